@@ -1,4 +1,4 @@
-//! From a profile to the directory of a build: unsigned parts, log and `build.json`.
+//! Builds a profile into a directory with unsigned artifacts, the log and `build.json`.
 
 use crate::base::debian::{Debian, agent_digest};
 use crate::base::{Base, Inputs};
@@ -20,32 +20,32 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What to build.
+/// A request for a build.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The profile.
     pub profile: Profile,
-    /// Number of its revision.
+    /// Number of the profile revision.
     pub revision: u32,
-    /// The version within the line.
+    /// The version to build, within the line of the profile.
     pub version: Version,
-    /// Nothing older may follow; the version itself by default.
+    /// Minimum version of the image; by default the version itself.
     pub minimum_version: Option<Version>,
-    /// Folder of the public halves (`fleeti pki init`).
+    /// Directory of the public keys (`public` of `fleeti pki init`).
     pub trust: PathBuf,
-    /// The lock; resolved into the cache when there is none.
+    /// Path of the package lock; if absent, a lock in the cache is used.
     pub lock: Option<PathBuf>,
-    /// The agent's program.
+    /// Path of the agent binary.
     pub agent: PathBuf,
-    /// Where the build goes.
+    /// Directory of the build.
     pub out: PathBuf,
 }
 
-/// The lock of a profile: the file that is named, or one in the cache, resolved when it is missing,
-/// for other packages, or to be refreshed.
+/// The lock of a profile: the given file, or one in the cache. A lock in the cache is resolved if
+/// it is missing, is for other packages, or is to be refreshed.
 ///
 /// # Errors
-/// [`BuildError::Lock`]; [`BuildError::StaleLock`] for a named file that no longer fits.
+/// [`BuildError::Lock`]; [`BuildError::StaleLock`] for a given file that is for other packages.
 pub fn lock_for(
     cache: &Cache,
     revision: &Revision,
@@ -76,8 +76,7 @@ pub fn lock_for(
     Ok(lock)
 }
 
-/// The lock of a profile for whoever wants one: [`lock_for`], and a named file that is not there is
-/// resolved and written.
+/// Like [`lock_for`], but resolves and writes a given file that does not exist.
 ///
 /// # Errors
 /// As [`lock_for`].
@@ -91,10 +90,10 @@ pub fn lock_into(
     lock_for(cache, revision, named, refresh || is_missing)
 }
 
-/// Builds an image. Lines of the log go to `line` and to `build.log`.
+/// Builds an image. Writes the lines of the log to `line` and to `build.log`.
 ///
 /// # Errors
-/// [`BuildError`]; its [`BuildError::hint`] says what to do.
+/// [`BuildError`]. [`BuildError::hint`] says what to do.
 pub fn run(
     request: &Request,
     cache: &Cache,
@@ -103,17 +102,16 @@ pub fn run(
     fs::create_dir_all(&request.out).map_err(io(&request.out))?;
     let out = fs::canonicalize(&request.out).map_err(io(&request.out))?;
     let log_path = out.join("build.log");
-    // Appended, so that whoever follows the log of a build that is taken up again stays where it
-    // was.
+    // Append: a reader that follows the log keeps its position if the build is resumed.
     let mut log =
         fs::File::options().create(true).append(true).open(&log_path).map_err(io(&log_path))?;
     let is_new = log.metadata().map_err(io(&log_path))?.len() == 0;
     let mut line = tee(&mut log, line);
     if !is_new {
-        line("taken up again");
+        line("resuming the build");
     }
 
-    // A profile that did not come as text was checked by whoever took it, or by nobody.
+    // A profile that was not parsed from text may not have been checked yet.
     if let Some((path, message, remedy)) = broken_rules(&request.profile).into_iter().next() {
         return Err(BuildError::Profile { path, message, remedy });
     }
@@ -187,7 +185,7 @@ pub fn run(
     Ok(record)
 }
 
-/// The stages that a build's log shows, in order of their beginning.
+/// The stages that the log of a build shows, in the order in which they began.
 #[must_use]
 pub fn stages(log: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
@@ -195,7 +193,7 @@ pub fn stages(log: &str) -> Vec<String> {
         let name = match line {
             "resolving packages" | "evaluating" | "collecting" => line,
             _ if line.starts_with("fetching packages") => "fetching packages",
-            // As in `building '/nix/store/<32 characters>-fleeti-root.drv'...`
+            // For example `building '/nix/store/<32 characters>-fleeti-root.drv'...`.
             _ => match line
                 .strip_prefix("building '/nix/store/")
                 .and_then(|l| l.get(33..))
@@ -212,7 +210,7 @@ pub fn stages(log: &str) -> Vec<String> {
     names
 }
 
-/// Copies with holes: a disk image is mostly empty.
+/// Copies a file with holes, because a disk image is mostly empty.
 pub(crate) fn copy_sparse(source: &Path, target: &Path) -> Result<(), BuildError> {
     let _ = fs::remove_file(target);
     let status = Command::new("cp")

@@ -1,24 +1,24 @@
-//! The cache folder: packages by digest, apt's private state. A cache: everything in it can be had
-//! again.
+//! The cache directory: packages by digest, and apt's private state. Everything in it can be
+//! downloaded again.
 
 use std::path::{Path, PathBuf};
 
-/// A folder outside every checkout.
+/// A cache directory, outside of every checkout.
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
 }
 
-/// No folder to keep a cache in.
+/// No directory for the cache.
 #[derive(Debug, thiserror::Error)]
-#[error("no cache folder: set FLEETI_CACHE, XDG_CACHE_HOME or HOME")]
+#[error("no cache directory: set FLEETI_CACHE, XDG_CACHE_HOME or HOME")]
 pub struct NoCacheFolder;
 
 impl Cache {
     /// `$FLEETI_CACHE`, `$XDG_CACHE_HOME/fleeti` or `~/.cache/fleeti`.
     ///
     /// # Errors
-    /// [`NoCacheFolder`] when none of the variables is set.
+    /// [`NoCacheFolder`] if none of the variables is set.
     pub fn discover() -> Result<Self, NoCacheFolder> {
         let var = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
         let root = var("FLEETI_CACHE")
@@ -27,17 +27,18 @@ impl Cache {
             .ok_or(NoCacheFolder)?;
         Ok(Self { root })
     }
-    /// A cache at this folder.
+    /// The cache in this directory.
     #[must_use]
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
-    /// The folder.
+    /// The cache directory.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
-    /// Takes a lock between processes; it is free again when the file is dropped, also by a kill.
+    /// Takes a lock between processes. It is released when the file is dropped, also if the process
+    /// is killed.
     ///
     /// # Errors
     /// I/O.
@@ -48,7 +49,7 @@ impl Cache {
         file.lock()?;
         Ok(file)
     }
-    /// Where the package with this SHA-256 is kept.
+    /// Path of the package with this SHA-256.
     #[must_use]
     pub fn package(&self, sha256: &str) -> PathBuf {
         self.root.join("packages").join(sha256)

@@ -1,10 +1,10 @@
-//! A build or a release of somebody else beside one's own: what a check says is what was looked at.
+//! Compares another party's build with one's own.
 //!
-//! [`Own`] is made on this machine from the caller's own profile, lock, agent and trust folder;
-//! nothing that the other side recorded decides what is built. What boots is then compared byte for
-//! byte: the root file system and its dm-verity tree, every section of the kernel image and its
-//! headers, the boot loader, the disk by its partitions, and every field of `build.json` and of the
-//! manifest. A release may have in addition only what its keys make: signatures and `.pcrsig`.
+//! [`Own`] is made on this machine from the caller's own profile, lock, agent and trust directory.
+//! Nothing that the other party recorded decides what is built. Everything that boots is then
+//! compared byte for byte: the root file system and its dm-verity tree, the headers and every
+//! section of the UKI, the boot loader, the partitions of the disk, and every field of `build.json`
+//! and of the manifest. A release may differ only by what its keys add: signatures and `.pcrsig`.
 
 use crate::build::{self, Request};
 use crate::cache::Cache;
@@ -21,35 +21,35 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Bytes that are compared at a time.
+/// Size of the blocks that are compared, bytes.
 const CHUNK: usize = 1 << 20;
 
-/// A build of one's own.
+/// The caller's own build.
 #[derive(Debug)]
 pub struct Own {
-    /// Its directory.
+    /// Directory of the build.
     pub directory: PathBuf,
-    /// What it says of itself, true because it was just made.
+    /// Record of the build; trustworthy, because the caller just made it.
     pub record: BuildRecord,
     /// The caller's `openpgp.gpg`, which verifies the signature of `SHA256SUMS`.
     pub openpgp: Vec<u8>,
-    /// Names of the steps that Nix ran just now; the others were in its store already.
+    /// Names of the steps that Nix ran for this build. Nix had the others in its store.
     built: Vec<String>,
-    /// Removed when it is not needed any more.
+    /// Temporary directory, removed when the value is dropped.
     _folder: Option<tempfile::TempDir>,
 }
 
-/// What differs, and what is to be known without being wrong.
+/// Result of a comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Comparison {
-    /// What is not as it should be.
+    /// Differences that must not exist.
     pub differences: Vec<Difference>,
-    /// What may differ between machines, such as the version of Nix.
+    /// Differences that are permitted between machines, for example the version of Nix.
     pub remarks: Vec<Difference>,
 }
 
 impl Own {
-    /// Builds from the caller's inputs; `request.out` is not looked at.
+    /// Builds from the caller's inputs. Ignores `request.out`.
     ///
     /// # Errors
     /// [`BuildError`].
@@ -84,19 +84,19 @@ impl Own {
         })
     }
 
-    /// A build that is there already, made by the caller.
+    /// A build that the caller made before.
     ///
     /// # Errors
-    /// [`BuildError`] when there is no record of it.
+    /// [`BuildError`] if the directory has no record.
     pub fn at(directory: &Path, openpgp: Vec<u8>) -> Result<Self, BuildError> {
         let record = BuildRecord::read(directory)?;
         Ok(Self { directory: directory.to_owned(), record, openpgp, built: vec![], _folder: None })
     }
 
-    /// Builds the steps again that Nix had in its store already, and compares what comes out.
+    /// Builds the steps again that Nix already had in its store, and compares the outputs.
     ///
     /// # Errors
-    /// [`BuildError::Run`] for a step that fails.
+    /// [`BuildError::Run`] if a step fails.
     pub fn rebuild(&self, line: &mut dyn FnMut(&str)) -> Result<Vec<Difference>, BuildError> {
         let runner = Nix::new(self.directory.join("nix"));
         let mut differences = Vec::new();
@@ -118,7 +118,7 @@ impl Own {
     }
 }
 
-/// Nix keeps the other bytes beside the output, with `.check` at the end of the name.
+/// Nix keeps the different output beside the first one, with `.check` at the end of its name.
 fn rebuilt_difference(output: &Path) -> Option<String> {
     let other = PathBuf::from(format!("{}.check", output.display()));
     let mut names: Vec<_> = std::fs::read_dir(output).map_or_else(
@@ -135,14 +135,14 @@ fn rebuilt_difference(output: &Path) -> Option<String> {
         };
         let at =
             first_difference(File::open(&one).ok()?, File::open(&two).ok()?, u64::MAX).ok()??;
-        Some(format!("{} came out another way: first differs at byte {at}", one.display()))
+        Some(format!("{} is not reproducible: first differs at byte {at}", one.display()))
     })
 }
 
-/// Compares the directory of a build with one's own.
+/// Compares another party's build directory with one's own build.
 ///
 /// # Errors
-/// I/O of one's own build; what cannot be read of the other one is a difference.
+/// I/O errors of one's own build. Files of the other build that cannot be read are differences.
 pub fn with_build(own: &Own, directory: &Path) -> Result<Comparison, BuildError> {
     let mut found = Comparison::default();
     match BuildRecord::read(directory) {
@@ -169,7 +169,7 @@ pub fn with_build(own: &Own, directory: &Path) -> Result<Comparison, BuildError>
         Ok(lock) if lock.digest() == own.record.inputs.lock_digest => {}
         Ok(lock) => {
             let detail = format!(
-                "SHA-256 is {}, of your lock it is {}",
+                "has SHA-256 {}, your lock has {}",
                 lock.digest(),
                 own.record.inputs.lock_digest
             );
@@ -183,17 +183,17 @@ pub fn with_build(own: &Own, directory: &Path) -> Result<Comparison, BuildError>
 /// Compares the records of two builds, field by field.
 pub fn records(own: &BuildRecord, other: &BuildRecord, found: &mut Comparison) {
     let fields = fields_of("build.json", own, other);
-    // What built it may differ between machines; what it built may not.
+    // The tools may differ between machines; what was built must not.
     let (remarks, differences): (Vec<_>, Vec<_>) =
         fields.into_iter().partition(|d| d.part.as_deref() == Some("nix_version"));
     found.differences.extend(differences);
     found.remarks.extend(remarks);
 }
 
-/// Files of one's own build that are not those of its record any more.
+/// Files of one's own build that no longer match its record.
 ///
 /// # Errors
-/// I/O.
+/// I/O errors.
 pub fn changed_files(own: &Own) -> Result<Vec<Difference>, BuildError> {
     let mut differences = Vec::new();
     for (name, file) in &own.record.files {
@@ -203,14 +203,14 @@ pub fn changed_files(own: &Own) -> Result<Vec<Difference>, BuildError> {
             differences.push(Difference::new(
                 name.as_str(),
                 None,
-                format!("in your own build has SHA-256 {found}, its record says {}", file.sha256),
+                format!("of your own build has SHA-256 {found}, its record has {}", file.sha256),
             ));
         }
     }
     Ok(differences)
 }
 
-/// Every field that two documents do not have in common.
+/// Compares every field of two documents.
 pub(crate) fn fields_of<T: serde::Serialize>(file: &str, own: &T, other: &T) -> Vec<Difference> {
     let flat = |document: &T| {
         let mut fields = BTreeMap::new();
@@ -225,18 +225,18 @@ pub(crate) fn fields_of<T: serde::Serialize>(file: &str, own: &T, other: &T) -> 
             Some(said) => differences.push(Difference::new(
                 file,
                 Some(path),
-                format!("says {said}, and yours is {value}"),
+                format!("is {said}, your build has {value}"),
             )),
             None => differences.push(Difference::new(
                 file,
                 Some(path),
-                format!("is missing; yours is {value}"),
+                format!("is missing, your build has {value}"),
             )),
         }
     }
     let more = other.iter().filter(|(path, _)| !own.contains_key(*path));
     differences.extend(more.map(|(path, said)| {
-        Difference::new(file, Some(path), format!("says {said}, and yours has none"))
+        Difference::new(file, Some(path), format!("is {said}, your build has no such field"))
     }));
     differences
 }
@@ -249,7 +249,7 @@ fn flatten(value: &Value, at: String, fields: &mut BTreeMap<String, String>) {
         }
         Value::Array(list) => {
             for (i, value) in list.iter().enumerate() {
-                // Artifacts are known by their paths, in whatever order they come.
+                // Artifacts are compared by their paths, because their order does not matter.
                 let name = value["path"].as_str().map_or_else(|| i.to_string(), str::to_owned);
                 flatten(value, format!("{at}[{name}]"), fields);
             }
@@ -259,7 +259,7 @@ fn flatten(value: &Value, at: String, fields: &mut BTreeMap<String, String>) {
     }
 }
 
-/// The whole of a file that is somebody else's, if it is no longer than `max` bytes.
+/// Reads a file of another party, if it has at most `max` bytes.
 pub(crate) fn read_plain(path: &Path, max: u64) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     open_plain(path)
@@ -286,7 +286,7 @@ pub(crate) fn files(
     let (mine, theirs) =
         (sha256_file(own).map_err(io(own))?, sha256_file(other).map_err(io(other))?);
     let detail = format!(
-        "first differs at byte {at} (yours has {length} bytes); SHA-256 is {theirs}, yours is {mine}"
+        "first differs at byte {at} (your file has {length} bytes); SHA-256 is {theirs}, yours is {mine}"
     );
     Ok(Some(Difference::new(name, None, detail)))
 }
@@ -301,7 +301,11 @@ fn disks(name: &str, own: &Path, other: &Path) -> Result<Vec<Difference>, BuildE
     let (length, found) =
         (mine.metadata().map_err(io(own))?.len(), theirs.metadata().map_err(io(other))?.len());
     if length != found {
-        return Ok(vec![Difference::new(name, None, format!("has {found} bytes, yours {length}"))]);
+        return Ok(vec![Difference::new(
+            name,
+            None,
+            format!("has {found} bytes, your disk has {length}"),
+        )]);
     }
     let pieces = disk::pieces(&mut mine, length).map_err(io(own))?;
     let mut differences = Vec::new();
@@ -316,7 +320,10 @@ fn disks(name: &str, own: &Path, other: &Path) -> Result<Vec<Difference>, BuildE
             differences.push(Difference::new(
                 name,
                 Some(&piece.name),
-                format!("first differs at byte {at} of it, {} of the disk", piece.start + at),
+                format!(
+                    "first differs at byte {at} of this part, {} of the disk",
+                    piece.start + at
+                ),
             ));
         }
     }
@@ -326,13 +333,13 @@ fn disks(name: &str, own: &Path, other: &Path) -> Result<Vec<Difference>, BuildE
         differences.push(Difference::new(
             name,
             None,
-            format!("SHA-256 is {theirs}, yours is {mine}"),
+            format!("SHA-256 is {theirs}, your disk has {mine}"),
         ));
     }
     Ok(differences)
 }
 
-/// Compares a small file with what it should be.
+/// Compares a small file with its expected content.
 pub(crate) fn small(name: &str, wanted: &[u8], path: &Path) -> Option<Difference> {
     match read_plain(path, wanted.len() as u64 + CHUNK as u64) {
         Ok(found) => of_bytes(name, None, wanted, &found),

@@ -1,9 +1,9 @@
-//! A release of somebody else beside one's own build.
+//! Compares another party's release with one's own build.
 //!
-//! A release is a build and what keys make of it. So from the own build the files of the release
-//! are made again, without a key: the kernel image with the release's own `.pcrsig`, which must be
-//! exactly the signature that it may be, both programs padded. What the release has must be these
-//! bytes under its Authenticode signatures.
+//! A release is a build plus what keys add. Therefore this module makes the files of the release
+//! again from the own build, without a key: the UKI with the release's `.pcrsig`, which must be
+//! exactly the permitted signature, and both EFI binaries padded. The files of the release must be
+//! these bytes under their Authenticode signatures.
 
 use crate::compare::{Comparison, Own, fields_of, files, read_plain, small};
 use crate::error::{BuildError, io};
@@ -18,18 +18,19 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-/// Largest `.pcrsig`.
+/// Size limit of `.pcrsig`, bytes.
 const SIGNATURES_MAX: usize = 16 << 10;
-/// Largest program, bytes.
+/// Size limit of an EFI binary, bytes.
 const PROGRAM_MAX: u64 = 1 << 30;
-/// How far a manifest may be dated ahead, seconds: it moves the lowest clock that devices accept.
+/// How far ahead a manifest may be dated, seconds: its date raises the earliest clock that devices
+/// accept.
 const AHEAD_S_MAX: u64 = 86_400;
 const VIEWS: [&str; 2] = ["raw", "xz"];
 
 /// Compares a release with one's own build.
 ///
 /// # Errors
-/// I/O of one's own build; what cannot be read of the release is a difference.
+/// I/O errors of one's own build. Files of the release that cannot be read are differences.
 pub fn with_release(
     own: &Own,
     release: &Path,
@@ -79,7 +80,7 @@ pub fn with_release(
     found.differences.extend(fields_of("manifest.json", &wanted, manifest));
     if manifest.created_s > now_s.saturating_add(AHEAD_S_MAX) {
         let detail = format!(
-            "is {} s ahead of this machine's clock: devices would take it for the time",
+            "is {} s ahead of this machine's clock: devices would set their clocks by it",
             manifest.created_s - now_s
         );
         found.differences.push(Difference::new("manifest.json", Some("created_s"), detail));
@@ -89,8 +90,8 @@ pub fn with_release(
 
 type Looked = (Vec<Difference>, Option<ReferenceValues>);
 
-/// A program of the release beside the one of the build; of the kernel image, also what it will
-/// measure.
+/// Compares an EFI binary of the release with the one of the build. For the UKI it also computes
+/// the reference values.
 fn program(
     own: &Own,
     part: &str,
@@ -113,7 +114,7 @@ fn program(
                     .record
                     .reference_values
                     .systemd()
-                    .ok_or("your build does not say by which systemd it starts")?;
+                    .ok_or("your build does not record its systemd version")?;
                 let register =
                     predicted::register_11(mine, systemd, pcr_policy::OPENED_IN).map_err(text)?;
                 if let Err(e) = pcr_policy::check(signatures, &register, &pem) {
@@ -127,7 +128,7 @@ fn program(
             (Some(_), None) => {
                 differences.push(Difference::new(path, Some("section .pcrsig"), "is missing"))
             }
-            // One that nothing asks for shows in the comparison.
+            // The comparison of the sections reports a signature that is not needed.
             (None, _) => {}
         }
     }
@@ -137,13 +138,13 @@ fn program(
         (authenticode::digest(theirs).map_err(text)?, authenticode::digest(&wanted).map_err(text)?);
     if digest != expected {
         let detail = format!(
-            "is {}, of yours {}: register 4 would hold another value",
+            "is {}, your build has {}: the value of PCR 4 would differ",
             hex::encode(digest),
             hex::encode(expected)
         );
         differences.push(Difference::new(path, Some("Authenticode digest"), detail));
     }
-    // Computed of one's own sections: what the release says must be this.
+    // Computed from one's own sections; the reference values of the release must be equal.
     let measures = if is_uki {
         Some(measured_by(&wanted, &own.record.reference_values).map_err(|e| e.to_string())?)
     } else {
@@ -152,7 +153,7 @@ fn program(
     Ok((differences, measures))
 }
 
-/// Sums, their signatures, and that there is no file more.
+/// Compares the checksum files and their signatures, and finds additional files.
 fn views(own: &Own, release: &Path, names: &BTreeSet<String>, found: &mut Comparison) {
     for view in VIEWS {
         let folder = release.join(view);
@@ -186,13 +187,15 @@ fn views(own: &Own, release: &Path, names: &BTreeSet<String>, found: &mut Compar
         let more = more.filter(|name| {
             !listed.contains(name) && !["SHA256SUMS", "SHA256SUMS.gpg"].contains(&name.as_str())
         });
-        found.differences.extend(more.map(|name| {
-            Difference::new(&format!("{view}/{name}"), None, "is a file that yours has not")
-        }));
+        found.differences.extend(
+            more.map(|name| {
+                Difference::new(&format!("{view}/{name}"), None, "is not in your build")
+            }),
+        );
     }
 }
 
-/// What is wrong with the compressed form of a file: it must be one stream, to the end, of the very
+/// What is wrong with a compressed file. It must be a single stream, without trailing data, of the
 /// file in `raw`.
 fn compressed(release: &Path, name: &str) -> Option<String> {
     let looked = || -> std::io::Result<Option<String>> {
@@ -202,15 +205,13 @@ fn compressed(release: &Path, name: &str) -> Option<String> {
         )?);
         let first = crate::pieces::first_difference(raw, &mut stream, u64::MAX)?;
         if let Some(at) = first {
-            return Ok(Some(format!(
-                "unpacks to something else than raw/{name}: first differs at byte {at}"
-            )));
+            return Ok(Some(format!("does not unpack to raw/{name}: first differs at byte {at}")));
         }
         let (packed, mut left) = (stream.total_in(), Vec::new());
         let mut file = open_plain(&release.join("xz").join(format!("{name}.xz")))?;
         std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(packed))?;
         file.take(1).read_to_end(&mut left)?;
-        Ok((!left.is_empty()).then(|| format!("has more behind its end, at byte {packed}")))
+        Ok((!left.is_empty()).then(|| format!("has trailing data at byte {packed}")))
     };
     looked().unwrap_or_else(|e| Some(format!("cannot be read: {e}")))
 }
@@ -223,7 +224,8 @@ fn digest_of(path: &Path) -> Result<(u64, String), String> {
     Ok((size, sha256_file(path).map_err(|e| format!("cannot be read: {e}"))?))
 }
 
-/// The manifest that this release must have: of the own build, and of the files as they lie there.
+/// The manifest that this release must have, computed from the own build and the files of the
+/// release.
 fn wanted_manifest(
     own: &Own,
     release: &Path,
@@ -261,7 +263,7 @@ fn wanted_manifest(
         root_hash: record.root_hash.clone(),
         reference_values,
         minimum_version: record.minimum_version.clone(),
-        // Only its maker knows it.
+        // Only the party that made the release knows its date.
         created_s: manifest.created_s,
         critical: CRITICAL_KNOWN.iter().map(|field| (*field).to_owned()).collect(),
     }

@@ -1,4 +1,4 @@
-//! One more signature under a release, by somebody who has looked at it.
+//! Adds another signature to a release.
 
 use crate::compare::Own;
 use crate::compare_release;
@@ -10,14 +10,14 @@ use fleeti_pki::{authenticode, manifest};
 use std::fs;
 use std::path::Path;
 
-/// Adds the signature of one more person to a release. What is signed is what lies there: every
-/// file is compared with the manifest, programs with the digests that devices are to start, the
-/// command line with what Fleeti allows, and, where there is a build of one's own, every byte that
-/// boots with it. The second of the pair is now, Unix seconds.
+/// Checks a release and signs its manifest with one more key. Every file must match the manifest,
+/// EFI binaries the Authenticode digests, and the command line what Fleeti permits. With an own
+/// build, every byte that boots must also match that build. The second value of the pair is the
+/// current time, Unix seconds.
 ///
 /// # Errors
-/// [`ReleaseError::Artifact`] for what is not as the manifest says; [`ReleaseError::Differs`] names
-/// every difference from the own build.
+/// [`ReleaseError::Artifact`] for a file that does not match the manifest;
+/// [`ReleaseError::Differs`] with all differences from the own build.
 pub fn countersign(
     release: &Path,
     own: Option<(&Own, u64)>,
@@ -34,7 +34,7 @@ pub fn countersign(
         let found = hex::encode(authenticode::digest(&program)?);
         if artifact.authenticode.as_ref() != Some(&found) {
             let problem = format!(
-                "has the Authenticode digest {found}, the manifest says {}",
+                "has the Authenticode digest {found}, the manifest has {}",
                 artifact.authenticode.as_deref().unwrap_or("-")
             );
             return Err(ReleaseError::Artifact { path, problem });
@@ -44,13 +44,12 @@ pub fn countersign(
             authenticode::check_command_line(&program, &manifest.root_hash)?;
             let (computed, said) =
                 (measured_by(&program, &manifest.reference_values)?, &manifest.reference_values);
-            // What the manifest does not say was not known to whoever made it.
+            // A reference value that is absent could not be predicted when the release was made.
             let differs = |said: &Option<String>, computed: &Option<String>| {
                 said.is_some() && said != computed
             };
             if differs(&said.pcr9, &computed.pcr9) || differs(&said.pcr12, &computed.pcr12) {
-                let problem =
-                    "measures something else than the manifest's reference values say".into();
+                let problem = "does not measure the reference values of the manifest".into();
                 return Err(ReleaseError::Artifact { path, problem });
             }
         }

@@ -1,6 +1,6 @@
-//! The disk of one device: the unsigned disk of a build, with signed programs on its ESP and, if
-//! there is one, the enrollment record. Outside Nix, because signatures and records are no function
-//! of the inputs.
+//! Makes the disk of one device: the unsigned disk of a build, with signed EFI binaries and
+//! optionally the enrollment record on its ESP. This happens outside Nix, because signatures and
+//! records are not a function of the inputs.
 
 use crate::build::copy_sparse;
 use crate::error::BuildError;
@@ -13,30 +13,30 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 const SECTOR: u64 = 512;
-/// Partition type of an ESP (UEFI 2.10, table 5.7), as GPT stores it.
+/// Partition type of an ESP (UEFI 2.10, table 5.7), in the byte order of GPT.
 const ESP_TYPE: [u8; 16] = [
     0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b,
 ];
 
-/// Why there is no disk.
+/// Why a disk could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DiskError {
-    /// The build.
+    /// The build could not be read.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// A file.
+    /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A signature of the device's bundle.
+    /// A signature in the device's bundle is wrong.
     #[error("the device's bundle: {0}")]
     Bundle(String),
-    /// A program that a signature cannot be attached to.
+    /// A signature cannot be attached to an EFI binary.
     #[error(transparent)]
     Pki(#[from] fleeti_pki::Error),
     /// The disk has no ESP.
@@ -44,7 +44,7 @@ pub enum DiskError {
     NoEsp(PathBuf),
 }
 
-/// A part of a file, as a file.
+/// A range of a file, used like a file.
 struct Window {
     file: File,
     start: u64,
@@ -84,14 +84,14 @@ impl Seek for Window {
     }
 }
 
-/// The ESP of a disk image, to be read and changed.
+/// The ESP of a disk image.
 pub struct Esp(FileSystem<Window>);
 
 impl Esp {
     /// Opens the ESP of a disk image.
     ///
     /// # Errors
-    /// [`DiskError::NoEsp`] when the GPT names none.
+    /// [`DiskError::NoEsp`] if the GPT has none.
     pub fn open(disk: &Path) -> Result<Self, DiskError> {
         let io = |source| DiskError::Io { path: disk.to_owned(), source };
         let mut file = OpenOptions::new().read(true).write(true).open(disk).map_err(io)?;
@@ -102,10 +102,10 @@ impl Esp {
         FileSystem::new(window, FsOptions::new()).map(Self).map_err(io)
     }
 
-    /// Writes a file, making its folders.
+    /// Writes a file and creates its directories.
     ///
     /// # Errors
-    /// I/O, also when the ESP is full.
+    /// I/O errors, also if the ESP is full.
     pub fn write(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let mut folder = self.0.root_dir();
         let mut parts: Vec<_> = path.split('/').collect();
@@ -122,7 +122,7 @@ impl Esp {
     /// Reads a file.
     ///
     /// # Errors
-    /// I/O, also when there is none.
+    /// I/O errors, also if the file does not exist.
     pub fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.0.root_dir().open_file(path)?.read_to_end(&mut bytes)?;
@@ -132,15 +132,15 @@ impl Esp {
     /// Removes a file.
     ///
     /// # Errors
-    /// I/O, also when there is none.
+    /// I/O errors, also if the file does not exist.
     pub fn remove(&self, path: &str) -> io::Result<()> {
         self.0.root_dir().remove(path)
     }
 
-    /// Names in a folder.
+    /// Lists a directory.
     ///
     /// # Errors
-    /// I/O, also when there is none.
+    /// I/O errors, also if the directory does not exist.
     pub fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         let entries = self.0.root_dir().open_dir(folder)?;
         entries
@@ -151,18 +151,18 @@ impl Esp {
     }
 }
 
-/// A part of a disk, bytes.
+/// A range of a disk, bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// As in `partition 2 (kiosk_1)`.
+    /// For example `partition 2 (kiosk_1)`.
     pub(crate) name: String,
     pub(crate) start: u64,
-    /// Behind its last byte.
+    /// Offset after the last byte.
     pub(crate) end: u64,
     is_esp: bool,
 }
 
-/// The partitions of a disk (UEFI 2.10, 5.3), by their place; none where there is no GPT.
+/// The partitions of a disk (UEFI 2.10, 5.3), ordered by offset; empty without a GPT.
 fn partitions(file: &mut File) -> io::Result<Vec<Piece>> {
     let mut header = [0u8; 92];
     file.seek(SeekFrom::Start(SECTOR))?;
@@ -198,7 +198,7 @@ fn partitions(file: &mut File) -> io::Result<Vec<Piece>> {
     Ok(found)
 }
 
-/// Start and length of the ESP, bytes.
+/// Offset and length of the ESP, bytes.
 fn find_esp(file: &mut File) -> io::Result<Option<(u64, u64)>> {
     Ok(partitions(file)?
         .into_iter()
@@ -206,11 +206,11 @@ fn find_esp(file: &mut File) -> io::Result<Option<(u64, u64)>> {
         .map(|piece| (piece.start, piece.end - piece.start)))
 }
 
-/// A disk of `length` bytes in pieces that leave nothing out: its partitions, and what is outside
-/// of them.
+/// Divides a disk of `length` bytes into its partitions and the ranges outside of them, without
+/// gaps.
 ///
 /// # Errors
-/// I/O.
+/// I/O errors.
 pub(crate) fn pieces(file: &mut File, length: u64) -> io::Result<Vec<Piece>> {
     let (mut pieces, mut at) = (Vec::new(), 0);
     let outside = |start: u64, end: u64| Piece {
@@ -220,7 +220,7 @@ pub(crate) fn pieces(file: &mut File, length: u64) -> io::Result<Vec<Piece>> {
         is_esp: false,
     };
     for partition in partitions(file)?.into_iter().filter(|p| p.end <= length) {
-        // One that overlaps the one before is looked at from where that ends.
+        // A partition that overlaps the previous one is read from the end of that one.
         let start = partition.start.max(at);
         if at < start {
             pieces.push(outside(at, start));
@@ -236,28 +236,28 @@ pub(crate) fn pieces(file: &mut File, length: u64) -> io::Result<Vec<Piece>> {
     Ok(pieces)
 }
 
-/// The bytes of a piece.
+/// The bytes of a range.
 ///
 /// # Errors
-/// I/O.
+/// I/O errors.
 pub(crate) fn part<'a>(file: &'a mut File, piece: &Piece) -> io::Result<io::Take<&'a mut File>> {
     file.seek(SeekFrom::Start(piece.start))?;
     Ok(file.take(piece.end - piece.start))
 }
 
-/// Folder of the ESP that systemd-boot enrolls keys from (systemd-boot(7)).
+/// ESP directory from which systemd-boot enrolls keys (systemd-boot(7)).
 const AUTO_ENROLL: &str = "loader/keys/auto";
 const LOADER_CONF: &str = "loader/loader.conf";
 
-/// What makes a disk the one of a certain device.
+/// What is specific to the disk of one device.
 #[derive(Debug, Default)]
 pub struct Personal<'a> {
-    /// Put on the ESP.
+    /// The enrollment record, written to the ESP.
     pub record: Option<&'a EnrollmentRecord>,
-    /// Put on the ESP for systemd-boot, which enrolls them at the first boot if the firmware is in
-    /// setup mode.
+    /// Writes of Secure Boot variables, stored on the ESP. systemd-boot applies them at the first
+    /// boot if the firmware is in setup mode.
     pub writes: &'a [VariableWrite],
-    /// Attached to the programs.
+    /// Signatures, attached to the EFI binaries.
     pub signatures: BootSignatures,
 }
 
@@ -284,7 +284,7 @@ pub fn create(
         file.set_len(size.max(now)).map_err(io(out))?;
     }
     if personal.record.is_some() {
-        // The record holds a token: the image is as secret as the record.
+        // The record contains a token, so the image is as secret as the record.
         fs::set_permissions(out, std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .map_err(io(out))?;
     }
@@ -318,7 +318,7 @@ pub fn create(
     }
     if !personal.writes.is_empty() {
         let mut text = esp.read(LOADER_CONF).map_err(io(out))?;
-        // Real machines as well: systemd-boot alone would do it in virtual ones only.
+        // Also on physical machines: by default systemd-boot enrolls keys only in virtual ones.
         text.extend_from_slice(b"secure-boot-enroll force\n");
         files.push((LOADER_CONF.to_owned(), text));
     }

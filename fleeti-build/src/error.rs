@@ -1,4 +1,4 @@
-//! Why there is no build, or none that can be read.
+//! Errors of builds.
 
 use crate::base::BaseError;
 use crate::lock::LockError;
@@ -8,68 +8,68 @@ use fleeti_core::canonical::CanonicalError;
 use fleeti_core::foreign::Foreign;
 use std::path::{Path, PathBuf};
 
-/// Why there is no build.
+/// Why a build failed or cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// The packages.
+    /// The package lock.
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The base.
     #[error(transparent)]
     Base(#[from] BaseError),
-    /// Nix.
+    /// The run of Nix.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// The profile's files or the trust folder.
+    /// The files of the profile, or the trust directory.
     #[error(transparent)]
     Overlay(#[from] OverlayError),
-    /// The profile.
+    /// The profile cannot be serialized.
     #[error(transparent)]
     Canonical(#[from] CanonicalError),
-    /// A file.
+    /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The directory is no build.
+    /// The directory has no valid build record.
     #[error("{path} is not a build record: {}", Foreign::log(&.source.to_string()))]
     Malformed {
-        /// Which file.
+        /// Path of the record.
         path: PathBuf,
-        /// Why.
+        /// Error of the parser.
         source: serde_json::Error,
     },
-    /// A field has not the form that it must have.
+    /// A field of the record has a wrong form.
     #[error("{path}: {field} {problem}")]
     Field {
-        /// Which file.
+        /// Path of the record.
         path: PathBuf,
-        /// As in `files.uki.efi.sha256`.
+        /// Path of the field, for example `files.uki.efi.sha256`.
         field: String,
         /// What is wrong.
         problem: &'static str,
     },
-    /// The profile says what no profile may.
+    /// The profile breaks a rule.
     #[error("the profile's {path}: {message}; {remedy}")]
     Profile {
-        /// As in `files[0].path`.
+        /// Path of the field, for example `files[0].path`.
         path: String,
         /// What is wrong.
         message: String,
-        /// What to do.
+        /// How to fix it.
         remedy: String,
     },
-    /// The lock is for other packages than the profile asks for.
-    #[error("the lock {0} is for other packages than the profile names")]
+    /// The lock is for other packages than those of the profile.
+    #[error("the lock {0} is for other packages than those of the profile")]
     StaleLock(PathBuf),
 }
 
 impl BuildError {
-    /// What to do about it.
+    /// What to do about the error.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -79,7 +79,7 @@ impl BuildError {
                 Some("resolve a new lock with `fleeti build lock --refresh PROFILE`")
             }
             Self::Lock(LockError::Program { .. }) => {
-                Some("check the package names, and that the mirror can be reached")
+                Some("check the package names, and whether the mirror can be reached")
             }
             Self::Run(RunError::Start { .. })
             | Self::Base(BaseError::Run(RunError::Start { .. })) => {

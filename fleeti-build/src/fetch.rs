@@ -1,9 +1,9 @@
-//! Packages from a mirror into the cache: verified while they come, and in place only when they are
-//! whole.
+//! Downloads packages from a mirror into the cache.
 //!
-//! A package is written to `<sha256>.part` and renamed once its size and its SHA-256 are those of
-//! the lock. What a broken connection left is continued (RFC 9110, 14.2). Proxies are those of the
-//! environment (`http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`).
+//! A package is written to `<sha256>.part`, hashed during the download, and renamed when its size
+//! and its SHA-256 match the lock. After a broken connection the download is resumed (RFC 9110,
+//! 14.2). Proxies are taken from the environment (`http_proxy`, `https_proxy`, `all_proxy`,
+//! `no_proxy`).
 
 use crate::file::sha256_file;
 use crate::package::{PACKAGE_MAX, Package};
@@ -17,32 +17,32 @@ use std::path::{Path, PathBuf};
 use std::sync::{Once, mpsc};
 use std::time::Duration;
 
-/// Packages that are fetched at the same time.
+/// Number of parallel downloads.
 const AT_ONCE: usize = 8;
-/// How often a package is tried.
+/// How often a download is tried.
 const ATTEMPTS_MAX: u32 = 4;
-/// Until a connection is there.
+/// Time limit for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// Until the next bytes are there.
+/// Time limit for the next bytes.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why a package did not come.
+/// Why a package could not be downloaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// The mirror does not have it any more.
+    /// The mirror no longer has the package.
     Gone,
-    /// It is another file than the lock says.
+    /// The file does not match the lock.
     Digest { found: String },
-    /// Anything else: the connection, or the mirror.
+    /// Any other error of the connection or the mirror.
     Failed(String),
 }
 
-/// Where packages come from.
+/// A mirror.
 #[derive(Debug, Clone)]
 pub(crate) struct Mirror {
-    /// With `/` at the end.
+    /// URL, with `/` at the end.
     pub(crate) url: String,
-    /// Before the second attempt; twice and three times as long before the next ones.
+    /// Pause before the second attempt. It is twice and three times as long before the next ones.
     pub(crate) pause: Duration,
 }
 
@@ -52,8 +52,8 @@ pub(crate) fn is_whole(file: &Path, package: &Package) -> bool {
         && sha256_file(file).is_ok_and(|found| found == *package.sha256)
 }
 
-/// Fetches packages into `folder`, each by the name of its SHA-256; gives those that did not come.
-/// `done` hears of each.
+/// Downloads packages into `folder`, each to a file named by its SHA-256. Returns those that
+/// failed. Calls `done` after each package.
 pub(crate) fn all(
     mirror: &Mirror,
     folder: &Path,
@@ -61,7 +61,7 @@ pub(crate) fn all(
     done: &mut dyn FnMut(),
 ) -> Vec<(usize, Problem)> {
     let (sender, results) = mpsc::channel();
-    // A thread of its own: whoever calls may be in a runtime already.
+    // A separate thread, because the caller may already be in a runtime.
     std::thread::scope(|scope| {
         scope.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -88,7 +88,7 @@ pub(crate) fn all(
 
 fn client() -> reqwest::Result<Client> {
     static PROVIDER: Once = Once::new();
-    // Another part of the program may have chosen a provider already: that one stays.
+    // Another part of the program may have installed a provider already, which then stays.
     PROVIDER.call_once(|| {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     });
@@ -115,7 +115,7 @@ async fn each(
     let mut answers =
         futures::stream::iter(packages.iter().enumerate()).map(one).buffer_unordered(AT_ONCE);
     while let Some(answer) = answers.next().await {
-        // Who does not listen any more has failed already.
+        // If the receiver is gone, the caller has already failed.
         let _ = sender.send(answer);
     }
 }
@@ -138,7 +138,7 @@ async fn persistently(
     }
 }
 
-/// A file that a package is written to.
+/// The file that a package is downloaded to.
 struct Part {
     path: PathBuf,
     file: fs::File,
@@ -147,7 +147,7 @@ struct Part {
 }
 
 impl Part {
-    /// What an earlier attempt left, or an empty file.
+    /// Opens what an earlier attempt left, or an empty file.
     fn open(path: PathBuf, size: u64) -> std::io::Result<Self> {
         let mut file =
             fs::File::options().create(true).truncate(false).read(true).write(true).open(&path)?;
@@ -231,9 +231,9 @@ async fn once(
     let found = hex::encode(part.hash.finalize());
     if found != *package.sha256 {
         let _ = fs::remove_file(&part.path);
-        // What was continued may have begun wrong.
+        // A resumed file may have begun with wrong bytes.
         return Err(if is_continued {
-            Problem::Failed("a continued file is another one".into())
+            Problem::Failed("the resumed download does not match the lock".into())
         } else {
             Problem::Digest { found }
         });

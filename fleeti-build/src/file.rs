@@ -1,4 +1,4 @@
-//! Files: opened where nothing waits, hashed, and written whole.
+//! Files: opened without blocking, hashed, and written atomically.
 
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::Path;
 /// SHA-256 of a file, hexadecimal.
 ///
 /// # Errors
-/// When the file cannot be read.
+/// If the file cannot be read.
 pub fn sha256_file(path: &Path) -> std::io::Result<String> {
     let mut file = fs::File::open(path)?;
     let (mut hash, mut buffer) = (Sha256::new(), vec![0u8; 1 << 20]);
@@ -22,14 +22,18 @@ pub fn sha256_file(path: &Path) -> std::io::Result<String> {
     }
 }
 
-/// Opens a file to be read; no link is followed, and nothing that would wait is waited for.
+/// Opens a regular file for reading. Follows no link and does not block.
 pub(crate) fn open_plain(path: &Path) -> std::io::Result<fs::File> {
     let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
     let file = fs::File::options().read(true).custom_flags(flags.cast_signed()).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(std::io::Error::other("it is no file")) }
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(std::io::Error::other("it is not a regular file"))
+    }
 }
 
-/// Writes a file so that a crash leaves the old content or the new one.
+/// Writes a file atomically: after a crash it has its old or its new content.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder =
         path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));

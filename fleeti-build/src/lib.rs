@@ -1,21 +1,23 @@
-//! From a profile to an image: lock, Nix, signed release, personalised disk.
+//! Builds an image from a profile: package lock, Nix build, signed release, and the disk of one
+//! device.
 //!
 //! ```
 //! use fleeti_build::build::{BuildRecord, stages};
-//! // What a build's log shows is going on, for whoever watches it.
+//! Which stages the log of a build shows.
 //! assert_eq!(stages("resolving packages\nevaluating\n"), ["resolving packages", "evaluating"]);
-//! // A directory that is no build says so.
+//! A directory without a build gives an error.
 //! let error = BuildRecord::read(std::path::Path::new("/nonexistent")).unwrap_err();
 //! assert!(error.to_string().contains("/nonexistent/build.json"));
 //! ```
 //!
-//! Code map: [`lock`] and [`cache`] (which packages, exactly) · [`base`] (the seam between bases
-//! and the Debian base) · [`overlay`] (what a profile adds to a base, as files) · [`runner`] (the
-//! one trait that touches Nix) · [`build`] (from a profile to a build) · [`record`] (what a build
-//! says of itself) and [`step`] (its names) · [`compare`] and [`compare_release`] (somebody else's
-//! build or release beside one's own) · [`release`] (signing and the release directory) and
-//! [`countersign`] (one more signature) · [`disk`] (Authenticode and the ESP of one device's disk)
-//! · [`mod@file`] (files that are read, hashed and written whole).
+//! Code map: [`lock`] and [`cache`] (the exact packages of an image) · [`package`] (a package in a
+//! lock) · [`base`] (the trait of bases, and the Debian base) · [`overlay`] (files that Fleeti and
+//! a profile add to a base) · [`runner`] (the only trait that runs Nix) · [`build`] (builds a
+//! profile) · [`record`] (`build.json`) and [`step`] (names of steps and files) · [`compare`] and
+//! [`compare_release`] (compare another party's build or release with one's own) · [`pieces`]
+//! (where two files differ) · [`release`] (signs a build into a release directory) and
+//! [`countersign`] (adds a signature) · [`disk`] (the disk of one device) · [`mod@file`] (reads,
+//! hashes and writes files).
 
 #![warn(missing_docs)]
 

@@ -1,9 +1,9 @@
-//! The package lock: exactly which Debian packages an image is made of.
+//! The package lock: the exact Debian packages of an image.
 //!
-//! Resolved with Debian's own apt in a private directory (the host's packages and sources are never
-//! touched), with an empty dpkg status, so that every closure is complete. The mirror comes from
-//! apt's own configuration and is not part of the lock. Packages leave a mirror when they are
-//! superseded; every one is therefore kept by digest in the [`Cache`].
+//! Debian's own apt resolves it in a private directory, and never touches the packages and sources
+//! of the host. The dpkg status is empty, so that every closure is complete. The mirror comes from
+//! the configuration of the host's apt and is not part of the lock. A mirror removes packages that
+//! are superseded, so the [`Cache`] keeps every package by its digest.
 
 use crate::cache::Cache;
 use crate::fetch::{self, Mirror, Problem};
@@ -25,22 +25,22 @@ use std::time::Duration;
 /// The Debian suite of the base.
 pub const SUITE: &str = "trixie";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Where apt finds Debian when the host's configuration names no mirror of it.
+/// The mirror to use if the host's apt configuration has none for Debian.
 const MIRROR_DEFAULT: &str = "http://deb.debian.org/debian/";
 
-/// dpkg's name of the architecture of the base.
+/// dpkg's name for the architecture of the base.
 pub const ARCHITECTURE: &str = "amd64";
-/// Largest lock file, bytes.
+/// Size limit of a lock file, bytes.
 const LOCK_MAX: u64 = 16 << 20;
-/// Most sets of a lock.
+/// Largest number of sets in a lock.
 const SETS_MAX: usize = 16;
-/// Most packages of a set.
+/// Largest number of packages in a set.
 const PACKAGES_MAX: usize = 8192;
-/// Before a package is asked for a second time.
+/// Pause before a package is requested again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Which packages, by what they are for. INVARIANT: what was read from a file has the form that
-/// each field asks for; see [`crate::package`].
+/// The packages of an image, by set. INVARIANT: every field of a lock that was read has its
+/// required form; see [`crate::package`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "LockText")]
 pub struct Lock {
@@ -48,13 +48,13 @@ pub struct Lock {
     pub suite: String,
     /// [`ARCHITECTURE`].
     pub architecture: String,
-    /// Requested names, by set: what a lock must be refreshed for when it changes.
+    /// Requested package names, by set. If they change, the lock must be refreshed.
     pub requested: BTreeMap<String, Vec<String>>,
-    /// The complete closures, by set, sorted by name.
+    /// Complete closures, by set, sorted by name.
     pub sets: BTreeMap<String, Vec<Package>>,
 }
 
-/// A lock as somebody wrote it.
+/// A lock as it is in a file, unchecked.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LockText {
@@ -74,11 +74,11 @@ struct PackageText {
     path: String,
 }
 
-/// A field of a lock that has not the form it must have.
+/// A field of a lock that has a wrong form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {problem}")]
 pub struct WrongField {
-    /// As in `sets.device[3].path`.
+    /// Path of the field, for example `sets.device[3].path`.
     pub path: String,
     /// What is wrong.
     pub problem: String,
@@ -95,10 +95,7 @@ impl TryFrom<LockText> for Lock {
             [("suite", &text.suite, SUITE), ("architecture", &text.architecture, ARCHITECTURE)]
         {
             if found != wanted {
-                return Err(wrong(
-                    path,
-                    &format!("{found:?} is not {wanted}, the only one there is"),
-                ));
+                return Err(wrong(path, &format!("{found:?} is not supported: expected {wanted}")));
             }
         }
         let is_set = |name: &str| {
@@ -110,7 +107,10 @@ impl TryFrom<LockText> for Lock {
             ("sets", text.sets.keys().collect()),
         ] {
             if names.len() > SETS_MAX {
-                return Err(wrong(field, &format!("{} sets are too many", names.len())));
+                return Err(wrong(
+                    field,
+                    &format!("{} sets, expected at most {SETS_MAX}", names.len()),
+                ));
             }
             if let Some(name) = names.iter().find(|name| !is_set(name)) {
                 return Err(wrong(
@@ -122,7 +122,10 @@ impl TryFrom<LockText> for Lock {
         for (set, names) in &text.requested {
             let path = format!("requested.{set}");
             if names.len() > PACKAGES_MAX {
-                return Err(wrong(&path, &format!("{} packages are too many", names.len())));
+                return Err(wrong(
+                    &path,
+                    &format!("{} packages, expected at most {PACKAGES_MAX}", names.len()),
+                ));
             }
             for (i, name) in names.iter().enumerate() {
                 formed::<PackageName>(name, &format!("{path}[{i}]"))?;
@@ -150,19 +153,22 @@ fn formed<T: FromStr<Err = WrongForm>>(text: &str, path: &str) -> Result<T, Wron
 fn read_set(set: &str, packages: &[PackageText]) -> Result<Vec<Package>, WrongField> {
     let wrong = |path: String, problem: String| Err(WrongField { path, problem });
     if packages.len() > PACKAGES_MAX {
-        return wrong(format!("sets.{set}"), format!("{} packages are too many", packages.len()));
+        return wrong(
+            format!("sets.{set}"),
+            format!("{} packages, expected at most {PACKAGES_MAX}", packages.len()),
+        );
     }
     let mut seen = HashSet::new();
     let mut read = Vec::with_capacity(packages.len());
     for (i, package) in packages.iter().enumerate() {
         let at = |field: &str| format!("sets.{set}[{i}].{field}");
         if !seen.insert(&package.name) {
-            return wrong(at("name"), format!("{:?} is there twice", package.name));
+            return wrong(at("name"), format!("{:?} is listed twice", package.name));
         }
         if !(1..=PACKAGE_MAX).contains(&package.size) {
             return wrong(
                 at("size"),
-                format!("{} bytes are none, or more than {PACKAGE_MAX}", package.size),
+                format!("{} bytes, expected 1 to {PACKAGE_MAX}", package.size),
             );
         }
         read.push(Package {
@@ -176,56 +182,56 @@ fn read_set(set: &str, packages: &[PackageText]) -> Result<Vec<Package>, WrongFi
     Ok(read)
 }
 
-/// Why there is no usable lock.
+/// Why a lock cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
-    /// A program could not be run or failed.
+    /// An external command could not be run, or failed.
     #[error("{program} failed: {detail}")]
     Program {
-        /// Which.
+        /// Name of the command.
         program: &'static str,
-        /// Its last words.
+        /// The last lines of its output.
         detail: String,
     },
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// Not a lock.
+    /// The file is not a lock.
     #[error("{path} is not a package lock: {}", Foreign::log(&.source.to_string()))]
     Malformed {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the parser.
         source: serde_json::Error,
     },
-    /// A package that did not come, although the mirror may have it.
+    /// A package could not be downloaded, although the mirror may have it.
     #[error("{name} could not be fetched: {detail}")]
     Fetch {
-        /// Which package.
+        /// Name of the package.
         name: String,
-        /// Why.
+        /// The reason.
         detail: String,
     },
-    /// apt printed something that is not understood.
-    #[error("apt printed {0:?}, which is not a package with a SHA-256")]
+    /// apt printed something unexpected.
+    #[error("apt printed {0:?}, expected a package with a SHA-256")]
     AptOutput(String),
-    /// Packages that neither the cache nor the mirror has.
+    /// Packages that are neither in the cache nor on the mirror.
     #[error("{} of the lock's packages are neither in the cache nor on the mirror: {}", .0.len(), .0.join(", "))]
     Gone(Vec<String>),
-    /// A download is not what the lock says.
-    #[error("{name}: the mirror's file has SHA-256 {found}, the lock says {expected}")]
+    /// A downloaded file does not match the lock.
+    #[error("{name}: the mirror's file has SHA-256 {found}, the lock has {expected}")]
     Digest {
-        /// Which package.
+        /// Name of the package.
         name: String,
-        /// What came.
+        /// SHA-256 of the downloaded file.
         found: String,
-        /// What the lock says.
+        /// SHA-256 in the lock.
         expected: String,
     },
 }
@@ -247,14 +253,14 @@ impl Lock {
             .map_err(io(path))?;
         if bytes.len() as u64 > LOCK_MAX {
             return Err(io(path)(std::io::Error::other(format!(
-                "a lock has {LOCK_MAX} bytes at the most"
+                "a lock has at most {LOCK_MAX} bytes"
             ))));
         }
         strict::from_slice(&bytes)
             .map_err(|source| LockError::Malformed { path: path.to_owned(), source })
     }
 
-    /// Writes a lock file, for people to read and commit.
+    /// Writes a lock file in a readable form, to be committed.
     ///
     /// # Errors
     /// [`LockError::Io`].
@@ -280,7 +286,7 @@ impl Lock {
     /// Resolves the sets with apt.
     ///
     /// # Errors
-    /// [`LockError::Program`] with apt's words, as for a package that does not exist.
+    /// [`LockError::Program`] with apt's output, for example if a package does not exist.
     pub fn resolve(
         cache: &Cache,
         requested: &BTreeMap<String, Vec<String>>,
@@ -305,7 +311,7 @@ impl Lock {
             let mut packages: Vec<_> =
                 text.lines().map(|line| parse_uri(line, &apt.mirror)).collect::<Result<_, _>>()?;
             if set == "kernel" {
-                // The kernel's dependencies (initramfs-tools, linux-base) have no work to do here.
+                // The dependencies of the kernel (initramfs-tools, linux-base) are not needed.
                 packages
                     .retain(|p: &Package| p.name.starts_with("linux-image-") && p.size > 1_000_000);
             }
@@ -320,11 +326,11 @@ impl Lock {
         })
     }
 
-    /// Brings every package into the cache, from the mirror where it is missing. What is in the
-    /// cache already is digested again: somebody may have changed it since.
+    /// Downloads the packages that are not in the cache. Hashes those in the cache again, because
+    /// they may have been changed.
     ///
     /// # Errors
-    /// [`LockError::Gone`] names the packages that are nowhere to be had; [`LockError::Digest`],
+    /// [`LockError::Gone`] with the packages that are not available; [`LockError::Digest`],
     /// [`LockError::Fetch`].
     pub fn fetch(
         &self,
@@ -345,8 +351,7 @@ impl Lock {
         if first.is_none() {
             return Ok(());
         }
-        // Another process may be fetching the same packages: what is missing is asked again under
-        // the lock.
+        // Another process may be downloading the same packages, so check again under the lock.
         let _alone = cache.lock("packages").map_err(io(cache.root()))?;
         let missing: BTreeMap<&str, &Package> =
             self.sets.values().flatten().filter(missing).map(|p| (&*p.sha256, p)).collect();
@@ -375,7 +380,7 @@ impl Lock {
     }
 }
 
-/// `'URL' FILE SIZE SHA256:HEX`, as `apt-get --print-uris` writes it.
+/// Parses `'URL' FILE SIZE SHA256:HEX`, a line of `apt-get --print-uris`.
 fn parse_uri(line: &str, mirror: &str) -> Result<Package, LockError> {
     let refuse = || LockError::AptOutput(line.to_owned());
     let mut words = line.split(' ');
@@ -396,7 +401,7 @@ fn parse_uri(line: &str, mirror: &str) -> Result<Package, LockError> {
     })
 }
 
-/// apt with a configuration and a state of its own.
+/// apt with a private configuration and state.
 struct Apt {
     config: PathBuf,
     mirror: String,
@@ -449,7 +454,7 @@ impl Apt {
     }
 }
 
-/// The mirror of Debian's main archive that the host's own apt uses.
+/// The mirror of Debian's main archive in the host's apt configuration.
 fn host_mirror() -> String {
     let output = Command::new("apt-get")
         .args([

@@ -1,8 +1,8 @@
-//! What Fleeti and a profile add to a base: one JSON document of files, links, users and
-//! directories.
+//! The overlay: what Fleeti and a profile add to a base, as one JSON document of files, links,
+//! users and directories.
 //!
-//! Pure: from a profile, a release name and the public halves to the document. The same in, the
-//! same out.
+//! The module is pure: the same profile, release name and public keys always give the same
+//! document.
 
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::profile::{HealthCheck, Profile, ReleaseLog, ServerContact, Service};
@@ -16,14 +16,14 @@ macro_rules! embedded {
     };
 }
 
-/// Where the image keeps what Fleeti put there.
+/// Directory of Fleeti's files in the image.
 const LIB: &str = "/usr/lib/fleeti";
 const UNITS: &str = "/usr/lib/systemd/system";
 
 const TEXTS: &[(&str, &str)] = &[
     ("/etc/fstab", embedded!("fstab")),
-    // Below Fleeti's own folder, so that systemd-repart does not make the partition before the
-    // agent has said how.
+    // In Fleeti's own directory, so that systemd-repart does not make the partition before the
+    // agent has decided how.
     ("/usr/lib/fleeti/repart/plain/50-data.conf", embedded!("50-data.conf")),
     ("/usr/lib/fleeti/repart/sealed/50-data.conf", embedded!("50-data-sealed.conf")),
     ("/usr/lib/systemd/system/fleeti-storage.service", embedded!("fleeti-storage.service")),
@@ -56,7 +56,7 @@ const TRANSFERS: &[(&str, &str)] = &[
     ("30-uki.transfer", embedded!("30-uki.transfer")),
 ];
 
-/// Units that must not run: what they do is done at build, or would bring code past verity.
+/// Masked units: the build does their work, or they would run code that verity does not cover.
 const MASKED: &[&str] = &[
     "systemd-sysext.service",
     "systemd-confext.service",
@@ -76,12 +76,12 @@ const MASKED: &[&str] = &[
     "systemd-update-utmp.service",
     "serial-getty@ttyS0.service",
     "systemd-pstore.service",
-    // Its keys would lie on the read-only root; fleeti-ssh-keys.service makes them on the data
+    // It would write its keys to the read-only root; fleeti-ssh-keys.service makes them on the data
     // partition.
     "sshd-keygen.service",
 ];
 
-/// The public halves that go into an image.
+/// The public keys that go into an image.
 #[derive(Debug, Clone)]
 pub struct Trust {
     root_pem: String,
@@ -91,30 +91,30 @@ pub struct Trust {
     pcr_pem: String,
 }
 
-/// Why there is no overlay.
+/// Why an overlay could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OverlayError {
-    /// A file of the trust folder.
+    /// A file of the trust directory is missing or cannot be read.
     #[error(
-        "{path}: {source}; the trust folder is `public` of `fleeti pki init` (`fleeti pki pcr-key` makes a pcr.pem for an older one)"
+        "{path}: {source}; the trust directory is `public` of `fleeti pki init` (for an older one, `fleeti pki pcr-key` makes pcr.pem)"
     )]
     Trust {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// Not representable.
-    #[error("the profile does not serialise: {0}")]
+    /// The profile cannot be serialized.
+    #[error("the profile cannot be serialized: {0}")]
     Json(#[from] serde_json::Error),
 }
 
 impl Trust {
-    /// Reads the `public` folder of a PKI.
+    /// Reads the directory `public` of a PKI.
     ///
     /// # Errors
-    /// [`OverlayError::Trust`] names the missing file.
+    /// [`OverlayError::Trust`] with the missing file.
     pub fn read(folder: &Path) -> Result<Self, OverlayError> {
         let path = |name: &str| folder.join(name);
         let error = |path: PathBuf| |source| OverlayError::Trust { path, source };
@@ -128,25 +128,26 @@ impl Trust {
         })
     }
 
-    /// The key whose signature over register 11 opens what devices seal to it, PEM.
+    /// The public key of the PCR policy, PEM: a signature by it over PCR 11 opens what devices
+    /// seal.
     #[must_use]
     pub fn pcr_pem(&self) -> &str {
         &self.pcr_pem
     }
 }
 
-/// What the agent reads about the image it runs in: `/usr/lib/fleeti/image.json`.
+/// What the agent reads about its image: `/usr/lib/fleeti/image.json`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ImageFacts {
-    /// Nothing older is accepted.
+    /// The device installs no older version than this.
     pub minimum_version: Version,
-    /// With `{id}` for the device id.
+    /// Host name, with `{id}` for the device id.
     pub hostname: String,
-    /// Of the profile.
+    /// Health checks of the profile.
     pub health_checks: Vec<HealthCheck>,
-    /// Of the profile.
+    /// Setting of the profile.
     pub release_log: ReleaseLog,
-    /// Of the profile.
+    /// Setting of the profile.
     #[serde(default)]
     pub server_contact: ServerContact,
 }
@@ -176,7 +177,7 @@ struct OverlayUser {
     password_hash: Option<String>,
 }
 
-/// Files, users and directories that are laid over a base.
+/// Files, users and directories that are added to a base.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Overlay {
     files: Vec<Entry>,
@@ -185,7 +186,7 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// The overlay of a profile.
+    /// Makes the overlay of a profile.
     ///
     /// # Errors
     /// [`OverlayError::Json`].
@@ -196,7 +197,7 @@ impl Overlay {
         trust: &Trust,
     ) -> Result<Self, OverlayError> {
         let mut overlay = Self { files: vec![], users: vec![], directories: vec![] };
-        // The profile first: what Fleeti writes after it cannot be changed by it.
+        // The files of the profile first: what Fleeti writes afterwards replaces them.
         for f in &profile.files {
             overlay.text(&f.path, f.mode_bits().unwrap_or(0o644), f.content.clone());
         }
@@ -249,7 +250,7 @@ impl Overlay {
         for (path, text) in TEXTS {
             self.text(path, 0o644, *text);
         }
-        // Earlier presets win: the profile's word on its services comes before the defaults.
+        // Earlier presets win, so those of the profile come before the defaults.
         let presets: String = profile
             .services
             .iter()
@@ -291,7 +292,7 @@ impl Overlay {
         self.text(&format!("{LIB}/trust/root.pem"), 0o644, trust.root_pem.clone());
         self.text(&format!("{LIB}/trust/release.pem"), 0o644, trust.release_pem.clone());
         self.text(&format!("{LIB}/trust/audit.pub"), 0o644, trust.audit_pub.clone());
-        // systemd before 261 reads .gpg, later ones .pgp.
+        // systemd before 261 reads .gpg, later versions .pgp.
         for name in ["import-pubring.gpg", "import-pubring.pgp"] {
             let base64 = fleeti_pki::base64_text(&trust.openpgp);
             self.push(&format!("/usr/lib/systemd/{name}"), 0o644, Content::Bytes { base64 });

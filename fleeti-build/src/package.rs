@@ -1,8 +1,8 @@
-//! A package as a lock names it: every field has a form of its own.
+//! A package in a lock. Every field has a type of its own.
 //!
-//! A lock is a file that is passed on. What stands in it becomes URLs, paths of files and names in
-//! the Nix store, so each field is a type that only text of its form can become. INVARIANT: no
-//! value of these types leads out of a folder, ends a line, or means anything to a shell.
+//! A lock is a file that people exchange, and its values become URLs, file paths and names in the
+//! Nix store. Therefore each field is a type that accepts only text of its form. INVARIANT: no
+//! value of these types leads out of a directory, ends a line, or has a meaning for a shell.
 
 use fleeti_core::canonical::is_sha256_hex;
 use serde::{Deserialize, Serialize};
@@ -10,12 +10,12 @@ use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
 
-/// Largest package, bytes.
+/// Size limit of a package, bytes.
 pub const PACKAGE_MAX: u64 = 1 << 30;
-/// Longest field of a package.
+/// Longest field of a package, bytes.
 const TEXT_MAX: usize = 255;
 
-/// A text that has not the form that its field asks for.
+/// A text that does not have the form of its field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {what}")]
 pub struct WrongForm {
@@ -78,14 +78,14 @@ formed!(
     Sha256Text, "a SHA-256 in lower-case hexadecimal", is_sha256_hex
 );
 formed!(
-    /// Where a package is below a mirror, as in `pool/main/b/bash/bash_5.2.37-2_amd64.deb`. As in a
-    /// URL: `%` and two digits stand for `+`, `~` or `:`, and for nothing else.
+    /// Path of a package below a mirror, for example `pool/main/b/bash/bash_5.2.37-2_amd64.deb`. As
+    /// in a URL, `%` and two digits stand for `+`, `~` or `:`, and for nothing else.
     PoolPath, "a path of a package below a mirror (pool/...)", is_pool_path
 );
 
 fn is_package_name(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
-    // apt takes a `-` at the end for an order to remove the package.
+    // apt reads a `-` at the end as a request to remove the package.
     text.len() >= 2
         && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
         && !text.ends_with('-')
@@ -105,16 +105,16 @@ fn is_pool_path(text: &str) -> bool {
         && decoded.split('/').all(is_part)
 }
 
-/// One package, exactly.
+/// A package, exactly.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Package {
-    /// As in `bash`.
+    /// For example `bash`.
     pub name: PackageName,
-    /// As in `5.2.37-2+b5`.
+    /// For example `5.2.37-2+b5`.
     pub version: PackageVersion,
     /// SHA-256 of the .deb.
     pub sha256: Sha256Text,
-    /// Bytes.
+    /// Size, bytes.
     pub size: u64,
     /// Path below the mirror.
     pub path: PoolPath,

@@ -1,4 +1,4 @@
-//! Where two files differ, said so that a person finds it: the section of a program, and the byte.
+//! Where two files differ, in words: the section of an EFI binary, and the byte.
 
 use fleeti_core::canonical::sha256_hex;
 use fleeti_pki::pe;
@@ -6,12 +6,12 @@ use serde::Serialize;
 use std::fmt;
 use std::io::Read;
 
-/// Something that is not as it should be.
+/// A difference.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The file, as in `uki.efi` or `build.json`.
+    /// The file, for example `uki.efi` or `build.json`.
     pub file: String,
-    /// The section, the partition or the field of it.
+    /// The section, partition or field in the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part: Option<String>,
     /// What differs, with offsets and digests.
@@ -33,11 +33,11 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The first byte in which two streams differ, also by one of them being shorter; at most `length`
-/// bytes are read.
+/// Offset of the first byte in which two streams differ, or at which one of them ends. Reads at
+/// most `length` bytes.
 ///
 /// # Errors
-/// I/O.
+/// I/O errors.
 pub(crate) fn first_difference(
     one: impl Read,
     two: impl Read,
@@ -84,7 +84,7 @@ pub(crate) fn of_bytes(
     }
     let at = own.iter().zip(other).take_while(|(a, b)| a == b).count();
     let detail = format!(
-        "first differs at byte {at}; {} bytes with SHA-256 {}, yours {} with {}",
+        "first differs at byte {at}; {} bytes with SHA-256 {}, yours has {} with {}",
         other.len(),
         sha256_hex(other),
         own.len(),
@@ -93,8 +93,7 @@ pub(crate) fn of_bytes(
     Some(Difference::new(file, part, detail))
 }
 
-/// Compares two programs for UEFI, section by section; headers and what lies between sections count
-/// as well.
+/// Compares two EFI binaries: each section, the headers, and the bytes between sections.
 pub(crate) fn of_programs(file: &str, own: &[u8], other: &[u8]) -> Vec<Difference> {
     if own == other {
         return vec![];
@@ -102,7 +101,7 @@ pub(crate) fn of_programs(file: &str, own: &[u8], other: &[u8]) -> Vec<Differenc
     let (mine, theirs) = match (pe::sections(own), pe::sections(other)) {
         (Ok(mine), Ok(theirs)) => (mine, theirs),
         (Err(e), _) => {
-            return vec![Difference::new(file, None, format!("yours cannot be taken apart: {e}"))];
+            return vec![Difference::new(file, None, format!("your file cannot be parsed: {e}"))];
         }
         (_, Err(e)) => return vec![Difference::new(file, None, e.to_string())],
     };
@@ -123,7 +122,7 @@ pub(crate) fn of_programs(file: &str, own: &[u8], other: &[u8]) -> Vec<Differenc
         let is_twice = theirs[..i].iter().any(|s| s.name == section.name);
         if is_twice || !mine.iter().any(|s| s.name == section.name) {
             let detail = format!(
-                "is one that yours has not; SHA-256 {}",
+                "is not in your file; SHA-256 {}",
                 sha256_hex(&other[section.range.clone()])
             );
             differences.push(Difference::new(
@@ -134,12 +133,7 @@ pub(crate) fn of_programs(file: &str, own: &[u8], other: &[u8]) -> Vec<Differenc
         }
     }
     if differences.is_empty() {
-        differences.extend(of_bytes(
-            file,
-            Some("headers, or what is between sections"),
-            own,
-            other,
-        ));
+        differences.extend(of_bytes(file, Some("headers, or bytes between sections"), own, other));
     }
     differences
 }

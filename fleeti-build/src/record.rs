@@ -1,9 +1,9 @@
-//! `build.json`: what a build says of itself.
+//! `build.json`: the record of a build.
 //!
-//! A record may be somebody else's: people read it before they sign, and programs make paths of it.
-//! INVARIANT: what is in a [`BuildRecord`] that was read has the form that its field asks for, so
-//! that nothing of it leads out of a directory or repaints a terminal. Whether it is *true* is
-//! another question, which [`crate::compare`] answers.
+//! A record may come from another party: people read it before they sign, and code makes paths from
+//! it. INVARIANT: every field of a [`BuildRecord`] that was read has its required form, so that
+//! none leads out of a directory or repaints a terminal. Whether the record is *true* is a separate
+//! question, which [`crate::compare`] answers.
 
 use crate::error::{BuildError, io};
 use crate::file::open_plain;
@@ -17,65 +17,65 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-/// Largest `build.json`, bytes.
+/// Size limit of `build.json`, bytes.
 pub const RECORD_MAX: u64 = 1 << 20;
-/// Most files, and most steps, of a record.
+/// Largest number of files, and of steps, in a record.
 const ENTRIES_MAX: usize = 64;
-/// Longest text about a tool's version.
+/// Longest version of a tool, bytes.
 const TOOL_VERSION_MAX: usize = 64;
 
-/// `build.json`.
+/// The content of `build.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BuildRecord {
-    /// 1.
+    /// Schema version: 1.
     pub schema: u32,
-    /// What was built.
+    /// The release that was built.
     pub release: ReleaseName,
-    /// For what.
+    /// Architecture of the devices.
     pub architecture: Architecture,
-    /// Nothing older may follow.
+    /// Minimum version of the image.
     pub minimum_version: Version,
-    /// What went in.
+    /// Digests of the inputs.
     pub inputs: RecordedInputs,
-    /// By step: the derivation and its output.
+    /// Derivation and output of each step.
     pub derivations: BTreeMap<ArtifactName, Step>,
-    /// As in `2.8.0`.
+    /// Version of Nix, for example `2.8.0`.
     pub nix_version: String,
-    /// dm-verity root hash.
+    /// dm-verity root hash, hexadecimal.
     pub root_hash: String,
-    /// PCR 11 by phase, and what measures it.
+    /// Values of PCR 11 by boot phase, and the version of systemd that measures it.
     pub reference_values: ReferenceValues,
-    /// Files of this directory.
+    /// Files in the directory of the build.
     pub files: BTreeMap<ArtifactName, FileRecord>,
 }
 
-/// What went into a build.
+/// The inputs of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RecordedInputs {
-    /// Number of the profile's revision.
+    /// Number of the profile revision.
     pub revision: u32,
-    /// SHA-256 of its canonical JSON.
+    /// SHA-256 of the canonical JSON of the revision's profile.
     pub revision_digest: String,
-    /// SHA-256 of the lock's canonical JSON.
+    /// SHA-256 of the canonical JSON of the lock.
     pub lock_digest: String,
-    /// SHA-256 of the agent.
+    /// SHA-256 of the agent binary.
     pub agent_digest: String,
 }
 
-/// A file of the build.
+/// A file of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileRecord {
-    /// Bytes.
+    /// Size, bytes.
     pub size: u64,
     /// SHA-256, hexadecimal.
     pub sha256: String,
 }
 
 impl BuildRecord {
-    /// Whether a manifest is of this very build.
+    /// Whether a manifest is of this build.
     #[must_use]
     pub fn made(&self, manifest: &Manifest) -> bool {
         self.release == manifest.release
@@ -84,7 +84,7 @@ impl BuildRecord {
             && self.inputs.lock_digest == manifest.lock_digest
     }
 
-    /// Reads `build.json` of a directory.
+    /// Reads the `build.json` of a directory.
     ///
     /// # Errors
     /// [`BuildError::Io`], [`BuildError::Malformed`], [`BuildError::Field`].
@@ -92,7 +92,7 @@ impl BuildRecord {
         Self::parse(directory, &Self::bytes(directory)?)
     }
 
-    /// Reads the bytes of the `build.json` of a directory.
+    /// Parses the bytes of a `build.json`. `directory` is for messages.
     ///
     /// # Errors
     /// [`BuildError::Malformed`], [`BuildError::Field`].
@@ -106,10 +106,10 @@ impl BuildRecord {
         }
     }
 
-    /// The first field that has not the form it must have, and what is wrong.
+    /// The first field with a wrong form, and what is wrong.
     fn broken(&self) -> Option<(String, &'static str)> {
-        const DIGEST: &str = "is no SHA-256 in hexadecimal";
-        const STORE_PATH: &str = "is no path of the Nix store";
+        const DIGEST: &str = "is not a SHA-256 in hexadecimal";
+        const STORE_PATH: &str = "is not a path in the Nix store";
         let mut digests: Vec<(String, &str)> = vec![
             ("inputs.revision_digest".into(), &self.inputs.revision_digest),
             ("inputs.lock_digest".into(), &self.inputs.lock_digest),
@@ -162,7 +162,7 @@ impl BuildRecord {
                     .pcr11
                     .keys()
                     .find(|phases| !is_phases(phases))
-                    .map(|_| ("reference_values.pcr11".into(), "has no phases of a boot"))
+                    .map(|_| ("reference_values.pcr11".into(), "has invalid boot phases"))
             })
             .or_else(|| {
                 digests
@@ -183,19 +183,19 @@ impl BuildRecord {
                 let plain = |text: &str| {
                     is_word(text, |b| b.is_ascii_alphanumeric() || b"._+~-".contains(&b))
                 };
-                (!plain(&self.nix_version)).then(|| ("nix_version".to_owned(), "is no version"))
+                (!plain(&self.nix_version)).then(|| ("nix_version".to_owned(), "is not a version"))
             })
             .or_else(|| {
                 let plain = |b: u8| b.is_ascii_alphanumeric() || b" ()._+~:-".contains(&b);
                 (!is_word(&values.systemd_version, plain))
-                    .then(|| ("reference_values.systemd_version".to_owned(), "is no version"))
+                    .then(|| ("reference_values.systemd_version".to_owned(), "is not a version"))
             })
     }
 
-    /// The bytes of `build.json`, which are what people approve.
+    /// The bytes of `build.json`. Approvers sign their digest.
     ///
     /// # Errors
-    /// [`BuildError::Io`], also for a record that is larger than [`RECORD_MAX`].
+    /// [`BuildError::Io`], also if the record is larger than [`RECORD_MAX`].
     pub fn bytes(directory: &Path) -> Result<Vec<u8>, BuildError> {
         let path = directory.join("build.json");
         let mut bytes = Vec::new();
@@ -203,19 +203,20 @@ impl BuildRecord {
         file.take(RECORD_MAX + 1).read_to_end(&mut bytes).map_err(io(&path))?;
         if bytes.len() as u64 > RECORD_MAX {
             let source =
-                std::io::Error::other(format!("a build record has {RECORD_MAX} bytes at the most"));
+                std::io::Error::other(format!("a build record has at most {RECORD_MAX} bytes"));
             return Err(BuildError::Io { path, source });
         }
         Ok(bytes)
     }
 }
 
-/// One word of a version or a phase, of these bytes.
+/// Whether a text is one word of a version or a phase.
 fn is_word(text: &str, plain: impl Fn(u8) -> bool) -> bool {
     (1..=TOOL_VERSION_MAX).contains(&text.len()) && text.bytes().all(plain)
 }
 
-/// `/nix/store/`, 32 characters of Nix's base 32, `-`, and a name (Nix manual, "Store Path").
+/// Whether a text is `/nix/store/`, 32 characters of Nix's base 32, `-`, and a name (Nix manual,
+/// "Store Path").
 fn is_store_path(text: &str) -> bool {
     let Some((hash, name)) = text.strip_prefix("/nix/store/").and_then(|rest| rest.split_once('-'))
     else {

@@ -1,4 +1,4 @@
-//! A release: an immutable directory that is signed once and served as it is.
+//! A release: an immutable directory that is signed once and served unchanged.
 //!
 //! ```text
 //! manifest.json  manifest.<key id>.sig
@@ -20,60 +20,60 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-/// Block of the `.xz` files: fixed, so that they are the same bytes with any number of threads.
+/// Block size of the `.xz` files. Fixed, so that the number of threads does not change their bytes.
 const XZ_BLOCK: u64 = 8 << 20;
 const XZ_PRESET: u32 = 2;
 
-/// Who signs a release.
+/// The keys that sign a release.
 pub struct ReleaseSigners<'a> {
     /// Signs the manifest.
     pub release: &'a dyn Signer,
     /// Signs `SHA256SUMS`.
     pub openpgp: &'a OpenPgpKey,
-    /// Signs programs that firmware starts, for every device of the organisation, with its
-    /// certificate (PEM). Without it only devices with boot keys of their own can start them.
+    /// Signs EFI binaries for every device of the organisation, with its certificate (PEM). Without
+    /// it, only devices with their own Secure Boot keys can boot the release.
     pub db: Option<(&'a dyn Signer, &'a str)>,
-    /// Signs what register 11 holds under the kernel image, so that it opens what devices sealed
-    /// under another one. An image that was built for such a key is not signed without it.
+    /// Signs the value of PCR 11 of the UKI, so that the UKI opens what devices sealed under
+    /// another one. A UKI that was built for such a key cannot be signed without it.
     pub pcr: Option<&'a dyn Signer>,
 }
 
-/// Why there is no release.
+/// Why a release could not be made or is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReleaseError {
-    /// The build.
+    /// The build could not be read.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// A key or a signature.
+    /// An error of a key or a signature.
     #[error(transparent)]
     Pki(#[from] PkiError),
-    /// A file.
+    /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A file of the build is not the one of its record.
-    #[error("{0} is not the file that build.json records")]
+    /// A file of the build does not match its record.
+    #[error("{0} does not match build.json")]
     ChangedBuild(PathBuf),
-    /// The directory exists.
+    /// The directory exists already.
     #[error("{0} exists already; a release is never changed")]
     Exists(PathBuf),
-    /// The manifest is not trusted.
+    /// The manifest does not verify.
     #[error(transparent)]
     Verify(#[from] VerifyError),
-    /// A release is not what one's own inputs make.
-    #[error("the release is not of your own build: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    /// A release differs from the caller's own build.
+    #[error("the release differs from your own build: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Differs(Vec<Difference>),
-    /// A file is not the one of the manifest.
+    /// A file does not match the manifest.
     #[error("{path}: {problem}")]
     Artifact {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Missing, or its digest.
+        /// The problem, for example a different digest.
         problem: String,
     },
 }
@@ -83,11 +83,11 @@ pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ReleaseError {
     |source| ReleaseError::Io { path, source }
 }
 
-/// Signs a build into a release directory. What is signed is what `record` says; the directory may
-/// be anybody's: every file of it is taken once, and what was taken is compared with the record.
+/// Signs a build into a release directory. Signs exactly what `record` describes: the directory is
+/// not trusted, so every file is read once and compared with the record.
 ///
 /// # Errors
-/// [`ReleaseError`]; nothing is left at `out` then.
+/// [`ReleaseError`]. Then nothing remains at `out`.
 pub fn create(
     (build, record): (&Path, &BuildRecord),
     out: &Path,
@@ -199,7 +199,7 @@ pub fn create(
     let staged = staging.path();
     fs::set_permissions(staged, std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .map_err(io(staged))?;
-    // What is called a release must be one after a power cut as well.
+    // After a power cut, a release directory must be complete as well.
     sync(staged)?;
     fs::rename(staged, out).map_err(io(out))?;
     drop(staging.keep());
@@ -207,7 +207,7 @@ pub fn create(
     Ok(manifest)
 }
 
-/// A kernel image with the signature over its register 11, if it was built for that.
+/// The UKI with the signature over its PCR 11, if it was built for one.
 fn with_policy(
     uki: Vec<u8>,
     record: &BuildRecord,
@@ -217,17 +217,17 @@ fn with_policy(
         return Ok(uki);
     }
     let key = key.ok_or(PkiError::Refused(
-        "the kernel image asks for a signature over its register 11, and there is no pcr.key",
+        "the UKI requires a signature over its PCR 11, but there is no pcr.key",
     ))?;
     let systemd = record
         .reference_values
         .systemd()
-        .ok_or(PkiError::Refused("the build does not say by which systemd it starts"))?;
+        .ok_or(PkiError::Refused("the build does not record its systemd version"))?;
     Ok(pcr_policy::attach(&uki, systemd, key)?)
 }
 
-/// What a kernel image measures when it starts, computed of the image itself. What others say of
-/// register 11 must be the same.
+/// Computes the reference values of a UKI from the UKI itself. The values of PCR 11 in `said` must
+/// be equal.
 pub(crate) fn measured_by(
     uki: &[u8],
     said: &ReferenceValues,
@@ -240,7 +240,7 @@ pub(crate) fn measured_by(
         let computed = hex::encode(predicted::after_phases(started, phases));
         if computed != *value {
             let detail = format!(
-                "register 11 after {phases} will be {computed}, and not {value} as the reference values say"
+                "PCR 11 after {phases} will be {computed}, the reference values have {value}"
             );
             return Err(PkiError::Malformed { what: "kernel image", detail }.into());
         }
@@ -249,7 +249,7 @@ pub(crate) fn measured_by(
     Ok(ReferenceValues { pcr9, pcr12: Some(hex::encode(predicted::REGISTER_12)), ..said.clone() })
 }
 
-/// A file of a build, opened once; no more of it is read than the record says.
+/// Opens a file of a build once, and reads no more of it than the record declares.
 fn recorded<'a>(
     build: &Path,
     record: &'a BuildRecord,
@@ -264,7 +264,7 @@ fn recorded<'a>(
     Ok((file.take(entry.size), entry))
 }
 
-/// Every file and folder below a path, onto the disk.
+/// Syncs every file and directory below a path to the disk.
 fn sync(path: &Path) -> Result<(), ReleaseError> {
     if path.is_dir() {
         for entry in fs::read_dir(path).map_err(io(path))? {
@@ -274,8 +274,8 @@ fn sync(path: &Path) -> Result<(), ReleaseError> {
     fs::File::open(path).and_then(|f| f.sync_all()).map_err(io(path))
 }
 
-/// GPT partition UUIDs of root and verity: the halves of the root hash (Discoverable Partitions
-/// Specification), so that `roothash=` alone finds both.
+/// GPT partition UUIDs of root and verity: the two halves of the root hash (Discoverable Partitions
+/// Specification), so that `roothash=` alone finds both partitions.
 #[must_use]
 pub fn partition_uuids(root_hash: &str) -> (String, String) {
     let guid =
@@ -349,10 +349,10 @@ pub fn read_signatures(release: &Path) -> Result<Vec<Signature>, ReleaseError> {
     Ok(signatures)
 }
 
-/// Verifies a release directory: the manifest's signatures, then every file it names.
+/// Verifies a release directory: the signatures of the manifest, then every artifact.
 ///
 /// # Errors
-/// [`ReleaseError::Verify`], [`ReleaseError::Artifact`] naming the file.
+/// [`ReleaseError::Verify`]; [`ReleaseError::Artifact`] with the file.
 pub fn verify(release: &Path, keys: &ReleaseKeys) -> Result<Verified, ReleaseError> {
     let path = release.join("manifest.json");
     let bytes = fs::read(&path).map_err(io(&path))?;
@@ -367,12 +367,12 @@ pub(crate) fn check_artifacts(release: &Path, manifest: &Manifest) -> Result<(),
         let problem = match fs::metadata(&path) {
             Err(e) => Some(e.to_string()),
             Ok(m) if m.len() != artifact.size => {
-                Some(format!("has {} bytes, the manifest says {}", m.len(), artifact.size))
+                Some(format!("has {} bytes, the manifest has {}", m.len(), artifact.size))
             }
             Ok(_) => {
                 let found = sha256_file(&path).map_err(io(&path))?;
                 (found != artifact.sha256)
-                    .then(|| format!("has SHA-256 {found}, the manifest says {}", artifact.sha256))
+                    .then(|| format!("has SHA-256 {found}, the manifest has {}", artifact.sha256))
             }
         };
         if let Some(problem) = problem {

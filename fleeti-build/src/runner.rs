@@ -1,27 +1,27 @@
-//! The one trait that touches Nix.
+//! The only trait that runs Nix.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Why a run of Nix did not give its outputs.
+/// Why a run of Nix failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// Nix could not be started.
     #[error("{program} could not be started: {source}")]
     Start {
-        /// Which program.
+        /// Name of the command.
         program: &'static str,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// Nix failed; its last lines.
+    /// Nix failed.
     #[error("{program} failed:\n{tail}")]
     Failed {
-        /// Which program.
+        /// Name of the command.
         program: &'static str,
-        /// Last lines of its log.
+        /// The last lines of its log.
         tail: String,
     },
     /// The log could not be written.
@@ -29,54 +29,54 @@ pub enum RunError {
     Log(std::io::Error),
 }
 
-/// Carries out what planning decided.
+/// Runs what planning decided.
 pub trait Runner {
-    /// Evaluates `file` with string arguments and gives the derivation of each attribute.
+    /// Evaluates `file` with string arguments and returns the derivation of each attribute.
     ///
     /// # Errors
-    /// [`RunError`] with Nix's last words.
+    /// [`RunError`] with the last lines of Nix's output.
     fn instantiate(
         &self,
         file: &Path,
         arguments: &[(&str, &str)],
         attributes: &[&str],
     ) -> Result<Vec<PathBuf>, RunError>;
-    /// Builds derivations; gives an output path for each. Lines of the log go to `line` as they
-    /// come.
+    /// Builds derivations and returns an output path for each. Passes the lines of the log to
+    /// `line` as they appear.
     ///
     /// # Errors
-    /// [`RunError`] with the log's last lines.
+    /// [`RunError`] with the last lines of the log.
     fn realise(
         &self,
         derivations: &[PathBuf],
         check: bool,
         line: &mut dyn FnMut(&str),
     ) -> Result<Vec<PathBuf>, RunError>;
-    /// As in `2.8.0`.
+    /// The version of Nix, for example `2.8.0`.
     ///
     /// # Errors
-    /// [`RunError::Start`] when there is no Nix.
+    /// [`RunError::Start`] if Nix is not installed.
     fn version(&self) -> Result<String, RunError>;
 }
 
-/// When less than this is free where the store is, Nix removes what no kept build needs: a build of
-/// an image writes about 1 GiB.
+/// Nix collects garbage when less than this is free where its store is, bytes. The build of an
+/// image writes about 1 GiB.
 const MIN_FREE: &str = "5368709120";
-/// Until this much is free.
+/// Nix collects garbage until this much is free, bytes.
 const MAX_FREE: &str = "16106127360";
 
-/// The Nix of this machine, sandbox on and without falling back from it.
+/// The Nix of this machine, with the sandbox on and no fallback.
 ///
-/// The store does not grow for ever: Nix itself collects its garbage while it builds when the disk
-/// gets full (`min-free`, `max-free` in nix.conf(5)). What is in the folder of a build that is
-/// still where it was made is not garbage, and neither is what that build was made from.
+/// Nix limits the size of its store: during a build it collects garbage when the disk gets full
+/// (`min-free`, `max-free` in nix.conf(5)). As long as the directory of a build is where it was
+/// made, its outputs and inputs are not garbage.
 #[derive(Debug, Clone)]
 pub struct Nix {
     roots: PathBuf,
 }
 
 impl Nix {
-    /// Keeps what it builds alive by garbage collector roots in this folder.
+    /// Nix with garbage collector roots in this directory, which keep the outputs.
     #[must_use]
     pub fn new(roots: impl Into<PathBuf>) -> Self {
         Self { roots: roots.into() }
@@ -111,8 +111,7 @@ impl Nix {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(start)?;
         let mut tail = std::collections::VecDeque::new();
-        // Nix prints paths to stdout only at its end, and few: reading stderr first cannot block
-        // it.
+        // Nix prints a few paths to stdout at its end, so reading stderr first cannot block it.
         if let Some(stderr) = child.stderr.take() {
             for text in BufReader::new(stderr).lines().map_while(Result::ok) {
                 line(&text);
@@ -177,13 +176,13 @@ impl Runner for Nix {
     }
 }
 
-/// Writes every line to a file as well, so that a log is there even when the build is killed.
+/// Also writes every line to a file, so that the log exists even if the build is killed.
 pub(crate) fn tee<'a>(
     file: &'a mut std::fs::File,
     line: &'a mut dyn FnMut(&str),
 ) -> impl FnMut(&str) + 'a {
     move |text| {
-        // A log that cannot be written must not stop a build that can.
+        // A failed write of the log must not stop the build.
         let _ = writeln!(file, "{text}");
         line(text);
     }

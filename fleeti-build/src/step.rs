@@ -1,4 +1,4 @@
-//! What a build's steps and files are called, and what a step made.
+//! Names of a build's steps and files, and the output of a step.
 
 use serde::{Deserialize, Serialize};
 use std::borrow::Borrow;
@@ -15,7 +15,7 @@ const NAME_MAX: usize = 64;
 #[serde(try_from = "String", into = "String")]
 pub struct ArtifactName(String);
 
-/// A text that is no [`ArtifactName`].
+/// A text that is not an [`ArtifactName`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{0:?} is not a name of a file or step: 1 to {NAME_MAX} characters of a-z, 0-9, '.', '_' and '-'"
@@ -23,7 +23,7 @@ pub struct ArtifactName(String);
 pub struct NoArtifactName(String);
 
 impl ArtifactName {
-    /// A name of our own.
+    /// A name from this crate.
     pub(crate) fn ours(name: &'static str) -> Self {
         Self(name.to_owned())
     }
@@ -73,7 +73,7 @@ impl fmt::Display for ArtifactName {
     }
 }
 
-/// One derivation and its output.
+/// A derivation and its output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {

@@ -17,17 +17,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Every time stamp in an image. A constant: the day of a build must not enter its bytes. It is
-/// also the lowest clock that a device starts with.
+/// The time stamp of every file in an image, constant so that the build date does not change the
+/// image. It is also the earliest clock that a device starts with.
 pub const SOURCE_DATE_EPOCH: u64 = 1_767_225_600;
 
-/// Sizes that cannot change later: an update writes into the slots that the first disk was made
-/// with.
+/// Sizes that can never change: an update writes into the slots that the device's first disk has.
 const ESP_MIB: u32 = 512;
 const ROOT_MIB: u32 = 768;
 const VERITY_MIB: u32 = 16;
 
-/// The first line of every SBAT section.
+/// First line of every SBAT section.
 const SBAT: &str = "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md";
 
 const SCRIPTS: &[(&str, &str)] = &[
@@ -167,7 +166,7 @@ impl Base for Debian {
             let path = path.to_owned();
             |source| BaseError::Io { path, source }
         };
-        // A folder of this build alone: what one writes another one would read.
+        // A directory of this build only: another build must not read what this one writes.
         let shared = cache.root().join("work");
         fs::create_dir_all(&shared).map_err(io(&shared))?;
         let own =
@@ -226,7 +225,7 @@ impl Base for Debian {
     }
 }
 
-/// Phase paths in the order in which systemd 257 predicts them (systemd-measure(1)).
+/// Boot phase paths in the order in which systemd 257 predicts them (systemd-measure(1)).
 const PHASES: [&str; 4] = [
     "enter-initrd",
     "enter-initrd:leave-initrd",
@@ -234,7 +233,7 @@ const PHASES: [&str; 4] = [
     fleeti_core::manifest::PHASE_READY,
 ];
 
-/// `11:sha256=HEX`, one for each phase, as `ukify --measure` prints them; the headings go to
+/// Parses the output of `ukify --measure`: one line `11:sha256=HEX` per phase. The headings go to
 /// stderr.
 fn pcr11(text: &str) -> Result<BTreeMap<String, String>, BaseError> {
     let values: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("11:sha256=")).collect();
@@ -248,15 +247,14 @@ fn pcr11(text: &str) -> Result<BTreeMap<String, String>, BaseError> {
         .collect())
 }
 
-/// A GUID (version 4, variant 1) that follows from a text.
+/// A GUID (version 4, variant 1) derived from a text.
 fn guid_of(text: &str) -> String {
     let h = sha256_hex(text.as_bytes());
     format!("{}-{}-4{}-8{}-{}", &h[..8], &h[8..12], &h[13..16], &h[17..20], &h[20..32])
 }
 
-/// The one program that Nix starts from: static busybox, out of its pinned package, which was
-/// digested just before. It is unpacked for every build: an unpacked one that is kept could be
-/// changed without anybody seeing it.
+/// The static busybox from which the Nix build starts, taken from its pinned package, which was
+/// just hashed. It is unpacked for every build, because a kept copy could be changed unnoticed.
 fn busybox_seed(lock: &Lock, cache: &Cache, work: &Path) -> Result<PathBuf, BaseError> {
     let package = lock
         .set("tools")
@@ -286,7 +284,7 @@ fn store_name(package: &Package) -> String {
         .collect()
 }
 
-/// dm-verity salt of an image line: one for all its versions, so that equal blocks have equal
+/// The dm-verity salt of an image line. All its versions share one, so that equal blocks have equal
 /// hashes.
 fn verity_salt(release: &ReleaseName) -> String {
     sha256_hex(format!("fleeti-verity-salt-v1|{}", release.line).as_bytes())
@@ -320,7 +318,7 @@ fn spec_json(
         "version": version,
         "root_uuid": guid_of(&format!("fleeti-root-v1|{}", inputs.release)),
         "verity_salt": verity_salt(&inputs.release),
-        // The build puts the root hash, which is known only then, in its place.
+        // The build replaces the placeholder when the root hash is known.
         "cmdline": command_line::of("@ROOT_HASH@", inputs.revision.profile.kernel_arguments.iter().map(String::as_str)),
         "sbat": format!("{SBAT}\nfleeti,1,Fleeti UKI,{line},{version},https://fleeti.invalid\n"),
         "partitions": partitions(&inputs.release),
@@ -348,10 +346,10 @@ fn partitions(release: &ReleaseName) -> serde_json::Value {
     })
 }
 
-/// SHA-256 of the agent, so that it enters the lock by digest.
+/// SHA-256 of the agent binary, which is an input of the build.
 ///
 /// # Errors
-/// When it cannot be read.
+/// If the file cannot be read.
 pub fn agent_digest(agent: &Path) -> Result<String, BaseError> {
     sha256_file(agent).map_err(|source| BaseError::Io { path: agent.to_owned(), source })
 }

@@ -1,4 +1,5 @@
-//! The seam between bases: from a locked revision and a version to the unsigned parts of an image.
+//! The trait of bases: builds the unsigned artifacts of an image from a profile revision and a
+//! lock.
 
 pub mod debian;
 
@@ -15,76 +16,77 @@ use std::path::PathBuf;
 /// What an image is made from.
 #[derive(Debug)]
 pub struct Inputs {
-    /// Line and version.
+    /// The release.
     pub release: ReleaseName,
-    /// The profile.
+    /// The profile revision.
     pub revision: Revision,
-    /// Which packages, exactly.
+    /// The exact packages.
     pub lock: Lock,
-    /// What the profile adds.
+    /// The files that Fleeti and the profile add.
     pub overlay: Overlay,
-    /// The agent's program.
+    /// Path of the agent binary.
     pub agent: PathBuf,
-    /// The key whose signature over register 11 opens what devices seal to it, PEM.
+    /// The public key of the PCR policy, PEM: a signature by it over PCR 11 opens what devices
+    /// seal.
     pub pcr_pem: String,
-    /// Nothing older may follow this image.
+    /// Minimum version of the image.
     pub minimum_version: Version,
 }
 
-/// The unsigned parts of an image.
+/// The unsigned artifacts of an image.
 #[derive(Debug, Clone)]
 pub struct Parts {
-    /// By name: derivation and output path.
+    /// Derivation and output path of each step.
     pub derivations: BTreeMap<ArtifactName, Step>,
     /// The root file system.
     pub root: PathBuf,
-    /// Its dm-verity tree.
+    /// The dm-verity tree of the root file system.
     pub verity: PathBuf,
     /// dm-verity root hash, hexadecimal.
     pub root_hash: String,
-    /// The unsigned unified kernel image.
+    /// The unsigned UKI.
     pub uki: PathBuf,
     /// The unsigned systemd-boot.
     pub systemd_boot: PathBuf,
-    /// The disk with the unsigned parts on it.
+    /// The disk with the unsigned artifacts.
     pub disk: PathBuf,
-    /// PCR 11 by phase path, SHA-256 bank.
+    /// Values of PCR 11 in the SHA-256 bank, by boot phase path.
     pub pcr11: BTreeMap<String, String>,
-    /// As in `257 (257.13-1~deb13u1)`.
+    /// Version of systemd, for example `257 (257.13-1~deb13u1)`.
     pub systemd_version: String,
 }
 
-/// Why a base did not make its parts.
+/// Why a base failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BaseError {
-    /// The packages.
+    /// The package lock.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// Nix.
+    /// The run of Nix.
     #[error(transparent)]
     Run(#[from] RunError),
-    /// A file.
+    /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of the operating system.
         source: std::io::Error,
     },
-    /// A build step gave something else than it should.
-    #[error("the build gave no usable {0}")]
+    /// A build step produced an unexpected output.
+    #[error("the build produced no usable {0}")]
     Output(&'static str),
 }
 
-/// A base: what turns locked packages and an overlay into an image.
+/// A base makes an image from locked packages and an overlay.
 pub trait Base {
     /// The packages that an image of this profile needs, by set.
     fn packages(&self, revision: &Revision) -> BTreeMap<String, Vec<String>>;
-    /// Builds.
+    /// Builds the artifacts.
     ///
     /// # Errors
-    /// [`BaseError`], with the log's last lines where a step failed.
+    /// [`BaseError`], with the last lines of the log of a failed step.
     fn build(
         &self,
         inputs: &Inputs,

@@ -1,5 +1,5 @@
-//! Every swap of one thing, in a build and in a release, is named by whoever compares with a build
-//! of their own.
+//! A comparison with one's own build names every change that another party makes to a build or a
+//! release.
 
 use fleeti_build::build::{BuildRecord, FileRecord, RecordedInputs, Step};
 use fleeti_build::compare::{self, Comparison, Own};
@@ -23,7 +23,7 @@ const UKI: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boo
 const PROGRAM: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
 const NOW_S: u64 = 1_800_000_000;
 
-/// Somebody's build, the keys that sign it, and the same build of one's own.
+/// Another party's build, the keys that sign it, and the same build of one's own.
 struct World {
     dir: tempfile::TempDir,
     own: Own,
@@ -44,8 +44,7 @@ impl World {
         Self { dir, own, release_key: SoftKey::generate(Algorithm::P384).unwrap(), openpgp, pcr }
     }
 
-    /// The build of the other person, which is the same until `harm` is done to it. Its record is
-    /// made to fit.
+    /// The other party's build: identical until `harm` changes it. Its record is adjusted to match.
     fn build(&self, name: &str, harm: &dyn Fn(&Path)) -> PathBuf {
         let build = self.dir.path().join(name);
         write_build(&build, &self.pcr);
@@ -54,7 +53,7 @@ impl World {
         build
     }
 
-    /// Its release, of which everything fits together.
+    /// The release of that build, consistent in itself.
     fn release(&self, build: &Path) -> PathBuf {
         let out = build.with_extension("release");
         let _ = fs::remove_dir_all(&out);
@@ -76,7 +75,7 @@ impl World {
     }
 }
 
-/// A kernel image with all sections that a real one has.
+/// A UKI with all sections of a real one.
 fn kernel_image(pcr: &SoftKey) -> Vec<u8> {
     let mut uki = UKI.to_vec();
     let pem = pcr_policy::public_pem(pcr).unwrap();
@@ -151,7 +150,7 @@ fn write_build(folder: &Path, pcr: &SoftKey) {
     record_again(folder);
 }
 
-/// A record that fits the files, as somebody who swaps one would write it.
+/// A record that matches the files, as an attacker who swaps a file would write it.
 fn record_again(folder: &Path) {
     let mut record = BuildRecord::read(folder).unwrap();
     record.files = ["root.erofs", "root.verity", "uki.efi", "systemd-boot.efi", "disk.raw"]
@@ -199,7 +198,7 @@ fn what_is_the_same_is_signed() {
     assert!(compare::changed_files(&world.own).unwrap().is_empty());
 }
 
-/// Something that was swapped, and what has to be said about it.
+/// A change, and what the comparison must report.
 struct Swap {
     name: &'static str,
     harm: Box<dyn Fn(&Path)>,
@@ -210,8 +209,8 @@ fn swap(name: &'static str, harm: impl Fn(&Path) + 'static, words: [&'static str
     Swap { name, harm: Box::new(harm), words }
 }
 
-/// What a first person may have slipped in. Everything else fits: records, sums, digests,
-/// signatures, reference values.
+/// Changes that the first signer could have made. Everything else matches: records, checksums,
+/// digests, signatures, reference values.
 fn backdoors() -> Vec<Swap> {
     vec![
         swap("root", |d| flip(&d.join("root.erofs"), 8999), ["root", "byte 8999"]),
@@ -292,7 +291,7 @@ fn every_swap_of_what_boots_is_named_although_everything_else_fits() {
                 == 1
         );
     }
-    // The disk is in no release, and what a device is first started from.
+    // No release contains the disk, but a device first starts from it.
     for (name, at, part) in [
         ("disk-piece", 40 * 512 + 9, "partition 1 (a)"),
         ("disk-table", 1024 + 60, "outside of partitions"),
@@ -304,7 +303,7 @@ fn every_swap_of_what_boots_is_named_although_everything_else_fits() {
     }
 }
 
-/// Pointers to everything in a document that is no list or object.
+/// Pointers to all values in a document except lists and objects.
 fn leaves(value: &Value, at: &str, out: &mut Vec<String>) {
     match value {
         Value::Object(map) => map.iter().for_each(|(name, v)| {
@@ -317,7 +316,7 @@ fn leaves(value: &Value, at: &str, out: &mut Vec<String>) {
     }
 }
 
-/// Another value of the same form.
+/// A different value of the same form.
 fn another(value: &Value) -> Value {
     match value {
         Value::Number(n) => (n.as_u64().unwrap() + 1).into(),
@@ -334,7 +333,7 @@ fn another(value: &Value) -> Value {
     }
 }
 
-/// The document with each of its fields changed, one after the other, and the name of the field.
+/// The document with one field changed at a time, and the name of that field.
 fn with_each_field_changed(path: &Path, mut see: impl FnMut(&str)) {
     let document: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     let mut pointers = Vec::new();
@@ -382,13 +381,14 @@ fn every_changed_field_of_a_manifest_is_named() {
                 "{pointer}: {:?}",
                 found.differences
             ),
-            // What is no manifest any more is named by whoever reads it.
+            // A document that is no longer a manifest is reported by its parser.
             Err(error) => {
                 assert!(["type", "critical", "path"].contains(&field), "{pointer}: {error}")
             }
         }
     });
-    // Only its maker knows when it was made; what devices would take for the time is bounded.
+    // Only the party that made it knows its date; how far it may move the clock of devices is
+    // bounded.
     let mut manifest: Manifest =
         serde_json::from_slice(&fs::read(release.join("manifest.json")).unwrap()).unwrap();
     manifest.created_s = NOW_S + 100_000;
@@ -424,12 +424,12 @@ fn every_swap_within_a_release_is_named() {
         swap(
             "kiosk_2.efi.xz",
             |p| fs::write(p, packed(b"another image")).unwrap(),
-            ["", "unpacks to something else"],
+            ["", "does not unpack to"],
         ),
         swap(
             ".root.xz",
             |p| fs::write(p, [fs::read(p).unwrap(), packed(b"more")].concat()).unwrap(),
-            ["", "has more behind its end"],
+            ["", "has trailing data"],
         ),
         swap(".verity.xz", |p| flip(p, 30), ["", ""]),
         swap("systemd-boot.efi.xz", |p| fs::remove_file(p).unwrap(), ["", "cannot be read"]),
@@ -447,10 +447,10 @@ fn every_swap_within_a_release_is_named() {
     fs::write(release.join("raw/kiosk_9.efi"), PROGRAM).unwrap();
     assert!(named(
         &world.compared(&release).unwrap(),
-        &["raw/kiosk_9.efi", "is a file that yours has not"]
+        &["raw/kiosk_9.efi", "is not in your build"]
     ));
     fs::remove_file(release.join("raw/kiosk_9.efi")).unwrap();
-    // A link that leads to the very same bytes today.
+    // A link to the same bytes.
     let (root, elsewhere) = (path_of(".root"), world.dir.path().join("elsewhere"));
     fs::rename(&root, &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &root).unwrap();
@@ -480,7 +480,7 @@ fn a_program_with_signatures_is_the_program_without_them() {
         authenticode::attach(&fs::read(&path).unwrap(), &[0x30, 0x03, 0x02, 0x01, 0x05]).unwrap();
     fs::write(&path, signed).unwrap();
     let found = world.compared(&release).unwrap();
-    // Sums and sizes show it; no section, and no digest that firmware looks at.
+    // Only checksums and sizes show it: no section and no digest that the firmware checks.
     assert!(
         !named(&found, &["section"]) && !named(&found, &["Authenticode digest"]),
         "{:?}",

@@ -1,4 +1,4 @@
-//! A release that several people sign, each on a machine of their own.
+//! A release that several people sign, each on their own machine.
 
 use fleeti_build::countersign::countersign;
 use fleeti_build::release::{ReleaseError, verify};
@@ -14,8 +14,7 @@ use std::path::Path;
 const UKI: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
 const PROGRAM: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
 
-/// A release whose kernel image is `uki`, with this Authenticode digest in its manifest; nobody has
-/// signed it.
+/// An unsigned release with the UKI `uki` and this Authenticode digest in its manifest.
 fn release(dir: &Path, uki: &[u8], authenticode: Option<String>) {
     let path = "raw/kiosk_2.efi".to_owned();
     let artifact = Artifact {
@@ -25,7 +24,7 @@ fn release(dir: &Path, uki: &[u8], authenticode: Option<String>) {
         authenticode,
     };
     let manifest = manifest_of(&"kiosk@2".parse().unwrap(), vec![artifact]);
-    // As the command line of the fixture names it.
+    // The root hash in the command line of the fixture.
     let manifest = Manifest { root_hash: sha256_hex(b"root hash"), ..manifest };
     fs::create_dir_all(dir.join("raw")).unwrap();
     fs::write(dir.join(path), uki).unwrap();
@@ -50,18 +49,18 @@ fn two_people_must_sign_where_two_are_asked_for_and_keys_are_rotated_without_a_g
         countersign(dir.path(), None, who).unwrap();
         assert_eq!(verify(dir.path(), &two).is_ok(), is_enough);
     }
-    // Bob's place is given to Carol: what the old two sign is good for whoever knows all three, and
-    // then what the new two sign is good for whoever knows them.
+    // Carol replaces Bob. A device that knows all three keys accepts a release of the two old
+    // signers; later, one that knows the new two accepts theirs.
     assert!(verify(dir.path(), &keys(&[&alice, &bob, &carol], 2)).is_ok());
     assert!(verify(dir.path(), &keys(&[&alice, &carol], 2)).is_ok());
-    // Who holds the server's key alone releases nothing.
+    // The server's key alone is not sufficient.
     assert!(matches!(
         verify(dir.path(), &keys(&[&SoftKey::generate(Algorithm::P384).unwrap(), &alice], 2)),
         Err(ReleaseError::Verify(_))
     ));
 }
 
-/// The kernel image with another command line.
+/// The UKI with another command line.
 fn with_command_line(text: &str) -> Vec<u8> {
     let mut uki = UKI.to_vec();
     uki[0x800..0xa00].fill(0);
@@ -130,8 +129,8 @@ fn nobody_signs_what_is_not_as_the_manifest_says() {
     assert!(refused(&usr, digest(&usr), &nothing).contains("does not name the root hash"));
     let hidden = with_command_line(&format!("{own} quiet\0 init=/bin/sh"));
     assert!(refused(&hidden, digest(&hidden), &nothing).contains("the command line's"));
-    // Of what is in the file, the kernel gets what the section is long in memory: without a root
-    // hash, systemd would start whatever partition calls itself the root.
+    // The kernel gets as much of the section as its size in memory. Without a root hash, systemd
+    // would start any partition with the type of a root.
     let header = UKI.windows(8).position(|bytes| bytes == b".cmdline").unwrap();
     for (length, why) in [
         (9u32, "does not name the root hash"),
@@ -143,8 +142,8 @@ fn nobody_signs_what_is_not_as_the_manifest_says() {
         let said = refused(&hidden, digest(&hidden), &nothing);
         assert!(said.contains(why), "{said}");
     }
-    // Its name is in a table that systemd's stub does not look into: the kernel gets no command
-    // line.
+    // systemd's stub does not read the table that contains the name of this section, so the kernel
+    // would get no command line.
     let mut renamed = UKI.to_vec();
     let headers = u32::from_le_bytes(UKI[0x3c..0x40].try_into().unwrap()) as usize;
     renamed[header..header + 8].copy_from_slice(b"/4\0\0\0\0\0\0");

@@ -1,4 +1,5 @@
-//! Images beside a real dpkg installation of the same packages: every difference has a reason.
+//! Compares images with a real dpkg installation of the same packages: every difference needs a
+//! reason.
 
 use crate::{cache, profile, repository, request};
 use fleeti_build::base::Base;
@@ -11,10 +12,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What dpkg needs to run, and an image does not have.
+/// What dpkg needs to run, but an image does not contain.
 const EXTRA: [&str; 4] = ["dpkg", "tar", "diffutils", "perl-base"];
 
-/// Patterns of the reasoned list that this profile needs.
+/// Patterns of the list of reasons that this profile needs.
 fn compare(name: &str) -> BTreeSet<String> {
     let dir = tempfile::tempdir().unwrap();
     let request = request(dir.path(), profile(name), "build");
@@ -53,7 +54,7 @@ fn compare(name: &str) -> BTreeSet<String> {
     serde_json::from_slice(&fs::read(work.join("used.json")).unwrap()).unwrap()
 }
 
-/// Takes the root apart with the tools that made it.
+/// Unpacks the root file system with the tools that made it.
 fn extract(root_output: &Path, erofs: &Path, image: &Path, shared: &Path) {
     let references = Command::new("nix-store")
         .args(["--query", "--requisites"])
@@ -95,7 +96,7 @@ fn deriver(output: &Path) -> String {
 
 #[test]
 fn both_example_images_differ_from_dpkg_only_for_a_reason_and_every_reason_is_needed() {
-    // Owners other than one's own need root; without it dpkg cannot install anything either.
+    // Files of other owners need root, and dpkg cannot install anything without root.
     let id = Command::new("id").arg("-u").output().unwrap();
     assert_eq!(
         id.stdout.trim_ascii(),

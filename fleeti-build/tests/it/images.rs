@@ -1,4 +1,4 @@
-//! Images: reproducible, and noticed when they are not.
+//! Images are reproducible, and a comparison detects one that is not.
 
 use crate::{cache, profile, request};
 use fleeti_build::build::{self, Step};
@@ -35,8 +35,8 @@ fn an_image_is_rebuilt_to_the_same_bytes_and_a_changed_file_is_noticed() {
     );
 }
 
-/// What the folder's record names is not what is built: another derivation in it changes nothing,
-/// and is named.
+/// The build ignores the derivations in the directory's record. A changed derivation changes
+/// nothing and is reported.
 #[test]
 fn a_record_that_names_another_derivation_does_not_decide_what_is_built() {
     let dir = tempfile::tempdir().unwrap();
@@ -52,7 +52,7 @@ fn a_record_that_names_another_derivation_does_not_decide_what_is_built() {
     assert_eq!(parts, ["derivations.root.derivation", "derivations.root.output"]);
 }
 
-/// A step that writes something else every time, in a build that is otherwise right.
+/// A step with a different output every time, in an otherwise correct build.
 #[test]
 fn a_step_that_is_not_reproducible_is_named_with_its_first_difference() {
     let dir = tempfile::tempdir().unwrap();

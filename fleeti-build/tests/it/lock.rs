@@ -1,4 +1,4 @@
-//! Locks whose packages are gone, or that are for another profile.
+//! Locks with packages that are gone, or for another profile.
 
 use crate::{cache, profile};
 use fleeti_build::build::{BuildError, lock_for, lock_into};
@@ -63,7 +63,7 @@ fn a_lock_file_that_is_not_there_is_made_by_who_asks_for_one_and_missed_by_who_b
     );
     let made = lock_into(&cache(), &revision, Some(&path), false).unwrap();
     assert_eq!(Lock::read(&path).unwrap(), made);
-    // What is there is kept.
+    // An existing file is kept.
     let before = std::fs::read(&path).unwrap();
     assert_eq!(lock_into(&cache(), &revision, Some(&path), false).unwrap(), made);
     assert_eq!(std::fs::read(&path).unwrap(), before);

@@ -1,4 +1,4 @@
-//! Builds with the real Nix. They share its store, so what one has made the next one finds.
+//! Builds with the real Nix. The tests share its store, so that each one finds what others built.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod compare;
@@ -25,7 +25,7 @@ fn profile(name: &str) -> Profile {
     fleeti_core::profile::check(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
-/// A public folder with something in each file: what it says does not matter to a build.
+/// A directory of public keys with any content: a build does not parse it.
 fn trust(dir: &Path) -> PathBuf {
     let trust = dir.join("public");
     std::fs::create_dir_all(&trust).unwrap();
@@ -43,7 +43,7 @@ fn request(dir: &Path, profile: Profile, out: &str) -> Request {
         minimum_version: None,
         trust: trust(dir),
         lock: None,
-        // Any program whose libraries are in the image.
+        // Any executable whose libraries are in the image.
         agent: "/usr/bin/env".into(),
         out: dir.join(out),
     }
