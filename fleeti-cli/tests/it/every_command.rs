@@ -84,7 +84,7 @@ const ROWS: &[Row] = &[
     Row("device recovery-key", "{device} --reason because", Done("it opens the data partition")),
     Row("device forgive", "{device} --version 7", Done("may install 7 again")),
     Row("attest show", "{device}", Done("L1")),
-    Row("attest now", "{device}", Refused("has shown no TPM")),
+    Row("attest now", "{device}", Refused("has not shown a TPM")),
     Row("attest fleet", "{fleet}", Done("devices of fleet-1")),
     Row("attest policy", "{fleet} --update L5 --secrets none", Done("secrets")),
     Row("attest accept-firmware", "{device}", Refused("evidence of device")),

@@ -1,5 +1,5 @@
-//! What a device proves with its TPM (RFC 9334; this server is the Verifier): the TPM that is bound
-//! to it is asked again and again what started.
+//! Attestation of devices by their TPMs (RFC 9334). The server is the Verifier: it periodically
+//! requests evidence from the TPM that is bound to a device.
 
 use crate::app::{App, new_id, now_s};
 use crate::db::attestations::{self, AttestationRow, FirmwareCodeRow, SentEvidence};
@@ -21,20 +21,20 @@ use fleeti_pki::measured::{explained, phases};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Newest releases whose programs are known by name.
+/// Number of the newest releases whose EFI binaries are shown by name.
 const NAMED_MAX: u32 = 64;
-/// Where a release has its boot loader.
+/// Path of the boot loader in a release.
 const BOOT_LOADER: &str = "raw/systemd-boot.efi";
 
-/// A question that is out: it belongs to one session of one device.
+/// An outstanding challenge. It belongs to one session of one device.
 pub struct Asked {
     id: String,
     nonce: [u8; 32],
     at: Instant,
 }
 
-/// A question for a device, if it has shown a TPM. `heard_log`: the log of firmware that it has
-/// named in this session.
+/// A challenge for a device, if it has shown a TPM. `heard_log`: the firmware event log that the
+/// device has named in this session.
 pub async fn ask(
     app: &App,
     device: &DeviceId,
@@ -53,10 +53,10 @@ pub async fn ask(
     Ok(Some((asked, challenge)))
 }
 
-/// Keeps one of firmware's logs, so that evidence may name it.
+/// Stores a firmware event log, so that evidence can name it.
 ///
 /// # Errors
-/// [`Code::Invalid`] for bytes that are not what they are called; [`Code::TooLarge`].
+/// [`Code::Invalid`] for bytes that do not have this digest; [`Code::TooLarge`].
 pub async fn keep_log(
     app: &App,
     device: &DeviceId,
@@ -66,22 +66,22 @@ pub async fn keep_log(
     if bytes.len() > LOG_MAX {
         return Err(AppError::new(
             Code::TooLarge,
-            format!("a log has {LOG_MAX} bytes at the most"),
+            format!("the log is larger than {LOG_MAX} bytes"),
         ));
     }
     if sha256_hex(bytes) != sha256 {
-        return Err(AppError::new(Code::Invalid, "the log is not what it is called by"));
+        return Err(AppError::new(Code::Invalid, "the log does not have the SHA-256 in its path"));
     }
     let mut tx = app.db.write().await?;
     attestations::keep_log(&mut tx, device, sha256, bytes, now_s()).await?;
     Ok(tx.commit().await?)
 }
 
-/// Takes what a device answered to the one question that is out. When this returns, the result is
-/// kept; the log of firmware that it named.
+/// Appraises the evidence for the outstanding challenge. When this returns, the result is stored.
+/// Returns the firmware event log that the evidence names.
 ///
 /// # Errors
-/// [`Code::Invalid`] for what is no answer to it; whatever it says then is nobody's word.
+/// [`Code::Invalid`] for evidence that does not answer the challenge. It is not stored.
 pub async fn received(
     app: &App,
     device: &DeviceId,
@@ -90,18 +90,18 @@ pub async fn received(
 ) -> Result<String, AppError> {
     let text = String::from_utf8(payload.to_vec()).map_err(|e| invalid("evidence", e))?;
     let sent = SentEvidence::read(text).map_err(|e| invalid("evidence", e))?;
-    // An answer to an older question leaves this one as it is.
+    // Evidence for an older challenge does not consume this one.
     let asked = asked
         .take_if(|a| a.id == sent.challenge)
         .filter(|a| a.at.elapsed() < Duration::from_millis(app.config.limits.challenge_ms));
     let asked =
-        asked.ok_or_else(|| AppError::new(Code::Invalid, "evidence: nobody asked for it now"))?;
+        asked.ok_or_else(|| AppError::new(Code::Invalid, "evidence: there is no outstanding challenge for it"))?;
     let firmware_log = sent.firmware_log.clone();
     evidence::submit(app, device, asked.nonce, sent).await?;
     Ok(firmware_log)
 }
 
-/// Programs that firmware starts, by their paths, with their Authenticode digests.
+/// EFI binaries of a release, by path, with their Authenticode digests.
 fn programs(artifacts: &[Artifact]) -> impl Iterator<Item = (&str, [u8; 32])> {
     artifacts.iter().filter_map(|a| Some((a.path.as_str(), digest(a.authenticode.as_deref()?)?)))
 }
@@ -126,15 +126,16 @@ pub(super) fn reference(manifest: &Manifest, is_revoked: bool) -> Option<Referen
     })
 }
 
-/// A digest or register of 32 bytes, hexadecimal.
+/// Parses a digest or PCR of 32 bytes, hexadecimal.
 pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
     let mut digest = [0; 32];
-    // With two dozen in each answer of a TPM, the fast one; it would take `0x` as well.
+    // The fast decoder, because evidence has two dozen of these. It would accept `0x`, hence the
+    // check.
     const_hex::decode_to_slice(Some(text).filter(|t| t.len() == 64)?, &mut digest).ok()?;
     Some(digest)
 }
 
-/// How far a device can be trusted, and why.
+/// The attestation level of a device, with claims and measurements.
 ///
 /// # Errors
 /// [`Code::NotFound`].
@@ -197,10 +198,10 @@ async fn explained_registers(
     Ok(explained.collect())
 }
 
-/// What a device proves, as others read it.
+/// The attestation result of a device as an EAT Attestation Result.
 ///
 /// # Errors
-/// [`Code::NotFound`] for a device that never answered.
+/// [`Code::NotFound`] for a device that has never sent evidence.
 pub async fn ear(app: &App, device: &DeviceId) -> Result<serde_json::Value, AppError> {
     let row = attestations::get(app.db.pool(), device)
         .await?
@@ -211,11 +212,11 @@ pub async fn ear(app: &App, device: &DeviceId) -> Result<serde_json::Value, AppE
     ))
 }
 
-/// An operator accepts the firmware that the device has now.
+/// Accepts the current firmware of a device, on behalf of an operator.
 ///
 /// # Errors
-/// [`Code::NotFound`] for a device that never answered; [`Code::Conflict`] when its last evidence
-/// does not hold.
+/// [`Code::NotFound`] for a device that has never sent evidence; [`Code::Conflict`] if its last
+/// evidence is old or did not verify.
 pub async fn accept_firmware(app: &App, device: &DeviceId) -> Result<(), AppError> {
     let row = attestations::get(app.db.pool(), device)
         .await?
@@ -225,8 +226,8 @@ pub async fn accept_firmware(app: &App, device: &DeviceId) -> Result<(), AppErro
         .as_ref()
         .filter(|_| row.result.level > Level::SelfReported && row.result.is_fresh(now_s()));
     let accepted = accepted.ok_or_else(|| {
-        AppError::new(Code::Conflict, "its last evidence does not hold, or is old")
-            .hint("ask it again with `fleeti attest now`")
+        AppError::new(Code::Conflict, "the last evidence of the device is old or did not verify")
+            .hint("request new evidence with `fleeti attest now`")
     })?;
     let log = attestations::logs(
         &mut *app.db.pool().acquire().await?,
@@ -235,8 +236,8 @@ pub async fn accept_firmware(app: &App, device: &DeviceId) -> Result<(), AppErro
     .await?;
     let log =
         log.get(device).and_then(|bytes| FirmwareLog::parse(bytes).ok()).ok_or_else(|| {
-            AppError::new(Code::Conflict, "what its firmware measured is not here any more")
-                .hint("ask it again with `fleeti attest now`")
+            AppError::new(Code::Conflict, "the server no longer has the firmware's measurements")
+                .hint("request new evidence with `fleeti attest now`")
         })?;
     let (boot, _) = MeasuredBoot::read(&log);
     let programs = boot.firmware_programs.iter().map(|p| hex::encode(p.digest)).collect();
@@ -245,8 +246,8 @@ pub async fn accept_firmware(app: &App, device: &DeviceId) -> Result<(), AppErro
         FirmwareCodeRow { registers: [register(0), register(2)], programs, is_accepted: true };
     let mut tx = app.db.write().await?;
     if !attestations::accept_firmware(&mut tx, device, &row.result, &code).await? {
-        return Err(AppError::new(Code::Conflict, "it has answered meanwhile")
-            .hint("look at the new answer first"));
+        return Err(AppError::new(Code::Conflict, "the device has sent new evidence meanwhile")
+            .hint("check the new evidence first"));
     }
     app.audit(&mut tx, now_s(), "admin", "device.accept-firmware", device.as_str()).await?;
     tx.commit().await?;
@@ -254,26 +255,27 @@ pub async fn accept_firmware(app: &App, device: &DeviceId) -> Result<(), AppErro
     Ok(())
 }
 
-/// Asks a device now, if it is there.
+/// Requests evidence from a connected device now.
 ///
 /// # Errors
-/// [`Code::NotFound`]; [`Code::Conflict`] for a device that is not there or has shown no TPM.
+/// [`Code::NotFound`]; [`Code::Conflict`] for a device that is not connected, or has not shown a
+/// TPM.
 pub async fn ask_now(app: &App, device: &DeviceId) -> Result<(), AppError> {
     if db::devices::get(app.db.pool(), device.as_str()).await?.is_none() {
         return Err(AppError::not_found("device", device.as_str()));
     }
     if tpms::get(app.db.pool(), device).await?.is_none() {
-        return Err(AppError::new(Code::Conflict, format!("{device} has shown no TPM")));
+        return Err(AppError::new(Code::Conflict, format!("{device} has not shown a TPM")));
     }
     if !app.hub.is_online(device) {
         return Err(AppError::new(Code::Conflict, format!("{device} is not connected"))
-            .hint("it is asked as soon as it comes"));
+            .hint("the server requests evidence on reconnect"));
     }
     app.hub.challenge(device);
     Ok(())
 }
 
-/// Asks every device of a fleet that is there; how many that are.
+/// Requests evidence from every connected device of a fleet. Returns their number.
 pub async fn ask_fleet(app: &App, fleet: &FleetId) -> Result<AskedFleet, AppError> {
     let devices = tpms::of_fleet(app.db.pool(), fleet).await?;
     let there: Vec<_> = devices.into_iter().filter(|device| app.hub.is_online(device)).collect();

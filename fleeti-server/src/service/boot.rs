@@ -1,5 +1,5 @@
-//! Secure Boot of one device each: keys at provisioning, signatures for each release, changes in
-//! the field. The keys are the signer's; here lie only bytes that it can open.
+//! Secure Boot keys per device: made at provisioning, used to sign each release, changed in the
+//! field. The database has them only as bytes that the signing service wrapped.
 
 use crate::app::{App, AppRef, new_id, now_s};
 use crate::db;
@@ -18,13 +18,13 @@ use fleeti_signer::wire::{self, Request, Response};
 use futures::future::join_all;
 use std::sync::Arc;
 
-/// Devices whose signatures are asked for together.
+/// Number of devices per signing request.
 const BATCH: u32 = 64;
-/// Digests that the writes of a device may forbid in all: NVRAM is small.
+/// Maximum number of digests in dbx of a device: NVRAM is small.
 const WRITES_MAX: usize = 16;
 
-/// Makes the record of a device that is about to be made: its id, a token that only it can use,
-/// and, unless it starts what is signed for all, Secure Boot keys of its own.
+/// Provisions a new device: creates its id, a token that only it can use, and Secure Boot keys of
+/// its own, unless it boots with the organisation's keys.
 ///
 /// # Errors
 /// [`Code::Invalid`] for a validity out of range; [`Code::NotFound`] for a release that is not
@@ -36,8 +36,8 @@ pub async fn provision(
     addresses: &Addresses,
 ) -> Result<Provisioned, AppError> {
     if request.proxy.as_ref().is_some_and(|url| !is_proxy(url)) {
-        return Err(AppError::new(Code::Invalid, "proxy: this is none that devices take")
-            .hint("give http://HOST:PORT"));
+        return Err(AppError::new(Code::Invalid, "proxy: unsupported proxy address")
+            .hint("use the form http://HOST:PORT"));
     }
     let device: DeviceId = new_id("dev").parse().map_err(AppError::internal)?;
     if let Some(release) = &request.release {
@@ -118,11 +118,12 @@ async fn sign(
     }
 }
 
-/// A device's own signatures over a release; none for a device that starts what is signed for all.
+/// The signatures over a release by a device's own keys; none for a device that uses the
+/// organisation's.
 ///
 /// # Errors
-/// [`Code::Conflict`] when the firmware of the device is not as it was enrolled: then nothing is
-/// signed for it.
+/// [`Code::Conflict`] if Secure Boot of the device differs from what was enrolled: the server then
+/// signs nothing for it.
 pub async fn signatures(
     app: &App,
     device: &DeviceId,
@@ -135,7 +136,7 @@ pub async fn signatures(
     if let Some(problem) = known.secure_boot.and_then(|s| s.problem) {
         return Err(AppError::new(
             Code::Conflict,
-            format!("nothing is signed for {device}: {problem}"),
+            format!("the server signs nothing for {device}: {problem}"),
         ));
     }
     signatures_of(app, device, &row, release).await
@@ -164,23 +165,22 @@ async fn signatures_of(
     Ok(signed)
 }
 
-/// Makes the signatures of a fleet's devices over a release, before they ask: a job of a rollout's
-/// beginning.
+/// Signs a release for all devices of a fleet in advance, when a rollout begins.
 pub fn sign_ahead(app: &AppRef, fleet: FleetId, release: ReleaseName) {
     let app = Arc::clone(app);
     tokio::spawn(async move {
         if let Err(e) = sign_all(&app, &fleet, &release).await {
             tracing::warn!(
-                "signing {release} for the devices of {fleet}: {e}; each is signed when its device asks"
+                "signing {release} in advance for the devices of {fleet} failed: {e}; the server signs it when a device fetches it"
             );
         }
     });
 }
 
-/// Makes the signatures of a fleet's devices over a release; gives how many were made.
+/// Signs a release for all devices of a fleet. Returns the number of devices signed for.
 ///
 /// # Errors
-/// When the signer or the database do not answer.
+/// When the signing service or the database does not answer.
 pub async fn sign_all(
     app: &App,
     fleet: &FleetId,
@@ -206,11 +206,12 @@ pub async fn sign_all(
     }
 }
 
-/// Changes the Secure Boot variables of a device; it makes the change when it hears of it.
+/// Changes the Secure Boot variables of a device. The device applies the change once it learns of
+/// it.
 ///
 /// # Errors
-/// [`Code::NotFound`]; [`Code::Conflict`] for a device without keys of its own, or a change that
-/// may not follow.
+/// [`Code::NotFound`]; [`Code::Conflict`] for a device without keys of its own, or a change that is
+/// not possible now.
 pub async fn change(app: &App, device: &DeviceId, request: &ChangeBoot) -> Result<(), AppError> {
     let known = devices::get(app, device.as_str()).await?;
     let without =
@@ -221,8 +222,8 @@ pub async fn change(app: &App, device: &DeviceId, request: &ChangeBoot) -> Resul
     }
     let is_pending = known.secure_boot.as_ref().is_some_and(|s| s.change_pending);
     let before = row.state.expected.change;
-    // What a device has refused because of its other slot may be ordered again with leave to end
-    // it.
+    // A device may have refused a change because it would disable the other slot. The operator can
+    // repeat the change with permission to do that.
     let is_repeated =
         is_pending && request.order == BootOrder::EndEpoch && row.state.expected.db.len() == 1;
     let mut next =
@@ -233,7 +234,7 @@ pub async fn change(app: &App, device: &DeviceId, request: &ChangeBoot) -> Resul
     let Some(desired) = db::boot::change(&mut tx, device, before, &next).await? else {
         return Err(AppError::new(
             Code::Conflict,
-            format!("somebody else changed {device} meanwhile"),
+            format!("another request changed {device} meanwhile"),
         ));
     };
     app.audit(
@@ -252,7 +253,7 @@ pub async fn change(app: &App, device: &DeviceId, request: &ChangeBoot) -> Resul
     Ok(())
 }
 
-/// What the keys and writes are after an order.
+/// The keys and writes after a change.
 async fn ordered(
     app: &App,
     device: &DeviceId,
@@ -265,8 +266,8 @@ async fn ordered(
         BootOrder::BeginEpoch => wire::BootOrder::BeginEpoch,
         BootOrder::EndEpoch if known.secure_boot.as_ref().is_some_and(|s| s.change_pending) => {
             let waits =
-                AppError::new(Code::Conflict, format!("{device} has not made the change before"));
-            return Err(waits.hint("it trusts the new key only then; wait until it was online"));
+                AppError::new(Code::Conflict, format!("{device} has not applied the previous change yet"));
+            return Err(waits.hint("the device trusts the new key only after that; wait until it has been online"));
         }
         BootOrder::EndEpoch => wire::BootOrder::EndEpoch,
         BootOrder::Forbid { release } => {
@@ -281,8 +282,8 @@ async fn ordered(
     Ok(BootKeysRow { state, change_writes: merged(row.change_writes, writes)?, ..row })
 }
 
-/// What is forbidden of a release: its kernel image. Not what the device runs: it would never boot
-/// again.
+/// The digests of a release to forbid: its UKI. Refuses the release that the device runs, because
+/// the device would never boot again.
 async fn forbidden_digests(
     app: &App,
     device: &DeviceId,
@@ -292,9 +293,9 @@ async fn forbidden_digests(
     if boot.is_none_or(|b| b.running == *release) {
         let refused = AppError::new(
             Code::Conflict,
-            format!("{device} runs {release}, or has not said what it runs"),
+            format!("{device} runs {release}, or has not reported what it runs"),
         );
-        return Err(refused.hint("roll out another release first"));
+        return Err(refused.hint("roll out another release to it first"));
     }
     let documents = releases::documents(app, release).await?;
     let manifest = Manifest::parse(&documents.manifest).map_err(AppError::internal)?;
@@ -302,13 +303,13 @@ async fn forbidden_digests(
     let missing = || {
         AppError::new(
             Code::Conflict,
-            format!("the manifest of {release} names no Authenticode digest"),
+            format!("the manifest of {release} has no Authenticode digest"),
         )
     };
     Ok(vec![digest.ok_or_else(missing)?])
 }
 
-/// The writes that a device needs that made none of them: the last of db, and all of dbx.
+/// The writes that lead from any state to the newest: the last one of db, and all of dbx.
 fn merged(
     before: Vec<VariableWrite>,
     new: Vec<VariableWrite>,
@@ -316,33 +317,34 @@ fn merged(
     let replaces = |w: &VariableWrite| new.iter().any(|n| n.variable == w.variable && !n.append);
     let mut writes: Vec<_> = before.into_iter().filter(|w| !replaces(w)).collect();
     writes.extend(new);
-    // db first: what is signed anew is trusted before anything is forbidden.
+    // db first: the new key is trusted before anything is forbidden.
     writes.sort_by_key(|w| w.variable == BootVariable::Dbx);
     if writes.len() > WRITES_MAX {
-        return Err(AppError::new(Code::Conflict, "too many releases are forbidden one by one")
-            .hint("begin and end an epoch of db instead"));
+        return Err(AppError::new(Code::Conflict, "too many digests in dbx of this device")
+            .hint("start a new epoch of db and end the old one instead"));
     }
     Ok(writes)
 }
 
-/// What a device runs, by its own word, if it is a release that it came with or was given.
+/// The release that a device reports to run, if it was provisioned with it or offered it.
 async fn running_as_given(app: &App, device: &DeviceId) -> Result<ReleaseName, AppError> {
     let not_given = || {
         let text = format!(
-            "{device} does not run what it came with or what was rolled out to it: nothing is signed for it"
+            "{device} reports a release that was neither provisioned nor rolled out to it: the server signs nothing for it"
         );
         AppError::new(Code::Conflict, text).hint("roll out a release to it first")
     };
     db::devices::running_as_given(app.db.pool(), device).await?.ok_or_else(not_given)
 }
 
-/// The last change of a device's variables, with the signatures that what it runs needs afterwards.
+/// The newest change of a device's variables, with the signatures that its running release needs
+/// afterwards.
 ///
 /// # Errors
-/// [`Code::NotFound`] when there was none; [`Code::Conflict`] for a device that says it runs what
-/// nobody gave it.
+/// [`Code::NotFound`] without a change; [`Code::Conflict`] for a device that reports a release that
+/// the server did not give it.
 pub async fn last_change(app: &App, device: &DeviceId) -> Result<BootChange, AppError> {
-    let missing = || AppError::not_found("change of the boot keys of", device.as_str());
+    let missing = || AppError::not_found("change of boot keys of device", device.as_str());
     let row = db::boot::get(app.db.pool(), device)
         .await?
         .filter(|r| r.state.expected.change > 0)
@@ -362,5 +364,5 @@ pub async fn last_change(app: &App, device: &DeviceId) -> Result<BootChange, App
     })
 }
 
-/// The boot loader's path in a release.
+/// Path of the boot loader in a release.
 const LOADER: &str = "raw/systemd-boot.efi";

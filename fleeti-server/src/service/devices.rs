@@ -1,4 +1,4 @@
-//! What devices say, and what is shown of them.
+//! Reports of devices, their desired states, and what the API shows of them.
 
 use crate::app::{App, now_s};
 use crate::db::mqtt_sessions::Stored;
@@ -16,7 +16,7 @@ use fleeti_core::wire::mqtt::Up;
 use fleeti_core::wire::problem::Code;
 use std::collections::HashMap;
 
-/// Most devices of a page.
+/// Maximum number of devices in a page.
 pub const PAGE_MAX: u32 = 500;
 
 /// One device.
@@ -30,14 +30,14 @@ pub async fn get(app: &App, id: &str) -> Result<Device, AppError> {
     Ok(Device { online: app.hub.is_online(&device.id), ..device })
 }
 
-/// Which devices.
+/// Selects devices.
 #[derive(Debug, Clone, Copy)]
 pub enum Filter<'a> {
-    /// Every one.
+    /// All devices.
     All,
-    /// Those of a fleet.
+    /// Devices of a fleet.
     Fleet(&'a FleetId),
-    /// Those whose last update did not hold.
+    /// Devices whose last update failed or was rolled back, or that raise an alarm.
     InTrouble,
 }
 
@@ -54,7 +54,7 @@ pub async fn certificate(app: &App, id: &DeviceId) -> Result<String, AppError> {
 /// A page of devices after an id.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a limit or an id that is none; when the database does not answer.
+/// [`Code::Invalid`] for an invalid limit or id.
 pub async fn page(
     app: &App,
     filter: Filter<'_>,
@@ -64,12 +64,12 @@ pub async fn page(
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(AppError::new(
             Code::Invalid,
-            format!("limit is {limit}, 1 to {PAGE_MAX} are allowed"),
+            format!("limit is {limit}, must be 1 to {PAGE_MAX}"),
         ));
     }
     if !after.is_empty() && after.parse::<DeviceId>().is_err() {
-        return Err(AppError::new(Code::Invalid, "after is no id of a device")
-            .hint("give the last id of the page before"));
+        return Err(AppError::new(Code::Invalid, "after is not a device id")
+            .hint("use the last id of the previous page"));
     }
     let devices = match filter {
         Filter::All => db::devices::page(app.db.pool(), None, after, limit).await?,
@@ -79,23 +79,23 @@ pub async fn page(
     Ok(devices.into_iter().map(|d| Device { online: app.hub.is_online(&d.id), ..d }).collect())
 }
 
-/// Every fleet that a device has enrolled in.
+/// All fleets that have, or had, a device.
 pub async fn fleets(app: &App) -> Result<Vec<Fleet>, AppError> {
     db::devices::fleets(app.db.pool()).await
 }
 
-/// How the devices are, in numbers.
+/// Numbers of devices by state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counts {
-    /// Devices that hold a session.
+    /// Devices with an open session.
     pub online: usize,
-    /// Devices with an update on its way.
+    /// Devices with an update in progress.
     pub moving: u64,
-    /// Devices whose last update did not hold.
+    /// Devices whose last update failed or was rolled back, or that raise an alarm.
     pub in_trouble: u64,
 }
 
-/// How the devices are, in numbers.
+/// Counts devices by state.
 pub async fn counts(app: &App) -> Result<Counts, AppError> {
     let mut counts = Counts { online: app.hub.online(), moving: 0, in_trouble: 0 };
     for (kind, n) in db::devices::by_update(app.db.pool()).await? {
@@ -108,11 +108,10 @@ pub async fn counts(app: &App) -> Result<Counts, AppError> {
     Ok(counts)
 }
 
-/// Keeps a message of a device. When this returns, the message cannot be lost and may be
-/// acknowledged.
+/// Stores a message of a device. When this returns, the message is durable and may be acknowledged.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a payload that is not what its topic says.
+/// [`Code::Invalid`] for a payload that does not match its topic.
 pub async fn received(
     app: &App,
     device: &DeviceId,
@@ -126,13 +125,13 @@ pub async fn received(
     if longest > TEXT_MAX {
         return Err(AppError::new(
             Code::Invalid,
-            format!("{kind:?}: a text of {longest} bytes, {TEXT_MAX} at the most"),
+            format!("{kind:?}: a text has {longest} bytes, at most {TEXT_MAX} are allowed"),
         ));
     }
     let invalid = |e: serde_json::Error| AppError::new(Code::Invalid, format!("{kind:?}: {e}"));
     match kind {
         Up::Evidence => {
-            Err(AppError::new(Code::Invalid, "evidence answers a question of its session"))
+            Err(AppError::new(Code::Invalid, "evidence is accepted only for a challenge of the session"))
         }
         Up::Report => match strict::from_message(payload).map_err(invalid) {
             Ok(report) => reported(app, device, &report).await,
@@ -151,7 +150,7 @@ pub async fn received(
             let mut tx = app.db.write().await?;
             db::commands::acknowledge(&mut tx, device, &answer.command, answer.outcome).await?;
             tx.commit().await?;
-            // Whoever waits for the answer looks now, and not at the next telemetry.
+            // Notify clients that wait for the result now, not at the next telemetry.
             app.publish(Event::Device { id: device.clone() });
             Ok(())
         }
@@ -165,7 +164,7 @@ async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), A
         db::devices::Taken::Again => return Ok(()),
         db::devices::Taken::Jumped(last) => {
             drop(tx);
-            let text = format!("report {} jumps: the last one was {last}", report.sequence);
+            let text = format!("report number {} is too far ahead: the last one was {last}", report.sequence);
             return refuse_report(app, device, AppError::new(Code::Invalid, text)).await;
         }
     };
@@ -183,10 +182,10 @@ async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), A
     Ok(())
 }
 
-/// A refusal is said to the device, by its reason code, and shown as an alarm until a report is
-/// taken: a device whose reports are lost looks as it looked last.
+/// Refuses a report: the device gets a reason code, and the server shows an alarm until it accepts
+/// a report, because until then the shown state of the device is stale.
 async fn refuse_report(app: &App, device: &DeviceId, refused: AppError) -> Result<(), AppError> {
-    let reason = format!("its reports are refused: {}", Foreign::log(&refused.to_string()));
+    let reason = format!("the server refuses its reports: {}", Foreign::log(&refused.to_string()));
     let mut tx = app.db.write().await?;
     if db::devices::refuse_report(&mut tx, device, &reason).await? {
         tx.commit().await?;
@@ -195,19 +194,19 @@ async fn refuse_report(app: &App, device: &DeviceId, refused: AppError) -> Resul
     Err(refused)
 }
 
-/// What the database says of a device that may begin a session.
+/// The state from the database for a device that may begin a session.
 pub struct Admitted {
-    /// What is kept of its last session.
+    /// The stored state of its last session.
     pub session: Stored,
-    /// What it should run.
+    /// Its desired state.
     pub desired: Box<DesiredState>,
     /// [`crate::gateway::hub::Hub::changes`] before that was read.
     pub changes: u64,
 }
 
-/// Whether a device may come with this key: known, not revoked, and the key is the one that it
-/// enrolled or renewed with. Gives what is kept of its MQTT session; `None` when it may not. The
-/// one place that decides, on both ports.
+/// Authorises a device with this key: it is known, not revoked, and enrolled or renewed with this
+/// key. Returns the stored state of its MQTT session, or `None` if it is not authorised. Only this
+/// function decides, for both ports.
 pub async fn admit(
     app: &App,
     device: &DeviceId,
@@ -224,7 +223,7 @@ pub async fn admit(
         return Ok(None);
     }
     if is_next {
-        // Its first use: the old key is good for nothing from now on, wherever it is used.
+        // First use of the new key: from now on the old key is refused everywhere.
         let mut tx = app.db.write().await?;
         let is_first = db::devices::promote_key(&mut tx, device, key_sha256).await?;
         tx.commit().await?;
@@ -237,10 +236,10 @@ pub async fn admit(
     Ok(Some(Admitted { session: found.session(), desired: Box::new(found.desired()?), changes }))
 }
 
-/// What a device may fetch that comes with this key.
+/// The release that a device with this key may fetch.
 ///
 /// # Errors
-/// [`Code::Forbidden`] for a device that is revoked or came with another key.
+/// [`Code::Forbidden`] for a device that is revoked, or uses another key.
 pub async fn granted(
     app: &App,
     device: &DeviceId,
@@ -254,13 +253,13 @@ pub async fn granted(
         .and_close());
     };
     let release = desired.release;
-    // What was granted to it when it had proved more is not handed out by what it was.
+    // The release may have been offered when the device had a higher level: check the level again.
     let may_have =
         release.is_none() || app.policies.are_usual() || policy::may_update(app, device).await?;
     Ok(release.filter(|_| may_have))
 }
 
-/// Keeps what outlasts the MQTT connections of devices.
+/// Stores the state of MQTT sessions that outlasts their connections.
 pub async fn keep_sessions(
     app: &App,
     sessions: &HashMap<DeviceId, Stored>,
@@ -273,7 +272,7 @@ pub async fn keep_sessions(
     Ok(tx.commit().await?)
 }
 
-/// What a device should run, as it is told by push and by GET.
+/// The desired state of a device, as sent by MQTT and by GET.
 ///
 /// # Errors
 /// [`Code::NotFound`].
@@ -283,36 +282,36 @@ pub async fn desired(app: &App, device: &DeviceId) -> Result<DesiredState, AppEr
         .ok_or_else(|| AppError::not_found("device", device.as_str()))
 }
 
-/// That a device is known and not revoked: nothing is kept for one that never comes again.
+/// Checks that a device is known and not revoked: the server stores nothing for a revoked device.
 ///
 /// # Errors
-/// [`Code::NotFound`]; [`Code::Conflict`] for a revoked one.
+/// [`Code::NotFound`]; [`Code::Conflict`] for a revoked device.
 pub(super) async fn in_service(tx: &mut Tx<'_>, device: &DeviceId) -> Result<(), AppError> {
     match db::devices::standing(tx, &[device]).await?.get(device.as_str()) {
         None => Err(AppError::not_found("device", device.as_str())),
         Some((_, true)) => Err(AppError::new(Code::Conflict, format!("{device} is revoked"))
-            .hint("end the hold, or enroll the device anew, first")),
+            .hint("release the hold, or enroll the device again, first")),
         Some((_, false)) => Ok(()),
     }
 }
 
-/// Client that take turns with one certificate: so many of these changes within [`TURNS_S`] are no
-/// bad network any more.
+/// Two clients may take turns with one certificate: this many takeovers within [`TURNS_S`] cannot
+/// be explained by a bad network.
 pub const TURNS_MAX: u32 = 6;
-/// Seconds.
+/// The period of [`TURNS_MAX`], in seconds.
 pub const TURNS_S: u64 = 600;
 const CLONED: &str = "device.taken-over";
 
-/// A session of a device was ended by another one of it, so often lately: from [`TURNS_MAX`] on two
-/// clients take turns with its certificate, and one of them is not the device.
+/// Records that a session of a device was taken over by another one, `turns` times recently. From
+/// [`TURNS_MAX`] on, two clients use its certificate, and one of them is not the device.
 pub async fn taken_over(app: &App, device: &DeviceId, turns: u32) -> Result<(), AppError> {
     if turns < TURNS_MAX || !app.alarms.is_new(CLONED, device.as_str()) {
         return Ok(());
     }
     let minutes = TURNS_S / 60;
     let text = format!(
-        "two clients take turns with this device's certificate: {turns} sessions within {minutes} minutes were ended by another one; if \
-         it is no bad network, revoke the device and enroll it anew"
+        "two clients take turns with this device's certificate: {turns} sessions were taken over within {minutes} minutes; unless the \
+         network is bad, revoke the device and enroll it again"
     );
     tracing::warn!("{device}: {text}");
     let mut tx = app.db.write().await?;
@@ -330,7 +329,7 @@ pub async fn taken_over(app: &App, device: &DeviceId, turns: u32) -> Result<(), 
     Ok(())
 }
 
-/// Lets a device try a version again that was rolled back on it.
+/// Allows a device to try a version again after a rollback.
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a device that is revoked.

@@ -1,11 +1,10 @@
-//! What the server keeps for others and cannot read: the keys that open a device's data partition
-//! without its TPM, and secrets of fleets. Only the signer opens what lies here, and what it opens
-//! is in the audit log first.
+//! Wrapped values that the server stores but cannot read: recovery keys of data partitions, and
+//! secrets of fleets. Only the signing service can unwrap them, and it writes to the audit log
+//! first.
 //!
-//! A device gets the secrets of its fleet by a ticket, and a ticket over the MQTT session whose
-//! question its TPM has just answered, if that was enough. So whoever starts something else on the
-//! device has no ticket, though it has the device's key: that one is in the TPM, and a TPM serves
-//! whatever runs.
+//! A device gets the secrets of its fleet in exchange for a ticket. The server sends the ticket
+//! over the MQTT session in which the device just proved the required level. The device key alone
+//! is not enough: it is in the TPM, which serves any software that an attacker boots on the device.
 
 use crate::app::{App, AppRef, now_s};
 use crate::db::{self, Db, attestations, commands};
@@ -29,32 +28,32 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most tickets that are out.
+/// Maximum number of outstanding tickets.
 const TICKETS_MAX: usize = 65_536;
-/// How long the order to make a new recovery key waits for its device.
+/// Validity of the command to make a new recovery key, in seconds.
 const ORDER_S: u32 = 30 * 86_400;
 
-/// Which fleets have secrets, and whose tickets are out.
+/// Which fleets have secrets, and the outstanding tickets.
 pub struct Vault {
     versions: ArcSwap<HashMap<FleetId, u64>>,
-    /// Digest of the ticket, and until when it is good: one for each device.
+    /// Digest and expiry of each device's ticket. A device has at most one.
     tickets: Mutex<HashMap<DeviceId, Ticket>>,
-    /// Whose recovery key somebody has seen: they are told to make another one.
+    /// Devices whose recovery key was shown: the server commands them to make a new one.
     shown: Mutex<HashSet<DeviceId>>,
-    /// Since when, and how often a device was given secrets.
+    /// Start of the period, and how often each device got secrets in it.
     given: Mutex<HashMap<DeviceId, (Instant, u32)>>,
 }
 
-/// So often a device is given secrets within [`GIVEN_S`]: once a boot is what it needs, and each
-/// time is in the audit log.
+/// How often a device can get secrets within [`GIVEN_S`]. It needs them once per boot, and each
+/// time makes an audit entry.
 const GIVEN_MAX: u32 = 5;
-/// Seconds.
+/// The period of [`GIVEN_MAX`], in seconds.
 const GIVEN_S: u64 = 600;
 
 type Ticket = (String, Instant);
 
 impl Vault {
-    /// As it is kept.
+    /// Loads the names of fleets with secrets, and of devices whose recovery key was shown.
     pub async fn load(db: &Db) -> Result<Self, AppError> {
         Ok(Self {
             versions: ArcSwap::from_pointee(db::vault::versions(db.pool()).await?),
@@ -81,10 +80,10 @@ impl Vault {
         Some(Secret::new(ticket))
     }
 
-    /// Takes the ticket of the device, if it is this one: it is good once.
+    /// Takes the ticket of the device, if it matches. A ticket is valid once.
     fn redeem(&self, device: &DeviceId, ticket: &Secret) -> Option<Ticket> {
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
-        // By digests, so that how long it takes says nothing of the ticket.
+        // Compares digests, so that the time reveals nothing about the ticket.
         let given = sha256_hex(ticket.expose().as_bytes());
         let is_good = tickets
             .get(device)
@@ -92,7 +91,7 @@ impl Vault {
         if is_good { tickets.remove(device) } else { None }
     }
 
-    /// Nothing was given for it: it is good again, unless there is a newer one.
+    /// Makes a ticket valid again after a failure, unless there is a newer one.
     fn put_back(&self, device: &DeviceId, ticket: Ticket) {
         self.tickets
             .lock()
@@ -101,7 +100,7 @@ impl Vault {
             .or_insert(ticket);
     }
 
-    /// Counts that a device is given secrets.
+    /// Counts how often a device gets secrets.
     fn count(&self, device: &DeviceId) -> Result<(), AppError> {
         let mut all = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         let left_s = |began: Instant| GIVEN_S.saturating_sub(began.elapsed().as_secs());
@@ -115,7 +114,7 @@ impl Vault {
         *count += 1;
         if *count > GIVEN_MAX {
             let text = format!(
-                "the secrets of its fleet were given to this device {GIVEN_MAX} times in {} minutes",
+                "this device got the secrets of its fleet {GIVEN_MAX} times within {} minutes",
                 GIVEN_S / 60
             );
             return Err(AppError::new(Code::TooMany, text).retry_after(left_s(*began)));
@@ -130,7 +129,7 @@ impl Vault {
     fn set(&self, fleet: &FleetId, version: u64) {
         self.versions.rcu(|all| {
             let mut all = HashMap::clone(all);
-            // Whoever committed first may come here last.
+            // Tasks may arrive here in another order than they committed.
             let known = all.entry(fleet.clone()).or_default();
             *known = version.max(*known);
             all
@@ -149,10 +148,10 @@ async fn wrapped(app: &App, kept: Kept, secret: Secret) -> Result<String, AppErr
     }
 }
 
-/// Keeps the recovery key of a device, and the one before it.
+/// Stores the recovery key of a device, and keeps the previous one.
 ///
 /// # Errors
-/// [`Code::Invalid`] for what is none; [`Code::Unavailable`] for the next one at once.
+/// [`Code::Invalid`] for an invalid key; [`Code::Unavailable`] if the previous key is too recent.
 pub async fn keep_recovery_key(
     app: &App,
     device: &DeviceId,
@@ -162,23 +161,23 @@ pub async fn keep_recovery_key(
     if !is_recovery_key(key) {
         return Err(AppError::new(
             Code::Invalid,
-            "key: this is no recovery key of systemd-cryptenroll",
+            "key: not a recovery key of systemd-cryptenroll",
         ));
     }
     let sha256 = sha256_hex(key.as_bytes());
     if let Some(known) = db::vault::recovery_key(app.db.pool(), device).await? {
-        // The answer was lost.
+        // A repeated request, whose response was lost.
         if known.key_sha256 == sha256 {
             return Ok(());
         }
-        // One is made at a boot, and a device does not boot all the time. What somebody has seen is
+        // A device makes one per boot, so a faster sequence is refused. A key that was shown may be
         // replaced at once.
         let is_seen = known.status.shown_s.is_some();
         if !is_seen
             && now_s().saturating_sub(known.status.kept_s) < app.config.limits.recovery_key_s
         {
-            return Err(AppError::new(Code::Unavailable, "a recovery key was kept a moment ago")
-                .hint("come back in a few minutes"));
+            return Err(AppError::new(Code::Unavailable, "the server got a recovery key of this device a moment ago")
+                .hint("try again in a few minutes"));
         }
     }
     let kept = wrapped(
@@ -195,7 +194,7 @@ pub async fn keep_recovery_key(
     Ok(())
 }
 
-/// Whether a recovery key of a device is kept.
+/// When the recovery key of a device was stored, and when it was last shown.
 ///
 /// # Errors
 /// [`Code::NotFound`] when there is none.
@@ -209,14 +208,15 @@ pub async fn recovery_key_status(
 
 fn no_recovery_key(device: &DeviceId) -> AppError {
     AppError::not_found("recovery key of", device.as_str())
-        .hint("its data partition is not sealed, or the device was not here since")
+        .hint("its data partition is not sealed, or the device has not connected since")
 }
 
-/// Shows a recovery key of a device to a person. The signer has written down who, what and why
-/// before it is given; the device makes a new one at the boot after it has heard of that.
+/// Shows the recovery key of a device to an operator. The signing service first writes actor,
+/// subject and reason to the audit log. Once the device learns of it, it makes a new key at its
+/// next boot.
 ///
 /// # Errors
-/// [`Code::NotFound`] when there is none; [`Code::Invalid`] for a reason that is none.
+/// [`Code::NotFound`] without a recovery key; [`Code::Invalid`] for an invalid reason.
 pub async fn show_recovery_key(
     app: &App,
     device: &DeviceId,
@@ -225,7 +225,7 @@ pub async fn show_recovery_key(
     let reason = request.reason.trim();
     if !is_reason(reason) {
         let text = format!(
-            "reason: {} to {} bytes on one line, they are in the audit log for ever",
+            "reason must be one line of {} to {} bytes; it stays in the audit log forever",
             REASON.start(),
             REASON.end()
         );
@@ -265,8 +265,8 @@ pub async fn show_recovery_key(
     Ok(Secret::new(plain))
 }
 
-/// Orders a device to make another recovery key, where somebody has seen the one that it has, until
-/// it has made one.
+/// Commands a device to make a new recovery key if its current one was shown. Repeats the command
+/// until the device has made one.
 pub(super) async fn order_new_recovery_key(app: &App, device: &DeviceId) -> Result<(), AppError> {
     if !app.vault.shown().contains(device) {
         return Ok(());
@@ -290,16 +290,17 @@ pub(super) async fn order_new_recovery_key(app: &App, device: &DeviceId) -> Resu
     Ok(tx.commit().await?)
 }
 
-/// The secrets of a fleet, without what is secret.
+/// The names of a fleet's secrets, without values.
 pub async fn secrets(app: &App, fleet: &FleetId) -> Result<Vec<FleetSecret>, AppError> {
     db::vault::secrets(app.db.pool(), fleet).await
 }
 
-/// Sets a secret of a fleet. Its devices that are there are asked what they run, and get it if that
-/// is enough.
+/// Sets a secret of a fleet. The server requests evidence from the connected devices, which then
+/// get the secret if their level is sufficient.
 ///
 /// # Errors
-/// [`Code::Invalid`] for one that is empty or too long; [`Code::Conflict`] for one too many.
+/// [`Code::Invalid`] for an empty or too long value; [`Code::Conflict`] for more than
+/// [`SECRETS_MAX`].
 pub async fn set_secret(
     app: &AppRef,
     fleet: &FleetId,
@@ -313,7 +314,7 @@ pub async fn set_secret(
     if !(1..=SECRET_MAX).contains(&length) {
         return Err(AppError::new(
             Code::Invalid,
-            format!("value: a secret has 1 to {SECRET_MAX} bytes, this one {length}"),
+            format!("value: the secret has {length} bytes, must have 1 to {SECRET_MAX}"),
         ));
     }
     let kept =
@@ -322,7 +323,7 @@ pub async fn set_secret(
     change(app, fleet, name, Some(kept)).await
 }
 
-/// Removes a secret of a fleet, also from its devices once they prove themselves again.
+/// Removes a secret of a fleet, also from its devices once they attest again.
 ///
 /// # Errors
 /// [`Code::NotFound`].
@@ -334,8 +335,7 @@ pub async fn remove_secret(
     change(app, fleet, name, None).await
 }
 
-/// In a task of its own: whoever asked for it may go away in the middle, and what is in memory goes
-/// with what is kept.
+/// Runs in a task of its own: if the client disconnects, memory and database still change together.
 async fn change(
     app: &AppRef,
     fleet: &FleetId,
@@ -359,7 +359,7 @@ async fn changed(
         Some(_) if db::vault::count_besides(&mut tx, fleet, name).await? >= SECRETS_MAX => {
             return Err(AppError::new(
                 Code::Conflict,
-                format!("fleet {fleet} has {SECRETS_MAX} secrets already"),
+                format!("fleet {fleet} already has the maximum of {SECRETS_MAX} secrets"),
             ));
         }
         Some(wrapped) => {
@@ -379,15 +379,15 @@ async fn changed(
     attestation::ask_fleet(app, fleet).await.map(drop)
 }
 
-/// Whether a device has proved enough for the secrets of its fleet; gives the fleet.
+/// Returns the fleet of a device, if the device has reached the minimum level for secrets.
 async fn admitted(app: &App, device: &DeviceId) -> Result<Option<FleetId>, AppError> {
     let mut connection = app.db.pool().acquire().await?;
     let Some((fleet, found)) = attestations::found(&mut connection, device).await? else {
         return Ok(None);
     };
     drop(connection);
-    // It had a sealed data partition, and says that it has another one: what is given to it would
-    // be kept in the clear. Its word counts against itself only.
+    // The device had a sealed data partition and reports an unsealed one: it would store the
+    // secrets in the clear. The report can only count against the device.
     let known = db::devices::get(app.db.pool(), device.as_str()).await?;
     let has_recovery_key = db::vault::recovery_key(app.db.pool(), device).await?.is_some();
     if known.is_none_or(|d| has_lost_its_seal(&d, has_recovery_key)) {
@@ -396,15 +396,15 @@ async fn admitted(app: &App, device: &DeviceId) -> Result<Option<FleetId>, AppEr
     Ok(app.policies.of(&fleet).may_have_secrets(found.level_at(now_s())).then_some(fleet))
 }
 
-/// Whether a device whose data partition was sealed, for a recovery key of it is kept, says that it
-/// is not any more.
+/// Whether the data partition of a device was sealed (the server has a recovery key), and the
+/// device now reports that it is not.
 #[must_use]
 pub fn has_lost_its_seal(device: &Device, has_recovery_key: bool) -> bool {
     has_recovery_key && device.boot.as_ref().is_some_and(|b| b.sealed_data == Some(false))
 }
 
-/// A ticket for the secrets of its fleet, for a device whose TPM has just answered in this session;
-/// nothing where there are none, or for a device that has not proved enough.
+/// A ticket for the secrets of its fleet, for a device that has just sent evidence in this session.
+/// `None` if the fleet has no secrets, or the device's level is too low.
 pub async fn ticket(app: &App, device: &DeviceId) -> Result<Option<SecretsTicket>, AppError> {
     let versions = app.vault.versions.load();
     if versions.is_empty() {
@@ -415,11 +415,11 @@ pub async fn ticket(app: &App, device: &DeviceId) -> Result<Option<SecretsTicket
     Ok(app.vault.issue(device).map(|ticket| SecretsTicket { ticket, version: *version }))
 }
 
-/// The secrets of a device's fleet, for its ticket.
+/// Returns the secrets of a device's fleet in exchange for its ticket.
 ///
 /// # Errors
-/// [`Code::Forbidden`] for a ticket that is none, or a device that has not proved enough;
-/// [`Code::TooMany`] for one that wants them again and again.
+/// [`Code::Forbidden`] for an invalid ticket, or a device whose level is too low; [`Code::TooMany`]
+/// after [`GIVEN_MAX`] times.
 pub async fn give(app: &App, device: &DeviceId, ticket: &Secret) -> Result<Secrets, AppError> {
     let taken = app.vault.redeem(device, ticket).ok_or_else(no_ticket)?;
     let given = given(app, device).await;
@@ -430,12 +430,12 @@ pub async fn give(app: &App, device: &DeviceId, ticket: &Secret) -> Result<Secre
 }
 
 fn no_ticket() -> AppError {
-    AppError::new(Code::Forbidden, "this is no ticket for secrets")
-        .hint("one comes when the TPM has proved enough")
+    AppError::new(Code::Forbidden, "invalid or expired ticket for secrets")
+        .hint("the server sends a ticket once the device has proved the required level")
 }
 
 async fn given(app: &App, device: &DeviceId) -> Result<Secrets, AppError> {
-    // Looked at again: what is asked may have changed since the ticket was made.
+    // Check again: the policy may have changed since the ticket was issued.
     let fleet = admitted(app, device).await?.ok_or_else(no_ticket)?;
     app.vault.count(device)?;
     let (version, secrets) = db::vault::wrapped_secrets(app.db.pool(), &fleet).await?;

@@ -188,7 +188,7 @@ async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known
                 .await
                 .unwrap_err()
                 .to_string()
-                .contains("shown no TPM")
+                .contains("not shown a TPM")
         );
         machine.bind(&world, &device).await.unwrap();
         let asked = question(&mut peer, &device).await;
@@ -291,7 +291,7 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
             .await
             .unwrap_err()
             .to_string()
-            .contains("shown no TPM")
+            .contains("not shown a TPM")
     );
     // What is not the secret is refused, and nobody guesses twice.
     let secret = machine.show(&world, &a).await.unwrap();
