@@ -94,8 +94,9 @@ pub async fn received(
     let asked = asked
         .take_if(|a| a.id == sent.challenge)
         .filter(|a| a.at.elapsed() < Duration::from_millis(app.config.limits.challenge_ms));
-    let asked =
-        asked.ok_or_else(|| AppError::new(Code::Invalid, "evidence: there is no outstanding challenge for it"))?;
+    let asked = asked.ok_or_else(|| {
+        AppError::new(Code::Invalid, "evidence: there is no outstanding challenge for it")
+    })?;
     let firmware_log = sent.firmware_log.clone();
     evidence::submit(app, device, asked.nonce, sent).await?;
     Ok(firmware_log)

@@ -265,9 +265,13 @@ async fn ordered(
     let change = match order {
         BootOrder::BeginEpoch => wire::BootOrder::BeginEpoch,
         BootOrder::EndEpoch if known.secure_boot.as_ref().is_some_and(|s| s.change_pending) => {
-            let waits =
-                AppError::new(Code::Conflict, format!("{device} has not applied the previous change yet"));
-            return Err(waits.hint("the device trusts the new key only after that; wait until it has been online"));
+            let waits = AppError::new(
+                Code::Conflict,
+                format!("{device} has not applied the previous change yet"),
+            );
+            return Err(waits.hint(
+                "the device trusts the new key only after that; wait until it has been online",
+            ));
         }
         BootOrder::EndEpoch => wire::BootOrder::EndEpoch,
         BootOrder::Forbid { release } => {

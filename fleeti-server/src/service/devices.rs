@@ -130,9 +130,10 @@ pub async fn received(
     }
     let invalid = |e: serde_json::Error| AppError::new(Code::Invalid, format!("{kind:?}: {e}"));
     match kind {
-        Up::Evidence => {
-            Err(AppError::new(Code::Invalid, "evidence is accepted only for a challenge of the session"))
-        }
+        Up::Evidence => Err(AppError::new(
+            Code::Invalid,
+            "evidence is accepted only for a challenge of the session",
+        )),
         Up::Report => match strict::from_message(payload).map_err(invalid) {
             Ok(report) => reported(app, device, &report).await,
             Err(e) => refuse_report(app, device, e).await,
@@ -164,7 +165,10 @@ async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), A
         db::devices::Taken::Again => return Ok(()),
         db::devices::Taken::Jumped(last) => {
             drop(tx);
-            let text = format!("report number {} is too far ahead: the last one was {last}", report.sequence);
+            let text = format!(
+                "report number {} is too far ahead: the last one was {last}",
+                report.sequence
+            );
             return refuse_report(app, device, AppError::new(Code::Invalid, text)).await;
         }
     };

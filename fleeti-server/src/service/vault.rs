@@ -159,10 +159,7 @@ pub async fn keep_recovery_key(
 ) -> Result<(), AppError> {
     let key = sent.key.expose();
     if !is_recovery_key(key) {
-        return Err(AppError::new(
-            Code::Invalid,
-            "key: not a recovery key of systemd-cryptenroll",
-        ));
+        return Err(AppError::new(Code::Invalid, "key: not a recovery key of systemd-cryptenroll"));
     }
     let sha256 = sha256_hex(key.as_bytes());
     if let Some(known) = db::vault::recovery_key(app.db.pool(), device).await? {
@@ -176,8 +173,11 @@ pub async fn keep_recovery_key(
         if !is_seen
             && now_s().saturating_sub(known.status.kept_s) < app.config.limits.recovery_key_s
         {
-            return Err(AppError::new(Code::Unavailable, "the server got a recovery key of this device a moment ago")
-                .hint("try again in a few minutes"));
+            return Err(AppError::new(
+                Code::Unavailable,
+                "the server got a recovery key of this device a moment ago",
+            )
+            .hint("try again in a few minutes"));
         }
     }
     let kept = wrapped(
