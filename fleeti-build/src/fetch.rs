@@ -251,7 +251,7 @@ mod tests {
     use std::io::{BufRead, BufReader};
     use std::net::TcpListener;
 
-    /// A mirror that answers one connection after the other with what `answer` makes of the
+    /// A mirror that accepts one connection after the other and sends what `answer` makes of the
     /// request's head.
     fn mirror(answers: Vec<fn(&str) -> Vec<u8>>) -> (Mirror, std::thread::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -296,8 +296,8 @@ mod tests {
         .concat()
     }
 
-    /// What comes of it, and the heads that the mirror saw. No file but a whole one is in place
-    /// afterwards.
+    /// The problems, and the request heads that the mirror received. Checks that afterwards only
+    /// complete files are in place.
     fn fetched(
         answers: Vec<fn(&str) -> Vec<u8>>,
         before: Option<&[u8]>,

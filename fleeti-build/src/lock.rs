@@ -564,7 +564,7 @@ mod tests {
         let kept = cache.package(&"a".repeat(64));
         fs::create_dir_all(kept.parent().unwrap()).unwrap();
         fs::write(&kept, b"other").unwrap();
-        // Nobody listens there: that it is asked is what is to be seen.
+        // Nothing listens on this port: the error shows that the package was requested.
         let nobody = || Mirror { url: "http://127.0.0.1:1/".into(), pause: Duration::ZERO };
         let error = lock.fetch_from(&nobody, &cache, |_, _| {}).unwrap_err();
         assert!(matches!(&error, LockError::Fetch { name, .. } if name == "acl"), "{error}");

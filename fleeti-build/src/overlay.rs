@@ -377,7 +377,8 @@ mod tests {
 
     #[test]
     fn a_profile_cannot_overwrite_a_unit_of_fleeti() {
-        // Its check refuses that already; what Fleeti writes comes last all the same.
+        // The check of the profile refuses this already. Even without it, Fleeti's files are
+        // written last.
         let o = overlay_with("", |profile| {
             let path = "/usr/lib/systemd/system/fleeti-agent.service".to_owned();
             profile.files.push(fleeti_core::profile::File {

@@ -268,7 +268,7 @@ mod tests {
         }
     }
 
-    /// Pointers to all texts.
+    /// Pointers to all texts of a document.
     fn walk(value: &Value, at: String, texts: &mut Vec<String>) {
         match value {
             Value::Object(fields) => {

@@ -1,5 +1,5 @@
 //! The domain of Fleeti: the types of profiles, releases, devices and rollouts, their state
-//! machines, and the messages between the programs.
+//! machines, and the messages between device, server and clients.
 //!
 //! This crate is pure: no I/O, no async, no clock, no randomness, no environment. The caller passes
 //! the time as an argument.

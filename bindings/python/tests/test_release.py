@@ -18,7 +18,7 @@ def test_a_good_release_says_what_it_is(release: Release) -> None:
 def test_a_changed_file_is_untrusted(release: Release) -> None:
     path = release.dir / release.manifest["artifacts"][0]["path"]
     path.write_bytes(b"X" + path.read_bytes()[1:])
-    with pytest.raises(fleeti.UntrustedError, match="manifest says") as caught:
+    with pytest.raises(fleeti.UntrustedError, match="manifest has") as caught:
         fleeti.verify_release(release.dir, release.trust)
     assert isinstance(caught.value, fleeti.FleetiError)
     assert caught.value.hint is None

@@ -544,7 +544,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    /// A changed snapshot is a changed protocol: agents in the field speak the old one.
+    /// A changed snapshot is a changed protocol: agents in the field use the old one.
     #[test]
     fn the_payloads_are_the_protocol() {
         let two: Version = "2".parse().unwrap();

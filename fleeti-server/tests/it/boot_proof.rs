@@ -73,7 +73,7 @@ async fn a_fleet_that_asks_for_it_takes_only_releases_that_release_keys_say_boot
             .contains("0 of 1")
     );
     let other = BootProof { registers: Default::default(), ..proof(&name, &digest) };
-    assert!(give(signed(&other, &key)).await.unwrap_err().to_string().contains("register 9"));
+    assert!(give(signed(&other, &key)).await.unwrap_err().to_string().contains("PCR 9"));
     assert!(
         give(signed(&proof(&name, &"00".repeat(32)), &key))
             .await

@@ -206,7 +206,7 @@ async fn evidence_is_looked_at_anew_when_another_firmware_is_the_right_one() {
     };
     let refused =
         world.client.set_attestation_policy(&"demo".parse().unwrap(), &bad).await.unwrap_err();
-    assert!(refused.to_string().contains("is no register"), "{refused}");
+    assert!(refused.to_string().contains("is not a PCR value"), "{refused}");
     let ear = world.client.ear(&device.id).await.unwrap();
     assert_eq!(
         ear["submods"]["boot"]["ear_trustworthiness_vector"]["instance-identity"], 2,
