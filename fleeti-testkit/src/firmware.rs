@@ -1,5 +1,5 @@
-//! What real firmware starts and refuses, by the Secure Boot keys of each device. The machines end
-//! at systemd-boot, where they can, and so in seconds.
+//! What real firmware boots and refuses with each device's Secure Boot keys. Where possible, the
+//! machines stop at systemd-boot, after seconds.
 
 use crate::qemu::Tree;
 use crate::story::Story;
@@ -18,29 +18,29 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// systemd-boot says so of an image that the firmware does not start.
+/// systemd-boot prints this for an image that the firmware refuses.
 const REFUSED: &str = "ccess denied";
-/// The stub hands it to user space, and measures it into register 12 (systemd-stub(7)).
+/// The stub passes it to user space and measures it into PCR 12 (systemd-stub(7)).
 const CREDENTIAL: &str = "loader/credentials/somebody.cred";
-/// The stub adds its command line to the kernel's where firmware starts it, and measures it into
-/// register 12.
+/// An addon: if the firmware loads it, the stub appends its command line to the kernel's and
+/// measures it into PCR 12.
 const ADDON: &str = "loader/addons/somebody.addon.efi";
-/// What systemd-boot enrolls where firmware has no keys.
+/// Keys that systemd-boot enrolls when the firmware has none.
 const KEYS: &str = "loader/keys/auto";
 const PK: &str = "loader/keys/auto/PK.auth";
 
-/// An addon (systemd-stub(7)) that nobody has signed, with another command line for the kernel.
+/// An unsigned addon (systemd-stub(7)) with another kernel command line.
 fn addon(cache: &Cache) -> Result<Vec<u8>> {
     let stub = Tree::boot(cache)?.root().join("usr/lib/systemd/boot/efi/addonx64.efi.stub");
     let stub = fs::read(&stub).with_context(|| stub.display().to_string())?;
     Ok(pe::with_section(&stub, ".cmdline", b"somebody.was.here=1\0")?)
 }
 
-/// A new epoch of db on the device, while it runs, and one release forbidden that is none of
-/// `kept`, where there is one.
+/// Begins a new epoch of db on the running device, and forbids one release that is not in `kept`,
+/// if there is one.
 ///
 /// # Errors
-/// When something held that should not, or the other way round.
+/// If a check fails.
 pub fn rotate(
     world: &mut World,
     story: &mut Story,
@@ -56,7 +56,7 @@ pub fn rotate(
         })
     };
     story.step(
-        "a new epoch of db: the device signs what it runs anew and trusts both keys",
+        "a new epoch of db: the device replaces the signature of its release and trusts both keys",
         |e| {
             e.push(world.fleeti(&["device", "boot-keys", id, "begin-epoch"])?);
             e.push(world.console("fleeti: secure boot change=1 made", SOON)?);
@@ -66,7 +66,7 @@ pub fn rotate(
             Ok(())
         },
     )?;
-    story.step("the end of the old epoch is refused by the device while its other slot needs it, and made with leave", |e| {
+    story.step("the device refuses the end of the old epoch while its other slot needs it, and applies it with --may-end-fallback", |e| {
         world.fleeti(&["device", "boot-keys", id, "end-epoch"])?;
         let refused = |d: &fleeti_core::wire::api::Device| d.secure_boot.as_ref().and_then(|s| s.refused.clone());
         let waiting = world.device_with(SOON, device, |d| refused(d).is_some())?;
@@ -77,12 +77,12 @@ pub fn rotate(
         e.push(world.console("fleeti: secure boot change=3 made", SOON)?);
         changed(world, 2).map(drop)
     })?;
-    // Not the first release, which is to be refused for its key alone.
+    // Not the first release, which must be refused for its key only.
     let Some(bad) = world.releases()?.into_iter().find(|r| !kept.contains(r)) else {
         return Ok(());
     };
     story.step(
-        &format!("{bad} is forbidden at once: the firmware takes what KEK adds to dbx"),
+        &format!("{bad} is forbidden at once: the firmware accepts the addition to dbx, signed by KEK"),
         |e| {
             e.push(world.fleeti(&[
                 "device",
@@ -101,12 +101,12 @@ pub fn rotate(
     )
 }
 
-/// What somebody can pass to the kernel who has the disk of the device that runs `line`@`version`,
-/// and what becomes of its level while it is off. Afterwards an addon that nobody signed is on its
-/// ESP.
+/// Checks what an attacker with the disk of the device, which runs `line`@`version`, can pass to
+/// the kernel, and how the level changes while the device is off. Afterwards an unsigned addon is
+/// on its ESP.
 ///
 /// # Errors
-/// When something held that should not, or the other way round.
+/// If a check fails.
 pub fn pass(
     world: &mut World,
     story: &mut Story,
@@ -114,26 +114,26 @@ pub fn pass(
     device: &DeviceId,
     (line, version): (&str, &str),
 ) -> Result<()> {
-    story.step("with a credential on the ESP, which firmware verifies nothing of, the TPM keeps the data partition shut", |e| {
+    story.step("with a credential on the ESP, which firmware does not verify, the TPM does not open the data partition", |e| {
         world.power_off();
-        Esp::open(&world.path("device/disk.raw"))?.write(CREDENTIAL, b"whatever somebody with the disk likes")?;
+        Esp::open(&world.path("device/disk.raw"))?.write(CREDENTIAL, b"chosen by an attacker with the disk")?;
         world.power_on_again()?;
         e.push(world.console("the TPM does not open the data partition", BOOT)?);
         Ok(())
     })?;
-    story.step("it is silent for longer than its evidence counts: it is no more than its token, whatever it proved", |e| {
+    story.step("it is offline for longer than its evidence is valid: its level falls to L1, the token", |e| {
         world.power_off();
         let before = world.level(device)?;
         world.restart_server_later(FRESH_S + 60)?;
         let after = world.level(device)?;
         world.restart_server_later(0)?;
         ensure!(before == (Level::VerifiedBoot, true) && after == (Level::Token, false), "{before:?}, then {after:?}");
-        ensure!(world.level(device)? == before, "the server forgot what it knew when it was killed");
-        e.push(format!("{} at first, {} by the clock of an hour later", before.0.code(), after.0.code()));
+        ensure!(world.level(device)? == before, "the server lost its state when it was killed");
+        e.push(format!("{} at first, {} with a clock one hour ahead", before.0.code(), after.0.code()));
         Ok(())
     })?;
     let title = format!(
-        "after a power cut, with an addon that nobody signed instead, {line}@{version} boots by the new key alone, without it"
+        "after a power cut, with an unsigned addon instead, {line}@{version} boots with the new key and without the addon"
     );
     story.step(&title, |e| {
         world.power_off();
@@ -155,13 +155,13 @@ pub fn pass(
     })
 }
 
-/// The device is off afterwards.
+/// Runs the scenario. The device is off afterwards.
 ///
 /// # Errors
-/// When its TPM does not show that its firmware verified nothing.
+/// If its TPM does not show that its firmware verified nothing.
 pub fn switch_off(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
     let (own, kept) = (world.path("device/vars.fd"), world.path("device/vars-own.fd"));
-    story.step("somebody empties its firmware's variables, and the addon is started: the TPM keeps the data partition shut", |e| {
+    story.step("an attacker clears its firmware variables, and the addon is loaded: the TPM does not open the data partition", |e| {
         world.power_off();
         fs::rename(&own, &kept)?;
         let esp = Esp::open(&world.path("device/disk.raw"))?;
@@ -174,7 +174,7 @@ pub fn switch_off(world: &mut World, story: &mut Story, device: &DeviceId) -> Re
         Ok(())
     })?;
     story.step(
-        "without the addon the same release starts, and its TPM says that nothing verified it",
+        "without the addon the same release boots, and its TPM proves that nothing verified it",
         |e| {
             world.power_off();
             Esp::open(&world.path("device/disk.raw"))?.remove(ADDON)?;
@@ -187,10 +187,10 @@ pub fn switch_off(world: &mut World, story: &mut Story, device: &DeviceId) -> Re
     )
 }
 
-/// The device is off afterwards.
+/// Runs the scenario. The device is off afterwards.
 ///
 /// # Errors
-/// When firmware starts what it should refuse.
+/// If the firmware boots what it should refuse.
 pub fn refusals(
     world: &mut World,
     story: &mut Story,
@@ -198,7 +198,7 @@ pub fn refusals(
     line: &str,
     running: (&Path, &Path),
 ) -> Result<()> {
-    story.step(&format!("{line}@1, signed by the old key alone, boots no more"), |e| {
+    story.step(&format!("{line}@1, signed with the old key only, no longer boots"), |e| {
         world.power_off();
         let disk = world.path("device/disk.raw");
         let esp = Esp::open(&disk)?;
@@ -216,7 +216,7 @@ pub fn refusals(
         Ok(())
     })?;
     let other = story.step(
-        "a second device whose enrollment stops halfway is noticed and not trusted",
+        "a second device with half-enrolled keys is detected and not trusted",
         |e| {
             let other = world.provision("other", running.0, running.1)?;
             let disk = world.path("other/disk.raw");
@@ -233,8 +233,7 @@ pub fn refusals(
             let why = problem(&device).unwrap_or_default();
             ensure!(why.contains("setup mode"), "the problem is {why}");
             e.push(why);
-            // Variables were written in this very start, which firmware measures behind its
-            // separator.
+            // Variables were written in this boot, and firmware measures them after its separator.
             e.push(world.check_contradiction(&other, "log-policy")?);
             drop(vm);
             fs::remove_file(world.path("other/vars.fd"))?;
@@ -242,7 +241,7 @@ pub fn refusals(
             Ok(other)
         },
     )?;
-    story.step("the kernel image of the first device does not start on the second one", |e| {
+    story.step("the UKI of the first device does not boot on the second one", |e| {
         let bundle: Provisioned =
             serde_json::from_slice(&fs::read(world.path("device/bundle.json"))?)?;
         let release = bundle.release.context("the bundle names no release")?;
@@ -262,7 +261,7 @@ pub fn refusals(
         let (vm, _) = world.start(cache, "other")?;
         e.push(vm.wait_for("nrolled", 0, BOOT)?.1);
         e.push(refused(&vm)?);
-        e.push(format!("{other} has a fleet, {FLEET}, and keys of its own"));
+        e.push(format!("{other} is in the fleet {FLEET} and has its own keys"));
         Ok(())
     })
 }
@@ -275,8 +274,8 @@ fn refused(vm: &Vm) -> Result<String> {
     Ok(said)
 }
 
-/// The same write with the outer ContentInfo that firmware refuses for PK, after it took db and
-/// KEK.
+/// The same write with an outer ContentInfo, which this firmware accepts for db and KEK but refuses
+/// for PK.
 fn in_content_info(auth: &[u8]) -> Result<Vec<u8>> {
     let length = auth
         .get(16..20)

@@ -1,5 +1,5 @@
-//! Forwards TCP as somebody at a server's previous address would, and sees who refuses the
-//! certificate that comes back.
+//! Forwards TCP as an attacker at a server's previous address would, and detects clients that
+//! refuse the server's certificate.
 
 use anyhow::{Context, Result};
 use std::time::Duration;
@@ -8,12 +8,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Bytes before the content of a record (RFC 8446, 5.1).
+/// Length of a record header (RFC 8446, 5.1), bytes.
 const HEADER: usize = 5;
 const ALERT: u8 = 21;
 const PROTECTED: u8 = 23;
-/// Content of a protected record that is an alert: level, description, type and tag (RFC 8446, 5.2
-/// and 6). A client that goes on sends its Finished there, or its certificate; both are longer.
+/// Length of a protected record that is an alert: level, description, type and tag (RFC 8446, 5.2
+/// and 6). Otherwise the client sends its Finished or its certificate, which are longer.
 const PROTECTED_ALERT: usize = 2 + 1 + 16;
 
 /// Forwards connections until it is stopped or dropped.
@@ -24,10 +24,10 @@ pub struct Forwarder {
 }
 
 impl Forwarder {
-    /// From an address, host and port, to another one.
+    /// Forwards from one address, host and port, to another.
     ///
     /// # Errors
-    /// When it cannot listen there.
+    /// If it cannot listen there.
     pub async fn start(from: &str, to: &str) -> Result<Self> {
         let listener = TcpListener::bind(from).await.with_context(|| from.to_owned())?;
         let (told, refused) = watch::channel(0);
@@ -43,21 +43,20 @@ impl Forwarder {
         Ok(Self { task, refused })
     }
 
-    /// Waits until a client has ended the handshake with an alert after it had seen the server's
-    /// certificate.
+    /// Waits until a client ends the handshake with an alert after the server's certificate.
     ///
     /// # Errors
-    /// When none does in time.
+    /// If no client does so in time.
     pub async fn is_refused(&mut self, timeout: Duration) -> Result<()> {
         let waited = tokio::time::timeout(timeout, self.refused.wait_for(|n| *n > 0)).await;
-        waited.context("no client has refused the server's certificate")??;
+        waited.context("no client refused the server's certificate")??;
         Ok(())
     }
 
-    /// Ends every connection; the address is free then.
+    /// Closes every connection and frees the address.
     pub async fn stop(mut self) {
         self.task.abort();
-        // That it was aborted is what was asked for.
+        // Ignore the error: the task was aborted.
         (&mut self.task).await.ok();
     }
 }
@@ -93,17 +92,17 @@ async fn forward(client: TcpStream, to: &str, refused: &watch::Sender<u32>) -> R
     Ok(())
 }
 
-/// The records of a TLS client, as they come.
+/// Parses the records of a TLS client.
 #[derive(Default)]
 struct Records {
     header: Vec<u8>,
-    /// What is left of the content of a record.
+    /// Remaining bytes of the current record's content.
     content: usize,
     is_decided: bool,
 }
 
 impl Records {
-    /// Whether the client refuses with these bytes to go on.
+    /// Whether these bytes contain an alert that refuses the handshake.
     fn refuse(&mut self, mut bytes: &[u8]) -> bool {
         while !self.is_decided && !bytes.is_empty() {
             let (_, rest) = bytes.split_at(self.content.min(bytes.len()));

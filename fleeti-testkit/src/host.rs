@@ -1,6 +1,6 @@
-//! A device in memory: the real agent (its daemon, enrollment, session, proxy and driver) on a host
-//! that only pretends to have slots. It stages by downloading and checking every payload, and
-//! "reboots" by starting the agent anew.
+//! A device in memory: the real agent (daemon, enrollment, session, proxy and driver) on a
+//! simulated host with slots. It stages a version by downloading and checking every payload, and
+//! "reboots" by restarting the agent.
 //!
 //! ```no_run
 //! # async fn example(record: fleeti_core::wire::device::EnrollmentRecord) -> anyhow::Result<()> {
@@ -33,18 +33,18 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, watch};
 
-/// What a device in memory is.
+/// Settings of a device in memory.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// Its own folder.
+    /// Folder of the device.
     pub dir: PathBuf,
-    /// The public halves of the keys, as in an image.
+    /// Public keys, as in an image.
     pub public: PathBuf,
-    /// What it runs at first.
+    /// Version that it runs at first.
     pub running: ReleaseName,
-    /// How it enrolls.
+    /// Enrollment record.
     pub record: EnrollmentRecord,
-    /// Whether what it boots next passes its health checks.
+    /// Whether the next version passes its health checks.
     pub is_healthy: bool,
 }
 
@@ -55,9 +55,9 @@ struct State {
     staged: Option<Version>,
     armed: Option<Version>,
     rolled_back: Option<Version>,
-    /// What ran on trial and did not reach the server in time.
+    /// Version that ran on trial and did not reach the server in time.
     unreached: Option<Version>,
-    /// What runs on trial, and what ran before it.
+    /// Version that runs on trial, and the previous version.
     trial: Option<(Version, Version)>,
     boot_change: u64,
 }
@@ -66,7 +66,7 @@ struct State {
 pub struct Host {
     paths: Paths,
     setup: Setup,
-    /// How long a boot on trial may take to reach the server; none keeps it at once.
+    /// Time limit of a trial boot to reach the server; `None` keeps it at once.
     deadline: Option<Duration>,
     state: Mutex<State>,
     reboot: Notify,
@@ -75,7 +75,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// A device with an image's facts in its folder.
+    /// A device with the files of an image in its folder.
     ///
     /// # Errors
     /// I/O.
@@ -83,8 +83,8 @@ impl Host {
         Self::with_deadline(setup, None)
     }
 
-    /// The same, whose boots on trial are kept only once the server was reached, and end after so
-    /// long without it.
+    /// As [`Host::new`], but keeps a trial boot only after it has reached the server, and ends it
+    /// after this time otherwise.
     ///
     /// # Errors
     /// I/O.
@@ -98,7 +98,7 @@ impl Host {
             fs::copy(&from, paths.lib.join("trust").join(name))
                 .with_context(|| from.display().to_string())?;
         }
-        // As systemd-cryptenroll would have made it at the first boot.
+        // systemd-cryptenroll makes it at the first boot of a real device.
         let waiting = paths.helper_state.join("recovery-key");
         if !waiting.exists() && !paths.helper_state.join("recovery-key.kept").exists() {
             let letters: [u8; 16] = rand::random();
@@ -133,10 +133,10 @@ impl Host {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// TLS as the device speaks it, by what it has enrolled with and heard since.
+    /// The device's TLS configuration, from its enrollment and later announcements.
     ///
     /// # Errors
-    /// When it has not enrolled.
+    /// If it is not enrolled.
     pub fn tls(&self) -> Result<rustls::ClientConfig> {
         Identity::load(&self.paths)?.context("the device has not enrolled")?.tls(&self.paths)
     }
@@ -144,7 +144,7 @@ impl Host {
     /// Runs the device until the future is dropped.
     ///
     /// # Errors
-    /// When the agent ends for good.
+    /// If the agent ends with an error.
     pub async fn run(self: &Arc<Self>) -> Result<()> {
         let socket = self.paths.socket();
         fs::remove_file(&socket).ok();
@@ -159,7 +159,7 @@ impl Host {
         loop {
             self.boot()?;
             tokio::select! {
-                // It ends by itself when its certificate was renewed.
+                // The agent ends by itself after a renewal of its certificate.
                 ended = self.daemon() => ended?,
                 () = self.reboot.notified() => {}
                 () = self.trial_ends() => {}
@@ -174,12 +174,12 @@ impl Host {
         fleeti_agent::daemon::run(self.paths.clone()).await
     }
 
-    /// Whether boots on trial wait before their daemon starts, as on a slow machine.
+    /// Delays the daemon's start in trial boots, as on a slow machine.
     pub fn hold_trials(&self, held: bool) {
         self.held.send_replace(held);
     }
 
-    /// As the health checks and the boot loader would end a boot that does not reach the server.
+    /// Ends a trial boot that does not reach the server, as health checks and boot loader do.
     async fn trial_ends(&self) {
         let (Some(deadline), true) = (self.deadline, self.state().trial.is_some()) else {
             return std::future::pending().await;
@@ -199,13 +199,13 @@ impl Host {
         }
     }
 
-    /// What it runs.
+    /// The running version.
     #[must_use]
     pub fn running(&self) -> ReleaseName {
         self.state().running.clone()
     }
 
-    /// What the next boot runs, and what the image then says about itself.
+    /// The version of the next boot, and what its image then reports.
     fn boot(&self) -> Result<()> {
         let mut state = self.state();
         self.reached.send_replace(false);
@@ -309,7 +309,7 @@ impl Host {
                 self.reached.subscribe().wait_for(|r| *r).await?;
                 Response::Done
             }
-            // A boot on trial is kept once the server was reached.
+            // A trial boot is kept after it has reached the server.
             Request::WaitBlessed if self.deadline.is_some() => {
                 self.reached.subscribe().wait_for(|r| *r).await?;
                 Response::Done
@@ -343,7 +343,7 @@ impl Host {
         }
     }
 
-    /// Downloads every payload from the agent's proxy, as systemd-sysupdate would, and checks it.
+    /// Downloads every payload from the agent's proxy, as systemd-sysupdate does, and checks it.
     async fn stage(
         &self,
         manifest: &str,
@@ -374,7 +374,7 @@ impl Host {
             }
             ensure!(
                 hex::encode(hash.finalize()) == artifact.sha256,
-                "{name} is not what was signed"
+                "{name} differs from the manifest"
             );
         }
         Ok(verified.manifest().release.version.clone())
@@ -385,7 +385,7 @@ async fn serve(host: Arc<Host>, listener: UnixListener) {
     while let Ok((stream, _)) = listener.accept().await {
         let host = Arc::clone(&host);
         tokio::spawn(async move {
-            // A caller that goes away in the middle, because it "rebooted", is no news.
+            // Ignore a caller that closes early because it "rebooted".
             converse(&host, stream).await.ok();
         });
     }

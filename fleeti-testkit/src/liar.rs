@@ -1,6 +1,7 @@
-//! Two machines that somebody took over: their release is signed and starts as it should, and they
-//! proved so; then the helper of one lies (`fleeti-liar`, which is in the image as the agent), also
-//! with what the other's TPM answers for it. What the server makes of each lie is looked at here.
+//! Two devices under an attacker's control. Their release is signed, boots as it should, and they
+//! prove so. Then the helper of one sends false evidence (`fleeti-liar`, in the image in place of
+//! the agent), also evidence that the TPM of the other device makes for it. This module checks the
+//! server's result for each lie.
 
 use crate::story::Story;
 use crate::vm::{Cable, Parts, Vm};
@@ -15,34 +16,33 @@ use fleeti_core::wire::device::Order;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What the console says before the lies begin.
-pub const BEGINS: &str = "liar begins: it has the secrets of the fleet";
-/// How a line on the console begins that has the SHA-256 of a quote and names the lie that was told
-/// with it.
-pub const MARK: &str = "liar tells: ";
-/// Answers that are looked at until every lie was told.
+/// Console line before the first lie.
+pub const BEGINS: &str = "adversary begins: it has the secrets of the fleet";
+/// Prefix of a console line with the SHA-256 of a quote and the name of the lie sent with it.
+pub const MARK: &str = "adversary sends: ";
+/// Maximum number of evidence messages until every lie was sent.
 const ANSWERS_MAX: usize = 16;
 
-/// What the helper tells instead of the truth.
+/// False evidence that the helper sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lie {
-    /// The TPM's statement, signed by a key in a file.
+    /// A quote signed by a key in a file.
     SoftwareKey,
-    /// What another machine's TPM answers to this very question: another device's good evidence, of
+    /// A quote by another device's TPM for this challenge: valid evidence of another device with
     /// the same release.
     OtherMachine,
-    /// What was a good answer to an older question.
+    /// Valid evidence for an older challenge.
     OlderAnswer,
-    /// A register beside the quote that holds something else.
+    /// A PCR value beside the quote that differs from the quoted one.
     ChangedRegister,
-    /// A log that says of an event that it was of another kind, quoted anew.
+    /// An event log with a changed event type, and a new quote.
     RetypedEvent,
-    /// What was a good answer before the machine started anew.
+    /// Evidence that was valid before the device rebooted.
     BeforeRestart,
 }
 
 impl Lie {
-    /// What is told again and again.
+    /// The lies that are sent repeatedly.
     pub const ALL: [Self; 5] = [
         Self::SoftwareKey,
         Self::OtherMachine,
@@ -51,20 +51,20 @@ impl Lie {
         Self::RetypedEvent,
     ];
 
-    /// As on the console.
+    /// The name on the console.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::SoftwareKey => "a statement signed by a key in a file",
-            Self::OtherMachine => "the answer of another machine to this question",
-            Self::OlderAnswer => "the answer to an older question",
-            Self::ChangedRegister => "a register that was not quoted so",
-            Self::RetypedEvent => "a log with an event of another kind",
-            Self::BeforeRestart => "an answer from before the machine started anew",
+            Self::SoftwareKey => "a quote signed by a key in a file",
+            Self::OtherMachine => "a quote of another device for this challenge",
+            Self::OlderAnswer => "evidence for an older challenge",
+            Self::ChangedRegister => "a PCR value that was not quoted",
+            Self::RetypedEvent => "an event log with a changed event type",
+            Self::BeforeRestart => "evidence from before the reboot",
         }
     }
 
-    /// The code of the check that it must fail.
+    /// Code of the check that must fail.
     const fn code(self) -> &'static str {
         match self {
             Self::SoftwareKey | Self::OtherMachine => "quote-signature",
@@ -75,12 +75,12 @@ impl Lie {
     }
 }
 
-/// The machines are off afterwards.
+/// Runs the scenario. The machines are off afterwards.
 ///
 /// # Errors
-/// When a lie is believed, or found out by another check than its own.
+/// If a lie is accepted, or fails another check than expected.
 pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Path) -> Result<()> {
-    let title = "two machines that somebody has taken over: their release is signed, starts, and proves what it is";
+    let title = "two devices under an attacker's control: their release is signed, boots, and they prove it";
     let cable = Cable::new()?;
     let ((other, other_vm), (device, vm)) = story.step(title, |e| {
         let build = world.build_here(profile, "1", "fleeti-liar")?;
@@ -96,7 +96,7 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Path)
             machines
                 .push((device, world.start_with(cache, folder, Some(end), Parts::default())?.0));
         }
-        // The liar has what only a device gets that has proved enough.
+        // The adversary has a secret, which only a device with enough proof gets.
         for ((device, vm), line) in machines.iter().zip(["fleeti: device ", BEGINS]) {
             e.push(vm.wait_for(line, 0, BOOT * 2)?.1);
             e.extend(world.check_attestation(device, &name, Level::VerifiedBoot)?);
@@ -106,7 +106,7 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Path)
     })?;
     let mut seen = Seen { vm: &vm, line: 0 };
     story.step(
-        "then one lies, as root can: each lie is found out by the check that is there for it",
+        "one sends false evidence, as root can: the expected check rejects each lie",
         |e| {
             let mut told = BTreeSet::new();
             for _ in 0..ANSWERS_MAX {
@@ -123,27 +123,27 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Path)
                     return Ok(());
                 }
             }
-            bail!("only {told:?} were told in {ANSWERS_MAX} answers")
+            bail!("only {told:?} were sent in {ANSWERS_MAX} messages")
         },
     )?;
     drop(other_vm);
     story.step(
-        "it starts anew, with an answer from before and the attestation key of another TPM",
+        "it reboots, and sends evidence from before the reboot, with the attestation key of another TPM",
         |e| {
             let (from, order) = (vm.lines(), CreateCommand { order: Order::Reboot, valid_s: 600 });
             world.runtime.block_on(world.client()?.create_command(&device, &order))?;
             let (line, _) = vm.wait_for("fleeti: boot image=", from, BOOT)?;
             seen.line = line;
             let lie = seen.next(world, &device)?;
-            ensure!(lie == Lie::BeforeRestart, "it told {lie:?}");
+            ensure!(lie == Lie::BeforeRestart, "it sent {lie:?}");
             e.push(format!("{}: {}", lie.name(), lie.code()));
             e.push(vm.wait_for("fleeti: the server refuses this TPM", line, BOOT)?.1);
             Ok(())
         },
     )?;
     drop(vm);
-    story.step("who reads the audit log finds what that machine tried", |e| {
-        // A server that starts has entered what it knew of when it ended.
+    story.step("the audit log has the alarms of that device", |e| {
+        // A server that starts writes what it knew when it ended to the log.
         world.restart_server_later(0)?;
         let entries = world.runtime.block_on(world.client()?.audit_entries(0))?;
         for alarm in ["device.contradicted", "device.tpm-refused"] {
@@ -160,20 +160,20 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Path)
     })
 }
 
-/// How far somebody has looked.
+/// The last console line that was checked.
 struct Seen<'a> {
     vm: &'a Vm,
     line: usize,
 }
 
 impl Seen<'_> {
-    /// The next lie that is told, once the server has found it out.
+    /// The next lie, after the server has rejected it.
     fn next(&mut self, world: &World, device: &DeviceId) -> Result<Lie> {
         let (line, said) = self.vm.wait_for(MARK, self.line, BOOT)?;
         self.line = line + 1;
         let lie =
             Lie::ALL.into_iter().chain([Lie::BeforeRestart]).find(|lie| said.contains(lie.name()));
-        let lie = lie.with_context(|| format!("no lie: {said}"))?;
+        let lie = lie.with_context(|| format!("unknown lie: {said}"))?;
         let evidence =
             said.split_once(MARK).and_then(|(_, rest)| rest.split(' ').next()).unwrap_or_default();
         world.found_out(device, evidence, lie.code()).with_context(|| said.clone())?;

@@ -1,5 +1,5 @@
-//! Harness for tests and the demo: virtual machines with Secure Boot and TPM, the real programs
-//! around them. Only ever a dev-dependency of others.
+//! Test harness, also for the demo: virtual machines with Secure Boot and TPM, and the real
+//! executables around them. Other crates may use it as a dev-dependency only.
 //!
 //! ```
 //! use fleeti_pki::{manifest::{PublicKey, ReleaseKeys}, signer::{Algorithm, SoftKey}};
@@ -11,13 +11,13 @@
 //! ```
 //!
 //! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one
-//! machine) · [`firmware`] (what it starts and refuses) · [`world`] (keys, server, releases and one
-//! device, as the demo and the VM tests use them) · [`story`] (steps with their evidence) ·
-//! [`liar`] (a machine that somebody took over) · [`recoveries`] (what brings devices back) ·
+//! machine) · [`firmware`] (what its firmware starts and refuses) · [`world`] (keys, server,
+//! releases and one device, for the demo and the VM tests) · [`story`] (the steps of a scenario) ·
+//! [`liar`] (a device under an attacker's control) · [`recoveries`] (recovery scenarios) ·
 //! [`forwarder`] (a server's previous address) · [`host`] (a device in memory) · [`synthetic`]
-//! (releases without meaning) · [`malformed`] (documents in wrong forms) · [`units`] (server,
-//! signer and worker started by systemd) · [`tpm`] (a TPM of its own) · [`soft_tpm`] (what a TPM
-//! would sign) · [`mod@bench`] (figures beside peers).
+//! (releases with dummy payloads) · [`malformed`] (malformed documents) · [`units`] (server,
+//! signing service and worker as systemd units) · [`tpm`] (swtpm) · [`soft_tpm`] (TPM signatures
+//! in software) · [`mod@bench`] (benchmarks beside peers).
 
 pub use fleeti_agent as agent;
 pub use fleeti_server as server;

@@ -1,4 +1,4 @@
-//! Documents that are almost what they should be, and a peer that sends them over HTTP.
+//! Malformed variants of documents, and a peer that sends them over HTTP.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -7,26 +7,26 @@ use std::io::{BufRead, BufReader, Read, Result, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A wrong form of a document.
+/// A malformed variant of a document.
 #[derive(Debug)]
 pub struct Malformed {
-    /// What is wrong, and where.
+    /// The defect and its place.
     pub what: String,
     /// The document.
     pub text: String,
 }
 
-/// Wrong forms of a document that is an object or a list: each object in it as the list of its
+/// Malformed variants of a document that is an object or a list: each object as a list of its
 /// values, in their order, which is how serde reads a struct from a list; each object with its
-/// first key twice; then the document broken off, followed by something, and not there at all.
+/// first key twice; the document truncated, followed by more, and missing.
 ///
 /// # Errors
-/// When the document is no JSON.
+/// If the document is not JSON.
 pub fn forms(good: &str) -> serde_json::Result<Vec<Malformed>> {
     let document: Ordered = serde_json::from_str(good)?;
     let mut forms = vec![
         ("nothing".to_owned(), String::new()),
-        ("broken off".to_owned(), good[..good.len() - 1].to_owned()),
+        ("truncated".to_owned(), good[..good.len() - 1].to_owned()),
         ("followed by another document".to_owned(), format!("{good}\n{good}")),
         ("followed by a bracket".to_owned(), format!("{good}]")),
     ];
@@ -39,14 +39,14 @@ pub fn forms(good: &str) -> serde_json::Result<Vec<Malformed>> {
     Ok(forms.into_iter().map(|(what, text)| Malformed { what, text }).collect())
 }
 
-/// What is done to an object.
+/// How an object is changed.
 #[derive(Debug, Clone, Copy)]
 enum How {
     List,
     Twice,
 }
 
-/// JSON whose keys stay in their order.
+/// JSON whose keys keep their order.
 enum Ordered {
     Plain(Value),
     List(Vec<Self>),
@@ -54,7 +54,7 @@ enum Ordered {
 }
 
 impl Ordered {
-    /// Where the objects are that are not empty, the outer one first.
+    /// Paths of the non-empty objects, outer ones first.
     fn objects(&self, at: &str) -> Vec<String> {
         match self {
             Self::Plain(_) => vec![],
@@ -149,11 +149,11 @@ impl<'de> Visitor<'de> for OrderedVisitor {
     }
 }
 
-/// Answers every HTTP request with the same bytes, from a thread of its own, until the process
+/// Sends the same bytes in response to every HTTP request, from its own thread, until the process
 /// ends.
 #[derive(Debug)]
 pub struct HttpPeer {
-    /// Its address, `http://127.0.0.1:PORT`.
+    /// Address, `http://127.0.0.1:PORT`.
     pub url: String,
     answer: Arc<Mutex<Vec<u8>>>,
 }
@@ -162,7 +162,7 @@ impl HttpPeer {
     /// Listens on loopback.
     ///
     /// # Errors
-    /// When there is no port.
+    /// If no port is free.
     pub fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}", listener.local_addr()?);
@@ -171,24 +171,24 @@ impl HttpPeer {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let answer = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                // One connection at a time: whoever ends one early begins the next one.
+                // One connection at a time: a client that closes one early opens the next.
                 answer_once(stream, &answer).ok();
             }
         });
         Ok(Self { url, answer })
     }
 
-    /// From now on the answer is this document.
+    /// Sets this document as the response.
     pub fn answers(&self, status: u16, document: &str) {
         let length = document.len();
-        // A client that kept the connection would send its next request into the end of this one.
+        // Closes the connection: a client that reuses it would send its next request too early.
         let head =
             format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close");
         let text = format!("{head}\r\ncontent-length: {length}\r\n\r\n{document}");
         self.answers_bytes(text.into_bytes());
     }
 
-    /// From now on the answer is this, head and body; the connection ends with it.
+    /// Sets this head and body as the response, which ends the connection.
     pub fn answers_bytes(&self, bytes: Vec<u8>) {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
     }
@@ -203,7 +203,7 @@ fn answer_once(stream: TcpStream, answer: &[u8]) -> Result<()> {
         }
         line.clear();
     }
-    // A request that is not read to its end would take the answer with it.
+    // Read the request to its end, or the close would discard the response.
     std::io::copy(&mut reader.by_ref().take(length), &mut std::io::sink())?;
     let mut stream = reader.into_inner();
     stream.write_all(answer)?;

@@ -1,11 +1,11 @@
-//! Steps with their evidence, printed as they happen and kept as `demo.json`.
+//! The steps of a scenario with their evidence, printed as they run and written to `demo.json`.
 
 use anyhow::Result;
 use serde::Serialize;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// `demo.json`.
+/// Content of `demo.json`.
 #[derive(Debug, Serialize)]
 pub struct Story {
     schema: u32,
@@ -26,7 +26,7 @@ struct Step {
 }
 
 impl Story {
-    /// Begins.
+    /// Starts a scenario.
     #[must_use]
     pub fn begin() -> Self {
         let started_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -40,10 +40,10 @@ impl Story {
         }
     }
 
-    /// Runs one step; its evidence is what it returns.
+    /// Runs one step, which adds lines of evidence.
     ///
     /// # Errors
-    /// The step's own.
+    /// The error of the step.
     pub fn step<T>(
         &mut self,
         name: &str,
@@ -76,7 +76,7 @@ impl Story {
         Ok(std::fs::write(path, serde_json::to_vec_pretty(self)?)?)
     }
 
-    /// Seconds so far.
+    /// Seconds since the start.
     #[must_use]
     pub fn seconds(&self) -> f64 {
         self.clock.map_or(0.0, |c| c.elapsed().as_secs_f64())

@@ -1,4 +1,4 @@
-//! Benchmarks beside peers, one scenario at a time; `cargo xtask bench` builds and runs this.
+//! Benchmarks beside peers, one scenario at a time; `cargo xtask bench` builds and runs them.
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
@@ -10,16 +10,16 @@ use std::process::ExitCode;
 
 #[derive(Parser)]
 struct Arguments {
-    /// What is measured.
+    /// The scenario.
     scenario: Scenario,
-    /// Where the records go, as one JSON array.
+    /// Output file of the records, one JSON array.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// rumqttd's program, to be measured as well.
+    /// Path of rumqttd, to measure it as well.
     #[arg(long)]
     rumqttd: Option<PathBuf>,
-    /// A few seconds instead of minutes: whether the scenario still works. Its figures mean
-    /// nothing.
+    /// Run for a few seconds instead of minutes, to check that the scenario works. Ignore its
+    /// results.
     #[arg(long)]
     tiny: bool,
 }
@@ -32,13 +32,13 @@ enum Scenario {
     Artifacts,
     /// MQTT sessions, beside mosquitto and rumqttd.
     Channel,
-    /// What a person waits for.
+    /// Response times of pages.
     Pages,
     /// Certificates, beside cfssl and openssl, the audit log, and Secure Boot of a fleet.
     Trust,
     /// Certificates alone.
     Certificates,
-    /// What TPMs answer: verified, appraised, kept.
+    /// TPM evidence: verification, appraisal and storage.
     Attestation,
     /// Secure Boot of a fleet alone.
     Boot,

@@ -1,6 +1,6 @@
-//! The pages in Debian's Chromium, against the real server, a real build and a simulated device.
+//! Tests the pages in Debian's Chromium, with the real server, a real build and a simulated device.
 //!
-//! `cargo xtask test` runs this; `--screenshots DIR` keeps what it saw.
+//! `cargo xtask test` runs this; `--screenshots DIR` keeps the screenshots.
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 #[derive(Parser)]
 struct Arguments {
-    /// Keep the screenshots here.
+    /// Folder for screenshots.
     #[arg(long)]
     screenshots: Option<PathBuf>,
 }
@@ -48,7 +48,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         is_healthy: true,
     };
     let host = Host::new(setup)?;
-    // A device of its own thread; it ends with this program.
+    // A device in its own thread, which ends with this process.
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime.map(|r| r.block_on(host.run())) {
@@ -73,11 +73,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         .stdin(Stdio::null())
         .status()
         .context("node")?;
-    ensure!(status.success(), "the browser did not see what it should: {status}");
+    ensure!(status.success(), "the browser tests failed: {status}");
     Ok(())
 }
 
-/// Playwright, installed as its lock file says, once.
+/// Installs Playwright once, as its lock file says.
 fn playwright(cache: &Cache) -> Result<PathBuf> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser");
     let lock = fs::read_to_string(source.join("package-lock.json"))?;

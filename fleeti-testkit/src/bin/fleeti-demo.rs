@@ -1,6 +1,6 @@
-//! The demo: the whole of Fleeti, for real, on one machine.
+//! The demo: all of Fleeti, with real components, on one machine.
 //!
-//! `cargo xtask demo` builds everything and runs this.
+//! `cargo xtask demo` builds everything and runs it.
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
@@ -23,34 +23,34 @@ const GREETING: &str = "hello from the fleet\n";
 
 #[derive(Parser)]
 struct Arguments {
-    /// Keep everything here.
+    /// Keep all files in this folder.
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// End with status 0 if every step held, instead of leaving server and device running.
+    /// Exit with status 0 after the last step, instead of leaving server and device running.
     #[arg(long)]
     exit: bool,
-    /// The profile.
+    /// The profile of the device.
     #[arg(long, default_value = "examples/profiles/kiosk.toml")]
     profile: PathBuf,
-    /// Between the two good releases, roll out an unhealthy one and one with a tampered root, and
-    /// see the device go back by itself; then restore the server from an older backup, and begin a
-    /// new audit log.
+    /// Between the two good releases, roll out an unhealthy release and one with a tampered root,
+    /// and check that the device rolls back. Then restore the server from an older backup, and
+    /// start a new audit log.
     #[arg(long)]
     refusals: bool,
-    /// At the end change the device's Secure Boot keys, and see what its firmware refuses then, and
-    /// what the firmware of a second device does.
+    /// At the end, change the device's Secure Boot keys, and check what its firmware and the
+    /// firmware of a second device refuse.
     #[arg(long)]
     firmware: bool,
-    /// Instead of all that take two machines over, have one lie about what it runs, also with what
-    /// the other's TPM says, and see which check finds it out.
+    /// Run another scenario: two devices under an attacker's control send false evidence, also
+    /// evidence by the other's TPM. Check which check rejects it.
     #[arg(long, conflicts_with_all = ["refusals", "firmware"])]
     liar: bool,
-    /// Instead of all that start server, signer and build worker from their units, in a virtual
-    /// machine with systemd.
+    /// Run another scenario: start server, signing service and build worker from their units, in a
+    /// virtual machine with systemd.
     #[arg(long, conflicts_with_all = ["refusals", "firmware", "liar"], requires = "exit")]
     units: bool,
-    /// Instead of all that lose keys, backups, clocks, and the server's name and address, and see
-    /// devices come back without a visit.
+    /// Run another scenario: lose keys, backups, clocks, and the server's name and address, and
+    /// check that devices recover without a visit.
     #[arg(long, conflicts_with_all = ["refusals", "firmware", "liar", "units"])]
     recoveries: bool,
 }
@@ -83,20 +83,20 @@ fn main() -> ExitCode {
                 world.api(),
                 world.path("server/admin.token").display()
             );
-            println!("The device runs; Ctrl-C ends it and the server.");
+            println!("The device is running; press Ctrl-C to stop it and the server.");
             world.wait();
         }
         Ok(())
     });
     match result {
         Ok(()) => {
-            println!("\nevery step held, {:.0} s in all", story.seconds());
+            println!("\nall steps succeeded in {:.0} s", story.seconds());
             ExitCode::SUCCESS
         }
         Err(e) => {
             let hint = match &arguments.dir {
-                Some(dir) => format!("everything is in {}", dir.display()),
-                None => "its files are removed now; with --dir DIR they stay".to_owned(),
+                Some(dir) => format!("all files are in {}", dir.display()),
+                None => "all files are removed; use --dir DIR to keep them".to_owned(),
             };
             eprintln!("\nerror: {e:#}\nhint: {hint}");
             ExitCode::FAILURE
@@ -135,14 +135,14 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         return units::tell(world, story, &cache);
     }
     story.step(
-        "server: API, device port and MQTT; its keys are in a process of their own",
+        "server: API, device port and MQTT, with its keys in the signing service",
         |e| {
             e.push(world.start_server()?);
             Ok(())
         },
     )?;
     if arguments.liar {
-        story.step("a secret for the devices of the fleet that prove what they run", |e| {
+        story.step("set a secret for devices of the fleet that prove what they run", |e| {
             e.push(world.set_secret("greeting", GREETING)?);
             Ok(())
         })?;
@@ -153,18 +153,18 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         recoveries::tell(world, story, &cache, &profile)?;
         return look_back(world, story, "device", &[]);
     }
-    let first = story.step(&format!("build {line}@1 with Nix, by the server's worker"), |e| {
+    let first = story.step(&format!("build {line}@1 with Nix on the server's build worker"), |e| {
         let build = world.build(profile.clone(), "1")?;
         e.push(format!("build.json in {}", build.display()));
         Ok(build)
     })?;
     let release =
         story.step(&format!("sign and publish {line}@1"), |_| world.release(&first, "1"))?;
-    story.step("provision a device with Secure Boot keys of its own, and power it on", |e| {
+    story.step("provision a device with its own Secure Boot keys, and power it on", |e| {
         e.push(world.power_on(&cache, &first, &release)?);
         Ok(())
     })?;
-    story.step("its firmware takes the keys that systemd-boot enrolls", |e| {
+    story.step("its firmware accepts the keys that systemd-boot enrolls", |e| {
         e.push(world.console("nrolled", BOOT)?);
         Ok(())
     })?;
@@ -179,13 +179,13 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
             e.push(world.check_pcr11(&device, &first)?);
             Ok(device)
         })?;
-    story.step("its TPM proves which release started, under which Secure Boot keys", |e| {
+    story.step("its TPM proves which release booted, and under which Secure Boot keys", |e| {
         e.extend(world.check_attestation(&device.id, &format!("{line}@1"), Level::VerifiedBoot)?);
         e.push(world.check_predictions(&device.id, &first, &release)?);
         Ok(())
     })?;
     story.step(
-        "the fleet asks that its devices prove what they run, before an update and after it",
+        "the fleet requires its devices to prove what they run, before and after an update",
         |e| {
             let said =
                 world.fleeti(&["attest", "policy", FLEET, "--update", "L4", "--success", "L4"])?;
@@ -194,20 +194,20 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         },
     )?;
     story.step(
-        "a secret of the fleet comes to the device, now that its TPM has proved enough",
+        "the device gets the fleet's secret after its TPM has proved the required level",
         |e| {
             e.extend(world.give_secret("greeting", GREETING)?);
             Ok(())
         },
     )?;
     let (seen, kept) =
-        story.step("its data partition is sealed to its TPM; the recovery key that the server keeps opens it elsewhere", |e| {
+        story.step("its data partition is sealed to its TPM; the recovery key of the server opens it on another machine", |e| {
             ensure!(device.boot.as_ref().and_then(|b| b.sealed_data) == Some(true), "the data partition is not sealed");
             let kept = world.recovery_key_is_kept(0)?;
             let key = world.recovery_key(&device.id)?;
             ensure!(world.opens_data(&cache, "device", &key)?, "the recovery key does not open the data partition");
             ensure!(!world.opens_data(&cache, "device", &key.replacen(&key[..1], "-", 1))?, "any key opens it");
-            e.push("cryptsetup opens it with the recovery key, and with no other".into());
+            e.push("cryptsetup opens it with the recovery key only".into());
             Ok((key, kept))
         })?;
     let mut version = 2;
@@ -227,7 +227,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
             Ok((build, release))
         })?;
     story.step(
-        &format!("roll {name} out over MQTT; the device installs it with systemd-sysupdate"),
+        &format!("roll out {name} over MQTT; the device installs it with systemd-sysupdate"),
         |e| {
             e.push(world.fleeti(&[
                 "rollout",
@@ -245,7 +245,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
     )?;
     story.step(
         &format!(
-            "the device runs {name} from the other slot, blessed, and says what was predicted"
+            "the device runs {name} from the other slot, keeps it, and reports the predicted PCR 11"
         ),
         |e| {
             let d = world.device(SOON, |d| d.update == Some(State::Idle) && d.id == device.id)?;
@@ -261,18 +261,18 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
             Ok(())
         },
     )?;
-    story.step("after the update it gets the secret again, and the recovery key that somebody saw opens nothing any more", |e| {
-        // Where a release was rolled back, it was made in the boot of that one.
+    story.step("after the update it gets the secret again, and the recovery key that was shown is replaced", |e| {
+        // After a rollback, the new key was made in the boot of that release.
         world.recovery_key_is_kept(kept)?;
         e.push(world.secret_has_come(GREETING)?);
         ensure!(!world.opens_data(&cache, "device", &seen)?, "the recovery key that was shown still opens the data partition");
         let new = world.recovery_key(&device.id)?;
         ensure!(world.opens_data(&cache, "device", &new)?, "the new recovery key does not open the data partition");
-        e.push("a new one was made at the next boot, and the server keeps it".into());
+        e.push("a new one was made at the next boot, and the server has it".into());
         Ok(())
     })?;
     story.step(
-        &format!("{name} is proved to boot, and a fleet that asks for that takes no other release"),
+        &format!("{name} has a boot proof, and a fleet that requires one refuses other releases"),
         |e| {
             let production = ["attest", "policy", "production", "--proved-releases", "true"];
             e.extend(world.fleeti(&production)?.lines().last().map(str::to_owned));
@@ -295,14 +295,14 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
                 "--key",
                 &key,
             ])?);
-            // It has no devices: that is all that is wrong now.
+            // The fleet has no devices, which is now the only error.
             refused(&name, "no device")?;
             refused(&format!("{line}@1"), "has no boot proof").map(drop)
         },
     )?;
     story.step("a command reaches the device once", |e| {
         let id = world.command(&device.id)?;
-        e.push(format!("{id} was carried out and answered"));
+        e.push(format!("{id} was applied and acknowledged"));
         Ok(())
     })?;
     if arguments.firmware {
@@ -318,21 +318,21 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
     look_back(world, story, "device", &[("its recovery key", &seen)])
 }
 
-/// What is left behind when everything is over; `others` may be nowhere either.
+/// Checks at the end of a scenario; `others` are further secrets that must not appear.
 fn look_back(
     world: &World,
     story: &mut Story,
     device: &str,
     others: &[(&str, &str)],
 ) -> Result<()> {
-    story.step("nothing that opens a door is in a log or in the database", |e| {
+    story.step("no log and no database contains a token, passphrase or secret", |e| {
         let (admin, passphrase) = (
             fs::read_to_string(world.path("server/admin.token"))?,
             fs::read_to_string(world.path("passphrase"))?,
         );
         let bundle: Provisioned =
             serde_json::from_slice(&fs::read(world.path(device).join("bundle.json"))?)?;
-        // Where the server builds itself, there is no such worker.
+        // If the server itself builds, there is no worker token.
         let worker = fs::read_to_string(world.path(WORKER_TOKEN)).ok();
         let mut secrets = vec![
             ("the administrator's token", admin.as_str()),
@@ -345,7 +345,7 @@ fn look_back(
         e.push(world.nothing_leaked(&secrets)?);
         Ok(())
     })?;
-    story.step("the audit log has it all, and nobody has changed it", |e| {
+    story.step("the audit log is complete and unchanged", |e| {
         let key = world.path("public/audit.pub").display().to_string();
         e.push(world.fleeti(&["audit", "verify", "--key", &key])?);
         Ok(())
@@ -359,8 +359,8 @@ fn small(world: &World, story: &mut Story) -> Result<()> {
         let (agent, server) =
             (d.telemetry.map_or(0, |t| t.agent_memory_kib), resident_kib(world.server_id()?)?);
         e.push(format!("agent {agent} KiB, server {server} KiB resident"));
-        ensure!(agent < 20 * 1024, "the agent has {agent} KiB, 20 MiB are allowed");
-        ensure!(server < 40.0 * 1024.0, "the server has {server} KiB, 40 MiB are allowed");
+        ensure!(agent < 20 * 1024, "the agent has {agent} KiB, expected less than 20 MiB");
+        ensure!(server < 40.0 * 1024.0, "the server has {server} KiB, expected less than 40 MiB");
         Ok(())
     })
 }
@@ -377,7 +377,7 @@ fn check_boot(device: &Device, release: &str, slot: Slot) -> Result<()> {
     Ok(())
 }
 
-/// The same profile with one changed file.
+/// The profile with one changed file.
 fn changed(profile: &Profile, version: u32) -> Profile {
     let mut profile = profile.clone();
     match profile.files.iter_mut().find(|f| f.path == "/etc/motd") {
@@ -392,7 +392,8 @@ enum Fault {
     TamperedRoot,
 }
 
-/// Rolls out a release that cannot last, and sees the device back on what it ran, with the reason.
+/// Rolls out a faulty release, and checks that the device rolls back to the previous one and
+/// reports the reason.
 fn roll_back(
     world: &mut World,
     story: &mut Story,
@@ -405,7 +406,7 @@ fn roll_back(
         Fault::TamperedRoot => ("a release with a flipped byte in its root", version.to_string()),
     };
     let name = format!("{}@{number}", profile.name);
-    story.step(&format!("roll out {name}, {what}: the device goes back by itself and says why"), |e| {
+    story.step(&format!("roll out {name}, {what}: the device rolls back and reports why"), |e| {
         let mut profile = changed(profile, version);
         if matches!(fault, Fault::Unhealthy) {
             let command = vec!["/usr/bin/false".to_owned()];
@@ -436,8 +437,8 @@ fn profile_name(device: &Device) -> Result<String> {
     Ok(device.boot.as_ref().context("the device has not reported")?.running.line.to_string())
 }
 
-/// Changes the root after it was hashed, and the record with it, so that every signature is good
-/// and only verity can notice.
+/// Changes the root after it was hashed, and its record, so that all signatures are valid and only
+/// dm-verity can detect it.
 fn flip_a_byte(build: &Path) -> Result<()> {
     let root = build.join("root.erofs");
     let mut bytes = fs::read(&root)?;

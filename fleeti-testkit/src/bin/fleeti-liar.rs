@@ -1,6 +1,7 @@
-//! The agent of a machine that somebody has taken over: daemon and everything else are the agent's
-//! own, and the helper lies to the server once it has got the secrets of the fleet. Two such
-//! machines are joined by a cable, and one answers for the other. See `fleeti_testkit::liar`.
+//! The agent of a device under an attacker's control. Everything but the helper is the real agent,
+//! and the helper sends false evidence to the server after it has got the secrets of the fleet. Two
+//! such devices are joined by a cable, and the TPM of one makes evidence for the other. See
+//! `fleeti_testkit::liar`.
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
@@ -26,14 +27,14 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Mutex;
 
-/// Where the true helper is.
+/// Folder of the real helper.
 const HONEST: &str = "/run/fleeti-honest";
-/// How long the other machine has for its answer, and the cable to be there.
+/// Time limit for the other device's evidence, and for the cable to appear.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks for what nobody tells: udev makes the port when it can, and a port without a
-/// host has no event.
+/// Polling interval where there is no event: udev creates the port late, and a port without a host
+/// has no event.
 const PAUSE: Duration = Duration::from_millis(200);
-/// EV_EFI_VARIABLE_DRIVER_CONFIG in register 7, and the same event as one that nobody knows.
+/// EV_EFI_VARIABLE_DRIVER_CONFIG in PCR 7, and the same event with an unknown type.
 const EVENT: [u8; 8] = [7, 0, 0, 0, 0x01, 0, 0, 0x80];
 const RETYPED: [u8; 8] = [7, 0, 0, 0, 0xa0, 0, 0, 0];
 
@@ -45,29 +46,29 @@ async fn main() -> ExitCode {
     match lie().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            boot::say(&format!("liar: {e:#}"));
+            boot::say(&format!("adversary: {e:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// What outlives a restart: a good answer, and in which boot it was one.
+/// State that survives a reboot: valid evidence, and the boot that it is from.
 #[derive(Serialize, Deserialize)]
 struct Kept {
     boot_id: String,
     answer: Measured,
 }
 
-/// What this machine is to the other one that was taken over.
+/// The role of this device.
 enum Role {
-    /// Has its TPM answer for the other one, and is itself above suspicion.
+    /// Its TPM makes evidence for the other device; its own evidence is valid.
     Accomplice,
-    /// Lies, also with what the other one answers.
+    /// Sends false evidence, also evidence of the other device.
     Liar { cable: File, answers: Receiver<Measured> },
 }
 
 impl Role {
-    /// By the end of the cable that is here.
+    /// The role, by the end of the cable at this device.
     fn find(paths: &Paths) -> Result<Self> {
         let ports = Path::new("/dev/virtio-ports");
         let started = Instant::now();
@@ -100,26 +101,26 @@ impl Role {
         Ok(Self::Accomplice)
     }
 
-    /// What the other machine answers to a question that was put to this one.
+    /// The other device's evidence for a challenge to this device.
     fn evidence(&self, nonce: &str, device: &DeviceId) -> Result<Measured> {
-        let Self::Liar { cable, answers } = self else { bail!("nobody lies for this machine") };
+        let Self::Liar { cable, answers } = self else { bail!("this device sends no false evidence") };
         let mut cable = cable;
         cable.write_all(&line_with(&Question {
             nonce: nonce.to_owned(),
             device: device.clone(),
         })?)?;
-        answers.recv_timeout(PATIENCE).context("the other machine does not answer")
+        answers.recv_timeout(PATIENCE).context("the other device does not respond")
     }
 }
 
-/// What goes over the cable in one direction; [`Measured`] in the other.
+/// A message in one direction of the cable; [`Measured`] in the other.
 #[derive(Serialize, Deserialize)]
 struct Question {
     nonce: String,
     device: DeviceId,
 }
 
-/// Reads lines off the cable, also before anybody is at its other end.
+/// Reads lines from the cable, also before the other end is open.
 fn lines(cable: File, mut heard: impl FnMut(&[u8]) -> Result<()>) {
     let mut reader = std::io::BufReader::new(cable);
     let mut line = Vec::new();
@@ -128,12 +129,12 @@ fn lines(cable: File, mut heard: impl FnMut(&[u8]) -> Result<()>) {
             Ok(0) => std::thread::sleep(PAUSE),
             Ok(_) if line.ends_with(b"\n") => {
                 if let Err(e) = heard(&line) {
-                    boot::say(&format!("liar: {e:#}"));
+                    boot::say(&format!("adversary: {e:#}"));
                 }
                 line.clear();
             }
             Ok(_) => {}
-            Err(e) => return boot::say(&format!("liar: the cable: {e}")),
+            Err(e) => return boot::say(&format!("adversary: the cable: {e}")),
         }
     }
 }
@@ -143,7 +144,7 @@ struct Liar {
     honest: PathBuf,
     kept_at: PathBuf,
     boot_id: String,
-    /// A good answer; whoever has one lies.
+    /// Valid evidence; the lies start when there is one.
     kept: Option<Kept>,
     last: Option<Measured>,
     role: Role,
@@ -177,13 +178,13 @@ async fn lie() -> Result<()> {
         let liar = Arc::clone(&liar);
         tokio::spawn(async move {
             if let Err(e) = converse(stream, &liar).await {
-                boot::say(&format!("liar: {e:#}"));
+                boot::say(&format!("adversary: {e:#}"));
             }
         });
     }
 }
 
-/// Whatever is not about evidence is the true helper's.
+/// Forwards requests that are not about evidence to the real helper.
 async fn converse(mut stream: UnixStream, liar: &Mutex<Liar>) -> Result<()> {
     let (reader, mut writer) = stream.split();
     let line = line_of(reader).await?;
@@ -201,7 +202,7 @@ async fn line_of(stream: impl AsyncReadExt + Unpin) -> Result<Vec<u8>> {
 }
 
 impl Liar {
-    /// What the daemon hears instead of the truth.
+    /// The false response to the daemon.
     fn told(&mut self, request: Request, truth: Vec<u8>) -> Result<Vec<u8>> {
         if matches!(self.role, Role::Accomplice) {
             return Ok(truth);
@@ -218,7 +219,7 @@ impl Liar {
             (Request::PutSecrets { secrets }, Response::Done)
                 if self.kept.is_none() && !secrets.is_empty() =>
             {
-                let answer = self.last.take().context("secrets came before the first answer")?;
+                let answer = self.last.take().context("secrets arrived before the first evidence")?;
                 let kept = Kept { boot_id: self.boot_id.clone(), answer };
                 fs::write(&self.kept_at, serde_json::to_vec(&kept)?)?;
                 self.kept = Some(kept);
@@ -236,9 +237,9 @@ impl Liar {
         })
     }
 
-    /// What is told instead of what is true.
+    /// The false evidence.
     fn lie(&mut self, mut told: Measured, nonce: &str, device: &DeviceId) -> Result<Measured> {
-        let kept = self.kept.as_ref().context("nothing is kept")?;
+        let kept = self.kept.as_ref().context("no stored evidence")?;
         let lie = if kept.boot_id == self.boot_id {
             Lie::ALL[self.lies % Lie::ALL.len()]
         } else {
@@ -258,7 +259,7 @@ impl Liar {
                     .registers
                     .iter_mut()
                     .find(|(number, _)| *number == 4)
-                    .context("no register 4")?;
+                    .context("no PCR 4")?;
                 register.1 = "00".repeat(32);
             }
             Lie::RetypedEvent => {
@@ -283,7 +284,7 @@ impl Liar {
 }
 
 async fn ask(honest: &PathBuf, line: &[u8]) -> Result<Vec<u8>> {
-    let mut stream = UnixStream::connect(honest).await.context("the true helper")?;
+    let mut stream = UnixStream::connect(honest).await.context("the real helper")?;
     stream.write_all(line).await?;
     line_of(stream).await
 }
