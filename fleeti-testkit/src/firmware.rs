@@ -82,7 +82,9 @@ pub fn rotate(
         return Ok(());
     };
     story.step(
-        &format!("{bad} is forbidden at once: the firmware accepts the addition to dbx, signed by KEK"),
+        &format!(
+            "{bad} is forbidden at once: the firmware accepts the addition to dbx, signed by KEK"
+        ),
         |e| {
             e.push(world.fleeti(&[
                 "device",
@@ -121,17 +123,27 @@ pub fn pass(
         e.push(world.console("the TPM does not open the data partition", BOOT)?);
         Ok(())
     })?;
-    story.step("it is offline for longer than its evidence is valid: its level falls to L1, the token", |e| {
-        world.power_off();
-        let before = world.level(device)?;
-        world.restart_server_later(FRESH_S + 60)?;
-        let after = world.level(device)?;
-        world.restart_server_later(0)?;
-        ensure!(before == (Level::VerifiedBoot, true) && after == (Level::Token, false), "{before:?}, then {after:?}");
-        ensure!(world.level(device)? == before, "the server lost its state when it was killed");
-        e.push(format!("{} at first, {} with a clock one hour ahead", before.0.code(), after.0.code()));
-        Ok(())
-    })?;
+    story.step(
+        "it is offline for longer than its evidence is valid: its level falls to L1, the token",
+        |e| {
+            world.power_off();
+            let before = world.level(device)?;
+            world.restart_server_later(FRESH_S + 60)?;
+            let after = world.level(device)?;
+            world.restart_server_later(0)?;
+            ensure!(
+                before == (Level::VerifiedBoot, true) && after == (Level::Token, false),
+                "{before:?}, then {after:?}"
+            );
+            ensure!(world.level(device)? == before, "the server lost its state when it was killed");
+            e.push(format!(
+                "{} at first, {} with a clock one hour ahead",
+                before.0.code(),
+                after.0.code()
+            ));
+            Ok(())
+        },
+    )?;
     let title = format!(
         "after a power cut, with an unsigned addon instead, {line}@{version} boots with the new key and without the addon"
     );
@@ -215,9 +227,8 @@ pub fn refusals(
         e.push(refused(&world.start(cache, "device")?.0)?);
         Ok(())
     })?;
-    let other = story.step(
-        "a second device with half-enrolled keys is detected and not trusted",
-        |e| {
+    let other =
+        story.step("a second device with half-enrolled keys is detected and not trusted", |e| {
             let other = world.provision("other", running.0, running.1)?;
             let disk = world.path("other/disk.raw");
             let bundle: Provisioned =
@@ -239,8 +250,7 @@ pub fn refusals(
             fs::remove_file(world.path("other/vars.fd"))?;
             Esp::open(&disk)?.write(PK, &pk)?;
             Ok(other)
-        },
-    )?;
+        })?;
     story.step("the UKI of the first device does not boot on the second one", |e| {
         let bundle: Provisioned =
             serde_json::from_slice(&fs::read(world.path("device/bundle.json"))?)?;

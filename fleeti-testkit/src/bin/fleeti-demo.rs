@@ -134,13 +134,10 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
     if arguments.units {
         return units::tell(world, story, &cache);
     }
-    story.step(
-        "server: API, device port and MQTT, with its keys in the signing service",
-        |e| {
-            e.push(world.start_server()?);
-            Ok(())
-        },
-    )?;
+    story.step("server: API, device port and MQTT, with its keys in the signing service", |e| {
+        e.push(world.start_server()?);
+        Ok(())
+    })?;
     if arguments.liar {
         story.step("set a secret for devices of the fleet that prove what they run", |e| {
             e.push(world.set_secret("greeting", GREETING)?);
@@ -153,11 +150,12 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         recoveries::tell(world, story, &cache, &profile)?;
         return look_back(world, story, "device", &[]);
     }
-    let first = story.step(&format!("build {line}@1 with Nix on the server's build worker"), |e| {
-        let build = world.build(profile.clone(), "1")?;
-        e.push(format!("build.json in {}", build.display()));
-        Ok(build)
-    })?;
+    let first =
+        story.step(&format!("build {line}@1 with Nix on the server's build worker"), |e| {
+            let build = world.build(profile.clone(), "1")?;
+            e.push(format!("build.json in {}", build.display()));
+            Ok(build)
+        })?;
     let release =
         story.step(&format!("sign and publish {line}@1"), |_| world.release(&first, "1"))?;
     story.step("provision a device with its own Secure Boot keys, and power it on", |e| {

@@ -103,7 +103,9 @@ impl Role {
 
     /// The other device's evidence for a challenge to this device.
     fn evidence(&self, nonce: &str, device: &DeviceId) -> Result<Measured> {
-        let Self::Liar { cable, answers } = self else { bail!("this device sends no false evidence") };
+        let Self::Liar { cable, answers } = self else {
+            bail!("this device sends no false evidence")
+        };
         let mut cable = cable;
         cable.write_all(&line_with(&Question {
             nonce: nonce.to_owned(),
@@ -219,7 +221,8 @@ impl Liar {
             (Request::PutSecrets { secrets }, Response::Done)
                 if self.kept.is_none() && !secrets.is_empty() =>
             {
-                let answer = self.last.take().context("secrets arrived before the first evidence")?;
+                let answer =
+                    self.last.take().context("secrets arrived before the first evidence")?;
                 let kept = Kept { boot_id: self.boot_id.clone(), answer };
                 fs::write(&self.kept_at, serde_json::to_vec(&kept)?)?;
                 self.kept = Some(kept);
