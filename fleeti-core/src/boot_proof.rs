@@ -25,7 +25,7 @@ pub const REGISTERS: [u8; 7] = [0, 2, 4, 7, 9, 11, 12];
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BootProof {
-    /// [`KIND`].
+    /// Always `fleeti-boot-proof`.
     #[serde(rename = "type")]
     pub kind: String,
     /// The release.

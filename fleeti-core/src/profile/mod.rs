@@ -26,7 +26,7 @@ pub const LIST_MAX: usize = 512;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// Schema version of this document: [`SCHEMA`].
+    /// Schema version of this document: 1.
     pub schema: i64,
     /// Name of the profile, and image line of its builds.
     pub name: Line,

@@ -100,8 +100,8 @@ pub struct Provision {
     pub proxy: Option<String>,
 }
 
-/// The response to [`Provision`], from which the disk of the device is made. The server shows it
-/// once. Keep it as secret as the token that it contains.
+/// A provisioned device, from which its disk is made. The server shows it once. Keep it as secret as
+/// the token that it contains.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Provisioned {
@@ -233,7 +233,7 @@ pub struct Release {
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SignedBootProof {
-    /// Canonical JSON of a [`BootProof`]: the signed bytes.
+    /// Canonical JSON of a boot proof: the signed bytes.
     pub proof: String,
     /// Key id and signature (DER, base64) of each signer.
     pub signatures: Vec<(String, String)>,
@@ -247,7 +247,7 @@ pub struct CreateEnrollment {
     pub valid_s: u32,
 }
 
-/// The response to [`CreateEnrollment`]. The server shows it once.
+/// A new enrollment token. The server shows it once.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Enrollment {
     /// The enrollment record for the device.
@@ -266,7 +266,7 @@ pub struct Pair {
     pub fleet: FleetId,
 }
 
-/// The response to [`Pair`].
+/// A pending enrollment that was accepted.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Paired {
     /// The fleet that the device joins.

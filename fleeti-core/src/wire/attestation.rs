@@ -68,8 +68,8 @@ impl std::str::FromStr for TpmKind {
 pub struct AddTpmManufacturers {
     /// What kind of TPM the manufacturers make.
     pub kind: TpmKind,
-    /// A file as the manufacturer publishes it (PEM, DER or PKCS#7), base64; at most
-    /// [`MANUFACTURERS_FILE_MAX`] bytes.
+    /// A file as the manufacturer publishes it (PEM, DER or PKCS#7), base64; at most 512 KiB before
+    /// encoding.
     pub file: String,
 }
 

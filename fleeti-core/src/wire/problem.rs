@@ -75,7 +75,7 @@ impl Code {
 /// The body of every error of the HTTP API, `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Problem {
-    /// [`TYPE_PREFIX`] followed by the code.
+    /// `urn:fleeti:problem:` followed by the code.
     #[serde(rename = "type")]
     pub kind: String,
     /// HTTP status.
