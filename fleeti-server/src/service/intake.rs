@@ -158,11 +158,14 @@ fn admission(
 async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppError> {
     let now = app.now_s();
     let tokens: Vec<_> = applicants.iter().map(|a| a.token_sha256.as_str()).collect();
-    // On the writer connection, which stores the results afterwards, so that they are read only
-    // once.
-    let known = db::enrollments::find(&mut *app.db.writer().acquire().await?, &tokens).await?;
     let keys: Vec<_> = applicants.iter().map(|a| a.key_sha256.as_str()).collect();
-    let owners = db::certificates::owners(&mut *app.db.pool().acquire().await?, &keys).await?;
+    let (known, owners) = {
+        // On the writer connection, which stores the results afterwards and has these pages in its
+        // cache then. A reader would read each of them anew, because the last batch changed some.
+        let mut writer = app.db.writer().acquire().await?;
+        let known = db::enrollments::find(&mut *writer, &tokens).await?;
+        (known, db::certificates::owners(&mut *writer, &keys).await?)
+    };
     let mut seen_keys = HashSet::new();
     let has_foreign_key: Vec<_> = applicants
         .iter()
