@@ -2,7 +2,7 @@
 //
 //   node pages.mjs URL TOKEN_FILE PLAYWRIGHT_DIR SCREENSHOT_DIR PEOPLE_DIR
 //
-// Nothing is reloaded by hand: what changes on a page has come by server-sent events.
+// The script reloads no page: pages change by server-sent events only.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -26,7 +26,7 @@ async function step(name, work) {
   await work();
   console.log(`    ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
 }
-// In light, dark and on a phone; the page must fit its window.
+// Light, dark, and on a phone; the page must fit its window.
 async function look(name) {
   for (const [kind, colorScheme, width] of [["light", "light", 1280], ["dark", "dark", 1280], ["phone", "light", 390]]) {
     await page.emulateMedia({ colorScheme });
@@ -40,21 +40,21 @@ async function look(name) {
 }
 const text = (t) => page.getByText(t).first();
 
-await step("nobody looks without signing in", async () => {
+await step("pages need a login", async () => {
   await page.goto(`${url}/devices`);
   assert.equal(new URL(page.url()).pathname, "/signin");
   await page.getByLabel("Administrator's token").fill("a guess");
   await page.getByRole("button", { name: "Sign in" }).click();
   await text("that is not the administrator's token").waitFor();
   await look("signin");
-  complaints.length = 0; // the browser reports the 401 that was asked for
+  complaints.length = 0; // the browser reports the expected 401
   await page.getByLabel("Administrator's token").fill(token);
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByRole("heading", { name: "Overview" }).waitFor();
   await text("No rollout yet").waitFor();
 });
 
-await step("a profile with mistakes is sent back with errors at their fields, and then saved", async () => {
+await step("a profile with mistakes shows errors at their fields, and is then saved", async () => {
   await page.getByRole("link", { name: "Profiles" }).click();
   await page.getByRole("link", { name: "New profile" }).click();
   await page.locator("[name='name']").fill("kiosk");
@@ -81,7 +81,7 @@ await step("a profile with mistakes is sent back with errors at their fields, an
   await look("profile");
 });
 
-await step("it is built, with its log as it grows", async () => {
+await step("it is built, and its log is shown as it grows", async () => {
   await page.getByRole("button", { name: "Build" }).click();
   await page.getByRole("heading", { name: "Build of kiosk@1" }).waitFor();
   await page.evaluate(() => { window.neverReloaded = true; });
@@ -90,16 +90,16 @@ await step("it is built, with its log as it grows", async () => {
   await page.locator("#phase", { hasText: "built" }).waitFor(LONG);
   await page.locator("#log-whole", { hasText: "collecting" }).waitFor();
   const log = await page.getByLabel("Build log").textContent();
-  assert.equal(log.split("resolving packages").length, 2, "no line of the log comes twice");
-  // A build that has ended has nothing more to say: nobody asks for its log again.
+  assert.equal(log.split("resolving packages").length, 2, "no line of the log appears twice");
+  // After the end of a build, the page no longer requests its log.
   let asked = 0;
   page.on("request", (r) => r.url().includes("/log?") && asked++);
   await page.waitForTimeout(1500);
-  assert.equal(asked, 0, "the log is not asked for after the end");
+  assert.equal(asked, 0, "the log is not requested after the end");
   assert.equal(await page.evaluate(() => window.neverReloaded), true);
 });
 
-await step("it is released once somebody agrees beside who asks", async () => {
+await step("it is released after an approval by another person than the requester", async () => {
   await page.getByText("0 of 1 approvals").waitFor();
   assert.equal(await page.getByRole("button", { name: "Release" }).count(), 0);
   const id = page.url().split("/").pop();
@@ -119,14 +119,14 @@ await step("it is released once somebody agrees beside who asks", async () => {
   await look("release");
 });
 
-await step("it is rolled out, and one page shows fleet, device and rollout as they change", async () => {
+await step("it is rolled out, and one page shows fleet, device and rollout live", async () => {
   const other = await context.newPage();
-  // The scripts come in their order, however late one of them is: what htmx has begun without the other never listens.
+  // Scripts must load in order, also when one is slow: if htmx starts without its extension, it never listens.
   await other.route("**/hx-sse-*", async (route) => {
     await new Promise((resolve) => setTimeout(resolve, 500));
     await route.continue();
   });
-  // And whoever cannot listen at once, or look again, tries once more.
+  // A failed subscription or refresh is tried again.
   await other.route("**/live", (route) => route.abort(), { times: 1 });
   await other.goto(url);
   await other.locator("#devices").getByText("kiosk@0").waitFor();
@@ -144,7 +144,7 @@ await step("it is rolled out, and one page shows fleet, device and rollout as th
   await look("overview");
 });
 
-await step("what changed while nobody listened is shown when somebody listens again", async () => {
+await step("changes while the browser was offline are shown when it reconnects", async () => {
   await page.goto(`${url}/profiles`);
   await page.getByText("A display in a hall").waitFor();
   await context.setOffline(true);
@@ -161,7 +161,7 @@ await step("what changed while nobody listened is shown when somebody listens ag
   await page.goto(url);
 });
 
-await step("a code that no device shows is refused, and the intermediates are shown", async () => {
+await step("an unknown pairing code is refused, and the intermediates are shown", async () => {
   await page.goto(`${url}/devices`);
   await look("devices");
   await page.getByLabel("Pairing code").fill("bcdf ghjk");
@@ -190,7 +190,7 @@ await step("a secret of the fleet is set, named and removed, and a recovery key 
   await page.getByLabel("Secret", { exact: true }).fill("correct horse battery staple");
   await page.getByRole("button", { name: "Set secret" }).click();
   await page.locator("dt", { hasText: "wifi.psk" }).waitFor();
-  assert.equal((await page.content()).includes("battery"), false, "nobody is shown a secret again");
+  assert.equal((await page.content()).includes("battery"), false, "a secret is not shown again");
   await look("fleet");
   page.once("dialog", (dialog) => dialog.accept());
   await page.getByRole("button", { name: "Remove" }).click();
@@ -214,14 +214,14 @@ await step("a device is revoked, and shown as revoked", async () => {
   await page.locator(".head .badge", { hasText: "revoked" }).waitFor();
 });
 
-await step("after signing out there is nothing to see", async () => {
-  assert.deepEqual(complaints, [], "the browser complained");
+await step("after signing out, pages need a login", async () => {
+  assert.deepEqual(complaints, [], "the browser reported errors");
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.waitForURL("**/signin");
-  complaints.length = 0; // the page that is left may hear that it is over
+  complaints.length = 0; // the page may report that its session has ended
   await page.goto(`${url}/releases`);
   assert.equal(new URL(page.url()).pathname, "/signin");
 });
 
-assert.deepEqual(complaints, [], "the browser complained");
+assert.deepEqual(complaints, [], "the browser reported errors");
 await browser.close();

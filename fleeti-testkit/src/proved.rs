@@ -1,4 +1,4 @@
-//! What the device of a [`World`] proves with its TPM.
+//! Checks of what the device of a [`World`] proves with its TPM.
 
 use crate::world::World;
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -16,11 +16,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// How long an answer may take after a start.
+/// Time limit for evidence after a start.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 impl World {
-    /// What a device proves, once `wanted` holds.
+    /// Returns the device's attestation when `wanted` holds.
     fn proved(
         &self,
         device: &DeviceId,
@@ -50,10 +50,10 @@ impl World {
         }
     }
 
-    /// That the device's PCR 11 is what the build predicted.
+    /// Checks that the device's PCR 11 has the value that the build predicted.
     ///
     /// # Errors
-    /// When it is not.
+    /// If it has another value.
     pub fn check_pcr11(&self, device: &Device, build: &Path) -> Result<String> {
         let predicted = BuildRecord::read(build)?
             .reference_values
@@ -66,13 +66,13 @@ impl World {
             .and_then(|b| b.pcr11.clone())
             .context("the device reports no PCR 11")?;
         ensure!(found == predicted, "PCR 11 is {found}, predicted {predicted}");
-        Ok(format!("PCR 11 {found} is what the build predicted"))
+        Ok(format!("PCR 11 {found} equals the prediction of the build"))
     }
 
-    /// That the device proves to run a release, at a level.
+    /// Checks that the device proves to run a release at a level.
     ///
     /// # Errors
-    /// When it proves something else, or nothing.
+    /// If it does not.
     pub fn check_attestation(
         &self,
         device: &DeviceId,
@@ -87,18 +87,17 @@ impl World {
         Ok(self.fleeti(&["attest", "show", device.as_str()])?.lines().map(str::to_owned).collect())
     }
 
-    /// That what the device's TPM quoted contradicts what was promised, and why: the code of the
-    /// claim.
+    /// Checks that attestation failed for this reason, given as code of the claim.
     ///
     /// # Errors
-    /// When it does not, or for another reason.
+    /// If it did not fail, or for another reason.
     pub fn check_contradiction(&self, device: &DeviceId, code: &str) -> Result<String> {
         let is_wrong = |c: &&Claim| c.tier == Tier::Contraindicated;
         let found = self.proved(device, |a| {
             a.result.as_ref().is_some_and(|r| r.claims.iter().any(|c| is_wrong(&c)))
         })?;
         let claims = found.result.map(|r| r.claims).unwrap_or_default();
-        let wrong = claims.iter().find(is_wrong).context("nothing contradicts")?;
+        let wrong = claims.iter().find(is_wrong).context("attestation did not fail")?;
         ensure!(
             wrong.code == code && found.level == Level::SelfReported,
             "{} at {}",
@@ -108,36 +107,36 @@ impl World {
         Ok(format!("{}: {}", found.level.code(), wrong.finding))
     }
 
-    /// The level of a device now, and whether its evidence counts still.
+    /// The current level of a device, and whether its evidence is still fresh.
     ///
     /// # Errors
-    /// When the server does not answer.
+    /// If the server does not respond.
     pub fn level(&self, device: &DeviceId) -> Result<(Level, bool)> {
         let found = self.runtime.block_on(self.client()?.attestation(device))?;
         Ok((found.level, found.is_fresh))
     }
 
-    /// Which evidence was looked at last, by the digest of its quote.
+    /// Digest of the quote that was appraised last.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub fn evidence(&self, device: &DeviceId) -> Result<String> {
         let found = self.runtime.block_on(self.client()?.attestation(device))?;
         Ok(found.result.context("it has proved nothing")?.evidence)
     }
 
-    /// The releases that are published.
+    /// The published releases.
     ///
     /// # Errors
-    /// When the server does not answer.
+    /// If the server does not respond.
     pub fn releases(&self) -> Result<Vec<ReleaseName>> {
         Ok(self.runtime.block_on(self.client()?.releases())?.into_iter().map(|r| r.name).collect())
     }
 
-    /// That the next evidence after `last` is of this level.
+    /// Checks that the next evidence after `last` has this level.
     ///
     /// # Errors
-    /// When it is not, or does not come in time.
+    /// If it has another level, or does not arrive in time.
     pub fn proves_anew(&self, device: &DeviceId, last: &str, level: Level) -> Result<String> {
         let found =
             self.proved(device, |a| a.result.as_ref().is_some_and(|r| r.evidence != last))?;
@@ -153,10 +152,10 @@ impl World {
         Ok(format!("{release} at {}", level.code()))
     }
 
-    /// That this evidence, by the digest of its quote, was found out by this check and no other.
+    /// Checks that the evidence with this quote digest failed this check and no other.
     ///
     /// # Errors
-    /// When it is believed, or contradicts for another reason.
+    /// If it is accepted, or failed another check.
     pub fn found_out(&self, device: &DeviceId, evidence: &str, code: &str) -> Result<()> {
         let found =
             self.proved(device, |a| a.result.as_ref().is_some_and(|r| r.evidence == evidence))?;
@@ -175,7 +174,7 @@ impl World {
         Ok(())
     }
 
-    /// Of the device's own writes, as they were provisioned.
+    /// The variables of the device's own writes, as provisioned.
     fn predicted_register_7(&self) -> Result<[u8; 32]> {
         let bundle: Provisioned =
             serde_json::from_slice(&fs::read(self.path("device/bundle.json"))?)?;
@@ -197,10 +196,10 @@ impl World {
         Ok(predicted::register_7(&policy, &[&[&uefi::OWNER.0[..], &voucher].concat()]))
     }
 
-    /// That what the device's TPM quoted is what is computed of the build's kernel image.
+    /// Checks that the device's quoted PCRs have the values computed from the build's UKI.
     ///
     /// # Errors
-    /// When a register is another one.
+    /// If a PCR has another value.
     pub fn check_predictions(
         &self,
         device: &DeviceId,
@@ -214,12 +213,12 @@ impl World {
         let measured = record.reference_values.pcr11.get(PHASE_READY).context("no prediction")?;
         ensure!(
             *measured == computed,
-            "systemd-measure predicts {measured} for register 11, computed {computed}"
+            "systemd-measure predicts {measured} for PCR 11, computed {computed}"
         );
         let found = self.runtime.block_on(self.client()?.attestation(device))?.registers;
         let quoted = found.iter().find(|r| r.register == 11).map(|r| r.value.as_str());
-        ensure!(quoted == Some(&computed), "register 11 is {quoted:?}, computed {computed}");
-        // What the signature over register 11 is in, only the release has.
+        ensure!(quoted == Some(&computed), "PCR 11 is {quoted:?}, computed {computed}");
+        // Only the release has the UKI section with the signature of the PCR policy.
         let uki = fs::read(
             release
                 .join("raw")
@@ -229,22 +228,22 @@ impl World {
         let computed = predicted::register_9(&uki, version)?.map(hex::encode);
         ensure!(
             value(9) == computed && computed.is_some(),
-            "register 9 is {:?}, computed {computed:?}",
+            "PCR 9 is {:?}, computed {computed:?}",
             value(9)
         );
         ensure!(
             value(12) == Some(hex::encode(predicted::REGISTER_12)),
-            "register 12 is {:?}",
+            "PCR 12 is {:?}",
             value(12)
         );
         let computed = hex::encode(self.predicted_register_7()?);
         ensure!(
             value(7).as_ref() == Some(&computed),
-            "register 7 is {:?}, computed {computed}",
+            "PCR 7 is {:?}, computed {computed}",
             value(7)
         );
         Ok(format!(
-            "registers 9, 11 and 12 are what is computed of the kernel image for systemd {version}, 11 also by systemd-measure; 7 of what was enrolled"
+            "PCRs 9, 11 and 12 equal the values computed from the UKI for systemd {version}, PCR 11 also systemd-measure's, and PCR 7 the value computed from the enrolled keys"
         ))
     }
 }

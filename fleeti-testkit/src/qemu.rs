@@ -1,5 +1,5 @@
-//! QEMU 10 out of Debian trixie's packages, unpacked into the cache and run by bubblewrap: nothing
-//! is installed on the host. (QEMU 7.2 of bookworm corrupts a 6.12 guest.)
+//! QEMU 10 from Debian trixie's packages, unpacked into the cache and run by bubblewrap, so that
+//! nothing is installed on the host. (QEMU 7.2 of bookworm corrupts a 6.12 guest.)
 
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_build::cache::Cache;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A tree of unpacked packages that programs are run in.
+/// A tree of unpacked packages with executables to run.
 #[derive(Debug, Clone)]
 pub struct Tree {
     root: PathBuf,
@@ -18,14 +18,14 @@ pub struct Tree {
 
 /// Firmware of Debian's `ovmf` package.
 pub const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
-/// Empty variables that go with it.
+/// Empty variables of that firmware.
 pub const OVMF_VARS: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
 impl Tree {
-    /// QEMU and virt-fw-vars.
+    /// A tree with QEMU and virt-fw-vars.
     ///
     /// # Errors
-    /// When the packages cannot be had.
+    /// If the packages cannot be fetched.
     pub fn qemu(cache: &Cache) -> Result<Self> {
         Self::ensure(
             cache,
@@ -33,10 +33,10 @@ impl Tree {
             &["qemu-system-x86", "python3-virt-firmware", "base-files", "coreutils"],
         )
     }
-    /// The real systemd-sysupdate and the gpg it calls.
+    /// A tree with the real systemd-sysupdate and the gpg that it calls.
     ///
     /// # Errors
-    /// When the packages cannot be had.
+    /// If the packages cannot be fetched.
     pub fn sysupdate(cache: &Cache) -> Result<Self> {
         Self::ensure(
             cache,
@@ -45,10 +45,10 @@ impl Tree {
         )
     }
 
-    /// What reads a disk and opens what is encrypted on it.
+    /// A tree with tools that read a disk and open encrypted partitions.
     ///
     /// # Errors
-    /// When the packages cannot be had.
+    /// If the packages cannot be fetched.
     pub fn disks(cache: &Cache) -> Result<Self> {
         Self::ensure(
             cache,
@@ -57,10 +57,10 @@ impl Tree {
         )
     }
 
-    /// A Debian system with Nix that systemd starts, without packages' scripts having run.
+    /// A bootable Debian system with systemd and Nix, without running maintainer scripts.
     ///
     /// # Errors
-    /// When the packages cannot be had.
+    /// If the packages cannot be fetched.
     pub fn system(cache: &Cache) -> Result<Self> {
         let packages = [
             "systemd",
@@ -79,10 +79,10 @@ impl Tree {
         Self::ensure(cache, "system", &packages)
     }
 
-    /// What systemd starts machines with.
+    /// A tree with systemd's tools for virtual machines.
     ///
     /// # Errors
-    /// When the packages cannot be had.
+    /// If the packages cannot be fetched.
     pub fn boot(cache: &Cache) -> Result<Self> {
         Self::ensure(cache, "boot", &["systemd-boot-efi"])
     }
@@ -134,13 +134,13 @@ impl Tree {
         Ok(Self { root })
     }
 
-    /// The folder.
+    /// The folder of the tree.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A command in the tree; `shared` folders are visible at their own paths.
+    /// A command in the tree; the `shared` folders are visible at their own paths.
     #[must_use]
     pub fn command(&self, program: &str, shared: &[&Path]) -> Command {
         let mut command = Command::new("bwrap");
@@ -173,18 +173,18 @@ impl Tree {
     }
 }
 
-/// How the guest's code is run.
+/// How QEMU runs the guest's code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accelerator {
-    /// The host's processor.
+    /// On the host's processor.
     Kvm,
-    /// Emulation.
+    /// By emulation.
     Tcg,
 }
 
 impl Accelerator {
-    /// Boots the firmware under KVM and believes only what it sees: the device file can be there
-    /// and be useless.
+    /// Boots the firmware under KVM and checks its output: the device file may exist although KVM
+    /// does not work.
     #[must_use]
     pub fn probe(tree: &Tree) -> Self {
         if !Path::new("/dev/kvm").exists() {
@@ -228,10 +228,10 @@ fn boots_firmware(tree: &Tree) -> Result<bool> {
     Ok(booted)
 }
 
-/// Firmware variables with Secure Boot on, enforced by these certificates.
+/// Firmware variables with Secure Boot on, and these certificates.
 ///
 /// # Errors
-/// When virt-fw-vars fails.
+/// If virt-fw-vars fails.
 pub fn enroll_secure_boot(tree: &Tree, public: &Path, vars: &Path) -> Result<()> {
     const OWNER: &str = "6b1d6f3a-5c1c-4e0d-9f6b-3f1f5f0c7a11";
     let folder = vars.parent().context("variables need a folder")?;

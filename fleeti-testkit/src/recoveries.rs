@@ -1,5 +1,4 @@
-//! What docs/guides promise under *recover*, on devices with the state of before: nobody visits
-//! one.
+//! The recoveries that docs/guides promise, on devices with old state: none needs a visit.
 
 use crate::forwarder::Forwarder;
 use crate::qemu::Tree;
@@ -18,20 +17,20 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::TcpListener;
 use std::path::Path;
 
-/// The fleet of the device that lies in a drawer.
+/// The fleet of the device that is stored powered off.
 const DRAWER: &str = "drawer";
 const OPERATORS: [&str; 2] = ["alice", "bob"];
 const TWO_YEARS_S: u64 = 2 * 365 * 86_400;
-/// Every machine is where the server is and where it will be.
+/// Both the current and the next host name lead to this host.
 const PARTS: Parts = Parts { clock: None, no_tpm: false, second_network: true };
-/// Entries of the audit log that a device hears of before a backup is restored, and more than those
-/// afterwards.
+/// Entries of the audit log that a device learns of before a backup is restored; afterwards there
+/// are more.
 const ENTRIES: [usize; 2] = [2, 12];
 
-/// The whole scenario. The machines are off afterwards.
+/// Runs the whole scenario. The machines are off afterwards.
 ///
 /// # Errors
-/// When a device does not come back.
+/// If a device does not recover.
 pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profile) -> Result<()> {
     let line = profile.name.to_string();
     let (build, release) = story.step(&format!("build, sign and publish {line}@1"), |_| {
@@ -40,7 +39,7 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
         Ok((build, release))
     })?;
     let drawer = story.step(
-        "a device without a TPM enrolls and is put into a drawer; it has lost update.json",
+        "a device without a TPM enrolls and is stored powered off; it has lost update.json",
         |e| {
             let drawer = world.provision_by(DRAWER, DRAWER, &build, &release, Record::OnEsp)?;
             let (vm, _) = world.start_with(cache, DRAWER, None, Parts { no_tpm: true, ..PARTS })?;
@@ -50,13 +49,13 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
                 device.boot.and_then(|b| b.sealed_data) != Some(true),
                 "its data partition is sealed"
             );
-            // It writes what it knows of its update before it says so.
+            // It writes its update state before it reports.
             drop(vm);
             lose(world, cache, DRAWER, "/fleeti/agent/update.json")?;
             Ok(drawer)
         },
     )?;
-    let device = story.step("another one, with a TPM, enrolls and stays", |e| {
+    let device = story.step("another device, with a TPM, enrolls and stays connected", |e| {
         world.provision("device", &build, &release)?;
         world.power_on_with(PARTS)?;
         e.push(world.console("fleeti: device ", BOOT)?);
@@ -74,7 +73,7 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
     new_keys(world, story, &device)?;
     let name = format!("{line}@2");
     story.step(
-        &format!("{name}, made by the new keys alone, is installed and proves what it is"),
+        &format!("{name}, signed with the new keys only, is installed, and the device proves it"),
         |e| {
             let build = world
                 .build(Profile { description: "by new keys".into(), ..profile.clone() }, "2")?;
@@ -94,11 +93,11 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
         },
     )?;
     for clock in ["1970-01-01", "2040-01-01"] {
-        story.step(&format!("it is switched on with a clock of {clock}, and is there"), |e| {
+        story.step(&format!("it is powered on with a clock of {clock}, and connects"), |e| {
             world.power_off();
             world.power_on_with(Parts { clock: Some(clock), ..PARTS })?;
             e.push(world.console("fleeti: device ", BOOT)?);
-            e.push(format!("{} was carried out", world.command(&device)?));
+            e.push(format!("{} was applied", world.command(&device)?));
             let [_, mqtt] = world.ports().context("the server has no address")?;
             ensure!(is_connected(mqtt)?, "it is not connected to {mqtt}");
             quiet(world, &device)
@@ -108,12 +107,12 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
     from_the_drawer(world, story, cache, &old, (&drawer, &name))
 }
 
-/// Server and signer as of a backup that is older than what the device has seen.
+/// Restores server and signing service from a backup that is older than what the device has seen.
 ///
 /// # Errors
-/// When the device does not notice, or does not come back.
+/// If the device does not notice, or does not recover.
 pub fn restored(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
-    story.step("server and signer are restored from an older backup: an alarm, until release keys sign that it was us", |e| {
+    story.step("server and signing service are restored from an older backup: an alarm, until release keys sign a log reset", |e| {
         let (database, log) = (world.path("server"), world.path("signer/audit"));
         let kept = [world.path("backup/database"), world.path("backup/audit")];
         world.stop_server();
@@ -124,14 +123,14 @@ pub fn restored(world: &mut World, story: &mut Story, device: &DeviceId) -> Resu
             for _ in 0..entries {
                 world.enrollment_record()?;
             }
-            // It comes back, and is told how far the log is.
+            // On reconnect, the device learns the size of the log.
             world.stop_server();
             let from = world.console_lines()?;
             world.start_server()?;
             anyhow::Ok(from)
         };
         let from = hear_of(world, ENTRIES[0])?;
-        // To a device that has not heard of the first, the other history is no other one.
+        // A device that has not seen the first history does not notice the second.
         world.said_since(from, "fleeti: the audit log has ", SOON)?;
         world.stop_server();
         fs::remove_dir_all(&log)?;
@@ -145,18 +144,18 @@ pub fn restored(world: &mut World, story: &mut Story, device: &DeviceId) -> Resu
         let [log, checkpoint] = ["public/audit.pub", "signer/audit/checkpoint"].map(|name| text(world, name));
         publish(world, "log-reset", &["--log", &log, "--checkpoint", &checkpoint], "public/release.pem", "pki/offline/release.key")?;
         world.device_with(SOON, device, |d| d.alarm.is_none())?;
-        e.push("the alarm is over".into());
+        e.push("the alarm is cleared".into());
         Ok(())
     })
 }
 
-/// A new audit log with a key of its own, which release keys introduce.
+/// Starts a new audit log with a new key, and publishes a transition to it.
 ///
 /// # Errors
-/// When the device does not come back. That it believes the log, its next update shows.
+/// If the device does not recover. Its next update shows that it trusts the new log.
 pub fn new_log(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
     story.step(
-        "the key of the audit log is lost: a new log begins, and release keys introduce it",
+        "the key of the audit log is lost: a new log begins, with a transition signed by release keys",
         |e| {
             world.fleeti(&["pki", "init", &text(world, "spare")])?;
             fs::copy(world.path("public/audit.pub"), world.path("audit-before.pub"))?;
@@ -182,19 +181,19 @@ pub fn new_log(world: &mut World, story: &mut Story, device: &DeviceId) -> Resul
                 "pki/offline/release.key",
             )?;
             world.device_with(SOON, device, |d| d.online)?;
-            e.push(format!("{} was carried out", world.command(device)?));
+            e.push(format!("{} was applied", world.command(device)?));
             quiet(world, device)
         },
     )
 }
 
-/// The signer's disk and every offline key are lost but the shares of the root, one release key and
-/// the copy of `boot-wrap.key`; the root and the release keys are rotated twice, and the server is
-/// renamed and moves.
+/// The signing service's disk and all offline keys are lost, but the shares of the root CA, one
+/// release key and the copy of `boot-wrap.key` remain. Root CA and release keys are rotated twice,
+/// and the server is renamed and moves.
 fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
     let moved = free_ports()?;
     renamed(world, story, device, moved)?;
-    story.step("two new roots, two sets of release keys, a new key of SHA256SUMS and another name are introduced", |e| {
+    story.step("transitions lead to two new roots, two sets of release keys, a new key of SHA256SUMS and another server name", |e| {
         roots(world)?;
         let [old, middle, next] = ["public/release.pem", "middle.pem", "next/public/release.pem"].map(|name| text(world, name));
         world.fleeti(&["pki", "release-key", &text(world, "middle.key")])?;
@@ -210,12 +209,12 @@ fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<(
         publish(world, "openpgp-keys", &["--from", &known, "--to", &keyring], "public/release.pem", first)?;
         publish(world, "release-keys", &["--from", &old, "--to", &middle], "", first)?;
         publish(world, "release-keys", &["--from", &middle, "--to", &next], "", second)?;
-        // Last: the device goes there.
+        // Last, because the device moves to the new address.
         publish(world, "server", &["--from", &from, "--to", &to, "--mqtt", &to_mqtt], "public/release.pem", first)?;
         e.push(world.console(&format!("at {to}"), SOON)?);
         Ok(())
     })?;
-    story.step("the server is there under that name alone, with new keys for everything and the copy of boot-wrap.key", |e| {
+    story.step("the server runs under the new name only, with new keys and the copy of boot-wrap.key", |e| {
         world.stop_server();
         fs::rename(world.path("signer"), world.path("signer-before"))?;
         fs::rename(world.path("pki"), world.path("pki-before"))?;
@@ -229,15 +228,15 @@ fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<(
         e.push(world.start_server()?);
         e.push(world.fleeti(&["pki", "bundle", "publish", &text(world, "root-3")])?);
         world.device_with(BOOT, device, |d| d.online)?;
-        e.push(format!("{} was carried out", world.command(device)?));
+        e.push(format!("{} was applied", world.command(device)?));
         quiet(world, device)
     })
 }
 
-/// The server has another name, nobody has said so, and whoever has its address sends devices on:
-/// they do not go to it.
+/// The server is renamed without a transition, and the old address forwards devices to it: they
+/// refuse it.
 fn renamed(world: &mut World, story: &mut Story, device: &DeviceId, moved: [u16; 2]) -> Result<()> {
-    story.step("the server, renamed without a word, is refused by a device that is sent on to it", |e| {
+    story.step("a server renamed without a transition is refused by a device that is forwarded to it", |e| {
         let old = world.ports().context("the server has no address")?.clone();
         world.stop_server();
         world.set_address(SECOND_HOST, at(moved));
@@ -246,7 +245,7 @@ fn renamed(world: &mut World, story: &mut Story, device: &DeviceId, moved: [u16;
         let mut forwarders = world
             .runtime
             .block_on(async { anyhow::Ok([Forwarder::start(&old[0], &new[0]).await?, Forwarder::start(&old[1], &new[1]).await?]) })?;
-        // Of HTTPS and MQTT.
+        // Connections to HTTPS and MQTT.
         for forwarder in &mut forwarders {
             world.runtime.block_on(forwarder.is_refused(SOON))?;
         }
@@ -265,8 +264,8 @@ fn renamed(world: &mut World, story: &mut Story, device: &DeviceId, moved: [u16;
     })
 }
 
-/// `root-1` takes over the root that there is, and introduces `root-2`, which introduces `root-3`;
-/// what that one has certified is in `next`.
+/// `root-1` adopts the existing root and introduces `root-2`, which introduces `root-3`; the
+/// certificates of `root-3` are in `next`.
 fn roots(world: &World) -> Result<()> {
     let (pki, passphrases) = (text(world, "pki"), text(world, "passphrases"));
     fs::create_dir(world.path("passphrases"))?;
@@ -339,11 +338,11 @@ fn from_the_drawer(
     (drawer, name): (&DeviceId, &str),
 ) -> Result<()> {
     story.step(
-        "two years later the drawer is opened, and the clock of what is in it is dead",
+        "two years later the stored device is powered on, with a dead clock",
         |e| {
             let before = fs::read_to_string(world.path("server.log")).unwrap_or_default().len();
             world.restart_both_later(TWO_YEARS_S)?;
-            // Whoever has the previous address sends devices on; they need not be believed.
+            // The previous address forwards devices; devices need not trust the forwarder.
             let new = world.ports().context("the server has no address")?[0].clone();
             let _forwarder = world.runtime.block_on(Forwarder::start(old, &new))?;
             let parts = Parts { clock: Some("1970-01-01"), no_tpm: true, ..PARTS };
@@ -355,7 +354,7 @@ fn from_the_drawer(
                 "--fleet",
                 DRAWER,
                 "--reason",
-                "two years in a drawer",
+                "two years powered off",
             ])?;
             e.push(said);
             world.device_with(BOOT, drawer, |d| d.online).with_context(|| {
@@ -388,8 +387,8 @@ fn text(world: &World, name: &str) -> String {
     world.path(name).display().to_string()
 }
 
-/// Has release keys sign a transition, and publishes it. `known` is the `release.pem` that devices
-/// have, where that is asked.
+/// Signs a transition with release keys and publishes it. `known` is the `release.pem` that devices
+/// have, if the transition needs it.
 fn publish(world: &World, kind: &str, what: &[&str], known: &str, key: &str) -> Result<()> {
     let out = text(world, &format!("{kind}-{}.json", hex::encode(rand::random::<[u8; 4]>())));
     let (key, known) = (
@@ -419,7 +418,7 @@ fn quiet(world: &World, device: &DeviceId) -> Result<()> {
     Ok(())
 }
 
-/// SQLite's files of a folder, in the place of those of another one.
+/// Replaces SQLite's files in a folder with those of another folder.
 fn copy_database(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for name in ["fleeti.db", "fleeti.db-wal", "fleeti.db-shm"] {
@@ -431,7 +430,7 @@ fn copy_database(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether the server has a connection at this address (proc_pid_net(5): state 01 is established).
+/// Whether a connection to this address is established (proc_pid_net(5), state 01).
 fn is_connected(address: &str) -> Result<bool> {
     let port: u16 = address.rsplit(':').next().context("no port")?.parse()?;
     let local = format!("0100007F:{port:04X}");
@@ -447,13 +446,12 @@ fn free_ports() -> Result<[u16; 2]> {
     Ok([listeners[0].local_addr()?.port(), listeners[1].local_addr()?.port()])
 }
 
-/// Where the server listens for devices.
+/// The addresses of the device ports.
 fn at(ports: [u16; 2]) -> [String; 2] {
     ports.map(|port| format!("127.0.0.1:{port}"))
 }
 
-/// Removes a file of the data partition, which is not sealed, of the machine that is `folder` and
-/// off.
+/// Removes a file of the unsealed data partition of a machine that is off.
 fn lose(world: &World, cache: &Cache, folder: &str, file: &str) -> Result<()> {
     let (tree, folder) = (Tree::disks(cache)?, world.path(folder));
     let disk = folder.join("disk.raw");
@@ -464,7 +462,7 @@ fn lose(world: &World, cache: &Cache, folder: &str, file: &str) -> Result<()> {
         from.seek(SeekFrom::Start(start))?;
         std::io::copy(&mut from.take(size), &mut fs::File::create(&partition)?)?;
     }
-    // It was not unmounted.
+    // The partition was not unmounted.
     let checked = tree.command("e2fsck", &[&folder]).args(["-p", "-f"]).arg(&partition).output()?;
     ensure!(
         checked.status.code().is_some_and(|code| code < 4),

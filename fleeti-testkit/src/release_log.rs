@@ -1,4 +1,4 @@
-//! An audit log in memory, for what only reads one.
+//! An audit log in memory, for tests of readers.
 
 use fleeti_core::wire::api::AuditProof;
 use fleeti_core::wire::device::ReleaseProof;
@@ -8,9 +8,9 @@ use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transparency::note::{Checkpoint, LogKey};
 use fleeti_pki::transparency::tree::{self, Hash, MemoryTree, leaf_hash};
 
-/// An audit log with a key of its own.
+/// An audit log with its own key.
 pub struct MemoryLog {
-    /// What verifies its statements.
+    /// Verifies its checkpoints.
     pub key: LogKey,
     signer: SoftKey,
     lines: Vec<Vec<u8>>,
@@ -21,7 +21,7 @@ impl MemoryLog {
     /// An empty log.
     ///
     /// # Errors
-    /// When no key can be made.
+    /// If no key can be made.
     pub fn new() -> Result<Self, fleeti_pki::Error> {
         let signer = SoftKey::generate(Algorithm::Ed25519)?;
         Ok(Self {
@@ -32,25 +32,25 @@ impl MemoryLog {
         })
     }
 
-    /// Another history by the same key, from its beginning.
+    /// Starts another history with the same key.
     #[must_use]
     pub fn forget(self) -> Self {
         Self { lines: Vec::new(), end: End::default(), ..self }
     }
 
-    /// Enters an act; gives its number.
+    /// Writes an act and returns the number of its entry.
     ///
     /// # Errors
-    /// When a text is too long.
+    /// If a text is too long.
     pub fn enter(&mut self, act: Act) -> Result<usize, fleeti_pki::Error> {
         self.lines.push(self.end.append(0, act, Stage::Done)?);
         Ok(self.lines.len() - 1)
     }
 
-    /// Enters that a release was published.
+    /// Writes the publication of a release.
     ///
     /// # Errors
-    /// When a text is too long.
+    /// If a text is too long.
     pub fn publish(
         &mut self,
         release: &str,
@@ -59,10 +59,10 @@ impl MemoryLog {
         self.enter(Act::new("admin", RELEASE_PUBLISH, release).of(manifest_sha256))
     }
 
-    /// The proof of an entry, for a device that has seen so many.
+    /// The proof of an entry, for a device that has seen a log of this size.
     ///
     /// # Errors
-    /// When the key cannot sign.
+    /// If the key cannot sign.
     pub fn proof(
         &self,
         number: usize,

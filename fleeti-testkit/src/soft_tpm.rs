@@ -1,6 +1,6 @@
-//! What a TPM would sign, signed by a key in memory that says of itself that it is in one: for
-//! statements that no TPM makes, and for as many devices as a benchmark wants. Verification alone
-//! takes it for one; who vouches for it is another question.
+//! Signatures of a TPM, made in software with a key that claims to be in a TPM: for attestations
+//! that no real TPM makes, and for benchmarks with many devices. Signature verification accepts
+//! them; they have no endorsement.
 
 use anyhow::{Context, Result};
 use fleeti_pki::signer::fast::FastKey;
@@ -9,7 +9,7 @@ use fleeti_pki::tpm::Hash;
 use fleeti_pki::tpm::attest::{Clock, Selection};
 use fleeti_pki::tpm::public::{AttestationKey, Attributes, Public};
 
-/// A restricted signing key that the TPM made itself.
+/// Attributes of a restricted signing key that the TPM generated.
 pub const RESTRICTED: u32 = Attributes::FIXED_TPM
     | Attributes::FIXED_PARENT
     | Attributes::SENSITIVE_DATA_ORIGIN
@@ -20,7 +20,7 @@ const ECDSA: u16 = 0x0018;
 /// TPM_ALG_NULL.
 const NULL: [u8; 2] = [0x00, 0x10];
 
-/// The parts of a TPMT_PUBLIC of a signing key.
+/// Fields of the TPMT_PUBLIC of a signing key.
 #[derive(Debug, Clone)]
 pub struct Area {
     /// TPMI_ALG_HASH.
@@ -60,21 +60,21 @@ impl Area {
     }
 }
 
-/// The key, and the clock that it tells.
+/// The key, and the clock values that it reports.
 pub struct SoftTpm {
     key: FastKey,
     hash: Hash,
-    /// What its public area says.
+    /// Its public area.
     pub area: Area,
-    /// What its statements say.
+    /// Clock values in its attestations.
     pub clock: Clock,
 }
 
 impl SoftTpm {
-    /// On P-256 or P-384.
+    /// A key on P-256 or P-384.
     ///
     /// # Errors
-    /// When no key is made.
+    /// If no key can be made.
     pub fn new(algorithm: Algorithm) -> Result<Self> {
         let soft = SoftKey::generate(algorithm)?;
         let (hash, curve, length) = if algorithm == Algorithm::P384 {
@@ -98,10 +98,10 @@ impl SoftTpm {
         })
     }
 
-    /// As whoever verifies has it.
+    /// The key as the verifier sees it.
     ///
     /// # Errors
-    /// When its area is not that of an attestation key.
+    /// If its public area is not that of an attestation key.
     pub fn attestation_key(&self) -> Result<AttestationKey> {
         Ok(AttestationKey::new(Public::parse(&self.area.to_bytes())?)?)
     }
@@ -130,7 +130,7 @@ impl SoftTpm {
         [&head[..], &time, &[u8::from(clock.safe)], &[0; 8], content].concat()
     }
 
-    /// TPMS_ATTEST of a quote about these registers, each bank by its TPM_ALG_ID.
+    /// TPMS_ATTEST of a quote over these PCRs; each bank by its TPM_ALG_ID.
     #[must_use]
     pub fn quote(
         &self,
@@ -147,7 +147,7 @@ impl SoftTpm {
         self.statement(0x8018, qualified_signer, extra_data, &content)
     }
 
-    /// A quote as it should be: about these registers of the SHA-256 bank, whose values are these.
+    /// A valid quote over these PCRs of the SHA-256 bank, with these values.
     #[must_use]
     pub fn good_quote<'v>(
         &self,
@@ -172,7 +172,7 @@ impl SoftTpm {
     /// R and s of a signature.
     ///
     /// # Errors
-    /// When the key does not sign.
+    /// If signing fails.
     pub fn numbers(&self, statement: &[u8]) -> Result<[Vec<u8>; 2]> {
         let der = self.key.sign(statement)?;
         let (_, rest) = der.split_at_checked(2).context("a signature")?;
@@ -189,7 +189,7 @@ impl SoftTpm {
     /// TPMT_SIGNATURE.
     ///
     /// # Errors
-    /// When the key does not sign.
+    /// If signing fails.
     pub fn sign(&self, statement: &[u8]) -> Result<Vec<u8>> {
         let [r, s] = self.numbers(statement)?;
         Ok(signature(self.hash.id(), &r, &s))

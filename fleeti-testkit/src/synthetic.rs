@@ -1,4 +1,4 @@
-//! Releases whose payloads are bytes of no meaning: as good as any for everything but booting.
+//! Releases with dummy payloads, for everything but booting.
 
 use anyhow::Result;
 use fleeti_build::build::{BuildRecord, FileRecord, RecordedInputs};
@@ -16,7 +16,7 @@ fn sha256_bytes(bytes: &[u8]) -> [u8; 32] {
     sha2::Sha256::digest(bytes).into()
 }
 
-/// A manifest that names these artifacts and nothing else of meaning.
+/// A manifest with these artifacts and dummy values.
 #[must_use]
 pub fn manifest_of(name: &ReleaseName, artifacts: Vec<Artifact>) -> Manifest {
     Manifest {
@@ -37,13 +37,13 @@ pub fn manifest_of(name: &ReleaseName, artifacts: Vec<Artifact>) -> Manifest {
     }
 }
 
-/// What a release says that it measures when it starts.
+/// Reference values of a release.
 pub struct Measures {
-    /// Authenticode digest of its boot loader.
+    /// Authenticode digest of the boot loader.
     pub boot_loader: [u8; 32],
-    /// Authenticode digest of its kernel image.
+    /// Authenticode digest of the UKI.
     pub kernel_image: [u8; 32],
-    /// Register 11 once it is up.
+    /// PCR 11 after the boot.
     pub register_11: [u8; 32],
 }
 
@@ -62,7 +62,7 @@ pub fn release(dir: &Path, name: &ReleaseName, key: &dyn Signer, size: usize) ->
     release_that_measures(dir, name, key, size, &measures)
 }
 
-/// The same, of one that says what it measures.
+/// As [`release`], with reference values.
 ///
 /// # Errors
 /// I/O.
@@ -76,7 +76,7 @@ pub fn release_that_measures(
     let seed = sha256_hex(name.to_string().as_bytes());
     let bytes: Vec<u8> = seed.bytes().cycle().take(size).collect();
     let path = format!("raw/{}_{}.root", name.line, name.version);
-    // Programs that nobody starts: their digests are signed all the same.
+    // EFI binaries that never run: their digests are signed all the same.
     let program = |path: String, digest: [u8; 32]| {
         let (bytes, authenticode) = (path.clone().into_bytes(), Some(hex::encode(digest)));
         (
@@ -116,8 +116,7 @@ const KERNEL_IMAGE: &[u8] = include_bytes!("../../fleeti-pki/tests/fixtures/secu
 const BOOT_LOADER: &[u8] =
     include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
 
-/// Writes the directory of a build, with programs that can be signed and a file system of no
-/// meaning.
+/// Writes the directory of a build, with signable EFI binaries and a dummy file system.
 ///
 /// # Errors
 /// I/O.

@@ -1,18 +1,18 @@
-//! A token of a test's own (SoftHSM).
+//! A PKCS#11 token for one test (SoftHSM).
 
 use std::process::Command;
 
-/// The module.
+/// Path of the module.
 pub const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
-/// What opens the token, which is called `fleeti`.
+/// PIN of the token, which is named `fleeti`.
 pub const PIN: &[u8] = b"12345678";
 
-/// Runs a test, by its name in its program, with a token. SoftHSM reads where its tokens are from
-/// the environment, which only a new process has from its beginning, so the test runs itself;
-/// processes that it starts see the same token.
+/// Runs a test, given by its name in its test binary, with a token. SoftHSM reads the folder of its
+/// tokens from the environment at its start, so the test runs itself in a new process; processes
+/// that it starts use the same token.
 ///
 /// # Panics
-/// When the test fails, or there is no SoftHSM.
+/// If the test fails, or SoftHSM is not installed.
 #[allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 pub fn with_token(name: &str, test: impl FnOnce()) {
     if std::env::var_os("SOFTHSM2_CONF").is_some() {

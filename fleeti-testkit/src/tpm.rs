@@ -1,4 +1,4 @@
-//! A TPM of its own for a test: swtpm with a maker of its own, spoken to by tpm2-tools.
+//! swtpm for one test, with its own manufacturer, used through tpm2-tools.
 
 use crate::vm::tethered;
 use anyhow::{Context, Result, bail, ensure};
@@ -17,44 +17,44 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// Tries to find ports.
+/// Attempts to find free ports.
 const TRIES_MAX: u32 = 20;
-/// Ports of the loopback that TPMs have, in pairs: below those of the kernel's choice
+/// Range of loopback ports for TPMs, in pairs: below the ports that the kernel assigns
 /// (`ip_local_port_range`).
 const PORTS: Range<u16> = 20_000..32_000;
-/// How long swtpm may take to answer; it has ended long before, if it does not.
+/// Time limit for swtpm to respond; if it fails, it ends much earlier.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// What swtpm is asked: `CMD_GET_CAPABILITY` of its control channel (swtpm_ioctls(3)).
+/// Request to swtpm: `CMD_GET_CAPABILITY` of its control channel (swtpm_ioctls(3)).
 const GET_CAPABILITY: u32 = 1;
 
-/// For openssl, in the folder of a maker.
+/// Configuration of openssl, in the folder of a manufacturer.
 const OPENSSL_CNF: &str = "[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = maker of TPMs\n\
     [maker]\nbasicConstraints = critical,CA:TRUE\nkeyUsage = critical,keyCertSign,cRLSign\nsubjectKeyIdentifier = hash\n[ca]\ndefault_ca = own\n\
     [own]\ndatabase = index.txt\ncertificate = issuercert.pem\nprivate_key = signkey.pem\ndefault_md = sha256\n\
     crlnumber = number\ncrl_extensions = list\n[list]\nauthorityKeyIdentifier = keyid\n";
 
-/// A maker of TPMs in software: what swtpm_localca keeps.
+/// A manufacturer of software TPMs: the state of swtpm_localca.
 pub struct Maker {
     dir: PathBuf,
-    /// Taken away with the maker, where its folder is nobody else's.
+    /// Temporary folder of the manufacturer, removed with it.
     _folder: Option<tempfile::TempDir>,
 }
 
 impl Maker {
-    /// A new one; it makes its keys with its first TPM.
+    /// A new manufacturer. It makes its keys with its first TPM.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// If the folder cannot be written.
     pub fn new() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let maker = Self::at(folder.path())?;
         Ok(Self { _folder: Some(folder), ..maker })
     }
 
-    /// The one in this folder, which is made.
+    /// The manufacturer of this folder, which is created if missing.
     ///
     /// # Errors
-    /// When the folder cannot be written.
+    /// If the folder cannot be written.
     pub fn at(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let at = dir.display();
@@ -76,32 +76,32 @@ impl Maker {
         Ok(Self { dir: dir.to_owned(), _folder: None })
     }
 
-    /// The certificate that signs those of its TPMs, PEM.
+    /// The certificate that issues endorsement certificates, PEM.
     ///
     /// # Errors
-    /// When its first TPM cannot be made.
+    /// If its first TPM cannot be made.
     pub fn certificate_pem(&self) -> Result<String> {
         let path = self.dir.join("issuercert.pem");
         if !path.exists() {
-            // It makes its own keys with its first TPM, which nobody needs.
+            // Its keys are made with its first TPM, which is not used.
             self.make(tempfile::tempdir()?.path())?;
         }
         Ok(fs::read_to_string(path)?)
     }
 
-    /// The certificate above that one, PEM.
+    /// The issuer of that certificate, PEM.
     ///
     /// # Errors
-    /// When its first TPM cannot be made.
+    /// If its first TPM cannot be made.
     pub fn root_pem(&self) -> Result<String> {
         self.certificate_pem()?;
         Ok(fs::read_to_string(self.dir.join("swtpm-localca-rootca-cert.pem"))?)
     }
 
-    /// One whose certificate may sign revocation lists as well, which swtpm_localca's own may not.
+    /// A manufacturer whose certificate may also sign CRLs; that of swtpm_localca may not.
     ///
     /// # Errors
-    /// When openssl fails.
+    /// If openssl fails.
     pub fn with_lists() -> Result<Self> {
         let maker = Self::new()?;
         fs::write(maker.dir.join("openssl.cnf"), OPENSSL_CNF)?;
@@ -113,11 +113,11 @@ impl Maker {
         Ok(maker)
     }
 
-    /// A revocation list by it (DER) that ends in a day, with these certificates (DER) and those of
-    /// its lists before.
+    /// A CRL of the manufacturer (DER), valid for one day, with these certificates (DER) and those
+    /// of its earlier CRLs.
     ///
     /// # Errors
-    /// For a maker that is not [`Maker::with_lists`].
+    /// If the manufacturer is not of [`Maker::with_lists`].
     pub fn list(&self, revoked: &[Vec<u8>]) -> Result<Vec<u8>> {
         for certificate in revoked {
             fs::write(self.dir.join("revoked.der"), certificate)?;
@@ -143,10 +143,10 @@ impl Maker {
         Ok(())
     }
 
-    /// Makes a TPM with endorsement keys (RSA-2048 and P-384) and their certificates, in `state`.
+    /// Makes a TPM in `state`, with endorsement keys (RSA-2048 and P-384) and their certificates.
     ///
     /// # Errors
-    /// When swtpm_setup fails.
+    /// If swtpm_setup fails.
     pub fn make(&self, state: &Path) -> Result<()> {
         let output = Command::new("swtpm_setup")
             .args(["--tpm2", "--create-ek-cert", "--ecc", "--pcr-banks", "sha256", "--tpmstate"])
@@ -165,7 +165,7 @@ impl Maker {
     }
 }
 
-/// A running TPM; its power is cut when it is dropped.
+/// A running TPM; dropping it cuts its power.
 pub struct Tpm {
     dir: tempfile::TempDir,
     process: Child,
@@ -173,10 +173,10 @@ pub struct Tpm {
 }
 
 impl Tpm {
-    /// One by this maker, started.
+    /// Makes and starts a TPM of this manufacturer.
     ///
     /// # Errors
-    /// When swtpm does not start.
+    /// If swtpm does not start.
     pub fn new(maker: &Maker) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("fleeti-tpm").tempdir()?;
         let state = dir.path().join("state");
@@ -186,10 +186,10 @@ impl Tpm {
         Ok(Self { dir, process, port })
     }
 
-    /// One that nobody vouches for, started.
+    /// Makes and starts a TPM without endorsement certificates.
     ///
     /// # Errors
-    /// When swtpm does not start.
+    /// If swtpm does not start.
     pub fn without_maker() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("fleeti-tpm").tempdir()?;
         fs::create_dir(dir.path().join("state"))?;
@@ -197,11 +197,11 @@ impl Tpm {
         Ok(Self { dir, process, port })
     }
 
-    /// Measures what logs say: each event of firmware, then each word of user space into register
-    /// 11.
+    /// Extends PCRs as the logs say: each event of the firmware log, then each event of the user
+    /// space log into PCR 11.
     ///
     /// # Errors
-    /// When the log cannot be read.
+    /// If the log cannot be read.
     pub fn measure(&self, firmware_log: &[u8], phases: &[&str]) -> Result<()> {
         let log = FirmwareLog::parse(firmware_log)?;
         let phases = phases.iter().map(|p| (11, Hash::Sha256.digest(&[p.as_bytes()])));
@@ -212,10 +212,10 @@ impl Tpm {
         self.tool(&format!("tpm2_pcrextend {}", words.join(" "))).map(drop)
     }
 
-    /// What an agent's helper with this TPM sees, with logs in a folder of the TPM.
+    /// The paths of an agent's helper with this TPM, with logs in a folder of the TPM.
     ///
     /// # Errors
-    /// When the logs cannot be written.
+    /// If the logs cannot be written.
     pub fn paths(&self, firmware_log: &[u8], phases_log: &[u8]) -> Result<Paths> {
         let paths = Paths { tpm: Some(self.tcti()), ..Paths::below(self.dir.path()) };
         fs::write(&paths.firmware_log, firmware_log)?;
@@ -223,37 +223,37 @@ impl Tpm {
         Ok(paths)
     }
 
-    /// How a TPM library finds it (TCTI).
+    /// Address of the TPM for a TPM library (TCTI).
     #[must_use]
     pub fn tcti(&self) -> String {
         format!("swtpm:host=127.0.0.1,port={}", self.port)
     }
 
-    /// Where tools leave their files.
+    /// Folder of the files that tools write.
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// A file that a tool left.
+    /// Content of a file that a tool has written.
     ///
     /// # Errors
-    /// When it left none.
+    /// If it does not exist.
     pub fn file(&self, name: &str) -> Result<Vec<u8>> {
         let path = self.path(name);
         fs::read(&path).with_context(|| path.display().to_string())
     }
 
-    /// Where such a file is.
+    /// Path of such a file.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Runs one of tpm2-tools in the folder of its files; the words as in a shell.
+    /// Runs a command of tpm2-tools in the folder of its files; words are separated by spaces.
     ///
     /// # Errors
-    /// With what the tool said.
+    /// The output of the failed command.
     pub fn tool(&self, line: &str) -> Result<String> {
         let mut words = line.split_whitespace();
         let program = words.next().context("no tool")?;
@@ -269,7 +269,7 @@ impl Tpm {
         Ok(text)
     }
 
-    /// Several of them, a line each.
+    /// Runs several commands, one in each line.
     ///
     /// # Errors
     /// As [`Tpm::tool`].
@@ -281,17 +281,17 @@ impl Tpm {
             .try_for_each(|line| self.tool(line).map(drop))
     }
 
-    /// Cuts the power and gives it back: registers begin anew, and nobody said goodbye.
+    /// Cuts and restores the power: PCRs are reset without an orderly shutdown.
     ///
     /// # Errors
-    /// When swtpm does not start again.
+    /// If swtpm does not start again.
     pub fn cut_power(&mut self) -> Result<()> {
         self.stop();
         (self.process, self.port) = started(self.dir.path())?;
         Ok(())
     }
 
-    /// An orderly restart.
+    /// Restarts the TPM after an orderly shutdown.
     ///
     /// # Errors
     /// As [`Tpm::cut_power`].
@@ -322,13 +322,12 @@ pub(crate) fn swtpm(state: &Path, flags: &str) -> Command {
     command
 }
 
-/// Starts swtpm at two ports of the loopback that follow one another, as TPM libraries expect of
-/// it.
+/// Starts swtpm at two consecutive ports of the loopback, as TPM libraries expect.
 fn started(dir: &Path) -> Result<(Child, u16)> {
     for _ in 0..TRIES_MAX {
         let (port, control) = claimed_pair()?;
-        // A bound socket can be handed over for control alone: for commands swtpm takes one that is
-        // connected.
+        // swtpm accepts a bound socket for its control channel only; for commands it needs a
+        // connected one.
         let mut process = swtpm(&dir.join("state"), "not-need-init,startup-clear")
             .args([
                 "--server",
@@ -342,14 +341,14 @@ fn started(dir: &Path) -> Result<(Child, u16)> {
         if serves(port + 1).is_ok() {
             return Ok((process, port));
         }
-        // Somebody who knows nothing of claims took the first port meanwhile: swtpm has ended.
+        // Another process has taken the first port, and swtpm has ended: try again.
         process.kill().ok();
         process.wait()?;
     }
     bail!("swtpm did not start in {TRIES_MAX} tries")
 }
 
-/// Waits until swtpm answers at its control channel, which it does once it has both ports.
+/// Waits until swtpm responds at its control channel, which happens after it has both ports.
 fn serves(control: u16) -> Result<()> {
     let mut stream = TcpStream::connect(("127.0.0.1", control))?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -357,9 +356,9 @@ fn serves(control: u16) -> Result<()> {
     Ok(stream.read_exact(&mut [0; 4])?)
 }
 
-/// A free even port, and the socket at the odd one behind it: who holds the second has claimed
-/// both. None of them is a port that the kernel gives to whoever asks for any, or connects from: a
-/// connection that waits for such a port can be answered by itself.
+/// A free even port, and the socket of the odd port after it. Holding the second port claims both.
+/// The kernel assigns neither of them to other sockets: a client that waits for an assigned port
+/// could connect to itself.
 fn claimed_pair() -> Result<(u16, TcpListener)> {
     for _ in 0..TRIES_MAX {
         let port = 2 * rand::random_range(PORTS.start / 2..PORTS.end / 2);
@@ -368,14 +367,14 @@ fn claimed_pair() -> Result<(u16, TcpListener)> {
             return Ok((port, control));
         }
     }
-    bail!("no two ports that follow one another are free")
+    bail!("no two consecutive ports are free")
 }
 
-/// The helper of a device that has nothing but an enrollment record and a TPM, in a thread of its
-/// own: TLS waits for its signatures. It ends with this process.
+/// The helper of a device that has only an enrollment record and a TPM, in its own thread, because
+/// TLS waits for its signatures. It ends with this process.
 ///
 /// # Errors
-/// When its socket cannot be made.
+/// If its socket cannot be created.
 pub fn serve_helper(paths: &Paths, record: Option<EnrollmentRecord>) -> Result<Helper> {
     fs::create_dir_all(&paths.run)?;
     let listener = UnixListener::bind(paths.socket())?;
@@ -411,10 +410,10 @@ fn converse(
     Ok(stream.write_all(&[&serde_json::to_vec(&answer)?[..], b"\n"].concat())?)
 }
 
-/// What a helper answers to what is about the TPM.
+/// Responds to requests of the helper protocol that are about the TPM.
 ///
 /// # Errors
-/// When the TPM refuses, or the question is about something else.
+/// If the TPM refuses, or the request is not about the TPM.
 pub fn answer(paths: &Paths, request: Request) -> Result<Response> {
     Ok(match request {
         Request::TpmIdentity => Response::Tpm { identity: measured::identity(paths)? },
@@ -433,11 +432,11 @@ pub fn answer(paths: &Paths, request: Request) -> Result<Response> {
         Request::Evidence { nonce, device } => {
             Response::Evidence { measured: Box::new(measured::evidence(paths, &nonce, &device)?) }
         }
-        other => bail!("this device does not {other:?}"),
+        other => bail!("this device does not support {other:?}"),
     })
 }
 
-/// What systemd writes into its log for these phases of a boot.
+/// The log that systemd writes for these boot phases.
 #[must_use]
 pub fn phases_log(words: &[&str]) -> Vec<u8> {
     let record = |words: &&str| {

@@ -1,8 +1,8 @@
-//! Server, signer and build worker started by systemd from the units that are shipped, in a virtual
-//! machine of Debian's packages.
+//! Server, signing service and build worker, started by systemd from the units in this repository,
+//! in a virtual machine of Debian's packages.
 //!
-//! The machine has no disk and no network card: its whole system is an initramfs that is copied
-//! into memory once, so that systemd may put services into namespaces of their own.
+//! The machine has no disk and no network card. Its system is an initramfs that is copied to a
+//! tmpfs once, so that systemd can create namespaces for services.
 
 use crate::qemu::{Accelerator, Tree};
 use crate::story::Story;
@@ -15,25 +15,25 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// What a step of the machine's script says when it holds.
+/// Prefix of the console line of a successful step.
 const HELD: &str = "fleeti-units: held: ";
-/// Every step of the script.
+/// All steps of the script.
 const STEPS: &[&str] = &[
-    "signer and server run",
-    "somebody logs in by the fingerprint, and the API answers",
-    "a build worker with a token of its own asks for builds",
-    "each runs as a user of its own, without privileges, with seccomp",
-    "limits are those of the units",
-    "nobody else reads keys, tokens or database",
-    "Nix builds in its sandbox, confined as the worker is",
-    "the worker takes a build, and says why it cannot be made here",
-    "a server that is killed is started again, and the worker that was waiting finds it",
-    "a worker that is killed is started again",
-    "a signer that is killed is started again, and the server finds it",
-    "six failures in a row leave nothing dead",
+    "signing service and server run",
+    "a client logs in with the fingerprint, and the API responds",
+    "a build worker with its own token asks for builds",
+    "each runs as its own user, without privileges, with seccomp",
+    "the limits of the units apply",
+    "no other user can read keys, tokens or database",
+    "Nix builds in its sandbox, under the worker's restrictions",
+    "the worker takes a build, and reports why it fails here",
+    "a killed server is restarted, and the waiting worker reconnects",
+    "a killed worker is restarted",
+    "a killed signing service is restarted, and the server reconnects",
+    "six failures in a row do not stop a service",
 ];
 
-/// From power-on to the end of the init script.
+/// Script that runs from power-on until systemd starts.
 const INIT: &str = r#"#!/bin/sh
 set -e
 mount -t devtmpfs dev /dev || true
@@ -46,7 +46,7 @@ mkdir -p /new/dev /new/proc /new/sys /new/run /new/tmp /new/home
 exec switch_root /new /usr/lib/systemd/systemd
 "#;
 
-/// What a person does who installs the units, once.
+/// The installation of the units by an operator, run once.
 const INSTALL: &str = r#"#!/bin/sh
 set -e
 systemd-sysusers
@@ -64,7 +64,7 @@ echo "CRL_URL=http://127.0.0.1/{issuer}.crl" >> /etc/fleeti/signer.conf
 echo "FLEETI_OPTIONS=--api 0.0.0.0:8080 --name fleet.test --name 127.0.0.1" > /etc/fleeti/server.conf
 "#;
 
-/// Looks at what systemd made of the units. Every step ends with its line, or the script ends.
+/// Checks the running units. Every step ends with its console line; a failure ends the script.
 const CHECK: &str = r#"#!/bin/bash
 export HOME=/root XDG_CONFIG_HOME=/root/.config NO_COLOR=1
 held() { echo "fleeti-units: held: $1"; }
@@ -79,18 +79,18 @@ until_true() { for _ in $(seq 600); do "$@" > /dev/null 2>&1 && return 0; sleep 
 serves() { fleeti device list; }
 field() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$(pid "$1")/status"; }
 
-until_true systemctl is-active fleeti-signer.service || failed "the signer does not run"
+until_true systemctl is-active fleeti-signer.service || failed "the signing service does not run"
 until_true test -s /var/lib/fleeti/pki/admin/fingerprint || failed "the server has no fingerprint"
 until_true systemctl is-active fleeti-server.service || failed "the server does not run"
-held "signer and server run"
+held "signing service and server run"
 
 until_true fleeti login https://127.0.0.1:8080 --fingerprint "$(cat /var/lib/fleeti/pki/admin/fingerprint)" \
     --token-file /var/lib/fleeti/admin.token || failed "login: $(fleeti login https://127.0.0.1:8080 \
     --fingerprint "$(cat /var/lib/fleeti/pki/admin/fingerprint)" --token-file /var/lib/fleeti/admin.token 2>&1)"
-serves || failed "the API"
+serves || failed "the API does not respond"
 fleeti login https://127.0.0.1:8080 --fingerprint "sha256:$(printf '0%.0s' $(seq 64))" --token-file /var/lib/fleeti/admin.token \
-    && failed "another key was believed"
-held "somebody logs in by the fingerprint, and the API answers"
+    && failed "another key was accepted"
+held "a client logs in with the fingerprint, and the API responds"
 
 fleeti worker add here --out /etc/fleeti/worker.token || failed "no token for a worker"
 echo "FLEETI_SERVER=https://127.0.0.1:8080" > /etc/fleeti/worker.conf
@@ -99,7 +99,7 @@ asked_s() { fleeti worker list --output json | sed -n 's/.*"seen_s": *\([0-9]*\)
 asks() { [ "$(asked_s)" -gt "$1" ]; }
 systemctl start fleeti-worker.service || failed "the worker does not start"
 until_true asks 0 || failed "the worker does not ask for a build"
-held "a build worker with a token of its own asks for builds"
+held "a build worker with its own token asks for builds"
 
 for unit in fleeti-signer:fleeti-signer fleeti-server:fleeti fleeti-worker:fleeti-worker; do
     service=${unit%%:*}.service user=${unit##*:}
@@ -110,14 +110,14 @@ for unit in fleeti-signer:fleeti-signer fleeti-server:fleeti fleeti-worker:fleet
     [ "$(field $service Seccomp)" = 2 ] || failed "$service has no seccomp filter"
     [ "$(field $service Umask)" = 0077 ] || failed "$service has the umask $(field $service Umask)"
 done
-held "each runs as a user of its own, without privileges, with seccomp"
+held "each runs as its own user, without privileges, with seccomp"
 
 grep -q "Max open files *65536 *65536" "/proc/$(pid fleeti-server.service)/limits" || failed "LimitNOFILE of the server"
 for service in fleeti-signer fleeti-server fleeti-worker; do
     [ "$(cat /sys/fs/cgroup/system.slice/$service.service/memory.max)" != max ] || failed "MemoryMax of $service"
     [ "$(cat /sys/fs/cgroup/system.slice/$service.service/pids.max)" != max ] || failed "TasksMax of $service"
 done
-held "limits are those of the units"
+held "the limits of the units apply"
 
 for user in nobody fleeti-worker; do
     for file in /var/lib/fleeti/admin.token /var/lib/fleeti/fleeti.db /var/lib/fleeti/pki/admin/key.pem /var/lib/fleeti-signer/audit \
@@ -127,52 +127,52 @@ for user in nobody fleeti-worker; do
     done
 done
 setpriv --reuid "$(id -u fleeti)" --regid "$(id -g fleeti)" --init-groups ls /var/lib/fleeti-signer/pki && failed "the server reads the keys"
-held "nobody else reads keys, tokens or database"
+held "no other user can read keys, tokens or database"
 
-# The worker's unit with another program, once.
+# The worker's unit, once with another command.
 sed -e "s|^ExecStart=.*|ExecStart=/usr/bin/nix-build $(cat /root/nix-options) --out-link /var/lib/fleeti-worker/seen /usr/local/lib/fleeti-nix|" \
     -e '/^Restart[A-Za-z]*=/d' -e 's/^User=/Type=oneshot\nUser=/' /etc/systemd/system/fleeti-worker.service > /run/systemd/system/fleeti-nix.service
 systemctl daemon-reload
 systemctl start fleeti-nix.service || failed "Nix does not build there"
 [ "$(cat /var/lib/fleeti-worker/seen)" = "user 0" ] || failed "Nix has built $(cat /var/lib/fleeti-worker/seen)"
-held "Nix builds in its sandbox, confined as the worker is"
+held "Nix builds in its sandbox, under the worker's restrictions"
 
 fleeti build start /root/profile.toml --version 1 --wait && failed "an image was built without a mirror"
-fleeti build list --output json | grep -q '"detail": *"apt-get failed' || failed "another reason: $(fleeti build list --output json)"
-held "the worker takes a build, and says why it cannot be made here"
+fleeti build list --output json | grep -q '"detail": *"apt-get failed' || failed "unexpected reason: $(fleeti build list --output json)"
+held "the worker takes a build, and reports why it fails here"
 
 killed=$(pid fleeti-server.service) worker=$(pid fleeti-worker.service); kill -KILL "$killed"
 is_new() { [ "$(pid fleeti-server.service)" != "$killed" ] && serves; }
-until_true is_new || failed "the server was not started again"
-until_true asks "$(date +%s)" || failed "the worker does not find the server again"
+until_true is_new || failed "the server was not restarted"
+until_true asks "$(date +%s)" || failed "the worker does not reconnect to the server"
 [ "$(pid fleeti-worker.service)" = "$worker" ] || failed "the worker did not wait for the server"
-held "a server that is killed is started again, and the worker that was waiting finds it"
+held "a killed server is restarted, and the waiting worker reconnects"
 
 killed=$(pid fleeti-worker.service); kill -KILL "$killed"
 is_new() { p=$(pid fleeti-worker.service); [ "$p" != 0 ] && [ "$p" != "$killed" ]; }
-until_true is_new || failed "the worker was not started again"
-until_true asks "$(date +%s)" || failed "the worker that was started again does not ask for a build"
-held "a worker that is killed is started again"
+until_true is_new || failed "the worker was not restarted"
+until_true asks "$(date +%s)" || failed "the restarted worker does not ask for a build"
+held "a killed worker is restarted"
 
 killed=$(pid fleeti-signer.service); kill -KILL "$killed"
 is_new() { [ "$(pid fleeti-signer.service)" != "$killed" ] && systemctl is-active fleeti-signer.service && serves && signs; }
 signs() { fleeti audit verify --key /var/lib/fleeti/pki/public/audit.pub; }
-until_true is_new || failed "the signer was not started again"
-held "a signer that is killed is started again, and the server finds it"
+until_true is_new || failed "the signing service was not restarted"
+held "a killed signing service is restarted, and the server reconnects"
 
 for n in $(seq 6); do
     killed=$(pid fleeti-signer.service)
     [ "$killed" != 0 ] && kill -KILL "$killed"
     is_next() { p=$(pid fleeti-signer.service); [ "$p" != 0 ] && [ "$p" != "$killed" ]; }
-    until_true is_next || failed "the signer is dead after $n failures"
+    until_true is_next || failed "the signing service is not running after $n failures"
 done
-until_true serves || failed "the server does not answer after that"
-held "six failures in a row leave nothing dead"
-echo "fleeti-units: every step held"
+until_true serves || failed "the server does not respond afterwards"
+held "six failures in a row do not stop a service"
+echo "fleeti-units: all steps succeeded"
 "#;
 
-/// A build as those of images are: a program that is static, in Nix's sandbox, and in there a root
-/// of its own.
+/// A build like those of images: a static executable in Nix's sandbox, which creates a root of its
+/// own there.
 const NIX: &str = r#"let
   folder = builtins.path { path = ./seed; name = "busybox-seed"; };
   busybox = "${folder}/busybox";
@@ -191,7 +191,7 @@ in derivation {
 }
 "#;
 
-/// As `fleeti-build` calls Nix.
+/// The options with which `fleeti-build` calls Nix.
 const NIX_OPTIONS: &str = "--option build-users-group '' --option sandbox true --option sandbox-fallback false \
     --option substitute false --option sandbox-paths ''";
 
@@ -203,12 +203,12 @@ const CHECK_UNIT: &str = "[Unit]\nAfter=fleeti-signer.service fleeti-server.serv
 /// Makes the machine, starts it, and waits for every step.
 ///
 /// # Errors
-/// What the machine said.
+/// The output of the machine.
 pub fn tell(world: &World, story: &mut Story, cache: &Cache) -> Result<()> {
     let system = Tree::system(cache)?;
     let image = world.path("units.cpio");
     let kernel = story.step(
-        "a machine of Debian's packages with the programs, the units, Nix, and the keys",
+        "a machine of Debian's packages with the executables, the units, Nix, and the keys",
         |e| {
             let kernel = kernel(&system)?;
             let mut archive = Archive::create(&image)?;
@@ -236,14 +236,14 @@ pub fn tell(world: &World, story: &mut Story, cache: &Cache) -> Result<()> {
             if said.contains(&format!("{HELD}{step}")) {
                 return Ok(());
             }
-            // What comes after it says why.
+            // The following lines explain the failure.
             let why = vm
                 .wait_for("there is no such line", seen, std::time::Duration::from_secs(10))
                 .err();
             bail!("{said}\n{}", why.map(|e| e.to_string()).unwrap_or_default())
         })?;
     }
-    vm.wait_for("fleeti-units: every step held", seen, SOON).map(drop)
+    vm.wait_for("fleeti-units: all steps succeeded", seen, SOON).map(drop)
 }
 
 fn kernel(system: &Tree) -> Result<PathBuf> {
@@ -306,7 +306,7 @@ fn install(world: &World, system: &Tree, archive: &mut Archive) -> Result<()> {
     archive.file("etc/tmpfiles.d/fleeti.conf", 0o644, &read("fleeti-server/fleeti.tmpfiles")?)?;
     archive.file("etc/systemd/system/fleeti-install.service", 0o644, INSTALL_UNIT.as_bytes())?;
     archive.file("etc/systemd/system/fleeti-check.service", 0o644, CHECK_UNIT.as_bytes())?;
-    // Nobody signs in: the console belongs to the check.
+    // No login on the console: the check uses it.
     archive.link("etc/systemd/system/serial-getty@ttyS0.service", "/dev/null")?;
     for unit in ["fleeti-install", "fleeti-signer", "fleeti-server", "fleeti-check"] {
         let to = format!("/etc/systemd/system/{unit}.service");
@@ -329,7 +329,7 @@ fn install(world: &World, system: &Tree, archive: &mut Archive) -> Result<()> {
     archive.tree(&world.path("server/pki"), Path::new("root/server-pki"))
 }
 
-/// Parts of Debian's packages that this machine has no use for.
+/// Parts of Debian's packages that this machine does not need.
 const UNUSED: &[&str] = &[
     "boot",
     "usr/share/doc",
@@ -384,7 +384,7 @@ impl Archive {
         self.put(&[0; 3][..missing])
     }
 
-    /// The folders above a path, which the kernel does not make by itself.
+    /// The parent folders of a path, which the kernel does not create.
     fn above(&mut self, name: &str) -> Result<()> {
         let folders: Vec<String> = Path::new(name)
             .ancestors()
@@ -429,7 +429,7 @@ impl Archive {
                 continue;
             }
             if metadata.is_symlink() {
-                // Folders of its name may be there already: packages ship links for them.
+                // The folders may exist already: packages contain links for them.
                 self.link(&name, &fs::read_link(&path)?.display().to_string())?;
             } else if metadata.is_dir() {
                 self.above(&name)?;

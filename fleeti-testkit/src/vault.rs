@@ -1,5 +1,4 @@
-//! What the device of a [`World`] keeps sealed, and what it is given for having proved what it
-//! runs.
+//! The sealed data partition of the device of a [`World`], and the secrets that it gets.
 
 use crate::qemu::Tree;
 use crate::world::{FLEET, World};
@@ -14,15 +13,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 const SECTOR: u64 = 512;
-/// LUKS2's header with its key slots (LUKS2 On-Disk Format, 2), and a little of what it encrypts.
+/// The LUKS2 header with its key slots (LUKS2 On-Disk Format, 2), and some encrypted data.
 const HEADER: u64 = 20 << 20;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 impl World {
-    /// Shows the recovery key of the device, as an administrator does.
+    /// Shows the recovery key of the device, as an operator does.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub fn recovery_key(&self, device: &DeviceId) -> Result<String> {
         let text = self.fleeti(&[
             "-o",
@@ -31,17 +30,17 @@ impl World {
             "recovery-key",
             device.as_str(),
             "--reason",
-            "the demo looks at it",
+            "shown by the demo",
         ])?;
         let shown: serde_json::Value = serde_json::from_str(&text).context("the recovery key")?;
         Ok(shown["recovery_key"].as_str().context("no recovery key")?.to_owned())
     }
 
-    /// Whether a key opens the data partition of the device that runs in `folder`, as cryptsetup
-    /// sees it on another machine.
+    /// Whether a key opens the data partition of the device in `folder`, tested with cryptsetup on
+    /// another machine.
     ///
     /// # Errors
-    /// When the disk has no such partition, or it is not encrypted.
+    /// If the disk has no such partition, or it is not encrypted.
     pub fn opens_data(&self, cache: &Cache, folder: &str, key: &str) -> Result<bool> {
         let (tree, folder) = (Tree::disks(cache)?, self.path(folder));
         let disk = folder.join("disk.raw");
@@ -69,11 +68,11 @@ impl World {
         Ok(opened)
     }
 
-    /// Waits until the device has said, from line `from` of its console on, that the server keeps a
-    /// recovery key: the older ones have ended then. Gives the line after it.
+    /// Waits for the console line, from line `from` on, that the server has a recovery key: older
+    /// keys no longer open the partition then. Returns the number of the next line.
     ///
     /// # Errors
-    /// When the device does not say so in time.
+    /// If the line does not appear in time.
     pub fn recovery_key_is_kept(&self, from: usize) -> Result<usize> {
         Ok(self.said_since(from, "fleeti: the server keeps the recovery key", PATIENCE)? + 1)
     }
@@ -81,15 +80,15 @@ impl World {
     /// Sets a secret of the fleet and waits until a service of the device has read it.
     ///
     /// # Errors
-    /// When it does not come.
+    /// If the device does not get it.
     pub fn give_secret(&mut self, name: &str, value: &str) -> Result<Vec<String>> {
         Ok(vec![self.set_secret(name, value)?, self.secret_has_come(value)?])
     }
 
-    /// Gives the fleet a secret, whether or not there is a device that gets it.
+    /// Sets a secret of the fleet, which may have no device that gets it.
     ///
     /// # Errors
-    /// What `fleeti` said.
+    /// The error of `fleeti`.
     pub fn set_secret(&self, name: &str, value: &str) -> Result<String> {
         let file = self.path(name);
         fs::write(&file, value)?;
@@ -99,11 +98,11 @@ impl World {
         Ok(said)
     }
 
-    /// That none of these is in a log of the programs, on the device's console, or in the server's
-    /// database.
+    /// Checks that none of these is in a log of the processes, on the device's console, or in the
+    /// server's database.
     ///
     /// # Errors
-    /// When one is, or a file cannot be read.
+    /// If one is, or a file cannot be read.
     pub fn nothing_leaked(&self, secrets: &[(&str, &str)]) -> Result<String> {
         const FILES: [&str; 4] =
             ["server.log", "signer.log", "server/fleeti.db", "server/fleeti.db-wal"];
@@ -122,27 +121,27 @@ impl World {
             searched += bytes.len();
             for (what, secret) in secrets {
                 let secret = secret.trim().as_bytes();
-                ensure!(secret.len() >= 16, "{what} is too short to be looked for");
+                ensure!(secret.len() >= 16, "{what} is too short to search for");
                 ensure!(!bytes.windows(secret.len()).any(|w| w == secret), "{what} is in {file}");
             }
         }
         let names: Vec<_> = secrets.iter().map(|(what, _)| *what).collect();
-        Ok(format!("{} are in none of {searched} bytes of {}", names.join(", "), files.join(", ")))
+        Ok(format!("{} not found in {searched} bytes of {}", names.join(", "), files.join(", ")))
     }
 
-    /// Waits until a service of the device has read a secret since this was asked last.
+    /// Waits until a service of the device has read a secret since the last call.
     ///
     /// # Errors
-    /// When it does not come.
+    /// If it does not.
     pub fn secret_has_come(&mut self, value: &str) -> Result<String> {
         self.console(&sha256_hex(value.as_bytes()), PATIENCE)
     }
 }
 
-/// Where the data partition of a folder's `disk.raw` begins, and its size, both in bytes.
+/// Offset and size of the data partition of a folder's `disk.raw`, bytes.
 ///
 /// # Errors
-/// When the disk has none.
+/// If the disk has none.
 pub(crate) fn data_partition(tree: &Tree, folder: &Path) -> Result<(u64, u64)> {
     let table =
         tree.command("sfdisk", &[folder]).arg("--json").arg(folder.join("disk.raw")).output()?;
@@ -152,5 +151,5 @@ pub(crate) fn data_partition(tree: &Tree, folder: &Path) -> Result<(u64, u64)> {
         partitions.iter().find(|p| p["name"] == "fleeti-data").context("no data partition")?;
     let [start, size] =
         ["start", "size"].map(|field| data[field].as_u64().map(|sectors| sectors * SECTOR));
-    start.zip(size).context("the data partition has no place")
+    start.zip(size).context("the data partition has no offset or size")
 }

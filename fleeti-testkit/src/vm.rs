@@ -1,5 +1,5 @@
-//! One virtual machine: OVMF with Secure Boot, swtpm, a disk, a serial console that is read as it
-//! comes.
+//! A virtual machine: OVMF with Secure Boot, swtpm, a disk, and a serial console that is read
+//! continuously.
 
 use crate::qemu::{Accelerator, OVMF_CODE, OVMF_VARS, Tree, enroll_secure_boot};
 use crate::tpm::swtpm;
@@ -20,8 +20,8 @@ pub(crate) const MACHINE: [&str; 14] = [
     "driver=cfi.pflash01,property=secure,value=on",
     "-global",
     "ICH9-LPC.disable_s3=1",
-    // With two, an emulated processor now and then loses its timer while Linux boots, and that boot
-    // hangs for ever.
+    // With two processors, an emulated one sometimes loses its timer while Linux boots, and the
+    // boot hangs.
     "-smp",
     "1",
     "-m",
@@ -41,25 +41,25 @@ pub(crate) fn firmware(vars: &Path) -> [String; 4] {
     ]
 }
 
-/// This host's address on the network of a machine's first card.
+/// Address of this host on the network of a machine's first network card.
 pub const HOST: &str = "10.0.2.2";
-/// This host's address on the network of the second card.
+/// Address of this host on the network of the second network card.
 pub const SECOND_HOST: &str = "10.0.3.2";
 
-/// The end of a [`Cable`] at the first machine, as virtio calls the port.
+/// Name of the virtio port at the first machine of a [`Cable`].
 pub const FIRST_END: &str = "fleeti.first";
-/// The end at the second machine.
+/// Name of the virtio port at the second machine.
 pub const SECOND_END: &str = "fleeti.second";
 
 /// A serial cable between two machines.
 #[derive(Debug)]
 pub struct Cable {
-    /// A socket path has 108 characters at the most, so it is not in a folder that may be deep.
+    /// A socket path has at most 108 characters, so it is not in a nested folder.
     folder: tempfile::TempDir,
 }
 
 impl Cable {
-    /// One that nobody holds an end of.
+    /// A cable without connected machines.
     ///
     /// # Errors
     /// I/O.
@@ -73,15 +73,15 @@ impl Cable {
         End { cable: self, name: FIRST_END, role: "server=on,wait=off" }
     }
 
-    /// The end for the second one, which may be on before the first is.
+    /// The end for the second machine, which may start before the first.
     #[must_use]
     pub const fn second(&self) -> End<'_> {
         End { cable: self, name: SECOND_END, role: "reconnect-ms=200" }
     }
 }
 
-/// An end of a [`Cable`]: `/dev/virtio-ports/NAME` of a machine. Firmware does not write there, as
-/// it does to a serial port.
+/// An end of a [`Cable`]: `/dev/virtio-ports/NAME` of a machine. Unlike to a serial port, firmware
+/// does not write to it.
 #[derive(Debug, Clone, Copy)]
 pub struct End<'a> {
     cable: &'a Cable,
@@ -103,23 +103,23 @@ impl End<'_> {
     }
 }
 
-/// What a machine is made of.
+/// Configuration of a machine.
 #[derive(Debug)]
 pub struct Machine<'a> {
-    /// Its folder: variables, TPM state, serial log.
+    /// Folder with variables, TPM state and serial log.
     pub dir: &'a Path,
-    /// Its disk image.
+    /// Disk image.
     pub disk: &'a Path,
-    /// Certificates of Secure Boot (`PK.pem`, `KEK.pem`, `db.pem`) that the firmware has from its
-    /// maker; without them it is in setup mode and takes what the disk brings.
+    /// Secure Boot certificates (`PK.pem`, `KEK.pem`, `db.pem`) that are already enrolled in the
+    /// firmware. Without them it is in setup mode and enrolls those of the disk.
     pub public: Option<&'a Path>,
-    /// File with an OEM string of SMBIOS, in `dir`.
+    /// File in `dir` with an SMBIOS OEM string.
     pub smbios: Option<&'a Path>,
-    /// What it is made of beside that.
+    /// Further parts.
     pub parts: Parts,
-    /// A cable to another machine.
+    /// Cable to another machine.
     pub cable: Option<End<'a>>,
-    /// How it runs.
+    /// How QEMU runs it.
     pub accelerator: Accelerator,
 }
 
@@ -129,14 +129,14 @@ struct Console {
     ended: bool,
 }
 
-/// What a machine is made of, where it is not what is usual.
+/// Parts of a machine that differ from the default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Parts {
-    /// What its clock says when it is switched on, as in `1970-01-01`; else the time.
+    /// Clock at power-on, as in `1970-01-01`; the current time by default.
     pub clock: Option<&'static str>,
-    /// It has no TPM.
+    /// Without a TPM.
     pub no_tpm: bool,
-    /// It has a second network card, to whose network this host is [`SECOND_HOST`].
+    /// With a second network card, on whose network this host is [`SECOND_HOST`].
     pub second_network: bool,
 }
 
@@ -150,10 +150,10 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// Starts a machine. Variables and TPM state in its folder are kept from run to run.
+    /// Starts a machine. Its folder keeps variables and TPM state between runs.
     ///
     /// # Errors
-    /// When swtpm or QEMU do not start.
+    /// If swtpm or QEMU do not start.
     pub fn start(tree: &Tree, machine: &Machine<'_>) -> Result<Self> {
         let dir = fs::canonicalize(machine.dir).context("the machine's folder")?;
         let vars = dir.join("vars.fd");
@@ -163,7 +163,7 @@ impl Vm {
                 None => drop(fs::copy(OVMF_VARS, &vars)?),
             }
         }
-        // A socket path has 108 characters at the most, so it is not in a folder that may be deep.
+        // A socket path has at most 108 characters, so it is not in a nested folder.
         let sockets = tempfile::Builder::new().prefix("fleeti-tpm").tempdir()?.keep();
         let socket = sockets.join("s");
         let swtpm =
@@ -227,10 +227,10 @@ impl Vm {
         Ok(Self { qemu, swtpm, console, started, log })
     }
 
-    /// Starts a kernel with a system in memory: no firmware, no TPM, no disk, no network card.
+    /// Starts a kernel with an initramfs: no firmware, TPM, disk or network card.
     ///
     /// # Errors
-    /// When QEMU does not start.
+    /// If QEMU does not start.
     pub fn start_kernel(
         tree: &Tree,
         dir: &Path,
@@ -286,11 +286,10 @@ impl Vm {
         Ok(Self { qemu, swtpm: None, console, started, log })
     }
 
-    /// Waits until a line that holds `text` has come, counted from `from` lines on; gives its
-    /// number and text.
+    /// Waits for a line with `text`, from line `from` on. Returns its number and text.
     ///
     /// # Errors
-    /// After `timeout`, or when the machine ends, with the console's last lines.
+    /// After `timeout`, or if the machine ends, with the last lines of the console.
     pub fn wait_for(&self, text: &str, from: usize, timeout: Duration) -> Result<(usize, String)> {
         let (mutex, condvar) = &*self.console;
         let deadline = Instant::now() + timeout;
@@ -307,7 +306,7 @@ impl Vm {
             if left.is_zero() || console.ended {
                 let tail: Vec<_> =
                     console.lines.iter().rev().take(15).rev().map(|l| l.1.as_str()).collect();
-                let why = if console.ended { "the machine ended" } else { "time is over" };
+                let why = if console.ended { "the machine ended" } else { "timeout" };
                 bail!(
                     "{why} before the console of {} said {text:?}; its last lines:\n{}",
                     self.log.display(),
@@ -318,7 +317,7 @@ impl Vm {
         }
     }
 
-    /// Lines so far.
+    /// Number of lines so far.
     #[must_use]
     pub fn lines(&self) -> usize {
         self.console.0.lock().unwrap_or_else(PoisonError::into_inner).lines.len()
@@ -330,7 +329,7 @@ impl Vm {
         self.started.elapsed()
     }
 
-    /// Pulls the plug.
+    /// Cuts the power.
     pub fn power_off(&mut self) {
         for child in std::iter::once(&mut self.qemu).chain(&mut self.swtpm) {
             child.kill().ok();
@@ -345,10 +344,10 @@ impl Drop for Vm {
     }
 }
 
-/// A TPM with its state in a folder, which answers at a socket.
+/// A TPM with its state in a folder, and a socket.
 fn start_swtpm(tpm: &Path, socket: &Path) -> Result<Child> {
     fs::create_dir_all(tpm)?;
-    // It listens before swtpm is there: the machine waits for the first answer.
+    // Listen before swtpm runs: the machine waits for its first response.
     let control = UnixListener::bind(socket)?;
     let started = swtpm(tpm, "startup-clear")
         .args(["--ctrl", "type=unixio,fd=0"])
@@ -357,7 +356,7 @@ fn start_swtpm(tpm: &Path, socket: &Path) -> Result<Child> {
     started.context("starting swtpm")
 }
 
-/// A program that ends when this one does, however this one ends.
+/// A command that ends with this process, however this process ends.
 pub(crate) fn tethered(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);

@@ -1,6 +1,7 @@
-//! Honest clients beside hostile ones, with limits as they ship: silent connections, bodies that do
-//! not end, HTTP/2, and one enrolled device that publishes garbage, renews and pairs in a loop.
-//! Once all from the address of the honest clients, once from a thousand addresses of 127.0.0.0/8.
+//! Honest clients beside hostile ones, with default limits: silent connections, bodies that do not
+//! end, HTTP/2, and one enrolled device that publishes garbage, renews and pairs in a loop. Runs
+//! once with all clients at one address, and once with attackers at a thousand addresses of
+//! 127.0.0.0/8.
 
 use super::channel::Session;
 use super::organisation::{Device, Organisation, Ports};
@@ -26,16 +27,16 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// From one honest request to the next.
+/// Time between two honest requests.
 const PAUSE: Duration = Duration::from_millis(100);
-/// An attacker that was refused at once comes again after this; without it the benchmark would
+/// An attacker that was refused at once retries after this time; otherwise the benchmark would
 /// measure itself.
 const AGAIN: Duration = Duration::from_millis(100);
-/// What is asked of the server.
+/// Limits that the server must keep.
 const RSS_MIB_MAX: f64 = 120.0;
 const LOG_KIB_PER_MIN_MAX: f64 = 1024.0;
 
-/// How many attack, and for how long.
+/// Number of attackers, and duration.
 #[derive(Debug, Clone, Copy)]
 struct Size {
     silent: usize,
@@ -52,11 +53,11 @@ const WHOLE: Size = Size {
     lasts: Duration::from_secs(60),
     p99_ms_max: 1000.0,
 };
-/// For a gate, whose machine has other things to do.
+/// For a gate, on a busy machine.
 const TINY: Size =
     Size { silent: 100, bodies: 20, http2: 4, lasts: Duration::from_secs(3), p99_ms_max: 3000.0 };
 
-/// Where attackers come from and go to.
+/// Source and target addresses of attackers.
 #[derive(Clone)]
 struct Target {
     https: SocketAddr,
@@ -88,13 +89,12 @@ impl Target {
 }
 
 async fn encrypted(tcp: TcpStream, tls: &Arc<ClientConfig>) -> Result<TlsStream<TcpStream>> {
-    // The request follows the last flight of the handshake, which the server does not acknowledge
-    // by anything of its own.
+    // The server does not acknowledge the last flight of the handshake: the request follows it.
     tcp.set_nodelay(true)?;
     Ok(TlsConnector::from(Arc::clone(tls)).connect(ServerName::try_from("localhost")?, tcp).await?)
 }
 
-/// Sends a request on a connection of its own, and gives the status.
+/// Sends a request on its own connection, and returns the status.
 async fn ask(
     stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
     head: &str,
@@ -108,17 +108,17 @@ async fn ask(
     let request = format!("{request}content-type: application/json\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).await?;
     stream.flush().await?;
-    // A peer that closes without TLS's goodbye has answered all the same.
+    // A peer that closes without a TLS close_notify may still have responded.
     stream.read_to_end(&mut said).await.ok();
     let text = String::from_utf8_lossy(&said);
     let status = text.split(' ').nth(1).and_then(|s| s.parse().ok());
-    status.with_context(|| format!("{head}: no answer in {text:?}"))
+    status.with_context(|| format!("{head}: no status in {text:?}"))
 }
 
 /// Runs the scenario in a folder.
 ///
 /// # Errors
-/// When an honest client is refused or fails, or a limit of this module is not kept.
+/// If an honest client is refused or fails, or a limit of this module is exceeded.
 pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let size = scale.pick(WHOLE, TINY);
     let mut organisation = Organisation::found(dir)?;
@@ -159,7 +159,7 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let rss_mib = peak_kib(id)? / 1024.0;
     ensure!(
         worst.all().iter().all(|p99| *p99 < size.p99_ms_max),
-        "an honest client waits too long: {worst:?}"
+        "honest clients wait too long: {worst:?}"
     );
     ensure!(rss_mib < RSS_MIB_MAX, "the server took {rss_mib:.1} MiB");
     ensure!(
@@ -205,7 +205,7 @@ fn p99(times: &mut [f64]) -> f64 {
     times.get(times.len() * 99 / 100).or(times.last()).copied().unwrap_or(f64::INFINITY)
 }
 
-/// Asks as honest clients do, one kind after the other, until the time is over.
+/// Sends requests of honest clients, one kind after the other, until the time is over.
 async fn measure(
     devices: &[Device],
     ports: Ports,
@@ -234,7 +234,7 @@ async fn measure(
         https.push(began.elapsed().as_secs_f64() * 1000.0);
         let began = Instant::now();
         let status = ask_for_page(api, cookie).await?;
-        ensure!(status == 200, "an honest look at a page: {status}");
+        ensure!(status == 200, "an honest request for a page: {status}");
         page.push(began.elapsed().as_secs_f64() * 1000.0);
         tokio::time::sleep(PAUSE).await;
     }
@@ -282,11 +282,12 @@ fn attack(runtime: &tokio::runtime::Runtime, target: &Target, size: Size, greedy
         runtime.spawn(again(move || {
             let (target, h2) = (target.clone(), Arc::clone(&h2));
             async move {
-                // As many streams as it gets: a server that speaks HTTP/2 is asked for a thousand.
+                // Opens as many streams as possible: the requests ask for a thousand from a server
+                // that speaks HTTP/2.
                 let mut stream = target.encrypted(number, &h2).await?;
                 stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
                 for id in (1u32..2000).step_by(2) {
-                    // HEADERS of `POST /` by the static table, without END_STREAM (RFC 9113, 6.2;
+                    // HEADERS of `POST /` with the static table, without END_STREAM (RFC 9113, 6.2;
                     // RFC 7541, A).
                     stream
                         .write_all(
@@ -311,10 +312,10 @@ fn attack(runtime: &tokio::runtime::Runtime, target: &Target, size: Size, greedy
     });
 }
 
-/// Attacks again and again.
+/// Repeats the attack.
 async fn again<F: Future<Output = Result<()>>>(attack: impl Fn() -> F) {
     loop {
-        // Being refused is what an attacker expects.
+        // Attackers expect to be refused.
         attack().await.ok();
         tokio::time::sleep(AGAIN).await;
     }
@@ -327,7 +328,7 @@ async fn endless_body(target: Target, number: usize) -> Result<()> {
     loop {
         stream.write_all(b" ").await?;
         stream.flush().await?;
-        // Ends when the server answers.
+        // Ends when the server responds.
         if tokio::time::timeout(Duration::from_secs(1), stream.read(&mut [0; 1])).await.is_ok() {
             return Ok(());
         }

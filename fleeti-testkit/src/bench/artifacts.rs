@@ -1,5 +1,5 @@
-//! Downloads over HTTPS with client certificates: a large artifact, and the manifest. Beside nginx
-//! on the same files.
+//! Downloads over HTTPS with client certificates: a large artifact, and the manifest. Compares with
+//! nginx on the same files.
 
 use super::organisation::{Device, Organisation};
 use super::process::{Peer, cpu_s, free_port, spent_s};
@@ -25,7 +25,7 @@ use tokio_rustls::TlsConnector;
 
 const CONNECTIONS: usize = 8;
 
-/// How long a load runs before it is measured, and while it is.
+/// Duration of the load before and during the measurement.
 #[derive(Clone, Copy)]
 struct Times {
     warm_up: Duration,
@@ -35,7 +35,7 @@ struct Times {
 /// Runs the scenario in a folder.
 ///
 /// # Errors
-/// When a server does not start or serve.
+/// If a server does not start or serve.
 pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let size: usize = scale.pick(256 << 20, 1 << 20);
     let millis = |ms| Duration::from_millis(ms);
@@ -58,7 +58,7 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
 
     let port = free_port()?;
     let (certificate, key, authorities) = organisation.peer_files()?;
-    // The files lie where our server's paths say, so that both are asked for the same.
+    // The files are at the paths of Fleeti's server, so that the URLs are the same for both.
     let root = organisation.world.path("nginx");
     fs::create_dir_all(root.join("files/releases/kiosk"))?;
     std::os::unix::fs::symlink(&release, root.join("files/releases/kiosk/1"))?;
@@ -87,10 +87,10 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// A server that is measured.
+/// A measured server.
 struct Target {
     port: SocketAddr,
-    /// Of its process.
+    /// Process id.
     id: u32,
     who: &'static str,
 }
@@ -118,7 +118,7 @@ struct Counters {
     stop: AtomicBool,
 }
 
-/// Requests and bytes that were served, and the server's CPU seconds for them.
+/// Served requests and bytes, and the server's CPU seconds for them.
 #[allow(clippy::cast_precision_loss)]
 async fn load(
     device: &Device,

@@ -1,5 +1,6 @@
-//! What a TPM's answer costs: verified and appraised alone, and through the whole path (question,
-//! answer over MQTT, verdict, durable row). And how long an agent takes to have swtpm quote.
+//! The cost of TPM evidence: verification and appraisal alone, and the whole path (challenge,
+//! evidence over MQTT, attestation result, durable row). Also the time that an agent takes for a
+//! quote by swtpm.
 
 use super::channel::Session;
 use super::organisation::{Device, Organisation};
@@ -37,13 +38,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, mpsc};
 
-/// What firmware and systemd 257 measured in QEMU.
+/// Event logs of firmware and systemd 257, recorded in QEMU.
 const FIRMWARE_LOG: &[u8] =
     include_bytes!("../../../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.log");
 const PHASES_LOG: &str =
     include_str!("../../../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.phases");
 const ROUNDS: usize = 10;
-/// How often every device is asked in a round: the kernel counts in hundredths of a second.
+/// Challenges to each device in a round: the kernel counts CPU time in hundredths of a second.
 const ASKED: usize = 3;
 const AT_ONCE: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -52,7 +53,7 @@ const FLEET: &str = "bench";
 /// Runs the scenario in a folder.
 ///
 /// # Errors
-/// When something is not verified, or a server does not answer.
+/// If evidence is not verified, or a server does not respond.
 pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let mut records =
         vec![Record::new("appraisals_per_s", appraisals(scale.pick(4000, 20))?, "1/s", "fleeti")];
@@ -69,7 +70,7 @@ fn registers() -> Result<Registers> {
     Ok(REGISTERS.into_iter().map(|r| (r, replayed.get(&r).copied().unwrap_or_default())).collect())
 }
 
-/// What a server knows of a device that started the captured boot.
+/// The server's knowledge of a device with the recorded boot.
 fn known() -> Result<Known> {
     let log = FirmwareLog::parse(FIRMWARE_LOG)?;
     let boot = MeasuredBoot::of(&log)?;
@@ -104,7 +105,7 @@ fn known() -> Result<Known> {
     })
 }
 
-/// On one core: signature, challenge, registers, both logs replayed, their meaning, the policy.
+/// On one core: signature, challenge, PCRs, replay of both logs, their interpretation, the policy.
 fn appraisals(of_one_round: u32) -> Result<f64> {
     let tpm = SoftTpm::new(Algorithm::P256)?;
     let question = Question { nonce: [7; 32], device: "dev-1".parse()? };
@@ -134,8 +135,7 @@ fn appraisals(of_one_round: u32) -> Result<f64> {
     Ok(f64::from(of_one_round) / fastest.as_secs_f64())
 }
 
-/// What the agent's helper does for a question, with swtpm: opens the TPM, makes the key, has it
-/// quote, reads the registers.
+/// The helper's work for a challenge, with swtpm: open the TPM, make the key, quote, read the PCRs.
 fn quotes(count: usize) -> Result<[Record; 2]> {
     let tpm = Tpm::new(&Maker::new()?)?;
     let paths = tpm.paths(FIRMWARE_LOG, &phases_log(&["ready"]))?;
@@ -158,7 +158,7 @@ fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// The server as a process; its devices answer from memory.
+/// The server as a process; its simulated devices respond from memory.
 fn attestations(
     dir: &Path,
     runtime: &tokio::runtime::Runtime,
@@ -189,7 +189,7 @@ fn attestations(
                 now_s(),
             );
             tpms::bind(&mut tx, &device.id, &row).await?;
-            // Of a device that was made with the release, runs it, and should.
+            // For a device that was provisioned with the release, runs it, and should.
             let state = BootState { wrapped: String::new(), epoch: 1, expected: expected.clone() };
             boot::insert(&mut tx, &device.id, &state, Some(&name), now_s()).await?;
             attestations::keep_log(
@@ -248,7 +248,7 @@ fn attestations(
         for task in connecting {
             task.await??;
         }
-        // Of the beginning of their sessions.
+        // The evidence at the start of their sessions.
         wait(&mut answered, count).await?;
         let mut rates = Vec::with_capacity(rounds);
         for _ in 0..rounds {
@@ -256,7 +256,7 @@ fn attestations(
             for _ in 0..ASKED {
                 ensure!(
                     client.challenge_fleet(&fleet).await? == count as u64,
-                    "not every device is there"
+                    "not every device is online"
                 );
                 wait(&mut answered, count).await?;
             }
@@ -269,7 +269,7 @@ fn attestations(
         }
         let found = client.attestation(&first).await?;
         ensure!(found.level == Level::VerifiedBoot, "{:#?}", found.result);
-        // Others on the machine only ever slow.
+        // Other processes on the machine only slow it down.
         rates.sort_by(|a, b| a[0].total_cmp(&b[0]));
         let [slowest, median, [per_cpu_s, per_s]] = [0, rounds / 2, rounds - 1].map(|i| rates[i]);
         eprintln!(
@@ -283,7 +283,7 @@ fn attestations(
     })
 }
 
-/// Until so many answers were acknowledged, which they are once they are kept.
+/// Waits until this number of evidence messages is acknowledged, which means stored.
 async fn wait(answered: &mut mpsc::UnboundedReceiver<PubAckReason>, count: usize) -> Result<()> {
     let all = async {
         for _ in 0..count {
@@ -292,12 +292,12 @@ async fn wait(answered: &mut mpsc::UnboundedReceiver<PubAckReason>, count: usize
         }
         Ok(())
     };
-    tokio::time::timeout(PATIENCE, all).await.context("not every device was heard")?
+    tokio::time::timeout(PATIENCE, all).await.context("not every device was acknowledged")?
 }
 
 type HexRegisters = std::collections::BTreeMap<u8, String>;
 
-/// A device that answers as soon as it is asked.
+/// A device that responds to challenges at once.
 async fn answer_all(
     mut session: Session,
     device: Device,

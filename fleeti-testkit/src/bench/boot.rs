@@ -1,5 +1,5 @@
-//! Secure Boot of a fleet: what one release costs whose devices each start it by a signature of
-//! their own.
+//! Secure Boot of a fleet: the cost of one release for devices that each boot it with a signature
+//! by their own key.
 
 use super::organisation::Organisation;
 use super::{Record, Scale};
@@ -14,10 +14,10 @@ use fleeti_server::db::Db;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// Runs the scenario in a folder: server and signer, each a process, as in the field.
+/// Runs the scenario in a folder: server and signing service, each a process, as in production.
 ///
 /// # Errors
-/// When a server does not start or sign.
+/// If a server does not start or sign.
 #[allow(clippy::cast_precision_loss)]
 pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let count = scale.pick(1000, 4);
@@ -72,7 +72,7 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
         {
             ensure!(
                 started.elapsed() < Duration::from_secs(300),
-                "the signatures do not come to an end"
+                "the signatures are not completed"
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

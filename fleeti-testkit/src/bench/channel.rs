@@ -1,5 +1,5 @@
-//! MQTT sessions: what a connect costs, what an idle one holds, and how fast news reaches
-//! everybody. Beside mosquitto and rumqttd, with the same certificates.
+//! MQTT sessions: the cost of a connect, the memory of an idle session, and the latency of a notice
+//! to all devices. Compares with mosquitto and rumqttd, with the same certificates.
 
 use super::organisation::{Device, Organisation};
 use super::process::{Peer, cpu_s, free_port, resident_kib, spent_s};
@@ -28,18 +28,18 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// Handshakes at once, and messages of a publisher that wait for their acknowledgement.
+/// Concurrent handshakes, and unacknowledged messages of a publisher.
 const AT_ONCE: usize = 16;
 const WINDOW: usize = 50;
 const SETTLE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(120);
-/// The device that publishes where the server cannot.
+/// The device that publishes the notice to peers, which cannot do so themselves.
 const PUBLISHER: &str = "bench-publisher";
 
-/// Runs the scenario in a folder. `rumqttd` is the program, where there is one.
+/// Runs the scenario in a folder. `rumqttd` is its executable, if there is one.
 ///
 /// # Errors
-/// When a server does not start or deliver.
+/// If a server does not start or deliver.
 pub fn run(dir: &Path, rumqttd: Option<&Path>, scale: Scale) -> Result<Vec<Record>> {
     let mut organisation = Organisation::found(dir)?;
     let devices = organisation.devices("bench", scale.pick(5000, 20))?;
@@ -104,8 +104,8 @@ fn peer_figures(
     Ok(measured.records(who))
 }
 
-/// Only TLS with client certificates: their access rules and revocation lists would cost them more,
-/// ours are part of us.
+/// TLS with client certificates only: access rules and CRLs would cost the peers more, while
+/// Fleeti's server always includes them.
 fn mosquitto(organisation: &Organisation, folder: &Path, port: SocketAddr) -> Result<PathBuf> {
     let (certificate, key, authorities) = organisation.peer_files()?;
     fs::create_dir_all(folder)?;
@@ -160,8 +160,8 @@ impl Measured {
     }
 }
 
-/// Connects everybody, lets them be idle, then has the news sent and waits until each device has
-/// it. Latencies count from the beginning of the fan-out.
+/// Connects all devices, lets them idle, then sends the notice and waits until each device has it.
+/// Latencies count from the start of the fan-out.
 #[allow(clippy::cast_precision_loss)]
 async fn measure(
     devices: &[Device],
@@ -191,7 +191,7 @@ async fn measure(
     tokio::time::sleep(SETTLE).await;
     let connect_cpu_ms = spent_s(cpu, cpu_s(id)?) * 1000.0 / devices.len() as f64;
     let kib_per_device = (resident_kib(id)? - memory) / devices.len() as f64;
-    // A desired state is sent at once after subscribing: that is not what is measured.
+    // The desired state is sent right after the subscription, and not measured.
     while heard.try_recv().is_ok() {}
 
     let cpu_before = cpu_s(id)?;
@@ -205,7 +205,7 @@ async fn measure(
         anyhow::Ok(())
     };
     let both = async { tokio::try_join!(news, arrived) };
-    tokio::time::timeout(PATIENCE, both).await.context("not every device got the news")??;
+    tokio::time::timeout(PATIENCE, both).await.context("not every device received the notice")??;
     let fanout_cpu_us = spent_s(cpu_before, cpu_s(id)?) * 1e6 / devices.len() as f64;
     latencies.sort_by(f64::total_cmp);
     let last = latencies.last().copied().unwrap_or_default();
@@ -220,7 +220,7 @@ async fn measure(
 }
 
 async fn publish_to_all(mut publisher: Session, devices: Vec<Device>) -> Result<()> {
-    // What our server sends.
+    // The message that Fleeti's server sends.
     let desired = DesiredState {
         generation: 1,
         release: Some("kiosk@1".parse()?),
@@ -249,7 +249,7 @@ async fn publish_to_all(mut publisher: Session, devices: Vec<Device>) -> Result<
         }
         publisher.stream.write_all(&out).await?;
         publisher.stream.flush().await?;
-        // Half a window is on its way while the next one is written.
+        // Half a window is in flight while the next half is written.
         while waiting.len() > WINDOW / 2 {
             publisher.acknowledged(&mut waiting).await?;
         }
@@ -328,7 +328,7 @@ impl Session {
         Ok(())
     }
 
-    /// Says when something comes, and acknowledges it.
+    /// Records the arrival of a message and acknowledges it.
     async fn listen(mut self, told: mpsc::UnboundedSender<Instant>) -> Result<()> {
         loop {
             if let Packet::Publish(publish) = self.receive().await? {

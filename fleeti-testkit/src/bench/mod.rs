@@ -1,10 +1,10 @@
-//! Benchmarks beside peers: the same client, the same certificates, the same files, in the same
-//! run. What counts is the server's own CPU time, because client and server share the machine.
+//! Benchmarks beside peers: the same client, certificates and files in the same run. They compare
+//! the server's own CPU time, because client and server share the machine.
 //!
-//! Code map: [`process`] (a server as a child, its CPU time and memory) · [`organisation`] (keys,
-//! certificates, a server of ours) · [`artifacts`] (downloads, beside nginx) · [`channel`] (MQTT
-//! sessions, beside mosquitto and rumqttd) · [`attestation`] (what a TPM's answer costs) ·
-//! [`abuse`] (honest clients beside hostile ones) · [`pages`] (what a person waits for) · [`trust`]
+//! Code map: [`process`] (a server as a child process, its CPU time and memory) · [`organisation`]
+//! (keys, certificates, Fleeti's server) · [`artifacts`] (downloads, beside nginx) · [`channel`]
+//! (MQTT sessions, beside mosquitto and rumqttd) · [`attestation`] (the cost of TPM evidence) ·
+//! [`abuse`] (honest clients beside hostile ones) · [`pages`] (response times of pages) · [`trust`]
 //! (certificates and the audit log, beside cfssl and openssl).
 
 pub mod abuse;
@@ -20,18 +20,18 @@ pub mod trust;
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-/// How much of a scenario runs.
+/// Size of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scale {
-    /// Enough for figures that mean something.
+    /// Large enough for meaningful results.
     Full,
-    /// A few seconds: shows that the scenario still works and that every answer in it is a success.
-    /// Its figures mean nothing.
+    /// A few seconds: checks that the scenario works and that every response in it is a success.
+    /// Its results have no meaning.
     Tiny,
 }
 
 impl Scale {
-    /// A size by scale.
+    /// The number for this size.
     pub fn pick<T>(self, full: T, tiny: T) -> T {
         match self {
             Self::Full => full,
@@ -40,19 +40,19 @@ impl Scale {
     }
 }
 
-/// Whether every figure was measured.
+/// Checks that all results are valid.
 ///
 /// # Errors
-/// Names a record that is not a positive number, or says that there is none.
+/// Names a record that is not a positive number, or reports that there is none.
 pub fn check(records: &[Record], scale: Scale) -> Result<()> {
     ensure!(!records.is_empty(), "the scenario measured nothing");
     for r in records {
-        // A few sessions may fit into memory that the server already had.
+        // A few sessions may fit into memory that the server had already allocated.
         let is_growth_of_little = scale == Scale::Tiny && r.unit == "KiB";
         let is_measured = r.value.is_finite() && (r.value > 0.0 || is_growth_of_little);
         ensure!(
             is_measured,
-            "{} of {} is {} {}, which is no measurement",
+            "{} of {} is {} {}, expected a positive number",
             r.name,
             r.against,
             r.value,
@@ -62,21 +62,21 @@ pub fn check(records: &[Record], scale: Scale) -> Result<()> {
     Ok(())
 }
 
-/// One figure.
+/// One result.
 #[derive(Debug, Clone, Serialize)]
 pub struct Record {
-    /// The same for us and for the peer.
+    /// Name of the metric, the same for Fleeti and peers.
     pub name: &'static str,
-    /// The figure.
+    /// The value.
     pub value: f64,
-    /// Of what.
+    /// Unit.
     pub unit: &'static str,
-    /// `fleeti` or the peer.
+    /// `fleeti` or the name of the peer.
     pub against: &'static str,
 }
 
 impl Record {
-    /// A figure of somebody, told on stderr as well.
+    /// A result, also printed on stderr.
     pub fn new(name: &'static str, value: f64, unit: &'static str, against: &'static str) -> Self {
         eprintln!("    {name:<32} {value:>12.3} {unit:<12} {against}");
         Self { name, value, unit, against }

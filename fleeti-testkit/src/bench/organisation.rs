@@ -1,4 +1,4 @@
-//! Keys, certificates and a server of ours for a benchmark.
+//! Keys, certificates and Fleeti's server for a benchmark.
 
 use crate::world::World;
 use anyhow::{Context, Result};
@@ -25,25 +25,25 @@ const VALID_S: u64 = 86_400;
 /// A device that may connect to every server of the benchmark.
 #[derive(Clone)]
 pub struct Device {
-    /// Its id.
+    /// Id of the device.
     pub id: DeviceId,
-    /// TLS 1.3, one cipher, no resumption.
+    /// TLS 1.3 with one cipher and without resumption.
     pub tls: Arc<ClientConfig>,
 }
 
-/// Keys in a folder, and our server on them.
+/// Keys in a folder, and Fleeti's server with them.
 pub struct Organisation {
     /// The folder.
     pub world: World,
     keys: Keys,
 }
 
-/// Where our server listens.
+/// Addresses of Fleeti's server.
 #[derive(Debug, Clone, Copy)]
 pub struct Ports {
     /// Device port.
     pub https: SocketAddr,
-    /// MQTT.
+    /// MQTT port.
     pub mqtt: SocketAddr,
 }
 
@@ -74,9 +74,9 @@ impl Organisation {
         Ok(Self { world, keys })
     }
 
-    /// Certificate, key and trust anchor of another server, as PEM files. OpenSSL wants a
-    /// self-signed anchor, so it gets the device intermediate's twin, signed by itself: like us, it
-    /// verifies one signature for each device.
+    /// Certificate, key and trust anchor of another server, as PEM files. OpenSSL requires a
+    /// self-signed anchor, so it gets a self-signed twin of the device intermediate CA: like
+    /// Fleeti's server, it verifies one signature for each device.
     ///
     /// # Errors
     /// I/O.
@@ -114,10 +114,10 @@ impl Organisation {
         Ok(files)
     }
 
-    /// Another device intermediate, of a curve of the benchmark's choice.
+    /// Another device intermediate CA, with a given curve.
     ///
     /// # Errors
-    /// When a key cannot be made or sealed.
+    /// If a key cannot be made or encrypted.
     pub fn replace_device_ca(&mut self, algorithm: Algorithm) -> Result<()> {
         let passphrase = fs::read(self.world.path("passphrase"))?;
         let sealed = fs::read(self.world.path("pki/offline/root.key"))?;
@@ -146,7 +146,7 @@ impl Organisation {
         Ok(())
     }
 
-    /// Certificate and key of the device intermediate, as PEM files for a peer.
+    /// Certificate and key of the device intermediate CA, as PEM files for a peer.
     ///
     /// # Errors
     /// I/O.
@@ -163,7 +163,7 @@ impl Organisation {
         Ok(files)
     }
 
-    /// TLS without a device's certificate.
+    /// TLS without a client certificate.
     ///
     /// # Errors
     /// I/O.
@@ -174,10 +174,10 @@ impl Organisation {
         Ok(Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
     }
 
-    /// Devices that our server knows, without asking it: enrolling is another benchmark.
+    /// Adds devices to the server's database directly: another benchmark covers enrollment.
     ///
     /// # Errors
-    /// When the database or a key fails.
+    /// If the database or a key fails.
     pub fn devices(&self, fleet: &str, count: usize) -> Result<Vec<Device>> {
         let fleet = fleet.parse()?;
         let (mut devices, mut rows) = (Vec::new(), Vec::new());
@@ -239,10 +239,10 @@ impl Organisation {
         Ok(devices)
     }
 
-    /// Starts our server.
+    /// Starts Fleeti's server.
     ///
     /// # Errors
-    /// What it said.
+    /// The output of the server.
     pub fn start_server(&mut self) -> Result<Ports> {
         let said = self.world.start_server()?;
         let address = |after: &str| -> Result<SocketAddr> {
@@ -253,7 +253,7 @@ impl Organisation {
         Ok(Ports { https: address("https://")?, mqtt: address("MQTT ")? })
     }
 
-    /// The key that signs releases.
+    /// The release key.
     ///
     /// # Errors
     /// When it does not open.

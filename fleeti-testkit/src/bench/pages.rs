@@ -1,4 +1,4 @@
-//! How long a person waits for a page, with a thousand devices in the database.
+//! Response times of pages, with a thousand devices in the database.
 
 use super::organisation::Organisation;
 use super::{Record, Scale};
@@ -16,9 +16,9 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-/// Of the worker that built them.
+/// The worker of the builds.
 const LEASE: Lease<'static> = Lease { worker: "", id: "lease", until_s: 1 << 40 };
-/// Builds, revisions and rollouts of the past.
+/// Numbers of past builds, revisions and rollouts.
 const HISTORY: u64 = 100;
 const PAGES: &[&str] =
     &["/", "/devices", "/profiles", "/profiles/new", "/builds", "/releases", "/rollouts"];
@@ -26,7 +26,7 @@ const PAGES: &[&str] =
 /// Runs the scenario in a folder.
 ///
 /// # Errors
-/// When the server does not start or serve.
+/// If the server does not start or serve.
 pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let mut organisation = Organisation::found(dir)?;
     let devices = organisation.devices("bench", scale.pick(1000, 20))?;
@@ -42,8 +42,8 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     runtime.block_on(look(&organisation, &name, &ids[0], scale.pick(50, 2)))
 }
 
-/// As after a year: every device has reported, many builds and revisions, and rollouts to
-/// everybody.
+/// A database as after a year: every device has reported, and there are many builds, revisions and
+/// rollouts to all devices.
 async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
     let db = Db::open(database).await?;
     let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\ndescription = \"number N\"\npackages = [\"jq\", \"curl\"]\n";
@@ -98,7 +98,7 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
     Ok(())
 }
 
-/// Signs the administrator in; gives the session's cookie.
+/// Signs in as administrator and returns the cookie of the login session.
 pub(super) async fn sign_in(organisation: &Organisation) -> Result<String> {
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
     let token = fs::read_to_string(organisation.world.path("server/admin.token"))?;

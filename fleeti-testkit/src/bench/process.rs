@@ -1,5 +1,4 @@
-//! A server as a child process, ended with its owner; its CPU time by its clock, its memory out of
-//! proc(5).
+//! A server as a child process that ends with its owner, and its CPU time and memory (proc(5)).
 
 use crate::vm::tethered;
 use anyhow::{Context, Result, bail};
@@ -9,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// Ticks of a second in proc_pid_stat(5); a constant of the kernel's interface.
+/// Ticks per second in proc_pid_stat(5), constant in the kernel's interface.
 const TICKS: f64 = 100.0;
 
 /// A running server.
@@ -25,10 +24,10 @@ impl Drop for Peer {
 }
 
 impl Peer {
-    /// Starts a program and waits until its port answers; its output goes to `log`.
+    /// Starts an executable and waits until its port accepts connections; its output goes to `log`.
     ///
     /// # Errors
-    /// When it ends, or does not answer within ten seconds.
+    /// If it ends, or does not listen within ten seconds.
     pub fn start(program: &str, arguments: &[&str], port: SocketAddr, log: &Path) -> Result<Self> {
         let file = fs::File::create(log)?;
         let child = tethered(program)
@@ -55,7 +54,7 @@ impl Peer {
         Ok(peer)
     }
 
-    /// Its process id.
+    /// Process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
@@ -65,22 +64,22 @@ impl Peer {
 /// A loopback port that is free now.
 ///
 /// # Errors
-/// When there is none.
+/// If there is none.
 pub fn free_port() -> Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-/// Seconds of CPU that a process has used, all its threads, those that have ended as well; by its
-/// own clock, in nanoseconds: proc(5) counts hundredths of a second.
+/// CPU seconds of a process with all its threads, including ended ones, from its own clock in
+/// nanoseconds: proc(5) counts hundredths of a second.
 ///
 /// # Errors
-/// When it does not run.
+/// If it does not run.
 pub fn cpu_s(id: u32) -> Result<f64> {
     let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(i32::try_from(id)?))?;
     Ok(Duration::from(nix::time::clock_gettime(clock)?).as_secs_f64())
 }
 
-/// Seconds of CPU that this process's children have used that have ended.
+/// CPU seconds of ended child processes.
 ///
 /// # Errors
 /// I/O.
@@ -91,8 +90,8 @@ pub fn children_cpu_s() -> Result<f64> {
     Ok((ticks(13)? + ticks(14)?) / TICKS)
 }
 
-/// Seconds of CPU between two readings. Of ended children the kernel tells ticks, so less than one
-/// tick is taken for one: a rate over it is too low, never infinite.
+/// CPU seconds between two readings. The kernel counts ended children in ticks, so less than one
+/// tick becomes one: a rate is then too low, but never infinite.
 #[must_use]
 pub fn spent_s(before: f64, after: f64) -> f64 {
     (after - before).max(1.0 / TICKS)
@@ -106,7 +105,7 @@ pub fn resident_kib(id: u32) -> Result<f64> {
     status_kib(id, "VmRSS:")
 }
 
-/// The most resident memory that a process has had, KiB.
+/// Peak resident memory of a process, KiB.
 ///
 /// # Errors
 /// When it does not run.

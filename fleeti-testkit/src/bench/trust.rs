@@ -1,6 +1,6 @@
-//! Certificates for devices through the whole path (token, proof of possession, intent, signature,
-//! outcome, durable row), beside cfssl, which keeps nothing, and `openssl ca`, which keeps a text
-//! file. And the audit log: what an entry costs, and a proof among a million.
+//! Device certificates through the whole path (token, proof of possession, intent, signature,
+//! outcome, durable row), beside cfssl, which stores nothing, and `openssl ca`, which stores a text
+//! file. Also the audit log: the cost of an entry, and of a proof among a million entries.
 
 use super::organisation::Organisation;
 use super::process::{Peer, children_cpu_s, cpu_s, free_port, spent_s};
@@ -32,11 +32,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-/// Rounds, in each of which everybody has a turn: others on the machine slow who is just measured,
-/// and only ever slow.
+/// Rounds, in each of which every server is measured once: other processes on the machine may slow
+/// one turn, but never speed it up.
 const ROUNDS: usize = 5;
 const CONNECTIONS: usize = 96;
-/// Entries of the audit log in one request to the signer.
+/// Entries of the audit log in one request to the signing service.
 const BATCH: u64 = 10_000;
 
 fn now_s() -> u64 {
@@ -46,7 +46,7 @@ fn now_s() -> u64 {
 /// Runs the scenario in a folder.
 ///
 /// # Errors
-/// When a server does not start or sign.
+/// If a server does not start or sign.
 pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let mut records = certificates(dir, scale)?;
     records.extend(audit(&dir.join("certificates_p384_per_cpu_s"), &dir.join("audit"), scale)?);
@@ -54,10 +54,10 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// Certificates alone.
+/// Measures certificates only.
 ///
 /// # Errors
-/// When a server does not start or sign.
+/// If a server does not start or sign.
 pub fn certificates(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let (of_one_turn, by_openssl) = scale.pick((1500, 300), (20, 3));
     let requests = requests(of_one_turn)?;
@@ -92,7 +92,7 @@ pub fn certificates(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-/// Requests of devices, each by a key of its own.
+/// Requests of devices, each with its own key.
 fn requests(of_one_turn: usize) -> Result<Vec<String>> {
     (0..ROUNDS * of_one_turn)
         .map(|_| Ok(csr::create(&SoftKey::generate(Algorithm::P256)?)?))
@@ -103,7 +103,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?)
 }
 
-/// Server and signer, each a process.
+/// Server and signing service, each a process.
 struct Ours {
     database: PathBuf,
     port: SocketAddr,
@@ -211,7 +211,7 @@ impl Cfssl {
     }
 }
 
-/// One process for all of a turn.
+/// One process for a whole turn.
 struct Openssl {
     dir: PathBuf,
 }
@@ -258,8 +258,7 @@ impl Openssl {
 
 type Sender = SendRequest<Full<Bytes>>;
 
-/// Posts every body once, over connections that stand; what their handshakes cost, `channel`
-/// measures.
+/// Posts every body once, over open connections; `channel` measures handshakes.
 async fn post_all(senders: Vec<Sender>, path: &'static str, bodies: Vec<Vec<u8>>) -> Result<()> {
     let (bodies, next) = (Arc::new(bodies), Arc::new(AtomicUsize::new(0)));
     let failed = Arc::new(Mutex::new(None));
@@ -334,11 +333,11 @@ fn audit(organisation: &Path, log: &Path, scale: Scale) -> Result<Vec<Record>> {
         None,
     )?;
     let key = keys.log.clone();
-    // The clock of the benchmark stands still, so one minute's limit has to hold all of it.
+    // The clock of the benchmark stands still, so the limit of one minute must allow all requests.
     let limits = Limits { records_per_minute: u32::try_from(entries)?, ..Limits::default() };
     let mut keeper = Keeper::open(keys, log, limits)?;
     let now_s = now_s();
-    // One at a time: each pays its own flush.
+    // One at a time, so that each has its own flush.
     let started = Instant::now();
     for i in 0..appends {
         record(&mut keeper, now_s, i..i + 1)?;
@@ -377,7 +376,7 @@ fn audit(organisation: &Path, log: &Path, scale: Scale) -> Result<Vec<Record>> {
     ])
 }
 
-/// Enters acts in one batch. An answer that is not their entry's number is an error.
+/// Writes acts in one batch, and checks the returned entry numbers.
 fn record(keeper: &mut Keeper, now_s: u64, numbers: Range<u64>) -> Result<()> {
     let acts = numbers
         .clone()

@@ -1,7 +1,6 @@
-//! Keys, a server, releases and one device in a folder, made with the real programs as a person
-//! would.
+//! Keys, a server, releases and one device in a folder, made with the real executables.
 //!
-//! Code map: `processes` (server, signer and build worker).
+//! Code map: `processes` (server, signing service and build worker).
 
 mod processes;
 
@@ -28,20 +27,20 @@ use tokio::runtime::Runtime;
 
 /// The fleet of the demo.
 pub const FLEET: &str = "demo";
-/// A boot under emulation on a busy machine.
+/// Time limit of a boot under emulation on a busy machine.
 pub const BOOT: Duration = Duration::from_secs(600);
-/// What such a machine does once it is up.
+/// Time limit of other actions of such a machine.
 pub const SOON: Duration = Duration::from_secs(300);
 
-/// The file with a machine's OEM string.
+/// File with a machine's OEM string.
 const SMBIOS: &str = "smbios.bin";
 
-/// Where a device finds its enrollment record.
+/// Where a device reads its enrollment record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Record {
-    /// A file on its ESP.
+    /// From a file on its ESP.
     OnEsp,
-    /// An OEM string of SMBIOS.
+    /// From an SMBIOS OEM string.
     InSmbios,
 }
 
@@ -51,35 +50,35 @@ pub struct World {
     programs: PathBuf,
     pub(crate) runtime: Runtime,
     signer: Option<Process>,
-    /// The signer's limit, where it is not the usual one.
+    /// Limit of the signing service, if it is not the default.
     pub certificates_per_minute: Option<u32>,
     server: Option<ServerProcess>,
-    /// Whether somebody is to look at its pages, and finds them where they always are.
+    /// Whether a person uses the pages, which are then at their usual address.
     pub for_people: bool,
-    /// The host that devices call it by, which its certificate names.
+    /// Host name of the server for devices; its certificate contains it.
     name: &'static str,
-    /// Where devices find it, once it was started.
+    /// Address for devices, after the start.
     ports: Option<[String; 2]>,
-    /// Where people and the worker find it, once it was started: as in `127.0.0.1:8080`.
+    /// Address for operators and the worker, after the start: as in `127.0.0.1:8080`.
     api: Option<String>,
-    /// What builds, as the server itself builds nothing: started with the first build.
+    /// The build worker, started with the first build; the server itself builds nothing.
     worker: OnceLock<Process>,
     client: Option<Client>,
     vm: Option<Vm>,
     seen: usize,
-    /// Found out with the first machine, which takes seconds.
+    /// Probed with the first machine, which takes seconds.
     accelerator: OnceLock<Accelerator>,
 }
 
 impl World {
-    /// In a folder that is made; programs are beside this one.
+    /// A world in a new folder. Executables must be beside this one.
     ///
     /// # Errors
     /// I/O.
     pub fn new(dir: &Path) -> Result<Self> {
         fs::create_dir_all(dir)?;
         let programs =
-            std::env::current_exe()?.parent().context("this program has no folder")?.to_owned();
+            std::env::current_exe()?.parent().context("this executable has no folder")?.to_owned();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         Ok(Self {
@@ -107,13 +106,13 @@ impl World {
         self.dir.join(name)
     }
 
-    /// One of the programs that are beside this one.
+    /// Path of an executable beside this one.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
     }
 
-    /// Where the API is.
+    /// Address of the API.
     #[must_use]
     pub fn api(&self) -> &str {
         self.server.as_ref().map_or("", |s| &s.api)
@@ -122,15 +121,15 @@ impl World {
     /// A client with the administrator's token.
     ///
     /// # Errors
-    /// When the server does not run.
+    /// If the server does not run.
     pub fn client(&self) -> Result<&Client> {
         self.client.as_ref().context("the server does not run")
     }
 
-    /// `fleeti ARGUMENTS`; gives stdout.
+    /// Runs `fleeti ARGUMENTS` and returns stdout.
     ///
     /// # Errors
-    /// What the program said.
+    /// The error of the command.
     pub fn fleeti(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(self.programs.join("fleeti"));
         command
@@ -156,10 +155,10 @@ impl World {
         self.path(name).display().to_string()
     }
 
-    /// Makes the keys; the signer gets what is online, and everybody what is public.
+    /// Makes the keys. The signing service gets the online keys; the public keys are in `public`.
     ///
     /// # Errors
-    /// What `fleeti pki init` said.
+    /// The error of `fleeti pki init`.
     pub fn make_keys(&self) -> Result<String> {
         let secret = hex::encode(rand::random::<[u8; 24]>());
         let mut file = fs::OpenOptions::new()
@@ -181,7 +180,7 @@ impl World {
         Ok(said.lines().next().unwrap_or_default().to_owned())
     }
 
-    /// The maker of this world's TPMs, whom its server believes.
+    /// The manufacturer of this world's TPMs, which its server trusts.
     fn maker(&self) -> Result<Maker> {
         Maker::at(&self.path("tpm-maker"))
     }
@@ -192,8 +191,8 @@ impl World {
         Ok(fs::write(folder.join("maker.pem"), self.maker()?.certificate_pem()?)?)
     }
 
-    /// Gives the signer release keys, with which it signs once one person agrees beside who asks:
-    /// Alice and Bob, whose keys are `people/NAME.key`. Not what the demo does.
+    /// Gives the signing service release keys, and a policy of one approval besides the requester.
+    /// Alice and Bob are approvers; their keys are `people/NAME.key`. The demo does not use this.
     ///
     /// # Errors
     /// I/O.
@@ -221,11 +220,11 @@ impl World {
     /// A one-time enrollment record for the fleet of the demo.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// If the server refuses.
     pub fn enrollment_record(&self) -> Result<EnrollmentRecord> {
         let enrollment =
             self.runtime.block_on(self.client()?.create_enrollment(&FLEET.parse()?, 3600))?;
-        // Virtual machines know this host by another address.
+        // Virtual machines reach this host at another address.
         let local = |text: &str| text.replace(self.name, "localhost");
         let record = enrollment.record;
         Ok(EnrollmentRecord {
@@ -235,7 +234,7 @@ impl World {
         })
     }
 
-    /// Has the server or its worker build a profile; gives the build's folder at the server.
+    /// Builds a profile on the server or its worker, and returns the build's folder on the server.
     ///
     /// # Errors
     /// Why the build failed.
@@ -262,11 +261,11 @@ impl World {
         })
     }
 
-    /// Builds a profile on this machine with another agent, a program beside this one; gives the
-    /// build's folder.
+    /// Builds a profile on this machine with another agent, an executable beside this one. Returns
+    /// the build's folder.
     ///
     /// # Errors
-    /// What `fleeti build run` said.
+    /// The error of `fleeti build run`.
     pub fn build_here(&self, profile: &Path, version: &str, agent: &str) -> Result<PathBuf> {
         let out = self.path("builds").join(version);
         let agent = self.programs.join(agent).display().to_string();
@@ -288,15 +287,15 @@ impl World {
         Ok(out)
     }
 
-    /// Signs a build and publishes it; gives the release's folder.
+    /// Signs and publishes a build, and returns the release's folder.
     ///
     /// # Errors
-    /// What `fleeti release` said.
+    /// The error of `fleeti release`.
     pub fn release(&self, build: &Path, version: &str) -> Result<PathBuf> {
         let out = self.path("releases").join(version);
         let text = out.display().to_string();
         let build = build.display().to_string();
-        // Every device starts it by a signature of its own.
+        // Each device boots it with a signature by its own key.
         self.fleeti(&[
             "release",
             "create",
@@ -311,20 +310,19 @@ impl World {
         Ok(out)
     }
 
-    /// Provisions a device with Secure Boot keys of its own, and makes its disk; gives its id. Both
-    /// are in the folder `name`: `bundle.json` and `disk.raw`.
+    /// Provisions a device with its own Secure Boot keys, makes its disk, and returns its id. The
+    /// folder `name` gets `bundle.json` and `disk.raw`.
     ///
     /// # Errors
-    /// What `fleeti` said.
+    /// The error of `fleeti`.
     pub fn provision(&self, name: &str, build: &Path, release: &Path) -> Result<DeviceId> {
         self.provision_by(FLEET, name, build, release, Record::OnEsp)
     }
 
-    /// As [`World::provision`], in another fleet, with the enrollment record where it is said to
-    /// be.
+    /// As [`World::provision`], for another fleet and place of the enrollment record.
     ///
     /// # Errors
-    /// What `fleeti` said.
+    /// The error of `fleeti`.
     pub fn provision_by(
         &self,
         fleet: &str,
@@ -382,26 +380,26 @@ impl World {
     /// The device that was provisioned in the folder `name`.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub fn provisioned(&self, name: &str) -> Result<DeviceId> {
         let bundle: Provisioned =
             serde_json::from_slice(&fs::read(self.path(name).join("bundle.json"))?)?;
         Ok(bundle.device)
     }
 
-    /// Powers a machine on whose disk was made; its firmware has no keys but those that were
-    /// enrolled before.
+    /// Powers on a machine whose disk was made. Its firmware has only the keys that were enrolled
+    /// before.
     ///
     /// # Errors
-    /// When the machine does not start.
+    /// If the machine does not start.
     pub fn start(&self, cache: &Cache, name: &str) -> Result<(Vm, Accelerator)> {
         self.start_with(cache, name, None, Parts::default())
     }
 
-    /// As [`World::start`], with a cable to another machine, and of other parts.
+    /// As [`World::start`], with a cable to another machine, and with other parts.
     ///
     /// # Errors
-    /// When the machine does not start.
+    /// If the machine does not start.
     pub fn start_with(
         &self,
         cache: &Cache,
@@ -434,7 +432,7 @@ impl World {
     /// Makes the device and powers it on.
     ///
     /// # Errors
-    /// When a program or the machine does not start.
+    /// If a command fails or the machine does not start.
     pub fn power_on(&mut self, cache: &Cache, build: &Path, release: &Path) -> Result<String> {
         let id = self.provision("device", build, release)?;
         let (vm, accelerator) = self.start(cache, "device")?;
@@ -442,33 +440,33 @@ impl World {
         Ok(format!("{id} in QEMU with {accelerator:?}, OVMF in setup mode, swtpm"))
     }
 
-    /// Powers the device on that was powered on before.
+    /// Powers the device on again.
     ///
     /// # Errors
-    /// When the machine does not start.
+    /// If the machine does not start.
     pub fn power_on_again(&mut self) -> Result<()> {
         self.power_on_with(Parts::default())
     }
 
-    /// As [`World::power_on_again`], of other parts.
+    /// As [`World::power_on_again`], with other parts.
     ///
     /// # Errors
-    /// When the machine does not start.
+    /// If the machine does not start.
     pub fn power_on_with(&mut self, parts: Parts) -> Result<()> {
         self.vm = Some(self.start_with(&Cache::discover()?, "device", None, parts)?.0);
         Ok(())
     }
 
-    /// Pulls the plug of the device.
+    /// Cuts the power of the device.
     pub fn power_off(&mut self) {
         self.vm = None;
         self.seen = 0;
     }
 
-    /// Waits for a line on the device's console, after the last one that was waited for.
+    /// Waits for a line on the device's console, after the last line that was waited for.
     ///
     /// # Errors
-    /// When it does not come in time.
+    /// If it does not appear in time.
     pub fn console(&mut self, text: &str, timeout: Duration) -> Result<String> {
         let vm = self.vm.as_ref().context("the device is off")?;
         let (line, found) = vm.wait_for(text, self.seen, timeout)?;
@@ -476,35 +474,35 @@ impl World {
         Ok(found)
     }
 
-    /// Lines on the device's console so far.
+    /// Number of lines on the device's console so far.
     ///
     /// # Errors
-    /// When the device is off.
+    /// If the device is off.
     pub fn console_lines(&self) -> Result<usize> {
         Ok(self.vm.as_ref().context("the device is off")?.lines())
     }
 
-    /// Waits for a line on the device's console from line `from` on, and says which it is: for what
-    /// comes in any order.
+    /// Waits for a line on the device's console from line `from` on, and returns its number: for
+    /// lines in any order.
     ///
     /// # Errors
-    /// When it does not come in time.
+    /// If it does not appear in time.
     pub fn said_since(&self, from: usize, text: &str, timeout: Duration) -> Result<usize> {
         Ok(self.vm.as_ref().context("the device is off")?.wait_for(text, from, timeout)?.0)
     }
 
-    /// The only device, once `wanted` holds.
+    /// The only device, when `wanted` holds.
     ///
     /// # Errors
-    /// When it does not hold in time.
+    /// If it does not hold in time.
     pub fn device(&self, timeout: Duration, wanted: impl Fn(&Device) -> bool) -> Result<Device> {
         self.look(timeout, |_| true, wanted)
     }
 
-    /// A device, once `wanted` holds.
+    /// A device, when `wanted` holds.
     ///
     /// # Errors
-    /// When it does not hold in time.
+    /// If it does not hold in time.
     pub fn device_with(
         &self,
         timeout: Duration,
@@ -537,16 +535,16 @@ impl World {
             match looked {
                 Ok(result) => result,
                 Err(_) => {
-                    bail!("the server did not see it in {} s; it sees {last:?}", timeout.as_secs())
+                    bail!("the expected state was not reached in {} s; last state: {last:?}", timeout.as_secs())
                 }
             }
         })
     }
 
-    /// Orders a report and waits until the device has answered; gives the command's id.
+    /// Sends the command `report`, waits until the device has acknowledged it, and returns its id.
     ///
     /// # Errors
-    /// When it does not answer in time.
+    /// If the device does not do so in time.
     pub fn command(&self, device: &DeviceId) -> Result<String> {
         let client = self.client()?;
         let order = CreateCommand { order: Order::Report, valid_s: 600 };
@@ -567,7 +565,7 @@ impl World {
     /// The device's certificate, PEM.
     ///
     /// # Errors
-    /// When the server does not know the device.
+    /// If the server does not know the device.
     pub fn certificate(&self, device: &DeviceId) -> Result<String> {
         Ok(self.runtime.block_on(self.client()?.certificate(device))?)
     }

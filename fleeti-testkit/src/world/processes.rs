@@ -1,4 +1,4 @@
-//! The world's server, signer and build worker, each a process, as a person would start them.
+//! The world's server, signing service and build worker, each in its own process.
 
 use super::World;
 use crate::vm::tethered;
@@ -9,12 +9,12 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// The name of the build worker.
+/// Name of the build worker.
 const WORKER: &str = "builder";
-/// The file with the token of the build worker.
+/// File with the token of the build worker.
 pub const WORKER_TOKEN: &str = "worker.token";
 
-/// What moves a program's clock (Debian's `libfaketime`).
+/// Library that moves a process's clock (Debian's `libfaketime`).
 const OTHER_CLOCK: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// A process that is killed when dropped.
@@ -34,7 +34,7 @@ pub(super) struct ServerProcess {
 }
 
 impl World {
-    /// Starts the process that holds the server's keys. The server waits for it.
+    /// Starts the signing service. The server waits for it.
     fn start_signer(&mut self, seconds: u64) -> Result<()> {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.path("signer.log"))?;
         let mut command = tethered(self.programs.join("fleeti-signer"));
@@ -55,7 +55,7 @@ impl World {
             .arg("--outbox")
             .arg(self.path("server/releases/.staging"));
         if let Some(limit) = self.certificates_per_minute {
-            // A device that enrolls is an act of the server as well.
+            // An enrollment also writes an act of the server.
             command.args([
                 "--certificates-per-minute",
                 &limit.to_string(),
@@ -67,19 +67,19 @@ impl World {
         Ok(())
     }
 
-    /// Starts signer and server, and waits until the server is ready.
+    /// Starts signing service and server, and waits until the server is ready.
     ///
     /// # Errors
-    /// What it said.
+    /// The output of the server.
     pub fn start_server(&mut self) -> Result<String> {
         self.start_server_later(0, 0)
     }
 
-    /// Kills signer and server as a power cut would, and starts them again where they were, with a
-    /// server whose clock is so many seconds ahead.
+    /// Kills signing service and server as a power cut would, and restarts them at the same
+    /// addresses, with the server's clock ahead by this number of seconds.
     ///
     /// # Errors
-    /// What it said.
+    /// The output of the server.
     pub fn restart_server_later(&mut self, seconds: u64) -> Result<()> {
         self.stop_server();
         self.start_server_later(seconds, 0).map(drop)
@@ -88,13 +88,13 @@ impl World {
     /// As [`World::restart_server_later`], with both clocks ahead.
     ///
     /// # Errors
-    /// What it said.
+    /// The output of the server.
     pub fn restart_both_later(&mut self, seconds: u64) -> Result<()> {
         self.stop_server();
         self.start_server_later(seconds, seconds).map(drop)
     }
 
-    /// Starts the build worker, as a process with a token of its own, where it does not run.
+    /// Starts the build worker as a process with its own token, unless it runs.
     pub(super) fn ensure_worker(&self) -> Result<()> {
         if self.worker.get().is_some() {
             return Ok(());
@@ -113,20 +113,20 @@ impl World {
         Ok(())
     }
 
-    /// Kills signer and server as a power cut would.
+    /// Kills signing service and server as a power cut would.
     pub fn stop_server(&mut self) {
         (self.server, self.signer) = (None, None);
     }
 
-    /// The addresses at which devices find the server, host and port of HTTPS and MQTT, as
+    /// The addresses of the server for devices, host and port of HTTPS and MQTT, as
     /// [`World::start_server`] takes them.
     #[must_use]
     pub const fn ports(&self) -> Option<&[String; 2]> {
         self.ports.as_ref()
     }
 
-    /// Has the server listen elsewhere from its next start on, with a certificate for the host that
-    /// devices call it by then.
+    /// From the next start on, the server listens at other addresses, with a certificate for the
+    /// host name that devices use then.
     pub fn set_address(&mut self, name: &'static str, ports: [String; 2]) {
         (self.name, self.ports) = (name, Some(ports));
     }
@@ -138,7 +138,7 @@ impl World {
         let first = || {
             if self.for_people && is_free() { "127.0.0.1:8080" } else { "127.0.0.1:0" }.to_owned()
         };
-        // The same again: the worker knows no other one.
+        // The same address again: the worker knows no other.
         let api = self.api.clone().unwrap_or_else(first);
         let [https, mqtt] =
             self.ports.clone().unwrap_or_else(|| ["127.0.0.1:0", "127.0.0.1:0"].map(str::to_owned));
@@ -192,20 +192,20 @@ impl World {
         Ok(address)
     }
 
-    /// The server's process.
+    /// Process id of the server.
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it does not run.
     pub fn server_id(&self) -> Result<u32> {
         Ok(self.server.as_ref().context("the server does not run")?.process.0.id())
     }
 
-    /// The signer's process.
+    /// Process id of the signing service.
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it does not run.
     pub fn signer_id(&self) -> Result<u32> {
-        Ok(self.signer.as_ref().context("the signer does not run")?.0.id())
+        Ok(self.signer.as_ref().context("the signing service does not run")?.0.id())
     }
 
     /// Waits until the device's machine or the server ends.
@@ -216,12 +216,12 @@ impl World {
     }
 }
 
-/// Has a program see a clock that is so many seconds ahead.
+/// Starts a process with a clock that is ahead by this number of seconds.
 fn move_clock(command: &mut Command, seconds: u64) -> Result<()> {
     if seconds > 0 {
         ensure!(
             Path::new(OTHER_CLOCK).exists(),
-            "{OTHER_CLOCK} is not there: `cargo xtask setup` installs it"
+            "{OTHER_CLOCK} is missing: install it with `cargo xtask setup`"
         );
         command
             .env("LD_PRELOAD", OTHER_CLOCK)

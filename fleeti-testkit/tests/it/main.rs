@@ -1,4 +1,4 @@
-//! What only agent and server together can show.
+//! Tests that need agent and server together.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use fleeti_agent::device_key::KeptKey;
@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// When a certificate of 30 days is renewed, after its first second. Twice as long is less than the
-/// server's own certificate lasts.
+/// Time of renewal of a certificate of 30 days. Twice this time is shorter than the validity of the
+/// server's own certificate.
 const IN_THE_WINDOW_S: u64 = 10 * 86_400 + 3_600;
 
 fn now_s() -> u64 {
@@ -44,7 +44,7 @@ fn paths(dir: &Path, public: &Path) -> Paths {
     Paths::below(dir)
 }
 
-/// A server whose clock the test moves.
+/// A server with a clock that the test controls.
 async fn start(data: &Path) -> (Server, Arc<AtomicU64>) {
     let ahead_s = Arc::new(AtomicU64::new(0));
     let mut config = Config::new(data);
@@ -66,8 +66,8 @@ fn http(identity: &Identity, paths: &Paths) -> reqwest::Client {
         .unwrap()
 }
 
-/// The agent's own code, a real TPM and a server: the key of the device is in the TPM from its
-/// first certificate on, and the TPM brings it back when the last certificate is gone.
+/// The agent's code, swtpm and a server: the device's key is in the TPM from its first certificate
+/// on, and with the TPM the device re-enrolls after its certificate has expired.
 #[tokio::test]
 async fn an_agent_with_a_tpm_enrolls_with_a_key_in_it_and_comes_back_by_it_alone() {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
@@ -116,10 +116,10 @@ async fn an_agent_with_a_tpm_enrolls_with_a_key_in_it_and_comes_back_by_it_alone
     assert_eq!(
         http(&first, &paths).get(&desired).send().await.unwrap().status(),
         403,
-        "the old key is good for nothing any more"
+        "the old key is no longer valid"
     );
 
-    // What it has is good for nothing, as for a device that lay in a drawer.
+    // Its certificate has expired, as after a long time powered off.
     ahead_s.store(2 * IN_THE_WINDOW_S, Ordering::SeqCst);
     enrollment::renew(&paths, &first, &helper).await.unwrap();
     let third = Identity::load(&paths).unwrap().unwrap();
@@ -168,8 +168,7 @@ async fn an_agent_renews_over_a_new_key_and_survives_a_power_cut_before_the_answ
     assert!(!first.is_due(window.start_s - 1).unwrap() && first.is_due(window.end_s + 1).unwrap());
 
     ahead_s.store(IN_THE_WINDOW_S, Ordering::SeqCst);
-    // The server has signed, and the device was cut off before it kept the answer: it asks again,
-    // with the same key.
+    // The server has signed, but the device lost the response: it requests again with the same key.
     let next = csr(&identity::next_key(&paths, &helper, false).await.unwrap(), &paths);
     let body = serde_json::json!({ "csr_pem": next });
     let lost = http(&first, &paths)
@@ -189,9 +188,9 @@ async fn an_agent_renews_over_a_new_key_and_survives_a_power_cut_before_the_answ
     assert_eq!(
         http(&first, &paths).get(&desired).send().await.unwrap().status(),
         403,
-        "the old key is good for nothing any more"
+        "the old key is no longer valid"
     );
-    // And once more, from the renewed one.
+    // And once more, from the renewed certificate.
     ahead_s.store(2 * IN_THE_WINDOW_S, Ordering::SeqCst);
     enrollment::renew(&paths, &renewed, &helper).await.unwrap();
     let third = Identity::load(&paths).unwrap().unwrap();
