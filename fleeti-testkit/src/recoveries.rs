@@ -214,23 +214,29 @@ fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<(
         e.push(world.console(&format!("at {to}"), SOON)?);
         Ok(())
     })?;
-    story.step("the server runs under the new name only, with new keys and the copy of boot-wrap.key", |e| {
-        world.stop_server();
-        fs::rename(world.path("signer"), world.path("signer-before"))?;
-        fs::rename(world.path("pki"), world.path("pki-before"))?;
-        fs::rename(world.path("next"), world.path("pki"))?;
-        copy_folder(&world.path("pki/online"), &world.path("signer/pki/online"))?;
-        fs::copy(world.path("pki-before/offline/boot-wrap.key"), world.path("signer/pki/online/boot-wrap.key"))?;
-        for public in ["signer/pki/public", "server/pki/public", "public"] {
-            copy_folder(&world.path("pki/public"), &world.path(public))?;
-        }
-        world.set_address(SECOND_HOST, at(moved));
-        e.push(world.start_server()?);
-        e.push(world.fleeti(&["pki", "bundle", "publish", &text(world, "root-3")])?);
-        world.device_with(BOOT, device, |d| d.online)?;
-        e.push(format!("{} was applied", world.command(device)?));
-        quiet(world, device)
-    })
+    story.step(
+        "the server runs under the new name only, with new keys and the copy of boot-wrap.key",
+        |e| {
+            world.stop_server();
+            fs::rename(world.path("signer"), world.path("signer-before"))?;
+            fs::rename(world.path("pki"), world.path("pki-before"))?;
+            fs::rename(world.path("next"), world.path("pki"))?;
+            copy_folder(&world.path("pki/online"), &world.path("signer/pki/online"))?;
+            fs::copy(
+                world.path("pki-before/offline/boot-wrap.key"),
+                world.path("signer/pki/online/boot-wrap.key"),
+            )?;
+            for public in ["signer/pki/public", "server/pki/public", "public"] {
+                copy_folder(&world.path("pki/public"), &world.path(public))?;
+            }
+            world.set_address(SECOND_HOST, at(moved));
+            e.push(world.start_server()?);
+            e.push(world.fleeti(&["pki", "bundle", "publish", &text(world, "root-3")])?);
+            world.device_with(BOOT, device, |d| d.online)?;
+            e.push(format!("{} was applied", world.command(device)?));
+            quiet(world, device)
+        },
+    )
 }
 
 /// The server is renamed without a transition, and the old address forwards devices to it: they
@@ -337,50 +343,47 @@ fn from_the_drawer(
     old: &str,
     (drawer, name): (&DeviceId, &str),
 ) -> Result<()> {
-    story.step(
-        "two years later the stored device is powered on, with a dead clock",
-        |e| {
-            let before = fs::read_to_string(world.path("server.log")).unwrap_or_default().len();
-            world.restart_both_later(TWO_YEARS_S)?;
-            // The previous address forwards devices; devices need not trust the forwarder.
-            let new = world.ports().context("the server has no address")?[0].clone();
-            let _forwarder = world.runtime.block_on(Forwarder::start(old, &new))?;
-            let parts = Parts { clock: Some("1970-01-01"), no_tpm: true, ..PARTS };
-            let (vm, _) = world.start_with(cache, DRAWER, None, parts)?;
-            e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
-            let said = world.fleeti(&[
-                "device",
-                "readmit",
-                "--fleet",
-                DRAWER,
-                "--reason",
-                "two years powered off",
-            ])?;
-            e.push(said);
-            world.device_with(BOOT, drawer, |d| d.online).with_context(|| {
-                let log = fs::read_to_string(world.path("server.log")).unwrap_or_default();
-                log.get(before..)
-                    .unwrap_or_default()
-                    .lines()
-                    .rev()
-                    .take(12)
-                    .collect::<Vec<_>>()
-                    .join("\n")
-            })?;
-            e.push(world.fleeti(&[
-                "rollout",
-                "start",
-                "--release",
-                name,
-                "--fleet",
-                DRAWER,
-                "--wait",
-            ])?);
-            runs(world, drawer, name)?;
-            e.push(format!("{drawer} runs {name}"));
-            Ok(())
-        },
-    )
+    story.step("two years later the stored device is powered on, with a dead clock", |e| {
+        let before = fs::read_to_string(world.path("server.log")).unwrap_or_default().len();
+        world.restart_both_later(TWO_YEARS_S)?;
+        // The previous address forwards devices; devices need not trust the forwarder.
+        let new = world.ports().context("the server has no address")?[0].clone();
+        let _forwarder = world.runtime.block_on(Forwarder::start(old, &new))?;
+        let parts = Parts { clock: Some("1970-01-01"), no_tpm: true, ..PARTS };
+        let (vm, _) = world.start_with(cache, DRAWER, None, parts)?;
+        e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
+        let said = world.fleeti(&[
+            "device",
+            "readmit",
+            "--fleet",
+            DRAWER,
+            "--reason",
+            "two years powered off",
+        ])?;
+        e.push(said);
+        world.device_with(BOOT, drawer, |d| d.online).with_context(|| {
+            let log = fs::read_to_string(world.path("server.log")).unwrap_or_default();
+            log.get(before..)
+                .unwrap_or_default()
+                .lines()
+                .rev()
+                .take(12)
+                .collect::<Vec<_>>()
+                .join("\n")
+        })?;
+        e.push(world.fleeti(&[
+            "rollout",
+            "start",
+            "--release",
+            name,
+            "--fleet",
+            DRAWER,
+            "--wait",
+        ])?);
+        runs(world, drawer, name)?;
+        e.push(format!("{drawer} runs {name}"));
+        Ok(())
+    })
 }
 
 fn text(world: &World, name: &str) -> String {

@@ -205,7 +205,9 @@ async fn measure(
         anyhow::Ok(())
     };
     let both = async { tokio::try_join!(news, arrived) };
-    tokio::time::timeout(PATIENCE, both).await.context("not every device received the notice")??;
+    tokio::time::timeout(PATIENCE, both)
+        .await
+        .context("not every device received the notice")??;
     let fanout_cpu_us = spent_s(cpu_before, cpu_s(id)?) * 1e6 / devices.len() as f64;
     latencies.sort_by(f64::total_cmp);
     let last = latencies.last().copied().unwrap_or_default();

@@ -535,7 +535,10 @@ impl World {
             match looked {
                 Ok(result) => result,
                 Err(_) => {
-                    bail!("the expected state was not reached in {} s; last state: {last:?}", timeout.as_secs())
+                    bail!(
+                        "the expected state was not reached in {} s; last state: {last:?}",
+                        timeout.as_secs()
+                    )
                 }
             }
         })
