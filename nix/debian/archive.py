@@ -1,4 +1,4 @@
-"""Archives whose bytes depend on nothing but names, contents, owners and modes."""
+"""Archives whose bytes depend only on names, contents, owners and modes."""
 import os, stat, tarfile
 
 
@@ -31,7 +31,7 @@ def write_tar(root, out, epoch, owner):
 
 
 def write_cpio(root, out, epoch):
-    """newc (Documentation/driver-api/early-userspace/buffer-format.rst), everything owned by root."""
+    """newc (Documentation/driver-api/early-userspace/buffer-format.rst); root owns everything."""
     with open(out, "wb") as f:
         def record(ino, name, mode, data=b""):
             encoded = name.encode() + b"\0"

@@ -2,9 +2,9 @@
 
 usage: compare.py PACKAGES.json IMAGE_TREE WORK
 
-PACKAGES.json: [{"name", "path", "extra"}]: the .debs; `extra` ones are there only so that dpkg can run.
-Every difference in path, type, owner, mode, link target or content must be on the reasoned list
-`differences.json` ({pattern: reason}); a pattern that matches nothing is an error too, so the list cannot rot.
+PACKAGES.json: [{"name", "path", "extra"}]: the .debs; `extra` packages are needed only to run dpkg.
+Every difference in path, type, owner, mode, link target or content must be in `differences.json`
+({pattern: reason}). A pattern without a match is an error too, so that the list stays current.
 """
 import fnmatch, glob, hashlib, json, os, stat, subprocess, sys
 
@@ -12,7 +12,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def install(packages, work):
-    """A real installation by mmdebstrap from a repository of exactly these files."""
+    """A real installation with mmdebstrap, from a repository of exactly these packages."""
     repository, target = f"{work}/repository", f"{work}/dpkg"
     os.makedirs(repository)
     stanzas = []
@@ -31,7 +31,7 @@ def install(packages, work):
 
 
 def names(root):
-    """Owner names by id: ids of system users differ with the order of their making."""
+    """Owner names by id: ids of system users depend on the order of their creation."""
     tables = {}
     for table in ("passwd", "group"):
         rows = [row.split(":") for row in open(f"{root}/etc/{table}").read().split("\n") if row]
@@ -75,7 +75,7 @@ def main():
     reasons = json.load(open(f"{HERE}/differences.json"))
     used, unexplained = set(), []
     real, ours = describe(target), describe(image)
-    # /lib and the like are links; dpkg's lists name files through them.
+    # dpkg's lists name files through links such as /lib.
     extra |= {f"usr/{e}" for e in extra if e.split("/")[0] in ("bin", "sbin", "lib", "lib64")}
     for path in sorted(real.keys() | ours.keys()):
         a, b = real.get(path), ours.get(path)

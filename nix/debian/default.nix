@@ -1,8 +1,8 @@
-# The Debian base: pinned .debs to an unsigned image, without nixpkgs.
+# The Debian base: builds an unsigned image from pinned .debs, without nixpkgs.
 #
-# `spec` is a JSON file that fleeti-build writes. Every package is a fixed-output path; the only program
-# that is not one is the static busybox that unpacks the tools, which comes from a pinned .deb itself.
-# Keys never enter a derivation: signing happens outside, on what comes out here.
+# `spec` is a JSON file that fleeti-build writes. Every package is a fixed-output path. The only other
+# executable is the static busybox that unpacks the tools; it comes from a pinned .deb as well.
+# Keys never enter a derivation: the outputs are signed outside.
 { spec }:
 let
   s = builtins.fromJSON (builtins.readFile spec);
@@ -18,7 +18,7 @@ let
   B = "${busybox}/busybox";
   scripts = builtins.path { path = ./.; name = "fleeti-debian-scripts"; filter = p: t: baseNameOf p != "default.nix"; };
 
-  # The build host of every later step: Debian's own tools, unpacked.
+  # The tools of every later step: Debian's packages, unpacked.
   tools = derivation {
     name = "fleeti-tools";
     inherit system;
@@ -29,7 +29,7 @@ let
       B=${B}; $B mkdir -p $out/usr/bin $out/usr/sbin $out/usr/lib $out/usr/lib64; cd $out
       for l in bin sbin lib lib64; do $B ln -s usr/$l $l; done
       for d in $($B cat $debsPath); do
-        # busybox's tar complains about setuid bits, which a sandbox cannot set and no tool here needs.
+        # busybox's tar reports setuid bits, which a sandbox cannot set and no tool here needs.
         $B ar -p $d data.tar.xz | $B xz -dc | $B tar -x --no-same-permissions -f - -C $out 2>>$NIX_BUILD_TOP/err || $B true
       done
       $B test -x usr/bin/python3 && $B test -x usr/bin/ukify && $B test -x usr/bin/systemd-repart
@@ -60,7 +60,7 @@ let
   json = name: value: builtins.toFile name (builtins.toJSON value);
   E = { SOURCE_DATE_EPOCH = s.epoch; };
 
-  # One tree of packages: depends on neither profile text nor version, so one changed file skips it.
+  # One tree of packages. It does not depend on the profile's files or version: a changed file does not rebuild it.
   tree = name: set: inTools "fleeti-${name}-tree" (E // { DEBS = json "debs.json" (map (d: "${d}") (debs set ++ debs "kernel")); })
     "python3 ${scripts}/tree.py \"$DEBS\" $out";
   deviceTree = tree "device" "device";
@@ -68,14 +68,14 @@ let
 
   initrd = inTools "fleeti-initrd" E "python3 ${scripts}/initrd.py ${initrdTree} $out";
 
-  # Data never stands in a script: it comes as a file of the store, or as a variable of the builder that is quoted.
+  # Data is never part of a script: scripts read it from a store file or a quoted variable of the builder.
   root = inTools "fleeti-root-${s.line}-${s.version}"
     (E // { OVERLAY = builtins.path { path = /. + s.overlay; name = "overlay.json"; recursive = false; };
             AGENT = builtins.path { path = /. + s.agent; name = "fleeti-agent"; recursive = false; };
             ROOT_UUID = s.root_uuid; LINE = s.line; VERITY_SALT = s.verity_salt; })
     ''
       python3 ${scripts}/root.py ${deviceTree} "$OVERLAY" "$AGENT" "$out"
-      # Small deltas: no inline tails, one salt for the image line (the verity tree is the block index).
+      # For small deltas: no inline tails, and one salt for each image line (the verity tree is the block index).
       mkfs.erofs --quiet -T"$SOURCE_DATE_EPOCH" -U "$ROOT_UUID" -L "$LINE" -Enoinline_data --tar=f "$out/root.erofs" root.tar
       veritysetup format --salt="$VERITY_SALT" --uuid="$ROOT_UUID" --data-block-size=4096 --hash-block-size=4096 \
         --root-hash-file="$out/roothash" "$out/root.erofs" "$out/root.verity" >/dev/null

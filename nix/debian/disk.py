@@ -29,7 +29,7 @@ def main():
         with open(f"{work}/defs/{name}", "w") as f:
             f.write(text)
     os.makedirs(OUT)
-    # 512-byte sectors in the FAT too: firmware and mtools agree on no other size.
+    # 512-byte sectors in the FAT as well: the only size that both firmware and mtools support.
     result = subprocess.run(
         ["systemd-repart", "--empty=create", "--size=auto", "--dry-run=no", "--offline=yes", "--architecture=x86-64",
          "--sector-size=512", f"--seed={spec['seed']}", f"--copy-source={work}", f"--definitions={work}/defs", "--no-pager",

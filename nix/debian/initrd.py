@@ -1,4 +1,4 @@
-"""A small systemd initrd from a tree of packages: an allow-list and what its programs link to.
+"""A small systemd initrd from a tree of packages: an allow-list of programs, and the libraries that they link to.
 
 usage: initrd.py TREE OUT
 """
@@ -19,10 +19,10 @@ PROGRAMS += [f"usr/sbin/{p}" for p in "modprobe dmsetup".split()]
 FOLDERS = [UNITS, "usr/lib/udev", "usr/lib/modprobe.d", "usr/lib/tmpfiles.d/20-systemd-stub.conf",
            "usr/lib/tmpfiles.d/static-nodes-permissions.conf", "usr/lib/tmpfiles.d/systemd.conf",
            "usr/lib64/ld-linux-x86-64.so.2", "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"]
-# Opened at run time, so that no ELF header names them.
+# Libraries that are opened at run time and named in no ELF header.
 OPENED = """libcryptsetup.so.12 libtss2-esys.so.0 libtss2-rc.so.0 libtss2-mu.so.0 libtss2-tcti-device.so.0 libkmod.so.2
     liblzma.so.5 libzstd.so.1 liblz4.so.1 libcap.so.2 libblkid.so.1 libmount.so.1 libcrypt.so.1 libnss_files.so.2""".split()
-# sha256_ssse3 before dm_verity, or it takes the generic code; efi_pstore keeps a panic's last words.
+# sha256_ssse3 before dm_verity, which otherwise uses the generic code; efi_pstore stores the log of a panic.
 MODULES = """sha256_ssse3 virtio_blk virtio_scsi sd_mod ahci nvme dm_mod dm_verity erofs vfat nls_ascii nls_cp437 nls_utf8
     efivarfs efi_pstore overlay autofs4 qemu_fw_cfg virtio_rng loop xhci_pci usb_storage uas mmc_block sdhci_acpi sdhci_pci""".split()
 LOADED_EARLY = "sha256_ssse3 efi_pstore virtio_blk dm_mod dm_verity erofs".split()
@@ -56,7 +56,7 @@ def add(relative):
     done.add(relative)
     source, target = f"{TREE}/{relative}", f"{ROOT}/{relative}"
     if not os.path.lexists(source):
-        sys.exit(f"error: the initrd needs {relative}, and no package of its set brings it")
+        sys.exit(f"error: the initrd needs {relative}, which is in no package of its set")
     os.makedirs(os.path.dirname(target), exist_ok=True)
     if os.path.islink(source):
         link = os.readlink(source)
@@ -106,7 +106,7 @@ def modules(kernel):
         target = f"{ROOT}/{base}/" + path.removesuffix(".xz")
         os.makedirs(os.path.dirname(target), exist_ok=True)
         data = open(f"{TREE}/{base}/{path}", "rb").read()
-        with open(target, "wb") as f:  # decompressed: the whole initrd is compressed once
+        with open(target, "wb") as f:  # decompressed, because the whole initrd is compressed once
             f.write(lzma.decompress(data) if path.endswith(".xz") else data)
     for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
         shutil.copyfile(f"{TREE}/{base}/{name}", f"{ROOT}/{base}/{name}")
@@ -122,7 +122,7 @@ def units():
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
             if name not in WANTED.get(target, []):
                 os.unlink(f"{folder}/{name}")
-    # A boot that fails must end in a reboot, or boot counting never moves on to the other slot.
+    # A failed boot must reboot; otherwise boot counting does not reach the other slot.
     for name in ("emergency.service", "rescue.service"):
         write(f"{UNITS}/{name}", f"""[Unit]
 Description=Reboot instead of {name}

@@ -1,4 +1,4 @@
-"""The root tree of one image: a tree of packages, what a profile adds, and the agent.
+"""The root tree of one image: a tree of packages, the additions of a profile, and the agent.
 
 usage: root.py TREE OVERLAY.json AGENT OUT   (writes ./root.tar and OUT/{vmlinuz,os-release,...})
 """
@@ -8,8 +8,8 @@ from archive import write_tar
 TREE, OVERLAY, AGENT, OUT = sys.argv[1:5]
 EPOCH = int(os.environ["SOURCE_DATE_EPOCH"])
 ROOT = os.path.abspath("root")
-SHADOW_DAYS = 19000  # a constant: the day of the build must not enter the image
-# What maintainer scripts set with dpkg-statoverride or chown, by path.
+SHADOW_DAYS = 19000  # constant, so that images do not depend on the day of the build
+# Owners and modes that maintainer scripts set with dpkg-statoverride or chown, by path.
 OWNERS = {
     "etc/shadow": ("root", "shadow", 0o640),
     "etc/gshadow": ("root", "shadow", 0o640),
@@ -38,12 +38,12 @@ def write(path, text, mode=0o644):
 
 
 def refuse_links_on_the_way(path):
-    """A folder that a package made a link of would lead out of the image, or to another name of what is protected."""
+    """Rejects paths through a link of a package: it could lead out of the image, or to a protected file."""
     parts = path.split("/")[:-1]
     for n in range(1, len(parts) + 1):
         folder = "/".join(parts[:n])
         if os.path.islink(f"{ROOT}/{folder}"):
-            sys.exit(f"error: a file of the image is to be at /{path}, and /{folder} is a link")
+            sys.exit(f"error: cannot write /{path}: /{folder} is a link")
 
 
 def accounts(users):
@@ -59,14 +59,14 @@ def accounts(users):
     for uid, user in enumerate(users, 1000):
         name = user["name"]
         if name in groups or any(row[0] == name for row in passwd):
-            sys.exit(f"error: user {name} is a name that a package's user or group has already")
+            sys.exit(f"error: user {name}: a user or group of a package has this name")
         passwd.append([name, "x", str(uid), str(uid), user["comment"], f"/var/home/{name}", user["shell"]])
         shadow.append([name, user.get("password_hash") or "!*", str(SHADOW_DAYS), "0", "99999", "7", "", "", ""])
         groups[name] = [name, "x", str(uid), ""]
         gshadow[name] = [name, "!*", "", ""]
         for group in user["groups"]:
             if group not in groups:
-                sys.exit(f"error: user {name} is in group {group}, which no package makes")
+                sys.exit(f"error: user {name} is in group {group}, which no package creates")
             for table in (groups, gshadow):
                 members = [m for m in table[group][3].split(",") if m]
                 table[group][3] = ",".join(members + [name])
@@ -83,7 +83,7 @@ def accounts(users):
 
 
 def needed_libraries():
-    """The agent is built elsewhere: every library and versioned symbol it needs must be here."""
+    """Checks that the image has every library and versioned symbol that the agent needs, which is built elsewhere."""
     text = subprocess.run(["readelf", "-dV", "--wide", AGENT], capture_output=True, text=True, check=True).stdout
     folders = ["usr/lib/x86_64-linux-gnu", "usr/lib64"]
     absent = []
@@ -102,7 +102,7 @@ def needed_libraries():
 
 
 def reproduce_maintainer_scripts():
-    """What the scripts on the reasoned list would have done."""
+    """Reproduces the effects of the maintainer scripts in maintainer-scripts.json."""
     os.makedirs(f"{ROOT}/etc/ssl/certs", exist_ok=True)
     certificates = sorted(glob.glob(f"{ROOT}/usr/share/ca-certificates/**/*.crt", recursive=True))
     write("etc/ssl/certs/ca-certificates.crt", "".join(open(c).read() for c in certificates))
@@ -169,7 +169,7 @@ def main():
 
     os.unlink(f"{ROOT}/etc/os-release") if os.path.lexists(f"{ROOT}/etc/os-release") else None
     os.symlink("../usr/lib/os-release", f"{ROOT}/etc/os-release")
-    # Accounts need the sysusers.d files of the overlay, presets its units: files first.
+    # Write files first: accounts need the overlay's sysusers.d files, presets its units.
     written = {}
     for entry in overlay["files"]:
         path = entry["path"].lstrip("/")
@@ -195,12 +195,12 @@ def main():
     needed_libraries()
     shutil.copyfile(AGENT, f"{ROOT}/usr/lib/fleeti/fleeti-agent")
     written["usr/lib/fleeti/fleeti-agent"] = 0o755
-    write("etc/machine-id", "")  # empty on a read-only /etc: a transient id for each boot
+    write("etc/machine-id", "")  # empty on a read-only /etc: each boot has a transient id
     for folder in overlay["directories"]:
         os.makedirs(f"{ROOT}{folder}", exist_ok=True)
     shutil.rmtree(f"{ROOT}/var")
     os.makedirs(f"{ROOT}/var")
-    # Debian enables by maintainer script, not by preset: what the packages enable, and nothing else.
+    # Debian enables units in maintainer scripts, not by preset: enable exactly these units.
     enabled = json.load(open(f"{TREE}/enabled.json"))
     write("usr/lib/systemd/system-preset/02-debian-packages.preset",
           "".join(f"enable {re.sub('@(.+)[.]', '@.', unit)} {''.join(re.findall('@(.+)[.]', unit))}".rstrip() + "\n"

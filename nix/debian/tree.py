@@ -2,9 +2,9 @@
 
 usage: tree.py DEBS.json OUT
 
-Maintainer scripts are not run. What debhelper generates is reproduced by later steps (units by presets,
-users by systemd-sysusers, directories by systemd-tmpfiles, links by update-alternatives lines); a script
-with anything else in it must be on the reasoned list beside this file, or the build stops and names it.
+Maintainer scripts are not run. Later steps reproduce what debhelper generates (units by presets, users by
+systemd-sysusers, directories by systemd-tmpfiles, links by update-alternatives lines). A script with other
+commands must be in maintainer-scripts.json, with a reason; otherwise the build fails and names the package.
 """
 import fnmatch, io, json, os, re, shutil, subprocess, sys, tarfile
 
@@ -30,7 +30,7 @@ def unpack(deb, root, meta):
                 continue
             if name.startswith(("..", "/")):
                 sys.exit(f"error: {deb}: path {member.name} leaves the tree")
-            # The parent may be a merged-usr link: follow it, but never out of the tree.
+            # The parent may be a merged-usr link: follow it, but stay within the tree.
             parent, base = os.path.split(name)
             real_parent = os.path.realpath(os.path.join(root, parent))
             if os.path.commonpath([real_parent, real_root]) != real_root:
@@ -75,7 +75,7 @@ def control(deb):
 
 
 def leftover(script):
-    """What a maintainer script does beyond what debhelper generated and update-alternatives --install."""
+    """Lines of a maintainer script other than debhelper's and update-alternatives --install."""
     text = script.replace("\\\n", " ")
 
     def drop(match):
@@ -88,9 +88,9 @@ def leftover(script):
 
 
 def enabled_units(scripts):
-    """Units that the package enables on a first installation, by debhelper's snippet or by hand."""
+    """Units that the package enables on a first installation, in debhelper's snippet or its own code."""
     text = scripts.get("postinst", "")
-    # debhelper's other snippet keeps an upgraded unit as it was, and does nothing on a first installation.
+    # debhelper's other snippet preserves the state of an upgraded unit, and does nothing on a first installation.
     kept = set(re.findall(r"deb-systemd-helper debian-installed '([^']+)'", text))
     units = set(re.findall(r"deb-systemd-helper enable '([^']+)'", text)) - kept
     return units | set(re.findall(r"^\s*systemctl \S+ enable (\S+)", text, re.M))
@@ -113,7 +113,7 @@ def main():
     debs = json.load(open(debs_file))
     root = f"{out}/root"
     os.makedirs(root)
-    # base-files first: it ships the merged-usr links.
+    # base-files first: it contains the merged-usr links.
     debs.sort(key=lambda d: ("-base-files_" not in d, os.path.basename(d).split("-", 1)[1]))
     meta, packages, chosen, unknown, enabled = {}, [], {}, {}, set()
     reasons = json.load(open(f"{HERE}/maintainer-scripts.json"))
@@ -130,10 +130,10 @@ def main():
                 chosen[name] = (priority, links)
     if unknown:
         for package, lines in sorted(unknown.items()):
-            print(f"error: the maintainer script of {package} does what this base does not reproduce:", file=sys.stderr)
+            print(f"error: this base does not reproduce these lines of the maintainer script of {package}:", file=sys.stderr)
             for line in lines:
                 print(f"    {line}", file=sys.stderr)
-        sys.exit("hint: leave the package out, or reproduce it and say how in nix/debian/maintainer-scripts.json")
+        sys.exit("hint: remove the package, or reproduce the lines and describe how in nix/debian/maintainer-scripts.json")
     os.makedirs(f"{root}/etc/alternatives", exist_ok=True)
     for _, links in chosen.values():
         for link, name, path in links:

@@ -1,4 +1,4 @@
-"""The unsigned kernel image, by ukify, and what it will measure.
+"""The unsigned UKI, built with ukify, and its predicted measurements.
 
 usage: uki.py ROOT INITRD OUT   (COMMAND_LINE, SBAT and PCR name files)
 """
@@ -17,11 +17,11 @@ def main():
     os.makedirs(OUT)
     root_hash = read(f"{ROOT}/roothash").strip()
     if not re.fullmatch("[0-9a-f]{64}", root_hash):
-        sys.exit("error: veritysetup gave no root hash")
+        sys.exit("error: veritysetup printed no root hash")
     template = read(os.environ["COMMAND_LINE"])
     if template.count("@ROOT_HASH@") != 1:
-        sys.exit("error: the command line has no place for the root hash")
-    # By file: ukify takes what is in it as it is.
+        sys.exit("error: the command line has no placeholder for the root hash")
+    # As files: ukify uses their content unchanged.
     with open("cmdline", "w") as f:
         f.write(template.replace("@ROOT_HASH@", root_hash))
     with open(f"{OUT}/pcr11.txt", "w") as measured:
