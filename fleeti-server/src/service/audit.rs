@@ -1,5 +1,5 @@
-//! The audit log, as far as the server has to do with it: it carries acts there, and shows what is
-//! in it.
+//! The audit log: moves acts from the outbox to the signing service, which writes the log, and
+//! reads entries, checkpoints and proofs from there.
 
 use crate::app::{App, AppRef};
 use crate::db;
@@ -13,15 +13,15 @@ use futures::future::join_all;
 use std::collections::HashSet;
 use std::time::Duration;
 
-/// Between two tries to reach the signer, first and at the most.
+/// Delays between attempts to reach the signing service: first, and maximum.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(15);
 
-/// Takes out of the outbox what is in the log already: a server that was killed may have entered
-/// acts without knowing. Then the rest is entered. To be called before anything else works here.
+/// Removes acts from the outbox that are in the log already (a killed server may have entered
+/// them), then enters the rest. Call this at startup, before anything else runs.
 ///
 /// # Errors
-/// When the database or the signer does not answer.
+/// When the database or the signing service does not answer.
 pub async fn settle(app: &App) -> Result<(), AppError> {
     let size = app.pki.log.verify(&checkpoint(app).await?)?.checkpoint().size;
     let last = entries(app, size.saturating_sub(u64::from(db::audit::AT_ONCE) * 2), ENTRIES_MAX)
@@ -37,8 +37,8 @@ pub async fn settle(app: &App) -> Result<(), AppError> {
         match enter_waiting(app).await {
             Ok(true) => {}
             Ok(false) => break,
-            // There are more than the signer takes in a minute: they are carried to it beside
-            // everything else.
+            // There are more acts than the signing service accepts in a minute: a background task
+            // enters the rest.
             Err(e) if e.code() == Code::Unavailable && checkpoint(app).await.is_ok() => {
                 tracing::error!("acts wait for the audit log: {e}");
                 app.audit_waits.notify_one();
@@ -50,8 +50,8 @@ pub async fn settle(app: &App) -> Result<(), AppError> {
     super::releases::enter_in_log(app).await
 }
 
-/// Carries acts to the log until the task is ended; first [`settle`], where that was not done yet
-/// because the signer was away.
+/// Enters acts until the task is aborted. First calls [`settle`], if that failed at startup because
+/// the signing service was away.
 pub async fn carry(app: AppRef, mut is_settled: bool) {
     while !is_settled {
         tokio::time::sleep(RETRY_MAX).await;
@@ -79,19 +79,19 @@ pub async fn carry(app: AppRef, mut is_settled: bool) {
     }
 }
 
-/// Enters the oldest acts; `false` when none waited.
+/// Enters the oldest acts. Returns `false` if there were none.
 async fn enter_waiting(app: &App) -> Result<bool, AppError> {
-    // One at a time: what two have read is entered twice.
+    // One at a time: two readers would enter the same acts twice.
     let _alone = app.carrying.lock().await;
-    // With the write lock, so that whoever has just written an act has committed it.
+    // With the write lock, so that all acts with lower ids are committed.
     let mut tx = app.db.write().await?;
     let acts = db::audit::waiting(&mut tx).await?;
     drop(tx);
     if acts.is_empty() {
         return Ok(false);
     }
-    // Asked in their order, answered together; what was entered is not entered again, whatever
-    // becomes of the others.
+    // Sent in order, answered together. Acts that were entered are not entered again, even if
+    // others fail.
     let entered = join_all(acts.iter().map(|act| enter_or_say(app, act))).await;
     let ids: Vec<_> = acts
         .iter()
@@ -106,7 +106,8 @@ async fn enter_waiting(app: &App) -> Result<bool, AppError> {
     Ok(true)
 }
 
-/// What the signer refuses waits no longer, and is not lost: that it was refused is entered.
+/// Audit action: the signing service refused an act. The act leaves the outbox, and this entry
+/// records it.
 const REFUSED: &str = "audit.refused";
 
 async fn enter_or_say(app: &App, act: &Act) -> Result<u64, AppError> {
@@ -126,10 +127,10 @@ async fn enter_or_say(app: &App, act: &Act) -> Result<u64, AppError> {
     }
 }
 
-/// Enters an act; gives the number of its entry.
+/// Enters an act. Returns the number of its entry.
 ///
 /// # Errors
-/// When the signer refuses or does not answer.
+/// When the signing service refuses or does not answer.
 pub async fn enter(app: &App, act: Act) -> Result<u64, AppError> {
     match signing::ask(&app.signer, Request::Record { act }).await? {
         Response::Recorded { number } => Ok(number),
@@ -139,10 +140,10 @@ pub async fn enter(app: &App, act: Act) -> Result<u64, AppError> {
     }
 }
 
-/// A signed statement of the log's size.
+/// The current checkpoint.
 ///
 /// # Errors
-/// When the signer does not answer.
+/// When the signing service does not answer.
 pub async fn checkpoint(app: &App) -> Result<String, AppError> {
     match signing::ask(&app.signer, Request::Checkpoint).await? {
         Response::Checkpoint { note } => Ok(note),
@@ -152,10 +153,10 @@ pub async fn checkpoint(app: &App) -> Result<String, AppError> {
     }
 }
 
-/// Entries, as they lie in the log.
+/// Entries, exactly as in the log.
 ///
 /// # Errors
-/// When the signer does not answer.
+/// When the signing service does not answer.
 pub async fn entries(app: &App, from: u64, limit: u64) -> Result<AuditEntries, AppError> {
     match signing::ask(&app.signer, Request::Entries { from, limit }).await? {
         Response::Entries { lines } => Ok(AuditEntries { lines }),
@@ -165,41 +166,41 @@ pub async fn entries(app: &App, from: u64, limit: u64) -> Result<AuditEntries, A
     }
 }
 
-/// A page of entries, as many as there may be unless less are asked for.
+/// A page of entries, up to `limit` or the maximum.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a limit that is none; when the signer does not answer.
+/// [`Code::Invalid`] for an invalid limit; when the signing service does not answer.
 pub async fn page(app: &App, from: u64, limit: Option<u64>) -> Result<AuditEntries, AppError> {
     let limit = limit.unwrap_or(ENTRIES_MAX);
     if !(1..=ENTRIES_MAX).contains(&limit) {
         return Err(AppError::new(
             Code::Invalid,
-            format!("limit is {limit}, 1 to {ENTRIES_MAX} are allowed"),
+            format!("limit is {limit}, must be 1 to {ENTRIES_MAX}"),
         ));
     }
     if i64::try_from(from).is_err() {
         return Err(AppError::new(
             Code::Invalid,
-            format!("from is {from}, and no log has so many entries"),
+            format!("from is {from}, which is beyond the end of any log"),
         ));
     }
     entries(app, from, limit).await
 }
 
-/// A part of the log, with what its last statement says.
+/// A part of the log, with its last checkpoint.
 pub struct Excerpt {
-    /// Entries of the whole log.
+    /// Number of entries in the whole log.
     pub size: u64,
-    /// When that was stated, Unix seconds.
+    /// Time of the checkpoint, Unix seconds.
     pub stated_s: u64,
     /// Oldest first.
     pub entries: Vec<Entry>,
 }
 
-/// The last entries before a number, `limit` at the most.
+/// The last entries before a number, up to `limit`.
 ///
 /// # Errors
-/// When the signer does not answer, or says what cannot be.
+/// When the signing service does not answer, or its response is invalid.
 pub async fn excerpt(app: &App, before: Option<u64>, limit: u64) -> Result<Excerpt, AppError> {
     let stated = app.pki.log.verify(&checkpoint(app).await?)?;
     let size = stated.checkpoint().size;
@@ -210,10 +211,10 @@ pub async fn excerpt(app: &App, before: Option<u64>, limit: u64) -> Result<Excer
     Ok(Excerpt { size, stated_s: stated.stated_s(), entries })
 }
 
-/// An entry, with the proof that it is in the log.
+/// An entry, with its inclusion proof.
 ///
 /// # Errors
-/// [`Code::NotFound`]; when the signer does not answer.
+/// [`Code::NotFound`]; when the signing service does not answer.
 pub async fn proof(app: &App, number: u64) -> Result<AuditProof, AppError> {
     let missing = |e: AppError| {
         if e.code() == Code::Conflict {
@@ -230,10 +231,10 @@ pub async fn proof(app: &App, number: u64) -> Result<AuditProof, AppError> {
     }
 }
 
-/// The proof that the log only grew.
+/// The consistency proof between two sizes of the log.
 ///
 /// # Errors
-/// [`Code::Invalid`] when the log never had so many entries; when the signer does not answer.
+/// [`Code::Invalid`] for a size beyond the log's; when the signing service does not answer.
 pub async fn consistency(app: &App, old: u64, new: u64) -> Result<AuditConsistency, AppError> {
     let invalid = |e: AppError| {
         if e.code() == Code::Conflict {

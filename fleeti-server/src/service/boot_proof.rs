@@ -1,4 +1,4 @@
-//! Proofs that releases boot as they promise.
+//! Boot proofs of releases.
 
 use crate::app::{App, now_s};
 use crate::db;
@@ -10,12 +10,12 @@ use fleeti_core::wire::problem::Code;
 use fleeti_pki::manifest::Signature;
 use fleeti_pki::{boot_proof, manifest};
 
-/// Takes a boot proof of a published release. Its signatures are the release keys', and what it
-/// says is what the release's own manifest says will be measured. That a device measured it, those
-/// who signed believed by the word of the server that verified the quote.
+/// Stores a boot proof of a published release. Verifies that release keys signed it, and that its
+/// measurements match the release's manifest. The release signers relied on the server that
+/// verified the quote.
 ///
 /// # Errors
-/// [`Code::NotFound`]; [`Code::Untrusted`] for one that proves nothing, or by too few.
+/// [`Code::NotFound`]; [`Code::Untrusted`] if the proof does not match, or has too few signatures.
 pub async fn add(
     app: &App,
     name: &ReleaseName,

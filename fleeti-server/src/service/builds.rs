@@ -14,8 +14,7 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// [`Code::Invalid`](fleeti_core::wire::problem::Code::Invalid) for a profile that breaks a rule;
-/// [`Code::Full`](fleeti_core::wire::problem::Code::Full) where the disk has no room for what it
-/// makes.
+/// [`Code::Full`](fleeti_core::wire::problem::Code::Full) if the disk has no room for a build.
 pub async fn create(app: &App, request: &CreateBuild) -> Result<Build, AppError> {
     revisions::check(&request.profile)?;
     app.health.disk.admit(&app.config, "build")?;
@@ -43,7 +42,7 @@ pub async fn newest(app: &App, limit: u32) -> Result<Vec<Build>, AppError> {
     db::builds::newest(app.db.pool(), limit).await
 }
 
-/// A build of a saved revision.
+/// Queues a build of a saved revision.
 ///
 /// # Errors
 /// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
@@ -57,21 +56,21 @@ pub async fn create_of(
     create(app, &CreateBuild { profile, version }).await
 }
 
-/// A build with everything that is known of it.
+/// A build with all details.
 pub struct Details {
     /// The build.
     pub build: Build,
-    /// What it made.
+    /// Its record.
     pub record: Option<BuildRecord>,
-    /// Whether it is published.
+    /// Whether its release is published.
     pub is_published: bool,
-    /// Whose word is needed before this server signs it, and whose is there.
+    /// The approvals: how many it needs, who may give them, and who did.
     pub signature: SignatureStatus,
-    /// What its log says.
+    /// Excerpt of its log.
     pub log: Excerpt,
 }
 
-/// A build with everything that is known of it.
+/// A build with all details.
 ///
 /// # Errors
 /// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
@@ -86,13 +85,13 @@ pub async fn details(app: &App, id: &str) -> Result<Details, AppError> {
     Ok(Details { build, record, is_published, signature: approvals::status(app, id).await?, log })
 }
 
-/// Whether a phase is followed by another one.
+/// Whether another phase follows.
 #[must_use]
 pub fn is_moving(phase: BuildPhase) -> bool {
     matches!(phase, BuildPhase::Queued | BuildPhase::Running)
 }
 
-/// Where a build's log is.
+/// Path of a build's log.
 #[must_use]
 pub fn log_path(app: &App, id: &str) -> PathBuf {
     app.config.data.join("builds").join(id).join("build.log")

@@ -1,4 +1,4 @@
-//! Logs of builds: whole lines from a byte on, now and as they grow.
+//! Logs of builds: whole lines from a byte offset on, once or followed while they grow.
 
 use super::{builds, sessions};
 use crate::app::AppRef;
@@ -10,25 +10,25 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-/// Most of a log that a page or an event carries.
+/// Maximum bytes of a log in a page or event.
 const SHOWN_MAX: u64 = 64 * 1024;
-/// Most of a log that is read for an excerpt.
+/// Maximum bytes of a log that are read for an excerpt.
 const READ_MAX: u64 = 4 << 20;
 
 /// A part of a log.
 pub struct Excerpt {
-    /// Whole lines from the beginning; not all of a very long log.
+    /// Whole lines from the beginning; truncated for a very long log.
     pub beginning: String,
     /// The last lines.
     pub end: String,
-    /// The first byte that is not in it.
+    /// Offset of the first byte after the excerpt.
     pub next: u64,
 }
 
-/// What can be shown of a log now; nothing while there is none.
+/// An excerpt of a log; empty if there is no log.
 pub async fn excerpt(path: PathBuf, is_growing: bool) -> Excerpt {
     let (beginning, next) = read(path.clone(), 0, READ_MAX).await;
-    // A log that is larger than what is read for its stages ends elsewhere.
+    // The end of a log beyond READ_MAX is read separately.
     let size = tokio::fs::metadata(&path).await.map_or(0, |m| m.len());
     let end = if is_growing || size <= READ_MAX {
         last_part(&beginning, false)
@@ -38,7 +38,7 @@ pub async fn excerpt(path: PathBuf, is_growing: bool) -> Excerpt {
     Excerpt { beginning, end, next }
 }
 
-/// The end of a log, from the beginning of a line.
+/// The end of a log, from the start of a line.
 fn last_part(log: &str, is_cut: bool) -> String {
     let max = usize::try_from(SHOWN_MAX).unwrap_or(usize::MAX);
     if log.len() <= max && !is_cut {
@@ -48,13 +48,13 @@ fn last_part(log: &str, is_cut: bool) -> String {
     let line =
         log.as_bytes()[from..].iter().position(|b| *b == b'\n').map_or(log.len(), |i| from + i + 1);
     format!(
-        "... the beginning is left out; the whole log is in the build's folder\n{}",
+        "... beginning omitted; the whole log is in the build's folder\n{}",
         &log[line..]
     )
 }
 
-/// Whole lines of a log from a byte on, and where they end; nothing while there is no log. A line
-/// longer than `max` comes in parts.
+/// Reads whole lines of a log from an offset on, and returns them with the offset after them.
+/// Returns nothing if there is no log. A line longer than `max` is split.
 async fn read(path: PathBuf, from: u64, max: u64) -> (String, u64) {
     let content = async {
         let mut file = tokio::fs::File::open(&path).await?;
@@ -72,18 +72,18 @@ async fn read(path: PathBuf, from: u64, max: u64) -> (String, u64) {
     (String::from_utf8_lossy(&bytes[..whole]).into_owned(), from + whole as u64)
 }
 
-/// What a growing log gives.
+/// An item of a followed log.
 pub enum Grown {
-    /// Whole lines, and the byte after them.
+    /// Whole lines, and the offset after them.
     Lines(String, u64),
-    /// Nothing for a while.
+    /// No new lines for a while.
     Silence,
-    /// There will be no more.
+    /// The log is complete.
     Done,
 }
 
-/// What a build's log has beyond a byte, now and as it grows, until the build ends or the session
-/// does. Something is said at least every `silence`.
+/// Follows a build's log from an offset on, until the build or the login session ends. Yields an
+/// item at least every `silence`.
 pub fn follow(
     app: AppRef,
     session: String,
@@ -114,8 +114,8 @@ impl Tail {
             if self.done || !sessions::is_live(&self.app, &self.session).await.unwrap_or(false) {
                 return None;
             }
-            // The phase first: what is written before the end is read after it. Whoever watches
-            // comes back by itself when the database did not answer.
+            // Read the phase before the log, so that the last lines are not missed. If the database
+            // does not answer, the stream ends, and the browser reconnects.
             let moving = builds::is_moving(builds::get(&self.app, &self.build).await.ok()?.phase);
             let (text, end) = read(self.path.clone(), self.at, SHOWN_MAX).await;
             if !text.is_empty() {
@@ -134,7 +134,7 @@ impl Tail {
         }
     }
 
-    /// Waits until something may have been written.
+    /// Waits until the log may have grown.
     async fn grows(&mut self) -> bool {
         loop {
             match self.events.recv().await {

@@ -1,4 +1,4 @@
-//! Everything at one glance.
+//! The overview of the server, and its health checks.
 
 use super::devices::{self, Counts, Filter};
 use super::{builds, health, releases, rollouts};
@@ -8,18 +8,18 @@ use crate::error::AppError;
 use fleeti_core::wire::api::{Build, Device, Fleet, Release, RolloutSummary};
 use fleeti_core::wire::problem::Code;
 
-/// Most devices at a glance.
+/// Maximum number of devices in the overview.
 const DEVICES: u32 = 25;
-/// Most builds and releases.
+/// Maximum number of builds, and of releases.
 const ROWS: u32 = 5;
-/// Most rollouts.
+/// Maximum number of rollouts.
 const ROLLOUTS: u32 = 3;
 
-/// What the devices run, and what is on its way to them.
+/// The contents of the overview page.
 pub struct Overview {
-    /// How the devices are.
+    /// Numbers of devices by state.
     pub counts: Counts,
-    /// Every fleet.
+    /// All fleets.
     pub fleets: Vec<Fleet>,
     /// The newest rollouts.
     pub rollouts: Vec<RolloutSummary>,
@@ -31,7 +31,7 @@ pub struct Overview {
     pub releases: Vec<Release>,
 }
 
-/// What the devices run, and what is on its way to them.
+/// Loads the contents of the overview page.
 pub async fn get(app: &App) -> Result<Overview, AppError> {
     Ok(Overview {
         counts: devices::counts(app).await?,
@@ -43,12 +43,11 @@ pub async fn get(app: &App) -> Result<Overview, AppError> {
     })
 }
 
-/// That the server lacks nothing: what it goes on without is said as well, so that somebody hears
-/// of it. Devices are served all the same, so nothing is to be taken out of their way because of
-/// it.
+/// Checks that the server lacks nothing, also nothing that it can run without. The server still
+/// serves devices if this fails, so a load balancer must not use it.
 ///
 /// # Errors
-/// When the database does not answer; [`Code::Unavailable`] with every reason.
+/// [`Code::Unavailable`] with all reasons.
 pub async fn ready(app: &App) -> Result<(), AppError> {
     db::releases::newest(app.db.pool(), 1).await?;
     let missing = health::warnings(app);
@@ -58,7 +57,7 @@ pub async fn ready(app: &App) -> Result<(), AppError> {
     Err(AppError::new(Code::Unavailable, missing.join("; ")))
 }
 
-/// That the server lives.
+/// Checks that the server can serve devices.
 pub async fn healthy(app: &App) -> Result<(), AppError> {
     db::releases::newest(app.db.pool(), 1).await.map(drop)
 }

@@ -1,4 +1,5 @@
-//! Publishing releases: files first, then one check of everything, then they are never changed.
+//! Publishing of releases: upload of files, verification of everything, then the release is
+//! immutable.
 
 use crate::app::{App, new_id, now_s};
 use crate::db;
@@ -21,16 +22,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::AsyncWriteExt;
 
-/// Largest artifact.
+/// Maximum size of an artifact, in bytes.
 pub const ARTIFACT_MAX: u64 = 8 << 30;
-/// Bytes of an upload between two looks at the disk.
+/// Bytes of an upload between two checks of the disk.
 const LOOK_EVERY: u64 = 16 << 20;
 
 fn staging(app: &App, name: &ReleaseName) -> PathBuf {
     app.releases().join(".staging").join(name.to_string())
 }
 
-/// Where a published release lies.
+/// The folder of a published release.
 #[must_use]
 pub fn directory(app: &App, name: &ReleaseName) -> PathBuf {
     app.releases().join(name.line.as_str()).join(name.version.as_str())
@@ -40,11 +41,11 @@ fn is_release_file(path: &str) -> bool {
     path == "manifest.json" || Signature::key_id_of(path).is_some() || is_artifact_path(path)
 }
 
-/// Takes one file of a release that is not published yet.
+/// Stores an uploaded file of a release that is not published yet.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a path that no release has; [`Code::TooLarge`]; [`Code::Conflict`] once it
-/// is published.
+/// [`Code::Invalid`] for an invalid path; [`Code::TooLarge`]; [`Code::Conflict`] for a published
+/// release.
 pub async fn upload<S, E>(
     app: &App,
     name: &ReleaseName,
@@ -56,7 +57,7 @@ where
     E: std::fmt::Display,
 {
     if !is_release_file(path) {
-        return Err(AppError::new(Code::Invalid, format!("{path:?} is no file of a release")));
+        return Err(AppError::new(Code::Invalid, format!("{path:?} is not a file of a release")));
     }
     if db::releases::get(app.db.pool(), name).await?.is_some() {
         return Err(AppError::new(
@@ -75,13 +76,13 @@ where
     let (mut size, mut looked_at) = (0u64, 0u64);
     while let Some(chunk) = body.next().await {
         let chunk = chunk
-            .map_err(|e| AppError::new(Code::Invalid, format!("the upload broke off: {e}")))?;
+            .map_err(|e| AppError::new(Code::Invalid, format!("the upload is incomplete: {e}")))?;
         size += chunk.len() as u64;
         if size > limit {
             tokio::fs::remove_file(&part).await.ok();
             return Err(AppError::new(
                 Code::TooLarge,
-                format!("{path} has more than {limit} bytes"),
+                format!("{path} is larger than {limit} bytes"),
             ));
         }
         looked_at += chunk.len() as u64;
@@ -101,31 +102,30 @@ where
     Ok(tokio::fs::rename(&part, &target).await?)
 }
 
-/// Verifies what was uploaded and publishes it.
+/// Verifies an uploaded release and publishes it.
 ///
 /// # Errors
-/// [`Code::Untrusted`] with the first thing that is wrong; nothing is published then.
+/// [`Code::Untrusted`] with the first failed check; then nothing is published.
 pub async fn publish(app: &App, name: &ReleaseName) -> Result<Release, AppError> {
     if let Some(release) = db::releases::get(app.db.pool(), name).await? {
         return Ok(release);
     }
     let (from, to) = (staging(app, name), directory(app, name));
     if to.exists() {
-        // The server was killed between the rename and the commit: what lies there was verified
-        // then.
+        // The server was killed between the rename and the commit: this folder is verified already.
         return commit(app, name, &to).await;
     }
     if !from.join("manifest.json").exists() {
         return Err(AppError::not_found("upload of release", &name.to_string())
             .hint("upload its files first: `fleeti release publish DIR`"));
     }
-    // Out of reach of uploads first: what is verified is what is published.
+    // Move it out of reach of uploads first, so that exactly the verified files are published.
     let private = app.releases().join(".staging").join(new_id("verifying"));
     tokio::fs::rename(&from, &private).await?;
     publish_private(app, name, private).await
 }
 
-/// Verifies a directory that nobody else can reach, and publishes it.
+/// Verifies a folder that no upload can reach, and publishes it.
 async fn publish_private(
     app: &App,
     name: &ReleaseName,
@@ -158,14 +158,14 @@ async fn publish_private(
         return Err(e.into());
     }
     let folder = to.parent().unwrap_or(&to).to_owned();
-    // The name must be on the disk before the row that promises it.
+    // The rename must be durable before the row that refers to it.
     tokio::task::spawn_blocking(move || std::fs::File::open(folder)?.sync_all())
         .await
         .map_err(AppError::internal)??;
     commit(app, name, &to).await
 }
 
-/// What a device verifies before it downloads anything.
+/// The documents that a device verifies before it downloads anything.
 pub struct Documents {
     /// `manifest.json`, as it was signed.
     pub manifest: Bytes,
@@ -173,15 +173,15 @@ pub struct Documents {
     pub signatures: Bytes,
 }
 
-/// Documents of the releases that were asked for last. A release never changes, so nothing here is
-/// ever wrong.
+/// Cache of the documents of recently requested releases. A release never changes, so entries never
+/// become stale.
 #[derive(Default)]
 pub struct DocumentCache(Mutex<HashMap<ReleaseName, Arc<Documents>>>);
 
-/// Releases whose documents are kept in memory.
+/// Maximum number of cached releases.
 const DOCUMENTS_MAX: usize = 64;
 
-/// What a device verifies before it downloads anything.
+/// The documents that a device verifies before it downloads anything.
 ///
 /// # Errors
 /// [`Code::NotFound`].
@@ -220,19 +220,19 @@ pub async fn newest(app: &App, limit: u32) -> Result<Vec<Release>, AppError> {
     db::releases::newest(app.db.pool(), limit).await
 }
 
-/// A release with what it promises.
+/// A release with its manifest.
 pub struct Details {
     /// The release.
     pub release: Release,
-    /// What was signed.
+    /// The manifest.
     pub manifest: Manifest,
     /// Key id and signature (DER, base64) of each signer.
     pub signatures: Vec<(String, String)>,
-    /// Where it can be rolled out to.
+    /// The fleets that it can be rolled out to.
     pub fleets: Vec<Fleet>,
 }
 
-/// A release with what it promises.
+/// A release with its manifest.
 ///
 /// # Errors
 /// [`Code::NotFound`].
@@ -247,17 +247,17 @@ pub async fn details(app: &App, name: &ReleaseName) -> Result<Details, AppError>
 /// A file of a release.
 ///
 /// # Errors
-/// [`Code::NotFound`] for a path that no release has, or that is not there.
+/// [`Code::NotFound`] for an invalid path, or a file that does not exist.
 pub async fn file(app: &App, name: &ReleaseName, path: &str) -> Result<NamedFile, AppError> {
     if !is_artifact_path(path) {
-        return Err(AppError::new(Code::NotFound, format!("{path:?} is no file of a release")));
+        return Err(AppError::new(Code::NotFound, format!("{path:?} is not a file of a release")));
     }
     NamedFile::open_async(directory(app, name).join(path))
         .await
         .map_err(|_| AppError::not_found("file", path))
 }
 
-/// Whether a published release was made from this very build.
+/// Whether a published release was made from exactly this build.
 pub async fn is_of(app: &App, name: &ReleaseName, record: &BuildRecord) -> Result<bool, AppError> {
     let Some((manifest, _)) = db::releases::documents(app.db.pool(), name).await? else {
         return Ok(false);
@@ -265,8 +265,8 @@ pub async fn is_of(app: &App, name: &ReleaseName, record: &BuildRecord) -> Resul
     Ok(record.made(&Manifest::parse(manifest.as_bytes()).map_err(AppError::internal)?))
 }
 
-/// Clears up after a server that was killed: what it was signing is signed anew, what it was
-/// verifying is an upload again. To be called before anything else works here.
+/// Cleans up after a killed server: removes releases that it was signing, and makes those that it
+/// was verifying uploads again. Call this at startup, before anything else runs.
 ///
 /// # Errors
 /// I/O.
@@ -281,7 +281,7 @@ pub fn sweep(releases: &Path) -> std::io::Result<()> {
         let path = entry?.path();
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         if name.contains('@') {
-            // An upload, whatever its line is called.
+            // An upload, whatever the name of its line.
         } else if name.starts_with("verifying-")
             && let Ok(manifest) = std::fs::read(path.join("manifest.json"))
             && let Ok(manifest) = Manifest::parse(&manifest)
@@ -289,7 +289,8 @@ pub fn sweep(releases: &Path) -> std::io::Result<()> {
         {
             std::fs::rename(&path, staging.join(manifest.release.to_string()))?;
         } else if ["verifying-", "signing-", ".tmp"].iter().any(|p| name.starts_with(p)) {
-            // The signer's may be nobody's to remove here; they are in nobody's way.
+            // The server may lack permission to remove folders of the signing service; they do no
+            // harm.
             if let Err(e) = std::fs::remove_dir_all(&path) {
                 tracing::warn!("{}: {e}", path.display());
             }
@@ -298,11 +299,11 @@ pub fn sweep(releases: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Has the signer sign a build with the keys of this server, and publishes the release.
+/// Makes the signing service sign a build, and publishes the release.
 ///
 /// # Errors
-/// [`Code::Conflict`] when there is such a release already, too few people agree, or the keys are
-/// elsewhere.
+/// [`Code::Conflict`] if the release exists already, approvals are missing, or the release key is
+/// not on this server.
 pub async fn sign(app: &App, build: &Build) -> Result<Release, AppError> {
     let name = &build.release;
     let from = PathBuf::from(
@@ -318,7 +319,7 @@ pub async fn sign(app: &App, build: &Build) -> Result<Release, AppError> {
     }
     let published = directory(app, name);
     if published.exists() {
-        // Somebody was killed between the rename and the commit.
+        // The server was killed between the rename and the commit.
         let manifest = Manifest::parse(&tokio::fs::read(published.join("manifest.json")).await?)
             .map_err(AppError::internal)?;
         return if record.made(&manifest) {
@@ -342,7 +343,7 @@ async fn commit(app: &App, name: &ReleaseName, directory: &Path) -> Result<Relea
         .map(|s| (s.key_id, fleeti_pki::base64_text(&s.der)))
         .collect();
     let digest = fleeti_core::canonical::sha256_hex(manifest.as_bytes());
-    // In the log before anybody can see it: devices want the proof.
+    // Enter it in the log before it becomes visible: devices request the inclusion proof.
     let number = audit::enter(app, published(name, &digest)).await?;
     let mut tx = app.db.write().await?;
     db::releases::insert(
@@ -359,18 +360,18 @@ async fn commit(app: &App, name: &ReleaseName, directory: &Path) -> Result<Relea
     app.publish(Event::Release { name: name.clone() });
     db::releases::get(app.db.pool(), name)
         .await?
-        .ok_or_else(|| AppError::internal("the release is gone"))
+        .ok_or_else(|| AppError::internal("the release has disappeared"))
 }
 
-/// What the log says of a release; a device looks for these very words.
+/// The audit entry of a publication. Devices look for exactly this text.
 fn published(name: &ReleaseName, manifest_sha256: &str) -> Act {
     Act::new("admin", RELEASE_PUBLISH, name.to_string()).of(manifest_sha256)
 }
 
-/// Enters the releases that were published before there was a log.
+/// Enters releases that were published before the audit log existed.
 ///
 /// # Errors
-/// When the database or the signer does not answer.
+/// When the database or the signing service does not answer.
 pub async fn enter_in_log(app: &App) -> Result<(), AppError> {
     for (name, digest) in db::releases::without_audit_number(app.db.pool()).await? {
         let number = audit::enter(app, published(&name, &digest)).await?;
@@ -381,17 +382,17 @@ pub async fn enter_in_log(app: &App) -> Result<(), AppError> {
     Ok(())
 }
 
-/// The proof that a release is in the log, with a statement of now, and that the log begins with
-/// the first `seen` entries, which is all that a device knew of it.
+/// The inclusion proof of a release with the current checkpoint, and the consistency proof from
+/// `seen`, the size of the last checkpoint that the device knows.
 ///
 /// # Errors
-/// [`Code::NotFound`]; when the signer does not answer.
+/// [`Code::NotFound`]; when the signing service does not answer.
 pub async fn proof(app: &App, name: &ReleaseName, seen: u64) -> Result<ReleaseProof, AppError> {
     let number = db::releases::audit_number(app.db.pool(), name).await?;
     let number = number.ok_or_else(|| AppError::not_found("release", &name.to_string()))?;
     let published = audit::proof(app, number).await?;
     let size = app.pki.log.verify(&published.checkpoint)?.checkpoint().size;
-    // A device that has seen more is shown so, and draws its conclusion.
+    // A device that knows a larger log gets no consistency proof, and notices that.
     let growth = if seen == 0 || seen > size {
         Vec::new()
     } else {

@@ -1,5 +1,5 @@
-//! What builds and uploads leave on the disk is kept for a while, and then makes room: the newest
-//! builds, those that a release was made of, and uploads that somebody is still at.
+//! Removes old files of builds and uploads from the disk. Keeps the newest builds, builds that a
+//! release was made from, and recent uploads.
 
 use crate::app::{App, AppRef};
 use crate::db;
@@ -9,15 +9,15 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Between two looks.
+/// Interval of the clean-up.
 const LOOK: Duration = Duration::from_secs(3600);
 
-/// How much is kept.
+/// What the clean-up keeps.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
-    /// Builds whose files are kept beside those that a release was made of: the newest.
+    /// Number of the newest builds that are kept, beside those that a release was made from.
     pub builds: u32,
-    /// An upload that nobody has touched for so long, seconds, is given up.
+    /// Age in seconds, since the last write, after which an upload is removed.
     pub upload_s: u64,
 }
 
@@ -27,7 +27,7 @@ impl Default for Retention {
     }
 }
 
-/// Makes room every hour until the task is ended.
+/// Cleans up every hour until the task is aborted.
 pub async fn run(app: AppRef) {
     loop {
         if let Err(e) = make_room(&app).await {
@@ -37,10 +37,10 @@ pub async fn run(app: AppRef) {
     }
 }
 
-/// Removes what is not kept any more; how many builds and uploads went.
+/// Cleans up. Returns the numbers of removed builds and uploads.
 ///
 /// # Errors
-/// When the database does not answer, or a folder cannot be removed.
+/// When a folder cannot be removed.
 pub async fn make_room(app: &App) -> Result<(usize, usize), AppError> {
     let kept = app.config.retention;
     let old = db::builds::beyond(app.db.pool(), kept.builds).await?;
@@ -48,7 +48,7 @@ pub async fn make_room(app: &App) -> Result<(usize, usize), AppError> {
         let folder = app.config.data.join("builds").join(id);
         remove(folder).await?;
         db::builds::files_removed(app.db.writer(), id).await?;
-        tracing::info!("{id}: its files are removed; {} newer builds are kept", kept.builds);
+        tracing::info!("removed the files of build {id}; {} newer builds are kept", kept.builds);
         app.publish(Event::Build { id: id.clone() });
     }
     let staging = app.outbox();
@@ -56,7 +56,7 @@ pub async fn make_room(app: &App) -> Result<(usize, usize), AppError> {
         .await
         .map_err(AppError::internal)??;
     for folder in &given_up {
-        tracing::info!("{}: nobody goes on with this upload, and it is removed", folder.display());
+        tracing::info!("{}: removed an abandoned upload", folder.display());
         remove(folder.clone()).await?;
     }
     Ok((old.len(), given_up.len()))
@@ -69,7 +69,8 @@ async fn remove(folder: PathBuf) -> Result<(), AppError> {
     }
 }
 
-/// Uploads that nobody has touched for so long. What the signer leaves there is swept elsewhere.
+/// Uploads without a write for `s` seconds. [`super::releases::sweep`] removes files of the signing
+/// service.
 fn uploads_since(staging: &Path, s: u64) -> std::io::Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(staging) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(vec![]),
@@ -86,7 +87,7 @@ fn uploads_since(staging: &Path, s: u64) -> std::io::Result<Vec<PathBuf>> {
     Ok(old)
 }
 
-/// When something in a folder was written last.
+/// Time of the last write in a folder.
 fn touched(folder: &Path) -> std::io::Result<SystemTime> {
     let mut last = std::fs::symlink_metadata(folder)?.modified()?;
     for entry in std::fs::read_dir(folder)? {

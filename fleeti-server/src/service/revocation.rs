@@ -1,7 +1,7 @@
-//! Revocation: at once, everywhere. The database says no at every handshake, CONNECT and request,
-//! and what is open is closed. The revocation list says the same to others, and to a database that
-//! was restored from a copy; when it cannot be signed, the last one stays, and nobody is taken
-//! offline by that.
+//! Revocation takes effect at once and everywhere. The server checks the database at every
+//! handshake, CONNECT and request, and closes open connections. The CRL informs others, and
+//! protects against a database that was restored from a backup. If a new CRL cannot be signed, the
+//! last one stays in use, and no device goes offline because of that.
 
 use crate::app::{App, AppRef, now_s};
 use crate::db::{self, Db};
@@ -20,16 +20,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 
-/// How long a signer that did not answer may take to say that it is there again.
+/// Timeout for probing a signing service that did not answer before.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// Revokes a device. Safe to repeat: what an interrupted call left undone is done by the next one.
+/// Revokes a device. Idempotent: repeating the call completes an interrupted one.
 ///
 /// # Errors
-/// There is no such device.
+/// [`Code::NotFound`].
 pub async fn revoke(app: &AppRef, id: &DeviceId, reason: RevocationReason) -> Result<(), AppError> {
-    // A task of its own: an operator whose connection breaks in the middle must not leave a device
-    // connected whose revocation is in the database.
+    // A task of its own: if the operator's connection breaks, the device must not stay connected
+    // although the database has its revocation.
     let (app, id) = (Arc::clone(app), id.clone());
     tokio::spawn(async move { carry_out(&app, &id, reason).await })
         .await
@@ -47,42 +47,42 @@ async fn carry_out(app: &App, id: &DeviceId, reason: RevocationReason) -> Result
         None => return Err(AppError::not_found("device", id.as_str())),
     };
     tx.commit().await?;
-    // Nothing that can fail stands before these two: whoever is cut off stays cut off.
+    // No fallible step before these two: the device stays disconnected.
     app.tls.revoke(id.clone());
     app.hub.kick(id);
     outcome.hand_out(app);
     app.publish(Event::Device { id: id.clone() });
     if let Err(e) = publish_list(app).await {
         tracing::error!(
-            "{id} is cut off, and the revocation list says so once it can be signed: {e}"
+            "{id} is revoked and disconnected, but the CRL does not contain it yet: {e}"
         );
         app.lists.retry.notify_one();
     }
     Ok(())
 }
 
-/// Revocation lists on their way. Those who want one together get one: a list of all of them.
+/// Coordinates publication of CRLs: concurrent revocations share one new CRL.
 #[derive(Default)]
 pub struct Lists {
-    /// Held while lists are signed and swapped in.
+    /// Held while CRLs are signed and put in use.
     pub alone: Mutex<()>,
     wanted: AtomicU64,
     done: AtomicU64,
-    /// A list could not be had: it is tried again soon.
+    /// Signals that a CRL could not be signed and must be retried soon.
     pub retry: Notify,
 }
 
-/// Takes back a revocation that was a hold.
+/// Releases a hold.
 ///
 /// # Errors
-/// [`Code::NotFound`]; [`Code::Conflict`] when the device is not on hold.
+/// [`Code::NotFound`]; [`Code::Conflict`] if the device is not on hold.
 pub async fn release_hold(app: &App, id: &DeviceId) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     if !db::devices::release_hold(&mut tx, id).await? {
         drop(tx);
         crate::service::devices::get(app, id.as_str()).await?;
         let refused = AppError::new(Code::Conflict, format!("{id} is not on hold"));
-        return Err(refused.hint("only a hold can be taken back; enroll the device anew"));
+        return Err(refused.hint("only a hold can be undone; enroll the device again"));
     }
     app.audit(&mut tx, now_s(), "admin", "device.release-hold", id.as_str()).await?;
     tx.commit().await?;
@@ -90,16 +90,16 @@ pub async fn release_hold(app: &App, id: &DeviceId) -> Result<(), AppError> {
     publish_list(app).await
 }
 
-/// Signs a new list and swaps it in, with a new session store: resumption would bypass it.
+/// Signs a new CRL and puts it in use, with a new TLS session store, because resumption would
+/// bypass the CRL.
 ///
 /// # Errors
-/// When the database or the key does not answer.
+/// When the database or the signing service does not answer.
 pub async fn publish_list(app: &App) -> Result<(), AppError> {
     let mine = app.lists.wanted.fetch_add(1, Ordering::SeqCst) + 1;
-    // One at a time, or an older list could replace a newer one.
+    // One at a time, or an older CRL could replace a newer one.
     let _alone = app.lists.alone.lock().await;
-    // Begun after this one was wanted, by somebody before in the line: what was committed before is
-    // on it.
+    // Another caller started a CRL after this request: it contains everything committed before.
     if app.lists.done.load(Ordering::SeqCst) >= mine {
         return Ok(());
     }
@@ -109,23 +109,23 @@ pub async fn publish_list(app: &App) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Takes from the database who is revoked: from then on no handshake of theirs succeeds, whatever
-/// the list says.
+/// Loads the revoked devices from the database. From then on their handshakes fail, whatever the
+/// CRL contains.
 pub async fn load_revoked(app: &App) -> Result<(), AppError> {
     let count = app.tls.revocations();
     app.tls.set_revoked(db::devices::revoked(app.db.pool()).await?, count);
     Ok(())
 }
 
-/// [`publish_list`] for who holds the lock.
+/// [`publish_list`] for a caller that holds the lock.
 pub(super) async fn swap_lists(app: &App) -> Result<(), AppError> {
     load_revoked(app).await?;
-    // Nobody waits for a signer of whom it is known that it does not answer.
+    // Do not wait for a signing service that is known to be away.
     if app.health.is_signer_away()
         && signing::ask_for(&app.signer, Request::Issuers, PROBE).await.is_err()
     {
-        return Err(AppError::new(Code::Unavailable, "the signer does not answer")
-            .hint("start fleeti-signer, or look into its log"));
+        return Err(AppError::new(Code::Unavailable, "the signing service does not answer")
+            .hint("start fleeti-signer, or read its log"));
     }
     let lists = lists(&app.db, &app.signer, &app.trust.load_full(), app.now_s()).await?;
     let kept = lists.clone();
@@ -137,27 +137,27 @@ pub(super) async fn swap_lists(app: &App) -> Result<(), AppError> {
     tokio::task::spawn_blocking(move || standby.keep_lists(&kept)).await.map_err(AppError::internal)
 }
 
-/// How often what has ended is deleted.
+/// Interval at which expired rows are deleted.
 const PRUNE: Duration = Duration::from_secs(3600);
-/// Rows of one kind that are deleted in one transaction.
+/// Maximum number of rows of a kind that are deleted in one transaction.
 const PRUNED_TOGETHER: u32 = 1000;
 
-/// Deletes certificates that have ended, and commands that nobody can carry out any more, until the
-/// task is ended. A few at once, so that nobody waits for it.
+/// Deletes expired certificates and commands until the task is aborted. Deletes a few at once, so
+/// that other writers do not wait.
 pub async fn prune(app: AppRef) {
     loop {
         match prune_some(&app).await {
             Ok(0) => tokio::time::sleep(PRUNE).await,
             Ok(_) => tokio::task::yield_now().await,
             Err(e) => {
-                tracing::warn!("what has ended is not deleted: {e}");
+                tracing::warn!("cannot delete expired rows: {e}");
                 tokio::time::sleep(PRUNE).await;
             }
         }
     }
 }
 
-/// Deletes some of what has ended; how many rows went.
+/// Deletes some expired rows. Returns their number.
 pub async fn prune_some(app: &App) -> Result<u64, AppError> {
     let mut tx = app.db.write().await?;
     let gone = db::certificates::prune(&mut tx, app.now_s(), PRUNED_TOGETHER).await?;
@@ -166,11 +166,11 @@ pub async fn prune_some(app: &App) -> Result<u64, AppError> {
     Ok(gone + expired)
 }
 
-/// A new list of each intermediate for devices that counts. One whose list cannot be had does not
-/// count: its devices cannot come, as if the list had ended.
+/// New CRLs of all intermediate CAs for devices that count. An intermediate CA whose CRL cannot be
+/// signed does not count: its devices cannot connect, as with an expired CRL.
 ///
 /// # Errors
-/// When the database does not answer, or there is no list of the intermediate that signs.
+/// When there is no CRL of the issuing intermediate CA.
 pub async fn lists(
     db: &Db,
     signer: &SignerHandle,
@@ -190,10 +190,10 @@ pub async fn lists(
                 lists.push(IssuerList { key_id, issuer, list });
             }
             Err(e) if accepted.sha256 == trust.device().sha256 => return Err(e),
-            // Any other fault leaves the lists that there are, and is tried again soon.
+            // After any other error the current CRLs stay in use, and a retry follows soon.
             Err(e) if e.code() != Code::Conflict => return Err(e),
             Err(e) => tracing::error!(
-                "no device of {} can come: {e}",
+                "devices of intermediate CA {} cannot connect: {e}",
                 accepted.certificate.tbs_certificate().subject()
             ),
         }

@@ -1,10 +1,10 @@
-//! What the server keeps for the day its signer does not answer: its last certificate with the key,
-//! and the last revocation lists. With them it starts and serves every device that the database
-//! knows and has not revoked.
+//! What the server keeps for a start without the signing service: its last certificate with the
+//! key, and the last CRLs. With them it can serve every device that the database knows and has not
+//! revoked.
 //!
 //! ```text
-//! DIR/standby/identity.json    chain and key of the server, mode 0600; the key is good for 21 days at the most
-//! DIR/standby/KEY-ID.crl       the last list of each intermediate for devices, DER
+//! DIR/standby/identity.json    chain and key of the server, mode 0600; valid for at most 21 days
+//! DIR/standby/KEY-ID.crl       the last CRL of each intermediate CA for devices, DER
 //! ```
 
 use crate::gateway::tls::{IssuerList, ServerIdentity};
@@ -21,12 +21,12 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Where it lies.
+/// The folder.
 pub struct Standby {
     folder: PathBuf,
 }
 
-/// As it lies on the disk, base64 of DER.
+/// The file format: base64 of DER.
 #[derive(Serialize, Deserialize)]
 struct KeptIdentity {
     chain: Vec<String>,
@@ -34,13 +34,13 @@ struct KeptIdentity {
 }
 
 impl Standby {
-    /// In a data folder.
+    /// The folder within a data folder.
     #[must_use]
     pub fn of(data: &Path) -> Self {
         Self { folder: data.join("standby") }
     }
 
-    /// A power cut leaves the old file or the new one.
+    /// Writes a file atomically: after a power cut there is the old or the new file.
     fn write(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let (path, part) = (self.folder.join(name), self.folder.join(format!("{name}.part")));
@@ -56,7 +56,7 @@ impl Standby {
         fs::File::open(&self.folder)?.sync_all()
     }
 
-    /// Keeps the server's certificate and key. A failure is said, and changes nothing else.
+    /// Stores the server's certificate and key. A failure is only logged.
     pub fn keep_identity(&self, identity: &ServerIdentity) {
         let kept = KeptIdentity {
             chain: identity.chain.iter().map(|c| STANDARD.encode(c)).collect(),
@@ -67,28 +67,28 @@ impl Standby {
             .and_then(|bytes| self.write("identity.json", &bytes));
         if let Err(e) = written {
             tracing::warn!(
-                "{}: the server's certificate is not kept for a restart without the signer: {e}",
+                "{}: cannot store the server's certificate for a restart without the signing service: {e}",
                 self.folder.display()
             );
         }
     }
 
-    /// Keeps lists. A failure is said, and changes nothing else.
+    /// Stores CRLs. A failure is only logged.
     pub fn keep_lists(&self, lists: &[IssuerList]) {
         for list in lists {
             if let Err(e) = self.write(&format!("{}.crl", list.key_id), &list.list) {
                 tracing::warn!(
-                    "{}: a revocation list is not kept for a restart without the signer: {e}",
+                    "{}: cannot store a CRL for a restart without the signing service: {e}",
                     self.folder.display()
                 );
             }
         }
     }
 
-    /// The certificate that was kept last.
+    /// Loads the last certificate and key.
     ///
     /// # Errors
-    /// When there is none, or it cannot be read.
+    /// When there is none, or it is unreadable.
     pub fn identity(&self) -> Result<ServerIdentity> {
         let path = self.folder.join("identity.json");
         let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
@@ -105,11 +105,11 @@ impl Standby {
         })
     }
 
-    /// The lists that were kept last, of the intermediates that count. One that has none does not
-    /// count, as if its list had never been signed.
+    /// Loads the last CRLs of the intermediate CAs that count. An intermediate CA without a CRL
+    /// does not count.
     ///
     /// # Errors
-    /// When there is none of the intermediate that signs.
+    /// When there is no CRL of the issuing intermediate CA.
     pub fn lists(&self, trust: &Trust) -> Result<Vec<IssuerList>> {
         let mut lists = Vec::new();
         for accepted in trust.devices() {
@@ -130,7 +130,7 @@ impl Standby {
                 }
                 Err(e) if accepted.sha256 == trust.device().sha256 => return Err(e),
                 Err(e) => tracing::error!(
-                    "no device of {} can come: {e:#}",
+                    "devices of intermediate CA {} cannot connect: {e:#}",
                     accepted.certificate.tbs_certificate().subject()
                 ),
             }
