@@ -1,5 +1,5 @@
-//! Evidence of devices: verified, appraised, kept, and what follows of it. What comes while other
-//! evidence is looked at is looked at together: one look at the database, one commit.
+//! Verifies, appraises and stores evidence of devices, and applies the consequences. Evidence that
+//! arrives while a batch is processed forms the next batch: one database read, one commit.
 
 use crate::app::{App, AppRef, now_s};
 use crate::db;
@@ -29,16 +29,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
-/// Most evidence that is looked at together.
+/// Maximum number of items in a batch.
 const BATCH_MAX: usize = 128;
-/// Evidence that waits without its sessions waiting for room.
+/// Capacity of the queue. Beyond it, sessions wait.
 pub const QUEUE_MAX: usize = 1024;
-/// The alarm of a device whose evidence contradicts what was promised.
+/// Audit action: attestation of a device failed.
 const CONTRADICTED: &str = "device.contradicted";
-/// The source of a claim about evidence that does not hold.
-const SENT: &str = "what the device sent as evidence";
+/// Source of a claim about evidence that did not verify.
+const SENT: &str = "evidence from the device";
 
-/// What a device answered to a question that was its own.
+/// Evidence of a device that answers its outstanding challenge.
 pub struct Answer {
     device: DeviceId,
     nonce: [u8; 32],
@@ -46,10 +46,10 @@ pub struct Answer {
     kept: oneshot::Sender<Result<(), AppError>>,
 }
 
-/// Has an answer looked at; when this returns, the result is kept.
+/// Queues evidence for appraisal. When this returns, the result is stored.
 ///
 /// # Errors
-/// [`Code::Invalid`] for what cannot be read.
+/// [`Code::Invalid`] for evidence that does not parse.
 pub(super) async fn submit(
     app: &App,
     device: &DeviceId,
@@ -57,8 +57,8 @@ pub(super) async fn submit(
     sent: SentEvidence,
 ) -> Result<(), AppError> {
     let (kept, waiting) = oneshot::channel();
-    let nobody = || AppError::internal("nobody looks at evidence any more");
-    // Each session waits for one answer of its own at the most.
+    let nobody = || AppError::internal("the appraisal task has stopped");
+    // Each session has at most one item in the queue.
     app.evidence
         .send(Answer { device: device.clone(), nonce, sent, kept })
         .await
@@ -66,13 +66,13 @@ pub(super) async fn submit(
     waiting.await.map_err(|_| nobody())?
 }
 
-/// Looks at evidence until the task is ended.
+/// Processes evidence until the task is aborted.
 pub async fn run(app: AppRef, mut queue: mpsc::Receiver<Answer>) {
     let mut waiting = Vec::new();
     while queue.recv_many(&mut waiting, BATCH_MAX).await > 0 {
         while !waiting.is_empty() {
-            // A device that came back has answered twice: the second answer is compared with the
-            // first.
+            // A device that reconnected may be in the queue twice: its second item goes to the next
+            // batch, so that it is compared with the first.
             let mut seen = HashSet::new();
             let (batch, later) = std::mem::take(&mut waiting)
                 .into_iter()
@@ -100,16 +100,17 @@ async fn serve(app: &AppRef, batch: Vec<Answer>) {
 }
 
 type Sent = (DeviceId, [u8; 32], SentEvidence);
-/// With what is known of the device, the log that it named, and which firmware is the right one.
+/// Device, what the server knows of it, nonce, evidence, the named firmware event log, and the
+/// accepted firmware.
 type Ready = (DeviceId, Subject, [u8; 32], SentEvidence, Vec<u8>, Firmware);
 type Judged = (DeviceId, Subject, AttestationRow);
 
-/// One result for each answer.
+/// Processes a batch. Returns one result for each item.
 async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppError>>, AppError> {
     let ids: Vec<_> = answers.iter().map(|(device, ..)| device).collect();
     let named: Vec<_> =
         answers.iter().map(|(device, _, sent)| (device, sent.firmware_log.as_str())).collect();
-    // Before anything is read: what changes meanwhile is looked at again.
+    // Read before everything else: a change meanwhile leads to another appraisal.
     let asked_then = app.policies.changes();
     let mut connection = app.db.pool().acquire().await?;
     let mut subjects = attestations::subjects(&mut connection, &ids).await?;
@@ -123,14 +124,14 @@ async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppE
                 .remove(&device)
                 .ok_or_else(|| AppError::not_found("TPM of device", device.as_str()))?;
             let log = logs.remove(&device).ok_or_else(|| {
-                AppError::new(Code::Invalid, "evidence: firmware's log was not sent before")
+                AppError::new(Code::Invalid, "evidence: upload the firmware event log first")
             })?;
             let firmware = app.policies.of(&subject.fleet).firmware;
             Ok((device, subject, nonce, sent, log, firmware))
         })
         .collect();
     let trusts_hypervisor = app.config.trusts_hypervisor;
-    // Signatures take their time: not where sessions wait for it.
+    // Verification of signatures blocks, so it runs outside the async threads.
     let judged = tokio::task::spawn_blocking(move || {
         let judge = |ready: Result<Ready, AppError>| -> Result<Judged, AppError> {
             let (device, subject, nonce, sent, log, firmware) = ready?;
@@ -147,15 +148,15 @@ async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppE
     let judged = judged.await.map_err(AppError::internal)?;
     let devices: Vec<_> = judged.iter().flatten().map(|(device, ..)| device.clone()).collect();
     let results = keep(app, judged).await?;
-    // What fleets ask has changed meanwhile, and whoever looked at everything anew has not seen
-    // these.
+    // A policy has changed meanwhile, and the appraisal of all devices that followed has not seen
+    // these results.
     if app.policies.changes() != asked_then {
         policy::reappraise_all(app, &devices).await;
     }
     Ok(results)
 }
 
-/// Keeps results, and what follows of them.
+/// Stores results, and applies their consequences.
 async fn keep(
     app: &App,
     judged: Vec<Result<Judged, AppError>>,
@@ -189,8 +190,8 @@ async fn keep(
     Ok(judged.into_iter().map(|j| j.map(drop)).collect())
 }
 
-/// What follows of results, in their transaction: alarms, and once for each fleet what its rollouts
-/// make of them.
+/// Applies the consequences of results, in their transaction: raises alarms, and passes the results
+/// to the rollouts, once for each fleet.
 async fn follow(
     app: &App,
     tx: &mut db::Tx<'_>,
@@ -204,8 +205,8 @@ async fn follow(
         if subject.contradiction != contradiction {
             attestations::set_contradiction(tx, device, contradiction.as_deref()).await?;
         }
-        // Once in a while, for as long as it lasts: a device that finds another lie each time fills
-        // no log.
+        // Once per alarm interval while it lasts, so that a device with different false evidence
+        // each time cannot fill the log.
         if let Some(what) =
             contradiction.filter(|_| app.alarms.is_new(CONTRADICTED, device.as_str()))
         {
@@ -222,7 +223,7 @@ async fn follow(
     Ok(outcomes)
 }
 
-/// What contradicts what was promised, in words: whatever a person has to look into.
+/// The contraindicated claims in words, for an operator to investigate.
 fn contradiction(result: &AttestationResult) -> Option<String> {
     let found: Vec<_> = result
         .claims
@@ -233,8 +234,8 @@ fn contradiction(result: &AttestationResult) -> Option<String> {
     (!found.is_empty()).then(|| found.join("; "))
 }
 
-/// Looks anew at what a device has sent: what is asked of it, or what it may run, has changed. When
-/// it said so stays the same, and evidence that did not hold then does not now.
+/// Appraises the stored evidence of a device again, because its policy or the releases that it may
+/// run have changed. Keeps the time of the evidence. Evidence that did not verify still does not.
 pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
     let Some(row) = attestations::get(app.db.pool(), device).await? else { return Ok(()) };
     let mut connection = app.db.pool().acquire().await?;
@@ -249,8 +250,8 @@ pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
     }
     let again = match log {
         Some(log) => judged_anew(app, (device, &subject), &row, &log).await?,
-        // It sent others since, so that nobody can look: what it said is as good as old, until it
-        // says it again.
+        // The stored evidence cannot be appraised again, because its log was replaced since: treat
+        // the result as old until the device sends new evidence.
         None => AttestationRow {
             result: AttestationResult { appraised_s: 0, ..row.result.clone() },
             ..row.clone()
@@ -260,7 +261,7 @@ pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
         return Ok(());
     }
     let mut tx = app.db.write().await?;
-    // It may have answered meanwhile.
+    // The device may have sent new evidence meanwhile.
     if !attestations::is_last(&mut tx, device, &row.result).await? {
         return Ok(());
     }
@@ -275,7 +276,7 @@ pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
     Ok(())
 }
 
-/// What kept evidence means by now, as old as it was.
+/// Appraises stored evidence by current policies, with its original time.
 async fn judged_anew(
     app: &App,
     (device, subject): (&DeviceId, &Subject),
@@ -286,7 +287,7 @@ async fn judged_anew(
     hex::decode_to_slice(&row.nonce, &mut nonce).map_err(AppError::internal)?;
     let releases = releases_of(app, std::iter::once(subject)).await?;
     let firmware = app.policies.of(&subject.fleet).firmware;
-    // Its clock was compared when it came, and is the same now.
+    // The TPM clock was compared when the evidence arrived.
     let before = Subject { accepted: None, ..subject.clone() };
     let facts = (&releases, firmware, app.config.trusts_hypervisor);
     let again = judged((device, &before), (&nonce, row.evidence.clone()), log, facts)?;
@@ -296,21 +297,21 @@ async fn judged_anew(
     })
 }
 
-/// What a release measures, and which boot loader it has.
+/// Reference values of a release, and the digest of its boot loader.
 type Facts = (Option<Reference>, Option<[u8; 32]>);
-/// Facts of the releases that are here.
+/// Facts by release.
 type Releases = HashMap<ReleaseName, Facts>;
 
-/// Facts of the releases that were looked at last. A release never changes; that it is revoked is a
-/// change of what is asked, and counted as one.
+/// Cache of the facts of recently used releases. A release never changes, except that it can be
+/// revoked, which counts as a policy change.
 #[derive(Default)]
 pub struct FactCache(Mutex<HashMap<ReleaseName, (u64, Facts)>>);
 
-/// Releases whose facts are kept in memory.
+/// Maximum number of cached releases.
 const FACTS_MAX: usize = 64;
 
 async fn facts(app: &App, name: &ReleaseName) -> Result<Option<Facts>, AppError> {
-    // Before it is read: what changes meanwhile is read again.
+    // Read the counter first: a change meanwhile invalidates the entry.
     let changes = app.policies.changes();
     let cache = || app.facts.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, known)) = cache().get(name).filter(|(at, _)| *at == changes) {
@@ -334,8 +335,8 @@ async fn facts(app: &App, name: &ReleaseName) -> Result<Option<Facts>, AppError>
     Ok(Some(found))
 }
 
-/// Every release that one of these devices should run, says that it runs, ran when it proved
-/// something last, or was made with.
+/// All releases that one of these devices has as its desired version, reports to run, ran at its
+/// last attestation, or was provisioned with.
 async fn releases_of(
     app: &App,
     subjects: impl Iterator<Item = &Subject>,
@@ -353,18 +354,19 @@ async fn releases_of(
     Ok(releases)
 }
 
-/// What this server knows of a device. What the device says of itself only picks, among the
-/// releases that it came with or that were rolled out to it, the one that it is compared with.
+/// What the server knows of a device. The report of the device only selects the release that its
+/// evidence is compared with, among those that it was provisioned with or that were rolled out to
+/// it.
 fn known(
     subject: &Subject,
     releases: &Releases,
     (firmware, trusts_hypervisor): (Firmware, bool),
 ) -> Result<Known, AppError> {
-    // What it ran last may be what it still runs: it is on its way.
+    // During an update the device may still run the previous release.
     let compared: HashSet<_> =
         [&subject.wanted, &subject.running, &subject.last.release].into_iter().flatten().collect();
     let compared: Vec<_> = compared.into_iter().filter_map(|name| releases.get(name)).collect();
-    // The boot loader stays on the ESP, whatever becomes of the release that it came with.
+    // The boot loader on the ESP stays that of the release that the device was provisioned with.
     let first = subject.loader_release.as_ref().and_then(|name| releases.get(name));
     Ok(Known {
         maker: Kind::ALL.into_iter().find(|kind| subject.maker.as_deref() == Some(kind.as_str())),
@@ -382,7 +384,7 @@ fn known(
     })
 }
 
-/// Verifies and appraises; what does not verify is a result too.
+/// Verifies and appraises evidence. Failed verification is a result as well.
 fn judged(
     (device, subject): (&DeviceId, &Subject),
     (nonce, sent): (&[u8; 32], SentEvidence),
@@ -406,7 +408,8 @@ fn judged(
         match evidence::verify(&raw, &challenge, &key, before.as_ref()) {
             Ok(verified) => {
                 let known = known(subject, releases, (firmware, trusts_hypervisor))?;
-                // What is seen first is remembered; what changes later needs an operator's word.
+                // The first firmware is accepted (trust on first use). An operator must accept
+                // later changes.
                 let code =
                     known.firmware_code.clone().unwrap_or_else(|| FirmwareCode::of(&verified));
                 let programs = code.programs.iter().map(hex::encode).collect();
@@ -425,7 +428,7 @@ fn judged(
                     finding: refused.to_string(),
                     source: SENT.into(),
                     raise: Some(
-                        "evidence that holds: it is asked for again within a quarter of an hour"
+                        "evidence that verifies; the server requests it again within 15 minutes"
                             .into(),
                     ),
                 };
@@ -451,7 +454,7 @@ fn judged(
 }
 
 fn register(text: &str) -> Result<[u8; 32], AppError> {
-    digest(text).ok_or_else(|| invalid("registers", format!("{text:?} is none")))
+    digest(text).ok_or_else(|| invalid("registers", format!("{text:?} is not a PCR value")))
 }
 
 fn read_registers(texts: &BTreeMap<u8, String>) -> Result<Registers, AppError> {

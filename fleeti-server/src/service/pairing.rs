@@ -1,6 +1,6 @@
-//! Pairing, for people at a screen: a device without a token shows a short code, somebody who may
-//! enters it, and what the device holds becomes its token (the shape of RFC 8628, 3). The code is
-//! short, so it lives shortly and is guessed rarely.
+//! Pairing of devices with a screen: a device without a token shows a short code, an operator
+//! enters it, and a secret of the device becomes its enrollment token (as in RFC 8628, 3). The code
+//! is short, so it expires soon and wrong codes are rate-limited.
 
 use crate::app::{App, now_s};
 use crate::db;
@@ -22,24 +22,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// How long a code is good, seconds.
+/// Validity of a code, in seconds.
 pub const CODE_S: u64 = 600;
-/// Requests that are held at once, and those of one address.
+/// Maximum number of waiting requests, in total and per address.
 const HELD_MAX: usize = 400;
 const HELD_PER_ADDRESS: usize = 100;
-/// Addresses whose codes are counted.
+/// Maximum number of addresses whose codes are counted.
 const ADDRESSES_MAX: usize = 4096;
-/// Wrong codes in a minute, by whomever: at this rate one of 20^8 is not guessed in its ten
-/// minutes.
+/// Maximum number of wrong codes per minute, over all clients. At this rate a code out of 20^8 is
+/// not guessed within its ten minutes.
 const WRONG_PER_MINUTE: u32 = 10;
-/// How long a device waits for an answer before it asks again.
+/// How long the server holds a waiting request before the device must repeat it.
 const PATIENCE: Duration = Duration::from_secs(50);
-/// The same while too many are held.
+/// The same while too many requests wait.
 const PATIENCE_WHEN_FULL: Duration = Duration::from_secs(1);
-/// Consonants, so that no code is a word, and none is mistaken for another (RFC 8628, 6.1).
+/// Consonants only, so that no code is a word or looks like another (RFC 8628, 6.1).
 const ALPHABET: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 
-/// How often something happened within a minute of its first time.
+/// Counts events within a minute from the first one.
 #[derive(Default)]
 struct Minute {
     began_s: u64,
@@ -55,15 +55,15 @@ impl Minute {
     }
 }
 
-/// What pairing remembers in memory.
+/// The in-memory state of pairing.
 pub struct Pairing {
     given: Mutex<HashMap<Origin, Minute>>,
-    /// Codes of the last ten minutes, by who asked for them.
+    /// Codes of the last ten minutes, by the address that requested them.
     codes: Mutex<Codes>,
     wrong: Mutex<Minute>,
-    /// A code was entered.
+    /// Notifies waiting requests that a code was entered.
     admitted: Notify,
-    /// Devices that are held until theirs is.
+    /// Places of waiting requests.
     held: Arc<Places<Origin>>,
 }
 
@@ -80,7 +80,7 @@ impl Default for Pairing {
     }
 }
 
-/// Tokens of devices that were given a code, by address, and when they end.
+/// Tokens of pending enrollments, by address, and when they expire.
 #[derive(Default)]
 struct Codes {
     of: Ledger<Origin, String>,
@@ -88,8 +88,8 @@ struct Codes {
 }
 
 impl Codes {
-    /// A place for a new code; where there is none, that of an address that has at least two more
-    /// gives way. Gives the token that lost its place.
+    /// Adds a pending enrollment. If there is no place left, evicts one of an address that has at
+    /// least two more, and returns the evicted token.
     fn enter(
         &mut self,
         origin: Origin,
@@ -111,9 +111,9 @@ impl Codes {
             let Some(fullest) = fullest else {
                 return Err(AppError::new(
                     Code::Unavailable,
-                    "too many devices wait for their code",
+                    "too many pending enrollments",
                 )
-                .hint("come back in ten minutes")
+                .hint("try again in ten minutes")
                 .retry_after(CODE_S));
             };
             lost = self.of.take_oldest(&fullest);
@@ -125,17 +125,17 @@ impl Codes {
 }
 
 fn limited(code: Code, what: &str) -> AppError {
-    AppError::new(code, format!("too many {what} in this minute"))
-        .hint("come back in a minute")
+    AppError::new(code, format!("too many {what} within a minute"))
+        .hint("try again in a minute")
         .retry_after(60)
 }
 
 impl Pairing {
-    /// One of the codes that an address gets in a minute.
+    /// Counts a code for an address. An address gets `max` codes per minute.
     fn give(&self, origin: Origin, max: u32) -> Result<(), AppError> {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         if given.len() >= ADDRESSES_MAX && !given.contains_key(&origin) {
-            // Whoever has so many addresses is not stopped here, and stops nobody.
+            // An attacker with this many addresses is not limited here, but must not block others.
             given.clear();
         }
         let minute = given.entry(origin).or_default();
@@ -146,8 +146,7 @@ impl Pairing {
         Ok(())
     }
 
-    /// Counts a code as wrong before it is looked up, so that guesses at the same time are counted
-    /// as well.
+    /// Counts a code as wrong before the lookup, so that concurrent guesses are counted as well.
     fn guess(&self) -> Result<Guess<'_>, AppError> {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         if wrong.at(now_s()) >= WRONG_PER_MINUTE {
@@ -158,7 +157,7 @@ impl Pairing {
     }
 }
 
-/// A code that counts as wrong until it was right.
+/// A guess that counts as wrong until the code turns out to be right.
 struct Guess<'a>(&'a Mutex<Minute>);
 
 impl Guess<'_> {
@@ -176,7 +175,7 @@ fn new_code() -> String {
     format!("{}-{}", four(), four())
 }
 
-/// What was typed, as it was shown: people leave out the line, and write small.
+/// Normalises a typed code: people omit the hyphen and type in lower case.
 fn normalised(code: &str) -> Option<String> {
     let letters: String = code
         .chars()
@@ -187,11 +186,11 @@ fn normalised(code: &str) -> Option<String> {
         .then(|| format!("{}-{}", &letters[..4], &letters[4..]))
 }
 
-/// A device asks for a code.
+/// Creates a pending enrollment, and returns its code.
 ///
 /// # Errors
-/// [`Code::TooMany`] when its address asks too often; [`Code::Unavailable`] when too many wait;
-/// [`Code::Invalid`] for a bad request.
+/// [`Code::TooMany`] for too many codes of this address; [`Code::Unavailable`] for too many pending
+/// enrollments; [`Code::Invalid`] for a bad request.
 pub async fn begin(
     app: &App,
     origin: Origin,
@@ -199,8 +198,8 @@ pub async fn begin(
 ) -> Result<PairResponse, AppError> {
     let limits = &app.config.limits;
     app.pairing.give(origin, limits.codes_per_minute)?;
-    // Proved first: whoever only knows a device's key does not take its code away, and junk costs
-    // nobody a place.
+    // Verify the proof of possession first: a client that only knows a device's public key cannot
+    // replace its code, and invalid requests take no place.
     let proved = csr::check_with(&request.csr_pem, fast::verify)
         .map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
     let (token, code) = (hex::encode(rand::random::<[u8; 32]>()), new_code());
@@ -225,18 +224,18 @@ pub async fn begin(
     Ok(PairResponse { token, code, expires_s })
 }
 
-/// A device waits until its code was entered. It is answered when that happens, or after a while,
-/// which is short where too many wait.
+/// Waits until the code of a device is entered. Returns when that happens, or after [`PATIENCE`];
+/// sooner if too many requests wait.
 ///
 /// # Errors
-/// [`Code::Forbidden`] for a token that nobody waits with.
+/// [`Code::Forbidden`] for an unknown token.
 pub async fn wait(app: &App, origin: Origin, request: &PairWait) -> Result<PairWaited, AppError> {
     let held = app.pairing.held.enter(&origin, Arc::default());
     let token_sha256 = sha256_hex(request.token.as_bytes());
     let end =
         tokio::time::Instant::now() + if held.is_ok() { PATIENCE } else { PATIENCE_WHEN_FULL };
     loop {
-        // Listened to first, so that nothing is missed between the look and the wait.
+        // Subscribe first, so that no notification is missed between the check and the wait.
         let mut admitted = std::pin::pin!(app.pairing.admitted.notified());
         admitted.as_mut().enable();
         match db::pairings::state(app.db.pool(), &token_sha256, now_s()).await? {
@@ -244,7 +243,7 @@ pub async fn wait(app: &App, origin: Origin, request: &PairWait) -> Result<PairW
             (false, false) => {
                 return Err(AppError::new(
                     Code::Forbidden,
-                    "the code was not entered in time, or is of another device",
+                    "the code has expired, or belongs to another device",
                 ));
             }
             (true, false) => {}
@@ -255,22 +254,22 @@ pub async fn wait(app: &App, origin: Origin, request: &PairWait) -> Result<PairW
     }
 }
 
-/// Somebody who may enters a code.
+/// Enters a code, on behalf of an operator.
 ///
 /// # Errors
 /// [`Code::NotFound`] for a code that no device shows; [`Code::Unavailable`] after too many wrong
-/// ones.
+/// codes.
 pub async fn enter(app: &App, pair: &Pair) -> Result<Paired, AppError> {
     let guess = app.pairing.guess()?;
     let mut tx = app.db.write().await?;
-    // By its digest: how long the look takes says nothing about the code.
+    // Looks up the digest, so that the time reveals nothing about the code.
     let found = match normalised(&pair.code) {
         Some(code) => db::pairings::take(&mut tx, &sha256_hex(code.as_bytes()), now_s()).await?,
         None => None,
     };
     let Some(row) = found else {
         return Err(AppError::new(Code::NotFound, "no device shows this code")
-            .hint("a code is good for ten minutes; the device shows the newest one"));
+            .hint("a code expires after ten minutes; enter the one that the device shows now"));
     };
     guess.was_right();
     db::pairings::admit(&mut tx, &row, &pair.fleet, now_s() + CODE_S).await?;
@@ -291,7 +290,7 @@ pub async fn enter(app: &App, pair: &Pair) -> Result<Paired, AppError> {
     })
 }
 
-/// What a device must be told that pairs: where the server is, and no token.
+/// The enrollment record for pairing: the server's addresses and anchors, without a token.
 #[must_use]
 pub fn record(app: &App, addresses: &Addresses) -> EnrollmentRecord {
     super::enrollment::record(app, addresses, String::new())

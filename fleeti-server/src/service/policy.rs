@@ -1,5 +1,5 @@
-//! What fleets ask of their devices, and what follows of it: who is told of an update, who counts
-//! as success, who is held.
+//! Appraisal policies of fleets, and their consequences: which devices are offered an update, are
+//! blocked, or count as success in a rollout.
 
 use crate::app::{App, AppRef, now_s};
 use crate::db::attestations::{self, Found};
@@ -17,10 +17,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Devices that are looked at anew before others get their turn.
+/// Number of devices per batch of appraisals.
 const BATCH: u32 = 64;
 
-/// Every fleet's policy; changed together with the database.
+/// The policies of all fleets, kept equal to the database.
 pub struct Policies {
     own: ArcSwap<HashMap<FleetId, Policy>>,
     usual: Policy,
@@ -28,7 +28,7 @@ pub struct Policies {
 }
 
 impl Policies {
-    /// As they are kept.
+    /// Loads the policies from the database.
     pub async fn load(db: &Db) -> Result<Self, AppError> {
         Ok(Self {
             own: ArcSwap::from_pointee(attestations::policies(db.pool()).await?),
@@ -37,24 +37,24 @@ impl Policies {
         })
     }
 
-    /// What a fleet asks.
+    /// The policy of a fleet.
     #[must_use]
     pub fn of(&self, fleet: &FleetId) -> Policy {
         self.own.load().get(fleet).unwrap_or(&self.usual).clone()
     }
 
-    /// Whether no fleet asks for more than is usual.
+    /// Whether all fleets have the default policy.
     #[must_use]
     pub fn are_usual(&self) -> bool {
         self.own.load().is_empty()
     }
 
-    /// What devices may run has changed: whoever looks at evidence meanwhile looks again.
+    /// Counts a change of what devices may run, so that concurrent appraisals are repeated.
     pub fn touch(&self) {
         self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Grows with every change.
+    /// A counter that grows with every change.
     #[must_use]
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
@@ -70,15 +70,15 @@ impl Policies {
     }
 }
 
-/// Changes what a fleet asks. What its devices have proved is looked at anew: first what follows of
-/// the levels that they have, then, beside everything else, the levels themselves.
+/// Sets the policy of a fleet. First applies it to the current levels of the fleet's devices, then
+/// appraises their evidence again in the background.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a policy that is none.
+/// [`Code::Invalid`] for an invalid policy.
 pub async fn set(app: &AppRef, fleet: &FleetId, policy: &Policy) -> Result<(), AppError> {
     policy.check().map_err(|e| AppError::new(Code::Invalid, e.to_string()))?;
     let (app, fleet, policy) = (Arc::clone(app), fleet.clone(), policy.clone());
-    // In a task of its own: whoever asked for it may go away in the middle.
+    // In a task of its own, because the client may disconnect.
     let changed = tokio::spawn(async move {
         change(&app, &fleet, &policy).await?;
         tokio::spawn(async move { reappraise(&app, &fleet).await });
@@ -106,8 +106,8 @@ async fn change(app: &App, fleet: &FleetId, policy: &Policy) -> Result<(), AppEr
         standings.into_iter().map(known_before).collect(),
     )
     .await?;
-    // Whoever decides by it in a transaction waits for this one. Whoever only reads decides by the
-    // new one from now on, and looks again once it is settled.
+    // Decisions in a transaction wait for this one. Decisions that only read use the new policy
+    // from now on, and are repeated once the change is committed.
     app.policies.set(fleet, policy);
     let committed = tx.commit().await;
     if committed.is_err() {
@@ -120,13 +120,13 @@ async fn change(app: &App, fleet: &FleetId, policy: &Policy) -> Result<(), AppEr
     Ok(())
 }
 
-/// Looks anew at what the devices of a fleet have sent.
+/// Appraises the evidence of a fleet's devices again.
 async fn reappraise(app: &App, fleet: &FleetId) {
     let mut after = String::new();
     loop {
         let devices = match attestations::with_evidence(app.db.pool(), fleet, &after, BATCH).await {
             Ok(devices) => devices,
-            Err(e) => return tracing::error!("fleet {fleet} was not looked at anew: {e}"),
+            Err(e) => return tracing::error!("the devices of fleet {fleet} were not appraised again: {e}"),
         };
         let Some(last) = devices.last() else { return };
         after = last.to_string();
@@ -134,26 +134,26 @@ async fn reappraise(app: &App, fleet: &FleetId) {
     }
 }
 
-/// Looks anew at what devices have sent; one that cannot be looked at keeps no other from it.
+/// Appraises the evidence of devices again. A failure for one device does not affect the others.
 pub async fn reappraise_all(app: &App, devices: &[DeviceId]) {
     for device in devices {
         if let Err(e) = evidence::reappraise(app, device).await {
-            tracing::error!(%device, "a device was not looked at anew: {e}");
+            tracing::error!(%device, "a device was not appraised again: {e}");
         }
     }
 }
 
-/// Whether a device has just said something, or what it said before is looked at again.
+/// Whether an appraisal is based on new evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
     /// New evidence.
     Evidence,
-    /// None.
+    /// No new evidence.
     None,
 }
 
-/// A rollout that waits for a proof waits for a new one: what was known before proves nothing, and
-/// contradicts nothing.
+/// The standing without its proof: a rollout that waits for proof needs new evidence, so old
+/// evidence neither proves nor contradicts anything.
 fn known_before((device, standing): (DeviceId, Standing)) -> (DeviceId, Standing) {
     let proof = match standing.proof {
         Proof::NotAsked => Proof::NotAsked,
@@ -162,7 +162,7 @@ fn known_before((device, standing): (DeviceId, Standing)) -> (DeviceId, Standing
     (device, Standing { proof, ..standing })
 }
 
-/// How far a device is trusted, by what its fleet asks.
+/// The standing of a device under its fleet's policy.
 fn standing(policy: &Policy, found: &Found, now_s: u64) -> Standing {
     let level = found.level_at(now_s);
     let proof = match &found.release {
@@ -175,7 +175,7 @@ fn standing(policy: &Policy, found: &Found, now_s: u64) -> Standing {
     Standing { may_update: policy.may_update(found.level_for_update(now_s)), proof }
 }
 
-/// How far the devices of a fleet are trusted.
+/// The standings of a fleet's devices.
 pub async fn standings(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
@@ -185,7 +185,7 @@ pub async fn standings(
     Ok(found.into_iter().map(|(device, found)| (device, standing(policy, &found, now))).collect())
 }
 
-/// How far a device is trusted.
+/// The standing of a device.
 ///
 /// # Errors
 /// [`Code::NotFound`].
@@ -200,7 +200,7 @@ pub async fn standing_of(
     Ok(standing(&app.policies.of(&fleet), &found, now_s()))
 }
 
-/// Whether a device may be told of an update now.
+/// Whether a device may be offered an update now.
 pub async fn may_update(app: &App, device: &DeviceId) -> Result<bool, AppError> {
     let mut connection = app.db.pool().acquire().await?;
     let Some((fleet, found)) = attestations::found(&mut connection, device).await? else {
@@ -209,10 +209,10 @@ pub async fn may_update(app: &App, device: &DeviceId) -> Result<bool, AppError> 
     Ok(app.policies.of(&fleet).may_update(found.level_for_update(now_s())))
 }
 
-/// A device comes back: what it had proved may have become old, and what was granted for it is
-/// taken back until it proves itself again.
+/// Handles the reconnect of a device. Its evidence may have expired while it was away: it is then
+/// blocked, and its offer withdrawn, until it attests again.
 pub async fn came_back(app: &App, device: &DeviceId) -> Result<(), AppError> {
-    // Silence takes no device below what is usually asked.
+    // Expired evidence never takes a device below the default minimum level.
     if app.policies.are_usual() || may_update(app, device).await? {
         return Ok(());
     }
@@ -230,7 +230,7 @@ pub async fn came_back(app: &App, device: &DeviceId) -> Result<(), AppError> {
     Ok(())
 }
 
-/// What follows for a fleet of what is kept of some of its devices, in this transaction.
+/// Applies the stored results of some devices to their fleet's rollouts, in this transaction.
 pub async fn appraised(
     tx: &mut Tx<'_>,
     app: &App,

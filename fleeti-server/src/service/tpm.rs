@@ -1,5 +1,5 @@
-//! TPMs of devices: a TPM is bound to a device once, by a secret that only that TPM gives away
-//! (TPM2_ActivateCredential), and vouches for the keys that it holds.
+//! TPMs of devices. A TPM is bound to a device once, by a secret that only this TPM can decrypt
+//! (TPM2_ActivateCredential). It then certifies the keys that it holds.
 
 use crate::app::{App, AppRef, new_id, now_s};
 use crate::config::makers;
@@ -26,30 +26,30 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// TPMs that are proved at once.
+/// Maximum number of TPMs whose proof is pending.
 const PROVING_MAX: usize = 1024;
-/// An alarm of somebody is entered into the audit log once in this time.
+/// The audit log gets the same alarm of the same source once in this time.
 const ALARMED_AGAIN: Duration = Duration::from_secs(3600);
-/// The alarm of a TPM that is not the device's.
+/// Audit action: a device presented a TPM that is not bound to it.
 const REFUSED: &str = "device.tpm-refused";
-/// TPMs whose makers are judged in one transaction.
+/// Number of TPMs that are appraised in one transaction.
 const JUDGED_TOGETHER: u32 = 128;
-/// How often makers and lists are read, and how soon after a fault.
+/// Interval at which TPM manufacturers and their CRLs are read, and the delay after a failure.
 const JUDGED_EVERY: Duration = Duration::from_secs(3600);
 const JUDGED_AGAIN: Duration = Duration::from_secs(60);
-/// Most characters of what is said of a TPM's maker.
+/// Maximum length of a TPM's description, in characters.
 const DESCRIPTION_MAX: usize = 200;
-/// Alarms that are remembered.
+/// Maximum number of remembered alarms.
 const ALARMS_MAX: usize = 4096;
 
-/// Who shows a TPM: a device that has a certificate, or whoever has a token (by its digest).
+/// Who presents a TPM: a device with a certificate, or the holder of a token (named by its digest).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Bearer {
     Device(DeviceId),
     Token(String),
 }
 
-/// A TPM whose secret is out.
+/// A TPM with an outstanding secret.
 struct Pending {
     id: String,
     secret: [u8; 32],
@@ -57,19 +57,19 @@ struct Pending {
     asked: Instant,
 }
 
-/// TPMs whose secrets are out.
+/// TPMs with outstanding secrets.
 #[derive(Default)]
 pub struct Proving {
     pending: Mutex<HashMap<Bearer, Pending>>,
 }
 
-/// Which alarms were raised lately, and by whom.
+/// Recent alarms, by action and source.
 #[derive(Default)]
 pub struct Alarms(Mutex<HashMap<(&'static str, String), Instant>>);
 
 impl Alarms {
-    /// Whether this alarm of whoever it is is not in the audit log yet, so that nobody fills that
-    /// by coming again and again, nor keeps others, or another alarm, from being seen.
+    /// Whether this alarm of this source is new. Rate-limits audit entries per source and action,
+    /// so that an attacker can neither fill the log nor hide other alarms.
     pub(super) fn is_new(&self, action: &'static str, who: &str) -> bool {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, at| at.elapsed() < ALARMED_AGAIN);
@@ -92,15 +92,15 @@ impl Proving {
         if all.len() >= PROVING_MAX {
             return Err(AppError::new(
                 Code::Unavailable,
-                "too many devices prove their TPM at once",
+                "too many devices are proving their TPM",
             )
-            .hint("come back in a minute"));
+            .hint("try again in a minute"));
         }
         all.insert(bearer, pending);
         Ok(())
     }
 
-    /// Whatever comes of it, nobody tries twice.
+    /// Takes a pending proof. Each secret allows a single attempt, successful or not.
     fn take(
         &self,
         bearer: &Bearer,
@@ -110,18 +110,18 @@ impl Proving {
         let given = decoded("secret", proof.secret.expose())?;
         let found = self.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(bearer);
         let found = found.filter(|p| p.asked.elapsed() < patience && p.id == proof.id);
-        // One answer for every reason; digests are compared, so that time tells nothing of the
-        // secret.
+        // The same error for every reason. Compares digests, so that the time reveals nothing about
+        // the secret.
         let found = found.filter(|p| sha256_hex(&p.secret) == sha256_hex(&given));
         let refused = || {
-            AppError::new(Code::Forbidden, "that is not what this TPM was asked for")
-                .hint("show the TPM again")
+            AppError::new(Code::Forbidden, "wrong or expired secret for this TPM")
+                .hint("present the TPM again")
         };
         found.map(|p| p.row).ok_or_else(refused)
     }
 }
 
-/// How long a TPM that was shown may take to prove that it is there.
+/// How long a TPM may take to return its secret.
 fn patience(app: &App) -> Duration {
     Duration::from_millis(app.config.limits.proving_ms)
 }
@@ -134,13 +134,13 @@ pub(super) fn decoded(what: &str, text: &str) -> Result<Vec<u8>, AppError> {
     STANDARD.decode(text).map_err(|e| invalid(what, e))
 }
 
-/// The attestation key of a TPM that is known, of its TPMT_PUBLIC in base64.
+/// Parses the attestation key of a known TPM: base64 of its TPMT_PUBLIC.
 pub(super) fn attestation_key(text: &str) -> Result<AttestationKey, AppError> {
     let public = Public::parse(&decoded("attestation_key", text)?).map_err(AppError::internal)?;
     AttestationKey::new(public).map_err(AppError::internal)
 }
 
-/// A TPM as it was shown: its keys are what they are shown as, and who made it was looked at.
+/// A presented TPM, after its keys and its manufacturer were checked.
 struct Shown {
     endorsement: EndorsementKey,
     attestation: AttestationKey,
@@ -151,7 +151,7 @@ fn read(app: &App, shown: &TpmIdentity) -> Result<Shown, AppError> {
     if shown.certificates.len() > CERTIFICATES_MAX {
         return Err(AppError::new(
             Code::Invalid,
-            format!("{} certificates, {CERTIFICATES_MAX} at the most", shown.certificates.len()),
+            format!("{} certificates, at most {CERTIFICATES_MAX} are allowed", shown.certificates.len()),
         ));
     }
     let key = |what: &'static str, text: &str| {
@@ -166,14 +166,14 @@ fn read(app: &App, shown: &TpmIdentity) -> Result<Shown, AppError> {
             .map(|bytes| fleeti_pki::tpm::endorsement::unpadded(&bytes).to_vec())
     };
     let certificates = shown.certificates.iter().map(certificate).collect::<Result<Vec<_>, _>>()?;
-    // Of the key itself: what else is in its area a device may say as it likes, and is another
-    // digest each time.
+    // The digest of the key itself: the device can choose the other contents of the public area,
+    // and so the digest of the area.
     let ek_sha256 =
         sha256_hex(&endorsement.public().to_spki_der().map_err(|e| invalid("endorsement_key", e))?);
     let keys = (shown.endorsement_key.clone(), shown.attestation_key.clone());
     let maker = maker(app, &endorsement, &certificates);
-    // What does not come apart again as it was put together is no certificates, and endorses
-    // nothing.
+    // If splitting the concatenation does not return the same certificates, they are malformed and
+    // endorse nothing.
     let together = certificates.concat();
     let together = if endorsement::each_of(&together).eq(certificates.iter().map(Vec::as_slice)) {
         together
@@ -193,33 +193,31 @@ fn maker(app: &App, endorsement: &EndorsementKey, certificates: &[Vec<u8>]) -> M
         ),
         Err(e) => (None, e.to_string()),
     };
-    // What a certificate holds is somebody else's word.
+    // The contents of a certificate are untrusted.
     let description = description.chars().take(DESCRIPTION_MAX).collect();
     Maker { kind, description, judged_by: makers.digest(now) }
 }
 
-/// Judges anew who made the TPMs of devices, now and every hour; what cannot be read is said once.
+/// Appraises the manufacturers of all TPMs, now and every hour. Logs an unreadable file once.
 pub async fn judge_makers(app: AppRef) {
     let mut said = None;
     loop {
         let judged = judge_makers_anew(&app).await;
         let problem = judged.as_ref().err().map(|e| format!("{e:#}"));
         if let Some(problem) = problem.as_ref().filter(|_| problem != said) {
-            tracing::error!("the makers of TPMs were not all looked at anew: {problem}");
+            tracing::error!("the manufacturers of TPMs were not all appraised again: {problem}");
         }
         said = problem;
         tokio::time::sleep(if judged.is_ok() { JUDGED_EVERY } else { JUDGED_AGAIN }).await;
     }
 }
 
-/// Reads anew who is believed, and judges by it the TPMs of devices, where other makers are
-/// believed by now, other revocation lists are there, or one has ended. What is known of devices by
-/// their TPMs changes with it.
+/// Reads the trusted TPM manufacturers and their CRLs, and appraises the TPMs of devices again if
+/// anything changed or a CRL has expired. Attestation levels of devices change accordingly.
 ///
 /// # Errors
-/// Names the files that cannot be read, and are left out; where a revocation list is among them,
-/// those count that were read last, for nobody knows whom it revokes. When the database does not
-/// answer.
+/// Names the files that cannot be read; the server ignores them. If a CRL is among them, the last
+/// readable set stays in use, because it is unknown what the CRL revokes.
 pub async fn judge_makers_anew(app: &AppRef) -> anyhow::Result<()> {
     let read = read_makers(app).await?;
     let left_out: Vec<String> =
@@ -228,7 +226,7 @@ pub async fn judge_makers_anew(app: &AppRef) -> anyhow::Result<()> {
         app.pki.makers.store(Arc::new(read));
     }
     judge_all(app).await?;
-    anyhow::ensure!(left_out.is_empty(), "left out: {}", left_out.join("; "));
+    anyhow::ensure!(left_out.is_empty(), "ignored: {}", left_out.join("; "));
     Ok(())
 }
 
@@ -236,29 +234,29 @@ fn is_list(file: &str) -> bool {
     Path::new(file).extension().is_some_and(|e| e == "crl")
 }
 
-/// Who is believed by the files of the data folder.
+/// Reads the trusted TPM manufacturers from the data folder.
 ///
 /// # Errors
-/// When the task ends.
+/// When the reading task fails.
 pub(super) async fn read_makers(app: &AppRef) -> Result<Makers, AppError> {
     let data = app.config.data.clone();
     tokio::task::spawn_blocking(move || makers(&data)).await.map_err(AppError::internal)
 }
 
-/// Judges every TPM that others judged than are believed now.
+/// Appraises every TPM that was appraised by another set of manufacturers than the current one.
 pub(super) async fn judge_all(app: &AppRef) -> Result<(), AppError> {
     while judge_some(app).await? {}
     Ok(())
 }
 
-/// Whether there may be more.
+/// Appraises a few TPMs. Returns whether there may be more.
 async fn judge_some(app: &AppRef) -> Result<bool, AppError> {
     let by = app.pki.makers.load().digest(now_s());
     let rows = tpms::judged_by_others(app.db.pool(), &by, JUDGED_TOGETHER).await?;
     if rows.is_empty() {
         return Ok(false);
     }
-    // Before it was kept, nobody had changed anything that is known of.
+    // Rows from before this column existed have no digest of the set.
     if rows.iter().any(|(_, row)| row.maker.judged_by.is_empty()) {
         let mut tx = app.db.write().await?;
         tpms::set_judged(&mut tx, &by).await?;
@@ -274,7 +272,7 @@ async fn judge_some(app: &AppRef) -> Result<bool, AppError> {
     let mut tx = app.db.write().await?;
     for (maker, device, row) in judged {
         if tpms::set_maker(&mut tx, &device, &row, &maker).await? && row.maker.kind != maker.kind {
-            let kind = maker.kind.as_deref().unwrap_or("nobody that is believed");
+            let kind = maker.kind.as_deref().unwrap_or("no trusted manufacturer");
             app.audit(
                 &mut tx,
                 now_s(),
@@ -292,7 +290,8 @@ async fn judge_some(app: &AppRef) -> Result<bool, AppError> {
     Ok(true)
 }
 
-/// By what the TPM came with. Whoever came before that was kept has to show it again.
+/// Appraises a TPM by its stored certificates. A TPM from before they were stored must be presented
+/// again.
 fn anew(app: &App, row: &TpmRow) -> Maker {
     let certificates: Vec<Vec<u8>> =
         endorsement::each_of(&row.certificates).map(<[u8]>::to_vec).collect();
@@ -310,7 +309,7 @@ fn anew(app: &App, row: &TpmRow) -> Maker {
     }
 }
 
-/// A secret that only the TPM which was shown gives away, and only for that attestation key.
+/// Makes a secret that only this TPM can decrypt, and only with this attestation key.
 fn challenge(app: &App, bearer: Bearer, shown: Shown) -> Result<TpmSecret, AppError> {
     let secret: [u8; 32] = rand::random();
     let name = shown.attestation.public().name();
@@ -325,12 +324,12 @@ fn challenge(app: &App, bearer: Bearer, shown: Shown) -> Result<TpmSecret, AppEr
     Ok(TpmSecret { id, blob: STANDARD.encode(made.blob), secret: STANDARD.encode(made.secret) })
 }
 
-/// A device shows its TPM; the answer is a secret that only that TPM gives away, and only for that
+/// A device presents its TPM. Returns a secret that only this TPM can decrypt, and only with this
 /// attestation key.
 ///
 /// # Errors
-/// [`Code::Invalid`] for keys that cannot be what they are shown as; [`Code::Forbidden`] for
-/// another TPM than the device's.
+/// [`Code::Invalid`] for keys with wrong attributes; [`Code::Forbidden`] for a TPM that is not the
+/// device's.
 pub async fn begin(
     app: &App,
     device: &DeviceId,
@@ -343,10 +342,10 @@ pub async fn begin(
     challenge(app, Bearer::Device(device.clone()), shown)
 }
 
-/// A device gives back what its TPM gave away: the TPM is bound to it, and stays.
+/// A device returns the decrypted secret. The TPM is then bound to the device for good.
 ///
 /// # Errors
-/// [`Code::Forbidden`] when it is another secret, comes late, or the TPM is another device's.
+/// [`Code::Forbidden`] for a wrong or late secret, or the TPM of another device.
 pub async fn prove(app: &App, device: &DeviceId, proof: &TpmProof) -> Result<(), AppError> {
     let row = app.proving.take(&Bearer::Device(device.clone()), proof, patience(app))?;
     let mut tx = app.db.write().await?;
@@ -366,61 +365,60 @@ pub async fn prove(app: &App, device: &DeviceId, proof: &TpmProof) -> Result<(),
     Ok(())
 }
 
-/// The answer to a device that came with another TPM, or a TPM with another device, once the alarm
-/// is raised.
+/// Raises the alarm for a TPM that is not the device's, and returns the error.
 async fn other_tpm(app: &App, who: &str, tpm: &TpmRow) -> Result<AppError, AppError> {
     alarm(app, who, tpm).await?;
     Ok(other())
 }
 
-/// What such a device is told.
+/// The error for a TPM that is not the device's.
 pub(super) fn other() -> AppError {
     AppError::new(
         Code::Forbidden,
-        "this device is known by another TPM, or this TPM by another device",
+        "this device is bound to another TPM, or this TPM to another device",
     )
-    .hint("revoke the device and provision it anew, if the exchange is meant")
+    .hint("if the TPM was replaced on purpose, revoke the device and provision it again")
 }
 
-/// An act of its own in the audit log.
+/// Writes the alarm to the audit log, in a transaction of its own.
 pub(super) async fn alarm(app: &App, who: &str, tpm: &TpmRow) -> Result<(), AppError> {
     if app.alarms.is_new(REFUSED, who) {
         let mut tx = app.db.write().await?;
         app.audit(&mut tx, now_s(), who, REFUSED, &tpm.ek_sha256).await?;
         tx.commit().await?;
-        tracing::error!(device = %who, "a device came with another TPM than it is known by, or with another device's");
+        tracing::error!(device = %who, "a device presented a TPM that is not bound to it, or is bound to another device");
     }
     Ok(())
 }
 
-/// Whoever has a token shows a TPM before it enrolls; the answer is a secret that only that TPM
-/// gives away.
+/// A device with a token presents its TPM before it enrolls. Returns a secret that only this TPM
+/// can decrypt.
 ///
 /// # Errors
-/// [`Code::Forbidden`] for a token that is none, or is for another TPM; [`Code::Invalid`] for keys
-/// that cannot be what they are shown as.
+/// [`Code::Forbidden`] for an invalid token, or one reserved for another TPM; [`Code::Invalid`] for
+/// keys with wrong attributes.
 pub async fn begin_enrollment(
     app: &App,
     request: &TpmEnrollRequest,
 ) -> Result<TpmSecret, AppError> {
-    // Nothing is computed, and nothing remembered, for a token that is no good.
+    // Check the token first: the server computes and stores nothing for an invalid one.
     let token_sha256 = intake::good_token(app, &request.token).await?;
     challenge(app, Bearer::Token(token_sha256), read(app, &request.tpm)?)
 }
 
-/// A TPM that was proved, and how far its maker's word makes the key that it holds trusted.
+/// A proved TPM, and the protection level of its keys.
 pub struct ProvedTpm {
-    /// What it is known by.
+    /// The row to store.
     pub row: TpmRow,
-    /// For the certificate.
+    /// The protection level for the certificate.
     pub protection: Protection,
 }
 
-/// The end of what [`begin_enrollment`] began: the secret came back, and the key of the request is
-/// in that TPM.
+/// Completes [`begin_enrollment`]: checks the returned secret, and that the key of the CSR is in
+/// this TPM.
 ///
 /// # Errors
-/// [`Code::Forbidden`], saying which of both does not hold.
+/// [`Code::Forbidden`], with the check that failed.
 pub(super) fn proved_enrollment(
     app: &App,
     (token, csr_pem): (&str, &str),
@@ -436,7 +434,8 @@ pub(super) fn proved_enrollment(
     Ok(ProvedTpm { row, protection })
 }
 
-/// How far a key in this TPM is protected: a maker's word counts, but for one who makes software.
+/// The protection level of a key in this TPM: a trusted manufacturer counts, unless it makes
+/// software TPMs.
 pub(super) fn protection(tpm: &TpmRow) -> Protection {
     let is_real = [Kind::Processor, Kind::Hardware]
         .iter()
@@ -444,10 +443,10 @@ pub(super) fn protection(tpm: &TpmRow) -> Protection {
     if is_real { Protection::CertifiedTpm } else { Protection::Tpm }
 }
 
-/// That the key of a request is in a TPM that is known. The one place where that is said.
+/// Checks that the key of a CSR is in a known TPM. Only this function checks it.
 ///
 /// # Errors
-/// [`Code::Forbidden`], saying what does not hold.
+/// [`Code::Forbidden`], with the check that failed.
 pub(super) fn check_key(
     tpm: &TpmRow,
     sent: &KeyProof,
@@ -457,7 +456,7 @@ pub(super) fn check_key(
 ) -> Result<(), AppError> {
     let refused = |e: &dyn std::fmt::Display| AppError::new(Code::Forbidden, e.to_string());
     let channel =
-        channel.ok_or_else(|| refused(&"a key in a TPM is certified over TLS 1.3 alone"))?;
+        channel.ok_or_else(|| refused(&"a key in a TPM can be certified over TLS 1.3 only"))?;
     let spki = csr::claimed_key(csr_pem).map_err(|e| invalid("csr_pem", e))?;
     let (public, said, signature) = (
         decoded("key", &sent.key)?,

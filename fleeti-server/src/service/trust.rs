@@ -1,7 +1,8 @@
-//! Which intermediates count, and which ones sign. What counts, the root says: a bundle by its
-//! signature, which is verified whenever the bundle is read. Rotation is: publish the bundle with
-//! the new one, wait for devices, switch, wait until they have renewed their certificates, publish
-//! the bundle without the old one.
+//! Which intermediate CAs count, and which of them issue. The root decides what counts, by its
+//! signature over the trust bundle, which the server verifies whenever it reads the bundle. To
+//! rotate an intermediate CA: publish a bundle with the new one, wait until devices have it, switch
+//! the issuer, wait until devices have renewed their certificates, publish a bundle without the old
+//! one.
 
 use crate::app::{App, AppRef, now_s};
 use crate::config::Pki;
@@ -21,25 +22,25 @@ use fleeti_signer::wire::{Request, Response};
 use std::sync::Arc;
 use x509_cert::Certificate;
 
-/// So many of a hundred devices must have taken a bundle before its new intermediate signs.
+/// Percent of devices that must have a bundle before its new intermediate CA can issue.
 const TAKEN_OF_100: u64 = 99;
-/// What ends within this time is told: a ceremony takes its people, and a rotation its devices.
+/// Warn about what expires within this time, because ceremonies and rotations take long.
 const SOON_S: u64 = 30 * 86_400;
-/// The same of the lists of those who make TPMs, which publish new ones by the week.
+/// The same for CRLs of TPM manufacturers, which publish new ones every week.
 const LIST_SOON_S: u64 = 2 * 86_400;
 
-/// An intermediate that counts.
+/// An intermediate CA that counts.
 #[derive(Clone)]
 pub struct Accepted {
     /// What it certifies.
     pub purpose: Purpose,
     /// Its certificate.
     pub certificate: Certificate,
-    /// The same, PEM: every device gets it with its own.
+    /// Its certificate, PEM: every device gets it with its own certificate.
     pub pem: String,
-    /// SHA-256 of it.
+    /// SHA-256 of its certificate.
     pub sha256: String,
-    /// Id of its key, by which its revocation list is named.
+    /// Id of its key, which is the name of its CRL.
     pub key_id: String,
 }
 
@@ -56,7 +57,7 @@ impl Accepted {
     }
 }
 
-/// What counts and what signs.
+/// The intermediate CAs that count, and the issuing ones.
 #[derive(Clone)]
 pub struct Trust {
     version: u64,
@@ -72,69 +73,69 @@ impl Trust {
     pub fn version(&self) -> u64 {
         self.version
     }
-    /// What ends soon, or has ended, and nothing here can make anew, in words. What only counts may
-    /// end: that is a rotation's end.
+    /// Warnings about what expires soon, or has expired, and the server cannot renew. Intermediate
+    /// CAs that do not issue may expire: that ends a rotation.
     fn warnings(&self, now_s: u64) -> Vec<String> {
         let list = self
             .root_list_ends_s
             .and_then(|at| ends(at, now_s, SOON_S))
-            .map(|ends| format!("the root's revocation list {ends}, and no bundle is taken then: hold a ceremony (`fleeti pki root crl`)"));
+            .map(|ends| format!("the root's CRL {ends}; with an expired CRL the server accepts no trust bundle: hold a ceremony (`fleeti pki root crl`)"));
         let issuing = [(Purpose::Device, &self.device), (Purpose::Server, &self.server)].into_iter().filter_map(|(purpose, a)| {
             let ends = ends(certificate::not_after_s(&a.certificate), now_s, SOON_S)?;
             let name = a.certificate.tbs_certificate().subject();
-            Some(format!("the {} intermediate {name} {ends}: have the root sign another one (`fleeti pki root sign`)", purpose.as_str()))
+            Some(format!("the {} intermediate CA {name} {ends}: certify a new one with the root (`fleeti pki root sign`)", purpose.as_str()))
         });
         list.into_iter().chain(issuing).collect()
     }
-    /// Signs devices.
+    /// The intermediate CA that issues device certificates.
     #[must_use]
     pub fn device(&self) -> &Accepted {
         &self.device
     }
-    /// Signs servers.
+    /// The intermediate CA that issues server certificates.
     #[must_use]
     pub fn server(&self) -> &Accepted {
         &self.server
     }
-    /// Whose devices may come.
+    /// The intermediate CAs for devices.
     pub fn devices(&self) -> impl Iterator<Item = &Accepted> {
         self.accepted.iter().filter(|a| a.purpose == Purpose::Device)
     }
 }
 
-/// When something ends, in words, if that is soon.
+/// Words for an expiry that is past or soon, else `None`.
 fn ends(at_s: u64, now_s: u64, soon_s: u64) -> Option<String> {
     match at_s.checked_sub(now_s) {
-        None => Some("has ended".into()),
-        Some(left_s) if left_s < soon_s => Some(format!("ends in {} days", left_s / 86_400)),
+        None => Some("has expired".into()),
+        Some(left_s) if left_s < soon_s => Some(format!("expires in {} days", left_s / 86_400)),
         Some(_) => None,
     }
 }
 
-/// What ends soon, or has ended, and people have to make anew, in words.
+/// Warnings about what expires soon, or has expired, and operators must renew.
 #[must_use]
 pub fn warnings(app: &App, now_s: u64) -> Vec<String> {
     let makers = app.pki.makers.load();
     let lists = makers.lists().filter_map(|(maker, at)| {
         let ends = ends(at, now_s, LIST_SOON_S)?;
         Some(format!(
-            "the revocation list of {maker}, who makes TPMs, {ends}, and none of them is believed then: put its newest one into tpm-makers"
+            "the CRL of TPM manufacturer {maker} {ends}; with an expired CRL its TPMs are not trusted: put its newest CRL into tpm-makers"
         ))
     });
     let left_out = makers.left_out().iter().map(|(file, problem)| {
-        format!("tpm-makers/{file} cannot be read and is left out: {problem}")
+        format!("tpm-makers/{file} is ignored because it cannot be read: {problem}")
     });
     let missing = health::warnings(app).into_iter();
     missing.chain(app.trust.load().warnings(now_s)).chain(lists).chain(left_out).collect()
 }
 
-/// What counts, by the newest bundle, or, before the first, by the `public` folder.
+/// Loads what counts from the newest bundle, or from the `public` folder before the first one.
 ///
 /// # Errors
-/// When the bundle in the database is not by the root, or no intermediate of it can sign.
+/// When the root has not signed the bundle in the database, or none of its intermediate CAs can
+/// issue.
 pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, AppError> {
-    // Of this root: one that came under the root before it says nothing of this one's
-    // intermediates.
+    // The newest bundle of this root: bundles of a previous root do not count.
     let (version, root_list_ends_s, accepted) = match db::trust::newest(db.pool(), &pki.root_sha256)
         .await?
     {
@@ -159,7 +160,7 @@ pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, AppError> {
             .and_then(|sha256| of.clone().find(|a| a.sha256 == *sha256))
             .or_else(|| of.next());
         let missing =
-            || AppError::internal(format!("no intermediate for {}s counts", purpose.as_str()));
+            || AppError::internal(format!("no intermediate CA for {}s counts", purpose.as_str()));
         found.cloned().ok_or_else(missing)
     };
     let (device, server) = (signs(Purpose::Device)?, signs(Purpose::Server)?);
@@ -172,16 +173,15 @@ fn accepted(bundle: &VerifiedBundle) -> Result<Vec<Accepted>, AppError> {
     Purpose::ALL.into_iter().flat_map(of).collect()
 }
 
-/// Takes what came out of a ceremony: from then on it counts. The same again finishes what an
-/// interrupted call left undone.
+/// Imports the result of a ceremony and puts it in force. Idempotent: repeating the call completes
+/// an interrupted one.
 ///
 /// # Errors
-/// [`Code::Untrusted`] for what the root has not signed; [`Code::Conflict`] for an older bundle,
-/// for one without an intermediate that signs now, and, unless it is to be so, for one that leaves
-/// devices behind.
+/// [`Code::Untrusted`] for a bundle that the root has not signed; [`Code::Conflict`] for an older
+/// bundle, for one without the current issuer, and, unless `anyway` is set, for one that excludes
+/// certificates of devices.
 pub async fn import(app: &AppRef, import: &ImportBundle) -> Result<TrustStatus, AppError> {
-    // A task of its own: an operator whose connection breaks must not leave a server that has it
-    // half.
+    // A task of its own: if the operator's connection breaks, the import must still complete.
     let (app, import) = (Arc::clone(app), import.clone());
     tokio::spawn(async move { carry_out_import(&app, &import).await })
         .await
@@ -199,12 +199,12 @@ async fn carry_out_import(app: &App, import: &ImportBundle) -> Result<TrustStatu
     if !transcript.has_bundle(read.sha256()) {
         return Err(AppError::new(
             Code::Untrusted,
-            "the transcript does not say that this bundle was made",
+            "the transcript does not contain this bundle",
         ));
     }
     if VerifiedList::read(read.crl(), &app.pki.root).map_err(untrusted)?.next_update_s() < now_s() {
-        return Err(AppError::new(Code::Conflict, "the root's revocation list has ended")
-            .hint("make a new one: `fleeti pki root crl`"));
+        return Err(AppError::new(Code::Conflict, "the root's CRL has expired")
+            .hint("make a new one with `fleeti pki root crl`"));
     }
     let _alone = app.lists.alone.lock().await;
     if db::trust::newest(app.db.pool(), &app.pki.root_sha256)
@@ -238,7 +238,7 @@ async fn carry_out_import(app: &App, import: &ImportBundle) -> Result<TrustStatu
     status(app).await
 }
 
-/// That a bundle may follow the one of now.
+/// Checks that a bundle can replace the current one.
 async fn check_successor(
     app: &App,
     read: &VerifiedBundle,
@@ -250,26 +250,26 @@ async fn check_successor(
     let now = app.trust.load_full();
     if read.version() <= now.version() {
         let text =
-            format!("bundle {} is here already, this is version {}", now.version(), read.version());
-        return conflict(text, "publish what came out of the last ceremony");
+            format!("version {} of the bundle is already in force, this is version {}", now.version(), read.version());
+        return conflict(text, "publish the bundle of the last ceremony");
     }
     if let Some(older) = db::trust::transcript(app.db.pool(), &app.pki.root_sha256).await?
         && !transcript.follows(&older)
     {
-        let hint = "an older copy of the root's folder brings back what was revoked since; go on with the newest copy";
+        let hint = "an older copy of the root's folder would undo later revocations; use the newest copy";
         return conflict(
-            "the transcript does not go on from the one that was published last".into(),
+            "the transcript does not continue the last published one".into(),
             hint,
         );
     }
     for signing in [now.device(), now.server()] {
         if !next.iter().any(|a| a.sha256 == signing.sha256) {
             let text = format!(
-                "the {} intermediate that signs now is not in this bundle: {}",
+                "the current {} issuer is not in this bundle: {}",
                 signing.purpose.as_str(),
                 signing.sha256
             );
-            return conflict(text, "first let another one sign: `fleeti pki bundle switch`");
+            return conflict(text, "first switch to another issuer with `fleeti pki bundle switch`");
         }
     }
     let first = certificate::fingerprint(&app.pki.device_ca)?;
@@ -277,22 +277,22 @@ async fn check_successor(
         let left = db::trust::devices_of(app.db.pool(), &gone.sha256, &first).await?;
         if left > 0 && !anyway {
             let text = format!(
-                "{left} devices still have a certificate by an intermediate that is not in this bundle"
+                "{left} devices still have a certificate of an intermediate CA that is not in this bundle"
             );
             return conflict(
                 text,
-                "wait until they have renewed it, within 20 days; or publish with --anyway, and enroll them anew",
+                "wait until they have renewed it, at most 20 days; or publish with --anyway and enroll them again",
             );
         }
     }
     Ok(())
 }
 
-/// Has another intermediate sign.
+/// Switches the issuer to another intermediate CA.
 ///
 /// # Errors
 /// [`Code::NotFound`] for one that does not count; [`Code::Conflict`] while too few devices have
-/// taken the bundle, or when the signer has no key for it.
+/// the bundle, or if the signing service does not have its key.
 pub async fn switch(app: &AppRef, order: &SwitchIssuer) -> Result<TrustStatus, AppError> {
     let (app, order) = (Arc::clone(app), order.clone());
     tokio::spawn(async move { carry_out_switch(&app, &order).await })
@@ -307,19 +307,19 @@ async fn carry_out_switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus
         .accepted
         .iter()
         .find(|a| a.purpose.as_str() == order.purpose && a.sha256 == order.certificate_sha256);
-    let hint = "`fleeti pki bundle show` has them";
+    let hint = "list them with `fleeti pki bundle show`";
     let found = found
         .ok_or_else(|| AppError::not_found("intermediate", &order.certificate_sha256).hint(hint))?;
     if !keys(app).await?.contains(&found.sha256) {
-        let text = format!("the signer has no key for this {} intermediate", order.purpose);
+        let text = format!("the signing service has no key for this {} intermediate CA", order.purpose);
         return Err(AppError::new(Code::Conflict, text)
-            .hint("start it anew with the key and the certificate"));
+            .hint("restart it with the key and the certificate"));
     }
     let (devices, taken) = db::trust::taken(app.db.pool(), trust.version()).await?;
     if !order.anyway && taken * 100 < devices * TAKEN_OF_100 {
-        let text = format!("{taken} of {devices} devices have taken bundle {}", trust.version());
+        let text = format!("{taken} of {devices} devices have bundle {}", trust.version());
         return Err(AppError::new(Code::Conflict, text)
-            .hint("wait for the others, or switch with --anyway"));
+            .hint("wait for the other devices, or switch with --anyway"));
     }
     let mut tx = app.db.write().await?;
     db::trust::switch(&mut tx, &order.purpose, &found.sha256).await?;
@@ -336,8 +336,8 @@ async fn carry_out_switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus
     status(app).await
 }
 
-/// What was committed counts from now on: for whom may come, for the server's own certificate, and
-/// for devices.
+/// Puts the committed bundle in force: for client certificates, for the server's own certificate,
+/// and for devices.
 async fn take_up(app: &App) -> Result<(), AppError> {
     app.trust.store(Arc::new(load(&app.db, &app.pki).await?));
     revocation::swap_lists(app).await?;
@@ -346,7 +346,7 @@ async fn take_up(app: &App) -> Result<(), AppError> {
     Ok(())
 }
 
-/// SHA-256 of the intermediates that the signer has keys for.
+/// SHA-256 of the intermediate CAs whose keys the signing service has.
 async fn keys(app: &App) -> Result<Vec<String>, AppError> {
     match signing::ask(&app.signer, Request::Issuers).await? {
         Response::Issuers { device, server } => Ok([device, server].concat()),
@@ -362,10 +362,10 @@ async fn keys_or_none(app: &App) -> Vec<String> {
     found.unwrap_or_default()
 }
 
-/// Which intermediates count, and who knows.
+/// The status of the trust bundle: intermediate CAs, and how many devices have it.
 pub async fn status(app: &App) -> Result<TrustStatus, AppError> {
     let trust = app.trust.load_full();
-    // What is known is shown without the signer as well; that it is away is among the warnings.
+    // Works without the signing service as well; the warnings say that it is away.
     let keys = if app.health.is_signer_away() { vec![] } else { keys_or_none(app).await };
     let (devices, devices_with_it) = db::trust::taken(app.db.pool(), trust.version()).await?;
     let shown = |a: &Accepted| Intermediate {
@@ -389,15 +389,15 @@ pub async fn status(app: &App) -> Result<TrustStatus, AppError> {
 /// The newest bundle, for devices.
 ///
 /// # Errors
-/// [`Code::NotFound`] before the first.
+/// [`Code::NotFound`] before the first bundle.
 pub async fn newest(app: &App) -> Result<SignedBundle, AppError> {
     db::trust::newest(app.db.pool(), &app.pki.root_sha256)
         .await?
         .ok_or_else(|| AppError::new(Code::NotFound, "there is no trust bundle yet"))
 }
 
-/// The revocation list of a device intermediate, DER, by the id of its key; `device` is the first
-/// one, which had no other name once.
+/// The CRL of an intermediate CA for devices, DER, by the id of its key. `device` names the first
+/// one, for certificates from before ids were used.
 #[must_use]
 pub fn revocation_list(app: &App, issuer: &str) -> Option<Bytes> {
     if issuer == "device" {

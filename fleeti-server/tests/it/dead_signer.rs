@@ -120,7 +120,7 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
             && is_refused(&world, &late).await
     );
     let warnings = health::warnings(&world.server.app).join("\n");
-    assert!(warnings.contains("revocation list has ended 13 days ago"), "{warnings}");
+    assert!(warnings.contains("the CRL for devices expired 13 days ago"), "{warnings}");
     assert!(
         world.client.trust().await.unwrap().warnings.iter().any(|w| w.contains("signer")),
         "the page says it as well"

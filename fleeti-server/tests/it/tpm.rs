@@ -138,7 +138,7 @@ async fn each_part_of_the_exchange_is_for_one_tpm_one_key_one_token_and_one_conn
         OtherToken,
     }
     let table = [
-        (Lie::Secret, "not what this TPM was asked for"),
+        (Lie::Secret, "wrong or expired secret for this TPM"),
         (Lie::OtherConnection, "certification-purpose"),
         (Lie::OtherKeyCertified, "certification-name"),
         (Lie::KeyOfRequest, "key-other"),
@@ -199,7 +199,7 @@ async fn each_part_of_the_exchange_is_for_one_tpm_one_key_one_token_and_one_conn
         };
         let again =
             send(&mut connection, &request(&token, key.csr(), Some(again))).await.unwrap_err();
-        assert!(again.contains("not what this TPM was asked for"), "{again}");
+        assert!(again.contains("wrong or expired secret for this TPM"), "{again}");
     }
     assert!(world.client.devices().await.unwrap().is_empty(), "nobody came in");
 

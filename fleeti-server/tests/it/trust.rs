@@ -158,7 +158,7 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     world.client.import_bundle(&second).await.unwrap();
     assert_eq!(
         status(world.client.import_bundle(&first).await),
-        (409, "bundle 2 is here already, this is version 1".into())
+        (409, "version 2 of the bundle is already in force, this is version 1".into())
     );
     let forged = ImportBundle {
         bundle: SignedBundle {
@@ -176,7 +176,7 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     assert!(
         status(world.client.import_bundle(&unaccounted).await)
             .1
-            .contains("does not say that this bundle was made")
+            .contains("does not contain this bundle")
     );
     let now = world.client.import_bundle(&third).await.unwrap();
     assert_eq!((now.version, now.devices, now.intermediates.len()), (3, 2, 5));
@@ -185,10 +185,10 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     let ends = now.root_list_ends_s.unwrap();
     let told = |now_s| fleeti_server::service::trust::warnings(&world.server.app, now_s);
     assert!(now.warnings.is_empty() && told(ends - 31 * 86_400).is_empty(), "{:?}", now.warnings);
-    assert!(told(ends - 29 * 86_400)[0].contains("the root's revocation list ends in 29 days"));
+    assert!(told(ends - 29 * 86_400)[0].contains("the root's CRL expires in 29 days"));
     let issuing = || now.intermediates.iter().filter(|i| i.is_issuing).map(|i| i.not_after_s);
     let all = told(issuing().max().unwrap() + 1);
-    assert!(all.len() == 3 && all.iter().all(|warning| warning.contains(" has ended")), "{all:?}");
+    assert!(all.len() == 3 && all.iter().all(|warning| warning.contains(" has expired")), "{all:?}");
 
     // The old device never takes it, the agent does; nothing is switched behind the old one's back.
     until("the agent takes the bundle", async || {
@@ -196,7 +196,7 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     })
     .await;
     let (code, detail) = status(world.client.switch_issuer(&switch("device", &new_device)).await);
-    assert_eq!((code, detail.as_str()), (409, "1 of 2 devices have taken bundle 3"));
+    assert_eq!((code, detail.as_str()), (409, "1 of 2 devices have bundle 3"));
     assert_eq!(
         status(world.client.switch_issuer(&switch("server", &new_device)).await).0,
         404,
@@ -236,7 +236,7 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     assert!(
         status(world.client.import_bundle(&forgotten.import(bundle)).await)
             .1
-            .contains("does not go on from")
+            .contains("does not continue the last")
     );
 
     // Retired: what the root has revoked does not count any more.
@@ -244,7 +244,7 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     assert!(
         status(world.client.import_bundle(&cannot).await)
             .1
-            .contains("signs now is not in this bundle")
+            .contains("issuer is not in this bundle")
     );
     let fourth = ceremony.revoke(&public("server-ca.pem"));
     let fifth = ceremony.revoke(&public("device-ca.pem"));
