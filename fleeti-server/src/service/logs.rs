@@ -47,10 +47,7 @@ fn last_part(log: &str, is_cut: bool) -> String {
     let from = log.len().saturating_sub(max);
     let line =
         log.as_bytes()[from..].iter().position(|b| *b == b'\n').map_or(log.len(), |i| from + i + 1);
-    format!(
-        "... beginning omitted; the whole log is in the build's folder\n{}",
-        &log[line..]
-    )
+    format!("... beginning omitted; the whole log is in the build's folder\n{}", &log[line..])
 }
 
 /// Reads whole lines of a log from an offset on, and returns them with the offset after them.

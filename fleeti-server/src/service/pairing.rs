@@ -109,12 +109,9 @@ impl Codes {
             let fullest =
                 self.of.fullest().filter(|(_, count)| *count > own + 1).map(|(of, _)| *of);
             let Some(fullest) = fullest else {
-                return Err(AppError::new(
-                    Code::Unavailable,
-                    "too many pending enrollments",
-                )
-                .hint("try again in ten minutes")
-                .retry_after(CODE_S));
+                return Err(AppError::new(Code::Unavailable, "too many pending enrollments")
+                    .hint("try again in ten minutes")
+                    .retry_after(CODE_S));
             };
             lost = self.of.take_oldest(&fullest);
         }

@@ -126,7 +126,11 @@ async fn reappraise(app: &App, fleet: &FleetId) {
     loop {
         let devices = match attestations::with_evidence(app.db.pool(), fleet, &after, BATCH).await {
             Ok(devices) => devices,
-            Err(e) => return tracing::error!("the devices of fleet {fleet} were not appraised again: {e}"),
+            Err(e) => {
+                return tracing::error!(
+                    "the devices of fleet {fleet} were not appraised again: {e}"
+                );
+            }
         };
         let Some(last) = devices.last() else { return };
         after = last.to_string();

@@ -90,11 +90,8 @@ impl Proving {
         let mut all = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, p| p.asked.elapsed() < patience);
         if all.len() >= PROVING_MAX {
-            return Err(AppError::new(
-                Code::Unavailable,
-                "too many devices are proving their TPM",
-            )
-            .hint("try again in a minute"));
+            return Err(AppError::new(Code::Unavailable, "too many devices are proving their TPM")
+                .hint("try again in a minute"));
         }
         all.insert(bearer, pending);
         Ok(())
@@ -151,7 +148,10 @@ fn read(app: &App, shown: &TpmIdentity) -> Result<Shown, AppError> {
     if shown.certificates.len() > CERTIFICATES_MAX {
         return Err(AppError::new(
             Code::Invalid,
-            format!("{} certificates, at most {CERTIFICATES_MAX} are allowed", shown.certificates.len()),
+            format!(
+                "{} certificates, at most {CERTIFICATES_MAX} are allowed",
+                shown.certificates.len()
+            ),
         ));
     }
     let key = |what: &'static str, text: &str| {

@@ -197,10 +197,7 @@ async fn carry_out_import(app: &App, import: &ImportBundle) -> Result<TrustStatu
     let transcript =
         Transcript::read(&import.transcript, &signature, &app.pki.root).map_err(untrusted)?;
     if !transcript.has_bundle(read.sha256()) {
-        return Err(AppError::new(
-            Code::Untrusted,
-            "the transcript does not contain this bundle",
-        ));
+        return Err(AppError::new(Code::Untrusted, "the transcript does not contain this bundle"));
     }
     if VerifiedList::read(read.crl(), &app.pki.root).map_err(untrusted)?.next_update_s() < now_s() {
         return Err(AppError::new(Code::Conflict, "the root's CRL has expired")
@@ -249,18 +246,19 @@ async fn check_successor(
     let conflict = |text: String, hint| Err(AppError::new(Code::Conflict, text).hint(hint));
     let now = app.trust.load_full();
     if read.version() <= now.version() {
-        let text =
-            format!("version {} of the bundle is already in force, this is version {}", now.version(), read.version());
+        let text = format!(
+            "version {} of the bundle is already in force, this is version {}",
+            now.version(),
+            read.version()
+        );
         return conflict(text, "publish the bundle of the last ceremony");
     }
     if let Some(older) = db::trust::transcript(app.db.pool(), &app.pki.root_sha256).await?
         && !transcript.follows(&older)
     {
-        let hint = "an older copy of the root's folder would undo later revocations; use the newest copy";
-        return conflict(
-            "the transcript does not continue the last published one".into(),
-            hint,
-        );
+        let hint =
+            "an older copy of the root's folder would undo later revocations; use the newest copy";
+        return conflict("the transcript does not continue the last published one".into(), hint);
     }
     for signing in [now.device(), now.server()] {
         if !next.iter().any(|a| a.sha256 == signing.sha256) {
@@ -269,7 +267,10 @@ async fn check_successor(
                 signing.purpose.as_str(),
                 signing.sha256
             );
-            return conflict(text, "first switch to another issuer with `fleeti pki bundle switch`");
+            return conflict(
+                text,
+                "first switch to another issuer with `fleeti pki bundle switch`",
+            );
         }
     }
     let first = certificate::fingerprint(&app.pki.device_ca)?;
@@ -311,9 +312,11 @@ async fn carry_out_switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus
     let found = found
         .ok_or_else(|| AppError::not_found("intermediate", &order.certificate_sha256).hint(hint))?;
     if !keys(app).await?.contains(&found.sha256) {
-        let text = format!("the signing service has no key for this {} intermediate CA", order.purpose);
-        return Err(AppError::new(Code::Conflict, text)
-            .hint("restart it with the key and the certificate"));
+        let text =
+            format!("the signing service has no key for this {} intermediate CA", order.purpose);
+        return Err(
+            AppError::new(Code::Conflict, text).hint("restart it with the key and the certificate")
+        );
     }
     let (devices, taken) = db::trust::taken(app.db.pool(), trust.version()).await?;
     if !order.anyway && taken * 100 < devices * TAKEN_OF_100 {

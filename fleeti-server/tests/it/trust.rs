@@ -188,7 +188,10 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     assert!(told(ends - 29 * 86_400)[0].contains("the root's CRL expires in 29 days"));
     let issuing = || now.intermediates.iter().filter(|i| i.is_issuing).map(|i| i.not_after_s);
     let all = told(issuing().max().unwrap() + 1);
-    assert!(all.len() == 3 && all.iter().all(|warning| warning.contains(" has expired")), "{all:?}");
+    assert!(
+        all.len() == 3 && all.iter().all(|warning| warning.contains(" has expired")),
+        "{all:?}"
+    );
 
     // The old device never takes it, the agent does; nothing is switched behind the old one's back.
     until("the agent takes the bundle", async || {
