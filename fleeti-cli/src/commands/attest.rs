@@ -15,20 +15,20 @@ use std::time::Duration;
 /// How long the command waits for evidence.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What devices prove with their TPMs.
+/// Attestation of devices.
 #[derive(Subcommand)]
 pub enum Command {
     /// Show the attestation level of a device, the evidence behind it, and what would raise it.
     ///
     /// Levels: L0, the device only claims its state, or attestation failed; L1, it enrolled with a
-    /// token; L2, it has a TPM without a known manufacturer; L3, it has a genuine TPM and its boot
-    /// is observed; L4, it runs an allowed release under its own Secure Boot keys; L5, its firmware
+    /// token; L2, it has a TPM without a trusted manufacturer; L3, it has a genuine TPM and its
+    /// boot is observed; L4, it runs an allowed release under its own Secure Boot keys; L5, its firmware
     /// was accepted as well. For what a level does not prove, see
     /// docs/reference/attestation-levels.md.
     Show {
         /// The device.
         device: DeviceId,
-        /// Also list what was measured into each PCR.
+        /// Also list the events that were measured into each PCR.
         #[arg(long)]
         registers: bool,
         /// Print an EAT Attestation Result (draft-ietf-rats-ear-04, JSON) instead.

@@ -62,9 +62,9 @@ pub enum Command {
     /// Sign a build with the server's release keys and publish it. The server's signing service
     /// must hold release keys.
     ///
-    /// If the server's policy requires approvals, this creates a signing request; sign it with your
-    /// approver key and --key (`fleeti pki approver-key`). The server signs and publishes the build
-    /// after the last required approval.
+    /// If the approval policy of the server requires approvals, this creates a signing request,
+    /// which you sign with your approver key (--key, see `fleeti pki approver-key`). The server
+    /// signs and publishes the build after the last required approval.
     Sign {
         /// Id of the build, as in `fleeti build list`.
         build: String,
@@ -79,8 +79,7 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Approve, with your approver key, that the server signs a build. The command shows first what
-    /// you approve.
+    /// Approve, with your approver key, that the server signs a build. Shows the build first.
     Approve {
         /// Id of the build, as in `fleeti build list`.
         build: String,

@@ -25,6 +25,7 @@ pub enum Command {
     },
     /// Show one device.
     Show {
+        /// Id of the device.
         device: DeviceId,
         #[command(flatten)]
         server: Server,
@@ -119,11 +120,13 @@ pub enum Command {
     /// Change the Secure Boot keys of a device.
     ///
     /// `begin-epoch` adds a new db key and signs the releases of the device with it. `end-epoch`
-    /// removes the old db key: what was signed only with it boots no more. `forbid` adds one
+    /// removes the old db key: what was signed only with it no longer boots. `forbid` adds one
     /// release to dbx. The device applies the change when it receives it, and refuses a change
     /// after which it could not boot.
     BootKeys {
+        /// Id of the device.
         device: DeviceId,
+        /// The change.
         #[arg(value_enum)]
         change: BootChangeName,
         /// The release to forbid.
@@ -138,7 +141,9 @@ pub enum Command {
     /// Send a command to a device: now, or on reconnect.
     #[command(name = "command")]
     Order {
+        /// Id of the device.
         device: DeviceId,
+        /// The command.
         #[arg(value_enum)]
         order: OrderName,
         /// Minutes until the command expires.
@@ -155,6 +160,7 @@ pub enum Command {
     /// run `cryptsetup open /dev/disk/by-partlabel/fleeti-data data` and enter the key as the
     /// passphrase.
     RecoveryKey {
+        /// Id of the device.
         device: DeviceId,
         /// Reason, for the audit log.
         #[arg(long)]
@@ -167,7 +173,9 @@ pub enum Command {
     },
     /// Allow a device to install a version again that was rolled back on it.
     Forgive {
+        /// Id of the device.
         device: DeviceId,
+        /// The version that was rolled back.
         #[arg(long)]
         version: Version,
         #[command(flatten)]
@@ -175,6 +183,7 @@ pub enum Command {
     },
     /// Revoke a device: the server ends its sessions now and refuses it from then on.
     Revoke {
+        /// Id of the device.
         device: DeviceId,
         /// Reason of the revocation. Only `hold` can be undone (`fleeti device release-hold`).
         #[arg(long, value_enum, default_value = "unspecified")]
@@ -184,6 +193,7 @@ pub enum Command {
     },
     /// Undo a revocation with the reason `hold`.
     ReleaseHold {
+        /// Id of the device.
         device: DeviceId,
         #[command(flatten)]
         server: Server,

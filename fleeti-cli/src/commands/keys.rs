@@ -21,7 +21,7 @@ pub enum Command {
     /// Make a release key for a person: encrypted in KEY, and its public key beside it with the
     /// extension `.pem`.
     ReleaseKey {
-        /// As in `alice.key`; must not exist.
+        /// Output file, as in `alice.key`; must not exist.
         key: PathBuf,
         #[command(flatten)]
         passphrase: Passphrase,
@@ -29,7 +29,7 @@ pub enum Command {
     /// Make an approver key, with which a person approves that a server signs a release. The public
     /// key is beside it with the extension `.pem`.
     ApproverKey {
-        /// As in `alice.key`; must not exist.
+        /// Output file, as in `alice.key`; must not exist.
         key: PathBuf,
         #[command(flatten)]
         passphrase: Passphrase,
@@ -40,7 +40,7 @@ pub enum Command {
     /// `fleeti pki init` makes one. Otherwise store KEY as offline/pcr.key and its public key as
     /// public/pcr.pem before you build an image.
     PcrKey {
-        /// As in `offline/pcr.key`; must not exist.
+        /// Output file, as in `offline/pcr.key`; must not exist.
         key: PathBuf,
         #[command(flatten)]
         passphrase: Passphrase,
@@ -87,7 +87,7 @@ pub enum Command {
     /// Make an OpenPGP key that signs `SHA256SUMS`. Its keyring is beside it with the extension
     /// `.gpg`.
     OpenpgpKey {
-        /// As in `openpgp-2.key`; must not exist.
+        /// Output file, as in `openpgp-2.key`; must not exist.
         key: PathBuf,
         #[command(flatten)]
         passphrase: Passphrase,

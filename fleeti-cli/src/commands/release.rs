@@ -73,7 +73,7 @@ pub enum Command {
     /// it keep it until there is a newer release. `fleeti device boot-keys DEVICE forbid` stops it
     /// from booting again.
     Revoke {
-        /// As in `kiosk@2`.
+        /// The release, as in `kiosk@2`.
         release: ReleaseName,
         #[command(flatten)]
         server: Server,

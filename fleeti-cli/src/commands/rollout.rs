@@ -17,6 +17,7 @@ pub enum Command {
         /// The release, as in kiosk@2.
         #[arg(long)]
         release: ReleaseName,
+        /// The fleet.
         #[arg(long)]
         fleet: FleetId,
         /// Wait until every device has finished, and fail if one did not succeed.
@@ -32,12 +33,14 @@ pub enum Command {
     },
     /// Show a rollout.
     Show {
+        /// Id of the rollout, as in `fleeti rollout list`.
         rollout: String,
         #[command(flatten)]
         server: Server,
     },
     /// Abort a rollout. Devices that have not started the update keep their version.
     Abort {
+        /// Id of the rollout, as in `fleeti rollout list`.
         rollout: String,
         #[command(flatten)]
         server: Server,
