@@ -1,45 +1,46 @@
-//! What a TPM says about itself (TPMS_ATTEST; Part 2, 10.12.12), and that one of its keys signed
-//! it.
+//! What a TPM attests (TPMS_ATTEST; Part 2, 10.12.12), and the verification of the signature by one
+//! of its keys.
 
 use super::public::{AttestationKey, Key};
 use super::signature::{NotSigned, Signature};
 use super::{Hash, Reader, Unreadable};
 
 const WHAT: &str = "TPMS_ATTEST";
-/// Begins everything that a TPM says, so that nothing else is taken for it (TPM_GENERATED_VALUE).
+/// Prefix of everything that a TPM attests, so that nothing else is taken for it
+/// (TPM_GENERATED_VALUE).
 const MAGIC: u32 = 0xff54_4347;
 const CERTIFY: u16 = 0x8017;
 const QUOTE: u16 = 0x8018;
-/// Registers of a selection: three octets, as every PC has.
+/// Size of a PCR selection: three octets, as on every PC.
 const SELECT_BYTES: u8 = 3;
-/// Bytes of the largest statement.
+/// Maximum size of a TPMS_ATTEST in bytes.
 pub const BYTES_MAX: usize = 1024;
 
 /// The TPM's clock (TPMS_CLOCK_INFO; Part 2, 10.11.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Clock {
-    /// Milliseconds that the TPM was powered.
+    /// Milliseconds for which the TPM was powered.
     pub milliseconds: u64,
-    /// TPM resets since it was last cleared: one each power cut or orderly reboot.
+    /// TPM resets since it was last cleared: one for each power cut or orderly reboot.
     pub resets: u32,
     /// Resumes since the last reset.
     pub restarts: u32,
-    /// Whether no higher value of the clock was given before. Not so after a power cut, which is no
+    /// Whether the clock never stated a higher value before. False after a power cut, which is no
     /// fault.
     pub safe: bool,
 }
 
-/// Registers of one bank.
+/// A selection of PCRs of one bank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selection {
     /// The bank.
     pub bank: Hash,
-    /// Bit n is register n.
+    /// Bit n selects PCR n.
     pub registers: u32,
 }
 
 impl Selection {
-    /// Of the SHA-256 bank.
+    /// PCRs of the SHA-256 bank.
     #[must_use]
     pub fn sha256(registers: &[u8]) -> Self {
         Self {
@@ -49,50 +50,50 @@ impl Selection {
     }
 }
 
-/// What was said.
+/// What is attested.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Statement {
-    /// The registers had these values (TPM2_Quote).
+    /// The PCRs had these values (TPM2_Quote).
     Quote {
-        /// Which; as many banks as were asked for.
+        /// The PCRs; as many banks as requested.
         selections: Vec<Selection>,
         /// Digest over their values, by the hash of the key's *scheme*.
         digest: Vec<u8>,
     },
     /// A key with this name is in this TPM (TPM2_Certify).
     Certify {
-        /// Its name.
+        /// The name.
         name: Vec<u8>,
     },
 }
 
-/// What a TPM said, not yet that it did.
+/// A parsed TPMS_ATTEST.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attest {
-    /// What whoever asked wanted in it.
+    /// The qualifying data of the caller.
     pub extra_data: Vec<u8>,
-    /// When.
+    /// The clock.
     pub clock: Clock,
-    /// Vendor's own.
+    /// The firmware version, in the manufacturer's format.
     pub firmware: u64,
-    /// What.
+    /// What is attested.
     pub statement: Statement,
     bytes: Vec<u8>,
 }
 
-/// Why a statement is not the key's.
+/// Why a TPMS_ATTEST is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refused {
-    /// The statement cannot be read.
+    /// It cannot be parsed.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
-    /// It does not begin with TPM_GENERATED.
-    #[error("no TPM said this: it does not begin with TPM_GENERATED")]
+    /// It does not start with TPM_GENERATED.
+    #[error("not made by a TPM: it does not start with TPM_GENERATED")]
     Magic,
-    /// It states another kind of thing.
-    #[error("it is a statement of type {0:#06x}")]
+    /// It attests something else.
+    #[error("its type is {0:#06x}")]
     Kind(u16),
     /// The signature.
     #[error("the signature: {0}")]
@@ -153,7 +154,7 @@ impl Attest {
     ) -> Result<Self, Refused> {
         let attest = Self::parse(bytes, kind)?;
         let signature = Signature::parse(signature)?;
-        // INVARIANT: an attestation key is on a curve.
+        // INVARIANT: an attestation key is an ECC key.
         let Key::Ecc { curve, point } = &key.public().key else {
             return Err(NotSigned::Wrong.into());
         };

@@ -1,5 +1,6 @@
-//! A secret that only one TPM can read, and only if a certain key is in it (TPM2_MakeCredential;
-//! Part 1, 24; Part 3, 12.6): made in software, with the public endorsement key alone.
+//! A secret that only one TPM can decrypt, and only if it contains a certain key
+//! (TPM2_MakeCredential; Part 1, 24; Part 3, 12.6): made in software, from the public endorsement
+//! key.
 
 use super::public::{Curve, EndorsementKey, Key, Public};
 use super::{Hash, sized};
@@ -18,7 +19,7 @@ const STORAGE: &[u8] = b"STORAGE\0";
 const INTEGRITY: &[u8] = b"INTEGRITY\0";
 const WHAT: &str = "making a credential";
 
-/// What TPM2_ActivateCredential takes.
+/// The input of TPM2_ActivateCredential.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credential {
     /// TPM2B_ID_OBJECT.
@@ -27,18 +28,18 @@ pub struct Credential {
     pub secret: Vec<u8>,
 }
 
-/// Hides `value` (32 bytes at the most) so that the TPM of `endorsement` gives it away only if the
+/// Encrypts `value` (at most 32 bytes), so that the TPM of `endorsement` decrypts it only if the
 /// key `name` is loaded there.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a value that is too long or a key that is none.
+/// [`Error::Malformed`] for a value that is too long, or an invalid key.
 pub fn make(endorsement: &EndorsementKey, name: &[u8], value: &[u8]) -> Result<Credential, Error> {
     let public = endorsement.public();
     let hash = public.name_hash;
     if value.len() > 32 {
         return Err(Error::Malformed {
             what: "value of a credential",
-            detail: format!("{} bytes, 32 at the most", value.len()),
+            detail: format!("{} bytes, at most 32 are allowed", value.len()),
         });
     }
     let (seed, secret) = match &public.key {
@@ -61,13 +62,13 @@ impl<T> OrLong<T> for Option<T> {
     fn or_long(self) -> Result<T, Error> {
         self.ok_or_else(|| Error::Backend {
             what: WHAT,
-            detail: "it is longer than a TPM reads".into(),
+            detail: "it is longer than a TPM accepts".into(),
         })
     }
 }
 
 fn bits_of(hash: Hash) -> u16 {
-    // INVARIANT: a digest has 64 bytes at the most.
+    // INVARIANT: a digest has at most 64 bytes.
     u16::try_from(hash.length() * 8).unwrap_or(u16::MAX)
 }
 
@@ -95,7 +96,7 @@ fn by_rsa(public: &Public) -> Result<(Seed, Vec<u8>), Error> {
     Ok((seed, secret))
 }
 
-/// A seed that both sides agree on (Part 1, C.6.3).
+/// A seed from a key agreement (Part 1, C.6.3).
 fn by_agreement(hash: Hash, curve: Curve, point: &[u8]) -> Result<(Seed, Vec<u8>), Error> {
     let algorithm = match curve {
         Curve::P256 => &agreement::ECDH_P256,
@@ -139,7 +140,7 @@ fn kdf_a(hash: Hash, key: &[u8], label: &[u8], context: &[u8], bits: u16) -> Vec
     out
 }
 
-/// AES in CFB mode from a block of zeros: the key is used once.
+/// AES in CFB mode with an IV of zeros: the key is used once.
 fn encrypt(key: &[u8], plain: &[u8]) -> Result<Vec<u8>, Error> {
     let algorithm = if key.len() == 32 { &AES_256 } else { &AES_128 };
     let key = EncryptingKey::cfb128(UnboundCipherKey::new(algorithm, key).or_backend(WHAT)?)

@@ -1,5 +1,6 @@
-//! Who made a TPM: the certificate of its endorsement key, up to a maker that an operator chose to
-//! believe (TCG "EK Credential Profile for TPM Family 2.0", version 2.5, 3.2).
+//! Which manufacturer made a TPM: the chain from the certificate of its endorsement key to a
+//! manufacturer that an operator trusts (TCG "EK Credential Profile for TPM Family 2.0", version
+//! 2.5, 3.2).
 
 use super::path::names::{self, Attribute, DIRECTORY};
 use super::path::{self, Certificate, List, Lists, Refused, Search};
@@ -15,34 +16,34 @@ const ANY_PURPOSE: &[u8] = &[0x55, 0x1d, 0x25, 0x00];
 const MANUFACTURER: &[u8] = &[0x67, 0x81, 0x05, 0x02, 0x01];
 const MODEL: &[u8] = &[0x67, 0x81, 0x05, 0x02, 0x02];
 const VERSION: &[u8] = &[0x67, 0x81, 0x05, 0x02, 0x03];
-/// Of a TPM whose certificate does not say so.
+/// The attributes of a TPM whose certificate does not state them.
 const NOT_NAMED: &str = "not named";
-/// Most characters of each.
+/// Maximum length of each, in characters.
 const NAME_MAX: usize = 64;
-/// keyEncipherment, dataEncipherment and keyAgreement, in the first eight bits of a key usage: any
-/// of them is what an endorsement key does, and which one an issuer names for which algorithm
-/// differs.
+/// keyEncipherment, dataEncipherment and keyAgreement, in the first eight bits of a key usage. An
+/// endorsement key does any of them, and issuers differ in which one they state for which
+/// algorithm.
 const DECRYPTS: u8 = 0x20 | 0x10 | 0x08;
-/// Most certificates of manufacturers.
+/// Maximum number of manufacturer certificates.
 pub const MANUFACTURERS_MAX: usize = 1024;
-/// Most certificates between a TPM and its maker.
+/// Maximum number of certificates between a TPM's and its manufacturer's.
 pub const INTERMEDIATES_MAX: usize = 8;
-/// Bytes of the largest certificate.
+/// Maximum size of a certificate in bytes.
 pub const CERTIFICATE_MAX: usize = 8 * 1024;
 
-/// What a maker makes.
+/// What kind of TPM a manufacturer makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// TPMs in the processor: nobody sits on a bus between the two, nor resets one of them alone.
+    /// TPMs in the processor: no attacker can tap a bus between them, or reset one of them alone.
     Processor,
-    /// Chips beside it, or anything of which nobody says that it is in the processor.
+    /// Discrete chips, and any TPM that is not known to be in the processor.
     Hardware,
-    /// TPMs in software: whoever runs the host has their secrets.
+    /// TPMs in software: an attacker who controls the host has their secrets.
     Virtual,
 }
 
 impl Kind {
-    /// Each of them.
+    /// Every kind.
     pub const ALL: [Self; 3] = [Self::Processor, Self::Hardware, Self::Virtual];
 
     /// As in `hardware`.
@@ -56,8 +57,7 @@ impl Kind {
     }
 }
 
-/// Makers whose TPMs are believed, and what they have taken back. Empty is a choice too: nothing is
-/// then genuine.
+/// The trusted TPM manufacturers, and their CRLs. Without any, no TPM is endorsed.
 #[derive(Debug, Default)]
 pub struct Makers {
     makers: Vec<Maker>,
@@ -73,10 +73,10 @@ struct Maker {
     source: String,
 }
 
-/// What a certificate says of a TPM that one of the [`Makers`] made.
+/// What the endorsement certificate of a trusted manufacturer states about a TPM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endorsement {
-    /// What kind of maker.
+    /// What kind of TPM the manufacturer makes.
     pub kind: Kind,
     /// As in `id:49465800`.
     pub manufacturer: String,
@@ -86,32 +86,32 @@ pub struct Endorsement {
     pub version: String,
 }
 
-/// Why nobody vouches for a TPM.
+/// Why a TPM is not endorsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotEndorsed {
     /// The certificate is for another key.
     #[error("the endorsement certificate is for another key")]
     OtherKey,
-    /// The certificate is none of an endorsement key.
-    #[error("the certificate is none of an endorsement key: {0}")]
+    /// The certificate is not one of an endorsement key.
+    #[error("the certificate is not an endorsement certificate: {0}")]
     NotOne(&'static str),
-    /// Whoever made it takes it back.
-    #[error("the endorsement certificate, or one between it and its maker, is revoked")]
+    /// Its issuer has revoked it.
+    #[error("the endorsement certificate, or one between it and its manufacturer's, is revoked")]
     Revoked,
-    /// Whether it is revoked cannot be told.
-    #[error("the revocation list of the TPM's maker has ended: a newer one is needed")]
+    /// Its revocation status is unknown.
+    #[error("the CRL of the TPM manufacturer has expired: a newer one is needed")]
     OldList,
-    /// It leads to no maker that is believed.
-    #[error("the endorsement certificate leads to no maker that is believed: {0}")]
+    /// It does not chain to a trusted manufacturer.
+    #[error("the endorsement certificate does not chain to a trusted manufacturer: {0}")]
     Chain(String),
-    /// It cannot be read.
-    #[error("the endorsement certificate cannot be read: {0}")]
+    /// It cannot be parsed.
+    #[error("the endorsement certificate cannot be parsed: {0}")]
     Unreadable(String),
 }
 
-/// Certificates (DER) that lie one behind the other, up to the first byte that begins none. What
-/// fills a TPM's memory behind one (zeros, or bytes of `ff`) is skipped.
+/// Concatenated certificates (DER), up to the first byte that starts none. Padding of a TPM's
+/// memory after one (zeros, or bytes of `ff`) is skipped.
 pub fn each_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -126,7 +126,7 @@ pub fn each_of(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A certificate without what fills its place in a TPM's memory; anything else as it is.
+/// A certificate without the padding of a TPM's memory; other bytes unchanged.
 #[must_use]
 pub fn unpadded(bytes: &[u8]) -> &[u8] {
     let one =
@@ -138,17 +138,17 @@ pub fn unpadded(bytes: &[u8]) -> &[u8] {
 }
 
 impl Makers {
-    /// Believes the maker whose certificate (DER) this is: a root, or an intermediate that signs
+    /// Trusts the manufacturer with this certificate (DER): a root, or an intermediate that signs
     /// endorsement certificates.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for anything but the certificate of an authority; [`Error::Refused`]
-    /// for more than [`MANUFACTURERS_MAX`].
+    /// [`Error::Malformed`] for anything but a CA certificate; [`Error::Refused`] for more than
+    /// [`MANUFACTURERS_MAX`].
     pub fn believe(&mut self, der: &[u8], kind: Kind) -> Result<(), Error> {
         self.believe_from(der, kind, "")
     }
 
-    /// The same, of a certificate that is in a file, `source`.
+    /// Like [`Makers::believe`], for a certificate in a file, `source`.
     ///
     /// # Errors
     /// As [`Makers::believe`].
@@ -158,11 +158,11 @@ impl Makers {
             detail: detail.into(),
         };
         if der.len() > CERTIFICATE_MAX {
-            return Err(wrong("it has more than 8 KiB"));
+            return Err(wrong("it is larger than 8 KiB"));
         }
         let certificate = Certificate::read(der).map_err(wrong)?;
         if !path::is_authority(&certificate).map_err(wrong)? {
-            return Err(wrong("it is not an authority's"));
+            return Err(wrong("it is not a CA certificate"));
         }
         if self.makers.len() == MANUFACTURERS_MAX {
             return Err(Error::Refused(
@@ -174,25 +174,25 @@ impl Makers {
         Ok(())
     }
 
-    /// Looks at a revocation list (DER) of a maker, or of an authority below one, from now on; of
-    /// several by one issuer, at the newest. Its signature is verified when it is of use. Where it
-    /// has ended, nothing that it is about is endorsed.
+    /// Uses a CRL (DER) of a manufacturer, or of a CA below one, from now on; of several by one
+    /// issuer, the newest. Its signature is verified when the CRL is used. When it has expired, the
+    /// certificates that it covers endorse nothing.
     ///
     /// # Errors
-    /// [`Error::Malformed`] or [`Error::Refused`] for anything but a whole list that says when the
-    /// next one comes (RFC 5280, 5): a part of one, and an addition to one, too.
+    /// [`Error::Malformed`] or [`Error::Refused`] for anything but a complete CRL with a nextUpdate
+    /// (RFC 5280, 5): partial and delta CRLs are refused.
     pub fn look_at(&mut self, list: &[u8]) -> Result<(), Error> {
         self.lists.push(List::read(list)?);
         self.grown("list", list);
         Ok(())
     }
 
-    /// Whose lists are looked at, and when each ends, Unix seconds.
+    /// The issuers of the CRLs in use, and when each expires, Unix seconds.
     pub fn lists(&self) -> impl Iterator<Item = (String, u64)> {
         self.lists.iter().map(|list| (list.issuer_shown(), list.ends_s))
     }
 
-    /// Who is believed.
+    /// The trusted manufacturers.
     #[must_use]
     pub fn all(&self) -> Vec<Believed> {
         let certificates: Vec<_> =
@@ -213,19 +213,19 @@ impl Makers {
         all
     }
 
-    /// Says that a file does not count, and why.
+    /// Records that a file is not used, and why.
     pub fn leave_out(&mut self, source: &str, problem: String) {
         self.left_out.push((source.to_owned(), problem));
     }
 
-    /// Files that do not count, and why.
+    /// Files that are not used, and why.
     #[must_use]
     pub fn left_out(&self) -> &[(String, String)] {
         &self.left_out
     }
 
-    /// SHA-256, hexadecimal, of whom is believed now: another one for other makers and lists, for
-    /// the same in another order, and once a list has ended.
+    /// SHA-256, hexadecimal, of the current trust: it differs for other manufacturers and CRLs, for
+    /// another order, and once a CRL has expired.
     #[must_use]
     pub fn digest(&self, now_s: u64) -> String {
         let ended = self.lists.iter().filter(|list| list.ends_s <= now_s).count();
@@ -236,8 +236,8 @@ impl Makers {
         self.digest = sha256_hex(&[self.digest.as_bytes(), what.as_bytes(), der].concat());
     }
 
-    /// Who made the TPM that `key` is in. `certificates`: that of the key, then those between it
-    /// and its maker, DER.
+    /// Which manufacturer made the TPM that `key` is in. `certificates`: that of the key, then
+    /// those between it and the manufacturer's, DER.
     ///
     /// # Errors
     /// [`NotEndorsed`].
@@ -248,12 +248,12 @@ impl Makers {
         now_s: u64,
     ) -> Result<Endorsement, NotEndorsed> {
         let (leaf, between) =
-            certificates.split_first().ok_or(NotEndorsed::NotOne("there is none"))?;
+            certificates.split_first().ok_or(NotEndorsed::NotOne("there is no certificate"))?;
         if between.len() > INTERMEDIATES_MAX
             || certificates.iter().any(|c| c.len() > CERTIFICATE_MAX)
         {
             return Err(NotEndorsed::Unreadable(format!(
-                "more than {INTERMEDIATES_MAX} between, or one above {CERTIFICATE_MAX} bytes"
+                "more than {INTERMEDIATES_MAX} intermediate certificates, or one larger than {CERTIFICATE_MAX} bytes"
             )));
         }
         let leaf = Certificate::read(leaf).map_err(unreadable)?;
@@ -270,7 +270,7 @@ impl Makers {
         between: &[Vec<u8>],
         now_s: u64,
     ) -> Result<Kind, NotEndorsed> {
-        // What cannot be read leads nowhere.
+        // Unreadable certificates are not part of a chain.
         let between: Vec<_> =
             between.iter().filter_map(|der| Certificate::read(der).ok()).collect();
         let readable = self
@@ -287,26 +287,26 @@ impl Makers {
             Refused::OldList => NotEndorsed::OldList,
             Refused::NoIssuer(words) | Refused::Other(words) => NotEndorsed::Chain(words),
         })?;
-        kinds.get(found).copied().ok_or_else(|| NotEndorsed::Chain("its end is no maker's".into()))
+        kinds.get(found).copied().ok_or_else(|| NotEndorsed::Chain("its last certificate is not a manufacturer's".into()))
     }
 }
 
-/// A certificate of a manufacturer that is believed, for people.
+/// A trusted manufacturer's certificate, for display.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Believed {
-    /// What it makes.
+    /// What kind of TPM the manufacturer makes.
     pub kind: Kind,
-    /// The file that it is in.
+    /// The file that contains it.
     pub source: String,
     /// As in `CN=Root CA 1, O=Somebody`.
     pub subject: String,
     /// The same as the subject for a root.
     pub issuer: String,
-    /// Subjects of those above it that are believed as well.
+    /// Subjects of the trusted certificates above it.
     pub chain: Vec<String>,
     /// Unix seconds.
     pub not_before_s: u64,
-    /// Unix seconds, the last one included.
+    /// Unix seconds, inclusive.
     pub not_after_s: u64,
     /// SHA-256 of the certificate (DER), hexadecimal.
     pub sha256: String,
@@ -316,7 +316,8 @@ fn unreadable(what: &'static str) -> NotEndorsed {
     NotEndorsed::Unreadable(what.into())
 }
 
-/// The certificate's key is the TPM's: its numbers are, in any of the forms that issuers write.
+/// Checks that the certificate's key is the TPM's: its numbers are the same, in any encoding that
+/// issuers use.
 fn is_for(certificate: &Certificate<'_>, key: &EndorsementKey) -> Result<(), NotEndorsed> {
     let wanted = key.public().to_spki_der().map_err(|_| NotEndorsed::OtherKey)?;
     if path::is_key(&certificate.key, &wanted, matches!(key.public().key, Key::Rsa { .. })) {
@@ -326,19 +327,19 @@ fn is_for(certificate: &Certificate<'_>, key: &EndorsementKey) -> Result<(), Not
     }
 }
 
-/// That nothing in it says that it is for something else. A secret that only the TPM gives away
-/// proves the key, and a device cannot change its certificate: what is absent restricts nothing
-/// (RFC 5280, 4.2.1.3 and 4.2.1.12), and what cannot be read says nothing.
+/// Checks that nothing in the certificate states another purpose. A secret that only the TPM can
+/// decrypt proves the key, and a device cannot change its certificate. So an absent extension
+/// restricts nothing (RFC 5280, 4.2.1.3 and 4.2.1.12), and neither does an unreadable one.
 fn is_endorsement(certificate: &Certificate<'_>) -> Result<(), NotEndorsed> {
     let purposes = certificate.purposes().map_err(unreadable)?;
     if purposes.is_some_and(|all| !all.contains(&EK_CERTIFICATE) && !all.contains(&ANY_PURPOSE)) {
-        return Err(NotEndorsed::NotOne("its extended key usage is another"));
+        return Err(NotEndorsed::NotOne("its extended key usage is for another purpose"));
     }
     if certificate.authority().is_ok_and(|(is_authority, _)| is_authority) {
-        return Err(NotEndorsed::NotOne("it is an authority's"));
+        return Err(NotEndorsed::NotOne("it is a CA certificate"));
     }
     if certificate.key_usage().ok().flatten().is_some_and(|usage| usage & DECRYPTS == 0) {
-        return Err(NotEndorsed::NotOne("its key usage is another"));
+        return Err(NotEndorsed::NotOne("its key usage is for another purpose"));
     }
     Ok(())
 }
@@ -349,7 +350,7 @@ fn described(certificate: &Certificate<'_>) -> [String; 3] {
         .map(|kind| attribute(certificate, kind).unwrap_or_else(|| NOT_NAMED.into()))
 }
 
-/// What an attribute of its alternative names, or of its subject, says.
+/// An attribute in the certificate's alternative names or subject.
 fn attribute(certificate: &Certificate<'_>, kind: &[u8]) -> Option<String> {
     let names = certificate.alternative_names().unwrap_or_default();
     let directories = names

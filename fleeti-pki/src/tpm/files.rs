@@ -1,6 +1,5 @@
-//! What a file of a manufacturer holds: certificates and revocation lists in each of the forms in
-//! which they are published, as their own bytes. A certificate that is encoded again may have
-//! another name than the one its issuer signed.
+//! Files that manufacturers publish: certificates and CRLs in every published format, as their
+//! original bytes. Re-encoding a certificate could change the name that its issuer signed.
 
 use super::endorsement;
 use super::path::read::{Elements, INTEGER, OID, Read, SEQUENCE, SET};
@@ -10,15 +9,15 @@ use rustls_pki_types::{CertificateDer, CertificateRevocationListDer};
 
 /// signedData of PKCS#7 (RFC 2315, 14).
 const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];
-/// Begins every text in PEM (RFC 7468).
+/// Starts every PEM text (RFC 7468).
 const PEM: &[u8] = b"-----BEGIN ";
-/// PEM of a PKCS#7 message, in both of its names.
+/// PEM labels of a PKCS#7 message.
 const PKCS_7: [&str; 2] = ["PKCS7", "CMS"];
 
-/// Certificates (DER): of PEM, of DER one behind the other, or of a PKCS#7 message in either.
+/// Certificates (DER): from PEM, concatenated DER, or a PKCS#7 message in either.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a file without any, or with something that is none.
+/// [`Error::Malformed`] for a file without certificates, or with anything else.
 pub fn certificates(file: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let wrong = |detail: String| Error::Malformed { what: "file of certificates", detail };
     let all = if is_pem(file) {
@@ -44,12 +43,12 @@ pub fn certificates(file: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     }
 }
 
-/// Revocation lists (DER) of PEM, or of DER.
+/// CRLs (DER) from PEM or DER.
 ///
 /// # Errors
-/// [`Error::Malformed`] for PEM that is none, or that has no list.
+/// [`Error::Malformed`] for invalid PEM, or a file without a CRL.
 pub fn lists(file: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-    let wrong = |detail: String| Error::Malformed { what: "file of a revocation list", detail };
+    let wrong = |detail: String| Error::Malformed { what: "file of a CRL", detail };
     if !is_pem(file) {
         return Ok(vec![file.to_vec()]);
     }
@@ -57,14 +56,14 @@ pub fn lists(file: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
         .map(|list| list.map(|l| l.to_vec()))
         .collect::<Result<Vec<_>, _>>();
     let all = read.map_err(|e| wrong(format!("its PEM: {e}")))?;
-    if all.is_empty() { Err(wrong("it has no list".into())) } else { Ok(all) }
+    if all.is_empty() { Err(wrong("it has no CRL".into())) } else { Ok(all) }
 }
 
 fn is_pem(file: &[u8]) -> bool {
     file.windows(PEM.len()).any(|w| w == PEM)
 }
 
-/// PKCS#7 messages of a text in PEM, which the reader of certificates passes over.
+/// PKCS#7 messages in a PEM text, which the certificate reader skips.
 fn pkcs_7_in_pem(file: &[u8]) -> impl Iterator<Item = Result<Vec<u8>, String>> {
     let text = String::from_utf8_lossy(file).into_owned();
     let blocks: Vec<String> = PKCS_7
@@ -88,9 +87,9 @@ fn pkcs_7_in_pem(file: &[u8]) -> impl Iterator<Item = Result<Vec<u8>, String>> {
     })
 }
 
-/// The certificates of a PKCS#7 message: those that it signs nothing with.
+/// The certificates in a PKCS#7 message that signs nothing.
 fn in_message(der: &[u8]) -> Read<Vec<Vec<u8>>> {
-    const WHAT: &str = "it is no PKCS#7 message with certificates";
+    const WHAT: &str = "it is not a PKCS#7 message with certificates";
     let mut message = Elements::new(Elements::only(der, SEQUENCE, WHAT)?.content());
     if message.expect(OID, WHAT)?.content() != SIGNED_DATA {
         return Err(WHAT);

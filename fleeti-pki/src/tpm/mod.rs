@@ -1,13 +1,14 @@
-//! What a TPM 2.0 says and signs, read and verified in Rust alone: no TPM library on the server.
+//! Parses and verifies what a TPM 2.0 attests and signs, in Rust only: the server needs no TPM
+//! library.
 //!
 //! Sources: TCG "Trusted Platform Module Library", Part 1 (Architecture) and Part 2 (Structures),
-//! revision 1.59; TCG "EK Credential Profile for TPM Family 2.0", version 2.5. Whatever this reads
-//! comes from a device and may be a lie: every length is bounded, bytes behind a structure are an
-//! error, and an algorithm that is not listed is one too.
+//! revision 1.59; TCG "EK Credential Profile for TPM Family 2.0", version 2.5. All input comes from
+//! a device and may be forged: every length is bounded, and trailing bytes and unlisted algorithms
+//! are errors.
 //!
 //! [`public`] (keys and their names) · [`attest`] (quotes and certifications) · [`signature`] ·
-//! [`credential`] (a secret for one key in one TPM) · [`endorsement`] (who made the TPM) ·
-//! [`files`] (certificates and lists that manufacturers publish).
+//! [`credential`] (a secret for one key in one TPM) · [`endorsement`] (the TPM manufacturer) ·
+//! [`files`] (certificates and CRLs that manufacturers publish).
 
 pub mod attest;
 pub mod credential;
@@ -21,45 +22,45 @@ pub mod signature;
 use aws_lc_rs::{digest, hmac};
 pub(crate) use read::Reader;
 
-/// Why bytes are not a structure of a TPM.
+/// Why bytes are not a TPM structure.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unreadable {
-    /// It ends too early.
+    /// The input ends too early.
     #[error("{what} ends too early")]
     Truncated {
         /// The structure.
         what: &'static str,
     },
-    /// Bytes behind its end.
+    /// Bytes after the end.
     #[error("{length} bytes follow {what}")]
     Trailing {
         /// The structure.
         what: &'static str,
-        /// How many.
+        /// Their number.
         length: usize,
     },
-    /// A buffer longer than any that is right.
-    #[error("a buffer of {what} has {length} bytes, {max} at the most")]
+    /// A buffer that is too long.
+    #[error("a buffer of {what} has {length} bytes, at most {max} are allowed")]
     TooLong {
         /// The structure.
         what: &'static str,
-        /// As given.
+        /// Its length.
         length: usize,
-        /// Allowed.
+        /// The maximum.
         max: usize,
     },
-    /// A value that this reader does not know.
-    #[error("{field} of {what} is {value:#x}, which is not known here")]
+    /// An unknown value.
+    #[error("{field} of {what} has the unknown value {value:#x}")]
     Unknown {
         /// The structure.
         what: &'static str,
-        /// Its field.
+        /// The field.
         field: &'static str,
-        /// As given.
+        /// The value.
         value: u32,
     },
-    /// Something else that the structure cannot be.
+    /// Another defect.
     #[error("{what}: {detail}")]
     Wrong {
         /// The structure.
@@ -72,7 +73,7 @@ pub enum Unreadable {
 /// A hash algorithm (TPM_ALG_ID; TCG "Algorithm Registry").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Hash {
-    /// SHA-1: read in event logs, never relied on.
+    /// SHA-1: parsed in event logs, never trusted.
     Sha1,
     /// SHA-256.
     Sha256,
@@ -83,7 +84,7 @@ pub enum Hash {
 }
 
 impl Hash {
-    /// By its number.
+    /// The algorithm with this id.
     #[must_use]
     pub const fn from_id(id: u16) -> Option<Self> {
         match id {
@@ -95,7 +96,7 @@ impl Hash {
         }
     }
 
-    /// Its number.
+    /// The algorithm's id.
     #[must_use]
     pub const fn id(self) -> u16 {
         match self {
@@ -106,7 +107,7 @@ impl Hash {
         }
     }
 
-    /// Bytes of a digest.
+    /// Length of a digest in bytes.
     #[must_use]
     pub const fn length(self) -> usize {
         match self {
@@ -117,7 +118,7 @@ impl Hash {
         }
     }
 
-    /// The digest of `parts`, one after the other.
+    /// The digest of the concatenated `parts`.
     #[must_use]
     pub fn digest(self, parts: &[&[u8]]) -> Vec<u8> {
         let mut context = digest::Context::new(match self {
@@ -146,7 +147,7 @@ impl Hash {
     }
 }
 
-/// A TPM2B: a 16-bit length and the bytes. `None` for more than 65,535 of them.
+/// A TPM2B: a 16-bit length and the bytes. `None` for more than 65,535 bytes.
 pub(crate) fn sized(bytes: &[u8]) -> Option<Vec<u8>> {
     let length = u16::try_from(bytes.len()).ok()?;
     Some([&length.to_be_bytes()[..], bytes].concat())

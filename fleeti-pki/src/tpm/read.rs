@@ -1,9 +1,9 @@
-//! Reading what a TPM marshals (big-endian integers and sized buffers) and what firmware writes
-//! (little-endian ones), and nothing behind them.
+//! Reads what a TPM marshals (big-endian integers and sized buffers) and what firmware writes
+//! (little-endian ones), and rejects trailing bytes.
 
 use super::Unreadable;
 
-/// Bytes that are read from front to back.
+/// Bytes, read from front to back.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reader<'a> {
     what: &'static str,
@@ -11,7 +11,7 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// `what` is the structure, for errors.
+    /// `what` is the name of the structure in errors.
     pub(crate) const fn new(what: &'static str, bytes: &'a [u8]) -> Self {
         Self { what, left: bytes }
     }
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// A TPM2B: a 16-bit length and so many bytes, `max` of them at the most.
+    /// A TPM2B: a 16-bit length and at most `max` bytes.
     pub(crate) fn sized(&mut self, max: usize) -> Result<&'a [u8], Unreadable> {
         let length = usize::from(self.u16()?);
         if length > max {
@@ -66,12 +66,12 @@ impl<'a> Reader<'a> {
         self.take(length)
     }
 
-    /// A value that is no known one.
+    /// The error for an unknown value.
     pub(crate) fn unknown<T>(&self, field: &'static str, value: u32) -> Result<T, Unreadable> {
         Err(Unreadable::Unknown { what: self.what, field, value })
     }
 
-    /// That nothing follows.
+    /// Checks that no bytes follow.
     pub(crate) fn end(self) -> Result<(), Unreadable> {
         if self.left.is_empty() {
             Ok(())

@@ -5,7 +5,7 @@ use super::{Hash, Reader, Unreadable};
 
 const WHAT: &str = "TPMT_SIGNATURE";
 
-/// An ECDSA signature. Nothing else is read: nothing here signs by anything else.
+/// An ECDSA signature. No other scheme is supported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
     hash: Hash,
@@ -13,12 +13,12 @@ pub struct Signature {
     s: Vec<u8>,
 }
 
-/// Why a signature is not the key's.
+/// Why a signature does not verify.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotSigned {
-    /// Another hash than that of the key.
-    #[error("it is made with another hash than the key's")]
+    /// The hash is not that of the key.
+    #[error("its hash is not the key's")]
     Hash,
     /// It does not verify.
     #[error("it does not verify")]
@@ -26,10 +26,10 @@ pub enum NotSigned {
 }
 
 impl Signature {
-    /// Reads a TPMT_SIGNATURE.
+    /// Parses a TPMT_SIGNATURE.
     ///
     /// # Errors
-    /// [`Unreadable`] for anything but a whole one by ECDSA.
+    /// [`Unreadable`] for anything but a complete ECDSA signature.
     pub fn parse(bytes: &[u8]) -> Result<Self, Unreadable> {
         let mut reader = Reader::new(WHAT, bytes);
         match reader.u16()? {
@@ -43,12 +43,12 @@ impl Signature {
         Ok(Self { hash, r, s })
     }
 
-    /// As TLS and X.509 have it: Ecdsa-Sig-Value, DER (RFC 3279, 2.2.3).
+    /// The encoding of TLS and X.509: Ecdsa-Sig-Value, DER (RFC 3279, 2.2.3).
     ///
     /// # Errors
-    /// [`Unreadable::Wrong`] for numbers that are none.
+    /// [`Unreadable::Wrong`] for numbers out of range.
     pub fn to_der(&self) -> Result<Vec<u8>, Unreadable> {
-        let wrong = || Unreadable::Wrong { what: WHAT, detail: "r or s is no number of P-256" };
+        let wrong = || Unreadable::Wrong { what: WHAT, detail: "r or s is out of range for P-256" };
         let fixed =
             |n: &[u8]| -> Option<[u8; 32]> { padded(n, 32).collect::<Vec<_>>().try_into().ok() };
         let (r, s) = (fixed(&self.r).ok_or_else(wrong)?, fixed(&self.s).ok_or_else(wrong)?);
@@ -56,7 +56,7 @@ impl Signature {
         Ok(signature.to_der().as_bytes().to_vec())
     }
 
-    /// That the key at `point` on `curve` signed `message`.
+    /// Verifies that the key at `point` on `curve` signed `message`.
     ///
     /// # Errors
     /// [`NotSigned`].
@@ -65,7 +65,7 @@ impl Signature {
             return Err(NotSigned::Hash);
         }
         let length = curve.length();
-        // A number that is too long makes it too long, which is refused.
+        // A number that is too long makes the result too long, which is refused.
         let fixed: Vec<u8> = padded(&self.r, length).chain(padded(&self.s, length)).collect();
         let key = aws_lc_rs::signature::UnparsedPublicKey::new(curve.verification(), point);
         key.verify(message, &fixed).map_err(|_| NotSigned::Wrong)

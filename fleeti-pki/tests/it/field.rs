@@ -645,7 +645,7 @@ fn an_authority_between_is_one() {
             .unwrap_err()
     };
     assert!(
-        matches!(&refused, NotEndorsed::Chain(e) if e.contains("more authorities")),
+        matches!(&refused, NotEndorsed::Chain(e) if e.contains("more CAs")),
         "{refused}"
     );
 }

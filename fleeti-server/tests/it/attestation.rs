@@ -579,7 +579,7 @@ async fn what_its_maker_took_back_counts_for_a_device_that_does_not_show_its_tpm
             "{step}"
         );
     }
-    assert!(known(&world, &device).await.contains("no maker that is believed"));
+    assert!(known(&world, &device).await.contains("does not chain to a trusted manufacturer"));
 
     // Neither has the server to start anew, and what cannot be read leaves what was read before.
     let makers = world.dir.path().join("pki/tpm-makers/virtual");

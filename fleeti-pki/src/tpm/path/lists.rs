@@ -16,16 +16,17 @@ use x509_cert::ext::pkix::crl::dp::IssuingDistributionPoint;
 /// cRLSign, in the first eight bits of a key usage.
 const CRL_SIGN: u8 = 0x02;
 
-/// A list.
+/// A CRL.
 #[derive(Debug)]
 pub(in crate::tpm) struct List {
     der: Vec<u8>,
-    /// Contents of the name.
+    /// Contents of the issuer's name.
     issuer: Vec<u8>,
-    /// How new it is: its number, and when it was made, Unix seconds.
+    /// How new the CRL is: its number, and its thisUpdate, Unix seconds.
     newness: (Option<Uint>, u64),
     pub(in crate::tpm) ends_s: u64,
-    /// Which part of the issuer's certificates it is about, as it is written; empty for all.
+    /// The issuing distribution point, as encoded: which of the issuer's certificates it covers;
+    /// empty for all.
     scope: Vec<u8>,
     only_authorities: bool,
     only_others: bool,
@@ -34,11 +35,11 @@ pub(in crate::tpm) struct List {
 
 impl List {
     pub(in crate::tpm) fn read(der: &[u8]) -> Result<Self, Error> {
-        const WHAT: &str = "revocation list of a maker";
+        const WHAT: &str = "CRL of a TPM manufacturer";
         let read = CertificateList::<Rfc5280>::from_der(der).or_malformed(WHAT)?.tbs_cert_list;
         let ends = read
             .next_update
-            .ok_or(Error::Refused("the list of a maker does not say when the next one comes"))?;
+            .ok_or(Error::Refused("the CRL of the TPM manufacturer has no nextUpdate"))?;
         let extension = |oid| {
             read.crl_extensions
                 .iter()
@@ -58,7 +59,7 @@ impl List {
             p.indirect_crl || p.only_contains_attribute_certs || p.only_some_reasons.is_some()
         }) {
             return Err(Error::Refused(
-                "the list of a maker is about attribute certificates, other issuers, or some reasons alone",
+                "the CRL of the TPM manufacturer covers attribute certificates, other issuers, or only some reasons",
             ));
         }
         let list = webpki::OwnedCertRevocationList::from_der(der).or_malformed(WHAT)?;
@@ -78,16 +79,17 @@ impl List {
         names::shown(&self.issuer)
     }
 
-    /// Whether it is about certificates like this one.
+    /// Whether it covers certificates like this one.
     fn is_about(&self, certificate: &Certificate<'_>) -> Read<bool> {
-        // What cannot be read says nothing; an authority between has to be one that can (6.1.4 k).
+        // An unreadable extension says nothing; an intermediate CA must have a readable one (6.1.4
+        // k).
         let (is_authority, _) = certificate.authority().unwrap_or_default();
         let is_of_kind = if is_authority { !self.only_others } else { !self.only_authorities };
         Ok(is_of_kind && names::are_same(&self.issuer, certificate.issuer))
     }
 }
 
-/// The lists that are looked at, the newest first.
+/// The CRLs in use, the newest first.
 #[derive(Debug, Default)]
 pub(in crate::tpm) struct Lists(Vec<List>);
 
@@ -101,14 +103,15 @@ impl Lists {
         self.0.iter()
     }
 
-    /// Whether a manufacturer's own certificate is on a list: nobody knows the key of its issuer.
+    /// Whether a manufacturer's own certificate is on a CRL. The signature cannot be checked: the
+    /// key of its issuer is unknown.
     pub(in crate::tpm) fn names(&self, certificate: &Certificate<'_>) -> bool {
         let on = |list: &&List| !matches!(list.list.find_serial(certificate.serial), Ok(None));
         self.0.iter().filter(on).any(|list| list.is_about(certificate).unwrap_or(true))
     }
 
-    /// That a certificate is not revoked by its issuer, of the key and key usage. An issuer without
-    /// a CRL revokes nothing.
+    /// Checks that a certificate is not revoked by its issuer, of the key and key usage. An issuer
+    /// without a CRL revokes nothing.
     pub(super) fn check(
         &self,
         certificate: &Certificate<'_>,
@@ -122,7 +125,7 @@ impl Lists {
             }
             scopes.push(&list.scope);
             let (_, signed) = Signed::read(&list.der, "a CRL cannot be read")?;
-            let of_list = |e| Refused::Other(format!("the CRL of its issuer does not count: {e}"));
+            let of_list = |e| Refused::Other(format!("the CRL of its issuer is invalid: {e}"));
             signed::verify(&signed, issuer.0).map_err(of_list)?;
             if issuer.1.is_some_and(|usage| usage & CRL_SIGN == 0) {
                 return Err(of_list("its issuer may not sign CRLs".into()));

@@ -1,9 +1,8 @@
-//! Paths from the certificate of an endorsement key to a manufacturer that is believed (RFC 5280,
-//! 6.1).
+//! Paths from an endorsement certificate to a trusted manufacturer (RFC 5280, 6.1).
 //!
-//! webpki refuses what its certificates for TLS never have, and what manufacturers of TPMs have all
-//! the same: critical certificate policies, constraints of directory names, unique identifiers.
-//! Signatures are verified by its algorithms.
+//! webpki refuses extensions that TLS certificates never have, but that TPM manufacturers use:
+//! critical certificate policies, name constraints on directory names, unique identifiers.
+//! Signatures are verified by webpki's algorithms.
 //!
 //! [`read`] (certificates as their bytes) · [`names`] · [`policies`] · [`signed`] · [`lists`].
 
@@ -19,21 +18,21 @@ use policies::Policies;
 pub(super) use read::{Certificate, PublicKey};
 use read::{Elements, INTEGER, Read, SEQUENCE, public_key};
 
-/// Signatures that are looked at for one path.
+/// Maximum number of signatures that are verified for one path.
 const SIGNATURES_MAX: usize = 64;
-/// Most certificates of a path beside the manufacturer's.
+/// Maximum number of certificates of a path, without the manufacturer's.
 const LENGTH_MAX: usize = super::endorsement::INTERMEDIATES_MAX + 1;
 /// keyCertSign, in the first eight bits of a key usage.
 const KEY_CERT_SIGN: u8 = 0x04;
-/// Extensions that are looked at, or say nothing of which certificates a path may have: 2.5.29.N.
-/// Of keys and their names (14, 35, 18, 9, 16), where to find lists (31, 46), and what is checked.
+/// Extensions that are checked, or that do not restrict paths: 2.5.29.N. Keys and their names (14,
+/// 35, 18, 9, 16), where to find CRLs (31, 46), and those that are checked.
 const KNOWN: [u8; 16] = [9, 14, 15, 16, 17, 18, 19, 30, 31, 32, 33, 35, 36, 37, 46, 54];
-/// authorityInfoAccess and subjectInfoAccess, where something is found, and qcStatements (RFC 3739,
-/// 3.2.6), which the TCG's first profile had for what a TPM conforms to.
+/// authorityInfoAccess and subjectInfoAccess, which say where to find something, and qcStatements
+/// (RFC 3739, 3.2.6), which the TCG's first profile used for the conformance of a TPM.
 const HARMLESS: [&[u8]; 3] =
     [&[0x2b, 6, 1, 5, 5, 7, 1, 1], &[0x2b, 6, 1, 5, 5, 7, 1, 11], &[0x2b, 6, 1, 5, 5, 7, 1, 3]];
 
-/// Why there is no path; of several ways that led nowhere, the one that came furthest.
+/// Why there is no path; of several attempts, the one that came furthest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Refused {
     /// No certificate has the name of the issuer.
@@ -49,19 +48,19 @@ impl From<&'static str> for Refused {
     }
 }
 
-/// What a path is looked for among.
+/// The input of the search for a path.
 pub(super) struct Search<'s, 'a> {
     pub(super) between: &'s [Certificate<'a>],
     pub(super) believed: &'s [Certificate<'a>],
     pub(super) lists: &'s Lists,
-    /// Contents of the OBJECT IDENTIFIERs of purposes of which an authority between has one, if it
-    /// has any.
+    /// Contents of the OBJECT IDENTIFIERs of purposes. An intermediate CA that restricts its
+    /// purposes must have one of them.
     pub(super) purposes: &'s [&'s [u8]],
     pub(super) now_s: u64,
 }
 
 impl<'a> Search<'_, 'a> {
-    /// Which of those believed a path leads to.
+    /// The index of the trusted certificate that a path leads to.
     pub(super) fn from(&self, leaf: &Certificate<'a>) -> Result<usize, Refused> {
         self.onwards(&mut vec![leaf.clone()], &mut 0)
     }
@@ -102,12 +101,12 @@ impl<'a> Search<'_, 'a> {
         Err(refused)
     }
 
-    /// A path, from its leaf up, whose signatures are right.
+    /// Checks a path, from its leaf up, whose signatures are verified.
     fn judge(&self, path: &[Certificate<'a>], anchor: &Certificate<'a>) -> Result<(), Refused> {
         let mut policies = Policies::new(path.len());
         let mut constraints = vec![Subtrees::of(anchor)?];
         let mut authorities_left = u64::MAX;
-        // A believed certificate may sign CRLs whatever its key usage says.
+        // A trusted certificate may sign CRLs whatever its key usage is.
         let mut issuer = (&anchor.key, None);
         for (at, certificate) in path.iter().enumerate().rev() {
             let of = |words: &str| Refused::Other(format!("{}: {words}", whose(certificate)));
@@ -127,7 +126,7 @@ impl<'a> Search<'_, 'a> {
         Ok(())
     }
 
-    /// What each certificate is by itself.
+    /// Checks that concern a certificate by itself.
     fn usual(&self, certificate: &Certificate<'_>, is_last: bool) -> Result<(), String> {
         if self.now_s < certificate.not_before_s {
             return Err("it is not valid yet".into());
@@ -138,23 +137,23 @@ impl<'a> Search<'_, 'a> {
         let unknown = certificate.extensions().iter().find(|e| e.critical && !is_known(e.id));
         if let Some(extension) = unknown {
             return Err(format!(
-                "it has a critical extension that is not known: {}",
+                "it has an unknown critical extension: {}",
                 dotted(extension.id)
             ));
         }
         let purposes = certificate.purposes()?;
         if !is_last && purposes.is_some_and(|all| !all.iter().any(|p| self.purposes.contains(p))) {
-            return Err("it certifies no endorsement keys (extended key usage)".into());
+            return Err("it may not certify endorsement keys (extended key usage)".into());
         }
         Ok(())
     }
 }
 
-/// What an authority between must be (6.1.4 k to n), and how many may follow it.
+/// Checks an intermediate CA (6.1.4 k to n); returns how many more may follow it.
 fn below(certificate: &Certificate<'_>, left: u64) -> Read<u64> {
     let (is_authority, length) = certificate.authority()?;
     if !is_authority || !certificate.is_version_3 {
-        return Err("it is no authority's");
+        return Err("it is not a CA certificate");
     }
     if certificate.key_usage()?.is_some_and(|usage| usage & KEY_CERT_SIGN == 0) {
         return Err("it may not sign certificates (key usage)");
@@ -162,7 +161,7 @@ fn below(certificate: &Certificate<'_>, left: u64) -> Read<u64> {
     let left = if certificate.is_self_issued() {
         left
     } else {
-        left.checked_sub(1).ok_or("more authorities than one above it allows")?
+        left.checked_sub(1).ok_or("more CAs than a CA above it allows")?
     };
     Ok(left.min(length.unwrap_or(u64::MAX)))
 }
@@ -174,15 +173,15 @@ fn signed(
 ) -> Result<(), Refused> {
     *signatures += 1;
     if *signatures > SIGNATURES_MAX {
-        return Err("it has too many issuers of one name".into());
+        return Err("too many issuers have the same name".into());
     }
     signed::verify(&certificate.signed, &issuer.key)
         .map_err(|e| Refused::Other(format!("{}: {e}", whose(certificate))))
 }
 
-/// Whether a certificate's key is the one of a SubjectPublicKeyInfo (DER): of an elliptic curve its
-/// point in any form, for any algorithm of elliptic curves (RFC 5480, 2.1), and its curve by name
-/// or by its parameters; of RSA its numbers, for any algorithm of RSA.
+/// Whether a certificate's key is that of a SubjectPublicKeyInfo (DER). For an elliptic curve key:
+/// its point in any form, with any EC algorithm (RFC 5480, 2.1), and its curve by name or by
+/// parameters. For an RSA key: its numbers, with any RSA algorithm.
 pub(super) fn is_key(key: &PublicKey<'_>, wanted_der: &[u8], is_rsa: bool) -> bool {
     const RSA: [&[u8]; 3] = [&[1], &[7], &[10]];
     // id-ecPublicKey, id-ecDH and id-ecMQV.
@@ -215,8 +214,8 @@ pub(super) fn is_key(key: &PublicKey<'_>, wanted_der: &[u8], is_rsa: bool) -> bo
             || other_forms(wanted.bits).iter().flatten().any(|p| p == key.bits))
 }
 
-/// Modulus and exponent (RFC 8017, A.1.1), of which some issuers leave the zero in front, as if
-/// they could be negative.
+/// Modulus and exponent (RFC 8017, A.1.1). Some issuers omit the leading zero, as if the numbers
+/// could be negative.
 fn rsa_numbers(bits: &[u8]) -> Option<[&[u8]; 2]> {
     let mut fields = Elements::new(Elements::only(bits, SEQUENCE, "").ok()?.content);
     let mut next = || {
@@ -235,8 +234,7 @@ fn other_forms(point: &[u8]) -> Option<[Vec<u8>; 2]> {
     Some([[&[2 + odd][..], x].concat(), [&[6 + odd][..], coordinates].concat()])
 }
 
-/// Subjects of those that issued a certificate, one above the other, as far as they are among
-/// `all`.
+/// Subjects of the issuers of a certificate, from the lowest up, as far as they are among `all`.
 pub(super) fn above<'a, 'c: 'a>(
     certificate: &Certificate<'c>,
     all: impl Iterator<Item = &'a Certificate<'c>> + Clone,
@@ -253,13 +251,13 @@ pub(super) fn above<'a, 'c: 'a>(
     chain
 }
 
-/// That a certificate signed itself.
+/// Whether a certificate is signed by its own key.
 pub(super) fn is_self_signed(certificate: &Certificate<'_>) -> bool {
     certificate.is_self_issued() && signed::verify(&certificate.signed, &certificate.key).is_ok()
 }
 
-/// Whether a certificate is one of an authority: by its basic constraints or, in the form that has
-/// none, because it signed itself.
+/// Whether a certificate is a CA's: by its basic constraints or, in a version without extensions,
+/// because it is self-signed.
 pub(super) fn is_authority(certificate: &Certificate<'_>) -> Read<bool> {
     Ok(certificate.authority()?.0 || (!certificate.is_version_3 && is_self_signed(certificate)))
 }

@@ -1,28 +1,28 @@
-//! Names of directories (RFC 5280, 4.1.2.4): compared as they are written, or by what they say
-//! (7.1), shown, and held against name constraints (4.2.1.10).
+//! Directory names (RFC 5280, 4.1.2.4): compared byte for byte or by their text (7.1), displayed,
+//! and checked against name constraints (4.2.1.10).
 
 use super::read::{Certificate, Element, Elements, OID, Read, SEQUENCE, SET};
 use const_oid::ObjectIdentifier;
 
 const EMAIL_ADDRESS: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x01];
-/// Tags of GeneralName.
+/// Tags of a GeneralName.
 const RFC_822: u8 = 0x81;
 const DNS: u8 = 0x82;
 pub(in crate::tpm) const DIRECTORY: u8 = 0xa4;
 const UNREADABLE: &str = "a name cannot be read";
-/// Most characters of a name that is shown.
+/// Maximum length of a displayed name, in characters.
 const SHOWN_MAX: usize = 200;
 
 /// One attribute of a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tpm) struct Attribute<'a> {
-    /// Contents of its OBJECT IDENTIFIER.
+    /// Contents of the OBJECT IDENTIFIER.
     pub(in crate::tpm) kind: &'a [u8],
     value: Element<'a>,
 }
 
 impl Attribute<'_> {
-    /// Its text in any of the encodings of a DirectoryString; bytes that are not text are replaced.
+    /// The text, in any of the encodings of a DirectoryString; invalid bytes are replaced.
     pub(in crate::tpm) fn text(&self) -> String {
         let wide = |unit: usize| {
             self.value
@@ -32,7 +32,7 @@ impl Attribute<'_> {
         };
         let of = |c| char::from_u32(c).unwrap_or(char::REPLACEMENT_CHARACTER);
         match self.value.tag {
-            // TeletexString, as everybody writes it: Latin-1.
+            // TeletexString, which issuers encode as Latin-1.
             0x14 => self.value.content.iter().map(|byte| char::from(*byte)).collect(),
             0x1e => char::decode_utf16(wide(2).map(|c| u16::try_from(c).unwrap_or(0xfffd)))
                 .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
@@ -42,8 +42,8 @@ impl Attribute<'_> {
         }
     }
 
-    /// What is compared: of text what it says, without regard to case, encoding and spaces; of
-    /// anything else its bytes.
+    /// The value to compare: for text, regardless of case, encoding and spaces; otherwise the
+    /// bytes.
     fn compared(&self) -> (&[u8], Vec<u8>) {
         let said = match self.value.tag {
             0x0c | 0x13 | 0x14 | 0x16 | 0x1c | 0x1e => {
@@ -56,7 +56,7 @@ impl Attribute<'_> {
     }
 }
 
-/// The attributes of a name, those that stand together in one part.
+/// The attributes of a name, grouped by RDN.
 pub(in crate::tpm) fn parts(name: &[u8]) -> Read<Vec<Vec<Attribute<'_>>>> {
     Elements::new(name).each(SET, UNREADABLE)?.into_iter().map(part).collect()
 }
@@ -73,7 +73,7 @@ fn attribute(element: Element<'_>) -> Read<Attribute<'_>> {
     Ok(Attribute { kind, value })
 }
 
-/// Whether two names are the same; an empty one is nobody's.
+/// Whether two names are the same; an empty name equals no other.
 pub(super) fn are_same(a: &[u8], b: &[u8]) -> bool {
     if a == b {
         return !a.is_empty();
@@ -94,7 +94,7 @@ fn is_prefix(base: &[Vec<Attribute<'_>>], name: &[Vec<Attribute<'_>>]) -> bool {
     base.len() <= name.len() && base.iter().zip(name).all(|(a, b)| said(a) == said(b))
 }
 
-/// A name for people, as in `CN=Root 1, O=Somebody`, or as its bytes where it cannot be read.
+/// A name as text, as in `CN=Root 1, O=Somebody`, or as its bytes if it cannot be parsed.
 pub(in crate::tpm) fn shown(name: &[u8]) -> String {
     let Ok(parts) = parts(name) else { return hex::encode(name).chars().take(SHOWN_MAX).collect() };
     let part =
@@ -116,12 +116,12 @@ fn attribute_shown(attribute: &Attribute<'_>) -> String {
     format!("{kind}={}", attribute.text())
 }
 
-/// An OBJECT IDENTIFIER of its contents, as in `2.5.29.32`.
+/// The dotted form of an OBJECT IDENTIFIER's contents, as in `2.5.29.32`.
 pub(super) fn dotted(id: &[u8]) -> String {
     ObjectIdentifier::from_bytes(id).map_or_else(|_| hex::encode(id), |id| id.to_string())
 }
 
-/// What an authority says of the names below it.
+/// The name constraints of a CA.
 #[derive(Debug, Default)]
 pub(super) struct Subtrees<'a> {
     permitted: Vec<Element<'a>>,
@@ -129,7 +129,7 @@ pub(super) struct Subtrees<'a> {
 }
 
 impl<'a> Subtrees<'a> {
-    /// Those of a certificate; none for one that has none.
+    /// The name constraints of a certificate; empty if it has none.
     pub(super) fn of(certificate: &Certificate<'a>) -> Read<Self> {
         const WHAT: &str = "its name constraints cannot be read";
         let Some(value) = certificate.extension(0x1e) else { return Ok(Self::default()) };
@@ -142,8 +142,8 @@ impl<'a> Subtrees<'a> {
         Ok(Self { permitted, excluded })
     }
 
-    /// That every name of a certificate is one that is permitted, and none that is excluded. A form
-    /// of name that is not compared here is no permitted one, and an excluded one.
+    /// Checks that every name of a certificate is permitted and none is excluded. A form of name
+    /// that cannot be compared is not permitted, and is excluded.
     pub(super) fn check(&self, certificate: &Certificate<'_>) -> Read<()> {
         if self.permitted.is_empty() && self.excluded.is_empty() {
             return Ok(());
@@ -160,7 +160,7 @@ impl<'a> Subtrees<'a> {
                     .filter(of_form)
                     .any(|base| is_below(base, name).unwrap_or(true))
             {
-                return Err("an authority above it may not certify its name (name constraints)");
+                return Err("a CA above it may not certify its name (name constraints)");
             }
         }
         Ok(())
@@ -171,7 +171,7 @@ fn bases(content: &[u8]) -> Read<Vec<Element<'_>>> {
     Elements::new(content).each(SEQUENCE, UNREADABLE)?.into_iter().map(base).collect()
 }
 
-/// The name of a GeneralSubtree, whose other fields RFC 5280 does not use.
+/// The base of a GeneralSubtree; RFC 5280 does not use its other fields.
 fn base(subtree: Element<'_>) -> Read<Element<'_>> {
     let mut fields = Elements::new(subtree.content);
     let base = fields.next().and_then(Result::ok).ok_or(UNREADABLE)?;
@@ -180,7 +180,7 @@ fn base(subtree: Element<'_>) -> Read<Element<'_>> {
     if is_from_zero { Ok(base) } else { Err(UNREADABLE) }
 }
 
-/// Every name of a certificate: tag, and contents (of a directory's name those of its SEQUENCE).
+/// Every name of a certificate: tag and contents (for a directory name those of its SEQUENCE).
 fn presented<'a>(certificate: &Certificate<'a>) -> Read<Vec<(u8, &'a [u8])>> {
     let mut names = Vec::new();
     for name in certificate.alternative_names()? {
@@ -200,7 +200,7 @@ pub(in crate::tpm) fn directory(name: Element<'_>) -> Read<&[u8]> {
     Ok(Elements::only(name.content, SEQUENCE, "a directory's name cannot be read")?.content)
 }
 
-/// `None` for a form that is not compared.
+/// `None` for a form that cannot be compared.
 fn is_below(base: &Element<'_>, name: &[u8]) -> Option<bool> {
     match base.tag {
         DIRECTORY => Some(is_prefix(&parts(directory(*base).ok()?).ok()?, &parts(name).ok()?)),

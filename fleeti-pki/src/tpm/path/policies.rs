@@ -1,8 +1,8 @@
-//! Certificate policies (RFC 5280, 6.1), with any-policy as the initial set: which policies a
-//! manufacturer names is its own matter, unless one of its authorities asks that there be one.
+//! Certificate policies (RFC 5280, 6.1), with any-policy as the initial set: manufacturers choose
+//! their policies, unless one of their CAs requires a valid one.
 //!
-//! The tree of policies is asked one thing only: whether it is empty. Of a node therefore only the
-//! latest depth is kept, and of nodes with one policy only one.
+//! The only question is whether the policy tree is empty. So only the latest depth is kept, with
+//! one node for each policy.
 
 use super::read::{Certificate, Elements, INTEGER, OID, Read, SEQUENCE, number};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,20 +10,21 @@ use std::collections::{BTreeMap, BTreeSet};
 /// anyPolicy, the contents of its OBJECT IDENTIFIER.
 const ANY: &[u8] = &[0x55, 0x1d, 0x20, 0x00];
 
-/// Policies that are valid at a depth, and those that are expected below each.
+/// Valid policies at a depth, and the expected policies below each.
 type Valid<'a> = BTreeMap<&'a [u8], BTreeSet<&'a [u8]>>;
 
-/// The state between the certificates of a path.
+/// The state between two certificates of a path.
 pub(super) struct Policies<'a> {
     valid: Valid<'a>,
-    /// Certificates until a policy is asked for, until mapping and until any-policy end.
+    /// Remaining certificates until a policy is required, and until mapping and any-policy are
+    /// inhibited.
     explicit: u64,
     mapping: u64,
     any: u64,
 }
 
 impl<'a> Policies<'a> {
-    /// Before the first of `length` certificates.
+    /// The state before the first of `length` certificates.
     pub(super) fn new(length: usize) -> Self {
         let never = length as u64 + 1;
         Self {
@@ -34,12 +35,12 @@ impl<'a> Policies<'a> {
         }
     }
 
-    /// The next certificate (6.1.3 d to f), then what it says of those below it (6.1.4) or, for the
-    /// last one, of itself (6.1.5).
+    /// Processes the next certificate (6.1.3 d to f), then its effect on those below it (6.1.4) or,
+    /// for the last one, on itself (6.1.5).
     pub(super) fn follow(&mut self, certificate: &Certificate<'a>, is_last: bool) -> Read<()> {
-        const NONE: &str = "an authority above it asks for a certificate policy, and none is valid";
+        const NONE: &str = "a CA above it requires a certificate policy, and none is valid";
         let is_self_issued = certificate.is_self_issued();
-        // What a TPM's own certificate says of policies, and nobody can read, is nothing.
+        // Unreadable policies in the TPM's own certificate are ignored.
         let of_last = |e| if is_last { Ok(None) } else { Err(e) };
         self.valid = match named(certificate).or_else(of_last)? {
             Some(named) => self.below(&named, self.any > 0 || (!is_last && is_self_issued)),
@@ -70,7 +71,7 @@ impl<'a> Policies<'a> {
         Ok(())
     }
 
-    /// Policies that a certificate names and that are expected.
+    /// The policies that a certificate names and that are expected.
     fn below(&self, named: &[&'a [u8]], is_any_taken: bool) -> Valid<'a> {
         let is_expected =
             |policy: &[u8]| self.valid.values().any(|expected| expected.contains(policy));
@@ -114,7 +115,7 @@ impl<'a> Policies<'a> {
     }
 }
 
-/// The policies that a certificate names (4.2.1.4), without what it says of them.
+/// The policies that a certificate names (4.2.1.4), without qualifiers.
 fn named<'a>(certificate: &Certificate<'a>) -> Read<Option<Vec<&'a [u8]>>> {
     const WHAT: &str = "its certificate policies cannot be read";
     let Some(value) = certificate.extension(0x20) else { return Ok(None) };

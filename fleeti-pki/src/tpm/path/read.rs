@@ -1,7 +1,7 @@
-//! Certificates as their bytes (RFC 5280, 4.1). Nothing is encoded again: a manufacturer's
-//! certificate is what its signature and its names say, also where DER asks for another order.
-//! Rules of RFC 5280 for issuers that no check needs are not checked here: a device cannot change
-//! the certificate that it was made with.
+//! Certificates as their bytes (RFC 5280, 4.1). Nothing is re-encoded: the bytes of a
+//! manufacturer's certificate are what its issuer signed and named, also where DER requires another
+//! order. Rules of RFC 5280 for issuers that no check needs are not enforced, because a device
+//! cannot change its certificate.
 
 use der::{DateTime, Decode, Header, Reader, SliceReader};
 
@@ -14,13 +14,13 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 pub(in crate::tpm) const SEQUENCE: u8 = 0x30;
 pub(in crate::tpm) const SET: u8 = 0x31;
-/// Most extensions of a certificate.
+/// Maximum number of extensions of a certificate.
 const EXTENSIONS_MAX: usize = 64;
 
-/// What is read, or which part of it cannot be.
+/// What was read, or the part that cannot be read.
 pub(in crate::tpm) type Read<T> = Result<T, &'static str>;
 
-/// One value of DER.
+/// One DER value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::tpm) struct Element<'a> {
     pub(super) tag: u8,
@@ -42,7 +42,7 @@ impl<'a> Element<'a> {
     }
 }
 
-/// Values of DER, one behind the other.
+/// Concatenated DER values.
 #[derive(Debug, Clone)]
 pub(in crate::tpm) struct Elements<'a>(&'a [u8]);
 
@@ -51,7 +51,7 @@ impl<'a> Elements<'a> {
         Self(bytes)
     }
 
-    /// The one value that `bytes` are.
+    /// The single value in `bytes`.
     pub(in crate::tpm) fn only(bytes: &'a [u8], tag: u8, what: &'static str) -> Read<Element<'a>> {
         let mut elements = Self(bytes);
         let element = elements.expect(tag, what)?;
@@ -76,7 +76,7 @@ impl<'a> Elements<'a> {
         if self.0.is_empty() { Ok(()) } else { Err(what) }
     }
 
-    /// Each of them has this tag.
+    /// All values, which must have this tag.
     pub(in crate::tpm) fn each(self, tag: u8, what: &'static str) -> Read<Vec<Element<'a>>> {
         self.map(|e| e.ok().filter(|e| e.tag == tag).ok_or(what)).collect()
     }
@@ -101,7 +101,7 @@ impl<'a> Iterator for Elements<'a> {
 /// An extension (4.2).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Extension<'a> {
-    /// Contents of its OBJECT IDENTIFIER.
+    /// Contents of the OBJECT IDENTIFIER.
     pub(super) id: &'a [u8],
     pub(super) critical: bool,
     pub(super) value: &'a [u8],
@@ -114,7 +114,7 @@ pub(in crate::tpm) struct PublicKey<'a> {
     pub(in crate::tpm) bits: &'a [u8],
 }
 
-/// Bytes that somebody signed.
+/// Signed bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Signed<'a> {
     pub(super) message: &'a [u8],
@@ -124,7 +124,7 @@ pub(super) struct Signed<'a> {
 }
 
 impl<'a> Signed<'a> {
-    /// What a certificate and a revocation list have in common.
+    /// The common structure of certificates and CRLs.
     pub(super) fn read(der: &'a [u8], what: &'static str) -> Read<(Element<'a>, Self)> {
         let mut parts = Elements::new(Elements::only(der, SEQUENCE, what)?.content);
         let message = parts.expect(SEQUENCE, what)?;
@@ -141,11 +141,11 @@ pub(in crate::tpm) struct Certificate<'a> {
     pub(in crate::tpm) der: &'a [u8],
     pub(super) signed: Signed<'a>,
     pub(super) is_version_3: bool,
-    /// Contents of its INTEGER, whatever its sign or length.
+    /// Contents of the INTEGER, whatever its sign or length.
     pub(in crate::tpm) serial: &'a [u8],
     pub(in crate::tpm) issuer: &'a [u8],
     pub(in crate::tpm) subject: &'a [u8],
-    /// Unix seconds, the last one included.
+    /// Unix seconds, inclusive.
     pub(in crate::tpm) not_before_s: u64,
     pub(in crate::tpm) not_after_s: u64,
     pub(in crate::tpm) key: PublicKey<'a>,
@@ -154,13 +154,13 @@ pub(in crate::tpm) struct Certificate<'a> {
 
 impl<'a> Certificate<'a> {
     pub(in crate::tpm) fn read(der: &'a [u8]) -> Read<Self> {
-        let (tbs, signed) = Signed::read(der, "it is no certificate of X.509")?;
+        let (tbs, signed) = Signed::read(der, "it is not an X.509 certificate")?;
         let mut fields = Elements::new(tbs.content);
         let version = fields.optional(0xa0, "its version")?.map(|e| e.content);
         let is_version_3 = match version {
             None | Some([INTEGER, 1, 0 | 1]) => false,
             Some([INTEGER, 1, 2]) => true,
-            Some(_) => return Err("its version is none of X.509"),
+            Some(_) => return Err("its version is not one of X.509"),
         };
         let serial = fields.expect(INTEGER, "its serial number")?.content;
         let algorithm = fields.expect(SEQUENCE, "its signature algorithm")?.content;
@@ -173,7 +173,7 @@ impl<'a> Certificate<'a> {
         validity.end("its validity")?;
         let subject = fields.expect(SEQUENCE, "its subject")?.content;
         let key = public_key(fields.expect(SEQUENCE, "its public key")?.content)?;
-        // Unique identifiers (4.1.2.8) say nothing that is looked at.
+        // Unique identifiers (4.1.2.8) are ignored.
         fields.optional(0x81, "its issuer's unique identifier")?;
         fields.optional(0x82, "its subject's unique identifier")?;
         let extensions = fields
@@ -205,7 +205,7 @@ impl<'a> Certificate<'a> {
         self.extensions.iter().find(|e| e.id == [0x55, 0x1d, number]).map(|e| e.value)
     }
 
-    /// Whether it is an authority's, and how many authorities may follow (4.2.1.9).
+    /// Whether it is a CA's, and how many CAs may follow (4.2.1.9).
     pub(in crate::tpm) fn authority(&self) -> Read<(bool, Option<u64>)> {
         const WHAT: &str = "its basic constraints cannot be read";
         let Some(value) = self.extension(0x13) else { return Ok((false, None)) };
@@ -217,8 +217,8 @@ impl<'a> Certificate<'a> {
         Ok((is_authority, length))
     }
 
-    /// The first eight bits of the key usage, the first one highest (4.2.1.3); `None` where there
-    /// is none.
+    /// The first eight bits of the key usage, the first one highest (4.2.1.3); `None` without the
+    /// extension.
     pub(in crate::tpm) fn key_usage(&self) -> Read<Option<u8>> {
         const WHAT: &str = "its key usage cannot be read";
         let Some(value) = self.extension(0x0f) else { return Ok(None) };
@@ -229,8 +229,7 @@ impl<'a> Certificate<'a> {
         }
     }
 
-    /// Contents of the OBJECT IDENTIFIERs of its purposes (4.2.1.12); `None` where it has no such
-    /// extension.
+    /// Contents of the OBJECT IDENTIFIERs of its purposes (4.2.1.12); `None` without the extension.
     pub(in crate::tpm) fn purposes(&self) -> Read<Option<Vec<&'a [u8]>>> {
         const WHAT: &str = "its extended key usage cannot be read";
         let Some(value) = self.extension(0x25) else { return Ok(None) };
@@ -250,7 +249,7 @@ impl<'a> Certificate<'a> {
             .collect()
     }
 
-    /// Its issuer has its own name (6.1).
+    /// Whether its issuer has its own name (6.1).
     pub(super) fn is_self_issued(&self) -> bool {
         super::names::are_same(self.issuer, self.subject)
     }
@@ -261,9 +260,9 @@ fn time(fields: &mut Elements<'_>) -> Read<u64> {
     moment(element).ok_or("its validity has a time that cannot be read")
 }
 
-/// A UTCTime or GeneralizedTime (X.680, 46 and 47), also in the forms that DER and RFC 5280 do not
-/// have: without seconds, with fractions of one, or in another time zone. What was before 1970 is
-/// then.
+/// Parses a UTCTime or GeneralizedTime (X.680, 46 and 47), also in forms that DER and RFC 5280 do
+/// not allow: without seconds, with fractions, or in another time zone. A time before 1970 becomes
+/// 1970.
 fn moment(element: Element<'_>) -> Option<u64> {
     let text = std::str::from_utf8(element.content).ok()?;
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -346,7 +345,7 @@ fn whole_bytes(bits: Element<'_>) -> Option<&[u8]> {
     bits.content.split_first().filter(|(unused, _)| **unused == 0).map(|(_, bytes)| bytes)
 }
 
-/// A number that is not negative; what is longer than 64 bits is the highest one.
+/// A number that is not negative; numbers of more than 64 bits become the highest one.
 pub(super) fn number(content: &[u8]) -> Option<u64> {
     let first = content.iter().position(|byte| *byte != 0).unwrap_or(content.len());
     if content.first().is_none_or(|byte| byte & 0x80 != 0) {
@@ -360,8 +359,7 @@ pub(super) fn number(content: &[u8]) -> Option<u64> {
     }
 }
 
-/// An AlgorithmIdentifier without the NULL that some algorithms want there, and some issuers write
-/// or leave out.
+/// An AlgorithmIdentifier without the NULL that some algorithms require and some issuers omit.
 pub(super) fn without_null(algorithm: &[u8]) -> &[u8] {
     algorithm.strip_suffix(&[5, 0]).unwrap_or(algorithm)
 }

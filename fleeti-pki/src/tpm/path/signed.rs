@@ -1,4 +1,4 @@
-//! Signatures under certificates and revocation lists, by the algorithms of webpki.
+//! Signatures of certificates and CRLs, by the algorithms of webpki.
 
 use super::names::dotted;
 use super::read::{
@@ -18,10 +18,10 @@ const SHA_2: &[u8] = &[0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x02];
 
 type Algorithm = &'static dyn SignatureVerificationAlgorithm;
 
-/// That `key` signed it.
+/// Verifies that `key` signed the bytes.
 ///
 /// # Errors
-/// Why not, in words.
+/// The reason, as text.
 pub(super) fn verify(signed: &Signed<'_>, key: &PublicKey<'_>) -> Result<(), String> {
     let id = Elements::new(signed.algorithm)
         .expect(OID, "its signature algorithm cannot be read")?
@@ -35,7 +35,7 @@ pub(super) fn verify(signed: &Signed<'_>, key: &PublicKey<'_>) -> Result<(), Str
     .iter()
     .any(|o| *o == id)
     {
-        return Err("its signature is over SHA-1 or MD5, which anybody can forge by now".into());
+        return Err("its signature uses SHA-1 or MD5, which can be forged".into());
     }
     let key_algorithm = without_null(key.algorithm);
     let is_pss = id == [PKCS_1, &[10]].concat();
@@ -51,22 +51,22 @@ pub(super) fn verify(signed: &Signed<'_>, key: &PublicKey<'_>) -> Result<(), Str
     };
     if algorithms.is_empty() {
         return Err(format!(
-            "its signature is by an algorithm that is not known with this key: {}",
+            "its signature algorithm is unknown for this key: {}",
             dotted(id)
         ));
     }
     let wrong =
-        "Signature: it is not by the key of its issuer, or that key has less than 2048 bits of RSA";
+        "Signature: its issuer's key did not make it, or is an RSA key of less than 2048 bits";
     let is_right = algorithms
         .iter()
         .any(|a| a.verify_signature(key.bits, signed.message, signed.signature).is_ok());
     if is_right { Ok(()) } else { Err(wrong.into()) }
 }
 
-/// RSASSA-PSS (RFC 4055, 3.1): one hash for the message and the mask, and a salt of its length,
-/// however it is written.
+/// Parses RSASSA-PSS parameters (RFC 4055, 3.1): one hash for message and mask, and a salt of its
+/// length, in any encoding.
 fn pss(algorithm: &[u8]) -> Result<Algorithm, &'static str> {
-    const WHAT: &str = "its RSASSA-PSS parameters are other ones than SHA-2, MGF1 with the same, and a salt of its length";
+    const WHAT: &str = "its RSASSA-PSS parameters are not SHA-2, MGF1 with the same hash, and a salt of its length";
     let mut fields = Elements::new(algorithm);
     fields.expect(OID, WHAT)?;
     let mut parameters = Elements::new(fields.expect(SEQUENCE, WHAT)?.content);
@@ -93,9 +93,9 @@ fn hash(tagged: Element<'_>) -> Read<u8> {
     sha_2(Elements::only(tagged.content, SEQUENCE, "a hash")?.content)
 }
 
-/// Which SHA-2: 1 for SHA-256, 2 for SHA-384, 3 for SHA-512.
+/// The SHA-2 hash: 1 for SHA-256, 2 for SHA-384, 3 for SHA-512.
 fn sha_2(algorithm: &[u8]) -> Read<u8> {
-    const WHAT: &str = "its RSASSA-PSS parameters name another hash than SHA-2";
+    const WHAT: &str = "its RSASSA-PSS parameters name a hash other than SHA-2";
     match without_null(algorithm) {
         [OID, 9, id @ ..] => {
             id.strip_prefix(SHA_2).and_then(|rest| rest.first().copied()).ok_or(WHAT)
