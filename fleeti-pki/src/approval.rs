@@ -1,6 +1,6 @@
-//! Who must agree before a server's own keys sign a release. An approval is a signature by the
-//! approver's own key over the digest of what is to be signed; whoever has the server, its database
-//! and its socket has none.
+//! Approvals that are required before a server's own keys sign a release. An approval is a
+//! signature by the approver's own key over the digest of the request. An attacker who controls the
+//! server, its database and its socket has no such key.
 
 use crate::manifest::PublicKey;
 use crate::signer::{Signer, verify};
@@ -13,39 +13,40 @@ use fleeti_core::wire::api::SignedBy;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// Most approvers of a policy, and most signatures that are looked at.
+/// Maximum number of approvers of a policy, and of signatures that are checked.
 pub const APPROVERS_MAX: usize = 64;
-/// Longest time between a request and the signature, seconds.
+/// Maximum time between a request and the signature, seconds.
 pub const INTENT_S_MAX: u64 = 7 * 86_400;
-/// A request may come from a clock that is ahead by so much, seconds.
+/// How far the clock of the requester may be ahead, seconds.
 const SKEW_S: u64 = 300;
 
 /// The `type` of an [`Intent`].
 pub const KIND: &str = "fleeti.release-intent.v1";
 
-/// What is to be signed.
+/// A request to sign a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Intent {
     /// [`KIND`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// The release that it becomes.
+    /// The release to make.
     pub release: ReleaseName,
-    /// SHA-256 of `build.json`, hexadecimal; it has the digest of every file.
+    /// SHA-256 of `build.json`, hexadecimal; it contains the digest of every file.
     pub build_sha256: String,
-    /// Id of the release key that is to sign: what is agreed to for a trial is not good elsewhere.
+    /// Id of the release key that is to sign: an approval for a test key is not valid for another
+    /// key.
     pub release_key: String,
-    /// Key id of who asks; empty where nobody must approve.
+    /// Key id of the requester; empty if no approval is required.
     pub requester: String,
-    /// When, Unix seconds.
+    /// When it was made, Unix seconds.
     pub created_s: u64,
-    /// Nothing is signed after this, Unix seconds.
+    /// When it expires, Unix seconds.
     pub expires_s: u64,
 }
 
 impl Intent {
-    /// The bytes that [`Self::digest`] is of.
+    /// The bytes that [`Self::digest`] covers.
     ///
     /// # Errors
     /// [`Error::Malformed`].
@@ -55,10 +56,10 @@ impl Intent {
             .or_malformed("intent")
     }
 
-    /// Reads canonical JSON.
+    /// Parses canonical JSON.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for anything else, also for another `type`.
+    /// [`Error::Malformed`] for anything else, including another `type`.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let intent: Self = strict::from_slice(text.as_bytes()).or_malformed("intent")?;
         if intent.kind != KIND || intent.to_text()? != text {
@@ -74,7 +75,7 @@ impl Intent {
         if !is_hex(&intent.build_sha256, 64) || !is_hex(&intent.release_key, 16) || !has_requester {
             return Err(Error::Malformed {
                 what: "intent",
-                detail: "a digest or a key id is none".into(),
+                detail: "a digest or a key id is invalid".into(),
             });
         }
         Ok(intent)
@@ -89,13 +90,13 @@ impl Intent {
     }
 }
 
-/// What a signature says about an intent. The words are in the signed bytes: a request is no
-/// approval.
+/// What a signature over a request means. The signed bytes contain it, so a request cannot be used
+/// as an approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
-    /// I want this.
+    /// The requester asks for the release.
     Request,
-    /// I agree.
+    /// The approver approves it.
     Approve,
 }
 
@@ -109,7 +110,7 @@ impl Word {
             .or_malformed("intent")
     }
 
-    /// Says it, with one's own key (P-384).
+    /// Signs it with the person's own key (P-384).
     ///
     /// # Errors
     /// [`Error::Refused`] for another kind of key.
@@ -119,7 +120,7 @@ impl Word {
     }
 }
 
-/// A person who may approve.
+/// An approver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approver {
     /// As in `alice`.
@@ -128,7 +129,7 @@ pub struct Approver {
     pub key: PublicKey,
 }
 
-/// Who must agree. The text is TOML:
+/// The policy for approvals. The text is TOML:
 ///
 /// ```toml
 /// approvals = 2               # 0: this server signs alone
@@ -161,39 +162,39 @@ struct ApproverFile {
     key: String,
 }
 
-/// Why an intent is not carried out.
+/// Why a request is not approved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotApproved {
-    /// It is over, or from the future.
+    /// It has expired, or is from the future.
     #[error(
-        "the request is valid from {created_s} to {expires_s}, for {INTENT_S_MAX} seconds at the most; it is {now_s} now"
+        "the request is valid from {created_s} to {expires_s}, for at most {INTENT_S_MAX} seconds; it is {now_s} now"
     )]
     Time {
         /// When it was made.
         created_s: u64,
         /// When it ends.
         expires_s: u64,
-        /// When it was looked at.
+        /// When it was checked.
         now_s: u64,
     },
-    /// Nobody of the policy asked.
+    /// The requester is not an approver of the policy.
     #[error("the request is not signed by an approver of the policy")]
     Requester,
-    /// Too few agree.
-    #[error("{given} of {needed} approvals are there")]
+    /// Too few approvals.
+    #[error("{given} of {needed} approvals were given")]
     TooFew {
-        /// Good ones.
+        /// The number of valid ones.
         given: usize,
-        /// Asked for.
+        /// The number required.
         needed: usize,
     },
-    /// The form.
+    /// The request is malformed.
     #[error(transparent)]
     Pki(#[from] Error),
 }
 
-/// An intent that enough people agree to. Only [`Policy::check`] makes one.
+/// A request with enough approvals. Only [`Policy::check`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approved {
     intent: Intent,
@@ -201,12 +202,12 @@ pub struct Approved {
 }
 
 impl Approved {
-    /// What is to be signed.
+    /// The request.
     #[must_use]
     pub fn intent(&self) -> &Intent {
         &self.intent
     }
-    /// Who agreed, by name.
+    /// The names of the approvers.
     #[must_use]
     pub fn by(&self) -> &[String] {
         &self.by
@@ -214,11 +215,11 @@ impl Approved {
 }
 
 impl Policy {
-    /// So many of these must agree.
+    /// A policy with these approvers, of whom so many must approve.
     ///
     /// # Errors
-    /// [`Error::Refused`] for more than can agree, for two approvers of one name or key, or for a
-    /// name that is none.
+    /// [`Error::Refused`] for more approvals than possible, for two approvers of one name or key,
+    /// or for an invalid name.
     pub fn new(
         approvals: usize,
         requester_counts: bool,
@@ -236,18 +237,18 @@ impl Policy {
         }
         let is_name = |n: &str| !n.is_empty() && n.len() <= 64 && !n.chars().any(char::is_control);
         if !names.iter().all(|n| is_name(n)) {
-            return Err(Error::Refused("an approver's name has 1 to 64 printable characters"));
+            return Err(Error::Refused("an approver's name must have 1 to 64 printable characters"));
         }
         let can_agree = if requester_counts { keys.len() } else { keys.len().saturating_sub(1) };
         if approvals > 0 && approvals > can_agree {
             return Err(Error::Refused(
-                "more approvals are asked for than there are approvers beside who asks",
+                "more approvals are required than there are approvers other than the requester",
             ));
         }
         Ok(Self { approvals, requester_counts, approvers })
     }
 
-    /// Reads TOML.
+    /// Parses TOML.
     ///
     /// # Errors
     /// [`Error::Malformed`], [`Error::Refused`].
@@ -255,7 +256,7 @@ impl Policy {
         let file: PolicyFile = strict::from_toml(text).or_malformed("approval policy")?;
         let key = |pem: &str| match crate::manifest::ReleaseKeys::from_pem(pem)?.keys() {
             [key] => Ok(key.clone()),
-            _ => Err(Error::Refused("an approver has one public key")),
+            _ => Err(Error::Refused("an approver must have one public key")),
         };
         let approvers = file
             .approver
@@ -265,7 +266,7 @@ impl Policy {
         Self::new(file.approvals, file.requester_counts, approvers)
     }
 
-    /// What [`Self::parse`] reads.
+    /// The text that [`Self::parse`] parses.
     ///
     /// # Errors
     /// [`Error::Malformed`].
@@ -283,17 +284,17 @@ impl Policy {
         toml::to_string(&file).or_malformed("approval policy")
     }
 
-    /// How many must agree.
+    /// The number of required approvals.
     #[must_use]
     pub fn approvals(&self) -> usize {
         self.approvals
     }
-    /// Whether who asks may be one of them.
+    /// Whether the requester may be one of the approvers.
     #[must_use]
     pub fn requester_counts(&self) -> bool {
         self.requester_counts
     }
-    /// Who may.
+    /// The approvers.
     #[must_use]
     pub fn approvers(&self) -> &[Approver] {
         &self.approvers
@@ -313,11 +314,11 @@ impl Policy {
         Ok(of.filter(|a| verify(a.key.der(), &message, &signature).is_ok()))
     }
 
-    /// Whether this signature is a good one, and whose: what a server keeps, and what a person is
-    /// told at once.
+    /// Checks whether a signature is valid, and returns whose it is: the server stores only valid
+    /// ones, and rejects others at once.
     ///
     /// # Errors
-    /// [`Error::Refused`] for one that will not count.
+    /// [`Error::Refused`] for a signature that would not count.
     pub fn recognise(
         &self,
         word: Word,
@@ -329,12 +330,12 @@ impl Policy {
             "the signature is not by an approver of the policy over this request",
         ))?;
         if word == Word::Approve && !self.requester_counts && who.key.id() == intent.requester {
-            return Err(Error::Refused("who asks is not one of those who must agree"));
+            return Err(Error::Refused("the requester may not approve the release"));
         }
         Ok(who)
     }
 
-    /// The one place where an intent becomes approved.
+    /// Checks the approvals of a request. No other function makes a request approved.
     ///
     /// # Errors
     /// [`NotApproved`].
@@ -360,7 +361,7 @@ impl Policy {
         requester.filter(|a| a.key.id() == intent.requester).ok_or(NotApproved::Requester)?;
         let mut by = BTreeSet::new();
         for approval in approvals.iter().take(APPROVERS_MAX) {
-            // A key counts once, and a signature by who asks only where the policy says so.
+            // A key counts once, and a signature of the requester only if the policy allows it.
             by.extend(self.recognise(Word::Approve, intent, approval).ok().map(|a| a.name.clone()));
         }
         if by.len() < self.approvals {
@@ -455,7 +456,7 @@ mod tests {
                 Err(NotApproved::TooFew { given: 1, needed: 2 })
             ));
         }
-        // Who asks must be who the intent names, and must have asked for this.
+        // The requester must be the one in the request, and must have signed it.
         for wrong in [
             w.by(1, Word::Request),
             w.by(0, Word::Approve),

@@ -1,8 +1,8 @@
-//! The audit log: who did what, in entries that are chained by their digests and are the leaves of
+//! The audit log: entries that state who did what, chained by their digests. They are the leaves of
 //! a Merkle tree.
 //!
-//! An entry is one line of canonical JSON. What is signed, issued or decided has two: the intent,
-//! on the disk before anything happens, and the outcome.
+//! An entry is one line of canonical JSON. Signing, issuing or deciding writes two: the intent,
+//! which is on disk before anything happens, and the outcome.
 
 use crate::transparency::note::{LogKey, VerifiedCheckpoint};
 use crate::transparency::tree::{
@@ -16,14 +16,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 
-/// Longest entry, bytes.
+/// Maximum size of an entry, bytes.
 pub const ENTRY_MAX: usize = 4096;
-/// The action that makes a release known; its digest is the manifest's.
+/// The action that publishes a release; the digest is the manifest's.
 pub const RELEASE_PUBLISH: &str = "release.publish";
-/// Longest text of a field, bytes.
+/// Maximum length of a text field, bytes.
 const TEXT_MAX: usize = 512;
 
-/// A text as it fits into a field: one that is too long ends in the digest of the whole.
+/// A text that fits into a field: a longer one is cut, and ends with the digest of the whole.
 #[must_use]
 pub fn fitting(text: &str) -> Cow<'_, str> {
     if text.len() <= TEXT_MAX {
@@ -34,20 +34,20 @@ pub fn fitting(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{}{end}", &text[..kept]))
 }
 
-/// What an entry is about.
+/// An act that an entry records.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Act {
-    /// Who: `admin`, `server`, the id of a key or device.
+    /// The actor: `admin`, `server`, or the id of a key or device.
     pub actor: String,
-    /// What, as in `release.publish`.
+    /// The action, as in `release.publish`.
     pub action: String,
-    /// To what.
+    /// The subject.
     pub subject: String,
     /// SHA-256 of what was signed or published, hexadecimal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// The caller's id of it, by which it finds out what is in the log already.
+    /// The caller's id of the act, by which it finds what is in the log already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
 }
@@ -68,31 +68,31 @@ impl Act {
             id: None,
         }
     }
-    /// With the digest of what it is about.
+    /// Adds the digest of the subject.
     #[must_use]
     pub fn of(self, sha256: impl Into<String>) -> Self {
         Self { sha256: Some(sha256.into()), ..self }
     }
 }
 
-/// Where an act stands.
+/// The stage of an act.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Stage {
-    /// It happened.
+    /// The act happened.
     Done,
-    /// It is about to happen.
+    /// The act is about to happen.
     Intent,
-    /// It happened as intended.
+    /// The act happened as intended.
     Outcome {
         /// Number of the intent's entry.
         intent: u64,
     },
-    /// It did not happen.
+    /// The act did not happen.
     Failed {
         /// Number of the intent's entry.
         intent: u64,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 }
@@ -101,20 +101,20 @@ pub enum Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// 0 for the first one.
+    /// The number; 0 for the first entry.
     pub number: u64,
-    /// When, Unix seconds; never less than the entry before.
+    /// When it was written, Unix seconds; never less than in the previous entry.
     pub at_s: u64,
-    /// SHA-256 of the entry before, hexadecimal; of nothing for the first one.
+    /// SHA-256 of the previous entry, hexadecimal; of nothing for the first one.
     pub previous: String,
-    /// What it is about.
+    /// The act.
     pub act: Act,
-    /// Where that stands.
+    /// Its stage.
     pub stage: Stage,
 }
 
 impl Entry {
-    /// Reads a line.
+    /// Parses a line.
     ///
     /// # Errors
     /// [`Error::Malformed`] for anything but the canonical bytes of an entry.
@@ -136,7 +136,7 @@ impl Entry {
     }
 }
 
-/// Where a log ends: all that is needed to go on.
+/// The end of a log: everything that is needed to append to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
     size: u64,
@@ -150,58 +150,58 @@ impl Default for End {
     }
 }
 
-/// What is wrong with a log.
+/// A defect of a log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Defect {
-    /// A line that is no entry.
+    /// A line that is not an entry.
     #[error("entry {number}: {source}")]
     Malformed {
-        /// Which should have been there.
+        /// The expected entry.
         number: u64,
-        /// Why.
+        /// The reason.
         source: Error,
     },
-    /// Entries were taken out, put in or exchanged.
+    /// Entries were removed, inserted or exchanged.
     #[error(
-        "entry {expected} should be here, this is entry {found}: entries are missing, or in another order"
+        "expected entry {expected}, found entry {found}: entries are missing, or in another order"
     )]
     Order {
-        /// Which should be here.
+        /// The expected entry.
         expected: u64,
-        /// Which is.
+        /// The entry found.
         found: u64,
     },
     /// An entry was changed after the next one was written.
-    #[error("entry {number} does not follow the one before: one of them was changed")]
+    #[error("entry {number} does not continue the previous one: one of them was changed")]
     Chain {
-        /// Which.
+        /// The entry.
         number: u64,
     },
-    /// Time went backwards.
-    #[error("entry {number} is older than the one before")]
+    /// The time went backwards.
+    #[error("entry {number} is older than the previous one")]
     Time {
-        /// Which.
+        /// The entry.
         number: u64,
     },
-    /// The end is missing.
-    #[error("the log has {size} entries, and was signed with {signed}: its end was cut off")]
+    /// The end of the log is missing.
+    #[error("the log has {size} entries, but was signed with {signed}: its end was cut off")]
     Truncated {
-        /// Entries there are.
+        /// The number of entries.
         size: u64,
-        /// Entries there were.
+        /// The number of entries in the checkpoint.
         signed: u64,
     },
-    /// Another history than the one that was signed.
-    #[error("the first {size} entries are not those that were signed: there are two histories")]
+    /// The history differs from the signed one.
+    #[error("the first {size} entries differ from the signed ones: the log has two histories")]
     Fork {
-        /// Entries that were signed.
+        /// The number of signed entries.
         size: u64,
     },
 }
 
 impl End {
-    /// Where a log ends whose last line this is, when that is known from elsewhere.
+    /// The end of a log with this last line, if it is known to be the last one.
     ///
     /// # Errors
     /// [`Error::Malformed`].
@@ -211,13 +211,14 @@ impl End {
         Ok(end)
     }
 
-    /// Entries so far.
+    /// The number of entries.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// The bytes of the next entry. A clock that went backwards stands still.
+    /// Appends an entry; returns its bytes. If the clock went backwards, the time of the previous
+    /// entry is used.
     ///
     /// # Errors
     /// [`Error::Malformed`] for a text that is too long.
@@ -232,7 +233,7 @@ impl End {
             reason,
         ];
         if let Some(text) = texts.iter().find(|t| t.len() > TEXT_MAX) {
-            let detail = format!("a text has {} bytes, {TEXT_MAX} at the most", text.len());
+            let detail = format!("a text has {} bytes, at most {TEXT_MAX} are allowed", text.len());
             return Err(Error::Malformed { what: "audit entry", detail });
         }
         let at_s = now_s.max(self.at_s);
@@ -242,7 +243,7 @@ impl End {
         Ok(bytes)
     }
 
-    /// Reads the next line of a log that lies somewhere.
+    /// Checks the next line of a stored log.
     ///
     /// # Errors
     /// [`Defect`].
@@ -271,7 +272,7 @@ impl End {
     }
 }
 
-/// A whole log that is checked line by line.
+/// The check of a whole log, line by line.
 #[derive(Debug, Default)]
 pub struct Examination {
     end: End,
@@ -279,7 +280,7 @@ pub struct Examination {
 }
 
 impl Examination {
-    /// The next line, without its end.
+    /// Checks the next line, without its line end.
     ///
     /// # Errors
     /// [`Defect`].
@@ -289,13 +290,13 @@ impl Examination {
         Ok(entry)
     }
 
-    /// Entries so far.
+    /// The number of entries.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.end.size
     }
 
-    /// Compares what was read with what was signed once.
+    /// Compares the checked entries with a checkpoint.
     ///
     /// # Errors
     /// [`Defect::Truncated`], [`Defect::Fork`].
@@ -309,7 +310,7 @@ impl Examination {
     }
 }
 
-/// An entry that is in the log of a checkpoint. Only [`verify_proof`] makes one.
+/// An entry that is proved to be in the log of a checkpoint. Only [`verify_proof`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProvedEntry {
     entry: Entry,
@@ -317,19 +318,19 @@ pub struct ProvedEntry {
 }
 
 impl ProvedEntry {
-    /// What the log says.
+    /// The entry.
     #[must_use]
     pub fn entry(&self) -> &Entry {
         &self.entry
     }
-    /// The log that says it.
+    /// The checkpoint of its log.
     #[must_use]
     pub fn checkpoint(&self) -> &VerifiedCheckpoint {
         &self.checkpoint
     }
 }
 
-/// Checks the checkpoint's signatures and that the entry is in its log.
+/// Verifies the checkpoint's signatures, and that the entry is in its log.
 ///
 /// # Errors
 /// [`Error::Refused`], [`Error::Malformed`].
@@ -348,10 +349,11 @@ pub fn verify_proof(proof: &AuditProof, log: &LogKey) -> Result<ProvedEntry, Err
     Ok(ProvedEntry { entry, checkpoint })
 }
 
-/// Checks that a log only grew between two statements.
+/// Verifies the consistency proof between two checkpoints.
 ///
 /// # Errors
-/// [`Error::Refused`] when it did not, or the newer one is smaller; [`Error::Malformed`].
+/// [`Error::Refused`] if the logs are not consistent, or the newer one is smaller;
+/// [`Error::Malformed`].
 pub fn verify_growth(
     old: &VerifiedCheckpoint,
     new: &VerifiedCheckpoint,
@@ -440,7 +442,7 @@ mod tests {
         };
         assert!(matches!(with(&|l| l[5] = changed(&l[5])), Defect::Chain { number: 6 }));
         assert!(matches!(with(&|l| l[5].push(b' ')), Defect::Malformed { number: 5, .. }));
-        // Somebody who writes the whole log anew, without one entry, has a good chain and another
+        // An attacker who rewrites the whole log without one entry gets a valid chain, but another
         // root.
         let forged = |l: &mut Vec<Vec<u8>>| {
             let mut end = End::default();

@@ -1,8 +1,8 @@
-//! Authenticode signatures of UEFI programs (Microsoft, "Windows Authenticode Portable Executable
+//! Authenticode signatures of EFI binaries (Microsoft, "Windows Authenticode Portable Executable
 //! Signature Format", 2008; UEFI 2.10, 32.2.4).
 //!
-//! RSA-2048 with SHA-256, which every firmware knows. The digest leaves out checksum and
-//! certificate table, so a signed program has the digest of the unsigned one.
+//! RSA-2048 with SHA-256, which all firmware supports. The digest does not cover checksum and
+//! certificate table, so signing does not change it.
 
 use crate::pe;
 use crate::pkcs7::{
@@ -30,27 +30,26 @@ const WIN_CERTIFICATE_PKCS7: u16 = 0x0002;
 const CERTIFICATE_TABLE_OFFSET: usize = 144;
 /// Its number in the directory.
 const CERTIFICATE_TABLE: u32 = 4;
-/// Most signatures that are looked at.
+/// Maximum number of signatures that are checked.
 const SIGNATURES_MAX: usize = 16;
-/// Sections that a unified kernel image must have in itself. Without `.initrd` the stub would take
-/// one that nobody signed, without `.cmdline` a command line.
+/// Sections that a UKI must contain. Without `.initrd` the stub would accept an unsigned initrd,
+/// without `.cmdline` an unsigned command line.
 const UKI_SECTIONS: [&str; 4] = [".linux", ".osrel", ".cmdline", ".initrd"];
 
-/// The Authenticode digest of a PE32+ program, SHA-256.
+/// The Authenticode digest of a PE32+ file, SHA-256.
 ///
 /// # Errors
 /// [`Error::Malformed`] for another kind of file.
 pub fn digest(pe: &[u8]) -> Result<[u8; 32], Error> {
-    let file = PeFile64::parse(pe).or_malformed("PE program")?;
+    let file = PeFile64::parse(pe).or_malformed("EFI binary")?;
     check_layout(&file, pe)?;
     let mut hash = sha2_010::Sha256::new();
-    authenticode::authenticode_digest(&file, &mut hash).or_malformed("PE program")?;
+    authenticode::authenticode_digest(&file, &mut hash).or_malformed("EFI binary")?;
     Ok(hash.finalize().into())
 }
 
-/// That headers, sections and certificate table each have their own bytes: where a section reaches
-/// into the headers, or they into the table, what is hashed changes with the signature that is
-/// attached.
+/// Checks that headers, sections and certificate table do not overlap. If a section reached into
+/// the headers, or they into the table, attaching a signature would change the digest.
 pub(crate) fn check_layout(file: &PeFile64<'_>, program: &[u8]) -> Result<(), Error> {
     let (start, length) = certificate_table(program)?;
     let end = if length == 0 { program.len() } else { start };
@@ -66,15 +65,15 @@ pub(crate) fn check_layout(file: &PeFile64<'_>, program: &[u8]) -> Result<(), Er
     let mut taken = file.nt_headers().optional_header.size_of_headers.get(LittleEndian) as usize;
     if pe::end_of_headers(file) > taken || taken > end {
         return Err(Error::Malformed {
-            what: "PE program",
-            detail: "its headers are longer than it says, or than there is room".into(),
+            what: "EFI binary",
+            detail: "its headers are longer than it says, or than the space for them".into(),
         });
     }
     for (at, to) in ranges {
-        // One that is empty takes no place; it has one all the same, which readers look for.
+        // An empty section takes no space, but has a position, which readers use.
         if to > end || to > at && at < taken {
             return Err(Error::Malformed {
-                what: "PE program",
+                what: "EFI binary",
                 detail: format!("the section at {at} is not between its neighbours"),
             });
         }
@@ -83,26 +82,24 @@ pub(crate) fn check_layout(file: &PeFile64<'_>, program: &[u8]) -> Result<(), Er
     Ok(())
 }
 
-/// That a program is a unified kernel image that brings everything that it boots, and boots in one
-/// way: with profiles there would be several command lines, of which register 11 is predicted for
-/// none.
+/// Checks that a UKI contains everything that it boots, and boots in only one way: profiles would
+/// add command lines for which PCR 11 is not predicted.
 ///
 /// # Errors
-/// [`Error::Malformed`] naming the section that is missing, empty, there twice, or has no place
-/// there.
+/// [`Error::Malformed`] naming the section that is missing, empty, duplicate, or not allowed.
 pub fn check_uki(pe: &[u8]) -> Result<(), Error> {
-    let file = PeFile64::parse(pe).or_malformed("kernel image")?;
+    let file = PeFile64::parse(pe).or_malformed("UKI")?;
     for section in file.section_table().iter() {
         let name = section.raw_name();
-        // What is meant to be measured or to hold a policy, under a name that no stub knows, would
+        // A section that looks measured, or like a PCR policy, but whose name no stub knows, would
         // be neither.
         if name == b".profile"
             || name.starts_with(b".pcr") && name != b".pcrsig" && name != b".pcrpkey"
         {
             let name = String::from_utf8_lossy(name);
             return Err(Error::Malformed {
-                what: "kernel image",
-                detail: format!("a section {name} has no place in it"),
+                what: "UKI",
+                detail: format!("it must not have a section {name}"),
             });
         }
     }
@@ -111,9 +108,9 @@ pub fn check_uki(pe: &[u8]) -> Result<(), Error> {
         let is_there = found.next().is_some_and(|s| s.size() > 0);
         if !is_there || found.next().is_some() {
             return Err(Error::Malformed {
-                what: "kernel image",
+                what: "UKI",
                 detail: format!(
-                    "it needs one section {wanted} that is not empty: firmware would start it with somebody else's"
+                    "it needs one section {wanted} that is not empty: else it would boot with one that is not signed"
                 ),
             });
         }
@@ -121,14 +118,14 @@ pub fn check_uki(pe: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// That the command line of a kernel image is one of Fleeti's: it names this root hash, has all
-/// that Fleeti sets, and beside it only arguments that a profile may set
+/// Checks that the command line of a UKI is one of Fleeti's: it contains this root hash and
+/// everything that Fleeti sets, and otherwise only arguments that a profile may set
 /// ([`fleeti_core::command_line::check`]).
 ///
 /// # Errors
-/// [`Error::Malformed`] naming the first word that should be another one.
+/// [`Error::Malformed`] naming the first wrong word.
 pub fn check_command_line(pe: &[u8], root_hash: &str) -> Result<(), Error> {
-    const WHAT: &str = "kernel image";
+    const WHAT: &str = "UKI";
     let file = PeFile64::parse(pe).or_malformed(WHAT)?;
     let data = pe::section(&file, ".cmdline")?.unwrap_or_default();
     let text = std::str::from_utf8(data).or_malformed("command line")?.trim_end_matches('\0');
@@ -136,8 +133,8 @@ pub fn check_command_line(pe: &[u8], root_hash: &str) -> Result<(), Error> {
         .map_err(|e| Error::Malformed { what: WHAT, detail: e.to_string() })
 }
 
-/// A program that signatures can be attached to: padded to a multiple of 8, where the certificate
-/// table begins. Padding is part of what is hashed.
+/// Pads an EFI binary to a multiple of 8, where the certificate table begins. The digest covers the
+/// padding.
 #[must_use]
 pub fn padded(pe: &[u8]) -> Vec<u8> {
     let mut padded = pe.to_vec();
@@ -145,7 +142,7 @@ pub fn padded(pe: &[u8]) -> Vec<u8> {
     padded
 }
 
-/// A signature over a program's digest, to be attached to it: PKCS#7, DER.
+/// A signature over an EFI binary's digest, to be attached to it: PKCS#7, DER.
 ///
 /// # Errors
 /// [`Error::Refused`] for a key that firmware would not accept.
@@ -158,13 +155,13 @@ pub fn signature(
     sequence(&[&encoded(&SIGNED_DATA)?, &context(0, true, signed)?])
 }
 
-/// Verifies that a signature is one that [`fn@signature`] made over this digest by the key of this
+/// Verifies that [`fn@signature`] made this signature over this digest with the key of this
 /// certificate.
 ///
 /// # Errors
 /// [`Error::Refused`].
 pub fn verify(signature: &[u8], digest: &[u8; 32], certificate: &Certificate) -> Result<(), Error> {
-    const NOT_OURS: Error = Error::Refused("this is no signature of a program");
+    const NOT_OURS: Error = Error::Refused("this is not a signature of an EFI binary");
     let prefix = encoded(&SIGNED_DATA)?;
     // ContentInfo: SEQUENCE { OID, [0] EXPLICIT SignedData }, both lengths in two bytes.
     let inner = signature.get(4 + prefix.len() + 4..).ok_or(NOT_OURS)?;
@@ -174,23 +171,23 @@ pub fn verify(signature: &[u8], digest: &[u8; 32], certificate: &Certificate) ->
     pkcs7::verify(inner, &content(digest)?, certificate)
 }
 
-/// A program with one more signature.
+/// Attaches one more signature to an EFI binary.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a program that is no PE32+, is not padded, or whose certificate table
-/// is not at its end.
+/// [`Error::Malformed`] for a file that is not PE32+, is not padded, or whose certificate table is
+/// not at its end.
 pub fn attach(pe: &[u8], signature: &[u8]) -> Result<Vec<u8>, Error> {
     let entry = certificate_table_entry(pe)?;
     let (start, length) = certificate_table(pe)?;
     let (start, unpadded) = (if length == 0 { pe.len() } else { start }, 8 + signature.len());
     if !start.is_multiple_of(8) {
-        return Err(Error::Refused("the program is not padded to a multiple of 8"));
+        return Err(Error::Refused("the EFI binary is not padded to a multiple of 8"));
     }
-    let too_large = |_| Error::Refused("the program is larger than 4 GiB");
+    let too_large = |_| Error::Refused("the EFI binary is larger than 4 GiB");
     let added = unpadded.next_multiple_of(8);
     let mut signed = Vec::with_capacity(pe.len() + added);
     signed.extend_from_slice(pe);
-    // As long as it is, as signtool and sbsign write it; readers round up.
+    // The length without padding, as signtool and sbsign write it; readers round up.
     signed.extend(u32::try_from(added).map_err(too_large)?.to_le_bytes());
     signed.extend(WIN_CERTIFICATE_REVISION.to_le_bytes());
     signed.extend(WIN_CERTIFICATE_PKCS7.to_le_bytes());
@@ -203,7 +200,7 @@ pub fn attach(pe: &[u8], signature: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(signed)
 }
 
-/// A program without its signatures.
+/// An EFI binary without its signatures.
 ///
 /// # Errors
 /// As [`signatures`].
@@ -214,11 +211,10 @@ pub fn stripped(pe: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(body)
 }
 
-/// The signatures of a program, with the zeros that pad them cut off.
+/// The signatures of an EFI binary, without padding.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a program that is no PE32+, or a certificate table that is not what the
-/// PE format says.
+/// [`Error::Malformed`] for a file that is not PE32+, or an invalid certificate table.
 pub fn signatures(pe: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     let (start, length) = certificate_table(pe)?;
     let malformed =
@@ -230,14 +226,14 @@ pub fn signatures(pe: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
         let padded = size.next_multiple_of(8);
         if size <= 8 || padded > rest.len() || found.len() == SIGNATURES_MAX {
             return Err(malformed(
-                "an entry is shorter than its header, leaves the table, or is one too many",
+                "an entry is shorter than its header, ends outside the table, or exceeds the limit",
             ));
         }
         if rest[4..6] == WIN_CERTIFICATE_REVISION.to_le_bytes()
             && rest[6..8] == WIN_CERTIFICATE_PKCS7.to_le_bytes()
         {
             let body = &rest[8..size];
-            let der = der_length(body).ok_or_else(|| malformed("an entry is no DER"))?;
+            let der = der_length(body).ok_or_else(|| malformed("an entry is not DER"))?;
             found.push(body[..der].to_vec());
         }
         rest = &rest[padded..];
@@ -245,7 +241,7 @@ pub fn signatures(pe: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     Ok(found)
 }
 
-/// Bytes of the DER value that `bytes` begins with (X.690, 8.1.3).
+/// Length of the DER value at the start of `bytes` (X.690, 8.1.3).
 fn der_length(bytes: &[u8]) -> Option<usize> {
     let (tag_and_length, rest) = bytes.split_at_checked(2)?;
     let length = match tag_and_length[1] {
@@ -257,28 +253,28 @@ fn der_length(bytes: &[u8]) -> Option<usize> {
     (length <= bytes.len()).then_some(length)
 }
 
-/// A program with a signature attached.
+/// Signs an EFI binary.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a program that is no PE32+ or is signed already; [`Error::Refused`] for
-/// a key that firmware would not accept.
+/// [`Error::Malformed`] for a file that is not PE32+ or is signed already; [`Error::Refused`] for a
+/// key that firmware would not accept.
 pub fn sign(pe: &[u8], certificate: &Certificate, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
     if certificate_table(pe)?.1 != 0 {
-        return Err(Error::Refused("the program is signed already"));
+        return Err(Error::Refused("the EFI binary is signed already"));
     }
     let padded = padded(pe);
     attach(&padded, &signature(&digest(&padded)?, certificate, signer)?)
 }
 
 fn certificate_table_entry(pe: &[u8]) -> Result<usize, Error> {
-    let file = PeFile64::parse(pe).or_malformed("PE program")?;
-    // Readers that count see no table at its place then, and their digest is over it.
+    let file = PeFile64::parse(pe).or_malformed("EFI binary")?;
+    // Readers that check the count see no table there, and their digest covers its entry.
     if file.nt_headers().optional_header.number_of_rva_and_sizes.get(LittleEndian)
         <= CERTIFICATE_TABLE
     {
         return Err(Error::Malformed {
-            what: "PE program",
-            detail: "its directory has no place for a certificate table".into(),
+            what: "EFI binary",
+            detail: "its data directory has no entry for a certificate table".into(),
         });
     }
     let at = pe.get(0x3c..0x40).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
@@ -286,10 +282,10 @@ fn certificate_table_entry(pe: &[u8]) -> Result<usize, Error> {
     let entry = at.map(|header| header as usize + 4 + 20 + CERTIFICATE_TABLE_OFFSET);
     entry
         .filter(|e| e + 8 <= pe.len())
-        .ok_or(Error::Refused("the program has no certificate table entry"))
+        .ok_or(Error::Refused("the EFI binary has no certificate table entry"))
 }
 
-/// Where the certificate table is, and its length; nothing may follow it.
+/// Offset and length of the certificate table; no bytes may follow it.
 pub(crate) fn certificate_table(pe: &[u8]) -> Result<(usize, usize), Error> {
     let entry = certificate_table_entry(pe)?;
     let word =
@@ -302,13 +298,13 @@ pub(crate) fn certificate_table(pe: &[u8]) -> Result<(usize, usize), Error> {
             Ok((start, length))
         }
         _ => Err(Error::Malformed {
-            what: "PE program",
+            what: "EFI binary",
             detail: "its certificate table is not at its end".into(),
         }),
     }
 }
 
-/// The digest of the program as content.
+/// The digest of the EFI binary as SignedData content.
 fn content(digest: &[u8; 32]) -> Result<Content, Error> {
     // SpcPeImageData: no flags, file [0] -> [2] -> unicode [0] "".
     let file = context(0, true, context(2, true, context(0, false, vec![])?)?)?;
@@ -325,7 +321,7 @@ fn content(digest: &[u8; 32]) -> Result<Content, Error> {
             &set(&[&octets(&sha2_010::Sha256::digest(&content_parts))?])?,
         ])?,
     ];
-    // A SET OF in DER is sorted by its encodings.
+    // In DER, a SET OF is sorted by encoding.
     let sorted: SetOfVec<Any> = attributes
         .iter()
         .map(|a| der::Decode::from_der(a))

@@ -1,8 +1,8 @@
-//! Secure Boot of one device: a platform key, a key exchange key, and the keys of db, one for each
-//! epoch.
+//! Secure Boot keys of one device: a platform key, a key exchange key, and the keys of db, one for
+//! each epoch.
 //!
-//! They are made and used by the signer. Between its uses they lie wrapped ([`WrapKey`]) wherever
-//! the server keeps its rows, bound to their device. The device gets signatures, never a key.
+//! The signing service creates and uses them. Otherwise the server stores them wrapped
+//! ([`WrapKey`]), bound to their device. The device gets signatures, never a private key.
 
 use crate::certificate::{Period, Role, from_der, self_signed, to_der};
 use crate::signer::{Algorithm, SoftKey};
@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use x509_cert::Certificate;
 use zeroize::{Zeroize, Zeroizing};
 
-/// Firmware does not look at it.
+/// Firmware does not check it.
 const VALIDITY_S: u64 = 20 * 365 * 86_400;
-/// Epochs of db that a device may have at the same time: its fallback slot is signed by the one
-/// before.
+/// Maximum number of epochs of db at the same time: the fallback slot is signed with the previous
+/// key.
 pub const EPOCHS_MAX: usize = 2;
-/// Digests that one write forbids.
+/// Maximum number of digests that one write forbids.
 pub const FORBIDDEN_MAX: usize = 32;
 
 #[derive(Serialize, Deserialize)]
@@ -36,7 +36,7 @@ impl Drop for Pair {
     }
 }
 
-/// A key with its certificate, ready for use.
+/// A key and its certificate, ready for use.
 struct Opened {
     key: SoftKey,
     certificate: Certificate,
@@ -73,20 +73,20 @@ impl Pair {
 struct Content {
     pk: Pair,
     kek: Pair,
-    /// Number of the first one in `db`.
+    /// Number of the first key in `db`.
     epoch: u32,
     db: Vec<Pair>,
     /// Time of the last write; the next one must be newer.
     written_s: u64,
 }
 
-/// Secure Boot keys of one device.
+/// The Secure Boot keys of one device.
 pub struct BootKeys {
     device: DeviceId,
     content: Content,
 }
 
-/// What a device's variables hold once everything that was signed is written. Certificates, DER.
+/// Contents of a device's variables after every signed write is applied. Certificates, DER.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
     /// PK.
@@ -95,12 +95,12 @@ pub struct Expected {
     pub kek: Vec<u8>,
     /// db, oldest first.
     pub db: Vec<Vec<u8>>,
-    /// Epoch of the newest one in db.
+    /// Epoch of the newest key in db.
     pub epoch: u32,
 }
 
 impl BootKeys {
-    /// Makes the keys of a device: three RSA-2048 keys, most of a second.
+    /// Creates the keys of a device: three RSA-2048 keys, which takes most of a second.
     ///
     /// # Errors
     /// [`Error::Backend`].
@@ -116,13 +116,13 @@ impl BootKeys {
         Ok(Self { device: device.clone(), content })
     }
 
-    /// Whose.
+    /// The device.
     #[must_use]
     pub fn device(&self) -> &DeviceId {
         &self.device
     }
 
-    /// Wrapped for their device.
+    /// Wraps the keys for their device.
     ///
     /// # Errors
     /// [`Error::Backend`].
@@ -131,12 +131,12 @@ impl BootKeys {
         key.wrap(Wrapped::BootKeys(&self.device), &plain)
     }
 
-    /// Opens what [`BootKeys::wrap`] made for the same device.
+    /// Unwraps what [`BootKeys::wrap`] made for the same device.
     ///
     /// # Errors
-    /// [`Error::Refused`] for another device's, another key's, or changed bytes.
+    /// [`Error::Refused`] for another device, another wrapping key, or changed bytes.
     pub fn unwrap(wrapped: &[u8], device: &DeviceId, key: &WrapKey) -> Result<Self, Error> {
-        const NOT_OURS: Error = Error::Refused("these are not this device's wrapped boot keys");
+        const NOT_OURS: Error = Error::Refused("these are not the wrapped boot keys of this device");
         let plain = key.unwrap(Wrapped::BootKeys(device), wrapped).map_err(|_| NOT_OURS)?;
         let content: Content = serde_json::from_slice(&plain).or_malformed("boot keys")?;
         if content.db.is_empty() || content.db.len() > EPOCHS_MAX {
@@ -145,7 +145,7 @@ impl BootKeys {
         Ok(Self { device: device.clone(), content })
     }
 
-    /// What the variables should hold.
+    /// The expected contents of the variables.
     ///
     /// # Errors
     /// [`Error::Malformed`].
@@ -156,7 +156,7 @@ impl BootKeys {
         Ok(Expected { pk: c.pk.certificate_der()?, kek: c.kek.certificate_der()?, db, epoch })
     }
 
-    /// A moment that is newer than every write before. Wrapped again, the keys remember it.
+    /// A time later than that of every earlier write. The wrapped keys store it.
     fn moment(&mut self, now_s: u64) -> u64 {
         self.content.written_s = now_s.max(self.content.written_s + 1);
         self.content.written_s
@@ -184,7 +184,7 @@ impl BootKeys {
         Ok(VariableWrite { variable, append, auth: crate::base64_text(&auth) })
     }
 
-    /// Signs what turns Secure Boot on, in the order in which it is written: db, KEK, PK.
+    /// Signs the writes that turn Secure Boot on, in the order of writing: db, KEK, PK.
     ///
     /// # Errors
     /// [`Error::Backend`].
@@ -205,45 +205,45 @@ impl BootKeys {
         self.change(Variable::Db, false, &value, now_s)
     }
 
-    /// Begins an epoch: a new key beside the one that there is. What is signed from now on is
-    /// signed by it; what was signed before still boots.
+    /// Starts an epoch: adds a new key of db, which signs from now on. Earlier signatures still
+    /// boot.
     ///
     /// # Errors
-    /// [`Error::Refused`] while the epoch before is not ended.
+    /// [`Error::Refused`] while the previous epoch has not ended.
     pub fn begin_epoch(&mut self, now_s: u64) -> Result<VariableWrite, Error> {
         if self.content.db.len() >= EPOCHS_MAX {
-            return Err(Error::Refused("the epoch before has not ended: end it first"));
+            return Err(Error::Refused("the previous epoch has not ended: end it first"));
         }
         self.content.db.push(Pair::generate("db", now_s)?);
         self.change_db(now_s)
     }
 
-    /// Ends every epoch but the newest one: what was signed before boots no more.
+    /// Ends every epoch but the newest one: earlier signatures no longer boot.
     ///
     /// # Errors
-    /// [`Error::Refused`] when there is one only.
+    /// [`Error::Refused`] if there is only one.
     pub fn end_epoch(&mut self, now_s: u64) -> Result<VariableWrite, Error> {
         if self.content.db.len() < 2 {
-            return Err(Error::Refused("there is one epoch only: begin the next one first"));
+            return Err(Error::Refused("there is only one epoch: start the next one first"));
         }
         self.content.db.remove(0);
         self.content.epoch += 1;
         self.change_db(now_s)
     }
 
-    /// Forbids programs by their Authenticode digests, whoever signed them.
+    /// Forbids EFI binaries by their Authenticode digests, whoever signed them.
     ///
     /// # Errors
-    /// [`Error::Refused`] for none or too many of them.
+    /// [`Error::Refused`] for no digest or too many.
     pub fn forbid(&mut self, digests: &[[u8; 32]], now_s: u64) -> Result<VariableWrite, Error> {
         if digests.len() > FORBIDDEN_MAX {
-            return Err(Error::Refused("too many digests for one write: firmware has little room"));
+            return Err(Error::Refused("too many digests for one write: firmware has little space"));
         }
         let value = SignatureList::Digests(digests.to_vec()).to_bytes()?;
         self.change(Variable::Dbx, true, &value, now_s)
     }
 
-    /// Signs programs, by their Authenticode digests, for this device alone.
+    /// Signs EFI binaries, by their Authenticode digests, for this device only.
     ///
     /// # Errors
     /// [`Error::Backend`].

@@ -1,5 +1,4 @@
-//! Boot proofs: signed by release keys like a manifest, and told from one by what they say they
-//! are.
+//! Boot proofs: signed by release keys like a manifest, and distinguished from one by their type.
 
 use crate::manifest::{PublicKey, ReleaseKeys, Signature, Verified, VerifyError, check_signatures};
 use crate::signer::Signer;
@@ -7,19 +6,19 @@ use crate::{Error, OrMalformed};
 use fleeti_core::boot_proof::{BootProof, NoProof};
 use fleeti_core::canonical;
 
-/// Why a proof is not believed.
+/// Why a boot proof is refused.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BootProofError {
-    /// Too few signatures.
+    /// Too few valid signatures.
     #[error(transparent)]
     Signatures(#[from] VerifyError),
-    /// It proves something else.
+    /// The boot proof proves something else.
     #[error(transparent)]
     NoProof(#[from] NoProof),
 }
 
-/// The bytes that are signed.
+/// The bytes to sign.
 ///
 /// # Errors
 /// [`Error::Malformed`].
@@ -27,10 +26,10 @@ pub fn to_bytes(proof: &BootProof) -> Result<Vec<u8>, Error> {
     canonical::to_vec(proof).or_malformed("boot proof")
 }
 
-/// Signs a proof with a release key. The bytes are read first.
+/// Signs a boot proof with a release key. The bytes are parsed first.
 ///
 /// # Errors
-/// [`Error::Malformed`] when they are no boot proof; [`Error::Refused`] for another kind of key.
+/// [`Error::Malformed`] if they are not a boot proof; [`Error::Refused`] for another kind of key.
 pub fn sign(bytes: &[u8], signer: &dyn Signer) -> Result<Signature, Error> {
     if to_bytes(&BootProof::parse(bytes).or_malformed("boot proof")?)? != bytes {
         return Err(Error::Refused("the boot proof is not in canonical form"));
@@ -38,10 +37,10 @@ pub fn sign(bytes: &[u8], signer: &dyn Signer) -> Result<Signature, Error> {
     Ok(Signature { key_id: PublicKey::of(signer)?.id(), der: signer.sign(bytes)? })
 }
 
-/// Checks the signatures, then that it proves this release.
+/// Verifies the signatures, then that the boot proof is for this release.
 ///
 /// # Errors
-/// [`BootProofError`]; signatures are checked before a byte is parsed.
+/// [`BootProofError`]; signatures are verified before a byte is parsed.
 pub fn verify(
     bytes: &[u8],
     signatures: &[Signature],
@@ -131,7 +130,7 @@ mod tests {
                 .map_err(|e| Error::Malformed { what: "proof", detail: e.to_string() })
         };
         check(&|_| (), &key).unwrap();
-        assert!(check(&|_| (), &other).is_err(), "a key that is no release key");
+        assert!(check(&|_| (), &other).is_err(), "a key that is not a release key");
         type Change = dyn Fn(&mut BootProof);
         let wrong: [(&str, &Change); 7] = [
             ("kiosk@3", &|p| p.release = "kiosk@3".parse().unwrap()),
@@ -146,7 +145,7 @@ mod tests {
             let said = check(change, &key).unwrap_err().to_string();
             assert!(said.contains(word), "{word}: {said}");
         }
-        // Neither is the other.
+        // Neither document is accepted as the other.
         assert!(sign(&manifest, &key).is_err());
         assert!(manifest::sign(&to_bytes(&proof(&release)).unwrap(), &key).is_err());
         let signature = manifest::sign(&manifest, &key).unwrap();

@@ -1,7 +1,7 @@
-//! Which intermediates count: a list that the root signs, with the root's own revocation list. Its
-//! version only grows, so an old list cannot bring back what was taken off. A server lets nobody in
-//! but by an intermediate of the list; a device takes its server's for good unless the root has
-//! revoked it, so that it finds back after a rotation that it slept through.
+//! The trust bundle: the intermediate CAs that count, with the root's CRL, signed by the root. Its
+//! version only grows, so an old bundle cannot restore a removed intermediate. A server accepts
+//! only clients of an intermediate in the bundle. A device trusts its server's intermediate unless
+//! the root has revoked it, so that it can reconnect after a rotation that it missed.
 
 use crate::certificate::{self, Purpose, fingerprint, from_pem, to_der};
 use crate::crl::VerifiedList;
@@ -16,31 +16,31 @@ use x509_cert::Certificate;
 
 /// The `type` of a bundle.
 pub const KIND: &str = "fleeti.trust-bundle.v1";
-/// Most intermediates of a bundle.
+/// Maximum number of intermediates in a bundle.
 pub const INTERMEDIATES_MAX: usize = 32;
-/// Largest bundle, bytes.
+/// Maximum size of a bundle, bytes.
 pub const BYTES_MAX: usize = 256 * 1024;
 
-/// The document that is signed, as canonical JSON.
+/// The signed document, as canonical JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bundle {
     /// [`KIND`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// Grows with every bundle; 1 for the first.
+    /// The version: grows with every bundle; 1 for the first.
     pub version: u64,
-    /// When, Unix seconds.
+    /// When it was issued, Unix seconds.
     pub issued_s: u64,
     /// SHA-256 of the root, DER, hexadecimal.
     pub root_sha256: String,
-    /// Certificates of the intermediates, PEM; of one purpose the newest last.
+    /// Certificates of the intermediates, PEM; the newest of a purpose last.
     pub intermediates: Vec<String>,
-    /// The root's revocation list, DER, base64.
+    /// The root's CRL, DER, base64.
     pub crl: String,
 }
 
-/// A bundle that the root has signed. Only [`read`] makes one.
+/// A bundle with a verified signature of the root. Only [`read`] makes one.
 #[derive(Debug, Clone)]
 pub struct VerifiedBundle {
     version: u64,
@@ -50,12 +50,12 @@ pub struct VerifiedBundle {
 }
 
 impl VerifiedBundle {
-    /// Grows with every bundle.
+    /// The version: grows with every bundle.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
     }
-    /// Of the signed bytes, hexadecimal.
+    /// SHA-256 of the signed bytes, hexadecimal.
     #[must_use]
     pub fn sha256(&self) -> &str {
         &self.sha256
@@ -64,25 +64,25 @@ impl VerifiedBundle {
     pub fn of(&self, purpose: Purpose) -> impl Iterator<Item = &Certificate> {
         self.intermediates.iter().filter(move |(p, _)| *p == purpose).map(|(_, c)| c)
     }
-    /// The root's revocation list, DER.
+    /// The root's CRL, DER.
     #[must_use]
     pub fn crl(&self) -> &[u8] {
         &self.crl
     }
 }
 
-/// Signs a bundle by the root's key.
+/// Signs a bundle with the root's key.
 ///
 /// # Errors
-/// [`Error::Backend`] when the key cannot sign.
+/// [`Error::Backend`] if the key cannot sign.
 pub fn sign(bundle: &Bundle, root: &dyn Signer) -> Result<SignedBundle, Error> {
     let bytes = canonical::to_vec(bundle).or_malformed("trust bundle")?;
     let signature = base64_text(&root.sign(&bytes)?);
     Ok(SignedBundle { bundle: String::from_utf8(bytes).or_malformed("trust bundle")?, signature })
 }
 
-/// Checks a bundle: the root's signature, the root's revocation list, and that every intermediate
-/// is one of this root and not on that list. The one place where a bundle becomes trusted.
+/// Verifies a bundle: the root's signature, the root's CRL, and that every intermediate is signed
+/// by this root and not on its CRL. No other function makes a bundle trusted.
 ///
 /// # Errors
 /// [`Error::Refused`], [`Error::Malformed`].
@@ -116,7 +116,7 @@ pub fn read(signed: &SignedBundle, root: &Certificate) -> Result<VerifiedBundle,
     }
     let crl = base64::engine::general_purpose::STANDARD
         .decode(&bundle.crl)
-        .or_malformed("revocation list of the root")?;
+        .or_malformed("CRL of the root")?;
     let list = VerifiedList::read(&crl, root)?;
     let mut intermediates = Vec::new();
     for pem in &bundle.intermediates {
@@ -125,19 +125,19 @@ pub fn read(signed: &SignedBundle, root: &Certificate) -> Result<VerifiedBundle,
         let signature = certificate
             .signature()
             .as_bytes()
-            .ok_or(Error::Refused("a signature is not whole bytes"))?;
+            .ok_or(Error::Refused("the signature of an intermediate is not a whole number of bytes"))?;
         verify(&root_key, &crate::signer::der_of(tbs, "certificate")?, signature)?;
-        // At the list's own time: how old it is says nothing about what is on it.
+        // Regardless of the CRL's age, which does not affect its entries.
         if list.check(&certificate, 0).is_err() {
             return Err(Error::Refused(
-                "the trust bundle has an intermediate that the root has revoked, or that is of another issuer",
+                "the trust bundle contains an intermediate that is revoked, or is of another issuer",
             ));
         }
-        // A list is found by its issuer's name, which is made of its key.
+        // A CRL is found by its issuer's name, which contains the id of its key.
         if intermediates.iter().any(|(_, other): &(Purpose, Certificate)| {
             other.tbs_certificate().subject() == tbs.subject()
         }) {
-            return Err(Error::Refused("the trust bundle has two intermediates of one key"));
+            return Err(Error::Refused("the trust bundle contains two intermediates with the same key"));
         }
         let purpose = Purpose::of(&certificate)?;
         intermediates.push((purpose, certificate));
@@ -150,8 +150,8 @@ pub fn read(signed: &SignedBundle, root: &Certificate) -> Result<VerifiedBundle,
     })
 }
 
-/// SHA-256 of an intermediate's certificate and the id of its key: by the first it is chosen, by
-/// the second it is named where its revocation list is.
+/// SHA-256 of an intermediate's certificate, by which it is selected, and the id of its key, which
+/// is in the path of its CRL.
 ///
 /// # Errors
 /// [`Error::Malformed`].

@@ -1,6 +1,6 @@
-//! An offline root that several people open together. The secret that opens its key is divided by
-//! Shamir's scheme; each operator has one share, sealed under a passphrase of their own. What they
-//! do is written into a transcript that the root signs.
+//! An offline root that several operators open together. The secret that opens its key is divided
+//! by Shamir's scheme; each operator has one share, sealed under a passphrase of their own. Each
+//! act is recorded in a transcript that the root signs.
 //!
 //! ```
 //! use fleeti_pki::ceremony;
@@ -28,11 +28,11 @@ use fleeti_core::wire::device::SignedBundle;
 use x509_cert::Certificate;
 use zeroize::Zeroizing;
 
-/// Most operators.
+/// Maximum number of operators.
 pub const OPERATORS_MAX: usize = 16;
-/// Validity of the root's revocation list, unless somebody says otherwise.
+/// Default validity of the root's CRL.
 pub const LIST_S: u64 = 366 * 86_400;
-/// Longest transcript, bytes.
+/// Maximum size of a transcript, bytes.
 pub const TRANSCRIPT_MAX: usize = 1 << 20;
 
 /// A secret that opens a root's key: 256 random bits as hexadecimal text.
@@ -41,10 +41,10 @@ pub fn new_secret() -> Zeroizing<Vec<u8>> {
     Zeroizing::new(hex::encode(rand::random::<[u8; 32]>()).into_bytes())
 }
 
-/// Divides a secret into shares, of which `threshold` are needed.
+/// Divides a secret into shares; `threshold` of them are needed to combine it.
 ///
 /// # Errors
-/// [`Error::Refused`] for numbers that make no sense.
+/// [`Error::Refused`] for invalid numbers.
 pub fn divide(
     secret: &[u8],
     threshold: usize,
@@ -52,7 +52,7 @@ pub fn divide(
 ) -> Result<Vec<Zeroizing<Vec<u8>>>, Error> {
     if threshold == 0 || threshold > operators || operators > OPERATORS_MAX {
         return Err(Error::Refused(
-            "the threshold is between 1 and the number of operators, who are 16 at the most",
+            "the threshold must be between 1 and the number of operators, and there are at most 16 operators",
         ));
     }
     let degree = u8::try_from(threshold).or_malformed("threshold")?;
@@ -63,7 +63,7 @@ pub fn divide(
         .collect())
 }
 
-/// Puts a secret together. Wrong shares give a wrong secret, which opens nothing.
+/// Combines shares. Wrong shares give a wrong secret, which opens nothing.
 ///
 /// # Errors
 /// [`Error::Refused`] for too few different shares.
@@ -76,11 +76,11 @@ pub fn combine(
     let degree = u8::try_from(threshold).or_malformed("threshold")?;
     let scheme = blahaj::Sharks(degree);
     let secret = scheme.recover(&shares);
-    secret.map(Zeroizing::new).map_err(|_| Error::Refused("too few different shares are there"))
+    secret.map(Zeroizing::new).map_err(|_| Error::Refused("there are too few different shares"))
 }
 
-/// What was done with a root, in the order in which it was done: lines as those of the audit log,
-/// and the root's signature over all of them.
+/// What was done with a root, in order: lines like those of the audit log, and the root's signature
+/// over all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Transcript {
     text: String,
@@ -88,11 +88,11 @@ pub struct Transcript {
     end: End,
 }
 
-/// What the signature is over, before the text.
+/// Prefix of the signed text.
 const TRANSCRIPT: &str = "fleeti.ceremony-transcript.v1\n";
 
 impl Transcript {
-    /// Reads the lines and checks the root's signature and the chain.
+    /// Parses the lines, and verifies the root's signature and the hash chain.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Malformed`].
@@ -116,41 +116,41 @@ impl Transcript {
         Ok(read)
     }
 
-    /// What was done.
+    /// The entries.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Its lines.
+    /// The lines.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The root's signature.
+    /// Signs the transcript with the root's key.
     ///
     /// # Errors
-    /// [`Error::Backend`] when the key cannot sign.
+    /// [`Error::Backend`] if the key cannot sign.
     pub fn sign(&self, root: &dyn Signer) -> Result<Vec<u8>, Error> {
         root.sign(format!("{TRANSCRIPT}{}", self.text).as_bytes())
     }
 
-    /// That this goes on from an older transcript.
+    /// Whether this transcript continues an older one.
     #[must_use]
     pub fn follows(&self, older: &str) -> bool {
         self.text.starts_with(older)
     }
 
-    /// That a bundle is the last one that was made in this ceremony: an older one would bring back
-    /// what was revoked since.
+    /// Whether a bundle is the last one made in this ceremony: an older one would restore revoked
+    /// intermediates.
     #[must_use]
     pub fn ends_with_bundle(&self, sha256: &str) -> bool {
         let last = self.entries.iter().rev().find(|e| e.act.action == ACTION_BUNDLE);
         last.is_some_and(|e| e.act.sha256.as_deref() == Some(sha256))
     }
 
-    /// That a bundle was made in this ceremony.
+    /// Whether a bundle was made in this ceremony.
     #[must_use]
     pub fn has_bundle(&self, sha256: &str) -> bool {
         self.entries
@@ -158,7 +158,7 @@ impl Transcript {
             .any(|e| e.act.action == ACTION_BUNDLE && e.act.sha256.as_deref() == Some(sha256))
     }
 
-    /// Adds what the operators who are there have done.
+    /// Adds an act of the present operators.
     fn add(&mut self, now_s: u64, act: Act) -> Result<(), Error> {
         let line = self.end.append(now_s, act, Stage::Done)?;
         self.entries.push(Entry::parse(&line)?);
@@ -170,7 +170,7 @@ impl Transcript {
 
 const ACTION_BUNDLE: &str = "root.bundle";
 
-/// A root that is open: its key, and who opened it.
+/// An open root: its key, and who opened it.
 pub struct OpenRoot<'a> {
     /// Its certificate.
     pub certificate: &'a Certificate,
@@ -182,12 +182,12 @@ pub struct OpenRoot<'a> {
     pub now_s: u64,
 }
 
-/// What a root has issued and revoked, as its folder keeps it.
+/// What a root has issued and revoked, as its folder stores it.
 #[derive(Debug, Clone, Default)]
 pub struct Issued {
     /// The last bundle; `None` before the first.
     pub bundle: Option<Bundle>,
-    /// Serials that were revoked, with their reasons and times, until they end.
+    /// Serials of revoked certificates, with times and reasons, until they expire.
     pub revoked: Vec<(String, u64, RevocationReason)>,
 }
 
@@ -196,8 +196,8 @@ impl OpenRoot<'_> {
         Act::new(self.operators.join(", "), action, subject)
     }
 
-    /// The first act: that the root was made, or, with the intermediates that it has signed before,
-    /// taken over.
+    /// The first act: the root was created, or taken over with the intermediates that it has signed
+    /// before.
     ///
     /// # Errors
     /// [`Error::Backend`].
@@ -215,7 +215,7 @@ impl OpenRoot<'_> {
     }
 
     /// Certifies the key of a request as an intermediate, and adds it to the bundle. Only the key
-    /// of the request counts.
+    /// of the request is used.
     ///
     /// # Errors
     /// [`Error::Refused`] for a wrong proof of possession; [`Error::Malformed`].
@@ -240,11 +240,10 @@ impl OpenRoot<'_> {
         Ok((certificate, bundle))
     }
 
-    /// A new revocation list, and the bundle with it; whom it revokes is not in the bundle any
-    /// more.
+    /// Revokes intermediates: makes a new CRL, and a bundle without them.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a certificate that is no intermediate in the bundle.
+    /// [`Error::Refused`] for a certificate that is not an intermediate of the bundle.
     pub fn revoke(
         &self,
         transcript: &mut Transcript,
@@ -256,7 +255,7 @@ impl OpenRoot<'_> {
             let pem = to_pem(certificate)?;
             let Some(bundle) = issued.bundle.as_mut().filter(|b| b.intermediates.contains(&pem))
             else {
-                return Err(Error::Refused("this is no intermediate of the bundle"));
+                return Err(Error::Refused("the certificate is not an intermediate of the bundle"));
             };
             bundle.intermediates.retain(|p| *p != pem);
             let subject =
@@ -302,7 +301,7 @@ impl OpenRoot<'_> {
             crl: base64_text(&crl),
         };
         let signed = bundle::sign(&bundle, self.signer)?;
-        // What nobody could read afterwards must not take the place of what can be read.
+        // An unreadable bundle must not replace a readable one.
         bundle::read(&signed, self.certificate)?;
         let subject = format!(
             "version {version}, {} intermediates, {} revoked",
@@ -319,7 +318,7 @@ impl OpenRoot<'_> {
 }
 
 impl Issued {
-    /// Out of the last bundle, which the root has signed: what is revoked stands in its list.
+    /// From the last bundle, which the root has signed: its CRL has the revoked certificates.
     ///
     /// # Errors
     /// [`Error::Refused`], [`Error::Malformed`].
@@ -329,7 +328,7 @@ impl Issued {
             strict::from_slice(last.bundle.as_bytes()).or_malformed("trust bundle")?;
         let crl = base64::engine::general_purpose::STANDARD
             .decode(&bundle.crl)
-            .or_malformed("revocation list of the root")?;
+            .or_malformed("CRL of the root")?;
         Ok(Self { revoked: crl::entries(&crl)?, bundle: Some(bundle) })
     }
 }
@@ -432,7 +431,7 @@ mod tests {
             let bad = SignedBundle { bundle: good.bundle.replacen(from, to, 1), ..good.clone() };
             assert!(matches!(bundle::read(&bad, &c.root), Err(Error::Refused(_))), "{from}");
         }
-        // What the root itself would not do.
+        // What the root itself refuses to sign.
         let resigned = |change: &dyn Fn(&mut Bundle)| {
             let mut bundle: Bundle = serde_json::from_str(&good.bundle).unwrap();
             change(&mut bundle);
@@ -467,7 +466,8 @@ mod tests {
         assert_eq!(acts, [("alice, bob", "root.sign"), ("alice, bob", "root.bundle")].repeat(2));
         assert!(Transcript::read(&text.replace("alice", "mallory"), &signature, &c.root).is_err());
         assert!(Transcript::read(&text, &signature, &Ceremony::new().root).is_err());
-        // Signed again by somebody who has the root, without the first lines, or in another order.
+        // Signed again by an attacker who has the root: without the first lines, or in another
+        // order.
         let lines: Vec<_> = text.lines().collect();
         for harm in [lines[1..].to_vec(), vec![lines[0], lines[2], lines[1], lines[3]]] {
             let text = harm.join("\n") + "\n";

@@ -1,7 +1,7 @@
-//! X.509 certificates (RFC 5280): authorities, servers, devices, Secure Boot keys.
+//! X.509 certificates (RFC 5280): CAs, servers, devices, Secure Boot keys.
 //!
 //! Serials are 128 random bits; basicConstraints is critical; every leaf has one extended key
-//! usage. A request never widens what it gets: everything but the key comes from here.
+//! usage. A request never extends its certificate: only the key comes from the request.
 
 use crate::signer::{self, Signer, X509Signer, der_of, key_id, spki_of};
 use crate::{Error, OrMalformed};
@@ -30,13 +30,13 @@ use x509_cert::serial_number::SerialNumber;
 use x509_cert::time::{Time, Validity};
 use x509_cert::{Certificate, TbsCertificate};
 
-/// A certificate that was read; nothing about it was checked.
+/// A parsed certificate; nothing about it is verified.
 pub type Parsed = Certificate;
 
-/// How far a certificate's start lies before its making, for clocks that run behind.
+/// How far notBefore lies before the time of issuance, for clocks that are behind.
 pub const BACKDATE_S: u64 = 3600;
 
-/// What an intermediate certifies.
+/// What an intermediate CA certifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
@@ -44,7 +44,7 @@ pub enum Purpose {
     Device,
     /// Servers.
     Server,
-    /// People who operate servers.
+    /// Operators of servers.
     Operator,
 }
 
@@ -52,7 +52,7 @@ impl Purpose {
     /// Every purpose.
     pub const ALL: [Self; 3] = [Self::Device, Self::Server, Self::Operator];
 
-    /// The stable text.
+    /// The stable name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -62,13 +62,13 @@ impl Purpose {
         }
     }
 
-    /// What an intermediate's certificate says that it is for.
+    /// The purpose in an intermediate's certificate.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a certificate that is no intermediate of ours.
+    /// [`Error::Refused`] for a certificate that is not one of Fleeti's intermediates.
     pub fn of(certificate: &Certificate) -> Result<Self, Error> {
         const REFUSED: Error =
-            Error::Refused("the certificate is no intermediate for devices, servers or operators");
+            Error::Refused("the certificate is not an intermediate CA for devices, servers or operators");
         let name = certificate.tbs_certificate().subject().to_string();
         Self::ALL
             .into_iter()
@@ -82,9 +82,9 @@ impl Purpose {
 pub enum Role {
     /// The offline root.
     Root,
-    /// An online intermediate; signs leaves only.
+    /// An online intermediate CA; signs leaf certificates only.
     Intermediate {
-        /// What its leaves are.
+        /// The purpose of its leaf certificates.
         purpose: Purpose,
     },
     /// A TLS server.
@@ -104,30 +104,30 @@ pub enum Role {
     },
 }
 
-/// How a private key is kept, as far as its issuer knows. An extension of the certificate
+/// How a private key is stored, as far as its issuer knows. An extension of the certificate
 /// ([`PROTECTION`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protection {
-    /// In a file: whoever reads the disk has it.
+    /// In a file: an attacker who reads the disk has it.
     Software,
-    /// In a TPM whose maker is not known.
+    /// In a TPM whose manufacturer is unknown.
     Tpm,
-    /// In a TPM with a certificate of its maker, shown by TPM2_Certify.
+    /// In a TPM with its manufacturer's certificate, proved by TPM2_Certify.
     CertifiedTpm,
 }
 
-/// The extension that holds a [`Protection`], an ENUMERATED from 0 on. Of the arc for experiments
-/// (RFC 1155, 3.1.2), because it means something to Fleeti alone; not critical.
+/// The extension with a [`Protection`], an ENUMERATED from 0 on. In the arc for experiments (RFC
+/// 1155, 3.1.2), because only Fleeti uses it; not critical.
 pub const PROTECTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.3.70108.1");
 
 impl Protection {
     const ALL: [Self; 3] = [Self::Software, Self::Tpm, Self::CertifiedTpm];
 
-    /// What a certificate says.
+    /// The protection stated in a certificate.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for an extension that says something else.
+    /// [`Error::Malformed`] for an extension with another value.
     pub fn of(certificate: &Certificate) -> Result<Option<Self>, Error> {
         let extensions = certificate.tbs_certificate().extensions().map_or(&[][..], |e| e);
         let Some(found) = extensions.iter().find(|e| e.extn_id == PROTECTION) else {
@@ -149,12 +149,12 @@ impl Protection {
     }
 }
 
-/// What a leaf says beside its role.
+/// What a leaf certificate contains besides its role.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extras {
-    /// How its key is kept.
+    /// How its key is stored.
     pub protection: Option<Protection>,
-    /// Where its issuer's revocation list can be had.
+    /// The URL of its issuer's CRL.
     pub crl_url: Option<String>,
 }
 
@@ -163,7 +163,7 @@ impl Extras {
         let mut extensions = Vec::new();
         if let Some(url) = &self.crl_url {
             let name = GeneralName::UniformResourceIdentifier(
-                Ia5String::new(url).or_malformed("URL of the revocation list")?,
+                Ia5String::new(url).or_malformed("URL of the CRL")?,
             );
             let point = DistributionPoint {
                 distribution_point: Some(DistributionPointName::FullName(vec![name])),
@@ -186,7 +186,7 @@ impl Extras {
 
 struct Profile {
     role: Role,
-    /// Of the key of an intermediate: two of one purpose have two names.
+    /// For the key of an intermediate: two intermediates of one purpose have two names.
     key_id: String,
     issuer: Option<Name>,
     extras: Vec<Extension>,
@@ -272,7 +272,7 @@ impl BuilderProfile for Profile {
         push(KeyUsage(usage).to_extension(subject, &none).map_err(Into::into), true)?;
         let purpose = match self.role {
             Role::Root => None,
-            // An intermediate as well: what certifies devices cannot certify a server.
+            // In an intermediate as well: a CA for devices cannot certify a server.
             Role::Intermediate { purpose: Purpose::Server } | Role::Server { .. } => {
                 Some(ID_KP_SERVER_AUTH)
             }
@@ -304,7 +304,7 @@ impl BuilderProfile for Profile {
     }
 }
 
-/// A certificate authority: a certificate and the key behind it.
+/// A CA: a certificate and its key.
 pub struct Authority<'a> {
     /// Its certificate.
     pub certificate: &'a Certificate,
@@ -322,7 +322,7 @@ pub struct Period {
 }
 
 impl Period {
-    /// From a little before `now_s`, for `valid_s` seconds after it.
+    /// From a little before `now_s` until `valid_s` seconds after it.
     #[must_use]
     pub fn starting(now_s: u64, valid_s: u64) -> Self {
         Self { not_before_s: now_s.saturating_sub(BACKDATE_S), not_after_s: now_s + valid_s }
@@ -334,18 +334,18 @@ impl Period {
     }
 }
 
-/// A self-signed certificate.
+/// Creates a self-signed certificate.
 ///
 /// # Errors
-/// [`Error::Backend`] when the key cannot sign.
+/// [`Error::Backend`] if the key cannot sign.
 pub fn self_signed(role: Role, period: Period, signer: &dyn Signer) -> Result<Certificate, Error> {
     build(role, None, period, spki_of(signer)?, signer, &Extras::default())
 }
 
-/// A certificate by an authority over a public key.
+/// Issues a certificate of a CA for a public key.
 ///
 /// # Errors
-/// [`Error::Backend`] when the key cannot sign; [`Error::Malformed`] for a name that is none.
+/// [`Error::Backend`] if the key cannot sign; [`Error::Malformed`] for an invalid name.
 pub fn issue(
     role: Role,
     period: Period,
@@ -355,7 +355,7 @@ pub fn issue(
     issue_with(role, period, public_key_der, authority, &Extras::default())
 }
 
-/// As [`issue`], with more to say.
+/// As [`issue`], with extras.
 ///
 /// # Errors
 /// As [`issue`].
@@ -394,7 +394,7 @@ fn build(
         period.validity()?,
         key,
     )
-    .or_backend("making a certificate")?;
+    .or_backend("creating a certificate")?;
     builder.build(&X509Signer::new(signer)).or_backend("signing a certificate")
 }
 
@@ -413,7 +413,7 @@ pub fn to_pem(certificate: &Certificate) -> Result<String, Error> {
     certificate.to_pem(der::pem::LineEnding::LF).or_malformed("certificate")
 }
 
-/// PEM of a certificate that is there as DER.
+/// Converts a certificate from DER to PEM.
 ///
 /// # Errors
 /// [`Error::Malformed`].
@@ -430,7 +430,7 @@ pub fn to_der(certificate: &Certificate) -> Result<Vec<u8>, Error> {
     der_of(certificate, "certificate")
 }
 
-/// The first certificate of a PEM text.
+/// Parses the first certificate of a PEM text.
 ///
 /// # Errors
 /// [`Error::Malformed`].
@@ -438,20 +438,20 @@ pub fn from_pem(text: &str) -> Result<Certificate, Error> {
     Ok(chain_from_pem(text)?.swap_remove(0))
 }
 
-/// Every certificate of a PEM text.
+/// Parses every certificate of a PEM text.
 ///
 /// # Errors
-/// [`Error::Malformed`], also for a text without any.
+/// [`Error::Malformed`], also for a text without certificates.
 pub fn chain_from_pem(text: &str) -> Result<Vec<Certificate>, Error> {
     let chain = Certificate::load_pem_chain(text.as_bytes()).or_malformed("certificate chain")?;
     if chain.is_empty() {
-        Err(Error::Refused("there is no certificate in this PEM text"))
+        Err(Error::Refused("the PEM text contains no certificate"))
     } else {
         Ok(chain)
     }
 }
 
-/// Reads DER.
+/// Parses DER.
 ///
 /// # Errors
 /// [`Error::Malformed`].
@@ -467,8 +467,7 @@ pub fn fingerprint(certificate: &Certificate) -> Result<String, Error> {
     Ok(fleeti_core::canonical::sha256_hex(&to_der(certificate)?))
 }
 
-/// Whether an issuer's key has signed a certificate (RFC 5280, 6.1.3 (a)(1)). Nothing else of
-/// either is looked at.
+/// Whether an issuer's key signed a certificate (RFC 5280, 6.1.3 (a)(1)). Nothing else is checked.
 #[must_use]
 pub fn is_signed_by(certificate: &Certificate, issuer: &Certificate) -> bool {
     let signed = certificate.tbs_certificate().to_der().ok();
@@ -483,10 +482,10 @@ pub fn not_after_s(certificate: &Certificate) -> u64 {
     certificate.tbs_certificate().validity().not_after.to_unix_duration().as_secs()
 }
 
-/// The device that a certificate names. Only to be asked of a certificate that TLS has verified.
+/// The device that a certificate names. Call this only for a certificate that TLS has verified.
 ///
 /// # Errors
-/// [`Error::Refused`] when the certificate names none, or more than one.
+/// [`Error::Refused`] if the certificate names no device, or more than one.
 pub fn device_of(certificate: &Certificate) -> Result<DeviceId, Error> {
     const REFUSED: Error = Error::Refused("the certificate does not name one device");
     let (_, san) = certificate

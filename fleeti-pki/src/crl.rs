@@ -24,15 +24,15 @@ use x509_cert::{Certificate, Version};
 pub struct Revoked {
     /// Its serial, hexadecimal.
     pub serial: String,
-    /// When, Unix seconds.
+    /// When it was revoked, Unix seconds.
     pub revoked_s: u64,
-    /// Why.
+    /// The reason.
     pub reason: RevocationReason,
 }
 
 fn reason_code(reason: RevocationReason) -> Option<CrlReason> {
     match reason {
-        // To be left out (RFC 5280, 5.3.1).
+        // Must be absent (RFC 5280, 5.3.1).
         RevocationReason::Unspecified => None,
         RevocationReason::KeyCompromise => Some(CrlReason::KeyCompromise),
         RevocationReason::CessationOfOperation => Some(CrlReason::CessationOfOperation),
@@ -41,12 +41,11 @@ fn reason_code(reason: RevocationReason) -> Option<CrlReason> {
     }
 }
 
-/// Most certificates on one list.
+/// Maximum number of certificates on one CRL.
 pub const ENTRIES_MAX: usize = 500_000;
 
-/// What is to be on a list, as it lies in one: DER, one entry behind the other. About 50 bytes for
-/// each certificate, so that a large list is made of parts, and signing it is little more than one
-/// pass of a hash.
+/// The entries of a CRL as encoded there: concatenated DER. An entry has about 50 bytes. A large
+/// CRL is assembled from parts, so that signing it costs little more than hashing it.
 #[derive(Debug, Default, Clone)]
 pub struct Entries {
     der: Vec<u8>,
@@ -54,7 +53,7 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// How many there are.
+    /// The number of entries.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
@@ -63,11 +62,11 @@ impl Entries {
     /// Adds certificates.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for a serial that is none; [`Error::Refused`] for more than
-    /// [`ENTRIES_MAX`] in all. Then nothing of what is here is to be used.
+    /// [`Error::Malformed`] for an invalid serial; [`Error::Refused`] for more than [`ENTRIES_MAX`]
+    /// in total. After an error, the entries must not be used.
     pub fn extend(&mut self, revoked: &[Revoked]) -> Result<(), Error> {
         if self.count + revoked.len() > ENTRIES_MAX {
-            return Err(Error::Refused("a revocation list has 500000 certificates at the most"));
+            return Err(Error::Refused("a CRL has at most 500000 certificates"));
         }
         for r in revoked {
             let serial = hex::decode(&r.serial).or_malformed("serial")?;
@@ -79,7 +78,7 @@ impl Entries {
                     None => None,
                 },
             };
-            entry.encode_to_vec(&mut self.der).or_malformed("entry of a revocation list")?;
+            entry.encode_to_vec(&mut self.der).or_malformed("CRL entry")?;
         }
         self.count += revoked.len();
         Ok(())
@@ -95,10 +94,10 @@ fn reason_extension(code: CrlReason) -> Result<Extension, Error> {
     Ok(Extension { extn_id: CrlReason::OID, critical: false, extn_value })
 }
 
-/// A signed list, DER. `number` must grow with every list of this authority.
+/// Creates a signed CRL, DER. `number` must grow with every CRL of this CA.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a serial that is none; [`Error::Backend`] when the key cannot sign.
+/// [`Error::Malformed`] for an invalid serial; [`Error::Backend`] if the key cannot sign.
 pub fn create(
     authority: &Authority<'_>,
     revoked: &[Revoked],
@@ -111,10 +110,10 @@ pub fn create(
     create_of(authority, &entries, number, now_s, valid_s)
 }
 
-/// As [`create`], of entries that were made before.
+/// As [`create`], from prepared entries.
 ///
 /// # Errors
-/// [`Error::Backend`] when the key cannot sign.
+/// [`Error::Backend`] if the key cannot sign.
 pub fn create_of(
     authority: &Authority<'_>,
     entries: &Entries,
@@ -123,8 +122,8 @@ pub fn create_of(
     valid_s: u64,
 ) -> Result<Vec<u8>, Error> {
     let issuer = authority.certificate.tbs_certificate().subject().clone();
-    // Not x509-cert's CrlBuilder: it copies the authority's own authorityKeyIdentifier, which names
-    // the key above an intermediate instead of the intermediate's.
+    // Not x509-cert's CrlBuilder: for an intermediate it copies the authorityKeyIdentifier of its
+    // certificate, which names the key above it instead of its own.
     let key = authority.certificate.tbs_certificate().subject_public_key_info().owned_to_ref();
     let mut extensions = Vec::new();
     let number = CrlNumber::try_from(number).or_malformed("CRL number")?;
@@ -140,13 +139,13 @@ pub fn create_of(
     head.extend(der_of(&issuer, "CRL")?);
     head.extend(der_of(&time(now_s)?, "CRL")?);
     head.extend(der_of(&time(now_s + valid_s)?, "CRL")?);
-    // An empty list must be absent, not an empty sequence (RFC 5280, 5.1.2.6).
+    // An empty list of entries must be absent (RFC 5280, 5.1.2.6).
     let list_header =
         if entries.count == 0 { vec![] } else { header(Tag::Sequence, entries.der.len())? };
     let extensions = der_of(&extensions, "CRL")?;
     let tag = Tag::ContextSpecific { constructed: true, number: TagNumber(0) };
     let extensions_header = header(tag, extensions.len())?;
-    // Put together by hand: the entries are DER already, and there may be very many.
+    // Assembled by hand: the entries are DER already, and there may be very many.
     let tbs = sequence(&[&head, &list_header, &entries.der, &extensions_header, &extensions])?;
     let signature = authority.signer.sign(&tbs)?;
     let signature = BitString::from_bytes(&signature).or_malformed("signature")?;
@@ -165,13 +164,13 @@ fn sequence(parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
     Ok(whole)
 }
 
-/// What is on a list: serial, when, why. The list is not checked.
+/// The entries of a CRL: serial, time, reason. The signature is not verified.
 ///
 /// # Errors
 /// [`Error::Malformed`].
 pub fn entries(list: &[u8]) -> Result<Vec<(String, u64, RevocationReason)>, Error> {
     let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list)
-        .or_malformed("revocation list")?;
+        .or_malformed("CRL")?;
     let entry = |r: &RevokedCert| {
         let reason = r.crl_entry_extensions.iter().flatten().find(|e| e.extn_id == CrlReason::OID);
         let code = reason
@@ -184,26 +183,26 @@ pub fn entries(list: &[u8]) -> Result<Vec<(String, u64, RevocationReason)>, Erro
     list.tbs_cert_list.revoked_certificates.iter().flatten().map(entry).collect()
 }
 
-/// Why a certificate is refused by a list.
+/// Why a certificate is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It is on the list.
+    /// It is on the CRL.
     #[error("the certificate is revoked")]
     Revoked,
-    /// The list is older than it may be: nobody can say whether the certificate is on it.
-    #[error("the revocation list is out of date since {next_update_s}")]
+    /// The CRL has expired, so the status of the certificate is unknown.
+    #[error("the CRL expired at {next_update_s}")]
     Stale {
         /// Its nextUpdate, Unix seconds.
         next_update_s: u64,
     },
-    /// The list says nothing about this certificate.
-    #[error("the revocation list is not of the certificate's issuer")]
+    /// The CRL does not cover this certificate.
+    #[error("the CRL is not of the certificate's issuer")]
     OtherIssuer,
 }
 
-/// A list whose signature was checked, once, and that answers for its issuer's certificates until
-/// its nextUpdate. Only [`VerifiedList::read`] makes one.
+/// A CRL whose signature was verified, and which covers its issuer's certificates until its
+/// nextUpdate. Only [`VerifiedList::read`] makes one.
 #[derive(Debug)]
 pub struct VerifiedList {
     issuer: Name,
@@ -213,43 +212,43 @@ pub struct VerifiedList {
 }
 
 impl VerifiedList {
-    /// Reads a whole list (no delta, no partition) and checks that `issuer` signed it.
+    /// Parses a complete CRL (no delta, no partition) and verifies that `issuer` signed it.
     ///
     /// # Errors
-    /// [`Error::Refused`] for another issuer, a wrong signature, a list without number or
-    /// nextUpdate, or with a critical extension (RFC 5280, 5.2: those that narrow what a list
-    /// covers are critical); [`Error::Malformed`].
+    /// [`Error::Refused`] for another issuer, a wrong signature, a CRL without number or
+    /// nextUpdate, or one with a critical extension (RFC 5280, 5.2: extensions that narrow the
+    /// scope are critical); [`Error::Malformed`].
     pub fn read(list: &[u8], issuer: &Certificate) -> Result<Self, Error> {
         let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list)
-            .or_malformed("revocation list")?;
+            .or_malformed("CRL")?;
         let tbs = &list.tbs_cert_list;
         let name = issuer.tbs_certificate().subject();
         if tbs.issuer != *name {
-            return Err(Error::Refused("the revocation list is of another issuer"));
+            return Err(Error::Refused("the CRL is of another issuer"));
         }
         if tbs.signature != list.signature_algorithm {
-            return Err(Error::Refused("the revocation list names two signature algorithms"));
+            return Err(Error::Refused("the CRL names two signature algorithms"));
         }
         let signature = list
             .signature
             .as_bytes()
-            .ok_or(Error::Refused("the list's signature is not whole bytes"))?;
-        verify(&public_key_der(issuer)?, &der_of(tbs, "revocation list")?, signature)?;
+            .ok_or(Error::Refused("the signature of the CRL is not a whole number of bytes"))?;
+        verify(&public_key_der(issuer)?, &der_of(tbs, "CRL")?, signature)?;
         let extensions = tbs.crl_extensions.as_deref().unwrap_or_default();
         if extensions.iter().any(|e| e.critical) {
             return Err(Error::Refused(
-                "the revocation list has a critical extension, so it is not a whole one",
+                "the CRL has a critical extension, so it is not a complete one",
             ));
         }
         let number = extensions
             .iter()
             .find(|e| e.extn_id == CrlNumber::OID)
-            .ok_or(Error::Refused("the list has no number"))?;
+            .ok_or(Error::Refused("the CRL has no number"))?;
         let number =
             CrlNumber::from_der(number.extn_value.as_bytes()).or_malformed("CRL number")?;
         let next_update = tbs
             .next_update
-            .ok_or(Error::Refused("the list does not say when the next one comes"))?;
+            .ok_or(Error::Refused("the CRL has no nextUpdate"))?;
         let serials = tbs
             .revoked_certificates
             .iter()
@@ -264,25 +263,25 @@ impl VerifiedList {
         })
     }
 
-    /// When it is not good any more, Unix seconds.
+    /// When it expires, Unix seconds.
     #[must_use]
     pub fn next_update_s(&self) -> u64 {
         self.next_update_s
     }
 
-    /// Whether two lists are of one issuer.
+    /// Whether two CRLs are of one issuer.
     #[must_use]
     pub fn is_of_same_issuer(&self, other: &Self) -> bool {
         self.issuer == other.issuer
     }
 
-    /// Whether this list follows another one, or is the same.
+    /// Whether this CRL is newer than another one, or the same.
     #[must_use]
     pub fn follows(&self, other: &Self) -> bool {
         self.number.0 >= other.number.0
     }
 
-    /// That a certificate of this list's issuer is not on it, now.
+    /// Checks that a certificate of this CRL's issuer is not revoked, and that the CRL is current.
     ///
     /// # Errors
     /// [`Refusal`].
@@ -291,8 +290,7 @@ impl VerifiedList {
         if *tbs.issuer() != self.issuer {
             return Err(Refusal::OtherIssuer);
         }
-        // What it says stays true when it is old: a revoked certificate does not become a good one
-        // by that.
+        // Entries count even if the CRL has expired: a revoked certificate stays revoked.
         if self.serials.contains(tbs.serial_number().as_bytes()) {
             return Err(Refusal::Revoked);
         }
@@ -360,7 +358,7 @@ mod tests {
         assert_eq!(
             list.check(&bad, NOW_S + 3600),
             Err(Refusal::Revoked),
-            "an old list takes nothing back"
+            "a revoked certificate stays revoked"
         );
         let server = Issuer::new(Purpose::Server);
         assert_eq!(list.check(&server.device("good"), NOW_S), Err(Refusal::OtherIssuer));
@@ -386,7 +384,7 @@ mod tests {
         }
     }
 
-    /// The parts that a list is put together of are what x509-cert makes of the same list.
+    /// Assembling the parts gives the CRL that x509-cert makes.
     #[test]
     fn a_list_in_parts_is_the_list_in_one_and_reads_as_it_was_written() {
         let issuer = Issuer::new(Purpose::Device);

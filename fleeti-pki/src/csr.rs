@@ -10,24 +10,24 @@ use x509_cert::builder::Builder;
 use x509_cert::name::Name;
 use x509_cert::request::{CertReq, RequestBuilder};
 
-/// Largest request that is read.
+/// Maximum size of a request.
 pub const PEM_MAX: usize = 8 * 1024;
 
-/// A request by this key, PEM.
+/// Creates a request with this key, PEM.
 ///
 /// # Errors
-/// [`Error::Backend`] when the key cannot sign.
+/// [`Error::Backend`] if the key cannot sign.
 pub fn create(signer: &dyn Signer) -> Result<String, Error> {
     let subject = Name::from_str("CN=device").or_malformed("name")?;
     let signer = X509Signer::new(signer);
     let request = RequestBuilder::new(subject)
-        .or_backend("making a request")?
+        .or_backend("creating a request")?
         .build(&signer)
         .or_backend("signing a request")?;
     request.to_pem(der::pem::LineEnding::LF).or_malformed("request")
 }
 
-/// A public key whose holder proved that the private half is theirs.
+/// A public key whose holder has proved possession of the private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProvedKey {
     public_key_der: Vec<u8>,
@@ -41,16 +41,15 @@ impl ProvedKey {
     }
 }
 
-/// The key that a request is about, DER, before anybody has proved anything: to look a request up,
-/// not to trust it.
+/// The key in a request, DER, without proof of possession: to look a request up, not to trust it.
 ///
 /// # Errors
-/// [`Error::Malformed`], also for a key in another form than [`check`] takes.
+/// [`Error::Malformed`], also for a key in a form that [`check`] refuses.
 pub fn claimed_key(pem: &str) -> Result<Vec<u8>, Error> {
     Ok(read(pem)?.public_key_der)
 }
 
-/// A request as its own bytes: what is encoded again may be other bytes than were signed.
+/// A request as its original bytes: re-encoding could change the signed bytes.
 struct Request {
     /// CertificationRequestInfo.
     message: Vec<u8>,
@@ -62,10 +61,10 @@ fn read(pem: &str) -> Result<Request, Error> {
     if pem.len() > PEM_MAX {
         return Err(Error::Malformed {
             what: "request",
-            detail: format!("{} bytes are too many", pem.len()),
+            detail: format!("{} bytes are too many, at most {PEM_MAX} are allowed", pem.len()),
         });
     }
-    // Not `from_pem`, which lets bytes follow the request.
+    // Not `from_pem`, which accepts trailing bytes.
     let (label, der) = der::pem::decode_vec(pem.as_bytes()).or_malformed("request")?;
     if label != CertReq::PEM_LABEL {
         return Err(Error::Malformed { what: "request", detail: format!("it is a {label}") });
@@ -74,7 +73,7 @@ fn read(pem: &str) -> Result<Request, Error> {
     let signature = request
         .signature
         .as_bytes()
-        .ok_or(Error::Refused("the request's signature is not whole bytes"))?;
+        .ok_or(Error::Refused("the signature of the request is not a whole number of bytes"))?;
     let (message, public_key_der) = parts(&der).or_malformed("request")?;
     check_form(public_key_der)?;
     Ok(Request {
@@ -84,8 +83,8 @@ fn read(pem: &str) -> Result<Request, Error> {
     })
 }
 
-/// CertificationRequestInfo and the SubjectPublicKeyInfo in it, of a CertificationRequest (RFC
-/// 2986, 4).
+/// CertificationRequestInfo and its SubjectPublicKeyInfo, from a CertificationRequest (RFC 2986,
+/// 4).
 fn parts(der: &[u8]) -> der::Result<(&[u8], &[u8])> {
     let mut outer = SliceReader::new(der)?;
     Header::decode(&mut outer)?;
@@ -96,17 +95,17 @@ fn parts(der: &[u8]) -> der::Result<(&[u8], &[u8])> {
     Ok((message, fields.tlv_bytes()?))
 }
 
-/// Reads a request and checks its proof of possession. Subject, extensions and attributes are
+/// Parses a request and verifies its proof of possession. Subject, extensions and attributes are
 /// ignored.
 ///
 /// # Errors
-/// [`Error::Refused`] for a wrong proof; [`Error::Malformed`] for other bytes or another kind of
+/// [`Error::Refused`] for a wrong proof; [`Error::Malformed`] for invalid bytes or another kind of
 /// key.
 pub fn check(pem: &str) -> Result<ProvedKey, Error> {
     check_with(pem, verify)
 }
 
-/// As [`check`], by one of the backends: [`verify`] or [`crate::signer::fast::verify`].
+/// As [`check`], with one of the backends: [`verify`] or [`crate::signer::fast::verify`].
 ///
 /// # Errors
 /// As [`check`].

@@ -1,8 +1,8 @@
-//! What `fleeti pki init` makes: the keys and certificates of an organisation, as files to be
-//! written.
+//! The keys and certificates of an organization, which `fleeti pki init` creates, as files to
+//! write.
 //!
-//! `offline/` belongs on a machine without a network, `online/` to the server, `public/` to
-//! everybody. Every key is sealed for its purpose.
+//! The folder `offline/` belongs on a machine without a network, `online/` on the server; `public/`
+//! may be published. Every key is sealed for its purpose.
 
 use crate::Error;
 use crate::certificate::{
@@ -31,9 +31,9 @@ pub mod purpose {
     pub const RELEASE: &str = "release";
     /// Signs `SHA256SUMS`.
     pub const OPENPGP: &str = "openpgp";
-    /// Signs programs that firmware starts.
+    /// Signs EFI binaries.
     pub const DB: &str = "db";
-    /// Signs what register 11 holds under a kernel image, for what is sealed to it.
+    /// Signs the expected value of PCR 11 of a UKI, for what is sealed to it.
     pub const PCR: &str = "pcr";
     /// Signs changes of db.
     pub const KEK: &str = "KEK";
@@ -43,12 +43,13 @@ pub mod purpose {
     pub const DEVICE_CA: &str = "device-ca";
     /// Signs certificates of servers.
     pub const SERVER_CA: &str = "server-ca";
-    /// Signs certificates of people who operate servers.
+    /// Signs certificates of operators.
     pub const OPERATOR_CA: &str = "operator-ca";
-    /// What an operator's share of the root's secret is sealed for, before the operator's name.
+    /// Prefix of the purpose of an operator's share of the root's secret, before the operator's
+    /// name.
     pub const ROOT_SHARE: &str = "root-share";
 
-    /// Of an intermediate.
+    /// The purpose of the key of an intermediate.
     #[must_use]
     pub const fn of_intermediate(purpose: crate::certificate::Purpose) -> &'static str {
         match purpose {
@@ -60,10 +61,10 @@ pub mod purpose {
 
     /// Signs checkpoints of the audit log.
     pub const AUDIT: &str = "audit";
-    /// A person's: agrees that a server's keys sign a release.
+    /// The key of an approver, who approves that a server's keys sign a release.
     pub const APPROVER: &str = "approver";
-    /// Wraps what the signer gives the server to keep: Secure Boot keys, recovery keys, secrets of
-    /// fleets; 32 bytes, no private key.
+    /// Wraps Secure Boot keys, recovery keys and secrets of fleets that the server stores; 32
+    /// bytes, not a private key.
     pub const BOOT_WRAP: &str = "boot-wrap";
 }
 
@@ -74,11 +75,11 @@ pub struct HierarchyFile {
     pub path: String,
     /// Content.
     pub bytes: Vec<u8>,
-    /// Whether nobody else may read it.
+    /// Whether only its owner may read it.
     pub secret: bool,
 }
 
-/// Makes a hierarchy with a root of its own; every key sealed under the passphrase.
+/// Creates a hierarchy with its own root; every key is sealed under the passphrase.
 ///
 /// # Errors
 /// [`Error`] of the backends.
@@ -108,8 +109,8 @@ pub fn create(passphrase: &[u8], now_s: u64) -> Result<Vec<HierarchyFile>, Error
     Ok(files.list)
 }
 
-/// Makes everything but the root and the certificates of the intermediates: `requests/` is for the
-/// ceremony of a root that is elsewhere.
+/// Creates everything except the root and the certificates of the intermediates: `requests/` is for
+/// the ceremony of an external root.
 ///
 /// # Errors
 /// [`Error`] of the backends.
@@ -154,15 +155,15 @@ impl Files<'_> {
         Ok(())
     }
 
-    /// What is no certificate authority.
+    /// Everything that is not a CA.
     fn rest(&mut self, root: &Certificate, now_s: u64) -> Result<(), Error> {
         let audit = SoftKey::generate(Algorithm::Ed25519)?;
         self.keep("online", purpose::AUDIT, &audit.to_pkcs8_der()?)?;
-        // The root tells one organisation's log from another's.
+        // The root identifies the organization in the name of its log.
         let log = LogKey::of(&format!("fleeti/{}/log", &fingerprint(root)?[..16]), &audit)?;
         self.public("audit.pub", format!("{}\n", log.to_text()).into_bytes());
-        // Nothing replaces it: what it wraps are the Secure Boot keys of every device. So there is
-        // a copy for the signer that lost it.
+        // This key cannot be replaced, because it wraps the Secure Boot keys of every device. The
+        // copy is for a signing service that lost it.
         let wrap = WrapKey::generate();
         self.keep("online", purpose::BOOT_WRAP, &wrap[..])?;
         self.keep("offline", purpose::BOOT_WRAP, &wrap[..])?;

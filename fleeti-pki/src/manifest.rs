@@ -1,4 +1,4 @@
-//! Signing and verifying release manifests. [`Verified`] is made here and nowhere else.
+//! Signing and verifying release manifests. Only [`verify`] makes a [`Verified`].
 
 use crate::signer::{Algorithm, Signer, key_id, verify as verify_signature};
 use crate::{Error, OrMalformed};
@@ -8,20 +8,20 @@ use fleeti_core::canonical::{self, sha256_hex};
 use fleeti_core::manifest::{Manifest, ManifestError};
 use std::collections::BTreeSet;
 
-/// Most signatures that are looked at.
+/// Maximum number of signatures that are checked.
 pub const SIGNATURES_MAX: usize = 16;
 
-/// A release key's public half: P-384.
+/// The public half of a release key: P-384.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicKey {
     der: Vec<u8>,
 }
 
 impl PublicKey {
-    /// Of a key that signs.
+    /// The public half of a signing key.
     ///
     /// # Errors
-    /// [`Error::Refused`] for another algorithm than P-384.
+    /// [`Error::Refused`] for an algorithm other than P-384.
     pub fn of(signer: &dyn Signer) -> Result<Self, Error> {
         match signer.algorithm() {
             Algorithm::P384 => Ok(Self { der: signer.public_key_der().to_vec() }),
@@ -50,7 +50,7 @@ impl PublicKey {
     }
 }
 
-/// Which keys may release, and how many of them must agree.
+/// The release keys, and how many of them must sign.
 #[derive(Debug, Clone)]
 pub struct ReleaseKeys {
     keys: Vec<PublicKey>,
@@ -58,10 +58,10 @@ pub struct ReleaseKeys {
 }
 
 impl ReleaseKeys {
-    /// A threshold over keys.
+    /// Keys with a threshold.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a threshold of none, or of more than there are keys.
+    /// [`Error::Refused`] for a threshold of zero, or of more than there are keys.
     pub fn new(keys: Vec<PublicKey>, threshold: usize) -> Result<Self, Error> {
         let distinct: BTreeSet<_> = keys.iter().map(PublicKey::id).collect();
         if threshold == 0 || threshold > distinct.len() {
@@ -72,8 +72,8 @@ impl ReleaseKeys {
         Ok(Self { keys, threshold })
     }
 
-    /// Reads one or more PEM public keys. Before them there may be a line `Threshold: N`; without
-    /// it one signature is enough.
+    /// Parses one or more PEM public keys. A line `Threshold: N` may precede them; without it, one
+    /// signature is enough.
     ///
     /// # Errors
     /// [`Error::Malformed`]; [`Error::Refused`] for anything else in the text.
@@ -92,7 +92,8 @@ impl ReleaseKeys {
         {
             let (label, document) = Document::from_pem(&rest[..end]).or_malformed("release key")?;
             let der = document.into_vec();
-            // In its one form, so that one key has one id: a point can be written in two ways.
+            // Only one encoding is accepted, so that a key has one id: a point can be encoded in
+            // two ways.
             let parsed = <p384::PublicKey as spki::DecodePublicKey>::from_public_key_der(&der);
             let canonical =
                 parsed.ok().and_then(|key| spki::EncodePublicKey::to_public_key_der(&key).ok());
@@ -104,14 +105,14 @@ impl ReleaseKeys {
             keys.push(PublicKey { der });
             rest = rest[end..].trim_start();
         }
-        // What is not understood may be a threshold that somebody meant.
+        // Unknown text may be a threshold that was intended.
         if !rest.is_empty() {
-            return Err(Error::Refused("there is something beside `Threshold: N` and public keys"));
+            return Err(Error::Refused("there is something beside `Threshold: N` and PEM public keys"));
         }
         Self::new(keys, threshold)
     }
 
-    /// What [`ReleaseKeys::from_pem`] reads.
+    /// The text that [`ReleaseKeys::from_pem`] parses.
     ///
     /// # Errors
     /// [`Error::Malformed`].
@@ -130,7 +131,7 @@ impl ReleaseKeys {
         &self.keys
     }
 
-    /// How many of them must sign.
+    /// The number of different keys that must have signed.
     #[must_use]
     pub fn threshold(&self) -> usize {
         self.threshold
@@ -142,7 +143,7 @@ const THRESHOLD: &str = "Threshold: ";
 /// One signature file: `manifest.<key id>.sig`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Signature {
-    /// Of the file's name.
+    /// The key id in the file's name.
     pub key_id: String,
     /// ECDSA, DER.
     pub der: Vec<u8>,
@@ -154,8 +155,8 @@ impl Signature {
     pub fn file_name(&self) -> String {
         format!("manifest.{}.sig", self.key_id)
     }
-    /// Out of what is said on the wire: key id and signature (DER, base64) of each signer. What is
-    /// no base64 is no signature.
+    /// Parses signatures in wire format: key id and signature (DER, base64) of each signer. Invalid
+    /// base64 gives no signature.
     #[must_use]
     pub fn all_of(wire: &[(String, String)]) -> Vec<Self> {
         let decoded = |(key_id, text): &(String, String)| {
@@ -164,7 +165,7 @@ impl Signature {
         };
         wire.iter().filter_map(decoded).collect()
     }
-    /// The key id of a file name; `None` when it is no signature's.
+    /// The key id in a file name; `None` if it is not the name of a signature file.
     #[must_use]
     pub fn key_id_of(file_name: &str) -> Option<&str> {
         let id = file_name.strip_prefix("manifest.")?.strip_suffix(".sig")?;
@@ -176,22 +177,22 @@ impl Signature {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerifyError {
-    /// Too few good signatures by release keys.
-    #[error("{good} of {threshold} release signatures are there; trusted keys: {}", .trusted.join(", "))]
+    /// Too few valid signatures by release keys.
+    #[error("{good} of {threshold} release signatures are valid; trusted keys: {}", .trusted.join(", "))]
     Signatures {
-        /// Good ones.
+        /// The number of valid ones.
         good: usize,
-        /// Needed.
+        /// The threshold.
         threshold: usize,
         /// Ids of the trusted keys.
         trusted: Vec<String>,
     },
-    /// The form.
+    /// The manifest is malformed.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
 }
 
-/// A manifest whose signatures were checked. Only [`verify`] makes one.
+/// A manifest whose signatures were verified. Only [`verify`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verified {
     manifest: Manifest,
@@ -199,7 +200,7 @@ pub struct Verified {
 }
 
 impl Verified {
-    /// What is promised.
+    /// The manifest.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -219,11 +220,11 @@ pub fn to_bytes(manifest: &Manifest) -> Result<Vec<u8>, Error> {
     canonical::to_vec(manifest).or_malformed("manifest")
 }
 
-/// Signs the bytes of a manifest. The bytes are read first: a release key signs nothing but
-/// manifests and boot proofs ([`crate::boot_proof`]), which say what they are.
+/// Signs the bytes of a manifest. The bytes are parsed first: a release key signs only manifests
+/// and boot proofs ([`crate::boot_proof`]), which state their type.
 ///
 /// # Errors
-/// [`Error::Malformed`] when the bytes are no canonical manifest; [`Error::Refused`] for another
+/// [`Error::Malformed`] if the bytes are not a canonical manifest; [`Error::Refused`] for another
 /// kind of key.
 pub fn sign(bytes: &[u8], signer: &dyn Signer) -> Result<Signature, Error> {
     let manifest = Manifest::parse(bytes).or_malformed("manifest")?;
@@ -234,10 +235,10 @@ pub fn sign(bytes: &[u8], signer: &dyn Signer) -> Result<Signature, Error> {
     Ok(Signature { key_id, der: signer.sign(bytes)? })
 }
 
-/// Checks the signatures, then reads the manifest. The one place where a manifest becomes trusted.
+/// Verifies the signatures, then parses the manifest. No other function makes a manifest trusted.
 ///
 /// # Errors
-/// [`VerifyError`]; signatures are checked before a byte is parsed.
+/// [`VerifyError`]; signatures are verified before a byte is parsed.
 pub fn verify(
     bytes: &[u8],
     signatures: &[Signature],
@@ -247,7 +248,7 @@ pub fn verify(
     Ok(Verified { manifest: Manifest::parse(bytes)?, sha256: sha256_hex(bytes) })
 }
 
-/// That enough release keys have signed these bytes.
+/// Verifies that enough release keys have signed these bytes.
 pub(crate) fn check_signatures(
     bytes: &[u8],
     signatures: &[Signature],

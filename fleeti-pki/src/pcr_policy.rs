@@ -154,7 +154,7 @@ pub fn public_key_der(pem: &[u8]) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// [`Error::Malformed`] for anything but a kernel image.
 pub fn key_of(uki: &[u8]) -> Result<Option<String>, Error> {
-    let file = PeFile64::parse(uki).or_malformed("kernel image")?;
+    let file = PeFile64::parse(uki).or_malformed("UKI")?;
     let Some(content) = section(&file, ".pcrpkey")? else { return Ok(None) };
     Ok(Some(String::from_utf8(content.to_vec()).or_malformed("public key")?))
 }
@@ -164,7 +164,7 @@ pub fn key_of(uki: &[u8]) -> Result<Option<String>, Error> {
 /// # Errors
 /// [`Error::Malformed`] for anything but a kernel image.
 pub fn is_asked_for(uki: &[u8]) -> Result<bool, Error> {
-    Ok(section(&PeFile64::parse(uki).or_malformed("kernel image")?, ".pcrpkey")?.is_some())
+    Ok(section(&PeFile64::parse(uki).or_malformed("UKI")?, ".pcrpkey")?.is_some())
 }
 
 /// An unsigned kernel image with the signature over its register 11, as the stub of `systemd` (as
@@ -173,7 +173,7 @@ pub fn is_asked_for(uki: &[u8]) -> Result<bool, Error> {
 /// # Errors
 /// [`Error::Refused`] for an image that was built for another key.
 pub fn attach(uki: &[u8], systemd: u16, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
-    let file = PeFile64::parse(uki).or_malformed("kernel image")?;
+    let file = PeFile64::parse(uki).or_malformed("UKI")?;
     let built_for = section(&file, ".pcrpkey")?.unwrap_or_default();
     if built_for.trim_ascii_end() != public_pem(signer)?.trim_end().as_bytes() {
         return Err(Error::Refused(

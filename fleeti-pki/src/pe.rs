@@ -5,7 +5,7 @@ use crate::{Error, OrMalformed};
 use object::read::pe::{PeFile64, PeSection64};
 use object::{LittleEndian as LE, Object, ObjectSection};
 
-const WHAT: &str = "PE program";
+const WHAT: &str = "EFI binary";
 /// Of a section header, bytes.
 const HEADER: usize = 40;
 /// IMAGE_SCN_CNT_INITIALIZED_DATA and IMAGE_SCN_MEM_READ.
@@ -162,14 +162,14 @@ pub(crate) fn named<'d, 'f>(
 /// # Errors
 /// [`Error::Malformed`] for two of them, or one that is longer than the file.
 pub(crate) fn section<'a>(file: &PeFile64<'a>, name: &str) -> Result<Option<&'a [u8]>, Error> {
-    let malformed = |detail: String| Error::Malformed { what: "kernel image", detail };
+    let malformed = |detail: String| Error::Malformed { what: "UKI", detail };
     let mut found = named(file, name);
     let Some(section) = found.next() else { return Ok(None) };
     if found.next().is_some() {
         return Err(malformed(format!("it has two sections {name}")));
     }
-    let length = usize::try_from(section.size()).or_malformed("kernel image")?;
-    let data = section.data().or_malformed("kernel image")?;
+    let length = usize::try_from(section.size()).or_malformed("UKI")?;
+    let data = section.data().or_malformed("UKI")?;
     let data =
         data.get(..length).ok_or_else(|| malformed(format!("{name} is longer than the file")))?;
     Ok(Some(data).filter(|d| !d.is_empty()))

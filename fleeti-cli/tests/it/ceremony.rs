@@ -80,7 +80,7 @@ fn two_of_three_operators_make_an_organisation_and_revoke_an_intermediate() {
     }
     let revoke = "pki root crl @root --revoke @org/public/server-ca.pem --reason key-compromise --share @root/shares/bob.share --share @root/shares/carol.share --passphrases @passphrases";
     t.good(revoke);
-    t.refused(revoke, "no intermediate of the bundle");
+    t.refused(revoke, "not an intermediate of the bundle");
     let transcript = t.good("pki root transcript @root");
     let lines: Vec<_> = transcript
         .lines()
@@ -206,7 +206,7 @@ fn approvers_are_named_and_a_server_signs_alone_only_if_somebody_says_so() {
     }
     t.refused(
         "pki approvers @signing --approvals 2 --add alice=@alice.pem --add bob=@bob.pem",
-        "than there are approvers beside who asks",
+        "than there are approvers other than the requester",
     );
     let said =
         t.good("pki approvers @signing --approvals 1 --add alice=@alice.pem --add bob=@bob.pem");

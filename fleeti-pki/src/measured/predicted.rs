@@ -34,10 +34,10 @@ const SECTIONS: [(&str, u16); 14] = [
 /// # Errors
 /// [`Error::Malformed`] for anything but a UKI with each of its sections once.
 pub fn register_11(uki: &[u8], systemd: u16, phases: &str) -> Result<[u8; 32], Error> {
-    let file = PeFile64::parse(uki).or_malformed("kernel image")?;
+    let file = PeFile64::parse(uki).or_malformed("UKI")?;
     if section(&file, ".profile")?.is_some() {
         let detail = "it has profiles, each with its own value of PCR 11".into();
-        return Err(Error::Malformed { what: "kernel image", detail });
+        return Err(Error::Malformed { what: "UKI", detail });
     }
     let mut register = [0; 32];
     for (name, _) in SECTIONS.iter().filter(|(_, since)| *since <= systemd) {
@@ -88,7 +88,7 @@ pub fn register_9(uki: &[u8], systemd: u16) -> Result<Option<[u8; 32]>, Error> {
     if systemd != INITRD_OF {
         return Ok(None);
     }
-    let file = PeFile64::parse(uki).or_malformed("kernel image")?;
+    let file = PeFile64::parse(uki).or_malformed("UKI")?;
     let command_line = section(&file, ".cmdline")?.unwrap_or_default();
     let command_line =
         std::str::from_utf8(command_line).or_malformed("command line")?.trim_end_matches('\0');
@@ -160,13 +160,13 @@ const fn padding(length: usize) -> usize {
 
 /// An archive with one file in [`EXTRA_FOLDER`], as the stub writes it.
 fn archive(name: &str, content: &[u8]) -> Result<Vec<u8>, Error> {
-    let length = u32::try_from(content.len()).or_malformed("kernel image")?;
+    let length = u32::try_from(content.len()).or_malformed("UKI")?;
     let mut out = Vec::new();
     for (inode, mode, length, path) in [
         (1, 0o40555, 0, EXTRA_FOLDER.to_owned()),
         (2, 0o100_444, length, format!("{EXTRA_FOLDER}/{name}")),
     ] {
-        let name_length = u32::try_from(path.len() + 1).or_malformed("kernel image")?;
+        let name_length = u32::try_from(path.len() + 1).or_malformed("UKI")?;
         out.extend_from_slice(CPIO_MAGIC.as_bytes());
         for word in [inode, mode, 0, 0, 1, 0, length, 0, 0, 0, 0, name_length, 0] {
             out.extend_from_slice(format!("{word:08x}").as_bytes());

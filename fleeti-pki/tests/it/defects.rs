@@ -266,8 +266,8 @@ fn lists() {
         signed(&element(0x30, &fields.iter().map(Vec::as_slice).collect::<Vec<_>>()))
     };
     store("good", &good, "good");
-    store("cut-off", &good[..good.len() - 1], "revocation list is malformed");
-    store("trailing-byte", &[&good[..], &[0]].concat(), "revocation list is malformed");
+    store("cut-off", &good[..good.len() - 1], "CRL is malformed");
+    store("trailing-byte", &[&good[..], &[0]].concat(), "CRL is malformed");
     let mut flipped = good.clone();
     *flipped.last_mut().unwrap() ^= 1;
     store("signature-with-a-flipped-bit", &flipped, "not by this key");
@@ -282,7 +282,7 @@ fn lists() {
             .unwrap();
     store("by-another-key-in-the-issuers-name", &borrowed, "not by this key");
     // 0 version, 1 algorithm, 2 issuer, 3 thisUpdate, 4 nextUpdate, 5 revoked, 6 extensions
-    store("without-next-update", &with(&|f| drop(f.remove(4))), "when the next one comes");
+    store("without-next-update", &with(&|f| drop(f.remove(4))), "no nextUpdate");
     store("without-extensions", &with(&|f| drop(f.remove(6))), "has no number");
     let extensions = |list: &[Vec<u8>]| {
         element(0xa0, &[&element(0x30, &list.iter().map(Vec::as_slice).collect::<Vec<_>>())])
@@ -299,7 +299,7 @@ fn lists() {
     store(
         "delta-list",
         &with(&|f| f[6] = extensions(&[&known[..], std::slice::from_ref(&delta)].concat())),
-        "not a whole one",
+        "not a complete one",
     );
     let unknown = element(0x30, &[&[6, 3, 0x2a, 3, 4], &[1, 1, 0xff], &element(4, &[&[5, 0]])]);
     store(

@@ -243,7 +243,7 @@ fn a_kernel_image_that_leaves_room_for_somebody_elses_parts_is_not_signed() {
     for odd in [".profile", ".pcrkey", ".pcrpke"] {
         let with: Vec<_> = whole.into_iter().chain([odd]).collect();
         let refused = authenticode::check_uki(&image(&with)).unwrap_err().to_string();
-        assert!(refused.contains(&format!("{odd} has no place")), "{refused}");
+        assert!(refused.contains(&format!("must not have a section {odd}")), "{refused}");
     }
     let with: Vec<_> = whole.into_iter().chain([".pcrsig"]).collect();
     authenticode::check_uki(&image(&with)).unwrap();
@@ -406,7 +406,7 @@ fn defects_of_uefi_are_written() {
     uki[0x800..0x800 + text.len()].copy_from_slice(text.as_bytes());
     std::fs::write(folder.join("../../secure-boot/uki.efi"), authenticode::padded(&uki)).unwrap();
     const ENTRY: &str = "an entry is";
-    put("program-no-pe", "program.efi", b"MZ", "PE program is malformed");
+    put("program-no-pe", "program.efi", b"MZ", "EFI binary is malformed");
     put(
         "program-bytes-after-its-table",
         "program.efi",
@@ -424,7 +424,7 @@ fn defects_of_uefi_are_written() {
         "program-directory-without-its-table",
         "program.efi",
         &with(0x98 + 108, &[4, 0, 0, 0]),
-        "no place for a certificate table",
+        "no entry for a certificate table",
     );
     let mut longer = with(0x94, &0x06f0_u16.to_le_bytes());
     longer[0x86..0x88].fill(0); // no sections, whose headers would lie there
@@ -440,6 +440,6 @@ fn defects_of_uefi_are_written() {
     put("program-entry-of-length-0", "program.efi", &with(table, &[0; 4]), ENTRY);
     put("program-entry-of-its-header-alone", "program.efi", &with(table, &[8, 0, 0, 0]), ENTRY);
     put("program-entry-leaves-the-table", "program.efi", &with(table, &[0xff; 4]), ENTRY);
-    put("program-entry-is-no-der", "program.efi", &with(table + 8, &[0x30, 0x85]), "no DER");
+    put("program-entry-is-no-der", "program.efi", &with(table + 8, &[0x30, 0x85]), "not DER");
     assert!(to_der(&db).unwrap().len() > 100 && certificate::serial(&db).len() == 32);
 }

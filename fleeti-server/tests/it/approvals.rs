@@ -132,7 +132,7 @@ async fn a_build_is_released_with_the_last_approval_that_is_needed() {
     assert!(
         refused(world.client.approve_signature(ID, &agree(&people[0])).await)
             .1
-            .contains("who asks is not one of")
+            .contains("the requester may not approve")
     );
     for _ in 0..2 {
         assert_eq!(
