@@ -1,4 +1,4 @@
-//! The OpenPGP signature that systemd-sysupdate checks: version 4, ECDSA over P-256, detached,
+//! The OpenPGP signature that systemd-sysupdate verifies: version 4, ECDSA over P-256, detached,
 //! binary.
 
 use crate::signer::{Algorithm, Signer};
@@ -17,16 +17,16 @@ use pgp::types::{
     SignatureBytes, SigningKey, Tag, Timestamp,
 };
 
-/// Keys are dated back to this second (2024-01-01): a device whose clock is behind refuses a key
-/// that was made in its future.
+/// The creation time of every key (2024-01-01): a device whose clock is behind refuses a key from
+/// its future.
 pub const CREATED_S: u32 = 1_704_067_200;
 
 /// OID of P-256 with its length, as RFC 6637, 11 writes it.
 const P256_OID: [u8; 9] = [8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 
-/// The keys of a binary keyring: fingerprint, hexadecimal, and the key's own part of the ring. What
-/// verifies takes a signature by any of them, so that a new key is put into keyrings before
-/// anything is signed by it.
+/// The keys of a binary keyring: the fingerprint, hexadecimal, and the key's part of the keyring. A
+/// signature by any key of a keyring verifies, so a new key must be in the keyrings before it
+/// signs.
 ///
 /// # Errors
 /// [`Error::Malformed`].
@@ -39,9 +39,9 @@ pub fn keys(keyring: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Error> {
     .collect()
 }
 
-/// SHA-256, hexadecimal, of every binary keyring that can be made of some or all keys of these
-/// keyrings, in their order: what the images of a fleet may have, which were built while keys came
-/// and went.
+/// SHA-256, hexadecimal, of every binary keyring that contains some or all keys of these keyrings,
+/// in their order: the keyrings that images may have that were built while keys were added and
+/// removed.
 ///
 /// # Errors
 /// [`Error::Malformed`]; [`Error::Refused`] for more than five keys, or none.
@@ -56,7 +56,7 @@ pub fn choices(keyrings: &[Vec<u8>]) -> Result<Vec<String>, Error> {
     }
     if all.is_empty() || all.len() > 5 {
         return Err(Error::Refused(
-            "a transition replaces the keyrings of one to five OpenPGP keys",
+            "a transition can replace keyrings of one to five OpenPGP keys",
         ));
     }
     let choice = |bits: u32| {
@@ -69,10 +69,10 @@ pub fn choices(keyrings: &[Vec<u8>]) -> Result<Vec<String>, Error> {
     Ok((1..1 << all.len()).map(|bits| sha256_hex(&choice(bits))).collect())
 }
 
-/// Verifies a detached signature by any key of a binary keyring, as systemd-sysupdate does.
+/// Verifies a detached signature by any key of a binary keyring, like systemd-sysupdate.
 ///
 /// # Errors
-/// [`Error::Malformed`]; [`Error::Refused`] for a signature by none of the keys.
+/// [`Error::Malformed`]; [`Error::Refused`] for a signature by another key.
 pub fn verify(keyring: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Error> {
     let signature = DetachedSignature::from_bytes(signature).or_malformed("OpenPGP signature")?;
     for key in SignedPublicKey::from_bytes_many(keyring).or_malformed("keyring")? {
@@ -80,7 +80,7 @@ pub fn verify(keyring: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Er
             return Ok(());
         }
     }
-    Err(Error::Refused("the OpenPGP signature is by none of the keys of the keyring"))
+    Err(Error::Refused("no key of the keyring made the OpenPGP signature"))
 }
 
 /// A key that signs `SHA256SUMS`; the private half may be in a token.
@@ -96,13 +96,13 @@ impl std::fmt::Debug for OpenPgpKey {
 }
 
 impl OpenPgpKey {
-    /// The OpenPGP key of a P-256 key. The same key is always the same OpenPGP key.
+    /// The OpenPGP key of a P-256 key. A P-256 key always gives the same OpenPGP key.
     ///
     /// # Errors
     /// [`Error::Refused`] for another kind of key; [`Error::Backend`].
     pub fn new(signer: Box<dyn Signer>) -> Result<Self, Error> {
         if signer.algorithm() != Algorithm::P256 {
-            return Err(Error::Refused("an OpenPGP key is a P-256 key"));
+            return Err(Error::Refused("an OpenPGP key must be a P-256 key"));
         }
         // The uncompressed point is the end of the SubjectPublicKeyInfo (RFC 5480, 2.2).
         let point = signer
@@ -113,7 +113,7 @@ impl OpenPgpKey {
         body.extend(CREATED_S.to_be_bytes());
         body.push(u8::from(PublicKeyAlgorithm::ECDSA));
         body.extend(P256_OID);
-        // An MPI begins with its length in bits; the point begins with 0x04, three bits.
+        // An MPI starts with its length in bits; the point starts with 0x04, which has three.
         body.extend([0x02, 0x03]);
         body.extend(point);
         let length = u32::try_from(body.len()).or_malformed("public key")?;
@@ -123,13 +123,13 @@ impl OpenPgpKey {
             pgp::types::PacketLength::Fixed(length),
         );
         let public = PublicKey::try_from_reader(
-            header.or_backend("making an OpenPGP key")?,
+            header.or_backend("creating an OpenPGP key")?,
             body.as_slice(),
         );
-        Ok(Self { signer, public: public.or_backend("making an OpenPGP key")? })
+        Ok(Self { signer, public: public.or_backend("creating an OpenPGP key")? })
     }
 
-    /// A binary keyring with the public half, as systemd reads it.
+    /// A binary keyring with the public half, in the format that systemd reads.
     ///
     /// # Errors
     /// [`Error::Backend`].
@@ -215,7 +215,7 @@ impl SigningKey for OpenPgpKey {
         digest: &[u8],
     ) -> pgp::errors::Result<SignatureBytes> {
         if hash != HashAlgorithm::Sha256 {
-            return Err(format!("an OpenPGP key of Fleeti signs SHA-256, not {hash}").into());
+            return Err(format!("the key signs SHA-256 digests, not {hash}").into());
         }
         let der = self.signer.sign_digest(digest).map_err(|e| e.to_string())?;
         let signature = p256::ecdsa::Signature::from_der(&der).map_err(|e| e.to_string())?;
@@ -241,7 +241,7 @@ mod tests {
         gpgv_with(&key.keyring().unwrap(), message, signature)
     }
 
-    /// gpgv is what the world verifies with.
+    /// gpgv verifies independently.
     fn gpgv_with(ring: &[u8], message: &[u8], signature: &[u8]) -> bool {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name);

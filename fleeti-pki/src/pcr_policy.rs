@@ -1,11 +1,11 @@
-//! A signed policy over register 11: what is sealed to it opens under every kernel image whose
-//! register the holder of the key has signed, so that an update locks nothing.
+//! A signed PCR policy for PCR 11. What is sealed to the key opens with every UKI whose PCR 11 the
+//! holder of the key has signed, so an update does not lock it.
 //!
-//! The form is systemd's (systemd-measure(1), `sign`): the key's public half is the section
-//! `.pcrpkey` of the kernel image, and is measured; the signatures are its section `.pcrsig`, and
-//! are not. A policy is the digest that TPM2_PolicyPCR leads to (TPM 2.0 Library, Part 3, 23.7),
-//! its signature what TPM2_PolicyAuthorize asks for (23.16): RSASSA with SHA-256, the one that
-//! systemd takes.
+//! The format is systemd's (systemd-measure(1), `sign`): the key's public half is the section
+//! `.pcrpkey` of the UKI, and is measured; the signatures are its section `.pcrsig`, and are not. A
+//! policy is the digest that TPM2_PolicyPCR gives (TPM 2.0 Library, Part 3, 23.7).
+//! TPM2_PolicyAuthorize requires its signature (23.16): RSASSA with SHA-256, the only one that
+//! systemd supports.
 
 use crate::measured::predicted::register_11;
 use crate::pe::{section, with_section};
@@ -20,7 +20,7 @@ use sha2_010::{Digest, Sha256};
 use spki::SubjectPublicKeyInfoRef;
 
 /// The phase in which the data partition is opened: before any service of the system has started.
-/// Later, and in the initrd, the register holds something else.
+/// In the initrd, and later, PCR 11 has another value.
 pub const OPENED_IN: &str = "enter-initrd:leave-initrd";
 
 const REGISTER: u32 = 11;
@@ -42,10 +42,10 @@ struct Policy {
     sig: String,
 }
 
-/// The policy that register 11 has this value: what TPM2_PolicyPCR makes of a new session.
+/// The policy for this value of PCR 11: the result of TPM2_PolicyPCR in a new session.
 #[must_use]
 pub fn policy(register: &[u8; 32]) -> [u8; 32] {
-    // TPML_PCR_SELECTION: one bank, three bytes of bits.
+    // TPML_PCR_SELECTION: one bank, a bit mask of three bytes.
     let selection = [&[0, 0, 0, 1][..], &SHA256, &[3, 0, 1 << (REGISTER - 8), 0]].concat();
     let values = Sha256::digest(register);
     Sha256::new()
@@ -57,14 +57,14 @@ pub fn policy(register: &[u8; 32]) -> [u8; 32] {
         .into()
 }
 
-/// Signs the policy that register 11 has this value: the JSON of a section `.pcrsig`.
+/// Signs the policy for this value of PCR 11: the JSON of a section `.pcrsig`.
 ///
 /// # Errors
 /// [`Error::Refused`] for a key that is not RSA.
 pub fn sign(register: &[u8; 32], signer: &dyn Signer) -> Result<String, Error> {
     if signer.algorithm() != Algorithm::Rsa2048 {
         return Err(Error::Refused(
-            "a policy over a register is signed by an RSA key; systemd takes no other",
+            "a PCR policy must be signed by an RSA key: systemd supports no other",
         ));
     }
     let spki =
@@ -77,11 +77,11 @@ pub fn sign(register: &[u8; 32], signer: &dyn Signer) -> Result<String, Error> {
         pol: hex::encode(policy),
         sig: crate::base64_text(&signer.sign(&policy)?),
     };
-    serde_json::to_string(&Signatures { sha256: [signed] }).or_malformed("signature over a policy")
+    serde_json::to_string(&Signatures { sha256: [signed] }).or_malformed("signature of a PCR policy")
 }
 
-/// Whether signatures (the JSON of a section `.pcrsig`) are over the policy that register 11 has
-/// this value: what is sealed to their key opens then. Whose they are is the TPM's to check.
+/// Whether signatures (the JSON of a section `.pcrsig`) are for this value of PCR 11, so that what
+/// is sealed to their key opens. The TPM verifies the signatures.
 #[must_use]
 pub fn is_signed(signatures: &[u8], register: &[u8; 32]) -> bool {
     let wanted = hex::encode(policy(register));
@@ -91,14 +91,14 @@ pub fn is_signed(signatures: &[u8], register: &[u8; 32]) -> bool {
 }
 
 /// Verifies that the bytes of a section `.pcrsig` are exactly what [`fn@sign`] makes for this value
-/// of register 11 by the key of `pem`. The section is in the initrd's memory when a device starts,
-/// so no byte of it may be anything else.
+/// of PCR 11 with the key of `pem`. The section is in memory when a device boots, so no byte of it
+/// may differ.
 ///
 /// # Errors
 /// [`Error::Malformed`], [`Error::Refused`].
 pub fn check(section: &[u8], register: &[u8; 32], pem: &str) -> Result<(), Error> {
     const NOT_OURS: Error = Error::Refused(
-        "the section .pcrsig is not the signature over register 11 by the key of .pcrpkey",
+        "the section .pcrsig is not the signature for PCR 11 by the key of .pcrpkey",
     );
     let (_, key) = Document::from_pem(pem).or_malformed("public key")?;
     let spki = SubjectPublicKeyInfoRef::from_der(key.as_bytes()).or_malformed("public key")?;
@@ -113,7 +113,7 @@ pub fn check(section: &[u8], register: &[u8; 32], pem: &str) -> Result<(), Error
         sig: signature.to_owned(),
     };
     if serde_json::to_vec(&Signatures { sha256: [wanted] })
-        .or_malformed("signature over a policy")?
+        .or_malformed("signature of a PCR policy")?
         != section
     {
         return Err(NOT_OURS);
@@ -123,7 +123,7 @@ pub fn check(section: &[u8], register: &[u8; 32], pem: &str) -> Result<(), Error
     crate::signer::verify_rsa(key.as_bytes(), &policy, &signature)
 }
 
-/// The public half of the key, PEM: what a kernel image has as `.pcrpkey`.
+/// The public half of the key, PEM: the section `.pcrpkey` of a UKI.
 ///
 /// # Errors
 /// [`Error::Malformed`].
@@ -133,8 +133,8 @@ pub fn public_pem(signer: &dyn Signer) -> Result<String, Error> {
         .or_malformed("public key")
 }
 
-/// The key of a PEM text, however its lines end: SubjectPublicKeyInfo, DER. Two texts of one key
-/// are one key.
+/// Parses a PEM key with any line ends: SubjectPublicKeyInfo, DER. So different PEM texts of one
+/// key compare equal.
 ///
 /// # Errors
 /// [`Error::Malformed`].
@@ -148,36 +148,35 @@ pub fn public_key_der(pem: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(key.as_bytes().to_vec())
 }
 
-/// The public half of the key that a kernel image was built for, PEM as it is there; `None` where
-/// it was built for none.
+/// The public key that a UKI was built for, as the PEM text in it; `None` if it was built for none.
 ///
 /// # Errors
-/// [`Error::Malformed`] for anything but a kernel image.
+/// [`Error::Malformed`] for anything but a UKI.
 pub fn key_of(uki: &[u8]) -> Result<Option<String>, Error> {
     let file = PeFile64::parse(uki).or_malformed("UKI")?;
     let Some(content) = section(&file, ".pcrpkey")? else { return Ok(None) };
     Ok(Some(String::from_utf8(content.to_vec()).or_malformed("public key")?))
 }
 
-/// Whether a kernel image was built for a key that signs its register 11.
+/// Whether a UKI was built for a key that signs its PCR 11.
 ///
 /// # Errors
-/// [`Error::Malformed`] for anything but a kernel image.
+/// [`Error::Malformed`] for anything but a UKI.
 pub fn is_asked_for(uki: &[u8]) -> Result<bool, Error> {
     Ok(section(&PeFile64::parse(uki).or_malformed("UKI")?, ".pcrpkey")?.is_some())
 }
 
-/// An unsigned kernel image with the signature over its register 11, as the stub of `systemd` (as
-/// in 257) measures it.
+/// Adds to an unsigned UKI the signature for its PCR 11, as the stub of `systemd` (as in 257)
+/// measures it.
 ///
 /// # Errors
-/// [`Error::Refused`] for an image that was built for another key.
+/// [`Error::Refused`] for a UKI that was built for another key.
 pub fn attach(uki: &[u8], systemd: u16, signer: &dyn Signer) -> Result<Vec<u8>, Error> {
     let file = PeFile64::parse(uki).or_malformed("UKI")?;
     let built_for = section(&file, ".pcrpkey")?.unwrap_or_default();
     if built_for.trim_ascii_end() != public_pem(signer)?.trim_end().as_bytes() {
         return Err(Error::Refused(
-            "the kernel image was built for another key that signs its register 11 (pcr.pem)",
+            "the UKI was built for another key for PCR 11 (pcr.pem)",
         ));
     }
     let signatures = sign(&register_11(uki, systemd, OPENED_IN)?, signer)?;

@@ -1,4 +1,4 @@
-//! One more section at the end of a PE32+ program (Microsoft, "PE Format").
+//! Adds a section at the end of a PE32+ file, and reads sections (Microsoft, "PE Format").
 
 use crate::authenticode::{certificate_table, check_layout};
 use crate::{Error, OrMalformed};
@@ -6,12 +6,12 @@ use object::read::pe::{PeFile64, PeSection64};
 use object::{LittleEndian as LE, Object, ObjectSection};
 
 const WHAT: &str = "EFI binary";
-/// Of a section header, bytes.
+/// Size of a section header, bytes.
 const HEADER: usize = 40;
 /// IMAGE_SCN_CNT_INITIALIZED_DATA and IMAGE_SCN_MEM_READ.
 const READ_ONLY_DATA: u32 = 0x4000_0040;
-/// Largest alignment in a file (PE format, "Optional Header Windows-Specific Fields"): what is
-/// added is padded to it.
+/// Maximum alignment in a file (PE format, "Optional Header Windows-Specific Fields"): the new
+/// section is padded to it.
 const FILE_ALIGNMENT_MAX: u32 = 64 << 10;
 /// Offsets in the headers, from "PE\0\0" on: the COFF header has 24 bytes with its magic.
 const NUMBER_OF_SECTIONS: usize = 6;
@@ -20,22 +20,22 @@ const INITIALIZED_DATA: usize = OPTIONAL + 8;
 const SIZE_OF_IMAGE: usize = OPTIONAL + 56;
 const CHECKSUM: usize = OPTIONAL + 64;
 
-/// The program with a read-only section `name` (8 bytes at the most) behind its last one. Its
-/// checksum, which no UEFI firmware looks at, is 0 then.
+/// The EFI binary with a read-only section `name` (at most 8 bytes) after its last one. Its
+/// checksum, which UEFI firmware does not check, becomes 0.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a program that is none, is signed already, has such a section, or no
-/// room for its header.
+/// [`Error::Malformed`] for a file that is not PE32+, is signed already, has such a section, or has
+/// no space for its header.
 pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error> {
     let malformed = |detail: String| Error::Malformed { what: WHAT, detail };
     let file = PeFile64::parse(pe).or_malformed(WHAT)?;
     check_layout(&file, pe)?;
     if certificate_table(pe)?.1 != 0 {
-        return Err(Error::Refused("the program is signed already"));
+        return Err(Error::Refused("the EFI binary is signed already"));
     }
     if name.len() > 8 || named(&file, name).next().is_some() {
         return Err(malformed(format!(
-            "it has a section {name} already, or none can be called so"
+            "it has a section {name} already, or the name is invalid"
         )));
     }
     let optional = &file.nt_headers().optional_header;
@@ -46,7 +46,7 @@ pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error
         || file_alignment > FILE_ALIGNMENT_MAX
     {
         return Err(malformed(
-            "its alignments are no powers of two, or the file's is more than 64 KiB".into(),
+            "its alignments are not powers of two, or the file's is more than 64 KiB".into(),
         ));
     }
     let headers = file.dos_header().nt_headers_offset() as usize;
@@ -56,22 +56,22 @@ pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error
         .get(entry..entry + HEADER)
         .filter(|_| entry + HEADER <= optional.size_of_headers.get(LE) as usize);
     if room.is_none_or(|room| room.iter().any(|byte| *byte != 0)) {
-        return Err(malformed("there is no room for another section's header".into()));
+        return Err(malformed("there is no space for another section header".into()));
     }
-    let too_large = |_| Error::Refused("the program is larger than 4 GiB");
+    let too_large = |_| Error::Refused("the EFI binary is larger than 4 GiB");
     let end = sections.iter().map(|s| {
         s.virtual_address
             .get(LE)
             .saturating_add(s.virtual_size.get(LE).max(s.size_of_raw_data.get(LE)))
     });
     let address = end.max().unwrap_or(0).checked_next_multiple_of(alignment);
-    let address = address.ok_or(Error::Refused("the program is larger than 4 GiB"))?;
+    let address = address.ok_or(Error::Refused("the EFI binary is larger than 4 GiB"))?;
     let offset = pe.len().next_multiple_of(file_alignment as usize);
     let length = u32::try_from(data.len()).map_err(too_large)?;
     let stored = data.len().next_multiple_of(file_alignment as usize);
     let size_of_image =
         address.checked_add(length).and_then(|end| end.checked_next_multiple_of(alignment));
-    let size_of_image = size_of_image.ok_or(Error::Refused("the program is larger than 4 GiB"))?;
+    let size_of_image = size_of_image.ok_or(Error::Refused("the EFI binary is larger than 4 GiB"))?;
 
     let mut out = pe.to_vec();
     out.resize(offset, 0);
@@ -99,19 +99,19 @@ pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error
     Ok(out)
 }
 
-/// A section as it lies in the file.
+/// A section in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SectionRange {
-    /// Its name, without the zeros that fill it.
+    /// Its name, without padding.
     pub name: String,
     /// Its bytes in the file.
     pub range: std::ops::Range<usize>,
 }
 
-/// The sections of a program, in the order of their headers.
+/// The sections of an EFI binary, in the order of their headers.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a program that is none, or has a section beyond its end.
+/// [`Error::Malformed`] for a file that is not PE32+, or a section beyond its end.
 pub fn sections(pe: &[u8]) -> Result<Vec<SectionRange>, Error> {
     let file = PeFile64::parse(pe).or_malformed(WHAT)?;
     let one = |header: &object::pe::ImageSectionHeader| {
@@ -129,16 +129,17 @@ pub fn sections(pe: &[u8]) -> Result<Vec<SectionRange>, Error> {
     file.section_table().iter().map(one).collect()
 }
 
-/// What a section holds, as long as it is in memory; `None` where there is none, or nothing in it.
+/// The content of a section, in the length that it has in memory; `None` if there is none, or an
+/// empty one.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a program that is none, two such sections, or one that is longer than
+/// [`Error::Malformed`] for a file that is not PE32+, two such sections, or one that is longer than
 /// the file.
 pub fn content<'a>(pe: &'a [u8], name: &str) -> Result<Option<&'a [u8]>, Error> {
     section(&PeFile64::parse(pe).or_malformed(WHAT)?, name)
 }
 
-/// Where the headers of the sections end, which are the last of all.
+/// The end of the section headers, which are the last headers.
 pub(crate) fn end_of_headers(file: &PeFile64<'_>) -> usize {
     let optional = usize::from(file.nt_headers().file_header.size_of_optional_header.get(LE));
     file.dos_header().nt_headers_offset() as usize
@@ -147,8 +148,8 @@ pub(crate) fn end_of_headers(file: &PeFile64<'_>) -> usize {
         + HEADER * file.section_table().len()
 }
 
-/// The sections of a name, as systemd's stub looks for them: by the eight bytes in their headers. A
-/// table of longer names, which linkers write, means nothing to it.
+/// The sections with a name, compared like in systemd's stub: by the eight bytes in their headers.
+/// Longer names in a string table, which linkers write, do not count.
 pub(crate) fn named<'d, 'f>(
     file: &'f PeFile64<'d>,
     name: &str,
@@ -156,11 +157,11 @@ pub(crate) fn named<'d, 'f>(
     file.sections().filter(move |s| s.pe_section().raw_name() == name.as_bytes())
 }
 
-/// What a section holds, as long as it is in memory, which is what a program sees: the file may
-/// hold more, to fill a block. `None` where there is none, or nothing in it.
+/// The content of a section, in the length that it has in memory: the file may contain padding.
+/// `None` if there is none, or an empty one.
 ///
 /// # Errors
-/// [`Error::Malformed`] for two of them, or one that is longer than the file.
+/// [`Error::Malformed`] for two such sections, or one that is longer than the file.
 pub(crate) fn section<'a>(file: &PeFile64<'a>, name: &str) -> Result<Option<&'a [u8]>, Error> {
     let malformed = |detail: String| Error::Malformed { what: "UKI", detail };
     let mut found = named(file, name);

@@ -1,9 +1,8 @@
-//! SignedData (RFC 2315, 9) as firmware reads it: one signer, RSA with SHA-256, its certificate
-//! inside.
+//! SignedData (RFC 2315, 9) in the form that firmware reads: one signer, RSA with SHA-256, with its
+//! certificate.
 //!
-//! What we verify is only what we make: from content, certificate and signature there is one
-//! encoding, and the bytes must be it. So nothing has to be parsed, and nothing can hide in what a
-//! parser passes over.
+//! Only signatures of this module verify: content, certificate and signature have exactly one
+//! encoding here, and the bytes must equal it. So there is no parser that could skip hidden data.
 
 use crate::certificate::to_der;
 use crate::signer::{Algorithm, Signer, verify_rsa};
@@ -17,7 +16,7 @@ pub(crate) const SIGNED_DATA: ObjectIdentifier =
 pub(crate) const DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.1");
 pub(crate) const SHA_256: ObjectIdentifier = const_oid::db::rfc5912::ID_SHA_256;
 const RSA_ENCRYPTION: ObjectIdentifier = const_oid::db::rfc5912::RSA_ENCRYPTION;
-/// Bytes of an RSA-2048 signature.
+/// Length of an RSA-2048 signature in bytes.
 const SIGNATURE: usize = 256;
 
 pub(crate) fn tlv(tag: Tag, content: Vec<u8>) -> Result<Vec<u8>, Error> {
@@ -43,17 +42,17 @@ pub(crate) fn sha_256() -> Result<Vec<u8>, Error> {
     sequence(&[&encoded(&SHA_256)?, &encoded(&Any::null())?])
 }
 
-/// What is signed, and around it.
+/// The signed content and its encoding.
 pub(crate) struct Content {
-    /// The ContentInfo inside.
+    /// The inner ContentInfo.
     pub encapsulated: Vec<u8>,
-    /// SET OF Attribute (RFC 2315, 9.2) that is signed, if there are attributes.
+    /// The signed SET OF Attribute (RFC 2315, 9.2), if there are attributes.
     pub attributes: Option<Vec<u8>>,
-    /// What is signed: the attributes, or the content.
+    /// The bytes to sign: the attributes, or the content.
     pub to_sign: Vec<u8>,
 }
 
-/// Signs.
+/// Signs the content.
 pub(crate) fn sign(
     content: &Content,
     certificate: &Certificate,
@@ -65,14 +64,14 @@ pub(crate) fn sign(
     assemble(content, certificate, &signer.sign(&content.to_sign)?)
 }
 
-/// Verifies that these bytes are [`sign`]'s over this content by the key of this certificate.
+/// Verifies that [`sign`] made these bytes for this content with the key of this certificate.
 pub(crate) fn verify(
     signed: &[u8],
     content: &Content,
     certificate: &Certificate,
 ) -> Result<(), Error> {
     const NOT_OURS: Error = Error::Refused("the signature is not over this by this certificate");
-    // The signature is the last thing in it.
+    // The signature is the last element.
     let signature = signed.len().checked_sub(SIGNATURE).map(|at| &signed[at..]).ok_or(NOT_OURS)?;
     if assemble(content, certificate, signature)? != signed {
         return Err(NOT_OURS);

@@ -1,7 +1,7 @@
-//! A device whose certificate has ended and whose key is a file asks to be let in again: it signs,
-//! by the key that the ended certificate was for, which key is to be certified next, over the
-//! connection that it asks on (RFC 9266). That counts only while an operator lets devices of its
-//! fleet in again.
+//! The readmission of a device whose certificate has expired and whose key is in a file. The device
+//! signs, with the key of the expired certificate, which key is to be certified next, and the
+//! connection that the request is sent over (RFC 9266). The server accepts this only while an
+//! operator readmits devices of the fleet.
 
 use crate::signer::{Signer, verify};
 use crate::{Error, OrMalformed, base64_text};
@@ -10,9 +10,9 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::device::ReadmitRequest;
 
-/// Bytes that both ends of a connection derive.
+/// Length of the value that both ends of a connection derive, in bytes.
 pub const CHANNEL_BYTES: usize = 32;
-/// Largest public key, bytes.
+/// Maximum size of a public key, bytes.
 const KEY_MAX: usize = 512;
 
 fn message(device: &DeviceId, channel: &[u8; CHANNEL_BYTES], csr_pem: &str) -> Vec<u8> {
@@ -24,10 +24,10 @@ fn message(device: &DeviceId, channel: &[u8; CHANNEL_BYTES], csr_pem: &str) -> V
     .into_bytes()
 }
 
-/// Asks with the old key.
+/// Creates a request, signed by the old key.
 ///
 /// # Errors
-/// [`Error::Backend`] when the key cannot sign.
+/// [`Error::Backend`] if the key cannot sign.
 pub fn request(
     device: &DeviceId,
     csr_pem: String,
@@ -43,8 +43,8 @@ pub fn request(
     })
 }
 
-/// Checks the signature; gives SHA-256 of the key that made it, by which the server knows the
-/// device's key.
+/// Verifies the signature. Returns SHA-256 of the key that made it, by which the server finds the
+/// device.
 ///
 /// # Errors
 /// [`Error::Refused`], [`Error::Malformed`].
@@ -56,7 +56,7 @@ pub fn check(request: &ReadmitRequest, channel: &[u8; CHANNEL_BYTES]) -> Result<
     if key.len() > KEY_MAX {
         return Err(Error::Malformed {
             what: "readmission",
-            detail: format!("a key of {} bytes", key.len()),
+            detail: format!("the key has {} bytes, at most {KEY_MAX} are allowed", key.len()),
         });
     }
     verify(&key, &message(&request.device, channel, &request.csr_pem), &signature)?;

@@ -1,8 +1,8 @@
-//! Keys at rest: a passphrase through argon2id (RFC 9106), the key under ChaCha20-Poly1305 (RFC
-//! 8439).
+//! Keys at rest: a passphrase through argon2id (RFC 9106), and the key encrypted with
+//! ChaCha20-Poly1305 (RFC 8439).
 //!
-//! The file is JSON; its purpose is authenticated with the key, so that a file cannot be renamed
-//! into another role.
+//! The file is JSON. Its purpose is authenticated together with the key, so that a file cannot be
+//! used for another purpose by renaming it.
 
 use crate::{Error, OrMalformed, base64_text};
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 const MEMORY_KIB: u32 = 64 * 1024;
 const PASSES: u32 = 3;
 const LANES: u32 = 4;
-/// Upper bounds that a file may ask for: a forged file must not eat the machine.
+/// Upper bounds of what a file may require: a forged file must not exhaust the machine.
 const MEMORY_KIB_MAX: u32 = 1024 * 1024;
 const PASSES_MAX: u32 = 16;
 
@@ -62,20 +62,20 @@ pub fn seal(secret: &[u8], purpose: &str, passphrase: &[u8]) -> Result<Vec<u8>, 
 /// Opens what [`seal`] made for the same purpose.
 ///
 /// # Errors
-/// [`Error::Refused`] for a wrong passphrase, purpose or changed file; [`Error::Malformed`] for
-/// other bytes.
+/// [`Error::Refused`] for a wrong passphrase, another purpose or a changed file;
+/// [`Error::Malformed`] for other bytes.
 pub fn open(file: &[u8], purpose: &str, passphrase: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
     let file: SealedFile = strict::from_slice(file).or_malformed("sealed key")?;
     if file.fleeti_sealed != 1 || file.kdf != "argon2id" {
         return Err(Error::Malformed {
             what: "sealed key",
-            detail: "unknown version or kdf".into(),
+            detail: "its version or kdf is unknown".into(),
         });
     }
     if file.memory_kib > MEMORY_KIB_MAX || file.passes > PASSES_MAX || file.lanes > 16 {
         return Err(Error::Malformed {
             what: "sealed key",
-            detail: "asks for too much work".into(),
+            detail: "it requires too much memory or time".into(),
         });
     }
     let decode =

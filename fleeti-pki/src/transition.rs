@@ -1,11 +1,11 @@
-//! Transitions: what an old anchor says of the one that follows it, so that a device with an old
-//! image finds to today's server without a visit. The previous root introduces the next root; as
-//! many release keys as the image asks for introduce the next release keys, the next key of the
-//! audit log, the point from which a log goes on that was restored from a backup, the next address
-//! of the server, or other OpenPGP keys than those of the image. A device applies what its own
-//! anchors have signed, and passes over the rest.
+//! Transitions: signed documents that lead from one trust anchor to the next, so that a device with
+//! an old image can reach the current server without a visit. The previous root introduces the next
+//! root. Release keys, as many as the image requires, introduce the next release keys, the next key
+//! of the audit log, the point from which a log that was restored from a backup continues, the next
+//! address of the server, or OpenPGP keys other than those of the image. A device applies what its
+//! own anchors have signed, and ignores the rest.
 //!
-//! A transition is kept and served for ever: the device may have been away for years.
+//! A transition is stored and served forever, because a device may have been away for years.
 
 use crate::certificate::{fingerprint, from_pem, public_key_der, to_pem};
 use crate::manifest::{PublicKey, ReleaseKeys, Signature, check_signatures};
@@ -20,31 +20,32 @@ use x509_cert::Certificate;
 
 /// The `type` of a transition.
 pub const KIND: &str = "fleeti.transition.v1";
-/// Most transitions that are looked at.
+/// Maximum number of transitions that are processed.
 pub const TRANSITIONS_MAX: usize = 64;
-/// Largest transition, bytes.
+/// Maximum size of a transition, bytes.
 pub const BYTES_MAX: usize = 8 * 1024;
-/// Most keyrings that one transition replaces: every choice of five keys.
+/// Maximum number of keyrings that one transition replaces: every choice of five keys.
 pub const KEYRINGS_MAX: usize = 31;
-/// Most signatures of one.
+/// Maximum number of signatures of a transition.
 pub const SIGNATURES_MAX: usize = 16;
-/// Longest address of a server, bytes.
+/// Maximum length of a server's address, bytes.
 const ADDRESS_MAX: usize = 300;
 
-/// The document that is signed, as canonical JSON.
+/// The signed document, as canonical JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Transition {
     /// [`KIND`].
     #[serde(rename = "type")]
     pub kind: String,
-    /// When, Unix seconds. Of two resets of one log, and of two keyrings, the later one counts.
+    /// When it was signed, Unix seconds. Of two resets of one log, and of two keyrings, the later
+    /// one counts.
     pub issued_s: u64,
-    /// What follows what.
+    /// The change.
     pub change: Change,
 }
 
-/// What follows what.
+/// The previous trust anchor and the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "of", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Change {
@@ -54,12 +55,13 @@ pub enum Change {
         from_sha256: String,
         /// Certificate of the next root, PEM.
         to_pem: String,
-        /// Whether the previous one counts no more. Else both do.
+        /// Whether the previous root no longer counts. Otherwise both count.
         ends_previous: bool,
     },
-    /// Other release keys, signed by as many of the previous ones as they ask for.
+    /// Other release keys, signed by the threshold of the previous ones.
     ReleaseKeys {
-        /// SHA-256 of the previous `release.pem` as [`ReleaseKeys::to_pem`] writes it, hexadecimal.
+        /// SHA-256 of the previous `release.pem`, as [`ReleaseKeys::to_pem`] writes it,
+        /// hexadecimal.
         from_sha256: String,
         /// The next `release.pem`.
         to_pem: String,
@@ -71,21 +73,21 @@ pub enum Change {
         /// The next one.
         to: String,
     },
-    /// An audit log goes on from an earlier point, signed by release keys.
+    /// An audit log continues from an earlier point, signed by release keys.
     LogReset {
         /// Its verifier key.
         log: String,
-        /// The log's own checkpoint from which it goes on.
+        /// The log's checkpoint from which it continues.
         checkpoint: String,
     },
     /// The server has another address, signed by release keys.
     Server(ServerMove),
-    /// Another OpenPGP keyring, by which systemd-sysupdate takes `SHA256SUMS.gpg`, signed by
-    /// release keys. It takes the place of what an image brings, and of nothing else: an image that
-    /// brings another keyring is not led back by it, however old the transition is. Images have no
-    /// date, so nothing but the keyring itself can say which ones are meant.
+    /// Another OpenPGP keyring, with which systemd-sysupdate verifies `SHA256SUMS.gpg`, signed by
+    /// release keys. It replaces only the listed keyrings: an image with another keyring is not
+    /// affected, however old the transition is. Images have no date, so only the keyring itself
+    /// identifies the images that are meant.
     OpenpgpKeys {
-        /// SHA-256 of each binary keyring whose place it takes, hexadecimal
+        /// SHA-256 of each binary keyring that it replaces, hexadecimal
         /// ([`crate::openpgp::choices`]).
         from_sha256: Vec<String>,
         /// The next keyring, binary, base64.
@@ -93,24 +95,25 @@ pub enum Change {
     },
 }
 
-/// Another address of a server. A device that has the previous one goes to the next one.
+/// Another address of a server. A device with the previous one changes to the next one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ServerMove {
-    /// The previous address, as in `https://old.example:8443`. Devices of other servers pass over
-    /// this.
+    /// The previous address, as in `https://old.example:8443`. Devices of other servers ignore the
+    /// move.
     pub from: String,
     /// The next address, as in `https://fleeti.example:8443`.
     pub https_url: String,
     /// The next MQTT address, as in `fleeti.example:8883`.
     pub mqtt_address: String,
-    /// The HTTP proxy through which alone both are reached, as in `http://proxy.example:3128`.
+    /// The HTTP proxy to both, if they are reachable only through one, as in
+    /// `http://proxy.example:3128`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
 }
 
 impl ServerMove {
-    /// Shape only: whoever follows an address parses it again.
+    /// Checks the form only: the code that uses an address parses it again.
     fn check(&self) -> Result<(), Error> {
         let malformed = |what: &str, text: &str| Error::Malformed {
             what: "transition",
@@ -140,8 +143,7 @@ impl ServerMove {
     }
 }
 
-/// The name of release keys, by which a transition says which ones it follows: SHA-256 of their
-/// PEM, hexadecimal.
+/// The identifier of release keys in transitions: SHA-256 of their PEM, hexadecimal.
 ///
 /// # Errors
 /// [`Error::Malformed`].
@@ -152,7 +154,7 @@ pub fn release_keys_sha256(keys: &ReleaseKeys) -> Result<String, Error> {
 /// Signs a transition.
 ///
 /// # Errors
-/// [`Error::Malformed`]; [`Error::Backend`] when a key cannot sign.
+/// [`Error::Malformed`]; [`Error::Backend`] if a key cannot sign.
 pub fn sign(transition: &Transition, signers: &[&dyn Signer]) -> Result<SignedTransition, Error> {
     let text = String::from_utf8(canonical::to_vec(transition).or_malformed("transition")?)
         .or_malformed("transition")?;
@@ -164,10 +166,10 @@ pub fn sign(transition: &Transition, signers: &[&dyn Signer]) -> Result<SignedTr
     Ok(SignedTransition { transition: text, signatures })
 }
 
-/// Adds another person's signature.
+/// Adds a signature.
 ///
 /// # Errors
-/// [`Error::Refused`] where there are too many; as [`sign`].
+/// [`Error::Refused`] if there are too many; as [`sign`].
 pub fn sign_too(signed: &mut SignedTransition, key: &dyn Signer) -> Result<(), Error> {
     read(&signed.transition)?;
     let id = key_id(key.public_key_der());
@@ -179,7 +181,7 @@ pub fn sign_too(signed: &mut SignedTransition, key: &dyn Signer) -> Result<(), E
     Ok(())
 }
 
-/// Reads a transition; nothing about its signatures is checked.
+/// Parses a transition; its signatures are not verified.
 ///
 /// # Errors
 /// [`Error::Malformed`].
@@ -219,7 +221,7 @@ pub fn read(text: &str) -> Result<Transition, Error> {
     Ok(transition)
 }
 
-/// What it says is systemd-sysupdate's to read; that it is not empty is ours.
+/// Decodes a keyring and checks that it is not empty; systemd-sysupdate parses it.
 fn keyring_of(base64: &str) -> Result<Vec<u8>, Error> {
     let bytes = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, base64)
         .or_malformed("keyring")?;
@@ -230,28 +232,28 @@ fn keyring_of(base64: &str) -> Result<Vec<u8>, Error> {
     }
 }
 
-/// The OpenPGP keyrings that count, one after another.
+/// The OpenPGP keyrings that count, in sequence.
 #[derive(Debug, Clone, Default)]
 struct Keyrings {
-    /// SHA-256 of what the image brings and of all that was introduced since, hexadecimal.
+    /// SHA-256 of the image's keyring and of all that were introduced since, hexadecimal.
     known: Vec<String>,
-    /// When it was signed, Unix seconds, and the latest of those that were introduced.
+    /// The latest introduced keyring, and when it was signed, Unix seconds.
     newest: Option<(u64, Vec<u8>)>,
 }
 
-/// A point from which a log goes on, whose signatures were checked.
+/// A reset of a log, with verified signatures.
 #[derive(Debug, Clone)]
 pub struct Reset {
     /// When it was signed, Unix seconds.
     pub issued_s: u64,
-    /// The log's own words.
+    /// The log's checkpoint, as signed note.
     pub note: String,
-    /// What they say.
+    /// The verified checkpoint.
     pub checkpoint: VerifiedCheckpoint,
 }
 
-/// What an image trusts, and what that has led to. [`Anchors::of_image`] begins, [`Anchors::walk`]
-/// leads on.
+/// The trust anchors of an image, and those that they lead to. [`Anchors::of_image`] creates them,
+/// [`Anchors::walk`] applies transitions.
 #[derive(Debug, Clone)]
 pub struct Anchors {
     roots: Vec<Certificate>,
@@ -263,7 +265,7 @@ pub struct Anchors {
 }
 
 impl Anchors {
-    /// What an image brings.
+    /// The trust anchors of an image.
     #[must_use]
     pub fn of_image(root: Certificate, release_keys: ReleaseKeys, log: LogKey) -> Self {
         Self {
@@ -276,7 +278,7 @@ impl Anchors {
         }
     }
 
-    /// The OpenPGP keyring that the image brings, binary. Without one, no other takes its place.
+    /// Adds the OpenPGP keyring of the image, binary. Without one, no other keyring replaces it.
     #[must_use]
     pub fn with_keyring(mut self, keyring: &[u8]) -> Self {
         self.keyrings = Keyrings { known: vec![sha256_hex(keyring)], newest: None };
@@ -298,27 +300,24 @@ impl Anchors {
     pub fn log(&self) -> &LogKey {
         &self.log
     }
-    /// The latest point from which the log goes on.
+    /// The latest point from which the log continues.
     #[must_use]
     pub fn reset(&self) -> Option<&Reset> {
         self.reset.as_ref()
     }
-    /// Addresses of servers with the time at which each was signed (Unix seconds), the oldest
-    /// first.
+    /// Addresses of servers with the time of each signature (Unix seconds), oldest first.
     #[must_use]
     pub fn moves(&self) -> &[(u64, ServerMove)] {
         &self.moves
     }
-    /// The OpenPGP keyring that takes the place of the image's, binary; `None` where the image's
-    /// counts.
+    /// The OpenPGP keyring that replaces the image's, binary; `None` if the image's counts.
     #[must_use]
     pub fn keyring(&self) -> Option<&[u8]> {
         self.keyrings.newest.as_ref().map(|(_, keyring)| &keyring[..])
     }
 
-    /// Applies what these anchors have signed, and what the ones after them have, whatever the
-    /// order. Gives the transitions that were applied: the others are of other anchors, or of
-    /// nobody's.
+    /// Applies what these anchors, and those that they lead to, have signed, in any order. Returns
+    /// the applied transitions: the others are of other anchors, or forged.
     #[must_use]
     pub fn walk(mut self, transitions: &[SignedTransition]) -> (Self, Vec<SignedTransition>) {
         let mut left: Vec<_> = transitions
@@ -329,8 +328,8 @@ impl Anchors {
         let mut applied = Vec::new();
         loop {
             let before = applied.len();
-            // Each is applied once, so a circle of anchors ends. What release keys have signed
-            // counts before others follow them.
+            // Each transition is applied once, so a cycle of anchors ends. Transitions by release
+            // keys are applied before other release keys follow.
             for is_keys in [false, true] {
                 left.retain(|(signed, transition)| {
                     let is_next = matches!(transition.change, Change::ReleaseKeys { .. })
@@ -419,7 +418,8 @@ impl Anchors {
                 by_release_keys(&self.release_keys)?;
                 let next = (transition.issued_s, keyring_of(to_base64)?);
                 keyrings.known.push(sha256_hex(&next.1));
-                // Of the same second by its bytes, so that every device comes to the same one.
+                // Of two keyrings of the same second, the bytes decide, so that all devices choose
+                // the same one.
                 if keyrings.newest.as_ref().is_none_or(|newest| *newest < next) {
                     keyrings.newest = Some(next);
                 }
@@ -429,10 +429,10 @@ impl Anchors {
     }
 }
 
-/// A transition from one root to the next.
+/// Creates a transition from one root to the next.
 ///
 /// # Errors
-/// [`Error::Malformed`]; [`Error::Refused`] where the key is not the previous root's.
+/// [`Error::Malformed`]; [`Error::Refused`] if the key is not the previous root's.
 pub fn root(
     previous: (&Certificate, &dyn Signer),
     next: &Certificate,
@@ -450,7 +450,7 @@ pub fn root(
     sign(&Transition { kind: KIND.into(), issued_s: now_s, change }, &[previous.1])
 }
 
-/// That a key is one of the release keys, before it signs for them.
+/// Checks that a key is one of the release keys, before it signs for them.
 ///
 /// # Errors
 /// [`Error::Refused`].

@@ -1,5 +1,5 @@
-//! What the signer gives away to be kept, and only it opens again: XChaCha20-Poly1305, bound to
-//! what it is.
+//! Wrapping: encrypts what the server stores and only the signing service may decrypt, with
+//! XChaCha20-Poly1305, bound to its purpose.
 
 use crate::{Error, OrMalformed};
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
@@ -9,14 +9,14 @@ use zeroize::Zeroizing;
 
 const NONCE: usize = 24;
 
-/// What is wrapped. What was wrapped as one thing does not open as another.
+/// What is wrapped. Data that was wrapped for one purpose does not unwrap for another.
 #[derive(Debug, Clone, Copy)]
 pub enum Wrapped<'a> {
     /// The Secure Boot keys of a device.
     BootKeys(&'a DeviceId),
-    /// What opens the data partition of a device without its TPM.
+    /// The recovery key of a device's data partition.
     RecoveryKey(&'a DeviceId),
-    /// A secret of a fleet, by its name.
+    /// A secret of a fleet, by name.
     FleetSecret(&'a FleetId, &'a str),
 }
 
@@ -31,7 +31,7 @@ impl Wrapped<'_> {
     }
 }
 
-/// The key that wraps.
+/// The wrapping key.
 pub struct WrapKey(Zeroizing<[u8; 32]>);
 
 impl std::fmt::Debug for WrapKey {
@@ -41,17 +41,17 @@ impl std::fmt::Debug for WrapKey {
 }
 
 impl WrapKey {
-    /// A new one.
+    /// Generates a key.
     #[must_use]
     pub fn generate() -> Zeroizing<[u8; 32]> {
         Zeroizing::new(rand::random())
     }
-    /// From its 32 bytes.
+    /// A key from its 32 bytes.
     ///
     /// # Errors
     /// [`Error::Refused`] for another length.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let key = bytes.try_into().map_err(|_| Error::Refused("a wrapping key has 32 bytes"))?;
+        let key = bytes.try_into().map_err(|_| Error::Refused("a wrapping key must have 32 bytes"))?;
         Ok(Self(Zeroizing::new(key)))
     }
 
@@ -59,7 +59,7 @@ impl WrapKey {
         XChaCha20Poly1305::new(&Key::from(*self.0))
     }
 
-    /// Wraps.
+    /// Wraps data for a purpose.
     ///
     /// # Errors
     /// [`Error::Backend`].
@@ -70,12 +70,12 @@ impl WrapKey {
         Ok([&nonce[..], &sealed].concat())
     }
 
-    /// Opens what was wrapped as the same thing.
+    /// Unwraps data that was wrapped for the same purpose.
     ///
     /// # Errors
-    /// [`Error::Refused`] for another thing's, another key's, or changed bytes.
+    /// [`Error::Refused`] for another purpose, another key, or changed bytes.
     pub fn unwrap(&self, what: Wrapped<'_>, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-        const NOT_OURS: Error = Error::Refused("this was not wrapped as what it is said to be");
+        const NOT_OURS: Error = Error::Refused("this was not wrapped with this key for this purpose");
         let (nonce, sealed) = wrapped.split_first_chunk::<NONCE>().ok_or(NOT_OURS)?;
         let payload = Payload { msg: sealed, aad: &what.associated() };
         self.cipher()

@@ -1,5 +1,5 @@
-//! The same keys and signatures in aws-lc: for the server, which makes and checks thousands. Held
-//! against the crates without C, and openssl, by a test.
+//! The same keys and signatures in aws-lc, for the server, which signs and verifies thousands. A
+//! test compares it with the Rust crates and with openssl.
 
 use super::{Algorithm, Signer};
 use crate::{Error, OrMalformed};
@@ -11,15 +11,15 @@ use aws_lc_rs::signature::{
     ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair, ParsedPublicKey,
 };
 
-/// Gathers the entropy that signatures are made with: at the start, for it takes as long as a
-/// hundred of them, and not while somebody waits for the first one.
+/// Gathers the entropy for signatures. Call it at start: it takes as long as a hundred signatures,
+/// which would delay the first one.
 ///
 /// # Errors
-/// [`Error::Refused`] when there is none.
+/// [`Error::Refused`] if there is none.
 pub fn gather_entropy() -> Result<(), Error> {
     SystemRandom::new()
         .fill(&mut [0])
-        .map_err(|_| Error::Refused("this machine gives no random numbers"))
+        .map_err(|_| Error::Refused("this machine provides no random numbers"))
 }
 
 /// An elliptic-curve key in memory.
@@ -36,7 +36,7 @@ impl std::fmt::Debug for FastKey {
 }
 
 impl FastKey {
-    /// Reads PKCS#8 DER (RFC 5958).
+    /// Parses PKCS#8 DER (RFC 5958).
     ///
     /// # Errors
     /// [`Error::Malformed`] for anything but a P-256 or P-384 key.
@@ -80,7 +80,7 @@ impl Signer for FastKey {
 /// As [`super::verify`].
 ///
 /// # Errors
-/// [`Error::Refused`] when it does not verify; [`Error::Malformed`] for another kind of key.
+/// [`Error::Refused`] if it does not verify; [`Error::Malformed`] for another kind of key.
 pub fn verify(public_key_der: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Error> {
     let algorithm = if super::check_form(public_key_der)? == Algorithm::P384 {
         &ECDSA_P384_SHA384_ASN1

@@ -1,20 +1,19 @@
-//! The file of a key: the key itself, sealed, or, where the key is in a token, the RFC 7512 URI
-//! that names it there.
+//! The file of a key: the sealed key or, for a key in a token, its RFC 7512 URI.
 
 use super::fast::FastKey;
 use super::{Algorithm, Signer, SoftKey};
 use crate::{Error, sealed};
 
-/// What a file holds, before it is opened.
+/// The content of a key file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The key, sealed under a passphrase.
     Sealed,
-    /// The name of a key in a token.
+    /// The URI of a key in a token.
     Token,
 }
 
-/// What a file holds.
+/// The content of a key file, before it is opened.
 #[must_use]
 pub fn kind(file: &[u8]) -> Kind {
     if file.starts_with(b"pkcs11:") { Kind::Token } else { Kind::Sealed }
@@ -24,8 +23,8 @@ pub fn kind(file: &[u8]) -> Kind {
 /// token.
 ///
 /// # Errors
-/// [`Error::Refused`] for a wrong passphrase, PIN or purpose, and for a token where this program
-/// was built without PKCS#11; [`Error::Malformed`]; [`Error::Backend`].
+/// [`Error::Refused`] for a wrong passphrase, PIN or purpose, and for a token if the program was
+/// built without PKCS#11; [`Error::Malformed`]; [`Error::Backend`].
 pub fn open(file: &[u8], purpose: &str, secret: &[u8]) -> Result<Box<dyn Signer>, Error> {
     match kind(file) {
         Kind::Token => open_token(file, purpose, secret),
@@ -40,11 +39,11 @@ pub fn open(file: &[u8], purpose: &str, secret: &[u8]) -> Result<Box<dyn Signer>
     }
 }
 
-/// The file that holds the PIN of the token of a key file, where it names one; else the passphrase
-/// is the PIN.
+/// The file with the PIN of a key file's token, if the URI names one; otherwise the passphrase is
+/// the PIN.
 ///
 /// # Errors
-/// [`Error::Malformed`] for a URI that is none.
+/// [`Error::Malformed`] for an invalid URI.
 #[cfg(feature = "pkcs11")]
 pub fn pin_source(file: &[u8]) -> Result<Option<std::path::PathBuf>, Error> {
     Ok(match kind(file) {
@@ -55,7 +54,7 @@ pub fn pin_source(file: &[u8]) -> Result<Option<std::path::PathBuf>, Error> {
 
 #[cfg(feature = "pkcs11")]
 fn token_uri(file: &[u8]) -> Result<super::token::TokenUri, Error> {
-    std::str::from_utf8(file).map_err(|_| Error::Refused("the PKCS#11 URI is no text"))?.parse()
+    std::str::from_utf8(file).map_err(|_| Error::Refused("the PKCS#11 URI is not UTF-8"))?.parse()
 }
 
 #[cfg(feature = "pkcs11")]
@@ -63,7 +62,7 @@ fn open_token(file: &[u8], purpose: &str, pin: &[u8]) -> Result<Box<dyn Signer>,
     let uri = token_uri(file)?;
     if !uri.is_for(purpose) {
         return Err(Error::Refused(
-            "the token's object is not called after its purpose, so it is a key for something else",
+            "the name of the token's object does not match the purpose, so it is a key for something else",
         ));
     }
     Ok(Box::new(super::token::TokenKey::open(&uri, pin)?))

@@ -1,5 +1,5 @@
-//! Keys that sign. Everything that is signed here is signed through [`Signer`], so that a key in a
-//! token never has to leave it.
+//! Signing keys. Everything is signed through [`Signer`], so that a key in a token never has to
+//! leave it.
 
 pub mod fast;
 pub mod keyfile;
@@ -25,16 +25,16 @@ use spki::{
 };
 use zeroize::Zeroizing;
 
-/// What a key is, and which signature it makes.
+/// The type of a key, which determines its signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     /// ECDSA over P-256 with SHA-256: devices.
     P256,
-    /// ECDSA over P-384 with SHA-384: authorities and release manifests.
+    /// ECDSA over P-384 with SHA-384: CAs and release manifests.
     P384,
-    /// RSA-2048, PKCS#1 v1.5, SHA-256: UEFI, whose firmware refuses elliptic curves.
+    /// RSA-2048, PKCS#1 v1.5, SHA-256: UEFI, whose firmware does not support elliptic curves.
     Rsa2048,
-    /// Ed25519 (RFC 8032): the checkpoints of the audit log, whose format asks for it.
+    /// Ed25519 (RFC 8032): the checkpoints of the audit log, whose format requires it.
     Ed25519,
 }
 
@@ -57,24 +57,24 @@ impl Algorithm {
 
 /// A key that signs a message.
 pub trait Signer: Send + Sync {
-    /// What the key is.
+    /// The type of the key.
     fn algorithm(&self) -> Algorithm;
     /// SubjectPublicKeyInfo, DER.
     fn public_key_der(&self) -> &[u8];
-    /// Signs; ECDSA as DER, RSA as the raw block.
+    /// Signs a message; ECDSA as DER, RSA as the raw block.
     ///
     /// # Errors
-    /// [`Error::Backend`] when the key cannot sign.
+    /// [`Error::Backend`] if the key cannot sign.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error>;
-    /// Signs what has been digested, with the digest of the key's algorithm; ECDSA alone, as DER.
-    /// For formats whose library digests by itself.
+    /// Signs a digest by the hash of the key's algorithm; only ECDSA, as DER. For formats whose
+    /// library computes the digest itself.
     ///
     /// # Errors
-    /// [`Error::Refused`] for another kind of key; [`Error::Backend`] when the key cannot sign.
+    /// [`Error::Refused`] for another kind of key; [`Error::Backend`] if the key cannot sign.
     fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>, Error>;
 }
 
-const NO_DIGEST: Error = Error::Refused("only an elliptic-curve key signs a digest");
+const NO_DIGEST: Error = Error::Refused("only an elliptic-curve key can sign a digest");
 
 enum Secret {
     P256(Box<p256::ecdsa::SigningKey>),
@@ -83,7 +83,7 @@ enum Secret {
     Ed25519(Ed25519KeyPair),
 }
 
-/// A key in memory: elliptic curves by the crates without C, RSA and Ed25519 by aws-lc.
+/// A key in memory: elliptic curves by the Rust crates, RSA and Ed25519 by aws-lc.
 pub struct SoftKey {
     secret: Secret,
     public_key_der: Vec<u8>,
@@ -96,7 +96,7 @@ impl std::fmt::Debug for SoftKey {
 }
 
 impl SoftKey {
-    /// A new key from the operating system's randomness.
+    /// Generates a key with the operating system's randomness.
     ///
     /// # Errors
     /// [`Error::Backend`].
@@ -109,10 +109,10 @@ impl SoftKey {
                 Self::p384(p384::ecdsa::SigningKey::generate_from_rng(&mut rand::rng()))
             }
             Algorithm::Rsa2048 => {
-                Self::rsa(RsaKeyPair::generate(KeySize::Rsa2048).or_backend("making an RSA key")?)
+                Self::rsa(RsaKeyPair::generate(KeySize::Rsa2048).or_backend("generating an RSA key")?)
             }
             Algorithm::Ed25519 => {
-                Ok(Self::ed25519(Ed25519KeyPair::generate().or_backend("making an Ed25519 key")?))
+                Ok(Self::ed25519(Ed25519KeyPair::generate().or_backend("generating an Ed25519 key")?))
             }
         }
     }
@@ -135,10 +135,10 @@ impl SoftKey {
         Self { secret: Secret::Ed25519(key), public_key_der: public }
     }
 
-    /// Reads PKCS#8 DER (RFC 5958).
+    /// Parses PKCS#8 DER (RFC 5958).
     ///
     /// # Errors
-    /// [`Error::Malformed`] for another algorithm or bad bytes.
+    /// [`Error::Malformed`] for another algorithm or invalid bytes.
     pub fn from_pkcs8_der(bytes: &[u8]) -> Result<Self, Error> {
         if let Ok(key) = p256::SecretKey::from_pkcs8_der(bytes) {
             return Self::p256(key.into());
@@ -281,12 +281,12 @@ impl SignatureBitStringEncoding for SignatureBytes {
     }
 }
 
-/// Checks a signature: SubjectPublicKeyInfo, message, signature.
+/// Verifies a signature: SubjectPublicKeyInfo, message, signature.
 pub type Verify = fn(&[u8], &[u8], &[u8]) -> Result<(), Error>;
 
 const NOT_BY_THIS_KEY: Error = Error::Refused("the signature is not by this key over these bytes");
 
-/// Verifies an Ed25519 signature (RFC 8032) by a raw key.
+/// Verifies an Ed25519 signature (RFC 8032) with a raw key.
 ///
 /// # Errors
 /// [`Error::Refused`].
@@ -294,27 +294,27 @@ pub fn verify_ed25519(key: &[u8; 32], message: &[u8], signature: &[u8]) -> Resul
     UnparsedPublicKey::new(&ED25519, key).verify(message, signature).map_err(|_| NOT_BY_THIS_KEY)
 }
 
-/// What a SubjectPublicKeyInfo of an elliptic curve begins with in the one form that is taken:
-/// `id-ecPublicKey`, the curve by its name, and a point that is not compressed (RFC 5480, 2; SEC 1,
-/// 2.3.3). Behind it are both coordinates.
+/// The prefix of a SubjectPublicKeyInfo of an elliptic curve in the only accepted form:
+/// `id-ecPublicKey`, a named curve, and an uncompressed point (RFC 5480, 2; SEC 1, 2.3.3). Both
+/// coordinates follow.
 const FORMS: [(Algorithm, usize, &[u8]); 2] = [
     (Algorithm::P256, 64, b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00\x04"),
     (Algorithm::P384, 96, b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00\x04"),
 ];
 
-/// That a SubjectPublicKeyInfo (DER) is of P-256 or P-384, in the one form that is taken: libraries
-/// differ in which others they read, and a key that one of them reads and another does not is two
-/// answers to one question. The curve.
+/// Checks that a SubjectPublicKeyInfo (DER) is of P-256 or P-384, in the only accepted form, and
+/// returns the curve. Libraries differ in the other forms that they accept, and all must agree on a
+/// key.
 ///
 /// # Errors
-/// [`Error::Malformed`] for any other form or kind of key, and for a point beside its curve.
+/// [`Error::Malformed`] for another form or kind of key, and for a point that is not on its curve.
 pub fn check_form(public_key_der: &[u8]) -> Result<Algorithm, Error> {
     use p256::pkcs8::DecodePublicKey;
     const WHAT: &str = "public key (P-256 or P-384)";
     let is_of = |(_, length, begin): &&(Algorithm, usize, &[u8])| {
         public_key_der.strip_prefix(*begin).is_some_and(|coordinates| coordinates.len() == *length)
     };
-    let detail = "it is not written as a named curve with an uncompressed point (RFC 5480)";
+    let detail = "it is not a named curve with an uncompressed point (RFC 5480)";
     let (curve, ..) = FORMS
         .iter()
         .find(is_of)
@@ -332,12 +332,11 @@ pub fn check_form(public_key_der: &[u8]) -> Result<Algorithm, Error> {
     }
 }
 
-/// Verifies an ECDSA signature (DER) by the key of a SubjectPublicKeyInfo in the form of
+/// Verifies an ECDSA signature (DER) with the key of a SubjectPublicKeyInfo in the form of
 /// [`check_form`].
 ///
 /// # Errors
-/// [`Error::Refused`] when it does not verify; [`Error::Malformed`] for another kind or form of
-/// key.
+/// [`Error::Refused`] if it does not verify; [`Error::Malformed`] for another kind or form of key.
 pub fn verify(public_key_der: &[u8], message: &[u8], signature: &[u8]) -> Result<(), Error> {
     use p256::pkcs8::DecodePublicKey;
     use signature::Verifier;
@@ -353,8 +352,8 @@ pub fn verify(public_key_der: &[u8], message: &[u8], signature: &[u8]) -> Result
     key.verify(message, &s).map_err(|_| NOT_BY_THIS_KEY)
 }
 
-/// Verifies an RSA signature (PKCS#1 v1.5 with SHA-256) by the key of a SubjectPublicKeyInfo of
-/// 2048 bits or more.
+/// Verifies an RSA signature (PKCS#1 v1.5 with SHA-256) with the key of a SubjectPublicKeyInfo of
+/// at least 2048 bits.
 ///
 /// # Errors
 /// [`Error::Refused`].

@@ -1,7 +1,7 @@
-//! Keys in a token (PKCS#11 2.40 and later): made in it, never outside it.
+//! Keys in a token (PKCS#11 2.40 and later): generated in it, never outside it.
 //!
-//! A key is named by an RFC 7512 URI with `token`, `object` and `module-path`, and, where the PIN
-//! is not the passphrase of the other keys, `pin-source`:
+//! A key is named by an RFC 7512 URI with `token`, `object` and `module-path`, and, if the PIN is
+//! not the passphrase of the other keys, `pin-source`:
 //! `pkcs11:token=fleeti;object=device-ca?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/run/pin`.
 
 use super::{Algorithm, ED25519_SPKI, Signer, der_of};
@@ -23,15 +23,15 @@ use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
 use zeroize::Zeroizing;
 
-/// What a key file begins with when its key is in a token.
+/// Prefix of a key file whose key is in a token.
 pub const SCHEME: &str = "pkcs11:";
-/// Longest URI that is read.
+/// Maximum length of a URI.
 pub const URI_MAX: usize = 4096;
 
 const P256: ObjectIdentifier = const_oid::db::rfc5912::SECP_256_R_1;
 const P384: ObjectIdentifier = const_oid::db::rfc5912::SECP_384_R_1;
 
-/// Where a key is.
+/// The location of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenUri {
     module: PathBuf,
@@ -41,15 +41,15 @@ pub struct TokenUri {
 }
 
 impl TokenUri {
-    /// Whether the key is for this purpose: its object is called so, or begins so, as in `release`
-    /// and `release-alice`.
+    /// Whether the key is for this purpose: the name of its object is the purpose, or starts with
+    /// it, as in `release` and `release-alice`.
     #[must_use]
     pub fn is_for(&self, purpose: &str) -> bool {
         self.object
             .strip_prefix(purpose)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     }
-    /// The file that holds the PIN, where it is not the passphrase of the other keys.
+    /// The file with the PIN, if it is not the passphrase of the other keys.
     #[must_use]
     pub fn pin_source(&self) -> Option<&Path> {
         self.pin_source.as_deref()
@@ -62,12 +62,12 @@ impl FromStr for TokenUri {
         let wrong = |detail: String| Error::Malformed { what: "PKCS#11 URI", detail };
         let text = text.trim_end();
         if text.len() > URI_MAX {
-            return Err(wrong(format!("{} bytes are too many", text.len())));
+            return Err(wrong(format!("{} bytes are too many, at most {URI_MAX} are allowed", text.len())));
         }
         let parsed = pk11_uri_parser::parse(text).map_err(|e| wrong(e.to_string()))?;
-        // A file that names a key is no place for what opens it.
+        // A file that names a key must not contain its PIN.
         if parsed.pin_value().is_some() {
-            return Err(wrong("it holds the PIN itself; name a file that only the signer reads with pin-source=file:/PATH".into()));
+            return Err(wrong("it holds the PIN itself; instead name a file that only the signing service can read: pin-source=file:/PATH".into()));
         }
         let part = |name: &str, value: Option<&str>| {
             decoded(value.ok_or_else(|| wrong(format!("there is no {name}")))?)
@@ -94,13 +94,13 @@ impl FromStr for TokenUri {
     }
 }
 
-/// Undoes percent-encoding (RFC 3986, 2.1).
+/// Decodes percent-encoding (RFC 3986, 2.1).
 fn decoded(text: &str) -> Result<String, Error> {
     let bytes = percent_encoding::percent_decode_str(text);
     bytes.decode_utf8().map(|t| t.into_owned()).or_malformed("PKCS#11 URI")
 }
 
-/// A module may be initialised once in a process.
+/// The loaded modules: a process may initialize a module once.
 static MODULES: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
 
 fn module(path: &Path) -> Result<Pkcs11, Error> {
@@ -111,7 +111,7 @@ fn module(path: &Path) -> Result<Pkcs11, Error> {
     let module = Pkcs11::new(path).or_backend("loading the PKCS#11 module")?;
     module
         .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
-        .or_backend("starting the PKCS#11 module")?;
+        .or_backend("initializing the PKCS#11 module")?;
     modules.insert(path.to_owned(), module.clone());
     Ok(module)
 }
@@ -131,14 +131,15 @@ fn session(uri: &TokenUri, pin: &[u8], writes: bool) -> Result<Session, Error> {
     if found.next().is_some() {
         return Err(Error::Backend {
             what: "opening the token",
-            detail: format!("more than one token is called {:?}", uri.token),
+            detail: format!("more than one token has the label {:?}", uri.token),
         });
     }
-    // A try too many, and nobody signs with this token any more: the last ones are a person's.
+    // One wrong attempt too many locks the token for everyone: the last attempts are left to
+    // operators.
     let info = module.get_token_info(slot).or_backend("looking for tokens")?;
     if info.user_pin_final_try() || info.user_pin_locked() {
         return Err(Error::Refused(
-            "the token's PIN has one try left, or none: unlock it with its own tools first",
+            "the token's PIN has at most one attempt left: unlock it with the token's own tools first",
         ));
     }
     let session = if writes { module.open_rw_session(slot) } else { module.open_ro_session(slot) }
@@ -147,7 +148,7 @@ fn session(uri: &TokenUri, pin: &[u8], writes: bool) -> Result<Session, Error> {
     match session.login(UserType::User, Some(&AuthPin::new(pin.into()))) {
         Ok(()) | Err(Pkcs11Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(session),
         Err(Pkcs11Error::Pkcs11(RvError::PinIncorrect, _)) => {
-            Err(Error::Refused("the token does not take this PIN"))
+            Err(Error::Refused("the token does not accept this PIN"))
         }
         Err(e) => Err(e).or_backend("logging in to the token"),
     }
@@ -156,7 +157,7 @@ fn session(uri: &TokenUri, pin: &[u8], writes: bool) -> Result<Session, Error> {
 /// A private key that is in a token and cannot leave it.
 pub struct TokenKey {
     session: Mutex<(Session, ObjectHandle)>,
-    /// To open it again: a token may be taken out and put back.
+    /// To open it again after the token was removed and inserted.
     uri: TokenUri,
     pin: Zeroizing<Vec<u8>>,
     algorithm: Algorithm,
@@ -173,8 +174,8 @@ impl TokenKey {
     /// Opens a key.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a key that was not made in the token or may leave it, and for a wrong
-    /// PIN; [`Error::Backend`] when there is none.
+    /// [`Error::Refused`] for a key that was not generated in the token or can leave it, and for a
+    /// wrong PIN; [`Error::Backend`] if there is no such key.
     pub fn open(uri: &TokenUri, pin: &[u8]) -> Result<Self, Error> {
         let session = session(uri, pin, false)?;
         let private = one(&session, ObjectClass::PRIVATE_KEY, uri)?;
@@ -185,14 +186,14 @@ impl TokenKey {
             matches!(a, Attribute::AlwaysSensitive(true) | Attribute::NeverExtractable(true))
         };
         if proof.len() != 2 || !proof.iter().all(is_true) {
-            return Err(Error::Refused("the key was not made in the token, or may leave it"));
+            return Err(Error::Refused("the key was not generated in the token, or can leave it"));
         }
         let public = one(&session, ObjectClass::PUBLIC_KEY, uri)?;
         let (algorithm, public_key_der) = public_key(&session, public)?;
         let (uri, pin) = (uri.clone(), Zeroizing::new(pin.to_vec()));
         let key =
             Self { session: Mutex::new((session, private)), uri, pin, algorithm, public_key_der };
-        // The two halves are found by their name; only a signature shows that they belong together.
+        // Both halves are found by name; only a signature proves that they belong together.
         let (message, signature) = (b"fleeti", key.sign(b"fleeti")?);
         let is_pair = match algorithm {
             Algorithm::P256 | Algorithm::P384 => {
@@ -206,16 +207,16 @@ impl TokenKey {
             }
         };
         is_pair.map_err(|_| {
-            Error::Refused("the token's private key is not of its public key of the same name")
+            Error::Refused("the token's private key does not match the public key of the same name")
         })?;
         Ok(key)
     }
 
-    /// Makes a key in the token.
+    /// Generates a key in the token.
     ///
     /// # Errors
-    /// [`Error::Refused`] when there is one of that name; [`Error::Backend`] when the token cannot
-    /// make it.
+    /// [`Error::Refused`] if there is one of that name; [`Error::Backend`] if the token cannot
+    /// generate it.
     pub fn generate(uri: &TokenUri, pin: &[u8], algorithm: Algorithm) -> Result<Self, Error> {
         let session = session(uri, pin, true)?;
         let label = Attribute::Label(uri.object.clone().into_bytes());
@@ -265,7 +266,7 @@ impl TokenKey {
         ];
         session
             .generate_key_pair(&mechanism, &public, &private)
-            .or_backend("making a key in the token")?;
+            .or_backend("generating a key in the token")?;
         drop(session);
         Self::open(uri, pin)
     }
@@ -300,7 +301,7 @@ fn one(session: &Session, class: ObjectClass, uri: &TokenUri) -> Result<ObjectHa
         found => Err(Error::Backend {
             what: "opening the key",
             detail: format!(
-                "the token {:?} has {} objects {class} called {:?}, not one",
+                "the token {:?} has {} objects {class} named {:?}, not one",
                 uri.token,
                 found.len(),
                 uri.object
@@ -333,7 +334,7 @@ fn public_key(session: &Session, public: ObjectHandle) -> Result<(Algorithm, Vec
         match attribute {
             Attribute::KeyType(k) => kind = Some(k),
             Attribute::EcParams(bytes) => curve = bytes,
-            // PKCS#11 says DER OCTET STRING; some tokens give the bare point.
+            // PKCS#11 requires a DER OCTET STRING; some tokens return the bare point.
             Attribute::EcPoint(bytes) => {
                 point = OctetString::from_der(&bytes)
                     .map_or(bytes.clone(), |octets| octets.as_bytes().to_vec());
@@ -399,7 +400,7 @@ impl Signer for TokenKey {
         }
     }
     fn sign_digest(&self, digest: &[u8]) -> Result<Vec<u8>, Error> {
-        // The token gives r and s, each as long as the curve's order.
+        // The token returns r and s, each as long as the curve's order.
         let raw = match self.algorithm {
             Algorithm::P256 | Algorithm::P384 => self.raw(&Mechanism::Ecdsa, digest)?,
             Algorithm::Rsa2048 | Algorithm::Ed25519 => return Err(super::NO_DIGEST),

@@ -1,5 +1,5 @@
-//! A log that cannot be rewritten unseen: a Merkle tree over its entries ([`tree`], RFC 9162), and
-//! signed statements of its size and root ([`note`], C2SP).
+//! A log that cannot be rewritten unnoticed: a Merkle tree over its entries ([`tree`], RFC 9162),
+//! and signed checkpoints of its size and root hash ([`note`], C2SP).
 
 pub mod note;
 pub mod tree;

@@ -6,7 +6,7 @@
 //! CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=    root of the tree
 //!
 //! — fleeti.example/log Az3grlgtz...               the log's signature
-//! — fleeti.example/log jWbPPwAAAABkGFDL...        the same with a time: how old the statement is
+//! — fleeti.example/log jWbPPwAAAABkGFDL...        the same with a time: the checkpoint's age
 //! ```
 
 use super::tree::Hash;
@@ -15,27 +15,27 @@ use crate::{Error, OrMalformed, base64_text};
 use base64::Engine;
 use sha2::{Digest, Sha256};
 
-/// Largest note that is read.
+/// Maximum size of a note, bytes.
 pub const NOTE_MAX: usize = 16 * 1024;
-/// Most signatures that are looked at.
+/// Maximum number of signatures that are checked.
 const SIGNATURES_MAX: usize = 16;
 
 const ED25519: u8 = 0x01;
 const COSIGNATURE: u8 = 0x04;
 
-/// How large a log is, and its root.
+/// The size of a log and its root hash.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Which log.
+    /// The log's name.
     pub origin: String,
-    /// Entries.
+    /// The number of entries.
     pub size: u64,
-    /// Root of the tree over them.
+    /// The root hash of the tree over them.
     pub root: Hash,
 }
 
 impl Checkpoint {
-    /// The text that is signed.
+    /// The signed text.
     #[must_use]
     pub fn body(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, base64_text(&self.root))
@@ -51,18 +51,18 @@ impl Checkpoint {
             || !size.bytes().all(|b| b.is_ascii_digit())
             || (size.len() > 1 && size.starts_with('0'))
         {
-            return Err(wrong("the size is no decimal number"));
+            return Err(wrong("the size is not a decimal number"));
         }
         let root = base64::engine::general_purpose::STANDARD
             .decode(lines.next().unwrap_or_default())
             .or_malformed("checkpoint")?;
-        let root = root.try_into().map_err(|_| wrong("the root is no SHA-256"))?;
-        // Further lines may follow: extensions, which say nothing to us.
+        let root = root.try_into().map_err(|_| wrong("the root is not a SHA-256 digest"))?;
+        // Further lines may follow: extensions, which are ignored.
         Ok(Self { origin: origin.to_owned(), size: size.parse().or_malformed("checkpoint")?, root })
     }
 }
 
-/// A checkpoint whose signatures were checked. Only [`LogKey::verify`] makes one.
+/// A checkpoint with verified signatures. Only [`LogKey::verify`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedCheckpoint {
     checkpoint: Checkpoint,
@@ -70,19 +70,19 @@ pub struct VerifiedCheckpoint {
 }
 
 impl VerifiedCheckpoint {
-    /// What was signed.
+    /// The checkpoint.
     #[must_use]
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
     }
-    /// When the log said that this was all, Unix seconds.
+    /// When the log stated that the checkpoint was the newest, Unix seconds.
     #[must_use]
     pub fn stated_s(&self) -> u64 {
         self.stated_s
     }
 }
 
-/// The public half of a log's key, with its name.
+/// The public half of a log's key, with the log's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogKey {
     name: String,
@@ -96,13 +96,13 @@ fn is_name(name: &str) -> bool {
 }
 
 impl LogKey {
-    /// Of a key that signs.
+    /// The public half of a signing key.
     ///
     /// # Errors
-    /// [`Error::Refused`] for another algorithm than Ed25519, or a name with spaces or `+`.
+    /// [`Error::Refused`] for an algorithm other than Ed25519, or a name with spaces or `+`.
     pub fn of(name: &str, signer: &dyn Signer) -> Result<Self, Error> {
         if signer.algorithm() != Algorithm::Ed25519 || !is_name(name) {
-            return Err(Error::Refused("a log has an Ed25519 key and a name without spaces"));
+            return Err(Error::Refused("a log must have an Ed25519 key and a name without spaces or +"));
         }
         // The key is the end of its SubjectPublicKeyInfo (RFC 8410, 4).
         let der = signer.public_key_der();
@@ -110,7 +110,7 @@ impl LogKey {
         Ok(Self { name: name.to_owned(), key: *key })
     }
 
-    /// Which log.
+    /// The log's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -132,7 +132,7 @@ impl LogKey {
         format!("{}+{}+{}", self.name, hex::encode(self.id(ED25519)), base64_text(&key))
     }
 
-    /// Reads a verifier key.
+    /// Parses a verifier key.
     ///
     /// # Errors
     /// [`Error::Malformed`].
@@ -145,16 +145,16 @@ impl LogKey {
         };
         let key =
             base64::engine::general_purpose::STANDARD.decode(key).or_malformed("verifier key")?;
-        let key: [u8; 33] = key.try_into().map_err(|_| wrong("the key has a wrong length"))?;
-        let [ED25519, key @ ..] = key else { return Err(wrong("the key is no Ed25519 key")) };
+        let key: [u8; 33] = key.try_into().map_err(|_| wrong("the key has the wrong length"))?;
+        let [ED25519, key @ ..] = key else { return Err(wrong("the key is not an Ed25519 key")) };
         let key = Self { name: name.to_owned(), key };
         if !is_name(name) || hex::encode(key.id(ED25519)) != id {
-            return Err(wrong("the key id is of another name or key"));
+            return Err(wrong("the key id is that of another name or key"));
         }
         Ok(key)
     }
 
-    /// Signs a checkpoint, and that it was the newest at a time.
+    /// Signs a checkpoint, and a statement that it was the newest at a time.
     ///
     /// # Errors
     /// [`Error::Refused`] for the key of another log; [`Error::Backend`].
@@ -175,10 +175,10 @@ impl LogKey {
         Ok(format!("{body}\n{}{}", line(&plain), line(&timed)))
     }
 
-    /// Checks both signatures of a checkpoint, then reads it.
+    /// Verifies both signatures of a checkpoint, then parses it.
     ///
     /// # Errors
-    /// [`Error::Refused`] when a signature is missing or wrong, or the origin is another;
+    /// [`Error::Refused`] if a signature is missing or wrong, or the origin is another log;
     /// [`Error::Malformed`].
     pub fn verify(&self, note: &str) -> Result<VerifiedCheckpoint, Error> {
         let (body, signatures) = split(note)?;
@@ -188,7 +188,7 @@ impl LogKey {
             if name != self.name {
                 continue;
             }
-            // A signature that names this key must be good (C2SP signed-note).
+            // A signature that names this key must be valid (C2SP signed-note).
             if *id == self.id(ED25519) {
                 verify_ed25519(&self.key, body.as_bytes(), signature)?;
                 signed = true;
@@ -224,9 +224,9 @@ fn split(note: &str) -> Result<(&str, Vec<SignatureLine<'_>>), Error> {
         return Err(wrong("it is too long or has control characters"));
     }
     let at =
-        note.rfind("\n\n").ok_or_else(|| wrong("no empty line stands before the signatures"))?;
+        note.rfind("\n\n").ok_or_else(|| wrong("there is no empty line before the signatures"))?;
     let (body, rest) = (&note[..=at], &note[at + 2..]);
-    let rest = rest.strip_suffix('\n').ok_or_else(|| wrong("the last line has no end"))?;
+    let rest = rest.strip_suffix('\n').ok_or_else(|| wrong("the last line has no line end"))?;
     let lines: Vec<_> = rest.split('\n').collect();
     if lines.len() > SIGNATURES_MAX {
         return Err(wrong("it has too many signatures"));

@@ -1,13 +1,13 @@
 //! Merkle trees and their proofs (RFC 9162, 2.1; the tree of RFC 6962, with SHA-256).
 //!
-//! A tree is kept as the hashes of its complete subtrees: level 0 has the leaves, level *k* one
-//! hash for each 2^*k* leaves that are all there. Nothing of it ever changes, and every root and
-//! proof is made of a handful of them.
+//! A tree is stored as the hashes of its complete subtrees: level 0 has the leaves, level *k* one
+//! hash for each complete group of 2^*k* leaves. They never change, and every root hash and proof
+//! is computed from a few of them.
 
 use crate::Error;
 use sha2::{Digest, Sha256};
 
-/// SHA-256.
+/// A SHA-256 digest.
 pub type Hash = [u8; 32];
 
 /// The hash of an entry (RFC 9162, 2.1.1).
@@ -20,14 +20,14 @@ fn node_hash(left: &Hash, right: &Hash) -> Hash {
     Sha256::new().chain_update([1]).chain_update(left).chain_update(right).finalize().into()
 }
 
-/// Where the hashes of complete subtrees are.
+/// The store of the hashes of complete subtrees.
 pub trait Nodes {
-    /// Why a hash could not be had.
+    /// Why a hash cannot be read.
     type Error;
-    /// The hash over the leaves from `index * 2^level` on, `2^level` of them.
+    /// The hash over `2^level` leaves, from leaf `index * 2^level` on.
     ///
     /// # Errors
-    /// When it could not be read.
+    /// If it cannot be read.
     fn node(&self, level: u32, index: u64) -> Result<Hash, Self::Error>;
 }
 
@@ -38,14 +38,14 @@ pub struct MemoryTree {
 }
 
 impl MemoryTree {
-    /// How many leaves there are.
+    /// The number of leaves.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.levels.first().map_or(0, |leaves| leaves.len() as u64)
     }
     /// Adds a leaf.
     pub fn push(&mut self, leaf: Hash) {
-        // INVARIANT: memory never misses a node.
+        // INVARIANT: a tree in memory has every node.
         let Ok(nodes) = completed(self.size(), leaf, self);
         for (level, hash) in (0..).zip(nodes) {
             if self.levels.len() == level {
@@ -54,7 +54,7 @@ impl MemoryTree {
             self.levels[level].push(hash);
         }
     }
-    /// The hash over every leaf.
+    /// The root hash.
     #[must_use]
     pub fn root(&self) -> Hash {
         let Ok(root) = root(self.size(), self);
@@ -73,7 +73,7 @@ impl Nodes for MemoryTree {
 /// The hashes that a new leaf completes, from level 0 upwards.
 ///
 /// # Errors
-/// When a node cannot be read.
+/// If a node cannot be read.
 pub fn completed<N: Nodes>(size: u64, leaf: Hash, nodes: &N) -> Result<Vec<Hash>, N::Error> {
     let mut new = vec![leaf];
     let (mut index, mut level, mut hash) = (size, 0, leaf);
@@ -89,7 +89,7 @@ pub fn completed<N: Nodes>(size: u64, leaf: Hash, nodes: &N) -> Result<Vec<Hash>
 /// The hash over the first `size` leaves (RFC 9162, 2.1.1).
 ///
 /// # Errors
-/// When a node cannot be read.
+/// If a node cannot be read.
 pub fn root<N: Nodes>(size: u64, nodes: &N) -> Result<Hash, N::Error> {
     if size == 0 { Ok(Sha256::digest([]).into()) } else { range(0, size, nodes) }
 }
@@ -99,8 +99,8 @@ fn split(n: u64) -> u64 {
     1 << (63 - (n - 1).leading_zeros())
 }
 
-/// The hash over leaves `begin..end`, a subtree of some tree: `begin` is a multiple of the power of
-/// two that is not below its width.
+/// The hash over leaves `begin..end`, a subtree: `begin` is a multiple of the smallest power of two
+/// that is not less than its width.
 fn range<N: Nodes>(begin: u64, end: u64, nodes: &N) -> Result<Hash, N::Error> {
     let width = end - begin;
     if width.is_power_of_two() {
@@ -110,10 +110,10 @@ fn range<N: Nodes>(begin: u64, end: u64, nodes: &N) -> Result<Hash, N::Error> {
     Ok(node_hash(&range(begin, begin + k, nodes)?, &range(begin + k, end, nodes)?))
 }
 
-/// The proof that leaf `index` is in the tree of `size` leaves (RFC 9162, 2.1.3.1).
+/// The inclusion proof for leaf `index` in the tree of `size` leaves (RFC 9162, 2.1.3.1).
 ///
 /// # Errors
-/// When a node cannot be read.
+/// If a node cannot be read.
 pub fn inclusion<N: Nodes>(index: u64, size: u64, nodes: &N) -> Result<Vec<Hash>, N::Error> {
     let (mut begin, mut end, mut proof) = (0, size, Vec::new());
     while end - begin > 1 {
@@ -130,11 +130,11 @@ pub fn inclusion<N: Nodes>(index: u64, size: u64, nodes: &N) -> Result<Vec<Hash>
     Ok(proof)
 }
 
-/// The proof that the tree of `new` leaves begins with the tree of `old` leaves (RFC 9162,
+/// The consistency proof from the tree of `old` leaves to the tree of `new` leaves (RFC 9162,
 /// 2.1.4.1).
 ///
 /// # Errors
-/// When a node cannot be read.
+/// If a node cannot be read.
 pub fn consistency<N: Nodes>(old: u64, new: u64, nodes: &N) -> Result<Vec<Hash>, N::Error> {
     let (mut begin, mut end, mut whole, mut proof) = (0, new, true, Vec::new());
     if old == 0 || old == new {
@@ -160,10 +160,10 @@ pub fn consistency<N: Nodes>(old: u64, new: u64, nodes: &N) -> Result<Vec<Hash>,
 const NOT_INCLUDED: Error = Error::Refused("the proof does not show that the entry is in the log");
 const NOT_CONSISTENT: Error =
     Error::Refused("the proof does not show that the newer log begins with the older one");
-/// A tree of 2^63 leaves needs no more.
+/// Enough for a tree of 2^63 leaves.
 const PROOF_MAX: usize = 64;
 
-/// Checks that a leaf is in a tree (RFC 9162, 2.1.3.2).
+/// Verifies an inclusion proof (RFC 9162, 2.1.3.2).
 ///
 /// # Errors
 /// [`Error::Refused`].
@@ -197,7 +197,7 @@ pub fn verify_inclusion(
     if last == 0 && hash == *root { Ok(()) } else { Err(NOT_INCLUDED) }
 }
 
-/// Checks that a tree begins with an older one (RFC 9162, 2.1.4.2).
+/// Verifies a consistency proof (RFC 9162, 2.1.4.2).
 ///
 /// # Errors
 /// [`Error::Refused`].
@@ -214,10 +214,10 @@ pub fn verify_consistency(
         return if proof.is_empty() && old_root == new_root { Ok(()) } else { Err(NOT_CONSISTENT) };
     }
     if old == 0 {
-        // Every log begins with nothing.
+        // Every log starts empty.
         return if proof.is_empty() { Ok(()) } else { Err(NOT_CONSISTENT) };
     }
-    // A complete old tree is a node of the new one, and is left out of the proof.
+    // If the old tree is complete, it is a node of the new one, and not in the proof.
     let (first, rest) = match proof.split_first() {
         _ if old.is_power_of_two() => (*old_root, proof),
         Some((first, rest)) => (*first, rest),
@@ -260,7 +260,7 @@ pub fn verify_consistency(
 mod tests {
     use super::*;
 
-    /// RFC 9162, 2.1.1, to the letter.
+    /// Implements RFC 9162, 2.1.1, literally.
     fn by_the_book(leaves: &[Hash]) -> Hash {
         match leaves {
             [] => Sha256::digest([]).into(),
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn the_tree_of_certificate_transparency_has_its_known_roots() {
-        // The inputs and roots that implementations of RFC 6962 share.
+        // Inputs and roots shared by implementations of RFC 6962.
         let inputs = [
             "",
             "00",

@@ -8,7 +8,7 @@ use crate::Error;
 pub struct Guid(pub [u8; 16]);
 
 impl Guid {
-    /// From its fields.
+    /// A GUID from its fields.
     #[must_use]
     pub const fn new(a: u32, b: u16, c: u16, d: [u8; 8]) -> Self {
         let (a, b, c) = (a.to_le_bytes(), b.to_le_bytes(), c.to_le_bytes());
@@ -36,37 +36,37 @@ const SHA256: Guid =
     Guid::new(0xc1c4_1626, 0x504c, 0x4092, [0xac, 0xa9, 0x41, 0xf9, 0x36, 0x93, 0x43, 0x28]);
 /// SignatureType, SignatureListSize, SignatureHeaderSize, SignatureSize.
 const HEADER: usize = 28;
-/// Most bytes of a variable that are read; NVRAM is smaller.
+/// Maximum size of a variable; NVRAM is smaller.
 const BYTES_MAX: usize = 1 << 20;
 
-/// One list: entries of one kind.
+/// A list with entries of one type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SignatureList {
     /// One certificate, DER.
     Certificate(Vec<u8>),
-    /// Digests of programs.
+    /// Digests of EFI binaries.
     Digests(Vec<[u8; 32]>),
-    /// Of a kind that we do not make.
+    /// A type that Fleeti does not write.
     Other(Guid),
 }
 
 impl SignatureList {
-    /// As the firmware wants it.
+    /// The encoding for firmware.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a list that cannot be written: empty, too large, or of another kind.
+    /// [`Error::Refused`] for a list that cannot be encoded: empty, too large, or of another type.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
         let (kind, size, entries): (_, usize, Vec<&[u8]>) = match self {
             Self::Certificate(der) => (X509, 16 + der.len(), vec![der]),
             Self::Digests(digests) => (SHA256, 16 + 32, digests.iter().map(|d| &d[..]).collect()),
             Self::Other(_) => {
-                return Err(Error::Refused("a signature list of a kind that we do not make"));
+                return Err(Error::Refused("a signature list of a type that Fleeti does not write"));
             }
         };
         let total = HEADER + entries.len() * size;
         if entries.is_empty() || total > BYTES_MAX {
             return Err(Error::Refused(
-                "a signature list has one entry at least, and at most 1 MiB",
+                "a signature list must have at least one entry, and at most 1 MiB",
             ));
         }
         let word = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
@@ -83,10 +83,10 @@ impl SignatureList {
     }
 }
 
-/// Reads the value of a variable: lists, one after the other.
+/// Parses the value of a variable: concatenated lists.
 ///
 /// # Errors
-/// [`Error::Malformed`] for sizes that do not fit, and for anything that is left over.
+/// [`Error::Malformed`] for inconsistent sizes or trailing bytes.
 pub fn parse(bytes: &[u8]) -> Result<Vec<SignatureList>, Error> {
     let malformed = |detail: String| Error::Malformed { what: "signature list", detail };
     if bytes.len() > BYTES_MAX {
@@ -100,7 +100,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<SignatureList>, Error> {
                 .map_or(0, |b| b.iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b)))
         };
         let (total, header, size) = (word(16), word(20), word(24));
-        // Every subtraction is checked: sizes are what somebody else wrote.
+        // Every subtraction is checked, because the sizes are untrusted.
         let entries = total.checked_sub(HEADER).and_then(|n| n.checked_sub(header));
         let Some(entries) = entries
             .filter(|n| total <= rest.len() && size > 16 && *n > 0 && n.is_multiple_of(size))

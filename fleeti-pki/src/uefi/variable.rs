@@ -29,7 +29,7 @@ const HEADER: usize = TIME + 8 + 16;
 const ATTRIBUTES: u32 = 0x27;
 const APPEND_WRITE: u32 = 0x40;
 
-/// As the firmware names it.
+/// The variable's name in firmware.
 #[must_use]
 pub const fn name(variable: Variable) -> &'static str {
     match variable {
@@ -53,21 +53,21 @@ pub fn file_name(variable: Variable) -> String {
     format!("{}-{}", name(variable), guid(variable))
 }
 
-/// A global variable's file in efivarfs, as of `SetupMode`.
+/// The file of a global variable in efivarfs, such as `SetupMode`.
 #[must_use]
 pub fn global_file_name(name: &str) -> String {
     format!("{name}-{GLOBAL}")
 }
 
-/// A write that firmware accepts if its signer is enrolled and its time is newer than the
-/// variable's.
+/// A write that firmware accepts if its signer is enrolled and its time is later than that of the
+/// variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuthenticatedWrite<'a> {
-    /// Which variable.
+    /// The variable.
     pub variable: Variable,
-    /// Adds to it, instead of replacing it.
+    /// Whether the value is appended instead of replacing the variable.
     pub append: bool,
-    /// Unix seconds; strictly newer than the last write, unless it appends.
+    /// Unix seconds; later than the last write, unless it appends.
     pub time_s: u64,
     /// Signature lists.
     pub value: &'a [u8],
@@ -80,7 +80,7 @@ impl AuthenticatedWrite<'_> {
         if self.append { ATTRIBUTES | APPEND_WRITE } else { ATTRIBUTES }
     }
 
-    /// SignedData without content: name, vendor, attributes, time and value are what is signed
+    /// SignedData without content: the signature covers name, vendor, attributes, time and value
     /// (UEFI 2.10, 8.2.2).
     fn content(&self) -> Result<Content, Error> {
         let mut to_sign: Vec<u8> =
@@ -93,7 +93,7 @@ impl AuthenticatedWrite<'_> {
     }
 }
 
-/// EFI_TIME in UTC; what is unused is zero, as the firmware demands.
+/// EFI_TIME in UTC; unused fields are zero, as firmware requires.
 fn efi_time(time_s: u64) -> Result<[u8; TIME], Error> {
     let t = DateTime::from_unix_duration(Duration::from_secs(time_s)).or_malformed("time")?;
     let mut bytes = [0; TIME];
@@ -103,7 +103,7 @@ fn efi_time(time_s: u64) -> Result<[u8; TIME], Error> {
 }
 
 /// Signs a write: the bytes of an `.auth` file. Bare SignedData without ContentInfo, because
-/// firmware refuses it for PK.
+/// firmware refuses ContentInfo for PK.
 ///
 /// # Errors
 /// [`Error::Refused`] for a key that firmware would not accept.
@@ -125,10 +125,10 @@ pub fn write(
     Ok(bytes)
 }
 
-/// What an `.auth` file writes, whoever signed it.
+/// The value in an `.auth` file; the signature is not verified.
 ///
 /// # Errors
-/// [`Error::Malformed`] for another form.
+/// [`Error::Malformed`] for another format.
 pub fn value(bytes: &[u8]) -> Result<&[u8], Error> {
     parts(bytes).map(|parts| parts.value)
 }
@@ -138,7 +138,7 @@ struct Parts<'a> {
     header: &'a [u8],
     /// PKCS#7.
     signed: &'a [u8],
-    /// What is written.
+    /// The value.
     value: &'a [u8],
 }
 
@@ -154,19 +154,19 @@ fn parts(bytes: &[u8]) -> Result<Parts<'_>, Error> {
     ]
     .concat();
     if header[TIME + 4..] != kind {
-        return Err(malformed("its certificate is no PKCS#7"));
+        return Err(malformed("its certificate is not PKCS#7"));
     }
     let end = length.checked_add(TIME).filter(|end| (HEADER..=bytes.len()).contains(end));
-    let end = end.ok_or_else(|| malformed("its certificate leaves the file"))?;
+    let end = end.ok_or_else(|| malformed("its certificate ends outside the file"))?;
     Ok(Parts { header, signed: &bytes[HEADER..end], value: &bytes[end..] })
 }
 
 impl<'a> AuthenticatedWrite<'a> {
-    /// Reads an `.auth` file and verifies that the key of this certificate signed it for this
+    /// Parses an `.auth` file, and verifies that the key of this certificate signed it for this
     /// variable.
     ///
     /// # Errors
-    /// [`Error::Malformed`] for another form, [`Error::Refused`] for another signer, variable or
+    /// [`Error::Malformed`] for another format, [`Error::Refused`] for another signer, variable or
     /// kind of write.
     pub fn verify(
         bytes: &'a [u8],
@@ -185,7 +185,7 @@ impl<'a> AuthenticatedWrite<'a> {
             .or_malformed("authenticated write")?;
         let write = Self { variable, append, time_s: time.unix_duration().as_secs(), value };
         if efi_time(write.time_s)? != header[..TIME] {
-            return Err(malformed("its time has more than seconds"));
+            return Err(malformed("its time has fields beyond seconds"));
         }
         super::parse(write.value)?;
         pkcs7::verify(signed, &write.content()?, certificate)?;

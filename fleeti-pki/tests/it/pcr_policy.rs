@@ -107,7 +107,7 @@ fn a_section_is_added_where_there_is_room_and_by_its_own_name() {
         odd[at..at + 4].copy_from_slice(&alignment.to_le_bytes());
         let refused = with_section(&odd, ".a", b"x").unwrap_err().to_string();
         assert!(
-            refused.contains("its alignments are no powers of two"),
+            refused.contains("its alignments are not powers of two"),
             "{at:#x} {alignment:#x}: {refused}"
         );
     }

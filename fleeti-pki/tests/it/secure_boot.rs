@@ -317,10 +317,10 @@ fn defects_of_uefi_are_written() {
         "auth-time-with-nanoseconds",
         "db.auth",
         &changed(8, &[1]),
-        "its time has more than seconds",
+        "its time has fields beyond seconds",
     );
-    put("auth-time-with-pad", "db.auth", &changed(7, &[1]), "its time has more than seconds");
-    put("auth-time-with-zone", "db.auth", &changed(12, &[60]), "its time has more than seconds");
+    put("auth-time-with-pad", "db.auth", &changed(7, &[1]), "its time has fields beyond seconds");
+    put("auth-time-with-zone", "db.auth", &changed(12, &[60]), "its time has fields beyond seconds");
     put("auth-month-13", "db.auth", &changed(2, &[13]), "authenticated write is malformed");
     put(
         "auth-other-time-than-signed",
@@ -328,18 +328,18 @@ fn defects_of_uefi_are_written() {
         &changed(6, &[(good[6] + 1) % 60]),
         "not by this key",
     );
-    put("auth-not-pkcs7", "db.auth", &changed(24, &[0]), "its certificate is no PKCS#7");
+    put("auth-not-pkcs7", "db.auth", &changed(24, &[0]), "its certificate is not PKCS#7");
     put(
         "auth-certificate-leaves-the-file",
         "db.auth",
         &changed(16, &[0xff, 0xff]),
-        "its certificate leaves the file",
+        "its certificate ends outside the file",
     );
     put(
         "auth-certificate-of-no-length",
         "db.auth",
         &changed(16, &[0, 0, 0, 0]),
-        "its certificate leaves the file",
+        "its certificate ends outside the file",
     );
     put(
         "auth-trailing-byte",

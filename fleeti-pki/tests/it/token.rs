@@ -110,7 +110,7 @@ fn a_key_is_opened_for_its_purpose_by_its_pin_and_never_overwritten() {
 fn a_wrong_pin_opens_nothing() {
     with_token("token::a_wrong_pin_opens_nothing", || {
         let error = TokenKey::open(&uri("device-ca"), b"wrong pin").err().unwrap().to_string();
-        assert!(error.contains("does not take this PIN"), "{error}");
+        assert!(error.contains("does not accept this PIN"), "{error}");
     });
 }
 
@@ -143,7 +143,7 @@ fn a_key_that_was_not_made_in_the_token_is_refused() {
         ];
         assert!(run("softhsm2-util", &import, dir.path()).0);
         let error = TokenKey::open(&uri("device-ca"), PIN).err().unwrap().to_string();
-        assert!(error.contains("not made in the token"), "{error}");
+        assert!(error.contains("not generated in the token"), "{error}");
     });
 }
 
