@@ -237,7 +237,9 @@ impl Policy {
         }
         let is_name = |n: &str| !n.is_empty() && n.len() <= 64 && !n.chars().any(char::is_control);
         if !names.iter().all(|n| is_name(n)) {
-            return Err(Error::Refused("an approver's name must have 1 to 64 printable characters"));
+            return Err(Error::Refused(
+                "an approver's name must have 1 to 64 printable characters",
+            ));
         }
         let can_agree = if requester_counts { keys.len() } else { keys.len().saturating_sub(1) };
         if approvals > 0 && approvals > can_agree {

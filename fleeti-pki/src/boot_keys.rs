@@ -136,7 +136,8 @@ impl BootKeys {
     /// # Errors
     /// [`Error::Refused`] for another device, another wrapping key, or changed bytes.
     pub fn unwrap(wrapped: &[u8], device: &DeviceId, key: &WrapKey) -> Result<Self, Error> {
-        const NOT_OURS: Error = Error::Refused("these are not the wrapped boot keys of this device");
+        const NOT_OURS: Error =
+            Error::Refused("these are not the wrapped boot keys of this device");
         let plain = key.unwrap(Wrapped::BootKeys(device), wrapped).map_err(|_| NOT_OURS)?;
         let content: Content = serde_json::from_slice(&plain).or_malformed("boot keys")?;
         if content.db.is_empty() || content.db.len() > EPOCHS_MAX {
@@ -237,7 +238,9 @@ impl BootKeys {
     /// [`Error::Refused`] for no digest or too many.
     pub fn forbid(&mut self, digests: &[[u8; 32]], now_s: u64) -> Result<VariableWrite, Error> {
         if digests.len() > FORBIDDEN_MAX {
-            return Err(Error::Refused("too many digests for one write: firmware has little space"));
+            return Err(Error::Refused(
+                "too many digests for one write: firmware has little space",
+            ));
         }
         let value = SignatureList::Digests(digests.to_vec()).to_bytes()?;
         self.change(Variable::Dbx, true, &value, now_s)

@@ -122,10 +122,9 @@ pub fn read(signed: &SignedBundle, root: &Certificate) -> Result<VerifiedBundle,
     for pem in &bundle.intermediates {
         let certificate = from_pem(pem)?;
         let tbs = certificate.tbs_certificate();
-        let signature = certificate
-            .signature()
-            .as_bytes()
-            .ok_or(Error::Refused("the signature of an intermediate is not a whole number of bytes"))?;
+        let signature = certificate.signature().as_bytes().ok_or(Error::Refused(
+            "the signature of an intermediate is not a whole number of bytes",
+        ))?;
         verify(&root_key, &crate::signer::der_of(tbs, "certificate")?, signature)?;
         // Regardless of the CRL's age, which does not affect its entries.
         if list.check(&certificate, 0).is_err() {
@@ -137,7 +136,9 @@ pub fn read(signed: &SignedBundle, root: &Certificate) -> Result<VerifiedBundle,
         if intermediates.iter().any(|(_, other): &(Purpose, Certificate)| {
             other.tbs_certificate().subject() == tbs.subject()
         }) {
-            return Err(Error::Refused("the trust bundle contains two intermediates with the same key"));
+            return Err(Error::Refused(
+                "the trust bundle contains two intermediates with the same key",
+            ));
         }
         let purpose = Purpose::of(&certificate)?;
         intermediates.push((purpose, certificate));

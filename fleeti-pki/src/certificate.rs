@@ -67,8 +67,9 @@ impl Purpose {
     /// # Errors
     /// [`Error::Refused`] for a certificate that is not one of Fleeti's intermediates.
     pub fn of(certificate: &Certificate) -> Result<Self, Error> {
-        const REFUSED: Error =
-            Error::Refused("the certificate is not an intermediate CA for devices, servers or operators");
+        const REFUSED: Error = Error::Refused(
+            "the certificate is not an intermediate CA for devices, servers or operators",
+        );
         let name = certificate.tbs_certificate().subject().to_string();
         Self::ALL
             .into_iter()

@@ -169,8 +169,8 @@ fn sequence(parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// [`Error::Malformed`].
 pub fn entries(list: &[u8]) -> Result<Vec<(String, u64, RevocationReason)>, Error> {
-    let list = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list)
-        .or_malformed("CRL")?;
+    let list =
+        CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list).or_malformed("CRL")?;
     let entry = |r: &RevokedCert| {
         let reason = r.crl_entry_extensions.iter().flatten().find(|e| e.extn_id == CrlReason::OID);
         let code = reason
@@ -246,9 +246,7 @@ impl VerifiedList {
             .ok_or(Error::Refused("the CRL has no number"))?;
         let number =
             CrlNumber::from_der(number.extn_value.as_bytes()).or_malformed("CRL number")?;
-        let next_update = tbs
-            .next_update
-            .ok_or(Error::Refused("the CRL has no nextUpdate"))?;
+        let next_update = tbs.next_update.ok_or(Error::Refused("the CRL has no nextUpdate"))?;
         let serials = tbs
             .revoked_certificates
             .iter()

@@ -107,7 +107,9 @@ impl ReleaseKeys {
         }
         // Unknown text may be a threshold that was intended.
         if !rest.is_empty() {
-            return Err(Error::Refused("there is something beside `Threshold: N` and PEM public keys"));
+            return Err(Error::Refused(
+                "there is something beside `Threshold: N` and PEM public keys",
+            ));
         }
         Self::new(keys, threshold)
     }

@@ -77,7 +77,8 @@ pub fn sign(register: &[u8; 32], signer: &dyn Signer) -> Result<String, Error> {
         pol: hex::encode(policy),
         sig: crate::base64_text(&signer.sign(&policy)?),
     };
-    serde_json::to_string(&Signatures { sha256: [signed] }).or_malformed("signature of a PCR policy")
+    serde_json::to_string(&Signatures { sha256: [signed] })
+        .or_malformed("signature of a PCR policy")
 }
 
 /// Whether signatures (the JSON of a section `.pcrsig`) are for this value of PCR 11, so that what
@@ -175,9 +176,7 @@ pub fn attach(uki: &[u8], systemd: u16, signer: &dyn Signer) -> Result<Vec<u8>, 
     let file = PeFile64::parse(uki).or_malformed("UKI")?;
     let built_for = section(&file, ".pcrpkey")?.unwrap_or_default();
     if built_for.trim_ascii_end() != public_pem(signer)?.trim_end().as_bytes() {
-        return Err(Error::Refused(
-            "the UKI was built for another key for PCR 11 (pcr.pem)",
-        ));
+        return Err(Error::Refused("the UKI was built for another key for PCR 11 (pcr.pem)"));
     }
     let signatures = sign(&register_11(uki, systemd, OPENED_IN)?, signer)?;
     with_section(uki, ".pcrsig", signatures.as_bytes())

@@ -34,9 +34,7 @@ pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error
         return Err(Error::Refused("the EFI binary is signed already"));
     }
     if name.len() > 8 || named(&file, name).next().is_some() {
-        return Err(malformed(format!(
-            "it has a section {name} already, or the name is invalid"
-        )));
+        return Err(malformed(format!("it has a section {name} already, or the name is invalid")));
     }
     let optional = &file.nt_headers().optional_header;
     let (alignment, file_alignment) =
@@ -71,7 +69,8 @@ pub fn with_section(pe: &[u8], name: &str, data: &[u8]) -> Result<Vec<u8>, Error
     let stored = data.len().next_multiple_of(file_alignment as usize);
     let size_of_image =
         address.checked_add(length).and_then(|end| end.checked_next_multiple_of(alignment));
-    let size_of_image = size_of_image.ok_or(Error::Refused("the EFI binary is larger than 4 GiB"))?;
+    let size_of_image =
+        size_of_image.ok_or(Error::Refused("the EFI binary is larger than 4 GiB"))?;
 
     let mut out = pe.to_vec();
     out.resize(offset, 0);

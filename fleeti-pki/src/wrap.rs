@@ -51,7 +51,8 @@ impl WrapKey {
     /// # Errors
     /// [`Error::Refused`] for another length.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
-        let key = bytes.try_into().map_err(|_| Error::Refused("a wrapping key must have 32 bytes"))?;
+        let key =
+            bytes.try_into().map_err(|_| Error::Refused("a wrapping key must have 32 bytes"))?;
         Ok(Self(Zeroizing::new(key)))
     }
 
@@ -75,7 +76,8 @@ impl WrapKey {
     /// # Errors
     /// [`Error::Refused`] for another purpose, another key, or changed bytes.
     pub fn unwrap(&self, what: Wrapped<'_>, wrapped: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-        const NOT_OURS: Error = Error::Refused("this was not wrapped with this key for this purpose");
+        const NOT_OURS: Error =
+            Error::Refused("this was not wrapped with this key for this purpose");
         let (nonce, sealed) = wrapped.split_first_chunk::<NONCE>().ok_or(NOT_OURS)?;
         let payload = Payload { msg: sealed, aad: &what.associated() };
         self.cipher()

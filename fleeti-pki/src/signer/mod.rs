@@ -108,12 +108,12 @@ impl SoftKey {
             Algorithm::P384 => {
                 Self::p384(p384::ecdsa::SigningKey::generate_from_rng(&mut rand::rng()))
             }
-            Algorithm::Rsa2048 => {
-                Self::rsa(RsaKeyPair::generate(KeySize::Rsa2048).or_backend("generating an RSA key")?)
-            }
-            Algorithm::Ed25519 => {
-                Ok(Self::ed25519(Ed25519KeyPair::generate().or_backend("generating an Ed25519 key")?))
-            }
+            Algorithm::Rsa2048 => Self::rsa(
+                RsaKeyPair::generate(KeySize::Rsa2048).or_backend("generating an RSA key")?,
+            ),
+            Algorithm::Ed25519 => Ok(Self::ed25519(
+                Ed25519KeyPair::generate().or_backend("generating an Ed25519 key")?,
+            )),
         }
     }
 

@@ -62,7 +62,10 @@ impl FromStr for TokenUri {
         let wrong = |detail: String| Error::Malformed { what: "PKCS#11 URI", detail };
         let text = text.trim_end();
         if text.len() > URI_MAX {
-            return Err(wrong(format!("{} bytes are too many, at most {URI_MAX} are allowed", text.len())));
+            return Err(wrong(format!(
+                "{} bytes are too many, at most {URI_MAX} are allowed",
+                text.len()
+            )));
         }
         let parsed = pk11_uri_parser::parse(text).map_err(|e| wrong(e.to_string()))?;
         // A file that names a key must not contain its PIN.

@@ -287,7 +287,9 @@ impl Makers {
             Refused::OldList => NotEndorsed::OldList,
             Refused::NoIssuer(words) | Refused::Other(words) => NotEndorsed::Chain(words),
         })?;
-        kinds.get(found).copied().ok_or_else(|| NotEndorsed::Chain("its last certificate is not a manufacturer's".into()))
+        kinds.get(found).copied().ok_or_else(|| {
+            NotEndorsed::Chain("its last certificate is not a manufacturer's".into())
+        })
     }
 }
 

@@ -102,7 +102,9 @@ impl LogKey {
     /// [`Error::Refused`] for an algorithm other than Ed25519, or a name with spaces or `+`.
     pub fn of(name: &str, signer: &dyn Signer) -> Result<Self, Error> {
         if signer.algorithm() != Algorithm::Ed25519 || !is_name(name) {
-            return Err(Error::Refused("a log must have an Ed25519 key and a name without spaces or +"));
+            return Err(Error::Refused(
+                "a log must have an Ed25519 key and a name without spaces or +",
+            ));
         }
         // The key is the end of its SubjectPublicKeyInfo (RFC 8410, 4).
         let der = signer.public_key_der();

@@ -60,7 +60,9 @@ impl SignatureList {
             Self::Certificate(der) => (X509, 16 + der.len(), vec![der]),
             Self::Digests(digests) => (SHA256, 16 + 32, digests.iter().map(|d| &d[..]).collect()),
             Self::Other(_) => {
-                return Err(Error::Refused("a signature list of a type that Fleeti does not write"));
+                return Err(Error::Refused(
+                    "a signature list of a type that Fleeti does not write",
+                ));
             }
         };
         let total = HEADER + entries.len() * size;

@@ -644,10 +644,7 @@ fn an_authority_between_is_one() {
         verify(&root.root(), &key, &[Draft::endorsement(&key).by(&second), below, draft.by(&root)])
             .unwrap_err()
     };
-    assert!(
-        matches!(&refused, NotEndorsed::Chain(e) if e.contains("more CAs")),
-        "{refused}"
-    );
+    assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains("more CAs")), "{refused}");
 }
 
 #[test]

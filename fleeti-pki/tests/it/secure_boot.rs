@@ -320,7 +320,12 @@ fn defects_of_uefi_are_written() {
         "its time has fields beyond seconds",
     );
     put("auth-time-with-pad", "db.auth", &changed(7, &[1]), "its time has fields beyond seconds");
-    put("auth-time-with-zone", "db.auth", &changed(12, &[60]), "its time has fields beyond seconds");
+    put(
+        "auth-time-with-zone",
+        "db.auth",
+        &changed(12, &[60]),
+        "its time has fields beyond seconds",
+    );
     put("auth-month-13", "db.auth", &changed(2, &[13]), "authenticated write is malformed");
     put(
         "auth-other-time-than-signed",

@@ -136,10 +136,7 @@ impl<'a> Search<'_, 'a> {
         }
         let unknown = certificate.extensions().iter().find(|e| e.critical && !is_known(e.id));
         if let Some(extension) = unknown {
-            return Err(format!(
-                "it has an unknown critical extension: {}",
-                dotted(extension.id)
-            ));
+            return Err(format!("it has an unknown critical extension: {}", dotted(extension.id)));
         }
         let purposes = certificate.purposes()?;
         if !is_last && purposes.is_some_and(|all| !all.iter().any(|p| self.purposes.contains(p))) {

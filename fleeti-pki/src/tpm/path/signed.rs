@@ -50,10 +50,7 @@ pub(super) fn verify(signed: &Signed<'_>, key: &PublicKey<'_>) -> Result<(), Str
         }
     };
     if algorithms.is_empty() {
-        return Err(format!(
-            "its signature algorithm is unknown for this key: {}",
-            dotted(id)
-        ));
+        return Err(format!("its signature algorithm is unknown for this key: {}", dotted(id)));
     }
     let wrong =
         "Signature: its issuer's key did not make it, or is an RSA key of less than 2048 bits";
