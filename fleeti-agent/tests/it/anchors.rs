@@ -1,4 +1,4 @@
-//! What was kept under an image's root and log, when the next image brings others.
+//! State that was stored under an image's root and log key, when the next image has others.
 
 use crate::bench::{Bench, now_s};
 use crate::faulty_server::FaultyServer;
@@ -24,7 +24,7 @@ fn root(bench: &Bench) -> (Certificate, SoftKey) {
     (root, key)
 }
 
-/// The image that runs now has this root.
+/// Gives the running image this root.
 fn brings_root(bench: &Bench, root: &Certificate) {
     fs::write(bench.paths.lib.join("trust/root.pem"), to_pem(root).unwrap()).unwrap();
 }
@@ -33,7 +33,7 @@ fn brings_log(bench: &Bench, log: &MemoryLog) {
     fs::write(bench.paths.lib.join("trust/audit.pub"), log.key.to_text()).unwrap();
 }
 
-/// What a device makes of a bundle of this root.
+/// How a device processes a bundle of this root.
 async fn hears(
     bench: &Bench,
     server: &FaultyServer,
@@ -56,7 +56,7 @@ async fn a_bundle_of_another_root_is_that_roots_and_a_broken_one_stops_nobody() 
     let (bench, server) = (Bench::new(), FaultyServer::start());
     let old = root(&bench);
     assert_eq!(hears(&bench, &server, 3, &old).await, (3, None));
-    // The next image, and a server whose bundles begin anew.
+    // The next image, and a server whose bundle versions start again.
     let new = root(&bench);
     assert_eq!(Heard::open(&bench.paths).unwrap().report(), (0, None));
     fleeti_agent::server_trust::builder(&bench.paths).expect("TLS is set up");
@@ -66,10 +66,10 @@ async fn a_bundle_of_another_root_is_that_roots_and_a_broken_one_stops_nobody() 
         "a server of the old root tells it nothing"
     );
     assert_eq!(hears(&bench, &server, 1, &new).await, (1, None), "and is no older one");
-    // It falls back: what it knew is there.
+    // The device rolls back: the state is still there.
     brings_root(&bench, &old.0);
     assert_eq!(Heard::open(&bench.paths).unwrap().report(), (3, None));
-    // As it was kept before bundles had names.
+    // As stored before bundles were named after their root.
     let named = |root: &Certificate| {
         bench.paths.state.join(format!("trust-bundle-{}.json", &fingerprint(root).unwrap()[..16]))
     };
@@ -77,7 +77,7 @@ async fn a_bundle_of_another_root_is_that_roots_and_a_broken_one_stops_nobody() 
     assert_eq!(Heard::open(&bench.paths).unwrap().report(), (3, None));
     brings_root(&bench, &new.0);
     assert_eq!(Heard::open(&bench.paths).unwrap().report(), (1, None), "it is the old root's");
-    // Torn, and forged.
+    // Truncated, and forged.
     for bad in [&b"{\"bundle\""[..], &signed_bundle(9, &old.0, &old.1)] {
         fs::write(named(&new.0), bad).unwrap();
         fleeti_agent::server_trust::builder(&bench.paths).expect("TLS is set up");
@@ -95,13 +95,13 @@ async fn an_image_with_another_log_remembers_that_one_and_the_one_before_is_not_
     bench.log.enter(Act::new("admin", "test", "x")).unwrap();
     bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap();
     let old = std::mem::replace(&mut bench.log, MemoryLog::new().unwrap());
-    // By the old image's log nothing of the new one is there.
+    // The old image's log does not contain the new releases.
     let next = bench.publish(&server, "next", "3");
     let proof = bench.log.proof(next.number, 0, now_s()).unwrap();
     let (code, _) =
         bench.stage_with(&next, Some(&proof), &server.proxy_like("next/raw")).await.unwrap_err();
     assert_eq!(code, FailureCode::NotInLog);
-    // Until the release keys say that it follows.
+    // Until release keys introduce the new log key.
     let change = Change::LogKey { from: old.key.to_text(), to: bench.log.key.to_text() };
     let signed = |key: &SoftKey| {
         transition::sign(
@@ -121,12 +121,12 @@ async fn an_image_with_another_log_remembers_that_one_and_the_one_before_is_not_
         "another log is seen from its beginning"
     );
     bench.stage_with(&next, Some(&proof), &server.proxy_like("next/raw")).await.unwrap();
-    // An image that brings the new log goes on with it, and needs nobody's word.
+    // An image with the new log key continues with it, and needs no transition.
     fs::remove_file(bench.paths.helper_state.join("transitions.json")).unwrap();
     assert_eq!(release_log::seen(&bench.paths).unwrap(), 2, "the old image remembers the old log");
     brings_log(&bench, &bench.log);
     assert_eq!(release_log::seen(&bench.paths).unwrap(), 1);
-    // A note of it that cannot be read stops nobody.
+    // An unreadable state file does not block the device.
     let entries = fs::read_dir(&bench.paths.helper_state).unwrap().map(|e| e.unwrap().path());
     for path in
         entries.filter(|p| p.file_name().unwrap().to_str().unwrap().starts_with("checkpoint-"))
@@ -158,7 +158,7 @@ async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a
     }
     let heard = Heard::open(&bench.paths).unwrap();
     heard.listen(&says(&note(&bench, 0)), &http, &server.url).await.unwrap();
-    // Restored, and gone on with.
+    // The restored log continues.
     bench.log = std::mem::replace(&mut bench.log, MemoryLog::new().unwrap()).forget();
     for _ in 0..7 {
         bench.log.enter(Act::new("admin", "test", "y")).unwrap();
@@ -185,7 +185,7 @@ async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a
         notice.checkpoint,
         "the reset is applied once, and not with each start"
     );
-    // Another history after it is one again.
+    // A different history after the reset is a split again.
     bench.log = std::mem::replace(&mut bench.log, MemoryLog::new().unwrap()).forget();
     for _ in 0..9 {
         bench.log.enter(Act::new("mallory", "test", "m")).unwrap();
@@ -194,7 +194,8 @@ async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a
     assert!(again.report().1.is_some());
 }
 
-/// The OpenPGP key that every image knows is lost: nobody can sign `SHA256SUMS` with it any more.
+/// The OpenPGP key that every image trusts is lost, so `SHA256SUMS` cannot be signed with it any
+/// more.
 #[tokio::test]
 async fn release_keys_introduce_another_openpgp_key_to_devices_whose_images_know_only_the_lost_one()
 {
@@ -229,8 +230,7 @@ async fn release_keys_introduce_another_openpgp_key_to_devices_whose_images_know
     assert_eq!(fs::read(&bench.paths.keyrings[0]).unwrap(), of_image, "nobody else sees it");
 }
 
-/// The next image brings a keyring of its own; the transition of before stays among what the helper
-/// keeps.
+/// The next image has a keyring of its own; the helper still stores the earlier transition.
 #[tokio::test]
 async fn an_image_with_a_newer_keyring_is_not_led_back_by_an_older_transition() {
     let (mut bench, server) = (Bench::new(), FaultyServer::start());

@@ -1,5 +1,5 @@
-//! Answers of the server and of the helper in forms that no document describes: each is an error
-//! that names it.
+//! Responses of the server and of the helper in undocumented forms: each is an error that names the
+//! response.
 
 use crate::bench::{Bench, now_s};
 use fleeti_agent::anchors::{self, LIST_MAX};
@@ -32,7 +32,7 @@ fn helper(dir: &tempfile::TempDir) -> (Helper, mpsc::Sender<Vec<u8>>) {
         while let Some(bytes) = given.recv().await {
             let mut stream = BufReader::new(listener.accept().await.unwrap().0);
             stream.read_line(&mut String::new()).await.unwrap();
-            // Whoever has had enough of it closes.
+            // The client may close the connection early.
             stream.write_all(&bytes).await.ok();
         }
     });
@@ -93,8 +93,7 @@ async fn a_document_of_the_server_in_another_form_is_an_error() {
     peer.answers(200, &" ".repeat(LIST_MAX + 1));
     let refused = format!("{:#}", anchors::fetch(&http, &peer.url).await.unwrap_err());
     assert_eq!(refused, format!("transitions.json: the response has more than {LIST_MAX} bytes"));
-    // As the TPM's secret, the fleet's secrets, growth of the log and changes of Secure Boot are
-    // read.
+    // Read like the TPM's secret, the fleet's secrets, consistency proofs and Secure Boot changes.
     let good = serde_json::to_string(&TpmSecret {
         id: "i".into(),
         blob: "AA==".into(),
@@ -138,7 +137,7 @@ async fn a_trust_bundle_in_another_form_is_an_error_and_is_not_kept() {
     assert!(!kept.into_iter().any(|name| name.starts_with("trust-bundle")));
 }
 
-/// A server that answers each connection's one request with the next document.
+/// A server that answers the one request of each connection with the next document.
 async fn server() -> (String, mpsc::Sender<String>) {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let key = SoftKey::generate(Algorithm::P256).unwrap();
@@ -153,7 +152,7 @@ async fn server() -> (String, mpsc::Sender<String>) {
         let acceptor = TlsAcceptor::from(Arc::new(tls));
         while let Some(text) = given.recv().await {
             let mut stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
-            // Head and body come in one write: the body is `null`.
+            // Head and body are one write: the body is `null`.
             let mut request = Vec::new();
             while !request.ends_with(b"null") {
                 assert!(stream.read_buf(&mut request).await.unwrap() > 0);

@@ -1,4 +1,4 @@
-//! A device on a workbench: a disk image in a file, an ESP in a folder, the real systemd-sysupdate.
+//! A simulated device: a disk image in a file, an ESP in a folder, the real systemd-sysupdate.
 
 use crate::faulty_server::FaultyServer;
 use base64::Engine;
@@ -39,13 +39,13 @@ pub struct Bench {
     tree: Tree,
 }
 
-/// A release as a server would have it.
+/// A release in the form in which a server has it.
 pub struct SmallRelease {
     pub manifest: String,
     pub signatures: Vec<(String, String)>,
     pub root_name: String,
     pub root: Vec<u8>,
-    /// Of the entry that published it.
+    /// The number of the audit entry that published it.
     pub number: usize,
 }
 
@@ -84,7 +84,7 @@ impl Bench {
         )
         .unwrap();
         fs::write(path("os-release"), "ID=fleeti\nIMAGE_ID=kiosk\nIMAGE_VERSION=1\n").unwrap();
-        // In the middle of a rotation: systemd-sysupdate takes a signature by either key.
+        // During a rotation: systemd-sysupdate accepts a signature by either key.
         let other = OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();
         fs::write(
             path("keyring.gpg"),
@@ -108,7 +108,7 @@ impl Bench {
             );
             fs::write(path("lib/sysupdate.d").join(name), text).unwrap();
         }
-        // systemd-sysupdate out of its packages, with this device's keyring and os-release.
+        // systemd-sysupdate from its packages, with this device's keyring and os-release.
         let command = tree.command("/usr/lib/systemd/systemd-sysupdate", &[dir.path()]);
         let program = command.get_args().last().unwrap().to_owned();
         let bwrap: Vec<_> = command
@@ -127,7 +127,7 @@ impl Bench {
         fs::write(&wrapper, script).unwrap();
         fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
 
-        // What root may do on a device, anybody may in a user namespace of their own.
+        // What root may do on a device, any user may do in a user namespace.
         let unshare = path("unshare");
         fs::write(&unshare, "#!/bin/sh\nexec unshare --map-root-user \"$@\"\n").unwrap();
         fs::set_permissions(&unshare, fs::Permissions::from_mode(0o755)).unwrap();
@@ -150,8 +150,8 @@ impl Bench {
         Self { dir, paths, release, openpgp, log, disk, tree }
     }
 
-    /// A signed release whose `raw/` view is put on the server at `<prefix>/`, and that is in the
-    /// log.
+    /// Publishes a signed release: puts its `raw/` files on the server at `<prefix>/`, and an entry
+    /// in the log.
     pub fn publish(&mut self, server: &FaultyServer, prefix: &str, version: &str) -> SmallRelease {
         let name: ReleaseName = format!("kiosk@{version}").parse().unwrap();
         let root: Vec<u8> = (0..3 * MIB).map(|i| (i % 251) as u8).collect();
@@ -245,7 +245,7 @@ impl Bench {
         partitions.iter().map(|p| p["name"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
-    /// Bytes of a partition, 0 for the first.
+    /// The first `length` bytes of a partition, from number 0.
     pub fn partition(&self, number: usize, length: usize) -> Vec<u8> {
         let start = [MIB, 9 * MIB, 11 * MIB, 19 * MIB][number];
         let mut file = fs::File::open(&self.disk).unwrap();
@@ -255,7 +255,7 @@ impl Bench {
         bytes
     }
 
-    /// Names on the ESP.
+    /// File names on the ESP.
     pub fn entries(&self) -> Vec<String> {
         let mut names: Vec<_> = fs::read_dir(self.dir.path().join("esp/EFI/Linux"))
             .unwrap()
@@ -265,15 +265,15 @@ impl Bench {
         names
     }
 
-    /// That the running slot and its entry are as they were, and that nothing can boot that was
-    /// refused.
+    /// Checks that the running slot and its entry are unchanged, and that nothing that was refused
+    /// can boot.
     pub fn assert_untouched(&self) {
         assert_eq!(self.labels(), ["kiosk_1", "kiosk_1_verity", "_empty", "_empty"]);
         assert_eq!(self.partition(0, 4096), [1u8; 4096]);
         assert_eq!(self.entries(), ["kiosk_1.efi"]);
     }
 
-    /// That the release is in the other slot, staged and not bootable.
+    /// Checks that the release is in the other slot, staged and not bootable.
     pub fn assert_staged(&self, release: &SmallRelease, version: &str) {
         let labels = [
             "kiosk_1".to_owned(),

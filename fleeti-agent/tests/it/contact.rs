@@ -1,4 +1,4 @@
-//! An image is kept only once the server was reached with it.
+//! An image is kept only after the device has reached the server with it.
 
 use crate::bench::Bench;
 use fleeti_agent::boot::why_failed;

@@ -1,4 +1,4 @@
-//! A file server that lies, stops and comes back.
+//! A file server that serves wrong bytes, stops and returns.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex};
 #[derive(Default)]
 struct State {
     files: HashMap<String, Vec<u8>>,
-    /// Cuts the connection after so many bytes of this file, so often.
+    /// By file: after how many bytes to cut the connection, and how often.
     cuts: HashMap<String, (usize, u32)>,
     requests: Vec<String>,
     aliases: HashMap<String, String>,
 }
 
-/// Serves from a thread of its own, until the process ends.
+/// Serves from a thread of its own until the process ends.
 #[derive(Clone)]
 pub struct FaultyServer {
     pub url: String,
@@ -47,8 +47,8 @@ impl FaultyServer {
     pub fn cut(&self, path: &str, after: usize, times: u32) {
         self.state.lock().unwrap().cuts.insert(path.to_owned(), (after, times));
     }
-    /// The URL of a folder, as the daemon's proxy would write it: a secret of 256 bits instead of
-    /// the folder's name.
+    /// The URL of a folder in the form of the daemon's proxy: a 256-bit secret instead of the
+    /// folder's name.
     pub fn proxy_like(&self, folder: &str) -> String {
         let secret = fleeti_core::canonical::sha256_hex(folder.as_bytes());
         self.state.lock().unwrap().aliases.insert(secret.clone(), folder.to_owned());

@@ -1,5 +1,5 @@
-//! What a device hears between updates, and what a server that is somebody else's cannot make it
-//! unhear.
+//! Announcements that a device gets between updates, and that an attacker who takes over the server
+//! cannot make it forget.
 
 use crate::bench::{Bench, now_s};
 use crate::faulty_server::FaultyServer;
@@ -21,7 +21,7 @@ use fleeti_pki::{bundle, crl};
 use fleeti_testkit::release_log::MemoryLog;
 use std::sync::Arc;
 
-/// Server, and a device that runs kiosk@1.
+/// A server, and a device that runs kiosk@1.
 struct Scene {
     bench: Bench,
     server: FaultyServer,
@@ -54,7 +54,7 @@ impl Scene {
     fn knows(&self, release: &str) -> bool {
         self.heard.is_revoked(&release.parse().unwrap())
     }
-    /// A statement of the log now, with the proof from `seen` where the server gives it.
+    /// A checkpoint of the current log. The server has the consistency proof from `seen`, if given.
     fn stated(&self, seen: Option<u64>, at_s: u64) -> Notice {
         let proof = self.bench.log.proof(0, seen.unwrap_or(0), at_s).unwrap();
         let size =
@@ -73,14 +73,14 @@ impl Scene {
             self.bench.log.enter(Act::new("admin", "test", "x")).unwrap();
         }
     }
-    /// Begins another history by the same key, with so many entries.
+    /// Starts a different history of `n` entries, signed by the same key.
     fn fork(&mut self, n: usize) {
         self.bench.log = std::mem::replace(&mut self.bench.log, MemoryLog::new().unwrap()).forget();
         for _ in 0..n {
             self.bench.log.enter(Act::new("mallory", "test", "y")).unwrap();
         }
     }
-    /// After a restart with something else in what was kept.
+    /// Restarts the device with changed state.
     fn remembering(self, change: impl FnOnce(&mut serde_json::Value)) -> Self {
         let path = self.bench.paths.state.join("heard.json");
         let mut kept = std::fs::read(&path).map_or_else(
@@ -114,7 +114,7 @@ async fn a_revocation_is_remembered_and_no_list_of_names_flushes_it() {
             .unwrap();
     }
     assert!(scene.knows("kiosk@3"), "it is not forgotten for names that somebody makes up");
-    // A restart, and silence about it.
+    // After a restart, without a notice about it.
     let again = Heard::open(&scene.bench.paths).unwrap();
     assert!(again.is_revoked(&"kiosk@3".parse().unwrap()));
     again.forgive(&"kiosk@3".parse().unwrap()).unwrap();
@@ -130,7 +130,7 @@ async fn a_log_that_grew_is_followed_in_whatever_order_its_statements_come() {
     scene.enter(4);
     let seven = scene.stated(Some(3), now_s());
     scene.listen(&seven).await.unwrap();
-    // The one before, again: it leads to the one that is known.
+    // The previous checkpoint again: it is consistent with the newest one.
     scene.listen(&three).await.unwrap();
     scene.listen(&seven).await.unwrap();
     assert_eq!(scene.alarm(), None);
@@ -139,8 +139,7 @@ async fn a_log_that_grew_is_followed_in_whatever_order_its_statements_come() {
     assert_eq!(scene.alarm(), None);
 }
 
-/// A server that answers nothing for a moment, as one that was restarted: its next notice is an
-/// hour away.
+/// A server that does not answer for a moment, as after a restart: its next notice is an hour away.
 #[tokio::test]
 async fn a_notice_that_could_not_be_taken_up_is_tried_again() {
     let mut scene = Scene::new();
@@ -195,13 +194,13 @@ async fn a_server_that_states_nothing_new_for_too_long_hides_something() {
         let mut scene = Scene::new();
         scene.enter(3);
         let stated = scene.stated(None, now_s() - days * 86_400);
-        // As it was heard of, days ago.
+        // As announced days ago.
         let scene = scene.remembering(|kept| kept["checkpoint"] = stated.checkpoint.clone().into());
         assert!(
             scene.heard.newest_statement().is_some(),
             "also as it was kept before logs had names"
         );
-        // The same statement for ever, or not even that.
+        // The same checkpoint repeatedly, or none.
         scene.listen(&if is_told_again { stated } else { Notice::default() }).await.unwrap();
         assert_eq!(
             scene.alarm().is_some_and(|a| a.contains("is 8 days old, 7 are allowed")),
@@ -212,8 +211,8 @@ async fn a_server_that_states_nothing_new_for_too_long_hides_something() {
     }
 }
 
-/// What the helper has seen of the log is one thing, what notices told of another: a fork must not
-/// fit in between.
+/// The helper knows the log from releases, the daemon from notices: a fork between them must be
+/// detected.
 #[tokio::test]
 async fn a_release_whose_log_is_not_the_one_of_the_notices_raises_the_alarm() {
     let mut scene = Scene::new();
@@ -223,7 +222,7 @@ async fn a_release_whose_log_is_not_the_one_of_the_notices_raises_the_alarm() {
     let honest = scene.stated(Some(3), now_s()).checkpoint.unwrap();
     scene.heard.statement(&honest, &scene.http, &scene.server.url).await.unwrap();
     scene.fork(7);
-    // A release that is in the fork alone.
+    // A release that only the fork contains.
     let release = scene.bench.publish(&scene.server, "r", "2");
     let proof = scene.bench.log.proof(release.number, 5, now_s()).unwrap();
     let growth = LogGrowth { hashes: proof.growth.clone() };
@@ -277,11 +276,11 @@ async fn a_server_that_does_not_prove_is_no_alarm_at_once_and_teaches_nothing() 
             .contains("the consistency proof of the audit log")
     );
     assert_eq!(scene.alarm(), None);
-    // For days: then it hides something.
+    // After days: the server then hides something.
     let scene = scene.remembering(|kept| kept["unproved_since_s"] = (now_s() - 4 * 86_400).into());
     scene.listen(&unproved).await.unwrap_err();
     assert!(scene.alarm().unwrap().contains("no consistency proof of the audit log for 3 days"));
-    // Which is no reason to refuse a release for ever.
+    // Which does not block releases forever.
     let note = unproved.checkpoint.unwrap();
     assert!(matches!(
         scene.heard.statement(&note, &scene.http, &scene.server.url).await,
@@ -304,7 +303,7 @@ async fn a_trust_bundle_that_the_root_has_not_signed_is_not_taken() {
     assert!(!kept.into_iter().any(|name| name.starts_with("trust-bundle")));
 }
 
-/// A bundle of a root, as a server gives it.
+/// A bundle of a root, in the form in which a server sends it.
 pub fn signed_bundle(version: u64, root: &x509_cert::Certificate, key: &SoftKey) -> Vec<u8> {
     let authority = Authority { certificate: root, signer: key };
     let crl =
@@ -331,7 +330,7 @@ async fn a_trust_bundle_never_goes_back() {
     };
     announce(&scene, 2, 2).await.unwrap();
     assert_eq!(scene.heard.report(), (2, None));
-    // Announced as newer, and older: signed by the root all the same.
+    // Announced as newer than it is: the root's signature is valid nevertheless.
     let error = announce(&scene, 3, 1).await.unwrap_err();
     assert!(error.contains("announced trust bundle 3 and gave 1"), "{error}");
     assert!(announce(&scene, 3, 2).await.is_err());
@@ -349,7 +348,7 @@ async fn a_trust_bundle_never_goes_back() {
     assert_eq!(scene.heard.report().0, 3);
 }
 
-/// A driver in a state that was kept, what it has heard, and what it says.
+/// A driver in a stored state, its announcements, and its outbox.
 fn driver(scene: &Scene, kept: &serde_json::Value) -> (Driver, Arc<Heard>, Arc<Outbox>) {
     std::fs::write(scene.bench.paths.state.join("update.json"), kept.to_string()).unwrap();
     let outbox = Arc::new(Outbox::open(&scene.bench.paths.state.join("outbox")).unwrap());
@@ -366,7 +365,7 @@ fn driver(scene: &Scene, kept: &serde_json::Value) -> (Driver, Arc<Heard>, Arc<O
     };
     let parts = Parts {
         paths: scene.bench.paths.clone(),
-        // Nobody answers there: what is revoked needs no helper.
+        // Nothing answers on this socket: refusing a revoked release needs no helper.
         helper: Helper::at(scene.bench.paths.socket()),
         outbox: Arc::clone(&outbox),
         outbox_changed: Arc::default(),
@@ -387,7 +386,7 @@ async fn a_device_does_not_go_on_to_a_release_that_it_knows_revoked() {
         serde_json::json!({"type": "staged", "target": "3", "arm_attempts": 0}),
     ];
     for state in states {
-        // Heard before it is offered, and heard on the way.
+        // Revoked before the release is offered, and while it is being installed.
         for is_offered_again in [true, false] {
             let scene = Scene::new();
             let (mut driver, heard, outbox) = driver(&scene, &kept(state.clone()));

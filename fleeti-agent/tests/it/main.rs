@@ -1,5 +1,5 @@
-//! The update path against the real systemd-sysupdate, on a disk image in a file: seconds, and no
-//! machine.
+//! The update path with the real systemd-sysupdate, on a disk image in a file: fast, and without a
+//! virtual machine.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod anchors;

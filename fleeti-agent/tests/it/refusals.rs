@@ -1,4 +1,4 @@
-//! What is refused, by whom, and that the next try succeeds.
+//! What daemon, helper or systemd-sysupdate refuse, and that the next attempt succeeds.
 
 use crate::bench::Bench;
 use crate::faulty_server::FaultyServer;
@@ -8,7 +8,7 @@ use fleeti_core::update::FailureCode;
 use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 
-/// Stages `kiosk@2` from a server that does `harm`, then again from an honest one.
+/// Stages `kiosk@2` from a server that does `harm`, then again from a correct one.
 async fn refused_then_accepted(harm: impl FnOnce(&FaultyServer, &Bench, &str), words: &str) {
     let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let release = bench.publish(&server, "bad", "2");
@@ -92,7 +92,8 @@ async fn an_older_version_is_refused_by_the_agent_and_by_the_image() {
     let url = server.proxy_like("old/raw");
     assert_eq!(bench.stage(&old, &url).await.unwrap_err().0, FailureCode::TooOld);
     assert!(server.requests().is_empty());
-    // A helper that forgot its floor: MinVersion= in the image's own definitions refuses as well.
+    // A helper without its minimum version: MinVersion= in the image's own definitions refuses as
+    // well.
     std::fs::write(&bench.paths.os_release, "ID=fleeti\nIMAGE_ID=kiosk\nIMAGE_VERSION=0.1\n")
         .unwrap();
     std::fs::write(

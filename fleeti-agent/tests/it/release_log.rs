@@ -1,5 +1,4 @@
-//! A device installs nothing that the audit log does not have, and notices a log with two
-//! histories.
+//! A device installs only releases in the audit log, and detects a log with two histories.
 
 use crate::bench::{Bench, SmallRelease, now_s};
 use crate::faulty_server::FaultyServer;
@@ -43,7 +42,7 @@ async fn a_release_that_the_log_does_not_publish_is_refused() {
         let proof = bench.log.proof(number, 0, now_s()).unwrap();
         refused(&bench, &server, &release, Some(&proof), FailureCode::NotInLog).await;
     }
-    // A log of somebody else's that says all the right things.
+    // A different log with the same contents.
     let mut stranger = MemoryLog::new().unwrap();
     let number = stranger.publish("kiosk@2", &sha256(&release)).unwrap();
     refused(
@@ -82,7 +81,7 @@ async fn a_clock_that_was_set_back_makes_no_statement_young() {
             .map_err(|(code, _)| code)
     };
     check(&bench.log.proof(release.number, 0, later).unwrap(), later).unwrap();
-    // Three weeks are gone, says the log; the clock says that nothing is.
+    // The checkpoint proves that three weeks have passed, although the clock says otherwise.
     let old = bench.log.proof(release.number, 1, now).unwrap();
     assert_eq!(check(&old, now), Err(FailureCode::LogStale));
 }
@@ -103,7 +102,7 @@ async fn a_log_that_grew_is_believed_and_one_with_another_history_is_not() {
     bench.stage_with(&next, Some(&grown), &server.proxy_like("next/raw")).await.unwrap();
     assert_eq!(seen(&bench.paths).unwrap(), 3);
 
-    // The same key signs another history: shorter, and as long.
+    // The same key signs different histories: a shorter one, and one of the same length.
     let mut forged = std::mem::replace(&mut bench.log, MemoryLog::new().unwrap()).forget();
     let last = bench.publish(&server, "last", "4");
     let url = server.proxy_like("last/raw");

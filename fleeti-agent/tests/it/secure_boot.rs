@@ -1,6 +1,6 @@
-//! A device whose firmware checks signatures: what is armed, and which changes of its variables are
-//! refused before anything is written. That firmware then does as it should is seen in virtual
-//! machines (`cargo xtask test`).
+//! A device whose firmware verifies signatures: what is armed, and which changes of its variables
+//! are refused before anything is written. Virtual machines show that the firmware then behaves as
+//! expected (`cargo xtask test`).
 
 use fleeti_agent::privileged::staging;
 use fleeti_agent::{Paths, secure_boot};
@@ -20,7 +20,7 @@ use std::path::PathBuf;
 const NOW_S: u64 = 1_800_000_000;
 const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];
 
-/// A program that differs from the others by its number.
+/// An EFI binary that differs from others by its number.
 fn program(number: u8) -> Vec<u8> {
     let mut bytes =
         include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi").to_vec();
@@ -91,7 +91,7 @@ impl Device {
     fn signed(&self, number: u8) -> Vec<u8> {
         authenticode::attach(&program(number), &self.signature(number)).unwrap()
     }
-    /// For what it runs, by its newest key.
+    /// Signatures for what it runs, by its newest key.
     fn signatures(&self) -> BootSignatures {
         let one = |number| fleeti_pki::base64_text(&self.signature(number));
         let programs = [
@@ -105,7 +105,7 @@ impl Device {
             BootChange { number: 1, signatures: self.signatures(), writes, may_end_fallback };
         secure_boot::change(&self.paths, &change).map_err(|e| format!("{e:#}"))
     }
-    /// The digest of every variable and every program.
+    /// The digest of every variable and every EFI binary.
     fn everything(&self) -> BTreeMap<PathBuf, String> {
         let folders = ["efivars", "esp/EFI/Linux", "esp/EFI/BOOT", "esp/EFI/systemd"]
             .map(|f| self.dir.path().join(f));
@@ -116,7 +116,7 @@ impl Device {
             .collect()
     }
 
-    /// Stages kiosk@2 as systemd-sysupdate leaves it.
+    /// Stages kiosk@2 in the form that systemd-sysupdate leaves.
     fn stage(&self, body: &[u8], signature: Option<&[u8]>) -> Verified {
         let key = SoftKey::generate(Algorithm::P384).unwrap();
         let path = "raw/kiosk_2.efi".to_owned();
@@ -141,9 +141,10 @@ impl Device {
     }
 }
 
-/// An image, the signature that came with it, and the words of its refusal.
+/// An image, its device signature, and the text of the refusal.
 type Case<'a> = (Vec<u8>, Option<Vec<u8>>, &'a str);
-/// Plain files are no firmware: what was written is not what is read then, which is noticed.
+/// Plain files do not behave like firmware: reading them back does not give what was written, which
+/// is detected.
 const NO_FIRMWARE: &str = "the variable db: signature list is malformed";
 const ENTRY: &str = "EFI/Linux/kiosk_2+3-0.efi";
 const STAGED: &str = "EFI/Linux/kiosk_2.staged";
@@ -180,7 +181,7 @@ fn an_image_that_the_firmware_would_not_start_is_not_armed() {
         assert!(error.contains(words), "{error}");
         assert!(!device.paths.esp.join(ENTRY).exists());
     }
-    // Signed for all and for this device alone: one of them is enough.
+    // Signed for all devices and for this one: one valid signature is enough.
     let verified = device.stage(&other.signed(V2), Some(&device.signature(V2)));
     staging::arm(&device.paths, &verified).unwrap();
     assert_eq!(authenticode::signatures(&device.get(ENTRY)).unwrap().len(), 2);
@@ -207,17 +208,17 @@ fn what_is_forbidden_is_not_armed_and_firmware_that_checks_nothing_needs_no_sign
 fn arming_is_finished_after_a_power_cut_at_any_moment() {
     let device = Device::new();
     let verified = device.stage(&program(V2), Some(&device.signature(V2)));
-    // While the signed image was written: half of it is there.
+    // Power cut while the signed image was written: half of it is there.
     device.put("EFI/Linux/kiosk_2.arming", &device.signed(V2)[..100]);
     staging::arm(&device.paths, &verified).unwrap();
     assert_eq!(device.get(ENTRY), device.signed(V2));
     assert!(!device.paths.esp.join("EFI/Linux/kiosk_2.arming").exists());
-    // The entry has its name, and not yet its content.
+    // The entry has its name, but not yet its content.
     device.put(ENTRY, &[]);
     device.put(STAGED, &program(V2));
     staging::arm(&device.paths, &verified).unwrap();
     assert_eq!(device.get(ENTRY), device.signed(V2));
-    // Between the entry and the removal of what was staged.
+    // Between creating the entry and removing the staged file.
     device.put(STAGED, &program(V2));
     staging::arm(&device.paths, &verified).unwrap();
     assert!(!device.paths.esp.join(STAGED).exists());
@@ -237,7 +238,7 @@ fn what_runs_is_signed_anew_before_a_variable_is_written() {
     let written = fs::read(device.paths.efivars.join(uefi::file_name(BootVariable::Db))).unwrap();
     assert_eq!(fleeti_pki::base64_text(&written[4..]), write.auth);
     assert_eq!(written[..4], 0x27u32.to_le_bytes());
-    // The firmware took it: the next try finds it done.
+    // The firmware applied the change: the next attempt finds it done.
     device.enroll();
     device.change(vec![write], false).unwrap();
     assert_eq!(secure_boot::firmware_keys(&device.paths).unwrap().unwrap().change, 1);
@@ -246,7 +247,7 @@ fn what_runs_is_signed_anew_before_a_variable_is_written() {
 #[test]
 fn a_key_whose_epoch_has_ended_is_not_trusted_again_by_any_write_of_kek() {
     let mut device = Device::new();
-    // What somebody kept of the server's database, from before the key leaked.
+    // A backup of the server's database, from before the key leaked.
     let wrap = WrapKey::from_bytes(&[7; 32]).unwrap();
     let kept = device.keys.wrap(&wrap).unwrap();
     let order = |device: &Device, keys: &BootKeys, number, writes: Vec<VariableWrite>| {
@@ -286,7 +287,7 @@ fn a_key_whose_epoch_has_ended_is_not_trusted_again_by_any_write_of_kek() {
     let before = device.everything();
     let error = order(&device, &stolen, 3, vec![write.clone()]).unwrap_err();
     assert!(error.contains("whose epoch has ended"), "{error}");
-    // With the one behind it that ended it, which firmware would not take a second time.
+    // Together with the later write that ended it, which firmware would not accept again.
     let error = order(&device, &device.keys, 3, [vec![write], ends].concat()).unwrap_err();
     assert!(error.contains("2 writes of db"), "{error}");
     assert_eq!(device.everything(), before);
@@ -325,7 +326,7 @@ fn a_change_after_which_the_device_would_not_boot_is_refused_and_nothing_is_writ
         assert!(error.contains(words), "{words}: {error}");
         assert_eq!(device.everything(), begun, "{words}");
     }
-    // The other slot is kept until the policy says no.
+    // The other slot is kept unless the policy allows otherwise.
     let error = device.change(vec![end.clone()], false).unwrap_err();
     assert!(error.contains("keeps the fallback"), "{error}");
     assert_eq!(device.everything(), begun);

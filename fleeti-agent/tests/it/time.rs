@@ -1,5 +1,5 @@
-//! A device whose clock is dead, or set by somebody else, and servers whose certificates have
-//! ended.
+//! A device whose clock has stopped or was set by an attacker, and servers whose certificates have
+//! expired.
 
 use fleeti_agent::Paths;
 use fleeti_agent::clock::{AHEAD_S_MAX, Clock};
@@ -18,11 +18,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use x509_cert::Certificate;
 
 const DAY_S: u64 = 86_400;
-/// The last time that somebody signed.
+/// The last signed time.
 const FLOOR: u64 = 1_795_000_000;
 const Y2040: u64 = 2_210_000_000;
 
-/// A device with a clock that anybody sets, and the authorities of its server.
+/// A device with an adjustable clock, and the CAs of its server.
 struct Scene {
     paths: Paths,
     clock: Arc<AtomicU64>,
@@ -64,8 +64,8 @@ impl Scene {
         Self { paths, clock, server_ca, server_ca_key, _dir: dir }
     }
 
-    /// Whether the device, with this clock, believes a server whose certificate is good for this
-    /// time.
+    /// Whether the device, with this clock, trusts a server whose certificate is valid in this
+    /// period.
     async fn believes(&self, clock_s: u64, from_s: u64, to_s: u64) -> bool {
         self.clock.store(clock_s, Ordering::Relaxed);
         let key = SoftKey::generate(Algorithm::P256).unwrap();
@@ -104,7 +104,7 @@ async fn a_clock_that_was_set_back_revives_no_certificate_of_a_server() {
             "stolen, ended before the last signed time, clock {clock}"
         );
     }
-    // Nor by a power cut.
+    // Nor after a power cut.
     let again = Clock::with_source(scene.paths.state.join("time-floor"), Arc::new(|| 0));
     assert_eq!(again.floor_s(), FLOOR);
 }
@@ -122,12 +122,12 @@ async fn a_clock_in_1970_or_2040_keeps_no_device_away_and_is_reported() {
             "no clock raises the floor, and nothing that only a certificate says"
         );
     }
-    // A clock that can be right decides.
+    // A plausible clock decides.
     assert!(scene.believes(from + DAY_S, from, to).await);
     assert_eq!(scene.paths.clock.wrong_by_s(), None);
     assert!(!scene.believes(to + 1, from, to).await);
-    // But a clock that was dead is set to the floor when it starts, and is behind all the same.
-    assert!(scene.believes(FLOOR + 1, from, to).await, "whoever is trusted says that it is later");
+    // But a clock that had stopped is set to the floor at start, and is still behind.
+    assert!(scene.believes(FLOOR + 1, from, to).await, "the issuer is trusted that it is later");
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_device_with_a_dead_clock_comes_back_after_years_in_a_drawer() {
         let from = FLOOR + years * 365 * DAY_S;
         assert!(scene.believes(0, from, from + 7 * DAY_S).await, "{years} years");
     }
-    // Whoever has the intermediate cannot have it believe any time.
+    // An attacker who has the intermediate cannot make the device accept any time.
     let too_far = FLOOR + AHEAD_S_MAX + DAY_S;
     assert!(!scene.believes(0, too_far, too_far + 7 * DAY_S).await);
 }

@@ -1,4 +1,4 @@
-//! The agent's own hand on a real TPM (swtpm), judged by what the server judges with.
+//! The agent's TPM code with a real TPM (swtpm), checked by the server's verification.
 
 use fleeti_agent::tpm::Tpm;
 use fleeti_pki::attestation::{Challenge, REGISTERS};
@@ -50,7 +50,7 @@ fn a_tpm_is_the_same_one_after_a_power_cut_and_answers_for_its_registers() {
     );
 }
 
-/// As Intel does it: the operator believes a root, and the TPM has the certificates in between.
+/// As with Intel TPMs: the operator trusts a root, and the TPM has the intermediate certificates.
 #[test]
 fn the_certificates_between_a_tpm_and_its_maker_come_out_of_the_tpm() {
     let maker = Maker::new().unwrap();
@@ -70,7 +70,7 @@ fn the_certificates_between_a_tpm_and_its_maker_come_out_of_the_tpm() {
     };
     let (without, count) = verified();
     assert!(matches!(without, Err(NotEndorsed::Chain(_))) && count == 1, "{without:?}, {count}");
-    // Over the end of an index, and with what an index is filled up with.
+    // More than one NV index, with padding after the certificates.
     let bytes = [between, root, vec![0xff; 40]].concat();
     for (index, part) in bytes.chunks(bytes.len() / 2 + 1).enumerate() {
         std::fs::write(swtpm.dir().join("part"), part).unwrap();

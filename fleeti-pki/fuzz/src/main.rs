@@ -1,5 +1,5 @@
-//! Every reader of bytes that somebody else wrote, before libFuzzer: none may panic, and what is
-//! read must be written again as it was. Which reader, the environment says: one program is one
+//! Feeds every parser of untrusted bytes to libFuzzer: none may panic, and parsed values must
+//! encode to the same bytes. The environment selects the parser, so that one program needs one
 //! build.
 #![no_main]
 
@@ -30,8 +30,8 @@ use libfuzzer_sys::fuzz_target;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-/// Who the certificates and keys are of that readers want: nobody whom the corpus knows, so
-/// everything behind a signature is reached by the tests and not from here.
+/// The certificates and keys that parsers need. They are not in the corpus, so the tests cover
+/// everything behind a signature, not the fuzzer.
 struct Somebody {
     certificate: Parsed,
     release: ReleaseKeys,
@@ -60,7 +60,7 @@ type Reader = fn(&[u8]);
 const READERS: &[(&str, Reader)] = &[
     ("list", |data| {
         if let Ok(lists) = uefi::parse(data) {
-            // Of another kind: it is known to be there, and not kept.
+            // Lists of other types are recognized, but their contents are not kept.
             let written = lists.iter().map(uefi::SignatureList::to_bytes).collect::<Result<Vec<_>, _>>();
             if let Ok(written) = written {
                 assert_eq!(uefi::parse(&written.concat()).ok(), Some(lists), "owners are ours, the rest stays");
@@ -131,7 +131,7 @@ const READERS: &[(&str, Reader)] = &[
                 let _ = credential::make(&key, &SOMEBODY.attestation.public().name(), &[7; 32]);
             }
         }
-        // Everything behind the signature is read before it is checked.
+        // Everything after the signature is parsed before it is verified.
         let _ = Attest::quote(data, data, &SOMEBODY.attestation);
         let _ = Attest::certification(data, data, &SOMEBODY.attestation);
         let _ = Signature::parse(data).map(|signature| signature.to_der());
@@ -144,7 +144,7 @@ const READERS: &[(&str, Reader)] = &[
     ("log", |data| {
         if let Ok(log) = FirmwareLog::parse(data) {
             let registers = log.replay();
-            // Those from 16 on are read, and replayed by nobody.
+            // PCRs from 16 on are parsed, but not replayed.
             assert!(log.events().iter().all(|e| registers.contains_key(&e.register) == (e.register < 16)));
             let _ = MeasuredBoot::of(&log);
             for register in 0..24 {

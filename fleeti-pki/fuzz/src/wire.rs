@@ -1,4 +1,4 @@
-//! What comes over the network and is no signature: MQTT packets, and JSON of devices and people.
+//! Network input without signatures: MQTT packets, and JSON of devices and operators.
 
 use fleeti_core::wire::mqtt::PACKET_MAX;
 use fleeti_core::wire::packet::{self, Packet, write};
@@ -6,7 +6,7 @@ use fleeti_core::wire::{api, attestation, device, trust, vault};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A connection's bytes, packet after packet, as a session reads them.
+/// The bytes of a connection, packet by packet, as a session reads them.
 pub fn packets(data: &[u8]) {
     let mut rest = data;
     while let Ok(Some(length)) = packet::frame(rest, PACKET_MAX) {
@@ -30,7 +30,7 @@ pub fn packets(data: &[u8]) {
     }
 }
 
-/// What is read can be written, and is read again as the same.
+/// Parsed values can be encoded, and parse to the same values again.
 fn again<T: Serialize + DeserializeOwned>(data: &[u8]) {
     if let Ok(read) = serde_json::from_slice::<T>(data) {
         let written = serde_json::to_vec(&read).expect("what was read can be written");
@@ -42,7 +42,7 @@ fn again<T: Serialize + DeserializeOwned>(data: &[u8]) {
 /// Bodies of requests and payloads of messages.
 pub fn bodies(data: &[u8]) {
     assert!(device::longest_text(data) <= data.len());
-    // Of devices.
+    // From devices.
     again::<device::EnrollRequest>(data);
     again::<device::RenewRequest>(data);
     again::<device::ProvedRenewRequest>(data);
@@ -55,7 +55,7 @@ pub fn bodies(data: &[u8]) {
     again::<attestation::Evidence>(data);
     again::<vault::RecoveryKey>(data);
     again::<vault::FetchSecrets>(data);
-    // Of people and automation.
+    // From operators and automation.
     again::<api::Provision>(data);
     again::<api::ChangeBoot>(data);
     again::<api::Revoke>(data);
@@ -72,7 +72,7 @@ pub fn bodies(data: &[u8]) {
     again::<trust::RequestSignature>(data);
     again::<vault::SetSecret>(data);
     again::<vault::ShowRecoveryKey>(data);
-    // Of a server, which an agent reads.
+    // From a server, read by an agent.
     again::<device::EnrollmentRecord>(data);
     again::<device::DesiredState>(data);
     again::<device::Command>(data);

@@ -28,7 +28,7 @@ fn next_keys(from: &ReleaseKeys, to: &ReleaseKeys) -> Change {
     }
 }
 
-/// Two roots, two sets of release keys and a key of the log later, in any order of the list.
+/// Two roots, two sets of release keys and one log key later, with the transitions in any order.
 #[test]
 fn a_device_walks_from_the_anchors_of_its_image_to_those_of_today() {
     let (r0, r1, r2, k0, k1, k2) = (p384(), p384(), p384(), p384(), p384(), p384());
@@ -54,7 +54,7 @@ fn a_device_walks_from_the_anchors_of_its_image_to_those_of_today() {
             "the one in the middle was ended"
         );
         assert_eq!((today.release_keys().threshold(), today.log()), (2, &b));
-        // An image of the middle of the way passes over what was before it.
+        // A later image ignores the transitions before its anchors.
         let image = Anchors::of_image(roots[2].clone(), releases[1].clone(), a.clone());
         let (today, applied) = image.walk(&all);
         assert_eq!((applied.len(), today.roots().len(), today.log()), (2, 1, &b));
@@ -102,7 +102,7 @@ fn what_the_anchors_of_the_image_have_not_signed_leads_nowhere() {
         );
     }
     assert!(root((&root0, &mallory), &evil, true, 1).is_err());
-    // A reset that is signed names a checkpoint of the log itself.
+    // A signed reset contains a checkpoint of the log itself.
     let reset = |log: &LogKey| Transition {
         kind: KIND.into(),
         issued_s: 7,
@@ -183,7 +183,7 @@ fn ring(from: &[&[u8]], to: &[u8]) -> Change {
     Change::OpenpgpKeys { from_sha256, to_base64: base64_text(to) }
 }
 
-/// One image, and the keyring that it comes to.
+/// The keyring that an image with this keyring gets.
 fn keyring_of_image(image: &[u8], keys: &ReleaseKeys, all: &[SignedTransition]) -> Option<Vec<u8>> {
     let image = Anchors::of_image(root_of(&p384()), keys.clone(), log().1).with_keyring(image);
     image.walk(all).0.keyring().map(<[u8]>::to_vec)
@@ -247,7 +247,7 @@ fn a_keyring_that_too_few_release_keys_have_signed_or_others_takes_no_place() {
         keyring_of_image(b"lost", &keys, &[signed(change(), &[&k0, &k1])]).unwrap(),
         b"next"
     );
-    // What no keyring can be is signed by nobody.
+    // Transitions with an invalid keyring cannot be signed.
     for bad in [
         ring(&[], b"next"),
         ring(&[b"lost"], b""),

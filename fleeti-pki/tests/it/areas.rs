@@ -1,4 +1,4 @@
-//! Public areas and statements of a TPM, built by hand: each field that decides, by itself.
+//! Public areas of keys in a TPM, built by hand: each relevant field by itself.
 
 use fleeti_pki::signer::Algorithm;
 use fleeti_pki::tpm::attest::{Attest, Refused, Selection};
@@ -45,7 +45,7 @@ impl Rsa {
     }
 }
 
-/// `None` where the area cannot be read, else whether it is an endorsement key's.
+/// `None` if the area cannot be parsed, else whether it is that of an endorsement key.
 fn endorses(change: impl Fn(&mut Rsa)) -> Option<bool> {
     let mut area = Rsa::good();
     change(&mut area);
@@ -154,7 +154,7 @@ fn a_bank_has_twenty_four_registers() {
 #[test]
 fn a_secret_is_made_for_a_key_anew_each_time() {
     let mut area = Rsa::good();
-    // A modulus that a library takes: it is odd.
+    // A modulus that libraries accept: it is odd.
     *area.modulus.last_mut().unwrap() = 0x01;
     let key = EndorsementKey::new(Public::parse(&area.to_bytes()).unwrap()).unwrap();
     let made = || credential::make(&key, b"name", &[7; 32]).unwrap();

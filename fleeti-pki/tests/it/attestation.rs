@@ -1,6 +1,5 @@
-//! Evidence of a real TPM (swtpm) that holds what a real boot measured (OVMF, systemd-boot 252, a
-//! kernel image), and every way in which it can be no evidence: each names the one check that it is
-//! for.
+//! Evidence of a real TPM (swtpm) with the measurements of a real boot (OVMF, systemd-boot 252, a
+//! UKI), and every defect of evidence: each fails the one check for it.
 
 use fleeti_core::attestation::policy::Firmware;
 use fleeti_core::attestation::{Aspect, Level, Tier};
@@ -27,7 +26,7 @@ fn captured(name: &str) -> Vec<u8> {
         .unwrap()
 }
 
-/// A log as pieces: the first event, and each that follows.
+/// A log in parts: the first event, and each later one.
 pub struct Pieces {
     header: Vec<u8>,
     pub events: Vec<Vec<u8>>,
@@ -56,14 +55,14 @@ impl Pieces {
     }
 }
 
-/// The captured boot, without the command line that version 252 measures into register 12.
+/// The captured boot, without the command line that version 252 measures into PCR 12.
 pub fn boot() -> Pieces {
     let mut pieces = Pieces::of(&captured("ovmf-2022.11-systemd-252.log"));
     pieces.events.retain(|e| Pieces::register(e) != 12);
     pieces
 }
 
-/// A device: a TPM that was told what its boot measured, with an attestation key.
+/// A device: a TPM with the measurements of a boot, and an attestation key.
 pub struct Attester {
     tpm: Tpm,
     pub key: AttestationKey,
@@ -71,7 +70,7 @@ pub struct Attester {
     phases: Vec<u8>,
 }
 
-/// What it answered.
+/// Its evidence.
 pub struct Answer {
     quote: Vec<u8>,
     signature: Vec<u8>,
@@ -114,12 +113,12 @@ impl Attester {
         attester
     }
 
-    /// Measures what the logs say.
+    /// Extends the PCRs as the logs say.
     fn boot(&self, phases: &[&str]) {
         self.tpm.measure(&self.firmware, phases).unwrap();
     }
 
-    /// An answer that belongs to these logs, whatever was measured.
+    /// A quote for these logs, whatever was measured.
     fn answer_with(
         &self,
         challenge: &Challenge,
@@ -154,7 +153,7 @@ impl Attester {
     }
 }
 
-/// The registers that are asked for, as tpm2-tools want them.
+/// The selected PCRs, in the syntax of tpm2-tools.
 fn asked_for() -> String {
     REGISTERS.map(|r| r.to_string()).join(",")
 }
@@ -172,7 +171,7 @@ fn code(answer: &Answer, nonce: u8, key: &AttestationKey, before: Option<&Before
     check(answer, nonce, key, before).unwrap_err().code()
 }
 
-/// What a server knows of a device that started the captured boot.
+/// What a server knows about a device that booted the captured boot.
 pub fn known(log: &FirmwareLog) -> Known {
     let boot = MeasuredBoot::of(log).unwrap();
     let certificates = |name| {
@@ -212,7 +211,7 @@ fn the_captured_log_leads_to_what_the_tpm_held() {
     let log = FirmwareLog::parse(&captured("ovmf-2022.11-systemd-252.log")).unwrap();
     let text = String::from_utf8(captured("ovmf-2022.11-systemd-252.pcrs")).unwrap();
     let mut replayed = log.replay();
-    // The capture measured one thing into register 10 after the log.
+    // The capture has one measurement into PCR 10 after the log.
     for (register, value) in text.lines().filter_map(|l| l.strip_prefix("@@pcr ")?.split_once(' '))
     {
         let register: u8 = register.parse().unwrap();
@@ -252,7 +251,8 @@ fn the_logs_of_a_boot_with_systemd_257_lead_to_what_its_tpm_quoted() {
     let boot = MeasuredBoot::of(&log).unwrap();
     assert_eq!((boot.secure_boot, boot.programs.len(), boot.authorities.len()), (true, 2, 1));
 
-    // Register 7 is what is computed of the variables and of who vouched, and of nothing else.
+    // PCR 7 is computed from the variables and the keys that verified something, and from nothing
+    // else.
     let policy = Policy {
         pk: boot.variable("PK"),
         kek: boot.variable("KEK"),
@@ -423,7 +423,7 @@ fn whatever_is_no_answer_to_this_challenge_by_this_tpm_is_refused_by_its_own_che
             "{selection}"
         );
     }
-    // Cut off after every byte.
+    // Truncated at every byte.
     let whole = answer();
     for length in 0..whole.quote.len() {
         let cut = Answer { quote: whole.quote[..length].to_vec(), ..answer_of(&whole) };
@@ -457,7 +457,7 @@ fn the_clock_goes_on_through_power_cuts_and_restarts_and_never_back() {
         "clock-still",
         "made before the one that was accepted"
     );
-    // Registers of firmware stand still while a system runs.
+    // PCRs of the firmware do not change while a system runs.
     device.tpm.tool(&format!("tpm2_pcrextend 5:sha256={}", "11".repeat(32))).unwrap();
     assert_eq!(
         code(&device.answer(&challenge(4)), 4, &device.key, Some(&second)),
@@ -502,8 +502,8 @@ fn logs_that_do_not_lead_to_the_registers_are_refused() {
         Refused::Replay(0),
         "a value without an event"
     );
-    // The last events of firmware's registers, told by user space instead: nobody would look at
-    // what they are.
+    // The last events of firmware PCRs, stated by the log of user space instead: nothing would
+    // check what they are.
     for register in [4, 7] {
         let mut without = boot();
         let at = without.events.iter().rposition(|e| Pieces::register(e) == register).unwrap();
@@ -522,11 +522,11 @@ fn logs_that_do_not_lead_to_the_registers_are_refused() {
     assert_eq!(with(pieces.log(), b"no log".to_vec()).unwrap_err().code(), "phases-unreadable");
 }
 
-/// Where the data of an event lies: register, kind, count, a digest of SHA-256 and one of SHA-384,
-/// and its length.
+/// Offset of an event's data: after PCR, type, count, a digest of SHA-256 and one of SHA-384, and
+/// the length.
 pub const DATA: usize = 12 + 34 + 50 + 4;
 
-/// What a log means, or the code of the check that stops it.
+/// The interpretation of a log, or the code of the failed check.
 pub fn meaning(events: impl FnOnce(&mut Vec<Vec<u8>>)) -> Result<MeasuredBoot, String> {
     let mut pieces = boot();
     events(&mut pieces.events);
@@ -544,7 +544,7 @@ fn a_log_that_replays_and_says_something_else_is_refused_by_its_own_check() {
     let policy = of(&boot().events, 7);
     for at in &policy {
         let found = meaning(|events| events[*at][4..8].copy_from_slice(&unused)).unwrap_err();
-        // The separator's place is taken by nothing.
+        // Without the separator.
         assert!(
             ["log-kind", "log-separator"].contains(&found.as_str()),
             "retyped event {at}: {found}"
@@ -594,7 +594,7 @@ fn a_log_that_replays_and_says_something_else_is_refused_by_its_own_check() {
             "log-weakened"
         );
     }
-    // A program whose bytes are shown is of its data as well, and no action for that.
+    // A visible EFI binary is measured by its data as well, which makes it no action.
     assert_eq!(
         meaning(|events| events.push(action_of(4, b"MZ, and what follows"))).unwrap_err(),
         "log-kind"

@@ -1,4 +1,4 @@
-//! The crates without C, aws-lc and openssl agree on every key and signature.
+//! The Rust crates, aws-lc and openssl agree on every key and signature.
 
 use crate::run;
 use der::{Decode, Encode};
@@ -97,7 +97,7 @@ fn no_backend_accepts_a_changed_signature_or_another_form_of_a_good_one() {
         bad.push(("nothing".into(), vec![]));
         let zero = vec![0x30, 6, 2, 1, 0, 2, 1, 0];
         bad.push(("r and s are zero".into(), zero));
-        // r with a zero in front that DER does not allow.
+        // r with a leading zero that DER does not allow.
         let mut parts: Vec<der::asn1::Int> = Vec::from_der(&good).unwrap();
         let (r, s) = (parts.remove(0).to_der().unwrap(), parts.remove(0).to_der().unwrap());
         let longer_r = [&[2, r[1] + 1, 0][..], &r[2..]].concat();
@@ -116,9 +116,9 @@ fn no_backend_accepts_a_changed_signature_or_another_form_of_a_good_one() {
                     "{name}: {what}"
                 );
             }
-            // openssl is a process each time: every tenth, and all that is not a flipped bit. The
-            // tool reads no more of a file than the longest signature, so it cannot see the byte
-            // more.
+            // openssl needs a process for each check: only every tenth case, and all that are not a
+            // flipped bit. The tool reads no more of a file than the longest signature, so it
+            // cannot detect the additional byte.
             if n % 10 == 0 || !what.starts_with("bit") && what != "one byte more" {
                 assert!(
                     !openssl_verifies(
@@ -149,7 +149,7 @@ fn no_backend_takes_another_kind_of_key() {
     assert!(FastKey::from_pkcs8_der(&rsa.to_pkcs8_der().unwrap()).is_err());
 }
 
-/// What both backends say of a request, which has to be the same.
+/// The result of both backends for a request, which must be the same.
 fn both_say(request: &str, what: &str) -> Result<Vec<u8>, String> {
     let said = BACKENDS.map(|(_, verify)| {
         let proved = fleeti_pki::csr::check_with(request, verify);

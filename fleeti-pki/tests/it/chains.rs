@@ -1,4 +1,4 @@
-//! Certificates before three judges who were not written here: openssl (strict), certtool and
+//! Certificates checked by three independent implementations: openssl (strict), certtool and
 //! rustls-webpki.
 
 use crate::{World, now_s, run};
@@ -14,7 +14,8 @@ enum Usage {
     Server,
 }
 
-/// What openssl, certtool and webpki say of a leaf with its intermediates, under the world's root.
+/// The results of openssl, certtool and webpki for a leaf with its intermediates, under the world's
+/// root.
 fn judge(
     world: &World,
     leaf: &Certificate,
@@ -138,7 +139,7 @@ fn what_is_issued_is_accepted_by_all_three_for_its_purpose_and_by_none_for_the_o
         judge(&world, &a_server.certificate, &[&servers.certificate], Usage::Client),
         [false; 3]
     );
-    // With everything that a leaf may say beside its role.
+    // With every extension that a leaf may have.
     let extras = Extras {
         protection: Some(Protection::Software),
         crl_url: Some("http://fleeti.example/pki/device.crl".into()),
@@ -186,7 +187,7 @@ fn no_judge_accepts_a_chain_with_one_of_these_defects() {
     let early = devices
         .issue(device(), Period { not_before_s: now_s() + 3600, not_after_s: now_s() + 7200 });
     refused("one that has not begun", &early.certificate, &[&devices.certificate], Usage::Client);
-    // The same name, another key: the signature is by nobody that the root knows.
+    // The same name, another key: the issuer of the signature is not certified by the root.
     let stranger = Pair {
         key: SoftKey::generate(Algorithm::P384).unwrap(),
         certificate: devices.certificate.clone(),
@@ -254,7 +255,7 @@ fn a_critical_extension_that_nobody_knows_and_authorities_that_may_not_sign_are_
     );
     assert_eq!(judge(&world, &critical, &[&devices.certificate], Usage::Client), [false; 3]);
     write_key("leaf.key", &key);
-    // An authority below the device intermediate, which may have none below it.
+    // A CA below the device intermediate, which must not have any.
     let authority = "basicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n";
     let below = make(authority, "public/device-ca.pem", "ca.key");
     std::fs::write(dir.join("below.pem"), certificate::to_pem(&below).unwrap()).unwrap();
@@ -263,7 +264,7 @@ fn a_critical_extension_that_nobody_knows_and_authorities_that_may_not_sign_are_
         judge(&world, &by_below, &[&below, &devices.certificate], Usage::Client),
         [false; 3]
     );
-    // An authority by the root that may sign lists, and no certificates.
+    // A CA certified by the root that may sign CRLs, but no certificates.
     let root = Pair {
         key: world.key("offline/root.key", purpose::ROOT),
         certificate: world.certificate("root.pem"),
@@ -274,8 +275,8 @@ fn a_critical_extension_that_nobody_knows_and_authorities_that_may_not_sign_are_
     std::fs::write(dir.join("lists.pem"), certificate::to_pem(&lists_only).unwrap()).unwrap();
     let leaf = make(usual, "lists.pem", "leaf.key");
     assert_eq!(judge(&world, &leaf, &[&lists_only], Usage::Client)[..2], [false; 2]);
-    // webpki does not look at keyUsage of an authority (its documentation says so); our anchors are
-    // the intermediates themselves, so no other authority is ever between.
+    // webpki does not check keyUsage of a CA (as documented). Fleeti's trust anchors are the
+    // intermediates themselves, so there is never another CA in between.
     let (ca, leaf_der) =
         (certificate::to_der(&devices.certificate).unwrap(), certificate::to_der(&leaf).unwrap());
     let anchor = [webpki::anchor_from_trusted_cert(&ca.as_slice().into()).unwrap().to_owned()];

@@ -1,5 +1,5 @@
-//! Statements that no TPM makes, signed all the same: each fails by the check that it is for, and
-//! what only looks odd passes.
+//! Evidence that no TPM produces, signed nevertheless: each defect fails the check for it, and what
+//! is only unusual passes.
 
 use crate::attestation::{PHASES, Pieces, boot, challenge, known};
 use crate::logs::measured;
@@ -32,7 +32,7 @@ pub struct Sent {
     phases: Vec<u8>,
 }
 
-/// Registers that the logs lead to.
+/// The PCR values that the logs lead to.
 fn registers_of(firmware: &[u8], phases_log: &[u8]) -> Registers {
     let mut replayed = FirmwareLog::parse(firmware).unwrap().replay();
     phases::replay(&mut replayed, &phases::parse(phases_log).unwrap());
@@ -65,7 +65,7 @@ pub fn check(
     verify(&evidence, &challenge(1), &tpm.attestation_key().unwrap(), before).map_err(|e| e.code())
 }
 
-/// The code for a quote that is about something else than it should be.
+/// The result for a quote about other data.
 fn about(tpm: &SoftTpm, selections: &[(u16, u32)], digest: &[u8]) -> Result<(), &'static str> {
     let mut sent = good(tpm);
     let asked = challenge(1).qualifying_data(&sent.firmware, &sent.phases);
@@ -131,7 +131,7 @@ fn a_signature_is_two_numbers_of_its_curve_however_short_they_are_written() {
         let (hash, length) =
             if algorithm == Algorithm::P384 { (SHA_384, 48) } else { (SHA_256, 32) };
         let mut sent = good(&tpm);
-        // Both numbers with a leading zero are rare: each in its turn.
+        // Both numbers with a leading zero are rare: each in turn.
         for which in 0..2 {
             let [r, s] = std::iter::repeat_with(|| tpm.numbers(&sent.quote).unwrap())
                 .find(|n| n[which].len() < length)
@@ -312,7 +312,7 @@ pub fn data_of(event: &[u8]) -> &[u8] {
     &event[12 + 34 + 50 + 4..]
 }
 
-/// Where the events of a register are.
+/// Indices of the events of a PCR.
 pub fn at(pieces: &Pieces, register: u32) -> Vec<usize> {
     (0..pieces.events.len()).filter(|i| Pieces::register(&pieces.events[*i]) == register).collect()
 }
@@ -332,7 +332,7 @@ fn a_program_that_was_started_does_not_vanish_as_something_else() {
         let digest = pieces.events[program][14..46].to_vec();
         pieces.events[program] = event(4, kind, &digest, data);
         let found = meaning(&pieces).unwrap_err();
-        // A second separator is one too many before it is looked at.
+        // A second separator is an error before its contents are checked.
         assert_eq!(
             found,
             if kind == SEPARATOR { "log-separator" } else { "log-digest" },
@@ -359,7 +359,7 @@ fn a_separator_is_one_that_says_that_all_went_well_and_ends_the_variables() {
             "register {register}: an error that says it is none"
         );
     }
-    // What some firmware measures behind dbx, measured behind the separator.
+    // What some firmware measures after dbx, measured after the separator.
     let mut pieces = boot();
     let policy = at(&pieces, 7);
     let dbx = data_of(&pieces.events[policy[4]]).to_vec();
@@ -472,7 +472,7 @@ fn register_0_begins_with_the_locality_that_started_the_tpm() {
     assert!(FirmwareLog::parse(&late.log()).is_err(), "late");
 }
 
-/// Codes of what contradicts, of a device of which all this is known.
+/// Codes of the contraindicated claims, for a device with this knowledge.
 pub fn contradictions(
     tpm: &SoftTpm,
     pieces: &Pieces,
@@ -507,13 +507,13 @@ fn a_release_that_only_the_device_names_is_told_from_its_own() {
     };
     let expected = (Level::ObservedBoot, None, Tier::Warning, "release-not-given".to_owned());
     assert_eq!(started(&only_named), expected);
-    // Its own boot loader comes with the device's own release, or with none.
+    // The boot loader of the unknown release comes with that release, or with none.
     let without = Known { not_given: Some((named.clone(), None)), ..only_named.clone() };
     assert_eq!(started(&without).3, "boot-loader-foreign");
-    // What it names is also its own: that is no news.
+    // The reported release is also one that it may run: that changes nothing.
     let both = Known { not_given: Some((named.clone(), None)), ..own.clone() };
     assert_eq!(started(&both).3, "release");
-    // And it counts only as a whole.
+    // It counts only as a whole.
     let image =
         fleeti_pki::attestation::appraisal::Reference { kernel_image: [7; 32], ..named.clone() };
     let foreign = Known {

@@ -1,5 +1,5 @@
-//! Requests, revocation lists and manifests with one defect each: a folder is named by its defect,
-//! and the error is the one of its `expect.txt`.
+//! Requests, CRLs and manifests with one defect each: a folder is named after its defect, and
+//! `expect.txt` has a part of the error.
 
 use fleeti_core::canonical;
 use fleeti_core::id::Architecture;
@@ -22,7 +22,7 @@ fn fixtures(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// Reads every folder; `read` gives the error, which must be the expected one. How many there are.
+/// Parses every folder; `read` must return the expected error. Returns the number of folders.
 fn each(kind: &str, read: impl Fn(&dyn Fn(&str) -> Vec<u8>) -> Result<(), String>) -> usize {
     let mut seen = 0;
     for entry in std::fs::read_dir(fixtures("defects").join(kind)).unwrap() {
@@ -90,7 +90,7 @@ fn put(folder: PathBuf, files: &[(&str, &[u8])], expect: &str) {
     std::fs::write(folder.join("expect.txt"), expect).unwrap();
 }
 
-/// Whatever the bytes are.
+/// PEM of any bytes.
 fn pem(label: &str, bytes: &[u8]) -> String {
     let text = fleeti_pki::base64_text(bytes);
     let lines: Vec<_> =
@@ -98,7 +98,7 @@ fn pem(label: &str, bytes: &[u8]) -> String {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
 }
 
-/// Puts one DER element around others, with the length that they have.
+/// A DER element with this content and the right length.
 fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();
     let length = u16::try_from(body.len()).unwrap().to_be_bytes();
@@ -110,7 +110,7 @@ fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     [head, body].concat()
 }
 
-/// The elements within one, each whole.
+/// The complete elements within an element.
 fn within(der: &[u8]) -> Vec<Vec<u8>> {
     let (mut rest, mut found) = (content(der), vec![]);
     while !rest.is_empty() {
@@ -136,8 +136,8 @@ fn content_after(der: &[u8]) -> &[u8] {
     &der[head + length..]
 }
 
-/// Writes the folders again: each is a good file with one thing changed. To be run by hand:
-/// `cargo test -p fleeti-pki --test it -- --ignored defects_are_written`.
+/// Writes the folders again: each is a valid file with one change. To be run by hand: `cargo test
+/// -p fleeti-pki --test it -- --ignored defects_are_written`.
 #[test]
 #[ignore = "writes fixtures"]
 fn defects_are_written() {
@@ -206,7 +206,8 @@ fn requests() {
     );
     let rsa = csr::create(&SoftKey::generate(Algorithm::Rsa2048).unwrap()).unwrap();
     put(at("key-of-another-kind"), &[("request.pem", rsa.as_bytes())], "public key");
-    // What a request asks for beside its key is nobody's business: it is good, and gets none of it.
+    // Requested extensions are ignored: the request is valid, and its certificate gets none of
+    // them.
     let wishes = element(
         0xa0,
         &[&element(
@@ -293,7 +294,7 @@ fn lists() {
     let others: Vec<_> =
         known.iter().enumerate().filter(|(i, _)| *i != number).map(|(_, e)| e.clone()).collect();
     store("without-number", &with(&|f| f[6] = extensions(&others)), "has no number");
-    // A delta list (RFC 5280, 5.2.4) says only what is new.
+    // A delta CRL (RFC 5280, 5.2.4) contains only changes.
     let delta =
         element(0x30, &[&[6, 3, 0x55, 0x1d, 0x1b], &[1, 1, 0xff], &element(4, &[&[2, 1, 6]])]);
     store(
@@ -403,7 +404,7 @@ fn manifests() {
     let changed = |from: &str, to: &str| {
         String::from_utf8(bytes.clone()).unwrap().replacen(from, to, 1).into_bytes()
     };
-    // Signed by everybody, and wrong all the same.
+    // Signed by all, but invalid.
     let signed =
         |name: &str, bytes: &[u8], expect: &str| store(name, bytes, &two, &both(bytes), expect);
     signed("no-json", b"manifest", "manifest");
@@ -439,7 +440,7 @@ fn manifests() {
     );
 }
 
-/// Good ones of the formats that only the fuzzer has no folder of defects for.
+/// Valid files of the formats for which only the fuzzer needs a corpus.
 fn texts() {
     let folder = fixtures("text");
     std::fs::create_dir_all(&folder).unwrap();

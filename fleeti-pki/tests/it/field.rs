@@ -1,5 +1,5 @@
-//! Certificates of TPMs as they are in the field, and others of their kinds: a device cannot change
-//! the one that it was made with, and a secret that only its TPM gives away proves the key.
+//! Endorsement certificates from the field, and variants of them: a device cannot change its
+//! certificate, and a secret that only its TPM can decrypt proves the key.
 
 use crate::issued::{
     ALWAYS, ANY_POLICY, Draft, EK, Issuer, attribute, basic_constraints, common_name,
@@ -21,7 +21,7 @@ fn read(folder: &Path, name: &str) -> Vec<u8> {
     files::certificates(&std::fs::read(folder.join(name)).unwrap()).unwrap().remove(0)
 }
 
-/// The endorsement key that a certificate of a fixture is for: all of them have P-256 keys.
+/// The endorsement key that a fixture's certificate is for: all have P-256 keys.
 fn key_of(certificate: &[u8]) -> EndorsementKey {
     let begin = [0x03, 0x42, 0x00, 0x04];
     let at = certificate.windows(4).position(|w| w == begin).unwrap() + 3;
@@ -57,7 +57,7 @@ fn certificates_of_the_field_lead_to_their_manufacturers() {
             [leaf.clone()].into_iter().chain(between.map(|name| read(&folder, name))).collect();
         let found = verify(&read(&folder, "manufacturer.pem"), &key_of(&leaf), &chain);
         assert_eq!(found.as_deref(), Ok("MODEL"), "{folder_name} by {between:?}");
-        // An authority between may be the one that is believed.
+        // An intermediate CA can be the trusted one.
         if let [leaf, between] = chain.as_slice() {
             assert_eq!(
                 verify(between, &key_of(leaf), std::slice::from_ref(leaf)).as_deref(),
@@ -68,7 +68,7 @@ fn certificates_of_the_field_lead_to_their_manufacturers() {
     }
 }
 
-/// A certificate by an issuer of its own: what it is made of is changed.
+/// The result for a certificate of a new issuer, after a change to both.
 pub fn issued(change: impl FnOnce(&mut Draft, &mut Issuer)) -> Result<String, NotEndorsed> {
     let (key, mut issuer) = (new_key(Algorithm::P256), Issuer::new(&common_name("root")));
     let mut draft = Draft::endorsement(&key);
@@ -164,13 +164,13 @@ fn issuers_names_are_the_same_if_they_say_the_same() {
     }
 }
 
-/// A path through one authority between, whose extensions and those of the endorsement certificate
-/// are these beside the usual.
+/// The result for a path through one intermediate CA, with these additional extensions of it and of
+/// the endorsement certificate.
 pub fn through(between: &[Vec<u8>], leaf: &[Vec<u8>]) -> Result<String, NotEndorsed> {
     through_both(&[between], leaf)
 }
 
-/// The same, through each of these authorities, the highest first.
+/// The same through each of these intermediate CAs, the highest first.
 fn through_both(between: &[&[Vec<u8>]], leaf: &[Vec<u8>]) -> Result<String, NotEndorsed> {
     let root = Issuer::new(&common_name("root"));
     let (key, root_certificate) = (new_key(Algorithm::P256), root.root());
@@ -204,7 +204,7 @@ fn inhibit_any(after: u8) -> Vec<u8> {
 const ONE: &str = "1.3.6.1.4.1.5771.1";
 const TWO: &str = "1.3.6.1.4.1.5771.2";
 
-/// What it is, what authorities between say, and what the certificate itself says beside the usual.
+/// A name, the extensions of the intermediate CAs, and those of the certificate itself.
 type Chain<'a> = (&'a str, &'a [&'a [Vec<u8>]], &'a [Vec<u8>]);
 
 #[test]
@@ -335,7 +335,7 @@ fn an_authority_certifies_the_names_that_it_may() {
             "{refused}"
         );
     }
-    // Also those of whoever is believed, and of an authority further up.
+    // Also those of the trusted certificate, and of a CA further up.
     let refused =
         through_both(&[&[name_constraints(&[directory(&other)], &[])], &[]], &[]).unwrap_err();
     assert!(
@@ -395,7 +395,8 @@ fn an_extension_is_known_or_harmless() {
 fn a_certificate_says_that_it_is_for_an_endorsement_key() {
     let of = |extensions: Vec<Vec<u8>>| issued(|draft, _| draft.extensions = extensions);
     let usual = || vec![tpm_name(), purposes(&[EK])];
-    // Which usage an issuer names differs: the secret that only the TPM gives away proves the key.
+    // Issuers differ in the usage that they state: the secret that only the TPM can decrypt proves
+    // the key.
     for usage in [0x20, 0x08, 0x28, 0xa0, 0x88, 0x30, 0x10] {
         let found = of([usual(), vec![basic_constraints(false, None), key_usage(usage)]].concat());
         assert_eq!(found.as_deref(), Ok("MODEL"), "{usage:#x}");
@@ -464,7 +465,7 @@ fn keys_and_signatures_are_of_each_kind_that_is_not_weak() {
             Ok("MODEL")
         );
     }
-    // Written without NULL, or with one that ECDSA does not have.
+    // Without NULL, or with one that ECDSA does not have.
     let other = |algorithm: Algorithm, id: Vec<u8>| {
         let (key, mut issuer) =
             (new_key(Algorithm::P256), Issuer::of(algorithm, &common_name("root")));
@@ -660,7 +661,7 @@ fn a_way_that_leads_nowhere_keeps_no_other_from_being_found() {
     let leaf = Draft::endorsement(&key).by(&between);
     let chain = [leaf.clone(), stranger.root(), expired.by(&root), vec![0x30, 0], usual.by(&root)];
     assert_eq!(verify(&root.root(), &key, &chain).as_deref(), Ok("MODEL"));
-    // Nor do other manufacturers with the same name; and who certifies in a circle leads nowhere.
+    // Nor through other manufacturers with the same name; and a cycle of issuers leads nowhere.
     let makers = believing(&[Issuer::new(&root.name).root(), root.root()]);
     assert!(makers.verify(&key, &chain, now_s()).is_ok());
     let (a, b) = (Issuer::new(&common_name("a")), Issuer::new(&common_name("b")));

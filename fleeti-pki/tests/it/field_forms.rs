@@ -1,6 +1,5 @@
-//! Forms of endorsement certificates that no profile has, and that a device cannot change: what is
-//! absent restricts nothing, what cannot be read says nothing, and what is written otherwise means
-//! the same.
+//! Forms of endorsement certificates that no profile describes, and that a device cannot change: an
+//! absent or unreadable extension restricts nothing, and other encodings mean the same.
 
 use crate::field::{issued, through, verify};
 use crate::issued::{
@@ -10,7 +9,7 @@ use crate::issued::{
 use fleeti_pki::signer::{Algorithm, Signer};
 use fleeti_pki::tpm::endorsement::NotEndorsed;
 
-/// With these extensions and no others.
+/// The result with exactly these extensions.
 fn with(extensions: &[Vec<u8>]) -> Result<String, NotEndorsed> {
     issued(|draft, _| draft.extensions = extensions.to_vec())
 }
@@ -23,7 +22,7 @@ fn an_absent_extension_restricts_nothing() {
             (0..4).filter(|i| left_out & 1 << i == 0).map(|i| usual[i].clone()).collect();
         let expected = if left_out & 1 == 0 { "MODEL" } else { "not named" };
         assert_eq!(with(&extensions).as_deref(), Ok(expected), "without {left_out:04b}");
-        // Through an authority between as well.
+        // Through an intermediate CA as well.
         let (root, between, key) = (
             Issuer::new(&common_name("root")),
             Issuer::new(&common_name("between")),
@@ -80,7 +79,7 @@ fn certificates_of_old_versions_have_no_extensions() {
         let found =
             issued(|draft, _| (draft.version, draft.extensions) = (version.clone(), vec![]));
         assert_eq!(found.as_deref(), Ok("not named"), "{}", hex::encode(&version));
-        // Some issuers have them all the same.
+        // Some issuers use them nevertheless.
         assert_eq!(
             issued(|draft, _| draft.version.clone_from(&version)).as_deref(),
             Ok("MODEL"),
@@ -111,8 +110,8 @@ fn critical_or_not_says_nothing_of_an_extension_that_is_known() {
             ];
             assert_eq!(with(&all).as_deref(), Ok("MODEL"), "{critical}");
         }
-        // Attributes of the TCG (its specification, and assertions of its security), and statements
-        // of its first profile.
+        // Attributes of the TCG (its specification, and security assertions), and those of its
+        // first profile.
         let specification = sequence(&[
             &oid("2.23.133.2.16"),
             &tlv(0x31, &sequence(&[&tlv(0x0c, b"2.0"), &tlv(2, &[0]), &tlv(2, &[138])])),
@@ -163,7 +162,7 @@ fn an_extension_of_the_tpms_own_that_cannot_be_read_says_nothing() {
                 );
             }
         }
-        // An authority is one whose extensions can be read.
+        // The extensions of a CA must be readable.
         for id in ["2.5.29.32", "2.5.29.36", "2.5.29.30"] {
             assert!(
                 matches!(
@@ -174,7 +173,7 @@ fn an_extension_of_the_tpms_own_that_cannot_be_read_says_nothing() {
             );
         }
     }
-    // Where an authority asks for a policy, what cannot be read names none.
+    // If a CA requires a policy, an unreadable extension names none.
     let asks = [
         policies(true, &["1.2.3.4"]),
         extension("2.5.29.36", true, &sequence(&[&tlv(0x80, &[0])])),
@@ -307,8 +306,8 @@ fn a_time_is_read_in_every_form_of_its_type() {
 
 #[test]
 fn a_key_is_the_same_however_it_is_written() {
-    // A point is compressed, hybrid or neither, and a key of ECDH or ECMQV alone says so (RFC 5480,
-    // 2.1).
+    // A point is compressed, hybrid or uncompressed, and a key may be restricted to ECDH or ECMQV
+    // (RFC 5480, 2.1).
     for algorithm in ["1.2.840.10045.2.1", "1.3.132.1.12", "1.3.132.1.13", "1.2.840.10045.2.9"] {
         for form in [4u8, 2, 6, 5] {
             let found = issued(|draft, _| {
@@ -331,7 +330,7 @@ fn a_key_is_the_same_however_it_is_written() {
             );
         }
     }
-    // A modulus without the zero in front, and one with several.
+    // A modulus without the leading zero, and one with several.
     let dir = tempfile::tempdir().unwrap();
     let openssl = |line: &str| {
         assert!(crate::run("openssl", &line.split(' ').collect::<Vec<_>>(), dir.path()).0, "{line}")

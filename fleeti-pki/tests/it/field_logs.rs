@@ -1,5 +1,5 @@
-//! Logs as firmware in the field writes them, and others of their kinds: what nobody here knows
-//! lets less be claimed, and only what contradicts the bytes that were measured is a contradiction.
+//! Logs as firmware in the field writes them, and variants of them: unknown events allow fewer
+//! claims, and only what contradicts the measured bytes is a contradiction.
 
 use crate::attestation::{PHASES, Pieces, boot, known};
 use crate::crafted::{
@@ -37,15 +37,15 @@ fn variable(vendor: [u8; 16], name: &str, value: &[u8]) -> Vec<u8> {
     [&vendor[..], &length(name.len() / 2), &length(value.len()), &name, value].concat()
 }
 
-/// UEFI_IMAGE_LOAD_EVENT with a path of a file in a firmware volume.
+/// UEFI_IMAGE_LOAD_EVENT with the path of a file in a firmware volume.
 fn image(file: u8) -> Vec<u8> {
     let path = [&[4, 7, 20, 0][..], &[0x11; 16], &[4, 6, 20, 0], &[file; 16], &[0x7f, 0xff, 4, 0]]
         .concat();
     [&[0; 24][..], &(path.len() as u64).to_le_bytes(), &path].concat()
 }
 
-/// What a device proves of which all is known that is known of the plain boot, and of its firmware
-/// this.
+/// Level and claims for a device of which the server knows what it knows of the plain boot, with
+/// this firmware.
 fn claims(pieces: &Pieces, code: Option<FirmwareCode>) -> (Level, Vec<Claim>) {
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let plain = known(&FirmwareLog::parse(&boot().log()).unwrap());
@@ -60,7 +60,7 @@ fn of(claims: &[Claim], aspect: Aspect) -> &Claim {
     claims.iter().find(|c| c.aspect == aspect).unwrap()
 }
 
-/// Where the separator of a register is.
+/// Index of the separator of a PCR.
 fn separator(pieces: &Pieces, register: u32) -> usize {
     *at(pieces, register)
         .iter()
@@ -100,7 +100,7 @@ fn register_0_begins_with_what_leads_to_the_quote() {
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let locality =
         |n: u8| event(0, NO_ACTION, &[0; 32], &[&b"StartupLocality\0"[..], &[n]].concat());
-    // With an H-CRTM, and where the log says otherwise, and where it says nothing of it at all.
+    // With an H-CRTM, with a log that states another locality, and with one that states none.
     for (before, start) in
         [(vec![], 0), (vec![], 3), (vec![], 4), (vec![locality(0)], 3), (vec![locality(3)], 4)]
     {
@@ -129,7 +129,7 @@ fn register_0_begins_with_what_leads_to_the_quote() {
     );
 }
 
-/// A log of one event, by banks of the header and digests of the event.
+/// A log with one event, for these banks of the header and digests of the event.
 fn with_digests(
     banks: &[(u16, u16)],
     digests: &[(u16, usize)],
@@ -182,7 +182,7 @@ fn digests_are_found_by_their_algorithm() {
     ] {
         assert!(with_digests(&banks, &digests, IPL).is_err(), "{what}");
     }
-    // What is measured nowhere needs none, wherever it stands.
+    // An event that is not measured needs no digest, anywhere in the log.
     assert!(with_digests(&banks, &[], NO_ACTION).unwrap().events().is_empty());
 }
 
@@ -202,7 +202,7 @@ fn room_that_firmware_left_is_no_event() {
     for other in [vec![0, 0xff, 0, 0, 0, 0], [&[0; 40][..], &[1]].concat()] {
         assert!(FirmwareLog::parse(&[&log[..], &other].concat()).is_err());
     }
-    // The log of coreboot: texts in fields of one size.
+    // The log of coreboot: text in fields of fixed size.
     let mut pieces = boot();
     let text: Vec<u8> = b"FMAP: COREBOOT CBFS: bootblock".iter().copied().chain([0; 20]).collect();
     pieces.events.insert(0, event(2, 5, &[7; 32], &text));
@@ -237,7 +237,7 @@ fn modes_of_secure_boot_are_measured_wherever_firmware_likes() {
     for name in ["SetupMode", "AuditMode"] {
         assert_eq!(meaning(&modes(&[(name, 1)], 5)), Err("log-weakened"), "{name}");
         is_weakened(&modes(&[(name, 1)], 5), name);
-        // Secure Boot that is off contradicts what was promised, whatever the mode is called.
+        // Secure Boot that is off is contraindicated, whatever the mode.
         let mut off = modes(&[(name, 1)], 5);
         let policy = at(&off, 7);
         off.events[policy[0]] = event_of(7, DRIVER_CONFIG, &variable(GLOBAL, "SecureBoot", &[0]));
@@ -250,7 +250,7 @@ fn modes_of_secure_boot_are_measured_wherever_firmware_likes() {
     }
 }
 
-/// The boot is observed and no more, with a reason in words, and nothing is a contradiction.
+/// The level is that of an observed boot, with a reason, and there is no contradiction.
 fn is_weakened(pieces: &Pieces, what: &str) {
     let (level, found) = claims(pieces, None);
     let claim = of(&found, Aspect::Configuration);
@@ -276,11 +276,11 @@ fn what_firmware_says_of_its_weakness_lets_less_be_claimed() {
             let before = at(&pieces, 7)[place];
             pieces.events.insert(before, event_of(7, ACTION, text));
             is_weakened(&pieces, &what);
-            // Also beside, and behind, what nobody knows.
+            // Also next to, and after, an unknown event.
             pieces.events.insert(before, event_of(7, ACTION, b"x"));
             is_weakened(&pieces, &what);
         }
-        // By another digest it is no word of the firmware's.
+        // With another digest it is not a statement of the firmware.
         let mut pieces = boot();
         pieces.events.push(event(7, ACTION, &[7; 32], text));
         let (level, found) = claims(&pieces, None);
@@ -289,7 +289,7 @@ fn what_firmware_says_of_its_weakness_lets_less_be_claimed() {
             (Level::SelfReported, "log-digest"),
             "{what}"
         );
-        // In other words it is an event that nobody knows.
+        // With other text it is an unknown event.
         let mut pieces = boot();
         pieces.events.push(event_of(7, ACTION, &[text, &[0]].concat()));
         let (level, found) = claims(&pieces, None);
@@ -354,7 +354,8 @@ fn programs_of_the_firmwares_own_are_accepted_like_its_code() {
         assert_eq!(of(&found, Aspect::Firmware).code, "firmware-changed", "{what}");
         assert_eq!(of(&found, Aspect::Executables).code, "firmware-programs-changed", "{what}");
     }
-    // A policy that names the firmware's code and none of its programs leaves those to be accepted.
+    // A policy that lists the firmware's PCRs but not its EFI binaries requires acceptance of
+    // those.
     let plain = known(&FirmwareLog::parse(&boot().log()).unwrap());
     let registers = vec![code.registers.map(hex::encode)];
     let by_policy = |code: &FirmwareCode, named: &[[u8; 32]]| {
@@ -370,7 +371,7 @@ fn programs_of_the_firmwares_own_are_accepted_like_its_code() {
         by_policy(&FirmwareCode { is_accepted: true, ..code.clone() }, &[]),
         Level::VerifiedFirmware
     );
-    // Or names them too: then nobody has to accept them one by one, nor when they changed.
+    // If it lists them as well, no operator has to accept them, even after a change.
     let both = [[0xa1; 32], [0xa2; 32]];
     assert_eq!(by_policy(&code, &both), Level::VerifiedFirmware);
     assert_eq!(by_policy(&code, &both[..1]), Level::VerifiedBoot, "one of them is not named");
@@ -397,7 +398,7 @@ fn a_program_of_a_release_is_none_of_the_firmwares_own() {
             (Level::SelfReported, "programs")
         );
     }
-    // Behind the separator firmware has none of its own.
+    // After the separator, firmware has no EFI binaries of its own.
     for kind in [APPLICATION, DRIVER] {
         let mut pieces = boot();
         pieces.events.push(event(4, kind, &[0xa1; 32], &image(0xaa)));
@@ -498,7 +499,7 @@ fn events_of_newer_profiles_and_of_other_registers_change_nothing() {
         pieces.events.insert(0, event_of(register, kind, b"whatever"));
         pieces.events.insert(0, event_of(register, kind, b""));
     }
-    // Measured nowhere, wherever it says that it was.
+    // Not measured, whatever PCR the event states.
     for register in [0, 6, 7, 24, u32::MAX] {
         pieces.events.insert(3, event(register, NO_ACTION, &[0; 32], b"H-CRTM CompMeas\0"));
     }
@@ -547,7 +548,7 @@ fn firmware_that_does_not_measure_its_variables_contradicts_nothing() {
         assert_eq!(claim.finding, format!("firmware does not measure its variables: {names}"));
         assert_eq!((level, claim.tier), (Level::ObservedBoot, Tier::Warning), "{names}");
     }
-    // What is measured still decides.
+    // Measured events still decide.
     let mut pieces = boot();
     let policy = at(&pieces, 7);
     pieces.events[policy[0]] = event_of(7, DRIVER_CONFIG, &variable(GLOBAL, "SecureBoot", &[0]));

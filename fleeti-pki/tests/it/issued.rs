@@ -1,10 +1,10 @@
-//! Certificates as manufacturers issue them, of whatever bytes: an issuer that follows no profile,
-//! for tests.
+//! Certificates built from any bytes, as manufacturers issue them: an issuer that follows no
+//! profile, for tests.
 
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use fleeti_pki::tpm::public::{EndorsementKey, Public};
 
-/// One value of DER.
+/// One DER value.
 pub fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let length = content.len();
     let header = match length {
@@ -24,12 +24,12 @@ pub fn oid(text: &str) -> Vec<u8> {
     tlv(6, const_oid::ObjectIdentifier::new(text).unwrap().as_bytes())
 }
 
-/// An attribute of a name: its kind, the tag of its text, and the text.
+/// An attribute of a name: its type, the tag of its text, and the text.
 pub fn attribute(kind: &str, tag: u8, text: &[u8]) -> Vec<u8> {
     sequence(&[&oid(kind), &tlv(tag, text)])
 }
 
-/// A name of parts of one attribute each, UTF8String.
+/// A name with one attribute in each RDN, UTF8String.
 pub fn name(parts: &[(&str, &str)]) -> Vec<u8> {
     let parts: Vec<u8> = parts
         .iter()
@@ -79,7 +79,7 @@ pub const ANY_POLICY: &str = "2.5.29.32.0";
 /// 2001 to 2049.
 pub const ALWAYS: [&[u8]; 2] = [b"010101000000Z", b"491231235959Z"];
 
-/// An issuer, and what its certificate says.
+/// An issuer, and the contents of its certificate.
 pub struct Issuer {
     pub key: SoftKey,
     pub name: Vec<u8>,
@@ -101,13 +101,13 @@ impl Issuer {
         Self { key: SoftKey::generate(algorithm).unwrap(), name: name.to_vec(), algorithm: id }
     }
 
-    /// Its own certificate, by itself.
+    /// Its self-signed certificate.
     pub fn root(&self) -> Vec<u8> {
         Draft::authority(&self.name, self.key.public_key_der()).by(self)
     }
 }
 
-/// A certificate before it is signed; each part is what is written.
+/// A certificate before signing; each field has the encoded bytes.
 #[derive(Clone)]
 pub struct Draft {
     pub version: Vec<u8>,
@@ -136,7 +136,7 @@ impl Draft {
         Self::new(subject, key_der, &[basic_constraints(true, None), key_usage(0x06)])
     }
 
-    /// Of an endorsement key, as the profile has it.
+    /// A certificate for an endorsement key, as the profile requires.
     pub fn endorsement(key: &EndorsementKey) -> Self {
         let extensions =
             [tpm_name(), basic_constraints(false, None), purposes(&[EK]), key_usage(0x08)];

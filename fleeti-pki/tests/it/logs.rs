@@ -1,4 +1,4 @@
-//! What logs may look like, and what they say in words: each limit and each field by itself.
+//! The form of logs, and their text: each limit and each field by itself.
 
 use crate::attestation::{DATA, Pieces, boot, meaning};
 use crate::crafted::{ACTION, IPL, event_of};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 const SHA_256: (u16, u16) = (0x000b, 32);
 const SHA_384: (u16, u16) = (0x000c, 48);
 
-/// A first event and nothing behind it.
+/// A first event, and bytes after it.
 pub fn header(banks: &[(u16, u16)], behind: &[u8]) -> Vec<u8> {
     let count = u32::try_from(banks.len()).unwrap().to_le_bytes();
     let banks: Vec<u8> = banks
@@ -77,7 +77,7 @@ fn a_log_has_its_limits() {
     assert!(with(1, &[0; 500_000]) && !with(1, &[0; 530_000]), "bytes");
 }
 
-/// A record of user space's log.
+/// A record of the log of user space.
 fn record(register: u8, digests: &[(&str, &str)], words: &str) -> String {
     let digests: Vec<_> = digests
         .iter()
@@ -89,7 +89,7 @@ fn record(register: u8, digests: &[(&str, &str)], words: &str) -> String {
     )
 }
 
-/// The same, of words that it shows.
+/// A record with matching text.
 pub fn measured(register: u8, words: &str) -> String {
     record(register, &[("sha256", &sha256_hex(words.as_bytes()))], words)
 }
@@ -152,7 +152,7 @@ fn what_is_told_of_a_register_is_its_own_and_can_be_read() {
             .concat();
     let told = |register| explained::events(register, Some(&log), &phases, &BTreeMap::new());
     assert_eq!(told(4).last().unwrap(), "firmware: a[31m b");
-    // Whoever may write the log writes what an event says of itself; its digest is the quote's.
+    // An attacker who writes the log controls an event's text; the quote covers only its digest.
     let mut told_otherwise = event_of(5, IPL, b"loader.conf");
     *told_otherwise.last_mut().unwrap() = b'g';
     pieces.events.push(told_otherwise);
@@ -191,7 +191,7 @@ fn lengths_within_a_variable_are_not_believed_though_they_were_measured() {
     }
     assert_eq!(with(&|data| data.truncate(31)).unwrap_err(), "log-event");
     assert_eq!(with(&|data| data.push(0)).unwrap_err(), "log-event");
-    // Half of a pair, which is no letter.
+    // Half of a surrogate pair, which is not a character.
     assert_eq!(
         with(&|data| data[32..34].copy_from_slice(&0xd800u16.to_le_bytes())).unwrap_err(),
         "log-event"

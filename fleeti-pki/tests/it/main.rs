@@ -1,4 +1,4 @@
-//! What Fleeti makes, judged by the tools of the world: openssl and sbverify.
+//! Fleeti's output, checked by independent tools: openssl and sbverify.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod areas;
@@ -160,7 +160,7 @@ fn whoever_stole_the_device_authority_cannot_make_a_server() {
     ];
     let (ok, text) = run("openssl", &verify, world.dir.path());
     assert!(!ok && text.contains("unsuitable certificate purpose"), "{text}");
-    // As an agent sees it, with rustls.
+    // As an agent does, with rustls.
     let der = |c: &x509_cert::Certificate| certificate::to_der(c).unwrap();
     let root = der(&world.certificate("root.pem"));
     let anchor = [webpki::anchor_from_trusted_cert(&root.as_slice().into()).unwrap().to_owned()];
@@ -204,7 +204,7 @@ fn openssl_verifies_the_signature_of_a_manifest() {
     assert!(!run("openssl", &dgst, world.dir.path()).0);
 }
 
-/// The smallest PE32+ program that the tools accept: headers and one section of code.
+/// The smallest PE32+ file that the tools accept: headers and one section of code.
 fn program() -> Vec<u8> {
     let mut pe = vec![0u8; 0x400];
     pe[..2].copy_from_slice(b"MZ");

@@ -1,4 +1,4 @@
-//! What is sealed to register 11, as systemd seals it.
+//! Signed PCR policies for PCR 11, compared with systemd's.
 
 use super::program;
 use fleeti_pki::pcr_policy::{self, OPENED_IN};
@@ -15,10 +15,10 @@ fn key() -> SoftKey {
     SoftKey::from_pkcs8_der(KEY).unwrap()
 }
 
-/// A kernel image that was built for a key.
+/// A UKI that was built for a key.
 fn image(key: &SoftKey) -> Vec<u8> {
     let mut image = program();
-    // Room for the headers of more sections.
+    // Space for the headers of more sections.
     image[0xd4..0xd8].copy_from_slice(&0x400u32.to_le_bytes());
     image.splice(0x200..0x200, [0; 0x200]);
     image[0x188 + 20..0x188 + 24].copy_from_slice(&0x400u32.to_le_bytes());
@@ -94,12 +94,12 @@ fn a_section_is_added_where_there_is_room_and_by_its_own_name() {
     let image = image(&key());
     assert!(with_section(&image, ".linux", b"again").is_err());
     assert!(with_section(&image, ".longer-than-8", b"x").is_err());
-    // The sections' headers end where the first section begins.
+    // The section headers end where the first section starts.
     assert!(
         with_section(&program(), ".a", b"x")
             .is_ok_and(|one| with_section(&one, ".b", b"x").is_ok())
     );
-    // Alignments that make gigabytes of a small program, or none at all.
+    // Alignments that would make gigabytes of a small file, or are zero.
     for (at, alignment) in
         [(0xbc, 0x8000_0000_u32), (0xbc, 0x2_0000), (0xbc, 0x201), (0xb8, 0x1001)]
     {

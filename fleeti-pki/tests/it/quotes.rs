@@ -1,5 +1,5 @@
-//! A thousand quotes, good ones and spoilt ones, before this crate and before `tpm2_checkquote` of
-//! tpm2-tools: they say the same.
+//! A thousand quotes, valid and spoilt ones, checked by this crate and by `tpm2_checkquote` of
+//! tpm2-tools: the results agree.
 
 use fleeti_pki::tpm::Hash;
 use fleeti_pki::tpm::attest::{Attest, Selection, Statement};
@@ -13,8 +13,8 @@ use std::process::{Command, Stdio};
 const QUOTES: u32 = 25;
 const EACH: usize = 40;
 
-/// A quote as it is sent: what the TPM said and signed, what was asked, and what the registers
-/// held.
+/// A quote as it is sent: what the TPM attested and signed, the qualifying data, and the PCR
+/// values.
 #[derive(Clone)]
 struct Sent {
     said: Vec<u8>,
@@ -33,7 +33,7 @@ impl Sent {
                 == Statement::Quote { selections: vec![Selection::sha256(&self.registers)], digest }
     }
 
-    /// What tpm2-tools say, by files of this name.
+    /// The result of tpm2-tools, with files of this name.
     fn is_good_elsewhere(&self, dir: &Path, name: &str) -> bool {
         let file = |what: &str, bytes: &[u8]| {
             std::fs::write(dir.join(format!("{name}.{what}")), bytes).unwrap()
@@ -62,7 +62,7 @@ impl Sent {
         check.status().unwrap().success()
     }
 
-    /// Spoils one thing; which.
+    /// Spoils one field; returns which.
     fn spoil(&mut self, random: &mut StdRng) -> &'static str {
         let (is_cut, bytes, what) = match random.random_range(0..7) {
             0 => (false, &mut self.said, "a bit of what was said"),
@@ -87,7 +87,7 @@ impl Sent {
 }
 
 fn quoted(tpm: &Tpm, number: u32, random: &mut StdRng) -> Sent {
-    // tpm2-tools 5.4 cannot read the values of more than seven.
+    // tpm2-tools 5.4 cannot read the values of more than seven PCRs.
     let mut registers: Vec<u8> = (0..16).filter(|_| random.random_bool(0.4)).take(7).collect();
     if registers.is_empty() {
         registers.push(11);
@@ -126,7 +126,7 @@ fn a_thousand_quotes_are_judged_as_tpm2_tools_judge_them() {
     .unwrap();
     let key =
         AttestationKey::new(Public::parse_sized(&tpm.file("ak.pub").unwrap()).unwrap()).unwrap();
-    // The same thousand each time, but for what the TPM itself makes up.
+    // The same thousand each time, except for what the TPM generates.
     let mut random = StdRng::seed_from_u64(5);
     let mut all = Vec::new();
     for number in 0..QUOTES {

@@ -1,4 +1,5 @@
-//! Secure Boot of one device, judged by sbverify, openssl, and writes that real firmware accepted.
+//! Secure Boot keys of one device, checked by sbverify, openssl, and writes that real firmware
+//! accepted.
 
 use super::{program, run};
 use base64::Engine;
@@ -33,7 +34,7 @@ fn writes_that_firmware_accepted_are_read_and_verified() {
         let signer = one_certificate(&captured(&format!("{signer}.esl")));
         let write = AuthenticatedWrite::verify(&auth, variable, false, &signer).unwrap();
         assert_eq!(write.value, list, "{name}");
-        // Of the same time, value and key we make the same bytes up to the signature.
+        // With the same time, value and key, Fleeti writes the same bytes up to the signature.
         assert!(
             AuthenticatedWrite::verify(&auth, variable, true, &signer).is_err(),
             "{name}: the attributes are signed"
@@ -64,7 +65,7 @@ fn the_writes_of_a_device_are_signed_by_the_key_that_firmware_asks_for() {
     assert!(verify(&db, &pk).is_err());
 }
 
-/// `cargo xtask ci` puts it there.
+/// `cargo xtask ci` installs it.
 fn virt_fw_vars() -> PathBuf {
     let usual = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../target/tools/virt-firmware/bin/virt-fw-vars");
@@ -73,8 +74,8 @@ fn virt_fw_vars() -> PathBuf {
     program
 }
 
-/// The tool of those who make firmware images reads what ours will: the time, and the keys or
-/// digests behind the signature.
+/// virt-fw-vars, which builds firmware images, reads Fleeti's writes: the time, and the keys or
+/// digests after the signature.
 #[test]
 fn virt_fw_vars_reads_the_writes_of_a_device() {
     let device: fleeti_core::id::DeviceId = "dev-a".parse().unwrap();
@@ -87,7 +88,7 @@ fn virt_fw_vars_reads_the_writes_of_a_device() {
         let auth = base64::engine::general_purpose::STANDARD.decode(&write.auth).unwrap();
         let path = dir.path().join(format!("{name}.auth"));
         std::fs::write(&path, auth).unwrap();
-        // It takes a write for dbx alone, and does not mind whose it is.
+        // It accepts a write only for dbx, and does not check the signer.
         let mut command = std::process::Command::new(virt_fw_vars());
         command.args(["-i", "/usr/share/OVMF/OVMF_VARS_4M.fd", "-p", "-v", "--set-dbx"]).arg(&path);
         let output = command.output().unwrap();
@@ -125,7 +126,7 @@ fn openssl_reads_the_signed_data_of_a_write() {
     let write =
         AuthenticatedWrite { variable: Variable::Dbx, append: true, time_s: NOW_S, value: &value };
     let auth = uefi::write(&write, &kek, &key).unwrap();
-    // What is signed, put together by hand: name, vendor, attributes, time, value.
+    // The signed bytes, assembled by hand: name, vendor, attributes, time, value.
     let mut content: Vec<u8> = b"d\0b\0x\0".to_vec();
     content.extend([
         0xcb, 0xb2, 0x19, 0xd7, 0x3a, 0x3d, 0x96, 0x45, 0xa3, 0xbc, 0xda, 0xd0, 0x0e, 0x67, 0x65,
@@ -136,7 +137,7 @@ fn openssl_reads_the_signed_data_of_a_write() {
     content.extend(&value);
     std::fs::write(dir.path().join("content"), &content).unwrap();
     std::fs::write(dir.path().join("kek.pem"), to_pem(&kek).unwrap()).unwrap();
-    // openssl wants the ContentInfo that firmware does not.
+    // openssl requires the ContentInfo that firmware does not.
     let signed = &auth[40..auth.len() - value.len()];
     let mut info = vec![0x30, 0x82];
     info.extend(u16::try_from(signed.len() + 15).unwrap().to_be_bytes());
@@ -207,7 +208,7 @@ fn a_signature_is_verified_as_it_was_made_to_the_last_byte() {
     );
 }
 
-/// A kernel image with sections of these names.
+/// A UKI with sections of these names.
 fn image(sections: &[&str]) -> Vec<u8> {
     let mut pe = program();
     pe[0x86..0x88].copy_from_slice(&u16::try_from(sections.len()).unwrap().to_le_bytes());
@@ -231,7 +232,7 @@ fn image(sections: &[&str]) -> Vec<u8> {
 #[test]
 fn a_kernel_image_that_leaves_room_for_somebody_elses_parts_is_not_signed() {
     let whole = [".linux", ".osrel", ".cmdline", ".initrd"];
-    // Longer names than eight bytes would be in a string table that images do not have.
+    // Names of more than eight bytes would be in a string table, which images do not have.
     authenticode::check_uki(&image(&[".linux", ".osrel", ".cmdline", ".initrd"])).unwrap();
     for left_out in whole {
         let rest: Vec<_> = whole.into_iter().filter(|s| *s != left_out).collect();
@@ -265,7 +266,7 @@ fn a_signed_program_is_neither_signed_nor_changed_again_and_its_table_begins_at_
     assert!(authenticode::attach(&odd, &[0x30, 0]).unwrap_err().to_string().contains("not padded"));
 }
 
-/// Every defect has a folder with what is to be read; the error must be the one in `expect.txt`.
+/// Every defect has a folder with the input; `expect.txt` has a part of the error.
 #[test]
 fn what_is_defective_is_refused_for_its_defect() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/defects/uefi");
@@ -293,8 +294,8 @@ fn what_is_defective_is_refused_for_its_defect() {
     assert!(seen >= 15, "{seen} defects");
 }
 
-/// Writes the folders of [`what_is_defective_is_refused_for_its_defect`] again: each is a good file
-/// with one thing changed. To be run by hand: `cargo test -p fleeti-pki --test it -- --ignored
+/// Writes the folders of [`what_is_defective_is_refused_for_its_defect`] again: each is a valid
+/// file with one change. To be run by hand: `cargo test -p fleeti-pki --test it -- --ignored
 /// defects_of_uefi`.
 #[test]
 #[ignore = "writes fixtures"]
@@ -356,7 +357,7 @@ fn defects_of_uefi_are_written() {
     *value.last_mut().unwrap() ^= 1;
     put("auth-other-value-than-signed", "db.auth", &value, "not by this key");
     put("auth-by-pk-instead-of-kek", "db.auth", &captured("KEK.auth"), NOT_BY);
-    // With the outer ContentInfo firmware takes db and KEK, but not PK, and boots on unprotected.
+    // With the outer ContentInfo, firmware accepts db and KEK, but not PK, and boots unprotected.
     let length = u32::from_le_bytes(good[16..20].try_into().unwrap()) as usize;
     let signed = &good[40..16 + length];
     let mut info = vec![0x30, 0x82];
@@ -401,7 +402,7 @@ fn defects_of_uefi_are_written() {
         pe[at..at + bytes.len()].copy_from_slice(bytes);
         pe
     };
-    // For the tests of whoever attaches signatures.
+    // For the tests of code that attaches signatures.
     std::fs::write(folder.join("../../secure-boot/program.efi"), authenticode::padded(&program()))
         .unwrap();
     let mut uki = image(&[".linux", ".osrel", ".cmdline", ".initrd"]);

@@ -1,5 +1,4 @@
-//! Machines that started otherwise than they should: a real TPM (swtpm) measured that, and signs
-//! it.
+//! Machines with a deviating boot: a real TPM (swtpm) measured it, and signs that.
 
 use crate::attestation::{Attester, PHASES, boot, challenge, check, known};
 use crate::crafted::{AUTHORITY, DRIVER_CONFIG, IPL, at, data_of, event_of};

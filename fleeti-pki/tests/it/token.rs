@@ -1,4 +1,4 @@
-//! Keys in a real token (SoftHSM), held against openssl and the backends in memory.
+//! Keys in a real token (SoftHSM), compared with openssl and the backends in memory.
 
 use crate::run;
 use fleeti_pki::certificate::{
@@ -114,7 +114,7 @@ fn a_wrong_pin_opens_nothing() {
     });
 }
 
-/// Whoever can write into the token puts a key there that is known outside.
+/// An attacker who can write to the token imports a key that is known outside.
 #[test]
 fn a_key_that_was_not_made_in_the_token_is_refused() {
     with_token("token::a_key_that_was_not_made_in_the_token_is_refused", || {

@@ -1,4 +1,4 @@
-//! What a real TPM (swtpm) says, by its own tools, and what this crate makes of it.
+//! What a real TPM (swtpm) returns to its own tools, as parsed by this crate.
 
 use fleeti_pki::certificate;
 use fleeti_pki::tpm::attest::Attest;
@@ -13,8 +13,8 @@ fn public(tpm: &Tpm, name: &str) -> Public {
     Public::parse_sized(&tpm.file(name).unwrap()).unwrap()
 }
 
-/// An endorsement key and an attestation key under it, the latter with the curve of `kind` and
-/// `hash`.
+/// An endorsement key and an attestation key under it; `kind` and `hash` are those of the
+/// attestation key.
 fn keys(tpm: &Tpm, endorsement: &str, kind: &str, hash: &str) {
     tpm.tools(&format!(
         "tpm2_createek -c ek.ctx -G {endorsement} -u ek.pub
@@ -47,12 +47,12 @@ fn a_tpm_gives_a_secret_away_for_the_key_that_it_was_made_for_and_for_no_other()
         );
         let activate = |name: &[u8]| {
             let made = credential::make(&ek, name, b"a secret of at most 32 bytes").unwrap();
-            // The file of tpm2-tools: a magic number, a version, and both structures.
+            // The file format of tpm2-tools: a magic number, a version, and both structures.
             let file =
                 [&[0xba, 0xdc, 0xc0, 0xde, 0, 0, 0, 1][..], &made.blob, &made.secret].concat();
             std::fs::write(tpm.path("credential"), file).unwrap();
             let activate = "tpm2_activatecredential -c ak.ctx -C ek.ctx -i credential -o given";
-            // A key of the high range has an empty password, one of the low range a policy alone.
+            // A key of the high range has an empty password, one of the low range only a policy.
             let given = if endorsement == "ecc384" {
                 tpm.tool(activate)
             } else {
@@ -83,7 +83,7 @@ fn only_a_restricted_signing_key_that_was_born_there_attests() {
     let tpm = Tpm::new(&Maker::new().unwrap()).unwrap();
     keys(&tpm, "ecc", "ecc256", "sha256");
     let area = AttestationKey::new(public(&tpm, "ak.pub")).unwrap().public().bytes().to_vec();
-    // What is wrong, and the attributes (octets 4 to 7) that say so.
+    // The defect, and the attributes (octets 4 to 7) with it.
     let table: [(&str, u32, bool); 6] = [
         ("restricted", 1 << 16, false),
         ("sign", 1 << 18, false),
@@ -200,7 +200,7 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
     let mut changed = rsa_certificate.clone();
     *changed.last_mut().unwrap() ^= 1;
     assert!(matches!(refused(&rsa, &[changed]), NotEndorsed::Chain(_)));
-    // Another maker's TPM, whose maker nobody believes.
+    // A TPM of another manufacturer, which is not trusted.
     other.tool("tpm2_createek -c ek.ctx -G rsa -u rsa.pub").unwrap();
     let theirs = EndorsementKey::new(public(&other, "rsa.pub")).unwrap();
     assert!(matches!(
@@ -260,8 +260,8 @@ fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_ha
         "a maker that is itself on a list: {itself:?}"
     );
 
-    // In the maker's name, by another key: its issuer is not to be told from the maker, and so it
-    // counts for neither.
+    // In the manufacturer's name, by another key: its issuer cannot be distinguished from the
+    // manufacturer, so the CRL counts for neither.
     let forged = believed(&[&Maker::with_lists().unwrap().list(&[]).unwrap()]);
     let refused = forged.verify(&kept, &theirs, now_s()).unwrap_err();
     assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains("Signature")), "{refused}");
@@ -279,7 +279,7 @@ fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_ha
     assert_ne!(one.digest(now), one.digest(now + 2 * 86_400), "it has ended");
 }
 
-/// Certificates by a maker that is believed, for the right key, with one defect each.
+/// Certificates of a trusted manufacturer, for the right key, with one defect each.
 #[test]
 fn a_certificate_with_one_defect_endorses_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -328,7 +328,7 @@ fn a_certificate_with_one_defect_endorses_nothing() {
     let good =
         format!("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\n{purpose}");
     assert_eq!(issued(&good).unwrap(), "model", "what cannot be read of it is left out");
-    // Without an extended key usage it may be for any purpose (RFC 5280, 4.2.1.12).
+    // Without an extended key usage, it may be for any purpose (RFC 5280, 4.2.1.12).
     assert_eq!(
         issued("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement").unwrap(),
         "model"
