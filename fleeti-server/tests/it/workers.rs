@@ -235,8 +235,8 @@ async fn what_is_not_what_the_record_says_is_no_build() {
         ("root.erofs does not match the record", |out| {
             fs::write(out.join("root.erofs"), "another").unwrap()
         }),
-        ("of another build", |out| replace(out, "\"revision\": 1", "\"revision\": 2")),
-        ("of another build", |out| replace(out, "kiosk@1", "kiosk@2")),
+        ("does not match the build", |out| replace(out, "\"revision\": 1", "\"revision\": 2")),
+        ("does not match the build", |out| replace(out, "kiosk@1", "kiosk@2")),
         ("lock.json", |out| replace(out, "\"lock_digest\": \"", "\"lock_digest\": \"0")),
         ("uki.efi", |out| replace(out, "\"uki.efi\"", "\"../../uki.efi\"")),
     ];
