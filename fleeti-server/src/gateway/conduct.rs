@@ -1,8 +1,7 @@
-//! What one device may cost: how many messages, how many of them may be nonsense, and how much of
-//! the log.
+//! Rate limits per device: messages, invalid messages, and log lines.
 //!
-//! A device beyond its quota is read more slowly (TCP pushes back); nothing of it is dropped. What
-//! is counted here outlasts a session, so a device gains nothing by connecting again.
+//! The server reads a device beyond its quota more slowly (TCP back-pressure), and drops nothing.
+//! The counters outlast a session, so a device gains nothing by reconnecting.
 
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::DeviceId;
@@ -11,24 +10,24 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Devices that are remembered because of what they did lately.
+/// Maximum number of devices whose recent conduct is remembered.
 const REMEMBERED_MAX: usize = 10_000;
-/// A device has one line in the log within this time.
+/// A device gets one log line within this time.
 const LINE: Duration = Duration::from_secs(60);
-/// Connections of a device that may wait for the end of its penalty; more are refused.
+/// Connections of a device that may wait for the end of its penalty. More are refused.
 const WAITING_MAX: u8 = 2;
 
-/// A rate and what may come at once (GCRA, as in ITU-T I.371): one more each `interval`, and at
+/// A rate with a burst (GCRA, as in ITU-T I.371): one event per `interval`, and at
 /// most `burst` together.
 #[derive(Debug, Clone, Copy)]
 pub struct Rate {
-    /// One more after this time.
+    /// Time between two events.
     pub interval: Duration,
-    /// At most these together.
+    /// Maximum number of events at once.
     pub burst: u32,
 }
 
-/// How far a rate is used up: the time at which nothing of it is.
+/// The state of a rate limit: the time at which its whole burst is available again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bucket(Instant);
 
@@ -37,12 +36,12 @@ impl Bucket {
         Self(now)
     }
 
-    /// When the next one may come.
+    /// When the next event is allowed.
     pub fn ready_at(&self, rate: Rate) -> Option<Instant> {
         self.0.checked_sub(rate.interval.saturating_mul(rate.burst.saturating_sub(1)))
     }
 
-    /// Counts one; `false` when it came too early.
+    /// Counts an event. Returns `false` if it came too early.
     pub fn take(&mut self, rate: Rate, now: Instant) -> bool {
         let is_in_time = self.ready_at(rate).is_none_or(|at| at <= now);
         self.0 = self.0.max(now) + rate.interval;
@@ -75,15 +74,15 @@ impl Conduct {
     }
 }
 
-/// What devices did lately.
+/// Recent conduct by device.
 #[derive(Default)]
 pub struct Conducts(Mutex<HashMap<DeviceId, Conduct>>);
 
-/// A device that waits for the end of its penalty.
+/// A connection that waits for the end of its device's penalty.
 pub(super) struct Waiting<'a> {
     conducts: &'a Conducts,
     device: DeviceId,
-    /// When it ends.
+    /// End of the penalty.
     pub until: Instant,
 }
 
@@ -127,14 +126,14 @@ impl Conducts {
         Some(change(all.entry(device.clone()).or_insert(new)))
     }
 
-    /// What is left of a device's quota, of messages and of invalid ones.
+    /// The state of a device's quotas: of messages, and of invalid messages.
     pub(super) fn quota(&self, device: &DeviceId, now: Instant) -> (Bucket, Bucket) {
         self.lock()
             .get(device)
             .map_or((Bucket::full(now), Bucket::full(now)), |c| (c.messages, c.invalid))
     }
 
-    /// Keeps what a session leaves of it.
+    /// Stores the state of the quotas after a session.
     pub(super) fn keep(
         &self,
         device: &DeviceId,
@@ -148,15 +147,15 @@ impl Conducts {
         }
     }
 
-    /// A device has to wait before its next session.
+    /// Makes a device wait before its next session.
     pub fn punish(&self, device: &DeviceId, penalty: Duration, now: Instant) {
         self.change(device, now, |conduct| conduct.penalty = now + penalty);
     }
 
-    /// The penalty that a device has to wait for, `None` without one.
+    /// The penalty of a device, or `None`.
     ///
     /// # Errors
-    /// When enough of its connections wait already.
+    /// When [`WAITING_MAX`] of its connections wait already.
     pub(super) fn penalty(
         &self,
         device: &DeviceId,
@@ -173,7 +172,7 @@ impl Conducts {
         Ok(Some(Waiting { conducts: self, device: device.clone(), until: conduct.penalty }))
     }
 
-    /// Writes what is wrong with a device to the log, once a minute; the others are counted.
+    /// Logs a problem of a device, once a minute. Counts the others.
     pub fn say(&self, device: &DeviceId, detail: &str, now: Instant) {
         let unsaid = self.change(device, now, |conduct| {
             if conduct.line.is_some_and(|at| now < at + LINE) {

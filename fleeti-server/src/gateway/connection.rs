@@ -1,4 +1,4 @@
-//! One MQTT connection: whole packets in, whole packets out, within limits.
+//! An MQTT connection: reads and writes whole packets, within limits.
 
 use crate::error::AppError;
 use bytes::{Bytes, BytesMut};
@@ -11,25 +11,25 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-/// Bytes to a device that are gathered before they are written.
+/// Number of bytes that are queued before they are written.
 const GATHER_MAX: usize = 64 * 1024;
-/// How long a peer may take for the last packet.
+/// Timeout for writing the last packet.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Why a session ends.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// The device said goodbye.
+    /// The device sent DISCONNECT.
     Left,
-    /// The connection is gone: nobody is there to be told.
+    /// The connection is closed, so no reason can be sent.
     Gone(String),
-    /// The hub ends it, and knows why.
+    /// The hub ends it; the handle has the reason.
     Kicked,
     /// The server ends it.
     Closed {
-        /// What the device is told.
+        /// The reason code for the device.
         reason: Reason,
-        /// In words; a device may have written some of them.
+        /// Details for the log. They may contain text from the device.
         detail: String,
     },
 }
@@ -43,7 +43,7 @@ impl Ended {
 impl std::fmt::Display for Ended {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Left => f.write_str("the device left"),
+            Self::Left => f.write_str("the device disconnected"),
             Self::Gone(why) => f.write_str(why),
             Self::Kicked => f.write_str("kicked"),
             Self::Closed { reason, detail } => write!(f, "{reason:?}: {}", Foreign::log(detail)),
@@ -75,11 +75,11 @@ pub(super) struct Connection {
     input: BytesMut,
     output: Vec<u8>,
     write_limit: Duration,
-    /// A packet was begun and not written to its end: nothing may follow it.
+    /// A packet was written only in part, so nothing may follow it.
     is_torn: bool,
-    /// Ends what waits for a peer that does not read.
+    /// Cancels writes to a peer that does not read.
     pub kicked: CancellationToken,
-    /// Largest packet that the device takes, bytes.
+    /// Maximum packet size that the device accepts, in bytes.
     pub packet_max: usize,
 }
 
@@ -96,8 +96,8 @@ impl Connection {
         }
     }
 
-    /// The next packet, whole and framed; not read yet. What has come stays when the caller stops
-    /// waiting.
+    /// Reads the next whole packet, without parsing it. Cancel-safe: bytes that have arrived stay
+    /// in the buffer.
     pub async fn next(&mut self) -> Result<Bytes, Ended> {
         loop {
             if let Some(length) = packet::frame(&self.input, PACKET_MAX)? {
@@ -111,13 +111,13 @@ impl Connection {
         }
     }
 
-    /// Whether what has come is, or would be, CONNECT.
+    /// Whether the buffered bytes are a CONNECT, or the start of one.
     pub fn begins_with_connect(&self) -> bool {
         self.input.first().is_some_and(|b| *b == 0x10)
     }
 
-    /// A packet to be written with the next [`Self::flush`]. `false` when it is larger than the
-    /// device takes: it is dropped, as if it had been sent (MQTT-3.1.2-24, MQTT-3.1.2-25).
+    /// Queues a packet for the next [`Self::flush`]. Returns `false` if it is larger than the
+    /// device accepts: it is then dropped, as if it had been sent (MQTT-3.1.2-24, MQTT-3.1.2-25).
     pub fn queue(&mut self, packet: Vec<u8>) -> bool {
         if packet.len() > self.packet_max {
             return false;
@@ -130,13 +130,13 @@ impl Connection {
         true
     }
 
-    /// Whether more should be written before more is queued.
+    /// Whether the queue should be flushed before more is queued.
     pub fn is_full(&self) -> bool {
         self.output.len() >= GATHER_MAX
     }
 
-    /// Writes what is queued. A peer that does not read ends its session: after the limit, or at
-    /// once when the session is kicked.
+    /// Writes the queue. If the peer does not read, the session ends after the timeout, or at once
+    /// when it is kicked.
     pub async fn flush(&mut self) -> Result<(), Ended> {
         if self.output.is_empty() {
             return Ok(());
@@ -159,7 +159,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The last packet, if one can follow what was written, and the end of the connection.
+    /// Writes the last packet, if no packet was written in part, and closes the connection.
     pub async fn end(&mut self, last: Option<Vec<u8>>) {
         self.kicked = CancellationToken::new();
         self.write_limit = self.write_limit.min(GOODBYE);

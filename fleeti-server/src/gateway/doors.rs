@@ -1,9 +1,9 @@
-//! How a connection comes in, the same on every port: it has to say something before it costs
-//! anything.
+//! How the server accepts connections, the same on every port. A client must send something before
+//! it costs anything.
 //!
-//! accept -> a place among the silent, which the newest always gets -> ClientHello -> a place for a
-//! handshake, shared fairly by address -> handshake -> a place of its kind: of a device by its id,
-//! of everybody else by address.
+//! accept -> a place among silent connections, which the newest always gets -> ClientHello -> a
+//! place for the handshake, shared fairly by address -> handshake -> a place by kind: per device id
+//! for devices, per address for other clients.
 
 use super::places::{Origin, Place, Places};
 use crate::limits::{Budget, Limits};
@@ -18,48 +18,49 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// Every place that a connection may hold. One for all ports, so that none can starve another.
+/// All places for connections. Shared by all ports, so that none can starve another.
 #[derive(Debug)]
 pub struct Doors {
-    /// How long the parts of a connection may take.
+    /// Timeouts of the phases of a connection.
     pub limits: Limits,
-    /// How many places there are.
+    /// Numbers of places.
     pub budget: Budget,
     silent: Arc<Places<Origin>>,
-    /// HTTP connections that have not sent a whole request yet, or are refused with an answer.
+    /// HTTP connections without a whole request yet, or being refused with a response.
     pub quiet: Arc<Places<Origin>>,
     handshakes: Arc<Places<Origin>>,
-    /// HTTPS without a device certificate.
+    /// HTTPS connections without a device certificate.
     pub anonymous: Arc<Places<Origin>>,
-    /// HTTPS of devices.
+    /// HTTPS connections of devices.
     pub downloads: Arc<Places<DeviceId>>,
-    /// MQTT.
+    /// MQTT connections.
     pub sessions: Arc<Places<DeviceId>>,
-    /// API and pages.
+    /// Connections to API and pages.
     pub api: Arc<Places<Origin>>,
 }
 
-/// A connection after its handshake. It holds its place for handshakes until that is dropped.
+/// A connection after its handshake. It holds its place for handshakes until `handshake` is
+/// dropped.
 pub struct Arrived {
-    /// Encrypted.
+    /// The TLS stream.
     pub stream: TlsStream<TcpStream>,
     /// Dropped once the connection has a place of its kind.
     pub handshake: Place<Origin>,
 }
 
-/// A device by its certificate.
+/// The device that a certificate identifies.
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// What the certificate names.
+    /// The device id in the certificate.
     pub device: DeviceId,
     /// SHA-256 of its public key.
     pub key_sha256: String,
-    /// When the certificate ends, Unix seconds.
+    /// Expiry of the certificate, Unix seconds.
     pub not_after_s: u64,
 }
 
 impl Peer {
-    /// Reads the verified certificate of a connection, if the client showed one.
+    /// Reads the verified certificate of a connection, if the client sent one.
     #[must_use]
     pub fn of(stream: &TlsStream<TcpStream>) -> Option<Self> {
         let leaf = certificate::from_der(stream.get_ref().1.peer_certificates()?.first()?).ok()?;
@@ -70,7 +71,7 @@ impl Peer {
 }
 
 impl Doors {
-    /// With places for as many descriptors as this process may have.
+    /// Creates places for this number of file descriptors.
     #[must_use]
     pub fn new(limits: Limits, descriptors: usize) -> Self {
         let budget = Budget::of(&limits, descriptors);
@@ -98,15 +99,15 @@ impl Doors {
         }
     }
 
-    /// A connection that was just accepted. Says whether an older one has to end for it: let its
-    /// task run then.
+    /// Gives a place to a connection that was just accepted. Also returns whether an older one was
+    /// evicted for it: then let the task of that one run.
     #[must_use]
     pub fn knock(&self, address: SocketAddr) -> (Place<Origin>, bool) {
         self.silent.enter_newest(&Origin::from(address.ip()), Arc::default())
     }
 
-    /// Reads the ClientHello, waits for a place and makes the handshake; `None` when the client
-    /// does not do its part in time.
+    /// Reads the ClientHello, waits for a place and does the handshake. Returns `None` if the
+    /// client times out.
     pub async fn handshake(
         &self,
         stream: TcpStream,
@@ -135,7 +136,7 @@ impl Doors {
 }
 
 impl Doors {
-    /// Whether a client without TLS says anything in time.
+    /// Whether a client without TLS sends anything in time.
     pub async fn speaks(&self, stream: &TcpStream, silent: &Place<Origin>) -> bool {
         let hello = Duration::from_millis(self.limits.hello_ms);
         let spoke = tokio::select! {
@@ -148,7 +149,7 @@ impl Doors {
     }
 }
 
-/// Nothing is allocated for TLS before the first byte.
+/// Reads the ClientHello. Allocates nothing for TLS before the first byte.
 async fn hello_of(stream: TcpStream) -> Option<tokio_rustls::StartHandshake<TcpStream>> {
     stream.readable().await.ok()?;
     stream.set_nodelay(true).ok();

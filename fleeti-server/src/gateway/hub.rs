@@ -1,5 +1,5 @@
-//! Live sessions by device. A star: whoever has committed news for a device hands it to its
-//! session, or has it look into the mailbox.
+//! Open sessions by device. After a commit, services push a desired state to the device's session
+//! here, or make the session read pending commands from the database.
 
 use crate::service::devices::TURNS_S;
 use fleeti_core::id::DeviceId;
@@ -12,20 +12,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// A session's handle.
+/// The handle of a session.
 #[derive(Clone)]
 pub struct Handle {
     number: u64,
-    /// What has come for the device.
+    /// News for the session.
     pub mail: Arc<Mail>,
-    /// The session must end.
+    /// Cancelled when the session must end.
     pub kicked: CancellationToken,
     reason: Arc<OnceLock<Reason>>,
     ended: CancellationToken,
 }
 
 impl Handle {
-    /// The first reason counts.
+    /// Ends the session. The first reason counts.
     fn kick(&self, reason: Reason) {
         self.reason.get_or_init(|| reason);
         self.kicked.cancel();
@@ -43,10 +43,10 @@ impl Handle {
     }
 }
 
-/// What has come for a device since its session looked last.
+/// News for a device since its session last checked.
 #[derive(Default)]
 pub struct Mail {
-    /// There is something, or the session was kicked.
+    /// Notified when there is news, or the session was kicked.
     pub arrived: Notify,
     waiting: Mutex<Arrived>,
 }
@@ -57,27 +57,27 @@ impl Mail {
         self.arrived.notify_one();
     }
 
-    /// Takes it.
+    /// Takes the news.
     #[must_use]
     pub fn take(&self) -> Arrived {
         std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// What had come.
+/// The news of a [`Mail`].
 #[derive(Default)]
 pub struct Arrived {
     /// The newest desired state.
     pub desired: Option<Box<DesiredState>>,
-    /// Commands wait in the database.
+    /// Commands are pending in the database.
     pub commands: bool,
     /// There is a new notice.
     pub notice: bool,
-    /// The device's TPM is to be asked.
+    /// The session must request evidence.
     pub challenge: bool,
 }
 
-/// News for many devices, on its way to their sessions.
+/// News for many devices that is not delivered to their sessions yet.
 #[derive(Default)]
 struct Outbox {
     desired: Vec<(DeviceId, DesiredState)>,
@@ -85,10 +85,10 @@ struct Outbox {
     notice: bool,
 }
 
-/// Sessions that are told before others on the same thread have their turn.
+/// Number of sessions that are served before other tasks on the thread get their turn.
 const TOLD_AT_ONCE: usize = 256;
 
-/// Live sessions.
+/// All open sessions.
 #[derive(Default)]
 pub struct Hub {
     sessions: Mutex<HashMap<DeviceId, Handle>>,
@@ -101,21 +101,21 @@ pub struct Hub {
     is_empty: Notify,
 }
 
-/// Removes the session from the hub when it ends, however it ends.
+/// Removes a session from the hub when it is dropped.
 pub struct Registration<'a> {
     hub: &'a Hub,
     device: DeviceId,
     /// The session's own handle.
     pub handle: Handle,
-    /// How many sessions of the device were ended by another one of it within [`TURNS_S`], with the
-    /// one that this session ended; 0 when it ended none.
+    /// Number of takeovers among sessions of the device within [`TURNS_S`], including the one by
+    /// this session; 0 if this session took over none.
     pub turns: u32,
 }
 
-/// Devices whose turns are counted at once.
+/// Maximum number of devices whose takeovers are counted.
 const TURNS_COUNTED_MAX: usize = 4096;
 
-/// How often a session of a device was ended by another one of it, since when.
+/// Number of takeovers of a device, and since when.
 struct Turns {
     began: Instant,
     count: u32,
@@ -140,9 +140,8 @@ impl Hub {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Registers a session. The device's old one is kicked, and awaited, before the new one begins.
-    /// A kicked session waits for no peer, so this takes as long as the database takes for what it
-    /// was about to write.
+    /// Registers a session. Kicks an older session of the device, and waits for its end first. A
+    /// kicked session waits for no peer, only for its database writes.
     pub async fn register(&self, device: &DeviceId) -> Registration<'_> {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         let handle = Handle {
@@ -161,7 +160,7 @@ impl Hub {
         let registration = Registration { hub: self, device: device.clone(), handle, turns };
         if let Some(old) = old {
             old.kick(Reason::SessionTakenOver);
-            // The limit is for the day a session does not end.
+            // The timeout guards against a session that does not end because of a bug.
             tokio::time::timeout(Duration::from_secs(15), old.ended.cancelled()).await.ok();
         }
         registration
@@ -185,8 +184,8 @@ impl Hub {
         turns.count
     }
 
-    /// Hands desired states that were committed, and questions for TPMs, to [`Self::run`]: sessions
-    /// are woken by the thread that serves them, which costs no system call for each.
+    /// Passes committed desired states and challenges to [`Self::run`], which wakes the sessions on
+    /// their own thread, without a system call for each.
     pub fn push_all(&self, desired: Vec<(DeviceId, DesiredState)>, challenges: Vec<DeviceId>) {
         if desired.is_empty() && challenges.is_empty() {
             return;
@@ -199,7 +198,7 @@ impl Hub {
         self.filled.notify_one();
     }
 
-    /// Delivers what many devices are told, until the task is ended.
+    /// Delivers news for many devices until the task is aborted.
     pub async fn run(&self) {
         loop {
             self.filled.notified().await;
@@ -227,15 +226,14 @@ impl Hub {
         }
     }
 
-    /// Grows with every desired state that is handed in, before any session has it: where it has
-    /// not grown since before a desired state was read, and the session is registered, none was
-    /// missed.
+    /// A counter that grows with every pushed desired state, before any session gets it. If it is
+    /// the same as before a desired state was read, and the session is registered, none was missed.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::SeqCst)
     }
 
-    /// Hands a desired state that was committed to the device's session, if there is one. A newer
-    /// one replaces it.
+    /// Pushes a committed desired state to the device's session, if there is one. Replaces an older
+    /// one that is not sent yet.
     pub fn push(&self, device: &DeviceId, desired: DesiredState) {
         self.changes.fetch_add(1, Ordering::SeqCst);
         self.deliver(device, desired);
@@ -251,34 +249,35 @@ impl Hub {
         }
     }
 
-    /// Has the device's session look for commands, if there is one.
+    /// Makes the device's session, if there is one, read pending commands.
     pub fn commands_wait(&self, device: &DeviceId) {
         if let Some(handle) = self.lock().get(device) {
             handle.mail.put(|m| m.commands = true);
         }
     }
 
-    /// Has the device's session ask its TPM, if there is one.
+    /// Makes the device's session, if there is one, request evidence.
     pub fn challenge(&self, device: &DeviceId) {
         if let Some(handle) = self.lock().get(device) {
             handle.mail.put(|m| m.challenge = true);
         }
     }
 
-    /// Has every session send the notice.
+    /// Makes every session send the notice.
     pub fn notice_all(&self) {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner).notice = true;
         self.filled.notify_one();
     }
 
-    /// Ends a device's session, if there is one: it is revoked, or its next key has taken over.
+    /// Ends the device's session, if there is one: the device was revoked, or its new key was first
+    /// used.
     pub fn kick(&self, device: &DeviceId) {
         if let Some(handle) = self.lock().get(device) {
             handle.kick(Reason::SessionTakenOver);
         }
     }
 
-    /// Ends every session, and each that is about to begin, and waits until they have ended.
+    /// Ends all sessions, also those that are starting, and waits for their end.
     pub async fn close(&self) {
         self.is_closing.store(true, Ordering::SeqCst);
         let is_empty = self.is_empty.notified();
@@ -293,19 +292,19 @@ impl Hub {
         }
     }
 
-    /// Whether no session begins any more.
+    /// Whether the hub refuses new sessions.
     #[must_use]
     pub fn is_closing(&self) -> bool {
         self.is_closing.load(Ordering::SeqCst)
     }
 
-    /// How many devices hold a session.
+    /// Number of devices with a session.
     #[must_use]
     pub fn online(&self) -> usize {
         self.lock().len()
     }
 
-    /// Whether the device holds a session.
+    /// Whether the device has a session.
     #[must_use]
     pub fn is_online(&self, device: &DeviceId) -> bool {
         self.lock().contains_key(device)

@@ -1,4 +1,4 @@
-//! What a session takes from its device.
+//! Handles the packets that a device sends.
 
 use super::conduct::Rate;
 use super::connection::Ended;
@@ -12,10 +12,10 @@ use fleeti_core::wire::problem::Code;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Most filters of one SUBSCRIBE or UNSUBSCRIBE.
+/// Maximum number of filters in a SUBSCRIBE or UNSUBSCRIBE.
 const FILTERS_MAX: usize = 8;
-/// An older server does not understand all that a newer agent says: as much as this ends no
-/// session.
+/// Allowed interval of invalid messages: a newer agent may send some that an older server does not
+/// understand, and they must not end the session.
 const INVALID_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Session<'_> {
@@ -26,7 +26,7 @@ impl Session<'_> {
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
             Packet::PubAck { id, .. } => {
                 if !self.window.acknowledged(id) {
-                    return Ended::closed(Reason::ProtocolError, format!("PUBACK {id} of nothing"));
+                    return Ended::closed(Reason::ProtocolError, format!("PUBACK {id} for an unknown packet identifier"));
                 }
                 if self.is_held_back { self.deliver().await } else { Ok(()) }
             }
@@ -39,7 +39,7 @@ impl Session<'_> {
                     Some(1..) if self.session_expiry_s == 0 => {
                         return Ended::closed(
                             Reason::ProtocolError,
-                            "DISCONNECT keeps a session that was to end (3.14.2.2.2)",
+                            "DISCONNECT sets an expiry on a session that had none (3.14.2.2.2)",
                         );
                     }
                     Some(expiry) => self.session_expiry_s = expiry,
@@ -64,7 +64,7 @@ impl Session<'_> {
             return Ended::closed(Reason::NotAuthorized, format!("publish to {}", publish.topic));
         };
         let received = match kind {
-            // The question belongs to this connection, and is answered once.
+            // The challenge belongs to this connection, and can be answered once.
             Up::Evidence => {
                 let received =
                     attestation::received(self.app, &self.device, &mut self.asked, publish.payload)
@@ -80,8 +80,8 @@ impl Session<'_> {
         };
         let reason = match received {
             Ok(()) => Reason::Success,
-            // Acknowledged with the reason: a device that cannot be understood must not send it for
-            // ever.
+            // Acknowledge with a reason code, so that the device does not send the invalid message
+            // forever.
             Err(e) if e.code() == Code::Invalid => {
                 let now = Instant::now();
                 self.app.conducts.say(&self.device, &e.to_string(), now);
@@ -102,7 +102,7 @@ impl Session<'_> {
                 }
                 Reason::PayloadFormatInvalid
             }
-            // Not acknowledged: the device keeps it and sends it again.
+            // Do not acknowledge: the device keeps the message and sends it again.
             Err(e) => return Err(e.into()),
         };
         if publish.qos == 1 {
@@ -137,7 +137,8 @@ impl Session<'_> {
         let reasons: Vec<_> =
             subscribe.subscriptions.iter().map(|s| self.subscribe_one(*s)).collect();
         self.connection.queue(write::suback(subscribe.id, &reasons));
-        // What a newer agent may know of its own is refused, and no reason to end the session.
+        // Refuse unknown topics of the device itself, which a newer agent may have, but keep the
+        // session.
         let own = Down::prefix(&self.device);
         let is_foreign = |s: &&Subscription<'_>| {
             s.filter

@@ -1,15 +1,15 @@
-//! What is held, by whose it is: who holds the most, and what they have held for the longest.
+//! Values by key, with the key that has the most values, and its oldest value.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 
-/// Values by key, in the order in which they came. Every operation takes logarithmic time.
+/// Values by key, in order of arrival. Every operation takes logarithmic time.
 #[derive(Debug)]
 pub struct Ledger<K, V> {
     of: HashMap<K, BTreeMap<u64, V>>,
-    /// How many, and the number of the oldest: the last one is the key with the most, and of equals
-    /// the one with the oldest.
+    /// Count, number of the oldest value, key. The last element is the key with the most values;
+    /// among equals, the one with the oldest value.
     order: BTreeSet<(usize, Reverse<u64>, K)>,
     total: usize,
     next: u64,
@@ -22,19 +22,19 @@ impl<K, V> Default for Ledger<K, V> {
 }
 
 impl<K: Clone + Eq + Hash + Ord, V> Ledger<K, V> {
-    /// How many there are.
+    /// Number of values.
     #[must_use]
     pub fn total(&self) -> usize {
         self.total
     }
 
-    /// How many a key has.
+    /// Number of values of a key.
     #[must_use]
     pub fn count(&self, key: &K) -> usize {
         self.of.get(key).map_or(0, BTreeMap::len)
     }
 
-    /// Adds a value, and gives its number.
+    /// Adds a value. Returns its number.
     pub fn add(&mut self, key: &K, value: V) -> u64 {
         let number = self.next;
         self.next += 1;
@@ -43,32 +43,32 @@ impl<K: Clone + Eq + Hash + Ord, V> Ledger<K, V> {
         number
     }
 
-    /// Takes a value out.
+    /// Removes a value.
     pub fn remove(&mut self, key: &K, number: u64) -> Option<V> {
         let removed = self.change(key, |values| values.remove(&number));
         self.total -= usize::from(removed.is_some());
         removed
     }
 
-    /// Who has the most, and how many; of those with equally many, who has the oldest.
+    /// The key with the most values, and their number; among equals, the key with the oldest value.
     #[must_use]
     pub fn fullest(&self) -> Option<(&K, usize)> {
         self.order.last().map(|(count, _, key)| (key, *count))
     }
 
-    /// A key's oldest value, and its number.
+    /// The oldest value of a key, and its number.
     #[must_use]
     pub fn oldest(&self, key: &K) -> Option<(u64, &V)> {
         self.of.get(key)?.first_key_value().map(|(number, value)| (*number, value))
     }
 
-    /// Takes a key's oldest value out.
+    /// Removes the oldest value of a key.
     pub fn take_oldest(&mut self, key: &K) -> Option<V> {
         let number = self.oldest(key)?.0;
         self.remove(key, number)
     }
 
-    /// The keys, with the number of their oldest value.
+    /// All keys, each with the number of its oldest value.
     pub fn keys(&self) -> impl Iterator<Item = (&K, u64)> {
         self.order.iter().map(|(_, oldest, key)| (key, oldest.0))
     }

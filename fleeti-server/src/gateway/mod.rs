@@ -1,13 +1,12 @@
-//! The MQTT port: TLS with a device's certificate, MQTT 5, a direct star between server and
-//! devices.
+//! The MQTT port: MQTT 5 over TLS with device certificates, as a star between server and devices.
 //!
-//! A device is what its certificate says; it may publish its own `up` topics and subscribe its own
-//! `down` topics, and nothing else exists here: no wills, no retained messages, no wildcards, no
-//! other clients. The database is the mailbox; a session only delivers what lies there.
+//! The certificate identifies the device. A device may publish to its own `up` topics and subscribe
+//! to its own `down` topics, and nothing else exists: no wills, no retained messages, no wildcards,
+//! no other clients. Pending messages are in the database; a session only delivers them.
 //!
-//! Code map: [`doors`] (how a connection comes in, on every port) · [`places`] and [`ledger`] (who
-//! may hold how many) · [`tls`] (who may connect) · `session` (one device) · [`hub`] (all of them)
-//! · [`sessions`] (which persist).
+//! Code map: [`doors`] (how every port accepts connections) · [`places`] and [`ledger`] (fair
+//! limits on connections) · [`tls`] (client certificates and CRLs) · `session` (the session of one
+//! device) · [`hub`] (all sessions) · [`sessions`] (state that outlasts connections).
 
 pub mod conduct;
 mod connection;
@@ -30,13 +29,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
 
-/// Accepts until the task is ended. Nothing that one peer does is awaited here.
+/// Accepts connections until the task is aborted. Never waits for a single peer.
 pub async fn run(app: AppRef, listener: TcpListener) {
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(e) => {
-                // As when there are no file descriptors left: others may end meanwhile.
+                // For example no file descriptors are left: retry, other connections may end
+                // meanwhile.
                 tracing::warn!("accept: {e}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -50,16 +50,16 @@ pub async fn run(app: AppRef, listener: TcpListener) {
             }
         });
         if evicts {
-            // The task of the connection that has to end runs first, and closes it.
+            // Let the task of the evicted connection run first, so that it closes the connection.
             tokio::task::yield_now().await;
         }
     }
 }
 
-/// Serves MQTT over a connection whose handshake is done, on whichever port it came.
+/// Serves MQTT over a connection after its TLS handshake, on either port.
 pub async fn serve(app: &AppRef, arrived: Arrived) {
     let Arrived { stream, handshake } = arrived;
-    // On a port where a certificate is optional, MQTT needs one all the same.
+    // MQTT requires a certificate, also on the port where it is optional.
     let Some(peer) = Peer::of(&stream) else { return refuse(app, stream, NOT_AUTHORIZED).await };
     let place = match app.doors.sessions.enter(&peer.device, Arc::default()) {
         Ok(place) => place,
@@ -82,7 +82,7 @@ const NOT_AUTHORIZED: u8 = 0x87;
 const SERVER_BUSY: u8 = 0x89;
 const QUOTA_EXCEEDED: u8 = 0x97;
 
-/// Answers CONNECT, which a client has to send first (MQTT 5, 3.1.4), with CONNACK and a reason.
+/// Answers CONNECT, the first packet of a client (MQTT 5, 3.1.4), with CONNACK and a reason code.
 async fn refuse(app: &AppRef, mut stream: TlsStream<TcpStream>, reason: u8) {
     let told = async {
         if stream.read(&mut [0; 1024]).await? == 0 {

@@ -1,4 +1,4 @@
-//! What a session sends: news out of the mailbox, and what the device has not acknowledged.
+//! What a session sends: news for the device, and again what the device has not acknowledged.
 
 use super::connection::Ended;
 use super::session::Session;
@@ -8,24 +8,24 @@ use bytes::Bytes;
 use fleeti_core::wire::mqtt::Down;
 use fleeti_core::wire::packet::write;
 
-/// Messages to a device that it has not acknowledged yet, where it takes as many.
+/// Maximum number of unacknowledged messages to a device, if the device allows as many.
 pub(super) const IN_FLIGHT_MAX: usize = 16;
 
-/// Packet identifiers: none is used twice as long as it is not acknowledged (MQTT-2.2.1-4).
+/// Packet identifiers in use. One is free again after its acknowledgement (MQTT-2.2.1-4).
 #[derive(Debug, Default)]
 pub(super) struct Window {
     last: u16,
-    /// In the order in which they were sent.
+    /// Unacknowledged messages, in the order in which they were sent.
     pub in_flight: Vec<InFlight>,
 }
 
 impl Window {
-    /// What another connection left unacknowledged.
+    /// Resumes the unacknowledged messages of an earlier connection.
     pub fn resumed(in_flight: Vec<InFlight>) -> Self {
         Self { last: in_flight.last().map_or(0, |m| m.id), in_flight }
     }
 
-    /// An identifier that is free.
+    /// Returns a free identifier.
     fn free(&mut self) -> u16 {
         loop {
             self.last = self.last.checked_add(1).unwrap_or(1);
@@ -35,7 +35,7 @@ impl Window {
         }
     }
 
-    /// `false` when nothing has this identifier.
+    /// Returns `false` if no message has this identifier.
     pub fn acknowledged(&mut self, id: u16) -> bool {
         let found = self.in_flight.iter().position(|m| m.id == id);
         found.map(|at| self.in_flight.remove(at)).is_some()
@@ -43,20 +43,21 @@ impl Window {
 }
 
 impl Session<'_> {
-    /// What lies in the database: everything that was not pushed to this very session.
+    /// Reads from the database everything that was not pushed to this session.
     pub(super) async fn look_into_the_mailbox(&mut self) -> Result<(), Ended> {
         if !std::mem::replace(&mut self.knows_desired, false) {
             self.desired = Some(Box::new(devices::desired(self.app, &self.device).await?));
         }
         self.commands = true;
         self.notice = true;
-        // Asked at the start of a session, and not again because the device subscribes again.
+        // Request evidence once at the start of a session, not again when the device subscribes
+        // again.
         self.challenge |= !std::mem::replace(&mut self.was_asked, true);
         Ok(())
     }
 
-    /// What was sent over another connection and not acknowledged there, in its order
-    /// (MQTT-4.4.0-1, MQTT-4.6.0-1).
+    /// Resends, in their order, messages that an earlier connection sent and the device did not
+    /// acknowledge (MQTT-4.4.0-1, MQTT-4.6.0-1).
     pub(super) fn redeliver(&mut self) {
         for message in std::mem::take(&mut self.window.in_flight) {
             let topic = message.kind.topic(&self.device);
@@ -76,7 +77,7 @@ impl Session<'_> {
         }
     }
 
-    /// Sends what has come and was not sent in this session yet.
+    /// Sends news that was not sent in this session yet.
     pub(super) async fn deliver(&mut self) -> Result<(), Ended> {
         self.is_held_back = false;
         if self.may_send(Down::Desired, self.desired.is_some())
@@ -132,8 +133,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Whether something that waits may go: it is subscribed, and there is room among what is not
-    /// acknowledged.
+    /// Whether a waiting message can be sent: the device has subscribed its topic, and the window
+    /// of unacknowledged messages has room.
     fn may_send(&mut self, kind: Down, waits: bool) -> bool {
         let Some(qos) = self.subscriptions.get(kind).filter(|_| waits) else { return false };
         let has_room = qos == 0 || self.window.in_flight.len() < self.receive_max;
