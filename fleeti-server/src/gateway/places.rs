@@ -1,7 +1,7 @@
-//! Places for connections, shared fairly: who holds many gives way to who holds few, and nobody
-//! else does.
+//! Places for connections, shared fairly by key: a key with few places can evict a connection of a
+//! key with many, never the reverse.
 //!
-//! INVARIANT: a place is given back when its [`Place`] is dropped, however its connection ends.
+//! INVARIANT: a place is free again when its [`Place`] is dropped, however its connection ends.
 
 use super::ledger::Ledger;
 use std::hash::Hash;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-/// Where a connection comes from: an IPv4 address, or the /64 of an IPv6 address, which is one
-/// customer's.
+/// The origin of a connection: an IPv4 address, or the /64 of an IPv6 address, because one customer
+/// has a whole /64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin(IpAddr);
 
@@ -28,9 +28,9 @@ impl From<IpAddr> for Origin {
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
-    /// Whoever asks holds as many as one may.
+    /// The key has reached its own limit.
     Own,
-    /// All are taken, and nobody holds more than who asks.
+    /// All places are taken, and no other key has more than this one.
     All,
 }
 
@@ -56,11 +56,11 @@ pub struct Places<K: Key> {
     state: Mutex<State<K>>,
 }
 
-/// By what places are counted.
+/// The key by which places are counted.
 pub trait Key: Clone + Eq + Hash + Ord + std::fmt::Debug {}
 impl<K: Clone + Eq + Hash + Ord + std::fmt::Debug> Key for K {}
 
-/// A place that is held.
+/// A place, held until it is dropped.
 #[derive(Debug)]
 pub struct Place<K: Key> {
     places: Arc<Places<K>>,
@@ -76,11 +76,11 @@ impl<K: Key> Drop for Place<K> {
 }
 
 impl<K: Key> Place<K> {
-    /// Resolves once the place was given to another.
+    /// Resolves when the place was given to another connection.
     pub async fn evicted(&self) {
         self.evicted.notified().await;
     }
-    /// Whose it is.
+    /// The key of the place.
     #[must_use]
     pub fn key(&self) -> &K {
         &self.key
@@ -88,28 +88,28 @@ impl<K: Key> Place<K> {
 }
 
 impl<K: Key> Places<K> {
-    /// `all` places, of which one key may hold `own`.
+    /// Creates `all` places, of which one key may hold `own`.
     #[must_use]
     pub fn new(all: usize, own: usize) -> Arc<Self> {
         Self::with_queue(all, own, 0, Duration::MAX)
     }
 
-    /// As [`Places::new`], with a queue for [`Places::wait`] of `waiting_max`. Where all are taken,
-    /// who has held a place for `stalled` gives way.
+    /// Like [`Places::new`], with a queue of `waiting_max` for [`Places::wait`]. If all places are
+    /// taken, a connection that has held one for `stalled` is evicted.
     #[must_use]
     pub fn with_queue(all: usize, own: usize, waiting_max: usize, stalled: Duration) -> Arc<Self> {
         let state = State { held: Ledger::default(), waiting: Ledger::default() };
         Arc::new(Self { all, own, waiting_max, stalled, state: Mutex::new(state) })
     }
 
-    /// How many are held.
+    /// Number of places that are held.
     #[must_use]
     pub fn held(&self) -> usize {
         self.lock().held.total()
     }
 
-    /// A place in any case: where all are taken, the oldest of the key with the most gives way.
-    /// Says whether one did.
+    /// Always gives a place: if all are taken, evicts the oldest one of the key with the most. Also
+    /// returns whether one was evicted.
     #[must_use]
     pub fn enter_newest(self: &Arc<Self>, key: &K, evicted: Arc<Notify>) -> (Place<K>, bool) {
         let mut state = self.lock();
@@ -120,11 +120,11 @@ impl<K: Key> Places<K> {
         (self.hold(&mut state, key, evicted), evicts)
     }
 
-    /// A place, if there is one, if another key holds at least two more, or if one was held for too
-    /// long. `evicted` is notified once the place was given to another.
+    /// Gives a place if one is free, if another key holds at least two more, or if one was held for
+    /// too long. `evicted` is notified when this place is given to another connection.
     ///
     /// # Errors
-    /// Which limit was met.
+    /// The limit that was reached.
     pub fn enter(self: &Arc<Self>, key: &K, evicted: Arc<Notify>) -> Result<Place<K>, Full> {
         let mut state = self.lock();
         if state.held.count(key) >= self.own {
@@ -133,7 +133,7 @@ impl<K: Key> Places<K> {
         self.try_hold(&mut state, key, evicted).ok_or(Full::All)
     }
 
-    /// Waits for a place: who holds few goes before who holds many. `None` when too many wait.
+    /// Waits for a place. Keys with few places go first. Returns `None` if the queue is full.
     pub async fn wait(self: &Arc<Self>, key: &K) -> Option<Place<K>> {
         let (number, mut given) = {
             let mut state = self.lock();
@@ -141,7 +141,7 @@ impl<K: Key> Places<K> {
                 return Some(place);
             }
             if state.waiting.total() >= self.waiting_max {
-                // Its receiver ends without a place.
+                // Dropping the sender ends that wait without a place.
                 let fullest = state.waiting.fullest()?.0.clone();
                 state.waiting.take_oldest(&fullest);
             }
@@ -183,13 +183,13 @@ impl<K: Key> Places<K> {
         Some(self.hold(state, key, evicted))
     }
 
-    /// Whether who would give way has held its place for too long.
+    /// Whether the place that would be evicted was held for too long.
     fn is_stalled(&self, state: &State<K>) -> bool {
         let oldest = state.held.fullest().and_then(|(key, _)| state.held.oldest(key));
         oldest.is_some_and(|(_, holder)| holder.since.elapsed() >= self.stalled)
     }
 
-    /// Takes a place from who has held it for too long, if somebody waits.
+    /// Evicts a place that was held for too long, if another connection waits.
     fn reclaim(self: &Arc<Self>) {
         let mut state = self.lock();
         if self.is_stalled(&state) {
@@ -200,14 +200,14 @@ impl<K: Key> Places<K> {
 
     fn release(self: &Arc<Self>, key: &K, number: u64) {
         let mut state = self.lock();
-        // Who was evicted holds nothing any more.
+        // An evicted connection has no place to give back.
         if state.held.remove(key, number).is_some() && state.waiting.total() > 0 {
             self.hand_out(state);
         }
     }
 
-    /// Gives places that are free to who waits and holds the fewest, and of these to who has waited
-    /// for the longest.
+    /// Gives free places to the waiting keys with the fewest places; among equals, to the one that
+    /// has waited longest.
     fn hand_out(self: &Arc<Self>, mut state: MutexGuard<'_, State<K>>) {
         let mut refused = Vec::new();
         while state.held.total() < self.all {
@@ -220,7 +220,7 @@ impl<K: Key> Places<K> {
             let Some(give) = state.waiting.take_oldest(&key) else { break };
             let place = self.hold(&mut state, &key, Arc::default());
             if let Err(place) = give.send(place) {
-                // Its connection has ended; given back once the lock is.
+                // The connection has ended: drop the place after the lock is released.
                 state.held.remove(&place.key, place.number);
                 refused.push(place);
             }
@@ -237,7 +237,7 @@ fn evict_fullest<K: Key>(state: &mut State<K>) {
     }
 }
 
-/// Leaves the queue when the wait ends, however it does.
+/// Removes a waiter from the queue when it is dropped.
 struct InQueue<'a, K: Key> {
     places: &'a Places<K>,
     key: &'a K,

@@ -1,4 +1,4 @@
-//! One MQTT 5 session of one device: how it begins, waits, and ends.
+//! The MQTT 5 session of a device, from CONNECT to its end.
 
 use super::conduct::{Bucket, Rate};
 use super::connection::{Connection, Ended};
@@ -25,11 +25,11 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::server::TlsStream;
 
-/// Longest keep alive, seconds.
+/// Maximum keep alive, in seconds.
 const KEEP_ALIVE_S_MAX: u16 = 300;
-/// QoS 1 messages that are taken without an answer. Each is answered before the next is read.
+/// Receive maximum for QoS 1 messages. Each is acknowledged before the next one is read.
 const RECEIVE_MAX: u16 = 16;
-/// What there is no date for.
+/// Stands for "never" in timers.
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 
 pub(super) struct Session<'a> {
@@ -37,54 +37,53 @@ pub(super) struct Session<'a> {
     pub device: DeviceId,
     pub connection: Connection,
     keep_alive: Duration,
-    /// When the last packet of the device came; what the server sends does not count
-    /// (MQTT-3.1.2-22).
+    /// Time of the last packet from the device; packets of the server do not count (MQTT-3.1.2-22).
     heard_at: Instant,
-    /// When the certificate of the handshake ends.
+    /// Expiry of the certificate of the handshake.
     certificate_ends: Instant,
-    /// How long the session outlasts the connection, seconds.
+    /// Session expiry interval: how long the session outlasts the connection, in seconds.
     pub session_expiry_s: u32,
-    /// What is kept of the session.
+    /// The stored state of the session.
     stored: Stored,
     pub subscriptions: Subscriptions,
     pub window: Window,
-    /// Messages that the device takes without having acknowledged them.
+    /// Receive maximum of the device: unacknowledged messages that it accepts.
     pub receive_max: usize,
     messages: Bucket,
     pub invalid: Bucket,
     pub sent_generation: Option<u64>,
     pub sent_commands: HashSet<String>,
-    /// To be sent, if it is newer than what was.
+    /// Desired state to send, if it is newer than the last one sent.
     pub desired: Option<Box<DesiredState>>,
-    /// What it should run was read when it was admitted, and need not be read again when it first
-    /// subscribes.
+    /// The desired state was read when the device was admitted, and need not be read again when the
+    /// device first subscribes.
     pub knows_desired: bool,
-    /// Commands may wait in the database.
+    /// Commands may be pending in the database.
     pub commands: bool,
-    /// A new notice to every device has not been sent.
+    /// A new notice must be sent.
     pub notice: bool,
-    /// The device's TPM is to be asked.
+    /// A challenge must be sent.
     pub challenge: bool,
-    /// What it was asked last and has not answered.
+    /// The outstanding challenge.
     pub asked: Option<Asked>,
-    /// It was asked because its session began.
+    /// The challenge at the start of the session was sent.
     pub was_asked: bool,
-    /// The log of firmware that it has named in this session.
+    /// The firmware event log that the device has named in this session.
     pub heard_log: Option<String>,
-    /// Its TPM has just answered: what it earned by that was not sent yet.
+    /// Evidence was just accepted, and the resulting ticket for secrets is not sent yet.
     pub has_proved: bool,
-    /// When it is asked again.
+    /// Time of the next challenge.
     ask_at: Instant,
-    /// More waits than may be on its way at once.
+    /// More messages wait than the window has room for.
     pub is_held_back: bool,
 }
 
-/// When a device's TPM is asked again: not all at once.
+/// Time of the next challenge, with jitter, so that devices do not answer all at once.
 fn next_time() -> Instant {
     Instant::now() + Duration::from_secs(INTERVAL_S - rand::random_range(0..INTERVAL_S / 5))
 }
 
-/// Serves a connection whose TLS handshake is done.
+/// Serves a connection after its TLS handshake.
 pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<()> {
     let Peer { device, key_sha256, not_after_s } = peer;
     let left = Duration::from_secs(not_after_s.saturating_sub(app.now_s())).min(FAR);
@@ -96,13 +95,13 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
         .await
         .context("no CONNECT in time")?;
     let admitted = match &first {
-        // Only CONNECT is answered by CONNACK; anything else is no MQTT client (MQTT-3.1.0-1).
+        // Only CONNECT is answered with CONNACK; other packets are no MQTT client (MQTT-3.1.0-1).
         Ok(bytes) => match packet::read(bytes) {
             Ok(Packet::Connect(connect)) => {
                 admit(app, &device, &key_sha256, &connect).await.map(|admitted| (connect, admitted))
             }
             Err(refusal) if bytes.first().is_some_and(|b| b >> 4 == 1) => Err(refusal.reason),
-            Ok(_) | Err(_) => bail!("the first packet is no CONNECT"),
+            Ok(_) | Err(_) => bail!("the first packet is not CONNECT"),
         },
         Err(Ended::Closed { reason, .. }) if connection.begins_with_connect() => Err(*reason),
         Err(ended) => bail!("before CONNECT: {ended}"),
@@ -118,7 +117,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
         connect.packet_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
     let registration = app.hub.register(&device).await;
     connection.kicked = registration.handle.kicked.clone();
-    // Checked again: a revocation may have come between the first look and the registration.
+    // Check again: the device may have been revoked between the first check and the registration.
     if app.tls.is_revoked(&device) {
         connection.end(Some(write::refused(Reason::NotAuthorized))).await;
         bail!("revoked");
@@ -138,8 +137,8 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
         Ended::Kicked => Some(registration.handle.reason(app.tls.is_revoked(&device))),
         Ended::Closed { reason, .. } => Some(*reason),
     };
-    // Another connection of the device waits for the end of this one, and not for what it does not
-    // read.
+    // Another connection of the device waits for the end of this session, so do not wait for a peer
+    // that does not read.
     let is_taken_over = reason == Some(Reason::SessionTakenOver);
     let registration = (!is_taken_over).then_some(registration);
     session.connection.end(reason.map(write::disconnect)).await;
@@ -167,7 +166,7 @@ async fn admit(
     match connect.will {
         Some(will) if will.qos > 1 => return Err(Reason::QosNotSupported),
         Some(will) if will.retain => return Err(Reason::RetainNotSupported),
-        // Presence comes from the connection itself.
+        // No wills: the server knows presence from the connection itself.
         Some(_) => return Err(Reason::NotAuthorized),
         None => {}
     }
@@ -224,9 +223,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Takes up the device's session, or begins a new one, and says which (3.1.2.4, 3.2.2.1.1).
+    /// Resumes the device's session or begins a new one, and sends CONNACK (3.1.2.4, 3.2.2.1.1).
     fn begin(&mut self, connect: &Connect<'_>, admitted: Admitted) {
-        // The session is registered: what is committed from now on comes into its mailbox.
+        // The session is registered: it gets everything that is committed from now on.
         if self.app.hub.changes() == admitted.changes {
             self.desired = Some(admitted.desired);
             self.knows_desired = true;
@@ -257,7 +256,7 @@ impl<'a> Session<'a> {
         self.remember();
     }
 
-    /// Keeps what outlasts the server, when it has changed: most devices come back as they went.
+    /// Stores the persistent state if it has changed; for most devices it has not.
     pub fn remember(&mut self) {
         let until_s = match self.session_expiry_s {
             0 => 0,
@@ -265,7 +264,7 @@ impl<'a> Session<'a> {
             expiry => self.app.now_s() + u64::from(expiry),
         };
         let now = Stored { until_s, subscriptions: self.subscriptions };
-        // A hundredth of the time that was asked for is not worth a write.
+        // A change of less than 1 % of the session expiry is not worth a write.
         let is_near = (until_s > 0) == (self.stored.until_s > 0)
             && until_s.abs_diff(self.stored.until_s) <= u64::from(self.session_expiry_s / 100);
         if !is_near || self.stored.subscriptions != now.subscriptions {
@@ -274,12 +273,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Keeps what the next connection takes up.
+    /// Stores the state that the next connection resumes.
     fn leave(&mut self) {
         self.app.conducts.keep(&self.device, (self.messages, self.invalid), Instant::now());
         self.remember();
         let mut in_flight = std::mem::take(&mut self.window.in_flight);
-        // Questions and tickets are for one connection; the next one begins with its own.
+        // Challenges and tickets belong to one connection; the next one gets new ones.
         in_flight.retain(|m| !matches!(m.kind, Down::Challenge | Down::Secrets));
         if self.session_expiry_s > 0 && !in_flight.is_empty() {
             self.app.sessions.keep(&self.device, Kept { stored: self.stored, in_flight });
@@ -303,7 +302,7 @@ impl<'a> Session<'a> {
             self.connection.flush().await?;
             let ready_at = self.messages.ready_at(self.rate());
             let next = async {
-                // Beyond its quota, the device is not read.
+                // Beyond its quota, do not read from the device.
                 let waited = ready_at.filter(|at| *at > Instant::now());
                 if let Some(at) = waited {
                     tokio::time::sleep_until(at).await;
@@ -325,7 +324,8 @@ impl<'a> Session<'a> {
                         return Ended::closed(Reason::ProtocolError, "a second CONNECT (MQTT-3.1.0-2)");
                     }
                     let packet = packet::read(&bytes)?;
-                    // What acknowledges was sent by the server, and is as much as that.
+                    // PUBACKs answer messages of the server, so their number is bounded: do not
+                    // count them.
                     if !matches!(packet, Packet::PubAck { .. }) {
                         let rate = self.rate();
                         self.messages.take(rate, self.heard_at);
@@ -350,7 +350,7 @@ impl<'a> Session<'a> {
 
     async fn arrived(&mut self, handle: &Handle) -> Result<(), Ended> {
         let arrived = handle.mail.take();
-        // Commits may be handed out in another order than they were made in.
+        // Desired states may arrive in another order than they were committed.
         if let Some(desired) = arrived.desired
             && self.desired.as_ref().is_none_or(|held| held.generation < desired.generation)
         {
@@ -362,8 +362,8 @@ impl<'a> Session<'a> {
         self.deliver().await
     }
 
-    /// The next moment at which something is due. One timer for all, and only set again when it
-    /// rings.
+    /// The next time at which something is due. One timer serves all; it is set again only when it
+    /// fires.
     fn next_date(&self) -> Instant {
         (self.heard_at + self.keep_alive).min(self.ask_at).min(self.certificate_ends)
     }
@@ -371,10 +371,10 @@ impl<'a> Session<'a> {
     async fn look_at_the_clock(&mut self, ready_at: Option<Instant>) -> Result<(), Ended> {
         let now = Instant::now();
         if self.certificate_ends <= now {
-            return Ended::closed(Reason::NotAuthorized, "its certificate has ended");
+            return Ended::closed(Reason::NotAuthorized, "its certificate has expired");
         }
         if ready_at.is_some_and(|at| at > self.heard_at + self.keep_alive) {
-            // It was the server that did not read.
+            // The server did not read, so the device has not missed its keep alive.
             self.heard_at = now;
         }
         if self.heard_at + self.keep_alive <= now {

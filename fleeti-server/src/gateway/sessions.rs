@@ -1,10 +1,8 @@
-//! What outlasts a connection: until when a session lasts, what it has subscribed, and what was
-//! sent and not acknowledged.
+//! Session state that outlasts a connection: expiry, subscriptions, and unacknowledged messages.
 //!
-//! Until when, and subscriptions, are written behind, many at once: a kill may lose the last of
-//! them, and a device is then told "no session" (MQTT 5, 3.2.2.1.1) and subscribes again. What is
-//! not acknowledged is in memory only: messages are in the database, and are sent as new ones after
-//! a start.
+//! Expiry and subscriptions are written behind, in batches. If the server is killed before a write,
+//! the device gets "no session" (MQTT 5, 3.2.2.1.1) and subscribes again. Unacknowledged messages
+//! are in memory only: after a restart the server sends them from the database as new messages.
 
 use crate::app::App;
 use crate::db::mqtt_sessions::Stored;
@@ -17,13 +15,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// What is set within this time is written at once.
+/// Changes within this time are written together.
 const GATHER: Duration = Duration::from_millis(50);
-/// Sessions without a connection whose unacknowledged messages are kept; beyond it they are sent as
-/// new ones.
+/// Maximum number of disconnected sessions whose unacknowledged messages are kept. Messages of
+/// other sessions are sent as new ones.
 const IN_FLIGHT_SESSIONS_MAX: usize = 10_000;
 
-/// A message that is not acknowledged.
+/// An unacknowledged message.
 #[derive(Debug, Clone)]
 pub(super) struct InFlight {
     pub id: u16,
@@ -32,7 +30,7 @@ pub(super) struct InFlight {
     pub sent: Sent,
 }
 
-/// Which message it is.
+/// The content of an unacknowledged message.
 #[derive(Debug, Clone)]
 pub(super) enum Sent {
     Generation(u64),
@@ -40,7 +38,7 @@ pub(super) enum Sent {
     Other,
 }
 
-/// What a session leaves.
+/// The state that a session leaves.
 pub(super) struct Kept {
     pub stored: Stored,
     pub in_flight: Vec<InFlight>,
@@ -49,11 +47,11 @@ pub(super) struct Kept {
 struct Entry {
     kept: Kept,
     is_unwritten: bool,
-    /// Written in the last round: somebody may have read the row before.
+    /// Written in the last round: a reader may have read the row before that.
     is_fresh: bool,
 }
 
-/// What was left and is not in the database, or not only.
+/// State of disconnected sessions that is not, or not only, in the database.
 #[derive(Default)]
 pub struct Sessions {
     entries: Mutex<HashMap<DeviceId, Entry>>,
@@ -65,8 +63,8 @@ impl Sessions {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is kept of a device's session, where `read` is what the database said; with what was
-    /// not acknowledged.
+    /// Takes the state of a device's session, with its unacknowledged messages. `read` is the state
+    /// from the database.
     pub(super) fn take(&self, device: &DeviceId, read: Stored) -> (Stored, Vec<InFlight>) {
         match self.lock().get_mut(device) {
             Some(entry) => (entry.kept.stored, std::mem::take(&mut entry.kept.in_flight)),
@@ -74,7 +72,7 @@ impl Sessions {
         }
     }
 
-    /// Keeps what a session leaves.
+    /// Stores the state that a session leaves.
     pub(super) fn keep(&self, device: &DeviceId, mut kept: Kept) {
         let mut entries = self.lock();
         if !kept.in_flight.is_empty() && entries.len() >= IN_FLIGHT_SESSIONS_MAX {
@@ -97,7 +95,7 @@ impl Sessions {
     fn written(&self, some: &HashMap<DeviceId, Stored>, now_s: u64) {
         self.lock().retain(|device, entry| {
             match some.get(device) {
-                // What was changed meanwhile stays for the next time.
+                // State that has changed meanwhile stays for the next round.
                 Some(stored) if *stored == entry.kept.stored => entry.is_unwritten = false,
                 Some(_) => {}
                 None => entry.is_fresh = false,
@@ -109,7 +107,7 @@ impl Sessions {
     }
 }
 
-/// Writes what is not written.
+/// Writes all unwritten state.
 ///
 /// # Errors
 /// When the database does not answer.
@@ -120,13 +118,13 @@ pub async fn flush(app: &App) -> Result<(), crate::error::AppError> {
     Ok(())
 }
 
-/// Writes until the task is ended.
+/// Writes state until the task is aborted.
 pub async fn run(app: &App) {
     loop {
         app.sessions.changed.notified().await;
         tokio::time::sleep(GATHER).await;
         if let Err(e) = flush(app).await {
-            tracing::warn!("sessions: {e}");
+            tracing::warn!("cannot store session state: {e}");
             tokio::time::sleep(GATHER * 20).await;
             app.sessions.changed.notify_one();
         }

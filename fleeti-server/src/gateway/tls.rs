@@ -1,4 +1,4 @@
-//! Who may connect: one verifier for both device ports, swapped at every revocation.
+//! TLS of the device ports: one verifier of client certificates, replaced at every revocation.
 
 use crate::clock::Clock;
 use arc_swap::ArcSwap;
@@ -25,13 +25,13 @@ use x509_cert::Certificate;
 
 /// A server's certificate chain and key.
 pub struct ServerIdentity {
-    /// Leaf first.
+    /// The chain, leaf first.
     pub chain: Vec<CertificateDer<'static>>,
-    /// PKCS#8.
+    /// The private key, PKCS#8.
     pub key: PrivateKeyDer<'static>,
 }
 
-/// The certificate of now, on both ports.
+/// The current certificate of both ports.
 #[derive(Debug)]
 struct CurrentCertificate(ArcSwap<CertifiedKey>);
 
@@ -54,38 +54,38 @@ impl ResolvesServerCert for CurrentCertificate {
 struct Swapped {
     mqtt: Arc<ServerConfig>,
     verifier: Arc<DeviceVerifier>,
-    /// The lists as they are published, by the ids of their issuers' keys.
+    /// The published CRLs, by the ids of their issuers' keys.
     published: Vec<(String, Bytes)>,
 }
 
-/// A device intermediate with its revocation list.
+/// An intermediate CA for devices, with its CRL.
 #[derive(Clone)]
 pub struct IssuerList {
     /// Id of its key.
     pub key_id: String,
     /// Its certificate.
     pub issuer: Certificate,
-    /// The list, DER.
+    /// Its CRL, DER.
     pub list: Vec<u8>,
 }
 
-/// webpki checks the certificate; the list of now, and what the database says, whether it is
-/// revoked. The list's own signature was checked when it was swapped in, and not for every
-/// handshake as webpki does.
+/// webpki checks the certificate; the current CRL and the database decide whether it is revoked.
+/// The CRL's signature is checked once, when the CRL is put in use, and not at every handshake as
+/// in webpki.
 ///
-/// INVARIANT: either of both can revoke. A list that is old still revokes, and its end refuses
-/// nobody: the database is asked at every CONNECT and request, and a signer that is dead must not
-/// take a fleet offline.
+/// INVARIANT: both CRL and database can revoke. An expired CRL still revokes, but its expiry
+/// refuses no device: the database is checked at every CONNECT and request, and a signing service
+/// that is away must not take a fleet offline.
 #[derive(Debug)]
 struct DeviceVerifier {
     chain: Arc<dyn ClientCertVerifier>,
-    /// One of each issuer; they have different names.
+    /// One CRL per issuer. The issuers have different names.
     lists: Vec<VerifiedList>,
     revoked: Arc<RwLock<Revoked>>,
 }
 
 impl DeviceVerifier {
-    /// That the issuer's list does not have the certificate.
+    /// Checks that the issuer's CRL does not contain the certificate.
     fn check(&self, leaf: &Certificate, now_s: u64) -> Result<(), Refusal> {
         let of_another = |r: &Result<(), Refusal>| matches!(r, Err(Refusal::OtherIssuer));
         let by_list = self
@@ -106,20 +106,19 @@ impl DeviceVerifier {
     }
 }
 
-/// Who is revoked, and how many have been since the start.
+/// The revoked devices, and the number of revocations since the start.
 #[derive(Debug, Default)]
 struct Revoked {
     devices: HashSet<DeviceId>,
     count: u64,
-    /// SHA-256 of keys that others replaced since the start: what was begun with them is broken
-    /// off.
+    /// SHA-256 of keys that were replaced since the start. Their open transfers are aborted.
     replaced: HashSet<String>,
-    /// The same, the oldest first.
+    /// The same keys, oldest first.
     in_order: VecDeque<String>,
 }
 
-/// Replaced keys that are remembered; a connection that outlives so many is ended by the database
-/// at its next request.
+/// Maximum number of remembered replaced keys. A connection with an older key ends at its next
+/// request, when the database is checked.
 const REPLACED_MAX: usize = 4096;
 
 /// TLS of the device ports.
@@ -131,17 +130,17 @@ pub struct TlsState {
     clock: Clock,
 }
 
-/// Lists whose signatures were checked, which takes its time where they are large.
+/// CRLs whose signatures were checked, which is slow for large ones.
 pub struct CheckedLists {
     lists: Vec<IssuerList>,
     verified: Vec<VerifiedList>,
 }
 
 impl CheckedLists {
-    /// Reads lists and checks their signatures.
+    /// Parses CRLs and checks their signatures.
     ///
     /// # Errors
-    /// When a list is not by its issuer.
+    /// When a CRL is not signed by its issuer.
     pub fn read(lists: Vec<IssuerList>) -> anyhow::Result<Self> {
         let verified = lists
             .iter()
@@ -152,10 +151,10 @@ impl CheckedLists {
 }
 
 impl TlsState {
-    /// With the first revocation lists.
+    /// Creates the state with the first CRLs.
     ///
     /// # Errors
-    /// When rustls refuses certificate, key or list.
+    /// When rustls refuses certificate, key or CRL.
     pub fn new(
         identity: ServerIdentity,
         lists: CheckedLists,
@@ -170,19 +169,20 @@ impl TlsState {
         Ok(Self { certificate, provider, swapped: ArcSwap::from_pointee(first), revoked, clock })
     }
 
-    /// Swaps new lists in, with a new session store. Only devices of their issuers may come.
+    /// Puts new CRLs in use, with a new TLS session store. Only devices of their issuers can
+    /// connect.
     ///
     /// # Errors
-    /// When a list is not by its issuer, or older than the one of now; then everything stays.
+    /// When a CRL is not signed by its issuer, or older than the current one. Then nothing changes.
     pub fn swap(&self, lists: &[IssuerList]) -> anyhow::Result<()> {
         self.swap_checked(CheckedLists::read(lists.to_vec())?)
     }
 
-    /// As [`Self::swap`], with lists whose signatures were checked elsewhere, which takes its time
-    /// where they are large.
+    /// Like [`Self::swap`], for CRLs whose signatures were checked before, which is slow for large
+    /// ones.
     ///
     /// # Errors
-    /// When a list is older than the one of now; then everything stays.
+    /// When a CRL is older than the current one. Then nothing changes.
     pub fn swap_checked(&self, lists: CheckedLists) -> anyhow::Result<()> {
         let now = self.swapped.load();
         let is_older = |list: &VerifiedList| {
@@ -190,7 +190,7 @@ impl TlsState {
         };
         anyhow::ensure!(
             !lists.verified.iter().any(is_older),
-            "a revocation list is older than the one of now"
+            "a CRL is older than the current one"
         );
         self.swapped.store(Arc::new(build(
             (&self.certificate, &self.provider, &self.clock),
@@ -200,7 +200,7 @@ impl TlsState {
         Ok(())
     }
 
-    /// Swaps a new certificate in, for connections from now on.
+    /// Puts a new server certificate in use, for new connections.
     ///
     /// # Errors
     /// When rustls refuses the key.
@@ -211,7 +211,7 @@ impl TlsState {
         Ok(())
     }
 
-    /// When the server's own certificate ends, Unix seconds.
+    /// Expiry of the server's own certificate, Unix seconds.
     #[must_use]
     pub fn identity_ends_s(&self) -> u64 {
         let chain = self.certificate.0.load();
@@ -222,7 +222,7 @@ impl TlsState {
             .map_or(0, |leaf| certificate::not_after_s(&leaf))
     }
 
-    /// When the first of the lists should have been followed by another one, Unix seconds.
+    /// The earliest expiry (`nextUpdate`) of the CRLs, Unix seconds.
     #[must_use]
     pub fn list_ends_s(&self) -> u64 {
         self.swapped
@@ -235,7 +235,7 @@ impl TlsState {
             .unwrap_or(0)
     }
 
-    /// The list of an issuer, DER, by the id of its key.
+    /// The CRL of an issuer, DER, by the id of its key.
     #[must_use]
     pub fn revocation_list(&self, key_id: &str) -> Option<Bytes> {
         self.swapped
@@ -246,25 +246,26 @@ impl TlsState {
             .map(|(_, list)| list.clone())
     }
 
-    /// The MQTT port's configuration now.
+    /// The current configuration of the MQTT port.
     #[must_use]
     pub fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.swapped.load().mqtt)
     }
 
-    /// Marks a device revoked for connections that are open.
+    /// Marks a device as revoked, also for open connections.
     pub fn revoke(&self, device: DeviceId) {
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
         revoked.devices.insert(device);
         revoked.count += 1;
     }
-    /// How many devices were revoked since the start.
+    /// Number of revocations since the start.
     #[must_use]
     pub fn revocations(&self) -> u64 {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).count
     }
-    /// Who is revoked, by the database, and how many had been when it was asked. Whoever was
-    /// revoked meanwhile stays revoked; whoever was let go then waits for the next time.
+    /// Sets the revoked devices from the database. `count`: number of revocations when the database
+    /// was read. If there were others meanwhile, devices are only added, and holds that were
+    /// released take effect the next time.
     pub fn set_revoked(&self, devices: HashSet<DeviceId>, count: u64) {
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
         if revoked.count == count {
@@ -273,7 +274,7 @@ impl TlsState {
             revoked.devices.extend(devices);
         }
     }
-    /// Another key has replaced this one.
+    /// Records that a key was replaced.
     pub fn replace_key(&self, key_sha256: String) {
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
         if revoked.in_order.len() >= REPLACED_MAX
@@ -284,19 +285,20 @@ impl TlsState {
         revoked.in_order.push_back(key_sha256.clone());
         revoked.replaced.insert(key_sha256);
     }
-    /// Whether another key has replaced this one lately.
+    /// Whether a key was replaced recently.
     #[must_use]
     pub fn is_replaced(&self, key_sha256: &str) -> bool {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).replaced.contains(key_sha256)
     }
-    /// Whether a device was revoked.
+    /// Whether a device is revoked.
     #[must_use]
     pub fn is_revoked(&self, device: &DeviceId) -> bool {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).devices.contains(device)
     }
 }
 
-/// The device intermediates are the anchors: a shorter chain, and nobody else's certificates.
+/// The intermediate CAs for devices are the trust anchors: the chain is shorter, and no other
+/// certificates verify.
 fn build(
     (certificate, provider, clock): (&Arc<CurrentCertificate>, &Arc<CryptoProvider>, &Clock),
     revoked: &Arc<RwLock<Revoked>>,
@@ -357,9 +359,9 @@ impl ClientCertVerifier for DeviceVerifier {
     }
 }
 
-/// The device port's configuration for HTTP/1.1, and for MQTT where a client asks for it (ALPN): a
-/// certificate is optional (enrollment has none), the verifier is always the one of now, and no
-/// session is resumed, because resumption skips the verifier.
+/// The configuration of the HTTPS device port: HTTP/1.1, or MQTT if the client requests it by ALPN.
+/// The client certificate is optional (enrollment has none). Always uses the current verifier, and
+/// resumes no sessions, because resumption skips the verifier.
 ///
 /// # Errors
 /// When rustls refuses certificate or key.

@@ -1,5 +1,5 @@
-//! An HTTP connection that ends when its client does not do its part: it asks nothing, or does not
-//! read the answer.
+//! An HTTP connection with timeouts: it ends if the client sends no request, or does not read the
+//! response.
 
 use crate::gateway::doors::Peer;
 use crate::gateway::places::{Full, Origin, Place, Places};
@@ -17,11 +17,11 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 
-/// Bytes as they come.
+/// The byte stream of a connection.
 pub enum Transport {
-    /// Without TLS.
+    /// TCP without TLS.
     Plain(TcpStream),
-    /// After the handshake.
+    /// TLS, after the handshake.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -37,31 +37,31 @@ impl Transport {
 trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
-/// The place that a connection holds.
+/// The place of a connection.
 pub enum Gate {
-    /// It has not sent a whole request; with its first one it enters these places.
+    /// No whole request yet. With its first request the connection enters these places.
     Quiet(Place<Origin>, Arc<Places<Origin>>),
-    /// Of an address.
+    /// A place per address.
     Anonymous(Place<Origin>),
-    /// Of a device.
+    /// A place per device.
     Device(Place<DeviceId>),
-    /// It is told why there is none.
+    /// No place: the connection only gets the error.
     Refused(Full, Option<Place<Origin>>),
 }
 
-/// What a connection is doing, shared by its bytes and its requests.
+/// The activity of a connection, shared by its stream and its requests.
 pub struct Activity {
-    /// When an answer was read last, or the connection began.
+    /// When a response was last read, or the connection began.
     moved: Cell<Instant>,
-    /// Requests whose handler has not answered.
+    /// Number of requests whose handler is still running.
     serving: Cell<usize>,
     gate: RefCell<Gate>,
-    /// Notified when the place was given to another.
+    /// Notified when the place was given to another connection.
     evicted: Arc<Notify>,
 }
 
 impl Activity {
-    /// Of a connection that begins now.
+    /// The activity of a new connection.
     #[must_use]
     pub fn new(gate: Gate, evicted: Arc<Notify>) -> Rc<Self> {
         Rc::new(Self {
@@ -72,10 +72,10 @@ impl Activity {
         })
     }
 
-    /// A request has come whole; it ends when this is dropped.
+    /// Registers a whole request. It ends when the return value is dropped.
     ///
     /// # Errors
-    /// Why it is not served.
+    /// The limit because of which the request is refused.
     pub fn serve(self: &Rc<Self>) -> std::result::Result<Serving, Full> {
         let mut gate = self.gate.borrow_mut();
         if let Gate::Quiet(quiet, places) = &*gate {
@@ -90,7 +90,7 @@ impl Activity {
     }
 }
 
-/// A request that is served.
+/// A request in progress.
 pub struct Serving(Rc<Activity>);
 
 impl Drop for Serving {
@@ -100,23 +100,23 @@ impl Drop for Serving {
     }
 }
 
-/// A connection.
+/// An HTTP connection.
 pub struct Connection {
     transport: Transport,
-    /// What it is doing.
+    /// Its activity.
     pub activity: Rc<Activity>,
-    /// The device whose certificate was verified.
+    /// The device of the verified certificate.
     pub peer: Option<Peer>,
     idle: Duration,
     stall: Duration,
     wakes: Option<Pin<Box<Sleep>>>,
-    /// Since when the client has read nothing that was to be written.
+    /// Since when the client has not read any of the data that waits to be written.
     blocked: Option<Instant>,
 }
 
 impl Connection {
-    /// Ends after `idle` without a request or an answer, and after `stall` of an answer that is not
-    /// read.
+    /// Creates a connection that ends after `idle` without a request or response, and when the
+    /// client has not read a response for `stall`.
     #[must_use]
     pub fn new(
         transport: Transport,
@@ -128,7 +128,7 @@ impl Connection {
         Self { transport, activity, peer, idle, stall, wakes: None, blocked: None }
     }
 
-    /// The TLS connection, where there is one.
+    /// The TLS connection, if there is one.
     #[must_use]
     pub fn tls(&self) -> Option<&rustls::ServerConnection> {
         match &self.transport {
@@ -145,25 +145,25 @@ impl Connection {
         }
     }
 
-    /// Has the task wake at the deadline; an error when it has passed.
+    /// Arranges to wake the task at the deadline. Returns an error if it has passed.
     fn watch(&mut self, cx: &mut Context<'_>) -> Result<()> {
         let Some(deadline) = self.deadline() else { return Ok(()) };
         let wakes = self.wakes.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        // Moved only when it is too late for the deadline, or has fired: most deadlines move before
-        // they come.
+        // Reset the timer only if it is later than the deadline, or has fired: most deadlines move
+        // before they are reached.
         if deadline < wakes.deadline() {
             wakes.as_mut().reset(deadline);
         }
         while wakes.as_mut().poll(cx).is_ready() {
             if deadline <= Instant::now() {
-                return Err(Error::new(ErrorKind::TimedOut, "the client does not do its part"));
+                return Err(Error::new(ErrorKind::TimedOut, "the client timed out"));
             }
             wakes.as_mut().reset(deadline);
         }
         Ok(())
     }
 
-    /// After a try to write or flush.
+    /// Called after an attempt to write or flush.
     fn wrote<T>(&mut self, cx: &mut Context<'_>, result: Poll<Result<T>>) -> Poll<Result<T>> {
         if result.is_ready() {
             self.blocked = None;
@@ -198,7 +198,7 @@ impl AsyncWrite for Connection {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
         let result = this.transport.pin().poll_flush(cx);
-        // An empty flush is no progress.
+        // A flush without data is not progress.
         if result.is_ready() && this.blocked.is_none() {
             this.watch(cx)?;
             return result;

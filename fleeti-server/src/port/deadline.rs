@@ -1,5 +1,5 @@
-//! Every request passes here: whether there is a place for its connection (429, 503), and whether
-//! its body arrives in time (408).
+//! A middleware for all requests: checks that the connection gets a place (429, 503), and that the
+//! body arrives in time (408).
 
 use super::connection::Activity;
 use crate::app::AppRef;
@@ -23,10 +23,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
-/// Wraps every route of a port.
+/// The middleware, for every route of a port.
 ///
 /// # Errors
-/// Those of the route.
+/// Passes on the errors of the route.
 pub async fn keep<B: MessageBody>(
     mut request: ServiceRequest,
     next: Next<B>,
@@ -51,28 +51,28 @@ pub async fn keep<B: MessageBody>(
         return Ok(response.map_into_left_body());
     }
     let error = AppError::new(Code::Timeout, "the body of the request did not arrive in time")
-        .hint("send it again, faster");
+        .hint("send the request again over a faster connection");
     Ok(response.into_response(last_words(&error)).map_into_right_body())
 }
 
 fn refusal(full: Full) -> AppError {
     match full {
         Full::Own => AppError::new(Code::TooMany, "too many connections of this device or address")
-            .hint("come back in a moment"),
+            .hint("try again in a moment"),
         Full::All => {
-            AppError::new(Code::Unavailable, "too many connections").hint("come back in a moment")
+            AppError::new(Code::Unavailable, "too many connections").hint("try again in a moment")
         }
     }
 }
 
-/// An answer after which the connection ends: what may still come of a body is not read.
+/// A response that closes the connection, because the rest of the body is not read.
 fn last_words(error: &AppError) -> HttpResponse {
     let mut told = error.error_response();
     told.head_mut().set_connection_type(ConnectionType::Close);
     told
 }
 
-/// A body with a deadline that moves with every byte.
+/// A body with a deadline that every byte extends.
 struct TimedBody {
     body: Payload,
     began: Instant,

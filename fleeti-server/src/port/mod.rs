@@ -1,7 +1,7 @@
-//! Ports that speak HTTP/1.1: actix-web behind the same doors as MQTT. No HTTP/2: nothing here
-//! needs it, and its streams and windows are limits of their own.
+//! The HTTP/1.1 ports: actix-web over connections that come through the same doors as MQTT. No
+//! HTTP/2: it is not needed, and its streams and windows would need limits of their own.
 //!
-//! Code map: [`connection`] (ends when its client does not do its part) · [`deadline`] (of bodies).
+//! Code map: [`connection`] (timeouts of a connection) · [`deadline`] (timeouts of request bodies).
 
 pub mod connection;
 pub mod deadline;
@@ -30,20 +30,20 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-/// Who comes to a port.
+/// The clients of a port.
 #[derive(Clone)]
 pub enum Clients {
-    /// Devices, and who wants to become one. MQTT as well, where the client asks for [`ALPN_MQTT`].
+    /// Devices, enrolled or not. Also serves MQTT if the client requests [`ALPN_MQTT`].
     Devices(Arc<ServerConfig>),
-    /// People and automation; without TLS where there is no configuration, which is asked for at
-    /// every connection.
+    /// Operators and automation. Without a TLS configuration, plain HTTP. The configuration is
+    /// fetched for every connection.
     People(Option<TlsOfNow>),
 }
 
-/// Gives the TLS configuration of a connection that has just begun.
+/// Returns the TLS configuration for a new connection.
 pub type TlsOfNow = Arc<dyn Fn() -> Arc<ServerConfig> + Send + Sync>;
 
-/// Descriptors between the kernel and the doors.
+/// File descriptors of connections that are accepted but not yet at the doors.
 const IN_TRANSIT: usize = 64;
 
 /// Serves an application on a listener, in one thread.
@@ -134,7 +134,7 @@ where
     let Ok(address) = stream.peer_addr() else { return };
     let (doors, evicted) = (&state.doors, Arc::<Notify>::default());
     let (silent, _) = doors.knock(address);
-    // With its first whole request, a connection that nobody is known by enters these.
+    // An anonymous connection enters these places with its first whole request.
     let quiet = |key: &Origin, places| {
         Gate::Quiet(doors.quiet.enter_newest(key, Arc::clone(&evicted)).0, Arc::clone(places))
     };

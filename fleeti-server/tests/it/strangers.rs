@@ -138,7 +138,7 @@ async fn an_older_list_leaves_the_newer_one_and_one_that_has_ended_refuses_nobod
     };
     let swap = |list| world.server.app.tls.swap(&[list]);
     let refused = swap(list(1, now_s() - 3600, 86_400)).unwrap_err().to_string();
-    assert!(refused.contains("older than the one of now"), "{refused}");
+    assert!(refused.contains("older than the current one"), "{refused}");
     assert_eq!(fails(&world, &revoked.tls).await, [true, true], "the newer list still counts");
     assert_eq!(fails(&world, &good.tls).await, [false, false]);
     swap(list(1_000_000, now_s() - 7200, 3600)).unwrap();
