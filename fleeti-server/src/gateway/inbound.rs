@@ -26,7 +26,10 @@ impl Session<'_> {
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
             Packet::PubAck { id, .. } => {
                 if !self.window.acknowledged(id) {
-                    return Ended::closed(Reason::ProtocolError, format!("PUBACK {id} for an unknown packet identifier"));
+                    return Ended::closed(
+                        Reason::ProtocolError,
+                        format!("PUBACK {id} for an unknown packet identifier"),
+                    );
                 }
                 if self.is_held_back { self.deliver().await } else { Ok(()) }
             }
