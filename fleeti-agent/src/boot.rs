@@ -216,7 +216,7 @@ mod tests {
             is_unreachable: false,
         };
         record.write(&paths).unwrap();
-        // The version that the device fell back to runs its own checks before anybody asks.
+        // The version that the device rolled back to runs its own checks before it reports.
         HealthRecord { version: "1".parse().unwrap(), healthy: true, ..record.clone() }
             .write(&paths)
             .unwrap();

@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(
             (first.floor_s(), first.now_s()),
             (Y2026, Y2026),
-            "a clock in 2040 is not believed"
+            "a clock in 2040 is not plausible"
         );
         assert!(first.wrong_by_s().unwrap() > 0);
         system.store(0, Ordering::Relaxed);

@@ -94,7 +94,7 @@ async fn pair_and_enroll(
     let Pairing { begun, is_in_tpm } = begun;
     helper
         .say(&format!(
-            "fleeti: let this device in with the code {} (`fleeti device pair`)",
+            "fleeti: pairing code {} (enter it with `fleeti device pair`)",
             begun.code
         ))
         .await

@@ -72,7 +72,7 @@ pub async fn run(paths: &Paths, is_on_trial: bool) -> Result<bool> {
     let must_reach = is_on_trial && !facts.server_contact.optional && Identity::is_there(paths);
     let is_unreachable = failed.is_none() && must_reach && {
         let deadline_s = facts.server_contact.deadline_s;
-        boot::say(&format!("fleeti: health waits for the server, {deadline_s} s at the most"));
+        boot::say(&format!("fleeti: health waits for the server, at most {deadline_s} s"));
         // Slow checks leave some time to ask.
         let deadline =
             (begun + Duration::from_secs(deadline_s.into())).max(Instant::now() + ASKING);

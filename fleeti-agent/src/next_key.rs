@@ -110,7 +110,7 @@ pub fn enroll(paths: &Paths) -> Result<()> {
     let enrolled = enroll_in(paths, &device, &waiting.public_pem);
     if let Err(e) = &enrolled {
         boot::say(&format!(
-            "fleeti: the data partition is not sealed to the next key of register 11: {e:#}"
+            "fleeti: the data partition is not sealed to the next key of PCR 11: {e:#}"
         ));
         waiting.failed = Some(format!("{e:#}"));
         keep(paths, &waiting)?;
@@ -139,7 +139,7 @@ fn enroll_in(paths: &Paths, device: &Path, public_pem: &str) -> Result<()> {
         is_among(&Header::read(device)?.sealed(), &key),
         "systemd-cryptenroll added no slot"
     );
-    boot::say("fleeti: the data partition is sealed to the next key of register 11 as well");
+    boot::say("fleeti: the data partition is sealed to the next key of PCR 11 as well");
     Ok(())
 }
 
@@ -164,7 +164,7 @@ pub fn end_unused(paths: &Paths) -> Result<()> {
     }
     let list = slots.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     storage::cryptenroll(&device, &[&format!("--wipe-slot={list}")])?;
-    boot::say("fleeti: the data partition opens no more under the previous key of register 11");
+    boot::say("fleeti: the previous key of PCR 11 no longer opens the data partition");
     Ok(())
 }
 
@@ -293,6 +293,6 @@ mod tests {
             "the running image would be left without"
         );
         fs::write(paths.esp.join("EFI/Linux/kiosk_1.efi"), "torn").unwrap();
-        assert!(in_use(&paths).is_err(), "nobody knows what it needs");
+        assert!(in_use(&paths).is_err(), "the key that it needs is unknown");
     }
 }

@@ -129,7 +129,7 @@ fn attach(device: &str) -> Result<()> {
         Err(e) => tracing::warn!("the header of the data partition: {e:#}"),
         Ok(Some(header)) => {
             boot::say(
-                "fleeti: the data partition is sealed to several keys of register 11; it is opened by that of this image",
+                "fleeti: the data partition is sealed to several keys of PCR 11; opening it with the key of this image",
             );
             write_durably(Path::new(HEADER), &header)?;
             let opened = attach(&format!("{options},header={HEADER}"));
@@ -190,7 +190,7 @@ fn will_open() -> bool {
         && passed == [0; 32];
     if !can {
         boot::say(
-            "fleeti: the data partition is not sealed: what was measured is not what the image is signed for",
+            "fleeti: the data partition is not sealed: PCR 11 or 12 differ from what the image is signed for, so it would not open again",
         );
     }
     can

@@ -111,7 +111,7 @@ impl Vault {
             )
             .await?;
         *held = Some(version);
-        self.helper.say(&format!("fleeti: {count} secrets of the fleet have come")).await
+        self.helper.say(&format!("fleeti: received {count} secrets of the fleet")).await
     }
 }
 

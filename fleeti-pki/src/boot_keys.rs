@@ -232,7 +232,7 @@ impl BootKeys {
         self.change_db(now_s)
     }
 
-    /// Forbids EFI binaries by their Authenticode digests, whoever signed them.
+    /// Forbids EFI binaries by their Authenticode digests, regardless of signatures.
     ///
     /// # Errors
     /// [`Error::Refused`] for no digest or too many.

@@ -78,7 +78,7 @@ impl FirstReboot {
 
     fn begin(&self) {
         (self.say)(
-            "fleeti: before the update, a reboot seals the data partition to the key that signs register 11 of the next image",
+            "fleeti: before the update, a reboot seals the data partition to the key that signs PCR 11 of the next image",
         );
         let (stage, say, reboot) = (self.stage.clone(), self.say, (self.reboot)());
         let (reported_within, reboots_within) = (self.reported_within, self.reboots_within);

@@ -140,7 +140,7 @@ fn sysupdate(paths: &Paths) -> Result<Command> {
     crate::write_durably(&own, keyring)?;
     let over: Vec<_> = paths.keyrings.iter().filter(|path| path.exists()).collect();
     boot::say(
-        "fleeti: the image's OpenPGP keys count no more: release keys have introduced others",
+        "fleeti: the image's OpenPGP keys no longer count: release keys have introduced others",
     );
     let mut command = Command::new(&paths.unshare);
     command.args(["--mount", "--propagation", "slave", "--", "/bin/sh", "-c", WITH_KEYRING, "sh"]);

@@ -168,7 +168,7 @@ async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a
     assert!(heard.report().1.is_some());
     heard.clear_alarm().unwrap();
     heard.listen(&says(&restored), &http, &server.url).await.unwrap();
-    assert!(heard.report().1.is_some(), "it comes back");
+    assert!(heard.report().1.is_some(), "the alarm is raised again");
 
     let change = Change::LogReset { log: bench.log.key.to_text(), checkpoint: restored };
     let reset =
@@ -227,7 +227,7 @@ async fn release_keys_introduce_another_openpgp_key_to_devices_whose_images_know
     assert!(take(&bench, signed(&of_image, &next, &bench.release)));
     bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap();
     bench.assert_staged(&release, "2");
-    assert_eq!(fs::read(&bench.paths.keyrings[0]).unwrap(), of_image, "nobody else sees it");
+    assert_eq!(fs::read(&bench.paths.keyrings[0]).unwrap(), of_image, "other processes do not see it");
 }
 
 /// The next image has a keyring of its own; the helper still stores the earlier transition.

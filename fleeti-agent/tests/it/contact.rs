@@ -27,7 +27,7 @@ async fn a_boot_on_trial_is_not_kept_without_the_server_and_says_that_nothing_el
     let (bench, helper) = with_helper(r#"{"deadline_s":1}"#).await;
     assert!(
         health::run(&bench.paths, true).await.unwrap(),
-        "a device that has not enrolled waits for somebody"
+        "a device that is not enrolled waits for an operator"
     );
     fs::write(bench.paths.state.join("device.pem"), "").unwrap();
     assert!(health::run(&bench.paths, false).await.unwrap(), "what was kept once stays");

@@ -113,12 +113,12 @@ async fn a_revocation_is_remembered_and_no_list_of_names_flushes_it() {
             .await
             .unwrap();
     }
-    assert!(scene.knows("kiosk@3"), "it is not forgotten for names that somebody makes up");
+    assert!(scene.knows("kiosk@3"), "made-up names do not replace it");
     // After a restart, without a notice about it.
     let again = Heard::open(&scene.bench.paths).unwrap();
     assert!(again.is_revoked(&"kiosk@3".parse().unwrap()));
     again.forgive(&"kiosk@3".parse().unwrap()).unwrap();
-    assert!(!again.is_revoked(&"kiosk@3".parse().unwrap()), "an operator's word");
+    assert!(!again.is_revoked(&"kiosk@3".parse().unwrap()), "an operator decided so");
 }
 
 #[tokio::test]

@@ -137,7 +137,7 @@ const READERS: &[(&str, Reader)] = &[
         let _ = Signature::parse(data).map(|signature| signature.to_der());
         let sent = Certification { key: data, certification: data, signature: data };
         let purpose = Purpose::enrollment("", [0; 32]);
-        assert!(key::verify(&sent, &SOMEBODY.attestation, &purpose, data).is_err(), "nothing is all of it at once");
+        assert!(key::verify(&sent, &SOMEBODY.attestation, &purpose, data).is_err(), "nothing has all properties at once");
         assert!(endorsement::each_of(data).map(<[u8]>::len).sum::<usize>() <= data.len());
         let _ = Makers::default().verify(&SOMEBODY.endorsement, &[data.to_vec()], 1_800_000_000);
     }),

@@ -321,7 +321,7 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
         "an empty list accepts nothing"
     );
     assert_eq!(level(&|k| k.maker = None), Level::UnverifiedTpm);
-    assert_eq!(level(&|k| k.maker = Some(Kind::Hardware)), Level::VerifiedBoot, "a chip on a bus");
+    assert_eq!(level(&|k| k.maker = Some(Kind::Hardware)), Level::VerifiedBoot, "a discrete chip");
     assert_eq!(level(&|k| k.maker = Some(Kind::Virtual)), Level::UnverifiedTpm);
     assert_eq!(
         level(&|k| {

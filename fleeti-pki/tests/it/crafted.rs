@@ -350,13 +350,13 @@ fn a_separator_is_one_that_says_that_all_went_well_and_ends_the_variables() {
             .find(|i| pieces.events[**i][4..8] == SEPARATOR.to_le_bytes())
             .unwrap();
         pieces.events[which] = event_of(register, SEPARATOR, &[1, 0, 0, 0]);
-        assert_eq!(meaning(&pieces).unwrap_err(), "log-separator", "register {register}: an error");
+        assert_eq!(meaning(&pieces).unwrap_err(), "log-separator", "PCR {register}: an error");
         pieces.events[which] =
             event(register, SEPARATOR, &Hash::Sha256.digest(&[&[1, 0, 0, 0]]), &[0; 4]);
         assert_eq!(
             meaning(&pieces).unwrap_err(),
             "log-separator",
-            "register {register}: an error that says it is none"
+            "PCR {register}: an error event with another type"
         );
     }
     // What some firmware measures after dbx, measured after the separator.
@@ -579,7 +579,7 @@ fn what_was_measured_beside_the_release_takes_every_level_away() {
     assert_eq!(
         contradictions(&tpm, &pieces, &PHASES, &all),
         (none.0, none.1("voucher-foreign")),
-        "nobody vouched"
+        "no key verified it"
     );
 }
 

@@ -217,7 +217,7 @@ fn policies_are_their_issuers_matter_until_one_asks_for_them() {
             &[&[policies(true, &[ONE])]],
             &[policies(true, &[TWO])],
         ),
-        ("below an authority without", &[&[]], &[policies(true, &[ONE])]),
+        ("below a CA without", &[&[]], &[policies(true, &[ONE])]),
         ("asked for and there", &[&[policies(true, &[ONE]), asks(0)]], &[policies(false, &[ONE])]),
         (
             "asked for, any above and one below",
@@ -420,7 +420,7 @@ fn a_certificate_says_that_it_is_for_an_endorsement_key() {
         ("another purpose", vec![tpm_name(), purposes(&["1.3.6.1.5.5.7.3.2"])]),
         ("other purposes", vec![tpm_name(), purposes(&["2.23.133.8.3", "1.3.6.1.5.5.7.3.1"])]),
         ("signatures alone", [usual(), vec![key_usage(0x80)]].concat()),
-        ("an authority", [usual(), vec![basic_constraints(true, None)]].concat()),
+        ("a CA", [usual(), vec![basic_constraints(true, None)]].concat()),
     ] {
         assert!(matches!(of(extensions).unwrap_err(), NotEndorsed::NotOne(_)), "{what}");
     }
@@ -617,7 +617,7 @@ fn an_authority_between_is_one() {
     assert_eq!(path(&|d| d.extensions.push(purposes(&["2.5.29.37.0"]))).as_deref(), Ok("MODEL"));
     type Change = dyn Fn(&mut Draft);
     let bad: [(&str, &Change); 6] = [
-        ("no authority", &|d| d.extensions = vec![basic_constraints(false, None)]),
+        ("not a CA", &|d| d.extensions = vec![basic_constraints(false, None)]),
         ("nothing says so", &|d| d.extensions.clear()),
         ("may not sign certificates", &|d| {
             d.extensions = vec![basic_constraints(true, None), key_usage(0x80)]

@@ -178,7 +178,7 @@ fn digests_are_found_by_their_algorithm() {
         ("no SHA-256", vec![length(sha_1)]),
         ("none", vec![]),
         ("two", vec![length(sha_256), length(sha_256)]),
-        ("of nobody's length", vec![length(sha_256), (0x99, 32)]),
+        ("of an unknown length", vec![length(sha_256), (0x99, 32)]),
     ] {
         assert!(with_digests(&banks, &digests, IPL).is_err(), "{what}");
     }
@@ -431,7 +431,7 @@ fn what_nobody_knows_lets_less_be_claimed_and_contradicts_nothing() {
     let table: [(&str, Aspect, &str, &Change); 11] = [
         ("an unknown event", Aspect::Configuration, "log-kind", &push(7, 0x8000_00ff, b"x")),
         (
-            "an unknown event of programs",
+            "an unknown event among EFI binaries",
             Aspect::Executables,
             "log-kind",
             &push(4, 0x8000_00ff, b"x"),
@@ -454,7 +454,7 @@ fn what_nobody_knows_lets_less_be_claimed_and_contradicts_nothing() {
             p.events.insert(at(p, 7)[4], p.events[at(p, 7)[4]].clone())
         }),
         ("firmware failed", Aspect::Configuration, "log-separator", &failed(1)),
-        ("firmware failed before programs", Aspect::Executables, "log-separator", &failed(4)),
+        ("firmware failed before EFI binaries", Aspect::Executables, "log-separator", &failed(4)),
         ("no separator", Aspect::Configuration, "log-separator", &|p| {
             drop(p.events.remove(separator(p, 6)))
         }),

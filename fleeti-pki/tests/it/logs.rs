@@ -41,7 +41,7 @@ fn a_log_begins_with_its_banks_each_once_and_of_its_length() {
     let good = header(&[SHA_256, SHA_384], &[0]);
     assert!(reads(&good));
     assert!(reads(&header(&[SHA_256], &[3, 7, 7, 7])), "what a vendor says");
-    assert!(reads(&header(&[(0x0077, 64), SHA_256], &[0])), "a bank that nobody knows");
+    assert!(reads(&header(&[(0x0077, 64), SHA_256], &[0])), "an unknown bank");
     for (what, banks) in [
         ("twice", &[SHA_256, SHA_256][..]),
         ("no SHA-256", &[SHA_384]),
@@ -108,7 +108,7 @@ fn user_space_shows_words_only_where_it_measured_them() {
         "other words"
     );
     assert_eq!(words(&measured(11, &"x".repeat(128))).map(|w| w.len()), Some(128));
-    assert_eq!(words(&measured(11, &"x".repeat(129))), None, "longer than anybody reads");
+    assert_eq!(words(&measured(11, &"x".repeat(129))), None, "too long");
     assert_eq!(words(&measured(11, "rea\u{7}dy")), None, "what a terminal obeys");
     let both =
         record(11, &[("sha384", &"00".repeat(48)), ("sha256", &sha256_hex(b"ready"))], "ready");
@@ -133,7 +133,7 @@ fn user_spaces_log_is_whole_records_of_its_own_registers() {
             .is_none()
     );
     for register in [0, 4, 7, 9, 12] {
-        assert!(read(&measured(register, "ready")).is_none(), "register {register} is not its own");
+        assert!(read(&measured(register, "ready")).is_none(), "PCR {register} is not extended by user space");
     }
     let count = 32 * 1024 / good.len();
     assert!(

@@ -247,7 +247,7 @@ fn sbverify_accepts_a_signed_program_and_refuses_a_changed_one() {
     };
     let (ok, text) = verify(&signed, "public/db.pem");
     assert!(ok, "{text}");
-    assert!(!verify(&signed, "public/KEK.pem").0, "another key does not vouch for it");
+    assert!(!verify(&signed, "public/KEK.pem").0, "another key does not verify it");
     signed[0x201] ^= 1;
     assert!(!verify(&signed, "public/db.pem").0);
 }

@@ -158,7 +158,7 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
     let nobody = makers.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s());
     assert!(
         matches!(nobody, Err(NotEndorsed::Chain(_))),
-        "{nobody:?}: nobody is believed until somebody is"
+        "{nobody:?}: no manufacturer is trusted at first"
     );
     makers.believe(&der(&maker), Kind::Virtual).unwrap();
     let made = makers.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s()).unwrap();
@@ -168,7 +168,7 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
     both.believe(&der(&stranger), Kind::Hardware).unwrap();
     both.believe(&der(&maker), Kind::Virtual).unwrap();
     let made = both.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s()).unwrap();
-    assert_eq!(made.kind, Kind::Virtual, "its own maker's kind");
+    assert_eq!(made.kind, Kind::Virtual, "the kind of its manufacturer");
 
     let refused = |key: &EndorsementKey, certificates: &[Vec<u8>]| {
         makers.verify(key, certificates, now_s()).unwrap_err()
@@ -207,7 +207,7 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
         refused(&theirs, &[certificate_at(&other, "0x1c00002"), der(&stranger)]),
         NotEndorsed::Chain(_)
     ));
-    assert!(makers.believe(&rsa_certificate, Kind::Hardware).is_err(), "a TPM makes no TPMs");
+    assert!(makers.believe(&rsa_certificate, Kind::Hardware).is_err(), "a TPM certificate is not a CA");
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_ha
     let itself = believed(&[&maker.list(&[der(&maker)]).unwrap()]).verify(&kept, &theirs, now_s());
     assert!(
         matches!(itself, Err(NotEndorsed::Chain(_))),
-        "a maker that is itself on a list: {itself:?}"
+        "a manufacturer that is itself on a CRL: {itself:?}"
     );
 
     // In the manufacturer's name, by another key: its issuer cannot be distinguished from the
@@ -352,7 +352,7 @@ fn a_certificate_with_one_defect_endorses_nothing() {
     );
     not_one(
         &format!("basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyAgreement\n{purpose}"),
-        "an authority",
+        "a CA",
     );
     not_one(
         &format!(
