@@ -93,10 +93,7 @@ async fn pair_and_enroll(
     };
     let Pairing { begun, is_in_tpm } = begun;
     helper
-        .say(&format!(
-            "fleeti: pairing code {} (enter it with `fleeti device pair`)",
-            begun.code
-        ))
+        .say(&format!("fleeti: pairing code {} (enter it with `fleeti device pair`)", begun.code))
         .await
         .ok();
     let wait = PairWait { token: begun.token.clone() };

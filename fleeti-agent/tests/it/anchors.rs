@@ -227,7 +227,11 @@ async fn release_keys_introduce_another_openpgp_key_to_devices_whose_images_know
     assert!(take(&bench, signed(&of_image, &next, &bench.release)));
     bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap();
     bench.assert_staged(&release, "2");
-    assert_eq!(fs::read(&bench.paths.keyrings[0]).unwrap(), of_image, "other processes do not see it");
+    assert_eq!(
+        fs::read(&bench.paths.keyrings[0]).unwrap(),
+        of_image,
+        "other processes do not see it"
+    );
 }
 
 /// The next image has a keyring of its own; the helper still stores the earlier transition.

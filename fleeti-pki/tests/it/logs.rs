@@ -133,7 +133,10 @@ fn user_spaces_log_is_whole_records_of_its_own_registers() {
             .is_none()
     );
     for register in [0, 4, 7, 9, 12] {
-        assert!(read(&measured(register, "ready")).is_none(), "PCR {register} is not extended by user space");
+        assert!(
+            read(&measured(register, "ready")).is_none(),
+            "PCR {register} is not extended by user space"
+        );
     }
     let count = 32 * 1024 / good.len();
     assert!(

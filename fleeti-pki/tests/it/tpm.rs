@@ -207,7 +207,10 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
         refused(&theirs, &[certificate_at(&other, "0x1c00002"), der(&stranger)]),
         NotEndorsed::Chain(_)
     ));
-    assert!(makers.believe(&rsa_certificate, Kind::Hardware).is_err(), "a TPM certificate is not a CA");
+    assert!(
+        makers.believe(&rsa_certificate, Kind::Hardware).is_err(),
+        "a TPM certificate is not a CA"
+    );
 }
 
 #[test]
