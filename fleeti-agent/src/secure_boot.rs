@@ -33,7 +33,7 @@ const ATTRIBUTES: usize = 4;
 /// What the firmware trusts.
 #[derive(Clone)]
 pub struct Trusted {
-    /// Certificates in db. Fleeti signs with no key of an unreadable one.
+    /// Certificates in db. Unreadable ones are skipped: they verify nothing of Fleeti.
     pub db: Vec<Certificate>,
     /// Digests in dbx.
     pub dbx: Vec<[u8; 32]>,

@@ -53,7 +53,7 @@ pub struct Incoming {
     pub dealt_with: oneshot::Sender<()>,
 }
 
-/// The port for MQTT. If only one port is open, MQTT uses the HTTPS port: the server recognizes it
+/// The port for MQTT. If only one port is open, MQTT uses the HTTPS port: the server recognises it
 /// by its ALPN protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Door {

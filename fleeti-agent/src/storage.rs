@@ -1,6 +1,6 @@
 //! The data partition. If the machine has a TPM and the image has a signed PCR policy, the
 //! partition is LUKS2 and its key is sealed to the TPM. It opens with every UKI whose PCR 11 the
-//! organization has signed, after the end of the initrd and before the services of the system
+//! organisation has signed, after the end of the initrd and before the services of the system
 //! start, and only while nothing is passed to the kernel from outside the UKI (PCR 12). So updates
 //! and new Secure Boot keys do not lock it, and a disk that is removed from its machine reveals
 //! nothing.

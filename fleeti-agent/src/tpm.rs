@@ -273,7 +273,7 @@ impl Tpm {
             let (attributes, mask) =
                 SessionAttributesBuilder::new().with_decrypt(true).with_encrypt(true).build();
             c.tr_sess_set_attributes(session, attributes, mask)?;
-            // A key of the low range is authorized by its policy only; one of the high range by its
+            // A key of the low range is authorised by its policy only; one of the high range by its
             // empty password as well.
             let by = if is_by_policy(algorithm) { session } else { AuthSession::Password };
             let given = c

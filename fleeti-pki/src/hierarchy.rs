@@ -1,4 +1,4 @@
-//! The keys and certificates of an organization, which `fleeti pki init` creates, as files to
+//! The keys and certificates of an organisation, which `fleeti pki init` creates, as files to
 //! write.
 //!
 //! The folder `offline/` belongs on a machine without a network, `online/` on the server; `public/`
@@ -159,7 +159,7 @@ impl Files<'_> {
     fn rest(&mut self, root: &Certificate, now_s: u64) -> Result<(), Error> {
         let audit = SoftKey::generate(Algorithm::Ed25519)?;
         self.keep("online", purpose::AUDIT, &audit.to_pkcs8_der()?)?;
-        // The root identifies the organization in the name of its log.
+        // The root identifies the organisation in the name of its log.
         let log = LogKey::of(&format!("fleeti/{}/log", &fingerprint(root)?[..16]), &audit)?;
         self.public("audit.pub", format!("{}\n", log.to_text()).into_bytes());
         // This key cannot be replaced, because it wraps the Secure Boot keys of every device. The

@@ -60,7 +60,7 @@ type Reader = fn(&[u8]);
 const READERS: &[(&str, Reader)] = &[
     ("list", |data| {
         if let Ok(lists) = uefi::parse(data) {
-            // Lists of other types are recognized, but their contents are not kept.
+            // Lists of other types are recognised, but their contents are not kept.
             let written = lists.iter().map(uefi::SignatureList::to_bytes).collect::<Result<Vec<_>, _>>();
             if let Ok(written) = written {
                 assert_eq!(uefi::parse(&written.concat()).ok(), Some(lists), "owners are ours, the rest stays");

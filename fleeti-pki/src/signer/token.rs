@@ -103,7 +103,7 @@ fn decoded(text: &str) -> Result<String, Error> {
     bytes.decode_utf8().map(|t| t.into_owned()).or_malformed("PKCS#11 URI")
 }
 
-/// The loaded modules: a process may initialize a module once.
+/// The loaded modules: a process may initialise a module once.
 static MODULES: Mutex<BTreeMap<PathBuf, Pkcs11>> = Mutex::new(BTreeMap::new());
 
 fn module(path: &Path) -> Result<Pkcs11, Error> {
@@ -114,7 +114,7 @@ fn module(path: &Path) -> Result<Pkcs11, Error> {
     let module = Pkcs11::new(path).or_backend("loading the PKCS#11 module")?;
     module
         .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
-        .or_backend("initializing the PKCS#11 module")?;
+        .or_backend("initialising the PKCS#11 module")?;
     modules.insert(path.to_owned(), module.clone());
     Ok(module)
 }

@@ -126,7 +126,7 @@ pub struct Public {
     pub name_hash: Hash,
     /// What the key may do.
     pub attributes: Attributes,
-    /// The policy that authorizes its use; empty for none.
+    /// The policy that authorises its use; empty for none.
     pub policy: Vec<u8>,
     /// AES key size in bits (CFB mode) of a storage key.
     pub aes_bits: Option<u16>,
