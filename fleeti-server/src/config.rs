@@ -1,16 +1,16 @@
-//! The data folder: everything a server needs.
+//! The data folder of a server, and its configuration.
 //!
 //! ```text
-//! DIR/pki/online/{device-ca,server-ca,audit}.key   sealed; with a signer process they are in its folder, and not here
+//! DIR/pki/online/{device-ca,server-ca,audit}.key   encrypted with the passphrase; with fleeti-signer they are in its folder instead
 //! DIR/pki/public/                            certificates and public keys
-//! DIR/pki/tpm-makers/{processor,hardware,virtual}/*.pem   makers of TPMs that are believed; none unless they are put there
-//! DIR/pki/tpm-makers/{processor,hardware,virtual}/*.crl   what they, or authorities below them, have revoked
-//! DIR/pki/signing/{release,openpgp,db}.key   only where this server's signer may sign releases, and policy.toml: who must agree
-//! DIR/passphrase                             opens the sealed keys, mode 0600; a systemd credential is better
-//! DIR/audit/                                 the audit log, where the signer is in this process
+//! DIR/pki/tpm-makers/{processor,hardware,virtual}/*.pem   certificates of trusted TPM manufacturers; initially none
+//! DIR/pki/tpm-makers/{processor,hardware,virtual}/*.crl   CRLs of these manufacturers, or of CAs below them
+//! DIR/pki/signing/{release,openpgp,db}.key   only if this server's signing service signs releases, with the approval policy policy.toml
+//! DIR/passphrase                             decrypts the keys, mode 0600; a systemd credential is better
+//! DIR/audit/                                 the audit log, if the signing service is in this process
 //! DIR/admin.token                            made at the first start, mode 0600
-//! DIR/pki/admin/{certificate,key}.pem, fingerprint   of the API's port, where the server issues its certificate itself
-//! DIR/standby/                               what the server starts with when the signer does not answer, mode 0600
+//! DIR/pki/admin/{certificate,key}.pem, fingerprint   of the API port, if the server issues its certificate itself
+//! DIR/standby/                               for starts without the signing service, mode 0600
 //! DIR/fleeti.db  DIR/releases/  DIR/builds/
 //! ```
 
@@ -37,56 +37,55 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use x509_cert::Certificate;
 
-/// Bytes of the largest file of a maker of TPMs: their revocation lists have megabytes.
+/// Maximum size of a file of a TPM manufacturer, in bytes: their CRLs have megabytes.
 const MAKER_FILE_MAX: u64 = 16 << 20;
 
-/// How a server is started.
+/// The configuration of a server.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The data folder.
     pub data: PathBuf,
-    /// API and web.
+    /// Address of API and pages.
     pub api: SocketAddr,
-    /// How that port is protected.
+    /// TLS of the API port.
     pub api_tls: ApiTls,
-    /// Device port.
+    /// Address of the device port (HTTPS).
     pub https: SocketAddr,
-    /// MQTT port.
+    /// Address of the MQTT port.
     pub mqtt: SocketAddr,
-    /// DNS names and addresses that devices call the server by; the first is what enrollment
-    /// records name.
+    /// DNS names and addresses by which devices reach the server. Enrollment records contain the
+    /// first one.
     pub names: Vec<String>,
-    /// An HTTP proxy through which devices reach the server, as in `http://proxy.example:3128`, for
+    /// HTTP proxy through which devices reach the server, such as `http://proxy.example:3128`, for
     /// enrollment records.
     pub device_proxy: Option<String>,
-    /// The agent that goes into images; beside the server's program by default.
+    /// The agent binary for images; default: next to the server's binary.
     pub agent: Option<PathBuf>,
-    /// Whether this process builds, as its own user. Otherwise workers do, which ask for builds
-    /// over the API.
+    /// Whether this process builds images, as its own user. Otherwise build workers do, over the
+    /// API.
     pub local_worker: bool,
-    /// The signer's socket; without it the keys are in this process.
+    /// Socket of the signing service. Without it this process holds the keys.
     pub signer: Option<PathBuf>,
-    /// Where certificates of devices say that their revocation list is, with `{issuer}` for the id
-    /// of the key that signs it; the device port by default. A signer of its own is told by its own
-    /// `--crl-url`.
+    /// CRL distribution point in device certificates, with `{issuer}` for the id of the issuer's
+    /// key; default: the device port. `fleeti-signer` has its own option `--crl-url`.
     pub crl_url: Option<String>,
-    /// Limits of a signer in this process.
+    /// Limits of a signing service in this process.
     pub signer_limits: SignerLimits,
-    /// How much a client may hold, and how long it may take.
+    /// Limits on clients: resources and timeouts.
     pub limits: Limits,
-    /// Whether a TPM in software of a maker that is believed counts as much as a chip.
+    /// Whether a software TPM of a trusted manufacturer counts as much as a chip.
     pub trusts_hypervisor: bool,
-    /// Bytes that are kept free on the disk of the data folder: below them no build and no upload
-    /// is taken. 5 % of the disk, 512 MiB at the most, where nobody says otherwise.
+    /// Minimum free space on the disk of the data folder, in bytes. Below it the server refuses
+    /// builds and uploads. Default: 5 % of the disk, at most 512 MiB.
     pub disk_floor: Option<u64>,
-    /// How much of what builds and uploads leave is kept.
+    /// Which files of builds and uploads are kept.
     pub retention: Retention,
-    /// The time by which devices may connect.
+    /// The time that certificates are checked against.
     pub clock: Clock,
 }
 
 impl Config {
-    /// A server on loopback, with ports of the system's choice.
+    /// A configuration on loopback, with ports that the system chooses.
     pub fn new(data: impl Into<PathBuf>) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
@@ -112,8 +111,7 @@ impl Config {
 }
 
 impl Config {
-    /// Where certificates of devices say that their revocation list is, of a server whose device
-    /// port is there.
+    /// The CRL distribution point for device certificates, for a server with this device port.
     #[must_use]
     pub fn crl_url(&self, device_port: SocketAddr) -> String {
         let name = self.names.first().map_or("localhost", String::as_str);
@@ -129,15 +127,15 @@ pub struct Pki {
     pub device_ca: Certificate,
     /// The issuer of servers, before the first trust bundle.
     pub server_ca: Certificate,
-    /// The root, which signs what counts.
+    /// The root CA.
     pub root: Certificate,
-    /// SHA-256 of it.
+    /// SHA-256 of the root CA's certificate.
     pub root_sha256: String,
-    /// Who may release.
+    /// The release keys.
     pub release_keys: ReleaseKeys,
-    /// Who signs the audit log's statements.
+    /// The key that signs checkpoints of the audit log.
     pub log: LogKey,
-    /// Who makes TPMs that are believed; read again while the server runs.
+    /// The trusted TPM manufacturers, reloaded while the server runs.
     pub makers: ArcSwap<Makers>,
 }
 
@@ -172,9 +170,8 @@ impl Pki {
     }
 }
 
-/// Who makes TPMs that are believed: every certificate in a folder, by what kind of TPM its maker
-/// makes, and every revocation list (`*.crl`, DER or PEM) beside them. A file that cannot be read
-/// is left out, and named.
+/// Reads the trusted TPM manufacturers: all certificates in a folder, by the kind of TPM, and all
+/// CRLs (`*.crl`, DER or PEM) next to them. Ignores files that it cannot read, and lists them.
 #[must_use]
 pub fn makers(data: &Path) -> Makers {
     let (folder, mut makers) = (makers_folder(data), Makers::default());
@@ -188,14 +185,14 @@ pub fn makers(data: &Path) -> Makers {
     makers
 }
 
-/// Where makers of TPMs are.
+/// The folder of TPM manufacturers.
 #[must_use]
 pub fn makers_folder(data: &Path) -> PathBuf {
     data.join("pki/tpm-makers")
 }
 
-/// Files of one kind: each by its name below the folder, and its path. Hidden ones are somebody's
-/// half-written ones.
+/// The files of a kind of TPM: name below the folder, and path. Skips hidden files, which may be
+/// incomplete.
 #[must_use]
 pub fn maker_files(folder: &Path, kind: &str) -> Vec<(String, PathBuf)> {
     let Ok(entries) = fs::read_dir(folder.join(kind)) else { return Vec::new() };
@@ -231,7 +228,7 @@ pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
         return Ok(fleeti_signer::socket::connect(path.clone()));
     }
     tracing::warn!(
-        "the keys are in this process: whoever takes it has them; run fleeti-signer and pass --signer for more than development"
+        "this process holds the keys, and an attacker who takes it over gets them; except for development, run fleeti-signer and pass --signer"
     );
     let passphrase = fleeti_signer::keys::passphrase(&config.data)?;
     let pki = config.data.join("pki");
@@ -251,14 +248,14 @@ pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
     Ok(SignerHandle::embedded_at(keeper, move || clock.now_s())?)
 }
 
-/// The administrator's token; made at the first start.
+/// Reads the administrator's token; creates it at the first start.
 ///
 /// # Errors
 /// I/O.
 pub fn admin_token(data: &Path) -> Result<String> {
     let path = data.join("admin.token");
     if let Ok(text) = fs::read_to_string(&path) {
-        // Whoever copied it here may have left it open.
+        // A copied file may have wider permissions.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
         return Ok(text.trim().to_owned());
     }

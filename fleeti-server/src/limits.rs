@@ -1,7 +1,7 @@
-//! Limits: how much one client may hold, and how long each part of a conversation may take.
+//! Limits: the resources that one client may use, and timeouts.
 //!
-//! A server reads them from `--limits FILE` (TOML); what the file does not name has its default.
-//! Descriptors bound them further: see [`Budget`].
+//! The server reads them from `--limits FILE` (TOML); missing values have defaults. The number of
+//! file descriptors limits them further: see [`Budget`].
 
 use anyhow::{Context, Result};
 use fleeti_core::wire::attestation::CHALLENGE_S;
@@ -9,74 +9,71 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Deserialize;
 use std::path::Path;
 
-/// Limits of the ports, and of what is asked over them. Times are milliseconds unless the name says
-/// otherwise.
+/// Limits of the ports and of requests. Times are in milliseconds unless the name says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// From a connection to its whole ClientHello, or to the head of its first request where there
-    /// is no TLS.
+    /// Time from accept to the whole ClientHello, or to the head of the first request without TLS.
     pub hello_ms: u64,
-    /// TLS handshake, CONNECT and the head of a device's first request, each; a device's TPM may
-    /// sign in it.
+    /// Time for each of TLS handshake, CONNECT, and the head of a device's first request. Includes
+    /// a signature by the device's TPM.
     pub handshake_ms: u64,
-    /// An unfinished or anonymous client holds its place at least this long, also while others want
-    /// one.
+    /// Minimum time that an unfinished or anonymous client keeps its place while others wait.
     pub stalled_ms: u64,
-    /// A write to an MQTT client that does not read.
+    /// Timeout of a write to an MQTT client that does not read.
     pub write_ms: u64,
-    /// A write to an HTTP client that does not read.
+    /// Timeout of a write to an HTTP client that does not read.
     pub download_ms: u64,
-    /// The body of a request may take this long, and longer by what [`Limits::body_bytes_per_s`]
-    /// allows.
+    /// Time for the body of a request; extended as [`Limits::body_bytes_per_s`] allows.
     pub body_ms: u64,
-    /// A body must arrive at least this fast once [`Limits::body_ms`] has passed.
+    /// Minimum rate of a body after [`Limits::body_ms`].
     pub body_bytes_per_s: u64,
-    /// An HTTP connection on which no request begins and no answer is read.
+    /// Timeout of an HTTP connection without a new request and without a response being read.
     pub idle_ms: u64,
-    /// MQTT sessions at once.
+    /// Maximum number of MQTT sessions.
     pub connections: usize,
-    /// TLS handshakes at once, on all ports.
+    /// Maximum number of concurrent TLS handshakes, over all ports.
     pub handshakes: usize,
-    /// Connections whose ClientHello has come and that wait for one of [`Limits::handshakes`].
+    /// Maximum number of connections that have sent a ClientHello and wait for one of
+    /// [`Limits::handshakes`].
     pub waiting: usize,
-    /// Connections that have not said anything yet. The oldest of the address with the most gives
-    /// way to a new one.
+    /// Maximum number of connections that have not sent anything. A new one evicts the oldest of
+    /// the address with the most.
     pub silent: usize,
-    /// HTTPS connections without a device certificate that have asked something; as many again may
-    /// not have yet.
+    /// Maximum number of HTTPS connections without a device certificate that have sent a request.
+    /// As many again may not have sent one yet.
     pub anonymous: usize,
-    /// As many of them as one address (IPv6: one /64) may hold.
+    /// The same per address (IPv6: per /64).
     pub anonymous_per_address: usize,
-    /// HTTPS connections of devices.
+    /// Maximum number of HTTPS connections of devices.
     pub downloads: usize,
-    /// As many of them as one device may hold.
+    /// The same per device.
     pub downloads_per_device: usize,
-    /// MQTT connections that one device may hold: its session, and those that take it over.
+    /// MQTT connections per device: its session, and connections that take it over.
     pub sessions_per_device: usize,
-    /// Connections on the port of API and pages.
+    /// Maximum number of connections on the port of API and pages.
     pub api: usize,
-    /// Codes for pairing that one address (IPv6: one /64) gets in a minute.
+    /// Pairing codes per minute and address (IPv6: per /64).
     pub codes_per_minute: u32,
-    /// Devices that wait for their code to be entered.
+    /// Maximum number of pending enrollments.
     pub pairing: usize,
-    /// An answer to a question of a TPM.
+    /// Time for the evidence that answers a challenge.
     pub challenge_ms: u64,
-    /// The proof that a TPM that was shown is there.
+    /// Time for a TPM to return its secret (credential activation).
     pub proving_ms: u64,
-    /// What was found out about the device of an HTTPS connection is good for this long: what it
-    /// proved grows old.
+    /// How long the state of a device is cached for its HTTPS connection; limited because evidence
+    /// expires.
     pub known_ms: u64,
-    /// From one recovery key of a device to its next, seconds.
+    /// Minimum time between two recovery keys of a device, in seconds.
     pub recovery_key_s: u64,
-    /// MQTT packets of one device at once; beyond them it is read more slowly.
+    /// Burst of MQTT packets per device. Beyond it the server reads the device more slowly.
     pub messages_burst: u32,
-    /// One more of them after this time.
+    /// Time after which one more packet is allowed.
     pub message_interval_ms: u64,
-    /// Payloads of one device that are not what their topic says, at once; one more each half
-    /// minute. The next one ends its session (0x99).
+    /// Burst of payloads per device that do not match their topic; one more is allowed every half
+    /// minute. Beyond it the session ends (0x99).
     pub invalid_messages: u32,
-    /// How long a device whose session was ended for that waits for the next one.
+    /// How long such a device must wait for its next session.
     pub penalty_ms: u64,
 }
 
@@ -119,23 +116,23 @@ impl Limits {
     /// Reads a TOML file.
     ///
     /// # Errors
-    /// Names the file, and the line that is wrong.
+    /// Names the file and the wrong line.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
         toml::from_str(&text).with_context(|| path.display().to_string())
     }
 }
 
-/// Descriptors that connections never take: database, files of releases, builds, the signer,
-/// listeners.
+/// File descriptors that connections cannot use: for database, files of releases, builds, signing
+/// service, listeners.
 const RESERVED: usize = 128;
-/// A download needs its connection and two descriptors of the file.
+/// File descriptors per download: its connection, and two for the file.
 const PER_DOWNLOAD: usize = 3;
-/// No port gets less than this.
+/// Minimum number of places per kind.
 const LEAST: usize = 8;
 
-/// Places by kind, which together fit into the descriptors that this process may have: no kind can
-/// take what another needs.
+/// Numbers of places by kind. Together they fit into the file descriptors of this process, so that
+/// no kind can starve another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     /// [`Limits::silent`], or less.
@@ -157,7 +154,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// Shares `descriptors` out: MQTT gets what the other kinds leave.
+    /// Distributes `descriptors`: MQTT gets the rest after the other kinds.
     #[must_use]
     pub fn of(limits: &Limits, descriptors: usize) -> Self {
         let free = descriptors.saturating_sub(RESERVED);
@@ -174,7 +171,7 @@ impl Budget {
     }
 }
 
-/// Raises the limit on descriptors as far as this process may, and gives it.
+/// Raises the limit on file descriptors as far as possible, and returns it.
 #[must_use]
 pub fn raise_descriptors() -> usize {
     let now = getrlimit(Resource::Nofile);
@@ -182,7 +179,7 @@ pub fn raise_descriptors() -> usize {
         && let Err(e) =
             setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum })
     {
-        tracing::warn!("the limit on descriptors stays at {:?}: {e}", now.current);
+        tracing::warn!("cannot raise the limit on file descriptors, it stays at {:?}: {e}", now.current);
     }
     getrlimit(Resource::Nofile)
         .current

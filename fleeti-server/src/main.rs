@@ -19,11 +19,11 @@ use std::process::{self, ExitCode};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// The control plane of Fleeti: API and web, device port, MQTT, builds.
+/// The control plane of Fleeti: API and pages, device port, MQTT, builds.
 ///
-/// DIR needs keys (`fleeti pki init DIR/pki`) and a passphrase (the systemd credential
-/// fleeti-passphrase, or DIR/passphrase). The administrator's token is in DIR/admin.token after the
-/// first start.
+/// DIR must contain keys (`fleeti pki init DIR/pki`). The passphrase is read from the systemd
+/// credential fleeti-passphrase or from DIR/passphrase. The first start writes the administrator's
+/// token to DIR/admin.token.
 #[derive(Parser)]
 #[command(version)]
 #[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
@@ -33,103 +33,102 @@ struct Arguments {
     /// The data folder.
     #[arg(long, env = "FLEETI_DATA", required = true)]
     data: Option<PathBuf>,
-    /// Where API and web listen. Plain HTTP on a loopback address, TLS on every other one: with a
-    /// certificate that the server issues to itself unless --api-cert names another one.
+    /// Address of API and pages. Plain HTTP on a loopback address, TLS on every other address, with
+    /// a certificate that the server issues to itself unless --api-cert names one.
     #[arg(long, default_value = "127.0.0.1:8080")]
     api: SocketAddr,
-    /// Certificate chain of the API, PEM, leaf first. Read again when it changes, as --api-key is.
+    /// Certificate chain of the API, PEM, leaf first. Reloaded when it changes, like --api-key.
     #[arg(long, requires = "api_key")]
     api_cert: Option<PathBuf>,
     /// Private key of the API, PEM.
     #[arg(long, requires = "api_cert")]
     api_key: Option<PathBuf>,
-    /// TLS also on a loopback address, with a certificate that the server issues to itself
+    /// Use TLS also on a loopback address, with a certificate that the server issues to itself
     /// (DIR/pki/admin).
     #[arg(long, conflicts_with = "api_cert")]
     api_tls: bool,
-    /// Plain HTTP on an address that others can reach: tokens and sessions can be read on the way.
+    /// Use plain HTTP on a reachable address: the network can read tokens and login sessions.
     #[arg(long, conflicts_with_all = ["api_cert", "api_tls"])]
     insecure_http: bool,
-    /// Where the device port listens.
+    /// Address of the device port (HTTPS).
     #[arg(long, default_value = "0.0.0.0:8443")]
     https: SocketAddr,
-    /// Where MQTT listens.
+    /// Address of the MQTT port.
     #[arg(long, default_value = "0.0.0.0:8883")]
     mqtt: SocketAddr,
-    /// DNS name or address that devices call this server by; the first goes into enrollment
-    /// records.
+    /// DNS name or address by which devices reach this server; enrollment records contain the first
+    /// one.
     #[arg(long = "name", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
     names: Vec<String>,
-    /// An HTTP proxy through which devices reach this server, `http://HOST:PORT`; it goes into
-    /// enrollment records.
+    /// HTTP proxy through which devices reach this server, `http://HOST:PORT`; enrollment records
+    /// contain it.
     #[arg(long, value_parser = proxy_url)]
     device_proxy: Option<String>,
-    /// The socket of fleeti-signer. Without it the keys are in this process, which is for
-    /// development.
+    /// Socket of fleeti-signer. Without it this process holds the keys, for development only.
     #[arg(long, env = "FLEETI_SIGNER")]
     signer: Option<PathBuf>,
-    /// Where certificates of devices say that their revocation list is, as in
-    /// `http://pki.example/{issuer}.crl`; the device port by default. With --signer, the signer's
-    /// own --crl-url counts.
+    /// CRL distribution point in device certificates, such as `http://pki.example/{issuer}.crl`;
+    /// default: the device port. With --signer, the option --crl-url of fleeti-signer counts.
     #[arg(long)]
     crl_url: Option<String>,
-    /// Let a TPM in software count as much as a chip, if its maker is in
-    /// DIR/pki/tpm-makers/virtual: whoever runs the hosts of such devices is then believed.
+    /// Trust a software TPM as much as a chip, if its manufacturer is in
+    /// DIR/pki/tpm-makers/virtual. You then trust the operators of the hosts of such devices.
     #[arg(long)]
     trust_virtual_tpms: bool,
-    /// MiB that are kept free on the disk of the data folder: below them no build and no upload is
-    /// taken, and twice as many are a warning. 5 % of the disk by default, 512 at the most.
+    /// Minimum free space on the disk of the data folder, in MiB. Below it the server refuses
+    /// builds and uploads; below twice as much it warns. Default: 5 % of the disk, at most 512.
     #[arg(long)]
     disk_floor_mib: Option<u64>,
-    /// Builds whose files are kept, beside those that a release was made of.
+    /// Number of builds whose files are kept, beside those that a release was made from.
     #[arg(long, default_value_t = Retention::default().builds)]
     keep_builds: u32,
-    /// Days after which an upload that nobody goes on with is removed.
+    /// Days without activity after which an unfinished upload is removed.
     #[arg(long, default_value_t = Retention::default().upload_s / 86_400)]
     keep_uploads_days: u64,
-    /// Limits of connections, bodies and codes, as TOML. What it does not name has its default.
+    /// TOML file with limits of connections, bodies and pairing codes. Missing values have
+    /// defaults.
     #[arg(long)]
     limits: Option<PathBuf>,
     /// The agent's program that goes into images; beside this program by default.
     #[arg(long)]
     agent: Option<PathBuf>,
-    /// Build images in this process, as the server's user, with the Nix of this machine: for
-    /// development. Without it builds wait for `fleeti-server worker`, here or on another machine.
+    /// Build images in this process, as the server's user, with the Nix of this machine. For
+    /// development. Otherwise builds wait for `fleeti-server worker`, on this or another machine.
     #[arg(long)]
     local_worker: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Build images for a server, which then needs no Nix. `fleeti worker add NAME` makes the
-    /// token.
+    /// Build images for a server, which then needs no Nix. Create the token with
+    /// `fleeti worker add NAME`.
     Worker(WorkerArguments),
 }
 
 #[derive(Args)]
 struct WorkerArguments {
-    /// The server's API.
+    /// URL of the server's API.
     #[arg(long, env = "FLEETI_SERVER")]
     server: String,
-    /// SHA-256 of the public key that the server must have, `sha256:...`; without it its
-    /// certificate must be trusted here.
+    /// SHA-256 of the server's public key, `sha256:...`. Without it this machine must trust the
+    /// server's certificate.
     #[arg(long, env = "FLEETI_FINGERPRINT")]
     fingerprint: Option<Pin>,
     /// File with the worker's token.
     #[arg(long)]
     token_file: PathBuf,
-    /// Where builds are made.
+    /// Folder for builds.
     #[arg(long, default_value = "/var/lib/fleeti-worker/builds")]
     work: PathBuf,
     /// The agent's program that goes into images; beside this program by default.
     #[arg(long)]
     agent: Option<PathBuf>,
-    /// Send the token over plain HTTP to another machine: it can be read on the way.
+    /// Send the token over plain HTTP to another machine: the network can read it.
     #[arg(long)]
     insecure_http: bool,
 }
 
-/// What the arguments say about TLS of the API.
+/// TLS of the API, according to the arguments.
 fn asked(a: &Arguments) -> Option<ApiTls> {
     match (&a.api_cert, &a.api_key) {
         (Some(certificate), Some(key)) => {
@@ -141,12 +140,12 @@ fn asked(a: &Arguments) -> Option<ApiTls> {
     }
 }
 
-/// What agents take: no TLS to the proxy, no password, no path.
+/// Checks a proxy URL by the agents' rules: no TLS to the proxy, no password, no path.
 fn proxy_url(url: &str) -> Result<String, String> {
-    if is_proxy(url) { Ok(url.to_owned()) } else { Err("give http://HOST:PORT".to_owned()) }
+    if is_proxy(url) { Ok(url.to_owned()) } else { Err("use the form http://HOST:PORT".to_owned()) }
 }
 
-/// Characters of the error that ends the program.
+/// Maximum length of the final error message, in characters.
 const ERROR_CHARS_MAX: usize = 2000;
 
 fn main() -> ExitCode {
@@ -165,9 +164,9 @@ fn main() -> ExitCode {
     )
 }
 
-/// Starts this program anew, as the same process, so that glibc keeps what was freed in two arenas
-/// and not in one for each thread: most threads here wait for a disk, and what they free comes in
-/// handy elsewhere. Only the environment says so without unsafe code (mallopt(3)).
+/// Executes this program again, in the same process, with an environment that limits glibc to two
+/// malloc arenas instead of one per thread: most threads wait for a disk, and other threads can
+/// reuse what they free. Without unsafe code only the environment can set this (mallopt(3)).
 fn with_few_arenas() {
     const ARENAS: &str = "MALLOC_ARENA_MAX";
     if std::env::var_os(ARENAS).is_some() {
@@ -179,7 +178,7 @@ fn with_few_arenas() {
     let name = arguments.next().unwrap_or_else(|| program.clone().into());
     let failed = process::Command::new(program).arg0(name).args(arguments).env(ARENAS, "2").exec();
     eprintln!(
-        "fleeti-server goes on with more memory than it needs: {}",
+        "fleeti-server continues with more memory than it needs: {}",
         Foreign::log(&failed.to_string())
     );
 }
@@ -232,7 +231,7 @@ async fn serve(a: Arguments) -> Result<()> {
         },
         ..Config::new(data)
     };
-    // Before anybody can read where it listens, and ends it.
+    // Install the signal handlers before the log shows that the server is up.
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let scheme = config.api_tls.scheme();
