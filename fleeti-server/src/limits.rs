@@ -179,7 +179,10 @@ pub fn raise_descriptors() -> usize {
         && let Err(e) =
             setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum })
     {
-        tracing::warn!("cannot raise the limit on file descriptors, it stays at {:?}: {e}", now.current);
+        tracing::warn!(
+            "cannot raise the limit on file descriptors, it stays at {:?}: {e}",
+            now.current
+        );
     }
     getrlimit(Resource::Nofile)
         .current
