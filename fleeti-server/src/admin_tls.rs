@@ -1,8 +1,8 @@
-//! TLS of the API's port: a certificate of the operator, or one that the server issues to itself.
+//! TLS of the API port: a certificate of the operator, or one that the server issues to itself.
 //!
-//! Both are two files. Every handshake looks at their metadata, so a certificate that certbot or a
-//! person replaces is used from the next connection on; a pair that does not fit together leaves
-//! the one of before in use.
+//! Both are two files. Every handshake checks their metadata, so the server uses a replaced
+//! certificate from the next connection on. If certificate and key do not match, the previous pair
+//! stays in use.
 
 use crate::app::now_s;
 use anyhow::{Context, Result, bail};
@@ -27,30 +27,30 @@ use x509_cert::der::pem;
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 
-/// `Strict-Transport-Security` (RFC 6797) of every answer over TLS: a year.
+/// `Strict-Transport-Security` (RFC 6797) of every response over TLS: one year.
 pub const STRICT_TRANSPORT: (&str, &str) = ("strict-transport-security", "max-age=31536000");
 
-/// Validity of a certificate that the server issues to itself.
+/// Validity of a certificate that the server issues to itself, in seconds.
 const VALID_S: u64 = 365 * 86_400;
-/// It is issued again when less than this is left of it.
+/// The server renews it when less than this is left, in seconds.
 const RENEW_S: u64 = VALID_S / 3;
-/// The certificate's end is looked at this often: a machine that slept, or whose clock was set, is
-/// noticed.
+/// Interval at which the expiry is checked, which also covers suspended machines and changed
+/// clocks.
 const LOOK: Duration = Duration::from_secs(6 * 3600);
 const CERTIFICATE: &str = "certificate.pem";
 const KEY: &str = "key.pem";
 const FINGERPRINT: &str = "fingerprint";
 
-/// How the API's port is protected.
+/// TLS of the API port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ApiTls {
-    /// Not at all; only a loopback address is allowed.
+    /// Plain HTTP, on a loopback address only.
     Loopback,
-    /// Not at all, on any address: somebody asked for it.
+    /// Plain HTTP on any address, at the operator's request.
     Insecure,
-    /// A key and a certificate of the server's own, in `DATA/pki/admin`.
+    /// TLS with the server's own key and self-issued certificate, in `DATA/pki/admin`.
     SelfIssued,
-    /// PEM files, read again when they change.
+    /// TLS with PEM files, reloaded when they change.
     Files {
         /// Certificate chain, leaf first.
         certificate: PathBuf,
@@ -60,14 +60,13 @@ pub enum ApiTls {
 }
 
 impl ApiTls {
-    /// What was asked for, and otherwise what is right for the address: TLS wherever others can
-    /// connect.
+    /// The requested mode, or the default for the address: TLS unless it is a loopback address.
     #[must_use]
     pub fn of(address: SocketAddr, asked: Option<Self>) -> Self {
         asked.unwrap_or(if address.ip().is_loopback() { Self::Loopback } else { Self::SelfIssued })
     }
 
-    /// Whether the port speaks TLS.
+    /// Whether the port uses TLS.
     #[must_use]
     pub const fn is_on(&self) -> bool {
         matches!(self, Self::SelfIssued | Self::Files { .. })
@@ -80,17 +79,17 @@ impl ApiTls {
     }
 }
 
-/// TLS of the API's port, ready to serve.
+/// TLS of the API port, ready to serve.
 pub struct AdminTls {
     certificate: Arc<CurrentCertificate>,
     own: Option<OwnCertificate>,
 }
 
 impl AdminTls {
-    /// Reads the certificate, or issues one; `None` where the port speaks plain HTTP.
+    /// Reads the certificate, or issues one. Returns `None` for plain HTTP.
     ///
     /// # Errors
-    /// Names the file that is missing or does not fit, and says what to do.
+    /// Names the missing or wrong file, and says what to do.
     pub fn open(
         data: &Path,
         address: SocketAddr,
@@ -102,7 +101,7 @@ impl AdminTls {
             ApiTls::Loopback if address.ip().is_loopback() => return Ok(None),
             ApiTls::Loopback => {
                 bail!(
-                    "the API would speak plain HTTP on {address}, which others can reach; use TLS, or say --insecure-http"
+                    "the API would use plain HTTP on {address}, which other machines can reach; use TLS, or pass --insecure-http"
                 )
             }
             ApiTls::Files { certificate, key } => ([certificate.clone(), key.clone()], None),
@@ -115,14 +114,14 @@ impl AdminTls {
         Ok(Some(Self { certificate: Arc::new(CurrentCertificate::open(paths)?), own }))
     }
 
-    /// What clients pin: `sha256:` and the SHA-256 of the SubjectPublicKeyInfo, hexadecimal. It
-    /// stays when a certificate is renewed with the same key.
+    /// The fingerprint that clients pin: `sha256:` and the SHA-256 of the SubjectPublicKeyInfo,
+    /// hexadecimal. It stays the same when the certificate is renewed with the same key.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         self.certificate.fingerprint()
     }
 
-    /// The port's configuration.
+    /// The TLS configuration of the port.
     ///
     /// # Errors
     /// When rustls refuses it.
@@ -136,8 +135,8 @@ impl AdminTls {
         Ok(config)
     }
 
-    /// Renews a certificate of the server's own before it ends, with the key that it has; ends at
-    /// once where there is none.
+    /// Renews a self-issued certificate before it expires, with the same key. Returns at once if
+    /// the certificate is the operator's.
     pub async fn run(self) {
         let Some(own) = self.own else { return };
         loop {
@@ -156,8 +155,8 @@ struct OwnCertificate {
 }
 
 impl OwnCertificate {
-    /// Issues the certificate where there is none, where it ends soon, and where it has other
-    /// names. The key stays.
+    /// Issues the certificate if there is none, if it expires soon, or if it has other names. Keeps
+    /// the key.
     fn renew_if_due(&self, now_s: u64) -> Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
         let key = self.key()?;
@@ -206,7 +205,7 @@ fn key_pem(key: &SoftKey) -> Result<String> {
     encoded.map_err(|e| anyhow::anyhow!("{e}"))
 }
 
-/// DNS names and addresses of a certificate, as they are written on the command line.
+/// DNS names and addresses of a certificate, in the form of the command line.
 fn names_of(certificate: &Certificate) -> Vec<String> {
     let Ok(Some((_, names))) = certificate.tbs_certificate().get_extension::<SubjectAltName>()
     else {
@@ -232,7 +231,7 @@ fn fingerprint_of(leaf: &CertificateDer<'_>) -> Result<String> {
     Ok(fingerprint(&ParsedCertificate::try_from(leaf)?.subject_public_key_info()))
 }
 
-/// Writes a file that only this user reads, in one step.
+/// Replaces a file atomically, with mode 0600.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let new = path.with_extension("new");
     fs::remove_file(&new)
@@ -243,7 +242,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(fs::rename(new, path)?)
 }
 
-/// What tells a file from the one that was there before.
+/// Metadata that changes when a file is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -266,13 +265,13 @@ impl Stamp {
 
 #[derive(Debug)]
 struct Loaded {
-    /// Of the files that were tried last, which need not be the ones in use.
+    /// Metadata of the files that were read last, which need not be the ones in use.
     tried: [Option<Stamp>; 2],
     pair: Arc<CertifiedKey>,
     fingerprint: String,
 }
 
-/// The certificate and key of two files, as they are now.
+/// The current certificate and key of two files.
 #[derive(Debug)]
 struct CurrentCertificate {
     paths: [PathBuf; 2],
@@ -299,13 +298,13 @@ impl CurrentCertificate {
             match load(&self.paths, &self.provider) {
                 Ok(new) => {
                     tracing::info!(
-                        "the API's certificate was read again, fingerprint {}",
+                        "reloaded the API's certificate, fingerprint {}",
                         new.fingerprint
                     );
                     *now = new;
                 }
                 Err(e) => tracing::error!(
-                    "the API's certificate was not read again, the one of before stays in use: {e:#}"
+                    "cannot reload the API's certificate, the previous one stays in use: {e:#}"
                 ),
             }
         }
@@ -324,7 +323,7 @@ fn stamps(paths: &[PathBuf; 2]) -> [Option<Stamp>; 2] {
 }
 
 fn load(paths: &[PathBuf; 2], provider: &CryptoProvider) -> Result<Loaded> {
-    // Before the files are read: what changes meanwhile is seen at the next handshake.
+    // Before reading the files, so that the next handshake notices changes made meanwhile.
     let tried = stamps(paths);
     let [certificates, key] = paths;
     let at = |path: &PathBuf| path.display().to_string();
@@ -332,13 +331,13 @@ fn load(paths: &[PathBuf; 2], provider: &CryptoProvider) -> Result<Loaded> {
         .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
     let chain = chain.with_context(|| at(certificates))?;
     let Some(leaf) = chain.first() else {
-        bail!("{} has no certificate; it must be PEM, leaf first", at(certificates))
+        bail!("{} contains no certificate; it must be PEM, leaf first", at(certificates))
     };
     let fingerprint = fingerprint_of(leaf).with_context(|| at(certificates))?;
     let key_der = PrivateKeyDer::from_pem_file(key).with_context(|| at(key))?;
     let pair = CertifiedKey::from_der(chain, key_der, provider);
     let pair =
-        pair.with_context(|| format!("{} and {} do not fit together", at(certificates), at(key)))?;
+        pair.with_context(|| format!("{} and {} do not match", at(certificates), at(key)))?;
     Ok(Loaded { tried, pair: Arc::new(pair), fingerprint })
 }
 

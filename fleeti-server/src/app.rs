@@ -1,4 +1,4 @@
-//! What every part of the server shares.
+//! The state that all parts of the server share.
 
 use crate::config::{Config, Pki};
 use crate::db::{Db, Tx};
@@ -32,59 +32,59 @@ use ulid::Ulid;
 
 /// Shared state.
 pub struct App {
-    /// How the server was started.
+    /// The configuration.
     pub config: Config,
     /// Certificates and public keys.
     pub pki: Pki,
-    /// Which intermediates count.
+    /// The intermediate CAs that count.
     pub trust: ArcSwap<Trust>,
     /// Held while the notice to devices is made.
     pub notices: Mutex<()>,
-    /// What every device is to know, as it is sent.
+    /// The notice for all devices, encoded.
     pub notice: ArcSwap<Bytes>,
-    /// Who holds the private ones, and the audit log.
+    /// The signing service, which holds the private keys and the audit log.
     pub signer: SignerHandle,
-    /// Devices that enroll.
+    /// Queue of enrollment requests.
     pub intake: mpsc::Sender<Applicant>,
-    /// Devices that prove what they run.
+    /// Queue of evidence.
     pub evidence: mpsc::Sender<Answer>,
-    /// Held while acts are carried to the audit log.
+    /// Held while acts are entered into the audit log.
     pub carrying: Mutex<()>,
-    /// Wakes what carries them.
+    /// Wakes the task that enters acts.
     pub audit_waits: Notify,
-    /// Storage.
+    /// The database.
     pub db: Db,
-    /// Live MQTT sessions.
+    /// Open MQTT sessions.
     pub hub: Hub,
-    /// Who may connect, swapped at every revocation.
+    /// TLS of the device ports, replaced at every revocation.
     pub tls: TlsState,
-    /// How connections come in, and how many.
+    /// Accepts connections, within limits.
     pub doors: Doors,
     /// The administrator's token.
     pub admin_token: String,
-    /// What changed, for watchers.
+    /// Changes, for clients that watch them.
     pub events: broadcast::Sender<Event>,
-    /// Revocation lists on their way.
+    /// Coordinates publication of CRLs.
     pub lists: Lists,
-    /// What the server lacks.
+    /// Health of the server.
     pub health: Health,
-    /// What outlasts MQTT connections.
+    /// MQTT session state that outlasts connections.
     pub sessions: Sessions,
-    /// What devices did lately that has limits.
+    /// Rate limits per device.
     pub conducts: Conducts,
-    /// When what devices may fetch has changed.
+    /// Counts changes of what devices may fetch.
     pub grants: Grants,
-    /// Manifests and signatures of releases that are asked for.
+    /// Cache of manifests and their signatures.
     pub documents: DocumentCache,
-    /// What releases measure that devices prove.
+    /// Cache of reference values of releases.
     pub facts: FactCache,
-    /// Devices that wait for their code.
+    /// Pending enrollments.
     pub pairing: Pairing,
-    /// TPMs whose secrets are out.
+    /// TPMs with outstanding secrets.
     pub proving: Proving,
-    /// Who raised an alarm lately.
+    /// Recent alarms.
     pub alarms: Alarms,
-    /// What fleets ask of their devices.
+    /// Appraisal policies of fleets.
     pub policies: Policies,
     /// Secrets and recovery keys.
     pub vault: Vault,
@@ -92,24 +92,24 @@ pub struct App {
     pub build_queued: Notify,
 }
 
-/// A number that grows with every change of what devices may fetch, so that a connection may
-/// remember what it was told for as long as the number stays.
+/// A counter that grows with every change of what devices may fetch. A connection can cache the
+/// state of its device as long as the counter stays the same.
 #[derive(Default)]
 pub struct Grants(AtomicU64);
 
 impl Grants {
-    /// The number now.
+    /// The current value.
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }
-    /// To be called after the commit that changes a grant.
+    /// Call this after the commit that changes an offer.
     pub fn changed(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// Shared state, counted.
+/// The shared state, reference-counted.
 pub type AppRef = Arc<App>;
 
 impl App {
@@ -118,22 +118,22 @@ impl App {
     pub fn now_s(&self) -> u64 {
         self.config.clock.now_s()
     }
-    /// Where releases lie.
+    /// The folder of releases.
     #[must_use]
     pub fn releases(&self) -> PathBuf {
         self.config.data.join("releases")
     }
-    /// Where the signer leaves the releases that it signs, beside uploads; the same file system as
-    /// their place.
+    /// The folder into which the signing service writes the releases that it signs, next to
+    /// uploads; on the same file system as the releases.
     #[must_use]
     pub fn outbox(&self) -> PathBuf {
         outbox(&self.config.data)
     }
-    /// An entry for the audit log, in the transaction of what it is about.
+    /// Queues an act for the audit log, in the transaction of what it is about.
     ///
     /// # Errors
-    /// When the database does not answer; [`Code::Unavailable`] when too many acts wait already:
-    /// what cannot be entered is not done.
+    /// When the database does not answer; [`Code::Unavailable`] if too many acts wait already: the
+    /// server does nothing that it cannot enter in the audit log.
     pub async fn audit(
         &self,
         tx: &mut Tx<'_>,
@@ -144,9 +144,9 @@ impl App {
     ) -> Result<(), AppError> {
         if crate::db::audit::is_full(tx).await? {
             let text =
-                "too many acts wait for the audit log, and what cannot be entered is not done";
+                "too many acts wait for the audit log, so the server refuses changes";
             return Err(AppError::new(Code::Unavailable, text)
-                .hint("start fleeti-signer, or look into its log"));
+                .hint("start fleeti-signer, or read its log"));
         }
         crate::db::audit::insert(
             tx,
@@ -157,11 +157,11 @@ impl App {
             &fleeti_pki::audit::fitting(subject),
         )
         .await?;
-        // The transaction holds the write lock, and who is woken waits for that.
+        // The woken task waits for the write lock, which this transaction holds.
         self.audit_waits.notify_one();
         Ok(())
     }
-    /// Tells watchers; nobody has to watch.
+    /// Publishes a change to clients that watch.
     pub fn publish(&self, event: Event) {
         self.events.send(event).ok();
     }
@@ -179,8 +179,8 @@ pub fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
-/// A new id: a prefix and a ULID, which is the time in milliseconds and 80 random bits. Rows that
-/// come together are together in every index.
+/// A new id: a prefix and a ULID (time in milliseconds and 80 random bits), so that rows of the
+/// same time are close together in every index.
 #[must_use]
 pub fn new_id(prefix: &str) -> String {
     format!("{prefix}-{}", Ulid::generate().to_string().to_ascii_lowercase())

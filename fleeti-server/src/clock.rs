@@ -1,17 +1,17 @@
-//! The time that decides who may connect. Tests have one of their own: nobody waits two weeks for a
-//! signer to be dead so long.
+//! The clock for checks of certificates. Tests inject their own, to test what happens when the
+//! signing service is away for two weeks.
 
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Tells Unix seconds.
+/// A clock, in Unix seconds.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
 
 impl Clock {
-    /// One that is told by a function.
+    /// A clock from a function.
     pub fn of(now_s: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(now_s))
     }
@@ -23,7 +23,7 @@ impl Clock {
 }
 
 impl Default for Clock {
-    /// The system's.
+    /// The system clock.
     fn default() -> Self {
         Self::of(crate::app::now_s)
     }

@@ -1,9 +1,9 @@
-//! The server's log, on stderr: one line for each event whatever others have put into it, and a
-//! bounded number of them.
+//! The server's log, on stderr: exactly one line per event, whatever text clients put into it, and
+//! a bounded number of lines.
 //!
-//! Events name whom they are about in a field `device` or `peer`. Of each kind (place in the
-//! source) and each of those, one line a minute is written; of a kind that names nobody,
-//! `PER_KIND`. What was left out is counted and told in the next minute.
+//! Events name their subject in a field `device` or `peer`. Per kind (place in the source) and
+//! subject, the log gets one line per minute; per kind without subject, `PER_KIND` lines.
+//! Suppressed lines are counted, and reported in the next minute.
 
 use crate::app::now_s;
 use fleeti_core::foreign::{self, Foreign};
@@ -20,16 +20,16 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt as format};
 
-/// Lines a minute of one kind that names neither device nor peer.
+/// Lines per minute of a kind without subject.
 const PER_KIND: u32 = 60;
-/// Kinds and devices that are told apart in a minute; what comes beyond is counted as one.
+/// Maximum number of kinds and subjects that are distinguished per minute. The rest counts as one.
 const KEYS_MAX: usize = 2000;
-/// Bytes a minute, whatever they say.
+/// Maximum bytes per minute in total.
 const BYTES_PER_MINUTE: usize = 768 * 1024;
-/// Lines a minute about what was left out.
+/// Maximum lines per minute about suppressed lines.
 const TOLD_MAX: usize = 50;
 
-/// Starts the log: `RUST_LOG`, or what matters to people. Colours only for a terminal, and not with
+/// Starts the log, filtered by `RUST_LOG` or a default. Colours only for a terminal, and not with
 /// `NO_COLOR`.
 pub fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
@@ -42,12 +42,12 @@ pub fn start() {
     tracing_subscriber::registry().with(filter).with(Quota::default()).with(lines).init();
 }
 
-/// A field as it is written.
+/// Writes a field, escaped.
 fn field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
     foreign::log_field(writer, field.name(), value)
 }
 
-/// Takes a number of characters, and no more.
+/// A writer that truncates after a number of characters.
 struct Cut {
     text: String,
     left: usize,
@@ -63,7 +63,7 @@ impl fmt::Write for Cut {
     }
 }
 
-/// Whom an event is about.
+/// The subject of an event.
 #[derive(Default)]
 struct Whom(Option<String>);
 
@@ -83,7 +83,7 @@ type Kind = (Identifier, Option<String>);
 struct Minute {
     began_s: u64,
     kinds: HashMap<Kind, Count>,
-    /// Left out because there were too many kinds.
+    /// Lines suppressed because there were too many kinds.
     beyond: u32,
 }
 
@@ -93,12 +93,12 @@ struct Count {
     at: &'static Metadata<'static>,
 }
 
-/// Leaves out what comes too often.
+/// Suppresses lines that are too frequent.
 #[derive(Default)]
 struct Quota(Mutex<Minute>);
 
 impl Quota {
-    /// Whether a line may be written, and what is to be told of the minute before.
+    /// Whether a line may be written, and the report about the previous minute.
     fn take(
         &self,
         at: &'static Metadata<'static>,
@@ -140,7 +140,7 @@ impl Minute {
                 .map_or_else(String::new, |w| format!(" about {}", Foreign::new(w, 64)));
             let (place, line) = (count.at.target(), count.at.line().unwrap_or(0));
             lines.push(format!(
-                "{} more lines of {place}:{line}{whom} were left out in a minute",
+                "suppressed {} more lines of {place}:{line}{whom} within a minute",
                 count.left_out
             ));
         }
@@ -148,7 +148,7 @@ impl Minute {
             left_out.iter().skip(TOLD_MAX).map(|(_, count)| u64::from(count.left_out)).sum::<u64>()
                 + u64::from(self.beyond);
         if others > 0 {
-            lines.push(format!("{others} more lines of other kinds were left out in a minute"));
+            lines.push(format!("suppressed {others} more lines of other kinds within a minute"));
         }
         lines
     }
@@ -159,7 +159,7 @@ impl<S: Subscriber> Layer<S> for Quota {
         let mut whom = Whom::default();
         event.record(&mut whom);
         let (may, told) = self.take(event.metadata(), whom.0, now_s());
-        // No event of its own: this is where events come by.
+        // Not a tracing event: this code handles tracing events.
         for line in told {
             writeln!(io::stderr(), "{} WARN fleeti_server::log: {line}", jiff::Timestamp::now())
                 .ok();
@@ -168,7 +168,7 @@ impl<S: Subscriber> Layer<S> for Quota {
     }
 }
 
-/// Stderr, up to a number of bytes in a minute.
+/// Stderr, up to [`BYTES_PER_MINUTE`].
 #[derive(Default)]
 struct Bounded(Mutex<(u64, usize)>);
 
@@ -194,7 +194,7 @@ struct Line<'a>(&'a Bounded);
 
 impl Write for Line<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // What is left out was written, as far as the caller is concerned.
+        // Report suppressed bytes as written.
         if self.0.admits(bytes.len(), now_s()) {
             io::stderr().write(bytes)
         } else {
@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    /// What is written while `act` runs.
+    /// The log output while `act` runs.
     fn written(act: impl FnOnce()) -> String {
         let kept = Kept::default();
         let writer = kept.clone();
@@ -286,7 +286,7 @@ mod tests {
         let (may, told) = quota.take(at, Some("a".into()), 160);
         assert!(
             may && told.len() == 1
-                && told[0].starts_with("2 more lines of")
+                && told[0].starts_with("suppressed 2 more lines of")
                 && told[0].contains("about a"),
             "{told:?}"
         );

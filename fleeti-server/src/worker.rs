@@ -1,5 +1,5 @@
-//! The worker in the server's process: has builds signed and, where there is no other worker, takes
-//! them by lease and runs them through `fleeti-build`.
+//! The worker in the server's process. It sends builds to the signing service and, with
+//! `--local-worker`, leases builds and runs them with `fleeti-build`.
 
 use crate::app::{AppRef, new_id, now_s};
 use crate::db;
@@ -16,17 +16,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
-/// A worker that does not renew for this long has lost its build.
+/// Duration of a lease, in seconds: a worker that does not renew in time loses its build.
 const LEASE_S: u64 = 60;
 const RENEW: Duration = Duration::from_secs(2);
-/// Watchers hear of new lines of a log at most this often.
+/// Minimum interval of events about new lines of a log.
 const LOG_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Builds until the task is ended. A build that was cut off is taken again when its lease is over.
+/// Works until the task is aborted. An interrupted build is taken again when its lease has expired.
 pub async fn run(app: AppRef) {
     loop {
-        // Signatures first: somebody has just asked for one, and a build takes longer. Neither may
-        // stop the other.
+        // Signatures first: an operator has just requested one, and a build takes longer. A failure
+        // of one must not stop the other.
         let built =
             async { if app.config.local_worker { claim_and_run(&app).await } else { Ok(false) } };
         let results =
@@ -39,7 +39,7 @@ pub async fn run(app: AppRef) {
         if failed {
             tokio::time::sleep(Duration::from_secs(5)).await;
         } else if !worked {
-            // A lease of a killed server runs out without anybody saying so.
+            // No notification arrives when the lease of a killed server expires.
             tokio::time::timeout(Duration::from_secs(LEASE_S / 2), app.build_queued.notified())
                 .await
                 .ok();
@@ -58,7 +58,7 @@ async fn give_up(app: &AppRef) -> Result<()> {
 }
 
 async fn claim_and_run(app: &AppRef) -> Result<bool> {
-    // It waits, and goes on by itself once there is room.
+    // Builds wait until the disk has room again.
     if app.health.disk.admit(&app.config, "build").is_err() {
         return Ok(false);
     }
@@ -77,7 +77,7 @@ async fn claim_and_run(app: &AppRef) -> Result<bool> {
         Some(detail) => Ended { phase: BuildPhase::Failed, detail, directory: None },
     };
     if !db::builds::finish(pool, &id, local(&lease), ended).await? {
-        tracing::warn!("{id}: the lease was lost, and what was built is not used");
+        tracing::warn!("{id}: lost the lease, the result is discarded");
     }
     app.publish(Event::Build { id });
     Ok(true)
@@ -94,7 +94,7 @@ async fn claim_and_sign(app: &AppRef) -> Result<bool> {
     tx.commit().await?;
     let Some(build) = claimed else { return Ok(false) };
     app.publish(Event::Build { id: build.id.clone() });
-    // Both go on at any time: one may wait in line for the database behind the other.
+    // Poll both: one may hold the writer connection that the other one waits for.
     let signed = tokio::select! {
         signed = releases::sign(app, &build) => signed,
         never = renew_signing(app, &build.id) => match never {},
@@ -111,19 +111,19 @@ async fn claim_and_sign(app: &AppRef) -> Result<bool> {
     Ok(true)
 }
 
-/// Keeps the lease of a signature for as long as it is polled.
+/// Renews the lease of a signature as long as it is polled.
 async fn renew_signing(app: &AppRef, id: &str) -> Infallible {
     let mut renewal = tokio::time::interval(RENEW);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         renewal.tick().await;
-        let text = "the signer reads the build, signs and compresses it";
-        // One that is not renewed in time is lost; one that could not be written once is not.
+        let text = "the signing service reads, signs and compresses the build";
+        // Only a lease that was not renewed in time is lost; a single failed write does not matter.
         if let Err(e) =
             db::builds::signing(app.db.writer(), id, BuildPhase::Running, now_s() + LEASE_S, text)
                 .await
         {
-            tracing::warn!("{id}: the lease was not renewed: {e}");
+            tracing::warn!("{id}: cannot renew the lease: {e}");
         }
         app.publish(Event::Build { id: id.to_owned() });
     }
@@ -181,7 +181,7 @@ async fn build_with_lease(
             _ = renewal.tick() => {
                 let line = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 if let Err(e) = db::builds::renew(app.db.writer(), id, local(lease), Some(&line)).await {
-                    tracing::warn!("{id}: the lease was not renewed: {e}");
+                    tracing::warn!("{id}: cannot renew the lease: {e}");
                 }
                 if line != told {
                     app.publish(Event::Build { id: id.to_owned() });
