@@ -143,10 +143,10 @@ impl App {
         subject: &str,
     ) -> Result<(), AppError> {
         if crate::db::audit::is_full(tx).await? {
-            let text =
-                "too many acts wait for the audit log, so the server refuses changes";
-            return Err(AppError::new(Code::Unavailable, text)
-                .hint("start fleeti-signer, or read its log"));
+            let text = "too many acts wait for the audit log, so the server refuses changes";
+            return Err(
+                AppError::new(Code::Unavailable, text).hint("start fleeti-signer, or read its log")
+            );
         }
         crate::db::audit::insert(
             tx,
