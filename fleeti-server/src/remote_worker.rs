@@ -1,9 +1,9 @@
-//! `fleeti-server worker`: builds for a server that may be another machine, which then needs no
-//! Nix.
+//! `fleeti-server worker`: builds images for a server, also on another machine. The server then
+//! needs no Nix.
 //!
-//! It asks for a build, builds it under its own user, sends the log while it grows, uploads the
-//! files, and finishes. Whoever kills it loses nothing: the lease ends, and another worker takes
-//! the build.
+//! The worker leases a build, runs it as its own user, sends the log while it grows, uploads the
+//! files, and finishes the build. If the worker is killed, its lease expires and another worker
+//! takes the build.
 
 use anyhow::{Context, Result, bail};
 use base64::Engine;
@@ -23,25 +23,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::time::MissedTickBehavior;
 
-/// New lines of a log are sent this often.
+/// Interval at which new lines of the log are sent.
 const TELL: Duration = Duration::from_secs(1);
-/// A lease is renewed this often, also when there is nothing to tell.
+/// Interval at which the lease is renewed.
 const RENEW: Duration = Duration::from_secs(LEASE_S / 4);
-/// Longest pause between two tries.
+/// Maximum delay between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// Tries of one request whose server is away: about ten minutes.
+/// Maximum attempts of a request while the server is away: about ten minutes.
 const TRIES_MAX: u32 = 24;
-/// Most bytes of a log in one request.
+/// Maximum bytes of the log in a request.
 const LOG_PIECE: usize = 256 * 1024;
-/// Largest file of public keys, bytes.
+/// Maximum size of a public key file, in bytes.
 const TRUST_FILE_MAX: usize = 1 << 20;
 
-/// What builds: Nix, or what a test has instead.
+/// Runs builds: Nix, or a fake in tests.
 pub trait Builder: Send + Sync + 'static {
-    /// Builds into `request.out`; lines of the log go to `line` as they come.
+    /// Builds into `request.out`, and passes each line of the log to `line`.
     ///
     /// # Errors
-    /// Why there is no build, in words for people.
+    /// The reason why the build failed, for the log and pages.
     fn build(&self, request: &Request, line: &mut dyn FnMut(&str)) -> Result<(), String>;
 }
 
@@ -59,26 +59,26 @@ impl Builder for Nix {
     }
 }
 
-/// A worker.
+/// A build worker.
 pub struct RemoteWorker {
-    /// Its server.
+    /// The client of its server.
     pub client: WorkerClient,
-    /// Where it builds.
+    /// The folder for builds.
     pub work: PathBuf,
-    /// The agent that goes into images.
+    /// The agent binary for images.
     pub agent: PathBuf,
-    /// What builds.
+    /// Runs the builds.
     pub builder: Arc<dyn Builder>,
 }
 
-/// What is known of a build that runs.
+/// Progress of a running build.
 #[derive(Default)]
 struct Progress {
     log: Vec<u8>,
     last: String,
-    /// Bytes of the log so far, with what others wrote before.
+    /// Bytes of the log so far, including those of previous workers.
     logged: u64,
-    /// How many of them the server has.
+    /// Bytes of the log that the server has.
     sent: u64,
 }
 
@@ -94,7 +94,7 @@ impl Progress {
     }
 }
 
-/// A build that this worker holds.
+/// A build that this worker has leased.
 struct Held<'a> {
     worker: &'a RemoteWorker,
     job: &'a Job,
@@ -103,7 +103,7 @@ struct Held<'a> {
 }
 
 impl RemoteWorker {
-    /// Builds for ever.
+    /// Works forever.
     pub async fn run(&self) -> Infallible {
         let mut pause = Duration::from_secs(1);
         loop {
@@ -111,7 +111,7 @@ impl RemoteWorker {
                 Ok(_) => pause = Duration::from_secs(1),
                 Err(e) => {
                     tracing::warn!(
-                        "{}; asking again in {} s",
+                        "{}; retrying in {} s",
                         Foreign::new(&format!("{e:#}"), 500),
                         pause.as_secs()
                     );
@@ -122,13 +122,13 @@ impl RemoteWorker {
         }
     }
 
-    /// Takes a build and ends it; `false` when there was none.
+    /// Leases and completes a build. Returns `false` if there was none.
     ///
     /// # Errors
     /// When the server is away, or the lease was lost.
     pub async fn one(&self) -> Result<bool> {
         let lease = hex::encode(rand::random::<[u8; 16]>());
-        // The same lease: an answer that was lost is given again.
+        // With the same lease, the server repeats a response that was lost.
         let Some(job) = patiently(|| self.client.claim(&lease)).await? else { return Ok(false) };
         tracing::info!(
             "{}: {}@{}",
@@ -157,20 +157,20 @@ impl RemoteWorker {
         };
         let finish = Finish { lease: lease.clone(), outcome };
         let finished = patiently(|| self.client.finish(&job.build, &finish)).await;
-        // The server has it, or will not take it: either way it is not needed here any more.
+        // The server has stored or refused the build, so it is no longer needed here.
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
         finished?;
         tracing::info!("{}: ended", Foreign::log(&job.build));
         Ok(true)
     }
 
-    /// Where a build is made, anew.
+    /// Creates an empty folder for a build.
     fn folder(&self, id: &str) -> Result<PathBuf> {
         let is_plain = !id.is_empty()
             && id.len() <= 100
             && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         if !is_plain {
-            bail!("the server calls a build {}", Foreign::log(id));
+            bail!("invalid build id from the server: {}", Foreign::log(id));
         }
         let folder = self.work.join(id);
         match fs::remove_dir_all(&folder) {
@@ -185,8 +185,8 @@ impl RemoteWorker {
 }
 
 impl Held<'_> {
-    /// Builds, and tells the server how far it is. `Err` of the inner result is why there is no
-    /// build.
+    /// Runs a build, and reports progress to the server. `Err` of the inner result is the reason
+    /// why the build failed.
     async fn build(&self, folder: &Path) -> Result<std::result::Result<(), String>> {
         let trust = folder.join("trust");
         write_trust(&trust, self.job)?;
@@ -213,7 +213,8 @@ impl Held<'_> {
             tokio::select! {
                 done = &mut building => break done.context("the build ended abruptly")?,
                 _ = clock.tick() => if let Err(e) = teller.tell().await {
-                    // It cannot be stopped in the middle, and another one must not begin beside it.
+                    // The build cannot be cancelled, and another one must not run next to it: wait
+                    // for it.
                     building.await.ok();
                     return Err(e);
                 }
@@ -223,7 +224,7 @@ impl Held<'_> {
         Ok(built)
     }
 
-    /// Renews until that is refused.
+    /// Renews the lease until the server refuses that.
     async fn keep(&self) -> anyhow::Error {
         let mut teller = Teller::new(self);
         let mut clock = tokio::time::interval(TELL);
@@ -236,7 +237,7 @@ impl Held<'_> {
         }
     }
 
-    /// Uploads every file; gives the record.
+    /// Uploads all files, and returns the record.
     async fn upload(&self, folder: &Path) -> Result<String> {
         let record = String::from_utf8(BuildRecord::bytes(folder)?).context("build.json")?;
         for name in ARTIFACTS {
@@ -250,7 +251,7 @@ impl Held<'_> {
                 let bytes =
                     read(&file, offset, size).await.with_context(|| path.display().to_string())?;
                 let length = bytes.len() as u64;
-                // What is not uploaded is zero at the server.
+                // The server fills chunks that are not uploaded with zeros.
                 if bytes.iter().any(|b| *b != 0) {
                     patiently(|| {
                         self.worker.client.put_file(
@@ -270,7 +271,7 @@ impl Held<'_> {
     }
 }
 
-/// The next part of a file.
+/// Reads the next chunk of a file.
 async fn read(file: &Arc<fs::File>, offset: u64, size: u64) -> Result<Vec<u8>> {
     let file = Arc::clone(file);
     let length = usize::try_from((size - offset).min(CHUNK_MAX as u64))?;
@@ -288,7 +289,7 @@ fn write_trust(folder: &Path, job: &Job) -> Result<()> {
             && !name.is_empty()
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'));
         if !is_plain || content.len() > TRUST_FILE_MAX {
-            bail!("the server sends a public key in {}", Foreign::log(name));
+            bail!("invalid name of a public key file from the server: {}", Foreign::log(name));
         }
         fs::write(
             folder.join(name),
@@ -298,7 +299,7 @@ fn write_trust(folder: &Path, job: &Job) -> Result<()> {
     Ok(())
 }
 
-/// Tells the server what is new.
+/// Reports progress to the server.
 struct Teller<'a> {
     held: &'a Held<'a>,
     told: String,
@@ -310,10 +311,10 @@ impl<'a> Teller<'a> {
         Self { held, told: String::new(), renewed: None }
     }
 
-    /// Sends what is new of the log, and renews the lease when it is time.
+    /// Sends new lines of the log, and renews the lease when it is time.
     ///
     /// # Errors
-    /// When the lease is lost. What cannot be sent now is sent the next time.
+    /// When the lease is lost. After other failures the next call sends the lines.
     async fn tell(&mut self) -> Result<()> {
         match self.try_to_tell().await {
             Ok(()) => Ok(()),
@@ -353,7 +354,7 @@ impl<'a> Teller<'a> {
     }
 }
 
-/// The end of a log is worth waiting for.
+/// Sends the rest of the log, with retries.
 async fn patiently_told(teller: &mut Teller<'_>) -> Result<()> {
     let mut pause = Duration::from_secs(1);
     for _ in 0..TRIES_MAX {
@@ -367,7 +368,7 @@ async fn patiently_told(teller: &mut Teller<'_>) -> Result<()> {
     bail!("the server is away")
 }
 
-/// Whether the same request would be refused again.
+/// Whether a retry would be refused again.
 fn is_final(e: &ClientError) -> bool {
     match e {
         ClientError::Refused(problem) => problem.status < 500 && problem.status != 429,
@@ -376,7 +377,7 @@ fn is_final(e: &ClientError) -> bool {
     }
 }
 
-/// Asks again while the server is away.
+/// Repeats a request while the server is away.
 async fn patiently<T, F: Future<Output = std::result::Result<T, ClientError>>>(
     mut ask: impl FnMut() -> F,
 ) -> Result<T> {
@@ -386,7 +387,7 @@ async fn patiently<T, F: Future<Output = std::result::Result<T, ClientError>>>(
             Ok(answer) => return Ok(answer),
             Err(e) if is_final(&e) => return Err(e.into()),
             Err(e) => tracing::warn!(
-                "{}; asking again in {} s",
+                "{}; retrying in {} s",
                 Foreign::log(&e.to_string()),
                 pause.as_secs()
             ),

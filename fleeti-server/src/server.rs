@@ -1,4 +1,4 @@
-//! Starting and stopping.
+//! Start and stop of the server.
 
 use crate::admin_tls::{self, AdminTls};
 use crate::app::{App, AppRef, now_s};
@@ -37,17 +37,17 @@ use tokio::sync::{Mutex, Notify, broadcast, mpsc};
 use tokio::task::JoinHandle;
 use utoipa_actix_web::AppExt;
 
-/// The list and the server's own certificate are made anew this often.
+/// Interval at which the CRLs and the server's own certificate are renewed.
 const RENEW_INTERVAL: Duration = Duration::from_secs(6 * 3600);
-/// After a failure.
+/// Delay after a failure.
 const RENEW_RETRY: Duration = Duration::from_secs(60);
 
-/// Where a server listens.
+/// The addresses on which a server listens.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
-    /// API and web.
+    /// API and pages.
     pub api: SocketAddr,
-    /// Device port.
+    /// Device port (HTTPS).
     pub https: SocketAddr,
     /// MQTT port.
     pub mqtt: SocketAddr,
@@ -55,25 +55,26 @@ pub struct Addresses {
 
 /// A running server.
 pub struct Server {
-    /// Where it listens.
+    /// The addresses on which it listens.
     pub addresses: Addresses,
-    /// What clients of the API pin; `None` where it speaks plain HTTP.
+    /// The fingerprint that clients of the API pin; `None` for plain HTTP.
     pub api_fingerprint: Option<String>,
-    /// What its parts share.
+    /// The shared state.
     pub app: AppRef,
     http: Vec<ServerHandle>,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// A new key and a certificate for it, from now on, and for a start without the signer.
+/// Makes a new key and certificate, puts them in use, and stores them for a start without the
+/// signing service.
 pub(crate) async fn renew_identity(app: &App) -> Result<()> {
     let identity = new_identity(&app.signer, &app.trust.load_full(), &app.config.names).await?;
     Standby::of(&app.config.data).keep_identity(&identity);
     app.tls.renew(identity)
 }
 
-/// What the server shows to devices, and which of them are revoked: new from the signer, or, while
-/// that does not answer, as they were kept last.
+/// The server's certificate and the CRLs: new ones from the signing service or, if it does not
+/// answer, the stored ones.
 async fn credentials(
     config: &Config,
     db: &Db,
@@ -82,7 +83,7 @@ async fn credentials(
 ) -> Result<(ServerIdentity, CheckedLists, bool)> {
     let standby = Standby::of(&config.data);
     let new = async {
-        // One question says whether it is there.
+        // A single request shows whether the signing service answers.
         signing::ask(signer, Request::Issuers).await?;
         let lists = revocation::lists(db, signer, trust, config.clock.now_s()).await?;
         anyhow::Ok((new_identity(signer, trust, &config.names).await?, lists))
@@ -94,7 +95,7 @@ async fn credentials(
             Ok((identity, CheckedLists::read(lists)?, true))
         }
         Err(e) => {
-            let none = "the signer gives no certificate and no revocation list, and none are kept of an earlier start";
+            let none = "the signing service does not provide certificate and CRLs, and none are stored from an earlier start";
             let kept = standby
                 .identity()
                 .and_then(|identity| Ok((identity, CheckedLists::read(standby.lists(trust)?)?)));
@@ -104,7 +105,7 @@ async fn credentials(
             };
             tracing::error!("{e:#}");
             tracing::error!(
-                "the server starts without its signer, with the certificate and the revocation lists that it kept: devices are served"
+                "the server starts without the signing service, with its stored certificate and CRLs: it serves devices"
             );
             Ok((identity, lists, false))
         }
@@ -135,7 +136,7 @@ async fn new_identity(
 }
 
 impl Server {
-    /// Starts everything; when this returns, all three ports answer.
+    /// Starts all parts. When this returns, all three ports accept connections.
     ///
     /// # Errors
     /// Names what is missing, and what to do.
@@ -201,7 +202,7 @@ impl Server {
         });
         app.health.signer(has_signer, app.now_s());
         app.health.disk.look(&app.config);
-        // Everybody who is revoked is cut off before the first connection.
+        // Load revoked devices before the first connection.
         revocation::load_revoked(&app).await?;
         let is_settled = has_signer && settled(&app).await?;
         notice::renew(&app).await.context("the notice to devices")?;
@@ -268,7 +269,7 @@ impl Server {
         Ok(Self { addresses, api_fingerprint, app, http: handles, tasks })
     }
 
-    /// Ends every session, lets requests finish for a moment, and stops.
+    /// Ends all sessions, waits a moment for requests to finish, and stops.
     pub async fn stop(self) {
         self.app.hub.close().await;
         for handle in &self.http {
@@ -278,17 +279,17 @@ impl Server {
             task.abort();
         }
         if let Err(e) = gateway::sessions::flush(&self.app).await {
-            tracing::warn!("sessions: {e}");
+            tracing::warn!("cannot store session state: {e}");
         }
         self.app.db.close().await;
     }
 }
 
-/// Whether everything that was done before is in the audit log, or on its way there.
+/// Settles the outbox of the audit log. Returns `false` if the signing service is away.
 async fn settled(app: &App) -> Result<bool> {
     match audit::settle(app).await {
         Ok(()) => Ok(true),
-        // It was there a moment ago, and may be back in another one.
+        // The signing service answered a moment ago, and may be back soon.
         Err(e) if e.code() == Code::Unavailable => Ok(false),
         Err(e) => Err(e).context("the audit log"),
     }
@@ -303,9 +304,9 @@ async fn renew(app: AppRef, has_signer: bool) {
         pause = RENEW_INTERVAL;
         trust::warnings(&app, now_s()).iter().for_each(|warning| tracing::warn!("{warning}"));
         if let Err(e) = revocation::publish_list(&app).await {
-            tracing::error!("the revocation list was not renewed: {e}");
+            tracing::error!("the CRLs were not renewed: {e}");
             pause = RENEW_RETRY;
-            // It has nothing else to give either.
+            // Without the signing service the certificate cannot be renewed either.
             continue;
         }
         if let Err(e) = renew_identity(&app).await {

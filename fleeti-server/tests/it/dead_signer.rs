@@ -174,7 +174,7 @@ async fn a_server_that_has_nothing_to_start_with_says_so() {
     write_keys(dir.path());
     let config = Config { signer: Some(dir.path().join("socket")), ..Config::new(dir.path()) };
     let failed = fleeti_server::server::Server::start(config).await.err().unwrap();
-    assert!(format!("{failed:#}").contains("none are kept of an earlier start"), "{failed:#}");
+    assert!(format!("{failed:#}").contains("none are stored from an earlier start"), "{failed:#}");
 }
 
 /// What cannot be entered is not done, and nobody has to count a hundred thousand rows to find out.
