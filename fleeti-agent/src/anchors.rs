@@ -9,7 +9,7 @@ use crate::identity::Server;
 use crate::image::{log_key, release_keys};
 use crate::{Paths, kept, server_trust, write_durably};
 use anyhow::{Context, Result};
-use fleeti_core::wire::device::SignedTransition;
+use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_pki::certificate;
 use fleeti_pki::transition::{Anchors, BYTES_MAX, TRANSITIONS_MAX};
 use std::fs;

@@ -12,8 +12,9 @@ use crate::{Paths, kept, write_durably};
 use anyhow::Result;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{self, Contact, Context, Effect, Event, FailureCode, State};
+use fleeti_core::wire::boot::{BootChange, BootSummary};
 use fleeti_core::wire::device::{
-    BootChange, BootSummary, DesiredState, Forgiveness, NUMBER_MAX, Progress, Report, TEXT_MAX,
+    DesiredState, Forgiveness, NUMBER_MAX, Progress, Report, TEXT_MAX,
 };
 use serde::{Deserialize, Serialize};
 use std::fs;

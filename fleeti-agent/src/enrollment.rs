@@ -14,7 +14,7 @@ use fleeti_core::id::Architecture;
 use fleeti_core::wire::attestation::{
     TpmEnrollRequest, TpmEnrollment, TpmIdentity, TpmProof, TpmSecret,
 };
-use fleeti_core::wire::device::{
+use fleeti_core::wire::enrollment::{
     EnrollRequest, EnrollResponse, EnrollmentRecord, PairRequest, PairResponse, PairWait,
     PairWaited, ProvedRenewRequest, RenewRequest, RenewResponse,
 };

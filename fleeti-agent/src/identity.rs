@@ -6,7 +6,9 @@ use crate::reach::{self, Proxy};
 use crate::{Paths, kept, server_trust, write_durably};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::DeviceId;
-use fleeti_core::wire::device::{EnrollResponse, EnrollmentRecord, RenewResponse, RenewalWindow};
+use fleeti_core::wire::enrollment::{
+    EnrollResponse, EnrollmentRecord, RenewResponse, RenewalWindow,
+};
 use fleeti_pki::certificate;
 use fleeti_pki::signer::Signer;
 use fleeti_pki::transition::ServerMove;

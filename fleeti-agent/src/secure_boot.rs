@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::wire::device::{
+use fleeti_core::wire::boot::{
     BootChange, BootSignatures, BootVariable, FirmwareKeys, VariableWrite,
 };
 use fleeti_pki::uefi::{self, AuthenticatedWrite};

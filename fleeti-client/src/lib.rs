@@ -40,8 +40,9 @@ use fleeti_core::wire::api::{
     RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBootProof, SignedBy,
     SwitchIssuer, TrustStatus,
 };
-use fleeti_core::wire::device::{EnrollmentRecord, SignedTransition};
+use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::problem::Problem;
+use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
 use reqwest::redirect::Policy;
 use reqwest::{Body, Method, RequestBuilder};

@@ -1,7 +1,7 @@
 //! Compares the firmware of a device, as the device reports it, with what was enrolled.
 
 use crate::wire::api::SecureBoot;
-use crate::wire::device::{BootSummary, FirmwareKeys};
+use crate::wire::boot::{BootSummary, FirmwareKeys};
 
 /// The Secure Boot state of a device. `expected` is the content of its variables after the change
 /// with the number `expected.change`.
@@ -47,7 +47,7 @@ fn problem(expected: &FirmwareKeys, boot: &BootSummary) -> Option<&'static str> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::device::{Slot, Verity};
+    use crate::wire::boot::{Slot, Verity};
 
     fn keys(change: u64, db: &[&str], dbx: &[&str]) -> FirmwareKeys {
         let texts = |list: &[&str]| list.iter().map(|t| (*t).to_owned()).collect();

@@ -10,7 +10,7 @@ use crate::uefi::{AuthenticatedWrite, SignatureList, Variable, write};
 use crate::wrap::{WrapKey, Wrapped};
 use crate::{Error, OrMalformed, authenticode};
 use fleeti_core::id::DeviceId;
-use fleeti_core::wire::device::VariableWrite;
+use fleeti_core::wire::boot::VariableWrite;
 use serde::{Deserialize, Serialize};
 use x509_cert::Certificate;
 use zeroize::{Zeroize, Zeroizing};

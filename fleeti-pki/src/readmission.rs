@@ -8,7 +8,7 @@ use crate::{Error, OrMalformed, base64_text};
 use base64::Engine;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
-use fleeti_core::wire::device::ReadmitRequest;
+use fleeti_core::wire::readmission::ReadmitRequest;
 
 /// Length of the value that both ends of a connection derive, in bytes.
 pub const CHANNEL_BYTES: usize = 32;

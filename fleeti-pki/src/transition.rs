@@ -14,7 +14,7 @@ use crate::transparency::note::{LogKey, VerifiedCheckpoint};
 use crate::{Error, OrMalformed, base64_text, signer};
 use fleeti_core::canonical::{self, sha256_hex};
 use fleeti_core::strict;
-use fleeti_core::wire::device::SignedTransition;
+use fleeti_core::wire::readmission::SignedTransition;
 use serde::{Deserialize, Serialize};
 use x509_cert::Certificate;
 

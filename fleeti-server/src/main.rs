@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Pin, WorkerClient};
 use fleeti_core::foreign::Foreign;
-use fleeti_core::wire::device::is_proxy;
+use fleeti_core::wire::enrollment::is_proxy;
 use fleeti_server::admin_tls::ApiTls;
 use fleeti_server::config::Config;
 use fleeti_server::limits::Limits;

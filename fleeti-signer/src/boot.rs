@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
-use fleeti_core::wire::device::{BootSignatures, FirmwareKeys, VariableWrite};
+use fleeti_core::wire::boot::{BootSignatures, FirmwareKeys, VariableWrite};
 use fleeti_pki::Error;
 use fleeti_pki::audit::Act;
 use fleeti_pki::base64_text;

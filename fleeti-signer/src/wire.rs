@@ -3,7 +3,7 @@
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 use fleeti_core::wire::api::{AuditProof, RevocationReason, SignedBy};
 use fleeti_core::wire::attestation::Secret;
-use fleeti_core::wire::device::{BootSignatures, FirmwareKeys, VariableWrite};
+use fleeti_core::wire::boot::{BootSignatures, FirmwareKeys, VariableWrite};
 use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::Protection;
 use serde::{Deserialize, Serialize};

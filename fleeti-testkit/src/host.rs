@@ -3,7 +3,7 @@
 //! "reboots" by restarting the agent.
 //!
 //! ```no_run
-//! # async fn example(record: fleeti_core::wire::device::EnrollmentRecord) -> anyhow::Result<()> {
+//! # async fn example(record: fleeti_core::wire::enrollment::EnrollmentRecord) -> anyhow::Result<()> {
 //! use fleeti_testkit::host::{Host, Setup};
 //! let setup = Setup { dir: "/tmp/device-1".into(), public: "pki/public".into(), running: "kiosk@1".parse()?, record, is_healthy: true };
 //! Host::new(setup)?.run().await
@@ -19,9 +19,9 @@ use fleeti_agent::{anchors, kept, release_log, storage};
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::Secret;
-use fleeti_core::wire::device::{
-    BootSummary, EnrollmentRecord, FirmwareKeys, ReleaseProof, Slot, Verity,
-};
+use fleeti_core::wire::boot::{BootSummary, FirmwareKeys, Slot, Verity};
+use fleeti_core::wire::device::ReleaseProof;
+use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_pki::manifest::{self, Signature};
 use futures::StreamExt;
 use sha2::{Digest, Sha256};

@@ -9,7 +9,7 @@ use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::manifest::PHASE_READY;
 use fleeti_core::wire::api::{Device, Event, Provisioned};
 use fleeti_core::wire::attestation::Attestation;
-use fleeti_core::wire::device::BootVariable;
+use fleeti_core::wire::boot::BootVariable;
 use fleeti_pki::measured::predicted;
 use fleeti_pki::uefi;
 use std::fs;

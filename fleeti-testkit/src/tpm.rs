@@ -4,7 +4,7 @@ use crate::vm::tethered;
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_agent::Paths;
 use fleeti_agent::privileged::{Helper, Request, Response, measured};
-use fleeti_core::wire::device::EnrollmentRecord;
+use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_pki::measured::log::FirmwareLog;
 use fleeti_pki::tpm::Hash;
 use std::fs;

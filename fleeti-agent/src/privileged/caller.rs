@@ -8,9 +8,10 @@ use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::strict;
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
-use fleeti_core::wire::device::{
-    BootChange, BootSignatures, BootSummary, EnrollmentRecord, ReleaseProof, SignedTransition,
-};
+use fleeti_core::wire::boot::{BootChange, BootSignatures, BootSummary};
+use fleeti_core::wire::device::ReleaseProof;
+use fleeti_core::wire::enrollment::EnrollmentRecord;
+use fleeti_core::wire::readmission::SignedTransition;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

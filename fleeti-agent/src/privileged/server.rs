@@ -11,7 +11,7 @@ use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::strict;
 use fleeti_core::update::FailureCode;
 use fleeti_core::wire::attestation::Secret;
-use fleeti_core::wire::device::{ESP_FILE, EnrollmentRecord, SMBIOS_PREFIX};
+use fleeti_core::wire::enrollment::{ESP_FILE, EnrollmentRecord, SMBIOS_PREFIX};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;

@@ -9,9 +9,9 @@ use fleeti_agent::http::{RESPONSE_MAX, read_document};
 use fleeti_agent::privileged::{Helper, MESSAGE_MAX, Response};
 use fleeti_agent::server_trust::danger;
 use fleeti_core::wire::attestation::TpmSecret;
-use fleeti_core::wire::device::{
-    EnrollResponse, Notice, RenewalWindow, SignedBundle, SignedTransition,
-};
+use fleeti_core::wire::device::{Notice, SignedBundle};
+use fleeti_core::wire::enrollment::{EnrollResponse, RenewalWindow};
+use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_pki::certificate::{Period, Role, self_signed, to_der};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_testkit::malformed::{self, HttpPeer};

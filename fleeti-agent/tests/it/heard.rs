@@ -10,9 +10,8 @@ use fleeti_agent::privileged::{self, Helper};
 use fleeti_agent::staging::Staging;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::update::{FailureCode, State};
-use fleeti_core::wire::device::{
-    BootSummary, DesiredState, LogGrowth, Notice, REVOKED_MAX, Report, Slot, Verity,
-};
+use fleeti_core::wire::boot::{BootSummary, Slot, Verity};
+use fleeti_core::wire::device::{DesiredState, LogGrowth, Notice, REVOKED_MAX, Report};
 use fleeti_pki::audit::Act;
 use fleeti_pki::bundle::Bundle;
 use fleeti_pki::certificate::{self, Authority, Period, Role, self_signed, to_pem};

@@ -5,7 +5,7 @@
 use fleeti_agent::privileged::staging;
 use fleeti_agent::{Paths, secure_boot};
 use fleeti_core::manifest::Artifact;
-use fleeti_core::wire::device::{BootChange, BootSignatures, BootVariable, VariableWrite};
+use fleeti_core::wire::boot::{BootChange, BootSignatures, BootVariable, VariableWrite};
 use fleeti_pki::authenticode;
 use fleeti_pki::boot_keys::BootKeys;
 use fleeti_pki::manifest::{self, PublicKey, ReleaseKeys, Verified};

@@ -10,7 +10,8 @@ use fleeti_core::strict;
 use fleeti_core::wire::api::{
     BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, Provisioned, RevocationReason,
 };
-use fleeti_core::wire::device::{EnrollmentRecord, Order, SMBIOS_PREFIX};
+use fleeti_core::wire::device::Order;
+use fleeti_core::wire::enrollment::{EnrollmentRecord, SMBIOS_PREFIX};
 use fleeti_core::wire::readmission::CreateReadmission;
 use fleeti_core::wire::vault::ShowRecoveryKey;
 use std::path::{Path, PathBuf};

@@ -19,7 +19,7 @@ use fleeti_core::manifest::Manifest;
 use fleeti_core::strict;
 use fleeti_core::wire::api::{Provisioned, Release, SignedBootProof};
 use fleeti_core::wire::attestation::Attestation;
-use fleeti_core::wire::device::EnrollmentRecord;
+use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_pki::boot_proof;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;

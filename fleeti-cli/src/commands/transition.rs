@@ -7,7 +7,7 @@ use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, rows};
 use clap::Subcommand;
 use fleeti_core::strict;
-use fleeti_core::wire::device::SignedTransition;
+use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_pki::certificate;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::ReleaseKeys;

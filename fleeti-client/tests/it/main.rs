@@ -8,7 +8,7 @@ mod malformed;
 
 use fleeti_client::{Client, ClientError, WorkerClient};
 use fleeti_core::wire::api::{AuditProof, Event, Fleet, Rollout, SignedBy};
-use fleeti_core::wire::device::EnrollmentRecord;
+use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::problem::{FieldError, Problem};
 use fleeti_core::wire::worker::Job;
 use futures::FutureExt;

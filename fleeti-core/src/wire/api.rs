@@ -5,9 +5,9 @@ use crate::id::{DeviceId, FleetId, ReleaseName};
 use crate::profile::Profile;
 use crate::rollout;
 use crate::update;
-use crate::wire::device::{
-    BootSignatures, BootSummary, EnrollmentRecord, Order, Progress, Telemetry, VariableWrite,
-};
+use crate::wire::boot::{BootSignatures, BootSummary, VariableWrite};
+use crate::wire::device::{Order, Progress, Telemetry};
+use crate::wire::enrollment::EnrollmentRecord;
 pub use crate::wire::trust::{
     Approver, ImportBundle, Intermediate, RequestSignature, SignatureStatus, SignedBy,
     SwitchIssuer, TrustStatus,

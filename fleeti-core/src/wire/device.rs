@@ -1,16 +1,15 @@
-//! The messages between device and server.
+//! The messages between a server and the devices that it knows.
 //!
 //! Agents can be older than servers. What an agent reads ([`DesiredState`], [`Command`]) accepts
 //! unknown fields and names the critical ones. What the server reads refuses unknown fields only
-//! where the device is not yet known ([`EnrollRequest`]). All times are Unix seconds.
+//! where the device is not yet known ([`EnrollRequest`](super::enrollment::EnrollRequest)). All
+//! times are Unix seconds.
 
-use crate::id::{Architecture, DeviceId, FleetId, ReleaseName, Version};
+use crate::id::{ReleaseName, Version};
 use crate::update;
 use crate::wire::api::AuditProof;
-use crate::wire::attestation::{KeyProof, TpmEnrollment};
-pub use crate::wire::readmission::{ReadmitRequest, SignedTransition};
+use crate::wire::boot::BootSummary;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Longest text in one field of a device's message, bytes.
 pub const TEXT_MAX: usize = 4096;
@@ -56,168 +55,6 @@ pub fn longest_text(json: &[u8]) -> usize {
         longest = longest.max(length);
     }
     longest
-}
-
-/// The enrollment record, which a device gets at provisioning: the address of its server and the
-/// token with which it enrolls. It is stored as the SMBIOS type 11 string
-/// `fleeti.enrollment=<base64 of this JSON>` or as the ESP file `/fleeti/enrollment.json`.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct EnrollmentRecord {
-    /// For example `https://fleeti.example:8443`.
-    pub https_url: String,
-    /// For example `fleeti.example:8883`.
-    pub mqtt_address: String,
-    /// SHA-256 of the root certificate (DER), hexadecimal. The image must contain the same root.
-    pub root_sha256: String,
-    /// One-time enrollment token; secret. Empty for a device that shows a pairing code and waits
-    /// until an operator enters it.
-    pub token: String,
-    /// HTTP proxy through which the device makes all connections to the server, for example
-    /// `http://proxy.example:3128`. The proxy resolves host names.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy: Option<String>,
-}
-
-/// Whether agents accept this proxy URL: `http://HOST:PORT`, without TLS, password or path.
-#[must_use]
-pub fn is_proxy(url: &str) -> bool {
-    let authority = url.strip_prefix("http://").and_then(|rest| rest.rsplit_once(':'));
-    let is_plain = |host: &str| {
-        !host.is_empty()
-            && host.len() <= 253
-            && host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._[]:".contains(&b))
-    };
-    authority.is_some_and(|(host, port)| {
-        is_plain(host)
-            && port.bytes().all(|b| b.is_ascii_digit())
-            && port.parse::<u16>().is_ok_and(|p| p > 0)
-    })
-}
-
-impl std::fmt::Debug for EnrollmentRecord {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EnrollmentRecord")
-            .field("https_url", &self.https_url)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Prefix of the record as an SMBIOS type 11 string.
-pub const SMBIOS_PREFIX: &str = "fleeti.enrollment=";
-/// Path of the record's file, relative to the ESP.
-pub const ESP_FILE: &str = "fleeti/enrollment.json";
-
-/// `POST /enroll`. Anonymous: the token authorises the request.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EnrollRequest {
-    /// The one-time token.
-    pub token: String,
-    /// PKCS#10 request, PEM. The server uses only its public key and its proof of possession.
-    pub csr_pem: String,
-    /// Architecture of the device.
-    pub architecture: Architecture,
-    /// The release that the device runs.
-    pub running: ReleaseName,
-    /// Proof that the key is in the device's TPM. Without it the key counts as a key in a file. A
-    /// token that is bound to a TPM requires it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tpm: Option<TpmEnrollment>,
-}
-
-/// The response to [`EnrollRequest`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct EnrollResponse {
-    /// The device id, chosen by the server.
-    pub device: DeviceId,
-    /// The fleet that the device joined.
-    pub fleet: FleetId,
-    /// The device certificate, then its issuer, PEM.
-    pub certificate_chain_pem: String,
-    /// When to renew the certificate.
-    pub renewal: RenewalWindow,
-}
-
-/// When to renew a certificate. Each device chooses a moment in the window, so that devices that
-/// enrolled together do not renew together (compare RFC 9773, 4.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RenewalWindow {
-    /// First second.
-    pub start_s: u64,
-    /// Last second.
-    pub end_s: u64,
-}
-
-/// `POST /renew`: requests a new certificate while the old one is valid, for a new key or the same.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RenewRequest {
-    /// PKCS#10 request, PEM, signed by the key to certify. A new key replaces the old one when it
-    /// is first used.
-    pub csr_pem: String,
-    /// Proof that the key is in the device's TPM. Required for a device whose key has been in its
-    /// TPM before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<KeyProof>,
-}
-
-/// `POST /renew/proved`: requests a new certificate after the old one expired. Anonymous: the TPM
-/// authorises the request.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProvedRenewRequest {
-    /// Device id.
-    pub device: DeviceId,
-    /// PKCS#10 request, PEM, signed by the key to certify.
-    pub csr_pem: String,
-    /// Proof that the key is in the TPM that is bound to the device.
-    pub key: KeyProof,
-}
-
-/// `POST /pair`: a device without a token requests a pairing code. Anonymous.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PairRequest {
-    /// PKCS#10 request, PEM. The token will be valid for this key only.
-    pub csr_pem: String,
-    /// The release that the device runs.
-    pub running: ReleaseName,
-}
-
-/// The response to [`PairRequest`].
-#[derive(Clone, Serialize, Deserialize)]
-pub struct PairResponse {
-    /// The token with which the device enrolls after an operator entered the code; secret.
-    pub token: String,
-    /// The pairing code that the device shows, for example `BCDF-GHJK`.
-    pub code: String,
-    /// When token and code expire, Unix seconds.
-    pub expires_s: u64,
-}
-
-/// `POST /pair/wait`: the server responds when an operator entered the code, or after a while.
-/// Anonymous.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PairWait {
-    /// The token from [`PairResponse`].
-    pub token: String,
-}
-
-/// The response to [`PairWait`].
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct PairWaited {
-    /// Whether the token is valid now; if not, the device waits again.
-    pub is_paired: bool,
-}
-
-/// The response to [`RenewRequest`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct RenewResponse {
-    /// The device certificate, then its issuer, PEM.
-    pub certificate_chain_pem: String,
-    /// When to renew the new certificate.
-    pub renewal: RenewalWindow,
 }
 
 /// The desired state of a device. The same document by MQTT and by `GET /desired`.
@@ -296,127 +133,6 @@ pub enum Outcome {
     Done,
     /// The command arrived after its deadline.
     Expired,
-}
-
-/// The slot that a device runs from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Slot {
-    /// The first root partition.
-    A,
-    /// The second root partition.
-    B,
-}
-
-/// State of dm-verity under the root file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Verity {
-    /// All blocks read so far were correct.
-    Verified,
-    /// A block was corrupt.
-    Corrupted,
-    /// The root file system does not use dm-verity.
-    Absent,
-}
-
-/// What a device reports that it runs. Self-reported: it proves nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct BootSummary {
-    /// The kernel's boot id.
-    pub boot_id: String,
-    /// `IMAGE_ID` and `IMAGE_VERSION` of os-release.
-    pub running: ReleaseName,
-    /// The slot that it runs from.
-    pub slot: Slot,
-    /// State of dm-verity.
-    pub verity: Verity,
-    /// Value of the firmware's SecureBoot variable.
-    pub secure_boot: bool,
-    /// PCR 11 of the SHA-256 bank after `ready`, hexadecimal; `None` without a TPM.
-    pub pcr11: Option<String>,
-    /// Content of the firmware's Secure Boot variables; absent if the device has none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub firmware: Option<FirmwareKeys>,
-    /// Whether the data partition is sealed to the TPM; absent from an older agent that does not
-    /// report it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sealed_data: Option<bool>,
-}
-
-/// Content of the Secure Boot variables of a device. Certificates are given by the SHA-256 of their
-/// DER, hexadecimal.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct FirmwareKeys {
-    /// Whether the firmware is in setup mode: it has no platform key, and software on the device
-    /// can write the variables.
-    pub setup_mode: bool,
-    /// PK; `null` if there is none.
-    pub pk: Option<String>,
-    /// KEK.
-    pub kek: Vec<String>,
-    /// db.
-    pub db: Vec<String>,
-    /// Digests in dbx, SHA-256, hexadecimal.
-    pub dbx: Vec<String>,
-    /// Number of the last change that the device applied.
-    #[serde(default)]
-    pub change: u64,
-    /// Why the device refused the next change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refused: Option<String>,
-}
-
-/// A Secure Boot variable (UEFI 2.10, 32.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub enum BootVariable {
-    /// The platform key: signs changes of PK and KEK.
-    #[serde(rename = "PK")]
-    Pk,
-    /// Key exchange keys: sign changes of db and dbx.
-    #[serde(rename = "KEK")]
-    Kek,
-    /// Keys and digests of EFI binaries that may start.
-    #[serde(rename = "db")]
-    Db,
-    /// Keys and digests of EFI binaries that may not start.
-    #[serde(rename = "dbx")]
-    Dbx,
-}
-
-/// A signed write of a Secure Boot variable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct VariableWrite {
-    /// The variable.
-    pub variable: BootVariable,
-    /// Append to the variable instead of replacing it.
-    pub append: bool,
-    /// EFI_VARIABLE_AUTHENTICATION_2 and the value, base64: the content of an `.auth` file.
-    pub auth: String,
-}
-
-/// `GET /releases/{line}/{version}/boot.json`: signatures for this device only, by the path of the
-/// EFI binary in the release: PKCS#7, DER, base64. Empty for a device that boots what is signed for
-/// all devices.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct BootSignatures {
-    /// Signatures by path, for example `raw/kiosk_2.efi`.
-    pub programs: BTreeMap<String, String>,
-}
-
-/// `GET /boot/change.json`: the last change of a device's Secure Boot variables, and the signatures
-/// that its current EFI binaries need after the change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BootChange {
-    /// Grows with every change.
-    pub number: u64,
-    /// Signatures over the EFI binaries that the device runs.
-    pub signatures: BootSignatures,
-    /// Writes in the order to apply them. The firmware refuses a write that was already applied,
-    /// because it is not newer.
-    pub writes: Vec<VariableWrite>,
-    /// Whether the other slot may stop booting after the change.
-    pub may_end_fallback: bool,
 }
 
 /// `down/notice`: the newest announcements, the same for every device.
@@ -542,6 +258,7 @@ pub struct ReleaseProof {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::boot::{FirmwareKeys, Slot, Verity};
     use serde_json::json;
 
     /// A changed snapshot is a changed protocol: agents in the field use the old one.
@@ -615,17 +332,5 @@ mod tests {
             bad[field] = u64::MAX.into();
             assert!(serde_json::from_value::<Report>(bad).is_err(), "{field}");
         }
-    }
-
-    #[test]
-    fn the_token_is_not_in_the_debug_output_of_a_record() {
-        let record = EnrollmentRecord {
-            https_url: "u".into(),
-            mqtt_address: "m".into(),
-            root_sha256: "r".into(),
-            token: "s3cret".into(),
-            proxy: None,
-        };
-        assert!(!format!("{record:?}").contains("s3cret"));
     }
 }

@@ -7,7 +7,8 @@ mod wire;
 
 use fleeti_core::boot_proof::BootProof;
 use fleeti_core::manifest::Manifest;
-use fleeti_core::wire::device::{BootVariable, SignedBundle};
+use fleeti_core::wire::boot::BootVariable;
+use fleeti_core::wire::device::SignedBundle;
 use fleeti_pki::approval::{Intent, Policy};
 use fleeti_pki::attestation::key::{self, Certification, Purpose};
 use fleeti_pki::audit::Entry;

@@ -2,7 +2,7 @@
 
 use fleeti_core::wire::mqtt::PACKET_MAX;
 use fleeti_core::wire::packet::{self, Packet, write};
-use fleeti_core::wire::{api, attestation, device, trust, vault};
+use fleeti_core::wire::{api, attestation, device, enrollment, trust, vault};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -43,11 +43,11 @@ fn again<T: Serialize + DeserializeOwned>(data: &[u8]) {
 pub fn bodies(data: &[u8]) {
     assert!(device::longest_text(data) <= data.len());
     // From devices.
-    again::<device::EnrollRequest>(data);
-    again::<device::RenewRequest>(data);
-    again::<device::ProvedRenewRequest>(data);
-    again::<device::PairRequest>(data);
-    again::<device::PairWait>(data);
+    again::<enrollment::EnrollRequest>(data);
+    again::<enrollment::RenewRequest>(data);
+    again::<enrollment::ProvedRenewRequest>(data);
+    again::<enrollment::PairRequest>(data);
+    again::<enrollment::PairWait>(data);
     again::<device::Report>(data);
     again::<device::Telemetry>(data);
     again::<device::Acknowledgement>(data);
@@ -73,7 +73,7 @@ pub fn bodies(data: &[u8]) {
     again::<vault::SetSecret>(data);
     again::<vault::ShowRecoveryKey>(data);
     // From a server, read by an agent.
-    again::<device::EnrollmentRecord>(data);
+    again::<enrollment::EnrollmentRecord>(data);
     again::<device::DesiredState>(data);
     again::<device::Command>(data);
     again::<device::Notice>(data);

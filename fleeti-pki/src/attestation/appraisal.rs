@@ -12,7 +12,7 @@ use fleeti_core::attestation::{
 };
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::ReleaseName;
-use fleeti_core::wire::device::FirmwareKeys;
+use fleeti_core::wire::boot::FirmwareKeys;
 
 /// What a release measures when it boots (RFC 9334: Reference Values).
 #[derive(Debug, Clone, PartialEq, Eq)]

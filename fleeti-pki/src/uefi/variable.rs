@@ -6,7 +6,7 @@ use crate::pkcs7::{self, Content, DATA, encoded, sequence};
 use crate::signer::Signer;
 use crate::{Error, OrMalformed};
 use der::DateTime;
-pub use fleeti_core::wire::device::BootVariable as Variable;
+pub use fleeti_core::wire::boot::BootVariable as Variable;
 use std::time::Duration;
 use x509_cert::Certificate;
 

@@ -4,7 +4,7 @@
 use fleeti_core::attestation::policy::Firmware;
 use fleeti_core::attestation::{Aspect, Level, Tier};
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::wire::device::FirmwareKeys;
+use fleeti_core::wire::boot::FirmwareKeys;
 use fleeti_pki::attestation::appraisal::{FirmwareCode, Known, Reference, appraise};
 use fleeti_pki::attestation::evidence::{Before, Evidence, Refused, VerifiedEvidence, verify};
 use fleeti_pki::attestation::{Challenge, REGISTERS};

@@ -3,7 +3,7 @@
 
 use super::{program, run};
 use base64::Engine;
-use fleeti_core::wire::device::VariableWrite;
+use fleeti_core::wire::boot::VariableWrite;
 use fleeti_pki::authenticode;
 use fleeti_pki::boot_keys::BootKeys;
 use fleeti_pki::certificate::{self, Period, Role, from_der, self_signed, to_der, to_pem};

@@ -7,7 +7,7 @@ use fleeti_core::attestation::{Level, level_for_update};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::strict;
 use fleeti_core::wire::attestation::{AttestationResult, Evidence, aged};
-use fleeti_core::wire::device::FirmwareKeys;
+use fleeti_core::wire::boot::FirmwareKeys;
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{QueryBuilder, Sqlite};

@@ -5,9 +5,8 @@ use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::secure_boot::standing;
 use fleeti_core::wire::api::SecureBoot;
-use fleeti_core::wire::device::{
-    BootSignatures, BootSummary, DesiredState, FirmwareKeys, VariableWrite,
-};
+use fleeti_core::wire::boot::{BootSignatures, BootSummary, FirmwareKeys, VariableWrite};
+use fleeti_core::wire::device::DesiredState;
 use fleeti_signer::wire::BootState;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite};

@@ -5,8 +5,9 @@ use crate::db::mqtt_sessions::{Stored, Subscriptions};
 use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
+use fleeti_core::wire::boot::BootSummary;
 use fleeti_core::wire::device::{
-    BootSummary, DesiredState, EPOCH_MAX, Forgiveness, Report, SEQUENCE_JUMP_MAX, Telemetry,
+    DesiredState, EPOCH_MAX, Forgiveness, Report, SEQUENCE_JUMP_MAX, Telemetry,
 };
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite};

@@ -2,7 +2,8 @@
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
-use fleeti_core::wire::device::{SignedBundle, SignedTransition};
+use fleeti_core::wire::device::SignedBundle;
+use fleeti_core::wire::readmission::SignedTransition;
 use sqlx::sqlite::SqlitePool;
 use std::collections::HashMap;
 

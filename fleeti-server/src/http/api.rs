@@ -26,7 +26,7 @@ use fleeti_core::wire::api::{
     Provision, Provisioned, Release, RequestSignature, Revoke, Rollout, RolloutSummary,
     SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
 };
-use fleeti_core::wire::device::EnrollmentRecord;
+use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::problem::Code;
 use futures::StreamExt;
 use serde::Deserialize;

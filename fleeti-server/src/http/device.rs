@@ -22,11 +22,12 @@ use actix_web::web::{self, Data, Path, Query, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, Route, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
 use fleeti_core::wire::attestation::{TpmEnrollRequest, TpmIdentity, TpmProof};
-use fleeti_core::wire::device::{
-    EnrollRequest, LogGrowth, PairRequest, PairWait, ProvedRenewRequest, ReadmitRequest,
-    RenewRequest,
+use fleeti_core::wire::device::LogGrowth;
+use fleeti_core::wire::enrollment::{
+    EnrollRequest, PairRequest, PairWait, ProvedRenewRequest, RenewRequest,
 };
 use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::readmission::ReadmitRequest;
 use fleeti_core::wire::vault::{FetchSecrets, RecoveryKey};
 use fleeti_pki::attestation::key::{CHANNEL_BYTES, CHANNEL_LABEL};
 use fleeti_pki::measured::log::BYTES_MAX as LOG_MAX;

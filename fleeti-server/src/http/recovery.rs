@@ -8,7 +8,7 @@ use crate::service::{readmission, transitions};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, get, post};
 use fleeti_core::id::FleetId;
-use fleeti_core::wire::device::SignedTransition;
+use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
 
 type Result<T> = std::result::Result<T, AppError>;

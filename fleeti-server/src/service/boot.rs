@@ -10,9 +10,10 @@ use crate::service::{devices, enrollment, releases, signing};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::manifest::Manifest;
 use fleeti_core::wire::api::{BootOrder, ChangeBoot, Device, Event, Provision, Provisioned};
-use fleeti_core::wire::device::{
-    BootChange, BootSignatures, BootSummary, BootVariable, VariableWrite, is_proxy,
+use fleeti_core::wire::boot::{
+    BootChange, BootSignatures, BootSummary, BootVariable, VariableWrite,
 };
+use fleeti_core::wire::enrollment::is_proxy;
 use fleeti_core::wire::problem::Code;
 use fleeti_signer::wire::{self, Request, Response};
 use futures::future::join_all;

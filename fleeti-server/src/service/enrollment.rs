@@ -10,7 +10,7 @@ use crate::service::{signing, tpm};
 use fleeti_core::canonical::{is_sha256_hex, sha256_hex};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{CreateEnrollment, Enrollment, Event};
-use fleeti_core::wire::device::{
+use fleeti_core::wire::enrollment::{
     EnrollmentRecord, ProvedRenewRequest, RenewRequest, RenewResponse, RenewalWindow,
 };
 use fleeti_core::wire::problem::Code;

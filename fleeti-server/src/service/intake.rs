@@ -15,7 +15,7 @@ use crate::service::tpm::{self, ProvedTpm};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
-use fleeti_core::wire::device::{EnrollRequest, EnrollResponse};
+use fleeti_core::wire::enrollment::{EnrollRequest, EnrollResponse};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate::Protection;
 use fleeti_signer::wire::Occasion;

@@ -11,7 +11,7 @@ use crate::gateway::places::{Origin, Places};
 use crate::server::Addresses;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::{Pair, Paired};
-use fleeti_core::wire::device::{
+use fleeti_core::wire::enrollment::{
     EnrollmentRecord, PairRequest, PairResponse, PairWait, PairWaited,
 };
 use fleeti_core::wire::problem::Code;

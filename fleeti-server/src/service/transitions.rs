@@ -6,8 +6,8 @@ use crate::db;
 use crate::error::AppError;
 use crate::service::notice;
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::wire::device::SignedTransition;
 use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_pki::transition::{self, Change, SIGNATURES_MAX, TRANSITIONS_MAX};
 use std::collections::BTreeMap;
 

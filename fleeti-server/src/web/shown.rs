@@ -4,7 +4,7 @@ use crate::db::revisions::Head;
 use fleeti_core::rollout::{Counts, DevicePhase, Phase};
 use fleeti_core::update::{RollbackReason, State};
 use fleeti_core::wire::api::{Build, BuildPhase, Device, ProfileRevision, Release, RolloutSummary};
-use fleeti_core::wire::device::{Slot, Verity};
+use fleeti_core::wire::boot::{Slot, Verity};
 
 /// A label with a tone: `good`, `warn`, `bad`, `busy` or none.
 pub struct Badge {

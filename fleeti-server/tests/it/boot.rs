@@ -9,9 +9,10 @@ use fleeti_core::update::State;
 use fleeti_core::wire::api::{
     BootOrder, ChangeBoot, CreateRollout, Device, Provision, Provisioned,
 };
-use fleeti_core::wire::device::{
-    BootChange, BootSignatures, BootSummary, BootVariable, FirmwareKeys, Report, Slot, Verity,
+use fleeti_core::wire::boot::{
+    BootChange, BootSignatures, BootSummary, BootVariable, FirmwareKeys, Slot, Verity,
 };
+use fleeti_core::wire::device::Report;
 use fleeti_core::wire::mqtt::Up;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use rumqttc::v5::mqttbytes::v5::PubAckReason;

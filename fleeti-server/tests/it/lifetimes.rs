@@ -4,7 +4,8 @@
 use crate::peer::Peer;
 use crate::world::{TestDevice, World};
 use fleeti_core::wire::api::{CreateCommand, RevocationReason};
-use fleeti_core::wire::device::{Order, RenewResponse};
+use fleeti_core::wire::device::Order;
+use fleeti_core::wire::enrollment::RenewResponse;
 use fleeti_core::wire::problem::Problem;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_server::app::now_s;

@@ -4,7 +4,7 @@ use crate::world::World;
 use fleeti_client::ClientError;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::Pair;
-use fleeti_core::wire::device::{PairRequest, PairResponse, PairWait, PairWaited};
+use fleeti_core::wire::enrollment::{PairRequest, PairResponse, PairWait, PairWaited};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_server::service::sessions;
 

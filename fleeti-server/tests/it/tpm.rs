@@ -11,7 +11,7 @@ use fleeti_core::wire::api::{Provision, RevocationReason};
 use fleeti_core::wire::attestation::{
     KeyProof, Secret, TpmEnrollRequest, TpmEnrollment, TpmProof, TpmSecret,
 };
-use fleeti_core::wire::device::{
+use fleeti_core::wire::enrollment::{
     EnrollRequest, EnrollResponse, ProvedRenewRequest, RenewRequest, RenewResponse,
 };
 use fleeti_pki::certificate::{self, Period, Protection, Role, self_signed};

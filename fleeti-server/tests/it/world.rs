@@ -2,7 +2,7 @@
 
 use fleeti_client::Client;
 use fleeti_core::id::{Architecture, DeviceId};
-use fleeti_core::wire::device::{EnrollRequest, EnrollResponse};
+use fleeti_core::wire::enrollment::{EnrollRequest, EnrollResponse};
 use fleeti_pki::hierarchy;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_server::config::Config;

@@ -17,7 +17,7 @@ use fleeti_core::attestation::Level;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{FleetId, ReleaseName};
 use fleeti_core::wire::attestation::{Challenge, Evidence};
-use fleeti_core::wire::device::FirmwareKeys;
+use fleeti_core::wire::boot::FirmwareKeys;
 use fleeti_core::wire::mqtt::{Down, Up};
 use fleeti_pki::attestation::appraisal::{FirmwareCode, Known, Reference, appraise};
 use fleeti_pki::attestation::evidence::{self, verify};

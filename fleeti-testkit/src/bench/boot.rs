@@ -7,7 +7,7 @@ use crate::synthetic;
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{Architecture, FleetId, ReleaseName};
 use fleeti_core::wire::api::{CreateRollout, Provision};
-use fleeti_core::wire::device::EnrollRequest;
+use fleeti_core::wire::enrollment::EnrollRequest;
 use fleeti_pki::csr;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_server::db::Db;

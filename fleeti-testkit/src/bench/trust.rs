@@ -7,7 +7,7 @@ use super::process::{Peer, children_cpu_s, cpu_s, free_port, spent_s};
 use super::{Record, Scale};
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::wire::device::EnrollRequest;
+use fleeti_core::wire::enrollment::EnrollRequest;
 use fleeti_pki::audit::{Act, verify_proof};
 use fleeti_pki::csr;
 use fleeti_pki::signer::{Algorithm, SoftKey};

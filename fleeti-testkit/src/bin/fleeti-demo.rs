@@ -9,7 +9,7 @@ use fleeti_core::attestation::Level;
 use fleeti_core::profile::{HealthCheck, Profile};
 use fleeti_core::update::{RollbackReason, State};
 use fleeti_core::wire::api::{Device, Provisioned};
-use fleeti_core::wire::device::{Slot, Verity};
+use fleeti_core::wire::boot::{Slot, Verity};
 use fleeti_testkit::bench::process::resident_kib;
 use fleeti_testkit::story::Story;
 use fleeti_testkit::world::{BOOT, FLEET, SOON, WORKER_TOKEN, World};

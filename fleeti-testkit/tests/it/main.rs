@@ -4,7 +4,7 @@
 use fleeti_agent::device_key::KeptKey;
 use fleeti_agent::identity::{self, Identity, Server as ServerAddress};
 use fleeti_agent::{Paths, enrollment};
-use fleeti_core::wire::device::{EnrollRequest, EnrollResponse};
+use fleeti_core::wire::enrollment::{EnrollRequest, EnrollResponse};
 use fleeti_pki::certificate::Protection;
 use fleeti_pki::hierarchy;
 use fleeti_server::clock::Clock;
