@@ -1,30 +1,24 @@
 //! Turns input into events for `fleeti_core::update::step`, stores the state, and applies the
 //! effects.
 
-use crate::backoff::Backoff;
+mod jobs;
+
 use crate::heard::Heard;
-use crate::http::read_document;
 use crate::image::ImageFacts;
 use crate::outbox::Outbox;
 use crate::privileged::Helper;
-use crate::staging::Staging;
 use crate::{Paths, kept, write_durably};
 use anyhow::Result;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{self, Contact, Context, Effect, Event, FailureCode, State};
-use fleeti_core::wire::boot::{BootChange, BootSummary};
+use fleeti_core::wire::boot::BootSummary;
 use fleeti_core::wire::device::{
     DesiredState, Forgiveness, NUMBER_MAX, Progress, Report, TEXT_MAX,
 };
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
-
-/// The first delay before a version that did not reach the server is tried again: the delay after
-/// three failures, 16 seconds.
-const RETRY_AFTER: u32 = 3;
 
 /// The state on the data partition.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -430,161 +424,6 @@ impl Driver {
         }
         Ok(())
     }
-
-    /// Starts to apply the requested change of the Secure Boot variables, and retries until it
-    /// succeeds.
-    fn change_boot(&mut self) {
-        let (wanted, made) =
-            (self.kept.boot_change, self.boot.firmware.as_ref().map_or(u64::MAX, |f| f.change));
-        if wanted <= made {
-            return;
-        }
-        if std::mem::replace(&mut self.changing_boot, true) {
-            self.boot_wanted.notify_one();
-            return;
-        }
-        let wake = Arc::clone(&self.boot_wanted);
-        let (helper, http, url) = (
-            self.helper.clone(),
-            self.http.clone(),
-            format!("{}/boot/change.json", self.https_url),
-        );
-        let results = self.boot_results.clone();
-        tokio::spawn(async move {
-            let mut backoff = Backoff::default();
-            loop {
-                // Each attempt asks for the change again: a later change replaces a refused one.
-                match wanted_boot_change(&http, &url).await {
-                    Ok(change) => {
-                        let result = helper.change_boot(change).await;
-                        let is_made = result.is_ok();
-                        if results.send(result.map_err(|e| format!("{e:#}"))).await.is_err()
-                            || is_made
-                        {
-                            return;
-                        }
-                    }
-                    // Not a refusal: the server could not be reached.
-                    Err(e) => tracing::warn!("{url}: {e:#}"),
-                }
-                tokio::select! {
-                    () = backoff.wait() => {}
-                    () = wake.notified() => backoff.reset(),
-                }
-            }
-        });
-    }
-
-    /// Handles the result of one attempt to change the Secure Boot variables.
-    ///
-    /// # Errors
-    /// If the report cannot be queued.
-    pub async fn boot_changed(&mut self, result: std::result::Result<(), String>) -> Result<()> {
-        match result {
-            Ok(()) => {
-                self.changing_boot = false;
-                self.boot = self.helper.boot_summary().await?;
-                let number = self.boot.firmware.as_ref().map_or(0, |f| f.change);
-                self.helper.say(&format!("fleeti: secure boot change={number} made")).await.ok();
-                self.change_boot();
-            }
-            Err(detail) => {
-                tracing::warn!("Secure Boot: {detail}");
-                if let Some(firmware) = &mut self.boot.firmware {
-                    firmware.refused = Some(detail.chars().take(TEXT_MAX / 4).collect());
-                }
-            }
-        }
-        self.report()
-    }
-
-    fn spawn_stage(&self, version: Version) {
-        let attempt = match self.kept.state {
-            State::Staging { attempt, .. } => attempt,
-            _ => 1,
-        };
-        let job = Staging {
-            paths: self.paths.clone(),
-            helper: self.helper.clone(),
-            http: self.http.clone(),
-            https_url: self.https_url.clone(),
-            upstream: format!("{}/releases/{}/{version}", self.https_url, self.boot.running.line),
-            heard: Arc::clone(&self.heard),
-            progress: self.progress.clone(),
-        };
-        let results = self.results.clone();
-        let tries =
-            self.kept.unreached.as_ref().filter(|u| u.version == version).map_or(0, |u| u.tries);
-        tokio::spawn(async move {
-            if attempt > 1 {
-                Backoff::after(attempt.into()).wait().await;
-            } else if tries > 0 {
-                // The version ran already and did not reach the server, which is reachable only
-                // again now.
-                Backoff::after(tries + RETRY_AFTER).wait().await;
-            }
-            let result = match job.run().await {
-                Ok(()) => JobResult { target: version, event: Event::StageSucceeded, detail: None },
-                Err((code, detail)) => {
-                    tracing::warn!("staging {version}: {detail}");
-                    JobResult {
-                        target: version,
-                        event: Event::StageFailed(code),
-                        detail: Some(detail),
-                    }
-                }
-            };
-            results.send(result).await.ok();
-        });
-    }
-
-    fn spawn_arm(&mut self, version: Version) {
-        self.arming = true;
-        let (helper, results) = (self.helper.clone(), self.results.clone());
-        let failures = match self.kept.state {
-            State::Staged { arm_attempts, .. } => u32::from(arm_attempts),
-            _ => 0,
-        };
-        tokio::spawn(async move {
-            if failures > 0 {
-                Backoff::after(failures + 2).wait().await;
-            }
-            let result = match helper.arm(version.clone()).await {
-                Ok(()) => JobResult { target: version, event: Event::ArmSucceeded, detail: None },
-                Err(e) => JobResult {
-                    target: version,
-                    event: Event::ArmFailed,
-                    detail: Some(format!("{e:#}")),
-                },
-            };
-            results.send(result).await.ok();
-        });
-    }
-
-    fn spawn_reboot(&self) {
-        let (helper, outbox) = (self.helper.clone(), Arc::clone(&self.outbox));
-        tokio::spawn(async move {
-            // The server should learn of the reboot; an unreachable server must not prevent it.
-            for _ in 0..50 {
-                if matches!(outbox.first(), Ok(None)) {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            // The entry is armed: only a reboot leads on.
-            let mut backoff = Backoff::default();
-            while let Err(e) = helper.reboot().await {
-                tracing::error!("reboot: {e:#}");
-                backoff.wait().await;
-            }
-        });
-    }
-}
-
-async fn wanted_boot_change(http: &reqwest::Client, url: &str) -> Result<BootChange> {
-    let response =
-        http.get(url).timeout(Duration::from_secs(60)).send().await?.error_for_status()?;
-    read_document("boot/change.json", response, fleeti_core::manifest::BYTES_MAX).await
 }
 
 fn describe(state: &State) -> String {
