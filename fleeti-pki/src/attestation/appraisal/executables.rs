@@ -1,0 +1,188 @@
+//! Claims about what was started: the boot loader and kernel image of a release, and its root file
+//! system.
+
+use super::firmware::are_named;
+use super::{FirmwareCode, Known, Reference, claim, digests, programs_in_words};
+use crate::attestation::evidence::VerifiedEvidence;
+use crate::measured::boot::{FirmwareProgram, MeasuredBoot};
+use fleeti_core::attestation::{Aspect, Claim, RELEASE_NOT_GIVEN, RELEASE_REVOKED, Tier};
+
+pub(super) fn executables<'k>(
+    evidence: &VerifiedEvidence,
+    boot: &MeasuredBoot,
+    known: &'k Known,
+) -> (Option<&'k Reference>, Claim) {
+    const SOURCE: &str = "TPM quote, PCR 4, 9, 11 and 12, and the EFI binaries in the firmware log";
+    let of = |tier, code: &str, finding: String, raise| {
+        claim(Aspect::Executables, tier, code, finding, SOURCE, raise)
+    };
+    if known.references.is_empty() && known.not_given.is_none() {
+        let raise = Some("a release for this device that the server knows");
+        return (
+            None,
+            of(
+                Tier::None,
+                "release-unknown",
+                "the server knows no release that this device may run".into(),
+                raise,
+            ),
+        );
+    }
+    let wrong = |code, finding| (None, of(Tier::Contraindicated, code, finding, None));
+    let is_of_release = |p: &&FirmwareProgram| {
+        known.boot_loaders.contains(&p.digest)
+            || known.references.iter().any(|r| r.kernel_image == p.digest)
+    };
+    if let Some(program) = boot.firmware_programs.iter().find(is_of_release) {
+        let digest = hex::encode(program.digest);
+        return wrong(
+            "programs",
+            format!(
+                "an EFI binary of a release was started before firmware selected a boot option: {digest}"
+            ),
+        );
+    }
+    let [boot_loader, kernel_image] = boot.programs.as_slice() else {
+        return wrong(
+            "programs",
+            format!(
+                "{} EFI binaries were started instead of two: a boot loader and a UKI",
+                boot.programs.len()
+            ),
+        );
+    };
+    let given = known.references.iter().find(|r| r.kernel_image == *kernel_image);
+    let not_given = known
+        .not_given
+        .as_ref()
+        .filter(|(r, _)| given.is_none() && r.kernel_image == *kernel_image);
+    if !known.boot_loaders.contains(boot_loader)
+        && not_given.is_none_or(|(_, loader)| loader.as_ref() != Some(boot_loader))
+    {
+        return wrong(
+            "boot-loader-foreign",
+            format!("the boot loader {} belongs to no release", hex::encode(boot_loader)),
+        );
+    }
+    let Some(reference) = given.or(not_given.map(|(r, _)| r)) else {
+        return wrong(
+            "kernel-image-foreign",
+            format!(
+                "the UKI {} belongs to no release that this device may run",
+                hex::encode(kernel_image)
+            ),
+        );
+    };
+    let register = |n| evidence.registers().get(&n).copied().unwrap_or_default();
+    if register(11) != reference.register_11 {
+        let last =
+            evidence.phases().iter().rev().find(|m| m.register == 11).and_then(|m| m.words.clone());
+        let last = last.unwrap_or_else(|| "text that the log does not show".into());
+        return wrong(
+            "register-11",
+            format!(
+                "PCR 11 does not match the UKI and boot phases of {}; measured last: {last}",
+                reference.release
+            ),
+        );
+    }
+    if reference.register_9.is_some_and(|expected| register(9) != expected) {
+        return wrong(
+            "register-9",
+            format!(
+                "PCR 9 does not match the command line and the initrd of {}",
+                reference.release
+            ),
+        );
+    }
+    for (n, code, what) in [
+        (12, "register-12", "a command line, credential or addon"),
+        (13, "register-13", "a system extension"),
+        (14, "register-14", "a machine owner key (of shim)"),
+    ] {
+        if register(n) != [0; 32] {
+            return wrong(code, format!("{what} from outside the release was loaded"));
+        }
+    }
+    // Only the device names this release. A release of another fleet would get in this way.
+    if not_given.is_some() {
+        let finding = format!(
+            "{} was started, but the device did not come with it and no rollout offered it",
+            reference.release
+        );
+        return (
+            Some(reference),
+            of(
+                Tier::Warning,
+                RELEASE_NOT_GIVEN,
+                finding,
+                Some("a rollout of a release to this device"),
+            ),
+        );
+    }
+    if reference.is_revoked {
+        let finding = format!("{} was started, but it is revoked", reference.release);
+        return (
+            Some(reference),
+            of(
+                Tier::Warning,
+                RELEASE_REVOKED,
+                finding,
+                Some("an update to a release that is not revoked"),
+            ),
+        );
+    }
+    // An attacker who can write firmware variables can make firmware start an EFI binary first, so
+    // an operator has to accept new ones.
+    let is_new = |code: &FirmwareCode| code.programs != digests(&boot.firmware_programs);
+    if !are_named(&digests(&boot.firmware_programs), known)
+        && known.firmware_code.as_ref().is_some_and(is_new)
+    {
+        let programs = programs_in_words(&boot.firmware_programs);
+        let finding = format!(
+            "{} was started after EFI binaries of the firmware that were not seen before: {programs}",
+            reference.release
+        );
+        let raise = Some("acceptance of this firmware by an operator");
+        return (Some(reference), of(Tier::Warning, "firmware-programs-changed", finding, raise));
+    }
+    // An update is pending, or the device rolled back: the release is allowed. Callers that wait
+    // for another release compare it themselves.
+    if let Some(wanted) = known.wanted.as_ref().filter(|w| **w != reference.release) {
+        let finding = format!(
+            "{} was started, and nothing else; the desired release is {wanted}",
+            reference.release
+        );
+        return (Some(reference), of(Tier::Affirming, "release-other", finding, None));
+    }
+    let finding = format!(
+        "an allowed boot loader and the UKI of {} were started, and nothing else",
+        reference.release
+    );
+    (Some(reference), of(Tier::Affirming, "release", finding, None))
+}
+
+pub(super) fn file_system(found: Option<&Reference>) -> Claim {
+    const SOURCE: &str = "root hash in the UKI's command line; TPM quote, PCR 11";
+    match found {
+        Some(reference) => claim(
+            Aspect::FileSystem,
+            Tier::Affirming,
+            "root-hash",
+            format!(
+                "the root file system is that of {}, verified block by block (dm-verity)",
+                reference.release
+            ),
+            SOURCE,
+            None,
+        ),
+        None => claim(
+            Aspect::FileSystem,
+            Tier::None,
+            "root-hash-unknown",
+            "the root file system is not known",
+            SOURCE,
+            Some("a UKI of a known release"),
+        ),
+    }
+}
