@@ -136,7 +136,7 @@ pub async fn subjects(
     connection: &mut SqliteConnection,
     ids: &[&DeviceId],
 ) -> Result<HashMap<DeviceId, Subject>, AppError> {
-    let runs_as_given = super::devices::RUNS_AS_GIVEN;
+    let runs_as_given = super::desired::RUNS_AS_GIVEN;
     let mut query = QueryBuilder::<Sqlite>::new(format!(
         "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, a.update_level, t.attestation_key, t.maker, k.expected, k.change_number, \
          k.loader_release, d.desired_release, d.running, {runs_as_given} AS is_given, d.contradiction, \

@@ -140,7 +140,7 @@ pub async fn change(
     if changed.rows_affected() == 0 {
         return Ok(None);
     }
-    Ok(Some(super::devices::set_boot_change(tx, device, row.state.expected.change).await?))
+    Ok(Some(super::desired::set_boot_change(tx, device, row.state.expected.change).await?))
 }
 
 /// A device's signatures over a release, if they were made in this epoch.

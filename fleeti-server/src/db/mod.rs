@@ -3,6 +3,7 @@
 //! Every function returns an error when the database does not answer. The `# Errors` sections name
 //! only the other errors.
 
+pub mod admission;
 pub mod approvals;
 pub mod attestations;
 pub mod audit;
@@ -10,6 +11,7 @@ pub mod boot;
 pub mod builds;
 pub mod certificates;
 pub mod commands;
+pub mod desired;
 pub mod devices;
 pub mod enrollments;
 pub mod mqtt_sessions;

@@ -339,7 +339,7 @@ async fn running_as_given(app: &App, device: &DeviceId) -> Result<ReleaseName, A
         );
         AppError::new(Code::Conflict, text).hint("roll out a release to it first")
     };
-    db::devices::running_as_given(app.db.pool(), device).await?.ok_or_else(not_given)
+    db::desired::running_as_given(app.db.pool(), device).await?.ok_or_else(not_given)
 }
 
 /// The newest change of a device's variables, with the signatures that its running release needs

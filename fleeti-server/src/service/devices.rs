@@ -218,7 +218,7 @@ pub async fn admit(
 ) -> Result<Option<Admitted>, AppError> {
     let changes = app.hub.changes();
     let Some(found) =
-        db::devices::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none())
+        db::admission::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none())
     else {
         return Ok(None);
     };
@@ -281,7 +281,7 @@ pub async fn keep_sessions(
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn desired(app: &App, device: &DeviceId) -> Result<DesiredState, AppError> {
-    db::devices::desired(app.db.pool(), device)
+    db::desired::desired(app.db.pool(), device)
         .await?
         .ok_or_else(|| AppError::not_found("device", device.as_str()))
 }
@@ -340,7 +340,7 @@ pub async fn taken_over(app: &App, device: &DeviceId, turns: u32) -> Result<(), 
 pub async fn forgive(app: &App, device: &DeviceId, version: &Version) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     in_service(&mut tx, device).await?;
-    let Some(desired) = db::devices::forgive(&mut tx, device, version).await? else {
+    let Some(desired) = db::desired::forgive(&mut tx, device, version).await? else {
         return Err(AppError::not_found("device", device.as_str()));
     };
     app.audit(&mut tx, now_s(), "admin", "device.forgive", &format!("{device} {version}")).await?;

@@ -109,7 +109,7 @@ pub async fn renew_by_proof(
             .hint("provision the device again")
     };
     let device = &request.device;
-    db::devices::admission(app.db.pool(), device)
+    db::admission::admission(app.db.pool(), device)
         .await?
         .filter(|a| a.revoked_s.is_none())
         .ok_or_else(refused)?;

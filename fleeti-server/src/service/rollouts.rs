@@ -51,9 +51,9 @@ async fn carry_out(
         }
     }
     for (release, devices) in granted {
-        outcome.desired.extend(db::devices::set_desired(tx, &devices, Some(&release)).await?);
+        outcome.desired.extend(db::desired::set_desired(tx, &devices, Some(&release)).await?);
     }
-    outcome.desired.extend(db::devices::set_desired(tx, &withdrawn, None).await?);
+    outcome.desired.extend(db::desired::set_desired(tx, &withdrawn, None).await?);
     Ok(())
 }
 
@@ -158,8 +158,8 @@ pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppE
         db::rollouts::store(&mut tx, &rollout.id, &rollout.fleet, &state, rollout.created_s)
             .await?;
     }
-    let left = db::devices::with_desired(&mut tx, name).await?;
-    outcome.desired.extend(db::devices::set_desired(&mut tx, &left, None).await?);
+    let left = db::desired::with_desired(&mut tx, name).await?;
+    outcome.desired.extend(db::desired::set_desired(&mut tx, &left, None).await?);
     app.audit(&mut tx, now_s(), "admin", "release.revoke", &format!("{name} {digest}")).await?;
     tx.commit().await?;
     // Before the first await: the caller may be dropped while this function waits.

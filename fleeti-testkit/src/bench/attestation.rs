@@ -202,7 +202,7 @@ fn attestations(
             .await?;
         }
         let ids: Vec<_> = devices.iter().map(|d| d.id.clone()).collect();
-        fleeti_server::db::devices::set_desired(&mut tx, &ids, Some(&name)).await?;
+        fleeti_server::db::desired::set_desired(&mut tx, &ids, Some(&name)).await?;
         tx.commit().await?;
         db.close().await;
         anyhow::Ok(())

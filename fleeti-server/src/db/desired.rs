@@ -1,0 +1,141 @@
+//! What devices should run, and whether they run what was rolled out to them.
+
+use super::{Tx, from_seconds, seconds};
+use crate::error::AppError;
+use fleeti_core::id::{DeviceId, ReleaseName, Version};
+use fleeti_core::wire::device::{DesiredState, Forgiveness};
+use sqlx::sqlite::SqlitePool;
+
+#[derive(sqlx::FromRow, serde::Deserialize)]
+pub(super) struct DesiredRow {
+    id: String,
+    desired_generation: i64,
+    desired_release: Option<String>,
+    forgiven: Option<String>,
+    forgiveness: i64,
+    boot_change: Option<i64>,
+}
+
+pub(super) const DESIRED: &str =
+    "id, desired_generation, desired_release, forgiven, forgiveness, boot_change";
+
+impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
+    type Error = AppError;
+    fn try_from(row: DesiredRow) -> Result<Self, AppError> {
+        let forgiven = row.forgiven.map(|v| v.parse()).transpose().map_err(AppError::internal)?;
+        let desired = DesiredState {
+            generation: from_seconds(row.desired_generation),
+            release: row
+                .desired_release
+                .map(|r| r.parse())
+                .transpose()
+                .map_err(AppError::internal)?,
+            forgiven: forgiven
+                .map(|version| Forgiveness { version, number: from_seconds(row.forgiveness) }),
+            boot_change: row.boot_change.map(from_seconds),
+            critical: vec!["release".into()],
+        };
+        Ok((row.id.parse().map_err(AppError::internal)?, desired))
+    }
+}
+
+/// Sets what devices should run; gives each one's new desired state. Their ids are one parameter
+/// and each row is one value: every value on its own is copied several times on its way.
+pub async fn set_desired(
+    tx: &mut Tx<'_>,
+    ids: &[DeviceId],
+    release: Option<&ReleaseName>,
+) -> Result<Vec<(DeviceId, DesiredState)>, AppError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids = serde_json::to_string(ids)?;
+    // A device may go on to run what was rolled out to it before.
+    let keep = "INSERT INTO device_releases (device, release_name) SELECT id, desired_release FROM devices \
+                WHERE desired_release IS NOT NULL AND id IN (SELECT value FROM json_each($1)) ON CONFLICT DO NOTHING";
+    sqlx::query(keep).bind(&ids).execute(&mut **tx).await?;
+    let set = sqlx::AssertSqlSafe(format!(
+        "UPDATE devices SET desired_release = $2, desired_generation = desired_generation + 1 \
+         WHERE id IN (SELECT value FROM json_each($1)) RETURNING json_array({DESIRED})"
+    ));
+    let rows: Vec<String> = sqlx::query_scalar(set)
+        .bind(&ids)
+        .bind(release.map(ToString::to_string))
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.iter().map(|row| serde_json::from_str::<DesiredRow>(row)?.try_into()).collect()
+}
+
+/// Condition on a row `d` of `devices`: the device came with the release that it says it runs, or a
+/// rollout gave it. It also holds for a device that has said nothing and came with nothing known.
+pub(super) const RUNS_AS_GIVEN: &str = "(d.running IS d.came_with OR d.running IS d.desired_release OR EXISTS \
+    (SELECT 1 FROM device_releases r WHERE r.device = d.id AND r.release_name = d.running))";
+
+/// What a device says that it runs, if it is what the device came with or what was rolled out to
+/// it.
+pub async fn running_as_given(
+    pool: &SqlitePool,
+    id: &DeviceId,
+) -> Result<Option<ReleaseName>, AppError> {
+    let sql = sqlx::AssertSqlSafe(format!(
+        "SELECT d.running FROM devices d WHERE d.id = $1 AND d.running IS NOT NULL AND {RUNS_AS_GIVEN}"
+    ));
+    let found: Option<String> =
+        sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?;
+    found.map(|r| r.parse().map_err(AppError::internal)).transpose()
+}
+
+/// Devices that should run a release.
+pub async fn with_desired(
+    tx: &mut Tx<'_>,
+    release: &ReleaseName,
+) -> Result<Vec<DeviceId>, AppError> {
+    // A device gets what it should run from a rollout to its fleet, and stays in that fleet.
+    let sql = "SELECT id FROM devices WHERE fleet IN (SELECT fleet FROM rollouts WHERE release_name = $1) AND desired_release = $1 ORDER BY id";
+    let ids: Vec<String> =
+        sqlx::query_scalar(sql).bind(release.to_string()).fetch_all(&mut **tx).await?;
+    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+}
+
+/// Lets a device try a version again that was rolled back on it; nothing when there is no such
+/// device.
+pub async fn forgive(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+    version: &Version,
+) -> Result<Option<DesiredState>, AppError> {
+    let sql = sqlx::AssertSqlSafe(format!(
+        "UPDATE devices SET forgiven = $2, forgiveness = forgiveness + 1, desired_generation = desired_generation + 1 \
+         WHERE id = $1 RETURNING {DESIRED}"
+    ));
+    let row = sqlx::query_as::<_, DesiredRow>(sql)
+        .bind(id.as_str())
+        .bind(version.as_str())
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()
+}
+
+/// Tells a device to make a change of its Secure Boot variables; nothing when it has not enrolled.
+pub async fn set_boot_change(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+    number: u64,
+) -> Result<Option<DesiredState>, AppError> {
+    let sql = sqlx::AssertSqlSafe(format!(
+        "UPDATE devices SET boot_change = $2, desired_generation = desired_generation + 1 WHERE id = $1 RETURNING {DESIRED}"
+    ));
+    let row = sqlx::query_as::<_, DesiredRow>(sql)
+        .bind(id.as_str())
+        .bind(seconds(number))
+        .fetch_optional(&mut **tx)
+        .await?;
+    row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()
+}
+
+/// What a device should run.
+pub async fn desired(pool: &SqlitePool, id: &DeviceId) -> Result<Option<DesiredState>, AppError> {
+    let sql = sqlx::AssertSqlSafe(format!("SELECT {DESIRED} FROM devices WHERE id = $1"));
+    let row = sqlx::query_as::<_, DesiredRow>(sql).bind(id.as_str()).fetch_optional(pool).await?;
+    row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()
+}
