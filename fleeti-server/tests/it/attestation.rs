@@ -1,6 +1,10 @@
 //! A device whose TPM is real (swtpm) and whose agent's own code speaks for it, against a server;
 //! then everybody who would like to be it.
 
+use crate::machine::{
+    Machine, PHASES, captured_log, level, prove, prove_start, put_log, question, send, world,
+    world_with,
+};
 use crate::peer::Peer;
 use crate::trust::until;
 use crate::world::{TestDevice, World, write_keys};
@@ -8,161 +12,13 @@ use base64::Engine;
 use fleeti_core::attestation::{Level, Tier};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::RevocationReason;
-use fleeti_core::wire::attestation::{Challenge, Evidence, Secret, TpmProof, TpmSecret};
-use fleeti_core::wire::mqtt::{Down, Up};
+use fleeti_core::wire::attestation::{Challenge, Evidence, Secret, TpmProof};
 use fleeti_core::wire::problem::Code;
-use fleeti_server::config::Config;
 use fleeti_server::service::tpm::judge_makers_anew;
-use fleeti_testkit::agent::Paths;
 use fleeti_testkit::agent::privileged::measured;
-use fleeti_testkit::tpm::{Maker, Tpm, phases_log};
+use fleeti_testkit::tpm::{Maker, phases_log};
 use reqwest::StatusCode;
-use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
-use std::path::Path;
-
-pub const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
-
-pub fn captured_log() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-252.log");
-    std::fs::read(path).unwrap()
-}
-
-/// A server that believes one maker of TPMs.
-pub async fn world(maker: &Maker, trusts_hypervisor: bool) -> World {
-    world_with(maker, |config| config.trusts_hypervisor = trusts_hypervisor).await
-}
-
-/// The same, by a configuration of its own.
-pub async fn world_with(maker: &Maker, change: impl FnOnce(&mut Config)) -> World {
-    let dir = tempfile::tempdir().unwrap();
-    write_keys(dir.path());
-    let makers = dir.path().join("pki/tpm-makers/virtual");
-    std::fs::create_dir_all(&makers).unwrap();
-    std::fs::write(makers.join("maker.pem"), maker.certificate_pem().unwrap()).unwrap();
-    World::start(dir, change).await
-}
-
-/// A machine: a TPM that knows how it started.
-pub struct Machine {
-    pub paths: Paths,
-    pub tpm: Tpm,
-}
-
-impl Machine {
-    pub fn new(maker: &Maker) -> Self {
-        Self::that_measured(maker, &captured_log())
-    }
-
-    pub fn that_measured(maker: &Maker, firmware_log: &[u8]) -> Self {
-        let tpm = Tpm::new(maker).unwrap();
-        tpm.measure(firmware_log, &PHASES).unwrap();
-        let paths = tpm.paths(firmware_log, &phases_log(&PHASES)).unwrap();
-        Self { paths, tpm }
-    }
-
-    /// Shows the TPM; the status of what refuses it.
-    async fn show(&self, world: &World, device: &TestDevice) -> Result<TpmSecret, StatusCode> {
-        let http = world.https(device.tls.as_ref().clone());
-        let shown = measured::identity(&self.paths).unwrap().unwrap();
-        let response = http.post(world.url("/tpm")).json(&shown).send().await.unwrap();
-        if response.status().is_success() {
-            Ok(response.json().await.unwrap())
-        } else {
-            Err(response.status())
-        }
-    }
-
-    fn proof(&self, secret: &TpmSecret) -> TpmProof {
-        TpmProof {
-            id: secret.id.clone(),
-            secret: measured::activate(&self.paths, &secret.blob, &secret.secret).unwrap(),
-        }
-    }
-
-    pub async fn bind(&self, world: &World, device: &TestDevice) -> Result<(), StatusCode> {
-        let secret = self.show(world, device).await?;
-        prove(world, device, &self.proof(&secret)).await
-    }
-
-    /// The answer to a question, its log sent before.
-    pub async fn answer(
-        &self,
-        world: &World,
-        device: &TestDevice,
-        challenge: &Challenge,
-    ) -> Evidence {
-        let said = measured::evidence(&self.paths, &challenge.nonce, &device.id).unwrap();
-        let firmware_log = sha256_hex(&said.firmware_log);
-        assert_eq!(
-            put_log(world, device, &firmware_log, said.firmware_log).await,
-            StatusCode::NO_CONTENT
-        );
-        Evidence {
-            challenge: challenge.id.clone(),
-            quote: said.quote,
-            signature: said.signature,
-            registers: said.registers.into_iter().collect(),
-            firmware_log,
-            phases_log: said.phases_log,
-        }
-    }
-}
-
-async fn prove(world: &World, device: &TestDevice, proof: &TpmProof) -> Result<(), StatusCode> {
-    let http = world.https(device.tls.as_ref().clone());
-    let response = http.post(world.url("/tpm/proved")).json(proof).send().await.unwrap();
-    if response.status().is_success() { Ok(()) } else { Err(response.status()) }
-}
-
-pub async fn put_log(
-    world: &World,
-    device: &TestDevice,
-    sha256: &str,
-    bytes: Vec<u8>,
-) -> StatusCode {
-    let http = world.https(device.tls.as_ref().clone());
-    http.put(world.url(&format!("/logs/{sha256}"))).body(bytes).send().await.unwrap().status()
-}
-
-/// The next question of a session.
-pub async fn question(peer: &mut Peer, device: &TestDevice) -> Challenge {
-    loop {
-        let message = peer.message().await;
-        if message.topic == Down::Challenge.topic(&device.id) {
-            return serde_json::from_slice(&message.payload).unwrap();
-        }
-    }
-}
-
-pub async fn send(peer: &mut Peer, device: &TestDevice, evidence: &Evidence) -> PubAckReason {
-    peer.publish(Up::Evidence.topic(&device.id), &serde_json::to_vec(evidence).unwrap(), 40).await;
-    loop {
-        match peer.receive().await {
-            Some(Packet::PubAck(ack)) if ack.pkid == 40 => return ack.reason,
-            Some(_) => {}
-            None => panic!("closed"),
-        }
-    }
-}
-
-/// Answers the next question of a session; what is sent may be changed before.
-pub async fn prove_start(
-    world: &World,
-    machine: &Machine,
-    device: &TestDevice,
-    peer: &mut Peer,
-    change: impl FnOnce(&mut Evidence),
-) {
-    let asked = question(peer, device).await;
-    let mut evidence = machine.answer(world, device, &asked).await;
-    change(&mut evidence);
-    assert_eq!(send(peer, device, &evidence).await, PubAckReason::Success);
-}
-
-pub async fn level(world: &World, device: &TestDevice) -> Level {
-    world.client.attestation(&device.id).await.unwrap().level
-}
+use rumqttc::v5::mqttbytes::v5::PubAckReason;
 
 /// Codes of what contradicts.
 async fn wrong(world: &World, device: &TestDevice) -> Vec<String> {

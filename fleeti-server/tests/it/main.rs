@@ -18,6 +18,7 @@ mod http;
 mod interop;
 mod large_list;
 mod lifetimes;
+mod machine;
 mod manufacturers;
 mod mqtt_conformance;
 mod mqtt_rows;

@@ -1,6 +1,6 @@
 //! Who may make TPMs that are believed: over the API, and by files that may be anything.
 
-use crate::attestation::{Machine, world};
+use crate::machine::{Machine, world};
 use crate::trust::until;
 use crate::world::{World, write_keys};
 use fleeti_client::ClientError;

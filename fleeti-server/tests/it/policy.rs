@@ -1,10 +1,8 @@
 //! What a fleet asks of its devices, and what follows: held, to be proved, contradicted. The TPM is
 //! swtpm.
 
-use crate::attestation::{
-    Machine, PHASES, level, prove_start as prove, put_log, question, world_with,
-};
 use crate::gateway::wait_for_ack;
+use crate::machine::{Machine, PHASES, level, prove_start as prove, put_log, question, world_with};
 use crate::peer::Peer;
 use crate::rollout::{
     Measured, next_desired, publish_release, publish_release_that_measures, report, report_of,

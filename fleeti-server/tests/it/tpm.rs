@@ -1,7 +1,7 @@
 //! Devices that enroll with a key in a TPM (swtpm), by what the agent's own code says for them; and
 //! everybody who would like a certificate in their name.
 
-use crate::attestation::{Machine, world, world_with};
+use crate::machine::{Machine, world, world_with};
 use crate::recoveries::{below, stopped};
 use crate::world::World;
 use fleeti_agent_parts::*;

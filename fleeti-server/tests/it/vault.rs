@@ -1,7 +1,7 @@
 //! Secrets of fleets and recovery keys of devices: who gets them, who does not, and what is left in
 //! the log. The TPM is swtpm.
 
-use crate::attestation::{Machine, question, send, world};
+use crate::machine::{Machine, question, send, world};
 use crate::peer::Peer;
 use crate::rollout::report_of;
 use crate::world::{TestDevice, World};
