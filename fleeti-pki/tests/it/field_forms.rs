@@ -1,7 +1,8 @@
 //! Forms of endorsement certificates that no profile describes, and that a device cannot change: an
 //! absent or unreadable extension restricts nothing, and other encodings mean the same.
 
-use crate::field::{issued, through, verify};
+use crate::field::{issued, verify};
+use crate::field_paths::through;
 use crate::issued::{
     ALWAYS, Draft, EK, Issuer, attribute, basic_constraints, common_name, extension, key_usage,
     name, new_key, oid, policies, purposes, rsa_key, sequence, tlv, tpm_name,
