@@ -1,7 +1,7 @@
 //! Evidence that no TPM produces, signed nevertheless: each defect fails the check for it, and what
 //! is only unusual passes.
 
-use crate::attestation::{PHASES, Pieces, boot, challenge, known};
+use crate::attester::{PHASES, Pieces, boot, challenge, known};
 use crate::logs::measured;
 use fleeti_core::attestation::policy::Firmware;
 use fleeti_core::attestation::{Aspect, Level, Tier};

@@ -1,7 +1,7 @@
 //! Logs as firmware in the field writes them, and variants of them: unknown events allow fewer
 //! claims, and only what contradicts the measured bytes is a contradiction.
 
-use crate::attestation::{PHASES, Pieces, boot, known};
+use crate::attester::{PHASES, Pieces, boot, known};
 use crate::crafted::{
     ACTION, AUTHORITY, DRIVER_CONFIG, IPL, NO_ACTION, SEPARATOR, at, check, contradictions,
     data_of, event, event_of, meaning, sent,

@@ -1,6 +1,6 @@
 //! The form of logs, and their text: each limit and each field by itself.
 
-use crate::attestation::{DATA, Pieces, boot, meaning};
+use crate::attester::{DATA, Pieces, boot, meaning};
 use crate::crafted::{ACTION, IPL, event_of};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_pki::measured::explained;

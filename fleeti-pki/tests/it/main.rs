@@ -3,6 +3,7 @@
 
 mod areas;
 mod attestation;
+mod attester;
 mod backends;
 mod chains;
 mod crafted;

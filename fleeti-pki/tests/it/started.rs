@@ -1,6 +1,6 @@
 //! Machines with a deviating boot: a real TPM (swtpm) measured it, and signs that.
 
-use crate::attestation::{Attester, PHASES, boot, challenge, check, known};
+use crate::attester::{Attester, PHASES, boot, challenge, check, known};
 use crate::crafted::{AUTHORITY, DRIVER_CONFIG, IPL, at, data_of, event_of};
 use fleeti_core::attestation::{Level, Tier};
 use fleeti_pki::attestation::appraisal::appraise;
