@@ -1,12 +1,12 @@
-//! Requests for signatures, and approvals. The signer believes none of it before it has checked
-//! every signature.
+//! Signing requests and approvals. The signing service verifies all their signatures and trusts
+//! nothing else in them.
 
 use super::{Tx, seconds};
 use crate::error::AppError;
 use fleeti_core::wire::api::{RequestSignature, SignedBy};
 use sqlx::sqlite::SqliteConnection;
 
-/// Keeps a request; the approvals of an earlier one are gone.
+/// Stores a request, and removes the approvals of an earlier one.
 pub async fn ask(
     tx: &mut Tx<'_>,
     build: &str,
@@ -24,7 +24,7 @@ pub async fn ask(
     Ok(())
 }
 
-/// Keeps an approval; a later one by the same key replaces it.
+/// Stores an approval. Replaces an earlier one by the same key.
 pub async fn approve(tx: &mut Tx<'_>, build: &str, by: &SignedBy) -> Result<(), AppError> {
     let sql = "INSERT INTO signature_approvals (build, key_id, signature) VALUES ($1, $2, $3) \
                ON CONFLICT (build, key_id) DO UPDATE SET signature = $3";
@@ -32,7 +32,7 @@ pub async fn approve(tx: &mut Tx<'_>, build: &str, by: &SignedBy) -> Result<(), 
     Ok(())
 }
 
-/// The request for a build, and who has agreed to it.
+/// The request for a build, and its approvals.
 pub async fn get(
     connection: &mut SqliteConnection,
     build: &str,

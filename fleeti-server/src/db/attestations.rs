@@ -1,4 +1,4 @@
-//! Evidence of devices and what it means; what fleets ask.
+//! Evidence and attestation results of devices, and appraisal policies of fleets.
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
@@ -14,10 +14,10 @@ use sqlx::{QueryBuilder, Sqlite};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 
-/// Firmware's logs that are kept of a device.
+/// Number of firmware event logs that are kept per device.
 const LOGS_MAX: i64 = 4;
 
-/// Keeps one of firmware's logs; of each device the newest few.
+/// Stores a firmware event log. Keeps only the newest [`LOGS_MAX`] per device.
 pub async fn keep_log(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -40,7 +40,7 @@ pub async fn keep_log(
     Ok(())
 }
 
-/// Those of firmware's logs that devices name.
+/// The firmware event logs that devices name.
 pub async fn logs(
     connection: &mut SqliteConnection,
     named: &[(&DeviceId, &str)],
@@ -56,33 +56,32 @@ pub async fn logs(
         .collect()
 }
 
-/// A device whose evidence is looked at: what others than itself know of it, and what it proved
-/// last.
+/// A device whose evidence is appraised: what the server knows of it, and its last result.
 #[derive(Debug, Clone)]
 pub struct Subject {
     /// Its fleet.
     pub fleet: FleetId,
     /// TPMT_PUBLIC of its attestation key, base64.
     pub attestation_key: String,
-    /// Who made its TPM.
+    /// The kind of its TPM manufacturer, if that is trusted.
     pub maker: Option<String>,
-    /// What its Secure Boot variables should hold.
+    /// The expected contents of its Secure Boot variables.
     pub firmware_keys: Option<FirmwareKeys>,
     /// The release whose boot loader is on its ESP.
     pub loader_release: Option<ReleaseName>,
-    /// What it should run.
+    /// Its desired version.
     pub wanted: Option<ReleaseName>,
-    /// What it says that it runs, if it is what it came with or what was rolled out to it.
+    /// The release that it reports, if it was provisioned with it or it was rolled out to it.
     pub running: Option<ReleaseName>,
-    /// What it says that it runs, if it is neither.
+    /// The release that it reports, if it is neither of those.
     pub not_given: Option<ReleaseName>,
-    /// What contradicts what was promised.
+    /// Why its attestation failed.
     pub contradiction: Option<String>,
-    /// What was accepted last.
+    /// The values that were accepted last.
     pub accepted: Option<Accepted>,
-    /// The firmware's code.
+    /// Measurements of the firmware's code.
     pub firmware_code: Option<FirmwareCodeRow>,
-    /// What was found out last.
+    /// The last result.
     pub last: Found,
 }
 
@@ -131,7 +130,7 @@ impl TryFrom<SubjectRow> for Subject {
     }
 }
 
-/// Devices whose TPMs are known, by id.
+/// Loads devices with known TPMs, by id.
 pub async fn subjects(
     connection: &mut SqliteConnection,
     ids: &[&DeviceId],
@@ -153,7 +152,7 @@ pub async fn subjects(
     let read = |row: SubjectRow| -> Result<_, AppError> {
         Ok((row.found.id.parse().map_err(AppError::internal)?, Subject::try_from(row)?))
     };
-    // One that cannot be read keeps no other from being looked at.
+    // An unreadable row must not keep other devices from being appraised.
     Ok(rows
         .into_iter()
         .filter_map(|row| read(row).inspect_err(|e| tracing::error!("evidence: {e}")).ok())
@@ -163,25 +162,26 @@ pub async fn subjects(
 /// What was accepted last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
-    /// Milliseconds, resets, restarts, and whether it is safe.
+    /// The TPM clock: milliseconds, resets, restarts, and the safe flag.
     pub clock: (u64, u32, u32, bool),
-    /// Registers that stand still while a system runs, hexadecimal.
+    /// PCRs that do not change while a system runs, hexadecimal.
     pub registers: BTreeMap<u8, String>,
 }
 
-/// Registers 0 and 2, and whether an operator has accepted them.
+/// PCR 0 and PCR 2, and whether an operator has accepted them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirmwareCodeRow {
-    /// Hexadecimal.
+    /// PCR 0 and PCR 2, hexadecimal.
     pub registers: [String; 2],
-    /// Digests of what firmware starts of its own before it looks for what to boot, hexadecimal.
+    /// Digests of EFI binaries that the firmware starts before it selects a boot entry,
+    /// hexadecimal.
     #[serde(default)]
     pub programs: Vec<String>,
-    /// By an operator.
+    /// Whether an operator has accepted them.
     pub is_accepted: bool,
 }
 
-/// Evidence, and the text that says so: that one is kept as the device sent it.
+/// Evidence with its JSON text, which is stored exactly as the device sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentEvidence {
     text: String,
@@ -189,10 +189,10 @@ pub struct SentEvidence {
 }
 
 impl SentEvidence {
-    /// Reads a text.
+    /// Parses the JSON text.
     ///
     /// # Errors
-    /// When it is no evidence.
+    /// When the text is not valid evidence.
     pub fn read(text: String) -> Result<Self, serde_json::Error> {
         Ok(Self { evidence: strict::from_message(text.as_bytes())?, text })
     }
@@ -205,18 +205,18 @@ impl Deref for SentEvidence {
     }
 }
 
-/// What is kept of a device's evidence.
+/// The stored evidence of a device, and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttestationRow {
-    /// What was asked, hexadecimal.
+    /// The challenge, hexadecimal.
     pub nonce: String,
-    /// What was answered.
+    /// The evidence.
     pub evidence: SentEvidence,
-    /// What was accepted last.
+    /// The values that were accepted last.
     pub accepted: Option<Accepted>,
-    /// The firmware's code.
+    /// Measurements of the firmware's code.
     pub firmware_code: Option<FirmwareCodeRow>,
-    /// What it means.
+    /// The attestation result.
     pub result: AttestationResult,
 }
 
@@ -242,7 +242,7 @@ impl TryFrom<Row> for AttestationRow {
     }
 }
 
-/// What is kept of a device's evidence.
+/// The stored evidence of a device, and its result.
 pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<AttestationRow>, AppError> {
     let sql = "SELECT nonce, evidence, accepted, firmware_code, result FROM attestations WHERE device = $1";
     sqlx::query_as::<_, Row>(sql)
@@ -253,7 +253,7 @@ pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<Attestat
         .transpose()
 }
 
-/// Whether a result is the last one of a device.
+/// Whether a result is the newest one of a device.
 pub async fn is_last(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -269,8 +269,8 @@ pub async fn is_last(
     Ok(found == 1)
 }
 
-/// Keeps what is known of devices' evidence. The firmware's code is kept once: it is an operator's
-/// to change.
+/// Stores evidence and results. Measurements of the firmware's code are stored only once:
+/// afterwards only an operator can change them.
 pub async fn keep(tx: &mut Tx<'_>, rows: &[(&DeviceId, &AttestationRow)]) -> Result<(), AppError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name, \
@@ -309,7 +309,7 @@ pub async fn keep(tx: &mut Tx<'_>, rows: &[(&DeviceId, &AttestationRow)]) -> Res
     Ok(())
 }
 
-/// What was found out of a device last, without what it stands on.
+/// The last result of a device, without its evidence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     level: Level,
@@ -320,7 +320,7 @@ pub struct Found {
 }
 
 impl Found {
-    /// Of a device that has proved nothing: what it enrolled with.
+    /// The result of a device without evidence: the level of its enrollment.
     pub const NOTHING: Self = Self {
         level: Level::Token,
         appraised_s: u64::MAX,
@@ -328,13 +328,13 @@ impl Found {
         update_level: Level::Token,
     };
 
-    /// The level now.
+    /// The level at a time: levels decay.
     #[must_use]
     pub fn level_at(&self, now_s: u64) -> Level {
         aged(self.level, self.appraised_s, now_s)
     }
 
-    /// The level now, as far as an update is concerned (`level_for_update`).
+    /// The level at a time, as it counts for updates (`level_for_update`).
     #[must_use]
     pub fn level_for_update(&self, now_s: u64) -> Level {
         aged(self.update_level, self.appraised_s, now_s)
@@ -353,7 +353,7 @@ struct FoundRow {
 
 fn level_of(number: i64) -> Result<Level, AppError> {
     let level = usize::try_from(number).ok().and_then(|n| Level::ALL.get(n).copied());
-    level.ok_or_else(|| AppError::internal("a level that is none"))
+    level.ok_or_else(|| AppError::internal("invalid attestation level in the database"))
 }
 
 impl FoundRow {
@@ -380,7 +380,7 @@ impl FoundRow {
 const FOUND: &str = "SELECT d.id, d.fleet, a.level, a.update_level, a.appraised_s, a.release_name FROM devices d \
      LEFT JOIN attestations a ON a.device = d.id";
 
-/// The fleet of a device, and what was found out of it last.
+/// The fleet of a device, and its last result.
 pub async fn found(
     connection: &mut SqliteConnection,
     device: &DeviceId,
@@ -391,7 +391,7 @@ pub async fn found(
     row.map(|row| Ok((row.fleet.parse().map_err(AppError::internal)?, row.found()?))).transpose()
 }
 
-/// What was found out of devices last.
+/// The last results of devices.
 pub async fn found_of(
     connection: &mut SqliteConnection,
     devices: &[&DeviceId],
@@ -407,12 +407,12 @@ pub async fn found_of(
     rows.iter().map(|row| Ok((row.id.parse().map_err(AppError::internal)?, row.found()?))).collect()
 }
 
-/// What was found out last of every device of a fleet that is not revoked.
+/// The last results of all devices of a fleet that are not revoked.
 pub async fn found_in_fleet(
     connection: &mut SqliteConnection,
     fleet: &FleetId,
 ) -> Result<Vec<(DeviceId, Found)>, AppError> {
-    // One value: on their own, those of a large fleet are copied several times on their way.
+    // One parameter for all ids: as single values, those of a large fleet are copied several times.
     let sql = sqlx::AssertSqlSafe(format!(
         "SELECT json_group_array(json_array(id, fleet, level, appraised_s, release_name, update_level)) FROM \
          ({FOUND} WHERE d.fleet = $1 AND d.revoked_s IS NULL ORDER BY d.id)"
@@ -439,7 +439,7 @@ pub async fn with_evidence(
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
-/// Devices whose last evidence was of a release.
+/// Devices whose last evidence was for this release.
 pub async fn on_release(
     pool: &SqlitePool,
     release: &ReleaseName,
@@ -452,7 +452,7 @@ pub async fn on_release(
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
-/// What every fleet asks that asks something of its own.
+/// The policies of all fleets that differ from the default.
 pub async fn policies(pool: &SqlitePool) -> Result<HashMap<FleetId, Policy>, AppError> {
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT fleet, policy FROM attestation_policies").fetch_all(pool).await?;
@@ -463,7 +463,7 @@ pub async fn policies(pool: &SqlitePool) -> Result<HashMap<FleetId, Policy>, App
         .collect()
 }
 
-/// Keeps what a fleet asks.
+/// Stores the policy of a fleet.
 pub async fn set_policy(tx: &mut Tx<'_>, fleet: &FleetId, policy: &Policy) -> Result<(), AppError> {
     let sql = "INSERT INTO attestation_policies (fleet, policy) VALUES ($1, $2) ON CONFLICT (fleet) DO UPDATE SET policy = excluded.policy";
     sqlx::query(sql)
@@ -474,7 +474,7 @@ pub async fn set_policy(tx: &mut Tx<'_>, fleet: &FleetId, policy: &Policy) -> Re
     Ok(())
 }
 
-/// Keeps what contradicts what was promised of a device.
+/// Stores why attestation of a device failed.
 pub async fn set_contradiction(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -488,7 +488,8 @@ pub async fn set_contradiction(
     Ok(())
 }
 
-/// Accepts the firmware's code, unless the device has answered since `seen`; whether it did.
+/// Accepts the firmware's code, unless the device has sent evidence since `seen`. Returns whether
+/// it did.
 pub async fn accept_firmware(
     tx: &mut Tx<'_>,
     device: &DeviceId,

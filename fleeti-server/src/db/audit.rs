@@ -1,25 +1,25 @@
-//! What waits to be entered in the audit log.
+//! The outbox of the audit log.
 
 use super::{Tx, seconds};
 use fleeti_pki::audit::Act;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite};
 
-/// Most acts that are entered at once.
+/// Maximum number of acts that are entered at once.
 pub const AT_ONCE: u32 = 256;
 
-/// Most acts that wait, about 20 MB: a signer that is dead for weeks is not a reason to lose one,
-/// nor to fill the disk.
+/// Maximum number of waiting acts, about 20 MB. Even if the signing service is away for weeks, no
+/// act may be lost, and the disk must not fill up.
 pub const WAITING_MAX: u64 = 100_000;
 
-/// Whether no more acts may wait. Their numbers say it without counting them.
+/// Whether the outbox is full. Uses the row numbers instead of counting.
 pub async fn is_full(tx: &mut Tx<'_>) -> Result<bool, sqlx::Error> {
     let sql = "SELECT COALESCE((SELECT MAX(sequence) FROM audit_outbox) - (SELECT MIN(sequence) FROM audit_outbox) + 1, 0)";
     let span: i64 = sqlx::query_scalar(sql).fetch_one(&mut **tx).await?;
     Ok(super::from_seconds(span) >= WAITING_MAX)
 }
 
-/// How many acts wait.
+/// Number of waiting acts.
 pub async fn count(pool: &SqlitePool) -> Result<u64, sqlx::Error> {
     let found: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM audit_outbox").fetch_one(pool).await?;
@@ -48,7 +48,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// The oldest acts that wait, in their order.
+/// The oldest waiting acts, in order.
 pub async fn waiting(tx: &mut Tx<'_>) -> Result<Vec<Act>, sqlx::Error> {
     let sql = "SELECT id, actor, action, subject FROM audit_outbox ORDER BY sequence LIMIT $1";
     let rows: Vec<(String, String, String, String)> =
@@ -62,7 +62,7 @@ pub async fn waiting(tx: &mut Tx<'_>) -> Result<Vec<Act>, sqlx::Error> {
         .collect())
 }
 
-/// Takes acts out that are in the log.
+/// Removes acts that are in the log.
 pub async fn remove(tx: &mut Tx<'_>, ids: &[&str]) -> Result<(), sqlx::Error> {
     for some in ids.chunks(AT_ONCE as usize) {
         let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM audit_outbox WHERE id IN (");

@@ -1,4 +1,4 @@
-//! Secure Boot keys of devices and what was signed with them.
+//! Secure Boot keys of devices, and signatures made with them.
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
@@ -24,14 +24,14 @@ struct Row {
 
 /// The Secure Boot keys of a device.
 pub struct BootKeysRow {
-    /// As the signer gave them; `expected.change` is the number of the last change, 0 before the
-    /// first.
+    /// The state from the signing service. `expected.change` is the number of the last change, 0
+    /// before the first.
     pub state: BootState,
     /// The release whose boot loader is on its ESP.
     pub loader_release: Option<ReleaseName>,
     /// The writes that bring the variables to `state.expected`.
     pub change_writes: Vec<VariableWrite>,
-    /// Whether the other slot may boot no more.
+    /// Whether the change may disable booting of the other slot.
     pub may_end_fallback: bool,
 }
 
@@ -43,7 +43,7 @@ fn epoch(number: i64) -> Result<u32, AppError> {
     u32::try_from(number).map_err(AppError::internal)
 }
 
-/// What of a device's keys is read with the device.
+/// The columns of a device's keys that are read together with the device.
 #[derive(sqlx::FromRow)]
 pub(super) struct JoinedRow {
     epoch: Option<i64>,
@@ -52,7 +52,7 @@ pub(super) struct JoinedRow {
 }
 
 impl JoinedRow {
-    /// How they stand; nothing for a device without keys of its own.
+    /// The Secure Boot state; `None` for a device without keys of its own.
     pub(super) fn standing(
         &self,
         boot: Option<&BootSummary>,
@@ -116,8 +116,8 @@ pub async fn insert(
     Ok(())
 }
 
-/// Keeps a change, unless another one was made since `before`; gives the device's desired state, if
-/// it has enrolled.
+/// Stores a change, unless there was another one since `before`. Returns the device's desired
+/// state, if it has enrolled.
 pub async fn change(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -159,7 +159,7 @@ pub async fn signatures(
     Ok(text.map(|t| serde_json::from_str(&t)).transpose()?)
 }
 
-/// Keeps signatures of devices over a release.
+/// Stores signatures of devices over a release.
 pub async fn keep_signatures(
     tx: &mut Tx<'_>,
     release: &ReleaseName,
@@ -185,15 +185,15 @@ pub async fn keep_signatures(
     Ok(())
 }
 
-/// A device whose signatures over a release are to be made.
+/// A device whose signatures over a release are missing.
 pub struct Unsigned {
-    /// Which.
+    /// The device.
     pub device: DeviceId,
-    /// Of its newest db key.
+    /// The epoch of its newest db key.
     pub epoch: u32,
-    /// Its keys, as the signer gave them.
+    /// Its keys, wrapped by the signing service.
     pub wrapped: String,
-    /// How they stand.
+    /// Its Secure Boot state.
     pub standing: SecureBoot,
 }
 

@@ -1,4 +1,4 @@
-//! Builds: rows with leases, so that a killed worker loses nothing.
+//! Builds, as rows with leases, so that a killed worker loses no build.
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
@@ -77,14 +77,13 @@ pub async fn insert(
     Ok(())
 }
 
-/// How often a worker takes the same build, or its signature: one that is killed by it must not be
-/// for ever.
+/// Maximum number of attempts of a build, or of its signature, because it may kill every worker.
 pub const ATTEMPTS_MAX: i64 = 3;
 
-/// Ends what was taken too often; gives the ids.
+/// Fails builds after [`ATTEMPTS_MAX`] attempts. Returns their ids.
 pub async fn give_up(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<String>, AppError> {
     let text =
-        "its worker was ended in the middle of it, again and again; the server's log has more";
+        "its worker ended before the build did, at every attempt; see the server's log";
     let mut ids: Vec<String> = sqlx::query_scalar(
         "UPDATE builds SET phase = 'failed', detail = $3 WHERE phase = 'running' AND lease_until_s < $1 AND attempts >= $2 RETURNING id",
     )
@@ -109,15 +108,15 @@ pub async fn give_up(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<String>, AppErro
 /// A lease of a build.
 #[derive(Debug, Clone, Copy)]
 pub struct Lease<'a> {
-    /// Who holds it.
+    /// The worker that holds it.
     pub worker: &'a str,
-    /// What tells it from every other lease.
+    /// Its unique id.
     pub id: &'a str,
-    /// Until when, Unix seconds.
+    /// Its end, Unix seconds.
     pub until_s: u64,
 }
 
-/// A build that was taken.
+/// A leased build.
 #[derive(Debug, Clone)]
 pub struct Claimed {
     /// Its id.
@@ -139,7 +138,7 @@ impl Claimed {
     }
 }
 
-/// What is held by a lease: asked again, a worker whose answer was lost gets the same build.
+/// The build of a lease: a worker that repeats a request gets the same build.
 pub async fn held(
     tx: &mut Tx<'_>,
     now_s: u64,
@@ -158,7 +157,7 @@ pub async fn held(
     Claimed::of(row)
 }
 
-/// Takes the oldest build that waits, or whose worker has lost its lease.
+/// Leases the oldest build that is queued, or whose lease has expired.
 pub async fn claim(
     tx: &mut Tx<'_>,
     now_s: u64,
@@ -179,8 +178,8 @@ pub async fn claim(
     Claimed::of(row)
 }
 
-/// Keeps the lease and, where `detail` is given, says what the worker does; `false` when the lease
-/// is another's by now.
+/// Renews a lease and, with `detail`, stores the worker's progress. Returns `false` if another
+/// worker has the lease.
 pub async fn renew(
     pool: &SqlitePool,
     id: &str,
@@ -200,18 +199,18 @@ pub async fn renew(
     Ok(done.rows_affected() == 1)
 }
 
-/// How a build ended.
+/// The end of a build.
 #[derive(Debug, Clone, Copy)]
 pub struct Ended<'a> {
     /// Succeeded or failed.
     pub phase: BuildPhase,
-    /// Why, in words.
+    /// The reason, in words.
     pub detail: &'a str,
-    /// Where `build.json` is.
+    /// The folder with `build.json`.
     pub directory: Option<&'a str>,
 }
 
-/// Ends a build; `false` when the lease is another's by now.
+/// Ends a build. Returns `false` if another worker has the lease.
 pub async fn finish(
     pool: &SqlitePool,
     id: &str,
@@ -227,15 +226,14 @@ pub async fn finish(
     Ok(query.bind(lease.worker).bind(lease.id).execute(pool).await?.rows_affected() == 1)
 }
 
-/// Asks for a build to be signed by this server; `false` when it has not succeeded, or was asked
-/// for already.
+/// Queues a build for signing. Returns `false` if it has not succeeded, or is queued already.
 pub async fn ask_to_sign(tx: &mut Tx<'_>, id: &str) -> Result<bool, AppError> {
     let sql = "UPDATE builds SET signing = 'queued', signing_detail = 'waits for a worker', signing_attempts = 0 \
          WHERE id = $1 AND phase = 'succeeded' AND (signing IS NULL OR signing = 'failed')";
     Ok(sqlx::query(sql).bind(id).execute(&mut **tx).await?.rows_affected() == 1)
 }
 
-/// Takes the oldest build that waits for its signature, or whose signer has lost its lease.
+/// Leases the oldest build that waits for its signature, or whose signing lease has expired.
 pub async fn claim_signing(
     tx: &mut Tx<'_>,
     now_s: u64,
@@ -255,7 +253,7 @@ pub async fn claim_signing(
     row.map(Build::try_from).transpose()
 }
 
-/// Keeps the lease of a signature and says how far it is; or ends it.
+/// Renews the signing lease of a build and stores progress, or ends it.
 pub async fn signing(
     pool: &SqlitePool,
     id: &str,
@@ -273,7 +271,7 @@ pub async fn signing(
     Ok(())
 }
 
-/// What a build makes: the number of the profile's revision, and the profile.
+/// The request of a build: number of the profile's revision, and the profile.
 pub async fn request(pool: &SqlitePool, id: &str) -> Result<Option<(u32, CreateBuild)>, AppError> {
     let sql = "SELECT id, revision, request FROM builds WHERE id = $1";
     let row = sqlx::query_as(sql).bind(id).fetch_optional(pool).await?;
@@ -298,8 +296,8 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Build>, AppErro
     rows.into_iter().map(Build::try_from).collect()
 }
 
-/// Builds that have ended and whose files are there, beyond the newest ones. Not those that a
-/// release is of, whose signature is on its way, or was asked for.
+/// Ended builds with files, beyond the newest ones. Excludes builds that a release was made from,
+/// that are being signed, or that have a signing request.
 pub async fn beyond(pool: &SqlitePool, newest: u32) -> Result<Vec<String>, AppError> {
     let sql = "SELECT id FROM builds b WHERE phase IN ('succeeded', 'failed') AND has_files = 1 \
                AND COALESCE(signing, '') NOT IN ('queued', 'running') \
@@ -309,7 +307,7 @@ pub async fn beyond(pool: &SqlitePool, newest: u32) -> Result<Vec<String>, AppEr
     Ok(sqlx::query_scalar(sql).bind(i64::from(newest)).fetch_all(pool).await?)
 }
 
-/// The files of a build are gone.
+/// Records that the files of a build were removed.
 pub async fn files_removed(pool: &SqlitePool, id: &str) -> Result<(), AppError> {
     let sql = "UPDATE builds SET has_files = 0, directory = NULL, detail = detail || '; its files were removed to make room' WHERE id = $1";
     sqlx::query(sql).bind(id).execute(pool).await?;

@@ -1,4 +1,4 @@
-//! Certificates of devices, and the keys that they are over.
+//! Device certificates and their keys.
 
 use super::devices::{Certified, reason};
 use super::{Tx, from_seconds, seconds};
@@ -9,13 +9,13 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{QueryBuilder, Sqlite};
 use std::collections::HashMap;
 
-/// A device's certificate, PEM.
+/// The newest certificate of a device, PEM.
 pub async fn newest(pool: &SqlitePool, id: &DeviceId) -> Result<Option<String>, AppError> {
     let sql = "SELECT i.pem FROM devices d JOIN issued i ON i.device = d.id AND i.serial = d.serial WHERE d.id = $1";
     Ok(sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?)
 }
 
-/// Whether a key of the device was in its TPM once.
+/// Whether a key of the device ever was in its TPM.
 pub async fn has_key_in_tpm(pool: &SqlitePool, id: &DeviceId) -> Result<bool, AppError> {
     let found: Option<i64> = sqlx::query_scalar("SELECT is_in_tpm FROM devices WHERE id = $1")
         .bind(id.as_str())
@@ -43,13 +43,13 @@ impl From<Row> for Certified {
             certificate_sha256: row.sha256,
             not_after_s: from_seconds(row.not_after_s),
             issuer: row.issuer,
-            // It is kept with the device.
+            // This is stored with the device instead.
             is_in_tpm: false,
         }
     }
 }
 
-/// The newest certificate of a device over a key, if it has not ended.
+/// The newest certificate of a device for a key, if it has not expired.
 pub async fn of_key(
     connection: &mut SqliteConnection,
     device: &DeviceId,
@@ -63,7 +63,7 @@ pub async fn of_key(
     Ok(query.fetch_optional(connection).await?.map(Certified::from))
 }
 
-/// Where a device stands with its certificates.
+/// The certificate state of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Its fleet.
@@ -72,17 +72,17 @@ pub struct Standing {
     pub is_revoked: bool,
     /// SHA-256 of the key that it uses.
     pub key_sha256: String,
-    /// SHA-256 of a key that a renewal brought, and that was not used yet.
+    /// SHA-256 of a renewed key that was not used yet.
     pub next_key_sha256: Option<String>,
-    /// End of its newest certificate, Unix seconds.
+    /// Expiry of its newest certificate, Unix seconds.
     pub not_after_s: u64,
-    /// New certificates that were given out lately.
+    /// Number of recently issued certificates.
     pub successors: u32,
-    /// When the last of them was, Unix seconds.
+    /// When the last of them was issued, Unix seconds.
     pub successor_s: u64,
 }
 
-/// Where a device stands with its certificates.
+/// The certificate state of a device.
 pub async fn standing(tx: &mut Tx<'_>, device: &DeviceId) -> Result<Option<Standing>, AppError> {
     #[derive(sqlx::FromRow)]
     struct Row {
@@ -112,7 +112,7 @@ pub async fn standing(tx: &mut Tx<'_>, device: &DeviceId) -> Result<Option<Stand
     .transpose()
 }
 
-/// Sets how many new certificates were given out lately, and when the last one was.
+/// Sets the number of recently issued certificates, and when the last one was issued.
 pub async fn set_successors(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -129,8 +129,7 @@ pub async fn set_successors(
     Ok(())
 }
 
-/// Takes back a certificate that nobody has used, because another one replaces it: its key is
-/// nobody's any more.
+/// Revokes an unused certificate that another one replaces. Its key then belongs to no device.
 pub async fn supersede(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -164,10 +163,10 @@ pub async fn owners(
     Ok(rows.into_iter().collect())
 }
 
-/// A certificate of a revoked device: serial, when, why.
+/// A certificate of a revoked device: serial, time of revocation, reason.
 pub type RevokedCertificate = (String, u64, RevocationReason);
 
-/// Every certificate of a revoked device that has not ended and is by this intermediate.
+/// All unexpired certificates of revoked devices that this intermediate CA issued.
 pub async fn revoked(
     pool: &SqlitePool,
     issuer: &str,
@@ -184,8 +183,8 @@ pub async fn revoked(
         .collect()
 }
 
-/// Deletes some of what has ended: certificates, but the newest of each device, and the keys of
-/// those that are gone, but of revoked devices. Gives how many rows went.
+/// Deletes some expired rows: certificates, except the newest of each device, and keys of deleted
+/// certificates, except those of revoked devices. Returns the number of rows.
 pub async fn prune(tx: &mut Tx<'_>, now_s: u64, limit: u32) -> Result<u64, AppError> {
     let mut gone = 0;
     for sql in [

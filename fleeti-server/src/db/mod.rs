@@ -41,11 +41,11 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// A transaction.
 pub type Tx<'a> = Transaction<'a, Sqlite>;
 
-/// Connections that read.
+/// Number of reader connections.
 const READERS: u32 = 3;
 
-/// The database. One connection writes: whoever else would waits for it in line, and what it has
-/// read stays true for it, where every write by another one would make it read everything again.
+/// The database. It has a single writer connection, for which other writers queue. So its page
+/// cache stays valid: a write over another connection would invalidate all of it.
 #[derive(Clone)]
 pub struct Db {
     readers: SqlitePool,
@@ -53,7 +53,7 @@ pub struct Db {
 }
 
 impl Db {
-    /// Opens and migrates.
+    /// Opens the database and runs migrations.
     ///
     /// # Errors
     /// When the file cannot be opened or a migration fails.
@@ -62,44 +62,40 @@ impl Db {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
-            // A device's evidence fits into one page, and is written as one. Of databases of before
-            // the size stays.
+            // The evidence of a device fits into one page. Existing databases keep their page size.
             .page_size(8192)
             .journal_mode(SqliteJournalMode::Wal)
-            // Pages of the log, 16 MiB, before they are copied: what was written again and again
-            // meanwhile is copied once.
+            // Checkpoint after 2048 pages (16 MiB) of WAL: a page that was written often meanwhile
+            // is copied once.
             .pragma("wal_autocheckpoint", "2048")
-            // What was acknowledged survives a power cut as well as a kill.
+            // Acknowledged data survives a power cut, not only a killed process.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10))
-            // Rows that a connection's thread buffers before it blocks. A larger buffer means fewer
-            // wake-ups.
+            // Rows that a connection's thread buffers before it blocks: fewer wake-ups.
             .row_buffer_size(1024)
             .foreign_keys(true);
-        // KiB: the ends of every index, and the middle of those whose keys are random.
+        // 4096 KiB: the ends of all indexes, and the middle of those with random keys.
         let writing = options.clone().pragma("cache_size", "-4096");
-        // A connection to a file in this process does not go away: nobody asks it whether it is
-        // still there.
+        // Connections to a local file do not break, so they are not tested before use.
         let pool = || SqlitePoolOptions::new().test_before_acquire(false);
         let writer = pool().max_connections(1).connect_with(writing).await?;
         MIGRATIONS.run(&writer).await?;
-        // What is read again and again fits, and the kernel caches the rest for all of them.
+        // Frequently read pages fit; the kernel caches the rest for all connections.
         let reading = options.pragma("cache_size", "-1024").pragma("query_only", "ON");
         let readers = pool().max_connections(READERS).connect_with(reading).await?;
         Ok(Self { readers, writer })
     }
-    /// For reading, and nothing else.
+    /// The reader connections.
     #[must_use]
     pub fn pool(&self) -> &SqlitePool {
         &self.readers
     }
-    /// A transaction that will write: it takes the lock at once, so that two of them cannot read
-    /// the same state and both write.
+    /// Begins a write transaction. It takes the lock at once, so that two of them cannot both read
+    /// the same state and then write.
     pub async fn write(&self) -> Result<Tx<'_>, sqlx::Error> {
         match self.writer.begin_with("BEGIN IMMEDIATE").await {
-            // SQLite rolls back by itself when the disk is full, and the driver takes that for a
-            // broken connection, for ever. There is one connection that writes, so it is opened
-            // again.
+            // SQLite rolls back by itself when the disk is full, and sqlx then treats the
+            // connection as broken forever. As it is the only writer connection, open it again.
             Err(sqlx::Error::WorkerCrashed | sqlx::Error::InvalidSavePointStatement) => {
                 self.writer.acquire().await?.close().await.ok();
                 self.writer.begin_with("BEGIN IMMEDIATE").await
@@ -107,21 +103,20 @@ impl Db {
             begun => begun,
         }
     }
-    /// For a statement that writes and is a transaction of its own.
+    /// The writer connection, for single statements outside a transaction.
     #[must_use]
     pub fn writer(&self) -> &SqlitePool {
         &self.writer
     }
-    /// Closes it, once nobody uses it any more.
+    /// Closes the database after all uses have ended.
     pub async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }
 }
 
-/// Makes the file, and what SQLite keeps beside it, readable for the server alone: profiles have
-/// password hashes, and rows the digests of tokens. SQLite gives new files the mode of the
-/// database.
+/// Makes the database file, and SQLite's files next to it, readable for the server only: they
+/// contain password hashes and digests of tokens. SQLite gives new files the mode of the database.
 fn close_to_others(path: &Path) -> std::io::Result<()> {
     let owner = || std::fs::Permissions::from_mode(0o600);
     std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
@@ -136,13 +131,13 @@ fn close_to_others(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Unix seconds as the database keeps them.
+/// Converts Unix seconds to the type in the database.
 #[must_use]
 pub fn seconds(s: u64) -> i64 {
     i64::try_from(s).unwrap_or(i64::MAX)
 }
 
-/// Unix seconds as the database gave them.
+/// Converts Unix seconds from the type in the database.
 #[must_use]
 pub fn from_seconds(s: i64) -> u64 {
     u64::try_from(s).unwrap_or(0)
@@ -169,7 +164,7 @@ mod tests {
         };
         let db = Db::open(&path).await?;
         assert_eq!(modes(), [0o600; 3]);
-        // As an older server left them; what is there stays there.
+        // As an older server left them; existing files keep their place.
         for name in names {
             std::fs::set_permissions(
                 dir.path().join(name),
