@@ -1,4 +1,4 @@
-//! One-shot commands: the mailbox of a device.
+//! Commands to devices.
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
@@ -7,8 +7,7 @@ use fleeti_core::wire::api::CommandStatus;
 use fleeti_core::wire::device::{Command, Order, Outcome};
 use sqlx::sqlite::SqlitePool;
 
-/// Most commands that may wait for one device; every one of them is looked at when something is
-/// delivered.
+/// Maximum number of pending commands per device. Each delivery reads all of them.
 pub const PENDING_MAX: i64 = 64;
 
 #[derive(sqlx::FromRow)]
@@ -37,8 +36,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// Commands that the device has not acknowledged and that are still to be carried out, oldest
-/// first.
+/// Unexpired commands that the device has not acknowledged, oldest first.
 pub async fn pending(
     pool: &SqlitePool,
     device: &DeviceId,
@@ -60,8 +58,7 @@ pub async fn pending(
         .collect()
 }
 
-/// How many commands wait for a device. Those whose deadline has passed wait no longer: they are
-/// expired from now on.
+/// Number of pending commands of a device. Marks those whose deadline has passed as expired.
 pub async fn pending_count(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -73,13 +70,13 @@ pub async fn pending_count(
     Ok(sqlx::query_scalar(sql).bind(device.as_str()).fetch_one(&mut **tx).await?)
 }
 
-/// Commands whose deadline has passed are expired; how many there were.
+/// Marks commands whose deadline has passed as expired. Returns their number.
 pub async fn expire_all(tx: &mut Tx<'_>, now_s: u64) -> Result<u64, AppError> {
     let sql = "UPDATE commands SET status = 'expired' WHERE status = 'pending' AND deadline_s < $1";
     Ok(sqlx::query(sql).bind(seconds(now_s)).execute(&mut **tx).await?.rows_affected())
 }
 
-/// Whether a device was ordered to do something since then, and it waits or was done.
+/// Whether a device got this command since a time, and the command is pending or done.
 pub async fn is_ordered(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -95,7 +92,7 @@ pub async fn is_ordered(
     Ok(found > 0)
 }
 
-/// Keeps a device's answer. Only to its own commands.
+/// Stores a device's acknowledgement of one of its own commands.
 pub async fn acknowledge(
     tx: &mut Tx<'_>,
     device: &DeviceId,

@@ -69,14 +69,14 @@ impl TryFrom<Row> for Device {
             certificate_not_after_s: from_seconds(row.certificate_not_after_s),
             telemetry: json(row.telemetry)?,
             trust_bundle: from_seconds(row.trust_bundle),
-            // What the server has seen goes before what the device says.
+            // An alarm of the server takes precedence over the device's own.
             alarm: row.clone_alarm.or(row.alarm),
             contradiction: row.contradiction,
         })
     }
 }
 
-/// What a device's certificate is.
+/// A device certificate.
 pub struct Certified {
     /// SHA-256 of its public key.
     pub key_sha256: String,
@@ -88,13 +88,13 @@ pub struct Certified {
     pub certificate_sha256: String,
     /// End of validity.
     pub not_after_s: u64,
-    /// SHA-256 of the intermediate that signed it.
+    /// SHA-256 of the intermediate CA that issued it.
     pub issuer: String,
     /// Whether its key is in the device's TPM.
     pub is_in_tpm: bool,
 }
 
-/// Adds devices, or gives known ones their new certificates.
+/// Adds devices, or stores new certificates of known ones.
 pub async fn upsert(
     tx: &mut Tx<'_>,
     devices: &[(&DeviceId, &FleetId, &Certified)],
@@ -118,7 +118,7 @@ pub async fn upsert(
             .push_bind(seconds(c.not_after_s));
         row.push_bind(i64::from(c.is_in_tpm));
     });
-    // A key that differs is the next one, and replaces the old one when it is first used.
+    // A different key is stored as the next one, and replaces the old one on first use.
     query.push(
         " ON CONFLICT (id) DO UPDATE SET serial = excluded.serial, certificate_sha256 = excluded.certificate_sha256, \
          certificate_not_after_s = excluded.certificate_not_after_s, next_is_in_tpm = excluded.is_in_tpm, \
@@ -142,13 +142,13 @@ pub async fn upsert(
     query.push_values(devices, |mut row, (id, _, c)| {
         row.push_bind(&c.key_sha256).push_bind(id.as_str());
     });
-    // INVARIANT: a key is one device's. Who calls has looked; this is for the day it has not.
+    // INVARIANT: a key belongs to one device. Callers check that; this guards against bugs.
     query.push(" ON CONFLICT (key_sha256) DO UPDATE SET device = CASE WHEN device_keys.device = excluded.device THEN excluded.device END");
     query.build().execute(&mut **tx).await?;
     Ok(())
 }
 
-/// The keys of devices that are known, and whether they are revoked, by id.
+/// The keys of known devices, and whether the devices are revoked, by id.
 pub async fn standing(
     tx: &mut Tx<'_>,
     ids: &[&DeviceId],
@@ -199,8 +199,8 @@ pub async fn page(
     query.fetch_all(pool).await?.into_iter().map(Device::try_from).collect()
 }
 
-/// Devices whose last update did not hold, that have raised an alarm, or whose TPM contradicts what
-/// was promised.
+/// Devices whose last update failed or was rolled back, that raise an alarm, or whose attestation
+/// failed.
 pub async fn in_trouble(
     pool: &SqlitePool,
     after: &str,
@@ -218,7 +218,7 @@ pub async fn in_trouble(
     rows.into_iter().map(Device::try_from).collect()
 }
 
-/// Every fleet that a device has enrolled in, with its devices.
+/// All fleets that have, or had, a device, with numbers of devices.
 pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, AppError> {
     let sql = "SELECT fleet, COUNT(*), COUNT(revoked_s) FROM devices GROUP BY fleet ORDER BY fleet";
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(sql).fetch_all(pool).await?;
@@ -230,8 +230,8 @@ pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, AppError> {
         .collect()
 }
 
-/// How many devices there are by the word for where their update stands; those that raise an alarm,
-/// or whose TPM contradicts what was promised, are `alarm`.
+/// Number of devices by update state. Devices that raise an alarm, or whose attestation failed,
+/// count as `alarm`.
 pub async fn by_update(pool: &SqlitePool) -> Result<Vec<(String, i64)>, AppError> {
     let sql = "SELECT CASE WHEN alarm IS NULL AND report_refused IS NULL AND clone_alarm IS NULL AND contradiction IS NULL THEN update_kind ELSE 'alarm' END AS kind, COUNT(*) FROM devices \
                WHERE revoked_s IS NULL GROUP BY kind";
@@ -246,7 +246,7 @@ pub async fn ids_of_fleet(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Device
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
-/// Marks a device revoked, or a held one for another reason; `false` when nothing changes.
+/// Marks a device as revoked, or changes the reason of a hold. Returns `false` if nothing changes.
 pub async fn revoke(
     tx: &mut Tx<'_>,
     id: &DeviceId,
@@ -264,15 +264,15 @@ pub async fn revoke(
         == 1)
 }
 
-/// Takes back a revocation that was a hold; `false` when it was none.
+/// Releases a hold. Returns `false` if the device is not on hold.
 pub async fn release_hold(tx: &mut Tx<'_>, id: &DeviceId) -> Result<bool, AppError> {
     let sql = "UPDATE devices SET revoked_s = NULL, revocation_reason = NULL WHERE id = $1 AND revocation_reason = $2";
     let query = sqlx::query(sql).bind(id.as_str()).bind(RevocationReason::CertificateHold.as_str());
     Ok(query.execute(&mut **tx).await?.rows_affected() == 1)
 }
 
-/// The next key of a device was used: it is the device's key from now on, and nobody else takes
-/// turns with it. `false` when it was that already.
+/// Makes the next key of a device its key, on first use, and clears the alarm about two clients.
+/// Returns `false` if it is the key already.
 pub async fn promote_key(
     tx: &mut Tx<'_>,
     id: &DeviceId,
@@ -289,7 +289,7 @@ pub async fn promote_key(
         == 1)
 }
 
-/// Remembers that clients take turns with a device's certificate.
+/// Stores the alarm that two clients use a device's certificate.
 pub async fn set_clone_alarm(tx: &mut Tx<'_>, id: &DeviceId, text: &str) -> Result<(), AppError> {
     sqlx::query("UPDATE devices SET clone_alarm = $2 WHERE id = $1")
         .bind(id.as_str())
@@ -315,30 +315,30 @@ pub async fn revoked(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
-/// What became of a report.
+/// The result of storing a report.
 pub enum Taken {
-    /// It was kept: the device's fleet and the generation of what it should run.
+    /// Stored: the device's fleet and the generation of its desired state.
     New(FleetId, u64),
-    /// It was heard before.
+    /// A duplicate.
     Again,
-    /// It cannot be, with the sequence that was heard last.
+    /// The sequence number is too far ahead; with the last one.
     Jumped(u64),
 }
 
-/// Keeps a report that is newer than the last one: of another epoch, or with a higher sequence that
-/// does not jump. The first one says what the device came with, unless it was provisioned with a
-/// release.
+/// Stores a report that is newer than the last one: of another epoch, or with a higher sequence
+/// number that is not too far ahead. The first report also sets the release that the device was
+/// provisioned with, if that is unknown.
 ///
 /// # Errors
-/// When the database does not answer, or does not know the device.
+/// When the database does not know the device.
 pub async fn report(
     tx: &mut Tx<'_>,
     id: &DeviceId,
     report: &Report,
     now_s: u64,
 ) -> Result<Taken, AppError> {
-    // Without an epoch, each boot is one: a device that has lost its sequence is heard after the
-    // next.
+    // Without an epoch, the boot id stands for it: the server accepts a device that has lost its
+    // sequence number again after the next boot.
     let epoch: String =
         report.epoch.as_deref().unwrap_or(&report.boot.boot_id).chars().take(EPOCH_MAX).collect();
     let row: Option<(String, i64)> = sqlx::query_as(
@@ -379,7 +379,7 @@ pub async fn report(
     })
 }
 
-/// What the device has noticed, its clock included.
+/// The alarm in a report, including a wrong clock.
 fn alarm_of(report: &Report) -> Option<String> {
     let clock = || {
         report.clock_wrong_by_s.map(|s| {
@@ -389,14 +389,14 @@ fn alarm_of(report: &Report) -> Option<String> {
     report.alarm.clone().or_else(clock)
 }
 
-/// Notes why a report was refused; `false` when that is noted already.
+/// Stores why a report was refused. Returns `false` if that is stored already.
 pub async fn refuse_report(tx: &mut Tx<'_>, id: &DeviceId, reason: &str) -> Result<bool, AppError> {
     let sql = "UPDATE devices SET report_refused = $2 WHERE id = $1 AND report_refused IS NOT $2";
     Ok(sqlx::query(sql).bind(id.as_str()).bind(reason).execute(&mut **tx).await?.rows_affected()
         == 1)
 }
 
-/// Keeps the last telemetry.
+/// Stores the last telemetry.
 pub async fn telemetry(
     tx: &mut Tx<'_>,
     id: &DeviceId,

@@ -1,4 +1,4 @@
-//! One-time tokens, kept as digests.
+//! One-time enrollment tokens, stored as digests.
 
 use super::{Tx, seconds};
 use crate::error::AppError;
@@ -7,24 +7,24 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
 use std::collections::HashMap;
 
-/// A token that was given out.
+/// An enrollment token.
 #[derive(sqlx::FromRow)]
 pub struct EnrollmentRow {
     /// Its digest.
     pub token_sha256: String,
     /// The fleet it enrolls into.
     pub fleet: String,
-    /// End of its validity.
+    /// Expiry, Unix seconds.
     pub expires_s: i64,
     /// The device that used it.
     pub device: Option<String>,
     /// The key that used it.
     pub key_sha256: Option<String>,
-    /// The device that it is for.
+    /// The device that it is reserved for.
     pub reserved: Option<String>,
-    /// SHA-256 of the endorsement key of the TPM that must bring it.
+    /// SHA-256 of the endorsement key of the TPM that it is reserved for.
     pub ek_sha256: Option<String>,
-    /// The key that alone may use it.
+    /// The only key that may use it.
     pub for_key_sha256: Option<String>,
 }
 
@@ -55,7 +55,7 @@ pub async fn find(
     look(connection, token_sha256s, "").await
 }
 
-/// Those of these tokens that somebody has used.
+/// Those of these tokens that were used.
 pub async fn used(
     tx: &mut Tx<'_>,
     token_sha256s: &[&str],
@@ -80,7 +80,7 @@ async fn look(
     Ok(rows.into_iter().map(|row| (row.token_sha256.clone(), row)).collect())
 }
 
-/// Token, device and key.
+/// A use of a token: token, device and key.
 pub type Use<'a> = (&'a str, &'a DeviceId, &'a str);
 
 /// Binds tokens to the devices and keys that used them.

@@ -1,4 +1,4 @@
-//! What outlasts the MQTT connections of devices.
+//! MQTT session state that outlasts connections.
 
 use crate::db::{Tx, seconds};
 use crate::error::AppError;
@@ -7,7 +7,7 @@ use fleeti_core::wire::mqtt::Down;
 use sqlx::{QueryBuilder, Sqlite};
 use std::collections::HashMap;
 
-/// QoS of what a session has subscribed.
+/// The subscriptions of a session, with their QoS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Subscriptions([Option<u8>; Down::ALL.len()]);
 
@@ -15,16 +15,16 @@ impl Subscriptions {
     fn place(kind: Down) -> usize {
         Down::ALL.iter().position(|k| *k == kind).unwrap_or(0)
     }
-    /// QoS 0 or 1; `None` for what is not subscribed.
+    /// QoS 0 or 1; `None` for a topic that is not subscribed.
     #[must_use]
     pub fn get(&self, kind: Down) -> Option<u8> {
         self.0[Self::place(kind)]
     }
-    /// Sets it; gives what it was.
+    /// Sets the QoS. Returns the previous one.
     pub fn set(&mut self, kind: Down, qos: Option<u8>) -> Option<u8> {
         std::mem::replace(&mut self.0[Self::place(kind)], qos)
     }
-    /// Whether there is none.
+    /// Whether there are no subscriptions.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(Option::is_none)
@@ -34,7 +34,7 @@ impl Subscriptions {
     pub fn to_bits(self) -> i64 {
         self.0.iter().rev().fold(0, |bits, qos| bits << 2 | qos.map_or(0, |q| i64::from(q) + 1))
     }
-    /// Of [`Self::to_bits`].
+    /// The inverse of [`Self::to_bits`].
     #[must_use]
     pub fn from_bits(bits: i64) -> Self {
         let mut read = Self::default();
@@ -49,19 +49,19 @@ impl Subscriptions {
     }
 }
 
-/// What the database keeps of a session.
+/// The stored state of a session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// Unix seconds; 0 without a session.
+    /// Expiry, Unix seconds; 0 without a session.
     pub until_s: u64,
-    /// What it has subscribed.
+    /// Its subscriptions.
     pub subscriptions: Subscriptions,
 }
 
-/// Sessions in one statement; the parameters of a statement are limited.
+/// Sessions per statement: the number of parameters of a statement is limited.
 const AT_ONCE: usize = 256;
 
-/// Keeps them.
+/// Stores the state of sessions.
 pub async fn set(tx: &mut Tx<'_>, sessions: &HashMap<DeviceId, Stored>) -> Result<(), AppError> {
     let all: Vec<_> = sessions.iter().collect();
     for some in all.chunks(AT_ONCE) {

@@ -1,22 +1,22 @@
-//! Devices that wait for somebody to enter their code. Code and token are kept as digests.
+//! Pending enrollments. Code and token are stored as digests.
 
 use super::{Tx, seconds};
 use crate::error::AppError;
 use fleeti_core::id::FleetId;
 use sqlx::sqlite::SqlitePool;
 
-/// A device that waits.
+/// A pending enrollment.
 #[derive(sqlx::FromRow)]
 pub struct PairingRow {
-    /// Of the token that it will enroll with.
+    /// Digest of the token that the device will enroll with.
     pub token_sha256: String,
-    /// Of its key.
+    /// SHA-256 of the device's key.
     pub key_sha256: String,
-    /// What it runs.
+    /// The release that the device runs.
     pub running: String,
 }
 
-/// Adds a device, and clears those away whose time is over.
+/// Adds a pending enrollment, and deletes expired ones.
 pub async fn insert(
     tx: &mut Tx<'_>,
     row: &PairingRow,
@@ -27,7 +27,7 @@ pub async fn insert(
         .bind(seconds(now_s))
         .execute(&mut **tx)
         .await?;
-    // One key waits once: a device that was started anew has a new code.
+    // One pending enrollment per key: a restarted device gets a new code.
     sqlx::query("DELETE FROM pairings WHERE key_sha256 = $1")
         .bind(&row.key_sha256)
         .execute(&mut **tx)
@@ -43,7 +43,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// Takes a device's place away.
+/// Deletes a pending enrollment.
 pub async fn remove(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), AppError> {
     sqlx::query("DELETE FROM pairings WHERE token_sha256 = $1")
         .bind(token_sha256)
@@ -52,7 +52,7 @@ pub async fn remove(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), AppError>
     Ok(())
 }
 
-/// Takes out the device that shows this code.
+/// Removes and returns the pending enrollment with this code.
 pub async fn take(
     tx: &mut Tx<'_>,
     code_sha256: &str,
@@ -62,7 +62,7 @@ pub async fn take(
     Ok(sqlx::query_as(sql).bind(code_sha256).bind(seconds(now_s)).fetch_optional(&mut **tx).await?)
 }
 
-/// Whether a device still waits with this token, and whether the token is good already.
+/// Whether the enrollment with this token is still pending, and whether the token is valid already.
 pub async fn state(
     pool: &SqlitePool,
     token_sha256: &str,
@@ -75,7 +75,7 @@ pub async fn state(
     Ok((waits == 1, is_good == 1))
 }
 
-/// Makes the token of a device good, for its key alone.
+/// Makes the token of a device valid, for its key only.
 pub async fn admit(
     tx: &mut Tx<'_>,
     row: &PairingRow,

@@ -1,12 +1,12 @@
-//! Fleets whose devices are let in again.
+//! Readmissions of fleets.
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId};
 use sqlx::sqlite::SqlitePool;
 
-/// Lets devices of a fleet in again until a time; gives how many it is about: those whose
-/// certificates have ended.
+/// Opens readmission for a fleet until a time. Returns the number of devices with expired
+/// certificates.
 pub async fn open(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
@@ -31,9 +31,9 @@ pub async fn open(
     Ok(from_seconds(count))
 }
 
-/// Whether a device with this key is let in again: not revoked, its key was never in a TPM, and its
-/// fleet is open. Not whether its certificate has ended: its intermediate may, and while it has not
-/// the same key renews without this.
+/// Whether a device with this key can be readmitted: it is not revoked, its key was never in a TPM,
+/// and readmission is open for its fleet. Does not check the expiry of its certificate: instead its
+/// intermediate CA may no longer count, and a device with a valid certificate renews without this.
 pub async fn is_open_for(
     pool: &SqlitePool,
     id: &DeviceId,

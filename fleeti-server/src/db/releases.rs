@@ -33,7 +33,7 @@ impl TryFrom<Row> for Release {
     }
 }
 
-/// Adds a release whose files are in place; `false` when it is there already.
+/// Adds a release whose files are in place. Returns `false` if it exists already.
 pub async fn insert(
     tx: &mut Tx<'_>,
     name: &ReleaseName,
@@ -67,7 +67,7 @@ pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release
         .transpose()
 }
 
-/// Marks a release revoked; `false` when it was, or is none.
+/// Marks a release as revoked. Returns `false` if it is revoked already, or does not exist.
 pub async fn revoke(tx: &mut Tx<'_>, name: &ReleaseName, now_s: u64) -> Result<bool, AppError> {
     let sql = "UPDATE releases SET revoked_s = $2 WHERE name = $1 AND revoked_s IS NULL";
     Ok(sqlx::query(sql)
@@ -79,15 +79,15 @@ pub async fn revoke(tx: &mut Tx<'_>, name: &ReleaseName, now_s: u64) -> Result<b
         == 1)
 }
 
-/// Whether a release may be rolled out, in the transaction that does it: it is published and not
-/// revoked.
+/// Whether a release can be rolled out (published and not revoked), in the transaction of the
+/// rollout.
 pub async fn is_good(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppError> {
     let sql = "SELECT COUNT(*) FROM releases WHERE name = $1 AND revoked_s IS NULL";
     let found: i64 = sqlx::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
     Ok(found == 1)
 }
 
-/// Keeps a boot proof of a release; a newer one takes its place.
+/// Stores a boot proof of a release. Replaces an earlier one.
 pub async fn set_boot_proof(
     tx: &mut Tx<'_>,
     name: &ReleaseName,
@@ -109,8 +109,7 @@ pub async fn is_proved(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppE
     Ok(found == 1)
 }
 
-/// Manifests of the newest releases, and of those that a device may have been given, whenever they
-/// were published.
+/// Manifests of the newest releases, and of all releases that the device may have been given.
 pub async fn known_to(
     pool: &SqlitePool,
     device: &DeviceId,
@@ -139,7 +138,7 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Release>, AppEr
     rows.into_iter().map(Release::try_from).collect()
 }
 
-/// The manifest's bytes and its signatures, as a device asks for them.
+/// The bytes of the manifest, and its signatures, in the form for devices.
 pub async fn documents(
     pool: &SqlitePool,
     name: &ReleaseName,
@@ -148,7 +147,7 @@ pub async fn documents(
     Ok(sqlx::query_as(sql).bind(name.to_string()).fetch_optional(pool).await?)
 }
 
-/// Remembers the entry of the audit log that published a release.
+/// Stores the number of the audit entry about the publication of a release.
 pub async fn set_audit_number(
     tx: &mut Tx<'_>,
     name: &ReleaseName,
@@ -159,7 +158,7 @@ pub async fn set_audit_number(
     Ok(())
 }
 
-/// The entry of the audit log that published a release.
+/// The number of the audit entry about the publication of a release.
 pub async fn audit_number(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<u64>, AppError> {
     let sql = "SELECT audit_number FROM releases WHERE name = $1 AND audit_number IS NOT NULL";
     let number: Option<i64> =
@@ -178,7 +177,7 @@ pub async fn without_audit_number(
         .collect()
 }
 
-/// Names of the releases that were revoked last.
+/// Names of the most recently revoked releases.
 pub async fn revoked(pool: &SqlitePool, limit: usize) -> Result<Vec<ReleaseName>, AppError> {
     let sql = "SELECT name FROM releases WHERE revoked_s IS NOT NULL ORDER BY revoked_s DESC, name LIMIT $1";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);

@@ -39,7 +39,7 @@ pub struct Head {
     pub digest: String,
     /// When it was saved.
     pub created_s: u64,
-    /// For people.
+    /// The profile's description.
     pub description: String,
 }
 
@@ -110,7 +110,7 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<ProfileRevision
     rows.into_iter().map(ProfileRevision::try_from).collect()
 }
 
-/// The number of a profile's revision: the one that this very document has, or the next one.
+/// The revision number of a profile: that of the same document, or the next one.
 pub async fn number(tx: &mut Tx<'_>, profile: &Profile, now_s: u64) -> Result<u32, AppError> {
     let digest = Revision::new(0, profile.clone()).map_err(AppError::internal)?.digest;
     let known: Option<i64> =

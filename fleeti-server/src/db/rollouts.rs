@@ -85,7 +85,7 @@ pub async fn summaries(pool: &SqlitePool, limit: u32) -> Result<Vec<RolloutSumma
     rows.into_iter().map(RolloutSummary::try_from).collect()
 }
 
-/// Adds a rollout, or keeps its new state.
+/// Adds a rollout, or stores its new state.
 pub async fn store(
     tx: &mut Tx<'_>,
     id: &str,
@@ -118,21 +118,21 @@ pub async fn store(
     Ok(())
 }
 
-/// Rollouts of a fleet that are not over.
+/// Active rollouts of a fleet.
 pub async fn active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Rollout>, AppError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE fleet = $1 AND active = 1 ORDER BY created_s";
     let rows = sqlx::query_as::<_, Row>(sql).bind(fleet.as_str()).fetch_all(&mut **tx).await?;
     rows.into_iter().map(Rollout::try_from).collect()
 }
 
-/// Whether a fleet has a rollout that is not over.
+/// Whether a fleet has an active rollout.
 pub async fn is_one_active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<bool, AppError> {
     let sql = "SELECT COUNT(*) FROM rollouts WHERE fleet = $1 AND active = 1";
     let found: i64 = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;
     Ok(found > 0)
 }
 
-/// Every rollout that is not over.
+/// All active rollouts.
 pub async fn all_active(tx: &mut Tx<'_>) -> Result<Vec<Rollout>, AppError> {
     let sql =
         "SELECT id, fleet, created_s, state FROM rollouts WHERE active = 1 ORDER BY created_s";
@@ -140,7 +140,7 @@ pub async fn all_active(tx: &mut Tx<'_>) -> Result<Vec<Rollout>, AppError> {
     rows.into_iter().map(Rollout::try_from).collect()
 }
 
-/// One rollout, to be changed.
+/// One rollout, in a write transaction.
 pub async fn get_in(tx: &mut Tx<'_>, id: &str) -> Result<Option<Rollout>, AppError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE id = $1";
     sqlx::query_as::<_, Row>(sql)

@@ -1,10 +1,10 @@
-//! People's sessions in the browser.
+//! Login sessions of browsers.
 
 use super::{Tx, seconds};
 use crate::error::AppError;
 use sqlx::sqlite::SqlitePool;
 
-/// Adds a session, and forgets those that are over.
+/// Adds a session, and deletes expired ones.
 pub async fn insert(
     tx: &mut Tx<'_>,
     token_sha256: &str,
@@ -26,7 +26,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// Whether there is such a session, begun with this credential, and it is not over.
+/// Whether this session exists, was created with this credential, and has not expired.
 pub async fn is_live(
     pool: &SqlitePool,
     token_sha256: &str,

@@ -10,32 +10,32 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool};
 pub struct TpmRow {
     /// SHA-256 of the endorsement key's SubjectPublicKeyInfo.
     pub ek_sha256: String,
-    /// TPMT_PUBLIC, base64.
+    /// TPMT_PUBLIC of the endorsement key, base64.
     pub endorsement_key: String,
-    /// TPMT_PUBLIC, base64.
+    /// TPMT_PUBLIC of the attestation key, base64.
     pub attestation_key: String,
-    /// What it came with: certificates, DER, one behind the other.
+    /// Its certificates, DER, concatenated.
     pub certificates: Vec<u8>,
-    /// What they say of it.
+    /// What the certificates state.
     #[sqlx(flatten)]
     pub maker: Maker,
     bound_s: i64,
 }
 
-/// Who made a TPM, as far as it can be told.
+/// The manufacturer of a TPM, as far as known.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Maker {
-    /// As in `hardware`; `None` where nobody that is believed vouches for it.
+    /// The kind, such as `hardware`; `None` without a trusted TPM manufacturer.
     #[sqlx(rename = "maker")]
     pub kind: Option<String>,
-    /// What its certificate says, or why it has none that counts.
+    /// Description from its certificate, or why it has no valid certificate.
     pub description: String,
-    /// By which makers and lists it was judged: their digest.
+    /// Digest of the manufacturers and CRLs by which it was appraised.
     pub judged_by: String,
 }
 
 impl TpmRow {
-    /// One that is bound now.
+    /// A TPM that is bound now.
     #[must_use]
     pub fn new(
         ek_sha256: String,
@@ -55,7 +55,7 @@ impl TpmRow {
         }
     }
 
-    /// Since when.
+    /// Time of binding, Unix seconds.
     #[must_use]
     pub fn bound_s(&self) -> u64 {
         from_seconds(self.bound_s)
@@ -68,7 +68,7 @@ pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<TpmRow>,
     Ok(sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?)
 }
 
-/// TPMs of before it was kept who judged them were judged by these.
+/// Sets this digest for TPMs from before it was stored.
 pub async fn set_judged(tx: &mut Tx<'_>, by: &str) -> Result<(), AppError> {
     sqlx::query("UPDATE device_tpms SET judged_by = $1 WHERE judged_by = ''")
         .bind(by)
@@ -77,7 +77,7 @@ pub async fn set_judged(tx: &mut Tx<'_>, by: &str) -> Result<(), AppError> {
     Ok(())
 }
 
-/// Devices whose TPMs were judged by other makers and lists than these.
+/// Devices whose TPMs were appraised by other manufacturers and CRLs than these.
 pub async fn judged_by_others(
     pool: &SqlitePool,
     than: &str,
@@ -97,7 +97,8 @@ pub async fn judged_by_others(
         .collect()
 }
 
-/// Who made the TPM of a device, judged anew; `false` when it was judged meanwhile.
+/// Stores the manufacturer of a device's TPM after another appraisal. Returns `false` if it changed
+/// meanwhile.
 pub async fn set_maker(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -113,18 +114,18 @@ pub async fn set_maker(
     Ok(query.bind(&maker.judged_by).execute(&mut **tx).await?.rows_affected() == 1)
 }
 
-/// What became of a binding.
+/// The result of binding a TPM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
     /// The device had no TPM, and the TPM no device.
     New,
-    /// As it was.
+    /// The TPM is bound to the device already.
     Same,
     /// The device has another TPM, or the TPM another device.
     Refused,
 }
 
-/// Whether a TPM is that of another device which is not revoked for good, or the device is known by
+/// Whether a TPM is bound to another device that is not revoked for good, or the device is bound to
 /// another TPM.
 pub async fn is_taken(
     connection: &mut SqliteConnection,
@@ -142,8 +143,8 @@ pub async fn is_taken(
     Ok(found > 0)
 }
 
-/// Binds a TPM to a device, unless either has another one. A device that is revoked for good gives
-/// its TPM free: the machine may be enrolled anew.
+/// Binds a TPM to a device, unless either is bound already. The TPM of a device that is revoked for
+/// good is free again, so that the machine can enroll again.
 pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bound, AppError> {
     let sql = "DELETE FROM device_tpms WHERE (ek_sha256 = $1 OR attestation_key = $2) AND device <> $3 AND device IN \
                (SELECT id FROM devices WHERE revoked_s IS NOT NULL AND revocation_reason <> 'certificate_hold')";
@@ -168,7 +169,7 @@ pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bo
         .bind(&row.maker.judged_by)
         .execute(&mut **tx)
         .await?;
-    // The maker may be believed only since it was bound.
+    // The manufacturer may be trusted only since the TPM was bound.
     let sql = "UPDATE device_tpms SET maker = $4, description = $5, certificates = $6, judged_by = $7 \
                WHERE device = $1 AND ek_sha256 = $2 AND attestation_key = $3";
     let same = sqlx::query(sql)
@@ -188,8 +189,7 @@ pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bo
     })
 }
 
-/// Whether a device has a TPM to be asked, and if so SHA-256 of the newest of firmware's logs that
-/// it has sent.
+/// For a device with a TPM, the SHA-256 of the newest firmware event log that it has sent.
 pub async fn to_be_asked(
     pool: &SqlitePool,
     device: &DeviceId,
@@ -199,7 +199,7 @@ pub async fn to_be_asked(
     Ok(sqlx::query_scalar(sql).bind(device.as_str()).fetch_optional(pool).await?)
 }
 
-/// Devices of a fleet that have shown a TPM and are not revoked.
+/// Devices of a fleet with a bound TPM that are not revoked.
 pub async fn of_fleet(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<DeviceId>, AppError> {
     let sql = "SELECT d.id FROM devices d JOIN device_tpms t ON t.device = d.id WHERE d.fleet = $1 AND d.revoked_s IS NULL";
     let ids: Vec<String> = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_all(pool).await?;

@@ -1,4 +1,4 @@
-//! Bundles of intermediates. What is read here is verified again by its caller.
+//! Trust bundles and transitions. Callers verify everything that they read from here.
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
@@ -18,7 +18,7 @@ pub async fn newest(
     Ok(row.map(|(bundle, signature)| SignedBundle { bundle, signature }))
 }
 
-/// Keeps a bundle of a root.
+/// Stores a bundle of a root.
 pub async fn insert(
     tx: &mut Tx<'_>,
     (root_sha256, version): (&str, u64),
@@ -37,14 +37,14 @@ pub async fn insert(
     Ok(())
 }
 
-/// The transcript that came with the newest bundle of a root.
+/// The transcript of the newest bundle of a root.
 pub async fn transcript(pool: &SqlitePool, root_sha256: &str) -> Result<Option<String>, AppError> {
     let sql =
         "SELECT transcript FROM trust_bundles WHERE root_sha256 = $1 ORDER BY version DESC LIMIT 1";
     Ok(sqlx::query_scalar(sql).bind(root_sha256).fetch_optional(pool).await?)
 }
 
-/// Every transition, the oldest first, as it was signed.
+/// All transitions, oldest first, as they were signed.
 pub async fn transitions(pool: &SqlitePool) -> Result<Vec<SignedTransition>, AppError> {
     let rows: Vec<String> =
         sqlx::query_scalar("SELECT signed FROM transitions ORDER BY imported_s, sha256")
@@ -53,7 +53,7 @@ pub async fn transitions(pool: &SqlitePool) -> Result<Vec<SignedTransition>, App
     rows.iter().map(|text| serde_json::from_str(text).map_err(AppError::internal)).collect()
 }
 
-/// Keeps a transition, or the signatures that have come since.
+/// Stores a transition, or more signatures of a known one.
 pub async fn keep_transition(
     tx: &mut Tx<'_>,
     sha256: &str,
@@ -67,8 +67,8 @@ pub async fn keep_transition(
     Ok(())
 }
 
-/// How many devices that are not revoked have a certificate by this intermediate; certificates of
-/// before there was another one are by `first`.
+/// Number of devices that are not revoked and have a certificate of this intermediate CA.
+/// Certificates from before the issuer was stored are of `first`.
 pub async fn devices_of(pool: &SqlitePool, issuer: &str, first: &str) -> Result<u64, AppError> {
     let sql = "SELECT COUNT(*) FROM devices d JOIN issued i ON i.device = d.id AND i.serial = d.serial WHERE d.revoked_s IS NULL \
                AND COALESCE(NULLIF(i.issuer, ''), $2) = $1";
@@ -76,14 +76,14 @@ pub async fn devices_of(pool: &SqlitePool, issuer: &str, first: &str) -> Result<
     Ok(from_seconds(count))
 }
 
-/// Which intermediate signs, by purpose.
+/// The issuing intermediate CAs, by purpose.
 pub async fn issuing(pool: &SqlitePool) -> Result<HashMap<String, String>, AppError> {
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT purpose, certificate_sha256 FROM issuing").fetch_all(pool).await?;
     Ok(rows.into_iter().collect())
 }
 
-/// Chooses which intermediate signs.
+/// Sets the issuing intermediate CA of a purpose.
 pub async fn switch(
     tx: &mut Tx<'_>,
     purpose: &str,
@@ -94,7 +94,7 @@ pub async fn switch(
     Ok(())
 }
 
-/// How many devices there are that are not revoked, and how many of them have taken this bundle.
+/// Number of devices that are not revoked, and how many of them have this bundle.
 pub async fn taken(pool: &SqlitePool, version: u64) -> Result<(u64, u64), AppError> {
     let sql = "SELECT COUNT(*), COUNT(CASE WHEN trust_bundle >= $1 THEN 1 END) FROM devices WHERE revoked_s IS NULL";
     let (all, taken): (i64, i64) =

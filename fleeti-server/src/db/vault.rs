@@ -1,4 +1,4 @@
-//! Recovery keys of devices and secrets of fleets, as the signer wrapped them.
+//! Recovery keys of devices and secrets of fleets, wrapped by the signing service.
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
@@ -16,15 +16,15 @@ struct Row {
     previous: Option<String>,
 }
 
-/// What is kept of the recovery keys of a device.
+/// The stored recovery keys of a device.
 pub struct RecoveryRow {
-    /// The newest, wrapped.
+    /// The newest key, wrapped.
     pub wrapped: String,
-    /// The one before, wrapped.
+    /// The previous key, wrapped.
     pub previous: Option<String>,
-    /// SHA-256 of the newest.
+    /// SHA-256 of the newest key.
     pub key_sha256: String,
-    /// Since when, and when it was seen.
+    /// When it was stored, and when it was shown.
     pub status: RecoveryKeyStatus,
 }
 
@@ -47,7 +47,7 @@ pub async fn recovery_key(
     }))
 }
 
-/// Keeps a recovery key of a device, and the one before; nobody has seen it.
+/// Stores a recovery key of a device, and keeps the previous one. Marks it as not shown.
 pub async fn keep_recovery_key(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -64,7 +64,7 @@ pub async fn keep_recovery_key(
     Ok(())
 }
 
-/// Somebody has seen the newest recovery key of a device.
+/// Records that the newest recovery key of a device was shown.
 pub async fn set_shown(
     tx: &mut Tx<'_>,
     device: &DeviceId,
@@ -81,7 +81,7 @@ pub async fn set_shown(
     Ok(())
 }
 
-/// Devices whose recovery key somebody has seen, and that have not made a new one since.
+/// Devices whose recovery key was shown, and that have not made a new one since.
 pub async fn shown(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
     let ids: Vec<String> =
         sqlx::query_scalar("SELECT device FROM recovery_keys WHERE shown_s IS NOT NULL")
@@ -90,7 +90,7 @@ pub async fn shown(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
-/// How often the secrets of each fleet that has some have changed.
+/// Number of changes of the secrets of each fleet that has secrets.
 pub async fn versions(pool: &SqlitePool) -> Result<HashMap<FleetId, u64>, AppError> {
     let rows: Vec<(String, i64)> =
         sqlx::query_as("SELECT fleet, version FROM fleet_secret_versions").fetch_all(pool).await?;
@@ -101,7 +101,7 @@ pub async fn versions(pool: &SqlitePool) -> Result<HashMap<FleetId, u64>, AppErr
         .collect()
 }
 
-/// The secrets of a fleet, by name, without what is secret.
+/// The names of a fleet's secrets, without values.
 pub async fn secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<FleetSecret>, AppError> {
     let sql = "SELECT name, changed_s FROM fleet_secrets WHERE fleet = $1 ORDER BY name";
     let rows: Vec<(String, i64)> = sqlx::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
@@ -114,12 +114,12 @@ pub async fn secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<FleetSecr
     rows.into_iter().map(read).collect()
 }
 
-/// The secrets of a fleet, wrapped, and how often they have changed.
+/// The secrets of a fleet, wrapped, and their number of changes.
 pub async fn wrapped_secrets(
     pool: &SqlitePool,
     fleet: &FleetId,
 ) -> Result<(u64, BTreeMap<SecretName, String>), AppError> {
-    // One look: a version is never given with the secrets of another one.
+    // A single query, so that version and secrets always match.
     let sql = "SELECT v.version, s.name, s.wrapped FROM fleet_secret_versions v LEFT JOIN fleet_secrets s ON s.fleet = v.fleet \
                WHERE v.fleet = $1";
     let rows: Vec<(i64, Option<String>, Option<String>)> =
@@ -131,7 +131,7 @@ pub async fn wrapped_secrets(
     Ok((version, secrets.collect::<Result<_, AppError>>()?))
 }
 
-/// How many secrets a fleet has besides one.
+/// Number of secrets of a fleet, not counting one.
 pub async fn count_besides(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
@@ -146,7 +146,7 @@ pub async fn count_besides(
     usize::try_from(count).map_err(AppError::internal)
 }
 
-/// Keeps a secret of a fleet.
+/// Stores a secret of a fleet.
 pub async fn set_secret(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
@@ -166,7 +166,7 @@ pub async fn set_secret(
     Ok(())
 }
 
-/// Removes a secret of a fleet; whether there was one.
+/// Removes a secret of a fleet. Returns whether it existed.
 pub async fn remove_secret(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
@@ -182,7 +182,7 @@ pub async fn remove_secret(
         > 0)
 }
 
-/// The secrets of a fleet have changed; gives how often they have.
+/// Counts a change of a fleet's secrets. Returns the new count.
 pub async fn changed(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<u64, AppError> {
     let sql = "INSERT INTO fleet_secret_versions (fleet, version) VALUES ($1, 1) \
                ON CONFLICT (fleet) DO UPDATE SET version = fleet_secret_versions.version + 1 RETURNING version";

@@ -1,4 +1,4 @@
-//! Build workers, by the digest of their token.
+//! Build workers, with the digests of their tokens.
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
@@ -6,7 +6,7 @@ use fleeti_core::id::WorkerName;
 use fleeti_core::wire::worker::Worker;
 use sqlx::sqlite::SqlitePool;
 
-/// Adds a worker; `false` when there is one of this name.
+/// Adds a worker. Returns `false` if the name is taken.
 pub async fn insert(
     tx: &mut Tx<'_>,
     name: &WorkerName,
@@ -23,7 +23,7 @@ pub async fn insert(
     Ok(done.rows_affected() == 1)
 }
 
-/// Removes a worker; `false` when there is none of this name.
+/// Removes a worker. Returns `false` if there is none with this name.
 pub async fn delete(tx: &mut Tx<'_>, name: &WorkerName) -> Result<bool, AppError> {
     Ok(sqlx::query("DELETE FROM workers WHERE name = $1")
         .bind(name.as_str())
@@ -33,7 +33,7 @@ pub async fn delete(tx: &mut Tx<'_>, name: &WorkerName) -> Result<bool, AppError
         == 1)
 }
 
-/// Every worker, by name.
+/// All workers, ordered by name.
 pub async fn all(pool: &SqlitePool) -> Result<Vec<Worker>, AppError> {
     let sql = "SELECT name, created_s, seen_s FROM workers ORDER BY name";
     let rows: Vec<(String, i64, Option<i64>)> = sqlx::query_as(sql).fetch_all(pool).await?;
@@ -44,7 +44,7 @@ pub async fn all(pool: &SqlitePool) -> Result<Vec<Worker>, AppError> {
     rows.into_iter().map(worker).collect()
 }
 
-/// Whose token this is.
+/// The worker with this token.
 pub async fn by_token(
     pool: &SqlitePool,
     token_sha256: &str,
@@ -55,7 +55,7 @@ pub async fn by_token(
     name.map(|n| n.parse().map_err(AppError::internal)).transpose()
 }
 
-/// Notes that a worker asked for a build.
+/// Records that a worker asked for a build.
 pub async fn seen(tx: &mut Tx<'_>, name: &WorkerName, now_s: u64) -> Result<(), AppError> {
     sqlx::query("UPDATE workers SET seen_s = $2 WHERE name = $1")
         .bind(name.as_str())
