@@ -1,4 +1,4 @@
-//! What decides whether a device's MQTT session starts, and how.
+//! The data for admitting MQTT sessions of devices.
 
 use super::desired::{DESIRED, DesiredRow};
 use super::from_seconds;
@@ -8,25 +8,25 @@ use fleeti_core::id::DeviceId;
 use fleeti_core::wire::device::DesiredState;
 use sqlx::sqlite::SqlitePool;
 
-/// What decides whether a device's MQTT session begins, and how.
+/// The data for admitting an MQTT session of a device.
 #[derive(sqlx::FromRow)]
 pub struct Admission {
     /// SHA-256 of its key.
     pub key_sha256: String,
-    /// SHA-256 of the key that a renewal brought and that was not used yet.
+    /// SHA-256 of a renewed key that was not used yet.
     pub next_key_sha256: Option<String>,
-    /// When it was revoked.
+    /// Time of revocation, Unix seconds.
     pub revoked_s: Option<i64>,
-    /// Until when its session lasts, Unix seconds; 0 without one.
+    /// Expiry of its session, Unix seconds; 0 without a session.
     pub mqtt_until_s: i64,
-    /// What the session has subscribed, as in [`Subscriptions::to_bits`].
+    /// Subscriptions of the session, as in [`Subscriptions::to_bits`].
     pub mqtt_subscriptions: i64,
     #[sqlx(flatten)]
     desired: DesiredRow,
 }
 
 impl Admission {
-    /// What is kept of its MQTT session.
+    /// The stored state of its MQTT session.
     #[must_use]
     pub fn session(&self) -> Stored {
         Stored {
@@ -35,16 +35,16 @@ impl Admission {
         }
     }
 
-    /// What it should run.
+    /// Its desired state.
     ///
     /// # Errors
-    /// When the row cannot be read.
+    /// When the row is invalid.
     pub fn desired(self) -> Result<DesiredState, AppError> {
         <(DeviceId, DesiredState)>::try_from(self.desired).map(|(_, desired)| desired)
     }
 }
 
-/// What decides whether a device's MQTT session begins, and how.
+/// The data for admitting an MQTT session of a device.
 pub async fn admission(pool: &SqlitePool, id: &DeviceId) -> Result<Option<Admission>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!(
         "SELECT key_sha256, next_key_sha256, revoked_s, mqtt_until_s, mqtt_subscriptions, {DESIRED} FROM devices WHERE id = $1"

@@ -1,4 +1,4 @@
-//! What devices should run, and whether they run what was rolled out to them.
+//! Desired states of devices, and whether devices run what was rolled out to them.
 
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
@@ -39,8 +39,8 @@ impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
     }
 }
 
-/// Sets what devices should run; gives each one's new desired state. Their ids are one parameter
-/// and each row is one value: every value on its own is copied several times on its way.
+/// Sets the desired version of devices. Returns their new desired states. All ids are one
+/// parameter, and each row is one value, because single values are copied several times.
 pub async fn set_desired(
     tx: &mut Tx<'_>,
     ids: &[DeviceId],
@@ -50,7 +50,7 @@ pub async fn set_desired(
         return Ok(Vec::new());
     }
     let ids = serde_json::to_string(ids)?;
-    // A device may go on to run what was rolled out to it before.
+    // A device may still run a release that was rolled out to it before.
     let keep = "INSERT INTO device_releases (device, release_name) SELECT id, desired_release FROM devices \
                 WHERE desired_release IS NOT NULL AND id IN (SELECT value FROM json_each($1)) ON CONFLICT DO NOTHING";
     sqlx::query(keep).bind(&ids).execute(&mut **tx).await?;
@@ -66,13 +66,13 @@ pub async fn set_desired(
     rows.iter().map(|row| serde_json::from_str::<DesiredRow>(row)?.try_into()).collect()
 }
 
-/// Condition on a row `d` of `devices`: the device came with the release that it says it runs, or a
-/// rollout gave it. It also holds for a device that has said nothing and came with nothing known.
+/// Condition on a row `d` of `devices`: the device was provisioned with the release that it
+/// reports, or a rollout offered it. Also true for a device without report and without a known
+/// initial release.
 pub(super) const RUNS_AS_GIVEN: &str = "(d.running IS d.came_with OR d.running IS d.desired_release OR EXISTS \
     (SELECT 1 FROM device_releases r WHERE r.device = d.id AND r.release_name = d.running))";
 
-/// What a device says that it runs, if it is what the device came with or what was rolled out to
-/// it.
+/// The release that a device reports, if it was provisioned with it, or it was rolled out to it.
 pub async fn running_as_given(
     pool: &SqlitePool,
     id: &DeviceId,
@@ -85,20 +85,20 @@ pub async fn running_as_given(
     found.map(|r| r.parse().map_err(AppError::internal)).transpose()
 }
 
-/// Devices that should run a release.
+/// Devices whose desired version is this release.
 pub async fn with_desired(
     tx: &mut Tx<'_>,
     release: &ReleaseName,
 ) -> Result<Vec<DeviceId>, AppError> {
-    // A device gets what it should run from a rollout to its fleet, and stays in that fleet.
+    // A desired version comes from a rollout to the device's fleet, and a device never changes its
+    // fleet.
     let sql = "SELECT id FROM devices WHERE fleet IN (SELECT fleet FROM rollouts WHERE release_name = $1) AND desired_release = $1 ORDER BY id";
     let ids: Vec<String> =
         sqlx::query_scalar(sql).bind(release.to_string()).fetch_all(&mut **tx).await?;
     ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
 }
 
-/// Lets a device try a version again that was rolled back on it; nothing when there is no such
-/// device.
+/// Allows a device to try a version again after a rollback. Returns `None` for an unknown device.
 pub async fn forgive(
     tx: &mut Tx<'_>,
     id: &DeviceId,
@@ -116,7 +116,8 @@ pub async fn forgive(
     row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()
 }
 
-/// Tells a device to make a change of its Secure Boot variables; nothing when it has not enrolled.
+/// Sets the change of Secure Boot variables in a device's desired state. Returns `None` if it has
+/// not enrolled.
 pub async fn set_boot_change(
     tx: &mut Tx<'_>,
     id: &DeviceId,
@@ -133,7 +134,7 @@ pub async fn set_boot_change(
     row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()
 }
 
-/// What a device should run.
+/// The desired state of a device.
 pub async fn desired(pool: &SqlitePool, id: &DeviceId) -> Result<Option<DesiredState>, AppError> {
     let sql = sqlx::AssertSqlSafe(format!("SELECT {DESIRED} FROM devices WHERE id = $1"));
     let row = sqlx::query_as::<_, DesiredRow>(sql).bind(id.as_str()).fetch_optional(pool).await?;

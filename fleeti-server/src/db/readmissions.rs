@@ -32,8 +32,8 @@ pub async fn open(
 }
 
 /// Whether a device with this key can be readmitted: it is not revoked, its key was never in a TPM,
-/// and readmission is open for its fleet. Does not check the expiry of its certificate: instead its
-/// intermediate CA may no longer count, and a device with a valid certificate renews without this.
+/// and readmission is open for its fleet. Does not check that its certificate has expired: its
+/// intermediate CA may have ended instead, and a device with a valid one renews without this.
 pub async fn is_open_for(
     pool: &SqlitePool,
     id: &DeviceId,
