@@ -82,8 +82,7 @@ pub const ATTEMPTS_MAX: i64 = 3;
 
 /// Fails builds after [`ATTEMPTS_MAX`] attempts. Returns their ids.
 pub async fn give_up(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<String>, AppError> {
-    let text =
-        "its worker ended before the build did, at every attempt; see the server's log";
+    let text = "its worker ended before the build did, at every attempt; see the server's log";
     let mut ids: Vec<String> = sqlx::query_scalar(
         "UPDATE builds SET phase = 'failed', detail = $3 WHERE phase = 'running' AND lease_until_s < $1 AND attempts >= $2 RETURNING id",
     )
