@@ -208,7 +208,7 @@ pub fn maker_files(folder: &Path, kind: &str) -> Vec<(String, PathBuf)> {
 fn read_maker(makers: &mut Makers, source: &str, path: &Path, kind: Kind) -> Result<()> {
     let length = fs::metadata(path)?.len();
     if length > MAKER_FILE_MAX {
-        bail!("it has {length} bytes, {MAKER_FILE_MAX} at the most");
+        bail!("the file has {length} bytes, at most {MAKER_FILE_MAX} are allowed");
     }
     let bytes = fs::read(path)?;
     if path.extension().is_some_and(|e| e == "crl") {
@@ -219,10 +219,10 @@ fn read_maker(makers: &mut Makers, source: &str, path: &Path, kind: Kind) -> Res
         .try_for_each(|certificate| makers.believe_from(certificate, kind, source))?)
 }
 
-/// The signer of this server: behind its socket, or, for development, in this very process.
+/// Connects to the signing service over its socket or, for development, starts one in this process.
 ///
 /// # Errors
-/// Names the file that is missing or does not open, and what to do.
+/// Names the missing or unreadable file, and says what to do.
 pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
     if let Some(path) = &config.signer {
         return Ok(fleeti_signer::socket::connect(path.clone()));

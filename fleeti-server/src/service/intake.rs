@@ -160,8 +160,8 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
     let tokens: Vec<_> = applicants.iter().map(|a| a.token_sha256.as_str()).collect();
     let keys: Vec<_> = applicants.iter().map(|a| a.key_sha256.as_str()).collect();
     let (known, owners) = {
-        // On the writer connection, which stores the results afterwards and has these pages in its
-        // cache then. A reader would read each of them anew, because the last batch changed some.
+        // On the writer connection, which stores the results afterwards and then has these pages in
+        // its cache. A reader would have to reload them, because the last batch changed some.
         let mut writer = app.db.writer().acquire().await?;
         let known = db::enrollments::find(&mut *writer, &tokens).await?;
         (known, db::certificates::owners(&mut *writer, &keys).await?)
