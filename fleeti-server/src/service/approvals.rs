@@ -45,8 +45,8 @@ async fn needed_policy(app: &App) -> Result<(Policy, String), AppError> {
         let text = format!(
             "devices require signatures of {threshold} release keys, and this server holds at most one"
         );
-        let hint = "`fleeti release create` where the keys of the organisation are, `fleeti release sign` by everybody else, \
-                    then `fleeti release publish`";
+        let hint = "run `fleeti release create` on the machine with the organisation's keys, let the other release signers run \
+                    `fleeti release sign`, then run `fleeti release publish`";
         return Err(AppError::new(Code::Conflict, text).hint(hint));
     }
     let hint = "sign on the machine that holds the key: run `fleeti release create`, then `fleeti release publish`";
