@@ -17,7 +17,7 @@ use std::ops::Deref;
 /// Number of firmware event logs that are kept per device.
 const LOGS_MAX: i64 = 4;
 
-/// Stores a firmware event log. Keeps only the newest [`LOGS_MAX`] per device.
+/// Stores a firmware event log. Keeps only the newest `LOGS_MAX` per device.
 pub async fn keep_log(
     tx: &mut Tx<'_>,
     device: &DeviceId,

@@ -114,7 +114,7 @@ fn body(request: &HttpRequest, payload: &mut Payload) -> Extracting<web::Bytes> 
 /// Maximum number of bytes that are discarded of a refused body.
 const DRAINED_MAX: usize = 4 << 20;
 
-/// Discards the rest of a body, up to [`DRAINED_MAX`]: a client that is still sending when the
+/// Discards the rest of a body, up to `DRAINED_MAX`: a client that is still sending when the
 /// connection closes never reads the error.
 pub async fn drain(mut payload: impl Stream<Item = Result<web::Bytes, PayloadError>> + Unpin) {
     let mut size = 0;

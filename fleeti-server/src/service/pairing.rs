@@ -221,7 +221,7 @@ pub async fn begin(
     Ok(PairResponse { token, code, expires_s })
 }
 
-/// Waits until the code of a device is entered. Returns when that happens, or after [`PATIENCE`];
+/// Waits until the code of a device is entered. Returns when that happens, or after `PATIENCE`;
 /// sooner if too many requests wait.
 ///
 /// # Errors

@@ -419,7 +419,7 @@ pub async fn ticket(app: &App, device: &DeviceId) -> Result<Option<SecretsTicket
 ///
 /// # Errors
 /// [`Code::Forbidden`] for an invalid ticket, or a device whose level is too low; [`Code::TooMany`]
-/// after [`GIVEN_MAX`] times.
+/// after `GIVEN_MAX` times.
 pub async fn give(app: &App, device: &DeviceId, ticket: &Secret) -> Result<Secrets, AppError> {
     let taken = app.vault.redeem(device, ticket).ok_or_else(no_ticket)?;
     let given = given(app, device).await;
