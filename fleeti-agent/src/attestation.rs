@@ -1,4 +1,4 @@
-//! Registers the TPM of this device with the server once, and answers challenges of the server.
+//! PCRs the TPM of this device with the server once, and answers challenges of the server.
 
 use crate::backoff::Backoff;
 use crate::http::read_document;
@@ -47,7 +47,7 @@ impl Attester {
         Self { helper, http, url, device, outbox, outbox_changed, answering: Mutex::default() }
     }
 
-    /// Registers the TPM, until the server has accepted or refused it. Does nothing without a TPM.
+    /// PCRs the TPM, until the server has accepted or refused it. Does nothing without a TPM.
     pub async fn introduce(&self) {
         let mut backoff = Backoff::default();
         loop {
@@ -131,7 +131,7 @@ impl Attester {
             challenge: challenge.id,
             quote: measured.quote,
             signature: measured.signature,
-            registers: measured.registers.into_iter().collect(),
+            pcrs: measured.pcrs.into_iter().collect(),
             firmware_log: log_sha256,
             phases_log: measured.phases_log,
         };

@@ -1,8 +1,8 @@
 //! The main loop of the daemon.
 
+use crate::announcements::Announcements;
 use crate::attestation::Attester;
 use crate::driver::{Driver, Parts};
-use crate::heard::Heard;
 use crate::image::ImageFacts;
 use crate::outbox::Outbox;
 use crate::privileged::Helper;
@@ -13,7 +13,9 @@ use crate::{
 };
 use anyhow::Result;
 use fleeti_core::strict;
-use fleeti_core::wire::device::{Acknowledgement, Command, DesiredState, Notice, Order, Outcome};
+use fleeti_core::wire::device::{
+    Acknowledgement, Command, CommandKind, DesiredState, Notice, Outcome,
+};
 use fleeti_core::wire::mqtt::Down;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -51,9 +53,9 @@ pub async fn run(paths: Paths) -> Result<()> {
         .build()?;
     let outbox = Arc::new(Outbox::open(&paths.state.join("outbox"))?);
     let outbox_changed = Arc::new(Notify::new());
-    let heard = Arc::new(Heard::open(&paths)?);
+    let announcements = Arc::new(Announcements::open(&paths)?);
     let (mut driver, mut jobs) = Driver::new(Parts {
-        heard: Arc::clone(&heard),
+        announcements: Arc::clone(&announcements),
         paths: paths.clone(),
         helper: helper.clone(),
         outbox: Arc::clone(&outbox),
@@ -78,10 +80,10 @@ pub async fn run(paths: Paths) -> Result<()> {
     tokio::pin!(escrow);
     let mut is_escrowed = false;
     let mut commands = Commands::load(&paths);
-    report_broken(&paths, &heard, &helper).await?;
+    report_broken(&paths, &announcements, &helper).await?;
     driver.started().await?;
     let (notices, noticed) = watch::channel(None);
-    let listening = heard.run(noticed, &http, &identity.server.https_url);
+    let listening = announcements.run(noticed, &http, &identity.server.https_url);
     tokio::pin!(listening);
     let (sender, mut incoming) = mpsc::channel(8);
     let session = session::run(&identity, Arc::new(tls), &outbox, &outbox_changed, sender);
@@ -104,14 +106,14 @@ pub async fn run(paths: Paths) -> Result<()> {
             () = &mut listening => {}
             () = &mut introduction, if !is_introduced => is_introduced = true,
             () = &mut escrow, if !is_escrowed => is_escrowed = true,
-            () = heard.changed.notified() => driver.heard().await?,
-            () = heard.stated.notified() => {
-                if let Some((note, entries)) = heard.newest_statement() {
+            () = announcements.changed.notified() => driver.announcements().await?,
+            () = announcements.stated.notified() => {
+                if let Some((note, entries)) = announcements.newest_checkpoint() {
                     helper.say(&format!("fleeti: the audit log has {entries} entries")).await.ok();
                     helper.signed_time(note).await.unwrap_or_else(|e| tracing::warn!("{e:#}"));
                 }
             }
-            () = heard.bundle_changed.notified() => {
+            () = announcements.bundle_changed.notified() => {
                 // Reports first; the next start sets up TLS with the new bundle.
                 driver.report()?;
                 return Ok(());
@@ -126,7 +128,7 @@ pub async fn run(paths: Paths) -> Result<()> {
                 if !std::mem::replace(&mut reached, true) {
                     driver.reached().await?;
                 }
-                handle(&mut driver, &mut commands, &outbox, &helper, (&outbox_changed, &notices), (&heard, &attester, &vault), message).await?;
+                handle(&mut driver, &mut commands, &outbox, &helper, (&outbox_changed, &notices), (&announcements, &attester, &vault), message).await?;
             }
             Some(result) = jobs.results.recv() => driver.job_ended(result).await?,
             Some(result) = jobs.boot.recv() => driver.boot_changed(result).await?,
@@ -156,14 +158,18 @@ pub async fn run(paths: Paths) -> Result<()> {
 
 /// Reports files that could not be read, of daemon and helper. Once they are stored as an alarm,
 /// they need not be reported again.
-async fn report_broken(paths: &Paths, heard: &Heard, helper: &Helper) -> Result<()> {
+async fn report_broken(
+    paths: &Paths,
+    announcements: &Announcements,
+    helper: &Helper,
+) -> Result<()> {
     let folders = [paths.state.clone(), paths.state.join("outbox")];
     let own = folders.iter().flat_map(|folder| kept::unreported(folder));
     let of_helper = helper.set_aside().await.unwrap_or_else(|e| {
         tracing::warn!("{e:#}");
         vec![]
     });
-    heard.report_broken(&own.chain(of_helper).collect::<Vec<_>>())?;
+    announcements.report_broken(&own.chain(of_helper).collect::<Vec<_>>())?;
     folders.iter().for_each(|folder| kept::reported(folder));
     helper.set_aside_reported().await.unwrap_or_else(|e| tracing::warn!("{e:#}"));
     Ok(())
@@ -192,7 +198,7 @@ async fn handle(
     outbox: &Outbox,
     helper: &Helper,
     (changed, notices): (&Notify, &watch::Sender<Option<Notice>>),
-    (heard, attester, vault): (&Heard, &Arc<Attester>, &Arc<Vault>),
+    (announcements, attester, vault): (&Announcements, &Arc<Attester>, &Arc<Vault>),
     message: Incoming,
 ) -> Result<()> {
     match message.kind {
@@ -202,7 +208,7 @@ async fn handle(
         },
         Down::Command => match strict::from_slice::<Command>(&message.payload) {
             Ok(command) => {
-                carry_out(driver, commands, outbox, helper, (changed, heard), command).await?
+                apply(driver, commands, outbox, helper, (changed, announcements), command).await?
             }
             Err(e) => tracing::error!("command: {e}"),
         },
@@ -223,23 +229,23 @@ async fn handle(
     Ok(())
 }
 
-async fn carry_out(
+async fn apply(
     driver: &mut Driver,
     commands: &mut Commands,
     outbox: &Outbox,
     helper: &Helper,
-    (changed, heard): (&Notify, &Heard),
+    (changed, announcements): (&Notify, &Announcements),
     command: Command,
 ) -> Result<()> {
     let outcome =
         if driver.now_s() > command.deadline_s { Outcome::Expired } else { Outcome::Done };
     let boot_id = driver.boot_id().to_owned();
     if outcome == Outcome::Done && !commands.is_done(&command, &boot_id) {
-        match command.order {
-            Order::Report => driver.report()?,
-            Order::ClearAlarm => heard.clear_alarm()?,
-            Order::NewRecoveryKey => helper.forget_recovery_key().await?,
-            Order::Reboot => {
+        match command.kind {
+            CommandKind::Report => driver.report()?,
+            CommandKind::ClearAlarm => announcements.clear_alarm()?,
+            CommandKind::NewRecoveryKey => helper.forget_recovery_key().await?,
+            CommandKind::Reboot => {
                 // Stored with this boot first: a reboot counts as done only in another boot.
                 commands.remember(&command.id, &boot_id)?;
                 helper.reboot().await?;
@@ -270,7 +276,7 @@ impl Commands {
     /// remembered.
     fn is_done(&self, command: &Command, boot_id: &str) -> bool {
         let remembered = self.done.iter().find(|(id, _)| *id == command.id);
-        remembered.is_some_and(|(_, boot)| command.order != Order::Reboot || boot != boot_id)
+        remembered.is_some_and(|(_, boot)| command.kind != CommandKind::Reboot || boot != boot_id)
     }
     fn remember(&mut self, id: &str, boot_id: &str) -> Result<()> {
         if self.done.iter().any(|(known, _)| known == id) {

@@ -3,7 +3,7 @@
 
 mod jobs;
 
-use crate::heard::Heard;
+use crate::announcements::Announcements;
 use crate::image::ImageFacts;
 use crate::outbox::Outbox;
 use crate::privileged::Helper;
@@ -28,7 +28,7 @@ struct Kept {
     sequence: u64,
     rolled_back: Vec<Version>,
     /// The desired version, also while something else has to finish first.
-    wish: Option<Version>,
+    desired: Option<Version>,
     /// Number of the last forgiveness that was applied.
     forgiveness: Option<u64>,
     /// Number of the newest requested change of the Secure Boot variables.
@@ -58,7 +58,7 @@ pub struct Driver {
     http: reqwest::Client,
     https_url: String,
     boot: BootSummary,
-    heard: Arc<Heard>,
+    announcements: Arc<Announcements>,
     floor: Version,
     kept: Kept,
     /// The epoch of the reports since this start: even if the state is lost, they are newer than
@@ -111,7 +111,7 @@ pub struct Parts {
     /// What runs.
     pub boot: BootSummary,
     /// The announcements.
-    pub heard: Arc<Heard>,
+    pub announcements: Arc<Announcements>,
 }
 
 impl Driver {
@@ -123,13 +123,14 @@ impl Driver {
         let kept =
             kept::read(&parts.paths.state.join("update.json"), kept::json).unwrap_or_default();
         // Part of the next report, before anything is sent.
-        parts.heard.report_broken(&kept::unreported(&parts.paths.state))?;
+        parts.announcements.report_broken(&kept::unreported(&parts.paths.state))?;
         kept::reported(&parts.paths.state);
         let (results, receiver) = mpsc::channel(8);
         let (boot_results, boot_receiver) = mpsc::channel(8);
         let (progress, progress_receiver) = watch::channel(None);
         let floor = ImageFacts::read(&parts.paths)?.minimum_version;
-        let Parts { paths, helper, outbox, outbox_changed, http, https_url, boot, heard } = parts;
+        let Parts { paths, helper, outbox, outbox_changed, http, https_url, boot, announcements } =
+            parts;
         let driver = Self {
             paths,
             helper,
@@ -138,7 +139,7 @@ impl Driver {
             http,
             https_url,
             boot,
-            heard,
+            announcements,
             floor,
             kept,
             epoch: hex::encode(rand::random::<[u8; 8]>()),
@@ -202,7 +203,7 @@ impl Driver {
             self.kept.rolled_back.retain(|v| *v != version);
             self.kept.unreached.take_if(|u| u.version == version);
             // An operator's decision that is newer than the revocation.
-            self.heard.forgive(&ReleaseName {
+            self.announcements.forgive(&ReleaseName {
                 line: self.boot.running.line.clone(),
                 version: version.clone(),
             })?;
@@ -210,7 +211,7 @@ impl Driver {
         }
         self.kept.boot_change = self.kept.boot_change.max(desired.boot_change.unwrap_or(0));
         self.change_boot();
-        self.kept.wish = None;
+        self.kept.desired = None;
         match desired.release {
             None => self.keep(),
             Some(release) if release.line != self.boot.running.line => {
@@ -218,11 +219,11 @@ impl Driver {
                     Some(format!("{release} is of another image line than {}", self.boot.running));
                 self.step(Event::Refused(release.version, FailureCode::WrongImage)).await
             }
-            Some(release) if self.heard.is_revoked(&release) => {
+            Some(release) if self.announcements.is_revoked(&release) => {
                 self.refuse_revoked(release.version).await
             }
             Some(release) => {
-                self.kept.wish = Some(release.version.clone());
+                self.kept.desired = Some(release.version.clone());
                 self.step(Event::Desired(release.version)).await?;
                 self.go_on().await
             }
@@ -258,7 +259,7 @@ impl Driver {
     ///
     /// # Errors
     /// If the state cannot be stored.
-    pub async fn heard(&mut self) -> Result<()> {
+    pub async fn announcements(&mut self) -> Result<()> {
         self.go_on().await?;
         self.report()
     }
@@ -272,9 +273,10 @@ impl Driver {
     /// Does what no later event would trigger: activates a staged version, and starts on a desired
     /// version that had to wait.
     async fn go_on(&mut self) -> Result<()> {
-        let (heard, line) = (Arc::clone(&self.heard), self.boot.running.line.clone());
+        let (announcements, line) =
+            (Arc::clone(&self.announcements), self.boot.running.line.clone());
         let is_revoked = |version: &Version| {
-            heard.is_revoked(&ReleaseName { line: line.clone(), version: version.clone() })
+            announcements.is_revoked(&ReleaseName { line: line.clone(), version: version.clone() })
         };
         let on_its_way = match &self.kept.state {
             State::Staging { target, .. } => Some(target),
@@ -283,32 +285,32 @@ impl Driver {
         };
         if let Some(target) = on_its_way.filter(|t| is_revoked(t)).cloned() {
             self.refuse_revoked(target).await?;
-        } else if self.kept.wish.as_ref().is_some_and(is_revoked)
-            && let Some(wish) = self.kept.wish.take()
+        } else if self.kept.desired.as_ref().is_some_and(is_revoked)
+            && let Some(desired) = self.kept.desired.take()
         {
-            return self.refuse_revoked(wish).await;
+            return self.refuse_revoked(desired).await;
         }
-        match (&self.kept.state, &self.kept.wish) {
+        match (&self.kept.state, &self.kept.desired) {
             // A staged version that is still desired may always be activated, because rollout
             // policies have no windows or locks yet.
-            (State::Staged { target, .. }, Some(wish)) if target == wish => {
+            (State::Staged { target, .. }, Some(desired)) if target == desired => {
                 self.step(Event::MayActivate).await
             }
-            (State::Idle, Some(wish)) if *wish != self.boot.running.version => {
-                let wish = wish.clone();
-                self.step(Event::Desired(wish)).await
+            (State::Idle, Some(desired)) if *desired != self.boot.running.version => {
+                let desired = desired.clone();
+                self.step(Event::Desired(desired)).await
             }
-            (State::Unconfirmed { contact: Contact::Reached, .. }, Some(wish))
-                if *wish != self.boot.running.version =>
+            (State::Unconfirmed { contact: Contact::Reached, .. }, Some(desired))
+                if *desired != self.boot.running.version =>
             {
-                let wish = wish.clone();
-                self.step(Event::Desired(wish)).await
+                let desired = desired.clone();
+                self.step(Event::Desired(desired)).await
             }
-            (State::RolledBack { target, .. } | State::Failed { target, .. }, Some(wish))
-                if target != wish && *wish != self.boot.running.version =>
+            (State::RolledBack { target, .. } | State::Failed { target, .. }, Some(desired))
+                if target != desired && *desired != self.boot.running.version =>
             {
-                let wish = wish.clone();
-                self.step(Event::Desired(wish)).await
+                let desired = desired.clone();
+                self.step(Event::Desired(desired)).await
             }
             _ => Ok(()),
         }
@@ -353,7 +355,7 @@ impl Driver {
         self.kept.sequence =
             if self.kept.sequence < NUMBER_MAX { self.kept.sequence + 1 } else { 1 };
         self.keep()?;
-        let (trust_bundle, alarm) = self.heard.report();
+        let (trust_bundle, alarm) = self.announcements.report();
         let report = Report {
             trust_bundle,
             alarm,

@@ -8,7 +8,7 @@
 //! [`proxy`] (downloads of systemd-sysupdate) · [`anchors`] (trust anchors) · [`server_trust`]
 //! (which servers the device trusts) · [`search`] (finds the server again) · [`clock`] (the time) ·
 //! [`kept`] (state files that may be damaged) · [`privileged`] (the root helper) · [`boot`] (what
-//! runs, and what failed boots left behind) · [`heard`] (announcements) · [`secure_boot`] (what the
+//! runs, and what failed boots left behind) · [`announcements`] (announcements) · [`secure_boot`] (what the
 //! firmware would start) · [`storage`], [`luks`] and [`next_key`] (the data partition) ·
 //! [`program`] (the command line) · [`health`] (health checks) · [`telemetry`] · [`vault`] (secrets
 //! and the recovery key).
@@ -22,6 +22,7 @@
 //! ```
 
 pub mod anchors;
+pub mod announcements;
 pub mod attestation;
 pub mod backoff;
 pub mod boot;
@@ -32,7 +33,6 @@ pub mod device_key;
 pub mod driver;
 pub mod enrollment;
 pub mod health;
-pub mod heard;
 pub mod http;
 pub mod identity;
 pub mod image;

@@ -214,11 +214,10 @@ mod tests {
         Header::read(&path).unwrap().sealed()
     }
 
-    const PROGRAM: &[u8] =
-        include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
+    const BINARY: &[u8] = include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/binary.efi");
 
     fn kernel_image(key: &str) -> Vec<u8> {
-        with_section(PROGRAM, ".pcrpkey", key.as_bytes()).unwrap()
+        with_section(BINARY, ".pcrpkey", key.as_bytes()).unwrap()
     }
 
     #[test]
@@ -264,7 +263,7 @@ mod tests {
             "the next version is tried once as well"
         );
         assert!(
-            super::decide(&paths, &sealed, &three, PROGRAM, "c").is_err(),
+            super::decide(&paths, &sealed, &three, BINARY, "c").is_err(),
             "it would open nothing"
         );
     }

@@ -8,7 +8,7 @@ use anyhow::Result;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::update::FailureCode;
 use fleeti_core::wire::device::ReleaseProof;
-use fleeti_pki::audit::{RELEASE_PUBLISH, Stage, verify_growth, verify_proof};
+use fleeti_pki::audit::{RELEASE_PUBLISH, Stage, verify_log_consistency, verify_proof};
 use fleeti_pki::manifest::Verified;
 use fleeti_pki::transition::Anchors;
 use fleeti_pki::transparency::note::{LogKey, VerifiedCheckpoint};
@@ -111,7 +111,7 @@ pub fn check(
     }
     if let Some(old) = old {
         let (was, is) = (old.checkpoint().size, stated.checkpoint().size);
-        verify_growth(&old, stated, &proof.growth).map_err(|e| {
+        verify_log_consistency(&old, stated, &proof.consistency).map_err(|e| {
             (
                 FailureCode::LogSplit,
                 format!("the audit log had {was} entries and has {is} now: {e}"),

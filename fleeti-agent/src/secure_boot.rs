@@ -44,12 +44,12 @@ impl Trusted {
     ///
     /// # Errors
     /// If it is not an EFI binary.
-    pub fn starts(&self, program: &[u8]) -> Result<bool> {
-        let digest = authenticode::digest(program)?;
+    pub fn starts(&self, binary: &[u8]) -> Result<bool> {
+        let digest = authenticode::digest(binary)?;
         if self.dbx.contains(&digest) {
             return Ok(false);
         }
-        let signatures = authenticode::signatures(program)?;
+        let signatures = authenticode::signatures(binary)?;
         Ok(signatures
             .iter()
             .any(|s| self.db.iter().any(|c| authenticode::verify(s, &digest, c).is_ok())))
@@ -59,13 +59,13 @@ impl Trusted {
     ///
     /// # Errors
     /// If the firmware would start it neither way.
-    pub fn signed(&self, program: Vec<u8>, signature: Option<&str>) -> Result<Vec<u8>> {
-        if self.starts(&program)? {
-            return Ok(program);
+    pub fn signed(&self, binary: Vec<u8>, signature: Option<&str>) -> Result<Vec<u8>> {
+        if self.starts(&binary)? {
+            return Ok(binary);
         }
         let signature = signature.context("the firmware would not start it: no key in db signed it, and there is no device signature")?;
         let signed = authenticode::attach(
-            &program,
+            &binary,
             &STANDARD.decode(signature).context("the signature is not base64")?,
         )?;
         ensure!(
@@ -79,27 +79,27 @@ impl Trusted {
 /// An EFI binary with the signature of the newest key, without signatures of keys that are in db
 /// neither now nor after the change.
 fn signed_anew(
-    program: &[u8],
+    binary: &[u8],
     signature: &str,
     (now, after): (&Trusted, &Trusted),
 ) -> Result<Vec<u8>> {
     let (signature, digest) = (
         STANDARD.decode(signature).context("the signature is not base64")?,
-        authenticode::digest(program)?,
+        authenticode::digest(binary)?,
     );
     let by_one_of = |s: &[u8], db: &[Certificate]| {
         db.iter().any(|c| authenticode::verify(s, &digest, c).is_ok())
     };
-    let mut kept = authenticode::signatures(program)?;
+    let mut kept = authenticode::signatures(binary)?;
     let before = kept.len();
     kept.retain(|s| by_one_of(s, &now.db) || by_one_of(s, &after.db));
     if by_one_of(&signature, &after.db) && !kept.contains(&signature) {
         kept.push(signature);
     } else if kept.len() == before {
-        return Ok(program.to_vec());
+        return Ok(binary.to_vec());
     }
-    kept.iter().try_fold(authenticode::stripped(program)?, |program, s| {
-        Ok(authenticode::attach(&program, s)?)
+    kept.iter().try_fold(authenticode::stripped(binary)?, |binary, s| {
+        Ok(authenticode::attach(&binary, s)?)
     })
 }
 
@@ -220,14 +220,14 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
         ended.is_disjoint(&trusted_after),
         "a key of db whose epoch has ended would be trusted again"
     );
-    let (running, others) = programs(paths, &now)?;
+    let (running, others) = binaries(paths, &now)?;
     // Everything is checked before anything is written.
     let mut to_replace = Vec::new();
     for (path, name) in &running {
-        let program = read(path)?;
-        let signed = match change.signatures.programs.get(name) {
-            Some(signature) => signed_anew(&program, signature, (&now, &after))?,
-            None => program.clone(),
+        let binary = read(path)?;
+        let signed = match change.signatures.binaries.get(name) {
+            Some(signature) => signed_anew(&binary, signature, (&now, &after))?,
+            None => binary.clone(),
         };
         for (trusted, when) in [(&now, "before"), (&after, "after")] {
             ensure!(
@@ -236,15 +236,14 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
                 path.display()
             );
         }
-        if signed != program {
+        if signed != binary {
             to_replace.push((path, signed));
         }
     }
     for path in others {
-        let program = read(&path)?;
+        let binary = read(&path)?;
         // A file that is not an EFI binary starts neither way.
-        let ends =
-            now.starts(&program).unwrap_or(false) && !after.starts(&program).unwrap_or(false);
+        let ends = now.starts(&binary).unwrap_or(false) && !after.starts(&binary).unwrap_or(false);
         ensure!(
             !ends || change.may_end_fallback,
             "{} would no longer boot, but the policy keeps the fallback",
@@ -304,13 +303,13 @@ fn plan<'a>(
 }
 
 /// An EFI binary on the ESP, and its path in its release.
-type Program = (PathBuf, String);
+type Binary = (PathBuf, String);
 
 /// The EFI binaries that the running version needs to boot, and the other boot entries.
-fn programs(paths: &Paths, now: &Trusted) -> Result<(Vec<Program>, Vec<PathBuf>)> {
+fn binaries(paths: &Paths, now: &Trusted) -> Result<(Vec<Binary>, Vec<PathBuf>)> {
     let release = running_release(paths)?;
     let prefix = format!("{}_{}", release.line, release.version);
-    let mut running: Vec<Program> = Vec::new();
+    let mut running: Vec<Binary> = Vec::new();
     for loader in LOADERS {
         let path = paths.esp.join(loader);
         // A copy that the firmware does not start today does not count.
@@ -411,6 +410,6 @@ fn write_variable(paths: &Paths, planned: &Planned<'_>) -> Result<()> {
 
 /// The signature for one EFI binary, from those stored with a staged version.
 #[must_use]
-pub fn signature_for<'a>(signatures: &'a BootSignatures, program: &str) -> Option<&'a str> {
-    signatures.programs.get(program).map(String::as_str)
+pub fn signature_for<'a>(signatures: &'a BootSignatures, binary: &str) -> Option<&'a str> {
+    signatures.binaries.get(binary).map(String::as_str)
 }

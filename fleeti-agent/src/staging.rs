@@ -1,7 +1,7 @@
 //! One attempt to stage a release: the daemon verifies its documents, then the helper stages it
 //! from a proxy that serves nothing else.
 
-use crate::heard::{Heard, NotTaken};
+use crate::announcements::{Announcements, NotTaken};
 use crate::http::read_limited;
 use crate::privileged::Helper;
 use crate::proxy::Proxy;
@@ -28,7 +28,7 @@ pub struct Staging {
     /// The URL of the release.
     pub upstream: String,
     /// The announcements.
-    pub heard: Arc<Heard>,
+    pub announcements: Arc<Announcements>,
     /// The progress of the download.
     pub progress: watch::Sender<Option<Progress>>,
 }
@@ -63,8 +63,8 @@ impl Staging {
             .map_err(|e| (FailureCode::NotInLog, format!("proof.json: {e}")))?;
         // The helper remembers the log from earlier releases, the daemon from notices: both must be
         // the same log, or it is split.
-        self.heard
-            .statement(&proof.published.checkpoint, &self.http, &self.https_url)
+        self.announcements
+            .take_checkpoint(&proof.published.checkpoint, &self.http, &self.https_url)
             .await
             .map_err(|e| {
                 let code = match e {

@@ -26,8 +26,7 @@ const NAME: &str = "fleeti-data";
 /// know that of a new partition yet, and another partition can have the same one.
 const NUMBER: &str = "6";
 /// PCR 11 and 12 of the SHA-256 bank, as the kernel shows them.
-const REGISTERS: [&str; 2] =
-    ["/sys/class/tpm/tpm0/pcr-sha256/11", "/sys/class/tpm/tpm0/pcr-sha256/12"];
+const PCRS: [&str; 2] = ["/sys/class/tpm/tpm0/pcr-sha256/11", "/sys/class/tpm/tpm0/pcr-sha256/12"];
 const MAPPING: &str = "/dev/mapper/fleeti-data";
 const MOUNT_POINT: &str = "/data";
 const TPM: &str = "/dev/tpmrm0";
@@ -177,12 +176,12 @@ fn make(paths: &Paths) -> Result<()> {
 /// the current value of PCR 11, and nothing was passed to the kernel. Firmware that measures
 /// nothing leaves PCR 11 empty, for example.
 fn will_open() -> bool {
-    let register = |path: &str| -> Option<[u8; 32]> {
+    let pcr = |path: &str| -> Option<[u8; 32]> {
         let mut value = [0; 32];
         hex::decode_to_slice(fs::read_to_string(path).ok()?.trim(), &mut value).ok()?;
         Some(value)
     };
-    let [Some(kernel_image), Some(passed)] = REGISTERS.map(register) else { return false };
+    let [Some(kernel_image), Some(passed)] = PCRS.map(pcr) else { return false };
     let is_signed = fs::read(SIGNATURE)
         .is_ok_and(|signatures| pcr_policy::is_signed(&signatures, &kernel_image));
     let can = [TPM, PUBLIC_KEY].iter().all(|path| Path::new(path).exists())

@@ -7,8 +7,8 @@
 use crate::Paths;
 use anyhow::{Context as _, Result, ensure};
 use fleeti_core::wire::attestation::CERTIFICATES_MAX;
-use fleeti_pki::attestation::REGISTERS;
-use fleeti_pki::measured::log::Registers;
+use fleeti_pki::attestation::PCRS;
+use fleeti_pki::measured::log::Pcrs;
 use fleeti_pki::tpm::endorsement;
 use std::path::Path;
 use std::str::FromStr;
@@ -68,7 +68,7 @@ pub struct Quote {
     /// TPMT_SIGNATURE.
     pub signature: Vec<u8>,
     /// The PCR values.
-    pub registers: Registers,
+    pub pcrs: Pcrs,
 }
 
 /// A TPM's certification of one of its keys.
@@ -307,8 +307,8 @@ impl Tpm {
     /// # Errors
     /// If the TPM refuses.
     pub fn quote(&mut self, data: &[u8]) -> Result<Quote> {
-        let slots = REGISTERS
-            .map(|register| PcrSlot::try_from(1u32 << register))
+        let slots = PCRS
+            .map(|pcr| PcrSlot::try_from(1u32 << pcr))
             .into_iter()
             .collect::<Result<Vec<_>, _>>()?;
         let selection = PcrSelectionListBuilder::new()
@@ -323,16 +323,15 @@ impl Tpm {
         let read = self.context.execute_without_session(|c| pcr::read_all(c, selection))?;
         let bank =
             read.pcr_bank(HashingAlgorithm::Sha256).context("the TPM has no SHA-256 bank")?;
-        let mut registers = Registers::new();
-        for (register, slot) in REGISTERS.into_iter().zip(slots) {
-            let value =
-                bank.get_digest(slot).with_context(|| format!("PCR {register} was not read"))?;
-            registers.insert(
-                register,
+        let mut pcrs = Pcrs::new();
+        for (pcr, slot) in PCRS.into_iter().zip(slots) {
+            let value = bank.get_digest(slot).with_context(|| format!("PCR {pcr} was not read"))?;
+            pcrs.insert(
+                pcr,
                 value.value().try_into().context("a PCR value does not have 32 bytes")?,
             );
         }
-        Ok(Quote { quote: quote.marshall()?, signature: signature.marshall()?, registers })
+        Ok(Quote { quote: quote.marshall()?, signature: signature.marshall()?, pcrs })
     }
 }
 

@@ -12,7 +12,7 @@ use crate::disk;
 use crate::error::{BuildError, io};
 use crate::file::{open_plain, sha256_file};
 use crate::lock::Lock;
-use crate::pieces::{Difference, first_difference, of_bytes, of_programs};
+use crate::pieces::{Difference, first_difference, of_binaries, of_bytes};
 use crate::record::BuildRecord;
 use crate::runner::{Nix, RunError, Runner};
 use serde_json::Value;
@@ -152,11 +152,11 @@ pub fn with_build(own: &Own, directory: &Path) -> Result<Comparison, BuildError>
     for name in own.record.files.keys() {
         let (mine, theirs) = (own.directory.join(name), directory.join(name));
         match name.as_str() {
-            program if program.ends_with(".efi") => {
+            binary if binary.ends_with(".efi") => {
                 let mine = std::fs::read(&mine).map_err(io(&mine))?;
                 match read_plain(&theirs, mine.len() as u64 * 2 + (1 << 20)) {
-                    Ok(theirs) => found.differences.extend(of_programs(program, &mine, &theirs)),
-                    Err(e) => found.differences.push(Difference::new(program, None, e)),
+                    Ok(theirs) => found.differences.extend(of_binaries(binary, &mine, &theirs)),
+                    Err(e) => found.differences.push(Difference::new(binary, None, e)),
                 }
             }
             image if image.ends_with(".raw") => {

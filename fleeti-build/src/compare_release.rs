@@ -8,7 +8,7 @@
 use crate::compare::{Comparison, Own, fields_of, files, read_plain, small};
 use crate::error::{BuildError, io};
 use crate::file::{open_plain, sha256_file};
-use crate::pieces::{Difference, of_programs};
+use crate::pieces::{Difference, of_binaries};
 use crate::release::{measured_by, partition_uuids};
 use fleeti_core::manifest::{Artifact, CRITICAL_KNOWN, KIND, Manifest, ReferenceValues};
 use fleeti_pki::measured::predicted;
@@ -21,7 +21,7 @@ use std::path::Path;
 /// Size limit of `.pcrsig`, bytes.
 const SIGNATURES_MAX: usize = 16 << 10;
 /// Size limit of an EFI binary, bytes.
-const PROGRAM_MAX: u64 = 1 << 30;
+const BINARY_MAX: u64 = 1 << 30;
 /// How far ahead a manifest may be dated, seconds: its date raises the earliest clock that devices
 /// accept.
 const AHEAD_S_MAX: u64 = 86_400;
@@ -57,8 +57,8 @@ pub fn with_release(
     for (name, part) in [(&uki, "uki.efi"), (&boot_loader, "systemd-boot.efi")] {
         let (path, mine) = (format!("raw/{name}"), own.directory.join(part));
         let mine = fs::read(&mine).map_err(io(&mine))?;
-        match read_plain(&release.join(&path), PROGRAM_MAX)
-            .and_then(|theirs| program(own, part, &path, &mine, &theirs))
+        match read_plain(&release.join(&path), BINARY_MAX)
+            .and_then(|theirs| binary(own, part, &path, &mine, &theirs))
         {
             Ok((differences, measures)) => {
                 found.differences.extend(differences);
@@ -92,13 +92,7 @@ type Looked = (Vec<Difference>, Option<ReferenceValues>);
 
 /// Compares an EFI binary of the release with the one of the build. For the UKI it also computes
 /// the reference values.
-fn program(
-    own: &Own,
-    part: &str,
-    path: &str,
-    mine: &[u8],
-    theirs: &[u8],
-) -> Result<Looked, String> {
+fn binary(own: &Own, part: &str, path: &str, mine: &[u8], theirs: &[u8]) -> Result<Looked, String> {
     let text = |e: fleeti_pki::Error| e.to_string();
     let is_uki = part == "uki.efi";
     let mut differences = Vec::new();
@@ -115,9 +109,8 @@ fn program(
                     .reference_values
                     .systemd()
                     .ok_or("your build does not record its systemd version")?;
-                let register =
-                    predicted::register_11(mine, systemd, pcr_policy::OPENED_IN).map_err(text)?;
-                if let Err(e) = pcr_policy::check(signatures, &register, &pem) {
+                let pcr = predicted::pcr_11(mine, systemd, pcr_policy::OPENED_IN).map_err(text)?;
+                if let Err(e) = pcr_policy::check(signatures, &pcr, &pem) {
                     differences.push(Difference::new(path, Some("section .pcrsig"), e.to_string()));
                 }
                 wanted = pe::with_section(mine, ".pcrsig", signatures).map_err(text)?;
@@ -133,7 +126,7 @@ fn program(
         }
     }
     let wanted = authenticode::padded(&wanted);
-    differences.extend(of_programs(path, &wanted, &authenticode::stripped(theirs).map_err(text)?));
+    differences.extend(of_binaries(path, &wanted, &authenticode::stripped(theirs).map_err(text)?));
     let (digest, expected) =
         (authenticode::digest(theirs).map_err(text)?, authenticode::digest(&wanted).map_err(text)?);
     if digest != expected {
@@ -246,9 +239,7 @@ fn wanted_manifest(
         let file = release.join(&path);
         let (size, sha256) = digest_of(&file).unwrap_or_default();
         let digest = path.ends_with(".efi").then(|| {
-            read_plain(&file, PROGRAM_MAX)
-                .ok()
-                .and_then(|program| authenticode::digest(&program).ok())
+            read_plain(&file, BINARY_MAX).ok().and_then(|binary| authenticode::digest(&binary).ok())
         });
         Artifact { path, size, sha256, authenticode: digest.flatten().map(hex::encode) }
     };

@@ -30,8 +30,8 @@ pub fn countersign(
     check_artifacts(release, &manifest)?;
     for artifact in manifest.artifacts.iter().filter(|a| a.path.ends_with(".efi")) {
         let path = release.join(&artifact.path);
-        let program = fs::read(&path).map_err(io(&path))?;
-        let found = hex::encode(authenticode::digest(&program)?);
+        let binary = fs::read(&path).map_err(io(&path))?;
+        let found = hex::encode(authenticode::digest(&binary)?);
         if artifact.authenticode.as_ref() != Some(&found) {
             let problem = format!(
                 "has the Authenticode digest {found}, the manifest has {}",
@@ -40,10 +40,10 @@ pub fn countersign(
             return Err(ReleaseError::Artifact { path, problem });
         }
         if manifest.uki() == Some(artifact) {
-            authenticode::check_uki(&program)?;
-            authenticode::check_command_line(&program, &manifest.root_hash)?;
+            authenticode::check_uki(&binary)?;
+            authenticode::check_command_line(&binary, &manifest.root_hash)?;
             let (computed, said) =
-                (measured_by(&program, &manifest.reference_values)?, &manifest.reference_values);
+                (measured_by(&binary, &manifest.reference_values)?, &manifest.reference_values);
             // A reference value that is absent could not be predicted when the release was made.
             let differs = |said: &Option<String>, computed: &Option<String>| {
                 said.is_some() && said != computed

@@ -291,16 +291,16 @@ pub fn create(
     }
     let (line, version) = (&built.release.line, &built.release.version);
     let esp = Esp::open(out)?;
-    let program = |name: String| -> Result<Vec<u8>, DiskError> {
+    let binary = |name: String| -> Result<Vec<u8>, DiskError> {
         let path = release.join("raw").join(&name);
         let bytes = fs::read(&path).map_err(io(&path))?;
-        match personal.signatures.programs.get(&format!("raw/{name}")) {
+        match personal.signatures.binaries.get(&format!("raw/{name}")) {
             None => Ok(bytes),
             Some(signature) => Ok(authenticode::attach(&bytes, &decoded(signature)?)?),
         }
     };
-    let boot_loader = program("systemd-boot.efi".into())?;
-    let uki = program(format!("{line}_{version}.efi"))?;
+    let boot_loader = binary("systemd-boot.efi".into())?;
+    let uki = binary(format!("{line}_{version}.efi"))?;
     let mut files = vec![
         ("EFI/BOOT/BOOTX64.EFI".to_owned(), boot_loader.clone()),
         ("EFI/systemd/systemd-bootx64.efi".to_owned(), boot_loader),

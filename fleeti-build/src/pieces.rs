@@ -94,7 +94,7 @@ pub(crate) fn of_bytes(
 }
 
 /// Compares two EFI binaries: each section, the headers, and the bytes between sections.
-pub(crate) fn of_programs(file: &str, own: &[u8], other: &[u8]) -> Vec<Difference> {
+pub(crate) fn of_binaries(file: &str, own: &[u8], other: &[u8]) -> Vec<Difference> {
     if own == other {
         return vec![];
     }

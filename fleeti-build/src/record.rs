@@ -128,9 +128,9 @@ impl BuildRecord {
                 .iter()
                 .map(|(phase, value)| (format!("reference_values.pcr11.{phase}"), value.as_str())),
         );
-        for (register, value) in [("pcr9", &values.pcr9), ("pcr12", &values.pcr12)] {
+        for (pcr, value) in [("pcr9", &values.pcr9), ("pcr12", &values.pcr12)] {
             digests.extend(
-                value.iter().map(|value| (format!("reference_values.{register}"), value.as_str())),
+                value.iter().map(|value| (format!("reference_values.{pcr}"), value.as_str())),
             );
         }
         let is_phases = |text: &str| {

@@ -144,12 +144,12 @@ pub fn create(
             bytes = with_policy(bytes, record, signers.pcr)?;
             reference_values = measured_by(&bytes, &record.reference_values)?;
         }
-        let program = match &db {
+        let binary = match &db {
             Some((signer, certificate)) => authenticode::sign(&bytes, certificate, *signer)?,
             None => authenticode::padded(&bytes),
         };
         let target = raw.join(to);
-        fs::write(&target, program).map_err(io(&target))?;
+        fs::write(&target, binary).map_err(io(&target))?;
     }
     let mut artifacts = Vec::new();
     for entry in sorted_files(&raw)? {
@@ -235,7 +235,7 @@ pub(crate) fn measured_by(
     let Some(systemd) = said.systemd().filter(|_| !said.pcr11.is_empty()) else {
         return Ok(said.clone());
     };
-    let started = predicted::register_11(uki, systemd, "")?;
+    let started = predicted::pcr_11(uki, systemd, "")?;
     for (phases, value) in &said.pcr11 {
         let computed = hex::encode(predicted::after_phases(started, phases));
         if computed != *value {
@@ -245,8 +245,8 @@ pub(crate) fn measured_by(
             return Err(PkiError::Malformed { what: "kernel image", detail }.into());
         }
     }
-    let pcr9 = predicted::register_9(uki, systemd)?.map(hex::encode);
-    Ok(ReferenceValues { pcr9, pcr12: Some(hex::encode(predicted::REGISTER_12)), ..said.clone() })
+    let pcr9 = predicted::pcr_9(uki, systemd)?.map(hex::encode);
+    Ok(ReferenceValues { pcr9, pcr12: Some(hex::encode(predicted::PCR_12)), ..said.clone() })
 }
 
 /// Opens a file of a build once, and reads no more of it than the record declares.
@@ -285,8 +285,8 @@ pub fn partition_uuids(root_hash: &str) -> (String, String) {
 
 fn artifact(path: &Path, name: String) -> Result<Artifact, ReleaseError> {
     let size = fs::metadata(path).map_err(io(path))?.len();
-    let is_program = name.ends_with(".efi");
-    let digest = if is_program {
+    let is_binary = name.ends_with(".efi");
+    let digest = if is_binary {
         Some(authenticode::digest(&fs::read(path).map_err(io(path))?)?)
     } else {
         None

@@ -19,7 +19,7 @@ pub const BYTES_MAX: usize = 8 * 1024;
 pub const LEVEL_MIN: Level = Level::VerifiedBoot;
 /// PCRs that a boot proof contains: firmware, EFI binaries, Secure Boot policy, command line and
 /// initrd, UKI, and what was passed to the kernel beside the UKI.
-pub const REGISTERS: [u8; 7] = [0, 2, 4, 7, 9, 11, 12];
+pub const PCRS: [u8; 7] = [0, 2, 4, 7, 9, 11, 12];
 
 /// Proof that a device booted a release and measured what its manifest predicts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -37,7 +37,7 @@ pub struct BootProof {
     /// Attestation level of the device.
     pub level: Level,
     /// PCR values of the device's quote, SHA-256, hexadecimal, by the number of the PCR.
-    pub registers: BTreeMap<String, String>,
+    pub pcrs: BTreeMap<String, String>,
     /// SHA-256 of the quote, hexadecimal.
     pub evidence: String,
     /// When the evidence was appraised, Unix seconds.
@@ -64,10 +64,10 @@ pub enum NoProof {
     #[error("the device had level {}, expected at least {}", .0.code(), LEVEL_MIN.code())]
     Level(Level),
     /// A PCR value differs from the manifest.
-    #[error("PCR {register} has the value {found}, the manifest expects {expected}")]
-    Register {
+    #[error("PCR {pcr} has the value {found}, the manifest expects {expected}")]
+    Pcr {
         /// Number of the PCR.
-        register: u8,
+        pcr: u8,
         /// Value in the proof.
         found: String,
         /// Value in the manifest.
@@ -103,15 +103,15 @@ impl BootProof {
             return Err(NoProof::Level(self.level));
         }
         let values = &manifest.reference_values;
-        for (register, expected) in
+        for (pcr, expected) in
             [(9, &values.pcr9), (11, &values.pcr11.get(PHASE_READY).cloned()), (12, &values.pcr12)]
         {
-            let found = self.registers.get(&register.to_string());
+            let found = self.pcrs.get(&pcr.to_string());
             if expected.is_none() || found != expected.as_ref() {
                 let text =
                     |value: Option<&String>| value.cloned().unwrap_or_else(|| "nothing".into());
-                return Err(NoProof::Register {
-                    register,
+                return Err(NoProof::Pcr {
+                    pcr,
                     found: text(found),
                     expected: text(expected.as_ref()),
                 });

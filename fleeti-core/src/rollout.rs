@@ -46,9 +46,9 @@ impl Phase {
 pub enum DevicePhase {
     /// Blocked: the attestation level is below the fleet's minimum for updates, so the server does
     /// not offer the release.
-    Held,
+    Blocked,
     /// Offered; no report received yet.
-    Granted,
+    Offered,
     /// Writes the release to the other slot.
     Staging,
     /// Written to the other slot; waits for its maintenance window.
@@ -64,7 +64,7 @@ pub enum DevicePhase {
     /// Runs the release and is healthy.
     Succeeded,
     /// Attestation failed: the evidence contradicts that it runs the release.
-    Contradicted,
+    AttestationFailed,
     /// Rolled back to its previous version.
     RolledBack {
         /// Why it rolled back.
@@ -85,12 +85,12 @@ impl DevicePhase {
     pub fn is_finished(&self) -> bool {
         match self {
             Self::Succeeded
-            | Self::Contradicted
+            | Self::AttestationFailed
             | Self::RolledBack { .. }
             | Self::Revoked
             | Self::Failed { .. } => true,
-            Self::Held
-            | Self::Granted
+            Self::Blocked
+            | Self::Offered
             | Self::Staging
             | Self::Staged
             | Self::Rebooting
@@ -136,7 +136,7 @@ impl State {
         let mut counts = Counts { total: self.devices.len(), ..Counts::default() };
         for phase in self.devices.values() {
             match phase {
-                DevicePhase::Held | DevicePhase::Granted => {}
+                DevicePhase::Blocked | DevicePhase::Offered => {}
                 DevicePhase::Succeeded => counts.succeeded += 1,
                 DevicePhase::Unconfirmed => counts.unconfirmed += 1,
                 other if other.is_finished() => counts.failed += 1,
@@ -149,7 +149,7 @@ impl State {
 
 /// What the appraisal policy of its fleet permits a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct Eligibility {
     /// Whether the release may be offered to it.
     pub may_update: bool,
     /// What is proved about the release that it runs.
@@ -166,16 +166,16 @@ pub enum Proof {
     /// No sufficient proof.
     Missing,
     /// Attestation failed.
-    Contradicted,
+    AttestationFailed,
 }
 
 /// What happened to a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// An operator starts the rollout for these devices.
-    Start(Vec<(DeviceId, Standing)>),
+    Start(Vec<(DeviceId, Eligibility)>),
     /// The levels of these devices, or the policy of their fleet, changed.
-    Appraised(Vec<(DeviceId, Standing)>),
+    Appraised(Vec<(DeviceId, Eligibility)>),
     /// A device sent a report.
     Reported {
         /// The device.
@@ -188,7 +188,7 @@ pub enum Event {
         /// about another release.
         heard: bool,
         /// What the policy permits the device.
-        standing: Standing,
+        eligibility: Eligibility,
     },
     /// The certificate of a device was revoked.
     Revoked(DeviceId),
@@ -200,7 +200,7 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Set the release as the desired version of the device and send it.
-    Grant(DeviceId, ReleaseName),
+    Offer(DeviceId, ReleaseName),
     /// Withdraw the offer.
     Withdraw(DeviceId),
     /// Challenge the device's TPM to prove what it runs: before an update and after it.
@@ -239,25 +239,25 @@ pub enum Rejected {
 pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejected> {
     match (state.phase, event) {
         (Phase::Ready, Event::Start(devices)) => start(state, devices),
-        (Phase::Running, Event::Reported { device, running, update, heard, standing }) => {
+        (Phase::Running, Event::Reported { device, running, update, heard, eligibility }) => {
             let Some(before) = state.devices.get(&device) else {
                 return Err(Rejected::NotAMember(device));
             };
             // Levels expire without an event, so the report of a device can be the first sign that
             // it is now blocked.
-            let is_held = !standing.may_update
+            let is_blocked = !eligibility.may_update
                 && matches!(
                     before,
-                    DevicePhase::Granted
+                    DevicePhase::Offered
                         | DevicePhase::Staging
                         | DevicePhase::Staged
                         | DevicePhase::Unconfirmed
                 );
-            let before = if is_held { &DevicePhase::Held } else { before };
-            let after = reported(state, before, (&running, &update, heard), &standing.proof);
+            let before = if is_blocked { &DevicePhase::Blocked } else { before };
+            let after = reported(state, before, (&running, &update, heard), &eligibility.proof);
             Ok(moved(state, vec![(device, after)]))
         }
-        (Phase::Running, Event::Appraised(standings)) => Ok(appraised(state, standings)),
+        (Phase::Running, Event::Appraised(eligible)) => Ok(appraised(state, eligible)),
         (Phase::Running, Event::Revoked(device)) => match state.devices.contains_key(&device) {
             true => Ok(moved(state, vec![(device, DevicePhase::Revoked)])),
             false => Err(Rejected::NotAMember(device)),
@@ -296,7 +296,7 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejecte
 
 fn start(
     state: &State,
-    devices: Vec<(DeviceId, Standing)>,
+    devices: Vec<(DeviceId, Eligibility)>,
 ) -> Result<(State, Vec<Effect>), Rejected> {
     if devices.is_empty() {
         return Err(Rejected::NoDevices);
@@ -304,15 +304,15 @@ fn start(
     if devices.len() > DEVICES_MAX {
         return Err(Rejected::TooMany(devices.len()));
     }
-    let told = |standing: &Standing| {
-        if standing.may_update { DevicePhase::Granted } else { DevicePhase::Held }
+    let told = |eligibility: &Eligibility| {
+        if eligibility.may_update { DevicePhase::Offered } else { DevicePhase::Blocked }
     };
     let devices: BTreeMap<_, _> =
-        devices.into_iter().map(|(d, standing)| (d, told(&standing))).collect();
+        devices.into_iter().map(|(d, eligibility)| (d, told(&eligibility))).collect();
     let mut effects = Vec::new();
     for (device, phase) in &devices {
-        if *phase == DevicePhase::Granted {
-            effects.push(Effect::Grant(device.clone(), state.release.clone()));
+        if *phase == DevicePhase::Offered {
+            effects.push(Effect::Offer(device.clone(), state.release.clone()));
         }
         effects.push(Effect::Challenge(device.clone()));
     }
@@ -323,23 +323,25 @@ fn start(
 /// Applies new levels: offers the release to blocked devices that may have it now, finishes devices
 /// that wait for proof, and blocks devices that have not yet installed anything and may no longer
 /// update.
-fn appraised(state: &State, standings: Vec<(DeviceId, Standing)>) -> (State, Vec<Effect>) {
+fn appraised(state: &State, eligible: Vec<(DeviceId, Eligibility)>) -> (State, Vec<Effect>) {
     use DevicePhase as P;
-    let after = |(device, standing): (DeviceId, Standing)| {
+    let after = |(device, eligibility): (DeviceId, Eligibility)| {
         let before = state.devices.get(&device)?;
-        let after = match (before, standing.proof) {
-            (P::Held, _) if standing.may_update => P::Granted,
-            (P::Granted | P::Staging | P::Staged | P::Unconfirmed, _) if !standing.may_update => {
-                P::Held
+        let after = match (before, eligibility.proof) {
+            (P::Blocked, _) if eligibility.may_update => P::Offered,
+            (P::Offered | P::Staging | P::Staged | P::Unconfirmed, _)
+                if !eligibility.may_update =>
+            {
+                P::Blocked
             }
             (P::Proving, Proof::NotAsked) => P::Succeeded,
             (P::Proving, Proof::Of(release)) if release == state.release => P::Succeeded,
-            (P::Proving, Proof::Contradicted) => P::Contradicted,
+            (P::Proving, Proof::AttestationFailed) => P::AttestationFailed,
             _ => return None,
         };
         Some((device, after))
     };
-    moved(state, standings.into_iter().filter_map(after).collect())
+    moved(state, eligible.into_iter().filter_map(after).collect())
 }
 
 /// Sets the new states of devices, and ends the rollout if all devices have finished.
@@ -356,8 +358,8 @@ fn moved(state: &State, moves: Vec<(DeviceId, DevicePhase)>) -> (State, Vec<Effe
             continue;
         };
         match &after {
-            DevicePhase::Granted => effects.push(Effect::Grant(device, state.release.clone())),
-            DevicePhase::Held => effects.push(Effect::Withdraw(device)),
+            DevicePhase::Offered => effects.push(Effect::Offer(device, state.release.clone())),
+            DevicePhase::Blocked => effects.push(Effect::Withdraw(device)),
             DevicePhase::Proving => effects.push(Effect::Challenge(device)),
             // Withdraw the offer, so that a device that failed does not try again without the
             // operator.
@@ -395,16 +397,16 @@ fn reported(
         U::Idle | U::RolledBack { .. } | U::Failed { .. } if *running == state.release => {
             match proof {
                 Proof::NotAsked => DevicePhase::Succeeded,
-                Proof::Of(_) | Proof::Missing | Proof::Contradicted => DevicePhase::Proving,
+                Proof::Of(_) | Proof::Missing | Proof::AttestationFailed => DevicePhase::Proving,
             }
         }
         U::Trying { .. } if *running == state.release => DevicePhase::Trying,
         // The device continues until it learns that it is blocked. A download that fails for this
         // reason is not a failure of the device.
         U::Staging { .. } | U::Staged { .. } | U::Unconfirmed { .. } | U::Failed { .. }
-            if *before == DevicePhase::Held =>
+            if *before == DevicePhase::Blocked =>
         {
-            DevicePhase::Held
+            DevicePhase::Blocked
         }
         U::Staging { .. } if ours => DevicePhase::Staging,
         U::Staged { .. } if ours => DevicePhase::Staged,

@@ -6,7 +6,7 @@ use crate::wire::boot::{BootSummary, FirmwareKeys};
 /// The Secure Boot state of a device. `expected` is the content of its variables after the change
 /// with the number `expected.change`.
 #[must_use]
-pub fn standing(epoch: u32, expected: &FirmwareKeys, boot: Option<&BootSummary>) -> SecureBoot {
+pub fn assess(epoch: u32, expected: &FirmwareKeys, boot: Option<&BootSummary>) -> SecureBoot {
     let firmware = boot.and_then(|b| b.firmware.as_ref());
     let change_pending = firmware.map_or(0, |f| f.change) < expected.change;
     let refused = firmware.and_then(|f| f.refused.clone()).filter(|_| change_pending);
@@ -85,7 +85,7 @@ mod tests {
             f(&mut k);
             boot(Some(k), true)
         };
-        let problem = |b: &BootSummary| standing(2, &expected, Some(b)).problem;
+        let problem = |b: &BootSummary| assess(2, &expected, Some(b)).problem;
         assert_eq!(problem(&boot(Some(good.clone()), true)), None);
         let told = [
             (boot(None, true), "no Secure Boot variables"),
@@ -107,11 +107,10 @@ mod tests {
     #[test]
     fn a_change_that_is_on_its_way_is_no_problem_as_long_as_a_key_of_ours_is_in_db() {
         let expected = keys(2, &["new"], &["v1"]);
-        let between =
-            standing(2, &expected, Some(&boot(Some(keys(1, &["old", "new"], &[])), true)));
+        let between = assess(2, &expected, Some(&boot(Some(keys(1, &["old", "new"], &[])), true)));
         assert_eq!((between.change_pending, between.problem), (true, None));
-        let foreign = standing(2, &expected, Some(&boot(Some(keys(1, &["foreign"], &[])), true)));
+        let foreign = assess(2, &expected, Some(&boot(Some(keys(1, &["foreign"], &[])), true)));
         assert!(foreign.problem.is_some());
-        assert_eq!(standing(1, &expected, None).problem, None);
+        assert_eq!(assess(1, &expected, None).problem, None);
     }
 }

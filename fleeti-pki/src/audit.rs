@@ -354,7 +354,7 @@ pub fn verify_proof(proof: &AuditProof, log: &LogKey) -> Result<ProvedEntry, Err
 /// # Errors
 /// [`Error::Refused`] if the logs are not consistent, or the newer one is smaller;
 /// [`Error::Malformed`].
-pub fn verify_growth(
+pub fn verify_log_consistency(
     old: &VerifiedCheckpoint,
     new: &VerifiedCheckpoint,
     hashes: &[String],

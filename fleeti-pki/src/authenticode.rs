@@ -50,9 +50,9 @@ pub fn digest(pe: &[u8]) -> Result<[u8; 32], Error> {
 
 /// Checks that headers, sections and certificate table do not overlap. If a section reached into
 /// the headers, or they into the table, attaching a signature would change the digest.
-pub(crate) fn check_layout(file: &PeFile64<'_>, program: &[u8]) -> Result<(), Error> {
-    let (start, length) = certificate_table(program)?;
-    let end = if length == 0 { program.len() } else { start };
+pub(crate) fn check_layout(file: &PeFile64<'_>, binary: &[u8]) -> Result<(), Error> {
+    let (start, length) = certificate_table(binary)?;
+    let end = if length == 0 { binary.len() } else { start };
     let range = |s: &ImageSectionHeader| {
         let (at, size) = (
             s.pointer_to_raw_data.get(LittleEndian) as usize,

@@ -102,14 +102,14 @@ mod tests {
     }
 
     fn proof(release: &Verified) -> BootProof {
-        let value = |register: &str, text: &str| (register.to_owned(), text.to_owned());
+        let value = |pcr: &str, text: &str| (pcr.to_owned(), text.to_owned());
         BootProof {
             kind: KIND.to_owned(),
             release: release.manifest().release.clone(),
             manifest_sha256: release.sha256().to_owned(),
             device: "dev-a".parse().unwrap(),
             level: Level::VerifiedBoot,
-            registers: [value("9", NINE), value("11", ELEVEN), value("12", TWELVE)].into(),
+            pcrs: [value("9", NINE), value("11", ELEVEN), value("12", TWELVE)].into(),
             evidence: "ee".into(),
             proved_s: 1,
         }
@@ -136,9 +136,9 @@ mod tests {
             ("kiosk@3", &|p| p.release = "kiosk@3".parse().unwrap()),
             ("manifest", &|p| p.manifest_sha256 = "00".into()),
             ("L3", &|p| p.level = Level::ObservedBoot),
-            ("register 9", &|p| drop(p.registers.insert("9".into(), "98".into()))),
-            ("register 11", &|p| drop(p.registers.remove("11"))),
-            ("register 12", &|p| drop(p.registers.insert("12".into(), "01".into()))),
+            ("PCR 9", &|p| drop(p.pcrs.insert("9".into(), "98".into()))),
+            ("PCR 11", &|p| drop(p.pcrs.remove("11"))),
+            ("PCR 12", &|p| drop(p.pcrs.insert("12".into(), "01".into()))),
             ("not a fleeti-boot-proof", &|p| p.kind = manifest_kind()),
         ];
         for (word, change) in wrong {

@@ -4,7 +4,7 @@
 //! the root has revoked it, so that it can reconnect after a rotation that it missed.
 
 use crate::certificate::{self, Purpose, fingerprint, from_pem, to_der};
-use crate::crl::VerifiedList;
+use crate::crl::VerifiedCrl;
 use crate::signer::{Signer, key_id, verify};
 use crate::{Error, OrMalformed, base64_text};
 use base64::Engine;
@@ -117,7 +117,7 @@ pub fn read(signed: &SignedBundle, root: &Certificate) -> Result<VerifiedBundle,
     let crl = base64::engine::general_purpose::STANDARD
         .decode(&bundle.crl)
         .or_malformed("CRL of the root")?;
-    let list = VerifiedList::read(&crl, root)?;
+    let list = VerifiedCrl::read(&crl, root)?;
     let mut intermediates = Vec::new();
     for pem in &bundle.intermediates {
         let certificate = from_pem(pem)?;

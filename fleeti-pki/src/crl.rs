@@ -1,4 +1,4 @@
-//! Certificate revocation lists (RFC 5280, 5).
+//! CRLs (RFC 5280, 5).
 
 use crate::certificate::{Authority, public_key_der};
 use crate::signer::{X509Signer, der_of, verify};
@@ -202,16 +202,16 @@ pub enum Refusal {
 }
 
 /// A CRL whose signature was verified, and which covers its issuer's certificates until its
-/// nextUpdate. Only [`VerifiedList::read`] makes one.
+/// nextUpdate. Only [`VerifiedCrl::read`] makes one.
 #[derive(Debug)]
-pub struct VerifiedList {
+pub struct VerifiedCrl {
     issuer: Name,
     number: CrlNumber,
     next_update_s: u64,
     serials: HashSet<Vec<u8>>,
 }
 
-impl VerifiedList {
+impl VerifiedCrl {
     /// Parses a complete CRL (no delta, no partition) and verifies that `issuer` signed it.
     ///
     /// # Errors
@@ -346,7 +346,7 @@ mod tests {
     fn a_list_answers_for_its_issuers_certificates_until_its_next_update() {
         let issuer = Issuer::new(Purpose::Device);
         let (good, bad) = (issuer.device("good"), issuer.device("bad"));
-        let list = VerifiedList::read(&issuer.list(&[&bad], 7), &issuer.certificate).unwrap();
+        let list = VerifiedCrl::read(&issuer.list(&[&bad], 7), &issuer.certificate).unwrap();
         assert_eq!(list.check(&good, NOW_S + 3599), Ok(()));
         assert_eq!(list.check(&bad, NOW_S), Err(Refusal::Revoked));
         assert_eq!(
@@ -366,11 +366,11 @@ mod tests {
     fn a_list_by_another_key_or_with_a_flipped_bit_is_refused() {
         let (issuer, mallory) = (Issuer::new(Purpose::Device), Issuer::new(Purpose::Device));
         assert!(
-            VerifiedList::read(&mallory.list(&[], 1), &issuer.certificate).is_err(),
+            VerifiedCrl::read(&mallory.list(&[], 1), &issuer.certificate).is_err(),
             "the same name, another key"
         );
         assert!(
-            VerifiedList::read(&issuer.list(&[], 1), &Issuer::new(Purpose::Server).certificate)
+            VerifiedCrl::read(&issuer.list(&[], 1), &Issuer::new(Purpose::Server).certificate)
                 .is_err(),
             "another name"
         );
@@ -378,7 +378,7 @@ mod tests {
         for at in 0..good.len() {
             let mut list = good.clone();
             list[at] ^= 1;
-            assert!(VerifiedList::read(&list, &issuer.certificate).is_err(), "byte {at}");
+            assert!(VerifiedCrl::read(&list, &issuer.certificate).is_err(), "byte {at}");
         }
     }
 
@@ -403,7 +403,7 @@ mod tests {
         let wanted: Vec<_> =
             revoked.iter().map(|r| (r.serial.clone(), r.revoked_s, r.reason)).collect();
         assert_eq!(read, wanted);
-        VerifiedList::read(&list, &issuer.certificate).unwrap();
+        VerifiedCrl::read(&list, &issuer.certificate).unwrap();
         let too_many = vec![revoked[0].clone(); ENTRIES_MAX - 299];
         assert!(matches!(entries.extend(&too_many), Err(Error::Refused(_))));
     }
@@ -419,7 +419,7 @@ mod tests {
         }
         let signature = issuer.key.sign(&der_of(&list.tbs_cert_list, "CRL").unwrap()).unwrap();
         list.signature = BitString::from_bytes(&signature).unwrap();
-        let read = VerifiedList::read(&der_of(&list, "CRL").unwrap(), &issuer.certificate);
+        let read = VerifiedCrl::read(&der_of(&list, "CRL").unwrap(), &issuer.certificate);
         assert!(matches!(read, Err(Error::Refused(text)) if text.contains("critical")));
     }
 
@@ -427,7 +427,7 @@ mod tests {
     fn an_older_list_does_not_follow_a_newer_one() {
         let issuer = Issuer::new(Purpose::Device);
         let read =
-            |number| VerifiedList::read(&issuer.list(&[], number), &issuer.certificate).unwrap();
+            |number| VerifiedCrl::read(&issuer.list(&[], number), &issuer.certificate).unwrap();
         assert!(
             read(300).follows(&read(299))
                 && read(300).follows(&read(300))

@@ -7,7 +7,7 @@
 //! TPM2_PolicyAuthorize requires its signature (23.16): RSASSA with SHA-256, the only one that
 //! systemd supports.
 
-use crate::measured::predicted::register_11;
+use crate::measured::predicted::pcr_11;
 use crate::pe::{section, with_section};
 use crate::signer::{Algorithm, Signer};
 use crate::{Error, OrMalformed};
@@ -23,7 +23,7 @@ use spki::SubjectPublicKeyInfoRef;
 /// In the initrd, and later, PCR 11 has another value.
 pub const OPENED_IN: &str = "enter-initrd:leave-initrd";
 
-const REGISTER: u32 = 11;
+const PCR: u32 = 11;
 /// TPM_CC_PolicyPCR (Part 2, 6.5.2) and TPM_ALG_SHA256 (6.3).
 const POLICY_PCR: [u8; 4] = [0, 0, 0x01, 0x7f];
 const SHA256: [u8; 2] = [0, 0x0b];
@@ -44,10 +44,10 @@ struct Policy {
 
 /// The policy for this value of PCR 11: the result of TPM2_PolicyPCR in a new session.
 #[must_use]
-pub fn policy(register: &[u8; 32]) -> [u8; 32] {
+pub fn policy(pcr: &[u8; 32]) -> [u8; 32] {
     // TPML_PCR_SELECTION: one bank, a bit mask of three bytes.
-    let selection = [&[0, 0, 0, 1][..], &SHA256, &[3, 0, 1 << (REGISTER - 8), 0]].concat();
-    let values = Sha256::digest(register);
+    let selection = [&[0, 0, 0, 1][..], &SHA256, &[3, 0, 1 << (PCR - 8), 0]].concat();
+    let values = Sha256::digest(pcr);
     Sha256::new()
         .chain_update([0; 32])
         .chain_update(POLICY_PCR)
@@ -61,7 +61,7 @@ pub fn policy(register: &[u8; 32]) -> [u8; 32] {
 ///
 /// # Errors
 /// [`Error::Refused`] for a key that is not RSA.
-pub fn sign(register: &[u8; 32], signer: &dyn Signer) -> Result<String, Error> {
+pub fn sign(pcr: &[u8; 32], signer: &dyn Signer) -> Result<String, Error> {
     if signer.algorithm() != Algorithm::Rsa2048 {
         return Err(Error::Refused(
             "a PCR policy must be signed by an RSA key: systemd supports no other",
@@ -70,9 +70,9 @@ pub fn sign(register: &[u8; 32], signer: &dyn Signer) -> Result<String, Error> {
     let spki =
         SubjectPublicKeyInfoRef::from_der(signer.public_key_der()).or_malformed("public key")?;
     let key: BitStringRef<'_> = spki.subject_public_key;
-    let policy = policy(register);
+    let policy = policy(pcr);
     let signed = Policy {
-        pcrs: [REGISTER],
+        pcrs: [PCR],
         pkfp: hex::encode(Sha256::digest(key.raw_bytes())),
         pol: hex::encode(policy),
         sig: crate::base64_text(&signer.sign(&policy)?),
@@ -84,11 +84,11 @@ pub fn sign(register: &[u8; 32], signer: &dyn Signer) -> Result<String, Error> {
 /// Whether signatures (the JSON of a section `.pcrsig`) are for this value of PCR 11, so that what
 /// is sealed to their key opens. The TPM verifies the signatures.
 #[must_use]
-pub fn is_signed(signatures: &[u8], register: &[u8; 32]) -> bool {
-    let wanted = hex::encode(policy(register));
+pub fn is_signed(signatures: &[u8], pcr: &[u8; 32]) -> bool {
+    let wanted = hex::encode(policy(pcr));
     let read = serde_json::from_slice::<serde_json::Value>(signatures).unwrap_or_default();
     let mut policies = read["sha256"].as_array().into_iter().flatten();
-    policies.any(|p| p["pol"] == wanted.as_str() && p["pcrs"] == serde_json::json!([REGISTER]))
+    policies.any(|p| p["pol"] == wanted.as_str() && p["pcrs"] == serde_json::json!([PCR]))
 }
 
 /// Verifies that the bytes of a section `.pcrsig` are exactly what [`fn@sign`] makes for this value
@@ -97,7 +97,7 @@ pub fn is_signed(signatures: &[u8], register: &[u8; 32]) -> bool {
 ///
 /// # Errors
 /// [`Error::Malformed`], [`Error::Refused`].
-pub fn check(section: &[u8], register: &[u8; 32], pem: &str) -> Result<(), Error> {
+pub fn check(section: &[u8], pcr: &[u8; 32], pem: &str) -> Result<(), Error> {
     const NOT_OURS: Error = Error::Refused(
         "the section .pcrsig is not the signature for PCR 11 by the key of .pcrpkey",
     );
@@ -106,9 +106,9 @@ pub fn check(section: &[u8], register: &[u8; 32], pem: &str) -> Result<(), Error
     let bits: BitStringRef<'_> = spki.subject_public_key;
     let text = serde_json::from_slice::<serde_json::Value>(section).map_err(|_| NOT_OURS)?;
     let signature = text["sha256"][0]["sig"].as_str().ok_or(NOT_OURS)?;
-    let policy = policy(register);
+    let policy = policy(pcr);
     let wanted = Policy {
-        pcrs: [REGISTER],
+        pcrs: [PCR],
         pkfp: hex::encode(Sha256::digest(bits.raw_bytes())),
         pol: hex::encode(policy),
         sig: signature.to_owned(),
@@ -178,6 +178,6 @@ pub fn attach(uki: &[u8], systemd: u16, signer: &dyn Signer) -> Result<Vec<u8>, 
     if built_for.trim_ascii_end() != public_pem(signer)?.trim_end().as_bytes() {
         return Err(Error::Refused("the UKI was built for another key for PCR 11 (pcr.pem)"));
     }
-    let signatures = sign(&register_11(uki, systemd, OPENED_IN)?, signer)?;
+    let signatures = sign(&pcr_11(uki, systemd, OPENED_IN)?, signer)?;
     with_section(uki, ".pcrsig", signatures.as_bytes())
 }

@@ -3,8 +3,8 @@
 //! ```text
 //! DIR/pki/online/{device-ca,server-ca,audit}.key   encrypted with the passphrase; with fleeti-signer they are in its folder instead
 //! DIR/pki/public/                            certificates and public keys
-//! DIR/pki/tpm-makers/{processor,hardware,virtual}/*.pem   certificates of trusted TPM manufacturers; initially none
-//! DIR/pki/tpm-makers/{processor,hardware,virtual}/*.crl   CRLs of these manufacturers, or of CAs below them
+//! DIR/pki/tpm-manufacturers/{processor,hardware,virtual}/*.pem   certificates of trusted TPM manufacturers; initially none
+//! DIR/pki/tpm-manufacturers/{processor,hardware,virtual}/*.crl   CRLs of these manufacturers, or of CAs below them
 //! DIR/pki/signing/{release,openpgp,db}.key   only if this server's signing service signs releases, with the approval policy policy.toml
 //! DIR/passphrase                             decrypts the keys, mode 0600; a systemd credential is better
 //! DIR/audit/                                 the audit log, if the signing service is in this process
@@ -22,13 +22,13 @@ use anyhow::{Context, Result, bail};
 use arc_swap::ArcSwap;
 use fleeti_pki::certificate;
 use fleeti_pki::manifest::ReleaseKeys;
-use fleeti_pki::tpm::endorsement::{Kind, Makers};
+use fleeti_pki::tpm::endorsement::{Kind, Manufacturers};
 use fleeti_pki::tpm::files;
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_signer::handle::SignerHandle;
-use fleeti_signer::keeper::Keeper;
 use fleeti_signer::keys::Folders;
 use fleeti_signer::limits::Limits as SignerLimits;
+use fleeti_signer::service::SigningService;
 use std::fs;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -38,7 +38,7 @@ use std::sync::Arc;
 use x509_cert::Certificate;
 
 /// Maximum size of a file of a TPM manufacturer, in bytes: their CRLs have megabytes.
-const MAKER_FILE_MAX: u64 = 16 << 20;
+const MANUFACTURER_FILE_MAX: u64 = 16 << 20;
 
 /// The configuration of a server.
 #[derive(Debug, Clone)]
@@ -136,7 +136,7 @@ pub struct Pki {
     /// The key that signs checkpoints of the audit log.
     pub log: LogKey,
     /// The trusted TPM manufacturers, reloaded while the server runs.
-    pub makers: ArcSwap<Makers>,
+    pub manufacturers: ArcSwap<Manufacturers>,
 }
 
 impl Pki {
@@ -165,7 +165,7 @@ impl Pki {
             root,
             release_keys: ReleaseKeys::from_pem(&text("release.pem")?)?,
             log: LogKey::from_text(&text("audit.pub")?).context("audit.pub")?,
-            makers: ArcSwap::from_pointee(makers(data)),
+            manufacturers: ArcSwap::from_pointee(manufacturers(data)),
         })
     }
 }
@@ -173,28 +173,28 @@ impl Pki {
 /// Reads the trusted TPM manufacturers: all certificates in a folder, by the kind of TPM, and all
 /// CRLs (`*.crl`, DER or PEM) next to them. Ignores files that it cannot read, and lists them.
 #[must_use]
-pub fn makers(data: &Path) -> Makers {
-    let (folder, mut makers) = (makers_folder(data), Makers::default());
+pub fn manufacturers(data: &Path) -> Manufacturers {
+    let (folder, mut manufacturers) = (manufacturers_folder(data), Manufacturers::default());
     for kind in Kind::ALL {
-        for (source, path) in maker_files(&folder, kind.as_str()) {
-            if let Err(e) = read_maker(&mut makers, &source, &path, kind) {
-                makers.leave_out(&source, format!("{e:#}"));
+        for (source, path) in manufacturer_files(&folder, kind.as_str()) {
+            if let Err(e) = read_manufacturer(&mut manufacturers, &source, &path, kind) {
+                manufacturers.leave_out(&source, format!("{e:#}"));
             }
         }
     }
-    makers
+    manufacturers
 }
 
 /// The folder of TPM manufacturers.
 #[must_use]
-pub fn makers_folder(data: &Path) -> PathBuf {
-    data.join("pki/tpm-makers")
+pub fn manufacturers_folder(data: &Path) -> PathBuf {
+    data.join("pki/tpm-manufacturers")
 }
 
 /// The files of a kind of TPM: name below the folder, and path. Skips hidden files, which may be
 /// incomplete.
 #[must_use]
-pub fn maker_files(folder: &Path, kind: &str) -> Vec<(String, PathBuf)> {
+pub fn manufacturer_files(folder: &Path, kind: &str) -> Vec<(String, PathBuf)> {
     let Ok(entries) = fs::read_dir(folder.join(kind)) else { return Vec::new() };
     let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     paths.sort();
@@ -205,18 +205,25 @@ pub fn maker_files(folder: &Path, kind: &str) -> Vec<(String, PathBuf)> {
     named.collect()
 }
 
-fn read_maker(makers: &mut Makers, source: &str, path: &Path, kind: Kind) -> Result<()> {
+fn read_manufacturer(
+    manufacturers: &mut Manufacturers,
+    source: &str,
+    path: &Path,
+    kind: Kind,
+) -> Result<()> {
     let length = fs::metadata(path)?.len();
-    if length > MAKER_FILE_MAX {
-        bail!("the file has {length} bytes, at most {MAKER_FILE_MAX} are allowed");
+    if length > MANUFACTURER_FILE_MAX {
+        bail!("the file has {length} bytes, at most {MANUFACTURER_FILE_MAX} are allowed");
     }
     let bytes = fs::read(path)?;
     if path.extension().is_some_and(|e| e == "crl") {
-        return Ok(files::lists(&bytes)?.iter().try_for_each(|list| makers.look_at(list))?);
+        return Ok(files::lists(&bytes)?
+            .iter()
+            .try_for_each(|list| manufacturers.look_at(list))?);
     }
     Ok(files::certificates(&bytes)?
         .iter()
-        .try_for_each(|certificate| makers.believe_from(certificate, kind, source))?)
+        .try_for_each(|certificate| manufacturers.believe_from(certificate, kind, source))?)
 }
 
 /// Connects to the signing service over its socket or, for development, starts one in this process.
@@ -243,9 +250,9 @@ pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
         tracing::warn!("this server signs releases {}", releases.policy_in_words());
     }
     keys.releases = signing.map(Arc::new);
-    let keeper = Keeper::open(keys, &config.data.join("audit"), config.signer_limits)?;
+    let service = SigningService::open(keys, &config.data.join("audit"), config.signer_limits)?;
     let clock = config.clock.clone();
-    Ok(SignerHandle::embedded_at(keeper, move || clock.now_s())?)
+    Ok(SignerHandle::embedded_at(service, move || clock.now_s())?)
 }
 
 /// Reads the administrator's token; creates it at the first start.

@@ -6,7 +6,7 @@ use crate::config::{self, Config, Pki, admin_token};
 use crate::db::Db;
 use crate::gateway::doors::Doors;
 use crate::gateway::hub::Hub;
-use crate::gateway::tls::{CheckedLists, ServerIdentity, TlsState, https_config};
+use crate::gateway::tls::{CheckedCrls, ServerIdentity, TlsState, https_config};
 use crate::limits::raise_descriptors;
 use crate::port::{Clients, TlsOfNow, deadline, serve};
 use crate::service::health::{self, Health};
@@ -15,7 +15,7 @@ use crate::service::standby::Standby;
 use crate::service::trust::{self, Trust};
 use crate::service::vault::Vault;
 use crate::service::{
-    audit, evidence, intake, notice, releases, retention, revocation, signing, tpm,
+    audit, enrollment_batch, evidence, notice, releases, retention, revocation, signing, tpm,
 };
 use crate::{gateway, http, web, worker};
 use actix_web::App as WebApp;
@@ -80,7 +80,7 @@ async fn credentials(
     db: &Db,
     signer: &SignerHandle,
     trust: &Trust,
-) -> Result<(ServerIdentity, CheckedLists, bool)> {
+) -> Result<(ServerIdentity, CheckedCrls, bool)> {
     let standby = Standby::of(&config.data);
     let new = async {
         // A single request shows whether the signing service answers.
@@ -91,14 +91,14 @@ async fn credentials(
     match new.await {
         Ok((identity, lists)) => {
             standby.keep_identity(&identity);
-            standby.keep_lists(&lists);
-            Ok((identity, CheckedLists::read(lists)?, true))
+            standby.keep_crls(&lists);
+            Ok((identity, CheckedCrls::read(lists)?, true))
         }
         Err(e) => {
             let none = "the signing service does not provide certificate and CRLs, and none are stored from an earlier start";
             let kept = standby
                 .identity()
-                .and_then(|identity| Ok((identity, CheckedLists::read(standby.lists(trust)?)?)));
+                .and_then(|identity| Ok((identity, CheckedCrls::read(standby.lists(trust)?)?)));
             let (identity, lists) = match kept {
                 Ok(kept) => kept,
                 Err(missing) => return Err(e.context(format!("{none}: {missing:#}"))),
@@ -167,7 +167,7 @@ impl Server {
         let tls = TlsState::new(identity, lists, config.clock.clone())?;
         let doors = Doors::new(config.limits, raise_descriptors());
         let (events, _) = broadcast::channel(1024);
-        let (intake, applicants) = mpsc::channel(intake::QUEUE_MAX);
+        let (enrollment_batch, pending) = mpsc::channel(enrollment_batch::QUEUE_MAX);
         let (evidence, answers) = mpsc::channel(evidence::QUEUE_MAX);
         let app = Arc::new(App {
             config,
@@ -178,7 +178,7 @@ impl Server {
             notice: ArcSwap::default(),
             signer,
             audit_waits: Notify::new(),
-            intake,
+            enrollment_batch,
             evidence,
             db,
             hub: Hub::default(),
@@ -255,9 +255,9 @@ impl Server {
             tokio::spawn(health::watch(Arc::clone(&app))),
             tokio::spawn(revocation::prune(Arc::clone(&app))),
             tokio::spawn(retention::run(Arc::clone(&app))),
-            tokio::spawn(intake::run(Arc::clone(&app), applicants)),
+            tokio::spawn(enrollment_batch::run(Arc::clone(&app), pending)),
             tokio::spawn(evidence::run(Arc::clone(&app), answers)),
-            tokio::spawn(tpm::judge_makers(Arc::clone(&app))),
+            tokio::spawn(tpm::judge_manufacturers(Arc::clone(&app))),
             tokio::spawn(audit::carry(Arc::clone(&app), is_settled)),
             tokio::spawn(notice::run(Arc::clone(&app))),
             tokio::spawn({
@@ -298,12 +298,12 @@ async fn settled(app: &App) -> Result<bool> {
 async fn renew(app: AppRef, has_signer: bool) {
     let mut pause = if has_signer { RENEW_INTERVAL } else { RENEW_RETRY };
     loop {
-        if tokio::time::timeout(pause, app.lists.retry.notified()).await.is_ok() {
+        if tokio::time::timeout(pause, app.crls.retry.notified()).await.is_ok() {
             tokio::time::sleep(RENEW_RETRY).await;
         }
         pause = RENEW_INTERVAL;
         trust::warnings(&app, now_s()).iter().for_each(|warning| tracing::warn!("{warning}"));
-        if let Err(e) = revocation::publish_list(&app).await {
+        if let Err(e) = revocation::publish_crls(&app).await {
             tracing::error!("the CRLs were not renewed: {e}");
             pause = RENEW_RETRY;
             // Without the signing service the certificate cannot be renewed either.

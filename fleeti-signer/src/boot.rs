@@ -18,25 +18,25 @@ pub enum BootWork {
     /// Make keys for a device that has none.
     Make(DeviceId),
     /// Sign the EFI binaries of a release, given by path and digest.
-    Sign(Box<BootKeys>, Vec<Program>),
+    Sign(Box<BootKeys>, Vec<Binary>),
     /// Change the device's Secure Boot variables.
     Change(Box<BootKeys>, BootOrder),
 }
 
 /// Path of an EFI binary in its release, and its Authenticode digest.
-type Program = (String, [u8; 32]);
+type Binary = (String, [u8; 32]);
 
 /// The EFI binaries of a release that release keys have signed.
 #[derive(Clone)]
-struct Programs {
-    list: Vec<Program>,
+struct Binaries {
+    list: Vec<Binary>,
     manifest_sha256: String,
 }
 
 /// The last verified release, by the digest of its request: the server has one release signed for
 /// many devices in a row.
 #[derive(Default)]
-pub struct LastRelease(Option<(String, Programs)>);
+pub struct LastRelease(Option<(String, Binaries)>);
 
 fn wrapped_keys(wrapped: &str, device: &DeviceId, wrap: &WrapKey) -> Result<Box<BootKeys>, Error> {
     let bytes = STANDARD
@@ -87,38 +87,38 @@ pub fn plan_sign(
     signatures: &[(String, String)],
 ) -> Result<(BootWork, Act), Error> {
     let keys = wrapped_keys(wrapped, device, wrap)?;
-    let programs = last.programs(trusted, manifest, signatures)?;
-    let act = Act::new("server", "boot.sign", device.as_str()).of(programs.manifest_sha256);
-    Ok((BootWork::Sign(keys, programs.list), act))
+    let binaries = last.binaries(trusted, manifest, signatures)?;
+    let act = Act::new("server", "boot.sign", device.as_str()).of(binaries.manifest_sha256);
+    Ok((BootWork::Sign(keys, binaries.list), act))
 }
 
 impl LastRelease {
-    fn programs(
+    fn binaries(
         &mut self,
         trusted: &ReleaseKeys,
         manifest: &str,
         signatures: &[(String, String)],
-    ) -> Result<Programs, Error> {
+    ) -> Result<Binaries, Error> {
         let whole = fleeti_core::canonical::to_vec(&(manifest, signatures))
             .map_err(|_| Error::Refused("the manifest cannot be encoded"))?;
         let asked = sha256_hex(&whole);
-        if let Some((known, programs)) = &self.0
+        if let Some((known, binaries)) = &self.0
             && *known == asked
         {
-            return Ok(programs.clone());
+            return Ok(binaries.clone());
         }
         let untrusted =
             |e: VerifyError| Error::Malformed { what: "release", detail: e.to_string() };
-        let programs = programs(
+        let binaries = binaries(
             &verify(manifest.as_bytes(), &Signature::all_of(signatures), trusted)
                 .map_err(untrusted)?,
         )?;
-        self.0 = Some((asked, programs.clone()));
-        Ok(programs)
+        self.0 = Some((asked, binaries.clone()));
+        Ok(binaries)
     }
 }
 
-fn programs(verified: &Verified) -> Result<Programs, Error> {
+fn binaries(verified: &Verified) -> Result<Binaries, Error> {
     let artifacts = &verified.manifest().artifacts;
     let named = artifacts.iter().filter_map(|a| Some((a.path.clone(), a.authenticode.as_deref()?)));
     let list =
@@ -128,7 +128,7 @@ fn programs(verified: &Verified) -> Result<Programs, Error> {
             "the manifest has no Authenticode digest: create and sign the release again",
         ));
     }
-    Ok(Programs { list, manifest_sha256: verified.sha256().to_owned() })
+    Ok(Binaries { list, manifest_sha256: verified.sha256().to_owned() })
 }
 
 /// Signs the planned work. Returns the digest of what was signed, for the log, and the response.
@@ -150,16 +150,16 @@ pub fn sign(work: BootWork, now_s: u64, wrap: &WrapKey) -> Result<(String, Respo
             };
             changed(&keys, vec![write], wrap)
         }
-        BootWork::Sign(keys, programs) => {
-            let digests: Vec<_> = programs.iter().map(|(_, digest)| *digest).collect();
+        BootWork::Sign(keys, binaries) => {
+            let digests: Vec<_> = binaries.iter().map(|(_, digest)| *digest).collect();
             let signed = keys.sign(&digests)?;
             let sha256 = sha256_hex(&signed.concat());
-            let programs = programs
+            let binaries = binaries
                 .into_iter()
                 .zip(&signed)
                 .map(|((path, _), der)| (path, base64_text(der)))
                 .collect();
-            Ok((sha256, Response::BootSignatures { signatures: BootSignatures { programs } }))
+            Ok((sha256, Response::BootSignatures { signatures: BootSignatures { binaries } }))
         }
     }
 }

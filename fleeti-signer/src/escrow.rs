@@ -86,7 +86,7 @@ pub fn plan_give(
 }
 
 /// Does the planned work. Returns the digest of the wrapped bytes, for the log, and the response.
-pub fn carry_out(work: EscrowWork, key: &WrapKey) -> Result<(String, Response), Error> {
+pub fn apply(work: EscrowWork, key: &WrapKey) -> Result<(String, Response), Error> {
     let secret = |plain: &[u8]| Secret::new(base64_text(plain));
     Ok(match work {
         EscrowWork::Keep(kept, plain) => {

@@ -1,8 +1,8 @@
 //! The interface of the signing service for its callers. Requests that arrive while a batch is
 //! processed form the next batch.
 
-use crate::keeper::Keeper;
 use crate::release::ReleaseOrder;
+use crate::service::SigningService;
 use crate::wire::{Request, Response};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,8 +46,8 @@ impl SignerHandle {
     ///
     /// # Errors
     /// If the thread cannot be started.
-    pub fn embedded(keeper: Keeper) -> std::io::Result<Self> {
-        Self::embedded_at(keeper, now_s)
+    pub fn embedded(service: SigningService) -> std::io::Result<Self> {
+        Self::embedded_at(service, now_s)
     }
 
     /// As [`Self::embedded`], with a clock that returns Unix seconds.
@@ -55,15 +55,15 @@ impl SignerHandle {
     /// # Errors
     /// If the thread cannot be started.
     pub fn embedded_at(
-        mut keeper: Keeper,
+        mut service: SigningService,
         now_s: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let now_s: Clock = Arc::new(now_s);
-        keeper.record_policy(now_s()).map_err(std::io::Error::other)?;
+        service.record_policy(now_s()).map_err(std::io::Error::other)?;
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
         std::thread::Builder::new()
             .name("signer".into())
-            .spawn(move || work(keeper, receiver, &now_s))?;
+            .spawn(move || work(service, receiver, &now_s))?;
         Ok(Self { queue })
     }
 
@@ -102,9 +102,9 @@ fn now_s() -> u64 {
 /// Returns Unix seconds.
 type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
+fn work(service: SigningService, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
     // Shared with the thread that signs a release: that takes too long for other callers to wait.
-    let keeper = Arc::new(Mutex::new(keeper));
+    let service = Arc::new(Mutex::new(service));
     let is_busy = Arc::new(AtomicBool::new(false));
     let mut batch: Vec<Waiting> = Vec::new();
     let mut said = 0;
@@ -113,7 +113,7 @@ fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
         // Drop requests whose callers no longer wait.
         for (request, answer) in batch.drain(..).filter(|(_, w)| !w.is_closed()) {
             match ReleaseOrder::of(request) {
-                Ok(order) => begin_release((&keeper, &is_busy), now_s, order, answer),
+                Ok(order) => begin_release((&service, &is_busy), now_s, order, answer),
                 Err(request) => {
                     requests.push(*request);
                     waiting.push(answer);
@@ -121,7 +121,7 @@ fn work(keeper: Keeper, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
             }
         }
         let performed =
-            keeper.lock().unwrap_or_else(PoisonError::into_inner).perform(now_s(), requests);
+            service.lock().unwrap_or_else(PoisonError::into_inner).perform(now_s(), requests);
         match performed {
             Ok(answers) => {
                 waiting.into_iter().zip(answers).for_each(|(w, answer)| drop(w.send(Ok(answer))))
@@ -154,7 +154,7 @@ impl Drop for Idle<'_> {
 
 /// Signs a release in its own thread, one at a time.
 fn begin_release(
-    (keeper, is_busy): (&Arc<Mutex<Keeper>>, &Arc<AtomicBool>),
+    (service, is_busy): (&Arc<Mutex<SigningService>>, &Arc<AtomicBool>),
     now_s: &Clock,
     order: ReleaseOrder,
     answer: Asker,
@@ -165,10 +165,10 @@ fn begin_release(
             .ok();
         return;
     }
-    let (keeper, busy, now_s) = (Arc::clone(keeper), Arc::clone(is_busy), Arc::clone(now_s));
+    let (service, busy, now_s) = (Arc::clone(service), Arc::clone(is_busy), Arc::clone(now_s));
     let sign = move || {
         let idle = Idle(&busy);
-        let locked = || keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let locked = || service.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = locked().begin_release(now_s(), &order);
         let ended = match begun {
             Ok(Ok(job)) => {

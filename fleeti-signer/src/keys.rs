@@ -1,7 +1,7 @@
 //! Opens the keys of a folder: encrypted files, each for one purpose.
 
-use crate::keeper::{Issuer, Keys};
 use crate::release::ServerRelease;
+use crate::service::{Issuer, Keys};
 use anyhow::{Context, Result, bail};
 use fleeti_pki::approval::Policy;
 use fleeti_pki::certificate;

@@ -12,22 +12,22 @@
 //! assert!(serde_json::from_str::<Request>(r#"{"type":"sign","bytes":"AA=="}"#).is_err());
 //! ```
 //!
-//! Code map: [`wire`] (requests and responses) · [`keeper`] (keys, checks, signatures; Secure Boot
+//! Code map: [`wire`] (requests and responses) · [`service`] (keys, checks, signatures; Secure Boot
 //! in `boot`, wrapped secrets in `escrow`) · [`limits`] (limits per minute) · `lists` (CRLs in
 //! parts) · [`keys`] (opens the keys of a folder) · [`log`] (the audit log on disk) · [`release`]
 //! (releases with a server's own keys, after enough approvals) · [`handle`] (a signing service in
 //! this process or behind a socket; batches requests) · [`socket`] (the process).
 
 mod boot;
+mod crls;
 mod escrow;
 pub mod handle;
-pub mod keeper;
 pub mod keys;
 pub mod limits;
-mod lists;
 pub mod log;
 mod outbox;
 pub mod release;
 mod reserve;
+pub mod service;
 pub mod socket;
 pub mod wire;

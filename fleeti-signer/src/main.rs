@@ -4,8 +4,8 @@ use anyhow::{Context, Result, bail};
 use clap::Parser;
 use fleeti_core::foreign::{self, Foreign};
 use fleeti_signer::handle::SignerHandle;
-use fleeti_signer::keeper::Keeper;
 use fleeti_signer::limits::Limits;
+use fleeti_signer::service::SigningService;
 use fleeti_signer::{keys, socket};
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
@@ -114,14 +114,14 @@ async fn run(a: Arguments) -> Result<()> {
         lists_per_minute: a.lists_per_minute,
         records_per_minute: a.records_per_minute,
     };
-    let keeper = Keeper::open(keys, &a.log, limits)?;
-    tracing::info!("audit log {} in {}", keeper.log_key().to_text(), a.log.display());
+    let service = SigningService::open(keys, &a.log, limits)?;
+    tracing::info!("audit log {} in {}", service.log_key().to_text(), a.log.display());
     let own = std::fs::metadata("/proc/self")?.uid();
     let listener = socket::listen(&a.socket).with_context(|| a.socket.display().to_string())?;
     tracing::info!("listening at {}", a.socket.display());
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let signer = SignerHandle::embedded(keeper)?;
+    let signer = SignerHandle::embedded(service)?;
     tokio::select! {
         () = socket::serve(listener, signer.clone(), own, a.server_uid) => {}
         () = signer.stopped() => bail!("the audit log cannot be written"),

@@ -118,12 +118,12 @@ pub enum Request {
     /// them.
     StageRevoked {
         /// Name of the CRL, chosen by the caller.
-        list: String,
+        crl: String,
         /// Some of its certificates.
         revoked: Vec<RevokedSerial>,
     },
     /// Signs a CRL of a device intermediate CA.
-    RevocationList {
+    Crl {
         /// All revoked certificates that were not staged.
         revoked: Vec<RevokedSerial>,
         /// SHA-256 of the intermediate certificate; the first one by default.
@@ -134,9 +134,9 @@ pub enum Request {
         staged: Option<String>,
     },
     /// Fetches a part of a CRL that is too large for one message.
-    ListPart {
+    CrlPart {
         /// Name of the CRL.
-        list: String,
+        crl: String,
         /// Number of bytes that the caller has.
         from: u64,
     },
@@ -251,19 +251,19 @@ pub enum Response {
         der: String,
     },
     /// A CRL.
-    RevocationList {
+    Crl {
         /// DER, base64.
         der: String,
     },
     /// A CRL to be fetched in parts.
-    LargeList {
+    LargeCrl {
         /// Name of the CRL.
-        list: String,
+        crl: String,
         /// Length, bytes.
         bytes: u64,
     },
     /// A part of a CRL.
-    ListPart {
+    CrlPart {
         /// DER, base64.
         der: String,
     },

@@ -2,7 +2,7 @@
 //! machines stop at systemd-boot, after seconds.
 
 use crate::qemu::Tree;
-use crate::story::Story;
+use crate::scenario::Scenario;
 use crate::vm::Vm;
 use crate::world::{BOOT, FLEET, SOON, World};
 use anyhow::{Context, Result, bail, ensure};
@@ -43,7 +43,7 @@ fn addon(cache: &Cache) -> Result<Vec<u8>> {
 /// If a check fails.
 pub fn rotate(
     world: &mut World,
-    story: &mut Story,
+    scenario: &mut Scenario,
     device: &DeviceId,
     kept: &[ReleaseName],
 ) -> Result<()> {
@@ -55,7 +55,7 @@ pub fn rotate(
                 .is_some_and(|s| s.epoch == epoch && !s.change_pending && s.problem.is_none())
         })
     };
-    story.step(
+    scenario.step(
         "a new epoch of db: the device replaces the signature of its release and trusts both keys",
         |e| {
             e.push(world.fleeti(&["device", "boot-keys", id, "begin-epoch"])?);
@@ -66,7 +66,7 @@ pub fn rotate(
             Ok(())
         },
     )?;
-    story.step("the device refuses the end of the old epoch while its other slot needs it, and applies it with --may-end-fallback", |e| {
+    scenario.step("the device refuses the end of the old epoch while its other slot needs it, and applies it with --may-end-fallback", |e| {
         world.fleeti(&["device", "boot-keys", id, "end-epoch"])?;
         let refused = |d: &fleeti_core::wire::api::Device| d.secure_boot.as_ref().and_then(|s| s.refused.clone());
         let waiting = world.device_with(SOON, device, |d| refused(d).is_some())?;
@@ -81,7 +81,7 @@ pub fn rotate(
     let Some(bad) = world.releases()?.into_iter().find(|r| !kept.contains(r)) else {
         return Ok(());
     };
-    story.step(
+    scenario.step(
         &format!(
             "{bad} is forbidden at once: the firmware accepts the addition to dbx, signed by KEK"
         ),
@@ -111,19 +111,19 @@ pub fn rotate(
 /// If a check fails.
 pub fn pass(
     world: &mut World,
-    story: &mut Story,
+    scenario: &mut Scenario,
     cache: &Cache,
     device: &DeviceId,
     (line, version): (&str, &str),
 ) -> Result<()> {
-    story.step("with a credential on the ESP, which firmware does not verify, the TPM does not open the data partition", |e| {
+    scenario.step("with a credential on the ESP, which firmware does not verify, the TPM does not open the data partition", |e| {
         world.power_off();
         Esp::open(&world.path("device/disk.raw"))?.write(CREDENTIAL, b"chosen by an attacker with the disk")?;
         world.power_on_again()?;
         e.push(world.console("the TPM does not open the data partition", BOOT)?);
         Ok(())
     })?;
-    story.step(
+    scenario.step(
         "it is offline for longer than its evidence is valid: its level falls to L1, the token",
         |e| {
             world.power_off();
@@ -147,7 +147,7 @@ pub fn pass(
     let title = format!(
         "after a power cut, with an unsigned addon instead, {line}@{version} boots with the new key and without the addon"
     );
-    story.step(&title, |e| {
+    scenario.step(&title, |e| {
         world.power_off();
         let esp = Esp::open(&world.path("device/disk.raw"))?;
         esp.remove(CREDENTIAL)?;
@@ -171,9 +171,9 @@ pub fn pass(
 ///
 /// # Errors
 /// If its TPM does not show that its firmware verified nothing.
-pub fn switch_off(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
+pub fn switch_off(world: &mut World, scenario: &mut Scenario, device: &DeviceId) -> Result<()> {
     let (own, kept) = (world.path("device/vars.fd"), world.path("device/vars-own.fd"));
-    story.step("an attacker clears its firmware variables, and the addon is loaded: the TPM does not open the data partition", |e| {
+    scenario.step("an attacker clears its firmware variables, and the addon is loaded: the TPM does not open the data partition", |e| {
         world.power_off();
         fs::rename(&own, &kept)?;
         let esp = Esp::open(&world.path("device/disk.raw"))?;
@@ -185,14 +185,14 @@ pub fn switch_off(world: &mut World, story: &mut Story, device: &DeviceId) -> Re
         e.push(world.console("the TPM does not open the data partition", BOOT)?);
         Ok(())
     })?;
-    story.step(
+    scenario.step(
         "without the addon the same release boots, and its TPM proves that nothing verified it",
         |e| {
             world.power_off();
             Esp::open(&world.path("device/disk.raw"))?.remove(ADDON)?;
             world.power_on_again()?;
             e.push(world.console("fleeti: boot image=", BOOT)?);
-            e.push(world.check_contradiction(device, "secure-boot-off")?);
+            e.push(world.check_attestation_failure(device, "secure-boot-off")?);
             world.power_off();
             Ok(fs::rename(&kept, &own)?)
         },
@@ -205,12 +205,12 @@ pub fn switch_off(world: &mut World, story: &mut Story, device: &DeviceId) -> Re
 /// If the firmware boots what it should refuse.
 pub fn refusals(
     world: &mut World,
-    story: &mut Story,
+    scenario: &mut Scenario,
     cache: &Cache,
     line: &str,
     running: (&Path, &Path),
 ) -> Result<()> {
-    story.step(&format!("{line}@1, signed with the old key only, no longer boots"), |e| {
+    scenario.step(&format!("{line}@1, signed with the old key only, no longer boots"), |e| {
         world.power_off();
         let disk = world.path("device/disk.raw");
         let esp = Esp::open(&disk)?;
@@ -227,8 +227,9 @@ pub fn refusals(
         e.push(refused(&world.start(cache, "device")?.0)?);
         Ok(())
     })?;
-    let other =
-        story.step("a second device with half-enrolled keys is detected and not trusted", |e| {
+    let other = scenario.step(
+        "a second device with half-enrolled keys is detected and not trusted",
+        |e| {
             let other = world.provision("other", running.0, running.1)?;
             let disk = world.path("other/disk.raw");
             let bundle: Provisioned =
@@ -245,13 +246,14 @@ pub fn refusals(
             ensure!(why.contains("setup mode"), "the problem is {why}");
             e.push(why);
             // Variables were written in this boot, and firmware measures them after its separator.
-            e.push(world.check_contradiction(&other, "log-policy")?);
+            e.push(world.check_attestation_failure(&other, "log-policy")?);
             drop(vm);
             fs::remove_file(world.path("other/vars.fd"))?;
             Esp::open(&disk)?.write(PK, &pk)?;
             Ok(other)
-        })?;
-    story.step("the UKI of the first device does not boot on the second one", |e| {
+        },
+    )?;
+    scenario.step("the UKI of the first device does not boot on the second one", |e| {
         let bundle: Provisioned =
             serde_json::from_slice(&fs::read(world.path("device/bundle.json"))?)?;
         let release = bundle.release.context("the bundle names no release")?;

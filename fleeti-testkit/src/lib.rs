@@ -12,8 +12,8 @@
 //!
 //! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one
 //! machine) · [`firmware`] (what its firmware starts and refuses) · [`world`] (keys, server,
-//! releases and one device, for the demo and the VM tests) · [`story`] (the steps of a scenario) ·
-//! [`liar`] (a device under an attacker's control) · [`recoveries`] (recovery scenarios) ·
+//! releases and one device, for the demo and the VM tests) · [`scenario`] (the steps of a scenario) ·
+//! [`adversary`] (a device under an attacker's control) · [`recoveries`] (recovery scenarios) ·
 //! [`forwarder`] (a server's previous address) · [`host`] (a device in memory) · [`synthetic`]
 //! (releases with dummy payloads) · [`malformed`] (malformed documents) · [`units`] (server,
 //! signing service and worker as systemd units) · [`tpm`] (swtpm) · [`soft_tpm`] (TPM signatures
@@ -22,18 +22,18 @@
 pub use fleeti_agent as agent;
 pub use fleeti_server as server;
 
+pub mod adversary;
+mod attested;
 pub mod bench;
 pub mod firmware;
 pub mod forwarder;
 pub mod host;
-pub mod liar;
 pub mod malformed;
-mod proved;
 pub mod qemu;
 pub mod recoveries;
 pub mod release_log;
+pub mod scenario;
 pub mod soft_tpm;
-pub mod story;
 pub mod synthetic;
 pub mod token;
 pub mod tpm;

@@ -2,7 +2,7 @@
 
 use crate::forwarder::Forwarder;
 use crate::qemu::Tree;
-use crate::story::Story;
+use crate::scenario::Scenario;
 use crate::vault::data_partition;
 use crate::vm::{HOST, Parts, SECOND_HOST};
 use crate::world::{BOOT, FLEET, Record, SOON, World, copy_folder};
@@ -31,14 +31,19 @@ const ENTRIES: [usize; 2] = [2, 12];
 ///
 /// # Errors
 /// If a device does not recover.
-pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profile) -> Result<()> {
+pub fn tell(
+    world: &mut World,
+    scenario: &mut Scenario,
+    cache: &Cache,
+    profile: &Profile,
+) -> Result<()> {
     let line = profile.name.to_string();
-    let (build, release) = story.step(&format!("build, sign and publish {line}@1"), |_| {
+    let (build, release) = scenario.step(&format!("build, sign and publish {line}@1"), |_| {
         let build = world.build(profile.clone(), "1")?;
         let release = world.release(&build, "1")?;
         Ok((build, release))
     })?;
-    let drawer = story.step(
+    let drawer = scenario.step(
         "a device without a TPM enrolls and is stored powered off; it has lost update.json",
         |e| {
             let drawer = world.provision_by(DRAWER, DRAWER, &build, &release, Record::OnEsp)?;
@@ -55,7 +60,7 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
             Ok(drawer)
         },
     )?;
-    let device = story.step("another device, with a TPM, enrolls and stays connected", |e| {
+    let device = scenario.step("another device, with a TPM, enrolls and stays connected", |e| {
         world.provision("device", &build, &release)?;
         world.power_on_with(PARTS)?;
         e.push(world.console("fleeti: device ", BOOT)?);
@@ -68,11 +73,11 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
         Ok(found.id)
     })?;
     let old = world.ports().context("the server has no address")?[0].clone();
-    restored(world, story, &device)?;
-    new_log(world, story, &device)?;
-    new_keys(world, story, &device)?;
+    restored(world, scenario, &device)?;
+    new_log(world, scenario, &device)?;
+    new_keys(world, scenario, &device)?;
     let name = format!("{line}@2");
-    story.step(
+    scenario.step(
         &format!("{name}, signed with the new keys only, is installed, and the device proves it"),
         |e| {
             let build = world
@@ -93,7 +98,7 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
         },
     )?;
     for clock in ["1970-01-01", "2040-01-01"] {
-        story.step(&format!("it is powered on with a clock of {clock}, and connects"), |e| {
+        scenario.step(&format!("it is powered on with a clock of {clock}, and connects"), |e| {
             world.power_off();
             world.power_on_with(Parts { clock: Some(clock), ..PARTS })?;
             e.push(world.console("fleeti: device ", BOOT)?);
@@ -104,15 +109,15 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Profi
         })?;
     }
     world.power_off();
-    from_the_drawer(world, story, cache, &old, (&drawer, &name))
+    from_the_drawer(world, scenario, cache, &old, (&drawer, &name))
 }
 
 /// Restores server and signing service from a backup that is older than what the device has seen.
 ///
 /// # Errors
 /// If the device does not notice, or does not recover.
-pub fn restored(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
-    story.step("server and signing service are restored from an older backup: an alarm, until release keys sign a log reset", |e| {
+pub fn restored(world: &mut World, scenario: &mut Scenario, device: &DeviceId) -> Result<()> {
+    scenario.step("server and signing service are restored from an older backup: an alarm, until release keys sign a log reset", |e| {
         let (database, log) = (world.path("server"), world.path("signer/audit"));
         let kept = [world.path("backup/database"), world.path("backup/audit")];
         world.stop_server();
@@ -153,8 +158,8 @@ pub fn restored(world: &mut World, story: &mut Story, device: &DeviceId) -> Resu
 ///
 /// # Errors
 /// If the device does not recover. Its next update shows that it trusts the new log.
-pub fn new_log(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
-    story.step(
+pub fn new_log(world: &mut World, scenario: &mut Scenario, device: &DeviceId) -> Result<()> {
+    scenario.step(
         "the key of the audit log is lost: a new log begins, with a transition signed by release keys",
         |e| {
             world.fleeti(&["pki", "init", &text(world, "spare")])?;
@@ -190,10 +195,10 @@ pub fn new_log(world: &mut World, story: &mut Story, device: &DeviceId) -> Resul
 /// The signing service's disk and all offline keys are lost, but the shares of the root CA, one
 /// release key and the copy of `boot-wrap.key` remain. Root CA and release keys are rotated twice,
 /// and the server is renamed and moves.
-fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<()> {
+fn new_keys(world: &mut World, scenario: &mut Scenario, device: &DeviceId) -> Result<()> {
     let moved = free_ports()?;
-    renamed(world, story, device, moved)?;
-    story.step("transitions lead to two new roots, two sets of release keys, a new key of SHA256SUMS and another server name", |e| {
+    renamed(world, scenario, device, moved)?;
+    scenario.step("transitions lead to two new roots, two sets of release keys, a new key of SHA256SUMS and another server name", |e| {
         roots(world)?;
         let [old, middle, next] = ["public/release.pem", "middle.pem", "next/public/release.pem"].map(|name| text(world, name));
         world.fleeti(&["pki", "release-key", &text(world, "middle.key")])?;
@@ -214,7 +219,7 @@ fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<(
         e.push(world.console(&format!("at {to}"), SOON)?);
         Ok(())
     })?;
-    story.step(
+    scenario.step(
         "the server runs under the new name only, with new keys and the copy of boot-wrap.key",
         |e| {
             world.stop_server();
@@ -241,8 +246,13 @@ fn new_keys(world: &mut World, story: &mut Story, device: &DeviceId) -> Result<(
 
 /// The server is renamed without a transition, and the old address forwards devices to it: they
 /// refuse it.
-fn renamed(world: &mut World, story: &mut Story, device: &DeviceId, moved: [u16; 2]) -> Result<()> {
-    story.step("a server renamed without a transition is refused by a device that is forwarded to it", |e| {
+fn renamed(
+    world: &mut World,
+    scenario: &mut Scenario,
+    device: &DeviceId,
+    moved: [u16; 2],
+) -> Result<()> {
+    scenario.step("a server renamed without a transition is refused by a device that is forwarded to it", |e| {
         let old = world.ports().context("the server has no address")?.clone();
         world.stop_server();
         world.set_address(SECOND_HOST, at(moved));
@@ -338,12 +348,12 @@ fn roots(world: &World) -> Result<()> {
 
 fn from_the_drawer(
     world: &mut World,
-    story: &mut Story,
+    scenario: &mut Scenario,
     cache: &Cache,
     old: &str,
     (drawer, name): (&DeviceId, &str),
 ) -> Result<()> {
-    story.step("two years later the stored device is powered on, with a dead clock", |e| {
+    scenario.step("two years later the stored device is powered on, with a dead clock", |e| {
         let before = fs::read_to_string(world.path("server.log")).unwrap_or_default().len();
         world.restart_both_later(TWO_YEARS_S)?;
         // The previous address forwards devices; devices need not trust the forwarder.

@@ -74,11 +74,11 @@ impl MemoryLog {
         let size = memory.size();
         let texts = |hashes: Vec<Hash>| hashes.iter().map(|h| base64_text(h)).collect();
         let Ok(hashes) = tree::inclusion(number as u64, size, &memory);
-        let growth = if seen == 0 || seen > size {
+        let consistency = if seen == 0 || seen > size {
             Vec::new()
         } else {
-            let Ok(growth) = tree::consistency(seen, size, &memory);
-            growth
+            let Ok(consistency) = tree::consistency(seen, size, &memory);
+            consistency
         };
         let checkpoint =
             Checkpoint { origin: self.key.name().to_owned(), size, root: memory.root() };
@@ -87,6 +87,6 @@ impl MemoryLog {
             hashes: texts(hashes),
             checkpoint: self.key.sign(&checkpoint, now_s, &self.signer)?,
         };
-        Ok(ReleaseProof { published, growth: texts(growth) })
+        Ok(ReleaseProof { published, consistency: texts(consistency) })
     }
 }

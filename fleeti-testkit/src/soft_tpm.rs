@@ -140,8 +140,8 @@ impl SoftTpm {
     ) -> Vec<u8> {
         let mut content =
             u32::try_from(selections.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
-        for (bank, registers) in selections {
-            content.extend([&bank.to_be_bytes()[..], &[3], &registers.to_le_bytes()[..3]].concat());
+        for (bank, pcrs) in selections {
+            content.extend([&bank.to_be_bytes()[..], &[3], &pcrs.to_le_bytes()[..3]].concat());
         }
         content.extend(sized(digest));
         self.statement(0x8018, qualified_signer, extra_data, &content)
@@ -158,7 +158,7 @@ impl SoftTpm {
         let values: Vec<&[u8]> = values.map(|v| &v[..]).collect();
         self.quote(
             (&[], extra_data),
-            &[(Hash::Sha256.id(), selection.registers)],
+            &[(Hash::Sha256.id(), selection.pcrs)],
             &self.hash.digest(&values),
         )
     }

@@ -44,7 +44,7 @@ pub struct Measures {
     /// Authenticode digest of the UKI.
     pub kernel_image: [u8; 32],
     /// PCR 11 after the boot.
-    pub register_11: [u8; 32],
+    pub pcr_11: [u8; 32],
 }
 
 /// Writes a signed release directory with one root of `size` bytes.
@@ -54,11 +54,8 @@ pub struct Measures {
 pub fn release(dir: &Path, name: &ReleaseName, key: &dyn Signer, size: usize) -> Result<Manifest> {
     let program = |path: &str| sha256_bytes(format!("program {path}").as_bytes());
     let kernel_image = program(&format!("raw/{}_{}.efi", name.line, name.version));
-    let measures = Measures {
-        boot_loader: program("raw/systemd-boot.efi"),
-        kernel_image,
-        register_11: [0; 32],
-    };
+    let measures =
+        Measures { boot_loader: program("raw/systemd-boot.efi"), kernel_image, pcr_11: [0; 32] };
     release_that_measures(dir, name, key, size, &measures)
 }
 
@@ -96,10 +93,7 @@ pub fn release_that_measures(
     let artifacts =
         [root].into_iter().chain(programs.iter().map(|(artifact, _)| artifact.clone())).collect();
     let mut manifest = Manifest { root_hash: seed, ..manifest_of(name, artifacts) };
-    manifest
-        .reference_values
-        .pcr11
-        .insert(PHASE_READY.to_owned(), hex::encode(measures.register_11));
+    manifest.reference_values.pcr11.insert(PHASE_READY.to_owned(), hex::encode(measures.pcr_11));
     let document = manifest::to_bytes(&manifest)?;
     let signature = manifest::sign(&document, key)?;
     fs::create_dir_all(dir.join("raw"))?;
@@ -113,8 +107,7 @@ pub fn release_that_measures(
 }
 
 const KERNEL_IMAGE: &[u8] = include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
-const BOOT_LOADER: &[u8] =
-    include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
+const BOOT_LOADER: &[u8] = include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/binary.efi");
 
 /// Writes the directory of a build, with signable EFI binaries and a dummy file system.
 ///

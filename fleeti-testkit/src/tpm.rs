@@ -28,27 +28,27 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const GET_CAPABILITY: u32 = 1;
 
 /// Configuration of openssl, in the folder of a manufacturer.
-const OPENSSL_CNF: &str = "[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = maker of TPMs\n\
-    [maker]\nbasicConstraints = critical,CA:TRUE\nkeyUsage = critical,keyCertSign,cRLSign\nsubjectKeyIdentifier = hash\n[ca]\ndefault_ca = own\n\
+const OPENSSL_CNF: &str = "[req]\ndistinguished_name = name\nprompt = no\n[name]\nCN = manufacturer of TPMs\n\
+    [manufacturer]\nbasicConstraints = critical,CA:TRUE\nkeyUsage = critical,keyCertSign,cRLSign\nsubjectKeyIdentifier = hash\n[ca]\ndefault_ca = own\n\
     [own]\ndatabase = index.txt\ncertificate = issuercert.pem\nprivate_key = signkey.pem\ndefault_md = sha256\n\
     crlnumber = number\ncrl_extensions = list\n[list]\nauthorityKeyIdentifier = keyid\n";
 
 /// A manufacturer of software TPMs: the state of swtpm_localca.
-pub struct Maker {
+pub struct Manufacturer {
     dir: PathBuf,
     /// Temporary folder of the manufacturer, removed with it.
     _folder: Option<tempfile::TempDir>,
 }
 
-impl Maker {
+impl Manufacturer {
     /// A new manufacturer. It makes its keys with its first TPM.
     ///
     /// # Errors
     /// If the folder cannot be written.
     pub fn new() -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let maker = Self::at(folder.path())?;
-        Ok(Self { _folder: Some(folder), ..maker })
+        let manufacturer = Self::at(folder.path())?;
+        Ok(Self { _folder: Some(folder), ..manufacturer })
     }
 
     /// The manufacturer of this folder, which is created if missing.
@@ -103,21 +103,21 @@ impl Maker {
     /// # Errors
     /// If openssl fails.
     pub fn with_lists() -> Result<Self> {
-        let maker = Self::new()?;
-        fs::write(maker.dir.join("openssl.cnf"), OPENSSL_CNF)?;
-        fs::write(maker.dir.join("index.txt"), "")?;
-        fs::write(maker.dir.join("number"), "01")?;
-        maker.openssl(
-            "req -x509 -newkey rsa:2048 -nodes -keyout signkey.pem -out issuercert.pem -days 30 -config openssl.cnf -extensions maker",
+        let manufacturer = Self::new()?;
+        fs::write(manufacturer.dir.join("openssl.cnf"), OPENSSL_CNF)?;
+        fs::write(manufacturer.dir.join("index.txt"), "")?;
+        fs::write(manufacturer.dir.join("number"), "01")?;
+        manufacturer.openssl(
+            "req -x509 -newkey rsa:2048 -nodes -keyout signkey.pem -out issuercert.pem -days 30 -config openssl.cnf -extensions manufacturer",
         )?;
-        Ok(maker)
+        Ok(manufacturer)
     }
 
     /// A CRL of the manufacturer (DER), valid for one day, with these certificates (DER) and those
     /// of its earlier CRLs.
     ///
     /// # Errors
-    /// If the manufacturer is not of [`Maker::with_lists`].
+    /// If the manufacturer is not of [`Manufacturer::with_lists`].
     pub fn list(&self, revoked: &[Vec<u8>]) -> Result<Vec<u8>> {
         for certificate in revoked {
             fs::write(self.dir.join("revoked.der"), certificate)?;
@@ -177,11 +177,11 @@ impl Tpm {
     ///
     /// # Errors
     /// If swtpm does not start.
-    pub fn new(maker: &Maker) -> Result<Self> {
+    pub fn new(manufacturer: &Manufacturer) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("fleeti-tpm").tempdir()?;
         let state = dir.path().join("state");
         fs::create_dir(&state)?;
-        maker.make(&state)?;
+        manufacturer.make(&state)?;
         let (process, port) = started(dir.path())?;
         Ok(Self { dir, process, port })
     }
@@ -190,7 +190,7 @@ impl Tpm {
     ///
     /// # Errors
     /// If swtpm does not start.
-    pub fn without_maker() -> Result<Self> {
+    pub fn without_manufacturer() -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("fleeti-tpm").tempdir()?;
         fs::create_dir(dir.path().join("state"))?;
         let (process, port) = started(dir.path())?;
@@ -205,10 +205,9 @@ impl Tpm {
     pub fn measure(&self, firmware_log: &[u8], phases: &[&str]) -> Result<()> {
         let log = FirmwareLog::parse(firmware_log)?;
         let phases = phases.iter().map(|p| (11, Hash::Sha256.digest(&[p.as_bytes()])));
-        let all = log.events().iter().map(|e| (e.register, e.digest.to_vec())).chain(phases);
-        let words: Vec<String> = all
-            .map(|(register, digest)| format!("{register}:sha256={}", hex::encode(digest)))
-            .collect();
+        let all = log.events().iter().map(|e| (e.pcr, e.digest.to_vec())).chain(phases);
+        let words: Vec<String> =
+            all.map(|(pcr, digest)| format!("{pcr}:sha256={}", hex::encode(digest))).collect();
         self.tool(&format!("tpm2_pcrextend {}", words.join(" "))).map(drop)
     }
 

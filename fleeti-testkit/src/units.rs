@@ -5,7 +5,7 @@
 //! tmpfs once, so that systemd can create namespaces for services.
 
 use crate::qemu::{Accelerator, Tree};
-use crate::story::Story;
+use crate::scenario::Scenario;
 use crate::vm::Vm;
 use crate::world::{BOOT, SOON, World};
 use anyhow::{Context, Result, bail, ensure};
@@ -204,10 +204,10 @@ const CHECK_UNIT: &str = "[Unit]\nAfter=fleeti-signer.service fleeti-server.serv
 ///
 /// # Errors
 /// The output of the machine.
-pub fn tell(world: &World, story: &mut Story, cache: &Cache) -> Result<()> {
+pub fn tell(world: &World, scenario: &mut Scenario, cache: &Cache) -> Result<()> {
     let system = Tree::system(cache)?;
     let image = world.path("units.cpio");
-    let kernel = story.step(
+    let kernel = scenario.step(
         "a machine of Debian's packages with the executables, the units, Nix, and the keys",
         |e| {
             let kernel = kernel(&system)?;
@@ -223,14 +223,14 @@ pub fn tell(world: &World, story: &mut Story, cache: &Cache) -> Result<()> {
     let accelerator = Accelerator::probe(&tree);
     let folder = world.path("units");
     fs::create_dir_all(&folder)?;
-    let vm = story.step("systemd starts it", |e| {
+    let vm = scenario.step("systemd starts it", |e| {
         let vm = Vm::start_kernel(&tree, &folder, &kernel, &image, accelerator)?;
         e.push(format!("QEMU with {accelerator:?}"));
         Ok(vm)
     })?;
     let mut seen = 0;
     for step in STEPS {
-        story.step(step, |_| {
+        scenario.step(step, |_| {
             let (line, said) = vm.wait_for("fleeti-units: ", seen, BOOT)?;
             seen = line + 1;
             if said.contains(&format!("{HELD}{step}")) {

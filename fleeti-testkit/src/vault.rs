@@ -110,7 +110,7 @@ impl World {
             "worker.log",
             "device/serial.log",
             "other/serial.log",
-            "liar/serial.log",
+            "adversary/serial.log",
             "drawer/serial.log",
         ];
         let mut searched = 0;

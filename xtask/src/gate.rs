@@ -32,7 +32,7 @@ const CHAIN: (&str, &[&str]) =
 /// The other scenarios in virtual machines.
 const STORIES: &[(&str, &[&str])] = &[
     ("changes of Secure Boot keys in a virtual machine", &["--firmware"]),
-    ("a device with forged evidence", &["--liar"]),
+    ("a device with forged evidence", &["--adversary"]),
     ("recovery from lost keys, backups, clocks and addresses", &["--recoveries"]),
     ("server, signing service and build worker as systemd units", &["--units"]),
 ];
@@ -62,7 +62,7 @@ pub fn test(length: Length) -> Result<()> {
     build_all()?;
     // A virtual machine without KVM uses one core, so its chain runs in the background.
     let (title, arguments) = CHAIN;
-    let chain = aside::start("chain", title, &mut story(arguments))?;
+    let chain = aside::start("chain", title, &mut scenario(arguments))?;
     lints()?;
     tests()?;
     benchmarks()?;
@@ -71,14 +71,14 @@ pub fn test(length: Length) -> Result<()> {
     print!("{}", chain.finish()?);
     if length == Length::Long {
         for (title, arguments) in STORIES {
-            run(title, &mut story(arguments))?;
+            run(title, &mut scenario(arguments))?;
         }
     }
     println!("every test passed, {:.0} s in all", started.elapsed().as_secs_f64());
     Ok(())
 }
 
-fn story(arguments: &[&str]) -> Command {
+fn scenario(arguments: &[&str]) -> Command {
     let mut command = Command::new(target().join("ci/fleeti-demo"));
     command.arg("--exit").args(arguments);
     command

@@ -24,8 +24,8 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   setup            install missing Debian packages, and print why each is needed
-  demo [--dir DIR] [--exit] [[--refusals] [--firmware] | --liar]
-                   run all of Fleeti on this machine: build, sign, boot, enroll, update, prove; or, with --liar, a device
+  demo [--dir DIR] [--exit] [[--refusals] [--firmware] | --adversary]
+                   run all of Fleeti on this machine: build, sign, boot, enroll, update, prove; or, with --adversary, a device
                    with forged evidence
   ci               the fast gate: fmt, clippy, docs, tests, deps, tidy
   test [--long]    the gate of .ci/run: setup, ci, a tiny run of every benchmark, the pages in a browser, one chain of

@@ -95,7 +95,7 @@ impl Driver {
             http: self.http.clone(),
             https_url: self.https_url.clone(),
             upstream: format!("{}/releases/{}/{version}", self.https_url, self.boot.running.line),
-            heard: Arc::clone(&self.heard),
+            announcements: Arc::clone(&self.announcements),
             progress: self.progress.clone(),
         };
         let results = self.results.clone();

@@ -86,11 +86,7 @@ pub fn evidence(paths: &Paths, nonce: &str, device: &DeviceId) -> Result<Measure
     Ok(Measured {
         quote: STANDARD.encode(said.quote),
         signature: STANDARD.encode(said.signature),
-        registers: said
-            .registers
-            .iter()
-            .map(|(register, value)| (*register, hex::encode(value)))
-            .collect(),
+        pcrs: said.pcrs.iter().map(|(pcr, value)| (*pcr, hex::encode(value))).collect(),
         firmware_log,
         phases_log,
     })

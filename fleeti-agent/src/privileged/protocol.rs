@@ -234,7 +234,7 @@ pub struct Measured {
     pub signature: String,
     /// PCR values, hexadecimal. Not a map: JSON would turn its numbers into strings within a tagged
     /// response.
-    pub registers: Vec<(u8, String)>,
+    pub pcrs: Vec<(u8, String)>,
     /// The firmware log.
     #[serde(with = "base64_bytes")]
     pub firmware_log: Vec<u8>,

@@ -259,15 +259,15 @@ fn attach(
     staged: &Path,
     entry: &Path,
 ) -> Result<bool> {
-    let program = fs::read(staged)?;
+    let binary = fs::read(staged)?;
     let artifact = verified.manifest().uki().context("the manifest names no UKI")?;
     let kept: BootSignatures = match fs::read(paths.helper_state.join("staged.boot.json")) {
         Ok(bytes) => strict::from_slice(&bytes)?,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => BootSignatures::default(),
         Err(e) => return Err(e.into()),
     };
-    let length = program.len();
-    let signed = trusted.signed(program, secure_boot::signature_for(&kept, &artifact.path))?;
+    let length = binary.len();
+    let signed = trusted.signed(binary, secure_boot::signature_for(&kept, &artifact.path))?;
     if signed.len() == length {
         return Ok(false);
     }

@@ -1,12 +1,12 @@
 //! State that was stored under an image's root and log key, when the next image has others.
 
+use crate::announcements::signed_bundle;
 use crate::bench::{Bench, now_s};
 use crate::faulty_server::FaultyServer;
-use crate::heard::signed_bundle;
-use fleeti_agent::heard::Heard;
+use fleeti_agent::announcements::Announcements;
 use fleeti_agent::{anchors, kept, release_log};
 use fleeti_core::update::FailureCode;
-use fleeti_core::wire::device::{LogGrowth, Notice};
+use fleeti_core::wire::device::{LogConsistency, Notice};
 use fleeti_pki::audit::Act;
 use fleeti_pki::base64_text;
 use fleeti_pki::certificate::{Period, Role, fingerprint, self_signed, to_pem};
@@ -46,9 +46,9 @@ async fn hears(
         root_sha256: Some(fingerprint(root).unwrap()),
         ..Notice::default()
     };
-    let heard = Heard::open(&bench.paths).unwrap();
-    heard.listen(&notice, &reqwest::Client::new(), &server.url).await.unwrap();
-    heard.report()
+    let announcements = Announcements::open(&bench.paths).unwrap();
+    announcements.listen(&notice, &reqwest::Client::new(), &server.url).await.unwrap();
+    announcements.report()
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_bundle_of_another_root_is_that_roots_and_a_broken_one_stops_nobody() 
     assert_eq!(hears(&bench, &server, 3, &old).await, (3, None));
     // The next image, and a server whose bundle versions start again.
     let new = root(&bench);
-    assert_eq!(Heard::open(&bench.paths).unwrap().report(), (0, None));
+    assert_eq!(Announcements::open(&bench.paths).unwrap().report(), (0, None));
     fleeti_agent::server_trust::builder(&bench.paths).expect("TLS is set up");
     assert_eq!(
         hears(&bench, &server, 3, &old).await,
@@ -68,20 +68,24 @@ async fn a_bundle_of_another_root_is_that_roots_and_a_broken_one_stops_nobody() 
     assert_eq!(hears(&bench, &server, 1, &new).await, (1, None), "and is no older one");
     // The device rolls back: the state is still there.
     brings_root(&bench, &old.0);
-    assert_eq!(Heard::open(&bench.paths).unwrap().report(), (3, None));
+    assert_eq!(Announcements::open(&bench.paths).unwrap().report(), (3, None));
     // As stored before bundles were named after their root.
     let named = |root: &Certificate| {
         bench.paths.state.join(format!("trust-bundle-{}.json", &fingerprint(root).unwrap()[..16]))
     };
     fs::rename(named(&old.0), bench.paths.state.join("trust-bundle.json")).unwrap();
-    assert_eq!(Heard::open(&bench.paths).unwrap().report(), (3, None));
+    assert_eq!(Announcements::open(&bench.paths).unwrap().report(), (3, None));
     brings_root(&bench, &new.0);
-    assert_eq!(Heard::open(&bench.paths).unwrap().report(), (1, None), "it is the old root's");
+    assert_eq!(
+        Announcements::open(&bench.paths).unwrap().report(),
+        (1, None),
+        "it is the old root's"
+    );
     // Truncated, and forged.
     for bad in [&b"{\"bundle\""[..], &signed_bundle(9, &old.0, &old.1)] {
         fs::write(named(&new.0), bad).unwrap();
         fleeti_agent::server_trust::builder(&bench.paths).expect("TLS is set up");
-        let (version, alarm) = Heard::open(&bench.paths).unwrap().report();
+        let (version, alarm) = Announcements::open(&bench.paths).unwrap().report();
         assert_eq!(version, 0);
         assert!(alarm.unwrap().contains("trust-bundle-"), "it says so");
         assert_eq!(hears(&bench, &server, 1, &new).await.0, 1, "and takes the next one");
@@ -145,10 +149,10 @@ async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a
     let note = |bench: &Bench, seen: u64| {
         let proof = bench.log.proof(0, seen, now_s()).unwrap();
         let size = bench.log.key.verify(&proof.published.checkpoint).unwrap().checkpoint().size;
-        let growth = LogGrowth { hashes: proof.growth };
+        let consistency = LogConsistency { hashes: proof.consistency };
         server.put(
-            &format!("log/growth.json?from={seen}&to={size}"),
-            serde_json::to_vec(&growth).unwrap(),
+            &format!("log/consistency.json?from={seen}&to={size}"),
+            serde_json::to_vec(&consistency).unwrap(),
         );
         proof.published.checkpoint
     };
@@ -156,19 +160,19 @@ async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a
     for _ in 0..5 {
         bench.log.enter(Act::new("admin", "test", "x")).unwrap();
     }
-    let heard = Heard::open(&bench.paths).unwrap();
-    heard.listen(&says(&note(&bench, 0)), &http, &server.url).await.unwrap();
+    let announcements = Announcements::open(&bench.paths).unwrap();
+    announcements.listen(&says(&note(&bench, 0)), &http, &server.url).await.unwrap();
     // The restored log continues.
     bench.log = std::mem::replace(&mut bench.log, MemoryLog::new().unwrap()).forget();
     for _ in 0..7 {
         bench.log.enter(Act::new("admin", "test", "y")).unwrap();
     }
     let restored = note(&bench, 5);
-    heard.listen(&says(&restored), &http, &server.url).await.unwrap();
-    assert!(heard.report().1.is_some());
-    heard.clear_alarm().unwrap();
-    heard.listen(&says(&restored), &http, &server.url).await.unwrap();
-    assert!(heard.report().1.is_some(), "the alarm is raised again");
+    announcements.listen(&says(&restored), &http, &server.url).await.unwrap();
+    assert!(announcements.report().1.is_some());
+    announcements.clear_alarm().unwrap();
+    announcements.listen(&says(&restored), &http, &server.url).await.unwrap();
+    assert!(announcements.report().1.is_some(), "the alarm is raised again");
 
     let change = Change::LogReset { log: bench.log.key.to_text(), checkpoint: restored };
     let reset =
@@ -177,11 +181,11 @@ async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a
     server.put("transitions.json", serde_json::to_vec(&[reset]).unwrap());
     bench.log.enter(Act::new("admin", "test", "z")).unwrap();
     let notice = Notice { transitions: Some("1".into()), ..says(&note(&bench, 7)) };
-    heard.listen(&notice, &http, &server.url).await.unwrap();
-    assert_eq!(heard.report().1, None);
-    let again = Heard::open(&bench.paths).unwrap();
+    announcements.listen(&notice, &http, &server.url).await.unwrap();
+    assert_eq!(announcements.report().1, None);
+    let again = Announcements::open(&bench.paths).unwrap();
     assert_eq!(
-        again.newest_statement().map(|s| s.0),
+        again.newest_checkpoint().map(|s| s.0),
         notice.checkpoint,
         "the reset is applied once, and not with each start"
     );

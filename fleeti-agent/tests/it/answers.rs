@@ -3,8 +3,8 @@
 
 use crate::bench::{Bench, now_s};
 use fleeti_agent::anchors::{self, LIST_MAX};
+use fleeti_agent::announcements::Announcements;
 use fleeti_agent::channel::Channel;
-use fleeti_agent::heard::Heard;
 use fleeti_agent::http::{RESPONSE_MAX, read_document};
 use fleeti_agent::privileged::{Helper, MESSAGE_MAX, Response};
 use fleeti_agent::server_trust::danger;
@@ -119,16 +119,21 @@ async fn a_document_of_the_server_in_another_form_is_an_error() {
 #[tokio::test]
 async fn a_trust_bundle_in_another_form_is_an_error_and_is_not_kept() {
     let bench = Bench::new();
-    let (peer, http, heard) =
-        (HttpPeer::start().unwrap(), reqwest::Client::new(), Heard::open(&bench.paths).unwrap());
+    let (peer, http, announcements) = (
+        HttpPeer::start().unwrap(),
+        reqwest::Client::new(),
+        Announcements::open(&bench.paths).unwrap(),
+    );
     let good =
         serde_json::to_string(&SignedBundle { bundle: "{}".into(), signature: "AA==".into() })
             .unwrap();
     for form in malformed::forms(&good).unwrap() {
         peer.answers(200, &form.text);
         let notice = Notice { trust_bundle: 7, ..Notice::default() };
-        let refused =
-            format!("{:#}", heard.listen(&notice, &http, &peer.url).await.expect_err(&form.what));
+        let refused = format!(
+            "{:#}",
+            announcements.listen(&notice, &http, &peer.url).await.expect_err(&form.what)
+        );
         assert!(refused.contains("the trust bundle: "), "{}: {refused}", form.what);
     }
     let kept = std::fs::read_dir(&bench.paths.state)

@@ -3,11 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod anchors;
+mod announcements;
 mod answers;
 mod bench;
 mod contact;
 mod faulty_server;
-mod heard;
 mod refusals;
 mod release_log;
 mod secure_boot;

@@ -57,7 +57,7 @@ async fn a_release_that_the_log_does_not_publish_is_refused() {
 }
 
 #[tokio::test]
-async fn an_old_statement_is_refused_until_there_is_a_new_one() {
+async fn an_old_checkpoint_is_refused_until_there_is_a_new_one() {
     let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let release = bench.publish(&server, "r", "2");
     let old = bench.log.proof(release.number, 0, now_s() - 8 * DAY_S).unwrap();
@@ -67,7 +67,7 @@ async fn an_old_statement_is_refused_until_there_is_a_new_one() {
 }
 
 #[tokio::test]
-async fn a_clock_that_was_set_back_makes_no_statement_young() {
+async fn a_clock_that_was_set_back_makes_no_checkpoint_young() {
     let (mut bench, server) = (Bench::new(), FaultyServer::start());
     let release = bench.publish(&server, "r", "2");
     let (now, later) = (now_s(), now_s() + 20 * DAY_S);
@@ -95,7 +95,7 @@ async fn a_log_that_grew_is_believed_and_one_with_another_history_is_not() {
     bench.log.publish("kiosk@7", &"1".repeat(64)).unwrap();
     let next = bench.publish(&server, "next", "3");
     let grown = bench.log.proof(next.number, 1, now_s()).unwrap();
-    let unproved = ReleaseProof { growth: vec![], ..grown.clone() };
+    let unproved = ReleaseProof { consistency: vec![], ..grown.clone() };
     let (code, _) =
         bench.stage_with(&next, Some(&unproved), &server.proxy_like("next/raw")).await.unwrap_err();
     assert_eq!(code, FailureCode::LogSplit);

@@ -21,9 +21,9 @@ const NOW_S: u64 = 1_800_000_000;
 const LOADERS: [&str; 2] = ["EFI/systemd/systemd-bootx64.efi", "EFI/BOOT/BOOTX64.EFI"];
 
 /// An EFI binary that differs from others by its number.
-fn program(number: u8) -> Vec<u8> {
+fn binary(number: u8) -> Vec<u8> {
     let mut bytes =
-        include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi").to_vec();
+        include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/binary.efi").to_vec();
     bytes[0x201] = number;
     bytes
 }
@@ -86,19 +86,19 @@ impl Device {
         fs::read(self.paths.esp.join(name)).unwrap()
     }
     fn signature(&self, number: u8) -> Vec<u8> {
-        self.keys.sign(&[authenticode::digest(&program(number)).unwrap()]).unwrap().remove(0)
+        self.keys.sign(&[authenticode::digest(&binary(number)).unwrap()]).unwrap().remove(0)
     }
     fn signed(&self, number: u8) -> Vec<u8> {
-        authenticode::attach(&program(number), &self.signature(number)).unwrap()
+        authenticode::attach(&binary(number), &self.signature(number)).unwrap()
     }
     /// Signatures for what it runs, by its newest key.
     fn signatures(&self) -> BootSignatures {
         let one = |number| fleeti_pki::base64_text(&self.signature(number));
-        let programs = [
+        let binaries = [
             ("raw/systemd-boot.efi".to_owned(), one(LOADER)),
             ("raw/kiosk_1.efi".to_owned(), one(V1)),
         ];
-        BootSignatures { programs: BTreeMap::from(programs) }
+        BootSignatures { binaries: BTreeMap::from(binaries) }
     }
     fn change(&self, writes: Vec<VariableWrite>, may_end_fallback: bool) -> Result<(), String> {
         let change =
@@ -135,8 +135,8 @@ impl Device {
             manifest::verify(&document, &[manifest::sign(&document, &key).unwrap()], &keys)
                 .unwrap();
         self.put("EFI/Linux/kiosk_2.staged", body);
-        let programs = signature.map(|s| (path, fleeti_pki::base64_text(s))).into_iter().collect();
-        staging::keep_signatures(&self.paths, &[], &BootSignatures { programs }).unwrap();
+        let binaries = signature.map(|s| (path, fleeti_pki::base64_text(s))).into_iter().collect();
+        staging::keep_signatures(&self.paths, &[], &BootSignatures { binaries }).unwrap();
         verified
     }
 }
@@ -152,7 +152,7 @@ const STAGED: &str = "EFI/Linux/kiosk_2.staged";
 #[test]
 fn the_devices_signature_is_attached_when_the_image_is_armed() {
     let device = Device::new();
-    let verified = device.stage(&program(V2), Some(&device.signature(V2)));
+    let verified = device.stage(&binary(V2), Some(&device.signature(V2)));
     staging::arm(&device.paths, &verified).unwrap();
     assert_eq!(device.get(ENTRY), device.signed(V2));
     assert!(!device.paths.esp.join(STAGED).exists());
@@ -169,10 +169,10 @@ fn an_image_that_the_firmware_would_not_start_is_not_armed() {
         s
     };
     let refused: [Case<'_>; 5] = [
-        (program(V2), None, "there is no device signature"),
-        (program(V2), Some(other.signature(V2)), "no key in db made its signature"),
-        (program(V2), Some(device.signature(V1)), "no key in db made its signature"),
-        (program(V2), Some(changed), "no key in db made its signature"),
+        (binary(V2), None, "there is no device signature"),
+        (binary(V2), Some(other.signature(V2)), "no key in db made its signature"),
+        (binary(V2), Some(device.signature(V1)), "no key in db made its signature"),
+        (binary(V2), Some(changed), "no key in db made its signature"),
         (other.signed(V2), None, "there is no device signature"),
     ];
     for (body, signature, words) in refused {
@@ -190,24 +190,24 @@ fn an_image_that_the_firmware_would_not_start_is_not_armed() {
 #[test]
 fn what_is_forbidden_is_not_armed_and_firmware_that_checks_nothing_needs_no_signature() {
     let device = Device::new();
-    let dbx = SignatureList::Digests(vec![authenticode::digest(&program(V2)).unwrap()])
+    let dbx = SignatureList::Digests(vec![authenticode::digest(&binary(V2)).unwrap()])
         .to_bytes()
         .unwrap();
     device.variable(&uefi::file_name(BootVariable::Dbx), &dbx);
-    let verified = device.stage(&program(V2), Some(&device.signature(V2)));
+    let verified = device.stage(&binary(V2), Some(&device.signature(V2)));
     assert!(
         format!("{:#}", staging::arm(&device.paths, &verified).unwrap_err())
             .contains("dbx forbids it")
     );
     device.variable(&uefi::global_file_name("SecureBoot"), &[0]);
     staging::arm(&device.paths, &verified).unwrap();
-    assert_eq!(device.get(ENTRY), program(V2));
+    assert_eq!(device.get(ENTRY), binary(V2));
 }
 
 #[test]
 fn arming_is_finished_after_a_power_cut_at_any_moment() {
     let device = Device::new();
-    let verified = device.stage(&program(V2), Some(&device.signature(V2)));
+    let verified = device.stage(&binary(V2), Some(&device.signature(V2)));
     // Power cut while the signed image was written: half of it is there.
     device.put("EFI/Linux/kiosk_2.arming", &device.signed(V2)[..100]);
     staging::arm(&device.paths, &verified).unwrap();
@@ -215,11 +215,11 @@ fn arming_is_finished_after_a_power_cut_at_any_moment() {
     assert!(!device.paths.esp.join("EFI/Linux/kiosk_2.arming").exists());
     // The entry has its name, but not yet its content.
     device.put(ENTRY, &[]);
-    device.put(STAGED, &program(V2));
+    device.put(STAGED, &binary(V2));
     staging::arm(&device.paths, &verified).unwrap();
     assert_eq!(device.get(ENTRY), device.signed(V2));
     // Between creating the entry and removing the staged file.
-    device.put(STAGED, &program(V2));
+    device.put(STAGED, &binary(V2));
     staging::arm(&device.paths, &verified).unwrap();
     assert!(!device.paths.esp.join(STAGED).exists());
     assert_eq!(device.get(ENTRY), device.signed(V2));
@@ -251,20 +251,18 @@ fn a_key_whose_epoch_has_ended_is_not_trusted_again_by_any_write_of_kek() {
     let wrap = WrapKey::from_bytes(&[7; 32]).unwrap();
     let kept = device.keys.wrap(&wrap).unwrap();
     let order = |device: &Device, keys: &BootKeys, number, writes: Vec<VariableWrite>| {
-        let sign = |program: Vec<u8>| {
+        let sign = |binary: Vec<u8>| {
             fleeti_pki::base64_text(
-                &keys.sign(&[authenticode::digest(&program).unwrap()]).unwrap()[0],
+                &keys.sign(&[authenticode::digest(&binary).unwrap()]).unwrap()[0],
             )
         };
-        let signed = [
-            ("raw/systemd-boot.efi", sign(program(LOADER))),
-            ("raw/kiosk_1.efi", sign(program(V1))),
-        ];
-        let programs =
+        let signed =
+            [("raw/systemd-boot.efi", sign(binary(LOADER))), ("raw/kiosk_1.efi", sign(binary(V1)))];
+        let binaries =
             signed.into_iter().map(|(path, signature)| (path.to_owned(), signature)).collect();
         let change = BootChange {
             number,
-            signatures: BootSignatures { programs },
+            signatures: BootSignatures { binaries },
             writes,
             may_end_fallback: true,
         };
@@ -301,7 +299,7 @@ fn a_change_after_which_the_device_would_not_boot_is_refused_and_nothing_is_writ
     device.enroll();
     let begun = device.everything();
     let end = device.keys.end_epoch(NOW_S).unwrap();
-    let of_v1 = device.keys.forbid(&[authenticode::digest(&program(V1)).unwrap()], NOW_S).unwrap();
+    let of_v1 = device.keys.forbid(&[authenticode::digest(&binary(V1)).unwrap()], NOW_S).unwrap();
     let pk = device.keys.enroll(NOW_S).unwrap()[2].clone();
     let wrong_kind = VariableWrite { append: true, ..end.clone() };
     let without = |writes: &[&VariableWrite]| {

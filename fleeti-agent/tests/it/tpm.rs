@@ -1,28 +1,34 @@
 //! The agent's TPM code with a real TPM (swtpm), checked by the server's verification.
 
 use fleeti_agent::tpm::Tpm;
-use fleeti_pki::attestation::{Challenge, REGISTERS};
+use fleeti_pki::attestation::{Challenge, PCRS};
 use fleeti_pki::tpm::attest::{Attest, Statement};
 use fleeti_pki::tpm::credential;
-use fleeti_pki::tpm::endorsement::{Kind, Makers, NotEndorsed};
+use fleeti_pki::tpm::endorsement::{Kind, Manufacturers, NotEndorsed};
 use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
-use fleeti_testkit::tpm::{Maker, Tpm as Swtpm};
+use fleeti_testkit::tpm::{Manufacturer, Tpm as Swtpm};
 
 #[test]
-fn a_tpm_is_the_same_one_after_a_power_cut_and_answers_for_its_registers() {
-    let maker = Maker::new().unwrap();
-    let mut swtpm = Swtpm::new(&maker).unwrap();
+fn a_tpm_is_the_same_one_after_a_power_cut_and_answers_for_its_pcrs() {
+    let manufacturer = Manufacturer::new().unwrap();
+    let mut swtpm = Swtpm::new(&manufacturer).unwrap();
     let mut tpm = Tpm::at(&swtpm.tcti()).unwrap();
     let shown = tpm.identity().unwrap();
     let endorsement = EndorsementKey::new(Public::parse(&shown.endorsement_key).unwrap()).unwrap();
     let attestation = AttestationKey::new(Public::parse(&shown.attestation_key).unwrap()).unwrap();
 
-    let mut makers = Makers::default();
-    let certificate = fleeti_pki::certificate::from_pem(&maker.certificate_pem().unwrap()).unwrap();
-    makers.believe(&fleeti_pki::certificate::to_der(&certificate).unwrap(), Kind::Virtual).unwrap();
+    let mut manufacturers = Manufacturers::default();
+    let certificate =
+        fleeti_pki::certificate::from_pem(&manufacturer.certificate_pem().unwrap()).unwrap();
+    manufacturers
+        .believe(&fleeti_pki::certificate::to_der(&certificate).unwrap(), Kind::Virtual)
+        .unwrap();
     let now_s =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    assert_eq!(makers.verify(&endorsement, &shown.certificates, now_s).unwrap().model, "swtpm");
+    assert_eq!(
+        manufacturers.verify(&endorsement, &shown.certificates, now_s).unwrap().model,
+        "swtpm"
+    );
 
     let made = credential::make(&endorsement, &attestation.public().name(), b"the secret").unwrap();
     assert_eq!(tpm.activate(&made.blob, &made.secret).unwrap(), b"the secret");
@@ -34,7 +40,7 @@ fn a_tpm_is_the_same_one_after_a_power_cut_and_answers_for_its_registers() {
 
     for round in 0..5 {
         let said = tpm.quote(&[round; 32]).unwrap();
-        assert!(said.registers.keys().eq(&REGISTERS));
+        assert!(said.pcrs.keys().eq(&PCRS));
         let quote = Attest::quote(&said.quote, &said.signature, &attestation).unwrap();
         assert_eq!(quote.extra_data, [round; 32]);
         let Statement::Quote { selections, .. } = quote.statement else { panic!("no quote") };
@@ -52,21 +58,25 @@ fn a_tpm_is_the_same_one_after_a_power_cut_and_answers_for_its_registers() {
 
 /// As with Intel TPMs: the operator trusts a root, and the TPM has the intermediate certificates.
 #[test]
-fn the_certificates_between_a_tpm_and_its_maker_come_out_of_the_tpm() {
-    let maker = Maker::new().unwrap();
-    let swtpm = Swtpm::new(&maker).unwrap();
+fn the_certificates_between_a_tpm_and_its_manufacturer_come_out_of_the_tpm() {
+    let manufacturer = Manufacturer::new().unwrap();
+    let swtpm = Swtpm::new(&manufacturer).unwrap();
     let der = |pem: String| {
         fleeti_pki::certificate::to_der(&fleeti_pki::certificate::from_pem(&pem).unwrap()).unwrap()
     };
-    let (root, between) = (der(maker.root_pem().unwrap()), der(maker.certificate_pem().unwrap()));
+    let (root, between) =
+        (der(manufacturer.root_pem().unwrap()), der(manufacturer.certificate_pem().unwrap()));
     let now_s =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let mut makers = Makers::default();
-    makers.believe(&root, Kind::Processor).unwrap();
+    let mut manufacturers = Manufacturers::default();
+    manufacturers.believe(&root, Kind::Processor).unwrap();
     let verified = || {
         let shown = Tpm::at(&swtpm.tcti()).unwrap().identity().unwrap();
         let key = EndorsementKey::new(Public::parse(&shown.endorsement_key).unwrap()).unwrap();
-        (makers.verify(&key, &shown.certificates, now_s).map(|e| e.kind), shown.certificates.len())
+        (
+            manufacturers.verify(&key, &shown.certificates, now_s).map(|e| e.kind),
+            shown.certificates.len(),
+        )
     };
     let (without, count) = verified();
     assert!(matches!(without, Err(NotEndorsed::Chain(_))) && count == 1, "{without:?}, {count}");
@@ -88,7 +98,7 @@ fn the_certificates_between_a_tpm_and_its_maker_come_out_of_the_tpm() {
 
 #[test]
 fn a_tpm_without_certificates_is_known_by_its_key_alone() {
-    let swtpm = Swtpm::without_maker().unwrap();
+    let swtpm = Swtpm::without_manufacturer().unwrap();
     let mut tpm = Tpm::at(&swtpm.tcti()).unwrap();
     let shown = tpm.identity().unwrap();
     assert!(shown.certificates.is_empty());
@@ -100,12 +110,12 @@ fn a_tpm_without_certificates_is_known_by_its_key_alone() {
 
 #[test]
 fn what_the_helper_measured_arrives_at_the_daemon() {
-    let swtpm = Swtpm::without_maker().unwrap();
+    let swtpm = Swtpm::without_manufacturer().unwrap();
     let paths = swtpm.paths(b"", b"").unwrap();
     let device = "dev-1".parse().unwrap();
     let measured =
         fleeti_agent::privileged::measured::evidence(&paths, &"07".repeat(32), &device).unwrap();
-    let said = measured.registers.clone();
+    let said = measured.pcrs.clone();
     let answer = fleeti_agent::privileged::Response::Evidence { measured: Box::new(measured) };
     let line = serde_json::to_vec(&answer).unwrap();
     let fleeti_agent::privileged::Response::Evidence { measured } =
@@ -113,6 +123,6 @@ fn what_the_helper_measured_arrives_at_the_daemon() {
     else {
         panic!("another answer")
     };
-    assert_eq!(measured.registers, said);
-    assert_eq!(said.len(), REGISTERS.len());
+    assert_eq!(measured.pcrs, said);
+    assert_eq!(said.len(), PCRS.len());
 }

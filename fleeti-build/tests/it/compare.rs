@@ -20,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const UKI: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
-const PROGRAM: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
+const BINARY: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/binary.efi");
 const NOW_S: u64 = 1_800_000_000;
 
 /// Another party's build, the keys that sign it, and the same build of one's own.
@@ -114,7 +114,7 @@ fn write_build(folder: &Path, pcr: &SoftKey) {
         ("root.erofs", &[1u8; 9000][..]),
         ("root.verity", &[2; 900]),
         ("uki.efi", &uki),
-        ("systemd-boot.efi", PROGRAM),
+        ("systemd-boot.efi", BINARY),
     ] {
         fs::write(folder.join(name), bytes).unwrap();
     }
@@ -163,8 +163,7 @@ fn record_again(folder: &Path) {
             )
         })
         .collect();
-    let started =
-        predicted::register_11(&fs::read(folder.join("uki.efi")).unwrap(), 257, "").unwrap();
+    let started = predicted::pcr_11(&fs::read(folder.join("uki.efi")).unwrap(), 257, "").unwrap();
     let phases = [PHASE_READY, pcr_policy::OPENED_IN];
     record.reference_values.pcr11 =
         phases.map(|p| (p.to_owned(), hex::encode(predicted::after_phases(started, p)))).into();
@@ -441,7 +440,7 @@ fn every_swap_within_a_release_is_named() {
         assert!(named(&found, &[&name, said]), "{end}: {:?}", found.differences);
         fs::write(&path, before).unwrap();
     }
-    fs::write(release.join("raw/kiosk_9.efi"), PROGRAM).unwrap();
+    fs::write(release.join("raw/kiosk_9.efi"), BINARY).unwrap();
     assert!(named(
         &world.compared(&release).unwrap(),
         &["raw/kiosk_9.efi", "is not in your build"]
@@ -469,7 +468,7 @@ fn a_lock_and_a_file_of_ones_own_that_changed_are_named() {
 }
 
 #[test]
-fn a_program_with_signatures_is_the_program_without_them() {
+fn a_binary_with_signatures_is_the_binary_without_them() {
     let world = World::new();
     let release = world.release(&world.build("theirs", &|_| {}));
     let path = release.join("raw/kiosk_2.efi");

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 const UKI: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
-const PROGRAM: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
+const BINARY: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/binary.efi");
 
 /// An unsigned release with the UKI `uki` and this Authenticode digest in its manifest.
 fn release(dir: &Path, uki: &[u8], authenticode: Option<String>) {
@@ -31,8 +31,8 @@ fn release(dir: &Path, uki: &[u8], authenticode: Option<String>) {
     fs::write(dir.join("manifest.json"), to_bytes(&manifest).unwrap()).unwrap();
 }
 
-fn digest(program: &[u8]) -> Option<String> {
-    Some(hex::encode(fleeti_pki::authenticode::digest(program).unwrap()))
+fn digest(binary: &[u8]) -> Option<String> {
+    Some(hex::encode(fleeti_pki::authenticode::digest(binary).unwrap()))
 }
 
 fn keys(keys: &[&SoftKey], threshold: usize) -> ReleaseKeys {
@@ -98,8 +98,8 @@ fn nobody_signs_what_is_not_as_the_manifest_says() {
             .contains("raw/kiosk_2.efi")
     );
     assert!(refused(UKI, None, &nothing).contains("Authenticode digest"));
-    assert!(refused(UKI, digest(PROGRAM), &nothing).contains("Authenticode digest"));
-    assert!(refused(PROGRAM, digest(PROGRAM), &nothing).contains("needs one section .linux"));
+    assert!(refused(UKI, digest(BINARY), &nothing).contains("Authenticode digest"));
+    assert!(refused(BINARY, digest(BINARY), &nothing).contains("needs one section .linux"));
     let own = command_line::of(&sha256_hex(b"root hash"), []);
     let elsewhere = with_command_line(&command_line::of(&sha256_hex(b"another root"), []));
     assert!(

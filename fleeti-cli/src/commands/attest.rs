@@ -30,9 +30,9 @@ pub enum Command {
         device: DeviceId,
         /// Also list the events that were measured into each PCR.
         #[arg(long)]
-        registers: bool,
+        pcrs: bool,
         /// Print an EAT Attestation Result (draft-ietf-rats-ear-04, JSON) instead.
-        #[arg(long, conflicts_with = "registers")]
+        #[arg(long, conflicts_with = "pcrs")]
         ear: bool,
         #[command(flatten)]
         server: Server,
@@ -78,8 +78,8 @@ pub enum Command {
         /// SHA-256 (Authenticode) of an EFI binary that allowed firmware may start by itself before
         /// it selects a boot entry; `fleeti attest show` prints it. Repeat it for each EFI binary.
         /// `none` removes all.
-        #[arg(long = "firmware-program", value_name = "SHA256")]
-        firmware_programs: Vec<String>,
+        #[arg(long = "firmware-binary", value_name = "SHA256")]
+        firmware_binaries: Vec<String>,
         /// Roll out only releases that have a boot proof (`fleeti release prove`).
         #[arg(long)]
         proved_releases: Option<bool>,
@@ -119,7 +119,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             success,
             secrets,
             firmware,
-            firmware_programs: programs,
+            firmware_binaries: binaries,
             proved_releases,
             server,
         } => {
@@ -128,16 +128,16 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 success,
                 secrets,
                 firmware: firmware_of(firmware)?,
-                programs,
+                binaries,
                 proved_releases,
             };
             let policy = block_on(async { changed(&server.client()?, &fleet, changes).await })?;
             output.data(&policy, |p| policy_words(&fleet, p));
         }
-        Command::Show { device, registers, server, .. } => {
+        Command::Show { device, pcrs, server, .. } => {
             let found =
                 block_on(async { server.client()?.attestation(&device).await.map_err(refused) })?;
-            output.data(&found, |a| described(a, registers));
+            output.data(&found, |a| described(a, pcrs));
         }
         Command::Now { device, server } => {
             let found = block_on(async { asked(&server.client()?, &device).await })?;
@@ -156,12 +156,11 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
 /// The accepted firmware: PCR 0 and PCR 2, and the firmware claim with the paths and digests of EFI
 /// binaries.
 fn accepted_words(device: &DeviceId, a: &Attestation) -> Lines {
-    let registers = a.registers.iter().filter(|r| [0, 2].contains(&r.register));
-    let registers =
-        registers.map(|r| format!("  PCR {}  {}", r.register, r.value)).collect::<Vec<_>>();
+    let pcrs = a.pcrs.iter().filter(|r| [0, 2].contains(&r.pcr));
+    let pcrs = pcrs.map(|r| format!("  PCR {}  {}", r.pcr, r.value)).collect::<Vec<_>>();
     let claims = a.result.iter().flat_map(|r| &r.claims).filter(|c| c.aspect == Aspect::Firmware);
     Lines::from(format!("the firmware of {device} is accepted; {}", title(a.level)))
-        .and(registers)
+        .and(pcrs)
         .and(claims.flat_map(claim).collect::<Vec<_>>())
 }
 
@@ -182,7 +181,7 @@ struct Changes {
     success: Option<Asked>,
     secrets: Option<Asked>,
     firmware: Option<Firmware>,
-    programs: Vec<String>,
+    binaries: Vec<String>,
     proved_releases: Option<bool>,
 }
 
@@ -202,8 +201,8 @@ fn firmware_of(words: Vec<String>) -> Result<Option<Firmware>, Failure> {
             .ok_or_else(wrong)
     };
     Ok(Some(Firmware::Known {
-        registers: words.into_iter().map(pair).collect::<Result<_, _>>()?,
-        programs: Vec::new(),
+        pcrs: words.into_iter().map(pair).collect::<Result<_, _>>()?,
+        binaries: Vec::new(),
     }))
 }
 
@@ -219,20 +218,20 @@ async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<P
     }
     // Keep the allowed EFI binaries unless the command names others.
     let named_before = match &policy.firmware {
-        Firmware::Known { programs, .. } => programs.clone(),
+        Firmware::Known { binaries, .. } => binaries.clone(),
         Firmware::Pinned => Vec::new(),
     };
     policy.firmware = changes.firmware.unwrap_or(policy.firmware);
     match &mut policy.firmware {
-        Firmware::Known { programs, .. } if changes.programs.is_empty() => *programs = named_before,
-        Firmware::Known { programs, .. } => {
-            *programs = changes.programs.into_iter().filter(|word| word != "none").collect()
+        Firmware::Known { binaries, .. } if changes.binaries.is_empty() => *binaries = named_before,
+        Firmware::Known { binaries, .. } => {
+            *binaries = changes.binaries.into_iter().filter(|word| word != "none").collect()
         }
-        Firmware::Pinned if changes.programs.is_empty() => {}
+        Firmware::Pinned if changes.binaries.is_empty() => {}
         Firmware::Pinned => {
             let hint = "name firmware with --firmware PCR0:PCR2 as well, or accept a device's firmware with `fleeti attest accept-firmware`";
             return Err(Failure::new(
-                "--firmware-program needs a policy with --firmware PCR0:PCR2".to_owned(),
+                "--firmware-EFI binary needs a policy with --firmware PCR0:PCR2".to_owned(),
                 Some(hint),
             ));
         }
@@ -250,13 +249,12 @@ fn policy_words(fleet: &FleetId, policy: &Policy) -> Lines {
     };
     let (firmware, known) = match &policy.firmware {
         Firmware::Pinned => ("for each device, the one that an operator accepted", vec![]),
-        Firmware::Known { registers, .. } if registers.is_empty() => ("none", vec![]),
-        Firmware::Known { registers, programs } => {
-            let registers = registers.iter().map(|r| format!("    {}:{}", r[0], r[1]));
+        Firmware::Known { pcrs, .. } if pcrs.is_empty() => ("none", vec![]),
+        Firmware::Known { pcrs, binaries } => {
+            let pcrs = pcrs.iter().map(|r| format!("    {}:{}", r[0], r[1]));
             (
                 "",
-                registers
-                    .chain(programs.iter().map(|p| format!("    EFI binary {p}")))
+                pcrs.chain(binaries.iter().map(|p| format!("    EFI binary {p}")))
                     .collect::<Vec<_>>(),
             )
         }
@@ -301,7 +299,7 @@ fn title(level: Level) -> String {
     format!("{} ({})", level.code(), level.title())
 }
 
-fn described(a: &Attestation, registers: bool) -> Lines {
+fn described(a: &Attestation, pcrs: bool) -> Lines {
     let mut lines = vec![title(a.level)];
     match (&a.result, &a.tpm) {
         (Some(result), _) => {
@@ -320,20 +318,17 @@ fn described(a: &Attestation, registers: bool) -> Lines {
         (None, None) => lines.push("it has not presented a TPM".into()),
     }
     if let Some(tpm) = &a.tpm {
-        let maker = tpm.maker.as_deref().unwrap_or("of no trusted manufacturer");
+        let manufacturer = tpm.manufacturer.as_deref().unwrap_or("of no trusted manufacturer");
         lines.push(format!(
-            "TPM: {maker}, {} (endorsement key {})",
+            "TPM: {manufacturer}, {} (endorsement key {})",
             tpm.description,
             tpm.ek_sha256.get(..16).unwrap_or(&tpm.ek_sha256)
         ));
     }
-    if registers {
-        for register in &a.registers {
-            lines.push(format!(
-                "PCR {:>2}  {}  {}",
-                register.register, register.value, register.title
-            ));
-            lines.extend(register.events.iter().map(|e| format!("             {e}")));
+    if pcrs {
+        for pcr in &a.pcrs {
+            lines.push(format!("PCR {:>2}  {}  {}", pcr.pcr, pcr.value, pcr.title));
+            lines.extend(pcr.events.iter().map(|e| format!("             {e}")));
         }
     }
     lines.into()

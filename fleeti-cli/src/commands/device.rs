@@ -10,7 +10,7 @@ use fleeti_core::strict;
 use fleeti_core::wire::api::{
     BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, Provisioned, RevocationReason,
 };
-use fleeti_core::wire::device::Order;
+use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::enrollment::{EnrollmentRecord, SMBIOS_PREFIX};
 use fleeti_core::wire::readmission::CreateReadmission;
 use fleeti_core::wire::vault::ShowRecoveryKey;
@@ -141,12 +141,12 @@ pub enum Command {
     },
     /// Send a command to a device: now, or on reconnect.
     #[command(name = "command")]
-    Order {
+    Command {
         /// Id of the device.
         device: DeviceId,
         /// The command.
         #[arg(value_enum)]
-        order: OrderName,
+        kind: CommandName,
         /// Minutes until the command expires.
         #[arg(long, default_value_t = 60)]
         minutes: u32,
@@ -256,7 +256,7 @@ pub enum BootChangeName {
 
 /// The command to send.
 #[derive(Clone, Copy, ValueEnum)]
-pub enum OrderName {
+pub enum CommandName {
     /// Send a report.
     Report,
     /// Reboot.
@@ -384,14 +384,14 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             });
             Ok(())
         }
-        Command::Order { device, order, minutes, server } => {
-            let order = match order {
-                OrderName::Report => Order::Report,
-                OrderName::Reboot => Order::Reboot,
-                OrderName::ClearAlarm => Order::ClearAlarm,
-                OrderName::NewRecoveryKey => Order::NewRecoveryKey,
+        Command::Command { device, kind, minutes, server } => {
+            let kind = match kind {
+                CommandName::Report => CommandKind::Report,
+                CommandName::Reboot => CommandKind::Reboot,
+                CommandName::ClearAlarm => CommandKind::ClearAlarm,
+                CommandName::NewRecoveryKey => CommandKind::NewRecoveryKey,
             };
-            let request = CreateCommand { order, valid_s: minutes.saturating_mul(60) };
+            let request = CreateCommand { kind, valid_s: minutes.saturating_mul(60) };
             let status = server.ask(async |c| c.create_command(&device, &request).await)?;
             output.data(&status, |s| format!("{} {}", s.id, s.status));
             Ok(())
@@ -551,7 +551,7 @@ fn described(d: &Device) -> Lines {
             }
         }
     }
-    for (name, text) in [("alarm", &d.alarm), ("attestation", &d.contradiction)] {
+    for (name, text) in [("alarm", &d.alarm), ("attestation", &d.attestation_failure)] {
         if let Some(text) = text {
             line(name, text.clone());
         }

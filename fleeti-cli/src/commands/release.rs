@@ -12,7 +12,7 @@ use fleeti_build::compare;
 use fleeti_build::countersign::countersign;
 use fleeti_build::disk;
 use fleeti_build::release::{self, ReleaseError, ReleaseSigners};
-use fleeti_core::boot_proof::{BootProof, KIND, REGISTERS};
+use fleeti_core::boot_proof::{BootProof, KIND, PCRS};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::manifest::Manifest;
@@ -372,7 +372,7 @@ async fn prove(
         bytes = keys::read(&path)?;
         let signed = BootProof::parse(&bytes).map_err(Failure::plain)?;
         signed.check(&manifest, &digest).map_err(Failure::plain)?;
-        if signed.device != proof.device || signed.registers != proof.registers {
+        if signed.device != proof.device || signed.pcrs != proof.pcrs {
             let hint = Some(
                 "name the device in the proof, or remove the proof and its signatures to start again",
             );
@@ -424,14 +424,14 @@ fn proof_of(
             hint,
         ));
     };
-    let registers = said.registers.into_iter().filter(|r| REGISTERS.contains(&r.register));
+    let pcrs = said.pcrs.into_iter().filter(|r| PCRS.contains(&r.pcr));
     Ok(BootProof {
         kind: KIND.to_owned(),
         release: manifest.release.clone(),
         manifest_sha256,
         device: device.clone(),
         level: said.level,
-        registers: registers.map(|r| (r.register.to_string(), r.value)).collect(),
+        pcrs: pcrs.map(|r| (r.pcr.to_string(), r.value)).collect(),
         evidence: result.evidence,
         proved_s: result.appraised_s,
     })

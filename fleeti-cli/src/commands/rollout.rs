@@ -104,10 +104,10 @@ fn count_words(Counts { total, succeeded, failed, moving, unconfirmed }: Counts)
 
 fn phase_words(phase: &DevicePhase) -> String {
     match phase {
-        DevicePhase::Held => {
+        DevicePhase::Blocked => {
             "blocked: its attestation level is below the minimum of its fleet (`fleeti attest show`)".into()
         }
-        DevicePhase::Granted => "offered".into(),
+        DevicePhase::Offered => "offered".into(),
         DevicePhase::Staging => "staging".into(),
         DevicePhase::Staged => "staged".into(),
         DevicePhase::Rebooting => "rebooting".into(),
@@ -117,7 +117,7 @@ fn phase_words(phase: &DevicePhase) -> String {
         }
         DevicePhase::Proving => "runs it, and must prove it with its TPM".into(),
         DevicePhase::Succeeded => "succeeded".into(),
-        DevicePhase::Contradicted => "attestation failed (`fleeti attest show`)".into(),
+        DevicePhase::AttestationFailed => "attestation failed (`fleeti attest show`)".into(),
         DevicePhase::Revoked => "revoked".into(),
         DevicePhase::RolledBack { reason } => format!("rolled back: {reason:?}"),
         DevicePhase::Failed { code } => format!("failed: {code:?}"),

@@ -135,11 +135,11 @@ pub struct Claim {
     pub aspect: Aspect,
     /// The tier of the claim.
     pub tier: Tier,
-    /// A stable code of the conclusion, for example `registers-digest`.
+    /// A stable code of the conclusion, for example `pcr-digest`.
     pub code: String,
     /// The conclusion in words.
     pub finding: String,
-    /// The evidence that the claim is based on, for example `TPM quote, registers 4 and 11`.
+    /// The evidence that the claim is based on, for example `TPM quote, pcrs 4 and 11`.
     pub source: String,
     /// What would raise the tier; `null` if nothing can.
     #[serde(default, skip_serializing_if = "Option::is_none")]

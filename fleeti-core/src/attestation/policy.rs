@@ -40,17 +40,17 @@ pub enum Firmware {
     /// Only the listed firmware.
     Known {
         /// PCR 0 and PCR 2 of each accepted firmware, SHA-256, hexadecimal.
-        registers: Vec<[String; 2]>,
+        pcrs: Vec<[String; 2]>,
         /// EFI binaries that the firmware may start before it boots: Authenticode SHA-256 of each,
         /// hexadecimal.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        programs: Vec<String>,
+        binaries: Vec<String>,
     },
 }
 
 impl Default for Firmware {
     fn default() -> Self {
-        Self::Known { registers: Vec::new(), programs: Vec::new() }
+        Self::Known { pcrs: Vec::new(), binaries: Vec::new() }
     }
 }
 
@@ -65,10 +65,10 @@ pub enum Invalid {
     #[error(
         "firmware: {0:?} is not the digest of an EFI binary: expected 64 lower-case hexadecimal digits"
     )]
-    Program(String),
+    Binary(String),
     /// A PCR value has a wrong form.
     #[error("firmware: {0:?} is not a PCR value: expected 64 lower-case hexadecimal digits")]
-    Register(String),
+    Pcr(String),
 }
 
 impl Policy {
@@ -114,16 +114,16 @@ impl Policy {
     /// # Errors
     /// [`Invalid`].
     pub fn check(&self) -> Result<(), Invalid> {
-        let Firmware::Known { registers, programs } = &self.firmware else { return Ok(()) };
-        let most = registers.len().max(programs.len());
+        let Firmware::Known { pcrs, binaries } = &self.firmware else { return Ok(()) };
+        let most = pcrs.len().max(binaries.len());
         if most > FIRMWARE_MAX {
             return Err(Invalid::TooMany(most));
         }
-        if let Some(bad) = programs.iter().find(|p| !crate::canonical::is_sha256_hex(p)) {
-            return Err(Invalid::Program(bad.clone()));
+        if let Some(bad) = binaries.iter().find(|p| !crate::canonical::is_sha256_hex(p)) {
+            return Err(Invalid::Binary(bad.clone()));
         }
-        match registers.iter().flatten().find(|r| !crate::canonical::is_sha256_hex(r)) {
-            Some(bad) => Err(Invalid::Register(bad.clone())),
+        match pcrs.iter().flatten().find(|r| !crate::canonical::is_sha256_hex(r)) {
+            Some(bad) => Err(Invalid::Pcr(bad.clone())),
             None => Ok(()),
         }
     }
@@ -146,7 +146,7 @@ mod tests {
             );
         }
         assert!(empty.asks_for_proof());
-        assert_eq!(empty.firmware, Firmware::Known { registers: vec![], programs: vec![] });
+        assert_eq!(empty.firmware, Firmware::Known { pcrs: vec![], binaries: vec![] });
     }
 
     #[test]
@@ -165,29 +165,29 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_has_no_words_that_nobody_knows_and_registers_that_are_some() {
+    fn a_policy_has_no_words_that_nobody_knows_and_pcrs_that_are_some() {
         assert!(serde_json::from_str::<Policy>(r#"{"updates":"token"}"#).is_err());
         assert!(serde_json::from_str::<Policy>(r#"{"firmware":{"mode":"any"}}"#).is_err());
-        let of = |registers: Vec<[String; 2]>| Policy {
-            firmware: Firmware::Known { registers, programs: vec![] },
+        let of = |pcrs: Vec<[String; 2]>| Policy {
+            firmware: Firmware::Known { pcrs, binaries: vec![] },
             ..Policy::usual()
         };
         let good = "ab".repeat(32);
         of(vec![[good.clone(), good.clone()]]).check().unwrap();
         assert_eq!(
             of(vec![[good.clone(), "AB".repeat(32)]]).check(),
-            Err(Invalid::Register("AB".repeat(32)))
+            Err(Invalid::Pcr("AB".repeat(32)))
         );
         assert_eq!(
             of(vec![[good.clone(), good.clone()]; FIRMWARE_MAX + 1]).check(),
             Err(Invalid::TooMany(FIRMWARE_MAX + 1))
         );
-        let with = |programs: Vec<String>| Policy {
-            firmware: Firmware::Known { registers: vec![], programs },
+        let with = |binaries: Vec<String>| Policy {
+            firmware: Firmware::Known { pcrs: vec![], binaries },
             ..Policy::usual()
         };
         with(vec![good.clone()]).check().unwrap();
-        assert_eq!(with(vec![good.clone(), "x".into()]).check(), Err(Invalid::Program("x".into())));
+        assert_eq!(with(vec![good.clone(), "x".into()]).check(), Err(Invalid::Binary("x".into())));
         assert_eq!(
             with(vec![good; FIRMWARE_MAX + 1]).check(),
             Err(Invalid::TooMany(FIRMWARE_MAX + 1))

@@ -14,17 +14,17 @@ fn report(n: u8, running: &str, update: U) -> Event {
         running: running.parse().unwrap(),
         update,
         heard: true,
-        standing: usual(),
+        eligibility: usual(),
     }
 }
-fn usual() -> Standing {
-    Standing { may_update: true, proof: Proof::NotAsked }
+fn usual() -> Eligibility {
+    Eligibility { may_update: true, proof: Proof::NotAsked }
 }
 fn start(devices: &[u8]) -> Event {
     Event::Start(devices.iter().map(|n| (device(*n), usual())).collect())
 }
 fn appraised(n: u8, may_update: bool, proof: Proof) -> Event {
-    Event::Appraised(vec![(device(n), Standing { may_update, proof })])
+    Event::Appraised(vec![(device(n), Eligibility { may_update, proof })])
 }
 fn two() -> crate::id::Version {
     "2".parse().unwrap()
@@ -93,13 +93,14 @@ fn a_rollout_ends_when_the_last_device_has_finished() {
 fn an_old_failure_that_is_heard_again_does_not_end_a_new_rollout() {
     let (s, _) = step(&rollout(), start(&[1])).unwrap();
     let failed = U::Failed { target: two(), code: update::FailureCode::Unreachable };
-    let Event::Reported { device: d, running, update, standing, .. } =
+    let Event::Reported { device: d, running, update, eligibility, .. } =
         report(1, "kiosk@1", failed.clone())
     else {
         unreachable!()
     };
     let (s, _) =
-        step(&s, Event::Reported { device: d, running, update, heard: false, standing }).unwrap();
+        step(&s, Event::Reported { device: d, running, update, heard: false, eligibility })
+            .unwrap();
     assert_eq!(s.phase, Phase::Running);
     let (s, effects) = step(&s, report(1, "kiosk@1", failed)).unwrap();
     assert_eq!(
@@ -110,12 +111,12 @@ fn an_old_failure_that_is_heard_again_does_not_end_a_new_rollout() {
 
 #[test]
 fn a_device_that_is_not_trusted_far_enough_is_held_until_it_is() {
-    let held = Standing { may_update: false, proof: Proof::Missing };
+    let held = Eligibility { may_update: false, proof: Proof::Missing };
     let (s, effects) =
         step(&rollout(), Event::Start(vec![(device(1), held), (device(2), usual())])).unwrap();
-    assert_eq!(s.devices[&device(1)], DevicePhase::Held);
+    assert_eq!(s.devices[&device(1)], DevicePhase::Blocked);
     assert!(
-        !effects.iter().any(|e| matches!(e, Effect::Grant(d, _) if *d == device(1))),
+        !effects.iter().any(|e| matches!(e, Effect::Offer(d, _) if *d == device(1))),
         "{effects:?}"
     );
     assert!(
@@ -124,12 +125,12 @@ fn a_device_that_is_not_trusted_far_enough_is_held_until_it_is() {
     );
     // A device that continues by itself still has no offer.
     let (s, _) = step(&s, report(1, "kiosk@1", U::Staging { target: two(), attempt: 1 })).unwrap();
-    assert_eq!(s.devices[&device(1)], DevicePhase::Held);
+    assert_eq!(s.devices[&device(1)], DevicePhase::Blocked);
     assert_eq!(step(&s, appraised(1, false, Proof::Missing)).unwrap(), (s.clone(), vec![]));
     let (s, effects) = step(&s, appraised(1, true, Proof::Missing)).unwrap();
     assert_eq!(
         effects,
-        vec![Effect::Grant(device(1), "kiosk@2".parse().unwrap()), Effect::Publish]
+        vec![Effect::Offer(device(1), "kiosk@2".parse().unwrap()), Effect::Publish]
     );
     for update in [
         U::Idle,
@@ -137,10 +138,10 @@ fn a_device_that_is_not_trusted_far_enough_is_held_until_it_is() {
         U::Staged { target: two(), arm_attempts: 0 },
     ] {
         let (s, _) = step(&s, report(1, "kiosk@1", update)).unwrap();
-        let (s, effects) = step(&s, appraised(1, false, Proof::Contradicted)).unwrap();
+        let (s, effects) = step(&s, appraised(1, false, Proof::AttestationFailed)).unwrap();
         assert_eq!(
             (s.devices[&device(1)].clone(), effects),
-            (DevicePhase::Held, vec![Effect::Withdraw(device(1)), Effect::Publish])
+            (DevicePhase::Blocked, vec![Effect::Withdraw(device(1)), Effect::Publish])
         );
         // The server no longer serves the download, so it fails.
         let failed = U::Failed { target: two(), code: update::FailureCode::Unreachable };
@@ -148,7 +149,7 @@ fn a_device_that_is_not_trusted_far_enough_is_held_until_it_is() {
     }
     // After the device reboots into the release, the offer cannot be withdrawn.
     let (s, _) = step(&s, report(1, "kiosk@1", U::Armed { target: two() })).unwrap();
-    assert_eq!(step(&s, appraised(1, false, Proof::Contradicted)).unwrap().1, vec![]);
+    assert_eq!(step(&s, appraised(1, false, Proof::AttestationFailed)).unwrap().1, vec![]);
 }
 
 #[test]
@@ -160,12 +161,12 @@ fn a_device_whose_level_has_grown_old_is_held_and_does_not_fail() {
     else {
         unreachable!()
     };
-    let old = Standing { may_update: false, proof: Proof::Missing };
+    let old = Eligibility { may_update: false, proof: Proof::Missing };
     let (s, effects) =
-        step(&s, Event::Reported { device: d, running, update, heard, standing: old }).unwrap();
+        step(&s, Event::Reported { device: d, running, update, heard, eligibility: old }).unwrap();
     assert_eq!(
         (s.devices[&device(1)].clone(), effects),
-        (DevicePhase::Held, vec![Effect::Withdraw(device(1)), Effect::Publish])
+        (DevicePhase::Blocked, vec![Effect::Withdraw(device(1)), Effect::Publish])
     );
 }
 
@@ -182,11 +183,11 @@ fn where_a_proof_is_asked_the_word_of_a_device_is_not_success() {
             running,
             update,
             heard,
-            standing: Standing { may_update: true, proof },
+            eligibility: Eligibility { may_update: true, proof },
         }
     };
     let of = |release: &str| Proof::Of(release.parse().unwrap());
-    for proof in [Proof::Missing, of("kiosk@1"), of("kiosk@2"), Proof::Contradicted] {
+    for proof in [Proof::Missing, of("kiosk@1"), of("kiosk@2"), Proof::AttestationFailed] {
         let (proving, effects) = step(&s, idle(proof)).unwrap();
         assert_eq!(proving.devices[&device(1)], DevicePhase::Proving);
         assert_eq!(effects, vec![Effect::Challenge(device(1)), Effect::Publish]);
@@ -196,7 +197,8 @@ fn where_a_proof_is_asked_the_word_of_a_device_is_not_success() {
             step(&proving, appraised(1, true, of("kiosk@2"))).unwrap().0.phase,
             Phase::Succeeded
         );
-        let (wrong, effects) = step(&proving, appraised(1, false, Proof::Contradicted)).unwrap();
+        let (wrong, effects) =
+            step(&proving, appraised(1, false, Proof::AttestationFailed)).unwrap();
         assert_eq!(
             (wrong.phase, effects),
             (Phase::Failed, vec![Effect::Withdraw(device(1)), Effect::Publish])
@@ -226,7 +228,7 @@ proptest! {
         picks in prop::collection::vec((0u8..4, 0usize..7, any::<bool>(), 0usize..6), 0..60)
     ) {
         let proofs = [
-            Proof::NotAsked, Proof::Missing, Proof::Contradicted, Proof::Of("kiosk@1".parse().unwrap()), Proof::Of("kiosk@2".parse().unwrap()),
+            Proof::NotAsked, Proof::Missing, Proof::AttestationFailed, Proof::Of("kiosk@1".parse().unwrap()), Proof::Of("kiosk@2".parse().unwrap()),
         ];
         let mut s = step(&rollout(), start(&[0, 1, 2])).unwrap().0;
         for (n, u, newer, p) in picks {
@@ -235,9 +237,9 @@ proptest! {
                 (3, Some(proof)) => appraised(u8::try_from(u % 3).unwrap(), newer, proof.clone()),
                 (n, proof) => {
                     let reported = report(n, if newer { "kiosk@2" } else { "kiosk@1" }, updates()[u].clone());
-                    let Event::Reported { device, running, update, heard, standing } = reported else { unreachable!() };
-                    let proof = proof.cloned().unwrap_or(standing.proof);
-                    Event::Reported { device, running, update, heard, standing: Standing { may_update: true, proof } }
+                    let Event::Reported { device, running, update, heard, eligibility } = reported else { unreachable!() };
+                    let proof = proof.cloned().unwrap_or(eligibility.proof);
+                    Event::Reported { device, running, update, heard, eligibility: Eligibility { may_update: true, proof } }
                 }
             };
             match step(&s, event) {

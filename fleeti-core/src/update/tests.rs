@@ -156,16 +156,16 @@ proptest! {
     }
 
     #[test]
-    fn a_replayed_wish_is_harmless(events in prop::collection::vec(any_event(), 0..40), n in 0u8..5) {
+    fn a_replayed_desired_is_harmless(events in prop::collection::vec(any_event(), 0..40), n in 0u8..5) {
         let (running, floor) = (v("1"), v("1"));
         let ctx = Context { running: &running, floor: &floor, rolled_back: &[], trials: 0 };
         let mut state = State::Idle;
         for event in events {
             if let Ok((next, _)) = step(&state, event, &ctx) { state = next; }
         }
-        let wish = || Event::Desired(v(&n.to_string()));
-        if let Ok((once, _)) = step(&state, wish(), &ctx) {
-            let (twice, effects) = step(&once, wish(), &ctx).unwrap();
+        let desired = || Event::Desired(v(&n.to_string()));
+        if let Ok((once, _)) = step(&state, desired(), &ctx) {
+            let (twice, effects) = step(&once, desired(), &ctx).unwrap();
             let retries = matches!(once, State::Failed { code, .. } if code.is_retryable());
             prop_assert!(retries || once == twice || effects == [Effect::Report], "{once:?} {twice:?} {effects:?}");
         }

@@ -6,7 +6,7 @@ use crate::profile::Profile;
 use crate::rollout;
 use crate::update;
 use crate::wire::boot::{BootSignatures, BootSummary, VariableWrite};
-use crate::wire::device::{Order, Progress, Telemetry};
+use crate::wire::device::{CommandKind, Progress, Telemetry};
 use crate::wire::enrollment::EnrollmentRecord;
 pub use crate::wire::trust::{
     Approver, ImportBundle, Intermediate, RequestSignature, SignatureStatus, SignedBy,
@@ -54,7 +54,7 @@ pub struct Device {
     /// Why attestation failed: what the evidence of the device's TPM contradicts. Absent if it did
     /// not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contradiction: Option<String>,
+    pub attestation_failure: Option<String>,
     /// State of the device's own Secure Boot keys; absent for a device that boots what is signed
     /// for all devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -361,7 +361,7 @@ pub struct AuditConsistency {
 #[serde(deny_unknown_fields)]
 pub struct CreateCommand {
     /// What the device should do.
-    pub order: Order,
+    pub kind: CommandKind,
     /// Seconds until the command expires.
     pub valid_s: u32,
 }
@@ -380,7 +380,7 @@ pub struct CommandStatus {
     /// Command id.
     pub id: String,
     /// What the device should do.
-    pub order: Order,
+    pub kind: CommandKind,
     /// `pending`, `done` or `expired`.
     pub status: String,
 }

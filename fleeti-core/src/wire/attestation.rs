@@ -91,14 +91,14 @@ pub struct TpmManufacturer {
     /// End of validity, Unix seconds. The server trusts the certificate until its file is removed,
     /// also after this time.
     pub not_after_s: u64,
-    /// Path of the file below `DATA/pki/tpm-makers`.
+    /// Path of the file below `DATA/pki/tpm-manufacturers`.
     pub file: String,
 }
 
 /// A file that the server ignores.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LeftOut {
-    /// Path of the file below `DATA/pki/tpm-makers`.
+    /// Path of the file below `DATA/pki/tpm-manufacturers`.
     pub file: String,
     /// Why the server ignores it.
     pub problem: String,
@@ -231,7 +231,7 @@ pub struct Evidence {
     pub signature: String,
     /// PCR values, by number.
     #[serde(deserialize_with = "crate::strict::unique")]
-    pub registers: BTreeMap<u8, String>,
+    pub pcrs: BTreeMap<u8, String>,
     /// SHA-256 of the firmware's event log.
     pub firmware_log: String,
     /// The event log of user space.
@@ -295,7 +295,7 @@ pub struct Attestation {
     /// The TPM; `null` for a device that has not identified one.
     pub tpm: Option<Tpm>,
     /// Measurements by PCR.
-    pub registers: Vec<MeasuredRegister>,
+    pub pcrs: Vec<MeasuredPcr>,
 }
 
 /// The response to `POST /fleets/{fleet}/attestation/challenge`.
@@ -312,7 +312,7 @@ pub struct Tpm {
     pub ek_sha256: String,
     /// Kind of TPM by its manufacturer, for example `hardware` or `virtual`; `null` if no trusted
     /// manufacturer certified it.
-    pub maker: Option<String>,
+    pub manufacturer: Option<String>,
     /// Manufacturer, model and version from the endorsement certificate, or why there is no valid
     /// one.
     pub description: String,
@@ -322,9 +322,9 @@ pub struct Tpm {
 
 /// A PCR and the events that were measured into it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct MeasuredRegister {
+pub struct MeasuredPcr {
     /// Number of the PCR.
-    pub register: u8,
+    pub pcr: u8,
     /// What is measured into this PCR.
     pub title: String,
     /// Value of the PCR, hexadecimal.
@@ -396,7 +396,7 @@ mod tests {
                 challenge: "i".into(),
                 quote: "q".into(),
                 signature: "s".into(),
-                registers: BTreeMap::from([(0, "00".to_owned()), (11, "11".to_owned())]),
+                pcrs: BTreeMap::from([(0, "00".to_owned()), (11, "11".to_owned())]),
                 firmware_log: "f".into(),
                 phases_log: "p".into(),
             },
@@ -405,8 +405,8 @@ mod tests {
                 level_code: "L4".into(),
                 is_fresh: true,
                 result: Some(result),
-                tpm: Some(Tpm { ek_sha256: "e".into(), maker: Some("hardware".into()), description: "d".into(), bound_s: 1 }),
-                registers: vec![MeasuredRegister { register: 4, title: "t".into(), value: "v".into(), events: vec!["e".into()] }],
+                tpm: Some(Tpm { ek_sha256: "e".into(), manufacturer: Some("hardware".into()), description: "d".into(), bound_s: 1 }),
+                pcrs: vec![MeasuredPcr { pcr: 4, title: "t".into(), value: "v".into(), events: vec!["e".into()] }],
             },
         }));
     }

@@ -108,7 +108,7 @@ pub struct VariableWrite {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BootSignatures {
     /// Signatures by path, for example `raw/kiosk_2.efi`.
-    pub programs: BTreeMap<String, String>,
+    pub binaries: BTreeMap<String, String>,
 }
 
 /// `GET /boot/change.json`: the last change of a device's Secure Boot variables, and the signatures

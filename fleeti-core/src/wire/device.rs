@@ -96,7 +96,7 @@ pub struct Command {
     /// Chosen by the server.
     pub id: String,
     /// What the device should do.
-    pub order: Order,
+    pub kind: CommandKind,
     /// After this time the device does not run the command.
     pub deadline_s: u64,
 }
@@ -104,7 +104,7 @@ pub struct Command {
 /// What a command asks a device to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub enum Order {
+pub enum CommandKind {
     /// Send a report now.
     Report,
     /// Reboot.
@@ -163,9 +163,9 @@ pub struct Notice {
 /// Largest number of revoked releases in a [`Notice`], and in the memory of a device.
 pub const REVOKED_MAX: usize = 500;
 
-/// `GET /log/growth.json?from=N&to=M`: the consistency proof between two sizes of the audit log.
+/// `GET /log/consistency.json?from=N&to=M`: the consistency proof between two sizes of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogGrowth {
+pub struct LogConsistency {
     /// Hashes, base64 (RFC 9162, 2.1.4).
     pub hashes: Vec<String>,
 }
@@ -252,7 +252,7 @@ pub struct ReleaseProof {
     pub published: AuditProof,
     /// Consistency proof from the device's checkpoint to the one in the inclusion proof: hashes,
     /// base64 (RFC 9162, 2.1.4).
-    pub growth: Vec<String>,
+    pub consistency: Vec<String>,
 }
 
 #[cfg(test)]
@@ -283,7 +283,7 @@ mod tests {
         let reason = update::RollbackReason::Verity { evidence: "block 0".into() };
         insta::assert_json_snapshot!(json!({
             "desired": DesiredState { generation: 3, release: Some("kiosk@2".parse().unwrap()), forgiven: None, boot_change: Some(2), critical: vec![] },
-            "command": Command { id: "cmd-1".into(), order: Order::Reboot, deadline_s: 9 },
+            "command": Command { id: "cmd-1".into(), kind: CommandKind::Reboot, deadline_s: 9 },
             "ack": Acknowledgement { command: "cmd-1".into(), outcome: Outcome::Done },
             "report": Report {
                 sequence: 1, epoch: Some("e".into()), generation: 3, boot, trust_bundle: 4, clock_wrong_by_s: None, alarm: None, progress: Some(Progress { done: 1, total: 2 }), detail: None,

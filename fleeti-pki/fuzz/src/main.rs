@@ -13,15 +13,15 @@ use fleeti_pki::approval::{Intent, Policy};
 use fleeti_pki::attestation::key::{self, Certification, Purpose};
 use fleeti_pki::audit::Entry;
 use fleeti_pki::certificate::{self, Parsed, Period, Role, self_signed};
-use fleeti_pki::crl::{self, VerifiedList};
+use fleeti_pki::crl::{self, VerifiedCrl};
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::measured::boot::MeasuredBoot;
-use fleeti_pki::measured::log::{FirmwareLog, Registers};
+use fleeti_pki::measured::log::{FirmwareLog, Pcrs};
 use fleeti_pki::measured::{explained, phases, predicted};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::tpm::attest::Attest;
 use fleeti_pki::tpm::credential;
-use fleeti_pki::tpm::endorsement::{self, Makers};
+use fleeti_pki::tpm::endorsement::{self, Manufacturers};
 use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
 use fleeti_pki::tpm::signature::Signature;
 use fleeti_pki::transparency::note::LogKey;
@@ -78,11 +78,11 @@ const READERS: &[(&str, Reader)] = &[
         }
         let _ = uefi::value(data);
     }),
-    ("program", |data| {
+    ("binary", |data| {
         let _ = authenticode::check_uki(data);
         let _ = authenticode::check_command_line(data, "");
-        let _ = predicted::register_11(data, 257, "enter-initrd");
-        let _ = predicted::register_9(data, 257);
+        let _ = predicted::pcr_11(data, 257, "enter-initrd");
+        let _ = predicted::pcr_9(data, 257);
         let digest = authenticode::digest(data);
         if let (Ok(more), Ok(_)) = (pe::with_section(data, ".fuzz", b"what is added"), &digest) {
             assert!(authenticode::digest(&more).is_ok(), "a section lies behind its neighbours");
@@ -105,14 +105,14 @@ const READERS: &[(&str, Reader)] = &[
         let _ = certificate::from_der(data).map(|c| certificate::device_of(&c));
     }),
     ("crl", |data| {
-        let _ = VerifiedList::read(data, &SOMEBODY.certificate);
+        let _ = VerifiedCrl::read(data, &SOMEBODY.certificate);
         let _ = crl::entries(data);
         let _ = fleeti_pki::tpm::files::certificates(data);
-        let _ = Makers::default().believe(data, fleeti_pki::tpm::endorsement::Kind::Hardware);
-        let mut makers = Makers::default();
-        if makers.look_at(data).is_ok() {
-            let _ = makers.lists().map(|(maker, ends_s)| maker.len() as u64 + ends_s).max();
-            let _ = makers.verify(&SOMEBODY.endorsement, &[data.to_vec()], 1_800_000_000);
+        let _ = Manufacturers::default().believe(data, fleeti_pki::tpm::endorsement::Kind::Hardware);
+        let mut manufacturers = Manufacturers::default();
+        if manufacturers.look_at(data).is_ok() {
+            let _ = manufacturers.lists().map(|(manufacturer, ends_s)| manufacturer.len() as u64 + ends_s).max();
+            let _ = manufacturers.verify(&SOMEBODY.endorsement, &[data.to_vec()], 1_800_000_000);
         }
     }),
     ("manifest", |data| {
@@ -140,20 +140,20 @@ const READERS: &[(&str, Reader)] = &[
         let purpose = Purpose::enrollment("", [0; 32]);
         assert!(key::verify(&sent, &SOMEBODY.attestation, &purpose, data).is_err(), "nothing has all properties at once");
         assert!(endorsement::each_of(data).map(<[u8]>::len).sum::<usize>() <= data.len());
-        let _ = Makers::default().verify(&SOMEBODY.endorsement, &[data.to_vec()], 1_800_000_000);
+        let _ = Manufacturers::default().verify(&SOMEBODY.endorsement, &[data.to_vec()], 1_800_000_000);
     }),
     ("log", |data| {
         if let Ok(log) = FirmwareLog::parse(data) {
-            let registers = log.replay();
+            let pcrs = log.replay();
             // PCRs from 16 on are parsed, but not replayed.
-            assert!(log.events().iter().all(|e| registers.contains_key(&e.register) == (e.register < 16)));
+            assert!(log.events().iter().all(|e| pcrs.contains_key(&e.pcr) == (e.pcr < 16)));
             let _ = MeasuredBoot::of(&log);
-            for register in 0..24 {
-                let _ = explained::events(register, Some(&log), &[], &BTreeMap::new());
+            for pcr in 0..24 {
+                let _ = explained::events(pcr, Some(&log), &[], &BTreeMap::new());
             }
         }
         if let Ok(measurements) = phases::parse(data) {
-            phases::replay(&mut Registers::new(), &measurements);
+            phases::replay(&mut Pcrs::new(), &measurements);
         }
     }),
     ("packet", wire::packets),

@@ -5,8 +5,8 @@ mod executables;
 mod firmware;
 
 use super::evidence::VerifiedEvidence;
-use crate::measured::boot::{Finding, FirmwareProgram, MeasuredBoot};
-use crate::measured::log::Registers;
+use crate::measured::boot::{Finding, FirmwareBinary, MeasuredBoot};
+use crate::measured::log::Pcrs;
 use crate::tpm::endorsement::Kind;
 use executables::{executables, file_system};
 use firmware::{configuration, firmware_code};
@@ -23,9 +23,9 @@ pub struct Reference {
     /// Authenticode digest of its UKI.
     pub kernel_image: [u8; 32],
     /// PCR 9 (command line and initrd); `None` if not known.
-    pub register_9: Option<[u8; 32]>,
+    pub pcr_9: Option<[u8; 32]>,
     /// PCR 11 after the last boot phase.
-    pub register_11: [u8; 32],
+    pub pcr_11: [u8; 32],
     /// Whether the release is revoked.
     pub is_revoked: bool,
 }
@@ -34,7 +34,7 @@ pub struct Reference {
 #[derive(Debug, Clone, Default)]
 pub struct Known {
     /// What kind of TPM its manufacturer makes; `None` if no trusted manufacturer endorses it.
-    pub maker: Option<Kind>,
+    pub manufacturer: Option<Kind>,
     /// Whether a TPM in software counts as much as one in hardware, which means to trust its host.
     pub trusts_hypervisor: bool,
     /// Expected contents of its Secure Boot variables; `None` if no keys were made for it.
@@ -58,10 +58,10 @@ pub struct Known {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirmwareCode {
     /// PCR 0 and PCR 2.
-    pub registers: [[u8; 32]; 2],
+    pub pcrs: [[u8; 32]; 2],
     /// Digests of what firmware started or measured into PCR 4 before it selected a boot option, in
     /// order.
-    pub programs: Vec<[u8; 32]>,
+    pub binaries: Vec<[u8; 32]>,
     /// Whether an operator accepted it; otherwise it is only what was seen first.
     pub is_accepted: bool,
 }
@@ -69,16 +69,16 @@ pub struct FirmwareCode {
 impl FirmwareCode {
     /// The quoted PCRs of firmware that starts no EFI binaries of its own; not accepted.
     #[must_use]
-    pub fn seen(registers: &Registers) -> Self {
-        let registers = [0, 2].map(|r| registers.get(&r).copied().unwrap_or_default());
-        Self { registers, programs: Vec::new(), is_accepted: false }
+    pub fn seen(pcrs: &Pcrs) -> Self {
+        let pcrs = [0, 2].map(|r| pcrs.get(&r).copied().unwrap_or_default());
+        Self { pcrs, binaries: Vec::new(), is_accepted: false }
     }
 
     /// The firmware that evidence proves; not accepted.
     #[must_use]
     pub fn of(evidence: &VerifiedEvidence) -> Self {
         let (boot, _) = MeasuredBoot::read(evidence.firmware_log());
-        Self { programs: digests(&boot.firmware_programs), ..Self::seen(evidence.registers()) }
+        Self { binaries: digests(&boot.firmware_binaries), ..Self::seen(evidence.pcrs()) }
     }
 }
 
@@ -96,7 +96,7 @@ pub struct Appraisal {
 /// The code of the claim that Secure Boot was off.
 const SECURE_BOOT_OFF: &str = "secure-boot-off";
 /// Maximum number of EFI binaries of the firmware in one claim.
-const PROGRAMS_SHOWN_MAX: usize = 16;
+const BINARIES_SHOWN_MAX: usize = 16;
 
 /// A claim; the arguments are in the order of its fields.
 fn claim(
@@ -122,15 +122,15 @@ fn claim(
 pub fn appraise(evidence: &VerifiedEvidence, known: &Known) -> Appraisal {
     let (boot, findings) = MeasuredBoot::read(evidence.firmware_log());
     let mut claims = vec![identity(), hardware(known), firmware_code(evidence, &boot, known)];
-    if let Some(contradiction) = findings.iter().find(|f| f.is_contradiction()) {
-        claims.push(odd(Aspect::Configuration, contradiction));
+    if let Some(attestation_failure) = findings.iter().find(|f| f.is_attestation_failure()) {
+        claims.push(odd(Aspect::Configuration, attestation_failure));
         return Appraisal { level: level(&claims), claims, release: None };
     }
-    let (of_programs, of_policy): (Vec<_>, Vec<_>) =
-        findings.iter().partition(|f| f.is_about_programs());
+    let (of_binaries, of_policy): (Vec<_>, Vec<_>) =
+        findings.iter().partition(|f| f.is_about_binaries());
     claims.push(lowered(configuration(&boot, known), &of_policy));
     let (found, started) = executables(evidence, &boot, known);
-    let started = lowered(started, &of_programs);
+    let started = lowered(started, &of_binaries);
     // A release that is not the device's appears in the claim's text only, so that no caller takes
     // it for one that the device may run.
     let release = found.filter(|_| started.code != RELEASE_NOT_GIVEN).map(|r| r.release.clone());
@@ -165,7 +165,7 @@ fn lowered(claim: Claim, findings: &[&Finding]) -> Claim {
 /// A finding about the log, as a claim.
 fn odd(aspect: Aspect, finding: &Finding) -> Claim {
     const SOURCE: &str = "firmware log, replayed to the quoted PCRs";
-    match finding.is_contradiction() {
+    match finding.is_attestation_failure() {
         true if finding.shows_other_bytes() => claim(
             aspect,
             Tier::Contraindicated,
@@ -188,17 +188,17 @@ fn odd(aspect: Aspect, finding: &Finding) -> Claim {
     }
 }
 
-fn digests(programs: &[FirmwareProgram]) -> Vec<[u8; 32]> {
-    programs.iter().map(|p| p.digest).collect()
+fn digests(binaries: &[FirmwareBinary]) -> Vec<[u8; 32]> {
+    binaries.iter().map(|p| p.digest).collect()
 }
 
 /// EFI binaries of the firmware as text: path and digest of each.
-fn programs_in_words(programs: &[FirmwareProgram]) -> String {
-    let shown = programs
+fn binaries_in_words(binaries: &[FirmwareBinary]) -> String {
+    let shown = binaries
         .iter()
-        .take(PROGRAMS_SHOWN_MAX)
+        .take(BINARIES_SHOWN_MAX)
         .map(|p| format!("{} ({})", p.path, hex::encode(p.digest)));
-    let more = programs.len().saturating_sub(PROGRAMS_SHOWN_MAX);
+    let more = binaries.len().saturating_sub(BINARIES_SHOWN_MAX);
     shown.chain((more > 0).then(|| format!("{more} more"))).collect::<Vec<_>>().join(", ")
 }
 
@@ -218,31 +218,31 @@ fn hardware(known: &Known) -> Claim {
     let of = |tier, code, finding: &str, raise| {
         claim(Aspect::Hardware, tier, code, finding, SOURCE, raise)
     };
-    match known.maker {
+    match known.manufacturer {
         Some(Kind::Processor) => of(
             Tier::Affirming,
-            "maker-processor",
+            "manufacturer-processor",
             "the TPM is part of the processor, and its manufacturer is trusted",
             None,
         ),
         Some(Kind::Hardware) => {
-            of(Tier::Affirming, "maker-known", "the TPM manufacturer is trusted", None)
+            of(Tier::Affirming, "manufacturer-known", "the TPM manufacturer is trusted", None)
         }
         Some(Kind::Virtual) if known.trusts_hypervisor => of(
             Tier::Affirming,
-            "maker-virtual-trusted",
+            "manufacturer-virtual-trusted",
             "the TPM is software, and this server trusts its host",
             None,
         ),
         Some(Kind::Virtual) => of(
             Tier::Warning,
-            "maker-virtual",
+            "manufacturer-virtual",
             "the TPM is software: an attacker who controls its host has its keys",
             Some("a server that trusts the host of software TPMs"),
         ),
         None => of(
             Tier::None,
-            "maker-unknown",
+            "manufacturer-unknown",
             "no trusted manufacturer endorses the TPM; its keys are pinned to this device",
             Some(
                 "an endorsement certificate of a trusted TPM manufacturer, and a new enrollment of the device",

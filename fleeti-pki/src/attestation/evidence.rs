@@ -1,8 +1,8 @@
 //! Verifies that a quote is the answer of one TPM to one challenge, and that the logs lead to the
 //! PCRs that it quotes.
 
-use super::{Challenge, REGISTERS};
-use crate::measured::log::{FirmwareLog, Registers};
+use super::{Challenge, PCRS};
+use crate::measured::log::{FirmwareLog, Pcrs};
 use crate::measured::phases::{self, Measurement};
 use crate::tpm::Unreadable;
 use crate::tpm::attest::{self, Attest, Clock, Statement};
@@ -17,7 +17,7 @@ pub struct Evidence<'a> {
     /// TPMT_SIGNATURE over it.
     pub signature: &'a [u8],
     /// PCR values.
-    pub registers: &'a Registers,
+    pub pcrs: &'a Pcrs,
     /// The firmware log.
     pub firmware_log: &'a [u8],
     /// The log of user space.
@@ -30,14 +30,14 @@ pub struct Before {
     /// The clock.
     pub clock: Clock,
     /// The PCRs that are [`STILL`] while a system runs.
-    pub registers: Registers,
+    pub pcrs: Pcrs,
 }
 
 /// Evidence that one TPM produced for one challenge. Only [`verify`] makes it.
 #[derive(Debug, Clone)]
 pub struct VerifiedEvidence {
     clock: Clock,
-    registers: Registers,
+    pcrs: Pcrs,
     firmware_log: FirmwareLog,
     phases: Vec<Measurement>,
 }
@@ -50,8 +50,8 @@ impl VerifiedEvidence {
     }
     /// The quoted PCRs.
     #[must_use]
-    pub const fn registers(&self) -> &Registers {
-        &self.registers
+    pub const fn pcrs(&self) -> &Pcrs {
+        &self.pcrs
     }
     /// The firmware log that leads to them.
     #[must_use]
@@ -123,11 +123,11 @@ impl Refused {
             Self::Quote(attest::Refused::Unreadable(_)) => "quote-unreadable",
             Self::Challenge => "quote-challenge",
             Self::Selection => "quote-selection",
-            Self::Values => "registers-selection",
-            Self::Digest => "registers-digest",
+            Self::Values => "pcr-selection",
+            Self::Digest => "pcr-digest",
             Self::Past { .. } => "clock-past",
             Self::Clock => "clock-still",
-            Self::Moved(_) => "registers-moved",
+            Self::Moved(_) => "pcr-moved",
             Self::FirmwareLog(_) => "log-unreadable",
             Self::PhasesLog(_) => "phases-unreadable",
             Self::Replay(_) => "log-replay",
@@ -160,39 +160,32 @@ pub fn verify(
     if *selections != [Challenge::selection()] {
         return Err(Refused::Selection);
     }
-    if !evidence.registers.keys().eq(&REGISTERS) {
+    if !evidence.pcrs.keys().eq(&PCRS) {
         return Err(Refused::Values);
     }
-    let values: Vec<&[u8]> = evidence.registers.values().map(|v| &v[..]).collect();
+    let values: Vec<&[u8]> = evidence.pcrs.values().map(|v| &v[..]).collect();
     // The hash is that of the key's scheme, not that of the bank (Part 3, 18.4.1).
     if *digest != key.curve().hash().digest(&values) {
         return Err(Refused::Digest);
     }
     if let Some(before) = before {
-        goes_on(&quote.clock, evidence.registers, before)?;
+        goes_on(&quote.clock, evidence.pcrs, before)?;
     }
     let firmware_log = FirmwareLog::parse(evidence.firmware_log).map_err(Refused::FirmwareLog)?;
     let phases = phases::parse(evidence.phases_log).map_err(Refused::PhasesLog)?;
-    let mut replayed = firmware_log.replay_to(evidence.registers.get(&0).unwrap_or(&[0; 32]));
+    let mut replayed = firmware_log.replay_to(evidence.pcrs.get(&0).unwrap_or(&[0; 32]));
     phases::replay(&mut replayed, &phases);
-    let differs = evidence
-        .registers
-        .iter()
-        .find(|(register, value)| replayed.get(register).unwrap_or(&[0; 32]) != *value);
-    if let Some((register, _)) = differs {
-        return Err(Refused::Replay(*register));
+    let differs =
+        evidence.pcrs.iter().find(|(pcr, value)| replayed.get(pcr).unwrap_or(&[0; 32]) != *value);
+    if let Some((pcr, _)) = differs {
+        return Err(Refused::Replay(*pcr));
     }
-    Ok(VerifiedEvidence {
-        clock: quote.clock,
-        registers: evidence.registers.clone(),
-        firmware_log,
-        phases,
-    })
+    Ok(VerifiedEvidence { clock: quote.clock, pcrs: evidence.pcrs.clone(), firmware_log, phases })
 }
 
 /// Checks that a quote was made after another one. Ignores `safe`, which is false after every power
 /// cut.
-fn goes_on(clock: &Clock, registers: &Registers, before: &Before) -> Result<(), Refused> {
+fn goes_on(clock: &Clock, pcrs: &Pcrs, before: &Before) -> Result<(), Refused> {
     let (now, then) =
         ((clock.resets, clock.restarts), (before.clock.resets, before.clock.restarts));
     if now < then {
@@ -201,11 +194,11 @@ fn goes_on(clock: &Clock, registers: &Registers, before: &Before) -> Result<(), 
     if now == then && clock.milliseconds <= before.clock.milliseconds {
         return Err(Refused::Clock);
     }
-    let moved = |register: &u8| registers.get(register) != before.registers.get(register);
+    let moved = |pcr: &u8| pcrs.get(pcr) != before.pcrs.get(pcr);
     // A resume can be a start as well (TPM Restart; Part 1, 12.2.3.2), so the boot is the same only
     // if both numbers are.
     match STILL.into_iter().find(moved) {
-        Some(register) if now == then => Err(Refused::Moved(register)),
+        Some(pcr) if now == then => Err(Refused::Moved(pcr)),
         _ => Ok(()),
     }
 }

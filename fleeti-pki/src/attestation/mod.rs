@@ -14,7 +14,7 @@ use fleeti_core::id::DeviceId;
 
 /// The PCRs that evidence contains: all that something is measured into, except 10 (of a kernel
 /// that measures files) and 8 (of a boot loader that Fleeti does not use).
-pub const REGISTERS: [u8; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15];
+pub const PCRS: [u8; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 9, 11, 12, 13, 14, 15];
 /// Prefix of the data that a quote signs, so that no other signature of the key is taken for a
 /// quote.
 const CONTEXT: &[u8] = b"fleeti-attestation-v1\0";
@@ -32,7 +32,7 @@ impl Challenge {
     /// The PCRs to quote.
     #[must_use]
     pub fn selection() -> Selection {
-        Selection::sha256(&REGISTERS)
+        Selection::sha256(&PCRS)
     }
 
     /// The data that the TPM must include in the quote: 32 bytes, because a TPM with only SHA-256

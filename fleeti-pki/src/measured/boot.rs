@@ -8,7 +8,7 @@
 //! skipped. An event that this server does not know allows fewer claims. An event that shows other
 //! bytes than were measured is a contradiction.
 
-pub use super::finding::{Finding, POLICY_REGISTER, PROGRAMS_REGISTER};
+pub use super::finding::{BINARIES_PCR, Finding, POLICY_PCR};
 
 use super::device_path;
 use super::log::{Event, EventKind, FirmwareLog, sha_256};
@@ -53,14 +53,14 @@ pub struct MeasuredBoot {
     /// certificate (DER).
     pub authorities: Vec<Vec<u8>>,
     /// What firmware itself started or measured before it selected a boot option.
-    pub firmware_programs: Vec<FirmwareProgram>,
+    pub firmware_binaries: Vec<FirmwareBinary>,
     /// Authenticode digests (SHA-256) of the EFI binaries that were started after that, in order.
-    pub programs: Vec<[u8; 32]>,
+    pub binaries: Vec<[u8; 32]>,
 }
 
 /// An EFI binary that firmware itself starts, or something else that it measures there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FirmwareProgram {
+pub struct FirmwareBinary {
     /// What was measured: for an EFI binary its Authenticode digest.
     pub digest: [u8; 32],
     /// Its path, as the log states it (not measured).
@@ -119,9 +119,9 @@ impl MeasuredBoot {
     pub fn read(log: &FirmwareLog) -> (Self, Vec<Finding>) {
         let mut boot = Self::default();
         let mut findings: Vec<Finding> =
-            SEPARATED.filter_map(|register| separator(log, register).err()).collect();
+            SEPARATED.filter_map(|pcr| separator(log, pcr).err()).collect();
         boot.read_policy(log, &mut findings);
-        boot.read_programs(log, &mut findings);
+        boot.read_binaries(log, &mut findings);
         findings.truncate(FINDINGS_MAX);
         (boot, findings)
     }
@@ -134,7 +134,7 @@ impl MeasuredBoot {
 
     fn read_policy(&mut self, log: &FirmwareLog, findings: &mut Vec<Finding>) {
         let mut is_started = false;
-        for (at, event) in log.of(POLICY_REGISTER).enumerate() {
+        for (at, event) in log.of(POLICY_PCR).enumerate() {
             is_started |= event.kind == EventKind::Separator;
             if let Err(finding) = self.policy_event(at, event, is_started) {
                 findings.push(finding);
@@ -165,9 +165,9 @@ impl MeasuredBoot {
         );
         if !is_of_its_data(event) {
             return Err(if is_known {
-                Finding::Digest(POLICY_REGISTER, at)
+                Finding::Digest(POLICY_PCR, at)
             } else {
-                Finding::Unknown(POLICY_REGISTER, at)
+                Finding::Unknown(POLICY_PCR, at)
             });
         }
         match event.kind {
@@ -188,8 +188,8 @@ impl MeasuredBoot {
             EventKind::Separator | EventKind::DevicePolicy => Ok(()),
             EventKind::Action => Err(action(event, at)),
             // An event of another type that contains a variable that decides.
-            _ if is_of_policy(&event.data) => Err(Finding::Kind(POLICY_REGISTER, at)),
-            _ => Err(Finding::Unknown(POLICY_REGISTER, at)),
+            _ if is_of_policy(&event.data) => Err(Finding::Kind(POLICY_PCR, at)),
+            _ => Err(Finding::Unknown(POLICY_PCR, at)),
         }
     }
 
@@ -225,31 +225,31 @@ impl MeasuredBoot {
         if is_late { Err(Finding::Order(at)) } else { Ok(()) }
     }
 
-    fn read_programs(&mut self, log: &FirmwareLog, findings: &mut Vec<Finding>) {
+    fn read_binaries(&mut self, log: &FirmwareLog, findings: &mut Vec<Finding>) {
         let is_separator = |e: &Event| e.kind == EventKind::Separator;
-        let separated = log.of(PROGRAMS_REGISTER).position(is_separator);
-        for (at, event) in log.of(PROGRAMS_REGISTER).enumerate() {
+        let separated = log.of(BINARIES_PCR).position(is_separator);
+        for (at, event) in log.of(BINARIES_PCR).enumerate() {
             let is_firmwares = separated.is_some_and(|separator| at < separator);
             match event.kind {
                 // Their data states where an EFI binary was, and is not part of what was measured.
                 EventKind::Application | EventKind::Driver if !is_firmwares => {
-                    self.programs.push(event.digest)
+                    self.binaries.push(event.digest)
                 }
                 EventKind::Action | EventKind::Separator | EventKind::OmitBootDevice
                     if !is_of_its_data(event) =>
                 {
-                    findings.push(Finding::Digest(PROGRAMS_REGISTER, at));
+                    findings.push(Finding::Digest(BINARIES_PCR, at));
                 }
                 EventKind::Separator => {}
                 EventKind::Action if ACTIONS.contains(&event.data.as_slice()) => {}
                 EventKind::OmitBootDevice if event.data == OMITTED => {}
                 _ if is_firmwares => self
-                    .firmware_programs
-                    .push(FirmwareProgram { digest: event.digest, path: path(event) }),
+                    .firmware_binaries
+                    .push(FirmwareBinary { digest: event.digest, path: path(event) }),
                 _ if device_path::of_image(&event.data).is_some() => {
-                    findings.push(Finding::Kind(PROGRAMS_REGISTER, at))
+                    findings.push(Finding::Kind(BINARIES_PCR, at))
                 }
-                _ => findings.push(Finding::Unknown(PROGRAMS_REGISTER, at)),
+                _ => findings.push(Finding::Unknown(BINARIES_PCR, at)),
             }
         }
     }
@@ -274,19 +274,19 @@ fn is_of_policy(data: &[u8]) -> bool {
 }
 
 /// Checks that a PCR has one separator, which says that nothing failed.
-fn separator(log: &FirmwareLog, register: u8) -> Result<(), Finding> {
+fn separator(log: &FirmwareLog, pcr: u8) -> Result<(), Finding> {
     let is_called_otherwise = |e: &Event| {
         e.kind != EventKind::Separator && SEPARATORS.iter().any(|s| e.digest == sha_256(&[s]))
     };
-    let mut found = log.of(register).filter(|e| e.kind == EventKind::Separator);
+    let mut found = log.of(pcr).filter(|e| e.kind == EventKind::Separator);
     let (first, second) = (found.next(), found.next());
     match first {
-        None if log.of(register).any(is_called_otherwise) => Err(Finding::Separator(register)),
-        None => Err(Finding::NoSeparator(register)),
-        Some(event) if !is_of_its_data(event) => Err(Finding::Separator(register)),
-        Some(_) if second.is_some() => Err(Finding::Separators(register)),
+        None if log.of(pcr).any(is_called_otherwise) => Err(Finding::Separator(pcr)),
+        None => Err(Finding::NoSeparator(pcr)),
+        Some(event) if !is_of_its_data(event) => Err(Finding::Separator(pcr)),
+        Some(_) if second.is_some() => Err(Finding::Separators(pcr)),
         Some(event) if SEPARATORS.iter().any(|s| event.data == s) => Ok(()),
-        Some(_) => Err(Finding::Failed(register)),
+        Some(_) => Err(Finding::Failed(pcr)),
     }
 }
 
@@ -295,6 +295,6 @@ fn action(event: &Event, at: usize) -> Finding {
     match event.data.as_slice() {
         b"UEFI Debug Mode" => Finding::Weakened("a debugger may be attached"),
         b"DMA Protection Disabled" => Finding::Weakened("devices may write all memory during boot"),
-        _ => Finding::Unknown(POLICY_REGISTER, at),
+        _ => Finding::Unknown(POLICY_PCR, at),
     }
 }

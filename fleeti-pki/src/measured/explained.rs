@@ -12,8 +12,8 @@ const EVENTS_MAX: usize = 64;
 /// What is measured into a PCR (TCG "PC Client Platform Firmware Profile", 3.3.4; UAPI "Linux TPM
 /// PCR Registry").
 #[must_use]
-pub const fn title(register: u8) -> &'static str {
-    match register {
+pub const fn title(pcr: u8) -> &'static str {
+    match pcr {
         0 => "firmware code",
         1 => "firmware settings",
         2 => "code of option ROMs and other devices",
@@ -32,27 +32,25 @@ pub const fn title(register: u8) -> &'static str {
     }
 }
 
-/// The events of a PCR, in order. `programs` maps digests of EFI binaries to names.
+/// The events of a PCR, in order. `binaries` maps digests of EFI binaries to names.
 #[must_use]
 pub fn events(
-    register: u8,
+    pcr: u8,
     log: Option<&FirmwareLog>,
     phases: &[Measurement],
-    programs: &BTreeMap<[u8; 32], String>,
+    binaries: &BTreeMap<[u8; 32], String>,
 ) -> Vec<String> {
-    let firmware = log
-        .into_iter()
-        .flat_map(|log| log.of(register))
-        .map(|event| event_in_words(event, programs));
-    let user_space = phases.iter().filter(|m| m.register == register).map(|m| match &m.words {
+    let firmware =
+        log.into_iter().flat_map(|log| log.of(pcr)).map(|event| event_in_words(event, binaries));
+    let user_space = phases.iter().filter(|m| m.pcr == pcr).map(|m| match &m.words {
         Some(words) => format!("user space: {}", shown(words.as_bytes())),
         None => format!("user space: {}", short(&m.digest)),
     });
     firmware.chain(user_space).take(EVENTS_MAX).collect()
 }
 
-fn event_in_words(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> String {
-    let words = event_named(event, programs);
+fn event_in_words(event: &Event, binaries: &BTreeMap<[u8; 32], String>) -> String {
+    let words = event_named(event, binaries);
     let says = matches!(
         event.kind,
         EventKind::Action
@@ -70,9 +68,9 @@ fn event_in_words(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> Strin
     }
 }
 
-fn event_named(event: &Event, programs: &BTreeMap<[u8; 32], String>) -> String {
+fn event_named(event: &Event, binaries: &BTreeMap<[u8; 32], String>) -> String {
     match event.kind {
-        EventKind::Application | EventKind::Driver => match programs.get(&event.digest) {
+        EventKind::Application | EventKind::Driver => match binaries.get(&event.digest) {
             Some(name) => name.clone(),
             None => match device_path::of_image(&event.data)
                 .map(device_path::in_words)

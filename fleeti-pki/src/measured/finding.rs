@@ -4,9 +4,9 @@
 use crate::tpm::Unreadable;
 
 /// The PCR of the Secure Boot policy.
-pub const POLICY_REGISTER: u8 = 7;
+pub const POLICY_PCR: u8 = 7;
 /// The PCR of the started EFI binaries.
-pub const PROGRAMS_REGISTER: u8 = 4;
+pub const BINARIES_PCR: u8 = 4;
 
 /// A finding about a firmware log.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,7 +88,7 @@ impl Finding {
     /// claims: firmware that reports audit mode, or that a debugger may be attached, tells the
     /// truth.
     #[must_use]
-    pub const fn is_contradiction(&self) -> bool {
+    pub const fn is_attestation_failure(&self) -> bool {
         match self {
             Self::Separator(_) | Self::Digest(..) | Self::Kind(..) | Self::Policy(_) => true,
             Self::NoSeparator(_)
@@ -126,15 +126,15 @@ impl Finding {
 
     /// The PCR that the finding is about.
     #[must_use]
-    pub const fn register(&self) -> u8 {
+    pub const fn pcr(&self) -> u8 {
         match self {
-            Self::Separator(register)
-            | Self::NoSeparator(register)
-            | Self::Separators(register)
-            | Self::Failed(register)
-            | Self::Digest(register, _)
-            | Self::Kind(register, _)
-            | Self::Unknown(register, _) => *register,
+            Self::Separator(pcr)
+            | Self::NoSeparator(pcr)
+            | Self::Separators(pcr)
+            | Self::Failed(pcr)
+            | Self::Digest(pcr, _)
+            | Self::Kind(pcr, _)
+            | Self::Unknown(pcr, _) => *pcr,
             Self::Policy(_)
             | Self::Repeated(_)
             | Self::Order(_)
@@ -142,13 +142,13 @@ impl Finding {
             | Self::NotMeasured(_)
             | Self::Authority(..)
             | Self::Weakened(_)
-            | Self::Unreadable(_) => POLICY_REGISTER,
+            | Self::Unreadable(_) => POLICY_PCR,
         }
     }
 
     /// Whether the finding is about what was started rather than about the Secure Boot policy.
     #[must_use]
-    pub const fn is_about_programs(&self) -> bool {
-        self.register() == PROGRAMS_REGISTER
+    pub const fn is_about_binaries(&self) -> bool {
+        self.pcr() == BINARIES_PCR
     }
 }

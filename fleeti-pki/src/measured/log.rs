@@ -20,7 +20,7 @@ const SIGNATURE: &[u8; 16] = b"Spec ID Event03\0";
 const STARTUP_LOCALITY: &[u8; 16] = b"StartupLocality\0";
 /// PCRs of a PC Client TPM. Those from 16 on can be reset while a system runs; they are neither
 /// quoted nor replayed.
-const REGISTERS: u32 = 24;
+const PCRS: u32 = 24;
 const REPLAYED: u8 = 16;
 /// Maximum number of banks of a log, and of digests of an event.
 const BANKS_MAX: u32 = 8;
@@ -93,7 +93,7 @@ impl EventKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
     /// The PCR.
-    pub register: u8,
+    pub pcr: u8,
     /// The type, as the log states it.
     pub kind: EventKind,
     /// The SHA-256 digest by which the PCR was extended.
@@ -111,12 +111,12 @@ pub struct FirmwareLog {
 }
 
 /// PCR values by number.
-pub type Registers = BTreeMap<u8, [u8; 32]>;
+pub type Pcrs = BTreeMap<u8, [u8; 32]>;
 
 /// A PCR, extended by a digest (Part 1, 17.2).
 #[must_use]
-pub fn extended(register: &[u8; 32], digest: &[u8; 32]) -> [u8; 32] {
-    sha_256(&[register, digest])
+pub fn extended(pcr: &[u8; 32], digest: &[u8; 32]) -> [u8; 32] {
+    sha_256(&[pcr, digest])
 }
 
 pub(super) fn sha_256(parts: &[&[u8]]) -> [u8; 32] {
@@ -157,9 +157,9 @@ impl FirmwareLog {
     /// Reads the locality of TPM2_Startup, the only event of this type that counts.
     fn no_action(&mut self, event: &Event) -> Result<(), Unreadable> {
         let Some(locality) = event.data.strip_prefix(STARTUP_LOCALITY) else { return Ok(()) };
-        let is_first = !self.events.iter().any(|e| e.register == 0);
+        let is_first = !self.events.iter().any(|e| e.pcr == 0);
         match locality {
-            [locality] if is_first && event.register == 0 && LOCALITIES.contains(locality) => {
+            [locality] if is_first && event.pcr == 0 && LOCALITIES.contains(locality) => {
                 self.locality = Some(*locality)
             }
             _ => {
@@ -179,26 +179,24 @@ impl FirmwareLog {
     }
 
     /// The measurements of one PCR.
-    pub fn of(&self, register: u8) -> impl Iterator<Item = &Event> {
-        self.events.iter().filter(move |e| e.register == register)
+    pub fn of(&self, pcr: u8) -> impl Iterator<Item = &Event> {
+        self.events.iter().filter(move |e| e.pcr == pcr)
     }
 
     /// The values of PCR 0 to 15 after all events. PCRs without an event are left out.
     #[must_use]
-    pub fn replay(&self) -> Registers {
+    pub fn replay(&self) -> Pcrs {
         self.replay_from(self.startup())
     }
 
     /// Like [`Self::replay`], but uses another locality of TPM2_Startup if that leads to
-    /// `register_0`: the locality is not measured, some firmware leaves it out, and only these
+    /// `pcr_0`: the locality is not measured, some firmware leaves it out, and only these
     /// localities are possible.
     #[must_use]
-    pub fn replay_to(&self, register_0: &[u8; 32]) -> Registers {
+    pub fn replay_to(&self, pcr_0: &[u8; 32]) -> Pcrs {
         let starts = [self.startup()].into_iter().chain(LOCALITIES);
         let mut replayed = starts.map(|locality| self.replay_from(locality));
-        replayed
-            .find(|registers| registers.get(&0) == Some(register_0))
-            .unwrap_or_else(|| self.replay())
+        replayed.find(|pcrs| pcrs.get(&0) == Some(pcr_0)).unwrap_or_else(|| self.replay())
     }
 
     /// The locality of TPM2_Startup.
@@ -207,17 +205,17 @@ impl FirmwareLog {
         self.locality.unwrap_or(if self.of(0).any(is_hcrtm) { AFTER_HCRTM } else { 0 })
     }
 
-    fn replay_from(&self, locality: u8) -> Registers {
-        let mut registers = Registers::new();
-        for event in self.events.iter().filter(|e| e.register < REPLAYED) {
+    fn replay_from(&self, locality: u8) -> Pcrs {
+        let mut pcrs = Pcrs::new();
+        for event in self.events.iter().filter(|e| e.pcr < REPLAYED) {
             let mut start = [0; 32];
-            if event.register == 0 {
+            if event.pcr == 0 {
                 start[31] = locality;
             }
-            let register = registers.entry(event.register).or_insert(start);
-            *register = extended(register, &event.digest);
+            let pcr = pcrs.entry(event.pcr).or_insert(start);
+            *pcr = extended(pcr, &event.digest);
         }
-        registers
+        pcrs
     }
 }
 
@@ -230,8 +228,8 @@ fn is_room(rest: &[u8]) -> bool {
 /// The banks of the log, in order, with the lengths of their digests.
 fn header(r: &mut Reader<'_>) -> Result<Vec<(u16, usize)>, Unreadable> {
     let wrong = |detail| Err(Unreadable::Wrong { what: WHAT, detail });
-    let (register, kind, digest) = (r.u32_le()?, r.u32_le()?, r.array::<20>()?);
-    if register != 0 || kind != 3 || digest != [0; 20] {
+    let (pcr, kind, digest) = (r.u32_le()?, r.u32_le()?, r.array::<20>()?);
+    if pcr != 0 || kind != 3 || digest != [0; 20] {
         return wrong("it does not start with EV_NO_ACTION");
     }
     let length = r.u32_le()? as usize;
@@ -272,10 +270,10 @@ fn header(r: &mut Reader<'_>) -> Result<Vec<(u16, usize)>, Unreadable> {
 }
 
 fn event(r: &mut Reader<'_>, banks: &[(u16, usize)]) -> Result<Event, Unreadable> {
-    let (register, kind, count) = (r.u32_le()?, EventKind::of(r.u32_le()?), r.u32_le()?);
+    let (pcr, kind, count) = (r.u32_le()?, EventKind::of(r.u32_le()?), r.u32_le()?);
     let is_measured = kind != EventKind::NoAction;
-    if is_measured && register >= REGISTERS {
-        return r.unknown("register", register);
+    if is_measured && pcr >= PCRS {
+        return r.unknown("pcr", pcr);
     }
     if count > BANKS_MAX {
         return r.unknown("count of digests", count);
@@ -308,8 +306,8 @@ fn event(r: &mut Reader<'_>, banks: &[(u16, usize)]) -> Result<Event, Unreadable
         }
         None => [0; 32],
     };
-    // INVARIANT: less than REGISTERS, if it is measured.
-    Ok(Event { register: u8::try_from(register).unwrap_or(u8::MAX), kind, digest, data })
+    // INVARIANT: less than PCRS, if it is measured.
+    Ok(Event { pcr: u8::try_from(pcr).unwrap_or(u8::MAX), kind, digest, data })
 }
 
 /// Length of a digest of an algorithm that is not among the banks of the log (TCG "Algorithm

@@ -2,7 +2,7 @@
 //! texts, RFC 7464, close to the TCG "Canonical Event Log"). It is not authenticated either: it
 //! counts only once it is replayed.
 
-use super::log::{Registers, extended, sha_256};
+use super::log::{Pcrs, extended, sha_256};
 use crate::tpm::Unreadable;
 use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ pub const BYTES_MAX: usize = 32 * 1024;
 const WORDS_MAX: usize = 128;
 /// PCRs that user space extends (UAPI "Linux TPM PCR Registry"): UKI and boot phases, system
 /// identity.
-const REGISTERS: [u8; 2] = [11, 15];
+const PCRS: [u8; 2] = [11, 15];
 /// Starts each record (RFC 7464, 2.1).
 const RECORD_SEPARATOR: char = '\u{1e}';
 
@@ -22,7 +22,7 @@ const RECORD_SEPARATOR: char = '\u{1e}';
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Measurement {
     /// The PCR.
-    pub register: u8,
+    pub pcr: u8,
     /// The SHA-256 digest by which it was extended.
     pub digest: [u8; 32],
     /// The text that was measured; `None` if the record does not show it.
@@ -82,18 +82,18 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Measurement>, Unreadable> {
         });
         let words = words.filter(|w| sha_256(&[w.as_bytes()]) == measured);
         // The firmware log alone explains the PCRs of the firmware.
-        if !REGISTERS.contains(&record.pcr) {
+        if !PCRS.contains(&record.pcr) {
             return Err(wrong("a record is for a PCR that user space does not extend"));
         }
-        measurements.push(Measurement { register: record.pcr, digest: measured, words });
+        measurements.push(Measurement { pcr: record.pcr, digest: measured, words });
     }
     Ok(measurements)
 }
 
-/// Extends `registers` by all measurements.
-pub fn replay(registers: &mut Registers, measurements: &[Measurement]) {
+/// Extends `pcrs` by all measurements.
+pub fn replay(pcrs: &mut Pcrs, measurements: &[Measurement]) {
     for measurement in measurements {
-        let register = registers.entry(measurement.register).or_insert([0; 32]);
-        *register = extended(register, &measurement.digest);
+        let pcr = pcrs.entry(measurement.pcr).or_insert([0; 32]);
+        *pcr = extended(pcr, &measurement.digest);
     }
 }

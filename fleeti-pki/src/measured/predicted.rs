@@ -33,30 +33,30 @@ const SECTIONS: [(&str, u16); 14] = [
 ///
 /// # Errors
 /// [`Error::Malformed`] for anything but a UKI with each of its sections once.
-pub fn register_11(uki: &[u8], systemd: u16, phases: &str) -> Result<[u8; 32], Error> {
+pub fn pcr_11(uki: &[u8], systemd: u16, phases: &str) -> Result<[u8; 32], Error> {
     let file = PeFile64::parse(uki).or_malformed("UKI")?;
     if section(&file, ".profile")?.is_some() {
         let detail = "it has profiles, each with its own value of PCR 11".into();
         return Err(Error::Malformed { what: "UKI", detail });
     }
-    let mut register = [0; 32];
+    let mut pcr = [0; 32];
     for (name, _) in SECTIONS.iter().filter(|(_, since)| *since <= systemd) {
         if let Some(data) = section(&file, name)? {
-            register = extended(&register, &sha_256(&[name.as_bytes(), &[0]]));
-            register = extended(&register, &sha_256(&[data]));
+            pcr = extended(&pcr, &sha_256(&[name.as_bytes(), &[0]]));
+            pcr = extended(&pcr, &sha_256(&[data]));
         }
     }
-    Ok(after_phases(register, phases))
+    Ok(after_phases(pcr, phases))
 }
 
 /// A PCR after the phases of a boot, as in `enter-initrd:leave-initrd:sysinit:ready`
 /// (systemd-pcrphase.service(8)).
 #[must_use]
-pub fn after_phases(register: [u8; 32], phases: &str) -> [u8; 32] {
+pub fn after_phases(pcr: [u8; 32], phases: &str) -> [u8; 32] {
     phases
         .split(':')
         .filter(|p| !p.is_empty())
-        .fold(register, |register, phase| extended(&register, &sha_256(&[phase.as_bytes()])))
+        .fold(pcr, |pcr, phase| extended(&pcr, &sha_256(&[phase.as_bytes()])))
 }
 
 /// The systemd version of the stub whose initrd is computed here; other versions add other files.
@@ -84,7 +84,7 @@ const CPIO_END: &[u8] =
 ///
 /// # Errors
 /// [`Error::Malformed`] for anything but a UKI.
-pub fn register_9(uki: &[u8], systemd: u16) -> Result<Option<[u8; 32]>, Error> {
+pub fn pcr_9(uki: &[u8], systemd: u16) -> Result<Option<[u8; 32]>, Error> {
     if systemd != INITRD_OF {
         return Ok(None);
     }
@@ -103,12 +103,12 @@ pub fn register_9(uki: &[u8], systemd: u16) -> Result<Option<[u8; 32]>, Error> {
             initrd.update(archive(file_name, content)?);
         }
     }
-    let register = extended(&[0; 32], &sha_256(&[&options]));
-    Ok(Some(extended(&register, &initrd.finalize().into())))
+    let pcr = extended(&[0; 32], &sha_256(&[&options]));
+    Ok(Some(extended(&pcr, &initrd.finalize().into())))
 }
 
 /// PCR 12 if nothing is passed to the kernel from outside the UKI: nothing is measured into it.
-pub const REGISTER_12: [u8; 32] = [0; 32];
+pub const PCR_12: [u8; 32] = [0; 32];
 
 /// Contents of the Secure Boot variables of a machine at boot: EFI_SIGNATURE_LISTs, empty for a
 /// missing variable.
@@ -129,7 +129,7 @@ pub struct Policy<'a> {
 /// (TCG "PC Client Platform Firmware Profile", 1.06, 3.3.4.8). Firmware that measures more than
 /// required, such as dbt or an action, has another value.
 #[must_use]
-pub fn register_7(policy: &Policy<'_>, vouchers: &[&[u8]]) -> [u8; 32] {
+pub fn pcr_7(policy: &Policy<'_>, vouchers: &[&[u8]]) -> [u8; 32] {
     let variables: [(Guid, &str, &[u8]); 5] = [
         (GLOBAL, "SecureBoot", &[1]),
         (GLOBAL, "PK", policy.pk),
@@ -140,7 +140,7 @@ pub fn register_7(policy: &Policy<'_>, vouchers: &[&[u8]]) -> [u8; 32] {
     let variables = variables.map(|(vendor, name, value)| variable_data(vendor, name, value));
     let vouchers = vouchers.iter().map(|voucher| variable_data(SECURITY_DATABASE, "db", voucher));
     let events = variables.into_iter().chain([SEPARATOR.to_vec()]).chain(vouchers);
-    events.fold([0; 32], |register, event| extended(&register, &sha_256(&[&event])))
+    events.fold([0; 32], |pcr, event| extended(&pcr, &sha_256(&[&event])))
 }
 
 /// The separator before the system starts (EV_SEPARATOR, 10.4.1).

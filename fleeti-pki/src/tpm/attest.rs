@@ -36,16 +36,16 @@ pub struct Selection {
     /// The bank.
     pub bank: Hash,
     /// Bit n selects PCR n.
-    pub registers: u32,
+    pub pcrs: u32,
 }
 
 impl Selection {
     /// PCRs of the SHA-256 bank.
     #[must_use]
-    pub fn sha256(registers: &[u8]) -> Self {
+    pub fn sha256(pcrs: &[u8]) -> Self {
         Self {
             bank: Hash::Sha256,
-            registers: registers.iter().filter(|r| **r < 24).fold(0, |bits, r| bits | 1 << r),
+            pcrs: pcrs.iter().filter(|r| **r < 24).fold(0, |bits, r| bits | 1 << r),
         }
     }
 }
@@ -197,7 +197,7 @@ fn selections(r: &mut Reader<'_>) -> Result<Vec<Selection>, Unreadable> {
                 other => return r.unknown("sizeofSelect", other.into()),
             }
             let [low, middle, high] = r.array::<3>()?;
-            Ok(Selection { bank, registers: u32::from_le_bytes([low, middle, high, 0]) })
+            Ok(Selection { bank, pcrs: u32::from_le_bytes([low, middle, high, 0]) })
         })
         .collect()
 }

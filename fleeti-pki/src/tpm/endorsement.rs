@@ -59,15 +59,15 @@ impl Kind {
 
 /// The trusted TPM manufacturers, and their CRLs. Without any, no TPM is endorsed.
 #[derive(Debug, Default)]
-pub struct Makers {
-    makers: Vec<Maker>,
+pub struct Manufacturers {
+    manufacturers: Vec<Manufacturer>,
     lists: Lists,
     left_out: Vec<(String, String)>,
     digest: String,
 }
 
 #[derive(Debug)]
-struct Maker {
+struct Manufacturer {
     der: Vec<u8>,
     kind: Kind,
     source: String,
@@ -137,7 +137,7 @@ pub fn unpadded(bytes: &[u8]) -> &[u8] {
     .unwrap_or(bytes)
 }
 
-impl Makers {
+impl Manufacturers {
     /// Trusts the manufacturer with this certificate (DER): a root, or an intermediate that signs
     /// endorsement certificates.
     ///
@@ -148,10 +148,10 @@ impl Makers {
         self.believe_from(der, kind, "")
     }
 
-    /// Like [`Makers::believe`], for a certificate in a file, `source`.
+    /// Like [`Manufacturers::believe`], for a certificate in a file, `source`.
     ///
     /// # Errors
-    /// As [`Makers::believe`].
+    /// As [`Manufacturers::believe`].
     pub fn believe_from(&mut self, der: &[u8], kind: Kind, source: &str) -> Result<(), Error> {
         let wrong = |detail: &str| Error::Malformed {
             what: "certificate of a TPM manufacturer",
@@ -164,12 +164,16 @@ impl Makers {
         if !path::is_authority(&certificate).map_err(wrong)? {
             return Err(wrong("it is not a CA certificate"));
         }
-        if self.makers.len() == MANUFACTURERS_MAX {
+        if self.manufacturers.len() == MANUFACTURERS_MAX {
             return Err(Error::Refused(
                 "there are more than 1024 certificates of TPM manufacturers",
             ));
         }
-        self.makers.push(Maker { der: der.to_vec(), kind, source: source.to_owned() });
+        self.manufacturers.push(Manufacturer {
+            der: der.to_vec(),
+            kind,
+            source: source.to_owned(),
+        });
         self.grown(kind.as_str(), der);
         Ok(())
     }
@@ -195,19 +199,22 @@ impl Makers {
     /// The trusted manufacturers.
     #[must_use]
     pub fn all(&self) -> Vec<Believed> {
-        let certificates: Vec<_> =
-            self.makers.iter().filter_map(|m| Some((m, Certificate::read(&m.der).ok()?))).collect();
+        let certificates: Vec<_> = self
+            .manufacturers
+            .iter()
+            .filter_map(|m| Some((m, Certificate::read(&m.der).ok()?)))
+            .collect();
         let mut all = Vec::new();
-        for (maker, certificate) in &certificates {
+        for (manufacturer, certificate) in &certificates {
             all.push(Believed {
-                kind: maker.kind,
-                source: maker.source.clone(),
+                kind: manufacturer.kind,
+                source: manufacturer.source.clone(),
                 subject: names::shown(certificate.subject),
                 issuer: names::shown(certificate.issuer),
                 chain: path::above(certificate, certificates.iter().map(|(_, c)| c)),
                 not_before_s: certificate.not_before_s,
                 not_after_s: certificate.not_after_s,
-                sha256: sha256_hex(&maker.der),
+                sha256: sha256_hex(&manufacturer.der),
             });
         }
         all
@@ -273,10 +280,9 @@ impl Makers {
         // Unreadable certificates are not part of a chain.
         let between: Vec<_> =
             between.iter().filter_map(|der| Certificate::read(der).ok()).collect();
-        let readable = self
-            .makers
-            .iter()
-            .filter_map(|maker| Some((Certificate::read(&maker.der).ok()?, maker.kind)));
+        let readable = self.manufacturers.iter().filter_map(|manufacturer| {
+            Some((Certificate::read(&manufacturer.der).ok()?, manufacturer.kind))
+        });
         let (believed, kinds): (Vec<_>, Vec<_>) =
             readable.filter(|(certificate, _)| !self.lists.names(certificate)).unzip();
         let purposes: &[&[u8]] = &[EK_CERTIFICATE, ANY_PURPOSE];

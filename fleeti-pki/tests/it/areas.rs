@@ -144,10 +144,10 @@ fn a_statement_is_no_larger_than_a_tpm_makes_it() {
 }
 
 #[test]
-fn a_bank_has_twenty_four_registers() {
+fn a_bank_has_twenty_four_pcrs() {
     assert_eq!(
         Selection::sha256(&[0, 23, 24, 255]),
-        Selection { bank: Hash::Sha256, registers: 0x80_0001 }
+        Selection { bank: Hash::Sha256, pcrs: 0x80_0001 }
     );
 }
 

@@ -11,7 +11,7 @@ use fleeti_pki::attestation::evidence::Before;
 use fleeti_pki::measured::boot::MeasuredBoot;
 use fleeti_pki::measured::log::FirmwareLog;
 use fleeti_pki::measured::phases;
-use fleeti_pki::measured::predicted::{Policy, register_7};
+use fleeti_pki::measured::predicted::{Policy, pcr_7};
 use fleeti_pki::tpm::endorsement::Kind;
 use fleeti_pki::tpm::public::AttestationKey;
 
@@ -25,20 +25,19 @@ fn the_captured_log_leads_to_what_the_tpm_held() {
     let text = String::from_utf8(captured("ovmf-2022.11-systemd-252.pcrs")).unwrap();
     let mut replayed = log.replay();
     // The capture has one measurement into PCR 10 after the log.
-    for (register, value) in text.lines().filter_map(|l| l.strip_prefix("@@pcr ")?.split_once(' '))
-    {
-        let register: u8 = register.parse().unwrap();
-        if register != 10 {
+    for (pcr, value) in text.lines().filter_map(|l| l.strip_prefix("@@pcr ")?.split_once(' ')) {
+        let pcr: u8 = pcr.parse().unwrap();
+        if pcr != 10 {
             assert_eq!(
-                hex::encode_upper(replayed.remove(&register).unwrap_or_default()),
+                hex::encode_upper(replayed.remove(&pcr).unwrap_or_default()),
                 value,
-                "register {register}"
+                "PCR {pcr}"
             );
         }
     }
     let boot = MeasuredBoot::of(&log).unwrap();
     assert!(boot.secure_boot);
-    assert_eq!(boot.programs.len(), 2);
+    assert_eq!(boot.binaries.len(), 2);
     assert_eq!(boot.authorities.len(), 1);
 }
 
@@ -46,23 +45,19 @@ fn the_captured_log_leads_to_what_the_tpm_held() {
 fn the_logs_of_a_boot_with_systemd_257_lead_to_what_its_tpm_quoted() {
     let log = FirmwareLog::parse(&captured("ovmf-2022.11-systemd-257.log")).unwrap();
     let measurements = phases::parse(&captured("ovmf-2022.11-systemd-257.phases")).unwrap();
-    let words: Vec<_> = measurements
-        .iter()
-        .filter(|m| m.register == 11)
-        .filter_map(|m| m.words.as_deref())
-        .collect();
+    let words: Vec<_> =
+        measurements.iter().filter(|m| m.pcr == 11).filter_map(|m| m.words.as_deref()).collect();
     assert_eq!(words, PHASES);
     let mut replayed = log.replay();
     phases::replay(&mut replayed, &measurements);
     let text = String::from_utf8(captured("ovmf-2022.11-systemd-257.pcrs")).unwrap();
-    for (register, value) in text.lines().filter_map(|l| l.strip_prefix("@@pcr ")?.split_once(' '))
-    {
-        let found = replayed.get(&register.parse().unwrap()).copied().unwrap_or_default();
-        assert_eq!(hex::encode_upper(found), value, "register {register}");
+    for (pcr, value) in text.lines().filter_map(|l| l.strip_prefix("@@pcr ")?.split_once(' ')) {
+        let found = replayed.get(&pcr.parse().unwrap()).copied().unwrap_or_default();
+        assert_eq!(hex::encode_upper(found), value, "PCR {pcr}");
     }
     assert!(!replayed.contains_key(&12), "this version measures no command line of its own there");
     let boot = MeasuredBoot::of(&log).unwrap();
-    assert_eq!((boot.secure_boot, boot.programs.len(), boot.authorities.len()), (true, 2, 1));
+    assert_eq!((boot.secure_boot, boot.binaries.len(), boot.authorities.len()), (true, 2, 1));
 
     // PCR 7 is computed from the variables and the keys that verified something, and from nothing
     // else.
@@ -78,12 +73,12 @@ fn the_logs_of_a_boot_with_systemd_257_lead_to_what_its_tpm_quoted() {
         .position(|w| w == boot.authorities[0])
         .unwrap();
     let voucher = [&policy.db[at - 16..at], &boot.authorities[0]].concat();
-    assert_eq!(register_7(&policy, &[&voucher]), replayed[&7]);
+    assert_eq!(pcr_7(&policy, &[&voucher]), replayed[&7]);
     let others = [
-        register_7(&Policy { dbx: policy.db, ..policy }, &[&voucher]),
-        register_7(&Policy { pk: policy.kek, kek: policy.pk, ..policy }, &[&voucher]),
-        register_7(&policy, &[]),
-        register_7(&policy, &[&voucher, &voucher]),
+        pcr_7(&Policy { dbx: policy.db, ..policy }, &[&voucher]),
+        pcr_7(&Policy { pk: policy.kek, kek: policy.pk, ..policy }, &[&voucher]),
+        pcr_7(&policy, &[]),
+        pcr_7(&policy, &[&voucher, &voucher]),
     ];
     assert!(others.iter().all(|other| *other != replayed[&7]));
 }
@@ -109,7 +104,7 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
     let level = |change: &dyn Fn(&mut Known)| without(change).level;
     assert_eq!(level(&|k| k.firmware_code = None), Level::VerifiedBoot);
     assert_eq!(
-        level(&|k| k.firmware_code.as_mut().unwrap().registers[0] = [1; 32]),
+        level(&|k| k.firmware_code.as_mut().unwrap().pcrs[0] = [1; 32]),
         Level::VerifiedBoot
     );
     assert_eq!(level(&|k| k.firmware_keys = None), Level::ObservedBoot);
@@ -133,12 +128,16 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
         Level::ObservedBoot,
         "an empty list accepts nothing"
     );
-    assert_eq!(level(&|k| k.maker = None), Level::UnverifiedTpm);
-    assert_eq!(level(&|k| k.maker = Some(Kind::Hardware)), Level::VerifiedBoot, "a discrete chip");
-    assert_eq!(level(&|k| k.maker = Some(Kind::Virtual)), Level::UnverifiedTpm);
+    assert_eq!(level(&|k| k.manufacturer = None), Level::UnverifiedTpm);
+    assert_eq!(
+        level(&|k| k.manufacturer = Some(Kind::Hardware)),
+        Level::VerifiedBoot,
+        "a discrete chip"
+    );
+    assert_eq!(level(&|k| k.manufacturer = Some(Kind::Virtual)), Level::UnverifiedTpm);
     assert_eq!(
         level(&|k| {
-            k.maker = Some(Kind::Virtual);
+            k.manufacturer = Some(Kind::Virtual);
             k.trusts_hypervisor = true;
         }),
         Level::VerifiedFirmware
@@ -154,12 +153,12 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
         without(change).claims.iter().any(|c| c.code == code)
     };
     assert!(says("dbx-old", &forbidden));
-    assert!(says("firmware-chip", &|k| k.maker = Some(Kind::Hardware)));
+    assert!(says("firmware-chip", &|k| k.manufacturer = Some(Kind::Hardware)));
     assert!(says("release-other", &|k| k.wanted = Some("kiosk@2".parse().unwrap())));
     assert!(says("release", &|k| k.wanted = Some("kiosk@1".parse().unwrap())));
     assert!(says("release-unknown", &|k| k.references.clear()));
     assert!(
-        without(&|k| k.maker = None)
+        without(&|k| k.manufacturer = None)
             .claims
             .iter()
             .any(|c| c.aspect == Aspect::Hardware && c.raise.is_some())
@@ -169,8 +168,8 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
     let contradicted: [(&str, &Change); 6] = [
         ("boot-loader-foreign", &|k| k.boot_loaders = vec![[1; 32]]),
         ("kernel-image-foreign", &|k| k.references[0].kernel_image = [1; 32]),
-        ("register-9", &|k| k.references[0].register_9 = Some([1; 32])),
-        ("register-11", &|k| k.references[0].register_11 = [1; 32]),
+        ("pcr-9", &|k| k.references[0].pcr_9 = Some([1; 32])),
+        ("pcr-11", &|k| k.references[0].pcr_11 = [1; 32]),
         ("keys-foreign", &|k| k.firmware_keys.as_mut().unwrap().pk = Some("other".into())),
         ("keys-foreign", &|k| k.firmware_keys.as_mut().unwrap().kek.push("another".into())),
     ];
@@ -218,9 +217,9 @@ fn whatever_is_no_answer_to_this_challenge_by_this_tpm_is_refused_by_its_own_che
         ("quote-signature", &|a| *a.quote.last_mut().unwrap() ^= 1),
         ("quote-challenge", &|a| a.firmware.push(0)),
         ("quote-challenge", &|a| a.phases.push(b'\n')),
-        ("registers-selection", &|a| a.registers.retain(|r, _| *r != 15)),
-        ("registers-selection", &|a| a.registers.extend([(10, [0; 32])])),
-        ("registers-digest", &|a| a.registers.get_mut(&4).unwrap()[0] ^= 1),
+        ("pcr-selection", &|a| a.pcrs.retain(|r, _| *r != 15)),
+        ("pcr-selection", &|a| a.pcrs.extend([(10, [0; 32])])),
+        ("pcr-digest", &|a| a.pcrs.get_mut(&4).unwrap()[0] ^= 1),
     ];
     for (wanted, change) in table {
         let mut changed = answer();
@@ -248,7 +247,7 @@ fn answer_of(a: &Answer) -> Answer {
     Answer {
         quote: a.quote.clone(),
         signature: a.signature.clone(),
-        registers: a.registers.clone(),
+        pcrs: a.pcrs.clone(),
         firmware: a.firmware.clone(),
         phases: a.phases.clone(),
     }
@@ -260,7 +259,7 @@ fn the_clock_goes_on_through_power_cuts_and_restarts_and_never_back() {
     let accepted = |device: &Attester, nonce, before: Option<&Before>| {
         let evidence =
             check(&device.answer(&challenge(nonce)), nonce, &device.key, before).unwrap();
-        Before { clock: evidence.clock(), registers: evidence.registers().clone() }
+        Before { clock: evidence.clock(), pcrs: evidence.pcrs().clone() }
     };
     let first = accepted(&device, 1, None);
     let old = device.answer(&challenge(2));
@@ -272,10 +271,7 @@ fn the_clock_goes_on_through_power_cuts_and_restarts_and_never_back() {
     );
     // PCRs of the firmware do not change while a system runs.
     device.tpm.tool(&format!("tpm2_pcrextend 5:sha256={}", "11".repeat(32))).unwrap();
-    assert_eq!(
-        code(&device.answer(&challenge(4)), 4, &device.key, Some(&second)),
-        "registers-moved"
-    );
+    assert_eq!(code(&device.answer(&challenge(4)), 4, &device.key, Some(&second)), "pcr-moved");
 
     device.tpm.cut_power().unwrap();
     device.boot(&PHASES);

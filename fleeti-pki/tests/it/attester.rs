@@ -6,14 +6,14 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::boot::FirmwareKeys;
 use fleeti_pki::attestation::appraisal::{FirmwareCode, Known, Reference};
 use fleeti_pki::attestation::evidence::{Before, Evidence, Refused, VerifiedEvidence, verify};
-use fleeti_pki::attestation::{Challenge, REGISTERS};
+use fleeti_pki::attestation::{Challenge, PCRS};
 use fleeti_pki::measured::boot::MeasuredBoot;
-use fleeti_pki::measured::log::{FirmwareLog, Registers};
+use fleeti_pki::measured::log::{FirmwareLog, Pcrs};
 use fleeti_pki::measured::predicted::after_phases;
 use fleeti_pki::tpm::endorsement::Kind;
 use fleeti_pki::tpm::public::{AttestationKey, Public};
 use fleeti_pki::uefi;
-use fleeti_testkit::tpm::{Maker, Tpm, phases_log};
+use fleeti_testkit::tpm::{Manufacturer, Tpm, phases_log};
 use std::path::Path;
 
 pub const PHASES: [&str; 4] = ["enter-initrd", "leave-initrd", "sysinit", "ready"];
@@ -44,7 +44,7 @@ impl Pieces {
         }
         Self { header, events }
     }
-    pub fn register(event: &[u8]) -> u32 {
+    pub fn pcr(event: &[u8]) -> u32 {
         u32::from_le_bytes(event[..4].try_into().unwrap())
     }
     pub fn log(&self) -> Vec<u8> {
@@ -55,7 +55,7 @@ impl Pieces {
 /// The captured boot, without the command line that version 252 measures into PCR 12.
 pub fn boot() -> Pieces {
     let mut pieces = Pieces::of(&captured("ovmf-2022.11-systemd-252.log"));
-    pieces.events.retain(|e| Pieces::register(e) != 12);
+    pieces.events.retain(|e| Pieces::pcr(e) != 12);
     pieces
 }
 
@@ -71,7 +71,7 @@ pub struct Attester {
 pub struct Answer {
     pub quote: Vec<u8>,
     pub signature: Vec<u8>,
-    pub registers: Registers,
+    pub pcrs: Pcrs,
     pub firmware: Vec<u8>,
     pub phases: Vec<u8>,
 }
@@ -81,7 +81,7 @@ impl Answer {
         Evidence {
             quote: &self.quote,
             signature: &self.signature,
-            registers: &self.registers,
+            pcrs: &self.pcrs,
             firmware_log: &self.firmware,
             phases_log: &self.phases,
         }
@@ -94,7 +94,7 @@ pub fn challenge(nonce: u8) -> Challenge {
 
 impl Attester {
     pub fn new(firmware: Vec<u8>, phases: &[&str]) -> Self {
-        let tpm = Tpm::new(&Maker::new().unwrap()).unwrap();
+        let tpm = Tpm::new(&Manufacturer::new().unwrap()).unwrap();
         tpm.tools(
             "tpm2_createek -c ek.ctx -G ecc -u ek.pub
              tpm2_flushcontext -t
@@ -128,14 +128,12 @@ impl Attester {
         );
         self.tpm.tools(&format!("{quote}\n tpm2_flushcontext -t")).unwrap();
         let bytes = self.tpm.file("values").unwrap();
-        let registers = REGISTERS
-            .into_iter()
-            .zip(bytes.chunks_exact(32).map(|v| v.try_into().unwrap()))
-            .collect();
+        let pcrs =
+            PCRS.into_iter().zip(bytes.chunks_exact(32).map(|v| v.try_into().unwrap())).collect();
         Answer {
             quote: self.tpm.file("quote").unwrap(),
             signature: self.tpm.file("signature").unwrap(),
-            registers,
+            pcrs,
             firmware: firmware.to_vec(),
             phases: phases.to_vec(),
         }
@@ -152,7 +150,7 @@ impl Attester {
 
 /// The selected PCRs, in the syntax of tpm2-tools.
 pub fn asked_for() -> String {
-    REGISTERS.map(|r| r.to_string()).join(",")
+    PCRS.map(|r| r.to_string()).join(",")
 }
 
 pub fn check(
@@ -180,20 +178,20 @@ pub fn known(log: &FirmwareLog) -> Known {
         db: certificates("db"),
         ..Default::default()
     };
-    let registers = log.replay();
+    let pcrs = log.replay();
     let reference = Reference {
         release: "kiosk@1".parse().unwrap(),
-        kernel_image: boot.programs[1],
-        register_9: None,
-        register_11: after_phases(registers[&11], &PHASES.join(":")),
+        kernel_image: boot.binaries[1],
+        pcr_9: None,
+        pcr_11: after_phases(pcrs[&11], &PHASES.join(":")),
         is_revoked: false,
     };
     Known {
-        maker: Some(Kind::Processor),
+        manufacturer: Some(Kind::Processor),
         firmware_keys: Some(firmware_keys),
         references: vec![reference],
-        boot_loaders: vec![boot.programs[0]],
-        firmware_code: Some(FirmwareCode { is_accepted: true, ..FirmwareCode::seen(&registers) }),
+        boot_loaders: vec![boot.binaries[0]],
+        firmware_code: Some(FirmwareCode { is_accepted: true, ..FirmwareCode::seen(&pcrs) }),
         firmware: Firmware::Pinned,
         ..Known::default()
     }

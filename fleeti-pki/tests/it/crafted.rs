@@ -8,9 +8,9 @@ use fleeti_core::attestation::{Aspect, Level, Tier};
 use fleeti_pki::attestation::appraisal::{Known, appraise};
 use fleeti_pki::attestation::evidence::{Before, Evidence, VerifiedEvidence, verify};
 use fleeti_pki::attestation::key::{self, Certification, Purpose};
-use fleeti_pki::attestation::{Challenge, REGISTERS};
+use fleeti_pki::attestation::{Challenge, PCRS};
 use fleeti_pki::measured::boot::MeasuredBoot;
-use fleeti_pki::measured::log::{FirmwareLog, Registers};
+use fleeti_pki::measured::log::{FirmwareLog, Pcrs};
 use fleeti_pki::measured::phases;
 use fleeti_pki::signer::Algorithm;
 use fleeti_pki::tpm::Hash;
@@ -27,23 +27,23 @@ const SHA_384: u16 = 0x000c;
 pub struct Sent {
     quote: Vec<u8>,
     signature: Vec<u8>,
-    pub registers: Registers,
+    pub pcrs: Pcrs,
     firmware: Vec<u8>,
     phases: Vec<u8>,
 }
 
 /// The PCR values that the logs lead to.
-fn registers_of(firmware: &[u8], phases_log: &[u8]) -> Registers {
+fn pcrs_of(firmware: &[u8], phases_log: &[u8]) -> Pcrs {
     let mut replayed = FirmwareLog::parse(firmware).unwrap().replay();
     phases::replay(&mut replayed, &phases::parse(phases_log).unwrap());
-    REGISTERS.into_iter().map(|r| (r, replayed.get(&r).copied().unwrap_or_default())).collect()
+    PCRS.into_iter().map(|r| (r, replayed.get(&r).copied().unwrap_or_default())).collect()
 }
 
 pub fn sent(tpm: &SoftTpm, firmware: Vec<u8>, phases: Vec<u8>) -> Sent {
-    let registers = registers_of(&firmware, &phases);
+    let pcrs = pcrs_of(&firmware, &phases);
     let asked = challenge(1).qualifying_data(&firmware, &phases);
-    let quote = tpm.good_quote(&asked, Challenge::selection(), registers.values());
-    Sent { signature: tpm.sign(&quote).unwrap(), quote, registers, firmware, phases }
+    let quote = tpm.good_quote(&asked, Challenge::selection(), pcrs.values());
+    Sent { signature: tpm.sign(&quote).unwrap(), quote, pcrs, firmware, phases }
 }
 
 fn good(tpm: &SoftTpm) -> Sent {
@@ -58,7 +58,7 @@ pub fn check(
     let evidence = Evidence {
         quote: &sent.quote,
         signature: &sent.signature,
-        registers: &sent.registers,
+        pcrs: &sent.pcrs,
         firmware_log: &sent.firmware,
         phases_log: &sent.phases,
     };
@@ -75,13 +75,13 @@ fn about(tpm: &SoftTpm, selections: &[(u16, u32)], digest: &[u8]) -> Result<(), 
 }
 
 #[test]
-fn a_quote_is_of_the_hash_of_its_keys_scheme_over_the_registers_that_were_asked_for() {
+fn a_quote_is_of_the_hash_of_its_keys_scheme_over_the_pcrs_that_were_asked_for() {
     for algorithm in [Algorithm::P256, Algorithm::P384] {
         let tpm = SoftTpm::new(algorithm).unwrap();
         let sent = good(&tpm);
         check(&tpm, &sent, None).unwrap();
-        let all = Challenge::selection().registers;
-        let values: Vec<&[u8]> = sent.registers.values().map(|v| &v[..]).collect();
+        let all = Challenge::selection().pcrs;
+        let values: Vec<&[u8]> = sent.pcrs.values().map(|v| &v[..]).collect();
         let scheme = if algorithm == Algorithm::P384 { Hash::Sha384 } else { Hash::Sha256 };
         let digest = scheme.digest(&values);
         assert_eq!(about(&tpm, &[(SHA_256, all)], &digest), Ok(()));
@@ -89,7 +89,7 @@ fn a_quote_is_of_the_hash_of_its_keys_scheme_over_the_registers_that_were_asked_
         assert_eq!(
             about(&tpm, &[(SHA_256, 0)], &scheme.digest(&[])),
             Err("quote-selection"),
-            "no register"
+            "no PCR"
         );
         assert_eq!(about(&tpm, &[(SHA_1, all)], &digest), Err("quote-selection"), "another bank");
         assert_eq!(about(&tpm, &[(SHA_384, all)], &digest), Err("quote-selection"), "another bank");
@@ -101,7 +101,7 @@ fn a_quote_is_of_the_hash_of_its_keys_scheme_over_the_registers_that_were_asked_
         let other = if algorithm == Algorithm::P384 { Hash::Sha256 } else { Hash::Sha384 };
         assert_eq!(
             about(&tpm, &[(SHA_256, all)], &other.digest(&values)),
-            Err("registers-digest"),
+            Err("pcr-digest"),
             "of the bank's hash"
         );
     }
@@ -112,9 +112,9 @@ fn what_was_asked_is_found_in_its_field_and_nowhere_else() {
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let mut sent = good(&tpm);
     let asked = challenge(1).qualifying_data(&sent.firmware, &sent.phases);
-    let values: Vec<&[u8]> = sent.registers.values().map(|v| &v[..]).collect();
+    let values: Vec<&[u8]> = sent.pcrs.values().map(|v| &v[..]).collect();
     let (selection, digest) =
-        ([(SHA_256, Challenge::selection().registers)], Hash::Sha256.digest(&values));
+        ([(SHA_256, Challenge::selection().pcrs)], Hash::Sha256.digest(&values));
     for (signer, extra) in
         [(&asked[..], &[][..]), (&asked[..], &asked[..31]), (&[], &[&asked[..], &[0]].concat())]
     {
@@ -186,11 +186,9 @@ fn a_signature_is_two_numbers_of_its_curve_however_short_they_are_written() {
 #[test]
 fn a_reset_ends_the_count_of_resumes() {
     let mut tpm = SoftTpm::new(Algorithm::P256).unwrap();
-    let registers = good(&tpm).registers;
-    let before = Before {
-        clock: Clock { milliseconds: 9_000, resets: 3, restarts: 5, safe: true },
-        registers,
-    };
+    let pcrs = good(&tpm).pcrs;
+    let before =
+        Before { clock: Clock { milliseconds: 9_000, resets: 3, restarts: 5, safe: true }, pcrs };
     let mut at = |resets, restarts, milliseconds| {
         tpm.clock = Clock { milliseconds, resets, restarts, safe: false };
         check(&tpm, &good(&tpm), Some(&before)).map(drop)
@@ -291,14 +289,14 @@ fn a_key_is_certified_by_a_certification_and_by_nothing_else() {
 }
 
 /// An event of a log with two banks; `digest` is SHA-256.
-pub fn event(register: u32, kind: u32, digest: &[u8], data: &[u8]) -> Vec<u8> {
-    let head = [register.to_le_bytes(), kind.to_le_bytes(), 2u32.to_le_bytes()].concat();
+pub fn event(pcr: u32, kind: u32, digest: &[u8], data: &[u8]) -> Vec<u8> {
+    let head = [pcr.to_le_bytes(), kind.to_le_bytes(), 2u32.to_le_bytes()].concat();
     let digests = [&[0x0b, 0][..], digest, &[0x0c, 0], &[0; 48]].concat();
     [&head[..], &digests, &u32::try_from(data.len()).unwrap().to_le_bytes(), data].concat()
 }
 
-pub fn event_of(register: u32, kind: u32, data: &[u8]) -> Vec<u8> {
-    event(register, kind, &Hash::Sha256.digest(&[data]), data)
+pub fn event_of(pcr: u32, kind: u32, data: &[u8]) -> Vec<u8> {
+    event(pcr, kind, &Hash::Sha256.digest(&[data]), data)
 }
 
 pub const ACTION: u32 = 0x8000_0007;
@@ -313,8 +311,8 @@ pub fn data_of(event: &[u8]) -> &[u8] {
 }
 
 /// Indices of the events of a PCR.
-pub fn at(pieces: &Pieces, register: u32) -> Vec<usize> {
-    (0..pieces.events.len()).filter(|i| Pieces::register(&pieces.events[*i]) == register).collect()
+pub fn at(pieces: &Pieces, pcr: u32) -> Vec<usize> {
+    (0..pieces.events.len()).filter(|i| Pieces::pcr(&pieces.events[*i]) == pcr).collect()
 }
 
 pub fn meaning(pieces: &Pieces) -> Result<MeasuredBoot, &'static str> {
@@ -322,15 +320,15 @@ pub fn meaning(pieces: &Pieces) -> Result<MeasuredBoot, &'static str> {
 }
 
 #[test]
-fn a_program_that_was_started_does_not_vanish_as_something_else() {
+fn a_binary_that_was_started_does_not_vanish_as_something_else() {
     let returned = b"Returning from EFI Application from Boot Option";
     for (kind, data) in
         [(ACTION, &returned[..]), (SEPARATOR, &[0; 4]), (0x0000_0012, b"BOOT ATTEMPTS OMITTED")]
     {
         let mut pieces = boot();
-        let program = *at(&pieces, 4).last().unwrap();
-        let digest = pieces.events[program][14..46].to_vec();
-        pieces.events[program] = event(4, kind, &digest, data);
+        let binary = *at(&pieces, 4).last().unwrap();
+        let digest = pieces.events[binary][14..46].to_vec();
+        pieces.events[binary] = event(4, kind, &digest, data);
         let found = meaning(&pieces).unwrap_err();
         // A second separator is an error before its contents are checked.
         assert_eq!(
@@ -343,20 +341,20 @@ fn a_program_that_was_started_does_not_vanish_as_something_else() {
 
 #[test]
 fn a_separator_is_one_that_says_that_all_went_well_and_ends_the_variables() {
-    for register in [0, 4, 7] {
+    for pcr in [0, 4, 7] {
         let mut pieces = boot();
-        let which = *at(&pieces, register)
+        let which = *at(&pieces, pcr)
             .iter()
             .find(|i| pieces.events[**i][4..8] == SEPARATOR.to_le_bytes())
             .unwrap();
-        pieces.events[which] = event_of(register, SEPARATOR, &[1, 0, 0, 0]);
-        assert_eq!(meaning(&pieces).unwrap_err(), "log-separator", "PCR {register}: an error");
+        pieces.events[which] = event_of(pcr, SEPARATOR, &[1, 0, 0, 0]);
+        assert_eq!(meaning(&pieces).unwrap_err(), "log-separator", "PCR {pcr}: an error");
         pieces.events[which] =
-            event(register, SEPARATOR, &Hash::Sha256.digest(&[&[1, 0, 0, 0]]), &[0; 4]);
+            event(pcr, SEPARATOR, &Hash::Sha256.digest(&[&[1, 0, 0, 0]]), &[0; 4]);
         assert_eq!(
             meaning(&pieces).unwrap_err(),
             "log-separator",
-            "PCR {register}: an error event with another type"
+            "PCR {pcr}: an error event with another type"
         );
     }
     // What some firmware measures after dbx, measured after the separator.
@@ -449,17 +447,17 @@ fn a_device_is_left_out_in_the_words_of_the_specification() {
 }
 
 #[test]
-fn register_0_begins_with_the_locality_that_started_the_tpm() {
+fn pcr_0_begins_with_the_locality_that_started_the_tpm() {
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let locality =
         |value: &[u8]| event(0, NO_ACTION, &[0; 32], &[&b"StartupLocality\0"[..], value].concat());
-    let plain = good(&tpm).registers[&0];
+    let plain = good(&tpm).pcrs[&0];
     for value in [0u8, 3, 4] {
         let mut pieces = boot();
         pieces.events.insert(0, locality(&[value]));
         let sent = sent(&tpm, pieces.log(), phases_log(&PHASES));
         check(&tpm, &sent, None).unwrap();
-        assert_eq!(sent.registers[&0] == plain, value == 0, "{value}");
+        assert_eq!(sent.pcrs[&0] == plain, value == 0, "{value}");
     }
     for value in [&[1u8][..], &[255], &[], &[3, 0]] {
         let mut pieces = boot();
@@ -522,9 +520,9 @@ fn a_release_that_only_the_device_names_is_told_from_its_own() {
         ..only_named.clone()
     };
     assert_eq!(started(&foreign).3, "kernel-image-foreign");
-    let other = fleeti_pki::attestation::appraisal::Reference { register_11: [7; 32], ..named };
+    let other = fleeti_pki::attestation::appraisal::Reference { pcr_11: [7; 32], ..named };
     let partly = Known { not_given: Some((other, Some(loader))), ..only_named };
-    assert_eq!(started(&partly).3, "register-11");
+    assert_eq!(started(&partly).3, "pcr-11");
 }
 
 #[test]
@@ -534,9 +532,9 @@ fn what_was_measured_beside_the_release_takes_every_level_away() {
     assert_eq!(contradictions(&tpm, &boot(), &PHASES, &all), (Level::VerifiedFirmware, vec![]));
     let none = (Level::SelfReported, |code: &str| vec![code.to_owned()]);
 
-    for (register, code) in [(12, "register-12"), (13, "register-13"), (14, "register-14")] {
+    for (pcr, code) in [(12, "pcr-12"), (13, "pcr-13"), (14, "pcr-14")] {
         let mut pieces = boot();
-        pieces.events.push(event_of(register, IPL, b"an addon"));
+        pieces.events.push(event_of(pcr, IPL, b"an addon"));
         assert_eq!(contradictions(&tpm, &pieces, &PHASES, &all), (none.0, none.1(code)));
     }
     for phases in [
@@ -546,7 +544,7 @@ fn what_was_measured_beside_the_release_takes_every_level_away() {
     ] {
         assert_eq!(
             contradictions(&tpm, &boot(), phases, &all),
-            (none.0, none.1("register-11")),
+            (none.0, none.1("pcr-11")),
             "{phases:?}"
         );
     }
@@ -554,9 +552,7 @@ fn what_was_measured_beside_the_release_takes_every_level_away() {
     let sent = sent(&tpm, boot().log(), early);
     let claims = appraise(&check(&tpm, &sent, None).unwrap(), &all).claims;
     assert!(
-        claims
-            .iter()
-            .any(|c| c.code == "register-11" && c.finding.ends_with("measured last: sysinit")),
+        claims.iter().any(|c| c.code == "pcr-11" && c.finding.ends_with("measured last: sysinit")),
         "{claims:#?}"
     );
     let mut pieces = boot();
@@ -587,11 +583,10 @@ fn what_was_measured_beside_the_release_takes_every_level_away() {
 fn firmware_is_one_that_the_policy_names_and_an_empty_list_names_none() {
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let log = FirmwareLog::parse(&boot().log()).unwrap();
-    let registers = log.replay();
-    let mine = [0, 2].map(|r| hex::encode(registers[&r]));
-    let level = |registers: Vec<[String; 2]>| {
-        let known =
-            Known { firmware: Firmware::Known { registers, programs: vec![] }, ..known(&log) };
+    let pcrs = log.replay();
+    let mine = [0, 2].map(|r| hex::encode(pcrs[&r]));
+    let level = |pcrs: Vec<[String; 2]>| {
+        let known = Known { firmware: Firmware::Known { pcrs, binaries: vec![] }, ..known(&log) };
         contradictions(&tpm, &boot(), &PHASES, &known).0
     };
     assert_eq!(level(vec![]), Level::VerifiedBoot, "also where an operator accepted it");

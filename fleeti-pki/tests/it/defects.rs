@@ -8,7 +8,7 @@ use fleeti_core::wire::api::RevocationReason;
 use fleeti_pki::approval::{Approver, Intent, Policy};
 use fleeti_pki::audit::{Act, End, Stage};
 use fleeti_pki::certificate::{self, Authority, Period, Purpose, Role, self_signed, to_pem};
-use fleeti_pki::crl::{self, Revoked, VerifiedList};
+use fleeti_pki::crl::{self, Revoked, VerifiedCrl};
 use fleeti_pki::manifest::{self, PublicKey, ReleaseKeys, Signature};
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey, fast};
 use fleeti_pki::transparency::note::{Checkpoint, LogKey};
@@ -55,11 +55,11 @@ fn a_defective_request_is_refused_for_its_defect_by_both_backends() {
 }
 
 #[test]
-fn a_defective_revocation_list_is_refused_for_its_defect() {
+fn a_defective_crl_is_refused_for_its_defect() {
     let seen = each("crl", |file| {
         let issuer =
             certificate::from_pem(&String::from_utf8(file("issuer.pem")).unwrap()).unwrap();
-        VerifiedList::read(&file("list.der"), &issuer).map(drop).map_err(|e| e.to_string())
+        VerifiedCrl::read(&file("list.der"), &issuer).map(drop).map_err(|e| e.to_string())
     });
     assert!(seen >= 10, "{seen}");
 }

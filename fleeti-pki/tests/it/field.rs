@@ -7,7 +7,7 @@ use crate::issued::{
 };
 use crate::now_s;
 use fleeti_pki::signer::{Algorithm, Signer};
-use fleeti_pki::tpm::endorsement::{self, Kind, Makers, NotEndorsed};
+use fleeti_pki::tpm::endorsement::{self, Kind, Manufacturers, NotEndorsed};
 use fleeti_pki::tpm::files;
 use fleeti_pki::tpm::public::EndorsementKey;
 use std::path::{Path, PathBuf};
@@ -27,10 +27,10 @@ fn key_of(certificate: &[u8]) -> EndorsementKey {
     endorsement_key(&certificate[at..at + 65])
 }
 
-pub fn believing(roots: &[Vec<u8>]) -> Makers {
-    let mut makers = Makers::default();
-    roots.iter().for_each(|root| makers.believe(root, Kind::Hardware).unwrap());
-    makers
+pub fn believing(roots: &[Vec<u8>]) -> Manufacturers {
+    let mut manufacturers = Manufacturers::default();
+    roots.iter().for_each(|root| manufacturers.believe(root, Kind::Hardware).unwrap());
+    manufacturers
 }
 
 pub fn verify(
@@ -79,7 +79,7 @@ pub fn issued(change: impl FnOnce(&mut Draft, &mut Issuer)) -> Result<String, No
 fn a_certificate_may_look_as_its_issuer_wrote_it() {
     let unsorted = |first: &[u8], second: &[u8]| tlv(0x30, &tlv(0x31, &[first, second].concat()));
     let (o, c) =
-        (attribute("2.5.4.10", 0x13, b"A maker of TPMs"), attribute("2.5.4.6", 0x13, b"TW"));
+        (attribute("2.5.4.10", 0x13, b"A TPM manufacturer"), attribute("2.5.4.6", 0x13, b"TW"));
     let one = |tag: u8, text: &[u8]| tlv(0x30, &tlv(0x31, &attribute("2.5.4.3", tag, text)));
     let names = [
         unsorted(&o, &c),

@@ -61,25 +61,22 @@ fn of(claims: &[Claim], aspect: Aspect) -> &Claim {
 }
 
 /// Index of the separator of a PCR.
-fn separator(pieces: &Pieces, register: u32) -> usize {
-    *at(pieces, register)
-        .iter()
-        .find(|i| pieces.events[**i][4..8] == SEPARATOR.to_le_bytes())
-        .unwrap()
+fn separator(pieces: &Pieces, pcr: u32) -> usize {
+    *at(pieces, pcr).iter().find(|i| pieces.events[**i][4..8] == SEPARATOR.to_le_bytes()).unwrap()
 }
 
 #[test]
 fn logs_of_the_field_mean_what_they_say() {
     let plain = MeasuredBoot::of(&fixture("plain.log")).unwrap();
     assert_eq!(
-        (plain.secure_boot, plain.programs.len(), plain.firmware_programs.len()),
+        (plain.secure_boot, plain.binaries.len(), plain.firmware_binaries.len()),
         (true, 2, 0)
     );
     assert_eq!(MeasuredBoot::of(&fixture("audit-and-deployed-mode-in-pcr-7.log")).unwrap(), plain);
     let applications =
         MeasuredBoot::of(&fixture("firmware-application-before-the-separator.log")).unwrap();
-    assert_eq!(applications.programs, plain.programs);
-    let own = &applications.firmware_programs;
+    assert_eq!(applications.binaries, plain.binaries);
+    let own = &applications.firmware_binaries;
     assert_eq!(
         (own.len(), own[0].path.as_str(), &hex::encode(own[0].digest)[..8]),
         (1, "sysprep", "98f06304")
@@ -87,16 +84,13 @@ fn logs_of_the_field_mean_what_they_say() {
     let hcrtm = fixture("hcrtm-without-startup-locality.log");
     assert_eq!(MeasuredBoot::of(&hcrtm).unwrap(), plain);
     let start: [u8; 32] = std::array::from_fn(|i| if i == 31 { 4 } else { 0 });
-    assert_eq!(
-        hcrtm.replay()[&0],
-        hcrtm.of(0).fold(start, |register, e| extended(&register, &e.digest))
-    );
+    assert_eq!(hcrtm.replay()[&0], hcrtm.of(0).fold(start, |pcr, e| extended(&pcr, &e.digest)));
     let swapped = fixture("digests-in-another-order.log");
     assert_eq!(swapped.events()[0].digest.as_slice(), Hash::Sha256.digest(&[b"v1\0\0"]));
 }
 
 #[test]
-fn register_0_begins_with_what_leads_to_the_quote() {
+fn pcr_0_begins_with_what_leads_to_the_quote() {
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let locality =
         |n: u8| event(0, NO_ACTION, &[0; 32], &[&b"StartupLocality\0"[..], &[n]].concat());
@@ -110,7 +104,7 @@ fn register_0_begins_with_what_leads_to_the_quote() {
             pieces.events.splice(0..0, before.iter().cloned().chain(first));
             let log = FirmwareLog::parse(&pieces.log()).unwrap();
             let begin: [u8; 32] = std::array::from_fn(|i| if i == 31 { start } else { 0 });
-            let value = log.of(0).fold(begin, |register, e| extended(&register, &e.digest));
+            let value = log.of(0).fold(begin, |pcr, e| extended(&pcr, &e.digest));
             assert_eq!(log.replay_to(&value)[&0], value, "{start} {hcrtm}");
             if before.is_empty() && hcrtm && start == 4 {
                 check(&tpm, &sent(&tpm, pieces.log(), phases_log(&PHASES)), None).unwrap();
@@ -302,17 +296,17 @@ fn what_firmware_says_of_its_weakness_lets_less_be_claimed() {
 }
 
 #[test]
-fn programs_of_the_firmwares_own_are_accepted_like_its_code() {
+fn binaries_of_the_firmwares_own_are_accepted_like_its_code() {
     let mut pieces = boot();
     let before = separator(&pieces, 4);
     let own =
         [event(4, APPLICATION, &[0xa1; 32], &image(0xaa)), event(4, DRIVER, &[0xa2; 32], b"")];
     pieces.events.splice(before..before, own);
     let meant = meaning(&pieces).unwrap();
-    assert_eq!((meant.programs.len(), meant.firmware_programs.len()), (2, 2));
+    assert_eq!((meant.binaries.len(), meant.firmware_binaries.len()), (2, 2));
     let path =
         "Fv(11111111-1111-1111-1111-111111111111)/FvFile(aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa)";
-    assert_eq!(meant.firmware_programs[0].path, path);
+    assert_eq!(meant.firmware_binaries[0].path, path);
 
     let (level, found) = claims(&pieces, None);
     assert_eq!(level, Level::VerifiedFirmware, "{found:#?}");
@@ -338,13 +332,13 @@ fn programs_of_the_firmwares_own_are_accepted_like_its_code() {
         Level::VerifiedBoot,
         "seen first, and not accepted"
     );
-    let fewer = FirmwareCode { programs: vec![], is_accepted: true, ..code.clone() };
+    let fewer = FirmwareCode { binaries: vec![], is_accepted: true, ..code.clone() };
     for (what, other) in [
         ("none before", fewer),
         (
             "another order",
             FirmwareCode {
-                programs: code.programs.iter().rev().copied().collect(),
+                binaries: code.binaries.iter().rev().copied().collect(),
                 ..code.clone()
             },
         ),
@@ -352,16 +346,16 @@ fn programs_of_the_firmwares_own_are_accepted_like_its_code() {
         let (level, found) = claims(&pieces, Some(other));
         assert_eq!(level, Level::ObservedBoot, "{what}");
         assert_eq!(of(&found, Aspect::Firmware).code, "firmware-changed", "{what}");
-        assert_eq!(of(&found, Aspect::Executables).code, "firmware-programs-changed", "{what}");
+        assert_eq!(of(&found, Aspect::Executables).code, "firmware-binaries-changed", "{what}");
     }
     // A policy that lists the firmware's PCRs but not its EFI binaries requires acceptance of
     // those.
     let plain = known(&FirmwareLog::parse(&boot().log()).unwrap());
-    let registers = vec![code.registers.map(hex::encode)];
+    let pcrs = vec![code.pcrs.map(hex::encode)];
     let by_policy = |code: &FirmwareCode, named: &[[u8; 32]]| {
         let firmware = Firmware::Known {
-            registers: registers.clone(),
-            programs: named.iter().map(hex::encode).collect(),
+            pcrs: pcrs.clone(),
+            binaries: named.iter().map(hex::encode).collect(),
         };
         let known = Known { firmware, firmware_code: Some(code.clone()), ..plain.clone() };
         appraise(&evidence, &known).level
@@ -375,27 +369,27 @@ fn programs_of_the_firmwares_own_are_accepted_like_its_code() {
     let both = [[0xa1; 32], [0xa2; 32]];
     assert_eq!(by_policy(&code, &both), Level::VerifiedFirmware);
     assert_eq!(by_policy(&code, &both[..1]), Level::VerifiedBoot, "one of them is not named");
-    let before = FirmwareCode { programs: vec![], ..code };
+    let before = FirmwareCode { binaries: vec![], ..code };
     assert_eq!(by_policy(&before, &both), Level::VerifiedFirmware);
     assert_eq!(by_policy(&before, &both[..1]), Level::ObservedBoot);
 }
 
 #[test]
-fn a_program_of_a_release_is_none_of_the_firmwares_own() {
+fn a_binary_of_a_release_is_none_of_the_firmwares_own() {
     let plain = boot();
-    let programs: Vec<_> = at(&plain, 4)
+    let binaries: Vec<_> = at(&plain, 4)
         .into_iter()
         .filter(|i| plain.events[*i][4..8] == APPLICATION.to_le_bytes())
         .collect();
-    for program in programs {
+    for binary in binaries {
         let mut pieces = boot();
-        let early = pieces.events[program].clone();
+        let early = pieces.events[binary].clone();
         let before = separator(&pieces, 4);
         pieces.events.insert(before, early);
         let (level, found) = claims(&pieces, None);
         assert_eq!(
             (level, of(&found, Aspect::Executables).code.as_str()),
-            (Level::SelfReported, "programs")
+            (Level::SelfReported, "binaries")
         );
     }
     // After the separator, firmware has no EFI binaries of its own.
@@ -405,7 +399,7 @@ fn a_program_of_a_release_is_none_of_the_firmwares_own() {
         let (level, found) = claims(&pieces, None);
         assert_eq!(
             (level, of(&found, Aspect::Executables).code.as_str()),
-            (Level::SelfReported, "programs"),
+            (Level::SelfReported, "binaries"),
             "{kind:#x}"
         );
     }
@@ -414,18 +408,18 @@ fn a_program_of_a_release_is_none_of_the_firmwares_own() {
 #[test]
 fn what_nobody_knows_lets_less_be_claimed_and_contradicts_nothing() {
     type Change = dyn Fn(&mut Pieces);
-    let push = |register: u32, kind: u32, data: &'static [u8]| {
-        move |p: &mut Pieces| p.events.push(event_of(register, kind, data))
+    let push = |pcr: u32, kind: u32, data: &'static [u8]| {
+        move |p: &mut Pieces| p.events.push(event_of(pcr, kind, data))
     };
     let shim = |name: &'static str| {
         move |p: &mut Pieces| {
             p.events.push(event_of(7, AUTHORITY, &variable([9; 16], name, b"sbat,1")))
         }
     };
-    let failed = |register: u32| {
+    let failed = |pcr: u32| {
         move |p: &mut Pieces| {
-            let which = separator(p, register);
-            p.events[which] = event_of(register, SEPARATOR, &[1, 0, 0, 0]);
+            let which = separator(p, pcr);
+            p.events[which] = event_of(pcr, SEPARATOR, &[1, 0, 0, 0]);
         }
     };
     let table: [(&str, Aspect, &str, &Change); 11] = [
@@ -478,9 +472,9 @@ fn what_nobody_knows_lets_less_be_claimed_and_contradicts_nothing() {
 }
 
 #[test]
-fn events_of_newer_profiles_and_of_other_registers_change_nothing() {
+fn events_of_newer_profiles_and_of_other_pcrs_change_nothing() {
     let mut pieces = boot();
-    for (register, kind) in [
+    for (pcr, kind) in [
         (0, 0x8000_000a),
         (1, 0x8000_000c),
         (2, 0x8000_00e1),
@@ -496,12 +490,12 @@ fn events_of_newer_profiles_and_of_other_registers_change_nothing() {
         (16, 0x0d),
         (23, 0x0d),
     ] {
-        pieces.events.insert(0, event_of(register, kind, b"whatever"));
-        pieces.events.insert(0, event_of(register, kind, b""));
+        pieces.events.insert(0, event_of(pcr, kind, b"whatever"));
+        pieces.events.insert(0, event_of(pcr, kind, b""));
     }
     // Not measured, whatever PCR the event states.
-    for register in [0, 6, 7, 24, u32::MAX] {
-        pieces.events.insert(3, event(register, NO_ACTION, &[0; 32], b"H-CRTM CompMeas\0"));
+    for pcr in [0, 6, 7, 24, u32::MAX] {
+        pieces.events.insert(3, event(pcr, NO_ACTION, &[0; 32], b"H-CRTM CompMeas\0"));
     }
     let (level, found) = claims(&pieces, None);
     assert_eq!(level, Level::VerifiedFirmware, "{found:#?}");

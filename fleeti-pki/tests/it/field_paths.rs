@@ -8,7 +8,7 @@ use crate::issued::{
 };
 use crate::now_s;
 use fleeti_pki::signer::{Algorithm, Signer};
-use fleeti_pki::tpm::endorsement::{Kind, Makers, NotEndorsed};
+use fleeti_pki::tpm::endorsement::{Kind, Manufacturers, NotEndorsed};
 
 /// The result for a path through one intermediate CA, with these additional extensions of it and of
 /// the endorsement certificate.
@@ -304,15 +304,15 @@ fn a_way_that_leads_nowhere_keeps_no_other_from_being_found() {
     let chain = [leaf.clone(), stranger.root(), expired.by(&root), vec![0x30, 0], usual.by(&root)];
     assert_eq!(verify(&root.root(), &key, &chain).as_deref(), Ok("MODEL"));
     // Nor through other manufacturers with the same name; and a cycle of issuers leads nowhere.
-    let makers = believing(&[Issuer::new(&root.name).root(), root.root()]);
-    assert!(makers.verify(&key, &chain, now_s()).is_ok());
+    let manufacturers = believing(&[Issuer::new(&root.name).root(), root.root()]);
+    assert!(manufacturers.verify(&key, &chain, now_s()).is_ok());
     let (a, b) = (Issuer::new(&common_name("a")), Issuer::new(&common_name("b")));
     let circle = [
         Draft::endorsement(&key).by(&a),
         Draft::authority(&a.name, a.key.public_key_der()).by(&b),
         Draft::authority(&b.name, b.key.public_key_der()).by(&a),
     ];
-    let refused = makers.verify(&key, &circle, now_s()).unwrap_err();
+    let refused = manufacturers.verify(&key, &circle, now_s()).unwrap_err();
     assert!(
         matches!(&refused, NotEndorsed::Chain(e) if e.contains("no certificate of its issuer is known")),
         "{refused}"
@@ -330,11 +330,11 @@ fn a_root_of_version_1_is_one_if_it_signed_itself() {
     );
     let stranger = Issuer::new(&root.name);
     assert!(
-        Makers::default().believe(&old.by(&stranger), Kind::Hardware).is_err(),
+        Manufacturers::default().believe(&old.by(&stranger), Kind::Hardware).is_err(),
         "by another key"
     );
     assert!(
-        Makers::default()
+        Manufacturers::default()
             .believe(
                 &Draft::new(&root.name, root.key.public_key_der(), &[]).by(&root),
                 Kind::Hardware

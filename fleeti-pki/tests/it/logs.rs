@@ -57,7 +57,7 @@ fn a_log_begins_with_its_banks_each_once_and_of_its_length() {
     assert!(!reads(&header(&[SHA_256], &[0, 0])), "a byte behind it");
     assert!(!reads(&header(&[SHA_256], &[])), "no vendor");
     for (what, at) in
-        [("register", 0), ("kind", 4), ("digest", 8), ("signature", 32), ("major version", 53)]
+        [("pcr", 0), ("kind", 4), ("digest", 8), ("signature", 32), ("major version", 53)]
     {
         let mut log = good.clone();
         log[at] ^= 1;
@@ -78,20 +78,20 @@ fn a_log_has_its_limits() {
 }
 
 /// A record of the log of user space.
-fn record(register: u8, digests: &[(&str, &str)], words: &str) -> String {
+fn record(pcr: u8, digests: &[(&str, &str)], words: &str) -> String {
     let digests: Vec<_> = digests
         .iter()
         .map(|(name, digest)| serde_json::json!({"hashAlg": name, "digest": digest}))
         .collect();
     format!(
         "\u{1e}{}\n",
-        serde_json::json!({"pcr": register, "digests": digests, "content": {"string": words}})
+        serde_json::json!({"pcr": pcr, "digests": digests, "content": {"string": words}})
     )
 }
 
 /// A record with matching text.
-pub fn measured(register: u8, words: &str) -> String {
-    record(register, &[("sha256", &sha256_hex(words.as_bytes()))], words)
+pub fn measured(pcr: u8, words: &str) -> String {
+    record(pcr, &[("sha256", &sha256_hex(words.as_bytes()))], words)
 }
 
 fn read(log: &str) -> Option<Vec<Measurement>> {
@@ -116,7 +116,7 @@ fn user_space_shows_words_only_where_it_measured_them() {
 }
 
 #[test]
-fn user_spaces_log_is_whole_records_of_its_own_registers() {
+fn user_spaces_log_is_whole_records_of_its_own_pcrs() {
     let good = measured(11, "ready");
     assert!(
         read(&good).is_some() && read(&measured(15, "id")).is_some() && read("") == Some(vec![])
@@ -132,11 +132,8 @@ fn user_spaces_log_is_whole_records_of_its_own_registers() {
         read(&record(11, &twice.each_ref().map(|(name, digest)| (*name, &**digest)), "ready"))
             .is_none()
     );
-    for register in [0, 4, 7, 9, 12] {
-        assert!(
-            read(&measured(register, "ready")).is_none(),
-            "PCR {register} is not extended by user space"
-        );
+    for pcr in [0, 4, 7, 9, 12] {
+        assert!(read(&measured(pcr, "ready")).is_none(), "PCR {pcr} is not extended by user space");
     }
     let count = 32 * 1024 / good.len();
     assert!(
@@ -146,14 +143,14 @@ fn user_spaces_log_is_whole_records_of_its_own_registers() {
 }
 
 #[test]
-fn what_is_told_of_a_register_is_its_own_and_can_be_read() {
+fn what_is_told_of_a_pcr_is_its_own_and_can_be_read() {
     let mut pieces = boot();
     pieces.events.push(event_of(4, ACTION, b"a\x1b[31m b\n"));
     let log = FirmwareLog::parse(&pieces.log()).unwrap();
     let phases =
         [phases::parse(&phases_log(&["ready"])).unwrap(), read(&measured(15, "volume")).unwrap()]
             .concat();
-    let told = |register| explained::events(register, Some(&log), &phases, &BTreeMap::new());
+    let told = |pcr| explained::events(pcr, Some(&log), &phases, &BTreeMap::new());
     assert_eq!(told(4).last().unwrap(), "firmware: a[31m b");
     // An attacker who writes the log controls an event's text; the quote covers only its digest.
     let mut told_otherwise = event_of(5, IPL, b"loader.conf");
@@ -172,7 +169,7 @@ fn what_is_told_of_a_register_is_its_own_and_can_be_read() {
 
 #[test]
 fn lengths_within_a_variable_are_not_believed_though_they_were_measured() {
-    let at = boot().events.iter().position(|e| Pieces::register(e) == 7).unwrap();
+    let at = boot().events.iter().position(|e| Pieces::pcr(e) == 7).unwrap();
     let with = |change: &dyn Fn(&mut Vec<u8>)| {
         meaning(|events| {
             let mut data = events[at].split_off(DATA);

@@ -37,8 +37,8 @@ fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn run(program: &str, arguments: &[&str], dir: &Path) -> (bool, String) {
-    let output = Command::new(program).args(arguments).current_dir(dir).output().unwrap();
+fn run(binary: &str, arguments: &[&str], dir: &Path) -> (bool, String) {
+    let output = Command::new(binary).args(arguments).current_dir(dir).output().unwrap();
     (
         output.status.success(),
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
@@ -72,7 +72,7 @@ impl World {
 }
 
 #[test]
-fn openssl_verifies_the_chain_strictly_and_honours_the_revocation_list() {
+fn openssl_verifies_the_chain_strictly_and_honours_the_crl() {
     let world = World::new();
     let (ca, ca_key) =
         (world.certificate("device-ca.pem"), world.key("online/device-ca.key", purpose::DEVICE_CA));
@@ -208,7 +208,7 @@ fn openssl_verifies_the_signature_of_a_manifest() {
 }
 
 /// The smallest PE32+ file that the tools accept: headers and one section of code.
-fn program() -> Vec<u8> {
+fn binary() -> Vec<u8> {
     let mut pe = vec![0u8; 0x400];
     pe[..2].copy_from_slice(b"MZ");
     pe[0x3c] = 0x80;
@@ -237,10 +237,10 @@ fn program() -> Vec<u8> {
 }
 
 #[test]
-fn sbverify_accepts_a_signed_program_and_refuses_a_changed_one() {
+fn sbverify_accepts_a_signed_binary_and_refuses_a_changed_one() {
     let world = World::new();
     let (db, key) = (world.certificate("db.pem"), world.key("offline/db.key", purpose::DB));
-    let unsigned = program();
+    let unsigned = binary();
     let mut signed = authenticode::sign(&unsigned, &db, &key).unwrap();
     assert_eq!(authenticode::digest(&signed).unwrap(), authenticode::digest(&unsigned).unwrap());
     assert!(authenticode::sign(&signed, &db, &key).is_err(), "a second signature is not asked for");

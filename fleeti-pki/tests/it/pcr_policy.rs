@@ -1,6 +1,6 @@
 //! Signed PCR policies for PCR 11, compared with systemd's.
 
-use super::program;
+use super::binary;
 use fleeti_pki::pcr_policy::{self, OPENED_IN};
 use fleeti_pki::pe::with_section;
 use fleeti_pki::signer::{Algorithm, SoftKey};
@@ -17,7 +17,7 @@ fn key() -> SoftKey {
 
 /// A UKI that was built for a key.
 fn image(key: &SoftKey) -> Vec<u8> {
-    let mut image = program();
+    let mut image = binary();
     // Space for the headers of more sections.
     image[0xd4..0xd8].copy_from_slice(&0x400u32.to_le_bytes());
     image.splice(0x200..0x200, [0; 0x200]);
@@ -31,15 +31,13 @@ fn image(key: &SoftKey) -> Vec<u8> {
 #[test]
 fn the_signature_is_the_one_that_systemd_makes() {
     let key = key();
-    let register = predicted::register_11(&image(&key), 252, OPENED_IN).unwrap();
-    let (ours, theirs) = (pcr_policy::sign(&register, &key).unwrap(), BY_SYSTEMD);
+    let pcr = predicted::pcr_11(&image(&key), 252, OPENED_IN).unwrap();
+    let (ours, theirs) = (pcr_policy::sign(&pcr, &key).unwrap(), BY_SYSTEMD);
     let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
     assert_eq!(read(&ours), read(theirs));
-    assert!(pcr_policy::is_signed(theirs.as_bytes(), &register));
+    assert!(pcr_policy::is_signed(theirs.as_bytes(), &pcr));
     assert!(!pcr_policy::is_signed(theirs.as_bytes(), &[0; 32]), "nothing was measured");
-    assert!(
-        !pcr_policy::is_signed(b"{}", &register) && !pcr_policy::is_signed(b"no JSON", &register)
-    );
+    assert!(!pcr_policy::is_signed(b"{}", &pcr) && !pcr_policy::is_signed(b"no JSON", &pcr));
 }
 
 #[test]
@@ -50,7 +48,7 @@ fn the_signature_goes_with_the_image_and_changes_nothing_that_is_measured() {
     authenticode::check_uki(&after).unwrap();
     authenticode::digest(&authenticode::padded(&after)).unwrap();
     for phases in ["", OPENED_IN] {
-        let of = |image: &[u8]| predicted::register_11(image, 257, phases).unwrap();
+        let of = |image: &[u8]| predicted::pcr_11(image, 257, phases).unwrap();
         assert_eq!(of(&before), of(&after), "{phases:?}");
     }
     assert!(pcr_policy::attach(&after, 257, &key).is_err(), "twice");
@@ -60,23 +58,19 @@ fn the_signature_goes_with_the_image_and_changes_nothing_that_is_measured() {
 fn a_version_measures_the_sections_that_it_knows_of_an_image_without_profiles() {
     let image = image(&key());
     let with_more = with_section(&image, ".sbat", b"sbat,1").unwrap();
-    let of = |image: &[u8], systemd| predicted::register_11(image, systemd, "").unwrap();
+    let of = |image: &[u8], systemd| predicted::pcr_11(image, systemd, "").unwrap();
     assert_eq!(of(&image, 252), of(&with_more, 252));
     assert_ne!(of(&image, 257), of(&with_more, 257));
     let profiles = with_section(&image, ".profile", b"ID=other").unwrap();
-    assert!(predicted::register_11(&profiles, 257, "").is_err());
+    assert!(predicted::pcr_11(&profiles, 257, "").is_err());
     let started = of(&image, 257);
     assert_eq!(predicted::after_phases(started, ""), started, "no phase yet");
     assert_eq!(
-        predicted::register_11(&image, 257, "enter-initrd").unwrap(),
+        predicted::pcr_11(&image, 257, "enter-initrd").unwrap(),
         predicted::after_phases(started, "enter-initrd")
     );
-    assert_eq!(
-        predicted::register_9(&image, 256).unwrap(),
-        None,
-        "another initrd than is known here"
-    );
-    assert_ne!(predicted::register_9(&image, 257).unwrap(), None);
+    assert_eq!(predicted::pcr_9(&image, 256).unwrap(), None, "another initrd than is known here");
+    assert_ne!(predicted::pcr_9(&image, 257).unwrap(), None);
 }
 
 #[test]
@@ -84,7 +78,7 @@ fn an_image_for_another_key_or_for_none_is_not_signed() {
     let (key, other) = (key(), SoftKey::generate(Algorithm::Rsa2048).unwrap());
     let refused = pcr_policy::attach(&image(&other), 257, &key).unwrap_err().to_string();
     assert!(refused.contains("another key"), "{refused}");
-    assert!(pcr_policy::attach(&program(), 257, &key).is_err());
+    assert!(pcr_policy::attach(&binary(), 257, &key).is_err());
     let curve = SoftKey::generate(Algorithm::P384).unwrap();
     assert!(pcr_policy::sign(&[0; 32], &curve).is_err());
 }
@@ -96,14 +90,13 @@ fn a_section_is_added_where_there_is_room_and_by_its_own_name() {
     assert!(with_section(&image, ".longer-than-8", b"x").is_err());
     // The section headers end where the first section starts.
     assert!(
-        with_section(&program(), ".a", b"x")
-            .is_ok_and(|one| with_section(&one, ".b", b"x").is_ok())
+        with_section(&binary(), ".a", b"x").is_ok_and(|one| with_section(&one, ".b", b"x").is_ok())
     );
     // Alignments that would make gigabytes of a small file, or are zero.
     for (at, alignment) in
         [(0xbc, 0x8000_0000_u32), (0xbc, 0x2_0000), (0xbc, 0x201), (0xb8, 0x1001)]
     {
-        let mut odd = program();
+        let mut odd = binary();
         odd[at..at + 4].copy_from_slice(&alignment.to_le_bytes());
         let refused = with_section(&odd, ".a", b"x").unwrap_err().to_string();
         assert!(

@@ -4,7 +4,7 @@
 use fleeti_pki::tpm::Hash;
 use fleeti_pki::tpm::attest::{Attest, Selection, Statement};
 use fleeti_pki::tpm::public::{AttestationKey, Public};
-use fleeti_testkit::tpm::{Maker, Tpm};
+use fleeti_testkit::tpm::{Manufacturer, Tpm};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use std::path::Path;
@@ -21,7 +21,7 @@ struct Sent {
     signature: Vec<u8>,
     nonce: Vec<u8>,
     values: Vec<u8>,
-    registers: Vec<u8>,
+    pcrs: Vec<u8>,
 }
 
 impl Sent {
@@ -30,7 +30,7 @@ impl Sent {
         let digest = key.curve().hash().digest(&[&self.values]);
         attest.extra_data == self.nonce
             && attest.statement
-                == Statement::Quote { selections: vec![Selection::sha256(&self.registers)], digest }
+                == Statement::Quote { selections: vec![Selection::sha256(&self.pcrs)], digest }
     }
 
     /// The result of tpm2-tools, with files of this name.
@@ -41,7 +41,7 @@ impl Sent {
         file("said", &self.said);
         file("signature", &self.signature);
         file("values", &self.values);
-        let list: Vec<_> = self.registers.iter().map(u8::to_string).collect();
+        let list: Vec<_> = self.pcrs.iter().map(u8::to_string).collect();
         let mut check = Command::new("tpm2_checkquote");
         check
             .args(["-u", "ak.pub", "-g", "sha256", "-F", "values", "-l"])
@@ -68,7 +68,7 @@ impl Sent {
             0 => (false, &mut self.said, "a bit of what was said"),
             1 => (false, &mut self.signature, "a bit of the signature"),
             2 => (false, &mut self.nonce, "a bit of the nonce"),
-            3 => (false, &mut self.values, "a bit of a register"),
+            3 => (false, &mut self.values, "a bit of a PCR"),
             4 => (true, &mut self.said, "what was said, cut off"),
             5 => (true, &mut self.signature, "the signature, cut off"),
             _ => {
@@ -88,11 +88,11 @@ impl Sent {
 
 fn quoted(tpm: &Tpm, number: u32, random: &mut StdRng) -> Sent {
     // tpm2-tools 5.4 cannot read the values of more than seven PCRs.
-    let mut registers: Vec<u8> = (0..16).filter(|_| random.random_bool(0.4)).take(7).collect();
-    if registers.is_empty() {
-        registers.push(11);
+    let mut pcrs: Vec<u8> = (0..16).filter(|_| random.random_bool(0.4)).take(7).collect();
+    if pcrs.is_empty() {
+        pcrs.push(11);
     }
-    let list: Vec<_> = registers.iter().map(u8::to_string).collect();
+    let list: Vec<_> = pcrs.iter().map(u8::to_string).collect();
     let nonce: [u8; 32] = random.random();
     let extended = hex::encode(Hash::Sha256.digest(&[&number.to_be_bytes()]));
     tpm.tools(&format!(
@@ -110,13 +110,13 @@ fn quoted(tpm: &Tpm, number: u32, random: &mut StdRng) -> Sent {
         signature: file("signature"),
         nonce: nonce.to_vec(),
         values: file("values"),
-        registers,
+        pcrs,
     }
 }
 
 #[test]
 fn a_thousand_quotes_are_judged_as_tpm2_tools_judge_them() {
-    let tpm = Tpm::new(&Maker::new().unwrap()).unwrap();
+    let tpm = Tpm::new(&Manufacturer::new().unwrap()).unwrap();
     tpm.tools(
         "tpm2_createek -c ek.ctx -G ecc -u ek.pub
          tpm2_flushcontext -t

@@ -1,7 +1,7 @@
 //! Secure Boot keys of one device, checked by sbverify, openssl, and writes that real firmware
 //! accepted.
 
-use super::{program, run};
+use super::{binary, run};
 use base64::Engine;
 use fleeti_core::wire::boot::VariableWrite;
 use fleeti_pki::authenticode;
@@ -69,9 +69,9 @@ fn the_writes_of_a_device_are_signed_by_the_key_that_firmware_asks_for() {
 fn virt_fw_vars() -> PathBuf {
     let usual = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../target/tools/virt-firmware/bin/virt-fw-vars");
-    let program = std::env::var_os("FLEETI_VIRT_FW_VARS").map_or(usual, PathBuf::from);
-    assert!(program.exists(), "there is no {}: `cargo xtask tools` installs it", program.display());
-    program
+    let binary = std::env::var_os("FLEETI_VIRT_FW_VARS").map_or(usual, PathBuf::from);
+    assert!(binary.exists(), "there is no {}: `cargo xtask tools` installs it", binary.display());
+    binary
 }
 
 /// virt-fw-vars, which builds firmware images, reads Fleeti's writes: the time, and the keys or
@@ -153,7 +153,7 @@ fn openssl_reads_the_signed_data_of_a_write() {
 #[test]
 fn each_device_starts_what_was_signed_for_it_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
-    let body = authenticode::padded(&program());
+    let body = authenticode::padded(&binary());
     let digest = authenticode::digest(&body).unwrap();
     let keys =
         ["dev-a", "dev-b"].map(|id| BootKeys::generate(&id.parse().unwrap(), NOW_S).unwrap());
@@ -163,8 +163,8 @@ fn each_device_starts_what_was_signed_for_it_and_nothing_else() {
     for (n, certificate) in certificates.iter().enumerate() {
         std::fs::write(dir.path().join(format!("{n}.pem")), to_pem(certificate).unwrap()).unwrap();
     }
-    let starts = |program: &[u8], device: usize| {
-        std::fs::write(dir.path().join("x.efi"), program).unwrap();
+    let starts = |binary: &[u8], device: usize| {
+        std::fs::write(dir.path().join("x.efi"), binary).unwrap();
         run("sbverify", &["--cert", &format!("{device}.pem"), "x.efi"], dir.path()).0
     };
     let for_a = authenticode::attach(&body, &signatures[0]).unwrap();
@@ -210,7 +210,7 @@ fn a_signature_is_verified_as_it_was_made_to_the_last_byte() {
 
 /// A UKI with sections of these names.
 fn image(sections: &[&str]) -> Vec<u8> {
-    let mut pe = program();
+    let mut pe = binary();
     pe[0x86..0x88].copy_from_slice(&u16::try_from(sections.len()).unwrap().to_le_bytes());
     pe[0xd4..0xd8].copy_from_slice(&0x400u32.to_le_bytes());
     pe.truncate(0x200);
@@ -251,18 +251,18 @@ fn a_kernel_image_that_leaves_room_for_somebody_elses_parts_is_not_signed() {
 }
 
 #[test]
-fn a_signed_program_is_neither_signed_nor_changed_again_and_its_table_begins_at_a_multiple_of_8() {
+fn a_signed_binary_is_neither_signed_nor_changed_again_and_its_table_begins_at_a_multiple_of_8() {
     let key = SoftKey::generate(Algorithm::Rsa2048).unwrap();
     let db =
         self_signed(Role::SecureBoot { variable: "db" }, Period::starting(NOW_S, 86_400), &key)
             .unwrap();
-    let signed = authenticode::sign(&program(), &db, &key).unwrap();
+    let signed = authenticode::sign(&binary(), &db, &key).unwrap();
     for again in
         [authenticode::sign(&signed, &db, &key), fleeti_pki::pe::with_section(&signed, ".a", b"x")]
     {
         assert!(again.unwrap_err().to_string().contains("signed already"));
     }
-    let odd = [&program()[..], &[0]].concat();
+    let odd = [&binary()[..], &[0]].concat();
     assert!(authenticode::attach(&odd, &[0x30, 0]).unwrap_err().to_string().contains("not padded"));
 }
 
@@ -281,10 +281,8 @@ fn what_is_defective_is_refused_for_its_defect() {
         } else if let Ok(bytes) = read("list.esl") {
             uefi::parse(&bytes).map(drop)
         } else {
-            let program = read("program.efi").unwrap();
-            authenticode::signatures(&program)
-                .and_then(|_| authenticode::digest(&program))
-                .map(drop)
+            let binary = read("binary.efi").unwrap();
+            authenticode::signatures(&binary).and_then(|_| authenticode::digest(&binary)).map(drop)
         };
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
         let error = found.expect_err(&name).to_string();
@@ -395,15 +393,15 @@ fn defects_of_uefi_are_written() {
     let db =
         self_signed(Role::SecureBoot { variable: "db" }, Period::starting(NOW_S, 86_400), &key)
             .unwrap();
-    let signed = authenticode::sign(&program(), &db, &key).unwrap();
-    let table = program().len();
+    let signed = authenticode::sign(&binary(), &db, &key).unwrap();
+    let table = binary().len();
     let with = |at: usize, bytes: &[u8]| {
         let mut pe = signed.clone();
         pe[at..at + bytes.len()].copy_from_slice(bytes);
         pe
     };
     // For the tests of code that attaches signatures.
-    std::fs::write(folder.join("../../secure-boot/program.efi"), authenticode::padded(&program()))
+    std::fs::write(folder.join("../../secure-boot/binary.efi"), authenticode::padded(&binary()))
         .unwrap();
     let mut uki = image(&[".linux", ".osrel", ".cmdline", ".initrd"]);
     let text =
@@ -412,40 +410,40 @@ fn defects_of_uefi_are_written() {
     uki[0x800..0x800 + text.len()].copy_from_slice(text.as_bytes());
     std::fs::write(folder.join("../../secure-boot/uki.efi"), authenticode::padded(&uki)).unwrap();
     const ENTRY: &str = "an entry is";
-    put("program-no-pe", "program.efi", b"MZ", "EFI binary is malformed");
+    put("binary-no-pe", "binary.efi", b"MZ", "EFI binary is malformed");
     put(
-        "program-bytes-after-its-table",
-        "program.efi",
+        "binary-bytes-after-its-table",
+        "binary.efi",
         &[&signed[..], &[0; 8]].concat(),
         "not at its end",
     );
-    put("program-table-cut-off", "program.efi", &signed[..signed.len() - 8], "not at its end");
+    put("binary-table-cut-off", "binary.efi", &signed[..signed.len() - 8], "not at its end");
     put(
-        "program-table-before-its-headers",
-        "program.efi",
+        "binary-table-before-its-headers",
+        "binary.efi",
         &with(0x98 + 144, &[8, 0, 0, 0]),
         "not at its end",
     );
     put(
-        "program-directory-without-its-table",
-        "program.efi",
+        "binary-directory-without-its-table",
+        "binary.efi",
         &with(0x98 + 108, &[4, 0, 0, 0]),
         "no entry for a certificate table",
     );
     let mut longer = with(0x94, &0x06f0_u16.to_le_bytes());
     longer[0x86..0x88].fill(0); // no sections, whose headers would lie there
     put(
-        "program-headers-longer-than-they-say",
-        "program.efi",
+        "binary-headers-longer-than-they-say",
+        "binary.efi",
         &longer,
         "its headers are longer than it says",
     );
     let mut empty = with(0x188 + 16, &[0; 4]);
     empty[0x188 + 20..0x188 + 24].copy_from_slice(&0x800_u32.to_le_bytes());
-    put("program-empty-section-in-its-table", "program.efi", &empty, "not between its neighbours");
-    put("program-entry-of-length-0", "program.efi", &with(table, &[0; 4]), ENTRY);
-    put("program-entry-of-its-header-alone", "program.efi", &with(table, &[8, 0, 0, 0]), ENTRY);
-    put("program-entry-leaves-the-table", "program.efi", &with(table, &[0xff; 4]), ENTRY);
-    put("program-entry-is-no-der", "program.efi", &with(table + 8, &[0x30, 0x85]), "not DER");
+    put("binary-empty-section-in-its-table", "binary.efi", &empty, "not between its neighbours");
+    put("binary-entry-of-length-0", "binary.efi", &with(table, &[0; 4]), ENTRY);
+    put("binary-entry-of-its-header-alone", "binary.efi", &with(table, &[8, 0, 0, 0]), ENTRY);
+    put("binary-entry-leaves-the-table", "binary.efi", &with(table, &[0xff; 4]), ENTRY);
+    put("binary-entry-is-no-der", "binary.efi", &with(table + 8, &[0x30, 0x85]), "not DER");
     assert!(to_der(&db).unwrap().len() > 100 && certificate::serial(&db).len() == 32);
 }

@@ -8,25 +8,25 @@ use fleeti_pki::measured::log::FirmwareLog;
 
 #[test]
 fn what_started_otherwise_is_found_in_what_a_tpm_measured() {
-    const PROGRAM: u32 = 0x8000_0003;
+    const BINARY: u32 = 0x8000_0003;
     const SHA_256: usize = 14;
     let log = FirmwareLog::parse(&boot().log()).unwrap();
     let mut known = known(&log);
-    known.references[0].register_9 = Some(log.replay().get(&9).copied().unwrap_or_default());
+    known.references[0].pcr_9 = Some(log.replay().get(&9).copied().unwrap_or_default());
     let of_kind = |kind: u32| move |event: &&Vec<u8>| event[4..8] == kind.to_le_bytes();
-    let first = |register, kind| {
-        at(&boot(), register).into_iter().find(|i| of_kind(kind)(&&boot().events[*i])).unwrap()
+    let first = |pcr, kind| {
+        at(&boot(), pcr).into_iter().find(|i| of_kind(kind)(&&boot().events[*i])).unwrap()
     };
-    let programs: Vec<_> =
-        at(&boot(), 4).into_iter().filter(|i| of_kind(PROGRAM)(&&boot().events[*i])).collect();
-    let other_program = |n: usize| {
+    let binaries: Vec<_> =
+        at(&boot(), 4).into_iter().filter(|i| of_kind(BINARY)(&&boot().events[*i])).collect();
+    let other_binary = |n: usize| {
         let mut pieces = boot();
-        pieces.events[programs[n]][SHA_256] ^= 1;
+        pieces.events[binaries[n]][SHA_256] ^= 1;
         pieces
     };
-    let beside = |register| {
+    let beside = |pcr| {
         let mut pieces = boot();
-        pieces.events.push(event_of(register, IPL, b"an addon"));
+        pieces.events.push(event_of(pcr, IPL, b"an addon"));
         pieces
     };
     let last_byte = |kind, change: u8| {
@@ -38,13 +38,13 @@ fn what_started_otherwise_is_found_in_what_a_tpm_measured() {
     };
     let cases = [
         (boot(), &PHASES[..], None),
-        (other_program(0), &PHASES, Some("boot-loader-foreign")),
-        (other_program(1), &PHASES, Some("kernel-image-foreign")),
-        (beside(9), &PHASES, Some("register-9")),
-        (boot(), &PHASES[..3], Some("register-11")),
-        (beside(12), &PHASES, Some("register-12")),
-        (beside(13), &PHASES, Some("register-13")),
-        (beside(14), &PHASES, Some("register-14")),
+        (other_binary(0), &PHASES, Some("boot-loader-foreign")),
+        (other_binary(1), &PHASES, Some("kernel-image-foreign")),
+        (beside(9), &PHASES, Some("pcr-9")),
+        (boot(), &PHASES[..3], Some("pcr-11")),
+        (beside(12), &PHASES, Some("pcr-12")),
+        (beside(13), &PHASES, Some("pcr-13")),
+        (beside(14), &PHASES, Some("pcr-14")),
         (last_byte(DRIVER_CONFIG, 1), &PHASES, Some("secure-boot-off")),
         (last_byte(AUTHORITY, 1), &PHASES, Some("voucher-foreign")),
     ];

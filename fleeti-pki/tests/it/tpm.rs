@@ -3,9 +3,9 @@
 use fleeti_pki::certificate;
 use fleeti_pki::tpm::attest::Attest;
 use fleeti_pki::tpm::credential;
-use fleeti_pki::tpm::endorsement::{self, Kind, Makers, NotEndorsed};
+use fleeti_pki::tpm::endorsement::{self, Kind, Manufacturers, NotEndorsed};
 use fleeti_pki::tpm::public::{AttestationKey, DeviceKey, EndorsementKey, Public};
-use fleeti_testkit::tpm::{Maker, Tpm};
+use fleeti_testkit::tpm::{Manufacturer, Tpm};
 
 use crate::now_s;
 
@@ -27,8 +27,8 @@ fn keys(tpm: &Tpm, endorsement: &str, kind: &str, hash: &str) {
 
 #[test]
 fn a_tpm_gives_a_secret_away_for_the_key_that_it_was_made_for_and_for_no_other() {
-    let maker = Maker::new().unwrap();
-    let tpm = Tpm::new(&maker).unwrap();
+    let manufacturer = Manufacturer::new().unwrap();
+    let tpm = Tpm::new(&manufacturer).unwrap();
     for (endorsement, kind, hash) in [
         ("rsa", "ecc256", "sha256"),
         ("ecc", "ecc256", "sha256"),
@@ -80,7 +80,7 @@ fn a_tpm_gives_a_secret_away_for_the_key_that_it_was_made_for_and_for_no_other()
 
 #[test]
 fn only_a_restricted_signing_key_that_was_born_there_attests() {
-    let tpm = Tpm::new(&Maker::new().unwrap()).unwrap();
+    let tpm = Tpm::new(&Manufacturer::new().unwrap()).unwrap();
     keys(&tpm, "ecc", "ecc256", "sha256");
     let area = AttestationKey::new(public(&tpm, "ak.pub")).unwrap().public().bytes().to_vec();
     // The defect, and the attributes (octets 4 to 7) with it.
@@ -109,7 +109,7 @@ fn only_a_restricted_signing_key_that_was_born_there_attests() {
 
 #[test]
 fn a_key_of_the_tpm_is_certified_by_its_attestation_key() {
-    let tpm = Tpm::new(&Maker::new().unwrap()).unwrap();
+    let tpm = Tpm::new(&Manufacturer::new().unwrap()).unwrap();
     keys(&tpm, "ecc", "ecc256", "sha256");
     tpm.tools(
         "tpm2_createprimary -C o -G ecc256:ecdsa-sha256 -a fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign -c dk.ctx
@@ -141,37 +141,39 @@ fn certificate_at(tpm: &Tpm, index: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
-    let (maker, stranger) = (Maker::new().unwrap(), Maker::new().unwrap());
-    let (tpm, other) = (Tpm::new(&maker).unwrap(), Tpm::new(&stranger).unwrap());
-    let der = |maker: &Maker| {
-        certificate::to_der(&certificate::from_pem(&maker.certificate_pem().unwrap()).unwrap())
-            .unwrap()
+fn a_tpm_is_of_the_manufacturer_that_signed_for_its_key_if_that_one_is_believed() {
+    let (manufacturer, stranger) = (Manufacturer::new().unwrap(), Manufacturer::new().unwrap());
+    let (tpm, other) = (Tpm::new(&manufacturer).unwrap(), Tpm::new(&stranger).unwrap());
+    let der = |manufacturer: &Manufacturer| {
+        certificate::to_der(
+            &certificate::from_pem(&manufacturer.certificate_pem().unwrap()).unwrap(),
+        )
+        .unwrap()
     };
-    let mut makers = Makers::default();
+    let mut manufacturers = Manufacturers::default();
     tpm.tools("tpm2_createek -c ek.ctx -G rsa -u rsa.pub\n tpm2_flushcontext -t\n tpm2_createek -c ek.ctx -G ecc384 -u ecc.pub").unwrap();
     let rsa = EndorsementKey::new(public(&tpm, "rsa.pub")).unwrap();
     let ecc = EndorsementKey::new(public(&tpm, "ecc.pub")).unwrap();
     let (rsa_certificate, ecc_certificate) =
         (certificate_at(&tpm, "0x1c00002"), certificate_at(&tpm, "0x1c00016"));
 
-    let nobody = makers.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s());
+    let nobody = manufacturers.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s());
     assert!(
         matches!(nobody, Err(NotEndorsed::Chain(_))),
         "{nobody:?}: no manufacturer is trusted at first"
     );
-    makers.believe(&der(&maker), Kind::Virtual).unwrap();
-    let made = makers.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s()).unwrap();
+    manufacturers.believe(&der(&manufacturer), Kind::Virtual).unwrap();
+    let made = manufacturers.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s()).unwrap();
     assert_eq!((made.kind, made.model.as_str()), (Kind::Virtual, "swtpm"));
-    makers.verify(&ecc, std::slice::from_ref(&ecc_certificate), now_s()).unwrap();
-    let mut both = Makers::default();
+    manufacturers.verify(&ecc, std::slice::from_ref(&ecc_certificate), now_s()).unwrap();
+    let mut both = Manufacturers::default();
     both.believe(&der(&stranger), Kind::Hardware).unwrap();
-    both.believe(&der(&maker), Kind::Virtual).unwrap();
+    both.believe(&der(&manufacturer), Kind::Virtual).unwrap();
     let made = both.verify(&rsa, std::slice::from_ref(&rsa_certificate), now_s()).unwrap();
     assert_eq!(made.kind, Kind::Virtual, "the kind of its manufacturer");
 
     let refused = |key: &EndorsementKey, certificates: &[Vec<u8>]| {
-        makers.verify(key, certificates, now_s()).unwrap_err()
+        manufacturers.verify(key, certificates, now_s()).unwrap_err()
     };
     assert_eq!(refused(&rsa, std::slice::from_ref(&ecc_certificate)), NotEndorsed::OtherKey);
     assert!(matches!(refused(&rsa, &[]), NotEndorsed::NotOne(_)));
@@ -187,7 +189,7 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
         "bytes behind it"
     );
     let many: Vec<_> = std::iter::once(rsa_certificate.clone())
-        .chain(std::iter::repeat_n(der(&maker), 9))
+        .chain(std::iter::repeat_n(der(&manufacturer), 9))
         .collect();
     assert!(matches!(refused(&rsa, &many), NotEndorsed::Unreadable(_)));
     assert!(
@@ -208,13 +210,13 @@ fn a_tpm_is_of_the_maker_that_signed_for_its_key_if_that_one_is_believed() {
         NotEndorsed::Chain(_)
     ));
     assert!(
-        makers.believe(&rsa_certificate, Kind::Hardware).is_err(),
+        manufacturers.believe(&rsa_certificate, Kind::Hardware).is_err(),
         "a TPM certificate is not a CA"
     );
 }
 
 #[test]
-fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_has_ended() {
+fn what_its_manufacturer_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_has_ended() {
     let read = |bytes: &[u8]| endorsement::each_of(bytes).map(<[u8]>::to_vec).collect::<Vec<_>>();
     let (sequence, number) = ([0x30, 1, 0], [2, 1, 0]);
     assert_eq!(
@@ -222,11 +224,13 @@ fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_ha
         [sequence, sequence],
         "up to what begins none"
     );
-    let maker = Maker::with_lists().unwrap();
-    let (tpm, other) = (Tpm::new(&maker).unwrap(), Tpm::new(&maker).unwrap());
-    let der = |maker: &Maker| {
-        certificate::to_der(&certificate::from_pem(&maker.certificate_pem().unwrap()).unwrap())
-            .unwrap()
+    let manufacturer = Manufacturer::with_lists().unwrap();
+    let (tpm, other) = (Tpm::new(&manufacturer).unwrap(), Tpm::new(&manufacturer).unwrap());
+    let der = |manufacturer: &Manufacturer| {
+        certificate::to_der(
+            &certificate::from_pem(&manufacturer.certificate_pem().unwrap()).unwrap(),
+        )
+        .unwrap()
     };
     let shown = |tpm: &Tpm| {
         tpm.tool("tpm2_createek -c ek.ctx -G rsa -u rsa.pub").unwrap();
@@ -234,19 +238,19 @@ fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_ha
     };
     let ((taken, its), (kept, theirs)) = (shown(&tpm), shown(&other));
     let believed = |lists: &[&[u8]]| {
-        let mut makers = Makers::default();
-        makers.believe(&der(&maker), Kind::Hardware).unwrap();
-        lists.iter().for_each(|list| makers.look_at(list).unwrap());
-        makers
+        let mut manufacturers = Manufacturers::default();
+        manufacturers.believe(&der(&manufacturer), Kind::Hardware).unwrap();
+        lists.iter().for_each(|list| manufacturers.look_at(list).unwrap());
+        manufacturers
     };
-    let nobody = maker.list(&[]).unwrap();
+    let nobody = manufacturer.list(&[]).unwrap();
     believed(&[&nobody]).verify(&taken, &its, now_s()).unwrap();
-    let list = maker.list(&its).unwrap();
-    let makers = believed(&[&list]);
-    assert_eq!(makers.verify(&taken, &its, now_s()).unwrap_err(), NotEndorsed::Revoked);
-    makers.verify(&kept, &theirs, now_s()).unwrap();
+    let list = manufacturer.list(&its).unwrap();
+    let manufacturers = believed(&[&list]);
+    assert_eq!(manufacturers.verify(&taken, &its, now_s()).unwrap_err(), NotEndorsed::Revoked);
+    manufacturers.verify(&kept, &theirs, now_s()).unwrap();
     assert_eq!(
-        makers.verify(&kept, &theirs, now_s() + 2 * 86_400).unwrap_err(),
+        manufacturers.verify(&kept, &theirs, now_s() + 2 * 86_400).unwrap_err(),
         NotEndorsed::OldList
     );
 
@@ -257,7 +261,11 @@ fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_ha
             "the newest one counts"
         );
     }
-    let itself = believed(&[&maker.list(&[der(&maker)]).unwrap()]).verify(&kept, &theirs, now_s());
+    let itself = believed(&[&manufacturer.list(&[der(&manufacturer)]).unwrap()]).verify(
+        &kept,
+        &theirs,
+        now_s(),
+    );
     assert!(
         matches!(itself, Err(NotEndorsed::Chain(_))),
         "a manufacturer that is itself on a CRL: {itself:?}"
@@ -265,16 +273,16 @@ fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_ha
 
     // In the manufacturer's name, by another key: its issuer cannot be distinguished from the
     // manufacturer, so the CRL counts for neither.
-    let forged = believed(&[&Maker::with_lists().unwrap().list(&[]).unwrap()]);
+    let forged = believed(&[&Manufacturer::with_lists().unwrap().list(&[]).unwrap()]);
     let refused = forged.verify(&kept, &theirs, now_s()).unwrap_err();
     assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains("Signature")), "{refused}");
-    let mut makers = believed(&[]);
+    let mut manufacturers = believed(&[]);
     for (what, list) in [
         ("cut off", &list[..list.len() - 1]),
         ("bytes behind it", &[&list[..], &[0]].concat()),
         ("none", &its[0]),
     ] {
-        assert!(makers.look_at(list).is_err(), "{what}");
+        assert!(manufacturers.look_at(list).is_err(), "{what}");
     }
     let (one, now) = (believed(&[&list]), now_s());
     assert_ne!(one.digest(now), believed(&[]).digest(now));
@@ -286,7 +294,7 @@ fn what_its_maker_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_that_ha
 #[test]
 fn a_certificate_with_one_defect_endorses_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let tpm = Tpm::without_maker().unwrap();
+    let tpm = Tpm::without_manufacturer().unwrap();
     tpm.tools("tpm2_createek -c ek.ctx -G ecc -u ek.pub\n tpm2_flushcontext -t").unwrap();
     let key =
         EndorsementKey::new(Public::parse_sized(&tpm.file("ek.pub").unwrap()).unwrap()).unwrap();
@@ -302,7 +310,7 @@ fn a_certificate_with_one_defect_endorses_nothing() {
         let (good, said) = crate::run("openssl", &words, dir.path());
         assert!(good, "openssl {line}: {said}");
     };
-    std::fs::write(dir.path().join("ca.cnf"), "[req]\ndistinguished_name=d\nx509_extensions=x\nprompt=no\n[d]\nCN=maker\n[x]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n").unwrap();
+    std::fs::write(dir.path().join("ca.cnf"), "[req]\ndistinguished_name=d\nx509_extensions=x\nprompt=no\n[d]\nCN=manufacturer\n[x]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\n").unwrap();
     openssl(
         "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes -keyout ca.key -out ca.pem -days 30 -config ca.cnf",
     );
@@ -313,8 +321,8 @@ fn a_certificate_with_one_defect_endorses_nothing() {
         let pem = std::fs::read_to_string(dir.path().join(name)).unwrap();
         certificate::to_der(&certificate::from_pem(&pem).unwrap()).unwrap()
     };
-    let mut makers = Makers::default();
-    makers.believe(&der("ca.pem"), Kind::Hardware).unwrap();
+    let mut manufacturers = Manufacturers::default();
+    manufacturers.believe(&der("ca.pem"), Kind::Hardware).unwrap();
     let names = "subjectAltName=critical,dirName:n\n[n]\na.2.23.133.2.1=id:00001014\na.2.23.133.2.2=moödel\na.2.23.133.2.3=id:0001\n";
     let issued = |extensions: &str| {
         std::fs::write(
@@ -325,7 +333,7 @@ fn a_certificate_with_one_defect_endorses_nothing() {
         openssl(
             "x509 -req -in any.csr -CA ca.pem -CAkey ca.key -CAcreateserial -force_pubkey ek.pem -days 10 -extfile x.cnf -extensions x -out ek.crt",
         );
-        makers.verify(&key, &[der("ek.crt")], now_s()).map(|e| e.model)
+        manufacturers.verify(&key, &[der("ek.crt")], now_s()).map(|e| e.model)
     };
     let purpose = "extendedKeyUsage=2.23.133.8.1";
     let good =
@@ -336,7 +344,7 @@ fn a_certificate_with_one_defect_endorses_nothing() {
         issued("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement").unwrap(),
         "model"
     );
-    let late = makers.verify(&key, &[der("ek.crt")], now_s() + 11 * 86_400).unwrap_err();
+    let late = manufacturers.verify(&key, &[der("ek.crt")], now_s() + 11 * 86_400).unwrap_err();
     assert!(matches!(late, NotEndorsed::Chain(_)), "{late}: it has ended");
     let not_one = |extensions: &str, what: &str| {
         let refused = issued(extensions).unwrap_err();

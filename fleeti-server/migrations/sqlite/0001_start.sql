@@ -30,7 +30,7 @@ CREATE TABLE devices (
     alarm TEXT,
     is_in_tpm BIGINT NOT NULL DEFAULT 0,
     next_is_in_tpm BIGINT NOT NULL DEFAULT 0,
-    contradiction TEXT,
+    attestation_failure TEXT,
     running TEXT,
     came_with TEXT,
     successors BIGINT NOT NULL DEFAULT 0,
@@ -98,7 +98,7 @@ CREATE TABLE commands (
     device TEXT NOT NULL,
     created_s BIGINT NOT NULL,
     deadline_s BIGINT NOT NULL,
-    orders TEXT NOT NULL,
+    kind TEXT NOT NULL,
     status TEXT NOT NULL
 );
 CREATE INDEX commands_pending ON commands (device, status, created_s);
@@ -182,7 +182,7 @@ CREATE TABLE boot_signatures (
     device TEXT NOT NULL,
     release_name TEXT NOT NULL,
     epoch BIGINT NOT NULL,
-    programs TEXT NOT NULL,
+    binaries TEXT NOT NULL,
     PRIMARY KEY (device, release_name)
 );
 
@@ -229,7 +229,7 @@ CREATE TABLE device_tpms (
     ek_sha256 TEXT NOT NULL UNIQUE,
     endorsement_key TEXT NOT NULL,
     attestation_key TEXT NOT NULL UNIQUE,
-    maker TEXT,
+    manufacturer TEXT,
     description TEXT NOT NULL,
     bound_s BIGINT NOT NULL,
     certificates BLOB NOT NULL DEFAULT x'',

@@ -64,7 +64,7 @@ pub struct Subject {
     /// TPMT_PUBLIC of its attestation key, base64.
     pub attestation_key: String,
     /// The kind of its TPM manufacturer, if that is trusted.
-    pub maker: Option<String>,
+    pub manufacturer: Option<String>,
     /// The expected contents of its Secure Boot variables.
     pub firmware_keys: Option<FirmwareKeys>,
     /// The release whose boot loader is on its ESP.
@@ -76,7 +76,7 @@ pub struct Subject {
     /// The release that it reports, if it is neither of those.
     pub not_given: Option<ReleaseName>,
     /// Why its attestation failed.
-    pub contradiction: Option<String>,
+    pub attestation_failure: Option<String>,
     /// The values that were accepted last.
     pub accepted: Option<Accepted>,
     /// Measurements of the firmware's code.
@@ -90,14 +90,14 @@ struct SubjectRow {
     #[sqlx(flatten)]
     found: FoundRow,
     attestation_key: String,
-    maker: Option<String>,
+    manufacturer: Option<String>,
     expected: Option<String>,
     change_number: Option<i64>,
     loader_release: Option<String>,
     desired_release: Option<String>,
     running: Option<String>,
     is_given: bool,
-    contradiction: Option<String>,
+    attestation_failure: Option<String>,
     accepted: Option<String>,
     firmware_code: Option<String>,
 }
@@ -117,13 +117,13 @@ impl TryFrom<SubjectRow> for Subject {
             fleet: row.found.fleet.parse().map_err(AppError::internal)?,
             last: row.found.found()?,
             attestation_key: row.attestation_key,
-            maker: row.maker,
+            manufacturer: row.manufacturer,
             firmware_keys,
             loader_release: release(row.loader_release)?,
             wanted: release(row.desired_release)?,
             running,
             not_given,
-            contradiction: row.contradiction,
+            attestation_failure: row.attestation_failure,
             accepted: row.accepted.map(|t| serde_json::from_str(&t)).transpose()?,
             firmware_code: row.firmware_code.map(|t| serde_json::from_str(&t)).transpose()?,
         })
@@ -137,8 +137,8 @@ pub async fn subjects(
 ) -> Result<HashMap<DeviceId, Subject>, AppError> {
     let runs_as_given = super::desired::RUNS_AS_GIVEN;
     let mut query = QueryBuilder::<Sqlite>::new(format!(
-        "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, a.update_level, t.attestation_key, t.maker, k.expected, k.change_number, \
-         k.loader_release, d.desired_release, d.running, {runs_as_given} AS is_given, d.contradiction, \
+        "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, a.update_level, t.attestation_key, t.manufacturer, k.expected, k.change_number, \
+         k.loader_release, d.desired_release, d.running, {runs_as_given} AS is_given, d.attestation_failure, \
          a.accepted, a.firmware_code \
          FROM devices d JOIN device_tpms t ON t.device = d.id LEFT JOIN boot_keys k ON k.device = d.id \
          LEFT JOIN attestations a ON a.device = d.id WHERE d.id IN ("
@@ -165,18 +165,18 @@ pub struct Accepted {
     /// The TPM clock: milliseconds, resets, restarts, and the safe flag.
     pub clock: (u64, u32, u32, bool),
     /// PCRs that do not change while a system runs, hexadecimal.
-    pub registers: BTreeMap<u8, String>,
+    pub pcrs: BTreeMap<u8, String>,
 }
 
 /// PCR 0 and PCR 2, and whether an operator has accepted them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FirmwareCodeRow {
     /// PCR 0 and PCR 2, hexadecimal.
-    pub registers: [String; 2],
+    pub pcrs: [String; 2],
     /// Digests of EFI binaries that the firmware starts before it selects a boot entry,
     /// hexadecimal.
     #[serde(default)]
-    pub programs: Vec<String>,
+    pub binaries: Vec<String>,
     /// Whether an operator has accepted them.
     pub is_accepted: bool,
 }
@@ -475,12 +475,12 @@ pub async fn set_policy(tx: &mut Tx<'_>, fleet: &FleetId, policy: &Policy) -> Re
 }
 
 /// Stores why attestation of a device failed.
-pub async fn set_contradiction(
+pub async fn set_attestation_failure(
     tx: &mut Tx<'_>,
     device: &DeviceId,
     what: Option<&str>,
 ) -> Result<(), AppError> {
-    sqlx::query("UPDATE devices SET contradiction = $2 WHERE id = $1")
+    sqlx::query("UPDATE devices SET attestation_failure = $2 WHERE id = $1")
         .bind(device.as_str())
         .bind(what)
         .execute(&mut **tx)

@@ -3,7 +3,7 @@
 use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
-use fleeti_core::secure_boot::standing;
+use fleeti_core::secure_boot::assess;
 use fleeti_core::wire::api::SecureBoot;
 use fleeti_core::wire::boot::{BootSignatures, BootSummary, FirmwareKeys, VariableWrite};
 use fleeti_core::wire::device::DesiredState;
@@ -53,7 +53,7 @@ pub(super) struct JoinedRow {
 
 impl JoinedRow {
     /// The Secure Boot state; `None` for a device without keys of its own.
-    pub(super) fn standing(
+    pub(super) fn assess(
         &self,
         boot: Option<&BootSummary>,
     ) -> Result<Option<SecureBoot>, AppError> {
@@ -62,7 +62,7 @@ impl JoinedRow {
         else {
             return Ok(None);
         };
-        Ok(Some(standing(epoch(number)?, &expected(text, change)?, boot)))
+        Ok(Some(assess(epoch(number)?, &expected(text, change)?, boot)))
     }
 }
 
@@ -150,7 +150,7 @@ pub async fn signatures(
     release: &ReleaseName,
     epoch: u32,
 ) -> Result<Option<BootSignatures>, AppError> {
-    let sql = "SELECT programs FROM boot_signatures WHERE device = $1 AND release_name = $2 AND epoch = $3";
+    let sql = "SELECT binaries FROM boot_signatures WHERE device = $1 AND release_name = $2 AND epoch = $3";
     let query = sqlx::query_scalar(sql)
         .bind(device.as_str())
         .bind(release.to_string())
@@ -172,7 +172,7 @@ pub async fn keep_signatures(
     let texts =
         signed.iter().map(|(_, _, s)| serde_json::to_string(s)).collect::<Result<Vec<_>, _>>()?;
     let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO boot_signatures (device, release_name, epoch, programs) ",
+        "INSERT INTO boot_signatures (device, release_name, epoch, binaries) ",
     );
     query.push_values(signed.iter().zip(&texts), |mut row, ((device, epoch, _), text)| {
         row.push_bind(device.as_str())
@@ -180,7 +180,7 @@ pub async fn keep_signatures(
             .push_bind(i64::from(*epoch))
             .push_bind(text);
     });
-    query.push(" ON CONFLICT (device, release_name) DO UPDATE SET epoch = excluded.epoch, programs = excluded.programs");
+    query.push(" ON CONFLICT (device, release_name) DO UPDATE SET epoch = excluded.epoch, binaries = excluded.binaries");
     query.build().execute(&mut **tx).await?;
     Ok(())
 }
@@ -194,7 +194,7 @@ pub struct Unsigned {
     /// Its keys, wrapped by the signing service.
     pub wrapped: String,
     /// Its Secure Boot state.
-    pub standing: SecureBoot,
+    pub secure_boot: SecureBoot,
 }
 
 #[derive(sqlx::FromRow)]
@@ -217,7 +217,7 @@ impl TryFrom<UnsignedRow> for Unsigned {
             device: row.device.parse().map_err(AppError::internal)?,
             epoch,
             wrapped: row.wrapped,
-            standing: standing(epoch, &expected(&row.expected, row.change_number)?, boot.as_ref()),
+            secure_boot: assess(epoch, &expected(&row.expected, row.change_number)?, boot.as_ref()),
         })
     }
 }

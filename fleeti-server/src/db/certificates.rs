@@ -65,7 +65,7 @@ pub async fn of_key(
 
 /// The certificate state of a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct CertificateStatus {
     /// Its fleet.
     pub fleet: FleetId,
     /// Whether it is revoked.
@@ -83,7 +83,10 @@ pub struct Standing {
 }
 
 /// The certificate state of a device.
-pub async fn standing(tx: &mut Tx<'_>, device: &DeviceId) -> Result<Option<Standing>, AppError> {
+pub async fn status(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+) -> Result<Option<CertificateStatus>, AppError> {
     #[derive(sqlx::FromRow)]
     struct Row {
         fleet: String,
@@ -99,7 +102,7 @@ pub async fn standing(tx: &mut Tx<'_>, device: &DeviceId) -> Result<Option<Stand
     let row: Option<Row> =
         sqlx::query_as(sql).bind(device.as_str()).fetch_optional(&mut **tx).await?;
     row.map(|row| {
-        Ok(Standing {
+        Ok(CertificateStatus {
             fleet: row.fleet.parse().map_err(AppError::internal)?,
             is_revoked: row.revoked_s.is_some(),
             key_sha256: row.key_sha256,

@@ -4,7 +4,7 @@ use super::{Tx, from_seconds, seconds};
 use crate::error::AppError;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::CommandStatus;
-use fleeti_core::wire::device::{Command, Order, Outcome};
+use fleeti_core::wire::device::{Command, CommandKind, Outcome};
 use sqlx::sqlite::SqlitePool;
 
 /// Maximum number of pending commands per device. Each delivery reads all of them.
@@ -14,7 +14,7 @@ pub const PENDING_MAX: i64 = 64;
 struct Row {
     id: String,
     deadline_s: i64,
-    orders: String,
+    kind: String,
     status: String,
 }
 
@@ -25,12 +25,12 @@ pub async fn insert(
     command: &Command,
     now_s: u64,
 ) -> Result<(), AppError> {
-    sqlx::query("INSERT INTO commands (id, device, created_s, deadline_s, orders, status) VALUES ($1, $2, $3, $4, $5, 'pending')")
+    sqlx::query("INSERT INTO commands (id, device, created_s, deadline_s, kind, status) VALUES ($1, $2, $3, $4, $5, 'pending')")
         .bind(&command.id)
         .bind(device.as_str())
         .bind(seconds(now_s))
         .bind(seconds(command.deadline_s))
-        .bind(serde_json::to_string(&command.order)?)
+        .bind(serde_json::to_string(&command.kind)?)
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -42,7 +42,7 @@ pub async fn pending(
     device: &DeviceId,
     now_s: u64,
 ) -> Result<Vec<Command>, AppError> {
-    let sql = "SELECT id, deadline_s, orders, status FROM commands WHERE device = $1 AND status = 'pending' AND deadline_s >= $3 \
+    let sql = "SELECT id, deadline_s, kind, status FROM commands WHERE device = $1 AND status = 'pending' AND deadline_s >= $3 \
                ORDER BY created_s, id LIMIT $2";
     let query =
         sqlx::query_as::<_, Row>(sql).bind(device.as_str()).bind(PENDING_MAX).bind(seconds(now_s));
@@ -51,7 +51,7 @@ pub async fn pending(
         .map(|r| {
             Ok(Command {
                 id: r.id,
-                order: serde_json::from_str(&r.orders)?,
+                kind: serde_json::from_str(&r.kind)?,
                 deadline_s: from_seconds(r.deadline_s),
             })
         })
@@ -80,13 +80,13 @@ pub async fn expire_all(tx: &mut Tx<'_>, now_s: u64) -> Result<u64, AppError> {
 pub async fn is_ordered(
     tx: &mut Tx<'_>,
     device: &DeviceId,
-    order: Order,
+    kind: CommandKind,
     since_s: u64,
 ) -> Result<bool, AppError> {
-    let sql = "SELECT COUNT(*) FROM commands WHERE device = $1 AND orders = $2 AND created_s >= $3 AND status <> 'expired'";
+    let sql = "SELECT COUNT(*) FROM commands WHERE device = $1 AND kind = $2 AND created_s >= $3 AND status <> 'expired'";
     let query = sqlx::query_scalar(sql)
         .bind(device.as_str())
-        .bind(serde_json::to_string(&order)?)
+        .bind(serde_json::to_string(&kind)?)
         .bind(seconds(since_s));
     let found: i64 = query.fetch_one(&mut **tx).await?;
     Ok(found > 0)
@@ -120,12 +120,12 @@ pub async fn get(
     id: &str,
     now_s: u64,
 ) -> Result<Option<CommandStatus>, AppError> {
-    let sql = "SELECT id, deadline_s, orders, status FROM commands WHERE id = $1";
+    let sql = "SELECT id, deadline_s, kind, status FROM commands WHERE id = $1";
     let row = sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?;
     row.map(|r| {
         let is_late = r.status == "pending" && from_seconds(r.deadline_s) < now_s;
         let status = if is_late { "expired".to_owned() } else { r.status };
-        Ok(CommandStatus { id: r.id, order: serde_json::from_str(&r.orders)?, status })
+        Ok(CommandStatus { id: r.id, kind: serde_json::from_str(&r.kind)?, status })
     })
     .transpose()
 }

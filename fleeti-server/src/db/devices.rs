@@ -27,13 +27,13 @@ struct Row {
     trust_bundle: i64,
     alarm: Option<String>,
     clone_alarm: Option<String>,
-    contradiction: Option<String>,
+    attestation_failure: Option<String>,
     #[sqlx(flatten)]
     keys: super::boot::JoinedRow,
 }
 
 const COLUMNS: &str = "SELECT id, fleet, last_seen_s, certificate_sha256, certificate_not_after_s, revoked_s, revocation_reason, boot, \
-     update_state, progress, telemetry, desired_release, trust_bundle, COALESCE(alarm, report_refused) AS alarm, clone_alarm, contradiction, k.epoch, k.expected, k.change_number \
+     update_state, progress, telemetry, desired_release, trust_bundle, COALESCE(alarm, report_refused) AS alarm, clone_alarm, attestation_failure, k.epoch, k.expected, k.change_number \
      FROM devices LEFT JOIN boot_keys k ON k.device = id";
 
 fn json<T: serde::de::DeserializeOwned>(text: Option<String>) -> Result<Option<T>, AppError> {
@@ -50,7 +50,7 @@ impl TryFrom<Row> for Device {
     fn try_from(row: Row) -> Result<Self, AppError> {
         let boot: Option<BootSummary> = json(row.boot)?;
         Ok(Self {
-            secure_boot: row.keys.standing(boot.as_ref())?,
+            secure_boot: row.keys.assess(boot.as_ref())?,
             id: row.id.parse().map_err(AppError::internal)?,
             fleet: row.fleet.parse().map_err(AppError::internal)?,
             online: false,
@@ -71,7 +71,7 @@ impl TryFrom<Row> for Device {
             trust_bundle: from_seconds(row.trust_bundle),
             // An alarm of the server takes precedence over the device's own.
             alarm: row.clone_alarm.or(row.alarm),
-            contradiction: row.contradiction,
+            attestation_failure: row.attestation_failure,
         })
     }
 }
@@ -149,7 +149,7 @@ pub async fn upsert(
 }
 
 /// The keys of known devices, and whether the devices are revoked, by id.
-pub async fn standing(
+pub async fn existing(
     tx: &mut Tx<'_>,
     ids: &[&DeviceId],
 ) -> Result<HashMap<String, (String, bool)>, AppError> {
@@ -207,7 +207,7 @@ pub async fn in_trouble(
     limit: u32,
 ) -> Result<Vec<Device>, AppError> {
     let sql = format!(
-        "{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL OR report_refused IS NOT NULL OR clone_alarm IS NOT NULL OR contradiction IS NOT NULL) \
+        "{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL OR report_refused IS NOT NULL OR clone_alarm IS NOT NULL OR attestation_failure IS NOT NULL) \
          AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2"
     );
     let rows = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
@@ -233,7 +233,7 @@ pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, AppError> {
 /// Number of devices by update state. Devices that raise an alarm, or whose attestation failed,
 /// count as `alarm`.
 pub async fn by_update(pool: &SqlitePool) -> Result<Vec<(String, i64)>, AppError> {
-    let sql = "SELECT CASE WHEN alarm IS NULL AND report_refused IS NULL AND clone_alarm IS NULL AND contradiction IS NULL THEN update_kind ELSE 'alarm' END AS kind, COUNT(*) FROM devices \
+    let sql = "SELECT CASE WHEN alarm IS NULL AND report_refused IS NULL AND clone_alarm IS NULL AND attestation_failure IS NULL THEN update_kind ELSE 'alarm' END AS kind, COUNT(*) FROM devices \
                WHERE revoked_s IS NULL GROUP BY kind";
     Ok(sqlx::query_as(sql).fetch_all(pool).await?)
 }

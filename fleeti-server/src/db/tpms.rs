@@ -18,15 +18,15 @@ pub struct TpmRow {
     pub certificates: Vec<u8>,
     /// What the certificates state.
     #[sqlx(flatten)]
-    pub maker: Maker,
+    pub manufacturer: Manufacturer,
     bound_s: i64,
 }
 
 /// The manufacturer of a TPM, as far as known.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Maker {
+pub struct Manufacturer {
     /// The kind, such as `hardware`; `None` without a trusted TPM manufacturer.
-    #[sqlx(rename = "maker")]
+    #[sqlx(rename = "manufacturer")]
     pub kind: Option<String>,
     /// Description from its certificate, or why it has no valid certificate.
     pub description: String,
@@ -41,7 +41,7 @@ impl TpmRow {
         ek_sha256: String,
         keys: (String, String),
         certificates: Vec<u8>,
-        maker: Maker,
+        manufacturer: Manufacturer,
         now_s: u64,
     ) -> Self {
         let (endorsement_key, attestation_key) = keys;
@@ -50,7 +50,7 @@ impl TpmRow {
             endorsement_key,
             attestation_key,
             certificates,
-            maker,
+            manufacturer,
             bound_s: seconds(now_s),
         }
     }
@@ -99,19 +99,19 @@ pub async fn judged_by_others(
 
 /// Stores the manufacturer of a device's TPM after another appraisal. Returns `false` if it changed
 /// meanwhile.
-pub async fn set_maker(
+pub async fn set_manufacturer(
     tx: &mut Tx<'_>,
     device: &DeviceId,
     before: &TpmRow,
-    maker: &Maker,
+    manufacturer: &Manufacturer,
 ) -> Result<bool, AppError> {
-    let sql = "UPDATE device_tpms SET maker = $3, description = $4, judged_by = $5 WHERE device = $1 AND judged_by = $2";
+    let sql = "UPDATE device_tpms SET manufacturer = $3, description = $4, judged_by = $5 WHERE device = $1 AND judged_by = $2";
     let query = sqlx::query(sql)
         .bind(device.as_str())
-        .bind(&before.maker.judged_by)
-        .bind(&maker.kind)
-        .bind(&maker.description);
-    Ok(query.bind(&maker.judged_by).execute(&mut **tx).await?.rows_affected() == 1)
+        .bind(&before.manufacturer.judged_by)
+        .bind(&manufacturer.kind)
+        .bind(&manufacturer.description);
+    Ok(query.bind(&manufacturer.judged_by).execute(&mut **tx).await?.rows_affected() == 1)
 }
 
 /// The result of binding a TPM.
@@ -155,31 +155,31 @@ pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bo
         .execute(&mut **tx)
         .await?;
     let sql = "INSERT INTO device_tpms \
-               (device, ek_sha256, endorsement_key, attestation_key, maker, description, bound_s, certificates, judged_by) \
+               (device, ek_sha256, endorsement_key, attestation_key, manufacturer, description, bound_s, certificates, judged_by) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
     let inserted = sqlx::query(sql)
         .bind(device.as_str())
         .bind(&row.ek_sha256)
         .bind(&row.endorsement_key)
         .bind(&row.attestation_key)
-        .bind(&row.maker.kind)
-        .bind(&row.maker.description)
+        .bind(&row.manufacturer.kind)
+        .bind(&row.manufacturer.description)
         .bind(row.bound_s)
         .bind(&row.certificates)
-        .bind(&row.maker.judged_by)
+        .bind(&row.manufacturer.judged_by)
         .execute(&mut **tx)
         .await?;
     // The manufacturer may be trusted only since the TPM was bound.
-    let sql = "UPDATE device_tpms SET maker = $4, description = $5, certificates = $6, judged_by = $7 \
+    let sql = "UPDATE device_tpms SET manufacturer = $4, description = $5, certificates = $6, judged_by = $7 \
                WHERE device = $1 AND ek_sha256 = $2 AND attestation_key = $3";
     let same = sqlx::query(sql)
         .bind(device.as_str())
         .bind(&row.ek_sha256)
         .bind(&row.attestation_key)
-        .bind(&row.maker.kind)
-        .bind(&row.maker.description)
+        .bind(&row.manufacturer.kind)
+        .bind(&row.manufacturer.description)
         .bind(&row.certificates)
-        .bind(&row.maker.judged_by)
+        .bind(&row.manufacturer.judged_by)
         .execute(&mut **tx)
         .await?;
     Ok(match (inserted.rows_affected(), same.rows_affected()) {

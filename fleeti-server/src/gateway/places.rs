@@ -194,7 +194,7 @@ impl<K: Key> Places<K> {
         let mut state = self.lock();
         if self.is_stalled(&state) {
             evict_fullest(&mut state);
-            self.hand_out(state);
+            self.assign(state);
         }
     }
 
@@ -202,13 +202,13 @@ impl<K: Key> Places<K> {
         let mut state = self.lock();
         // An evicted connection has no place to give back.
         if state.held.remove(key, number).is_some() && state.waiting.total() > 0 {
-            self.hand_out(state);
+            self.assign(state);
         }
     }
 
     /// Gives free places to the waiting keys with the fewest places; among equals, to the one that
     /// has waited longest.
-    fn hand_out(self: &Arc<Self>, mut state: MutexGuard<'_, State<K>>) {
+    fn assign(self: &Arc<Self>, mut state: MutexGuard<'_, State<K>>) {
         let mut refused = Vec::new();
         while state.held.total() < self.all {
             let next = state

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::mqtt::ALPN_MQTT;
 use fleeti_pki::certificate;
-use fleeti_pki::crl::{Refusal, VerifiedList};
+use fleeti_pki::crl::{Refusal, VerifiedCrl};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -60,7 +60,7 @@ struct Swapped {
 
 /// An intermediate CA for devices, with its CRL.
 #[derive(Clone)]
-pub struct IssuerList {
+pub struct IssuerCrl {
     /// Id of its key.
     pub key_id: String,
     /// Its certificate.
@@ -80,7 +80,7 @@ pub struct IssuerList {
 struct DeviceVerifier {
     chain: Arc<dyn ClientCertVerifier>,
     /// One CRL per issuer. The issuers have different names.
-    lists: Vec<VerifiedList>,
+    lists: Vec<VerifiedCrl>,
     revoked: Arc<RwLock<Revoked>>,
 }
 
@@ -131,20 +131,20 @@ pub struct TlsState {
 }
 
 /// CRLs whose signatures were checked, which is slow for large ones.
-pub struct CheckedLists {
-    lists: Vec<IssuerList>,
-    verified: Vec<VerifiedList>,
+pub struct CheckedCrls {
+    lists: Vec<IssuerCrl>,
+    verified: Vec<VerifiedCrl>,
 }
 
-impl CheckedLists {
+impl CheckedCrls {
     /// Parses CRLs and checks their signatures.
     ///
     /// # Errors
     /// When a CRL is not signed by its issuer.
-    pub fn read(lists: Vec<IssuerList>) -> anyhow::Result<Self> {
+    pub fn read(lists: Vec<IssuerCrl>) -> anyhow::Result<Self> {
         let verified = lists
             .iter()
-            .map(|l| Ok(VerifiedList::read(&l.list, &l.issuer)?))
+            .map(|l| Ok(VerifiedCrl::read(&l.list, &l.issuer)?))
             .collect::<anyhow::Result<_>>()?;
         Ok(Self { lists, verified })
     }
@@ -155,11 +155,7 @@ impl TlsState {
     ///
     /// # Errors
     /// When rustls refuses certificate, key or CRL.
-    pub fn new(
-        identity: ServerIdentity,
-        lists: CheckedLists,
-        clock: Clock,
-    ) -> anyhow::Result<Self> {
+    pub fn new(identity: ServerIdentity, lists: CheckedCrls, clock: Clock) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let certificate = Arc::new(CurrentCertificate(ArcSwap::from_pointee(
             CurrentCertificate::certified(identity, &provider)?,
@@ -174,8 +170,8 @@ impl TlsState {
     ///
     /// # Errors
     /// When a CRL is not signed by its issuer, or older than the current one. Then nothing changes.
-    pub fn swap(&self, lists: &[IssuerList]) -> anyhow::Result<()> {
-        self.swap_checked(CheckedLists::read(lists.to_vec())?)
+    pub fn swap(&self, lists: &[IssuerCrl]) -> anyhow::Result<()> {
+        self.swap_checked(CheckedCrls::read(lists.to_vec())?)
     }
 
     /// Like [`Self::swap`], for CRLs whose signatures were checked before, which is slow for large
@@ -183,9 +179,9 @@ impl TlsState {
     ///
     /// # Errors
     /// When a CRL is older than the current one. Then nothing changes.
-    pub fn swap_checked(&self, lists: CheckedLists) -> anyhow::Result<()> {
+    pub fn swap_checked(&self, lists: CheckedCrls) -> anyhow::Result<()> {
         let now = self.swapped.load();
-        let is_older = |list: &VerifiedList| {
+        let is_older = |list: &VerifiedCrl| {
             now.verifier.lists.iter().any(|n| n.is_of_same_issuer(list) && !list.follows(n))
         };
         anyhow::ensure!(
@@ -225,19 +221,12 @@ impl TlsState {
     /// The earliest expiry (`nextUpdate`) of the CRLs, Unix seconds.
     #[must_use]
     pub fn list_ends_s(&self) -> u64 {
-        self.swapped
-            .load()
-            .verifier
-            .lists
-            .iter()
-            .map(VerifiedList::next_update_s)
-            .min()
-            .unwrap_or(0)
+        self.swapped.load().verifier.lists.iter().map(VerifiedCrl::next_update_s).min().unwrap_or(0)
     }
 
     /// The CRL of an issuer, DER, by the id of its key.
     #[must_use]
-    pub fn revocation_list(&self, key_id: &str) -> Option<Bytes> {
+    pub fn crl(&self, key_id: &str) -> Option<Bytes> {
         self.swapped
             .load()
             .published
@@ -302,7 +291,7 @@ impl TlsState {
 fn build(
     (certificate, provider, clock): (&Arc<CurrentCertificate>, &Arc<CryptoProvider>, &Clock),
     revoked: &Arc<RwLock<Revoked>>,
-    CheckedLists { lists, verified }: CheckedLists,
+    CheckedCrls { lists, verified }: CheckedCrls,
 ) -> anyhow::Result<Swapped> {
     let mut roots = RootCertStore::empty();
     for list in &lists {

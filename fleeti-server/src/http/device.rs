@@ -12,8 +12,8 @@ use crate::port::connection::Connection;
 use crate::service::enrollment::Channel;
 use crate::service::releases::Documents;
 use crate::service::{
-    attestation, audit, boot, devices, enrollment, intake, pairing, readmission, releases, tpm,
-    transitions, trust, vault,
+    attestation, audit, boot, devices, enrollment, enrollment_batch, pairing, readmission,
+    releases, tpm, transitions, trust, vault,
 };
 use actix_web::dev::Extensions;
 use actix_web::http::Method;
@@ -22,7 +22,7 @@ use actix_web::web::{self, Data, Path, Query, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, Route, dev};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
 use fleeti_core::wire::attestation::{TpmEnrollRequest, TpmIdentity, TpmProof};
-use fleeti_core::wire::device::LogGrowth;
+use fleeti_core::wire::device::LogConsistency;
 use fleeti_core::wire::enrollment::{
     EnrollRequest, PairRequest, PairWait, ProvedRenewRequest, RenewRequest,
 };
@@ -66,7 +66,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(at("/desired", &get, web::to(desired)))
                 .service(at("/trust-bundle.json", &get, web::to(trust_bundle)))
                 .service(at("/transitions.json", &get, web::to(transition_list)))
-                .service(at("/log/growth.json", &get, web::to(log_growth)))
+                .service(at("/log/consistency.json", &get, web::to(log_consistency)))
                 .service(at("/boot/change.json", &get, web::to(boot_change)))
                 // actix-web tries patterns in order: the most frequent requests come first.
                 .service(at("/releases/{line}/{version}/manifest.json", &get, web::to(manifest)))
@@ -79,7 +79,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(at("/releases/{line}/{version}/proof.json", &get, web::to(proof)))
                 .service(at("/releases/{line}/{version}/{file:.*}", &get, web::to(artifact)))
                 .service(at("/logs/{sha256}", &put, web::to(log)).app_data(BodyMax(LOG_MAX)))
-                .service(at("/pki/{issuer}.crl", &get, web::to(super::open::revocation_list)))
+                .service(at("/pki/{issuer}.crl", &get, web::to(super::open::crl)))
                 .default_service(web::to(nothing_here))
                 .wrap(from_fn(head_as_get)),
         );
@@ -112,7 +112,7 @@ struct PeerCertificate {
 struct Known {
     epoch: u64,
     until: Instant,
-    granted: Option<ReleaseName>,
+    offered: Option<ReleaseName>,
 }
 
 /// The channel binding of a connection (RFC 9266).
@@ -142,7 +142,7 @@ pub fn on_connect(connection: &Connection, extensions: &mut Extensions) {
 pub struct AuthenticatedDevice {
     id: DeviceId,
     key_sha256: String,
-    granted: Option<ReleaseName>,
+    offered: Option<ReleaseName>,
 }
 
 impl FromRequest for AuthenticatedDevice {
@@ -167,15 +167,15 @@ impl FromRequest for AuthenticatedDevice {
             let epoch = app.grants.epoch();
             let known = peer.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(known) = known.filter(|k| k.epoch == epoch && Instant::now() < k.until) {
-                return Ok(Self { id, key_sha256, granted: known.granted });
+                return Ok(Self { id, key_sha256, offered: known.offered });
             }
-            let granted = devices::granted(&app, &id, &peer.key_sha256).await?;
+            let offered = devices::offered(&app, &id, &peer.key_sha256).await?;
             *peer.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known {
                 epoch,
                 until: Instant::now() + Duration::from_millis(app.config.limits.known_ms),
-                granted: granted.clone(),
+                offered: offered.clone(),
             });
-            Ok(Self { id, key_sha256, granted })
+            Ok(Self { id, key_sha256, offered })
         })
     }
 }
@@ -198,7 +198,7 @@ async fn enroll(
     app: Data<AppRef>,
     body: Json<EnrollRequest>,
 ) -> Result<impl Responder> {
-    Ok(Json(intake::enroll(&app, &body, channel(&request)).await?))
+    Ok(Json(enrollment_batch::enroll(&app, &body, channel(&request)).await?))
 }
 
 /// A device with an enrollment token presents its TPM.
@@ -315,12 +315,14 @@ async fn transition_list(app: Data<AppRef>) -> Result<impl Responder> {
 }
 
 /// The consistency proof between two checkpoints of the audit log.
-async fn log_growth(
+async fn log_consistency(
     app: Data<AppRef>,
     _: AuthenticatedDevice,
     sizes: Query<Sizes>,
 ) -> Result<impl Responder> {
-    Ok(Json(LogGrowth { hashes: audit::consistency(&app, sizes.from, sizes.to).await?.hashes }))
+    Ok(Json(LogConsistency {
+        hashes: audit::consistency(&app, sizes.from, sizes.to).await?.hashes,
+    }))
 }
 
 /// The sizes of two checkpoints, in entries.
@@ -333,9 +335,9 @@ struct Sizes {
 
 type ReleasePath = Path<(Line, Version)>;
 
-fn granted(device: &AuthenticatedDevice, line: &Line, version: &Version) -> Result<ReleaseName> {
+fn offered(device: &AuthenticatedDevice, line: &Line, version: &Version) -> Result<ReleaseName> {
     let asked = ReleaseName { line: line.clone(), version: version.clone() };
-    match &device.granted {
+    match &device.offered {
         Some(release) if *release == asked => Ok(asked),
         _ => Err(AppError::new(Code::Forbidden, format!("{asked} was not offered to this device"))),
     }
@@ -346,7 +348,7 @@ async fn documents(
     device: &AuthenticatedDevice,
     path: &ReleasePath,
 ) -> Result<Arc<Documents>> {
-    releases::documents(app, &granted(device, &path.0, &path.1)?).await
+    releases::documents(app, &offered(device, &path.0, &path.1)?).await
 }
 
 async fn manifest(
@@ -377,7 +379,7 @@ async fn proof(
     path: ReleasePath,
     seen: Query<Seen>,
 ) -> Result<impl Responder> {
-    Ok(Json(releases::proof(&app, &granted(&device, &path.0, &path.1)?, seen.size).await?))
+    Ok(Json(releases::proof(&app, &offered(&device, &path.0, &path.1)?, seen.size).await?))
 }
 
 /// The signatures over the EFI binaries of the release, by this device's own keys.
@@ -386,7 +388,7 @@ async fn boot_signatures(
     device: AuthenticatedDevice,
     path: ReleasePath,
 ) -> Result<impl Responder> {
-    Ok(Json(boot::signatures(&app, &device.id, &granted(&device, &path.0, &path.1)?).await?))
+    Ok(Json(boot::signatures(&app, &device.id, &offered(&device, &path.0, &path.1)?).await?))
 }
 
 /// The newest change of this device's Secure Boot variables.
@@ -411,7 +413,7 @@ async fn artifact(
     path: Path<(Line, Version, String)>,
 ) -> Result<HttpResponse> {
     let (line, version, file) = path.into_inner();
-    let name = granted(&device, &line, &version)?;
+    let name = offered(&device, &line, &version)?;
     let file = releases::file(&app, &name, &file).await?;
     super::file_body::respond(&app, (device.id, device.key_sha256), &file, &request)
 }

@@ -14,10 +14,10 @@ type Result<T> = std::result::Result<T, AppError>;
 
 /// These routes, for the OpenAPI document.
 #[derive(OpenApi)]
-#[openapi(paths(livez, healthz, readyz, revocation_list, document))]
+#[openapi(paths(livez, healthz, readyz, crl, document))]
 pub struct Documented;
 
-/// The one list of these routes. Register it before the API, whose scope contains one of them.
+/// The one list of these routes. PCR it before the API, whose scope contains one of them.
 pub fn routes(config: &mut ServiceConfig) {
     let mut serve = |path: &str, route: Route| {
         config.service(
@@ -30,7 +30,7 @@ pub fn routes(config: &mut ServiceConfig) {
     serve("/livez", web::get().to(livez));
     serve("/healthz", web::get().to(healthz));
     serve("/readyz", web::get().to(readyz));
-    serve("/pki/{issuer}.crl", web::get().to(revocation_list));
+    serve("/pki/{issuer}.crl", web::get().to(crl));
     serve("/api/v1/openapi.json", web::get().to(document));
 }
 
@@ -67,12 +67,9 @@ async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
     security(()),
     responses((status = 200, description = "The CRL", body = Vec<u8>, content_type = "application/pkix-crl"))
 )]
-pub(super) async fn revocation_list(
-    app: Data<AppRef>,
-    issuer: Path<String>,
-) -> Result<impl Responder> {
-    let list = trust::revocation_list(&app, &issuer)
-        .ok_or_else(|| AppError::not_found("CRL of issuer", &issuer))?;
+pub(super) async fn crl(app: Data<AppRef>, issuer: Path<String>) -> Result<impl Responder> {
+    let list =
+        trust::crl(&app, &issuer).ok_or_else(|| AppError::not_found("CRL of issuer", &issuer))?;
     Ok(HttpResponse::Ok().content_type("application/pkix-crl").body(list))
 }
 

@@ -69,7 +69,7 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("remove_secret", &[404]),
     ("remove_worker", &[404]),
     ("request_signature", &[404, 409]),
-    ("revocation_list", &[404]),
+    ("crl", &[404]),
     ("revoke_device", &[404]),
     ("revoke_release", &[404]),
     ("set_secret", &[409]),

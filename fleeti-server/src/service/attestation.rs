@@ -12,7 +12,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::manifest::{Artifact, Manifest, PHASE_READY};
 use fleeti_core::wire::api::Release;
-use fleeti_core::wire::attestation::{AskedFleet, Attestation, Challenge, MeasuredRegister, Tpm};
+use fleeti_core::wire::attestation::{AskedFleet, Attestation, Challenge, MeasuredPcr, Tpm};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::appraisal::Reference;
 use fleeti_pki::measured::boot::MeasuredBoot;
@@ -103,28 +103,22 @@ pub async fn received(
 }
 
 /// EFI binaries of a release, by path, with their Authenticode digests.
-fn programs(artifacts: &[Artifact]) -> impl Iterator<Item = (&str, [u8; 32])> {
+fn binaries(artifacts: &[Artifact]) -> impl Iterator<Item = (&str, [u8; 32])> {
     artifacts.iter().filter_map(|a| Some((a.path.as_str(), digest(a.authenticode.as_deref()?)?)))
 }
 
 pub(super) fn boot_loader(release: &Release) -> Option<[u8; 32]> {
-    programs(&release.artifacts).find(|(path, _)| *path == BOOT_LOADER).map(|(_, digest)| digest)
+    binaries(&release.artifacts).find(|(path, _)| *path == BOOT_LOADER).map(|(_, digest)| digest)
 }
 
 pub(super) fn reference(manifest: &Manifest, is_revoked: bool) -> Option<Reference> {
     let kernel_image = digest(manifest.uki()?.authenticode.as_deref()?)?;
-    let register_11 = digest(manifest.reference_values.pcr11.get(PHASE_READY)?)?;
-    let register_9 = match &manifest.reference_values.pcr9 {
+    let pcr_11 = digest(manifest.reference_values.pcr11.get(PHASE_READY)?)?;
+    let pcr_9 = match &manifest.reference_values.pcr9 {
         Some(text) => Some(digest(text)?),
         None => None,
     };
-    Some(Reference {
-        release: manifest.release.clone(),
-        kernel_image,
-        register_9,
-        register_11,
-        is_revoked,
-    })
+    Some(Reference { release: manifest.release.clone(), kernel_image, pcr_9, pcr_11, is_revoked })
 }
 
 /// Parses a digest or PCR of 32 bytes, hexadecimal.
@@ -146,8 +140,8 @@ pub async fn get(app: &App, device: &DeviceId) -> Result<Attestation, AppError> 
     }
     let tpm = tpms::get(app.db.pool(), device).await?;
     let row = attestations::get(app.db.pool(), device).await?;
-    let registers = match &row {
-        Some(row) => explained_registers(app, device, row).await?,
+    let pcrs = match &row {
+        Some(row) => explained_pcrs(app, device, row).await?,
         None => Vec::new(),
     };
     let now = now_s();
@@ -160,18 +154,18 @@ pub async fn get(app: &App, device: &DeviceId) -> Result<Attestation, AppError> 
         tpm: tpm.map(|t| Tpm {
             bound_s: t.bound_s(),
             ek_sha256: t.ek_sha256,
-            maker: t.maker.kind,
-            description: t.maker.description,
+            manufacturer: t.manufacturer.kind,
+            description: t.manufacturer.description,
         }),
-        registers,
+        pcrs,
     })
 }
 
-async fn explained_registers(
+async fn explained_pcrs(
     app: &App,
     device: &DeviceId,
     row: &AttestationRow,
-) -> Result<Vec<MeasuredRegister>, AppError> {
+) -> Result<Vec<MeasuredPcr>, AppError> {
     let named = [(device, row.evidence.firmware_log.as_str())];
     let log =
         attestations::logs(&mut *app.db.pool().acquire().await?, &named).await?.remove(device);
@@ -180,7 +174,7 @@ async fn explained_registers(
     let mut names = BTreeMap::new();
     for manifest in db::releases::known_to(app.db.pool(), device, NAMED_MAX).await? {
         let systemd = &manifest.reference_values.systemd_version;
-        for (path, digest) in self::programs(&manifest.artifacts) {
+        for (path, digest) in self::binaries(&manifest.artifacts) {
             let (what, version) = match path == BOOT_LOADER {
                 true => ("boot loader", format!(", systemd-boot {systemd}")),
                 false => ("kernel image", String::new()),
@@ -190,11 +184,11 @@ async fn explained_registers(
                 .or_insert_with(|| format!("{what} of {}{version}", manifest.release));
         }
     }
-    let explained = row.evidence.registers.iter().map(|(register, value)| MeasuredRegister {
-        register: *register,
-        title: explained::title(*register).to_owned(),
+    let explained = row.evidence.pcrs.iter().map(|(pcr, value)| MeasuredPcr {
+        pcr: *pcr,
+        title: explained::title(*pcr).to_owned(),
         value: value.clone(),
-        events: explained::events(*register, log.as_ref(), &phases, &names),
+        events: explained::events(*pcr, log.as_ref(), &phases, &names),
     });
     Ok(explained.collect())
 }
@@ -241,10 +235,9 @@ pub async fn accept_firmware(app: &App, device: &DeviceId) -> Result<(), AppErro
                 .hint("request new evidence with `fleeti attest now`")
         })?;
     let (boot, _) = MeasuredBoot::read(&log);
-    let programs = boot.firmware_programs.iter().map(|p| hex::encode(p.digest)).collect();
-    let register = |n: u8| accepted.registers.get(&n).cloned().unwrap_or_default();
-    let code =
-        FirmwareCodeRow { registers: [register(0), register(2)], programs, is_accepted: true };
+    let binaries = boot.firmware_binaries.iter().map(|p| hex::encode(p.digest)).collect();
+    let pcr = |n: u8| accepted.pcrs.get(&n).cloned().unwrap_or_default();
+    let code = FirmwareCodeRow { pcrs: [pcr(0), pcr(2)], binaries, is_accepted: true };
     let mut tx = app.db.write().await?;
     if !attestations::accept_firmware(&mut tx, device, &row.result, &code).await? {
         return Err(AppError::new(Code::Conflict, "the device has sent new evidence meanwhile")

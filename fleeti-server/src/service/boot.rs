@@ -192,7 +192,7 @@ pub async fn sign_all(
         let mut batch = db::boot::unsigned(app.db.pool(), fleet, release, &after, BATCH).await?;
         let Some(last) = batch.last() else { return Ok(made) };
         after = last.device.to_string();
-        batch.retain(|d| d.standing.problem.is_none());
+        batch.retain(|d| d.secure_boot.problem.is_none());
         let signed =
             join_all(batch.iter().map(|d| sign(app, &d.device, &d.wrapped, release))).await;
         let signed = batch
@@ -359,7 +359,7 @@ pub async fn last_change(app: &App, device: &DeviceId) -> Result<BootChange, App
     let mut signatures = signatures_of(app, device, &row, &running).await?;
     if let Some(loader) = row.loader_release.as_ref().filter(|l| **l != running) {
         let older = signatures_of(app, device, &row, loader).await?;
-        signatures.programs.extend(older.programs.into_iter().filter(|(path, _)| path == LOADER));
+        signatures.binaries.extend(older.binaries.into_iter().filter(|(path, _)| path == LOADER));
     }
     Ok(BootChange {
         number: row.state.expected.change,

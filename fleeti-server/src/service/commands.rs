@@ -14,7 +14,7 @@ const VALID_S_MAX: u32 = 30 * 86_400;
 
 /// Commands that a device has not acknowledged, oldest first.
 pub async fn pending(app: &App, device: &DeviceId) -> Result<Vec<Command>, AppError> {
-    vault::order_new_recovery_key(app, device).await?;
+    vault::kind_new_recovery_key(app, device).await?;
     db::commands::pending(app.db.pool(), device, app.now_s()).await
 }
 
@@ -63,7 +63,7 @@ pub(super) async fn put(
     let now = app.now_s();
     let command = Command {
         id: new_id("cmd"),
-        order: request.order,
+        kind: request.kind,
         deadline_s: now + u64::from(request.valid_s),
     };
     if db::commands::pending_count(tx, device, now).await? >= PENDING_MAX {
@@ -78,8 +78,8 @@ pub(super) async fn put(
         now,
         "admin",
         "command.create",
-        &format!("{} {device} {:?}", command.id, command.order),
+        &format!("{} {device} {:?}", command.id, command.kind),
     )
     .await?;
-    Ok(CommandStatus { id: command.id, order: command.order, status: "pending".into() })
+    Ok(CommandStatus { id: command.id, kind: command.kind, status: "pending".into() })
 }

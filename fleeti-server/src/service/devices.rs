@@ -182,7 +182,7 @@ async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), A
     .await?;
     tx.commit().await?;
     app.publish(Event::Device { id: device.clone() });
-    outcome.hand_out(app);
+    outcome.dispatch(app);
     Ok(())
 }
 
@@ -244,7 +244,7 @@ pub async fn admit(
 ///
 /// # Errors
 /// [`Code::Forbidden`] for a device that is revoked, or uses another key.
-pub async fn granted(
+pub async fn offered(
     app: &App,
     device: &DeviceId,
     key_sha256: &str,
@@ -291,7 +291,7 @@ pub async fn desired(app: &App, device: &DeviceId) -> Result<DesiredState, AppEr
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a revoked device.
 pub(super) async fn in_service(tx: &mut Tx<'_>, device: &DeviceId) -> Result<(), AppError> {
-    match db::devices::standing(tx, &[device]).await?.get(device.as_str()) {
+    match db::devices::existing(tx, &[device]).await?.get(device.as_str()) {
         None => Err(AppError::not_found("device", device.as_str())),
         Some((_, true)) => Err(AppError::new(Code::Conflict, format!("{device} is revoked"))
             .hint("release the hold, or enroll the device again, first")),

@@ -180,9 +180,9 @@ pub(super) async fn issue_next(
     {
         return Err(refused());
     }
-    let standing = match renewal::begin(app, device, &proved_key_sha256(csr_pem)?, end).await? {
+    let status = match renewal::begin(app, device, &proved_key_sha256(csr_pem)?, end).await? {
         Begun::Again(certified) => return Ok(renewed(app, &certified)),
-        Begun::New(standing) => standing,
+        Begun::New(status) => status,
     };
     let next = async {
         let certified = certify(app, device, csr_pem, (Occasion::Renewal, protection))
@@ -197,7 +197,7 @@ pub(super) async fn issue_next(
             Ok(renewed(app, &certified))
         }
         Err(e) => {
-            renewal::give_back(app, device, &standing).await;
+            renewal::give_back(app, device, &status).await;
             Err(e)
         }
     }

@@ -22,7 +22,7 @@ use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::Challenge;
 use fleeti_pki::attestation::appraisal::{Appraisal, FirmwareCode, Known, Reference, appraise};
 use fleeti_pki::attestation::evidence::{self, Before, VerifiedEvidence};
-use fleeti_pki::measured::log::Registers;
+use fleeti_pki::measured::log::Pcrs;
 use fleeti_pki::tpm::attest::Clock;
 use fleeti_pki::tpm::endorsement::Kind;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -34,7 +34,7 @@ const BATCH_MAX: usize = 128;
 /// Capacity of the queue. Beyond it, sessions wait.
 pub const QUEUE_MAX: usize = 1024;
 /// Audit action: attestation of a device failed.
-const CONTRADICTED: &str = "device.contradicted";
+const ATTESTATION_FAILED: &str = "device.attestation-failed";
 /// Source of a claim about evidence that did not verify.
 const SENT: &str = "evidence from the device";
 
@@ -176,8 +176,8 @@ async fn keep(
     let outcomes = follow(app, &mut tx, &results, policy::News::Evidence, now).await?;
     tx.commit().await?;
     for (device, subject, row) in judged.iter().flatten() {
-        if let Some(what) =
-            contradiction(&row.result).filter(|what| subject.contradiction.as_ref() != Some(what))
+        if let Some(what) = attestation_failure(&row.result)
+            .filter(|what| subject.attestation_failure.as_ref() != Some(what))
         {
             tracing::error!(%device, "{what}");
         }
@@ -186,7 +186,7 @@ async fn keep(
         }
         app.publish(Event::Device { id: device.clone() });
     }
-    outcomes.into_iter().for_each(|outcome| outcome.hand_out(app));
+    outcomes.into_iter().for_each(|outcome| outcome.dispatch(app));
     Ok(judged.into_iter().map(|j| j.map(drop)).collect())
 }
 
@@ -201,18 +201,25 @@ async fn follow(
 ) -> Result<Vec<Outcome>, AppError> {
     let mut fleets: HashMap<&FleetId, Vec<&DeviceId>> = HashMap::new();
     for (device, subject, result) in judged {
-        let contradiction = contradiction(result);
-        if subject.contradiction != contradiction {
-            attestations::set_contradiction(tx, device, contradiction.as_deref()).await?;
+        let attestation_failure = attestation_failure(result);
+        if subject.attestation_failure != attestation_failure {
+            attestations::set_attestation_failure(tx, device, attestation_failure.as_deref())
+                .await?;
         }
         // Once per alarm interval while it lasts, so that a device with different false evidence
         // each time cannot fill the log.
         if let Some(what) =
-            contradiction.filter(|_| app.alarms.is_new(CONTRADICTED, device.as_str()))
+            attestation_failure.filter(|_| app.alarms.is_new(ATTESTATION_FAILED, device.as_str()))
         {
             let evidence = result.evidence.get(..16).unwrap_or_default();
-            app.audit(tx, now, device.as_str(), CONTRADICTED, &format!("quote {evidence}: {what}"))
-                .await?;
+            app.audit(
+                tx,
+                now,
+                device.as_str(),
+                ATTESTATION_FAILED,
+                &format!("quote {evidence}: {what}"),
+            )
+            .await?;
         }
         fleets.entry(&subject.fleet).or_default().push(device);
     }
@@ -224,7 +231,7 @@ async fn follow(
 }
 
 /// The contraindicated claims in words, for an operator to investigate.
-fn contradiction(result: &AttestationResult) -> Option<String> {
+fn attestation_failure(result: &AttestationResult) -> Option<String> {
     let found: Vec<_> = result
         .claims
         .iter()
@@ -272,7 +279,7 @@ pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
     tx.commit().await?;
     app.grants.changed();
     app.publish(Event::Device { id: device.clone() });
-    outcomes.into_iter().for_each(|outcome| outcome.hand_out(app));
+    outcomes.into_iter().for_each(|outcome| outcome.dispatch(app));
     Ok(())
 }
 
@@ -369,7 +376,9 @@ fn known(
     // The boot loader on the ESP stays that of the release that the device was provisioned with.
     let first = subject.loader_release.as_ref().and_then(|name| releases.get(name));
     Ok(Known {
-        maker: Kind::ALL.into_iter().find(|kind| subject.maker.as_deref() == Some(kind.as_str())),
+        manufacturer: Kind::ALL
+            .into_iter()
+            .find(|kind| subject.manufacturer.as_deref() == Some(kind.as_str())),
         trusts_hypervisor,
         firmware_keys: subject.firmware_keys.clone(),
         references: compared.iter().filter_map(|(reference, _)| reference.clone()).collect(),
@@ -393,13 +402,13 @@ fn judged(
 ) -> Result<AttestationRow, AppError> {
     let quote = decoded("quote", &sent.quote)?;
     let signature = decoded("signature", &sent.signature)?;
-    let registers = read_registers(&sent.registers)?;
+    let pcrs = read_pcrs(&sent.pcrs)?;
     let key = attestation_key(&subject.attestation_key)?;
     let before = subject.accepted.as_ref().map(last_accepted).transpose()?;
     let raw = evidence::Evidence {
         quote: &quote,
         signature: &signature,
-        registers: &registers,
+        pcrs: &pcrs,
         firmware_log: log,
         phases_log: sent.phases_log.as_bytes(),
     };
@@ -412,10 +421,10 @@ fn judged(
                 // later changes.
                 let code =
                     known.firmware_code.clone().unwrap_or_else(|| FirmwareCode::of(&verified));
-                let programs = code.programs.iter().map(hex::encode).collect();
+                let binaries = code.binaries.iter().map(hex::encode).collect();
                 let code = FirmwareCodeRow {
-                    registers: code.registers.map(hex::encode),
-                    programs,
+                    pcrs: code.pcrs.map(hex::encode),
+                    binaries,
                     is_accepted: code.is_accepted,
                 };
                 (appraise(&verified, &known), Some(accepted_now(&verified)), Some(code))
@@ -453,19 +462,19 @@ fn judged(
     })
 }
 
-fn register(text: &str) -> Result<[u8; 32], AppError> {
-    digest(text).ok_or_else(|| invalid("registers", format!("{text:?} is not a PCR value")))
+fn pcr(text: &str) -> Result<[u8; 32], AppError> {
+    digest(text).ok_or_else(|| invalid("pcrs", format!("{text:?} is not a PCR value")))
 }
 
-fn read_registers(texts: &BTreeMap<u8, String>) -> Result<Registers, AppError> {
-    texts.iter().map(|(number, text)| Ok((*number, register(text)?))).collect()
+fn read_pcrs(texts: &BTreeMap<u8, String>) -> Result<Pcrs, AppError> {
+    texts.iter().map(|(number, text)| Ok((*number, pcr(text)?))).collect()
 }
 
 fn last_accepted(accepted: &Accepted) -> Result<Before, AppError> {
     let (milliseconds, resets, restarts, safe) = accepted.clock;
     Ok(Before {
         clock: Clock { milliseconds, resets, restarts, safe },
-        registers: read_registers(&accepted.registers)?,
+        pcrs: read_pcrs(&accepted.pcrs)?,
     })
 }
 
@@ -473,20 +482,19 @@ fn accepted_now(verified: &VerifiedEvidence) -> Accepted {
     let clock = verified.clock();
     Accepted {
         clock: (clock.milliseconds, clock.resets, clock.restarts, clock.safe),
-        registers: verified
-            .registers()
+        pcrs: verified
+            .pcrs()
             .range(evidence::STILL)
-            .map(|(register, value)| (*register, hex::encode(value)))
+            .map(|(pcr, value)| (*pcr, hex::encode(value)))
             .collect(),
     }
 }
 
 fn firmware_code(row: &FirmwareCodeRow) -> Result<FirmwareCode, AppError> {
-    let programs =
-        row.programs.iter().map(|program| register(program)).collect::<Result<_, _>>()?;
+    let binaries = row.binaries.iter().map(|binary| pcr(binary)).collect::<Result<_, _>>()?;
     Ok(FirmwareCode {
-        registers: [register(&row.registers[0])?, register(&row.registers[1])?],
-        programs,
+        pcrs: [pcr(&row.pcrs[0])?, pcr(&row.pcrs[1])?],
+        binaries,
         is_accepted: row.is_accepted,
     })
 }

@@ -2,7 +2,7 @@
 //! API.
 
 use crate::app::{App, AppRef, now_s};
-use crate::config::{maker_files, makers_folder};
+use crate::config::{manufacturer_files, manufacturers_folder};
 use crate::error::AppError;
 use crate::service::tpm::{self, decoded, invalid};
 use fleeti_core::canonical::sha256_hex;
@@ -12,7 +12,7 @@ use fleeti_core::wire::attestation::{
 };
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate::der_to_pem;
-use fleeti_pki::tpm::endorsement::{Believed, Kind, MANUFACTURERS_MAX, Makers};
+use fleeti_pki::tpm::endorsement::{Believed, Kind, MANUFACTURERS_MAX, Manufacturers};
 use fleeti_pki::tpm::files;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,13 +27,13 @@ static CHANGING: Mutex<()> = Mutex::const_new(());
 /// The trusted TPM manufacturers, and the files that the server ignores.
 #[must_use]
 pub fn list(app: &App) -> TpmManufacturers {
-    let makers = app.pki.makers.load();
-    let left_out = makers
+    let manufacturers = app.pki.manufacturers.load();
+    let left_out = manufacturers
         .left_out()
         .iter()
         .map(|(file, problem)| LeftOut { file: file.clone(), problem: problem.clone() });
     TpmManufacturers {
-        manufacturers: makers.all().into_iter().map(shown).collect(),
+        manufacturers: manufacturers.all().into_iter().map(shown).collect(),
         left_out: left_out.collect(),
     }
 }
@@ -74,7 +74,7 @@ pub async fn add(
     let certificates = files::certificates(&bytes).map_err(|e| invalid("file", e))?;
     let _changing = CHANGING.lock().await;
     let before = list(app).manufacturers;
-    let mut added = Makers::default();
+    let mut added = Manufacturers::default();
     let mut new = Vec::new();
     for certificate in &certificates {
         added.believe(certificate, kind(request.kind)).map_err(|e| invalid("file", e))?;
@@ -95,7 +95,7 @@ pub async fn add(
             format!("too many TPM manufacturers: at most {MANUFACTURERS_MAX} can be trusted"),
         ));
     }
-    let folder = makers_folder(&app.config.data).join(request.kind.as_str());
+    let folder = manufacturers_folder(&app.config.data).join(request.kind.as_str());
     let mut tx = app.db.write().await?;
     for (id, certificate) in &new {
         let subject = added
@@ -160,8 +160,9 @@ pub async fn remove(app: &AppRef, id: &str) -> Result<TpmManufacturer, AppError>
     let mut tx = app.db.write().await?;
     let what = format!("{} {} {}", removed.kind.as_str(), removed.id, removed.subject);
     app.audit(&mut tx, now_s(), "admin", "tpm-manufacturer.remove", &what).await?;
-    let folder = makers_folder(&app.config.data);
-    for (_, path) in TpmKind::ALL.iter().flat_map(|kind| maker_files(&folder, kind.as_str())) {
+    let folder = manufacturers_folder(&app.config.data);
+    for (_, path) in TpmKind::ALL.iter().flat_map(|kind| manufacturer_files(&folder, kind.as_str()))
+    {
         let bytes = tokio::fs::read(&path).await.map_err(AppError::internal)?;
         let Ok(certificates) = files::certificates(&bytes) else { continue };
         let kept: Vec<_> =
@@ -177,7 +178,7 @@ pub async fn remove(app: &AppRef, id: &str) -> Result<TpmManufacturer, AppError>
 
 /// Applies the new set at once. A task of its own then appraises the TPMs of devices again.
 async fn changed(app: &AppRef) -> Result<(), AppError> {
-    app.pki.makers.store(Arc::new(tpm::read_makers(app).await?));
+    app.pki.manufacturers.store(Arc::new(tpm::read_manufacturers(app).await?));
     let app = Arc::clone(app);
     tokio::spawn(async move {
         if let Err(e) = tpm::judge_all(&app).await {

@@ -23,7 +23,7 @@ async fn make(app: &App) -> Result<(Bytes, bool), AppError> {
     } else {
         audit::checkpoint(app).await.map_err(said).ok()
     };
-    let has_statement = checkpoint.is_some();
+    let has_checkpoint = checkpoint.is_some();
     let notice = Notice {
         trust_bundle: app.trust.load().version(),
         checkpoint,
@@ -31,7 +31,7 @@ async fn make(app: &App) -> Result<(Bytes, bool), AppError> {
         root_sha256: Some(app.pki.root_sha256.clone()),
         transitions: transitions::sha256(app).await?,
     };
-    Ok((serde_json::to_vec(&notice)?.into(), has_statement))
+    Ok((serde_json::to_vec(&notice)?.into(), has_checkpoint))
 }
 
 fn said(e: AppError) -> AppError {
@@ -46,12 +46,12 @@ fn said(e: AppError) -> AppError {
 pub async fn renew(app: &App) -> Result<bool, AppError> {
     // One at a time, or an older notice could replace a newer one.
     let _alone = app.notices.lock().await;
-    let (notice, has_statement) = make(app).await?;
+    let (notice, has_checkpoint) = make(app).await?;
     if **app.notice.load() != notice {
         app.notice.store(std::sync::Arc::new(notice));
         app.hub.notice_all();
     }
-    Ok(has_statement)
+    Ok(has_checkpoint)
 }
 
 /// Sends a new notice now. If that fails, devices get one within the hour.

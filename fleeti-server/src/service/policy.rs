@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};
-use fleeti_core::rollout::{Proof, Standing};
+use fleeti_core::rollout::{Eligibility, Proof};
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
 use std::collections::HashMap;
@@ -99,11 +99,11 @@ async fn change(app: &App, fleet: &FleetId, policy: &Policy) -> Result<(), AppEr
         &format!("{fleet} {}", serde_json::to_string(policy)?),
     )
     .await?;
-    let standings = standings(&mut tx, fleet, policy).await?;
+    let eligible = eligible(&mut tx, fleet, policy).await?;
     let outcome = rollouts::devices_appraised(
         &mut tx,
         fleet,
-        standings.into_iter().map(known_before).collect(),
+        eligible.into_iter().map(known_before).collect(),
     )
     .await?;
     // Decisions in a transaction wait for this one. Decisions that only read use the new policy
@@ -116,7 +116,7 @@ async fn change(app: &App, fleet: &FleetId, policy: &Policy) -> Result<(), AppEr
     app.grants.changed();
     committed?;
     app.publish(Event::Fleet { name: fleet.clone() });
-    outcome.hand_out(app);
+    outcome.dispatch(app);
     Ok(())
 }
 
@@ -158,50 +158,53 @@ pub enum News {
 
 /// The standing without its proof: a rollout that waits for proof needs new evidence, so old
 /// evidence neither proves nor contradicts anything.
-fn known_before((device, standing): (DeviceId, Standing)) -> (DeviceId, Standing) {
-    let proof = match standing.proof {
+fn known_before((device, eligibility): (DeviceId, Eligibility)) -> (DeviceId, Eligibility) {
+    let proof = match eligibility.proof {
         Proof::NotAsked => Proof::NotAsked,
-        Proof::Of(_) | Proof::Missing | Proof::Contradicted => Proof::Missing,
+        Proof::Of(_) | Proof::Missing | Proof::AttestationFailed => Proof::Missing,
     };
-    (device, Standing { proof, ..standing })
+    (device, Eligibility { proof, ..eligibility })
 }
 
 /// The standing of a device under its fleet's policy.
-fn standing(policy: &Policy, found: &Found, now_s: u64) -> Standing {
+fn eligibility(policy: &Policy, found: &Found, now_s: u64) -> Eligibility {
     let level = found.level_at(now_s);
     let proof = match &found.release {
-        _ if level == Level::SelfReported => Proof::Contradicted,
+        _ if level == Level::SelfReported => Proof::AttestationFailed,
         _ if !policy.may_succeed(level) => Proof::Missing,
         _ if !policy.asks_for_proof() => Proof::NotAsked,
         Some(release) => Proof::Of(release.clone()),
         None => Proof::Missing,
     };
-    Standing { may_update: policy.may_update(found.level_for_update(now_s)), proof }
+    Eligibility { may_update: policy.may_update(found.level_for_update(now_s)), proof }
 }
 
 /// The standings of a fleet's devices.
-pub async fn standings(
+pub async fn eligible(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
     policy: &Policy,
-) -> Result<Vec<(DeviceId, Standing)>, AppError> {
+) -> Result<Vec<(DeviceId, Eligibility)>, AppError> {
     let (found, now) = (attestations::found_in_fleet(tx, fleet).await?, now_s());
-    Ok(found.into_iter().map(|(device, found)| (device, standing(policy, &found, now))).collect())
+    Ok(found
+        .into_iter()
+        .map(|(device, found)| (device, eligibility(policy, &found, now)))
+        .collect())
 }
 
 /// The standing of a device.
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn standing_of(
+pub async fn eligibility_of(
     tx: &mut Tx<'_>,
     app: &App,
     device: &DeviceId,
-) -> Result<Standing, AppError> {
+) -> Result<Eligibility, AppError> {
     let (fleet, found) = attestations::found(tx, device)
         .await?
         .ok_or_else(|| AppError::not_found("device", device.as_str()))?;
-    Ok(standing(&app.policies.of(&fleet), &found, now_s()))
+    Ok(eligibility(&app.policies.of(&fleet), &found, now_s()))
 }
 
 /// Whether a device may be offered an update now.
@@ -215,22 +218,22 @@ pub async fn may_update(app: &App, device: &DeviceId) -> Result<bool, AppError> 
 
 /// Handles the reconnect of a device. Its evidence may have expired while it was away: it is then
 /// blocked, and its offer withdrawn, until it attests again.
-pub async fn came_back(app: &App, device: &DeviceId) -> Result<(), AppError> {
+pub async fn on_reconnect(app: &App, device: &DeviceId) -> Result<(), AppError> {
     // Expired evidence never takes a device below the default minimum level.
     if app.policies.are_usual() || may_update(app, device).await? {
         return Ok(());
     }
     let mut tx = app.db.write().await?;
     let Some((fleet, found)) = attestations::found(&mut tx, device).await? else { return Ok(()) };
-    let standing = standing(&app.policies.of(&fleet), &found, now_s());
+    let eligibility = eligibility(&app.policies.of(&fleet), &found, now_s());
     let outcome = rollouts::devices_appraised(
         &mut tx,
         &fleet,
-        vec![known_before((device.clone(), standing))],
+        vec![known_before((device.clone(), eligibility))],
     )
     .await?;
     tx.commit().await?;
-    outcome.hand_out(app);
+    outcome.dispatch(app);
     Ok(())
 }
 
@@ -247,10 +250,10 @@ pub async fn appraised(
     }
     let (policy, now) = (app.policies.of(fleet), now_s());
     let found = attestations::found_of(tx, devices).await?;
-    let standings = found.into_iter().map(|(device, found)| {
-        let standing = (device, standing(&policy, &found, now));
-        if news == News::Evidence { standing } else { known_before(standing) }
+    let eligible = found.into_iter().map(|(device, found)| {
+        let eligibility = (device, eligibility(&policy, &found, now));
+        if news == News::Evidence { eligibility } else { known_before(eligibility) }
     });
-    let standings = standings.collect();
-    rollouts::devices_appraised(tx, fleet, standings).await
+    let eligible = eligible.collect();
+    rollouts::devices_appraised(tx, fleet, eligible).await
 }

@@ -393,12 +393,12 @@ pub async fn proof(app: &App, name: &ReleaseName, seen: u64) -> Result<ReleasePr
     let published = audit::proof(app, number).await?;
     let size = app.pki.log.verify(&published.checkpoint)?.checkpoint().size;
     // A device that knows a larger log gets no consistency proof, and notices that.
-    let growth = if seen == 0 || seen > size {
+    let consistency = if seen == 0 || seen > size {
         Vec::new()
     } else {
         audit::consistency(app, seen, size).await?.hashes
     };
-    Ok(ReleaseProof { published, growth })
+    Ok(ReleaseProof { published, consistency })
 }
 
 fn untrusted(e: ReleaseError) -> AppError {

@@ -4,7 +4,7 @@
 //! and the server stores nothing.
 
 use crate::app::App;
-use crate::db::certificates::{self, Standing};
+use crate::db::certificates::{self, CertificateStatus};
 use crate::db::devices::Certified;
 use crate::error::AppError;
 use crate::service::enrollment::window_of;
@@ -30,7 +30,7 @@ pub enum Due {
     From(u64),
 }
 
-impl Standing {
+impl CertificateStatus {
     /// What the device gets for this key now.
     #[must_use]
     pub fn due(&self, key_sha256: &str, now_s: u64) -> Due {
@@ -79,7 +79,7 @@ pub enum Begun {
     /// The existing certificate.
     Again(Certified),
     /// A new one may be signed. Call [`give_back`] if that fails.
-    New(Standing),
+    New(CertificateStatus),
 }
 
 /// Checks whether a device may get a certificate for a key, and counts it before signing, because
@@ -96,9 +96,9 @@ pub async fn begin(
 ) -> Result<Begun, AppError> {
     let now_s = app.now_s();
     let mut tx = app.db.write().await?;
-    let found = certificates::standing(&mut tx, device).await?;
-    let standing = found.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
-    if standing.is_revoked {
+    let found = certificates::status(&mut tx, device).await?;
+    let status = found.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
+    if status.is_revoked {
         return Err(AppError::new(Code::Forbidden, "this device is revoked"));
     }
     if certificates::owners(&mut tx, &[key_sha256])
@@ -109,8 +109,8 @@ pub async fn begin(
         return Err(foreign_key());
     }
     let by_end = match end {
-        End::OfDate => standing.clone(),
-        End::ByTrust => Standing { not_after_s: 0, ..standing.clone() },
+        End::OfDate => status.clone(),
+        End::ByTrust => CertificateStatus { not_after_s: 0, ..status.clone() },
     };
     match by_end.due(key_sha256, now_s) {
         Due::From(at_s) => return Err(early(device, at_s, now_s)),
@@ -123,18 +123,18 @@ pub async fn begin(
         }
         Due::New => {}
     }
-    let is_first = now_s >= standing.successor_s.saturating_add(AGAIN_S);
-    let count = if is_first { 1 } else { standing.successors.saturating_add(1) };
+    let is_first = now_s >= status.successor_s.saturating_add(AGAIN_S);
+    let count = if is_first { 1 } else { status.successors.saturating_add(1) };
     certificates::set_successors(&mut tx, device, count, now_s).await?;
     tx.commit().await?;
-    Ok(Begun::New(standing))
+    Ok(Begun::New(status))
 }
 
 /// Undoes the counting of [`begin`] after a failure.
-pub async fn give_back(app: &App, device: &DeviceId, standing: &Standing) {
+pub async fn give_back(app: &App, device: &DeviceId, status: &CertificateStatus) {
     let given = async {
         let mut tx = app.db.write().await?;
-        certificates::set_successors(&mut tx, device, standing.successors, standing.successor_s)
+        certificates::set_successors(&mut tx, device, status.successors, status.successor_s)
             .await?;
         Ok::<_, AppError>(tx.commit().await?)
     };
@@ -149,9 +149,8 @@ pub async fn give_back(app: &App, device: &DeviceId, standing: &Standing) {
 /// [`Code::Forbidden`] if the device was revoked meanwhile, or another device got the key.
 pub async fn keep(app: &App, device: &DeviceId, certified: &Certified) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
-    let standing = certificates::standing(&mut tx, device).await?.filter(|s| !s.is_revoked);
-    let standing =
-        standing.ok_or_else(|| AppError::new(Code::Forbidden, "this device is revoked"))?;
+    let status = certificates::status(&mut tx, device).await?.filter(|s| !s.is_revoked);
+    let status = status.ok_or_else(|| AppError::new(Code::Forbidden, "this device is revoked"))?;
     let key = certified.key_sha256.as_str();
     if certificates::owners(&mut tx, &[key])
         .await?
@@ -160,11 +159,10 @@ pub async fn keep(app: &App, device: &DeviceId, certified: &Certified) -> Result
     {
         return Err(foreign_key());
     }
-    if let Some(unused) = standing.next_key_sha256.as_deref().filter(|unused| *unused != key) {
+    if let Some(unused) = status.next_key_sha256.as_deref().filter(|unused| *unused != key) {
         certificates::supersede(&mut tx, device, unused).await?;
     }
-    crate::db::devices::upsert(&mut tx, &[(device, &standing.fleet, certified)], app.now_s())
-        .await?;
+    crate::db::devices::upsert(&mut tx, &[(device, &status.fleet, certified)], app.now_s()).await?;
     Ok(tx.commit().await?)
 }
 
@@ -192,8 +190,8 @@ mod tests {
     const NOW_S: u64 = 1_800_000_000;
     const DAY_S: u64 = 86_400;
 
-    fn standing(age_days: u64, next: Option<&str>, successors: u32) -> Standing {
-        Standing {
+    fn status(age_days: u64, next: Option<&str>, successors: u32) -> CertificateStatus {
+        CertificateStatus {
             fleet: "demo".parse().unwrap(),
             is_revoked: false,
             key_sha256: "first".into(),
@@ -206,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_fresh_certificate_is_given_again_for_its_key_and_another_key_waits() {
-        let fresh = standing(0, None, 0);
+        let fresh = status(0, None, 0);
         assert_eq!(fresh.due("first", NOW_S), Due::Again);
         assert_eq!(fresh.due("other", NOW_S), Due::From(NOW_S + 10 * DAY_S));
         assert_eq!(fresh.due("other", NOW_S + 10 * DAY_S), Due::New);
@@ -216,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_few_answers_may_be_lost_in_a_day() {
-        let lost = |n| standing(0, Some("next"), n);
+        let lost = |n| status(0, Some("next"), n);
         assert_eq!(lost(1).due("next", NOW_S), Due::Again);
         assert_eq!(
             [lost(1).due("other", NOW_S), lost(2).due("first", NOW_S)],

@@ -6,7 +6,7 @@
 use crate::app::{App, AppRef, now_s};
 use crate::db::{self, Db};
 use crate::error::AppError;
-use crate::gateway::tls::{CheckedLists, IssuerList};
+use crate::gateway::tls::{CheckedCrls, IssuerCrl};
 use crate::service::standby::Standby;
 use crate::service::trust::Trust;
 use crate::service::{rollouts, signing};
@@ -31,12 +31,10 @@ pub async fn revoke(app: &AppRef, id: &DeviceId, reason: RevocationReason) -> Re
     // A task of its own: if the operator's connection breaks, the device must not stay connected
     // although the database has its revocation.
     let (app, id) = (Arc::clone(app), id.clone());
-    tokio::spawn(async move { carry_out(&app, &id, reason).await })
-        .await
-        .map_err(AppError::internal)?
+    tokio::spawn(async move { apply(&app, &id, reason).await }).await.map_err(AppError::internal)?
 }
 
-async fn carry_out(app: &App, id: &DeviceId, reason: RevocationReason) -> Result<(), AppError> {
+async fn apply(app: &App, id: &DeviceId, reason: RevocationReason) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     if db::devices::revoke(&mut tx, id, reason, now_s()).await? {
         app.audit(&mut tx, now_s(), "admin", "device.revoke", &format!("{id} {}", reason.as_str()))
@@ -50,20 +48,20 @@ async fn carry_out(app: &App, id: &DeviceId, reason: RevocationReason) -> Result
     // No fallible step before these two: the device stays disconnected.
     app.tls.revoke(id.clone());
     app.hub.kick(id);
-    outcome.hand_out(app);
+    outcome.dispatch(app);
     app.publish(Event::Device { id: id.clone() });
-    if let Err(e) = publish_list(app).await {
+    if let Err(e) = publish_crls(app).await {
         tracing::error!(
             "{id} is revoked and disconnected, but the CRL does not contain it yet: {e}"
         );
-        app.lists.retry.notify_one();
+        app.crls.retry.notify_one();
     }
     Ok(())
 }
 
 /// Coordinates publication of CRLs: concurrent revocations share one new CRL.
 #[derive(Default)]
-pub struct Lists {
+pub struct Crls {
     /// Held while CRLs are signed and put in use.
     pub alone: Mutex<()>,
     wanted: AtomicU64,
@@ -87,7 +85,7 @@ pub async fn release_hold(app: &App, id: &DeviceId) -> Result<(), AppError> {
     app.audit(&mut tx, now_s(), "admin", "device.release-hold", id.as_str()).await?;
     tx.commit().await?;
     app.publish(Event::Device { id: id.clone() });
-    publish_list(app).await
+    publish_crls(app).await
 }
 
 /// Signs a new CRL and puts it in use, with a new TLS session store, because resumption would
@@ -95,17 +93,17 @@ pub async fn release_hold(app: &App, id: &DeviceId) -> Result<(), AppError> {
 ///
 /// # Errors
 /// When the database or the signing service does not answer.
-pub async fn publish_list(app: &App) -> Result<(), AppError> {
-    let mine = app.lists.wanted.fetch_add(1, Ordering::SeqCst) + 1;
+pub async fn publish_crls(app: &App) -> Result<(), AppError> {
+    let mine = app.crls.wanted.fetch_add(1, Ordering::SeqCst) + 1;
     // One at a time, or an older CRL could replace a newer one.
-    let _alone = app.lists.alone.lock().await;
+    let _alone = app.crls.alone.lock().await;
     // Another caller started a CRL after this request: it contains everything committed before.
-    if app.lists.done.load(Ordering::SeqCst) >= mine {
+    if app.crls.done.load(Ordering::SeqCst) >= mine {
         return Ok(());
     }
-    let covered = app.lists.wanted.load(Ordering::SeqCst);
-    swap_lists(app).await?;
-    app.lists.done.store(covered, Ordering::SeqCst);
+    let covered = app.crls.wanted.load(Ordering::SeqCst);
+    swap_crls(app).await?;
+    app.crls.done.store(covered, Ordering::SeqCst);
     Ok(())
 }
 
@@ -117,8 +115,8 @@ pub async fn load_revoked(app: &App) -> Result<(), AppError> {
     Ok(())
 }
 
-/// [`publish_list`] for a caller that holds the lock.
-pub(super) async fn swap_lists(app: &App) -> Result<(), AppError> {
+/// [`publish_crls`] for a caller that holds the lock.
+pub(super) async fn swap_crls(app: &App) -> Result<(), AppError> {
     load_revoked(app).await?;
     // Do not wait for a signing service that is known to be away.
     if app.health.is_signer_away()
@@ -127,14 +125,14 @@ pub(super) async fn swap_lists(app: &App) -> Result<(), AppError> {
         return Err(AppError::new(Code::Unavailable, "the signing service does not answer")
             .hint("start fleeti-signer, or read its log"));
     }
-    let lists = lists(&app.db, &app.signer, &app.trust.load_full(), app.now_s()).await?;
-    let kept = lists.clone();
-    let checked = tokio::task::spawn_blocking(move || CheckedLists::read(lists))
+    let crls = crls(&app.db, &app.signer, &app.trust.load_full(), app.now_s()).await?;
+    let kept = crls.clone();
+    let checked = tokio::task::spawn_blocking(move || CheckedCrls::read(crls))
         .await
         .map_err(AppError::internal)?;
     app.tls.swap_checked(checked.map_err(AppError::internal)?).map_err(AppError::internal)?;
     let standby = Standby::of(&app.config.data);
-    tokio::task::spawn_blocking(move || standby.keep_lists(&kept)).await.map_err(AppError::internal)
+    tokio::task::spawn_blocking(move || standby.keep_crls(&kept)).await.map_err(AppError::internal)
 }
 
 /// Interval at which expired rows are deleted.
@@ -171,23 +169,23 @@ pub async fn prune_some(app: &App) -> Result<u64, AppError> {
 ///
 /// # Errors
 /// When there is no CRL of the issuing intermediate CA.
-pub async fn lists(
+pub async fn crls(
     db: &Db,
     signer: &SignerHandle,
     trust: &Trust,
     now_s: u64,
-) -> Result<Vec<IssuerList>, AppError> {
-    let mut lists = Vec::new();
+) -> Result<Vec<IssuerCrl>, AppError> {
+    let mut crls = Vec::new();
     for accepted in trust.devices() {
         let rows = db::certificates::revoked(db.pool(), &accepted.sha256, now_s).await?;
         let revoked = rows
             .into_iter()
             .map(|(serial, revoked_s, reason)| RevokedSerial { serial, revoked_s, reason })
             .collect();
-        match signing::revocation_list(signer, &accepted.sha256, revoked).await {
-            Ok(list) => {
+        match signing::crl(signer, &accepted.sha256, revoked).await {
+            Ok(crl) => {
                 let (key_id, issuer) = (accepted.key_id.clone(), accepted.certificate.clone());
-                lists.push(IssuerList { key_id, issuer, list });
+                crls.push(IssuerCrl { key_id, issuer, crl });
             }
             Err(e) if accepted.sha256 == trust.device().sha256 => return Err(e),
             // After any other error the current CRLs stay in use, and a retry follows soon.
@@ -198,5 +196,5 @@ pub async fn lists(
             ),
         }
     }
-    Ok(lists)
+    Ok(crls)
 }

@@ -5,7 +5,7 @@ use crate::db::{self, Tx};
 use crate::error::AppError;
 use crate::service::{boot, notice, policy, releases};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
-use fleeti_core::rollout::{self, Effect, Phase, Rejected, Standing, State};
+use fleeti_core::rollout::{self, Effect, Eligibility, Phase, Rejected, State};
 use fleeti_core::wire::api::{CreateRollout, Event, Rollout, RolloutSummary};
 use fleeti_core::wire::device::{DesiredState, Report};
 use fleeti_core::wire::problem::Code;
@@ -23,7 +23,7 @@ pub struct Outcome {
 
 impl Outcome {
     /// Pushes desired states to devices and publishes events.
-    pub fn hand_out(self, app: &App) {
+    pub fn dispatch(self, app: &App) {
         if !self.desired.is_empty() {
             app.grants.changed();
         }
@@ -34,23 +34,23 @@ impl Outcome {
     }
 }
 
-async fn carry_out(
+async fn apply(
     tx: &mut Tx<'_>,
     id: &str,
     effects: Vec<Effect>,
     outcome: &mut Outcome,
 ) -> Result<(), AppError> {
-    let (mut granted, mut withdrawn): (HashMap<ReleaseName, Vec<DeviceId>>, Vec<DeviceId>) =
+    let (mut offered, mut withdrawn): (HashMap<ReleaseName, Vec<DeviceId>>, Vec<DeviceId>) =
         Default::default();
     for effect in effects {
         match effect {
-            Effect::Grant(device, release) => granted.entry(release).or_default().push(device),
+            Effect::Offer(device, release) => offered.entry(release).or_default().push(device),
             Effect::Withdraw(device) => withdrawn.push(device),
             Effect::Challenge(device) => outcome.asked.push(device),
             Effect::Publish => outcome.changed.push(id.to_owned()),
         }
     }
-    for (release, devices) in granted {
+    for (release, devices) in offered {
         outcome.desired.extend(db::desired::set_desired(tx, &devices, Some(&release)).await?);
     }
     outcome.desired.extend(db::desired::set_desired(tx, &withdrawn, None).await?);
@@ -93,13 +93,13 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
         return Err(AppError::new(Code::Conflict, text)
             .hint("wait for it to end, or abort it with `fleeti rollout abort`"));
     }
-    let devices = policy::standings(&mut tx, &request.fleet, &policy).await?;
+    let devices = policy::eligible(&mut tx, &request.fleet, &policy).await?;
     let ready =
         State { release: request.release.clone(), phase: Phase::Ready, devices: BTreeMap::new() };
     let (state, effects) =
         rollout::step(&ready, rollout::Event::Start(devices)).map_err(rejected)?;
     let mut outcome = Outcome::default();
-    carry_out(&mut tx, &id, effects, &mut outcome).await?;
+    apply(&mut tx, &id, effects, &mut outcome).await?;
     db::rollouts::store(&mut tx, &id, &request.fleet, &state, now).await?;
     app.audit(
         &mut tx,
@@ -111,7 +111,7 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
     .await?;
     tx.commit().await?;
     boot::sign_ahead(app, request.fleet.clone(), request.release.clone());
-    outcome.hand_out(app);
+    outcome.dispatch(app);
     Ok(Rollout { id, fleet: request.fleet.clone(), created_s: now, state })
 }
 
@@ -126,11 +126,11 @@ pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
         .ok_or_else(|| AppError::not_found("rollout", id))?;
     let (state, effects) = rollout::step(&before.state, rollout::Event::Abort).map_err(rejected)?;
     let mut outcome = Outcome::default();
-    carry_out(&mut tx, id, effects, &mut outcome).await?;
+    apply(&mut tx, id, effects, &mut outcome).await?;
     db::rollouts::store(&mut tx, id, &before.fleet, &state, before.created_s).await?;
     app.audit(&mut tx, now_s(), "admin", "rollout.abort", id).await?;
     tx.commit().await?;
-    outcome.hand_out(app);
+    outcome.dispatch(app);
     Ok(Rollout { state, ..before })
 }
 
@@ -154,7 +154,7 @@ pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppE
     {
         let (state, effects) =
             rollout::step(&rollout.state, rollout::Event::Abort).map_err(rejected)?;
-        carry_out(&mut tx, &rollout.id, effects, &mut outcome).await?;
+        apply(&mut tx, &rollout.id, effects, &mut outcome).await?;
         db::rollouts::store(&mut tx, &rollout.id, &rollout.fleet, &state, rollout.created_s)
             .await?;
     }
@@ -164,7 +164,7 @@ pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppE
     tx.commit().await?;
     // Before the first await: the caller may be dropped while this function waits.
     app.policies.touch();
-    outcome.hand_out(app);
+    outcome.dispatch(app);
     app.publish(Event::Release { name: name.clone() });
     // A device that learns of the revocation installs the release from no server any more.
     notice::tell(app).await;
@@ -192,7 +192,7 @@ pub async fn device_reported(
         running: report.boot.running.clone(),
         update: report.update.clone(),
         heard,
-        standing: policy::standing_of(tx, app, device).await?,
+        eligibility: policy::eligibility_of(tx, app, device).await?,
     };
     step_all(tx, active, &event).await
 }
@@ -201,9 +201,9 @@ pub async fn device_reported(
 pub async fn devices_appraised(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
-    standings: Vec<(DeviceId, Standing)>,
+    eligible: Vec<(DeviceId, Eligibility)>,
 ) -> Result<Outcome, AppError> {
-    step_active(tx, fleet, &rollout::Event::Appraised(standings)).await
+    step_active(tx, fleet, &rollout::Event::Appraised(eligible)).await
 }
 
 /// Passes to the rollouts of a fleet that a device was revoked.
@@ -233,7 +233,7 @@ async fn step_all(
     for rollout in active {
         match rollout::step(&rollout.state, event.clone()) {
             Ok((state, effects)) if state != rollout.state => {
-                carry_out(tx, &rollout.id, effects, &mut outcome).await?;
+                apply(tx, &rollout.id, effects, &mut outcome).await?;
                 db::rollouts::store(tx, &rollout.id, &rollout.fleet, &state, rollout.created_s)
                     .await?;
             }

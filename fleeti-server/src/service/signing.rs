@@ -32,7 +32,7 @@ fn bytes(base64: &str) -> Result<Vec<u8>, AppError> {
 }
 
 /// Maximum size of a CRL, in bytes.
-const LIST_MAX: u64 = 64 << 20;
+const CRL_MAX: u64 = 64 << 20;
 /// The minute in which the log last said that the signing service does not answer.
 static SAID: AtomicU64 = AtomicU64::new(0);
 /// How long a request waits for the signing service, which may be starting.
@@ -83,39 +83,34 @@ pub async fn certificate(signer: &SignerHandle, request: Request) -> Result<Vec<
 ///
 /// # Errors
 /// When the signing service refuses or does not answer.
-pub async fn revocation_list(
+pub async fn crl(
     signer: &SignerHandle,
     issuer: &str,
     mut revoked: Vec<RevokedSerial>,
 ) -> Result<Vec<u8>, AppError> {
     let mut staged = None;
     if revoked.len() > REVOKED_AT_ONCE {
-        let list = new_id("list");
+        let crl = new_id("list");
         while !revoked.is_empty() {
             let some = revoked.split_off(revoked.len().saturating_sub(REVOKED_AT_ONCE));
-            match ask(signer, Request::StageRevoked { list: list.clone(), revoked: some }).await? {
+            match ask(signer, Request::StageRevoked { crl: crl.clone(), revoked: some }).await? {
                 Response::Staged { .. } => {}
                 other => return Err(unexpected(&other)),
             }
         }
-        staged = Some(list);
+        staged = Some(crl);
     }
-    let (list, length) = match ask(
-        signer,
-        Request::RevocationList { revoked, issuer: Some(issuer.to_owned()), staged },
-    )
-    .await?
-    {
-        Response::RevocationList { der } => return bytes(&der),
-        Response::LargeList { list, bytes } if bytes <= LIST_MAX => (list, bytes),
-        other => return Err(unexpected(&other)),
-    };
+    let (crl, length) =
+        match ask(signer, Request::Crl { revoked, issuer: Some(issuer.to_owned()), staged }).await?
+        {
+            Response::Crl { der } => return bytes(&der),
+            Response::LargeCrl { crl, bytes } if bytes <= CRL_MAX => (crl, bytes),
+            other => return Err(unexpected(&other)),
+        };
     let mut whole = Vec::new();
     while (whole.len() as u64) < length {
-        match ask(signer, Request::ListPart { list: list.clone(), from: whole.len() as u64 })
-            .await?
-        {
-            Response::ListPart { der } if !der.is_empty() => whole.extend(bytes(&der)?),
+        match ask(signer, Request::CrlPart { crl: crl.clone(), from: whole.len() as u64 }).await? {
+            Response::CrlPart { der } if !der.is_empty() => whole.extend(bytes(&der)?),
             other => return Err(unexpected(&other)),
         }
     }

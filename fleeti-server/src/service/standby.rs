@@ -7,13 +7,13 @@
 //! DIR/standby/KEY-ID.crl       the last CRL of each intermediate CA for devices, DER
 //! ```
 
-use crate::gateway::tls::{IssuerList, ServerIdentity};
+use crate::gateway::tls::{IssuerCrl, ServerIdentity};
 use crate::service::trust::Trust;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::strict;
-use fleeti_pki::crl::VerifiedList;
+use fleeti_pki::crl::VerifiedCrl;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -74,9 +74,9 @@ impl Standby {
     }
 
     /// Stores CRLs. A failure is only logged.
-    pub fn keep_lists(&self, lists: &[IssuerList]) {
-        for list in lists {
-            if let Err(e) = self.write(&format!("{}.crl", list.key_id), &list.list) {
+    pub fn keep_crls(&self, crls: &[IssuerCrl]) {
+        for crl in crls {
+            if let Err(e) = self.write(&format!("{}.crl", crl.key_id), &crl.crl) {
                 tracing::warn!(
                     "{}: cannot store a CRL for a restart without the signing service: {e}",
                     self.folder.display()
@@ -110,22 +110,22 @@ impl Standby {
     ///
     /// # Errors
     /// When there is no CRL of the issuing intermediate CA.
-    pub fn lists(&self, trust: &Trust) -> Result<Vec<IssuerList>> {
-        let mut lists = Vec::new();
+    pub fn crls(&self, trust: &Trust) -> Result<Vec<IssuerCrl>> {
+        let mut crls = Vec::new();
         for accepted in trust.devices() {
             let path = self.folder.join(format!("{}.crl", accepted.key_id));
             let read =
-                fs::read(&path).with_context(|| path.display().to_string()).and_then(|list| {
-                    VerifiedList::read(&list, &accepted.certificate)
+                fs::read(&path).with_context(|| path.display().to_string()).and_then(|crl| {
+                    VerifiedCrl::read(&crl, &accepted.certificate)
                         .with_context(|| path.display().to_string())?;
-                    Ok(list)
+                    Ok(crl)
                 });
             match read {
-                Ok(list) => {
-                    lists.push(IssuerList {
+                Ok(crl) => {
+                    crls.push(IssuerCrl {
                         key_id: accepted.key_id.clone(),
                         issuer: accepted.certificate.clone(),
-                        list,
+                        crl,
                     });
                 }
                 Err(e) if accepted.sha256 == trust.device().sha256 => return Err(e),
@@ -135,6 +135,6 @@ impl Standby {
                 ),
             }
         }
-        Ok(lists)
+        Ok(crls)
     }
 }

@@ -2,10 +2,10 @@
 //! (TPM2_ActivateCredential). It then certifies the keys that it holds.
 
 use crate::app::{App, AppRef, new_id, now_s};
-use crate::config::makers;
-use crate::db::tpms::{self, Bound, Maker, TpmRow};
+use crate::config::manufacturers;
+use crate::db::tpms::{self, Bound, Manufacturer, TpmRow};
 use crate::error::AppError;
-use crate::service::{intake, policy};
+use crate::service::{enrollment_batch, policy};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
@@ -19,7 +19,7 @@ use fleeti_pki::attestation::key::{self, CHANNEL_BYTES, Certification, Purpose};
 use fleeti_pki::certificate::Protection;
 use fleeti_pki::csr;
 use fleeti_pki::tpm::credential;
-use fleeti_pki::tpm::endorsement::{self, Kind, Makers};
+use fleeti_pki::tpm::endorsement::{self, Kind, Manufacturers};
 use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
 use std::collections::HashMap;
 use std::path::Path;
@@ -171,7 +171,7 @@ fn read(app: &App, shown: &TpmIdentity) -> Result<Shown, AppError> {
     let ek_sha256 =
         sha256_hex(&endorsement.public().to_spki_der().map_err(|e| invalid("endorsement_key", e))?);
     let keys = (shown.endorsement_key.clone(), shown.attestation_key.clone());
-    let maker = maker(app, &endorsement, &certificates);
+    let manufacturer = manufacturer(app, &endorsement, &certificates);
     // If splitting the concatenation does not return the same certificates, they are malformed and
     // endorse nothing.
     let together = certificates.concat();
@@ -180,13 +180,13 @@ fn read(app: &App, shown: &TpmIdentity) -> Result<Shown, AppError> {
     } else {
         vec![]
     };
-    let row = TpmRow::new(ek_sha256, keys, together, maker, now_s());
+    let row = TpmRow::new(ek_sha256, keys, together, manufacturer, now_s());
     Ok(Shown { endorsement, attestation, row })
 }
 
-fn maker(app: &App, endorsement: &EndorsementKey, certificates: &[Vec<u8>]) -> Maker {
-    let (makers, now) = (app.pki.makers.load(), now_s());
-    let (kind, description) = match makers.verify(endorsement, certificates, now) {
+fn manufacturer(app: &App, endorsement: &EndorsementKey, certificates: &[Vec<u8>]) -> Manufacturer {
+    let (manufacturers, now) = (app.pki.manufacturers.load(), now_s());
+    let (kind, description) = match manufacturers.verify(endorsement, certificates, now) {
         Ok(e) => (
             Some(e.kind.as_str().to_owned()),
             format!("{} {} {}", e.manufacturer, e.model, e.version),
@@ -195,14 +195,14 @@ fn maker(app: &App, endorsement: &EndorsementKey, certificates: &[Vec<u8>]) -> M
     };
     // The contents of a certificate are untrusted.
     let description = description.chars().take(DESCRIPTION_MAX).collect();
-    Maker { kind, description, judged_by: makers.digest(now) }
+    Manufacturer { kind, description, judged_by: manufacturers.digest(now) }
 }
 
 /// Appraises the manufacturers of all TPMs, now and every hour. Logs an unreadable file once.
-pub async fn judge_makers(app: AppRef) {
+pub async fn judge_manufacturers(app: AppRef) {
     let mut said = None;
     loop {
-        let judged = judge_makers_anew(&app).await;
+        let judged = judge_manufacturers_anew(&app).await;
         let problem = judged.as_ref().err().map(|e| format!("{e:#}"));
         if let Some(problem) = problem.as_ref().filter(|_| problem != said) {
             tracing::error!("the manufacturers of TPMs were not all appraised again: {problem}");
@@ -218,12 +218,12 @@ pub async fn judge_makers(app: AppRef) {
 /// # Errors
 /// Names the files that cannot be read; the server ignores them. If a CRL is among them, the last
 /// readable set stays in use, because it is unknown what the CRL revokes.
-pub async fn judge_makers_anew(app: &AppRef) -> anyhow::Result<()> {
-    let read = read_makers(app).await?;
+pub async fn judge_manufacturers_anew(app: &AppRef) -> anyhow::Result<()> {
+    let read = read_manufacturers(app).await?;
     let left_out: Vec<String> =
         read.left_out().iter().map(|(file, problem)| format!("{file}: {problem}")).collect();
     if !read.left_out().iter().any(|(file, _)| is_list(file)) {
-        app.pki.makers.store(Arc::new(read));
+        app.pki.manufacturers.store(Arc::new(read));
     }
     judge_all(app).await?;
     anyhow::ensure!(left_out.is_empty(), "ignored: {}", left_out.join("; "));
@@ -238,9 +238,9 @@ fn is_list(file: &str) -> bool {
 ///
 /// # Errors
 /// When the reading task fails.
-pub(super) async fn read_makers(app: &AppRef) -> Result<Makers, AppError> {
+pub(super) async fn read_manufacturers(app: &AppRef) -> Result<Manufacturers, AppError> {
     let data = app.config.data.clone();
-    tokio::task::spawn_blocking(move || makers(&data)).await.map_err(AppError::internal)
+    tokio::task::spawn_blocking(move || manufacturers(&data)).await.map_err(AppError::internal)
 }
 
 /// Appraises every TPM that was appraised by another set of manufacturers than the current one.
@@ -251,13 +251,13 @@ pub(super) async fn judge_all(app: &AppRef) -> Result<(), AppError> {
 
 /// Appraises a few TPMs. Returns whether there may be more.
 async fn judge_some(app: &AppRef) -> Result<bool, AppError> {
-    let by = app.pki.makers.load().digest(now_s());
+    let by = app.pki.manufacturers.load().digest(now_s());
     let rows = tpms::judged_by_others(app.db.pool(), &by, JUDGED_TOGETHER).await?;
     if rows.is_empty() {
         return Ok(false);
     }
     // Rows from before this column existed have no digest of the set.
-    if rows.iter().any(|(_, row)| row.maker.judged_by.is_empty()) {
+    if rows.iter().any(|(_, row)| row.manufacturer.judged_by.is_empty()) {
         let mut tx = app.db.write().await?;
         tpms::set_judged(&mut tx, &by).await?;
         tx.commit().await?;
@@ -270,15 +270,17 @@ async fn judge_some(app: &AppRef) -> Result<bool, AppError> {
     let judged = judged.await.map_err(AppError::internal)?;
     let mut changed = Vec::new();
     let mut tx = app.db.write().await?;
-    for (maker, device, row) in judged {
-        if tpms::set_maker(&mut tx, &device, &row, &maker).await? && row.maker.kind != maker.kind {
-            let kind = maker.kind.as_deref().unwrap_or("no trusted manufacturer");
+    for (manufacturer, device, row) in judged {
+        if tpms::set_manufacturer(&mut tx, &device, &row, &manufacturer).await?
+            && row.manufacturer.kind != manufacturer.kind
+        {
+            let kind = manufacturer.kind.as_deref().unwrap_or("no trusted manufacturer");
             app.audit(
                 &mut tx,
                 now_s(),
                 "server",
-                "device.tpm-maker",
-                &format!("{device} {kind}: {}", maker.description),
+                "device.tpm-manufacturer",
+                &format!("{device} {kind}: {}", manufacturer.description),
             )
             .await?;
             changed.push(device);
@@ -292,7 +294,7 @@ async fn judge_some(app: &AppRef) -> Result<bool, AppError> {
 
 /// Appraises a TPM by its stored certificates. A TPM from before they were stored must be presented
 /// again.
-fn anew(app: &App, row: &TpmRow) -> Maker {
+fn anew(app: &App, row: &TpmRow) -> Manufacturer {
     let certificates: Vec<Vec<u8>> =
         endorsement::each_of(&row.certificates).map(<[u8]>::to_vec).collect();
     let key = decoded("endorsement_key", &row.endorsement_key).and_then(|area| {
@@ -300,11 +302,11 @@ fn anew(app: &App, row: &TpmRow) -> Maker {
         EndorsementKey::new(public).map_err(|e| invalid("endorsement_key", e))
     });
     match key {
-        Ok(key) => maker(app, &key, &certificates),
-        Err(e) => Maker {
+        Ok(key) => manufacturer(app, &key, &certificates),
+        Err(e) => Manufacturer {
             kind: None,
             description: e.to_string(),
-            judged_by: app.pki.makers.load().digest(now_s()),
+            judged_by: app.pki.manufacturers.load().digest(now_s()),
         },
     }
 }
@@ -402,7 +404,7 @@ pub async fn begin_enrollment(
     request: &TpmEnrollRequest,
 ) -> Result<TpmSecret, AppError> {
     // Check the token first: the server computes and stores nothing for an invalid one.
-    let token_sha256 = intake::good_token(app, &request.token).await?;
+    let token_sha256 = enrollment_batch::good_token(app, &request.token).await?;
     challenge(app, Bearer::Token(token_sha256), read(app, &request.tpm)?)
 }
 
@@ -439,7 +441,7 @@ pub(super) fn proved_enrollment(
 pub(super) fn protection(tpm: &TpmRow) -> Protection {
     let is_real = [Kind::Processor, Kind::Hardware]
         .iter()
-        .any(|kind| tpm.maker.kind.as_deref() == Some(kind.as_str()));
+        .any(|kind| tpm.manufacturer.kind.as_deref() == Some(kind.as_str()));
     if is_real { Protection::CertifiedTpm } else { Protection::Tpm }
 }
 

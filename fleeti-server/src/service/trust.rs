@@ -17,7 +17,7 @@ use fleeti_core::wire::problem::Code;
 use fleeti_pki::bundle::{self, VerifiedBundle};
 use fleeti_pki::ceremony::Transcript;
 use fleeti_pki::certificate::{self, Purpose};
-use fleeti_pki::crl::VerifiedList;
+use fleeti_pki::crl::VerifiedCrl;
 use fleeti_signer::wire::{Request, Response};
 use std::sync::Arc;
 use x509_cert::Certificate;
@@ -115,15 +115,15 @@ fn ends(at_s: u64, now_s: u64, soon_s: u64) -> Option<String> {
 /// Warnings about what expires soon, or has expired, and operators must renew.
 #[must_use]
 pub fn warnings(app: &App, now_s: u64) -> Vec<String> {
-    let makers = app.pki.makers.load();
-    let lists = makers.lists().filter_map(|(maker, at)| {
+    let manufacturers = app.pki.manufacturers.load();
+    let lists = manufacturers.lists().filter_map(|(manufacturer, at)| {
         let ends = ends(at, now_s, LIST_SOON_S)?;
         Some(format!(
-            "the CRL of TPM manufacturer {maker} {ends}; with an expired CRL its TPMs are not trusted: put its newest CRL into tpm-makers"
+            "the CRL of TPM manufacturer {manufacturer} {ends}; with an expired CRL its TPMs are not trusted: put its newest CRL into tpm-manufacturers"
         ))
     });
-    let left_out = makers.left_out().iter().map(|(file, problem)| {
-        format!("tpm-makers/{file} is ignored because it cannot be read: {problem}")
+    let left_out = manufacturers.left_out().iter().map(|(file, problem)| {
+        format!("tpm-manufacturers/{file} is ignored because it cannot be read: {problem}")
     });
     let missing = health::warnings(app).into_iter();
     missing.chain(app.trust.load().warnings(now_s)).chain(lists).chain(left_out).collect()
@@ -143,7 +143,7 @@ pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, AppError> {
             let bundle = bundle::read(&signed, &pki.root)?;
             (
                 bundle.version(),
-                Some(VerifiedList::read(bundle.crl(), &pki.root)?.next_update_s()),
+                Some(VerifiedCrl::read(bundle.crl(), &pki.root)?.next_update_s()),
                 accepted(&bundle)?,
             )
         }
@@ -183,12 +183,12 @@ fn accepted(bundle: &VerifiedBundle) -> Result<Vec<Accepted>, AppError> {
 pub async fn import(app: &AppRef, import: &ImportBundle) -> Result<TrustStatus, AppError> {
     // A task of its own: if the operator's connection breaks, the import must still complete.
     let (app, import) = (Arc::clone(app), import.clone());
-    tokio::spawn(async move { carry_out_import(&app, &import).await })
+    tokio::spawn(async move { apply_import(&app, &import).await })
         .await
         .map_err(AppError::internal)?
 }
 
-async fn carry_out_import(app: &App, import: &ImportBundle) -> Result<TrustStatus, AppError> {
+async fn apply_import(app: &App, import: &ImportBundle) -> Result<TrustStatus, AppError> {
     let untrusted = |e: fleeti_pki::Error| AppError::new(Code::Untrusted, e.to_string());
     let read = bundle::read(&import.bundle, &app.pki.root).map_err(untrusted)?;
     let signature = base64::engine::general_purpose::STANDARD.decode(&import.transcript_signature);
@@ -199,11 +199,11 @@ async fn carry_out_import(app: &App, import: &ImportBundle) -> Result<TrustStatu
     if !transcript.has_bundle(read.sha256()) {
         return Err(AppError::new(Code::Untrusted, "the transcript does not contain this bundle"));
     }
-    if VerifiedList::read(read.crl(), &app.pki.root).map_err(untrusted)?.next_update_s() < now_s() {
+    if VerifiedCrl::read(read.crl(), &app.pki.root).map_err(untrusted)?.next_update_s() < now_s() {
         return Err(AppError::new(Code::Conflict, "the root's CRL has expired")
             .hint("make a new one with `fleeti pki root crl`"));
     }
-    let _alone = app.lists.alone.lock().await;
+    let _alone = app.crls.alone.lock().await;
     if db::trust::newest(app.db.pool(), &app.pki.root_sha256)
         .await?
         .is_some_and(|newest| newest == import.bundle)
@@ -296,13 +296,13 @@ async fn check_successor(
 /// the bundle, or if the signing service does not have its key.
 pub async fn switch(app: &AppRef, order: &SwitchIssuer) -> Result<TrustStatus, AppError> {
     let (app, order) = (Arc::clone(app), order.clone());
-    tokio::spawn(async move { carry_out_switch(&app, &order).await })
+    tokio::spawn(async move { apply_switch(&app, &order).await })
         .await
         .map_err(AppError::internal)?
 }
 
-async fn carry_out_switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus, AppError> {
-    let _alone = app.lists.alone.lock().await;
+async fn apply_switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus, AppError> {
+    let _alone = app.crls.alone.lock().await;
     let trust = app.trust.load_full();
     let found = trust
         .accepted
@@ -343,7 +343,7 @@ async fn carry_out_switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus
 /// and for devices.
 async fn take_up(app: &App) -> Result<(), AppError> {
     app.trust.store(Arc::new(load(&app.db, &app.pki).await?));
-    revocation::swap_lists(app).await?;
+    revocation::swap_crls(app).await?;
     crate::server::renew_identity(app).await.map_err(AppError::internal)?;
     notice::tell(app).await;
     Ok(())
@@ -402,9 +402,9 @@ pub async fn newest(app: &App) -> Result<SignedBundle, AppError> {
 /// The CRL of an intermediate CA for devices, DER, by the id of its key. `device` names the first
 /// one, for certificates from before ids were used.
 #[must_use]
-pub fn revocation_list(app: &App, issuer: &str) -> Option<Bytes> {
+pub fn crl(app: &App, issuer: &str) -> Option<Bytes> {
     if issuer == "device" {
-        return app.tls.revocation_list(&bundle::names(&app.pki.device_ca).ok()?.1);
+        return app.tls.crl(&bundle::names(&app.pki.device_ca).ok()?.1);
     }
-    app.tls.revocation_list(issuer)
+    app.tls.crl(issuer)
 }

@@ -17,7 +17,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 use fleeti_core::wire::api::{CreateCommand, Device, Event};
 use fleeti_core::wire::attestation::Secret;
-use fleeti_core::wire::device::Order;
+use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::vault::{
     FleetSecret, REASON, RecoveryKey, RecoveryKeyStatus, SECRET_MAX, SECRETS_MAX, Secrets,
@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 /// Maximum number of outstanding tickets.
 const TICKETS_MAX: usize = 65_536;
 /// Validity of the command to make a new recovery key, in seconds.
-const ORDER_S: u32 = 30 * 86_400;
+const COMMAND_S: u32 = 30 * 86_400;
 
 /// Which fleets have secrets, and the outstanding tickets.
 pub struct Vault {
@@ -274,7 +274,8 @@ pub(super) async fn order_new_recovery_key(app: &App, device: &DeviceId) -> Resu
     let row = db::vault::recovery_key(app.db.pool(), device).await?;
     let Some(shown_s) = row.and_then(|r| r.status.shown_s) else { return Ok(()) };
     let mut tx = app.db.write().await?;
-    let is_ordered = commands::is_ordered(&mut tx, device, Order::NewRecoveryKey, shown_s).await?;
+    let is_ordered =
+        commands::is_ordered(&mut tx, device, CommandKind::NewRecoveryKey, shown_s).await?;
     if is_ordered
         || commands::pending_count(&mut tx, device, now_s()).await? >= commands::PENDING_MAX
     {
@@ -284,7 +285,7 @@ pub(super) async fn order_new_recovery_key(app: &App, device: &DeviceId) -> Resu
         app,
         &mut tx,
         device,
-        &CreateCommand { order: Order::NewRecoveryKey, valid_s: ORDER_S },
+        &CreateCommand { kind: CommandKind::NewRecoveryKey, valid_s: COMMAND_S },
     )
     .await?;
     Ok(tx.commit().await?)

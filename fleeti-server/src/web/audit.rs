@@ -1,7 +1,7 @@
 //! The audit log, newest entries first.
 
 use super::page::{Page, Result, show};
-use super::shown::{Badge, time};
+use super::view::{Badge, time};
 use crate::app::AppRef;
 use crate::service::audit::{self, Excerpt};
 use actix_web::web::{Data, Query};

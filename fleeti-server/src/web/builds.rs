@@ -3,7 +3,7 @@
 use super::live::{KEEP_ALIVE, event_stream};
 use super::page::{Page, Result, see, show};
 use super::session;
-use super::shown::{Badge, BuildRow, FileRow, bytes};
+use super::view::{Badge, BuildRow, FileRow, bytes};
 use crate::app::AppRef;
 use crate::service::approvals;
 use crate::service::builds::{self, Details, is_moving};

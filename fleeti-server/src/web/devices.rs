@@ -1,8 +1,8 @@
 //! Pages of devices.
 
+use super::evidence_view::Proved;
 use super::page::{Notice, Page, Result, see, show};
-use super::proved::Proved;
-use super::shown::{self, DeviceRow};
+use super::view::{self, DeviceRow};
 use crate::app::AppRef;
 use crate::service::devices::{self, Filter};
 use crate::service::{attestation, pairing, revocation, vault};
@@ -139,7 +139,7 @@ impl One {
             update: update(device),
             certificate: vec![
                 ("SHA-256", mono(&device.certificate_sha256)),
-                ("valid until", shown::instant(device.certificate_not_after_s)),
+                ("valid until", view::instant(device.certificate_not_after_s)),
                 (
                     "state",
                     device.revocation_reason.map_or_else(
@@ -150,7 +150,7 @@ impl One {
             ],
             telemetry: telemetry(device),
             proved,
-            recovery: recovery.map(|r| (shown::time(r.kept_s), r.shown_s.map(shown::time))),
+            recovery: recovery.map(|r| (view::time(r.kept_s), r.shown_s.map(view::time))),
         }
     }
 }
@@ -179,8 +179,8 @@ fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {
         let hint = "An attacker may have shown the device other data than you see. Compare with `fleeti audit verify --remember` (see docs/guides/recover-a-device.md), then run `fleeti device command DEVICE clear-alarm`.";
         return (Some(Notice { message, hint: Some(hint.into()) }), None);
     }
-    if let Some(contradiction) = &device.contradiction {
-        let message = format!("Attestation failed: {contradiction}.");
+    if let Some(attestation_failure) = &device.attestation_failure {
+        let message = format!("Attestation failed: {attestation_failure}.");
         let hint = "The device is offered no update and gets no secrets. Its attestation is below, with measurements by PCR. The server requests new evidence every 15 minutes.";
         return (Some(Notice { message, hint: Some(hint.into()) }), None);
     }
@@ -200,7 +200,7 @@ fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {
     }
     match &device.update {
         Some(State::RolledBack { target, reason }) => {
-            let (why, evidence) = shown::reason(reason);
+            let (why, evidence) = view::reason(reason);
             let message = format!("Version {target} was rolled back: {why}.");
             (Some(Notice { message, hint: Some(evidence.to_owned()) }), Some(target.to_string()))
         }
@@ -217,7 +217,7 @@ fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {
 
 fn boot(device: &Device) -> Vec<(&'static str, String)> {
     let Some(boot) = &device.boot else { return vec![] };
-    let verity = shown::verity(boot.verity);
+    let verity = view::verity(boot.verity);
     let badge = |tone: &str, text: &str| format!("<span class=\"badge {tone}\">{text}</span>");
     let secure = if boot.secure_boot { badge("good", "enabled") } else { badge("bad", "disabled") };
     vec![
@@ -225,7 +225,7 @@ fn boot(device: &Device) -> Vec<(&'static str, String)> {
             "release",
             format!("<a href=\"/releases/{0}\">{0}</a>", escaped(&boot.running.to_string())),
         ),
-        ("slot", shown::slot(boot.slot).to_owned()),
+        ("slot", view::slot(boot.slot).to_owned()),
         ("dm-verity", badge(verity.tone, &verity.text)),
         ("Secure Boot", secure),
         ("Secure Boot keys", boot_keys(device)),
@@ -259,7 +259,7 @@ fn update(device: &Device) -> Vec<(&'static str, String)> {
         ("desired version", desired),
         ("state", device.update.as_ref().map_or("unknown", |s| s.name()).replace('_', " ")),
         ("connected", if device.online { "yes".into() } else { "no".into() }),
-        ("last seen", shown::time(device.last_seen_s)),
+        ("last seen", view::time(device.last_seen_s)),
         (
             "trust bundle",
             if device.trust_bundle == 0 {
@@ -270,14 +270,14 @@ fn update(device: &Device) -> Vec<(&'static str, String)> {
         ),
     ];
     if let Some(p) = device.progress {
-        rows.push(("downloaded", format!("{} of {}", shown::bytes(p.done), shown::bytes(p.total))));
+        rows.push(("downloaded", format!("{} of {}", view::bytes(p.done), view::bytes(p.total))));
     }
     rows
 }
 
 fn telemetry(device: &Device) -> Vec<(&'static str, String)> {
     let Some(t) = &device.telemetry else { return vec![] };
-    let kib = |n: u64| shown::bytes(n.saturating_mul(1024));
+    let kib = |n: u64| view::bytes(n.saturating_mul(1024));
     let mut rows = vec![
         ("uptime", format!("{} h {} min", t.uptime_s / 3600, t.uptime_s / 60 % 60)),
         ("load", format!("{}.{:02}", t.load_milli / 1000, t.load_milli % 1000 / 10)),

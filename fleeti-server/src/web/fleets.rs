@@ -1,7 +1,7 @@
 //! The page of a fleet: its appraisal policy and its secrets.
 
 use super::page::{Page, Result, see, show};
-use super::shown;
+use super::view;
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::{devices, policy, vault};
@@ -59,8 +59,8 @@ impl One {
         let row = |name, label, level, help| Row { name, label, help, chosen: code(level) };
         let known = match &policy.firmware {
             Firmware::Pinned => Vec::new(),
-            Firmware::Known { registers, programs } => {
-                registers.iter().map(|r| r.join(" ")).chain(programs.iter().cloned()).collect()
+            Firmware::Known { pcrs, binaries } => {
+                pcrs.iter().map(|r| r.join(" ")).chain(binaries.iter().cloned()).collect()
             }
         };
         Self {
@@ -93,7 +93,7 @@ impl One {
             known,
             secrets: secrets
                 .iter()
-                .map(|s| (s.name.to_string(), shown::time(s.changed_s)))
+                .map(|s| (s.name.to_string(), view::time(s.changed_s)))
                 .collect(),
         }
     }
@@ -106,7 +106,7 @@ pub struct Sent {
     success: String,
     secrets: String,
     firmware: String,
-    registers: String,
+    pcrs: String,
     /// Browsers do not send an unchecked box.
     #[serde(default)]
     proved_releases: Option<String>,
@@ -138,13 +138,13 @@ impl TryFrom<Sent> for Policy {
         let firmware = match sent.firmware.as_str() {
             "pinned" => Firmware::Pinned,
             _ => {
-                let lines = sent.registers.lines().map(str::trim).filter(|l| !l.is_empty());
-                let (programs, pairs): (Vec<_>, Vec<_>) =
+                let lines = sent.pcrs.lines().map(str::trim).filter(|l| !l.is_empty());
+                let (binaries, pairs): (Vec<_>, Vec<_>) =
                     lines.partition(|l| !l.contains(char::is_whitespace));
-                let registers = pairs.into_iter().map(|l| pair(l).ok_or_else(|| wrong(l)));
+                let pcrs = pairs.into_iter().map(|l| pair(l).ok_or_else(|| wrong(l)));
                 Firmware::Known {
-                    registers: registers.collect::<std::result::Result<_, AppError>>()?,
-                    programs: programs.into_iter().map(str::to_owned).collect(),
+                    pcrs: pcrs.collect::<std::result::Result<_, AppError>>()?,
+                    binaries: binaries.into_iter().map(str::to_owned).collect(),
                 }
             }
         };

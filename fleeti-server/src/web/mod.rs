@@ -9,6 +9,7 @@ pub mod assets;
 mod audit;
 mod builds;
 mod devices;
+mod evidence_view;
 mod field;
 mod fleets;
 mod form;
@@ -16,13 +17,12 @@ mod live;
 mod overview;
 mod page;
 mod profiles;
-mod proved;
 mod releases;
 mod rollouts;
 mod session;
-mod shown;
 mod trust;
 mod vault;
+mod view;
 
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self, ServiceConfig};
@@ -81,8 +81,11 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/devices/{device}/revoke", web::post().to(devices::revoke))
                 .route("/devices/{device}/release-hold", web::post().to(devices::release_hold))
                 .route("/devices/{device}/forgive", web::post().to(devices::forgive))
-                .route("/devices/{device}/ask", web::post().to(proved::ask))
-                .route("/devices/{device}/accept-firmware", web::post().to(proved::accept_firmware))
+                .route("/devices/{device}/ask", web::post().to(evidence_view::ask))
+                .route(
+                    "/devices/{device}/accept-firmware",
+                    web::post().to(evidence_view::accept_firmware),
+                )
                 .route("/devices/{device}/recovery-key", web::post().to(vault::show_recovery_key))
                 .route("/fleets/{fleet}", web::get().to(fleets::show))
                 .route("/fleets/{fleet}/policy", web::post().to(fleets::set_policy))

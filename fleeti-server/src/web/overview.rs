@@ -1,7 +1,7 @@
 //! The overview: devices, rollouts, fleets, builds and releases.
 
 use super::page::{Notice, Page, Result, show};
-use super::shown::{BuildRow, DeviceRow, ReleaseRow, RolloutRow};
+use super::view::{BuildRow, DeviceRow, ReleaseRow, RolloutRow};
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::overview;

@@ -2,7 +2,7 @@
 
 use super::form::{self, Finding};
 use super::page::{Page, Result, html, refused, see, show};
-use super::shown::RevisionRow;
+use super::view::RevisionRow;
 use crate::app::AppRef;
 use crate::error::AppError;
 use crate::service::revisions::{self, Details};

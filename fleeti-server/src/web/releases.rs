@@ -1,7 +1,7 @@
 //! Pages of releases.
 
 use super::page::{Page, Result, see, show};
-use super::shown::{FileRow, ReleaseRow, bytes, instant};
+use super::view::{FileRow, ReleaseRow, bytes, instant};
 use crate::app::AppRef;
 use crate::service::releases::{self, Details};
 use crate::service::rollouts;
@@ -91,9 +91,7 @@ fn proof(proof: &BootProof) -> Vec<(&'static str, String)> {
         ("PCR 12", "12"),
     ];
     rows.extend(
-        named
-            .into_iter()
-            .filter_map(|(name, register)| Some((name, proof.registers.get(register)?.clone()))),
+        named.into_iter().filter_map(|(name, pcr)| Some((name, proof.pcrs.get(pcr)?.clone()))),
     );
     rows
 }

@@ -1,7 +1,7 @@
 //! Pages of rollouts.
 
 use super::page::{Page, Result, see, show};
-use super::shown::{Badge, RolloutRow, device_phase};
+use super::view::{Badge, RolloutRow, device_phase};
 use crate::app::AppRef;
 use crate::service::rollouts;
 use actix_web::web::{Data, Form, Path};

@@ -1,7 +1,7 @@
 //! The trust page: which intermediate CAs count, and how far a rotation has progressed.
 
 use super::page::{Page, Result, show};
-use super::shown::{self, Badge};
+use super::view::{self, Badge};
 use crate::app::AppRef;
 use crate::service::trust;
 use actix_web::web::Data;
@@ -41,7 +41,7 @@ impl From<Intermediate> for Row {
             purpose: i.purpose,
             name: i.name,
             sha256: i.certificate_sha256,
-            ends: shown::time(i.not_after_s),
+            ends: view::time(i.not_after_s),
             state,
             has_key: i.has_key,
         }
@@ -58,7 +58,7 @@ pub async fn show(app: Data<AppRef>, request: HttpRequest) -> Result<HttpRespons
         warnings,
     } = trust::status(&app).await?;
     let intermediates = intermediates.into_iter().map(Row::from).collect();
-    let list_ends = root_list_ends_s.map(shown::time);
+    let list_ends = root_list_ends_s.map(view::time);
     let page = Page::new("/trust", &request, &["device"]);
     show!(
         request,

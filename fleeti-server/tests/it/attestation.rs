@@ -14,9 +14,9 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::attestation::{Challenge, Evidence, Secret, TpmProof};
 use fleeti_core::wire::problem::Code;
-use fleeti_server::service::tpm::judge_makers_anew;
+use fleeti_server::service::tpm::judge_manufacturers_anew;
 use fleeti_testkit::agent::privileged::measured;
-use fleeti_testkit::tpm::{Maker, phases_log};
+use fleeti_testkit::tpm::{Manufacturer, phases_log};
 use reqwest::StatusCode;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 
@@ -28,12 +28,12 @@ async fn wrong(world: &World, device: &TestDevice) -> Vec<String> {
 
 #[actix_web::test]
 async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known_of_it() {
-    let maker = Maker::new().unwrap();
-    let machine = Machine::new(&maker);
+    let manufacturer = Manufacturer::new().unwrap();
+    let machine = Machine::new(&manufacturer);
     for (trusts_hypervisor, expected) in
         [(false, Level::UnverifiedTpm), (true, Level::ObservedBoot)]
     {
-        let world = world(&maker, trusts_hypervisor).await;
+        let world = world(&manufacturer, trusts_hypervisor).await;
         let device = world.enroll().await;
         let mut peer = Peer::session(&world, &device).await;
         assert_eq!(level(&world, &device).await, Level::Token, "nothing was shown");
@@ -52,14 +52,14 @@ async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known
         assert_eq!(send(&mut peer, &device, &evidence).await, PubAckReason::Success);
         let found = world.client.attestation(&device.id).await.unwrap();
         assert_eq!((found.level, found.is_fresh), (expected, true), "{:#?}", found.result);
-        assert_eq!(found.tpm.unwrap().maker.as_deref(), Some("virtual"));
-        let programs = found.registers.iter().find(|r| r.register == 4).unwrap();
+        assert_eq!(found.tpm.unwrap().manufacturer.as_deref(), Some("virtual"));
+        let binaries = found.pcrs.iter().find(|r| r.pcr == 4).unwrap();
         assert!(
-            programs.events.iter().any(|e| e.starts_with("an EFI binary of no release")),
+            binaries.events.iter().any(|e| e.starts_with("an EFI binary of no release")),
             "{:?}",
-            programs.events
+            binaries.events
         );
-        let phases = found.registers.iter().find(|r| r.register == 11).unwrap();
+        let phases = found.pcrs.iter().find(|r| r.pcr == 11).unwrap();
         assert_eq!(phases.events.last().unwrap(), "user space: ready");
 
         // Asked by an operator; the same answer again is nobody's.
@@ -104,10 +104,10 @@ async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known
 /// Both were asked while neither had it.
 #[actix_web::test]
 async fn a_tpm_that_two_devices_show_at_once_is_that_of_the_first_to_prove_it() {
-    let maker = Maker::new().unwrap();
-    let world = world(&maker, false).await;
+    let manufacturer = Manufacturer::new().unwrap();
+    let world = world(&manufacturer, false).await;
     let (a, b) = (world.enroll().await, world.enroll().await);
-    let machine = Machine::new(&maker);
+    let machine = Machine::new(&manufacturer);
     let of_another_question = TpmProof {
         id: "tpm-other".into(),
         ..machine.proof(&machine.show(&world, &a).await.unwrap())
@@ -122,10 +122,10 @@ async fn a_tpm_that_two_devices_show_at_once_is_that_of_the_first_to_prove_it() 
 
 #[actix_web::test]
 async fn a_device_has_one_tpm_and_a_tpm_one_device() {
-    let maker = Maker::new().unwrap();
-    let world = world(&maker, false).await;
+    let manufacturer = Manufacturer::new().unwrap();
+    let world = world(&manufacturer, false).await;
     let (a, b) = (world.enroll().await, world.enroll().await);
-    let (machine, other) = (Machine::new(&maker), Machine::new(&maker));
+    let (machine, other) = (Machine::new(&manufacturer), Machine::new(&manufacturer));
     let forbidden = Err(StatusCode::FORBIDDEN);
 
     let mut many = measured::identity(&machine.paths).unwrap().unwrap();
@@ -221,10 +221,10 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
 
 #[actix_web::test]
 async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
-    let maker = Maker::new().unwrap();
-    let world = world(&maker, false).await;
+    let manufacturer = Manufacturer::new().unwrap();
+    let world = world(&manufacturer, false).await;
     let (a, b) = (world.enroll().await, world.enroll().await);
-    let (machine, other) = (Machine::new(&maker), Machine::new(&maker));
+    let (machine, other) = (Machine::new(&manufacturer), Machine::new(&manufacturer));
     machine.bind(&world, &a).await.unwrap();
     other.bind(&world, &b).await.unwrap();
     let (mut of_a, mut of_b) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
@@ -260,13 +260,13 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     let answer = machine.answer(&world, &a, &asked).await;
     assert_eq!(send(&mut of_a, &a, &answer).await, PubAckReason::Success);
     assert_eq!(level(&world, &a).await, Level::UnverifiedTpm);
-    // Registers that were changed on the way; afterwards a good answer counts again.
+    // PCRs that were changed on the way; afterwards a good answer counts again.
     world.client.challenge_device(&a.id).await.unwrap();
     let asked = question(&mut of_a, &a).await;
     let mut changed = machine.answer(&world, &a, &asked).await;
-    changed.registers.insert(4, "00".repeat(32));
+    changed.pcrs.insert(4, "00".repeat(32));
     assert_eq!(send(&mut of_a, &a, &changed).await, PubAckReason::Success);
-    assert_eq!(wrong(&world, &a).await, ["registers-digest"]);
+    assert_eq!(wrong(&world, &a).await, ["pcr-digest"]);
     assert!(
         world.client.accept_firmware(&a.id).await.is_err(),
         "nobody accepts what does not hold"
@@ -274,25 +274,25 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     // One alarm hides no other one.
     assert_eq!(other.bind(&world, &a).await, Err(StatusCode::FORBIDDEN));
     let audit = world.audit().await;
-    for alarm in ["device.contradicted", "device.tpm-refused"] {
+    for alarm in ["device.attestation-failed", "device.tpm-refused"] {
         assert!(
             audit.lines().any(|l| l.contains(a.id.as_str()) && l.contains(alarm)),
             "no {alarm}: {audit}"
         );
     }
-    // A register is written in one way.
+    // A PCR is written in one way.
     let ways: [fn(&str) -> String; 2] =
         [|value| format!("0x{value}"), |value| value[2..].to_owned()];
     for written in ways {
         world.client.challenge_device(&a.id).await.unwrap();
         let asked = question(&mut of_a, &a).await;
         let mut answer = machine.answer(&world, &a, &asked).await;
-        answer.registers.entry(4).and_modify(|value| *value = written(value));
+        answer.pcrs.entry(4).and_modify(|value| *value = written(value));
         assert_eq!(
             send(&mut of_a, &a, &answer).await,
             PubAckReason::PayloadFormatInvalid,
             "{}",
-            answer.registers[&4]
+            answer.pcrs[&4]
         );
     }
     world.client.challenge_device(&a.id).await.unwrap();
@@ -329,10 +329,10 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
 
 #[actix_web::test]
 async fn a_device_that_starts_anew_is_asked_anew_and_an_answer_from_before_is_refused() {
-    let maker = Maker::new().unwrap();
-    let world = world(&maker, false).await;
+    let manufacturer = Manufacturer::new().unwrap();
+    let world = world(&manufacturer, false).await;
     let device = world.enroll().await;
-    let mut machine = Machine::new(&maker);
+    let mut machine = Machine::new(&manufacturer);
     machine.bind(&world, &device).await.unwrap();
     let mut peer = Peer::session(&world, &device).await;
     prove_start(&world, &machine, &device, &mut peer, |_| {}).await;
@@ -347,15 +347,16 @@ async fn a_device_that_starts_anew_is_asked_anew_and_an_answer_from_before_is_re
 
 #[actix_web::test]
 async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
-    let maker = Maker::new().unwrap();
+    let manufacturer = Manufacturer::new().unwrap();
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
-    let makers = dir.path().join("pki/tpm-makers/virtual");
-    std::fs::create_dir_all(&makers).unwrap();
-    std::fs::write(makers.join("maker.pem"), maker.certificate_pem().unwrap()).unwrap();
+    let manufacturers = dir.path().join("pki/tpm-manufacturers/virtual");
+    std::fs::create_dir_all(&manufacturers).unwrap();
+    std::fs::write(manufacturers.join("manufacturer.pem"), manufacturer.certificate_pem().unwrap())
+        .unwrap();
     let world = World::start(dir, |config| config.trusts_hypervisor = true).await;
     let device = world.enroll().await;
-    let machine = Machine::new(&maker);
+    let machine = Machine::new(&manufacturer);
     machine.bind(&world, &device).await.unwrap();
     let mut peer = Peer::session(&world, &device).await;
     prove_start(&world, &machine, &device, &mut peer, |_| {}).await;
@@ -366,12 +367,12 @@ async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
 
     let world = World::start(dir, |config| config.trusts_hypervisor = true).await;
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
-    // Firmware's registers stand still while a system runs, also for a server that has just
+    // Firmware's PCRs stand still while a system runs, also for a server that has just
     // started.
     machine.tpm.tool(&format!("tpm2_pcrextend 5:sha256={}", "11".repeat(32))).unwrap();
     let mut peer = Peer::session(&world, &device).await;
     prove_start(&world, &machine, &device, &mut peer, |_| {}).await;
-    assert_eq!(wrong(&world, &device).await, ["registers-moved"]);
+    assert_eq!(wrong(&world, &device).await, ["pcr-moved"]);
 
     let mut tx = world.server.app.db.write().await.unwrap();
     let sql = "UPDATE attestations SET appraised_s = 1, result = json_set(result, '$.appraised_s', 1, '$.level', 'observed_boot')";
@@ -391,11 +392,11 @@ async fn known(world: &World, device: &TestDevice) -> String {
 
 /// Whoever has the secret of a TPM has no reason to show it once more.
 #[actix_web::test]
-async fn what_its_maker_took_back_counts_for_a_device_that_does_not_show_its_tpm_again() {
-    let maker = Maker::with_lists().unwrap();
-    let world = world_with(&maker, |config| config.trusts_hypervisor = true).await;
+async fn what_its_manufacturer_took_back_counts_for_a_device_that_does_not_show_its_tpm_again() {
+    let manufacturer = Manufacturer::with_lists().unwrap();
+    let world = world_with(&manufacturer, |config| config.trusts_hypervisor = true).await;
     let device = world.enroll().await;
-    let machine = Machine::new(&maker);
+    let machine = Machine::new(&manufacturer);
     machine.bind(&world, &device).await.unwrap();
     let mut peer = Peer::session(&world, &device).await;
     prove_start(&world, &machine, &device, &mut peer, |_| {}).await;
@@ -406,31 +407,32 @@ async fn what_its_maker_took_back_counts_for_a_device_that_does_not_show_its_tpm
         machine.tpm.file("ek.crt").unwrap()
     });
     let mut world = world;
-    let (nothing, both) = (maker.list(&[]).unwrap(), maker.list(&endorsement).unwrap());
+    let (nothing, both) =
+        (manufacturer.list(&[]).unwrap(), manufacturer.list(&endorsement).unwrap());
     let steps: [(&str, Option<&[u8]>, Level); 4] = [
         ("taken back", Some(&both), Level::UnverifiedTpm),
         ("and given back", Some(&nothing), Level::ObservedBoot),
         ("taken back once more", Some(&both), Level::UnverifiedTpm),
-        ("nobody believes the maker", None, Level::UnverifiedTpm),
+        ("nobody believes the manufacturer", None, Level::UnverifiedTpm),
     ];
     for (step, list, expected) in steps {
         let before = known(&world, &device).await;
-        let entered = world.audit().await.matches("device.tpm-maker").count();
+        let entered = world.audit().await.matches("device.tpm-manufacturer").count();
         let World { dir, server, .. } = world;
         server.stop().await;
-        let makers = dir.path().join("pki/tpm-makers/virtual");
+        let manufacturers = dir.path().join("pki/tpm-manufacturers/virtual");
         match list {
-            Some(list) => std::fs::write(makers.join("list.crl"), list).unwrap(),
-            None => std::fs::remove_file(makers.join("maker.pem")).unwrap(),
+            Some(list) => std::fs::write(manufacturers.join("list.crl"), list).unwrap(),
+            None => std::fs::remove_file(manufacturers.join("manufacturer.pem")).unwrap(),
         }
         world = World::start(dir, |config| config.trusts_hypervisor = true).await;
         until(step, async || {
             known(&world, &device).await != before && level(&world, &device).await == expected
         })
         .await;
-        let changed = usize::from(step != "nobody believes the maker");
+        let changed = usize::from(step != "nobody believes the manufacturer");
         assert_eq!(
-            world.audit().await.matches("device.tpm-maker").count(),
+            world.audit().await.matches("device.tpm-manufacturer").count(),
             entered + changed,
             "{step}"
         );
@@ -438,22 +440,23 @@ async fn what_its_maker_took_back_counts_for_a_device_that_does_not_show_its_tpm
     assert!(known(&world, &device).await.contains("does not chain to a trusted manufacturer"));
 
     // Neither has the server to start anew, and what cannot be read leaves what was read before.
-    let makers = world.dir.path().join("pki/tpm-makers/virtual");
-    std::fs::write(makers.join("maker.pem"), maker.certificate_pem().unwrap()).unwrap();
-    std::fs::write(makers.join("list.crl"), nothing).unwrap();
-    judge_makers_anew(&world.server.app).await.unwrap();
+    let manufacturers = world.dir.path().join("pki/tpm-manufacturers/virtual");
+    std::fs::write(manufacturers.join("manufacturer.pem"), manufacturer.certificate_pem().unwrap())
+        .unwrap();
+    std::fs::write(manufacturers.join("list.crl"), nothing).unwrap();
+    judge_manufacturers_anew(&world.server.app).await.unwrap();
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
-    std::fs::write(makers.join("list.crl"), "no list").unwrap();
-    let unread = judge_makers_anew(&world.server.app).await.unwrap_err();
+    std::fs::write(manufacturers.join("list.crl"), "no list").unwrap();
+    let unread = judge_manufacturers_anew(&world.server.app).await.unwrap_err();
     assert!(format!("{unread:#}").contains("list.crl"), "{unread:#}");
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
 }
 
 #[actix_web::test]
 async fn what_comes_after_its_time_is_nobodys_answer() {
-    let maker = Maker::new().unwrap();
-    let machine = Machine::new(&maker);
-    let late = world_with(&maker, |c| c.limits.challenge_ms = 1).await;
+    let manufacturer = Manufacturer::new().unwrap();
+    let machine = Machine::new(&manufacturer);
+    let late = world_with(&manufacturer, |c| c.limits.challenge_ms = 1).await;
     let device = late.enroll().await;
     machine.bind(&late, &device).await.unwrap();
     let mut peer = Peer::session(&late, &device).await;
@@ -462,7 +465,7 @@ async fn what_comes_after_its_time_is_nobodys_answer() {
     assert_eq!(send(&mut peer, &device, &evidence).await, PubAckReason::PayloadFormatInvalid);
     assert_eq!(level(&late, &device).await, Level::Token, "it changed nothing");
 
-    let late = world_with(&maker, |c| c.limits.proving_ms = 0).await;
+    let late = world_with(&manufacturer, |c| c.limits.proving_ms = 0).await;
     let device = late.enroll().await;
     assert_eq!(machine.bind(&late, &device).await, Err(StatusCode::FORBIDDEN));
     assert_eq!(level(&late, &device).await, Level::Token);

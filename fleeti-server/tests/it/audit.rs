@@ -6,7 +6,7 @@ use crate::trust::until;
 use crate::world::{World, write_keys};
 use fleeti_core::wire::api::{CreateRollout, RevocationReason};
 use fleeti_core::wire::device::ReleaseProof;
-use fleeti_pki::audit::{Entry, Examination, Stage, verify_growth, verify_proof};
+use fleeti_pki::audit::{Entry, Examination, Stage, verify_log_consistency, verify_proof};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_server::app::now_s;
@@ -178,7 +178,7 @@ async fn a_device_gets_the_proof_of_its_release_and_that_the_log_only_grew() {
     let second = proof(old.checkpoint().size).await;
     let new = key.verify(&second.published.checkpoint).unwrap();
     assert!(new.checkpoint().size > old.checkpoint().size);
-    verify_growth(&old, &new, &second.growth).unwrap();
+    verify_log_consistency(&old, &new, &second.consistency).unwrap();
 }
 
 #[actix_web::test]

@@ -120,7 +120,7 @@ async fn a_record_is_for_the_device_that_it_was_made_for() {
     assert_eq!(device.id, provisioned.device);
     let variables: Vec<_> = provisioned.writes.iter().map(|w| w.variable).collect();
     assert_eq!(variables, [BootVariable::Db, BootVariable::Kek, BootVariable::Pk]);
-    assert!(provisioned.signatures.programs.contains_key("raw/kiosk_1.efi"));
+    assert!(provisioned.signatures.binaries.contains_key("raw/kiosk_1.efi"));
     let thief = SoftKey::generate(Algorithm::P256).unwrap();
     assert_eq!(world.try_enroll(&provisioned.record.token, &thief).await.status(), 403);
     for bad in [
@@ -152,7 +152,7 @@ async fn a_record_is_for_the_device_that_it_was_made_for() {
     .await;
     assert_eq!(behind.unwrap().record.proxy.as_deref(), Some("http://proxy.example:3128"));
     let plain = provision(&world, &Provision { fleet_keys: true, ..request(None) }).await.unwrap();
-    assert!(plain.writes.is_empty() && plain.signatures.programs.is_empty());
+    assert!(plain.writes.is_empty() && plain.signatures.binaries.is_empty());
     for ek in ["", "ab", &"AB".repeat(32)] {
         assert_eq!(
             status(
@@ -169,7 +169,7 @@ async fn a_record_is_for_the_device_that_it_was_made_for() {
 }
 
 #[actix_web::test]
-async fn signatures_are_for_a_granted_release_and_a_device_that_is_as_it_was_enrolled() {
+async fn signatures_are_for_a_offered_release_and_a_device_that_is_as_it_was_enrolled() {
     let world = World::new().await;
     let (_, device, expected) = made(&world).await;
     let fleet_keyed = world.enroll().await;
@@ -177,13 +177,13 @@ async fn signatures_are_for_a_granted_release_and_a_device_that_is_as_it_was_enr
     let get = |device: &TestDevice| {
         world.https((*device.tls).clone()).get(world.url("/releases/kiosk/2/boot.json"))
     };
-    assert_eq!(get(&device).send().await.unwrap().status(), 403, "it was not granted");
+    assert_eq!(get(&device).send().await.unwrap().status(), 403, "it was not offered");
     report(&world, &device, Some(expected.clone()), true).await;
     let start =
         CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
     world.client.start_rollout(&start).await.unwrap();
     let first: BootSignatures = get(&device).send().await.unwrap().json().await.unwrap();
-    assert!(first.programs.contains_key("raw/kiosk_2.efi"));
+    assert!(first.binaries.contains_key("raw/kiosk_2.efi"));
     let again: BootSignatures = get(&device).send().await.unwrap().json().await.unwrap();
     assert_eq!(first, again);
     let none: BootSignatures = get(&fleet_keyed).send().await.unwrap().json().await.unwrap();
@@ -238,8 +238,8 @@ async fn an_epoch_begins_and_ends_with_the_device_in_step() {
     let told: BootChange = change().send().await.unwrap().json().await.unwrap();
     assert_eq!((told.number, told.writes.len(), told.may_end_fallback), (1, 1, false));
     assert_ne!(
-        told.signatures.programs["raw/kiosk_1.efi"],
-        provisioned.signatures.programs["raw/kiosk_1.efi"],
+        told.signatures.binaries["raw/kiosk_1.efi"],
+        provisioned.signatures.binaries["raw/kiosk_1.efi"],
         "by the new key"
     );
     assert_eq!(

@@ -29,14 +29,14 @@ async fn published(world: &World, name: &ReleaseName) -> String {
 }
 
 fn proof(name: &ReleaseName, manifest_sha256: &str) -> BootProof {
-    let register = |n: u8, byte: &str| (n.to_string(), byte.repeat(32));
+    let pcr = |n: u8, byte: &str| (n.to_string(), byte.repeat(32));
     BootProof {
         kind: KIND.into(),
         release: name.clone(),
         manifest_sha256: manifest_sha256.to_owned(),
         device: "dev-canary".parse().unwrap(),
         level: Level::VerifiedBoot,
-        registers: [register(9, "09"), register(11, "11"), register(12, "00")].into(),
+        pcrs: [pcr(9, "09"), pcr(11, "11"), pcr(12, "00")].into(),
         evidence: "ee".repeat(32),
         proved_s: 1,
     }
@@ -72,7 +72,7 @@ async fn a_fleet_that_asks_for_it_takes_only_releases_that_release_keys_say_boot
             .to_string()
             .contains("0 of 1")
     );
-    let other = BootProof { registers: Default::default(), ..proof(&name, &digest) };
+    let other = BootProof { pcrs: Default::default(), ..proof(&name, &digest) };
     assert!(give(signed(&other, &key)).await.unwrap_err().to_string().contains("PCR 9"));
     assert!(
         give(signed(&proof(&name, &"00".repeat(32)), &key))

@@ -57,7 +57,7 @@ fn rows() -> Vec<Row> {
     let profile = json!({"schema": 1, "name": "kiosk", "architecture": "x86_64", "users": [{"name": "alice", "ssh_keys": []}]});
     let other = json!({"schema": 1, "name": "gate", "architecture": "x86_64", "release_log": {"optional": true, "age_days_max": 3}});
     let policy = json!({"update": "verified_boot", "success": null, "secrets": null,
-        "firmware": {"mode": "known", "registers": [["0".repeat(64), "1".repeat(64)]]}});
+        "firmware": {"mode": "known", "pcrs": [["0".repeat(64), "1".repeat(64)]]}});
     let order = json!({"order": {"type": "report"}, "valid_s": 60});
     let rollout = |release: &str| Some(json!({"release": release, "fleet": "demo"}));
     let bundle = json!({"bundle": {"bundle": "{}", "signature": "AA=="}, "transcript": "", "transcript_signature": "AA=="});
@@ -67,8 +67,8 @@ fn rows() -> Vec<Row> {
         ("healthz", &[], None, 200),
         ("readyz", &[], None, 200),
         ("document", &[], None, 200),
-        ("revocation_list", &[], None, 200),
-        ("revocation_list", &[("issuer", "00")], None, 404),
+        ("crl", &[], None, 200),
+        ("crl", &[("issuer", "00")], None, 404),
         ("list_devices", &[], None, 200),
         ("get_device", &[], None, 200),
         ("get_certificate", &[], None, 200),

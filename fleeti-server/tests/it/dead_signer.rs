@@ -4,15 +4,15 @@
 use crate::peer::Peer;
 use crate::world::{TestDevice, World, write_keys};
 use fleeti_core::wire::api::{CreateCommand, RevocationReason};
-use fleeti_core::wire::device::Order;
+use fleeti_core::wire::device::CommandKind;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_server::app::now_s;
 use fleeti_server::clock::Clock;
 use fleeti_server::config::Config;
 use fleeti_server::service::health;
 use fleeti_signer::handle::SignerHandle;
-use fleeti_signer::keeper::Keeper;
 use fleeti_signer::limits::Limits;
+use fleeti_signer::service::SigningService;
 use fleeti_signer::{keys, socket};
 use rustls::ClientConfig;
 use std::path::Path;
@@ -28,8 +28,8 @@ struct Signer(JoinHandle<()>);
 impl Signer {
     fn start(data: &Path) -> Self {
         let keys = keys::open(&data.join("pki"), b"a passphrase of tests", None).unwrap();
-        let keeper = Keeper::open(keys, &data.join("signer"), Limits::default()).unwrap();
-        let handle = SignerHandle::embedded(keeper).unwrap();
+        let service = SigningService::open(keys, &data.join("signer"), Limits::default()).unwrap();
+        let handle = SignerHandle::embedded(service).unwrap();
         let listener = socket::listen(&data.join("socket")).unwrap();
         let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap());
         Self(tokio::spawn(socket::serve(listener, handle, own, None)))
@@ -110,7 +110,7 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
     // once.
     world.client.revoke_device(&late.id, RevocationReason::KeyCompromise).await.unwrap();
     assert!(is_refused(&world, &late).await);
-    let command = CreateCommand { order: Order::Report, valid_s: 60 };
+    let command = CreateCommand { kind: CommandKind::Report, valid_s: 60 };
     let ordered = world.client.create_command(&good.id, &command).await.unwrap();
     ahead.store(14 * DAY_S, Ordering::SeqCst);
     let [good, bad, late] = [good, bad, late].map(|device| then(&device, &ahead));
@@ -146,7 +146,7 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
         log.contains(&ordered.id) && log.contains(&format!("{} key_compromise", late.id)),
         "{log}"
     );
-    fleeti_server::service::revocation::publish_list(&world.server.app).await.unwrap();
+    fleeti_server::service::revocation::publish_crls(&world.server.app).await.unwrap();
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let mut tls = world.anonymous();
     tls.time_provider = Arc::new(clock(&ahead));

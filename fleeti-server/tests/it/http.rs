@@ -96,7 +96,7 @@ async fn what_is_refused_before_a_handler_has_it_is_a_problem_with_a_code() {
             "invalid",
         ),
         (
-            json("api", post.clone(), &commands, r#"{"order": ["report"], "valid_s": 9}"#),
+            json("api", post.clone(), &commands, r#"{"kind": ["report"], "valid_s": 9}"#),
             422,
             "invalid",
         ),

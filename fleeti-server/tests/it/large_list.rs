@@ -29,7 +29,7 @@ async fn revoke_many(world: &World, many: u32) {
 
 async fn listed(world: &World) -> usize {
     let issuer = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
-    fleeti_pki::crl::entries(&world.server.app.tls.revocation_list(&issuer).unwrap()).unwrap().len()
+    fleeti_pki::crl::entries(&world.server.app.tls.crl(&issuer).unwrap()).unwrap().len()
 }
 
 /// Handshakes and requests of one device, each over a connection of its own, until it is told to
@@ -53,7 +53,7 @@ async fn swapped_in(many: u32) -> (Duration, Vec<Duration>) {
     let is_over = AtomicBool::new(false);
     let publish = async {
         let begun = Instant::now();
-        revocation::publish_list(&world.server.app).await.unwrap();
+        revocation::publish_crls(&world.server.app).await.unwrap();
         let took = begun.elapsed();
         is_over.store(true, Ordering::SeqCst);
         took

@@ -4,7 +4,7 @@
 use crate::peer::Peer;
 use crate::world::{TestDevice, World};
 use fleeti_core::wire::api::{CreateCommand, RevocationReason};
-use fleeti_core::wire::device::Order;
+use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::enrollment::RenewResponse;
 use fleeti_core::wire::problem::Problem;
 use fleeti_pki::signer::{Algorithm, SoftKey};
@@ -46,7 +46,7 @@ async fn rows(world: &World, device: &TestDevice) -> i64 {
 }
 
 async fn command(world: &World, device: &TestDevice, valid_s: u32) -> Result<String, u16> {
-    let request = CreateCommand { order: Order::Reboot, valid_s };
+    let request = CreateCommand { kind: CommandKind::Reboot, valid_s };
     match world.client.create_command(&device.id, &request).await {
         Ok(status) => Ok(status.id),
         Err(fleeti_client::ClientError::Refused(problem)) => Err(problem.status),
@@ -106,7 +106,7 @@ async fn a_device_that_renews_in_a_loop_leaves_three_rows_and_ten_entries() {
     // What was taken back is on the list with the others, once the device is revoked.
     world.client.revoke_device(&device.id, RevocationReason::KeyCompromise).await.unwrap();
     let issuer = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
-    let list = world.server.app.tls.revocation_list(&issuer).unwrap();
+    let list = world.server.app.tls.crl(&issuer).unwrap();
     assert_eq!(
         fleeti_pki::crl::entries(&list).unwrap().len(),
         5,
@@ -139,11 +139,8 @@ async fn what_has_ended_is_deleted_and_leaves_the_list() {
     let http = world.https((*device.tls).clone());
     world.client.revoke_device(&gone.id, RevocationReason::Unspecified).await.unwrap();
     let issuer = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
-    let listed = || {
-        fleeti_pki::crl::entries(&world.server.app.tls.revocation_list(&issuer).unwrap())
-            .unwrap()
-            .len()
-    };
+    let listed =
+        || fleeti_pki::crl::entries(&world.server.app.tls.crl(&issuer).unwrap()).unwrap().len();
     assert_eq!(listed(), 1);
     ahead.store(15 * DAY_S, Ordering::SeqCst);
     let next = key();
@@ -153,7 +150,7 @@ async fn what_has_ended_is_deleted_and_leaves_the_list() {
     let app = &world.server.app;
     while fleeti_server::service::revocation::prune_some(app).await.unwrap() > 0 {}
     assert_eq!(rows(&world, &device).await, 1, "the newest one stays to be shown");
-    fleeti_server::service::revocation::publish_list(app).await.unwrap();
+    fleeti_server::service::revocation::publish_crls(app).await.unwrap();
     assert_eq!(listed(), 0);
 }
 

@@ -10,7 +10,7 @@ use fleeti_core::wire::mqtt::{Down, Up};
 use fleeti_server::config::Config;
 use fleeti_testkit::agent::Paths;
 use fleeti_testkit::agent::privileged::measured;
-use fleeti_testkit::tpm::{Maker, Tpm, phases_log};
+use fleeti_testkit::tpm::{Manufacturer, Tpm, phases_log};
 use reqwest::StatusCode;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
 use std::path::Path;
@@ -23,18 +23,19 @@ pub fn captured_log() -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// A server that believes one maker of TPMs.
-pub async fn world(maker: &Maker, trusts_hypervisor: bool) -> World {
-    world_with(maker, |config| config.trusts_hypervisor = trusts_hypervisor).await
+/// A server that believes one manufacturer of TPMs.
+pub async fn world(manufacturer: &Manufacturer, trusts_hypervisor: bool) -> World {
+    world_with(manufacturer, |config| config.trusts_hypervisor = trusts_hypervisor).await
 }
 
 /// The same, by a configuration of its own.
-pub async fn world_with(maker: &Maker, change: impl FnOnce(&mut Config)) -> World {
+pub async fn world_with(manufacturer: &Manufacturer, change: impl FnOnce(&mut Config)) -> World {
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
-    let makers = dir.path().join("pki/tpm-makers/virtual");
-    std::fs::create_dir_all(&makers).unwrap();
-    std::fs::write(makers.join("maker.pem"), maker.certificate_pem().unwrap()).unwrap();
+    let manufacturers = dir.path().join("pki/tpm-manufacturers/virtual");
+    std::fs::create_dir_all(&manufacturers).unwrap();
+    std::fs::write(manufacturers.join("manufacturer.pem"), manufacturer.certificate_pem().unwrap())
+        .unwrap();
     World::start(dir, change).await
 }
 
@@ -45,12 +46,12 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn new(maker: &Maker) -> Self {
-        Self::that_measured(maker, &captured_log())
+    pub fn new(manufacturer: &Manufacturer) -> Self {
+        Self::that_measured(manufacturer, &captured_log())
     }
 
-    pub fn that_measured(maker: &Maker, firmware_log: &[u8]) -> Self {
-        let tpm = Tpm::new(maker).unwrap();
+    pub fn that_measured(manufacturer: &Manufacturer, firmware_log: &[u8]) -> Self {
+        let tpm = Tpm::new(manufacturer).unwrap();
         tpm.measure(firmware_log, &PHASES).unwrap();
         let paths = tpm.paths(firmware_log, &phases_log(&PHASES)).unwrap();
         Self { paths, tpm }
@@ -97,7 +98,7 @@ impl Machine {
             challenge: challenge.id.clone(),
             quote: said.quote,
             signature: said.signature,
-            registers: said.registers.into_iter().collect(),
+            pcrs: said.pcrs.into_iter().collect(),
             firmware_log,
             phases_log: said.phases_log,
         }

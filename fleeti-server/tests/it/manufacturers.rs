@@ -7,7 +7,7 @@ use fleeti_client::ClientError;
 use fleeti_core::wire::attestation::{AddTpmManufacturers, TpmKind};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::base64_text;
-use fleeti_testkit::tpm::Maker;
+use fleeti_testkit::tpm::Manufacturer;
 use std::path::{Path, PathBuf};
 
 fn field(name: &str) -> PathBuf {
@@ -28,7 +28,7 @@ fn request(kind: TpmKind, file: &[u8]) -> AddTpmManufacturers {
 async fn a_file_that_cannot_be_read_is_named_and_the_server_starts() {
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
-    let makers = dir.path().join("pki/tpm-makers");
+    let manufacturers = dir.path().join("pki/tpm-manufacturers");
     for (kind, name, content) in [
         ("hardware", "page.pem", b"<html>not found</html>".to_vec()),
         ("hardware", "ek.pem", std::fs::read(field("critical-any-policy/ek.pem")).unwrap()),
@@ -41,10 +41,10 @@ async fn a_file_that_cannot_be_read_is_named_and_the_server_starts() {
         ),
         ("virtual", ".half.pem.new", b"x".to_vec()),
     ] {
-        std::fs::create_dir_all(makers.join(kind)).unwrap();
-        std::fs::write(makers.join(kind).join(name), content).unwrap();
+        std::fs::create_dir_all(manufacturers.join(kind)).unwrap();
+        std::fs::write(manufacturers.join(kind).join(name), content).unwrap();
     }
-    std::fs::create_dir_all(makers.join("virtual/folder")).unwrap();
+    std::fs::create_dir_all(manufacturers.join("virtual/folder")).unwrap();
     let world = World::start(dir, |_| {}).await;
     let found = world.client.tpm_manufacturers().await.unwrap();
     let believed: Vec<_> = found
@@ -52,7 +52,7 @@ async fn a_file_that_cannot_be_read_is_named_and_the_server_starts() {
         .iter()
         .map(|m| (m.file.as_str(), m.subject.as_str(), m.issuer.as_str()))
         .collect();
-    let nuvoton = "O=A maker of TPMs+C=TW";
+    let nuvoton = "O=A TPM manufacturer+C=TW";
     assert_eq!(
         believed,
         [("processor/unsorted.cer", nuvoton, nuvoton), ("hardware/good.pem", "CN=mid", "CN=root")]
@@ -63,7 +63,7 @@ async fn a_file_that_cannot_be_read_is_named_and_the_server_starts() {
         found
             .left_out
             .iter()
-            .all(|l| !l.problem.is_empty() && !l.problem.contains("pki/tpm-makers"))
+            .all(|l| !l.problem.is_empty() && !l.problem.contains("pki/tpm-manufacturers"))
     );
     let warnings = fleeti_server::service::trust::warnings(&world.server.app, 0);
     assert!(left_out.iter().all(|file| warnings.iter().any(|w| w.contains(file))), "{warnings:?}");
@@ -71,13 +71,14 @@ async fn a_file_that_cannot_be_read_is_named_and_the_server_starts() {
 
 #[actix_web::test]
 async fn manufacturers_are_added_with_their_chains_and_removed_and_devices_are_judged_again() {
-    let (believed, other) = (Maker::new().unwrap(), Maker::new().unwrap());
+    let (believed, other) = (Manufacturer::new().unwrap(), Manufacturer::new().unwrap());
     let world = world(&believed, true).await;
     let machine = Machine::new(&other);
     let device = world.enroll().await;
     machine.bind(&world, &device).await.unwrap();
-    let maker = async || world.client.attestation(&device.id).await.unwrap().tpm.unwrap().maker;
-    assert_eq!(maker().await, None);
+    let manufacturer =
+        async || world.client.attestation(&device.id).await.unwrap().tpm.unwrap().manufacturer;
+    assert_eq!(manufacturer().await, None);
 
     let (root, authority) = (other.root_pem().unwrap(), other.certificate_pem().unwrap());
     let both = [root.as_bytes(), b"\n# and\n", authority.as_bytes()].concat();
@@ -87,7 +88,7 @@ async fn manufacturers_are_added_with_their_chains_and_removed_and_devices_are_j
     let intermediate = added.iter().find(|m| m.issuer != m.subject).unwrap();
     let above = added.iter().find(|m| m.issuer == m.subject).unwrap();
     assert_eq!((&intermediate.chain, &above.chain), (&vec![above.subject.clone()], &vec![]));
-    until("judged again", async || maker().await.is_some()).await;
+    until("judged again", async || manufacturer().await.is_some()).await;
     let all = world.client.tpm_manufacturers().await.unwrap().manufacturers;
     assert_eq!(all.len(), 3);
 
@@ -117,7 +118,7 @@ async fn manufacturers_are_added_with_their_chains_and_removed_and_devices_are_j
         let gone = world.client.remove_tpm_manufacturer(&removed.id[..12]).await.unwrap();
         assert_eq!(gone.id, removed.id);
     }
-    until("judged once more", async || maker().await.is_none()).await;
+    until("judged once more", async || manufacturer().await.is_none()).await;
     for unknown in [&intermediate.id[..], "0123456789abcdef", &all[0].id[..7]] {
         assert!(
             is(&world.client.remove_tpm_manufacturer(unknown).await.unwrap_err(), Code::NotFound),
@@ -125,9 +126,9 @@ async fn manufacturers_are_added_with_their_chains_and_removed_and_devices_are_j
         );
     }
     // A file that somebody put there with several keeps the others.
-    let folder = world.dir.path().join("pki/tpm-makers/virtual");
+    let folder = world.dir.path().join("pki/tpm-manufacturers/virtual");
     std::fs::write(folder.join("several.pem"), &both).unwrap();
-    fleeti_server::service::tpm::judge_makers_anew(&world.server.app).await.unwrap();
+    fleeti_server::service::tpm::judge_manufacturers_anew(&world.server.app).await.unwrap();
     world.client.remove_tpm_manufacturer(&above.id).await.unwrap();
     let left = world.client.tpm_manufacturers().await.unwrap().manufacturers;
     assert!(

@@ -5,11 +5,11 @@ use crate::peer::Peer;
 use crate::raw::{Raw, connect, connect_with, puback, publish, subscribe};
 use crate::world::{TestDevice, World};
 use fleeti_core::wire::api::CreateCommand;
-use fleeti_core::wire::device::{Order, TEXT_MAX};
+use fleeti_core::wire::device::{CommandKind, TEXT_MAX};
 use fleeti_core::wire::mqtt::{Down, Up};
 use std::time::{Duration, Instant};
 
-const COMMAND: CreateCommand = CreateCommand { order: Order::Report, valid_s: 600 };
+const COMMAND: CreateCommand = CreateCommand { kind: CommandKind::Report, valid_s: 600 };
 const TELEMETRY: &[u8] = br#"{"uptime_s":1,"load_milli":1,"memory_used_kib":1,"memory_total_kib":1,"data_used_kib":1,"data_total_kib":1}"#;
 
 /// CONNECT without Clean Start; whether there was a session.

@@ -19,7 +19,7 @@ use fleeti_core::wire::mqtt::Up;
 use fleeti_pki::measured::boot::MeasuredBoot;
 use fleeti_pki::measured::log::FirmwareLog;
 use fleeti_pki::measured::predicted::after_phases;
-use fleeti_testkit::tpm::Maker;
+use fleeti_testkit::tpm::Manufacturer;
 use reqwest::StatusCode;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use std::path::Path;
@@ -36,15 +36,18 @@ async fn phase(world: &World, rollout: &str, device: &TestDevice) -> DevicePhase
     world.client.rollout(rollout).await.unwrap().state.devices[&device.id].clone()
 }
 
-/// A server that believes the maker of a machine's TPM, the device whose TPM that is, and its
+/// A server that believes the manufacturer of a machine's TPM, the device whose TPM that is, and its
 /// session.
-async fn ready(machine: impl FnOnce(&Maker) -> Machine) -> (World, Machine, TestDevice, Peer) {
-    let maker = Maker::new().unwrap();
-    // What an open connection was granted is asked again each time, as it is after a while.
-    let world =
-        world_with(&maker, |config| (config.trusts_hypervisor, config.limits.known_ms) = (true, 0))
-            .await;
-    let machine = machine(&maker);
+async fn ready(
+    machine: impl FnOnce(&Manufacturer) -> Machine,
+) -> (World, Machine, TestDevice, Peer) {
+    let manufacturer = Manufacturer::new().unwrap();
+    // What an open connection was offered is asked again each time, as it is after a while.
+    let world = world_with(&manufacturer, |config| {
+        (config.trusts_hypervisor, config.limits.known_ms) = (true, 0)
+    })
+    .await;
+    let machine = machine(&manufacturer);
     let device = world.enroll().await;
     machine.bind(&world, &device).await.unwrap();
     let peer = Peer::session(&world, &device).await;
@@ -55,33 +58,33 @@ async fn ready(machine: impl FnOnce(&Maker) -> Machine) -> (World, Machine, Test
 async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
     let (world, machine, device, mut peer) = ready(Machine::new).await;
     publish_release(&world, "kiosk@2").await;
-    // Nothing said is nothing granted.
+    // Nothing said is nothing offered.
     set(&world, &Policy::default()).await;
     question(&mut peer, &device).await; // of the session; the rollout asks again
     let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
-    assert_eq!(rollout.state.devices[&device.id], DevicePhase::Held);
+    assert_eq!(rollout.state.devices[&device.id], DevicePhase::Blocked);
     set(&world, &policy(Level::ObservedBoot, Level::Token)).await;
     assert_eq!(
         phase(&world, &rollout.id, &device).await,
-        DevicePhase::Held,
+        DevicePhase::Blocked,
         "it has proved nothing yet"
     );
 
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
-    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted);
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Offered);
     while next_desired(&mut peer).await.release.is_none() {}
     let http = world.https((*device.tls).clone());
     let manifest = world.url("/releases/kiosk/2/manifest.json");
     assert_eq!(http.get(&manifest).send().await.unwrap().status(), 200);
 
-    // More is asked: what was granted is taken back, on open connections too.
+    // More is asked: what was offered is taken back, on open connections too.
     set(&world, &policy(Level::VerifiedBoot, Level::Token)).await;
-    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Held);
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Blocked);
     while next_desired(&mut peer).await.release.is_some() {}
     assert_eq!(http.get(&manifest).send().await.unwrap().status(), 403);
     set(&world, &policy(Level::ObservedBoot, Level::Token)).await;
-    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted);
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Offered);
 
     // It was silent for too long: what it had proved is of no more use, until it proves it again.
     assert_eq!(http.get(&manifest).send().await.unwrap().status(), 200);
@@ -98,15 +101,15 @@ async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
     let http = world.https((*device.tls).clone());
     assert_eq!(http.get(&manifest).send().await.unwrap().status(), 403, "over HTTPS alone");
     let mut peer = Peer::session(&world, &device).await;
-    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Held);
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Blocked);
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
-    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted);
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Offered);
     let audit = world.audit().await;
     assert_eq!(audit.matches("fleet.attestation-policy").count(), 4, "{audit}");
 }
 
 #[actix_web::test]
-async fn where_a_proof_is_asked_a_report_is_none_and_a_contradiction_ends_it() {
+async fn where_a_proof_is_asked_a_report_is_none_and_an_attestation_failure_ends_it() {
     let (world, machine, device, mut peer) = ready(Machine::new).await;
     publish_release(&world, "kiosk@2").await;
     set(&world, &policy(Level::Token, Level::VerifiedBoot)).await;
@@ -120,40 +123,40 @@ async fn where_a_proof_is_asked_a_report_is_none_and_a_contradiction_ends_it() {
     // And after it; what it answers is too little, which is not wrong.
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Proving);
-    assert!(world.client.device(&device.id).await.unwrap().contradiction.is_none());
+    assert!(world.client.device(&device.id).await.unwrap().attestation_failure.is_none());
 
     world.client.challenge_device(&device.id).await.unwrap();
-    prove(&world, &machine, &device, &mut peer, |e| drop(e.registers.insert(4, "00".repeat(32))))
-        .await;
+    prove(&world, &machine, &device, &mut peer, |e| drop(e.pcrs.insert(4, "00".repeat(32)))).await;
     let ended = world.client.rollout(&rollout.id).await.unwrap().state;
     assert_eq!(
         (ended.phase, &ended.devices[&device.id]),
-        (Phase::Failed, &DevicePhase::Contradicted)
+        (Phase::Failed, &DevicePhase::AttestationFailed)
     );
-    let contradiction = world.client.device(&device.id).await.unwrap().contradiction.unwrap();
-    assert!(contradiction.contains("not those that the TPM quoted"), "{contradiction}");
+    let attestation_failure =
+        world.client.device(&device.id).await.unwrap().attestation_failure.unwrap();
+    assert!(attestation_failure.contains("not those that the TPM quoted"), "{attestation_failure}");
     let page = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
     assert_eq!(
         page.state.devices[&device.id],
-        DevicePhase::Held,
+        DevicePhase::Blocked,
         "held by the usual policy as well"
     );
     // Heard again, it is no news; and it ends when what it sends holds again.
     for (change, expected) in [(true, true), (false, false)] {
         prove(&world, &machine, &device, &mut peer, |e| {
             if change {
-                e.registers.insert(4, "00".repeat(32));
+                e.pcrs.insert(4, "00".repeat(32));
             }
         })
         .await;
         assert_eq!(
-            world.client.device(&device.id).await.unwrap().contradiction.is_some(),
+            world.client.device(&device.id).await.unwrap().attestation_failure.is_some(),
             expected
         );
         world.client.challenge_device(&device.id).await.unwrap();
     }
     let audit = world.audit().await;
-    assert_eq!(audit.matches("device.contradicted").count(), 1, "{audit}");
+    assert_eq!(audit.matches("device.attestation-failed").count(), 1, "{audit}");
 }
 
 #[actix_web::test]
@@ -162,7 +165,7 @@ async fn the_usual_policy_takes_a_device_at_its_word() {
     let device = world.enroll().await;
     publish_release(&world, "kiosk@2").await;
     let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
-    assert_eq!(rollout.state.devices[&device.id], DevicePhase::Granted);
+    assert_eq!(rollout.state.devices[&device.id], DevicePhase::Offered);
     report(&world, &device, "kiosk@2", State::Idle).await;
     assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Succeeded);
 }
@@ -173,16 +176,13 @@ async fn evidence_is_looked_at_anew_when_another_firmware_is_the_right_one() {
     let mut events = world.client.events().await.unwrap();
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     let found = world.client.attestation(&device.id).await.unwrap();
-    let register = |n| found.registers.iter().find(|r| r.register == n).unwrap().value.clone();
-    let mine = [register(0), register(2)];
+    let pcr = |n| found.pcrs.iter().find(|r| r.pcr == n).unwrap().value.clone();
+    let mine = [pcr(0), pcr(2)];
     let first = found.result.unwrap();
-    for (registers, expected) in [(vec![], "firmware-unknown"), (vec![mine], "firmware-known")] {
+    for (pcrs, expected) in [(vec![], "firmware-unknown"), (vec![mine], "firmware-known")] {
         set(
             &world,
-            &Policy {
-                firmware: Firmware::Known { registers, programs: vec![] },
-                ..Policy::usual()
-            },
+            &Policy { firmware: Firmware::Known { pcrs, binaries: vec![] }, ..Policy::usual() },
         )
         .await;
         loop {
@@ -199,7 +199,7 @@ async fn evidence_is_looked_at_anew_when_another_firmware_is_the_right_one() {
         }
     }
     let bad = Policy {
-        firmware: Firmware::Known { registers: vec![["x".into(), "y".into()]], programs: vec![] },
+        firmware: Firmware::Known { pcrs: vec![["x".into(), "y".into()]], binaries: vec![] },
         ..Policy::usual()
     };
     let refused =
@@ -218,16 +218,16 @@ fn boot_of_a_release() -> (Vec<u8>, Measured) {
         .join("../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.log");
     let bytes = std::fs::read(path).unwrap();
     let log = FirmwareLog::parse(&bytes).unwrap();
-    let programs = MeasuredBoot::of(&log).unwrap().programs;
-    let register_11 = after_phases(log.replay()[&11], &PHASES.join(":"));
-    (bytes, [programs[0], programs[1], register_11])
+    let binaries = MeasuredBoot::of(&log).unwrap().binaries;
+    let pcr_11 = after_phases(log.replay()[&11], &PHASES.join(":"));
+    (bytes, [binaries[0], binaries[1], pcr_11])
 }
 
 #[actix_web::test]
 async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_before() {
     let (log, measured) = boot_of_a_release();
     let (world, machine, device, mut peer) =
-        ready(|maker| Machine::that_measured(maker, &log)).await;
+        ready(|manufacturer| Machine::that_measured(manufacturer, &log)).await;
     publish_release_that_measures(&world, "kiosk@2", Some(measured)).await;
     set(&world, &policy(Level::Token, Level::ObservedBoot)).await;
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
@@ -245,7 +245,7 @@ async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_b
         );
         assert_eq!(
             phase(&world, &rollout.id, &device).await,
-            DevicePhase::Granted,
+            DevicePhase::Offered,
             "it has not said so yet"
         );
         peer.publish(Up::Report.topic(&device.id), &report_of("kiosk@2", State::Idle), 7).await;
@@ -275,15 +275,15 @@ async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_b
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     let found = world.client.attestation(&device.id).await.unwrap().result.unwrap();
     assert!(found.claims.iter().any(|c| c.code == "release-revoked"), "{:#?}", found.claims);
-    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Granted);
-    assert!(world.client.device(&device.id).await.unwrap().contradiction.is_none());
+    assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Offered);
+    assert!(world.client.device(&device.id).await.unwrap().attestation_failure.is_none());
 }
 
 #[actix_web::test]
 async fn no_device_names_the_release_that_it_is_compared_with() {
     let (log, measured) = boot_of_a_release();
     let (world, machine, device, mut peer) =
-        ready(|maker| Machine::that_measured(maker, &log)).await;
+        ready(|manufacturer| Machine::that_measured(manufacturer, &log)).await;
     publish_release(&world, "kiosk@1").await;
     // Of another fleet, and signed as all are.
     publish_release_that_measures(&world, "kiosk@2", Some(measured)).await;

@@ -24,7 +24,7 @@ pub fn make_release(dir: &std::path::Path, name: &ReleaseName, key: &SoftKey) ->
     make_release_that_measures(dir, name, key, None)
 }
 
-/// Its boot loader, its kernel image (Authenticode), and register 11 once it is up.
+/// Its boot loader, its kernel image (Authenticode), and PCR 11 once it is up.
 pub type Measured = [[u8; 32]; 3];
 
 /// The same, with what it measures.
@@ -55,7 +55,7 @@ pub fn make_release_that_measures(
     };
     let mut manifest = manifest;
     std::fs::create_dir_all(dir.join("raw")).unwrap();
-    if let Some([boot_loader, kernel_image, register_11]) = measured.map(|m| m.map(hex::encode)) {
+    if let Some([boot_loader, kernel_image, pcr_11]) = measured.map(|m| m.map(hex::encode)) {
         manifest.artifacts[0].authenticode = Some(kernel_image);
         let loader = Artifact {
             path: "raw/systemd-boot.efi".into(),
@@ -68,7 +68,7 @@ pub fn make_release_that_measures(
         manifest
             .reference_values
             .pcr11
-            .insert("enter-initrd:leave-initrd:sysinit:ready".into(), register_11);
+            .insert("enter-initrd:leave-initrd:sysinit:ready".into(), pcr_11);
     }
     let document = manifest::to_bytes(&manifest).unwrap();
     let signature = manifest::sign(&document, key).unwrap();

@@ -1,4 +1,4 @@
-//! Certificates that are none of ours, and revocation lists that should not count, at both device
+//! Certificates that are none of ours, and CRLs that should not count, at both device
 //! ports.
 
 use crate::peer::Peer;
@@ -8,7 +8,7 @@ use fleeti_pki::certificate::{self, Authority, Period, Purpose, Role, issue, sel
 use fleeti_pki::crl;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey, key_id};
-use fleeti_server::gateway::tls::IssuerList;
+use fleeti_server::gateway::tls::IssuerCrl;
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::sync::Arc;
@@ -131,7 +131,7 @@ async fn an_older_list_leaves_the_newer_one_and_one_that_has_ended_refuses_nobod
     assert_eq!(fails(&world, &revoked.tls).await, [true, true]);
     let (ca, ca_key) = device_ca();
     let authority = Authority { certificate: &ca, signer: &ca_key };
-    let list = |number, at_s, valid_s| IssuerList {
+    let list = |number, at_s, valid_s| IssuerCrl {
         key_id: key_id(ca_key.public_key_der()),
         issuer: ca.clone(),
         list: crl::create(&authority, &[], number, at_s, valid_s).unwrap(),

@@ -19,7 +19,7 @@ use fleeti_pki::csr;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use fleeti_server::app::now_s;
 use fleeti_server::clock::Clock;
-use fleeti_testkit::tpm::{Maker, serve_helper};
+use fleeti_testkit::tpm::{Manufacturer, serve_helper};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -61,8 +61,8 @@ impl Key {
     }
 }
 
-fn machine(maker: &Maker) -> Machine {
-    let machine = Machine::new(maker);
+fn machine(manufacturer: &Manufacturer) -> Machine {
+    let machine = Machine::new(manufacturer);
     serve_helper(&machine.paths, None).unwrap();
     machine
 }
@@ -120,9 +120,9 @@ fn protection(pem: &str) -> Protection {
 
 #[actix_web::test]
 async fn each_part_of_the_exchange_is_for_one_tpm_one_key_one_token_and_one_connection() {
-    let maker = Maker::new().unwrap();
-    let world = world(&maker, false).await;
-    let (mine, other) = (machine(&maker), machine(&maker));
+    let manufacturer = Manufacturer::new().unwrap();
+    let world = world(&manufacturer, false).await;
+    let (mine, other) = (machine(&manufacturer), machine(&manufacturer));
     let (key, second) = (Key::new(&mine), Key::new(&mine));
     let token = world.token().await;
     let soft = SoftKey::generate(Algorithm::P256).unwrap();
@@ -215,7 +215,7 @@ async fn each_part_of_the_exchange_is_for_one_tpm_one_key_one_token_and_one_conn
         "a TPM in software is no chip"
     );
     let tpm = world.client.attestation(&enrolled.device).await.unwrap().tpm.unwrap();
-    assert_eq!(tpm.maker.as_deref(), Some("virtual"));
+    assert_eq!(tpm.manufacturer.as_deref(), Some("virtual"));
     // The answer was lost: the same key comes again, and is the same device.
     assert_eq!(enroll(&world, &mine, &key, &token).await.unwrap().device, enrolled.device);
     assert!(
@@ -247,9 +247,9 @@ fn certified_with_data_of(
 
 #[actix_web::test]
 async fn a_token_for_one_tpm_is_of_no_use_to_another_or_to_none() {
-    let maker = Maker::new().unwrap();
-    let world = world(&maker, false).await;
-    let (mine, other) = (machine(&maker), machine(&maker));
+    let manufacturer = Manufacturer::new().unwrap();
+    let world = world(&manufacturer, false).await;
+    let (mine, other) = (machine(&manufacturer), machine(&manufacturer));
     let known = enroll(&world, &mine, &Key::new(&mine), &world.token().await).await.unwrap();
     let ek_sha256 = world.client.attestation(&known.device).await.unwrap().tpm.unwrap().ek_sha256;
     world
@@ -285,9 +285,9 @@ async fn a_token_for_one_tpm_is_of_no_use_to_another_or_to_none() {
 
 #[actix_web::test]
 async fn a_tpm_that_is_another_devices_does_not_enroll_and_of_many_at_once_one_does() {
-    let maker = Maker::new().unwrap();
-    let world = world(&maker, false).await;
-    let mine = machine(&maker);
+    let manufacturer = Manufacturer::new().unwrap();
+    let world = world(&manufacturer, false).await;
+    let mine = machine(&manufacturer);
     let key = Key::new(&mine);
     let mut ready = Vec::new();
     for _ in 0..100 {
@@ -319,14 +319,14 @@ async fn a_tpm_that_is_another_devices_does_not_enroll_and_of_many_at_once_one_d
 #[actix_web::test]
 async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_without_a_certificate()
  {
-    let maker = Maker::new().unwrap();
+    let manufacturer = Manufacturer::new().unwrap();
     let ahead = Arc::new(AtomicU64::new(0));
     let moved = Arc::clone(&ahead);
-    let world = world_with(&maker, |config| {
+    let world = world_with(&manufacturer, |config| {
         config.clock = Clock::of(move || now_s() + moved.load(Ordering::SeqCst))
     })
     .await;
-    let (mine, other) = (machine(&maker), machine(&maker));
+    let (mine, other) = (machine(&manufacturer), machine(&manufacturer));
     let key = Key::new(&mine);
     let enrolled = enroll(&world, &mine, &key, &world.token().await).await.unwrap();
     let device = &enrolled.device;
@@ -403,9 +403,9 @@ async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_
 
 #[actix_web::test]
 async fn a_tpm_brings_a_device_back_at_once_whose_intermediate_counts_no_more() {
-    let maker = Maker::new().unwrap();
-    let world = world_with(&maker, |_| {}).await;
-    let (mine, token) = (machine(&maker), world.token().await);
+    let manufacturer = Manufacturer::new().unwrap();
+    let world = world_with(&manufacturer, |_| {}).await;
+    let (mine, token) = (machine(&manufacturer), world.token().await);
     let device = enroll(&world, &mine, &Key::new(&mine), &token).await.unwrap().device;
     let ask = async |world: &World, key: &Key| {
         let mut connection = channel(world).await;

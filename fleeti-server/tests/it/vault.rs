@@ -11,13 +11,13 @@ use fleeti_core::id::FleetId;
 use fleeti_core::update::State;
 use fleeti_core::wire::api::CreateCommand;
 use fleeti_core::wire::attestation::{Evidence, Secret};
-use fleeti_core::wire::device::{Command, Order};
+use fleeti_core::wire::device::{Command, CommandKind};
 use fleeti_core::wire::mqtt::{Down, Up};
 use fleeti_core::wire::vault::{
     FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, ShowRecoveryKey,
 };
 use fleeti_server::service::devices::received;
-use fleeti_testkit::tpm::Maker;
+use fleeti_testkit::tpm::Manufacturer;
 use reqwest::StatusCode;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use std::path::Path;
@@ -58,7 +58,7 @@ async fn answer(
 async fn ticket(world: &World, device: &TestDevice, peer: &mut Peer) -> Option<SecretsTicket> {
     world
         .client
-        .create_command(&device.id, &CreateCommand { order: Order::Report, valid_s: 60 })
+        .create_command(&device.id, &CreateCommand { kind: CommandKind::Report, valid_s: 60 })
         .await
         .unwrap();
     loop {
@@ -111,8 +111,8 @@ fn is_kept(folder: &Path, needle: &[u8]) -> bool {
 
 #[actix_web::test]
 async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_else() {
-    let maker = Maker::new().unwrap();
-    let (world, machine) = (world(&maker, true).await, Machine::new(&maker));
+    let manufacturer = Manufacturer::new().unwrap();
+    let (world, machine) = (world(&manufacturer, true).await, Machine::new(&manufacturer));
     let (device, other) = (world.enroll().await, world.enroll().await);
     machine.bind(&world, &device).await.unwrap();
     let mut peer = Peer::session(&world, &device).await;
@@ -185,8 +185,7 @@ async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_els
     assert_eq!(ticket(&world, &device, &mut peer).await, None);
 
     // What contradicts gets none.
-    answer(&world, &machine, &device, &mut peer, |e| drop(e.registers.insert(4, "00".repeat(32))))
-        .await;
+    answer(&world, &machine, &device, &mut peer, |e| drop(e.pcrs.insert(4, "00".repeat(32)))).await;
     assert_eq!(ticket(&world, &device, &mut peer).await, None);
 
     let audit = world.audit().await;
@@ -280,10 +279,10 @@ async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_
     let order = loop {
         let message = peer.message().await;
         if message.topic == Down::Command.topic(&device.id) {
-            break serde_json::from_slice::<Command>(&message.payload).unwrap().order;
+            break serde_json::from_slice::<Command>(&message.payload).unwrap().kind;
         }
     };
-    assert_eq!(order, Order::NewRecoveryKey);
+    assert_eq!(order, CommandKind::NewRecoveryKey);
     assert_eq!(keep(&world, &device, RECOVERY_KEY).await, StatusCode::NO_CONTENT, "the same again");
     assert!(
         world.client.recovery_key(&device.id).await.unwrap().shown_s.is_some(),

@@ -251,7 +251,8 @@ async fn what_is_not_what_the_record_says_is_no_build() {
     let world = without_nix().await;
     for (number, (word, change)) in cases.into_iter().enumerate() {
         let build = queued(&world).await;
-        let somebody = somebody(&world, &format!("liar-{number}"), Arc::new(Lying(change))).await;
+        let somebody =
+            somebody(&world, &format!("adversary-{number}"), Arc::new(Lying(change))).await;
         let refused = somebody.worker.one().await.unwrap_err();
         let failed = world.client.build(&build.id).await.unwrap();
         assert_eq!((failed.phase, failed.directory), (BuildPhase::Failed, None), "{word}");

@@ -8,9 +8,9 @@ use fleeti_pki::audit::{Act, Entry, Stage};
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::{authenticode, certificate, manifest, sealed, uefi};
-use fleeti_signer::keeper::Keeper;
 use fleeti_signer::keys;
 use fleeti_signer::limits::Limits;
+use fleeti_signer::service::SigningService;
 use fleeti_signer::wire::{BootOrder, BootState, Request, Response};
 use fleeti_testkit::synthetic::manifest_of;
 
@@ -21,9 +21,9 @@ fn decode(text: &str) -> Vec<u8> {
 }
 
 /// The state of a new device's keys, and the value of its db.
-fn make(keeper: &mut Keeper, device: &str) -> (BootState, Vec<u8>) {
+fn make(service: &mut SigningService, device: &str) -> (BootState, Vec<u8>) {
     let Response::Boot { state, writes } =
-        one(keeper, Request::MakeBootKeys { device: device.parse().unwrap() })
+        one(service, Request::MakeBootKeys { device: device.parse().unwrap() })
     else {
         panic!()
     };
@@ -55,21 +55,21 @@ fn sign(device: &str, state: &BootState, manifest: &str, key: &SoftKey) -> Reque
 #[test]
 fn a_release_that_people_signed_is_signed_for_each_device_by_its_own_key() {
     let world = World::new();
-    let mut keeper = world.keeper();
+    let mut service = world.service();
     let (manifest, key) = release(&world, Some(hex::encode(DIGEST)));
-    let devices = ["dev-a", "dev-b"].map(|d| (d, make(&mut keeper, d)));
+    let devices = ["dev-a", "dev-b"].map(|d| (d, make(&mut service, d)));
     let db = |value: &[u8]| certificate::from_der(&uefi::certificates(value).unwrap()[0]).unwrap();
     for (n, (device, (state, value))) in devices.iter().enumerate() {
         let Response::BootSignatures { signatures } =
-            one(&mut keeper, sign(device, state, &manifest, &key))
+            one(&mut service, sign(device, state, &manifest, &key))
         else {
             panic!()
         };
-        let signature = decode(&signatures.programs["raw/kiosk_2.efi"]);
+        let signature = decode(&signatures.binaries["raw/kiosk_2.efi"]);
         authenticode::verify(&signature, &DIGEST, &db(value)).unwrap();
         assert!(authenticode::verify(&signature, &DIGEST, &db(&devices[1 - n].1.1)).is_err());
     }
-    let Response::Entries { lines } = one(&mut keeper, Request::Entries { from: 0, limit: 100 })
+    let Response::Entries { lines } = one(&mut service, Request::Entries { from: 0, limit: 100 })
     else {
         panic!()
     };
@@ -87,27 +87,27 @@ fn a_release_that_people_signed_is_signed_for_each_device_by_its_own_key() {
 
 /// An attacker who can write every row of the server, and use the socket as the server does.
 #[test]
-fn the_server_gets_no_signature_over_a_program_that_people_did_not_sign() {
+fn the_server_gets_no_signature_over_a_binary_that_people_did_not_sign() {
     let world = World::new();
-    let mut keeper = world.keeper();
-    let (a, _) = make(&mut keeper, "dev-a");
+    let mut service = world.service();
+    let (a, _) = make(&mut service, "dev-a");
     let (manifest, key) = release(&world, Some(hex::encode(DIGEST)));
     let thief = SoftKey::generate(Algorithm::P384).unwrap();
-    let untrusted = |keeper: &mut Keeper, request| {
-        let reason = refusal(keeper, request);
+    let untrusted = |service: &mut SigningService, request| {
+        let reason = refusal(service, request);
         assert!(reason.contains("0 of 1"), "{reason}");
     };
-    untrusted(&mut keeper, sign("dev-a", &a, &manifest, &thief));
+    untrusted(&mut service, sign("dev-a", &a, &manifest, &thief));
     // Sign the valid release first, so that the cache of the last release is filled.
     assert!(matches!(
-        one(&mut keeper, sign("dev-a", &a, &manifest, &key)),
+        one(&mut service, sign("dev-a", &a, &manifest, &key)),
         Response::BootSignatures { .. }
     ));
     let Request::SignBoot { signatures, .. } = sign("dev-a", &a, &manifest, &key) else { panic!() };
     let other = manifest.replace(&hex::encode(DIGEST), &hex::encode([0xcd; 32]));
     let device = || "dev-a".parse().unwrap();
     untrusted(
-        &mut keeper,
+        &mut service,
         Request::SignBoot {
             device: device(),
             wrapped: a.wrapped.clone(),
@@ -116,7 +116,7 @@ fn the_server_gets_no_signature_over_a_program_that_people_did_not_sign() {
         },
     );
     untrusted(
-        &mut keeper,
+        &mut service,
         Request::SignBoot {
             device: device(),
             wrapped: a.wrapped.clone(),
@@ -132,37 +132,37 @@ fn the_server_gets_no_signature_over_a_program_that_people_did_not_sign() {
         manifest: manifest.clone(),
         signatures,
     };
-    assert!(refusal(&mut keeper, stolen).contains("not the wrapped boot keys of this device"));
+    assert!(refusal(&mut service, stolen).contains("not the wrapped boot keys of this device"));
     let change = Request::ChangeBoot {
         device: "dev-b".parse().unwrap(),
         wrapped: a.wrapped.clone(),
         change: BootOrder::BeginEpoch,
     };
-    assert!(refusal(&mut keeper, change).contains("not the wrapped boot keys of this device"));
+    assert!(refusal(&mut service, change).contains("not the wrapped boot keys of this device"));
     let (silent, key) = release(&world, None);
     assert!(
-        refusal(&mut keeper, sign("dev-a", &a, &silent, &key)).contains("no Authenticode digest")
+        refusal(&mut service, sign("dev-a", &a, &silent, &key)).contains("no Authenticode digest")
     );
     let record = Request::Record { act: Act::new("server", "boot.sign", "dev-a") };
-    assert!(refusal(&mut keeper, record).contains("only the signing service writes"));
+    assert!(refusal(&mut service, record).contains("only the signing service writes"));
 }
 
 #[test]
 fn epochs_follow_one_another_and_bad_orders_change_nothing() {
     let world = World::new();
-    let mut keeper = world.keeper();
-    let (first, _) = make(&mut keeper, "dev-a");
+    let mut service = world.service();
+    let (first, _) = make(&mut service, "dev-a");
     let change = |state: &BootState, change| Request::ChangeBoot {
         device: "dev-a".parse().unwrap(),
         wrapped: state.wrapped.clone(),
         change,
     };
-    assert!(refusal(&mut keeper, change(&first, BootOrder::EndEpoch)).contains("only one epoch"));
+    assert!(refusal(&mut service, change(&first, BootOrder::EndEpoch)).contains("only one epoch"));
     for digests in [vec![], vec!["ab".into()], vec!["zz".repeat(32)], vec!["ab".repeat(32); 33]] {
-        refusal(&mut keeper, change(&first, BootOrder::Forbid { digests }));
+        refusal(&mut service, change(&first, BootOrder::Forbid { digests }));
     }
     let Response::Boot { state: both, .. } =
-        one(&mut keeper, change(&first, BootOrder::BeginEpoch))
+        one(&mut service, change(&first, BootOrder::BeginEpoch))
     else {
         panic!()
     };
@@ -170,7 +170,8 @@ fn epochs_follow_one_another_and_bad_orders_change_nothing() {
         (both.epoch, both.expected.db.len(), &both.expected.db[0]),
         (2, 2, &first.expected.db[0])
     );
-    let Response::Boot { state: second, .. } = one(&mut keeper, change(&both, BootOrder::EndEpoch))
+    let Response::Boot { state: second, .. } =
+        one(&mut service, change(&both, BootOrder::EndEpoch))
     else {
         panic!()
     };
@@ -186,13 +187,14 @@ fn acts_beyond_the_limit_wait_and_an_old_hierarchy_says_what_is_missing() {
     let world = World::new();
     let open = || keys::open(&world.path("pki"), b"pass", None).unwrap();
     let limits = Limits { boot_per_minute: 1, ..Limits::default() };
-    let mut keeper = Keeper::open(open(), &world.path("audit"), limits).unwrap();
-    make(&mut keeper, "dev-a");
+    let mut service = SigningService::open(open(), &world.path("audit"), limits).unwrap();
+    make(&mut service, "dev-a");
     let again = || Request::MakeBootKeys { device: "dev-b".parse().unwrap() };
     assert!(
-        matches!(one(&mut keeper, again()), Response::Limited { reason } if reason.contains("--boot-per-minute"))
+        matches!(one(&mut service, again()), Response::Limited { reason } if reason.contains("--boot-per-minute"))
     );
     std::fs::remove_file(world.path("pki/online/boot-wrap.key")).unwrap();
-    let mut keeper = Keeper::open(open(), &world.path("audit-2"), Limits::default()).unwrap();
-    assert!(refusal(&mut keeper, again()).contains("boot-wrap.key"));
+    let mut service =
+        SigningService::open(open(), &world.path("audit-2"), Limits::default()).unwrap();
+    assert!(refusal(&mut service, again()).contains("boot-wrap.key"));
 }

@@ -4,9 +4,9 @@
 use crate::{World, device};
 use fleeti_pki::audit::Entry;
 use fleeti_signer::handle::{SignerError, SignerHandle};
-use fleeti_signer::keeper::{DEVICE_S_MIN, Keeper};
 use fleeti_signer::keys;
 use fleeti_signer::limits::Limits;
+use fleeti_signer::service::{DEVICE_S_MIN, SigningService};
 use fleeti_signer::wire::{Request, Response};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ async fn a_full_disk_stops_signatures_until_there_is_room_and_loses_nothing() {
     let Some(disk) = SmallDisk::mount(&audit, 48) else { return };
     let open = || {
         let keys = keys::open(&world.path("pki"), b"pass", None).unwrap();
-        Keeper::open(keys, &audit, Limits::default()).unwrap()
+        SigningService::open(keys, &audit, Limits::default()).unwrap()
     };
     let signer = SignerHandle::embedded(open()).unwrap();
     let certify = |id: &str| signer.ask(device(id, DEVICE_S_MIN));
@@ -99,6 +99,6 @@ async fn a_full_disk_stops_signatures_until_there_is_room_and_loses_nothing() {
         assert!(entries.iter().any(|e| e.act.subject == id && e.act.sha256.is_some()), "{id}");
     }
     // Every line follows the one before it, and the log leads to the checkpoint.
-    let mut keeper = open();
-    assert!(matches!(crate::one(&mut keeper, Request::Checkpoint), Response::Checkpoint { .. }));
+    let mut service = open();
+    assert!(matches!(crate::one(&mut service, Request::Checkpoint), Response::Checkpoint { .. }));
 }

@@ -13,9 +13,9 @@ mod token;
 use fleeti_pki::hierarchy;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transparency::note::LogKey;
-use fleeti_signer::keeper::Keeper;
 use fleeti_signer::keys;
 use fleeti_signer::limits::Limits;
+use fleeti_signer::service::SigningService;
 use fleeti_signer::wire::{Occasion, Request, Response};
 use std::path::PathBuf;
 
@@ -39,14 +39,14 @@ impl World {
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
-    fn keeper(&self) -> Keeper {
+    fn service(&self) -> SigningService {
         let keys = keys::open(
             &self.path("pki"),
             b"pass",
             Some("http://fleeti.example/pki/device.crl".into()),
         )
         .unwrap();
-        Keeper::open(keys, &self.path("audit"), Limits::default()).unwrap()
+        SigningService::open(keys, &self.path("audit"), Limits::default()).unwrap()
     }
     fn log_key(&self) -> LogKey {
         LogKey::from_text(&std::fs::read_to_string(self.path("pki/public/audit.pub")).unwrap())
@@ -70,12 +70,12 @@ fn device(id: &str, valid_s: u64) -> Request {
     }
 }
 
-fn one(keeper: &mut Keeper, request: Request) -> Response {
-    keeper.perform(NOW_S, vec![request]).unwrap().pop().unwrap()
+fn one(service: &mut SigningService, request: Request) -> Response {
+    service.perform(NOW_S, vec![request]).unwrap().pop().unwrap()
 }
 
-fn refusal(keeper: &mut Keeper, request: Request) -> String {
-    match one(keeper, request) {
+fn refusal(service: &mut SigningService, request: Request) -> String {
+    match one(service, request) {
         Response::Refused { reason } => reason,
         other => panic!("{other:?}"),
     }

@@ -3,7 +3,7 @@
 use crate::{World, device};
 use fleeti_pki::audit::{Act, Entry};
 use fleeti_signer::handle::SignerError;
-use fleeti_signer::keeper::DEVICE_S_MIN;
+use fleeti_signer::service::DEVICE_S_MIN;
 use fleeti_signer::socket;
 use fleeti_signer::wire::{Request, Response};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -13,9 +13,9 @@ use fleeti_pki::audit::{Entry, Stage};
 use fleeti_pki::manifest::{PublicKey, ReleaseKeys};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_signer::handle::{SignerError, SignerHandle};
-use fleeti_signer::keeper::Keeper;
 use fleeti_signer::keys;
 use fleeti_signer::limits::Limits;
+use fleeti_signer::service::SigningService;
 use fleeti_signer::wire::{Request, Response};
 use std::fs;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const UKI: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
-const PROGRAM: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/program.efi");
+const BINARY: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/binary.efi");
 
 /// A signing service that needs approvals of two of three approvers, not counting the requester,
 /// and a build.
@@ -79,7 +79,7 @@ impl Office {
         let set = keys::open_signing(&world.path("pki"), b"pass", folders(&world)).unwrap();
         opened.releases = set.map(Arc::new);
         let signer = SignerHandle::embedded(
-            Keeper::open(opened, &world.path("audit"), Limits::default()).unwrap(),
+            SigningService::open(opened, &world.path("audit"), Limits::default()).unwrap(),
         )
         .unwrap();
         let office = Self { world, people, signer };
@@ -95,7 +95,7 @@ impl Office {
             ("root.erofs", &b"root"[..]),
             ("root.verity", b"verity"),
             ("uki.efi", uki),
-            ("systemd-boot.efi", PROGRAM),
+            ("systemd-boot.efi", BINARY),
         ];
         let files = parts.map(|(name, bytes)| {
             fs::write(folder.join(name), bytes).unwrap();
@@ -332,7 +332,7 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
 #[tokio::test]
 async fn a_kernel_image_without_its_initrd_is_not_signed_even_if_everybody_agrees() {
     let office = Office::new(2);
-    office.build("build-a", PROGRAM, "kiosk@2");
+    office.build("build-a", BINARY, "kiosk@2");
     assert!(office.refused(office.good("signing-a")).await.contains("needs one section"));
     office.build("build-a", UKI, "kiosk@3");
     assert!(office.refused(office.good("signing-a")).await.contains("the build is kiosk@3"));
@@ -351,7 +351,7 @@ async fn a_server_signs_alone_only_where_its_policy_says_so() {
         keys::open_signing(&world.path("pki"), b"pass", folders(&world)).err().unwrap().to_string();
     assert!(error.contains("policy.toml") && error.contains("fleeti pki approvers"), "{error}");
     // Without release keys, the request is refused.
-    let signer = SignerHandle::embedded(world.keeper()).unwrap();
+    let signer = SignerHandle::embedded(world.service()).unwrap();
     assert_eq!(
         signer.ask(Request::ApprovalPolicy).await.unwrap(),
         Response::ApprovalPolicy { policy: None, release_key: String::new() }
@@ -375,7 +375,7 @@ async fn certificates_do_not_wait_for_a_release_and_two_releases_are_not_signed_
     let (first, second, device) = tokio::join!(
         office.ask(alone("signing-a")),
         office.ask(alone("signing-b")),
-        office.signer.ask(crate::device("dev-a", fleeti_signer::keeper::DEVICE_S_MIN)),
+        office.signer.ask(crate::device("dev-a", fleeti_signer::service::DEVICE_S_MIN)),
     );
     assert!(matches!(device.unwrap(), Response::Certificate { .. }));
     assert!(matches!(first.unwrap(), Response::Release { .. }));

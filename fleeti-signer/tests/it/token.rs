@@ -9,7 +9,7 @@ use fleeti_pki::sealed;
 use fleeti_pki::signer::token::{TokenKey, TokenUri};
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use fleeti_pki::transparency::note::LogKey;
-use fleeti_signer::keeper::DEVICE_S_MIN;
+use fleeti_signer::service::DEVICE_S_MIN;
 use fleeti_signer::socket;
 use fleeti_signer::wire::{Request, Response};
 use fleeti_testkit::token::{MODULE, PIN, with_token};
@@ -29,9 +29,9 @@ fn in_token(world: &World, object: &str, algorithm: Algorithm) -> TokenKey {
 }
 
 #[test]
-fn devices_and_statements_are_signed_by_keys_that_never_leave_the_token() {
+fn devices_and_checkpoints_are_signed_by_keys_that_never_leave_the_token() {
     with_token(
-        "token::devices_and_statements_are_signed_by_keys_that_never_leave_the_token",
+        "token::devices_and_checkpoints_are_signed_by_keys_that_never_leave_the_token",
         || {
             let world = World::new();
             let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -73,7 +73,7 @@ fn devices_and_statements_are_signed_by_keys_that_never_leave_the_token() {
                 assert_eq!(leaf.tbs_certificate().issuer(), ca.tbs_certificate().subject());
                 let Response::Checkpoint { note } = signer.ask(Request::Checkpoint).await.unwrap()
                 else {
-                    panic!("no statement")
+                    panic!("no checkpoint")
                 };
                 assert_eq!(log.verify(&note).unwrap().checkpoint().size, 2);
             });

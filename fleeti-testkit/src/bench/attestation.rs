@@ -8,7 +8,7 @@ use super::process::{cpu_s, spent_s};
 use super::{Record, Scale};
 use crate::soft_tpm::SoftTpm;
 use crate::synthetic::{self, Measures};
-use crate::tpm::{Maker, Tpm, phases_log};
+use crate::tpm::{Manufacturer, Tpm, phases_log};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,9 +21,9 @@ use fleeti_core::wire::boot::FirmwareKeys;
 use fleeti_core::wire::mqtt::{Down, Up};
 use fleeti_pki::attestation::appraisal::{FirmwareCode, Known, Reference, appraise};
 use fleeti_pki::attestation::evidence::{self, verify};
-use fleeti_pki::attestation::{Challenge as Question, REGISTERS};
+use fleeti_pki::attestation::{Challenge as Question, PCRS};
 use fleeti_pki::measured::boot::MeasuredBoot;
-use fleeti_pki::measured::log::{FirmwareLog, Registers};
+use fleeti_pki::measured::log::{FirmwareLog, Pcrs};
 use fleeti_pki::measured::phases;
 use fleeti_pki::signer::Algorithm;
 use fleeti_pki::tpm::endorsement::Kind;
@@ -64,10 +64,10 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     Ok(records)
 }
 
-fn registers() -> Result<Registers> {
+fn pcrs() -> Result<Pcrs> {
     let mut replayed = FirmwareLog::parse(FIRMWARE_LOG)?.replay();
     phases::replay(&mut replayed, &phases::parse(PHASES_LOG.as_bytes())?);
-    Ok(REGISTERS.into_iter().map(|r| (r, replayed.get(&r).copied().unwrap_or_default())).collect())
+    Ok(PCRS.into_iter().map(|r| (r, replayed.get(&r).copied().unwrap_or_default())).collect())
 }
 
 /// The server's knowledge of a device with the recorded boot.
@@ -81,10 +81,10 @@ fn known() -> Result<Known> {
             .map(|der| sha256_hex(der))
             .collect())
     };
-    let registers = registers()?;
+    let pcrs = pcrs()?;
     let [boot_loader, kernel_image] = boot.programs[..] else { bail!("two programs") };
     Ok(Known {
-        maker: Some(Kind::Processor),
+        manufacturer: Some(Kind::Processor),
         firmware_keys: Some(FirmwareKeys {
             pk: certificates("PK")?.pop(),
             kek: certificates("KEK")?,
@@ -94,12 +94,12 @@ fn known() -> Result<Known> {
         references: vec![Reference {
             release: "kiosk@1".parse()?,
             kernel_image,
-            register_9: None,
-            register_11: registers[&11],
+            pcr_9: None,
+            pcr_11: pcrs[&11],
             is_revoked: false,
         }],
         boot_loaders: vec![boot_loader],
-        firmware_code: Some(FirmwareCode { is_accepted: true, ..FirmwareCode::seen(&registers) }),
+        firmware_code: Some(FirmwareCode { is_accepted: true, ..FirmwareCode::seen(&pcrs) }),
         firmware: fleeti_core::attestation::policy::Firmware::Pinned,
         ..Known::default()
     })
@@ -109,14 +109,14 @@ fn known() -> Result<Known> {
 fn appraisals(of_one_round: u32) -> Result<f64> {
     let tpm = SoftTpm::new(Algorithm::P256)?;
     let question = Question { nonce: [7; 32], device: "dev-1".parse()? };
-    let (registers, known, key) = (registers()?, known()?, tpm.attestation_key()?);
+    let (pcrs, known, key) = (pcrs()?, known()?, tpm.attestation_key()?);
     let asked = question.qualifying_data(FIRMWARE_LOG, PHASES_LOG.as_bytes());
-    let quote = tpm.good_quote(&asked, Question::selection(), registers.values());
+    let quote = tpm.good_quote(&asked, Question::selection(), pcrs.values());
     let signature = tpm.sign(&quote)?;
     let sent = evidence::Evidence {
         quote: &quote,
         signature: &signature,
-        registers: &registers,
+        pcrs: &pcrs,
         firmware_log: FIRMWARE_LOG,
         phases_log: PHASES_LOG.as_bytes(),
     };
@@ -137,7 +137,7 @@ fn appraisals(of_one_round: u32) -> Result<f64> {
 
 /// The helper's work for a challenge, with swtpm: open the TPM, make the key, quote, read the PCRs.
 fn quotes(count: usize) -> Result<[Record; 2]> {
-    let tpm = Tpm::new(&Maker::new()?)?;
+    let tpm = Tpm::new(&Manufacturer::new()?)?;
     let paths = tpm.paths(FIRMWARE_LOG, &phases_log(&["ready"]))?;
     let device = "dev-1".parse()?;
     let mut took = Vec::with_capacity(count);
@@ -171,7 +171,7 @@ fn attestations(
     let database = organisation.world.path("server/fleeti.db");
     let (name, known): (ReleaseName, Known) = ("kiosk@1".parse()?, known()?);
     let expected = known.firmware_keys.clone().context("no keys")?;
-    let maker = tpms::Maker {
+    let manufacturer = tpms::Manufacturer {
         kind: Some("processor".into()),
         description: "a benchmark".into(),
         judged_by: String::new(),
@@ -185,7 +185,7 @@ fn attestations(
                 format!("{i:064x}"),
                 (String::new(), key),
                 vec![],
-                maker.clone(),
+                manufacturer.clone(),
                 now_s(),
             );
             tpms::bind(&mut tx, &device.id, &row).await?;
@@ -213,7 +213,7 @@ fn attestations(
     let measures = Measures {
         boot_loader: known.boot_loaders[0],
         kernel_image: reference.kernel_image,
-        register_11: reference.register_11,
+        pcr_11: reference.pcr_11,
     };
     synthetic::release_that_measures(
         &release,
@@ -229,19 +229,19 @@ fn attestations(
         organisation.world.client()?.clone(),
         FLEET.parse::<FleetId>()?,
     );
-    let registers = Arc::new(registers()?.into_iter().map(|(r, v)| (r, hex::encode(v))).collect());
+    let pcrs = Arc::new(pcrs()?.into_iter().map(|(r, v)| (r, hex::encode(v))).collect());
     runtime.block_on(async {
         let (told, mut answered) = mpsc::unbounded_channel();
         let at_once = Arc::new(Semaphore::new(AT_ONCE));
         let mut connecting = Vec::new();
         for (device, tpm) in devices.into_iter().zip(tpms) {
             let permit = Arc::clone(&at_once).acquire_owned().await?;
-            let (told, registers) = (told.clone(), Arc::clone(&registers));
+            let (told, pcrs) = (told.clone(), Arc::clone(&pcrs));
             connecting.push(tokio::spawn(async move {
                 let mut session = Session::open(&device, ports.mqtt, device.id.as_str()).await?;
                 session.subscribe(&Down::Challenge.topic(&device.id)).await?;
                 drop(permit);
-                tokio::spawn(answer_all(session, device, tpm, registers, told));
+                tokio::spawn(answer_all(session, device, tpm, pcrs, told));
                 anyhow::Ok(())
             }));
         }
@@ -295,14 +295,14 @@ async fn wait(answered: &mut mpsc::UnboundedReceiver<PubAckReason>, count: usize
     tokio::time::timeout(PATIENCE, all).await.context("not every device was acknowledged")?
 }
 
-type HexRegisters = std::collections::BTreeMap<u8, String>;
+type HexPcrs = std::collections::BTreeMap<u8, String>;
 
 /// A device that responds to challenges at once.
 async fn answer_all(
     mut session: Session,
     device: Device,
     mut tpm: SoftTpm,
-    registers: Arc<HexRegisters>,
+    pcrs: Arc<HexPcrs>,
     told: mpsc::UnboundedSender<PubAckReason>,
 ) -> Result<()> {
     let log_sha256 = sha256_hex(FIRMWARE_LOG);
@@ -316,7 +316,7 @@ async fn answer_all(
                 let mut question = Question { nonce: [0; 32], device: device.id.clone() };
                 hex::decode_to_slice(&challenge.nonce, &mut question.nonce)?;
                 tpm.clock.milliseconds += 1;
-                let values = registers.values().map(|v| -> Result<[u8; 32]> {
+                let values = pcrs.values().map(|v| -> Result<[u8; 32]> {
                     let mut value = [0; 32];
                     hex::decode_to_slice(v, &mut value)?;
                     Ok(value)
@@ -328,7 +328,7 @@ async fn answer_all(
                     challenge: challenge.id,
                     signature: STANDARD.encode(tpm.sign(&quote)?),
                     quote: STANDARD.encode(quote),
-                    registers: HexRegisters::clone(&registers),
+                    pcrs: HexPcrs::clone(&pcrs),
                     firmware_log: log_sha256.clone(),
                     phases_log: PHASES_LOG.to_owned(),
                 };

@@ -9,7 +9,7 @@ use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use fleeti_server::db::devices::Certified;
 use fleeti_server::db::{self, Db};
-use fleeti_signer::keeper::Keys;
+use fleeti_signer::service::Keys;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;

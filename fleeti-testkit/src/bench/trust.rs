@@ -12,8 +12,8 @@ use fleeti_pki::audit::{Act, verify_proof};
 use fleeti_pki::csr;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_server::db::{self, Db};
-use fleeti_signer::keeper::Keeper;
 use fleeti_signer::limits::Limits;
+use fleeti_signer::service::SigningService;
 use fleeti_signer::wire::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -335,27 +335,27 @@ fn audit(organisation: &Path, log: &Path, scale: Scale) -> Result<Vec<Record>> {
     let key = keys.log.clone();
     // The clock of the benchmark stands still, so the limit of one minute must allow all requests.
     let limits = Limits { records_per_minute: u32::try_from(entries)?, ..Limits::default() };
-    let mut keeper = Keeper::open(keys, log, limits)?;
+    let mut service = SigningService::open(keys, log, limits)?;
     let now_s = now_s();
     // One at a time, so that each has its own flush.
     let started = Instant::now();
     for i in 0..appends {
-        record(&mut keeper, now_s, i..i + 1)?;
+        record(&mut service, now_s, i..i + 1)?;
     }
     let append_ms = started.elapsed().as_secs_f64() * 1000.0 / appends as f64;
     let mut next = appends;
     while next < entries {
         let end = entries.min(next + BATCH);
-        record(&mut keeper, now_s, next..end)?;
+        record(&mut service, now_s, next..end)?;
         next = end;
     }
-    let answers = keeper.perform(now_s, vec![Request::Checkpoint])?;
+    let answers = service.perform(now_s, vec![Request::Checkpoint])?;
     ensure!(matches!(answers[..], [Response::Checkpoint { .. }]), "no checkpoint: {answers:?}");
     let mut times = Vec::with_capacity(usize::try_from(proofs)?);
     for i in 0..proofs {
         let started = Instant::now();
         let number = i * 7919 % entries;
-        let mut answers = keeper.perform(now_s, vec![Request::Prove { number }])?;
+        let mut answers = service.perform(now_s, vec![Request::Prove { number }])?;
         times.push(started.elapsed().as_secs_f64() * 1000.0);
         let Some(Response::Proof { proof }) = answers.pop() else {
             bail!("no proof of entry {number}: {answers:?}")
@@ -377,11 +377,11 @@ fn audit(organisation: &Path, log: &Path, scale: Scale) -> Result<Vec<Record>> {
 }
 
 /// Writes acts in one batch, and checks the returned entry numbers.
-fn record(keeper: &mut Keeper, now_s: u64, numbers: Range<u64>) -> Result<()> {
+fn record(service: &mut SigningService, now_s: u64, numbers: Range<u64>) -> Result<()> {
     let acts = numbers
         .clone()
         .map(|i| Request::Record { act: Act::new("admin", "bench.act", format!("subject {i}")) });
-    let answers = keeper.perform(now_s, acts.collect())?;
+    let answers = service.perform(now_s, acts.collect())?;
     ensure!(
         answers.len() as u64 == numbers.end - numbers.start,
         "{} answers for {numbers:?}",

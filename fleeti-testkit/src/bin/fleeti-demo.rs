@@ -11,9 +11,9 @@ use fleeti_core::update::{RollbackReason, State};
 use fleeti_core::wire::api::{Device, Provisioned};
 use fleeti_core::wire::boot::{Slot, Verity};
 use fleeti_testkit::bench::process::resident_kib;
-use fleeti_testkit::story::Story;
+use fleeti_testkit::scenario::Scenario;
 use fleeti_testkit::world::{BOOT, FLEET, SOON, WORKER_TOKEN, World};
-use fleeti_testkit::{firmware, liar, recoveries, units};
+use fleeti_testkit::{adversary, firmware, recoveries, units};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,20 +44,20 @@ struct Arguments {
     /// Run another scenario: two devices under an attacker's control send false evidence, also
     /// evidence by the other's TPM. Check which check rejects it.
     #[arg(long, conflicts_with_all = ["refusals", "firmware"])]
-    liar: bool,
+    adversary: bool,
     /// Run another scenario: start server, signing service and build worker from their units, in a
     /// virtual machine with systemd.
-    #[arg(long, conflicts_with_all = ["refusals", "firmware", "liar"], requires = "exit")]
+    #[arg(long, conflicts_with_all = ["refusals", "firmware", "adversary"], requires = "exit")]
     units: bool,
     /// Run another scenario: lose keys, backups, clocks, and the server's name and address, and
     /// check that devices recover without a visit.
-    #[arg(long, conflicts_with_all = ["refusals", "firmware", "liar", "units"])]
+    #[arg(long, conflicts_with_all = ["refusals", "firmware", "adversary", "units"])]
     recoveries: bool,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let mut story = Story::begin();
+    let mut scenario = Scenario::begin();
     let temporary;
     let dir = match &arguments.dir {
         Some(dir) => dir.clone(),
@@ -74,8 +74,8 @@ fn main() -> ExitCode {
     };
     let result = World::new(&dir).and_then(|mut world| {
         world.for_people = !arguments.exit;
-        let result = play(&arguments, &mut world, &mut story);
-        story.write(&world.path("demo.json"))?;
+        let result = play(&arguments, &mut world, &mut scenario);
+        scenario.write(&world.path("demo.json"))?;
         result?;
         if !arguments.exit {
             println!(
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     });
     match result {
         Ok(()) => {
-            println!("\nall steps succeeded in {:.0} s", story.seconds());
+            println!("\nall steps succeeded in {:.0} s", scenario.seconds());
             ExitCode::SUCCESS
         }
         Err(e) => {
@@ -116,7 +116,7 @@ fn describe(d: &Device) -> Vec<String> {
     )]
 }
 
-fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<()> {
+fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Result<()> {
     let cache = Cache::discover()?;
     let text = fs::read_to_string(&arguments.profile)
         .with_context(|| arguments.profile.display().to_string())?;
@@ -124,7 +124,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         .map_err(|f| anyhow::anyhow!("{}: {f:?}", arguments.profile.display()))?;
     let line = profile.name.to_string();
 
-    story.step(
+    scenario.step(
         "keys: offline root, intermediates, release, OpenPGP and Secure Boot keys",
         |e| {
             e.push(world.make_keys()?);
@@ -132,42 +132,45 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         },
     )?;
     if arguments.units {
-        return units::tell(world, story, &cache);
+        return units::tell(world, scenario, &cache);
     }
-    story.step("server: API, device port and MQTT, with its keys in the signing service", |e| {
-        e.push(world.start_server()?);
-        Ok(())
-    })?;
-    if arguments.liar {
-        story.step("set a secret for devices of the fleet that prove what they run", |e| {
+    scenario.step(
+        "server: API, device port and MQTT, with its keys in the signing service",
+        |e| {
+            e.push(world.start_server()?);
+            Ok(())
+        },
+    )?;
+    if arguments.adversary {
+        scenario.step("set a secret for devices of the fleet that prove what they run", |e| {
             e.push(world.set_secret("greeting", GREETING)?);
             Ok(())
         })?;
-        liar::tell(world, story, &cache, &arguments.profile)?;
-        return look_back(world, story, "liar", &[]);
+        adversary::tell(world, scenario, &cache, &arguments.profile)?;
+        return look_back(world, scenario, "adversary", &[]);
     }
     if arguments.recoveries {
-        recoveries::tell(world, story, &cache, &profile)?;
-        return look_back(world, story, "device", &[]);
+        recoveries::tell(world, scenario, &cache, &profile)?;
+        return look_back(world, scenario, "device", &[]);
     }
     let first =
-        story.step(&format!("build {line}@1 with Nix on the server's build worker"), |e| {
+        scenario.step(&format!("build {line}@1 with Nix on the server's build worker"), |e| {
             let build = world.build(profile.clone(), "1")?;
             e.push(format!("build.json in {}", build.display()));
             Ok(build)
         })?;
     let release =
-        story.step(&format!("sign and publish {line}@1"), |_| world.release(&first, "1"))?;
-    story.step("provision a device with its own Secure Boot keys, and power it on", |e| {
+        scenario.step(&format!("sign and publish {line}@1"), |_| world.release(&first, "1"))?;
+    scenario.step("provision a device with its own Secure Boot keys, and power it on", |e| {
         e.push(world.power_on(&cache, &first, &release)?);
         Ok(())
     })?;
-    story.step("its firmware accepts the keys that systemd-boot enrolls", |e| {
+    scenario.step("its firmware accepts the keys that systemd-boot enrolls", |e| {
         e.push(world.console("nrolled", BOOT)?);
         Ok(())
     })?;
     let device =
-        story.step("the device boots under Secure Boot and dm-verity, and enrolls", |e| {
+        scenario.step("the device boots under Secure Boot and dm-verity, and enrolls", |e| {
             e.push(world.console("fleeti: boot image=", BOOT)?);
             e.push(world.console("fleeti: device ", BOOT)?);
             let device = world.device(BOOT, |d| d.online && d.boot.is_some())?;
@@ -177,12 +180,19 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
             e.push(world.check_pcr11(&device, &first)?);
             Ok(device)
         })?;
-    story.step("its TPM proves which release booted, and under which Secure Boot keys", |e| {
-        e.extend(world.check_attestation(&device.id, &format!("{line}@1"), Level::VerifiedBoot)?);
-        e.push(world.check_predictions(&device.id, &first, &release)?);
-        Ok(())
-    })?;
-    story.step(
+    scenario.step(
+        "its TPM proves which release booted, and under which Secure Boot keys",
+        |e| {
+            e.extend(world.check_attestation(
+                &device.id,
+                &format!("{line}@1"),
+                Level::VerifiedBoot,
+            )?);
+            e.push(world.check_predictions(&device.id, &first, &release)?);
+            Ok(())
+        },
+    )?;
+    scenario.step(
         "the fleet requires its devices to prove what they run, before and after an update",
         |e| {
             let said =
@@ -191,7 +201,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
             Ok(())
         },
     )?;
-    story.step(
+    scenario.step(
         "the device gets the fleet's secret after its TPM has proved the required level",
         |e| {
             e.extend(world.give_secret("greeting", GREETING)?);
@@ -199,7 +209,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         },
     )?;
     let (seen, kept) =
-        story.step("its data partition is sealed to its TPM; the recovery key of the server opens it on another machine", |e| {
+        scenario.step("its data partition is sealed to its TPM; the recovery key of the server opens it on another machine", |e| {
             ensure!(device.boot.as_ref().and_then(|b| b.sealed_data) == Some(true), "the data partition is not sealed");
             let kept = world.recovery_key_is_kept(0)?;
             let key = world.recovery_key(&device.id)?;
@@ -210,21 +220,21 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         })?;
     let mut version = 2;
     if arguments.refusals {
-        roll_back(world, story, &profile, version, &Fault::Unhealthy)?;
-        roll_back(world, story, &profile, version + 1, &Fault::TamperedRoot)?;
+        roll_back(world, scenario, &profile, version, &Fault::Unhealthy)?;
+        roll_back(world, scenario, &profile, version + 1, &Fault::TamperedRoot)?;
         version += 2;
-        recoveries::restored(world, story, &device.id)?;
-        recoveries::new_log(world, story, &device.id)?;
+        recoveries::restored(world, scenario, &device.id)?;
+        recoveries::new_log(world, scenario, &device.id)?;
     }
     let (name, number) = (format!("{line}@{version}"), version.to_string());
     let (next, next_release) =
-        story.step(&format!("build, sign and publish {name}: one changed file"), |e| {
+        scenario.step(&format!("build, sign and publish {name}: one changed file"), |e| {
             let build = world.build(changed(&profile, version), &number)?;
             let release = world.release(&build, &number)?;
             e.push(format!("build.json in {}", build.display()));
             Ok((build, release))
         })?;
-    story.step(
+    scenario.step(
         &format!("roll out {name} over MQTT; the device installs it with systemd-sysupdate"),
         |e| {
             e.push(world.fleeti(&[
@@ -241,7 +251,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
             Ok(())
         },
     )?;
-    story.step(
+    scenario.step(
         &format!(
             "the device runs {name} from the other slot, keeps it, and reports the predicted PCR 11"
         ),
@@ -259,7 +269,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
             Ok(())
         },
     )?;
-    story.step("after the update it gets the secret again, and the recovery key that was shown is replaced", |e| {
+    scenario.step("after the update it gets the secret again, and the recovery key that was shown is replaced", |e| {
         // After a rollback, the new key was made in the boot of that release.
         world.recovery_key_is_kept(kept)?;
         e.push(world.secret_has_come(GREETING)?);
@@ -269,7 +279,7 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
         e.push("a new one was made at the next boot, and the server has it".into());
         Ok(())
     })?;
-    story.step(
+    scenario.step(
         &format!("{name} has a boot proof, and a fleet that requires one refuses other releases"),
         |e| {
             let production = ["attest", "policy", "production", "--proved-releases", "true"];
@@ -298,32 +308,32 @@ fn play(arguments: &Arguments, world: &mut World, story: &mut Story) -> Result<(
             refused(&format!("{line}@1"), "has no boot proof").map(drop)
         },
     )?;
-    story.step("a command reaches the device once", |e| {
+    scenario.step("a command reaches the device once", |e| {
         let id = world.command(&device.id)?;
         e.push(format!("{id} was applied and acknowledged"));
         Ok(())
     })?;
     if arguments.firmware {
         let kept = [format!("{line}@1").parse()?, name.parse()?];
-        firmware::rotate(world, story, &device.id, &kept)?;
+        firmware::rotate(world, scenario, &device.id, &kept)?;
     }
-    small(world, story)?;
+    small(world, scenario)?;
     if arguments.firmware {
-        firmware::pass(world, story, &cache, &device.id, (&line, &number))?;
-        firmware::switch_off(world, story, &device.id)?;
-        firmware::refusals(world, story, &cache, &line, (&next, &next_release))?;
+        firmware::pass(world, scenario, &cache, &device.id, (&line, &number))?;
+        firmware::switch_off(world, scenario, &device.id)?;
+        firmware::refusals(world, scenario, &cache, &line, (&next, &next_release))?;
     }
-    look_back(world, story, "device", &[("its recovery key", &seen)])
+    look_back(world, scenario, "device", &[("its recovery key", &seen)])
 }
 
 /// Checks at the end of a scenario; `others` are further secrets that must not appear.
 fn look_back(
     world: &World,
-    story: &mut Story,
+    scenario: &mut Scenario,
     device: &str,
     others: &[(&str, &str)],
 ) -> Result<()> {
-    story.step("no log and no database contains a token, passphrase or secret", |e| {
+    scenario.step("no log and no database contains a token, passphrase or secret", |e| {
         let (admin, passphrase) = (
             fs::read_to_string(world.path("server/admin.token"))?,
             fs::read_to_string(world.path("passphrase"))?,
@@ -343,15 +353,15 @@ fn look_back(
         e.push(world.nothing_leaked(&secrets)?);
         Ok(())
     })?;
-    story.step("the audit log is complete and unchanged", |e| {
+    scenario.step("the audit log is complete and unchanged", |e| {
         let key = world.path("public/audit.pub").display().to_string();
         e.push(world.fleeti(&["audit", "verify", "--key", &key])?);
         Ok(())
     })
 }
 
-fn small(world: &World, story: &mut Story) -> Result<()> {
-    story.step("the agent and the server are small", |e| {
+fn small(world: &World, scenario: &mut Scenario) -> Result<()> {
+    scenario.step("the agent and the server are small", |e| {
         let d =
             world.device(SOON, |d| d.telemetry.as_ref().is_some_and(|t| t.agent_memory_kib > 0))?;
         let (agent, server) =
@@ -394,7 +404,7 @@ enum Fault {
 /// reports the reason.
 fn roll_back(
     world: &mut World,
-    story: &mut Story,
+    scenario: &mut Scenario,
     profile: &Profile,
     version: u32,
     fault: &Fault,
@@ -404,7 +414,7 @@ fn roll_back(
         Fault::TamperedRoot => ("a release with a flipped byte in its root", version.to_string()),
     };
     let name = format!("{}@{number}", profile.name);
-    story.step(&format!("roll out {name}, {what}: the device rolls back and reports why"), |e| {
+    scenario.step(&format!("roll out {name}, {what}: the device rolls back and reports why"), |e| {
         let mut profile = changed(profile, version);
         if matches!(fault, Fault::Unhealthy) {
             let command = vec!["/usr/bin/false".to_owned()];

@@ -5,7 +5,7 @@
 mod processes;
 
 use crate::qemu::{Accelerator, Tree};
-use crate::tpm::Maker;
+use crate::tpm::Manufacturer;
 use crate::vm::{End, HOST, Machine, Parts, Vm};
 use anyhow::{Context, Result, bail};
 use fleeti_build::build::BuildRecord;
@@ -14,7 +14,7 @@ use fleeti_client::Client;
 use fleeti_core::id::DeviceId;
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateCommand, Device, Event, Provisioned};
-use fleeti_core::wire::device::Order;
+use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::enrollment::EnrollmentRecord;
 pub use processes::WORKER_TOKEN;
 use processes::{Process, ServerProcess};
@@ -177,19 +177,19 @@ impl World {
         ] {
             copy_folder(&self.path(from), &self.path(to))?;
         }
-        self.believe_the_maker()?;
+        self.believe_the_manufacturer()?;
         Ok(said.lines().next().unwrap_or_default().to_owned())
     }
 
     /// The manufacturer of this world's TPMs, which its server trusts.
-    fn maker(&self) -> Result<Maker> {
-        Maker::at(&self.path("tpm-maker"))
+    fn manufacturer(&self) -> Result<Manufacturer> {
+        Manufacturer::at(&self.path("tpm-manufacturer"))
     }
 
-    fn believe_the_maker(&self) -> Result<()> {
-        let folder = self.path("server/pki/tpm-makers/virtual");
+    fn believe_the_manufacturer(&self) -> Result<()> {
+        let folder = self.path("server/pki/tpm-manufacturers/virtual");
         fs::create_dir_all(&folder)?;
-        Ok(fs::write(folder.join("maker.pem"), self.maker()?.certificate_pem()?)?)
+        Ok(fs::write(folder.join("manufacturer.pem"), self.manufacturer()?.certificate_pem()?)?)
     }
 
     /// Gives the signing service release keys, and a policy of one approval besides the requester.
@@ -414,7 +414,7 @@ impl World {
         let tpm = self.path(&format!("{name}/tpm"));
         if !parts.no_tpm && !tpm.exists() {
             fs::create_dir_all(&tpm)?;
-            self.maker()?.make(&tpm)?;
+            self.manufacturer()?.make(&tpm)?;
         }
         let smbios = self.path(&format!("{name}/{SMBIOS}"));
         let smbios = smbios.exists().then_some(smbios.as_path());
@@ -551,7 +551,7 @@ impl World {
     /// If the device does not do so in time.
     pub fn command(&self, device: &DeviceId) -> Result<String> {
         let client = self.client()?;
-        let order = CreateCommand { order: Order::Report, valid_s: 600 };
+        let order = CreateCommand { kind: CommandKind::Report, valid_s: 600 };
         self.runtime.block_on(async {
             let mut events = client.events().await?;
             let id = client.create_command(device, &order).await?.id;

@@ -10,7 +10,7 @@ use fleeti_pki::hierarchy;
 use fleeti_server::clock::Clock;
 use fleeti_server::config::Config;
 use fleeti_server::server::Server;
-use fleeti_testkit::tpm::{Maker, Tpm, serve_helper};
+use fleeti_testkit::tpm::{Manufacturer, Tpm, serve_helper};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -73,17 +73,18 @@ async fn an_agent_with_a_tpm_enrolls_with_a_key_in_it_and_comes_back_by_it_alone
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
-    let maker = Maker::new().unwrap();
-    let makers = dir.path().join("pki/tpm-makers/hardware");
-    fs::create_dir_all(&makers).unwrap();
-    fs::write(makers.join("maker.pem"), maker.certificate_pem().unwrap()).unwrap();
+    let manufacturer = Manufacturer::new().unwrap();
+    let manufacturers = dir.path().join("pki/tpm-manufacturers/hardware");
+    fs::create_dir_all(&manufacturers).unwrap();
+    fs::write(manufacturers.join("manufacturer.pem"), manufacturer.certificate_pem().unwrap())
+        .unwrap();
     let (server, ahead_s) = start(dir.path()).await;
     let token = fs::read_to_string(dir.path().join("admin.token")).unwrap();
     let client =
         fleeti_client::Client::new(&format!("http://{}", server.addresses.api), token.trim())
             .unwrap();
     let record = client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
-    let tpm = Tpm::new(&maker).unwrap();
+    let tpm = Tpm::new(&manufacturer).unwrap();
     let paths = Paths {
         tpm: Some(tpm.tcti()),
         ..paths(&dir.path().join("device"), &dir.path().join("pki/public"))

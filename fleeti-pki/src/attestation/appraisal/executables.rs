@@ -2,9 +2,9 @@
 //! system.
 
 use super::firmware::are_named;
-use super::{FirmwareCode, Known, Reference, claim, digests, programs_in_words};
+use super::{FirmwareCode, Known, Reference, binaries_in_words, claim, digests};
 use crate::attestation::evidence::VerifiedEvidence;
-use crate::measured::boot::{FirmwareProgram, MeasuredBoot};
+use crate::measured::boot::{FirmwareBinary, MeasuredBoot};
 use fleeti_core::attestation::{Aspect, Claim, RELEASE_NOT_GIVEN, RELEASE_REVOKED, Tier};
 
 pub(super) fn executables<'k>(
@@ -29,25 +29,25 @@ pub(super) fn executables<'k>(
         );
     }
     let wrong = |code, finding| (None, of(Tier::Contraindicated, code, finding, None));
-    let is_of_release = |p: &&FirmwareProgram| {
+    let is_of_release = |p: &&FirmwareBinary| {
         known.boot_loaders.contains(&p.digest)
             || known.references.iter().any(|r| r.kernel_image == p.digest)
     };
-    if let Some(program) = boot.firmware_programs.iter().find(is_of_release) {
-        let digest = hex::encode(program.digest);
+    if let Some(binary) = boot.firmware_binaries.iter().find(is_of_release) {
+        let digest = hex::encode(binary.digest);
         return wrong(
-            "programs",
+            "binaries",
             format!(
                 "an EFI binary of a release was started before firmware selected a boot option: {digest}"
             ),
         );
     }
-    let [boot_loader, kernel_image] = boot.programs.as_slice() else {
+    let [boot_loader, kernel_image] = boot.binaries.as_slice() else {
         return wrong(
-            "programs",
+            "binaries",
             format!(
                 "{} EFI binaries were started instead of two: a boot loader and a UKI",
-                boot.programs.len()
+                boot.binaries.len()
             ),
         );
     };
@@ -73,22 +73,22 @@ pub(super) fn executables<'k>(
             ),
         );
     };
-    let register = |n| evidence.registers().get(&n).copied().unwrap_or_default();
-    if register(11) != reference.register_11 {
+    let pcr = |n| evidence.pcrs().get(&n).copied().unwrap_or_default();
+    if pcr(11) != reference.pcr_11 {
         let last =
-            evidence.phases().iter().rev().find(|m| m.register == 11).and_then(|m| m.words.clone());
+            evidence.phases().iter().rev().find(|m| m.pcr == 11).and_then(|m| m.words.clone());
         let last = last.unwrap_or_else(|| "text that the log does not show".into());
         return wrong(
-            "register-11",
+            "pcr-11",
             format!(
                 "PCR 11 does not match the UKI and boot phases of {}; measured last: {last}",
                 reference.release
             ),
         );
     }
-    if reference.register_9.is_some_and(|expected| register(9) != expected) {
+    if reference.pcr_9.is_some_and(|expected| pcr(9) != expected) {
         return wrong(
-            "register-9",
+            "pcr-9",
             format!(
                 "PCR 9 does not match the command line and the initrd of {}",
                 reference.release
@@ -96,11 +96,11 @@ pub(super) fn executables<'k>(
         );
     }
     for (n, code, what) in [
-        (12, "register-12", "a command line, credential or addon"),
-        (13, "register-13", "a system extension"),
-        (14, "register-14", "a machine owner key (of shim)"),
+        (12, "pcr-12", "a command line, credential or addon"),
+        (13, "pcr-13", "a system extension"),
+        (14, "pcr-14", "a machine owner key (of shim)"),
     ] {
-        if register(n) != [0; 32] {
+        if pcr(n) != [0; 32] {
             return wrong(code, format!("{what} from outside the release was loaded"));
         }
     }
@@ -134,17 +134,17 @@ pub(super) fn executables<'k>(
     }
     // An attacker who can write firmware variables can make firmware start an EFI binary first, so
     // an operator has to accept new ones.
-    let is_new = |code: &FirmwareCode| code.programs != digests(&boot.firmware_programs);
-    if !are_named(&digests(&boot.firmware_programs), known)
+    let is_new = |code: &FirmwareCode| code.binaries != digests(&boot.firmware_binaries);
+    if !are_named(&digests(&boot.firmware_binaries), known)
         && known.firmware_code.as_ref().is_some_and(is_new)
     {
-        let programs = programs_in_words(&boot.firmware_programs);
+        let binaries = binaries_in_words(&boot.firmware_binaries);
         let finding = format!(
-            "{} was started after EFI binaries of the firmware that were not seen before: {programs}",
+            "{} was started after EFI binaries of the firmware that were not seen before: {binaries}",
             reference.release
         );
         let raise = Some("acceptance of this firmware by an operator");
-        return (Some(reference), of(Tier::Warning, "firmware-programs-changed", finding, raise));
+        return (Some(reference), of(Tier::Warning, "firmware-binaries-changed", finding, raise));
     }
     // An update is pending, or the device rolled back: the release is allowed. Callers that wait
     // for another release compare it themselves.

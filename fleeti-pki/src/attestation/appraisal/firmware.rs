@@ -1,6 +1,6 @@
 //! Claims about the firmware: its code and its Secure Boot variables.
 
-use super::{FirmwareCode, Known, SECURE_BOOT_OFF, claim, digests, programs_in_words};
+use super::{FirmwareCode, Known, SECURE_BOOT_OFF, binaries_in_words, claim, digests};
 use crate::attestation::evidence::VerifiedEvidence;
 use crate::measured::boot::MeasuredBoot;
 use crate::tpm::endorsement::Kind;
@@ -16,15 +16,15 @@ pub(super) fn firmware_code(
     boot: &MeasuredBoot,
     known: &Known,
 ) -> Claim {
-    let mut claim = firmware_registers(evidence, boot, known);
-    if !boot.firmware_programs.is_empty() {
+    let mut claim = firmware_pcrs(evidence, boot, known);
+    if !boot.firmware_binaries.is_empty() {
         claim.finding = format!(
             "{}; firmware itself started or measured: {}",
             claim.finding,
-            programs_in_words(&boot.firmware_programs)
+            binaries_in_words(&boot.firmware_binaries)
         );
     }
-    if known.maker != Some(Kind::Hardware) || claim.tier != Tier::Affirming {
+    if known.manufacturer != Some(Kind::Hardware) || claim.tier != Tier::Affirming {
         return claim;
     }
     let finding = format!(
@@ -40,25 +40,25 @@ pub(super) fn firmware_code(
     }
 }
 
-fn firmware_registers(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &Known) -> Claim {
+fn firmware_pcrs(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &Known) -> Claim {
     const SOURCE: &str = "TPM quote, PCR 0, PCR 2 and the start of PCR 4";
     const ACCEPT: Option<&str> = Some("acceptance of this firmware by an operator");
     let of =
         |tier, code, finding, raise| claim(Aspect::Firmware, tier, code, finding, SOURCE, raise);
     let found = FirmwareCode {
-        programs: digests(&boot.firmware_programs),
-        ..FirmwareCode::seen(evidence.registers())
+        binaries: digests(&boot.firmware_binaries),
+        ..FirmwareCode::seen(evidence.pcrs())
     };
-    if let Firmware::Known { registers, .. } = &known.firmware {
-        let is_accepted = |code: &FirmwareCode| code.is_accepted && code.programs == found.programs;
-        let hex = found.registers.map(hex::encode);
-        return match registers.contains(&hex) {
-            true if !are_named(&found.programs, known)
+    if let Firmware::Known { pcrs, .. } = &known.firmware {
+        let is_accepted = |code: &FirmwareCode| code.is_accepted && code.binaries == found.binaries;
+        let hex = found.pcrs.map(hex::encode);
+        return match pcrs.contains(&hex) {
+            true if !are_named(&found.binaries, known)
                 && !known.firmware_code.as_ref().is_some_and(is_accepted) =>
             {
                 of(
                     Tier::Warning,
-                    "firmware-programs",
+                    "firmware-binaries",
                     "the fleet's appraisal policy lists PCR 0 and 2, but not the EFI binaries that the firmware itself starts, and no operator accepted them",
                     Some(
                         "their digests in the appraisal policy, or acceptance of this firmware by an operator",
@@ -82,7 +82,7 @@ fn firmware_registers(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &
         };
     }
     match &known.firmware_code {
-        Some(code) if code.registers != found.registers || code.programs != found.programs => of(
+        Some(code) if code.pcrs != found.pcrs || code.binaries != found.binaries => of(
             Tier::Warning,
             "firmware-changed",
             "the firmware differs from the one seen before: it was updated or replaced",
@@ -102,12 +102,12 @@ fn firmware_registers(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &
 }
 
 /// Whether the fleet's appraisal policy lists each of these EFI binaries of the firmware.
-pub(super) fn are_named(programs: &[[u8; 32]], known: &Known) -> bool {
+pub(super) fn are_named(binaries: &[[u8; 32]], known: &Known) -> bool {
     match &known.firmware {
-        Firmware::Known { programs: named, .. } => {
-            programs.iter().all(|program| named.contains(&hex::encode(program)))
+        Firmware::Known { binaries: named, .. } => {
+            binaries.iter().all(|binary| named.contains(&hex::encode(binary)))
         }
-        Firmware::Pinned => programs.is_empty(),
+        Firmware::Pinned => binaries.is_empty(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Logs that do not lead to the quoted registers, or say something else than was measured.
+//! Logs that do not lead to the quoted PCRs, or say something else than was measured.
 
 use crate::attester::{Attester, DATA, PHASES, Pieces, asked_for, boot, challenge, check, meaning};
 use fleeti_pki::attestation::evidence::Refused;
@@ -7,7 +7,7 @@ use fleeti_pki::tpm::Hash;
 use fleeti_testkit::tpm::phases_log;
 
 #[test]
-fn logs_that_do_not_lead_to_the_registers_are_refused() {
+fn logs_that_do_not_lead_to_the_pcrs_are_refused() {
     let pieces = boot();
     let device = Attester::new(pieces.log(), &PHASES);
     let with = |firmware: Vec<u8>, phases: Vec<u8>| {
@@ -31,19 +31,15 @@ fn logs_that_do_not_lead_to_the_registers_are_refused() {
     );
     // The last events of firmware PCRs, stated by the log of user space instead: nothing would
     // check what they are.
-    for register in [4, 7] {
+    for pcr in [4, 7] {
         let mut without = boot();
-        let at = without.events.iter().rposition(|e| Pieces::register(e) == register).unwrap();
+        let at = without.events.iter().rposition(|e| Pieces::pcr(e) == pcr).unwrap();
         let digest = hex::encode(&without.events.remove(at)[14..46]);
         let record = format!(
-            "\u{1e}{{\"pcr\":{register},\"digests\":[{{\"hashAlg\":\"sha256\",\"digest\":\"{digest}\"}}]}}\n"
+            "\u{1e}{{\"pcr\":{pcr},\"digests\":[{{\"hashAlg\":\"sha256\",\"digest\":\"{digest}\"}}]}}\n"
         );
         let told = [record.into_bytes(), phases.clone()].concat();
-        assert_eq!(
-            with(without.log(), told).unwrap_err().code(),
-            "phases-unreadable",
-            "register {register}"
-        );
+        assert_eq!(with(without.log(), told).unwrap_err().code(), "phases-unreadable", "PCR {pcr}");
     }
     assert_eq!(with(b"no log".to_vec(), phases.clone()).unwrap_err().code(), "log-unreadable");
     assert_eq!(with(pieces.log(), b"no log".to_vec()).unwrap_err().code(), "phases-unreadable");
@@ -52,8 +48,8 @@ fn logs_that_do_not_lead_to_the_registers_are_refused() {
 #[test]
 fn a_log_that_replays_and_says_something_else_is_refused_by_its_own_check() {
     let unused = 0xa0u32.to_le_bytes();
-    let of = |events: &[Vec<u8>], register: u32| -> Vec<usize> {
-        (0..events.len()).filter(|i| Pieces::register(&events[*i]) == register).collect()
+    let of = |events: &[Vec<u8>], pcr: u32| -> Vec<usize> {
+        (0..events.len()).filter(|i| Pieces::pcr(&events[*i]) == pcr).collect()
     };
     meaning(|_| {}).unwrap();
     let policy = of(&boot().events, 7);
@@ -75,16 +71,15 @@ fn a_log_that_replays_and_says_something_else_is_refused_by_its_own_check() {
         ("log-policy", &|e| e.insert(policy[5] + 1, e[policy[1]].clone())),
         ("log-digest", &|e| *e[policy[0]].last_mut().unwrap() = 0),
         ("log-kind", &|e| {
-            let programs = of(e, 4);
-            e[*programs.last().unwrap()][4..8].copy_from_slice(&unused);
+            let binaries = of(e, 4);
+            e[*binaries.last().unwrap()][4..8].copy_from_slice(&unused);
         }),
     ];
     for (at, (wanted, change)) in table.into_iter().enumerate() {
         assert_eq!(meaning(|events| change(events)).map(drop), Err(wanted.to_owned()), "{at}");
     }
-    for register in 0..=6 {
-        let is_separator =
-            |e: &Vec<u8>| Pieces::register(e) == register && e[4..8] == 4u32.to_le_bytes();
+    for pcr in 0..=6 {
+        let is_separator = |e: &Vec<u8>| Pieces::pcr(e) == pcr && e[4..8] == 4u32.to_le_bytes();
         let at = boot().events.iter().position(is_separator).unwrap();
         let changes: [&Change<'_>; 3] =
             [&|e| e.insert(at, e[at].clone()), &|e| drop(e.remove(at)), &|e| e[at][DATA] = 1];
@@ -92,14 +87,13 @@ fn a_log_that_replays_and_says_something_else_is_refused_by_its_own_check() {
             assert_eq!(
                 meaning(|events| change(events)).map(drop),
                 Err("log-separator".to_owned()),
-                "register {register}"
+                "PCR {pcr}"
             );
         }
     }
-    let action_of = |register: u32, text: &[u8]| {
+    let action_of = |pcr: u32, text: &[u8]| {
         let digest = [&Hash::Sha256.digest(&[text])[..], &[0x0c, 0], &[0; 48]].concat();
-        let head =
-            [register.to_le_bytes(), 0x8000_0007u32.to_le_bytes(), 2u32.to_le_bytes()].concat();
+        let head = [pcr.to_le_bytes(), 0x8000_0007u32.to_le_bytes(), 2u32.to_le_bytes()].concat();
         [&head[..], &[0x0b, 0], &digest, &u32::try_from(text.len()).unwrap().to_le_bytes(), text]
             .concat()
     };
@@ -140,7 +134,7 @@ fn lengths_and_counts_of_a_log_are_not_believed() {
         ("no bank", 56, &[0; 4]),
         ("length of a digest", 62, &[0xff, 0xff]),
         ("vendor's length", 68, &[0xff]),
-        ("register", head, &[0xff; 4]),
+        ("pcr", head, &[0xff; 4]),
         ("count of digests", head + 8, &[0xff; 4]),
         ("algorithm of a digest", head + 12, &[0xff, 0xff]),
         ("length of an event", head + 12 + 34 + 50, &[0xff; 4]),

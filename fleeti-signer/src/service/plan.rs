@@ -1,6 +1,6 @@
 //! Planning: a request is checked against policy and limits, and becomes an entry of the log.
 
-use super::{DEVICE_S_MAX, DEVICE_S_MIN, Keeper, Refusal, Work, find};
+use super::{DEVICE_S_MAX, DEVICE_S_MIN, Refusal, SigningService, Work, find};
 use crate::wire::{Kept, NAMES_MAX, Request, RevokedSerial};
 use crate::{boot, escrow, lists};
 use fleeti_core::canonical::sha256_hex;
@@ -9,7 +9,7 @@ use fleeti_pki::audit::Act;
 use fleeti_pki::signer::fast;
 use fleeti_pki::{certificate, csr};
 
-impl Keeper {
+impl SigningService {
     pub(super) fn plan_device(
         &mut self,
         now_s: u64,
@@ -53,7 +53,7 @@ impl Keeper {
         Ok((Work::Server { names, key, issuer }, act))
     }
 
-    pub(super) fn plan_list(
+    pub(super) fn plan_crl(
         &mut self,
         now_s: u64,
         revoked: Vec<RevokedSerial>,
@@ -62,11 +62,11 @@ impl Keeper {
     ) -> Result<(Work, Act), Refusal> {
         find(&self.keys.device, issuer.as_deref())?;
         self.left.lists.take(now_s)?;
-        let (name, staged) = (staged.clone(), self.lists.take(staged.as_deref())?);
-        let revoked = lists::entries(revoked);
+        let (name, staged) = (staged.clone(), self.crls.take(staged.as_deref())?);
+        let revoked = crls::entries(revoked);
         let act = Act::new(
             "server",
-            "revocation-list.sign",
+            "crl.sign",
             format!("{} certificates", staged.count() + revoked.len()),
         );
         Ok((Work::List { staged, revoked, issuer, name }, act))

@@ -33,7 +33,7 @@ pub const QUEUE_MAX: usize = 1024;
 type Answer = Result<EnrollResponse, AppError>;
 
 /// The enrollment request of a device with a token.
-pub struct Applicant {
+pub struct PendingEnrollment {
     token_sha256: String,
     key_sha256: String,
     csr_pem: String,
@@ -60,7 +60,7 @@ pub async fn enroll(app: &App, request: &EnrollRequest, channel: Channel) -> Ans
     let proved =
         |sent| tpm::proved_enrollment(app, (&request.token, &request.csr_pem), sent, channel);
     let (answer, waiting) = oneshot::channel();
-    let applicant = Applicant {
+    let pending = PendingEnrollment {
         token_sha256: sha256_hex(request.token.as_bytes()),
         key_sha256: claimed_key_sha256(&request.csr_pem)?,
         csr_pem: request.csr_pem.clone(),
@@ -71,7 +71,7 @@ pub async fn enroll(app: &App, request: &EnrollRequest, channel: Channel) -> Ans
         AppError::new(Code::Unavailable, "too many devices are enrolling")
             .hint("try again in a minute")
     };
-    app.intake.try_send(applicant).map_err(full)?;
+    app.enrollment_batch.try_send(pending).map_err(full)?;
     waiting.await.map_err(|_| AppError::internal("the enrollment task has stopped"))?
 }
 
@@ -92,24 +92,24 @@ pub(super) async fn good_token(app: &App, token: &str) -> Result<String, AppErro
 }
 
 /// Processes enrollment requests until the task is aborted.
-pub async fn run(app: AppRef, mut queue: mpsc::Receiver<Applicant>) {
+pub async fn run(app: AppRef, mut queue: mpsc::Receiver<PendingEnrollment>) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        let applicants = std::mem::take(&mut batch);
-        let results = serve(&app, &applicants).await;
+        let pending = std::mem::take(&mut batch);
+        let results = serve(&app, &pending).await;
         match results {
             Ok(results) => {
-                for (applicant, result) in applicants.into_iter().zip(results) {
+                for (pending, result) in pending.into_iter().zip(results) {
                     if let Ok(response) = &result {
                         app.publish(Event::Device { id: response.device.clone() });
                     }
-                    applicant.answer.send(result).ok();
+                    pending.answer.send(result).ok();
                 }
             }
             Err(e) => {
                 tracing::error!("enrollment: {e}");
-                for applicant in applicants {
-                    applicant.answer.send(Err(AppError::internal("see the server's log"))).ok();
+                for pending in pending {
+                    pending.answer.send(Err(AppError::internal("see the server's log"))).ok();
                 }
             }
         }
@@ -125,16 +125,16 @@ struct Admission {
 /// What a token entitles a key to. `minted` is the device's new id if the token is unused.
 fn admission(
     row: Option<&EnrollmentRow>,
-    applicant: &Applicant,
+    pending: &PendingEnrollment,
     now: u64,
     minted: &DeviceId,
 ) -> Result<Admission, AppError> {
-    let key_sha256 = &applicant.key_sha256;
+    let key_sha256 = &pending.key_sha256;
     let row = row.filter(|r| from_seconds(r.expires_s) >= now).ok_or_else(refused)?;
     if row.for_key_sha256.as_ref().is_some_and(|k| k != key_sha256) {
         return Err(refused());
     }
-    let ek_sha256 = applicant.tpm.as_ref().map(|t| &t.row.ek_sha256);
+    let ek_sha256 = pending.tpm.as_ref().map(|t| &t.row.ek_sha256);
     if row.ek_sha256.is_some() && row.ek_sha256.as_ref() != ek_sha256 {
         let text = "this token is reserved for another TPM, or the device did not show its TPM";
         return Err(AppError::new(Code::Forbidden, text)
@@ -155,10 +155,10 @@ fn admission(
 }
 
 /// Processes a batch. Returns one result for each request.
-async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppError> {
+async fn serve(app: &App, pending: &[PendingEnrollment]) -> Result<Vec<Answer>, AppError> {
     let now = app.now_s();
-    let tokens: Vec<_> = applicants.iter().map(|a| a.token_sha256.as_str()).collect();
-    let keys: Vec<_> = applicants.iter().map(|a| a.key_sha256.as_str()).collect();
+    let tokens: Vec<_> = pending.iter().map(|a| a.token_sha256.as_str()).collect();
+    let keys: Vec<_> = pending.iter().map(|a| a.key_sha256.as_str()).collect();
     let (known, owners) = {
         // On the writer connection, which stores the results afterwards and then has these pages in
         // its cache. A reader would have to reload them, because the last batch changed some.
@@ -167,7 +167,7 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
         (known, db::certificates::owners(&mut *writer, &keys).await?)
     };
     let mut seen_keys = HashSet::new();
-    let has_foreign_key: Vec<_> = applicants
+    let has_foreign_key: Vec<_> = pending
         .iter()
         .map(|a| {
             let own = known
@@ -180,7 +180,7 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
         .collect();
     // Only valid tokens reach the signing service: invalid ones cost it nothing and do not wait.
     let mut seen = HashSet::new();
-    let signed = join_all(applicants.iter().zip(&has_foreign_key).map(|(a, has_foreign_key)| {
+    let signed = join_all(pending.iter().zip(&has_foreign_key).map(|(a, has_foreign_key)| {
         let is_first = seen.insert(a.token_sha256.as_str());
         let (row, is_known) = (known.get(&a.token_sha256), owners.contains_key(&a.key_sha256));
         async move {
@@ -204,7 +204,7 @@ async fn serve(app: &App, applicants: &[Applicant]) -> Result<Vec<Answer>, AppEr
         }
     }))
     .await;
-    keep(app, applicants, known, (signed, &has_foreign_key), now).await
+    keep(app, pending, known, (signed, &has_foreign_key), now).await
 }
 
 /// The certificate for a request.
@@ -219,39 +219,34 @@ struct Signed {
 async fn again(
     app: &App,
     device: &DeviceId,
-    applicant: &Applicant,
+    pending: &PendingEnrollment,
     now: u64,
 ) -> Result<Option<Certified>, AppError> {
-    if proved_key_sha256(&applicant.csr_pem)? != applicant.key_sha256 {
+    if proved_key_sha256(&pending.csr_pem)? != pending.key_sha256 {
         return Err(refused());
     }
-    db::certificates::of_key(
-        &mut *app.db.pool().acquire().await?,
-        device,
-        &applicant.key_sha256,
-        now,
-    )
-    .await
+    db::certificates::of_key(&mut *app.db.pool().acquire().await?, device, &pending.key_sha256, now)
+        .await
 }
 
 /// Stores the certificates, unless the token was used or the device revoked meanwhile.
 async fn keep(
     app: &App,
-    applicants: &[Applicant],
+    pending: &[PendingEnrollment],
     mut known: HashMap<String, EnrollmentRow>,
     (signed, has_foreign_key): (Vec<Result<Signed, AppError>>, &[bool]),
     now: u64,
 ) -> Result<Vec<Answer>, AppError> {
     let mut tx = app.db.write().await?;
     // Only these columns of a token can have changed.
-    let tokens: Vec<_> = applicants.iter().map(|a| a.token_sha256.as_str()).collect();
+    let tokens: Vec<_> = pending.iter().map(|a| a.token_sha256.as_str()).collect();
     known.extend(db::enrollments::used(&mut tx, &tokens).await?);
     let ids: Vec<_> = signed.iter().flatten().map(|s| &s.device).collect();
-    let standing = db::devices::standing(&mut tx, &ids).await?;
-    let keys: Vec<_> = applicants.iter().map(|a| a.key_sha256.as_str()).collect();
+    let standing = db::devices::existing(&mut tx, &ids).await?;
+    let keys: Vec<_> = pending.iter().map(|a| a.key_sha256.as_str()).collect();
     let owners = db::certificates::owners(&mut tx, &keys).await?;
     let mut shown = HashSet::new();
-    let mut good: Vec<Result<(Admission, Certified, bool), AppError>> = applicants
+    let mut good: Vec<Result<(Admission, Certified, bool), AppError>> = pending
         .iter()
         .zip(signed)
         .map(|(a, signed)| {
@@ -274,10 +269,8 @@ async fn keep(
     // The transaction holds the write lock, so no other request can bind one of these TPMs
     // meanwhile.
     let mut taken = Vec::new();
-    for ((applicant, result), has_foreign_key) in
-        applicants.iter().zip(&mut good).zip(has_foreign_key)
-    {
-        let Some(tpm) = &applicant.tpm else { continue };
+    for ((pending, result), has_foreign_key) in pending.iter().zip(&mut good).zip(has_foreign_key) {
+        let Some(tpm) = &pending.tpm else { continue };
         // A key of another device in a TPM of another device raises one more alarm.
         let device = match &result {
             Ok((admitted, ..)) => admitted.device.clone(),
@@ -286,7 +279,7 @@ async fn keep(
         };
         let is_twice = !shown.insert(&tpm.row.ek_sha256) || !shown.insert(&tpm.row.attestation_key);
         if is_twice || tpms::is_taken(&mut tx, &device, &tpm.row).await? {
-            taken.push((format!("token {}", &applicant.token_sha256[..16]), &tpm.row));
+            taken.push((format!("token {}", &pending.token_sha256[..16]), &tpm.row));
             *result = Err(tpm::other());
         }
     }
@@ -298,7 +291,7 @@ async fn keep(
             .map(|(a, c, _)| (&a.device, &a.fleet, c))
             .collect();
         db::devices::upsert(&mut tx, &new, now).await?;
-        let uses: Vec<_> = applicants
+        let uses: Vec<_> = pending
             .iter()
             .zip(&good)
             .filter_map(|(a, g)| {
@@ -308,8 +301,8 @@ async fn keep(
             })
             .collect();
         db::enrollments::consume(&mut tx, &uses).await?;
-        for (applicant, result) in applicants.iter().zip(&good) {
-            let (Some(tpm), Ok((admitted, ..))) = (&applicant.tpm, result) else { continue };
+        for (pending, result) in pending.iter().zip(&good) {
+            let (Some(tpm), Ok((admitted, ..))) = (&pending.tpm, result) else { continue };
             match tpms::bind(&mut tx, &admitted.device, &tpm.row).await? {
                 Bound::New => {
                     app.audit(

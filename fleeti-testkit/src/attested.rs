@@ -45,7 +45,7 @@ impl World {
             Err(_) => bail!(
                 "not in {} s: {}",
                 PATIENCE.as_secs(),
-                self.fleeti(&["attest", "show", device.as_str(), "--registers"])?
+                self.fleeti(&["attest", "show", device.as_str(), "--pcrs"])?
             ),
         }
     }
@@ -91,7 +91,7 @@ impl World {
     ///
     /// # Errors
     /// If it did not fail, or for another reason.
-    pub fn check_contradiction(&self, device: &DeviceId, code: &str) -> Result<String> {
+    pub fn check_attestation_failure(&self, device: &DeviceId, code: &str) -> Result<String> {
         let is_wrong = |c: &&Claim| c.tier == Tier::Contraindicated;
         let found = self.proved(device, |a| {
             a.result.as_ref().is_some_and(|r| r.claims.iter().any(|c| is_wrong(&c)))
@@ -175,7 +175,7 @@ impl World {
     }
 
     /// The variables of the device's own writes, as provisioned.
-    fn predicted_register_7(&self) -> Result<[u8; 32]> {
+    fn predicted_pcr_7(&self) -> Result<[u8; 32]> {
         let bundle: Provisioned =
             serde_json::from_slice(&fs::read(self.path("device/bundle.json"))?)?;
         let auth = |variable| -> Result<Vec<u8>> {
@@ -193,7 +193,7 @@ impl World {
             .try_into()
             .map_err(|_| anyhow!("db does not begin with one key"))?;
         let policy = predicted::Policy { pk: &pk, kek: &kek, db: &db, dbx: &[] };
-        Ok(predicted::register_7(&policy, &[&[&uefi::OWNER.0[..], &voucher].concat()]))
+        Ok(predicted::pcr_7(&policy, &[&[&uefi::OWNER.0[..], &voucher].concat()]))
     }
 
     /// Checks that the device's quoted PCRs have the values computed from the build's UKI.
@@ -209,14 +209,14 @@ impl World {
         let record = BuildRecord::read(build)?;
         let version = record.reference_values.systemd().context("no version of systemd")?;
         let uki = fs::read(build.join("uki.efi"))?;
-        let computed = hex::encode(predicted::register_11(&uki, version, PHASE_READY)?);
+        let computed = hex::encode(predicted::pcr_11(&uki, version, PHASE_READY)?);
         let measured = record.reference_values.pcr11.get(PHASE_READY).context("no prediction")?;
         ensure!(
             *measured == computed,
             "systemd-measure predicts {measured} for PCR 11, computed {computed}"
         );
-        let found = self.runtime.block_on(self.client()?.attestation(device))?.registers;
-        let quoted = found.iter().find(|r| r.register == 11).map(|r| r.value.as_str());
+        let found = self.runtime.block_on(self.client()?.attestation(device))?.pcrs;
+        let quoted = found.iter().find(|r| r.pcr == 11).map(|r| r.value.as_str());
         ensure!(quoted == Some(&computed), "PCR 11 is {quoted:?}, computed {computed}");
         // Only the release has the UKI section with the signature of the PCR policy.
         let uki = fs::read(
@@ -224,19 +224,15 @@ impl World {
                 .join("raw")
                 .join(format!("{}_{}.efi", record.release.line, record.release.version)),
         )?;
-        let value = |n: u8| found.iter().find(|r| r.register == n).map(|r| r.value.clone());
-        let computed = predicted::register_9(&uki, version)?.map(hex::encode);
+        let value = |n: u8| found.iter().find(|r| r.pcr == n).map(|r| r.value.clone());
+        let computed = predicted::pcr_9(&uki, version)?.map(hex::encode);
         ensure!(
             value(9) == computed && computed.is_some(),
             "PCR 9 is {:?}, computed {computed:?}",
             value(9)
         );
-        ensure!(
-            value(12) == Some(hex::encode(predicted::REGISTER_12)),
-            "PCR 12 is {:?}",
-            value(12)
-        );
-        let computed = hex::encode(self.predicted_register_7()?);
+        ensure!(value(12) == Some(hex::encode(predicted::PCR_12)), "PCR 12 is {:?}", value(12));
+        let computed = hex::encode(self.predicted_pcr_7()?);
         ensure!(
             value(7).as_ref() == Some(&computed),
             "PCR 7 is {:?}, computed {computed}",

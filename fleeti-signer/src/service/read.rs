@@ -1,6 +1,6 @@
 //! Reading: entries, proofs and checkpoints of the log, and the configuration of the signer.
 
-use super::{Issuer, Keeper};
+use super::{Issuer, SigningService};
 use crate::log::LogError;
 use crate::wire::{ENTRIES_MAX, Request, Response};
 use fleeti_core::wire::api::AuditProof;
@@ -11,7 +11,7 @@ use fleeti_pki::transparency::note::Checkpoint;
 /// Seconds for which a checkpoint is returned again if no entry was added.
 const STATEMENT_S: u64 = 60;
 
-impl Keeper {
+impl SigningService {
     pub(super) fn read(&mut self, now_s: u64, request: Request) -> Result<Response, LogError> {
         let texts = |hashes: Vec<fleeti_pki::transparency::tree::Hash>| {
             hashes.iter().map(|h| base64_text(h)).collect::<Vec<_>>()
@@ -44,9 +44,9 @@ impl Keeper {
                 .map(|lines| Response::Entries { lines }),
             Request::CertifyDevice { .. }
             | Request::CertifyServer { .. }
-            | Request::RevocationList { .. }
+            | Request::Crl { .. }
             | Request::StageRevoked { .. }
-            | Request::ListPart { .. }
+            | Request::CrlPart { .. }
             | Request::MakeBootKeys { .. }
             | Request::SignBoot { .. }
             | Request::ChangeBoot { .. }

@@ -1,7 +1,7 @@
 //! The agent of a device under an attacker's control. Everything but the helper is the real agent,
 //! and the helper sends false evidence to the server after it has got the secrets of the fleet. Two
 //! such devices are joined by a cable, and the TPM of one makes evidence for the other. See
-//! `fleeti_testkit::liar`.
+//! `fleeti_testkit::adversary`.
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
@@ -9,9 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use fleeti_pki::signer::Algorithm;
+use fleeti_testkit::adversary::{BEGINS, Lie, MARK};
 use fleeti_testkit::agent::privileged::{self, MESSAGE_MAX, Measured, Request, Response, measured};
 use fleeti_testkit::agent::{Paths, boot, program};
-use fleeti_testkit::liar::{BEGINS, Lie, MARK};
 use fleeti_testkit::soft_tpm::SoftTpm;
 use fleeti_testkit::vm::{FIRST_END, SECOND_END};
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,7 @@ enum Role {
     /// Its TPM makes evidence for the other device; its own evidence is valid.
     Accomplice,
     /// Sends false evidence, also evidence of the other device.
-    Liar { cable: File, answers: Receiver<Measured> },
+    Adversary { cable: File, answers: Receiver<Measured> },
 }
 
 impl Role {
@@ -88,7 +88,7 @@ impl Role {
             std::thread::spawn(move || {
                 lines(reader, |line| Ok(sender.send(serde_json::from_slice(line)?)?))
             });
-            return Ok(Self::Liar { cable, answers });
+            return Ok(Self::Adversary { cable, answers });
         }
         let paths = paths.clone();
         let mut writer = cable;
@@ -103,7 +103,7 @@ impl Role {
 
     /// The other device's evidence for a challenge to this device.
     fn evidence(&self, nonce: &str, device: &DeviceId) -> Result<Measured> {
-        let Self::Liar { cable, answers } = self else {
+        let Self::Adversary { cable, answers } = self else {
             bail!("this device sends no false evidence")
         };
         let mut cable = cable;
@@ -141,7 +141,7 @@ fn lines(cable: File, mut heard: impl FnMut(&[u8]) -> Result<()>) {
     }
 }
 
-struct Liar {
+struct Adversary {
     paths: Paths,
     honest: PathBuf,
     kept_at: PathBuf,
@@ -157,8 +157,8 @@ async fn lie() -> Result<()> {
     let paths = Paths::device();
     fs::create_dir_all(HONEST)?;
     let honest = Paths { run: HONEST.into(), ..Paths::device() };
-    let kept_at = paths.helper_state.join("liar.json");
-    let liar = Liar {
+    let kept_at = paths.helper_state.join("adversary.json");
+    let adversary = Adversary {
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
         kept: fs::read(&kept_at).ok().map(|bytes| serde_json::from_slice(&bytes)).transpose()?,
         honest: honest.socket(),
@@ -168,18 +168,18 @@ async fn lie() -> Result<()> {
         lies: 0,
         paths,
     };
-    let socket = liar.paths.socket();
+    let socket = adversary.paths.socket();
     fs::remove_file(&socket).ok();
     let listener = UnixListener::bind(&socket)?;
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o660))?;
     std::os::unix::fs::chown(&socket, None, program::daemon_group())?;
     tokio::spawn(async move { privileged::serve(honest, None).await });
-    let liar = Arc::new(Mutex::new(liar));
+    let adversary = Arc::new(Mutex::new(adversary));
     loop {
         let (stream, _) = listener.accept().await?;
-        let liar = Arc::clone(&liar);
+        let adversary = Arc::clone(&adversary);
         tokio::spawn(async move {
-            if let Err(e) = converse(stream, &liar).await {
+            if let Err(e) = converse(stream, &adversary).await {
                 boot::say(&format!("adversary: {e:#}"));
             }
         });
@@ -187,13 +187,13 @@ async fn lie() -> Result<()> {
 }
 
 /// Forwards requests that are not about evidence to the real helper.
-async fn converse(mut stream: UnixStream, liar: &Mutex<Liar>) -> Result<()> {
+async fn converse(mut stream: UnixStream, adversary: &Mutex<Adversary>) -> Result<()> {
     let (reader, mut writer) = stream.split();
     let line = line_of(reader).await?;
     let request: Request = serde_json::from_slice(&line)?;
-    let honest = liar.lock().await.honest.clone();
+    let honest = adversary.lock().await.honest.clone();
     let truth = ask(&honest, &line).await?;
-    let told = liar.lock().await.told(request, truth)?;
+    let told = adversary.lock().await.told(request, truth)?;
     Ok(writer.write_all(&told).await?)
 }
 
@@ -203,7 +203,7 @@ async fn line_of(stream: impl AsyncReadExt + Unpin) -> Result<Vec<u8>> {
     Ok(line)
 }
 
-impl Liar {
+impl Adversary {
     /// The false response to the daemon.
     fn told(&mut self, request: Request, truth: Vec<u8>) -> Result<Vec<u8>> {
         if matches!(self.role, Role::Accomplice) {
@@ -257,13 +257,10 @@ impl Liar {
             }
             Lie::OtherMachine => told = self.role.evidence(nonce, device)?,
             Lie::OlderAnswer | Lie::BeforeRestart => told = kept.answer.clone(),
-            Lie::ChangedRegister => {
-                let register = told
-                    .registers
-                    .iter_mut()
-                    .find(|(number, _)| *number == 4)
-                    .context("no PCR 4")?;
-                register.1 = "00".repeat(32);
+            Lie::ChangedPcr => {
+                let pcr =
+                    told.pcrs.iter_mut().find(|(number, _)| *number == 4).context("no PCR 4")?;
+                pcr.1 = "00".repeat(32);
             }
             Lie::RetypedEvent => {
                 let at = told

@@ -1,14 +1,14 @@
 //! The attestation card on the page of a device.
 
 use super::page::{Result, see};
-use super::shown::{self, Badge};
+use super::view::{self, Badge};
 use crate::app::AppRef;
 use crate::service::attestation;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
 use fleeti_core::attestation::{Claim, Level, Tier};
 use fleeti_core::id::DeviceId;
-use fleeti_core::wire::attestation::{Attestation, MeasuredRegister};
+use fleeti_core::wire::attestation::{Attestation, MeasuredPcr};
 
 /// The display text of one claim.
 pub struct ClaimRow {
@@ -24,7 +24,7 @@ pub struct Proved {
     pub note: String,
     pub tpm: Option<String>,
     pub claims: Vec<ClaimRow>,
-    pub registers: Vec<MeasuredRegister>,
+    pub pcrs: Vec<MeasuredPcr>,
     pub has_evidence: bool,
     pub may_ask: bool,
     pub may_accept: bool,
@@ -70,13 +70,13 @@ impl Proved {
                     .as_ref()
                     .map_or_else(|| "unknown release".to_owned(), ToString::to_string);
                 let silence = if found.is_fresh { "" } else { "; no evidence since" };
-                format!("Measured: {release}, {}{silence}.", shown::instant(result.appraised_s))
+                format!("Measured: {release}, {}{silence}.", view::instant(result.appraised_s))
             }
         };
         let tpm = found.tpm.as_ref().map(|t| {
             format!(
                 "{}, {}",
-                t.maker.as_deref().unwrap_or("manufacturer not verified"),
+                t.manufacturer.as_deref().unwrap_or("manufacturer not verified"),
                 t.description
             )
         });
@@ -93,7 +93,7 @@ impl Proved {
                 && !claims.iter().any(accepted),
             tpm,
             claims: claims.into_iter().map(ClaimRow::from).collect(),
-            registers: found.registers,
+            pcrs: found.pcrs,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Content of `demo.json`.
 #[derive(Debug, Serialize)]
-pub struct Story {
+pub struct Scenario {
     schema: u32,
     started_s: u64,
     ok: bool,
@@ -25,7 +25,7 @@ struct Step {
     evidence: Vec<String>,
 }
 
-impl Story {
+impl Scenario {
     /// Starts a scenario.
     #[must_use]
     pub fn begin() -> Self {

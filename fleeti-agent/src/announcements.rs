@@ -9,8 +9,8 @@ use crate::{Paths, anchors, identity, kept, write_durably};
 use anyhow::{Context, Result};
 use fleeti_core::id::ReleaseName;
 use fleeti_core::strict;
-use fleeti_core::wire::device::{LogGrowth, Notice, REVOKED_MAX, SignedBundle, TEXT_MAX};
-use fleeti_pki::audit::verify_growth;
+use fleeti_core::wire::device::{LogConsistency, Notice, REVOKED_MAX, SignedBundle, TEXT_MAX};
+use fleeti_pki::audit::verify_log_consistency;
 use fleeti_pki::bundle::{self, BYTES_MAX, VerifiedBundle};
 use fleeti_pki::certificate;
 use fleeti_pki::transition::Anchors;
@@ -25,7 +25,7 @@ use tokio::sync::{Notify, watch};
 use x509_cert::Certificate;
 
 /// Maximum size of a consistency proof.
-const GROWTH_MAX: usize = 64 * 1024;
+const CONSISTENCY_MAX: usize = 64 * 1024;
 const DAY_S: u64 = 86_400;
 /// How long a server may fail to prove that the audit log is append-only.
 const UNPROVED_S_MAX: u64 = 3 * DAY_S;
@@ -87,7 +87,7 @@ pub enum NotTaken {
 
 /// The stored announcements.
 #[derive(Debug)]
-pub struct Heard {
+pub struct Announcements {
     paths: Paths,
     kept: Mutex<Kept>,
     anchors: Mutex<Anchors>,
@@ -123,14 +123,15 @@ pub fn bundle_of(paths: &Paths, root: &Certificate) -> Result<Option<VerifiedBun
     Ok(found.or_else(|| bundle::read(&unnamed()?, root).ok()))
 }
 
-impl Heard {
+impl Announcements {
     /// Opens the stored announcements. Unreadable files are set aside, with an alarm.
     ///
     /// # Errors
     /// If the image's trust anchors cannot be read, or nothing can be stored.
     pub fn open(paths: &Paths) -> Result<Self> {
-        let kept = kept::read(&paths.state.join("heard.json"), kept::json).unwrap_or_default();
-        let heard = Self {
+        let kept =
+            kept::read(&paths.state.join("announcements.json"), kept::json).unwrap_or_default();
+        let announcements = Self {
             paths: paths.clone(),
             kept: Mutex::new(kept),
             anchors: Mutex::new(anchors::of_daemon(paths)?),
@@ -141,12 +142,12 @@ impl Heard {
             stated: Notify::new(),
             bundle_changed: Notify::new(),
         };
-        heard.take_up_anchors()?;
+        announcements.take_up_anchors()?;
         // Also detects damaged bundles, which are reported below.
-        heard.look_at_bundles()?;
-        heard.report_broken(&kept::unreported(&paths.state))?;
+        announcements.look_at_bundles()?;
+        announcements.report_broken(&kept::unreported(&paths.state))?;
         kept::reported(&paths.state);
-        Ok(heard)
+        Ok(announcements)
     }
 
     /// Reports files of the daemon or the helper that could not be used.
@@ -285,7 +286,10 @@ impl Heard {
     fn change(&self, change: impl FnOnce(&mut Kept)) -> Result<()> {
         let mut kept = self.lock();
         change(&mut kept);
-        Ok(write_durably(&self.paths.state.join("heard.json"), &serde_json::to_vec(&*kept)?)?)
+        Ok(write_durably(
+            &self.paths.state.join("announcements.json"),
+            &serde_json::to_vec(&*kept)?,
+        )?)
     }
 
     fn raise(&self, alarm: String) -> Result<()> {
@@ -359,9 +363,9 @@ impl Heard {
         if let Some(sha256) = &notice.transitions {
             self.transitions_announced(sha256, http, https_url).await?;
         }
-        let statement = async {
+        let checkpoint = async {
             if let Some(note) = &notice.checkpoint {
-                match self.statement(note, http, https_url).await {
+                match self.take_checkpoint(note, http, https_url).await {
                     // The alarm reports it.
                     Ok(()) | Err(NotTaken::Split(_)) => {}
                     Err(e) => return Err(e.into()),
@@ -369,9 +373,9 @@ impl Heard {
             }
             self.freshness()
         };
-        let heard = statement.await;
+        let announcements = checkpoint.await;
         self.bundle_announced(notice, http, https_url).await?;
-        heard
+        announcements
     }
 
     /// Remembers revoked releases of this line that are newer than the running one; older ones
@@ -417,7 +421,7 @@ impl Heard {
     ///
     /// # Errors
     /// [`NotTaken`].
-    pub async fn statement(
+    pub async fn take_checkpoint(
         &self,
         note: &str,
         http: &reqwest::Client,
@@ -452,14 +456,14 @@ impl Heard {
         // prefix of the larger one.
         let (was, is) = (old.checkpoint().size, stated.checkpoint().size);
         let (smaller, larger) = if is >= was { (&old, &stated) } else { (&stated, &old) };
-        let proof = match growth(smaller, larger, http, https_url).await {
+        let proof = match consistency(smaller, larger, http, https_url).await {
             Ok(hashes) => hashes,
             Err(e) => {
                 self.unproved(now_s)?;
                 return Err(NotTaken::Unproved(e));
             }
         };
-        if let Err(e) = verify_growth(smaller, larger, &proof) {
+        if let Err(e) = verify_log_consistency(smaller, larger, &proof) {
             let split = format!("the audit log had {was} entries and has {is} now: {e}");
             self.raise(split.clone())?;
             return Err(NotTaken::Split(split));
@@ -475,7 +479,7 @@ impl Heard {
     /// The newest verified checkpoint of the audit log, as a signed note, and its tree size in
     /// entries.
     #[must_use]
-    pub fn newest_statement(&self) -> Option<(String, u64)> {
+    pub fn newest_checkpoint(&self) -> Option<(String, u64)> {
         let key = self.log_key();
         let note = self.checkpoint(&key)?;
         let size = key.verify(&note).ok()?.checkpoint().size;
@@ -541,7 +545,7 @@ impl Heard {
 }
 
 /// The consistency proof from the smaller log to the larger one; empty if they are equally large.
-async fn growth(
+async fn consistency(
     smaller: &VerifiedCheckpoint,
     larger: &VerifiedCheckpoint,
     http: &reqwest::Client,
@@ -551,7 +555,9 @@ async fn growth(
     if from == to {
         return Ok(vec![]);
     }
-    let url = format!("{https_url}/log/growth.json?from={from}&to={to}");
+    let url = format!("{https_url}/log/consistency.json?from={from}&to={to}");
     let response = http.get(url).timeout(PATIENCE).send().await?.error_for_status()?;
-    Ok(read_document::<LogGrowth>("log/growth.json", response, GROWTH_MAX).await?.hashes)
+    Ok(read_document::<LogConsistency>("log/consistency.json", response, CONSISTENCY_MAX)
+        .await?
+        .hashes)
 }

@@ -1,9 +1,9 @@
 //! Two devices under an attacker's control. Their release is signed, boots as it should, and they
-//! prove so. Then the helper of one sends false evidence (`fleeti-liar`, in the image in place of
+//! prove so. Then the helper of one sends false evidence (`fleeti-adversary`, in the image in place of
 //! the agent), also evidence that the TPM of the other device makes for it. This module checks the
 //! server's result for each lie.
 
-use crate::story::Story;
+use crate::scenario::Scenario;
 use crate::vm::{Cable, Parts, Vm};
 use crate::world::{BOOT, FLEET, Record, World};
 use anyhow::{Context, Result, bail, ensure};
@@ -12,7 +12,7 @@ use fleeti_build::cache::Cache;
 use fleeti_core::attestation::Level;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::CreateCommand;
-use fleeti_core::wire::device::Order;
+use fleeti_core::wire::device::CommandKind;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub enum Lie {
     /// Valid evidence for an older challenge.
     OlderAnswer,
     /// A PCR value beside the quote that differs from the quoted one.
-    ChangedRegister,
+    ChangedPcr,
     /// An event log with a changed event type, and a new quote.
     RetypedEvent,
     /// Evidence that was valid before the device rebooted.
@@ -47,7 +47,7 @@ impl Lie {
         Self::SoftwareKey,
         Self::OtherMachine,
         Self::OlderAnswer,
-        Self::ChangedRegister,
+        Self::ChangedPcr,
         Self::RetypedEvent,
     ];
 
@@ -58,7 +58,7 @@ impl Lie {
             Self::SoftwareKey => "a quote signed by a key in a file",
             Self::OtherMachine => "a quote of another device for this challenge",
             Self::OlderAnswer => "evidence for an older challenge",
-            Self::ChangedRegister => "a PCR value that was not quoted",
+            Self::ChangedPcr => "a PCR value that was not quoted",
             Self::RetypedEvent => "an event log with a changed event type",
             Self::BeforeRestart => "evidence from before the reboot",
         }
@@ -69,7 +69,7 @@ impl Lie {
         match self {
             Self::SoftwareKey | Self::OtherMachine => "quote-signature",
             Self::OlderAnswer | Self::BeforeRestart => "quote-challenge",
-            Self::ChangedRegister => "registers-digest",
+            Self::ChangedPcr => "pcr-digest",
             Self::RetypedEvent => "log-kind",
         }
     }
@@ -79,17 +79,22 @@ impl Lie {
 ///
 /// # Errors
 /// If a lie is accepted, or fails another check than expected.
-pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Path) -> Result<()> {
+pub fn tell(
+    world: &mut World,
+    scenario: &mut Scenario,
+    cache: &Cache,
+    profile: &Path,
+) -> Result<()> {
     let title = "two devices under an attacker's control: their release is signed, boots, and they prove it";
     let cable = Cable::new()?;
-    let ((other, other_vm), (device, vm)) = story.step(title, |e| {
-        let build = world.build_here(profile, "1", "fleeti-liar")?;
+    let ((other, other_vm), (device, vm)) = scenario.step(title, |e| {
+        let build = world.build_here(profile, "1", "fleeti-adversary")?;
         let release = world.release(&build, "1")?;
         let name = BuildRecord::read(&build)?.release.to_string();
         let mut machines = Vec::new();
         let both = [
             ("accomplice", cable.first(), Record::InSmbios),
-            ("liar", cable.second(), Record::OnEsp),
+            ("adversary", cable.second(), Record::OnEsp),
         ];
         for (folder, end, record) in both {
             let device = world.provision_by(FLEET, folder, &build, &release, record)?;
@@ -101,11 +106,11 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Path)
             e.push(vm.wait_for(line, 0, BOOT * 2)?.1);
             e.extend(world.check_attestation(device, &name, Level::VerifiedBoot)?);
         }
-        let liar = machines.pop().context("no machine")?;
-        Ok((machines.pop().context("only one machine")?, liar))
+        let adversary = machines.pop().context("no machine")?;
+        Ok((machines.pop().context("only one machine")?, adversary))
     })?;
     let mut seen = Seen { vm: &vm, line: 0 };
-    story.step(
+    scenario.step(
         "one sends false evidence, as root can: the expected check rejects each lie",
         |e| {
             let mut told = BTreeSet::new();
@@ -127,10 +132,10 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Path)
         },
     )?;
     drop(other_vm);
-    story.step(
+    scenario.step(
         "it reboots, and sends evidence from before the reboot, with the attestation key of another TPM",
         |e| {
-            let (from, order) = (vm.lines(), CreateCommand { order: Order::Reboot, valid_s: 600 });
+            let (from, order) = (vm.lines(), CreateCommand { kind: CommandKind::Reboot, valid_s: 600 });
             world.runtime.block_on(world.client()?.create_command(&device, &order))?;
             let (line, _) = vm.wait_for("fleeti: boot image=", from, BOOT)?;
             seen.line = line;
@@ -142,11 +147,11 @@ pub fn tell(world: &mut World, story: &mut Story, cache: &Cache, profile: &Path)
         },
     )?;
     drop(vm);
-    story.step("the audit log has the alarms of that device", |e| {
+    scenario.step("the audit log has the alarms of that device", |e| {
         // A server that starts writes what it knew when it ended to the log.
         world.restart_server_later(0)?;
         let entries = world.runtime.block_on(world.client()?.audit_entries(0))?;
-        for alarm in ["device.contradicted", "device.tpm-refused"] {
+        for alarm in ["device.attestation-failed", "device.tpm-refused"] {
             let entry = entries
                 .iter()
                 .find(|entry| entry.contains(device.as_str()) && entry.contains(alarm));

@@ -1,6 +1,6 @@
 //! Carrying out planned work: signatures, and their outcomes in the log.
 
-use super::{Keeper, LIST_S, Refusal, SERVER_S, Work, find};
+use super::{LIST_S, Refusal, SERVER_S, SigningService, Work, find};
 use crate::log::LogError;
 use crate::release::{ReleaseJob, ReleaseOrder};
 use crate::wire::Response;
@@ -11,7 +11,7 @@ use fleeti_pki::certificate::{self, Extras, Period, Role};
 use fleeti_pki::wrap::WrapKey;
 use fleeti_pki::{base64_text, crl};
 
-impl Keeper {
+impl SigningService {
     pub(super) fn wrap_key(&self) -> Result<&WrapKey, fleeti_pki::Error> {
         self.keys
             .boot_wrap
@@ -19,7 +19,7 @@ impl Keeper {
             .ok_or(fleeti_pki::Error::Refused("online/boot-wrap.key is missing"))
     }
 
-    pub(super) fn carry_out(
+    pub(super) fn apply(
         &mut self,
         now_s: u64,
         work: Work,
@@ -93,10 +93,10 @@ impl Keeper {
                     now_s,
                     LIST_S,
                 )?;
-                (sha256_hex(&der), self.lists.hand_out(name, der))
+                (sha256_hex(&der), self.crls.first_part(name, der))
             }
             Work::Boot(work) => boot::sign(work, now_s, self.wrap_key()?)?,
-            Work::Escrow(work) => escrow::carry_out(work, self.wrap_key()?)?,
+            Work::Escrow(work) => escrow::apply(work, self.wrap_key()?)?,
         })
     }
 

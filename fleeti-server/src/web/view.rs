@@ -86,7 +86,9 @@ pub fn health(d: &Device) -> Badge {
     if d.revoked {
         return Badge::new("bad", "revoked");
     }
-    if d.contradiction.is_some() || d.secure_boot.as_ref().is_some_and(|s| s.problem.is_some()) {
+    if d.attestation_failure.is_some()
+        || d.secure_boot.as_ref().is_some_and(|s| s.problem.is_some())
+    {
         return Badge::new("bad", "not trusted");
     }
     match (&d.update, d.online) {
@@ -153,8 +155,8 @@ pub fn rollout_phase(phase: Phase) -> Badge {
 /// The state of one device in a rollout, and the reason.
 pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
     let badge = match phase {
-        DevicePhase::Held => Badge::new("warn", "blocked"),
-        DevicePhase::Granted => Badge::new("", "offered"),
+        DevicePhase::Blocked => Badge::new("warn", "blocked"),
+        DevicePhase::Offered => Badge::new("", "offered"),
         DevicePhase::Staging => Badge::new("busy", "staging"),
         DevicePhase::Staged => Badge::new("busy", "staged"),
         DevicePhase::Rebooting => Badge::new("busy", "rebooting"),
@@ -162,7 +164,7 @@ pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
         DevicePhase::Unconfirmed => Badge::new("warn", "unconfirmed"),
         DevicePhase::Proving => Badge::new("busy", "proving"),
         DevicePhase::Succeeded => Badge::new("good", "succeeded"),
-        DevicePhase::Contradicted => Badge::new("bad", "attestation failed"),
+        DevicePhase::AttestationFailed => Badge::new("bad", "attestation failed"),
         DevicePhase::RolledBack { .. } => Badge::new("bad", "rolled back"),
         DevicePhase::Revoked => Badge::new("bad", "revoked"),
         DevicePhase::Failed { .. } => Badge::new("bad", "failed"),
@@ -173,10 +175,10 @@ pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
             format!("{kind}: {evidence}")
         }
         DevicePhase::Failed { code } => format!("{code:?}"),
-        DevicePhase::Held => "its attestation level is below the minimum of its fleet for updates: see its attestation".into(),
+        DevicePhase::Blocked => "its attestation level is below the minimum of its fleet for updates: see its attestation".into(),
         DevicePhase::Unconfirmed => "it ran the release but did not reach the server; it tries again once the previous version has reached the server".into(),
         DevicePhase::Proving => "it reports that it runs the release; its TPM has not proved that yet".into(),
-        DevicePhase::Contradicted => "the evidence of its TPM contradicts its report: see its attestation".into(),
+        DevicePhase::AttestationFailed => "the evidence of its TPM contradicts its report: see its attestation".into(),
         _ => String::new(),
     };
     (badge, why)

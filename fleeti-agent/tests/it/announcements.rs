@@ -3,15 +3,15 @@
 
 use crate::bench::{Bench, now_s};
 use crate::faulty_server::FaultyServer;
+use fleeti_agent::announcements::{Announcements, NotTaken};
 use fleeti_agent::driver::{Driver, Parts};
-use fleeti_agent::heard::{Heard, NotTaken};
 use fleeti_agent::outbox::Outbox;
 use fleeti_agent::privileged::{self, Helper};
 use fleeti_agent::staging::Staging;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::update::{FailureCode, State};
 use fleeti_core::wire::boot::{BootSummary, Slot, Verity};
-use fleeti_core::wire::device::{DesiredState, LogGrowth, Notice, REVOKED_MAX, Report};
+use fleeti_core::wire::device::{DesiredState, LogConsistency, Notice, REVOKED_MAX, Report};
 use fleeti_pki::audit::Act;
 use fleeti_pki::bundle::Bundle;
 use fleeti_pki::certificate::{self, Authority, Period, Role, self_signed, to_pem};
@@ -24,15 +24,15 @@ use std::sync::Arc;
 struct Scene {
     bench: Bench,
     server: FaultyServer,
-    heard: Heard,
+    announcements: Announcements,
     http: reqwest::Client,
 }
 
 impl Scene {
     fn new() -> Self {
         let bench = Bench::new();
-        let heard = Heard::open(&bench.paths).unwrap();
-        Self { bench, server: FaultyServer::start(), heard, http: reqwest::Client::new() }
+        let announcements = Announcements::open(&bench.paths).unwrap();
+        Self { bench, server: FaultyServer::start(), announcements, http: reqwest::Client::new() }
     }
     /// Gives the device's image a root of its own, and starts the device with it.
     fn root(&mut self) -> (x509_cert::Certificate, SoftKey) {
@@ -40,18 +40,21 @@ impl Scene {
         let root = self_signed(Role::Root, Period::starting(now_s(), 86_400), &key).unwrap();
         std::fs::write(self.bench.paths.lib.join("trust/root.pem"), to_pem(&root).unwrap())
             .unwrap();
-        self.heard = Heard::open(&self.bench.paths).unwrap();
+        self.announcements = Announcements::open(&self.bench.paths).unwrap();
         (root, key)
     }
     async fn listen(&self, notice: &Notice) -> Result<(), String> {
-        self.heard.listen(notice, &self.http, &self.server.url).await.map_err(|e| format!("{e:#}"))
+        self.announcements
+            .listen(notice, &self.http, &self.server.url)
+            .await
+            .map_err(|e| format!("{e:#}"))
     }
     async fn revoked(&self, releases: &[&str]) {
         let revoked_releases = releases.iter().map(|r| r.parse().unwrap()).collect();
         self.listen(&Notice { revoked_releases, ..Notice::default() }).await.unwrap();
     }
     fn knows(&self, release: &str) -> bool {
-        self.heard.is_revoked(&release.parse().unwrap())
+        self.announcements.is_revoked(&release.parse().unwrap())
     }
     /// A checkpoint of the current log. The server has the consistency proof from `seen`, if given.
     fn stated(&self, seen: Option<u64>, at_s: u64) -> Notice {
@@ -59,10 +62,10 @@ impl Scene {
         let size =
             self.bench.log.key.verify(&proof.published.checkpoint).unwrap().checkpoint().size;
         if let Some(seen) = seen {
-            let growth = LogGrowth { hashes: proof.growth };
+            let consistency = LogConsistency { hashes: proof.consistency };
             self.server.put(
-                &format!("log/growth.json?from={seen}&to={size}"),
-                serde_json::to_vec(&growth).unwrap(),
+                &format!("log/consistency.json?from={seen}&to={size}"),
+                serde_json::to_vec(&consistency).unwrap(),
             );
         }
         Notice { checkpoint: Some(proof.published.checkpoint), ..Notice::default() }
@@ -81,17 +84,17 @@ impl Scene {
     }
     /// Restarts the device with changed state.
     fn remembering(self, change: impl FnOnce(&mut serde_json::Value)) -> Self {
-        let path = self.bench.paths.state.join("heard.json");
+        let path = self.bench.paths.state.join("announcements.json");
         let mut kept = std::fs::read(&path).map_or_else(
             |_| serde_json::json!({}),
             |bytes| serde_json::from_slice(&bytes).unwrap(),
         );
         change(&mut kept);
         std::fs::write(&path, kept.to_string()).unwrap();
-        Self { heard: Heard::open(&self.bench.paths).unwrap(), ..self }
+        Self { announcements: Announcements::open(&self.bench.paths).unwrap(), ..self }
     }
     fn alarm(&self) -> Option<String> {
-        self.heard.report().1
+        self.announcements.report().1
     }
 }
 
@@ -114,14 +117,14 @@ async fn a_revocation_is_remembered_and_no_list_of_names_flushes_it() {
     }
     assert!(scene.knows("kiosk@3"), "made-up names do not replace it");
     // After a restart, without a notice about it.
-    let again = Heard::open(&scene.bench.paths).unwrap();
+    let again = Announcements::open(&scene.bench.paths).unwrap();
     assert!(again.is_revoked(&"kiosk@3".parse().unwrap()));
     again.forgive(&"kiosk@3".parse().unwrap()).unwrap();
     assert!(!again.is_revoked(&"kiosk@3".parse().unwrap()), "an operator decided so");
 }
 
 #[tokio::test]
-async fn a_log_that_grew_is_followed_in_whatever_order_its_statements_come() {
+async fn a_log_that_grew_is_followed_in_whatever_order_its_checkpoints_come() {
     let mut scene = Scene::new();
     scene.enter(3);
     let three = scene.stated(None, now_s());
@@ -146,7 +149,7 @@ async fn a_notice_that_could_not_be_taken_up_is_tried_again() {
     scene.listen(&scene.stated(None, now_s())).await.unwrap();
     scene.fork(5);
     let forked = scene.stated(Some(3), now_s());
-    let path = "log/growth.json?from=3&to=5";
+    let path = "log/consistency.json?from=3&to=5";
     let proof = scene.server.get(path);
     scene.server.remove(path);
     let (notices, noticed) = tokio::sync::watch::channel(None);
@@ -163,7 +166,7 @@ async fn a_notice_that_could_not_be_taken_up_is_tried_again() {
     };
     tokio::select! {
         () = told => {}
-        () = scene.heard.run(noticed, &scene.http, &scene.server.url) => unreachable!("the sender lives"),
+        () = scene.announcements.run(noticed, &scene.http, &scene.server.url) => unreachable!("the sender lives"),
     }
     assert!(
         asked() >= 2 && scene.alarm().unwrap().contains("the audit log had 3 entries"),
@@ -181,7 +184,7 @@ async fn a_log_with_two_histories_raises_an_alarm_that_stays_until_somebody_has_
     scene.listen(&scene.stated(Some(3), now_s())).await.unwrap();
     let alarm = scene.alarm().unwrap();
     assert!(alarm.starts_with("the audit log had 3 entries and has 5 now"), "{alarm}");
-    let again = Heard::open(&scene.bench.paths).unwrap();
+    let again = Announcements::open(&scene.bench.paths).unwrap();
     assert_eq!(again.report().1, Some(alarm));
     again.clear_alarm().unwrap();
     assert_eq!(again.report().1, None);
@@ -196,7 +199,7 @@ async fn a_server_that_states_nothing_new_for_too_long_hides_something() {
         // As announced days ago.
         let scene = scene.remembering(|kept| kept["checkpoint"] = stated.checkpoint.clone().into());
         assert!(
-            scene.heard.newest_statement().is_some(),
+            scene.announcements.newest_checkpoint().is_some(),
             "also as it was kept before logs had names"
         );
         // The same checkpoint repeatedly, or none.
@@ -219,18 +222,21 @@ async fn a_release_whose_log_is_not_the_one_of_the_notices_raises_the_alarm() {
     scene.listen(&scene.stated(None, now_s())).await.unwrap();
     scene.enter(2);
     let honest = scene.stated(Some(3), now_s()).checkpoint.unwrap();
-    scene.heard.statement(&honest, &scene.http, &scene.server.url).await.unwrap();
+    scene.announcements.take_checkpoint(&honest, &scene.http, &scene.server.url).await.unwrap();
     scene.fork(7);
     // A release that only the fork contains.
     let release = scene.bench.publish(&scene.server, "r", "2");
     let proof = scene.bench.log.proof(release.number, 5, now_s()).unwrap();
-    let growth = LogGrowth { hashes: proof.growth.clone() };
+    let consistency = LogConsistency { hashes: proof.consistency.clone() };
     let size = scene.bench.log.key.verify(&proof.published.checkpoint).unwrap().checkpoint().size;
     for (path, bytes) in [
         ("r/manifest.json".to_owned(), release.manifest.clone().into_bytes()),
         ("r/signatures.json".to_owned(), serde_json::to_vec(&release.signatures).unwrap()),
         ("r/proof.json?size=0".to_owned(), serde_json::to_vec(&proof).unwrap()),
-        (format!("log/growth.json?from=5&to={size}"), serde_json::to_vec(&growth).unwrap()),
+        (
+            format!("log/consistency.json?from=5&to={size}"),
+            serde_json::to_vec(&consistency).unwrap(),
+        ),
     ] {
         scene.server.put(&path, bytes);
     }
@@ -239,20 +245,20 @@ async fn a_release_whose_log_is_not_the_one_of_the_notices_raises_the_alarm() {
     while !scene.bench.paths.socket().exists() {
         tokio::task::yield_now().await;
     }
-    let heard = Arc::new(scene.heard);
+    let announcements = Arc::new(scene.announcements);
     let staging = Staging {
         paths: scene.bench.paths.clone(),
         helper: Helper::at(scene.bench.paths.socket()),
         http: scene.http.clone(),
         https_url: scene.server.url.clone(),
         upstream: format!("{}/r", scene.server.url),
-        heard: Arc::clone(&heard),
+        announcements: Arc::clone(&announcements),
         progress: tokio::sync::watch::channel(None).0,
     };
     let (code, why) = staging.run().await.unwrap_err();
     assert_eq!(code, FailureCode::LogSplit, "{why}");
     assert!(why.starts_with(&format!("the audit log had 5 entries and has {size} now")), "{why}");
-    assert_eq!(heard.report().1, Some(why));
+    assert_eq!(announcements.report().1, Some(why));
     assert_eq!(
         fleeti_agent::release_log::seen(&scene.bench.paths).unwrap(),
         0,
@@ -282,7 +288,7 @@ async fn a_server_that_does_not_prove_is_no_alarm_at_once_and_teaches_nothing() 
     // Which does not block releases forever.
     let note = unproved.checkpoint.unwrap();
     assert!(matches!(
-        scene.heard.statement(&note, &scene.http, &scene.server.url).await,
+        scene.announcements.take_checkpoint(&note, &scene.http, &scene.server.url).await,
         Err(NotTaken::Unproved(_))
     ));
 }
@@ -295,7 +301,7 @@ async fn a_trust_bundle_that_the_root_has_not_signed_is_not_taken() {
     scene.server.put("trust-bundle.json", forged.to_string().into_bytes());
     let error = scene.listen(&Notice { trust_bundle: 7, ..Notice::default() }).await.unwrap_err();
     assert!(error.contains("not by this key"), "{error}");
-    assert_eq!(scene.heard.report(), (0, None));
+    assert_eq!(scene.announcements.report(), (0, None));
     let kept = std::fs::read_dir(&scene.bench.paths.state)
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap());
@@ -328,30 +334,30 @@ async fn a_trust_bundle_never_goes_back() {
         scene.listen(&Notice { trust_bundle: version, ..Notice::default() }).await
     };
     announce(&scene, 2, 2).await.unwrap();
-    assert_eq!(scene.heard.report(), (2, None));
+    assert_eq!(scene.announcements.report(), (2, None));
     // Announced as newer than it is: the root's signature is valid nevertheless.
     let error = announce(&scene, 3, 1).await.unwrap_err();
     assert!(error.contains("announced trust bundle 3 and gave 1"), "{error}");
     assert!(announce(&scene, 3, 2).await.is_err());
     assert_eq!(
-        Heard::open(&scene.bench.paths).unwrap().report(),
+        Announcements::open(&scene.bench.paths).unwrap().report(),
         (2, None),
         "also after a restart"
     );
     // Announced as older.
     announce(&scene, 1, 1).await.unwrap();
-    let (version, alarm) = scene.heard.report();
+    let (version, alarm) = scene.announcements.report();
     assert_eq!(version, 2);
     assert!(alarm.unwrap().contains("has trust bundle 1, this device has 2 already"));
     announce(&scene, 3, 3).await.unwrap();
-    assert_eq!(scene.heard.report().0, 3);
+    assert_eq!(scene.announcements.report().0, 3);
 }
 
 /// A driver in a stored state, its announcements, and its outbox.
-fn driver(scene: &Scene, kept: &serde_json::Value) -> (Driver, Arc<Heard>, Arc<Outbox>) {
+fn driver(scene: &Scene, kept: &serde_json::Value) -> (Driver, Arc<Announcements>, Arc<Outbox>) {
     std::fs::write(scene.bench.paths.state.join("update.json"), kept.to_string()).unwrap();
     let outbox = Arc::new(Outbox::open(&scene.bench.paths.state.join("outbox")).unwrap());
-    let heard = Arc::new(Heard::open(&scene.bench.paths).unwrap());
+    let announcements = Arc::new(Announcements::open(&scene.bench.paths).unwrap());
     let boot = BootSummary {
         boot_id: "b".into(),
         running: "kiosk@1".parse().unwrap(),
@@ -371,14 +377,14 @@ fn driver(scene: &Scene, kept: &serde_json::Value) -> (Driver, Arc<Heard>, Arc<O
         http: scene.http.clone(),
         https_url: scene.server.url.clone(),
         boot,
-        heard: Arc::clone(&heard),
+        announcements: Arc::clone(&announcements),
     };
-    (Driver::new(parts).unwrap().0, heard, outbox)
+    (Driver::new(parts).unwrap().0, announcements, outbox)
 }
 
 #[tokio::test]
 async fn a_device_does_not_go_on_to_a_release_that_it_knows_revoked() {
-    let kept = |state: serde_json::Value| serde_json::json!({"state": state, "generation": 1, "sequence": 1, "rolled_back": [], "wish": "3", "forgiveness": null});
+    let kept = |state: serde_json::Value| serde_json::json!({"state": state, "generation": 1, "sequence": 1, "rolled_back": [], "desired": "3", "forgiveness": null});
     let states = [
         serde_json::json!({"type": "idle"}),
         serde_json::json!({"type": "staging", "target": "3", "attempt": 1}),
@@ -388,10 +394,10 @@ async fn a_device_does_not_go_on_to_a_release_that_it_knows_revoked() {
         // Revoked before the release is offered, and while it is being installed.
         for is_offered_again in [true, false] {
             let scene = Scene::new();
-            let (mut driver, heard, outbox) = driver(&scene, &kept(state.clone()));
+            let (mut driver, announcements, outbox) = driver(&scene, &kept(state.clone()));
             let notice =
                 Notice { revoked_releases: vec!["kiosk@3".parse().unwrap()], ..Notice::default() };
-            heard.listen(&notice, &scene.http, &scene.server.url).await.unwrap();
+            announcements.listen(&notice, &scene.http, &scene.server.url).await.unwrap();
             if is_offered_again {
                 let release = Some("kiosk@3".parse().unwrap());
                 driver
@@ -405,7 +411,7 @@ async fn a_device_does_not_go_on_to_a_release_that_it_knows_revoked() {
                     .await
                     .unwrap();
             } else {
-                driver.heard().await.unwrap();
+                driver.announcements().await.unwrap();
             }
             let said: Report =
                 serde_json::from_slice(&outbox.first().unwrap().unwrap().payload).unwrap();

@@ -17,7 +17,7 @@ const NAME_MAX: usize = 64;
 
 /// CRLs that are being received or sent.
 #[derive(Default)]
-pub(crate) struct Lists {
+pub(crate) struct Crls {
     staged: VecDeque<(String, Entries)>,
     signed: VecDeque<(String, Vec<u8>)>,
 }
@@ -38,7 +38,7 @@ pub(crate) fn entries(revoked: Vec<RevokedSerial>) -> Vec<Revoked> {
         .collect()
 }
 
-impl Lists {
+impl Crls {
     /// Adds revoked certificates to a staged CRL.
     pub(crate) fn stage(&mut self, name: String, revoked: Vec<RevokedSerial>) -> Response {
         if name.len() > NAME_MAX {
@@ -47,13 +47,13 @@ impl Lists {
             };
         }
         let at = self.staged.iter().position(|(held, _)| *held == name);
-        let mut list =
-            at.and_then(|at| self.staged.remove(at)).map(|(_, list)| list).unwrap_or_default();
+        let mut crl =
+            at.and_then(|at| self.staged.remove(at)).map(|(_, crl)| crl).unwrap_or_default();
         // A refused part drops the whole CRL: a part of it must never be signed.
-        match list.extend(&entries(revoked)) {
+        match crl.extend(&entries(revoked)) {
             Ok(()) => {
-                let count = list.count() as u64;
-                hold(&mut self.staged, name, list);
+                let count = crl.count() as u64;
+                hold(&mut self.staged, name, crl);
                 Response::Staged { entries: count }
             }
             Err(e) => Response::Refused { reason: e.to_string() },
@@ -73,23 +73,23 @@ impl Lists {
     }
 
     /// Returns a signed CRL: whole, or for fetching in parts.
-    pub(crate) fn hand_out(&mut self, staged: Option<String>, der: Vec<u8>) -> Response {
+    pub(crate) fn first_part(&mut self, staged: Option<String>, der: Vec<u8>) -> Response {
         if der.len() <= PART_MAX {
-            return Response::RevocationList { der: base64_text(&der) };
+            return Response::Crl { der: base64_text(&der) };
         }
-        let (bytes, list) = (der.len() as u64, staged.unwrap_or_else(|| sha256_hex(&der)));
-        hold(&mut self.signed, list.clone(), der);
-        Response::LargeList { list, bytes }
+        let (bytes, crl) = (der.len() as u64, staged.unwrap_or_else(|| sha256_hex(&der)));
+        hold(&mut self.signed, crl.clone(), der);
+        Response::LargeCrl { crl, bytes }
     }
 
     /// Returns a part of a signed CRL. The last part removes it here.
     pub(crate) fn part(&mut self, request: &Request) -> Response {
-        let Request::ListPart { list, from } = request else {
+        let Request::CrlPart { crl, from } = request else {
             return Response::Refused { reason: "not a request for a part of a CRL".into() };
         };
         let missing =
             || Response::Refused { reason: "this CRL is gone; request its signature again".into() };
-        let Some(at) = self.signed.iter().position(|(held, _)| held == list) else {
+        let Some(at) = self.signed.iter().position(|(held, _)| held == crl) else {
             return missing();
         };
         let der = &self.signed[at].1;
@@ -98,7 +98,7 @@ impl Lists {
         };
         let part = &rest[..rest.len().min(PART_MAX)];
         let (is_last, response) =
-            (part.len() == rest.len(), Response::ListPart { der: base64_text(part) });
+            (part.len() == rest.len(), Response::CrlPart { der: base64_text(part) });
         if is_last {
             self.signed.remove(at);
         }

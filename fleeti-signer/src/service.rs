@@ -2,14 +2,14 @@
 //! flush, signatures, outcomes, one flush, responses. So nothing is signed that is not in the log,
 //! and a thousand requests cost two flushes.
 
-mod carry_out;
+mod apply;
 mod plan;
 mod read;
 
 use crate::boot::{BootWork, LastRelease};
+use crate::crls::Crls;
 use crate::escrow::EscrowWork;
 use crate::limits::{Buckets, Exhausted, Limits};
-use crate::lists::Lists;
 use crate::log::{AuditLog, LogError};
 use crate::release::ServerRelease;
 use crate::wire::{Occasion, Request, Response};
@@ -40,15 +40,8 @@ pub const SERVER_S: u64 = 21 * 86_400;
 pub const LIST_S: u64 = 24 * 3600;
 
 /// Prefixes of actions that only the signing service itself writes to the log.
-const OWN_ACTIONS: [&str; 7] = [
-    "certificate.",
-    "revocation-list.",
-    "boot.",
-    "signer.",
-    "release.sign",
-    "recovery-key.",
-    "secret.",
-];
+const OWN_ACTIONS: [&str; 7] =
+    ["certificate.", "crl.", "boot.", "signer.", "release.sign", "recovery-key.", "secret."];
 
 /// A key that may be used for one purpose, with its certificate.
 pub struct Issuer {
@@ -174,17 +167,17 @@ enum Step {
 }
 
 /// Keys, log and limits.
-pub struct Keeper {
+pub struct SigningService {
     keys: Keys,
     log: AuditLog,
     left: Buckets,
-    lists: Lists,
+    lists: Crls,
     release: LastRelease,
     /// The last checkpoint: number of entries, time, note.
     stated: Option<(u64, u64, String)>,
 }
 
-impl Keeper {
+impl SigningService {
     /// Opens the log.
     ///
     /// # Errors
@@ -196,7 +189,7 @@ impl Keeper {
             keys,
             log,
             left: Buckets::new(limits),
-            lists: Lists::default(),
+            lists: Crls::default(),
             release: LastRelease::default(),
             stated: None,
         })
@@ -241,7 +234,7 @@ impl Keeper {
         let mut reads = Vec::new();
         for (at, step) in steps.into_iter().enumerate() {
             answers.push(match step {
-                Step::Work(work, act, intent) => self.carry_out(now_s, work, act, intent)?,
+                Step::Work(work, act, intent) => self.apply(now_s, work, act, intent)?,
                 Step::Recorded(number) => Response::Recorded { number },
                 Step::Answered(response) => response,
                 Step::Refused(refusal) => refusal.response(),
@@ -273,12 +266,12 @@ impl Keeper {
             Request::CertifyServer { names, csr_pem, issuer } => {
                 self.plan_server(now_s, names, &csr_pem, issuer)
             }
-            Request::StageRevoked { list, revoked } => {
-                return Ok(Step::Answered(self.lists.stage(list, revoked)));
+            Request::StageRevoked { crl, revoked } => {
+                return Ok(Step::Answered(self.crls.stage(crl, revoked)));
             }
-            part @ Request::ListPart { .. } => return Ok(Step::Answered(self.lists.part(&part))),
-            Request::RevocationList { revoked, issuer, staged } => {
-                self.plan_list(now_s, revoked, issuer, staged)
+            part @ Request::CrlPart { .. } => return Ok(Step::Answered(self.crls.part(&part))),
+            Request::Crl { revoked, issuer, staged } => {
+                self.plan_crl(now_s, revoked, issuer, staged)
             }
             boot @ (Request::MakeBootKeys { .. }
             | Request::SignBoot { .. }
