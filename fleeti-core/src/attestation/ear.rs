@@ -1,4 +1,4 @@
-//! Attestation results in a standard form for other EFI binaries: EAT Attestation Results
+//! Attestation results in a standard form for other software: EAT Attestation Results
 //! (draft-ietf-rats-ear-04) with the trustworthiness vector of AR4SI (draft-ietf-rats-ar4si-09).
 //! The result is not signed: the caller trusts the server's API.
 

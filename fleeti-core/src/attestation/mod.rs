@@ -139,7 +139,7 @@ pub struct Claim {
     pub code: String,
     /// The conclusion in words.
     pub finding: String,
-    /// The evidence that the claim is based on, for example `TPM quote, pcrs 4 and 11`.
+    /// The evidence that the claim is based on, for example `TPM quote, PCR 11`.
     pub source: String,
     /// What would raise the tier; `null` if nothing can.
     #[serde(default, skip_serializing_if = "Option::is_none")]

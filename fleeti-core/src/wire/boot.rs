@@ -1,5 +1,5 @@
-//! What a device has booted, as it reports itself, and what its firmware may start: Secure Boot
-//! variables, and signatures for this device.
+//! What a device reports that it booted, and what its firmware may start: Secure Boot variables,
+//! and signatures for this device.
 
 use crate::id::ReleaseName;
 use serde::{Deserialize, Serialize};

@@ -163,7 +163,8 @@ pub struct Notice {
 /// Largest number of revoked releases in a [`Notice`], and in the memory of a device.
 pub const REVOKED_MAX: usize = 500;
 
-/// `GET /log/consistency.json?from=N&to=M`: the consistency proof between two sizes of the audit log.
+/// `GET /log/consistency.json?from=N&to=M`: the consistency proof between two sizes of the audit
+/// log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogConsistency {
     /// Hashes, base64 (RFC 9162, 2.1.4).
