@@ -1,7 +1,7 @@
 //! Two devices under an attacker's control. Their release is signed, boots as it should, and they
-//! prove so. Then the helper of one sends false evidence (`fleeti-adversary`, in the image in place of
-//! the agent), also evidence that the TPM of the other device makes for it. This module checks the
-//! server's result for each lie.
+//! prove so. Then the helper of one sends false evidence (`fleeti-adversary`, in the image in place
+//! of the agent), also evidence that the TPM of the other device makes for it. This module checks
+//! the server's result for each lie.
 
 use crate::scenario::Scenario;
 use crate::vm::{Cable, Parts, Vm};

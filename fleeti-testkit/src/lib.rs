@@ -12,12 +12,12 @@
 //!
 //! Code map: [`qemu`] (QEMU 10 from Debian's packages, unpacked into the cache) · [`vm`] (one
 //! machine) · [`firmware`] (what its firmware starts and refuses) · [`world`] (keys, server,
-//! releases and one device, for the demo and the VM tests) · [`scenario`] (the steps of a scenario) ·
-//! [`adversary`] (a device under an attacker's control) · [`recoveries`] (recovery scenarios) ·
+//! releases and one device, for the demo and the VM tests) · [`scenario`] (the steps of a scenario)
+//! · [`adversary`] (a device under an attacker's control) · [`recoveries`] (recovery scenarios) ·
 //! [`forwarder`] (a server's previous address) · [`host`] (a device in memory) · [`synthetic`]
 //! (releases with dummy payloads) · [`malformed`] (malformed documents) · [`units`] (server,
-//! signing service and worker as systemd units) · [`tpm`] (swtpm) · [`soft_tpm`] (TPM signatures
-//! in software) · [`mod@bench`] (benchmarks beside peers).
+//! signing service and worker as systemd units) · [`tpm`] (swtpm) · [`soft_tpm`] (TPM signatures in
+//! software) · [`mod@bench`] (benchmarks beside peers).
 
 pub use fleeti_agent as agent;
 pub use fleeti_server as server;

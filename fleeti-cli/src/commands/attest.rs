@@ -22,8 +22,8 @@ pub enum Command {
     ///
     /// Levels: L0, the device only claims its state, or attestation failed; L1, it enrolled with a
     /// token; L2, it has a TPM without a trusted manufacturer; L3, it has a genuine TPM and its
-    /// boot is observed; L4, it runs an allowed release under its own Secure Boot keys; L5, its firmware
-    /// was accepted as well. For what a level does not prove, see
+    /// boot is observed; L4, it runs an allowed release under its own Secure Boot keys; L5, its
+    /// firmware was accepted as well. For what a level does not prove, see
     /// docs/reference/attestation-levels.md.
     Show {
         /// The device.
@@ -231,7 +231,7 @@ async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<P
         Firmware::Pinned => {
             let hint = "name firmware with --firmware PCR0:PCR2 as well, or accept a device's firmware with `fleeti attest accept-firmware`";
             return Err(Failure::new(
-                "--firmware-EFI binary needs a policy with --firmware PCR0:PCR2".to_owned(),
+                "--firmware-binary needs a policy with --firmware PCR0:PCR2".to_owned(),
                 Some(hint),
             ));
         }
