@@ -63,9 +63,9 @@ async fn a_bundle_of_another_root_is_that_roots_and_a_broken_one_stops_nobody() 
     assert_eq!(
         hears(&bench, &server, 3, &old).await,
         (0, None),
-        "a server of the old root tells it nothing"
+        "a bundle of the old root is refused"
     );
-    assert_eq!(hears(&bench, &server, 1, &new).await, (1, None), "and is no older one");
+    assert_eq!(hears(&bench, &server, 1, &new).await, (1, None), "and is not an older one");
     // The device rolls back: the state is still there.
     brings_root(&bench, &old.0);
     assert_eq!(Announcements::open(&bench.paths).unwrap().report(), (3, None));
@@ -79,7 +79,7 @@ async fn a_bundle_of_another_root_is_that_roots_and_a_broken_one_stops_nobody() 
     assert_eq!(
         Announcements::open(&bench.paths).unwrap().report(),
         (1, None),
-        "it is the old root's"
+        "it belongs to the old root"
     );
     // Truncated, and forged.
     for bad in [&b"{\"bundle\""[..], &signed_bundle(9, &old.0, &old.1)] {
@@ -87,8 +87,8 @@ async fn a_bundle_of_another_root_is_that_roots_and_a_broken_one_stops_nobody() 
         fleeti_agent::server_trust::builder(&bench.paths).expect("TLS is set up");
         let (version, alarm) = Announcements::open(&bench.paths).unwrap().report();
         assert_eq!(version, 0);
-        assert!(alarm.unwrap().contains("trust-bundle-"), "it says so");
-        assert_eq!(hears(&bench, &server, 1, &new).await.0, 1, "and takes the next one");
+        assert!(alarm.unwrap().contains("trust-bundle-"), "the alarm is raised");
+        assert_eq!(hears(&bench, &server, 1, &new).await.0, 1, "and the next one is accepted");
     }
 }
 
@@ -122,7 +122,7 @@ async fn an_image_with_another_log_remembers_that_one_and_the_one_before_is_not_
     assert_eq!(
         release_log::seen(&bench.paths).unwrap(),
         0,
-        "another log is seen from its beginning"
+        "another log starts at its first entry"
     );
     bench.stage_with(&next, Some(&proof), &server.proxy_like("next/raw")).await.unwrap();
     // An image with the new log key continues with it, and needs no transition.
@@ -187,7 +187,7 @@ async fn a_log_that_goes_on_from_a_backup_is_believed_after_a_signed_reset_and_a
     assert_eq!(
         again.newest_checkpoint().map(|s| s.0),
         notice.checkpoint,
-        "the reset is applied once, and not with each start"
+        "the reset is applied once, not at each start"
     );
     // A different history after the reset is a split again.
     bench.log = std::mem::replace(&mut bench.log, MemoryLog::new().unwrap()).forget();
@@ -208,7 +208,7 @@ async fn release_keys_introduce_another_openpgp_key_to_devices_whose_images_know
     bench.openpgp = OpenPgpKey::new(Box::new(SoftKey::generate(Algorithm::P256).unwrap())).unwrap();
     let release = bench.publish(&server, "r", "2");
     let (code, _) = bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap_err();
-    assert_eq!(code, FailureCode::StageFailed, "systemd-sysupdate knows another key");
+    assert_eq!(code, FailureCode::StageFailed, "systemd-sysupdate trusts another key");
     bench.assert_untouched();
 
     let signed = |from: &[u8], to: &[u8], key: &SoftKey| {
@@ -226,7 +226,7 @@ async fn release_keys_introduce_another_openpgp_key_to_devices_whose_images_know
     assert!(!take(&bench, signed(&of_image, &next, &mallory)));
     assert!(
         !take(&bench, signed(&next, &next, &bench.release)),
-        "it is of images that have another keyring"
+        "it is for images with another keyring"
     );
     assert!(take(&bench, signed(&of_image, &next, &bench.release)));
     bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap();

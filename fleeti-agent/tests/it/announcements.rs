@@ -105,7 +105,7 @@ async fn a_revocation_is_remembered_and_no_list_of_names_flushes_it() {
     assert!(scene.knows("kiosk@3"));
     assert!(
         !scene.knows("gateway@9") && !scene.knows("kiosk@0.5"),
-        "what it would not install anyway takes no room"
+        "releases that it would not install take no space"
     );
     let invented: Vec<ReleaseName> =
         (0..REVOKED_MAX * 2).map(|n| format!("kiosk@{}", 100 + n).parse().unwrap()).collect();
@@ -200,7 +200,7 @@ async fn a_server_that_states_nothing_new_for_too_long_hides_something() {
         let scene = scene.remembering(|kept| kept["checkpoint"] = stated.checkpoint.clone().into());
         assert!(
             scene.announcements.newest_checkpoint().is_some(),
-            "also as it was kept before logs had names"
+            "also as stored before logs had names"
         );
         // The same checkpoint repeatedly, or none.
         scene.listen(&if is_told_again { stated } else { Notice::default() }).await.unwrap();
@@ -262,7 +262,7 @@ async fn a_release_whose_log_is_not_the_one_of_the_notices_raises_the_alarm() {
     assert_eq!(
         fleeti_agent::release_log::seen(&scene.bench.paths).unwrap(),
         0,
-        "the helper has seen nothing of it"
+        "the helper has no checkpoint of it"
     );
 }
 

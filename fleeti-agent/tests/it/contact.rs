@@ -30,7 +30,7 @@ async fn a_boot_on_trial_is_not_kept_without_the_server_and_says_that_nothing_el
         "a device that is not enrolled waits for an operator"
     );
     fs::write(bench.paths.state.join("device.pem"), "").unwrap();
-    assert!(health::run(&bench.paths, false).await.unwrap(), "what was kept once stays");
+    assert!(health::run(&bench.paths, false).await.unwrap(), "a kept version stays");
     assert!(!health::run(&bench.paths, true).await.unwrap());
     let why = why_failed(&bench.paths, "kiosk", &"1".parse().unwrap()).unwrap();
     let evidence = "the server was not reached in 1 s".to_owned();

@@ -53,7 +53,7 @@ async fn a_release_that_the_log_does_not_publish_is_refused() {
         FailureCode::NotInLog,
     )
     .await;
-    assert_eq!(seen(&bench.paths).unwrap(), 0, "what was refused is not remembered");
+    assert_eq!(seen(&bench.paths).unwrap(), 0, "a refused checkpoint is not remembered");
 }
 
 #[tokio::test]

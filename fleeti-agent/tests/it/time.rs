@@ -101,7 +101,7 @@ async fn a_clock_that_was_set_back_revives_no_certificate_of_a_server() {
     for clock in [from, from + DAY_S, to - 1, 0, FLOOR - 1, FLOOR, FLOOR + DAY_S, Y2040] {
         assert!(
             !scene.believes(clock, from, to).await,
-            "stolen, ended before the last signed time, clock {clock}"
+            "stolen, expired before the last signed time, clock {clock}"
         );
     }
     // Nor after a power cut.
@@ -119,7 +119,7 @@ async fn a_clock_in_1970_or_2040_keeps_no_device_away_and_is_reported() {
         assert_eq!(
             scene.paths.clock.floor_s(),
             FLOOR,
-            "no clock raises the floor, and nothing that only a certificate says"
+            "neither a clock nor an unverified certificate raises the floor"
         );
     }
     // A plausible clock decides.

@@ -63,7 +63,7 @@ fn an_endorsement_key_decrypts_what_was_made_for_keys_of_its_tpm_and_does_nothin
         assert_eq!(endorses(|a| a.attributes &= !bit), Some(false), "without {bit:#x}");
     }
     assert_eq!(endorses(|a| a.attributes |= Attributes::SIGN), Some(false), "signs");
-    assert_eq!(endorses(|a| a.symmetric = vec![0x0010]), Some(false), "protects nothing");
+    assert_eq!(endorses(|a| a.symmetric = vec![0x0010]), Some(false), "without a symmetric algorithm");
     let short = |a: &mut Rsa| (a.bits, a.modulus) = (1024, vec![0xc1; 128]);
     assert_eq!(endorses(short), Some(false), "1024 bits");
     assert_eq!(endorses(|a| a.exponent = 65537), Some(true));
@@ -73,7 +73,7 @@ fn an_endorsement_key_decrypts_what_was_made_for_keys_of_its_tpm_and_does_nothin
 #[test]
 fn an_rsa_key_has_as_many_bits_as_it_says() {
     assert_eq!(endorses(|a| a.bits = 3072), None);
-    assert_eq!(endorses(|a| a.modulus[0] = 0x7f), None, "the first bit is none");
+    assert_eq!(endorses(|a| a.modulus[0] = 0x7f), None, "the first bit is zero");
     assert_eq!(endorses(|a| (a.bits, a.modulus) = (0, vec![])), None, "no modulus");
     assert_eq!(endorses(|a| a.symmetric[1] = 192), None, "AES-192");
     assert_eq!(endorses(|a| a.symmetric[2] = 0x0042), None, "another mode");

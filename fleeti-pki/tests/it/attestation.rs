@@ -115,12 +115,12 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
     assert_eq!(
         level(&|k| k.wanted = Some("kiosk@2".parse().unwrap())),
         Level::VerifiedFirmware,
-        "on its way to another one"
+        "an update is pending"
     );
     assert_eq!(
         level(&|k| k.references[0].is_revoked = true),
         Level::ObservedBoot,
-        "revoked, and no lie"
+        "revoked, but genuine"
     );
     assert_eq!(level(&|k| k.wanted = Some("kiosk@1".parse().unwrap())), Level::VerifiedFirmware);
     assert_eq!(
@@ -145,7 +145,7 @@ fn a_good_device_reaches_the_level_that_what_is_known_of_it_allows() {
     assert_eq!(
         appraise(&evidence, &Known::default()).level,
         Level::UnverifiedTpm,
-        "nothing known, nothing affirmed"
+        "without knowledge, nothing is affirmed"
     );
     let forbidden = |k: &mut Known| k.firmware_keys.as_mut().unwrap().dbx = vec!["ab".repeat(32)];
     assert_eq!(level(&forbidden), Level::ObservedBoot);
@@ -196,7 +196,7 @@ fn whatever_is_no_answer_to_this_challenge_by_this_tpm_is_refused_by_its_own_che
     assert_eq!(
         code(&other.answer(&challenge(1)), 1, &device.key, None),
         "quote-signature",
-        "another device's"
+        "of another device"
     );
     let theirs = Challenge { device: "dev-2".parse().unwrap(), ..challenge(1) };
     assert_eq!(
@@ -267,7 +267,7 @@ fn the_clock_goes_on_through_power_cuts_and_restarts_and_never_back() {
     assert_eq!(
         code(&old, 2, &device.key, Some(&second)),
         "clock-still",
-        "made before the one that was accepted"
+        "older than the accepted one"
     );
     // PCRs of the firmware do not change while a system runs.
     device.tpm.tool(&format!("tpm2_pcrextend 5:sha256={}", "11".repeat(32))).unwrap();

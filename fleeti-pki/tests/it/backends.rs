@@ -236,7 +236,7 @@ fn whatever_is_changed_in_a_key_both_backends_say_the_same() {
             assert!(first.is_err() && first == second, "cut at {at}");
         }
         let [first, second] = say(&[good, &[0]].concat());
-        assert!(first.is_err() && first == second, "a byte behind it");
+        assert!(first.is_err() && first == second, "a trailing byte");
     }
 }
 

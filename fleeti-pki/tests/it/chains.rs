@@ -183,10 +183,10 @@ fn no_judge_accepts_a_chain_with_one_of_these_defects() {
     );
     let ended = devices
         .issue(device(), Period { not_before_s: now_s() - 7200, not_after_s: now_s() - 3600 });
-    refused("one that has ended", &ended.certificate, &[&devices.certificate], Usage::Client);
+    refused("an expired one", &ended.certificate, &[&devices.certificate], Usage::Client);
     let early = devices
         .issue(device(), Period { not_before_s: now_s() + 3600, not_after_s: now_s() + 7200 });
-    refused("one that has not begun", &early.certificate, &[&devices.certificate], Usage::Client);
+    refused("one that is not valid yet", &early.certificate, &[&devices.certificate], Usage::Client);
     // The same name, another key: the issuer of the signature is not certified by the root.
     let stranger = Pair {
         key: SoftKey::generate(Algorithm::P384).unwrap(),
@@ -206,7 +206,7 @@ fn no_judge_accepts_a_chain_with_one_of_these_defects() {
     };
     let by_own = own.issue(device(), hour());
     refused(
-        "one by a self-made intermediate",
+        "one by an uncertified intermediate",
         &by_own.certificate,
         &[&own.certificate],
         Usage::Client,
@@ -246,7 +246,7 @@ fn a_critical_extension_that_nobody_knows_and_authorities_that_may_not_sign_are_
     assert_eq!(
         judge(&world, &good, &[&devices.certificate], Usage::Client),
         [true; 3],
-        "the judges know what they refuse"
+        "each implementation refuses some"
     );
     let critical = make(
         &format!("{usual}1.3.6.1.3.70108.99=critical,ASN1:NULL\n"),

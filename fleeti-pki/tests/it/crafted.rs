@@ -102,7 +102,7 @@ fn a_quote_is_of_the_hash_of_its_keys_scheme_over_the_pcrs_that_were_asked_for()
         assert_eq!(
             about(&tpm, &[(SHA_256, all)], &other.digest(&values)),
             Err("pcr-digest"),
-            "of the bank's hash"
+            "by the bank's hash"
         );
     }
 }
@@ -193,7 +193,7 @@ fn a_reset_ends_the_count_of_resumes() {
         tpm.clock = Clock { milliseconds, resets, restarts, safe: false };
         check(&tpm, &good(&tpm), Some(&before)).map(drop)
     };
-    assert_eq!(at(4, 0, 100), Ok(()), "another reset, and no resume since");
+    assert_eq!(at(4, 0, 100), Ok(()), "another reset, without resumes since");
     assert_eq!(at(3, 6, 100), Ok(()));
     assert_eq!(at(3, 5, 9_001), Ok(()));
     assert_eq!(at(3, 5, 9_000), Err("clock-still"));
@@ -215,7 +215,7 @@ fn a_key_on_a_curve_that_is_weak_or_with_a_hash_that_is_not_its_own_attests_noth
     assert!(of(&|a| a.name_hash = SHA_1).is_err(), "a name by SHA-1");
     assert_eq!(of(&|a| a.scheme_hash = SHA_384), Ok(false), "P-256 with SHA-384");
     assert_eq!(of(&|a| a.scheme_hash = SHA_1), Ok(false), "SHA-1");
-    assert_eq!(of(&|a| a.point[1][31] ^= 1), Ok(false), "a point beside its curve");
+    assert_eq!(of(&|a| a.point[1][31] ^= 1), Ok(false), "a point that is not on its curve");
     for bit in [1 << 1, 1 << 4, 1 << 5, 1 << 16, 1 << 18] {
         assert_eq!(of(&|a| a.attributes = RESTRICTED & !bit), Ok(false), "without {bit:#x}");
     }
@@ -226,7 +226,7 @@ fn a_key_on_a_curve_that_is_weak_or_with_a_hash_that_is_not_its_own_attests_noth
     };
     assert!(device(RESTRICTED & !(1 << 16)));
     assert!(!device(RESTRICTED), "restricted");
-    assert!(!device(RESTRICTED & !(1 << 16) & !(1 << 1)), "may leave its TPM");
+    assert!(!device(RESTRICTED & !(1 << 16) & !(1 << 1)), "can leave its TPM");
 }
 
 #[test]
@@ -282,10 +282,10 @@ fn a_key_is_certified_by_a_certification_and_by_nothing_else() {
     assert_eq!(
         verify(key.bytes(), &quote, &tpm),
         Err("certification"),
-        "a quote is no certification"
+        "a quote is not a certification"
     );
     let signed = tpm.sign(&said).unwrap();
-    assert!(Attest::quote(&said, &signed, &attestation).is_err(), "nor the other way round");
+    assert!(Attest::quote(&said, &signed, &attestation).is_err(), "and a certification is not a quote");
 }
 
 /// An event of a log with two banks; `digest` is SHA-256.
@@ -383,7 +383,7 @@ fn a_variable_is_read_to_its_last_byte_and_has_a_name_that_firmware_uses() {
         meaning(&pieces).map(drop)
     };
     assert_eq!(with(&|_| {}), Ok(()));
-    assert_eq!(with(&|data| data.push(0)), Err("log-event"), "a byte behind it");
+    assert_eq!(with(&|data| data.push(0)), Err("log-event"), "a trailing byte");
     assert_eq!(with(&|data| data.truncate(data.len() - 1)), Err("log-event"));
     let named = |length: u64| {
         move |data: &mut Vec<u8>| {
@@ -396,8 +396,8 @@ fn a_variable_is_read_to_its_last_byte_and_has_a_name_that_firmware_uses() {
             );
         }
     };
-    assert_eq!(with(&named(64)), Err("log-policy"), "of another name");
-    assert_eq!(with(&named(65)), Err("log-event"), "of none");
+    assert_eq!(with(&named(64)), Err("log-policy"), "with another name");
+    assert_eq!(with(&named(65)), Err("log-event"), "with a name that is too long");
 }
 
 /// The same event of a variable under another name of the same length.
@@ -589,7 +589,7 @@ fn firmware_is_one_that_the_policy_names_and_an_empty_list_names_none() {
         let known = Known { firmware: Firmware::Known { pcrs, binaries: vec![] }, ..known(&log) };
         contradictions(&tpm, &boot(), &PHASES, &known).0
     };
-    assert_eq!(level(vec![]), Level::VerifiedBoot, "also where an operator accepted it");
+    assert_eq!(level(vec![]), Level::VerifiedBoot, "even if an operator accepted it");
     assert_eq!(level(vec![[mine[1].clone(), mine[0].clone()]]), Level::VerifiedBoot);
     assert_eq!(level(vec![["00".repeat(32), "00".repeat(32)], mine]), Level::VerifiedFirmware);
 }

@@ -182,7 +182,7 @@ fn a_certificate_says_that_it_is_for_an_endorsement_key() {
     assert_eq!(
         of(vec![tpm_name(), purposes(&["2.5.29.37.0"])]).as_deref(),
         Ok("MODEL"),
-        "any purpose, of what is named as a TPM"
+        "any purpose, for a named TPM"
     );
     assert_eq!(of(vec![purposes(&[EK])]).as_deref(), Ok("not named"));
     let leaf_with_a_length =
@@ -191,7 +191,7 @@ fn a_certificate_says_that_it_is_for_an_endorsement_key() {
     for (what, extensions) in [
         ("another purpose", vec![tpm_name(), purposes(&["1.3.6.1.5.5.7.3.2"])]),
         ("other purposes", vec![tpm_name(), purposes(&["2.23.133.8.3", "1.3.6.1.5.5.7.3.1"])]),
-        ("signatures alone", [usual(), vec![key_usage(0x80)]].concat()),
+        ("only signatures", [usual(), vec![key_usage(0x80)]].concat()),
         ("a CA", [usual(), vec![basic_constraints(true, None)]].concat()),
     ] {
         assert!(matches!(of(extensions).unwrap_err(), NotEndorsed::NotOne(_)), "{what}");
@@ -235,7 +235,7 @@ fn what_fills_the_memory_of_a_tpm_is_no_part_of_a_certificate() {
         assert_eq!(endorsement::each_of(&both).collect::<Vec<_>>(), [&leaf[..], &above]);
     }
     let other = [&leaf[..], &[0, 1]].concat();
-    assert_eq!(endorsement::unpadded(&other), other, "anything else is kept, and refused");
+    assert_eq!(endorsement::unpadded(&other), other, "other trailing bytes are kept, and refused");
     assert_eq!(endorsement::unpadded(b"none"), b"none");
 }
 
@@ -249,7 +249,7 @@ fn a_manufacturers_file_has_each_form_in_which_they_are_published() {
     let both = [first.clone(), second.clone()];
     let read = |bytes: &[u8]| files::certificates(bytes).ok();
     assert_eq!(read(&first), Some(vec![first.clone()]));
-    assert_eq!(read(&both.concat()), Some(both.to_vec()), "DER, one behind the other");
+    assert_eq!(read(&both.concat()), Some(both.to_vec()), "concatenated DER");
     assert_eq!(read(&[&first[..], &[0xff; 9]].concat()), Some(vec![first.clone()]));
     let text = format!(
         "\u{feff}subject=x\r\n{}\r\n# and\n{}",
@@ -276,8 +276,8 @@ fn a_manufacturers_file_has_each_form_in_which_they_are_published() {
         ("a text", b"<html>not found</html>".to_vec()),
         ("half a PEM", pem(&first).as_bytes()[..200].to_vec()),
         ("a key", b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n".to_vec()),
-        ("something behind it", [&first[..], b"x"].concat()),
-        ("cut off", first[..first.len() - 1].to_vec()),
+        ("trailing bytes", [&first[..], b"x"].concat()),
+        ("truncated", first[..first.len() - 1].to_vec()),
     ] {
         assert!(files::certificates(&bytes).is_err(), "{what}");
     }

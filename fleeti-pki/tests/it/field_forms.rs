@@ -41,7 +41,7 @@ fn an_absent_extension_restricts_nothing() {
     assert_eq!(
         with(&[purposes(&["2.5.29.37.0"])]).as_deref(),
         Ok("not named"),
-        "any purpose is as good as none said"
+        "any purpose counts like no purpose"
     );
 }
 
@@ -69,7 +69,7 @@ fn a_purpose_that_is_there_is_one_of_an_endorsement_key() {
         let refused = with(&[tpm_name(), extension("2.5.29.37", false, &empty)]).unwrap_err();
         assert!(
             matches!(refused, NotEndorsed::Unreadable(_)),
-            "{refused}: it is there, and names no purpose"
+            "{refused}: the extension is present, but empty"
         );
     }
 }

@@ -119,7 +119,7 @@ fn pcr_0_begins_with_what_leads_to_the_quote() {
     });
     assert!(
         others.iter().all(|other| log.replay_to(other)[&0] != *other),
-        "no TPM starts from there"
+        "no TPM starts from this locality"
     );
 }
 
@@ -164,7 +164,7 @@ fn digests_are_found_by_their_algorithm() {
         assert_eq!(
             with_digests(&banks, &more, IPL).unwrap().events()[0].digest,
             [0x0b; 32],
-            "one that the header does not have"
+            "a bank that the header does not have"
         );
     }
     let banks = [sha_1, sha_256];
@@ -334,7 +334,7 @@ fn binaries_of_the_firmwares_own_are_accepted_like_its_code() {
     );
     let fewer = FirmwareCode { binaries: vec![], is_accepted: true, ..code.clone() };
     for (what, other) in [
-        ("none before", fewer),
+        ("no EFI binaries before", fewer),
         (
             "another order",
             FirmwareCode {
@@ -368,7 +368,7 @@ fn binaries_of_the_firmwares_own_are_accepted_like_its_code() {
     // If it lists them as well, no operator has to accept them, even after a change.
     let both = [[0xa1; 32], [0xa2; 32]];
     assert_eq!(by_policy(&code, &both), Level::VerifiedFirmware);
-    assert_eq!(by_policy(&code, &both[..1]), Level::VerifiedBoot, "one of them is not named");
+    assert_eq!(by_policy(&code, &both[..1]), Level::VerifiedBoot, "one of them is not listed");
     let before = FirmwareCode { binaries: vec![], ..code };
     assert_eq!(by_policy(&before, &both), Level::VerifiedFirmware);
     assert_eq!(by_policy(&before, &both[..1]), Level::ObservedBoot);
@@ -431,7 +431,7 @@ fn what_nobody_knows_lets_less_be_claimed_and_contradicts_nothing() {
             &push(4, 0x8000_00ff, b"x"),
         ),
         (
-            "an action in other words",
+            "an action with other text",
             Aspect::Executables,
             "log-kind",
             &push(4, ACTION, b"Booting something"),

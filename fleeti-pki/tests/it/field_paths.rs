@@ -63,15 +63,15 @@ fn policies_are_their_issuers_matter_until_one_asks_for_them() {
             &[&[policies(true, &[ONE])]],
             &[policies(true, &[TWO])],
         ),
-        ("below a CA without", &[&[]], &[policies(true, &[ONE])]),
-        ("asked for and there", &[&[policies(true, &[ONE]), asks(0)]], &[policies(false, &[ONE])]),
+        ("below a CA without one", &[&[]], &[policies(true, &[ONE])]),
+        ("required and present", &[&[policies(true, &[ONE]), asks(0)]], &[policies(false, &[ONE])]),
         (
-            "asked for, any above and one below",
+            "required, any-policy above and one below",
             &[&[policies(true, &[ANY_POLICY]), asks(0)]],
             &[policies(true, &[ONE])],
         ),
         (
-            "asked for, one above and any below",
+            "required, one above and any-policy below",
             &[&[policies(true, &[ONE]), asks(0)]],
             &[policies(true, &[ANY_POLICY])],
         ),
@@ -81,13 +81,13 @@ fn policies_are_their_issuers_matter_until_one_asks_for_them() {
             &[policies(true, &[TWO])],
         ),
         (
-            "mapped of any",
+            "mapped from any-policy",
             &[&[policies(true, &[ANY_POLICY]), mapping(ONE, TWO), asks(0)]],
             &[policies(true, &[TWO])],
         ),
-        ("asked for later than it ends", &[&[asks(9)]], &[]),
+        ("required only after the end of the path", &[&[asks(9)]], &[]),
         (
-            "any is inhibited, and one is there",
+            "any-policy is inhibited, and one is present",
             &[&[policies(true, &[ONE]), inhibit_any(0), asks(0)]],
             &[policies(true, &[ONE])],
         ),
@@ -96,15 +96,15 @@ fn policies_are_their_issuers_matter_until_one_asks_for_them() {
         assert_eq!(through_both(between, leaf).as_deref(), Ok("MODEL"), "{what}");
     }
     let bad: [Chain<'_>; 10] = [
-        ("asked for, and none below", &[&[policies(true, &[ANY_POLICY]), asks(0)]], &[]),
-        ("asked for, and none above", &[&[asks(0)]], &[policies(true, &[ONE])]),
+        ("required, and none below", &[&[policies(true, &[ANY_POLICY]), asks(0)]], &[]),
+        ("required, and none above", &[&[asks(0)]], &[policies(true, &[ONE])]),
         (
-            "asked for, and another below",
+            "required, and another below",
             &[&[policies(true, &[ONE]), asks(0)]],
             &[policies(true, &[TWO])],
         ),
         (
-            "asked for by the leaf itself",
+            "required by the leaf itself",
             &[&[policies(true, &[ONE])]],
             &[policies(true, &[TWO]), asks(0)],
         ),
@@ -114,11 +114,11 @@ fn policies_are_their_issuers_matter_until_one_asks_for_them() {
             &[policies(true, &[ONE])],
         ),
         (
-            "any is inhibited",
+            "any-policy is inhibited",
             &[&[policies(true, &[ONE]), inhibit_any(0), asks(0)]],
             &[policies(true, &[ANY_POLICY])],
         ),
-        ("any is mapped", &[&[policies(true, &[ANY_POLICY]), mapping(ANY_POLICY, ONE)]], &[]),
+        ("any-policy is mapped", &[&[policies(true, &[ANY_POLICY]), mapping(ANY_POLICY, ONE)]], &[]),
         (
             "mapping is inhibited",
             &[
@@ -128,7 +128,7 @@ fn policies_are_their_issuers_matter_until_one_asks_for_them() {
             &[policies(true, &[TWO])],
         ),
         (
-            "asked for after one more",
+            "required after one more",
             &[&[policies(true, &[ANY_POLICY]), asks(1)], &[policies(true, &[ANY_POLICY])]],
             &[],
         ),
@@ -260,7 +260,7 @@ fn an_authority_between_is_one() {
     type Change = dyn Fn(&mut Draft);
     let bad: [(&str, &Change); 6] = [
         ("not a CA", &|d| d.extensions = vec![basic_constraints(false, None)]),
-        ("nothing says so", &|d| d.extensions.clear()),
+        ("no basic constraints", &|d| d.extensions.clear()),
         ("may not sign certificates", &|d| {
             d.extensions = vec![basic_constraints(true, None), key_usage(0x80)]
         }),

@@ -40,13 +40,13 @@ fn reads(log: &[u8]) -> bool {
 fn a_log_begins_with_its_banks_each_once_and_of_its_length() {
     let good = header(&[SHA_256, SHA_384], &[0]);
     assert!(reads(&good));
-    assert!(reads(&header(&[SHA_256], &[3, 7, 7, 7])), "what a vendor says");
+    assert!(reads(&header(&[SHA_256], &[3, 7, 7, 7])), "vendor data");
     assert!(reads(&header(&[(0x0077, 64), SHA_256], &[0])), "an unknown bank");
     for (what, banks) in [
         ("twice", &[SHA_256, SHA_256][..]),
         ("no SHA-256", &[SHA_384]),
         ("none", &[]),
-        ("of another length", &[(0x000b, 48)]),
+        ("with another length", &[(0x000b, 48)]),
         ("longer than any digest", &[SHA_256, (0x0077, 65)]),
     ] {
         assert!(!reads(&header(banks, &[0])), "{what}");
@@ -54,8 +54,8 @@ fn a_log_begins_with_its_banks_each_once_and_of_its_length() {
     let many =
         |count: u16| (1..count).map(|id| (0x0100 + id, 32)).chain([SHA_256]).collect::<Vec<_>>();
     assert!(reads(&header(&many(8), &[0])) && !reads(&header(&many(9), &[0])), "more than eight");
-    assert!(!reads(&header(&[SHA_256], &[0, 0])), "a byte behind it");
-    assert!(!reads(&header(&[SHA_256], &[])), "no vendor");
+    assert!(!reads(&header(&[SHA_256], &[0, 0])), "a trailing byte");
+    assert!(!reads(&header(&[SHA_256], &[])), "no vendor data");
     for (what, at) in
         [("pcr", 0), ("kind", 4), ("digest", 8), ("signature", 32), ("major version", 53)]
     {
@@ -105,11 +105,11 @@ fn user_space_shows_words_only_where_it_measured_them() {
     assert_eq!(
         words(&record(11, &[("sha256", &sha256_hex(b"ready"))], "sysinit")),
         None,
-        "other words"
+        "other text"
     );
     assert_eq!(words(&measured(11, &"x".repeat(128))).map(|w| w.len()), Some(128));
     assert_eq!(words(&measured(11, &"x".repeat(129))), None, "too long");
-    assert_eq!(words(&measured(11, "rea\u{7}dy")), None, "what a terminal obeys");
+    assert_eq!(words(&measured(11, "rea\u{7}dy")), None, "a control character");
     let both =
         record(11, &[("sha384", &"00".repeat(48)), ("sha256", &sha256_hex(b"ready"))], "ready");
     assert_eq!(words(&both).as_deref(), Some("ready"), "beside another bank");
@@ -121,7 +121,7 @@ fn user_spaces_log_is_whole_records_of_its_own_pcrs() {
     assert!(
         read(&good).is_some() && read(&measured(15, "id")).is_some() && read("") == Some(vec![])
     );
-    assert!(read(&format!("x{good}")).is_none(), "something before it");
+    assert!(read(&format!("x{good}")).is_none(), "leading bytes");
     assert!(read(&record(11, &[("sha256", "00")], "ready")).is_none(), "half a digest");
     assert!(
         read(&record(11, &[("sha384", &"00".repeat(48))], "ready")).is_none(),

@@ -106,7 +106,7 @@ fn openssl_verifies_the_chain_strictly_and_honours_the_crl() {
     let (ok, text) = run("openssl", &verify, world.dir.path());
     assert!(ok, "{text}");
     let server = verify.map(|a| if a == "sslclient" { "sslserver" } else { a });
-    assert!(!run("openssl", &server, world.dir.path()).0, "a device's certificate is no server's");
+    assert!(!run("openssl", &server, world.dir.path()).0, "a device certificate is not a server certificate");
 
     let revoked = [Revoked {
         serial: certificate::serial(&leaf),
@@ -243,7 +243,7 @@ fn sbverify_accepts_a_signed_binary_and_refuses_a_changed_one() {
     let unsigned = binary();
     let mut signed = authenticode::sign(&unsigned, &db, &key).unwrap();
     assert_eq!(authenticode::digest(&signed).unwrap(), authenticode::digest(&unsigned).unwrap());
-    assert!(authenticode::sign(&signed, &db, &key).is_err(), "a second signature is not asked for");
+    assert!(authenticode::sign(&signed, &db, &key).is_err(), "one signature is enough");
     let verify = |bytes: &[u8], certificate: &str| {
         std::fs::write(world.dir.path().join("x.efi"), bytes).unwrap();
         run("sbverify", &["--cert", certificate, "x.efi"], world.dir.path())

@@ -65,12 +65,12 @@ impl Sent {
     /// Spoils one field; returns which.
     fn spoil(&mut self, random: &mut StdRng) -> &'static str {
         let (is_cut, bytes, what) = match random.random_range(0..7) {
-            0 => (false, &mut self.said, "a bit of what was said"),
+            0 => (false, &mut self.said, "a bit of the quote"),
             1 => (false, &mut self.signature, "a bit of the signature"),
             2 => (false, &mut self.nonce, "a bit of the nonce"),
             3 => (false, &mut self.values, "a bit of a PCR"),
-            4 => (true, &mut self.said, "what was said, cut off"),
-            5 => (true, &mut self.signature, "the signature, cut off"),
+            4 => (true, &mut self.said, "the quote, truncated"),
+            5 => (true, &mut self.signature, "the signature, truncated"),
             _ => {
                 random.fill_bytes(&mut self.nonce);
                 return "another nonce";
@@ -131,7 +131,7 @@ fn a_thousand_quotes_are_judged_as_tpm2_tools_judge_them() {
     let mut all = Vec::new();
     for number in 0..QUOTES {
         let good = quoted(&tpm, number, &mut random);
-        all.push(("as it was made", good.clone()));
+        all.push(("unchanged", good.clone()));
         for _ in 1..EACH {
             let mut spoilt = good.clone();
             let what = spoilt.spoil(&mut random);
@@ -155,5 +155,5 @@ fn a_thousand_quotes_are_judged_as_tpm2_tools_judge_them() {
         assert_eq!(ours, theirs, "quote {number}, {what}");
     }
     let good = verdicts.iter().filter(|(_, ours, _)| *ours).count();
-    assert_eq!(good, QUOTES as usize, "only what was not spoilt is good");
+    assert_eq!(good, QUOTES as usize, "only unspoilt quotes are valid");
 }

@@ -75,7 +75,7 @@ fn a_tpm_gives_a_secret_away_for_the_key_that_it_was_made_for_and_for_no_other()
         assert!(refused.contains("integrity"), "{refused}");
     }
     let ek = EndorsementKey::new(public(&tpm, "ek.pub")).unwrap();
-    assert!(credential::make(&ek, b"name", &[0; 33]).is_err(), "more than a TPM gives away");
+    assert!(credential::make(&ek, b"name", &[0; 33]).is_err(), "more than a TPM returns");
 }
 
 #[test]
@@ -101,10 +101,10 @@ fn only_a_restricted_signing_key_that_was_born_there_attests() {
     }
     assert!(
         DeviceKey::new(Public::parse(&area).unwrap()).is_err(),
-        "what attests is no device's key"
+        "an attestation key is not a device key"
     );
     assert!(EndorsementKey::new(Public::parse(&area).unwrap()).is_err());
-    assert!(AttestationKey::new(public(&tpm, "ek.pub")).is_err(), "what decrypts does not attest");
+    assert!(AttestationKey::new(public(&tpm, "ek.pub")).is_err(), "an endorsement key does not attest");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn a_key_of_the_tpm_is_certified_by_its_attestation_key() {
         certified.statement,
         fleeti_pki::tpm::attest::Statement::Certify { name: key.public().name() }
     );
-    assert!(Attest::quote(&said, &signature, &ak).is_err(), "a certification is no quote");
+    assert!(Attest::quote(&said, &signature, &ak).is_err(), "a certification is not a quote");
     let spki = key.public().to_spki_der().unwrap();
     tpm.tool("tpm2_readpublic -c dk.ctx -f der -o dk.der").unwrap();
     assert_eq!(spki, tpm.file("dk.der").unwrap());
@@ -186,7 +186,7 @@ fn a_tpm_is_of_the_manufacturer_that_signed_for_its_key_if_that_one_is_believed(
             refused(&rsa, &[[&rsa_certificate[..], &[0]].concat()]),
             NotEndorsed::Unreadable(_)
         ),
-        "bytes behind it"
+        "trailing bytes"
     );
     let many: Vec<_> = std::iter::once(rsa_certificate.clone())
         .chain(std::iter::repeat_n(der(&manufacturer), 9))
@@ -222,7 +222,7 @@ fn what_its_manufacturer_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_
     assert_eq!(
         read(&[sequence, sequence, number, sequence].concat()),
         [sequence, sequence],
-        "up to what begins none"
+        "up to the first byte that starts no certificate"
     );
     let manufacturer = Manufacturer::with_lists().unwrap();
     let (tpm, other) = (Tpm::new(&manufacturer).unwrap(), Tpm::new(&manufacturer).unwrap());
@@ -278,8 +278,8 @@ fn what_its_manufacturer_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_
     assert!(matches!(&refused, NotEndorsed::Chain(e) if e.contains("Signature")), "{refused}");
     let mut manufacturers = believed(&[]);
     for (what, list) in [
-        ("cut off", &list[..list.len() - 1]),
-        ("bytes behind it", &[&list[..], &[0]].concat()),
+        ("truncated", &list[..list.len() - 1]),
+        ("trailing bytes", &[&list[..], &[0]].concat()),
         ("none", &its[0]),
     ] {
         assert!(manufacturers.look_at(list).is_err(), "{what}");
@@ -287,7 +287,7 @@ fn what_its_manufacturer_took_back_is_endorsed_no_more_and_nothing_is_by_a_list_
     let (one, now) = (believed(&[&list]), now_s());
     assert_ne!(one.digest(now), believed(&[]).digest(now));
     assert_ne!(one.digest(now), believed(&[&nobody]).digest(now));
-    assert_ne!(one.digest(now), one.digest(now + 2 * 86_400), "it has ended");
+    assert_ne!(one.digest(now), one.digest(now + 2 * 86_400), "it has expired");
 }
 
 /// Certificates of a trusted manufacturer, for the right key, with one defect each.
@@ -338,14 +338,14 @@ fn a_certificate_with_one_defect_endorses_nothing() {
     let purpose = "extendedKeyUsage=2.23.133.8.1";
     let good =
         format!("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement\n{purpose}");
-    assert_eq!(issued(&good).unwrap(), "model", "what cannot be read of it is left out");
+    assert_eq!(issued(&good).unwrap(), "model", "unreadable attributes are skipped");
     // Without an extended key usage, it may be for any purpose (RFC 5280, 4.2.1.12).
     assert_eq!(
         issued("basicConstraints=critical,CA:FALSE\nkeyUsage=critical,keyAgreement").unwrap(),
         "model"
     );
     let late = manufacturers.verify(&key, &[der("ek.crt")], now_s() + 11 * 86_400).unwrap_err();
-    assert!(matches!(late, NotEndorsed::Chain(_)), "{late}: it has ended");
+    assert!(matches!(late, NotEndorsed::Chain(_)), "{late}: it has expired");
     let not_one = |extensions: &str, what: &str| {
         let refused = issued(extensions).unwrap_err();
         assert!(

@@ -1,4 +1,4 @@
-//! Claims about what was started: the boot loader and kernel image of a release, and its root file
+//! Claims about what was started: the boot loader and UKI of a release, and its root file
 //! system.
 
 use super::firmware::are_named;
