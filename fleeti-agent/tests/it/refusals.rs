@@ -181,7 +181,11 @@ async fn only_what_was_staged_and_is_as_signed_can_be_armed() {
     std::fs::remove_file(&staged).unwrap();
     std::fs::write(&staged, b"another kernel").unwrap();
     assert!(arm(&bench.paths, &verified).is_err());
-    assert_eq!(bench.entries(), ["kiosk_1.efi"], "a UKI that differs from the signed one is deleted");
+    assert_eq!(
+        bench.entries(),
+        ["kiosk_1.efi"],
+        "a UKI that differs from the signed one is deleted"
+    );
     std::fs::write(&staged, good).unwrap();
     arm(&bench.paths, &verified).unwrap();
     arm(&bench.paths, &verified).unwrap(); // after a power cut

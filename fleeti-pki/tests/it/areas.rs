@@ -63,7 +63,11 @@ fn an_endorsement_key_decrypts_what_was_made_for_keys_of_its_tpm_and_does_nothin
         assert_eq!(endorses(|a| a.attributes &= !bit), Some(false), "without {bit:#x}");
     }
     assert_eq!(endorses(|a| a.attributes |= Attributes::SIGN), Some(false), "signs");
-    assert_eq!(endorses(|a| a.symmetric = vec![0x0010]), Some(false), "without a symmetric algorithm");
+    assert_eq!(
+        endorses(|a| a.symmetric = vec![0x0010]),
+        Some(false),
+        "without a symmetric algorithm"
+    );
     let short = |a: &mut Rsa| (a.bits, a.modulus) = (1024, vec![0xc1; 128]);
     assert_eq!(endorses(short), Some(false), "1024 bits");
     assert_eq!(endorses(|a| a.exponent = 65537), Some(true));

@@ -186,7 +186,12 @@ fn no_judge_accepts_a_chain_with_one_of_these_defects() {
     refused("an expired one", &ended.certificate, &[&devices.certificate], Usage::Client);
     let early = devices
         .issue(device(), Period { not_before_s: now_s() + 3600, not_after_s: now_s() + 7200 });
-    refused("one that is not valid yet", &early.certificate, &[&devices.certificate], Usage::Client);
+    refused(
+        "one that is not valid yet",
+        &early.certificate,
+        &[&devices.certificate],
+        Usage::Client,
+    );
     // The same name, another key: the issuer of the signature is not certified by the root.
     let stranger = Pair {
         key: SoftKey::generate(Algorithm::P384).unwrap(),

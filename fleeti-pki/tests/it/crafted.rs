@@ -285,7 +285,10 @@ fn a_key_is_certified_by_a_certification_and_by_nothing_else() {
         "a quote is not a certification"
     );
     let signed = tpm.sign(&said).unwrap();
-    assert!(Attest::quote(&said, &signed, &attestation).is_err(), "and a certification is not a quote");
+    assert!(
+        Attest::quote(&said, &signed, &attestation).is_err(),
+        "and a certification is not a quote"
+    );
 }
 
 /// An event of a log with two banks; `digest` is SHA-256.

@@ -118,7 +118,11 @@ fn policies_are_their_issuers_matter_until_one_asks_for_them() {
             &[&[policies(true, &[ONE]), inhibit_any(0), asks(0)]],
             &[policies(true, &[ANY_POLICY])],
         ),
-        ("any-policy is mapped", &[&[policies(true, &[ANY_POLICY]), mapping(ANY_POLICY, ONE)]], &[]),
+        (
+            "any-policy is mapped",
+            &[&[policies(true, &[ANY_POLICY]), mapping(ANY_POLICY, ONE)]],
+            &[],
+        ),
         (
             "mapping is inhibited",
             &[

@@ -106,7 +106,10 @@ fn openssl_verifies_the_chain_strictly_and_honours_the_crl() {
     let (ok, text) = run("openssl", &verify, world.dir.path());
     assert!(ok, "{text}");
     let server = verify.map(|a| if a == "sslclient" { "sslserver" } else { a });
-    assert!(!run("openssl", &server, world.dir.path()).0, "a device certificate is not a server certificate");
+    assert!(
+        !run("openssl", &server, world.dir.path()).0,
+        "a device certificate is not a server certificate"
+    );
 
     let revoked = [Revoked {
         serial: certificate::serial(&leaf),

@@ -69,7 +69,11 @@ fn a_version_measures_the_sections_that_it_knows_of_an_image_without_profiles() 
         predicted::pcr_11(&image, 257, "enter-initrd").unwrap(),
         predicted::after_phases(started, "enter-initrd")
     );
-    assert_eq!(predicted::pcr_9(&image, 256).unwrap(), None, "the initrd of this version is unknown");
+    assert_eq!(
+        predicted::pcr_9(&image, 256).unwrap(),
+        None,
+        "the initrd of this version is unknown"
+    );
     assert_ne!(predicted::pcr_9(&image, 257).unwrap(), None);
 }
 

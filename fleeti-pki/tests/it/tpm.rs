@@ -104,7 +104,10 @@ fn only_a_restricted_signing_key_that_was_born_there_attests() {
         "an attestation key is not a device key"
     );
     assert!(EndorsementKey::new(Public::parse(&area).unwrap()).is_err());
-    assert!(AttestationKey::new(public(&tpm, "ek.pub")).is_err(), "an endorsement key does not attest");
+    assert!(
+        AttestationKey::new(public(&tpm, "ek.pub")).is_err(),
+        "an endorsement key does not attest"
+    );
 }
 
 #[test]
