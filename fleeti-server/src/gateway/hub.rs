@@ -140,7 +140,7 @@ impl Hub {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// PCRs a session. Kicks an older session of the device, and waits for its end first. A
+    /// Registers a session. Kicks an older session of the device, and waits for its end first. A
     /// kicked session waits for no peer, only for its database writes.
     pub async fn pcr(&self, device: &DeviceId) -> Registration<'_> {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);

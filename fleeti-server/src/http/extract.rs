@@ -158,7 +158,7 @@ pub fn paths() -> PathConfig {
     PathConfig::default().error_handler(|e: PathError, _| said("the path", &e).into())
 }
 
-/// What is said of a query that cannot be read.
+/// The error for a query that does not parse.
 #[must_use]
 pub fn queries() -> QueryConfig {
     QueryConfig::default().error_handler(|e: QueryPayloadError, _| said("the query", &e).into())

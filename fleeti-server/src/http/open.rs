@@ -17,7 +17,7 @@ type Result<T> = std::result::Result<T, AppError>;
 #[openapi(paths(livez, healthz, readyz, crl, document))]
 pub struct Documented;
 
-/// The one list of these routes. PCR it before the API, whose scope contains one of them.
+/// The one list of these routes. Register it before the API, whose scope contains one of them.
 pub fn routes(config: &mut ServiceConfig) {
     let mut serve = |path: &str, route: Route| {
         config.service(

@@ -72,7 +72,7 @@ impl Activity {
         })
     }
 
-    /// PCRs a whole request. It ends when the return value is dropped.
+    /// Registers a whole request. It ends when the return value is dropped.
     ///
     /// # Errors
     /// The limit because of which the request is refused.

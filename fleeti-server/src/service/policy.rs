@@ -156,7 +156,7 @@ pub enum News {
     None,
 }
 
-/// The standing without its proof: a rollout that waits for proof needs new evidence, so old
+/// The eligibility without its proof: a rollout that waits for proof needs new evidence, so old
 /// evidence neither proves nor contradicts anything.
 fn known_before((device, eligibility): (DeviceId, Eligibility)) -> (DeviceId, Eligibility) {
     let proof = match eligibility.proof {
@@ -166,7 +166,7 @@ fn known_before((device, eligibility): (DeviceId, Eligibility)) -> (DeviceId, El
     (device, Eligibility { proof, ..eligibility })
 }
 
-/// The standing of a device under its fleet's policy.
+/// The eligibility of a device under its fleet's policy.
 fn eligibility(policy: &Policy, found: &Found, now_s: u64) -> Eligibility {
     let level = found.level_at(now_s);
     let proof = match &found.release {
@@ -179,7 +179,7 @@ fn eligibility(policy: &Policy, found: &Found, now_s: u64) -> Eligibility {
     Eligibility { may_update: policy.may_update(found.level_for_update(now_s)), proof }
 }
 
-/// The standings of a fleet's devices.
+/// The eligibility of a fleet's devices.
 pub async fn eligible(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
@@ -192,7 +192,7 @@ pub async fn eligible(
         .collect())
 }
 
-/// The standing of a device.
+/// The eligibility of a device.
 ///
 /// # Errors
 /// [`Code::NotFound`].

@@ -174,8 +174,8 @@ pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppE
     Ok(())
 }
 
-/// Passes the report of a device to the rollouts of its fleet. `heard`: the device had received its
-/// last offer when it reported.
+/// Passes the report of a device to the rollouts of its fleet. `heard` is true if the device had
+/// received its last offer when it reported.
 pub async fn device_reported(
     app: &App,
     tx: &mut Tx<'_>,

@@ -173,7 +173,7 @@ fn value_of(
     })
 }
 
-/// The value that a form says, with one entry more or less where its button was pressed.
+/// Reads the value of a form, and adds or removes the entry whose button was pressed.
 ///
 /// # Errors
 /// [`FormError`].

@@ -2,7 +2,7 @@
 //! call the services that the API calls, and decide nothing.
 //!
 //! Code map: [`assets`] (static files) · `session` (login sessions) · `live` (events that make
-//! pages refresh) · `page` (what all pages share) · `shown` (display text of core types) · `form`
+//! pages refresh) · `page` (what all pages share) · `view` (display text of core types) · `form`
 //! (a form generated from the profile's schema) · one file for each kind of page.
 
 pub mod assets;
