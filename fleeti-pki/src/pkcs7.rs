@@ -70,7 +70,7 @@ pub(crate) fn verify(
     content: &Content,
     certificate: &Certificate,
 ) -> Result<(), Error> {
-    const NOT_OURS: Error = Error::Refused("the signature is not over this by this certificate");
+    const NOT_OURS: Error = Error::Refused("the key of this certificate did not sign this content");
     // The signature is the last element.
     let signature = signed.len().checked_sub(SIGNATURE).map(|at| &signed[at..]).ok_or(NOT_OURS)?;
     if assemble(content, certificate, signature)? != signed {

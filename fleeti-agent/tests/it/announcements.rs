@@ -300,7 +300,7 @@ async fn a_trust_bundle_that_the_root_has_not_signed_is_not_taken() {
     let forged = serde_json::json!({"bundle": "{\"version\":7}", "signature": "MEUCIQ=="});
     scene.server.put("trust-bundle.json", forged.to_string().into_bytes());
     let error = scene.listen(&Notice { trust_bundle: 7, ..Notice::default() }).await.unwrap_err();
-    assert!(error.contains("not by this key"), "{error}");
+    assert!(error.contains("does not verify with this key"), "{error}");
     assert_eq!(scene.announcements.report(), (0, None));
     let kept = std::fs::read_dir(&scene.bench.paths.state)
         .unwrap()

@@ -137,10 +137,10 @@ fn too_few_wrong_or_foreign_shares_open_nothing() {
     // An attacker has changed the transcript on the USB stick.
     let text = std::fs::read_to_string(t.path("root/transcript")).unwrap();
     std::fs::write(t.path("root/transcript"), text.replace("alice", "mallo")).unwrap();
-    t.refused("pki root transcript @root", "not by this key");
+    t.refused("pki root transcript @root", "does not verify with this key");
     t.refused(
         &crl("--share @root/shares/alice.share --share @root/shares/carol.share"),
-        "not by this key",
+        "does not verify with this key",
     );
 }
 

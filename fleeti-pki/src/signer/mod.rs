@@ -284,7 +284,7 @@ impl SignatureBitStringEncoding for SignatureBytes {
 /// Verifies a signature: SubjectPublicKeyInfo, message, signature.
 pub type Verify = fn(&[u8], &[u8], &[u8]) -> Result<(), Error>;
 
-const NOT_BY_THIS_KEY: Error = Error::Refused("the signature is not by this key over these bytes");
+const NOT_BY_THIS_KEY: Error = Error::Refused("the signature does not verify with this key");
 
 /// Verifies an Ed25519 signature (RFC 8032) with a raw key.
 ///

@@ -164,14 +164,14 @@ fn requests() {
     put(
         at("signed-by-another-key"),
         &[("request.pem", text(&signed(&parts[0], &other)).as_bytes())],
-        "not by this key",
+        "does not verify with this key",
     );
     let mut flipped = der.clone();
     *flipped.last_mut().unwrap() ^= 1;
     put(
         at("signature-with-a-flipped-bit"),
         &[("request.pem", text(&flipped).as_bytes())],
-        "not by this key",
+        "does not verify with this key",
     );
     let info = within(&parts[0]);
     let renamed = element(0x30, &[&info[0], &element(0x30, &[]), &info[2], &info[3]]);
@@ -179,7 +179,7 @@ fn requests() {
     put(
         at("another-subject-than-signed"),
         &[("request.pem", text(&moved).as_bytes())],
-        "not by this key",
+        "does not verify with this key",
     );
     let unused = element(0x30, &[&parts[0], &parts[1], &element(3, &[&[4], &[0x30; 16]])]);
     put(at("signature-of-half-bytes"), &[("request.pem", text(&unused).as_bytes())], "request");
@@ -271,7 +271,7 @@ fn lists() {
     store("trailing-byte", &[&good[..], &[0]].concat(), "CRL is malformed");
     let mut flipped = good.clone();
     *flipped.last_mut().unwrap() ^= 1;
-    store("signature-with-a-flipped-bit", &flipped, "not by this key");
+    store("signature-with-a-flipped-bit", &flipped, "does not verify with this key");
     let stranger = SoftKey::generate(Algorithm::P384).unwrap();
     let theirs = self_signed(role(), Period::starting(NOW_S, 86_400), &stranger).unwrap();
     let theirs =
@@ -281,7 +281,7 @@ fn lists() {
     let borrowed =
         crl::create(&Authority { certificate: &issuer, signer: &stranger }, &[], 7, NOW_S, 86_400)
             .unwrap();
-    store("by-another-key-in-the-issuers-name", &borrowed, "not by this key");
+    store("by-another-key-in-the-issuers-name", &borrowed, "does not verify with this key");
     // 0 version, 1 algorithm, 2 issuer, 3 thisUpdate, 4 nextUpdate, 5 revoked, 6 extensions
     store("without-next-update", &with(&|f| drop(f.remove(4))), "no nextUpdate");
     store("without-extensions", &with(&|f| drop(f.remove(6))), "has no number");
@@ -323,7 +323,7 @@ fn lists() {
                 &parts[2],
             ],
         ),
-        "not by this key",
+        "does not verify with this key",
     );
 }
 

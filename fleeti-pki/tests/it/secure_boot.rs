@@ -310,7 +310,7 @@ fn defects_of_uefi_are_written() {
         bytes[at..at + with.len()].copy_from_slice(with);
         bytes
     };
-    const NOT_BY: &str = "the signature is not over this";
+    const NOT_BY: &str = "did not sign this content";
     put("auth-shorter-than-its-header", "db.auth", &good[..39], "shorter than its header");
     put(
         "auth-time-with-nanoseconds",
@@ -330,7 +330,7 @@ fn defects_of_uefi_are_written() {
         "auth-other-time-than-signed",
         "db.auth",
         &changed(6, &[(good[6] + 1) % 60]),
-        "not by this key",
+        "does not verify with this key",
     );
     put("auth-not-pkcs7", "db.auth", &changed(24, &[0]), "its certificate is not PKCS#7");
     put(
@@ -353,7 +353,7 @@ fn defects_of_uefi_are_written() {
     );
     let mut value = good.clone();
     *value.last_mut().unwrap() ^= 1;
-    put("auth-other-value-than-signed", "db.auth", &value, "not by this key");
+    put("auth-other-value-than-signed", "db.auth", &value, "does not verify with this key");
     put("auth-by-pk-instead-of-kek", "db.auth", &captured("KEK.auth"), NOT_BY);
     // With the outer ContentInfo, firmware accepts db and KEK, but not PK, and boots unprotected.
     let length = u32::from_le_bytes(good[16..20].try_into().unwrap()) as usize;
