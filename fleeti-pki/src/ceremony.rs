@@ -438,7 +438,10 @@ mod tests {
             bundle::read(&bundle::sign(&bundle, &c.key).unwrap(), &c.root).unwrap_err().to_string()
         };
         let stranger = to_pem(&Ceremony::new().certify(Purpose::Device).0).unwrap();
-        assert!(resigned(&|b| b.intermediates.push(stranger.clone())).contains("does not verify with this key"));
+        assert!(
+            resigned(&|b| b.intermediates.push(stranger.clone()))
+                .contains("does not verify with this key")
+        );
         assert!(resigned(&|b| b.kind = "x".into()).contains("canonical JSON of type"));
         assert!(resigned(&|b| b.root_sha256 = "00".into()).contains("another root"));
         let back = to_pem(&old).unwrap();
