@@ -234,7 +234,7 @@ pub enum Request {
     },
     /// Returns entries.
     Entries {
-        /// Number of the first one.
+        /// Number of the first entry.
         from: u64,
         /// Maximum number of entries.
         limit: u64,

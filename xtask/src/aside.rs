@@ -40,7 +40,7 @@ impl Aside {
             bail!("{} failed: {status}\n{output}", self.title);
         }
         println!(
-            "    aside: {} ok after {:.1} s at the most",
+            "    aside: {} ok after {:.1} s at most",
             self.title,
             self.started.elapsed().as_secs_f64()
         );

@@ -74,7 +74,7 @@ pub fn test(length: Length) -> Result<()> {
             run(title, &mut scenario(arguments))?;
         }
     }
-    println!("every test passed, {:.0} s in all", started.elapsed().as_secs_f64());
+    println!("all tests passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
 }
 

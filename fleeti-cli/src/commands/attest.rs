@@ -26,7 +26,7 @@ pub enum Command {
     /// firmware was accepted as well. For what a level does not prove, see
     /// docs/reference/attestation-levels.md.
     Show {
-        /// The device.
+        /// Id of the device.
         device: DeviceId,
         /// Also list the events that were measured into each PCR.
         #[arg(long)]
@@ -39,7 +39,7 @@ pub enum Command {
     },
     /// Challenge a device's TPM now, and wait for its evidence.
     Now {
-        /// The device.
+        /// Id of the device.
         device: DeviceId,
         #[command(flatten)]
         server: Server,
@@ -47,7 +47,7 @@ pub enum Command {
     /// Challenge every connected device of a fleet. Results appear on the device pages within
     /// seconds.
     Fleet {
-        /// The fleet.
+        /// Name of the fleet.
         fleet: FleetId,
         #[command(flatten)]
         server: Server,
@@ -58,7 +58,7 @@ pub enum Command {
     /// given stay unchanged. A change takes effect at once, also for running rollouts: a device
     /// below the minimum level is blocked until it proves a higher one.
     Policy {
-        /// The fleet.
+        /// Name of the fleet.
         fleet: FleetId,
         /// Minimum level to receive updates, as in `L4`.
         #[arg(long, value_parser = level)]
@@ -92,7 +92,7 @@ pub enum Command {
     /// Accept the firmware that a device has now: after its first start, or after an intended
     /// update.
     AcceptFirmware {
-        /// The device.
+        /// Id of the device.
         device: DeviceId,
         #[command(flatten)]
         server: Server,

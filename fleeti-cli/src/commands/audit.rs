@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub enum Command {
     /// List entries, oldest first.
     List {
-        /// Number of the first one.
+        /// Number of the first entry.
         #[arg(long, default_value_t = 0)]
         from: u64,
         #[command(flatten)]
@@ -48,7 +48,7 @@ pub enum Command {
     },
     /// Show one entry and verify its inclusion proof.
     Prove {
-        /// The entry's number.
+        /// Number of the entry.
         number: u64,
         /// The log's public key: audit.pub of the organisation's public folder.
         #[arg(long)]
@@ -156,7 +156,7 @@ fn read_key(path: &Path) -> Result<LogKey, Failure> {
     let wrong = |e: &dyn std::fmt::Display| {
         Failure::new(
             format!("{}: {e}", path.display()),
-            Some("name audit.pub of `fleeti pki init`"),
+            Some("pass audit.pub from the `public` folder of `fleeti pki init`"),
         )
     };
     LogKey::from_text(&fs::read_to_string(path).map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 pub enum Command {
     /// Build a profile into an unsigned image.
     Run {
-        /// The profile.
+        /// The profile, a TOML file.
         profile: PathBuf,
         /// Version within the image line: numbers joined by dots.
         #[arg(long)]
@@ -48,7 +48,7 @@ pub enum Command {
     },
     /// Queue a build of a profile on the server. A build worker runs it and keeps its log.
     Start {
-        /// The profile.
+        /// The profile, a TOML file.
         profile: PathBuf,
         /// Version within the image line: numbers joined by dots.
         #[arg(long)]
@@ -114,7 +114,7 @@ pub enum Command {
     },
     /// Resolve the package lock of a profile.
     Lock {
-        /// The profile.
+        /// The profile, a TOML file.
         profile: PathBuf,
         /// Output file of the lock; the cache by default.
         #[arg(long)]

@@ -369,7 +369,7 @@ fn release_keys(
     if let Some(unknown) = remove.iter().find(|id| !keys.iter().any(|k| k.id() == **id)) {
         return Err(Failure::new(
             format!("there is no release key {unknown}"),
-            Some("`fleeti pki release-keys PUBLIC` shows them"),
+            Some("list them with `fleeti pki release-keys PUBLIC`"),
         ));
     }
     keys.retain(|k| !remove.contains(&k.id()));
@@ -422,7 +422,7 @@ fn openpgp_keys(
     if let Some(unknown) = remove.iter().find(|id| !keys.iter().any(|(known, _)| known == *id)) {
         return Err(Failure::new(
             format!("there is no OpenPGP key {unknown}"),
-            Some("`fleeti pki openpgp-keys PUBLIC` shows them"),
+            Some("list them with `fleeti pki openpgp-keys PUBLIC`"),
         ));
     }
     keys.retain(|(id, _)| !remove.contains(id));
@@ -492,7 +492,7 @@ fn approvers(
         |_| match needed {
             0 => Lines::from("the server signs releases without approvals"),
             n => Lines::from(format!(
-                "{n} approvals needed, requester {}:",
+                "approvals needed: {n}, requester {}:",
                 if counts { "included" } else { "excluded" }
             ))
             .and(indented(&names)),

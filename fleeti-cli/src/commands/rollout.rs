@@ -17,7 +17,7 @@ pub enum Command {
         /// The release, as in kiosk@2.
         #[arg(long)]
         release: ReleaseName,
-        /// The fleet.
+        /// Name of the fleet.
         #[arg(long)]
         fleet: FleetId,
         /// Wait until every device has finished, and fail if one did not succeed.

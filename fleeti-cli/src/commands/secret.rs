@@ -20,7 +20,7 @@ pub enum Command {
     /// reads one with `LoadCredential=NAME:/run/fleeti-secrets/NAME` and is started by
     /// `WantedBy=fleeti-secrets.target`.
     Set {
-        /// The fleet.
+        /// Name of the fleet.
         fleet: FleetId,
         /// Name of the secret, as in `wifi.psk`.
         name: SecretName,
@@ -32,7 +32,7 @@ pub enum Command {
     },
     /// List the names of a fleet's secrets, without their values.
     List {
-        /// The fleet.
+        /// Name of the fleet.
         fleet: FleetId,
         #[command(flatten)]
         server: Server,
@@ -40,7 +40,7 @@ pub enum Command {
     /// Remove a secret of a fleet. Connected devices delete it after their next attestation, but
     /// may have copied it.
     Remove {
-        /// The fleet.
+        /// Name of the fleet.
         fleet: FleetId,
         /// Name of the secret.
         name: SecretName,

@@ -210,7 +210,7 @@ fn approvers_are_named_and_a_server_signs_alone_only_if_somebody_says_so() {
     );
     let said =
         t.good("pki approvers @signing --approvals 1 --add alice=@alice.pem --add bob=@bob.pem");
-    assert!(said.contains("1 approvals needed, requester excluded:"), "{said}");
+    assert!(said.contains("approvals needed: 1, requester excluded:"), "{said}");
     t.refused("pki approvers @signing --remove carol", "carol is not an approver");
     t.refused("pki approvers @signing --add eve=@alice.pem", "same name or key");
     let said = t.good("pki approvers @signing --approvals 0");

@@ -192,7 +192,7 @@ const ROWS: &[Row] = &[
     Row("pki release-keys", "@data/pki/public", Done("1 of 1 release keys must sign")),
     Row("pki openpgp-key", "@openpgp{n}.key", Done("made")),
     Row("pki openpgp-keys", "@data/pki/public", Done("SHA256SUMS may be signed by")),
-    Row("pki approvers", "@data/pki/signing", Done("1 approvals needed, requester excluded")),
+    Row("pki approvers", "@data/pki/signing", Done("approvals needed: 1, requester excluded")),
 ];
 
 /// Paths of all subcommands that have no subcommands.

@@ -296,12 +296,12 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
     let folder = office.folder("build-a");
     let exchanged = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).unwrap();
     exchanged("root.erofs", b"evil");
-    assert!(office.refused(good.clone()).await.contains("root.erofs is not the file"));
+    assert!(office.refused(good.clone()).await.contains("root.erofs does not match build.json"));
     exchanged("root.erofs", b"root");
     let mut uki = UKI.to_vec();
     uki[0x201] ^= 1;
     exchanged("uki.efi", &uki);
-    assert!(office.refused(good.clone()).await.contains("uki.efi is not the file"));
+    assert!(office.refused(good.clone()).await.contains("uki.efi does not match build.json"));
     // A link to a secret, or to nothing.
     fs::remove_file(folder.join("uki.efi")).unwrap();
     std::os::unix::fs::symlink(office.world.path("passphrase"), folder.join("uki.efi")).unwrap();

@@ -273,7 +273,7 @@ fn attestations(
         rates.sort_by(|a, b| a[0].total_cmp(&b[0]));
         let [slowest, median, [per_cpu_s, per_s]] = [0, rounds / 2, rounds - 1].map(|i| rates[i]);
         eprintln!(
-            "    rounds: {:.0} to {per_cpu_s:.0}, {:.0} at the median",
+            "    rounds: {:.0} to {per_cpu_s:.0}, median {:.0}",
             slowest[0], median[0]
         );
         Ok([

@@ -81,7 +81,7 @@ pub fn certificates(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
         for (mut rates, by) in rates.into_iter().zip(["fleeti", "cfssl", "openssl ca"]) {
             rates.sort_by(f64::total_cmp);
             eprintln!(
-                "    {by}: {:.0} to {:.0}, {:.0} at the median",
+                "    {by}: {:.0} to {:.0}, median {:.0}",
                 rates[0],
                 rates[ROUNDS - 1],
                 rates[ROUNDS / 2]

@@ -561,7 +561,7 @@ impl World {
                 }
                 anyhow::Ok(())
             };
-            tokio::time::timeout(SOON, answered).await.context("the device did not answer")??;
+            tokio::time::timeout(SOON, answered).await.context("the device did not acknowledge the command")??;
             Ok(id)
         })
     }
