@@ -60,7 +60,8 @@ fn an_answer_in_no_documented_form_ends_a_command_with_what_is_wrong() {
         peer.answers_bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000000\r\n\r\n".to_vec());
         let (code, _, stderr) = fleeti(&peer, &token, arguments);
         assert!(
-            code == Some(1) && stderr.contains("the server's response is larger than 268435456 bytes"),
+            code == Some(1)
+                && stderr.contains("the server's response is larger than 268435456 bytes"),
             "{stderr}"
         );
     }

@@ -272,10 +272,7 @@ fn attestations(
         // Other processes on the machine only slow it down.
         rates.sort_by(|a, b| a[0].total_cmp(&b[0]));
         let [slowest, median, [per_cpu_s, per_s]] = [0, rounds / 2, rounds - 1].map(|i| rates[i]);
-        eprintln!(
-            "    rounds: {:.0} to {per_cpu_s:.0}, median {:.0}",
-            slowest[0], median[0]
-        );
+        eprintln!("    rounds: {:.0} to {per_cpu_s:.0}, median {:.0}", slowest[0], median[0]);
         Ok([
             Record::new("attestations_per_cpu_s", per_cpu_s, "1/CPU-s", "fleeti"),
             Record::new("attestations_per_s", per_s, "1/s", "fleeti"),

@@ -561,7 +561,9 @@ impl World {
                 }
                 anyhow::Ok(())
             };
-            tokio::time::timeout(SOON, answered).await.context("the device did not acknowledge the command")??;
+            tokio::time::timeout(SOON, answered)
+                .await
+                .context("the device did not acknowledge the command")??;
             Ok(id)
         })
     }
