@@ -1,6 +1,9 @@
 //! Keys with their purposes. A batch of requests is processed in this order: checks, intents, one
 //! flush, signatures, outcomes, one flush, responses. So nothing is signed that is not in the log,
 //! and a thousand requests cost two flushes.
+//!
+//! Code map: `plan` (checks and intents) · `apply` (signatures and outcomes) · `read` (requests that
+//! change nothing).
 
 mod apply;
 mod plan;

@@ -1,4 +1,4 @@
-//! Carrying out planned work: signatures, and their outcomes in the log.
+//! Applies planned work: signs, and writes outcomes to the log.
 
 use super::{LIST_S, Refusal, SERVER_S, SigningService, Work, find};
 use crate::log::LogError;

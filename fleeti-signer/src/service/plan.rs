@@ -1,4 +1,4 @@
-//! Planning: a request is checked against policy and limits, and becomes an entry of the log.
+//! Plans work: checks a request against policy and limits, and describes it for the log.
 
 use super::{DEVICE_S_MAX, DEVICE_S_MIN, Refusal, SigningService, Work, find};
 use crate::wire::{Kept, NAMES_MAX, Request, RevokedSerial};

@@ -1,4 +1,4 @@
-//! Reading: entries, proofs and checkpoints of the log, and the configuration of the signer.
+//! Reads entries, proofs and checkpoints of the log, and the configuration of the signing service.
 
 use super::{Issuer, SigningService};
 use crate::log::LogError;
