@@ -133,7 +133,8 @@ impl<K: Key> Places<K> {
         self.try_hold(&mut state, key, evicted).ok_or(Full::All)
     }
 
-    /// Waits for a place. Keys with few places go first. Returns `None` if the queue is full.
+    /// Waits for a place. Keys with few places go first. Returns `None` if too many wait: the
+    /// oldest wait of the key with the most then ends.
     pub async fn wait(self: &Arc<Self>, key: &K) -> Option<Place<K>> {
         let (number, mut given) = {
             let mut state = self.lock();

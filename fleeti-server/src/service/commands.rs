@@ -14,7 +14,7 @@ const VALID_S_MAX: u32 = 30 * 86_400;
 
 /// Commands that a device has not acknowledged, oldest first.
 pub async fn pending(app: &App, device: &DeviceId) -> Result<Vec<Command>, AppError> {
-    vault::kind_new_recovery_key(app, device).await?;
+    vault::order_new_recovery_key(app, device).await?;
     db::commands::pending(app.db.pool(), device, app.now_s()).await
 }
 

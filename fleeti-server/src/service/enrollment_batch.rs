@@ -238,7 +238,7 @@ async fn keep(
     now: u64,
 ) -> Result<Vec<Answer>, AppError> {
     let mut tx = app.db.write().await?;
-    // Only these columns of a token can have changed.
+    // Only the use of a token can have changed since it was read.
     let tokens: Vec<_> = pending.iter().map(|a| a.token_sha256.as_str()).collect();
     known.extend(db::enrollments::used(&mut tx, &tokens).await?);
     let ids: Vec<_> = signed.iter().flatten().map(|s| &s.device).collect();

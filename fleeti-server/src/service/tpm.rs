@@ -256,7 +256,8 @@ async fn judge_some(app: &AppRef) -> Result<bool, AppError> {
     if rows.is_empty() {
         return Ok(false);
     }
-    // Rows from before this column existed have no digest of the set.
+    // Rows from before the digest was stored: no change since then is known, so set the current
+    // one.
     if rows.iter().any(|(_, row)| row.manufacturer.judged_by.is_empty()) {
         let mut tx = app.db.write().await?;
         tpms::set_judged(&mut tx, &by).await?;
