@@ -169,7 +169,7 @@ async fn publish_private(
 pub struct Documents {
     /// `manifest.json`, as it was signed.
     pub manifest: Bytes,
-    /// Key id and signature (DER, base64) of each signer, JSON.
+    /// Key id and signature (DER, base64) of each release key, JSON.
     pub signatures: Bytes,
 }
 
@@ -226,7 +226,7 @@ pub struct Details {
     pub release: Release,
     /// The manifest.
     pub manifest: Manifest,
-    /// Key id and signature (DER, base64) of each signer.
+    /// Key id and signature (DER, base64) of each release key.
     pub signatures: Vec<(String, String)>,
     /// The fleets that it can be rolled out to.
     pub fleets: Vec<Fleet>,
