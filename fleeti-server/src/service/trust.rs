@@ -309,8 +309,9 @@ async fn apply_switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus, Ap
         .iter()
         .find(|a| a.purpose.as_str() == order.purpose && a.sha256 == order.certificate_sha256);
     let hint = "list them with `fleeti pki bundle show`";
-    let found = found
-        .ok_or_else(|| AppError::not_found("intermediate CA", &order.certificate_sha256).hint(hint))?;
+    let found = found.ok_or_else(|| {
+        AppError::not_found("intermediate CA", &order.certificate_sha256).hint(hint)
+    })?;
     if !keys(app).await?.contains(&found.sha256) {
         let text =
             format!("the signing service has no key for this {} intermediate CA", order.purpose);
