@@ -142,7 +142,7 @@ impl Hub {
 
     /// Registers a session. Kicks an older session of the device, and waits for its end first. A
     /// kicked session waits for no peer, only for its database writes.
-    pub async fn pcr(&self, device: &DeviceId) -> Registration<'_> {
+    pub async fn register(&self, device: &DeviceId) -> Registration<'_> {
         let number = self.counter.fetch_add(1, Ordering::Relaxed);
         let handle = Handle {
             number,

@@ -115,7 +115,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
     };
     connection.packet_max =
         connect.packet_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
-    let registration = app.hub.pcr(&device).await;
+    let registration = app.hub.register(&device).await;
     connection.kicked = registration.handle.kicked.clone();
     // Check again: the device may have been revoked between the first check and the registration.
     if app.tls.is_revoked(&device) {
