@@ -72,7 +72,8 @@ struct Arguments {
     #[arg(long)]
     crl_url: Option<String>,
     /// Trust a software TPM as much as a chip, if its manufacturer is in
-    /// DIR/pki/tpm-manufacturers/virtual. You then trust the operators of the hosts of such devices.
+    /// DIR/pki/tpm-manufacturers/virtual. You then trust the operators of the hosts of such
+    /// devices.
     #[arg(long)]
     trust_virtual_tpms: bool,
     /// Minimum free space on the disk of the data folder, in MiB. Below it the server refuses
