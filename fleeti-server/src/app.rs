@@ -14,7 +14,7 @@ use crate::service::health::Health;
 use crate::service::pairing::Pairing;
 use crate::service::policy::Policies;
 use crate::service::releases::DocumentCache;
-use crate::service::revocation::Lists;
+use crate::service::revocation::Crls;
 use crate::service::tpm::{Alarms, Proving};
 use crate::service::trust::Trust;
 use crate::service::vault::Vault;
@@ -65,7 +65,7 @@ pub struct App {
     /// Changes, for clients that watch them.
     pub events: broadcast::Sender<Event>,
     /// Coordinates publication of CRLs.
-    pub lists: Lists,
+    pub crls: Crls,
     /// Health of the server.
     pub health: Health,
     /// MQTT session state that outlasts connections.

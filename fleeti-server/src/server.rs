@@ -85,21 +85,21 @@ async fn credentials(
     let new = async {
         // A single request shows whether the signing service answers.
         signing::ask(signer, Request::Issuers).await?;
-        let lists = revocation::lists(db, signer, trust, config.clock.now_s()).await?;
-        anyhow::Ok((new_identity(signer, trust, &config.names).await?, lists))
+        let crls = revocation::crls(db, signer, trust, config.clock.now_s()).await?;
+        anyhow::Ok((new_identity(signer, trust, &config.names).await?, crls))
     };
     match new.await {
-        Ok((identity, lists)) => {
+        Ok((identity, crls)) => {
             standby.keep_identity(&identity);
-            standby.keep_crls(&lists);
-            Ok((identity, CheckedCrls::read(lists)?, true))
+            standby.keep_crls(&crls);
+            Ok((identity, CheckedCrls::read(crls)?, true))
         }
         Err(e) => {
             let none = "the signing service does not provide certificate and CRLs, and none are stored from an earlier start";
             let kept = standby
                 .identity()
-                .and_then(|identity| Ok((identity, CheckedCrls::read(standby.lists(trust)?)?)));
-            let (identity, lists) = match kept {
+                .and_then(|identity| Ok((identity, CheckedCrls::read(standby.crls(trust)?)?)));
+            let (identity, crls) = match kept {
                 Ok(kept) => kept,
                 Err(missing) => return Err(e.context(format!("{none}: {missing:#}"))),
             };
@@ -107,7 +107,7 @@ async fn credentials(
             tracing::error!(
                 "the server starts without the signing service, with its stored certificate and CRLs: it serves devices"
             );
-            Ok((identity, lists, false))
+            Ok((identity, crls, false))
         }
     }
 }
@@ -163,8 +163,8 @@ impl Server {
         let trust = trust::load(&db, &pki).await.context("the trust bundle")?;
         let policies = Policies::load(&db).await?;
         let vault = Vault::load(&db).await?;
-        let (identity, lists, has_signer) = credentials(&config, &db, &signer, &trust).await?;
-        let tls = TlsState::new(identity, lists, config.clock.clone())?;
+        let (identity, crls, has_signer) = credentials(&config, &db, &signer, &trust).await?;
+        let tls = TlsState::new(identity, crls, config.clock.clone())?;
         let doors = Doors::new(config.limits, raise_descriptors());
         let (events, _) = broadcast::channel(1024);
         let (enrollment_batch, pending) = mpsc::channel(enrollment_batch::QUEUE_MAX);
@@ -186,7 +186,7 @@ impl Server {
             doors,
             admin_token,
             events,
-            lists: revocation::Lists::default(),
+            crls: revocation::Crls::default(),
             health: Health::default(),
             sessions: gateway::sessions::Sessions::default(),
             conducts: gateway::conduct::Conducts::default(),

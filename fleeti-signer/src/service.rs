@@ -174,7 +174,7 @@ pub struct SigningService {
     keys: Keys,
     log: AuditLog,
     left: Buckets,
-    lists: Crls,
+    crls: Crls,
     release: LastRelease,
     /// The last checkpoint: number of entries, time, note.
     stated: Option<(u64, u64, String)>,
@@ -192,7 +192,7 @@ impl SigningService {
             keys,
             log,
             left: Buckets::new(limits),
-            lists: Crls::default(),
+            crls: Crls::default(),
             release: LastRelease::default(),
             stated: None,
         })

@@ -258,7 +258,7 @@ pub fn refusals(
             serde_json::from_slice(&fs::read(world.path("device/bundle.json"))?)?;
         let release = bundle.release.context("the bundle names no release")?;
         let path = format!("raw/{}_{}.efi", release.line, release.version);
-        let signature = bundle.signatures.programs.get(&path).context("no signature")?;
+        let signature = bundle.signatures.binaries.get(&path).context("no signature")?;
         let body = fs::read(world.path("releases").join(release.version.as_str()).join(&path))?;
         let foreign = fleeti_pki::authenticode::attach(
             &body,

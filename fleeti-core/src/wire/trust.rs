@@ -45,7 +45,7 @@ pub struct TrustStatus {
     pub devices_with_it: u64,
     /// When the root CA's CRL in the bundle expires, Unix seconds; absent before the first bundle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub root_list_ends_s: Option<u64>,
+    pub root_crl_ends_s: Option<u64>,
     /// What expires within a month, and what to do about it.
     #[serde(default)]
     pub warnings: Vec<String>,

@@ -66,7 +66,7 @@ pub struct IssuerCrl {
     /// Its certificate.
     pub issuer: Certificate,
     /// Its CRL, DER.
-    pub list: Vec<u8>,
+    pub crl: Vec<u8>,
 }
 
 /// webpki checks the certificate; the current CRL and the database decide whether it is revoked.
@@ -80,7 +80,7 @@ pub struct IssuerCrl {
 struct DeviceVerifier {
     chain: Arc<dyn ClientCertVerifier>,
     /// One CRL per issuer. The issuers have different names.
-    lists: Vec<VerifiedCrl>,
+    crls: Vec<VerifiedCrl>,
     revoked: Arc<RwLock<Revoked>>,
 }
 
@@ -88,10 +88,10 @@ impl DeviceVerifier {
     /// Checks that the issuer's CRL does not contain the certificate.
     fn check(&self, leaf: &Certificate, now_s: u64) -> Result<(), Refusal> {
         let of_another = |r: &Result<(), Refusal>| matches!(r, Err(Refusal::OtherIssuer));
-        let by_list = self
-            .lists
+        let by_crl = self
+            .crls
             .iter()
-            .map(|list| list.check(leaf, now_s))
+            .map(|crl| crl.check(leaf, now_s))
             .find(|r| !of_another(r))
             .unwrap_or(Err(Refusal::OtherIssuer));
         if let Ok(device) = certificate::device_of(leaf)
@@ -99,7 +99,7 @@ impl DeviceVerifier {
         {
             return Err(Refusal::Revoked);
         }
-        match by_list {
+        match by_crl {
             Err(Refusal::Stale { .. }) => Ok(()),
             other => other,
         }
@@ -132,7 +132,7 @@ pub struct TlsState {
 
 /// CRLs whose signatures were checked, which is slow for large ones.
 pub struct CheckedCrls {
-    lists: Vec<IssuerCrl>,
+    crls: Vec<IssuerCrl>,
     verified: Vec<VerifiedCrl>,
 }
 
@@ -141,12 +141,12 @@ impl CheckedCrls {
     ///
     /// # Errors
     /// When a CRL is not signed by its issuer.
-    pub fn read(lists: Vec<IssuerCrl>) -> anyhow::Result<Self> {
-        let verified = lists
+    pub fn read(crls: Vec<IssuerCrl>) -> anyhow::Result<Self> {
+        let verified = crls
             .iter()
-            .map(|l| Ok(VerifiedCrl::read(&l.list, &l.issuer)?))
+            .map(|l| Ok(VerifiedCrl::read(&l.crl, &l.issuer)?))
             .collect::<anyhow::Result<_>>()?;
-        Ok(Self { lists, verified })
+        Ok(Self { crls, verified })
     }
 }
 
@@ -155,13 +155,13 @@ impl TlsState {
     ///
     /// # Errors
     /// When rustls refuses certificate, key or CRL.
-    pub fn new(identity: ServerIdentity, lists: CheckedCrls, clock: Clock) -> anyhow::Result<Self> {
+    pub fn new(identity: ServerIdentity, crls: CheckedCrls, clock: Clock) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let certificate = Arc::new(CurrentCertificate(ArcSwap::from_pointee(
             CurrentCertificate::certified(identity, &provider)?,
         )));
         let revoked = Arc::default();
-        let first = build((&certificate, &provider, &clock), &revoked, lists)?;
+        let first = build((&certificate, &provider, &clock), &revoked, crls)?;
         Ok(Self { certificate, provider, swapped: ArcSwap::from_pointee(first), revoked, clock })
     }
 
@@ -170,8 +170,8 @@ impl TlsState {
     ///
     /// # Errors
     /// When a CRL is not signed by its issuer, or older than the current one. Then nothing changes.
-    pub fn swap(&self, lists: &[IssuerCrl]) -> anyhow::Result<()> {
-        self.swap_checked(CheckedCrls::read(lists.to_vec())?)
+    pub fn swap(&self, crls: &[IssuerCrl]) -> anyhow::Result<()> {
+        self.swap_checked(CheckedCrls::read(crls.to_vec())?)
     }
 
     /// Like [`Self::swap`], for CRLs whose signatures were checked before, which is slow for large
@@ -179,19 +179,19 @@ impl TlsState {
     ///
     /// # Errors
     /// When a CRL is older than the current one. Then nothing changes.
-    pub fn swap_checked(&self, lists: CheckedCrls) -> anyhow::Result<()> {
+    pub fn swap_checked(&self, crls: CheckedCrls) -> anyhow::Result<()> {
         let now = self.swapped.load();
-        let is_older = |list: &VerifiedCrl| {
-            now.verifier.lists.iter().any(|n| n.is_of_same_issuer(list) && !list.follows(n))
+        let is_older = |crl: &VerifiedCrl| {
+            now.verifier.crls.iter().any(|n| n.is_of_same_issuer(crl) && !crl.follows(n))
         };
         anyhow::ensure!(
-            !lists.verified.iter().any(is_older),
+            !crls.verified.iter().any(is_older),
             "a CRL is older than the current one"
         );
         self.swapped.store(Arc::new(build(
             (&self.certificate, &self.provider, &self.clock),
             &self.revoked,
-            lists,
+            crls,
         )?));
         Ok(())
     }
@@ -220,8 +220,8 @@ impl TlsState {
 
     /// The earliest expiry (`nextUpdate`) of the CRLs, Unix seconds.
     #[must_use]
-    pub fn list_ends_s(&self) -> u64 {
-        self.swapped.load().verifier.lists.iter().map(VerifiedCrl::next_update_s).min().unwrap_or(0)
+    pub fn crl_ends_s(&self) -> u64 {
+        self.swapped.load().verifier.crls.iter().map(VerifiedCrl::next_update_s).min().unwrap_or(0)
     }
 
     /// The CRL of an issuer, DER, by the id of its key.
@@ -232,7 +232,7 @@ impl TlsState {
             .published
             .iter()
             .find(|(id, _)| id == key_id)
-            .map(|(_, list)| list.clone())
+            .map(|(_, crl)| crl.clone())
     }
 
     /// The current configuration of the MQTT port.
@@ -291,17 +291,17 @@ impl TlsState {
 fn build(
     (certificate, provider, clock): (&Arc<CurrentCertificate>, &Arc<CryptoProvider>, &Clock),
     revoked: &Arc<RwLock<Revoked>>,
-    CheckedCrls { lists, verified }: CheckedCrls,
+    CheckedCrls { crls, verified }: CheckedCrls,
 ) -> anyhow::Result<Swapped> {
     let mut roots = RootCertStore::empty();
-    for list in &lists {
-        roots.add(certificate::to_der(&list.issuer)?.into())?;
+    for crl in &crls {
+        roots.add(certificate::to_der(&crl.issuer)?.into())?;
     }
     let chain = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()?;
     let verifier =
-        Arc::new(DeviceVerifier { chain, lists: verified, revoked: Arc::clone(revoked) });
-    let published = lists.into_iter().map(|l| (l.key_id, Bytes::from(l.list))).collect();
+        Arc::new(DeviceVerifier { chain, crls: verified, revoked: Arc::clone(revoked) });
+    let published = crls.into_iter().map(|l| (l.key_id, Bytes::from(l.crl))).collect();
     let mqtt = ServerConfig::builder_with_details(Arc::clone(provider), Arc::new(clock.clone()))
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(Arc::clone(&verifier) as Arc<dyn ClientCertVerifier>)

@@ -73,11 +73,11 @@ pub fn warnings(app: &App) -> Vec<String> {
              certificates or sign releases; start fleeti-signer, or read its log"
         ));
     }
-    let list_ends_s = app.tls.list_ends_s();
-    match list_ends_s.checked_sub(now_s) {
+    let crl_ends_s = app.tls.crl_ends_s();
+    match crl_ends_s.checked_sub(now_s) {
         None => said.push(format!(
             "the CRL for devices expired {} ago and was not renewed: only the database decides which devices are revoked",
-            spoken(now_s - list_ends_s)
+            spoken(now_s - crl_ends_s)
         )),
         Some(left_s) if left_s < LIST_S_MIN => {
             said.push(format!("the CRL for devices expires in {} and was not renewed", spoken(left_s)));

@@ -61,7 +61,7 @@ impl Accepted {
 #[derive(Clone)]
 pub struct Trust {
     version: u64,
-    root_list_ends_s: Option<u64>,
+    root_crl_ends_s: Option<u64>,
     accepted: Vec<Accepted>,
     device: Accepted,
     server: Accepted,
@@ -77,7 +77,7 @@ impl Trust {
     /// CAs that do not issue may expire: that ends a rotation.
     fn warnings(&self, now_s: u64) -> Vec<String> {
         let list = self
-            .root_list_ends_s
+            .root_crl_ends_s
             .and_then(|at| ends(at, now_s, SOON_S))
             .map(|ends| format!("the root's CRL {ends}; with an expired CRL the server accepts no trust bundle: hold a ceremony (`fleeti pki root crl`)"));
         let issuing = [(Purpose::Device, &self.device), (Purpose::Server, &self.server)].into_iter().filter_map(|(purpose, a)| {
@@ -136,7 +136,7 @@ pub fn warnings(app: &App, now_s: u64) -> Vec<String> {
 /// issue.
 pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, AppError> {
     // The newest bundle of this root: bundles of a previous root do not count.
-    let (version, root_list_ends_s, accepted) = match db::trust::newest(db.pool(), &pki.root_sha256)
+    let (version, root_crl_ends_s, accepted) = match db::trust::newest(db.pool(), &pki.root_sha256)
         .await?
     {
         Some(signed) => {
@@ -164,7 +164,7 @@ pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, AppError> {
         found.cloned().ok_or_else(missing)
     };
     let (device, server) = (signs(Purpose::Device)?, signs(Purpose::Server)?);
-    Ok(Trust { version, root_list_ends_s, device, server, accepted })
+    Ok(Trust { version, root_crl_ends_s, device, server, accepted })
 }
 
 fn accepted(bundle: &VerifiedBundle) -> Result<Vec<Accepted>, AppError> {
@@ -385,7 +385,7 @@ pub async fn status(app: &App) -> Result<TrustStatus, AppError> {
         intermediates: trust.accepted.iter().map(shown).collect(),
         devices,
         devices_with_it,
-        root_list_ends_s: trust.root_list_ends_s,
+        root_crl_ends_s: trust.root_crl_ends_s,
         warnings: warnings(app, now_s()),
     })
 }

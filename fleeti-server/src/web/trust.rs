@@ -54,11 +54,11 @@ pub async fn show(app: Data<AppRef>, request: HttpRequest) -> Result<HttpRespons
         intermediates,
         devices,
         devices_with_it,
-        root_list_ends_s,
+        root_crl_ends_s,
         warnings,
     } = trust::status(&app).await?;
     let intermediates = intermediates.into_iter().map(Row::from).collect();
-    let list_ends = root_list_ends_s.map(view::time);
+    let list_ends = root_crl_ends_s.map(view::time);
     let page = Page::new("/trust", &request, &["device"]);
     show!(
         request,

@@ -134,7 +134,7 @@ async fn an_older_list_leaves_the_newer_one_and_one_that_has_ended_refuses_nobod
     let list = |number, at_s, valid_s| IssuerCrl {
         key_id: key_id(ca_key.public_key_der()),
         issuer: ca.clone(),
-        list: crl::create(&authority, &[], number, at_s, valid_s).unwrap(),
+        crl: crl::create(&authority, &[], number, at_s, valid_s).unwrap(),
     };
     let swap = |list| world.server.app.tls.swap(&[list]);
     let refused = swap(list(1, now_s() - 3600, 86_400)).unwrap_err().to_string();

@@ -182,7 +182,7 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     assert_eq!((now.version, now.devices, now.intermediates.len()), (3, 2, 5));
     assert!(now.intermediates.iter().all(|i| i.has_key == (i.purpose != "operator")));
     // What people have to make anew is told while there is time.
-    let ends = now.root_list_ends_s.unwrap();
+    let ends = now.root_crl_ends_s.unwrap();
     let told = |now_s| fleeti_server::service::trust::warnings(&world.server.app, now_s);
     assert!(now.warnings.is_empty() && told(ends - 31 * 86_400).is_empty(), "{:?}", now.warnings);
     assert!(told(ends - 29 * 86_400)[0].contains("the root's CRL expires in 29 days"));

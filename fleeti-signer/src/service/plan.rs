@@ -2,7 +2,7 @@
 
 use super::{DEVICE_S_MAX, DEVICE_S_MIN, Refusal, SigningService, Work, find};
 use crate::wire::{Kept, NAMES_MAX, Request, RevokedSerial};
-use crate::{boot, escrow, lists};
+use crate::{boot, crls, escrow};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use fleeti_pki::audit::Act;

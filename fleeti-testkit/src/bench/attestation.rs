@@ -82,7 +82,7 @@ fn known() -> Result<Known> {
             .collect())
     };
     let pcrs = pcrs()?;
-    let [boot_loader, kernel_image] = boot.programs[..] else { bail!("two programs") };
+    let [boot_loader, kernel_image] = boot.binaries[..] else { bail!("two programs") };
     Ok(Known {
         manufacturer: Some(Kind::Processor),
         firmware_keys: Some(FirmwareKeys {
