@@ -184,10 +184,7 @@ impl TlsState {
         let is_older = |crl: &VerifiedCrl| {
             now.verifier.crls.iter().any(|n| n.is_of_same_issuer(crl) && !crl.follows(n))
         };
-        anyhow::ensure!(
-            !crls.verified.iter().any(is_older),
-            "a CRL is older than the current one"
-        );
+        anyhow::ensure!(!crls.verified.iter().any(is_older), "a CRL is older than the current one");
         self.swapped.store(Arc::new(build(
             (&self.certificate, &self.provider, &self.clock),
             &self.revoked,
@@ -299,8 +296,7 @@ fn build(
     }
     let chain = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()?;
-    let verifier =
-        Arc::new(DeviceVerifier { chain, crls: verified, revoked: Arc::clone(revoked) });
+    let verifier = Arc::new(DeviceVerifier { chain, crls: verified, revoked: Arc::clone(revoked) });
     let published = crls.into_iter().map(|l| (l.key_id, Bytes::from(l.crl))).collect();
     let mqtt = ServerConfig::builder_with_details(Arc::clone(provider), Arc::new(clock.clone()))
         .with_safe_default_protocol_versions()?

@@ -49,14 +49,8 @@ impl From<Intermediate> for Row {
 }
 
 pub async fn show(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let TrustStatus {
-        version,
-        intermediates,
-        devices,
-        devices_with_it,
-        root_crl_ends_s,
-        warnings,
-    } = trust::status(&app).await?;
+    let TrustStatus { version, intermediates, devices, devices_with_it, root_crl_ends_s, warnings } =
+        trust::status(&app).await?;
     let intermediates = intermediates.into_iter().map(Row::from).collect();
     let list_ends = root_crl_ends_s.map(view::time);
     let page = Page::new("/trust", &request, &["device"]);
