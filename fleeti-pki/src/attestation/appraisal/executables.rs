@@ -7,15 +7,21 @@ use crate::attestation::evidence::VerifiedEvidence;
 use crate::measured::boot::{FirmwareBinary, MeasuredBoot};
 use fleeti_core::attestation::{Aspect, Claim, RELEASE_NOT_GIVEN, RELEASE_REVOKED, Tier};
 
+const SOURCE: &str = "TPM quote, PCR 4, 9, 11 and 12, and the EFI binaries in the firmware log";
+
+fn of(tier: Tier, code: &str, finding: String, raise: Option<&str>) -> Claim {
+    claim(Aspect::Executables, tier, code, finding, SOURCE, raise)
+}
+
+fn wrong(code: &str, finding: String) -> Claim {
+    of(Tier::Contraindicated, code, finding, None)
+}
+
 pub(super) fn executables<'k>(
     evidence: &VerifiedEvidence,
     boot: &MeasuredBoot,
     known: &'k Known,
 ) -> (Option<&'k Reference>, Claim) {
-    const SOURCE: &str = "TPM quote, PCR 4, 9, 11 and 12, and the EFI binaries in the firmware log";
-    let of = |tier, code: &str, finding: String, raise| {
-        claim(Aspect::Executables, tier, code, finding, SOURCE, raise)
-    };
     if known.references.is_empty() && known.not_given.is_none() {
         let raise = Some("a release for this device that the server knows");
         return (
@@ -28,28 +34,39 @@ pub(super) fn executables<'k>(
             ),
         );
     }
-    let wrong = |code, finding| (None, of(Tier::Contraindicated, code, finding, None));
+    let (reference, is_given) = match started(boot, known) {
+        Ok(started) => started,
+        Err(claim) => return (None, claim),
+    };
+    if let Some(claim) = other_pcrs(evidence, reference) {
+        return (None, claim);
+    }
+    (Some(reference), allowed(boot, known, reference, is_given))
+}
+
+/// The release whose boot loader and UKI were started, and whether the device may run it.
+fn started<'k>(boot: &MeasuredBoot, known: &'k Known) -> Result<(&'k Reference, bool), Claim> {
     let is_of_release = |p: &&FirmwareBinary| {
         known.boot_loaders.contains(&p.digest)
             || known.references.iter().any(|r| r.kernel_image == p.digest)
     };
     if let Some(binary) = boot.firmware_binaries.iter().find(is_of_release) {
         let digest = hex::encode(binary.digest);
-        return wrong(
+        return Err(wrong(
             "binaries",
             format!(
                 "an EFI binary of a release was started before firmware selected a boot option: {digest}"
             ),
-        );
+        ));
     }
     let [boot_loader, kernel_image] = boot.binaries.as_slice() else {
-        return wrong(
+        return Err(wrong(
             "binaries",
             format!(
                 "{} EFI binaries were started instead of two: a boot loader and a UKI",
                 boot.binaries.len()
             ),
-        );
+        ));
     };
     let given = known.references.iter().find(|r| r.kernel_image == *kernel_image);
     let not_given = known
@@ -59,41 +76,46 @@ pub(super) fn executables<'k>(
     if !known.boot_loaders.contains(boot_loader)
         && not_given.is_none_or(|(_, loader)| loader.as_ref() != Some(boot_loader))
     {
-        return wrong(
+        return Err(wrong(
             "boot-loader-foreign",
             format!("the boot loader {} belongs to no release", hex::encode(boot_loader)),
-        );
+        ));
     }
     let Some(reference) = given.or(not_given.map(|(r, _)| r)) else {
-        return wrong(
+        return Err(wrong(
             "kernel-image-foreign",
             format!(
                 "the UKI {} belongs to no release that this device may run",
                 hex::encode(kernel_image)
             ),
-        );
+        ));
     };
+    Ok((reference, not_given.is_none()))
+}
+
+/// The first PCR that does not match the release.
+fn other_pcrs(evidence: &VerifiedEvidence, reference: &Reference) -> Option<Claim> {
     let pcr = |n| evidence.pcrs().get(&n).copied().unwrap_or_default();
     if pcr(11) != reference.pcr_11 {
         let last =
             evidence.phases().iter().rev().find(|m| m.pcr == 11).and_then(|m| m.words.clone());
         let last = last.unwrap_or_else(|| "text that the log does not show".into());
-        return wrong(
+        return Some(wrong(
             "pcr-11",
             format!(
                 "PCR 11 does not match the UKI and boot phases of {}; measured last: {last}",
                 reference.release
             ),
-        );
+        ));
     }
     if reference.pcr_9.is_some_and(|expected| pcr(9) != expected) {
-        return wrong(
+        return Some(wrong(
             "pcr-9",
             format!(
                 "PCR 9 does not match the command line and the initrd of {}",
                 reference.release
             ),
-        );
+        ));
     }
     for (n, code, what) in [
         (12, "pcr-12", "a command line, credential or addon"),
@@ -101,35 +123,34 @@ pub(super) fn executables<'k>(
         (14, "pcr-14", "a machine owner key (of shim)"),
     ] {
         if pcr(n) != [0; 32] {
-            return wrong(code, format!("{what} from outside the release was loaded"));
+            return Some(wrong(code, format!("{what} from outside the release was loaded")));
         }
     }
+    None
+}
+
+/// What starting this release says about the device.
+fn allowed(boot: &MeasuredBoot, known: &Known, reference: &Reference, is_given: bool) -> Claim {
     // Only the device names this release. A release of another fleet would get in this way.
-    if not_given.is_some() {
+    if !is_given {
         let finding = format!(
             "{} was started, but the device did not come with it and no rollout offered it",
             reference.release
         );
-        return (
-            Some(reference),
-            of(
-                Tier::Warning,
-                RELEASE_NOT_GIVEN,
-                finding,
-                Some("a rollout of a release to this device"),
-            ),
+        return of(
+            Tier::Warning,
+            RELEASE_NOT_GIVEN,
+            finding,
+            Some("a rollout of a release to this device"),
         );
     }
     if reference.is_revoked {
         let finding = format!("{} was started, but it is revoked", reference.release);
-        return (
-            Some(reference),
-            of(
-                Tier::Warning,
-                RELEASE_REVOKED,
-                finding,
-                Some("an update to a release that is not revoked"),
-            ),
+        return of(
+            Tier::Warning,
+            RELEASE_REVOKED,
+            finding,
+            Some("an update to a release that is not revoked"),
         );
     }
     // An attacker who can write firmware variables can make firmware start an EFI binary first, so
@@ -144,7 +165,7 @@ pub(super) fn executables<'k>(
             reference.release
         );
         let raise = Some("acceptance of this firmware by an operator");
-        return (Some(reference), of(Tier::Warning, "firmware-binaries-changed", finding, raise));
+        return of(Tier::Warning, "firmware-binaries-changed", finding, raise);
     }
     // An update is pending, or the device rolled back: the release is allowed. Callers that wait
     // for another release compare it themselves.
@@ -153,13 +174,13 @@ pub(super) fn executables<'k>(
             "{} was started, and nothing else; the desired release is {wanted}",
             reference.release
         );
-        return (Some(reference), of(Tier::Affirming, "release-other", finding, None));
+        return of(Tier::Affirming, "release-other", finding, None);
     }
     let finding = format!(
         "an allowed boot loader and the UKI of {} were started, and nothing else",
         reference.release
     );
-    (Some(reference), of(Tier::Affirming, "release", finding, None))
+    of(Tier::Affirming, "release", finding, None)
 }
 
 pub(super) fn file_system(found: Option<&Reference>) -> Claim {
