@@ -127,15 +127,15 @@ async fn nothing_here(request: HttpRequest) -> Result<HttpResponse> {
     Err(openapi::METHODS.refuse(&request))
 }
 
+fn bearer_token(request: &ServiceRequest) -> Option<&str> {
+    request.headers().get("authorization").and_then(|h| h.to_str().ok()?.strip_prefix("Bearer "))
+}
+
 async fn authenticate(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> std::result::Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let app = request.app_data::<Data<AppRef>>();
-    let given = request
-        .headers()
-        .get("authorization")
-        .and_then(|h| h.to_str().ok()?.strip_prefix("Bearer "));
+    let (app, given) = (request.app_data::<Data<AppRef>>(), bearer_token(&request));
     let good =
         matches!((app, given), (Some(app), Some(given)) if sessions::is_admin_token(app, given));
     if !good {
