@@ -19,7 +19,7 @@ use crate::service::{
 };
 use crate::{gateway, http, web, worker};
 use actix_web::App as WebApp;
-use actix_web::dev::ServerHandle;
+use actix_web::dev::{Server as WebServer, ServerHandle};
 use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
 use actix_web::web::Data;
 use anyhow::{Context, Result};
@@ -135,6 +135,70 @@ async fn new_identity(
     })
 }
 
+/// Listening sockets, and the addresses of the ports.
+struct Ports {
+    addresses: Addresses,
+    api: TcpListener,
+    https: TcpListener,
+    mqtt: TcpListener,
+}
+
+impl Ports {
+    fn bind(config: &Config) -> Result<Self> {
+        let (api_address, api) = listen("API", config.api)?;
+        let (https_address, https) = listen("device port", config.https)?;
+        let (mqtt_address, mqtt) = listen("MQTT", config.mqtt)?;
+        let addresses = Addresses { api: api_address, https: https_address, mqtt: mqtt_address };
+        Ok(Self { addresses, api, https, mqtt })
+    }
+}
+
+fn listen(what: &str, address: SocketAddr) -> Result<(SocketAddr, TcpListener)> {
+    let listener = TcpListener::bind(address).with_context(|| format!("{what}: {address}"))?;
+    listener.set_nonblocking(true)?;
+    Ok((listener.local_addr()?, listener))
+}
+
+/// The port for people: API and web interface.
+fn serve_api(
+    listener: TcpListener,
+    app: &AppRef,
+    addresses: Addresses,
+    admin_tls: Option<&AdminTls>,
+) -> Result<WebServer> {
+    let (state, addresses) = (Data::new(Arc::clone(app)), Data::new(addresses));
+    let is_tls = admin_tls.is_some();
+    let api_tls = admin_tls.map(AdminTls::config).transpose()?.map(|config| {
+        let config = Arc::new(config);
+        Arc::new(move || Arc::clone(&config)) as TlsOfNow
+    });
+    Ok(serve(listener, Arc::clone(app), Clients::People(api_tls), move || {
+        WebApp::new()
+            .wrap(Condition::new(is_tls, DefaultHeaders::new().add(admin_tls::STRICT_TRANSPORT)))
+            .app_data(state.clone())
+            .app_data(addresses.clone())
+            .configure(http::open::routes)
+            .into_utoipa_app()
+            .configure(http::api::routes)
+            .into_app()
+            .configure(http::worker::routes)
+            .configure(web::routes)
+            .wrap(from_fn(deadline::keep))
+    })?)
+}
+
+/// The port for devices, HTTPS.
+fn serve_devices(listener: TcpListener, app: &AppRef) -> Result<WebServer> {
+    let state = Data::new(Arc::clone(app));
+    let devices = Clients::Devices(Arc::new(https_config(app)?));
+    Ok(serve(listener, Arc::clone(app), devices, move || {
+        WebApp::new()
+            .app_data(state.clone())
+            .configure(http::device::routes)
+            .wrap(from_fn(deadline::keep))
+    })?)
+}
+
 impl Server {
     /// Starts all parts. When this returns, all three ports accept connections.
     ///
@@ -149,17 +213,8 @@ impl Server {
         let admin_token = admin_token(&config.data)?;
         let admin_tls = AdminTls::open(&config.data, config.api, &config.api_tls, &config.names)
             .context("TLS of the API")?;
-        let bind = |what: &str, address: SocketAddr| {
-            let listener =
-                TcpListener::bind(address).with_context(|| format!("{what}: {address}"))?;
-            listener.set_nonblocking(true)?;
-            anyhow::Ok((listener.local_addr()?, listener))
-        };
-        let (api_address, api) = bind("API", config.api)?;
-        let (https_address, https) = bind("device port", config.https)?;
-        let (mqtt_address, mqtt) = bind("MQTT", config.mqtt)?;
-        let addresses = Addresses { api: api_address, https: https_address, mqtt: mqtt_address };
-        let signer = config::signer(&config, config.crl_url(https_address))?;
+        let Ports { addresses, api, https, mqtt } = Ports::bind(&config)?;
+        let signer = config::signer(&config, config.crl_url(addresses.https))?;
         let trust = trust::load(&db, &pki).await.context("the trust bundle")?;
         let policies = Policies::load(&db).await?;
         let vault = Vault::load(&db).await?;
@@ -207,39 +262,9 @@ impl Server {
         let is_settled = has_signer && settled(&app).await?;
         notice::renew(&app).await.context("the notice to devices")?;
 
-        let shared = (Data::new(Arc::clone(&app)), Data::new(addresses));
-        let is_tls = admin_tls.is_some();
-        let api_tls = admin_tls.as_ref().map(AdminTls::config).transpose()?.map(|config| {
-            let config = Arc::new(config);
-            Arc::new(move || Arc::clone(&config)) as TlsOfNow
-        });
-        let api_server = serve(api, Arc::clone(&app), Clients::People(api_tls), {
-            let shared = shared.clone();
-            move || {
-                WebApp::new()
-                    .wrap(Condition::new(
-                        is_tls,
-                        DefaultHeaders::new().add(admin_tls::STRICT_TRANSPORT),
-                    ))
-                    .app_data(shared.0.clone())
-                    .app_data(shared.1.clone())
-                    .configure(http::open::routes)
-                    .into_utoipa_app()
-                    .configure(http::api::routes)
-                    .into_app()
-                    .configure(http::worker::routes)
-                    .configure(web::routes)
-                    .wrap(from_fn(deadline::keep))
-            }
-        })?;
+        let api_server = serve_api(api, &app, addresses, admin_tls.as_ref())?;
         let api_fingerprint = admin_tls.as_ref().map(AdminTls::fingerprint);
-        let devices = Clients::Devices(Arc::new(https_config(&app)?));
-        let device_server = serve(https, Arc::clone(&app), devices, move || {
-            WebApp::new()
-                .app_data(shared.0.clone())
-                .configure(http::device::routes)
-                .wrap(from_fn(deadline::keep))
-        })?;
+        let device_server = serve_devices(https, &app)?;
         let handles = vec![api_server.handle(), device_server.handle()];
         let mqtt = tokio::net::TcpListener::from_std(mqtt)?;
         let mut tasks = vec![
