@@ -163,8 +163,8 @@ async fn serve(app: &App, pending: &[PendingEnrollment]) -> Result<Vec<Answer>, 
         // On the writer connection, which stores the results afterwards and then has these pages in
         // its cache. A reader would have to reload them, because the last batch changed some.
         let mut writer = app.db.writer().acquire().await?;
-        let known = db::enrollments::find(&mut *writer, &tokens).await?;
-        (known, db::certificates::owners(&mut *writer, &keys).await?)
+        let known = db::enrollments::find(&mut writer, &tokens).await?;
+        (known, db::certificates::owners(&mut writer, &keys).await?)
     };
     let mut seen_keys = HashSet::new();
     let has_foreign_key: Vec<_> = pending
@@ -245,8 +245,7 @@ async fn keep(
     let standing = db::devices::existing(&mut tx, &ids).await?;
     let keys: Vec<_> = pending.iter().map(|a| a.key_sha256.as_str()).collect();
     let owners = db::certificates::owners(&mut tx, &keys).await?;
-    let mut shown = HashSet::new();
-    let mut good: Vec<Result<(Admission, Certified, bool), AppError>> = pending
+    let mut good: Vec<Good> = pending
         .iter()
         .zip(signed)
         .map(|(a, signed)| {
@@ -266,60 +265,9 @@ async fn keep(
             Ok((admitted, certified, is_new))
         })
         .collect();
-    // The transaction holds the write lock, so no other request can bind one of these TPMs
-    // meanwhile.
-    let mut taken = Vec::new();
-    for ((pending, result), has_foreign_key) in pending.iter().zip(&mut good).zip(has_foreign_key) {
-        let Some(tpm) = &pending.tpm else { continue };
-        // A key of another device in a TPM of another device raises one more alarm.
-        let device = match &result {
-            Ok((admitted, ..)) => admitted.device.clone(),
-            Err(_) if *has_foreign_key => new_id("dev").parse().map_err(AppError::internal)?,
-            Err(_) => continue,
-        };
-        let is_twice = !shown.insert(&tpm.row.ek_sha256) || !shown.insert(&tpm.row.attestation_key);
-        if is_twice || tpms::is_taken(&mut tx, &device, &tpm.row).await? {
-            taken.push((format!("token {}", &pending.token_sha256[..16]), &tpm.row));
-            *result = Err(tpm::other());
-        }
-    }
+    let taken = refuse_bound_tpms(&mut tx, pending, &mut good, has_foreign_key).await?;
     if good.iter().any(Result::is_ok) {
-        let new: Vec<_> = good
-            .iter()
-            .flatten()
-            .filter(|(_, _, is_new)| *is_new)
-            .map(|(a, c, _)| (&a.device, &a.fleet, c))
-            .collect();
-        db::devices::upsert(&mut tx, &new, now).await?;
-        let uses: Vec<_> = pending
-            .iter()
-            .zip(&good)
-            .filter_map(|(a, g)| {
-                g.as_ref().ok().map(|(admitted, ..)| {
-                    (a.token_sha256.as_str(), &admitted.device, a.key_sha256.as_str())
-                })
-            })
-            .collect();
-        db::enrollments::consume(&mut tx, &uses).await?;
-        for (pending, result) in pending.iter().zip(&good) {
-            let (Some(tpm), Ok((admitted, ..))) = (&pending.tpm, result) else { continue };
-            match tpms::bind(&mut tx, &admitted.device, &tpm.row).await? {
-                Bound::New => {
-                    app.audit(
-                        &mut tx,
-                        now,
-                        admitted.device.as_str(),
-                        "device.tpm-bound",
-                        &tpm.row.ek_sha256,
-                    )
-                    .await?
-                }
-                Bound::Same => {}
-                Bound::Refused => {
-                    return Err(AppError::internal("a TPM that is bound to no device was refused"));
-                }
-            }
-        }
+        store(app, &mut tx, pending, &good, now).await?;
         tx.commit().await?;
     } else {
         drop(tx);
@@ -338,4 +286,76 @@ async fn keep(
         })
     };
     Ok(good.into_iter().map(|g| g.and_then(answer)).collect())
+}
+
+/// What a request gets: where it enrolls, its certificate, and whether that is new.
+type Good = Result<(Admission, Certified, bool), AppError>;
+
+/// Refuses requests that show a TPM of another device, or one of another request in the batch.
+/// Returns the refused requests and their TPMs, which raise alarms.
+async fn refuse_bound_tpms<'a>(
+    tx: &mut db::Tx<'_>,
+    pending: &'a [PendingEnrollment],
+    good: &mut [Good],
+    has_foreign_key: &[bool],
+) -> Result<Vec<(String, &'a tpms::TpmRow)>, AppError> {
+    // The transaction holds the write lock, so no other request can bind one of these TPMs
+    // meanwhile.
+    let (mut taken, mut shown) = (Vec::new(), HashSet::new());
+    for ((pending, result), has_foreign_key) in pending.iter().zip(good).zip(has_foreign_key) {
+        let Some(tpm) = &pending.tpm else { continue };
+        // A key of another device in a TPM of another device raises one more alarm.
+        let device = match &result {
+            Ok((admitted, ..)) => admitted.device.clone(),
+            Err(_) if *has_foreign_key => new_id("dev").parse().map_err(AppError::internal)?,
+            Err(_) => continue,
+        };
+        let is_twice = !shown.insert(&tpm.row.ek_sha256) || !shown.insert(&tpm.row.attestation_key);
+        if is_twice || tpms::is_taken(tx, &device, &tpm.row).await? {
+            taken.push((format!("token {}", &pending.token_sha256[..16]), &tpm.row));
+            *result = Err(tpm::other());
+        }
+    }
+    Ok(taken)
+}
+
+/// Stores devices, uses of tokens and bindings of TPMs.
+async fn store(
+    app: &App,
+    tx: &mut db::Tx<'_>,
+    pending: &[PendingEnrollment],
+    good: &[Good],
+    now: u64,
+) -> Result<(), AppError> {
+    let new: Vec<_> = good
+        .iter()
+        .flatten()
+        .filter(|(_, _, is_new)| *is_new)
+        .map(|(a, c, _)| (&a.device, &a.fleet, c))
+        .collect();
+    db::devices::upsert(tx, &new, now).await?;
+    let uses: Vec<_> = pending
+        .iter()
+        .zip(good)
+        .filter_map(|(a, g)| {
+            g.as_ref().ok().map(|(admitted, ..)| {
+                (a.token_sha256.as_str(), &admitted.device, a.key_sha256.as_str())
+            })
+        })
+        .collect();
+    db::enrollments::consume(tx, &uses).await?;
+    for (pending, result) in pending.iter().zip(good) {
+        let (Some(tpm), Ok((admitted, ..))) = (&pending.tpm, result) else { continue };
+        match tpms::bind(tx, &admitted.device, &tpm.row).await? {
+            Bound::New => {
+                app.audit(tx, now, admitted.device.as_str(), "device.tpm-bound", &tpm.row.ek_sha256)
+                    .await?
+            }
+            Bound::Same => {}
+            Bound::Refused => {
+                return Err(AppError::internal("a TPM that is bound to no device was refused"));
+            }
+        }
+    }
+    Ok(())
 }
