@@ -9,9 +9,10 @@ use crate::{Paths, anchors, boot, clock, kept, release_log, secure_boot, storage
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::strict;
-use fleeti_core::update::FailureCode;
+use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::enrollment::{ESP_FILE, EnrollmentRecord, SMBIOS_PREFIX};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
@@ -135,44 +136,19 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
                 Next::Reboot => state.first_reboot.ask().await,
             }
         }
-        Request::Reboot => {
-            first_reboot::reboot().await?;
-            Response::Done
-        }
-        Request::WhyFailed { version } => {
-            let running = running_release(paths)?;
-            let reason = boot::why_failed(paths, running.line.as_str(), &version)?;
-            boot::clear_pstore();
-            Response::Reason { reason }
-        }
-        Request::WaitBlessed => {
-            let mut blessed = state.blessed.subscribe();
-            blessed.wait_for(|b| *b).await?;
-            Response::Done
-        }
+        Request::Reboot => done(first_reboot::reboot().await)?,
+        Request::WhyFailed { version } => Response::Reason { reason: why_failed(paths, &version)? },
+        Request::WaitBlessed => wait_until(&state.blessed).await?,
         Request::BlessedChanged => {
-            let is_blessed = is_blessed(paths);
-            state.blessed.send_replace(is_blessed);
-            if is_blessed {
-                next_key::end_unused(paths).unwrap_or_else(|e| tracing::warn!("{e:#}"));
-            }
+            update_blessed(state);
             Response::Done
         }
         Request::Reached => {
             state.reached.send_replace(true);
             Response::Done
         }
-        Request::WaitReached => {
-            let mut reached = state.reached.subscribe();
-            reached.wait_for(|r| *r).await?;
-            Response::Done
-        }
-        Request::SignedTime { note } => {
-            let stated = anchors::of_helper(paths)?.log().verify(&note)?;
-            paths.clock.raise(stated.stated_s());
-            set_clock(paths);
-            Response::Done
-        }
+        Request::WaitReached => wait_until(&state.reached).await?,
+        Request::SignedTime { note } => done(apply_signed_time(paths, &note))?,
         Request::SetAside => Response::SetAside { reasons: kept::unreported(&paths.helper_state) },
         Request::SetAsideReported => {
             kept::reported(&paths.helper_state);
@@ -202,34 +178,62 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         Request::RecoveryKey => Response::RecoveryKey {
             key: storage::recovery_key(paths)?.map(|key| Secret::new(key.to_string())),
         },
-        Request::RecoveryKeyKept { sha256 } => {
-            storage::recovery_key_kept(paths, &sha256)?;
-            Response::Done
-        }
-        Request::ForgetRecoveryKey => {
-            storage::forget_recovery_key(paths)?;
-            Response::Done
-        }
+        Request::RecoveryKeyKept { sha256 } => done(storage::recovery_key_kept(paths, &sha256))?,
+        Request::ForgetRecoveryKey => done(storage::forget_recovery_key(paths))?,
         Request::PutSecrets { secrets } => {
             let _one = state.slot.lock().await;
-            // Restarts units that are `PartOf` the target only if a secret has changed.
-            let verb = if secrets::put(&paths.secrets, &secrets)? { "restart" } else { "start" };
-            let mut systemctl = tokio::process::Command::new("/usr/bin/systemctl");
-            let status =
-                systemctl.args(["--no-block", verb, "fleeti-secrets.target"]).status().await?;
-            ensure!(status.success(), "systemctl {verb} fleeti-secrets.target: {status}");
+            put_secrets(paths, &secrets).await?;
             Response::Done
         }
-        Request::SetHostname { device } => {
-            set_hostname(paths, &device)?;
-            Response::Done
-        }
+        Request::SetHostname { device } => done(set_hostname(paths, &device))?,
         Request::Say { line } => {
             let line: String = line.chars().filter(|c| !c.is_control()).take(400).collect();
             boot::say(&line);
             Response::Done
         }
     })
+}
+
+fn done(result: Result<()>) -> Result<Response> {
+    result.map(|()| Response::Done)
+}
+
+/// Why the version that was tried does not run.
+fn why_failed(paths: &Paths, version: &Version) -> Result<Option<RollbackReason>> {
+    let running = running_release(paths)?;
+    let reason = boot::why_failed(paths, running.line.as_str(), version)?;
+    boot::clear_pstore();
+    Ok(reason)
+}
+
+async fn wait_until(value: &watch::Sender<bool>) -> Result<Response> {
+    let mut value = value.subscribe();
+    value.wait_for(|is_set| *is_set).await?;
+    Ok(Response::Done)
+}
+
+fn update_blessed(state: &State) {
+    let is_blessed = is_blessed(&state.paths);
+    state.blessed.send_replace(is_blessed);
+    if is_blessed {
+        next_key::end_unused(&state.paths).unwrap_or_else(|e| tracing::warn!("{e:#}"));
+    }
+}
+
+fn apply_signed_time(paths: &Paths, note: &str) -> Result<()> {
+    let stated = anchors::of_helper(paths)?.log().verify(note)?;
+    paths.clock.raise(stated.stated_s());
+    set_clock(paths);
+    Ok(())
+}
+
+async fn put_secrets(paths: &Paths, new: &BTreeMap<String, Secret>) -> Result<()> {
+    // Restarts units that are `PartOf` the target only if a secret has changed.
+    let verb = if secrets::put(&paths.secrets, new)? { "restart" } else { "start" };
+    let mut systemctl = tokio::process::Command::new("/usr/bin/systemctl");
+    let status = systemctl.args(["--no-block", verb, "fleeti-secrets.target"]).status().await?;
+    ensure!(status.success(), "systemctl {verb} fleeti-secrets.target: {status}");
+    Ok(())
 }
 
 /// Runs a TPM operation, which may take a second, on a blocking thread.
