@@ -3,6 +3,7 @@
 use crate::announcements::Announcements;
 use crate::attestation::Attester;
 use crate::driver::{Driver, Parts};
+use crate::identity::Identity;
 use crate::image::ImageFacts;
 use crate::outbox::Outbox;
 use crate::privileged::Helper;
@@ -17,6 +18,7 @@ use fleeti_core::wire::device::{
     Acknowledgement, Command, CommandKind, DesiredState, Notice, Outcome,
 };
 use fleeti_core::wire::mqtt::Down;
+use rustls::ClientConfig;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,20 +39,9 @@ pub async fn run(paths: Paths) -> Result<()> {
     let helper = Helper::at(paths.socket());
     paths.clock.raise(clock::image_s(&paths.lib)?);
     let boot = helper.boot_summary().await?;
-    // Applies moves announced before this start, or to an image with other trust anchors.
-    identity::follow(&paths, anchors::of_daemon(&paths)?.moves())?;
-    let identity = enrollment::ensure_enrolled(&paths, &helper).await?;
-    helper.set_hostname(identity.device.clone()).await.ok();
-    helper
-        .say(&format!("fleeti: device {} at {}", identity.device, identity.server.https_url))
-        .await
-        .ok();
+    let identity = load_identity(&paths, &helper).await?;
     let tls = identity.tls(&paths)?;
-    let proxy = identity.server.proxy()?;
-    let http = http::client(tls.clone(), proxy.as_ref())?
-        .connect_timeout(Duration::from_secs(20))
-        .read_timeout(Duration::from_secs(30))
-        .build()?;
+    let http = http_client(&identity, tls.clone())?;
     let outbox = Arc::new(Outbox::open(&paths.state.join("outbox"))?);
     let outbox_changed = Arc::new(Notify::new());
     let announcements = Arc::new(Announcements::open(&paths)?);
@@ -107,12 +98,7 @@ pub async fn run(paths: Paths) -> Result<()> {
             () = &mut introduction, if !is_introduced => is_introduced = true,
             () = &mut escrow, if !is_escrowed => is_escrowed = true,
             () = announcements.changed.notified() => driver.announcements().await?,
-            () = announcements.stated.notified() => {
-                if let Some((note, entries)) = announcements.newest_checkpoint() {
-                    helper.say(&format!("fleeti: the audit log has {entries} entries")).await.ok();
-                    helper.signed_time(note).await.unwrap_or_else(|e| tracing::warn!("{e:#}"));
-                }
-            }
+            () = announcements.stated.notified() => tell_helper_of_checkpoint(&announcements, &helper).await,
             () = announcements.bundle_changed.notified() => {
                 // Reports first; the next start sets up TLS with the new bundle.
                 driver.report()?;
@@ -141,17 +127,56 @@ pub async fn run(paths: Paths) -> Result<()> {
             }
             // Nothing is written on trial that the previous image could not read.
             _ = renewal.tick(), if is_blessed => {
-                if identity.is_due(paths.clock.now_s())? {
-                    match enrollment::renew(&paths, &identity, &helper).await {
-                        Ok(()) => return Ok(()),
-                        Err(e) => tracing::warn!("the certificate was not renewed: {e:#}"),
-                    }
-                }
+                if is_renewed(&paths, &identity, &helper).await? { return Ok(()); }
             }
             _ = clock.tick() => {
                 outbox.push("telemetry", &serde_json::to_vec(&telemetry::read())?, true)?;
                 outbox_changed.notify_one();
             }
+        }
+    }
+}
+
+/// The device's identity, after enrollment if it has none. Sets the host name and names the server.
+async fn load_identity(paths: &Paths, helper: &Helper) -> Result<Identity> {
+    // Applies moves announced before this start, or to an image with other trust anchors.
+    identity::follow(paths, anchors::of_daemon(paths)?.moves())?;
+    let identity = enrollment::ensure_enrolled(paths, helper).await?;
+    helper.set_hostname(identity.device.clone()).await.ok();
+    helper
+        .say(&format!("fleeti: device {} at {}", identity.device, identity.server.https_url))
+        .await
+        .ok();
+    Ok(identity)
+}
+
+fn http_client(identity: &Identity, tls: ClientConfig) -> Result<reqwest::Client> {
+    let proxy = identity.server.proxy()?;
+    let client = http::client(tls, proxy.as_ref())?
+        .connect_timeout(Duration::from_secs(20))
+        .read_timeout(Duration::from_secs(30))
+        .build()?;
+    Ok(client)
+}
+
+/// Reports the newest checkpoint of the audit log to the helper, as a signed time.
+async fn tell_helper_of_checkpoint(announcements: &Announcements, helper: &Helper) {
+    if let Some((note, entries)) = announcements.newest_checkpoint() {
+        helper.say(&format!("fleeti: the audit log has {entries} entries")).await.ok();
+        helper.signed_time(note).await.unwrap_or_else(|e| tracing::warn!("{e:#}"));
+    }
+}
+
+/// Renews the certificate if that is due. `false` if it was not renewed.
+async fn is_renewed(paths: &Paths, identity: &Identity, helper: &Helper) -> Result<bool> {
+    if !identity.is_due(paths.clock.now_s())? {
+        return Ok(false);
+    }
+    match enrollment::renew(paths, identity, helper).await {
+        Ok(()) => Ok(true),
+        Err(e) => {
+            tracing::warn!("the certificate was not renewed: {e:#}");
+            Ok(false)
         }
     }
 }
