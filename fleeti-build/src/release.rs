@@ -108,70 +108,16 @@ pub fn create(
     }
 
     line("checking the build");
-    let (name, version) = (&record.release.line, &record.release.version);
-    let (root_uuid, verity_uuid) = partition_uuids(&record.root_hash);
     let raw = folder("raw");
-    for (from, uuid, kind) in
-        [("root.erofs", root_uuid, "root"), ("root.verity", verity_uuid, "verity")]
-    {
-        let target = raw.join(format!("{name}_{version}_{uuid}.{kind}"));
-        let (mut file, recorded) = recorded(build, record, from)?;
-        let mut copy = fs::File::create(&target).map_err(io(&target))?;
-        std::io::copy(&mut file, &mut copy).map_err(io(&target))?;
-        if sha256_file(&target).map_err(io(&target))? != recorded.sha256 {
-            return Err(ReleaseError::ChangedBuild(build.join(from)));
-        }
-    }
-    let mut reference_values = record.reference_values.clone();
-    let db = signers
-        .db
-        .map(|(signer, pem)| Ok::<_, PkiError>((signer, fleeti_pki::certificate::from_pem(pem)?)))
-        .transpose()?;
-    for (from, to) in [
-        ("uki.efi", format!("{name}_{version}.efi")),
-        ("systemd-boot.efi", "systemd-boot.efi".to_owned()),
-    ] {
-        line(&format!("signing {to}"));
-        let (mut file, recorded) = recorded(build, record, from)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(io(&build.join(from)))?;
-        if sha256_hex(&bytes) != recorded.sha256 {
-            return Err(ReleaseError::ChangedBuild(build.join(from)));
-        }
-        if from == "uki.efi" {
-            authenticode::check_uki(&bytes)?;
-            authenticode::check_command_line(&bytes, &record.root_hash)?;
-            bytes = with_policy(bytes, record, signers.pcr)?;
-            reference_values = measured_by(&bytes, &record.reference_values)?;
-        }
-        let binary = match &db {
-            Some((signer, certificate)) => authenticode::sign(&bytes, certificate, *signer)?,
-            None => authenticode::padded(&bytes),
-        };
-        let target = raw.join(to);
-        fs::write(&target, binary).map_err(io(&target))?;
-    }
-    let mut artifacts = Vec::new();
+    copy_partitions(build, record, &raw)?;
+    let reference_values = sign_programs(build, record, &raw, signers, line)?;
     for entry in sorted_files(&raw)? {
         line(&format!("compressing {entry}"));
         compress(&raw.join(&entry), &folder("xz").join(format!("{entry}.xz")))?;
     }
+    let mut artifacts = Vec::new();
     for view in ["raw", "xz"] {
-        let mut sums = String::new();
-        for entry in sorted_files(&folder(view))? {
-            let path = folder(view).join(&entry);
-            let artifact = artifact(&path, format!("{view}/{entry}"))?;
-            sums.push_str(&format!("{}  {entry}\n", artifact.sha256));
-            artifacts.push(artifact);
-        }
-        for (file, bytes) in [
-            ("SHA256SUMS", sums.clone().into_bytes()),
-            ("SHA256SUMS.gpg", signers.openpgp.sign(sums.as_bytes())?),
-        ] {
-            let path = folder(view).join(file);
-            fs::write(&path, bytes).map_err(io(&path))?;
-            artifacts.push(artifact(&path, format!("{view}/{file}"))?);
-        }
+        artifacts.extend(write_sums(&folder(view), view, signers.openpgp)?);
     }
     artifacts.sort_by(|a, b| a.path.cmp(&b.path));
     line("signing the manifest");
@@ -196,6 +142,94 @@ pub fn create(
         let path = staging.path().join(file);
         fs::write(&path, bytes).map_err(io(&path))?;
     }
+    put_in_place(staging, parent, out)?;
+    Ok(manifest)
+}
+
+/// Copies the root file system and its hash tree, and compares them with the record.
+fn copy_partitions(build: &Path, record: &BuildRecord, raw: &Path) -> Result<(), ReleaseError> {
+    let (name, version) = (&record.release.line, &record.release.version);
+    let (root_uuid, verity_uuid) = partition_uuids(&record.root_hash);
+    for (from, uuid, kind) in
+        [("root.erofs", root_uuid, "root"), ("root.verity", verity_uuid, "verity")]
+    {
+        let target = raw.join(format!("{name}_{version}_{uuid}.{kind}"));
+        let (mut file, recorded) = recorded(build, record, from)?;
+        let mut copy = fs::File::create(&target).map_err(io(&target))?;
+        std::io::copy(&mut file, &mut copy).map_err(io(&target))?;
+        if sha256_file(&target).map_err(io(&target))? != recorded.sha256 {
+            return Err(ReleaseError::ChangedBuild(build.join(from)));
+        }
+    }
+    Ok(())
+}
+
+/// Signs the EFI binaries. Returns the PCR values that the UKI will measure.
+fn sign_programs(
+    build: &Path,
+    record: &BuildRecord,
+    raw: &Path,
+    signers: &ReleaseSigners<'_>,
+    line: &mut dyn FnMut(&str),
+) -> Result<ReferenceValues, ReleaseError> {
+    let mut reference_values = record.reference_values.clone();
+    let db = signers
+        .db
+        .map(|(signer, pem)| Ok::<_, PkiError>((signer, fleeti_pki::certificate::from_pem(pem)?)))
+        .transpose()?;
+    for (from, to) in [
+        ("uki.efi", format!("{}_{}.efi", record.release.line, record.release.version)),
+        ("systemd-boot.efi", "systemd-boot.efi".to_owned()),
+    ] {
+        line(&format!("signing {to}"));
+        let (mut file, recorded) = recorded(build, record, from)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(io(&build.join(from)))?;
+        if sha256_hex(&bytes) != recorded.sha256 {
+            return Err(ReleaseError::ChangedBuild(build.join(from)));
+        }
+        if from == "uki.efi" {
+            authenticode::check_uki(&bytes)?;
+            authenticode::check_command_line(&bytes, &record.root_hash)?;
+            bytes = with_policy(bytes, record, signers.pcr)?;
+            reference_values = measured_by(&bytes, &record.reference_values)?;
+        }
+        let binary = match &db {
+            Some((signer, certificate)) => authenticode::sign(&bytes, certificate, *signer)?,
+            None => authenticode::padded(&bytes),
+        };
+        let target = raw.join(to);
+        fs::write(&target, binary).map_err(io(&target))?;
+    }
+    Ok(reference_values)
+}
+
+/// Writes `SHA256SUMS` and its signature beside the files of a view. Returns all of them.
+fn write_sums(
+    folder: &Path,
+    view: &str,
+    openpgp: &OpenPgpKey,
+) -> Result<Vec<Artifact>, ReleaseError> {
+    let (mut artifacts, mut sums) = (Vec::new(), String::new());
+    for entry in sorted_files(folder)? {
+        let path = folder.join(&entry);
+        let artifact = artifact(&path, format!("{view}/{entry}"))?;
+        sums.push_str(&format!("{}  {entry}\n", artifact.sha256));
+        artifacts.push(artifact);
+    }
+    for (file, bytes) in [
+        ("SHA256SUMS", sums.clone().into_bytes()),
+        ("SHA256SUMS.gpg", openpgp.sign(sums.as_bytes())?),
+    ] {
+        let path = folder.join(file);
+        fs::write(&path, bytes).map_err(io(&path))?;
+        artifacts.push(artifact(&path, format!("{view}/{file}"))?);
+    }
+    Ok(artifacts)
+}
+
+/// Moves a complete release to its place.
+fn put_in_place(staging: tempfile::TempDir, parent: &Path, out: &Path) -> Result<(), ReleaseError> {
     let staged = staging.path();
     fs::set_permissions(staged, std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .map_err(io(staged))?;
@@ -203,8 +237,7 @@ pub fn create(
     sync(staged)?;
     fs::rename(staged, out).map_err(io(out))?;
     drop(staging.keep());
-    fs::File::open(parent).and_then(|f| f.sync_all()).map_err(io(parent))?;
-    Ok(manifest)
+    fs::File::open(parent).and_then(|f| f.sync_all()).map_err(io(parent))
 }
 
 /// The UKI with the signature over its PCR 11, if it was built for one.
