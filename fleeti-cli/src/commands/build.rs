@@ -15,7 +15,7 @@ use fleeti_client::Client;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::profile::Revision;
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What to do with builds.
 #[derive(Subcommand)]
@@ -197,110 +197,143 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let agent = agent.map_or_else(agent_beside_this_program, Ok)?;
             let request =
                 Request { profile, revision, version, minimum_version, trust, lock, agent, out };
-            let progress = Progress::endless();
-            let record = build::run(&request, &cache, &mut |line| progress.say(&shorten(line)))
-                .map_err(failure)?;
-            progress.end();
-            output.data(&record, |r| {
-                let file = |(name, file): (&ArtifactName, &FileRecord)| {
-                    format!(
-                        "  {:<18} {:>10}  sha256 {}",
-                        name.as_str(),
-                        bytes(file.size),
-                        file.sha256
-                    )
-                };
-                Lines::from(format!("built {}", r.release))
-                    .and(format!("  root hash {}", r.root_hash))
-                    .and(r.files.iter().map(file).collect::<Vec<_>>())
-                    .and(format!("  in {}", request.out.display()))
-            });
-            Ok(())
+            build_here(&request, &cache, output)
         }
         Command::Start { profile, version, wait, server } => {
-            let request = CreateBuild { profile: super::profile::read(&profile)?, version };
-            let build = block_on(async { start(&server.client()?, &request, wait).await })?;
-            output.data(&build, describe);
-            match build.phase {
-                BuildPhase::Failed => Err(Failure::with_log(build.detail, None::<String>)),
-                BuildPhase::Queued | BuildPhase::Running | BuildPhase::Succeeded => Ok(()),
-            }
+            build_on_server(&profile, version, wait, &server, output)
         }
-        Command::Sign { build, key: None, server, .. } => {
-            let build = block_on(async { signature::alone(&server.client()?, &build).await })?;
-            output.data(&build, |b| format!("published {}", b.release));
-            Ok(())
-        }
+        Command::Sign { build, key: None, server, .. } => sign(&build, &server, output),
         Command::Sign { build, key: Some(key), days, passphrase, server } => {
-            let status = block_on(async {
-                signature::ask(&server.client()?, &build, (&key, &passphrase), days, output).await
-            })?;
-            output.data(&status, signature::describe);
-            Ok(())
+            ask_for_approval(&build, (&key, &passphrase), days, &server, output)
         }
         Command::Approve { build, key, own, passphrase, server } => {
-            let status = block_on(async {
-                signature::approve(
-                    &server.client()?,
-                    &build,
-                    (&key, &passphrase),
-                    own.as_deref(),
-                    output,
-                )
-                .await
-            })?;
-            output.data(&status, signature::describe);
-            Ok(())
+            approve(&build, (&key, &passphrase), own.as_deref(), &server, output)
         }
-        Command::List { server } => {
-            let builds = block_on(async { server.client()?.builds().await.map_err(refused) })?;
-            output.data(&builds, |list| {
-                rows(
-                    list,
-                    "no builds yet; start one with `fleeti build start PROFILE --version 1`",
-                    describe,
-                )
-            });
-            Ok(())
-        }
-        Command::Verify { directory, inputs } => {
-            let record = BuildRecord::read(&directory).map_err(failure)?;
-            let hint = "run `fleeti build verify DIR --profile PROFILE.toml --trust pki/public --lock LOCK.json`";
-            let own = inputs.own(&record.release, &cache)?;
-            let own = own.ok_or_else(|| {
-                Failure::new("no own inputs to compare the build with", Some(hint))
-            })?;
-            let progress = Progress::endless();
-            let rebuilt = own.rebuild(&mut |line| progress.say(&shorten(line))).map_err(failure)?;
-            progress.end();
-            let mut found = compare::with_build(&own, &directory).map_err(failure)?;
-            found.differences.extend(rebuilt);
-            output.data(&found, |c| {
-                let remarks: Vec<_> = c.remarks.iter().map(|r| format!("note: {r}")).collect();
-                let verdict = if c.differences.is_empty() { "identical" } else { "different" };
-                let files: Vec<_> = own.record.files.keys().map(ArtifactName::as_str).collect();
-                Lines::from(format!("{verdict}: {}, {}", own.record.release, files.join(", ")))
-                    .and(remarks)
-            });
-            if found.differences.is_empty() {
-                Ok(())
-            } else {
-                Err(differs("the build", &found.differences))
-            }
-        }
+        Command::List { server } => list(&server, output),
+        Command::Verify { directory, inputs } => verify(&directory, &inputs, &cache, output),
         Command::Lock { profile, lock, refresh } => {
-            let revision =
-                Revision::new(1, super::profile::read(&profile)?).map_err(Failure::plain)?;
-            let lock =
-                build::lock_into(&cache, &revision, lock.as_deref(), refresh).map_err(failure)?;
-            output.data(&lock, |l| {
-                let sets: Vec<_> =
-                    l.sets.iter().map(|(name, p)| format!("{name} {}", p.len())).collect();
-                format!("lock {}: {}", l.digest(), sets.join(", "))
-            });
-            Ok(())
+            resolve_lock(&profile, lock.as_deref(), refresh, &cache, output)
         }
     }
+}
+
+fn build_on_server(
+    profile: &Path,
+    version: Version,
+    wait: bool,
+    server: &Server,
+    output: &Output,
+) -> CommandResult {
+    let request = CreateBuild { profile: super::profile::read(profile)?, version };
+    let build = block_on(async { start(&server.client()?, &request, wait).await })?;
+    output.data(&build, describe);
+    match build.phase {
+        BuildPhase::Failed => Err(Failure::with_log(build.detail, None::<String>)),
+        BuildPhase::Queued | BuildPhase::Running | BuildPhase::Succeeded => Ok(()),
+    }
+}
+
+/// Signs a build on the server, where nobody has to approve.
+fn sign(build: &str, server: &Server, output: &Output) -> CommandResult {
+    let build = block_on(async { signature::alone(&server.client()?, build).await })?;
+    output.data(&build, |b| format!("published {}", b.release));
+    Ok(())
+}
+
+fn ask_for_approval(
+    build: &str,
+    key: (&Path, &Passphrase),
+    days: u64,
+    server: &Server,
+    output: &Output,
+) -> CommandResult {
+    let status =
+        block_on(async { signature::ask(&server.client()?, build, key, days, output).await })?;
+    output.data(&status, signature::describe);
+    Ok(())
+}
+
+fn approve(
+    build: &str,
+    key: (&Path, &Passphrase),
+    own: Option<&Path>,
+    server: &Server,
+    output: &Output,
+) -> CommandResult {
+    let status =
+        block_on(async { signature::approve(&server.client()?, build, key, own, output).await })?;
+    output.data(&status, signature::describe);
+    Ok(())
+}
+
+fn list(server: &Server, output: &Output) -> CommandResult {
+    let builds = block_on(async { server.client()?.builds().await.map_err(refused) })?;
+    output.data(&builds, |list| {
+        rows(
+            list,
+            "no builds yet; start one with `fleeti build start PROFILE --version 1`",
+            describe,
+        )
+    });
+    Ok(())
+}
+
+fn verify(directory: &Path, inputs: &Inputs, cache: &Cache, output: &Output) -> CommandResult {
+    let record = BuildRecord::read(directory).map_err(failure)?;
+    let hint =
+        "run `fleeti build verify DIR --profile PROFILE.toml --trust pki/public --lock LOCK.json`";
+    let own = inputs.own(&record.release, cache)?;
+    let own =
+        own.ok_or_else(|| Failure::new("no own inputs to compare the build with", Some(hint)))?;
+    let progress = Progress::endless();
+    let rebuilt = own.rebuild(&mut |line| progress.say(&shorten(line))).map_err(failure)?;
+    progress.end();
+    let mut found = compare::with_build(&own, directory).map_err(failure)?;
+    found.differences.extend(rebuilt);
+    output.data(&found, |c| {
+        let remarks: Vec<_> = c.remarks.iter().map(|r| format!("note: {r}")).collect();
+        let verdict = if c.differences.is_empty() { "identical" } else { "different" };
+        let files: Vec<_> = own.record.files.keys().map(ArtifactName::as_str).collect();
+        Lines::from(format!("{verdict}: {}, {}", own.record.release, files.join(", "))).and(remarks)
+    });
+    if found.differences.is_empty() {
+        Ok(())
+    } else {
+        Err(differs("the build", &found.differences))
+    }
+}
+
+fn resolve_lock(
+    profile: &Path,
+    lock_file: Option<&Path>,
+    refresh: bool,
+    cache: &Cache,
+    output: &Output,
+) -> CommandResult {
+    let revision = Revision::new(1, super::profile::read(profile)?).map_err(Failure::plain)?;
+    let lock = build::lock_into(cache, &revision, lock_file, refresh).map_err(failure)?;
+    output.data(&lock, |l| {
+        let sets: Vec<_> = l.sets.iter().map(|(name, p)| format!("{name} {}", p.len())).collect();
+        format!("lock {}: {}", l.digest(), sets.join(", "))
+    });
+    Ok(())
+}
+
+fn build_here(request: &Request, cache: &Cache, output: &Output) -> CommandResult {
+    let progress = Progress::endless();
+    let record =
+        build::run(request, cache, &mut |line| progress.say(&shorten(line))).map_err(failure)?;
+    progress.end();
+    output.data(&record, |r| {
+        let file = |(name, file): (&ArtifactName, &FileRecord)| {
+            format!("  {:<18} {:>10}  sha256 {}", name.as_str(), bytes(file.size), file.sha256)
+        };
+        Lines::from(format!("built {}", r.release))
+            .and(format!("  root hash {}", r.root_hash))
+            .and(r.files.iter().map(file).collect::<Vec<_>>())
+            .and(format!("  in {}", request.out.display()))
+    });
+    Ok(())
 }
 
 fn describe(b: &Build) -> String {
