@@ -156,143 +156,17 @@ pub enum Command {
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::Create { build, pki, out, device_keys_only, passphrase } => {
-            let offline = |purpose: &str| {
-                keys::open(
-                    &pki.join("offline").join(format!("{purpose}.key")),
-                    purpose,
-                    &passphrase,
-                )
-            };
-            let openpgp = OpenPgpKey::new(offline(purpose::OPENPGP)?).map_err(Failure::plain)?;
-            let release_key = offline(purpose::RELEASE)?;
-            let db = if device_keys_only {
-                None
-            } else {
-                let path = pki.join("public/db.pem");
-                let pem = std::fs::read_to_string(&path)
-                    .map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
-                Some((offline(purpose::DB)?, pem))
-            };
-            let db = db.as_ref().map(|(key, pem)| (key.as_ref(), pem.as_str()));
-            // Only images that were built with pcr.pem need a PCR policy.
-            let has_pcr = pki.join("offline").join(format!("{}.key", purpose::PCR)).exists();
-            let pcr = has_pcr.then(|| offline(purpose::PCR)).transpose()?;
-            let signers = ReleaseSigners {
-                release: release_key.as_ref(),
-                openpgp: &openpgp,
-                db,
-                pcr: pcr.as_deref(),
-            };
-            let record = BuildRecord::read(&build).map_err(Failure::plain)?;
-            let manifest =
-                release::create((&build, &record), &out, &signers, now_s(), &mut |line| {
-                    output.note(line)
-                })
-                .map_err(Failure::plain)?;
-            output.data(&manifest, |m| {
-                let list: Vec<_> = m
-                    .artifacts
-                    .iter()
-                    .map(|a| format!("  {:<60} {:>10}", a.path, bytes(a.size)))
-                    .collect();
-                Lines::from(format!("signed {}", m.release)).and(list)
-            });
-            Ok(())
+            create(&build, &pki, &out, device_keys_only, &passphrase, output)
         }
-        Command::Verify { release, trust } => {
-            let verified =
-                release::verify(&release, &release_keys(&trust)?).map_err(Failure::plain)?;
-            output.data(verified.manifest(), |m| {
-                format!(
-                    "{} is signed by a trusted release key; {} files match the manifest",
-                    m.release,
-                    m.artifacts.len()
-                )
-            });
-            Ok(())
-        }
-        Command::Publish { release, server } => {
-            let release = block_on(publish(&release, server.client()?))?;
-            output.data(&release, |r| {
-                format!("published {}; roll it out with `fleeti rollout start --release {} --fleet FLEET`", r.name, r.name)
-            });
-            Ok(())
-        }
-        Command::List { server } => {
-            let releases = block_on(async { server.client()?.releases().await.map_err(refused) })?;
-            output.data(&releases, |list| {
-                rows(list, "no releases yet; publish one with `fleeti release publish DIR`", |r| {
-                    format!(
-                        "{:<24} {:>10}  {:<8}  manifest {}",
-                        r.name.to_string(),
-                        bytes(r.artifacts.iter().map(|a| a.size).sum()),
-                        if r.revoked_s.is_some() { "revoked" } else { "" },
-                        r.manifest_sha256
-                    )
-                })
-            });
-            Ok(())
-        }
-        Command::Revoke { release, server } => {
-            let release = block_on(async {
-                server.client()?.revoke_release(&release).await.map_err(refused)
-            })?;
-            output.data(&release, |r| format!("{} is revoked", r.name));
-            Ok(())
-        }
+        Command::Verify { release, trust } => verify(&release, &trust, output),
+        Command::Publish { release, server } => publish_directory(&release, &server, output),
+        Command::List { server } => list(&server, output),
+        Command::Revoke { release, server } => revoke(&release, &server, output),
         Command::Sign { release, key, build, not_built_here, inputs, passphrase } => {
-            let manifest = Manifest::parse(&keys::read(&release.join("manifest.json"))?)
-                .map_err(Failure::plain)?;
-            let own = inputs.own(&manifest.release, &Cache::discover().map_err(Failure::plain)?)?;
-            if own.is_none() && !not_built_here {
-                let hint = "name your own inputs with --profile and --trust to build and compare it here, or sign \
-                            another person's build with --not-built-here";
-                return Err(Failure::new(
-                    format!("{} was not built here", manifest.release),
-                    Some(hint),
-                ));
-            }
-            if let (Some(own), Some(build)) = (&own, &build) {
-                let found = compare::with_build(own, build).map_err(Failure::plain)?;
-                if !found.differences.is_empty() {
-                    return Err(differs("the build", &found.differences));
-                }
-            }
-            let key = keys::open(&key, purpose::RELEASE, &passphrase)?;
-            let refused = |e| match e {
-                ReleaseError::Differs(found) => differs("the release", &found),
-                other => Failure::plain(other),
-            };
-            let own = own.as_ref().map(|own| (own, now_s()));
-            let (manifest, signature) =
-                countersign(&release, own, key.as_ref()).map_err(refused)?;
-            let signed = release::read_signatures(&release).map_err(Failure::plain)?.len();
-            let data = serde_json::json!({"release": manifest.release, "key_id": signature.key_id, "signatures": signed, "built": own.is_some()});
-            output.data(&data, |_| {
-                let looked_at = if own.is_some() {
-                    "every byte equals the build of your own inputs"
-                } else {
-                    "it was not built here (--not-built-here)"
-                };
-                Lines::from(format!(
-                    "{} is signed by {}; it has {signed} signatures",
-                    manifest.release, signature.key_id
-                ))
-                .and(looked_at)
-            });
-            Ok(())
+            sign(&release, &key, build.as_deref(), not_built_here, &inputs, &passphrase, output)
         }
         Command::Prove { release, device, key, passphrase, server } => {
-            let key = keys::open(&key, purpose::RELEASE, &passphrase)?;
-            let proved = block_on(prove(&release, &device, key.as_ref(), server.client()?))?;
-            output.data(&proved, |r| {
-                format!(
-                    "{device} proves that {} boots; proof in {}",
-                    r.name,
-                    release.join(PROOF).display()
-                )
-            });
-            Ok(())
+            prove_boot(&release, &device, (&key, &passphrase), &server, output)
         }
         Command::Disk { build, release, out, size_gib, record, bundle, no_record } => {
             let record: Option<EnrollmentRecord> =
@@ -305,19 +179,181 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                     disk::Personal { record, writes: &b.writes, signatures: b.signatures.clone() }
                 }
             };
-            disk::create(&build, &release, &out, Some(size_gib << 30), &personal)
-                .map_err(Failure::plain)?;
-            let device = bundle.map(|b| b.device);
-            output.data(&serde_json::json!({"disk": out, "device": device}), |_| match &device {
-                Some(device) => format!(
-                    "wrote {} for {device}; Secure Boot is turned on at its first boot",
-                    out.display()
-                ),
-                None => format!("wrote {}", out.display()),
-            });
-            Ok(())
+            let device = bundle.as_ref().map(|b| &b.device);
+            make_disk(&build, &release, &out, size_gib, &personal, device, output)
         }
     }
+}
+
+fn create(
+    build: &Path,
+    pki: &Path,
+    out: &Path,
+    device_keys_only: bool,
+    passphrase: &Passphrase,
+    output: &Output,
+) -> CommandResult {
+    let offline = |purpose: &str| {
+        keys::open(&pki.join("offline").join(format!("{purpose}.key")), purpose, passphrase)
+    };
+    let openpgp = OpenPgpKey::new(offline(purpose::OPENPGP)?).map_err(Failure::plain)?;
+    let release_key = offline(purpose::RELEASE)?;
+    let db = if device_keys_only {
+        None
+    } else {
+        let path = pki.join("public/db.pem");
+        let pem = std::fs::read_to_string(&path)
+            .map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
+        Some((offline(purpose::DB)?, pem))
+    };
+    let db = db.as_ref().map(|(key, pem)| (key.as_ref(), pem.as_str()));
+    // Only images that were built with pcr.pem need a PCR policy.
+    let has_pcr = pki.join("offline").join(format!("{}.key", purpose::PCR)).exists();
+    let pcr = has_pcr.then(|| offline(purpose::PCR)).transpose()?;
+    let signers = ReleaseSigners {
+        release: release_key.as_ref(),
+        openpgp: &openpgp,
+        db,
+        pcr: pcr.as_deref(),
+    };
+    let record = BuildRecord::read(build).map_err(Failure::plain)?;
+    let manifest =
+        release::create((build, &record), out, &signers, now_s(), &mut |line| output.note(line))
+            .map_err(Failure::plain)?;
+    output.data(&manifest, |m| {
+        let list: Vec<_> =
+            m.artifacts.iter().map(|a| format!("  {:<60} {:>10}", a.path, bytes(a.size))).collect();
+        Lines::from(format!("signed {}", m.release)).and(list)
+    });
+    Ok(())
+}
+
+fn verify(release: &Path, trust: &Path, output: &Output) -> CommandResult {
+    let verified = release::verify(release, &release_keys(trust)?).map_err(Failure::plain)?;
+    output.data(verified.manifest(), |m| {
+        format!(
+            "{} is signed by a trusted release key; {} files match the manifest",
+            m.release,
+            m.artifacts.len()
+        )
+    });
+    Ok(())
+}
+
+fn publish_directory(release: &Path, server: &Server, output: &Output) -> CommandResult {
+    let release = block_on(publish(release, server.client()?))?;
+    output.data(&release, |r| {
+        format!(
+            "published {}; roll it out with `fleeti rollout start --release {} --fleet FLEET`",
+            r.name, r.name
+        )
+    });
+    Ok(())
+}
+
+fn list(server: &Server, output: &Output) -> CommandResult {
+    let releases = block_on(async { server.client()?.releases().await.map_err(refused) })?;
+    output.data(&releases, |list| {
+        rows(list, "no releases yet; publish one with `fleeti release publish DIR`", |r| {
+            format!(
+                "{:<24} {:>10}  {:<8}  manifest {}",
+                r.name.to_string(),
+                bytes(r.artifacts.iter().map(|a| a.size).sum()),
+                if r.revoked_s.is_some() { "revoked" } else { "" },
+                r.manifest_sha256
+            )
+        })
+    });
+    Ok(())
+}
+
+fn revoke(release: &ReleaseName, server: &Server, output: &Output) -> CommandResult {
+    let release =
+        block_on(async { server.client()?.revoke_release(release).await.map_err(refused) })?;
+    output.data(&release, |r| format!("{} is revoked", r.name));
+    Ok(())
+}
+
+fn sign(
+    release: &Path,
+    key: &Path,
+    build: Option<&Path>,
+    not_built_here: bool,
+    inputs: &Inputs,
+    passphrase: &Passphrase,
+    output: &Output,
+) -> CommandResult {
+    let manifest =
+        Manifest::parse(&keys::read(&release.join("manifest.json"))?).map_err(Failure::plain)?;
+    let own = inputs.own(&manifest.release, &Cache::discover().map_err(Failure::plain)?)?;
+    if own.is_none() && !not_built_here {
+        let hint = "name your own inputs with --profile and --trust to build and compare it here, or sign \
+                    another person's build with --not-built-here";
+        return Err(Failure::new(format!("{} was not built here", manifest.release), Some(hint)));
+    }
+    if let (Some(own), Some(build)) = (&own, build) {
+        let found = compare::with_build(own, build).map_err(Failure::plain)?;
+        if !found.differences.is_empty() {
+            return Err(differs("the build", &found.differences));
+        }
+    }
+    let key = keys::open(key, purpose::RELEASE, passphrase)?;
+    let refused = |e| match e {
+        ReleaseError::Differs(found) => differs("the release", &found),
+        other => Failure::plain(other),
+    };
+    let own = own.as_ref().map(|own| (own, now_s()));
+    let (manifest, signature) = countersign(release, own, key.as_ref()).map_err(refused)?;
+    let signed = release::read_signatures(release).map_err(Failure::plain)?.len();
+    let data = serde_json::json!({"release": manifest.release, "key_id": signature.key_id, "signatures": signed, "built": own.is_some()});
+    output.data(&data, |_| {
+        let looked_at = if own.is_some() {
+            "every byte equals the build of your own inputs"
+        } else {
+            "it was not built here (--not-built-here)"
+        };
+        Lines::from(format!(
+            "{} is signed by {}; it has {signed} signatures",
+            manifest.release, signature.key_id
+        ))
+        .and(looked_at)
+    });
+    Ok(())
+}
+
+fn prove_boot(
+    release: &Path,
+    device: &DeviceId,
+    (key, passphrase): (&Path, &Passphrase),
+    server: &Server,
+    output: &Output,
+) -> CommandResult {
+    let key = keys::open(key, purpose::RELEASE, passphrase)?;
+    let proved = block_on(prove(release, device, key.as_ref(), server.client()?))?;
+    output.data(&proved, |r| {
+        format!("{device} proves that {} boots; proof in {}", r.name, release.join(PROOF).display())
+    });
+    Ok(())
+}
+
+fn make_disk(
+    build: &Path,
+    release: &Path,
+    out: &Path,
+    size_gib: u64,
+    personal: &disk::Personal<'_>,
+    device: Option<&DeviceId>,
+    output: &Output,
+) -> CommandResult {
+    disk::create(build, release, out, Some(size_gib << 30), personal).map_err(Failure::plain)?;
+    output.data(&serde_json::json!({"disk": out, "device": device}), |_| match device {
+        Some(device) => format!(
+            "wrote {} for {device}; Secure Boot is turned on at its first boot",
+            out.display()
+        ),
+        None => format!("wrote {}", out.display()),
+    });
+    Ok(())
 }
 
 fn now_s() -> u64 {
