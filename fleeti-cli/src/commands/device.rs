@@ -1,19 +1,24 @@
 //! `fleeti device`.
 
+mod provision;
+mod shown;
+
 use super::keys;
-use super::server::{Server, block_on, refused};
+use super::server::{Server, block_on};
 use crate::CommandResult;
-use crate::output::{Failure, Lines, Output, Progress, bytes, rows, when};
+use crate::output::{Failure, Lines, Output, rows};
 use clap::{Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::strict;
 use fleeti_core::wire::api::{
-    BootOrder, ChangeBoot, CreateCommand, Device, Pair, Provision, Provisioned, RevocationReason,
+    BootOrder, ChangeBoot, CreateCommand, Pair, Provision, Provisioned, RevocationReason,
 };
 use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::enrollment::{EnrollmentRecord, SMBIOS_PREFIX};
 use fleeti_core::wire::readmission::CreateReadmission;
 use fleeti_core::wire::vault::ShowRecoveryKey;
+use provision::{provision, read_csv};
+use shown::{described, row};
 use std::path::{Path, PathBuf};
 
 /// What to do with devices.
@@ -269,49 +274,12 @@ pub enum CommandName {
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
-        Command::List { server } => {
-            let devices = server.ask(async |c| c.devices().await)?;
-            output.data(&devices, |d| {
-                rows(
-                    d,
-                    "no devices yet; create an enrollment record with `fleeti device enrollment`",
-                    row,
-                )
-            });
-            Ok(())
-        }
-        Command::Show { device, server } => {
-            let device = server.ask(async |c| c.device(&device).await)?;
-            output.data(&device, described);
-            Ok(())
-        }
-        Command::Pair { code, fleet, server } => {
-            let paired = server.ask(async |c| c.pair(&Pair { code, fleet }).await)?;
-            output.data(&paired, |p| {
-                format!(
-                    "a device that runs {} joins fleet {}; its key is {}",
-                    p.running, p.fleet, p.key_sha256
-                )
-            });
-            Ok(())
-        }
-        Command::PairingRecord { out, server } => {
-            let record = server.ask(async |c| c.enrollment_record().await)?;
-            keys::write(&out, &serde_json::to_vec_pretty(&record).map_err(Failure::plain)?, true)?;
-            output
-                .data(&serde_json::json!({"record": out}), |_| format!("wrote {}", out.display()));
-            Ok(())
-        }
+        Command::List { server } => list(&server, output),
+        Command::Show { device, server } => show(&device, &server, output),
+        Command::Pair { code, fleet, server } => pair(code, fleet, &server, output),
+        Command::PairingRecord { out, server } => pairing_record(&out, &server, output),
         Command::Enrollment { fleet, hours, out, server } => {
-            let valid_s = hours.saturating_mul(3600);
-            let enrollment = server.ask(async |c| c.create_enrollment(&fleet, valid_s).await)?;
-            let text = serde_json::to_vec_pretty(&enrollment.record).map_err(Failure::plain)?;
-            keys::write(&out, &text, true)?;
-            let data = serde_json::json!({"record": out, "expires_s": enrollment.expires_s});
-            output.data(&data, |_| {
-                format!("wrote {}, valid for one device and {hours} hours", out.display())
-            });
-            Ok(())
+            enrollment(&fleet, hours, &out, &server, output)
         }
         Command::Provision {
             fleet,
@@ -333,233 +301,200 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 Provision { valid_s: days * 86_400, release, ek_sha256: None, fleet_keys, proxy };
             block_on(provision(&server.client()?, &fleet, &request, devices, &out, output))
         }
-        Command::Smbios { record, out } => {
-            let bytes = keys::read(&record)?;
-            let of_bundle = strict::from_slice::<Provisioned>(&bytes).map(|b| b.record);
-            let found = of_bundle.or_else(|_| strict::from_slice::<EnrollmentRecord>(&bytes));
-            let hint = Some(
-                "name a file that `fleeti device enrollment` or `fleeti device provision` wrote",
-            );
-            let found =
-                found.map_err(|e| Failure::new(format!("{}: {e}", record.display()), hint))?;
-            let json = serde_json::to_vec(&found).map_err(Failure::plain)?;
-            keys::write(
-                &out,
-                format!("{SMBIOS_PREFIX}{}", fleeti_pki::base64_text(&json)).as_bytes(),
-                true,
-            )?;
-            output.data(&serde_json::json!({"smbios": out}), |_| {
-                format!(
-                    "wrote {}; start the machine with `-smbios type=11,path={}`",
-                    out.display(),
-                    out.display()
-                )
-            });
-            Ok(())
-        }
+        Command::Smbios { record, out } => smbios(&record, &out, output),
         Command::BootKeys { device, change, release, may_end_fallback, server } => {
-            let order = match (change, release) {
-                (BootChangeName::BeginEpoch, _) => BootOrder::BeginEpoch,
-                (BootChangeName::EndEpoch, _) => BootOrder::EndEpoch,
-                (BootChangeName::Forbid, Some(release)) => BootOrder::Forbid { release },
-                (BootChangeName::Forbid, None) => {
-                    return Err(Failure::plain("forbid needs --release"));
-                }
-            };
-            let request = ChangeBoot { order, may_end_fallback };
-            let device = server.ask(async |c| c.change_boot(&device, &request).await)?;
-            output.data(&device, |d| {
-                let epoch = d.secure_boot.as_ref().map_or(0, |s| s.epoch);
-                format!("the change is sent to {}; its newest db key is of epoch {epoch}", d.id)
-            });
-            Ok(())
+            boot_keys(&device, change, release, may_end_fallback, &server, output)
         }
         Command::RecoveryKey { device, reason, previous, server } => {
-            let key = server.ask(async |c| {
-                c.show_recovery_key(&device, &ShowRecoveryKey { reason, previous }).await
-            })?;
-            let until = "it opens the data partition until the device learns that it was shown, and boots after that";
-            output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| {
-                Lines::from(key.expose().to_owned()).and(until)
-            });
-            Ok(())
+            recovery_key(&device, reason, previous, &server, output)
         }
         Command::Command { device, kind, minutes, server } => {
-            let kind = match kind {
-                CommandName::Report => CommandKind::Report,
-                CommandName::Reboot => CommandKind::Reboot,
-                CommandName::ClearAlarm => CommandKind::ClearAlarm,
-                CommandName::NewRecoveryKey => CommandKind::NewRecoveryKey,
-            };
-            let request = CreateCommand { kind, valid_s: minutes.saturating_mul(60) };
-            let status = server.ask(async |c| c.create_command(&device, &request).await)?;
-            output.data(&status, |s| format!("{} {}", s.id, s.status));
-            Ok(())
+            send_command(&device, kind, minutes, &server, output)
         }
-        Command::Forgive { device, version, server } => {
-            let device = server.ask(async |c| c.forgive_device(&device, &version).await)?;
-            output.data(&device, |d| format!("{} may install {version} again", d.id));
-            Ok(())
-        }
-        Command::Revoke { device, reason, server } => {
-            let device = server.ask(async |c| c.revoke_device(&device, reason.into()).await)?;
-            output.data(&device, |d| format!("{} is revoked", d.id));
-            Ok(())
-        }
+        Command::Forgive { device, version, server } => forgive(&device, &version, &server, output),
+        Command::Revoke { device, reason, server } => revoke(&device, reason, &server, output),
         Command::Readmit { fleet, reason, hours, server } => {
-            let request = CreateReadmission { reason, valid_s: hours.saturating_mul(3600) };
-            let opened = server.ask(async |c| c.readmit(&fleet, &request).await)?;
-            output.data(&opened, |o| {
-                format!(
-                    "readmission to {} is open for {hours} hours; {} devices may enroll again",
-                    o.fleet, o.devices
-                )
-            });
-            Ok(())
+            readmit(&fleet, reason, hours, &server, output)
         }
-        Command::ReleaseHold { device, server } => {
-            let device = server.ask(async |c| c.release_hold(&device).await)?;
-            output.data(&device, |d| format!("{} is no longer on hold", d.id));
-            Ok(())
-        }
+        Command::ReleaseHold { device, server } => release_hold(&device, &server, output),
     }
 }
 
-/// Provisions the devices one after the other. What is provisioned stays, even if a later one
-/// fails.
-async fn provision(
-    client: &fleeti_client::Client,
-    fleet: &FleetId,
-    request: &Provision,
-    devices: Vec<Option<String>>,
-    out: &Path,
-    output: &Output,
-) -> CommandResult {
-    std::fs::create_dir_all(out).map_err(|e| Failure::plain(format!("{}: {e}", out.display())))?;
-    let progress = Progress::of(devices.len(), "devices");
-    let mut made = Vec::new();
-    for ek_sha256 in devices {
-        let request = Provision { ek_sha256, ..request.clone() };
-        let provisioned = client.provision(fleet, &request).await.map_err(refused)?;
-        let path = out.join(format!("{}.json", provisioned.device));
-        keys::write(
-            &path,
-            &serde_json::to_vec_pretty(&provisioned).map_err(Failure::plain)?,
-            true,
-        )?;
-        made.push(serde_json::json!({"device": provisioned.device, "bundle": path, "expires_s": provisioned.expires_s}));
-        progress.one_more();
-    }
-    progress.end();
-    output.data(&made, |list| {
-        let lines: Vec<_> = list.iter().map(|m| format!("{}  {}", text(m, "device"), text(m, "bundle"))).collect();
-        Lines::from(lines).and("make disks with `fleeti release disk BUILD --release DIR --bundle FILE --out disk.raw`")
+fn list(server: &Server, output: &Output) -> CommandResult {
+    let devices = server.ask(async |c| c.devices().await)?;
+    output.data(&devices, |d| {
+        rows(d, "no devices yet; create an enrollment record with `fleeti device enrollment`", row)
     });
     Ok(())
 }
 
-fn text<'a>(value: &'a serde_json::Value, key: &str) -> &'a str {
-    value[key].as_str().unwrap_or_default()
+fn show(device: &DeviceId, server: &Server, output: &Output) -> CommandResult {
+    let device = server.ask(async |c| c.device(device).await)?;
+    output.data(&device, described);
+    Ok(())
 }
 
-/// Reads the column `ek_sha256` of a CSV file; each line is a device.
-fn read_csv(path: &Path) -> Result<Vec<Option<String>>, Failure> {
-    const LINES_MAX: usize = 10_000;
-    let wrong = |e: String| {
-        Failure::new(
-            format!("{}: {e}", path.display()),
-            Some("the first line must be `ek_sha256`, each other line is one device"),
+fn pair(code: String, fleet: FleetId, server: &Server, output: &Output) -> CommandResult {
+    let paired = server.ask(async |c| c.pair(&Pair { code, fleet }).await)?;
+    output.data(&paired, |p| {
+        format!(
+            "a device that runs {} joins fleet {}; its key is {}",
+            p.running, p.fleet, p.key_sha256
         )
+    });
+    Ok(())
+}
+
+fn pairing_record(out: &Path, server: &Server, output: &Output) -> CommandResult {
+    let record = server.ask(async |c| c.enrollment_record().await)?;
+    keys::write(out, &serde_json::to_vec_pretty(&record).map_err(Failure::plain)?, true)?;
+    output.data(&serde_json::json!({"record": out}), |_| format!("wrote {}", out.display()));
+    Ok(())
+}
+
+fn enrollment(
+    fleet: &FleetId,
+    hours: u32,
+    out: &Path,
+    server: &Server,
+    output: &Output,
+) -> CommandResult {
+    let valid_s = hours.saturating_mul(3600);
+    let enrollment = server.ask(async |c| c.create_enrollment(fleet, valid_s).await)?;
+    let text = serde_json::to_vec_pretty(&enrollment.record).map_err(Failure::plain)?;
+    keys::write(out, &text, true)?;
+    let data = serde_json::json!({"record": out, "expires_s": enrollment.expires_s});
+    output.data(&data, |_| {
+        format!("wrote {}, valid for one device and {hours} hours", out.display())
+    });
+    Ok(())
+}
+
+fn smbios(record: &Path, out: &Path, output: &Output) -> CommandResult {
+    let bytes = keys::read(record)?;
+    let of_bundle = strict::from_slice::<Provisioned>(&bytes).map(|b| b.record);
+    let found = of_bundle.or_else(|_| strict::from_slice::<EnrollmentRecord>(&bytes));
+    let hint =
+        Some("name a file that `fleeti device enrollment` or `fleeti device provision` wrote");
+    let found = found.map_err(|e| Failure::new(format!("{}: {e}", record.display()), hint))?;
+    let json = serde_json::to_vec(&found).map_err(Failure::plain)?;
+    keys::write(
+        out,
+        format!("{SMBIOS_PREFIX}{}", fleeti_pki::base64_text(&json)).as_bytes(),
+        true,
+    )?;
+    output.data(&serde_json::json!({"smbios": out}), |_| {
+        format!(
+            "wrote {}; start the machine with `-smbios type=11,path={}`",
+            out.display(),
+            out.display()
+        )
+    });
+    Ok(())
+}
+
+fn boot_keys(
+    device: &DeviceId,
+    change: BootChangeName,
+    release: Option<ReleaseName>,
+    may_end_fallback: bool,
+    server: &Server,
+    output: &Output,
+) -> CommandResult {
+    let order = match (change, release) {
+        (BootChangeName::BeginEpoch, _) => BootOrder::BeginEpoch,
+        (BootChangeName::EndEpoch, _) => BootOrder::EndEpoch,
+        (BootChangeName::Forbid, Some(release)) => BootOrder::Forbid { release },
+        (BootChangeName::Forbid, None) => {
+            return Err(Failure::plain("forbid needs --release"));
+        }
     };
-    let mut reader = csv::ReaderBuilder::new()
-        .trim(csv::Trim::All)
-        .from_path(path)
-        .map_err(|e| wrong(e.to_string()))?;
-    let headers = reader.headers().map_err(|e| wrong(e.to_string()))?;
-    let column = headers
-        .iter()
-        .position(|h| h == "ek_sha256")
-        .ok_or_else(|| wrong("there is no column ek_sha256".into()))?;
-    let mut devices = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|e| wrong(e.to_string()))?;
-        devices.push(record.get(column).filter(|t| !t.is_empty()).map(str::to_owned));
-        if devices.len() > LINES_MAX {
-            return Err(wrong(format!("more than {LINES_MAX} devices")));
-        }
-    }
-    if devices.is_empty() {
-        return Err(wrong("it has no devices".into()));
-    }
-    Ok(devices)
+    let request = ChangeBoot { order, may_end_fallback };
+    let device = server.ask(async |c| c.change_boot(device, &request).await)?;
+    output.data(&device, |d| {
+        let epoch = d.secure_boot.as_ref().map_or(0, |s| s.epoch);
+        format!("the change is sent to {}; its newest db key is of epoch {epoch}", d.id)
+    });
+    Ok(())
 }
 
-/// Connection state in one word.
-fn presence(d: &Device) -> &'static str {
-    if d.revoked {
-        "revoked"
-    } else if d.online {
-        "online"
-    } else {
-        "offline"
-    }
+fn recovery_key(
+    device: &DeviceId,
+    reason: String,
+    previous: bool,
+    server: &Server,
+    output: &Output,
+) -> CommandResult {
+    let key = server
+        .ask(async |c| c.show_recovery_key(device, &ShowRecoveryKey { reason, previous }).await)?;
+    let until = "it opens the data partition until the device learns that it was shown, and boots after that";
+    output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| {
+        Lines::from(key.expose().to_owned()).and(until)
+    });
+    Ok(())
 }
 
-fn row(d: &Device) -> String {
-    let running = d.boot.as_ref().map_or_else(|| "-".to_owned(), |b| b.running.to_string());
-    let update = d.update.as_ref().map_or("-", |u| u.name());
-    format!("{:<26} {:<12} {:<8} {running:<16} {update}", d.id, d.fleet, presence(d))
+fn send_command(
+    device: &DeviceId,
+    kind: CommandName,
+    minutes: u32,
+    server: &Server,
+    output: &Output,
+) -> CommandResult {
+    let kind = match kind {
+        CommandName::Report => CommandKind::Report,
+        CommandName::Reboot => CommandKind::Reboot,
+        CommandName::ClearAlarm => CommandKind::ClearAlarm,
+        CommandName::NewRecoveryKey => CommandKind::NewRecoveryKey,
+    };
+    let request = CreateCommand { kind, valid_s: minutes.saturating_mul(60) };
+    let status = server.ask(async |c| c.create_command(device, &request).await)?;
+    output.data(&status, |s| format!("{} {}", s.id, s.status));
+    Ok(())
 }
 
-/// One device, with one line for each known value. Text that the device chose is escaped.
-fn described(d: &Device) -> Lines {
-    let mut lines = vec![d.id.to_string()];
-    let mut line = |name: &str, value: String| lines.push(format!("  {name:<13} {value}"));
-    line("fleet", d.fleet.to_string());
-    line("state", format!("{}, last seen {}", presence(d), when(d.last_seen_s)));
-    if let Some(reason) = d.revocation_reason {
-        line("revoked for", reason.as_str().to_owned());
-    }
-    if let Some(boot) = &d.boot {
-        line(
-            "runs",
-            format!(
-                "{} in slot {:?}, Secure Boot {}",
-                boot.running,
-                boot.slot,
-                if boot.secure_boot { "on" } else { "off" }
-            ),
-        );
-    }
-    if let Some(desired) = &d.desired {
-        line("desired", desired.to_string());
-    }
-    if let Some(update) = &d.update {
-        let progress = d
-            .progress
-            .as_ref()
-            .map(|p| format!(", {} of {}", bytes(p.done), bytes(p.total)))
-            .unwrap_or_default();
-        line("update", format!("{}{progress}", update.name()));
-    }
-    if let Some(keys) = &d.secure_boot {
-        let pending = if keys.change_pending { ", a change is pending" } else { "" };
-        line("boot keys", format!("epoch {}{pending}", keys.epoch));
-        for (name, text) in [("refused", &keys.refused), ("problem", &keys.problem)] {
-            if let Some(text) = text {
-                line(name, text.clone());
-            }
-        }
-    }
-    for (name, text) in [("alarm", &d.alarm), ("attestation", &d.attestation_failure)] {
-        if let Some(text) = text {
-            line(name, text.clone());
-        }
-    }
-    line(
-        "certificate",
-        format!("{}, until {}", d.certificate_sha256, when(d.certificate_not_after_s)),
-    );
-    line("trust bundle", d.trust_bundle.to_string());
-    lines.into()
+fn forgive(
+    device: &DeviceId,
+    version: &Version,
+    server: &Server,
+    output: &Output,
+) -> CommandResult {
+    let device = server.ask(async |c| c.forgive_device(device, version).await)?;
+    output.data(&device, |d| format!("{} may install {version} again", d.id));
+    Ok(())
+}
+
+fn revoke(
+    device: &DeviceId,
+    reason: ReasonName,
+    server: &Server,
+    output: &Output,
+) -> CommandResult {
+    let device = server.ask(async |c| c.revoke_device(device, reason.into()).await)?;
+    output.data(&device, |d| format!("{} is revoked", d.id));
+    Ok(())
+}
+
+fn readmit(
+    fleet: &FleetId,
+    reason: String,
+    hours: u32,
+    server: &Server,
+    output: &Output,
+) -> CommandResult {
+    let request = CreateReadmission { reason, valid_s: hours.saturating_mul(3600) };
+    let opened = server.ask(async |c| c.readmit(fleet, &request).await)?;
+    output.data(&opened, |o| {
+        format!(
+            "readmission to {} is open for {hours} hours; {} devices may enroll again",
+            o.fleet, o.devices
+        )
+    });
+    Ok(())
+}
+
+fn release_hold(device: &DeviceId, server: &Server, output: &Output) -> CommandResult {
+    let device = server.ask(async |c| c.release_hold(device).await)?;
+    output.data(&device, |d| format!("{} is no longer on hold", d.id));
+    Ok(())
 }
