@@ -153,6 +153,46 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
         recoveries::tell(world, scenario, &cache, &profile)?;
         return look_back(world, scenario, "device", &[]);
     }
+    let device = boot_first(world, scenario, &cache, &profile)?;
+    let (seen, kept) = prove_and_seal(world, scenario, &cache, &device)?;
+    let mut version = 2;
+    if arguments.refusals {
+        roll_back(world, scenario, &profile, version, &Fault::Unhealthy)?;
+        roll_back(world, scenario, &profile, version + 1, &Fault::TamperedRoot)?;
+        version += 2;
+        recoveries::restored(world, scenario, &device.id)?;
+        recoveries::new_log(world, scenario, &device.id)?;
+    }
+    let (name, number) = (format!("{line}@{version}"), version.to_string());
+    let (next, next_release) = update(world, scenario, &profile, version, &device)?;
+    replace_recovery_key(world, scenario, &cache, &device, (&seen, kept))?;
+    require_boot_proof(world, scenario, &device, &name, &next_release)?;
+    scenario.step("a command reaches the device once", |e| {
+        let id = world.command(&device.id)?;
+        e.push(format!("{id} was applied and acknowledged"));
+        Ok(())
+    })?;
+    if arguments.firmware {
+        let kept = [format!("{line}@1").parse()?, name.parse()?];
+        firmware::rotate(world, scenario, &device.id, &kept)?;
+    }
+    small(world, scenario)?;
+    if arguments.firmware {
+        firmware::pass(world, scenario, &cache, &device.id, (&line, &number))?;
+        firmware::switch_off(world, scenario, &device.id)?;
+        firmware::refusals(world, scenario, &cache, &line, (&next, &next_release))?;
+    }
+    look_back(world, scenario, "device", &[("its recovery key", &seen)])
+}
+
+/// Builds the first release, and makes a device that boots it and proves it.
+fn boot_first(
+    world: &mut World,
+    scenario: &mut Scenario,
+    cache: &Cache,
+    profile: &Profile,
+) -> Result<Device> {
+    let line = &profile.name;
     let first =
         scenario.step(&format!("build {line}@1 with Nix on the server's build worker"), |e| {
             let build = world.build(profile.clone(), "1")?;
@@ -162,7 +202,7 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
     let release =
         scenario.step(&format!("sign and publish {line}@1"), |_| world.release(&first, "1"))?;
     scenario.step("provision a device with its own Secure Boot keys, and power it on", |e| {
-        e.push(world.power_on(&cache, &first, &release)?);
+        e.push(world.power_on(cache, &first, &release)?);
         Ok(())
     })?;
     scenario.step("its firmware accepts the keys that systemd-boot enrolls", |e| {
@@ -192,6 +232,17 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
             Ok(())
         },
     )?;
+    Ok(device)
+}
+
+/// The fleet requires proof, and gives its secret for it. Returns the recovery key that was shown,
+/// and the position in the console behind which a new one is reported.
+fn prove_and_seal(
+    world: &mut World,
+    scenario: &mut Scenario,
+    cache: &Cache,
+    device: &Device,
+) -> Result<(String, usize)> {
     scenario.step(
         "the fleet requires its devices to prove what they run, before and after an update",
         |e| {
@@ -208,28 +259,29 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
             Ok(())
         },
     )?;
-    let (seen, kept) =
-        scenario.step("its data partition is sealed to its TPM; the recovery key of the server opens it on another machine", |e| {
+    scenario.step("its data partition is sealed to its TPM; the recovery key of the server opens it on another machine", |e| {
             ensure!(device.boot.as_ref().and_then(|b| b.sealed_data) == Some(true), "the data partition is not sealed");
             let kept = world.recovery_key_is_kept(0)?;
             let key = world.recovery_key(&device.id)?;
-            ensure!(world.opens_data(&cache, "device", &key)?, "the recovery key does not open the data partition");
-            ensure!(!world.opens_data(&cache, "device", &key.replacen(&key[..1], "-", 1))?, "any key opens it");
+            ensure!(world.opens_data(cache, "device", &key)?, "the recovery key does not open the data partition");
+            ensure!(!world.opens_data(cache, "device", &key.replacen(&key[..1], "-", 1))?, "any key opens it");
             e.push("cryptsetup opens it with the recovery key only".into());
             Ok((key, kept))
-        })?;
-    let mut version = 2;
-    if arguments.refusals {
-        roll_back(world, scenario, &profile, version, &Fault::Unhealthy)?;
-        roll_back(world, scenario, &profile, version + 1, &Fault::TamperedRoot)?;
-        version += 2;
-        recoveries::restored(world, scenario, &device.id)?;
-        recoveries::new_log(world, scenario, &device.id)?;
-    }
-    let (name, number) = (format!("{line}@{version}"), version.to_string());
+        })
+}
+
+/// Builds the next release and rolls it out. Returns its build and its directory.
+fn update(
+    world: &mut World,
+    scenario: &mut Scenario,
+    profile: &Profile,
+    version: u32,
+    device: &Device,
+) -> Result<(PathBuf, PathBuf)> {
+    let (name, number) = (format!("{}@{version}", profile.name), version.to_string());
     let (next, next_release) =
         scenario.step(&format!("build, sign and publish {name}: one changed file"), |e| {
-            let build = world.build(changed(&profile, version), &number)?;
+            let build = world.build(changed(profile, version), &number)?;
             let release = world.release(&build, &number)?;
             e.push(format!("build.json in {}", build.display()));
             Ok((build, release))
@@ -269,16 +321,38 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
             Ok(())
         },
     )?;
+    Ok((next, next_release))
+}
+
+/// A recovery key that was shown is replaced at the next boot.
+fn replace_recovery_key(
+    world: &mut World,
+    scenario: &mut Scenario,
+    cache: &Cache,
+    device: &Device,
+    (seen, kept): (&str, usize),
+) -> Result<()> {
     scenario.step("after the update it gets the secret again, and the recovery key that was shown is replaced", |e| {
         // After a rollback, the new key was made in the boot of that release.
         world.recovery_key_is_kept(kept)?;
         e.push(world.secret_has_come(GREETING)?);
-        ensure!(!world.opens_data(&cache, "device", &seen)?, "the recovery key that was shown still opens the data partition");
+        ensure!(!world.opens_data(cache, "device", seen)?, "the recovery key that was shown still opens the data partition");
         let new = world.recovery_key(&device.id)?;
-        ensure!(world.opens_data(&cache, "device", &new)?, "the new recovery key does not open the data partition");
+        ensure!(world.opens_data(cache, "device", &new)?, "the new recovery key does not open the data partition");
         e.push("a new one was made at the next boot, and the server has it".into());
         Ok(())
-    })?;
+    })
+}
+
+/// Proves that a release boots, for a fleet that requires it.
+fn require_boot_proof(
+    world: &mut World,
+    scenario: &mut Scenario,
+    device: &Device,
+    name: &str,
+    release: &Path,
+) -> Result<()> {
+    let first = format!("{}@1", name.split('@').next().unwrap_or_default());
     scenario.step(
         &format!("{name} has a boot proof, and a fleet that requires one refuses other releases"),
         |e| {
@@ -292,38 +366,22 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
                 Err(e) if e.to_string().contains(word) => Ok(e.to_string()),
                 Err(e) => Err(e),
             };
-            e.push(refused(&name, "has no boot proof")?);
+            e.push(refused(name, "has no boot proof")?);
             let key = world.path("pki/offline/release.key").display().to_string();
             e.push(world.fleeti(&[
                 "release",
                 "prove",
-                &next_release.display().to_string(),
+                &release.display().to_string(),
                 "--device",
                 device.id.as_str(),
                 "--key",
                 &key,
             ])?);
             // The fleet has no devices, which is now the only error.
-            refused(&name, "no device")?;
-            refused(&format!("{line}@1"), "has no boot proof").map(drop)
+            refused(name, "no device")?;
+            refused(&first, "has no boot proof").map(drop)
         },
-    )?;
-    scenario.step("a command reaches the device once", |e| {
-        let id = world.command(&device.id)?;
-        e.push(format!("{id} was applied and acknowledged"));
-        Ok(())
-    })?;
-    if arguments.firmware {
-        let kept = [format!("{line}@1").parse()?, name.parse()?];
-        firmware::rotate(world, scenario, &device.id, &kept)?;
-    }
-    small(world, scenario)?;
-    if arguments.firmware {
-        firmware::pass(world, scenario, &cache, &device.id, (&line, &number))?;
-        firmware::switch_off(world, scenario, &device.id)?;
-        firmware::refusals(world, scenario, &cache, &line, (&next, &next_release))?;
-    }
-    look_back(world, scenario, "device", &[("its recovery key", &seen)])
+    )
 }
 
 /// Checks at the end of a scenario; `others` are further secrets that must not appear.
