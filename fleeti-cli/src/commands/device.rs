@@ -146,7 +146,7 @@ pub enum Command {
     },
     /// Send a command to a device: now, or on reconnect.
     #[command(name = "command")]
-    Command {
+    Send {
         /// Id of the device.
         device: DeviceId,
         /// The command.
@@ -308,7 +308,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::RecoveryKey { device, reason, previous, server } => {
             recovery_key(&device, reason, previous, &server, output)
         }
-        Command::Command { device, kind, minutes, server } => {
+        Command::Send { device, kind, minutes, server } => {
             send_command(&device, kind, minutes, &server, output)
         }
         Command::Forgive { device, version, server } => forgive(&device, &version, &server, output),
