@@ -2,6 +2,18 @@
 
 use crate::wire::api::SecureBoot;
 use crate::wire::boot::{BootSummary, FirmwareKeys};
+use serde::{Deserialize, Serialize};
+
+/// A device's Secure Boot keys, as stored by the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootState {
+    /// The keys, wrapped for the signing service, base64.
+    pub wrapped: String,
+    /// Epoch of the newest db key.
+    pub epoch: u32,
+    /// Content of the variables after all writes.
+    pub expected: FirmwareKeys,
+}
 
 /// The Secure Boot state of a device. `expected` is the content of its variables after the change
 /// with the number `expected.change`.

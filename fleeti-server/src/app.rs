@@ -1,7 +1,6 @@
 //! The state that all parts of the server share.
 
 use crate::config::{Config, Pki};
-use crate::db::{Db, Tx};
 use crate::error::AppError;
 use crate::gateway::conduct::Conducts;
 use crate::gateway::doors::Doors;
@@ -23,6 +22,7 @@ use bytes::Bytes;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
 use fleeti_signer::handle::SignerHandle;
+use fleeti_store::{Db, Tx};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -142,13 +142,13 @@ impl App {
         action: &str,
         subject: &str,
     ) -> Result<(), AppError> {
-        if crate::db::audit::is_full(tx).await? {
+        if fleeti_store::audit::is_full(tx).await? {
             let text = "too many acts wait for the audit log, so the server refuses changes";
             return Err(
                 AppError::new(Code::Unavailable, text).hint("start fleeti-signer, or read its log")
             );
         }
-        crate::db::audit::insert(
+        fleeti_store::audit::insert(
             tx,
             &new_id("audit"),
             now_s,

@@ -97,8 +97,8 @@ impl AppError {
     }
 }
 
-impl From<sqlx::Error> for AppError {
-    fn from(e: sqlx::Error) -> Self {
+impl From<fleeti_store::StoreError> for AppError {
+    fn from(e: fleeti_store::StoreError) -> Self {
         Self::internal(e)
     }
 }

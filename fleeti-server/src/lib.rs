@@ -30,7 +30,6 @@ pub mod admin_tls;
 pub mod app;
 pub mod clock;
 pub mod config;
-pub mod db;
 pub mod error;
 pub mod gateway;
 pub mod http;

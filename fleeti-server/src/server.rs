@@ -3,7 +3,6 @@
 use crate::admin_tls::{self, AdminTls};
 use crate::app::{App, AppRef, now_s};
 use crate::config::{self, Config, Pki, admin_token};
-use crate::db::Db;
 use crate::gateway::doors::Doors;
 use crate::gateway::hub::Hub;
 use crate::gateway::tls::{CheckedCrls, ServerIdentity, TlsState, https_config};
@@ -29,6 +28,7 @@ use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::{certificate, csr};
 use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::wire::Request;
+use fleeti_store::Db;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;

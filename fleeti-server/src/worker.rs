@@ -2,13 +2,13 @@
 //! `--local-worker`, leases builds and runs them with `fleeti-build`.
 
 use crate::app::{AppRef, new_id, now_s};
-use crate::db;
-use crate::db::builds::{Ended, Lease};
 use crate::service::releases;
 use anyhow::{Context, Result};
 use fleeti_build::build::{self, Request};
 use fleeti_build::cache::Cache;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, Event};
+use fleeti_store as store;
+use fleeti_store::builds::{Ended, Lease};
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -49,7 +49,7 @@ pub async fn run(app: AppRef) {
 
 async fn give_up(app: &AppRef) -> Result<()> {
     let mut tx = app.db.write().await?;
-    let ended = db::builds::give_up(&mut tx, now_s()).await?;
+    let ended = store::builds::give_up(&mut tx, now_s()).await?;
     tx.commit().await?;
     for id in ended {
         app.publish(Event::Build { id });
@@ -64,9 +64,9 @@ async fn claim_and_run(app: &AppRef) -> Result<bool> {
     }
     let lease = new_id("lease");
     let mut tx = app.db.write().await?;
-    let claimed = db::builds::claim(&mut tx, now_s(), local(&lease)).await?;
+    let claimed = store::builds::claim(&mut tx, now_s(), local(&lease)).await?;
     tx.commit().await?;
-    let Some(db::builds::Claimed { id, revision, request }) = claimed else { return Ok(false) };
+    let Some(store::builds::Claimed { id, revision, request }) = claimed else { return Ok(false) };
     app.publish(Event::Build { id: id.clone() });
     let directory = app.config.data.join("builds").join(&id);
     let result = build_with_lease(app, (&id, &lease), revision, &request, directory.clone()).await;
@@ -76,7 +76,7 @@ async fn claim_and_run(app: &AppRef) -> Result<bool> {
         None => Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some(&text) },
         Some(detail) => Ended { phase: BuildPhase::Failed, detail, directory: None },
     };
-    if !db::builds::finish(pool, &id, local(&lease), ended).await? {
+    if !store::builds::finish(pool, &id, local(&lease), ended).await? {
         tracing::warn!("{id}: lost the lease, the result is discarded");
     }
     app.publish(Event::Build { id });
@@ -90,7 +90,7 @@ fn local(id: &str) -> Lease<'_> {
 
 async fn claim_and_sign(app: &AppRef) -> Result<bool> {
     let mut tx = app.db.write().await?;
-    let claimed = db::builds::claim_signing(&mut tx, now_s(), LEASE_S).await?;
+    let claimed = store::builds::claim_signing(&mut tx, now_s(), LEASE_S).await?;
     tx.commit().await?;
     let Some(build) = claimed else { return Ok(false) };
     app.publish(Event::Build { id: build.id.clone() });
@@ -106,7 +106,7 @@ async fn claim_and_sign(app: &AppRef) -> Result<bool> {
             e.what_to_do().map_or_else(|| e.to_string(), |hint| format!("{e}; {hint}")),
         ),
     };
-    db::builds::signing(app.db.writer(), &build.id, phase, 0, &detail).await?;
+    store::builds::signing(app.db.writer(), &build.id, phase, 0, &detail).await?;
     app.publish(Event::Build { id: build.id.clone() });
     Ok(true)
 }
@@ -119,9 +119,14 @@ async fn renew_signing(app: &AppRef, id: &str) -> Infallible {
         renewal.tick().await;
         let text = "the signing service reads, signs and compresses the build";
         // Only a lease that was not renewed in time is lost; a single failed write does not matter.
-        if let Err(e) =
-            db::builds::signing(app.db.writer(), id, BuildPhase::Running, now_s() + LEASE_S, text)
-                .await
+        if let Err(e) = store::builds::signing(
+            app.db.writer(),
+            id,
+            BuildPhase::Running,
+            now_s() + LEASE_S,
+            text,
+        )
+        .await
         {
             tracing::warn!("{id}: cannot renew the lease: {e}");
         }
@@ -180,7 +185,7 @@ async fn build_with_lease(
             }
             _ = renewal.tick() => {
                 let line = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if let Err(e) = db::builds::renew(app.db.writer(), id, local(lease), Some(&line)).await {
+                if let Err(e) = store::builds::renew(app.db.writer(), id, local(lease), Some(&line)).await {
                     tracing::warn!("{id}: cannot renew the lease: {e}");
                 }
                 if line != told {

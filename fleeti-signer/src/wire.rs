@@ -1,6 +1,7 @@
 //! Requests to the signing service, and its responses.
 
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
+pub use fleeti_core::secure_boot::BootState;
 use fleeti_core::wire::api::{AuditProof, RevocationReason, SignedBy};
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::boot::{BootSignatures, FirmwareKeys, VariableWrite};
@@ -53,17 +54,6 @@ pub enum BootOrder {
         /// SHA-256 digests.
         digests: Vec<String>,
     },
-}
-
-/// A device's Secure Boot keys, as stored by the server.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BootState {
-    /// The keys, wrapped for the signing service, base64.
-    pub wrapped: String,
-    /// Epoch of the newest db key.
-    pub epoch: u32,
-    /// Content of the variables after all writes.
-    pub expected: FirmwareKeys,
 }
 
 /// Data that the server stores wrapped.

@@ -21,6 +21,7 @@
 
 pub use fleeti_agent as agent;
 pub use fleeti_server as server;
+pub use fleeti_store as store;
 
 pub mod adversary;
 mod attested;

@@ -8,7 +8,7 @@ const PLAIN_READERS: &[(&str, &str)] = &[
         "fleeti-core/src/profile/check.rs",
         "profiles: their shape is checked with a path for each finding",
     ),
-    ("fleeti-server/src/db/", "columns that the server itself wrote"),
+    ("fleeti-store/src/", "columns that the server itself wrote"),
     (
         "fleeti-server/src/limits.rs",
         "the operator's own file, with numbers only; the root of TOML is always a table",
@@ -193,7 +193,7 @@ mod tests {
             }
             for file in [
                 "fleeti-agent/tests/it/tpm.rs",
-                "fleeti-server/src/db/rollouts.rs",
+                "fleeti-store/src/rollouts.rs",
                 "fleeti-testkit/src/vault.rs",
                 "xtask/src/main.rs",
             ] {

@@ -3,8 +3,8 @@
 use fleeti_testkit::host::{Host, Setup};
 use fleeti_testkit::server::admin_tls::ApiTls;
 use fleeti_testkit::server::config::Config;
-use fleeti_testkit::server::db::{Db, builds};
 use fleeti_testkit::server::server::Server;
+use fleeti_testkit::store::{Db, builds};
 use fleeti_testkit::synthetic;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

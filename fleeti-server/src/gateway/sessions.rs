@@ -5,11 +5,11 @@
 //! are in memory only: after a restart the server sends them from the database as new messages.
 
 use crate::app::App;
-use crate::db::mqtt_sessions::Stored;
 use crate::service::devices;
 use bytes::Bytes;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::mqtt::Down;
+use fleeti_store::mqtt_sessions::Stored;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -2,7 +2,6 @@
 //! them for display only: the signing service verifies the approvals by their signatures.
 
 use crate::app::{App, now_s};
-use crate::db;
 use crate::error::AppError;
 use crate::service::{builds, signing};
 use fleeti_build::build::BuildRecord;
@@ -13,6 +12,7 @@ use fleeti_core::wire::api::{
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::approval::{Intent, KIND, NotApproved, Policy, Word};
 use fleeti_signer::wire::{Request, Response};
+use fleeti_store as store;
 use std::path::Path;
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
             approved_by: vec![],
         });
     };
-    let kept = db::approvals::get(&mut *app.db.pool().acquire().await?, id).await?;
+    let kept = store::approvals::get(&mut *app.db.reader().await?, id).await?;
     let approved_by = match &kept {
         Some((request, approvals)) => {
             let intent = Intent::parse(&request.intent)?;
@@ -172,7 +172,7 @@ pub async fn request(
         return Err(invalid("intent: the requester is not the key that signed it".into()));
     }
     let mut tx = app.db.write().await?;
-    db::approvals::ask(&mut tx, id, request, now_s()).await?;
+    store::approvals::ask(&mut tx, id, request, now_s()).await?;
     app.audit(
         &mut tx,
         now_s(),
@@ -198,7 +198,7 @@ pub async fn approve(app: &App, id: &str, by: &SignedBy) -> Result<SignatureStat
     // that was replaced meanwhile gets no approval that was meant for another.
     let mut tx = app.db.write().await?;
     let hint = "request one with `fleeti build sign BUILD --key YOUR.key`";
-    let asked = db::approvals::get(&mut tx, id).await?;
+    let asked = store::approvals::get(&mut tx, id).await?;
     let (request, _) = asked.ok_or_else(|| {
         AppError::new(Code::Conflict, "there is no signing request for this build").hint(hint)
     })?;
@@ -206,9 +206,11 @@ pub async fn approve(app: &App, id: &str, by: &SignedBy) -> Result<SignatureStat
     let approver = policy
         .recognise(Word::Approve, &intent, by)
         .map_err(|e| AppError::new(Code::Invalid, e.to_string()))?;
-    db::approvals::approve(&mut tx, id, by).await?;
-    let approvals =
-        db::approvals::get(&mut tx, id).await?.map(|(_, approvals)| approvals).unwrap_or_default();
+    store::approvals::approve(&mut tx, id, by).await?;
+    let approvals = store::approvals::get(&mut tx, id)
+        .await?
+        .map(|(_, approvals)| approvals)
+        .unwrap_or_default();
     let is_enough = match policy.check(&intent, Some(&request.by), &approvals, now_s()) {
         Ok(_) => true,
         Err(NotApproved::TooFew { .. }) => false,
@@ -236,7 +238,7 @@ pub async fn approve(app: &App, id: &str, by: &SignedBy) -> Result<SignatureStat
 async fn queue(app: &App, id: &str, actor: &str) -> Result<Build, AppError> {
     let build = builds::get(app, id).await?;
     let mut tx = app.db.write().await?;
-    if !db::builds::ask_to_sign(&mut tx, id).await? {
+    if !store::builds::ask_to_sign(&mut tx, id).await? {
         return Err(AppError::new(
             Code::Conflict,
             format!("{} is not built yet, or is already being signed", build.release),
@@ -255,7 +257,7 @@ async fn queue(app: &App, id: &str, actor: &str) -> Result<Build, AppError> {
 /// When the signing service refuses or does not answer.
 pub(super) async fn have_signed(app: &App, build: &Build, out: &str) -> Result<(), AppError> {
     let (policy, release_key) = needed_policy(app).await?;
-    let kept = db::approvals::get(&mut *app.db.pool().acquire().await?, &build.id).await?;
+    let kept = store::approvals::get(&mut *app.db.reader().await?, &build.id).await?;
     let (intent, request, approvals) = match kept {
         // Only if the policy still requires approvals: otherwise a stored request may have expired.
         Some((request, approvals)) if policy.approvals() > 0 => {

@@ -2,8 +2,6 @@
 //! requests evidence from the TPM that is bound to a device.
 
 use crate::app::{App, new_id, now_s};
-use crate::db::attestations::{self, AttestationRow, FirmwareCodeRow, SentEvidence};
-use crate::db::{self, tpms};
 use crate::error::AppError;
 use crate::service::evidence;
 use crate::service::tpm::invalid;
@@ -18,6 +16,8 @@ use fleeti_pki::attestation::appraisal::Reference;
 use fleeti_pki::measured::boot::MeasuredBoot;
 use fleeti_pki::measured::log::{BYTES_MAX as LOG_MAX, FirmwareLog};
 use fleeti_pki::measured::{explained, phases};
+use fleeti_store::attestations::{self, AttestationRow, FirmwareCodeRow, SentEvidence};
+use fleeti_store::{self as store, tpms};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -135,7 +135,7 @@ pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn get(app: &App, device: &DeviceId) -> Result<Attestation, AppError> {
-    if db::devices::get(app.db.pool(), device.as_str()).await?.is_none() {
+    if store::devices::get(app.db.pool(), device.as_str()).await?.is_none() {
         return Err(AppError::not_found("device", device.as_str()));
     }
     let tpm = tpms::get(app.db.pool(), device).await?;
@@ -167,12 +167,11 @@ async fn explained_pcrs(
     row: &AttestationRow,
 ) -> Result<Vec<MeasuredPcr>, AppError> {
     let named = [(device, row.evidence.firmware_log.as_str())];
-    let log =
-        attestations::logs(&mut *app.db.pool().acquire().await?, &named).await?.remove(device);
+    let log = attestations::logs(&mut *app.db.reader().await?, &named).await?.remove(device);
     let log = log.and_then(|bytes| FirmwareLog::parse(&bytes).ok());
     let phases = phases::parse(row.evidence.phases_log.as_bytes()).unwrap_or_default();
     let mut names = BTreeMap::new();
-    for manifest in db::releases::known_to(app.db.pool(), device, NAMED_MAX).await? {
+    for manifest in store::releases::known_to(app.db.pool(), device, NAMED_MAX).await? {
         let systemd = &manifest.reference_values.systemd_version;
         for (path, digest) in self::binaries(&manifest.artifacts) {
             let (what, version) = match path == BOOT_LOADER {
@@ -225,7 +224,7 @@ pub async fn accept_firmware(app: &App, device: &DeviceId) -> Result<(), AppErro
             .hint("request new evidence with `fleeti attest now`")
     })?;
     let log = attestations::logs(
-        &mut *app.db.pool().acquire().await?,
+        &mut *app.db.reader().await?,
         &[(device, row.evidence.firmware_log.as_str())],
     )
     .await?;
@@ -255,7 +254,7 @@ pub async fn accept_firmware(app: &App, device: &DeviceId) -> Result<(), AppErro
 /// [`Code::NotFound`]; [`Code::Conflict`] for a device that is not connected, or has not shown a
 /// TPM.
 pub async fn ask_now(app: &App, device: &DeviceId) -> Result<(), AppError> {
-    if db::devices::get(app.db.pool(), device.as_str()).await?.is_none() {
+    if store::devices::get(app.db.pool(), device.as_str()).await?.is_none() {
         return Err(AppError::not_found("device", device.as_str()));
     }
     if tpms::get(app.db.pool(), device).await?.is_none() {

@@ -2,13 +2,14 @@
 //! reads entries, checkpoints and proofs from there.
 
 use crate::app::{App, AppRef};
-use crate::db;
 use crate::error::AppError;
 use crate::service::signing;
 use fleeti_core::wire::api::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::{Act, Entry, fitting};
 use fleeti_signer::wire::{ENTRIES_MAX, Request, Response};
+use fleeti_store as store;
+use fleeti_store::audit::WaitingAct;
 use futures::future::join_all;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -24,14 +25,14 @@ const RETRY_MAX: Duration = Duration::from_secs(15);
 /// When the database or the signing service does not answer.
 pub async fn settle(app: &App) -> Result<(), AppError> {
     let size = app.pki.log.verify(&checkpoint(app).await?)?.checkpoint().size;
-    let last = entries(app, size.saturating_sub(u64::from(db::audit::AT_ONCE) * 2), ENTRIES_MAX)
+    let last = entries(app, size.saturating_sub(u64::from(store::audit::AT_ONCE) * 2), ENTRIES_MAX)
         .await?
         .lines;
     let known: HashSet<String> =
         last.iter().filter_map(|l| Entry::parse(l.as_bytes()).ok()?.act.id).collect();
     let known: Vec<_> = known.iter().map(String::as_str).collect();
     let mut tx = app.db.write().await?;
-    db::audit::remove(&mut tx, &known).await?;
+    store::audit::remove(&mut tx, &known).await?;
     tx.commit().await?;
     loop {
         match enter_waiting(app).await {
@@ -79,13 +80,19 @@ pub async fn carry(app: AppRef, mut is_settled: bool) {
     }
 }
 
+fn act(waiting: WaitingAct) -> Act {
+    let WaitingAct { id, actor, action, subject } = waiting;
+    Act { id: Some(id), ..Act::new(actor, action, subject) }
+}
+
 /// Enters the oldest acts. Returns `false` if there were none.
 async fn enter_waiting(app: &App) -> Result<bool, AppError> {
     // One at a time: two readers would enter the same acts twice.
     let _alone = app.carrying.lock().await;
     // With the write lock, so that all acts with lower ids are committed.
     let mut tx = app.db.write().await?;
-    let acts = db::audit::waiting(&mut tx).await?;
+    let waiting = store::audit::waiting(&mut tx).await?;
+    let acts: Vec<Act> = waiting.into_iter().map(act).collect();
     drop(tx);
     if acts.is_empty() {
         return Ok(false);
@@ -100,7 +107,7 @@ async fn enter_waiting(app: &App) -> Result<bool, AppError> {
         .filter_map(|(act, _)| act.id.as_deref())
         .collect();
     let mut tx = app.db.write().await?;
-    db::audit::remove(&mut tx, &ids).await?;
+    store::audit::remove(&mut tx, &ids).await?;
     tx.commit().await?;
     entered.into_iter().collect::<Result<Vec<_>, _>>()?;
     Ok(true)

@@ -2,8 +2,6 @@
 //! field. The database has them only as bytes that the signing service wrapped.
 
 use crate::app::{App, AppRef, new_id, now_s};
-use crate::db;
-use crate::db::boot::BootKeysRow;
 use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::{devices, enrollment, releases, signing};
@@ -16,6 +14,8 @@ use fleeti_core::wire::boot::{
 use fleeti_core::wire::enrollment::is_proxy;
 use fleeti_core::wire::problem::Code;
 use fleeti_signer::wire::{self, Request, Response};
+use fleeti_store as store;
+use fleeti_store::boot::BootKeysRow;
 use futures::future::join_all;
 use std::sync::Arc;
 
@@ -57,9 +57,9 @@ pub async fn provision(
             .await?;
     let mut writes = Vec::new();
     if let Some((state, enrolls)) = made {
-        db::boot::insert(&mut tx, &device, &state, request.release.as_ref(), now_s()).await?;
+        store::boot::insert(&mut tx, &device, &state, request.release.as_ref(), now_s()).await?;
         if let Some(release) = &request.release {
-            db::boot::keep_signatures(
+            store::boot::keep_signatures(
                 &mut tx,
                 release,
                 &[(device.clone(), state.epoch, signatures.clone())],
@@ -130,7 +130,7 @@ pub async fn signatures(
     device: &DeviceId,
     release: &ReleaseName,
 ) -> Result<BootSignatures, AppError> {
-    let Some(row) = db::boot::get(app.db.pool(), device).await? else {
+    let Some(row) = store::boot::get(app.db.pool(), device).await? else {
         return Ok(BootSignatures::default());
     };
     let known = devices::get(app, device.as_str()).await?;
@@ -150,13 +150,13 @@ async fn signatures_of(
     release: &ReleaseName,
 ) -> Result<BootSignatures, AppError> {
     if let Some(found) =
-        db::boot::signatures(app.db.pool(), device, release, row.state.epoch).await?
+        store::boot::signatures(app.db.pool(), device, release, row.state.epoch).await?
     {
         return Ok(found);
     }
     let signed = sign(app, device, &row.state.wrapped, release).await?;
     let mut tx = app.db.write().await?;
-    db::boot::keep_signatures(
+    store::boot::keep_signatures(
         &mut tx,
         release,
         &[(device.clone(), row.state.epoch, signed.clone())],
@@ -189,7 +189,7 @@ pub async fn sign_all(
 ) -> Result<usize, AppError> {
     let (mut after, mut made) = (String::new(), 0);
     loop {
-        let mut batch = db::boot::unsigned(app.db.pool(), fleet, release, &after, BATCH).await?;
+        let mut batch = store::boot::unsigned(app.db.pool(), fleet, release, &after, BATCH).await?;
         let Some(last) = batch.last() else { return Ok(made) };
         after = last.device.to_string();
         batch.retain(|d| d.secure_boot.problem.is_none());
@@ -202,7 +202,7 @@ pub async fn sign_all(
             .collect::<Result<Vec<_>, AppError>>()?;
         made += signed.len();
         let mut tx = app.db.write().await?;
-        db::boot::keep_signatures(&mut tx, release, &signed).await?;
+        store::boot::keep_signatures(&mut tx, release, &signed).await?;
         tx.commit().await?;
     }
 }
@@ -217,7 +217,7 @@ pub async fn change(app: &App, device: &DeviceId, request: &ChangeBoot) -> Resul
     let known = devices::get(app, device.as_str()).await?;
     let without =
         || AppError::new(Code::Conflict, format!("{device} has no Secure Boot keys of its own"));
-    let row = db::boot::get(app.db.pool(), device).await?.ok_or_else(without)?;
+    let row = store::boot::get(app.db.pool(), device).await?.ok_or_else(without)?;
     if known.boot.is_some() {
         running_as_given(app, device).await?;
     }
@@ -232,7 +232,7 @@ pub async fn change(app: &App, device: &DeviceId, request: &ChangeBoot) -> Resul
     next.state.expected.change = before + 1;
     next.may_end_fallback = request.may_end_fallback;
     let mut tx = app.db.write().await?;
-    let Some(desired) = db::boot::change(&mut tx, device, before, &next).await? else {
+    let Some(desired) = store::boot::change(&mut tx, device, before, &next).await? else {
         return Err(AppError::new(
             Code::Conflict,
             format!("another request changed {device} meanwhile"),
@@ -339,7 +339,7 @@ async fn running_as_given(app: &App, device: &DeviceId) -> Result<ReleaseName, A
         );
         AppError::new(Code::Conflict, text).hint("roll out a release to it first")
     };
-    db::desired::running_as_given(app.db.pool(), device).await?.ok_or_else(not_given)
+    store::desired::running_as_given(app.db.pool(), device).await?.ok_or_else(not_given)
 }
 
 /// The newest change of a device's variables, with the signatures that its running release needs
@@ -350,7 +350,7 @@ async fn running_as_given(app: &App, device: &DeviceId) -> Result<ReleaseName, A
 /// the server did not give it.
 pub async fn last_change(app: &App, device: &DeviceId) -> Result<BootChange, AppError> {
     let missing = || AppError::not_found("change of boot keys of device", device.as_str());
-    let row = db::boot::get(app.db.pool(), device)
+    let row = store::boot::get(app.db.pool(), device)
         .await?
         .filter(|r| r.state.expected.change > 0)
         .ok_or_else(missing)?;

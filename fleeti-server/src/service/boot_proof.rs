@@ -1,7 +1,6 @@
 //! Boot proofs of releases.
 
 use crate::app::{App, now_s};
-use crate::db;
 use crate::error::AppError;
 use crate::service::releases;
 use fleeti_core::id::ReleaseName;
@@ -9,6 +8,7 @@ use fleeti_core::wire::api::{Event, Release, SignedBootProof};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::manifest::Signature;
 use fleeti_pki::{boot_proof, manifest};
+use fleeti_store as store;
 
 /// Stores a boot proof of a published release. Verifies that release keys signed it, and that its
 /// measurements match the release's manifest. The release signers relied on the server that
@@ -32,7 +32,7 @@ pub async fn add(
     let proof = boot_proof::verify(sent.proof.as_bytes(), &signed, keys, &release)
         .map_err(|e| untrusted(&e))?;
     let mut tx = app.db.write().await?;
-    db::releases::set_boot_proof(&mut tx, name, sent).await?;
+    store::releases::set_boot_proof(&mut tx, name, sent).await?;
     app.audit(
         &mut tx,
         now_s(),

@@ -1,13 +1,13 @@
 //! Builds.
 
 use crate::app::{App, new_id, now_s};
-use crate::db;
 use crate::error::AppError;
 use crate::service::logs::{self, Excerpt};
 use crate::service::{approvals, releases, revisions};
 use fleeti_build::build::BuildRecord;
 use fleeti_core::id::{Line, Version};
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event, SignatureStatus};
+use fleeti_store as store;
 use std::path::{Path, PathBuf};
 
 /// Queues a build.
@@ -20,8 +20,8 @@ pub async fn create(app: &App, request: &CreateBuild) -> Result<Build, AppError>
     app.health.disk.admit(&app.config, "build")?;
     let id = new_id("build");
     let mut tx = app.db.write().await?;
-    let revision = db::revisions::number(&mut tx, &request.profile, now_s()).await?;
-    db::builds::insert(&mut tx, &id, revision, request, now_s()).await?;
+    let revision = store::revisions::number(&mut tx, &request.profile, now_s()).await?;
+    store::builds::insert(&mut tx, &id, revision, request, now_s()).await?;
     app.audit(&mut tx, now_s(), "admin", "build.create", &id).await?;
     tx.commit().await?;
     app.publish(Event::Build { id: id.clone() });
@@ -34,12 +34,12 @@ pub async fn create(app: &App, request: &CreateBuild) -> Result<Build, AppError>
 /// # Errors
 /// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
 pub async fn get(app: &App, id: &str) -> Result<Build, AppError> {
-    db::builds::get(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("build", id))
+    store::builds::get(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("build", id))
 }
 
 /// The newest builds.
 pub async fn newest(app: &App, limit: u32) -> Result<Vec<Build>, AppError> {
-    db::builds::newest(app.db.pool(), limit).await
+    Ok(store::builds::newest(app.db.pool(), limit).await?)
 }
 
 /// Queues a build of a saved revision.

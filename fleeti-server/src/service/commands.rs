@@ -1,21 +1,21 @@
 //! Commands to devices.
 
 use crate::app::{App, new_id};
-use crate::db::commands::PENDING_MAX;
-use crate::db::{self, Tx};
 use crate::error::AppError;
 use crate::service::vault;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::{CommandStatus, CreateCommand};
 use fleeti_core::wire::device::Command;
 use fleeti_core::wire::problem::Code;
+use fleeti_store::commands::PENDING_MAX;
+use fleeti_store::{self as store, Tx};
 
 const VALID_S_MAX: u32 = 30 * 86_400;
 
 /// Commands that a device has not acknowledged, oldest first.
 pub async fn pending(app: &App, device: &DeviceId) -> Result<Vec<Command>, AppError> {
     vault::order_new_recovery_key(app, device).await?;
-    db::commands::pending(app.db.pool(), device, app.now_s()).await
+    Ok(store::commands::pending(app.db.pool(), device, app.now_s()).await?)
 }
 
 /// The status of a command.
@@ -23,7 +23,7 @@ pub async fn pending(app: &App, device: &DeviceId) -> Result<Vec<Command>, AppEr
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn get(app: &App, id: &str) -> Result<CommandStatus, AppError> {
-    db::commands::get(app.db.pool(), id, app.now_s())
+    store::commands::get(app.db.pool(), id, app.now_s())
         .await?
         .ok_or_else(|| AppError::not_found("command", id))
 }
@@ -66,13 +66,13 @@ pub(super) async fn put(
         kind: request.kind,
         deadline_s: now + u64::from(request.valid_s),
     };
-    if db::commands::pending_count(tx, device, now).await? >= PENDING_MAX {
+    if store::commands::pending_count(tx, device, now).await? >= PENDING_MAX {
         return Err(AppError::new(
             Code::Conflict,
             format!("{PENDING_MAX} commands are already pending for {device}"),
         ));
     }
-    db::commands::insert(tx, device, &command, now).await?;
+    store::commands::insert(tx, device, &command, now).await?;
     app.audit(
         tx,
         now,

@@ -1,8 +1,6 @@
 //! Reports of devices, their desired states, and what the API shows of them.
 
 use crate::app::{App, now_s};
-use crate::db::mqtt_sessions::Stored;
-use crate::db::{self, Tx};
 use crate::error::AppError;
 use crate::service::{policy, rollouts};
 use fleeti_core::foreign::Foreign;
@@ -14,6 +12,8 @@ use fleeti_core::wire::device::{
 };
 use fleeti_core::wire::mqtt::Up;
 use fleeti_core::wire::problem::Code;
+use fleeti_store::mqtt_sessions::Stored;
+use fleeti_store::{self as store, Tx};
 use std::collections::HashMap;
 
 /// Maximum number of devices in a page.
@@ -24,7 +24,7 @@ pub const PAGE_MAX: u32 = 500;
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn get(app: &App, id: &str) -> Result<Device, AppError> {
-    let device = db::devices::get(app.db.pool(), id)
+    let device = store::devices::get(app.db.pool(), id)
         .await?
         .ok_or_else(|| AppError::not_found("device", id))?;
     Ok(Device { online: app.hub.is_online(&device.id), ..device })
@@ -46,7 +46,7 @@ pub enum Filter<'a> {
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn certificate(app: &App, id: &DeviceId) -> Result<String, AppError> {
-    db::certificates::newest(app.db.pool(), id)
+    store::certificates::newest(app.db.pool(), id)
         .await?
         .ok_or_else(|| AppError::not_found("device", id.as_str()))
 }
@@ -72,16 +72,18 @@ pub async fn page(
             .hint("use the last id of the previous page"));
     }
     let devices = match filter {
-        Filter::All => db::devices::page(app.db.pool(), None, after, limit).await?,
-        Filter::Fleet(fleet) => db::devices::page(app.db.pool(), Some(fleet), after, limit).await?,
-        Filter::InTrouble => db::devices::in_trouble(app.db.pool(), after, limit).await?,
+        Filter::All => store::devices::page(app.db.pool(), None, after, limit).await?,
+        Filter::Fleet(fleet) => {
+            store::devices::page(app.db.pool(), Some(fleet), after, limit).await?
+        }
+        Filter::InTrouble => store::devices::in_trouble(app.db.pool(), after, limit).await?,
     };
     Ok(devices.into_iter().map(|d| Device { online: app.hub.is_online(&d.id), ..d }).collect())
 }
 
 /// All fleets that have, or had, a device.
 pub async fn fleets(app: &App) -> Result<Vec<Fleet>, AppError> {
-    db::devices::fleets(app.db.pool()).await
+    Ok(store::devices::fleets(app.db.pool()).await?)
 }
 
 /// Numbers of devices by state.
@@ -98,11 +100,11 @@ pub struct Counts {
 /// Counts devices by state.
 pub async fn counts(app: &App) -> Result<Counts, AppError> {
     let mut counts = Counts { online: app.hub.online(), moving: 0, in_trouble: 0 };
-    for (kind, n) in db::devices::by_update(app.db.pool()).await? {
+    for (kind, n) in store::devices::by_update(app.db.pool()).await? {
         match kind.as_str() {
             "idle" => {}
-            "rolled_back" | "failed" | "alarm" => counts.in_trouble += db::from_seconds(n),
-            _ => counts.moving += db::from_seconds(n),
+            "rolled_back" | "failed" | "alarm" => counts.in_trouble += store::from_seconds(n),
+            _ => counts.moving += store::from_seconds(n),
         }
     }
     Ok(counts)
@@ -141,7 +143,7 @@ pub async fn received(
         Up::Telemetry => {
             let telemetry: Telemetry = strict::from_message(payload).map_err(invalid)?;
             let mut tx = app.db.write().await?;
-            db::devices::telemetry(&mut tx, device, &telemetry, now_s()).await?;
+            store::devices::telemetry(&mut tx, device, &telemetry, now_s()).await?;
             tx.commit().await?;
             app.publish(Event::Device { id: device.clone() });
             Ok(())
@@ -149,7 +151,7 @@ pub async fn received(
         Up::Acknowledgement => {
             let answer: Acknowledgement = strict::from_message(payload).map_err(invalid)?;
             let mut tx = app.db.write().await?;
-            db::commands::acknowledge(&mut tx, device, &answer.command, answer.outcome).await?;
+            store::commands::acknowledge(&mut tx, device, &answer.command, answer.outcome).await?;
             tx.commit().await?;
             // Notify clients that wait for the result now, not at the next telemetry.
             app.publish(Event::Device { id: device.clone() });
@@ -160,10 +162,11 @@ pub async fn received(
 
 async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
-    let (fleet, generation) = match db::devices::report(&mut tx, device, report, now_s()).await? {
-        db::devices::Taken::New(fleet, generation) => (fleet, generation),
-        db::devices::Taken::Again => return Ok(()),
-        db::devices::Taken::Jumped(last) => {
+    let (fleet, generation) = match store::devices::report(&mut tx, device, report, now_s()).await?
+    {
+        store::devices::Taken::New(fleet, generation) => (fleet, generation),
+        store::devices::Taken::Again => return Ok(()),
+        store::devices::Taken::Jumped(last) => {
             drop(tx);
             let text = format!(
                 "report number {} is too far ahead: the last one was {last}",
@@ -191,7 +194,7 @@ async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), A
 async fn refuse_report(app: &App, device: &DeviceId, refused: AppError) -> Result<(), AppError> {
     let reason = format!("the server refuses its reports: {}", Foreign::log(&refused.to_string()));
     let mut tx = app.db.write().await?;
-    if db::devices::refuse_report(&mut tx, device, &reason).await? {
+    if store::devices::refuse_report(&mut tx, device, &reason).await? {
         tx.commit().await?;
         app.publish(Event::Device { id: device.clone() });
     }
@@ -218,7 +221,7 @@ pub async fn admit(
 ) -> Result<Option<Admitted>, AppError> {
     let changes = app.hub.changes();
     let Some(found) =
-        db::admission::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none())
+        store::admission::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none())
     else {
         return Ok(None);
     };
@@ -229,7 +232,7 @@ pub async fn admit(
     if is_next {
         // First use of the new key: from now on the old key is refused everywhere.
         let mut tx = app.db.write().await?;
-        let is_first = db::devices::promote_key(&mut tx, device, key_sha256).await?;
+        let is_first = store::devices::promote_key(&mut tx, device, key_sha256).await?;
         tx.commit().await?;
         app.grants.changed();
         if is_first {
@@ -272,7 +275,7 @@ pub async fn keep_sessions(
         return Ok(());
     }
     let mut tx = app.db.write().await?;
-    db::mqtt_sessions::set(&mut tx, sessions).await?;
+    store::mqtt_sessions::set(&mut tx, sessions).await?;
     Ok(tx.commit().await?)
 }
 
@@ -281,7 +284,7 @@ pub async fn keep_sessions(
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn desired(app: &App, device: &DeviceId) -> Result<DesiredState, AppError> {
-    db::desired::desired(app.db.pool(), device)
+    store::desired::desired(app.db.pool(), device)
         .await?
         .ok_or_else(|| AppError::not_found("device", device.as_str()))
 }
@@ -291,7 +294,7 @@ pub async fn desired(app: &App, device: &DeviceId) -> Result<DesiredState, AppEr
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a revoked device.
 pub(super) async fn in_service(tx: &mut Tx<'_>, device: &DeviceId) -> Result<(), AppError> {
-    match db::devices::existing(tx, &[device]).await?.get(device.as_str()) {
+    match store::devices::existing(tx, &[device]).await?.get(device.as_str()) {
         None => Err(AppError::not_found("device", device.as_str())),
         Some((_, true)) => Err(AppError::new(Code::Conflict, format!("{device} is revoked"))
             .hint("release the hold, or enroll the device again, first")),
@@ -319,7 +322,7 @@ pub async fn taken_over(app: &App, device: &DeviceId, turns: u32) -> Result<(), 
     );
     tracing::warn!("{device}: {text}");
     let mut tx = app.db.write().await?;
-    db::devices::set_clone_alarm(&mut tx, device, &text).await?;
+    store::devices::set_clone_alarm(&mut tx, device, &text).await?;
     app.audit(
         &mut tx,
         now_s(),
@@ -340,7 +343,7 @@ pub async fn taken_over(app: &App, device: &DeviceId, turns: u32) -> Result<(), 
 pub async fn forgive(app: &App, device: &DeviceId, version: &Version) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     in_service(&mut tx, device).await?;
-    let Some(desired) = db::desired::forgive(&mut tx, device, version).await? else {
+    let Some(desired) = store::desired::forgive(&mut tx, device, version).await? else {
         return Err(AppError::not_found("device", device.as_str()));
     };
     app.audit(&mut tx, now_s(), "admin", "device.forgive", &format!("{device} {version}")).await?;

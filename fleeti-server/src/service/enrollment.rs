@@ -1,8 +1,6 @@
 //! Enrollment tokens, and issuing and renewing device certificates.
 
 use crate::app::{App, now_s};
-use crate::db::devices::Certified;
-use crate::db::{self, Tx, tpms};
 use crate::error::AppError;
 use crate::server::Addresses;
 use crate::service::renewal::{self, Begun, End};
@@ -19,6 +17,8 @@ use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::csr;
 use fleeti_pki::signer::fast;
 use fleeti_signer::wire::{Occasion, Request};
+use fleeti_store::devices::Certified;
+use fleeti_store::{self as store, Tx, tpms};
 
 /// Validity of a device certificate, in seconds.
 pub const CERTIFICATE_S: u64 = 30 * 86_400;
@@ -74,7 +74,8 @@ pub(super) async fn issue(
     let token = hex::encode(rand::random::<[u8; 32]>());
     let expires_s = app.now_s() + u64::from(valid_s);
     let reserved = reservation.map(|r| (r.device, r.ek_sha256));
-    db::enrollments::insert(tx, &sha256_hex(token.as_bytes()), fleet, expires_s, reserved).await?;
+    store::enrollments::insert(tx, &sha256_hex(token.as_bytes()), fleet, expires_s, reserved)
+        .await?;
     Ok(Enrollment { record: record(app, addresses, token), expires_s })
 }
 
@@ -109,7 +110,7 @@ pub async fn renew_by_proof(
             .hint("provision the device again")
     };
     let device = &request.device;
-    db::admission::admission(app.db.pool(), device)
+    store::admission::admission(app.db.pool(), device)
         .await?
         .filter(|a| a.revoked_s.is_none())
         .ok_or_else(refused)?;
@@ -176,7 +177,7 @@ pub(super) async fn issue_next(
         )
     };
     if protection == Protection::Software
-        && db::certificates::has_key_in_tpm(app.db.pool(), device).await?
+        && store::certificates::has_key_in_tpm(app.db.pool(), device).await?
     {
         return Err(refused());
     }

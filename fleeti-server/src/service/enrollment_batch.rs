@@ -2,10 +2,6 @@
 //! one database read, one batch for the signing service, one commit.
 
 use crate::app::{App, AppRef, new_id};
-use crate::db::devices::Certified;
-use crate::db::enrollments::EnrollmentRow;
-use crate::db::tpms::Bound;
-use crate::db::{self, from_seconds, tpms};
 use crate::error::AppError;
 use crate::service::enrollment::{
     Channel, bad_request, certify, chain_pem, claimed_key_sha256, proved_key_sha256, window_of,
@@ -19,6 +15,10 @@ use fleeti_core::wire::enrollment::{EnrollRequest, EnrollResponse};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate::Protection;
 use fleeti_signer::wire::Occasion;
+use fleeti_store::devices::Certified;
+use fleeti_store::enrollments::EnrollmentRow;
+use fleeti_store::tpms::Bound;
+use fleeti_store::{self as store, from_seconds, tpms};
 use futures::future::join_all;
 use std::collections::{HashMap, HashSet};
 use tokio::sync::{mpsc, oneshot};
@@ -84,7 +84,7 @@ pub(super) async fn good_token(app: &App, token: &str) -> Result<String, AppErro
         return Err(refused());
     }
     let sha256 = sha256_hex(token.as_bytes());
-    let found = db::enrollments::find(&mut *app.db.pool().acquire().await?, &[&sha256]).await?;
+    let found = store::enrollments::find(&mut *app.db.reader().await?, &[&sha256]).await?;
     if found.get(&sha256).is_none_or(|row| from_seconds(row.expires_s) < app.now_s()) {
         return Err(refused());
     }
@@ -162,9 +162,9 @@ async fn serve(app: &App, pending: &[PendingEnrollment]) -> Result<Vec<Answer>, 
     let (known, owners) = {
         // On the writer connection, which stores the results afterwards and then has these pages in
         // its cache. A reader would have to reload them, because the last batch changed some.
-        let mut writer = app.db.writer().acquire().await?;
-        let known = db::enrollments::find(&mut writer, &tokens).await?;
-        (known, db::certificates::owners(&mut writer, &keys).await?)
+        let mut writer = app.db.single_writer().await?;
+        let known = store::enrollments::find(&mut writer, &tokens).await?;
+        (known, store::certificates::owners(&mut writer, &keys).await?)
     };
     let mut seen_keys = HashSet::new();
     let has_foreign_key: Vec<_> = pending
@@ -225,8 +225,8 @@ async fn again(
     if proved_key_sha256(&pending.csr_pem)? != pending.key_sha256 {
         return Err(refused());
     }
-    db::certificates::of_key(&mut *app.db.pool().acquire().await?, device, &pending.key_sha256, now)
-        .await
+    Ok(store::certificates::of_key(&mut *app.db.reader().await?, device, &pending.key_sha256, now)
+        .await?)
 }
 
 /// Stores the certificates, unless the token was used or the device revoked meanwhile.
@@ -240,11 +240,11 @@ async fn keep(
     let mut tx = app.db.write().await?;
     // Only the use of a token can have changed since it was read.
     let tokens: Vec<_> = pending.iter().map(|a| a.token_sha256.as_str()).collect();
-    known.extend(db::enrollments::used(&mut tx, &tokens).await?);
+    known.extend(store::enrollments::used(&mut tx, &tokens).await?);
     let ids: Vec<_> = signed.iter().flatten().map(|s| &s.device).collect();
-    let standing = db::devices::existing(&mut tx, &ids).await?;
+    let standing = store::devices::existing(&mut tx, &ids).await?;
     let keys: Vec<_> = pending.iter().map(|a| a.key_sha256.as_str()).collect();
-    let owners = db::certificates::owners(&mut tx, &keys).await?;
+    let owners = store::certificates::owners(&mut tx, &keys).await?;
     let mut good: Vec<Good> = pending
         .iter()
         .zip(signed)
@@ -267,7 +267,7 @@ async fn keep(
         .collect();
     let taken = refuse_bound_tpms(&mut tx, pending, &mut good, has_foreign_key).await?;
     if good.iter().any(Result::is_ok) {
-        store(app, &mut tx, pending, &good, now).await?;
+        keep_good(app, &mut tx, pending, &good, now).await?;
         tx.commit().await?;
     } else {
         drop(tx);
@@ -294,7 +294,7 @@ type Good = Result<(Admission, Certified, bool), AppError>;
 /// Refuses requests that show a TPM of another device, or one of another request in the batch.
 /// Returns the refused requests and their TPMs, which raise alarms.
 async fn refuse_bound_tpms<'a>(
-    tx: &mut db::Tx<'_>,
+    tx: &mut store::Tx<'_>,
     pending: &'a [PendingEnrollment],
     good: &mut [Good],
     has_foreign_key: &[bool],
@@ -320,9 +320,9 @@ async fn refuse_bound_tpms<'a>(
 }
 
 /// Stores devices, uses of tokens and bindings of TPMs.
-async fn store(
+async fn keep_good(
     app: &App,
-    tx: &mut db::Tx<'_>,
+    tx: &mut store::Tx<'_>,
     pending: &[PendingEnrollment],
     good: &[Good],
     now: u64,
@@ -333,7 +333,7 @@ async fn store(
         .filter(|(_, _, is_new)| *is_new)
         .map(|(a, c, _)| (&a.device, &a.fleet, c))
         .collect();
-    db::devices::upsert(tx, &new, now).await?;
+    store::devices::upsert(tx, &new, now).await?;
     let uses: Vec<_> = pending
         .iter()
         .zip(good)
@@ -343,7 +343,7 @@ async fn store(
             })
         })
         .collect();
-    db::enrollments::consume(tx, &uses).await?;
+    store::enrollments::consume(tx, &uses).await?;
     for (pending, result) in pending.iter().zip(good) {
         let (Some(tpm), Ok((admitted, ..))) = (&pending.tpm, result) else { continue };
         match tpms::bind(tx, &admitted.device, &tpm.row).await? {

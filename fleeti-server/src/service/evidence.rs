@@ -2,10 +2,6 @@
 //! arrives while a batch is processed forms the next batch: one database read, one commit.
 
 use crate::app::{App, AppRef, now_s};
-use crate::db;
-use crate::db::attestations::{
-    self, Accepted, AttestationRow, FirmwareCodeRow, SentEvidence, Subject,
-};
 use crate::error::AppError;
 use crate::service::attestation::{boot_loader, digest, reference};
 use crate::service::rollouts::Outcome;
@@ -25,6 +21,10 @@ use fleeti_pki::attestation::evidence::{self, Before, VerifiedEvidence};
 use fleeti_pki::measured::log::Pcrs;
 use fleeti_pki::tpm::attest::Clock;
 use fleeti_pki::tpm::endorsement::Kind;
+use fleeti_store as store;
+use fleeti_store::attestations::{
+    self, Accepted, AttestationRow, FirmwareCodeRow, SentEvidence, Subject,
+};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
@@ -112,7 +112,7 @@ async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppE
         answers.iter().map(|(device, _, sent)| (device, sent.firmware_log.as_str())).collect();
     // Read before everything else: a change meanwhile leads to another appraisal.
     let asked_then = app.policies.changes();
-    let mut connection = app.db.pool().acquire().await?;
+    let mut connection = app.db.reader().await?;
     let mut subjects = attestations::subjects(&mut connection, &ids).await?;
     let mut logs = attestations::logs(&mut connection, &named).await?;
     drop(connection);
@@ -194,7 +194,7 @@ async fn keep(
 /// to the rollouts, once for each fleet.
 async fn follow(
     app: &App,
-    tx: &mut db::Tx<'_>,
+    tx: &mut store::Tx<'_>,
     judged: &[(&DeviceId, &Subject, &AttestationResult)],
     news: policy::News,
     now: u64,
@@ -245,7 +245,7 @@ fn attestation_failure(result: &AttestationResult) -> Option<String> {
 /// run have changed. Keeps the time of the evidence. Evidence that did not verify still does not.
 pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
     let Some(row) = attestations::get(app.db.pool(), device).await? else { return Ok(()) };
-    let mut connection = app.db.pool().acquire().await?;
+    let mut connection = app.db.reader().await?;
     let subject = attestations::subjects(&mut connection, &[device]).await?.remove(device);
     let log = attestations::logs(&mut connection, &[(device, &row.evidence.firmware_log)])
         .await?
@@ -324,7 +324,7 @@ async fn facts(app: &App, name: &ReleaseName) -> Result<Option<Facts>, AppError>
     if let Some((_, known)) = cache().get(name).filter(|(at, _)| *at == changes) {
         return Ok(Some(known.clone()));
     }
-    let Some(release) = db::releases::get(app.db.pool(), name).await? else { return Ok(None) };
+    let Some(release) = store::releases::get(app.db.pool(), name).await? else { return Ok(None) };
     let documents = releases::documents(app, name).await?;
     let reference = match Manifest::parse(&documents.manifest) {
         Ok(manifest) => reference(&manifest, release.revoked_s.is_some()),

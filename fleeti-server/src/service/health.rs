@@ -3,9 +3,9 @@
 //! pages.
 
 use crate::app::{App, AppRef};
-use crate::db;
 use crate::service::{disk, signing};
 use fleeti_signer::wire::Request;
+use fleeti_store as store;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
@@ -95,7 +95,7 @@ pub fn warnings(app: &App) -> Vec<String> {
     if acts >= ACTS_MANY {
         said.push(format!(
             "{acts} acts wait for the audit log; at {} the server refuses all changes",
-            db::audit::WAITING_MAX
+            store::audit::WAITING_MAX
         ));
     }
     said.extend(app.health.disk.warning());
@@ -106,7 +106,7 @@ pub fn warnings(app: &App) -> Vec<String> {
 pub async fn look(app: &App) {
     let answers = signing::ask_for(&app.signer, Request::Issuers, PATIENCE).await.is_ok();
     app.health.signer(answers, app.now_s());
-    if let Ok(acts) = db::audit::count(app.db.pool()).await {
+    if let Ok(acts) = store::audit::count(app.db.pool()).await {
         app.health.acts.store(acts, Ordering::SeqCst);
     }
     app.health.disk.look(&app.config);

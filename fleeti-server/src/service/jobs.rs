@@ -4,8 +4,6 @@
 //! checks everything else: the record must match the requested build, and every file the record.
 
 use crate::app::{App, AppRef, now_s};
-use crate::db;
-use crate::db::builds::{Claimed, Ended, Lease};
 use crate::error::AppError;
 use crate::service::builds::log_path;
 use base64::Engine;
@@ -23,6 +21,8 @@ use fleeti_core::wire::worker::{
     ARTIFACT_MAX, ARTIFACTS, CLAIM_WAIT_S, Claim, DETAIL_CHARS_MAX, Finish, Job, LEASE_S, LOG_MAX,
     Outcome, Renew, is_lease,
 };
+use fleeti_store as store;
+use fleeti_store::builds::{Claimed, Ended, Lease};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -100,10 +100,10 @@ async fn next_build(events: &mut Receiver<Event>) {
 async fn take(app: &App, worker: &WorkerName, lease: &str) -> Result<Option<Claimed>, AppError> {
     let lease = Lease { worker: worker.as_str(), id: lease, until_s: until(LEASE_S) };
     let mut tx = app.db.write().await?;
-    db::workers::seen(&mut tx, worker, now_s()).await?;
-    let claimed = match db::builds::held(&mut tx, now_s(), lease).await? {
+    store::workers::seen(&mut tx, worker, now_s()).await?;
+    let claimed = match store::builds::held(&mut tx, now_s(), lease).await? {
         Some(held) => Some(held),
-        None => db::builds::claim(&mut tx, now_s(), lease).await?,
+        None => store::builds::claim(&mut tx, now_s(), lease).await?,
     };
     tx.commit().await?;
     Ok(claimed)
@@ -182,7 +182,7 @@ async fn keep(
     detail: Option<&str>,
 ) -> Result<(), AppError> {
     let lease = Lease { worker: worker.as_str(), id: lease, until_s: until(LEASE_S) };
-    if db::builds::renew(app.db.writer(), id, lease, detail).await? {
+    if store::builds::renew(app.db.writer(), id, lease, detail).await? {
         Ok(())
     } else {
         Err(lost(id))
@@ -287,7 +287,7 @@ pub async fn finish(
     finish: &Finish,
 ) -> Result<(), AppError> {
     let lease = Lease { worker: worker.as_str(), id: &finish.lease, until_s: until(CHECK_S) };
-    if !db::builds::renew(app.db.writer(), id, lease, None).await? {
+    if !store::builds::renew(app.db.writer(), id, lease, None).await? {
         return Err(lost(id));
     }
     let folder = folder(app, id);
@@ -308,7 +308,7 @@ pub async fn finish(
         }
         Err(detail) => Ended { phase: BuildPhase::Failed, detail, directory: None },
     };
-    if !db::builds::finish(app.db.writer(), id, lease, ended).await? {
+    if !store::builds::finish(app.db.writer(), id, lease, ended).await? {
         return Err(lost(id));
     }
     app.publish(Event::Build { id: id.to_owned() });
@@ -320,7 +320,7 @@ pub async fn finish(
 
 async fn expected(app: &App, id: &str) -> Result<Expected, AppError> {
     let (revision, request) =
-        db::builds::request(app.db.pool(), id).await?.ok_or_else(|| lost(id))?;
+        store::builds::request(app.db.pool(), id).await?.ok_or_else(|| lost(id))?;
     let CreateBuild { profile, version } = request;
     let release = ReleaseName { line: profile.name.clone(), version };
     let revision = Revision::new(revision, profile).map_err(AppError::internal)?;

@@ -2,11 +2,11 @@
 //! once, and sends it to every open session and to each new one.
 
 use crate::app::{App, AppRef};
-use crate::db;
 use crate::error::AppError;
 use crate::service::{audit, transitions};
 use bytes::Bytes;
 use fleeti_core::wire::device::{Notice, REVOKED_MAX};
+use fleeti_store as store;
 use std::time::Duration;
 
 /// Interval at which devices get a new checkpoint of the audit log. A device that was away gets the
@@ -27,7 +27,7 @@ async fn make(app: &App) -> Result<(Bytes, bool), AppError> {
     let notice = Notice {
         trust_bundle: app.trust.load().version(),
         checkpoint,
-        revoked_releases: db::releases::revoked(app.db.pool(), REVOKED_MAX).await?,
+        revoked_releases: store::releases::revoked(app.db.pool(), REVOKED_MAX).await?,
         root_sha256: Some(app.pki.root_sha256.clone()),
         transitions: transitions::sha256(app).await?,
     };

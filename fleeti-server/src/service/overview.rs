@@ -3,10 +3,10 @@
 use super::devices::{self, Counts, Filter};
 use super::{builds, health, releases, rollouts};
 use crate::app::App;
-use crate::db;
 use crate::error::AppError;
 use fleeti_core::wire::api::{Build, Device, Fleet, Release, RolloutSummary};
 use fleeti_core::wire::problem::Code;
+use fleeti_store as store;
 
 /// Maximum number of devices in the overview.
 const DEVICES: u32 = 25;
@@ -49,7 +49,7 @@ pub async fn get(app: &App) -> Result<Overview, AppError> {
 /// # Errors
 /// [`Code::Unavailable`] with all reasons.
 pub async fn ready(app: &App) -> Result<(), AppError> {
-    db::releases::newest(app.db.pool(), 1).await?;
+    store::releases::newest(app.db.pool(), 1).await?;
     let missing = health::warnings(app);
     if missing.is_empty() {
         return Ok(());
@@ -59,5 +59,5 @@ pub async fn ready(app: &App) -> Result<(), AppError> {
 
 /// Checks that the server can serve devices.
 pub async fn healthy(app: &App) -> Result<(), AppError> {
-    db::releases::newest(app.db.pool(), 1).await.map(drop)
+    Ok(store::releases::newest(app.db.pool(), 1).await.map(drop)?)
 }

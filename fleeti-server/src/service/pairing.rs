@@ -3,8 +3,6 @@
 //! is short, so it expires soon and wrong codes are rate-limited.
 
 use crate::app::{App, now_s};
-use crate::db;
-use crate::db::pairings::PairingRow;
 use crate::error::AppError;
 use crate::gateway::ledger::Ledger;
 use crate::gateway::places::{Origin, Places};
@@ -17,6 +15,8 @@ use fleeti_core::wire::enrollment::{
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::csr;
 use fleeti_pki::signer::fast;
+use fleeti_store as store;
+use fleeti_store::pairings::PairingRow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -214,9 +214,9 @@ pub async fn begin(
     )?;
     let mut tx = app.db.write().await?;
     if let Some(token_sha256) = lost {
-        db::pairings::remove(&mut tx, &token_sha256).await?;
+        store::pairings::remove(&mut tx, &token_sha256).await?;
     }
-    db::pairings::insert(&mut tx, &row, &sha256_hex(code.as_bytes()), (now, expires_s)).await?;
+    store::pairings::insert(&mut tx, &row, &sha256_hex(code.as_bytes()), (now, expires_s)).await?;
     tx.commit().await?;
     Ok(PairResponse { token, code, expires_s })
 }
@@ -235,7 +235,7 @@ pub async fn wait(app: &App, origin: Origin, request: &PairWait) -> Result<PairW
         // Subscribe first, so that no notification is missed between the check and the wait.
         let mut admitted = std::pin::pin!(app.pairing.admitted.notified());
         admitted.as_mut().enable();
-        match db::pairings::state(app.db.pool(), &token_sha256, now_s()).await? {
+        match store::pairings::state(app.db.pool(), &token_sha256, now_s()).await? {
             (_, true) => return Ok(PairWaited { is_paired: true }),
             (false, false) => {
                 return Err(AppError::new(
@@ -261,7 +261,7 @@ pub async fn enter(app: &App, pair: &Pair) -> Result<Paired, AppError> {
     let mut tx = app.db.write().await?;
     // Looks up the digest, so that the time reveals nothing about the code.
     let found = match normalised(&pair.code) {
-        Some(code) => db::pairings::take(&mut tx, &sha256_hex(code.as_bytes()), now_s()).await?,
+        Some(code) => store::pairings::take(&mut tx, &sha256_hex(code.as_bytes()), now_s()).await?,
         None => None,
     };
     let Some(row) = found else {
@@ -269,7 +269,7 @@ pub async fn enter(app: &App, pair: &Pair) -> Result<Paired, AppError> {
             .hint("a code expires after ten minutes; enter the one that the device shows now"));
     };
     guess.was_right();
-    db::pairings::admit(&mut tx, &row, &pair.fleet, now_s() + CODE_S).await?;
+    store::pairings::admit(&mut tx, &row, &pair.fleet, now_s() + CODE_S).await?;
     app.audit(
         &mut tx,
         now_s(),

@@ -2,8 +2,6 @@
 //! blocked, or count as success in a rollout.
 
 use crate::app::{App, AppRef, now_s};
-use crate::db::attestations::{self, Found};
-use crate::db::{self, Db, Tx};
 use crate::error::AppError;
 use crate::service::{evidence, rollouts};
 use arc_swap::ArcSwap;
@@ -13,6 +11,8 @@ use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::rollout::{Eligibility, Proof};
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
+use fleeti_store::attestations::{self, Found};
+use fleeti_store::{self as store, Db, Tx};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -209,7 +209,7 @@ pub async fn eligibility_of(
 
 /// Whether a device may be offered an update now.
 pub async fn may_update(app: &App, device: &DeviceId) -> Result<bool, AppError> {
-    let mut connection = app.db.pool().acquire().await?;
+    let mut connection = app.db.reader().await?;
     let Some((fleet, found)) = attestations::found(&mut connection, device).await? else {
         return Ok(false);
     };
@@ -245,7 +245,7 @@ pub async fn appraised(
     devices: &[&DeviceId],
     news: News,
 ) -> Result<rollouts::Outcome, AppError> {
-    if !db::rollouts::is_one_active(tx, fleet).await? {
+    if !store::rollouts::is_one_active(tx, fleet).await? {
         return Ok(rollouts::Outcome::default());
     }
     let (policy, now) = (app.policies.of(fleet), now_s());

@@ -2,7 +2,6 @@
 //! certificate whose key is a file.
 
 use crate::app::App;
-use crate::db;
 use crate::error::AppError;
 use crate::service::enrollment::{Channel, issue_next};
 use crate::service::renewal::End;
@@ -14,6 +13,7 @@ use fleeti_core::wire::readmission::ReadmitRequest;
 use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
 use fleeti_pki::certificate::Protection;
 use fleeti_pki::readmission;
+use fleeti_store as store;
 
 /// Allowed duration of a readmission, in seconds.
 const VALID_S: std::ops::RangeInclusive<u32> = 60..=30 * 86_400;
@@ -45,7 +45,7 @@ pub async fn open(
     }
     let (now, mut tx) = (app.now_s(), app.db.write().await?);
     let until_s = now + u64::from(request.valid_s);
-    let devices = db::readmissions::open(&mut tx, fleet, until_s, reason, now).await?;
+    let devices = store::readmissions::open(&mut tx, fleet, until_s, reason, now).await?;
     app.audit(
         &mut tx,
         now,
@@ -82,7 +82,7 @@ pub async fn renew(
         tracing::debug!("readmission: {e}");
         refused()
     })?;
-    if !db::readmissions::is_open_for(app.db.pool(), &request.device, &key_sha256, app.now_s())
+    if !store::readmissions::is_open_for(app.db.pool(), &request.device, &key_sha256, app.now_s())
         .await?
     {
         return Err(refused());

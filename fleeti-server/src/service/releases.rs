@@ -2,7 +2,6 @@
 //! immutable.
 
 use crate::app::{App, new_id, now_s};
-use crate::db;
 use crate::error::AppError;
 use crate::service::{approvals, audit, devices};
 use actix_files::NamedFile;
@@ -16,6 +15,7 @@ use fleeti_core::wire::device::ReleaseProof;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::{Act, RELEASE_PUBLISH};
 use fleeti_pki::manifest::Signature;
+use fleeti_store as store;
 use futures::{Stream, StreamExt};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -59,7 +59,7 @@ where
     if !is_release_file(path) {
         return Err(AppError::new(Code::Invalid, format!("{path:?} is not a file of a release")));
     }
-    if db::releases::get(app.db.pool(), name).await?.is_some() {
+    if store::releases::get(app.db.pool(), name).await?.is_some() {
         return Err(AppError::new(
             Code::Conflict,
             format!("{name} is published and never changes"),
@@ -107,7 +107,7 @@ where
 /// # Errors
 /// [`Code::Untrusted`] with the first failed check; then nothing is published.
 pub async fn publish(app: &App, name: &ReleaseName) -> Result<Release, AppError> {
-    if let Some(release) = db::releases::get(app.db.pool(), name).await? {
+    if let Some(release) = store::releases::get(app.db.pool(), name).await? {
         return Ok(release);
     }
     let (from, to) = (staging(app, name), directory(app, name));
@@ -190,7 +190,7 @@ pub async fn documents(app: &App, name: &ReleaseName) -> Result<Arc<Documents>, 
     if let Some(found) = cache().get(name) {
         return Ok(Arc::clone(found));
     }
-    let found = db::releases::documents(app.db.pool(), name).await?;
+    let found = store::releases::documents(app.db.pool(), name).await?;
     let (manifest, signatures) =
         found.ok_or_else(|| AppError::not_found("release", &name.to_string()))?;
     let documents =
@@ -212,12 +212,12 @@ pub async fn get(app: &App, name: &ReleaseName) -> Result<Release, AppError> {
         AppError::not_found("release", &name.to_string())
             .hint("publish it with `fleeti release publish`")
     };
-    db::releases::get(app.db.pool(), name).await?.ok_or_else(missing)
+    store::releases::get(app.db.pool(), name).await?.ok_or_else(missing)
 }
 
 /// The newest releases.
 pub async fn newest(app: &App, limit: u32) -> Result<Vec<Release>, AppError> {
-    db::releases::newest(app.db.pool(), limit).await
+    Ok(store::releases::newest(app.db.pool(), limit).await?)
 }
 
 /// A release with its manifest.
@@ -259,7 +259,7 @@ pub async fn file(app: &App, name: &ReleaseName, path: &str) -> Result<NamedFile
 
 /// Whether a published release was made from exactly this build.
 pub async fn is_of(app: &App, name: &ReleaseName, record: &BuildRecord) -> Result<bool, AppError> {
-    let Some((manifest, _)) = db::releases::documents(app.db.pool(), name).await? else {
+    let Some((manifest, _)) = store::releases::documents(app.db.pool(), name).await? else {
         return Ok(false);
     };
     Ok(record.made(&Manifest::parse(manifest.as_bytes()).map_err(AppError::internal)?))
@@ -314,7 +314,7 @@ pub async fn sign(app: &App, build: &Build) -> Result<Release, AppError> {
         AppError::new(Code::Conflict, format!("{name} is published and never changes"))
             .hint("build a higher version")
     };
-    if let Some(release) = db::releases::get(app.db.pool(), name).await? {
+    if let Some(release) = store::releases::get(app.db.pool(), name).await? {
         return if is_of(app, name, &record).await? { Ok(release) } else { Err(taken()) };
     }
     let published = directory(app, name);
@@ -346,7 +346,7 @@ async fn commit(app: &App, name: &ReleaseName, directory: &Path) -> Result<Relea
     // Enter it in the log before it becomes visible: devices request the inclusion proof.
     let number = audit::enter(app, published(name, &digest)).await?;
     let mut tx = app.db.write().await?;
-    db::releases::insert(
+    store::releases::insert(
         &mut tx,
         name,
         &digest,
@@ -355,10 +355,10 @@ async fn commit(app: &App, name: &ReleaseName, directory: &Path) -> Result<Relea
         now_s(),
     )
     .await?;
-    db::releases::set_audit_number(&mut tx, name, number).await?;
+    store::releases::set_audit_number(&mut tx, name, number).await?;
     tx.commit().await?;
     app.publish(Event::Release { name: name.clone() });
-    db::releases::get(app.db.pool(), name)
+    store::releases::get(app.db.pool(), name)
         .await?
         .ok_or_else(|| AppError::internal("the release has disappeared"))
 }
@@ -373,10 +373,10 @@ fn published(name: &ReleaseName, manifest_sha256: &str) -> Act {
 /// # Errors
 /// When the database or the signing service does not answer.
 pub async fn enter_in_log(app: &App) -> Result<(), AppError> {
-    for (name, digest) in db::releases::without_audit_number(app.db.pool()).await? {
+    for (name, digest) in store::releases::without_audit_number(app.db.pool()).await? {
         let number = audit::enter(app, published(&name, &digest)).await?;
         let mut tx = app.db.write().await?;
-        db::releases::set_audit_number(&mut tx, &name, number).await?;
+        store::releases::set_audit_number(&mut tx, &name, number).await?;
         tx.commit().await?;
     }
     Ok(())
@@ -388,7 +388,7 @@ pub async fn enter_in_log(app: &App) -> Result<(), AppError> {
 /// # Errors
 /// [`Code::NotFound`]; when the signing service does not answer.
 pub async fn proof(app: &App, name: &ReleaseName, seen: u64) -> Result<ReleaseProof, AppError> {
-    let number = db::releases::audit_number(app.db.pool(), name).await?;
+    let number = store::releases::audit_number(app.db.pool(), name).await?;
     let number = number.ok_or_else(|| AppError::not_found("release", &name.to_string()))?;
     let published = audit::proof(app, number).await?;
     let size = app.pki.log.verify(&published.checkpoint)?.checkpoint().size;

@@ -4,13 +4,13 @@
 //! and the server stores nothing.
 
 use crate::app::App;
-use crate::db::certificates::{self, CertificateStatus};
-use crate::db::devices::Certified;
 use crate::error::AppError;
 use crate::service::enrollment::window_of;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
+use fleeti_store::certificates::{self, CertificateStatus};
+use fleeti_store::devices::Certified;
 use x509_cert::Certificate;
 
 /// Certificates for one device within [`AGAIN_S`]: the renewal, and two more in case responses and
@@ -30,25 +30,23 @@ pub enum Due {
     From(u64),
 }
 
-impl CertificateStatus {
-    /// What the device gets for this key now.
-    #[must_use]
-    pub fn due(&self, key_sha256: &str, now_s: u64) -> Due {
-        let newest = self.next_key_sha256.as_deref().unwrap_or(&self.key_sha256);
-        let start_s = window_of(self.not_after_s).start_s;
-        if newest == key_sha256 && now_s < start_s {
-            return Due::Again;
-        }
-        // The newest certificate is in use, and renewal is not due.
-        if self.next_key_sha256.is_none() && now_s < start_s {
-            return Due::From(start_s);
-        }
-        let again_s = self.successor_s.saturating_add(AGAIN_S);
-        if self.successors < SUCCESSORS_MAX || now_s >= again_s {
-            Due::New
-        } else {
-            Due::From(again_s)
-        }
+/// What the device gets for this key now.
+#[must_use]
+pub fn due(status: &CertificateStatus, key_sha256: &str, now_s: u64) -> Due {
+    let newest = status.next_key_sha256.as_deref().unwrap_or(&status.key_sha256);
+    let start_s = window_of(status.not_after_s).start_s;
+    if newest == key_sha256 && now_s < start_s {
+        return Due::Again;
+    }
+    // The newest certificate is in use, and renewal is not due.
+    if status.next_key_sha256.is_none() && now_s < start_s {
+        return Due::From(start_s);
+    }
+    let again_s = status.successor_s.saturating_add(AGAIN_S);
+    if status.successors < SUCCESSORS_MAX || now_s >= again_s {
+        Due::New
+    } else {
+        Due::From(again_s)
     }
 }
 
@@ -112,7 +110,7 @@ pub async fn begin(
         End::OfDate => status.clone(),
         End::ByTrust => CertificateStatus { not_after_s: 0, ..status.clone() },
     };
-    match by_end.due(key_sha256, now_s) {
+    match due(&by_end, key_sha256, now_s) {
         Due::From(at_s) => return Err(early(device, at_s, now_s)),
         Due::Again => {
             if let Some(certified) =
@@ -162,7 +160,8 @@ pub async fn keep(app: &App, device: &DeviceId, certified: &Certified) -> Result
     if let Some(unused) = status.next_key_sha256.as_deref().filter(|unused| *unused != key) {
         certificates::supersede(&mut tx, device, unused).await?;
     }
-    crate::db::devices::upsert(&mut tx, &[(device, &status.fleet, certified)], app.now_s()).await?;
+    fleeti_store::devices::upsert(&mut tx, &[(device, &status.fleet, certified)], app.now_s())
+        .await?;
     Ok(tx.commit().await?)
 }
 
@@ -205,23 +204,23 @@ mod tests {
     #[test]
     fn a_fresh_certificate_is_given_again_for_its_key_and_another_key_waits() {
         let fresh = status(0, None, 0);
-        assert_eq!(fresh.due("first", NOW_S), Due::Again);
-        assert_eq!(fresh.due("other", NOW_S), Due::From(NOW_S + 10 * DAY_S));
-        assert_eq!(fresh.due("other", NOW_S + 10 * DAY_S), Due::New);
-        assert_eq!(fresh.due("first", NOW_S + 10 * DAY_S), Due::New);
-        assert_eq!(fresh.due("other", NOW_S + 400 * DAY_S), Due::New, "out of the drawer");
+        assert_eq!(due(&fresh, "first", NOW_S), Due::Again);
+        assert_eq!(due(&fresh, "other", NOW_S), Due::From(NOW_S + 10 * DAY_S));
+        assert_eq!(due(&fresh, "other", NOW_S + 10 * DAY_S), Due::New);
+        assert_eq!(due(&fresh, "first", NOW_S + 10 * DAY_S), Due::New);
+        assert_eq!(due(&fresh, "other", NOW_S + 400 * DAY_S), Due::New, "out of the drawer");
     }
 
     #[test]
     fn a_few_answers_may_be_lost_in_a_day() {
         let lost = |n| status(0, Some("next"), n);
-        assert_eq!(lost(1).due("next", NOW_S), Due::Again);
+        assert_eq!(due(&lost(1), "next", NOW_S), Due::Again);
         assert_eq!(
-            [lost(1).due("other", NOW_S), lost(2).due("first", NOW_S)],
+            [due(&lost(1), "other", NOW_S), due(&lost(2), "first", NOW_S)],
             [Due::New, Due::New]
         );
-        assert_eq!(lost(3).due("other", NOW_S), Due::From(NOW_S + AGAIN_S));
-        assert_eq!(lost(3).due("other", NOW_S + AGAIN_S), Due::New);
-        assert_eq!(lost(u32::MAX).due("other", NOW_S + AGAIN_S), Due::New);
+        assert_eq!(due(&lost(3), "other", NOW_S), Due::From(NOW_S + AGAIN_S));
+        assert_eq!(due(&lost(3), "other", NOW_S + AGAIN_S), Due::New);
+        assert_eq!(due(&lost(u32::MAX), "other", NOW_S + AGAIN_S), Due::New);
     }
 }

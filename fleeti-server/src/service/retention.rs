@@ -2,9 +2,9 @@
 //! release was made from, and recent uploads.
 
 use crate::app::{App, AppRef};
-use crate::db;
 use crate::error::AppError;
 use fleeti_core::wire::api::Event;
+use fleeti_store as store;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -43,11 +43,11 @@ pub async fn run(app: AppRef) {
 /// When a folder cannot be removed.
 pub async fn make_room(app: &App) -> Result<(usize, usize), AppError> {
     let kept = app.config.retention;
-    let old = db::builds::beyond(app.db.pool(), kept.builds).await?;
+    let old = store::builds::beyond(app.db.pool(), kept.builds).await?;
     for id in &old {
         let folder = app.config.data.join("builds").join(id);
         remove(folder).await?;
-        db::builds::files_removed(app.db.writer(), id).await?;
+        store::builds::files_removed(app.db.writer(), id).await?;
         tracing::info!("removed the files of build {id}; {} newer builds are kept", kept.builds);
         app.publish(Event::Build { id: id.clone() });
     }

@@ -1,13 +1,13 @@
 //! Revisions of profiles.
 
 use crate::app::{App, now_s};
-use crate::db;
-use crate::db::revisions::Head;
 use crate::error::AppError;
 use fleeti_core::id::Line;
 use fleeti_core::profile::{self, Profile};
 use fleeti_core::wire::api::{Event, ProfileRevision};
 use fleeti_core::wire::problem::{Code, FieldError};
+use fleeti_store as store;
+use fleeti_store::revisions::Head;
 
 /// Checks a profile by the rules for profile files, wherever it came from.
 ///
@@ -34,7 +34,7 @@ pub fn check(profile: &Profile) -> Result<(), AppError> {
 pub async fn save(app: &App, profile: &Profile) -> Result<ProfileRevision, AppError> {
     check(profile)?;
     let mut tx = app.db.write().await?;
-    let number = db::revisions::number(&mut tx, profile, now_s()).await?;
+    let number = store::revisions::number(&mut tx, profile, now_s()).await?;
     app.audit(&mut tx, now_s(), "admin", "profile.save", &format!("{} {number}", profile.name))
         .await?;
     tx.commit().await?;
@@ -44,17 +44,17 @@ pub async fn save(app: &App, profile: &Profile) -> Result<ProfileRevision, AppEr
 
 /// The newest revision of each profile.
 pub async fn newest(app: &App, limit: u32) -> Result<Vec<ProfileRevision>, AppError> {
-    db::revisions::newest(app.db.pool(), limit).await
+    Ok(store::revisions::newest(app.db.pool(), limit).await?)
 }
 
 /// The newest revision of each profile, without its document.
 pub async fn heads(app: &App, limit: u32) -> Result<Vec<Head>, AppError> {
-    db::revisions::heads(app.db.pool(), limit).await
+    Ok(store::revisions::heads(app.db.pool(), limit).await?)
 }
 
 /// The newest revisions of a profile.
 pub async fn of_line(app: &App, line: &Line, limit: u32) -> Result<Vec<ProfileRevision>, AppError> {
-    db::revisions::of_line(app.db.pool(), line, limit).await
+    Ok(store::revisions::of_line(app.db.pool(), line, limit).await?)
 }
 
 /// A revision, with other revisions of its line.
@@ -73,14 +73,14 @@ pub struct Details {
 /// [`Code::NotFound`].
 pub async fn details(app: &App, line: &Line, number: u32, limit: u32) -> Result<Details, AppError> {
     let revision = get(app, line, number).await?;
-    let builds = db::builds::newest(app.db.pool(), limit).await?;
+    let builds = store::builds::newest(app.db.pool(), limit).await?;
     let first = |v: &str| v.split('.').next().and_then(|n| n.parse::<u64>().ok());
     let highest = builds
         .iter()
         .filter(|b| b.release.line == *line)
         .filter_map(|b| first(b.release.version.as_str()))
         .max();
-    let line = db::revisions::heads_of_line(app.db.pool(), line, limit).await?;
+    let line = store::revisions::heads_of_line(app.db.pool(), line, limit).await?;
     Ok(Details { revision, line, next_version: highest.map_or(1, |n| n + 1) })
 }
 
@@ -89,6 +89,6 @@ pub async fn details(app: &App, line: &Line, number: u32, limit: u32) -> Result<
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn get(app: &App, line: &Line, number: u32) -> Result<ProfileRevision, AppError> {
-    let found = db::revisions::get(app.db.pool(), line, number).await?;
+    let found = store::revisions::get(app.db.pool(), line, number).await?;
     found.ok_or_else(|| AppError::not_found("revision", &format!("{line} {number}")))
 }

@@ -4,7 +4,6 @@
 //! last one stays in use, and no device goes offline because of that.
 
 use crate::app::{App, AppRef, now_s};
-use crate::db::{self, Db};
 use crate::error::AppError;
 use crate::gateway::tls::{CheckedCrls, IssuerCrl};
 use crate::service::standby::Standby;
@@ -15,6 +14,7 @@ use fleeti_core::wire::api::{Event, RevocationReason};
 use fleeti_core::wire::problem::Code;
 use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::wire::{Request, RevokedSerial};
+use fleeti_store::{self as store, Db};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -36,11 +36,11 @@ pub async fn revoke(app: &AppRef, id: &DeviceId, reason: RevocationReason) -> Re
 
 async fn apply(app: &App, id: &DeviceId, reason: RevocationReason) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
-    if db::devices::revoke(&mut tx, id, reason, now_s()).await? {
+    if store::devices::revoke(&mut tx, id, reason, now_s()).await? {
         app.audit(&mut tx, now_s(), "admin", "device.revoke", &format!("{id} {}", reason.as_str()))
             .await?;
     }
-    let outcome = match db::devices::fleet_of_revoked(&mut tx, id).await? {
+    let outcome = match store::devices::fleet_of_revoked(&mut tx, id).await? {
         Some(fleet) => rollouts::device_revoked(&mut tx, &fleet, id).await?,
         None => return Err(AppError::not_found("device", id.as_str())),
     };
@@ -76,7 +76,7 @@ pub struct Crls {
 /// [`Code::NotFound`]; [`Code::Conflict`] if the device is not on hold.
 pub async fn release_hold(app: &App, id: &DeviceId) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
-    if !db::devices::release_hold(&mut tx, id).await? {
+    if !store::devices::release_hold(&mut tx, id).await? {
         drop(tx);
         crate::service::devices::get(app, id.as_str()).await?;
         let refused = AppError::new(Code::Conflict, format!("{id} is not on hold"));
@@ -111,7 +111,7 @@ pub async fn publish_crls(app: &App) -> Result<(), AppError> {
 /// CRL contains.
 pub async fn load_revoked(app: &App) -> Result<(), AppError> {
     let count = app.tls.revocations();
-    app.tls.set_revoked(db::devices::revoked(app.db.pool()).await?, count);
+    app.tls.set_revoked(store::devices::revoked(app.db.pool()).await?, count);
     Ok(())
 }
 
@@ -158,8 +158,8 @@ pub async fn prune(app: AppRef) {
 /// Deletes some expired rows. Returns their number.
 pub async fn prune_some(app: &App) -> Result<u64, AppError> {
     let mut tx = app.db.write().await?;
-    let gone = db::certificates::prune(&mut tx, app.now_s(), PRUNED_TOGETHER).await?;
-    let expired = db::commands::expire_all(&mut tx, app.now_s()).await?;
+    let gone = store::certificates::prune(&mut tx, app.now_s(), PRUNED_TOGETHER).await?;
+    let expired = store::commands::expire_all(&mut tx, app.now_s()).await?;
     tx.commit().await?;
     Ok(gone + expired)
 }
@@ -177,7 +177,7 @@ pub async fn crls(
 ) -> Result<Vec<IssuerCrl>, AppError> {
     let mut crls = Vec::new();
     for accepted in trust.devices() {
-        let rows = db::certificates::revoked(db.pool(), &accepted.sha256, now_s).await?;
+        let rows = store::certificates::revoked(db.pool(), &accepted.sha256, now_s).await?;
         let revoked = rows
             .into_iter()
             .map(|(serial, revoked_s, reason)| RevokedSerial { serial, revoked_s, reason })

@@ -1,7 +1,6 @@
 //! Rollouts: loads a rollout, calls `core::rollout::step`, and stores the result.
 
 use crate::app::{App, AppRef, new_id, now_s};
-use crate::db::{self, Tx};
 use crate::error::AppError;
 use crate::service::{boot, notice, policy, releases};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
@@ -9,6 +8,7 @@ use fleeti_core::rollout::{self, Effect, Eligibility, Phase, Rejected, State};
 use fleeti_core::wire::api::{CreateRollout, Event, Rollout, RolloutSummary};
 use fleeti_core::wire::device::{DesiredState, Report};
 use fleeti_core::wire::problem::Code;
+use fleeti_store::{self as store, Tx};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -51,9 +51,9 @@ async fn apply(
         }
     }
     for (release, devices) in offered {
-        outcome.desired.extend(db::desired::set_desired(tx, &devices, Some(&release)).await?);
+        outcome.desired.extend(store::desired::set_desired(tx, &devices, Some(&release)).await?);
     }
-    outcome.desired.extend(db::desired::set_desired(tx, &withdrawn, None).await?);
+    outcome.desired.extend(store::desired::set_desired(tx, &withdrawn, None).await?);
     Ok(())
 }
 
@@ -70,12 +70,12 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
     releases::get(app, &request.release).await?;
     let (id, now) = (new_id("rollout"), now_s());
     let mut tx = app.db.write().await?;
-    if !db::releases::is_good(&mut tx, &request.release).await? {
+    if !store::releases::is_good(&mut tx, &request.release).await? {
         let refused = AppError::new(Code::Conflict, format!("{} is revoked", request.release));
         return Err(refused.hint("publish a higher version and roll that out"));
     }
     let policy = app.policies.of(&request.fleet);
-    if policy.proved_releases && !db::releases::is_proved(&mut tx, &request.release).await? {
+    if policy.proved_releases && !store::releases::is_proved(&mut tx, &request.release).await? {
         let refused = AppError::new(
             Code::Conflict,
             format!(
@@ -85,7 +85,7 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
         );
         return Err(refused.hint("roll it out to a fleet that does not require one, then run `fleeti release prove DIR --device DEVICE`"));
     }
-    if let Some(other) = db::rollouts::active(&mut tx, &request.fleet).await?.first() {
+    if let Some(other) = store::rollouts::active(&mut tx, &request.fleet).await?.first() {
         let text = format!(
             "rollout {} of {} is running in fleet {}",
             other.id, other.state.release, request.fleet
@@ -100,7 +100,7 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
         rollout::step(&ready, rollout::Event::Start(devices)).map_err(rejected)?;
     let mut outcome = Outcome::default();
     apply(&mut tx, &id, effects, &mut outcome).await?;
-    db::rollouts::store(&mut tx, &id, &request.fleet, &state, now).await?;
+    store::rollouts::store(&mut tx, &id, &request.fleet, &state, now).await?;
     app.audit(
         &mut tx,
         now,
@@ -121,13 +121,13 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
 /// [`Code::NotFound`]; [`Code::Conflict`] for a rollout that has ended.
 pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
     let mut tx = app.db.write().await?;
-    let before = db::rollouts::get_in(&mut tx, id)
+    let before = store::rollouts::get_in(&mut tx, id)
         .await?
         .ok_or_else(|| AppError::not_found("rollout", id))?;
     let (state, effects) = rollout::step(&before.state, rollout::Event::Abort).map_err(rejected)?;
     let mut outcome = Outcome::default();
     apply(&mut tx, id, effects, &mut outcome).await?;
-    db::rollouts::store(&mut tx, id, &before.fleet, &state, before.created_s).await?;
+    store::rollouts::store(&mut tx, id, &before.fleet, &state, before.created_s).await?;
     app.audit(&mut tx, now_s(), "admin", "rollout.abort", id).await?;
     tx.commit().await?;
     outcome.dispatch(app);
@@ -142,7 +142,7 @@ pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
 pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppError> {
     let digest = releases::get(app, name).await?.manifest_sha256;
     let mut tx = app.db.write().await?;
-    if !db::releases::revoke(&mut tx, name, now_s()).await? {
+    if !store::releases::revoke(&mut tx, name, now_s()).await? {
         drop(tx);
         app.policies.touch();
         notice::tell(app).await;
@@ -150,16 +150,16 @@ pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppE
     }
     let mut outcome = Outcome::default();
     for rollout in
-        db::rollouts::all_active(&mut tx).await?.into_iter().filter(|r| r.state.release == *name)
+        store::rollouts::all_active(&mut tx).await?.into_iter().filter(|r| r.state.release == *name)
     {
         let (state, effects) =
             rollout::step(&rollout.state, rollout::Event::Abort).map_err(rejected)?;
         apply(&mut tx, &rollout.id, effects, &mut outcome).await?;
-        db::rollouts::store(&mut tx, &rollout.id, &rollout.fleet, &state, rollout.created_s)
+        store::rollouts::store(&mut tx, &rollout.id, &rollout.fleet, &state, rollout.created_s)
             .await?;
     }
-    let left = db::desired::with_desired(&mut tx, name).await?;
-    outcome.desired.extend(db::desired::set_desired(&mut tx, &left, None).await?);
+    let left = store::desired::with_desired(&mut tx, name).await?;
+    outcome.desired.extend(store::desired::set_desired(&mut tx, &left, None).await?);
     app.audit(&mut tx, now_s(), "admin", "release.revoke", &format!("{name} {digest}")).await?;
     tx.commit().await?;
     // Before the first await: the caller may be dropped while this function waits.
@@ -169,7 +169,7 @@ pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppE
     // A device that learns of the revocation installs the release from no server any more.
     notice::tell(app).await;
     let (app, devices) =
-        (Arc::clone(app), db::attestations::on_release(app.db.pool(), name).await?);
+        (Arc::clone(app), store::attestations::on_release(app.db.pool(), name).await?);
     tokio::spawn(async move { policy::reappraise_all(&app, &devices).await });
     Ok(())
 }
@@ -183,7 +183,7 @@ pub async fn device_reported(
     report: &Report,
     heard: bool,
 ) -> Result<Outcome, AppError> {
-    let active = db::rollouts::active(tx, fleet).await?;
+    let active = store::rollouts::active(tx, fleet).await?;
     if active.is_empty() {
         return Ok(Outcome::default());
     }
@@ -220,7 +220,7 @@ async fn step_active(
     fleet: &FleetId,
     event: &rollout::Event,
 ) -> Result<Outcome, AppError> {
-    let active = db::rollouts::active(tx, fleet).await?;
+    let active = store::rollouts::active(tx, fleet).await?;
     step_all(tx, active, event).await
 }
 
@@ -234,7 +234,7 @@ async fn step_all(
         match rollout::step(&rollout.state, event.clone()) {
             Ok((state, effects)) if state != rollout.state => {
                 apply(tx, &rollout.id, effects, &mut outcome).await?;
-                db::rollouts::store(tx, &rollout.id, &rollout.fleet, &state, rollout.created_s)
+                store::rollouts::store(tx, &rollout.id, &rollout.fleet, &state, rollout.created_s)
                     .await?;
             }
             Ok(_) => {}
@@ -246,7 +246,7 @@ async fn step_all(
 
 /// The newest rollouts, without their devices.
 pub async fn summaries(app: &App, limit: u32) -> Result<Vec<RolloutSummary>, AppError> {
-    db::rollouts::summaries(app.db.pool(), limit).await
+    Ok(store::rollouts::summaries(app.db.pool(), limit).await?)
 }
 
 /// One rollout.
@@ -254,5 +254,5 @@ pub async fn summaries(app: &App, limit: u32) -> Result<Vec<RolloutSummary>, App
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn get(app: &App, id: &str) -> Result<Rollout, AppError> {
-    db::rollouts::get(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("rollout", id))
+    store::rollouts::get(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("rollout", id))
 }

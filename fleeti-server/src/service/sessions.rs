@@ -1,10 +1,10 @@
 //! Login sessions of browsers, and the administrator's token.
 
 use crate::app::{App, now_s};
-use crate::db;
 use crate::error::AppError;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::problem::Code;
+use fleeti_store as store;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::net::IpAddr;
@@ -69,7 +69,7 @@ pub async fn begin(app: &App, token: &str) -> Result<String, AppError> {
     let session_sha256 = sha256_hex(session.as_bytes());
     let credential = credential(app, &session_sha256)?;
     let mut tx = app.db.write().await?;
-    db::sessions::insert(&mut tx, &session_sha256, &credential, now_s(), now_s() + SESSION_S)
+    store::sessions::insert(&mut tx, &session_sha256, &credential, now_s(), now_s() + SESSION_S)
         .await?;
     app.audit(&mut tx, now_s(), "admin", "session.begin", "web").await?;
     tx.commit().await?;
@@ -79,19 +79,19 @@ pub async fn begin(app: &App, token: &str) -> Result<String, AppError> {
 /// Whether a session is live.
 pub async fn is_live(app: &App, session: &str) -> Result<bool, AppError> {
     let session_sha256 = sha256_hex(session.as_bytes());
-    db::sessions::is_live(
+    Ok(store::sessions::is_live(
         app.db.pool(),
         &session_sha256,
         &credential(app, &session_sha256)?,
         now_s(),
     )
-    .await
+    .await?)
 }
 
 /// Ends a session.
 pub async fn end(app: &App, session: &str) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
-    db::sessions::delete(&mut tx, &sha256_hex(session.as_bytes())).await?;
+    store::sessions::delete(&mut tx, &sha256_hex(session.as_bytes())).await?;
     app.audit(&mut tx, now_s(), "admin", "session.end", "web").await?;
     tx.commit().await?;
     Ok(())

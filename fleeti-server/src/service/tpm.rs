@@ -3,7 +3,6 @@
 
 use crate::app::{App, AppRef, new_id, now_s};
 use crate::config::manufacturers;
-use crate::db::tpms::{self, Bound, Manufacturer, TpmRow};
 use crate::error::AppError;
 use crate::service::{enrollment_batch, policy};
 use base64::Engine;
@@ -21,6 +20,7 @@ use fleeti_pki::csr;
 use fleeti_pki::tpm::credential;
 use fleeti_pki::tpm::endorsement::{self, Kind, Manufacturers};
 use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
+use fleeti_store::tpms::{self, Bound, Manufacturer, TpmRow};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -339,7 +339,7 @@ pub async fn begin(
     shown: &TpmIdentity,
 ) -> Result<TpmSecret, AppError> {
     let shown = read(app, shown)?;
-    if tpms::is_taken(&mut *app.db.pool().acquire().await?, device, &shown.row).await? {
+    if tpms::is_taken(&mut *app.db.reader().await?, device, &shown.row).await? {
         return Err(other_tpm(app, device.as_str(), &shown.row).await?);
     }
     challenge(app, Bearer::Device(device.clone()), shown)

@@ -2,18 +2,18 @@
 //! verifies them with its own anchors.
 
 use crate::app::{App, now_s};
-use crate::db;
 use crate::error::AppError;
 use crate::service::notice;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_pki::transition::{self, Change, SIGNATURES_MAX, TRANSITIONS_MAX};
+use fleeti_store as store;
 use std::collections::BTreeMap;
 
 /// All transitions, oldest first.
 pub async fn all(app: &App) -> Result<Vec<SignedTransition>, AppError> {
-    db::trust::transitions(app.db.pool()).await
+    Ok(store::trust::transitions(app.db.pool()).await?)
 }
 
 /// The digest of the list, by which devices detect a change; `None` while the list is empty.
@@ -67,7 +67,7 @@ pub async fn import(
         Change::OpenpgpKeys { .. } => "openpgp-keys",
     };
     let mut tx = app.db.write().await?;
-    db::trust::keep_transition(&mut tx, &sha256, &merged, now_s()).await?;
+    store::trust::keep_transition(&mut tx, &sha256, &merged, now_s()).await?;
     app.audit(&mut tx, now_s(), "admin", "transition.import", &format!("{what} {sha256}")).await?;
     tx.commit().await?;
     notice::tell(app).await;

@@ -6,7 +6,6 @@
 
 use crate::app::{App, AppRef, now_s};
 use crate::config::Pki;
-use crate::db::{self, Db};
 use crate::error::AppError;
 use crate::service::{health, notice, revocation, signing};
 use base64::Engine;
@@ -19,6 +18,7 @@ use fleeti_pki::ceremony::Transcript;
 use fleeti_pki::certificate::{self, Purpose};
 use fleeti_pki::crl::VerifiedCrl;
 use fleeti_signer::wire::{Request, Response};
+use fleeti_store::{self as store, Db};
 use std::sync::Arc;
 use x509_cert::Certificate;
 
@@ -136,23 +136,26 @@ pub fn warnings(app: &App, now_s: u64) -> Vec<String> {
 /// issue.
 pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, AppError> {
     // The newest bundle of this root: bundles of a previous root do not count.
-    let (version, root_crl_ends_s, accepted) = match db::trust::newest(db.pool(), &pki.root_sha256)
-        .await?
-    {
-        Some(signed) => {
-            let bundle = bundle::read(&signed, &pki.root)?;
-            (
-                bundle.version(),
-                Some(VerifiedCrl::read(bundle.crl(), &pki.root)?.next_update_s()),
-                accepted(&bundle)?,
-            )
-        }
-        None => {
-            let both = [(Purpose::Device, &pki.device_ca), (Purpose::Server, &pki.server_ca)];
-            (0, None, both.into_iter().map(|(p, c)| Accepted::of(p, c)).collect::<Result<_, _>>()?)
-        }
-    };
-    let chosen = db::trust::issuing(db.pool()).await?;
+    let (version, root_crl_ends_s, accepted) =
+        match store::trust::newest(db.pool(), &pki.root_sha256).await? {
+            Some(signed) => {
+                let bundle = bundle::read(&signed, &pki.root)?;
+                (
+                    bundle.version(),
+                    Some(VerifiedCrl::read(bundle.crl(), &pki.root)?.next_update_s()),
+                    accepted(&bundle)?,
+                )
+            }
+            None => {
+                let both = [(Purpose::Device, &pki.device_ca), (Purpose::Server, &pki.server_ca)];
+                (
+                    0,
+                    None,
+                    both.into_iter().map(|(p, c)| Accepted::of(p, c)).collect::<Result<_, _>>()?,
+                )
+            }
+        };
+    let chosen = store::trust::issuing(db.pool()).await?;
     let signs = |purpose: Purpose| {
         let mut of = accepted.iter().filter(|a| a.purpose == purpose);
         let wanted = chosen.get(purpose.as_str());
@@ -204,7 +207,7 @@ async fn apply_import(app: &App, import: &ImportBundle) -> Result<TrustStatus, A
             .hint("make a new one with `fleeti pki root crl`"));
     }
     let _alone = app.crls.alone.lock().await;
-    if db::trust::newest(app.db.pool(), &app.pki.root_sha256)
+    if store::trust::newest(app.db.pool(), &app.pki.root_sha256)
         .await?
         .is_some_and(|newest| newest == import.bundle)
     {
@@ -214,7 +217,7 @@ async fn apply_import(app: &App, import: &ImportBundle) -> Result<TrustStatus, A
     let next = accepted(&read)?;
     check_successor(app, &read, &next, &transcript, import.anyway).await?;
     let mut tx = app.db.write().await?;
-    db::trust::insert(
+    store::trust::insert(
         &mut tx,
         (&app.pki.root_sha256, read.version()),
         &import.bundle,
@@ -253,7 +256,7 @@ async fn check_successor(
         );
         return conflict(text, "publish the bundle of the last ceremony");
     }
-    if let Some(older) = db::trust::transcript(app.db.pool(), &app.pki.root_sha256).await?
+    if let Some(older) = store::trust::transcript(app.db.pool(), &app.pki.root_sha256).await?
         && !transcript.follows(&older)
     {
         let hint =
@@ -275,7 +278,7 @@ async fn check_successor(
     }
     let first = certificate::fingerprint(&app.pki.device_ca)?;
     for gone in now.devices().filter(|a| !next.iter().any(|n| n.sha256 == a.sha256)) {
-        let left = db::trust::devices_of(app.db.pool(), &gone.sha256, &first).await?;
+        let left = store::trust::devices_of(app.db.pool(), &gone.sha256, &first).await?;
         if left > 0 && !anyway {
             let text = format!(
                 "{left} devices still have a certificate of an intermediate CA that is not in this bundle"
@@ -319,14 +322,14 @@ async fn apply_switch(app: &App, order: &SwitchIssuer) -> Result<TrustStatus, Ap
             AppError::new(Code::Conflict, text).hint("restart it with the key and the certificate")
         );
     }
-    let (devices, taken) = db::trust::taken(app.db.pool(), trust.version()).await?;
+    let (devices, taken) = store::trust::taken(app.db.pool(), trust.version()).await?;
     if !order.anyway && taken * 100 < devices * TAKEN_OF_100 {
         let text = format!("{taken} of {devices} devices have bundle {}", trust.version());
         return Err(AppError::new(Code::Conflict, text)
             .hint("wait for the other devices, or switch with --anyway"));
     }
     let mut tx = app.db.write().await?;
-    db::trust::switch(&mut tx, &order.purpose, &found.sha256).await?;
+    store::trust::switch(&mut tx, &order.purpose, &found.sha256).await?;
     app.audit(
         &mut tx,
         now_s(),
@@ -371,7 +374,7 @@ pub async fn status(app: &App) -> Result<TrustStatus, AppError> {
     let trust = app.trust.load_full();
     // Works without the signing service as well; the warnings say that it is away.
     let keys = if app.health.is_signer_away() { vec![] } else { keys_or_none(app).await };
-    let (devices, devices_with_it) = db::trust::taken(app.db.pool(), trust.version()).await?;
+    let (devices, devices_with_it) = store::trust::taken(app.db.pool(), trust.version()).await?;
     let shown = |a: &Accepted| Intermediate {
         purpose: a.purpose.as_str().to_owned(),
         certificate_sha256: a.sha256.clone(),
@@ -395,7 +398,7 @@ pub async fn status(app: &App) -> Result<TrustStatus, AppError> {
 /// # Errors
 /// [`Code::NotFound`] before the first bundle.
 pub async fn newest(app: &App) -> Result<SignedBundle, AppError> {
-    db::trust::newest(app.db.pool(), &app.pki.root_sha256)
+    store::trust::newest(app.db.pool(), &app.pki.root_sha256)
         .await?
         .ok_or_else(|| AppError::new(Code::NotFound, "there is no trust bundle yet"))
 }

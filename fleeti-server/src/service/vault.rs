@@ -7,7 +7,6 @@
 //! is not enough: it is in the TPM, which serves any software that an attacker boots on the device.
 
 use crate::app::{App, AppRef, now_s};
-use crate::db::{self, Db, attestations, commands};
 use crate::error::AppError;
 use crate::service::{attestation, signing};
 use arc_swap::ArcSwap;
@@ -24,6 +23,7 @@ use fleeti_core::wire::vault::{
     SecretsTicket, ShowRecoveryKey, TICKET_S, is_reason, is_recovery_key,
 };
 use fleeti_signer::wire::{Kept, Request, Response};
+use fleeti_store::{self as store, Db, attestations, commands};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -56,9 +56,9 @@ impl Vault {
     /// Loads the names of fleets with secrets, and of devices whose recovery key was shown.
     pub async fn load(db: &Db) -> Result<Self, AppError> {
         Ok(Self {
-            versions: ArcSwap::from_pointee(db::vault::versions(db.pool()).await?),
+            versions: ArcSwap::from_pointee(store::vault::versions(db.pool()).await?),
             tickets: Mutex::default(),
-            shown: Mutex::new(db::vault::shown(db.pool()).await?),
+            shown: Mutex::new(store::vault::shown(db.pool()).await?),
             given: Mutex::default(),
         })
     }
@@ -162,7 +162,7 @@ pub async fn keep_recovery_key(
         return Err(AppError::new(Code::Invalid, "key: not a recovery key of systemd-cryptenroll"));
     }
     let sha256 = sha256_hex(key.as_bytes());
-    if let Some(known) = db::vault::recovery_key(app.db.pool(), device).await? {
+    if let Some(known) = store::vault::recovery_key(app.db.pool(), device).await? {
         // A repeated request, whose response was lost.
         if known.key_sha256 == sha256 {
             return Ok(());
@@ -187,7 +187,7 @@ pub async fn keep_recovery_key(
     )
     .await?;
     let mut tx = app.db.write().await?;
-    db::vault::keep_recovery_key(&mut tx, device, &kept, &sha256, now_s()).await?;
+    store::vault::keep_recovery_key(&mut tx, device, &kept, &sha256, now_s()).await?;
     tx.commit().await?;
     app.vault.shown().remove(device);
     app.publish(Event::Device { id: device.clone() });
@@ -202,7 +202,7 @@ pub async fn recovery_key_status(
     app: &App,
     device: &DeviceId,
 ) -> Result<RecoveryKeyStatus, AppError> {
-    let found = db::vault::recovery_key(app.db.pool(), device).await?;
+    let found = store::vault::recovery_key(app.db.pool(), device).await?;
     found.map(|row| row.status).ok_or_else(|| no_recovery_key(device))
 }
 
@@ -231,7 +231,7 @@ pub async fn show_recovery_key(
         );
         return Err(AppError::new(Code::Invalid, text));
     }
-    let row = db::vault::recovery_key(app.db.pool(), device)
+    let row = store::vault::recovery_key(app.db.pool(), device)
         .await?
         .ok_or_else(|| no_recovery_key(device))?;
     let wrapped = if request.previous {
@@ -255,7 +255,7 @@ pub async fn show_recovery_key(
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .ok_or_else(unexpected)?;
     let mut tx = app.db.write().await?;
-    db::vault::set_shown(&mut tx, device, &wrapped, now_s()).await?;
+    store::vault::set_shown(&mut tx, device, &wrapped, now_s()).await?;
     tx.commit().await?;
     if !request.previous {
         app.vault.shown().insert(device.clone());
@@ -271,7 +271,7 @@ pub(super) async fn order_new_recovery_key(app: &App, device: &DeviceId) -> Resu
     if !app.vault.shown().contains(device) {
         return Ok(());
     }
-    let row = db::vault::recovery_key(app.db.pool(), device).await?;
+    let row = store::vault::recovery_key(app.db.pool(), device).await?;
     let Some(shown_s) = row.and_then(|r| r.status.shown_s) else { return Ok(()) };
     let mut tx = app.db.write().await?;
     let is_ordered =
@@ -293,7 +293,7 @@ pub(super) async fn order_new_recovery_key(app: &App, device: &DeviceId) -> Resu
 
 /// The names of a fleet's secrets, without values.
 pub async fn secrets(app: &App, fleet: &FleetId) -> Result<Vec<FleetSecret>, AppError> {
-    db::vault::secrets(app.db.pool(), fleet).await
+    Ok(store::vault::secrets(app.db.pool(), fleet).await?)
 }
 
 /// Sets a secret of a fleet. The server requests evidence from the connected devices, which then
@@ -357,22 +357,22 @@ async fn changed(
 ) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
     let action = match kept {
-        Some(_) if db::vault::count_besides(&mut tx, fleet, name).await? >= SECRETS_MAX => {
+        Some(_) if store::vault::count_besides(&mut tx, fleet, name).await? >= SECRETS_MAX => {
             return Err(AppError::new(
                 Code::Conflict,
                 format!("fleet {fleet} already has the maximum of {SECRETS_MAX} secrets"),
             ));
         }
         Some(wrapped) => {
-            db::vault::set_secret(&mut tx, fleet, name, wrapped, now_s()).await?;
+            store::vault::set_secret(&mut tx, fleet, name, wrapped, now_s()).await?;
             "fleet.secret-set"
         }
-        None if !db::vault::remove_secret(&mut tx, fleet, name).await? => {
+        None if !store::vault::remove_secret(&mut tx, fleet, name).await? => {
             return Err(AppError::not_found("secret", name.as_str()));
         }
         None => "fleet.secret-removed",
     };
-    let version = db::vault::changed(&mut tx, fleet).await?;
+    let version = store::vault::changed(&mut tx, fleet).await?;
     app.audit(&mut tx, now_s(), "admin", action, &format!("{fleet} {name}")).await?;
     tx.commit().await?;
     app.vault.set(fleet, version);
@@ -382,15 +382,15 @@ async fn changed(
 
 /// Returns the fleet of a device, if the device has reached the minimum level for secrets.
 async fn admitted(app: &App, device: &DeviceId) -> Result<Option<FleetId>, AppError> {
-    let mut connection = app.db.pool().acquire().await?;
+    let mut connection = app.db.reader().await?;
     let Some((fleet, found)) = attestations::found(&mut connection, device).await? else {
         return Ok(None);
     };
     drop(connection);
     // The device had a sealed data partition and reports an unsealed one: it would store the
     // secrets in the clear. The report can only count against the device.
-    let known = db::devices::get(app.db.pool(), device.as_str()).await?;
-    let has_recovery_key = db::vault::recovery_key(app.db.pool(), device).await?.is_some();
+    let known = store::devices::get(app.db.pool(), device.as_str()).await?;
+    let has_recovery_key = store::vault::recovery_key(app.db.pool(), device).await?.is_some();
     if known.is_none_or(|d| has_lost_its_seal(&d, has_recovery_key)) {
         return Ok(None);
     }
@@ -439,7 +439,7 @@ async fn given(app: &App, device: &DeviceId) -> Result<Secrets, AppError> {
     // Check again: the policy may have changed since the ticket was issued.
     let fleet = admitted(app, device).await?.ok_or_else(no_ticket)?;
     app.vault.count(device)?;
-    let (version, secrets) = db::vault::wrapped_secrets(app.db.pool(), &fleet).await?;
+    let (version, secrets) = store::vault::wrapped_secrets(app.db.pool(), &fleet).await?;
     let asked = Request::GiveSecrets { device: device.clone(), fleet, secrets };
     match signing::ask(&app.signer, asked).await? {
         Response::Secrets { secrets } => Ok(Secrets { version, secrets }),

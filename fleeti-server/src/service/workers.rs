@@ -1,13 +1,13 @@
 //! Build workers and their tokens.
 
 use crate::app::{App, now_s};
-use crate::db;
 use crate::error::AppError;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::WorkerName;
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::worker::{CreateWorker, CreatedWorker, WORKERS_MAX, Worker};
+use fleeti_store as store;
 
 /// Audit action: a request with an unknown worker token.
 const REFUSED: &str = "worker.refused";
@@ -26,7 +26,9 @@ pub async fn add(app: &App, request: &CreateWorker) -> Result<CreatedWorker, App
     }
     let token = hex::encode(rand::random::<[u8; 32]>());
     let mut tx = app.db.write().await?;
-    if !db::workers::insert(&mut tx, &request.name, &sha256_hex(token.as_bytes()), now_s()).await? {
+    if !store::workers::insert(&mut tx, &request.name, &sha256_hex(token.as_bytes()), now_s())
+        .await?
+    {
         let e = AppError::new(
             Code::Conflict,
             format!("worker {:?} already exists", request.name.as_str()),
@@ -40,7 +42,7 @@ pub async fn add(app: &App, request: &CreateWorker) -> Result<CreatedWorker, App
 
 /// All workers.
 pub async fn list(app: &App) -> Result<Vec<Worker>, AppError> {
-    db::workers::all(app.db.pool()).await
+    Ok(store::workers::all(app.db.pool()).await?)
 }
 
 /// Removes a worker. Its token is no longer valid, and its build goes to another worker.
@@ -49,7 +51,7 @@ pub async fn list(app: &App) -> Result<Vec<Worker>, AppError> {
 /// [`Code::NotFound`].
 pub async fn remove(app: &App, name: &WorkerName) -> Result<(), AppError> {
     let mut tx = app.db.write().await?;
-    if !db::workers::delete(&mut tx, name).await? {
+    if !store::workers::delete(&mut tx, name).await? {
         return Err(AppError::not_found("worker", name.as_str()));
     }
     app.audit(&mut tx, now_s(), "admin", "worker.remove", name.as_str()).await?;
@@ -63,7 +65,9 @@ pub async fn remove(app: &App, name: &WorkerName) -> Result<(), AppError> {
 pub async fn authenticate(app: &App, token: Option<&str>) -> Result<WorkerName, AppError> {
     // Looks up the digest, so that the time reveals nothing about the token.
     let found = match token {
-        Some(token) => db::workers::by_token(app.db.pool(), &sha256_hex(token.as_bytes())).await?,
+        Some(token) => {
+            store::workers::by_token(app.db.pool(), &sha256_hex(token.as_bytes())).await?
+        }
         None => None,
     };
     if let Some(name) = found {

@@ -1,10 +1,10 @@
 //! Display text of core types, ready for the templates.
 
-use crate::db::revisions::Head;
 use fleeti_core::rollout::{Counts, DevicePhase, Phase};
 use fleeti_core::update::{RollbackReason, State};
 use fleeti_core::wire::api::{Build, BuildPhase, Device, ProfileRevision, Release, RolloutSummary};
 use fleeti_core::wire::boot::{Slot, Verity};
+use fleeti_store::revisions::Head;
 
 /// A label with a tone: `good`, `warn`, `bad`, `busy` or none.
 pub struct Badge {

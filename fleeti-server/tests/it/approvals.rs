@@ -8,7 +8,7 @@ use fleeti_core::wire::api::{BuildPhase, CreateBuild, RequestSignature, SignedBy
 use fleeti_pki::approval::{Approver, Intent, KIND, Policy, Word};
 use fleeti_pki::manifest::{PublicKey, ReleaseKeys};
 use fleeti_pki::signer::{Algorithm, SoftKey};
-use fleeti_server::db;
+use fleeti_store as store;
 use fleeti_testkit::synthetic;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -40,24 +40,24 @@ pub async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
     .unwrap();
     let folder = dir.path().join("builds").join(ID);
     synthetic::build(&folder, &"kiosk@2".parse().unwrap()).unwrap();
-    let db = db::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
+    let db = store::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
     let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
     let request = CreateBuild {
         profile: fleeti_core::profile::check(text).unwrap(),
         version: "2".parse().unwrap(),
     };
     let mut tx = db.write().await.unwrap();
-    db::builds::insert(&mut tx, ID, 1, &request, 1).await.unwrap();
-    let lease = db::builds::Lease { worker: "", id: "lease-1", until_s: 100 };
-    assert!(db::builds::claim(&mut tx, 1, lease).await.unwrap().is_some());
+    store::builds::insert(&mut tx, ID, 1, &request, 1).await.unwrap();
+    let lease = store::builds::Lease { worker: "", id: "lease-1", until_s: 100 };
+    assert!(store::builds::claim(&mut tx, 1, lease).await.unwrap().is_some());
     tx.commit().await.unwrap();
     let directory = folder.display().to_string();
-    let ended = db::builds::Ended {
+    let ended = store::builds::Ended {
         phase: BuildPhase::Succeeded,
         detail: "done",
         directory: Some(&directory),
     };
-    assert!(db::builds::finish(db.writer(), ID, lease, ended).await.unwrap());
+    assert!(store::builds::finish(db.writer(), ID, lease, ended).await.unwrap());
     db.close().await;
     (World::start(dir, |_| {}).await, people)
 }
@@ -167,16 +167,16 @@ async fn whoever_writes_every_row_of_the_database_gets_no_release() {
         key_id: key_id.to_owned(),
         ..word.sign(&intent, &mallory).unwrap()
     };
-    let db = db::Db::open(&world.dir.path().join("fleeti.db")).await.unwrap();
+    let db = store::Db::open(&world.dir.path().join("fleeti.db")).await.unwrap();
     let mut tx = db.write().await.unwrap();
     let asked =
         RequestSignature { intent: intent.to_text().unwrap(), by: forged(Word::Request, &ids[0]) };
-    db::approvals::ask(&mut tx, ID, &asked, 1).await.unwrap();
+    store::approvals::ask(&mut tx, ID, &asked, 1).await.unwrap();
     for id in &ids {
-        db::approvals::approve(&mut tx, ID, &forged(Word::Approve, id)).await.unwrap();
+        store::approvals::approve(&mut tx, ID, &forged(Word::Approve, id)).await.unwrap();
     }
     assert!(
-        db::builds::ask_to_sign(&mut tx, ID).await.unwrap(),
+        store::builds::ask_to_sign(&mut tx, ID).await.unwrap(),
         "the row says that it is to be signed"
     );
     tx.commit().await.unwrap();
@@ -190,7 +190,7 @@ async fn whoever_writes_every_row_of_the_database_gets_no_release() {
     // She takes the request away: then there is nobody who asked.
     let mut tx = db.write().await.unwrap();
     sqlx::query("DELETE FROM signature_requests").execute(&mut *tx).await.unwrap();
-    assert!(db::builds::ask_to_sign(&mut tx, ID).await.unwrap());
+    assert!(store::builds::ask_to_sign(&mut tx, ID).await.unwrap());
     tx.commit().await.unwrap();
     world.server.app.build_queued.notify_one();
     let (phase, detail) = ended(&world).await;

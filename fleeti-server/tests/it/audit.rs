@@ -83,9 +83,7 @@ async fn an_act_that_waited_when_the_server_was_killed_is_entered_once() {
     let app = std::sync::Arc::clone(&server.app);
     let mut tx = app.db.write().await.unwrap();
     for (id, subject) in [("audit-a", "first"), ("audit-b", "second")] {
-        fleeti_server::db::audit::insert(&mut tx, id, 1, "admin", "test.act", subject)
-            .await
-            .unwrap();
+        fleeti_store::audit::insert(&mut tx, id, 1, "admin", "test.act", subject).await.unwrap();
     }
     tx.commit().await.unwrap();
     let act = fleeti_pki::audit::Act {

@@ -3,8 +3,8 @@
 use crate::world::World;
 use fleeti_client::ClientError;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild};
-use fleeti_server::db::builds::{Ended, Lease};
-use fleeti_server::db::{self, Db};
+use fleeti_store::builds::{Ended, Lease};
+use fleeti_store::{self as store, Db};
 
 pub fn request(motd: &str) -> CreateBuild {
     let text = format!(
@@ -28,18 +28,20 @@ async fn a_build_is_taken_once_and_again_only_when_its_lease_is_over() {
         let db = db.clone();
         async move {
             let mut tx = db.write().await.unwrap();
-            let claimed = db::builds::claim(&mut tx, now_s, lease(now_s)).await.unwrap();
+            let claimed = store::builds::claim(&mut tx, now_s, lease(now_s)).await.unwrap();
             tx.commit().await.unwrap();
             claimed.map(|c| c.id)
         }
     };
     let mut tx = db.write().await.unwrap();
-    db::builds::insert(&mut tx, "build-1", 1, &request("a"), 1000).await.unwrap();
+    store::builds::insert(&mut tx, "build-1", 1, &request("a"), 1000).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(claim(1000).await.as_deref(), Some("build-1"));
     assert_eq!(claim(1059).await, None, "its worker holds the lease");
     assert!(
-        db::builds::renew(db.writer(), "build-1", lease(1140), Some("still at it")).await.unwrap()
+        store::builds::renew(db.writer(), "build-1", lease(1140), Some("still at it"))
+            .await
+            .unwrap()
     );
     assert_eq!(claim(1100).await, None);
     // The worker was killed: nobody renews.
@@ -51,24 +53,24 @@ async fn a_build_that_kills_its_worker_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(&dir.path().join("x.db")).await.unwrap();
     let mut tx = db.write().await.unwrap();
-    db::builds::insert(&mut tx, "build-1", 1, &request("a"), 0).await.unwrap();
+    store::builds::insert(&mut tx, "build-1", 1, &request("a"), 0).await.unwrap();
     for attempt in 1..=3 {
         assert_eq!(
-            db::builds::give_up(&mut tx, attempt * 100).await.unwrap(),
+            store::builds::give_up(&mut tx, attempt * 100).await.unwrap(),
             Vec::<String>::new()
         );
         assert!(
-            db::builds::claim(&mut tx, attempt * 100, lease(attempt * 100))
+            store::builds::claim(&mut tx, attempt * 100, lease(attempt * 100))
                 .await
                 .unwrap()
                 .is_some(),
             "attempt {attempt}"
         );
     }
-    assert_eq!(db::builds::give_up(&mut tx, 400).await.unwrap(), ["build-1"]);
-    assert!(db::builds::claim(&mut tx, 400, lease(400)).await.unwrap().is_none());
+    assert_eq!(store::builds::give_up(&mut tx, 400).await.unwrap(), ["build-1"]);
+    assert!(store::builds::claim(&mut tx, 400, lease(400)).await.unwrap().is_none());
     tx.commit().await.unwrap();
-    let build = db::builds::get(db.pool(), "build-1").await.unwrap().unwrap();
+    let build = store::builds::get(db.pool(), "build-1").await.unwrap().unwrap();
     assert_eq!(build.phase, BuildPhase::Failed);
 }
 
@@ -77,37 +79,44 @@ async fn a_signature_is_taken_once_given_up_after_three_tries_and_may_be_asked_f
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(&dir.path().join("x.db")).await.unwrap();
     let mut tx = db.write().await.unwrap();
-    db::builds::insert(&mut tx, "build-1", 1, &request("a"), 0).await.unwrap();
-    assert!(!db::builds::ask_to_sign(&mut tx, "build-1").await.unwrap(), "it is not built yet");
+    store::builds::insert(&mut tx, "build-1", 1, &request("a"), 0).await.unwrap();
+    assert!(!store::builds::ask_to_sign(&mut tx, "build-1").await.unwrap(), "it is not built yet");
     tx.commit().await.unwrap();
     let mut tx = db.write().await.unwrap();
-    assert!(db::builds::claim(&mut tx, 1, lease(1)).await.unwrap().is_some());
+    assert!(store::builds::claim(&mut tx, 1, lease(1)).await.unwrap().is_some());
     tx.commit().await.unwrap();
     let ended = Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some("/nowhere") };
     assert!(
-        !db::builds::finish(db.writer(), "build-1", Lease { id: "another", ..lease(1) }, ended)
+        !store::builds::finish(db.writer(), "build-1", Lease { id: "another", ..lease(1) }, ended)
             .await
             .unwrap()
     );
-    assert!(db::builds::finish(db.writer(), "build-1", lease(1), ended).await.unwrap());
+    assert!(store::builds::finish(db.writer(), "build-1", lease(1), ended).await.unwrap());
     let mut tx = db.write().await.unwrap();
     for _ in 0..2 {
-        assert!(db::builds::ask_to_sign(&mut tx, "build-1").await.unwrap());
+        assert!(store::builds::ask_to_sign(&mut tx, "build-1").await.unwrap());
         assert!(
-            !db::builds::ask_to_sign(&mut tx, "build-1").await.unwrap(),
+            !store::builds::ask_to_sign(&mut tx, "build-1").await.unwrap(),
             "it is asked for already"
         );
         for attempt in 1..=3 {
-            assert!(db::builds::claim_signing(&mut tx, attempt * 100, 60).await.unwrap().is_some());
             assert!(
-                db::builds::claim_signing(&mut tx, attempt * 100 + 59, 60).await.unwrap().is_none(),
+                store::builds::claim_signing(&mut tx, attempt * 100, 60).await.unwrap().is_some()
+            );
+            assert!(
+                store::builds::claim_signing(&mut tx, attempt * 100 + 59, 60)
+                    .await
+                    .unwrap()
+                    .is_none(),
                 "its signer holds the lease"
             );
             if attempt < 3 {
-                assert!(db::builds::give_up(&mut tx, attempt * 100 + 61).await.unwrap().is_empty());
+                assert!(
+                    store::builds::give_up(&mut tx, attempt * 100 + 61).await.unwrap().is_empty()
+                );
             }
         }
-        assert_eq!(db::builds::give_up(&mut tx, 400).await.unwrap(), ["build-1"]);
+        assert_eq!(store::builds::give_up(&mut tx, 400).await.unwrap(), ["build-1"]);
     }
 }
 
@@ -142,7 +151,7 @@ async fn the_same_document_is_the_same_revision_and_a_changed_one_is_the_next() 
     let mut tx = db.write().await.unwrap();
     let mut numbers = Vec::new();
     for motd in ["a", "a", "b", "a", "c"] {
-        numbers.push(db::revisions::number(&mut tx, &request(motd).profile, 1).await.unwrap());
+        numbers.push(store::revisions::number(&mut tx, &request(motd).profile, 1).await.unwrap());
     }
     assert_eq!(numbers, [1, 1, 2, 1, 3]);
 }

@@ -180,7 +180,7 @@ async fn a_server_that_has_nothing_to_start_with_says_so() {
 /// What cannot be entered is not done, and nobody has to count a hundred thousand rows to find out.
 #[actix_web::test]
 async fn acts_that_wait_for_a_dead_signer_are_bounded() {
-    use fleeti_server::db::{Db, audit};
+    use fleeti_store::{Db, audit};
     let dir = tempfile::tempdir().unwrap();
     let db = Db::open(&dir.path().join("fleeti.db")).await.unwrap();
     let mut tx = db.write().await.unwrap();

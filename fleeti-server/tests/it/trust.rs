@@ -370,16 +370,16 @@ async fn whoever_writes_the_database_makes_no_intermediate_count() {
     ceremony.issued = Issued::default();
     let (_, forged) =
         ceremony.with(|open, t, issued| open.certify(t, issued, Purpose::Device, &csr).unwrap());
-    let db = fleeti_server::db::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
+    let db = fleeti_store::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
     let pki = fleeti_server::config::Pki::open(dir.path()).unwrap();
     let mut tx = db.write().await.unwrap();
-    fleeti_server::db::trust::insert(&mut tx, (&pki.root_sha256, 1), &first.bundle, "", 0)
+    fleeti_store::trust::insert(&mut tx, (&pki.root_sha256, 1), &first.bundle, "", 0)
         .await
         .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(fleeti_server::service::trust::load(&db, &pki).await.unwrap().version(), 1);
     let mut tx = db.write().await.unwrap();
-    fleeti_server::db::trust::insert(&mut tx, (&pki.root_sha256, 2), &forged, "", 0).await.unwrap();
+    fleeti_store::trust::insert(&mut tx, (&pki.root_sha256, 2), &forged, "", 0).await.unwrap();
     tx.commit().await.unwrap();
     assert!(fleeti_server::service::trust::load(&db, &pki).await.is_err());
 }

@@ -28,9 +28,9 @@ use fleeti_pki::measured::phases;
 use fleeti_pki::signer::Algorithm;
 use fleeti_pki::tpm::endorsement::Kind;
 use fleeti_pki::uefi;
-use fleeti_server::db::tpms::{self, TpmRow};
-use fleeti_server::db::{Db, attestations, boot};
 use fleeti_signer::wire::BootState;
+use fleeti_store::tpms::{self, TpmRow};
+use fleeti_store::{Db, attestations, boot};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, PubAckReason, Publish};
 use std::path::Path;
@@ -202,7 +202,7 @@ fn attestations(
             .await?;
         }
         let ids: Vec<_> = devices.iter().map(|d| d.id.clone()).collect();
-        fleeti_server::db::desired::set_desired(&mut tx, &ids, Some(&name)).await?;
+        fleeti_store::desired::set_desired(&mut tx, &ids, Some(&name)).await?;
         tx.commit().await?;
         db.close().await;
         anyhow::Ok(())

@@ -10,7 +10,7 @@ use fleeti_core::wire::api::{CreateRollout, Provision};
 use fleeti_core::wire::enrollment::EnrollRequest;
 use fleeti_pki::csr;
 use fleeti_pki::signer::{Algorithm, SoftKey};
-use fleeti_server::db::Db;
+use fleeti_store::Db;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -66,10 +66,7 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
         client
             .start_rollout(&CreateRollout { release: names[1].clone(), fleet: fleet.clone() })
             .await?;
-        while !fleeti_server::db::boot::unsigned(db.pool(), &fleet, &names[1], "", 1)
-            .await?
-            .is_empty()
-        {
+        while !fleeti_store::boot::unsigned(db.pool(), &fleet, &names[1], "", 1).await?.is_empty() {
             ensure!(
                 started.elapsed() < Duration::from_secs(300),
                 "the signatures are not completed"

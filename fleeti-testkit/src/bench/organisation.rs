@@ -7,9 +7,9 @@ use fleeti_core::id::DeviceId;
 use fleeti_pki::certificate::{self, Authority, Period, Purpose, Role};
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
-use fleeti_server::db::devices::Certified;
-use fleeti_server::db::{self, Db};
 use fleeti_signer::service::Keys;
+use fleeti_store::devices::Certified;
+use fleeti_store::{self as store, Db};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
@@ -230,7 +230,7 @@ impl Organisation {
             let mut tx = db.write().await?;
             let all: Vec<_> = rows.iter().map(|(id, certified)| (id, &fleet, certified)).collect();
             for some in all.chunks(500) {
-                db::devices::upsert(&mut tx, some, now_s()).await?;
+                store::devices::upsert(&mut tx, some, now_s()).await?;
             }
             tx.commit().await?;
             db.close().await;

@@ -11,8 +11,8 @@ use fleeti_core::update::State;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateRollout};
 use fleeti_core::wire::boot::{BootSummary, Slot, Verity};
 use fleeti_core::wire::device::Report;
-use fleeti_server::db::builds::{Ended, Lease};
-use fleeti_server::db::{self, Db};
+use fleeti_store::builds::{Ended, Lease};
+use fleeti_store::{self as store, Db};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
@@ -72,26 +72,27 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
             progress: None,
             detail: None,
         };
-        db::devices::report(&mut tx, id, &report, 1).await?;
+        store::devices::report(&mut tx, id, &report, 1).await?;
     }
     for i in 0..HISTORY {
         let Ok(profile) = profile::check(&text.replace('N', &i.to_string())) else {
             bail!("the profile")
         };
-        let number = db::revisions::number(&mut tx, &profile, i).await?;
+        let number = store::revisions::number(&mut tx, &profile, i).await?;
         let build = CreateBuild { profile, version: (i + 1).to_string().parse()? };
-        db::builds::insert(&mut tx, &format!("build-{i}"), number, &build, i).await?;
-        db::builds::claim(&mut tx, i, LEASE).await?;
+        store::builds::insert(&mut tx, &format!("build-{i}"), number, &build, i).await?;
+        store::builds::claim(&mut tx, i, LEASE).await?;
         let devices = ids.iter().map(|id| (id.clone(), DevicePhase::Succeeded)).collect();
         let state =
             rollout::State { release: "kiosk@0".parse()?, phase: Phase::Succeeded, devices };
-        db::rollouts::store(&mut tx, &format!("rollout-{i}"), &"bench".parse()?, &state, i).await?;
+        store::rollouts::store(&mut tx, &format!("rollout-{i}"), &"bench".parse()?, &state, i)
+            .await?;
     }
     tx.commit().await?;
     for i in 0..HISTORY {
         let ended = Ended { phase: BuildPhase::Failed, detail: "long ago", directory: None };
         ensure!(
-            db::builds::finish(db.writer(), &format!("build-{i}"), LEASE, ended).await?,
+            store::builds::finish(db.writer(), &format!("build-{i}"), LEASE, ended).await?,
             "the lease of build-{i} is over"
         );
     }

@@ -11,10 +11,10 @@ use fleeti_core::wire::enrollment::EnrollRequest;
 use fleeti_pki::audit::{Act, verify_proof};
 use fleeti_pki::csr;
 use fleeti_pki::signer::{Algorithm, SoftKey};
-use fleeti_server::db::{self, Db};
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::SigningService;
 use fleeti_signer::wire::{Request, Response};
+use fleeti_store::{self as store, Db};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -139,7 +139,7 @@ impl Ours {
             let db = Db::open(&self.database).await?;
             let mut tx = db.write().await?;
             for token in &tokens {
-                db::enrollments::insert(
+                store::enrollments::insert(
                     &mut tx,
                     &sha256_hex(token.as_bytes()),
                     &"bench".parse()?,

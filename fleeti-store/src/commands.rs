@@ -1,7 +1,7 @@
 //! Commands to devices.
 
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::CommandStatus;
 use fleeti_core::wire::device::{Command, CommandKind, Outcome};
@@ -24,7 +24,7 @@ pub async fn insert(
     device: &DeviceId,
     command: &Command,
     now_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO commands (id, device, created_s, deadline_s, kind, status) VALUES ($1, $2, $3, $4, $5, 'pending')")
         .bind(&command.id)
         .bind(device.as_str())
@@ -41,7 +41,7 @@ pub async fn pending(
     pool: &SqlitePool,
     device: &DeviceId,
     now_s: u64,
-) -> Result<Vec<Command>, AppError> {
+) -> Result<Vec<Command>, StoreError> {
     let sql = "SELECT id, deadline_s, kind, status FROM commands WHERE device = $1 AND status = 'pending' AND deadline_s >= $3 \
                ORDER BY created_s, id LIMIT $2";
     let query =
@@ -63,7 +63,7 @@ pub async fn pending_count(
     tx: &mut Tx<'_>,
     device: &DeviceId,
     now_s: u64,
-) -> Result<i64, AppError> {
+) -> Result<i64, StoreError> {
     let sql = "UPDATE commands SET status = 'expired' WHERE device = $1 AND status = 'pending' AND deadline_s < $2";
     sqlx::query(sql).bind(device.as_str()).bind(seconds(now_s)).execute(&mut **tx).await?;
     let sql = "SELECT COUNT(*) FROM commands WHERE device = $1 AND status = 'pending'";
@@ -71,7 +71,7 @@ pub async fn pending_count(
 }
 
 /// Marks commands whose deadline has passed as expired. Returns their number.
-pub async fn expire_all(tx: &mut Tx<'_>, now_s: u64) -> Result<u64, AppError> {
+pub async fn expire_all(tx: &mut Tx<'_>, now_s: u64) -> Result<u64, StoreError> {
     let sql = "UPDATE commands SET status = 'expired' WHERE status = 'pending' AND deadline_s < $1";
     Ok(sqlx::query(sql).bind(seconds(now_s)).execute(&mut **tx).await?.rows_affected())
 }
@@ -82,7 +82,7 @@ pub async fn is_ordered(
     device: &DeviceId,
     kind: CommandKind,
     since_s: u64,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM commands WHERE device = $1 AND kind = $2 AND created_s >= $3 AND status <> 'expired'";
     let query = sqlx::query_scalar(sql)
         .bind(device.as_str())
@@ -98,7 +98,7 @@ pub async fn acknowledge(
     device: &DeviceId,
     id: &str,
     outcome: Outcome,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     let status = match outcome {
         Outcome::Done => "done",
         Outcome::Expired => "expired",
@@ -119,7 +119,7 @@ pub async fn get(
     pool: &SqlitePool,
     id: &str,
     now_s: u64,
-) -> Result<Option<CommandStatus>, AppError> {
+) -> Result<Option<CommandStatus>, StoreError> {
     let sql = "SELECT id, deadline_s, kind, status FROM commands WHERE id = $1";
     let row = sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?;
     row.map(|r| {

@@ -1,7 +1,7 @@
 //! MQTT session state that outlasts connections.
 
-use crate::db::{Tx, seconds};
-use crate::error::AppError;
+use crate::StoreError;
+use crate::{Tx, seconds};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::mqtt::Down;
 use sqlx::{QueryBuilder, Sqlite};
@@ -62,7 +62,7 @@ pub struct Stored {
 const AT_ONCE: usize = 256;
 
 /// Stores the state of sessions.
-pub async fn set(tx: &mut Tx<'_>, sessions: &HashMap<DeviceId, Stored>) -> Result<(), AppError> {
+pub async fn set(tx: &mut Tx<'_>, sessions: &HashMap<DeviceId, Stored>) -> Result<(), StoreError> {
     let all: Vec<_> = sessions.iter().collect();
     for some in all.chunks(AT_ONCE) {
         let mut query = QueryBuilder::<Sqlite>::new(

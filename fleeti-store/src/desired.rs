@@ -1,7 +1,7 @@
 //! Desired states of devices, and whether devices run what was rolled out to them.
 
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::{DeviceId, ReleaseName, Version};
 use fleeti_core::wire::device::{DesiredState, Forgiveness};
 use sqlx::sqlite::SqlitePool;
@@ -20,22 +20,22 @@ pub(super) const DESIRED: &str =
     "id, desired_generation, desired_release, forgiven, forgiveness, boot_change";
 
 impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
-    type Error = AppError;
-    fn try_from(row: DesiredRow) -> Result<Self, AppError> {
-        let forgiven = row.forgiven.map(|v| v.parse()).transpose().map_err(AppError::internal)?;
+    type Error = StoreError;
+    fn try_from(row: DesiredRow) -> Result<Self, StoreError> {
+        let forgiven = row.forgiven.map(|v| v.parse()).transpose().map_err(StoreError::value)?;
         let desired = DesiredState {
             generation: from_seconds(row.desired_generation),
             release: row
                 .desired_release
                 .map(|r| r.parse())
                 .transpose()
-                .map_err(AppError::internal)?,
+                .map_err(StoreError::value)?,
             forgiven: forgiven
                 .map(|version| Forgiveness { version, number: from_seconds(row.forgiveness) }),
             boot_change: row.boot_change.map(from_seconds),
             critical: vec!["release".into()],
         };
-        Ok((row.id.parse().map_err(AppError::internal)?, desired))
+        Ok((row.id.parse().map_err(StoreError::value)?, desired))
     }
 }
 
@@ -45,7 +45,7 @@ pub async fn set_desired(
     tx: &mut Tx<'_>,
     ids: &[DeviceId],
     release: Option<&ReleaseName>,
-) -> Result<Vec<(DeviceId, DesiredState)>, AppError> {
+) -> Result<Vec<(DeviceId, DesiredState)>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
@@ -76,26 +76,26 @@ pub(super) const RUNS_AS_GIVEN: &str = "(d.running IS d.came_with OR d.running I
 pub async fn running_as_given(
     pool: &SqlitePool,
     id: &DeviceId,
-) -> Result<Option<ReleaseName>, AppError> {
+) -> Result<Option<ReleaseName>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!(
         "SELECT d.running FROM devices d WHERE d.id = $1 AND d.running IS NOT NULL AND {RUNS_AS_GIVEN}"
     ));
     let found: Option<String> =
         sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?;
-    found.map(|r| r.parse().map_err(AppError::internal)).transpose()
+    found.map(|r| r.parse().map_err(StoreError::value)).transpose()
 }
 
 /// Devices whose desired version is this release.
 pub async fn with_desired(
     tx: &mut Tx<'_>,
     release: &ReleaseName,
-) -> Result<Vec<DeviceId>, AppError> {
+) -> Result<Vec<DeviceId>, StoreError> {
     // A desired version comes from a rollout to the device's fleet, and a device never changes its
     // fleet.
     let sql = "SELECT id FROM devices WHERE fleet IN (SELECT fleet FROM rollouts WHERE release_name = $1) AND desired_release = $1 ORDER BY id";
     let ids: Vec<String> =
         sqlx::query_scalar(sql).bind(release.to_string()).fetch_all(&mut **tx).await?;
-    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+    ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }
 
 /// Allows a device to try a version again after a rollback. Returns `None` for an unknown device.
@@ -103,7 +103,7 @@ pub async fn forgive(
     tx: &mut Tx<'_>,
     id: &DeviceId,
     version: &Version,
-) -> Result<Option<DesiredState>, AppError> {
+) -> Result<Option<DesiredState>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!(
         "UPDATE devices SET forgiven = $2, forgiveness = forgiveness + 1, desired_generation = desired_generation + 1 \
          WHERE id = $1 RETURNING {DESIRED}"
@@ -122,7 +122,7 @@ pub async fn set_boot_change(
     tx: &mut Tx<'_>,
     id: &DeviceId,
     number: u64,
-) -> Result<Option<DesiredState>, AppError> {
+) -> Result<Option<DesiredState>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!(
         "UPDATE devices SET boot_change = $2, desired_generation = desired_generation + 1 WHERE id = $1 RETURNING {DESIRED}"
     ));
@@ -135,7 +135,7 @@ pub async fn set_boot_change(
 }
 
 /// The desired state of a device.
-pub async fn desired(pool: &SqlitePool, id: &DeviceId) -> Result<Option<DesiredState>, AppError> {
+pub async fn desired(pool: &SqlitePool, id: &DeviceId) -> Result<Option<DesiredState>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!("SELECT {DESIRED} FROM devices WHERE id = $1"));
     let row = sqlx::query_as::<_, DesiredRow>(sql).bind(id.as_str()).fetch_optional(pool).await?;
     row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()

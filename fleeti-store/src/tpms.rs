@@ -1,7 +1,7 @@
 //! TPMs of devices.
 
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::{DeviceId, FleetId};
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
@@ -63,13 +63,13 @@ impl TpmRow {
 }
 
 /// A device's TPM, if it has shown one.
-pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<TpmRow>, AppError> {
+pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<TpmRow>, StoreError> {
     let sql = "SELECT * FROM device_tpms WHERE device = $1";
     Ok(sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?)
 }
 
 /// Sets this digest for TPMs from before it was stored.
-pub async fn set_judged(tx: &mut Tx<'_>, by: &str) -> Result<(), AppError> {
+pub async fn set_judged(tx: &mut Tx<'_>, by: &str) -> Result<(), StoreError> {
     sqlx::query("UPDATE device_tpms SET judged_by = $1 WHERE judged_by = ''")
         .bind(by)
         .execute(&mut **tx)
@@ -82,7 +82,7 @@ pub async fn judged_by_others(
     pool: &SqlitePool,
     than: &str,
     limit: u32,
-) -> Result<Vec<(DeviceId, TpmRow)>, AppError> {
+) -> Result<Vec<(DeviceId, TpmRow)>, StoreError> {
     #[derive(sqlx::FromRow)]
     struct Row {
         device: String,
@@ -93,7 +93,7 @@ pub async fn judged_by_others(
                UNION ALL SELECT * FROM device_tpms WHERE judged_by > $1 LIMIT $2";
     let rows: Vec<Row> = sqlx::query_as(sql).bind(than).bind(limit).fetch_all(pool).await?;
     rows.into_iter()
-        .map(|row| Ok((row.device.parse().map_err(AppError::internal)?, row.tpm)))
+        .map(|row| Ok((row.device.parse().map_err(StoreError::value)?, row.tpm)))
         .collect()
 }
 
@@ -104,7 +104,7 @@ pub async fn set_manufacturer(
     device: &DeviceId,
     before: &TpmRow,
     manufacturer: &Manufacturer,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let sql = "UPDATE device_tpms SET manufacturer = $3, description = $4, judged_by = $5 WHERE device = $1 AND judged_by = $2";
     let query = sqlx::query(sql)
         .bind(device.as_str())
@@ -131,7 +131,7 @@ pub async fn is_taken(
     connection: &mut SqliteConnection,
     device: &DeviceId,
     row: &TpmRow,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM device_tpms JOIN devices ON devices.id = device_tpms.device WHERE \
                device <> $1 AND (ek_sha256 = $2 OR attestation_key = $3) AND (revoked_s IS NULL OR revocation_reason = 'certificate_hold') \
                OR device = $1 AND (ek_sha256 <> $2 OR attestation_key <> $3)";
@@ -145,7 +145,7 @@ pub async fn is_taken(
 
 /// Binds a TPM to a device, unless either is bound already. The TPM of a device that is revoked for
 /// good is free again, so that the machine can enroll again.
-pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bound, AppError> {
+pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bound, StoreError> {
     let sql = "DELETE FROM device_tpms WHERE (ek_sha256 = $1 OR attestation_key = $2) AND device <> $3 AND device IN \
                (SELECT id FROM devices WHERE revoked_s IS NOT NULL AND revocation_reason <> 'certificate_hold')";
     sqlx::query(sql)
@@ -193,15 +193,15 @@ pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bo
 pub async fn to_be_asked(
     pool: &SqlitePool,
     device: &DeviceId,
-) -> Result<Option<Option<String>>, AppError> {
+) -> Result<Option<Option<String>>, StoreError> {
     let sql = "SELECT (SELECT sha256 FROM evidence_logs l WHERE l.device = t.device ORDER BY received_s DESC LIMIT 1) \
                FROM device_tpms t WHERE t.device = $1";
     Ok(sqlx::query_scalar(sql).bind(device.as_str()).fetch_optional(pool).await?)
 }
 
 /// Devices of a fleet with a bound TPM that are not revoked.
-pub async fn of_fleet(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<DeviceId>, AppError> {
+pub async fn of_fleet(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<DeviceId>, StoreError> {
     let sql = "SELECT d.id FROM devices d JOIN device_tpms t ON t.device = d.id WHERE d.fleet = $1 AND d.revoked_s IS NULL";
     let ids: Vec<String> = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_all(pool).await?;
-    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+    ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }

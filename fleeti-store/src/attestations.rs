@@ -1,7 +1,7 @@
 //! Evidence and attestation results of devices, and appraisal policies of fleets.
 
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::attestation::{Level, level_for_update};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
@@ -24,7 +24,7 @@ pub async fn keep_log(
     sha256: &str,
     bytes: &[u8],
     now_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     let sql = "INSERT INTO evidence_logs (device, sha256, bytes, received_s) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (device, sha256) DO UPDATE SET received_s = excluded.received_s";
     sqlx::query(sql)
@@ -44,7 +44,7 @@ pub async fn keep_log(
 pub async fn logs(
     connection: &mut SqliteConnection,
     named: &[(&DeviceId, &str)],
-) -> Result<HashMap<DeviceId, Vec<u8>>, AppError> {
+) -> Result<HashMap<DeviceId, Vec<u8>>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new("WITH named (device, sha256) AS (");
     query.push_values(named, |mut row, (device, sha256)| {
         row.push_bind(device.as_str()).push_bind(*sha256);
@@ -52,7 +52,7 @@ pub async fn logs(
     query.push(") SELECT l.device, l.bytes FROM named n JOIN evidence_logs l ON l.device = n.device AND l.sha256 = n.sha256");
     let rows: Vec<(String, Vec<u8>)> = query.build_query_as().fetch_all(connection).await?;
     rows.into_iter()
-        .map(|(device, bytes)| Ok((device.parse().map_err(AppError::internal)?, bytes)))
+        .map(|(device, bytes)| Ok((device.parse().map_err(StoreError::value)?, bytes)))
         .collect()
 }
 
@@ -103,10 +103,10 @@ struct SubjectRow {
 }
 
 impl TryFrom<SubjectRow> for Subject {
-    type Error = AppError;
-    fn try_from(row: SubjectRow) -> Result<Self, AppError> {
+    type Error = StoreError;
+    fn try_from(row: SubjectRow) -> Result<Self, StoreError> {
         let release =
-            |text: Option<String>| text.map(|t| t.parse()).transpose().map_err(AppError::internal);
+            |text: Option<String>| text.map(|t| t.parse()).transpose().map_err(StoreError::value);
         let firmware_keys = match (&row.expected, row.change_number) {
             (Some(text), Some(change)) => Some(super::boot::expected(text, change)?),
             _ => None,
@@ -114,7 +114,7 @@ impl TryFrom<SubjectRow> for Subject {
         let running = release(row.running)?;
         let (running, not_given) = if row.is_given { (running, None) } else { (None, running) };
         Ok(Self {
-            fleet: row.found.fleet.parse().map_err(AppError::internal)?,
+            fleet: row.found.fleet.parse().map_err(StoreError::value)?,
             last: row.found.found()?,
             attestation_key: row.attestation_key,
             manufacturer: row.manufacturer,
@@ -134,7 +134,7 @@ impl TryFrom<SubjectRow> for Subject {
 pub async fn subjects(
     connection: &mut SqliteConnection,
     ids: &[&DeviceId],
-) -> Result<HashMap<DeviceId, Subject>, AppError> {
+) -> Result<HashMap<DeviceId, Subject>, StoreError> {
     let runs_as_given = super::desired::RUNS_AS_GIVEN;
     let mut query = QueryBuilder::<Sqlite>::new(format!(
         "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, a.update_level, t.attestation_key, t.manufacturer, k.expected, k.change_number, \
@@ -149,8 +149,8 @@ pub async fn subjects(
     }
     query.push(")");
     let rows: Vec<SubjectRow> = query.build_query_as().fetch_all(connection).await?;
-    let read = |row: SubjectRow| -> Result<_, AppError> {
-        Ok((row.found.id.parse().map_err(AppError::internal)?, Subject::try_from(row)?))
+    let read = |row: SubjectRow| -> Result<_, StoreError> {
+        Ok((row.found.id.parse().map_err(StoreError::value)?, Subject::try_from(row)?))
     };
     // An unreadable row must not keep other devices from being appraised.
     Ok(rows
@@ -230,8 +230,8 @@ struct Row {
 }
 
 impl TryFrom<Row> for AttestationRow {
-    type Error = AppError;
-    fn try_from(row: Row) -> Result<Self, AppError> {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
         Ok(Self {
             nonce: row.nonce,
             evidence: SentEvidence::read(row.evidence)?,
@@ -243,7 +243,10 @@ impl TryFrom<Row> for AttestationRow {
 }
 
 /// The stored evidence of a device, and its result.
-pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<AttestationRow>, AppError> {
+pub async fn get(
+    pool: &SqlitePool,
+    device: &DeviceId,
+) -> Result<Option<AttestationRow>, StoreError> {
     let sql = "SELECT nonce, evidence, accepted, firmware_code, result FROM attestations WHERE device = $1";
     sqlx::query_as::<_, Row>(sql)
         .bind(device.as_str())
@@ -258,7 +261,7 @@ pub async fn is_last(
     tx: &mut Tx<'_>,
     device: &DeviceId,
     result: &AttestationResult,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let query =
         sqlx::query_scalar("SELECT COUNT(*) FROM attestations WHERE device = $1 AND result = $2");
     let found: i64 = query
@@ -271,7 +274,10 @@ pub async fn is_last(
 
 /// Stores evidence and results. Measurements of the firmware's code are stored only once:
 /// afterwards only an operator can change them.
-pub async fn keep(tx: &mut Tx<'_>, rows: &[(&DeviceId, &AttestationRow)]) -> Result<(), AppError> {
+pub async fn keep(
+    tx: &mut Tx<'_>,
+    rows: &[(&DeviceId, &AttestationRow)],
+) -> Result<(), StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name, \
          update_level) ",
@@ -351,13 +357,13 @@ struct FoundRow {
     update_level: Option<i64>,
 }
 
-fn level_of(number: i64) -> Result<Level, AppError> {
+fn level_of(number: i64) -> Result<Level, StoreError> {
     let level = usize::try_from(number).ok().and_then(|n| Level::ALL.get(n).copied());
-    level.ok_or_else(|| AppError::internal("invalid attestation level in the database"))
+    level.ok_or_else(|| StoreError::value("invalid attestation level in the database"))
 }
 
 impl FoundRow {
-    fn found(&self) -> Result<Found, AppError> {
+    fn found(&self) -> Result<Found, StoreError> {
         let (Some(level), Some(update_level), Some(appraised_s)) =
             (self.level, self.update_level, self.appraised_s)
         else {
@@ -372,7 +378,7 @@ impl FoundRow {
                 .as_deref()
                 .map(str::parse)
                 .transpose()
-                .map_err(AppError::internal)?,
+                .map_err(StoreError::value)?,
         })
     }
 }
@@ -384,18 +390,18 @@ const FOUND: &str = "SELECT d.id, d.fleet, a.level, a.update_level, a.appraised_
 pub async fn found(
     connection: &mut SqliteConnection,
     device: &DeviceId,
-) -> Result<Option<(FleetId, Found)>, AppError> {
+) -> Result<Option<(FleetId, Found)>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!("{FOUND} WHERE d.id = $1"));
     let row: Option<FoundRow> =
         sqlx::query_as(sql).bind(device.as_str()).fetch_optional(connection).await?;
-    row.map(|row| Ok((row.fleet.parse().map_err(AppError::internal)?, row.found()?))).transpose()
+    row.map(|row| Ok((row.fleet.parse().map_err(StoreError::value)?, row.found()?))).transpose()
 }
 
 /// The last results of devices.
 pub async fn found_of(
     connection: &mut SqliteConnection,
     devices: &[&DeviceId],
-) -> Result<Vec<(DeviceId, Found)>, AppError> {
+) -> Result<Vec<(DeviceId, Found)>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(FOUND);
     query.push(" WHERE d.id IN (");
     let mut list = query.separated(", ");
@@ -404,14 +410,14 @@ pub async fn found_of(
     }
     query.push(")");
     let rows: Vec<FoundRow> = query.build_query_as().fetch_all(connection).await?;
-    rows.iter().map(|row| Ok((row.id.parse().map_err(AppError::internal)?, row.found()?))).collect()
+    rows.iter().map(|row| Ok((row.id.parse().map_err(StoreError::value)?, row.found()?))).collect()
 }
 
 /// The last results of all devices of a fleet that are not revoked.
 pub async fn found_in_fleet(
     connection: &mut SqliteConnection,
     fleet: &FleetId,
-) -> Result<Vec<(DeviceId, Found)>, AppError> {
+) -> Result<Vec<(DeviceId, Found)>, StoreError> {
     // One parameter for all ids: as single values, those of a large fleet are copied several times.
     let sql = sqlx::AssertSqlSafe(format!(
         "SELECT json_group_array(json_array(id, fleet, level, appraised_s, release_name, update_level)) FROM \
@@ -419,7 +425,7 @@ pub async fn found_in_fleet(
     ));
     let text: String = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_one(connection).await?;
     let rows: Vec<FoundRow> = serde_json::from_str(&text)?;
-    rows.iter().map(|row| Ok((row.id.parse().map_err(AppError::internal)?, row.found()?))).collect()
+    rows.iter().map(|row| Ok((row.id.parse().map_err(StoreError::value)?, row.found()?))).collect()
 }
 
 /// Devices of a fleet that have sent evidence, after an id.
@@ -428,7 +434,7 @@ pub async fn with_evidence(
     fleet: &FleetId,
     after: &str,
     limit: u32,
-) -> Result<Vec<DeviceId>, AppError> {
+) -> Result<Vec<DeviceId>, StoreError> {
     let sql = "SELECT d.id FROM devices d JOIN attestations a ON a.device = d.id WHERE d.fleet = $1 AND d.id > $2 ORDER BY d.id LIMIT $3";
     let ids: Vec<String> = sqlx::query_scalar(sql)
         .bind(fleet.as_str())
@@ -436,35 +442,39 @@ pub async fn with_evidence(
         .bind(i64::from(limit))
         .fetch_all(pool)
         .await?;
-    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+    ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }
 
 /// Devices whose last evidence was for this release.
 pub async fn on_release(
     pool: &SqlitePool,
     release: &ReleaseName,
-) -> Result<Vec<DeviceId>, AppError> {
+) -> Result<Vec<DeviceId>, StoreError> {
     let ids: Vec<String> =
         sqlx::query_scalar("SELECT device FROM attestations WHERE release_name = $1")
             .bind(release.to_string())
             .fetch_all(pool)
             .await?;
-    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+    ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }
 
 /// The policies of all fleets that differ from the default.
-pub async fn policies(pool: &SqlitePool) -> Result<HashMap<FleetId, Policy>, AppError> {
+pub async fn policies(pool: &SqlitePool) -> Result<HashMap<FleetId, Policy>, StoreError> {
     let rows: Vec<(String, String)> =
         sqlx::query_as("SELECT fleet, policy FROM attestation_policies").fetch_all(pool).await?;
     rows.into_iter()
         .map(|(fleet, text)| {
-            Ok((fleet.parse().map_err(AppError::internal)?, serde_json::from_str(&text)?))
+            Ok((fleet.parse().map_err(StoreError::value)?, serde_json::from_str(&text)?))
         })
         .collect()
 }
 
 /// Stores the policy of a fleet.
-pub async fn set_policy(tx: &mut Tx<'_>, fleet: &FleetId, policy: &Policy) -> Result<(), AppError> {
+pub async fn set_policy(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    policy: &Policy,
+) -> Result<(), StoreError> {
     let sql = "INSERT INTO attestation_policies (fleet, policy) VALUES ($1, $2) ON CONFLICT (fleet) DO UPDATE SET policy = excluded.policy";
     sqlx::query(sql)
         .bind(fleet.as_str())
@@ -479,7 +489,7 @@ pub async fn set_attestation_failure(
     tx: &mut Tx<'_>,
     device: &DeviceId,
     what: Option<&str>,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     sqlx::query("UPDATE devices SET attestation_failure = $2 WHERE id = $1")
         .bind(device.as_str())
         .bind(what)
@@ -495,7 +505,7 @@ pub async fn accept_firmware(
     device: &DeviceId,
     seen: &AttestationResult,
     code: &FirmwareCodeRow,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let sql = "UPDATE attestations SET firmware_code = $3 WHERE device = $1 AND result = $2";
     let done = sqlx::query(sql)
         .bind(device.as_str())

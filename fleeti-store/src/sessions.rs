@@ -1,7 +1,7 @@
 //! Login sessions of browsers.
 
 use super::{Tx, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use sqlx::sqlite::SqlitePool;
 
 /// Adds a session, and deletes expired ones.
@@ -11,7 +11,7 @@ pub async fn insert(
     credential_sha256: &str,
     now_s: u64,
     expires_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM sessions WHERE expires_s < $1")
         .bind(seconds(now_s))
         .execute(&mut **tx)
@@ -32,7 +32,7 @@ pub async fn is_live(
     token_sha256: &str,
     credential_sha256: &str,
     now_s: u64,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM sessions WHERE token_sha256 = $1 AND expires_s >= $2 AND credential_sha256 = $3";
     let n: i64 = sqlx::query_scalar(sql)
         .bind(token_sha256)
@@ -44,7 +44,7 @@ pub async fn is_live(
 }
 
 /// Ends a session.
-pub async fn delete(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), AppError> {
+pub async fn delete(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM sessions WHERE token_sha256 = $1")
         .bind(token_sha256)
         .execute(&mut **tx)

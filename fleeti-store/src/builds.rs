@@ -1,7 +1,7 @@
 //! Builds, as rows with leases, so that a killed worker loses no build.
 
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild};
 use sqlx::sqlite::SqlitePool;
 
@@ -20,13 +20,13 @@ struct Row {
 
 const COLUMNS: &str = "SELECT id, release_name, revision, created_s, phase, detail, directory, signing, signing_detail FROM builds";
 
-fn parse_phase(text: &str) -> Result<BuildPhase, AppError> {
+fn parse_phase(text: &str) -> Result<BuildPhase, StoreError> {
     let phases =
         [BuildPhase::Queued, BuildPhase::Running, BuildPhase::Succeeded, BuildPhase::Failed];
     phases
         .into_iter()
         .find(|p| phase_text(*p) == text)
-        .ok_or_else(|| AppError::internal(format!("build phase {text:?}")))
+        .ok_or_else(|| StoreError::value(format!("build phase {text:?}")))
 }
 
 fn phase_text(phase: BuildPhase) -> &'static str {
@@ -39,12 +39,12 @@ fn phase_text(phase: BuildPhase) -> &'static str {
 }
 
 impl TryFrom<Row> for Build {
-    type Error = AppError;
-    fn try_from(row: Row) -> Result<Self, AppError> {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
         Ok(Self {
             id: row.id,
-            revision: u32::try_from(row.revision).map_err(AppError::internal)?,
-            release: row.release_name.parse().map_err(AppError::internal)?,
+            revision: u32::try_from(row.revision).map_err(StoreError::value)?,
+            release: row.release_name.parse().map_err(StoreError::value)?,
             phase: parse_phase(&row.phase)?,
             created_s: from_seconds(row.created_s),
             detail: row.detail,
@@ -62,7 +62,7 @@ pub async fn insert(
     revision: u32,
     request: &CreateBuild,
     now_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO builds (id, release_name, created_s, phase, lease_until_s, request, detail, revision) \
          VALUES ($1, $2, $3, 'queued', 0, $4, 'waits for a worker', $5)",
@@ -81,7 +81,7 @@ pub async fn insert(
 pub const ATTEMPTS_MAX: i64 = 3;
 
 /// Fails builds after [`ATTEMPTS_MAX`] attempts. Returns their ids.
-pub async fn give_up(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<String>, AppError> {
+pub async fn give_up(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<String>, StoreError> {
     let text = "its worker ended before the build did, at every attempt; see the server's log";
     let mut ids: Vec<String> = sqlx::query_scalar(
         "UPDATE builds SET phase = 'failed', detail = $3 WHERE phase = 'running' AND lease_until_s < $1 AND attempts >= $2 RETURNING id",
@@ -127,11 +127,11 @@ pub struct Claimed {
 }
 
 impl Claimed {
-    fn of(row: Option<(String, i64, String)>) -> Result<Option<Self>, AppError> {
+    fn of(row: Option<(String, i64, String)>) -> Result<Option<Self>, StoreError> {
         let Some((id, revision, request)) = row else { return Ok(None) };
         Ok(Some(Self {
             id,
-            revision: u32::try_from(revision).map_err(AppError::internal)?,
+            revision: u32::try_from(revision).map_err(StoreError::value)?,
             request: serde_json::from_str(&request)?,
         }))
     }
@@ -142,7 +142,7 @@ pub async fn held(
     tx: &mut Tx<'_>,
     now_s: u64,
     lease: Lease<'_>,
-) -> Result<Option<Claimed>, AppError> {
+) -> Result<Option<Claimed>, StoreError> {
     let row = sqlx::query_as(
         "UPDATE builds SET lease_until_s = $2 WHERE phase = 'running' AND worker = $3 AND lease = $4 AND lease_until_s >= $1 \
          RETURNING id, revision, request",
@@ -161,7 +161,7 @@ pub async fn claim(
     tx: &mut Tx<'_>,
     now_s: u64,
     lease: Lease<'_>,
-) -> Result<Option<Claimed>, AppError> {
+) -> Result<Option<Claimed>, StoreError> {
     let row = sqlx::query_as(
         "UPDATE builds SET phase = 'running', lease_until_s = $2, detail = 'started', attempts = attempts + 1, worker = $4, lease = $5 \
          WHERE id = (SELECT id FROM builds WHERE phase = 'queued' OR (phase = 'running' AND lease_until_s < $1 AND attempts < $3) \
@@ -184,7 +184,7 @@ pub async fn renew(
     id: &str,
     lease: Lease<'_>,
     detail: Option<&str>,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let sql = "UPDATE builds SET lease_until_s = $2, detail = COALESCE($3, detail) \
          WHERE id = $1 AND phase = 'running' AND worker = $4 AND lease = $5";
     let done = sqlx::query(sql)
@@ -215,7 +215,7 @@ pub async fn finish(
     id: &str,
     lease: Lease<'_>,
     ended: Ended<'_>,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let sql = "UPDATE builds SET phase = $2, detail = $3, directory = $4 WHERE id = $1 AND phase = 'running' AND worker = $5 AND lease = $6";
     let query = sqlx::query(sql)
         .bind(id)
@@ -226,7 +226,7 @@ pub async fn finish(
 }
 
 /// Queues a build for signing. Returns `false` if it has not succeeded, or is queued already.
-pub async fn ask_to_sign(tx: &mut Tx<'_>, id: &str) -> Result<bool, AppError> {
+pub async fn ask_to_sign(tx: &mut Tx<'_>, id: &str) -> Result<bool, StoreError> {
     let sql = "UPDATE builds SET signing = 'queued', signing_detail = 'waits for a worker', signing_attempts = 0 \
          WHERE id = $1 AND phase = 'succeeded' AND (signing IS NULL OR signing = 'failed')";
     Ok(sqlx::query(sql).bind(id).execute(&mut **tx).await?.rows_affected() == 1)
@@ -237,7 +237,7 @@ pub async fn claim_signing(
     tx: &mut Tx<'_>,
     now_s: u64,
     lease_s: u64,
-) -> Result<Option<Build>, AppError> {
+) -> Result<Option<Build>, StoreError> {
     let row = sqlx::query_as::<_, Row>(
         "UPDATE builds SET signing = 'running', lease_until_s = $2, signing_detail = 'started', signing_attempts = signing_attempts + 1 WHERE id = \
          (SELECT id FROM builds WHERE phase = 'succeeded' AND (signing = 'queued' OR (signing = 'running' AND lease_until_s < $1 AND signing_attempts < $3)) \
@@ -259,7 +259,7 @@ pub async fn signing(
     phase: BuildPhase,
     until_s: u64,
     detail: &str,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     sqlx::query("UPDATE builds SET signing = $2, lease_until_s = $3, signing_detail = $4 WHERE id = $1 AND signing = 'running'")
         .bind(id)
         .bind(phase_text(phase))
@@ -271,14 +271,17 @@ pub async fn signing(
 }
 
 /// The request of a build: number of the profile's revision, and the profile.
-pub async fn request(pool: &SqlitePool, id: &str) -> Result<Option<(u32, CreateBuild)>, AppError> {
+pub async fn request(
+    pool: &SqlitePool,
+    id: &str,
+) -> Result<Option<(u32, CreateBuild)>, StoreError> {
     let sql = "SELECT id, revision, request FROM builds WHERE id = $1";
     let row = sqlx::query_as(sql).bind(id).fetch_optional(pool).await?;
     Ok(Claimed::of(row)?.map(|c| (c.revision, c.request)))
 }
 
 /// One build.
-pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Build>, AppError> {
+pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Build>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
     sqlx::query_as::<_, Row>(sql)
         .bind(id)
@@ -289,7 +292,7 @@ pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Build>, AppError>
 }
 
 /// The newest builds.
-pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Build>, AppError> {
+pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Build>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} ORDER BY created_s DESC, id LIMIT $1"));
     let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Build::try_from).collect()
@@ -297,7 +300,7 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Build>, AppErro
 
 /// Ended builds with files, beyond the newest ones. Excludes builds that a release was made from,
 /// that are being signed, or that have a signing request.
-pub async fn beyond(pool: &SqlitePool, newest: u32) -> Result<Vec<String>, AppError> {
+pub async fn beyond(pool: &SqlitePool, newest: u32) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT id FROM builds b WHERE phase IN ('succeeded', 'failed') AND has_files = 1 \
                AND COALESCE(signing, '') NOT IN ('queued', 'running') \
                AND NOT EXISTS (SELECT 1 FROM releases r WHERE r.name = b.release_name) \
@@ -307,7 +310,7 @@ pub async fn beyond(pool: &SqlitePool, newest: u32) -> Result<Vec<String>, AppEr
 }
 
 /// Records that the files of a build were removed.
-pub async fn files_removed(pool: &SqlitePool, id: &str) -> Result<(), AppError> {
+pub async fn files_removed(pool: &SqlitePool, id: &str) -> Result<(), StoreError> {
     let sql = "UPDATE builds SET has_files = 0, directory = NULL, detail = detail || '; its files were removed to make room' WHERE id = $1";
     sqlx::query(sql).bind(id).execute(pool).await?;
     Ok(())

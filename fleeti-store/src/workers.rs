@@ -1,7 +1,7 @@
 //! Build workers, with the digests of their tokens.
 
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::WorkerName;
 use fleeti_core::wire::worker::Worker;
 use sqlx::sqlite::SqlitePool;
@@ -12,7 +12,7 @@ pub async fn insert(
     name: &WorkerName,
     token_sha256: &str,
     now_s: u64,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let sql = "INSERT INTO workers (name, token_sha256, created_s) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING";
     let done = sqlx::query(sql)
         .bind(name.as_str())
@@ -24,7 +24,7 @@ pub async fn insert(
 }
 
 /// Removes a worker. Returns `false` if there is none with this name.
-pub async fn delete(tx: &mut Tx<'_>, name: &WorkerName) -> Result<bool, AppError> {
+pub async fn delete(tx: &mut Tx<'_>, name: &WorkerName) -> Result<bool, StoreError> {
     Ok(sqlx::query("DELETE FROM workers WHERE name = $1")
         .bind(name.as_str())
         .execute(&mut **tx)
@@ -34,11 +34,11 @@ pub async fn delete(tx: &mut Tx<'_>, name: &WorkerName) -> Result<bool, AppError
 }
 
 /// All workers, ordered by name.
-pub async fn all(pool: &SqlitePool) -> Result<Vec<Worker>, AppError> {
+pub async fn all(pool: &SqlitePool) -> Result<Vec<Worker>, StoreError> {
     let sql = "SELECT name, created_s, seen_s FROM workers ORDER BY name";
     let rows: Vec<(String, i64, Option<i64>)> = sqlx::query_as(sql).fetch_all(pool).await?;
     let worker = |(name, created_s, seen_s): (String, i64, Option<i64>)| {
-        let name = name.parse().map_err(AppError::internal)?;
+        let name = name.parse().map_err(StoreError::value)?;
         Ok(Worker { name, created_s: from_seconds(created_s), seen_s: seen_s.map(from_seconds) })
     };
     rows.into_iter().map(worker).collect()
@@ -48,15 +48,15 @@ pub async fn all(pool: &SqlitePool) -> Result<Vec<Worker>, AppError> {
 pub async fn by_token(
     pool: &SqlitePool,
     token_sha256: &str,
-) -> Result<Option<WorkerName>, AppError> {
+) -> Result<Option<WorkerName>, StoreError> {
     let sql = "SELECT name FROM workers WHERE token_sha256 = $1";
     let name: Option<String> =
         sqlx::query_scalar(sql).bind(token_sha256).fetch_optional(pool).await?;
-    name.map(|n| n.parse().map_err(AppError::internal)).transpose()
+    name.map(|n| n.parse().map_err(StoreError::value)).transpose()
 }
 
 /// Records that a worker asked for a build.
-pub async fn seen(tx: &mut Tx<'_>, name: &WorkerName, now_s: u64) -> Result<(), AppError> {
+pub async fn seen(tx: &mut Tx<'_>, name: &WorkerName, now_s: u64) -> Result<(), StoreError> {
     sqlx::query("UPDATE workers SET seen_s = $2 WHERE name = $1")
         .bind(name.as_str())
         .bind(seconds(now_s))

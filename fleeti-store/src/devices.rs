@@ -1,7 +1,7 @@
 //! Devices.
 
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
 use fleeti_core::wire::boot::BootSummary;
@@ -36,23 +36,23 @@ const COLUMNS: &str = "SELECT id, fleet, last_seen_s, certificate_sha256, certif
      update_state, progress, telemetry, desired_release, trust_bundle, COALESCE(alarm, report_refused) AS alarm, clone_alarm, attestation_failure, k.epoch, k.expected, k.change_number \
      FROM devices LEFT JOIN boot_keys k ON k.device = id";
 
-fn json<T: serde::de::DeserializeOwned>(text: Option<String>) -> Result<Option<T>, AppError> {
+fn json<T: serde::de::DeserializeOwned>(text: Option<String>) -> Result<Option<T>, StoreError> {
     Ok(text.map(|t| serde_json::from_str(&t)).transpose()?)
 }
 
-pub(super) fn reason(text: &str) -> Result<RevocationReason, AppError> {
+pub(super) fn reason(text: &str) -> Result<RevocationReason, StoreError> {
     let known = RevocationReason::ALL.into_iter().find(|r| r.as_str() == text);
-    known.ok_or_else(|| AppError::internal(format!("revocation reason {text:?}")))
+    known.ok_or_else(|| StoreError::value(format!("revocation reason {text:?}")))
 }
 
 impl TryFrom<Row> for Device {
-    type Error = AppError;
-    fn try_from(row: Row) -> Result<Self, AppError> {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
         let boot: Option<BootSummary> = json(row.boot)?;
         Ok(Self {
             secure_boot: row.keys.assess(boot.as_ref())?,
-            id: row.id.parse().map_err(AppError::internal)?,
-            fleet: row.fleet.parse().map_err(AppError::internal)?,
+            id: row.id.parse().map_err(StoreError::value)?,
+            fleet: row.fleet.parse().map_err(StoreError::value)?,
             online: false,
             revoked: row.revoked_s.is_some(),
             revocation_reason: row.revocation_reason.as_deref().map(reason).transpose()?,
@@ -64,7 +64,7 @@ impl TryFrom<Row> for Device {
                 .desired_release
                 .map(|r| r.parse())
                 .transpose()
-                .map_err(AppError::internal)?,
+                .map_err(StoreError::value)?,
             certificate_sha256: row.certificate_sha256,
             certificate_not_after_s: from_seconds(row.certificate_not_after_s),
             telemetry: json(row.telemetry)?,
@@ -99,7 +99,7 @@ pub async fn upsert(
     tx: &mut Tx<'_>,
     devices: &[(&DeviceId, &FleetId, &Certified)],
     now_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     if devices.is_empty() {
         return Ok(());
     }
@@ -152,7 +152,7 @@ pub async fn upsert(
 pub async fn existing(
     tx: &mut Tx<'_>,
     ids: &[&DeviceId],
-) -> Result<HashMap<String, (String, bool)>, AppError> {
+) -> Result<HashMap<String, (String, bool)>, StoreError> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
@@ -169,7 +169,7 @@ pub async fn existing(
 }
 
 /// One device.
-pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Device>, AppError> {
+pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Device>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
     sqlx::query_as::<_, Row>(sql)
         .bind(id)
@@ -185,7 +185,7 @@ pub async fn page(
     fleet: Option<&FleetId>,
     after: &str,
     limit: u32,
-) -> Result<Vec<Device>, AppError> {
+) -> Result<Vec<Device>, StoreError> {
     let sql = match fleet {
         Some(_) => format!("{COLUMNS} WHERE fleet = $3 AND id > $1 ORDER BY id LIMIT $2"),
         None => format!("{COLUMNS} WHERE id > $1 ORDER BY id LIMIT $2"),
@@ -205,7 +205,7 @@ pub async fn in_trouble(
     pool: &SqlitePool,
     after: &str,
     limit: u32,
-) -> Result<Vec<Device>, AppError> {
+) -> Result<Vec<Device>, StoreError> {
     let sql = format!(
         "{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL OR report_refused IS NOT NULL OR clone_alarm IS NOT NULL OR attestation_failure IS NOT NULL) \
          AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2"
@@ -219,12 +219,12 @@ pub async fn in_trouble(
 }
 
 /// All fleets that have, or had, a device, with numbers of devices.
-pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, AppError> {
+pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, StoreError> {
     let sql = "SELECT fleet, COUNT(*), COUNT(revoked_s) FROM devices GROUP BY fleet ORDER BY fleet";
     let rows: Vec<(String, i64, i64)> = sqlx::query_as(sql).fetch_all(pool).await?;
     rows.into_iter()
         .map(|(name, all, revoked)| {
-            let name = name.parse().map_err(AppError::internal)?;
+            let name = name.parse().map_err(StoreError::value)?;
             Ok(Fleet { name, devices: from_seconds(all - revoked), revoked: from_seconds(revoked) })
         })
         .collect()
@@ -232,18 +232,18 @@ pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, AppError> {
 
 /// Number of devices by update state. Devices that raise an alarm, or whose attestation failed,
 /// count as `alarm`.
-pub async fn by_update(pool: &SqlitePool) -> Result<Vec<(String, i64)>, AppError> {
+pub async fn by_update(pool: &SqlitePool) -> Result<Vec<(String, i64)>, StoreError> {
     let sql = "SELECT CASE WHEN alarm IS NULL AND report_refused IS NULL AND clone_alarm IS NULL AND attestation_failure IS NULL THEN update_kind ELSE 'alarm' END AS kind, COUNT(*) FROM devices \
                WHERE revoked_s IS NULL GROUP BY kind";
     Ok(sqlx::query_as(sql).fetch_all(pool).await?)
 }
 
 /// Ids of a fleet's devices that are not revoked.
-pub async fn ids_of_fleet(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<DeviceId>, AppError> {
+pub async fn ids_of_fleet(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<DeviceId>, StoreError> {
     let sql = "SELECT id FROM devices WHERE fleet = $1 AND revoked_s IS NULL ORDER BY id";
     let ids: Vec<String> =
         sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_all(&mut **tx).await?;
-    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+    ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }
 
 /// Marks a device as revoked, or changes the reason of a hold. Returns `false` if nothing changes.
@@ -252,7 +252,7 @@ pub async fn revoke(
     id: &DeviceId,
     reason: RevocationReason,
     now_s: u64,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let sql = "UPDATE devices SET revoked_s = COALESCE(revoked_s, $3), revocation_reason = $2 \
                WHERE id = $1 AND (revoked_s IS NULL OR revocation_reason = $4 AND $2 <> $4)";
     let query = sqlx::query(sql).bind(id.as_str()).bind(reason.as_str()).bind(seconds(now_s));
@@ -265,7 +265,7 @@ pub async fn revoke(
 }
 
 /// Releases a hold. Returns `false` if the device is not on hold.
-pub async fn release_hold(tx: &mut Tx<'_>, id: &DeviceId) -> Result<bool, AppError> {
+pub async fn release_hold(tx: &mut Tx<'_>, id: &DeviceId) -> Result<bool, StoreError> {
     let sql = "UPDATE devices SET revoked_s = NULL, revocation_reason = NULL WHERE id = $1 AND revocation_reason = $2";
     let query = sqlx::query(sql).bind(id.as_str()).bind(RevocationReason::CertificateHold.as_str());
     Ok(query.execute(&mut **tx).await?.rows_affected() == 1)
@@ -277,7 +277,7 @@ pub async fn promote_key(
     tx: &mut Tx<'_>,
     id: &DeviceId,
     key_sha256: &str,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let sql = "UPDATE devices SET key_sha256 = next_key_sha256, next_key_sha256 = NULL, is_in_tpm = MAX(is_in_tpm, next_is_in_tpm), \
                clone_alarm = NULL WHERE id = $1 AND next_key_sha256 = $2";
     Ok(sqlx::query(sql)
@@ -290,7 +290,7 @@ pub async fn promote_key(
 }
 
 /// Stores the alarm that two clients use a device's certificate.
-pub async fn set_clone_alarm(tx: &mut Tx<'_>, id: &DeviceId, text: &str) -> Result<(), AppError> {
+pub async fn set_clone_alarm(tx: &mut Tx<'_>, id: &DeviceId, text: &str) -> Result<(), StoreError> {
     sqlx::query("UPDATE devices SET clone_alarm = $2 WHERE id = $1")
         .bind(id.as_str())
         .bind(text)
@@ -300,19 +300,22 @@ pub async fn set_clone_alarm(tx: &mut Tx<'_>, id: &DeviceId, text: &str) -> Resu
 }
 
 /// The fleet of a device that is revoked.
-pub async fn fleet_of_revoked(tx: &mut Tx<'_>, id: &DeviceId) -> Result<Option<FleetId>, AppError> {
+pub async fn fleet_of_revoked(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+) -> Result<Option<FleetId>, StoreError> {
     let sql = "SELECT fleet FROM devices WHERE id = $1 AND revoked_s IS NOT NULL";
     let fleet: Option<String> =
         sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(&mut **tx).await?;
-    fleet.map(|f| f.parse().map_err(AppError::internal)).transpose()
+    fleet.map(|f| f.parse().map_err(StoreError::value)).transpose()
 }
 
 /// Ids of revoked devices.
-pub async fn revoked(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
+pub async fn revoked(pool: &SqlitePool) -> Result<HashSet<DeviceId>, StoreError> {
     let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM devices WHERE revoked_s IS NOT NULL")
         .fetch_all(pool)
         .await?;
-    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+    ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }
 
 /// The result of storing a report.
@@ -336,7 +339,7 @@ pub async fn report(
     id: &DeviceId,
     report: &Report,
     now_s: u64,
-) -> Result<Taken, AppError> {
+) -> Result<Taken, StoreError> {
     // Without an epoch, the boot id stands for it: the server accepts a device that has lost its
     // sequence number again after the next boot.
     let epoch: String =
@@ -363,10 +366,7 @@ pub async fn report(
     .fetch_optional(&mut **tx)
     .await?;
     if let Some((fleet, generation)) = row {
-        return Ok(Taken::New(
-            fleet.parse().map_err(AppError::internal)?,
-            from_seconds(generation),
-        ));
+        return Ok(Taken::New(fleet.parse().map_err(StoreError::value)?, from_seconds(generation)));
     }
     let last: i64 = sqlx::query_scalar("SELECT report_sequence FROM devices WHERE id = $1")
         .bind(id.as_str())
@@ -390,7 +390,11 @@ fn alarm_of(report: &Report) -> Option<String> {
 }
 
 /// Stores why a report was refused. Returns `false` if that is stored already.
-pub async fn refuse_report(tx: &mut Tx<'_>, id: &DeviceId, reason: &str) -> Result<bool, AppError> {
+pub async fn refuse_report(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+    reason: &str,
+) -> Result<bool, StoreError> {
     let sql = "UPDATE devices SET report_refused = $2 WHERE id = $1 AND report_refused IS NOT $2";
     Ok(sqlx::query(sql).bind(id.as_str()).bind(reason).execute(&mut **tx).await?.rows_affected()
         == 1)
@@ -402,7 +406,7 @@ pub async fn telemetry(
     id: &DeviceId,
     telemetry: &Telemetry,
     now_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     sqlx::query("UPDATE devices SET telemetry = $2, last_seen_s = $3 WHERE id = $1")
         .bind(id.as_str())
         .bind(serde_json::to_string(telemetry)?)

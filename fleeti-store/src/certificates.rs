@@ -2,7 +2,7 @@
 
 use super::devices::{Certified, reason};
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::RevocationReason;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
@@ -10,13 +10,13 @@ use sqlx::{QueryBuilder, Sqlite};
 use std::collections::HashMap;
 
 /// The newest certificate of a device, PEM.
-pub async fn newest(pool: &SqlitePool, id: &DeviceId) -> Result<Option<String>, AppError> {
+pub async fn newest(pool: &SqlitePool, id: &DeviceId) -> Result<Option<String>, StoreError> {
     let sql = "SELECT i.pem FROM devices d JOIN issued i ON i.device = d.id AND i.serial = d.serial WHERE d.id = $1";
     Ok(sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?)
 }
 
 /// Whether a key of the device ever was in its TPM.
-pub async fn has_key_in_tpm(pool: &SqlitePool, id: &DeviceId) -> Result<bool, AppError> {
+pub async fn has_key_in_tpm(pool: &SqlitePool, id: &DeviceId) -> Result<bool, StoreError> {
     let found: Option<i64> = sqlx::query_scalar("SELECT is_in_tpm FROM devices WHERE id = $1")
         .bind(id.as_str())
         .fetch_optional(pool)
@@ -55,7 +55,7 @@ pub async fn of_key(
     device: &DeviceId,
     key_sha256: &str,
     now_s: u64,
-) -> Result<Option<Certified>, AppError> {
+) -> Result<Option<Certified>, StoreError> {
     let sql = "SELECT key_sha256, serial, pem, sha256, not_after_s, issuer FROM issued \
                WHERE device = $1 AND key_sha256 = $2 AND not_after_s > $3 ORDER BY not_after_s DESC LIMIT 1";
     let query =
@@ -86,7 +86,7 @@ pub struct CertificateStatus {
 pub async fn status(
     tx: &mut Tx<'_>,
     device: &DeviceId,
-) -> Result<Option<CertificateStatus>, AppError> {
+) -> Result<Option<CertificateStatus>, StoreError> {
     #[derive(sqlx::FromRow)]
     struct Row {
         fleet: String,
@@ -103,7 +103,7 @@ pub async fn status(
         sqlx::query_as(sql).bind(device.as_str()).fetch_optional(&mut **tx).await?;
     row.map(|row| {
         Ok(CertificateStatus {
-            fleet: row.fleet.parse().map_err(AppError::internal)?,
+            fleet: row.fleet.parse().map_err(StoreError::value)?,
             is_revoked: row.revoked_s.is_some(),
             key_sha256: row.key_sha256,
             next_key_sha256: row.next_key_sha256,
@@ -121,7 +121,7 @@ pub async fn set_successors(
     device: &DeviceId,
     successors: u32,
     at_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     let sql = "UPDATE devices SET successors = $2, successor_s = $3 WHERE id = $1";
     sqlx::query(sql)
         .bind(device.as_str())
@@ -137,7 +137,7 @@ pub async fn supersede(
     tx: &mut Tx<'_>,
     device: &DeviceId,
     key_sha256: &str,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     for sql in [
         "INSERT OR IGNORE INTO superseded (device, not_after_s, serial, issuer) \
          SELECT device, not_after_s, serial, issuer FROM issued WHERE device = $1 AND key_sha256 = $2",
@@ -153,7 +153,7 @@ pub async fn supersede(
 pub async fn owners(
     connection: &mut SqliteConnection,
     keys: &[&str],
-) -> Result<HashMap<String, String>, AppError> {
+) -> Result<HashMap<String, String>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT key_sha256, device FROM device_keys WHERE key_sha256 IN (",
     );
@@ -174,7 +174,7 @@ pub async fn revoked(
     pool: &SqlitePool,
     issuer: &str,
     now_s: u64,
-) -> Result<Vec<RevokedCertificate>, AppError> {
+) -> Result<Vec<RevokedCertificate>, StoreError> {
     let sql = "SELECT i.serial, d.revoked_s, d.revocation_reason FROM devices d JOIN issued i ON i.device = d.id \
                WHERE d.revoked_s IS NOT NULL AND i.not_after_s >= $1 AND i.issuer IN ($2, '') \
                UNION ALL SELECT s.serial, d.revoked_s, d.revocation_reason FROM devices d JOIN superseded s ON s.device = d.id \
@@ -188,7 +188,7 @@ pub async fn revoked(
 
 /// Deletes some expired rows: certificates, except the newest of each device, and keys of deleted
 /// certificates, except those of revoked devices. Returns the number of rows.
-pub async fn prune(tx: &mut Tx<'_>, now_s: u64, limit: u32) -> Result<u64, AppError> {
+pub async fn prune(tx: &mut Tx<'_>, now_s: u64, limit: u32) -> Result<u64, StoreError> {
     let mut gone = 0;
     for sql in [
         "DELETE FROM device_keys WHERE key_sha256 IN (SELECT i.key_sha256 FROM issued i JOIN devices d ON d.id = i.device \

@@ -1,7 +1,7 @@
 //! Published releases.
 
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::manifest::Manifest;
 use fleeti_core::wire::api::{Release, SignedBootProof};
@@ -18,16 +18,16 @@ struct Row {
 }
 
 impl TryFrom<Row> for Release {
-    type Error = AppError;
-    fn try_from(row: Row) -> Result<Self, AppError> {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
         Ok(Self {
-            name: row.name.parse().map_err(AppError::internal)?,
+            name: row.name.parse().map_err(StoreError::value)?,
             manifest_sha256: row.manifest_sha256,
             published_s: Some(from_seconds(row.published_s)),
             revoked_s: row.revoked_s.map(from_seconds),
             boot_proof: row.boot_proof.map(|text| serde_json::from_str(&text)).transpose()?,
             artifacts: Manifest::parse(row.manifest.as_bytes())
-                .map_err(AppError::internal)?
+                .map_err(StoreError::value)?
                 .artifacts,
         })
     }
@@ -41,7 +41,7 @@ pub async fn insert(
     manifest: &str,
     signatures: &str,
     now_s: u64,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let result = sqlx::query(
         "INSERT INTO releases (name, manifest_sha256, manifest, signatures, published_s) VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (name) DO NOTHING",
@@ -57,7 +57,7 @@ pub async fn insert(
 }
 
 /// One release.
-pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release>, AppError> {
+pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release>, StoreError> {
     let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases WHERE name = $1";
     sqlx::query_as::<_, Row>(sql)
         .bind(name.to_string())
@@ -68,7 +68,7 @@ pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release
 }
 
 /// Marks a release as revoked. Returns `false` if it is revoked already, or does not exist.
-pub async fn revoke(tx: &mut Tx<'_>, name: &ReleaseName, now_s: u64) -> Result<bool, AppError> {
+pub async fn revoke(tx: &mut Tx<'_>, name: &ReleaseName, now_s: u64) -> Result<bool, StoreError> {
     let sql = "UPDATE releases SET revoked_s = $2 WHERE name = $1 AND revoked_s IS NULL";
     Ok(sqlx::query(sql)
         .bind(name.to_string())
@@ -81,7 +81,7 @@ pub async fn revoke(tx: &mut Tx<'_>, name: &ReleaseName, now_s: u64) -> Result<b
 
 /// Whether a release can be rolled out (published and not revoked), in the transaction of the
 /// rollout.
-pub async fn is_good(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppError> {
+pub async fn is_good(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM releases WHERE name = $1 AND revoked_s IS NULL";
     let found: i64 = sqlx::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
     Ok(found == 1)
@@ -92,7 +92,7 @@ pub async fn set_boot_proof(
     tx: &mut Tx<'_>,
     name: &ReleaseName,
     proof: &SignedBootProof,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     let sql = "UPDATE releases SET boot_proof = $2, boot_proof_signatures = $3 WHERE name = $1";
     let query = sqlx::query(sql)
         .bind(name.to_string())
@@ -103,7 +103,7 @@ pub async fn set_boot_proof(
 }
 
 /// Whether a release has a boot proof.
-pub async fn is_proved(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, AppError> {
+pub async fn is_proved(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM releases WHERE name = $1 AND boot_proof IS NOT NULL";
     let found: i64 = sqlx::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
     Ok(found == 1)
@@ -114,7 +114,7 @@ pub async fn known_to(
     pool: &SqlitePool,
     device: &DeviceId,
     limit: u32,
-) -> Result<Vec<Manifest>, AppError> {
+) -> Result<Vec<Manifest>, StoreError> {
     let sql = "SELECT manifest FROM releases WHERE name IN (SELECT name FROM releases ORDER BY published_s DESC LIMIT $2) \
                OR name IN (SELECT release_name FROM device_releases WHERE device = $1) \
                OR name IN (SELECT came_with FROM devices WHERE id = $1 UNION SELECT running FROM devices WHERE id = $1 \
@@ -127,12 +127,12 @@ pub async fn known_to(
         .await?;
     texts
         .into_iter()
-        .map(|text| Manifest::parse(text.as_bytes()).map_err(AppError::internal))
+        .map(|text| Manifest::parse(text.as_bytes()).map_err(StoreError::value))
         .collect()
 }
 
 /// The newest releases.
-pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Release>, AppError> {
+pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Release>, StoreError> {
     let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases ORDER BY published_s DESC, name LIMIT $1";
     let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Release::try_from).collect()
@@ -142,7 +142,7 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Release>, AppEr
 pub async fn documents(
     pool: &SqlitePool,
     name: &ReleaseName,
-) -> Result<Option<(String, String)>, AppError> {
+) -> Result<Option<(String, String)>, StoreError> {
     let sql = "SELECT manifest, signatures FROM releases WHERE name = $1";
     Ok(sqlx::query_as(sql).bind(name.to_string()).fetch_optional(pool).await?)
 }
@@ -152,14 +152,17 @@ pub async fn set_audit_number(
     tx: &mut Tx<'_>,
     name: &ReleaseName,
     number: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     let sql = "UPDATE releases SET audit_number = $2 WHERE name = $1";
     sqlx::query(sql).bind(name.to_string()).bind(seconds(number)).execute(&mut **tx).await?;
     Ok(())
 }
 
 /// The number of the audit entry about the publication of a release.
-pub async fn audit_number(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<u64>, AppError> {
+pub async fn audit_number(
+    pool: &SqlitePool,
+    name: &ReleaseName,
+) -> Result<Option<u64>, StoreError> {
     let sql = "SELECT audit_number FROM releases WHERE name = $1 AND audit_number IS NOT NULL";
     let number: Option<i64> =
         sqlx::query_scalar(sql).bind(name.to_string()).fetch_optional(pool).await?;
@@ -169,18 +172,18 @@ pub async fn audit_number(pool: &SqlitePool, name: &ReleaseName) -> Result<Optio
 /// Names and manifest digests of releases that are not in the audit log.
 pub async fn without_audit_number(
     pool: &SqlitePool,
-) -> Result<Vec<(ReleaseName, String)>, AppError> {
+) -> Result<Vec<(ReleaseName, String)>, StoreError> {
     let sql = "SELECT name, manifest_sha256 FROM releases WHERE audit_number IS NULL ORDER BY published_s, name";
     let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(pool).await?;
     rows.into_iter()
-        .map(|(name, sha256)| Ok((name.parse().map_err(AppError::internal)?, sha256)))
+        .map(|(name, sha256)| Ok((name.parse().map_err(StoreError::value)?, sha256)))
         .collect()
 }
 
 /// Names of the most recently revoked releases.
-pub async fn revoked(pool: &SqlitePool, limit: usize) -> Result<Vec<ReleaseName>, AppError> {
+pub async fn revoked(pool: &SqlitePool, limit: usize) -> Result<Vec<ReleaseName>, StoreError> {
     let sql = "SELECT name FROM releases WHERE revoked_s IS NOT NULL ORDER BY revoked_s DESC, name LIMIT $1";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let names: Vec<String> = sqlx::query_scalar(sql).bind(limit).fetch_all(pool).await?;
-    names.into_iter().map(|name| name.parse().map_err(AppError::internal)).collect()
+    names.into_iter().map(|name| name.parse().map_err(StoreError::value)).collect()
 }

@@ -1,13 +1,13 @@
 //! Secure Boot keys of devices, and signatures made with them.
 
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::secure_boot::BootState;
 use fleeti_core::secure_boot::assess;
 use fleeti_core::wire::api::SecureBoot;
 use fleeti_core::wire::boot::{BootSignatures, BootSummary, FirmwareKeys, VariableWrite};
 use fleeti_core::wire::device::DesiredState;
-use fleeti_signer::wire::BootState;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite};
 
@@ -35,12 +35,12 @@ pub struct BootKeysRow {
     pub may_end_fallback: bool,
 }
 
-pub(super) fn expected(text: &str, change_number: i64) -> Result<FirmwareKeys, AppError> {
+pub(super) fn expected(text: &str, change_number: i64) -> Result<FirmwareKeys, StoreError> {
     Ok(FirmwareKeys { change: from_seconds(change_number), ..serde_json::from_str(text)? })
 }
 
-fn epoch(number: i64) -> Result<u32, AppError> {
-    u32::try_from(number).map_err(AppError::internal)
+fn epoch(number: i64) -> Result<u32, StoreError> {
+    u32::try_from(number).map_err(StoreError::value)
 }
 
 /// The columns of a device's keys that are read together with the device.
@@ -56,7 +56,7 @@ impl JoinedRow {
     pub(super) fn assess(
         &self,
         boot: Option<&BootSummary>,
-    ) -> Result<Option<SecureBoot>, AppError> {
+    ) -> Result<Option<SecureBoot>, StoreError> {
         let (Some(number), Some(text), Some(change)) =
             (self.epoch, &self.expected, self.change_number)
         else {
@@ -67,8 +67,8 @@ impl JoinedRow {
 }
 
 impl TryFrom<Row> for BootKeysRow {
-    type Error = AppError;
-    fn try_from(row: Row) -> Result<Self, AppError> {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
         let expected = expected(&row.expected, row.change_number)?;
         Ok(Self {
             state: BootState { wrapped: row.wrapped, epoch: epoch(row.epoch)?, expected },
@@ -76,7 +76,7 @@ impl TryFrom<Row> for BootKeysRow {
                 .loader_release
                 .map(|r| r.parse())
                 .transpose()
-                .map_err(AppError::internal)?,
+                .map_err(StoreError::value)?,
             change_writes: serde_json::from_str(&row.change_writes)?,
             may_end_fallback: row.may_end_fallback != 0,
         })
@@ -84,7 +84,7 @@ impl TryFrom<Row> for BootKeysRow {
 }
 
 /// The keys of a device, if it has its own.
-pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<BootKeysRow>, AppError> {
+pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<BootKeysRow>, StoreError> {
     let sql = "SELECT wrapped, epoch, expected, loader_release, change_number, change_writes, may_end_fallback \
                FROM boot_keys WHERE device = $1";
     sqlx::query_as::<_, Row>(sql)
@@ -102,7 +102,7 @@ pub async fn insert(
     state: &BootState,
     loader: Option<&ReleaseName>,
     now_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     let sql = "INSERT INTO boot_keys (device, created_s, wrapped, epoch, expected, loader_release) VALUES ($1, $2, $3, $4, $5, $6)";
     sqlx::query(sql)
         .bind(device.as_str())
@@ -123,7 +123,7 @@ pub async fn change(
     device: &DeviceId,
     before: u64,
     row: &BootKeysRow,
-) -> Result<Option<Option<DesiredState>>, AppError> {
+) -> Result<Option<Option<DesiredState>>, StoreError> {
     let sql = "UPDATE boot_keys SET wrapped = $3, epoch = $4, expected = $5, change_number = $6, change_writes = $7, \
                may_end_fallback = $8 WHERE device = $1 AND change_number = $2";
     let changed = sqlx::query(sql)
@@ -149,7 +149,7 @@ pub async fn signatures(
     device: &DeviceId,
     release: &ReleaseName,
     epoch: u32,
-) -> Result<Option<BootSignatures>, AppError> {
+) -> Result<Option<BootSignatures>, StoreError> {
     let sql = "SELECT binaries FROM boot_signatures WHERE device = $1 AND release_name = $2 AND epoch = $3";
     let query = sqlx::query_scalar(sql)
         .bind(device.as_str())
@@ -164,7 +164,7 @@ pub async fn keep_signatures(
     tx: &mut Tx<'_>,
     release: &ReleaseName,
     signed: &[(DeviceId, u32, BootSignatures)],
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     if signed.is_empty() {
         return Ok(());
     }
@@ -208,13 +208,13 @@ struct UnsignedRow {
 }
 
 impl TryFrom<UnsignedRow> for Unsigned {
-    type Error = AppError;
-    fn try_from(row: UnsignedRow) -> Result<Self, AppError> {
+    type Error = StoreError;
+    fn try_from(row: UnsignedRow) -> Result<Self, StoreError> {
         let boot: Option<BootSummary> =
             row.boot.map(|text| serde_json::from_str(&text)).transpose()?;
         let epoch = epoch(row.epoch)?;
         Ok(Self {
-            device: row.device.parse().map_err(AppError::internal)?,
+            device: row.device.parse().map_err(StoreError::value)?,
             epoch,
             wrapped: row.wrapped,
             secure_boot: assess(epoch, &expected(&row.expected, row.change_number)?, boot.as_ref()),
@@ -230,7 +230,7 @@ pub async fn unsigned(
     release: &ReleaseName,
     after: &str,
     limit: u32,
-) -> Result<Vec<Unsigned>, AppError> {
+) -> Result<Vec<Unsigned>, StoreError> {
     let sql = "SELECT k.device, k.wrapped, d.boot, k.epoch, k.expected, k.change_number \
                FROM devices d JOIN boot_keys k ON k.device = d.id \
                LEFT JOIN boot_signatures s ON s.device = d.id AND s.release_name = $2 AND s.epoch = k.epoch \

@@ -1,7 +1,7 @@
 //! Recovery keys of devices and secrets of fleets, wrapped by the signing service.
 
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus};
 use sqlx::sqlite::SqlitePool;
@@ -32,7 +32,7 @@ pub struct RecoveryRow {
 pub async fn recovery_key(
     pool: &SqlitePool,
     device: &DeviceId,
-) -> Result<Option<RecoveryRow>, AppError> {
+) -> Result<Option<RecoveryRow>, StoreError> {
     let sql = "SELECT wrapped, key_sha256, kept_s, shown_s, previous FROM recovery_keys WHERE device = $1";
     let row: Option<Row> = sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?;
     Ok(row.map(|r| RecoveryRow {
@@ -54,7 +54,7 @@ pub async fn keep_recovery_key(
     wrapped: &str,
     key_sha256: &str,
     now_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     let sql = "INSERT INTO recovery_keys (device, wrapped, key_sha256, kept_s) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (device) DO UPDATE SET previous = recovery_keys.wrapped, wrapped = excluded.wrapped, \
                key_sha256 = excluded.key_sha256, kept_s = excluded.kept_s, shown_s = NULL";
@@ -70,7 +70,7 @@ pub async fn set_shown(
     device: &DeviceId,
     wrapped: &str,
     now_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     let sql = "UPDATE recovery_keys SET shown_s = $3 WHERE device = $1 AND wrapped = $2";
     sqlx::query(sql)
         .bind(device.as_str())
@@ -82,32 +82,32 @@ pub async fn set_shown(
 }
 
 /// Devices whose recovery key was shown, and that have not made a new one since.
-pub async fn shown(pool: &SqlitePool) -> Result<HashSet<DeviceId>, AppError> {
+pub async fn shown(pool: &SqlitePool) -> Result<HashSet<DeviceId>, StoreError> {
     let ids: Vec<String> =
         sqlx::query_scalar("SELECT device FROM recovery_keys WHERE shown_s IS NOT NULL")
             .fetch_all(pool)
             .await?;
-    ids.into_iter().map(|id| id.parse().map_err(AppError::internal)).collect()
+    ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }
 
 /// Number of changes of the secrets of each fleet that has secrets.
-pub async fn versions(pool: &SqlitePool) -> Result<HashMap<FleetId, u64>, AppError> {
+pub async fn versions(pool: &SqlitePool) -> Result<HashMap<FleetId, u64>, StoreError> {
     let rows: Vec<(String, i64)> =
         sqlx::query_as("SELECT fleet, version FROM fleet_secret_versions").fetch_all(pool).await?;
     rows.into_iter()
         .map(|(fleet, version)| {
-            Ok((fleet.parse().map_err(AppError::internal)?, from_seconds(version)))
+            Ok((fleet.parse().map_err(StoreError::value)?, from_seconds(version)))
         })
         .collect()
 }
 
 /// The names of a fleet's secrets, without values.
-pub async fn secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<FleetSecret>, AppError> {
+pub async fn secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<FleetSecret>, StoreError> {
     let sql = "SELECT name, changed_s FROM fleet_secrets WHERE fleet = $1 ORDER BY name";
     let rows: Vec<(String, i64)> = sqlx::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
     let read = |(name, changed_s): (String, i64)| {
         Ok(FleetSecret {
-            name: name.parse().map_err(AppError::internal)?,
+            name: name.parse().map_err(StoreError::value)?,
             changed_s: from_seconds(changed_s),
         })
     };
@@ -118,7 +118,7 @@ pub async fn secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<FleetSecr
 pub async fn wrapped_secrets(
     pool: &SqlitePool,
     fleet: &FleetId,
-) -> Result<(u64, BTreeMap<SecretName, String>), AppError> {
+) -> Result<(u64, BTreeMap<SecretName, String>), StoreError> {
     // A single query, so that version and secrets always match.
     let sql = "SELECT v.version, s.name, s.wrapped FROM fleet_secret_versions v LEFT JOIN fleet_secrets s ON s.fleet = v.fleet \
                WHERE v.fleet = $1";
@@ -127,8 +127,8 @@ pub async fn wrapped_secrets(
     let version = rows.first().map_or(0, |(version, ..)| from_seconds(*version));
     let named = rows.into_iter().filter_map(|(_, name, wrapped)| name.zip(wrapped));
     let secrets =
-        named.map(|(name, wrapped)| Ok((name.parse().map_err(AppError::internal)?, wrapped)));
-    Ok((version, secrets.collect::<Result<_, AppError>>()?))
+        named.map(|(name, wrapped)| Ok((name.parse().map_err(StoreError::value)?, wrapped)));
+    Ok((version, secrets.collect::<Result<_, StoreError>>()?))
 }
 
 /// Number of secrets of a fleet, not counting one.
@@ -136,14 +136,14 @@ pub async fn count_besides(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
     name: &SecretName,
-) -> Result<usize, AppError> {
+) -> Result<usize, StoreError> {
     let sql = "SELECT COUNT(*) FROM fleet_secrets WHERE fleet = $1 AND name <> $2";
     let count: i64 = sqlx::query_scalar(sql)
         .bind(fleet.as_str())
         .bind(name.as_str())
         .fetch_one(&mut **tx)
         .await?;
-    usize::try_from(count).map_err(AppError::internal)
+    usize::try_from(count).map_err(StoreError::value)
 }
 
 /// Stores a secret of a fleet.
@@ -153,7 +153,7 @@ pub async fn set_secret(
     name: &SecretName,
     wrapped: &str,
     now_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     let sql = "INSERT INTO fleet_secrets (fleet, name, wrapped, changed_s) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (fleet, name) DO UPDATE SET wrapped = excluded.wrapped, changed_s = excluded.changed_s";
     sqlx::query(sql)
@@ -171,7 +171,7 @@ pub async fn remove_secret(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
     name: &SecretName,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let sql = "DELETE FROM fleet_secrets WHERE fleet = $1 AND name = $2";
     Ok(sqlx::query(sql)
         .bind(fleet.as_str())
@@ -183,7 +183,7 @@ pub async fn remove_secret(
 }
 
 /// Counts a change of a fleet's secrets. Returns the new count.
-pub async fn changed(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<u64, AppError> {
+pub async fn changed(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<u64, StoreError> {
     let sql = "INSERT INTO fleet_secret_versions (fleet, version) VALUES ($1, 1) \
                ON CONFLICT (fleet) DO UPDATE SET version = fleet_secret_versions.version + 1 RETURNING version";
     let version: i64 = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;

@@ -1,7 +1,7 @@
 //! Readmissions of fleets.
 
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::{DeviceId, FleetId};
 use sqlx::sqlite::SqlitePool;
 
@@ -13,7 +13,7 @@ pub async fn open(
     until_s: u64,
     reason: &str,
     now_s: u64,
-) -> Result<u64, AppError> {
+) -> Result<u64, StoreError> {
     let sql = "INSERT INTO readmissions (fleet, until_s, reason) VALUES ($1, $2, $3) \
                ON CONFLICT (fleet) DO UPDATE SET until_s = $2, reason = $3";
     sqlx::query(sql)
@@ -39,7 +39,7 @@ pub async fn is_open_for(
     id: &DeviceId,
     key_sha256: &str,
     now_s: u64,
-) -> Result<bool, AppError> {
+) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM devices d JOIN readmissions r ON r.fleet = d.fleet WHERE d.id = $1 AND d.revoked_s IS NULL \
                AND d.is_in_tpm = 0 AND r.until_s >= $3 AND $2 IN (d.key_sha256, d.next_key_sha256)";
     let count: i64 = sqlx::query_scalar(sql)

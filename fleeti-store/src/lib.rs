@@ -1,7 +1,29 @@
-//! All SQL, one file for each aggregate. The same text runs on SQLite and PostgreSQL.
+//! The database of a Fleeti server: all of its SQL, one file for each aggregate. It knows nothing
+//! of HTTP, TLS or the signing service.
 //!
-//! Every function returns an error when the database does not answer. The `# Errors` sections name
-//! only the other errors.
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+//! let dir = tempfile::tempdir().unwrap();
+//! let db = fleeti_store::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
+//! let mut tx = db.write().await.unwrap();
+//! let fleet = "office".parse().unwrap();
+//! fleeti_store::enrollments::insert(&mut tx, "sha256-of-a-token", &fleet, 1_800_000_000, None)
+//!     .await
+//!     .unwrap();
+//! tx.commit().await.unwrap();
+//! # });
+//! ```
+//!
+//! Every function returns a [`StoreError`] when the database does not answer. The `# Errors`
+//! sections name only the other errors.
+//!
+//! Code map: [`devices`], [`desired`], [`admission`], [`mqtt_sessions`], [`commands`] (devices and
+//! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
+//! [`trust`] (identities) · [`tpms`], [`attestations`], [`boot`], [`vault`] (evidence and what only
+//! the signing service opens) · [`revisions`], [`builds`], [`approvals`], [`releases`],
+//! [`rollouts`] · [`sessions`], [`workers`], [`audit`].
+#![allow(clippy::missing_errors_doc, reason = "said once, above")]
+#![warn(missing_docs)]
 
 pub mod admission;
 pub mod approvals;
@@ -14,6 +36,7 @@ pub mod commands;
 pub mod desired;
 pub mod devices;
 pub mod enrollments;
+mod error;
 pub mod mqtt_sessions;
 pub mod pairings;
 pub mod readmissions;
@@ -26,20 +49,49 @@ pub mod trust;
 pub mod vault;
 pub mod workers;
 
-use anyhow::Context as _;
+pub use error::StoreError;
 use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{Sqlite, Transaction};
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::Duration;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// A transaction.
-pub type Tx<'a> = Transaction<'a, Sqlite>;
+/// A write transaction. Without [`Tx::commit`] it is rolled back.
+#[derive(Debug)]
+pub struct Tx<'a>(Transaction<'a, Sqlite>);
+
+impl Tx<'_> {
+    /// Makes it durable.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.0.commit().await?)
+    }
+
+    /// Undoes it.
+    pub async fn rollback(self) -> Result<(), StoreError> {
+        Ok(self.0.rollback().await?)
+    }
+}
+
+impl Deref for Tx<'_> {
+    type Target = SqliteConnection;
+    fn deref(&self) -> &SqliteConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for Tx<'_> {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.0
+    }
+}
 
 /// Number of reader connections.
 const READERS: u32 = 3;
@@ -57,8 +109,9 @@ impl Db {
     ///
     /// # Errors
     /// When the file cannot be opened or a migration fails.
-    pub async fn open(path: &Path) -> anyhow::Result<Self> {
-        close_to_others(path).with_context(|| path.display().to_string())?;
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        close_to_others(path)
+            .map_err(|source| StoreError::Open { path: path.to_owned(), source })?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -92,16 +145,25 @@ impl Db {
     }
     /// Begins a write transaction. It takes the lock at once, so that two of them cannot both read
     /// the same state and then write.
-    pub async fn write(&self) -> Result<Tx<'_>, sqlx::Error> {
+    pub async fn write(&self) -> Result<Tx<'_>, StoreError> {
         match self.writer.begin_with("BEGIN IMMEDIATE").await {
             // SQLite rolls back by itself when the disk is full, and sqlx then treats the
             // connection as broken forever. As it is the only writer connection, open it again.
             Err(sqlx::Error::WorkerCrashed | sqlx::Error::InvalidSavePointStatement) => {
                 self.writer.acquire().await?.close().await.ok();
-                self.writer.begin_with("BEGIN IMMEDIATE").await
+                Ok(Tx(self.writer.begin_with("BEGIN IMMEDIATE").await?))
             }
-            begun => begun,
+            begun => Ok(Tx(begun?)),
         }
+    }
+    /// A reader connection, for several queries.
+    pub async fn reader(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        Ok(self.readers.acquire().await?)
+    }
+    /// The writer connection outside a transaction, for several queries: its cache has the pages
+    /// that it wrote.
+    pub async fn single_writer(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        Ok(self.writer.acquire().await?)
     }
     /// The writer connection, for single statements outside a transaction.
     #[must_use]
@@ -146,7 +208,7 @@ pub fn from_seconds(s: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::Db;
-    use crate::db::enrollments;
+    use crate::enrollments;
     use anyhow::Result;
 
     #[tokio::test]

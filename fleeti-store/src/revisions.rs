@@ -1,7 +1,7 @@
 //! Immutable, numbered revisions of profiles.
 
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::Line;
 use fleeti_core::profile::{Profile, Revision};
 use fleeti_core::wire::api::ProfileRevision;
@@ -17,11 +17,11 @@ struct Row {
 }
 
 impl TryFrom<Row> for ProfileRevision {
-    type Error = AppError;
-    fn try_from(row: Row) -> Result<Self, AppError> {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
         Ok(Self {
-            line: row.line.parse().map_err(AppError::internal)?,
-            number: u32::try_from(row.number).map_err(AppError::internal)?,
+            line: row.line.parse().map_err(StoreError::value)?,
+            number: u32::try_from(row.number).map_err(StoreError::value)?,
             digest: row.digest,
             created_s: from_seconds(row.created_s),
             profile: serde_json::from_str(&row.document)?,
@@ -45,8 +45,8 @@ pub struct Head {
 
 type HeadRow = (String, i64, String, i64, String);
 
-fn head((line, number, digest, created_s, description): HeadRow) -> Result<Head, AppError> {
-    let number = u32::try_from(number).map_err(AppError::internal)?;
+fn head((line, number, digest, created_s, description): HeadRow) -> Result<Head, StoreError> {
+    let number = u32::try_from(number).map_err(StoreError::value)?;
     Ok(Head { line, number, digest, created_s: from_seconds(created_s), description })
 }
 
@@ -55,7 +55,7 @@ pub async fn heads_of_line(
     pool: &SqlitePool,
     line: &Line,
     limit: u32,
-) -> Result<Vec<Head>, AppError> {
+) -> Result<Vec<Head>, StoreError> {
     let sql = "SELECT line, number, digest, created_s, description FROM revisions WHERE line = $1 ORDER BY number DESC LIMIT $2";
     let rows: Vec<HeadRow> =
         sqlx::query_as(sql).bind(line.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
@@ -63,7 +63,7 @@ pub async fn heads_of_line(
 }
 
 /// The newest revision of each line, without their documents.
-pub async fn heads(pool: &SqlitePool, limit: u32) -> Result<Vec<Head>, AppError> {
+pub async fn heads(pool: &SqlitePool, limit: u32) -> Result<Vec<Head>, StoreError> {
     let sql = "SELECT r.line, r.number, r.digest, r.created_s, r.description FROM revisions r \
          JOIN (SELECT line, MAX(number) AS number FROM revisions GROUP BY line) n ON n.line = r.line AND n.number = r.number \
          ORDER BY r.line LIMIT $1";
@@ -76,7 +76,7 @@ pub async fn get(
     pool: &SqlitePool,
     line: &Line,
     number: u32,
-) -> Result<Option<ProfileRevision>, AppError> {
+) -> Result<Option<ProfileRevision>, StoreError> {
     let sql = "SELECT line, number, digest, created_s, document FROM revisions WHERE line = $1 AND number = $2";
     let row = sqlx::query_as::<_, Row>(sql)
         .bind(line.as_str())
@@ -91,7 +91,7 @@ pub async fn of_line(
     pool: &SqlitePool,
     line: &Line,
     limit: u32,
-) -> Result<Vec<ProfileRevision>, AppError> {
+) -> Result<Vec<ProfileRevision>, StoreError> {
     let sql = "SELECT line, number, digest, created_s, document FROM revisions WHERE line = $1 ORDER BY number DESC LIMIT $2";
     let rows = sqlx::query_as::<_, Row>(sql)
         .bind(line.as_str())
@@ -102,7 +102,7 @@ pub async fn of_line(
 }
 
 /// The newest revision of each line.
-pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<ProfileRevision>, AppError> {
+pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<ProfileRevision>, StoreError> {
     let sql = "SELECT r.line, r.number, r.digest, r.created_s, r.document FROM revisions r \
          JOIN (SELECT line, MAX(number) AS number FROM revisions GROUP BY line) n ON n.line = r.line AND n.number = r.number \
          ORDER BY r.line LIMIT $1";
@@ -111,8 +111,8 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<ProfileRevision
 }
 
 /// The revision number of a profile: that of the same document, or the next one.
-pub async fn number(tx: &mut Tx<'_>, profile: &Profile, now_s: u64) -> Result<u32, AppError> {
-    let digest = Revision::new(0, profile.clone()).map_err(AppError::internal)?.digest;
+pub async fn number(tx: &mut Tx<'_>, profile: &Profile, now_s: u64) -> Result<u32, StoreError> {
+    let digest = Revision::new(0, profile.clone()).map_err(StoreError::value)?.digest;
     let known: Option<i64> =
         sqlx::query_scalar("SELECT number FROM revisions WHERE line = $1 AND digest = $2")
             .bind(profile.name.as_str())
@@ -135,5 +135,5 @@ pub async fn number(tx: &mut Tx<'_>, profile: &Profile, now_s: u64) -> Result<u3
             .await?
         }
     };
-    u32::try_from(number).map_err(AppError::internal)
+    u32::try_from(number).map_err(StoreError::value)
 }

@@ -1,7 +1,6 @@
 //! The outbox of the audit log.
 
-use super::{Tx, seconds};
-use fleeti_pki::audit::Act;
+use crate::{StoreError, Tx, seconds};
 use sqlx::sqlite::SqlitePool;
 use sqlx::{QueryBuilder, Sqlite};
 
@@ -13,14 +12,14 @@ pub const AT_ONCE: u32 = 256;
 pub const WAITING_MAX: u64 = 100_000;
 
 /// Whether the outbox is full. Uses the row numbers instead of counting.
-pub async fn is_full(tx: &mut Tx<'_>) -> Result<bool, sqlx::Error> {
+pub async fn is_full(tx: &mut Tx<'_>) -> Result<bool, StoreError> {
     let sql = "SELECT COALESCE((SELECT MAX(sequence) FROM audit_outbox) - (SELECT MIN(sequence) FROM audit_outbox) + 1, 0)";
     let span: i64 = sqlx::query_scalar(sql).fetch_one(&mut **tx).await?;
     Ok(super::from_seconds(span) >= WAITING_MAX)
 }
 
 /// Number of waiting acts.
-pub async fn count(pool: &SqlitePool) -> Result<u64, sqlx::Error> {
+pub async fn count(pool: &SqlitePool) -> Result<u64, StoreError> {
     let found: i64 =
         sqlx::query_scalar("SELECT COUNT(*) FROM audit_outbox").fetch_one(pool).await?;
     Ok(super::from_seconds(found))
@@ -34,7 +33,7 @@ pub async fn insert(
     actor: &str,
     action: &str,
     subject: &str,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO audit_outbox (id, at_s, actor, action, subject) VALUES ($1, $2, $3, $4, $5)",
     )
@@ -48,22 +47,30 @@ pub async fn insert(
     Ok(())
 }
 
+/// An act that the audit log does not have yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingAct {
+    /// Id, by which the log refuses an act that it has.
+    pub id: String,
+    /// Who acted.
+    pub actor: String,
+    /// What was done, as in `device.revoke`.
+    pub action: String,
+    /// What it was done to.
+    pub subject: String,
+}
+
 /// The oldest waiting acts, in order.
-pub async fn waiting(tx: &mut Tx<'_>) -> Result<Vec<Act>, sqlx::Error> {
+pub async fn waiting(tx: &mut Tx<'_>) -> Result<Vec<WaitingAct>, StoreError> {
     let sql = "SELECT id, actor, action, subject FROM audit_outbox ORDER BY sequence LIMIT $1";
     let rows: Vec<(String, String, String, String)> =
         sqlx::query_as(sql).bind(AT_ONCE).fetch_all(&mut **tx).await?;
-    Ok(rows
-        .into_iter()
-        .map(|(id, actor, action, subject)| Act {
-            id: Some(id),
-            ..Act::new(actor, action, subject)
-        })
-        .collect())
+    let act = |(id, actor, action, subject)| WaitingAct { id, actor, action, subject };
+    Ok(rows.into_iter().map(act).collect())
 }
 
 /// Removes acts that are in the log.
-pub async fn remove(tx: &mut Tx<'_>, ids: &[&str]) -> Result<(), sqlx::Error> {
+pub async fn remove(tx: &mut Tx<'_>, ids: &[&str]) -> Result<(), StoreError> {
     for some in ids.chunks(AT_ONCE as usize) {
         let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM audit_outbox WHERE id IN (");
         let mut list = query.separated(", ");

@@ -2,8 +2,8 @@
 
 use super::desired::{DESIRED, DesiredRow};
 use super::from_seconds;
-use crate::db::mqtt_sessions::{Stored, Subscriptions};
-use crate::error::AppError;
+use crate::StoreError;
+use crate::mqtt_sessions::{Stored, Subscriptions};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::device::DesiredState;
 use sqlx::sqlite::SqlitePool;
@@ -39,13 +39,13 @@ impl Admission {
     ///
     /// # Errors
     /// When the row is invalid.
-    pub fn desired(self) -> Result<DesiredState, AppError> {
+    pub fn desired(self) -> Result<DesiredState, StoreError> {
         <(DeviceId, DesiredState)>::try_from(self.desired).map(|(_, desired)| desired)
     }
 }
 
 /// The data for admitting an MQTT session of a device.
-pub async fn admission(pool: &SqlitePool, id: &DeviceId) -> Result<Option<Admission>, AppError> {
+pub async fn admission(pool: &SqlitePool, id: &DeviceId) -> Result<Option<Admission>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!(
         "SELECT key_sha256, next_key_sha256, revoked_s, mqtt_until_s, mqtt_subscriptions, {DESIRED} FROM devices WHERE id = $1"
     ));

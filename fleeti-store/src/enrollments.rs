@@ -1,7 +1,7 @@
 //! One-time enrollment tokens, stored as digests.
 
 use super::{Tx, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::{DeviceId, FleetId};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
@@ -35,7 +35,7 @@ pub async fn insert(
     fleet: &FleetId,
     expires_s: u64,
     reserved: Option<(&DeviceId, Option<&str>)>,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO enrollments (token_sha256, fleet, expires_s, reserved, ek_sha256) VALUES ($1, $2, $3, $4, $5)")
         .bind(token_sha256)
         .bind(fleet.as_str())
@@ -51,7 +51,7 @@ pub async fn insert(
 pub async fn find(
     connection: &mut SqliteConnection,
     token_sha256s: &[&str],
-) -> Result<HashMap<String, EnrollmentRow>, AppError> {
+) -> Result<HashMap<String, EnrollmentRow>, StoreError> {
     look(connection, token_sha256s, "").await
 }
 
@@ -59,7 +59,7 @@ pub async fn find(
 pub async fn used(
     tx: &mut Tx<'_>,
     token_sha256s: &[&str],
-) -> Result<HashMap<String, EnrollmentRow>, AppError> {
+) -> Result<HashMap<String, EnrollmentRow>, StoreError> {
     look(tx, token_sha256s, " AND device IS NOT NULL").await
 }
 
@@ -67,7 +67,7 @@ async fn look(
     connection: &mut SqliteConnection,
     token_sha256s: &[&str],
     condition: &'static str,
-) -> Result<HashMap<String, EnrollmentRow>, AppError> {
+) -> Result<HashMap<String, EnrollmentRow>, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
         "SELECT token_sha256, fleet, expires_s, device, key_sha256, reserved, ek_sha256, for_key_sha256 FROM enrollments WHERE token_sha256 IN (",
     );
@@ -84,7 +84,7 @@ async fn look(
 pub type Use<'a> = (&'a str, &'a DeviceId, &'a str);
 
 /// Binds tokens to the devices and keys that used them.
-pub async fn consume(tx: &mut Tx<'_>, uses: &[Use<'_>]) -> Result<(), AppError> {
+pub async fn consume(tx: &mut Tx<'_>, uses: &[Use<'_>]) -> Result<(), StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new("WITH used (token, device, key) AS (");
     query.push_values(uses, |mut row, (token, device, key)| {
         row.push_bind(*token).push_bind(device.as_str()).push_bind(*key);

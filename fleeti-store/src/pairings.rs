@@ -1,7 +1,7 @@
 //! Pending enrollments. Code and token are stored as digests.
 
 use super::{Tx, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::FleetId;
 use sqlx::sqlite::SqlitePool;
 
@@ -22,7 +22,7 @@ pub async fn insert(
     row: &PairingRow,
     code_sha256: &str,
     (now_s, expires_s): (u64, u64),
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM pairings WHERE expires_s < $1")
         .bind(seconds(now_s))
         .execute(&mut **tx)
@@ -44,7 +44,7 @@ pub async fn insert(
 }
 
 /// Deletes a pending enrollment.
-pub async fn remove(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), AppError> {
+pub async fn remove(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM pairings WHERE token_sha256 = $1")
         .bind(token_sha256)
         .execute(&mut **tx)
@@ -57,7 +57,7 @@ pub async fn take(
     tx: &mut Tx<'_>,
     code_sha256: &str,
     now_s: u64,
-) -> Result<Option<PairingRow>, AppError> {
+) -> Result<Option<PairingRow>, StoreError> {
     let sql = "DELETE FROM pairings WHERE code_sha256 = $1 AND expires_s >= $2 RETURNING token_sha256, key_sha256, running";
     Ok(sqlx::query_as(sql).bind(code_sha256).bind(seconds(now_s)).fetch_optional(&mut **tx).await?)
 }
@@ -67,7 +67,7 @@ pub async fn state(
     pool: &SqlitePool,
     token_sha256: &str,
     now_s: u64,
-) -> Result<(bool, bool), AppError> {
+) -> Result<(bool, bool), StoreError> {
     let sql = "SELECT (SELECT COUNT(*) FROM pairings WHERE token_sha256 = $1 AND expires_s >= $2), \
                (SELECT COUNT(*) FROM enrollments WHERE token_sha256 = $1 AND expires_s >= $2)";
     let (waits, is_good): (i64, i64) =
@@ -81,7 +81,7 @@ pub async fn admit(
     row: &PairingRow,
     fleet: &FleetId,
     expires_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     sqlx::query("INSERT INTO enrollments (token_sha256, fleet, expires_s, for_key_sha256) VALUES ($1, $2, $3, $4)")
         .bind(&row.token_sha256)
         .bind(fleet.as_str())

@@ -2,7 +2,7 @@
 //! nothing else in them.
 
 use super::{Tx, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::wire::api::{RequestSignature, SignedBy};
 use sqlx::sqlite::SqliteConnection;
 
@@ -12,7 +12,7 @@ pub async fn ask(
     build: &str,
     request: &RequestSignature,
     now_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     let sql = "INSERT INTO signature_requests (build, intent, key_id, signature, created_s) VALUES ($1, $2, $3, $4, $5) \
                ON CONFLICT (build) DO UPDATE SET intent = $2, key_id = $3, signature = $4, created_s = $5";
     let query = sqlx::query(sql).bind(build).bind(&request.intent).bind(&request.by.key_id);
@@ -25,7 +25,7 @@ pub async fn ask(
 }
 
 /// Stores an approval. Replaces an earlier one by the same key.
-pub async fn approve(tx: &mut Tx<'_>, build: &str, by: &SignedBy) -> Result<(), AppError> {
+pub async fn approve(tx: &mut Tx<'_>, build: &str, by: &SignedBy) -> Result<(), StoreError> {
     let sql = "INSERT INTO signature_approvals (build, key_id, signature) VALUES ($1, $2, $3) \
                ON CONFLICT (build, key_id) DO UPDATE SET signature = $3";
     sqlx::query(sql).bind(build).bind(&by.key_id).bind(&by.signature).execute(&mut **tx).await?;
@@ -36,7 +36,7 @@ pub async fn approve(tx: &mut Tx<'_>, build: &str, by: &SignedBy) -> Result<(), 
 pub async fn get(
     connection: &mut SqliteConnection,
     build: &str,
-) -> Result<Option<(RequestSignature, Vec<SignedBy>)>, AppError> {
+) -> Result<Option<(RequestSignature, Vec<SignedBy>)>, StoreError> {
     let sql = "SELECT intent, key_id, signature FROM signature_requests WHERE build = $1";
     let row: Option<(String, String, String)> =
         sqlx::query_as(sql).bind(build).fetch_optional(&mut *connection).await?;

@@ -1,7 +1,7 @@
 //! Rollouts.
 
 use super::{Tx, from_seconds, seconds};
-use crate::error::AppError;
+use crate::StoreError;
 use fleeti_core::id::FleetId;
 use fleeti_core::rollout::{Counts, Phase, State};
 use fleeti_core::wire::api::{Rollout, RolloutSummary};
@@ -16,11 +16,11 @@ struct Row {
 }
 
 impl TryFrom<Row> for Rollout {
-    type Error = AppError;
-    fn try_from(row: Row) -> Result<Self, AppError> {
+    type Error = StoreError;
+    fn try_from(row: Row) -> Result<Self, StoreError> {
         Ok(Self {
             id: row.id,
-            fleet: row.fleet.parse().map_err(AppError::internal)?,
+            fleet: row.fleet.parse().map_err(StoreError::value)?,
             created_s: from_seconds(row.created_s),
             state: serde_json::from_str(&row.state)?,
         })
@@ -54,18 +54,18 @@ struct SummaryRow {
 }
 
 impl TryFrom<SummaryRow> for RolloutSummary {
-    type Error = AppError;
-    fn try_from(row: SummaryRow) -> Result<Self, AppError> {
+    type Error = StoreError;
+    fn try_from(row: SummaryRow) -> Result<Self, StoreError> {
         let phase = PHASES.iter().find(|(_, text)| *text == row.phase);
         let n = |n: i64| usize::try_from(n).unwrap_or(0);
         Ok(Self {
             phase: phase
-                .ok_or_else(|| AppError::internal(format!("rollout phase {:?}", row.phase)))?
+                .ok_or_else(|| StoreError::value(format!("rollout phase {:?}", row.phase)))?
                 .0,
             id: row.id,
-            fleet: row.fleet.parse().map_err(AppError::internal)?,
+            fleet: row.fleet.parse().map_err(StoreError::value)?,
             created_s: from_seconds(row.created_s),
-            release: row.release_name.parse().map_err(AppError::internal)?,
+            release: row.release_name.parse().map_err(StoreError::value)?,
             counts: Counts {
                 total: n(row.total),
                 succeeded: n(row.succeeded),
@@ -78,7 +78,7 @@ impl TryFrom<SummaryRow> for RolloutSummary {
 }
 
 /// The newest rollouts, without their devices.
-pub async fn summaries(pool: &SqlitePool, limit: u32) -> Result<Vec<RolloutSummary>, AppError> {
+pub async fn summaries(pool: &SqlitePool, limit: u32) -> Result<Vec<RolloutSummary>, StoreError> {
     let sql = "SELECT id, fleet, created_s, release_name, phase, total, succeeded, failed, moving, unconfirmed FROM rollouts \
          ORDER BY created_s DESC, id LIMIT $1";
     let rows = sqlx::query_as::<_, SummaryRow>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
@@ -92,7 +92,7 @@ pub async fn store(
     fleet: &FleetId,
     state: &State,
     now_s: u64,
-) -> Result<(), AppError> {
+) -> Result<(), StoreError> {
     let counts = state.counts();
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     sqlx::query(
@@ -119,21 +119,21 @@ pub async fn store(
 }
 
 /// Active rollouts of a fleet.
-pub async fn active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Rollout>, AppError> {
+pub async fn active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Rollout>, StoreError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE fleet = $1 AND active = 1 ORDER BY created_s";
     let rows = sqlx::query_as::<_, Row>(sql).bind(fleet.as_str()).fetch_all(&mut **tx).await?;
     rows.into_iter().map(Rollout::try_from).collect()
 }
 
 /// Whether a fleet has an active rollout.
-pub async fn is_one_active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<bool, AppError> {
+pub async fn is_one_active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM rollouts WHERE fleet = $1 AND active = 1";
     let found: i64 = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;
     Ok(found > 0)
 }
 
 /// All active rollouts.
-pub async fn all_active(tx: &mut Tx<'_>) -> Result<Vec<Rollout>, AppError> {
+pub async fn all_active(tx: &mut Tx<'_>) -> Result<Vec<Rollout>, StoreError> {
     let sql =
         "SELECT id, fleet, created_s, state FROM rollouts WHERE active = 1 ORDER BY created_s";
     let rows = sqlx::query_as::<_, Row>(sql).fetch_all(&mut **tx).await?;
@@ -141,7 +141,7 @@ pub async fn all_active(tx: &mut Tx<'_>) -> Result<Vec<Rollout>, AppError> {
 }
 
 /// One rollout, in a write transaction.
-pub async fn get_in(tx: &mut Tx<'_>, id: &str) -> Result<Option<Rollout>, AppError> {
+pub async fn get_in(tx: &mut Tx<'_>, id: &str) -> Result<Option<Rollout>, StoreError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE id = $1";
     sqlx::query_as::<_, Row>(sql)
         .bind(id)
@@ -152,7 +152,7 @@ pub async fn get_in(tx: &mut Tx<'_>, id: &str) -> Result<Option<Rollout>, AppErr
 }
 
 /// One rollout.
-pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Rollout>, AppError> {
+pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Rollout>, StoreError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE id = $1";
     sqlx::query_as::<_, Row>(sql)
         .bind(id)
