@@ -79,7 +79,7 @@ pub fn issued(change: impl FnOnce(&mut Draft, &mut Issuer)) -> Result<String, No
 fn a_certificate_may_look_as_its_issuer_wrote_it() {
     let unsorted = |first: &[u8], second: &[u8]| tlv(0x30, &tlv(0x31, &[first, second].concat()));
     let (o, c) =
-        (attribute("2.5.4.10", 0x13, b"A TPM manufacturer"), attribute("2.5.4.6", 0x13, b"TW"));
+        (attribute("2.5.4.10", 0x13, b"A maker of TPMs"), attribute("2.5.4.6", 0x13, b"TW"));
     let one = |tag: u8, text: &[u8]| tlv(0x30, &tlv(0x31, &attribute("2.5.4.3", tag, text)));
     let names = [
         unsorted(&o, &c),

@@ -58,7 +58,7 @@ fn rows() -> Vec<Row> {
     let other = json!({"schema": 1, "name": "gate", "architecture": "x86_64", "release_log": {"optional": true, "age_days_max": 3}});
     let policy = json!({"update": "verified_boot", "success": null, "secrets": null,
         "firmware": {"mode": "known", "pcrs": [["0".repeat(64), "1".repeat(64)]]}});
-    let order = json!({"order": {"type": "report"}, "valid_s": 60});
+    let order = json!({"kind": {"type": "report"}, "valid_s": 60});
     let rollout = |release: &str| Some(json!({"release": release, "fleet": "demo"}));
     let bundle = json!({"bundle": {"bundle": "{}", "signature": "AA=="}, "transcript": "", "transcript_signature": "AA=="});
     let signed = json!({"key_id": "0".repeat(16), "signature": "AA=="});

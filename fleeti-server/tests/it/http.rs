@@ -158,8 +158,8 @@ async fn what_is_refused_before_a_handler_has_it_is_a_problem_with_a_code() {
         (p.api(get.clone(), "/api/v1/audit/entries?from=x"), 422, "invalid"),
         (p.api(get.clone(), "/api/v1/audit/consistency?old=1"), 422, "invalid"),
         (p.api(get.clone(), "/api/v1/audit/entries/x/proof"), 422, "invalid"),
-        (p.device(get.clone(), "/log/growth.json?from=x&to=1"), 422, "invalid"),
-        (p.device(get.clone(), "/log/growth.json"), 422, "invalid"),
+        (p.device(get.clone(), "/log/consistency.json?from=x&to=1"), 422, "invalid"),
+        (p.device(get.clone(), "/log/consistency.json"), 422, "invalid"),
         (p.device(get.clone(), "/releases/%00/1/manifest.json"), 422, "invalid"),
         (p.api(put.clone(), "/api/v1/releases/kiosk@1/files/nothing").body("x"), 422, "invalid"),
         // Nothing there.

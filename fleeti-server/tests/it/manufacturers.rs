@@ -52,7 +52,7 @@ async fn a_file_that_cannot_be_read_is_named_and_the_server_starts() {
         .iter()
         .map(|m| (m.file.as_str(), m.subject.as_str(), m.issuer.as_str()))
         .collect();
-    let nuvoton = "O=A TPM manufacturer+C=TW";
+    let nuvoton = "O=A maker of TPMs+C=TW";
     assert_eq!(
         believed,
         [("processor/unsorted.cer", nuvoton, nuvoton), ("hardware/good.pem", "CN=mid", "CN=root")]

@@ -418,7 +418,7 @@ async fn a_tpm_brings_a_device_back_at_once_whose_intermediate_counts_no_more() 
             .map_err(|e| e.to_string())
     };
     let early = ask(&world, &Key::new(&mine)).await.unwrap_err();
-    assert!(early.contains("is not due"), "{early}");
+    assert!(early.contains("cannot be renewed before"), "{early}");
     let (dir, _) = stopped(world).await;
     let root = SoftKey::generate(Algorithm::P384).unwrap();
     let certificate = self_signed(Role::Root, Period::starting(now_s(), 86_400), &root).unwrap();
