@@ -178,10 +178,7 @@ fn with_few_arenas() {
     };
     let name = arguments.next().unwrap_or_else(|| program.clone().into());
     let failed = process::Command::new(program).arg0(name).args(arguments).env(ARENAS, "2").exec();
-    eprintln!(
-        "fleeti-server continues with more memory than it needs: {}",
-        Foreign::log(&failed.to_string())
-    );
+    eprintln!("the limit on arenas is not set: {}", Foreign::log(&failed.to_string()));
 }
 
 fn begin() -> Arguments {
