@@ -5,11 +5,13 @@
 //! and a digest.
 
 mod check;
+mod finding;
 mod paths;
 mod rules;
 mod shape;
 
-pub use check::{Finding, check};
+pub use check::check;
+pub use finding::Finding;
 
 use crate::canonical::{self, CanonicalError};
 use crate::id::{Architecture, Line};

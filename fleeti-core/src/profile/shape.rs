@@ -4,7 +4,7 @@
 //! serde stops at the first error, but an author wants all of them. This walk uses the positions
 //! that the TOML parser keeps. If it finds no error, deserialisation cannot fail on the structure.
 
-use super::check::{Finding, Lines};
+use super::finding::{Finding, Lines};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
