@@ -34,12 +34,12 @@ use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
-    AuditConsistency, AuditEntries, AuditProof, Build, ChangeBoot, CommandStatus, CreateBuild,
-    CreateCommand, CreateEnrollment, CreateRollout, Device, Enrollment, Fleet, Forgive,
-    ImportBundle, Pair, Paired, ProfileRevision, Provision, Provisioned, Release, RequestSignature,
-    RevocationReason, Revoke, Rollout, RolloutSummary, SignatureStatus, SignedBootProof, SignedBy,
-    SwitchIssuer, TrustStatus,
+    Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout,
+    Device, Enrollment, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision,
+    Provisioned, Release, RequestSignature, RevocationReason, Revoke, Rollout, RolloutSummary,
+    SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
 };
+use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::problem::Problem;
 use fleeti_core::wire::readmission::SignedTransition;

@@ -11,7 +11,7 @@ use crate::transparency::tree::{
 use crate::{Error, OrMalformed};
 use base64::Engine;
 use fleeti_core::canonical::{self, sha256_hex};
-use fleeti_core::wire::api::AuditProof;
+use fleeti_core::wire::audit::AuditProof;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;

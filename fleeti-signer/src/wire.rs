@@ -2,8 +2,9 @@
 
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 pub use fleeti_core::secure_boot::BootState;
-use fleeti_core::wire::api::{AuditProof, RevocationReason, SignedBy};
+use fleeti_core::wire::api::{RevocationReason, SignedBy};
 use fleeti_core::wire::attestation::Secret;
+use fleeti_core::wire::audit::AuditProof;
 use fleeti_core::wire::boot::{BootSignatures, VariableWrite};
 use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::Protection;

@@ -1,6 +1,6 @@
 //! An audit log in memory, for tests of readers.
 
-use fleeti_core::wire::api::AuditProof;
+use fleeti_core::wire::audit::AuditProof;
 use fleeti_core::wire::device::ReleaseProof;
 use fleeti_pki::audit::{Act, End, RELEASE_PUBLISH, Stage};
 use fleeti_pki::base64_text;

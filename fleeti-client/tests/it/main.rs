@@ -7,7 +7,8 @@
 mod malformed;
 
 use fleeti_client::{Client, ClientError, WorkerClient};
-use fleeti_core::wire::api::{AuditProof, Event, Fleet, Rollout, SignedBy};
+use fleeti_core::wire::api::{Event, Fleet, Rollout, SignedBy};
+use fleeti_core::wire::audit::AuditProof;
 use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::problem::{FieldError, Problem};
 use fleeti_core::wire::worker::Job;

@@ -7,7 +7,7 @@
 
 use crate::id::{ReleaseName, Version};
 use crate::update;
-use crate::wire::api::AuditProof;
+use crate::wire::audit::AuditProof;
 use crate::wire::boot::BootSummary;
 use serde::{Deserialize, Serialize};
 

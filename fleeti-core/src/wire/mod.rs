@@ -9,6 +9,7 @@
 
 pub mod api;
 pub mod attestation;
+pub mod audit;
 pub mod boot;
 pub mod device;
 pub mod enrollment;

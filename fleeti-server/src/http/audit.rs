@@ -6,7 +6,7 @@ use crate::error::AppError;
 use crate::service::audit;
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, get};
-use fleeti_core::wire::api::{AuditConsistency, AuditEntries, AuditProof};
+use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use serde::Deserialize;
 use utoipa::IntoParams;
 

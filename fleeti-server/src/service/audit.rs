@@ -4,7 +4,7 @@
 use crate::app::{App, AppRef};
 use crate::error::AppError;
 use crate::service::signing;
-use fleeti_core::wire::api::{AuditConsistency, AuditEntries, AuditProof};
+use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::{Act, Entry, fitting};
 use fleeti_signer::wire::{ENTRIES_MAX, Request, Response};

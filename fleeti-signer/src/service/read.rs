@@ -3,7 +3,7 @@
 use super::{Issuer, SigningService};
 use crate::log::LogError;
 use crate::wire::{ENTRIES_MAX, Request, Response};
-use fleeti_core::wire::api::AuditProof;
+use fleeti_core::wire::audit::AuditProof;
 use fleeti_pki::base64_text;
 use fleeti_pki::signer::key_id;
 use fleeti_pki::transparency::note::Checkpoint;
