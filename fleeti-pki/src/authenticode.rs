@@ -4,7 +4,7 @@
 //! RSA-2048 with SHA-256, which all firmware supports. The digest does not cover checksum and
 //! certificate table, so signing does not change it.
 
-use crate::pe;
+use crate::pe::{self, certificate_table, certificate_table_entry, check_layout};
 use crate::pkcs7::{
     self, Content, SIGNED_DATA, context, encoded, octets, sequence, set, sha_256, tlv,
 };
@@ -12,9 +12,8 @@ use crate::signer::Signer;
 use crate::{Error, OrMalformed};
 use der::Tag;
 use der::asn1::{Any, ObjectIdentifier, SetOfVec};
-use object::pe::ImageSectionHeader;
+use object::ObjectSection;
 use object::read::pe::PeFile64;
-use object::{LittleEndian, ObjectSection};
 use sha2_010::Digest;
 use x509_cert::Certificate;
 
@@ -25,11 +24,6 @@ const MESSAGE_DIGEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.1
 /// WIN_CERT_REVISION_2_0 and WIN_CERT_TYPE_PKCS_SIGNED_DATA (UEFI 2.10, 32.2.4).
 const WIN_CERTIFICATE_REVISION: u16 = 0x0200;
 const WIN_CERTIFICATE_PKCS7: u16 = 0x0002;
-/// Offset of the certificate table entry in the optional header of PE32+ (PE format, "Optional
-/// Header Data Directories").
-const CERTIFICATE_TABLE_OFFSET: usize = 144;
-/// Its number in the directory.
-const CERTIFICATE_TABLE: u32 = 4;
 /// Maximum number of signatures that are checked.
 const SIGNATURES_MAX: usize = 16;
 /// Sections that a UKI must contain. Without `.initrd` the stub would accept an unsigned initrd,
@@ -46,40 +40,6 @@ pub fn digest(pe: &[u8]) -> Result<[u8; 32], Error> {
     let mut hash = sha2_010::Sha256::new();
     authenticode::authenticode_digest(&file, &mut hash).or_malformed("EFI binary")?;
     Ok(hash.finalize().into())
-}
-
-/// Checks that headers, sections and certificate table do not overlap. If a section reached into
-/// the headers, or they into the table, attaching a signature would change the digest.
-pub(crate) fn check_layout(file: &PeFile64<'_>, binary: &[u8]) -> Result<(), Error> {
-    let (start, length) = certificate_table(binary)?;
-    let end = if length == 0 { binary.len() } else { start };
-    let range = |s: &ImageSectionHeader| {
-        let (at, size) = (
-            s.pointer_to_raw_data.get(LittleEndian) as usize,
-            s.size_of_raw_data.get(LittleEndian) as usize,
-        );
-        (at, at.saturating_add(size))
-    };
-    let mut ranges: Vec<_> = file.section_table().iter().map(range).collect();
-    ranges.sort_unstable();
-    let mut taken = file.nt_headers().optional_header.size_of_headers.get(LittleEndian) as usize;
-    if pe::end_of_headers(file) > taken || taken > end {
-        return Err(Error::Malformed {
-            what: "EFI binary",
-            detail: "its headers are longer than it says, or than the space for them".into(),
-        });
-    }
-    for (at, to) in ranges {
-        // An empty section takes no space, but has a position, which readers use.
-        if to > end || to > at && at < taken {
-            return Err(Error::Malformed {
-                what: "EFI binary",
-                detail: format!("the section at {at} is not between its neighbours"),
-            });
-        }
-        taken = taken.max(to);
-    }
-    Ok(())
 }
 
 /// Checks that a UKI contains everything that it boots, and boots in only one way: profiles would
@@ -264,44 +224,6 @@ pub fn sign(pe: &[u8], certificate: &Certificate, signer: &dyn Signer) -> Result
     }
     let padded = padded(pe);
     attach(&padded, &signature(&digest(&padded)?, certificate, signer)?)
-}
-
-fn certificate_table_entry(pe: &[u8]) -> Result<usize, Error> {
-    let file = PeFile64::parse(pe).or_malformed("EFI binary")?;
-    // Readers that check the count see no table there, and their digest covers its entry.
-    if file.nt_headers().optional_header.number_of_rva_and_sizes.get(LittleEndian)
-        <= CERTIFICATE_TABLE
-    {
-        return Err(Error::Malformed {
-            what: "EFI binary",
-            detail: "its data directory has no entry for a certificate table".into(),
-        });
-    }
-    let at = pe.get(0x3c..0x40).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
-    // "PE\0\0", the COFF header of 20 bytes, then the optional header.
-    let entry = at.map(|header| header as usize + 4 + 20 + CERTIFICATE_TABLE_OFFSET);
-    entry
-        .filter(|e| e + 8 <= pe.len())
-        .ok_or(Error::Refused("the EFI binary has no certificate table entry"))
-}
-
-/// Offset and length of the certificate table; no bytes may follow it.
-pub(crate) fn certificate_table(pe: &[u8]) -> Result<(usize, usize), Error> {
-    let entry = certificate_table_entry(pe)?;
-    let word =
-        |at: usize| pe[at..at + 4].iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
-    match (word(entry), word(entry + 4)) {
-        (0, 0) => Ok((0, 0)),
-        (start, length)
-            if start > entry && length > 0 && start.checked_add(length) == Some(pe.len()) =>
-        {
-            Ok((start, length))
-        }
-        _ => Err(Error::Malformed {
-            what: "EFI binary",
-            detail: "its certificate table is not at its end".into(),
-        }),
-    }
 }
 
 /// The digest of the EFI binary as SignedData content.

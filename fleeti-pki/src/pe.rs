@@ -1,7 +1,7 @@
 //! Adds a section at the end of a PE32+ file, and reads sections (Microsoft, "PE Format").
 
-use crate::authenticode::{certificate_table, check_layout};
 use crate::{Error, OrMalformed};
+use object::pe::ImageSectionHeader;
 use object::read::pe::{PeFile64, PeSection64};
 use object::{LittleEndian as LE, Object, ObjectSection};
 
@@ -19,6 +19,12 @@ const OPTIONAL: usize = 24;
 const INITIALIZED_DATA: usize = OPTIONAL + 8;
 const SIZE_OF_IMAGE: usize = OPTIONAL + 56;
 const CHECKSUM: usize = OPTIONAL + 64;
+
+/// Offset of the certificate table entry in the optional header of PE32+ (PE format, "Optional
+/// Header Data Directories").
+const CERTIFICATE_TABLE_OFFSET: usize = 144;
+/// Its number in the directory.
+const CERTIFICATE_TABLE: u32 = 4;
 
 /// The EFI binary with a read-only section `name` (at most 8 bytes) after its last one. Its
 /// checksum, which UEFI firmware does not check, becomes 0.
@@ -113,7 +119,7 @@ pub struct SectionRange {
 /// [`Error::Malformed`] for a file that is not PE32+, or a section beyond its end.
 pub fn sections(pe: &[u8]) -> Result<Vec<SectionRange>, Error> {
     let file = PeFile64::parse(pe).or_malformed(WHAT)?;
-    let one = |header: &object::pe::ImageSectionHeader| {
+    let one = |header: &ImageSectionHeader| {
         let (at, length) =
             (header.pointer_to_raw_data.get(LE) as usize, header.size_of_raw_data.get(LE) as usize);
         let name = String::from_utf8_lossy(header.raw_name()).into_owned();
@@ -173,4 +179,73 @@ pub(crate) fn section<'a>(file: &PeFile64<'a>, name: &str) -> Result<Option<&'a 
     let data =
         data.get(..length).ok_or_else(|| malformed(format!("{name} is longer than the file")))?;
     Ok(Some(data).filter(|d| !d.is_empty()))
+}
+
+/// Checks that headers, sections and certificate table do not overlap. If a section reached into
+/// the headers, or they into the table, attaching a signature would change the digest.
+pub(crate) fn check_layout(file: &PeFile64<'_>, binary: &[u8]) -> Result<(), Error> {
+    let (start, length) = certificate_table(binary)?;
+    let end = if length == 0 { binary.len() } else { start };
+    let range = |s: &ImageSectionHeader| {
+        let (at, size) =
+            (s.pointer_to_raw_data.get(LE) as usize, s.size_of_raw_data.get(LE) as usize);
+        (at, at.saturating_add(size))
+    };
+    let mut ranges: Vec<_> = file.section_table().iter().map(range).collect();
+    ranges.sort_unstable();
+    let mut taken = file.nt_headers().optional_header.size_of_headers.get(LE) as usize;
+    if end_of_headers(file) > taken || taken > end {
+        return Err(Error::Malformed {
+            what: "EFI binary",
+            detail: "its headers are longer than it says, or than the space for them".into(),
+        });
+    }
+    for (at, to) in ranges {
+        // An empty section takes no space, but has a position, which readers use.
+        if to > end || to > at && at < taken {
+            return Err(Error::Malformed {
+                what: "EFI binary",
+                detail: format!("the section at {at} is not between its neighbours"),
+            });
+        }
+        taken = taken.max(to);
+    }
+    Ok(())
+}
+
+/// Position of the entry of the certificate table in the data directory.
+pub(crate) fn certificate_table_entry(pe: &[u8]) -> Result<usize, Error> {
+    let file = PeFile64::parse(pe).or_malformed("EFI binary")?;
+    // Readers that check the count see no table there, and their digest covers its entry.
+    if file.nt_headers().optional_header.number_of_rva_and_sizes.get(LE) <= CERTIFICATE_TABLE {
+        return Err(Error::Malformed {
+            what: "EFI binary",
+            detail: "its data directory has no entry for a certificate table".into(),
+        });
+    }
+    let at = pe.get(0x3c..0x40).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
+    // "PE\0\0", the COFF header of 20 bytes, then the optional header.
+    let entry = at.map(|header| header as usize + 4 + 20 + CERTIFICATE_TABLE_OFFSET);
+    entry
+        .filter(|e| e + 8 <= pe.len())
+        .ok_or(Error::Refused("the EFI binary has no certificate table entry"))
+}
+
+/// Offset and length of the certificate table; no bytes may follow it.
+pub(crate) fn certificate_table(pe: &[u8]) -> Result<(usize, usize), Error> {
+    let entry = certificate_table_entry(pe)?;
+    let word =
+        |at: usize| pe[at..at + 4].iter().rev().fold(0usize, |n, b| n << 8 | usize::from(*b));
+    match (word(entry), word(entry + 4)) {
+        (0, 0) => Ok((0, 0)),
+        (start, length)
+            if start > entry && length > 0 && start.checked_add(length) == Some(pe.len()) =>
+        {
+            Ok((start, length))
+        }
+        _ => Err(Error::Malformed {
+            what: "EFI binary",
+            detail: "its certificate table is not at its end".into(),
+        }),
+    }
 }
