@@ -5,19 +5,18 @@
 use crate::backoff::Backoff;
 use crate::http::{read_document, read_limited};
 use crate::image::{ImageFacts, running_release};
-use crate::{Paths, anchors, identity, kept, write_durably};
+use crate::{Paths, anchors, identity, kept, transitions, trust_bundle, write_durably};
 use anyhow::{Context, Result};
 use fleeti_core::id::ReleaseName;
 use fleeti_core::strict;
 use fleeti_core::wire::device::{LogConsistency, Notice, REVOKED_MAX, SignedBundle, TEXT_MAX};
 use fleeti_pki::audit::verify_log_consistency;
-use fleeti_pki::bundle::{self, BYTES_MAX, VerifiedBundle};
+use fleeti_pki::bundle::{self, BYTES_MAX};
 use fleeti_pki::certificate;
 use fleeti_pki::transition::Anchors;
 use fleeti_pki::transparency::note::{LogKey, VerifiedCheckpoint};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -106,23 +105,6 @@ pub struct Announcements {
     pub bundle_changed: Notify,
 }
 
-/// Bundles of two roots have separate files: each ceremony numbers its own.
-fn bundle_path(paths: &Paths, root_sha256: &str) -> PathBuf {
-    paths.state.join(format!("trust-bundle-{}.json", root_sha256.get(..16).unwrap_or(root_sha256)))
-}
-
-/// The stored trust bundle of this root, verified again.
-///
-/// # Errors
-/// If the root has no name.
-pub fn bundle_of(paths: &Paths, root: &Certificate) -> Result<Option<VerifiedBundle>> {
-    let path = bundle_path(paths, &certificate::fingerprint(root)?);
-    let found = kept::read(&path, |bytes| Ok(bundle::read(&kept::json(bytes)?, root)?));
-    // The file name before bundles were named after their root. It may hold another root's bundle.
-    let unnamed = || kept::read(&paths.state.join("trust-bundle.json"), kept::json::<SignedBundle>);
-    Ok(found.or_else(|| bundle::read(&unnamed()?, root).ok()))
-}
-
 impl Announcements {
     /// Opens the stored announcements. Unreadable files are set aside, with an alarm.
     ///
@@ -182,7 +164,7 @@ impl Announcements {
     fn look_at_bundles(&self) -> Result<()> {
         let mut version = 0;
         for root in self.anchors().roots() {
-            version = bundle_of(&self.paths, root)?.map_or(version, |b| b.version());
+            version = trust_bundle::of_root(&self.paths, root)?.map_or(version, |b| b.version());
         }
         self.trust_bundle.store(version, Ordering::Relaxed);
         Ok(())
@@ -233,7 +215,7 @@ impl Announcements {
         {
             return Ok(());
         }
-        let given = anchors::fetch(http, https_url).await?;
+        let given = transitions::fetch(http, https_url).await?;
         if anchors::take(&self.paths, &self.paths.state, &given)? {
             let roots = self.anchors().roots().len();
             let anchors = anchors::of_daemon(&self.paths)?;
@@ -511,8 +493,10 @@ impl Announcements {
         };
         // Numbers of another root's bundles cannot be compared with these.
         let Some(root) = anchors.roots().iter().rev().find(is_named) else { return Ok(()) };
-        let (version, known) =
-            (notice.trust_bundle, bundle_of(&self.paths, root)?.map_or(0, |b| b.version()));
+        let (version, known) = (
+            notice.trust_bundle,
+            trust_bundle::of_root(&self.paths, root)?.map_or(0, |b| b.version()),
+        );
         if version < known {
             return self.raise(format!(
                 "the server has trust bundle {version}, this device has {known} already"
@@ -535,7 +519,7 @@ impl Announcements {
             "the server announced trust bundle {version} and gave {}",
             bundle.version()
         );
-        write_durably(&bundle_path(&self.paths, &certificate::fingerprint(root)?), &bytes)?;
+        write_durably(&trust_bundle::path(&self.paths, &certificate::fingerprint(root)?), &bytes)?;
         self.look_at_bundles()?;
         tracing::info!("trust bundle {} is accepted", bundle.version());
         self.changed.notify_one();

@@ -101,12 +101,6 @@ pub fn console_line(s: &BootSummary) -> String {
     )
 }
 
-/// Writes a line to the console.
-pub fn say(line: &str) {
-    // A failing console must not stop the agent.
-    fs::write("/dev/console", format!("{line}\r\n")).ok();
-}
-
 /// Why `version` does not run; `None` if it was staged and never armed. The reason is in its health
 /// record, in the kernel's last messages, or in the boot entry that the boot loader gave up on.
 ///

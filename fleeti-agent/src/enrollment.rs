@@ -7,7 +7,7 @@ use crate::identity::{self, Identity, Server};
 use crate::image::running_release;
 use crate::privileged::{Helper, Occasion};
 use crate::tpm::KeySeed;
-use crate::{Paths, anchors, kept, write_durably};
+use crate::{Paths, anchors, kept, transitions, write_durably};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::Architecture;
@@ -52,7 +52,7 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
             Err(e) => {
                 tracing::warn!("enrollment failed: {e:#}");
                 // An image may have been stored so long that the server's root is newer.
-                match anchors::ask_anybody(paths, &server_of(paths, &record)?).await {
+                match transitions::ask_anybody(paths, &server_of(paths, &record)?).await {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(e) => tracing::warn!("no server names newer trust anchors: {e:#}"),

@@ -3,7 +3,7 @@
 use crate::identity::Identity;
 use crate::image::{ImageFacts, running_release};
 use crate::privileged::Helper;
-use crate::{Paths, boot, write_durably};
+use crate::{Paths, console, write_durably};
 use anyhow::Result;
 use fleeti_core::id::Version;
 use fleeti_core::profile::HealthCheck;
@@ -72,7 +72,7 @@ pub async fn run(paths: &Paths, is_on_trial: bool) -> Result<bool> {
     let must_reach = is_on_trial && !facts.server_contact.optional && Identity::is_there(paths);
     let is_unreachable = failed.is_none() && must_reach && {
         let deadline_s = facts.server_contact.deadline_s;
-        boot::say(&format!("fleeti: health waits for the server, at most {deadline_s} s"));
+        console::say(&format!("fleeti: health waits for the server, at most {deadline_s} s"));
         // Slow checks leave some time to ask.
         let deadline =
             (begun + Duration::from_secs(deadline_s.into())).max(Instant::now() + ASKING);
@@ -94,7 +94,10 @@ pub async fn run(paths: &Paths, is_on_trial: bool) -> Result<bool> {
         tracing::error!("the health record was not kept: {e:#}");
     }
     let verdict = if record.healthy { "healthy" } else { "unhealthy" };
-    boot::say(&format!("fleeti: health version={} {verdict}: {}", record.version, record.detail));
+    console::say(&format!(
+        "fleeti: health version={} {verdict}: {}",
+        record.version, record.detail
+    ));
     Ok(record.healthy)
 }
 

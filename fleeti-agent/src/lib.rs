@@ -5,13 +5,13 @@
 //! certificate of the device) · [`reach`] (direct connections or a proxy) · [`channel`] (one
 //! connection, and what is bound to it) · [`session`] (MQTT) · [`outbox`] (messages that must not
 //! be lost) · [`driver`] (turns input into events for `step`, and applies effects) · [`staging`],
-//! [`proxy`] (downloads of systemd-sysupdate) · [`anchors`] (trust anchors) · [`server_trust`]
-//! (which servers the device trusts) · [`search`] (finds the server again) · [`clock`] (the time) ·
-//! [`kept`] (state files that may be damaged) · [`privileged`] (the root helper) · [`boot`] (what
-//! runs, and what failed boots left behind) · [`announcements`] (announcements) · [`secure_boot`] (what the
-//! firmware would start) · [`storage`], [`luks`] and [`next_key`] (the data partition) ·
-//! [`program`] (the command line) · [`health`] (health checks) · [`telemetry`] · [`vault`] (secrets
-//! and the recovery key).
+//! [`proxy`] (downloads of systemd-sysupdate) · [`anchors`], [`transitions`] and [`trust_bundle`]
+//! (trust anchors) · [`server_trust`] (which servers the device trusts) · [`search`] (finds the
+//! server again) · [`clock`] (the time) · [`kept`] (state files that may be damaged) ·
+//! [`privileged`] (the root helper) · [`boot`] (what runs, and what failed boots left behind) ·
+//! [`console`] · [`announcements`] (announcements) · [`secure_boot`] (what the firmware would
+//! start) · [`storage`], [`luks`] and [`next_key`] (the data partition) · [`program`] (the command
+//! line) · [`health`] (health checks) · [`telemetry`] · [`vault`] (secrets and the recovery key).
 //!
 //! ```
 //! use fleeti_agent::outbox::Outbox;
@@ -28,6 +28,7 @@ pub mod backoff;
 pub mod boot;
 pub mod channel;
 pub mod clock;
+pub mod console;
 pub mod daemon;
 pub mod device_key;
 pub mod driver;
@@ -53,6 +54,8 @@ pub mod staging;
 pub mod storage;
 pub mod telemetry;
 pub mod tpm;
+pub mod transitions;
+pub mod trust_bundle;
 pub mod vault;
 
 use clock::Clock;

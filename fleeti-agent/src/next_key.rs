@@ -8,7 +8,7 @@
 
 use crate::luks::{Header, Sealed};
 use crate::storage::{self, NOTHING_PASSED};
-use crate::{Paths, boot, kept, write_durably};
+use crate::{Paths, console, kept, write_durably};
 use anyhow::{Context, Result, bail};
 use fleeti_core::id::Version;
 use fleeti_pki::pcr_policy::{key_of, public_key_der};
@@ -109,7 +109,7 @@ pub fn enroll(paths: &Paths) -> Result<()> {
     let device = storage::partition()?.context("there is no data partition")?;
     let enrolled = enroll_in(paths, &device, &waiting.public_pem);
     if let Err(e) = &enrolled {
-        boot::say(&format!(
+        console::say(&format!(
             "fleeti: the data partition is not sealed to the next key of PCR 11: {e:#}"
         ));
         waiting.failed = Some(format!("{e:#}"));
@@ -139,7 +139,7 @@ fn enroll_in(paths: &Paths, device: &Path, public_pem: &str) -> Result<()> {
         is_among(&Header::read(device)?.sealed(), &key),
         "systemd-cryptenroll added no slot"
     );
-    boot::say("fleeti: the data partition is sealed to the next key of PCR 11 as well");
+    console::say("fleeti: the data partition is sealed to the next key of PCR 11 as well");
     Ok(())
 }
 
@@ -164,7 +164,7 @@ pub fn end_unused(paths: &Paths) -> Result<()> {
     }
     let list = slots.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
     storage::cryptenroll(&device, &[&format!("--wipe-slot={list}")])?;
-    boot::say("fleeti: the previous key of PCR 11 no longer opens the data partition");
+    console::say("fleeti: the previous key of PCR 11 no longer opens the data partition");
     Ok(())
 }
 

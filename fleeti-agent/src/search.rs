@@ -5,7 +5,7 @@
 
 use crate::identity::Identity;
 use crate::privileged::Helper;
-use crate::{Paths, anchors, enrollment};
+use crate::{Paths, enrollment, transitions};
 use anyhow::Result;
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ pub async fn run(paths: &Paths, identity: &Identity, helper: &Helper, patience: 
 }
 
 async fn look(paths: &Paths, identity: &Identity, helper: &Helper) -> bool {
-    match anchors::ask_anybody(paths, &identity.server).await {
+    match transitions::ask_anybody(paths, &identity.server).await {
         Ok(true) => return true,
         Ok(false) => {}
         // No server answers, so none would renew a certificate.
@@ -46,9 +46,9 @@ async fn look(paths: &Paths, identity: &Identity, helper: &Helper) -> bool {
 /// Returns to the server's previous address, if the server answers there and not at the new one.
 async fn go_back(paths: &Paths, identity: &Identity) -> Result<bool> {
     let Some(back) = identity.server.back() else { return Ok(false) };
-    if !anchors::is_there(paths, identity.tls(paths)?, &back).await {
+    if !transitions::is_there(paths, identity.tls(paths)?, &back).await {
         // The server at this address may know newer trust anchors or another address.
-        return anchors::ask_anybody(paths, &back).await;
+        return transitions::ask_anybody(paths, &back).await;
     }
     tracing::warn!("the server is not at {}, but at {}", identity.server.https_url, back.https_url);
     Identity::keep_server(paths, &back)?;

@@ -2,7 +2,7 @@
 //! intermediate CA that this root has not revoked, at a plausible time.
 
 use crate::clock::Clock;
-use crate::{Paths, anchors, announcements};
+use crate::{Paths, anchors, trust_bundle};
 use anyhow::Result;
 use fleeti_pki::certificate;
 use rustls::client::WebPkiServerVerifier;
@@ -32,7 +32,7 @@ pub fn builder(paths: &Paths) -> Result<WantsClientCert> {
         store.add(certificate::to_der(root)?.into())?;
         let mut verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider));
-        if let Some(bundle) = announcements::bundle_of(paths, root)? {
+        if let Some(bundle) = trust_bundle::of_root(paths, root)? {
             // The root's CRL revokes intermediates. The CRLs of intermediates would revoke server
             // certificates, but devices do not have them. An expired CRL still revokes.
             let list = CertificateRevocationListDer::from(bundle.crl().to_vec());

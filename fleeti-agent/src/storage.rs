@@ -9,7 +9,7 @@
 //! systemd-cryptenroll adds the recovery key. Needs root.
 
 use crate::luks::Header;
-use crate::{Paths, boot, write_durably};
+use crate::{Paths, console, write_durably};
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::vault::is_recovery_key;
@@ -85,7 +85,7 @@ fn partition_of(disk: &Path) -> Result<Option<PathBuf>> {
 /// other slot; one that was kept is retried every few minutes, until an operator enters the
 /// recovery key.
 pub fn open(paths: &Paths) -> Result<()> {
-    opened(paths).inspect_err(|e| boot::say(&format!("fleeti: no data partition: {e:#}")))
+    opened(paths).inspect_err(|e| console::say(&format!("fleeti: no data partition: {e:#}")))
 }
 
 fn opened(paths: &Paths) -> Result<()> {
@@ -97,7 +97,7 @@ fn opened(paths: &Paths) -> Result<()> {
     run("/usr/bin/udevadm", &["wait", "--timeout=60", device])?;
     let source = if is_luks(Path::new(device))? {
         if let Err(e) = attach(device) {
-            boot::say(
+            console::say(
                 "fleeti: the TPM does not open the data partition; the server may have its recovery key",
             );
             return Err(e);
@@ -127,7 +127,7 @@ fn attach(device: &str) -> Result<()> {
         // systemd tries to open a partition with an unreadable header nevertheless.
         Err(e) => tracing::warn!("the header of the data partition: {e:#}"),
         Ok(Some(header)) => {
-            boot::say(
+            console::say(
                 "fleeti: the data partition is sealed to several keys of PCR 11; opening it with the key of this image",
             );
             write_durably(Path::new(HEADER), &header)?;
@@ -188,7 +188,7 @@ fn will_open() -> bool {
         && is_signed
         && passed == [0; 32];
     if !can {
-        boot::say(
+        console::say(
             "fleeti: the data partition is not sealed: PCR 11 or 12 differ from what the image is signed for, so it would not open again",
         );
     }
@@ -216,7 +216,7 @@ pub fn add_recovery_key(paths: &Paths) -> Result<()> {
         return Ok(());
     }
     enroll_recovery_key(paths).inspect_err(|e| {
-        boot::say(&format!("fleeti: the data partition has no recovery key: {e:#}"))
+        console::say(&format!("fleeti: the data partition has no recovery key: {e:#}"))
     })
 }
 

@@ -1,7 +1,7 @@
 //! The additional reboot before a version is armed.
 
 use super::Response;
-use crate::boot;
+use crate::console;
 use anyhow::{Result, ensure};
 use fleeti_core::update::FailureCode;
 use futures::FutureExt;
@@ -43,7 +43,7 @@ impl FirstReboot {
         Self {
             stage: watch::Sender::new(Stage::NotAsked),
             reboot: Box::new(|| reboot().boxed()),
-            say: boot::say,
+            say: console::say,
             reported_within: REPORTED_WITHIN,
             reboots_within: REBOOTS_WITHIN,
         }

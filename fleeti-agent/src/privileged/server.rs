@@ -5,7 +5,7 @@ use super::{MESSAGE_MAX, Request, Response, dmi, measured, secrets, staging};
 use crate::clock::Clock;
 use crate::image::{ImageFacts, running_release};
 use crate::next_key::{self, Next};
-use crate::{Paths, anchors, boot, clock, kept, release_log, secure_boot, storage};
+use crate::{Paths, anchors, boot, clock, console, kept, release_log, secure_boot, storage};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::strict;
@@ -48,7 +48,7 @@ pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
     let listener = UnixListener::bind(&socket).with_context(|| socket.display().to_string())?;
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o660))?;
     std::os::unix::fs::chown(&socket, None, group)?;
-    boot::say(&boot::console_line(&boot::summary(&paths)?));
+    console::say(&boot::console_line(&boot::summary(&paths)?));
     let (blessed, _) = watch::channel(is_blessed(&paths));
     let (reached, _) = watch::channel(false);
     let (slot, tpm, first_reboot) = (Mutex::new(()), Mutex::new(()), FirstReboot::by_systemd());
@@ -69,7 +69,7 @@ pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
 fn set_clock(paths: &Paths) {
     let clock = &paths.clock;
     let Some(wrong_by_s) = clock.wrong_by_s().filter(|_| paths.may_set_clock) else { return };
-    boot::say(&format!(
+    console::say(&format!(
         "fleeti: the clock is wrong by {wrong_by_s} s, setting it to {}",
         clock.floor_s()
     ));
@@ -188,7 +188,7 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         Request::SetHostname { device } => done(set_hostname(paths, &device))?,
         Request::Say { line } => {
             let line: String = line.chars().filter(|c| !c.is_control()).take(400).collect();
-            boot::say(&line);
+            console::say(&line);
             Response::Done
         }
     })

@@ -4,7 +4,7 @@
 
 use crate::Paths;
 use crate::anchors;
-use crate::boot;
+use crate::console;
 use crate::image::{ImageFacts, running_release};
 use crate::release_log;
 use crate::secure_boot::{self, Trusted};
@@ -140,7 +140,7 @@ fn sysupdate(paths: &Paths) -> Result<Command> {
     let own = paths.run.join("keyring.gpg");
     crate::write_durably(&own, keyring)?;
     let over: Vec<_> = paths.keyrings.iter().filter(|path| path.exists()).collect();
-    boot::say(
+    console::say(
         "fleeti: the image's OpenPGP keys no longer count: release keys have introduced others",
     );
     let mut command = Command::new(&paths.unshare);

@@ -2,12 +2,12 @@
 //! response.
 
 use crate::bench::{Bench, now_s};
-use fleeti_agent::anchors::{self, LIST_MAX};
 use fleeti_agent::announcements::Announcements;
 use fleeti_agent::channel::Channel;
 use fleeti_agent::http::{RESPONSE_MAX, read_document};
 use fleeti_agent::privileged::{Helper, MESSAGE_MAX, Response};
 use fleeti_agent::server_trust::danger;
+use fleeti_agent::transitions::{self, LIST_MAX};
 use fleeti_core::wire::attestation::TpmSecret;
 use fleeti_core::wire::device::{Notice, SignedBundle};
 use fleeti_core::wire::enrollment::{EnrollResponse, RenewalWindow};
@@ -83,15 +83,15 @@ async fn a_document_of_the_server_in_another_form_is_an_error() {
         SignedTransition { transition: "{}".into(), signatures: vec![("k".into(), "AA==".into())] };
     let good = serde_json::to_string(&vec![transition.clone()]).unwrap();
     peer.answers(200, &good);
-    assert_eq!(anchors::fetch(&http, &peer.url).await.unwrap(), [transition]);
+    assert_eq!(transitions::fetch(&http, &peer.url).await.unwrap(), [transition]);
     for form in malformed::forms(&good).unwrap() {
         peer.answers(200, &form.text);
         let refused =
-            format!("{:#}", anchors::fetch(&http, &peer.url).await.expect_err(&form.what));
+            format!("{:#}", transitions::fetch(&http, &peer.url).await.expect_err(&form.what));
         assert!(refused.starts_with("transitions.json: "), "{}: {refused}", form.what);
     }
     peer.answers(200, &" ".repeat(LIST_MAX + 1));
-    let refused = format!("{:#}", anchors::fetch(&http, &peer.url).await.unwrap_err());
+    let refused = format!("{:#}", transitions::fetch(&http, &peer.url).await.unwrap_err());
     assert_eq!(refused, format!("transitions.json: the response has more than {LIST_MAX} bytes"));
     // Read like the TPM's secret, the fleet's secrets, consistency proofs and Secure Boot changes.
     let good = serde_json::to_string(&TpmSecret {

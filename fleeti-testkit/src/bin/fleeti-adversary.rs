@@ -11,7 +11,7 @@ use fleeti_core::id::DeviceId;
 use fleeti_pki::signer::Algorithm;
 use fleeti_testkit::adversary::{BEGINS, Lie, MARK};
 use fleeti_testkit::agent::privileged::{self, MESSAGE_MAX, Measured, Request, Response, measured};
-use fleeti_testkit::agent::{Paths, boot, program};
+use fleeti_testkit::agent::{Paths, console, program};
 use fleeti_testkit::soft_tpm::SoftTpm;
 use fleeti_testkit::vm::{FIRST_END, SECOND_END};
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ async fn main() -> ExitCode {
     match lie().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            boot::say(&format!("adversary: {e:#}"));
+            console::say(&format!("adversary: {e:#}"));
             ExitCode::FAILURE
         }
     }
@@ -131,12 +131,12 @@ fn lines(cable: File, mut heard: impl FnMut(&[u8]) -> Result<()>) {
             Ok(0) => std::thread::sleep(PAUSE),
             Ok(_) if line.ends_with(b"\n") => {
                 if let Err(e) = heard(&line) {
-                    boot::say(&format!("adversary: {e:#}"));
+                    console::say(&format!("adversary: {e:#}"));
                 }
                 line.clear();
             }
             Ok(_) => {}
-            Err(e) => return boot::say(&format!("adversary: the cable: {e}")),
+            Err(e) => return console::say(&format!("adversary: the cable: {e}")),
         }
     }
 }
@@ -180,7 +180,7 @@ async fn lie() -> Result<()> {
         let adversary = Arc::clone(&adversary);
         tokio::spawn(async move {
             if let Err(e) = converse(stream, &adversary).await {
-                boot::say(&format!("adversary: {e:#}"));
+                console::say(&format!("adversary: {e:#}"));
             }
         });
     }
@@ -226,7 +226,7 @@ impl Adversary {
                 let kept = Kept { boot_id: self.boot_id.clone(), answer };
                 fs::write(&self.kept_at, serde_json::to_vec(&kept)?)?;
                 self.kept = Some(kept);
-                boot::say(BEGINS);
+                console::say(BEGINS);
                 truth
             }
             (Request::TpmIdentity, Response::Tpm { identity: Some(mut identity) })
@@ -278,7 +278,11 @@ impl Adversary {
                 )?;
             }
         }
-        boot::say(&format!("{MARK}{} {}", sha256_hex(&STANDARD.decode(&told.quote)?), lie.name()));
+        console::say(&format!(
+            "{MARK}{} {}",
+            sha256_hex(&STANDARD.decode(&told.quote)?),
+            lie.name()
+        ));
         Ok(told)
     }
 }
