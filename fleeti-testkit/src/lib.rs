@@ -36,6 +36,7 @@ pub mod release_log;
 pub mod scenario;
 pub mod soft_tpm;
 pub mod synthetic;
+mod tether;
 pub mod token;
 pub mod tpm;
 pub mod units;

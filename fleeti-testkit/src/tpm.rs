@@ -1,6 +1,6 @@
 //! swtpm for one test, with its own manufacturer, used through tpm2-tools.
 
-use crate::vm::tethered;
+use crate::tether::tethered;
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_agent::Paths;
 use fleeti_agent::privileged::{Helper, Request, Response, measured};

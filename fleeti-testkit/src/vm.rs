@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -354,13 +354,6 @@ fn start_swtpm(tpm: &Path, socket: &Path) -> Result<Child> {
         .stdin(OwnedFd::from(control))
         .spawn();
     started.context("starting swtpm")
-}
-
-/// A command that ends with this process, however this process ends.
-pub(crate) fn tethered(program: impl AsRef<std::ffi::OsStr>) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-    command
 }
 
 fn read_console(

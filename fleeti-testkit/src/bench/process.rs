@@ -1,6 +1,6 @@
 //! A server as a child process that ends with its owner, and its CPU time and memory (proc(5)).
 
-use crate::vm::tethered;
+use crate::tether::tethered;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream};

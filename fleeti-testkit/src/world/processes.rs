@@ -1,7 +1,7 @@
 //! The world's server, signing service and build worker, each in its own process.
 
 use super::World;
-use crate::vm::tethered;
+use crate::tether::tethered;
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_client::Client;
 use std::fs;
