@@ -1,15 +1,15 @@
 //! `fleeti build`.
 
 use super::keys::Passphrase;
-use super::server::{Server, block_on, refused};
-use super::signature;
+use super::request::{block_on, refused};
+use super::server::Server;
+use super::signature::{self, differs};
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, Progress, bytes, rows};
 use clap::Subcommand;
 use fleeti_build::build::{self, BuildError, Request};
 use fleeti_build::cache::Cache;
 use fleeti_build::compare::{self, Own};
-use fleeti_build::pieces::Difference;
 use fleeti_build::record::{ArtifactName, BuildRecord, FileRecord};
 use fleeti_client::Client;
 use fleeti_core::id::{ReleaseName, Version};
@@ -171,17 +171,6 @@ impl Inputs {
         progress.end();
         Ok(Some(own))
     }
-}
-
-/// The differences as an error.
-pub fn differs(what: &str, differences: &[Difference]) -> Failure {
-    let details: Vec<_> = differences.iter().map(ToString::to_string).collect();
-    let hint = "check that profile, revision, lock, agent, version and trust folder are the same; if they are, do not sign, and find out who changed the files";
-    Failure::new(
-        format!("{what} differs from the build of your own inputs in {} places", differences.len()),
-        Some(hint),
-    )
-    .with_details(details)
 }
 
 fn failure(e: BuildError) -> Failure {

@@ -1,8 +1,9 @@
 //! Intermediate CAs of a running server: `fleeti pki request`, `fleeti pki bundle`.
 
 use super::keys::{self, Passphrase, read, write};
+use super::request::{block_on, refused};
 use super::root::purpose_of;
-use super::server::{Server, block_on, refused};
+use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output};
 use clap::Subcommand;

@@ -4,7 +4,8 @@ mod provision;
 mod shown;
 
 use super::keys;
-use super::server::{Server, block_on};
+use super::request::block_on;
+use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, rows};
 use clap::{Subcommand, ValueEnum};

@@ -1,6 +1,6 @@
 //! `fleeti login` and `fleeti logout`: the server of later commands, its pinned key, and the token.
 
-use super::server::{block_on, refused};
+use super::request::{block_on, refused};
 use crate::CommandResult;
 use crate::output::{self, Failure, Lines, Output};
 use fleeti_client::danger::{self, PlainHttp};

@@ -1,6 +1,7 @@
 //! `fleeti profile`.
 
-use super::server::{Server, block_on, refused};
+use super::request::{block_on, refused};
+use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Output, rows};
 use clap::Subcommand;

@@ -1,8 +1,10 @@
 //! `fleeti release`.
 
-use super::build::{Inputs, differs};
+use super::build::Inputs;
 use super::keys::{self, Passphrase};
-use super::server::{Server, block_on, refused};
+use super::request::{block_on, refused};
+use super::server::Server;
+use super::signature::differs;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, Progress, bytes, rows};
 use clap::Subcommand;

@@ -1,6 +1,7 @@
 //! `fleeti rollout`.
 
-use super::server::{Server, block_on, refused};
+use super::request::{block_on, refused};
+use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, Progress, rows};
 use clap::Subcommand;

@@ -1,6 +1,7 @@
 //! `fleeti secret`.
 
-use super::server::{Server, block_on, refused};
+use super::request::{block_on, refused};
+use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, rows, when};
 use clap::Subcommand;

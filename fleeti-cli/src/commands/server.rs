@@ -1,6 +1,7 @@
 //! The server that a command talks to.
 
 use super::login::Target;
+use super::request::{block_on, refused};
 use crate::output::Failure;
 use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Client, ClientError, Pin};
@@ -46,20 +47,4 @@ impl Server {
         )?
         .client(plain_http)
     }
-}
-
-/// A client's error, with its hint.
-pub fn refused(e: ClientError) -> Failure {
-    let hint = e.hint();
-    Failure::new(e, hint)
-}
-
-/// Runs a future to its end. Commands are synchronous and call this for requests only; a nested
-/// call panics, because a runtime cannot start within another.
-pub fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::plain)?
-        .block_on(future)
 }

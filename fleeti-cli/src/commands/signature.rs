@@ -1,11 +1,11 @@
 //! Signing requests and approvals for releases that a server signs with its own keys.
 
-use super::build::differs;
 use super::keys::{self, Passphrase};
-use super::server::refused;
+use super::request::refused;
 use crate::output::{Failure, Lines, Output, Progress};
 use fleeti_build::build::BuildRecord;
 use fleeti_build::compare::{self, Comparison};
+use fleeti_build::pieces::Difference;
 use fleeti_client::Client;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::{Build, BuildPhase, Event, RequestSignature, SignatureStatus};
@@ -154,4 +154,15 @@ pub async fn alone(client: &Client, id: &str) -> Result<Build, Failure> {
             .map_err(refused)?;
         build = client.build(id).await.map_err(refused)?;
     }
+}
+
+/// The differences as an error.
+pub fn differs(what: &str, differences: &[Difference]) -> Failure {
+    let details: Vec<_> = differences.iter().map(ToString::to_string).collect();
+    let hint = "check that profile, revision, lock, agent, version and trust folder are the same; if they are, do not sign, and find out who changed the files";
+    Failure::new(
+        format!("{what} differs from the build of your own inputs in {} places", differences.len()),
+        Some(hint),
+    )
+    .with_details(details)
 }

@@ -1,8 +1,9 @@
 //! `fleeti pki transition`: documents in which an old trust anchor signs the next one.
 
 use super::keys::{self, Passphrase, public_keys, read, write};
+use super::request::{block_on, refused};
 use super::root::{self, Opened};
-use super::server::{Server, block_on, refused};
+use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, rows};
 use clap::Subcommand;

@@ -1,6 +1,7 @@
 //! `fleeti worker`: the build workers of a server.
 
-use super::server::{Server, block_on, refused};
+use super::request::{block_on, refused};
+use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Output, rows, when};
 use fleeti_core::id::WorkerName;

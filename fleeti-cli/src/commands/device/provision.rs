@@ -2,7 +2,7 @@
 
 use crate::CommandResult;
 use crate::commands::keys;
-use crate::commands::server::refused;
+use crate::commands::request::refused;
 use crate::output::{Failure, Lines, Output, Progress};
 use fleeti_core::id::FleetId;
 use fleeti_core::wire::api::Provision;
