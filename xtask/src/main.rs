@@ -4,6 +4,7 @@
 mod aside;
 mod bench;
 mod checks;
+mod circles;
 mod foreign;
 mod fuzz;
 mod gate;
