@@ -1,14 +1,14 @@
-//! The control plane: actix-web, an MQTT gateway and sqlx around the Fleeti crates. The state
+//! The control plane: actix-web and an MQTT gateway around the Fleeti crates. The state
 //! machines and their decisions are in `fleeti_core`; this crate does the I/O.
 //!
 //! Code map: [`config`] (the data folder and its keys) · [`app`] (state that all parts share) ·
-//! [`clock`] (the time that certificates are checked against) · [`db`] (all SQL) · [`service`] (one
-//! function for each operation; HTTP, MQTT and jobs call the same ones) · [`http`] (the API on port
-//! 8080, the device API on port 8443) · [`web`] (the pages on port 8080) · [`gateway`] (MQTT on
-//! port 8883, and how the server accepts connections) · [`port`] (HTTP over these connections) ·
-//! [`worker`] (builds and signatures in this process) · [`remote_worker`] (builds for another
-//! server) · [`admin_tls`] (TLS of the API port) · [`limits`] (resources that one client may use) ·
-//! [`log`] (log output and its limits) · [`server`] (start and stop).
+//! [`clock`] (the time that certificates are checked against) · [`fleeti_store`] (all SQL) ·
+//! [`service`] (one function for each operation; HTTP, MQTT and jobs call the same ones) · [`http`]
+//! (the API on port 8080, the device API on port 8443) · [`web`] (the pages on port 8080) ·
+//! [`gateway`] (MQTT on port 8883, and how the server accepts connections) · [`port`] (HTTP over
+//! these connections) · [`worker`] (builds and signatures in this process) · [`remote_worker`]
+//! (builds for another server) · [`admin_tls`] (TLS of the API port) · [`limits`] (resources that
+//! one client may use) · [`log`] (log output and its limits) · [`server`] (start and stop).
 //!
 //! ```
 //! # actix_web::rt::System::new().block_on(async {
