@@ -179,7 +179,7 @@ async fn what_is_refused_before_a_handler_has_it_is_a_problem_with_a_code() {
         "the limit",
     )
     .await;
-    assert_eq!(said.detail, "limit is 501, 1 to 500 are allowed");
+    assert_eq!(said.detail, "limit is 501, must be 1 to 500");
 }
 
 #[actix_web::test]
