@@ -4,7 +4,7 @@
 
 use crate::backoff::Backoff;
 use crate::http::{read_document, read_limited};
-use crate::image::{ImageFacts, running_release};
+use crate::image::{self, running_release};
 use crate::{Paths, anchors, identity, kept, transitions, trust_bundle, write_durably};
 use anyhow::{Context, Result};
 use fleeti_core::id::ReleaseName;
@@ -386,7 +386,7 @@ impl Announcements {
 
     /// An attacker who withholds newer checkpoints hides what they would prove.
     fn freshness(&self) -> Result<()> {
-        let policy = ImageFacts::read(&self.paths)?.release_log;
+        let policy = image::facts(&self.paths)?.release_log;
         let key = self.log_key();
         let Some(note) = self.checkpoint(&key).filter(|_| !policy.optional) else { return Ok(()) };
         let age_days =
@@ -414,7 +414,7 @@ impl Announcements {
         let _alone = self.comparing.lock().await;
         let key = self.log_key();
         let remembered = self.checkpoint(&key);
-        let policy = ImageFacts::read(&self.paths)?.release_log;
+        let policy = image::facts(&self.paths)?.release_log;
         if remembered.as_deref() == Some(note) || policy.optional {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use crate::announcements::Announcements;
 use crate::attestation::Attester;
 use crate::driver::{Driver, Parts};
 use crate::identity::Identity;
-use crate::image::ImageFacts;
+use crate::image;
 use crate::outbox::Outbox;
 use crate::privileged::Helper;
 use crate::session::{self, Incoming};
@@ -86,7 +86,7 @@ pub async fn run(paths: Paths) -> Result<()> {
     let mut reached = false;
     // The same time that a boot on trial has: which version reached the server, and which did not,
     // is compared.
-    let patience = Duration::from_secs(ImageFacts::read(&paths)?.server_contact.deadline_s.into());
+    let patience = Duration::from_secs(image::facts(&paths)?.server_contact.deadline_s.into());
     let mut silent = Box::pin(tokio::time::sleep(patience));
     let mut is_silent = false;
     let search = search::run(&paths, &identity, &helper, patience);

@@ -4,7 +4,7 @@
 mod jobs;
 
 use crate::announcements::Announcements;
-use crate::image::ImageFacts;
+use crate::image;
 use crate::outbox::Outbox;
 use crate::privileged::Helper;
 use crate::{Paths, kept, write_durably};
@@ -128,7 +128,7 @@ impl Driver {
         let (results, receiver) = mpsc::channel(8);
         let (boot_results, boot_receiver) = mpsc::channel(8);
         let (progress, progress_receiver) = watch::channel(None);
-        let floor = ImageFacts::read(&parts.paths)?.minimum_version;
+        let floor = image::facts(&parts.paths)?.minimum_version;
         let Parts { paths, helper, outbox, outbox_changed, http, https_url, boot, announcements } =
             parts;
         let driver = Self {

@@ -1,11 +1,12 @@
 //! Health checks: a boot that fails them while the boot loader counts attempts is not kept.
 
 use crate::identity::Identity;
-use crate::image::{ImageFacts, running_release};
+use crate::image::{self, running_release};
 use crate::privileged::Helper;
 use crate::{Paths, console, write_durably};
 use anyhow::Result;
 use fleeti_core::id::Version;
+use fleeti_core::image::ImageFacts;
 use fleeti_core::profile::HealthCheck;
 use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
@@ -61,7 +62,7 @@ const ASKING: Duration = Duration::from_secs(2);
 /// # Errors
 /// If the image cannot be read.
 pub async fn run(paths: &Paths, is_on_trial: bool) -> Result<bool> {
-    let facts = ImageFacts::read(paths)?;
+    let facts = image::facts(paths)?;
     let begun = Instant::now();
     let mut failed = match tokio::time::timeout(ALL_CHECKS, run_checks(paths, &facts)).await {
         Ok(result) => result.err(),

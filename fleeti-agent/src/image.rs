@@ -2,41 +2,21 @@
 
 use crate::Paths;
 use anyhow::{Context, Result};
-use fleeti_core::id::{ReleaseName, Version};
-use fleeti_core::profile::{HealthCheck, ReleaseLog, ServerContact};
+use fleeti_core::id::ReleaseName;
+use fleeti_core::image::ImageFacts;
 use fleeti_core::strict;
 use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::transparency::note::LogKey;
-use serde::{Deserialize, Serialize};
 use std::fs;
 
-/// `/usr/lib/fleeti/image.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ImageFacts {
-    /// Older versions are not installed.
-    pub minimum_version: Version,
-    /// The pattern of the host name, with `{id}` for the device id.
-    pub hostname: String,
-    /// The checks that must succeed before a boot is kept.
-    pub health_checks: Vec<HealthCheck>,
-    /// The policy for the audit log.
-    #[serde(default)]
-    pub release_log: ReleaseLog,
-    /// Whether a boot is kept without contact to the server.
-    #[serde(default)]
-    pub server_contact: ServerContact,
-}
-
-impl ImageFacts {
-    /// Reads the file.
-    ///
-    /// # Errors
-    /// If there is none: the image was not built by Fleeti.
-    pub fn read(paths: &Paths) -> Result<Self> {
-        let path = paths.lib.join("image.json");
-        let text = fs::read(&path).with_context(|| path.display().to_string())?;
-        strict::from_slice(&text).with_context(|| path.display().to_string())
-    }
+/// Reads `/usr/lib/fleeti/image.json`.
+///
+/// # Errors
+/// If there is none: the image was not built by Fleeti.
+pub fn facts(paths: &Paths) -> Result<ImageFacts> {
+    let path = paths.lib.join("image.json");
+    let text = fs::read(&path).with_context(|| path.display().to_string())?;
+    strict::from_slice(&text).with_context(|| path.display().to_string())
 }
 
 /// The release keys that this image trusts.

@@ -2,7 +2,7 @@
 //! checkpoint, which may hide newer ones, and a log that does not continue the known one, which has
 //! two histories.
 
-use crate::image::ImageFacts;
+use crate::image;
 use crate::{Paths, anchors, kept, write_durably};
 use anyhow::Result;
 use fleeti_core::canonical::sha256_hex;
@@ -75,7 +75,7 @@ pub fn check(
 ) -> Result<(), Refusal> {
     let missing = |detail: String| (FailureCode::NotInLog, detail);
     let internal = |e: anyhow::Error| missing(format!("{e:#}"));
-    let policy = ImageFacts::read(paths).map_err(internal)?.release_log;
+    let policy = image::facts(paths).map_err(internal)?.release_log;
     if policy.optional {
         return Ok(());
     }

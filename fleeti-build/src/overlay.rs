@@ -5,8 +5,9 @@
 //! document.
 
 use fleeti_core::id::{ReleaseName, Version};
-use fleeti_core::profile::{HealthCheck, Profile, ReleaseLog, ServerContact, Service};
-use serde::{Deserialize, Serialize};
+use fleeti_core::image::ImageFacts;
+use fleeti_core::profile::{Profile, Service};
+use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -134,22 +135,6 @@ impl Trust {
     pub fn pcr_pem(&self) -> &str {
         &self.pcr_pem
     }
-}
-
-/// What the agent reads about its image: `/usr/lib/fleeti/image.json`.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct ImageFacts {
-    /// The device installs no older version than this.
-    pub minimum_version: Version,
-    /// Host name, with `{id}` for the device id.
-    pub hostname: String,
-    /// Health checks of the profile.
-    pub health_checks: Vec<HealthCheck>,
-    /// Setting of the profile.
-    pub release_log: ReleaseLog,
-    /// Setting of the profile.
-    #[serde(default)]
-    pub server_contact: ServerContact,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -203,11 +203,7 @@ pub fn when(at_s: u64) -> String {
 
 /// Formats a number of bytes with its unit.
 pub fn bytes(n: u64) -> String {
-    const UNITS: [&str; 4] = ["B", "KiB", "MiB", "GiB"];
-    let power = (n.max(1).ilog2() / 10).min(3);
-    let whole = n >> (10 * power);
-    let tenth = if power == 0 { 0 } else { ((n >> (10 * (power - 1))) & 1023) * 10 / 1024 };
-    if power == 0 { format!("{n} B") } else { format!("{whole}.{tenth} {}", UNITS[power as usize]) }
+    bytesize::ByteSize(n).display().iec().to_string()
 }
 
 #[cfg(test)]

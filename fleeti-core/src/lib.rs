@@ -33,6 +33,7 @@ pub mod canonical;
 pub mod command_line;
 pub mod foreign;
 pub mod id;
+pub mod image;
 pub mod manifest;
 pub mod profile;
 pub mod rollout;

@@ -3,7 +3,7 @@
 use super::first_reboot::{self, FirstReboot};
 use super::{MESSAGE_MAX, Request, Response, dmi, measured, secrets, staging};
 use crate::clock::Clock;
-use crate::image::{ImageFacts, running_release};
+use crate::image::{self, running_release};
 use crate::next_key::{self, Next};
 use crate::{Paths, anchors, boot, clock, console, kept, release_log, secure_boot, storage};
 use anyhow::{Context, Result, ensure};
@@ -282,7 +282,7 @@ fn enrollment_record(paths: &Paths) -> Result<Option<EnrollmentRecord>> {
 }
 
 fn set_hostname(paths: &Paths, device: &DeviceId) -> Result<()> {
-    let name = ImageFacts::read(paths)?.hostname.replace("{id}", device.as_str());
+    let name = image::facts(paths)?.hostname.replace("{id}", device.as_str());
     let name: String = name.chars().take(63).collect();
     Ok(fs::write("/proc/sys/kernel/hostname", name)?)
 }

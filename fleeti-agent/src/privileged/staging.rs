@@ -5,7 +5,7 @@
 use crate::Paths;
 use crate::anchors;
 use crate::console;
-use crate::image::{ImageFacts, running_release};
+use crate::image::{self, running_release};
 use crate::release_log;
 use crate::secure_boot::{self, Trusted};
 use anyhow::{Context, Result, ensure};
@@ -49,7 +49,7 @@ pub fn check_manifest(
         verify(manifest.as_bytes(), &Signature::all_of(signatures), anchors.release_keys())
             .map_err(|e| (FailureCode::ManifestUntrusted, e.to_string()))?;
     let (running, facts) =
-        (running_release(paths).map_err(internal)?, ImageFacts::read(paths).map_err(internal)?);
+        (running_release(paths).map_err(internal)?, image::facts(paths).map_err(internal)?);
     let m = verified.manifest();
     if m.release.line != running.line || m.architecture != Architecture::X86_64 {
         return refuse(

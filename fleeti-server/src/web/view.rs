@@ -37,19 +37,8 @@ pub fn day(s: u64) -> String {
     instant(s).split('T').next().unwrap_or_default().to_owned()
 }
 
-#[allow(clippy::cast_precision_loss)]
 pub fn bytes(n: u64) -> String {
-    const UNITS: &[&str] = &["KiB", "MiB", "GiB", "TiB"];
-    if n < 1024 {
-        return format!("{n} B");
-    }
-    let mut value = n as f64 / 1024.0;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
+    bytesize::ByteSize(n).display().iec().to_string()
 }
 
 /// Why a version was rolled back: the reason in words, and the evidence.

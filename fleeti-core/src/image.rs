@@ -1,0 +1,22 @@
+//! What an image states about itself to the agent: the build writes it, the agent reads it.
+
+use crate::id::Version;
+use crate::profile::{HealthCheck, ReleaseLog, ServerContact};
+use serde::{Deserialize, Serialize};
+
+/// `/usr/lib/fleeti/image.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageFacts {
+    /// The device installs no older version than this.
+    pub minimum_version: Version,
+    /// The pattern of the host name, with `{id}` for the device id.
+    pub hostname: String,
+    /// The checks that must succeed before a boot is kept.
+    pub health_checks: Vec<HealthCheck>,
+    /// The policy for the audit log.
+    #[serde(default)]
+    pub release_log: ReleaseLog,
+    /// Whether a boot is kept without contact to the server.
+    #[serde(default)]
+    pub server_contact: ServerContact,
+}
