@@ -156,7 +156,7 @@ impl LogKey {
         Ok(key)
     }
 
-    /// Signs a checkpoint, and a checkpoint that it was the newest at a time.
+    /// Signs a checkpoint, and a statement that it was the newest at a time.
     ///
     /// # Errors
     /// [`Error::Refused`] for the key of another log; [`Error::Backend`].
