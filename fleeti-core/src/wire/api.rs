@@ -47,8 +47,9 @@ pub struct Device {
     /// Version of the trust bundle that the device has installed; 0 for none.
     #[serde(default)]
     pub trust_bundle: u64,
-    /// A problem with the server that the device detected: a fork of the audit log, or a trust
-    /// bundle older than the one it has.
+    /// An alarm. The device raises one about the server (a fork of the audit log, an older trust
+    /// bundle), its own state or its clock; the server raises one if two clients use the device's
+    /// certificate, or if it refuses the device's reports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
     /// Why attestation failed: what the evidence of the device's TPM contradicts. Absent if it did

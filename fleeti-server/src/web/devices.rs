@@ -175,8 +175,8 @@ fn unsealed() -> Notice {
 
 fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {
     if let Some(alarm) = &device.alarm {
-        let message = format!("The device raised an alarm: {alarm}.");
-        let hint = "An attacker may have shown the device other data than you see. Compare with `fleeti audit verify --remember` (see docs/guides/recover-a-device.md), then run `fleeti device command DEVICE clear-alarm`.";
+        let message = format!("There is an alarm: {alarm}.");
+        let hint = "If it is about the audit log or the trust bundle, an attacker may have shown the device other data than you see. Compare with `fleeti audit verify --remember` (see docs/guides/recover-a-device.md), then run `fleeti device command DEVICE clear-alarm`.";
         return (Some(Notice { message, hint: Some(hint.into()) }), None);
     }
     if let Some(attestation_failure) = &device.attestation_failure {
