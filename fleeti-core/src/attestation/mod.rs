@@ -141,7 +141,7 @@ pub struct Claim {
     pub finding: String,
     /// The evidence that the claim is based on, for example `TPM quote, PCR 11`.
     pub source: String,
-    /// What would raise the tier; `null` if nothing can.
+    /// What would raise the tier; absent if nothing can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub raise: Option<String>,
 }
