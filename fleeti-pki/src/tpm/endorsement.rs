@@ -183,8 +183,9 @@ impl Manufacturers {
     /// certificates that it covers endorse nothing.
     ///
     /// # Errors
-    /// [`Error::Malformed`] or [`Error::Refused`] for anything but a complete CRL with a nextUpdate
-    /// (RFC 5280, 5): partial and delta CRLs are refused.
+    /// [`Error::Malformed`] or [`Error::Refused`] for a CRL without a nextUpdate (RFC 5280, 5), and
+    /// for an indirect one, a delta, or one of only some reasons. One with another issuing
+    /// distribution point counts for the certificates that it covers.
     pub fn look_at(&mut self, list: &[u8]) -> Result<(), Error> {
         self.lists.push(List::read(list)?);
         self.grown("list", list);
