@@ -165,7 +165,7 @@ impl FirmwareLog {
             _ => {
                 return Err(Unreadable::Wrong {
                     what: WHAT,
-                    detail: "StartupLocality is not 0, 3 or 4, or is not the first measurement",
+                    detail: "StartupLocality is not 0, 3 or 4, or follows an event of PCR 0",
                 });
             }
         }
