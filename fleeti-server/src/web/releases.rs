@@ -111,7 +111,7 @@ fn promises(manifest_sha256: &str, manifest: &Manifest) -> Vec<(&'static str, St
     }
     for (name, value) in [
         ("PCR 9: command line and initrd", &manifest.reference_values.pcr9),
-        ("PCR 12: no command line from the boot loader", &manifest.reference_values.pcr12),
+        ("PCR 12: nothing from outside the UKI", &manifest.reference_values.pcr12),
     ] {
         promises.extend(value.as_ref().map(|v| (name, v.clone())));
     }
