@@ -43,7 +43,7 @@ pub struct Manifest {
     pub root_hash: String,
     /// Reference values for the evidence of a device that runs this release.
     pub reference_values: ReferenceValues,
-    /// A device that has seen this release refuses to run an older version than this one.
+    /// Lowest version that a device with this release installs.
     pub minimum_version: Version,
     /// When the release was made, Unix seconds. The device includes it in its time floor.
     pub created_s: u64,

@@ -38,7 +38,7 @@ impl VerifiedRelease {
     fn root_hash(&self) -> &str {
         &self.0.manifest().root_hash
     }
-    /// A device that has seen this release refuses to run an older version than this one.
+    /// Lowest version that a device with this release installs.
     #[getter]
     fn minimum_version(&self) -> &str {
         self.0.manifest().minimum_version.as_str()
