@@ -205,8 +205,8 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Allow devices of a fleet to enroll again whose certificates have expired and whose keys are
-    /// files. Devices with a TPM need no readmission.
+    /// Allow devices of a fleet whose certificates have expired and whose keys are files to renew
+    /// their certificates. Devices with a TPM need no readmission.
     Readmit {
         /// The fleet of the devices.
         #[arg(long)]
@@ -487,7 +487,7 @@ fn readmit(
     let opened = server.ask(async |c| c.readmit(fleet, &request).await)?;
     output.data(&opened, |o| {
         format!(
-            "readmission to {} is open for {hours} hours; {} devices may enroll again",
+            "readmission to {} is open for {hours} hours; {} devices may renew their certificates",
             o.fleet, o.devices
         )
     });
