@@ -17,7 +17,8 @@ pub const ARTIFACT_MAX: u64 = 8 << 30;
 /// Size limit of one upload, bytes; a larger file is uploaded in several. The server holds a whole
 /// upload in memory, and the allocator keeps the memory of the largest one.
 pub const CHUNK_MAX: usize = 1 << 20;
-/// Size limit of the log of a build, bytes; the server drops what exceeds it.
+/// Size limit of the log of a build, bytes; the worker leaves out lines that exceed it, and the
+/// server refuses them.
 pub const LOG_MAX: u64 = 16 << 20;
 /// Longest description of what a worker does, or why it failed, characters.
 pub const DETAIL_CHARS_MAX: usize = 2000;
