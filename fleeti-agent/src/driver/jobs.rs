@@ -12,8 +12,8 @@ use fleeti_core::wire::device::TEXT_MAX;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The first delay before a version that did not reach the server is tried again: the delay after
-/// three failures, 16 seconds.
+/// Added to the number of trials of a version that did not reach the server: the delay before the
+/// second trial is at most 16 seconds.
 const RETRY_AFTER: u32 = 3;
 
 impl Driver {
