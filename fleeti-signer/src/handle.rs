@@ -41,8 +41,8 @@ pub struct SignerHandle {
 }
 
 impl SignerHandle {
-    /// Runs a signing service in this process: for development, and for servers with all processes
-    /// on one machine.
+    /// Runs a signing service on a thread of this process: of `fleeti-signer` or, for development,
+    /// of the server.
     ///
     /// # Errors
     /// If the thread cannot be started.

@@ -188,7 +188,7 @@ fn refusals(
     let id = operation.operation_id.as_deref().unwrap_or_default();
     let mut statuses: Vec<u16> =
         REFUSED.iter().find(|(of, _)| *of == id).map_or(&[][..], |(_, statuses)| statuses).to_vec();
-    // Public operations need no authentication and no database.
+    // Public operations need no authentication; those of them that use the database are below.
     let is_open = operation
         .security
         .as_ref()
