@@ -4,11 +4,12 @@
 //! Code map: [`config`] (the data folder and its keys) · [`app`] (state that all parts share) ·
 //! [`clock`] (the time that certificates are checked against) · [`fleeti_store`] (all SQL) ·
 //! [`service`] (one function for each operation; HTTP, MQTT and jobs call the same ones) · [`http`]
-//! (the API on port 8080, the device API on port 8443) · [`web`] (the pages on port 8080) ·
-//! [`gateway`] (MQTT on port 8883, and how the server accepts connections) · [`port`] (HTTP over
-//! these connections) · [`worker`] (builds and signatures in this process) · [`remote_worker`]
-//! (builds for another server) · [`admin_tls`] (TLS of the API port) · [`limits`] (resources that
-//! one client may use) · [`log`] (log output and its limits) · [`server`] (start and stop).
+//! (the API on port 8080, the device API on port 8443, sizes of bodies) · [`web`] (the pages on
+//! port 8080) · [`gateway`] (MQTT on port 8883, and how the server accepts connections) · [`port`]
+//! (HTTP over these connections) · [`error`] (the one error type, with its status codes) ·
+//! [`worker`] (builds and signatures in this process) · [`remote_worker`] (builds for another
+//! server) · [`admin_tls`] (TLS of the API port) · [`limits`] (resources that one client may use) ·
+//! [`log`] (log output and its limits) · [`server`] (start and stop).
 //!
 //! ```
 //! # actix_web::rt::System::new().block_on(async {
