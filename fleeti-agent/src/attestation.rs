@@ -1,4 +1,4 @@
-//! PCRs the TPM of this device with the server once, and answers challenges of the server.
+//! Registers the TPM of this device with the server once, and answers challenges of the server.
 
 use crate::backoff::Backoff;
 use crate::http::read_document;
@@ -47,7 +47,7 @@ impl Attester {
         Self { helper, http, url, device, outbox, outbox_changed, answering: Mutex::default() }
     }
 
-    /// PCRs the TPM, until the server has accepted or refused it. Does nothing without a TPM.
+    /// Registers the TPM, until the server has accepted or refused it. Does nothing without a TPM.
     pub async fn introduce(&self) {
         let mut backoff = Backoff::default();
         loop {
