@@ -9,9 +9,13 @@
 //! (trust anchors) · [`server_trust`] (which servers the device trusts) · [`search`] (finds the
 //! server again) · [`clock`] (the time) · [`kept`] (state files that may be damaged) ·
 //! [`privileged`] (the root helper) · [`boot`] (what runs, and what failed boots left behind) ·
-//! [`console`] · [`announcements`] (announcements) · [`secure_boot`] (what the firmware would
-//! start) · [`storage`], [`luks`] and [`next_key`] (the data partition) · [`program`] (the command
-//! line) · [`health`] (health checks) · [`telemetry`] · [`vault`] (secrets and the recovery key).
+//! [`image`] (what the image states about itself) · [`console`] (lines on the console) ·
+//! [`announcements`] and [`release_log`] (what the server announces, and the audit log) ·
+//! [`secure_boot`] (what the firmware would start) · [`tpm`] and [`attestation`] (evidence) ·
+//! [`storage`], [`luks`] and [`next_key`] (the data partition) · [`program`] (the command line) ·
+//! [`health`] (health checks) · [`telemetry`] · [`vault`] (secrets and the recovery key) ·
+//! [`backoff`] (delays between attempts: of the MQTT session, downloads and all else) · [`http`]
+//! (requests to the server).
 //!
 //! ```
 //! use fleeti_agent::outbox::Outbox;

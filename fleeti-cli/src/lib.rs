@@ -4,6 +4,9 @@
 //! codes: 0 done, 1 failed, 2 wrong usage.
 //!
 //! A library, so that tests can list and run every subcommand of [`command`].
+//!
+//! Code map: `commands` (one file for each noun) · `output` (the only place that prints: lists,
+//! times, sizes, errors with hints).
 
 mod commands;
 mod output;

@@ -1,5 +1,5 @@
 //! Certificate signing requests (PKCS#10, RFC 2986). Only the key and its proof of possession
-//! count.
+//! count. Which kinds of keys are accepted is in [`crate::signer::check_form`].
 
 use crate::signer::{Signer, Verify, X509Signer, check_form, verify};
 use crate::{Error, OrMalformed};

@@ -1,4 +1,5 @@
-//! Limits: the resources that one client may use, and timeouts.
+//! Limits: the resources that one client may use, and timeouts. Sizes of request bodies are not
+//! among them: see [`crate::http::extract::BodyMax`].
 //!
 //! The server reads them from `--limits FILE` (TOML); missing values have defaults. The number of
 //! file descriptors limits them further: see [`Budget`].

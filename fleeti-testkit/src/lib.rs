@@ -17,7 +17,9 @@
 //! [`forwarder`] (a server's previous address) · [`host`] (a device in memory) · [`synthetic`]
 //! (releases with dummy payloads) · [`malformed`] (malformed documents) · [`units`] (server,
 //! signing service and worker as systemd units) · [`tpm`] (swtpm) · [`soft_tpm`] (TPM signatures in
-//! software) · [`mod@bench`] (benchmarks beside peers).
+//! software) · [`token`] (a PKCS#11 token) · [`release_log`] (an audit log in memory) · `attested`,
+//! `vault` (what a scenario checks of evidence and secrets) · [`mod@bench`] (benchmarks beside
+//! peers). The pages in a browser: `src/bin/fleeti-browser.rs` and `browser/pages.mjs`.
 
 pub use fleeti_agent as agent;
 pub use fleeti_server as server;
