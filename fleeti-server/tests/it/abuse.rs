@@ -1,4 +1,5 @@
-//! One client harms only itself: who is silent, slow, greedy or deaf, on every port.
+//! One client harms only itself: clients that are silent, slow, greedy or do not read, on every
+//! port.
 
 use crate::peer::Peer;
 use crate::process::start_with;
@@ -18,12 +19,12 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// What an honest client may wait beside any number of others.
+/// Maximum time that an honest client waits, beside any number of hostile ones.
 const SOON: Duration = Duration::from_secs(1);
-/// For what has to happen at all.
+/// Timeout of a test's step.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// An address of this host: the first for everybody, or one for each.
+/// A source address of this host: the first one for all, or one for each number.
 fn source(number: usize, spread: bool) -> Ipv4Addr {
     let number = u32::try_from(number).unwrap();
     if spread { Ipv4Addr::from_bits(0x7f01_0001 + number) } else { Ipv4Addr::new(127, 1, 0, 1) }
@@ -50,7 +51,7 @@ fn with_alpn(tls: &ClientConfig, protocols: &[&[u8]]) -> Arc<ClientConfig> {
     Arc::new(tls)
 }
 
-/// Everything that the server says until it closes.
+/// Reads all that the server sends until it closes.
 async fn everything(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     let mut said = Vec::new();
     // A connection that is reset has ended as well.
@@ -61,7 +62,7 @@ async fn everything(stream: &mut (impl AsyncReadExt + Unpin)) -> String {
     String::from_utf8_lossy(&said).into_owned()
 }
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 async fn until(what: impl Fn() -> bool) {
     let holds = async {
         while !what() {
@@ -71,7 +72,7 @@ async fn until(what: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, holds).await.expect("it does not come to hold");
 }
 
-/// An MQTT session, an HTTPS request and a page, each within a second.
+/// An MQTT session, an HTTPS request and a page succeed, each within a second.
 async fn honest_clients_are_served(world: &World, device: &TestDevice) {
     let began = Instant::now();
     Peer::session(world, device).await.is_alive().await;
@@ -118,7 +119,7 @@ async fn half_requests_keep_nobody_from_pages_or_enrollment() {
             tcp.write_all(b"GET /signin HT").await.unwrap();
             plain.push(tcp);
             let tcp = connect_from(source(number, spread), world.server.addresses.https).await;
-            // Whose handshake has ended may have given way already.
+            // A connection that has completed its handshake may already have given way to another.
             if let Ok(mut stream) = encrypted(tcp, &tls).await {
                 stream.write_all(b"POST /enr").await.ok();
                 encrypted_ones.push(stream);
@@ -134,7 +135,7 @@ async fn who_stalls_in_a_handshake_gives_way_to_another_address() {
     let world = World::with(|c| c.limits.handshakes = 8).await;
     let device = world.enroll().await;
     let at = world.server.addresses;
-    // A ClientHello, and no answer to what the server says then.
+    // A ClientHello, and no response to what the server sends then.
     let mut hello = Vec::new();
     let tls = Arc::new(world.anonymous());
     rustls::ClientConnection::new(tls, ServerName::try_from("localhost").unwrap())
@@ -244,7 +245,7 @@ async fn a_download_that_nobody_reads_ends() {
     world.client.start_rollout(&request).await.unwrap();
     let file = world.dir.path().join("releases/kiosk/2/raw/kiosk_2.efi");
     let file = if file.exists() { file } else { find(world.dir.path(), "kiosk_2.efi") };
-    // Larger than what the kernel holds of a connection.
+    // Larger than the kernel's buffers of a connection.
     std::fs::OpenOptions::new().append(true).open(&file).unwrap().set_len(64 << 20).unwrap();
     let mut stream =
         encrypted(TcpStream::connect(world.server.addresses.https).await.unwrap(), &device.tls)
@@ -371,7 +372,7 @@ async fn mqtt_is_spoken_on_the_https_port_to_who_asks_for_it_and_has_a_certifica
         .unwrap();
     let tcp = TcpStream::connect(at).await.unwrap();
     let refused = match encrypted(tcp, &by_alpn.tls).await {
-        // TLS 1.3 tells a client after its own part.
+        // In TLS 1.3 a client learns of a refusal after its own part of the handshake.
         Ok(mut stream) => stream.read(&mut [0; 16]).await.is_err(),
         Err(_) => true,
     };
@@ -394,7 +395,7 @@ async fn few_descriptors_are_shared_so_that_every_port_answers() {
         )
         .await;
         if number % 3 == 0 {
-            // The server may have no place for it, and says so.
+            // The server may have no place for the connection, and says so.
             if let Ok(mut stream) = encrypted(tcp, &tls).await {
                 stream
                     .write_all(

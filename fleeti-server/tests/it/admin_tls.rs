@@ -1,4 +1,4 @@
-//! The API's port with TLS: its certificate, its cookies, and clients that know it by its key.
+//! The API's port with TLS: its certificate, its cookies, and clients that identify it by its key.
 
 use crate::world::World;
 use fleeti_client::{Client, ClientError, Pin, fingerprint_of, is_trusted};
@@ -17,7 +17,7 @@ fn url(world: &World) -> String {
     format!("https://localhost:{}", world.server.addresses.api.port())
 }
 
-/// As a browser whose user has added the certificate.
+/// A client like a browser whose user has added the certificate.
 fn browser(world: &World) -> reqwest::Client {
     let pem = fs::read(world.dir.path().join("pki/admin/certificate.pem")).unwrap();
     let certificate = reqwest::Certificate::from_pem(&pem).unwrap();

@@ -1,5 +1,5 @@
-//! Releases by a server's own keys: who asks, who agrees, and what a server with every row of its
-//! database gets.
+//! Releases signed by a server's own keys: requests, approvals, and what an attacker gets who can
+//! write every row of the server's database.
 
 use crate::world::{World, files_of, write_keys};
 use fleeti_client::ClientError;
@@ -14,7 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const ID: &str = "build-a";
 
-/// A server with release keys, whose signer wants `approvals`, and a build that has succeeded.
+/// A server with release keys, whose signing service requires `approvals`, and a build that has
+/// succeeded.
 pub async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
@@ -128,7 +129,7 @@ async fn a_build_is_released_with_the_last_approval_that_is_needed() {
     assert_eq!((status.approvals_needed, status.approved_by.len()), (2, 0));
     let agree = |key: &SoftKey| Word::Approve.sign(&intent, key).unwrap();
     assert_eq!(refused(world.client.approve_signature(ID, &agree(&stranger)).await).0, 422);
-    // Who asks does not count, and nobody counts twice.
+    // The requester's own approval does not count, and no approver counts twice.
     assert!(
         refused(world.client.approve_signature(ID, &agree(&people[0])).await)
             .1
@@ -156,11 +157,13 @@ async fn a_build_is_released_with_the_last_approval_that_is_needed() {
     assert!(log.contains("release.sign") && log.contains("by bob, carol"));
 }
 
+/// An attacker who can write every row of the server's database, but has no approver's key, gets no
+/// release signed.
 #[actix_web::test]
 async fn whoever_writes_every_row_of_the_database_gets_no_release() {
     let (world, people) = office(2).await;
     let mallory = SoftKey::generate(Algorithm::P384).unwrap();
-    // She asks in Alice's name, and agrees in everybody's.
+    // The attacker requests in Alice's name, and approves in all approvers' names.
     let intent = intent(&world, &people[0]).await;
     let ids: Vec<_> = people.iter().map(|k| PublicKey::of(k).unwrap().id()).collect();
     let forged = |word: Word, key_id: &str| SignedBy {
@@ -187,7 +190,7 @@ async fn whoever_writes_every_row_of_the_database_gets_no_release() {
         detail.contains("the signing service refuses: the request is not signed by an approver"),
         "{detail}"
     );
-    // She takes the request away: then there is nobody who asked.
+    // The attacker deletes the request, so that there is no requester.
     let mut tx = db.write().await.unwrap();
     sqlx::query("DELETE FROM signature_requests").execute(&mut *tx).await.unwrap();
     assert!(store::builds::ask_to_sign(&mut tx, ID).await.unwrap());
@@ -199,6 +202,7 @@ async fn whoever_writes_every_row_of_the_database_gets_no_release() {
     assert!(world.client.releases().await.unwrap().is_empty());
 }
 
+/// With `approvals = 0` in its policy, the server signs without an approval.
 #[actix_web::test]
 async fn a_server_whose_policy_is_nobody_signs_alone() {
     let (world, _) = office(0).await;

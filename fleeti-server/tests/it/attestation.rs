@@ -1,5 +1,5 @@
-//! A device whose TPM is real (swtpm) and whose agent's own code speaks for it, against a server;
-//! then everybody who would like to be it.
+//! A device with a real TPM (swtpm), driven by the agent's own code, against a server; then
+//! attackers who claim to be that device.
 
 use crate::machine::{
     Machine, PHASES, captured_log, level, prove, prove_start, put_log, question, send, world,
@@ -20,12 +20,14 @@ use fleeti_testkit::tpm::{Manufacturer, phases_log};
 use reqwest::StatusCode;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 
-/// Codes of what contradicts.
+/// Codes of the claims by which attestation fails.
 async fn wrong(world: &World, device: &TestDevice) -> Vec<String> {
     let found = world.client.attestation(&device.id).await.unwrap().result.unwrap();
     found.claims.into_iter().filter(|c| c.tier == Tier::Contraindicated).map(|c| c.code).collect()
 }
 
+/// The server challenges a device once its TPM is bound. The level follows from what the server
+/// trusts of that TPM.
 #[actix_web::test]
 async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known_of_it() {
     let manufacturer = Manufacturer::new().unwrap();
@@ -62,7 +64,7 @@ async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known
         let phases = found.pcrs.iter().find(|r| r.pcr == 11).unwrap();
         assert_eq!(phases.events.last().unwrap(), "user space: ready");
 
-        // Asked by an operator; the same answer again is nobody's.
+        // An operator requests evidence. The previous answer does not count for the new challenge.
         world.client.challenge_device(&device.id).await.unwrap();
         let again = question(&mut peer, &device).await;
         assert_ne!(again.id, asked.id);
@@ -81,7 +83,7 @@ async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known
             "{audit}"
         );
 
-        // Who cannot hear is not asked.
+        // A device that is not connected is not challenged.
         let refusal = async |device| {
             world
                 .client
@@ -101,7 +103,7 @@ async fn a_device_is_asked_as_soon_as_its_tpm_is_known_and_reaches_what_is_known
     }
 }
 
-/// Both were asked while neither had it.
+/// Two devices show the same TPM while it is bound to neither. The first to prove it gets it.
 #[actix_web::test]
 async fn a_tpm_that_two_devices_show_at_once_is_that_of_the_first_to_prove_it() {
     let manufacturer = Manufacturer::new().unwrap();
@@ -137,7 +139,7 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
         StatusCode::UNPROCESSABLE_ENTITY,
         "more certificates than a chain has"
     );
-    // Shown is not proved.
+    // A TPM that was shown, but not proved, is not bound.
     machine.show(&world, &a).await.unwrap();
     assert!(world.client.attestation(&a.id).await.unwrap().tpm.is_none());
     assert!(
@@ -149,7 +151,7 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
             .to_string()
             .contains("not shown a TPM")
     );
-    // What is not the secret is refused, and nobody guesses twice.
+    // A wrong secret is refused, and ends the attempt.
     let secret = machine.show(&world, &a).await.unwrap();
     let good = machine.proof(&secret);
     let guessed =
@@ -165,7 +167,7 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
         forbidden,
         "the record of a failed proof is of no more use"
     );
-    // A secret is for the device that it was made for.
+    // A secret counts only for the device that it was made for.
     let secret = machine.show(&world, &a).await.unwrap();
     assert_eq!(prove(&world, &b, &machine.proof(&secret)).await, forbidden);
     assert_eq!(prove(&world, &a, &machine.proof(&secret)).await, Ok(()));
@@ -174,7 +176,7 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
     assert_eq!(other.bind(&world, &a).await, forbidden, "another TPM");
     assert_eq!(machine.bind(&world, &b).await, forbidden, "another device's");
     assert_eq!(other.bind(&world, &b).await, Ok(()));
-    // The same TPM with the attestation key of another one.
+    // A TPM with the attestation key of another TPM is refused.
     let shown = measured::identity(&machine.paths).unwrap().unwrap();
     let theirs = measured::identity(&other.paths).unwrap().unwrap();
     let mixed = fleeti_core::wire::attestation::TpmIdentity {
@@ -186,7 +188,7 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
         http.post(world.url("/tpm")).json(&mixed).send().await.unwrap().status(),
         StatusCode::FORBIDDEN
     );
-    // The same key in an area that says something else of it is the same TPM.
+    // The same endorsement key, with other attributes in its public area, is the same TPM.
     let mut disguised = measured::identity(&machine.paths).unwrap().unwrap();
     let mut area =
         base64::engine::general_purpose::STANDARD.decode(&disguised.endorsement_key).unwrap();
@@ -198,16 +200,16 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
         http.post(world.url("/tpm")).json(&disguised).send().await.unwrap().status(),
         StatusCode::FORBIDDEN
     );
-    // A machine whose device was revoked for good is enrolled anew.
+    // A machine whose device was revoked may enroll as a new device.
     world.client.revoke_device(&a.id, RevocationReason::CessationOfOperation).await.unwrap();
     assert_eq!(machine.bind(&world, &c).await, Ok(()));
     let a = c;
-    // Without a certificate nobody shows anything.
+    // Without a client certificate, no TPM is accepted.
     let shown = measured::identity(&machine.paths).unwrap().unwrap();
     let anonymous =
         world.https(world.anonymous()).post(world.url("/tpm")).json(&shown).send().await.unwrap();
     assert_eq!(anonymous.status(), StatusCode::UNAUTHORIZED);
-    // A key that anybody may use as they like attests nothing.
+    // A key that its holder may use for any purpose is refused as attestation key.
     let bad = fleeti_core::wire::attestation::TpmIdentity {
         attestation_key: shown.endorsement_key.clone(),
         ..shown
@@ -219,6 +221,8 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
     );
 }
 
+/// Evidence counts only for the device, the challenge and the session that it was requested for,
+/// and only unchanged.
 #[actix_web::test]
 async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     let manufacturer = Manufacturer::new().unwrap();
@@ -230,7 +234,7 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     let (mut of_a, mut of_b) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
     let (asked_a, asked_b) = (question(&mut of_a, &a).await, question(&mut of_b, &b).await);
 
-    // A's answer by B: it is no answer to what B was asked, whatever it is called.
+    // B sends A's answer. It is refused, under its own challenge id and under that of B.
     let answer = machine.answer(&world, &a, &asked_a).await;
     assert_eq!(send(&mut of_b, &b, &answer).await, PubAckReason::PayloadFormatInvalid);
     world.client.challenge_device(&b.id).await.unwrap();
@@ -245,12 +249,12 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     assert_eq!(wrong(&world, &b).await, ["quote-signature"]);
     assert_eq!(level(&world, &b).await, Level::SelfReported);
 
-    // In another session than the one that was asked.
+    // The answer to a challenge of a session that has ended is refused.
     drop(of_a);
     let mut of_a = Peer::session(&world, &a).await;
     let asked_again = question(&mut of_a, &a).await;
     assert_eq!(send(&mut of_a, &a, &answer).await, PubAckReason::PayloadFormatInvalid);
-    // The question of this session is still out, and is spent with its answer.
+    // The challenge of this session is still open; one answer uses it up.
     let late = machine.answer(&world, &a, &asked_again).await;
     assert_eq!(send(&mut of_a, &a, &late).await, PubAckReason::Success);
     assert_eq!(send(&mut of_a, &a, &late).await, PubAckReason::PayloadFormatInvalid);
@@ -260,7 +264,8 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     let answer = machine.answer(&world, &a, &asked).await;
     assert_eq!(send(&mut of_a, &a, &answer).await, PubAckReason::Success);
     assert_eq!(level(&world, &a).await, Level::UnverifiedTpm);
-    // PCRs that were changed on the way; afterwards a good answer counts again.
+    // PCR values that were changed on the way fail the attestation. The next good answer counts
+    // again.
     world.client.challenge_device(&a.id).await.unwrap();
     let asked = question(&mut of_a, &a).await;
     let mut changed = machine.answer(&world, &a, &asked).await;
@@ -271,7 +276,7 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
         world.client.accept_firmware(&a.id).await.is_err(),
         "nobody accepts what does not hold"
     );
-    // One alarm hides no other one.
+    // One alarm does not suppress another one.
     assert_eq!(other.bind(&world, &a).await, Err(StatusCode::FORBIDDEN));
     let audit = world.audit().await;
     for alarm in ["device.attestation-failed", "device.tpm-refused"] {
@@ -280,7 +285,7 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
             "no {alarm}: {audit}"
         );
     }
-    // A PCR is written in one way.
+    // PCR values have exactly one accepted form.
     let ways: [fn(&str) -> String; 2] =
         [|value| format!("0x{value}"), |value| value[2..].to_owned()];
     for written in ways {
@@ -327,6 +332,8 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     assert_eq!(kept.unwrap_err().code(), Code::TooLarge, "whoever calls it");
 }
 
+/// After a restart the device gets a new challenge. A log with events that this boot did not measure
+/// fails the attestation.
 #[actix_web::test]
 async fn a_device_that_starts_anew_is_asked_anew_and_an_answer_from_before_is_refused() {
     let manufacturer = Manufacturer::new().unwrap();
@@ -345,6 +352,7 @@ async fn a_device_that_starts_anew_is_asked_anew_and_an_answer_from_before_is_re
     assert_eq!(wrong(&world, &device).await, ["log-replay"], "its log tells of more than it did");
 }
 
+/// The last accepted PCRs survive a restart of the server, and a result expires with time.
 #[actix_web::test]
 async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
     let manufacturer = Manufacturer::new().unwrap();
@@ -367,7 +375,7 @@ async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
 
     let world = World::start(dir, |config| config.trusts_hypervisor = true).await;
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
-    // Firmware's PCRs stand still while a system runs, also for a server that has just
+    // PCRs of the firmware do not change while a system runs, also for a server that has just
     // started.
     machine.tpm.tool(&format!("tpm2_pcrextend 5:sha256={}", "11".repeat(32))).unwrap();
     let mut peer = Peer::session(&world, &device).await;
@@ -385,12 +393,13 @@ async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
     );
 }
 
-/// What is known of a device's TPM, in words.
+/// What the server knows about a device's TPM, as text.
 async fn known(world: &World, device: &TestDevice) -> String {
     world.client.attestation(&device.id).await.unwrap().tpm.unwrap().description
 }
 
-/// Whoever has the secret of a TPM has no reason to show it once more.
+/// Certificates that the TPM's manufacturer revokes, or restores, count at once for a device that
+/// is already bound and does not show its TPM again.
 #[actix_web::test]
 async fn what_its_manufacturer_took_back_counts_for_a_device_that_does_not_show_its_tpm_again() {
     let manufacturer = Manufacturer::with_lists().unwrap();
@@ -439,7 +448,8 @@ async fn what_its_manufacturer_took_back_counts_for_a_device_that_does_not_show_
     }
     assert!(known(&world, &device).await.contains("does not chain to a trusted manufacturer"));
 
-    // Neither has the server to start anew, and what cannot be read leaves what was read before.
+    // The same without a restart of the server. If a file cannot be read, what was read before
+    // counts.
     let manufacturers = world.dir.path().join("pki/tpm-manufacturers/virtual");
     std::fs::write(manufacturers.join("manufacturer.pem"), manufacturer.certificate_pem().unwrap())
         .unwrap();
@@ -452,6 +462,7 @@ async fn what_its_manufacturer_took_back_counts_for_a_device_that_does_not_show_
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
 }
 
+/// Evidence after the challenge's timeout, and a proof of a TPM after its timeout, change nothing.
 #[actix_web::test]
 async fn what_comes_after_its_time_is_nobodys_answer() {
     let manufacturer = Manufacturer::new().unwrap();

@@ -1,5 +1,5 @@
-//! What is done is in the audit log, whoever is killed in the middle, and a device gets the proof
-//! of its release.
+//! All acts are in the audit log, also when a process is killed in between, and a device gets the
+//! proof of its release.
 
 use crate::rollout::publish_release;
 use crate::trust::until;
@@ -36,7 +36,7 @@ async fn entries(world: &World) -> Vec<Entry> {
     lines.iter().map(|l| Entry::parse(l.as_bytes()).unwrap()).collect()
 }
 
-/// Entries, once there is one for this action.
+/// The entries, once one of them has this action.
 async fn entries_with(world: &World, action: &str) -> Vec<Entry> {
     for _ in 0..6000 {
         let entries = entries(world).await;
@@ -64,7 +64,7 @@ async fn an_enrollment_and_a_revocation_are_in_the_log_with_intent_and_outcome()
         .filter(|e| e.stage == Stage::Done)
         .for_each(|e| *count.entry(e.act.action.as_str()).or_insert(0) += 1);
     assert_eq!(count, BTreeMap::from([("enrollment.create", 1), ("device.revoke", 1)]));
-    // Whoever has the public key can check it all.
+    // Anyone with the public key can verify the whole log.
     let (key, note) = (key(&world), world.client.audit_checkpoint().await.unwrap());
     let mut examination = Examination::default();
     for line in world.client.audit_entries(0).await.unwrap() {
@@ -79,7 +79,7 @@ async fn an_act_that_waited_when_the_server_was_killed_is_entered_once() {
     write_keys(dir.path());
     let world = World::start(dir, |_| {}).await;
     let World { dir, server, .. } = world;
-    // As after a kill between the commit and the log, and between the log and the clean-up.
+    // The state after a kill between commit and log, and after one between log and clean-up.
     let app = std::sync::Arc::clone(&server.app);
     let mut tx = app.db.write().await.unwrap();
     for (id, subject) in [("audit-a", "first"), ("audit-b", "second")] {
@@ -100,7 +100,8 @@ async fn an_act_that_waited_when_the_server_was_killed_is_entered_once() {
     assert_eq!(subjects, ["first", "second"]);
 }
 
-/// One that nobody can enter would keep all others out, and the server from starting.
+/// An entry that the signing service refuses must not keep the others out of the log, or the server
+/// from starting.
 #[actix_web::test]
 async fn an_act_that_the_signer_refuses_is_entered_as_refused_and_no_other_waits_for_it() {
     let world = World::new().await;
@@ -138,6 +139,7 @@ async fn an_act_that_the_signer_refuses_is_entered_as_refused_and_no_other_waits
     assert!(of("certificate.device").is_empty());
 }
 
+/// A device gets the inclusion proof of its release and the consistency proof of the log.
 #[actix_web::test]
 async fn a_device_gets_the_proof_of_its_release_and_that_the_log_only_grew() {
     let world = World::new().await;
@@ -185,7 +187,7 @@ async fn a_server_whose_signer_is_another_process_has_no_key_and_waits_for_it() 
     write_keys(dir.path());
     let keys = tempfile::tempdir().unwrap();
     std::fs::create_dir(keys.path().join("pki")).unwrap();
-    // The keys go to the signer's folder, and the server has the public half.
+    // The keys move to the signing service's folder; the server keeps the public half.
     std::fs::rename(dir.path().join("pki/online"), keys.path().join("pki/online")).unwrap();
     std::fs::rename(dir.path().join("passphrase"), keys.path().join("passphrase")).unwrap();
     let copied = Command::new("cp")
@@ -213,7 +215,7 @@ async fn a_server_whose_signer_is_another_process_has_no_key_and_waits_for_it() 
     let world = World::start(dir, move |config| config.signer = Some(path)).await;
     let device = world.enroll().await;
     drop(signer);
-    // Nobody signs; what needs no signature goes on, and its acts wait.
+    // The signing service is away: what needs no signature continues, and its acts wait.
     let token = world.token().await;
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let waiting =

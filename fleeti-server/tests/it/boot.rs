@@ -32,7 +32,7 @@ async fn provision(world: &World, request: &Provision) -> Result<Provisioned, Cl
     world.client.provision(&"demo".parse().unwrap(), request).await
 }
 
-/// A device with keys of its own that runs kiosk@1, and what its firmware holds.
+/// A device with keys of its own that runs kiosk@1, and the content of its firmware.
 async fn made(world: &World) -> (Provisioned, TestDevice, FirmwareKeys) {
     publish_release(world, "kiosk@1").await;
     let made = provision(world, &request(Some("kiosk@1"))).await.unwrap();
@@ -159,7 +159,7 @@ async fn a_record_is_for_the_device_that_it_was_made_for() {
             422
         );
     }
-    // Nobody can prove a TPM yet, so a token that asks for one opens nothing.
+    // No TPM has been proved, so a token for a TPM enrolls no device.
     let bound = provision(&world, &Provision { ek_sha256: Some("ab".repeat(32)), ..request(None) })
         .await
         .unwrap();
@@ -204,6 +204,8 @@ async fn signatures_are_for_a_offered_release_and_a_device_that_is_as_it_was_enr
     assert_eq!(get(&device).send().await.unwrap().status(), 200);
 }
 
+/// When a rollout begins, the server has signatures made for devices whose firmware holds the
+/// enrolled keys.
 #[actix_web::test]
 async fn a_rollout_signs_ahead_for_those_that_are_as_they_were_enrolled() {
     let world = World::new().await;
@@ -222,6 +224,7 @@ async fn a_rollout_signs_ahead_for_those_that_are_as_they_were_enrolled() {
     assert_eq!(waiting.iter().map(|d| &d.device).collect::<Vec<_>>(), [&bad.id]);
 }
 
+/// An epoch ends only after the device has reported the new key of db.
 #[actix_web::test]
 async fn an_epoch_begins_and_ends_with_the_device_in_step() {
     let world = World::new().await;
@@ -254,8 +257,8 @@ async fn an_epoch_begins_and_ends_with_the_device_in_step() {
     report(&world, &device, Some(row().await.expected), true).await;
     order(&world, &device, BootOrder::EndEpoch, false).await.unwrap();
     let ended = row().await;
-    // The device refuses it because of its other slot; the same order with leave is another change
-    // to the same keys.
+    // The device refuses the change because of its other slot. The same request with permission to
+    // end that slot is another change, to the same keys.
     order(&world, &device, BootOrder::EndEpoch, true).await.unwrap();
     let told: BootChange = change().send().await.unwrap().json().await.unwrap();
     assert_eq!((told.number, told.writes.len(), told.may_end_fallback), (3, 1, true));
@@ -265,7 +268,7 @@ async fn an_epoch_begins_and_ends_with_the_device_in_step() {
         409,
         "it has no keys of its own"
     );
-    // A release of another fleet gets no signature because a device says that it runs it.
+    // A device gets no signature for a release of another fleet by reporting that it runs it.
     publish_release(&world, "kiosk@2").await;
     report_running(&world, &device, "kiosk@2", Some(row().await.expected), true).await;
     assert_eq!(change().send().await.unwrap().status(), 409);

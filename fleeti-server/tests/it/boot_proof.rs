@@ -1,4 +1,4 @@
-//! A fleet that takes no release which nobody has seen to boot.
+//! A fleet that accepts only releases with a boot proof.
 
 use crate::rollout::{make_release, publish_release, release_key, start, upload};
 use crate::world::World;
@@ -12,7 +12,7 @@ use fleeti_core::wire::api::SignedBootProof;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::{base64_text, boot_proof, manifest};
 
-/// A published release that says what it will measure: the digest of its manifest.
+/// A published release with reference values; returns the digest of its manifest.
 async fn published(world: &World, name: &ReleaseName) -> String {
     let (dir, key) = (tempfile::tempdir().unwrap(), release_key());
     let mut made = Manifest::parse(make_release(dir.path(), name, &key).as_bytes()).unwrap();
@@ -51,6 +51,7 @@ fn signed(proof: &BootProof, key: &SoftKey) -> SignedBootProof {
     }
 }
 
+/// With `proved_releases`, a rollout begins only for a release with a boot proof by release keys.
 #[actix_web::test]
 async fn a_fleet_that_asks_for_it_takes_only_releases_that_release_keys_say_boot() {
     let world = World::new().await;
@@ -90,7 +91,7 @@ async fn a_fleet_that_asks_for_it_takes_only_releases_that_release_keys_say_boot
     assert_eq!(release.boot_proof, Some(proof(&name, &digest)));
     world.client.start_rollout(&start("kiosk@2")).await.unwrap();
     assert!(world.audit().await.contains("release.boot-proof"));
-    // One that promises nothing cannot be proved.
+    // A release without reference values cannot be proved.
     publish_release(&world, "kiosk@3").await;
     let name: ReleaseName = "kiosk@3".parse().unwrap();
     let digest = world

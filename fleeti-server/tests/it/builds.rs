@@ -1,4 +1,4 @@
-//! Builds: revisions are numbered by content, and a killed worker's build is taken again.
+//! Builds: revisions are numbered by content, and the build of a killed worker is claimed again.
 
 use crate::world::World;
 use fleeti_client::ClientError;
@@ -44,10 +44,11 @@ async fn a_build_is_taken_once_and_again_only_when_its_lease_is_over() {
             .unwrap()
     );
     assert_eq!(claim(1100).await, None);
-    // The worker was killed: nobody renews.
+    // The worker was killed, so its lease is not renewed.
     assert_eq!(claim(1201).await.as_deref(), Some("build-1"));
 }
 
+/// A build fails after its third worker has let the lease expire.
 #[actix_web::test]
 async fn a_build_that_kills_its_worker_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
@@ -120,6 +121,8 @@ async fn a_signature_is_taken_once_given_up_after_three_tries_and_may_be_asked_f
     }
 }
 
+/// After a kill, unfinished temporary folders are removed, and a release that was being verified
+/// can be published again.
 #[test]
 fn what_a_killed_server_left_in_the_middle_is_cleared_up_and_an_upload_is_an_upload_again() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
-//! The OpenAPI document against the server: every operation does its work, every error that is
-//! documented can be had, and none that is not. A new operation without a row fails.
+//! The OpenAPI document against the server: every operation works, every documented error occurs,
+//! and no other one does. A new operation without a row fails.
 
 use crate::approvals::office;
 use crate::rollout::{make_release, publish_release, release_key};
@@ -40,7 +40,7 @@ impl Operation {
     fn takes_json(&self) -> bool {
         self.node["requestBody"]["content"]["application/json"].is_object()
     }
-    /// The path with these values, or with one that no type of it allows.
+    /// The path with these values; a parameter without a value gets one that no type accepts.
     fn with(&self, values: &BTreeMap<&str, String>) -> String {
         values.iter().fold(self.path.clone(), |path, (name, value)| {
             path.replace(&format!("{{{name}}}"), value)
@@ -48,11 +48,11 @@ impl Operation {
     }
 }
 
-/// Operation, what of the path is another one than usual, body, and what comes of it. In their
-/// order.
+/// Operation, parameters of the path that differ from the usual ones, body, and expected status.
+/// Rows run in this order.
 type Row = (&'static str, &'static [(&'static str, &'static str)], Option<Value>, u16);
 
-/// What every operation does, and how it is refused by the state of things.
+/// Rows that succeed, and rows that the state refuses, for every operation.
 fn rows() -> Vec<Row> {
     let profile = json!({"schema": 1, "name": "kiosk", "architecture": "x86_64", "users": [{"name": "alice", "ssh_keys": []}]});
     let other = json!({"schema": 1, "name": "gate", "architecture": "x86_64", "release_log": {"optional": true, "age_days_max": 3}});
@@ -181,14 +181,14 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// A server with a device, a release, builds, and everything else that the rows name.
+/// A server with a device, a release, builds, and all else that the rows name.
 struct Office {
     world: World,
     token: String,
     http: reqwest::Client,
-    /// What stands for `{NAME}` in paths and bodies.
+    /// Values for `{NAME}` in paths and bodies.
     values: BTreeMap<&'static str, String>,
-    /// Bodies that are JSON already.
+    /// Bodies that are already JSON.
     bodies: BTreeMap<&'static str, Value>,
 }
 
@@ -249,7 +249,7 @@ impl Office {
         )
     }
 
-    /// A body with its names replaced.
+    /// A body with its names replaced by values.
     async fn body(&self, body: &Value) -> Value {
         if let Some(whole) = body.as_str().and_then(|name| self.bodies.get(name)) {
             return whole.clone();
@@ -338,7 +338,7 @@ fn media_type(response: &reqwest::Response) -> String {
     text.split(';').next().unwrap().to_owned()
 }
 
-/// What is refused by the form of a request alone, of every operation that documents it.
+/// Sends a request that is refused by its form alone, for an operation that documents this status.
 async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<StatusCode> {
     let path = operation.with(&office.values);
     let signed = |path: &str| office.request(operation, path).bearer_auth(&office.token);
@@ -364,7 +364,7 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
             signed(&odd)
         }
         422 => signed(&format!("{path}?limit=-1&old=x")),
-        // Whatever is uploaded is kept until it is published.
+        // An upload needs no existing release, so an unknown name is no error.
         404 if operation.id == "upload_file" => return None,
         404 => {
             let unknown = [
@@ -430,7 +430,7 @@ async fn every_operation_does_its_work_and_is_refused_as_documented_and_in_no_ot
                 }
             }
         }
-        // And none that is not documented.
+        // A status that is not documented does not occur.
         for status in
             [400, 401, 404, 415, 422].into_iter().filter(|s| !operation.statuses().contains(s))
         {
@@ -450,8 +450,8 @@ async fn every_operation_does_its_work_and_is_refused_as_documented_and_in_no_ot
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What other tests have shown, because it takes more than a request: a ceremony, a TPM, a
-/// manufacturer's certificate, a fleet that is full.
+/// Documented statuses that other tests produce, because they need more than a request: a ceremony,
+/// a TPM, a manufacturer's certificate, a full fleet.
 const ELSEWHERE: &[(&str, u16)] = &[
     ("import_bundle", 201),
     ("import_bundle", 409),
@@ -495,7 +495,7 @@ async fn no_body_is_read_from_a_list_where_an_object_is_meant() {
             assert_eq!(response.status(), 422, "{id}: {listed} is taken for {body}");
             tried += 1;
         }
-        // And nothing that is not described.
+        // Unknown fields are refused.
         let mut more = body.clone();
         more["unknown"] = json!([1]);
         let response = office
@@ -512,8 +512,8 @@ async fn no_body_is_read_from_a_list_where_an_object_is_meant() {
     assert!(tried >= 25, "{tried}");
 }
 
-/// The same value as often as there are objects in it, each time with another one written as the
-/// list of its values.
+/// Returns one copy of the value for each object in it, with that object written as the list of its
+/// values.
 fn with_one_object_as_a_list(value: &Value) -> Vec<Value> {
     match value {
         Value::Object(map) => {
@@ -540,6 +540,7 @@ fn with_one_object_as_a_list(value: &Value) -> Vec<Value> {
     }
 }
 
+/// Errors 503 and 500 are problem documents, and contain no internals of the server.
 #[actix_web::test]
 async fn faults_of_the_server_are_problems_as_well_and_say_nothing_of_it() {
     let world = World::new().await;

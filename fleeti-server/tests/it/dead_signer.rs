@@ -1,5 +1,5 @@
-//! A signer that does not answer takes no device offline, however long it is dead, and brings no
-//! revoked one back.
+//! A signing service that does not answer takes no device offline, however long it is away, and
+//! lets no revoked device return.
 
 use crate::peer::Peer;
 use crate::world::{TestDevice, World, write_keys};
@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 const DAY_S: u64 = 86_400;
 
-/// A signer behind a socket, as a process would be.
+/// A signing service behind a socket, as a process would be.
 struct Signer(JoinHandle<()>);
 
 impl Signer {
@@ -34,7 +34,7 @@ impl Signer {
         let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap());
         Self(tokio::spawn(socket::serve(listener, handle, own, None)))
     }
-    /// Nobody listens any more, and what is connected is gone: the socket's file is another one.
+    /// Ends the listener and all connections; the next start makes another socket.
     async fn die(self, world: &World) {
         self.0.abort();
         self.0.await.ok();
@@ -47,7 +47,7 @@ fn clock(ahead: &Arc<AtomicU64>) -> Clock {
     Clock::of(move || now_s() + ahead.load(Ordering::SeqCst))
 }
 
-/// The device at another time.
+/// The device, with its clock moved.
 fn then(device: &TestDevice, ahead: &Arc<AtomicU64>) -> TestDevice {
     let mut tls: ClientConfig = (*device.tls).clone();
     tls.time_provider = Arc::new(clock(ahead));
@@ -63,7 +63,7 @@ async fn is_served(world: &World, device: &TestDevice) -> bool {
     is_served
 }
 
-/// In the handshake, or when it says what it wants.
+/// Whether the device is refused, in the handshake or at its request.
 async fn is_refused(world: &World, device: &TestDevice) -> bool {
     let http = world.https((*device.tls).clone());
     let http = http.get(world.url("/desired")).send().await.map_or(true, |r| r.status() == 403);
@@ -91,7 +91,7 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
     let (good, bad, late) = (world.enroll().await, world.enroll().await, world.enroll().await);
     world.client.revoke_device(&bad.id, RevocationReason::KeyCompromise).await.unwrap();
     assert_eq!(readyz(&world).await.0, 200);
-    // It dies, with everything that it was connected to.
+    // The signing service ends, with all of its connections.
     signer.die(&world).await;
     let World { dir, server, .. } = world;
     server.stop().await;
@@ -106,7 +106,7 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
         200
     );
     assert!(is_served(&world, &good).await && is_refused(&world, &bad).await);
-    // What is done meanwhile waits for the audit log and is not lost; who is revoked now is out at
+    // Acts wait for the audit log and are not lost. A device that is revoked now is refused at
     // once.
     world.client.revoke_device(&late.id, RevocationReason::KeyCompromise).await.unwrap();
     assert!(is_refused(&world, &late).await);
@@ -125,7 +125,7 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
         world.client.trust().await.unwrap().warnings.iter().any(|w| w.contains("signer")),
         "the page says it as well"
     );
-    // The same after another start, and nobody enrolls meanwhile.
+    // The same after another restart of the server. No device can enroll meanwhile.
     let World { dir, server, .. } = world;
     server.stop().await;
     let world = World::start(dir, set).await;
@@ -134,7 +134,7 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
             && is_refused(&world, &bad).await
             && is_refused(&world, &late).await
     );
-    // It is back, and everything goes on by itself.
+    // The signing service returns, and everything continues by itself.
     let signer = Signer::start(world.dir.path());
     crate::trust::until("the signer is found", async || {
         health::look(&world.server.app).await;
@@ -177,7 +177,7 @@ async fn a_server_that_has_nothing_to_start_with_says_so() {
     assert!(format!("{failed:#}").contains("none are stored from an earlier start"), "{failed:#}");
 }
 
-/// What cannot be entered is not done, and nobody has to count a hundred thousand rows to find out.
+/// The number of waiting acts has a limit. At the limit a change is refused, and not done.
 #[actix_web::test]
 async fn acts_that_wait_for_a_dead_signer_are_bounded() {
     use fleeti_store::{Db, audit};

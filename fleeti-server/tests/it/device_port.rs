@@ -1,4 +1,4 @@
-//! The device port: who gets what.
+//! The device port: which device gets what.
 
 use crate::rollout::{publish_release, report};
 use crate::world::World;
@@ -8,6 +8,8 @@ use fleeti_core::wire::api::{CreateRollout, RevocationReason};
 use fleeti_core::wire::problem::Problem;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 
+/// A token enrolls one key. The same key may ask again, because the answer can be lost; another key
+/// may not.
 #[actix_web::test]
 async fn a_token_enrolls_one_key_and_its_answer_may_be_lost() {
     let world = World::new().await;
@@ -34,6 +36,7 @@ async fn only_enrollment_may_be_anonymous() {
     }
 }
 
+/// A device can fetch only the release that it was offered, also by byte range, and no other path.
 #[actix_web::test]
 async fn a_device_gets_only_what_it_was_granted_in_parts_if_it_likes() {
     let world = World::new().await;
@@ -74,7 +77,7 @@ async fn a_revoked_device_gets_nothing_on_an_open_connection() {
     let http = world.https((*a.tls).clone());
     assert_eq!(http.get(world.url("/desired")).send().await.unwrap().status(), 200);
     world.client.revoke_device(&a.id, RevocationReason::Unspecified).await.unwrap();
-    // The same pooled connection, or a new one: refused either way.
+    // The same pooled connection or a new one: both are refused.
     let refused = http.get(world.url("/desired")).send().await.map_or(true, |r| r.status() == 403);
     assert!(refused);
 }
@@ -84,7 +87,7 @@ async fn what_was_acknowledged_survives_the_servers_end() {
     let world = World::new().await;
     let a = world.enroll().await;
     report(&world, &a, "kiosk@1", State::Idle).await;
-    // No clean stop: the tasks are simply gone, and so is what they held in memory.
+    // No clean stop: the tasks end, and their memory is lost.
     let World { dir, server, .. } = world;
     drop(server);
     let world = World::start(dir, |_| {}).await;
@@ -120,7 +123,8 @@ async fn a_renewed_key_replaces_the_old_one_when_it_is_first_used() {
     let renewed = old.post(world.url("/renew")).json(&request(&next)).send().await.unwrap();
     assert_eq!(renewed.status(), 200);
     let answer: serde_json::Value = renewed.json().await.unwrap();
-    // The answer may have been lost: the old certificate is good, and asks again for the same.
+    // The answer may have been lost: the old certificate still counts, and the same request gets
+    // the same answer.
     assert_eq!(desired(&old).await.unwrap().status(), 200);
     let again = old.post(world.url("/renew")).json(&request(&next)).send().await.unwrap();
     assert_eq!(again.json::<serde_json::Value>().await.unwrap(), answer);
@@ -135,8 +139,7 @@ async fn a_renewed_key_replaces_the_old_one_when_it_is_first_used() {
         403,
         "nor does the token bring it back"
     );
-    // Both certificates are good for their time, so both are on the list once the device is
-    // revoked.
+    // Both certificates are valid, so both are in the CRL once the device is revoked.
     world.client.revoke_device(&device.id, RevocationReason::KeyCompromise).await.unwrap();
     let key_id = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
     let list = reqwest::get(format!("http://{}/pki/{key_id}.crl", world.server.addresses.api))
@@ -195,6 +198,7 @@ async fn a_renewal_needs_a_good_certificate_and_a_proof_of_the_key() {
     );
 }
 
+/// Only a revocation with the reason `hold` can be undone.
 #[actix_web::test]
 async fn a_hold_can_be_taken_back_and_nothing_else_can() {
     let world = World::new().await;
@@ -209,7 +213,7 @@ async fn a_hold_can_be_taken_back_and_nothing_else_can() {
     );
     assert!(!world.client.release_hold(&device.id).await.unwrap().revoked);
     assert_eq!(desired().await.unwrap().status(), 200);
-    // A hold may become a revocation for good, and never the other way round.
+    // A hold may become a final revocation, never the reverse.
     world.client.revoke_device(&device.id, RevocationReason::CertificateHold).await.unwrap();
     for reason in [RevocationReason::KeyCompromise, RevocationReason::CertificateHold] {
         let revoked = world.client.revoke_device(&device.id, reason).await.unwrap();
@@ -231,7 +235,8 @@ async fn a_revoked_device_cannot_enroll_again_with_its_token_and_ends_its_rollou
         CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
     let rollout = world.client.start_rollout(&request).await.unwrap();
     world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap();
-    world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap(); // repeated, because an answer can be lost
+    // Repeated, because an answer can be lost.
+    world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap();
     assert_eq!(
         world.client.rollout(&rollout.id).await.unwrap().state.phase,
         fleeti_core::rollout::Phase::Failed
@@ -239,6 +244,7 @@ async fn a_revoked_device_cannot_enroll_again_with_its_token_and_ends_its_rollou
     assert_eq!(world.try_enroll(&token, &key).await.status(), 403);
 }
 
+/// An operator's permission to install a version again is in the desired state, with a number.
 #[actix_web::test]
 async fn a_forgiveness_reaches_the_device_with_its_number() {
     let world = World::new().await;
@@ -258,6 +264,7 @@ async fn a_forgiveness_reaches_the_device_with_its_number() {
     assert_eq!(desired["forgiven"], serde_json::json!({"version": "2", "number": 2}));
 }
 
+/// The database has only the digest of an enrollment token, and the token expires.
 #[actix_web::test]
 async fn a_token_is_kept_as_its_digest_and_ends() {
     let world = World::new().await;

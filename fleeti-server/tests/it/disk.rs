@@ -1,5 +1,5 @@
-//! A disk that fills: it is said in time, what there is goes on being served, and no hand is needed
-//! once there is room.
+//! A disk that fills up: the server announces it in time, serves devices all the same, and
+//! continues by itself once there is room.
 
 use crate::peer::Peer;
 use crate::rollout::publish_release;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-/// A small disk, while it lives.
+/// A small disk, mounted while this value exists.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -27,7 +27,7 @@ impl SmallDisk {
         );
         None
     }
-    /// Fills it but for so many MiB.
+    /// Fills the disk except for this many MiB.
     fn fill_but(&self, mib: u64) {
         let mut file = std::fs::File::create(self.0.join("filling")).unwrap();
         let free =
@@ -85,7 +85,7 @@ async fn a_disk_that_fills_is_announced_and_devices_are_served_all_the_same() {
     let (code, text) = readyz(&world).await;
     assert!(code == 503 && text.contains("nearly full"), "{text}");
     assert_eq!(upload(&world, "kiosk@7").await, 507);
-    // Down to the last byte: no act can be kept, and who is there is served.
+    // Filled to the last byte: no act can be stored, and connected devices are served.
     std::fs::remove_file(dir_of(&world).join("more")).unwrap();
     disk.make_room();
     disk.fill_but(0);
@@ -93,7 +93,7 @@ async fn a_disk_that_fills_is_announced_and_devices_are_served_all_the_same() {
     assert_eq!(http.get(world.url("/desired")).send().await.unwrap().status(), 200);
     let mut session = Peer::session(&world, &device).await;
     session.is_alive().await;
-    // Nothing acknowledged is lost, and nobody has to do anything but make room.
+    // No acknowledged act is lost, and freeing space is enough.
     let refused = world.client.create_enrollment(&"demo".parse().unwrap(), 3600).await;
     disk.make_room();
     let another = world.enroll().await;
@@ -108,6 +108,7 @@ fn dir_of(world: &World) -> &Path {
     world.dir.path()
 }
 
+/// The newest builds and builds of releases stay; older builds and abandoned uploads are removed.
 #[actix_web::test]
 async fn old_builds_and_uploads_make_room_but_those_that_count_stay() {
     let world =

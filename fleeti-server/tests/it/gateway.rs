@@ -1,4 +1,4 @@
-//! Attacks on the MQTT port. In each of them, somebody else's session goes on undisturbed.
+//! Attacks on the MQTT port. In each of them, the session of another device continues undisturbed.
 
 use crate::peer::Peer;
 use crate::world::World;
@@ -47,7 +47,7 @@ async fn foreign_and_odd_topics_end_the_session_of_the_one_who_tries() {
         attacker.subscribe(filter).await;
         assert_eq!(attacker.closed().await, Some(expected), "{filter}");
     }
-    // What a newer agent knows of its own is refused, and nothing else.
+    // A topic that only a newer agent knows is refused, and nothing else of its session.
     let mut newer = Peer::session(&world, &b).await;
     newer.subscribe(&format!("{}weather", Down::prefix(&b.id))).await;
     newer.is_alive().await;
@@ -67,7 +67,8 @@ async fn a_device_cannot_be_another_one_nor_leave_a_will() {
     let (_, code) = Peer::connect_as(&world, &b, b.id.as_str(), Some(will)).await;
     assert_eq!(code, Some(ConnectReturnCode::NotAuthorized));
     bystander.is_alive().await;
-    // What was refused leaves no session, neither of the one who tried nor instead of the other's.
+    // A refused connection leaves no session, neither the attacker's nor one in place of the other
+    // device's.
     assert!(!world.client.device(&b.id).await.unwrap().online);
     assert!(world.client.device(&a.id).await.unwrap().online);
 }
@@ -84,6 +85,7 @@ async fn a_device_takes_over_its_own_session_and_nobody_elses() {
     bystander.is_alive().await;
 }
 
+/// Connections that send nothing, or only half a handshake, do not keep a device out.
 #[actix_web::test]
 async fn idle_connections_and_half_handshakes_keep_nobody_out() {
     let world = World::with(|c| c.limits.handshake_ms = 3000).await;
@@ -91,7 +93,8 @@ async fn idle_connections_and_half_handshakes_keep_nobody_out() {
     let mut silent = Vec::new();
     for _ in 0..40 {
         let mut tcp = TcpStream::connect(world.server.addresses.mqtt).await.unwrap();
-        tcp.write_all(&[0x16, 0x03, 0x01]).await.unwrap(); // the first bytes of a handshake, and no more
+        // The first bytes of a handshake, and no more.
+        tcp.write_all(&[0x16, 0x03, 0x01]).await.unwrap();
         silent.push(tcp);
     }
     let mut mute = Peer::tls(&world, &a.tls).await.unwrap(); // a handshake, and no CONNECT
@@ -141,7 +144,7 @@ async fn malformed_and_misplaced_packets_end_one_session() {
     }
 }
 
-/// A good report to its own topic, but for one thing.
+/// Valid reports to the device's own topic, each with one feature that the server does not offer.
 #[actix_web::test]
 async fn what_was_not_granted_ends_the_session_of_the_one_who_uses_it() {
     use rumqttc::v5::mqttbytes::QoS;
@@ -195,7 +198,7 @@ async fn a_device_that_does_not_read_is_cut_off_and_can_come_back() {
     let (a, b) = (world.enroll().await, world.enroll().await);
     let (mut bystander, mut slow) =
         (Peer::session(&world, &a).await, Peer::session(&world, &b).await);
-    // Answers pile up in a peer that only writes, until the server's writes block.
+    // Responses pile up for a peer that only writes, until the server's writes block.
     let ping = [0xc0, 0x00].repeat(4096);
     let flood = async { while slow.stream.write_all(&ping).await.is_ok() {} };
     tokio::time::timeout(Duration::from_secs(60), flood)
@@ -215,7 +218,7 @@ async fn a_revoked_device_is_cut_off_live_and_refused_anew_and_resumed() {
     world.client.revoke_device(&b.id, RevocationReason::Unspecified).await.unwrap();
     assert_eq!(live.closed().await, Some(Reason::NotAuthorized));
     for _ in 0..2 {
-        // In TLS 1.3 the refusal may come after the client believes that it is done.
+        // In TLS 1.3 the refusal may arrive after the client has finished the handshake.
         let refused = match Peer::tls(&world, &b.tls).await {
             Err(_) => true,
             Ok(mut peer) => {
@@ -244,7 +247,7 @@ async fn without_a_certificate_of_the_device_authority_there_is_no_session() {
         Ok(mut peer) => peer.receive().await.is_none(),
     };
     assert!(refused);
-    // Certified by the same authority, but unknown to this server's database.
+    // Certified by the same CA, but not in this server's database.
     let stranger = other.enroll().await;
     let (_, code) = Peer::connect_as(&world, &stranger, stranger.id.as_str(), None).await;
     assert_eq!(code, Some(ConnectReturnCode::NotAuthorized));
@@ -260,7 +263,7 @@ async fn a_command_sent_while_the_device_is_offline_arrives_when_it_is_back() {
     let delivered = next_command(&mut peer).await;
     assert_eq!(delivered.id, status.id);
     drop(peer);
-    // Not acknowledged by the device itself: delivered again, under the same id.
+    // The device has not answered the command: it is delivered again, with the same id.
     let mut peer = Peer::session(&world, &a).await;
     assert_eq!(next_command(&mut peer).await.id, status.id);
     let answer = serde_json::json!({"command": status.id, "outcome": "done"});
@@ -280,7 +283,7 @@ async fn every_command_of_a_full_mailbox_arrives_in_one_session() {
     }
     assert!(world.client.create_command(&a.id, &command).await.is_err(), "the mailbox is full");
     let mut peer = Peer::session(&world, &a).await;
-    // Acknowledged on MQTT, not yet answered by the device.
+    // Acknowledged by MQTT, not yet answered by the device.
     while !sent.is_empty() {
         assert!(sent.remove(&next_command(&mut peer).await.id), "twice in one session");
     }

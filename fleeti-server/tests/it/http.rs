@@ -1,5 +1,5 @@
-//! HTTP as RFC 9110 has it, on both ports: methods, media types, ranges, conditions, and problems
-//! for everything that is refused.
+//! HTTP by RFC 9110, on both ports: methods, media types, ranges, conditions, and a problem
+//! document for every refusal.
 
 use crate::rollout::publish_release;
 use crate::world::{TestDevice, World};
@@ -8,7 +8,7 @@ use fleeti_core::wire::problem::{Problem, TYPE_PREFIX};
 use reqwest::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, RequestBuilder, Response};
 
-/// Both ports, with somebody on each who may ask.
+/// Both ports, each with an authenticated client.
 struct Ports {
     world: World,
     device: TestDevice,
@@ -38,7 +38,7 @@ impl Ports {
     }
 }
 
-/// What every refusal is: its status, its code, and words.
+/// Checks that a refusal has this status, this code and a text.
 async fn problem(response: Response, status: u16, code: &str, what: &str) -> (HeaderMap, Problem) {
     let headers = response.headers().clone();
     assert_eq!(response.status(), status, "{what}");
@@ -67,7 +67,7 @@ async fn what_is_refused_before_a_handler_has_it_is_a_problem_with_a_code() {
         (json("api", post.clone(), "/api/v1/rollouts", ""), 400, "malformed"),
         (json("api", post.clone(), "/api/v1/rollouts", "{} {}"), 400, "malformed"),
         (json("device", post.clone(), "/renew", "nothing"), 400, "malformed"),
-        // Of the right form, and not what is documented.
+        // Well-formed, but not as documented.
         (json("api", post.clone(), "/api/v1/rollouts", "{}"), 422, "invalid"),
         (
             json(
@@ -107,7 +107,7 @@ async fn what_is_refused_before_a_handler_has_it_is_a_problem_with_a_code() {
             "invalid",
         ),
         (json("device", put.clone(), "/recovery-key", r#"["key"]"#), 422, "invalid"),
-        // Another media type.
+        // Wrong media type.
         (p.api(post.clone(), "/api/v1/rollouts").body("{}"), 415, "unsupported_media_type"),
         (
             p.api(post.clone(), "/api/v1/rollouts").header(CONTENT_TYPE, "text/plain").body("{}"),
@@ -127,7 +127,7 @@ async fn what_is_refused_before_a_handler_has_it_is_a_problem_with_a_code() {
             415,
             "unsupported_media_type",
         ),
-        // Too much.
+        // Too large.
         (
             json("api", post.clone(), "/api/v1/rollouts", "").body(vec![b' '; (2 << 20) + 1]),
             413,
@@ -162,7 +162,7 @@ async fn what_is_refused_before_a_handler_has_it_is_a_problem_with_a_code() {
         (p.device(get.clone(), "/log/consistency.json"), 422, "invalid"),
         (p.device(get.clone(), "/releases/%00/1/manifest.json"), 422, "invalid"),
         (p.api(put.clone(), "/api/v1/releases/kiosk@1/files/nothing").body("x"), 422, "invalid"),
-        // Nothing there.
+        // Unknown paths.
         (p.api(get.clone(), "/api/v1/nothing"), 404, "not_found"),
         (p.api(post.clone(), "/api/v1"), 404, "not_found"),
         (p.device(get.clone(), "/nothing"), 404, "not_found"),
@@ -240,7 +240,7 @@ async fn a_path_names_its_methods_and_head_is_get_without_the_body() {
         );
         assert!(head.bytes().await.unwrap().is_empty(), "{path}");
     }
-    // A stream that never ends has a head all the same.
+    // A stream that never ends still answers HEAD.
     let events = p.api(Method::HEAD, "/api/v1/events").send().await.unwrap();
     assert_eq!(
         (events.status(), &events.headers()[CONTENT_TYPE]),
@@ -315,7 +315,7 @@ async fn a_part_is_sent_only_of_the_file_that_it_was_asked_of() {
     );
     problem(get(&[("if-match", "\"another\"")]).await, 412, "precondition_failed", "If-Match")
         .await;
-    // A range is for GET alone.
+    // Only GET has ranges.
     let head = p.device(Method::HEAD, path).header("range", "bytes=0-9").send().await.unwrap();
     assert_eq!(
         (

@@ -1,4 +1,4 @@
-//! Clients that nobody here wrote, as devices: paho-mqtt, aiomqtt, and mosquitto's.
+//! MQTT clients by other projects as devices: paho-mqtt, aiomqtt, and the clients of mosquitto.
 
 use crate::trust::until;
 use crate::world::World;
@@ -59,7 +59,7 @@ async fn run(mut command: Command) -> Output {
     output
 }
 
-/// The Python that has paho-mqtt and aiomqtt.
+/// The Python with paho-mqtt and aiomqtt.
 fn python() -> PathBuf {
     let usual = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools/mqtt/bin/python").into();
     std::env::var_os("FLEETI_MQTT_PYTHON").map_or(usual, PathBuf::from)
@@ -140,7 +140,7 @@ async fn the_clients_of_mosquitto_are_devices() {
         world.client.device(&device.id).await.unwrap().boot.is_some()
     })
     .await;
-    // Each of them takes up the session of the one before it.
+    // Each client resumes the session of the previous one.
     let mut again = client("/usr/bin/mosquitto_sub");
     again.args(["-t", &Down::Desired.topic(&device.id), "-C", "1", "-W", "30"]);
     assert_eq!(

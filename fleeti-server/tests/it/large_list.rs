@@ -1,5 +1,5 @@
-//! Revocation at size: what a hundred thousand revoked certificates cost, and whom they keep
-//! waiting.
+//! Revocation at scale: the cost of a hundred thousand revoked certificates, and that other devices
+//! do not wait for it.
 
 use crate::world::World;
 use fleeti_server::service::revocation;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Devices that are revoked already, with a certificate each.
+/// Adds revoked devices with a certificate each.
 async fn revoke_many(world: &World, many: u32) {
     let issuer = fleeti_pki::certificate::fingerprint(&world.server.app.pki.device_ca).unwrap();
     let mut tx = world.server.app.db.write().await.unwrap();
@@ -32,8 +32,8 @@ async fn listed(world: &World) -> usize {
     fleeti_pki::crl::entries(&world.server.app.tls.crl(&issuer).unwrap()).unwrap().len()
 }
 
-/// Handshakes and requests of one device, each over a connection of its own, until it is told to
-/// stop; how long each took.
+/// Connects one device again and again, with a new connection for each request, until told to stop.
+/// Returns the time of each.
 async fn connect_until(world: &World, is_over: &AtomicBool) -> Vec<Duration> {
     let device = world.enroll().await;
     let mut took = Vec::new();
@@ -64,7 +64,7 @@ async fn swapped_in(many: u32) -> (Duration, Vec<Duration>) {
     (took, connects)
 }
 
-/// More than one message holds.
+/// More certificates than one message holds.
 #[actix_web::test]
 async fn a_list_that_no_message_holds_is_swapped_in() {
     swapped_in(60_000).await;

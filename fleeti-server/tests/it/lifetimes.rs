@@ -1,5 +1,4 @@
-//! Certificates, keys and commands that come to their end, and what one device can repeat without
-//! end.
+//! Certificates, keys and commands that expire, and what one device can repeat again and again.
 
 use crate::peer::Peer;
 use crate::world::{TestDevice, World};
@@ -16,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const DAY_S: u64 = 86_400;
 
-/// A server whose clock is moved.
+/// A server whose clock can be moved.
 pub async fn world() -> (World, Arc<AtomicU64>) {
     let ahead = Arc::new(AtomicU64::new(0));
     let moved = Arc::clone(&ahead);
@@ -62,8 +61,8 @@ async fn a_device_that_renews_in_a_loop_leaves_three_rows_and_ten_entries() {
     let enrolled: serde_json::Value = world.try_enroll(&token, &first).await.json().await.unwrap();
     let device = world.device_of(enrolled.clone(), &first);
     let http = world.https((*device.tls).clone());
-    // Fresh out of its enrollment: the same key gets the same certificate, and another one is told
-    // when to come.
+    // Right after enrollment: the same key gets the same certificate, and another key is told when
+    // to ask again.
     let same: RenewResponse = renew(&world, &http, &first).await.json().await.unwrap();
     assert_eq!(enrolled["certificate_chain_pem"], same.certificate_chain_pem);
     let early = renew(&world, &http, &key()).await;
@@ -71,7 +70,7 @@ async fn a_device_that_renews_in_a_loop_leaves_three_rows_and_ten_entries() {
     assert!((9 * DAY_S..=10 * DAY_S).contains(&wait_s), "{wait_s}");
     let early: Problem = early.json().await.unwrap();
     assert_eq!((early.status, early.kind.as_str()), (429, "urn:fleeti:problem:too_many"));
-    // In its window, one behind the other and many at once.
+    // Within its window, one request after another and many at once.
     ahead.store(wait_s, Ordering::SeqCst);
     let mut codes = Vec::new();
     for _ in 0..10 {
@@ -92,7 +91,7 @@ async fn a_device_that_renews_in_a_loop_leaves_three_rows_and_ten_entries() {
     let log = world.audit().await;
     let entries = log.lines().filter(|line| line.contains(device.id.as_str())).count();
     assert!(entries <= 10, "{entries}: {log}");
-    // A day later it may try again; what it gives out is used, and then it waits for its next
+    // A day later it may try again. It uses the new certificate, and then waits for its next
     // window.
     ahead.fetch_add(DAY_S, Ordering::SeqCst);
     let next = key();
@@ -103,7 +102,7 @@ async fn a_device_that_renews_in_a_loop_leaves_three_rows_and_ten_entries() {
         "renewal": renewed.renewal});
     let used = world.https((*world.device_of(used, &next).tls).clone());
     assert_eq!(renew(&world, &used, &key()).await.status(), 429);
-    // What was taken back is on the list with the others, once the device is revoked.
+    // Superseded certificates are in the CRL as well, once the device is revoked.
     world.client.revoke_device(&device.id, RevocationReason::KeyCompromise).await.unwrap();
     let issuer = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
     let list = world.server.app.tls.crl(&issuer).unwrap();
@@ -114,6 +113,8 @@ async fn a_device_that_renews_in_a_loop_leaves_three_rows_and_ten_entries() {
     );
 }
 
+/// Repeating an enrollment with the same token and key gets the same certificate; it is signed
+/// once.
 #[actix_web::test]
 async fn an_enrollment_whose_answer_is_lost_again_and_again_signs_once() {
     let world = World::new().await;
@@ -132,6 +133,7 @@ async fn an_enrollment_whose_answer_is_lost_again_and_again_signs_once() {
     );
 }
 
+/// Expired certificates are deleted and are no longer in the CRL.
 #[actix_web::test]
 async fn what_has_ended_is_deleted_and_leaves_the_list() {
     let (world, ahead) = world().await;
@@ -154,6 +156,7 @@ async fn what_has_ended_is_deleted_and_leaves_the_list() {
     assert_eq!(listed(), 0);
 }
 
+/// A key that has enrolled a device enrolls no other one, also after the device was revoked.
 #[actix_web::test]
 async fn a_key_is_one_devices_for_ever() {
     let world = World::new().await;
@@ -170,7 +173,7 @@ async fn a_key_is_one_devices_for_ever() {
         403,
         "whoever stole it"
     );
-    // Two at once, with a token each.
+    // Two enrollments at once with the same key, each with its own token.
     let (shared, tokens) = (key(), [world.token().await, world.token().await]);
     let codes = futures::future::join_all(
         tokens
@@ -248,6 +251,7 @@ async fn nothing_is_ordered_of_a_device_that_is_revoked() {
     assert!(forgiven.to_string().contains("revoked"), "{forgiven}");
 }
 
+/// Two clients that take over each other's session with one certificate raise an alarm.
 #[actix_web::test]
 async fn two_clients_that_take_turns_with_one_certificate_are_seen() {
     let world = World::new().await;

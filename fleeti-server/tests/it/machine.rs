@@ -1,5 +1,5 @@
-//! A machine with a real TPM (swtpm), a server that trusts the TPM's manufacturer, and what they say
-//! to each other.
+//! A machine with a real TPM (swtpm), a server that trusts the TPM's manufacturer, and the messages
+//! between them.
 
 use crate::peer::Peer;
 use crate::world::{TestDevice, World, write_keys};
@@ -23,12 +23,12 @@ pub fn captured_log() -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// A server that believes one manufacturer of TPMs.
+/// A server that trusts one TPM manufacturer.
 pub async fn world(manufacturer: &Manufacturer, trusts_hypervisor: bool) -> World {
     world_with(manufacturer, |config| config.trusts_hypervisor = trusts_hypervisor).await
 }
 
-/// The same, by a configuration of its own.
+/// The same, with another configuration.
 pub async fn world_with(manufacturer: &Manufacturer, change: impl FnOnce(&mut Config)) -> World {
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
@@ -39,7 +39,7 @@ pub async fn world_with(manufacturer: &Manufacturer, change: impl FnOnce(&mut Co
     World::start(dir, change).await
 }
 
-/// A machine: a TPM that knows how it started.
+/// A machine: a TPM with the log of its boot.
 pub struct Machine {
     pub paths: Paths,
     pub tpm: Tpm,
@@ -57,7 +57,7 @@ impl Machine {
         Self { paths, tpm }
     }
 
-    /// Shows the TPM; the status of what refuses it.
+    /// Shows the TPM to the server; an error is the status of the refusal.
     pub async fn show(&self, world: &World, device: &TestDevice) -> Result<TpmSecret, StatusCode> {
         let http = world.https(device.tls.as_ref().clone());
         let shown = measured::identity(&self.paths).unwrap().unwrap();
@@ -81,7 +81,7 @@ impl Machine {
         prove(world, device, &self.proof(&secret)).await
     }
 
-    /// The answer to a question, its log sent before.
+    /// The answer to a challenge; the log is uploaded first.
     pub async fn answer(
         &self,
         world: &World,
@@ -121,7 +121,7 @@ pub async fn put_log(
     http.put(world.url(&format!("/logs/{sha256}"))).body(bytes).send().await.unwrap().status()
 }
 
-/// The next question of a session.
+/// The next challenge of a session.
 pub async fn question(peer: &mut Peer, device: &TestDevice) -> Challenge {
     loop {
         let message = peer.message().await;
@@ -142,7 +142,7 @@ pub async fn send(peer: &mut Peer, device: &TestDevice, evidence: &Evidence) -> 
     }
 }
 
-/// Answers the next question of a session; what is sent may be changed before.
+/// Answers the next challenge of a session; `change` may alter the evidence first.
 pub async fn prove_start(
     world: &World,
     machine: &Machine,

@@ -1,4 +1,4 @@
-//! Who may make TPMs that are believed: over the API, and by files that may be anything.
+//! Trusted TPM manufacturers: added over the API, and by files with any content.
 
 use crate::machine::{Machine, world};
 use crate::trust::until;
@@ -92,7 +92,7 @@ async fn manufacturers_are_added_with_their_chains_and_removed_and_devices_are_j
     let all = world.client.tpm_manufacturers().await.unwrap().manufacturers;
     assert_eq!(all.len(), 3);
 
-    // As it is published: DER, without being written in another way.
+    // DER as published, not encoded again.
     let again =
         world.client.add_tpm_manufacturers(&request(TpmKind::Virtual, &both)).await.unwrap_err();
     assert!(is(&again, Code::Conflict));
@@ -125,7 +125,7 @@ async fn manufacturers_are_added_with_their_chains_and_removed_and_devices_are_j
             "{unknown}"
         );
     }
-    // A file that somebody put there with several keeps the others.
+    // Removing one certificate from a file with several keeps the others.
     let folder = world.dir.path().join("pki/tpm-manufacturers/virtual");
     std::fs::write(folder.join("several.pem"), &both).unwrap();
     fleeti_server::service::tpm::judge_manufacturers_anew(&world.server.app).await.unwrap();

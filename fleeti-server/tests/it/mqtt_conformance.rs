@@ -1,6 +1,6 @@
-//! Every MUST of MQTT 5 that a server with our limits can be held to by one exchange of packets, by
-//! its id; where there is none, by its section. Each row runs against the server over TLS, and
-//! where mosquitto has no other limits, against mosquitto.
+//! Every MUST of MQTT 5 that one exchange of packets can test with this server's limits, by its id
+//! or, where it has none, by its section. Each row runs against the server over TLS, and against
+//! mosquitto where that has the same limits.
 
 use crate::mqtt_rows::{After, Expect, Names, Row, rows};
 use crate::raw::{Raw, connect};
@@ -48,7 +48,7 @@ async fn mosquitto_answers_the_rows_that_concern_it_likewise() {
     assert!(wrong.is_empty(), "{} of {count} rows:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// What was found instead, in words.
+/// Runs a row; the error says what was received instead.
 async fn run(raw: Raw, row: &Row, client_id: &str, expect: &Expect) -> Result<(), String> {
     let run = run_row(raw, row, client_id, expect);
     tokio::time::timeout(Duration::from_secs(10), run)
@@ -85,7 +85,7 @@ async fn run_row(mut raw: Raw, row: &Row, client_id: &str, expect: &Expect) -> R
     if !is_right {
         return Err(format!("{first:x?}"));
     }
-    // Whoever is refused is cut off as well.
+    // A refusal also ends the connection.
     let is_end = matches!(expect, Expect::Disconnect(_) | Expect::Connack { code: 0x80.., .. })
         || (*expect == Expect::Ended && first.is_some());
     if is_end && let Some(more) = raw.next().await {
@@ -94,7 +94,7 @@ async fn run_row(mut raw: Raw, row: &Row, client_id: &str, expect: &Expect) -> R
     Ok(())
 }
 
-/// The broker of Debian.
+/// Debian's mosquitto broker.
 struct Mosquitto {
     child: Child,
     address: SocketAddr,

@@ -1,4 +1,4 @@
-//! The table of [`crate::mqtt_conformance`]: what is sent, and what has to come.
+//! The table of [`crate::mqtt_conformance`]: packets that are sent, and the expected responses.
 
 mod connecting;
 mod packets;
@@ -12,7 +12,7 @@ use packets::{flags_and_numbers, others};
 use publishing::publishes;
 use subscribing::subscriptions;
 
-/// What was done before.
+/// What precedes the row's packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
     Nothing,
@@ -20,24 +20,24 @@ pub enum After {
     Session,
 }
 
-/// What has to come; PUBLISH packets on the way are passed over.
+/// The expected response; PUBLISH packets before it are skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expect {
-    /// With 0x80 and above, followed by the end of the connection.
+    /// CONNACK; from 0x80 on, the connection then ends.
     Connack {
         code: u8,
         session: bool,
     },
-    /// And the end of the connection.
+    /// DISCONNECT with this reason, then the end of the connection.
     Disconnect(u8),
-    /// These bytes.
+    /// Exactly these bytes.
     Answer(Vec<u8>),
     /// These bytes, then DISCONNECT.
     Answers(Vec<u8>, u8),
     Message,
-    /// The end of the connection, and nothing before.
+    /// The end of the connection, without any packet before.
     Closed,
-    /// The end, whatever is said before.
+    /// The end of the connection, whatever precedes it.
     Ended,
 }
 
@@ -47,11 +47,11 @@ pub struct Row {
     pub after: After,
     pub send: Vec<u8>,
     pub expect: Expect,
-    /// `None` where it has other limits than ours.
+    /// The response expected from mosquitto; `None` where its limits differ from ours.
     pub mosquitto: Option<Expect>,
 }
 
-/// What the rows speak of.
+/// Names that the rows use.
 pub struct Names {
     id: String,
     up: String,
@@ -70,13 +70,13 @@ impl Names {
     }
 }
 
-/// How mosquitto compares.
+/// How mosquitto responds, compared with our server.
 #[derive(Clone, Copy)]
 enum Peer {
     Same,
     /// It ends the connection, with another reason or none.
     Ends,
-    /// It has other limits, or says nothing where it may.
+    /// It has other limits, or sends nothing where it may.
     Apart,
 }
 use Peer::{Apart, Ends, Same};
@@ -91,7 +91,7 @@ pub fn rows(names: &Names) -> Vec<Row> {
         .collect()
 }
 
-/// Id, what it is about, what is sent, and how mosquitto compares.
+/// Id, title, bytes to send, and how mosquitto compares.
 type What = (&'static str, &'static str, Vec<u8>, Peer);
 
 fn row(after: After, (id, what, send, peer): What, expect: Expect) -> Row {

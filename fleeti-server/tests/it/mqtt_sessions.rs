@@ -1,5 +1,4 @@
-//! What MQTT 5 says of sessions over time: how long they last, what is sent again, and what a
-//! device may cost.
+//! MQTT 5 sessions over time: how long they last, what is sent again, and the limits of one device.
 
 use crate::peer::Peer;
 use crate::raw::{Raw, connect, connect_with, puback, publish, subscribe};
@@ -12,7 +11,7 @@ use std::time::{Duration, Instant};
 const COMMAND: CreateCommand = CreateCommand { kind: CommandKind::Report, valid_s: 600 };
 const TELEMETRY: &[u8] = br#"{"uptime_s":1,"load_milli":1,"memory_used_kib":1,"memory_total_kib":1,"data_used_kib":1,"data_total_kib":1}"#;
 
-/// CONNECT without Clean Start; whether there was a session.
+/// Connects without Clean Start; also returns whether a session was present.
 async fn resume(world: &World, device: &TestDevice, session_expiry_s: u32) -> (Raw, bool) {
     let mut raw = Raw::device(world, device).await;
     raw.send(&connect(device.id.as_str(), false, session_expiry_s)).await;
@@ -26,7 +25,7 @@ async fn subscribed(raw: &mut Raw, device: &TestDevice, kind: Down, qos: u8) {
     assert_eq!(raw.next_of(9).await, [0x90, 4, 0, 1, 0, qos]);
 }
 
-/// That nothing comes before the answer to a PINGREQ.
+/// Checks that nothing precedes the response to a PINGREQ.
 async fn is_quiet(raw: &mut Raw) {
     raw.send(&[0xc0, 0]).await;
     assert_eq!(raw.next().await.as_deref(), Some(&[0xd0, 0][..]));
@@ -41,13 +40,15 @@ async fn a_stopped_server_says_that_it_stops() {
     assert_eq!(raw.reason().await, Some(0x8b));
 }
 
+/// A device that sends nothing is offline after one and a half times its Keep Alive, although the
+/// server sends it messages.
 #[actix_web::test]
 async fn what_the_server_sends_keeps_no_silent_device_online() {
     let world = World::new().await;
     let device = world.enroll().await;
     let mut raw = Raw::device(&world, &device).await;
     let mut silent = connect(device.id.as_str(), true, 0);
-    silent[11] = 1; // Keep Alive of a second
+    silent[11] = 1; // Keep Alive of one second
     raw.send(&silent).await;
     assert_eq!(raw.next_of(2).await[3], 0);
     subscribed(&mut raw, &device, Down::Notice, 0).await;
@@ -92,6 +93,7 @@ async fn a_device_is_told_what_this_server_does_not_do() {
     }
 }
 
+/// A report with a text that is too long is refused (0x99), and the text is not stored.
 #[actix_web::test]
 async fn no_text_of_a_device_is_longer_than_it_may_be() {
     let world = World::new().await;
@@ -123,7 +125,7 @@ async fn a_takeover_waits_for_no_peer_that_does_not_read() {
         World::with(|c| (c.limits.write_ms, c.limits.messages_burst) = (600_000, u32::MAX)).await;
     let device = world.enroll().await;
     let (mut mute, _) = resume(&world, &device, 0).await;
-    // Answers pile up until the server's writes block, and with them its reads.
+    // Responses pile up until the server's writes block, and so its reads.
     let ping = [0xc0, 0x00].repeat(4096);
     while tokio::time::timeout(Duration::from_secs(2), mute.send(&ping)).await.is_ok() {}
     let begun = Instant::now();
@@ -132,6 +134,7 @@ async fn a_takeover_waits_for_no_peer_that_does_not_read() {
     new.is_alive().await;
 }
 
+/// The server sends no more unacknowledged messages than the device's Receive Maximum.
 #[actix_web::test]
 async fn no_more_is_on_its_way_than_the_device_takes() {
     let world = World::new().await;
@@ -149,11 +152,12 @@ async fn no_more_is_on_its_way_than_the_device_takes() {
     let third = raw.message().await;
     assert!(third.id != second.id && third.payload != first.payload);
     is_quiet(&mut raw).await;
-    // QoS 0 is not counted.
+    // QoS 0 does not count.
     raw.send(&subscribe(2, &Down::Notice.topic(&device.id), 0)).await;
     assert_eq!(raw.message().await.qos, 0);
 }
 
+/// The server sends no packet above the device's Maximum Packet Size.
 #[actix_web::test]
 async fn what_is_larger_than_the_device_takes_is_not_sent() {
     let world = World::new().await;
@@ -174,19 +178,19 @@ async fn a_session_lasts_as_long_as_it_was_asked_for() {
     let (first, present) = resume(&world, &device, 0).await;
     assert!(!present);
     drop(first);
-    // With 0 it ended with its connection.
+    // With interval 0, the session ended with its connection.
     let (second, present) = resume(&world, &device, 3600).await;
     assert!(!present);
     drop(second);
     let (mut third, present) = resume(&world, &device, 3600).await;
     assert!(present);
-    // DISCONNECT may shorten it.
+    // DISCONNECT may shorten the interval.
     third.send(&[0xe0, 7, 0, 5, 0x11, 0, 0, 0, 0]).await;
     assert_eq!(third.next().await, None);
     let (fourth, present) = resume(&world, &device, 1).await;
     assert!(!present);
     drop(fourth);
-    // One and a half times the Keep Alive of another device is longer than that.
+    // Another device's timeout, one and a half times its Keep Alive, is longer than the interval.
     let mut silent = Raw::device(&world, &clock).await;
     let mut packet = connect(clock.id.as_str(), true, 0);
     packet[11] = 2;
@@ -211,6 +215,7 @@ async fn clean_start_ends_the_session_that_there_was() {
     is_quiet(&mut raw).await;
 }
 
+/// A resumed session has its subscriptions and its unacknowledged messages.
 #[actix_web::test]
 async fn a_session_goes_on_with_what_it_subscribed_and_with_nothing_else() {
     let world = World::new().await;
@@ -234,8 +239,8 @@ async fn a_session_goes_on_with_what_it_subscribed_and_with_nothing_else() {
     let sent = world.client.create_command(&device.id, &COMMAND).await.unwrap();
     let command = raw.message().await;
     assert!(command.topic.ends_with("command") && !command.is_duplicate);
-    // Neither acknowledged nor answered: sent again as the same message, and after a new start of
-    // the server as a new one.
+    // Neither acknowledged by MQTT nor answered: sent again as the same message, and after a
+    // restart of the server as a new one.
     drop(raw);
     let (mut raw, _) = resume(&world, &device, 3600).await;
     let again = [raw.message().await, raw.message().await];
@@ -261,6 +266,7 @@ async fn a_session_goes_on_with_what_it_subscribed_and_with_nothing_else() {
     assert!(kinds.iter().all(|k| k.ends_with("desired") || k.ends_with("command")), "{kinds:?}");
 }
 
+/// Messages have the QoS that SUBACK granted.
 #[actix_web::test]
 async fn the_quality_of_service_that_was_granted_is_the_one_that_comes() {
     let world = World::new().await;
@@ -295,7 +301,7 @@ async fn a_device_beyond_its_quota_waits_and_loses_nothing() {
         }
     }
     assert!(begun.elapsed() >= Duration::from_millis(1400), "{:?}", begun.elapsed());
-    // Another connection does not make it faster.
+    // A second connection does not raise the quota.
     let begun = Instant::now();
     let (mut raw, _) = resume(&world, &device, 0).await;
     raw.send(&all).await;

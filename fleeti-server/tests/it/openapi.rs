@@ -1,14 +1,14 @@
-//! The OpenAPI document before those who live by such documents: a validator, a tester, a generator
-//! of clients. `cargo xtask tools` installs them.
+//! The OpenAPI document with tools that read such documents: a validator, a tester (schemathesis)
+//! and a generator of clients. `cargo xtask tools` installs them.
 
 use crate::world::World;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-/// Tries of each operation and kind of test.
+/// Examples for each operation and kind of test.
 const EXAMPLES: &str = "8";
-/// A test that goes on for ever is a failure.
+/// A test that does not end in this time is a failure.
 const TIME_MAX: Duration = Duration::from_secs(400);
 
 fn tools(variable: &str, usual: &str) -> PathBuf {
@@ -18,7 +18,7 @@ fn tools(variable: &str, usual: &str) -> PathBuf {
     folder
 }
 
-/// Runs a program beside this test's server, and gives what it said.
+/// Runs a program beside this test's server, and returns its output.
 async fn said(mut command: Command) -> (Output, String) {
     let what = format!("{command:?}");
     let run = tokio::task::spawn_blocking(move || command.output());
@@ -53,7 +53,7 @@ async fn schemathesis_finds_no_answer_that_is_not_documented() {
     let world = World::new().await;
     let token = std::fs::read_to_string(world.dir.path().join("admin.token")).unwrap();
     let config = world.dir.path().join("schemathesis.toml");
-    // The token is read from the environment: arguments are seen by everybody.
+    // The token is read from the environment: other users can see arguments.
     std::fs::write(&config, include_str!("schemathesis.toml")).unwrap();
     let mut tester =
         Command::new(tools("FLEETI_OPENAPI_TOOLS", "openapi/bin").join("schemathesis"));

@@ -1,4 +1,5 @@
-//! A device that shows a code, somebody who enters it, and somebody who guesses.
+//! A device that shows a pairing code, an operator who enters it, and an attacker who guesses
+//! codes.
 
 use crate::world::World;
 use fleeti_client::ClientError;
@@ -56,10 +57,12 @@ async fn a_device_enrolls_once_its_code_was_entered_and_with_its_own_key_only() 
     );
     let response = world.try_enroll(&begun.token, &key).await;
     assert_eq!(response.status(), 200);
-    // The code was used.
+    // A code can be used once.
     assert_eq!(status(&world.client.pair(&pair(&begun.code)).await.unwrap_err()), 404);
 }
 
+/// After ten wrong codes all codes are refused for a minute; one address gets only a limited number
+/// of codes.
 #[actix_web::test]
 async fn a_guesser_is_stopped_and_so_is_who_wants_every_code() {
     let world = World::new().await;
@@ -96,6 +99,7 @@ async fn a_new_code_makes_the_old_one_of_the_same_device_worthless() {
     world.client.pair(&pair(&second.code)).await.unwrap();
 }
 
+/// Pairing codes expire. Tokens, codes and login sessions are stored only as digests.
 #[actix_web::test]
 async fn a_code_ends_and_what_opens_a_door_is_kept_as_its_digest() {
     let world = World::new().await;

@@ -1,4 +1,4 @@
-//! A peer on the MQTT port that may say anything, also what no client would.
+//! An MQTT client that may send anything, also what no real client would.
 
 use crate::world::{TestDevice, World};
 use bytes::{Bytes, BytesMut};
@@ -26,7 +26,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// TLS only.
+    /// Connects with TLS only.
     pub async fn tls(world: &World, tls: &Arc<ClientConfig>) -> std::io::Result<Self> {
         Self::tls_at(world.server.addresses.mqtt, tls).await
     }
@@ -71,7 +71,7 @@ impl Peer {
         (peer, code)
     }
 
-    /// Whether the server does not let the device begin a session, in the handshake or after it.
+    /// Whether the server refuses the device a session, in the handshake or after it.
     pub async fn session_refused(world: &World, device: &TestDevice) -> bool {
         Self::connect_as(world, device, device.id.as_str(), None).await.1
             != Some(ConnectReturnCode::Success)
@@ -82,7 +82,7 @@ impl Peer {
         Self::session_at(world.server.addresses.mqtt, device).await
     }
 
-    /// The same, at an address.
+    /// The same, at another address.
     pub async fn session_at(address: SocketAddr, device: &TestDevice) -> Self {
         let (mut peer, code) = Self::connect_at(address, device, device.id.as_str(), None).await;
         assert_eq!(code, Some(ConnectReturnCode::Success));
@@ -121,12 +121,12 @@ impl Peer {
     }
 
     pub async fn raw(&mut self, bytes: &[u8]) {
-        // A server that has closed is what some tests wait for.
+        // Some tests wait until the server has closed, so errors are ignored.
         self.stream.write_all(bytes).await.ok();
         self.stream.flush().await.ok();
     }
 
-    /// The next packet; `None` when the server closed.
+    /// The next packet; `None` when the server has closed.
     pub async fn receive(&mut self) -> Option<Packet> {
         let next = async {
             loop {
@@ -143,7 +143,7 @@ impl Peer {
         tokio::time::timeout(PATIENCE, next).await.expect("the server said nothing")
     }
 
-    /// The next message from the server, acknowledged.
+    /// The next message from the server; acknowledges it.
     pub async fn message(&mut self) -> Publish {
         loop {
             match self.receive().await {
@@ -158,7 +158,7 @@ impl Peer {
         }
     }
 
-    /// Why the server ended the session; `None` when it just closed.
+    /// The reason why the server ended the session; `None` when it just closed.
     pub async fn closed(&mut self) -> Option<DisconnectReasonCode> {
         loop {
             match self.receive().await {
@@ -169,7 +169,7 @@ impl Peer {
         }
     }
 
-    /// That this session is alive.
+    /// Checks that this session still answers.
     pub async fn is_alive(&mut self) {
         self.send(&Packet::PingReq(PingReq)).await;
         loop {

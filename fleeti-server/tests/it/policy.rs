@@ -1,5 +1,5 @@
-//! What a fleet asks of its devices, and what follows: held, to be proved, contradicted. The TPM is
-//! swtpm.
+//! Appraisal policies of fleets and their consequences: a device is blocked, must prove what it
+//! runs, or fails attestation. The TPM is swtpm.
 
 use crate::gateway::wait_for_ack;
 use crate::machine::{Machine, PHASES, level, prove_start as prove, put_log, question, world_with};
@@ -36,13 +36,13 @@ async fn phase(world: &World, rollout: &str, device: &TestDevice) -> DevicePhase
     world.client.rollout(rollout).await.unwrap().state.devices[&device.id].clone()
 }
 
-/// A server that believes the manufacturer of a machine's TPM, the device whose TPM that is, and its
+/// A server that trusts the manufacturer of a machine's TPM, the device with that TPM, and its
 /// session.
 async fn ready(
     machine: impl FnOnce(&Manufacturer) -> Machine,
 ) -> (World, Machine, TestDevice, Peer) {
     let manufacturer = Manufacturer::new().unwrap();
-    // What an open connection was offered is asked again each time, as it is after a while.
+    // With a cache time of 0, an open connection checks its offer at each request.
     let world = world_with(&manufacturer, |config| {
         (config.trusts_hypervisor, config.limits.known_ms) = (true, 0)
     })
@@ -54,13 +54,15 @@ async fn ready(
     (world, machine, device, peer)
 }
 
+/// A device below the minimum level to receive updates is blocked, and is offered the release once
+/// it has proved the level.
 #[actix_web::test]
 async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
     let (world, machine, device, mut peer) = ready(Machine::new).await;
     publish_release(&world, "kiosk@2").await;
-    // Nothing said is nothing offered.
+    // An empty policy offers nothing.
     set(&world, &Policy::default()).await;
-    question(&mut peer, &device).await; // of the session; the rollout asks again
+    question(&mut peer, &device).await; // of the session; the rollout sends another challenge
     let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
     assert_eq!(rollout.state.devices[&device.id], DevicePhase::Blocked);
     set(&world, &policy(Level::ObservedBoot, Level::Token)).await;
@@ -78,7 +80,7 @@ async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
     let manifest = world.url("/releases/kiosk/2/manifest.json");
     assert_eq!(http.get(&manifest).send().await.unwrap().status(), 200);
 
-    // More is asked: what was offered is taken back, on open connections too.
+    // The policy requires more: the server withdraws the offer, on open connections too.
     set(&world, &policy(Level::VerifiedBoot, Level::Token)).await;
     assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Blocked);
     while next_desired(&mut peer).await.release.is_some() {}
@@ -86,7 +88,7 @@ async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
     set(&world, &policy(Level::ObservedBoot, Level::Token)).await;
     assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Offered);
 
-    // It was silent for too long: what it had proved is of no more use, until it proves it again.
+    // The device was silent for too long: its result has expired until it proves itself again.
     assert_eq!(http.get(&manifest).send().await.unwrap().status(), 200);
     drop(peer);
     let mut tx = world.server.app.db.write().await.unwrap();
@@ -108,6 +110,8 @@ async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
     assert_eq!(audit.matches("fleet.attestation-policy").count(), 4, "{audit}");
 }
 
+/// If the policy requires proof, a report alone does not succeed, and a failed attestation ends the
+/// device's part of the rollout.
 #[actix_web::test]
 async fn where_a_proof_is_asked_a_report_is_none_and_an_attestation_failure_ends_it() {
     let (world, machine, device, mut peer) = ready(Machine::new).await;
@@ -115,12 +119,12 @@ async fn where_a_proof_is_asked_a_report_is_none_and_an_attestation_failure_ends
     set(&world, &policy(Level::Token, Level::VerifiedBoot)).await;
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
-    // Asked before the update.
+    // Evidence from before the update.
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     peer.publish(Up::Report.topic(&device.id), &report_of("kiosk@2", State::Idle), 7).await;
     wait_for_ack(&mut peer, 7, PubAckReason::Success).await;
     assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Proving);
-    // And after it; what it answers is too little, which is not wrong.
+    // Evidence from after the update. Its level is too low, which is not a failure.
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Proving);
     assert!(world.client.device(&device.id).await.unwrap().attestation_failure.is_none());
@@ -141,7 +145,7 @@ async fn where_a_proof_is_asked_a_report_is_none_and_an_attestation_failure_ends
         DevicePhase::Blocked,
         "held by the usual policy as well"
     );
-    // Heard again, it is no news; and it ends when what it sends holds again.
+    // The same failure again is not reported again; it ends with the next valid evidence.
     for (change, expected) in [(true, true), (false, false)] {
         prove(&world, &machine, &device, &mut peer, |e| {
             if change {
@@ -159,6 +163,7 @@ async fn where_a_proof_is_asked_a_report_is_none_and_an_attestation_failure_ends
     assert_eq!(audit.matches("device.attestation-failed").count(), 1, "{audit}");
 }
 
+/// With the default policy, a report is enough to succeed.
 #[actix_web::test]
 async fn the_usual_policy_takes_a_device_at_its_word() {
     let world = World::new().await;
@@ -170,6 +175,7 @@ async fn the_usual_policy_takes_a_device_at_its_word() {
     assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Succeeded);
 }
 
+/// A change of the accepted firmware appraises the stored evidence again; its age stays the same.
 #[actix_web::test]
 async fn evidence_is_looked_at_anew_when_another_firmware_is_the_right_one() {
     let (world, machine, device, mut peer) = ready(Machine::new).await;
@@ -212,7 +218,7 @@ async fn evidence_is_looked_at_anew_when_another_firmware_is_the_right_one() {
     );
 }
 
-/// Firmware's log of a boot, and what the release measures that was started.
+/// A firmware log of a boot, and the reference values of the release that booted.
 fn boot_of_a_release() -> (Vec<u8>, Measured) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../fleeti-pki/tests/fixtures/measured/ovmf-2022.11-systemd-257.log");
@@ -223,6 +229,8 @@ fn boot_of_a_release() -> (Vec<u8>, Measured) {
     (bytes, [binaries[0], binaries[1], pcr_11])
 }
 
+/// A device succeeds by proving the release after it was offered, also if it proved it in an
+/// earlier rollout.
 #[actix_web::test]
 async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_before() {
     let (log, measured) = boot_of_a_release();
@@ -231,8 +239,8 @@ async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_b
     publish_release_that_measures(&world, "kiosk@2", Some(measured)).await;
     set(&world, &policy(Level::Token, Level::ObservedBoot)).await;
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
-    // It runs it already: the first rollout has it prove that while it is under way, the second
-    // after it had.
+    // The device already runs the release. It proves that during the first rollout, and again in
+    // the second one.
     for _ in 0..2 {
         let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
         prove(&world, &machine, &device, &mut peer, |_| {}).await;
@@ -255,7 +263,7 @@ async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_b
             DevicePhase::Proving,
             "what it proved before its word is none"
         );
-        // A policy that changes meanwhile makes no proof of what is old.
+        // Changes of the policy do not turn old evidence into a proof.
         set(&world, &policy(Level::Token, Level::UnverifiedTpm)).await;
         set(&world, &policy(Level::Token, Level::ObservedBoot)).await;
         assert_eq!(phase(&world, &rollout.id, &device).await, DevicePhase::Proving);
@@ -267,7 +275,7 @@ async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_b
         );
     }
 
-    // A release that is revoked is no contradiction, and can be left.
+    // A revoked release is not a failed attestation, and the device may leave it.
     publish_release(&world, "kiosk@3").await;
     world.client.revoke_release(&"kiosk@2".parse().unwrap()).await.unwrap();
     set(&world, &policy(Level::ObservedBoot, Level::ObservedBoot)).await;
@@ -279,19 +287,20 @@ async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_b
     assert!(world.client.device(&device.id).await.unwrap().attestation_failure.is_none());
 }
 
+/// A device is compared only with releases that it was given, not with any release that it reports.
 #[actix_web::test]
 async fn no_device_names_the_release_that_it_is_compared_with() {
     let (log, measured) = boot_of_a_release();
     let (world, machine, device, mut peer) =
         ready(|manufacturer| Machine::that_measured(manufacturer, &log)).await;
     publish_release(&world, "kiosk@1").await;
-    // Of another fleet, and signed as all are.
+    // A release of another fleet, validly signed.
     publish_release_that_measures(&world, "kiosk@2", Some(measured)).await;
     for (n, running) in [(7, "kiosk@1"), (8, "kiosk@2")] {
         peer.publish(Up::Report.topic(&device.id), &report_of(running, State::Idle), n).await;
         wait_for_ack(&mut peer, n, PubAckReason::Success).await;
     }
-    // Again and again: what it was found to run is no reason to take it for what it may run.
+    // Repeated evidence does not make the booted release one that the device may run.
     for _ in 0..2 {
         world.client.challenge_device(&device.id).await.unwrap();
         prove(&world, &machine, &device, &mut peer, |_| {}).await;
@@ -304,8 +313,8 @@ async fn no_device_names_the_release_that_it_is_compared_with() {
         );
         assert!(started.finding.contains("kiosk@2 was started"), "{started:?}");
     }
-    // Once it is rolled out to the device, it is what the device may run, also when another one
-    // should follow.
+    // Once the release was rolled out to the device, the device may run it, also while another
+    // release is offered.
     publish_release(&world, "kiosk@3").await;
     for next in ["kiosk@2", "kiosk@3"] {
         let rollout = world.client.start_rollout(&start(next)).await.unwrap();
@@ -316,12 +325,13 @@ async fn no_device_names_the_release_that_it_is_compared_with() {
     }
 }
 
+/// Evidence whose firmware log was removed expires at the next appraisal.
 #[actix_web::test]
 async fn evidence_whose_log_is_gone_is_old_when_it_is_looked_at_anew() {
     let (world, machine, device, mut peer) = ready(Machine::new).await;
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
-    // As many others as are kept, a second later, and not a word more.
+    // Newer logs of the same device push out the log of its evidence.
     let mut tx = world.server.app.db.write().await.unwrap();
     sqlx::query("UPDATE evidence_logs SET received_s = received_s - 1")
         .execute(&mut *tx)

@@ -30,7 +30,7 @@ fn start(data: &Path) -> Process {
     start_with(data, "exec \"$0\" \"$@\"")
 }
 
-/// By a line of shell, which gets the program and its arguments.
+/// Starts the server by a line of shell, which gets the program and its arguments.
 pub fn start_with(data: &Path, line: &str) -> Process {
     let mut child = Command::new("sh")
         .args(["-c", line, env!("CARGO_BIN_EXE_fleeti-server")])
@@ -64,8 +64,8 @@ fn client(data: &Path, process: &Process) -> Client {
 
 #[actix_web::test]
 async fn what_was_acknowledged_survives_kill_9() {
-    // A server in this process enrolls the device; the same data folder then goes to a process that
-    // is killed.
+    // A server in this process enrolls the device. Then a separate process uses the same data
+    // folder, and is killed.
     let world = World::new().await;
     let device = world.enroll().await;
     let World { dir, server, .. } = world;

@@ -1,4 +1,4 @@
-//! MQTT as bytes: what is sent need not be right, and what comes is looked at as it is.
+//! MQTT as bytes: packets to send may be malformed, and responses are compared as bytes.
 
 use crate::world::{TestDevice, World};
 use rustls_pki_types::ServerName;
@@ -34,12 +34,12 @@ impl Raw {
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
-        // A server that has closed is what some rows wait for.
+        // Some rows wait until the server has closed, so errors are ignored.
         self.stream.write_all(bytes).await.ok();
         self.stream.flush().await.ok();
     }
 
-    /// The next packet, whole; `None` when the server closed.
+    /// The next whole packet; `None` when the server has closed.
     pub async fn next(&mut self) -> Option<Vec<u8>> {
         let next = async {
             loop {
@@ -56,7 +56,7 @@ impl Raw {
         tokio::time::timeout(PATIENCE, next).await.expect("the server said nothing")
     }
 
-    /// The next packet of a type; others are passed over.
+    /// The next packet of a type; others are skipped.
     pub async fn next_of(&mut self, kind: u8) -> Vec<u8> {
         loop {
             let packet = self
@@ -69,7 +69,7 @@ impl Raw {
         }
     }
 
-    /// The next PUBLISH, read; it is not acknowledged.
+    /// The next PUBLISH, parsed; it is not acknowledged.
     pub async fn message(&mut self) -> Message {
         read_publish(&self.next_of(3).await)
     }
@@ -124,7 +124,7 @@ fn whole(input: &[u8]) -> Option<usize> {
     None
 }
 
-/// A packet with its right length.
+/// A packet with its correct length.
 pub fn packet(first: u8, parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();
     let mut out = vec![first];
@@ -138,13 +138,13 @@ pub fn packet(first: u8, parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// Two bytes of length, and the bytes.
+/// Two bytes of length, then the bytes.
 pub fn text(text: impl AsRef<[u8]>) -> Vec<u8> {
     let bytes = text.as_ref();
     [&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
 }
 
-/// CONNECT with these flags, properties (with their length) and what is behind the client id.
+/// CONNECT with these flags, properties (with their length), and bytes after the client id.
 pub fn connect_with(client_id: &str, flags: u8, properties: &[u8], behind: &[u8]) -> Vec<u8> {
     packet(
         0x10,
@@ -169,12 +169,12 @@ pub fn connect(client_id: &str, clean_start: bool, session_expiry_s: u32) -> Vec
     )
 }
 
-/// SUBSCRIBE of one filter.
+/// SUBSCRIBE with one filter.
 pub fn subscribe(id: u16, filter: &str, options: u8) -> Vec<u8> {
     packet(0x82, &[&id.to_be_bytes(), &[0], &text(filter), &[options]])
 }
 
-/// PUBLISH with these flags; a packet identifier where it has one.
+/// PUBLISH with these flags, and a packet identifier if its QoS needs one.
 pub fn publish(
     flags: u8,
     topic: &[u8],

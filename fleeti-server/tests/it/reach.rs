@@ -1,4 +1,4 @@
-//! Devices whose network lets one thing through: an HTTP proxy, and behind it one port.
+//! Devices whose network allows only an HTTP proxy, and behind it one port.
 
 use crate::rollout::publish_release;
 use crate::trust::until;
@@ -10,10 +10,10 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A name that nobody resolves but the proxy.
+/// A name that only the proxy can resolve.
 const NAME: &str = "fleeti.invalid";
 
-/// A proxy that knows CONNECT and one name, and connects to the ports that it may.
+/// A proxy that supports CONNECT and resolves one name, and connects only to the allowed ports.
 #[derive(Clone)]
 struct Proxy {
     url: String,
@@ -64,7 +64,7 @@ impl Proxy {
     }
 }
 
-/// Enrolls, holds a session, and fetches a release, with these ports behind the proxy.
+/// A device enrolls, holds a session and fetches a release, with only these ports behind the proxy.
 async fn lives_behind(allowed: impl Fn(&World) -> Vec<u16>) -> (Proxy, World) {
     let proxy = Proxy::start().await;
     let url = proxy.url.clone();

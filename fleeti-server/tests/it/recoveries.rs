@@ -1,4 +1,4 @@
-//! What brings devices back without a visit: a real server, and a real agent with what it kept
+//! Recovery of devices without a visit: a real server, and a real agent with the state that it kept
 //! before.
 
 use crate::peer::Peer;
@@ -27,14 +27,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinHandle;
 use x509_cert::Certificate;
 
-/// How long a boot on trial has to reach the server.
+/// Time that a boot on trial has to reach the server.
 const DEADLINE: Duration = Duration::from_secs(3);
 
 fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// A device in memory, with the image of the organisation as it is now.
+/// A device in memory, with the current image of the organisation.
 struct Device {
     host: Arc<Host>,
     agent: JoinHandle<anyhow::Result<()>>,
@@ -66,7 +66,7 @@ impl Device {
         let host = Arc::clone(host);
         tokio::task::spawn(async move { host.run().await })
     }
-    /// Switched off, and on again.
+    /// Switches the device off and on again.
     fn restart(&mut self) {
         self.agent.abort();
         self.agent = Self::run(&self.host);
@@ -76,7 +76,7 @@ impl Device {
     }
 }
 
-/// Stops a server; the same data then goes to another one at the same address.
+/// Stops a server; another server then uses the same data at the same address.
 pub async fn stopped(world: World) -> (tempfile::TempDir, [std::net::SocketAddr; 2]) {
     let World { dir, server, .. } = world;
     let ports = [server.addresses.https, server.addresses.mqtt];
@@ -96,7 +96,7 @@ async fn alarm(world: &World) -> Option<String> {
     world.client.devices().await.unwrap()[0].alarm.clone()
 }
 
-/// Rolls a release out, and waits until the device runs it.
+/// Rolls out a release, and waits until the device runs it.
 async fn rolls_out(world: &World, release: &str, key: &SoftKey) {
     let (dir, name) = (tempfile::tempdir().unwrap(), release.parse().unwrap());
     make_release(dir.path(), &name, key);
@@ -135,16 +135,17 @@ async fn a_report_of_a_new_epoch_is_taken_and_what_is_refused_is_said_to_both() 
     };
     let boot = async || world.client.device(&device.id).await.unwrap().boot.unwrap().boot_id;
     take(7, Some("a"), "1").await.unwrap();
-    // A lost update.json, also while the sequence was as high as it gets.
+    // The device lost `update.json`, also when its sequence had reached the maximum.
     take(1, Some("b"), "2").await.unwrap();
     take(NUMBER_MAX, Some("c"), "3").await.unwrap();
     take(1, Some("d"), "4").await.unwrap();
     assert_eq!(boot().await, "4");
-    // An older agent says no epoch: a boot is one.
+    // An older agent sends no epoch: its boot is the epoch.
     take(50, None, "5").await.unwrap();
     take(3, None, "6").await.unwrap();
     assert_eq!(boot().await, "6");
-    // Heard before is no news and no fault; another boot of the same epoch neither.
+    // A report that was received before changes nothing and is no error; nor is another boot of the
+    // same epoch.
     take(3, None, "6").await.unwrap();
     assert_eq!(world.client.device(&device.id).await.unwrap().alarm, None);
 
@@ -169,7 +170,7 @@ async fn a_report_of_a_new_epoch_is_taken_and_what_is_refused_is_said_to_both() 
         "it is over once a report was taken"
     );
 
-    // A number that SQLite does not keep: answered with a reason, by the session as well.
+    // A number that SQLite cannot store: the session ends with a reason.
     let mut peer = Peer::session(&world, &device).await;
     for above in [NUMBER_MAX + 1, 1 << 63, u64::MAX] {
         peer.publish(Up::Report.topic(&device.id), &report(above, Some("e"), "7"), 9).await;
@@ -180,7 +181,7 @@ async fn a_report_of_a_new_epoch_is_taken_and_what_is_refused_is_said_to_both() 
     assert_eq!(boot().await, "6");
 }
 
-/// The device has lost what it kept of its update, and says what it runs all the same.
+/// The device lost the state of its update, and still reports what it runs.
 #[actix_web::test]
 async fn an_agent_whose_state_does_not_parse_goes_on_and_says_so() {
     let world = World::new().await;
@@ -213,7 +214,7 @@ async fn an_outage_longer_than_the_deadline_rolls_nothing_back() {
     let (dir, ports) = stopped(world).await;
     device.host.hold_trials(false);
     until("the trial ends", async || device.host.running().version.as_str() == "1").await;
-    // The version before has as long, and does not reach the server either.
+    // The previous version gets the same time, and does not reach the server either.
     until("it knows that this is an outage", async || {
         std::fs::read_to_string(device.kept("update.json"))
             .is_ok_and(|text| text.contains("\"contact\":\"silent\""))
@@ -250,7 +251,7 @@ async fn a_server_that_was_restored_from_a_backup_is_believed_again_by_a_signed_
     let (gone, ports) = stopped(world).await;
     drop(gone);
     let world = started(backup, ports).await;
-    // It goes another way than the one that the device has seen.
+    // The restored log continues with other entries than those that the device has seen.
     publish_release(&world, "kiosk@7").await;
     for _ in 0..40 {
         world.token().await;
@@ -306,8 +307,8 @@ async fn a_new_key_of_the_audit_log_strands_nobody() {
     assert_eq!(alarm(&world).await, None);
 }
 
-/// Today's image, switched on after two roots and two sets of release keys. Its key is a file, and
-/// its certificate is by an intermediate that nobody knows any more.
+/// A device with the current image, off during two changes of the root and two of the release keys.
+/// Its key is a file, and no CA of its certificate is trusted any more.
 #[actix_web::test]
 async fn a_device_from_a_drawer_finds_back_to_a_server_of_other_anchors() {
     let world = World::new().await;
@@ -377,7 +378,7 @@ async fn a_device_from_a_drawer_finds_back_to_a_server_of_other_anchors() {
             && log.contains("device.readmitted"),
         "{log}"
     );
-    // A revoked one does not come back that way.
+    // A revoked device cannot return in this way.
     agent.abort();
     world
         .client
@@ -389,14 +390,14 @@ async fn a_device_from_a_drawer_finds_back_to_a_server_of_other_anchors() {
     agent.abort();
 }
 
-/// A key of the signer's, in the place of the one that there is.
+/// Replaces a key of the signing service.
 fn put_key(data: &Path, name: &str, purpose: &str, key: &SoftKey) {
     let passphrase = std::fs::read(data.join("passphrase")).unwrap();
     let sealed = sealed::seal(&key.to_pkcs8_der().unwrap(), purpose, &passphrase).unwrap();
     std::fs::write(data.join(format!("pki/online/{name}.key")), sealed).unwrap();
 }
 
-/// Another root, with intermediates of its own.
+/// Makes another root, with intermediate CAs of its own.
 pub fn below(data: &Path, (root, key): (&Certificate, &SoftKey)) {
     let authority = Authority { certificate: root, signer: key };
     std::fs::write(data.join("pki/public/root.pem"), to_pem(root).unwrap()).unwrap();
@@ -428,13 +429,13 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// An address by another name than the one of enrollment records.
+/// Another address for a server, given in another form than enrollment records have.
 fn moved(from: &str, to: [std::net::SocketAddr; 2]) -> Change {
     let [https_url, mqtt_address] = [format!("https://{}", to[0]), to[1].to_string()];
     Change::Server(ServerMove { from: from.into(), https_url, mqtt_address, proxy: None })
 }
 
-/// Ports of the loopback where nobody listens.
+/// Ports of the loopback on which nothing listens.
 fn elsewhere() -> [std::net::SocketAddr; 2] {
     let listeners = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|l| l.local_addr().unwrap())
@@ -454,8 +455,8 @@ async fn a_server_that_was_renamed_and_moved_is_found_and_a_wrong_address_strand
     let (new, nowhere) = (elsewhere(), elsewhere());
     let [new_url, nowhere_url] = [new, nowhere].map(|[https, _]| format!("https://{https}"));
     let mallory = SoftKey::generate(Algorithm::P384).unwrap();
-    // Of these only the last one counts: release keys have not signed the first, and the second is
-    // of another server.
+    // Only the last of these counts: the first is not signed by release keys, and the second is
+    // about another server.
     for transition in [
         signed(moved(&record.https_url, elsewhere()), now_s(), &[&mallory]),
         signed(moved("https://another.example", elsewhere()), now_s(), &[&release_key()]),

@@ -19,15 +19,15 @@ use fleeti_pki::signer::{Algorithm, SoftKey};
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A small release, signed by `key`: its folder and the manifest.
+/// Makes a small release, signed by `key`, in this folder, and returns its manifest.
 pub fn make_release(dir: &std::path::Path, name: &ReleaseName, key: &SoftKey) -> String {
     make_release_that_measures(dir, name, key, None)
 }
 
-/// Its boot loader, its kernel image (Authenticode), and PCR 11 once it is up.
+/// Digests of the boot loader and of the UKI (Authenticode), and PCR 11 after boot.
 pub type Measured = [[u8; 32]; 3];
 
-/// The same, with what it measures.
+/// The same, with these reference values.
 pub fn make_release_that_measures(
     dir: &std::path::Path,
     name: &ReleaseName,
@@ -190,6 +190,7 @@ async fn a_second_rollout_waits_for_the_first_and_a_fleet_needs_devices() {
     world.client.start_rollout(&start("kiosk@2")).await.unwrap();
 }
 
+/// Revoking a release withdraws it from every device; no device can fetch it any more.
 #[actix_web::test]
 async fn a_revoked_release_is_taken_back_from_everybody_and_given_to_nobody() {
     let world = World::new().await;
@@ -204,7 +205,8 @@ async fn a_revoked_release_is_taken_back_from_everybody_and_given_to_nobody() {
     assert!(revoked.revoked_s.is_some());
     assert_eq!(next_desired(&mut peer).await.release, None);
     assert_eq!(world.client.rollout(&rollout.id).await.unwrap().state.phase, Phase::Aborted);
-    // Also the one that has it already is not led there again, and nobody fetches a byte of it.
+    // The device that already has it is not offered it again either, and neither can fetch any of
+    // its files.
     for device in [&a, &b] {
         assert_eq!(world.client.device(&device.id).await.unwrap().desired, None);
         let http = world.https((*device.tls).clone());

@@ -1,5 +1,4 @@
-//! Certificates that are none of ours, and CRLs that should not count, at both device
-//! ports.
+//! Certificates of other CAs, and CRLs that must not count, at both device ports.
 
 use crate::peer::Peer;
 use crate::world::{World, files_of, key_of};
@@ -41,9 +40,9 @@ fn client(world: &World, chain: &[&Certificate], key: &SoftKey) -> Arc<ClientCon
 
 /// Whether the handshake itself fails, at the MQTT port and at the HTTPS port.
 async fn fails(world: &World, tls: &Arc<ClientConfig>) -> [bool; 2] {
-    // In TLS 1.3 the server's word on a certificate comes after the client's last one, as an alert.
-    // Whoever was let in and says something that has no place here sees the connection end without
-    // one.
+    // In TLS 1.3 the server refuses a certificate by an alert after the client's last handshake
+    // message. A client that was admitted and then sends an invalid packet sees the connection end
+    // without an alert.
     let mqtt = match Peer::tls(world, tls).await {
         Err(_) => true,
         Ok(mut peer) => {
@@ -57,6 +56,8 @@ async fn fails(world: &World, tls: &Arc<ClientConfig>) -> [bool; 2] {
     [mqtt, world.https(tls.as_ref().clone()).get(world.url("/desired")).send().await.is_err()]
 }
 
+/// A certificate of another CA, for another purpose, or outside its validity is refused in the TLS
+/// handshake.
 #[actix_web::test]
 async fn a_certificate_that_the_device_authority_did_not_make_for_a_device_of_now_ends_in_the_handshake()
  {
@@ -70,7 +71,7 @@ async fn a_certificate_that_the_device_authority_did_not_make_for_a_device_of_no
     };
     let device = || Role::Device { id: victim.clone() };
 
-    // By the one good authority: refused later, by the database, and with words.
+    // Certified by the right CA: the database refuses it later, with an error that says so.
     let good = made(device(), hour, &ca, &ca_key);
     let refused = world
         .https(client(&world, &[&good, &ca], &key).as_ref().clone())
@@ -118,6 +119,8 @@ async fn a_certificate_that_the_device_authority_did_not_make_for_a_device_of_no
     }
 }
 
+/// An older CRL does not replace a newer one, and an expired CRL refuses only devices that are
+/// revoked.
 #[actix_web::test]
 async fn an_older_list_leaves_the_newer_one_and_one_that_has_ended_refuses_nobody_but_who_is_revoked()
  {

@@ -1,5 +1,5 @@
-//! Devices that enroll with a key in a TPM (swtpm), by what the agent's own code says for them; and
-//! everybody who would like a certificate in their name.
+//! Devices that enroll with a key in a TPM (swtpm), driven by the agent's own code; and attackers
+//! who want a certificate in their name.
 
 use crate::machine::{Machine, world, world_with};
 use crate::recoveries::{below, stopped};
@@ -23,7 +23,7 @@ use fleeti_testkit::tpm::{Manufacturer, serve_helper};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What these tests need of the agent.
+/// The parts of the agent that these tests use.
 mod fleeti_agent_parts {
     pub use fleeti_testkit::agent::channel::Channel;
     pub use fleeti_testkit::agent::device_key::{KeptKey, TlsKey};
@@ -75,7 +75,7 @@ async fn channel(world: &World) -> Channel {
     Channel::open(&world.url(""), world.anonymous(), None).await.unwrap()
 }
 
-/// What the TPM gave away.
+/// Shows the TPM, and returns the secret that the TPM decrypted.
 async fn proof(channel: &mut Channel, machine: &Machine, token: &str) -> Result<TpmProof, String> {
     let tpm = measured::identity(&machine.paths).unwrap().unwrap();
     let request = TpmEnrollRequest { token: token.to_owned(), tpm };
@@ -101,7 +101,7 @@ async fn send(channel: &mut Channel, request: &EnrollRequest) -> Result<EnrollRe
     channel.post("/enroll", request).await.map_err(|e| e.to_string())
 }
 
-/// The whole exchange, as a device makes it.
+/// The whole exchange, as a device performs it.
 async fn enroll(
     world: &World,
     machine: &Machine,
@@ -118,6 +118,7 @@ fn protection(pem: &str) -> Protection {
     Protection::of(&certificate::from_pem(pem).unwrap()).unwrap().unwrap()
 }
 
+/// An enrollment in which one part belongs to another TPM, key, token or connection is refused.
 #[actix_web::test]
 async fn each_part_of_the_exchange_is_for_one_tpm_one_key_one_token_and_one_connection() {
     let manufacturer = Manufacturer::new().unwrap();
@@ -127,7 +128,7 @@ async fn each_part_of_the_exchange_is_for_one_tpm_one_key_one_token_and_one_conn
     let token = world.token().await;
     let soft = SoftKey::generate(Algorithm::P256).unwrap();
 
-    // For each: what is changed, and what the answer names.
+    // Each variant is a part of the request that is false; the table has the text of the refusal.
     enum Lie {
         Secret,
         OtherConnection,
@@ -157,7 +158,8 @@ async fn each_part_of_the_exchange_is_for_one_tpm_one_key_one_token_and_one_conn
                 good()
             }
             Lie::OtherConnection => key.certified(&mine, &occasion(&token), &channel(&world).await),
-            // The statement is about another key of the same TPM, and answers for this one.
+            // The certification is about another key of the same TPM, with the data that belongs to
+            // this one.
             Lie::OtherKeyCertified => {
                 let named =
                     certified_with_data_of(&mine, &second, &key, &occasion(&token), &connection);
@@ -192,7 +194,7 @@ async fn each_part_of_the_exchange_is_for_one_tpm_one_key_one_token_and_one_conn
         let refused = refused.unwrap_err();
         assert!(refused.contains(expected), "{refused}");
         assert!(!refused.contains(spent.secret.expose()), "an answer tells no secret");
-        // Whatever it was, nobody tries twice with what the TPM gave away.
+        // Whatever was false, the decrypted secret cannot be used twice.
         let again = TpmEnrollment {
             proof: spent,
             key: key.certified(&mine, &occasion(&token), &connection),
@@ -216,7 +218,7 @@ async fn each_part_of_the_exchange_is_for_one_tpm_one_key_one_token_and_one_conn
     );
     let tpm = world.client.attestation(&enrolled.device).await.unwrap().tpm.unwrap();
     assert_eq!(tpm.manufacturer.as_deref(), Some("virtual"));
-    // The answer was lost: the same key comes again, and is the same device.
+    // The answer was lost: the same key asks again, and is the same device.
     assert_eq!(enroll(&world, &mine, &key, &token).await.unwrap().device, enrolled.device);
     assert!(
         enroll(&world, &mine, &second, &token).await.unwrap_err().contains("used"),
@@ -224,7 +226,7 @@ async fn each_part_of_the_exchange_is_for_one_tpm_one_key_one_token_and_one_conn
     );
 }
 
-/// A certification of `certified`, whose data is what belongs to `answered`.
+/// A certification of the key `certified`, with the data that belongs to `answered`.
 fn certified_with_data_of(
     machine: &Machine,
     certified: &Key,
@@ -245,6 +247,7 @@ fn certified_with_data_of(
     }
 }
 
+/// A token for one TPM enrolls neither another TPM nor a device without one.
 #[actix_web::test]
 async fn a_token_for_one_tpm_is_of_no_use_to_another_or_to_none() {
     let manufacturer = Manufacturer::new().unwrap();
@@ -283,6 +286,8 @@ async fn a_token_for_one_tpm_is_of_no_use_to_another_or_to_none() {
     );
 }
 
+/// A TPM that is bound to a device enrolls no other; of several enrollments at once with one TPM,
+/// one succeeds.
 #[actix_web::test]
 async fn a_tpm_that_is_another_devices_does_not_enroll_and_of_many_at_once_one_does() {
     let manufacturer = Manufacturer::new().unwrap();
@@ -316,6 +321,8 @@ async fn a_tpm_that_is_another_devices_does_not_enroll_and_of_many_at_once_one_d
     );
 }
 
+/// A device with a key in its TPM gets no certificate for a key in a file. It can renew by its TPM
+/// without a valid certificate.
 #[actix_web::test]
 async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_without_a_certificate()
  {
@@ -332,8 +339,7 @@ async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_
     let device = &enrolled.device;
     let theirs = enroll(&world, &other, &Key::new(&other), &world.token().await).await.unwrap();
 
-    // Its certificate is to be renewed by now. Root on the device would like a key that it can take
-    // along.
+    // The certificate is due for renewal. Root on the device wants a key that can be copied.
     ahead.store(15 * 86_400, Ordering::SeqCst);
     let soft = SoftKey::generate(Algorithm::P256).unwrap();
     let mut with_certificate =
@@ -353,7 +359,7 @@ async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_
     let renewed: RenewResponse = with_certificate.post("/renew", &renew).await.unwrap();
     assert_eq!(protection(&renewed.certificate_chain_pem), Protection::Tpm);
 
-    // Without any certificate: one answer to everybody who is not it.
+    // Without a certificate: every refused request gets the same answer.
     let ask = async |device: &DeviceId,
                      key: &Key,
                      machine: &Machine,
@@ -401,6 +407,7 @@ async fn a_key_that_was_in_the_tpm_stays_in_it_and_the_tpm_brings_a_device_back_
     }
 }
 
+/// A device whose intermediate CA no longer counts renews by its TPM at once, before its window.
 #[actix_web::test]
 async fn a_tpm_brings_a_device_back_at_once_whose_intermediate_counts_no_more() {
     let manufacturer = Manufacturer::new().unwrap();
@@ -425,7 +432,8 @@ async fn a_tpm_brings_a_device_back_at_once_whose_intermediate_counts_no_more() 
     below(dir.path(), (&certificate, &root));
     let world = World::start(dir, |_| {}).await;
     ask(&world, &Key::new(&mine)).await.unwrap();
-    // The one that it has now is by an intermediate that counts, and there is no more than that.
+    // The device now has a certificate of a trusted intermediate CA, so the server issues only a
+    // few more.
     let mut given = 1;
     while let Ok(_more) = ask(&world, &Key::new(&mine)).await {
         given += 1;

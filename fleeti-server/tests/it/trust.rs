@@ -1,5 +1,5 @@
-//! Rotation of intermediates: a ceremony, a server, a real agent, and somebody who has stolen an
-//! old intermediate.
+//! Rotation of intermediate CAs: a ceremony, a server, a real agent, and an attacker with a stolen
+//! old intermediate CA.
 
 use crate::peer::Peer;
 use crate::world::{World, offline, write_keys};
@@ -38,7 +38,7 @@ struct Ceremony {
 const WHO: [&str; 2] = ["alice", "bob"];
 
 impl Ceremony {
-    /// Takes the root of a data folder over.
+    /// Adopts the root of a data folder.
     fn adopt(data: &Path) -> (Self, ImportBundle) {
         let read =
             |name: &str| std::fs::read_to_string(data.join("pki/public").join(name)).unwrap();
@@ -75,7 +75,8 @@ impl Ceremony {
             anyway: false,
         }
     }
-    /// Certifies a new intermediate and puts it beside the signer's others, as number 2.
+    /// Certifies a new intermediate CA and puts it beside the others of the signing service, as
+    /// number 2.
     fn certify(&mut self, data: &Path, of: Purpose) -> (String, ImportBundle) {
         let (name, key) =
             (purpose::of_intermediate(of), SoftKey::generate(Algorithm::P384).unwrap());
@@ -153,7 +154,7 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     let agent = tokio::task::spawn(async move { running.run().await });
     until("it enrolls", async || world.client.devices().await.unwrap().len() == 2).await;
 
-    // Nothing but what the root has signed, and nothing older.
+    // Only what the root has signed is accepted, and nothing older.
     world.client.import_bundle(&first).await.unwrap();
     world.client.import_bundle(&second).await.unwrap();
     assert_eq!(
@@ -181,7 +182,7 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     let now = world.client.import_bundle(&third).await.unwrap();
     assert_eq!((now.version, now.devices, now.intermediates.len()), (3, 2, 5));
     assert!(now.intermediates.iter().all(|i| i.has_key == (i.purpose != "operator")));
-    // What people have to make anew is told while there is time.
+    // The server announces in time what people must renew.
     let ends = now.root_crl_ends_s.unwrap();
     let told = |now_s| fleeti_server::service::trust::warnings(&world.server.app, now_s);
     assert!(now.warnings.is_empty() && told(ends - 31 * 86_400).is_empty(), "{:?}", now.warnings);
@@ -193,7 +194,8 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
         "{all:?}"
     );
 
-    // The old device never takes it, the agent does; nothing is switched behind the old one's back.
+    // The old device never installs the bundle, the agent does. The server refuses to switch
+    // before the old device has it.
     until("the agent takes the bundle", async || {
         world.client.trust().await.unwrap().devices_with_it == 1
     })
@@ -215,19 +217,20 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
             status.intermediates.iter().any(|i| i.certificate_sha256 == *sha256 && i.is_issuing)
         );
     }
-    // Overlap: whoever has a certificate of the old one comes as before, and who is new gets one of
-    // the new one.
+    // Overlap: a device with a certificate of the old CA connects as before; a new device gets one
+    // of the new CA.
     Peer::session(&world, &old).await.is_alive().await;
     let new = world.enroll().await;
     Peer::session(&world, &new).await.is_alive().await;
     let of = |pem: String| from_pem(&pem).unwrap().tbs_certificate().issuer().to_string();
     let new_name = public("device-ca-2.pem").tbs_certificate().subject().to_string();
     assert_eq!(of(world.client.certificate(&new.id).await.unwrap()), new_name);
-    // Both have lists, each under the name of its key, and each has only its own.
+    // Both CAs have a CRL, under the name of its key, with only its own certificates.
     world.client.revoke_device(&new.id, RevocationReason::Unspecified).await.unwrap();
     assert!(Peer::session_refused(&world, &new).await);
 
-    // An older copy of the root's folder, gone on with: it would bring back what was revoked since.
+    // A bundle that continues an older copy of the root's folder would undo revocations, so it is
+    // refused.
     let mut forgotten = Ceremony::adopt(&data).0;
     for _ in 0..5 {
         let csr = csr::create(&SoftKey::generate(Algorithm::P384).unwrap()).unwrap();
@@ -242,7 +245,7 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
             .contains("does not continue the last")
     );
 
-    // Retired: what the root has revoked does not count any more.
+    // An intermediate CA that the root has revoked no longer counts.
     let cannot = ceremony_copy_revokes(&ceremony, &public("device-ca-2.pem"));
     assert!(
         status(world.client.import_bundle(&cannot).await)
@@ -267,13 +270,14 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     world.client.import_bundle(&left_behind).await.expect("the same again finishes it");
     assert!(Peer::session_refused(&world, &old).await, "a device of the old intermediate");
 
-    // Whoever has stolen the old server intermediate is no server to a device that has taken the
-    // bundle.
+    // An attacker with the old server intermediate CA is not accepted as server by a device with
+    // the new bundle.
     agent.abort();
     let stolen = SoftKey::from_pkcs8_der(&opened(&data, "server-ca", purpose::SERVER_CA)).unwrap();
     let theirs = answers(&public("server-ca.pem"), &stolen, host.tls().unwrap()).await;
     assert!(theirs.unwrap_err().to_string().contains("Revoked"));
-    // Nor is another device, or whoever has the device intermediate, or a server of another root.
+    // Nor is another device, an attacker with the device intermediate CA, or a server of another
+    // root.
     let device_ca = (
         public("device-ca-2.pem"),
         SoftKey::from_pkcs8_der(&opened(&data, "device-ca-2", purpose::DEVICE_CA)).unwrap(),
@@ -305,7 +309,7 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     answers(&public("server-ca-2.pem"), &ours, host.tls().unwrap()).await.unwrap();
 }
 
-/// A bundle of a ceremony that went another way.
+/// A bundle from a copy of the ceremony, with another history.
 fn ceremony_copy_revokes(ceremony: &Ceremony, whom: &Certificate) -> ImportBundle {
     let key = SoftKey::from_pkcs8_der(&ceremony.key.to_pkcs8_der().unwrap()).unwrap();
     let mut copy = Ceremony {
@@ -322,7 +326,8 @@ fn opened(data: &Path, name: &str, purpose: &str) -> Vec<u8> {
     sealed::open(&file, purpose, &std::fs::read(data.join("passphrase")).unwrap()).unwrap().to_vec()
 }
 
-/// A handshake of a device with a server whose certificate is by this intermediate.
+/// Whether a device completes a handshake with a server whose certificate is by this intermediate
+/// CA.
 async fn answers(
     ca: &Certificate,
     ca_key: &SoftKey,
@@ -331,7 +336,7 @@ async fn answers(
     answers_as(Role::Server { names: vec!["localhost".into()] }, (ca, ca_key), device).await
 }
 
-/// The same, with a certificate for something else.
+/// The same, with a certificate for another purpose.
 async fn answers_as(
     role: Role,
     (ca, ca_key): (&Certificate, &SoftKey),
@@ -356,12 +361,14 @@ async fn answers_as(
     connected.map(drop)
 }
 
+/// A trust bundle that an attacker writes into the database is refused, because the root has not
+/// signed it.
 #[actix_web::test]
 async fn whoever_writes_the_database_makes_no_intermediate_count() {
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
     let (mut ceremony, first) = Ceremony::adopt(dir.path());
-    // A root of somebody else, in the same name.
+    // The root of another party, with the same name.
     let key = SoftKey::generate(Algorithm::P384).unwrap();
     ceremony.root =
         certificate::self_signed(Role::Root, Period::starting(now_s(), 86_400), &key).unwrap();

@@ -1,10 +1,10 @@
-//! The units that a server is started by, as systemd judges them.
+//! The systemd units of a server, as `systemd-analyze` rates them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The units, each with the exposure, times ten, that `systemd-analyze security` may find at the
-/// most: below 2.5, and below 3.3 for the one that gives Nix namespaces.
+/// Each unit, with the maximum exposure, times ten, that `systemd-analyze security` may report:
+/// below 2.5, and below 3.3 for the unit that gives Nix namespaces.
 const UNITS: [(&str, &str); 3] = [
     ("fleeti-server/fleeti-server.service", "24"),
     ("fleeti-signer/fleeti-signer.service", "24"),

@@ -1,5 +1,5 @@
-//! Secrets of fleets and recovery keys of devices: who gets them, who does not, and what is left in
-//! the log. The TPM is swtpm.
+//! Secrets of fleets and recovery keys of devices: which devices and operators get them, which do
+//! not, and what is in the audit log. The TPM is swtpm.
 
 use crate::machine::{Machine, question, send, world};
 use crate::peer::Peer;
@@ -34,7 +34,7 @@ async fn ask_for_secrets(world: &World, level: Option<Level>) {
     world.client.set_attestation_policy(&demo(), &policy).await.unwrap();
 }
 
-/// Asks the device, and answers for it.
+/// Challenges the device, and answers for it.
 async fn answer(
     world: &World,
     machine: &Machine,
@@ -47,14 +47,15 @@ async fn answer(
         let asked = question(peer, device).await;
         let mut evidence = machine.answer(world, device, &asked).await;
         change(&mut evidence);
-        // A newer question makes an answer to the older one nobody's.
+        // A newer challenge makes the answer to the older one invalid.
         if send(peer, device, &evidence).await == PubAckReason::Success {
             return;
         }
     }
 }
 
-/// The ticket that comes, unless a command comes first that was sent after it would have been.
+/// The next ticket; `None` if a command arrives first that was sent after the ticket would have
+/// been.
 async fn ticket(world: &World, device: &TestDevice, peer: &mut Peer) -> Option<SecretsTicket> {
     world
         .client
@@ -87,7 +88,7 @@ async fn fetch(world: &World, device: &TestDevice, ticket: &Secret) -> Result<Se
     }
 }
 
-/// The device says whether its data partition is sealed.
+/// The device reports whether its data partition is sealed.
 async fn say_sealed(world: &World, device: &TestDevice, sealed: bool) {
     let mut report: serde_json::Value =
         serde_json::from_slice(&report_of("kiosk@1", State::Idle)).unwrap();
@@ -97,7 +98,7 @@ async fn say_sealed(world: &World, device: &TestDevice, sealed: bool) {
         .unwrap();
 }
 
-/// Whether bytes are anywhere in what the server keeps.
+/// Whether these bytes are in any file of the server.
 fn is_kept(folder: &Path, needle: &[u8]) -> bool {
     std::fs::read_dir(folder).unwrap().flatten().any(|entry| {
         let path = entry.path();
@@ -109,6 +110,8 @@ fn is_kept(folder: &Path, needle: &[u8]) -> bool {
     })
 }
 
+/// A device gets a ticket for secrets only over the session on which its TPM has just proved the
+/// required level.
 #[actix_web::test]
 async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_else() {
     let manufacturer = Manufacturer::new().unwrap();
@@ -118,7 +121,7 @@ async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_els
     let mut peer = Peer::session(&world, &device).await;
     let (name, value) = ("wifi.psk".parse().unwrap(), b"correct horse battery staple");
 
-    // No fleet has secrets: nobody is told of any.
+    // The fleet has no secrets: no ticket is sent.
     ask_for_secrets(&world, Some(Level::ObservedBoot)).await;
     answer(&world, &machine, &device, &mut peer, |_| ()).await;
     assert_eq!(ticket(&world, &device, &mut peer).await, None);
@@ -127,7 +130,7 @@ async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_els
     assert_eq!(listed.iter().map(|s| s.name.as_str()).collect::<Vec<_>>(), ["wifi.psk"]);
     assert!(!is_kept(world.dir.path(), value), "what is secret lies nowhere");
 
-    // Below what is asked.
+    // Below the required level.
     ask_for_secrets(&world, Some(Level::VerifiedBoot)).await;
     answer(&world, &machine, &device, &mut peer, |_| ()).await;
     assert_eq!(ticket(&world, &device, &mut peer).await, None);
@@ -135,7 +138,7 @@ async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_els
     answer(&world, &machine, &device, &mut peer, |_| ()).await;
     assert_eq!(ticket(&world, &device, &mut peer).await, None, "nothing said is nothing granted");
 
-    // Enough.
+    // At the required level.
     ask_for_secrets(&world, Some(Level::ObservedBoot)).await;
     answer(&world, &machine, &device, &mut peer, |_| ()).await;
     let first = ticket(&world, &device, &mut peer).await.unwrap();
@@ -158,7 +161,7 @@ async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_els
         "the same ticket again"
     );
 
-    // A ticket is worth what its device is when it comes with it.
+    // A ticket counts only while its device meets the policy.
     answer(&world, &machine, &device, &mut peer, |_| ()).await;
     let second = ticket(&world, &device, &mut peer).await.unwrap();
     ask_for_secrets(&world, Some(Level::VerifiedBoot)).await;
@@ -169,7 +172,7 @@ async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_els
     );
     ask_for_secrets(&world, Some(Level::ObservedBoot)).await;
 
-    // Who had a sealed data partition and says that it is plain by now keeps nothing in the clear.
+    // A device whose data partition was sealed and is reported as plain gets no secrets.
     assert_eq!(keep(&world, &device, RECOVERY_KEY).await, StatusCode::NO_CONTENT);
     let third = {
         answer(&world, &machine, &device, &mut peer, |_| ()).await;
@@ -184,7 +187,7 @@ async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_els
     answer(&world, &machine, &device, &mut peer, |_| ()).await;
     assert_eq!(ticket(&world, &device, &mut peer).await, None);
 
-    // What contradicts gets none.
+    // A device that fails attestation gets no ticket.
     answer(&world, &machine, &device, &mut peer, |e| drop(e.pcrs.insert(4, "00".repeat(32)))).await;
     assert_eq!(ticket(&world, &device, &mut peer).await, None);
 
@@ -202,6 +205,7 @@ async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_els
     assert!(!audit.contains("battery"), "{audit}");
 }
 
+/// Secrets have a maximum size and number, and can be changed and removed.
 #[actix_web::test]
 async fn secrets_have_names_and_limits_and_go_as_they_came() {
     let world = World::new().await;
@@ -231,6 +235,8 @@ async fn keep(world: &World, device: &TestDevice, key: &str) -> StatusCode {
     http.put(world.url("/recovery-key")).json(&body).send().await.unwrap().status()
 }
 
+/// Showing a recovery key writes the reason to the audit log first; the device then makes a new
+/// key.
 #[actix_web::test]
 async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_replaced() {
     let world = World::new().await;
@@ -274,7 +280,7 @@ async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_
     );
     assert!(!audit.contains("vkukefhi"), "{audit}");
 
-    // The device is told to make a new one.
+    // The device receives the command to make a new key.
     let mut peer = Peer::session(&world, &device).await;
     let order = loop {
         let message = peer.message().await;
@@ -301,14 +307,14 @@ async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_
         StatusCode::NO_CONTENT,
         "the same again"
     );
-    // Whoever speaks for a device may lie: the one before is still there.
+    // An attacker may speak for the device and send a false key: the previous key is kept as well.
     let before = ShowRecoveryKey { previous: true, ..asked("the newest does not open it") };
     assert_eq!(
         world.client.show_recovery_key(&device.id, &before).await.unwrap().expose(),
         RECOVERY_KEY
     );
 
-    // Whoever can write rows does not get the key of one device as that of another.
+    // An attacker who can write rows cannot get the key of one device as that of another.
     assert_eq!(keep(&world, &other, RECOVERY_KEY).await, StatusCode::NO_CONTENT);
     let sql = "UPDATE recovery_keys SET wrapped = (SELECT wrapped FROM recovery_keys WHERE device = $1) WHERE device = $2";
     sqlx::query(sql)

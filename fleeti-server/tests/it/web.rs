@@ -1,5 +1,5 @@
-//! The pages: who may look, who may ask, and that nothing of a device is markup. The way of a
-//! person through them is tested in a real browser (`fleeti-browser`).
+//! The pages: login, refused requests, and that text of devices is never markup. Their use by a
+//! person is tested in a real browser (`fleeti-browser`).
 
 use crate::rollout::{publish_release, report, report_of, start};
 use crate::world::World;
@@ -85,6 +85,7 @@ async fn a_session_survives_a_restart_and_ends_when_it_is_ended() {
     assert_eq!(browser.get("/", &session).await.status(), 303);
 }
 
+/// A session row that an attacker writes into the database is not accepted.
 #[actix_web::test]
 async fn whoever_writes_the_database_begins_no_session() {
     let world = World::new().await;
@@ -117,6 +118,7 @@ async fn a_session_ends_when_the_token_that_began_it_is_replaced() {
     assert_eq!(Browser::new(&world).get("/", &session).await.status(), 303);
 }
 
+/// A new event stream begins with all events, so that its page refreshes; a logout ends the stream.
 #[actix_web::test]
 async fn whoever_begins_to_listen_looks_again_and_whoever_signs_out_hears_nothing_more() {
     let world = World::new().await;
@@ -135,6 +137,7 @@ async fn whoever_begins_to_listen_looks_again_and_whoever_signs_out_hears_nothin
     assert_eq!(live.chunk().await.unwrap(), None);
 }
 
+/// A request that another site causes in the operator's browser changes nothing.
 #[actix_web::test]
 async fn another_site_cannot_ask_for_anything() {
     let world = World::new().await;
@@ -242,7 +245,7 @@ async fn a_profile_is_saved_by_its_form_and_a_wrong_one_is_shown_again() {
     let line: Line = "kiosk".parse().unwrap();
     let kept = fleeti_server::service::revisions::get(&world.server.app, &line, 1).await.unwrap();
     assert_eq!(kept.profile.packages, ["jq"]);
-    // A fragment for htmx, the whole page for everybody else.
+    // htmx gets a fragment, every other client the whole page.
     let fragment = browser
         .http
         .get(format!("{}/profiles/kiosk/1", browser.url))

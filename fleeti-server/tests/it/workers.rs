@@ -1,4 +1,4 @@
-//! Build workers: a real server, the real worker, and a builder that is no Nix.
+//! Build workers: a real server, the real worker, and a builder without Nix.
 
 use crate::builds::request;
 use crate::world::World;
@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 const LEASE: &str = "00112233445566778899aabbccddeeff";
 
-/// Writes the files that a build has, two of them larger than one upload, with a hole.
+/// Writes the files of a build; two of them are larger than one upload, with a hole.
 struct Fake;
 
 impl Builder for Fake {
@@ -124,7 +124,7 @@ async fn without_nix() -> World {
     World::with(|config| config.local_worker = false).await
 }
 
-/// Lets the lease of every build end now.
+/// Makes the lease of every build expire.
 async fn end_leases(world: &World) {
     let mut tx = world.server.app.db.write().await.unwrap();
     sqlx::query("UPDATE builds SET lease_until_s = 1").execute(&mut *tx).await.unwrap();
@@ -184,14 +184,14 @@ async fn a_worker_that_is_killed_loses_nothing_and_changes_nothing_afterwards() 
         .put_file(&job.build, LEASE, "root.erofs", 0, b"half a root".to_vec())
         .await
         .unwrap();
-    // Killed: nobody renews.
+    // The worker was killed, so its lease is not renewed.
     end_leases(&world).await;
     assert!(second.worker.one().await.unwrap());
     assert_eq!(world.client.build(&build.id).await.unwrap().phase, BuildPhase::Succeeded);
     let log = fs::read_to_string(world.dir.path().join("builds").join(&build.id).join("build.log"))
         .unwrap();
     assert!(log.starts_with("half a build\nresolving packages\n"), "{log}");
-    // It was only asleep, and goes on.
+    // The first worker was only suspended, and continues: all its requests are refused.
     let renew = Renew { lease: LEASE.into(), detail: "still here".into() };
     let finish = Finish { lease: LEASE.into(), outcome: Outcome::Failed { detail: "no".into() } };
     for late in [
@@ -228,6 +228,7 @@ async fn one_worker_cannot_touch_the_build_of_another() {
     }
 }
 
+/// A build whose files or inputs differ from its record, or from the request, fails.
 #[actix_web::test]
 async fn what_is_not_what_the_record_says_is_no_build() {
     type Change = fn(&Path);
@@ -269,7 +270,7 @@ fn replace(out: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.contains(from), "{from}");
     let longer = text.replacen(from, to, 1);
-    // A digest keeps its length.
+    // The result keeps the length of a digest.
     fs::write(path, if from.ends_with('"') { cut_digest(&longer, to) } else { longer }).unwrap();
 }
 
@@ -299,6 +300,7 @@ async fn a_build_that_fails_says_why_and_nothing_that_moves_a_cursor() {
     );
 }
 
+/// Uploads and log lines have limits, and repeating one changes nothing.
 #[actix_web::test]
 async fn what_a_worker_sends_has_limits_and_may_come_twice() {
     let world = without_nix().await;
@@ -371,7 +373,7 @@ async fn the_token_of_a_worker_opens_builds_and_nothing_else_and_no_other_token_
         for (method, operation) in methods.as_object().unwrap().iter().filter(|(m, _)| is_method(m))
         {
             let status = ask(&method.to_uppercase(), &path, token.expose()).await;
-            // What everybody may read says so, and there a token changes nothing.
+            // The document says which operations are public; a token makes no difference there.
             if operation["security"] == serde_json::json!([{}]) {
                 assert_eq!(
                     status,
@@ -432,7 +434,7 @@ async fn a_worker_that_waits_gets_a_build_as_soon_as_there_is_one() {
     let world = without_nix().await;
     let somebody = somebody(&world, "builder", Arc::new(Fake)).await;
     let (one, build) = futures::join!(somebody.worker.one(), async {
-        // Its claim is on its way, or waits already: both have to do.
+        // The worker's claim is on its way or already waiting; both must work.
         world.client.workers().await.unwrap();
         queued(&world).await
     });

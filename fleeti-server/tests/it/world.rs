@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 const PASSPHRASE: &[u8] = b"a passphrase of tests";
 
-/// Making keys is slow, so every test has the same organisation.
+/// Making keys is slow, so all tests share one organisation.
 fn files() -> &'static Vec<hierarchy::HierarchyFile> {
     static FILES: OnceLock<Vec<hierarchy::HierarchyFile>> = OnceLock::new();
     FILES.get_or_init(|| {
@@ -35,7 +35,7 @@ pub fn write_keys(data: &Path) {
     std::fs::write(data.join("passphrase"), PASSPHRASE).unwrap();
 }
 
-/// A file of the organisation, as it lies there.
+/// A file of the organisation, as it is stored.
 pub fn files_of(path: &str) -> Vec<u8> {
     files().iter().find(|f| f.path == path).unwrap().bytes.clone()
 }
@@ -89,14 +89,14 @@ impl World {
         self.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record.token
     }
 
-    /// Whether a text is in the database as it is.
+    /// Whether this text is in the database as it is.
     pub fn is_kept(&self, text: &str) -> bool {
         let files = ["fleeti.db", "fleeti.db-wal"]
             .map(|f| std::fs::read(self.dir.path().join(f)).unwrap_or_default());
         files.iter().any(|bytes| bytes.windows(text.len()).any(|w| w == text.as_bytes()))
     }
 
-    /// Every entry of the audit log, a line each.
+    /// All entries of the audit log, one a line.
     pub async fn audit(&self) -> String {
         fleeti_server::service::audit::settle(&self.server.app).await.unwrap();
         self.client.audit_entries(0).await.unwrap().join("\n")
@@ -146,7 +146,7 @@ impl World {
         self.device_of(response, &key)
     }
 
-    /// A device out of the answer to its enrollment.
+    /// The device of an enrollment response.
     pub fn device_of(&self, response: serde_json::Value, key: &SoftKey) -> TestDevice {
         let response: EnrollResponse = serde_json::from_value(response).unwrap();
         let chain = CertificateDer::pem_slice_iter(response.certificate_chain_pem.as_bytes())

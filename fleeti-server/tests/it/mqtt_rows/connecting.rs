@@ -4,7 +4,7 @@ use super::Peer::{Apart, Ends, Same};
 use super::{After, Expect, MALFORMED, Names, PROTOCOL, Row, What, row};
 use crate::raw::{connect, connect_with, packet, publish, text};
 
-/// CONNECT, refused with a code.
+/// CONNECT packets that are refused with a code.
 pub(super) fn before(n: &Names) -> Vec<Row> {
     let with =
         |flags, properties: &[u8], behind: &[u8]| connect_with(&n.id, flags, properties, behind);
