@@ -16,7 +16,8 @@
 //! in `boot`, wrapped secrets and recovery keys in `escrow`; what each request writes to the audit
 //! log in `service/plan.rs` and these two) · [`limits`] (limits per minute) · `crls` (CRLs in
 //! parts) · [`keys`] (opens the keys of a folder) · [`log`] (the audit log on disk) · [`release`]
-//! (releases with a server's own keys, after enough approvals) · [`handle`] (a signing service in
+//! (releases with a server's own keys, after enough approvals) · `outbox` (copies them to the
+//! server's folder) · `reserve` (disk space for the audit log) · [`handle`] (a signing service in
 //! this process or behind a socket; batches requests) · [`socket`] (the process).
 
 mod boot;
