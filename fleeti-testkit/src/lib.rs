@@ -18,8 +18,9 @@
 //! (releases with dummy payloads) · [`malformed`] (malformed documents) · [`units`] (server,
 //! signing service and worker as systemd units) · [`tpm`] (swtpm) · [`soft_tpm`] (TPM signatures in
 //! software) · [`token`] (a PKCS#11 token) · [`release_log`] (an audit log in memory) · `attested`,
-//! `vault` (what a scenario checks of evidence and secrets) · [`mod@bench`] (benchmarks beside
-//! peers). The pages in a browser: `src/bin/fleeti-browser.rs` and `browser/pages.mjs`.
+//! `vault` (what a scenario checks of evidence and secrets) · `tether` (processes that end with a
+//! test) · [`mod@bench`] (benchmarks beside peers). The pages in a browser:
+//! `src/bin/fleeti-browser.rs` and `browser/pages.mjs`.
 
 pub use fleeti_agent as agent;
 pub use fleeti_server as server;

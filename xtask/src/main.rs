@@ -45,7 +45,7 @@ cargo xtask COMMAND
                    pages, attestation, certificates, boot; honest clients beside hostile ones: abuse
   tools            install test tools that Debian does not package
   licences         check licences and sources of every crate, and run `cargo deny` if it is installed
-  deps             check which crate may use which
+  deps             check which crate may use which, and that no files of a crate import each other in a circle
   tidy             check the rules of the repository
 ";
 
