@@ -3,9 +3,9 @@
 //!
 //! ```
 //! use fleeti_build::build::{BuildRecord, stages};
-//! Which stages the log of a build shows.
+//! // Which stages the log of a build shows.
 //! assert_eq!(stages("resolving packages\nevaluating\n"), ["resolving packages", "evaluating"]);
-//! A directory without a build gives an error.
+//! // A directory without a build gives an error.
 //! let error = BuildRecord::read(std::path::Path::new("/nonexistent")).unwrap_err();
 //! assert!(error.to_string().contains("/nonexistent/build.json"));
 //! ```
