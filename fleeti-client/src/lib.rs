@@ -5,7 +5,7 @@
 //! let client = fleeti_client::Client::new("http://127.0.0.1:1", "TOKEN")?;
 //! match client.devices().await {
 //!     Ok(devices) => devices.into_iter().for_each(|d| println!("{} runs {:?}", d.id, d.boot.map(|b| b.running))),
-//! Nothing listens on this port.
+//!     // Nothing listens on this port.
 //!     Err(e) => assert!(e.hint().unwrap().contains("is the server running")),
 //! }
 //! # Ok::<_, fleeti_client::ClientError>(()) }).unwrap();
