@@ -39,6 +39,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     world.make_keys()?;
     world.let_the_signer_release()?;
     world.start_server()?;
+    // What the pages queue is built by it.
+    world.ensure_worker()?;
     let record = world.enrollment_record()?;
     let setup = Setup {
         dir: dir.path().join("device"),

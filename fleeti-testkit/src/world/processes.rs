@@ -95,7 +95,10 @@ impl World {
     }
 
     /// Starts the build worker as a process with its own token, unless it runs.
-    pub(super) fn ensure_worker(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// If the server refuses the worker, or the process does not start.
+    pub fn ensure_worker(&self) -> Result<()> {
         if self.worker.get().is_some() {
             return Ok(());
         }
