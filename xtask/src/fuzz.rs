@@ -10,7 +10,7 @@ use std::process::Command;
 const READERS: &[(&str, &[&str])] = &[
     ("list", &["defects/uefi", "secure-boot"]),
     ("auth", &["defects/uefi", "secure-boot"]),
-    ("program", &["defects/uefi", "secure-boot"]),
+    ("binary", &["defects/uefi", "secure-boot"]),
     ("request", &["defects/request"]),
     ("crl", &["defects/crl"]),
     ("manifest", &["defects/manifest"]),
