@@ -16,7 +16,7 @@ pub const ARTIFACTS: [&str; 6] =
 pub const ARTIFACT_MAX: u64 = 8 << 30;
 /// Size limit of one upload, bytes; a larger file is uploaded in several. The server holds a whole
 /// upload in memory, and the allocator keeps the memory of the largest one.
-pub const CHUNK_MAX: usize = 1 << 20;
+pub const CHUNK_MAX: usize = 256 << 10;
 /// Size limit of the log of a build, bytes; the worker leaves out lines that exceed it, and the
 /// server refuses them.
 pub const LOG_MAX: u64 = 16 << 20;
