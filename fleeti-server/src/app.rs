@@ -7,7 +7,7 @@ use crate::gateway::doors::Doors;
 use crate::gateway::hub::Hub;
 use crate::gateway::sessions::Sessions;
 use crate::gateway::tls::TlsState;
-use crate::service::enrollment_batch::PendingEnrollment;
+use crate::service::enrollment_batch::QueuedEnrollment;
 use crate::service::evidence::{Answer, FactCache};
 use crate::service::health::Health;
 use crate::service::pairing::Pairing;
@@ -45,7 +45,7 @@ pub struct App {
     /// The signing service, which holds the private keys and the audit log.
     pub signer: SignerHandle,
     /// Queue of enrollment requests.
-    pub enrollment_batch: mpsc::Sender<PendingEnrollment>,
+    pub enrollment_batch: mpsc::Sender<QueuedEnrollment>,
     /// Queue of evidence.
     pub evidence: mpsc::Sender<Answer>,
     /// Held while acts are entered into the audit log.

@@ -73,11 +73,6 @@ impl Tx<'_> {
     pub async fn commit(self) -> Result<(), StoreError> {
         Ok(self.0.commit().await?)
     }
-
-    /// Undoes it.
-    pub async fn rollback(self) -> Result<(), StoreError> {
-        Ok(self.0.rollback().await?)
-    }
 }
 
 impl Deref for Tx<'_> {

@@ -33,7 +33,7 @@ pub const QUEUE_MAX: usize = 1024;
 type Answer = Result<EnrollResponse, AppError>;
 
 /// The enrollment request of a device with a token.
-pub struct PendingEnrollment {
+pub struct QueuedEnrollment {
     token_sha256: String,
     key_sha256: String,
     csr_pem: String,
@@ -60,7 +60,7 @@ pub async fn enroll(app: &App, request: &EnrollRequest, channel: Channel) -> Ans
     let proved =
         |sent| tpm::proved_enrollment(app, (&request.token, &request.csr_pem), sent, channel);
     let (answer, waiting) = oneshot::channel();
-    let pending = PendingEnrollment {
+    let pending = QueuedEnrollment {
         token_sha256: sha256_hex(request.token.as_bytes()),
         key_sha256: claimed_key_sha256(&request.csr_pem)?,
         csr_pem: request.csr_pem.clone(),
@@ -92,7 +92,7 @@ pub(super) async fn good_token(app: &App, token: &str) -> Result<String, AppErro
 }
 
 /// Processes enrollment requests until the task is aborted.
-pub async fn run(app: AppRef, mut queue: mpsc::Receiver<PendingEnrollment>) {
+pub async fn run(app: AppRef, mut queue: mpsc::Receiver<QueuedEnrollment>) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let pending = std::mem::take(&mut batch);
@@ -125,7 +125,7 @@ struct Admission {
 /// What a token entitles a key to. `minted` is the device's new id if the token is unused.
 fn admission(
     row: Option<&EnrollmentRow>,
-    pending: &PendingEnrollment,
+    pending: &QueuedEnrollment,
     now: u64,
     minted: &DeviceId,
 ) -> Result<Admission, AppError> {
@@ -155,7 +155,7 @@ fn admission(
 }
 
 /// Processes a batch. Returns one result for each request.
-async fn serve(app: &App, pending: &[PendingEnrollment]) -> Result<Vec<Answer>, AppError> {
+async fn serve(app: &App, pending: &[QueuedEnrollment]) -> Result<Vec<Answer>, AppError> {
     let now = app.now_s();
     let tokens: Vec<_> = pending.iter().map(|a| a.token_sha256.as_str()).collect();
     let keys: Vec<_> = pending.iter().map(|a| a.key_sha256.as_str()).collect();
@@ -219,7 +219,7 @@ struct Signed {
 async fn again(
     app: &App,
     device: &DeviceId,
-    pending: &PendingEnrollment,
+    pending: &QueuedEnrollment,
     now: u64,
 ) -> Result<Option<Certified>, AppError> {
     if proved_key_sha256(&pending.csr_pem)? != pending.key_sha256 {
@@ -232,7 +232,7 @@ async fn again(
 /// Stores the certificates, unless the token was used or the device revoked meanwhile.
 async fn keep(
     app: &App,
-    pending: &[PendingEnrollment],
+    pending: &[QueuedEnrollment],
     mut known: HashMap<String, EnrollmentRow>,
     (signed, has_foreign_key): (Vec<Result<Signed, AppError>>, &[bool]),
     now: u64,
@@ -295,7 +295,7 @@ type Good = Result<(Admission, Certified, bool), AppError>;
 /// Returns the refused requests and their TPMs, which raise alarms.
 async fn refuse_bound_tpms<'a>(
     tx: &mut store::Tx<'_>,
-    pending: &'a [PendingEnrollment],
+    pending: &'a [QueuedEnrollment],
     good: &mut [Good],
     has_foreign_key: &[bool],
 ) -> Result<Vec<(String, &'a tpms::TpmRow)>, AppError> {
@@ -323,7 +323,7 @@ async fn refuse_bound_tpms<'a>(
 async fn keep_good(
     app: &App,
     tx: &mut store::Tx<'_>,
-    pending: &[PendingEnrollment],
+    pending: &[QueuedEnrollment],
     good: &[Good],
     now: u64,
 ) -> Result<(), AppError> {
