@@ -5,7 +5,7 @@ use crate::qemu::Tree;
 use crate::scenario::Scenario;
 use crate::vault::data_partition;
 use crate::vm::{HOST, Parts, SECOND_HOST};
-use crate::world::{BOOT, FLEET, Record, SOON, World, copy_folder};
+use crate::world::{BOOT, Record, SOON, World, copy_folder};
 use anyhow::{Context, Result, ensure};
 use fleeti_build::cache::Cache;
 use fleeti_core::attestation::Level;
@@ -83,15 +83,7 @@ pub fn tell(
             let build = world
                 .build(Profile { description: "by new keys".into(), ..profile.clone() }, "2")?;
             world.release(&build, "2")?;
-            e.push(world.fleeti(&[
-                "rollout",
-                "start",
-                "--release",
-                &name,
-                "--fleet",
-                FLEET,
-                "--wait",
-            ])?);
+            e.push(world.roll_out(&name)?);
             runs(world, &device, &name)?;
             e.extend(world.check_attestation(&device, &name, Level::VerifiedBoot)?);
             Ok(())

@@ -289,15 +289,7 @@ fn update(
     scenario.step(
         &format!("roll out {name} over MQTT; the device installs it with systemd-sysupdate"),
         |e| {
-            e.push(world.fleeti(&[
-                "rollout",
-                "start",
-                "--release",
-                &name,
-                "--fleet",
-                FLEET,
-                "--wait",
-            ])?);
+            e.push(world.roll_out(&name)?);
             e.push(world.console(&format!("fleeti: update staged version={number}"), SOON)?);
             e.push(world.console("fleeti: boot image=", SOON)?);
             Ok(())
@@ -483,7 +475,7 @@ fn roll_back(
             flip_a_byte(&build)?;
         }
         world.release(&build, &number)?;
-        let refused = world.fleeti(&["rollout", "start", "--release", &name, "--fleet", FLEET, "--wait"]);
+        let refused = world.roll_out(&name);
         ensure!(refused.is_err(), "the rollout of {name} should have failed");
         let device = world.device(SOON, |d| matches!(d.update, Some(State::RolledBack { .. })))?;
         e.extend(describe(&device));

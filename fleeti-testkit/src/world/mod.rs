@@ -218,6 +218,14 @@ impl World {
         Ok(())
     }
 
+    /// Rolls a release out to the fleet of the demo, and waits for its end.
+    ///
+    /// # Errors
+    /// The output of the command, if the rollout fails.
+    pub fn roll_out(&self, release: &str) -> Result<String> {
+        self.fleeti(&["rollout", "start", "--release", release, "--fleet", FLEET, "--wait"])
+    }
+
     /// A one-time enrollment record for the fleet of the demo.
     ///
     /// # Errors
