@@ -1,13 +1,21 @@
-//! A rollout: one release to one fleet, with a state for each device.
+//! A rollout: one release to one fleet.
+//!
+//! A rollout is a header and one row for each device. [`device::step`] reads and writes one row;
+//! [`header::step`] moves the rollout by the difference. Both are pure: the server stores what they
+//! return, and applies the effects after the commit.
 //!
 //! A rollout has one wave: the server offers the release to every device of the fleet when the
-//! rollout starts, and the rollout ends when every device has finished. [`step`] is pure. The
-//! server stores the state and applies the effects after the commit.
+//! rollout starts, and the rollout ends when every device has finished.
+
+pub mod device;
+pub mod header;
 
 use crate::id::{DeviceId, ReleaseName};
 use crate::update;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 /// Largest number of devices in one rollout.
 pub const DEVICES_MAX: usize = 100_000;
@@ -19,13 +27,17 @@ pub const DEVICES_MAX: usize = 100_000;
 pub enum Phase {
     /// Not started.
     Ready,
-    /// Devices are updating.
+    /// Starts: devices join in chunks. Those that have joined already update.
+    Starting,
+    /// All devices have joined, and update.
     Running,
     /// Every device runs the release.
     Succeeded,
     /// Every device has finished, and at least one does not run the release.
     Failed,
-    /// An operator stopped it.
+    /// An operator stopped it; offers are withdrawn in chunks.
+    Aborting,
+    /// An operator stopped it, and all offers are withdrawn.
     Aborted,
 }
 
@@ -35,9 +47,124 @@ impl Phase {
     pub fn is_terminal(self) -> bool {
         match self {
             Self::Succeeded | Self::Failed | Self::Aborted => true,
-            Self::Ready | Self::Running => false,
+            Self::Ready | Self::Starting | Self::Running | Self::Aborting => false,
         }
     }
+
+    /// All phases.
+    pub const ALL: [Self; 7] = [
+        Self::Ready,
+        Self::Starting,
+        Self::Running,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Aborting,
+        Self::Aborted,
+    ];
+
+    /// The name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Aborting => "aborting",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What the header of a rollout counts, in the order of attention.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = RolloutCategory)]
+pub enum Category {
+    /// Has finished, and does not run the release.
+    Failed,
+    /// Ran the release and did not reach the server: neither a success nor a failure.
+    Unconfirmed,
+    /// Updates.
+    Moving,
+    /// Blocked, or offered and not yet reported.
+    Waiting,
+    /// Runs the release.
+    Succeeded,
+}
+
+impl Category {
+    /// All categories, in the order of attention.
+    pub const ALL: [Self; 5] =
+        [Self::Failed, Self::Unconfirmed, Self::Moving, Self::Waiting, Self::Succeeded];
+
+    /// The name on the wire.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Moving => "moving",
+            Self::Waiting => "waiting",
+            Self::Succeeded => "succeeded",
+        }
+    }
+}
+
+impl FromStr for Category {
+    type Err = UnknownCategory;
+    fn from_str(text: &str) -> Result<Self, UnknownCategory> {
+        let found = Self::ALL.into_iter().find(|category| category.name() == text);
+        found.ok_or_else(|| UnknownCategory(text.to_owned()))
+    }
+}
+
+/// A text that names no [`Category`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not failed, unconfirmed, moving, waiting or succeeded")]
+pub struct UnknownCategory(String);
+
+/// Bounds of a rollout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest number of devices.
+    pub devices_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { devices_max: DEVICES_MAX }
+    }
+}
+
+/// What both machines of a rollout need beside their state.
+#[derive(Debug, Clone, Copy)]
+pub struct Ctx<'a> {
+    /// Unix seconds.
+    pub now_s: u64,
+    /// The release that is rolled out.
+    pub release: &'a ReleaseName,
+    /// The limits.
+    pub limits: Limits,
 }
 
 /// State of a device in a rollout.
@@ -273,24 +400,49 @@ pub fn step(state: &State, event: Event) -> Result<(State, Vec<Effect>), Rejecte
             Ok((State { phase: Phase::Aborted, ..state.clone() }, effects))
         }
         (
-            phase @ (Phase::Running | Phase::Succeeded | Phase::Failed | Phase::Aborted),
+            phase @ (Phase::Starting
+            | Phase::Running
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Aborting
+            | Phase::Aborted),
             Event::Start(_),
         ) => Err(Rejected::Phase { event: "start", phase }),
         (
-            phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted),
+            phase @ (Phase::Ready
+            | Phase::Starting
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Aborting
+            | Phase::Aborted),
             Event::Reported { .. },
         ) => Err(Rejected::Phase { event: "reported", phase }),
         (
-            phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted),
+            phase @ (Phase::Ready
+            | Phase::Starting
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Aborting
+            | Phase::Aborted),
             Event::Appraised(_),
         ) => Err(Rejected::Phase { event: "appraised", phase }),
         (
-            phase @ (Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted),
+            phase @ (Phase::Ready
+            | Phase::Starting
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Aborting
+            | Phase::Aborted),
             Event::Revoked(_),
         ) => Err(Rejected::Phase { event: "revoked", phase }),
-        (phase @ (Phase::Succeeded | Phase::Failed | Phase::Aborted), Event::Abort) => {
-            Err(Rejected::Phase { event: "abort", phase })
-        }
+        (
+            phase @ (Phase::Starting
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Aborting
+            | Phase::Aborted),
+            Event::Abort,
+        ) => Err(Rejected::Phase { event: "abort", phase }),
     }
 }
 

@@ -1,0 +1,271 @@
+//! One device of a rollout. An event changes one row, whatever the size of the fleet.
+
+use super::{Category, Ctx, DevicePhase, Eligibility, Proof};
+use crate::id::ReleaseName;
+use crate::update;
+
+/// A device of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Phase of the device.
+    pub phase: DevicePhase,
+    /// When the phase began, Unix seconds.
+    pub since_s: u64,
+}
+
+/// A report of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reported {
+    /// The release that it runs.
+    pub running: ReleaseName,
+    /// State of its update.
+    pub update: update::State,
+    /// Whether the device had received the offer when it sent the report. An earlier report is
+    /// about another release.
+    pub heard: bool,
+    /// What the policy permits the device.
+    pub eligibility: Eligibility,
+}
+
+/// What happened to a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Its level, or the policy of its fleet, changed.
+    Appraised(Eligibility),
+    /// It sent a report.
+    Reported(Reported),
+    /// Its certificate was revoked.
+    Revoked,
+    /// An operator aborted the rollout.
+    Aborted,
+}
+
+impl Event {
+    /// The name in messages.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Appraised(_) => "appraised",
+            Self::Reported(_) => "reported",
+            Self::Revoked => "revoked",
+            Self::Aborted => "aborted",
+        }
+    }
+}
+
+/// What the server must do for the device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Set the release as the desired version of the device and send it.
+    Offer,
+    /// Withdraw the offer.
+    Withdraw,
+    /// Challenge the device's TPM to prove what it runs: before an update and after it.
+    Challenge,
+    /// Publish a change event.
+    Publish,
+}
+
+/// An event that does not apply to a device. Its row does not change.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// The device has finished. Reports may arrive twice or late; it stays finished.
+    #[error("{event} does not apply to a device that has finished")]
+    Finished {
+        /// The event's name.
+        event: &'static str,
+    },
+}
+
+/// A device that joins a rollout.
+#[must_use]
+pub fn join(eligibility: &Eligibility, ctx: &Ctx<'_>) -> (Device, Vec<Effect>) {
+    let (phase, effects) = if eligibility.may_update {
+        (DevicePhase::Offered, vec![Effect::Offer, Effect::Challenge])
+    } else {
+        (DevicePhase::Blocked, vec![Effect::Challenge])
+    };
+    (Device { phase, since_s: ctx.now_s }, effects)
+}
+
+/// Applies an event to a device. The header follows with [`super::header::Event::Moved`] if the
+/// [`Category`] of the device changes.
+///
+/// # Errors
+/// [`Rejected`] if the event does not apply. The caller keeps its row.
+pub fn step(
+    device: &Device,
+    event: Event,
+    ctx: &Ctx<'_>,
+) -> Result<(Device, Vec<Effect>), Rejected> {
+    if device.phase.is_finished() {
+        return Err(Rejected::Finished { event: event.name() });
+    }
+    Ok(match event {
+        Event::Appraised(eligibility) => {
+            moved(device, appraised(&device.phase, &eligibility, ctx), ctx)
+        }
+        Event::Reported(report) => moved(device, reported(&device.phase, &report, ctx), ctx),
+        Event::Revoked => moved(device, DevicePhase::Revoked, ctx),
+        // The row still says how far the device came.
+        Event::Aborted => (device.clone(), vec![Effect::Withdraw]),
+    })
+}
+
+fn moved(before: &Device, phase: DevicePhase, ctx: &Ctx<'_>) -> (Device, Vec<Effect>) {
+    if before.phase == phase {
+        return (before.clone(), Vec::new());
+    }
+    let mut effects = match &phase {
+        DevicePhase::Offered => vec![Effect::Offer],
+        DevicePhase::Blocked => vec![Effect::Withdraw],
+        DevicePhase::Proving => vec![Effect::Challenge],
+        DevicePhase::Staging
+        | DevicePhase::Staged
+        | DevicePhase::Rebooting
+        | DevicePhase::Trying
+        | DevicePhase::Unconfirmed
+        | DevicePhase::Succeeded => Vec::new(),
+        // Withdraw the offer, so that a device that failed does not try again without the operator.
+        DevicePhase::AttestationFailed
+        | DevicePhase::RolledBack { .. }
+        | DevicePhase::Revoked
+        | DevicePhase::Failed { .. } => vec![Effect::Withdraw],
+    };
+    effects.push(Effect::Publish);
+    (Device { phase, since_s: ctx.now_s }, effects)
+}
+
+/// Whether the offer to a device in this phase can still be withdrawn.
+fn is_blockable(phase: &DevicePhase) -> bool {
+    match phase {
+        DevicePhase::Offered
+        | DevicePhase::Staging
+        | DevicePhase::Staged
+        | DevicePhase::Unconfirmed => true,
+        DevicePhase::Blocked
+        | DevicePhase::Rebooting
+        | DevicePhase::Trying
+        | DevicePhase::Proving
+        | DevicePhase::Succeeded
+        | DevicePhase::AttestationFailed
+        | DevicePhase::RolledBack { .. }
+        | DevicePhase::Revoked
+        | DevicePhase::Failed { .. } => false,
+    }
+}
+
+/// Applies a new level: offers the release to a blocked device that may have it now, finishes a
+/// device that waits for proof, and blocks a device that has not yet installed anything and may no
+/// longer update.
+fn appraised(before: &DevicePhase, eligibility: &Eligibility, ctx: &Ctx<'_>) -> DevicePhase {
+    match (before, &eligibility.proof) {
+        (DevicePhase::Blocked, _) if eligibility.may_update => DevicePhase::Offered,
+        (before, _) if !eligibility.may_update && is_blockable(before) => DevicePhase::Blocked,
+        (DevicePhase::Proving, Proof::NotAsked) => DevicePhase::Succeeded,
+        (DevicePhase::Proving, Proof::Of(release)) if release == ctx.release => {
+            DevicePhase::Succeeded
+        }
+        (DevicePhase::Proving, Proof::AttestationFailed) => DevicePhase::AttestationFailed,
+        (before, Proof::NotAsked | Proof::Of(_) | Proof::Missing | Proof::AttestationFailed) => {
+            before.clone()
+        }
+    }
+}
+
+/// Levels expire without an event, so a report can be the first sign that a device is now blocked.
+fn reported(before: &DevicePhase, report: &Reported, ctx: &Ctx<'_>) -> DevicePhase {
+    let blocked = |phase: &DevicePhase| !report.eligibility.may_update && is_blockable(phase);
+    let before = if blocked(before) { &DevicePhase::Blocked } else { before };
+    let after = told(before, report, ctx);
+    if blocked(&after) { DevicePhase::Blocked } else { after }
+}
+
+/// What the report of a device says of the release.
+fn told(before: &DevicePhase, report: &Reported, ctx: &Ctx<'_>) -> DevicePhase {
+    use update::State as U;
+    let Reported { running, update, heard, eligibility } = report;
+    let runs_it = running == ctx.release;
+    let is_ours = update.target().is_some_and(|target| *target == ctx.release.version)
+        && running.line == ctx.release.line;
+    match update {
+        // The running release counts, even if an older attempt at something else failed. A proof
+        // from before this report does not count, and neither does a failed attestation: the TPM is
+        // challenged again.
+        U::Idle | U::RolledBack { .. } | U::Failed { .. } if runs_it => match eligibility.proof {
+            Proof::NotAsked => DevicePhase::Succeeded,
+            Proof::Of(_) | Proof::Missing | Proof::AttestationFailed => DevicePhase::Proving,
+        },
+        U::Trying { .. } if runs_it => DevicePhase::Trying,
+        // The device continues until it learns that it is blocked. A download that fails for this
+        // reason is not a failure of the device.
+        U::Staging { .. } | U::Staged { .. } | U::Unconfirmed { .. } | U::Failed { .. }
+            if *before == DevicePhase::Blocked =>
+        {
+            DevicePhase::Blocked
+        }
+        U::Staging { .. } if is_ours => DevicePhase::Staging,
+        U::Staged { .. } if is_ours => DevicePhase::Staged,
+        U::Armed { .. } if is_ours => DevicePhase::Rebooting,
+        // Neither a success nor a failure: an outage is not the fault of the release.
+        U::Unconfirmed { .. } if is_ours => DevicePhase::Unconfirmed,
+        U::RolledBack { reason, .. } if is_ours && *heard => {
+            DevicePhase::RolledBack { reason: reason.clone() }
+        }
+        // A device of another image line refuses the version that it was offered.
+        U::Failed { code, target } if *heard && *target == ctx.release.version => {
+            DevicePhase::Failed { code: *code }
+        }
+        U::Idle
+        | U::Trying { .. }
+        | U::Staging { .. }
+        | U::Staged { .. }
+        | U::Armed { .. }
+        | U::Unconfirmed { .. }
+        | U::RolledBack { .. }
+        | U::Failed { .. } => before.clone(),
+    }
+}
+
+impl DevicePhase {
+    /// The category in which the header counts the device.
+    #[must_use]
+    pub fn category(&self) -> Category {
+        match self {
+            Self::Blocked | Self::Offered => Category::Waiting,
+            Self::Staging | Self::Staged | Self::Rebooting | Self::Trying | Self::Proving => {
+                Category::Moving
+            }
+            Self::Unconfirmed => Category::Unconfirmed,
+            Self::Succeeded => Category::Succeeded,
+            Self::AttestationFailed
+            | Self::RolledBack { .. }
+            | Self::Revoked
+            | Self::Failed { .. } => Category::Failed,
+        }
+    }
+
+    /// The name on the wire.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Blocked => "blocked",
+            Self::Offered => "offered",
+            Self::Staging => "staging",
+            Self::Staged => "staged",
+            Self::Rebooting => "rebooting",
+            Self::Trying => "trying",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Proving => "proving",
+            Self::Succeeded => "succeeded",
+            Self::AttestationFailed => "attestation_failed",
+            Self::RolledBack { .. } => "rolled_back",
+            Self::Revoked => "revoked",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+use super::*;
+use crate::rollout::Limits;
+use update::State as U;
+
+fn release() -> ReleaseName {
+    "kiosk@2".parse().unwrap()
+}
+
+fn at(now_s: u64, act: impl FnOnce(&Ctx<'_>)) {
+    act(&Ctx { now_s, release: &release(), limits: Limits::default() });
+}
+
+fn usual() -> Eligibility {
+    Eligibility { may_update: true, proof: Proof::NotAsked }
+}
+
+fn report(running: &str, update: U) -> Reported {
+    Reported { running: running.parse().unwrap(), update, heard: true, eligibility: usual() }
+}
+
+fn two() -> crate::id::Version {
+    "2".parse().unwrap()
+}
+
+fn failed() -> U {
+    U::Failed { target: two(), code: update::FailureCode::Unreachable }
+}
+
+fn updates() -> Vec<U> {
+    vec![
+        U::Idle,
+        U::Staging { target: two(), attempt: 1 },
+        U::Staged { target: two(), arm_attempts: 0 },
+        U::Armed { target: two() },
+        U::Trying { target: two() },
+        U::Unconfirmed { target: two(), trials: 0, contact: update::Contact::Waiting },
+        U::RolledBack {
+            target: two(),
+            reason: update::RollbackReason::Health { evidence: "x".into() },
+        },
+        failed(),
+    ]
+}
+
+fn phases() -> Vec<DevicePhase> {
+    vec![
+        DevicePhase::Blocked,
+        DevicePhase::Offered,
+        DevicePhase::Staging,
+        DevicePhase::Staged,
+        DevicePhase::Rebooting,
+        DevicePhase::Trying,
+        DevicePhase::Unconfirmed,
+        DevicePhase::Proving,
+        DevicePhase::Succeeded,
+        DevicePhase::AttestationFailed,
+        DevicePhase::RolledBack { reason: update::RollbackReason::Health { evidence: "x".into() } },
+        DevicePhase::Revoked,
+        DevicePhase::Failed { code: update::FailureCode::StageFailed },
+    ]
+}
+
+fn in_phase(phase: DevicePhase) -> Device {
+    Device { phase, since_s: 1 }
+}
+
+/// Applies an event at second 2; the new phase and the effects.
+fn after(phase: DevicePhase, event: Event) -> (DevicePhase, Vec<Effect>) {
+    let mut found = None;
+    at(2, |ctx| found = Some(step(&in_phase(phase), event, ctx).unwrap()));
+    let (device, effects) = found.unwrap();
+    (device.phase, effects)
+}
+
+fn all_events() -> Vec<(String, Event)> {
+    let mut events =
+        vec![("revoked".to_owned(), Event::Revoked), ("aborted".to_owned(), Event::Aborted)];
+    let proofs = [
+        ("not asked", Proof::NotAsked),
+        ("kiosk@1", Proof::Of("kiosk@1".parse().unwrap())),
+        ("kiosk@2", Proof::Of(release())),
+        ("missing", Proof::Missing),
+        ("attestation failed", Proof::AttestationFailed),
+    ];
+    for may_update in [true, false] {
+        for (name, proof) in &proofs {
+            let eligibility = Eligibility { may_update, proof: proof.clone() };
+            let may = if may_update { "may update" } else { "may not update" };
+            events.push((
+                format!("appraised: {may}, proof {name}"),
+                Event::Appraised(eligibility.clone()),
+            ));
+            for (running, update) in ["kiosk@1", "kiosk@2"]
+                .into_iter()
+                .flat_map(|running| updates().into_iter().map(move |u| (running, u)))
+            {
+                let name = format!("reported {} on {running}: {may}, proof {name}", update.name());
+                let told = Reported { eligibility: eligibility.clone(), ..report(running, update) };
+                events.push((name, Event::Reported(told)));
+            }
+        }
+    }
+    events
+}
+
+/// The diagram: for each phase, what every event leads to. Events that change nothing are left out.
+#[test]
+fn the_transition_table_of_a_device_is_the_diagram() {
+    let mut table = String::new();
+    for phase in phases() {
+        let before = in_phase(phase.clone());
+        for (name, event) in all_events() {
+            // The proof is of no effect on most reports: two kinds show it.
+            let is_shown = !name.starts_with("reported")
+                || name.ends_with("proof not asked")
+                || (name.ends_with("proof missing") && name.contains("idle on kiosk@2"));
+            if !is_shown {
+                continue;
+            }
+            at(2, |ctx| match step(&before, event, ctx) {
+                Ok((next, effects)) if next == before && effects.is_empty() => {}
+                Ok((next, effects)) => table.push_str(&format!(
+                    "{} + {name} -> {} {effects:?}\n",
+                    phase.name(),
+                    next.phase.name()
+                )),
+                Err(Rejected::Finished { .. }) => assert!(phase.is_finished()),
+            });
+        }
+        if phase.is_finished() {
+            table.push_str(&format!("{} + anything -> rejected\n", phase.name()));
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+#[test]
+fn a_second_event_of_the_same_kind_changes_nothing_and_finished_devices_stay_finished() {
+    for phase in phases() {
+        for (name, event) in all_events() {
+            at(2, |ctx| match step(&in_phase(phase.clone()), event.clone(), ctx) {
+                Err(Rejected::Finished { .. }) => assert!(phase.is_finished(), "{name}"),
+                Ok((next, _)) => {
+                    assert!(!phase.is_finished(), "{name}");
+                    match step(&next, event.clone(), ctx) {
+                        Ok((again, effects)) => {
+                            assert_eq!(again, next, "{phase:?} + {name}");
+                            let repeated = if event == Event::Aborted {
+                                vec![Effect::Withdraw]
+                            } else {
+                                Vec::new()
+                            };
+                            assert_eq!(effects, repeated, "{phase:?} + {name}");
+                        }
+                        Err(Rejected::Finished { .. }) => assert!(next.phase.is_finished()),
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn a_phase_says_since_when_it_lasts() {
+    at(7, |ctx| {
+        let (device, _) = join(&usual(), ctx);
+        assert_eq!(device, Device { phase: DevicePhase::Offered, since_s: 7 });
+        let staging = report("kiosk@1", U::Staging { target: two(), attempt: 1 });
+        at(9, |ctx| {
+            let (device, _) = step(&device, Event::Reported(staging.clone()), ctx).unwrap();
+            assert_eq!((device.phase.name(), device.since_s), ("staging", 9));
+            at(11, |ctx| {
+                let (again, _) = step(&device, Event::Reported(staging.clone()), ctx).unwrap();
+                assert_eq!(again.since_s, 9);
+            });
+        });
+    });
+}
+
+#[test]
+fn an_old_failure_that_is_heard_again_does_not_end_a_new_rollout() {
+    let old = Reported { heard: false, ..report("kiosk@1", failed()) };
+    assert_eq!(
+        after(DevicePhase::Offered, Event::Reported(old)),
+        (DevicePhase::Offered, Vec::new())
+    );
+    let (phase, effects) =
+        after(DevicePhase::Offered, Event::Reported(report("kiosk@1", failed())));
+    assert_eq!((phase.name(), effects), ("failed", vec![Effect::Withdraw, Effect::Publish]));
+}
+
+#[test]
+fn a_device_below_the_minimum_level_is_blocked_until_it_reaches_it() {
+    let below = Eligibility { may_update: false, proof: Proof::Missing };
+    at(1, |ctx| {
+        let (device, effects) = join(&below, ctx);
+        // It is challenged, so that it may prove itself.
+        assert_eq!((device.phase, effects), (DevicePhase::Blocked, vec![Effect::Challenge]));
+    });
+    // A device that continues by itself still has no offer.
+    let staging = U::Staging { target: two(), attempt: 1 };
+    let continues = Event::Reported(report("kiosk@1", staging.clone()));
+    assert_eq!(after(DevicePhase::Blocked, continues), (DevicePhase::Blocked, Vec::new()));
+    assert_eq!(
+        after(DevicePhase::Blocked, Event::Appraised(below.clone())),
+        (DevicePhase::Blocked, Vec::new())
+    );
+    let reached = Eligibility { may_update: true, proof: Proof::Missing };
+    assert_eq!(
+        after(DevicePhase::Blocked, Event::Appraised(reached)),
+        (DevicePhase::Offered, vec![Effect::Offer, Effect::Publish])
+    );
+    let contradicted = Eligibility { may_update: false, proof: Proof::AttestationFailed };
+    for phase in [DevicePhase::Offered, DevicePhase::Staging, DevicePhase::Staged] {
+        assert_eq!(
+            after(phase, Event::Appraised(contradicted.clone())),
+            (DevicePhase::Blocked, vec![Effect::Withdraw, Effect::Publish])
+        );
+    }
+    // The server no longer serves the download, so it fails.
+    assert_eq!(
+        after(DevicePhase::Blocked, Event::Reported(report("kiosk@1", failed()))),
+        (DevicePhase::Blocked, Vec::new())
+    );
+    // After the device reboots into the release, the offer cannot be withdrawn.
+    assert_eq!(
+        after(DevicePhase::Rebooting, Event::Appraised(contradicted)),
+        (DevicePhase::Rebooting, Vec::new())
+    );
+}
+
+#[test]
+fn a_device_whose_level_has_expired_is_blocked_and_does_not_fail() {
+    let expired = Eligibility { may_update: false, proof: Proof::Missing };
+    let told = Reported { eligibility: expired, ..report("kiosk@1", failed()) };
+    assert_eq!(
+        after(DevicePhase::Staging, Event::Reported(told)),
+        (DevicePhase::Blocked, vec![Effect::Withdraw, Effect::Publish])
+    );
+}
+
+#[test]
+fn where_a_proof_is_required_a_report_alone_is_no_success() {
+    let of = |release: &str| Proof::Of(release.parse().unwrap());
+    let may = |proof| Eligibility { may_update: true, proof };
+    for proof in [Proof::Missing, of("kiosk@1"), of("kiosk@2"), Proof::AttestationFailed] {
+        let idle = Reported { eligibility: may(proof), ..report("kiosk@2", U::Idle) };
+        assert_eq!(
+            after(DevicePhase::Offered, Event::Reported(idle)),
+            (DevicePhase::Proving, vec![Effect::Challenge, Effect::Publish])
+        );
+    }
+    let appraised = |proof| after(DevicePhase::Proving, Event::Appraised(may(proof)));
+    assert_eq!(appraised(Proof::Missing), (DevicePhase::Proving, Vec::new()));
+    assert_eq!(appraised(of("kiosk@1")), (DevicePhase::Proving, Vec::new()));
+    assert_eq!(appraised(of("kiosk@2")), (DevicePhase::Succeeded, vec![Effect::Publish]));
+    assert_eq!(
+        appraised(Proof::AttestationFailed),
+        (DevicePhase::AttestationFailed, vec![Effect::Withdraw, Effect::Publish])
+    );
+}
+
+#[test]
+fn a_device_of_an_outage_is_neither_success_nor_failure() {
+    let unconfirmed =
+        U::Unconfirmed { target: two(), trials: 0, contact: update::Contact::Waiting };
+    let (phase, _) = after(DevicePhase::Trying, Event::Reported(report("kiosk@1", unconfirmed)));
+    assert_eq!((phase.category(), phase.is_finished()), (Category::Unconfirmed, false));
+}
+
+#[test]
+fn the_name_of_a_phase_is_that_of_its_json_and_its_category_says_whether_it_is_finished() {
+    for phase in phases() {
+        let json = serde_json::to_value(&phase).unwrap();
+        assert_eq!(json["type"], phase.name());
+        let is_over = matches!(phase.category(), Category::Failed | Category::Succeeded);
+        assert_eq!(phase.is_finished(), is_over, "{phase:?}");
+    }
+}
