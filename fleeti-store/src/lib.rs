@@ -21,7 +21,7 @@
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
 //! [`trust`] (identities) · [`tpms`], [`attestations`], [`boot`], [`vault`] (evidence and what only
 //! the signing service opens) · [`revisions`], [`builds`], [`approvals`], [`releases`],
-//! [`rollouts`] · [`sessions`], [`workers`], [`audit`].
+//! [`rollouts`], [`rollout_headers`], [`rollout_devices`] · [`sessions`], [`workers`], [`audit`].
 #![allow(clippy::missing_errors_doc, reason = "said once, above")]
 #![warn(missing_docs)]
 
@@ -42,6 +42,8 @@ pub mod pairings;
 pub mod readmissions;
 pub mod releases;
 pub mod revisions;
+pub mod rollout_devices;
+pub mod rollout_headers;
 pub mod rollouts;
 pub mod sessions;
 pub mod tpms;

@@ -81,7 +81,12 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             "not every device runs the release",
             Some("see the reason for each device in the list above"),
         )),
-        Phase::Ready | Phase::Running | Phase::Succeeded | Phase::Aborted => Ok(()),
+        Phase::Ready
+        | Phase::Starting
+        | Phase::Running
+        | Phase::Succeeded
+        | Phase::Aborting
+        | Phase::Aborted => Ok(()),
     }
 }
 

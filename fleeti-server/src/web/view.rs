@@ -134,9 +134,11 @@ impl From<&Device> for DeviceRow {
 pub fn rollout_phase(phase: Phase) -> Badge {
     match phase {
         Phase::Ready => Badge::new("", "ready"),
+        Phase::Starting => Badge::new("busy", "starting"),
         Phase::Running => Badge::new("busy", "running"),
         Phase::Succeeded => Badge::new("good", "succeeded"),
         Phase::Failed => Badge::new("bad", "failed"),
+        Phase::Aborting => Badge::new("warn", "aborting"),
         Phase::Aborted => Badge::new("warn", "aborted"),
     }
 }

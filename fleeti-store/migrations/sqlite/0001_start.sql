@@ -74,23 +74,41 @@ CREATE TABLE releases (
     boot_proof_signatures TEXT
 );
 
--- Rollouts. The state is one JSON document; the counters beside it are what lists show.
+-- Rollouts. The counters follow `rollout_devices` by differences. `reached` is the last device of the
+-- last chunk while a rollout starts or is aborted; `appraised` is the last device that was compared
+-- with a new policy of its fleet, NULL if none is left.
 CREATE TABLE rollouts (
     id TEXT PRIMARY KEY,
     fleet TEXT NOT NULL,
     created_s BIGINT NOT NULL,
     active BIGINT NOT NULL,
-    state TEXT NOT NULL,
-    release_name TEXT NOT NULL DEFAULT '',
-    phase TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL DEFAULT '',
+    release_name TEXT NOT NULL,
+    phase TEXT NOT NULL,
     total BIGINT NOT NULL DEFAULT 0,
     succeeded BIGINT NOT NULL DEFAULT 0,
     failed BIGINT NOT NULL DEFAULT 0,
     moving BIGINT NOT NULL DEFAULT 0,
-    unconfirmed BIGINT NOT NULL DEFAULT 0
+    unconfirmed BIGINT NOT NULL DEFAULT 0,
+    reached TEXT NOT NULL DEFAULT '',
+    appraised TEXT
 );
-CREATE INDEX rollouts_active ON rollouts (fleet, active);
+-- At most one rollout of a fleet is active.
+CREATE UNIQUE INDEX rollouts_active ON rollouts (fleet) WHERE active = 1;
 CREATE INDEX rollouts_by_time ON rollouts (created_s);
+
+-- Devices of rollouts. `category` is what the counters count the phase as; `detail` is JSON, what a
+-- phase carries beside its name.
+CREATE TABLE rollout_devices (
+    rollout TEXT NOT NULL REFERENCES rollouts (id),
+    device TEXT NOT NULL REFERENCES devices (id),
+    phase TEXT NOT NULL,
+    category TEXT NOT NULL,
+    since_s BIGINT NOT NULL,
+    detail TEXT,
+    PRIMARY KEY (rollout, device)
+) WITHOUT ROWID;
+CREATE INDEX rollout_devices_by_category ON rollout_devices (rollout, category, device);
 
 -- Commands to devices. A command is sent again until the device acknowledges it or it expires.
 CREATE TABLE commands (
