@@ -1,10 +1,9 @@
-//! The clock for checks of certificates. Tests inject their own, to test what happens when the
+//! Time and ids. The clock is for checks of certificates; tests inject their own, to test what happens when the
 //! signing service is away for two weeks.
 
-use rustls::time_provider::TimeProvider;
-use rustls_pki_types::UnixTime;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
+use ulid::Ulid;
 
 /// A clock, in Unix seconds.
 #[derive(Clone)]
@@ -25,7 +24,7 @@ impl Clock {
 impl Default for Clock {
     /// The system clock.
     fn default() -> Self {
-        Self::of(crate::app::now_s)
+        Self::of(now_s)
     }
 }
 
@@ -35,8 +34,15 @@ impl std::fmt::Debug for Clock {
     }
 }
 
-impl TimeProvider for Clock {
-    fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.now_s())))
-    }
+/// Unix seconds by the system's clock.
+#[must_use]
+pub fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// A new id: a prefix and a ULID (time in milliseconds and 80 random bits), so that rows of the
+/// same time are close together in every index.
+#[must_use]
+pub fn new_id(prefix: &str) -> String {
+    format!("{prefix}-{}", Ulid::generate().to_string().to_ascii_lowercase())
 }

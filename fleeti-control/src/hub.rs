@@ -1,7 +1,6 @@
 //! Open sessions by device. After a commit, services push a desired state to the device's session
 //! here, or make the session read pending commands from the database.
 
-use crate::service::devices::TURNS_S;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::device::DesiredState;
 use fleeti_core::wire::packet::Reason;
@@ -111,6 +110,12 @@ pub struct Registration<'a> {
     /// this session; 0 if this session took over none.
     pub turns: u32,
 }
+
+/// Two clients may take turns with one certificate: this many takeovers within [`TURNS_S`] cannot
+/// be explained by a bad network.
+pub const TURNS_MAX: u32 = 6;
+/// The period of [`TURNS_MAX`], in seconds.
+pub const TURNS_S: u64 = 600;
 
 /// Maximum number of devices whose takeovers are counted.
 const TURNS_COUNTED_MAX: usize = 4096;

@@ -1,7 +1,8 @@
 //! Login sessions of browsers, and the administrator's token.
 
-use crate::app::{App, now_s};
-use crate::error::AppError;
+use crate::clock::now_s;
+use crate::context::Context;
+use crate::error::Error;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::problem::Code;
 use fleeti_store as store;
@@ -17,9 +18,9 @@ const REFUSED: &str = "session.refused";
 
 /// Whether this is the administrator's token.
 #[must_use]
-pub fn is_admin_token(app: &App, given: &str) -> bool {
+pub fn is_admin_token(cx: &Context, given: &str) -> bool {
     // Compares digests, so that the time reveals nothing about the token.
-    sha256_hex(given.as_bytes()) == sha256_hex(app.admin_token.as_bytes())
+    sha256_hex(given.as_bytes()) == sha256_hex(cx.admin_token.as_bytes())
 }
 
 /// Audit action: an API request with a wrong token.
@@ -28,14 +29,14 @@ const API_REFUSED: &str = "api.refused";
 const API_REFUSED_MAX: usize = 16;
 
 /// Records an API request with a wrong token in the audit log, once per address and alarm interval.
-pub async fn api_refused(app: &App, address: Option<IpAddr>) -> Result<(), AppError> {
+pub async fn api_refused(cx: &Context, address: Option<IpAddr>) -> Result<(), Error> {
     let from =
         address.map_or_else(|| "an unknown address".to_owned(), |a| a.to_canonical().to_string());
     let is_counted =
-        || (0..API_REFUSED_MAX).any(|n| app.alarms.is_new("api.refused, of all", &n.to_string()));
-    if app.alarms.is_new(API_REFUSED, &from) && is_counted() {
-        let mut tx = app.db.write().await?;
-        app.audit(&mut tx, now_s(), "somebody", API_REFUSED, &format!("from {from}")).await?;
+        || (0..API_REFUSED_MAX).any(|n| cx.alarms.is_new("api.refused, of all", &n.to_string()));
+    if cx.alarms.is_new(API_REFUSED, &from) && is_counted() {
+        let mut tx = cx.db.write().await?;
+        cx.audit(&mut tx, now_s(), "somebody", API_REFUSED, &format!("from {from}")).await?;
         tx.commit().await?;
     }
     Ok(())
@@ -43,9 +44,9 @@ pub async fn api_refused(app: &App, address: Option<IpAddr>) -> Result<(), AppEr
 
 /// A MAC that ties a session to the administrator's token: the session ends when that token is
 /// replaced, and an attacker who can only write the database cannot create one.
-fn credential(app: &App, session_sha256: &str) -> Result<String, AppError> {
+fn credential(cx: &Context, session_sha256: &str) -> Result<String, Error> {
     let mut mac =
-        Hmac::<Sha256>::new_from_slice(app.admin_token.as_bytes()).map_err(AppError::internal)?;
+        Hmac::<Sha256>::new_from_slice(cx.admin_token.as_bytes()).map_err(Error::internal)?;
     mac.update(session_sha256.as_bytes());
     Ok(hex::encode(mac.finalize().into_bytes()))
 }
@@ -54,45 +55,45 @@ fn credential(app: &App, session_sha256: &str) -> Result<String, AppError> {
 ///
 /// # Errors
 /// [`Code::Unauthenticated`] for a wrong token.
-pub async fn begin(app: &App, token: &str) -> Result<String, AppError> {
-    if !is_admin_token(app, token.trim()) {
+pub async fn begin(cx: &Context, token: &str) -> Result<String, Error> {
+    if !is_admin_token(cx, token.trim()) {
         // Once per alarm interval, so that guessing does not fill the log.
-        if app.alarms.is_new(REFUSED, "web") {
-            let mut tx = app.db.write().await?;
-            app.audit(&mut tx, now_s(), "somebody", REFUSED, "web").await?;
+        if cx.alarms.is_new(REFUSED, "web") {
+            let mut tx = cx.db.write().await?;
+            cx.audit(&mut tx, now_s(), "somebody", REFUSED, "web").await?;
             tx.commit().await?;
         }
-        return Err(AppError::new(Code::Unauthenticated, "that is not the administrator's token")
+        return Err(Error::new(Code::Unauthenticated, "that is not the administrator's token")
             .hint("read the token from DIR/admin.token"));
     }
     let session = hex::encode(rand::random::<[u8; 32]>());
     let session_sha256 = sha256_hex(session.as_bytes());
-    let credential = credential(app, &session_sha256)?;
-    let mut tx = app.db.write().await?;
+    let credential = credential(cx, &session_sha256)?;
+    let mut tx = cx.db.write().await?;
     store::sessions::insert(&mut tx, &session_sha256, &credential, now_s(), now_s() + SESSION_S)
         .await?;
-    app.audit(&mut tx, now_s(), "admin", "session.begin", "web").await?;
+    cx.audit(&mut tx, now_s(), "admin", "session.begin", "web").await?;
     tx.commit().await?;
     Ok(session)
 }
 
 /// Whether a session is live.
-pub async fn is_live(app: &App, session: &str) -> Result<bool, AppError> {
+pub async fn is_live(cx: &Context, session: &str) -> Result<bool, Error> {
     let session_sha256 = sha256_hex(session.as_bytes());
     Ok(store::sessions::is_live(
-        app.db.pool(),
+        cx.db.pool(),
         &session_sha256,
-        &credential(app, &session_sha256)?,
+        &credential(cx, &session_sha256)?,
         now_s(),
     )
     .await?)
 }
 
 /// Ends a session.
-pub async fn end(app: &App, session: &str) -> Result<(), AppError> {
-    let mut tx = app.db.write().await?;
+pub async fn end(cx: &Context, session: &str) -> Result<(), Error> {
+    let mut tx = cx.db.write().await?;
     store::sessions::delete(&mut tx, &sha256_hex(session.as_bytes())).await?;
-    app.audit(&mut tx, now_s(), "admin", "session.end", "web").await?;
+    cx.audit(&mut tx, now_s(), "admin", "session.end", "web").await?;
     tx.commit().await?;
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! The overview of the server, and its health checks.
 
-use super::devices::{self, Counts, Filter};
-use super::{builds, health, releases, rollouts};
-use crate::app::App;
-use crate::error::AppError;
+use crate::context::Context;
+use crate::devices;
+use crate::devices::{Counts, Filter};
+use crate::error::Error;
+use crate::{builds, health, releases, rollouts};
 use fleeti_core::wire::api::{Build, Device, Fleet, Release, RolloutSummary};
 use fleeti_core::wire::problem::Code;
 use fleeti_store as store;
@@ -32,14 +33,14 @@ pub struct Overview {
 }
 
 /// Loads the contents of the overview page.
-pub async fn get(app: &App) -> Result<Overview, AppError> {
+pub async fn get(cx: &Context) -> Result<Overview, Error> {
     Ok(Overview {
-        counts: devices::counts(app).await?,
-        fleets: devices::fleets(app).await?,
-        rollouts: rollouts::summaries(app, ROLLOUTS).await?,
-        devices: devices::page(app, Filter::All, "", DEVICES).await?,
-        builds: builds::newest(app, ROWS).await?,
-        releases: releases::newest(app, ROWS).await?,
+        counts: devices::counts(cx).await?,
+        fleets: devices::fleets(cx).await?,
+        rollouts: rollouts::summaries(cx, ROLLOUTS).await?,
+        devices: devices::page(cx, Filter::All, "", DEVICES).await?,
+        builds: builds::newest(cx, ROWS).await?,
+        releases: releases::newest(cx, ROWS).await?,
     })
 }
 
@@ -48,16 +49,16 @@ pub async fn get(app: &App) -> Result<Overview, AppError> {
 ///
 /// # Errors
 /// [`Code::Unavailable`] with all reasons.
-pub async fn ready(app: &App) -> Result<(), AppError> {
-    store::releases::newest(app.db.pool(), 1).await?;
-    let missing = health::warnings(app);
+pub async fn ready(cx: &Context) -> Result<(), Error> {
+    store::releases::newest(cx.db.pool(), 1).await?;
+    let missing = health::warnings(cx);
     if missing.is_empty() {
         return Ok(());
     }
-    Err(AppError::new(Code::Unavailable, missing.join("; ")))
+    Err(Error::new(Code::Unavailable, missing.join("; ")))
 }
 
 /// Checks that the server can serve devices.
-pub async fn healthy(app: &App) -> Result<(), AppError> {
-    Ok(store::releases::newest(app.db.pool(), 1).await.map(drop)?)
+pub async fn healthy(cx: &Context) -> Result<(), Error> {
+    Ok(store::releases::newest(cx.db.pool(), 1).await.map(drop)?)
 }

@@ -1,7 +1,8 @@
 //! Revisions of profiles.
 
-use crate::app::{App, now_s};
-use crate::error::AppError;
+use crate::clock::now_s;
+use crate::context::Context;
+use crate::error::Error;
 use fleeti_core::id::Line;
 use fleeti_core::profile::{self, Profile};
 use fleeti_core::wire::api::{Event, ProfileRevision};
@@ -13,7 +14,7 @@ use fleeti_store::revisions::Head;
 ///
 /// # Errors
 /// [`Code::Invalid`] with all findings.
-pub fn check(profile: &Profile) -> Result<(), AppError> {
+pub fn check(profile: &Profile) -> Result<(), Error> {
     let errors: Vec<_> = profile::broken_rules(profile)
         .into_iter()
         .map(|(path, message, remedy)| FieldError { path, message, remedy })
@@ -22,7 +23,7 @@ pub fn check(profile: &Profile) -> Result<(), AppError> {
         None => Ok(()),
         Some(e) => {
             let text = format!("profile.{}: {}; {}", e.path, e.message, e.remedy);
-            Err(AppError::new(Code::Invalid, text).errors(errors))
+            Err(Error::new(Code::Invalid, text).errors(errors))
         }
     }
 }
@@ -31,30 +32,30 @@ pub fn check(profile: &Profile) -> Result<(), AppError> {
 ///
 /// # Errors
 /// [`Code::Invalid`] with all findings.
-pub async fn save(app: &App, profile: &Profile) -> Result<ProfileRevision, AppError> {
+pub async fn save(cx: &Context, profile: &Profile) -> Result<ProfileRevision, Error> {
     check(profile)?;
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     let number = store::revisions::number(&mut tx, profile, now_s()).await?;
-    app.audit(&mut tx, now_s(), "admin", "profile.save", &format!("{} {number}", profile.name))
+    cx.audit(&mut tx, now_s(), "admin", "profile.save", &format!("{} {number}", profile.name))
         .await?;
     tx.commit().await?;
-    app.publish(Event::Profile { line: profile.name.clone() });
-    get(app, &profile.name, number).await
+    cx.publish(Event::Profile { line: profile.name.clone() });
+    get(cx, &profile.name, number).await
 }
 
 /// The newest revision of each profile.
-pub async fn newest(app: &App, limit: u32) -> Result<Vec<ProfileRevision>, AppError> {
-    Ok(store::revisions::newest(app.db.pool(), limit).await?)
+pub async fn newest(cx: &Context, limit: u32) -> Result<Vec<ProfileRevision>, Error> {
+    Ok(store::revisions::newest(cx.db.pool(), limit).await?)
 }
 
 /// The newest revision of each profile, without its document.
-pub async fn heads(app: &App, limit: u32) -> Result<Vec<Head>, AppError> {
-    Ok(store::revisions::heads(app.db.pool(), limit).await?)
+pub async fn heads(cx: &Context, limit: u32) -> Result<Vec<Head>, Error> {
+    Ok(store::revisions::heads(cx.db.pool(), limit).await?)
 }
 
 /// The newest revisions of a profile.
-pub async fn of_line(app: &App, line: &Line, limit: u32) -> Result<Vec<ProfileRevision>, AppError> {
-    Ok(store::revisions::of_line(app.db.pool(), line, limit).await?)
+pub async fn of_line(cx: &Context, line: &Line, limit: u32) -> Result<Vec<ProfileRevision>, Error> {
+    Ok(store::revisions::of_line(cx.db.pool(), line, limit).await?)
 }
 
 /// A revision, with other revisions of its line.
@@ -71,16 +72,16 @@ pub struct Details {
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn details(app: &App, line: &Line, number: u32, limit: u32) -> Result<Details, AppError> {
-    let revision = get(app, line, number).await?;
-    let builds = store::builds::newest(app.db.pool(), limit).await?;
+pub async fn details(cx: &Context, line: &Line, number: u32, limit: u32) -> Result<Details, Error> {
+    let revision = get(cx, line, number).await?;
+    let builds = store::builds::newest(cx.db.pool(), limit).await?;
     let first = |v: &str| v.split('.').next().and_then(|n| n.parse::<u64>().ok());
     let highest = builds
         .iter()
         .filter(|b| b.release.line == *line)
         .filter_map(|b| first(b.release.version.as_str()))
         .max();
-    let line = store::revisions::heads_of_line(app.db.pool(), line, limit).await?;
+    let line = store::revisions::heads_of_line(cx.db.pool(), line, limit).await?;
     Ok(Details { revision, line, next_version: highest.map_or(1, |n| n + 1) })
 }
 
@@ -88,7 +89,7 @@ pub async fn details(app: &App, line: &Line, number: u32, limit: u32) -> Result<
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn get(app: &App, line: &Line, number: u32) -> Result<ProfileRevision, AppError> {
-    let found = store::revisions::get(app.db.pool(), line, number).await?;
-    found.ok_or_else(|| AppError::not_found("revision", &format!("{line} {number}")))
+pub async fn get(cx: &Context, line: &Line, number: u32) -> Result<ProfileRevision, Error> {
+    let found = store::revisions::get(cx.db.pool(), line, number).await?;
+    found.ok_or_else(|| Error::not_found("revision", &format!("{line} {number}")))
 }

@@ -1,7 +1,7 @@
 //! Requests to the signing service.
 
-use crate::app::{new_id, now_s};
-use crate::error::AppError;
+use crate::clock::{new_id, now_s};
+use crate::error::Error;
 use base64::Engine;
 use fleeti_core::wire::problem::Code;
 use fleeti_signer::handle::{SignerError, SignerHandle};
@@ -9,7 +9,7 @@ use fleeti_signer::wire::{REVOKED_AT_ONCE, Request, Response, RevokedSerial};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-impl From<SignerError> for AppError {
+impl From<SignerError> for Error {
     fn from(e: SignerError) -> Self {
         match e {
             SignerError::Refused(reason) => {
@@ -23,12 +23,12 @@ impl From<SignerError> for AppError {
     }
 }
 
-fn unexpected(response: &Response) -> AppError {
-    AppError::internal(format!("unexpected response of the signing service: {response:?}"))
+fn unexpected(response: &Response) -> Error {
+    Error::internal(format!("unexpected response of the signing service: {response:?}"))
 }
 
-fn bytes(base64: &str) -> Result<Vec<u8>, AppError> {
-    base64::engine::general_purpose::STANDARD.decode(base64).map_err(AppError::internal)
+fn bytes(base64: &str) -> Result<Vec<u8>, Error> {
+    base64::engine::general_purpose::STANDARD.decode(base64).map_err(Error::internal)
 }
 
 /// Maximum size of a CRL, in bytes.
@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// When the signing service refuses or does not answer.
-pub async fn ask(signer: &SignerHandle, request: Request) -> Result<Response, AppError> {
+pub async fn ask(signer: &SignerHandle, request: Request) -> Result<Response, Error> {
     ask_for(signer, request, PATIENCE).await
 }
 
@@ -54,14 +54,14 @@ pub async fn ask_for(
     signer: &SignerHandle,
     request: Request,
     patience: Duration,
-) -> Result<Response, AppError> {
+) -> Result<Response, Error> {
     let late = |_| {
         // Log once a minute, however many requests wait.
         let minute = now_s() / 60;
         if SAID.swap(minute, Ordering::Relaxed) != minute {
             tracing::error!("the signing service has not answered for {} s", patience.as_secs());
         }
-        AppError::new(Code::Unavailable, "the signing service does not answer")
+        Error::new(Code::Unavailable, "the signing service does not answer")
             .hint("start fleeti-signer, or read its log")
     };
     Ok(tokio::time::timeout(patience, signer.ask(request)).await.map_err(late)??)
@@ -71,7 +71,7 @@ pub async fn ask_for(
 ///
 /// # Errors
 /// When the signing service refuses or does not answer.
-pub async fn certificate(signer: &SignerHandle, request: Request) -> Result<Vec<u8>, AppError> {
+pub async fn certificate(signer: &SignerHandle, request: Request) -> Result<Vec<u8>, Error> {
     match ask(signer, request).await? {
         Response::Certificate { der } => bytes(&der),
         other => Err(unexpected(&other)),
@@ -87,7 +87,7 @@ pub async fn crl(
     signer: &SignerHandle,
     issuer: &str,
     mut revoked: Vec<RevokedSerial>,
-) -> Result<Vec<u8>, AppError> {
+) -> Result<Vec<u8>, Error> {
     let mut staged = None;
     if revoked.len() > REVOKED_AT_ONCE {
         let crl = new_id("list");

@@ -4,8 +4,8 @@
 //! certificate from the next connection on. If certificate and key do not match, the previous pair
 //! stays in use.
 
-use crate::app::now_s;
 use anyhow::{Context, Result, bail};
+use fleeti_control::clock::now_s;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_pki::certificate::{self, Period, Role};
 use fleeti_pki::signer::{Algorithm, SoftKey};

@@ -15,16 +15,11 @@
 //! ```
 
 use crate::admin_tls::ApiTls;
-use crate::clock::Clock;
 use crate::limits::Limits;
-use crate::service::retention::Retention;
-use anyhow::{Context, Result, bail};
-use arc_swap::ArcSwap;
-use fleeti_pki::certificate;
-use fleeti_pki::manifest::ReleaseKeys;
-use fleeti_pki::tpm::endorsement::{Kind, Manufacturers};
-use fleeti_pki::tpm::files;
-use fleeti_pki::transparency::note::LogKey;
+use anyhow::Result;
+use fleeti_control::clock::Clock;
+use fleeti_control::settings::Retention;
+use fleeti_control::settings::Settings;
 use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::keys::Folders;
 use fleeti_signer::limits::Limits as SignerLimits;
@@ -35,10 +30,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use x509_cert::Certificate;
-
-/// Maximum size of a file of a TPM manufacturer, in bytes: their CRLs have megabytes.
-const MANUFACTURER_FILE_MAX: u64 = 16 << 20;
 
 /// The configuration of a server.
 #[derive(Debug, Clone)]
@@ -111,6 +102,26 @@ impl Config {
 }
 
 impl Config {
+    /// What the control plane needs of it.
+    #[must_use]
+    pub fn settings(&self) -> Settings {
+        Settings {
+            data: self.data.clone(),
+            names: self.names.clone(),
+            device_proxy: self.device_proxy.clone(),
+            limits: fleeti_control::settings::Limits {
+                challenge_ms: self.limits.challenge_ms,
+                proving_ms: self.limits.proving_ms,
+                recovery_key_s: self.limits.recovery_key_s,
+                codes_per_minute: self.limits.codes_per_minute,
+                pairing: self.limits.pairing,
+            },
+            trusts_hypervisor: self.trusts_hypervisor,
+            disk_floor: self.disk_floor,
+            retention: self.retention,
+            clock: self.clock.clone(),
+        }
+    }
     /// The CRL distribution point for device certificates, for a server with this device port.
     #[must_use]
     pub fn crl_url(&self, device_port: SocketAddr) -> String {
@@ -119,111 +130,6 @@ impl Config {
             .clone()
             .unwrap_or_else(|| format!("https://{name}:{}/pki/{{issuer}}.crl", device_port.port()))
     }
-}
-
-/// Certificates and public keys.
-pub struct Pki {
-    /// The issuer of devices, before the first trust bundle.
-    pub device_ca: Certificate,
-    /// The issuer of servers, before the first trust bundle.
-    pub server_ca: Certificate,
-    /// The root CA.
-    pub root: Certificate,
-    /// SHA-256 of the root CA's certificate.
-    pub root_sha256: String,
-    /// The release keys.
-    pub release_keys: ReleaseKeys,
-    /// The key that signs checkpoints of the audit log.
-    pub log: LogKey,
-    /// The trusted TPM manufacturers, reloaded while the server runs.
-    pub manufacturers: ArcSwap<Manufacturers>,
-}
-
-impl Pki {
-    /// Reads the public files of a data folder.
-    ///
-    /// # Errors
-    /// Names the file that is missing or malformed, and what to do.
-    pub fn open(data: &Path) -> Result<Self> {
-        let folder = data.join("pki");
-        if !folder.join("public").exists() {
-            bail!(
-                "{} has no keys; make them with `fleeti pki init {}`, then take offline/ away",
-                data.display(),
-                folder.display()
-            );
-        }
-        let text = |name: &str| {
-            let path = folder.join("public").join(name);
-            fs::read_to_string(&path).with_context(|| path.display().to_string())
-        };
-        let root = certificate::from_pem(&text("root.pem")?)?;
-        Ok(Self {
-            device_ca: certificate::from_pem(&text("device-ca.pem")?)?,
-            server_ca: certificate::from_pem(&text("server-ca.pem")?)?,
-            root_sha256: certificate::fingerprint(&root)?,
-            root,
-            release_keys: ReleaseKeys::from_pem(&text("release.pem")?)?,
-            log: LogKey::from_text(&text("audit.pub")?).context("audit.pub")?,
-            manufacturers: ArcSwap::from_pointee(manufacturers(data)),
-        })
-    }
-}
-
-/// Reads the trusted TPM manufacturers: all certificates in a folder, by the kind of TPM, and all
-/// CRLs (`*.crl`, DER or PEM) next to them. Ignores files that it cannot read, and lists them.
-#[must_use]
-pub fn manufacturers(data: &Path) -> Manufacturers {
-    let (folder, mut manufacturers) = (manufacturers_folder(data), Manufacturers::default());
-    for kind in Kind::ALL {
-        for (source, path) in manufacturer_files(&folder, kind.as_str()) {
-            if let Err(e) = read_manufacturer(&mut manufacturers, &source, &path, kind) {
-                manufacturers.leave_out(&source, format!("{e:#}"));
-            }
-        }
-    }
-    manufacturers
-}
-
-/// The folder of TPM manufacturers.
-#[must_use]
-pub fn manufacturers_folder(data: &Path) -> PathBuf {
-    data.join("pki/tpm-manufacturers")
-}
-
-/// The files of a kind of TPM: name below the folder, and path. Skips hidden files, which may be
-/// incomplete.
-#[must_use]
-pub fn manufacturer_files(folder: &Path, kind: &str) -> Vec<(String, PathBuf)> {
-    let Ok(entries) = fs::read_dir(folder.join(kind)) else { return Vec::new() };
-    let mut paths: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    paths.sort();
-    let named = paths.into_iter().filter_map(|path| {
-        let name = path.file_name()?.to_string_lossy().into_owned();
-        (!name.starts_with('.') && !path.is_dir()).then(|| (format!("{kind}/{name}"), path))
-    });
-    named.collect()
-}
-
-fn read_manufacturer(
-    manufacturers: &mut Manufacturers,
-    source: &str,
-    path: &Path,
-    kind: Kind,
-) -> Result<()> {
-    let length = fs::metadata(path)?.len();
-    if length > MANUFACTURER_FILE_MAX {
-        bail!("the file has {length} bytes, at most {MANUFACTURER_FILE_MAX} are allowed");
-    }
-    let bytes = fs::read(path)?;
-    if path.extension().is_some_and(|e| e == "crl") {
-        return Ok(files::lists(&bytes)?
-            .iter()
-            .try_for_each(|list| manufacturers.look_at(list))?);
-    }
-    Ok(files::certificates(&bytes)?
-        .iter()
-        .try_for_each(|certificate| manufacturers.believe_from(certificate, kind, source))?)
 }
 
 /// Connects to the signing service over its socket or, for development, starts one in this process.
@@ -242,7 +148,7 @@ pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
     let mut keys = fleeti_signer::keys::open(&pki, &passphrase, Some(crl_url))?;
     let folders = Folders {
         builds: config.data.join("builds"),
-        outbox: crate::app::outbox(&config.data),
+        outbox: config.settings().outbox(),
         work: config.data.join("audit/releases"),
     };
     let signing = fleeti_signer::keys::open_signing(&pki, &passphrase, folders)?;

@@ -1,10 +1,8 @@
 //! The control plane: actix-web and an MQTT gateway around the Fleeti crates. The state
 //! machines and their decisions are in `fleeti_core`; this crate does the I/O.
 //!
-//! Code map: [`config`] (the data folder and its keys) · [`app`] (state that all parts share) ·
-//! [`clock`] (the time that certificates are checked against) · [`fleeti_store`] (all SQL) ·
-//! [`service`] (one function for each operation; HTTP, MQTT and jobs call the same ones) · [`http`]
-//! (the API on port 8080, the device API on port 8443, sizes of bodies) · [`web`] (the pages on
+//! Code map: [`config`] (the data folder and its keys) · [`fleeti_control`] (one function for each
+//! operation; HTTP, MQTT and jobs call the same ones) · [`fleeti_store`] (all SQL) · [`http`] (the API on port 8080, the device API on port 8443, sizes of bodies) · [`web`] (the pages on
 //! port 8080) · [`gateway`] (MQTT on port 8883, and how the server accepts connections) · [`port`]
 //! (HTTP over these connections) · [`error`] (the one error type, with its status codes) ·
 //! [`worker`] (builds and signatures in this process) · [`remote_worker`] (builds for another
@@ -28,8 +26,6 @@
 //! `examples/src/bin/embed_server.rs` embeds one with keys.
 
 pub mod admin_tls;
-pub mod app;
-pub mod clock;
 pub mod config;
 pub mod error;
 pub mod gateway;
@@ -39,6 +35,5 @@ pub mod log;
 pub mod port;
 pub mod remote_worker;
 pub mod server;
-pub mod service;
 pub mod web;
 pub mod worker;

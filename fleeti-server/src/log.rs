@@ -5,7 +5,7 @@
 //! subject, the log gets one line per minute; per kind without subject, `PER_KIND` lines.
 //! Suppressed lines are counted, and reported in the next minute.
 
-use crate::app::now_s;
+use fleeti_control::clock::now_s;
 use fleeti_core::foreign::{self, Foreign};
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Write as _};

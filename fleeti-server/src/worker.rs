@@ -1,11 +1,12 @@
 //! The worker in the server's process. It sends builds to the signing service and, with
 //! `--local-worker`, leases builds and runs them with `fleeti-build`.
 
-use crate::app::{AppRef, new_id, now_s};
-use crate::service::releases;
 use anyhow::{Context, Result};
 use fleeti_build::build::{self, Request};
 use fleeti_build::cache::Cache;
+use fleeti_control::clock::{new_id, now_s};
+use fleeti_control::context::ContextRef;
+use fleeti_control::releases;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, Event};
 use fleeti_store as store;
 use fleeti_store::builds::{Ended, Lease};
@@ -22,15 +23,21 @@ const RENEW: Duration = Duration::from_secs(2);
 /// Minimum interval of events about new lines of a log.
 const LOG_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Works until the task is aborted. An interrupted build is taken again when its lease has expired.
-pub async fn run(app: AppRef) {
+/// The agent binary for images; default: next to the server's binary.
+pub struct Agent(pub Option<PathBuf>);
+
+/// Works until the task is aborted; builds only with an agent. An interrupted build is taken again when its lease has expired.
+pub async fn run(cx: ContextRef, local: Option<Agent>) {
     loop {
         // Signatures first: an operator has just requested one, and a build takes longer. A failure
         // of one must not stop the other.
-        let built =
-            async { if app.config.local_worker { claim_and_run(&app).await } else { Ok(false) } };
-        let results =
-            [give_up(&app).await.map(|()| false), claim_and_sign(&app).await, built.await];
+        let built = async {
+            match &local {
+                Some(agent) => claim_and_run(&cx, agent).await,
+                None => Ok(false),
+            }
+        };
+        let results = [give_up(&cx).await.map(|()| false), claim_and_sign(&cx).await, built.await];
         let worked = results.iter().any(|r| matches!(r, Ok(true)));
         let failed = results.iter().any(Result::is_err);
         for e in results.into_iter().filter_map(Result::err) {
@@ -40,37 +47,38 @@ pub async fn run(app: AppRef) {
             tokio::time::sleep(Duration::from_secs(5)).await;
         } else if !worked {
             // No notification arrives when the lease of a killed server expires.
-            tokio::time::timeout(Duration::from_secs(LEASE_S / 2), app.build_queued.notified())
+            tokio::time::timeout(Duration::from_secs(LEASE_S / 2), cx.build_queued.notified())
                 .await
                 .ok();
         }
     }
 }
 
-async fn give_up(app: &AppRef) -> Result<()> {
-    let mut tx = app.db.write().await?;
+async fn give_up(cx: &ContextRef) -> Result<()> {
+    let mut tx = cx.db.write().await?;
     let ended = store::builds::give_up(&mut tx, now_s()).await?;
     tx.commit().await?;
     for id in ended {
-        app.publish(Event::Build { id });
+        cx.publish(Event::Build { id });
     }
     Ok(())
 }
 
-async fn claim_and_run(app: &AppRef) -> Result<bool> {
+async fn claim_and_run(cx: &ContextRef, agent: &Agent) -> Result<bool> {
     // Builds wait until the disk has room again.
-    if app.health.disk.admit(&app.config, "build").is_err() {
+    if cx.health.disk.admit(&cx.settings, "build").is_err() {
         return Ok(false);
     }
     let lease = new_id("lease");
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     let claimed = store::builds::claim(&mut tx, now_s(), local(&lease)).await?;
     tx.commit().await?;
     let Some(store::builds::Claimed { id, revision, request }) = claimed else { return Ok(false) };
-    app.publish(Event::Build { id: id.clone() });
-    let directory = app.config.data.join("builds").join(&id);
-    let result = build_with_lease(app, (&id, &lease), revision, &request, directory.clone()).await;
-    let pool = app.db.writer();
+    cx.publish(Event::Build { id: id.clone() });
+    let directory = cx.settings.data.join("builds").join(&id);
+    let result =
+        build_with_lease(cx, (&id, &lease), agent, revision, &request, directory.clone()).await;
+    let pool = cx.db.writer();
     let (text, failure) = (directory.display().to_string(), result.err().map(|e| format!("{e:#}")));
     let ended = match &failure {
         None => Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some(&text) },
@@ -79,7 +87,7 @@ async fn claim_and_run(app: &AppRef) -> Result<bool> {
     if !store::builds::finish(pool, &id, local(&lease), ended).await? {
         tracing::warn!("{id}: lost the lease, the result is discarded");
     }
-    app.publish(Event::Build { id });
+    cx.publish(Event::Build { id });
     Ok(true)
 }
 
@@ -88,16 +96,16 @@ fn local(id: &str) -> Lease<'_> {
     Lease { worker: "", id, until_s: now_s() + LEASE_S }
 }
 
-async fn claim_and_sign(app: &AppRef) -> Result<bool> {
-    let mut tx = app.db.write().await?;
+async fn claim_and_sign(cx: &ContextRef) -> Result<bool> {
+    let mut tx = cx.db.write().await?;
     let claimed = store::builds::claim_signing(&mut tx, now_s(), LEASE_S).await?;
     tx.commit().await?;
     let Some(build) = claimed else { return Ok(false) };
-    app.publish(Event::Build { id: build.id.clone() });
+    cx.publish(Event::Build { id: build.id.clone() });
     // Poll both: one may hold the writer connection that the other one waits for.
     let signed = tokio::select! {
-        signed = releases::sign(app, &build) => signed,
-        never = renew_signing(app, &build.id) => match never {},
+        signed = releases::sign(cx, &build) => signed,
+        never = renew_signing(cx, &build.id) => match never {},
     };
     let (phase, detail) = match signed {
         Ok(release) => (BuildPhase::Succeeded, format!("published {}", release.name)),
@@ -106,42 +114,38 @@ async fn claim_and_sign(app: &AppRef) -> Result<bool> {
             e.what_to_do().map_or_else(|| e.to_string(), |hint| format!("{e}; {hint}")),
         ),
     };
-    store::builds::signing(app.db.writer(), &build.id, phase, 0, &detail).await?;
-    app.publish(Event::Build { id: build.id.clone() });
+    store::builds::signing(cx.db.writer(), &build.id, phase, 0, &detail).await?;
+    cx.publish(Event::Build { id: build.id.clone() });
     Ok(true)
 }
 
 /// Renews the lease of a signature as long as it is polled.
-async fn renew_signing(app: &AppRef, id: &str) -> Infallible {
+async fn renew_signing(cx: &ContextRef, id: &str) -> Infallible {
     let mut renewal = tokio::time::interval(RENEW);
     renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         renewal.tick().await;
         let text = "the signing service reads, signs and compresses the build";
         // Only a lease that was not renewed in time is lost; a single failed write does not matter.
-        if let Err(e) = store::builds::signing(
-            app.db.writer(),
-            id,
-            BuildPhase::Running,
-            now_s() + LEASE_S,
-            text,
-        )
-        .await
+        if let Err(e) =
+            store::builds::signing(cx.db.writer(), id, BuildPhase::Running, now_s() + LEASE_S, text)
+                .await
         {
             tracing::warn!("{id}: cannot renew the lease: {e}");
         }
-        app.publish(Event::Build { id: id.to_owned() });
+        cx.publish(Event::Build { id: id.to_owned() });
     }
 }
 
 async fn build_with_lease(
-    app: &AppRef,
+    cx: &ContextRef,
     (id, lease): (&str, &str),
+    agent: &Agent,
     revision: u32,
     request: &CreateBuild,
     out: PathBuf,
 ) -> Result<()> {
-    let agent = match &app.config.agent {
+    let agent = match &agent.0 {
         Some(path) => path.clone(),
         None => std::env::current_exe()?.with_file_name("fleeti-agent"),
     };
@@ -150,7 +154,7 @@ async fn build_with_lease(
         revision,
         version: request.version.clone(),
         minimum_version: None,
-        trust: app.config.data.join("pki/public"),
+        trust: cx.settings.data.join("pki/public"),
         lock: None,
         agent,
         out,
@@ -173,7 +177,7 @@ async fn build_with_lease(
         tokio::select! {
             _ = log_clock.tick() => {
                 if grew.swap(false, Ordering::Relaxed) {
-                    app.publish(Event::BuildLog { id: id.to_owned() });
+                    cx.publish(Event::BuildLog { id: id.to_owned() });
                 }
             }
             done = &mut job => {
@@ -185,11 +189,11 @@ async fn build_with_lease(
             }
             _ = renewal.tick() => {
                 let line = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if let Err(e) = store::builds::renew(app.db.writer(), id, local(lease), Some(&line)).await {
+                if let Err(e) = store::builds::renew(cx.db.writer(), id, local(lease), Some(&line)).await {
                     tracing::warn!("{id}: cannot renew the lease: {e}");
                 }
                 if line != told {
-                    app.publish(Event::Build { id: id.to_owned() });
+                    cx.publish(Event::Build { id: id.to_owned() });
                     told = line;
                 }
             }

@@ -334,6 +334,12 @@ impl Found {
         update_level: Level::Token,
     };
 
+    /// The level when the evidence was appraised.
+    #[must_use]
+    pub fn stored_level(&self) -> Level {
+        self.level
+    }
+
     /// The level at a time: levels decay.
     #[must_use]
     pub fn level_at(&self, now_s: u64) -> Level {

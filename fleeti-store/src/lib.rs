@@ -21,7 +21,8 @@
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
 //! [`trust`] (identities) · [`tpms`], [`attestations`], [`boot`], [`vault`] (evidence and what only
 //! the signing service opens) · [`revisions`], [`builds`], [`approvals`], [`releases`],
-//! [`rollouts`], [`rollout_headers`], [`rollout_devices`] · [`sessions`], [`workers`], [`audit`].
+//! [`rollouts`], [`rollout_headers`], [`rollout_devices`] · [`sessions`], [`workers`], [`audit`],
+//! [`domain_events`].
 #![allow(clippy::missing_errors_doc, reason = "said once, above")]
 #![warn(missing_docs)]
 
@@ -35,6 +36,7 @@ pub mod certificates;
 pub mod commands;
 pub mod desired;
 pub mod devices;
+pub mod domain_events;
 pub mod enrollments;
 mod error;
 pub mod mqtt_sessions;

@@ -1,12 +1,14 @@
 //! Verifies, appraises and stores evidence of devices, and applies the consequences. Evidence that
 //! arrives while a batch is processed forms the next batch: one database read, one commit.
 
-use crate::app::{App, AppRef, now_s};
-use crate::error::AppError;
-use crate::service::attestation::{boot_loader, digest, reference};
-use crate::service::rollouts::Outcome;
-use crate::service::tpm::{attestation_key, decoded, invalid};
-use crate::service::{policy, releases};
+use crate::attestation::parse::{attestation_key, decoded, invalid};
+use crate::attestation::reference::{Facts, boot_loader, digest, reference};
+use crate::attestation::state::Answer;
+use crate::clock::now_s;
+use crate::context::{Context, ContextRef};
+use crate::error::Error;
+use crate::events::{After, Appraised, DomainEvent};
+use crate::releases;
 use fleeti_core::attestation::policy::Firmware;
 use fleeti_core::attestation::{Aspect, Claim, Level, Tier};
 use fleeti_core::canonical::sha256_hex;
@@ -16,7 +18,7 @@ use fleeti_core::wire::api::Event;
 use fleeti_core::wire::attestation::AttestationResult;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::Challenge;
-use fleeti_pki::attestation::appraisal::{Appraisal, FirmwareCode, Known, Reference, appraise};
+use fleeti_pki::attestation::appraisal::{Appraisal, FirmwareCode, Known, appraise};
 use fleeti_pki::attestation::evidence::{self, Before, VerifiedEvidence};
 use fleeti_pki::measured::log::Pcrs;
 use fleeti_pki::tpm::attest::Clock;
@@ -26,7 +28,6 @@ use fleeti_store::attestations::{
     self, Accepted, AttestationRow, FirmwareCodeRow, SentEvidence, Subject,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
 use tokio::sync::{mpsc, oneshot};
 
 /// Maximum number of items in a batch.
@@ -38,28 +39,21 @@ const ATTESTATION_FAILED: &str = "device.attestation-failed";
 /// Source of a claim about evidence that did not verify.
 const SENT: &str = "evidence from the device";
 
-/// Evidence of a device that answers its outstanding challenge.
-pub struct Answer {
-    device: DeviceId,
-    nonce: [u8; 32],
-    sent: SentEvidence,
-    kept: oneshot::Sender<Result<(), AppError>>,
-}
-
 /// Queues evidence for appraisal. When this returns, the result is stored.
 ///
 /// # Errors
 /// [`Code::Invalid`] for evidence that does not parse.
-pub(super) async fn submit(
-    app: &App,
+pub(crate) async fn submit(
+    cx: &Context,
     device: &DeviceId,
     nonce: [u8; 32],
     sent: SentEvidence,
-) -> Result<(), AppError> {
+) -> Result<(), Error> {
     let (kept, waiting) = oneshot::channel();
-    let nobody = || AppError::internal("the appraisal task has stopped");
+    let nobody = || Error::internal("the appraisal task has stopped");
     // Each session has at most one item in the queue.
-    app.evidence
+    cx.attestation
+        .queue
         .send(Answer { device: device.clone(), nonce, sent, kept })
         .await
         .map_err(|_| nobody())?;
@@ -67,7 +61,7 @@ pub(super) async fn submit(
 }
 
 /// Processes evidence until the task is aborted.
-pub async fn run(app: AppRef, mut queue: mpsc::Receiver<Answer>) {
+pub(crate) async fn run(cx: ContextRef, mut queue: mpsc::Receiver<Answer>) {
     let mut waiting = Vec::new();
     while queue.recv_many(&mut waiting, BATCH_MAX).await > 0 {
         while !waiting.is_empty() {
@@ -78,23 +72,23 @@ pub async fn run(app: AppRef, mut queue: mpsc::Receiver<Answer>) {
                 .into_iter()
                 .partition(|a: &Answer| seen.insert(a.device.clone()));
             waiting = later;
-            serve(&app, batch).await;
+            serve(&cx, batch).await;
         }
     }
 }
 
-async fn serve(app: &AppRef, batch: Vec<Answer>) {
+async fn serve(cx: &ContextRef, batch: Vec<Answer>) {
     let (answers, senders): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|a| ((a.device, a.nonce, a.sent), a.kept)).unzip();
-    match look_at(app, answers).await {
+    match look_at(cx, answers).await {
         Ok(results) => {
             senders.into_iter().zip(results).for_each(|(sender, result)| drop(sender.send(result)))
         }
         Err(e) => {
             tracing::error!("evidence: {e}");
-            senders.into_iter().for_each(|sender| {
-                drop(sender.send(Err(AppError::internal("see the server's log"))))
-            });
+            senders
+                .into_iter()
+                .for_each(|sender| drop(sender.send(Err(Error::internal("see the server's log")))));
         }
     }
 }
@@ -106,34 +100,34 @@ type Ready = (DeviceId, Subject, [u8; 32], SentEvidence, Vec<u8>, Firmware);
 type Judged = (DeviceId, Subject, AttestationRow);
 
 /// Processes a batch. Returns one result for each item.
-async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppError>>, AppError> {
+async fn look_at(cx: &ContextRef, answers: Vec<Sent>) -> Result<Vec<Result<(), Error>>, Error> {
     let ids: Vec<_> = answers.iter().map(|(device, ..)| device).collect();
     let named: Vec<_> =
         answers.iter().map(|(device, _, sent)| (device, sent.firmware_log.as_str())).collect();
     // Read before everything else: a change meanwhile leads to another appraisal.
-    let asked_then = app.policies.changes();
-    let mut connection = app.db.reader().await?;
+    let asked_then = cx.attestation.policies.changes();
+    let mut connection = cx.db.reader().await?;
     let mut subjects = attestations::subjects(&mut connection, &ids).await?;
     let mut logs = attestations::logs(&mut connection, &named).await?;
     drop(connection);
-    let releases = releases_of(app, subjects.values()).await?;
-    let ready: Vec<Result<Ready, AppError>> = answers
+    let releases = releases_of(cx, subjects.values()).await?;
+    let ready: Vec<Result<Ready, Error>> = answers
         .into_iter()
         .map(|(device, nonce, sent)| {
             let subject = subjects
                 .remove(&device)
-                .ok_or_else(|| AppError::not_found("TPM of device", device.as_str()))?;
+                .ok_or_else(|| Error::not_found("TPM of device", device.as_str()))?;
             let log = logs.remove(&device).ok_or_else(|| {
-                AppError::new(Code::Invalid, "evidence: upload the firmware event log first")
+                Error::new(Code::Invalid, "evidence: upload the firmware event log first")
             })?;
-            let firmware = app.policies.of(&subject.fleet).firmware;
+            let firmware = cx.attestation.policies.of(&subject.fleet).firmware;
             Ok((device, subject, nonce, sent, log, firmware))
         })
         .collect();
-    let trusts_hypervisor = app.config.trusts_hypervisor;
+    let trusts_hypervisor = cx.settings.trusts_hypervisor;
     // Verification of signatures blocks, so it runs outside the async threads.
     let judged = tokio::task::spawn_blocking(move || {
-        let judge = |ready: Result<Ready, AppError>| -> Result<Judged, AppError> {
+        let judge = |ready: Result<Ready, Error>| -> Result<Judged, Error> {
             let (device, subject, nonce, sent, log, firmware) = ready?;
             let row = judged(
                 (&device, &subject),
@@ -145,35 +139,35 @@ async fn look_at(app: &AppRef, answers: Vec<Sent>) -> Result<Vec<Result<(), AppE
         };
         ready.into_iter().map(judge).collect::<Vec<_>>()
     });
-    let judged = judged.await.map_err(AppError::internal)?;
+    let judged = judged.await.map_err(Error::internal)?;
     let devices: Vec<_> = judged.iter().flatten().map(|(device, ..)| device.clone()).collect();
-    let results = keep(app, judged).await?;
+    let results = keep(cx, judged).await?;
     // A policy has changed meanwhile, and the appraisal of all devices that followed has not seen
     // these results.
-    if app.policies.changes() != asked_then {
-        policy::reappraise_all(app, &devices).await;
+    if cx.attestation.policies.changes() != asked_then {
+        reappraise_all(cx, &devices).await;
     }
     Ok(results)
 }
 
 /// Stores results, and applies their consequences.
 async fn keep(
-    app: &App,
-    judged: Vec<Result<Judged, AppError>>,
-) -> Result<Vec<Result<(), AppError>>, AppError> {
+    cx: &Context,
+    judged: Vec<Result<Judged, Error>>,
+) -> Result<Vec<Result<(), Error>>, Error> {
     let now = now_s();
     let rows: Vec<_> = judged.iter().flatten().map(|(device, _, row)| (device, row)).collect();
     if rows.is_empty() {
         return Ok(judged.into_iter().map(|j| j.map(drop)).collect());
     }
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     attestations::keep(&mut tx, &rows).await?;
     let results: Vec<_> = judged
         .iter()
         .flatten()
         .map(|(device, subject, row)| (device, subject, &row.result))
         .collect();
-    let outcomes = follow(app, &mut tx, &results, policy::News::Evidence, now).await?;
+    let after = follow(cx, &mut tx, &results, true, now).await?;
     tx.commit().await?;
     for (device, subject, row) in judged.iter().flatten() {
         if let Some(what) = attestation_failure(&row.result)
@@ -182,24 +176,24 @@ async fn keep(
             tracing::error!(%device, "{what}");
         }
         if row.result.level < subject.last.level_at(now) {
-            app.grants.changed();
+            cx.grants.changed();
         }
-        app.publish(Event::Device { id: device.clone() });
+        cx.publish(Event::Device { id: device.clone() });
     }
-    outcomes.into_iter().for_each(|outcome| outcome.dispatch(app));
+    cx.dispatch(after);
     Ok(judged.into_iter().map(|j| j.map(drop)).collect())
 }
 
 /// Applies the consequences of results, in their transaction: raises alarms, and passes the results
 /// to the rollouts, once for each fleet.
 async fn follow(
-    app: &App,
+    cx: &Context,
     tx: &mut store::Tx<'_>,
     judged: &[(&DeviceId, &Subject, &AttestationResult)],
-    news: policy::News,
+    has_new_evidence: bool,
     now: u64,
-) -> Result<Vec<Outcome>, AppError> {
-    let mut fleets: HashMap<&FleetId, Vec<&DeviceId>> = HashMap::new();
+) -> Result<After, Error> {
+    let mut fleets: HashMap<&FleetId, Vec<(DeviceId, Level, Level)>> = HashMap::new();
     for (device, subject, result) in judged {
         let attestation_failure = attestation_failure(result);
         if subject.attestation_failure != attestation_failure {
@@ -209,10 +203,10 @@ async fn follow(
         // Once per alarm interval while it lasts, so that a device with different false evidence
         // each time cannot fill the log.
         if let Some(what) =
-            attestation_failure.filter(|_| app.alarms.is_new(ATTESTATION_FAILED, device.as_str()))
+            attestation_failure.filter(|_| cx.alarms.is_new(ATTESTATION_FAILED, device.as_str()))
         {
             let evidence = result.evidence.get(..16).unwrap_or_default();
-            app.audit(
+            cx.audit(
                 tx,
                 now,
                 device.as_str(),
@@ -221,13 +215,24 @@ async fn follow(
             )
             .await?;
         }
-        fleets.entry(&subject.fleet).or_default().push(device);
+        let levels = (subject.last.level_at(now), result.level_at(now));
+        fleets.entry(&subject.fleet).or_default().push((
+            DeviceId::clone(device),
+            levels.0,
+            levels.1,
+        ));
     }
-    let mut outcomes = Vec::new();
+    let mut after = After::default();
     for (fleet, devices) in fleets {
-        outcomes.push(policy::appraised(tx, app, fleet, &devices, news).await?);
+        let event = DomainEvent::DevicesAppraised {
+            fleet: fleet.clone(),
+            policy: Box::new(cx.attestation.policies.of(fleet)),
+            devices: Appraised::Devices(devices),
+            has_new_evidence,
+        };
+        after.merge(cx.emit(tx, now, &event).await?);
     }
-    Ok(outcomes)
+    Ok(after)
 }
 
 /// The contraindicated claims in words, for an operator to investigate.
@@ -243,9 +248,9 @@ fn attestation_failure(result: &AttestationResult) -> Option<String> {
 
 /// Appraises the stored evidence of a device again, because its policy or the releases that it may
 /// run have changed. Keeps the time of the evidence. Evidence that did not verify still does not.
-pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
-    let Some(row) = attestations::get(app.db.pool(), device).await? else { return Ok(()) };
-    let mut connection = app.db.reader().await?;
+pub async fn reappraise(cx: &Context, device: &DeviceId) -> Result<(), Error> {
+    let Some(row) = attestations::get(cx.db.pool(), device).await? else { return Ok(()) };
+    let mut connection = cx.db.reader().await?;
     let subject = attestations::subjects(&mut connection, &[device]).await?.remove(device);
     let log = attestations::logs(&mut connection, &[(device, &row.evidence.firmware_log)])
         .await?
@@ -256,7 +261,7 @@ pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
         return Ok(());
     }
     let again = match log {
-        Some(log) => judged_anew(app, (device, &subject), &row, &log).await?,
+        Some(log) => judged_anew(cx, (device, &subject), &row, &log).await?,
         // The stored evidence cannot be appraised again, because its log was replaced since: treat
         // the result as old until the device sends new evidence.
         None => AttestationRow {
@@ -267,36 +272,43 @@ pub async fn reappraise(app: &App, device: &DeviceId) -> Result<(), AppError> {
     if again.result == row.result {
         return Ok(());
     }
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     // The device may have sent new evidence meanwhile.
     if !attestations::is_last(&mut tx, device, &row.result).await? {
         return Ok(());
     }
     attestations::keep(&mut tx, &[(device, &again)]).await?;
-    let outcomes =
-        follow(app, &mut tx, &[(device, &subject, &again.result)], policy::News::None, now_s())
-            .await?;
+    let after = follow(cx, &mut tx, &[(device, &subject, &again.result)], false, now_s()).await?;
     tx.commit().await?;
-    app.grants.changed();
-    app.publish(Event::Device { id: device.clone() });
-    outcomes.into_iter().for_each(|outcome| outcome.dispatch(app));
+    cx.grants.changed();
+    cx.publish(Event::Device { id: device.clone() });
+    cx.dispatch(after);
     Ok(())
+}
+
+/// Appraises the evidence of devices again. A failure for one device does not affect the others.
+pub async fn reappraise_all(cx: &Context, devices: &[DeviceId]) {
+    for device in devices {
+        if let Err(e) = reappraise(cx, device).await {
+            tracing::error!(%device, "a device was not appraised again: {e}");
+        }
+    }
 }
 
 /// Appraises stored evidence by current policies, with its original time.
 async fn judged_anew(
-    app: &App,
+    cx: &Context,
     (device, subject): (&DeviceId, &Subject),
     row: &AttestationRow,
     log: &[u8],
-) -> Result<AttestationRow, AppError> {
+) -> Result<AttestationRow, Error> {
     let mut nonce = [0; 32];
-    hex::decode_to_slice(&row.nonce, &mut nonce).map_err(AppError::internal)?;
-    let releases = releases_of(app, std::iter::once(subject)).await?;
-    let firmware = app.policies.of(&subject.fleet).firmware;
+    hex::decode_to_slice(&row.nonce, &mut nonce).map_err(Error::internal)?;
+    let releases = releases_of(cx, std::iter::once(subject)).await?;
+    let firmware = cx.attestation.policies.of(&subject.fleet).firmware;
     // The TPM clock was compared when the evidence arrived.
     let before = Subject { accepted: None, ..subject.clone() };
-    let facts = (&releases, firmware, app.config.trusts_hypervisor);
+    let facts = (&releases, firmware, cx.settings.trusts_hypervisor);
     let again = judged((device, &before), (&nonce, row.evidence.clone()), log, facts)?;
     Ok(AttestationRow {
         result: AttestationResult { appraised_s: row.result.appraised_s, ..again.result },
@@ -304,28 +316,17 @@ async fn judged_anew(
     })
 }
 
-/// Reference values of a release, and the digest of its boot loader.
-type Facts = (Option<Reference>, Option<[u8; 32]>);
 /// Facts by release.
 type Releases = HashMap<ReleaseName, Facts>;
 
-/// Cache of the facts of recently used releases. A release never changes, except that it can be
-/// revoked, which counts as a policy change.
-#[derive(Default)]
-pub struct FactCache(Mutex<HashMap<ReleaseName, (u64, Facts)>>);
-
-/// Maximum number of cached releases.
-const FACTS_MAX: usize = 64;
-
-async fn facts(app: &App, name: &ReleaseName) -> Result<Option<Facts>, AppError> {
+async fn facts(cx: &Context, name: &ReleaseName) -> Result<Option<Facts>, Error> {
     // Read the counter first: a change meanwhile invalidates the entry.
-    let changes = app.policies.changes();
-    let cache = || app.facts.0.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, known)) = cache().get(name).filter(|(at, _)| *at == changes) {
-        return Ok(Some(known.clone()));
+    let changes = cx.attestation.policies.changes();
+    if let Some(known) = cx.attestation.facts.get(name, changes) {
+        return Ok(Some(known));
     }
-    let Some(release) = store::releases::get(app.db.pool(), name).await? else { return Ok(None) };
-    let documents = releases::documents(app, name).await?;
+    let Some(release) = store::releases::get(cx.db.pool(), name).await? else { return Ok(None) };
+    let documents = releases::documents(cx, name).await?;
     let reference = match Manifest::parse(&documents.manifest) {
         Ok(manifest) => reference(&manifest, release.revoked_s.is_some()),
         Err(e) => {
@@ -334,27 +335,23 @@ async fn facts(app: &App, name: &ReleaseName) -> Result<Option<Facts>, AppError>
         }
     };
     let found = (reference, boot_loader(&release));
-    let mut cache = cache();
-    if cache.len() >= FACTS_MAX {
-        cache.clear();
-    }
-    cache.insert(name.clone(), (changes, found.clone()));
+    cx.attestation.facts.insert(name, changes, &found);
     Ok(Some(found))
 }
 
 /// All releases that one of these devices has as its desired version, reports to run, ran at its
 /// last attestation, or was provisioned with.
 async fn releases_of(
-    app: &App,
+    cx: &Context,
     subjects: impl Iterator<Item = &Subject>,
-) -> Result<Releases, AppError> {
+) -> Result<Releases, Error> {
     let names: HashSet<&ReleaseName> = subjects
         .flat_map(|s| [&s.wanted, &s.running, &s.not_given, &s.last.release, &s.loader_release])
         .flatten()
         .collect();
     let mut releases = Releases::new();
     for name in names {
-        if let Some(facts) = facts(app, name).await? {
+        if let Some(facts) = facts(cx, name).await? {
             releases.insert(name.clone(), facts);
         }
     }
@@ -368,7 +365,7 @@ fn known(
     subject: &Subject,
     releases: &Releases,
     (firmware, trusts_hypervisor): (Firmware, bool),
-) -> Result<Known, AppError> {
+) -> Result<Known, Error> {
     // During an update the device may still run the previous release.
     let compared: HashSet<_> =
         [&subject.wanted, &subject.running, &subject.last.release].into_iter().flatten().collect();
@@ -399,7 +396,7 @@ fn judged(
     (nonce, sent): (&[u8; 32], SentEvidence),
     log: &[u8],
     (releases, firmware, trusts_hypervisor): (&Releases, Firmware, bool),
-) -> Result<AttestationRow, AppError> {
+) -> Result<AttestationRow, Error> {
     let quote = decoded("quote", &sent.quote)?;
     let signature = decoded("signature", &sent.signature)?;
     let pcrs = read_pcrs(&sent.pcrs)?;
@@ -462,15 +459,15 @@ fn judged(
     })
 }
 
-fn pcr(text: &str) -> Result<[u8; 32], AppError> {
+fn pcr(text: &str) -> Result<[u8; 32], Error> {
     digest(text).ok_or_else(|| invalid("pcrs", format!("{text:?} is not a PCR value")))
 }
 
-fn read_pcrs(texts: &BTreeMap<u8, String>) -> Result<Pcrs, AppError> {
+fn read_pcrs(texts: &BTreeMap<u8, String>) -> Result<Pcrs, Error> {
     texts.iter().map(|(number, text)| Ok((*number, pcr(text)?))).collect()
 }
 
-fn last_accepted(accepted: &Accepted) -> Result<Before, AppError> {
+fn last_accepted(accepted: &Accepted) -> Result<Before, Error> {
     let (milliseconds, resets, restarts, safe) = accepted.clock;
     Ok(Before {
         clock: Clock { milliseconds, resets, restarts, safe },
@@ -490,7 +487,7 @@ fn accepted_now(verified: &VerifiedEvidence) -> Accepted {
     }
 }
 
-fn firmware_code(row: &FirmwareCodeRow) -> Result<FirmwareCode, AppError> {
+fn firmware_code(row: &FirmwareCodeRow) -> Result<FirmwareCode, Error> {
     let binaries = row.binaries.iter().map(|binary| pcr(binary)).collect::<Result<_, _>>()?;
     Ok(FirmwareCode {
         pcrs: [pcr(&row.pcrs[0])?, pcr(&row.pcrs[1])?],

@@ -1,10 +1,12 @@
 //! Trusted TPM manufacturers: files in the data folder, which an operator can also change over the
 //! API.
 
-use crate::app::{App, AppRef, now_s};
-use crate::config::{manufacturer_files, manufacturers_folder};
-use crate::error::AppError;
-use crate::service::tpm::{self, decoded, invalid};
+use crate::attestation::parse::{decoded, invalid};
+use crate::attestation::tpm;
+use crate::clock::now_s;
+use crate::context::{Context, ContextRef};
+use crate::error::Error;
+use crate::pki::{manufacturer_files, manufacturers_folder};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::attestation::{
     AddTpmManufacturers, LeftOut, MANUFACTURERS_FILE_MAX, TpmKind, TpmManufacturer,
@@ -26,8 +28,8 @@ static CHANGING: Mutex<()> = Mutex::const_new(());
 
 /// The trusted TPM manufacturers, and the files that the server ignores.
 #[must_use]
-pub fn list(app: &App) -> TpmManufacturers {
-    let manufacturers = app.pki.manufacturers.load();
+pub fn list(cx: &Context) -> TpmManufacturers {
+    let manufacturers = cx.pki.manufacturers.load();
     let left_out = manufacturers
         .left_out()
         .iter()
@@ -61,19 +63,19 @@ fn shown(of: Believed) -> TpmManufacturer {
 /// [`Code::Invalid`] for a file without CA certificates; [`Code::TooLarge`]; [`Code::Conflict`] if
 /// all of them are trusted already, or there would be more than [`MANUFACTURERS_MAX`].
 pub async fn add(
-    app: &AppRef,
+    cx: &ContextRef,
     request: &AddTpmManufacturers,
-) -> Result<Vec<TpmManufacturer>, AppError> {
+) -> Result<Vec<TpmManufacturer>, Error> {
     let bytes = decoded("file", &request.file)?;
     if bytes.len() > MANUFACTURERS_FILE_MAX {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::TooLarge,
             format!("file: {} bytes, at most {MANUFACTURERS_FILE_MAX} are allowed", bytes.len()),
         ));
     }
     let certificates = files::certificates(&bytes).map_err(|e| invalid("file", e))?;
     let _changing = CHANGING.lock().await;
-    let before = list(app).manufacturers;
+    let before = list(cx).manufacturers;
     let mut added = Manufacturers::default();
     let mut new = Vec::new();
     for certificate in &certificates {
@@ -84,19 +86,19 @@ pub async fn add(
         }
     }
     if new.is_empty() {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Conflict,
             "all TPM manufacturers in this file are trusted already",
         ));
     }
     if before.len() + new.len() > MANUFACTURERS_MAX {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Conflict,
             format!("too many TPM manufacturers: at most {MANUFACTURERS_MAX} can be trusted"),
         ));
     }
-    let folder = manufacturers_folder(&app.config.data).join(request.kind.as_str());
-    let mut tx = app.db.write().await?;
+    let folder = manufacturers_folder(&cx.settings.data).join(request.kind.as_str());
+    let mut tx = cx.db.write().await?;
     for (id, certificate) in &new {
         let subject = added
             .all()
@@ -104,7 +106,7 @@ pub async fn add(
             .find(|m| m.sha256 == *id)
             .map(|m| m.subject)
             .unwrap_or_default();
-        app.audit(
+        cx.audit(
             &mut tx,
             now_s(),
             "admin",
@@ -116,8 +118,8 @@ pub async fn add(
         write(path, vec![certificate.clone()]).await?;
     }
     tx.commit().await?;
-    changed(app).await?;
-    Ok(list(app)
+    changed(cx).await?;
+    Ok(list(cx)
         .manufacturers
         .into_iter()
         .filter(|m| new.iter().any(|(id, _)| *id == m.id))
@@ -136,9 +138,9 @@ const fn kind(kind: TpmKind) -> Kind {
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a prefix that is not unique.
-pub async fn remove(app: &AppRef, id: &str) -> Result<TpmManufacturer, AppError> {
+pub async fn remove(cx: &ContextRef, id: &str) -> Result<TpmManufacturer, Error> {
     let _changing = CHANGING.lock().await;
-    let mut found: Vec<_> = list(app)
+    let mut found: Vec<_> = list(cx)
         .manufacturers
         .into_iter()
         .filter(|m| id.len() >= ID_MIN && m.id.starts_with(id))
@@ -146,24 +148,24 @@ pub async fn remove(app: &AppRef, id: &str) -> Result<TpmManufacturer, AppError>
     found.dedup_by(|a, b| a.id == b.id);
     let removed = match found.as_slice() {
         [] => {
-            return Err(AppError::not_found("TPM manufacturer", id)
+            return Err(Error::not_found("TPM manufacturer", id)
                 .hint("give its id, or at least the first 8 digits: see `fleeti attest manufacturers list`"));
         }
         [one] => one.clone(),
         [..] => {
-            return Err(AppError::new(
+            return Err(Error::new(
                 Code::Conflict,
                 format!("the ids of {} TPM manufacturers begin with {id}", found.len()),
             ));
         }
     };
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     let what = format!("{} {} {}", removed.kind.as_str(), removed.id, removed.subject);
-    app.audit(&mut tx, now_s(), "admin", "tpm-manufacturer.remove", &what).await?;
-    let folder = manufacturers_folder(&app.config.data);
+    cx.audit(&mut tx, now_s(), "admin", "tpm-manufacturer.remove", &what).await?;
+    let folder = manufacturers_folder(&cx.settings.data);
     for (_, path) in TpmKind::ALL.iter().flat_map(|kind| manufacturer_files(&folder, kind.as_str()))
     {
-        let bytes = tokio::fs::read(&path).await.map_err(AppError::internal)?;
+        let bytes = tokio::fs::read(&path).await.map_err(Error::internal)?;
         let Ok(certificates) = files::certificates(&bytes) else { continue };
         let kept: Vec<_> =
             certificates.iter().filter(|c| sha256_hex(c) != removed.id).cloned().collect();
@@ -172,16 +174,16 @@ pub async fn remove(app: &AppRef, id: &str) -> Result<TpmManufacturer, AppError>
         }
     }
     tx.commit().await?;
-    changed(app).await?;
+    changed(cx).await?;
     Ok(removed)
 }
 
 /// Applies the new set at once. A task of its own then appraises the TPMs of devices again.
-async fn changed(app: &AppRef) -> Result<(), AppError> {
-    app.pki.manufacturers.store(Arc::new(tpm::read_manufacturers(app).await?));
-    let app = Arc::clone(app);
+async fn changed(cx: &ContextRef) -> Result<(), Error> {
+    cx.pki.manufacturers.store(Arc::new(tpm::read_manufacturers(cx).await?));
+    let cx = Arc::clone(cx);
     tokio::spawn(async move {
-        if let Err(e) = tpm::judge_all(&app).await {
+        if let Err(e) = tpm::judge_all(&cx).await {
             tracing::error!("the TPMs of devices were not appraised again: {e:#}");
         }
     });
@@ -189,9 +191,9 @@ async fn changed(app: &AppRef) -> Result<(), AppError> {
 }
 
 /// Replaces a file with these certificates, or removes it if there are none.
-async fn write(path: PathBuf, certificates: Vec<Vec<u8>>) -> Result<(), AppError> {
+async fn write(path: PathBuf, certificates: Vec<Vec<u8>>) -> Result<(), Error> {
     let written = tokio::task::spawn_blocking(move || written(&path, &certificates));
-    written.await.map_err(AppError::internal)?.map_err(AppError::internal)
+    written.await.map_err(Error::internal)?.map_err(Error::internal)
 }
 
 fn written(path: &Path, certificates: &[Vec<u8>]) -> anyhow::Result<()> {

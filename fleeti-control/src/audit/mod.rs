@@ -1,9 +1,11 @@
 //! The audit log: moves acts from the outbox to the signing service, which writes the log, and
 //! reads entries, checkpoints and proofs from there.
 
-use crate::app::{App, AppRef};
-use crate::error::AppError;
-use crate::service::signing;
+pub(crate) mod state;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::signing;
 use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::{Act, Entry, fitting};
@@ -12,72 +14,38 @@ use fleeti_store as store;
 use fleeti_store::audit::WaitingAct;
 use futures::future::join_all;
 use std::collections::HashSet;
-use std::time::Duration;
-
-/// Delays between attempts to reach the signing service: first, and maximum.
-const RETRY: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(15);
 
 /// Removes acts from the outbox that are in the log already (a killed server may have entered
 /// them), then enters the rest. Call this at startup, before anything else runs.
 ///
 /// # Errors
 /// When the database or the signing service does not answer.
-pub async fn settle(app: &App) -> Result<(), AppError> {
-    let size = app.pki.log.verify(&checkpoint(app).await?)?.checkpoint().size;
-    let last = entries(app, size.saturating_sub(u64::from(store::audit::AT_ONCE) * 2), ENTRIES_MAX)
+pub async fn settle(cx: &Context) -> Result<(), Error> {
+    let size = cx.pki.log.verify(&checkpoint(cx).await?)?.checkpoint().size;
+    let last = entries(cx, size.saturating_sub(u64::from(store::audit::AT_ONCE) * 2), ENTRIES_MAX)
         .await?
         .lines;
     let known: HashSet<String> =
         last.iter().filter_map(|l| Entry::parse(l.as_bytes()).ok()?.act.id).collect();
     let known: Vec<_> = known.iter().map(String::as_str).collect();
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     store::audit::remove(&mut tx, &known).await?;
     tx.commit().await?;
     loop {
-        match enter_waiting(app).await {
+        match enter_waiting(cx).await {
             Ok(true) => {}
             Ok(false) => break,
             // There are more acts than the signing service accepts in a minute: a background task
             // enters the rest.
-            Err(e) if e.code() == Code::Unavailable && checkpoint(app).await.is_ok() => {
+            Err(e) if e.code() == Code::Unavailable && checkpoint(cx).await.is_ok() => {
                 tracing::error!("acts wait for the audit log: {e}");
-                app.audit_waits.notify_one();
+                cx.acts.waiting.notify_one();
                 break;
             }
             Err(e) => return Err(e),
         }
     }
-    super::releases::enter_in_log(app).await
-}
-
-/// Enters acts until the task is aborted. First calls [`settle`], if that failed at startup because
-/// the signing service was away.
-pub async fn carry(app: AppRef, mut is_settled: bool) {
-    while !is_settled {
-        tokio::time::sleep(RETRY_MAX).await;
-        match settle(&app).await {
-            Ok(()) => is_settled = true,
-            Err(e) => tracing::debug!("acts wait for the audit log: {e}"),
-        }
-    }
-    let mut pause = RETRY;
-    loop {
-        app.audit_waits.notified().await;
-        loop {
-            match enter_waiting(&app).await {
-                Ok(true) => pause = RETRY,
-                Ok(false) => break,
-                Err(e) => {
-                    if pause == RETRY {
-                        tracing::error!("acts wait for the audit log: {e}");
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(RETRY_MAX);
-                }
-            }
-        }
-    }
+    Ok(())
 }
 
 fn act(waiting: WaitingAct) -> Act {
@@ -86,11 +54,11 @@ fn act(waiting: WaitingAct) -> Act {
 }
 
 /// Enters the oldest acts. Returns `false` if there were none.
-async fn enter_waiting(app: &App) -> Result<bool, AppError> {
+pub(crate) async fn enter_waiting(cx: &Context) -> Result<bool, Error> {
     // One at a time: two readers would enter the same acts twice.
-    let _alone = app.carrying.lock().await;
+    let _alone = cx.acts.entering.lock().await;
     // With the write lock, so that all acts with lower ids are committed.
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     let waiting = store::audit::waiting(&mut tx).await?;
     let acts: Vec<Act> = waiting.into_iter().map(act).collect();
     drop(tx);
@@ -99,14 +67,14 @@ async fn enter_waiting(app: &App) -> Result<bool, AppError> {
     }
     // Sent in order, answered together. Acts that were entered are not entered again, even if
     // others fail.
-    let entered = join_all(acts.iter().map(|act| enter_or_say(app, act))).await;
+    let entered = join_all(acts.iter().map(|act| enter_or_say(cx, act))).await;
     let ids: Vec<_> = acts
         .iter()
         .zip(&entered)
         .filter(|(_, e)| e.is_ok())
         .filter_map(|(act, _)| act.id.as_deref())
         .collect();
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     store::audit::remove(&mut tx, &ids).await?;
     tx.commit().await?;
     entered.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -117,8 +85,8 @@ async fn enter_waiting(app: &App) -> Result<bool, AppError> {
 /// records it.
 const REFUSED: &str = "audit.refused";
 
-async fn enter_or_say(app: &App, act: &Act) -> Result<u64, AppError> {
-    match enter(app, act.clone()).await {
+async fn enter_or_say(cx: &Context, act: &Act) -> Result<u64, Error> {
+    match enter(cx, act.clone()).await {
         Err(e) if e.code() == Code::Conflict => {
             tracing::error!(
                 "{} {} {} is not in the audit log: {e}",
@@ -127,7 +95,7 @@ async fn enter_or_say(app: &App, act: &Act) -> Result<u64, AppError> {
                 act.subject
             );
             let said = format!("{} {} {}: {e}", act.actor, act.action, act.subject);
-            enter(app, Act { id: act.id.clone(), ..Act::new("server", REFUSED, fitting(&said)) })
+            enter(cx, Act { id: act.id.clone(), ..Act::new("server", REFUSED, fitting(&said)) })
                 .await
         }
         other => other,
@@ -138,12 +106,12 @@ async fn enter_or_say(app: &App, act: &Act) -> Result<u64, AppError> {
 ///
 /// # Errors
 /// When the signing service refuses or does not answer.
-pub async fn enter(app: &App, act: Act) -> Result<u64, AppError> {
-    match signing::ask(&app.signer, Request::Record { act }).await? {
+pub async fn enter(cx: &Context, act: Act) -> Result<u64, Error> {
+    match signing::ask(&cx.signer, Request::Record { act }).await? {
         Response::Recorded { number } => Ok(number),
-        other => Err(AppError::internal(format!(
-            "unexpected response of the signing service: {other:?}"
-        ))),
+        other => {
+            Err(Error::internal(format!("unexpected response of the signing service: {other:?}")))
+        }
     }
 }
 
@@ -151,12 +119,12 @@ pub async fn enter(app: &App, act: Act) -> Result<u64, AppError> {
 ///
 /// # Errors
 /// When the signing service does not answer.
-pub async fn checkpoint(app: &App) -> Result<String, AppError> {
-    match signing::ask(&app.signer, Request::Checkpoint).await? {
+pub async fn checkpoint(cx: &Context) -> Result<String, Error> {
+    match signing::ask(&cx.signer, Request::Checkpoint).await? {
         Response::Checkpoint { note } => Ok(note),
-        other => Err(AppError::internal(format!(
-            "unexpected response of the signing service: {other:?}"
-        ))),
+        other => {
+            Err(Error::internal(format!("unexpected response of the signing service: {other:?}")))
+        }
     }
 }
 
@@ -164,12 +132,12 @@ pub async fn checkpoint(app: &App) -> Result<String, AppError> {
 ///
 /// # Errors
 /// When the signing service does not answer.
-pub async fn entries(app: &App, from: u64, limit: u64) -> Result<AuditEntries, AppError> {
-    match signing::ask(&app.signer, Request::Entries { from, limit }).await? {
+pub async fn entries(cx: &Context, from: u64, limit: u64) -> Result<AuditEntries, Error> {
+    match signing::ask(&cx.signer, Request::Entries { from, limit }).await? {
         Response::Entries { lines } => Ok(AuditEntries { lines }),
-        other => Err(AppError::internal(format!(
-            "unexpected response of the signing service: {other:?}"
-        ))),
+        other => {
+            Err(Error::internal(format!("unexpected response of the signing service: {other:?}")))
+        }
     }
 }
 
@@ -177,21 +145,21 @@ pub async fn entries(app: &App, from: u64, limit: u64) -> Result<AuditEntries, A
 ///
 /// # Errors
 /// [`Code::Invalid`] for an invalid limit; when the signing service does not answer.
-pub async fn page(app: &App, from: u64, limit: Option<u64>) -> Result<AuditEntries, AppError> {
+pub async fn page(cx: &Context, from: u64, limit: Option<u64>) -> Result<AuditEntries, Error> {
     let limit = limit.unwrap_or(ENTRIES_MAX);
     if !(1..=ENTRIES_MAX).contains(&limit) {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Invalid,
             format!("limit is {limit}, must be 1 to {ENTRIES_MAX}"),
         ));
     }
     if i64::try_from(from).is_err() {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Invalid,
             format!("from is {from}, which is beyond the end of any log"),
         ));
     }
-    entries(app, from, limit).await
+    entries(cx, from, limit).await
 }
 
 /// A part of the log, with its last checkpoint.
@@ -208,12 +176,12 @@ pub struct Excerpt {
 ///
 /// # Errors
 /// When the signing service does not answer, or its response is invalid.
-pub async fn excerpt(app: &App, before: Option<u64>, limit: u64) -> Result<Excerpt, AppError> {
-    let stated = app.pki.log.verify(&checkpoint(app).await?)?;
+pub async fn excerpt(cx: &Context, before: Option<u64>, limit: u64) -> Result<Excerpt, Error> {
+    let stated = cx.pki.log.verify(&checkpoint(cx).await?)?;
     let size = stated.checkpoint().size;
     let end = before.unwrap_or(size).min(size);
     let from = end.saturating_sub(limit);
-    let lines = entries(app, from, end - from).await?.lines;
+    let lines = entries(cx, from, end - from).await?.lines;
     let entries = lines.iter().map(|l| Entry::parse(l.as_bytes())).collect::<Result<_, _>>()?;
     Ok(Excerpt { size, stated_s: stated.stated_s(), entries })
 }
@@ -222,19 +190,19 @@ pub async fn excerpt(app: &App, before: Option<u64>, limit: u64) -> Result<Excer
 ///
 /// # Errors
 /// [`Code::NotFound`]; when the signing service does not answer.
-pub async fn proof(app: &App, number: u64) -> Result<AuditProof, AppError> {
-    let missing = |e: AppError| {
+pub async fn proof(cx: &Context, number: u64) -> Result<AuditProof, Error> {
+    let missing = |e: Error| {
         if e.code() == Code::Conflict {
-            AppError::not_found("audit entry", &number.to_string())
+            Error::not_found("audit entry", &number.to_string())
         } else {
             e
         }
     };
-    match signing::ask(&app.signer, Request::Prove { number }).await.map_err(missing)? {
+    match signing::ask(&cx.signer, Request::Prove { number }).await.map_err(missing)? {
         Response::Proof { proof } => Ok(proof),
-        other => Err(AppError::internal(format!(
-            "unexpected response of the signing service: {other:?}"
-        ))),
+        other => {
+            Err(Error::internal(format!("unexpected response of the signing service: {other:?}")))
+        }
     }
 }
 
@@ -242,18 +210,18 @@ pub async fn proof(app: &App, number: u64) -> Result<AuditProof, AppError> {
 ///
 /// # Errors
 /// [`Code::Invalid`] for a size beyond the log's; when the signing service does not answer.
-pub async fn consistency(app: &App, old: u64, new: u64) -> Result<AuditConsistency, AppError> {
-    let invalid = |e: AppError| {
+pub async fn consistency(cx: &Context, old: u64, new: u64) -> Result<AuditConsistency, Error> {
+    let invalid = |e: Error| {
         if e.code() == Code::Conflict {
-            AppError::new(Code::Invalid, format!("old {old}, new {new}: {e}"))
+            Error::new(Code::Invalid, format!("old {old}, new {new}: {e}"))
         } else {
             e
         }
     };
-    match signing::ask(&app.signer, Request::Consistency { old, new }).await.map_err(invalid)? {
+    match signing::ask(&cx.signer, Request::Consistency { old, new }).await.map_err(invalid)? {
         Response::Consistency { hashes } => Ok(AuditConsistency { hashes }),
-        other => Err(AppError::internal(format!(
-            "unexpected response of the signing service: {other:?}"
-        ))),
+        other => {
+            Err(Error::internal(format!("unexpected response of the signing service: {other:?}")))
+        }
     }
 }

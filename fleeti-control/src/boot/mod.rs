@@ -1,10 +1,14 @@
 //! Secure Boot keys per device: made at provisioning, used to sign each release, changed in the
 //! field. The database has them only as bytes that the signing service wrapped.
 
-use crate::app::{App, AppRef, new_id, now_s};
-use crate::error::AppError;
-use crate::server::Addresses;
-use crate::service::{devices, enrollment, releases, signing};
+pub mod proof;
+
+use crate::clock::{new_id, now_s};
+use crate::context::{Context, ContextRef};
+use crate::enrollment::token;
+use crate::error::Error;
+use crate::ports::Addresses;
+use crate::{devices, releases, signing};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::manifest::Manifest;
 use fleeti_core::wire::api::{BootOrder, ChangeBoot, Device, Event, Provision, Provisioned};
@@ -31,30 +35,29 @@ const WRITES_MAX: usize = 16;
 /// [`Code::Invalid`] for a validity out of range; [`Code::NotFound`] for a release that is not
 /// published.
 pub async fn provision(
-    app: &App,
+    cx: &Context,
     fleet: &FleetId,
     request: &Provision,
     addresses: &Addresses,
-) -> Result<Provisioned, AppError> {
+) -> Result<Provisioned, Error> {
     if request.proxy.as_ref().is_some_and(|url| !is_proxy(url)) {
-        return Err(AppError::new(Code::Invalid, "proxy: unsupported proxy address")
+        return Err(Error::new(Code::Invalid, "proxy: unsupported proxy address")
             .hint("use the form http://HOST:PORT"));
     }
-    let device: DeviceId = new_id("dev").parse().map_err(AppError::internal)?;
+    let device: DeviceId = new_id("dev").parse().map_err(Error::internal)?;
     if let Some(release) = &request.release {
-        releases::get(app, release).await?;
+        releases::get(cx, release).await?;
     }
-    let made = if request.fleet_keys { None } else { Some(make(app, &device).await?) };
+    let made = if request.fleet_keys { None } else { Some(make(cx, &device).await?) };
     let signatures = match (&made, &request.release) {
-        (Some((state, _)), Some(release)) => sign(app, &device, &state.wrapped, release).await?,
+        (Some((state, _)), Some(release)) => sign(cx, &device, &state.wrapped, release).await?,
         _ => BootSignatures::default(),
     };
     let reservation =
-        enrollment::Reservation { device: &device, ek_sha256: request.ek_sha256.as_deref() };
-    let mut tx = app.db.write().await?;
+        token::Reservation { device: &device, ek_sha256: request.ek_sha256.as_deref() };
+    let mut tx = cx.db.write().await?;
     let enrollment =
-        enrollment::issue(app, &mut tx, fleet, request.valid_s, Some(&reservation), addresses)
-            .await?;
+        token::issue(cx, &mut tx, fleet, request.valid_s, Some(&reservation), addresses).await?;
     let mut writes = Vec::new();
     if let Some((state, enrolls)) = made {
         store::boot::insert(&mut tx, &device, &state, request.release.as_ref(), now_s()).await?;
@@ -68,7 +71,7 @@ pub async fn provision(
         }
         writes = enrolls;
     }
-    app.audit(&mut tx, now_s(), "admin", "device.provision", &format!("{device} {fleet}")).await?;
+    cx.audit(&mut tx, now_s(), "admin", "device.provision", &format!("{device} {fleet}")).await?;
     tx.commit().await?;
     let (mut record, expires_s) = (enrollment.record, enrollment.expires_s);
     record.proxy = request.proxy.clone().or(record.proxy);
@@ -83,39 +86,39 @@ pub async fn provision(
 }
 
 async fn make(
-    app: &App,
+    cx: &Context,
     device: &DeviceId,
-) -> Result<(wire::BootState, Vec<VariableWrite>), AppError> {
-    boot_answer(signing::ask(&app.signer, Request::MakeBootKeys { device: device.clone() }).await?)
+) -> Result<(wire::BootState, Vec<VariableWrite>), Error> {
+    boot_answer(signing::ask(&cx.signer, Request::MakeBootKeys { device: device.clone() }).await?)
 }
 
-fn boot_answer(response: Response) -> Result<(wire::BootState, Vec<VariableWrite>), AppError> {
+fn boot_answer(response: Response) -> Result<(wire::BootState, Vec<VariableWrite>), Error> {
     match response {
         Response::Boot { state, writes } => Ok((state, writes)),
-        other => Err(AppError::internal(format!(
-            "unexpected response of the signing service: {other:?}"
-        ))),
+        other => {
+            Err(Error::internal(format!("unexpected response of the signing service: {other:?}")))
+        }
     }
 }
 
 async fn sign(
-    app: &App,
+    cx: &Context,
     device: &DeviceId,
     wrapped: &str,
     release: &ReleaseName,
-) -> Result<BootSignatures, AppError> {
-    let documents = releases::documents(app, release).await?;
+) -> Result<BootSignatures, Error> {
+    let documents = releases::documents(cx, release).await?;
     let request = Request::SignBoot {
         device: device.clone(),
         wrapped: wrapped.to_owned(),
-        manifest: String::from_utf8(documents.manifest.to_vec()).map_err(AppError::internal)?,
+        manifest: String::from_utf8(documents.manifest.to_vec()).map_err(Error::internal)?,
         signatures: serde_json::from_slice(&documents.signatures)?,
     };
-    match signing::ask(&app.signer, request).await? {
+    match signing::ask(&cx.signer, request).await? {
         Response::BootSignatures { signatures } => Ok(signatures),
-        other => Err(AppError::internal(format!(
-            "unexpected response of the signing service: {other:?}"
-        ))),
+        other => {
+            Err(Error::internal(format!("unexpected response of the signing service: {other:?}")))
+        }
     }
 }
 
@@ -126,36 +129,36 @@ async fn sign(
 /// [`Code::Conflict`] if Secure Boot of the device differs from what was enrolled: the server then
 /// signs nothing for it.
 pub async fn signatures(
-    app: &App,
+    cx: &Context,
     device: &DeviceId,
     release: &ReleaseName,
-) -> Result<BootSignatures, AppError> {
-    let Some(row) = store::boot::get(app.db.pool(), device).await? else {
+) -> Result<BootSignatures, Error> {
+    let Some(row) = store::boot::get(cx.db.pool(), device).await? else {
         return Ok(BootSignatures::default());
     };
-    let known = devices::get(app, device.as_str()).await?;
+    let known = devices::get(cx, device.as_str()).await?;
     if let Some(problem) = known.secure_boot.and_then(|s| s.problem) {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Conflict,
             format!("the server signs nothing for {device}: {problem}"),
         ));
     }
-    signatures_of(app, device, &row, release).await
+    signatures_of(cx, device, &row, release).await
 }
 
 async fn signatures_of(
-    app: &App,
+    cx: &Context,
     device: &DeviceId,
     row: &BootKeysRow,
     release: &ReleaseName,
-) -> Result<BootSignatures, AppError> {
+) -> Result<BootSignatures, Error> {
     if let Some(found) =
-        store::boot::signatures(app.db.pool(), device, release, row.state.epoch).await?
+        store::boot::signatures(cx.db.pool(), device, release, row.state.epoch).await?
     {
         return Ok(found);
     }
-    let signed = sign(app, device, &row.state.wrapped, release).await?;
-    let mut tx = app.db.write().await?;
+    let signed = sign(cx, device, &row.state.wrapped, release).await?;
+    let mut tx = cx.db.write().await?;
     store::boot::keep_signatures(
         &mut tx,
         release,
@@ -167,10 +170,10 @@ async fn signatures_of(
 }
 
 /// Signs a release for all devices of a fleet in advance, when a rollout begins.
-pub fn sign_ahead(app: &AppRef, fleet: FleetId, release: ReleaseName) {
-    let app = Arc::clone(app);
+pub fn sign_ahead(cx: &ContextRef, fleet: FleetId, release: ReleaseName) {
+    let cx = Arc::clone(cx);
     tokio::spawn(async move {
-        if let Err(e) = sign_all(&app, &fleet, &release).await {
+        if let Err(e) = sign_all(&cx, &fleet, &release).await {
             tracing::warn!(
                 "signing {release} in advance for the devices of {fleet} failed: {e}; the server signs it when a device fetches it"
             );
@@ -183,25 +186,24 @@ pub fn sign_ahead(app: &AppRef, fleet: FleetId, release: ReleaseName) {
 /// # Errors
 /// When the signing service or the database does not answer.
 pub async fn sign_all(
-    app: &App,
+    cx: &Context,
     fleet: &FleetId,
     release: &ReleaseName,
-) -> Result<usize, AppError> {
+) -> Result<usize, Error> {
     let (mut after, mut made) = (String::new(), 0);
     loop {
-        let mut batch = store::boot::unsigned(app.db.pool(), fleet, release, &after, BATCH).await?;
+        let mut batch = store::boot::unsigned(cx.db.pool(), fleet, release, &after, BATCH).await?;
         let Some(last) = batch.last() else { return Ok(made) };
         after = last.device.to_string();
         batch.retain(|d| d.secure_boot.problem.is_none());
-        let signed =
-            join_all(batch.iter().map(|d| sign(app, &d.device, &d.wrapped, release))).await;
+        let signed = join_all(batch.iter().map(|d| sign(cx, &d.device, &d.wrapped, release))).await;
         let signed = batch
             .into_iter()
             .zip(signed)
             .map(|(d, s)| Ok((d.device, d.epoch, s?)))
-            .collect::<Result<Vec<_>, AppError>>()?;
+            .collect::<Result<Vec<_>, Error>>()?;
         made += signed.len();
-        let mut tx = app.db.write().await?;
+        let mut tx = cx.db.write().await?;
         store::boot::keep_signatures(&mut tx, release, &signed).await?;
         tx.commit().await?;
     }
@@ -213,13 +215,13 @@ pub async fn sign_all(
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a device without keys of its own, or a change that is
 /// not possible now.
-pub async fn change(app: &App, device: &DeviceId, request: &ChangeBoot) -> Result<(), AppError> {
-    let known = devices::get(app, device.as_str()).await?;
+pub async fn change(cx: &Context, device: &DeviceId, request: &ChangeBoot) -> Result<(), Error> {
+    let known = devices::get(cx, device.as_str()).await?;
     let without =
-        || AppError::new(Code::Conflict, format!("{device} has no Secure Boot keys of its own"));
-    let row = store::boot::get(app.db.pool(), device).await?.ok_or_else(without)?;
+        || Error::new(Code::Conflict, format!("{device} has no Secure Boot keys of its own"));
+    let row = store::boot::get(cx.db.pool(), device).await?.ok_or_else(without)?;
     if known.boot.is_some() {
-        running_as_given(app, device).await?;
+        running_as_given(cx, device).await?;
     }
     let is_pending = known.secure_boot.as_ref().is_some_and(|s| s.change_pending);
     let before = row.state.expected.change;
@@ -228,17 +230,17 @@ pub async fn change(app: &App, device: &DeviceId, request: &ChangeBoot) -> Resul
     let is_repeated =
         is_pending && request.order == BootOrder::EndEpoch && row.state.expected.db.len() == 1;
     let mut next =
-        if is_repeated { row } else { ordered(app, device, row, &known, &request.order).await? };
+        if is_repeated { row } else { ordered(cx, device, row, &known, &request.order).await? };
     next.state.expected.change = before + 1;
     next.may_end_fallback = request.may_end_fallback;
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     let Some(desired) = store::boot::change(&mut tx, device, before, &next).await? else {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Conflict,
             format!("another request changed {device} meanwhile"),
         ));
     };
-    app.audit(
+    cx.audit(
         &mut tx,
         now_s(),
         "admin",
@@ -248,25 +250,25 @@ pub async fn change(app: &App, device: &DeviceId, request: &ChangeBoot) -> Resul
     .await?;
     tx.commit().await?;
     if let Some(desired) = desired {
-        app.hub.push(device, desired);
+        cx.hub.push(device, desired);
     }
-    app.publish(Event::Device { id: device.clone() });
+    cx.publish(Event::Device { id: device.clone() });
     Ok(())
 }
 
 /// The keys and writes after a change.
 async fn ordered(
-    app: &App,
+    cx: &Context,
     device: &DeviceId,
     row: BootKeysRow,
     known: &Device,
     order: &BootOrder,
-) -> Result<BootKeysRow, AppError> {
+) -> Result<BootKeysRow, Error> {
     let mut forbidden = Vec::new();
     let change = match order {
         BootOrder::BeginEpoch => wire::BootOrder::BeginEpoch,
         BootOrder::EndEpoch if known.secure_boot.as_ref().is_some_and(|s| s.change_pending) => {
-            let waits = AppError::new(
+            let waits = Error::new(
                 Code::Conflict,
                 format!("{device} has not applied the previous change yet"),
             );
@@ -276,13 +278,13 @@ async fn ordered(
         }
         BootOrder::EndEpoch => wire::BootOrder::EndEpoch,
         BootOrder::Forbid { release } => {
-            forbidden = forbidden_digests(app, device, release, known.boot.as_ref()).await?;
+            forbidden = forbidden_digests(cx, device, release, known.boot.as_ref()).await?;
             wire::BootOrder::Forbid { digests: forbidden.clone() }
         }
     };
     let asked =
         Request::ChangeBoot { device: device.clone(), wrapped: row.state.wrapped.clone(), change };
-    let (mut state, writes) = boot_answer(signing::ask(&app.signer, asked).await?)?;
+    let (mut state, writes) = boot_answer(signing::ask(&cx.signer, asked).await?)?;
     state.expected.dbx = [row.state.expected.dbx, forbidden].concat();
     Ok(BootKeysRow { state, change_writes: merged(row.change_writes, writes)?, ..row })
 }
@@ -290,26 +292,23 @@ async fn ordered(
 /// The digests of a release to forbid: its UKI. Refuses the release that the device runs, because
 /// the device would never boot again.
 async fn forbidden_digests(
-    app: &App,
+    cx: &Context,
     device: &DeviceId,
     release: &ReleaseName,
     boot: Option<&BootSummary>,
-) -> Result<Vec<String>, AppError> {
+) -> Result<Vec<String>, Error> {
     if boot.is_none_or(|b| b.running == *release) {
-        let refused = AppError::new(
+        let refused = Error::new(
             Code::Conflict,
             format!("{device} runs {release}, or has not reported what it runs"),
         );
         return Err(refused.hint("roll out another release to it first"));
     }
-    let documents = releases::documents(app, release).await?;
-    let manifest = Manifest::parse(&documents.manifest).map_err(AppError::internal)?;
+    let documents = releases::documents(cx, release).await?;
+    let manifest = Manifest::parse(&documents.manifest).map_err(Error::internal)?;
     let digest = manifest.uki().and_then(|uki| uki.authenticode.clone());
     let missing = || {
-        AppError::new(
-            Code::Conflict,
-            format!("the manifest of {release} has no Authenticode digest"),
-        )
+        Error::new(Code::Conflict, format!("the manifest of {release} has no Authenticode digest"))
     };
     Ok(vec![digest.ok_or_else(missing)?])
 }
@@ -318,28 +317,28 @@ async fn forbidden_digests(
 fn merged(
     before: Vec<VariableWrite>,
     new: Vec<VariableWrite>,
-) -> Result<Vec<VariableWrite>, AppError> {
+) -> Result<Vec<VariableWrite>, Error> {
     let replaces = |w: &VariableWrite| new.iter().any(|n| n.variable == w.variable && !n.append);
     let mut writes: Vec<_> = before.into_iter().filter(|w| !replaces(w)).collect();
     writes.extend(new);
     // db first: the new key is trusted before anything is forbidden.
     writes.sort_by_key(|w| w.variable == BootVariable::Dbx);
     if writes.len() > WRITES_MAX {
-        return Err(AppError::new(Code::Conflict, "too many digests in dbx of this device")
+        return Err(Error::new(Code::Conflict, "too many digests in dbx of this device")
             .hint("start a new epoch of db and end the old one instead"));
     }
     Ok(writes)
 }
 
 /// The release that a device reports to run, if it was provisioned with it or offered it.
-async fn running_as_given(app: &App, device: &DeviceId) -> Result<ReleaseName, AppError> {
+async fn running_as_given(cx: &Context, device: &DeviceId) -> Result<ReleaseName, Error> {
     let not_given = || {
         let text = format!(
             "{device} reports a release that was neither provisioned nor rolled out to it: the server signs nothing for it"
         );
-        AppError::new(Code::Conflict, text).hint("roll out a release to it first")
+        Error::new(Code::Conflict, text).hint("roll out a release to it first")
     };
-    store::desired::running_as_given(app.db.pool(), device).await?.ok_or_else(not_given)
+    store::desired::running_as_given(cx.db.pool(), device).await?.ok_or_else(not_given)
 }
 
 /// The newest change of a device's variables, with the signatures that its running release needs
@@ -348,17 +347,17 @@ async fn running_as_given(app: &App, device: &DeviceId) -> Result<ReleaseName, A
 /// # Errors
 /// [`Code::NotFound`] without a change; [`Code::Conflict`] for a device that reports a release that
 /// the server did not give it.
-pub async fn last_change(app: &App, device: &DeviceId) -> Result<BootChange, AppError> {
-    let missing = || AppError::not_found("change of boot keys of device", device.as_str());
-    let row = store::boot::get(app.db.pool(), device)
+pub async fn last_change(cx: &Context, device: &DeviceId) -> Result<BootChange, Error> {
+    let missing = || Error::not_found("change of boot keys of device", device.as_str());
+    let row = store::boot::get(cx.db.pool(), device)
         .await?
         .filter(|r| r.state.expected.change > 0)
         .ok_or_else(missing)?;
-    devices::get(app, device.as_str()).await?.boot.ok_or_else(missing)?;
-    let running = running_as_given(app, device).await?;
-    let mut signatures = signatures_of(app, device, &row, &running).await?;
+    devices::get(cx, device.as_str()).await?.boot.ok_or_else(missing)?;
+    let running = running_as_given(cx, device).await?;
+    let mut signatures = signatures_of(cx, device, &row, &running).await?;
     if let Some(loader) = row.loader_release.as_ref().filter(|l| **l != running) {
-        let older = signatures_of(app, device, &row, loader).await?;
+        let older = signatures_of(cx, device, &row, loader).await?;
         signatures.binaries.extend(older.binaries.into_iter().filter(|(path, _)| path == LOADER));
     }
     Ok(BootChange {

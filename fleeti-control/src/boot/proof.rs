@@ -1,8 +1,9 @@
 //! Boot proofs of releases.
 
-use crate::app::{App, now_s};
-use crate::error::AppError;
-use crate::service::releases;
+use crate::clock::now_s;
+use crate::context::Context;
+use crate::error::Error;
+use crate::releases;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::api::{Event, Release, SignedBootProof};
 use fleeti_core::wire::problem::Code;
@@ -17,23 +18,23 @@ use fleeti_store as store;
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Untrusted`] if the proof does not match, or has too few signatures.
 pub async fn add(
-    app: &App,
+    cx: &Context,
     name: &ReleaseName,
     sent: &SignedBootProof,
-) -> Result<Release, AppError> {
-    releases::get(app, name).await?;
-    let untrusted = |e: &dyn std::error::Error| AppError::new(Code::Untrusted, e.to_string());
-    let documents = releases::documents(app, name).await?;
+) -> Result<Release, Error> {
+    releases::get(cx, name).await?;
+    let untrusted = |e: &dyn std::error::Error| Error::new(Code::Untrusted, e.to_string());
+    let documents = releases::documents(cx, name).await?;
     let signatures: Vec<(String, String)> = serde_json::from_slice(&documents.signatures)?;
-    let keys = &app.pki.release_keys;
+    let keys = &cx.pki.release_keys;
     let release = manifest::verify(&documents.manifest, &Signature::all_of(&signatures), keys)
         .map_err(|e| untrusted(&e))?;
     let signed = Signature::all_of(&sent.signatures);
     let proof = boot_proof::verify(sent.proof.as_bytes(), &signed, keys, &release)
         .map_err(|e| untrusted(&e))?;
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     store::releases::set_boot_proof(&mut tx, name, sent).await?;
-    app.audit(
+    cx.audit(
         &mut tx,
         now_s(),
         "admin",
@@ -42,6 +43,6 @@ pub async fn add(
     )
     .await?;
     tx.commit().await?;
-    app.publish(Event::Release { name: name.clone() });
-    releases::get(app, name).await
+    cx.publish(Event::Release { name: name.clone() });
+    releases::get(cx, name).await
 }

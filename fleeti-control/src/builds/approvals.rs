@@ -1,9 +1,10 @@
 //! Signing requests and approvals, for releases that the signing service signs. The server stores
 //! them for display only: the signing service verifies the approvals by their signatures.
 
-use crate::app::{App, now_s};
-use crate::error::AppError;
-use crate::service::{builds, signing};
+use crate::clock::now_s;
+use crate::context::Context;
+use crate::error::Error;
+use crate::{builds, signing};
 use fleeti_build::build::BuildRecord;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::{
@@ -27,31 +28,31 @@ const SIGNATURE: Duration = Duration::from_secs(20 * 60);
 ///
 /// # Errors
 /// When the signing service does not answer.
-pub async fn policy(app: &App) -> Result<Option<(Policy, String)>, AppError> {
-    match signing::ask(&app.signer, Request::ApprovalPolicy).await? {
+pub async fn policy(cx: &Context) -> Result<Option<(Policy, String)>, Error> {
+    match signing::ask(&cx.signer, Request::ApprovalPolicy).await? {
         Response::ApprovalPolicy { policy: Some(text), release_key } => {
             Ok(Some((Policy::parse(&text)?, release_key)))
         }
         Response::ApprovalPolicy { policy: None, .. } => Ok(None),
-        other => Err(AppError::internal(format!(
-            "unexpected response of the signing service: {other:?}"
-        ))),
+        other => {
+            Err(Error::internal(format!("unexpected response of the signing service: {other:?}")))
+        }
     }
 }
 
-async fn needed_policy(app: &App) -> Result<(Policy, String), AppError> {
-    let threshold = app.pki.release_keys.threshold();
+async fn needed_policy(cx: &Context) -> Result<(Policy, String), Error> {
+    let threshold = cx.pki.release_keys.threshold();
     if threshold > 1 {
         let text = format!(
             "devices require signatures of {threshold} release keys, and this server holds at most one"
         );
         let hint = "run `fleeti release create` on the machine with the organisation's keys, let the other release signers run \
                     `fleeti release sign`, then run `fleeti release publish`";
-        return Err(AppError::new(Code::Conflict, text).hint(hint));
+        return Err(Error::new(Code::Conflict, text).hint(hint));
     }
     let hint = "sign on the machine that holds the key: run `fleeti release create`, then `fleeti release publish`";
-    policy(app).await?.ok_or_else(|| {
-        AppError::new(Code::Conflict, "the release key is not on this server").hint(hint)
+    policy(cx).await?.ok_or_else(|| {
+        Error::new(Code::Conflict, "the release key is not on this server").hint(hint)
     })
 }
 
@@ -59,11 +60,11 @@ async fn needed_policy(app: &App) -> Result<(Policy, String), AppError> {
 ///
 /// # Errors
 /// [`Code::NotFound`]; when the signing service does not answer.
-pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
-    builds::get(app, id).await?;
-    let keys_needed = u32::try_from(app.pki.release_keys.threshold()).unwrap_or(u32::MAX);
+pub async fn status(cx: &Context, id: &str) -> Result<SignatureStatus, Error> {
+    builds::get(cx, id).await?;
+    let keys_needed = u32::try_from(cx.pki.release_keys.threshold()).unwrap_or(u32::MAX);
     // If devices require more than one release key, a signature of this server is not enough.
-    let Some((policy, release_key)) = (if keys_needed == 1 { policy(app).await? } else { None })
+    let Some((policy, release_key)) = (if keys_needed == 1 { policy(cx).await? } else { None })
     else {
         return Ok(SignatureStatus {
             keys_needed,
@@ -76,7 +77,7 @@ pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
             approved_by: vec![],
         });
     };
-    let kept = store::approvals::get(&mut *app.db.reader().await?, id).await?;
+    let kept = store::approvals::get(&mut *cx.db.reader().await?, id).await?;
     let approved_by = match &kept {
         Some((request, approvals)) => {
             let intent = Intent::parse(&request.intent)?;
@@ -107,14 +108,14 @@ pub async fn status(app: &App, id: &str) -> Result<SignatureStatus, AppError> {
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a build that has not succeeded.
-pub async fn record(app: &App, id: &str) -> Result<Vec<u8>, AppError> {
-    let build = builds::get(app, id).await?;
-    let unbuilt = || AppError::new(Code::Conflict, format!("{} has not been built", build.release));
+pub async fn record(cx: &Context, id: &str) -> Result<Vec<u8>, Error> {
+    let build = builds::get(cx, id).await?;
+    let unbuilt = || Error::new(Code::Conflict, format!("{} has not been built", build.release));
     let directory = build.directory.clone().ok_or_else(unbuilt)?;
     tokio::task::spawn_blocking(move || BuildRecord::bytes(Path::new(&directory)))
         .await
-        .map_err(AppError::internal)?
-        .map_err(AppError::internal)
+        .map_err(Error::internal)?
+        .map_err(Error::internal)
 }
 
 /// Queues a build for signing, if the policy requires no approvals.
@@ -122,18 +123,18 @@ pub async fn record(app: &App, id: &str) -> Result<Vec<u8>, AppError> {
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] if the policy requires approvals, the build has not
 /// succeeded or is being signed, or the release key is not on this server.
-pub async fn sign_alone(app: &App, id: &str) -> Result<Build, AppError> {
-    builds::get(app, id).await?;
-    let needed = needed_policy(app).await?.0.approvals();
+pub async fn sign_alone(cx: &Context, id: &str) -> Result<Build, Error> {
+    builds::get(cx, id).await?;
+    let needed = needed_policy(cx).await?.0.approvals();
     if needed > 0 {
         let hint = "request approvals with `fleeti build sign BUILD --key YOUR.key`";
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Conflict,
             format!("this server signs only after {needed} approvals"),
         )
         .hint(hint));
     }
-    queue(app, id, "admin").await
+    queue(cx, id, "admin").await
 }
 
 /// Stores the signing request of an approver.
@@ -141,22 +142,22 @@ pub async fn sign_alone(app: &App, id: &str) -> Result<Build, AppError> {
 /// # Errors
 /// [`Code::Invalid`] for a request of another build, or by someone who is not in the policy.
 pub async fn request(
-    app: &App,
+    cx: &Context,
     id: &str,
     request: &RequestSignature,
-) -> Result<SignatureStatus, AppError> {
-    let (policy, release_key) = needed_policy(app).await?;
-    let build = builds::get(app, id).await?;
+) -> Result<SignatureStatus, Error> {
+    let (policy, release_key) = needed_policy(cx).await?;
+    let build = builds::get(cx, id).await?;
     if build.signing.is_some_and(builds::is_moving) || build.signing == Some(BuildPhase::Succeeded)
     {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Conflict,
             format!("{} is already signed, or is being signed", build.release),
         ));
     }
-    let invalid = |detail: String| AppError::new(Code::Invalid, detail);
+    let invalid = |detail: String| Error::new(Code::Invalid, detail);
     let intent = Intent::parse(&request.intent).map_err(|e| invalid(format!("intent: {e}")))?;
-    let found = sha256_hex(&record(app, id).await?);
+    let found = sha256_hex(&record(cx, id).await?);
     if intent.release_key != release_key {
         return Err(invalid(format!("intent: wrong release key, this server has {release_key}")));
     }
@@ -171,9 +172,9 @@ pub async fn request(
     if requester.key.id() != intent.requester {
         return Err(invalid("intent: the requester is not the key that signed it".into()));
     }
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     store::approvals::ask(&mut tx, id, request, now_s()).await?;
-    app.audit(
+    cx.audit(
         &mut tx,
         now_s(),
         &requester.name,
@@ -182,8 +183,8 @@ pub async fn request(
     )
     .await?;
     tx.commit().await?;
-    app.publish(Event::Build { id: id.to_owned() });
-    status(app, id).await
+    cx.publish(Event::Build { id: id.to_owned() });
+    status(cx, id).await
 }
 
 /// Stores an approval. The last one that is needed queues the build for signing.
@@ -191,21 +192,21 @@ pub async fn request(
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Invalid`] for a signature that does not count; [`Code::Conflict`]
 /// without a signing request.
-pub async fn approve(app: &App, id: &str, by: &SignedBy) -> Result<SignatureStatus, AppError> {
-    builds::get(app, id).await?;
-    let (policy, _) = needed_policy(app).await?;
+pub async fn approve(cx: &Context, id: &str, by: &SignedBy) -> Result<SignatureStatus, Error> {
+    builds::get(cx, id).await?;
+    let (policy, _) = needed_policy(cx).await?;
     // One transaction: of two concurrent approvals the second one sees the first, and a request
     // that was replaced meanwhile gets no approval that was meant for another.
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     let hint = "request one with `fleeti build sign BUILD --key YOUR.key`";
     let asked = store::approvals::get(&mut tx, id).await?;
     let (request, _) = asked.ok_or_else(|| {
-        AppError::new(Code::Conflict, "there is no signing request for this build").hint(hint)
+        Error::new(Code::Conflict, "there is no signing request for this build").hint(hint)
     })?;
     let intent = Intent::parse(&request.intent)?;
     let approver = policy
         .recognise(Word::Approve, &intent, by)
-        .map_err(|e| AppError::new(Code::Invalid, e.to_string()))?;
+        .map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
     store::approvals::approve(&mut tx, id, by).await?;
     let approvals = store::approvals::get(&mut tx, id)
         .await?
@@ -215,11 +216,11 @@ pub async fn approve(app: &App, id: &str, by: &SignedBy) -> Result<SignatureStat
         Ok(_) => true,
         Err(NotApproved::TooFew { .. }) => false,
         Err(e) => {
-            return Err(AppError::new(Code::Conflict, e.to_string())
+            return Err(Error::new(Code::Conflict, e.to_string())
                 .hint("request the signature again with `fleeti build sign`"));
         }
     };
-    app.audit(
+    cx.audit(
         &mut tx,
         now_s(),
         &approver.name,
@@ -228,43 +229,43 @@ pub async fn approve(app: &App, id: &str, by: &SignedBy) -> Result<SignatureStat
     )
     .await?;
     tx.commit().await?;
-    app.publish(Event::Build { id: id.to_owned() });
+    cx.publish(Event::Build { id: id.to_owned() });
     if is_enough {
-        queue(app, id, &approver.name).await?;
+        queue(cx, id, &approver.name).await?;
     }
-    status(app, id).await
+    status(cx, id).await
 }
 
-async fn queue(app: &App, id: &str, actor: &str) -> Result<Build, AppError> {
-    let build = builds::get(app, id).await?;
-    let mut tx = app.db.write().await?;
+async fn queue(cx: &Context, id: &str, actor: &str) -> Result<Build, Error> {
+    let build = builds::get(cx, id).await?;
+    let mut tx = cx.db.write().await?;
     if !store::builds::ask_to_sign(&mut tx, id).await? {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Conflict,
             format!("{} is not built yet, or is already being signed", build.release),
         ));
     }
-    app.audit(&mut tx, now_s(), actor, "release.queue", &format!("{id} {}", build.release)).await?;
+    cx.audit(&mut tx, now_s(), actor, "release.queue", &format!("{id} {}", build.release)).await?;
     tx.commit().await?;
-    app.publish(Event::Build { id: id.to_owned() });
-    app.build_queued.notify_one();
-    builds::get(app, id).await
+    cx.publish(Event::Build { id: id.to_owned() });
+    cx.build_queued.notify_one();
+    builds::get(cx, id).await
 }
 
 /// Makes the signing service create the release of a build, under a name in its outbox.
 ///
 /// # Errors
 /// When the signing service refuses or does not answer.
-pub(super) async fn have_signed(app: &App, build: &Build, out: &str) -> Result<(), AppError> {
-    let (policy, release_key) = needed_policy(app).await?;
-    let kept = store::approvals::get(&mut *app.db.reader().await?, &build.id).await?;
+pub(crate) async fn have_signed(cx: &Context, build: &Build, out: &str) -> Result<(), Error> {
+    let (policy, release_key) = needed_policy(cx).await?;
+    let kept = store::approvals::get(&mut *cx.db.reader().await?, &build.id).await?;
     let (intent, request, approvals) = match kept {
         // Only if the policy still requires approvals: otherwise a stored request may have expired.
         Some((request, approvals)) if policy.approvals() > 0 => {
             (request.intent, Some(request.by), approvals)
         }
         _ => {
-            let build_sha256 = sha256_hex(&record(app, &build.id).await?);
+            let build_sha256 = sha256_hex(&record(cx, &build.id).await?);
             let (created_s, expires_s) = (now_s(), now_s() + ALONE_S);
             let (kind, release) = (KIND.to_owned(), build.release.clone());
             let intent = Intent {
@@ -286,10 +287,10 @@ pub(super) async fn have_signed(app: &App, build: &Build, out: &str) -> Result<(
         request,
         approvals,
     };
-    match signing::ask_for(&app.signer, order, SIGNATURE).await? {
+    match signing::ask_for(&cx.signer, order, SIGNATURE).await? {
         Response::Release { .. } => Ok(()),
-        other => Err(AppError::internal(format!(
-            "unexpected response of the signing service: {other:?}"
-        ))),
+        other => {
+            Err(Error::internal(format!("unexpected response of the signing service: {other:?}")))
+        }
     }
 }

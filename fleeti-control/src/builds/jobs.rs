@@ -3,9 +3,10 @@
 //! The server cannot check what a worker built: release signers rebuild it before they sign. It
 //! checks everything else: the record must match the requested build, and every file the record.
 
-use crate::app::{App, AppRef, now_s};
-use crate::error::AppError;
-use crate::service::builds::log_path;
+use crate::builds::log_path;
+use crate::clock::now_s;
+use crate::context::{Context, ContextRef};
+use crate::error::Error;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -48,16 +49,13 @@ fn until(seconds: u64) -> u64 {
     now_s() + seconds
 }
 
-fn lost(id: &str) -> AppError {
-    AppError::new(
-        Code::Conflict,
-        format!("the lease of {id} has expired, or another worker holds it"),
-    )
-    .hint("claim another build")
+fn lost(id: &str) -> Error {
+    Error::new(Code::Conflict, format!("the lease of {id} has expired, or another worker holds it"))
+        .hint("claim another build")
 }
 
-fn folder(app: &App, id: &str) -> PathBuf {
-    app.config.data.join("builds").join(id)
+fn folder(cx: &Context, id: &str) -> PathBuf {
+    cx.settings.data.join("builds").join(id)
 }
 
 /// Leases a build to a worker, or waits for one. Returns `None` if none was queued in time.
@@ -65,21 +63,21 @@ fn folder(app: &App, id: &str) -> PathBuf {
 /// # Errors
 /// [`Code::Invalid`] for an invalid lease; [`Code::Full`] if the disk has no room for a build.
 pub async fn claim(
-    app: &AppRef,
+    cx: &ContextRef,
     worker: &WorkerName,
     claim: &Claim,
-) -> Result<Option<Job>, AppError> {
+) -> Result<Option<Job>, Error> {
     if !is_lease(&claim.lease) {
-        return Err(AppError::new(Code::Invalid, "lease must be 32 hexadecimal digits"));
+        return Err(Error::new(Code::Invalid, "lease must be 32 hexadecimal digits"));
     }
-    app.health.disk.admit(&app.config, "build")?;
+    cx.health.disk.admit(&cx.settings, "build")?;
     // Subscribe before the first query, so that no build queued in between is missed.
-    let mut events = app.events.subscribe();
+    let mut events = cx.events.subscribe();
     let end = Instant::now() + Duration::from_secs(CLAIM_WAIT_S);
     loop {
-        if let Some(claimed) = take(app, worker, &claim.lease).await? {
-            app.publish(Event::Build { id: claimed.id.clone() });
-            return Ok(Some(job(app, claimed).await?));
+        if let Some(claimed) = take(cx, worker, &claim.lease).await? {
+            cx.publish(Event::Build { id: claimed.id.clone() });
+            return Ok(Some(job(cx, claimed).await?));
         }
         if tokio::time::timeout_at(end, next_build(&mut events)).await.is_err() {
             return Ok(None);
@@ -97,9 +95,9 @@ async fn next_build(events: &mut Receiver<Event>) {
     }
 }
 
-async fn take(app: &App, worker: &WorkerName, lease: &str) -> Result<Option<Claimed>, AppError> {
+async fn take(cx: &Context, worker: &WorkerName, lease: &str) -> Result<Option<Claimed>, Error> {
     let lease = Lease { worker: worker.as_str(), id: lease, until_s: until(LEASE_S) };
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     store::workers::seen(&mut tx, worker, now_s()).await?;
     let claimed = match store::builds::held(&mut tx, now_s(), lease).await? {
         Some(held) => Some(held),
@@ -109,9 +107,9 @@ async fn take(app: &App, worker: &WorkerName, lease: &str) -> Result<Option<Clai
     Ok(claimed)
 }
 
-async fn job(app: &AppRef, claimed: Claimed) -> Result<Job, AppError> {
+async fn job(cx: &ContextRef, claimed: Claimed) -> Result<Job, Error> {
     let (public, folder, log) =
-        (app.config.data.join("pki/public"), folder(app, &claimed.id), log_path(app, &claimed.id));
+        (cx.settings.data.join("pki/public"), folder(cx, &claimed.id), log_path(cx, &claimed.id));
     let prepared = tokio::task::spawn_blocking(move || {
         // Remove uploads of a previous worker, so that they do not mix with this one's.
         fs::remove_dir_all(folder.join(INCOMING))
@@ -121,7 +119,7 @@ async fn job(app: &AppRef, claimed: Claimed) -> Result<Job, AppError> {
         let log_size = fs::metadata(log).map_or(0, |m| m.len());
         std::io::Result::Ok((trust(&public)?, log_size))
     });
-    let (trust, log_size) = prepared.await.map_err(AppError::internal)??;
+    let (trust, log_size) = prepared.await.map_err(Error::internal)??;
     Ok(Job {
         build: claimed.id,
         revision: claimed.revision,
@@ -164,25 +162,25 @@ fn trust(public: &Path) -> std::io::Result<BTreeMap<String, String>> {
 /// # Errors
 /// [`Code::Conflict`] if the lease has expired and another worker holds the build.
 pub async fn renew(
-    app: &App,
+    cx: &Context,
     worker: &WorkerName,
     id: &str,
     renew: &Renew,
-) -> Result<(), AppError> {
-    keep(app, worker, id, &renew.lease, Some(&words(&renew.detail))).await?;
-    app.publish(Event::Build { id: id.to_owned() });
+) -> Result<(), Error> {
+    keep(cx, worker, id, &renew.lease, Some(&words(&renew.detail))).await?;
+    cx.publish(Event::Build { id: id.to_owned() });
     Ok(())
 }
 
 async fn keep(
-    app: &App,
+    cx: &Context,
     worker: &WorkerName,
     id: &str,
     lease: &str,
     detail: Option<&str>,
-) -> Result<(), AppError> {
+) -> Result<(), Error> {
     let lease = Lease { worker: worker.as_str(), id: lease, until_s: until(LEASE_S) };
-    if store::builds::renew(app.db.writer(), id, lease, detail).await? {
+    if store::builds::renew(cx.db.writer(), id, lease, detail).await? {
         Ok(())
     } else {
         Err(lost(id))
@@ -215,18 +213,18 @@ pub struct Piece {
 /// [`Code::Conflict`] for a build of another worker, or if bytes are missing; [`Code::TooLarge`]
 /// beyond [`LOG_MAX`].
 pub async fn append_log(
-    app: &App,
+    cx: &Context,
     worker: &WorkerName,
     id: &str,
     piece: Piece,
-) -> Result<(), AppError> {
-    keep(app, worker, id, &piece.lease, None).await?;
-    let path = log_path(app, id);
+) -> Result<(), Error> {
+    keep(cx, worker, id, &piece.lease, None).await?;
+    let path = log_path(cx, id);
     let appended = tokio::task::spawn_blocking(move || {
         let file = open(&path)?;
         let size = file.metadata()?.len();
         let Some(known) = size.checked_sub(piece.offset) else {
-            return Err(AppError::new(
+            return Err(Error::new(
                 Code::Conflict,
                 format!("the log has {size} bytes, but the chunk begins at {}", piece.offset),
             ));
@@ -234,15 +232,15 @@ pub async fn append_log(
         let new =
             piece.bytes.get(usize::try_from(known).unwrap_or(usize::MAX)..).unwrap_or_default();
         if size + new.len() as u64 > LOG_MAX {
-            return Err(AppError::new(
+            return Err(Error::new(
                 Code::TooLarge,
                 format!("the log is larger than {LOG_MAX} bytes"),
             ));
         }
         Ok(file.write_all_at(new, size)?)
     });
-    appended.await.map_err(AppError::internal)??;
-    app.publish(Event::BuildLog { id: id.to_owned() });
+    appended.await.map_err(Error::internal)??;
+    cx.publish(Event::BuildLog { id: id.to_owned() });
     Ok(())
 }
 
@@ -252,27 +250,27 @@ pub async fn append_log(
 /// [`Code::Conflict`] for a build of another worker; [`Code::Invalid`] for an unknown file name;
 /// [`Code::TooLarge`].
 pub async fn put(
-    app: &App,
+    cx: &Context,
     worker: &WorkerName,
     id: &str,
     name: &str,
     piece: Piece,
-) -> Result<(), AppError> {
+) -> Result<(), Error> {
     if !ARTIFACTS.contains(&name) {
-        return Err(AppError::new(Code::Invalid, format!("{name:?} is not a file of a build")));
+        return Err(Error::new(Code::Invalid, format!("{name:?} is not a file of a build")));
     }
     if piece.offset.saturating_add(piece.bytes.len() as u64) > ARTIFACT_MAX {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::TooLarge,
             format!("the file is larger than {ARTIFACT_MAX} bytes"),
         ));
     }
-    keep(app, worker, id, &piece.lease, None).await?;
-    app.health.disk.admit(&app.config, "build")?;
-    let path = folder(app, id).join(INCOMING).join(name);
+    keep(cx, worker, id, &piece.lease, None).await?;
+    cx.health.disk.admit(&cx.settings, "build")?;
+    let path = folder(cx, id).join(INCOMING).join(name);
     let written =
         tokio::task::spawn_blocking(move || open(&path)?.write_all_at(&piece.bytes, piece.offset));
-    Ok(written.await.map_err(AppError::internal)??)
+    Ok(written.await.map_err(Error::internal)??)
 }
 
 /// Ends a build: it failed, or all files are uploaded and match the record.
@@ -281,24 +279,24 @@ pub async fn put(
 /// [`Code::Conflict`] for a build of another worker; [`Code::Untrusted`] with the first mismatch,
 /// and the build fails.
 pub async fn finish(
-    app: &AppRef,
+    cx: &ContextRef,
     worker: &WorkerName,
     id: &str,
     finish: &Finish,
-) -> Result<(), AppError> {
+) -> Result<(), Error> {
     let lease = Lease { worker: worker.as_str(), id: &finish.lease, until_s: until(CHECK_S) };
-    if !store::builds::renew(app.db.writer(), id, lease, None).await? {
+    if !store::builds::renew(cx.db.writer(), id, lease, None).await? {
         return Err(lost(id));
     }
-    let folder = folder(app, id);
+    let folder = folder(cx, id);
     let result = match &finish.outcome {
         Outcome::Failed { detail } => Err(words(detail)),
         Outcome::Succeeded { record } => {
-            let expected = expected(app, id).await?;
+            let expected = expected(cx, id).await?;
             let (folder, record) = (folder.clone(), record.clone());
             tokio::task::spawn_blocking(move || expected.place(&folder, &record))
                 .await
-                .map_err(AppError::internal)?
+                .map_err(Error::internal)?
         }
     };
     let directory = folder.display().to_string();
@@ -308,22 +306,22 @@ pub async fn finish(
         }
         Err(detail) => Ended { phase: BuildPhase::Failed, detail, directory: None },
     };
-    if !store::builds::finish(app.db.writer(), id, lease, ended).await? {
+    if !store::builds::finish(cx.db.writer(), id, lease, ended).await? {
         return Err(lost(id));
     }
-    app.publish(Event::Build { id: id.to_owned() });
+    cx.publish(Event::Build { id: id.to_owned() });
     match (result, &finish.outcome) {
-        (Err(detail), Outcome::Succeeded { .. }) => Err(AppError::new(Code::Untrusted, detail)),
+        (Err(detail), Outcome::Succeeded { .. }) => Err(Error::new(Code::Untrusted, detail)),
         (Ok(()), _) | (Err(_), Outcome::Failed { .. }) => Ok(()),
     }
 }
 
-async fn expected(app: &App, id: &str) -> Result<Expected, AppError> {
+async fn expected(cx: &Context, id: &str) -> Result<Expected, Error> {
     let (revision, request) =
-        store::builds::request(app.db.pool(), id).await?.ok_or_else(|| lost(id))?;
+        store::builds::request(cx.db.pool(), id).await?.ok_or_else(|| lost(id))?;
     let CreateBuild { profile, version } = request;
     let release = ReleaseName { line: profile.name.clone(), version };
-    let revision = Revision::new(revision, profile).map_err(AppError::internal)?;
+    let revision = Revision::new(revision, profile).map_err(Error::internal)?;
     Ok(Expected { release, revision })
 }
 

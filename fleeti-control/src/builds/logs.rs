@@ -1,7 +1,7 @@
 //! Logs of builds: whole lines from a byte offset on, once or followed while they grow.
 
-use super::{builds, sessions};
-use crate::app::AppRef;
+use crate::context::ContextRef;
+use crate::{builds, logins};
 use fleeti_core::wire::api::Event;
 use futures::{Stream, stream};
 use std::path::PathBuf;
@@ -82,20 +82,20 @@ pub enum Grown {
 /// Follows a build's log from an offset on, until the build or the login session ends. Yields an
 /// item at least every `silence`.
 pub fn follow(
-    app: AppRef,
+    cx: ContextRef,
     session: String,
     build: String,
     at: u64,
     silence: Duration,
 ) -> impl Stream<Item = Grown> {
-    let path = builds::log_path(&app, &build);
-    let events = app.events.subscribe();
-    let tail = Tail { app, path, session, build, at, events, silence, done: false };
+    let path = builds::log_path(&cx, &build);
+    let events = cx.events.subscribe();
+    let tail = Tail { cx, path, session, build, at, events, silence, done: false };
     stream::unfold(tail, |mut tail| async move { Some((tail.next().await?, tail)) })
 }
 
 struct Tail {
-    app: AppRef,
+    cx: ContextRef,
     path: PathBuf,
     session: String,
     build: String,
@@ -108,12 +108,12 @@ struct Tail {
 impl Tail {
     async fn next(&mut self) -> Option<Grown> {
         loop {
-            if self.done || !sessions::is_live(&self.app, &self.session).await.unwrap_or(false) {
+            if self.done || !logins::is_live(&self.cx, &self.session).await.unwrap_or(false) {
                 return None;
             }
             // Read the phase before the log, so that the last lines are not missed. If the database
             // does not answer, the stream ends, and the browser reconnects.
-            let moving = builds::is_moving(builds::get(&self.app, &self.build).await.ok()?.phase);
+            let moving = builds::is_moving(builds::get(&self.cx, &self.build).await.ok()?.phase);
             let (text, end) = read(self.path.clone(), self.at, SHOWN_MAX).await;
             if !text.is_empty() {
                 self.at = end;

@@ -1,7 +1,8 @@
 //! Build workers and their tokens.
 
-use crate::app::{App, now_s};
-use crate::error::AppError;
+use crate::clock::now_s;
+use crate::context::Context;
+use crate::error::Error;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::WorkerName;
 use fleeti_core::wire::attestation::Secret;
@@ -16,45 +17,42 @@ const REFUSED: &str = "worker.refused";
 ///
 /// # Errors
 /// [`Code::Conflict`] for a name that is taken, or if there are [`WORKERS_MAX`] workers.
-pub async fn add(app: &App, request: &CreateWorker) -> Result<CreatedWorker, AppError> {
-    if list(app).await?.len() >= WORKERS_MAX {
-        return Err(AppError::new(
-            Code::Conflict,
-            format!("limit of {WORKERS_MAX} workers reached"),
-        )
-        .hint("remove a worker first"));
+pub async fn add(cx: &Context, request: &CreateWorker) -> Result<CreatedWorker, Error> {
+    if list(cx).await?.len() >= WORKERS_MAX {
+        return Err(Error::new(Code::Conflict, format!("limit of {WORKERS_MAX} workers reached"))
+            .hint("remove a worker first"));
     }
     let token = hex::encode(rand::random::<[u8; 32]>());
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     if !store::workers::insert(&mut tx, &request.name, &sha256_hex(token.as_bytes()), now_s())
         .await?
     {
-        let e = AppError::new(
+        let e = Error::new(
             Code::Conflict,
             format!("worker {:?} already exists", request.name.as_str()),
         );
         return Err(e.hint("choose another name, or remove that worker"));
     }
-    app.audit(&mut tx, now_s(), "admin", "worker.add", request.name.as_str()).await?;
+    cx.audit(&mut tx, now_s(), "admin", "worker.add", request.name.as_str()).await?;
     tx.commit().await?;
     Ok(CreatedWorker { name: request.name.clone(), token: Secret::new(token) })
 }
 
 /// All workers.
-pub async fn list(app: &App) -> Result<Vec<Worker>, AppError> {
-    Ok(store::workers::all(app.db.pool()).await?)
+pub async fn list(cx: &Context) -> Result<Vec<Worker>, Error> {
+    Ok(store::workers::all(cx.db.pool()).await?)
 }
 
 /// Removes a worker. Its token is no longer valid, and its build goes to another worker.
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn remove(app: &App, name: &WorkerName) -> Result<(), AppError> {
-    let mut tx = app.db.write().await?;
+pub async fn remove(cx: &Context, name: &WorkerName) -> Result<(), Error> {
+    let mut tx = cx.db.write().await?;
     if !store::workers::delete(&mut tx, name).await? {
-        return Err(AppError::not_found("worker", name.as_str()));
+        return Err(Error::not_found("worker", name.as_str()));
     }
-    app.audit(&mut tx, now_s(), "admin", "worker.remove", name.as_str()).await?;
+    cx.audit(&mut tx, now_s(), "admin", "worker.remove", name.as_str()).await?;
     Ok(tx.commit().await?)
 }
 
@@ -62,22 +60,22 @@ pub async fn remove(app: &App, name: &WorkerName) -> Result<(), AppError> {
 ///
 /// # Errors
 /// [`Code::Unauthenticated`].
-pub async fn authenticate(app: &App, token: Option<&str>) -> Result<WorkerName, AppError> {
+pub async fn authenticate(cx: &Context, token: Option<&str>) -> Result<WorkerName, Error> {
     // Looks up the digest, so that the time reveals nothing about the token.
     let found = match token {
         Some(token) => {
-            store::workers::by_token(app.db.pool(), &sha256_hex(token.as_bytes())).await?
+            store::workers::by_token(cx.db.pool(), &sha256_hex(token.as_bytes())).await?
         }
         None => None,
     };
     if let Some(name) = found {
         return Ok(name);
     }
-    if app.alarms.is_new(REFUSED, "worker") {
-        let mut tx = app.db.write().await?;
-        app.audit(&mut tx, now_s(), "somebody", REFUSED, "worker").await?;
+    if cx.alarms.is_new(REFUSED, "worker") {
+        let mut tx = cx.db.write().await?;
+        cx.audit(&mut tx, now_s(), "somebody", REFUSED, "worker").await?;
         tx.commit().await?;
     }
-    Err(AppError::new(Code::Unauthenticated, "missing or invalid worker token")
+    Err(Error::new(Code::Unauthenticated, "missing or invalid worker token")
         .hint("create one with `fleeti worker add NAME`"))
 }

@@ -1,8 +1,11 @@
 //! Reports of devices, their desired states, and what the API shows of them.
 
-use crate::app::{App, now_s};
-use crate::error::AppError;
-use crate::service::{policy, rollouts};
+use crate::attestation::eligibility;
+use crate::clock::now_s;
+use crate::context::Context;
+use crate::error::Error;
+use crate::events::DomainEvent;
+use crate::hub::{TURNS_MAX, TURNS_S};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::strict;
@@ -23,11 +26,11 @@ pub const PAGE_MAX: u32 = 500;
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn get(app: &App, id: &str) -> Result<Device, AppError> {
-    let device = store::devices::get(app.db.pool(), id)
+pub async fn get(cx: &Context, id: &str) -> Result<Device, Error> {
+    let device = store::devices::get(cx.db.pool(), id)
         .await?
-        .ok_or_else(|| AppError::not_found("device", id))?;
-    Ok(Device { online: app.hub.is_online(&device.id), ..device })
+        .ok_or_else(|| Error::not_found("device", id))?;
+    Ok(Device { online: cx.hub.is_online(&device.id), ..device })
 }
 
 /// Selects devices.
@@ -45,10 +48,10 @@ pub enum Filter<'a> {
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn certificate(app: &App, id: &DeviceId) -> Result<String, AppError> {
-    store::certificates::newest(app.db.pool(), id)
+pub async fn certificate(cx: &Context, id: &DeviceId) -> Result<String, Error> {
+    store::certificates::newest(cx.db.pool(), id)
         .await?
-        .ok_or_else(|| AppError::not_found("device", id.as_str()))
+        .ok_or_else(|| Error::not_found("device", id.as_str()))
 }
 
 /// A page of devices after an id.
@@ -56,34 +59,34 @@ pub async fn certificate(app: &App, id: &DeviceId) -> Result<String, AppError> {
 /// # Errors
 /// [`Code::Invalid`] for an invalid limit or id.
 pub async fn page(
-    app: &App,
+    cx: &Context,
     filter: Filter<'_>,
     after: &str,
     limit: u32,
-) -> Result<Vec<Device>, AppError> {
+) -> Result<Vec<Device>, Error> {
     if !(1..=PAGE_MAX).contains(&limit) {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Invalid,
             format!("limit is {limit}, must be 1 to {PAGE_MAX}"),
         ));
     }
     if !after.is_empty() && after.parse::<DeviceId>().is_err() {
-        return Err(AppError::new(Code::Invalid, "after is not a device id")
+        return Err(Error::new(Code::Invalid, "after is not a device id")
             .hint("use the last id of the previous page"));
     }
     let devices = match filter {
-        Filter::All => store::devices::page(app.db.pool(), None, after, limit).await?,
+        Filter::All => store::devices::page(cx.db.pool(), None, after, limit).await?,
         Filter::Fleet(fleet) => {
-            store::devices::page(app.db.pool(), Some(fleet), after, limit).await?
+            store::devices::page(cx.db.pool(), Some(fleet), after, limit).await?
         }
-        Filter::InTrouble => store::devices::in_trouble(app.db.pool(), after, limit).await?,
+        Filter::InTrouble => store::devices::in_trouble(cx.db.pool(), after, limit).await?,
     };
-    Ok(devices.into_iter().map(|d| Device { online: app.hub.is_online(&d.id), ..d }).collect())
+    Ok(devices.into_iter().map(|d| Device { online: cx.hub.is_online(&d.id), ..d }).collect())
 }
 
 /// All fleets that have, or had, a device.
-pub async fn fleets(app: &App) -> Result<Vec<Fleet>, AppError> {
-    Ok(store::devices::fleets(app.db.pool()).await?)
+pub async fn fleets(cx: &Context) -> Result<Vec<Fleet>, Error> {
+    Ok(store::devices::fleets(cx.db.pool()).await?)
 }
 
 /// Numbers of devices by state.
@@ -98,9 +101,9 @@ pub struct Counts {
 }
 
 /// Counts devices by state.
-pub async fn counts(app: &App) -> Result<Counts, AppError> {
-    let mut counts = Counts { online: app.hub.online(), moving: 0, in_trouble: 0 };
-    for (kind, n) in store::devices::by_update(app.db.pool()).await? {
+pub async fn counts(cx: &Context) -> Result<Counts, Error> {
+    let mut counts = Counts { online: cx.hub.online(), moving: 0, in_trouble: 0 };
+    for (kind, n) in store::devices::by_update(cx.db.pool()).await? {
         match kind.as_str() {
             "idle" => {}
             "rolled_back" | "failed" | "alarm" => counts.in_trouble += store::from_seconds(n),
@@ -115,53 +118,53 @@ pub async fn counts(app: &App) -> Result<Counts, AppError> {
 /// # Errors
 /// [`Code::Invalid`] for a payload that does not match its topic.
 pub async fn received(
-    app: &App,
+    cx: &Context,
     device: &DeviceId,
     kind: Up,
     payload: &[u8],
-) -> Result<(), AppError> {
-    if app.tls.is_revoked(device) {
-        return Err(AppError::new(Code::Forbidden, format!("{device} is revoked")));
+) -> Result<(), Error> {
+    if cx.access.is_revoked(device) {
+        return Err(Error::new(Code::Forbidden, format!("{device} is revoked")));
     }
     let longest = longest_text(payload);
     if longest > TEXT_MAX {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Invalid,
             format!("{kind:?}: a text has {longest} bytes, at most {TEXT_MAX} are allowed"),
         ));
     }
-    let invalid = |e: serde_json::Error| AppError::new(Code::Invalid, format!("{kind:?}: {e}"));
+    let invalid = |e: serde_json::Error| Error::new(Code::Invalid, format!("{kind:?}: {e}"));
     match kind {
-        Up::Evidence => Err(AppError::new(
+        Up::Evidence => Err(Error::new(
             Code::Invalid,
             "evidence is accepted only for a challenge of the session",
         )),
         Up::Report => match strict::from_message(payload).map_err(invalid) {
-            Ok(report) => reported(app, device, &report).await,
-            Err(e) => refuse_report(app, device, e).await,
+            Ok(report) => reported(cx, device, &report).await,
+            Err(e) => refuse_report(cx, device, e).await,
         },
         Up::Telemetry => {
             let telemetry: Telemetry = strict::from_message(payload).map_err(invalid)?;
-            let mut tx = app.db.write().await?;
+            let mut tx = cx.db.write().await?;
             store::devices::telemetry(&mut tx, device, &telemetry, now_s()).await?;
             tx.commit().await?;
-            app.publish(Event::Device { id: device.clone() });
+            cx.publish(Event::Device { id: device.clone() });
             Ok(())
         }
         Up::Acknowledgement => {
             let answer: Acknowledgement = strict::from_message(payload).map_err(invalid)?;
-            let mut tx = app.db.write().await?;
+            let mut tx = cx.db.write().await?;
             store::commands::acknowledge(&mut tx, device, &answer.command, answer.outcome).await?;
             tx.commit().await?;
             // Notify clients that wait for the result now, not at the next telemetry.
-            app.publish(Event::Device { id: device.clone() });
+            cx.publish(Event::Device { id: device.clone() });
             Ok(())
         }
     }
 }
 
-async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), AppError> {
-    let mut tx = app.db.write().await?;
+async fn reported(cx: &Context, device: &DeviceId, report: &Report) -> Result<(), Error> {
+    let mut tx = cx.db.write().await?;
     let (fleet, generation) = match store::devices::report(&mut tx, device, report, now_s()).await?
     {
         store::devices::Taken::New(fleet, generation) => (fleet, generation),
@@ -172,31 +175,30 @@ async fn reported(app: &App, device: &DeviceId, report: &Report) -> Result<(), A
                 "report number {} is too far ahead: the last one was {last}",
                 report.sequence
             );
-            return refuse_report(app, device, AppError::new(Code::Invalid, text)).await;
+            return refuse_report(cx, device, Error::new(Code::Invalid, text)).await;
         }
     };
-    let outcome = rollouts::device_reported(
-        app,
-        &mut tx,
-        (&fleet, device),
-        report,
-        report.generation >= generation,
-    )
-    .await?;
+    let event = DomainEvent::DeviceReported {
+        fleet,
+        device: device.clone(),
+        report: Box::new(report.clone()),
+        received_offer: report.generation >= generation,
+    };
+    let after = cx.emit(&mut tx, now_s(), &event).await?;
     tx.commit().await?;
-    app.publish(Event::Device { id: device.clone() });
-    outcome.dispatch(app);
+    cx.publish(Event::Device { id: device.clone() });
+    cx.dispatch(after);
     Ok(())
 }
 
 /// Refuses a report: the device gets a reason code, and the server shows an alarm until it accepts
 /// a report, because until then the shown state of the device is stale.
-async fn refuse_report(app: &App, device: &DeviceId, refused: AppError) -> Result<(), AppError> {
+async fn refuse_report(cx: &Context, device: &DeviceId, refused: Error) -> Result<(), Error> {
     let reason = format!("the server refuses its reports: {}", Foreign::log(&refused.to_string()));
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     if store::devices::refuse_report(&mut tx, device, &reason).await? {
         tx.commit().await?;
-        app.publish(Event::Device { id: device.clone() });
+        cx.publish(Event::Device { id: device.clone() });
     }
     Err(refused)
 }
@@ -215,13 +217,13 @@ pub struct Admitted {
 /// key. Returns the stored state of its MQTT session, or `None` if it is not authorised. Only this
 /// function decides, for both ports.
 pub async fn admit(
-    app: &App,
+    cx: &Context,
     device: &DeviceId,
     key_sha256: &str,
-) -> Result<Option<Admitted>, AppError> {
-    let changes = app.hub.changes();
+) -> Result<Option<Admitted>, Error> {
+    let changes = cx.hub.changes();
     let Some(found) =
-        store::admission::admission(app.db.pool(), device).await?.filter(|a| a.revoked_s.is_none())
+        store::admission::admission(cx.db.pool(), device).await?.filter(|a| a.revoked_s.is_none())
     else {
         return Ok(None);
     };
@@ -231,13 +233,13 @@ pub async fn admit(
     }
     if is_next {
         // First use of the new key: from now on the old key is refused everywhere.
-        let mut tx = app.db.write().await?;
+        let mut tx = cx.db.write().await?;
         let is_first = store::devices::promote_key(&mut tx, device, key_sha256).await?;
         tx.commit().await?;
-        app.grants.changed();
+        cx.grants.changed();
         if is_first {
-            app.tls.replace_key(found.key_sha256.clone());
-            app.hub.kick(device);
+            cx.access.replace_key(found.key_sha256.clone());
+            cx.hub.kick(device);
         }
     }
     Ok(Some(Admitted { session: found.session(), desired: Box::new(found.desired()?), changes }))
@@ -248,33 +250,31 @@ pub async fn admit(
 /// # Errors
 /// [`Code::Forbidden`] for a device that is revoked, or uses another key.
 pub async fn offered(
-    app: &App,
+    cx: &Context,
     device: &DeviceId,
     key_sha256: &str,
-) -> Result<Option<ReleaseName>, AppError> {
-    let Some(Admitted { desired, .. }) = admit(app, device, key_sha256).await? else {
-        return Err(AppError::new(
-            Code::Forbidden,
-            "this device is revoked, or its key was replaced",
-        )
-        .and_close());
+) -> Result<Option<ReleaseName>, Error> {
+    let Some(Admitted { desired, .. }) = admit(cx, device, key_sha256).await? else {
+        return Err(Error::new(Code::Forbidden, "this device is revoked, or its key was replaced")
+            .and_close());
     };
     let release = desired.release;
     // The release may have been offered when the device had a higher level: check the level again.
-    let may_have =
-        release.is_none() || app.policies.are_usual() || policy::may_update(app, device).await?;
+    let may_have = release.is_none()
+        || cx.attestation.policies.are_usual()
+        || eligibility::may_update(cx, device).await?;
     Ok(release.filter(|_| may_have))
 }
 
 /// Stores the state of MQTT sessions that outlasts their connections.
 pub async fn keep_sessions(
-    app: &App,
+    cx: &Context,
     sessions: &HashMap<DeviceId, Stored>,
-) -> Result<(), AppError> {
+) -> Result<(), Error> {
     if sessions.is_empty() {
         return Ok(());
     }
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     store::mqtt_sessions::set(&mut tx, sessions).await?;
     Ok(tx.commit().await?)
 }
@@ -283,36 +283,31 @@ pub async fn keep_sessions(
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn desired(app: &App, device: &DeviceId) -> Result<DesiredState, AppError> {
-    store::desired::desired(app.db.pool(), device)
+pub async fn desired(cx: &Context, device: &DeviceId) -> Result<DesiredState, Error> {
+    store::desired::desired(cx.db.pool(), device)
         .await?
-        .ok_or_else(|| AppError::not_found("device", device.as_str()))
+        .ok_or_else(|| Error::not_found("device", device.as_str()))
 }
 
 /// Checks that a device is known and not revoked: the server stores nothing for a revoked device.
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a revoked device.
-pub(super) async fn in_service(tx: &mut Tx<'_>, device: &DeviceId) -> Result<(), AppError> {
+pub(crate) async fn in_service(tx: &mut Tx<'_>, device: &DeviceId) -> Result<(), Error> {
     match store::devices::existing(tx, &[device]).await?.get(device.as_str()) {
-        None => Err(AppError::not_found("device", device.as_str())),
-        Some((_, true)) => Err(AppError::new(Code::Conflict, format!("{device} is revoked"))
+        None => Err(Error::not_found("device", device.as_str())),
+        Some((_, true)) => Err(Error::new(Code::Conflict, format!("{device} is revoked"))
             .hint("release the hold, or enroll the device again, first")),
         Some((_, false)) => Ok(()),
     }
 }
 
-/// Two clients may take turns with one certificate: this many takeovers within [`TURNS_S`] cannot
-/// be explained by a bad network.
-pub const TURNS_MAX: u32 = 6;
-/// The period of [`TURNS_MAX`], in seconds.
-pub const TURNS_S: u64 = 600;
 const CLONED: &str = "device.taken-over";
 
 /// Records that a session of a device was taken over by another one, `turns` times recently. From
 /// [`TURNS_MAX`] on, two clients use its certificate, and one of them is not the device.
-pub async fn taken_over(app: &App, device: &DeviceId, turns: u32) -> Result<(), AppError> {
-    if turns < TURNS_MAX || !app.alarms.is_new(CLONED, device.as_str()) {
+pub async fn taken_over(cx: &Context, device: &DeviceId, turns: u32) -> Result<(), Error> {
+    if turns < TURNS_MAX || !cx.alarms.is_new(CLONED, device.as_str()) {
         return Ok(());
     }
     let minutes = TURNS_S / 60;
@@ -321,9 +316,9 @@ pub async fn taken_over(app: &App, device: &DeviceId, turns: u32) -> Result<(), 
          network is bad, revoke the device and enroll it again"
     );
     tracing::warn!("{device}: {text}");
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     store::devices::set_clone_alarm(&mut tx, device, &text).await?;
-    app.audit(
+    cx.audit(
         &mut tx,
         now_s(),
         "server",
@@ -332,7 +327,7 @@ pub async fn taken_over(app: &App, device: &DeviceId, turns: u32) -> Result<(), 
     )
     .await?;
     tx.commit().await?;
-    app.publish(Event::Device { id: device.clone() });
+    cx.publish(Event::Device { id: device.clone() });
     Ok(())
 }
 
@@ -340,14 +335,14 @@ pub async fn taken_over(app: &App, device: &DeviceId, turns: u32) -> Result<(), 
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a device that is revoked.
-pub async fn forgive(app: &App, device: &DeviceId, version: &Version) -> Result<(), AppError> {
-    let mut tx = app.db.write().await?;
+pub async fn forgive(cx: &Context, device: &DeviceId, version: &Version) -> Result<(), Error> {
+    let mut tx = cx.db.write().await?;
     in_service(&mut tx, device).await?;
     let Some(desired) = store::desired::forgive(&mut tx, device, version).await? else {
-        return Err(AppError::not_found("device", device.as_str()));
+        return Err(Error::not_found("device", device.as_str()));
     };
-    app.audit(&mut tx, now_s(), "admin", "device.forgive", &format!("{device} {version}")).await?;
+    cx.audit(&mut tx, now_s(), "admin", "device.forgive", &format!("{device} {version}")).await?;
     tx.commit().await?;
-    app.hub.push(device, desired);
+    cx.hub.push(device, desired);
     Ok(())
 }

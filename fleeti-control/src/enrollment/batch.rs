@@ -1,13 +1,17 @@
 //! Enrollment with a token. Requests that arrive while a batch is processed form the next batch:
 //! one database read, one batch for the signing service, one commit.
 
-use crate::app::{App, AppRef, new_id};
-use crate::error::AppError;
-use crate::service::enrollment::{
-    Channel, bad_request, certify, chain_pem, claimed_key_sha256, proved_key_sha256, window_of,
+use crate::attestation::tpm;
+use crate::clock::new_id;
+use crate::context::{Context, ContextRef};
+use crate::enrollment::renewal;
+use crate::enrollment::state::{Answer, QueuedEnrollment};
+use crate::enrollment::token::{
+    Channel, bad_request, certify, chain_pem, claimed_key_sha256, proved_key_sha256,
 };
-use crate::service::renewal;
-use crate::service::tpm::{self, ProvedTpm};
+use crate::enrollment::tpm::{TOKEN_DIGITS, proved_enrollment, refused};
+use crate::enrollment::window::window_of;
+use crate::error::Error;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
@@ -25,27 +29,6 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Maximum number of requests in a batch.
 const BATCH_MAX: usize = 128;
-/// Length of a token in characters.
-const TOKEN_DIGITS: usize = 64;
-/// Maximum number of waiting requests.
-pub const QUEUE_MAX: usize = 1024;
-
-type Answer = Result<EnrollResponse, AppError>;
-
-/// The enrollment request of a device with a token.
-pub struct QueuedEnrollment {
-    token_sha256: String,
-    key_sha256: String,
-    csr_pem: String,
-    tpm: Option<ProvedTpm>,
-    answer: oneshot::Sender<Answer>,
-}
-
-/// The same error for every reason, so that an attacker learns nothing.
-fn refused() -> AppError {
-    AppError::new(Code::Forbidden, "the token is unknown, expired or used")
-        .hint("create a new one with `fleeti device enrollment`")
-}
 
 /// Issues a certificate for a token. The same key may repeat the request with the same token,
 /// because a response can be lost; another key may not.
@@ -53,12 +36,11 @@ fn refused() -> AppError {
 /// # Errors
 /// [`Code::Forbidden`] for a token that is unknown, expired, used, or reserved for another TPM;
 /// [`Code::Invalid`] for a bad request.
-pub async fn enroll(app: &App, request: &EnrollRequest, channel: Channel) -> Answer {
+pub async fn enroll(cx: &Context, request: &EnrollRequest, channel: Channel) -> Answer {
     if request.token.len() != TOKEN_DIGITS {
         return Err(refused());
     }
-    let proved =
-        |sent| tpm::proved_enrollment(app, (&request.token, &request.csr_pem), sent, channel);
+    let proved = |sent| proved_enrollment(cx, (&request.token, &request.csr_pem), sent, channel);
     let (answer, waiting) = oneshot::channel();
     let pending = QueuedEnrollment {
         token_sha256: sha256_hex(request.token.as_bytes()),
@@ -68,40 +50,24 @@ pub async fn enroll(app: &App, request: &EnrollRequest, channel: Channel) -> Ans
         answer,
     };
     let full = |_| {
-        AppError::new(Code::Unavailable, "too many devices are enrolling")
+        Error::new(Code::Unavailable, "too many devices are enrolling")
             .hint("try again in a minute")
     };
-    app.enrollment_batch.try_send(pending).map_err(full)?;
-    waiting.await.map_err(|_| AppError::internal("the enrollment task has stopped"))?
-}
-
-/// The digest of a token that has not expired, used or not.
-///
-/// # Errors
-/// [`Code::Forbidden`] for any other.
-pub(super) async fn good_token(app: &App, token: &str) -> Result<String, AppError> {
-    if token.len() != TOKEN_DIGITS {
-        return Err(refused());
-    }
-    let sha256 = sha256_hex(token.as_bytes());
-    let found = store::enrollments::find(&mut *app.db.reader().await?, &[&sha256]).await?;
-    if found.get(&sha256).is_none_or(|row| from_seconds(row.expires_s) < app.now_s()) {
-        return Err(refused());
-    }
-    Ok(sha256)
+    cx.enrollment.queue.try_send(pending).map_err(full)?;
+    waiting.await.map_err(|_| Error::internal("the enrollment task has stopped"))?
 }
 
 /// Processes enrollment requests until the task is aborted.
-pub async fn run(app: AppRef, mut queue: mpsc::Receiver<QueuedEnrollment>) {
+pub(crate) async fn run(cx: ContextRef, mut queue: mpsc::Receiver<QueuedEnrollment>) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let pending = std::mem::take(&mut batch);
-        let results = serve(&app, &pending).await;
+        let results = serve(&cx, &pending).await;
         match results {
             Ok(results) => {
                 for (pending, result) in pending.into_iter().zip(results) {
                     if let Ok(response) = &result {
-                        app.publish(Event::Device { id: response.device.clone() });
+                        cx.publish(Event::Device { id: response.device.clone() });
                     }
                     pending.answer.send(result).ok();
                 }
@@ -109,7 +75,7 @@ pub async fn run(app: AppRef, mut queue: mpsc::Receiver<QueuedEnrollment>) {
             Err(e) => {
                 tracing::error!("enrollment: {e}");
                 for pending in pending {
-                    pending.answer.send(Err(AppError::internal("see the server's log"))).ok();
+                    pending.answer.send(Err(Error::internal("see the server's log"))).ok();
                 }
             }
         }
@@ -128,7 +94,7 @@ fn admission(
     pending: &QueuedEnrollment,
     now: u64,
     minted: &DeviceId,
-) -> Result<Admission, AppError> {
+) -> Result<Admission, Error> {
     let key_sha256 = &pending.key_sha256;
     let row = row.filter(|r| from_seconds(r.expires_s) >= now).ok_or_else(refused)?;
     if row.for_key_sha256.as_ref().is_some_and(|k| k != key_sha256) {
@@ -137,7 +103,7 @@ fn admission(
     let ek_sha256 = pending.tpm.as_ref().map(|t| &t.row.ek_sha256);
     if row.ek_sha256.is_some() && row.ek_sha256.as_ref() != ek_sha256 {
         let text = "this token is reserved for another TPM, or the device did not show its TPM";
-        return Err(AppError::new(Code::Forbidden, text)
+        return Err(Error::new(Code::Forbidden, text)
             .hint("compare --ek-sha256 with the endorsement key of the device"));
     }
     let device = match (&row.device, &row.key_sha256) {
@@ -145,24 +111,24 @@ fn admission(
             .reserved
             .as_ref()
             .map_or_else(|| Ok(minted.clone()), |id| id.parse())
-            .map_err(AppError::internal)?,
+            .map_err(Error::internal)?,
         (Some(device), Some(used_by)) if used_by == key_sha256 => {
-            device.parse().map_err(AppError::internal)?
+            device.parse().map_err(Error::internal)?
         }
         (Some(_), _) => return Err(refused()),
     };
-    Ok(Admission { device, fleet: row.fleet.parse().map_err(AppError::internal)? })
+    Ok(Admission { device, fleet: row.fleet.parse().map_err(Error::internal)? })
 }
 
 /// Processes a batch. Returns one result for each request.
-async fn serve(app: &App, pending: &[QueuedEnrollment]) -> Result<Vec<Answer>, AppError> {
-    let now = app.now_s();
+async fn serve(cx: &Context, pending: &[QueuedEnrollment]) -> Result<Vec<Answer>, Error> {
+    let now = cx.now_s();
     let tokens: Vec<_> = pending.iter().map(|a| a.token_sha256.as_str()).collect();
     let keys: Vec<_> = pending.iter().map(|a| a.key_sha256.as_str()).collect();
     let (known, owners) = {
         // On the writer connection, which stores the results afterwards and then has these pages in
         // its cache. A reader would have to reload them, because the last batch changed some.
-        let mut writer = app.db.single_writer().await?;
+        let mut writer = cx.db.single_writer().await?;
         let known = store::enrollments::find(&mut writer, &tokens).await?;
         (known, store::certificates::owners(&mut writer, &keys).await?)
     };
@@ -184,7 +150,7 @@ async fn serve(app: &App, pending: &[QueuedEnrollment]) -> Result<Vec<Answer>, A
         let is_first = seen.insert(a.token_sha256.as_str());
         let (row, is_known) = (known.get(&a.token_sha256), owners.contains_key(&a.key_sha256));
         async move {
-            let minted = new_id("dev").parse().map_err(AppError::internal)?;
+            let minted = new_id("dev").parse().map_err(Error::internal)?;
             // Twice in one batch: the device repeats the second request and then gets the result of
             // the first.
             let admitted =
@@ -193,18 +159,18 @@ async fn serve(app: &App, pending: &[QueuedEnrollment]) -> Result<Vec<Answer>, A
                 return Err(renewal::foreign_key());
             }
             // The response was lost. Repeating it signs and stores nothing.
-            if is_known && let Some(certified) = again(app, &admitted.device, a, now).await? {
+            if is_known && let Some(certified) = again(cx, &admitted.device, a, now).await? {
                 return Ok(Signed { device: admitted.device, certified, is_new: false });
             }
             let protection = a.tpm.as_ref().map_or(Protection::Software, |t| t.protection);
             let occasion = (Occasion::Enrollment, protection);
             let certified =
-                certify(app, &admitted.device, &a.csr_pem, occasion).await.map_err(bad_request)?;
+                certify(cx, &admitted.device, &a.csr_pem, occasion).await.map_err(bad_request)?;
             Ok(Signed { device: admitted.device, certified, is_new: true })
         }
     }))
     .await;
-    keep(app, pending, known, (signed, &has_foreign_key), now).await
+    keep(cx, pending, known, (signed, &has_foreign_key), now).await
 }
 
 /// The certificate for a request.
@@ -217,27 +183,27 @@ struct Signed {
 
 /// The certificate that the device already has.
 async fn again(
-    app: &App,
+    cx: &Context,
     device: &DeviceId,
     pending: &QueuedEnrollment,
     now: u64,
-) -> Result<Option<Certified>, AppError> {
+) -> Result<Option<Certified>, Error> {
     if proved_key_sha256(&pending.csr_pem)? != pending.key_sha256 {
         return Err(refused());
     }
-    Ok(store::certificates::of_key(&mut *app.db.reader().await?, device, &pending.key_sha256, now)
+    Ok(store::certificates::of_key(&mut *cx.db.reader().await?, device, &pending.key_sha256, now)
         .await?)
 }
 
 /// Stores the certificates, unless the token was used or the device revoked meanwhile.
 async fn keep(
-    app: &App,
+    cx: &Context,
     pending: &[QueuedEnrollment],
     mut known: HashMap<String, EnrollmentRow>,
-    (signed, has_foreign_key): (Vec<Result<Signed, AppError>>, &[bool]),
+    (signed, has_foreign_key): (Vec<Result<Signed, Error>>, &[bool]),
     now: u64,
-) -> Result<Vec<Answer>, AppError> {
-    let mut tx = app.db.write().await?;
+) -> Result<Vec<Answer>, Error> {
+    let mut tx = cx.db.write().await?;
     // Only the use of a token can have changed since it was read.
     let tokens: Vec<_> = pending.iter().map(|a| a.token_sha256.as_str()).collect();
     known.extend(store::enrollments::used(&mut tx, &tokens).await?);
@@ -267,17 +233,17 @@ async fn keep(
         .collect();
     let taken = refuse_bound_tpms(&mut tx, pending, &mut good, has_foreign_key).await?;
     if good.iter().any(Result::is_ok) {
-        keep_good(app, &mut tx, pending, &good, now).await?;
+        keep_good(cx, &mut tx, pending, &good, now).await?;
         tx.commit().await?;
     } else {
         drop(tx);
     }
     for (who, tpm) in taken {
-        tpm::alarm(app, &who, tpm).await?;
+        tpm::alarm(cx, &who, tpm).await?;
     }
     let answer = |(admitted, certified, _): (Admission, Certified, bool)| {
         let (certificate_chain_pem, renewal) =
-            (chain_pem(app, &certified), window_of(certified.not_after_s));
+            (chain_pem(cx, &certified), window_of(certified.not_after_s));
         Ok(EnrollResponse {
             device: admitted.device,
             fleet: admitted.fleet,
@@ -289,7 +255,7 @@ async fn keep(
 }
 
 /// What a request gets: where it enrolls, its certificate, and whether that is new.
-type Good = Result<(Admission, Certified, bool), AppError>;
+type Good = Result<(Admission, Certified, bool), Error>;
 
 /// Refuses requests that show a TPM of another device, or one of another request in the batch.
 /// Returns the refused requests and their TPMs, which raise alarms.
@@ -298,7 +264,7 @@ async fn refuse_bound_tpms<'a>(
     pending: &'a [QueuedEnrollment],
     good: &mut [Good],
     has_foreign_key: &[bool],
-) -> Result<Vec<(String, &'a tpms::TpmRow)>, AppError> {
+) -> Result<Vec<(String, &'a tpms::TpmRow)>, Error> {
     // The transaction holds the write lock, so no other request can bind one of these TPMs
     // meanwhile.
     let (mut taken, mut shown) = (Vec::new(), HashSet::new());
@@ -307,7 +273,7 @@ async fn refuse_bound_tpms<'a>(
         // A key of another device in a TPM of another device raises one more alarm.
         let device = match &result {
             Ok((admitted, ..)) => admitted.device.clone(),
-            Err(_) if *has_foreign_key => new_id("dev").parse().map_err(AppError::internal)?,
+            Err(_) if *has_foreign_key => new_id("dev").parse().map_err(Error::internal)?,
             Err(_) => continue,
         };
         let is_twice = !shown.insert(&tpm.row.ek_sha256) || !shown.insert(&tpm.row.attestation_key);
@@ -321,12 +287,12 @@ async fn refuse_bound_tpms<'a>(
 
 /// Stores devices, uses of tokens and bindings of TPMs.
 async fn keep_good(
-    app: &App,
+    cx: &Context,
     tx: &mut store::Tx<'_>,
     pending: &[QueuedEnrollment],
     good: &[Good],
     now: u64,
-) -> Result<(), AppError> {
+) -> Result<(), Error> {
     let new: Vec<_> = good
         .iter()
         .flatten()
@@ -348,12 +314,12 @@ async fn keep_good(
         let (Some(tpm), Ok((admitted, ..))) = (&pending.tpm, result) else { continue };
         match tpms::bind(tx, &admitted.device, &tpm.row).await? {
             Bound::New => {
-                app.audit(tx, now, admitted.device.as_str(), "device.tpm-bound", &tpm.row.ek_sha256)
+                cx.audit(tx, now, admitted.device.as_str(), "device.tpm-bound", &tpm.row.ek_sha256)
                     .await?
             }
             Bound::Same => {}
             Bound::Refused => {
-                return Err(AppError::internal("a TPM that is bound to no device was refused"));
+                return Err(Error::internal("a TPM that is bound to no device was refused"));
             }
         }
     }

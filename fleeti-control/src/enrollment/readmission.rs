@@ -1,10 +1,10 @@
 //! Readmission: for a limited time, an operator lets devices of a fleet renew with an expired
 //! certificate whose key is a file.
 
-use crate::app::App;
-use crate::error::AppError;
-use crate::service::enrollment::{Channel, issue_next};
-use crate::service::renewal::End;
+use crate::context::Context;
+use crate::enrollment::renewal::End;
+use crate::enrollment::token::{Channel, issue_next};
+use crate::error::Error;
 use fleeti_core::id::FleetId;
 use fleeti_core::wire::device::TEXT_MAX;
 use fleeti_core::wire::enrollment::RenewResponse;
@@ -23,13 +23,13 @@ const VALID_S: std::ops::RangeInclusive<u32> = 60..=30 * 86_400;
 /// # Errors
 /// [`Code::Invalid`] without a reason, or for a time out of range.
 pub async fn open(
-    app: &App,
+    cx: &Context,
     fleet: &FleetId,
     request: &CreateReadmission,
-) -> Result<Readmission, AppError> {
+) -> Result<Readmission, Error> {
     let reason = request.reason.trim();
     if reason.is_empty() || reason.len() > TEXT_MAX / 4 {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Invalid,
             format!("reason has {} bytes, must have 1 to {}", reason.len(), TEXT_MAX / 4),
         ));
@@ -41,19 +41,13 @@ pub async fn open(
             VALID_S.start(),
             VALID_S.end()
         );
-        return Err(AppError::new(Code::Invalid, text));
+        return Err(Error::new(Code::Invalid, text));
     }
-    let (now, mut tx) = (app.now_s(), app.db.write().await?);
+    let (now, mut tx) = (cx.now_s(), cx.db.write().await?);
     let until_s = now + u64::from(request.valid_s);
     let devices = store::readmissions::open(&mut tx, fleet, until_s, reason, now).await?;
-    app.audit(
-        &mut tx,
-        now,
-        "admin",
-        "fleet.readmit",
-        &format!("{fleet} until {until_s}: {reason}"),
-    )
-    .await?;
+    cx.audit(&mut tx, now, "admin", "fleet.readmit", &format!("{fleet} until {until_s}: {reason}"))
+        .await?;
     tx.commit().await?;
     Ok(Readmission { fleet: fleet.clone(), until_s, devices })
 }
@@ -67,13 +61,13 @@ const READMITTED: &str = "device.readmitted";
 /// # Errors
 /// [`Code::Forbidden`] for any other device.
 pub async fn renew(
-    app: &App,
+    cx: &Context,
     request: &ReadmitRequest,
     channel: Channel,
-) -> Result<RenewResponse, AppError> {
+) -> Result<RenewResponse, Error> {
     // The same error for every reason, so that an attacker learns no ids.
     let refused = || {
-        AppError::new(Code::Forbidden, "this device is not readmitted").hint(
+        Error::new(Code::Forbidden, "this device is not readmitted").hint(
             "run `fleeti device readmit` to let devices of its fleet renew with expired certificates",
         )
     };
@@ -82,19 +76,19 @@ pub async fn renew(
         tracing::debug!("readmission: {e}");
         refused()
     })?;
-    if !store::readmissions::is_open_for(app.db.pool(), &request.device, &key_sha256, app.now_s())
+    if !store::readmissions::is_open_for(cx.db.pool(), &request.device, &key_sha256, cx.now_s())
         .await?
     {
         return Err(refused());
     }
     let answer =
-        issue_next(app, &request.device, &request.csr_pem, (Protection::Software, End::ByTrust))
+        issue_next(cx, &request.device, &request.csr_pem, (Protection::Software, End::ByTrust))
             .await?;
     // A device that repeats the request gets the same certificate and one audit entry. The signing
     // service enters each certificate that it issues.
-    if app.alarms.is_new(READMITTED, request.device.as_str()) {
-        let mut tx = app.db.write().await?;
-        app.audit(&mut tx, app.now_s(), request.device.as_str(), READMITTED, &key_sha256).await?;
+    if cx.alarms.is_new(READMITTED, request.device.as_str()) {
+        let mut tx = cx.db.write().await?;
+        cx.audit(&mut tx, cx.now_s(), request.device.as_str(), READMITTED, &key_sha256).await?;
         tx.commit().await?;
     }
     Ok(answer)

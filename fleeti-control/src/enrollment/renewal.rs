@@ -3,9 +3,9 @@
 //! A client that repeats the request gets the same certificate, or the time of the next renewal,
 //! and the server stores nothing.
 
-use crate::app::App;
-use crate::error::AppError;
-use crate::service::enrollment::window_of;
+use crate::context::Context;
+use crate::enrollment::window::window_of;
+use crate::error::Error;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
@@ -62,11 +62,11 @@ pub enum End {
 
 /// When the newest certificate of a device ends: already, if no intermediate CA that counts has
 /// signed it.
-pub async fn end_of(app: &App, device: &DeviceId) -> Result<End, AppError> {
-    let newest = certificates::newest(app.db.pool(), device)
+pub async fn end_of(cx: &Context, device: &DeviceId) -> Result<End, Error> {
+    let newest = certificates::newest(cx.db.pool(), device)
         .await?
         .and_then(|pem| certificate::from_pem(&pem).ok());
-    let trust = app.trust.load();
+    let trust = cx.trust.current.load();
     let counts =
         |c: Certificate| trust.devices().any(|a| certificate::is_signed_by(&c, &a.certificate));
     Ok(if newest.is_some_and(counts) { End::OfDate } else { End::ByTrust })
@@ -87,17 +87,17 @@ pub enum Begun {
 /// [`Code::TooMany`] before renewal is due; [`Code::Forbidden`] for a revoked device, or a key of
 /// another device; [`Code::NotFound`].
 pub async fn begin(
-    app: &App,
+    cx: &Context,
     device: &DeviceId,
     key_sha256: &str,
     end: End,
-) -> Result<Begun, AppError> {
-    let now_s = app.now_s();
-    let mut tx = app.db.write().await?;
+) -> Result<Begun, Error> {
+    let now_s = cx.now_s();
+    let mut tx = cx.db.write().await?;
     let found = certificates::status(&mut tx, device).await?;
-    let status = found.ok_or_else(|| AppError::not_found("device", device.as_str()))?;
+    let status = found.ok_or_else(|| Error::not_found("device", device.as_str()))?;
     if status.is_revoked {
-        return Err(AppError::new(Code::Forbidden, "this device is revoked"));
+        return Err(Error::new(Code::Forbidden, "this device is revoked"));
     }
     if certificates::owners(&mut tx, &[key_sha256])
         .await?
@@ -129,12 +129,12 @@ pub async fn begin(
 }
 
 /// Undoes the counting of [`begin`] after a failure.
-pub async fn give_back(app: &App, device: &DeviceId, status: &CertificateStatus) {
+pub async fn give_back(cx: &Context, device: &DeviceId, status: &CertificateStatus) {
     let given = async {
-        let mut tx = app.db.write().await?;
+        let mut tx = cx.db.write().await?;
         certificates::set_successors(&mut tx, device, status.successors, status.successor_s)
             .await?;
-        Ok::<_, AppError>(tx.commit().await?)
+        Ok::<_, Error>(tx.commit().await?)
     };
     if let Err(e) = given.await {
         tracing::warn!("{device}: a failed renewal still counts: {e}");
@@ -145,10 +145,10 @@ pub async fn give_back(app: &App, device: &DeviceId, status: &CertificateStatus)
 ///
 /// # Errors
 /// [`Code::Forbidden`] if the device was revoked meanwhile, or another device got the key.
-pub async fn keep(app: &App, device: &DeviceId, certified: &Certified) -> Result<(), AppError> {
-    let mut tx = app.db.write().await?;
+pub async fn keep(cx: &Context, device: &DeviceId, certified: &Certified) -> Result<(), Error> {
+    let mut tx = cx.db.write().await?;
     let status = certificates::status(&mut tx, device).await?.filter(|s| !s.is_revoked);
-    let status = status.ok_or_else(|| AppError::new(Code::Forbidden, "this device is revoked"))?;
+    let status = status.ok_or_else(|| Error::new(Code::Forbidden, "this device is revoked"))?;
     let key = certified.key_sha256.as_str();
     if certificates::owners(&mut tx, &[key])
         .await?
@@ -160,26 +160,23 @@ pub async fn keep(app: &App, device: &DeviceId, certified: &Certified) -> Result
     if let Some(unused) = status.next_key_sha256.as_deref().filter(|unused| *unused != key) {
         certificates::supersede(&mut tx, device, unused).await?;
     }
-    fleeti_store::devices::upsert(&mut tx, &[(device, &status.fleet, certified)], app.now_s())
+    fleeti_store::devices::upsert(&mut tx, &[(device, &status.fleet, certified)], cx.now_s())
         .await?;
     Ok(tx.commit().await?)
 }
 
 /// The error for a key that belongs to another device.
-pub(super) fn foreign_key() -> AppError {
-    AppError::new(Code::Forbidden, "this key belongs, or belonged, to another device")
+pub(crate) fn foreign_key() -> Error {
+    Error::new(Code::Forbidden, "this key belongs, or belonged, to another device")
         .hint("make a new key: two devices never share one")
 }
 
-fn early(device: &DeviceId, at_s: u64, now_s: u64) -> AppError {
+fn early(device: &DeviceId, at_s: u64, now_s: u64) -> Error {
     let at = i64::try_from(at_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
     let at = at.map_or_else(|| format!("{at_s} (Unix seconds)"), |at| at.to_string());
-    AppError::new(
-        Code::TooMany,
-        format!("the certificate of {device} cannot be renewed before {at}"),
-    )
-    .hint("keep the current certificate, or repeat the request with the same key")
-    .retry_after(at_s.saturating_sub(now_s))
+    Error::new(Code::TooMany, format!("the certificate of {device} cannot be renewed before {at}"))
+        .hint("keep the current certificate, or repeat the request with the same key")
+        .retry_after(at_s.saturating_sub(now_s))
 }
 
 #[cfg(test)]

@@ -1,15 +1,19 @@
 //! Enrollment tokens, and issuing and renewing device certificates.
 
-use crate::app::{App, now_s};
-use crate::error::AppError;
-use crate::server::Addresses;
-use crate::service::renewal::{self, Begun, End};
-use crate::service::{signing, tpm};
+use crate::attestation::tpm;
+use crate::clock::now_s;
+use crate::context::Context;
+use crate::enrollment::renewal;
+use crate::enrollment::renewal::{Begun, End};
+use crate::enrollment::window::{CERTIFICATE_S, window_of};
+use crate::error::Error;
+use crate::ports::Addresses;
+use crate::signing;
 use fleeti_core::canonical::{is_sha256_hex, sha256_hex};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{CreateEnrollment, Enrollment, Event};
 use fleeti_core::wire::enrollment::{
-    EnrollmentRecord, ProvedRenewRequest, RenewRequest, RenewResponse, RenewalWindow,
+    EnrollmentRecord, ProvedRenewRequest, RenewRequest, RenewResponse,
 };
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::key::{CHANNEL_BYTES, Purpose};
@@ -20,8 +24,6 @@ use fleeti_signer::wire::{Occasion, Request};
 use fleeti_store::devices::Certified;
 use fleeti_store::{self as store, Tx, tpms};
 
-/// Validity of a device certificate, in seconds.
-pub const CERTIFICATE_S: u64 = 30 * 86_400;
 /// Maximum validity of a token, in seconds.
 const TOKEN_S_MAX: u32 = 30 * 86_400;
 
@@ -30,20 +32,20 @@ const TOKEN_S_MAX: u32 = 30 * 86_400;
 /// # Errors
 /// [`Code::Invalid`] for a validity out of range.
 pub async fn create(
-    app: &App,
+    cx: &Context,
     fleet: &FleetId,
     request: &CreateEnrollment,
     addresses: &Addresses,
-) -> Result<Enrollment, AppError> {
-    let mut tx = app.db.write().await?;
-    let enrollment = issue(app, &mut tx, fleet, request.valid_s, None, addresses).await?;
-    app.audit(&mut tx, now_s(), "admin", "enrollment.create", fleet.as_str()).await?;
+) -> Result<Enrollment, Error> {
+    let mut tx = cx.db.write().await?;
+    let enrollment = issue(cx, &mut tx, fleet, request.valid_s, None, addresses).await?;
+    cx.audit(&mut tx, now_s(), "admin", "enrollment.create", fleet.as_str()).await?;
     tx.commit().await?;
     Ok(enrollment)
 }
 
 /// The device that a token is reserved for.
-pub(super) struct Reservation<'a> {
+pub(crate) struct Reservation<'a> {
     /// The device.
     pub device: &'a DeviceId,
     /// SHA-256 of its TPM's endorsement key.
@@ -51,43 +53,43 @@ pub(super) struct Reservation<'a> {
 }
 
 /// Issues a token, for any device or for a particular one.
-pub(super) async fn issue(
-    app: &App,
+pub(crate) async fn issue(
+    cx: &Context,
     tx: &mut Tx<'_>,
     fleet: &FleetId,
     valid_s: u32,
     reservation: Option<&Reservation<'_>>,
     addresses: &Addresses,
-) -> Result<Enrollment, AppError> {
+) -> Result<Enrollment, Error> {
     if !(60..=TOKEN_S_MAX).contains(&valid_s) {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Invalid,
             format!("valid_s is {valid_s}, must be 60 to {TOKEN_S_MAX}"),
         ));
     }
     if let Some(ek) = reservation.and_then(|r| r.ek_sha256).filter(|ek| !is_sha256_hex(ek)) {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Invalid,
             format!("ek_sha256 is {ek:?}, must be 64 lower-case hexadecimal digits"),
         ));
     }
     let token = hex::encode(rand::random::<[u8; 32]>());
-    let expires_s = app.now_s() + u64::from(valid_s);
+    let expires_s = cx.now_s() + u64::from(valid_s);
     let reserved = reservation.map(|r| (r.device, r.ek_sha256));
     store::enrollments::insert(tx, &sha256_hex(token.as_bytes()), fleet, expires_s, reserved)
         .await?;
-    Ok(Enrollment { record: record(app, addresses, token), expires_s })
+    Ok(Enrollment { record: record(cx, addresses, token), expires_s })
 }
 
 /// The enrollment record: the addresses and anchors of this server, and a token.
-pub(super) fn record(app: &App, addresses: &Addresses, token: String) -> EnrollmentRecord {
-    let name = app.config.names.first().map_or("localhost", String::as_str);
+pub(crate) fn record(cx: &Context, addresses: &Addresses, token: String) -> EnrollmentRecord {
+    let name = cx.settings.names.first().map_or("localhost", String::as_str);
     EnrollmentRecord {
         https_url: format!("https://{name}:{}", addresses.https.port()),
         mqtt_address: format!("{name}:{}", addresses.mqtt.port()),
-        root_sha256: app.pki.root_sha256.clone(),
+        root_sha256: cx.pki.root_sha256.clone(),
         token,
-        proxy: app.config.device_proxy.clone(),
+        proxy: cx.settings.device_proxy.clone(),
     }
 }
 
@@ -99,32 +101,32 @@ pub(super) fn record(app: &App, addresses: &Addresses, token: String) -> Enrollm
 /// [`Code::Forbidden`] for a device that is unknown or revoked, or whose proof does not verify;
 /// [`Code::TooMany`] before renewal is due.
 pub async fn renew_by_proof(
-    app: &App,
+    cx: &Context,
     request: &ProvedRenewRequest,
     channel: Channel,
-) -> Result<RenewResponse, AppError> {
+) -> Result<RenewResponse, Error> {
     claimed_key_sha256(&request.csr_pem)?;
     // The same error for every reason, so that an attacker learns no ids.
     let refused = || {
-        AppError::new(Code::Forbidden, "this device cannot renew here")
+        Error::new(Code::Forbidden, "this device cannot renew here")
             .hint("provision the device again")
     };
     let device = &request.device;
-    store::admission::admission(app.db.pool(), device)
+    store::admission::admission(cx.db.pool(), device)
         .await?
         .filter(|a| a.revoked_s.is_none())
         .ok_or_else(refused)?;
-    let tpm = tpms::get(app.db.pool(), device).await?.ok_or_else(refused)?;
+    let tpm = tpms::get(cx.db.pool(), device).await?.ok_or_else(refused)?;
     tpm::check_key(&tpm, &request.key, &request.csr_pem, channel, |c| Purpose::renewal(device, c))
         .map_err(|e| {
             tracing::warn!(%device, "renewal by TPM refused: {e}");
             refused()
         })?;
     issue_next(
-        app,
+        cx,
         device,
         &request.csr_pem,
-        (tpm::protection(&tpm), renewal::end_of(app, device).await?),
+        (tpm::protection(&tpm), renewal::end_of(cx, device).await?),
     )
     .await
 }
@@ -138,17 +140,17 @@ pub type Channel = Option<[u8; CHANNEL_BYTES]>;
 /// [`Code::Invalid`] for a bad request; [`Code::Forbidden`] for a key outside the TPM if the last
 /// one was in it; [`Code::TooMany`] before renewal is due.
 pub async fn renew(
-    app: &App,
+    cx: &Context,
     device: &DeviceId,
     request: &RenewRequest,
     channel: Channel,
-) -> Result<RenewResponse, AppError> {
+) -> Result<RenewResponse, Error> {
     claimed_key_sha256(&request.csr_pem)?;
     let protection = match &request.key {
         Some(sent) => {
-            let tpm = tpms::get(app.db.pool(), device).await?;
+            let tpm = tpms::get(cx.db.pool(), device).await?;
             let tpm = tpm.ok_or_else(|| {
-                AppError::new(Code::Forbidden, "this device has not shown a TPM")
+                Error::new(Code::Forbidden, "this device has not shown a TPM")
                     .hint("show the TPM with POST /tpm first")
             })?;
             tpm::check_key(&tpm, sent, &request.csr_pem, channel, |c| Purpose::renewal(device, c))?;
@@ -156,19 +158,19 @@ pub async fn renew(
         }
         None => Protection::Software,
     };
-    issue_next(app, device, &request.csr_pem, (protection, End::OfDate)).await
+    issue_next(cx, device, &request.csr_pem, (protection, End::OfDate)).await
 }
 
 /// Issues the next certificate of a known device, or returns the current one if none is due.
-pub(super) async fn issue_next(
-    app: &App,
+pub(crate) async fn issue_next(
+    cx: &Context,
     device: &DeviceId,
     csr_pem: &str,
     (protection, end): (Protection, End),
-) -> Result<RenewResponse, AppError> {
+) -> Result<RenewResponse, Error> {
     // Otherwise an attacker with root on a device could move its identity into a file and copy it.
     let refused = || {
-        AppError::new(
+        Error::new(
             Code::Forbidden,
             "the key of this device is in its TPM, so the next key must be as well",
         )
@@ -177,80 +179,67 @@ pub(super) async fn issue_next(
         )
     };
     if protection == Protection::Software
-        && store::certificates::has_key_in_tpm(app.db.pool(), device).await?
+        && store::certificates::has_key_in_tpm(cx.db.pool(), device).await?
     {
         return Err(refused());
     }
-    let status = match renewal::begin(app, device, &proved_key_sha256(csr_pem)?, end).await? {
-        Begun::Again(certified) => return Ok(renewed(app, &certified)),
+    let status = match renewal::begin(cx, device, &proved_key_sha256(csr_pem)?, end).await? {
+        Begun::Again(certified) => return Ok(renewed(cx, &certified)),
         Begun::New(status) => status,
     };
     let next = async {
-        let certified = certify(app, device, csr_pem, (Occasion::Renewal, protection))
+        let certified = certify(cx, device, csr_pem, (Occasion::Renewal, protection))
             .await
             .map_err(bad_request)?;
-        renewal::keep(app, device, &certified).await?;
-        Ok::<_, AppError>(certified)
+        renewal::keep(cx, device, &certified).await?;
+        Ok::<_, Error>(certified)
     };
     match next.await {
         Ok(certified) => {
-            app.publish(Event::Device { id: device.clone() });
-            Ok(renewed(app, &certified))
+            cx.publish(Event::Device { id: device.clone() });
+            Ok(renewed(cx, &certified))
         }
         Err(e) => {
-            renewal::give_back(app, device, &status).await;
+            renewal::give_back(cx, device, &status).await;
             Err(e)
         }
     }
 }
 
-fn renewed(app: &App, certified: &Certified) -> RenewResponse {
+fn renewed(cx: &Context, certified: &Certified) -> RenewResponse {
     RenewResponse {
-        certificate_chain_pem: chain_pem(app, certified),
+        certificate_chain_pem: chain_pem(cx, certified),
         renewal: window_of(certified.not_after_s),
     }
 }
 
-/// The renewal window of a certificate with this expiry: from one third to one half of its
-/// validity. At the end of the window 15 days are left, so that no device goes offline when the
-/// signing service is away for two weeks.
-#[must_use]
-pub fn window_of(not_after_s: u64) -> RenewalWindow {
-    let start_s = not_after_s.saturating_sub(CERTIFICATE_S / 3 * 2);
-    RenewalWindow { start_s, end_s: start_s + CERTIFICATE_S / 6 }
-}
-
 /// Maps the signing service's refusal of a CSR with a wrong proof of possession.
-pub(super) fn bad_request(e: AppError) -> AppError {
-    if e.code() == Code::Conflict {
-        AppError::new(Code::Invalid, format!("csr_pem: {e}"))
-    } else {
-        e
-    }
+pub(crate) fn bad_request(e: Error) -> Error {
+    if e.code() == Code::Conflict { Error::new(Code::Invalid, format!("csr_pem: {e}")) } else { e }
 }
 
 /// The key in a CSR. The signing service checks its proof of possession.
-pub(super) fn claimed_key_sha256(csr_pem: &str) -> Result<String, AppError> {
+pub(crate) fn claimed_key_sha256(csr_pem: &str) -> Result<String, Error> {
     let key = csr::claimed_key(csr_pem)
-        .map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
+        .map_err(|e| Error::new(Code::Invalid, format!("csr_pem: {e}")))?;
     Ok(sha256_hex(&key))
 }
 
 /// The key in a CSR whose proof of possession verifies, for responses without the signing service.
-pub(super) fn proved_key_sha256(csr_pem: &str) -> Result<String, AppError> {
+pub(crate) fn proved_key_sha256(csr_pem: &str) -> Result<String, Error> {
     let key = csr::check_with(csr_pem, fast::verify)
-        .map_err(|e| AppError::new(Code::Invalid, format!("csr_pem: {e}")))?;
+        .map_err(|e| Error::new(Code::Invalid, format!("csr_pem: {e}")))?;
     Ok(sha256_hex(key.public_key_der()))
 }
 
 /// Requests a device certificate from the signing service.
-pub(super) async fn certify(
-    app: &App,
+pub(crate) async fn certify(
+    cx: &Context,
     device: &DeviceId,
     csr_pem: &str,
     (occasion, protection): (Occasion, Protection),
-) -> Result<Certified, AppError> {
-    let trust = app.trust.load_full();
+) -> Result<Certified, Error> {
+    let trust = cx.trust.current.load_full();
     let issuer = trust.device();
     let request = Request::CertifyDevice {
         device: device.clone(),
@@ -260,7 +249,7 @@ pub(super) async fn certify(
         occasion,
         issuer: Some(issuer.sha256.clone()),
     };
-    let der = signing::certificate(&app.signer, request).await?;
+    let der = signing::certificate(&cx.signer, request).await?;
     let leaf = certificate::from_der(&der)?;
     Ok(Certified {
         key_sha256: certificate::key_sha256(&leaf)?,
@@ -274,8 +263,8 @@ pub(super) async fn certify(
 }
 
 /// A certificate and its issuer's certificate, PEM.
-pub(super) fn chain_pem(app: &App, certified: &Certified) -> String {
-    let trust = app.trust.load_full();
+pub(crate) fn chain_pem(cx: &Context, certified: &Certified) -> String {
+    let trust = cx.trust.current.load_full();
     let issuer =
         trust.devices().find(|a| a.sha256 == certified.issuer).unwrap_or_else(|| trust.device());
     format!("{}{}", certified.pem, issuer.pem)

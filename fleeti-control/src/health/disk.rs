@@ -1,8 +1,8 @@
 //! Free disk space. The server checks it every few seconds, so that it can warn early. Below a
 //! floor it refuses uploads and builds, and keeps the rest for devices, whose reports need little.
 
-use crate::config::Config;
-use crate::error::AppError;
+use crate::error::Error;
+use crate::settings::Settings;
 use fleeti_core::wire::problem::Code;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,14 +30,14 @@ fn room(path: &Path) -> std::io::Result<(u64, u64)> {
 
 impl Watched {
     /// Checks the disk of the data folder.
-    pub fn look(&self, config: &Config) {
-        match room(&config.data) {
+    pub fn look(&self, settings: &Settings) {
+        match room(&settings.data) {
             Ok((free, all)) => {
                 let usual = FLOOR_MAX.min(all / 100 * FLOOR_OF_100);
-                self.floor.store(config.disk_floor.unwrap_or(usual), Ordering::SeqCst);
+                self.floor.store(settings.disk_floor.unwrap_or(usual), Ordering::SeqCst);
                 self.free.store(free, Ordering::SeqCst);
             }
-            Err(e) => tracing::warn!("{}: {e}", config.data.display()),
+            Err(e) => tracing::warn!("{}: {e}", settings.data.display()),
         }
     }
 
@@ -73,8 +73,8 @@ impl Watched {
     ///
     /// # Errors
     /// [`Code::Full`] below the floor.
-    pub fn admit(&self, config: &Config, what: &str) -> Result<(), AppError> {
-        self.look(config);
+    pub fn admit(&self, settings: &Settings, what: &str) -> Result<(), Error> {
+        self.look(settings);
         let (free, floor) = self.found();
         if free < floor {
             let text = format!(
@@ -82,7 +82,7 @@ impl Watched {
                 free >> 20,
                 floor >> 20
             );
-            return Err(AppError::new(Code::Full, text).hint(
+            return Err(Error::new(Code::Full, text).hint(
                 "free some space: remove old builds, or move the data folder to a larger disk",
             ));
         }

@@ -2,11 +2,14 @@
 //! the disk? The server keeps running without, and warns early: in its log, at `/readyz`, on its
 //! pages.
 
-use crate::app::{App, AppRef};
-use crate::service::{disk, signing};
+pub mod disk;
+pub mod state;
+
+use crate::context::{Context, ContextRef};
+use crate::signing;
 use fleeti_signer::wire::Request;
 use fleeti_store as store;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
@@ -23,35 +26,6 @@ const IDENTITY_S_MIN: u64 = 7 * 86_400;
 /// Warn from this many acts on that wait for the audit log.
 const ACTS_MANY: u64 = 1000;
 
-/// The state of the server's parts.
-#[derive(Default)]
-pub struct Health {
-    /// Since when the signing service does not answer, Unix seconds; 0 while it does.
-    signer_away_s: AtomicU64,
-    /// Number of acts that wait for the audit log.
-    acts: AtomicU64,
-    /// Free and total bytes of the disk, and the floor.
-    pub disk: disk::Watched,
-}
-
-impl Health {
-    /// Whether the signing service did not answer the last request.
-    #[must_use]
-    pub fn is_signer_away(&self) -> bool {
-        self.signer_away_s.load(Ordering::SeqCst) > 0
-    }
-    /// Records whether the signing service answered.
-    pub fn signer(&self, answers: bool, now_s: u64) {
-        if answers {
-            self.signer_away_s.store(0, Ordering::SeqCst);
-        } else {
-            self.signer_away_s
-                .compare_exchange(0, now_s.max(1), Ordering::SeqCst, Ordering::SeqCst)
-                .ok();
-        }
-    }
-}
-
 fn spoken(s: u64) -> String {
     match s {
         0..7200 => format!("{} min", s / 60),
@@ -62,10 +36,10 @@ fn spoken(s: u64) -> String {
 
 /// Warnings in words. None of these conditions disconnects a device.
 #[must_use]
-pub fn warnings(app: &App) -> Vec<String> {
-    let now_s = app.now_s();
+pub fn warnings(cx: &Context) -> Vec<String> {
+    let now_s = cx.now_s();
     let mut said = Vec::new();
-    let away_s = app.health.signer_away_s.load(Ordering::SeqCst);
+    let away_s = cx.health.signer_away_s.load(Ordering::SeqCst);
     if away_s > 0 {
         let since = spoken(now_s.saturating_sub(away_s));
         said.push(format!(
@@ -73,7 +47,7 @@ pub fn warnings(app: &App) -> Vec<String> {
              certificates or sign releases; start fleeti-signer, or read its log"
         ));
     }
-    let crl_ends_s = app.tls.crl_ends_s();
+    let crl_ends_s = cx.access.crl_ends_s();
     match crl_ends_s.checked_sub(now_s) {
         None => said.push(format!(
             "the CRL for devices expired {} ago and was not renewed: only the database decides which devices are revoked",
@@ -84,48 +58,48 @@ pub fn warnings(app: &App) -> Vec<String> {
         }
         Some(_) => {}
     }
-    match app.tls.identity_ends_s().checked_sub(now_s) {
-        None => said.push("the server's own certificate has expired: no device can connect until the signing service answers".into()),
-        Some(left_s) if left_s < IDENTITY_S_MIN => {
+    match cx.ports.identity_ends_s().map(|ends_s| ends_s.checked_sub(now_s)) {
+        Some(None) => said.push("the server's own certificate has expired: no device can connect until the signing service answers".into()),
+        Some(Some(left_s)) if left_s < IDENTITY_S_MIN => {
             said.push(format!("the server's own certificate expires in {}; after that no device can connect", spoken(left_s)));
         }
-        Some(_) => {}
+        Some(Some(_)) | None => {}
     }
-    let acts = app.health.acts.load(Ordering::SeqCst);
+    let acts = cx.health.acts.load(Ordering::SeqCst);
     if acts >= ACTS_MANY {
         said.push(format!(
             "{acts} acts wait for the audit log; at {} the server refuses all changes",
             store::audit::WAITING_MAX
         ));
     }
-    said.extend(app.health.disk.warning());
+    said.extend(cx.health.disk.warning());
     said
 }
 
 /// Checks the signing service and the disk now.
-pub async fn look(app: &App) {
-    let answers = signing::ask_for(&app.signer, Request::Issuers, PATIENCE).await.is_ok();
-    app.health.signer(answers, app.now_s());
-    if let Ok(acts) = store::audit::count(app.db.pool()).await {
-        app.health.acts.store(acts, Ordering::SeqCst);
+pub async fn look(cx: &Context) {
+    let answers = signing::ask_for(&cx.signer, Request::Issuers, PATIENCE).await.is_ok();
+    cx.health.signer(answers, cx.now_s());
+    if let Ok(acts) = store::audit::count(cx.db.pool()).await {
+        cx.health.acts.store(acts, Ordering::SeqCst);
     }
-    app.health.disk.look(&app.config);
+    cx.health.disk.look(&cx.settings);
     // Reopens a writer connection that a full disk has broken, even if nothing else writes.
-    if let Err(e) = app.db.write().await {
+    if let Err(e) = cx.db.write().await {
         tracing::warn!("the database accepts no writes: {e}");
     }
 }
 
 /// Repeats the checks until the task is aborted. Logs new warnings at once, and the others every
 /// hour.
-pub async fn watch(app: AppRef) {
+pub async fn watch(cx: ContextRef) {
     let mut clock = tokio::time::interval(LOOK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut known, mut said_s) = (0, 0);
     loop {
         clock.tick().await;
-        look(&app).await;
-        let (found, now_s) = (warnings(&app), app.now_s());
+        look(&cx).await;
+        let (found, now_s) = (warnings(&cx), cx.now_s());
         if found.len() != known
             || (!found.is_empty() && now_s.saturating_sub(said_s) >= SAID_AGAIN_S)
         {

@@ -1,10 +1,16 @@
 //! Publishing of releases: upload of files, verification of everything, then the release is
 //! immutable.
 
-use crate::app::{App, new_id, now_s};
-use crate::error::AppError;
-use crate::service::{approvals, audit, devices};
-use actix_files::NamedFile;
+pub mod documents;
+pub mod retention;
+pub mod revoke;
+
+use crate::builds::approvals;
+use crate::clock::{new_id, now_s};
+use crate::context::Context;
+use crate::error::Error;
+use crate::releases::documents::Documents;
+use crate::{audit, devices};
 use bytes::Bytes;
 use fleeti_build::build::BuildRecord;
 use fleeti_build::release::{self, ReleaseError};
@@ -17,9 +23,8 @@ use fleeti_pki::audit::{Act, RELEASE_PUBLISH};
 use fleeti_pki::manifest::Signature;
 use fleeti_store as store;
 use futures::{Stream, StreamExt};
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 
 /// Maximum size of an artifact, in bytes.
@@ -27,14 +32,14 @@ pub const ARTIFACT_MAX: u64 = 8 << 30;
 /// Bytes of an upload between two checks of the disk.
 const LOOK_EVERY: u64 = 16 << 20;
 
-fn staging(app: &App, name: &ReleaseName) -> PathBuf {
-    app.releases().join(".staging").join(name.to_string())
+fn staging(cx: &Context, name: &ReleaseName) -> PathBuf {
+    cx.settings.releases().join(".staging").join(name.to_string())
 }
 
 /// The folder of a published release.
 #[must_use]
-pub fn directory(app: &App, name: &ReleaseName) -> PathBuf {
-    app.releases().join(name.line.as_str()).join(name.version.as_str())
+pub fn directory(cx: &Context, name: &ReleaseName) -> PathBuf {
+    cx.settings.releases().join(name.line.as_str()).join(name.version.as_str())
 }
 
 fn is_release_file(path: &str) -> bool {
@@ -47,28 +52,25 @@ fn is_release_file(path: &str) -> bool {
 /// [`Code::Invalid`] for an invalid path; [`Code::TooLarge`]; [`Code::Conflict`] for a published
 /// release.
 pub async fn upload<S, E>(
-    app: &App,
+    cx: &Context,
     name: &ReleaseName,
     path: &str,
     mut body: S,
-) -> Result<(), AppError>
+) -> Result<(), Error>
 where
     S: Stream<Item = Result<Bytes, E>> + Unpin,
     E: std::fmt::Display,
 {
     if !is_release_file(path) {
-        return Err(AppError::new(Code::Invalid, format!("{path:?} is not a file of a release")));
+        return Err(Error::new(Code::Invalid, format!("{path:?} is not a file of a release")));
     }
-    if store::releases::get(app.db.pool(), name).await?.is_some() {
-        return Err(AppError::new(
-            Code::Conflict,
-            format!("{name} is published and never changes"),
-        )
-        .hint("publish a higher version"));
+    if store::releases::get(cx.db.pool(), name).await?.is_some() {
+        return Err(Error::new(Code::Conflict, format!("{name} is published and never changes"))
+            .hint("publish a higher version"));
     }
-    app.health.disk.admit(&app.config, "upload")?;
-    let target = staging(app, name).join(path);
-    let folder = target.parent().ok_or_else(|| AppError::internal("a path without a folder"))?;
+    cx.health.disk.admit(&cx.settings, "upload")?;
+    let target = staging(cx, name).join(path);
+    let folder = target.parent().ok_or_else(|| Error::internal("a path without a folder"))?;
     tokio::fs::create_dir_all(folder).await?;
     let part = target.with_extension("part");
     let mut file = tokio::fs::File::create(&part).await?;
@@ -76,19 +78,16 @@ where
     let (mut size, mut looked_at) = (0u64, 0u64);
     while let Some(chunk) = body.next().await {
         let chunk = chunk
-            .map_err(|e| AppError::new(Code::Invalid, format!("the upload is incomplete: {e}")))?;
+            .map_err(|e| Error::new(Code::Invalid, format!("the upload is incomplete: {e}")))?;
         size += chunk.len() as u64;
         if size > limit {
             tokio::fs::remove_file(&part).await.ok();
-            return Err(AppError::new(
-                Code::TooLarge,
-                format!("{path} is larger than {limit} bytes"),
-            ));
+            return Err(Error::new(Code::TooLarge, format!("{path} is larger than {limit} bytes")));
         }
         looked_at += chunk.len() as u64;
         if looked_at >= LOOK_EVERY {
             looked_at = 0;
-            if let Err(full) = app.health.disk.admit(&app.config, "upload") {
+            if let Err(full) = cx.health.disk.admit(&cx.settings, "upload") {
                 tokio::fs::remove_file(&part).await.ok();
                 return Err(full);
             }
@@ -106,42 +105,42 @@ where
 ///
 /// # Errors
 /// [`Code::Untrusted`] with the first failed check; then nothing is published.
-pub async fn publish(app: &App, name: &ReleaseName) -> Result<Release, AppError> {
-    if let Some(release) = store::releases::get(app.db.pool(), name).await? {
+pub async fn publish(cx: &Context, name: &ReleaseName) -> Result<Release, Error> {
+    if let Some(release) = store::releases::get(cx.db.pool(), name).await? {
         return Ok(release);
     }
-    let (from, to) = (staging(app, name), directory(app, name));
+    let (from, to) = (staging(cx, name), directory(cx, name));
     if to.exists() {
         // The server was killed between the rename and the commit: this folder is verified already.
-        return commit(app, name, &to).await;
+        return commit(cx, name, &to).await;
     }
     if !from.join("manifest.json").exists() {
-        return Err(AppError::not_found("upload of release", &name.to_string())
+        return Err(Error::not_found("upload of release", &name.to_string())
             .hint("upload its files first: `fleeti release publish DIR`"));
     }
     // Move it out of reach of uploads first, so that exactly the verified files are published.
-    let private = app.releases().join(".staging").join(new_id("verifying"));
+    let private = cx.settings.releases().join(".staging").join(new_id("verifying"));
     tokio::fs::rename(&from, &private).await?;
-    publish_private(app, name, private).await
+    publish_private(cx, name, private).await
 }
 
 /// Verifies a folder that no upload can reach, and publishes it.
 async fn publish_private(
-    app: &App,
+    cx: &Context,
     name: &ReleaseName,
     private: PathBuf,
-) -> Result<Release, AppError> {
-    let (to, keys) = (directory(app, name), app.pki.release_keys.clone());
+) -> Result<Release, Error> {
+    let (to, keys) = (directory(cx, name), cx.pki.release_keys.clone());
     let checked = tokio::task::spawn_blocking({
         let private = private.clone();
         move || release::verify(&private, &keys)
     });
-    let verified = match checked.await.map_err(AppError::internal)? {
+    let verified = match checked.await.map_err(Error::internal)? {
         Ok(verified) if verified.manifest().release == *name => verified,
         refused => {
             tokio::fs::remove_dir_all(&private).await.ok();
             return Err(match refused {
-                Ok(other) => AppError::new(
+                Ok(other) => Error::new(
                     Code::Untrusted,
                     format!("the manifest is of {}", other.manifest().release),
                 ),
@@ -161,45 +160,24 @@ async fn publish_private(
     // The rename must be durable before the row that refers to it.
     tokio::task::spawn_blocking(move || std::fs::File::open(folder)?.sync_all())
         .await
-        .map_err(AppError::internal)??;
-    commit(app, name, &to).await
+        .map_err(Error::internal)??;
+    commit(cx, name, &to).await
 }
-
-/// The documents that a device verifies before it downloads anything.
-pub struct Documents {
-    /// `manifest.json`, as it was signed.
-    pub manifest: Bytes,
-    /// Key id and signature (DER, base64) of each release key, JSON.
-    pub signatures: Bytes,
-}
-
-/// Cache of the documents of recently requested releases. A release never changes, so entries never
-/// become stale.
-#[derive(Default)]
-pub struct DocumentCache(Mutex<HashMap<ReleaseName, Arc<Documents>>>);
-
-/// Maximum number of cached releases.
-const DOCUMENTS_MAX: usize = 64;
 
 /// The documents that a device verifies before it downloads anything.
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn documents(app: &App, name: &ReleaseName) -> Result<Arc<Documents>, AppError> {
-    let cache = || app.documents.0.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(found) = cache().get(name) {
-        return Ok(Arc::clone(found));
+pub async fn documents(cx: &Context, name: &ReleaseName) -> Result<Arc<Documents>, Error> {
+    if let Some(found) = cx.documents.get(name) {
+        return Ok(found);
     }
-    let found = store::releases::documents(app.db.pool(), name).await?;
+    let found = store::releases::documents(cx.db.pool(), name).await?;
     let (manifest, signatures) =
-        found.ok_or_else(|| AppError::not_found("release", &name.to_string()))?;
+        found.ok_or_else(|| Error::not_found("release", &name.to_string()))?;
     let documents =
         Arc::new(Documents { manifest: manifest.into(), signatures: signatures.into() });
-    let mut cache = cache();
-    if cache.len() >= DOCUMENTS_MAX {
-        cache.clear();
-    }
-    cache.insert(name.clone(), Arc::clone(&documents));
+    cx.documents.insert(name, &documents);
     Ok(documents)
 }
 
@@ -207,17 +185,17 @@ pub async fn documents(app: &App, name: &ReleaseName) -> Result<Arc<Documents>, 
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn get(app: &App, name: &ReleaseName) -> Result<Release, AppError> {
+pub async fn get(cx: &Context, name: &ReleaseName) -> Result<Release, Error> {
     let missing = || {
-        AppError::not_found("release", &name.to_string())
+        Error::not_found("release", &name.to_string())
             .hint("publish it with `fleeti release publish`")
     };
-    store::releases::get(app.db.pool(), name).await?.ok_or_else(missing)
+    store::releases::get(cx.db.pool(), name).await?.ok_or_else(missing)
 }
 
 /// The newest releases.
-pub async fn newest(app: &App, limit: u32) -> Result<Vec<Release>, AppError> {
-    Ok(store::releases::newest(app.db.pool(), limit).await?)
+pub async fn newest(cx: &Context, limit: u32) -> Result<Vec<Release>, Error> {
+    Ok(store::releases::newest(cx.db.pool(), limit).await?)
 }
 
 /// A release with its manifest.
@@ -236,33 +214,33 @@ pub struct Details {
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn details(app: &App, name: &ReleaseName) -> Result<Details, AppError> {
-    let release = get(app, name).await?;
-    let documents = documents(app, name).await?;
-    let manifest = Manifest::parse(&documents.manifest).map_err(AppError::internal)?;
+pub async fn details(cx: &Context, name: &ReleaseName) -> Result<Details, Error> {
+    let release = get(cx, name).await?;
+    let documents = documents(cx, name).await?;
+    let manifest = Manifest::parse(&documents.manifest).map_err(Error::internal)?;
     let signatures = serde_json::from_slice(&documents.signatures)?;
-    Ok(Details { release, manifest, signatures, fleets: devices::fleets(app).await? })
+    Ok(Details { release, manifest, signatures, fleets: devices::fleets(cx).await? })
 }
 
 /// A file of a release.
 ///
 /// # Errors
 /// [`Code::NotFound`] for an invalid path, or a file that does not exist.
-pub async fn file(app: &App, name: &ReleaseName, path: &str) -> Result<NamedFile, AppError> {
+pub async fn file(cx: &Context, name: &ReleaseName, path: &str) -> Result<PathBuf, Error> {
     if !is_artifact_path(path) {
-        return Err(AppError::new(Code::NotFound, format!("{path:?} is not a file of a release")));
+        return Err(Error::new(Code::NotFound, format!("{path:?} is not a file of a release")));
     }
-    NamedFile::open_async(directory(app, name).join(path))
-        .await
-        .map_err(|_| AppError::not_found("file", path))
+    let file = directory(cx, name).join(path);
+    let is_file = tokio::fs::metadata(&file).await.is_ok_and(|m| m.is_file());
+    if is_file { Ok(file) } else { Err(Error::not_found("file", path)) }
 }
 
 /// Whether a published release was made from exactly this build.
-pub async fn is_of(app: &App, name: &ReleaseName, record: &BuildRecord) -> Result<bool, AppError> {
-    let Some((manifest, _)) = store::releases::documents(app.db.pool(), name).await? else {
+pub async fn is_of(cx: &Context, name: &ReleaseName, record: &BuildRecord) -> Result<bool, Error> {
+    let Some((manifest, _)) = store::releases::documents(cx.db.pool(), name).await? else {
         return Ok(false);
     };
-    Ok(record.made(&Manifest::parse(manifest.as_bytes()).map_err(AppError::internal)?))
+    Ok(record.made(&Manifest::parse(manifest.as_bytes()).map_err(Error::internal)?))
 }
 
 /// Cleans up after a killed server: removes releases that it was signing, and makes those that it
@@ -304,48 +282,48 @@ pub fn sweep(releases: &Path) -> std::io::Result<()> {
 /// # Errors
 /// [`Code::Conflict`] if the release exists already, approvals are missing, or the release key is
 /// not on this server.
-pub async fn sign(app: &App, build: &Build) -> Result<Release, AppError> {
+pub async fn sign(cx: &Context, build: &Build) -> Result<Release, Error> {
     let name = &build.release;
     let from = PathBuf::from(
-        build.directory.as_ref().ok_or_else(|| AppError::internal("the build has no directory"))?,
+        build.directory.as_ref().ok_or_else(|| Error::internal("the build has no directory"))?,
     );
-    let record = BuildRecord::read(&from).map_err(AppError::internal)?;
+    let record = BuildRecord::read(&from).map_err(Error::internal)?;
     let taken = || {
-        AppError::new(Code::Conflict, format!("{name} is published and never changes"))
+        Error::new(Code::Conflict, format!("{name} is published and never changes"))
             .hint("build a higher version")
     };
-    if let Some(release) = store::releases::get(app.db.pool(), name).await? {
-        return if is_of(app, name, &record).await? { Ok(release) } else { Err(taken()) };
+    if let Some(release) = store::releases::get(cx.db.pool(), name).await? {
+        return if is_of(cx, name, &record).await? { Ok(release) } else { Err(taken()) };
     }
-    let published = directory(app, name);
+    let published = directory(cx, name);
     if published.exists() {
         // The server was killed between the rename and the commit.
         let manifest = Manifest::parse(&tokio::fs::read(published.join("manifest.json")).await?)
-            .map_err(AppError::internal)?;
+            .map_err(Error::internal)?;
         return if record.made(&manifest) {
-            commit(app, name, &published).await
+            commit(cx, name, &published).await
         } else {
             Err(taken())
         };
     }
-    app.health.disk.admit(&app.config, "release")?;
-    tokio::fs::create_dir_all(app.outbox()).await?;
+    cx.health.disk.admit(&cx.settings, "release")?;
+    tokio::fs::create_dir_all(cx.settings.outbox()).await?;
     let out = new_id("signing");
-    approvals::have_signed(app, build, &out).await?;
-    publish_private(app, name, app.outbox().join(out)).await
+    approvals::have_signed(cx, build, &out).await?;
+    publish_private(cx, name, cx.settings.outbox().join(out)).await
 }
 
-async fn commit(app: &App, name: &ReleaseName, directory: &Path) -> Result<Release, AppError> {
+async fn commit(cx: &Context, name: &ReleaseName, directory: &Path) -> Result<Release, Error> {
     let manifest = tokio::fs::read_to_string(directory.join("manifest.json")).await?;
     let signatures: Vec<_> = release::read_signatures(directory)
-        .map_err(AppError::internal)?
+        .map_err(Error::internal)?
         .into_iter()
         .map(|s| (s.key_id, fleeti_pki::base64_text(&s.der)))
         .collect();
     let digest = fleeti_core::canonical::sha256_hex(manifest.as_bytes());
     // Enter it in the log before it becomes visible: devices request the inclusion proof.
-    let number = audit::enter(app, published(name, &digest)).await?;
-    let mut tx = app.db.write().await?;
+    let number = audit::enter(cx, published(name, &digest)).await?;
+    let mut tx = cx.db.write().await?;
     store::releases::insert(
         &mut tx,
         name,
@@ -357,10 +335,10 @@ async fn commit(app: &App, name: &ReleaseName, directory: &Path) -> Result<Relea
     .await?;
     store::releases::set_audit_number(&mut tx, name, number).await?;
     tx.commit().await?;
-    app.publish(Event::Release { name: name.clone() });
-    store::releases::get(app.db.pool(), name)
+    cx.publish(Event::Release { name: name.clone() });
+    store::releases::get(cx.db.pool(), name)
         .await?
-        .ok_or_else(|| AppError::internal("the release has disappeared"))
+        .ok_or_else(|| Error::internal("the release has disappeared"))
 }
 
 /// The audit entry of a publication. Devices look for exactly this text.
@@ -372,10 +350,10 @@ fn published(name: &ReleaseName, manifest_sha256: &str) -> Act {
 ///
 /// # Errors
 /// When the database or the signing service does not answer.
-pub async fn enter_in_log(app: &App) -> Result<(), AppError> {
-    for (name, digest) in store::releases::without_audit_number(app.db.pool()).await? {
-        let number = audit::enter(app, published(&name, &digest)).await?;
-        let mut tx = app.db.write().await?;
+pub async fn enter_in_log(cx: &Context) -> Result<(), Error> {
+    for (name, digest) in store::releases::without_audit_number(cx.db.pool()).await? {
+        let number = audit::enter(cx, published(&name, &digest)).await?;
+        let mut tx = cx.db.write().await?;
         store::releases::set_audit_number(&mut tx, &name, number).await?;
         tx.commit().await?;
     }
@@ -387,25 +365,25 @@ pub async fn enter_in_log(app: &App) -> Result<(), AppError> {
 ///
 /// # Errors
 /// [`Code::NotFound`]; when the signing service does not answer.
-pub async fn proof(app: &App, name: &ReleaseName, seen: u64) -> Result<ReleaseProof, AppError> {
-    let number = store::releases::audit_number(app.db.pool(), name).await?;
-    let number = number.ok_or_else(|| AppError::not_found("release", &name.to_string()))?;
-    let published = audit::proof(app, number).await?;
-    let size = app.pki.log.verify(&published.checkpoint)?.checkpoint().size;
+pub async fn proof(cx: &Context, name: &ReleaseName, seen: u64) -> Result<ReleaseProof, Error> {
+    let number = store::releases::audit_number(cx.db.pool(), name).await?;
+    let number = number.ok_or_else(|| Error::not_found("release", &name.to_string()))?;
+    let published = audit::proof(cx, number).await?;
+    let size = cx.pki.log.verify(&published.checkpoint)?.checkpoint().size;
     // A device that knows a larger log gets no consistency proof, and notices that.
     let consistency = if seen == 0 || seen > size {
         Vec::new()
     } else {
-        audit::consistency(app, seen, size).await?.hashes
+        audit::consistency(cx, seen, size).await?.hashes
     };
     Ok(ReleaseProof { published, consistency })
 }
 
-fn untrusted(e: ReleaseError) -> AppError {
+fn untrusted(e: ReleaseError) -> Error {
     match e {
         ReleaseError::Verify(_) | ReleaseError::Artifact { .. } => {
-            AppError::new(Code::Untrusted, e.to_string())
+            Error::new(Code::Untrusted, e.to_string())
         }
-        other => AppError::internal(other),
+        other => Error::internal(other),
     }
 }

@@ -1,8 +1,8 @@
 //! Removes old files of builds and uploads from the disk. Keeps the newest builds, builds that a
 //! release was made from, and recent uploads.
 
-use crate::app::{App, AppRef};
-use crate::error::AppError;
+use crate::context::{Context, ContextRef};
+use crate::error::Error;
 use fleeti_core::wire::api::Event;
 use fleeti_store as store;
 use std::io::ErrorKind;
@@ -12,25 +12,10 @@ use std::time::{Duration, SystemTime};
 /// Interval of the clean-up.
 const LOOK: Duration = Duration::from_secs(3600);
 
-/// What the clean-up keeps.
-#[derive(Debug, Clone, Copy)]
-pub struct Retention {
-    /// Number of the newest builds that are kept, beside those that a release was made from.
-    pub builds: u32,
-    /// Age in seconds, since the last write, after which an upload is removed.
-    pub upload_s: u64,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { builds: 20, upload_s: 7 * 86_400 }
-    }
-}
-
 /// Cleans up every hour until the task is aborted.
-pub async fn run(app: AppRef) {
+pub async fn run(cx: ContextRef) {
     loop {
-        if let Err(e) = make_room(&app).await {
+        if let Err(e) = make_room(&cx).await {
             tracing::warn!("old builds and uploads were not removed: {e}");
         }
         tokio::time::sleep(LOOK).await;
@@ -41,20 +26,20 @@ pub async fn run(app: AppRef) {
 ///
 /// # Errors
 /// When a folder cannot be removed.
-pub async fn make_room(app: &App) -> Result<(usize, usize), AppError> {
-    let kept = app.config.retention;
-    let old = store::builds::beyond(app.db.pool(), kept.builds).await?;
+pub async fn make_room(cx: &Context) -> Result<(usize, usize), Error> {
+    let kept = cx.settings.retention;
+    let old = store::builds::beyond(cx.db.pool(), kept.builds).await?;
     for id in &old {
-        let folder = app.config.data.join("builds").join(id);
+        let folder = cx.settings.data.join("builds").join(id);
         remove(folder).await?;
-        store::builds::files_removed(app.db.writer(), id).await?;
+        store::builds::files_removed(cx.db.writer(), id).await?;
         tracing::info!("removed the files of build {id}; {} newer builds are kept", kept.builds);
-        app.publish(Event::Build { id: id.clone() });
+        cx.publish(Event::Build { id: id.clone() });
     }
-    let staging = app.outbox();
+    let staging = cx.settings.outbox();
     let given_up = tokio::task::spawn_blocking(move || uploads_since(&staging, kept.upload_s))
         .await
-        .map_err(AppError::internal)??;
+        .map_err(Error::internal)??;
     for folder in &given_up {
         tracing::info!("{}: removed an abandoned upload", folder.display());
         remove(folder.clone()).await?;
@@ -62,14 +47,14 @@ pub async fn make_room(app: &App) -> Result<(usize, usize), AppError> {
     Ok((old.len(), given_up.len()))
 }
 
-async fn remove(folder: PathBuf) -> Result<(), AppError> {
+async fn remove(folder: PathBuf) -> Result<(), Error> {
     match tokio::fs::remove_dir_all(&folder).await {
         Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
         _ => Ok(()),
     }
 }
 
-/// Uploads without a write for `s` seconds. [`super::releases::sweep`] removes files of the signing
+/// Uploads without a write for `s` seconds. [`crate::releases::sweep`] removes files of the signing
 /// service.
 fn uploads_since(staging: &Path, s: u64) -> std::io::Result<Vec<PathBuf>> {
     let entries = match std::fs::read_dir(staging) {

@@ -1,64 +1,44 @@
 //! Rollouts: loads a rollout, calls `core::rollout::step`, and stores the result.
 
-use crate::app::{App, AppRef, new_id, now_s};
-use crate::error::AppError;
-use crate::service::{boot, notice, policy, releases};
+use crate::attestation::eligibility;
+use crate::clock::{new_id, now_s};
+use crate::context::{Context, ContextRef, Reacting};
+use crate::error::Error;
+use crate::events::{After, Appraised, DomainEvent};
+use crate::{boot, releases};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
-use fleeti_core::rollout::{self, Effect, Eligibility, Phase, Rejected, State};
+use fleeti_core::rollout::{self, Effect, Phase, Rejected, State};
 use fleeti_core::wire::api::{CreateRollout, Event, Rollout, RolloutSummary};
-use fleeti_core::wire::device::{DesiredState, Report};
+use fleeti_core::wire::device::Report;
 use fleeti_core::wire::problem::Code;
 use fleeti_store::{self as store, Tx};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-
-/// Effects to dispatch after the transaction is committed.
-#[derive(Default)]
-#[must_use]
-pub struct Outcome {
-    desired: Vec<(DeviceId, DesiredState)>,
-    asked: Vec<DeviceId>,
-    changed: Vec<String>,
-}
-
-impl Outcome {
-    /// Pushes desired states to devices and publishes events.
-    pub fn dispatch(self, app: &App) {
-        if !self.desired.is_empty() {
-            app.grants.changed();
-        }
-        app.hub.push_all(self.desired, self.asked);
-        for id in self.changed {
-            app.publish(Event::Rollout { id });
-        }
-    }
-}
 
 async fn apply(
     tx: &mut Tx<'_>,
     id: &str,
     effects: Vec<Effect>,
-    outcome: &mut Outcome,
-) -> Result<(), AppError> {
+    after: &mut After,
+) -> Result<(), Error> {
     let (mut offered, mut withdrawn): (HashMap<ReleaseName, Vec<DeviceId>>, Vec<DeviceId>) =
         Default::default();
     for effect in effects {
         match effect {
             Effect::Offer(device, release) => offered.entry(release).or_default().push(device),
             Effect::Withdraw(device) => withdrawn.push(device),
-            Effect::Challenge(device) => outcome.asked.push(device),
-            Effect::Publish => outcome.changed.push(id.to_owned()),
+            Effect::Challenge(device) => after.challenges.push(device),
+            Effect::Publish => after.changes.push(Event::Rollout { id: id.to_owned() }),
         }
     }
     for (release, devices) in offered {
-        outcome.desired.extend(store::desired::set_desired(tx, &devices, Some(&release)).await?);
+        after.desired.extend(store::desired::set_desired(tx, &devices, Some(&release)).await?);
     }
-    outcome.desired.extend(store::desired::set_desired(tx, &withdrawn, None).await?);
+    after.desired.extend(store::desired::set_desired(tx, &withdrawn, None).await?);
     Ok(())
 }
 
-fn rejected(e: Rejected) -> AppError {
-    AppError::new(Code::Conflict, e.to_string())
+fn rejected(e: Rejected) -> Error {
+    Error::new(Code::Conflict, e.to_string())
 }
 
 /// Starts a rollout to every device of a fleet.
@@ -66,17 +46,17 @@ fn rejected(e: Rejected) -> AppError {
 /// # Errors
 /// [`Code::NotFound`] for a release that is not published; [`Code::Conflict`] for a fleet without
 /// devices, or with another running rollout.
-pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, AppError> {
-    releases::get(app, &request.release).await?;
+pub async fn start(cx: &ContextRef, request: &CreateRollout) -> Result<Rollout, Error> {
+    releases::get(cx, &request.release).await?;
     let (id, now) = (new_id("rollout"), now_s());
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     if !store::releases::is_good(&mut tx, &request.release).await? {
-        let refused = AppError::new(Code::Conflict, format!("{} is revoked", request.release));
+        let refused = Error::new(Code::Conflict, format!("{} is revoked", request.release));
         return Err(refused.hint("publish a higher version and roll that out"));
     }
-    let policy = app.policies.of(&request.fleet);
+    let policy = cx.attestation.policies.of(&request.fleet);
     if policy.proved_releases && !store::releases::is_proved(&mut tx, &request.release).await? {
-        let refused = AppError::new(
+        let refused = Error::new(
             Code::Conflict,
             format!(
                 "{} has no boot proof, which fleet {} requires",
@@ -90,18 +70,18 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
             "rollout {} of {} is running in fleet {}",
             other.id, other.state.release, request.fleet
         );
-        return Err(AppError::new(Code::Conflict, text)
+        return Err(Error::new(Code::Conflict, text)
             .hint("wait for it to end, or abort it with `fleeti rollout abort`"));
     }
-    let devices = policy::eligible(&mut tx, &request.fleet, &policy).await?;
+    let devices = eligibility::eligible(&mut tx, &request.fleet, &policy).await?;
     let ready =
         State { release: request.release.clone(), phase: Phase::Ready, devices: BTreeMap::new() };
     let (state, effects) =
         rollout::step(&ready, rollout::Event::Start(devices)).map_err(rejected)?;
-    let mut outcome = Outcome::default();
-    apply(&mut tx, &id, effects, &mut outcome).await?;
+    let mut after = After::default();
+    apply(&mut tx, &id, effects, &mut after).await?;
     store::rollouts::store(&mut tx, &id, &request.fleet, &state, now).await?;
-    app.audit(
+    cx.audit(
         &mut tx,
         now,
         "admin",
@@ -110,8 +90,8 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
     )
     .await?;
     tx.commit().await?;
-    boot::sign_ahead(app, request.fleet.clone(), request.release.clone());
-    outcome.dispatch(app);
+    boot::sign_ahead(cx, request.fleet.clone(), request.release.clone());
+    cx.dispatch(after);
     Ok(Rollout { id, fleet: request.fleet.clone(), created_s: now, state })
 }
 
@@ -119,107 +99,100 @@ pub async fn start(app: &AppRef, request: &CreateRollout) -> Result<Rollout, App
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a rollout that has ended.
-pub async fn abort(app: &App, id: &str) -> Result<Rollout, AppError> {
-    let mut tx = app.db.write().await?;
+pub async fn abort(cx: &Context, id: &str) -> Result<Rollout, Error> {
+    let mut tx = cx.db.write().await?;
     let before = store::rollouts::get_in(&mut tx, id)
         .await?
-        .ok_or_else(|| AppError::not_found("rollout", id))?;
+        .ok_or_else(|| Error::not_found("rollout", id))?;
     let (state, effects) = rollout::step(&before.state, rollout::Event::Abort).map_err(rejected)?;
-    let mut outcome = Outcome::default();
-    apply(&mut tx, id, effects, &mut outcome).await?;
+    let mut after = After::default();
+    apply(&mut tx, id, effects, &mut after).await?;
     store::rollouts::store(&mut tx, id, &before.fleet, &state, before.created_s).await?;
-    app.audit(&mut tx, now_s(), "admin", "rollout.abort", id).await?;
+    cx.audit(&mut tx, now_s(), "admin", "rollout.abort", id).await?;
     tx.commit().await?;
-    outcome.dispatch(app);
+    cx.dispatch(after);
     Ok(Rollout { state, ..before })
 }
 
-/// Revokes a release: its rollouts end, and it is no longer the desired version of any device.
-/// Devices that run it keep it until a newer release is rolled out to them. Idempotent.
-///
-/// # Errors
-/// [`Code::NotFound`].
-pub async fn revoke_release(app: &AppRef, name: &ReleaseName) -> Result<(), AppError> {
-    let digest = releases::get(app, name).await?.manifest_sha256;
-    let mut tx = app.db.write().await?;
-    if !store::releases::revoke(&mut tx, name, now_s()).await? {
-        drop(tx);
-        app.policies.touch();
-        notice::tell(app).await;
-        return Ok(());
-    }
-    let mut outcome = Outcome::default();
-    for rollout in
-        store::rollouts::all_active(&mut tx).await?.into_iter().filter(|r| r.state.release == *name)
-    {
-        let (state, effects) =
-            rollout::step(&rollout.state, rollout::Event::Abort).map_err(rejected)?;
-        apply(&mut tx, &rollout.id, effects, &mut outcome).await?;
-        store::rollouts::store(&mut tx, &rollout.id, &rollout.fleet, &state, rollout.created_s)
-            .await?;
-    }
-    let left = store::desired::with_desired(&mut tx, name).await?;
-    outcome.desired.extend(store::desired::set_desired(&mut tx, &left, None).await?);
-    app.audit(&mut tx, now_s(), "admin", "release.revoke", &format!("{name} {digest}")).await?;
-    tx.commit().await?;
-    // Before the first await: the caller may be dropped while this function waits.
-    app.policies.touch();
-    outcome.dispatch(app);
-    app.publish(Event::Release { name: name.clone() });
-    // A device that learns of the revocation installs the release from no server any more.
-    notice::tell(app).await;
-    let (app, devices) =
-        (Arc::clone(app), store::attestations::on_release(app.db.pool(), name).await?);
-    tokio::spawn(async move { policy::reappraise_all(&app, &devices).await });
-    Ok(())
+/// Reacts to events of other areas.
+pub(crate) fn react<'a>(
+    cx: &'a Context,
+    tx: &'a mut Tx<'_>,
+    event: &'a DomainEvent,
+) -> Reacting<'a> {
+    Box::pin(async move {
+        match event {
+            DomainEvent::DeviceReported { fleet, device, report, received_offer } => {
+                reported(cx, tx, (fleet, device), (report, *received_offer)).await
+            }
+            DomainEvent::DevicesAppraised { fleet, policy, devices, has_new_evidence } => {
+                if !store::rollouts::is_one_active(tx, fleet).await? {
+                    return Ok(After::default());
+                }
+                let eligible = match devices {
+                    Appraised::Fleet => eligibility::eligible(tx, fleet, policy).await?,
+                    Appraised::Devices(devices) => {
+                        eligibility::of(tx, policy, devices.iter().map(|(device, ..)| device))
+                            .await?
+                    }
+                };
+                let eligible = if *has_new_evidence {
+                    eligible
+                } else {
+                    eligible.into_iter().map(eligibility::known_before).collect()
+                };
+                step_active(tx, fleet, &rollout::Event::Appraised(eligible)).await
+            }
+            DomainEvent::DeviceRevoked { fleet, device } => {
+                step_active(tx, fleet, &rollout::Event::Revoked(device.clone())).await
+            }
+            DomainEvent::ReleaseRevoked { release } => release_revoked(tx, release).await,
+            DomainEvent::RolloutFinished { .. } => Ok(After::default()),
+        }
+    })
 }
 
-/// Passes the report of a device to the rollouts of its fleet. `heard` is true if the device had
-/// received its last offer when it reported.
-pub async fn device_reported(
-    app: &App,
+/// Ends the rollouts of a revoked release, and removes it as the desired version of every device.
+async fn release_revoked(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<After, Error> {
+    let mut after = After::default();
+    let all = store::rollouts::all_active(tx).await?;
+    for rollout in all.into_iter().filter(|r| r.state.release == *name) {
+        let (state, effects) =
+            rollout::step(&rollout.state, rollout::Event::Abort).map_err(rejected)?;
+        apply(tx, &rollout.id, effects, &mut after).await?;
+        store::rollouts::store(tx, &rollout.id, &rollout.fleet, &state, rollout.created_s).await?;
+    }
+    let left = store::desired::with_desired(tx, name).await?;
+    after.desired.extend(store::desired::set_desired(tx, &left, None).await?);
+    Ok(after)
+}
+
+/// Passes the report of a device to the rollouts of its fleet.
+async fn reported(
+    cx: &Context,
     tx: &mut Tx<'_>,
     (fleet, device): (&FleetId, &DeviceId),
-    report: &Report,
-    heard: bool,
-) -> Result<Outcome, AppError> {
+    (report, received_offer): (&Report, bool),
+) -> Result<After, Error> {
     let active = store::rollouts::active(tx, fleet).await?;
     if active.is_empty() {
-        return Ok(Outcome::default());
+        return Ok(After::default());
     }
     let event = rollout::Event::Reported {
         device: device.clone(),
         running: report.boot.running.clone(),
         update: report.update.clone(),
-        heard,
-        eligibility: policy::eligibility_of(tx, app, device).await?,
+        heard: received_offer,
+        eligibility: eligibility::eligibility_of(tx, cx, device).await?,
     };
     step_all(tx, active, &event).await
-}
-
-/// Passes the current attestation of devices to the rollouts of their fleet.
-pub async fn devices_appraised(
-    tx: &mut Tx<'_>,
-    fleet: &FleetId,
-    eligible: Vec<(DeviceId, Eligibility)>,
-) -> Result<Outcome, AppError> {
-    step_active(tx, fleet, &rollout::Event::Appraised(eligible)).await
-}
-
-/// Passes to the rollouts of a fleet that a device was revoked.
-pub async fn device_revoked(
-    tx: &mut Tx<'_>,
-    fleet: &FleetId,
-    device: &DeviceId,
-) -> Result<Outcome, AppError> {
-    step_active(tx, fleet, &rollout::Event::Revoked(device.clone())).await
 }
 
 async fn step_active(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
     event: &rollout::Event,
-) -> Result<Outcome, AppError> {
+) -> Result<After, Error> {
     let active = store::rollouts::active(tx, fleet).await?;
     step_all(tx, active, event).await
 }
@@ -228,12 +201,12 @@ async fn step_all(
     tx: &mut Tx<'_>,
     active: Vec<Rollout>,
     event: &rollout::Event,
-) -> Result<Outcome, AppError> {
-    let mut outcome = Outcome::default();
+) -> Result<After, Error> {
+    let mut after = After::default();
     for rollout in active {
         match rollout::step(&rollout.state, event.clone()) {
             Ok((state, effects)) if state != rollout.state => {
-                apply(tx, &rollout.id, effects, &mut outcome).await?;
+                apply(tx, &rollout.id, effects, &mut after).await?;
                 store::rollouts::store(tx, &rollout.id, &rollout.fleet, &state, rollout.created_s)
                     .await?;
             }
@@ -241,18 +214,18 @@ async fn step_all(
             Err(e) => tracing::debug!("{e}"),
         }
     }
-    Ok(outcome)
+    Ok(after)
 }
 
 /// The newest rollouts, without their devices.
-pub async fn summaries(app: &App, limit: u32) -> Result<Vec<RolloutSummary>, AppError> {
-    Ok(store::rollouts::summaries(app.db.pool(), limit).await?)
+pub async fn summaries(cx: &Context, limit: u32) -> Result<Vec<RolloutSummary>, Error> {
+    Ok(store::rollouts::summaries(cx.db.pool(), limit).await?)
 }
 
 /// One rollout.
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn get(app: &App, id: &str) -> Result<Rollout, AppError> {
-    store::rollouts::get(app.db.pool(), id).await?.ok_or_else(|| AppError::not_found("rollout", id))
+pub async fn get(cx: &Context, id: &str) -> Result<Rollout, Error> {
+    store::rollouts::get(cx.db.pool(), id).await?.ok_or_else(|| Error::not_found("rollout", id))
 }

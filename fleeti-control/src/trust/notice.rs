@@ -1,10 +1,11 @@
 //! The notice with the newest announcements. It is the same for all devices: the server makes it
 //! once, and sends it to every open session and to each new one.
 
-use crate::app::{App, AppRef};
-use crate::error::AppError;
-use crate::service::{audit, transitions};
+use crate::audit;
+use crate::context::{Context, ContextRef};
+use crate::error::Error;
 use bytes::Bytes;
+use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::device::{Notice, REVOKED_MAX};
 use fleeti_store as store;
 use std::time::Duration;
@@ -15,26 +16,33 @@ const INTERVAL: Duration = Duration::from_secs(3600);
 /// Interval after a failure, or after a notice without checkpoint.
 const RETRY: Duration = Duration::from_secs(60);
 
+/// The digest of the list of transitions, by which devices detect a change; `None` while the list is
+/// empty.
+async fn transitions_sha256(cx: &Context) -> Result<Option<String>, Error> {
+    let all = store::trust::transitions(cx.db.pool()).await?;
+    Ok(if all.is_empty() { None } else { Some(sha256_hex(&serde_json::to_vec(&all)?)) })
+}
+
 /// Makes the notice. Also returns whether it contains a checkpoint.
-async fn make(app: &App) -> Result<(Bytes, bool), AppError> {
+async fn make(cx: &Context) -> Result<(Bytes, bool), Error> {
     // Revocations are announced even if the signing service is away.
-    let checkpoint = if app.health.is_signer_away() {
+    let checkpoint = if cx.health.is_signer_away() {
         None
     } else {
-        audit::checkpoint(app).await.map_err(said).ok()
+        audit::checkpoint(cx).await.map_err(said).ok()
     };
     let has_checkpoint = checkpoint.is_some();
     let notice = Notice {
-        trust_bundle: app.trust.load().version(),
+        trust_bundle: cx.trust.current.load().version(),
         checkpoint,
-        revoked_releases: store::releases::revoked(app.db.pool(), REVOKED_MAX).await?,
-        root_sha256: Some(app.pki.root_sha256.clone()),
-        transitions: transitions::sha256(app).await?,
+        revoked_releases: store::releases::revoked(cx.db.pool(), REVOKED_MAX).await?,
+        root_sha256: Some(cx.pki.root_sha256.clone()),
+        transitions: transitions_sha256(cx).await?,
     };
     Ok((serde_json::to_vec(&notice)?.into(), has_checkpoint))
 }
 
-fn said(e: AppError) -> AppError {
+fn said(e: Error) -> Error {
     tracing::warn!("devices get no new checkpoint of the audit log: {e}");
     e
 }
@@ -43,28 +51,34 @@ fn said(e: AppError) -> AppError {
 ///
 /// # Errors
 /// When the database or the signing service does not answer. The old notice stays.
-pub async fn renew(app: &App) -> Result<bool, AppError> {
+pub async fn renew(cx: &Context) -> Result<bool, Error> {
     // One at a time, or an older notice could replace a newer one.
-    let _alone = app.notices.lock().await;
-    let (notice, has_checkpoint) = make(app).await?;
-    if **app.notice.load() != notice {
-        app.notice.store(std::sync::Arc::new(notice));
-        app.hub.notice_all();
+    let _alone = cx.trust.notices.lock().await;
+    let (notice, has_checkpoint) = make(cx).await?;
+    if **cx.trust.notice.load() != notice {
+        cx.trust.notice.store(std::sync::Arc::new(notice));
+        cx.hub.notice_all();
     }
     Ok(has_checkpoint)
 }
 
+/// The notice for all devices, encoded.
+#[must_use]
+pub fn current(cx: &Context) -> Bytes {
+    Bytes::clone(&cx.trust.notice.load())
+}
+
 /// Sends a new notice now. If that fails, devices get one within the hour.
-pub async fn tell(app: &App) {
-    if let Err(e) = renew(app).await {
+pub async fn tell(cx: &Context) {
+    if let Err(e) = renew(cx).await {
         tracing::error!("the notice to devices was not sent: {e}");
     }
 }
 
 /// Renews the notice until the task is aborted.
-pub async fn run(app: AppRef) {
+pub async fn run(cx: ContextRef) {
     loop {
-        match renew(&app).await {
+        match renew(&cx).await {
             Ok(true) => tokio::time::sleep(INTERVAL).await,
             // The signing service was away.
             Ok(false) => tokio::time::sleep(RETRY).await,

@@ -3,12 +3,14 @@
 //! protects against a database that was restored from a backup. If a new CRL cannot be signed, the
 //! last one stays in use, and no device goes offline because of that.
 
-use crate::app::{App, AppRef, now_s};
-use crate::error::AppError;
-use crate::gateway::tls::{CheckedCrls, IssuerCrl};
-use crate::service::standby::Standby;
-use crate::service::trust::Trust;
-use crate::service::{rollouts, signing};
+use crate::clock::now_s;
+use crate::context::{Context, ContextRef};
+use crate::error::Error;
+use crate::events::DomainEvent;
+use crate::signing;
+use crate::trust::access::{CheckedCrls, IssuerCrl};
+use crate::trust::standby::Standby;
+use crate::trust::state::Trust;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::{Event, RevocationReason};
 use fleeti_core::wire::problem::Code;
@@ -16,9 +18,8 @@ use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::wire::{Request, RevokedSerial};
 use fleeti_store::{self as store, Db};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::{Mutex, Notify};
 
 /// Timeout for probing a signing service that did not answer before.
 const PROBE: Duration = Duration::from_secs(1);
@@ -27,65 +28,57 @@ const PROBE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn revoke(app: &AppRef, id: &DeviceId, reason: RevocationReason) -> Result<(), AppError> {
+pub async fn revoke(cx: &ContextRef, id: &DeviceId, reason: RevocationReason) -> Result<(), Error> {
     // A task of its own: if the operator's connection breaks, the device must not stay connected
     // although the database has its revocation.
-    let (app, id) = (Arc::clone(app), id.clone());
-    tokio::spawn(async move { apply(&app, &id, reason).await }).await.map_err(AppError::internal)?
+    let (cx, id) = (Arc::clone(cx), id.clone());
+    tokio::spawn(async move { apply(&cx, &id, reason).await }).await.map_err(Error::internal)?
 }
 
-async fn apply(app: &App, id: &DeviceId, reason: RevocationReason) -> Result<(), AppError> {
-    let mut tx = app.db.write().await?;
+async fn apply(cx: &Context, id: &DeviceId, reason: RevocationReason) -> Result<(), Error> {
+    let mut tx = cx.db.write().await?;
     if store::devices::revoke(&mut tx, id, reason, now_s()).await? {
-        app.audit(&mut tx, now_s(), "admin", "device.revoke", &format!("{id} {}", reason.as_str()))
+        cx.audit(&mut tx, now_s(), "admin", "device.revoke", &format!("{id} {}", reason.as_str()))
             .await?;
     }
-    let outcome = match store::devices::fleet_of_revoked(&mut tx, id).await? {
-        Some(fleet) => rollouts::device_revoked(&mut tx, &fleet, id).await?,
-        None => return Err(AppError::not_found("device", id.as_str())),
+    let after = match store::devices::fleet_of_revoked(&mut tx, id).await? {
+        Some(fleet) => {
+            let event = DomainEvent::DeviceRevoked { fleet, device: id.clone() };
+            cx.emit(&mut tx, now_s(), &event).await?
+        }
+        None => return Err(Error::not_found("device", id.as_str())),
     };
     tx.commit().await?;
     // No fallible step before these two: the device stays disconnected.
-    app.tls.revoke(id.clone());
-    app.hub.kick(id);
-    outcome.dispatch(app);
-    app.publish(Event::Device { id: id.clone() });
-    if let Err(e) = publish_crls(app).await {
+    cx.access.revoke(id.clone());
+    cx.hub.kick(id);
+    cx.dispatch(after);
+    cx.publish(Event::Device { id: id.clone() });
+    if let Err(e) = publish_crls(cx).await {
         tracing::error!(
             "{id} is revoked and disconnected, but the CRL does not contain it yet: {e}"
         );
-        app.crls.retry.notify_one();
+        cx.trust.crls.retry.notify_one();
     }
     Ok(())
-}
-
-/// Coordinates publication of CRLs: concurrent revocations share one new CRL.
-#[derive(Default)]
-pub struct Crls {
-    /// Held while CRLs are signed and put in use.
-    pub alone: Mutex<()>,
-    wanted: AtomicU64,
-    done: AtomicU64,
-    /// Signals that a CRL could not be signed and must be retried soon.
-    pub retry: Notify,
 }
 
 /// Releases a hold.
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] if the device is not on hold.
-pub async fn release_hold(app: &App, id: &DeviceId) -> Result<(), AppError> {
-    let mut tx = app.db.write().await?;
+pub async fn release_hold(cx: &Context, id: &DeviceId) -> Result<(), Error> {
+    let mut tx = cx.db.write().await?;
     if !store::devices::release_hold(&mut tx, id).await? {
         drop(tx);
-        crate::service::devices::get(app, id.as_str()).await?;
-        let refused = AppError::new(Code::Conflict, format!("{id} is not on hold"));
+        crate::devices::get(cx, id.as_str()).await?;
+        let refused = Error::new(Code::Conflict, format!("{id} is not on hold"));
         return Err(refused.hint("only a hold can be undone; enroll the device again"));
     }
-    app.audit(&mut tx, now_s(), "admin", "device.release-hold", id.as_str()).await?;
+    cx.audit(&mut tx, now_s(), "admin", "device.release-hold", id.as_str()).await?;
     tx.commit().await?;
-    app.publish(Event::Device { id: id.clone() });
-    publish_crls(app).await
+    cx.publish(Event::Device { id: id.clone() });
+    publish_crls(cx).await
 }
 
 /// Signs a new CRL and puts it in use, with a new TLS session store, because resumption would
@@ -93,46 +86,60 @@ pub async fn release_hold(app: &App, id: &DeviceId) -> Result<(), AppError> {
 ///
 /// # Errors
 /// When the database or the signing service does not answer.
-pub async fn publish_crls(app: &App) -> Result<(), AppError> {
-    let mine = app.crls.wanted.fetch_add(1, Ordering::SeqCst) + 1;
+pub async fn publish_crls(cx: &Context) -> Result<(), Error> {
+    let mine = cx.trust.crls.wanted.fetch_add(1, Ordering::SeqCst) + 1;
     // One at a time, or an older CRL could replace a newer one.
-    let _alone = app.crls.alone.lock().await;
+    let _alone = cx.trust.crls.alone.lock().await;
     // Another caller started a CRL after this request: it contains everything committed before.
-    if app.crls.done.load(Ordering::SeqCst) >= mine {
+    if cx.trust.crls.done.load(Ordering::SeqCst) >= mine {
         return Ok(());
     }
-    let covered = app.crls.wanted.load(Ordering::SeqCst);
-    swap_crls(app).await?;
-    app.crls.done.store(covered, Ordering::SeqCst);
+    let covered = cx.trust.crls.wanted.load(Ordering::SeqCst);
+    swap_crls(cx).await?;
+    cx.trust.crls.done.store(covered, Ordering::SeqCst);
     Ok(())
 }
 
 /// Loads the revoked devices from the database. From then on their handshakes fail, whatever the
 /// CRL contains.
-pub async fn load_revoked(app: &App) -> Result<(), AppError> {
-    let count = app.tls.revocations();
-    app.tls.set_revoked(store::devices::revoked(app.db.pool()).await?, count);
+pub async fn load_revoked(cx: &Context) -> Result<(), Error> {
+    let count = cx.access.revocations();
+    cx.access.set_revoked(store::devices::revoked(cx.db.pool()).await?, count);
     Ok(())
 }
 
 /// [`publish_crls`] for a caller that holds the lock.
-pub(super) async fn swap_crls(app: &App) -> Result<(), AppError> {
-    load_revoked(app).await?;
+pub(crate) async fn swap_crls(cx: &Context) -> Result<(), Error> {
+    load_revoked(cx).await?;
     // Do not wait for a signing service that is known to be away.
-    if app.health.is_signer_away()
-        && signing::ask_for(&app.signer, Request::Issuers, PROBE).await.is_err()
+    if cx.health.is_signer_away()
+        && signing::ask_for(&cx.signer, Request::Issuers, PROBE).await.is_err()
     {
-        return Err(AppError::new(Code::Unavailable, "the signing service does not answer")
+        return Err(Error::new(Code::Unavailable, "the signing service does not answer")
             .hint("start fleeti-signer, or read its log"));
     }
-    let crls = crls(&app.db, &app.signer, &app.trust.load_full(), app.now_s()).await?;
+    let crls = crls(&cx.db, &cx.signer, &cx.trust.current.load_full(), cx.now_s()).await?;
     let kept = crls.clone();
     let checked = tokio::task::spawn_blocking(move || CheckedCrls::read(crls))
         .await
-        .map_err(AppError::internal)?;
-    app.tls.swap_checked(checked.map_err(AppError::internal)?).map_err(AppError::internal)?;
-    let standby = Standby::of(&app.config.data);
-    tokio::task::spawn_blocking(move || standby.keep_crls(&kept)).await.map_err(AppError::internal)
+        .map_err(Error::internal)?;
+    let checked = checked.map_err(Error::internal)?;
+    put_in_use(cx, checked).map_err(Error::internal)?;
+    let standby = Standby::of(&cx.settings.data);
+    tokio::task::spawn_blocking(move || standby.keep_crls(&kept)).await.map_err(Error::internal)
+}
+
+/// Puts CRLs in use: only certificates of their issuers count, and only those that they do not
+/// revoke.
+///
+/// # Errors
+/// When a CRL is older than the current one, or TLS refuses its issuer. Then nothing changes.
+pub fn put_in_use(cx: &Context, crls: CheckedCrls) -> anyhow::Result<()> {
+    cx.access.check_newer(&crls)?;
+    let issuers: Vec<_> = crls.issuers().cloned().collect();
+    cx.ports.use_issuers(&issuers)?;
+    cx.access.put_in_use(crls);
+    Ok(())
 }
 
 /// Interval at which expired rows are deleted.
@@ -142,9 +149,9 @@ const PRUNED_TOGETHER: u32 = 1000;
 
 /// Deletes expired certificates and commands until the task is aborted. Deletes a few at once, so
 /// that other writers do not wait.
-pub async fn prune(app: AppRef) {
+pub async fn prune(cx: ContextRef) {
     loop {
-        match prune_some(&app).await {
+        match prune_some(&cx).await {
             Ok(0) => tokio::time::sleep(PRUNE).await,
             Ok(_) => tokio::task::yield_now().await,
             Err(e) => {
@@ -156,12 +163,13 @@ pub async fn prune(app: AppRef) {
 }
 
 /// Deletes some expired rows. Returns their number.
-pub async fn prune_some(app: &App) -> Result<u64, AppError> {
-    let mut tx = app.db.write().await?;
-    let gone = store::certificates::prune(&mut tx, app.now_s(), PRUNED_TOGETHER).await?;
-    let expired = store::commands::expire_all(&mut tx, app.now_s()).await?;
+pub async fn prune_some(cx: &Context) -> Result<u64, Error> {
+    let mut tx = cx.db.write().await?;
+    let gone = store::certificates::prune(&mut tx, cx.now_s(), PRUNED_TOGETHER).await?;
+    let expired = store::commands::expire_all(&mut tx, cx.now_s()).await?;
+    let told = store::domain_events::prune(&mut tx, PRUNED_TOGETHER).await?;
     tx.commit().await?;
-    Ok(gone + expired)
+    Ok(gone + expired + told)
 }
 
 /// New CRLs of all intermediate CAs for devices that count. An intermediate CA whose CRL cannot be
@@ -174,7 +182,7 @@ pub async fn crls(
     signer: &SignerHandle,
     trust: &Trust,
     now_s: u64,
-) -> Result<Vec<IssuerCrl>, AppError> {
+) -> Result<Vec<IssuerCrl>, Error> {
     let mut crls = Vec::new();
     for accepted in trust.devices() {
         let rows = store::certificates::revoked(db.pool(), &accepted.sha256, now_s).await?;

@@ -7,8 +7,9 @@
 //! DIR/standby/KEY-ID.crl       the last CRL of each intermediate CA for devices, DER
 //! ```
 
-use crate::gateway::tls::{IssuerCrl, ServerIdentity};
-use crate::service::trust::Trust;
+use crate::ports::ServerIdentity;
+use crate::trust::access::IssuerCrl;
+use crate::trust::state::Trust;
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -1,9 +1,10 @@
 //! Transitions from old trust anchors to new ones. The server only stores and serves them: a device
 //! verifies them with its own anchors.
 
-use crate::app::{App, now_s};
-use crate::error::AppError;
-use crate::service::notice;
+use crate::clock::now_s;
+use crate::context::Context;
+use crate::error::Error;
+use crate::trust::notice;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::readmission::SignedTransition;
@@ -12,14 +13,8 @@ use fleeti_store as store;
 use std::collections::BTreeMap;
 
 /// All transitions, oldest first.
-pub async fn all(app: &App) -> Result<Vec<SignedTransition>, AppError> {
-    Ok(store::trust::transitions(app.db.pool()).await?)
-}
-
-/// The digest of the list, by which devices detect a change; `None` while the list is empty.
-pub async fn sha256(app: &App) -> Result<Option<String>, AppError> {
-    let all = all(app).await?;
-    Ok(if all.is_empty() { None } else { Some(sha256_hex(&serde_json::to_vec(&all)?)) })
+pub async fn all(cx: &Context) -> Result<Vec<SignedTransition>, Error> {
+    Ok(store::trust::transitions(cx.db.pool()).await?)
 }
 
 /// Stores a transition forever and announces it to devices. Importing it again with other
@@ -29,19 +24,19 @@ pub async fn sha256(app: &App) -> Result<Option<String>, AppError> {
 /// [`Code::Invalid`] for an invalid transition, or one without signatures; [`Code::Conflict`] if
 /// there are [`TRANSITIONS_MAX`] already.
 pub async fn import(
-    app: &App,
+    cx: &Context,
     signed: &SignedTransition,
-) -> Result<Vec<SignedTransition>, AppError> {
-    let invalid = |text: String| AppError::new(Code::Invalid, text);
+) -> Result<Vec<SignedTransition>, Error> {
+    let invalid = |text: String| Error::new(Code::Invalid, text);
     let read = transition::read(&signed.transition).map_err(|e| invalid(e.to_string()))?;
     if signed.signatures.is_empty() {
         return Err(invalid("the transition has no signature".into()));
     }
     let sha256 = sha256_hex(signed.transition.as_bytes());
-    let known = all(app).await?;
+    let known = all(cx).await?;
     let same = known.iter().find(|k| k.transition == signed.transition);
     if same.is_none() && known.len() >= TRANSITIONS_MAX {
-        return Err(AppError::new(
+        return Err(Error::new(
             Code::Conflict,
             format!("limit of {TRANSITIONS_MAX} transitions reached"),
         ));
@@ -66,10 +61,10 @@ pub async fn import(
         Change::Server(_) => "server",
         Change::OpenpgpKeys { .. } => "openpgp-keys",
     };
-    let mut tx = app.db.write().await?;
+    let mut tx = cx.db.write().await?;
     store::trust::keep_transition(&mut tx, &sha256, &merged, now_s()).await?;
-    app.audit(&mut tx, now_s(), "admin", "transition.import", &format!("{what} {sha256}")).await?;
+    cx.audit(&mut tx, now_s(), "admin", "transition.import", &format!("{what} {sha256}")).await?;
     tx.commit().await?;
-    notice::tell(app).await;
-    all(app).await
+    notice::tell(cx).await;
+    all(cx).await
 }

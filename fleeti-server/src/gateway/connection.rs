@@ -1,7 +1,7 @@
 //! An MQTT connection: reads and writes whole packets, within limits.
 
-use crate::error::AppError;
 use bytes::{Bytes, BytesMut};
+use fleeti_control::error::Error;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::wire::mqtt::PACKET_MAX;
 use fleeti_core::wire::packet::{self, Reason, Refusal};
@@ -57,8 +57,8 @@ impl From<Refusal> for Ended {
     }
 }
 
-impl From<AppError> for Ended {
-    fn from(e: AppError) -> Self {
+impl From<Error> for Ended {
+    fn from(e: Error) -> Self {
         Self::Closed { reason: Reason::UnspecifiedError, detail: e.to_string() }
     }
 }

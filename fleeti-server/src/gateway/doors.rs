@@ -5,8 +5,8 @@
 //! place for the handshake, shared fairly by address -> handshake -> a place by kind: per device id
 //! for devices, per address for other clients.
 
-use super::places::{Origin, Place, Places};
 use crate::limits::{Budget, Limits};
+use fleeti_control::places::{Origin, Place, Places};
 use fleeti_core::id::DeviceId;
 use fleeti_pki::certificate;
 use rustls::ServerConfig;

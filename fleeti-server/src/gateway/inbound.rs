@@ -3,7 +3,8 @@
 use super::conduct::Rate;
 use super::connection::Ended;
 use super::session::Session;
-use crate::service::{attestation, devices};
+use fleeti_control::attestation::challenge;
+use fleeti_control::devices;
 use fleeti_core::wire::mqtt::{Down, Up};
 use fleeti_core::wire::packet::{
     Kind, Packet, Publish, Reason, Subscribe, Subscription, Unsubscribe, write,
@@ -69,16 +70,20 @@ impl Session<'_> {
         let received = match kind {
             // The challenge belongs to this connection, and can be answered once.
             Up::Evidence => {
-                let received =
-                    attestation::received(self.app, &self.device, &mut self.asked, publish.payload)
-                        .await;
+                let received = challenge::received(
+                    &self.gateway.control,
+                    &self.device,
+                    &mut self.asked,
+                    publish.payload,
+                )
+                .await;
                 received.map(|log| {
                     self.heard_log = Some(log);
                     self.has_proved = self.subscriptions.get(Down::Secrets).is_some();
                 })
             }
             Up::Report | Up::Telemetry | Up::Acknowledgement => {
-                devices::received(self.app, &self.device, kind, publish.payload).await
+                devices::received(&self.gateway.control, &self.device, kind, publish.payload).await
             }
         };
         let reason = match received {
@@ -87,15 +92,15 @@ impl Session<'_> {
             // forever.
             Err(e) if e.code() == Code::Invalid => {
                 let now = Instant::now();
-                self.app.conducts.say(&self.device, &e.to_string(), now);
+                self.gateway.conducts.say(&self.device, &e.to_string(), now);
                 let rate = Rate {
                     interval: INVALID_INTERVAL,
-                    burst: self.app.config.limits.invalid_messages,
+                    burst: self.gateway.limits.invalid_messages,
                 };
                 if !self.invalid.take(rate, now) {
-                    self.app.conducts.punish(
+                    self.gateway.conducts.punish(
                         &self.device,
-                        Duration::from_millis(self.app.config.limits.penalty_ms),
+                        Duration::from_millis(self.gateway.limits.penalty_ms),
                         now,
                     );
                     return Ended::closed(

@@ -4,25 +4,23 @@
 //! to its own `down` topics, and nothing else exists: no wills, no retained messages, no wildcards,
 //! no other clients. Pending messages are in the database; a session only delivers them.
 //!
-//! Code map: [`doors`] (how every port accepts connections) · [`places`] and [`ledger`] (fair
-//! limits on connections) · [`tls`] (client certificates and CRLs) · `session` (the session of one
-//! device) · [`hub`] (all sessions) · [`sessions`] (state that outlasts connections).
+//! Code map: [`doors`] (how every port accepts connections) · [`tls`] (client certificates and CRLs) · `session` (the session of one
+//! device) · [`sessions`] (state that outlasts connections).
 
 pub mod conduct;
 mod connection;
 pub mod doors;
-pub mod hub;
 mod inbound;
-pub mod ledger;
 mod outbound;
-pub mod places;
 mod session;
 pub mod sessions;
+pub mod state;
 pub mod tls;
+mod window;
 
-use crate::app::AppRef;
+use crate::gateway::state::GatewayRef;
 use doors::{Arrived, Peer};
-use places::Full;
+use fleeti_control::places::Full;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -30,7 +28,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
 
 /// Accepts connections until the task is aborted. Never waits for a single peer.
-pub async fn run(app: AppRef, listener: TcpListener) {
+pub async fn run(gateway: GatewayRef, listener: TcpListener) {
     loop {
         let (stream, address) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -42,11 +40,13 @@ pub async fn run(app: AppRef, listener: TcpListener) {
                 continue;
             }
         };
-        let (silent, evicts) = app.doors.knock(address);
-        let app = Arc::clone(&app);
+        let (silent, evicts) = gateway.doors.knock(address);
+        let gateway = Arc::clone(&gateway);
         tokio::spawn(async move {
-            if let Some(arrived) = app.doors.handshake(stream, silent, || app.tls.current()).await {
-                serve(&app, arrived).await;
+            if let Some(arrived) =
+                gateway.doors.handshake(stream, silent, || gateway.tls.current()).await
+            {
+                serve(&gateway, arrived).await;
             }
         });
         if evicts {
@@ -57,19 +57,21 @@ pub async fn run(app: AppRef, listener: TcpListener) {
 }
 
 /// Serves MQTT over a connection after its TLS handshake, on either port.
-pub async fn serve(app: &AppRef, arrived: Arrived) {
+pub async fn serve(gateway: &GatewayRef, arrived: Arrived) {
     let Arrived { stream, handshake } = arrived;
     // MQTT requires a certificate, also on the port where it is optional.
-    let Some(peer) = Peer::of(&stream) else { return refuse(app, stream, NOT_AUTHORIZED).await };
-    let place = match app.doors.sessions.enter(&peer.device, Arc::default()) {
+    let Some(peer) = Peer::of(&stream) else {
+        return refuse(gateway, stream, NOT_AUTHORIZED).await;
+    };
+    let place = match gateway.doors.sessions.enter(&peer.device, Arc::default()) {
         Ok(place) => place,
-        Err(Full::Own) => return refuse(app, stream, QUOTA_EXCEEDED).await,
-        Err(Full::All) => return refuse(app, stream, SERVER_BUSY).await,
+        Err(Full::Own) => return refuse(gateway, stream, QUOTA_EXCEEDED).await,
+        Err(Full::All) => return refuse(gateway, stream, SERVER_BUSY).await,
     };
     drop(handshake);
     let device = peer.device.clone();
     let served = tokio::select! {
-        served = session::run(app, stream, peer) => served,
+        served = session::run(gateway, stream, peer) => served,
         () = place.evicted() => return,
     };
     if let Err(e) = served {
@@ -83,7 +85,7 @@ const SERVER_BUSY: u8 = 0x89;
 const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// Answers CONNECT, the first packet of a client (MQTT 5, 3.1.4), with CONNACK and a reason code.
-async fn refuse(app: &AppRef, mut stream: TlsStream<TcpStream>, reason: u8) {
+async fn refuse(gateway: &GatewayRef, mut stream: TlsStream<TcpStream>, reason: u8) {
     let told = async {
         if stream.read(&mut [0; 1024]).await? == 0 {
             return Ok(());
@@ -91,5 +93,5 @@ async fn refuse(app: &AppRef, mut stream: TlsStream<TcpStream>, reason: u8) {
         stream.write_all(&[0x20, 0x03, 0x00, reason, 0x00]).await?;
         stream.shutdown().await
     };
-    tokio::time::timeout(Duration::from_millis(app.doors.limits.hello_ms), told).await.ok();
+    tokio::time::timeout(Duration::from_millis(gateway.doors.limits.hello_ms), told).await.ok();
 }

@@ -3,50 +3,19 @@
 use super::connection::Ended;
 use super::session::Session;
 use super::sessions::{InFlight, Sent};
-use crate::service::{attestation, commands, devices, vault};
 use bytes::Bytes;
+use fleeti_control::attestation::challenge;
+use fleeti_control::trust::notice;
+use fleeti_control::{commands, devices, secrets};
 use fleeti_core::wire::mqtt::Down;
 use fleeti_core::wire::packet::write;
-
-/// Maximum number of unacknowledged messages to a device, if the device allows as many.
-pub(super) const IN_FLIGHT_MAX: usize = 16;
-
-/// Packet identifiers in use. One is free again after its acknowledgement (MQTT-2.2.1-4).
-#[derive(Debug, Default)]
-pub(super) struct Window {
-    last: u16,
-    /// Unacknowledged messages, in the order in which they were sent.
-    pub in_flight: Vec<InFlight>,
-}
-
-impl Window {
-    /// Resumes the unacknowledged messages of an earlier connection.
-    pub fn resumed(in_flight: Vec<InFlight>) -> Self {
-        Self { last: in_flight.last().map_or(0, |m| m.id), in_flight }
-    }
-
-    /// Returns a free identifier.
-    fn free(&mut self) -> u16 {
-        loop {
-            self.last = self.last.checked_add(1).unwrap_or(1);
-            if self.in_flight.iter().all(|m| m.id != self.last) {
-                return self.last;
-            }
-        }
-    }
-
-    /// Returns `false` if no message has this identifier.
-    pub fn acknowledged(&mut self, id: u16) -> bool {
-        let found = self.in_flight.iter().position(|m| m.id == id);
-        found.map(|at| self.in_flight.remove(at)).is_some()
-    }
-}
 
 impl Session<'_> {
     /// Reads from the database everything that was not pushed to this session.
     pub(super) async fn look_into_the_mailbox(&mut self) -> Result<(), Ended> {
         if !std::mem::replace(&mut self.knows_desired, false) {
-            self.desired = Some(Box::new(devices::desired(self.app, &self.device).await?));
+            self.desired =
+                Some(Box::new(devices::desired(&self.gateway.control, &self.device).await?));
         }
         self.commands = true;
         self.notice = true;
@@ -93,13 +62,14 @@ impl Session<'_> {
         }
         if self.may_send(Down::Notice, self.notice) {
             self.notice = false;
-            let notice = Bytes::clone(&self.app.notice.load());
+            let notice = notice::current(&self.gateway.control);
             self.send(Down::Notice, notice, Sent::Other);
         }
         if self.may_send(Down::Challenge, self.challenge) {
             self.challenge = false;
             if let Some((asked, challenge)) =
-                attestation::ask(self.app, &self.device, self.heard_log.as_deref()).await?
+                challenge::ask(&self.gateway.control, &self.device, self.heard_log.as_deref())
+                    .await?
             {
                 self.asked = Some(asked);
                 self.send(Down::Challenge, serde_json::to_vec(&challenge)?.into(), Sent::Other);
@@ -107,13 +77,13 @@ impl Session<'_> {
         }
         if self.may_send(Down::Secrets, self.has_proved) {
             self.has_proved = false;
-            if let Some(ticket) = vault::ticket(self.app, &self.device).await? {
+            if let Some(ticket) = secrets::ticket(&self.gateway.control, &self.device).await? {
                 self.send(Down::Secrets, serde_json::to_vec(&ticket)?.into(), Sent::Other);
             }
         }
         if self.may_send(Down::Command, self.commands) {
             self.commands = false;
-            for command in commands::pending(self.app, &self.device).await? {
+            for command in commands::pending(&self.gateway.control, &self.device).await? {
                 if !self.may_send(Down::Command, true) {
                     self.commands = true;
                     break;
@@ -152,24 +122,5 @@ impl Session<'_> {
         if self.connection.queue(write::publish(&topic, Some(id), false, &payload)) {
             self.window.in_flight.push(InFlight { id, kind, payload, sent });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_identifier_that_is_not_acknowledged_is_not_used_again_after_all_others_were() {
-        let message =
-            |id| InFlight { id, kind: Down::Notice, payload: Bytes::new(), sent: Sent::Other };
-        let mut window = Window::resumed(vec![message(3), message(u16::MAX)]);
-        assert_eq!(window.free(), 1);
-        for _ in 0..3 * usize::from(u16::MAX) {
-            let id = window.free();
-            assert!(![0, 3, u16::MAX].contains(&id));
-        }
-        assert!(window.acknowledged(3) && !window.acknowledged(3));
-        assert!((0..usize::from(u16::MAX)).any(|_| window.free() == 3));
     }
 }

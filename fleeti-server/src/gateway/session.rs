@@ -3,14 +3,15 @@
 use super::conduct::{Bucket, Rate};
 use super::connection::{Connection, Ended};
 use super::doors::Peer;
-use super::hub::Handle;
-use super::outbound::{IN_FLIGHT_MAX, Window};
 use super::sessions::Kept;
-use crate::app::App;
-use crate::service::attestation::Asked;
-use crate::service::devices::{self, Admitted};
-use crate::service::policy;
+use super::window::{IN_FLIGHT_MAX, Window};
+use crate::gateway::state::Gateway;
 use anyhow::{Context, Result, bail};
+use fleeti_control::attestation::challenge::Asked;
+use fleeti_control::attestation::policy;
+use fleeti_control::devices;
+use fleeti_control::devices::Admitted;
+use fleeti_control::hub::Handle;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::attestation::INTERVAL_S;
@@ -33,7 +34,7 @@ const RECEIVE_MAX: u16 = 16;
 const FAR: Duration = Duration::from_secs(86_400 * 365);
 
 pub(super) struct Session<'a> {
-    pub app: &'a App,
+    pub gateway: &'a Gateway,
     pub device: DeviceId,
     pub connection: Connection,
     keep_alive: Duration,
@@ -84,11 +85,11 @@ fn next_time() -> Instant {
 }
 
 /// Serves a connection after its TLS handshake.
-pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<()> {
+pub async fn run(gateway: &Gateway, stream: TlsStream<TcpStream>, peer: Peer) -> Result<()> {
     let Peer { device, key_sha256, not_after_s } = peer;
-    let left = Duration::from_secs(not_after_s.saturating_sub(app.now_s())).min(FAR);
+    let left = Duration::from_secs(not_after_s.saturating_sub(gateway.control.now_s())).min(FAR);
     let certificate_ends = Instant::now() + left;
-    let limits = app.config.limits;
+    let limits = gateway.limits;
     let mut connection = Connection::new(stream, Duration::from_millis(limits.write_ms));
 
     let first = tokio::time::timeout(Duration::from_millis(limits.handshake_ms), connection.next())
@@ -97,9 +98,9 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
     let admitted = match &first {
         // Only CONNECT is answered with CONNACK; other packets are no MQTT client (MQTT-3.1.0-1).
         Ok(bytes) => match packet::read(bytes) {
-            Ok(Packet::Connect(connect)) => {
-                admit(app, &device, &key_sha256, &connect).await.map(|admitted| (connect, admitted))
-            }
+            Ok(Packet::Connect(connect)) => admit(gateway, &device, &key_sha256, &connect)
+                .await
+                .map(|admitted| (connect, admitted)),
             Err(refusal) if bytes.first().is_some_and(|b| b >> 4 == 1) => Err(refusal.reason),
             Ok(_) | Err(_) => bail!("the first packet is not CONNECT"),
         },
@@ -115,26 +116,28 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
     };
     connection.packet_max =
         connect.packet_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
-    let registration = app.hub.register(&device).await;
+    let registration = gateway.control.hub.register(&device).await;
     connection.kicked = registration.handle.kicked.clone();
     // Check again: the device may have been revoked between the first check and the registration.
-    if app.tls.is_revoked(&device) {
+    if gateway.control.access.is_revoked(&device) {
         connection.end(Some(write::refused(Reason::NotAuthorized))).await;
         bail!("revoked");
     }
-    devices::taken_over(app, &device, registration.turns).await?;
-    if let Err(e) = policy::on_reconnect(app, &device).await {
+    devices::taken_over(&gateway.control, &device, registration.turns).await?;
+    if let Err(e) = policy::on_reconnect(&gateway.control, &device).await {
         connection.end(Some(write::refused(Reason::ServerUnavailable))).await;
         return Err(e.into());
     }
-    let mut session = Session::new(app, device.clone(), connection, certificate_ends);
+    let mut session = Session::new(gateway, device.clone(), connection, certificate_ends);
     session.begin(&connect, admitted);
-    app.publish(Event::Device { id: device.clone() });
+    gateway.control.publish(Event::Device { id: device.clone() });
     let ended = session.serve(&registration.handle).await;
     session.leave();
     let reason = match &ended {
         Ended::Left | Ended::Gone(_) => None,
-        Ended::Kicked => Some(registration.handle.reason(app.tls.is_revoked(&device))),
+        Ended::Kicked => {
+            Some(registration.handle.reason(gateway.control.access.is_revoked(&device)))
+        }
         Ended::Closed { reason, .. } => Some(*reason),
     };
     // Another connection of the device waits for the end of this session, so do not wait for a peer
@@ -143,7 +146,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
     let registration = (!is_taken_over).then_some(registration);
     session.connection.end(reason.map(write::disconnect)).await;
     drop(registration);
-    app.publish(Event::Device { id: device });
+    gateway.control.publish(Event::Device { id: device });
     match ended {
         Ended::Left => Ok(()),
         ended => bail!("{ended}"),
@@ -152,7 +155,7 @@ pub async fn run(app: &App, stream: TlsStream<TcpStream>, peer: Peer) -> Result<
 
 /// Whether the device may begin a session.
 async fn admit(
-    app: &App,
+    gateway: &Gateway,
     device: &DeviceId,
     key_sha256: &str,
     connect: &Connect<'_>,
@@ -170,15 +173,15 @@ async fn admit(
         Some(_) => return Err(Reason::NotAuthorized),
         None => {}
     }
-    if app.hub.is_closing() {
+    if gateway.control.hub.is_closing() {
         return Err(Reason::ServerUnavailable);
     }
-    match app.conducts.penalty(device, Instant::now()) {
+    match gateway.conducts.penalty(device, Instant::now()) {
         Ok(Some(waiting)) => tokio::time::sleep_until(waiting.until).await,
         Ok(None) => {}
         Err(()) => return Err(Reason::QuotaExceeded),
     }
-    match devices::admit(app, device, key_sha256).await {
+    match devices::admit(&gateway.control, device, key_sha256).await {
         Ok(Some(admitted)) => Ok(admitted),
         Ok(None) => Err(Reason::NotAuthorized),
         Err(_) => Err(Reason::ServerUnavailable),
@@ -187,14 +190,14 @@ async fn admit(
 
 impl<'a> Session<'a> {
     fn new(
-        app: &'a App,
+        gateway: &'a Gateway,
         device: DeviceId,
         connection: Connection,
         certificate_ends: Instant,
     ) -> Self {
-        let (messages, invalid) = app.conducts.quota(&device, Instant::now());
+        let (messages, invalid) = gateway.conducts.quota(&device, Instant::now());
         Self {
-            app,
+            gateway,
             device,
             connection,
             keep_alive: Duration::ZERO,
@@ -226,7 +229,7 @@ impl<'a> Session<'a> {
     /// Resumes the device's session or begins a new one, and sends CONNACK (3.1.2.4, 3.2.2.1.1).
     fn begin(&mut self, connect: &Connect<'_>, admitted: Admitted) {
         // The session is registered: it gets everything that is committed from now on.
-        if self.app.hub.changes() == admitted.changes {
+        if self.gateway.control.hub.changes() == admitted.changes {
             self.desired = Some(admitted.desired);
             self.knows_desired = true;
         }
@@ -238,9 +241,9 @@ impl<'a> Session<'a> {
         self.keep_alive = Duration::from_millis(u64::from(keep_alive_s) * 1500);
         self.session_expiry_s = connect.session_expiry_s;
         self.receive_max = usize::from(connect.receive_max).min(IN_FLIGHT_MAX);
-        let (stored, in_flight) = self.app.sessions.take(&self.device, admitted.session);
+        let (stored, in_flight) = self.gateway.sessions.take(&self.device, admitted.session);
         self.stored = stored;
-        let session_present = !connect.clean_start && stored.until_s > self.app.now_s();
+        let session_present = !connect.clean_start && stored.until_s > self.gateway.control.now_s();
         if session_present {
             self.subscriptions = stored.subscriptions;
             self.window = Window::resumed(in_flight);
@@ -261,7 +264,7 @@ impl<'a> Session<'a> {
         let until_s = match self.session_expiry_s {
             0 => 0,
             u32::MAX => i64::MAX.unsigned_abs(),
-            expiry => self.app.now_s() + u64::from(expiry),
+            expiry => self.gateway.control.now_s() + u64::from(expiry),
         };
         let now = Stored { until_s, subscriptions: self.subscriptions };
         // A change of less than 1 % of the session expiry is not worth a write.
@@ -269,19 +272,19 @@ impl<'a> Session<'a> {
             && until_s.abs_diff(self.stored.until_s) <= u64::from(self.session_expiry_s / 100);
         if !is_near || self.stored.subscriptions != now.subscriptions {
             self.stored = now;
-            self.app.sessions.keep(&self.device, Kept { stored: now, in_flight: Vec::new() });
+            self.gateway.sessions.keep(&self.device, Kept { stored: now, in_flight: Vec::new() });
         }
     }
 
     /// Stores the state that the next connection resumes.
     fn leave(&mut self) {
-        self.app.conducts.keep(&self.device, (self.messages, self.invalid), Instant::now());
+        self.gateway.conducts.keep(&self.device, (self.messages, self.invalid), Instant::now());
         self.remember();
         let mut in_flight = std::mem::take(&mut self.window.in_flight);
         // Challenges and tickets belong to one connection; the next one gets new ones.
         in_flight.retain(|m| !matches!(m.kind, Down::Challenge | Down::Secrets));
         if self.session_expiry_s > 0 && !in_flight.is_empty() {
-            self.app.sessions.keep(&self.device, Kept { stored: self.stored, in_flight });
+            self.gateway.sessions.keep(&self.device, Kept { stored: self.stored, in_flight });
         }
     }
 
@@ -341,7 +344,7 @@ impl<'a> Session<'a> {
     }
 
     fn rate(&self) -> Rate {
-        let limits = &self.app.config.limits;
+        let limits = &self.gateway.limits;
         Rate {
             interval: Duration::from_millis(limits.message_interval_ms),
             burst: limits.messages_burst,

@@ -4,9 +4,9 @@
 //! the device gets "no session" (MQTT 5, 3.2.2.1.1) and subscribes again. Unacknowledged messages
 //! are in memory only: after a restart the server sends them from the database as new messages.
 
-use crate::app::App;
-use crate::service::devices;
 use bytes::Bytes;
+use fleeti_control::context::Context;
+use fleeti_control::devices;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::mqtt::Down;
 use fleeti_store::mqtt_sessions::Stored;
@@ -111,22 +111,25 @@ impl Sessions {
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn flush(app: &App) -> Result<(), crate::error::AppError> {
-    let some = app.sessions.unwritten();
-    devices::keep_sessions(app, &some).await?;
-    app.sessions.written(&some, app.now_s());
+pub async fn flush(
+    sessions: &Sessions,
+    control: &Context,
+) -> Result<(), fleeti_control::error::Error> {
+    let some = sessions.unwritten();
+    devices::keep_sessions(control, &some).await?;
+    sessions.written(&some, control.now_s());
     Ok(())
 }
 
 /// Writes state until the task is aborted.
-pub async fn run(app: &App) {
+pub async fn run(sessions: &Sessions, control: &Context) {
     loop {
-        app.sessions.changed.notified().await;
+        sessions.changed.notified().await;
         tokio::time::sleep(GATHER).await;
-        if let Err(e) = flush(app).await {
+        if let Err(e) = flush(sessions, control).await {
             tracing::warn!("cannot store session state: {e}");
             tokio::time::sleep(GATHER * 20).await;
-            app.sessions.changed.notify_one();
+            sessions.changed.notify_one();
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Attestation of devices, appraisal policies of fleets, and TPM manufacturers.
 
 use super::extract::Json;
-use crate::app::AppRef;
 use crate::error::AppError;
-use crate::service::{attestation, manufacturers, policy};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, delete, get, post, put};
+use fleeti_control::attestation::{challenge as evidence, manufacturers, policy};
+use fleeti_control::context::Context;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::attestation::{
@@ -17,75 +17,75 @@ type Result<T> = std::result::Result<T, AppError>;
 /// Get the attestation of a device: its level, the claims behind it, and its measurements.
 #[utoipa::path(tag = "attestation", responses((status = 200, description = "Level, claims and PCRs", body = Attestation)))]
 #[get("/devices/{device}/attestation")]
-pub async fn get_attestation(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
-    Ok(Json(attestation::get(&app, &device).await?))
+pub async fn get_attestation(cx: Data<Context>, device: Path<DeviceId>) -> Result<impl Responder> {
+    Ok(Json(evidence::get(&cx, &device).await?))
 }
 
 /// Get the attestation as an unsigned EAT Attestation Result (draft-ietf-rats-ear-04). 404 if the
 /// device has never sent evidence.
 #[utoipa::path(tag = "attestation", responses((status = 200, description = "EAR claims")))]
 #[get("/devices/{device}/attestation/ear")]
-pub async fn get_ear(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
-    Ok(Json(attestation::ear(&app, &device).await?))
+pub async fn get_ear(cx: Data<Context>, device: Path<DeviceId>) -> Result<impl Responder> {
+    Ok(Json(evidence::ear(&cx, &device).await?))
 }
 
 /// Get the appraisal policy of a fleet.
 #[utoipa::path(tag = "attestation", responses((status = 200, description = "The policy", body = Policy)))]
 #[get("/fleets/{fleet}/attestation-policy")]
-pub async fn get_policy(app: Data<AppRef>, fleet: Path<FleetId>) -> Result<impl Responder> {
-    Ok(Json(app.policies.of(&fleet)))
+pub async fn get_policy(cx: Data<Context>, fleet: Path<FleetId>) -> Result<impl Responder> {
+    Ok(Json(policy::of(&cx, &fleet)))
 }
 
 /// Set the appraisal policy of a fleet. What the policy leaves out, no device gets.
 #[utoipa::path(tag = "attestation", request_body = Policy, responses((status = 200, description = "The policy", body = Policy)))]
 #[put("/fleets/{fleet}/attestation-policy")]
 pub async fn set_policy(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     fleet: Path<FleetId>,
     body: Json<Policy>,
 ) -> Result<impl Responder> {
-    policy::set(&app, &fleet, &body).await?;
+    policy::set(&cx, &fleet, &body).await?;
     Ok(body)
 }
 
 /// Request evidence from a connected device now. The device answers within seconds, or not at all.
 #[utoipa::path(tag = "attestation", responses((status = 202, description = "The challenge was sent")))]
 #[post("/devices/{device}/attestation/challenge")]
-pub async fn challenge(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
-    attestation::ask_now(&app, &device).await?;
+pub async fn challenge(cx: Data<Context>, device: Path<DeviceId>) -> Result<impl Responder> {
+    evidence::ask_now(&cx, &device).await?;
     Ok(HttpResponse::Accepted().json(()))
 }
 
 /// Request evidence from every connected device of a fleet.
 #[utoipa::path(tag = "attestation", responses((status = 202, description = "The challenges were sent", body = AskedFleet)))]
 #[post("/fleets/{fleet}/attestation/challenge")]
-pub async fn challenge_fleet(app: Data<AppRef>, fleet: Path<FleetId>) -> Result<impl Responder> {
-    Ok(HttpResponse::Accepted().json(attestation::ask_fleet(&app, &fleet).await?))
+pub async fn challenge_fleet(cx: Data<Context>, fleet: Path<FleetId>) -> Result<impl Responder> {
+    Ok(HttpResponse::Accepted().json(evidence::ask_fleet(&cx, &fleet).await?))
 }
 
 /// Accept the current firmware of a device.
 #[utoipa::path(tag = "attestation", responses((status = 200, description = "Level and claims", body = Attestation)))]
 #[post("/devices/{device}/attestation/accept-firmware")]
-pub async fn accept_firmware(app: Data<AppRef>, device: Path<DeviceId>) -> Result<impl Responder> {
-    attestation::accept_firmware(&app, &device).await?;
-    Ok(Json(attestation::get(&app, &device).await?))
+pub async fn accept_firmware(cx: Data<Context>, device: Path<DeviceId>) -> Result<impl Responder> {
+    evidence::accept_firmware(&cx, &device).await?;
+    Ok(Json(evidence::get(&cx, &device).await?))
 }
 
 /// List the trusted TPM manufacturers, and the files that the server cannot read.
 #[utoipa::path(tag = "attestation", responses((status = 200, description = "Certificates", body = TpmManufacturers)))]
 #[get("/tpm-manufacturers")]
-pub async fn list_manufacturers(app: Data<AppRef>) -> Result<impl Responder> {
-    Ok(Json(manufacturers::list(&app)))
+pub async fn list_manufacturers(cx: Data<Context>) -> Result<impl Responder> {
+    Ok(Json(manufacturers::list(&cx)))
 }
 
 /// Trust the TPM manufacturers in a file. The server then appraises all TPMs of devices again.
 #[utoipa::path(tag = "attestation", request_body = AddTpmManufacturers, responses((status = 201, description = "The newly trusted ones", body = Vec<TpmManufacturer>)))]
 #[post("/tpm-manufacturers")]
 pub async fn add_manufacturers(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     body: Json<AddTpmManufacturers>,
 ) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(manufacturers::add(&app, &body).await?))
+    Ok(HttpResponse::Created().json(manufacturers::add(&cx, &body).await?))
 }
 
 /// Stop trusting a TPM manufacturer. The server then appraises all TPMs of devices again.
@@ -95,6 +95,6 @@ pub async fn add_manufacturers(
     responses((status = 200, description = "The removed TPM manufacturer", body = TpmManufacturer))
 )]
 #[delete("/tpm-manufacturers/{id}")]
-pub async fn remove_manufacturer(app: Data<AppRef>, id: Path<String>) -> Result<impl Responder> {
-    Ok(Json(manufacturers::remove(&app, &id).await?))
+pub async fn remove_manufacturer(cx: Data<Context>, id: Path<String>) -> Result<impl Responder> {
+    Ok(Json(manufacturers::remove(&cx, &id).await?))
 }

@@ -1,11 +1,11 @@
 //! The audit log under `/api/v1/audit`: entries, checkpoints, inclusion and consistency proofs.
 
 use super::extract::Json;
-use crate::app::AppRef;
 use crate::error::AppError;
-use crate::service::audit;
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, get};
+use fleeti_control::audit;
+use fleeti_control::context::Context;
 use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -28,24 +28,24 @@ pub struct Range {
 /// List entries of the audit log, oldest first.
 #[utoipa::path(tag = "audit", params(Range), responses((status = 200, description = "Entries", body = AuditEntries)))]
 #[get("/audit/entries")]
-pub async fn list_entries(app: Data<AppRef>, range: Query<Range>) -> Result<impl Responder> {
-    Ok(Json(audit::page(&app, range.from, range.limit).await?))
+pub async fn list_entries(cx: Data<Context>, range: Query<Range>) -> Result<impl Responder> {
+    Ok(Json(audit::page(&cx, range.from, range.limit).await?))
 }
 
 /// Get the inclusion proof of an entry.
 #[utoipa::path(tag = "audit", responses((status = 200, description = "Entry, hashes and checkpoint", body = AuditProof)))]
 #[get("/audit/entries/{number}/proof")]
-pub async fn get_proof(app: Data<AppRef>, number: Path<u64>) -> Result<impl Responder> {
-    Ok(Json(audit::proof(&app, *number).await?))
+pub async fn get_proof(cx: Data<Context>, number: Path<u64>) -> Result<impl Responder> {
+    Ok(Json(audit::proof(&cx, *number).await?))
 }
 
 /// Get the current checkpoint (C2SP): the signed size and root hash of the audit log.
 #[utoipa::path(tag = "audit", responses((status = 200, description = "A signed note", body = String, content_type = "text/plain")))]
 #[get("/audit/checkpoint")]
-pub async fn get_checkpoint(app: Data<AppRef>) -> Result<impl Responder> {
+pub async fn get_checkpoint(cx: Data<Context>) -> Result<impl Responder> {
     Ok(HttpResponse::Ok()
         .content_type("text/plain; charset=utf-8")
-        .body(audit::checkpoint(&app).await?))
+        .body(audit::checkpoint(&cx).await?))
 }
 
 /// The sizes of two checkpoints.
@@ -62,6 +62,6 @@ pub struct Sizes {
 /// Get the consistency proof between two checkpoints.
 #[utoipa::path(tag = "audit", params(Sizes), responses((status = 200, description = "Hashes", body = AuditConsistency)))]
 #[get("/audit/consistency")]
-pub async fn get_consistency(app: Data<AppRef>, sizes: Query<Sizes>) -> Result<impl Responder> {
-    Ok(Json(audit::consistency(&app, sizes.old, sizes.new).await?))
+pub async fn get_consistency(cx: Data<Context>, sizes: Query<Sizes>) -> Result<impl Responder> {
+    Ok(Json(audit::consistency(&cx, sizes.old, sizes.new).await?))
 }

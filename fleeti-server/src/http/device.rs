@@ -4,22 +4,25 @@
 
 use super::extract::{self, BodyMax, Json, Octets};
 use super::methods::{Methods, head_as_get};
-use crate::app::AppRef;
 use crate::error::AppError;
 use crate::gateway::doors::Peer;
-use crate::gateway::places::Origin;
+use crate::limits::Limits;
 use crate::port::connection::Connection;
-use crate::service::enrollment::Channel;
-use crate::service::releases::Documents;
-use crate::service::{
-    attestation, audit, boot, devices, enrollment, enrollment_batch, pairing, readmission,
-    releases, tpm, transitions, trust, vault,
-};
+use actix_files::NamedFile;
 use actix_web::dev::Extensions;
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, Path, Query, ServiceConfig};
 use actix_web::{FromRequest, HttpRequest, HttpResponse, Resource, Responder, Route, dev};
+use fleeti_control::attestation::{challenge, tpm};
+use fleeti_control::context::Context;
+use fleeti_control::enrollment;
+use fleeti_control::enrollment::token::Channel;
+use fleeti_control::enrollment::{batch, pairing, readmission, token};
+use fleeti_control::places::Origin;
+use fleeti_control::releases::documents::Documents;
+use fleeti_control::trust::transitions;
+use fleeti_control::{audit, boot, devices, releases, secrets, trust};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
 use fleeti_core::wire::attestation::{TpmEnrollRequest, TpmIdentity, TpmProof};
 use fleeti_core::wire::device::LogConsistency;
@@ -150,29 +153,30 @@ impl FromRequest for AuthenticatedDevice {
     type Future = Pin<Box<dyn Future<Output = Result<Self>>>>;
     fn from_request(request: &HttpRequest, _: &mut dev::Payload) -> Self::Future {
         let peer = request.conn_data::<Arc<PeerCertificate>>().cloned();
-        let app = request.app_data::<Data<AppRef>>().cloned();
+        let cx = request.app_data::<Data<Context>>().cloned();
+        let limits = request.app_data::<Data<Limits>>().map_or_else(Limits::default, |l| ***l);
         Box::pin(async move {
-            let (Some(peer), Some(app)) = (peer, app) else {
+            let (Some(peer), Some(cx)) = (peer, cx) else {
                 return Err(AppError::new(
                     Code::Unauthenticated,
                     "a device certificate is required",
                 ));
             };
             let id = peer.device.clone();
-            if app.tls.is_revoked(&id) {
+            if cx.access.is_revoked(&id) {
                 return Err(AppError::new(Code::Forbidden, "this device is revoked").and_close());
             }
             let key_sha256 = peer.key_sha256.clone();
             // Read the epoch first: a change during the query then makes the cached result stale.
-            let epoch = app.grants.epoch();
+            let epoch = cx.grants.epoch();
             let known = peer.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
             if let Some(known) = known.filter(|k| k.epoch == epoch && Instant::now() < k.until) {
                 return Ok(Self { id, key_sha256, offered: known.offered });
             }
-            let offered = devices::offered(&app, &id, &peer.key_sha256).await?;
+            let offered = devices::offered(&cx, &id, &peer.key_sha256).await?;
             *peer.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Known {
                 epoch,
-                until: Instant::now() + Duration::from_millis(app.config.limits.known_ms),
+                until: Instant::now() + Duration::from_millis(limits.known_ms),
                 offered: offered.clone(),
             });
             Ok(Self { id, key_sha256, offered })
@@ -195,134 +199,132 @@ fn origin(request: &HttpRequest) -> Result<Origin> {
 
 async fn enroll(
     request: HttpRequest,
-    app: Data<AppRef>,
+    cx: Data<Context>,
     body: Json<EnrollRequest>,
 ) -> Result<impl Responder> {
-    Ok(Json(enrollment_batch::enroll(&app, &body, channel(&request)).await?))
+    Ok(Json(batch::enroll(&cx, &body, channel(&request)).await?))
 }
 
 /// A device with an enrollment token presents its TPM.
-async fn enroll_tpm(app: Data<AppRef>, body: Json<TpmEnrollRequest>) -> Result<impl Responder> {
-    Ok(Json(tpm::begin_enrollment(&app, &body).await?))
+async fn enroll_tpm(cx: Data<Context>, body: Json<TpmEnrollRequest>) -> Result<impl Responder> {
+    Ok(Json(enrollment::tpm::begin_enrollment(&cx, &body).await?))
 }
 
 async fn renew(
     request: HttpRequest,
-    app: Data<AppRef>,
+    cx: Data<Context>,
     device: AuthenticatedDevice,
     body: Json<RenewRequest>,
 ) -> Result<impl Responder> {
-    Ok(Json(enrollment::renew(&app, &device.id, &body, channel(&request)).await?))
+    Ok(Json(token::renew(&cx, &device.id, &body, channel(&request)).await?))
 }
 
 /// Needs no client certificate: the old one has expired, and the TPM proves the device's identity.
 async fn renew_by_proof(
     request: HttpRequest,
-    app: Data<AppRef>,
+    cx: Data<Context>,
     body: Json<ProvedRenewRequest>,
 ) -> Result<impl Responder> {
-    Ok(Json(enrollment::renew_by_proof(&app, &body, channel(&request)).await?))
+    Ok(Json(token::renew_by_proof(&cx, &body, channel(&request)).await?))
 }
 
 /// Needs no client certificate: the old one has expired, and its key identifies the device while an
 /// operator has opened readmission for its fleet.
 async fn renew_readmitted(
     request: HttpRequest,
-    app: Data<AppRef>,
+    cx: Data<Context>,
     body: Json<ReadmitRequest>,
 ) -> Result<impl Responder> {
-    Ok(Json(readmission::renew(&app, &body, channel(&request)).await?))
+    Ok(Json(readmission::renew(&cx, &body, channel(&request)).await?))
 }
 
 /// An enrolled device presents its TPM.
 async fn show_tpm(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     device: AuthenticatedDevice,
     body: Json<TpmIdentity>,
 ) -> Result<impl Responder> {
-    Ok(Json(tpm::begin(&app, &device.id, &body).await?))
+    Ok(Json(tpm::begin(&cx, &device.id, &body).await?))
 }
 
 /// The secret that only this TPM can decrypt (credential activation).
 async fn tpm_proved(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     device: AuthenticatedDevice,
     body: Json<TpmProof>,
 ) -> Result<impl Responder> {
-    tpm::prove(&app, &device.id, &body).await?;
+    tpm::prove(&cx, &device.id, &body).await?;
     Ok(HttpResponse::NoContent())
 }
 
 /// A firmware event log, which the device uploads before the evidence that names it.
 async fn log(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     device: AuthenticatedDevice,
     path: Path<String>,
     body: Octets,
 ) -> Result<impl Responder> {
-    attestation::keep_log(&app, &device.id, &path, &body.0).await?;
+    challenge::keep_log(&cx, &device.id, &path, &body.0).await?;
     Ok(HttpResponse::NoContent())
 }
 
 async fn pair(
     request: HttpRequest,
-    app: Data<AppRef>,
+    cx: Data<Context>,
     body: Json<PairRequest>,
 ) -> Result<impl Responder> {
-    Ok(Json(pairing::begin(&app, origin(&request)?, &body).await?))
+    Ok(Json(pairing::begin(&cx, origin(&request)?, &body).await?))
 }
 
 async fn pair_wait(
     request: HttpRequest,
-    app: Data<AppRef>,
+    cx: Data<Context>,
     body: Json<PairWait>,
 ) -> Result<impl Responder> {
-    Ok(Json(pairing::wait(&app, origin(&request)?, &body).await?))
+    Ok(Json(pairing::wait(&cx, origin(&request)?, &body).await?))
 }
 
 /// The recovery key of the device's data partition.
 async fn recovery_key(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     device: AuthenticatedDevice,
     body: Json<RecoveryKey>,
 ) -> Result<impl Responder> {
-    vault::keep_recovery_key(&app, &device.id, &body).await?;
+    secrets::keep_recovery_key(&cx, &device.id, &body).await?;
     Ok(HttpResponse::NoContent())
 }
 
 /// The secrets of the device's fleet, in exchange for a ticket from an attested session.
 async fn secrets(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     device: AuthenticatedDevice,
     body: Json<FetchSecrets>,
 ) -> Result<impl Responder> {
-    Ok(Json(vault::give(&app, &device.id, &body.ticket).await?))
+    Ok(Json(secrets::give(&cx, &device.id, &body.ticket).await?))
 }
 
-async fn desired(app: Data<AppRef>, device: AuthenticatedDevice) -> Result<impl Responder> {
-    Ok(Json(devices::desired(&app, &device.id).await?))
+async fn desired(cx: Data<Context>, device: AuthenticatedDevice) -> Result<impl Responder> {
+    Ok(Json(devices::desired(&cx, &device.id).await?))
 }
 
 /// The trust bundle.
-async fn trust_bundle(app: Data<AppRef>, _: AuthenticatedDevice) -> Result<impl Responder> {
-    Ok(Json(trust::newest(&app).await?))
+async fn trust_bundle(cx: Data<Context>, _: AuthenticatedDevice) -> Result<impl Responder> {
+    Ok(Json(trust::newest(&cx).await?))
 }
 
 /// All transitions. Needs no certificate: a device that was away for years has no valid one, and
 /// does not trust the server's.
-async fn transition_list(app: Data<AppRef>) -> Result<impl Responder> {
-    Ok(Json(transitions::all(&app).await?))
+async fn transition_list(cx: Data<Context>) -> Result<impl Responder> {
+    Ok(Json(transitions::all(&cx).await?))
 }
 
 /// The consistency proof between two checkpoints of the audit log.
 async fn log_consistency(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     _: AuthenticatedDevice,
     sizes: Query<Sizes>,
 ) -> Result<impl Responder> {
-    Ok(Json(LogConsistency {
-        hashes: audit::consistency(&app, sizes.from, sizes.to).await?.hashes,
-    }))
+    Ok(Json(LogConsistency { hashes: audit::consistency(&cx, sizes.from, sizes.to).await?.hashes }))
 }
 
 /// The sizes of two checkpoints, in entries.
@@ -344,56 +346,56 @@ fn offered(device: &AuthenticatedDevice, line: &Line, version: &Version) -> Resu
 }
 
 async fn documents(
-    app: &AppRef,
+    cx: &Context,
     device: &AuthenticatedDevice,
     path: &ReleasePath,
 ) -> Result<Arc<Documents>> {
-    releases::documents(app, &offered(device, &path.0, &path.1)?).await
+    Ok(releases::documents(cx, &offered(device, &path.0, &path.1)?).await?)
 }
 
 async fn manifest(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     device: AuthenticatedDevice,
     path: ReleasePath,
 ) -> Result<impl Responder> {
     Ok(HttpResponse::Ok()
         .content_type("application/json")
-        .body(documents(&app, &device, &path).await?.manifest.clone()))
+        .body(documents(&cx, &device, &path).await?.manifest.clone()))
 }
 
 async fn signatures(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     device: AuthenticatedDevice,
     path: ReleasePath,
 ) -> Result<impl Responder> {
     Ok(HttpResponse::Ok()
         .content_type("application/json")
-        .body(documents(&app, &device, &path).await?.signatures.clone()))
+        .body(documents(&cx, &device, &path).await?.signatures.clone()))
 }
 
 /// The inclusion proof of the release in the audit log, and the consistency proof since the last
 /// checkpoint that the device knows.
 async fn proof(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     device: AuthenticatedDevice,
     path: ReleasePath,
     seen: Query<Seen>,
 ) -> Result<impl Responder> {
-    Ok(Json(releases::proof(&app, &offered(&device, &path.0, &path.1)?, seen.size).await?))
+    Ok(Json(releases::proof(&cx, &offered(&device, &path.0, &path.1)?, seen.size).await?))
 }
 
 /// The signatures over the EFI binaries of the release, by this device's own keys.
 async fn boot_signatures(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     device: AuthenticatedDevice,
     path: ReleasePath,
 ) -> Result<impl Responder> {
-    Ok(Json(boot::signatures(&app, &device.id, &offered(&device, &path.0, &path.1)?).await?))
+    Ok(Json(boot::signatures(&cx, &device.id, &offered(&device, &path.0, &path.1)?).await?))
 }
 
 /// The newest change of this device's Secure Boot variables.
-async fn boot_change(app: Data<AppRef>, device: AuthenticatedDevice) -> Result<impl Responder> {
-    Ok(Json(boot::last_change(&app, &device.id).await?))
+async fn boot_change(cx: Data<Context>, device: AuthenticatedDevice) -> Result<impl Responder> {
+    Ok(Json(boot::last_change(&cx, &device.id).await?))
 }
 
 /// The last checkpoint that a device knows.
@@ -408,12 +410,13 @@ struct Seen {
 /// Streams a file; supports `Range` and `ETag`.
 async fn artifact(
     request: HttpRequest,
-    app: Data<AppRef>,
+    cx: Data<Context>,
     device: AuthenticatedDevice,
     path: Path<(Line, Version, String)>,
 ) -> Result<HttpResponse> {
     let (line, version, file) = path.into_inner();
     let name = offered(&device, &line, &version)?;
-    let file = releases::file(&app, &name, &file).await?;
-    super::file_body::respond(&app, (device.id, device.key_sha256), &file, &request)
+    let path = releases::file(&cx, &name, &file).await?;
+    let file = NamedFile::open_async(path).await?;
+    super::file_body::respond(&cx, (device.id, device.key_sha256), &file, &request)
 }

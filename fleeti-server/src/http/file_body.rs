@@ -1,7 +1,6 @@
 //! Sends a file to a device in small chunks. Aborts when the device is revoked or its key replaced.
 
 use super::range::{self, Range};
-use crate::app::AppRef;
 use crate::error::AppError;
 use actix_files::NamedFile;
 use actix_web::body::{BodySize, MessageBody};
@@ -9,6 +8,7 @@ use actix_web::http::header::{self, ETag, EntityTag, Header, HeaderValue, IfMatc
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
+use fleeti_control::context::ContextRef;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::problem::Code;
 use rustix::io::{ReadWriteFlags, preadv2};
@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 /// # Errors
 /// [`Code::PreconditionFailed`], [`Code::RangeNotSatisfiable`]; I/O.
 pub fn respond(
-    app: &AppRef,
+    cx: &ContextRef,
     (device, key_sha256): (DeviceId, String),
     file: &NamedFile,
     request: &HttpRequest,
@@ -67,9 +67,9 @@ pub fn respond(
         .insert_header(ETag(etag))
         .content_type(file.content_type().as_ref());
     let bytes = part.unwrap_or(0..size);
-    let (app, content) = (Arc::clone(app), Arc::new(file.file().try_clone()?));
+    let (control, content) = (Arc::clone(cx), Arc::new(file.file().try_clone()?));
     Ok(response.body(FileBody {
-        app,
+        control,
         device,
         key_sha256,
         content,
@@ -112,7 +112,7 @@ const PIECE: u64 = 63 * 1024 + 512;
 
 /// A range of a file that is read while it is sent. Aborts when its device is revoked.
 struct FileBody {
-    app: AppRef,
+    control: ContextRef,
     device: DeviceId,
     key_sha256: String,
     content: Arc<std::fs::File>,
@@ -150,7 +150,9 @@ impl MessageBody for FileBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Bytes, Self::Error>>> {
-        if self.app.tls.is_revoked(&self.device) || self.app.tls.is_replaced(&self.key_sha256) {
+        if self.control.access.is_revoked(&self.device)
+            || self.control.access.is_replaced(&self.key_sha256)
+        {
             return Poll::Ready(Some(Err("the device is revoked, or its key was replaced".into())));
         }
         if self.at == self.end {

@@ -2,12 +2,12 @@
 
 use super::methods::head_as_get;
 use super::openapi;
-use crate::app::AppRef;
 use crate::error::AppError;
-use crate::service::{overview, trust};
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Responder, Route};
+use fleeti_control::context::Context;
+use fleeti_control::{overview, trust};
 use utoipa::OpenApi;
 
 type Result<T> = std::result::Result<T, AppError>;
@@ -46,15 +46,15 @@ async fn livez() -> &'static str {
 
 /// Check that the server can serve devices.
 #[utoipa::path(get, path = "/healthz", tag = "server", security(()), responses((status = 200, description = "The server can serve devices", body = String, content_type = "text/plain")))]
-async fn healthz(app: Data<AppRef>) -> Result<&'static str> {
-    overview::healthy(&app).await?;
+async fn healthz(cx: Data<Context>) -> Result<&'static str> {
+    overview::healthy(&cx).await?;
     Ok("ok\n")
 }
 
 /// Check that the server is ready; the error names everything that is missing.
 #[utoipa::path(get, path = "/readyz", tag = "server", security(()), responses((status = 200, description = "The server is ready", body = String, content_type = "text/plain")))]
-async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
-    overview::ready(&app).await?;
+async fn readyz(cx: Data<Context>) -> Result<&'static str> {
+    overview::ready(&cx).await?;
     Ok("ok\n")
 }
 
@@ -67,9 +67,9 @@ async fn readyz(app: Data<AppRef>) -> Result<&'static str> {
     security(()),
     responses((status = 200, description = "The CRL", body = Vec<u8>, content_type = "application/pkix-crl"))
 )]
-pub(super) async fn crl(app: Data<AppRef>, issuer: Path<String>) -> Result<impl Responder> {
+pub(super) async fn crl(cx: Data<Context>, issuer: Path<String>) -> Result<impl Responder> {
     let list =
-        trust::crl(&app, &issuer).ok_or_else(|| AppError::not_found("CRL of issuer", &issuer))?;
+        trust::crl(&cx, &issuer).ok_or_else(|| AppError::not_found("CRL of issuer", &issuer))?;
     Ok(HttpResponse::Ok().content_type("application/pkix-crl").body(list))
 }
 

@@ -2,11 +2,12 @@
 //! with an expired certificate.
 
 use super::extract::Json;
-use crate::app::AppRef;
 use crate::error::AppError;
-use crate::service::{readmission, transitions};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, get, post};
+use fleeti_control::context::Context;
+use fleeti_control::enrollment::readmission;
+use fleeti_control::trust::transitions;
 use fleeti_core::id::FleetId;
 use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
@@ -17,8 +18,8 @@ type Result<T> = std::result::Result<T, AppError>;
 /// key) introduce new ones.
 #[utoipa::path(tag = "trust", responses((status = 200, description = "All transitions, oldest first", body = Vec<SignedTransition>)))]
 #[get("/transitions")]
-pub async fn list_transitions(app: Data<AppRef>) -> Result<impl Responder> {
-    Ok(Json(transitions::all(&app).await?))
+pub async fn list_transitions(cx: Data<Context>) -> Result<impl Responder> {
+    Ok(Json(transitions::all(&cx).await?))
 }
 
 /// Import a transition, and announce it to devices. The server keeps it forever. Importing it again
@@ -26,10 +27,10 @@ pub async fn list_transitions(app: Data<AppRef>) -> Result<impl Responder> {
 #[utoipa::path(tag = "trust", responses((status = 201, description = "All transitions, oldest first", body = Vec<SignedTransition>)))]
 #[post("/transitions")]
 pub async fn import_transition(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     body: Json<SignedTransition>,
 ) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(transitions::import(&app, &body).await?))
+    Ok(HttpResponse::Created().json(transitions::import(&cx, &body).await?))
 }
 
 /// Readmit devices of a fleet whose certificates have expired and whose keys are files. An attacker
@@ -38,9 +39,9 @@ pub async fn import_transition(
     responses((status = 201, description = "When readmission ends, and how many devices it concerns", body = Readmission)))]
 #[post("/fleets/{fleet}/readmission")]
 pub async fn readmit_fleet(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     fleet: Path<FleetId>,
     body: Json<CreateReadmission>,
 ) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(readmission::open(&app, &fleet, &body).await?))
+    Ok(HttpResponse::Created().json(readmission::open(&cx, &fleet, &body).await?))
 }

@@ -2,15 +2,16 @@
 //! `/worker/v1`.
 
 use super::extract::{self, BodyMax, Json, Octets};
-use crate::app::AppRef;
 use crate::error::AppError;
-use crate::service::jobs::{self, Piece};
-use crate::service::workers;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Bytes, Data, Path, Query, ReqData, ServiceConfig};
 use actix_web::{HttpMessage, HttpResponse, Responder, delete, get, post};
+use fleeti_control::builds::jobs;
+use fleeti_control::builds::jobs::Piece;
+use fleeti_control::builds::workers;
+use fleeti_control::context::Context;
 use fleeti_core::id::WorkerName;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::worker::{
@@ -26,24 +27,24 @@ const JSON_MAX: usize = 4 << 20;
 /// List build workers.
 #[utoipa::path(tag = "workers", responses((status = 200, description = "Workers, ordered by name", body = Vec<Worker>)))]
 #[get("/workers")]
-pub async fn list_workers(app: Data<AppRef>) -> Result<impl Responder> {
-    Ok(Json(workers::list(&app).await?))
+pub async fn list_workers(cx: Data<Context>) -> Result<impl Responder> {
+    Ok(Json(workers::list(&cx).await?))
 }
 
 /// Add a build worker. Only this response contains its token.
 #[utoipa::path(tag = "workers", responses((status = 201, description = "The token of the worker", body = CreatedWorker)))]
 #[post("/workers")]
-pub async fn add_worker(app: Data<AppRef>, body: Json<CreateWorker>) -> Result<impl Responder> {
-    let created = workers::add(&app, &body).await?;
+pub async fn add_worker(cx: Data<Context>, body: Json<CreateWorker>) -> Result<impl Responder> {
+    let created = workers::add(&cx, &body).await?;
     Ok(HttpResponse::Created().insert_header(("cache-control", "no-store")).json(created))
 }
 
 /// Remove a build worker. Its token is no longer valid.
 #[utoipa::path(tag = "workers", responses((status = 200, description = "The remaining workers", body = Vec<Worker>)))]
 #[delete("/workers/{worker}")]
-pub async fn remove_worker(app: Data<AppRef>, worker: Path<WorkerName>) -> Result<impl Responder> {
-    workers::remove(&app, &worker).await?;
-    Ok(Json(workers::list(&app).await?))
+pub async fn remove_worker(cx: Data<Context>, worker: Path<WorkerName>) -> Result<impl Responder> {
+    workers::remove(&cx, &worker).await?;
+    Ok(Json(workers::list(&cx).await?))
 }
 
 /// The routes of workers. The token of a worker gives access to these only, and no other token
@@ -78,37 +79,37 @@ async fn authenticate(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> std::result::Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let app = request
-        .app_data::<Data<AppRef>>()
+    let cx = request
+        .app_data::<Data<Context>>()
         .cloned()
         .ok_or_else(|| AppError::internal("a route without a server"))?;
     let given = request
         .headers()
         .get("authorization")
         .and_then(|h| h.to_str().ok()?.strip_prefix("Bearer "));
-    let worker = workers::authenticate(&app, given).await?;
+    let worker = workers::authenticate(&cx, given).await.map_err(AppError::from)?;
     request.extensions_mut().insert(worker);
     next.call(request).await
 }
 
 #[post("/claim")]
 async fn claim(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     worker: ReqData<WorkerName>,
     body: Json<Claim>,
 ) -> Result<impl Responder> {
-    let job = jobs::claim(&app, &worker, &body).await?;
+    let job = jobs::claim(&cx, &worker, &body).await?;
     Ok(job.map_or_else(|| HttpResponse::NoContent().finish(), |job| HttpResponse::Ok().json(job)))
 }
 
 #[post("/builds/{build}/renew")]
 async fn renew(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     worker: ReqData<WorkerName>,
     id: Path<String>,
     body: Json<Renew>,
 ) -> Result<impl Responder> {
-    jobs::renew(&app, &worker, &id, &body).await?;
+    jobs::renew(&cx, &worker, &id, &body).await?;
     Ok(HttpResponse::NoContent())
 }
 
@@ -127,34 +128,34 @@ impl At {
 }
 
 async fn append_log(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     worker: ReqData<WorkerName>,
     id: Path<String>,
     at: Query<At>,
     body: Octets,
 ) -> Result<impl Responder> {
-    jobs::append_log(&app, &worker, &id, at.into_inner().piece(body.0)).await?;
+    jobs::append_log(&cx, &worker, &id, at.into_inner().piece(body.0)).await?;
     Ok(HttpResponse::NoContent())
 }
 
 async fn put_file(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     worker: ReqData<WorkerName>,
     path: Path<(String, String)>,
     at: Query<At>,
     body: Octets,
 ) -> Result<impl Responder> {
-    jobs::put(&app, &worker, &path.0, &path.1, at.into_inner().piece(body.0)).await?;
+    jobs::put(&cx, &worker, &path.0, &path.1, at.into_inner().piece(body.0)).await?;
     Ok(HttpResponse::NoContent())
 }
 
 #[post("/builds/{build}/finish")]
 async fn finish(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     worker: ReqData<WorkerName>,
     id: Path<String>,
     body: Json<Finish>,
 ) -> Result<impl Responder> {
-    jobs::finish(&app, &worker, &id, &body).await?;
+    jobs::finish(&cx, &worker, &id, &body).await?;
     Ok(HttpResponse::NoContent())
 }

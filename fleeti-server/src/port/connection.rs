@@ -2,7 +2,7 @@
 //! response.
 
 use crate::gateway::doors::Peer;
-use crate::gateway::places::{Full, Origin, Place, Places};
+use fleeti_control::places::{Full, Origin, Place, Places};
 use fleeti_core::id::DeviceId;
 use std::cell::{Cell, RefCell};
 use std::io::{Error, ErrorKind, Result};

@@ -2,9 +2,7 @@
 //! body arrives in time (408).
 
 use super::connection::Activity;
-use crate::app::AppRef;
 use crate::error::AppError;
-use crate::gateway::places::Full;
 use crate::limits::Limits;
 use actix_web::body::{EitherBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
@@ -13,6 +11,7 @@ use actix_web::http::ConnectionType;
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
 use actix_web::{Error, HttpMessage, HttpResponse, ResponseError};
+use fleeti_control::places::Full;
 use fleeti_core::wire::problem::Code;
 use futures::Stream;
 use std::cell::Cell;
@@ -38,7 +37,7 @@ pub async fn keep<B: MessageBody>(
         }
     };
     let limits =
-        request.app_data::<Data<AppRef>>().map_or_else(Limits::default, |app| app.config.limits);
+        request.app_data::<Data<Limits>>().map_or_else(Limits::default, |limits| ***limits);
     let late = Rc::new(Cell::new(false));
     match request.take_payload() {
         Payload::None => {}

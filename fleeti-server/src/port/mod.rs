@@ -6,10 +6,9 @@
 pub mod connection;
 pub mod deadline;
 
-use crate::app::AppRef;
 use crate::gateway;
 use crate::gateway::doors::{Arrived, Peer};
-use crate::gateway::places::Origin;
+use crate::gateway::state::GatewayRef;
 use crate::http::device::on_connect;
 use actix_http::{HttpServiceBuilder, Request};
 use actix_service::{
@@ -19,6 +18,7 @@ use actix_service::{
 use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Response, Server};
 use connection::{Activity, Connection, Gate, Transport};
+use fleeti_control::places::Origin;
 use fleeti_core::wire::HTTP_KEEP_ALIVE;
 use fleeti_core::wire::mqtt::ALPN_MQTT;
 use rustls::ServerConfig;
@@ -52,7 +52,7 @@ const IN_TRANSIT: usize = 64;
 /// When the listener cannot be used.
 pub fn serve<F, I, S, B>(
     listener: TcpListener,
-    state: AppRef,
+    state: GatewayRef,
     clients: Clients,
     application: F,
 ) -> std::io::Result<Server>
@@ -83,8 +83,8 @@ where
         + places
         + if matches!(clients, Clients::Devices(_)) { budget.sessions } else { 0 };
     let first = match clients {
-        Clients::Devices(_) => state.config.limits.handshake_ms,
-        Clients::People(_) => state.config.limits.hello_ms,
+        Clients::Devices(_) => state.limits.handshake_ms,
+        Clients::People(_) => state.limits.hello_ms,
     };
     let server = builder.workers(1).max_concurrent_connections(most).disable_signals().listen(
         "fleeti",
@@ -127,7 +127,7 @@ where
     Ok(server.run())
 }
 
-async fn connected<H>(http: &H, state: &AppRef, clients: &Clients, stream: TcpStream)
+async fn connected<H>(http: &H, state: &GatewayRef, clients: &Clients, stream: TcpStream)
 where
     H: Service<(Connection, Option<SocketAddr>)>,
 {

@@ -2,11 +2,12 @@
 
 use super::page::{Page, Result, show};
 use super::view::{Badge, time};
-use crate::app::AppRef;
-use crate::service::audit::{self, Excerpt};
 use actix_web::web::{Data, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use fleeti_control::audit;
+use fleeti_control::audit::Excerpt;
+use fleeti_control::context::Context;
 use fleeti_pki::audit::{Entry, Stage};
 use serde::Deserialize;
 
@@ -55,11 +56,11 @@ pub struct Selection {
 }
 
 pub async fn list(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     request: HttpRequest,
     selection: Query<Selection>,
 ) -> Result<HttpResponse> {
-    let excerpt = audit::excerpt(&app, selection.before, ROWS).await?;
+    let excerpt = audit::excerpt(&cx, selection.before, ROWS).await?;
     show!(
         request,
         List::of(

@@ -4,19 +4,23 @@ use super::live::{KEEP_ALIVE, event_stream};
 use super::page::{Page, Result, see, show};
 use super::session;
 use super::view::{Badge, BuildRow, FileRow, bytes};
-use crate::app::AppRef;
-use crate::service::approvals;
-use crate::service::builds::{self, Details, is_moving};
-use crate::service::logs::{self, Grown};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_build::build::{BuildRecord, stages};
+use fleeti_control::builds;
+use fleeti_control::builds::approvals;
+use fleeti_control::builds::details::{self, Details};
+use fleeti_control::builds::is_moving;
+use fleeti_control::builds::logs;
+use fleeti_control::builds::logs::Grown;
+use fleeti_control::context::Context;
 use fleeti_core::id::{Line, Version};
 use fleeti_core::wire::api::{Build, BuildPhase, SignatureStatus};
 use fleeti_pki::approval::Intent;
 use futures::StreamExt;
 use serde::Deserialize;
+use std::sync::Arc;
 
 const ROWS: u32 = 100;
 
@@ -27,8 +31,8 @@ struct List {
     builds: Vec<BuildRow>,
 }
 
-pub async fn list(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let builds = builds::newest(&app, ROWS).await?.iter().map(BuildRow::from).collect();
+pub async fn list(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
+    let builds = builds::newest(&cx, ROWS).await?.iter().map(BuildRow::from).collect();
     show!(request, List { page: Page::new("/builds", &request, &["build"]), builds })
 }
 
@@ -39,14 +43,14 @@ pub struct Wanted {
     version: Version,
 }
 
-pub async fn create(app: Data<AppRef>, form: Form<Wanted>) -> Result<HttpResponse> {
+pub async fn create(cx: Data<Context>, form: Form<Wanted>) -> Result<HttpResponse> {
     let Wanted { line, revision, version } = form.into_inner();
-    let build = builds::create_of(&app, &line, revision, version).await?;
+    let build = builds::create_of(&cx, &line, revision, version).await?;
     Ok(see(&format!("/builds/{}", build.id)))
 }
 
-pub async fn release(app: Data<AppRef>, id: Path<String>) -> Result<HttpResponse> {
-    approvals::sign_alone(&app, &id).await?;
+pub async fn release(cx: Data<Context>, id: Path<String>) -> Result<HttpResponse> {
+    approvals::sign_alone(&cx, &id).await?;
     Ok(see(&format!("/builds/{id}")))
 }
 
@@ -72,11 +76,11 @@ struct One {
 }
 
 pub async fn show(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse> {
-    let details = builds::details(&app, &id).await?;
+    let details = details::details(&cx, &id).await?;
     show!(request, One::of(Page::new("/builds", &request, &["build", "release"]), details))
 }
 
@@ -149,17 +153,16 @@ pub struct From {
 
 /// `GET /builds/{build}/log`: streams the log from a byte offset on, until the build ends.
 pub async fn log(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     request: HttpRequest,
     id: Path<String>,
     from: Query<From>,
 ) -> Result<HttpResponse> {
-    builds::get(&app, &id).await?;
+    builds::get(&cx, &id).await?;
     let resumed =
         request.headers().get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
     let at = resumed.unwrap_or(from.after);
-    let log =
-        logs::follow(app.get_ref().clone(), session::of(&request), id.into_inner(), at, KEEP_ALIVE);
+    let log = logs::follow(Arc::clone(&cx), session::of(&request), id.into_inner(), at, KEEP_ALIVE);
     Ok(event_stream(log.map(|grown| match grown {
         Grown::Lines(text, end) => event(&text, end),
         Grown::Silence => ": still here\n\n".to_owned(),

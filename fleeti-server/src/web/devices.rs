@@ -3,12 +3,16 @@
 use super::evidence_view::Proved;
 use super::page::{Notice, Page, Result, see, show};
 use super::view::{self, DeviceRow};
-use crate::app::AppRef;
-use crate::service::devices::{self, Filter};
-use crate::service::{attestation, pairing, revocation, vault};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use fleeti_control::attestation::challenge;
+use fleeti_control::context::Context;
+use fleeti_control::devices;
+use fleeti_control::devices::Filter;
+use fleeti_control::enrollment::pairing;
+use fleeti_control::secrets;
+use fleeti_control::trust::revocation;
 use fleeti_core::id::{DeviceId, FleetId, Version};
 use fleeti_core::update::State;
 use fleeti_core::wire::api::{Device, Pair, RevocationReason, Revoke, SecureBoot};
@@ -53,19 +57,19 @@ pub struct Shown {
     fleet: FleetId,
 }
 
-pub async fn pair(app: Data<AppRef>, form: Form<Shown>) -> Result<HttpResponse> {
+pub async fn pair(cx: Data<Context>, form: Form<Shown>) -> Result<HttpResponse> {
     let Shown { code, fleet } = form.into_inner();
-    let paired = pairing::enter(&app, &Pair { code, fleet }).await?;
+    let paired = pairing::enter(&cx, &Pair { code, fleet }).await?;
     Ok(see(&format!("/devices?fleet={}", paired.fleet)))
 }
 
 pub async fn list(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     request: HttpRequest,
     selection: Query<Selection>,
 ) -> Result<HttpResponse> {
     let filter = selection.filter();
-    let found = devices::page(&app, filter, &selection.after, ROWS).await?;
+    let found = devices::page(&cx, filter, &selection.after, ROWS).await?;
     show!(request, List::of(Page::new("/devices", &request, &["device"]), filter, &found))
 }
 
@@ -101,13 +105,13 @@ struct One {
 }
 
 pub async fn show(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     request: HttpRequest,
     id: Path<DeviceId>,
 ) -> Result<HttpResponse> {
-    let device = devices::get(&app, id.as_str()).await?;
-    let proved = Proved::of(attestation::get(&app, &id).await?, device.online);
-    let recovery = match vault::recovery_key_status(&app, &id).await {
+    let device = devices::get(&cx, id.as_str()).await?;
+    let proved = Proved::of(challenge::get(&cx, &id).await?, device.online);
+    let recovery = match secrets::recovery_key_status(&cx, &id).await {
         Ok(status) => Some(status),
         Err(e) if e.code() == Code::NotFound => None,
         Err(e) => return Err(e.into()),
@@ -126,8 +130,8 @@ impl One {
         recovery: Option<&RecoveryKeyStatus>,
     ) -> Self {
         let (trouble, forgivable) = trouble(device);
-        let trouble =
-            trouble.or_else(|| vault::has_lost_its_seal(device, recovery.is_some()).then(unsealed));
+        let trouble = trouble
+            .or_else(|| secrets::has_lost_its_seal(device, recovery.is_some()).then(unsealed));
         Self {
             page,
             d: DeviceRow::from(device),
@@ -294,16 +298,16 @@ fn telemetry(device: &Device) -> Vec<(&'static str, String)> {
 }
 
 pub async fn revoke(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     id: Path<DeviceId>,
     form: Form<Revoke>,
 ) -> Result<HttpResponse> {
-    revocation::revoke(&app, &id, form.reason).await?;
+    revocation::revoke(&cx, &id, form.reason).await?;
     Ok(see(&format!("/devices/{id}")))
 }
 
-pub async fn release_hold(app: Data<AppRef>, id: Path<DeviceId>) -> Result<HttpResponse> {
-    revocation::release_hold(&app, &id).await?;
+pub async fn release_hold(cx: Data<Context>, id: Path<DeviceId>) -> Result<HttpResponse> {
+    revocation::release_hold(&cx, &id).await?;
     Ok(see(&format!("/devices/{id}")))
 }
 
@@ -313,10 +317,10 @@ pub struct Forgiven {
 }
 
 pub async fn forgive(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     id: Path<DeviceId>,
     form: Form<Forgiven>,
 ) -> Result<HttpResponse> {
-    devices::forgive(&app, &id, &form.version).await?;
+    devices::forgive(&cx, &id, &form.version).await?;
     Ok(see(&format!("/devices/{id}")))
 }

@@ -2,10 +2,10 @@
 
 use super::page::{Result, see};
 use super::view::{self, Badge};
-use crate::app::AppRef;
-use crate::service::attestation;
 use actix_web::HttpResponse;
 use actix_web::web::{Data, Path};
+use fleeti_control::attestation::challenge;
+use fleeti_control::context::Context;
 use fleeti_core::attestation::{Claim, Level, Tier};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::attestation::{Attestation, MeasuredPcr};
@@ -119,12 +119,12 @@ fn level(level: Level) -> Badge {
     Badge::new(tone, format!("{} {}", level.code(), level.title()))
 }
 
-pub async fn ask(app: Data<AppRef>, id: Path<DeviceId>) -> Result<HttpResponse> {
-    attestation::ask_now(&app, &id).await?;
+pub async fn ask(cx: Data<Context>, id: Path<DeviceId>) -> Result<HttpResponse> {
+    challenge::ask_now(&cx, &id).await?;
     Ok(see(&format!("/devices/{id}")))
 }
 
-pub async fn accept_firmware(app: Data<AppRef>, id: Path<DeviceId>) -> Result<HttpResponse> {
-    attestation::accept_firmware(&app, &id).await?;
+pub async fn accept_firmware(cx: Data<Context>, id: Path<DeviceId>) -> Result<HttpResponse> {
+    challenge::accept_firmware(&cx, &id).await?;
     Ok(see(&format!("/devices/{id}")))
 }

@@ -1,7 +1,7 @@
 //! One field of a form.
 
-use super::form::Finding;
 use askama::Template;
+use fleeti_core::profile::Finding;
 
 /// The kind and value of a field.
 pub enum Kind {

@@ -2,12 +2,13 @@
 
 use super::page::{Page, Result, see, show};
 use super::view;
-use crate::app::AppRef;
 use crate::error::AppError;
-use crate::service::{devices, policy, vault};
 use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use fleeti_control::attestation::policy;
+use fleeti_control::context::Context;
+use fleeti_control::{devices, secrets};
 use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::{Firmware, Policy};
 use fleeti_core::id::FleetId;
@@ -39,14 +40,14 @@ struct One {
 }
 
 pub async fn show(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     request: HttpRequest,
     fleet: Path<FleetId>,
 ) -> Result<HttpResponse> {
-    let known = devices::fleets(&app).await?.into_iter().find(|f| f.name == *fleet);
+    let known = devices::fleets(&cx).await?.into_iter().find(|f| f.name == *fleet);
     let known = known.ok_or_else(|| AppError::not_found("fleet", fleet.as_str()))?;
-    let policy = app.policies.of(&fleet);
-    let secrets = vault::secrets(&app, &fleet).await?;
+    let policy = policy::of(&cx, &fleet);
+    let secrets = secrets::secrets(&cx, &fleet).await?;
     show!(
         request,
         One::of(Page::new("/", &request, &["fleet", "device"]), &known, &policy, &secrets)
@@ -161,10 +162,10 @@ impl TryFrom<Sent> for Policy {
 }
 
 pub async fn set_policy(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     fleet: Path<FleetId>,
     form: Form<Sent>,
 ) -> Result<HttpResponse> {
-    policy::set(&app, &fleet, &form.into_inner().try_into()?).await?;
+    policy::set(&cx, &fleet, &form.into_inner().try_into()?).await?;
     Ok(see(&format!("/fleets/{fleet}")))
 }

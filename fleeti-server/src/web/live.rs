@@ -1,10 +1,10 @@
 //! Events that make pages refresh: the names of what changed, gathered for 200 ms, never content.
 
 use super::session;
-use crate::app::AppRef;
-use crate::service::sessions;
 use actix_web::web::{Bytes, Data};
 use actix_web::{HttpRequest, HttpResponse, Responder};
+use fleeti_control::context::Context;
+use fleeti_control::logins;
 use fleeti_core::wire::api::Event;
 use futures::{Stream, StreamExt, stream};
 use std::collections::BTreeSet;
@@ -35,15 +35,15 @@ fn name(event: &Event) -> Option<&'static str> {
 
 /// `GET /live`. First sends all names: a page is rendered before it listens, and a page in the
 /// background may have missed events.
-pub async fn events(app: Data<AppRef>, request: HttpRequest) -> impl Responder {
+pub async fn events(cx: Data<Context>, request: HttpRequest) -> impl Responder {
     let session = session::of(&request);
-    event_stream(stream::unfold((app.events.subscribe(), true), move |(mut receiver, first)| {
-        let (app, session) = (app.clone(), session.clone());
+    event_stream(stream::unfold((cx.events.subscribe(), true), move |(mut receiver, first)| {
+        let (cx, session) = (cx.clone(), session.clone());
         async move {
             let text =
                 if first { tell(ALL.iter().copied()) } else { gather(&mut receiver).await? };
             // A session that has ended gets no more events.
-            if !sessions::is_live(&app, &session).await.unwrap_or(false) {
+            if !logins::is_live(&cx, &session).await.unwrap_or(false) {
                 return None;
             }
             Some((text, (receiver, false)))

@@ -2,12 +2,12 @@
 
 use super::page::{Notice, Page, Result, show};
 use super::view::{BuildRow, DeviceRow, ReleaseRow, RolloutRow};
-use crate::app::AppRef;
-use crate::error::AppError;
-use crate::service::overview;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use fleeti_control::context::Context;
+use fleeti_control::error::Error;
+use fleeti_control::overview;
 use fleeti_core::wire::api::Fleet;
 
 #[derive(Template)]
@@ -27,9 +27,9 @@ struct Overview {
     releases: Vec<ReleaseRow>,
 }
 
-pub async fn show(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let overview = overview::get(&app).await?;
-    let problem = overview::ready(&app).await.err();
+pub async fn show(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
+    let overview = overview::get(&cx).await?;
+    let problem = overview::ready(&cx).await.err();
     show!(
         request,
         Overview::of(
@@ -41,7 +41,7 @@ pub async fn show(app: Data<AppRef>, request: HttpRequest) -> Result<HttpRespons
 }
 
 impl Overview {
-    fn of(page: Page, problem: Option<&AppError>, o: overview::Overview) -> Self {
+    fn of(page: Page, problem: Option<&Error>, o: overview::Overview) -> Self {
         Self {
             page,
             problem: problem.map(|e| Notice {

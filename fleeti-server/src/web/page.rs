@@ -75,9 +75,23 @@ pub fn see(path: &str) -> HttpResponse {
 }
 
 /// An error that is rendered as a page.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct Refused(#[from] pub AppError);
+#[derive(Debug)]
+pub struct Refused(pub AppError);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<E> From<E> for Refused
+where
+    AppError: From<E>,
+{
+    fn from(e: E) -> Self {
+        Self(e.into())
+    }
+}
 
 /// The result of a page's handler.
 pub type Result<T> = std::result::Result<T, Refused>;
@@ -99,7 +113,7 @@ impl ResponseError for Refused {
         let problem = Problem {
             page,
             title: self.0.to_string(),
-            hint: self.0.what_to_do().map(str::to_owned),
+            hint: self.0.error().what_to_do().map(str::to_owned),
         };
         match problem.render() {
             Ok(body) => HttpResponse::build(self.status_code())

@@ -3,13 +3,14 @@
 use super::form::{self, Finding};
 use super::page::{Page, Result, html, refused, see, show};
 use super::view::RevisionRow;
-use crate::app::AppRef;
 use crate::error::AppError;
-use crate::service::revisions::{self, Details};
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use fleeti_control::context::Context;
+use fleeti_control::profiles;
+use fleeti_control::profiles::Details;
 use fleeti_core::id::Line;
 use fleeti_core::profile;
 use serde_json::{Value, json};
@@ -23,8 +24,8 @@ struct List {
     profiles: Vec<RevisionRow>,
 }
 
-pub async fn list(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let profiles = revisions::heads(&app, ROWS).await?.iter().map(RevisionRow::from).collect();
+pub async fn list(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
+    let profiles = profiles::heads(&cx, ROWS).await?.iter().map(RevisionRow::from).collect();
     show!(request, List { page: Page::new("/profiles", &request, &["profile"]), profiles })
 }
 
@@ -43,11 +44,11 @@ struct One {
 }
 
 pub async fn show(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     request: HttpRequest,
     path: Path<(Line, u32)>,
 ) -> Result<HttpResponse> {
-    let details = revisions::details(&app, &path.0, path.1, ROWS).await?;
+    let details = profiles::details(&cx, &path.0, path.1, ROWS).await?;
     show!(request, One::of(Page::new("/profiles", &request, &["profile"]), &details)?)
 }
 
@@ -93,12 +94,12 @@ pub async fn new(request: HttpRequest) -> Result<HttpResponse> {
 }
 
 pub async fn edit(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     request: HttpRequest,
     path: Path<(Line, u32)>,
 ) -> Result<HttpResponse> {
     let (line, number) = path.into_inner();
-    let revision = revisions::get(&app, &line, number).await?;
+    let revision = profiles::get(&cx, &line, number).await?;
     let value = serde_json::to_value(&revision.profile).map_err(AppError::internal)?;
     Ok(html(StatusCode::OK, editor(&request, &value, &[])?.render()))
 }
@@ -119,14 +120,14 @@ pub async fn change_form(
 }
 
 pub async fn save(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     request: HttpRequest,
     fields: Form<Vec<(String, String)>>,
 ) -> Result<HttpResponse> {
     let value = form::read(&fields).map_err(refused)?;
     match form::check(&value).map_err(AppError::internal)? {
         Ok(profile) => {
-            let saved = revisions::save(&app, &profile).await?;
+            let saved = profiles::save(&cx, &profile).await?;
             Ok(see(&format!("/profiles/{}/{}", saved.line, saved.number)))
         }
         Err(findings) => Ok(html(

@@ -2,12 +2,13 @@
 
 use super::page::{Page, Result, see, show};
 use super::view::{FileRow, ReleaseRow, bytes, instant};
-use crate::app::AppRef;
-use crate::service::releases::{self, Details};
-use crate::service::rollouts;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use fleeti_control::context::Context;
+use fleeti_control::releases;
+use fleeti_control::releases::Details;
+use fleeti_control::releases::revoke;
 use fleeti_core::boot_proof::BootProof;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::manifest::{Artifact, Manifest, PHASE_READY};
@@ -22,8 +23,8 @@ struct List {
     releases: Vec<ReleaseRow>,
 }
 
-pub async fn list(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let releases = releases::newest(&app, ROWS).await?.iter().map(ReleaseRow::from).collect();
+pub async fn list(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
+    let releases = releases::newest(&cx, ROWS).await?.iter().map(ReleaseRow::from).collect();
     show!(request, List { page: Page::new("/releases", &request, &["release"]), releases })
 }
 
@@ -40,17 +41,17 @@ struct One {
     artifacts: Vec<FileRow>,
 }
 
-pub async fn revoke(app: Data<AppRef>, name: Path<ReleaseName>) -> Result<HttpResponse> {
-    rollouts::revoke_release(&app, &name).await?;
+pub async fn revoke(cx: Data<Context>, name: Path<ReleaseName>) -> Result<HttpResponse> {
+    revoke::revoke(&cx, &name).await?;
     Ok(see(&format!("/releases/{name}")))
 }
 
 pub async fn show(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     request: HttpRequest,
     name: Path<ReleaseName>,
 ) -> Result<HttpResponse> {
-    let details = releases::details(&app, &name).await?;
+    let details = releases::details(&cx, &name).await?;
     show!(request, One::of(Page::new("/releases", &request, &["release"]), details))
 }
 

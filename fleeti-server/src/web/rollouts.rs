@@ -2,11 +2,11 @@
 
 use super::page::{Page, Result, see, show};
 use super::view::{Badge, RolloutRow, device_phase};
-use crate::app::AppRef;
-use crate::service::rollouts;
 use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use fleeti_control::context::Context;
+use fleeti_control::rollouts;
 use fleeti_core::wire::api::{CreateRollout, Rollout, RolloutSummary};
 
 const ROWS: u32 = 100;
@@ -19,8 +19,8 @@ struct List {
     rollouts: Vec<RolloutRow>,
 }
 
-pub async fn list(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
-    let rollouts = rollouts::summaries(&app, ROWS).await?.iter().map(RolloutRow::from).collect();
+pub async fn list(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
+    let rollouts = rollouts::summaries(&cx, ROWS).await?.iter().map(RolloutRow::from).collect();
     show!(request, List { page: Page::new("/rollouts", &request, &["rollout"]), rollouts })
 }
 
@@ -41,11 +41,11 @@ struct One {
 }
 
 pub async fn show(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse> {
-    let rollout = rollouts::get(&app, &id).await?;
+    let rollout = rollouts::get(&cx, &id).await?;
     show!(request, One::of(Page::new("/rollouts", &request, &["rollout"]), &rollout))
 }
 
@@ -75,12 +75,12 @@ impl One {
     }
 }
 
-pub async fn start(app: Data<AppRef>, form: Form<CreateRollout>) -> Result<HttpResponse> {
-    let rollout = rollouts::start(&app, &form).await?;
+pub async fn start(cx: Data<Context>, form: Form<CreateRollout>) -> Result<HttpResponse> {
+    let rollout = rollouts::start(&cx, &form).await?;
     Ok(see(&format!("/rollouts/{}", rollout.id)))
 }
 
-pub async fn abort(app: Data<AppRef>, id: Path<String>) -> Result<HttpResponse> {
-    rollouts::abort(&app, &id).await?;
+pub async fn abort(cx: Data<Context>, id: Path<String>) -> Result<HttpResponse> {
+    rollouts::abort(&cx, &id).await?;
     Ok(see(&format!("/rollouts/{id}")))
 }

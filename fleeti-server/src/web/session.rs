@@ -2,9 +2,7 @@
 //! h.
 
 use super::page::{Result, html, see, wants_fragment};
-use crate::app::AppRef;
 use crate::error::AppError;
-use crate::service::sessions::{self, SESSION_S};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::cookie::time::Duration;
 use actix_web::cookie::{Cookie, SameSite};
@@ -14,6 +12,9 @@ use actix_web::middleware::Next;
 use actix_web::web::{Data, Form};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use fleeti_control::context::Context;
+use fleeti_control::logins;
+use fleeti_control::logins::SESSION_S;
 use fleeti_core::wire::problem::Code;
 use serde::Deserialize;
 
@@ -69,11 +70,11 @@ pub async fn ask() -> HttpResponse {
 
 /// `POST /signin`.
 pub async fn begin(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     request: HttpRequest,
     form: Form<Credentials>,
 ) -> Result<HttpResponse> {
-    match sessions::begin(&app, &form.token).await {
+    match logins::begin(&cx, &form.token).await {
         Ok(session) => {
             let mut response = see("/");
             response
@@ -91,9 +92,9 @@ pub async fn begin(
 }
 
 /// `POST /signout`.
-pub async fn end(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
+pub async fn end(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
     if let Some(session) = presented(&request) {
-        sessions::end(&app, session.value()).await?;
+        logins::end(&cx, session.value()).await?;
     }
     let mut response = see("/signin");
     response.add_cookie(&cookie(&request, "", 0)).map_err(AppError::internal)?;
@@ -110,8 +111,10 @@ pub async fn signed_in(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let live = match (request.app_data::<Data<AppRef>>(), presented(request.request())) {
-        (Some(app), Some(cookie)) => sessions::is_live(app, cookie.value()).await?,
+    let live = match (request.app_data::<Data<Context>>(), presented(request.request())) {
+        (Some(cx), Some(cookie)) => {
+            logins::is_live(cx, cookie.value()).await.map_err(AppError::from)?
+        }
         _ => false,
     };
     if live {

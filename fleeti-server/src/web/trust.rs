@@ -2,11 +2,11 @@
 
 use super::page::{Page, Result, show};
 use super::view::{self, Badge};
-use crate::app::AppRef;
-use crate::service::trust;
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use fleeti_control::context::Context;
+use fleeti_control::trust;
 use fleeti_core::wire::api::{Intermediate, TrustStatus};
 
 #[derive(Template)]
@@ -48,9 +48,9 @@ impl From<Intermediate> for Row {
     }
 }
 
-pub async fn show(app: Data<AppRef>, request: HttpRequest) -> Result<HttpResponse> {
+pub async fn show(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
     let TrustStatus { version, intermediates, devices, devices_with_it, root_crl_ends_s, warnings } =
-        trust::status(&app).await?;
+        trust::status(&cx).await?;
     let intermediates = intermediates.into_iter().map(Row::from).collect();
     let list_ends = root_crl_ends_s.map(view::time);
     let page = Page::new("/trust", &request, &["device"]);

@@ -1,14 +1,14 @@
 //! Secrets of a fleet, and the recovery key of a device.
 
 use super::page::{Page, Result, see};
-use crate::app::AppRef;
 use crate::error::AppError;
-use crate::service::vault;
 use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fleeti_control::context::Context;
+use fleeti_control::secrets;
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::vault::ShowRecoveryKey;
@@ -24,12 +24,12 @@ struct Shown {
 
 /// The only page that answers a form directly, without a redirect, so the user cannot return to it.
 pub async fn show_recovery_key(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     request: HttpRequest,
     device: Path<DeviceId>,
     form: Form<ShowRecoveryKey>,
 ) -> Result<HttpResponse> {
-    let key = vault::show_recovery_key(&app, &device, &form).await?;
+    let key = secrets::show_recovery_key(&cx, &device, &form).await?;
     let page = Page::new("/devices", &request, &[]);
     let shown = Shown { page, device: device.to_string(), key: key.expose().to_owned() };
     let body = shown.render().map_err(AppError::internal)?;
@@ -47,13 +47,13 @@ pub struct Typed {
 }
 
 pub async fn set_secret(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     fleet: Path<FleetId>,
     form: Form<Typed>,
 ) -> Result<HttpResponse> {
     // Browsers send line ends as CR LF.
     let value = form.value.expose().replace("\r\n", "\n");
-    vault::set_secret(&app, &fleet, &form.name, &Secret::new(STANDARD.encode(value))).await?;
+    secrets::set_secret(&cx, &fleet, &form.name, &Secret::new(STANDARD.encode(value))).await?;
     Ok(see(&format!("/fleets/{fleet}")))
 }
 
@@ -64,10 +64,10 @@ pub struct Named {
 }
 
 pub async fn remove_secret(
-    app: Data<AppRef>,
+    cx: Data<Context>,
     fleet: Path<FleetId>,
     form: Form<Named>,
 ) -> Result<HttpResponse> {
-    vault::remove_secret(&app, &fleet, &form.name).await?;
+    secrets::remove_secret(&cx, &fleet, &form.name).await?;
     Ok(see(&format!("/fleets/{fleet}")))
 }

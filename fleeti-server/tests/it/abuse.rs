@@ -176,7 +176,7 @@ async fn a_body_that_does_not_end_is_told_so_and_its_connection_ends() {
             "{said:?}"
         );
     }
-    until(|| world.server.app.doors.anonymous.held() == 0).await;
+    until(|| world.server.gateway.doors.anonymous.held() == 0).await;
 }
 
 #[actix_web::test]
@@ -196,7 +196,7 @@ async fn one_address_has_a_share_of_anonymous_connections_and_is_told_so() {
             .unwrap();
         held.push(stream);
     }
-    until(|| world.server.app.doors.anonymous.held() == 3).await;
+    until(|| world.server.gateway.doors.anonymous.held() == 3).await;
     let mut refused =
         encrypted(connect_from(source(0, false), world.server.addresses.https).await, &tls)
             .await
@@ -256,8 +256,8 @@ async fn a_download_that_nobody_reads_ends() {
         .await
         .unwrap();
     stream.read_exact(&mut [0; 12]).await.unwrap();
-    assert_eq!(world.server.app.doors.downloads.held(), 1);
-    until(|| world.server.app.doors.downloads.held() == 0).await;
+    assert_eq!(world.server.gateway.doors.downloads.held(), 1);
+    until(|| world.server.gateway.doors.downloads.held() == 0).await;
 }
 
 fn find(folder: &std::path::Path, name: &str) -> std::path::PathBuf {

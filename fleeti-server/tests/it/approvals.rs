@@ -183,7 +183,7 @@ async fn whoever_writes_every_row_of_the_database_gets_no_release() {
         "the row says that it is to be signed"
     );
     tx.commit().await.unwrap();
-    world.server.app.build_queued.notify_one();
+    world.server.control.build_queued.notify_one();
     let (phase, detail) = ended(&world).await;
     assert_eq!(phase, Some(BuildPhase::Failed));
     assert!(
@@ -195,7 +195,7 @@ async fn whoever_writes_every_row_of_the_database_gets_no_release() {
     sqlx::query("DELETE FROM signature_requests").execute(&mut *tx).await.unwrap();
     assert!(store::builds::ask_to_sign(&mut tx, ID).await.unwrap());
     tx.commit().await.unwrap();
-    world.server.app.build_queued.notify_one();
+    world.server.control.build_queued.notify_one();
     let (phase, detail) = ended(&world).await;
     assert_eq!(phase, Some(BuildPhase::Failed));
     assert!(detail.contains("the request is not signed by an approver"), "{detail}");

@@ -9,12 +9,12 @@ use crate::peer::Peer;
 use crate::trust::until;
 use crate::world::{TestDevice, World, write_keys};
 use base64::Engine;
+use fleeti_control::attestation::tpm::judge_manufacturers_anew;
 use fleeti_core::attestation::{Level, Tier};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::attestation::{Challenge, Evidence, Secret, TpmProof};
 use fleeti_core::wire::problem::Code;
-use fleeti_server::service::tpm::judge_manufacturers_anew;
 use fleeti_testkit::agent::privileged::measured;
 use fleeti_testkit::tpm::{Manufacturer, phases_log};
 use reqwest::StatusCode;
@@ -322,8 +322,8 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
             .contains("no device")
     );
     let much = vec![0; (512 << 10) + 1];
-    let kept = fleeti_server::service::attestation::keep_log(
-        &world.server.app,
+    let kept = fleeti_control::attestation::challenge::keep_log(
+        &world.server.control,
         &a.id,
         &sha256_hex(&much),
         &much,
@@ -382,7 +382,7 @@ async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
     prove_start(&world, &machine, &device, &mut peer, |_| {}).await;
     assert_eq!(wrong(&world, &device).await, ["pcr-moved"]);
 
-    let mut tx = world.server.app.db.write().await.unwrap();
+    let mut tx = world.server.control.db.write().await.unwrap();
     let sql = "UPDATE attestations SET appraised_s = 1, result = json_set(result, '$.appraised_s', 1, '$.level', 'observed_boot')";
     sqlx::query(sql).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
@@ -454,10 +454,10 @@ async fn what_its_manufacturer_took_back_counts_for_a_device_that_does_not_show_
     std::fs::write(manufacturers.join("manufacturer.pem"), manufacturer.certificate_pem().unwrap())
         .unwrap();
     std::fs::write(manufacturers.join("list.crl"), nothing).unwrap();
-    judge_manufacturers_anew(&world.server.app).await.unwrap();
+    judge_manufacturers_anew(&world.server.control).await.unwrap();
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
     std::fs::write(manufacturers.join("list.crl"), "no list").unwrap();
-    let unread = judge_manufacturers_anew(&world.server.app).await.unwrap_err();
+    let unread = judge_manufacturers_anew(&world.server.control).await.unwrap_err();
     assert!(format!("{unread:#}").contains("list.crl"), "{unread:#}");
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
 }

@@ -4,12 +4,12 @@
 use crate::rollout::publish_release;
 use crate::trust::until;
 use crate::world::{World, write_keys};
+use fleeti_control::clock::now_s;
 use fleeti_core::wire::api::{CreateRollout, RevocationReason};
 use fleeti_core::wire::device::ReleaseProof;
 use fleeti_pki::audit::{Entry, Examination, Stage, verify_log_consistency, verify_proof};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transparency::note::LogKey;
-use fleeti_server::app::now_s;
 use fleeti_server::server::Server;
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
@@ -80,7 +80,7 @@ async fn an_act_that_waited_when_the_server_was_killed_is_entered_once() {
     let world = World::start(dir, |_| {}).await;
     let World { dir, server, .. } = world;
     // The state after a kill between commit and log, and after one between log and clean-up.
-    let app = std::sync::Arc::clone(&server.app);
+    let app = std::sync::Arc::clone(&server.control);
     let mut tx = app.db.write().await.unwrap();
     for (id, subject) in [("audit-a", "first"), ("audit-b", "second")] {
         fleeti_store::audit::insert(&mut tx, id, 1, "admin", "test.act", subject).await.unwrap();
@@ -90,7 +90,7 @@ async fn an_act_that_waited_when_the_server_was_killed_is_entered_once() {
         id: Some("audit-a".into()),
         ..fleeti_pki::audit::Act::new("admin", "test.act", "first")
     };
-    fleeti_server::service::audit::enter(&app, act).await.unwrap();
+    fleeti_control::audit::enter(&app, act).await.unwrap();
     server.stop().await;
     drop(app);
     let world = World::start(dir, |_| {}).await;
@@ -106,8 +106,8 @@ async fn an_act_that_waited_when_the_server_was_killed_is_entered_once() {
 async fn an_act_that_the_signer_refuses_is_entered_as_refused_and_no_other_waits_for_it() {
     let world = World::new().await;
     let enter = async |action: &str, subject: &str| {
-        let mut tx = world.server.app.db.write().await.unwrap();
-        world.server.app.audit(&mut tx, now_s(), "admin", action, subject).await.unwrap();
+        let mut tx = world.server.control.db.write().await.unwrap();
+        world.server.control.audit(&mut tx, now_s(), "admin", action, subject).await.unwrap();
         tx.commit().await.unwrap();
     };
     enter("certificate.device", "of somebody's making").await;
@@ -226,5 +226,5 @@ async fn a_server_whose_signer_is_another_process_has_no_key_and_waits_for_it() 
     let log = entries_with(&world, "enrollment.create").await;
     assert!(log.iter().any(|e| e.act.subject == device.id.as_str()));
     let server: &Server = &world.server;
-    assert!(!server.app.config.data.join("audit").exists(), "the log is the signer's");
+    assert!(!server.control.settings.data.join("audit").exists(), "the log is the signer's");
 }

@@ -40,7 +40,7 @@ async fn made(world: &World) -> (Provisioned, TestDevice, FirmwareKeys) {
     let answer = world.try_enroll(&made.record.token, &key).await.json().await.unwrap();
     let device = world.device_of(answer, &key);
     let row =
-        fleeti_store::boot::get(world.server.app.db.pool(), &device.id).await.unwrap().unwrap();
+        fleeti_store::boot::get(world.server.control.db.pool(), &device.id).await.unwrap().unwrap();
     (made, device, row.state.expected)
 }
 
@@ -218,8 +218,8 @@ async fn a_rollout_signs_ahead_for_those_that_are_as_they_were_enrolled() {
     report(&world, &bad, Some(FirmwareKeys { setup_mode: true, ..expected }), true).await;
     publish_release(&world, "kiosk@2").await;
     let (app, fleet, name) =
-        (&world.server.app, "demo".parse().unwrap(), "kiosk@2".parse().unwrap());
-    assert_eq!(fleeti_server::service::boot::sign_all(app, &fleet, &name).await.unwrap(), 1);
+        (&world.server.control, "demo".parse().unwrap(), "kiosk@2".parse().unwrap());
+    assert_eq!(fleeti_control::boot::sign_all(app, &fleet, &name).await.unwrap(), 1);
     let waiting = fleeti_store::boot::unsigned(app.db.pool(), &fleet, &name, "", 10).await.unwrap();
     assert_eq!(waiting.iter().map(|d| &d.device).collect::<Vec<_>>(), [&bad.id]);
 }
@@ -248,7 +248,7 @@ async fn an_epoch_begins_and_ends_with_the_device_in_step() {
         "the device does not trust the new key yet"
     );
     let row = || async {
-        fleeti_store::boot::get(world.server.app.db.pool(), &device.id)
+        fleeti_store::boot::get(world.server.control.db.pool(), &device.id)
             .await
             .unwrap()
             .unwrap()
@@ -274,7 +274,7 @@ async fn an_epoch_begins_and_ends_with_the_device_in_step() {
     assert_eq!(change().send().await.unwrap().status(), 409);
     assert!(
         fleeti_store::boot::signatures(
-            world.server.app.db.pool(),
+            world.server.control.db.pool(),
             &device.id,
             &"kiosk@2".parse().unwrap(),
             2
@@ -304,7 +304,7 @@ async fn a_release_is_forbidden_to_devices_that_do_not_run_it() {
     );
     order(&world, &device, forbid("kiosk@0"), true).await.unwrap();
     let row =
-        fleeti_store::boot::get(world.server.app.db.pool(), &device.id).await.unwrap().unwrap();
+        fleeti_store::boot::get(world.server.control.db.pool(), &device.id).await.unwrap().unwrap();
     assert_eq!(row.state.expected.dbx.len(), 1);
     assert!(row.change_writes[0].append && row.change_writes[0].variable == BootVariable::Dbx);
     let made = FirmwareKeys { change: 1, ..expected };

@@ -137,14 +137,14 @@ fn what_a_killed_server_left_in_the_middle_is_cleared_up_and_an_upload_is_an_upl
         &"kiosk@3".parse().unwrap(),
         &crate::rollout::release_key(),
     );
-    fleeti_server::service::releases::sweep(dir.path()).unwrap();
+    fleeti_control::releases::sweep(dir.path()).unwrap();
     let mut left: Vec<_> = std::fs::read_dir(&staging)
         .unwrap()
         .map(|e| e.unwrap().file_name().into_string().unwrap())
         .collect();
     left.sort();
     assert_eq!(left, ["gateway@7", "kiosk@3", "signing-tool@1"]);
-    fleeti_server::service::releases::sweep(&dir.path().join("nowhere")).unwrap();
+    fleeti_control::releases::sweep(&dir.path().join("nowhere")).unwrap();
 }
 
 #[actix_web::test]

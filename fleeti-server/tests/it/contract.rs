@@ -207,7 +207,7 @@ impl Office {
         publish_release(&world, "kiosk@1").await;
         let trust = world.client.trust().await.unwrap();
         let issuer = trust.intermediates.iter().find(|i| i.purpose == "device").unwrap();
-        let key_id = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
+        let key_id = fleeti_pki::bundle::names(&world.server.control.pki.device_ca).unwrap().1;
         let intent = crate::approvals::intent(&world, &people[0]).await;
         let approval = fleeti_pki::approval::Word::Approve.sign(&intent, &people[1]).unwrap();
         let bodies = BTreeMap::from([
@@ -554,7 +554,7 @@ async fn faults_of_the_server_are_problems_as_well_and_say_nothing_of_it() {
         }
     }
     assert_eq!(last, 503);
-    world.server.app.db.close().await;
+    world.server.control.db.close().await;
     match world.client.devices().await {
         Err(fleeti_client::ClientError::Refused(p)) => {
             assert_eq!((p.status, p.kind.as_str()), (500, "urn:fleeti:problem:internal"));

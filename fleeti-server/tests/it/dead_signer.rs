@@ -3,13 +3,14 @@
 
 use crate::peer::Peer;
 use crate::world::{TestDevice, World, write_keys};
+use fleeti_control::clock::Clock;
+use fleeti_control::clock::now_s;
+use fleeti_control::health;
 use fleeti_core::wire::api::{CreateCommand, RevocationReason};
 use fleeti_core::wire::device::CommandKind;
 use fleeti_pki::signer::{Algorithm, SoftKey};
-use fleeti_server::app::now_s;
-use fleeti_server::clock::Clock;
 use fleeti_server::config::Config;
-use fleeti_server::service::health;
+use fleeti_server::gateway::tls::TlsClock;
 use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::SigningService;
@@ -50,7 +51,7 @@ fn clock(ahead: &Arc<AtomicU64>) -> Clock {
 /// The device, with its clock moved.
 fn then(device: &TestDevice, ahead: &Arc<AtomicU64>) -> TestDevice {
     let mut tls: ClientConfig = (*device.tls).clone();
-    tls.time_provider = Arc::new(clock(ahead));
+    tls.time_provider = Arc::new(TlsClock(clock(ahead)));
     TestDevice { id: device.id.clone(), tls: Arc::new(tls) }
 }
 
@@ -119,7 +120,7 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
             && is_refused(&world, &bad).await
             && is_refused(&world, &late).await
     );
-    let warnings = health::warnings(&world.server.app).join("\n");
+    let warnings = health::warnings(&world.server.control).join("\n");
     assert!(warnings.contains("the CRL for devices expired 13 days ago"), "{warnings}");
     assert!(
         world.client.trust().await.unwrap().warnings.iter().any(|w| w.contains("signer")),
@@ -137,8 +138,8 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
     // The signing service returns, and everything continues by itself.
     let signer = Signer::start(world.dir.path());
     crate::trust::until("the signer is found", async || {
-        health::look(&world.server.app).await;
-        !world.server.app.health.is_signer_away()
+        health::look(&world.server.control).await;
+        !world.server.control.health.is_signer_away()
     })
     .await;
     let log = world.audit().await;
@@ -146,10 +147,10 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
         log.contains(&ordered.id) && log.contains(&format!("{} key_compromise", late.id)),
         "{log}"
     );
-    fleeti_server::service::revocation::publish_crls(&world.server.app).await.unwrap();
+    fleeti_control::trust::revocation::publish_crls(&world.server.control).await.unwrap();
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let mut tls = world.anonymous();
-    tls.time_provider = Arc::new(clock(&ahead));
+    tls.time_provider = Arc::new(TlsClock(clock(&ahead)));
     let token = world.token().await;
     let request = serde_json::json!({"token": token, "csr_pem": fleeti_pki::csr::create(&key).unwrap(), "architecture": "x86_64",
         "running": "kiosk@1"});

@@ -141,7 +141,7 @@ async fn a_renewed_key_replaces_the_old_one_when_it_is_first_used() {
     );
     // Both certificates are valid, so both are in the CRL once the device is revoked.
     world.client.revoke_device(&device.id, RevocationReason::KeyCompromise).await.unwrap();
-    let key_id = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
+    let key_id = fleeti_pki::bundle::names(&world.server.control.pki.device_ca).unwrap().1;
     let list = reqwest::get(format!("http://{}/pki/{key_id}.crl", world.server.addresses.api))
         .await
         .unwrap()
@@ -270,7 +270,7 @@ async fn a_token_is_kept_as_its_digest_and_ends() {
     let world = World::new().await;
     let token = world.token().await;
     let key = SoftKey::generate(Algorithm::P256).unwrap();
-    let mut tx = world.server.app.db.write().await.unwrap();
+    let mut tx = world.server.control.db.write().await.unwrap();
     sqlx::query("UPDATE enrollments SET expires_s = expires_s - 7200")
         .execute(&mut *tx)
         .await

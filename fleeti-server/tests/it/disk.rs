@@ -4,8 +4,9 @@
 use crate::peer::Peer;
 use crate::rollout::publish_release;
 use crate::world::{World, write_keys};
+use fleeti_control::releases::retention;
+use fleeti_control::settings::Retention;
 use fleeti_core::wire::problem::Problem;
-use fleeti_server::service::retention::{self, Retention};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,7 +51,7 @@ impl Drop for SmallDisk {
 }
 
 async fn readyz(world: &World) -> (u16, String) {
-    fleeti_server::service::health::look(&world.server.app).await;
+    fleeti_control::health::look(&world.server.control).await;
     let answer =
         reqwest::get(format!("http://{}/readyz", world.server.addresses.api)).await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
@@ -114,7 +115,7 @@ async fn old_builds_and_uploads_make_room_but_those_that_count_stay() {
     let world =
         World::with(|config| config.retention = Retention { builds: 2, upload_s: 3600 }).await;
     publish_release(&world, "kiosk@2").await;
-    let db = &world.server.app.db;
+    let db = &world.server.control.db;
     for (n, release) in
         ["kiosk@1", "kiosk@2", "kiosk@3", "kiosk@4", "kiosk@5"].into_iter().enumerate()
     {
@@ -136,7 +137,7 @@ async fn old_builds_and_uploads_make_room_but_those_that_count_stay() {
     for path in all.chain([upload.clone()]) {
         std::fs::File::open(path).unwrap().set_modified(two_hours_ago).unwrap();
     }
-    assert_eq!(retention::make_room(&world.server.app).await.unwrap(), (2, 1));
+    assert_eq!(retention::make_room(&world.server.control).await.unwrap(), (2, 1));
     let left = |n: u32| dir_of(&world).join(format!("builds/build-{n}/image")).exists();
     assert_eq!(
         [left(0), left(1), left(2), left(3), left(4)],
@@ -144,6 +145,6 @@ async fn old_builds_and_uploads_make_room_but_those_that_count_stay() {
         "one is a release, two are the newest"
     );
     assert!(!upload.exists());
-    assert_eq!(retention::make_room(&world.server.app).await.unwrap(), (0, 0));
+    assert_eq!(retention::make_room(&world.server.control).await.unwrap(), (0, 0));
     assert!(world.client.build("build-0").await.unwrap().directory.is_none());
 }

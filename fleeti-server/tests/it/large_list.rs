@@ -2,15 +2,15 @@
 //! do not wait for it.
 
 use crate::world::World;
-use fleeti_server::service::revocation;
+use fleeti_control::trust::revocation;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Adds revoked devices with a certificate each.
 async fn revoke_many(world: &World, many: u32) {
-    let issuer = fleeti_pki::certificate::fingerprint(&world.server.app.pki.device_ca).unwrap();
-    let mut tx = world.server.app.db.write().await.unwrap();
+    let issuer = fleeti_pki::certificate::fingerprint(&world.server.control.pki.device_ca).unwrap();
+    let mut tx = world.server.control.db.write().await.unwrap();
     let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) ";
     let devices = format!(
         "{numbers} INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, \
@@ -28,8 +28,8 @@ async fn revoke_many(world: &World, many: u32) {
 }
 
 async fn listed(world: &World) -> usize {
-    let issuer = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
-    fleeti_pki::crl::entries(&world.server.app.tls.crl(&issuer).unwrap()).unwrap().len()
+    let issuer = fleeti_pki::bundle::names(&world.server.control.pki.device_ca).unwrap().1;
+    fleeti_pki::crl::entries(&world.server.control.access.crl(&issuer).unwrap()).unwrap().len()
 }
 
 /// Connects one device again and again, with a new connection for each request, until told to stop.
@@ -53,14 +53,14 @@ async fn swapped_in(many: u32) -> (Duration, Vec<Duration>) {
     let is_over = AtomicBool::new(false);
     let publish = async {
         let begun = Instant::now();
-        revocation::publish_crls(&world.server.app).await.unwrap();
+        revocation::publish_crls(&world.server.control).await.unwrap();
         let took = begun.elapsed();
         is_over.store(true, Ordering::SeqCst);
         took
     };
     let (took, connects) = futures::future::join(publish, connect_until(&world, &is_over)).await;
     assert_eq!(listed(&world).await, many as usize);
-    assert!(world.server.app.tls.is_revoked(&"gone-7".parse().unwrap()));
+    assert!(world.server.control.access.is_revoked(&"gone-7".parse().unwrap()));
     (took, connects)
 }
 

@@ -2,13 +2,13 @@
 
 use crate::peer::Peer;
 use crate::world::{TestDevice, World};
+use fleeti_control::clock::Clock;
+use fleeti_control::clock::now_s;
 use fleeti_core::wire::api::{CreateCommand, RevocationReason};
 use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::enrollment::RenewResponse;
 use fleeti_core::wire::problem::Problem;
 use fleeti_pki::signer::{Algorithm, SoftKey};
-use fleeti_server::app::now_s;
-use fleeti_server::clock::Clock;
 use rumqttc::v5::mqttbytes::v5::DisconnectReasonCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,7 +39,7 @@ async fn rows(world: &World, device: &TestDevice) -> i64 {
     let sql = "SELECT COUNT(*) FROM issued WHERE device = $1";
     sqlx::query_scalar(sql)
         .bind(device.id.as_str())
-        .fetch_one(world.server.app.db.pool())
+        .fetch_one(world.server.control.db.pool())
         .await
         .unwrap()
 }
@@ -104,8 +104,8 @@ async fn a_device_that_renews_in_a_loop_leaves_three_rows_and_ten_entries() {
     assert_eq!(renew(&world, &used, &key()).await.status(), 429);
     // Superseded certificates are in the CRL as well, once the device is revoked.
     world.client.revoke_device(&device.id, RevocationReason::KeyCompromise).await.unwrap();
-    let issuer = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
-    let list = world.server.app.tls.crl(&issuer).unwrap();
+    let issuer = fleeti_pki::bundle::names(&world.server.control.pki.device_ca).unwrap().1;
+    let list = world.server.control.access.crl(&issuer).unwrap();
     assert_eq!(
         fleeti_pki::crl::entries(&list).unwrap().len(),
         5,
@@ -140,19 +140,20 @@ async fn what_has_ended_is_deleted_and_leaves_the_list() {
     let (device, gone) = (world.enroll().await, world.enroll().await);
     let http = world.https((*device.tls).clone());
     world.client.revoke_device(&gone.id, RevocationReason::Unspecified).await.unwrap();
-    let issuer = fleeti_pki::bundle::names(&world.server.app.pki.device_ca).unwrap().1;
-    let listed =
-        || fleeti_pki::crl::entries(&world.server.app.tls.crl(&issuer).unwrap()).unwrap().len();
+    let issuer = fleeti_pki::bundle::names(&world.server.control.pki.device_ca).unwrap().1;
+    let listed = || {
+        fleeti_pki::crl::entries(&world.server.control.access.crl(&issuer).unwrap()).unwrap().len()
+    };
     assert_eq!(listed(), 1);
     ahead.store(15 * DAY_S, Ordering::SeqCst);
     let next = key();
     assert_eq!(renew(&world, &http, &next).await.status(), 200);
     assert_eq!(rows(&world, &device).await, 2);
     ahead.store(31 * DAY_S, Ordering::SeqCst);
-    let app = &world.server.app;
-    while fleeti_server::service::revocation::prune_some(app).await.unwrap() > 0 {}
+    let app = &world.server.control;
+    while fleeti_control::trust::revocation::prune_some(app).await.unwrap() > 0 {}
     assert_eq!(rows(&world, &device).await, 1, "the newest one stays to be shown");
-    fleeti_server::service::revocation::publish_crls(app).await.unwrap();
+    fleeti_control::trust::revocation::publish_crls(app).await.unwrap();
     assert_eq!(listed(), 0);
 }
 
@@ -261,11 +262,7 @@ async fn two_clients_that_take_turns_with_one_certificate_are_seen() {
         sessions.push(Peer::session(&world, &device).await);
         sessions.last_mut().unwrap().is_alive().await;
         let alarm = world.client.device(&device.id).await.unwrap().alarm;
-        assert_eq!(
-            alarm.is_some(),
-            turn >= fleeti_server::service::devices::TURNS_MAX,
-            "{turn}: {alarm:?}"
-        );
+        assert_eq!(alarm.is_some(), turn >= fleeti_control::hub::TURNS_MAX, "{turn}: {alarm:?}");
     }
     let log = world.audit().await;
     assert_eq!(log.matches("device.taken-over").count(), 1, "said once: {log}");

@@ -65,7 +65,7 @@ async fn a_file_that_cannot_be_read_is_named_and_the_server_starts() {
             .iter()
             .all(|l| !l.problem.is_empty() && !l.problem.contains("pki/tpm-manufacturers"))
     );
-    let warnings = fleeti_server::service::trust::warnings(&world.server.app, 0);
+    let warnings = fleeti_control::trust::warnings(&world.server.control, 0);
     assert!(left_out.iter().all(|file| warnings.iter().any(|w| w.contains(file))), "{warnings:?}");
 }
 
@@ -128,7 +128,9 @@ async fn manufacturers_are_added_with_their_chains_and_removed_and_devices_are_j
     // Removing one certificate from a file with several keeps the others.
     let folder = world.dir.path().join("pki/tpm-manufacturers/virtual");
     std::fs::write(folder.join("several.pem"), &both).unwrap();
-    fleeti_server::service::tpm::judge_manufacturers_anew(&world.server.app).await.unwrap();
+    fleeti_control::attestation::tpm::judge_manufacturers_anew(&world.server.control)
+        .await
+        .unwrap();
     world.client.remove_tpm_manufacturer(&above.id).await.unwrap();
     let left = world.client.tpm_manufacturers().await.unwrap().manufacturers;
     assert!(

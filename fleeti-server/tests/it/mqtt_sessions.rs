@@ -63,7 +63,7 @@ async fn what_the_server_sends_keeps_no_silent_device_online() {
                 }
                 _ => notices += 1,
             },
-            _ = tick.tick() => world.server.app.hub.notice_all(),
+            _ = tick.tick() => world.server.control.hub.notice_all(),
         }
     }
     assert!(notices > 3, "{notices}");

@@ -3,11 +3,11 @@
 
 use crate::world::World;
 use fleeti_client::ClientError;
+use fleeti_control::logins;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::Pair;
 use fleeti_core::wire::enrollment::{PairRequest, PairResponse, PairWait, PairWaited};
 use fleeti_pki::signer::{Algorithm, SoftKey};
-use fleeti_server::service::sessions;
 
 async fn begin(world: &World, key: &SoftKey) -> reqwest::Response {
     let request = PairRequest {
@@ -105,12 +105,13 @@ async fn a_code_ends_and_what_opens_a_door_is_kept_as_its_digest() {
     let world = World::new().await;
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let begun: PairResponse = begin(&world, &key).await.json().await.unwrap();
-    let session = sessions::begin(&world.server.app, &world.server.app.admin_token).await.unwrap();
-    assert!(sessions::is_live(&world.server.app, &session).await.unwrap());
+    let token = std::fs::read_to_string(world.dir.path().join("admin.token")).unwrap();
+    let session = logins::begin(&world.server.control, token.trim()).await.unwrap();
+    assert!(logins::is_live(&world.server.control, &session).await.unwrap());
     for secret in [&begun.token, &begun.code, &session] {
         assert!(!world.is_kept(secret) && world.is_kept(&sha256_hex(secret.as_bytes())));
     }
-    let mut tx = world.server.app.db.write().await.unwrap();
+    let mut tx = world.server.control.db.write().await.unwrap();
     sqlx::query("UPDATE pairings SET expires_s = expires_s - 3600")
         .execute(&mut *tx)
         .await

@@ -91,7 +91,7 @@ async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
     // The device was silent for too long: its result has expired until it proves itself again.
     assert_eq!(http.get(&manifest).send().await.unwrap().status(), 200);
     drop(peer);
-    let mut tx = world.server.app.db.write().await.unwrap();
+    let mut tx = world.server.control.db.write().await.unwrap();
     let sql = "UPDATE attestations SET appraised_s = appraised_s - 3600, result = json_set(result, '$.appraised_s', appraised_s - 3600)";
     sqlx::query(sql).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
@@ -332,7 +332,7 @@ async fn evidence_whose_log_is_gone_is_old_when_it_is_looked_at_anew() {
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
     // Newer logs of the same device push out the log of its evidence.
-    let mut tx = world.server.app.db.write().await.unwrap();
+    let mut tx = world.server.control.db.write().await.unwrap();
     sqlx::query("UPDATE evidence_logs SET received_s = received_s - 1")
         .execute(&mut *tx)
         .await
@@ -344,8 +344,8 @@ async fn evidence_whose_log_is_gone_is_old_when_it_is_looked_at_anew() {
             StatusCode::NO_CONTENT
         );
     }
-    let app = &world.server.app;
-    fleeti_server::service::evidence::reappraise(app, &device.id).await.unwrap();
+    let app = &world.server.control;
+    fleeti_control::attestation::evidence::reappraise(app, &device.id).await.unwrap();
     let found = world.client.attestation(&device.id).await.unwrap();
     assert_eq!((found.level, found.is_fresh), (Level::Token, false));
 }

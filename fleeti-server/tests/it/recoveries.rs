@@ -5,6 +5,7 @@ use crate::peer::Peer;
 use crate::rollout::{make_release, publish_release, release_key, report_of, start, upload};
 use crate::trust::until;
 use crate::world::{World, files_of, offline};
+use fleeti_control::devices::received;
 use fleeti_core::rollout::{DevicePhase, Phase};
 use fleeti_core::update::State;
 use fleeti_core::wire::device::{NUMBER_MAX, SEQUENCE_JUMP_MAX};
@@ -18,7 +19,6 @@ use fleeti_pki::sealed;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use fleeti_pki::transition::{self, Change, KIND, ServerMove, Transition};
 use fleeti_pki::transparency::note::LogKey;
-use fleeti_server::service::devices::received;
 use fleeti_testkit::host::{Host, Setup};
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use std::path::Path;
@@ -129,7 +129,7 @@ async fn a_report_of_a_new_epoch_is_taken_and_what_is_refused_is_said_to_both() 
         report.to_string().into_bytes()
     };
     let take = async |sequence, epoch, boot: &str| {
-        received(&world.server.app, &device.id, Up::Report, &report(sequence, epoch, boot))
+        received(&world.server.control, &device.id, Up::Report, &report(sequence, epoch, boot))
             .await
             .map_err(|e| e.to_string())
     };
@@ -256,7 +256,7 @@ async fn a_server_that_was_restored_from_a_backup_is_believed_again_by_a_signed_
     for _ in 0..40 {
         world.token().await;
     }
-    fleeti_server::service::notice::renew(&world.server.app).await.unwrap();
+    fleeti_control::trust::notice::renew(&world.server.control).await.unwrap();
     until("it raises the alarm", async || {
         alarm(&world).await.is_some_and(|a| a.contains("the audit log had"))
     })

@@ -2,12 +2,13 @@
 
 use crate::peer::Peer;
 use crate::world::{World, files_of, key_of};
+use fleeti_control::trust::access::{CheckedCrls, IssuerCrl};
+use fleeti_control::trust::revocation;
 use fleeti_core::id::DeviceId;
 use fleeti_pki::certificate::{self, Authority, Period, Purpose, Role, issue, self_signed, to_der};
 use fleeti_pki::crl;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey, key_id};
-use fleeti_server::gateway::tls::IssuerCrl;
 use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::sync::Arc;
@@ -139,7 +140,10 @@ async fn an_older_list_leaves_the_newer_one_and_one_that_has_ended_refuses_nobod
         issuer: ca.clone(),
         crl: crl::create(&authority, &[], number, at_s, valid_s).unwrap(),
     };
-    let swap = |list| world.server.app.tls.swap(&[list]);
+    let swap = |list| {
+        let checked = CheckedCrls::read(vec![list]).unwrap();
+        revocation::put_in_use(&world.server.control, checked)
+    };
     let refused = swap(list(1, now_s() - 3600, 86_400)).unwrap_err().to_string();
     assert!(refused.contains("older than the current one"), "{refused}");
     assert_eq!(fails(&world, &revoked.tls).await, [true, true], "the newer list still counts");

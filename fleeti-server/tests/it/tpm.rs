@@ -5,6 +5,8 @@ use crate::machine::{Machine, world, world_with};
 use crate::recoveries::{below, stopped};
 use crate::world::World;
 use fleeti_agent_parts::*;
+use fleeti_control::clock::Clock;
+use fleeti_control::clock::now_s;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{Architecture, DeviceId};
 use fleeti_core::wire::api::{Provision, RevocationReason};
@@ -17,8 +19,6 @@ use fleeti_core::wire::enrollment::{
 use fleeti_pki::certificate::{self, Period, Protection, Role, self_signed};
 use fleeti_pki::csr;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
-use fleeti_server::app::now_s;
-use fleeti_server::clock::Clock;
 use fleeti_testkit::tpm::{Manufacturer, serve_helper};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -184,7 +184,7 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     assert!(now.intermediates.iter().all(|i| i.has_key == (i.purpose != "operator")));
     // The server announces in time what people must renew.
     let ends = now.root_crl_ends_s.unwrap();
-    let told = |now_s| fleeti_server::service::trust::warnings(&world.server.app, now_s);
+    let told = |now_s| fleeti_control::trust::warnings(&world.server.control, now_s);
     assert!(now.warnings.is_empty() && told(ends - 31 * 86_400).is_empty(), "{:?}", now.warnings);
     assert!(told(ends - 29 * 86_400)[0].contains("the root's CRL expires in 29 days"));
     let issuing = || now.intermediates.iter().filter(|i| i.is_issuing).map(|i| i.not_after_s);
@@ -378,15 +378,15 @@ async fn whoever_writes_the_database_makes_no_intermediate_count() {
     let (_, forged) =
         ceremony.with(|open, t, issued| open.certify(t, issued, Purpose::Device, &csr).unwrap());
     let db = fleeti_store::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
-    let pki = fleeti_server::config::Pki::open(dir.path()).unwrap();
+    let pki = fleeti_control::pki::Pki::open(dir.path()).unwrap();
     let mut tx = db.write().await.unwrap();
     fleeti_store::trust::insert(&mut tx, (&pki.root_sha256, 1), &first.bundle, "", 0)
         .await
         .unwrap();
     tx.commit().await.unwrap();
-    assert_eq!(fleeti_server::service::trust::load(&db, &pki).await.unwrap().version(), 1);
+    assert_eq!(fleeti_control::trust::load(&db, &pki).await.unwrap().version(), 1);
     let mut tx = db.write().await.unwrap();
     fleeti_store::trust::insert(&mut tx, (&pki.root_sha256, 2), &forged, "", 0).await.unwrap();
     tx.commit().await.unwrap();
-    assert!(fleeti_server::service::trust::load(&db, &pki).await.is_err());
+    assert!(fleeti_control::trust::load(&db, &pki).await.is_err());
 }

@@ -5,6 +5,7 @@ use crate::machine::{Machine, question, send, world};
 use crate::peer::Peer;
 use crate::rollout::report_of;
 use crate::world::{TestDevice, World};
+use fleeti_control::devices::received;
 use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::FleetId;
@@ -16,7 +17,6 @@ use fleeti_core::wire::mqtt::{Down, Up};
 use fleeti_core::wire::vault::{
     FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, ShowRecoveryKey,
 };
-use fleeti_server::service::devices::received;
 use fleeti_testkit::tpm::Manufacturer;
 use reqwest::StatusCode;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
@@ -93,7 +93,7 @@ async fn say_sealed(world: &World, device: &TestDevice, sealed: bool) {
     let mut report: serde_json::Value =
         serde_json::from_slice(&report_of("kiosk@1", State::Idle)).unwrap();
     report["boot"]["sealed_data"] = sealed.into();
-    received(&world.server.app, &device.id, Up::Report, report.to_string().as_bytes())
+    received(&world.server.control, &device.id, Up::Report, report.to_string().as_bytes())
         .await
         .unwrap();
 }
@@ -320,7 +320,7 @@ async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_
     sqlx::query(sql)
         .bind(device.id.as_str())
         .bind(other.id.as_str())
-        .execute(world.server.app.db.writer())
+        .execute(world.server.control.db.writer())
         .await
         .unwrap();
     let refused = world

@@ -91,7 +91,7 @@ async fn whoever_writes_the_database_begins_no_session() {
     let world = World::new().await;
     let browser = Browser::new(&world);
     let session = browser.sign_in(&world).await;
-    let mut tx = world.server.app.db.write().await.unwrap();
+    let mut tx = world.server.control.db.write().await.unwrap();
     let sql = "INSERT INTO sessions (token_sha256, created_s, expires_s, credential_sha256) \
                SELECT $1, created_s, expires_s, credential_sha256 FROM sessions";
     sqlx::query(sql)
@@ -191,7 +191,7 @@ async fn what_a_device_says_is_never_markup() {
         report["detail"] = attack.into();
         let payload = serde_json::to_vec(&report).unwrap();
         let kind = fleeti_core::wire::mqtt::Up::Report;
-        fleeti_server::service::devices::received(&world.server.app, &device.id, kind, &payload)
+        fleeti_control::devices::received(&world.server.control, &device.id, kind, &payload)
             .await
             .unwrap();
         for page in [
@@ -243,7 +243,7 @@ async fn a_profile_is_saved_by_its_form_and_a_wrong_one_is_shown_again() {
         (303, "/profiles/kiosk/1")
     );
     let line: Line = "kiosk".parse().unwrap();
-    let kept = fleeti_server::service::revisions::get(&world.server.app, &line, 1).await.unwrap();
+    let kept = fleeti_control::profiles::get(&world.server.control, &line, 1).await.unwrap();
     assert_eq!(kept.profile.packages, ["jq"]);
     // htmx gets a fragment, every other client the whole page.
     let fragment = browser

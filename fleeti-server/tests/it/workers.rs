@@ -126,7 +126,7 @@ async fn without_nix() -> World {
 
 /// Makes the lease of every build expire.
 async fn end_leases(world: &World) {
-    let mut tx = world.server.app.db.write().await.unwrap();
+    let mut tx = world.server.control.db.write().await.unwrap();
     sqlx::query("UPDATE builds SET lease_until_s = 1").execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
 }

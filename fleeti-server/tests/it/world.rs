@@ -98,7 +98,7 @@ impl World {
 
     /// All entries of the audit log, one a line.
     pub async fn audit(&self) -> String {
-        fleeti_server::service::audit::settle(&self.server.app).await.unwrap();
+        fleeti_control::settle::settle(&self.server.control).await.unwrap();
         self.client.audit_entries(0).await.unwrap().join("\n")
     }
 

@@ -383,3 +383,11 @@ CREATE TABLE workers (
     created_s BIGINT NOT NULL,
     seen_s BIGINT
 );
+
+-- What happened, in order: the outbox from which other programs are told.
+CREATE TABLE domain_events (
+    number INTEGER PRIMARY KEY,
+    at_s BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    body TEXT NOT NULL
+);

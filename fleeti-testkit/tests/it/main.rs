@@ -4,10 +4,10 @@
 use fleeti_agent::device_key::KeptKey;
 use fleeti_agent::identity::{self, Identity, Server as ServerAddress};
 use fleeti_agent::{Paths, enrollment};
+use fleeti_control::clock::Clock;
 use fleeti_core::wire::enrollment::{EnrollRequest, EnrollResponse};
 use fleeti_pki::certificate::Protection;
 use fleeti_pki::hierarchy;
-use fleeti_server::clock::Clock;
 use fleeti_server::config::Config;
 use fleeti_server::server::Server;
 use fleeti_testkit::tpm::{Manufacturer, Tpm, serve_helper};

@@ -1,0 +1,160 @@
+//! What every operation of the control plane gets: the store, the clock, the signing service and
+//! the events. Each area keeps its own state here, and only its own files can read it.
+
+use crate::alarms::Alarms;
+use crate::attestation::state::Attestation;
+use crate::audit::state::Acts;
+use crate::clock::new_id;
+use crate::enrollment::state::EnrollmentState;
+use crate::error::Error;
+use crate::events::{After, DomainEvent};
+use crate::health::state::Health;
+use crate::hub::Hub;
+use crate::pki::Pki;
+use crate::ports::Ports;
+use crate::releases::documents::DocumentCache;
+use crate::secrets::tickets::Vault;
+use crate::settings::Settings;
+use crate::trust::access::Access;
+use crate::trust::state::TrustState;
+use fleeti_core::wire::api::Event;
+use fleeti_core::wire::problem::Code;
+use fleeti_signer::handle::SignerHandle;
+use fleeti_store::{Db, Tx};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{Notify, broadcast};
+
+/// What every operation gets.
+pub struct Context {
+    /// What an operator configured.
+    pub settings: Settings,
+    /// Certificates and public keys.
+    pub pki: Pki,
+    /// The database.
+    pub db: Db,
+    /// The signing service, which holds the private keys and the audit log.
+    pub signer: SignerHandle,
+    /// Changes, for clients that watch them.
+    pub events: broadcast::Sender<Event>,
+    /// Mailboxes of the devices that are connected.
+    pub hub: Hub,
+    /// Which certificates of devices count now.
+    pub access: Arc<Access>,
+    /// The ports on which devices connect.
+    pub ports: Arc<dyn Ports>,
+    /// Counts changes of what devices may fetch.
+    pub grants: Grants,
+    /// Health of the server.
+    pub health: Health,
+    /// Wakes the build worker of this process.
+    pub build_queued: Notify,
+    pub(crate) admin_token: String,
+    pub(crate) alarms: Alarms,
+    pub(crate) reactions: &'static [Reaction],
+    pub(crate) acts: Acts,
+    pub(crate) trust: TrustState,
+    pub(crate) enrollment: EnrollmentState,
+    pub(crate) attestation: Attestation,
+    pub(crate) documents: DocumentCache,
+    pub(crate) secrets: Vault,
+}
+
+/// What an area does in the transaction of an event.
+pub(crate) type Reaction =
+    for<'a, 't> fn(&'a Context, &'a mut Tx<'t>, &'a DomainEvent) -> Reacting<'a>;
+/// A reaction that is running.
+pub(crate) type Reacting<'a> = Pin<Box<dyn Future<Output = Result<After, Error>> + Send + 'a>>;
+
+/// A context, shared by tasks.
+pub type ContextRef = Arc<Context>;
+
+/// A counter that grows with every change of what devices may fetch. A connection can cache the
+/// state of its device as long as the counter stays the same.
+#[derive(Default)]
+pub struct Grants(AtomicU64);
+
+impl Grants {
+    /// The current value.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+    /// Call this after the commit that changes an offer.
+    pub fn changed(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Context {
+    /// Unix seconds by the injected clock.
+    #[must_use]
+    pub fn now_s(&self) -> u64 {
+        self.settings.clock.now_s()
+    }
+    /// Queues an act for the audit log, in the transaction of what it is about.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] if too many acts wait already: the server does nothing that it cannot
+    /// enter in the audit log.
+    pub async fn audit(
+        &self,
+        tx: &mut Tx<'_>,
+        now_s: u64,
+        actor: &str,
+        action: &str,
+        subject: &str,
+    ) -> Result<(), Error> {
+        if fleeti_store::audit::is_full(tx).await? {
+            let text = "too many acts wait for the audit log, so the server refuses changes";
+            return Err(
+                Error::new(Code::Unavailable, text).hint("start fleeti-signer, or read its log")
+            );
+        }
+        fleeti_store::audit::insert(
+            tx,
+            &new_id("audit"),
+            now_s,
+            actor,
+            action,
+            &fleeti_pki::audit::fitting(subject),
+        )
+        .await?;
+        // The woken task waits for the write lock, which this transaction holds.
+        self.acts.waiting.notify_one();
+        Ok(())
+    }
+    /// Tells the other areas of a domain event, in the transaction in which it happens: records it
+    /// in the outbox, and lets each area react. Returns what must follow the commit.
+    pub(crate) async fn emit(
+        &self,
+        tx: &mut Tx<'_>,
+        now_s: u64,
+        event: &DomainEvent,
+    ) -> Result<After, Error> {
+        for (kind, body) in event.records()? {
+            fleeti_store::domain_events::insert(tx, now_s, kind, &body).await?;
+        }
+        let mut after = After::default();
+        for react in self.reactions {
+            after.merge(react(self, tx, event).await?);
+        }
+        Ok(after)
+    }
+    /// Does what must follow a commit: pushes desired states to devices, requests evidence, and
+    /// publishes changes.
+    pub(crate) fn dispatch(&self, after: After) {
+        if !after.desired.is_empty() {
+            self.grants.changed();
+        }
+        self.hub.push_all(after.desired, after.challenges);
+        for event in after.changes {
+            self.publish(event);
+        }
+    }
+    /// Publishes a change to clients that watch.
+    pub fn publish(&self, event: Event) {
+        self.events.send(event).ok();
+    }
+}

@@ -1,0 +1,16 @@
+//! How devices get certificates.
+//!
+//! Code map: [`token`] (enrollment tokens; issues and renews certificates) · [`batch`] (enrolls with
+//! a token) · [`tpm`] (enrolls with a token and a TPM) · [`pairing`] (enrolls with a code on a
+//! screen) · [`renewal`] (when a certificate can be renewed) · [`readmission`] (renewals after
+//! expiry, in bulk).
+
+pub mod batch;
+pub(crate) mod codes;
+pub mod pairing;
+pub mod readmission;
+pub mod renewal;
+pub(crate) mod state;
+pub mod token;
+pub mod tpm;
+pub mod window;

@@ -1,0 +1,76 @@
+//! Enrollment of a device that shows its TPM together with its token.
+
+use super::state::ProvedTpm;
+use crate::attestation::proving::Bearer;
+use crate::attestation::tpm::{challenge, check_key, patience, protection, read};
+use crate::context::Context;
+use crate::error::Error;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::wire::attestation::{TpmEnrollRequest, TpmEnrollment, TpmSecret};
+use fleeti_core::wire::problem::Code;
+use fleeti_pki::attestation::key::{CHANNEL_BYTES, Purpose};
+use fleeti_store::{self as store, from_seconds};
+
+/// Length of a token in characters.
+pub(crate) const TOKEN_DIGITS: usize = 64;
+
+/// The same error for every reason, so that an attacker learns nothing.
+pub(crate) fn refused() -> Error {
+    Error::new(Code::Forbidden, "the token is unknown, expired or used")
+        .hint("create a new one with `fleeti device enrollment`")
+}
+
+/// The digest of a token that has not expired, used or not.
+///
+/// # Errors
+/// [`Code::Forbidden`] for any other.
+async fn good_token(cx: &Context, token: &str) -> Result<String, Error> {
+    if token.len() != TOKEN_DIGITS {
+        return Err(refused());
+    }
+    let sha256 = sha256_hex(token.as_bytes());
+    let found = store::enrollments::find(&mut *cx.db.reader().await?, &[&sha256]).await?;
+    if found.get(&sha256).is_none_or(|row| from_seconds(row.expires_s) < cx.now_s()) {
+        return Err(refused());
+    }
+    Ok(sha256)
+}
+
+/// A device with a token presents its TPM before it enrolls. Returns a secret that only this TPM
+/// can decrypt.
+///
+/// # Errors
+/// [`Code::Forbidden`] for an invalid token, or one reserved for another TPM; [`Code::Invalid`] for
+/// keys with wrong attributes.
+pub async fn begin_enrollment(
+    cx: &Context,
+    request: &TpmEnrollRequest,
+) -> Result<TpmSecret, Error> {
+    // Check the token first: the server computes and stores nothing for an invalid one.
+    let token_sha256 = good_token(cx, &request.token).await?;
+    challenge(cx, Bearer::Token(token_sha256), read(cx, &request.tpm)?)
+}
+
+/// Completes [`begin_enrollment`]: checks the returned secret, and that the key of the CSR is in
+/// this TPM.
+///
+/// # Errors
+/// [`Code::Forbidden`], with the check that failed.
+pub(crate) fn proved_enrollment(
+    cx: &Context,
+    (token, csr_pem): (&str, &str),
+    sent: &TpmEnrollment,
+    channel: Option<[u8; CHANNEL_BYTES]>,
+) -> Result<ProvedTpm, Error> {
+    let token_sha256 = sha256_hex(token.as_bytes());
+    let row = cx.attestation.proving.take(
+        &Bearer::Token(token_sha256.clone()),
+        &sent.proof,
+        patience(cx),
+    )?;
+    check_key(&row, &sent.key, csr_pem, channel, |channel| {
+        Purpose::enrollment(&token_sha256, channel)
+    })?;
+    let protection = protection(&row);
+    Ok(ProvedTpm { row, protection })
+}

@@ -1,0 +1,135 @@
+//! Domain events: how one area tells the others what happened, without knowing them.
+//!
+//! An event is emitted in the transaction in which it happens (`Context::emit`). Its records go to
+//! the outbox (`fleeti_store::domain_events`), from which other programs can be told later, and
+//! every area that `reactions.rs` lists reacts in the same transaction. So either all of it is
+//! durable, or nothing.
+
+use crate::error::Error;
+use fleeti_core::attestation::Level;
+use fleeti_core::attestation::policy::Policy;
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::rollout::Phase;
+use fleeti_core::wire::api::Event;
+use fleeti_core::wire::device::{DesiredState, Report};
+use serde_json::json;
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum DomainEvent {
+    /// A device sent a new report.
+    DeviceReported {
+        /// Its fleet.
+        fleet: FleetId,
+        /// The device.
+        device: DeviceId,
+        /// The report.
+        report: Box<Report>,
+        /// Whether the device had received its last offer when it reported.
+        received_offer: bool,
+    },
+    /// The level of devices, or the policy of their fleet, may have changed.
+    DevicesAppraised {
+        /// Their fleet.
+        fleet: FleetId,
+        /// The policy that counts.
+        policy: Box<Policy>,
+        /// Which devices.
+        devices: Appraised,
+        /// Whether the devices sent new evidence.
+        has_new_evidence: bool,
+    },
+    /// A device was revoked.
+    DeviceRevoked {
+        /// Its fleet.
+        fleet: FleetId,
+        /// The device.
+        device: DeviceId,
+    },
+    /// A release was revoked.
+    ReleaseRevoked {
+        /// The release.
+        release: ReleaseName,
+    },
+    /// A rollout ended.
+    RolloutFinished {
+        /// Its id.
+        rollout: String,
+        /// Its fleet.
+        fleet: FleetId,
+        /// Its release.
+        release: ReleaseName,
+        /// How it ended.
+        phase: Phase,
+    },
+}
+
+/// Which devices were appraised.
+#[derive(Debug, Clone)]
+pub enum Appraised {
+    /// These, with their levels before and now.
+    Devices(Vec<(DeviceId, Level, Level)>),
+    /// All devices of the fleet, by another policy.
+    Fleet,
+}
+
+impl DomainEvent {
+    /// The records for the outbox: kind, and body as JSON. Devices whose level is the same as
+    /// before are none.
+    pub(crate) fn records(&self) -> Result<Vec<(&'static str, String)>, Error> {
+        let record = |kind, body: serde_json::Value| vec![(kind, body.to_string())];
+        Ok(match self {
+            Self::DeviceReported { fleet, device, report, .. } => record(
+                "device.reported",
+                json!({
+                    "fleet": fleet,
+                    "device": device,
+                    "running": report.boot.running,
+                    "update": serde_json::to_value(&report.update)?,
+                }),
+            ),
+            Self::DevicesAppraised { fleet, devices: Appraised::Devices(devices), .. } => devices
+                .iter()
+                .filter(|(_, before, now)| before != now)
+                .map(|(device, before, now)| {
+                    let (before, now) = (before.code(), now.code());
+                    let body =
+                        json!({"fleet": fleet, "device": device, "before": before, "level": now});
+                    ("device.appraised", body.to_string())
+                })
+                .collect(),
+            Self::DevicesAppraised { devices: Appraised::Fleet, .. } => vec![],
+            Self::DeviceRevoked { fleet, device } => {
+                record("device.revoked", json!({"fleet": fleet, "device": device}))
+            }
+            Self::ReleaseRevoked { release } => {
+                record("release.revoked", json!({"release": release}))
+            }
+            Self::RolloutFinished { rollout, fleet, release, phase } => record(
+                "rollout.finished",
+                json!({"rollout": rollout, "fleet": fleet, "release": release, "phase": phase}),
+            ),
+        })
+    }
+}
+
+/// What must follow the commit of a transaction.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct After {
+    /// Desired states to push.
+    pub desired: Vec<(DeviceId, DesiredState)>,
+    /// Devices that must send evidence.
+    pub challenges: Vec<DeviceId>,
+    /// Changes for clients that watch.
+    pub changes: Vec<Event>,
+}
+
+impl After {
+    /// Adds what must follow another event of the same transaction.
+    pub fn merge(&mut self, other: Self) {
+        self.desired.extend(other.desired);
+        self.challenges.extend(other.challenges);
+        self.changes.extend(other.changes);
+    }
+}

@@ -1,0 +1,56 @@
+//! The control plane of Fleeti as a library: everything that can be done with devices, releases,
+//! builds and rollouts, without a web server. `fleeti-server` puts HTTP, pages and MQTT around it.
+//!
+//! Each area has a folder or file, with one function for each operation. An operation gets the
+//! [`context::Context`], opens one transaction, loads, calls a state machine of `fleeti_core`,
+//! stores, and dispatches the effects after the commit. Areas tell each other what happened by
+//! [`events::DomainEvent`]; no area calls back into the one that called it (`cargo xtask deps`
+//! refuses circles between files).
+//!
+//! Code map, areas: [`devices`], [`enrollment`], [`attestation`], [`boot`], [`secrets`],
+//! [`commands`] (devices) · [`profiles`], [`builds`], [`releases`], [`rollouts`] (software) ·
+//! [`trust`] (intermediate CAs, CRLs, transitions), [`audit`] (the audit log), [`logins`]
+//! (administrators), [`health`], [`overview`].
+//!
+//! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`],
+//! [`pki`], [`ports`] (what it is given) · [`events`] (what areas tell each other) · [`hub`]
+//! (mailboxes of connected devices) · [`places`], [`ledger`] (fair shares) · [`error`], [`clock`],
+//! [`alarms`], [`signing`] (requests to the signing service) · [`settle`] (database and audit log
+//! after a start).
+//!
+//! Every function that uses the database returns an error when the database does not answer. The
+//! `# Errors` sections name only the other errors.
+//!
+//! `examples/src/bin/control_plane.rs` uses it without a web server.
+#![allow(clippy::missing_errors_doc, reason = "said once, above")]
+
+pub mod alarms;
+pub mod attestation;
+pub mod audit;
+pub mod boot;
+pub mod builds;
+pub mod clock;
+pub mod commands;
+pub mod context;
+pub mod devices;
+pub mod enrollment;
+pub mod error;
+pub mod events;
+pub mod health;
+pub mod hub;
+pub mod ledger;
+pub mod logins;
+pub mod overview;
+pub mod pki;
+pub mod places;
+pub mod ports;
+pub mod profiles;
+mod reactions;
+pub mod releases;
+pub mod rollouts;
+pub mod secrets;
+pub mod settings;
+pub mod settle;
+pub mod signing;
+pub mod start;
+pub mod trust;

@@ -1,0 +1,137 @@
+//! Opens a control plane and runs its tasks.
+
+use crate::alarms::Alarms;
+use crate::attestation::evidence;
+use crate::attestation::policies::Policies;
+use crate::attestation::state::{Answer, Attestation};
+use crate::attestation::tpm;
+use crate::audit::state::Acts;
+use crate::context::{Context, ContextRef, Grants};
+use crate::enrollment::batch;
+use crate::enrollment::state::{EnrollmentState, QueuedEnrollment};
+use crate::health::state::Health;
+use crate::hub::Hub;
+use crate::pki::Pki;
+use crate::ports::{Ports, ServerIdentity};
+use crate::reactions::REACTIONS;
+use crate::releases::documents::DocumentCache;
+use crate::releases::retention;
+use crate::secrets::tickets::Vault;
+use crate::settings::Settings;
+use crate::trust::access::Access;
+use crate::trust::state::TrustState;
+use crate::trust::{self, identity, notice, revocation, upkeep};
+use crate::{health, releases, settle};
+use anyhow::{Context as _, Result};
+use fleeti_signer::handle::SignerHandle;
+use fleeti_store::Db;
+use std::sync::Arc;
+use tokio::sync::{Notify, broadcast, mpsc};
+use tokio::task::JoinHandle;
+use x509_cert::Certificate;
+
+/// Number of changes that a slow watcher can be behind.
+const EVENTS_MAX: usize = 1024;
+
+/// What a control plane is opened with.
+pub struct Parts {
+    /// What an operator configured.
+    pub settings: Settings,
+    /// Certificates and public keys.
+    pub pki: Pki,
+    /// The database.
+    pub db: Db,
+    /// The signing service.
+    pub signer: SignerHandle,
+    /// The administrator's token.
+    pub admin_token: String,
+}
+
+/// An open control plane whose tasks do not run yet.
+pub struct Opened<P> {
+    /// What every operation gets.
+    pub cx: ContextRef,
+    /// The ports that were made.
+    pub ports: Arc<P>,
+    enrollments: mpsc::Receiver<QueuedEnrollment>,
+    evidence: mpsc::Receiver<Answer>,
+    has_signer: bool,
+    is_settled: bool,
+}
+
+/// Opens a control plane. `make_ports` gets the server's certificate, who may connect, and the
+/// intermediate CAs of devices. If the signing service does not answer, the certificate and CRLs of
+/// the last start are used.
+///
+/// # Errors
+/// Names what is missing or malformed, and what to do.
+pub async fn open<P: Ports + 'static>(
+    parts: Parts,
+    make_ports: impl FnOnce(ServerIdentity, &Arc<Access>, &[Certificate]) -> Result<P>,
+) -> Result<Opened<P>> {
+    let Parts { settings, pki, db, signer, admin_token } = parts;
+    std::fs::create_dir_all(settings.releases())
+        .with_context(|| settings.data.display().to_string())?;
+    releases::sweep(&settings.releases()).context("releases/.staging")?;
+    let trust = trust::load(&db, &pki).await.context("the trust bundle")?;
+    let policies = Policies::load(&db).await?;
+    let secrets = Vault::load(&db).await?;
+    let (identity, crls, has_signer) =
+        identity::credentials(&settings, &db, &signer, &trust).await?;
+    let issuers: Vec<_> = crls.issuers().cloned().collect();
+    let access = Arc::new(Access::new(crls));
+    let ports = Arc::new(make_ports(identity, &access, &issuers)?);
+    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let (enrollment, enrollments) = EnrollmentState::new();
+    let (attestation, evidence) = Attestation::new(policies);
+    let cx = Arc::new(Context {
+        settings,
+        pki,
+        db,
+        signer,
+        events,
+        hub: Hub::default(),
+        access,
+        ports: Arc::clone(&ports) as Arc<dyn Ports>,
+        grants: Grants::default(),
+        health: Health::default(),
+        build_queued: Notify::new(),
+        admin_token,
+        alarms: Alarms::default(),
+        reactions: REACTIONS,
+        acts: Acts::default(),
+        trust: TrustState::new(trust),
+        enrollment,
+        attestation,
+        documents: DocumentCache::default(),
+        secrets,
+    });
+    cx.health.signer(has_signer, cx.now_s());
+    cx.health.disk.look(&cx.settings);
+    // Load revoked devices before the first connection.
+    revocation::load_revoked(&cx).await?;
+    let is_settled = has_signer && settle::is_settled(&cx).await.context("the audit log")?;
+    notice::renew(&cx).await.context("the notice to devices")?;
+    Ok(Opened { cx, ports, enrollments, evidence, has_signer, is_settled })
+}
+
+impl<P> Opened<P> {
+    /// Runs the tasks of the control plane until they are aborted.
+    #[must_use]
+    pub fn run(self) -> Vec<JoinHandle<()>> {
+        let cx = || Arc::clone(&self.cx);
+        let hub = cx();
+        vec![
+            tokio::spawn(upkeep::run(cx(), self.has_signer)),
+            tokio::spawn(health::watch(cx())),
+            tokio::spawn(revocation::prune(cx())),
+            tokio::spawn(retention::run(cx())),
+            tokio::spawn(batch::run(cx(), self.enrollments)),
+            tokio::spawn(evidence::run(cx(), self.evidence)),
+            tokio::spawn(tpm::judge_manufacturers(cx())),
+            tokio::spawn(settle::carry(cx(), self.is_settled)),
+            tokio::spawn(notice::run(cx())),
+            tokio::spawn(async move { hub.hub.run().await }),
+        ]
+    }
+}

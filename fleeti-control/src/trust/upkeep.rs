@@ -1,0 +1,34 @@
+//! Keeps the CRLs and the server's own certificate current.
+
+use super::identity::renew_identity;
+use super::{revocation, warnings};
+use crate::clock::now_s;
+use crate::context::ContextRef;
+use std::time::Duration;
+
+/// Interval at which the CRLs and the server's own certificate are renewed.
+const RENEW_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+/// Delay after a failure.
+const RENEW_RETRY: Duration = Duration::from_secs(60);
+
+/// Renews the CRLs and the server's own certificate until the task is aborted.
+pub(crate) async fn run(cx: ContextRef, has_signer: bool) {
+    let mut pause = if has_signer { RENEW_INTERVAL } else { RENEW_RETRY };
+    loop {
+        if tokio::time::timeout(pause, cx.trust.crls.retry.notified()).await.is_ok() {
+            tokio::time::sleep(RENEW_RETRY).await;
+        }
+        pause = RENEW_INTERVAL;
+        warnings(&cx, now_s()).iter().for_each(|warning| tracing::warn!("{warning}"));
+        if let Err(e) = revocation::publish_crls(&cx).await {
+            tracing::error!("the CRLs were not renewed: {e}");
+            pause = RENEW_RETRY;
+            // Without the signing service the certificate cannot be renewed either.
+            continue;
+        }
+        if let Err(e) = renew_identity(&cx).await {
+            tracing::error!("the server's certificate was not renewed: {e:#}");
+            pause = RENEW_RETRY;
+        }
+    }
+}
