@@ -1,7 +1,7 @@
 //! Shared by the examples: the keys of an organisation, and a server in this process.
 //!
 //! Code map: [`Organisation`] (keys in a directory, and a server that uses them). The examples are
-//! the programs `verify_release`, `embed_server` and `fake_fleet`.
+//! the programs `control_plane`, `verify_release`, `embed_server` and `fake_fleet`.
 //!
 //! ```no_run
 //! # #[actix_web::main] async fn main() -> anyhow::Result<()> {
@@ -19,12 +19,38 @@ use fleeti_pki::sealed;
 use fleeti_pki::signer::SoftKey;
 use fleeti_server::config::Config;
 use fleeti_server::server::Server;
+use fleeti_signer::handle::SignerHandle;
+use fleeti_signer::limits::Limits;
+use fleeti_signer::service::SigningService;
 use fleeti_testkit::synthetic;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const PASSPHRASE: &[u8] = b"examples keep no secrets";
+
+/// Creates keys in `DIR/pki`, as `fleeti pki init` does, and the passphrase that opens them. Returns
+/// the release key, which belongs offline.
+///
+/// # Errors
+/// I/O errors.
+pub fn create_keys(dir: &Path) -> Result<SoftKey> {
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let files = hierarchy::create(PASSPHRASE, now_s)?;
+    let wanted = format!("offline/{}.key", purpose::RELEASE);
+    let sealed = files.iter().find(|f| f.path == wanted).context("the release key")?;
+    let release_key =
+        SoftKey::from_pkcs8_der(&sealed::open(&sealed.bytes, purpose::RELEASE, PASSPHRASE)?)?;
+    // The server never gets the offline keys.
+    for file in files.iter().filter(|f| !f.path.starts_with("offline")) {
+        let path = dir.join("pki").join(&file.path);
+        fs::create_dir_all(path.parent().context("a folder")?)?;
+        fs::write(path, &file.bytes)?;
+    }
+    fs::write(dir.join("passphrase"), PASSPHRASE)?;
+    Ok(release_key)
+}
 
 /// Keys in a directory, and a server that uses them.
 pub struct Organisation {
@@ -42,20 +68,7 @@ impl Organisation {
     /// # Errors
     /// I/O errors, or a port that is not available.
     pub async fn found(dir: &Path) -> Result<Self> {
-        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let files = hierarchy::create(PASSPHRASE, now_s)?;
-        let wanted = format!("offline/{}.key", purpose::RELEASE);
-        let sealed = files.iter().find(|f| f.path == wanted).context("the release key")?;
-        let release_key =
-            SoftKey::from_pkcs8_der(&sealed::open(&sealed.bytes, purpose::RELEASE, PASSPHRASE)?)?;
-        // The server never gets the offline keys.
-        for file in files.iter().filter(|f| !f.path.starts_with("offline")) {
-            let path = dir.join("pki").join(&file.path);
-            fs::create_dir_all(path.parent().context("a folder")?)?;
-            fs::write(path, &file.bytes)?;
-        }
-        fs::write(dir.join("passphrase"), PASSPHRASE)?;
+        let release_key = create_keys(dir)?;
         let server = Server::start(Config::new(dir)).await?;
         let token = fs::read_to_string(dir.join("admin.token"))?;
         let client = Client::new(&format!("http://{}", server.addresses.api), token.trim())?;
@@ -94,4 +107,15 @@ impl Organisation {
         self.client.publish(name).await?;
         Ok(dir)
     }
+}
+
+/// A signing service in this process, for development only: an attacker who takes over the process
+/// gets the keys. Otherwise connect to `fleeti-signer`.
+///
+/// # Errors
+/// Names the key that cannot be read.
+pub fn signer(dir: &Path) -> Result<SignerHandle> {
+    let keys = fleeti_signer::keys::open(&dir.join("pki"), PASSPHRASE, None)?;
+    let service = SigningService::open(keys, &dir.join("audit"), Limits::default())?;
+    Ok(SignerHandle::embedded(service)?)
 }

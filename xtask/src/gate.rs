@@ -18,7 +18,7 @@ pub enum Length {
 
 /// Most GiB that a full test writes: compiled code, if it does not exist yet; images of devices
 /// with their disks and the Nix store.
-const COMPILED: u64 = 6;
+const COMPILED: u64 = 4;
 const IMAGES: u64 = 8;
 
 /// Inputs for each parser of untrusted bytes.
@@ -145,6 +145,7 @@ fn tests() -> Result<()> {
 fn examples() -> Result<()> {
     for (name, arguments) in [
         ("verify_release", &[][..]),
+        ("control_plane", &[]),
         ("embed_server", &["--exit"]),
         ("fake_fleet", &["--devices", "30", "--unhealthy", "3"]),
     ] {
