@@ -1,6 +1,7 @@
 //! What an operator configures of the control plane.
 
 use crate::clock::Clock;
+use fleeti_core::wire::attestation::CHALLENGE_S;
 use std::path::PathBuf;
 
 /// What the clean-up keeps.
@@ -34,6 +35,18 @@ pub struct Limits {
     pub pairing: usize,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            challenge_ms: CHALLENGE_S * 1000,
+            proving_ms: 600_000,
+            recovery_key_s: 300,
+            codes_per_minute: 20,
+            pairing: 2000,
+        }
+    }
+}
+
 /// What an operator configures.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -59,6 +72,19 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The default settings, for a data folder.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            names: vec!["localhost".into(), "127.0.0.1".into()],
+            device_proxy: None,
+            limits: Limits::default(),
+            trusts_hypervisor: false,
+            disk_floor: None,
+            retention: Retention::default(),
+            clock: Clock::default(),
+        }
+    }
     /// The folder of releases.
     #[must_use]
     pub fn releases(&self) -> PathBuf {

@@ -5,7 +5,6 @@
 //! file descriptors limits them further: see [`Budget`].
 
 use anyhow::{Context, Result};
-use fleeti_core::wire::attestation::CHALLENGE_S;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Deserialize;
 use std::path::Path;
@@ -80,6 +79,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        let of_control = fleeti_control::settings::Limits::default();
         Self {
             hello_ms: 4_000,
             handshake_ms: 30_000,
@@ -99,12 +99,12 @@ impl Default for Limits {
             downloads_per_device: 16,
             sessions_per_device: 4,
             api: 512,
-            codes_per_minute: 20,
-            pairing: 2000,
-            challenge_ms: CHALLENGE_S * 1000,
-            proving_ms: 600_000,
+            codes_per_minute: of_control.codes_per_minute,
+            pairing: of_control.pairing,
+            challenge_ms: of_control.challenge_ms,
+            proving_ms: of_control.proving_ms,
             known_ms: 60_000,
-            recovery_key_s: 300,
+            recovery_key_s: of_control.recovery_key_s,
             messages_burst: 200,
             message_interval_ms: 200,
             invalid_messages: 20,

@@ -14,16 +14,13 @@ const PLAIN_READERS: &[(&str, &str)] = &[
         "the operator's own file, with numbers only; the root of TOML is always a table",
     ),
     ("fleeti-server/src/web/form.rs", "a value of any shape, which the profile's check reads"),
+    ("fleeti-control/src/boot/mod.rs", "signatures that the server itself wrote: a list of pairs"),
     (
-        "fleeti-server/src/service/boot.rs",
+        "fleeti-control/src/boot/proof.rs",
         "signatures that the server itself wrote: a list of pairs",
     ),
     (
-        "fleeti-server/src/service/boot_proof.rs",
-        "signatures that the server itself wrote: a list of pairs",
-    ),
-    (
-        "fleeti-server/src/service/releases.rs",
+        "fleeti-control/src/releases/mod.rs",
         "signatures that the server itself wrote: a list of pairs",
     ),
     ("fleeti-pki/src/audit.rs", "canonical bytes: what was read is written again and compared"),

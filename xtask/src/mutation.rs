@@ -22,12 +22,11 @@ const ATTESTATION: &[&str] = &[
     "fleeti-pki/src/attestation",
     "fleeti-pki/src/tpm",
     "fleeti-pki/src/measured",
-    "fleeti-server/src/service/attestation",
-    "fleeti-server/src/service/boot",
-    "fleeti-server/src/service/enrollment",
-    "fleeti-server/src/service/evidence",
-    "fleeti-server/src/service/tpm",
-    "fleeti-server/src/service/vault",
+    "fleeti-control/src/attestation",
+    "fleeti-control/src/boot",
+    "fleeti-control/src/enrollment",
+    "fleeti-control/src/secrets",
+    "fleeti-control/src/trust/access",
     "fleeti-server/src/http/device",
 ];
 /// Environment variable with the number of the deleted check.
