@@ -1,13 +1,12 @@
-//! The control plane: actix-web and an MQTT gateway around the Fleeti crates. The state
-//! machines and their decisions are in `fleeti_core`; this crate does the I/O.
+//! The server: actix-web, pages and an MQTT gateway around `fleeti_control`, which has every
+//! operation.
 //!
-//! Code map: [`config`] (the data folder and its keys) · [`fleeti_control`] (one function for each
-//! operation; HTTP, MQTT and jobs call the same ones) · [`fleeti_store`] (all SQL) · [`http`] (the API on port 8080, the device API on port 8443, sizes of bodies) · [`web`] (the pages on
-//! port 8080) · [`gateway`] (MQTT on port 8883, and how the server accepts connections) · [`port`]
-//! (HTTP over these connections) · [`error`] (the one error type, with its status codes) ·
-//! [`worker`] (builds and signatures in this process) · [`remote_worker`] (builds for another
-//! server) · [`admin_tls`] (TLS of the API port) · [`limits`] (resources that one client may use) ·
-//! [`log`] (log output and its limits) · [`server`] (start and stop).
+//! Code map: [`server`] (start and stop: how all of it is put together) · [`config`] (the data
+//! folder and its keys) · [`http`] (the API on port 8080, the device API on port 8443, sizes of
+//! bodies) · [`web`] (the pages on port 8080) · [`gateway`] (MQTT on port 8883, and how the server
+//! accepts connections) · [`port`] (HTTP over these connections) · [`error`] (errors as HTTP
+//! responses) · [`remote_worker`] (builds for another server) · [`admin_tls`] (TLS of the API port) ·
+//! [`limits`] (resources that one client may use) · [`log`] (log output and its limits).
 //!
 //! ```
 //! # actix_web::rt::System::new().block_on(async {
@@ -36,4 +35,3 @@ pub mod port;
 pub mod remote_worker;
 pub mod server;
 pub mod web;
-pub mod worker;

@@ -7,12 +7,13 @@ use crate::gateway::state::{Gateway, GatewayRef};
 use crate::gateway::tls::{TlsState, https_config};
 use crate::limits::raise_descriptors;
 use crate::port::{Clients, TlsOfNow, deadline, serve};
-use crate::{gateway, http, web, worker};
+use crate::{gateway, http, web};
 use actix_web::App as WebApp;
 use actix_web::dev::{Server as WebServer, ServerHandle};
 use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
 use actix_web::web::Data;
 use anyhow::{Context, Result};
+use fleeti_control::builds::local_worker;
 use fleeti_control::context::ContextRef;
 use fleeti_control::pki::Pki;
 use fleeti_control::ports::Addresses;
@@ -140,13 +141,13 @@ impl Server {
         let device_server = serve_devices(https, &gateway)?;
         let handles = vec![api_server.handle(), device_server.handle()];
         let mqtt = tokio::net::TcpListener::from_std(mqtt)?;
-        let agent = config.local_worker.then(|| worker::Agent(config.agent.clone()));
+        let agent = config.local_worker.then(|| local_worker::Agent(config.agent.clone()));
         let mut tasks = opened.run();
         tasks.extend([
             tokio::spawn(async move { drop(api_server.await) }),
             tokio::spawn(async move { drop(device_server.await) }),
             tokio::spawn(gateway::run(Arc::clone(&gateway), mqtt)),
-            tokio::spawn(worker::run(Arc::clone(&control), agent)),
+            tokio::spawn(local_worker::run(Arc::clone(&control), agent)),
             tokio::spawn({
                 let gateway = Arc::clone(&gateway);
                 async move { gateway::sessions::run(&gateway.sessions, &gateway.control).await }

@@ -1,12 +1,12 @@
 //! The worker in the server's process. It sends builds to the signing service and, with
 //! `--local-worker`, leases builds and runs them with `fleeti-build`.
 
+use crate::clock::{new_id, now_s};
+use crate::context::ContextRef;
+use crate::releases;
 use anyhow::{Context, Result};
 use fleeti_build::build::{self, Request};
 use fleeti_build::cache::Cache;
-use fleeti_control::clock::{new_id, now_s};
-use fleeti_control::context::ContextRef;
-use fleeti_control::releases;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, Event};
 use fleeti_store as store;
 use fleeti_store::builds::{Ended, Lease};

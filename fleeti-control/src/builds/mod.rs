@@ -3,6 +3,7 @@
 pub mod approvals;
 pub mod details;
 pub mod jobs;
+pub mod local_worker;
 pub mod logs;
 pub mod workers;
 
