@@ -1,13 +1,11 @@
 //! Device certificates and their keys.
 
 use super::devices::{Certified, reason};
-use super::{Tx, from_seconds, seconds};
+use super::{Tx, device_keys, from_seconds, seconds};
 use crate::StoreError;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::RevocationReason;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
-use sqlx::{QueryBuilder, Sqlite};
-use std::collections::HashMap;
 
 /// The newest certificate of a device, PEM.
 pub async fn newest(pool: &SqlitePool, id: &DeviceId) -> Result<Option<String>, StoreError> {
@@ -142,28 +140,15 @@ pub async fn supersede(
         "INSERT OR IGNORE INTO superseded (device, not_after_s, serial, issuer) \
          SELECT device, not_after_s, serial, issuer FROM issued WHERE device = $1 AND key_sha256 = $2",
         "DELETE FROM issued WHERE device = $1 AND key_sha256 = $2",
-        "DELETE FROM device_keys WHERE device = $1 AND key_sha256 = $2",
     ] {
         sqlx::query(sql).bind(device.as_str()).bind(key_sha256).execute(&mut **tx).await?;
     }
-    Ok(())
-}
-
-/// The devices that keys belong to, by the key's SHA-256.
-pub async fn owners(
-    connection: &mut SqliteConnection,
-    keys: &[&str],
-) -> Result<HashMap<String, String>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT key_sha256, device FROM device_keys WHERE key_sha256 IN (",
-    );
-    let mut list = query.separated(", ");
-    for key in keys {
-        list.push_bind(*key);
+    if device_keys::owners(tx, &[key_sha256]).await?.get(key_sha256).map(String::as_str)
+        == Some(device.as_str())
+    {
+        device_keys::remove(tx, &[key_sha256]).await?;
     }
-    query.push(")");
-    let rows: Vec<(String, String)> = query.build_query_as().fetch_all(connection).await?;
-    Ok(rows.into_iter().collect())
+    Ok(())
 }
 
 /// A certificate of a revoked device: serial, time of revocation, reason.
@@ -189,11 +174,14 @@ pub async fn revoked(
 /// Deletes some expired rows: certificates, except the newest of each device, and keys of deleted
 /// certificates, except those of revoked devices. Returns the number of rows.
 pub async fn prune(tx: &mut Tx<'_>, now_s: u64, limit: u32) -> Result<u64, StoreError> {
-    let mut gone = 0;
-    for sql in [
-        "DELETE FROM device_keys WHERE key_sha256 IN (SELECT i.key_sha256 FROM issued i JOIN devices d ON d.id = i.device \
+    let keys = "SELECT i.key_sha256 FROM issued i JOIN devices d ON d.id = i.device \
          WHERE i.not_after_s < $1 AND i.serial <> d.serial AND d.revoked_s IS NULL \
-         AND i.key_sha256 NOT IN (d.key_sha256, COALESCE(d.next_key_sha256, '')) ORDER BY i.not_after_s LIMIT $2)",
+         AND i.key_sha256 NOT IN (d.key_sha256, COALESCE(d.next_key_sha256, '')) ORDER BY i.not_after_s LIMIT $2";
+    let keys: Vec<String> =
+        sqlx::query_scalar(keys).bind(seconds(now_s)).bind(limit).fetch_all(&mut **tx).await?;
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let mut gone = device_keys::remove(tx, &keys).await?;
+    for sql in [
         "DELETE FROM issued WHERE rowid IN (SELECT i.rowid FROM issued i JOIN devices d ON d.id = i.device \
          WHERE i.not_after_s < $1 AND i.serial <> d.serial ORDER BY i.not_after_s LIMIT $2)",
         "DELETE FROM superseded WHERE (device, not_after_s, serial) IN \

@@ -1,7 +1,8 @@
 //! Devices.
 
-use super::{Tx, from_seconds, seconds};
+use super::{Tx, device_keys, from_seconds, seconds};
 use crate::StoreError;
+use crate::batch::{push_list, push_rows};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
 use fleeti_core::wire::boot::BootSummary;
@@ -94,41 +95,76 @@ pub struct Certified {
     pub is_in_tpm: bool,
 }
 
-/// Adds devices, or stores new certificates of known ones.
-pub async fn upsert(
+/// A device with a certificate for it.
+pub type WithCertificate<'a> = (&'a DeviceId, &'a FleetId, &'a Certified);
+
+/// Adds devices that are new, each with a key that no device has used. If one of them is not, the
+/// transaction must be rolled back.
+pub async fn insert_new(
     tx: &mut Tx<'_>,
-    devices: &[(&DeviceId, &FleetId, &Certified)],
+    devices: &[WithCertificate<'_>],
     now_s: u64,
 ) -> Result<(), StoreError> {
     if devices.is_empty() {
         return Ok(());
     }
+    insert(tx, devices, now_s, "").await?;
+    insert_issued(tx, devices).await?;
+    let keys: Vec<_> = devices.iter().map(|(id, _, c)| (c.key_sha256.as_str(), *id)).collect();
+    device_keys::insert_new(tx, &keys).await
+}
+
+/// Adds devices, or stores new certificates of known ones. If that fails, the transaction must be
+/// rolled back.
+pub async fn upsert(
+    tx: &mut Tx<'_>,
+    devices: &[WithCertificate<'_>],
+    now_s: u64,
+) -> Result<(), StoreError> {
+    if devices.is_empty() {
+        return Ok(());
+    }
+    // A different key is stored as the next one, and replaces the old one on first use.
+    let known = " ON CONFLICT (id) DO UPDATE SET serial = excluded.serial, certificate_sha256 = excluded.certificate_sha256, \
+         certificate_not_after_s = excluded.certificate_not_after_s, next_is_in_tpm = excluded.is_in_tpm, \
+         next_key_sha256 = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN NULL ELSE excluded.key_sha256 END";
+    insert(tx, devices, now_s, known).await?;
+    insert_issued(tx, devices).await?;
+    let keys: Vec<_> = devices.iter().map(|(id, _, c)| (c.key_sha256.as_str(), *id)).collect();
+    device_keys::insert_known(tx, &keys).await
+}
+
+async fn insert(
+    tx: &mut Tx<'_>,
+    devices: &[WithCertificate<'_>],
+    now_s: u64,
+    on_conflict: &'static str,
+) -> Result<(), StoreError> {
+    // OR FAIL, because the caller rolls the transaction back anyway: for OR ABORT, the default, SQLite
+    // copies each page before it changes it, to undo a failed statement alone.
     let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, certificate_not_after_s, \
-         is_in_tpm) ",
+        "INSERT OR FAIL INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, \
+         certificate_not_after_s, is_in_tpm) SELECT * FROM (",
     );
-    query.push_values(devices, |mut row, (id, fleet, c)| {
-        row.push_bind(id.as_str())
-            .push_bind(fleet.as_str())
-            .push_bind(seconds(now_s))
-            .push_bind(seconds(now_s));
+    let now_s = seconds(now_s);
+    push_rows(&mut query, (devices, 9), |row, (id, fleet, c)| {
+        row.push_bind(id.as_str()).push_bind(fleet.as_str()).push_bind(now_s).push_bind(now_s);
         row.push_bind(&c.key_sha256)
             .push_bind(&c.serial)
             .push_bind(&c.certificate_sha256)
             .push_bind(seconds(c.not_after_s));
         row.push_bind(i64::from(c.is_in_tpm));
     });
-    // A different key is stored as the next one, and replaces the old one on first use.
-    query.push(
-        " ON CONFLICT (id) DO UPDATE SET serial = excluded.serial, certificate_sha256 = excluded.certificate_sha256, \
-         certificate_not_after_s = excluded.certificate_not_after_s, next_is_in_tpm = excluded.is_in_tpm, \
-         next_key_sha256 = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN NULL ELSE excluded.key_sha256 END",
-    );
+    query.push(") AS new WHERE column1 IS NOT NULL").push(on_conflict);
     query.build().execute(&mut **tx).await?;
+    Ok(())
+}
+
+async fn insert_issued(tx: &mut Tx<'_>, devices: &[WithCertificate<'_>]) -> Result<(), StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO issued (serial, device, sha256, not_after_s, pem, issuer, key_sha256) ",
+        "INSERT OR FAIL INTO issued (serial, device, sha256, not_after_s, pem, issuer, key_sha256) SELECT * FROM (",
     );
-    query.push_values(devices, |mut row, (id, _, c)| {
+    push_rows(&mut query, (devices, 7), |row, (id, _, c)| {
         row.push_bind(&c.serial)
             .push_bind(id.as_str())
             .push_bind(&c.certificate_sha256)
@@ -137,13 +173,7 @@ pub async fn upsert(
             .push_bind(&c.issuer)
             .push_bind(&c.key_sha256);
     });
-    query.build().execute(&mut **tx).await?;
-    let mut query = QueryBuilder::<Sqlite>::new("INSERT INTO device_keys (key_sha256, device) ");
-    query.push_values(devices, |mut row, (id, _, c)| {
-        row.push_bind(&c.key_sha256).push_bind(id.as_str());
-    });
-    // INVARIANT: a key belongs to one device. Callers check that; this guards against bugs.
-    query.push(" ON CONFLICT (key_sha256) DO UPDATE SET device = CASE WHEN device_keys.device = excluded.device THEN excluded.device END");
+    query.push(") AS new WHERE column1 IS NOT NULL");
     query.build().execute(&mut **tx).await?;
     Ok(())
 }
@@ -158,10 +188,8 @@ pub async fn existing(
     }
     let mut query =
         QueryBuilder::<Sqlite>::new("SELECT id, key_sha256, revoked_s FROM devices WHERE id IN (");
-    let mut list = query.separated(", ");
-    for id in ids {
-        list.push_bind(id.as_str());
-    }
+    let ids: Vec<_> = ids.iter().map(|id| id.as_str()).collect();
+    push_list(&mut query, &ids);
     query.push(")");
     let rows: Vec<(String, String, Option<i64>)> =
         query.build_query_as().fetch_all(&mut **tx).await?;

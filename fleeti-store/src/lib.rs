@@ -19,7 +19,7 @@
 //!
 //! Code map: [`devices`], [`desired`], [`admission`], [`mqtt_sessions`], [`commands`] (devices and
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
-//! [`trust`] (identities) · [`tpms`], [`attestations`], [`boot`], [`vault`] (evidence and what only
+//! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`boot`], [`vault`] (evidence and what only
 //! the signing service opens) · [`revisions`], [`builds`], [`approvals`], [`releases`],
 //! [`rollouts`], [`rollout_headers`], [`rollout_devices`] · [`sessions`], [`workers`], [`audit`],
 //! [`domain_events`].
@@ -30,11 +30,13 @@ pub mod admission;
 pub mod approvals;
 pub mod attestations;
 pub mod audit;
+mod batch;
 pub mod boot;
 pub mod builds;
 pub mod certificates;
 pub mod commands;
 pub mod desired;
+pub mod device_keys;
 pub mod devices;
 pub mod domain_events;
 pub mod enrollments;

@@ -130,7 +130,7 @@ async fn serve(cx: &Context, pending: &[QueuedEnrollment]) -> Result<Vec<Answer>
         // its cache. A reader would have to reload them, because the last batch changed some.
         let mut writer = cx.db.single_writer().await?;
         let known = store::enrollments::find(&mut writer, &tokens).await?;
-        (known, store::certificates::owners(&mut writer, &keys).await?)
+        (known, store::device_keys::owners(&mut writer, &keys).await?)
     };
     let mut seen_keys = HashSet::new();
     let has_foreign_key: Vec<_> = pending
@@ -160,13 +160,14 @@ async fn serve(cx: &Context, pending: &[QueuedEnrollment]) -> Result<Vec<Answer>
             }
             // The response was lost. Repeating it signs and stores nothing.
             if is_known && let Some(certified) = again(cx, &admitted.device, a, now).await? {
-                return Ok(Signed { device: admitted.device, certified, is_new: false });
+                return Ok(Signed { device: admitted.device, certified, kept: Kept::Already });
             }
+            let kept = if admitted.device == minted { Kept::NewDevice } else { Kept::KnownDevice };
             let protection = a.tpm.as_ref().map_or(Protection::Software, |t| t.protection);
             let occasion = (Occasion::Enrollment, protection);
             let certified =
                 certify(cx, &admitted.device, &a.csr_pem, occasion).await.map_err(bad_request)?;
-            Ok(Signed { device: admitted.device, certified, is_new: true })
+            Ok(Signed { device: admitted.device, certified, kept })
         }
     }))
     .await;
@@ -177,8 +178,18 @@ async fn serve(cx: &Context, pending: &[QueuedEnrollment]) -> Result<Vec<Answer>
 struct Signed {
     device: DeviceId,
     certified: Certified,
-    /// Whether the certificate is not in the database yet.
-    is_new: bool,
+    kept: Kept,
+}
+
+/// What the database knows of a certificate.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// The certificate.
+    Already,
+    /// Perhaps its device.
+    KnownDevice,
+    /// Nothing: the id of its device was minted for it.
+    NewDevice,
 }
 
 /// The certificate that the device already has.
@@ -207,15 +218,16 @@ async fn keep(
     // Only the use of a token can have changed since it was read.
     let tokens: Vec<_> = pending.iter().map(|a| a.token_sha256.as_str()).collect();
     known.extend(store::enrollments::used(&mut tx, &tokens).await?);
-    let ids: Vec<_> = signed.iter().flatten().map(|s| &s.device).collect();
+    let known_devices = signed.iter().flatten().filter(|s| s.kept != Kept::NewDevice);
+    let ids: Vec<_> = known_devices.map(|s| &s.device).collect();
     let standing = store::devices::existing(&mut tx, &ids).await?;
     let keys: Vec<_> = pending.iter().map(|a| a.key_sha256.as_str()).collect();
-    let owners = store::certificates::owners(&mut tx, &keys).await?;
+    let owners = store::device_keys::owners(&mut tx, &keys).await?;
     let mut good: Vec<Good> = pending
         .iter()
         .zip(signed)
         .map(|(a, signed)| {
-            let Signed { device, certified, is_new } = signed?;
+            let Signed { device, certified, kept } = signed?;
             let admitted = admission(known.get(&a.token_sha256), a, now, &device)?;
             // A device that has renewed its key since cannot enroll again with the old key and its
             // token.
@@ -228,7 +240,7 @@ async fn keep(
             if owners.get(&a.key_sha256).is_some_and(|owner| owner != device.as_str()) {
                 return Err(renewal::foreign_key());
             }
-            Ok((admitted, certified, is_new))
+            Ok((admitted, certified, kept))
         })
         .collect();
     let taken = refuse_bound_tpms(&mut tx, pending, &mut good, has_foreign_key).await?;
@@ -241,7 +253,7 @@ async fn keep(
     for (who, tpm) in taken {
         tpm::alarm(cx, &who, tpm).await?;
     }
-    let answer = |(admitted, certified, _): (Admission, Certified, bool)| {
+    let answer = |(admitted, certified, _): (Admission, Certified, Kept)| {
         let (certificate_chain_pem, renewal) =
             (chain_pem(cx, &certified), window_of(certified.not_after_s));
         Ok(EnrollResponse {
@@ -254,8 +266,8 @@ async fn keep(
     Ok(good.into_iter().map(|g| g.and_then(answer)).collect())
 }
 
-/// What a request gets: where it enrolls, its certificate, and whether that is new.
-type Good = Result<(Admission, Certified, bool), Error>;
+/// What a request gets: where it enrolls, its certificate, and whether that is in the database.
+type Good = Result<(Admission, Certified, Kept), Error>;
 
 /// Refuses requests that show a TPM of another device, or one of another request in the batch.
 /// Returns the refused requests and their TPMs, which raise alarms.
@@ -293,13 +305,12 @@ async fn keep_good(
     good: &[Good],
     now: u64,
 ) -> Result<(), Error> {
-    let new: Vec<_> = good
-        .iter()
-        .flatten()
-        .filter(|(_, _, is_new)| *is_new)
-        .map(|(a, c, _)| (&a.device, &a.fleet, c))
-        .collect();
-    store::devices::upsert(tx, &new, now).await?;
+    let those = |wanted: Kept| -> Vec<_> {
+        let found = good.iter().flatten().filter(|(_, _, kept)| *kept == wanted);
+        found.map(|(a, c, _)| (&a.device, &a.fleet, c)).collect()
+    };
+    store::devices::insert_new(tx, &those(Kept::NewDevice), now).await?;
+    store::devices::upsert(tx, &those(Kept::KnownDevice), now).await?;
     let uses: Vec<_> = pending
         .iter()
         .zip(good)

@@ -10,6 +10,7 @@ use fleeti_core::id::DeviceId;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
 use fleeti_store::certificates::{self, CertificateStatus};
+use fleeti_store::device_keys;
 use fleeti_store::devices::Certified;
 use x509_cert::Certificate;
 
@@ -99,7 +100,7 @@ pub async fn begin(
     if status.is_revoked {
         return Err(Error::new(Code::Forbidden, "this device is revoked"));
     }
-    if certificates::owners(&mut tx, &[key_sha256])
+    if device_keys::owners(&mut tx, &[key_sha256])
         .await?
         .get(key_sha256)
         .is_some_and(|owner| owner != device.as_str())
@@ -150,7 +151,7 @@ pub async fn keep(cx: &Context, device: &DeviceId, certified: &Certified) -> Res
     let status = certificates::status(&mut tx, device).await?.filter(|s| !s.is_revoked);
     let status = status.ok_or_else(|| Error::new(Code::Forbidden, "this device is revoked"))?;
     let key = certified.key_sha256.as_str();
-    if certificates::owners(&mut tx, &[key])
+    if device_keys::owners(&mut tx, &[key])
         .await?
         .get(key)
         .is_some_and(|owner| owner != device.as_str())

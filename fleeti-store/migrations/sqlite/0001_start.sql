@@ -314,7 +314,7 @@ CREATE INDEX attestations_by_release ON attestations (release_name);
 -- Every certificate that was issued. A certificate is always looked up with its device; an index by
 -- its random serial would touch a page of its own for each new one.
 CREATE TABLE issued (
-    device TEXT NOT NULL REFERENCES devices (id),
+    device TEXT NOT NULL REFERENCES devices (id) DEFERRABLE INITIALLY DEFERRED,
     not_after_s BIGINT NOT NULL,
     serial TEXT NOT NULL,
     sha256 TEXT NOT NULL,
@@ -344,11 +344,15 @@ CREATE TABLE superseded (
 ) WITHOUT ROWID;
 CREATE INDEX superseded_by_end ON superseded (not_after_s);
 
--- SHA-256 of each SubjectPublicKeyInfo that a device has used: each key is one device's, for ever.
+-- SHA-256 of each SubjectPublicKeyInfo that a device has used: each key is one device's, for ever. The
+-- index has random keys; it has only the first eight bytes of the digest, so that many share a page.
+-- A reference that is checked at the commit lets SQLite insert many rows without copying each page
+-- first.
 CREATE TABLE device_keys (
-    key_sha256 TEXT PRIMARY KEY,
-    device TEXT NOT NULL REFERENCES devices (id)
-) WITHOUT ROWID;
+    key_prefix BIGINT NOT NULL UNIQUE,
+    key_sha256 TEXT NOT NULL,
+    device TEXT NOT NULL REFERENCES devices (id) DEFERRABLE INITIALLY DEFERRED
+);
 
 -- Bundles of intermediates as the root signed them; verified whenever they are read.
 CREATE TABLE trust_bundles (
