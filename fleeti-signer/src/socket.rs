@@ -91,7 +91,7 @@ async fn converse(stream: UnixStream, signer: SignerHandle) {
     while let Some(frame) = calls.next().await {
         let call: Call = match frame
             .map_err(|e| e.to_string())
-            .and_then(|f| strict::from_slice(&f).map_err(|e| e.to_string()))
+            .and_then(|f| strict::from_message(&f).map_err(|e| e.to_string()))
         {
             Ok(call) => call,
             // Close the connection: a reply to an invalid call could be misread.
@@ -212,7 +212,7 @@ fn read_answer(frame: Option<std::io::Result<BytesMut>>) -> Result<Answer, Strin
     let frame = frame
         .ok_or("the signing service closed the connection")?
         .map_err(|e| unreadable(e.to_string()))?;
-    strict::from_slice(&frame).map_err(|e| unreadable(e.to_string()))
+    strict::from_message(&frame).map_err(|e| unreadable(e.to_string()))
 }
 
 fn encoded(id: u64, request: Request) -> Option<Vec<u8>> {

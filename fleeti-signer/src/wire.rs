@@ -2,6 +2,7 @@
 
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 pub use fleeti_core::secure_boot::BootState;
+use fleeti_core::strict;
 use fleeti_core::wire::api::{RevocationReason, SignedBy};
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::audit::AuditProof;
@@ -202,6 +203,7 @@ pub enum Request {
         /// Fleet of the secrets.
         fleet: FleetId,
         /// The wrapped secrets, as returned by the signing service, base64, by name.
+        #[serde(deserialize_with = "strict::unique")]
         secrets: BTreeMap<SecretName, String>,
     },
     /// Writes an act of the server to the log.
@@ -288,6 +290,7 @@ pub enum Response {
     /// Secrets of a fleet.
     Secrets {
         /// Base64, by name.
+        #[serde(deserialize_with = "strict::unique")]
         secrets: BTreeMap<SecretName, Secret>,
     },
     /// The release is signed and in the outbox.

@@ -108,6 +108,7 @@ pub struct VariableWrite {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct BootSignatures {
     /// Signatures by path, for example `raw/kiosk_2.efi`.
+    #[serde(deserialize_with = "crate::strict::unique")]
     pub binaries: BTreeMap<String, String>,
 }
 
