@@ -6,11 +6,14 @@ use crate::service::SigningService;
 use crate::wire::{Request, Response};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 
 /// Maximum number of requests in one batch.
 const BATCH_MAX: usize = 256;
+/// How long a batch waits for more requests when the last one had several: those of one batch of the
+/// server come one after the other, and each batch costs two flushes to the disk.
+const GATHER: Duration = Duration::from_micros(300);
 /// Maximum number of queued requests.
 const QUEUE_MAX: usize = 4096;
 
@@ -61,9 +64,10 @@ impl SignerHandle {
         let now_s: Clock = Arc::new(now_s);
         service.record_policy(now_s()).map_err(std::io::Error::other)?;
         let (queue, receiver) = mpsc::channel(QUEUE_MAX);
+        let courier = Courier::start();
         std::thread::Builder::new()
             .name("signer".into())
-            .spawn(move || work(service, receiver, &now_s))?;
+            .spawn(move || work(service, receiver, &now_s, &courier))?;
         Ok(Self { queue })
     }
 
@@ -102,13 +106,62 @@ fn now_s() -> u64 {
 /// Returns Unix seconds.
 type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
-fn work(service: SigningService, mut queue: mpsc::Receiver<Waiting>, now_s: &Clock) {
+/// Responses of a batch.
+type Responses = Vec<(Asker, Response)>;
+
+/// Takes the responses of a batch to the runtime of their callers with one wake-up: each one across
+/// threads is a system call, and a caller that is woken alone answers alone.
+struct Courier(Option<mpsc::UnboundedSender<Responses>>);
+
+impl Courier {
+    /// Without a runtime here, [`Courier::deliver`] wakes each caller itself.
+    fn start() -> Self {
+        Self(tokio::runtime::Handle::try_current().ok().map(|runtime| {
+            let (sender, mut receiver) = mpsc::unbounded_channel();
+            runtime.spawn(async move {
+                while let Some(responses) = receiver.recv().await {
+                    deliver(responses);
+                }
+            });
+            sender
+        }))
+    }
+
+    fn deliver(&self, responses: Responses) {
+        match &self.0 {
+            Some(sender) => sender.send(responses).unwrap_or_else(|failed| deliver(failed.0)),
+            None => deliver(responses),
+        }
+    }
+}
+
+fn deliver(responses: Responses) {
+    for (asker, response) in responses {
+        asker.send(Ok(response)).ok();
+    }
+}
+
+fn work(
+    service: SigningService,
+    mut queue: mpsc::Receiver<Waiting>,
+    now_s: &Clock,
+    courier: &Courier,
+) {
     // Shared with the thread that signs a release: that takes too long for other callers to wait.
     let service = Arc::new(Mutex::new(service));
     let is_busy = Arc::new(AtomicBool::new(false));
     let mut batch: Vec<Waiting> = Vec::new();
-    let mut said = 0;
+    let (mut said, mut are_many) = (0, false);
     while queue.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        if are_many {
+            std::thread::sleep(GATHER);
+            while batch.len() < BATCH_MAX
+                && let Ok(waiting) = queue.try_recv()
+            {
+                batch.push(waiting);
+            }
+        }
+        are_many = batch.len() > 1;
         let (mut requests, mut waiting) = (Vec::new(), Vec::new());
         // Drop requests whose callers no longer wait.
         for (request, answer) in batch.drain(..).filter(|(_, w)| !w.is_closed()) {
@@ -122,10 +175,8 @@ fn work(service: SigningService, mut queue: mpsc::Receiver<Waiting>, now_s: &Clo
         }
         let performed =
             service.lock().unwrap_or_else(PoisonError::into_inner).perform(now_s(), requests);
-        match performed {
-            Ok(answers) => {
-                waiting.into_iter().zip(answers).for_each(|(w, answer)| drop(w.send(Ok(answer))))
-            }
+        let answers = match performed {
+            Ok(answers) => answers,
             // Nothing was returned to a caller. Callers may try again: the log continues when it
             // can be written again.
             Err(e) => {
@@ -135,11 +186,10 @@ fn work(service: SigningService, mut queue: mpsc::Receiver<Waiting>, now_s: &Clo
                     said = minute;
                 }
                 let reason = format!("the audit log cannot be written: {e}");
-                waiting
-                    .into_iter()
-                    .for_each(|w| drop(w.send(Ok(Response::Limited { reason: reason.clone() }))));
+                waiting.iter().map(|_| Response::Limited { reason: reason.clone() }).collect()
             }
-        }
+        };
+        courier.deliver(waiting.into_iter().zip(answers).collect());
     }
 }
 
