@@ -5,7 +5,7 @@ use crate::attestation::tpm;
 use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
 use crate::enrollment::renewal;
-use crate::enrollment::state::{Answer, QueuedEnrollment};
+use crate::enrollment::state::{Answer, Answers, QueuedEnrollment};
 use crate::enrollment::token::{
     Channel, bad_request, certify, chain_pem, claimed_key_sha256, proved_key_sha256,
 };
@@ -25,10 +25,14 @@ use fleeti_store::tpms::Bound;
 use fleeti_store::{self as store, from_seconds, tpms};
 use futures::future::join_all;
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Maximum number of requests in a batch.
 const BATCH_MAX: usize = 128;
+/// How long a batch waits for the next request while many come, and how often at most. The cost of
+/// a batch is mostly that of its flushes to the disk, however many requests it has.
+const GATHER: (Duration, usize) = (Duration::from_millis(1), 8);
 
 /// Issues a certificate for a token. The same key may repeat the request with the same token,
 /// because a response can be lost; another key may not.
@@ -54,30 +58,43 @@ pub async fn enroll(cx: &Context, request: &EnrollRequest, channel: Channel) -> 
             .hint("try again in a minute")
     };
     cx.enrollment.queue.try_send(pending).map_err(full)?;
-    waiting.await.map_err(|_| Error::internal("the enrollment task has stopped"))?
+    let (answer, _others) =
+        waiting.await.map_err(|_| Error::internal("the enrollment task has stopped"))?;
+    answer
 }
 
 /// Processes enrollment requests until the task is aborted.
 pub(crate) async fn run(cx: ContextRef, mut queue: mpsc::Receiver<QueuedEnrollment>) {
-    let mut batch = Vec::new();
+    let (mut batch, mut are_many) = (Vec::new(), false);
     while queue.recv_many(&mut batch, BATCH_MAX).await > 0 {
+        if are_many {
+            gather(&mut queue, &mut batch).await;
+        }
+        are_many = batch.len() > 1;
         let pending = std::mem::take(&mut batch);
-        let results = serve(&cx, &pending).await;
-        match results {
-            Ok(results) => {
-                for (pending, result) in pending.into_iter().zip(results) {
-                    if let Ok(response) = &result {
-                        cx.publish(Event::Device { id: response.device.clone() });
-                    }
-                    pending.answer.send(result).ok();
-                }
-            }
-            Err(e) => {
-                tracing::error!("enrollment: {e}");
-                for pending in pending {
-                    pending.answer.send(Err(Error::internal("see the server's log"))).ok();
-                }
-            }
+        let answers = serve(&cx, &pending).await.unwrap_or_else(|e| {
+            tracing::error!("enrollment: {e}");
+            pending.iter().map(|_| Err(Error::internal("see the server's log"))).collect()
+        });
+        for response in answers.iter().flatten() {
+            cx.publish(Event::Device { id: response.device.clone() });
+        }
+        Answers::deliver(pending, answers);
+    }
+}
+
+/// Adds requests to a batch while more come.
+async fn gather(queue: &mut mpsc::Receiver<QueuedEnrollment>, batch: &mut Vec<QueuedEnrollment>) {
+    for _ in 0..GATHER.1 {
+        tokio::time::sleep(GATHER.0).await;
+        let before = batch.len();
+        while batch.len() < BATCH_MAX
+            && let Ok(pending) = queue.try_recv()
+        {
+            batch.push(pending);
+        }
+        if batch.len() == before || batch.len() == BATCH_MAX {
+            return;
         }
     }
 }

@@ -12,13 +12,45 @@ const QUEUE_MAX: usize = 1024;
 
 pub(crate) type Answer = Result<EnrollResponse, Error>;
 
+/// The answers of a batch, for requests that wait. The first one that still waits is woken, gets the
+/// others' answers with its own, and hands them out when it drops them: the requests wait on another
+/// thread, and each wake-up across threads is a system call.
+#[derive(Default)]
+pub(crate) struct Answers(Vec<(oneshot::Sender<Delivered>, Answer)>);
+
+/// The answer of a request, and those of others.
+pub(crate) type Delivered = (Answer, Answers);
+
+impl Answers {
+    /// Delivers the answers to the requests, in their order.
+    pub(crate) fn deliver(requests: Vec<QueuedEnrollment>, answers: Vec<Answer>) {
+        let waiting = requests.into_iter().map(|request| request.answer);
+        let mut all: Vec<_> = waiting.zip(answers).collect();
+        while let Some((waiting, answer)) = all.pop() {
+            match waiting.send((answer, Self(all))) {
+                Ok(()) => return,
+                // The client has left.
+                Err((_, mut rest)) => all = std::mem::take(&mut rest.0),
+            }
+        }
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        for (waiting, answer) in self.0.drain(..) {
+            waiting.send((answer, Self::default())).ok();
+        }
+    }
+}
+
 /// The enrollment request of a device with a token.
 pub(crate) struct QueuedEnrollment {
     pub token_sha256: String,
     pub key_sha256: String,
     pub csr_pem: String,
     pub tpm: Option<ProvedTpm>,
-    pub answer: oneshot::Sender<Answer>,
+    pub answer: oneshot::Sender<Delivered>,
 }
 
 /// A proved TPM, and the protection level of its keys.

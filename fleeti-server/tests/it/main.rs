@@ -13,6 +13,7 @@ mod contract;
 mod dead_signer;
 mod device_port;
 mod disk;
+mod enrollment_batch;
 mod gateway;
 mod http;
 mod interop;
