@@ -267,5 +267,5 @@ pub(crate) fn chain_pem(cx: &Context, certified: &Certified) -> String {
     let trust = cx.trust.current.load_full();
     let issuer =
         trust.devices().find(|a| a.sha256 == certified.issuer).unwrap_or_else(|| trust.device());
-    format!("{}{}", certified.pem, issuer.pem)
+    [certified.pem.as_str(), issuer.pem.as_str()].concat()
 }

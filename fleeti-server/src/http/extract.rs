@@ -12,7 +12,7 @@ use actix_web::http::header::{
     ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue,
 };
 use actix_web::web::{self, BytesMut, PathConfig, QueryConfig};
-use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, Responder};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, Responder, ResponseError};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::strict;
 use fleeti_core::wire::problem::Code;
@@ -30,6 +30,9 @@ pub struct BodyMax(pub usize);
 
 /// The limit where no [`BodyMax`] is set.
 const BODY_MAX: usize = 64 * 1024;
+
+/// Bytes that most responses fit into: a device's certificate with its issuer's, or a short list.
+const RESPONSE_BYTES: usize = 4096;
 
 /// A JSON request or response body.
 ///
@@ -63,7 +66,11 @@ impl<T: DeserializeOwned + Serialize + 'static> FromRequest for Json<T> {
 impl<T: Serialize> Responder for Json<T> {
     type Body = BoxBody;
     fn respond_to(self, _: &HttpRequest) -> HttpResponse {
-        HttpResponse::Ok().json(self.0)
+        let mut bytes = Vec::with_capacity(RESPONSE_BYTES);
+        match serde_json::to_writer(&mut bytes, &self.0) {
+            Ok(()) => HttpResponse::Ok().content_type("application/json").body(bytes),
+            Err(e) => AppError::internal(e).error_response(),
+        }
     }
 }
 

@@ -78,21 +78,20 @@ struct TimedBody {
     grace: Duration,
     bytes_per_s: u64,
     received: u64,
-    sleep: Pin<Box<Sleep>>,
+    /// Made when the body is waited for: most come with the head of their request.
+    sleep: Option<Pin<Box<Sleep>>>,
     late: Rc<Cell<bool>>,
 }
 
 impl TimedBody {
     fn new(body: Payload, limits: &Limits, late: Rc<Cell<bool>>) -> Self {
-        let (began, grace) = (Instant::now(), Duration::from_millis(limits.body_ms));
-        let sleep = Box::pin(tokio::time::sleep_until(began + grace));
         Self {
             body,
-            began,
-            grace,
+            began: Instant::now(),
+            grace: Duration::from_millis(limits.body_ms),
             bytes_per_s: limits.body_bytes_per_s.max(1),
             received: 0,
-            sleep,
+            sleep: None,
             late,
         }
     }
@@ -117,7 +116,8 @@ impl Stream for TimedBody {
             Poll::Pending => {}
         }
         let deadline = this.deadline();
-        while this.sleep.as_mut().poll(cx).is_ready() {
+        let sleep = this.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        while sleep.as_mut().poll(cx).is_ready() {
             if deadline <= Instant::now() {
                 this.late.set(true);
                 return Poll::Ready(Some(Err(PayloadError::Io(io::Error::new(
@@ -125,7 +125,7 @@ impl Stream for TimedBody {
                     "too slow",
                 )))));
             }
-            this.sleep.as_mut().reset(deadline);
+            sleep.as_mut().reset(deadline);
         }
         Poll::Pending
     }
