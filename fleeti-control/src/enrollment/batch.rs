@@ -327,7 +327,10 @@ async fn keep_good(
         found.map(|(a, c, _)| (&a.device, &a.fleet, c)).collect()
     };
     store::devices::insert_new(tx, &those(Kept::NewDevice), now).await?;
-    store::devices::upsert(tx, &those(Kept::KnownDevice), now).await?;
+    // One by one: two tokens may be reserved for one device.
+    for known in those(Kept::KnownDevice) {
+        store::devices::upsert(tx, &[known], now).await?;
+    }
     let uses: Vec<_> = pending
         .iter()
         .zip(good)
