@@ -93,7 +93,7 @@ pub async fn crl(
         let crl = new_id("list");
         while !revoked.is_empty() {
             let some = revoked.split_off(revoked.len().saturating_sub(REVOKED_AT_ONCE));
-            match ask(signer, Request::StageRevoked { crl: crl.clone(), revoked: some }).await? {
+            match ask(signer, Request::StageRevoked { name: crl.clone(), revoked: some }).await? {
                 Response::Staged { .. } => {}
                 other => return Err(unexpected(&other)),
             }
@@ -104,12 +104,12 @@ pub async fn crl(
         match ask(signer, Request::Crl { revoked, issuer: Some(issuer.to_owned()), staged }).await?
         {
             Response::Crl { der } => return bytes(&der),
-            Response::LargeCrl { crl, bytes } if bytes <= CRL_MAX => (crl, bytes),
+            Response::LargeCrl { name, bytes } if bytes <= CRL_MAX => (name, bytes),
             other => return Err(unexpected(&other)),
         };
     let mut whole = Vec::new();
     while (whole.len() as u64) < length {
-        match ask(signer, Request::CrlPart { crl: crl.clone(), from: whole.len() as u64 }).await? {
+        match ask(signer, Request::CrlPart { name: crl.clone(), from: whole.len() as u64 }).await? {
             Response::CrlPart { der } if !der.is_empty() => whole.extend(bytes(&der)?),
             other => return Err(unexpected(&other)),
         }

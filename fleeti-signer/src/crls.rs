@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 /// Maximum number of CRLs of each kind in memory, each with at most
 /// [`fleeti_pki::crl::ENTRIES_MAX`] entries.
-const HELD_MAX: usize = 2;
+const KEPT_MAX: usize = 2;
 /// Bytes of a CRL in one message.
 pub const PART_MAX: usize = 2 << 20;
 /// Longest name of a staged CRL, bytes.
@@ -22,9 +22,9 @@ pub(crate) struct Crls {
     signed: VecDeque<(String, Vec<u8>)>,
 }
 
-fn hold<T>(all: &mut VecDeque<(String, T)>, name: String, one: T) {
-    all.retain(|(held, _)| *held != name);
-    while all.len() >= HELD_MAX {
+fn keep<T>(all: &mut VecDeque<(String, T)>, name: String, one: T) {
+    all.retain(|(kept, _)| *kept != name);
+    while all.len() >= KEPT_MAX {
         all.pop_front();
     }
     all.push_back((name, one));
@@ -46,14 +46,14 @@ impl Crls {
                 reason: format!("the name of a CRL is longer than {NAME_MAX} bytes"),
             };
         }
-        let at = self.staged.iter().position(|(held, _)| *held == name);
+        let at = self.staged.iter().position(|(kept, _)| *kept == name);
         let mut crl =
             at.and_then(|at| self.staged.remove(at)).map(|(_, crl)| crl).unwrap_or_default();
         // A refused part drops the whole CRL: a part of it must never be signed.
         match crl.extend(&entries(revoked)) {
             Ok(()) => {
                 let count = crl.count() as u64;
-                hold(&mut self.staged, name, crl);
+                keep(&mut self.staged, name, crl);
                 Response::Staged { entries: count }
             }
             Err(e) => Response::Refused { reason: e.to_string() },
@@ -63,7 +63,7 @@ impl Crls {
     /// Takes the staged entries of a name; empty for `None`.
     pub(crate) fn take(&mut self, staged: Option<&str>) -> Result<Entries, fleeti_pki::Error> {
         let Some(name) = staged else { return Ok(Entries::default()) };
-        let at = self.staged.iter().position(|(held, _)| held == name);
+        let at = self.staged.iter().position(|(kept, _)| kept == name);
         let found = at.and_then(|at| self.staged.remove(at));
         Ok(found
             .ok_or(fleeti_pki::Error::Refused(
@@ -77,19 +77,19 @@ impl Crls {
         if der.len() <= PART_MAX {
             return Response::Crl { der: base64_text(&der) };
         }
-        let (bytes, crl) = (der.len() as u64, staged.unwrap_or_else(|| sha256_hex(&der)));
-        hold(&mut self.signed, crl.clone(), der);
-        Response::LargeCrl { crl, bytes }
+        let (bytes, name) = (der.len() as u64, staged.unwrap_or_else(|| sha256_hex(&der)));
+        keep(&mut self.signed, name.clone(), der);
+        Response::LargeCrl { name, bytes }
     }
 
     /// Returns a part of a signed CRL. The last part removes it here.
     pub(crate) fn part(&mut self, request: &Request) -> Response {
-        let Request::CrlPart { crl, from } = request else {
+        let Request::CrlPart { name, from } = request else {
             return Response::Refused { reason: "not a request for a part of a CRL".into() };
         };
         let missing =
             || Response::Refused { reason: "this CRL is gone; request its signature again".into() };
-        let Some(at) = self.signed.iter().position(|(held, _)| held == crl) else {
+        let Some(at) = self.signed.iter().position(|(kept, _)| kept == name) else {
             return missing();
         };
         let der = &self.signed[at].1;

@@ -269,8 +269,8 @@ impl SigningService {
             Request::CertifyServer { names, csr_pem, issuer } => {
                 self.plan_server(now_s, names, &csr_pem, issuer)
             }
-            Request::StageRevoked { crl, revoked } => {
-                return Ok(Step::Answered(self.crls.stage(crl, revoked)));
+            Request::StageRevoked { name, revoked } => {
+                return Ok(Step::Answered(self.crls.stage(name, revoked)));
             }
             part @ Request::CrlPart { .. } => return Ok(Step::Answered(self.crls.part(&part))),
             Request::Crl { revoked, issuer, staged } => {

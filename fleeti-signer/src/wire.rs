@@ -110,7 +110,7 @@ pub enum Request {
     /// them.
     StageRevoked {
         /// Name of the CRL, chosen by the caller.
-        crl: String,
+        name: String,
         /// Some of its certificates.
         revoked: Vec<RevokedSerial>,
     },
@@ -128,7 +128,7 @@ pub enum Request {
     /// Fetches a part of a CRL that is too large for one message.
     CrlPart {
         /// Name of the CRL.
-        crl: String,
+        name: String,
         /// Number of bytes that the caller has.
         from: u64,
     },
@@ -251,7 +251,7 @@ pub enum Response {
     /// A CRL to be fetched in parts.
     LargeCrl {
         /// Name of the CRL.
-        crl: String,
+        name: String,
         /// Length, bytes.
         bytes: u64,
     },

@@ -284,7 +284,7 @@ fn a_list_of_a_hundred_thousand_certificates_comes_and_goes_in_parts() {
         })
         .collect();
     for (n, some) in all.chunks(REVOKED_AT_ONCE).enumerate() {
-        let request = Request::StageRevoked { crl: "list-1".into(), revoked: some.to_vec() };
+        let request = Request::StageRevoked { name: "list-1".into(), revoked: some.to_vec() };
         assert!(serde_json::to_vec(&request).unwrap().len() < MESSAGE_MAX);
         let entries = ((n + 1) * REVOKED_AT_ONCE) as u64;
         assert_eq!(one(&mut service, request), Response::Staged { entries });
@@ -292,21 +292,21 @@ fn a_list_of_a_hundred_thousand_certificates_comes_and_goes_in_parts() {
     let sign =
         |staged: &str| Request::Crl { revoked: vec![], issuer: None, staged: Some(staged.into()) };
     refusal(&mut service, sign("list-2"));
-    let Response::LargeCrl { crl, bytes } = one(&mut service, sign("list-1")) else {
+    let Response::LargeCrl { name, bytes } = one(&mut service, sign("list-1")) else {
         panic!("expected a large CRL")
     };
     refusal(&mut service, sign("list-1"));
     let mut whole = Vec::new();
     while (whole.len() as u64) < bytes {
         let Response::CrlPart { der } =
-            one(&mut service, Request::CrlPart { crl: crl.clone(), from: whole.len() as u64 })
+            one(&mut service, Request::CrlPart { name: name.clone(), from: whole.len() as u64 })
         else {
             panic!("a part is missing")
         };
         assert!(der.len() < MESSAGE_MAX);
         whole.extend(base64::engine::general_purpose::STANDARD.decode(der).unwrap());
     }
-    refusal(&mut service, Request::CrlPart { crl, from: 0 });
+    refusal(&mut service, Request::CrlPart { name, from: 0 });
     assert_eq!(fleeti_pki::crl::entries(&whole).unwrap().len(), MANY);
     let ca = certificate::from_pem(
         &std::fs::read_to_string(world.path("pki/public/device-ca.pem")).unwrap(),
@@ -315,8 +315,8 @@ fn a_list_of_a_hundred_thousand_certificates_comes_and_goes_in_parts() {
     VerifiedCrl::read(&whole, &ca).unwrap();
     // A refused part drops the other parts.
     let bad = RevokedSerial { serial: "no serial".into(), ..all[0].clone() };
-    one(&mut service, Request::StageRevoked { crl: "list-3".into(), revoked: all[..10].to_vec() });
-    refusal(&mut service, Request::StageRevoked { crl: "list-3".into(), revoked: vec![bad] });
+    one(&mut service, Request::StageRevoked { name: "list-3".into(), revoked: all[..10].to_vec() });
+    refusal(&mut service, Request::StageRevoked { name: "list-3".into(), revoked: vec![bad] });
     refusal(&mut service, sign("list-3"));
 }
 
