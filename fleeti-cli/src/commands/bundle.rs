@@ -25,8 +25,10 @@ pub enum Command {
     Publish {
         /// The root's folder, or a copy of its `bundle.json`, `transcript` and `transcript.sig`.
         root: PathBuf,
-        /// Publish even if devices have a certificate of an intermediate CA that is no longer in
-        /// the bundle. Such devices must enroll again.
+        /// Publish even if devices have a certificate of a device intermediate CA that is no
+        /// longer in the bundle. The server then refuses these certificates. A device with a TPM
+        /// gets a new one by itself; one whose key is a file needs `fleeti device readmit`. All
+        /// other checks of the bundle stay.
         #[arg(long)]
         anyway: bool,
         #[command(flatten)]
@@ -39,14 +41,15 @@ pub enum Command {
         server: Server,
     },
     /// Issue certificates with another intermediate CA of the bundle from now on. The server
-    /// refuses while devices do not have the bundle, unless --anyway is given.
+    /// refuses while fewer than 99 % of the devices have installed the bundle, unless --anyway is
+    /// given.
     Switch {
         /// Purpose of the intermediate CA.
         #[arg(value_parser = purpose_of)]
         purpose: Purpose,
         /// SHA-256 of its certificate, as in `fleeti pki bundle show`.
         certificate: String,
-        /// Switch even if less than 99 % of the devices have the bundle.
+        /// Switch even if fewer than 99 % of the devices have installed the bundle.
         #[arg(long)]
         anyway: bool,
         #[command(flatten)]

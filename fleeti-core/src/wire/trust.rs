@@ -13,8 +13,9 @@ pub struct ImportBundle {
     pub transcript: String,
     /// Signature of the root CA's key over the transcript: ECDSA, DER, base64.
     pub transcript_signature: String,
-    /// Import the bundle even if devices have certificates of an intermediate CA that it does not
-    /// contain. Those devices can no longer connect.
+    /// Import the bundle even if devices have certificates of a device intermediate CA that it
+    /// does not contain. The server then refuses these certificates. Devices with a TPM get new
+    /// ones by themselves; devices whose key is a file need a readmission. All other checks stay.
     #[serde(default)]
     pub anyway: bool,
 }
