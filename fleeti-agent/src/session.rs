@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_told_with_its_reason_and_an_acknowledgement_is_not() {
+    fn a_refusal_is_logged_with_its_reason_and_an_acknowledgement_is_not() {
         use PubAckReason as R;
         let dir = tempfile::tempdir().unwrap();
         let outbox = Outbox::open(dir.path()).unwrap();

@@ -81,8 +81,8 @@ impl Vault {
     }
 
     async fn fetched(&self, SecretsTicket { ticket, version }: SecretsTicket) -> Result<()> {
-        let mut held = self.version.lock().await;
-        if *held == Some(version) {
+        let mut known = self.version.lock().await;
+        if *known == Some(version) {
             return Ok(());
         }
         let sent = self
@@ -110,7 +110,7 @@ impl Vault {
                     .collect(),
             )
             .await?;
-        *held = Some(version);
+        *known = Some(version);
         self.helper.say(&format!("fleeti: received {count} secrets of the fleet")).await
     }
 }

@@ -308,12 +308,12 @@ mod tests {
         if let Some(bytes) = before {
             fs::write(dir.path().join(format!("{}.part", package.sha256)), bytes).unwrap();
         }
-        let mut heard = 0;
-        let problems: Vec<_> = all(&mirror, dir.path(), &[&package], &mut || heard += 1)
+        let mut finished = 0;
+        let problems: Vec<_> = all(&mirror, dir.path(), &[&package], &mut || finished += 1)
             .into_iter()
             .map(|(_, problem)| problem)
             .collect();
-        assert_eq!(heard, 1);
+        assert_eq!(finished, 1);
         let file = dir.path().join(&*package.sha256);
         assert_eq!(is_whole(&file, &package), problems.is_empty());
         assert_eq!(file.exists(), problems.is_empty());

@@ -75,8 +75,8 @@ fn tls_error(e: &reqwest::Error) -> Option<&rustls::Error> {
             return Some(tls);
         }
         // `source()` of an I/O error skips the error that it contains.
-        let held = e.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        next = held.map_or_else(|| e.source(), |held| Some(held as &(dyn Error + 'static)));
+        let inner = e.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = inner.map_or_else(|| e.source(), |inner| Some(inner as &(dyn Error + 'static)));
     }
     None
 }

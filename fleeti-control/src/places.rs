@@ -42,7 +42,7 @@ struct Holder {
 
 #[derive(Debug)]
 struct State<K: Key> {
-    held: Ledger<K, Holder>,
+    taken: Ledger<K, Holder>,
     waiting: Ledger<K, oneshot::Sender<Place<K>>>,
 }
 
@@ -60,7 +60,7 @@ pub struct Places<K: Key> {
 pub trait Key: Clone + Eq + Hash + Ord + std::fmt::Debug {}
 impl<K: Clone + Eq + Hash + Ord + std::fmt::Debug> Key for K {}
 
-/// A place, held until it is dropped.
+/// A place, taken until it is dropped.
 #[derive(Debug)]
 pub struct Place<K: Key> {
     places: Arc<Places<K>>,
@@ -95,17 +95,17 @@ impl<K: Key> Places<K> {
     }
 
     /// Like [`Places::new`], with a queue of `waiting_max` for [`Places::wait`]. If all places are
-    /// taken, a connection that has held one for `stalled` is evicted.
+    /// taken, a connection that has had one for `stalled` is evicted.
     #[must_use]
     pub fn with_queue(all: usize, own: usize, waiting_max: usize, stalled: Duration) -> Arc<Self> {
-        let state = State { held: Ledger::default(), waiting: Ledger::default() };
+        let state = State { taken: Ledger::default(), waiting: Ledger::default() };
         Arc::new(Self { all, own, waiting_max, stalled, state: Mutex::new(state) })
     }
 
-    /// Number of places that are held.
+    /// Number of places that are taken.
     #[must_use]
-    pub fn held(&self) -> usize {
-        self.lock().held.total()
+    pub fn taken(&self) -> usize {
+        self.lock().taken.total()
     }
 
     /// Always gives a place: if all are taken, evicts the oldest one of the key with the most. Also
@@ -113,24 +113,24 @@ impl<K: Key> Places<K> {
     #[must_use]
     pub fn enter_newest(self: &Arc<Self>, key: &K, evicted: Arc<Notify>) -> (Place<K>, bool) {
         let mut state = self.lock();
-        let evicts = state.held.total() >= self.all;
+        let evicts = state.taken.total() >= self.all;
         if evicts {
             evict_fullest(&mut state);
         }
-        (self.hold(&mut state, key, evicted), evicts)
+        (self.take(&mut state, key, evicted), evicts)
     }
 
-    /// Gives a place if one is free, if another key holds at least two more, or if one was held for
+    /// Gives a place if one is free, if another key has at least two more, or if one was taken for
     /// too long. `evicted` is notified when this place is given to another connection.
     ///
     /// # Errors
     /// The limit that was reached.
     pub fn enter(self: &Arc<Self>, key: &K, evicted: Arc<Notify>) -> Result<Place<K>, Full> {
         let mut state = self.lock();
-        if state.held.count(key) >= self.own {
+        if state.taken.count(key) >= self.own {
             return Err(Full::Own);
         }
-        self.try_hold(&mut state, key, evicted).ok_or(Full::All)
+        self.try_take(&mut state, key, evicted).ok_or(Full::All)
     }
 
     /// Waits for a place. Keys with few places go first. Returns `None` if too many wait: the
@@ -138,7 +138,7 @@ impl<K: Key> Places<K> {
     pub async fn wait(self: &Arc<Self>, key: &K) -> Option<Place<K>> {
         let (number, mut given) = {
             let mut state = self.lock();
-            if let Some(place) = self.try_hold(&mut state, key, Arc::default()) {
+            if let Some(place) = self.try_take(&mut state, key, Arc::default()) {
                 return Some(place);
             }
             if state.waiting.total() >= self.waiting_max {
@@ -162,35 +162,35 @@ impl<K: Key> Places<K> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn hold(self: &Arc<Self>, state: &mut State<K>, key: &K, evicted: Arc<Notify>) -> Place<K> {
+    fn take(self: &Arc<Self>, state: &mut State<K>, key: &K, evicted: Arc<Notify>) -> Place<K> {
         let number =
-            state.held.add(key, Holder { since: Instant::now(), evicted: Arc::clone(&evicted) });
+            state.taken.add(key, Holder { since: Instant::now(), evicted: Arc::clone(&evicted) });
         Place { places: Arc::clone(self), key: key.clone(), number, evicted }
     }
 
-    fn try_hold(
+    fn try_take(
         self: &Arc<Self>,
         state: &mut State<K>,
         key: &K,
         evicted: Arc<Notify>,
     ) -> Option<Place<K>> {
-        if state.held.total() >= self.all {
-            let most = state.held.fullest().map_or(0, |(_, count)| count);
-            if most <= state.held.count(key) + 1 && !self.is_stalled(state) {
+        if state.taken.total() >= self.all {
+            let most = state.taken.fullest().map_or(0, |(_, count)| count);
+            if most <= state.taken.count(key) + 1 && !self.is_stalled(state) {
                 return None;
             }
             evict_fullest(state);
         }
-        Some(self.hold(state, key, evicted))
+        Some(self.take(state, key, evicted))
     }
 
-    /// Whether the place that would be evicted was held for too long.
+    /// Whether the place that would be evicted was taken for too long.
     fn is_stalled(&self, state: &State<K>) -> bool {
-        let oldest = state.held.fullest().and_then(|(key, _)| state.held.oldest(key));
+        let oldest = state.taken.fullest().and_then(|(key, _)| state.taken.oldest(key));
         oldest.is_some_and(|(_, holder)| holder.since.elapsed() >= self.stalled)
     }
 
-    /// Evicts a place that was held for too long, if another connection waits.
+    /// Evicts a place that was taken for too long, if another connection waits.
     fn reclaim(self: &Arc<Self>) {
         let mut state = self.lock();
         if self.is_stalled(&state) {
@@ -202,7 +202,7 @@ impl<K: Key> Places<K> {
     fn release(self: &Arc<Self>, key: &K, number: u64) {
         let mut state = self.lock();
         // An evicted connection has no place to give back.
-        if state.held.remove(key, number).is_some() && state.waiting.total() > 0 {
+        if state.taken.remove(key, number).is_some() && state.waiting.total() > 0 {
             self.assign(state);
         }
     }
@@ -211,18 +211,18 @@ impl<K: Key> Places<K> {
     /// has waited longest.
     fn assign(self: &Arc<Self>, mut state: MutexGuard<'_, State<K>>) {
         let mut refused = Vec::new();
-        while state.held.total() < self.all {
+        while state.taken.total() < self.all {
             let next = state
                 .waiting
                 .keys()
-                .min_by_key(|(key, oldest)| (state.held.count(key), *oldest))
+                .min_by_key(|(key, oldest)| (state.taken.count(key), *oldest))
                 .map(|(key, _)| key.clone());
             let Some(key) = next else { break };
             let Some(give) = state.waiting.take_oldest(&key) else { break };
-            let place = self.hold(&mut state, &key, Arc::default());
+            let place = self.take(&mut state, &key, Arc::default());
             if let Err(place) = give.send(place) {
                 // The connection has ended: drop the place after the lock is released.
-                state.held.remove(&place.key, place.number);
+                state.taken.remove(&place.key, place.number);
                 refused.push(place);
             }
         }
@@ -232,8 +232,8 @@ impl<K: Key> Places<K> {
 }
 
 fn evict_fullest<K: Key>(state: &mut State<K>) {
-    let fullest = state.held.fullest().map(|(key, _)| key.clone());
-    if let Some(holder) = fullest.and_then(|key| state.held.take_oldest(&key)) {
+    let fullest = state.taken.fullest().map(|(key, _)| key.clone());
+    if let Some(holder) = fullest.and_then(|key| state.taken.take_oldest(&key)) {
         holder.evicted.notify_one();
     }
 }
@@ -281,10 +281,10 @@ mod tests {
         let honest = enter(&one).0;
         let (first, second) = (enter(&two).0, enter(&two).0);
         let (_newest, evicts) = enter(&two);
-        assert!(evicts && places.held() == 3);
+        assert!(evicts && places.taken() == 3);
         assert!(is_evicted(&first) && !is_evicted(&second) && !is_evicted(&honest));
         drop((honest, first, second));
-        assert_eq!(places.held(), 1, "the place of who was evicted is not given back twice");
+        assert_eq!(places.taken(), 1, "the place of who was evicted is not given back twice");
     }
 
     #[test]
@@ -292,11 +292,11 @@ mod tests {
         let places = Places::new(4, 3);
         let (one, two) = (origin("10.0.0.1"), origin("10.0.0.2"));
         let enter = |origin| places.enter(origin, Arc::default());
-        let held: Vec<_> = (0..3).map(|_| enter(&one).unwrap()).collect();
+        let taken: Vec<_> = (0..3).map(|_| enter(&one).unwrap()).collect();
         assert_eq!(enter(&one).unwrap_err(), Full::Own);
         let _a = enter(&two).unwrap();
         let _b = enter(&two).unwrap();
-        assert!(is_evicted(&held[0]) && !is_evicted(&held[1]));
+        assert!(is_evicted(&taken[0]) && !is_evicted(&taken[1]));
         assert_eq!(enter(&two).unwrap_err(), Full::All, "both hold two");
     }
 
@@ -325,6 +325,6 @@ mod tests {
         assert!(is_evicted(&stalled));
         drop((stalled, next));
         let state = places.lock();
-        assert_eq!((state.held.total(), state.waiting.total()), (0, 0));
+        assert_eq!((state.taken.total(), state.waiting.total()), (0, 0));
     }
 }

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escape_that_somebody_wrote_is_told_from_one_that_we_made() {
+    fn an_escape_in_the_input_differs_from_one_that_this_module_made() {
         assert_ne!(Foreign::log("\\n").to_string(), Foreign::log("\n").to_string());
     }
 

@@ -99,7 +99,7 @@ mod tests {
         };
         let problem = |b: &BootSummary| assess(2, &expected, Some(b)).problem;
         assert_eq!(problem(&boot(Some(good.clone()), true)), None);
-        let told = [
+        let cases = [
             (boot(None, true), "no Secure Boot variables"),
             (boot(Some(good.clone()), false), "off"),
             (with(&|k| k.setup_mode = true), "setup mode"),
@@ -110,7 +110,7 @@ mod tests {
             (with(&|k| k.db.clear()), "db or dbx"),
             (with(&|k| k.dbx.clear()), "db or dbx"),
         ];
-        for (boot, word) in told {
+        for (boot, word) in cases {
             let found = problem(&boot).unwrap_or_default();
             assert!(found.contains(word), "{word}: {found:?}");
         }

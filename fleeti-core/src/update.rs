@@ -442,21 +442,21 @@ fn contact(state: &State, event: &Event) -> (State, Vec<Effect>) {
 fn desired(state: &State, v: Version, ctx: &Context<'_>) -> Step {
     use State as S;
     // Changes nothing and reports the state.
-    let told = Ok((state.clone(), vec![Effect::Report]));
+    let unchanged = Ok((state.clone(), vec![Effect::Report]));
     match state {
         // The device finishes staging, arming or a trial first. The agent keeps the desired version
         // and repeats the event then.
         S::Staging { .. } | S::Armed { .. } | S::Trying { .. } => Ok((state.clone(), vec![])),
         S::Staged { target, .. } if *target == v => Ok((state.clone(), vec![])),
-        S::RolledBack { target, .. } if *target == v => told,
-        S::Failed { target, code } if *target == v && !code.is_retryable() => told,
+        S::RolledBack { target, .. } if *target == v => unchanged,
+        S::Failed { target, code } if *target == v && !code.is_retryable() => unchanged,
         // Before the server is reached, it is not known whether the target is faulty.
         S::Unconfirmed { target, contact: Contact::Waiting | Contact::Silent, .. }
             if *target == v =>
         {
-            told
+            unchanged
         }
-        S::RolledBack { .. } | S::Failed { .. } if v == *ctx.running => told,
+        S::RolledBack { .. } | S::Failed { .. } if v == *ctx.running => unchanged,
         S::Idle
         | S::Staged { .. }
         | S::Unconfirmed { .. }

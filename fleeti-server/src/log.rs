@@ -27,7 +27,7 @@ const KEYS_MAX: usize = 2000;
 /// Maximum bytes per minute in total.
 const BYTES_PER_MINUTE: usize = 768 * 1024;
 /// Maximum lines per minute about suppressed lines.
-const TOLD_MAX: usize = 50;
+const REPORTED_MAX: usize = 50;
 
 /// Starts the log, filtered by `RUST_LOG` or a default. Colours only for a terminal, and not with
 /// `NO_COLOR`.
@@ -106,17 +106,17 @@ impl Quota {
         now_s: u64,
     ) -> (bool, Vec<String>) {
         let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut told = Vec::new();
+        let mut lines = Vec::new();
         if now_s.abs_diff(minute.began_s) >= 60 {
-            told = std::mem::replace(&mut *minute, Minute { began_s: now_s, ..Minute::default() })
-                .told();
+            lines = std::mem::replace(&mut *minute, Minute { began_s: now_s, ..Minute::default() })
+                .report();
         }
         let most = if whom.is_some() { 1 } else { PER_KIND };
         let has_room = minute.kinds.len() < KEYS_MAX;
         let kind = (at.callsite(), whom);
         if !has_room && !minute.kinds.contains_key(&kind) {
             minute.beyond += 1;
-            return (false, told);
+            return (false, lines);
         }
         let count = minute.kinds.entry(kind).or_insert(Count { written: 0, left_out: 0, at });
         let may = count.written < most;
@@ -125,16 +125,16 @@ impl Quota {
         } else {
             count.left_out += 1;
         }
-        (may, told)
+        (may, lines)
     }
 }
 
 impl Minute {
-    fn told(self) -> Vec<String> {
+    fn report(self) -> Vec<String> {
         let left_out: Vec<_> =
             self.kinds.into_iter().filter(|(_, count)| count.left_out > 0).collect();
         let mut lines = Vec::new();
-        for ((_, whom), count) in left_out.iter().take(TOLD_MAX) {
+        for ((_, whom), count) in left_out.iter().take(REPORTED_MAX) {
             let whom = whom
                 .as_deref()
                 .map_or_else(String::new, |w| format!(" about {}", Foreign::new(w, 64)));
@@ -145,7 +145,7 @@ impl Minute {
             ));
         }
         let others: u64 =
-            left_out.iter().skip(TOLD_MAX).map(|(_, count)| u64::from(count.left_out)).sum::<u64>()
+            left_out.iter().skip(REPORTED_MAX).map(|(_, count)| u64::from(count.left_out)).sum::<u64>()
                 + u64::from(self.beyond);
         if others > 0 {
             lines.push(format!("suppressed {others} more lines of other kinds within a minute"));
@@ -158,9 +158,9 @@ impl<S: Subscriber> Layer<S> for Quota {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let mut whom = Whom::default();
         event.record(&mut whom);
-        let (may, told) = self.take(event.metadata(), whom.0, now_s());
+        let (may, lines) = self.take(event.metadata(), whom.0, now_s());
         // Not a tracing event: this code handles tracing events.
-        for line in told {
+        for line in lines {
             writeln!(io::stderr(), "{} WARN fleeti_server::log: {line}", jiff::Timestamp::now())
                 .ok();
         }
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_left_out_is_told_in_the_next_minute() {
+    fn suppressed_lines_are_counted_in_the_next_minute() {
         let quota = Quota::default();
         tracing::subscriber::with_default(tracing_subscriber::registry().with(Finds), || {
             tracing::warn!("somewhere")
@@ -283,12 +283,12 @@ mod tests {
         assert!(
             !quota.take(at, Some("a".into()), 101).0 && !quota.take(at, Some("a".into()), 102).0
         );
-        let (may, told) = quota.take(at, Some("a".into()), 160);
+        let (may, lines) = quota.take(at, Some("a".into()), 160);
         assert!(
-            may && told.len() == 1
-                && told[0].starts_with("suppressed 2 more lines of")
-                && told[0].contains("about a"),
-            "{told:?}"
+            may && lines.len() == 1
+                && lines[0].starts_with("suppressed 2 more lines of")
+                && lines[0].contains("about a"),
+            "{lines:?}"
         );
         for n in 0..KEYS_MAX * 2 {
             quota.take(at, Some(n.to_string()), 161);

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use tokio::time::MissedTickBehavior;
 
 /// Interval at which new lines of the log are sent.
-const TELL: Duration = Duration::from_secs(1);
+const REPORT: Duration = Duration::from_secs(1);
 /// Interval at which the lease is renewed.
 const RENEW: Duration = Duration::from_secs(LEASE_S / 4);
 /// Maximum delay between two attempts.
@@ -95,7 +95,7 @@ impl Progress {
 }
 
 /// A build that this worker has leased.
-struct Held<'a> {
+struct Claimed<'a> {
     worker: &'a RemoteWorker,
     job: &'a Job,
     lease: &'a str,
@@ -137,7 +137,7 @@ impl RemoteWorker {
             job.request.version
         );
         let logged = job.log_size;
-        let held = Held {
+        let claimed = Claimed {
             worker: self,
             job: &job,
             lease: &lease,
@@ -148,10 +148,10 @@ impl RemoteWorker {
             })),
         };
         let folder = self.folder(&job.build)?;
-        let outcome = match held.build(&folder).await? {
+        let outcome = match claimed.build(&folder).await? {
             Ok(()) => tokio::select! {
-                uploaded = held.upload(&folder) => Outcome::Succeeded { record: uploaded? },
-                lost = held.keep() => return Err(lost),
+                uploaded = claimed.upload(&folder) => Outcome::Succeeded { record: uploaded? },
+                lost = claimed.keep() => return Err(lost),
             },
             Err(detail) => Outcome::Failed { detail },
         };
@@ -184,7 +184,7 @@ impl RemoteWorker {
     }
 }
 
-impl Held<'_> {
+impl Claimed<'_> {
     /// Runs a build, and reports progress to the server. `Err` of the inner result is the reason
     /// why the build failed.
     async fn build(&self, folder: &Path) -> Result<std::result::Result<(), String>> {
@@ -206,13 +206,13 @@ impl Held<'_> {
                 progress.lock().unwrap_or_else(PoisonError::into_inner).add(line)
             })
         });
-        let mut teller = Teller::new(self);
-        let mut clock = tokio::time::interval(TELL);
+        let mut reporter = Reporter::new(self);
+        let mut clock = tokio::time::interval(REPORT);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let built = loop {
             tokio::select! {
                 done = &mut building => break done.context("the build ended abruptly")?,
-                _ = clock.tick() => if let Err(e) = teller.tell().await {
+                _ = clock.tick() => if let Err(e) = reporter.report().await {
                     // The build cannot be cancelled, and another one must not run next to it: wait
                     // for it.
                     building.await.ok();
@@ -220,18 +220,18 @@ impl Held<'_> {
                 }
             }
         };
-        patiently_told(&mut teller).await?;
+        report_patiently(&mut reporter).await?;
         Ok(built)
     }
 
     /// Renews the lease until the server refuses that.
     async fn keep(&self) -> anyhow::Error {
-        let mut teller = Teller::new(self);
-        let mut clock = tokio::time::interval(TELL);
+        let mut reporter = Reporter::new(self);
+        let mut clock = tokio::time::interval(REPORT);
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             clock.tick().await;
-            if let Err(e) = teller.tell().await {
+            if let Err(e) = reporter.report().await {
                 return e;
             }
         }
@@ -300,23 +300,23 @@ fn write_trust(folder: &Path, job: &Job) -> Result<()> {
 }
 
 /// Reports progress to the server.
-struct Teller<'a> {
-    held: &'a Held<'a>,
-    told: String,
+struct Reporter<'a> {
+    claimed: &'a Claimed<'a>,
+    reported: String,
     renewed: Option<Instant>,
 }
 
-impl<'a> Teller<'a> {
-    fn new(held: &'a Held<'a>) -> Self {
-        Self { held, told: String::new(), renewed: None }
+impl<'a> Reporter<'a> {
+    fn new(claimed: &'a Claimed<'a>) -> Self {
+        Self { claimed, reported: String::new(), renewed: None }
     }
 
     /// Sends new lines of the log, and renews the lease when it is time.
     ///
     /// # Errors
     /// When the lease is lost. After other failures the next call sends the lines.
-    async fn tell(&mut self) -> Result<()> {
-        match self.try_to_tell().await {
+    async fn report(&mut self) -> Result<()> {
+        match self.try_to_report().await {
             Ok(()) => Ok(()),
             Err(e) if is_final(&e) => Err(e.into()),
             Err(e) => {
@@ -326,8 +326,8 @@ impl<'a> Teller<'a> {
         }
     }
 
-    async fn try_to_tell(&mut self) -> std::result::Result<(), ClientError> {
-        let Held { worker, job, lease, progress } = self.held;
+    async fn try_to_report(&mut self) -> std::result::Result<(), ClientError> {
+        let Claimed { worker, job, lease, progress } = self.claimed;
         let (client, build) = (&worker.client, job.build.as_str());
         loop {
             let (offset, piece) = {
@@ -344,21 +344,21 @@ impl<'a> Teller<'a> {
             progress.sent += length as u64;
         }
         let last = progress.lock().unwrap_or_else(PoisonError::into_inner).last.clone();
-        if last != self.told || self.renewed.is_none_or(|at| at.elapsed() >= RENEW) {
+        if last != self.reported || self.renewed.is_none_or(|at| at.elapsed() >= RENEW) {
             client
                 .renew(build, &Renew { lease: (*lease).to_owned(), detail: last.clone() })
                 .await?;
-            (self.told, self.renewed) = (last, Some(Instant::now()));
+            (self.reported, self.renewed) = (last, Some(Instant::now()));
         }
         Ok(())
     }
 }
 
 /// Sends the rest of the log, with retries.
-async fn patiently_told(teller: &mut Teller<'_>) -> Result<()> {
+async fn report_patiently(reporter: &mut Reporter<'_>) -> Result<()> {
     let mut pause = Duration::from_secs(1);
     for _ in 0..TRIES_MAX {
-        match teller.try_to_tell().await {
+        match reporter.try_to_report().await {
             Ok(()) => return Ok(()),
             Err(e) if is_final(&e) => return Err(e.into()),
             Err(_) => tokio::time::sleep(pause).await,

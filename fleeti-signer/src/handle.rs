@@ -1,7 +1,7 @@
 //! The interface of the signing service for its callers. Requests that arrive while a batch is
 //! processed form the next batch.
 
-use crate::release::ReleaseOrder;
+use crate::release::ReleaseRequest;
 use crate::service::SigningService;
 use crate::wire::{Request, Response};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -165,8 +165,8 @@ fn work(
         let (mut requests, mut waiting) = (Vec::new(), Vec::new());
         // Drop requests whose callers no longer wait.
         for (request, answer) in batch.drain(..).filter(|(_, w)| !w.is_closed()) {
-            match ReleaseOrder::of(request) {
-                Ok(order) => begin_release((&service, &is_busy), now_s, order, answer),
+            match ReleaseRequest::of(request) {
+                Ok(release) => begin_release((&service, &is_busy), now_s, release, answer),
                 Err(request) => {
                     requests.push(*request);
                     waiting.push(answer);
@@ -206,7 +206,7 @@ impl Drop for Idle<'_> {
 fn begin_release(
     (service, is_busy): (&Arc<Mutex<SigningService>>, &Arc<AtomicBool>),
     now_s: &Clock,
-    order: ReleaseOrder,
+    release: ReleaseRequest,
     answer: Asker,
 ) {
     if is_busy.swap(true, Ordering::SeqCst) {
@@ -219,7 +219,7 @@ fn begin_release(
     let sign = move || {
         let idle = Idle(&busy);
         let locked = || service.lock().unwrap_or_else(PoisonError::into_inner);
-        let begun = locked().begin_release(now_s(), &order);
+        let begun = locked().begin_release(now_s(), &release);
         let ended = match begun {
             Ok(Ok(job)) => {
                 // A panic while reading the build, which an attacker may have made, must not block

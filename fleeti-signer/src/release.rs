@@ -49,7 +49,7 @@ impl ServerRelease {
 }
 
 /// [`Request::SignRelease`].
-pub struct ReleaseOrder {
+pub struct ReleaseRequest {
     build: String,
     out: String,
     intent: String,
@@ -57,7 +57,7 @@ pub struct ReleaseOrder {
     approvals: Vec<SignedBy>,
 }
 
-impl ReleaseOrder {
+impl ReleaseRequest {
     /// The arguments of a request to sign a release.
     ///
     /// # Errors
@@ -94,13 +94,13 @@ impl ReleaseJob {
     /// Makes all checks that are possible before signing.
     pub(crate) fn plan(
         set: &Arc<ServerRelease>,
-        order: &ReleaseOrder,
+        request: &ReleaseRequest,
         now_s: u64,
     ) -> Result<Self, String> {
-        if !is_name(&order.build) || !is_name(&order.out) {
+        if !is_name(&request.build) || !is_name(&request.out) {
             return Err("a directory name must have 1 to 64 characters of a-z, 0-9 and -".into());
         }
-        let intent = Intent::parse(&order.intent).map_err(|e| e.to_string())?;
+        let intent = Intent::parse(&request.intent).map_err(|e| e.to_string())?;
         let key = key_id(set.release.public_key_der());
         if intent.release_key != key {
             return Err(format!(
@@ -110,9 +110,9 @@ impl ReleaseJob {
         }
         let approved = set
             .policy
-            .check(&intent, order.request.as_ref(), &order.approvals, now_s)
+            .check(&intent, request.request.as_ref(), &request.approvals, now_s)
             .map_err(|e| e.to_string())?;
-        let build = set.builds.join(&order.build);
+        let build = set.builds.join(&request.build);
         let bytes = BuildRecord::bytes(&build).map_err(|e| e.to_string())?;
         let found = sha256_hex(&bytes);
         if found != approved.intent().build_sha256 {
@@ -129,7 +129,7 @@ impl ReleaseJob {
                 approved.intent().release
             ));
         }
-        let out = order.out.clone();
+        let out = request.out.clone();
         Ok(Self { set: Arc::clone(set), build, record, out, act: act(&approved), number: 0 })
     }
 

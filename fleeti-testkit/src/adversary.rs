@@ -113,14 +113,14 @@ pub fn tell(
     scenario.step(
         "one sends false evidence, as root can: the expected check rejects each lie",
         |e| {
-            let mut told = BTreeSet::new();
+            let mut sent = BTreeSet::new();
             for _ in 0..ANSWERS_MAX {
                 world.runtime.block_on(world.client()?.challenge_device(&device))?;
                 let lie = seen.next(world, &device)?;
-                if told.insert(lie) {
+                if sent.insert(lie) {
                     e.push(format!("{}: {}", lie.name(), lie.code()));
                 }
-                if told.len() == Lie::ALL.len() {
+                if sent.len() == Lie::ALL.len() {
                     ensure!(
                         world.level(&other)?.0 == Level::VerifiedBoot,
                         "{other}, whose evidence was misused, has lost its level"
@@ -128,7 +128,7 @@ pub fn tell(
                     return Ok(());
                 }
             }
-            bail!("only {told:?} were sent in {ANSWERS_MAX} messages")
+            bail!("only {sent:?} were sent in {ANSWERS_MAX} messages")
         },
     )?;
     drop(other_vm);

@@ -30,13 +30,13 @@ impl Forwarder {
     /// If it cannot listen there.
     pub async fn start(from: &str, to: &str) -> Result<Self> {
         let listener = TcpListener::bind(from).await.with_context(|| from.to_owned())?;
-        let (told, refused) = watch::channel(0);
+        let (counter, refused) = watch::channel(0);
         let to = to.to_owned();
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                let (to, told) = (to.clone(), told.clone());
-                connections.spawn(async move { forward(client, &to, &told).await.ok() });
+                let (to, counter) = (to.clone(), counter.clone());
+                connections.spawn(async move { forward(client, &to, &counter).await.ok() });
                 while connections.try_join_next().is_some() {}
             }
         });

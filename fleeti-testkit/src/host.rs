@@ -71,7 +71,7 @@ pub struct Host {
     state: Mutex<State>,
     reboot: Notify,
     reached: watch::Sender<bool>,
-    held: watch::Sender<bool>,
+    on_hold: watch::Sender<bool>,
 }
 
 impl Host {
@@ -117,7 +117,7 @@ impl Host {
             trial: None,
             boot_change: 0,
         };
-        let (reached, held) = (watch::channel(false).0, watch::channel(false).0);
+        let (reached, on_hold) = (watch::channel(false).0, watch::channel(false).0);
         Ok(Arc::new(Self {
             paths,
             setup,
@@ -125,7 +125,7 @@ impl Host {
             state: Mutex::new(state),
             reboot: Notify::new(),
             reached,
-            held,
+            on_hold,
         }))
     }
 
@@ -169,14 +169,14 @@ impl Host {
 
     async fn daemon(&self) -> Result<()> {
         if self.state().trial.is_some() {
-            self.held.subscribe().wait_for(|held| !held).await?;
+            self.on_hold.subscribe().wait_for(|on_hold| !on_hold).await?;
         }
         fleeti_agent::daemon::run(self.paths.clone()).await
     }
 
     /// Delays the daemon's start in trial boots, as on a slow machine.
-    pub fn hold_trials(&self, held: bool) {
-        self.held.send_replace(held);
+    pub fn hold_trials(&self, on_hold: bool) {
+        self.on_hold.send_replace(on_hold);
     }
 
     /// Ends a trial boot that does not reach the server, as health checks and boot loader do.
@@ -184,7 +184,7 @@ impl Host {
         let (Some(deadline), true) = (self.deadline, self.state().trial.is_some()) else {
             return std::future::pending().await;
         };
-        self.held.subscribe().wait_for(|held| !held).await.ok();
+        self.on_hold.subscribe().wait_for(|on_hold| !on_hold).await.ok();
         let mut reached = self.reached.subscribe();
         let is_reached = tokio::time::timeout(deadline, reached.wait_for(|r| *r)).await.is_ok();
         let trial = self.state().trial.take();

@@ -16,7 +16,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// Prefix of the console line of a successful step.
-const HELD: &str = "fleeti-units: held: ";
+const PASSED: &str = "fleeti-units: passed: ";
 /// All steps of the script.
 const STEPS: &[&str] = &[
     "signing service and server run",
@@ -67,7 +67,7 @@ echo "FLEETI_OPTIONS=--api 0.0.0.0:8080 --name fleet.test --name 127.0.0.1" > /e
 /// Checks the running units. Every step ends with its console line; a failure ends the script.
 const CHECK: &str = r#"#!/bin/bash
 export HOME=/root XDG_CONFIG_HOME=/root/.config NO_COLOR=1
-held() { echo "fleeti-units: held: $1"; }
+passed() { echo "fleeti-units: passed: $1"; }
 failed() {
     echo "fleeti-units: failed: $1"
     systemctl --no-pager --full status fleeti-signer.service fleeti-server.service fleeti-worker.service
@@ -82,7 +82,7 @@ field() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$(pid "$1")/status"; }
 until_true systemctl is-active fleeti-signer.service || failed "the signing service does not run"
 until_true test -s /var/lib/fleeti/pki/admin/fingerprint || failed "the server has no fingerprint"
 until_true systemctl is-active fleeti-server.service || failed "the server does not run"
-held "signing service and server run"
+passed "signing service and server run"
 
 until_true fleeti login https://127.0.0.1:8080 --fingerprint "$(cat /var/lib/fleeti/pki/admin/fingerprint)" \
     --token-file /var/lib/fleeti/admin.token || failed "login: $(fleeti login https://127.0.0.1:8080 \
@@ -90,7 +90,7 @@ until_true fleeti login https://127.0.0.1:8080 --fingerprint "$(cat /var/lib/fle
 serves || failed "the API does not respond"
 fleeti login https://127.0.0.1:8080 --fingerprint "sha256:$(printf '0%.0s' $(seq 64))" --token-file /var/lib/fleeti/admin.token \
     && failed "another key was accepted"
-held "a client logs in with the fingerprint, and the API responds"
+passed "a client logs in with the fingerprint, and the API responds"
 
 fleeti worker add here --out /etc/fleeti/worker.token || failed "no token for a worker"
 echo "FLEETI_SERVER=https://127.0.0.1:8080" > /etc/fleeti/worker.conf
@@ -99,7 +99,7 @@ asked_s() { fleeti worker list --output json | sed -n 's/.*"seen_s": *\([0-9]*\)
 asks() { [ "$(asked_s)" -gt "$1" ]; }
 systemctl start fleeti-worker.service || failed "the worker does not start"
 until_true asks 0 || failed "the worker does not ask for a build"
-held "a build worker with its own token asks for builds"
+passed "a build worker with its own token asks for builds"
 
 for unit in fleeti-signer:fleeti-signer fleeti-server:fleeti fleeti-worker:fleeti-worker; do
     service=${unit%%:*}.service user=${unit##*:}
@@ -110,14 +110,14 @@ for unit in fleeti-signer:fleeti-signer fleeti-server:fleeti fleeti-worker:fleet
     [ "$(field $service Seccomp)" = 2 ] || failed "$service has no seccomp filter"
     [ "$(field $service Umask)" = 0077 ] || failed "$service has the umask $(field $service Umask)"
 done
-held "each runs as its own user, without privileges, with seccomp"
+passed "each runs as its own user, without privileges, with seccomp"
 
 grep -q "Max open files *65536 *65536" "/proc/$(pid fleeti-server.service)/limits" || failed "LimitNOFILE of the server"
 for service in fleeti-signer fleeti-server fleeti-worker; do
     [ "$(cat /sys/fs/cgroup/system.slice/$service.service/memory.max)" != max ] || failed "MemoryMax of $service"
     [ "$(cat /sys/fs/cgroup/system.slice/$service.service/pids.max)" != max ] || failed "TasksMax of $service"
 done
-held "the limits of the units apply"
+passed "the limits of the units apply"
 
 for user in nobody fleeti-worker; do
     for file in /var/lib/fleeti/admin.token /var/lib/fleeti/fleeti.db /var/lib/fleeti/pki/admin/key.pem /var/lib/fleeti-signer/audit \
@@ -127,7 +127,7 @@ for user in nobody fleeti-worker; do
     done
 done
 setpriv --reuid "$(id -u fleeti)" --regid "$(id -g fleeti)" --init-groups ls /var/lib/fleeti-signer/pki && failed "the server reads the keys"
-held "no other user can read keys, tokens or database"
+passed "no other user can read keys, tokens or database"
 
 # The worker's unit, once with another command.
 sed -e "s|^ExecStart=.*|ExecStart=/usr/bin/nix-build $(cat /root/nix-options) --out-link /var/lib/fleeti-worker/seen /usr/local/lib/fleeti-nix|" \
@@ -135,30 +135,30 @@ sed -e "s|^ExecStart=.*|ExecStart=/usr/bin/nix-build $(cat /root/nix-options) --
 systemctl daemon-reload
 systemctl start fleeti-nix.service || failed "Nix does not build there"
 [ "$(cat /var/lib/fleeti-worker/seen)" = "user 0" ] || failed "Nix has built $(cat /var/lib/fleeti-worker/seen)"
-held "Nix builds in its sandbox, under the worker's restrictions"
+passed "Nix builds in its sandbox, under the worker's restrictions"
 
 fleeti build start /root/profile.toml --version 1 --wait && failed "an image was built without a mirror"
 fleeti build list --output json | grep -q '"detail": *"apt-get failed' || failed "unexpected reason: $(fleeti build list --output json)"
-held "the worker takes a build, and reports why it fails here"
+passed "the worker takes a build, and reports why it fails here"
 
 killed=$(pid fleeti-server.service) worker=$(pid fleeti-worker.service); kill -KILL "$killed"
 is_new() { [ "$(pid fleeti-server.service)" != "$killed" ] && serves; }
 until_true is_new || failed "the server was not restarted"
 until_true asks "$(date +%s)" || failed "the worker does not reconnect to the server"
 [ "$(pid fleeti-worker.service)" = "$worker" ] || failed "the worker did not wait for the server"
-held "a killed server is restarted, and the waiting worker reconnects"
+passed "a killed server is restarted, and the waiting worker reconnects"
 
 killed=$(pid fleeti-worker.service); kill -KILL "$killed"
 is_new() { p=$(pid fleeti-worker.service); [ "$p" != 0 ] && [ "$p" != "$killed" ]; }
 until_true is_new || failed "the worker was not restarted"
 until_true asks "$(date +%s)" || failed "the restarted worker does not ask for a build"
-held "a killed worker is restarted"
+passed "a killed worker is restarted"
 
 killed=$(pid fleeti-signer.service); kill -KILL "$killed"
 is_new() { [ "$(pid fleeti-signer.service)" != "$killed" ] && systemctl is-active fleeti-signer.service && serves && signs; }
 signs() { fleeti audit verify --key /var/lib/fleeti/pki/public/audit.pub; }
 until_true is_new || failed "the signing service was not restarted"
-held "a killed signing service is restarted, and the server reconnects"
+passed "a killed signing service is restarted, and the server reconnects"
 
 for n in $(seq 6); do
     killed=$(pid fleeti-signer.service)
@@ -167,7 +167,7 @@ for n in $(seq 6); do
     until_true is_next || failed "the signing service is not running after $n failures"
 done
 until_true serves || failed "the server does not respond afterwards"
-held "six failures in a row do not stop a service"
+passed "six failures in a row do not stop a service"
 echo "fleeti-units: all steps succeeded"
 "#;
 
@@ -233,7 +233,7 @@ pub fn tell(world: &World, scenario: &mut Scenario, cache: &Cache) -> Result<()>
         scenario.step(step, |_| {
             let (line, said) = vm.wait_for("fleeti-units: ", seen, BOOT)?;
             seen = line + 1;
-            if said.contains(&format!("{HELD}{step}")) {
+            if said.contains(&format!("{PASSED}{step}")) {
                 return Ok(());
             }
             // The following lines explain the failure.

@@ -59,7 +59,7 @@ fn main() -> ExitCode {
         Some((&"ci", [])) => setup::run().and_then(|()| gate::ci()),
         Some((&"test", [])) => gate::test(Length::Gate),
         Some((&"test", ["--long"])) => gate::test(Length::Long),
-        Some((&"fuzz", rest)) => fuzz_as_told(rest),
+        Some((&"fuzz", rest)) => fuzz_with(rest),
         Some((&"mutate", paths)) => mutation::mutate(paths),
         Some((&"bench", rest)) if !rest.is_empty() => bench::measure(rest),
         Some((&"example", [name, rest @ ..])) => example(name, rest),
@@ -166,7 +166,7 @@ fn demo(arguments: &[&str]) -> Result<()> {
     run("demo", Command::new(target().join("ci/fleeti-demo")).args(arguments))
 }
 
-fn fuzz_as_told(words: &[&str]) -> Result<()> {
+fn fuzz_with(words: &[&str]) -> Result<()> {
     let number = |text: &str| text.parse().with_context(|| format!("{text:?} is not a number"));
     let (effort, readers) = match words {
         ["--inputs", inputs, readers @ ..] => (Effort::Inputs(number(inputs)?), readers),

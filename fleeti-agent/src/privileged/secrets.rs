@@ -33,7 +33,7 @@ pub fn put(folder: &Path, secrets: &BTreeMap<String, Secret>) -> Result<bool> {
     let mut has_changed = false;
     for (name, bytes) in &named {
         if fs::read(folder.join(name.as_str()))
-            .is_ok_and(|held| Zeroizing::new(held)[..] == bytes[..])
+            .is_ok_and(|stored| Zeroizing::new(stored)[..] == bytes[..])
         {
             continue;
         }

@@ -154,7 +154,7 @@ async fn a_notice_that_could_not_be_taken_up_is_tried_again() {
     scene.server.remove(path);
     let (notices, noticed) = tokio::sync::watch::channel(None);
     let asked = || scene.server.requests().iter().filter(|r| r.ends_with(path)).count();
-    let told = async {
+    let announced = async {
         notices.send(Some(forked)).unwrap();
         while asked() < 1 {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -165,7 +165,7 @@ async fn a_notice_that_could_not_be_taken_up_is_tried_again() {
         }
     };
     tokio::select! {
-        () = told => {}
+        () = announced => {}
         () = scene.announcements.run(noticed, &scene.http, &scene.server.url) => unreachable!("the sender lives"),
     }
     assert!(
@@ -192,7 +192,7 @@ async fn a_log_with_two_histories_raises_an_alarm_that_stays_until_somebody_has_
 
 #[tokio::test]
 async fn a_server_that_states_nothing_new_for_too_long_hides_something() {
-    for (days, is_told_again, is_alarm) in [(6, true, false), (8, true, true), (8, false, true)] {
+    for (days, is_sent_again, is_alarm) in [(6, true, false), (8, true, true), (8, false, true)] {
         let mut scene = Scene::new();
         scene.enter(3);
         let stated = scene.stated(None, now_s() - days * 86_400);
@@ -203,7 +203,7 @@ async fn a_server_that_states_nothing_new_for_too_long_hides_something() {
             "also as stored before logs had names"
         );
         // The same checkpoint repeatedly, or none.
-        scene.listen(&if is_told_again { stated } else { Notice::default() }).await.unwrap();
+        scene.listen(&if is_sent_again { stated } else { Notice::default() }).await.unwrap();
         assert_eq!(
             scene.alarm().is_some_and(|a| a.contains("is 8 days old, 7 are allowed")),
             is_alarm,

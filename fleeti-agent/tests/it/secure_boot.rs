@@ -250,7 +250,7 @@ fn a_key_whose_epoch_has_ended_is_not_trusted_again_by_any_write_of_kek() {
     // A backup of the server's database, from before the key leaked.
     let wrap = WrapKey::from_bytes(&[7; 32]).unwrap();
     let kept = device.keys.wrap(&wrap).unwrap();
-    let order = |device: &Device, keys: &BootKeys, number, writes: Vec<VariableWrite>| {
+    let apply = |device: &Device, keys: &BootKeys, number, writes: Vec<VariableWrite>| {
         let sign = |binary: Vec<u8>| {
             fleeti_pki::base64_text(
                 &keys.sign(&[authenticode::digest(&binary).unwrap()]).unwrap()[0],
@@ -275,18 +275,18 @@ fn a_key_whose_epoch_has_ended_is_not_trusted_again_by_any_write_of_kek() {
                 .unwrap();
         ends = vec![write];
         assert!(
-            order(&device, &device.keys, number, ends.clone()).unwrap_err().contains(NO_FIRMWARE)
+            apply(&device, &device.keys, number, ends.clone()).unwrap_err().contains(NO_FIRMWARE)
         );
         device.enroll();
-        order(&device, &device.keys, number, ends.clone()).unwrap();
+        apply(&device, &device.keys, number, ends.clone()).unwrap();
     }
     let mut stolen = BootKeys::unwrap(&kept, device.keys.device(), &wrap).unwrap();
     let write = stolen.begin_epoch(NOW_S + 1_000_000).unwrap();
     let before = device.everything();
-    let error = order(&device, &stolen, 3, vec![write.clone()]).unwrap_err();
+    let error = apply(&device, &stolen, 3, vec![write.clone()]).unwrap_err();
     assert!(error.contains("whose epoch has ended"), "{error}");
     // Together with the later write that ended it, which firmware would not accept again.
-    let error = order(&device, &device.keys, 3, [vec![write], ends].concat()).unwrap_err();
+    let error = apply(&device, &device.keys, 3, [vec![write], ends].concat()).unwrap_err();
     assert!(error.contains("2 writes of db"), "{error}");
     assert_eq!(device.everything(), before);
 }

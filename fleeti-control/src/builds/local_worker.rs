@@ -170,7 +170,7 @@ async fn build_with_lease(
             has_grown.store(true, Ordering::Relaxed);
         })
     });
-    let mut told = String::new();
+    let mut published = String::new();
     let mut renewal = tokio::time::interval(RENEW);
     let mut log_clock = tokio::time::interval(LOG_INTERVAL);
     loop {
@@ -192,9 +192,9 @@ async fn build_with_lease(
                 if let Err(e) = store::builds::renew(cx.db.writer(), id, local(lease), Some(&line)).await {
                     tracing::warn!("{id}: cannot renew the lease: {e}");
                 }
-                if line != told {
+                if line != published {
                     cx.publish(Event::Build { id: id.to_owned() });
-                    told = line;
+                    published = line;
                 }
             }
         }

@@ -488,7 +488,7 @@ pub fn contradictions(
 }
 
 #[test]
-fn a_release_that_only_the_device_names_is_told_from_its_own() {
+fn a_release_that_only_the_device_names_is_distinguished_from_its_own() {
     let tpm = SoftTpm::new(Algorithm::P256).unwrap();
     let own = known(&FirmwareLog::parse(&boot().log()).unwrap());
     let (named, loader) = (own.references[0].clone(), own.boot_loaders[0]);

@@ -143,28 +143,28 @@ fn user_spaces_log_is_whole_records_of_its_own_pcrs() {
 }
 
 #[test]
-fn what_is_told_of_a_pcr_is_its_own_and_can_be_read() {
+fn what_is_explained_of_a_pcr_is_its_own_and_can_be_read() {
     let mut pieces = boot();
     pieces.events.push(event_of(4, ACTION, b"a\x1b[31m b\n"));
     let log = FirmwareLog::parse(&pieces.log()).unwrap();
     let phases =
         [phases::parse(&phases_log(&["ready"])).unwrap(), read(&measured(15, "volume")).unwrap()]
             .concat();
-    let told = |pcr| explained::events(pcr, Some(&log), &phases, &BTreeMap::new());
-    assert_eq!(told(4).last().unwrap(), "firmware: a[31m b");
+    let explained_of = |pcr| explained::events(pcr, Some(&log), &phases, &BTreeMap::new());
+    assert_eq!(explained_of(4).last().unwrap(), "firmware: a[31m b");
     // An attacker who writes the log controls an event's text; the quote covers only its digest.
-    let mut told_otherwise = event_of(5, IPL, b"loader.conf");
-    *told_otherwise.last_mut().unwrap() = b'g';
-    pieces.events.push(told_otherwise);
+    let mut changed = event_of(5, IPL, b"loader.conf");
+    *changed.last_mut().unwrap() = b'g';
+    pieces.events.push(changed);
     let log = FirmwareLog::parse(&pieces.log()).unwrap();
     let words = explained::events(5, Some(&log), &[], &BTreeMap::new()).pop().unwrap();
     let digest = &sha256_hex(b"loader.conf")[..16];
     assert_eq!(words, format!("boot loader: loader.cong (unverified text; digest {digest})"));
     assert_eq!(
-        told(11).iter().filter(|t| t.starts_with("user space")).collect::<Vec<_>>(),
+        explained_of(11).iter().filter(|t| t.starts_with("user space")).collect::<Vec<_>>(),
         ["user space: ready"]
     );
-    assert_eq!(told(15), ["user space: volume"]);
+    assert_eq!(explained_of(15), ["user space: volume"]);
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl Session<'_> {
                         format!("PUBACK {id} for an unknown packet identifier"),
                     );
                 }
-                if self.is_held_back { self.deliver().await } else { Ok(()) }
+                if self.is_waiting_for_room { self.deliver().await } else { Ok(()) }
             }
             Packet::PingReq => {
                 self.connection.queue(write::pingresp());
@@ -78,7 +78,7 @@ impl Session<'_> {
                 )
                 .await;
                 received.map(|log| {
-                    self.heard_log = Some(log);
+                    self.firmware_log = Some(log);
                     self.has_proved = self.subscriptions.get(Down::Secrets).is_some();
                 })
             }

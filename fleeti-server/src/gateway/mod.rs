@@ -86,12 +86,12 @@ const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// Answers CONNECT, the first packet of a client (MQTT 5, 3.1.4), with CONNACK and a reason code.
 async fn refuse(gateway: &GatewayRef, mut stream: TlsStream<TcpStream>, reason: u8) {
-    let told = async {
+    let answered = async {
         if stream.read(&mut [0; 1024]).await? == 0 {
             return Ok(());
         }
         stream.write_all(&[0x20, 0x03, 0x00, reason, 0x00]).await?;
         stream.shutdown().await
     };
-    tokio::time::timeout(Duration::from_millis(gateway.doors.limits.hello_ms), told).await.ok();
+    tokio::time::timeout(Duration::from_millis(gateway.doors.limits.hello_ms), answered).await.ok();
 }

@@ -48,7 +48,7 @@ impl Session<'_> {
 
     /// Sends news that was not sent in this session yet.
     pub(super) async fn deliver(&mut self) -> Result<(), Ended> {
-        self.is_held_back = false;
+        self.is_waiting_for_room = false;
         if self.may_send(Down::Desired, self.desired.is_some())
             && let Some(desired) = self.desired.take()
             && self.sent_generation.is_none_or(|sent| sent < desired.generation)
@@ -68,7 +68,7 @@ impl Session<'_> {
         if self.may_send(Down::Challenge, self.challenge) {
             self.challenge = false;
             if let Some((asked, challenge)) =
-                challenge::ask(&self.gateway.control, &self.device, self.heard_log.as_deref())
+                challenge::ask(&self.gateway.control, &self.device, self.firmware_log.as_deref())
                     .await?
             {
                 self.asked = Some(asked);
@@ -108,7 +108,7 @@ impl Session<'_> {
     fn may_send(&mut self, kind: Down, waits: bool) -> bool {
         let Some(qos) = self.subscriptions.get(kind).filter(|_| waits) else { return false };
         let has_room = qos == 0 || self.window.in_flight.len() < self.receive_max;
-        self.is_held_back |= !has_room;
+        self.is_waiting_for_room |= !has_room;
         has_room
     }
 

@@ -39,7 +39,7 @@ pub(super) struct Session<'a> {
     pub connection: Connection,
     keep_alive: Duration,
     /// Time of the last packet from the device; packets of the server do not count (MQTT-3.1.2-22).
-    heard_at: Instant,
+    received_at: Instant,
     /// Expiry of the certificate of the handshake.
     certificate_ends: Instant,
     /// Session expiry interval: how long the session outlasts the connection, in seconds.
@@ -70,13 +70,13 @@ pub(super) struct Session<'a> {
     /// The challenge at the start of the session was sent.
     pub was_asked: bool,
     /// The firmware event log that the device has named in this session.
-    pub heard_log: Option<String>,
+    pub firmware_log: Option<String>,
     /// Evidence was just accepted, and the resulting ticket for secrets is not sent yet.
     pub has_proved: bool,
     /// Time of the next challenge.
     ask_at: Instant,
     /// More messages wait than the window has room for.
-    pub is_held_back: bool,
+    pub is_waiting_for_room: bool,
 }
 
 /// Time of the next challenge, with jitter, so that devices do not answer all at once.
@@ -201,7 +201,7 @@ impl<'a> Session<'a> {
             device,
             connection,
             keep_alive: Duration::ZERO,
-            heard_at: Instant::now(),
+            received_at: Instant::now(),
             certificate_ends,
             session_expiry_s: 0,
             stored: Stored::default(),
@@ -219,10 +219,10 @@ impl<'a> Session<'a> {
             challenge: false,
             asked: None,
             was_asked: false,
-            heard_log: None,
+            firmware_log: None,
             has_proved: false,
             ask_at: next_time(),
-            is_held_back: false,
+            is_waiting_for_room: false,
         }
     }
 
@@ -322,7 +322,7 @@ impl<'a> Session<'a> {
                 }
                 bytes = next => {
                     let bytes = bytes?;
-                    self.heard_at = Instant::now();
+                    self.received_at = Instant::now();
                     if bytes.first().is_some_and(|b| b >> 4 == 1) {
                         return Ended::closed(Reason::ProtocolError, "a second CONNECT (MQTT-3.1.0-2)");
                     }
@@ -331,7 +331,7 @@ impl<'a> Session<'a> {
                     // count them.
                     if !matches!(packet, Packet::PubAck { .. }) {
                         let rate = self.rate();
-                        self.messages.take(rate, self.heard_at);
+                        self.messages.take(rate, self.received_at);
                     }
                     self.handle(packet).await?;
                 }
@@ -355,7 +355,7 @@ impl<'a> Session<'a> {
         let arrived = handle.mail.take();
         // Desired states may arrive in another order than they were committed.
         if let Some(desired) = arrived.desired
-            && self.desired.as_ref().is_none_or(|held| held.generation < desired.generation)
+            && self.desired.as_ref().is_none_or(|waiting| waiting.generation < desired.generation)
         {
             self.desired = Some(desired);
         }
@@ -368,7 +368,7 @@ impl<'a> Session<'a> {
     /// The next time at which something is due. One timer serves all; it is set again only when it
     /// fires.
     fn next_date(&self) -> Instant {
-        (self.heard_at + self.keep_alive).min(self.ask_at).min(self.certificate_ends)
+        (self.received_at + self.keep_alive).min(self.ask_at).min(self.certificate_ends)
     }
 
     async fn look_at_the_clock(&mut self, ready_at: Option<Instant>) -> Result<(), Ended> {
@@ -376,11 +376,11 @@ impl<'a> Session<'a> {
         if self.certificate_ends <= now {
             return Ended::closed(Reason::NotAuthorized, "its certificate has expired");
         }
-        if ready_at.is_some_and(|at| at > self.heard_at + self.keep_alive) {
+        if ready_at.is_some_and(|at| at > self.received_at + self.keep_alive) {
             // The server did not read, so the device has not missed its keep alive.
-            self.heard_at = now;
+            self.received_at = now;
         }
-        if self.heard_at + self.keep_alive <= now {
+        if self.received_at + self.keep_alive <= now {
             return Ended::closed(Reason::KeepAliveTimeout, "silent");
         }
         if self.ask_at <= now {

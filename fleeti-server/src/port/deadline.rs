@@ -66,9 +66,9 @@ fn refusal(full: Full) -> AppError {
 
 /// A response that closes the connection, because the rest of the body is not read.
 fn last_words(error: &AppError) -> HttpResponse {
-    let mut told = error.error_response();
-    told.head_mut().set_connection_type(ConnectionType::Close);
-    told
+    let mut response = error.error_response();
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    response
 }
 
 /// A body with a deadline that every byte extends.

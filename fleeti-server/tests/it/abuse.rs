@@ -152,7 +152,7 @@ async fn who_stalls_in_a_handshake_gives_way_to_another_address() {
 }
 
 #[actix_web::test]
-async fn a_body_that_does_not_end_is_told_so_and_its_connection_ends() {
+async fn a_body_that_does_not_end_gets_an_error_and_its_connection_ends() {
     let world = World::with(|c| c.limits.body_ms = 1500).await;
     let device = world.enroll().await;
     let tls = Arc::new(world.anonymous());
@@ -176,15 +176,15 @@ async fn a_body_that_does_not_end_is_told_so_and_its_connection_ends() {
             "{said:?}"
         );
     }
-    until(|| world.server.gateway.doors.anonymous.held() == 0).await;
+    until(|| world.server.gateway.doors.anonymous.taken() == 0).await;
 }
 
 #[actix_web::test]
-async fn one_address_has_a_share_of_anonymous_connections_and_is_told_so() {
+async fn one_address_has_a_share_of_anonymous_connections_and_gets_an_error() {
     let world = World::with(|c| c.limits.anonymous_per_address = 3).await;
     let device = world.enroll().await;
     let tls = Arc::new(world.anonymous());
-    let mut held = Vec::new();
+    let mut open = Vec::new();
     for _ in 0..3 {
         let mut stream =
             encrypted(connect_from(source(0, false), world.server.addresses.https).await, &tls)
@@ -194,9 +194,9 @@ async fn one_address_has_a_share_of_anonymous_connections_and_is_told_so() {
             .write_all(b"POST /enroll HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n")
             .await
             .unwrap();
-        held.push(stream);
+        open.push(stream);
     }
-    until(|| world.server.gateway.doors.anonymous.held() == 3).await;
+    until(|| world.server.gateway.doors.anonymous.taken() == 3).await;
     let mut refused =
         encrypted(connect_from(source(0, false), world.server.addresses.https).await, &tls)
             .await
@@ -256,8 +256,8 @@ async fn a_download_that_nobody_reads_ends() {
         .await
         .unwrap();
     stream.read_exact(&mut [0; 12]).await.unwrap();
-    assert_eq!(world.server.gateway.doors.downloads.held(), 1);
-    until(|| world.server.gateway.doors.downloads.held() == 0).await;
+    assert_eq!(world.server.gateway.doors.downloads.taken(), 1);
+    until(|| world.server.gateway.doors.downloads.taken() == 0).await;
 }
 
 fn find(folder: &std::path::Path, name: &str) -> std::path::PathBuf {
@@ -387,7 +387,7 @@ async fn few_descriptors_are_shared_so_that_every_port_answers() {
     let World { dir, server, .. } = world;
     server.stop().await;
     let mut process = start_with(dir.path(), "ulimit -n 300; exec \"$0\" \"$@\"");
-    let mut held = Vec::new();
+    let mut open = Vec::new();
     for number in 0..300 {
         let tcp = connect_from(
             source(number, true),
@@ -403,10 +403,10 @@ async fn few_descriptors_are_shared_so_that_every_port_answers() {
                     )
                     .await
                     .ok();
-                held.push((Some(stream), None));
+                open.push((Some(stream), None));
             }
         } else {
-            held.push((None, Some(tcp)));
+            open.push((None, Some(tcp)));
         }
     }
     let began = Instant::now();
@@ -419,7 +419,7 @@ async fn few_descriptors_are_shared_so_that_every_port_answers() {
     assert_eq!(https.get(url).send().await.unwrap().status(), 200);
     assert_eq!(reqwest::get(format!("{}/signin", process.api)).await.unwrap().status(), 200);
     assert!(began.elapsed() < SOON * 3, "{:?}", began.elapsed());
-    drop((held, roots));
+    drop((open, roots));
     process.child.kill().unwrap();
     process.child.wait().unwrap();
 }

@@ -159,9 +159,9 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
     let http = world.https(a.tls.as_ref().clone());
     let refused = http.post(world.url("/tpm/proved")).json(&guessed).send().await.unwrap();
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
-    let told = refused.text().await.unwrap();
+    let problem = refused.text().await.unwrap();
     let wanted = base64::engine::general_purpose::STANDARD.decode(good.secret.expose()).unwrap();
-    assert!(!told.contains(good.secret.expose()) && !told.contains(&hex::encode(wanted)), "{told}");
+    assert!(!problem.contains(good.secret.expose()) && !problem.contains(&hex::encode(wanted)), "{problem}");
     assert_eq!(
         prove(&world, &a, &good).await,
         forbidden,

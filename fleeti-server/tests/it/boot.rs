@@ -235,10 +235,10 @@ async fn an_epoch_begins_and_ends_with_the_device_in_step() {
     let begun =
         order(&world, &device, BootOrder::BeginEpoch, false).await.unwrap().secure_boot.unwrap();
     assert_eq!((begun.epoch, begun.change_pending, begun.problem), (2, true, None));
-    let told: BootChange = change().send().await.unwrap().json().await.unwrap();
-    assert_eq!((told.number, told.writes.len(), told.may_end_fallback), (1, 1, false));
+    let sent: BootChange = change().send().await.unwrap().json().await.unwrap();
+    assert_eq!((sent.number, sent.writes.len(), sent.may_end_fallback), (1, 1, false));
     assert_ne!(
-        told.signatures.binaries["raw/kiosk_1.efi"],
+        sent.signatures.binaries["raw/kiosk_1.efi"],
         provisioned.signatures.binaries["raw/kiosk_1.efi"],
         "by the new key"
     );
@@ -260,8 +260,8 @@ async fn an_epoch_begins_and_ends_with_the_device_in_step() {
     // The device refuses the change because of its other slot. The same request with permission to
     // end that slot is another change, to the same keys.
     order(&world, &device, BootOrder::EndEpoch, true).await.unwrap();
-    let told: BootChange = change().send().await.unwrap().json().await.unwrap();
-    assert_eq!((told.number, told.writes.len(), told.may_end_fallback), (3, 1, true));
+    let sent: BootChange = change().send().await.unwrap().json().await.unwrap();
+    assert_eq!((sent.number, sent.writes.len(), sent.may_end_fallback), (3, 1, true));
     assert_eq!(row().await.wrapped, ended.wrapped);
     assert_eq!(
         status(order(&world, &world.enroll().await, BootOrder::BeginEpoch, false).await),

@@ -58,7 +58,7 @@ fn rows() -> Vec<Row> {
     let other = json!({"schema": 1, "name": "gate", "architecture": "x86_64", "release_log": {"optional": true, "age_days_max": 3}});
     let policy = json!({"update": "verified_boot", "success": null, "secrets": null,
         "firmware": {"mode": "known", "pcrs": [["0".repeat(64), "1".repeat(64)]]}});
-    let order = json!({"kind": {"type": "report"}, "valid_s": 60});
+    let command = json!({"kind": {"type": "report"}, "valid_s": 60});
     let rollout = |release: &str| Some(json!({"release": release, "fleet": "demo"}));
     let bundle = json!({"bundle": {"bundle": "{}", "signature": "AA=="}, "transcript": "", "transcript_signature": "AA=="});
     let signed = json!({"key_id": "0".repeat(16), "signature": "AA=="});
@@ -142,7 +142,7 @@ fn rows() -> Vec<Row> {
         ("accept_firmware", &[], None, 404),
         ("show_recovery_key", &[], Some(json!({"reason": "because", "previous": false})), 200),
         ("get_recovery_key", &[], None, 200),
-        ("create_command", &[], Some(order.clone()), 201),
+        ("create_command", &[], Some(command.clone()), 201),
         ("get_command", &[], None, 200),
         ("forgive_device", &[], Some(json!({"version": "2"})), 200),
         (
@@ -165,7 +165,7 @@ fn rows() -> Vec<Row> {
         ("release_hold", &[], None, 200),
         ("release_hold", &[], None, 409),
         ("revoke_device", &[], Some(json!({"reason": "key_compromise"})), 200),
-        ("create_command", &[], Some(order), 409),
+        ("create_command", &[], Some(command), 409),
         ("forgive_device", &[], Some(json!({"version": "2"})), 409),
         ("list_workers", &[], None, 200),
         ("add_worker", &[], Some(json!({"name": "builder"})), 201),

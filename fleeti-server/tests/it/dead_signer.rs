@@ -112,7 +112,7 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
     world.client.revoke_device(&late.id, RevocationReason::KeyCompromise).await.unwrap();
     assert!(is_refused(&world, &late).await);
     let command = CreateCommand { kind: CommandKind::Report, valid_s: 60 };
-    let ordered = world.client.create_command(&good.id, &command).await.unwrap();
+    let command_sent = world.client.create_command(&good.id, &command).await.unwrap();
     ahead.store(14 * DAY_S, Ordering::SeqCst);
     let [good, bad, late] = [good, bad, late].map(|device| then(&device, &ahead));
     assert!(
@@ -144,7 +144,7 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
     .await;
     let log = world.audit().await;
     assert!(
-        log.contains(&ordered.id) && log.contains(&format!("{} key_compromise", late.id)),
+        log.contains(&command_sent.id) && log.contains(&format!("{} key_compromise", late.id)),
         "{log}"
     );
     fleeti_control::trust::revocation::publish_crls(&world.server.control).await.unwrap();

@@ -206,9 +206,9 @@ async fn a_hold_can_be_taken_back_and_nothing_else_can() {
     let desired = || world.https((*device.tls).clone()).get(world.url("/desired")).send();
     world.client.revoke_device(&device.id, RevocationReason::CertificateHold).await.unwrap();
     assert!(desired().await.is_err(), "not even a handshake");
-    let held = world.client.device(&device.id).await.unwrap();
+    let on_hold = world.client.device(&device.id).await.unwrap();
     assert_eq!(
-        (held.revoked, held.revocation_reason),
+        (on_hold.revoked, on_hold.revocation_reason),
         (true, Some(RevocationReason::CertificateHold))
     );
     assert!(!world.client.release_hold(&device.id).await.unwrap().revoked);

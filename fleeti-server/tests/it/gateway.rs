@@ -104,7 +104,7 @@ async fn idle_connections_and_half_handshakes_keep_nobody_out() {
 }
 
 #[actix_web::test]
-async fn sessions_beyond_the_limit_are_told_so_and_room_comes_back() {
+async fn sessions_beyond_the_limit_are_refused_with_a_reason_and_room_comes_back() {
     let world = World::with(|c| c.limits.connections = 2).await;
     let (a, b, c) = (world.enroll().await, world.enroll().await, world.enroll().await);
     let (mut first, second) = (Peer::session(&world, &a).await, Peer::session(&world, &b).await);

@@ -242,7 +242,7 @@ async fn commands_whose_deadline_has_passed_leave_the_mailbox() {
 }
 
 #[actix_web::test]
-async fn nothing_is_ordered_of_a_device_that_is_revoked() {
+async fn no_command_is_created_for_a_device_that_is_revoked() {
     let world = World::new().await;
     let device = world.enroll().await;
     world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap();

@@ -72,7 +72,7 @@ async fn what_the_server_sends_keeps_no_silent_device_online() {
 }
 
 #[actix_web::test]
-async fn a_device_is_told_what_this_server_does_not_do() {
+async fn connack_names_what_this_server_does_not_support() {
     let world = World::new().await;
     let device = world.enroll().await;
     for (keep_alive, server_keep_alive) in

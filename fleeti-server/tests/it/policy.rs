@@ -57,7 +57,7 @@ async fn ready(
 /// A device below the minimum level to receive updates is blocked, and is offered the release once
 /// it has proved the level.
 #[actix_web::test]
-async fn a_device_is_held_until_it_has_proved_what_its_fleet_asks() {
+async fn a_device_is_blocked_until_it_has_proved_what_its_fleet_requires() {
     let (world, machine, device, mut peer) = ready(Machine::new).await;
     publish_release(&world, "kiosk@2").await;
     // An empty policy offers nothing.
@@ -143,7 +143,7 @@ async fn where_a_proof_is_asked_a_report_is_none_and_an_attestation_failure_ends
     assert_eq!(
         page.state.devices[&device.id],
         DevicePhase::Blocked,
-        "held by the usual policy as well"
+        "blocked by the usual policy as well"
     );
     // The same failure again is not reported again; it ends with the next valid evidence.
     for (change, expected) in [(true, true), (false, false)] {

@@ -464,7 +464,7 @@ async fn a_server_that_was_renamed_and_moved_is_found_and_a_wrong_address_strand
     ] {
         world.client.import_transition(&transition).await.unwrap();
     }
-    until("it goes where it was told", async || is_at(&nowhere_url)).await;
+    until("it goes to the announced address", async || is_at(&nowhere_url)).await;
     until("nobody is there, so it comes back", async || is_at(&record.https_url)).await;
     until("it is there", async || is_online(&world).await).await;
 
@@ -473,7 +473,7 @@ async fn a_server_that_was_renamed_and_moved_is_found_and_a_wrong_address_strand
         .import_transition(&signed(moved(&record.https_url, new), now_s() + 1, &[&release_key()]))
         .await
         .unwrap();
-    until("it goes where it was told", async || is_at(&new_url)).await;
+    until("it goes to the announced address", async || is_at(&new_url)).await;
     let (dir, _) = stopped(world).await;
     let world = started(dir, new).await;
     until("it is there", async || is_online(&world).await).await;

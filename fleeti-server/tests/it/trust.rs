@@ -184,11 +184,11 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     assert!(now.intermediates.iter().all(|i| i.has_key == (i.purpose != "operator")));
     // The server announces in time what people must renew.
     let ends = now.root_crl_ends_s.unwrap();
-    let told = |now_s| fleeti_control::trust::warnings(&world.server.control, now_s);
-    assert!(now.warnings.is_empty() && told(ends - 31 * 86_400).is_empty(), "{:?}", now.warnings);
-    assert!(told(ends - 29 * 86_400)[0].contains("the root's CRL expires in 29 days"));
+    let warnings = |now_s| fleeti_control::trust::warnings(&world.server.control, now_s);
+    assert!(now.warnings.is_empty() && warnings(ends - 31 * 86_400).is_empty(), "{:?}", now.warnings);
+    assert!(warnings(ends - 29 * 86_400)[0].contains("the root's CRL expires in 29 days"));
     let issuing = || now.intermediates.iter().filter(|i| i.is_issuing).map(|i| i.not_after_s);
-    let all = told(issuing().max().unwrap() + 1);
+    let all = warnings(issuing().max().unwrap() + 1);
     assert!(
         all.len() == 3 && all.iter().all(|warning| warning.contains(" has expired")),
         "{all:?}"

@@ -282,13 +282,13 @@ async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_
 
     // The device receives the command to make a new key.
     let mut peer = Peer::session(&world, &device).await;
-    let order = loop {
+    let command = loop {
         let message = peer.message().await;
         if message.topic == Down::Command.topic(&device.id) {
             break serde_json::from_slice::<Command>(&message.payload).unwrap().kind;
         }
     };
-    assert_eq!(order, CommandKind::NewRecoveryKey);
+    assert_eq!(command, CommandKind::NewRecoveryKey);
     assert_eq!(keep(&world, &device, RECOVERY_KEY).await, StatusCode::NO_CONTENT, "the same again");
     assert!(
         world.client.recovery_key(&device.id).await.unwrap().shown_s.is_some(),

@@ -2,7 +2,7 @@
 
 use super::{LIST_S, Refusal, SERVER_S, SigningService, Work, find};
 use crate::log::LogError;
-use crate::release::{ReleaseJob, ReleaseOrder};
+use crate::release::{ReleaseJob, ReleaseRequest};
 use crate::wire::Response;
 use crate::{boot, escrow};
 use fleeti_core::canonical::sha256_hex;
@@ -108,10 +108,10 @@ impl SigningService {
     pub fn begin_release(
         &mut self,
         now_s: u64,
-        order: &ReleaseOrder,
+        request: &ReleaseRequest,
     ) -> Result<Result<ReleaseJob, Response>, LogError> {
         let planned = match &self.keys.releases {
-            Some(set) => ReleaseJob::plan(set, order, now_s).map_err(Refusal::Wrong),
+            Some(set) => ReleaseJob::plan(set, request, now_s).map_err(Refusal::Wrong),
             None => {
                 Err(Refusal::Wrong("this signing service has no release keys (pki/signing)".into()))
             }

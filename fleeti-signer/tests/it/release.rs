@@ -35,7 +35,7 @@ struct Office {
 
 /// The arguments of a request to sign a release.
 #[derive(Clone)]
-struct Order {
+struct Asked {
     build: String,
     out: String,
     intent: Intent,
@@ -138,7 +138,7 @@ impl Office {
         Word::Approve.sign(intent, &self.people[who]).unwrap()
     }
     /// The arguments with all approvals.
-    fn good(&self, out: &str) -> Order {
+    fn good(&self, out: &str) -> Asked {
         let intent = Intent {
             kind: KIND.into(),
             release: "kiosk@2".parse().unwrap(),
@@ -150,10 +150,10 @@ impl Office {
         };
         let request = Some(Word::Request.sign(&intent, &self.people[0]).unwrap());
         let approvals = vec![self.agrees(1, &intent), self.agrees(2, &intent)];
-        Order { build: "build-a".into(), out: out.into(), intent, request, approvals }
+        Asked { build: "build-a".into(), out: out.into(), intent, request, approvals }
     }
-    async fn ask(&self, order: Order) -> Result<Response, SignerError> {
-        let Order { build, out, intent, request, approvals } = order;
+    async fn ask(&self, asked: Asked) -> Result<Response, SignerError> {
+        let Asked { build, out, intent, request, approvals } = asked;
         self.signer
             .ask(Request::SignRelease {
                 build,
@@ -164,8 +164,8 @@ impl Office {
             })
             .await
     }
-    async fn refused(&self, order: Order) -> String {
-        match self.ask(order).await {
+    async fn refused(&self, asked: Asked) -> String {
+        match self.ask(asked).await {
             Err(SignerError::Refused(reason)) => reason,
             other => panic!("{other:?}"),
         }
@@ -229,24 +229,24 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
     let requester =
         Intent { requester: PublicKey::of(&mallory).unwrap().id(), ..good.intent.clone() };
     let attempts = [
-        ("0 of 2 approvals", Order { approvals: vec![], ..good.clone() }),
+        ("0 of 2 approvals", Asked { approvals: vec![], ..good.clone() }),
         (
             "1 of 2 approvals",
-            Order {
+            Asked {
                 approvals: vec![good.approvals[0].clone(), good.approvals[0].clone()],
                 ..good.clone()
             },
         ),
         (
             "1 of 2 approvals",
-            Order {
+            Asked {
                 approvals: vec![good.approvals[0].clone(), office.agrees(0, &good.intent)],
                 ..good.clone()
             },
         ),
         (
             "1 of 2 approvals",
-            Order {
+            Asked {
                 approvals: vec![
                     good.approvals[0].clone(),
                     Word::Approve.sign(&good.intent, &mallory).unwrap(),
@@ -255,15 +255,15 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
             },
         ),
         // Approvals of one build, for another build.
-        (", approved is", Order { build: "build-b".into(), ..good.clone() }),
+        (", approved is", Asked { build: "build-b".into(), ..good.clone() }),
         (
             "not signed by an approver",
-            Order { intent: evil.clone(), build: "build-b".into(), ..good.clone() },
+            Asked { intent: evil.clone(), build: "build-b".into(), ..good.clone() },
         ),
-        ("not signed by an approver", Order { request: None, ..good.clone() }),
+        ("not signed by an approver", Asked { request: None, ..good.clone() }),
         (
             "not signed by an approver",
-            Order {
+            Asked {
                 request: Some(Word::Request.sign(&requester, &mallory).unwrap()),
                 intent: requester,
                 ..good.clone()
@@ -271,24 +271,24 @@ async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
         ),
         (
             "for the release key",
-            Order {
+            Asked {
                 intent: Intent { release_key: "00".repeat(8), ..good.intent.clone() },
                 ..good.clone()
             },
         ),
         (
             "valid from",
-            Order {
+            Asked {
                 intent: Intent { expires_s: now_s() - 1, ..good.intent.clone() },
                 ..good.clone()
             },
         ),
-        ("a directory name must have", Order { build: "../pki/offline".into(), ..good.clone() }),
-        ("a directory name must have", Order { out: "../../etc".into(), ..good.clone() }),
-        ("build.json", Order { build: "build-z".into(), ..good.clone() }),
+        ("a directory name must have", Asked { build: "../pki/offline".into(), ..good.clone() }),
+        ("a directory name must have", Asked { out: "../../etc".into(), ..good.clone() }),
+        ("build.json", Asked { build: "build-z".into(), ..good.clone() }),
     ];
-    for (why, order) in attempts {
-        let reason = office.refused(order).await;
+    for (why, asked) in attempts {
+        let reason = office.refused(asked).await;
         assert!(reason.contains(why), "{why}: {reason}");
     }
     assert_eq!((office.left(), office.log().len()), (0, 1), "nothing was started");
@@ -342,7 +342,7 @@ async fn a_kernel_image_without_its_initrd_is_not_signed_even_if_everybody_agree
 #[tokio::test]
 async fn a_server_signs_alone_only_where_its_policy_says_so() {
     let office = Office::new(0);
-    let alone = Order { request: None, approvals: vec![], ..office.good("signing-a") };
+    let alone = Asked { request: None, approvals: vec![], ..office.good("signing-a") };
     assert!(matches!(office.ask(alone).await.unwrap(), Response::Release { .. }));
     let world = World::new();
     fs::create_dir_all(world.path("pki/signing")).unwrap();
@@ -356,7 +356,7 @@ async fn a_server_signs_alone_only_where_its_policy_says_so() {
         signer.ask(Request::ApprovalPolicy).await.unwrap(),
         Response::ApprovalPolicy { policy: None, release_key: String::new() }
     );
-    let order = Request::SignRelease {
+    let asked = Request::SignRelease {
         build: "a".into(),
         out: "b".into(),
         intent: String::new(),
@@ -364,14 +364,14 @@ async fn a_server_signs_alone_only_where_its_policy_says_so() {
         approvals: vec![],
     };
     assert!(
-        matches!(signer.ask(order).await, Err(SignerError::Refused(reason)) if reason.contains("no release keys"))
+        matches!(signer.ask(asked).await, Err(SignerError::Refused(reason)) if reason.contains("no release keys"))
     );
 }
 
 #[tokio::test]
 async fn certificates_do_not_wait_for_a_release_and_two_releases_are_not_signed_at_once() {
     let office = Office::new(0);
-    let alone = |out: &str| Order { request: None, approvals: vec![], ..office.good(out) };
+    let alone = |out: &str| Asked { request: None, approvals: vec![], ..office.good(out) };
     let (first, second, device) = tokio::join!(
         office.ask(alone("signing-a")),
         office.ask(alone("signing-b")),

@@ -231,17 +231,17 @@ fn attestations(
     );
     let pcrs = Arc::new(pcrs()?.into_iter().map(|(r, v)| (r, hex::encode(v))).collect());
     runtime.block_on(async {
-        let (told, mut answered) = mpsc::unbounded_channel();
+        let (acknowledged, mut answered) = mpsc::unbounded_channel();
         let at_once = Arc::new(Semaphore::new(AT_ONCE));
         let mut connecting = Vec::new();
         for (device, tpm) in devices.into_iter().zip(tpms) {
             let permit = Arc::clone(&at_once).acquire_owned().await?;
-            let (told, pcrs) = (told.clone(), Arc::clone(&pcrs));
+            let (acknowledged, pcrs) = (acknowledged.clone(), Arc::clone(&pcrs));
             connecting.push(tokio::spawn(async move {
                 let mut session = Session::open(&device, ports.mqtt, device.id.as_str()).await?;
                 session.subscribe(&Down::Challenge.topic(&device.id)).await?;
                 drop(permit);
-                tokio::spawn(answer_all(session, device, tpm, pcrs, told));
+                tokio::spawn(answer_all(session, device, tpm, pcrs, acknowledged));
                 anyhow::Ok(())
             }));
         }
@@ -300,7 +300,7 @@ async fn answer_all(
     device: Device,
     mut tpm: SoftTpm,
     pcrs: Arc<HexPcrs>,
-    told: mpsc::UnboundedSender<PubAckReason>,
+    acknowledged: mpsc::UnboundedSender<PubAckReason>,
 ) -> Result<()> {
     let log_sha256 = sha256_hex(FIRMWARE_LOG);
     loop {
@@ -340,7 +340,7 @@ async fn answer_all(
                 };
                 session.send(&Packet::Publish(publish)).await?;
             }
-            Packet::PubAck(ack) if told.send(ack.reason).is_err() => return Ok(()),
+            Packet::PubAck(ack) if acknowledged.send(ack.reason).is_err() => return Ok(()),
             _ => {}
         }
     }

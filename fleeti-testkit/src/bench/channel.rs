@@ -171,20 +171,20 @@ async fn measure(
 ) -> Result<Measured> {
     let (memory, cpu) = (resident_kib(id)?, cpu_s(id)?);
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
-    let (told, mut heard) = mpsc::unbounded_channel();
+    let (received, mut arrivals) = mpsc::unbounded_channel();
     let mut connecting = Vec::new();
     for device in devices {
         let permit = Arc::clone(&at_once).acquire_owned().await?;
-        let (device, told) = (device.clone(), told.clone());
+        let (device, received) = (device.clone(), received.clone());
         connecting.push(tokio::spawn(async move {
             let mut session = Session::open(&device, port, device.id.as_str()).await?;
             session.subscribe(&Down::Desired.topic(&device.id)).await?;
             drop(permit);
-            tokio::spawn(session.listen(told));
+            tokio::spawn(session.listen(received));
             anyhow::Ok(())
         }));
     }
-    drop(told);
+    drop(received);
     for task in connecting {
         task.await??;
     }
@@ -192,14 +192,14 @@ async fn measure(
     let connect_cpu_ms = spent_s(cpu, cpu_s(id)?) * 1000.0 / devices.len() as f64;
     let kib_per_device = (resident_kib(id)? - memory) / devices.len() as f64;
     // The desired state is sent right after the subscription, and not measured.
-    while heard.try_recv().is_ok() {}
+    while arrivals.try_recv().is_ok() {}
 
     let cpu_before = cpu_s(id)?;
     let started = Instant::now();
     let mut latencies = Vec::with_capacity(devices.len());
     let arrived = async {
         while latencies.len() < devices.len() {
-            let at: Instant = heard.recv().await.context("a session ended")?;
+            let at: Instant = arrivals.recv().await.context("a session ended")?;
             latencies.push(at.duration_since(started).as_secs_f64() * 1000.0);
         }
         anyhow::Ok(())
@@ -331,10 +331,10 @@ impl Session {
     }
 
     /// Records the arrival of a message and acknowledges it.
-    async fn listen(mut self, told: mpsc::UnboundedSender<Instant>) -> Result<()> {
+    async fn listen(mut self, received: mpsc::UnboundedSender<Instant>) -> Result<()> {
         loop {
             if let Packet::Publish(publish) = self.receive().await? {
-                if told.send(Instant::now()).is_err() {
+                if received.send(Instant::now()).is_err() {
                     return Ok(());
                 }
                 self.send(&Packet::PubAck(PubAck::new(publish.pkid, None))).await?;

@@ -123,14 +123,14 @@ struct Question {
 }
 
 /// Reads lines from the cable, also before the other end is open.
-fn lines(cable: File, mut heard: impl FnMut(&[u8]) -> Result<()>) {
+fn lines(cable: File, mut process: impl FnMut(&[u8]) -> Result<()>) {
     let mut reader = std::io::BufReader::new(cable);
     let mut line = Vec::new();
     loop {
         match reader.read_until(b'\n', &mut line) {
             Ok(0) => std::thread::sleep(PAUSE),
             Ok(_) if line.ends_with(b"\n") => {
-                if let Err(e) = heard(&line) {
+                if let Err(e) = process(&line) {
                     console::say(&format!("adversary: {e:#}"));
                 }
                 line.clear();
@@ -193,8 +193,8 @@ async fn converse(mut stream: UnixStream, adversary: &Mutex<Adversary>) -> Resul
     let request: Request = serde_json::from_slice(&line)?;
     let honest = adversary.lock().await.honest.clone();
     let truth = ask(&honest, &line).await?;
-    let told = adversary.lock().await.told(request, truth)?;
-    Ok(writer.write_all(&told).await?)
+    let answer = adversary.lock().await.answer(request, truth)?;
+    Ok(writer.write_all(&answer).await?)
 }
 
 async fn line_of(stream: impl AsyncReadExt + Unpin) -> Result<Vec<u8>> {
@@ -205,7 +205,7 @@ async fn line_of(stream: impl AsyncReadExt + Unpin) -> Result<Vec<u8>> {
 
 impl Adversary {
     /// The false response to the daemon.
-    fn told(&mut self, request: Request, truth: Vec<u8>) -> Result<Vec<u8>> {
+    fn answer(&mut self, request: Request, truth: Vec<u8>) -> Result<Vec<u8>> {
         if matches!(self.role, Role::Accomplice) {
             return Ok(truth);
         }
@@ -215,8 +215,8 @@ impl Adversary {
                 truth
             }
             (Request::Evidence { nonce, device }, Response::Evidence { measured }) => {
-                let told = self.lie(*measured, &nonce, &device)?;
-                line_with(&Response::Evidence { measured: Box::new(told) })?
+                let measured = self.lie(*measured, &nonce, &device)?;
+                line_with(&Response::Evidence { measured: Box::new(measured) })?
             }
             (Request::PutSecrets { secrets }, Response::Done)
                 if self.kept.is_none() && !secrets.is_empty() =>
@@ -241,7 +241,7 @@ impl Adversary {
     }
 
     /// The false evidence.
-    fn lie(&mut self, mut told: Measured, nonce: &str, device: &DeviceId) -> Result<Measured> {
+    fn lie(&mut self, mut measured: Measured, nonce: &str, device: &DeviceId) -> Result<Measured> {
         let kept = self.kept.as_ref().context("no stored evidence")?;
         let lie = if kept.boot_id == self.boot_id {
             Lie::ALL[self.lies % Lie::ALL.len()]
@@ -252,26 +252,26 @@ impl Adversary {
         match lie {
             Lie::SoftwareKey => {
                 let signature =
-                    SoftTpm::new(Algorithm::P256)?.sign(&STANDARD.decode(&told.quote)?)?;
-                told.signature = STANDARD.encode(signature);
+                    SoftTpm::new(Algorithm::P256)?.sign(&STANDARD.decode(&measured.quote)?)?;
+                measured.signature = STANDARD.encode(signature);
             }
-            Lie::OtherMachine => told = self.role.evidence(nonce, device)?,
-            Lie::OlderAnswer | Lie::BeforeRestart => told = kept.answer.clone(),
+            Lie::OtherMachine => measured = self.role.evidence(nonce, device)?,
+            Lie::OlderAnswer | Lie::BeforeRestart => measured = kept.answer.clone(),
             Lie::ChangedPcr => {
                 let pcr =
-                    told.pcrs.iter_mut().find(|(number, _)| *number == 4).context("no PCR 4")?;
+                    measured.pcrs.iter_mut().find(|(number, _)| *number == 4).context("no PCR 4")?;
                 pcr.1 = "00".repeat(32);
             }
             Lie::RetypedEvent => {
-                let at = told
+                let at = measured
                     .firmware_log
                     .windows(EVENT.len())
                     .position(|w| w == EVENT)
                     .context("no such event")?;
-                told.firmware_log[at..at + EVENT.len()].copy_from_slice(&RETYPED);
+                measured.firmware_log[at..at + EVENT.len()].copy_from_slice(&RETYPED);
                 let changed = PathBuf::from(HONEST).join("firmware.log");
-                fs::write(&changed, &told.firmware_log)?;
-                told = measured::evidence(
+                fs::write(&changed, &measured.firmware_log)?;
+                measured = measured::evidence(
                     &Paths { firmware_log: changed, ..self.paths.clone() },
                     nonce,
                     device,
@@ -280,10 +280,10 @@ impl Adversary {
         }
         console::say(&format!(
             "{MARK}{} {}",
-            sha256_hex(&STANDARD.decode(&told.quote)?),
+            sha256_hex(&STANDARD.decode(&measured.quote)?),
             lie.name()
         ));
-        Ok(told)
+        Ok(measured)
     }
 }
 
