@@ -9,6 +9,7 @@ use crate::{Paths, anchors, identity, kept, transitions, trust_bundle, write_dur
 use anyhow::{Context, Result};
 use fleeti_core::id::ReleaseName;
 use fleeti_core::strict;
+use fleeti_core::wire::alarm::AlarmKind;
 use fleeti_core::wire::device::{LogConsistency, Notice, REVOKED_MAX, SignedBundle, TEXT_MAX};
 use fleeti_pki::audit::verify_log_consistency;
 use fleeti_pki::bundle::{self, BYTES_MAX};
@@ -56,7 +57,7 @@ struct Kept {
     /// Those newer than the version that ran when they were announced.
     #[serde(default)]
     revoked_releases: Vec<ReleaseName>,
-    /// The alarm, as text; it stays until an operator clears it.
+    /// The alarm, as [`AlarmKind::text`]; it stays until an operator clears it.
     #[serde(default)]
     alarm: Option<String>,
     /// Since when the server has not proved its checkpoints, Unix seconds.
@@ -140,13 +141,15 @@ impl Announcements {
         if reasons.is_empty() {
             return Ok(());
         }
+        let reasons = reasons.join("; ");
+        tracing::error!("{reasons}");
         // Files are read one after the other. The first text stays: an alarm that stands is not
         // replaced.
-        let before = self.lock().alarm.clone();
-        let all: Vec<&str> =
-            before.iter().map(String::as_str).chain(reasons.iter().map(String::as_str)).collect();
-        let alarm: String = all.join("; ").chars().take(TEXT_MAX / 4).collect();
-        tracing::error!("{}", reasons.join("; "));
+        let alarm = match self.lock().alarm.as_deref() {
+            Some(before) => format!("{before}; {reasons}"),
+            None => AlarmKind::StateUnusable.text(reasons),
+        };
+        let alarm = alarm.chars().take(TEXT_MAX / 4).collect();
         self.change(|kept| kept.alarm = Some(alarm))?;
         self.changed.notify_one();
         Ok(())
@@ -274,7 +277,8 @@ impl Announcements {
         )?)
     }
 
-    fn raise(&self, alarm: String) -> Result<()> {
+    fn raise(&self, kind: AlarmKind, words: &str) -> Result<()> {
+        let alarm = kind.text(words);
         tracing::error!("{alarm}");
         self.change(|kept| {
             // The first alarm is kept: later ones may be caused by the attacker.
@@ -393,7 +397,10 @@ impl Announcements {
             self.paths.clock.now_s().saturating_sub(key.verify(&note)?.stated_s()) / DAY_S;
         if age_days > u64::from(policy.age_days_max) {
             let allowed = policy.age_days_max;
-            return self.raise(format!("the newest checkpoint of the audit log is {age_days} days old, {allowed} are allowed"));
+            let words = format!(
+                "the newest checkpoint of the audit log is {age_days} days old, {allowed} are allowed"
+            );
+            return self.raise(AlarmKind::LogStale, &words);
         }
         Ok(())
     }
@@ -447,7 +454,7 @@ impl Announcements {
         };
         if let Err(e) = verify_log_consistency(smaller, larger, &proof) {
             let split = format!("the audit log had {was} entries and has {is} now: {e}");
-            self.raise(split.clone())?;
+            self.raise(AlarmKind::LogSplit, &split)?;
             return Err(NotTaken::Split(split));
         }
         clock.raise(stated.stated_s());
@@ -472,10 +479,11 @@ impl Announcements {
     fn unproved(&self, now_s: u64) -> Result<()> {
         let since_s = *self.lock().unproved_since_s.get_or_insert(now_s);
         if now_s.saturating_sub(since_s) > UNPROVED_S_MAX {
-            return self.raise(format!(
+            let words = format!(
                 "the server has sent no consistency proof of the audit log for {} days",
                 UNPROVED_S_MAX / DAY_S
-            ));
+            );
+            return self.raise(AlarmKind::LogUnproved, &words);
         }
         self.change(|_| ())
     }
@@ -498,9 +506,9 @@ impl Announcements {
             trust_bundle::of_root(&self.paths, root)?.map_or(0, |b| b.version()),
         );
         if version < known {
-            return self.raise(format!(
-                "the server has trust bundle {version}, this device has {known} already"
-            ));
+            let words =
+                format!("the server has trust bundle {version}, this device has {known} already");
+            return self.raise(AlarmKind::BundleOlder, &words);
         }
         if version == known {
             return Ok(());

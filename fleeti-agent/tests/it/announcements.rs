@@ -183,7 +183,7 @@ async fn a_log_with_two_histories_raises_an_alarm_that_stays_until_somebody_has_
     scene.fork(5);
     scene.listen(&scene.stated(Some(3), now_s())).await.unwrap();
     let alarm = scene.alarm().unwrap();
-    assert!(alarm.starts_with("the audit log had 3 entries and has 5 now"), "{alarm}");
+    assert!(alarm.starts_with("log_split: the audit log had 3 entries and has 5 now"), "{alarm}");
     let again = Announcements::open(&scene.bench.paths).unwrap();
     assert_eq!(again.report().1, Some(alarm));
     again.clear_alarm().unwrap();
@@ -205,7 +205,7 @@ async fn a_server_that_states_nothing_new_for_too_long_hides_something() {
         // The same checkpoint repeatedly, or none.
         scene.listen(&if is_sent_again { stated } else { Notice::default() }).await.unwrap();
         assert_eq!(
-            scene.alarm().is_some_and(|a| a.contains("is 8 days old, 7 are allowed")),
+            scene.alarm().is_some_and(|a| a.starts_with("log_stale: ") && a.contains("is 8 days old, 7 are allowed")),
             is_alarm,
             "{:?}",
             scene.alarm()

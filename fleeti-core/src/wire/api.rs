@@ -47,9 +47,10 @@ pub struct Device {
     /// Version of the trust bundle that the device has installed; 0 for none.
     #[serde(default)]
     pub trust_bundle: u64,
-    /// An alarm. The device raises one about the server (a fork of the audit log, an older trust
-    /// bundle), its own state or its clock; the server raises one if two clients use the device's
-    /// certificate, or if it refuses the device's reports.
+    /// An alarm: a code, a colon and words. The device raises one about the server (`log_split`,
+    /// `log_stale`, `log_unproved`, `bundle_older`), its own state (`state_unusable`) or its clock
+    /// (`clock_wrong`); the server raises one if two clients use the device's certificate
+    /// (`certificate_shared`), or if it refuses the device's reports (`reports_refused`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
     /// Why attestation failed: what the evidence of the device's TPM contradicts. Absent if it did

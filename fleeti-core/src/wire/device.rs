@@ -202,8 +202,8 @@ pub struct Report {
     /// Error of the device's clock, seconds, if the clock cannot be right; negative if it is slow.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_wrong_by_s: Option<i64>,
-    /// A problem with the server that the device detected, in words, for example a fork of the
-    /// audit log.
+    /// A problem that the device detected, with the server or with its own state:
+    /// [`super::alarm::AlarmKind::text`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
     /// State of the update.

@@ -15,6 +15,7 @@ use fleeti_control::secrets;
 use fleeti_control::trust::revocation;
 use fleeti_core::id::{DeviceId, FleetId, Version};
 use fleeti_core::update::State;
+use fleeti_core::wire::alarm::AlarmKind;
 use fleeti_core::wire::api::{Device, Pair, RevocationReason, Revoke, SecureBoot};
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::vault::RecoveryKeyStatus;
@@ -177,11 +178,16 @@ fn unsealed() -> Notice {
     }
 }
 
+/// A hint whose commands name the device.
+fn for_device(hint: &str, device: &DeviceId) -> String {
+    hint.replace("DEVICE", device.as_str())
+}
+
 fn trouble(device: &Device) -> (Option<Notice>, Option<String>) {
     if let Some(alarm) = &device.alarm {
-        let message = format!("There is an alarm: {alarm}.");
-        let hint = "If it is about the audit log or the trust bundle, an attacker may have shown the device other data than you see. Compare with `fleeti audit verify --remember` (see docs/guides/recover-a-device.md), then run `fleeti device command DEVICE clear-alarm`.";
-        return (Some(Notice { message, hint: Some(hint.into()) }), None);
+        let message = format!("There is an alarm: {}.", AlarmKind::words(alarm));
+        let hint = AlarmKind::of(alarm).map(|kind| for_device(kind.hint(), &device.id));
+        return (Some(Notice { message, hint }), None);
     }
     if let Some(attestation_failure) = &device.attestation_failure {
         let message = format!("Attestation failed: {attestation_failure}.");

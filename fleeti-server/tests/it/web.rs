@@ -6,6 +6,7 @@ use crate::world::World;
 use fleeti_core::id::Line;
 use fleeti_core::rollout::Counts;
 use fleeti_core::update::{Contact, FailureCode, RollbackReason, State};
+use fleeti_core::wire::alarm::AlarmKind;
 use reqwest::{Client, Response, redirect};
 
 struct Browser {
@@ -210,6 +211,34 @@ async fn what_a_device_says_is_never_markup() {
             let body = response.text().await.unwrap();
             assert!(!body.contains("<script>alert") && !body.contains("<img src=x"), "{page}");
             assert!(body.contains(device.id.as_str()), "{page}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn the_page_of_a_device_says_what_to_do_about_its_kind_of_alarm() {
+    let world = World::new().await;
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    let device = world.enroll().await;
+    let mut report: serde_json::Value =
+        serde_json::from_slice(&report_of("kiosk@1", State::Idle)).unwrap();
+    let unknown = ("the fan stopped".to_owned(), "the fan stopped", None);
+    let known = AlarmKind::ALL.map(|kind| (kind.text("it is so"), "it is so", Some(kind)));
+    for (sequence, (alarm, words, kind)) in (1_u64..).zip(known.into_iter().chain([unknown])) {
+        report["sequence"] = sequence.into();
+        report["alarm"] = alarm.into();
+        let payload = serde_json::to_vec(&report).unwrap();
+        let report = fleeti_core::wire::mqtt::Up::Report;
+        fleeti_control::devices::received(&world.server.control, &device.id, report, &payload)
+            .await
+            .unwrap();
+        let page = browser.get(&format!("/devices/{}", device.id), &session).await;
+        let page = page.text().await.unwrap();
+        assert!(page.contains(&format!("There is an alarm: {words}.")), "{page}");
+        for other in AlarmKind::ALL {
+            let hint = other.hint().replace("DEVICE", device.id.as_str());
+            assert_eq!(page.contains(&hint), kind == Some(other), "{other:?}: {page}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Devices as text.
 
 use crate::output::{Lines, bytes, when};
+use fleeti_core::wire::alarm::AlarmKind;
 use fleeti_core::wire::api::Device;
 
 /// Connection state in one word.
@@ -64,6 +65,9 @@ pub(super) fn described(d: &Device) -> Lines {
         if let Some(text) = text {
             line(name, text.clone());
         }
+    }
+    if let Some(kind) = d.alarm.as_deref().and_then(AlarmKind::of) {
+        line("hint", kind.hint().replace("DEVICE", d.id.as_str()));
     }
     line(
         "certificate",
