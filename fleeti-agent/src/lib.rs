@@ -19,9 +19,10 @@
 //!
 //! ```
 //! use fleeti_agent::outbox::Outbox;
+//! use fleeti_core::wire::mqtt::Up;
 //! let dir = tempfile::tempdir().unwrap();
 //! let outbox = Outbox::open(dir.path()).unwrap();
-//! outbox.push("report", b"{}", true).unwrap();
+//! outbox.push(Up::Report, b"{}").unwrap();
 //! assert_eq!(outbox.first().unwrap().unwrap().payload, b"{}");
 //! ```
 
@@ -63,8 +64,6 @@ pub mod trust_bundle;
 pub mod vault;
 
 use clock::Clock;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// File locations on a device; tests use another root.
@@ -169,16 +168,5 @@ impl Paths {
 /// # Errors
 /// I/O.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    let folder = path.parent().unwrap_or_else(|| Path::new("/"));
-    std::fs::File::open(folder)?.sync_all()
+    fleeti_files::write_durably(path, bytes, fleeti_files::PRIVATE)
 }

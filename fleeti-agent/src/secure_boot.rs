@@ -17,7 +17,7 @@ use fleeti_pki::uefi::{self, AuthenticatedWrite};
 use fleeti_pki::{authenticode, certificate};
 use rustix::fs::{IFlags, Mode, OFlags};
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use x509_cert::Certificate;
@@ -78,11 +78,7 @@ impl Trusted {
 
 /// An EFI binary with the signature of the newest key, without signatures of keys that are in db
 /// neither now nor after the change.
-fn signed_anew(
-    binary: &[u8],
-    signature: &str,
-    (now, after): (&Trusted, &Trusted),
-) -> Result<Vec<u8>> {
+fn signed_anew(binary: &[u8], signature: &str, now: &Trusted, after: &Trusted) -> Result<Vec<u8>> {
     let (signature, digest) = (
         STANDARD.decode(signature).context("the signature is not base64")?,
         authenticode::digest(binary)?,
@@ -226,7 +222,7 @@ pub fn change(paths: &Paths, change: &BootChange) -> Result<()> {
     for (path, name) in &running {
         let binary = read(path)?;
         let signed = match change.signatures.binaries.get(name) {
-            Some(signature) => signed_anew(&binary, signature, (&now, &after))?,
+            Some(signature) => signed_anew(&binary, signature, &now, &after)?,
             None => binary.clone(),
         };
         for (trusted, when) in [(&now, "before"), (&after, "after")] {
@@ -343,40 +339,8 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Replaces a file, so that the old or the new one exists after a power cut.
 fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    // While the old file is open, its clusters are not freed: the entry on disk may still lead to
-    // them.
-    let _old = File::open(path);
-    let new = path.with_extension("new");
-    write_then_rename(&new, bytes, path).with_context(|| path.display().to_string())
-}
-
-/// Writes a file under a temporary name, and renames it once it is on disk.
-///
-/// # Errors
-/// I/O, also if the ESP is full.
-pub fn write_then_rename(new: &Path, bytes: &[u8], path: &Path) -> std::io::Result<()> {
-    let write = || {
-        let mut file = File::create(new)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    let result = write().and_then(|()| rename_durably(new, path));
-    if result.is_err() {
-        fs::remove_file(new).ok();
-    }
-    result
-}
-
-/// Renames a file within the ESP. On FAT the entry under the new name leads to the file only once
-/// the file itself is synced after the rename; the folder is synced first, so that no two names
-/// lead to it.
-///
-/// # Errors
-/// I/O.
-pub fn rename_durably(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::rename(from, to)?;
-    File::open(to.parent().unwrap_or(to))?.sync_all()?;
-    File::open(to)?.sync_all()
+    fleeti_files::write_durably(path, bytes, fleeti_files::PUBLIC)
+        .with_context(|| path.display().to_string())
 }
 
 fn write_variable(paths: &Paths, planned: &Planned<'_>) -> Result<()> {

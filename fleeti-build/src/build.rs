@@ -1,11 +1,11 @@
 //! Builds a profile into a directory with unsigned artifacts, the log and `build.json`.
 
 use crate::base::debian::{Debian, agent_digest};
-use crate::base::{Base, Inputs};
+use crate::base::{Base, Inputs, Parts};
 use crate::cache::Cache;
 pub use crate::error::BuildError;
 use crate::error::io;
-use crate::file::{sha256_file, write_atomically};
+use crate::file::{sha256_file, write_with_folder};
 use crate::lock::Lock;
 use crate::overlay::{Overlay, Trust};
 pub use crate::record::{BuildRecord, FileRecord, RECORD_MAX, RecordedInputs};
@@ -111,51 +111,13 @@ pub fn run(
         line("resuming the build");
     }
 
-    // A profile that was not parsed from text may not have been checked yet.
-    if let Some((path, message, remedy)) = broken_rules(&request.profile).into_iter().next() {
-        return Err(BuildError::Profile { path, message, remedy });
-    }
-    let revision = Revision::new(request.revision, request.profile.clone())?;
-    line("resolving packages");
-    let lock = lock_for(cache, &revision, request.lock.as_deref(), false)?;
-    let release =
-        ReleaseName { line: revision.profile.name.clone(), version: request.version.clone() };
-    let minimum_version =
-        request.minimum_version.clone().unwrap_or_else(|| request.version.clone());
-    let trust = Trust::read(&request.trust)?;
-    let overlay = Overlay::new(&revision.profile, &release, &minimum_version, &trust)?;
-    let pcr_pem = trust.pcr_pem().to_owned();
-    let inputs = Inputs {
-        release,
-        overlay,
-        agent: request.agent.clone(),
-        pcr_pem,
-        minimum_version,
-        lock,
-        revision,
-    };
+    let inputs = inputs(request, cache, &mut line)?;
     let runner = Nix::new(out.join("nix"));
     let parts = Debian.build(&inputs, cache, &runner, &mut line)?;
 
     line("collecting");
-    let mut files = BTreeMap::new();
-    for (name, source) in [
-        ("root.erofs", &parts.root),
-        ("root.verity", &parts.verity),
-        ("uki.efi", &parts.uki),
-        ("systemd-boot.efi", &parts.systemd_boot),
-        ("disk.raw", &parts.disk),
-    ] {
-        let target = out.join(name);
-        copy_sparse(source, &target)?;
-        let size = fs::metadata(&target).map_err(io(&target))?.len();
-        files.insert(
-            ArtifactName::ours(name),
-            FileRecord { size, sha256: sha256_file(&target).map_err(io(&target))? },
-        );
-    }
-    let lock_path = out.join("lock.json");
-    inputs.lock.write(&lock_path)?;
+    let files = collect(&parts, &out)?;
+    inputs.lock.write(&out.join("lock.json"))?;
     let record = BuildRecord {
         schema: 1,
         release: inputs.release,
@@ -181,8 +143,60 @@ pub fn run(
     let path = out.join("build.json");
     let text = serde_json::to_vec_pretty(&record)
         .map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
-    write_atomically(&path, &text).map_err(io(&path))?;
+    write_with_folder(&path, &text).map_err(io(&path))?;
     Ok(record)
+}
+
+/// Checks the profile, resolves its packages, and reads the files that the request names.
+fn inputs(
+    request: &Request,
+    cache: &Cache,
+    line: &mut dyn FnMut(&str),
+) -> Result<Inputs, BuildError> {
+    // A profile that was not parsed from text may not have been checked yet.
+    if let Some((path, message, remedy)) = broken_rules(&request.profile).into_iter().next() {
+        return Err(BuildError::Profile { path, message, remedy });
+    }
+    let revision = Revision::new(request.revision, request.profile.clone())?;
+    line("resolving packages");
+    let lock = lock_for(cache, &revision, request.lock.as_deref(), false)?;
+    let release =
+        ReleaseName { line: revision.profile.name.clone(), version: request.version.clone() };
+    let minimum_version =
+        request.minimum_version.clone().unwrap_or_else(|| request.version.clone());
+    let trust = Trust::read(&request.trust)?;
+    let overlay = Overlay::new(&revision.profile, &release, &minimum_version, &trust)?;
+    let pcr_pem = trust.pcr_pem().to_owned();
+    Ok(Inputs {
+        release,
+        overlay,
+        agent: request.agent.clone(),
+        pcr_pem,
+        minimum_version,
+        lock,
+        revision,
+    })
+}
+
+/// Copies the artifacts of a build to its folder.
+fn collect(parts: &Parts, out: &Path) -> Result<BTreeMap<ArtifactName, FileRecord>, BuildError> {
+    let mut files = BTreeMap::new();
+    for (name, source) in [
+        ("root.erofs", &parts.root),
+        ("root.verity", &parts.verity),
+        ("uki.efi", &parts.uki),
+        ("systemd-boot.efi", &parts.systemd_boot),
+        ("disk.raw", &parts.disk),
+    ] {
+        let target = out.join(name);
+        copy_sparse(source, &target)?;
+        let size = fs::metadata(&target).map_err(io(&target))?.len();
+        files.insert(
+            ArtifactName::ours(name),
+            FileRecord { size, sha256: sha256_file(&target).map_err(io(&target))? },
+        );
+    }
+    Ok(files)
 }
 
 /// The stages that the log of a build shows, in the order in which they began.

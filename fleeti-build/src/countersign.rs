@@ -61,7 +61,7 @@ pub fn countersign(
         }
     }
     let target = release.join(signature.file_name());
-    fs::write(&target, &signature.der).map_err(io(&target))?;
-    fs::File::open(&target).and_then(|f| f.sync_all()).map_err(io(&target))?;
+    fleeti_files::write_durably(&target, &signature.der, fleeti_files::PUBLIC)
+        .map_err(io(&target))?;
     Ok((manifest, signature))
 }

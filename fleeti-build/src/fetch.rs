@@ -240,7 +240,7 @@ async fn once(
     }
     part.file
         .sync_all()
-        .and_then(|()| fs::rename(&part.path, folder.join(&*package.sha256)))
+        .and_then(|()| fleeti_files::rename_durably(&part.path, &folder.join(&*package.sha256)))
         .map_err(|e| failed(&e))
 }
 

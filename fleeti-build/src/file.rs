@@ -1,8 +1,8 @@
-//! Files: opened without blocking, hashed, and written atomically.
+//! Files: opened without blocking, hashed, and written durably.
 
 use sha2::{Digest, Sha256};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -33,14 +33,10 @@ pub(crate) fn open_plain(path: &Path) -> std::io::Result<fs::File> {
     }
 }
 
-/// Writes a file atomically: after a crash it has its old or its new content.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder =
-        path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+/// Writes a file durably, and creates its folder.
+pub(crate) fn write_with_folder(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fleeti_files::write_durably(path, bytes, fleeti_files::PRIVATE)
 }

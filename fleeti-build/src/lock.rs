@@ -7,7 +7,7 @@
 
 use crate::cache::Cache;
 use crate::fetch::{self, Mirror, Problem};
-use crate::file::write_atomically;
+use crate::file::write_with_folder;
 use crate::package::{PACKAGE_MAX, Package, PackageName, WrongForm};
 use fleeti_core::canonical;
 use fleeti_core::foreign::Foreign;
@@ -268,7 +268,7 @@ impl Lock {
         let mut text = serde_json::to_vec_pretty(self)
             .map_err(|e| LockError::Io { path: path.to_owned(), source: e.into() })?;
         text.push(b'\n');
-        write_atomically(path, &text).map_err(io(path))
+        write_with_folder(path, &text).map_err(io(path))
     }
 
     /// SHA-256 of the canonical JSON, hexadecimal.

@@ -106,10 +106,8 @@ impl BuildRecord {
         }
     }
 
-    /// The first field with a wrong form, and what is wrong.
-    fn broken(&self) -> Option<(String, &'static str)> {
-        const DIGEST: &str = "is not a SHA-256 in hexadecimal";
-        const STORE_PATH: &str = "is not a path in the Nix store";
+    /// Every digest, with its field.
+    fn digests(&self) -> Vec<(String, &str)> {
         let mut digests: Vec<(String, &str)> = vec![
             ("inputs.revision_digest".into(), &self.inputs.revision_digest),
             ("inputs.lock_digest".into(), &self.inputs.lock_digest),
@@ -133,6 +131,14 @@ impl BuildRecord {
                 value.iter().map(|value| (format!("reference_values.{pcr}"), value.as_str())),
             );
         }
+        digests
+    }
+
+    /// The first field with a wrong form, and what is wrong.
+    fn broken(&self) -> Option<(String, &'static str)> {
+        const DIGEST: &str = "is not a SHA-256 in hexadecimal";
+        const STORE_PATH: &str = "is not a path in the Nix store";
+        let values = &self.reference_values;
         let is_phases = |text: &str| {
             text.len() <= 128
                 && text
@@ -165,7 +171,7 @@ impl BuildRecord {
                     .map(|_| ("reference_values.pcr11".into(), "has invalid boot phases"))
             })
             .or_else(|| {
-                digests
+                self.digests()
                     .into_iter()
                     .find(|(_, text)| !is_sha256_hex(text))
                     .map(|(field, _)| (field, DIGEST))

@@ -89,7 +89,8 @@ pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ReleaseError {
 /// # Errors
 /// [`ReleaseError`]. Then nothing remains at `out`.
 pub fn create(
-    (build, record): (&Path, &BuildRecord),
+    build: &Path,
+    record: &BuildRecord,
     out: &Path,
     signers: &ReleaseSigners<'_>,
     created_s: u64,
@@ -142,7 +143,7 @@ pub fn create(
         let path = staging.path().join(file);
         fs::write(&path, bytes).map_err(io(&path))?;
     }
-    put_in_place(staging, parent, out)?;
+    put_in_place(staging, out)?;
     Ok(manifest)
 }
 
@@ -229,15 +230,15 @@ fn write_sums(
 }
 
 /// Moves a complete release to its place.
-fn put_in_place(staging: tempfile::TempDir, parent: &Path, out: &Path) -> Result<(), ReleaseError> {
+fn put_in_place(staging: tempfile::TempDir, out: &Path) -> Result<(), ReleaseError> {
     let staged = staging.path();
     fs::set_permissions(staged, std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .map_err(io(staged))?;
     // After a power cut, a release directory must be complete as well.
     sync(staged)?;
-    fs::rename(staged, out).map_err(io(out))?;
+    fleeti_files::rename_durably(staged, out).map_err(io(out))?;
     drop(staging.keep());
-    fs::File::open(parent).and_then(|f| f.sync_all()).map_err(io(parent))
+    Ok(())
 }
 
 /// The UKI with the signature over its PCR 11, if it was built for one.
@@ -304,7 +305,7 @@ fn sync(path: &Path) -> Result<(), ReleaseError> {
             sync(&entry.map_err(io(path))?.path())?;
         }
     }
-    fs::File::open(path).and_then(|f| f.sync_all()).map_err(io(path))
+    fleeti_files::sync(path).map_err(io(path))
 }
 
 /// GPT partition UUIDs of root and verity: the two halves of the root hash (Discoverable Partitions

@@ -1,8 +1,9 @@
 //! Canonical JSON: exactly one byte string for a value, so that it can be hashed and signed.
 //!
-//! This is the subset of RFC 8785 (JCS) that Fleeti uses: objects with keys sorted by code unit, no
-//! white space, integers only. Numbers with a fraction are refused, because their text is not
-//! unique.
+//! This is the subset of RFC 8785 (JCS) that Fleeti uses: objects with sorted keys, no white space,
+//! integers only. Numbers with a fraction are refused, because their text is not unique. Keys are
+//! sorted by code point, which is RFC 8785's order for keys without characters above U+FFFF; those
+//! of Fleeti are ASCII.
 
 use serde::Serialize;
 use sha2::{Digest, Sha256};

@@ -25,9 +25,8 @@ use fleeti_signer::keys::Folders;
 use fleeti_signer::limits::Limits as SignerLimits;
 use fleeti_signer::service::SigningService;
 use std::fs;
-use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -173,8 +172,7 @@ pub fn admin_token(data: &Path) -> Result<String> {
         return Ok(text.trim().to_owned());
     }
     let token = hex::encode(rand::random::<[u8; 32]>());
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-    file.write_all(format!("{token}\n").as_bytes())?;
-    file.sync_all()?;
+    let line = format!("{token}\n");
+    fleeti_files::create_durably(&path, line.as_bytes(), fleeti_files::PRIVATE)?;
     Ok(token)
 }

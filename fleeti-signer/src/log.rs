@@ -17,7 +17,7 @@ use fleeti_pki::audit::{Act, Defect, End, Stage};
 use fleeti_pki::transparency::note::{LogKey, VerifiedCheckpoint};
 use fleeti_pki::transparency::tree::{self, Hash, Nodes, leaf_hash};
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -202,7 +202,7 @@ impl AuditLog {
         }
         // Truncate only after the check: a log that was tampered with stays as it is.
         log.log.set_len(log.bytes).map_err(io(&folder.join("log")))?;
-        File::open(folder).and_then(|f| f.sync_all()).map_err(io(folder))?;
+        fleeti_files::sync(folder).map_err(io(folder))?;
         log.kept = log.end.clone();
         log.reserve.hold();
         Ok(log)
@@ -396,15 +396,8 @@ impl AuditLog {
         for file in self.nodes.levels.iter().map(|level| &level.file).chain([&self.offsets.file]) {
             file.sync_data().map_err(io(&self.folder))?;
         }
-        let (path, part) = (self.folder.join("checkpoint"), self.folder.join("checkpoint.part"));
-        let write = || {
-            let mut file = File::create(&part)?;
-            file.write_all(note.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&part, &path)?;
-            File::open(&self.folder)?.sync_all()
-        };
-        write().map_err(io(&path))
+        let path = self.folder.join("checkpoint");
+        fleeti_files::write_durably(&path, note.as_bytes(), fleeti_files::PUBLIC).map_err(io(&path))
     }
 
     /// Number of entries, including those that are not on disk yet.

@@ -10,10 +10,11 @@ use std::process::Command;
 /// and the build crate.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("fleeti-core", &[]),
+    ("fleeti-files", &[]),
     ("fleeti-pki", &["fleeti-core"]),
-    ("fleeti-build", &["fleeti-core", "fleeti-pki"]),
-    ("fleeti-agent", &["fleeti-core", "fleeti-pki"]),
-    ("fleeti-signer", &["fleeti-core", "fleeti-pki", "fleeti-build"]),
+    ("fleeti-build", &["fleeti-core", "fleeti-files", "fleeti-pki"]),
+    ("fleeti-agent", &["fleeti-core", "fleeti-files", "fleeti-pki"]),
+    ("fleeti-signer", &["fleeti-core", "fleeti-files", "fleeti-pki", "fleeti-build"]),
     ("fleeti-store", &["fleeti-core"]),
     (
         "fleeti-control",
@@ -24,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "fleeti-server",
         &[
             "fleeti-core",
+            "fleeti-files",
             "fleeti-client",
             "fleeti-control",
             "fleeti-pki",
@@ -33,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("fleeti-client", &["fleeti-core"]),
-    ("fleeti-cli", &["fleeti-core", "fleeti-client", "fleeti-pki", "fleeti-build"]),
+    ("fleeti-cli", &["fleeti-core", "fleeti-files", "fleeti-client", "fleeti-pki", "fleeti-build"]),
     (
         "fleeti-testkit",
         &[

@@ -15,7 +15,6 @@ use fleeti_core::wire::enrollment::{ESP_FILE, EnrollmentRecord, SMBIOS_PREFIX};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
@@ -81,10 +80,10 @@ fn set_clock(paths: &Paths) {
     }
 }
 
-/// sd_notify(3).
+/// Tells systemd that the service has started; does nothing if systemd did not start it.
 fn ready() {
-    if let (Ok(path), Ok(socket)) = (std::env::var("NOTIFY_SOCKET"), UnixDatagram::unbound()) {
-        socket.send_to(b"READY=1", path).ok();
+    if let Err(e) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!("systemd was not notified: {e}");
     }
 }
 
@@ -154,6 +153,33 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             kept::reported(&paths.helper_state);
             Response::Done
         }
+        request @ (Request::TpmIdentity
+        | Request::TpmActivate { .. }
+        | Request::DeviceKey { .. }
+        | Request::Sign { .. }
+        | Request::Certify { .. }
+        | Request::Evidence { .. }) => answer_by_tpm(request, state).await?,
+        Request::RecoveryKey => Response::RecoveryKey {
+            key: storage::recovery_key(paths)?.map(|key| Secret::new(key.to_string())),
+        },
+        Request::RecoveryKeyKept { sha256 } => done(storage::recovery_key_kept(paths, &sha256))?,
+        Request::ForgetRecoveryKey => done(storage::forget_recovery_key(paths))?,
+        Request::PutSecrets { secrets } => {
+            let _one = state.slot.lock().await;
+            put_secrets(paths, &secrets).await?;
+            Response::Done
+        }
+        Request::SetHostname { device } => done(set_hostname(paths, &device))?,
+        Request::Say { line } => {
+            let line: String = line.chars().filter(|c| !c.is_control()).take(400).collect();
+            console::say(&line);
+            Response::Done
+        }
+    })
+}
+
+async fn answer_by_tpm(request: Request, state: &State) -> Result<Response> {
+    Ok(match request {
         Request::TpmIdentity => {
             Response::Tpm { identity: with_tpm(state, measured::identity).await? }
         }
@@ -175,22 +201,7 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
                 with_tpm(state, move |paths| measured::evidence(paths, &nonce, &device)).await?;
             Response::Evidence { measured: Box::new(measured) }
         }
-        Request::RecoveryKey => Response::RecoveryKey {
-            key: storage::recovery_key(paths)?.map(|key| Secret::new(key.to_string())),
-        },
-        Request::RecoveryKeyKept { sha256 } => done(storage::recovery_key_kept(paths, &sha256))?,
-        Request::ForgetRecoveryKey => done(storage::forget_recovery_key(paths))?,
-        Request::PutSecrets { secrets } => {
-            let _one = state.slot.lock().await;
-            put_secrets(paths, &secrets).await?;
-            Response::Done
-        }
-        Request::SetHostname { device } => done(set_hostname(paths, &device))?,
-        Request::Say { line } => {
-            let line: String = line.chars().filter(|c| !c.is_control()).take(400).collect();
-            console::say(&line);
-            Response::Done
-        }
+        _ => anyhow::bail!("not a request for the TPM"),
     })
 }
 

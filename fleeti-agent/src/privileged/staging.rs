@@ -229,8 +229,8 @@ pub fn arm(paths: &Paths, verified: &Verified) -> Result<()> {
     if is_signed {
         return remove_if_there(&staged);
     }
-    File::open(&staged)?.sync_all()?;
-    Ok(secure_boot::rename_durably(&staged, &entry)?)
+    fleeti_files::sync(&staged)?;
+    Ok(fleeti_files::rename_durably(&staged, &entry)?)
 }
 
 /// Whether a boot entry is the manifest's UKI, with or without signatures.
@@ -271,8 +271,8 @@ fn attach(
     if signed.len() == length {
         return Ok(false);
     }
-    // Complete and on disk under a name that does not boot, before it gets the name that does.
-    secure_boot::write_then_rename(&staged.with_extension("arming"), &signed, entry)?;
+    // It is complete and on disk under a name that does not boot, before it gets the name that does.
+    fleeti_files::write_durably(entry, &signed, fleeti_files::PUBLIC)?;
     Ok(true)
 }
 

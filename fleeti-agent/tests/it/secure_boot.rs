@@ -209,10 +209,10 @@ fn arming_is_finished_after_a_power_cut_at_any_moment() {
     let device = Device::new();
     let verified = device.stage(&binary(V2), Some(&device.signature(V2)));
     // Power cut while the signed image was written: half of it is there.
-    device.put("EFI/Linux/kiosk_2.arming", &device.signed(V2)[..100]);
+    device.put("EFI/Linux/.kiosk_2+3-0.efi.new", &device.signed(V2)[..100]);
     staging::arm(&device.paths, &verified).unwrap();
     assert_eq!(device.get(ENTRY), device.signed(V2));
-    assert!(!device.paths.esp.join("EFI/Linux/kiosk_2.arming").exists());
+    assert!(!device.paths.esp.join("EFI/Linux/.kiosk_2+3-0.efi.new").exists());
     // The entry has its name, but not yet its content.
     device.put(ENTRY, &[]);
     device.put(STAGED, &binary(V2));

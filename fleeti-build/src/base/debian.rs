@@ -184,7 +184,7 @@ impl Base for Debian {
         fs::write(&pcr, &inputs.pcr_pem).map_err(io(&pcr))?;
         let spec = work.join("spec.json");
         let busybox = busybox_seed(&inputs.lock, cache, work)?;
-        let text = spec_json(inputs, cache, &busybox, (&overlay, &pcr));
+        let text = spec_json(inputs, cache, &busybox, &overlay, &pcr);
         fs::write(&spec, text.to_string()).map_err(io(&spec))?;
 
         line("evaluating");
@@ -294,7 +294,8 @@ fn spec_json(
     inputs: &Inputs,
     cache: &Cache,
     busybox: &Path,
-    (overlay, pcr): (&Path, &Path),
+    overlay: &Path,
+    pcr: &Path,
 ) -> serde_json::Value {
     let sets: BTreeMap<_, Vec<_>> = inputs
         .lock

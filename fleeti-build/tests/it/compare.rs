@@ -64,7 +64,7 @@ impl World {
             pcr: Some(&self.pcr),
         };
         let record = BuildRecord::read(build).unwrap();
-        release::create((build, &record), &out, &signers, NOW_S, &mut |_| {}).unwrap();
+        release::create(build, &record, &out, &signers, NOW_S, &mut |_| {}).unwrap();
         out
     }
 

@@ -10,7 +10,7 @@ use fleeti_pki::audit::{Entry, Examination, Stage, verify_proof};
 use fleeti_pki::transparency::note::{LogKey, VerifiedCheckpoint};
 use serde::Serialize;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 /// What to do with the audit log.
@@ -101,7 +101,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 examination.compare(old).map_err(tampered)?;
             }
             if let Some(path) = &remember {
-                write_whole(path, &note)
+                fleeti_files::write_durably(path, note.as_bytes(), fleeti_files::PUBLIC)
                     .map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
             }
             let found = Verified {
@@ -203,13 +203,4 @@ fn remembered(key: &LogKey, path: &Path) -> Result<Option<VerifiedCheckpoint>, F
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Failure::plain(format!("{}: {e}", path.display()))),
     }
-}
-
-/// Replaces the file atomically: it has the old checkpoint or the new one.
-fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
-    let part = path.with_extension("part");
-    let mut file = File::create(&part)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(part, path)
 }

@@ -8,8 +8,8 @@ use fleeti_client::{Client, Pin, fingerprint_of, is_trusted};
 use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::{BufRead, ErrorKind, IsTerminal, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{BufRead, ErrorKind, IsTerminal, Read};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The server if no login exists.
@@ -267,17 +267,8 @@ fn write(path: &Path, kept: &Kept) -> Result<(), Failure> {
     if let Some(folder) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at)?;
     }
-    let new = path.with_extension(format!("new.{}", std::process::id()));
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(at)?;
-    let written = serde_json::to_vec_pretty(kept)
-        .map_err(std::io::Error::from)
-        .and_then(|bytes| file.write_all(&bytes));
-    let done = written.and_then(|()| file.sync_all()).and_then(|()| fs::rename(&new, path));
-    done.map_err(|e| {
-        fs::remove_file(&new).ok();
-        at(e)
-    })
+    let bytes = serde_json::to_vec_pretty(kept).map_err(Failure::plain)?;
+    fleeti_files::write_durably(path, &bytes, fleeti_files::PRIVATE).map_err(at)
 }
 
 #[cfg(test)]

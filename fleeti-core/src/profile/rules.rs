@@ -4,6 +4,7 @@ use super::paths;
 use super::{File, HealthCheck, Profile, SCHEMA, Service, User};
 use crate::command_line;
 use crate::id::Architecture;
+use ssh_key::{Algorithm, PublicKey};
 use std::collections::HashSet;
 
 /// Path, message, remedy.
@@ -25,6 +26,30 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
     let mut say = |path: String, message: &str, remedy: &str| {
         out.push((path, message.to_owned(), remedy.to_owned()))
     };
+    machine(profile, &mut say);
+    packages(profile, &mut say);
+    kernel_arguments(profile, &mut say);
+    for (i, u) in profile.users.iter().enumerate() {
+        user(&format!("users[{i}]"), u, profile, &mut say);
+    }
+    for i in duplicates(profile.users.iter().map(|u| &u.name)) {
+        say(format!("users[{i}].name"), "is defined twice", "merge the two users");
+    }
+    for (i, s) in profile.services.iter().enumerate() {
+        service(&format!("services[{i}]"), s, &mut say);
+    }
+    for i in duplicates(profile.services.iter().map(|s| &s.name)) {
+        say(format!("services[{i}].name"), "is listed twice", "merge the two services");
+    }
+    files(profile, &mut say);
+    limits(profile, &mut say);
+    for (i, h) in profile.health_checks.iter().enumerate() {
+        health_check(&format!("health_checks[{i}]"), h, &mut say);
+    }
+    out
+}
+
+fn machine(profile: &Profile, say: &mut impl FnMut(String, &str, &str)) {
     if profile.schema != SCHEMA {
         say(
             "schema".into(),
@@ -50,6 +75,9 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
             "use letters, digits, '-' and {id}",
         );
     }
+}
+
+fn packages(profile: &Profile, say: &mut impl FnMut(String, &str, &str)) {
     for (i, name) in profile.packages.iter().enumerate() {
         if !is_package(name) {
             say(
@@ -62,6 +90,9 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
     for i in duplicates(profile.packages.iter()) {
         say(format!("packages[{i}]"), "is listed twice", "remove one");
     }
+}
+
+fn kernel_arguments(profile: &Profile, say: &mut impl FnMut(String, &str, &str)) {
     for (i, argument) in profile.kernel_arguments.iter().enumerate() {
         if let Err(e) = command_line::check_argument(argument) {
             say(format!("kernel_arguments[{i}]"), &e.to_string(), e.remedy());
@@ -75,31 +106,14 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
             "shorten or remove arguments",
         );
     }
-    for (i, u) in profile.users.iter().enumerate() {
-        user(&format!("users[{i}]"), u, profile, &mut say);
-    }
-    for i in duplicates(profile.users.iter().map(|u| &u.name)) {
-        say(format!("users[{i}].name"), "is defined twice", "merge the two users");
-    }
-    for (i, s) in profile.services.iter().enumerate() {
-        service(&format!("services[{i}]"), s, &mut say);
-    }
-    for i in duplicates(profile.services.iter().map(|s| &s.name)) {
-        say(format!("services[{i}].name"), "is listed twice", "merge the two services");
-    }
+}
+
+fn files(profile: &Profile, say: &mut impl FnMut(String, &str, &str)) {
     for (i, f) in profile.files.iter().enumerate() {
-        file(&format!("files[{i}]"), f, &mut say);
+        file(&format!("files[{i}]"), f, say);
     }
     for i in duplicates(profile.files.iter().map(|f| &f.path)) {
         say(format!("files[{i}].path"), "is listed twice", "keep one entry");
-    }
-    if !DEADLINE_S.contains(&profile.server_contact.deadline_s) {
-        let message = format!("{} seconds is out of range", profile.server_contact.deadline_s);
-        say(
-            "server_contact.deadline_s".to_owned(),
-            &message,
-            &format!("use {} to {}", DEADLINE_S.start(), DEADLINE_S.end()),
-        );
     }
     for (i, f) in profile.files.iter().enumerate() {
         let is_below = |other: &File| {
@@ -113,14 +127,21 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
             );
         }
     }
+}
+
+fn limits(profile: &Profile, say: &mut impl FnMut(String, &str, &str)) {
+    if !DEADLINE_S.contains(&profile.server_contact.deadline_s) {
+        let message = format!("{} seconds is out of range", profile.server_contact.deadline_s);
+        say(
+            "server_contact.deadline_s".to_owned(),
+            &message,
+            &format!("use {} to {}", DEADLINE_S.start(), DEADLINE_S.end()),
+        );
+    }
     if !(1..=AGE_DAYS_MAX).contains(&profile.release_log.age_days_max) {
         let message = format!("{} days is out of range", profile.release_log.age_days_max);
         say("release_log.age_days_max".to_owned(), &message, &format!("use 1 to {AGE_DAYS_MAX}"));
     }
-    for (i, h) in profile.health_checks.iter().enumerate() {
-        health_check(&format!("health_checks[{i}]"), h, &mut say);
-    }
-    out
 }
 
 fn duplicates<'a>(items: impl Iterator<Item = &'a String>) -> Vec<usize> {
@@ -213,24 +234,20 @@ fn user(path: &str, u: &User, profile: &Profile, say: &mut impl FnMut(String, &s
 }
 
 fn is_ssh_key(key: &str) -> bool {
-    use base64::Engine;
-    let mut words = key.split(' ');
-    let (Some(kind), Some(blob)) = (words.next(), words.next()) else { return false };
-    let known = [
-        "ssh-ed25519",
-        "ecdsa-sha2-nistp256",
-        "ecdsa-sha2-nistp384",
-        "ecdsa-sha2-nistp521",
-        "ssh-rsa",
-        "sk-ssh-ed25519@openssh.com",
-        "sk-ecdsa-sha2-nistp256@openssh.com",
-    ];
-    let decoded = base64::engine::general_purpose::STANDARD.decode(blob).unwrap_or_default();
-    // RFC 4253 6.6: the blob begins with the length and the name of its type.
-    known.contains(&kind)
-        && decoded.get(4..4 + kind.len()) == Some(kind.as_bytes())
+    // DSA, and types that the library does not know, are refused.
+    let is_known = |key: PublicKey| {
+        matches!(
+            key.algorithm(),
+            Algorithm::Ed25519
+                | Algorithm::Ecdsa { .. }
+                | Algorithm::Rsa { .. }
+                | Algorithm::SkEd25519
+                | Algorithm::SkEcdsaSha2NistP256
+        )
+    };
+    key.len() <= 4096
         && !key.chars().any(char::is_control)
-        && key.len() <= 4096
+        && PublicKey::from_openssh(key).is_ok_and(is_known)
 }
 
 fn service(path: &str, s: &Service, say: &mut impl FnMut(String, &str, &str)) {
@@ -361,6 +378,7 @@ fn health_check(path: &str, h: &HealthCheck, say: &mut impl FnMut(String, &str, 
 
 #[cfg(test)]
 mod tests {
+    use super::is_ssh_key;
     use crate::profile::check;
 
     fn paths(more: &str) -> Vec<String> {
@@ -412,6 +430,31 @@ mod tests {
             paths("[[users]]\nname = \"ops\"\ngroups = [\"video\", \"0day\", \"v\"]\n"),
             ["users[0].groups[1]"]
         );
+    }
+
+    #[test]
+    fn an_ssh_key_is_read_to_its_end() {
+        let keys = include_str!("ssh-keys.pub");
+        for key in keys.lines() {
+            assert!(is_ssh_key(key), "{key}");
+            let (kind, rest) = key.split_once(' ').unwrap();
+            let (blob, comment) = rest.split_once(' ').unwrap();
+            assert!(is_ssh_key(&format!("{kind} {blob}")), "without a comment");
+            // Pasted without its end, or with something after it.
+            let part = &blob[..blob.len() - 8];
+            for wrong in [
+                format!("{kind} {part} {comment}"),
+                format!("{kind} {blob}AAAA {comment}"),
+                format!("ssh-dss {blob} {comment}"),
+                format!("{kind}  {comment}"),
+                format!("{key}\ncommand=x"),
+                format!("from=\"*\" {key}"),
+                blob.to_owned(),
+            ] {
+                assert!(!is_ssh_key(&wrong), "{wrong}");
+            }
+        }
+        assert!(!is_ssh_key(include_str!("ssh-dss.pub").trim()), "DSA");
     }
 
     #[test]
