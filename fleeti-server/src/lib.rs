@@ -4,9 +4,10 @@
 //! Code map: [`server`] (start and stop: how all of it is put together) · [`config`] (the data
 //! folder and its keys) · [`http`] (the API on port 8080, the device API on port 8443, sizes of
 //! bodies) · [`web`] (the pages on port 8080) · [`gateway`] (MQTT on port 8883, and how the server
-//! accepts connections) · [`port`] (HTTP over these connections) · [`error`] (errors as HTTP
-//! responses) · [`remote_worker`] (builds for another server) · [`admin_tls`] (TLS of the API port) ·
-//! [`limits`] (resources that one client may use) · [`log`] (log output and its limits).
+//! accepts connections) · [`port`] (HTTP over these connections) · [`sse`] (server-sent events) ·
+//! [`error`] (errors as HTTP responses) · [`remote_worker`] (builds for another server) ·
+//! [`admin_tls`] (TLS of the API port) · [`limits`] (resources that one client may use) · [`log`]
+//! (log output and its limits).
 //!
 //! ```
 //! # actix_web::rt::System::new().block_on(async {
@@ -34,4 +35,5 @@ pub mod log;
 pub mod port;
 pub mod remote_worker;
 pub mod server;
+pub mod sse;
 pub mod web;

@@ -144,9 +144,12 @@ impl Minute {
                 count.left_out
             ));
         }
-        let others: u64 =
-            left_out.iter().skip(REPORTED_MAX).map(|(_, count)| u64::from(count.left_out)).sum::<u64>()
-                + u64::from(self.beyond);
+        let others: u64 = left_out
+            .iter()
+            .skip(REPORTED_MAX)
+            .map(|(_, count)| u64::from(count.left_out))
+            .sum::<u64>()
+            + u64::from(self.beyond);
         if others > 0 {
             lines.push(format!("suppressed {others} more lines of other kinds within a minute"));
         }

@@ -6,6 +6,7 @@ use super::extract::{self, BodyMax};
 use super::methods::head_as_get;
 use super::{attestation, audit, openapi, recovery, vault, worker};
 use crate::error::AppError;
+use crate::sse::{self, KEEP_ALIVE, Message};
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
@@ -34,7 +35,6 @@ use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::problem::Code;
 use futures::StreamExt;
 use serde::Deserialize;
-use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use utoipa::IntoParams;
@@ -43,8 +43,6 @@ use utoipa_actix_web::service_config::ServiceConfig;
 /// Maximum size of a JSON body in bytes.
 const JSON_MAX: usize = 2 << 20;
 const LIST_MAX: u32 = 200;
-/// Interval of keep-alive comments on an idle stream of events.
-const KEEP_ALIVE: Duration = Duration::from_secs(25);
 
 type Result<T> = std::result::Result<T, AppError>;
 
@@ -511,23 +509,19 @@ async fn abort_rollout(cx: Data<Context>, id: Path<String>) -> Result<impl Respo
 #[utoipa::path(tag = "events", responses((status = 200, description = "The data of each event", body = Event, content_type = "text/event-stream")))]
 #[get("/events")]
 async fn events(cx: Data<Context>) -> impl Responder {
-    let first = futures::stream::once(async { ": welcome\n\n".to_owned() });
+    // A first message, so that the client gets the head of the response.
+    let first = futures::stream::once(async { [Message::KeepAlive] });
     let rest = futures::stream::unfold(cx.events.subscribe(), |mut events| async move {
-        Some((next_event(&mut events).await?, events))
+        Some(([next_event(&mut events).await?], events))
     });
-    let stream = first.chain(rest).map(|text| Ok::<_, actix_web::Error>(web::Bytes::from(text)));
-    HttpResponse::Ok()
-        .content_type("text/event-stream")
-        .insert_header(("cache-control", "no-store"))
-        .streaming(stream)
+    sse::response(first.chain(rest))
 }
 
-async fn next_event(watcher: &mut Receiver<Event>) -> Option<String> {
+async fn next_event(watcher: &mut Receiver<Event>) -> Option<Message> {
     Some(match tokio::time::timeout(KEEP_ALIVE, watcher.recv()).await {
-        Ok(Ok(event)) => format!("data: {}\n\n", serde_json::to_string(&event).unwrap_or_default()),
-        Ok(Err(RecvError::Lagged(_))) => "event: lagged\ndata: {}\n\n".to_owned(),
+        Ok(Ok(event)) => Message::plain(serde_json::to_string(&event).unwrap_or_default()),
+        Ok(Err(RecvError::Lagged(_))) => Message::named("lagged", "{}"),
         Ok(Err(RecvError::Closed)) => return None,
-        // Only a write detects a closed connection, and proxies close idle ones.
-        Err(_) => ": still here\n\n".to_owned(),
+        Err(_) => Message::KeepAlive,
     })
 }

@@ -1,9 +1,9 @@
 //! Pages of builds, and their logs while they grow.
 
-use super::live::{KEEP_ALIVE, event_stream};
 use super::page::{Page, Result, see, show};
 use super::session;
 use super::view::{Badge, BuildRow, FileRow, bytes};
+use crate::sse::{self, KEEP_ALIVE, Message};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
@@ -163,18 +163,18 @@ pub async fn log(
         request.headers().get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
     let at = resumed.unwrap_or(from.after);
     let log = logs::follow(Arc::clone(&cx), session::of(&request), id.into_inner(), at, KEEP_ALIVE);
-    Ok(event_stream(log.map(|grown| match grown {
-        Grown::Lines(text, end) => event(&text, end),
-        Grown::Silence => ": still here\n\n".to_owned(),
-        Grown::Done => "event: done\ndata: done\n\n".to_owned(),
+    Ok(sse::response(log.map(|grown| {
+        [match grown {
+            Grown::Lines(text, end) => lines(&text, end),
+            Grown::Silence => Message::KeepAlive,
+            Grown::Done => Message::named("done", "done"),
+        }]
     })))
 }
 
-/// Formats lines as one event. Its data is HTML.
-fn event(text: &str, end: u64) -> String {
-    let escaped = askama::filters::escape(text, askama::filters::Html)
+/// Lines of a log as one event. Its data is HTML.
+fn lines(text: &str, end: u64) -> Message {
+    let data = askama::filters::escape(text, askama::filters::Html)
         .map_or_else(|_| String::new(), |t| t.to_string());
-    let data: String =
-        escaped.replace('\r', "\n").split('\n').map(|l| format!("data: {l}\n")).collect();
-    format!("id: {end}\n{data}\n")
+    Message::Event { id: Some(end), name: None, data }
 }

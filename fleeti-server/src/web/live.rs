@@ -1,12 +1,13 @@
 //! Events that make pages refresh: the names of what changed, gathered for 200 ms, never content.
 
 use super::session;
-use actix_web::web::{Bytes, Data};
-use actix_web::{HttpRequest, HttpResponse, Responder};
+use crate::sse::{self, KEEP_ALIVE, Message};
+use actix_web::web::Data;
+use actix_web::{HttpRequest, Responder};
 use fleeti_control::context::Context;
 use fleeti_control::logins;
 use fleeti_core::wire::api::Event;
-use futures::{Stream, StreamExt, stream};
+use futures::stream;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::sync::broadcast::Receiver;
@@ -14,8 +15,6 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 /// Changes within this time are sent as one event.
 const GATHER: Duration = Duration::from_millis(200);
-/// How often an idle stream is written to: only a write detects a closed connection.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(25);
 
 /// All names, for a page that may have missed events.
 const ALL: &[&str] = &["device", "rollout", "build", "release", "profile", "fleet"];
@@ -37,33 +36,24 @@ fn name(event: &Event) -> Option<&'static str> {
 /// background may have missed events.
 pub async fn events(cx: Data<Context>, request: HttpRequest) -> impl Responder {
     let session = session::of(&request);
-    event_stream(stream::unfold((cx.events.subscribe(), true), move |(mut receiver, first)| {
+    sse::response(stream::unfold((cx.events.subscribe(), true), move |(mut receiver, first)| {
         let (cx, session) = (cx.clone(), session.clone());
         async move {
-            let text =
-                if first { tell(ALL.iter().copied()) } else { gather(&mut receiver).await? };
+            let messages =
+                if first { changed(ALL.iter().copied()) } else { gather(&mut receiver).await? };
             // A session that has ended gets no more events.
             if !logins::is_live(&cx, &session).await.unwrap_or(false) {
                 return None;
             }
-            Some((text, (receiver, false)))
+            Some((messages, (receiver, false)))
         }
     }))
 }
 
-/// A response of server-sent events.
-pub fn event_stream(events: impl Stream<Item = String> + 'static) -> HttpResponse {
-    let stream = events.map(|text| Ok::<_, actix_web::Error>(Bytes::from(text)));
-    HttpResponse::Ok()
-        .content_type("text/event-stream")
-        .insert_header(("cache-control", "no-store"))
-        .streaming(stream)
-}
-
-async fn gather(receiver: &mut Receiver<Event>) -> Option<String> {
+async fn gather(receiver: &mut Receiver<Event>) -> Option<Vec<Message>> {
     let mut names = BTreeSet::new();
     match tokio::time::timeout(KEEP_ALIVE, receiver.recv()).await {
-        Err(_) => return Some(": still here\n\n".to_owned()),
+        Err(_) => return Some(vec![Message::KeepAlive]),
         Ok(Err(RecvError::Closed)) => return None,
         Ok(Err(RecvError::Lagged(_))) => names.extend(ALL),
         Ok(Ok(event)) => names.extend(name(&event)),
@@ -71,9 +61,9 @@ async fn gather(receiver: &mut Receiver<Event>) -> Option<String> {
     tokio::time::sleep(GATHER).await;
     take_waiting(receiver, &mut names);
     if names.is_empty() {
-        return Some(": nothing for pages\n\n".to_owned());
+        return Some(vec![Message::KeepAlive]);
     }
-    Some(tell(names))
+    Some(changed(names))
 }
 
 fn take_waiting(receiver: &mut Receiver<Event>, names: &mut BTreeSet<&'static str>) {
@@ -86,6 +76,6 @@ fn take_waiting(receiver: &mut Receiver<Event>, names: &mut BTreeSet<&'static st
     }
 }
 
-fn tell(names: impl IntoIterator<Item = &'static str>) -> String {
-    names.into_iter().map(|n| format!("event: {n}\ndata: changed\n\n")).collect()
+fn changed(names: impl IntoIterator<Item = &'static str>) -> Vec<Message> {
+    names.into_iter().map(|name| Message::named(name, "changed")).collect()
 }
