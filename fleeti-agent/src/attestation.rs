@@ -8,19 +8,16 @@ use anyhow::{Result, ensure};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::attestation::{Challenge, Evidence, TpmProof, TpmSecret};
-use fleeti_core::wire::mqtt::PAYLOAD_MAX;
+use fleeti_core::wire::mqtt::{PAYLOAD_MAX, Up};
 use reqwest::StatusCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Mutex;
 
 /// Timeout of a request.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Maximum size of a response.
 const RESPONSE_MAX: usize = 16 * 1024;
-
-/// The name of evidence in the outbox.
-pub const LEAF: &str = "evidence";
 
 /// The attester of this device (RFC 9334).
 pub struct Attester {
@@ -29,7 +26,6 @@ pub struct Attester {
     url: String,
     device: DeviceId,
     outbox: Arc<Outbox>,
-    outbox_changed: Arc<Notify>,
     /// Held while one challenge is answered.
     answering: Mutex<()>,
 }
@@ -42,9 +38,9 @@ impl Attester {
         http: reqwest::Client,
         url: String,
         device: DeviceId,
-        (outbox, outbox_changed): (Arc<Outbox>, Arc<Notify>),
+        outbox: Arc<Outbox>,
     ) -> Self {
-        Self { helper, http, url, device, outbox, outbox_changed, answering: Mutex::default() }
+        Self { helper, http, url, device, outbox, answering: Mutex::default() }
     }
 
     /// Registers the TPM, until the server has accepted or refused it. Does nothing without a TPM.
@@ -143,8 +139,6 @@ impl Attester {
             payload.len()
         );
         // The server no longer accepts answers to older challenges.
-        self.outbox.push(LEAF, &payload, true)?;
-        self.outbox_changed.notify_one();
-        Ok(())
+        self.outbox.push(Up::Evidence, &payload)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::announcements::Announcements;
 use crate::attestation::Attester;
-use crate::driver::{Driver, Parts};
+use crate::driver::{Driver, Jobs, Parts};
 use crate::identity::Identity;
 use crate::image;
 use crate::outbox::Outbox;
@@ -14,15 +14,17 @@ use crate::{
 };
 use anyhow::Result;
 use fleeti_core::strict;
+use fleeti_core::wire::boot::BootSummary;
 use fleeti_core::wire::device::{
     Acknowledgement, Command, CommandKind, DesiredState, Notice, Outcome,
 };
-use fleeti_core::wire::mqtt::Down;
+use fleeti_core::wire::mqtt::{Down, Up};
 use rustls::ClientConfig;
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 const TELEMETRY_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum number of remembered commands. A remembered command is not run twice.
@@ -42,44 +44,19 @@ pub async fn run(paths: Paths) -> Result<()> {
     let identity = load_identity(&paths, &helper).await?;
     let tls = identity.tls(&paths)?;
     let http = http_client(&identity, tls.clone())?;
-    let outbox = Arc::new(Outbox::open(&paths.state.join("outbox"))?);
-    let outbox_changed = Arc::new(Notify::new());
-    let announcements = Arc::new(Announcements::open(&paths)?);
-    let (mut driver, mut jobs) = Driver::new(Parts {
-        announcements: Arc::clone(&announcements),
-        paths: paths.clone(),
-        helper: helper.clone(),
-        outbox: Arc::clone(&outbox),
-        outbox_changed: Arc::clone(&outbox_changed),
-        http: http.clone(),
-        https_url: identity.server.https_url.clone(),
-        boot,
-    })?;
-    let attester = Arc::new(Attester::new(
-        helper.clone(),
-        http.clone(),
-        identity.server.https_url.clone(),
-        identity.device.clone(),
-        (Arc::clone(&outbox), Arc::clone(&outbox_changed)),
-    ));
-    let introduction = attester.introduce();
-    tokio::pin!(introduction);
+    let (mut daemon, mut jobs, noticed) = Daemon::new(&paths, &helper, &identity, &http, boot)?;
+    report_broken(&paths, &daemon.announcements, &helper).await?;
+    daemon.driver.started().await?;
+    let (outbox, announcements) = (Arc::clone(&daemon.outbox), Arc::clone(&daemon.announcements));
+    let (attester, vault) = (Arc::clone(&daemon.attester), Arc::clone(&daemon.vault));
+    let mut introduction = pin!(attester.introduce());
     let mut is_introduced = false;
-    let vault =
-        Arc::new(Vault::new(helper.clone(), http.clone(), identity.server.https_url.clone()));
-    let escrow = vault.escrow();
-    tokio::pin!(escrow);
+    let mut escrow = pin!(vault.escrow());
     let mut is_escrowed = false;
-    let mut commands = Commands::load(&paths);
-    report_broken(&paths, &announcements, &helper).await?;
-    driver.started().await?;
-    let (notices, noticed) = watch::channel(None);
-    let listening = announcements.run(noticed, &http, &identity.server.https_url);
-    tokio::pin!(listening);
+    let mut listening = pin!(announcements.run(noticed, &http, &identity.server.https_url));
     let (sender, mut incoming) = mpsc::channel(8);
-    let session = session::run(&identity, Arc::new(tls), &outbox, &outbox_changed, sender);
-    tokio::pin!(session);
-    let mut blessed = Box::pin(wait_blessed(helper.clone()));
+    let mut session = pin!(session::run(&identity, Arc::new(tls), &outbox, sender));
+    let mut blessed = pin!(wait_blessed(helper.clone()));
     let mut is_blessed = false;
     let mut clock = tokio::time::interval(TELEMETRY_INTERVAL);
     let mut renewal = tokio::time::interval(RENEWAL_INTERVAL);
@@ -87,52 +64,47 @@ pub async fn run(paths: Paths) -> Result<()> {
     // The same time that a boot on trial has: which version reached the server, and which did not,
     // is compared.
     let patience = Duration::from_secs(image::facts(&paths)?.server_contact.deadline_s.into());
-    let mut silent = Box::pin(tokio::time::sleep(patience));
+    let mut silent = pin!(tokio::time::sleep(patience));
     let mut is_silent = false;
-    let search = search::run(&paths, &identity, &helper, patience);
-    tokio::pin!(search);
+    let mut search = pin!(search::run(&paths, &identity, &helper, patience));
     loop {
         tokio::select! {
             () = &mut session => {}
             () = &mut listening => {}
             () = &mut introduction, if !is_introduced => is_introduced = true,
             () = &mut escrow, if !is_escrowed => is_escrowed = true,
-            () = announcements.changed.notified() => driver.announcements().await?,
+            () = announcements.changed.notified() => daemon.driver.announcements().await?,
             () = announcements.stated.notified() => tell_helper_of_checkpoint(&announcements, &helper).await,
             () = announcements.bundle_changed.notified() => {
                 // Reports first; the next start sets up TLS with the new bundle.
-                driver.report()?;
-                return Ok(());
+                return daemon.driver.report();
             }
             () = &mut silent, if !reached && !is_silent => {
                 is_silent = true;
-                driver.silent().await?;
+                daemon.driver.silent().await?;
             }
             // A change needs a new start.
             () = &mut search, if !reached => return Ok(()),
             Some(message) = incoming.recv() => {
                 if !std::mem::replace(&mut reached, true) {
-                    driver.reached().await?;
+                    daemon.driver.reached().await?;
                 }
-                handle(&mut driver, &mut commands, &outbox, &helper, (&outbox_changed, &notices), (&announcements, &attester, &vault), message).await?;
+                daemon.handle(message).await?;
             }
-            Some(result) = jobs.results.recv() => driver.job_ended(result).await?,
-            Some(result) = jobs.boot.recv() => driver.boot_changed(result).await?,
+            Some(result) = jobs.results.recv() => daemon.driver.job_ended(result).await?,
+            Some(result) = jobs.boot.recv() => daemon.driver.boot_changed(result).await?,
             Ok(()) = jobs.progress.changed() => {
-                if jobs.progress.borrow_and_update().is_some() { driver.report()?; }
+                if jobs.progress.borrow_and_update().is_some() { daemon.driver.report()?; }
             }
             () = &mut blessed, if !is_blessed => {
                 is_blessed = true;
-                driver.blessed().await?;
+                daemon.driver.blessed().await?;
             }
             // Nothing is written on trial that the previous image could not read.
             _ = renewal.tick(), if is_blessed => {
                 if is_renewed(&paths, &identity, &helper).await? { return Ok(()); }
             }
-            _ = clock.tick() => {
-                outbox.push("telemetry", &serde_json::to_vec(&telemetry::read())?, true)?;
-                outbox_changed.notify_one();
-            }
+            _ = clock.tick() => outbox.push(Up::Telemetry, &serde_json::to_vec(&telemetry::read())?)?,
         }
     }
 }
@@ -217,71 +189,107 @@ async fn wait_blessed(helper: Helper) {
     }
 }
 
-async fn handle(
-    driver: &mut Driver,
-    commands: &mut Commands,
-    outbox: &Outbox,
-    helper: &Helper,
-    (changed, notices): (&Notify, &watch::Sender<Option<Notice>>),
-    (announcements, attester, vault): (&Announcements, &Arc<Attester>, &Arc<Vault>),
-    message: Incoming,
-) -> Result<()> {
-    match message.kind {
-        Down::Desired => match strict::from_slice::<DesiredState>(&message.payload) {
-            Ok(desired) => driver.desired(desired).await?,
-            Err(e) => tracing::error!("desired state: {e}"),
-        },
-        Down::Command => match strict::from_slice::<Command>(&message.payload) {
-            Ok(command) => {
-                apply(driver, commands, outbox, helper, (changed, announcements), command).await?
-            }
-            Err(e) => tracing::error!("command: {e}"),
-        },
-        Down::Challenge => answer(attester, &message.payload),
-        Down::Secrets => match strict::from_slice(&message.payload) {
-            Ok(ticket) => {
-                let vault = Arc::clone(vault);
-                tokio::spawn(async move { vault.fetch(ticket).await });
-            }
-            Err(e) => tracing::error!("ticket for secrets: {e}"),
-        },
-        Down::Notice => match strict::from_slice::<Notice>(&message.payload) {
-            Ok(notice) => drop(notices.send_replace(Some(notice))),
-            Err(e) => tracing::error!("notice: {e}"),
-        },
-    }
-    message.dealt_with.send(()).ok();
-    Ok(())
+/// The parts that process messages of the server.
+struct Daemon {
+    driver: Driver,
+    commands: Commands,
+    outbox: Arc<Outbox>,
+    helper: Helper,
+    announcements: Arc<Announcements>,
+    attester: Arc<Attester>,
+    vault: Arc<Vault>,
+    notices: watch::Sender<Option<Notice>>,
 }
 
-async fn apply(
-    driver: &mut Driver,
-    commands: &mut Commands,
-    outbox: &Outbox,
-    helper: &Helper,
-    (changed, announcements): (&Notify, &Announcements),
-    command: Command,
-) -> Result<()> {
-    let outcome =
-        if driver.now_s() > command.deadline_s { Outcome::Expired } else { Outcome::Done };
-    let boot_id = driver.boot_id().to_owned();
-    if outcome == Outcome::Done && !commands.is_done(&command, &boot_id) {
-        match command.kind {
-            CommandKind::Report => driver.report()?,
-            CommandKind::ClearAlarm => announcements.clear_alarm()?,
-            CommandKind::NewRecoveryKey => helper.forget_recovery_key().await?,
-            CommandKind::Reboot => {
-                // Stored with this boot first: a reboot counts as done only in another boot.
-                commands.remember(&command.id, &boot_id)?;
-                helper.reboot().await?;
-            }
-        }
-        commands.remember(&command.id, &boot_id)?;
+impl Daemon {
+    /// The parts, the results of the driver's jobs, and the notices for the announcements.
+    fn new(
+        paths: &Paths,
+        helper: &Helper,
+        identity: &Identity,
+        http: &reqwest::Client,
+        boot: BootSummary,
+    ) -> Result<(Self, Jobs, watch::Receiver<Option<Notice>>)> {
+        let https_url = &identity.server.https_url;
+        let outbox = Arc::new(Outbox::open(&paths.state.join("outbox"))?);
+        let announcements = Arc::new(Announcements::open(paths)?);
+        let (driver, jobs) = Driver::new(Parts {
+            announcements: Arc::clone(&announcements),
+            paths: paths.clone(),
+            helper: helper.clone(),
+            outbox: Arc::clone(&outbox),
+            http: http.clone(),
+            https_url: https_url.clone(),
+            boot,
+        })?;
+        let attester = Attester::new(
+            helper.clone(),
+            http.clone(),
+            https_url.clone(),
+            identity.device.clone(),
+            Arc::clone(&outbox),
+        );
+        let (notices, noticed) = watch::channel(None);
+        let daemon = Self {
+            driver,
+            commands: Commands::load(paths),
+            outbox,
+            helper: helper.clone(),
+            announcements,
+            attester: Arc::new(attester),
+            vault: Arc::new(Vault::new(helper.clone(), http.clone(), https_url.clone())),
+            notices,
+        };
+        Ok((daemon, jobs, noticed))
     }
-    let acknowledgement = Acknowledgement { command: command.id, outcome };
-    outbox.push("ack", &serde_json::to_vec(&acknowledgement)?, false)?;
-    changed.notify_one();
-    Ok(())
+
+    async fn handle(&mut self, message: Incoming) -> Result<()> {
+        match message.kind {
+            Down::Desired => match strict::from_slice::<DesiredState>(&message.payload) {
+                Ok(desired) => self.driver.desired(desired).await?,
+                Err(e) => tracing::error!("desired state: {e}"),
+            },
+            Down::Command => match strict::from_slice::<Command>(&message.payload) {
+                Ok(command) => self.apply(command).await?,
+                Err(e) => tracing::error!("command: {e}"),
+            },
+            Down::Challenge => answer(&self.attester, &message.payload),
+            Down::Secrets => match strict::from_slice(&message.payload) {
+                Ok(ticket) => {
+                    let vault = Arc::clone(&self.vault);
+                    tokio::spawn(async move { vault.fetch(ticket).await });
+                }
+                Err(e) => tracing::error!("ticket for secrets: {e}"),
+            },
+            Down::Notice => match strict::from_slice::<Notice>(&message.payload) {
+                Ok(notice) => drop(self.notices.send_replace(Some(notice))),
+                Err(e) => tracing::error!("notice: {e}"),
+            },
+        }
+        message.dealt_with.send(()).ok();
+        Ok(())
+    }
+
+    async fn apply(&mut self, command: Command) -> Result<()> {
+        let outcome =
+            if self.driver.now_s() > command.deadline_s { Outcome::Expired } else { Outcome::Done };
+        let boot_id = self.driver.boot_id().to_owned();
+        if outcome == Outcome::Done && !self.commands.is_done(&command, &boot_id) {
+            match command.kind {
+                CommandKind::Report => self.driver.report()?,
+                CommandKind::ClearAlarm => self.announcements.clear_alarm()?,
+                CommandKind::NewRecoveryKey => self.helper.forget_recovery_key().await?,
+                CommandKind::Reboot => {
+                    // Stored with this boot first: a reboot counts as done only in another boot.
+                    self.commands.remember(&command.id, &boot_id)?;
+                    self.helper.reboot().await?;
+                }
+            }
+            self.commands.remember(&command.id, &boot_id)?;
+        }
+        let acknowledgement = Acknowledgement { command: command.id, outcome };
+        self.outbox.push(Up::Acknowledgement, &serde_json::to_vec(&acknowledgement)?)
+    }
 }
 
 /// Commands that were run, and the boot in which they were; on the data partition, because one of

@@ -15,6 +15,7 @@ use fleeti_core::wire::boot::BootSummary;
 use fleeti_core::wire::device::{
     DesiredState, Forgiveness, NUMBER_MAX, Progress, Report, TEXT_MAX,
 };
+use fleeti_core::wire::mqtt::Up;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::sync::Arc;
@@ -54,7 +55,6 @@ pub struct Driver {
     paths: Paths,
     helper: Helper,
     outbox: Arc<Outbox>,
-    outbox_changed: Arc<Notify>,
     http: reqwest::Client,
     https_url: String,
     boot: BootSummary,
@@ -102,8 +102,6 @@ pub struct Parts {
     pub helper: Helper,
     /// Messages to the server.
     pub outbox: Arc<Outbox>,
-    /// Wakes the session.
-    pub outbox_changed: Arc<Notify>,
     /// HTTPS with the device's identity.
     pub http: reqwest::Client,
     /// The server's device port.
@@ -129,13 +127,11 @@ impl Driver {
         let (boot_results, boot_receiver) = mpsc::channel(8);
         let (progress, progress_receiver) = watch::channel(None);
         let floor = image::facts(&parts.paths)?.minimum_version;
-        let Parts { paths, helper, outbox, outbox_changed, http, https_url, boot, announcements } =
-            parts;
+        let Parts { paths, helper, outbox, http, https_url, boot, announcements } = parts;
         let driver = Self {
             paths,
             helper,
             outbox,
-            outbox_changed,
             http,
             https_url,
             boot,
@@ -368,8 +364,7 @@ impl Driver {
             progress: *self.progress.borrow(),
             detail: self.detail.as_ref().map(|d| d.chars().take(TEXT_MAX / 4).collect()),
         };
-        self.outbox.push("report", &serde_json::to_vec(&report)?, true)?;
-        self.outbox_changed.notify_one();
+        self.outbox.push(Up::Report, &serde_json::to_vec(&report)?)?;
         Ok(())
     }
 

@@ -207,7 +207,7 @@ async fn enroll_with(
     let mut channel = anonymous(paths, &server).await?;
     let tpm = match kept.seed()?.zip(shown) {
         Some((seed, shown)) => {
-            Some(prove(&mut channel, &record.token, (&seed, shown), helper).await?)
+            Some(prove(&mut channel, &record.token, &seed, shown, helper).await?)
         }
         None => None,
     };
@@ -225,7 +225,8 @@ async fn enroll_with(
 async fn prove(
     channel: &mut Channel,
     token: &str,
-    (seed, tpm): (&KeySeed, TpmIdentity),
+    seed: &KeySeed,
+    tpm: TpmIdentity,
     helper: &Helper,
 ) -> Result<TpmEnrollment> {
     let secret: TpmSecret =

@@ -219,7 +219,7 @@ impl Identity {
         let renew_at_s = text("renew-at").and_then(|t| t.trim().parse().ok());
         let enrolled = KeptKey::kept(&first_key_path(paths)).zip(text("device.pem")).and_then(
             |(key, chain)| {
-                let enrolled = Self::new((paths, &key), chain, server.clone(), renew_at_s);
+                let enrolled = Self::new(paths, &key, chain, server.clone(), renew_at_s);
                 enrolled
                     .map_err(|e| {
                         kept::set_aside(&paths.state.join("device.pem"), &format!("{e:#}"))
@@ -230,7 +230,8 @@ impl Identity {
         let renewed = kept::read(&renewed_path, |bytes| {
             let renewed: Renewed = kept::json(bytes)?;
             Self::new(
-                (paths, &renewed.key),
+                paths,
+                &renewed.key,
                 renewed.chain_pem,
                 server.clone(),
                 Some(renewed.renew_at_s),
@@ -274,8 +275,7 @@ impl Identity {
         server: Server,
     ) -> Result<Self> {
         let at_s = moment(response.renewal);
-        let identity =
-            Self::new((paths, &key), response.certificate_chain_pem, server, Some(at_s))?;
+        let identity = Self::new(paths, &key, response.certificate_chain_pem, server, Some(at_s))?;
         ensure!(identity.device == response.device, "the certificate is for another device");
         write_durably(&paths.state.join("server.json"), &serde_json::to_vec(&identity.server)?)?;
         write_durably(&paths.state.join("renew-at"), at_s.to_string().as_bytes())?;
@@ -297,7 +297,8 @@ impl Identity {
     ) -> Result<()> {
         let at_s = moment(response.renewal);
         let renewed = Self::new(
-            (paths, &next),
+            paths,
+            &next,
             response.certificate_chain_pem,
             self.server.clone(),
             Some(at_s),
@@ -322,7 +323,8 @@ impl Identity {
     }
 
     fn new(
-        (paths, kept): (&Paths, &KeptKey),
+        paths: &Paths,
+        kept: &KeptKey,
         chain_pem: String,
         server: Server,
         renew_at_s: Option<u64>,

@@ -7,7 +7,6 @@
 //! publish aside, and an acknowledgement with an error never resumes it (rumqttc 0.25). Whatever
 //! else may delay an acknowledgement: a session without progress is ended.
 
-use crate::attestation;
 use crate::backoff::Backoff;
 use crate::identity::Identity;
 use crate::outbox::{Message, Outbox};
@@ -22,7 +21,7 @@ use rumqttc::{Outgoing, ProxyAuth, ProxyType, TlsConfiguration, Transport};
 use rustls::ClientConfig;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -76,7 +75,6 @@ pub async fn run(
     identity: &Identity,
     tls: Arc<ClientConfig>,
     outbox: &Outbox,
-    changed: &Notify,
     incoming: mpsc::Sender<Incoming>,
 ) {
     let mut tls = ClientConfig::clone(&tls);
@@ -93,7 +91,7 @@ pub async fn run(
             in_flight: None,
         };
         let result = match options(identity, Arc::clone(&tls), door) {
-            Ok(options) => session.run(options, changed).await,
+            Ok(options) => session.run(options).await,
             Err(e) => Err(e),
         };
         match session.connected {
@@ -136,15 +134,6 @@ fn session_options(device: &str, host: &str, port: u16) -> MqttOptions {
     options
 }
 
-fn up(leaf: &str) -> Up {
-    match leaf {
-        "ack" => Up::Acknowledgement,
-        "telemetry" => Up::Telemetry,
-        attestation::LEAF => Up::Evidence,
-        _ => Up::Report,
-    }
-}
-
 /// The log text for a message that the server refused. It is acknowledged nevertheless and must not
 /// be sent again (MQTT-4.4.0-2): it would be refused forever, and block everything behind it.
 fn refusal(message: &Message, reason: PubAckReason) -> Option<String> {
@@ -161,9 +150,9 @@ fn refusal(message: &Message, reason: PubAckReason) -> Option<String> {
         | R::PacketIdentifierInUse
         | R::QuotaExceeded => format!("{reason:?}"),
     };
-    let (leaf, length) = (&message.leaf, message.payload.len());
+    let (kind, length) = (message.kind.name(), message.payload.len());
     Some(format!(
-        "the server refused a message of kind {leaf} ({length} bytes), which is dropped: {why}"
+        "the server refused a message of kind {kind} ({length} bytes), which is dropped: {why}"
     ))
 }
 
@@ -187,7 +176,7 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    async fn run(&mut self, options: MqttOptions, changed: &Notify) -> Result<()> {
+    async fn run(&mut self, options: MqttOptions) -> Result<()> {
         let (client, mut events) = AsyncClient::new(options, REQUESTS_MAX);
         loop {
             let until = self.in_flight.as_ref().map(|m| m.until);
@@ -199,7 +188,7 @@ impl Session<'_> {
             };
             tokio::select! {
                 event = events.poll() => self.event(event.context("MQTT")?, &client).await?,
-                () = changed.notified(), if self.connected.is_some() => self.send_next(&client)?,
+                () = self.outbox.changed.notified(), if self.connected.is_some() => self.send_next(&client)?,
                 () = overdue => bail!("the server does not acknowledge messages: no progress for {} s", self.acknowledged_within.as_secs()),
             }
         }
@@ -213,7 +202,7 @@ impl Session<'_> {
                 }
                 self.connected = Some(Instant::now());
                 // The server no longer accepts answers to challenges of another session.
-                self.outbox.forget(attestation::LEAF)?;
+                self.outbox.forget(Up::Evidence)?;
                 let filters =
                     Down::ALL.map(|d| Filter::new(d.topic(self.device), QoS::AtLeastOnce));
                 client.try_subscribe_many(filters)?;
@@ -257,7 +246,7 @@ impl Session<'_> {
             return Ok(());
         }
         let Some(message) = self.outbox.first()? else { return Ok(()) };
-        let topic = up(&message.leaf).topic(self.device);
+        let topic = message.kind.topic(self.device);
         let payload = message.payload.clone();
         self.in_flight =
             Some(InFlight { message, id: None, until: Instant::now() + self.acknowledged_within });
@@ -327,10 +316,7 @@ mod tests {
             connected: None,
             in_flight: None,
         };
-        let ended = session
-            .run(session_options("dev-a", "127.0.0.1", port), &Notify::new())
-            .await
-            .unwrap_err();
+        let ended = session.run(session_options("dev-a", "127.0.0.1", port)).await.unwrap_err();
         assert!(session.connected.is_some());
         (format!("{ended:#}"), server.await.unwrap())
     }
@@ -342,7 +328,7 @@ mod tests {
         // Identifiers are used several times, and each message is answered with an error.
         let count = 5 * usize::from(IN_FLIGHT_MAX) + 3;
         for n in 0..count {
-            outbox.push("ack", n.to_string().as_bytes(), false).unwrap();
+            outbox.push(Up::Acknowledgement, n.to_string().as_bytes()).unwrap();
         }
         let (ended, seen) = converse(&outbox, count - 1, Reason::PayloadFormatInvalid).await;
         assert_eq!(seen, (0..count).map(|n| n.to_string().into_bytes()).collect::<Vec<_>>());
@@ -362,8 +348,8 @@ mod tests {
         ] {
             let dir = tempfile::tempdir().unwrap();
             let outbox = Outbox::open(dir.path()).unwrap();
-            outbox.push("report", b"refused", true).unwrap();
-            outbox.push("ack", b"unanswered", false).unwrap();
+            outbox.push(Up::Report, b"refused").unwrap();
+            outbox.push(Up::Acknowledgement, b"unanswered").unwrap();
             let (_, seen) = converse(&outbox, 1, reason).await;
             assert_eq!(seen, [&b"refused"[..], b"unanswered"], "{reason:?}");
             let (_, seen) = converse(&outbox, 0, Reason::Success).await;
@@ -376,7 +362,7 @@ mod tests {
         use PubAckReason as R;
         let dir = tempfile::tempdir().unwrap();
         let outbox = Outbox::open(dir.path()).unwrap();
-        outbox.push("telemetry", b"12345", false).unwrap();
+        outbox.push(Up::Telemetry, b"12345").unwrap();
         let message = outbox.first().unwrap().unwrap();
         assert_eq!(refusal(&message, R::Success), None);
         assert_eq!(refusal(&message, R::NoMatchingSubscribers), None, "0x10 is no error");

@@ -205,7 +205,9 @@ async fn a_server_that_states_nothing_new_for_too_long_hides_something() {
         // The same checkpoint repeatedly, or none.
         scene.listen(&if is_sent_again { stated } else { Notice::default() }).await.unwrap();
         assert_eq!(
-            scene.alarm().is_some_and(|a| a.starts_with("log_stale: ") && a.contains("is 8 days old, 7 are allowed")),
+            scene.alarm().is_some_and(
+                |a| a.starts_with("log_stale: ") && a.contains("is 8 days old, 7 are allowed")
+            ),
             is_alarm,
             "{:?}",
             scene.alarm()
@@ -373,7 +375,6 @@ fn driver(scene: &Scene, kept: &serde_json::Value) -> (Driver, Arc<Announcements
         // Nothing answers on this socket: refusing a revoked release needs no helper.
         helper: Helper::at(scene.bench.paths.socket()),
         outbox: Arc::clone(&outbox),
-        outbox_changed: Arc::default(),
         http: scene.http.clone(),
         https_url: scene.server.url.clone(),
         boot,

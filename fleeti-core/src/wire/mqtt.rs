@@ -1,11 +1,11 @@
 //! The table of MQTT topics. Subscriptions, dispatch and access rules all use it.
 //!
-//! `fleeti/v1/{device}/{up|down}/{leaf}`: a device publishes only `up`, subscribes only `down`.
+//! `fleeti/v1/{device}/{up|down}/{name}`: a device publishes only `up`, subscribes only `down`.
 
 use crate::id::DeviceId;
 
 /// What a device may publish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Up {
     /// [`super::device::Report`].
     Report,
@@ -47,7 +47,9 @@ impl Up {
     /// Every topic a device may publish to.
     pub const ALL: [Self; 4] =
         [Self::Report, Self::Acknowledgement, Self::Telemetry, Self::Evidence];
-    fn leaf(self) -> &'static str {
+    /// The last level of its topic.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Report => "report",
             Self::Acknowledgement => "ack",
@@ -58,13 +60,17 @@ impl Up {
     /// The topic of this device.
     #[must_use]
     pub fn topic(self, device: &DeviceId) -> String {
-        format!("{PREFIX}{device}/up/{}", self.leaf())
+        format!("{PREFIX}{device}/up/{}", self.name())
     }
     /// Parses a topic of this device; `None` for any other topic, also one of another device.
     #[must_use]
     pub fn of(topic: &str, device: &DeviceId) -> Option<Self> {
-        let leaf = own(topic, device)?.strip_prefix("up/")?;
-        Self::ALL.into_iter().find(|t| t.leaf() == leaf)
+        Self::named(own(topic, device)?.strip_prefix("up/")?)
+    }
+    /// The kind of message with this [`Up::name`].
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -77,7 +83,9 @@ impl Down {
     /// Every topic a device may subscribe to.
     pub const ALL: [Self; 5] =
         [Self::Desired, Self::Command, Self::Notice, Self::Challenge, Self::Secrets];
-    fn leaf(self) -> &'static str {
+    /// The last level of its topic.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Desired => "desired",
             Self::Command => "command",
@@ -94,13 +102,13 @@ impl Down {
     /// The topic of this device.
     #[must_use]
     pub fn topic(self, device: &DeviceId) -> String {
-        format!("{}{}", Self::prefix(device), self.leaf())
+        format!("{}{}", Self::prefix(device), self.name())
     }
     /// Parses a topic of this device; `None` for any other topic, also one with wildcards.
     #[must_use]
     pub fn of(topic: &str, device: &DeviceId) -> Option<Self> {
-        let leaf = own(topic, device)?.strip_prefix("down/")?;
-        Self::ALL.into_iter().find(|t| t.leaf() == leaf)
+        let name = own(topic, device)?.strip_prefix("down/")?;
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
