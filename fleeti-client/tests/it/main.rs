@@ -2,19 +2,15 @@
 //! nothing of it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-/// The testkit as a whole depends on this crate and on the server, so only this file is included.
-#[path = "../../../fleeti-testkit/src/malformed.rs"]
-mod malformed;
-
 use fleeti_client::{Client, ClientError, WorkerClient};
 use fleeti_core::wire::api::{Event, Fleet, Rollout, SignedBy};
 use fleeti_core::wire::audit::AuditProof;
 use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::problem::{FieldError, Problem};
 use fleeti_core::wire::worker::Job;
+use fleeti_testkit::malformed::{self, HttpPeer};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use malformed::HttpPeer;
 use serde_json::json;
 
 /// Larger than any response may be.
