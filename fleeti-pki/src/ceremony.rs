@@ -204,7 +204,8 @@ impl OpenRoot<'_> {
     pub fn begin(
         &self,
         transcript: &mut Transcript,
-        (threshold, operators): (usize, &[String]),
+        threshold: usize,
+        operators: &[String],
         intermediates: Vec<String>,
     ) -> Result<SignedBundle, Error> {
         let subject =

@@ -264,6 +264,8 @@ pub struct Anchors {
     keyrings: Keyrings,
 }
 
+const OTHER: Error = Error::Refused("the transition is of another anchor");
+
 impl Anchors {
     /// The trust anchors of an image.
     #[must_use]
@@ -349,8 +351,31 @@ impl Anchors {
         }
     }
 
+    /// Adds the next root, if the previous one has signed.
+    fn follow_root(
+        &mut self,
+        from_sha256: &str,
+        pem: &str,
+        ends_previous: bool,
+        is_signed: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), Error> {
+        let is_previous = |root: &Certificate| fingerprint(root).is_ok_and(|f| f == from_sha256);
+        let at = self.roots.iter().position(is_previous).ok_or(OTHER)?;
+        if !is_signed(&public_key_der(&self.roots[at])?) {
+            return Err(Error::Refused("the previous root has not signed"));
+        }
+        let next = from_pem(pem)?;
+        let name = fingerprint(&next)?;
+        if ends_previous && name != from_sha256 {
+            self.roots.remove(at);
+        }
+        if !self.roots.iter().any(|r| fingerprint(r).is_ok_and(|f| f == name)) {
+            self.roots.push(next);
+        }
+        Ok(())
+    }
+
     fn apply(&mut self, signed: &SignedTransition, transition: &Transition) -> Result<(), Error> {
-        const OTHER: Error = Error::Refused("the transition is of another anchor");
         let signatures =
             Signature::all_of(&signed.signatures[..signed.signatures.len().min(SIGNATURES_MAX)]);
         let by_release_keys = |keys: &ReleaseKeys| {
@@ -359,24 +384,11 @@ impl Anchors {
         };
         match &transition.change {
             Change::Root { from_sha256, to_pem: pem, ends_previous } => {
-                let is_previous =
-                    |root: &Certificate| fingerprint(root).is_ok_and(|f| f == *from_sha256);
-                let at = self.roots.iter().position(is_previous).ok_or(OTHER)?;
-                let key = public_key_der(&self.roots[at])?;
-                let is_signed = signatures
-                    .iter()
-                    .any(|s| signer::verify(&key, signed.transition.as_bytes(), &s.der).is_ok());
-                if !is_signed {
-                    return Err(Error::Refused("the previous root has not signed"));
-                }
-                let next = from_pem(pem)?;
-                let name = fingerprint(&next)?;
-                if *ends_previous && name != *from_sha256 {
-                    self.roots.remove(at);
-                }
-                if !self.roots.iter().any(|r| fingerprint(r).is_ok_and(|f| f == name)) {
-                    self.roots.push(next);
-                }
+                let is_signed = |key: &[u8]| {
+                    let text = signed.transition.as_bytes();
+                    signatures.iter().any(|s| signer::verify(key, text, &s.der).is_ok())
+                };
+                self.follow_root(from_sha256, pem, *ends_previous, is_signed)?;
             }
             Change::ReleaseKeys { from_sha256, to_pem } => {
                 if release_keys_sha256(&self.release_keys)? != *from_sha256 {

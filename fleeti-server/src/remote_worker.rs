@@ -129,7 +129,9 @@ impl RemoteWorker {
     pub async fn one(&self) -> Result<bool> {
         let lease = hex::encode(rand::random::<[u8; 16]>());
         // With the same lease, the server repeats a response that was lost.
-        let Some(job) = patiently(|| self.client.claim(&lease)).await? else { return Ok(false) };
+        let Some(job) = patiently(async || self.client.claim(&lease).await).await? else {
+            return Ok(false);
+        };
         tracing::info!(
             "{}: {}@{}",
             Foreign::log(&job.build),
@@ -156,7 +158,7 @@ impl RemoteWorker {
             Err(detail) => Outcome::Failed { detail },
         };
         let finish = Finish { lease: lease.clone(), outcome };
-        let finished = patiently(|| self.client.finish(&job.build, &finish)).await;
+        let finished = patiently(async || self.client.finish(&job.build, &finish).await).await;
         // The server has stored or refused the build, so it is no longer needed here.
         fs::remove_dir_all(&folder).with_context(|| folder.display().to_string())?;
         finished?;
@@ -220,7 +222,8 @@ impl Claimed<'_> {
                 }
             }
         };
-        report_patiently(&mut reporter).await?;
+        // The rest of the log.
+        patiently(async || reporter.try_to_report().await).await?;
         Ok(built)
     }
 
@@ -253,14 +256,9 @@ impl Claimed<'_> {
                 let length = bytes.len() as u64;
                 // The server fills chunks that are not uploaded with zeros.
                 if bytes.iter().any(|b| *b != 0) {
-                    patiently(|| {
-                        self.worker.client.put_file(
-                            &self.job.build,
-                            self.lease,
-                            name,
-                            offset,
-                            bytes.clone(),
-                        )
+                    let (client, build) = (&self.worker.client, &self.job.build);
+                    patiently(async || {
+                        client.put_file(build, self.lease, name, offset, bytes.clone()).await
                     })
                     .await?;
                 }
@@ -354,20 +352,6 @@ impl<'a> Reporter<'a> {
     }
 }
 
-/// Sends the rest of the log, with retries.
-async fn report_patiently(reporter: &mut Reporter<'_>) -> Result<()> {
-    let mut pause = Duration::from_secs(1);
-    for _ in 0..TRIES_MAX {
-        match reporter.try_to_report().await {
-            Ok(()) => return Ok(()),
-            Err(e) if is_final(&e) => return Err(e.into()),
-            Err(_) => tokio::time::sleep(pause).await,
-        }
-        pause = (pause * 2).min(PAUSE_MAX);
-    }
-    bail!("the server is away")
-}
-
 /// Whether a retry would be refused again.
 fn is_final(e: &ClientError) -> bool {
     match e {
@@ -378,8 +362,8 @@ fn is_final(e: &ClientError) -> bool {
 }
 
 /// Repeats a request while the server is away.
-async fn patiently<T, F: Future<Output = std::result::Result<T, ClientError>>>(
-    mut ask: impl FnMut() -> F,
+async fn patiently<T>(
+    mut ask: impl AsyncFnMut() -> std::result::Result<T, ClientError>,
 ) -> Result<T> {
     let mut pause = Duration::from_secs(1);
     for _ in 1..TRIES_MAX {

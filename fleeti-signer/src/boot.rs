@@ -38,11 +38,24 @@ struct Binaries {
 #[derive(Default)]
 pub struct LastRelease(Option<(String, Binaries)>);
 
-fn wrapped_keys(wrapped: &str, device: &DeviceId, wrap: &WrapKey) -> Result<Box<BootKeys>, Error> {
-    let bytes = STANDARD
-        .decode(wrapped)
-        .map_err(|_| Error::Refused("the wrapped boot keys are not base64"))?;
-    BootKeys::unwrap(&bytes, device, wrap).map(Box::new)
+/// The wrapped keys of a device, and the key that unwraps them.
+#[derive(Clone, Copy)]
+pub struct WrappedKeys<'a> {
+    /// The device.
+    pub device: &'a DeviceId,
+    /// Its keys, base64.
+    pub wrapped: &'a str,
+    /// The wrapping key of the signing service.
+    pub wrap: &'a WrapKey,
+}
+
+impl WrappedKeys<'_> {
+    fn unwrap(self) -> Result<Box<BootKeys>, Error> {
+        let bytes = STANDARD
+            .decode(self.wrapped)
+            .map_err(|_| Error::Refused("the wrapped boot keys are not base64"))?;
+        BootKeys::unwrap(&bytes, self.device, self.wrap).map(Box::new)
+    }
 }
 
 fn digest(hex_text: &str) -> Result<[u8; 32], Error> {
@@ -59,13 +72,8 @@ pub fn plan_make(device: DeviceId) -> (BootWork, Act) {
 }
 
 /// Plans a change of a device's variables.
-pub fn plan_change(
-    device: &DeviceId,
-    wrapped: &str,
-    change: BootOrder,
-    wrap: &WrapKey,
-) -> Result<(BootWork, Act), Error> {
-    let keys = wrapped_keys(wrapped, device, wrap)?;
+pub fn plan_change(of: WrappedKeys<'_>, change: BootOrder) -> Result<(BootWork, Act), Error> {
+    let (keys, device) = (of.unwrap()?, of.device);
     let act = match &change {
         BootOrder::BeginEpoch => Act::new("server", "boot.begin-epoch", device.as_str()),
         BootOrder::EndEpoch => Act::new("server", "boot.end-epoch", device.as_str()),
@@ -82,13 +90,13 @@ pub fn plan_change(
 pub fn plan_sign(
     last: &mut LastRelease,
     trusted: &ReleaseKeys,
-    (device, wrapped, wrap): (&DeviceId, &str, &WrapKey),
+    of: WrappedKeys<'_>,
     manifest: &str,
     signatures: &[(String, String)],
 ) -> Result<(BootWork, Act), Error> {
-    let keys = wrapped_keys(wrapped, device, wrap)?;
+    let keys = of.unwrap()?;
     let binaries = last.binaries(trusted, manifest, signatures)?;
-    let act = Act::new("server", "boot.sign", device.as_str()).of(binaries.manifest_sha256);
+    let act = Act::new("server", "boot.sign", of.device.as_str()).of(binaries.manifest_sha256);
     Ok((BootWork::Sign(keys, binaries.list), act))
 }
 

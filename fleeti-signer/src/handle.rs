@@ -141,15 +141,22 @@ fn deliver(responses: Responses) {
     }
 }
 
+/// What is shared with the thread that signs a release: that takes too long for other callers to
+/// wait.
+#[derive(Clone)]
+struct Shared {
+    service: Arc<Mutex<SigningService>>,
+    /// A release is being signed.
+    is_busy: Arc<AtomicBool>,
+}
+
 fn work(
     service: SigningService,
     mut queue: mpsc::Receiver<Waiting>,
     now_s: &Clock,
     courier: &Courier,
 ) {
-    // Shared with the thread that signs a release: that takes too long for other callers to wait.
-    let service = Arc::new(Mutex::new(service));
-    let is_busy = Arc::new(AtomicBool::new(false));
+    let shared = Shared { service: Arc::new(Mutex::new(service)), is_busy: Arc::default() };
     let mut batch: Vec<Waiting> = Vec::new();
     let (mut said, mut are_many) = (0, false);
     while queue.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
@@ -166,15 +173,18 @@ fn work(
         // Drop requests whose callers no longer wait.
         for (request, answer) in batch.drain(..).filter(|(_, w)| !w.is_closed()) {
             match ReleaseRequest::of(request) {
-                Ok(release) => begin_release((&service, &is_busy), now_s, release, answer),
+                Ok(release) => begin_release(&shared, now_s, release, answer),
                 Err(request) => {
                     requests.push(*request);
                     waiting.push(answer);
                 }
             }
         }
-        let performed =
-            service.lock().unwrap_or_else(PoisonError::into_inner).perform(now_s(), requests);
+        let performed = shared
+            .service
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .perform(now_s(), requests);
         let answers = match performed {
             Ok(answers) => answers,
             // Nothing was returned to a caller. Callers may try again: the log continues when it
@@ -203,21 +213,16 @@ impl Drop for Idle<'_> {
 }
 
 /// Signs a release in its own thread, one at a time.
-fn begin_release(
-    (service, is_busy): (&Arc<Mutex<SigningService>>, &Arc<AtomicBool>),
-    now_s: &Clock,
-    release: ReleaseRequest,
-    answer: Asker,
-) {
-    if is_busy.swap(true, Ordering::SeqCst) {
+fn begin_release(shared: &Shared, now_s: &Clock, release: ReleaseRequest, answer: Asker) {
+    if shared.is_busy.swap(true, Ordering::SeqCst) {
         answer
             .send(Ok(Response::Limited { reason: "another release is being signed".into() }))
             .ok();
         return;
     }
-    let (service, busy, now_s) = (Arc::clone(service), Arc::clone(is_busy), Arc::clone(now_s));
+    let (Shared { service, is_busy }, now_s) = (shared.clone(), Arc::clone(now_s));
     let sign = move || {
-        let idle = Idle(&busy);
+        let idle = Idle(&is_busy);
         let locked = || service.lock().unwrap_or_else(PoisonError::into_inner);
         let begun = locked().begin_release(now_s(), &release);
         let ended = match begun {
@@ -249,7 +254,7 @@ fn begin_release(
         }
     };
     if let Err(e) = std::thread::Builder::new().name("release".into()).spawn(sign) {
-        is_busy.store(false, Ordering::SeqCst);
+        shared.is_busy.store(false, Ordering::SeqCst);
         tracing::error!("a release was not signed: {e}");
     }
 }

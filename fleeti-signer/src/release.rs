@@ -155,7 +155,7 @@ impl ReleaseJob {
         let private =
             tempfile::Builder::new().prefix("release-").tempdir_in(work).map_err(failed)?;
         let made = private.path().join("release");
-        release::create((&self.build, &self.record), &made, &signers, now_s, &mut |_| {})
+        release::create(&self.build, &self.record, &made, &signers, now_s, &mut |_| {})
             .map_err(|e| e.to_string())?;
         let manifest = fs::read(made.join("manifest.json")).map_err(failed)?;
         outbox::put(&made, &self.set.outbox, &self.out)

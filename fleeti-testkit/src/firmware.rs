@@ -114,7 +114,8 @@ pub fn pass(
     scenario: &mut Scenario,
     cache: &Cache,
     device: &DeviceId,
-    (line, version): (&str, &str),
+    line: &str,
+    version: &str,
 ) -> Result<()> {
     scenario.step("with a credential on the ESP, which firmware does not verify, the TPM does not open the data partition", |e| {
         world.power_off();

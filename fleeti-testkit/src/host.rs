@@ -240,11 +240,9 @@ impl Host {
             }
             Request::Stage { manifest, signatures, proof, url, transitions, .. } => {
                 anchors::take(&self.paths, &self.paths.helper_state, &transitions)?;
-                match self.stage(&manifest, &signatures, proof.as_deref(), &url).await {
-                    Ok(version) => {
-                        self.state().staged = Some(version);
-                        Response::Done
-                    }
+                let staged = self.stage(&manifest, &signatures, proof.as_deref(), &url).await;
+                match staged.map(|version| self.state().staged = Some(version)) {
+                    Ok(()) => Response::Done,
                     Err(e) => Response::Failed {
                         code: FailureCode::StageFailed,
                         detail: format!("{e:#}"),
@@ -266,18 +264,7 @@ impl Host {
                 Response::Done
             }
             Request::WhyFailed { version } => {
-                let state = self.state();
-                let is = |found: &Option<Version>| found.as_ref() == Some(&version);
-                let evidence = "health check \"always fails\": exit status 1".to_owned();
-                let unreachable = || RollbackReason::ServerUnreachable {
-                    evidence: "the server was not reached".to_owned(),
-                };
-                let reason = is(&state.unreached).then(unreachable);
-                Response::Reason {
-                    reason: reason.or_else(|| {
-                        is(&state.rolled_back).then_some(RollbackReason::Health { evidence })
-                    }),
-                }
+                Response::Reason { reason: self.why_failed(&version) }
             }
             // A device in memory has no TPM.
             Request::TpmIdentity => Response::Tpm { identity: None },
@@ -327,6 +314,17 @@ impl Host {
             | Request::SetHostname { .. }
             | Request::Say { .. } => Response::Done,
         })
+    }
+
+    fn why_failed(&self, version: &Version) -> Option<RollbackReason> {
+        let state = self.state();
+        let is = |found: &Option<Version>| found.as_ref() == Some(version);
+        if is(&state.unreached) {
+            let evidence = "the server was not reached".to_owned();
+            return Some(RollbackReason::ServerUnreachable { evidence });
+        }
+        let evidence = "health check \"always fails\": exit status 1".to_owned();
+        is(&state.rolled_back).then_some(RollbackReason::Health { evidence })
     }
 
     fn summary(&self) -> BootSummary {

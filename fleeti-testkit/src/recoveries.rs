@@ -101,7 +101,7 @@ pub fn tell(
         })?;
     }
     world.power_off();
-    from_the_drawer(world, scenario, cache, &old, (&drawer, &name))
+    from_the_drawer(world, scenario, cache, &old, &drawer, &name)
 }
 
 /// Restores server and signing service from a backup that is older than what the device has seen.
@@ -343,7 +343,8 @@ fn from_the_drawer(
     scenario: &mut Scenario,
     cache: &Cache,
     old: &str,
-    (drawer, name): (&DeviceId, &str),
+    drawer: &DeviceId,
+    name: &str,
 ) -> Result<()> {
     scenario.step("two years later the stored device is powered on, with a dead clock", |e| {
         let before = fs::read_to_string(world.path("server.log")).unwrap_or_default().len();

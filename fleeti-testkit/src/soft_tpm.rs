@@ -134,7 +134,8 @@ impl SoftTpm {
     #[must_use]
     pub fn quote(
         &self,
-        (qualified_signer, extra_data): (&[u8], &[u8]),
+        qualified_signer: &[u8],
+        extra_data: &[u8],
         selections: &[(u16, u32)],
         digest: &[u8],
     ) -> Vec<u8> {
@@ -157,7 +158,8 @@ impl SoftTpm {
     ) -> Vec<u8> {
         let values: Vec<&[u8]> = values.map(|v| &v[..]).collect();
         self.quote(
-            (&[], extra_data),
+            &[],
+            extra_data,
             &[(Hash::Sha256.id(), selection.pcrs)],
             &self.hash.digest(&values),
         )

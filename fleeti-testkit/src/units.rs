@@ -255,8 +255,6 @@ fn kernel(system: &Tree) -> Result<PathBuf> {
 }
 
 fn install(world: &World, system: &Tree, archive: &mut Archive) -> Result<()> {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let read = |path: &str| fs::read(repository.join(path)).with_context(|| path.to_owned());
     archive.file("init", 0o755, INIT.as_bytes())?;
     for name in ["passwd", "group"] {
         let master = system.root().join(format!("usr/share/base-passwd/{name}.master"));
@@ -275,6 +273,34 @@ fn install(world: &World, system: &Tree, archive: &mut Archive) -> Result<()> {
     if fs::symlink_metadata(system.root().join("usr/bin/sh")).is_err() {
         archive.link("usr/bin/sh", "bash")?;
     }
+    install_fleeti(world, archive)?;
+    // No login on the console: the check uses it.
+    archive.link("etc/systemd/system/serial-getty@ttyS0.service", "/dev/null")?;
+    archive
+        .link("etc/systemd/system/default.target", "/usr/lib/systemd/system/multi-user.target")?;
+    archive.file("root/install", 0o755, INSTALL.as_bytes())?;
+    archive.file("root/check", 0o755, CHECK.as_bytes())?;
+    archive.file("root/profile.toml", 0o644, &read("examples/profiles/kiosk.toml")?)?;
+    archive.file("root/nix-options", 0o644, NIX_OPTIONS.as_bytes())?;
+    archive.file("usr/local/lib/fleeti-nix/default.nix", 0o644, NIX.as_bytes())?;
+    archive.file(
+        "usr/local/lib/fleeti-nix/seed/busybox",
+        0o755,
+        &fs::read(system.root().join("usr/bin/busybox")).context("busybox")?,
+    )?;
+    archive.file("root/passphrase", 0o600, &fs::read(world.path("passphrase"))?)?;
+    archive.tree(&world.path("signer/pki"), Path::new("root/signer-pki"))?;
+    archive.tree(&world.path("server/pki"), Path::new("root/server-pki"))
+}
+
+/// A file of the repository.
+fn read(path: &str) -> Result<Vec<u8>> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::read(repository.join(path)).with_context(|| path.to_owned())
+}
+
+/// Installs the executables, and the units as the repository has them.
+fn install_fleeti(world: &World, archive: &mut Archive) -> Result<()> {
     for program in ["fleeti-server", "fleeti-signer", "fleeti", "fleeti-agent"] {
         archive.file(
             &format!("usr/local/bin/{program}"),
@@ -306,27 +332,11 @@ fn install(world: &World, system: &Tree, archive: &mut Archive) -> Result<()> {
     archive.file("etc/tmpfiles.d/fleeti.conf", 0o644, &read("fleeti-server/fleeti.tmpfiles")?)?;
     archive.file("etc/systemd/system/fleeti-install.service", 0o644, INSTALL_UNIT.as_bytes())?;
     archive.file("etc/systemd/system/fleeti-check.service", 0o644, CHECK_UNIT.as_bytes())?;
-    // No login on the console: the check uses it.
-    archive.link("etc/systemd/system/serial-getty@ttyS0.service", "/dev/null")?;
     for unit in ["fleeti-install", "fleeti-signer", "fleeti-server", "fleeti-check"] {
         let to = format!("/etc/systemd/system/{unit}.service");
         archive.link(&format!("etc/systemd/system/multi-user.target.wants/{unit}.service"), &to)?;
     }
-    archive
-        .link("etc/systemd/system/default.target", "/usr/lib/systemd/system/multi-user.target")?;
-    archive.file("root/install", 0o755, INSTALL.as_bytes())?;
-    archive.file("root/check", 0o755, CHECK.as_bytes())?;
-    archive.file("root/profile.toml", 0o644, &read("examples/profiles/kiosk.toml")?)?;
-    archive.file("root/nix-options", 0o644, NIX_OPTIONS.as_bytes())?;
-    archive.file("usr/local/lib/fleeti-nix/default.nix", 0o644, NIX.as_bytes())?;
-    archive.file(
-        "usr/local/lib/fleeti-nix/seed/busybox",
-        0o755,
-        &fs::read(system.root().join("usr/bin/busybox")).context("busybox")?,
-    )?;
-    archive.file("root/passphrase", 0o600, &fs::read(world.path("passphrase"))?)?;
-    archive.tree(&world.path("signer/pki"), Path::new("root/signer-pki"))?;
-    archive.tree(&world.path("server/pki"), Path::new("root/server-pki"))
+    Ok(())
 }
 
 /// Parts of Debian's packages that this machine does not need.

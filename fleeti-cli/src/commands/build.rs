@@ -1,6 +1,6 @@
 //! `fleeti build`.
 
-use super::keys::Passphrase;
+use super::keys::{KeyFile, Passphrase};
 use super::request::{block_on, refused};
 use super::server::Server;
 use super::signature::{self, differs};
@@ -192,12 +192,20 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             build_on_server(&profile, version, wait, &server, output)
         }
         Command::Sign { build, key: None, server, .. } => sign(&build, &server, output),
-        Command::Sign { build, key: Some(key), days, passphrase, server } => {
-            ask_for_approval(&build, (&key, &passphrase), days, &server, output)
-        }
-        Command::Approve { build, key, own, passphrase, server } => {
-            approve(&build, (&key, &passphrase), own.as_deref(), &server, output)
-        }
+        Command::Sign { build, key: Some(key), days, passphrase, server } => ask_for_approval(
+            &build,
+            KeyFile { path: &key, passphrase: &passphrase },
+            days,
+            &server,
+            output,
+        ),
+        Command::Approve { build, key, own, passphrase, server } => approve(
+            &build,
+            KeyFile { path: &key, passphrase: &passphrase },
+            own.as_deref(),
+            &server,
+            output,
+        ),
         Command::List { server } => list(&server, output),
         Command::Verify { directory, inputs } => verify(&directory, &inputs, &cache, output),
         Command::Lock { profile, lock, refresh } => {
@@ -231,7 +239,7 @@ fn sign(build: &str, server: &Server, output: &Output) -> CommandResult {
 
 fn ask_for_approval(
     build: &str,
-    key: (&Path, &Passphrase),
+    key: KeyFile<'_>,
     days: u64,
     server: &Server,
     output: &Output,
@@ -244,7 +252,7 @@ fn ask_for_approval(
 
 fn approve(
     build: &str,
-    key: (&Path, &Passphrase),
+    key: KeyFile<'_>,
     own: Option<&Path>,
     server: &Server,
     output: &Output,

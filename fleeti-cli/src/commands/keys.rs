@@ -10,8 +10,7 @@ use fleeti_pki::openpgp::{self, OpenPgpKey};
 use fleeti_pki::signer::token::{TokenKey, TokenUri};
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey, key_id, keyfile};
 use serde_json::json;
-use std::io::{IsTerminal, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -163,6 +162,20 @@ pub struct Passphrase {
     passphrase_file: Option<PathBuf>,
 }
 
+/// A key file, and the passphrase that opens it.
+#[derive(Clone, Copy)]
+pub struct KeyFile<'a> {
+    pub path: &'a Path,
+    pub passphrase: &'a Passphrase,
+}
+
+impl KeyFile<'_> {
+    /// Opens the key for its purpose.
+    pub fn open(self, purpose: &str) -> Result<Box<dyn Signer>, Failure> {
+        open(self.path, purpose, self.passphrase)
+    }
+}
+
 impl Passphrase {
     /// Reads a passphrase of at least 8 characters.
     pub fn read(&self) -> Result<Zeroizing<Vec<u8>>, Failure> {
@@ -242,25 +255,16 @@ pub fn write(path: &Path, bytes: &[u8], secret: bool) -> Result<(), Failure> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let mode = if secret { 0o600 } else { 0o644 };
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+        let mode = if secret { fleeti_files::PRIVATE } else { fleeti_files::PUBLIC };
+        fleeti_files::create_durably(path, bytes, mode)
     };
     written().map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
 }
 
-/// Replaces a file atomically.
+/// Replaces a file; after a power cut it has its old or its new content.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let new = path.with_extension("new");
-    let written = || {
-        let mut file = std::fs::File::create(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
-    };
-    written().map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
+    let written = fleeti_files::write_durably(path, bytes, fleeti_files::PUBLIC);
+    written.map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
 }
 
 /// The public key, PEM.
@@ -272,13 +276,13 @@ pub fn public_pem(key: &dyn Signer) -> Result<String, Failure> {
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::ReleaseKey { key, passphrase } => {
-            sealed_key(&key, (purpose::RELEASE, Algorithm::P384), &passphrase, output)
+            sealed_key(&key, purpose::RELEASE, Algorithm::P384, &passphrase, output)
         }
         Command::ApproverKey { key, passphrase } => {
-            sealed_key(&key, (purpose::APPROVER, Algorithm::P384), &passphrase, output)
+            sealed_key(&key, purpose::APPROVER, Algorithm::P384, &passphrase, output)
         }
         Command::PcrKey { key, passphrase } => {
-            sealed_key(&key, (purpose::PCR, Algorithm::Rsa2048), &passphrase, output)
+            sealed_key(&key, purpose::PCR, Algorithm::Rsa2048, &passphrase, output)
         }
         Command::TokenKey { key, uri, algorithm, passphrase } => {
             token_key(&key, &uri, algorithm, &passphrase, output)
@@ -291,14 +295,15 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             openpgp_keys(&public, &add, &remove, output)
         }
         Command::Approvers { signing, approvals, requester_counts, add, remove } => {
-            approvers(&signing, (approvals, requester_counts), &add, &remove, output)
+            approvers(&signing, approvals, requester_counts, &add, &remove, output)
         }
     }
 }
 
 fn sealed_key(
     key: &Path,
-    (purpose, algorithm): (&str, Algorithm),
+    purpose: &str,
+    algorithm: Algorithm,
     passphrase: &Passphrase,
     output: &Output,
 ) -> CommandResult {
@@ -441,7 +446,8 @@ fn openpgp_keys(
 
 fn approvers(
     signing: &Path,
-    (approvals, requester_counts): (Option<usize>, Option<bool>),
+    approvals: Option<usize>,
+    requester_counts: Option<bool>,
     add: &[String],
     remove: &[String],
     output: &Output,

@@ -1,7 +1,7 @@
 //! `fleeti release`.
 
 use super::build::Inputs;
-use super::keys::{self, Passphrase};
+use super::keys::{self, KeyFile, Passphrase};
 use super::request::{block_on, refused};
 use super::server::Server;
 use super::signature::differs;
@@ -168,7 +168,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             sign(&release, &key, build.as_deref(), not_built_here, &inputs, &passphrase, output)
         }
         Command::Prove { release, device, key, passphrase, server } => {
-            prove_boot(&release, &device, (&key, &passphrase), &server, output)
+            let key = KeyFile { path: &key, passphrase: &passphrase };
+            prove_boot(&release, &device, key, &server, output)
         }
         Command::Disk { build, release, out, size_gib, record, bundle, no_record } => {
             let record: Option<EnrollmentRecord> =
@@ -220,7 +221,7 @@ fn create(
     };
     let record = BuildRecord::read(build).map_err(Failure::plain)?;
     let manifest =
-        release::create((build, &record), out, &signers, now_s(), &mut |line| output.note(line))
+        release::create(build, &record, out, &signers, now_s(), &mut |line| output.note(line))
             .map_err(Failure::plain)?;
     output.data(&manifest, |m| {
         let list: Vec<_> =
@@ -326,11 +327,11 @@ fn sign(
 fn prove_boot(
     release: &Path,
     device: &DeviceId,
-    (key, passphrase): (&Path, &Passphrase),
+    key: KeyFile<'_>,
     server: &Server,
     output: &Output,
 ) -> CommandResult {
-    let key = keys::open(key, purpose::RELEASE, passphrase)?;
+    let key = key.open(purpose::RELEASE)?;
     let proved = block_on(prove(release, device, key.as_ref(), server.client()?))?;
     output.data(&proved, |r| {
         format!("{device} proves that {} boots; proof in {}", r.name, release.join(PROOF).display())

@@ -4,7 +4,7 @@
 use super::device::ReasonName;
 use super::keys::{self, Passphrase, read, read_secret, replace, write};
 use crate::CommandResult;
-use crate::output::{Failure, Lines, Output};
+use crate::output::{Failure, Lines, Output, when};
 use clap::Subcommand;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::strict;
@@ -328,28 +328,27 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             said(&folder, &json!({"days": days}), what, output);
             Ok(())
         }
-        Command::Transcript { root } => {
-            let text =
-                |name: &str| String::from_utf8(read(&root.join(name))?).map_err(Failure::plain);
-            let certificate = from_pem(&text("root.pem")?).map_err(Failure::plain)?;
-            let signature = read(&root.join("transcript.sig"))?;
-            let transcript = Transcript::read(&text("transcript")?, &signature, &certificate)
-                .map_err(Failure::plain)?;
-            output.data(&transcript.entries(), |entries| {
-                let lines = entries.iter().flat_map(|e| {
-                    let at = jiff::Timestamp::from_second(e.at_s.cast_signed())
-                        .map_or_else(|_| String::new(), |t| t.to_string());
-                    [
-                        format!("{at}  {:<12} {}", e.act.action, e.act.subject),
-                        format!("    by {}", e.act.actor),
-                    ]
-                });
-                Lines::from(format!("signed by the root, {} entries:", entries.len()))
-                    .and(lines.collect::<Vec<_>>())
-            });
-            Ok(())
-        }
+        Command::Transcript { root } => transcript(&root, output),
     }
+}
+
+fn transcript(root: &Path, output: &Output) -> CommandResult {
+    let text = |name: &str| String::from_utf8(read(&root.join(name))?).map_err(Failure::plain);
+    let certificate = from_pem(&text("root.pem")?).map_err(Failure::plain)?;
+    let signature = read(&root.join("transcript.sig"))?;
+    let transcript =
+        Transcript::read(&text("transcript")?, &signature, &certificate).map_err(Failure::plain)?;
+    output.data(&transcript.entries(), |entries| {
+        let lines = entries.iter().flat_map(|e| {
+            [
+                format!("{}  {:<12} {}", when(e.at_s), e.act.action, e.act.subject),
+                format!("    by {}", e.act.actor),
+            ]
+        });
+        Lines::from(format!("signed by the root, {} entries:", entries.len()))
+            .and(lines.collect::<Vec<_>>())
+    });
+    Ok(())
 }
 
 fn said(folder: &Folder, more: &serde_json::Value, what: &str, output: &Output) {
@@ -461,9 +460,8 @@ fn create(
     let mut transcript = Transcript::default();
     let open =
         OpenRoot { certificate: &certificate, signer: key.as_ref(), operators, now_s: now_s() };
-    let bundle = open
-        .begin(&mut transcript, (threshold, operators), intermediates)
-        .map_err(Failure::plain)?;
+    let bundle =
+        open.begin(&mut transcript, threshold, operators, intermediates).map_err(Failure::plain)?;
     let signature = transcript.sign(key.as_ref()).map_err(Failure::plain)?;
     write(&root.join("root.key"), &file, true)?;
     write(&root.join("root.pem"), to_pem(&certificate).map_err(Failure::plain)?.as_bytes(), false)?;

@@ -1,6 +1,6 @@
 //! Signing requests and approvals for releases that a server signs with its own keys.
 
-use super::keys::{self, Passphrase};
+use super::keys::KeyFile;
 use super::request::refused;
 use crate::output::{Failure, Lines, Output, Progress};
 use fleeti_build::build::BuildRecord;
@@ -21,14 +21,14 @@ const DAY_S: u64 = 86_400;
 pub async fn ask(
     client: &Client,
     id: &str,
-    (key, passphrase): (&Path, &Passphrase),
+    key: KeyFile<'_>,
     days: u64,
     output: &Output,
 ) -> Result<SignatureStatus, Failure> {
     let release_key = client.signature(id).await.map_err(refused)?.release_key;
     let bytes = client.build_record(id).await.map_err(refused)?;
     let record = BuildRecord::parse(Path::new(id), &bytes).map_err(Failure::plain)?;
-    let key = keys::open(key, purpose::APPROVER, passphrase)?;
+    let key = key.open(purpose::APPROVER)?;
     let created_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let intent = Intent {
         kind: KIND.to_owned(),
@@ -50,7 +50,7 @@ pub async fn ask(
 pub async fn approve(
     client: &Client,
     id: &str,
-    (key, passphrase): (&Path, &Passphrase),
+    key: KeyFile<'_>,
     build: Option<&Path>,
     output: &Output,
 ) -> Result<SignatureStatus, Failure> {
@@ -84,7 +84,7 @@ pub async fn approve(
         }
     }
     show(&record, &intent, output);
-    let key = keys::open(key, purpose::APPROVER, passphrase)?;
+    let key = key.open(purpose::APPROVER)?;
     let by = Word::Approve.sign(&intent, key.as_ref()).map_err(Failure::plain)?;
     client.approve_signature(id, &by).await.map_err(refused)
 }

@@ -77,7 +77,7 @@ async fn claim_and_run(cx: &ContextRef, agent: &Agent) -> Result<bool> {
     cx.publish(Event::Build { id: id.clone() });
     let directory = cx.settings.data.join("builds").join(&id);
     let result =
-        build_with_lease(cx, (&id, &lease), agent, revision, &request, directory.clone()).await;
+        build_with_lease(cx, &id, &lease, agent, revision, &request, directory.clone()).await;
     let pool = cx.db.writer();
     let (text, failure) = (directory.display().to_string(), result.err().map(|e| format!("{e:#}")));
     let ended = match &failure {
@@ -139,7 +139,8 @@ async fn renew_signing(cx: &ContextRef, id: &str) -> Infallible {
 
 async fn build_with_lease(
     cx: &ContextRef,
-    (id, lease): (&str, &str),
+    id: &str,
+    lease: &str,
     agent: &Agent,
     revision: u32,
     request: &CreateBuild,

@@ -128,13 +128,13 @@ fn a_statement_is_no_larger_than_a_tpm_makes_it() {
     let key = tpm.attestation_key().unwrap();
     let read =
         |statement: &[u8]| Attest::quote(statement, &tpm.sign(statement).unwrap(), &key).map(drop);
-    let quote = |extra: usize| tpm.quote((&[], &vec![7; extra]), &[(0x000b, 1)], &[0; 32]);
+    let quote = |extra: usize| tpm.quote(&[], &vec![7; extra], &[(0x000b, 1)], &[0; 32]);
     read(&quote(66)).unwrap();
     assert!(
         matches!(read(&quote(67)), Err(Refused::Unreadable(Unreadable::TooLong { .. }))),
         "longer than a TPM2B_DATA"
     );
-    let banks = |count| tpm.quote((&[], &[]), &vec![(0x000b, 1); count], &[0; 32]);
+    let banks = |count| tpm.quote(&[], &[], &vec![(0x000b, 1); count], &[0; 32]);
     read(&banks(16)).unwrap();
     assert!(
         matches!(read(&banks(17)), Err(Refused::Unreadable(Unreadable::Unknown { .. }))),

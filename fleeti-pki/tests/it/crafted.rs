@@ -69,7 +69,7 @@ pub fn check(
 fn about(tpm: &SoftTpm, selections: &[(u16, u32)], digest: &[u8]) -> Result<(), &'static str> {
     let mut sent = good(tpm);
     let asked = challenge(1).qualifying_data(&sent.firmware, &sent.phases);
-    sent.quote = tpm.quote((&[], &asked), selections, digest);
+    sent.quote = tpm.quote(&[], &asked, selections, digest);
     sent.signature = tpm.sign(&sent.quote).unwrap();
     check(tpm, &sent, None).map(drop)
 }
@@ -118,7 +118,7 @@ fn what_was_asked_is_found_in_its_field_and_nowhere_else() {
     for (signer, extra) in
         [(&asked[..], &[][..]), (&asked[..], &asked[..31]), (&[], &[&asked[..], &[0]].concat())]
     {
-        sent.quote = tpm.quote((signer, extra), &selection, &digest);
+        sent.quote = tpm.quote(signer, extra, &selection, &digest);
         sent.signature = tpm.sign(&sent.quote).unwrap();
         assert_eq!(check(&tpm, &sent, None).map(drop), Err("quote-challenge"));
     }
@@ -278,7 +278,7 @@ fn a_key_is_certified_by_a_certification_and_by_nothing_else() {
         verify(key.bytes(), &tpm.certification(&somebody, &key.name()), &tpm),
         Err("certification-purpose")
     );
-    let quote = tpm.quote((&[], &asked), &[(SHA_256, 1)], &[0; 32]);
+    let quote = tpm.quote(&[], &asked, &[(SHA_256, 1)], &[0; 32]);
     assert_eq!(
         verify(key.bytes(), &quote, &tpm),
         Err("certification"),

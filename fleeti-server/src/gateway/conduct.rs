@@ -53,10 +53,28 @@ impl Bucket {
     }
 }
 
+/// The quotas of a device.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quotas {
+    /// Of messages.
+    pub messages: Bucket,
+    /// Of messages that the server cannot parse.
+    pub invalid: Bucket,
+}
+
+impl Quotas {
+    const fn full(now: Instant) -> Self {
+        Self { messages: Bucket::full(now), invalid: Bucket::full(now) }
+    }
+
+    fn are_full(&self, now: Instant) -> bool {
+        self.messages.is_full(now) && self.invalid.is_full(now)
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Conduct {
-    messages: Bucket,
-    invalid: Bucket,
+    quotas: Quotas,
     penalty: Instant,
     waiting: u8,
     line: Option<Instant>,
@@ -66,11 +84,7 @@ struct Conduct {
 impl Conduct {
     fn is_forgettable(&self, now: Instant) -> bool {
         let is_quiet = self.line.is_none_or(|at| at + LINE <= now);
-        self.messages.is_full(now)
-            && self.invalid.is_full(now)
-            && self.penalty <= now
-            && self.waiting == 0
-            && is_quiet
+        self.quotas.are_full(now) && self.penalty <= now && self.waiting == 0 && is_quiet
     }
 }
 
@@ -115,35 +129,20 @@ impl Conducts {
         if all.len() >= REMEMBERED_MAX {
             return None;
         }
-        let new = Conduct {
-            messages: Bucket(now),
-            invalid: Bucket(now),
-            penalty: now,
-            waiting: 0,
-            line: None,
-            unsaid: 0,
-        };
+        let new =
+            Conduct { quotas: Quotas::full(now), penalty: now, waiting: 0, line: None, unsaid: 0 };
         Some(change(all.entry(device.clone()).or_insert(new)))
     }
 
-    /// The state of a device's quotas: of messages, and of invalid messages.
-    pub(super) fn quota(&self, device: &DeviceId, now: Instant) -> (Bucket, Bucket) {
-        self.lock()
-            .get(device)
-            .map_or((Bucket::full(now), Bucket::full(now)), |c| (c.messages, c.invalid))
+    /// The quotas of a device.
+    pub(super) fn quotas(&self, device: &DeviceId, now: Instant) -> Quotas {
+        self.lock().get(device).map_or_else(|| Quotas::full(now), |conduct| conduct.quotas)
     }
 
-    /// Stores the state of the quotas after a session.
-    pub(super) fn keep(
-        &self,
-        device: &DeviceId,
-        (messages, invalid): (Bucket, Bucket),
-        now: Instant,
-    ) {
-        if !messages.is_full(now) || !invalid.is_full(now) {
-            self.change(device, now, |conduct| {
-                (conduct.messages, conduct.invalid) = (messages, invalid)
-            });
+    /// Stores the quotas after a session.
+    pub(super) fn keep(&self, device: &DeviceId, quotas: Quotas, now: Instant) {
+        if !quotas.are_full(now) {
+            self.change(device, now, |conduct| conduct.quotas = quotas);
         }
     }
 
@@ -214,11 +213,11 @@ mod tests {
     fn a_new_session_begins_with_what_the_last_one_left() {
         let (conducts, device): (_, DeviceId) = (Conducts::default(), "dev-a".parse().unwrap());
         let now = Instant::now();
-        let (mut messages, invalid) = conducts.quota(&device, now);
-        (0..3).for_each(|_| assert!(messages.take(RATE, now)));
-        conducts.keep(&device, (messages, invalid), now);
-        assert!(!conducts.quota(&device, now).0.take(RATE, now));
-        assert!(conducts.quota(&"dev-b".parse().unwrap(), now).0.take(RATE, now));
+        let mut quotas = conducts.quotas(&device, now);
+        (0..3).for_each(|_| assert!(quotas.messages.take(RATE, now)));
+        conducts.keep(&device, quotas, now);
+        assert!(!conducts.quotas(&device, now).messages.take(RATE, now));
+        assert!(conducts.quotas(&"dev-b".parse().unwrap(), now).messages.take(RATE, now));
     }
 
     #[test]

@@ -97,7 +97,7 @@ impl Session<'_> {
                     interval: INVALID_INTERVAL,
                     burst: self.gateway.limits.invalid_messages,
                 };
-                if !self.invalid.take(rate, now) {
+                if !self.quotas.invalid.take(rate, now) {
                     self.gateway.conducts.punish(
                         &self.device,
                         Duration::from_millis(self.gateway.limits.penalty_ms),

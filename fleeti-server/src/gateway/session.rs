@@ -1,6 +1,6 @@
 //! The MQTT 5 session of a device, from CONNECT to its end.
 
-use super::conduct::{Bucket, Rate};
+use super::conduct::{Quotas, Rate};
 use super::connection::{Connection, Ended};
 use super::doors::Peer;
 use super::sessions::Kept;
@@ -50,8 +50,7 @@ pub(super) struct Session<'a> {
     pub window: Window,
     /// Receive maximum of the device: unacknowledged messages that it accepts.
     pub receive_max: usize,
-    messages: Bucket,
-    pub invalid: Bucket,
+    pub quotas: Quotas,
     pub sent_generation: Option<u64>,
     pub sent_commands: HashSet<String>,
     /// Desired state to send, if it is newer than the last one sent.
@@ -195,7 +194,7 @@ impl<'a> Session<'a> {
         connection: Connection,
         certificate_ends: Instant,
     ) -> Self {
-        let (messages, invalid) = gateway.conducts.quota(&device, Instant::now());
+        let quotas = gateway.conducts.quotas(&device, Instant::now());
         Self {
             gateway,
             device,
@@ -208,8 +207,7 @@ impl<'a> Session<'a> {
             subscriptions: Subscriptions::default(),
             window: Window::default(),
             receive_max: IN_FLIGHT_MAX,
-            messages,
-            invalid,
+            quotas,
             sent_generation: None,
             sent_commands: HashSet::new(),
             desired: None,
@@ -278,7 +276,7 @@ impl<'a> Session<'a> {
 
     /// Stores the state that the next connection resumes.
     fn leave(&mut self) {
-        self.gateway.conducts.keep(&self.device, (self.messages, self.invalid), Instant::now());
+        self.gateway.conducts.keep(&self.device, self.quotas, Instant::now());
         self.remember();
         let mut in_flight = std::mem::take(&mut self.window.in_flight);
         // Challenges and tickets belong to one connection; the next one gets new ones.
@@ -303,7 +301,7 @@ impl<'a> Session<'a> {
         let mut clock = pin!(tokio::time::sleep_until(self.next_date()));
         loop {
             self.connection.flush().await?;
-            let ready_at = self.messages.ready_at(self.rate());
+            let ready_at = self.quotas.messages.ready_at(self.rate());
             let next = async {
                 // Beyond its quota, do not read from the device.
                 let waited = ready_at.filter(|at| *at > Instant::now());
@@ -331,7 +329,7 @@ impl<'a> Session<'a> {
                     // count them.
                     if !matches!(packet, Packet::PubAck { .. }) {
                         let rate = self.rate();
-                        self.messages.take(rate, self.received_at);
+                        self.quotas.messages.take(rate, self.received_at);
                     }
                     self.handle(packet).await?;
                 }

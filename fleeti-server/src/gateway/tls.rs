@@ -92,7 +92,7 @@ impl TlsState {
         let certificate = Arc::new(CurrentCertificate(ArcSwap::from_pointee(
             CurrentCertificate::certified(identity, &provider)?,
         )));
-        let first = build((&certificate, &provider, &clock), &access, issuers)?;
+        let first = build(&certificate, &provider, &clock, &access, issuers)?;
         Ok(Self { certificate, provider, swapped: ArcSwap::from_pointee(first), access, clock })
     }
 
@@ -105,7 +105,7 @@ impl TlsState {
 
 impl Ports for TlsState {
     fn use_issuers(&self, issuers: &[Certificate]) -> anyhow::Result<()> {
-        let next = build((&self.certificate, &self.provider, &self.clock), &self.access, issuers)?;
+        let next = build(&self.certificate, &self.provider, &self.clock, &self.access, issuers)?;
         self.swapped.store(Arc::new(next));
         Ok(())
     }
@@ -127,7 +127,9 @@ impl Ports for TlsState {
 /// The intermediate CAs for devices are the trust anchors: the chain is shorter, and no other
 /// certificates verify.
 fn build(
-    (certificate, provider, clock): (&Arc<CurrentCertificate>, &Arc<CryptoProvider>, &TlsClock),
+    certificate: &Arc<CurrentCertificate>,
+    provider: &Arc<CryptoProvider>,
+    clock: &TlsClock,
     access: &Arc<Access>,
     issuers: &[Certificate],
 ) -> anyhow::Result<Swapped> {

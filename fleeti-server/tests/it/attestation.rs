@@ -161,7 +161,10 @@ async fn a_device_has_one_tpm_and_a_tpm_one_device() {
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     let problem = refused.text().await.unwrap();
     let wanted = base64::engine::general_purpose::STANDARD.decode(good.secret.expose()).unwrap();
-    assert!(!problem.contains(good.secret.expose()) && !problem.contains(&hex::encode(wanted)), "{problem}");
+    assert!(
+        !problem.contains(good.secret.expose()) && !problem.contains(&hex::encode(wanted)),
+        "{problem}"
+    );
     assert_eq!(
         prove(&world, &a, &good).await,
         forbidden,

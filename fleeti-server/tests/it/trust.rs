@@ -51,7 +51,7 @@ impl Ceremony {
         let intermediates =
             Purpose::ALL.map(|p| read(&format!("{}.pem", purpose::of_intermediate(p)))).to_vec();
         let bundle = ceremony
-            .with(|open, t, _| open.begin(t, (2, &WHO.map(str::to_owned)), intermediates).unwrap());
+            .with(|open, t, _| open.begin(t, 2, &WHO.map(str::to_owned), intermediates).unwrap());
         ceremony.issued = Issued::of(&bundle, &ceremony.root).unwrap();
         let import = ceremony.import(bundle);
         (ceremony, import)
@@ -185,7 +185,11 @@ async fn intermediates_are_rotated_with_overlap_and_the_old_ones_are_worth_nothi
     // The server announces in time what people must renew.
     let ends = now.root_crl_ends_s.unwrap();
     let warnings = |now_s| fleeti_control::trust::warnings(&world.server.control, now_s);
-    assert!(now.warnings.is_empty() && warnings(ends - 31 * 86_400).is_empty(), "{:?}", now.warnings);
+    assert!(
+        now.warnings.is_empty() && warnings(ends - 31 * 86_400).is_empty(),
+        "{:?}",
+        now.warnings
+    );
     assert!(warnings(ends - 29 * 86_400)[0].contains("the root's CRL expires in 29 days"));
     let issuing = || now.intermediates.iter().filter(|i| i.is_issuing).map(|i| i.not_after_s);
     let all = warnings(issuing().max().unwrap() + 1);

@@ -1,8 +1,9 @@
 //! Plans work: checks a request against policy and limits, and describes it for the log.
 
 use super::{DEVICE_S_MAX, DEVICE_S_MIN, Refusal, SigningService, Work, find};
+use crate::boot::{self, WrappedKeys};
 use crate::wire::{Kept, NAMES_MAX, Request, RevokedSerial};
-use crate::{boot, crls, escrow};
+use crate::{crls, escrow};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use fleeti_pki::audit::Act;
@@ -84,12 +85,12 @@ impl SigningService {
         let (work, act) = match request {
             Request::MakeBootKeys { device } => boot::plan_make(device),
             Request::ChangeBoot { device, wrapped, change } => {
-                boot::plan_change(&device, &wrapped, change, wrap)?
+                boot::plan_change(WrappedKeys { device: &device, wrapped: &wrapped, wrap }, change)?
             }
             Request::SignBoot { device, wrapped, manifest, signatures } => boot::plan_sign(
                 &mut self.release,
                 &self.keys.release,
-                (&device, &wrapped, wrap),
+                WrappedKeys { device: &device, wrapped: &wrapped, wrap },
                 &manifest,
                 &signatures,
             )?,

@@ -258,8 +258,11 @@ impl Adversary {
             Lie::OtherMachine => measured = self.role.evidence(nonce, device)?,
             Lie::OlderAnswer | Lie::BeforeRestart => measured = kept.answer.clone(),
             Lie::ChangedPcr => {
-                let pcr =
-                    measured.pcrs.iter_mut().find(|(number, _)| *number == 4).context("no PCR 4")?;
+                let pcr = measured
+                    .pcrs
+                    .iter_mut()
+                    .find(|(number, _)| *number == 4)
+                    .context("no PCR 4")?;
                 pcr.1 = "00".repeat(32);
             }
             Lie::RetypedEvent => {

@@ -165,7 +165,7 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
     }
     let (name, number) = (format!("{line}@{version}"), version.to_string());
     let (next, next_release) = update(world, scenario, &profile, version, &device)?;
-    replace_recovery_key(world, scenario, &cache, &device, (&seen, kept))?;
+    replace_recovery_key(world, scenario, &cache, &device, &seen, kept)?;
     require_boot_proof(world, scenario, &device, &name, &next_release)?;
     scenario.step("a command reaches the device once", |e| {
         let id = world.command(&device.id)?;
@@ -178,7 +178,7 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
     }
     small(world, scenario)?;
     if arguments.firmware {
-        firmware::pass(world, scenario, &cache, &device.id, (&line, &number))?;
+        firmware::pass(world, scenario, &cache, &device.id, &line, &number)?;
         firmware::switch_off(world, scenario, &device.id)?;
         firmware::refusals(world, scenario, &cache, &line, (&next, &next_release))?;
     }
@@ -322,7 +322,8 @@ fn replace_recovery_key(
     scenario: &mut Scenario,
     cache: &Cache,
     device: &Device,
-    (seen, kept): (&str, usize),
+    seen: &str,
+    kept: usize,
 ) -> Result<()> {
     scenario.step("after the update it gets the secret again, and the recovery key that was shown is replaced", |e| {
         // After a rollback, the new key was made in the boot of that release.

@@ -39,7 +39,11 @@ fn logs_that_do_not_lead_to_the_pcrs_are_refused() {
             "\u{1e}{{\"pcr\":{pcr},\"digests\":[{{\"hashAlg\":\"sha256\",\"digest\":\"{digest}\"}}]}}\n"
         );
         let phases_with_record = [record.into_bytes(), phases.clone()].concat();
-        assert_eq!(with(without.log(), phases_with_record).unwrap_err().code(), "phases-unreadable", "PCR {pcr}");
+        assert_eq!(
+            with(without.log(), phases_with_record).unwrap_err().code(),
+            "phases-unreadable",
+            "PCR {pcr}"
+        );
     }
     assert_eq!(with(b"no log".to_vec(), phases.clone()).unwrap_err().code(), "log-unreadable");
     assert_eq!(with(pieces.log(), b"no log".to_vec()).unwrap_err().code(), "phases-unreadable");
