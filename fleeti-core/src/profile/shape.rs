@@ -4,76 +4,75 @@
 //! serde stops at the first error, but an author wants all of them. This walk uses the positions
 //! that the TOML parser keeps. If it finds no error, deserialisation cannot fail on the structure.
 
+use super::Profile;
 use super::finding::{Finding, Lines};
+use std::collections::HashMap;
+use std::sync::LazyLock;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ArrayItems, Object, Schema, SchemaType, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 pub(super) enum Shape {
     Text,
     Integer,
     Flag,
-    List(&'static Shape),
-    Table(&'static [Field]),
+    List(Box<Shape>),
+    Table(Vec<Field>),
 }
 
 pub(super) struct Field {
-    name: &'static str,
+    name: String,
     required: bool,
-    shape: &'static Shape,
+    shape: Shape,
 }
 
-const fn field(name: &'static str, required: bool, shape: &'static Shape) -> Field {
-    Field { name, required, shape }
+/// The shape of [`Profile`], from the schema that its type has in the API.
+pub(super) static PROFILE: LazyLock<Shape> = LazyLock::new(|| {
+    let mut named = Vec::new();
+    Profile::schemas(&mut named);
+    Shape::of(&Profile::schema(), &named.into_iter().collect())
+});
+
+impl Shape {
+    /// The shape of a schema. What is neither a list, a table, an integer nor a flag is a text: the
+    /// types of a profile have no other values.
+    fn of(schema: &RefOr<Schema>, named: &HashMap<String, RefOr<Schema>>) -> Self {
+        let schema = match schema {
+            RefOr::T(schema) => schema,
+            RefOr::Ref(reference) => {
+                let name = reference.ref_location.rsplit('/').next();
+                return match name.and_then(|name| named.get(name)) {
+                    Some(schema) => Self::of(schema, named),
+                    None => Self::Text,
+                };
+            }
+        };
+        match schema {
+            Schema::Array(array) => match &array.items {
+                ArrayItems::RefOrSchema(items) => Self::List(Box::new(Self::of(items, named))),
+                ArrayItems::False => Self::List(Box::new(Self::Text)),
+            },
+            Schema::Object(object) => match &object.schema_type {
+                SchemaType::Type(Type::Object) => Self::Table(fields(object, named)),
+                SchemaType::Type(Type::Integer) => Self::Integer,
+                SchemaType::Type(Type::Boolean) => Self::Flag,
+                _ => Self::Text,
+            },
+            _ => Self::Text,
+        }
+    }
 }
 
-static TEXTS: Shape = Shape::List(&Shape::Text);
-
-pub(super) static PROFILE: Shape = Shape::Table(&[
-    field("schema", true, &Shape::Integer),
-    field("name", true, &Shape::Text),
-    field("description", false, &Shape::Text),
-    field("architecture", true, &Shape::Text),
-    field("hostname", false, &Shape::Text),
-    field("packages", false, &TEXTS),
-    field("kernel_arguments", false, &TEXTS),
-    field("users", false, &Shape::List(&USER)),
-    field("services", false, &Shape::List(&SERVICE)),
-    field("files", false, &Shape::List(&FILE)),
-    field("health_checks", false, &Shape::List(&HEALTH_CHECK)),
-    field("release_log", false, &RELEASE_LOG),
-    field("server_contact", false, &SERVER_CONTACT),
-]);
-static SERVER_CONTACT: Shape = Shape::Table(&[
-    field("optional", false, &Shape::Flag),
-    field("deadline_s", false, &Shape::Integer),
-]);
-static RELEASE_LOG: Shape = Shape::Table(&[
-    field("optional", false, &Shape::Flag),
-    field("age_days_max", false, &Shape::Integer),
-]);
-static USER: Shape = Shape::Table(&[
-    field("name", true, &Shape::Text),
-    field("comment", false, &Shape::Text),
-    field("groups", false, &TEXTS),
-    field("ssh_keys", false, &TEXTS),
-    field("password_hash", false, &Shape::Text),
-    field("shell", false, &Shape::Text),
-]);
-static SERVICE: Shape = Shape::Table(&[
-    field("name", true, &Shape::Text),
-    field("enabled", false, &Shape::Flag),
-    field("unit", false, &Shape::Text),
-]);
-static FILE: Shape = Shape::Table(&[
-    field("path", true, &Shape::Text),
-    field("content", true, &Shape::Text),
-    field("mode", false, &Shape::Text),
-]);
-static HEALTH_CHECK: Shape = Shape::Table(&[
-    field("name", true, &Shape::Text),
-    field("command", true, &TEXTS),
-    field("timeout_s", false, &Shape::Integer),
-]);
+fn fields(object: &Object, named: &HashMap<String, RefOr<Schema>>) -> Vec<Field> {
+    let of = |(name, schema): (&String, &RefOr<Schema>)| Field {
+        name: name.clone(),
+        required: object.required.contains(name),
+        shape: Shape::of(schema, named),
+    };
+    object.properties.iter().map(of).collect()
+}
 
 impl Shape {
     fn noun(&self) -> &'static str {
@@ -124,7 +123,7 @@ pub(super) fn walk(
 }
 
 pub(super) fn walk_table(
-    fields: &'static [Field],
+    fields: &[Field],
     table: &DeTable<'_>,
     path: &str,
     at: usize,
@@ -136,10 +135,10 @@ pub(super) fn walk_table(
     for (key, value) in table {
         let name = key.get_ref().as_ref();
         match fields.iter().find(|f| f.name == name) {
-            Some(f) => walk(f.shape, value, &below(name), lines, findings),
+            Some(f) => walk(&f.shape, value, &below(name), lines, findings),
             None => {
                 lines.remember(&below(name), key.span().start);
-                let known: Vec<_> = fields.iter().map(|f| f.name).collect();
+                let known: Vec<_> = fields.iter().map(|f| f.name.as_str()).collect();
                 findings.push(lines.finding(
                     &below(name),
                     "unknown field".to_owned(),
@@ -148,10 +147,10 @@ pub(super) fn walk_table(
             }
         }
     }
-    for f in fields.iter().filter(|f| f.required && !table.keys().any(|k| k.get_ref() == f.name)) {
-        lines.remember(&below(f.name), at);
+    for f in fields.iter().filter(|f| f.required && !table.keys().any(|k| *k.get_ref() == f.name)) {
+        lines.remember(&below(&f.name), at);
         findings.push(lines.finding(
-            &below(f.name),
+            &below(&f.name),
             "is missing".to_owned(),
             format!("add {} = {}", f.name, f.shape.noun()),
         ));
@@ -159,7 +158,7 @@ pub(super) fn walk_table(
 }
 
 pub(super) fn profile_fields() -> &'static [Field] {
-    match &PROFILE {
+    match &*PROFILE {
         Shape::Table(fields) => fields,
         Shape::Text | Shape::Integer | Shape::Flag | Shape::List(_) => &[],
     }
@@ -187,11 +186,36 @@ pub(super) fn repaired(shape: &Shape, value: Option<toml::Value>) -> toml::Value
                 _ => toml::Table::new(),
             };
             let known = fields.iter().filter_map(|f| {
-                let value = given.remove(f.name);
-                (value.is_some() || f.required)
-                    .then(|| (f.name.to_owned(), repaired(f.shape, value)))
+                let value = given.remove(&f.name);
+                (value.is_some() || f.required).then(|| (f.name.clone(), repaired(&f.shape, value)))
             });
             Value::Table(known.collect())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn describe(shape: &Shape, path: &str, required: bool, out: &mut Vec<String>) {
+        let mark = if required { ", required" } else { "" };
+        out.push(format!("{path}: {}{mark}", shape.noun()));
+        match shape {
+            Shape::Text | Shape::Integer | Shape::Flag => {}
+            Shape::List(item) => describe(item, &format!("{path}[]"), false, out),
+            Shape::Table(fields) => {
+                for f in fields {
+                    describe(&f.shape, &format!("{path}.{}", f.name), f.required, out);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_shape_of_a_profile_is_that_of_its_type() {
+        let mut out = Vec::new();
+        describe(&PROFILE, "", false, &mut out);
+        insta::assert_snapshot!(out.join("\n"));
     }
 }
