@@ -287,6 +287,7 @@ type Step = Result<(State, Vec<Effect>), Rejected>;
 ///
 /// # Errors
 /// [`Rejected`] if the event does not apply in the state. The caller keeps its state.
+#[allow(clippy::too_many_lines, reason = "one arm for each event: the whole machine")]
 pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
     use State as S;
     let rejected = Rejected { event: event.name(), state: state.name() };

@@ -79,6 +79,7 @@ impl Lie {
 ///
 /// # Errors
 /// If a lie is accepted, or fails another check than expected.
+#[allow(clippy::too_many_lines, reason = "a scenario is read from its beginning")]
 pub fn tell(
     world: &mut World,
     scenario: &mut Scenario,

@@ -228,6 +228,7 @@ impl Host {
         Ok(fs::write(&self.paths.os_release, text)?)
     }
 
+    #[allow(clippy::too_many_lines, reason = "one arm for each request")]
     async fn answer(&self, request: Request) -> Result<Response> {
         Ok(match request {
             Request::BootSummary => Response::Boot { summary: self.summary() },

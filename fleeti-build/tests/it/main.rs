@@ -1,5 +1,6 @@
 //! Builds with the real Nix. The tests share its store, so that each one finds what others built.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::too_many_lines, reason = "a scenario or a table is read from its beginning")]
 
 mod compare;
 mod countersign;

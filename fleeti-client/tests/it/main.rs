@@ -1,6 +1,7 @@
 //! Responses that do not have the documented form: the client reports each as an error and uses
 //! nothing of it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::too_many_lines, reason = "a scenario or a table is read from its beginning")]
 
 use fleeti_client::{Client, ClientError, WorkerClient};
 use fleeti_core::wire::api::{Event, Fleet, Rollout, SignedBy};

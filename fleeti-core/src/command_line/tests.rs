@@ -1,6 +1,7 @@
 use super::*;
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 fn what_decides_what_boots_is_refused_in_every_spelling() {
     for argument in [
         "init=/bin/sh",

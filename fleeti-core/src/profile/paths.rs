@@ -329,6 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table of cases")]
     fn what_is_fleetis_is_owned_in_every_place_and_spelling() {
         for path in [
             "/etc/systemd/system/fleeti-agent.service",

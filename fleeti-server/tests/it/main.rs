@@ -1,5 +1,6 @@
 //! The real server, driven over its three ports.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::too_many_lines, reason = "a scenario or a table is read from its beginning")]
 
 mod abuse;
 mod admin_tls;

@@ -1,5 +1,6 @@
 //! Integration tests of the signing service, with its callers and with attackers.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::too_many_lines, reason = "a scenario or a table is read from its beginning")]
 
 mod answers;
 mod boot;

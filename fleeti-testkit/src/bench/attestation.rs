@@ -159,6 +159,7 @@ fn now_s() -> u64 {
 }
 
 /// The server as a process; its simulated devices respond from memory.
+#[allow(clippy::too_many_lines, reason = "a benchmark is read from its beginning")]
 fn attestations(
     dir: &Path,
     runtime: &tokio::runtime::Runtime,

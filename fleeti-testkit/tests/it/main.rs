@@ -1,5 +1,6 @@
 //! Tests that need agent and server together.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::too_many_lines, reason = "a scenario or a table is read from its beginning")]
 
 use fleeti_agent::device_key::KeptKey;
 use fleeti_agent::identity::{self, Identity, Server as ServerAddress};
