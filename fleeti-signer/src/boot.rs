@@ -1,10 +1,11 @@
 //! Secure Boot of devices: checks requests, then signs.
 
-use crate::wire::{BootOrder, BootState, Response};
+use crate::wire::{BootState, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
+use fleeti_core::wire::api::BootKeyChange;
 use fleeti_core::wire::boot::{BootSignatures, FirmwareKeys, VariableWrite};
 use fleeti_pki::Error;
 use fleeti_pki::audit::Act;
@@ -20,7 +21,17 @@ pub enum BootWork {
     /// Sign the EFI binaries of a release, given by path and digest.
     Sign(Box<BootKeys>, Vec<Binary>),
     /// Change the device's Secure Boot variables.
-    Change(Box<BootKeys>, BootOrder),
+    Change(Box<BootKeys>, VariableChange),
+}
+
+/// A checked change of a device's Secure Boot variables.
+pub enum VariableChange {
+    /// Add a new db key to the current one.
+    BeginEpoch,
+    /// Keep the newest db key only.
+    EndEpoch,
+    /// Add these Authenticode digests to dbx.
+    Forbid(Vec<[u8; 32]>),
 }
 
 /// Path of an EFI binary in its release, and its Authenticode digest.
@@ -72,15 +83,26 @@ pub fn plan_make(device: DeviceId) -> (BootWork, Act) {
 }
 
 /// Plans a change of a device's variables.
-pub fn plan_change(of: WrappedKeys<'_>, change: BootOrder) -> Result<(BootWork, Act), Error> {
-    let (keys, device) = (of.unwrap()?, of.device);
-    let act = match &change {
-        BootOrder::BeginEpoch => Act::new("server", "boot.begin-epoch", device.as_str()),
-        BootOrder::EndEpoch => Act::new("server", "boot.end-epoch", device.as_str()),
-        BootOrder::Forbid { digests } => {
-            digests.iter().try_for_each(|d| digest(d).map(drop))?;
-            Act::new("server", "boot.forbid", device.as_str())
-                .of(sha256_hex(digests.join(" ").as_bytes()))
+pub fn plan_change(
+    of: WrappedKeys<'_>,
+    change: &BootKeyChange,
+    forbidden: &[String],
+) -> Result<(BootWork, Act), Error> {
+    let keys = of.unwrap()?;
+    let act = |action| Act::new("server", action, of.device.as_str());
+    let (change, act) = match (change, forbidden) {
+        (BootKeyChange::BeginEpoch, []) => (VariableChange::BeginEpoch, act("boot.begin-epoch")),
+        (BootKeyChange::EndEpoch, []) => (VariableChange::EndEpoch, act("boot.end-epoch")),
+        (BootKeyChange::Forbid { .. }, [_, ..]) => {
+            let digests = forbidden.iter().map(|d| digest(d)).collect::<Result<_, _>>()?;
+            let all = sha256_hex(forbidden.join(" ").as_bytes());
+            (VariableChange::Forbid(digests), act("boot.forbid").of(all))
+        }
+        (BootKeyChange::BeginEpoch | BootKeyChange::EndEpoch, [_, ..]) => {
+            return Err(Error::Refused("only `forbid` has digests"));
+        }
+        (BootKeyChange::Forbid { .. }, []) => {
+            return Err(Error::Refused("`forbid` needs a digest"));
         }
     };
     Ok((BootWork::Change(keys, change), act))
@@ -147,14 +169,11 @@ pub fn sign(work: BootWork, now_s: u64, wrap: &WrapKey) -> Result<(String, Respo
             let writes = keys.enroll(now_s)?.to_vec();
             changed(&keys, writes, wrap)
         }
-        BootWork::Change(mut keys, order) => {
-            let write = match order {
-                BootOrder::BeginEpoch => keys.begin_epoch(now_s)?,
-                BootOrder::EndEpoch => keys.end_epoch(now_s)?,
-                BootOrder::Forbid { digests } => keys.forbid(
-                    &digests.iter().map(|d| digest(d)).collect::<Result<Vec<_>, _>>()?,
-                    now_s,
-                )?,
+        BootWork::Change(mut keys, change) => {
+            let write = match change {
+                VariableChange::BeginEpoch => keys.begin_epoch(now_s)?,
+                VariableChange::EndEpoch => keys.end_epoch(now_s)?,
+                VariableChange::Forbid(digests) => keys.forbid(&digests, now_s)?,
             };
             changed(&keys, vec![write], wrap)
         }

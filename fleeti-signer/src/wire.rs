@@ -3,7 +3,7 @@
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 pub use fleeti_core::secure_boot::BootState;
 use fleeti_core::strict;
-use fleeti_core::wire::api::{RevocationReason, SignedBy};
+use fleeti_core::wire::api::{BootKeyChange, RevocationReason, SignedBy};
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::audit::AuditProof;
 use fleeti_core::wire::boot::{BootSignatures, VariableWrite};
@@ -41,21 +41,6 @@ pub enum Occasion {
     Enrollment,
     /// Renewal of the device's certificate.
     Renewal,
-}
-
-/// A change of a device's Secure Boot variables.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "order", rename_all = "snake_case", deny_unknown_fields)]
-pub enum BootOrder {
-    /// Add a new db key to the current one.
-    BeginEpoch,
-    /// Keep the newest db key only.
-    EndEpoch,
-    /// Forbid EFI binaries, given by their Authenticode digests, hexadecimal.
-    Forbid {
-        /// SHA-256 digests.
-        digests: Vec<String>,
-    },
 }
 
 /// Data that the server stores wrapped.
@@ -158,7 +143,11 @@ pub enum Request {
         /// Its wrapped keys, as returned by the signing service, base64.
         wrapped: String,
         /// The change.
-        change: BootOrder,
+        change: BootKeyChange,
+        /// The EFI binaries of the release to forbid: their Authenticode digests (SHA-256),
+        /// hexadecimal. Empty for other changes.
+        #[serde(default)]
+        forbidden: Vec<String>,
     },
     /// Makes a release from a build with the server's release keys, and writes it to the outbox.
     /// The approval policy must be fulfilled.

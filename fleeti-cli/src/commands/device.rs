@@ -12,7 +12,7 @@ use clap::{Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::strict;
 use fleeti_core::wire::api::{
-    BootOrder, ChangeBoot, CreateCommand, Pair, Provision, Provisioned, RevocationReason,
+    BootKeyChange, ChangeBoot, CreateCommand, Pair, Provision, Provisioned, RevocationReason,
 };
 use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::enrollment::{EnrollmentRecord, SMBIOS_PREFIX};
@@ -402,15 +402,15 @@ fn boot_keys(
     server: &Server,
     output: &Output,
 ) -> CommandResult {
-    let order = match (change, release) {
-        (BootChangeName::BeginEpoch, _) => BootOrder::BeginEpoch,
-        (BootChangeName::EndEpoch, _) => BootOrder::EndEpoch,
-        (BootChangeName::Forbid, Some(release)) => BootOrder::Forbid { release },
+    let change = match (change, release) {
+        (BootChangeName::BeginEpoch, _) => BootKeyChange::BeginEpoch,
+        (BootChangeName::EndEpoch, _) => BootKeyChange::EndEpoch,
+        (BootChangeName::Forbid, Some(release)) => BootKeyChange::Forbid { release },
         (BootChangeName::Forbid, None) => {
             return Err(Failure::plain("forbid needs --release"));
         }
     };
-    let request = ChangeBoot { order, may_end_fallback };
+    let request = ChangeBoot { change, may_end_fallback };
     let device = server.ask(async |c| c.change_boot(device, &request).await)?;
     output.data(&device, |d| {
         let epoch = d.secure_boot.as_ref().map_or(0, |s| s.epoch);

@@ -11,13 +11,14 @@ use crate::ports::Addresses;
 use crate::{devices, releases, signing};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::manifest::Manifest;
-use fleeti_core::wire::api::{BootOrder, ChangeBoot, Device, Event, Provision, Provisioned};
+use fleeti_core::secure_boot::BootState;
+use fleeti_core::wire::api::{BootKeyChange, ChangeBoot, Device, Event, Provision, Provisioned};
 use fleeti_core::wire::boot::{
     BootChange, BootSignatures, BootSummary, BootVariable, VariableWrite,
 };
 use fleeti_core::wire::enrollment::is_proxy;
 use fleeti_core::wire::problem::Code;
-use fleeti_signer::wire::{self, Request, Response};
+use fleeti_signer::wire::{Request, Response};
 use fleeti_store as store;
 use fleeti_store::boot::BootKeysRow;
 use futures::future::join_all;
@@ -85,14 +86,11 @@ pub async fn provision(
     })
 }
 
-async fn make(
-    cx: &Context,
-    device: &DeviceId,
-) -> Result<(wire::BootState, Vec<VariableWrite>), Error> {
+async fn make(cx: &Context, device: &DeviceId) -> Result<(BootState, Vec<VariableWrite>), Error> {
     boot_answer(signing::ask(&cx.signer, Request::MakeBootKeys { device: device.clone() }).await?)
 }
 
-fn boot_answer(response: Response) -> Result<(wire::BootState, Vec<VariableWrite>), Error> {
+fn boot_answer(response: Response) -> Result<(BootState, Vec<VariableWrite>), Error> {
     match response {
         Response::Boot { state, writes } => Ok((state, writes)),
         other => {
@@ -228,9 +226,9 @@ pub async fn change(cx: &Context, device: &DeviceId, request: &ChangeBoot) -> Re
     // A device may have refused a change because it would disable the other slot. The operator can
     // repeat the change with permission to do that.
     let is_repeated =
-        is_pending && request.order == BootOrder::EndEpoch && row.state.expected.db.len() == 1;
+        is_pending && request.change == BootKeyChange::EndEpoch && row.state.expected.db.len() == 1;
     let mut next =
-        if is_repeated { row } else { ordered(cx, device, row, &known, &request.order).await? };
+        if is_repeated { row } else { changed(cx, device, row, &known, &request.change).await? };
     next.state.expected.change = before + 1;
     next.may_end_fallback = request.may_end_fallback;
     let mut tx = cx.db.write().await?;
@@ -245,7 +243,7 @@ pub async fn change(cx: &Context, device: &DeviceId, request: &ChangeBoot) -> Re
         now_s(),
         "admin",
         "device.boot-keys",
-        &format!("{device} {}", request.order.name()),
+        &format!("{device} {}", request.change.name()),
     )
     .await?;
     tx.commit().await?;
@@ -257,17 +255,15 @@ pub async fn change(cx: &Context, device: &DeviceId, request: &ChangeBoot) -> Re
 }
 
 /// The keys and writes after a change.
-async fn ordered(
+async fn changed(
     cx: &Context,
     device: &DeviceId,
     row: BootKeysRow,
     known: &Device,
-    order: &BootOrder,
+    change: &BootKeyChange,
 ) -> Result<BootKeysRow, Error> {
-    let mut forbidden = Vec::new();
-    let change = match order {
-        BootOrder::BeginEpoch => wire::BootOrder::BeginEpoch,
-        BootOrder::EndEpoch if known.secure_boot.as_ref().is_some_and(|s| s.change_pending) => {
+    let forbidden = match change {
+        BootKeyChange::EndEpoch if known.secure_boot.as_ref().is_some_and(|s| s.change_pending) => {
             let waits = Error::new(
                 Code::Conflict,
                 format!("{device} has not applied the previous change yet"),
@@ -276,14 +272,17 @@ async fn ordered(
                 "the device trusts the new key only after that; wait until it has been online",
             ));
         }
-        BootOrder::EndEpoch => wire::BootOrder::EndEpoch,
-        BootOrder::Forbid { release } => {
-            forbidden = forbidden_digests(cx, device, release, known.boot.as_ref()).await?;
-            wire::BootOrder::Forbid { digests: forbidden.clone() }
+        BootKeyChange::BeginEpoch | BootKeyChange::EndEpoch => Vec::new(),
+        BootKeyChange::Forbid { release } => {
+            forbidden_digests(cx, device, release, known.boot.as_ref()).await?
         }
     };
-    let asked =
-        Request::ChangeBoot { device: device.clone(), wrapped: row.state.wrapped.clone(), change };
+    let asked = Request::ChangeBoot {
+        device: device.clone(),
+        wrapped: row.state.wrapped.clone(),
+        change: change.clone(),
+        forbidden: forbidden.clone(),
+    };
     let (mut state, writes) = boot_answer(signing::ask(&cx.signer, asked).await?)?;
     state.expected.dbx = [row.state.expected.dbx, forbidden].concat();
     Ok(BootKeysRow { state, change_writes: merged(row.change_writes, writes)?, ..row })

@@ -128,7 +128,7 @@ pub struct Provisioned {
 #[serde(deny_unknown_fields)]
 pub struct ChangeBoot {
     /// The change to make.
-    pub order: BootOrder,
+    pub change: BootKeyChange,
     /// Whether the other slot may stop booting after the change. If not, the device refuses a
     /// change that would cause it.
     #[serde(default)]
@@ -137,11 +137,11 @@ pub struct ChangeBoot {
 
 /// A change of the Secure Boot keys of a device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum BootOrder {
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum BootKeyChange {
     /// Add a new db key beside the current one. New signatures are made with the new key.
     BeginEpoch,
-    /// Keep only the newest db key. What older keys signed boots no more.
+    /// Keep only the newest db key. The firmware then does not boot what older keys signed.
     EndEpoch,
     /// Forbid a release: its UKI goes into dbx and does not boot, whichever key signed it.
     Forbid {
@@ -150,7 +150,7 @@ pub enum BootOrder {
     },
 }
 
-impl BootOrder {
+impl BootKeyChange {
     /// The name on the wire.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -7,7 +7,7 @@ use crate::world::{TestDevice, World};
 use fleeti_client::ClientError;
 use fleeti_core::update::State;
 use fleeti_core::wire::api::{
-    BootOrder, ChangeBoot, CreateRollout, Device, Provision, Provisioned,
+    BootKeyChange, ChangeBoot, CreateRollout, Device, Provision, Provisioned,
 };
 use fleeti_core::wire::boot::{
     BootChange, BootSignatures, BootSummary, BootVariable, FirmwareKeys, Slot, Verity,
@@ -90,13 +90,13 @@ async fn report_running(
     wait_for_ack(&mut peer, 1, PubAckReason::Success).await;
 }
 
-async fn order(
+async fn change_keys(
     world: &World,
     device: &TestDevice,
-    order: BootOrder,
+    change: BootKeyChange,
     may_end_fallback: bool,
 ) -> Result<Device, ClientError> {
-    world.client.change_boot(&device.id, &ChangeBoot { order, may_end_fallback }).await
+    world.client.change_boot(&device.id, &ChangeBoot { change, may_end_fallback }).await
 }
 
 fn status(result: Result<impl std::fmt::Debug, ClientError>) -> u16 {
@@ -232,8 +232,11 @@ async fn an_epoch_begins_and_ends_with_the_device_in_step() {
     let change = || world.https((*device.tls).clone()).get(world.url("/boot/change.json"));
     assert_eq!(change().send().await.unwrap().status(), 404);
     report(&world, &device, Some(expected.clone()), true).await;
-    let begun =
-        order(&world, &device, BootOrder::BeginEpoch, false).await.unwrap().secure_boot.unwrap();
+    let begun = change_keys(&world, &device, BootKeyChange::BeginEpoch, false)
+        .await
+        .unwrap()
+        .secure_boot
+        .unwrap();
     assert_eq!((begun.epoch, begun.change_pending, begun.problem), (2, true, None));
     let sent: BootChange = change().send().await.unwrap().json().await.unwrap();
     assert_eq!((sent.number, sent.writes.len(), sent.may_end_fallback), (1, 1, false));
@@ -243,7 +246,7 @@ async fn an_epoch_begins_and_ends_with_the_device_in_step() {
         "by the new key"
     );
     assert_eq!(
-        status(order(&world, &device, BootOrder::EndEpoch, false).await),
+        status(change_keys(&world, &device, BootKeyChange::EndEpoch, false).await),
         409,
         "the device does not trust the new key yet"
     );
@@ -255,16 +258,16 @@ async fn an_epoch_begins_and_ends_with_the_device_in_step() {
             .state
     };
     report(&world, &device, Some(row().await.expected), true).await;
-    order(&world, &device, BootOrder::EndEpoch, false).await.unwrap();
+    change_keys(&world, &device, BootKeyChange::EndEpoch, false).await.unwrap();
     let ended = row().await;
     // The device refuses the change because of its other slot. The same request with permission to
     // end that slot is another change, to the same keys.
-    order(&world, &device, BootOrder::EndEpoch, true).await.unwrap();
+    change_keys(&world, &device, BootKeyChange::EndEpoch, true).await.unwrap();
     let sent: BootChange = change().send().await.unwrap().json().await.unwrap();
     assert_eq!((sent.number, sent.writes.len(), sent.may_end_fallback), (3, 1, true));
     assert_eq!(row().await.wrapped, ended.wrapped);
     assert_eq!(
-        status(order(&world, &world.enroll().await, BootOrder::BeginEpoch, false).await),
+        status(change_keys(&world, &world.enroll().await, BootKeyChange::BeginEpoch, false).await),
         409,
         "it has no keys of its own"
     );
@@ -290,19 +293,19 @@ async fn a_release_is_forbidden_to_devices_that_do_not_run_it() {
     let world = World::new().await;
     let (_, device, expected) = made(&world).await;
     publish_release(&world, "kiosk@0").await;
-    let forbid = |release: &str| BootOrder::Forbid { release: release.parse().unwrap() };
+    let forbid = |release: &str| BootKeyChange::Forbid { release: release.parse().unwrap() };
     assert_eq!(
-        status(order(&world, &device, forbid("kiosk@0"), false).await),
+        status(change_keys(&world, &device, forbid("kiosk@0"), false).await),
         409,
         "nobody knows what it runs"
     );
     report(&world, &device, Some(expected.clone()), true).await;
     assert_eq!(
-        status(order(&world, &device, forbid("kiosk@1"), false).await),
+        status(change_keys(&world, &device, forbid("kiosk@1"), false).await),
         409,
         "it would never boot again"
     );
-    order(&world, &device, forbid("kiosk@0"), true).await.unwrap();
+    change_keys(&world, &device, forbid("kiosk@0"), true).await.unwrap();
     let row =
         fleeti_store::boot::get(world.server.control.db.pool(), &device.id).await.unwrap().unwrap();
     assert_eq!(row.state.expected.dbx.len(), 1);

@@ -149,7 +149,7 @@ fn rows() -> Vec<Row> {
             "change_boot",
             &[],
             Some(
-                json!({"order": {"type": "forbid", "release": "kiosk@1"}, "may_end_fallback": false}),
+                json!({"change": {"type": "forbid", "release": "kiosk@1"}, "may_end_fallback": false}),
             ),
             409,
         ),

@@ -84,9 +84,11 @@ impl SigningService {
         let wrap = self.keys.boot_wrap.as_ref().ok_or_else(missing)?;
         let (work, act) = match request {
             Request::MakeBootKeys { device } => boot::plan_make(device),
-            Request::ChangeBoot { device, wrapped, change } => {
-                boot::plan_change(WrappedKeys { device: &device, wrapped: &wrapped, wrap }, change)?
-            }
+            Request::ChangeBoot { device, wrapped, change, forbidden } => boot::plan_change(
+                WrappedKeys { device: &device, wrapped: &wrapped, wrap },
+                &change,
+                &forbidden,
+            )?,
             Request::SignBoot { device, wrapped, manifest, signatures } => boot::plan_sign(
                 &mut self.release,
                 &self.keys.release,

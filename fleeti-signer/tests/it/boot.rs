@@ -4,6 +4,7 @@
 use crate::{World, one, refusal};
 use base64::Engine;
 use fleeti_core::manifest::Artifact;
+use fleeti_core::wire::api::BootKeyChange;
 use fleeti_pki::audit::{Act, Entry, Stage};
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::signer::{Algorithm, SoftKey};
@@ -11,7 +12,7 @@ use fleeti_pki::{authenticode, certificate, manifest, sealed, uefi};
 use fleeti_signer::keys;
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::SigningService;
-use fleeti_signer::wire::{BootOrder, BootState, Request, Response};
+use fleeti_signer::wire::{BootState, Request, Response};
 use fleeti_testkit::synthetic::manifest_of;
 
 const DIGEST: [u8; 32] = [0xab; 32];
@@ -136,7 +137,8 @@ fn the_server_gets_no_signature_over_a_binary_that_people_did_not_sign() {
     let change = Request::ChangeBoot {
         device: "dev-b".parse().unwrap(),
         wrapped: a.wrapped.clone(),
-        change: BootOrder::BeginEpoch,
+        change: BootKeyChange::BeginEpoch,
+        forbidden: vec![],
     };
     assert!(refusal(&mut service, change).contains("not the wrapped boot keys of this device"));
     let (silent, key) = release(&world, None);
@@ -148,7 +150,7 @@ fn the_server_gets_no_signature_over_a_binary_that_people_did_not_sign() {
 }
 
 #[test]
-fn epochs_follow_one_another_and_bad_orders_change_nothing() {
+fn epochs_follow_one_another_and_bad_requests_change_nothing() {
     let world = World::new();
     let mut service = world.service();
     let (first, _) = make(&mut service, "dev-a");
@@ -156,13 +158,27 @@ fn epochs_follow_one_another_and_bad_orders_change_nothing() {
         device: "dev-a".parse().unwrap(),
         wrapped: state.wrapped.clone(),
         change,
+        forbidden: vec![],
     };
-    assert!(refusal(&mut service, change(&first, BootOrder::EndEpoch)).contains("only one epoch"));
+    let forbid = |change, forbidden| Request::ChangeBoot {
+        device: "dev-a".parse().unwrap(),
+        wrapped: first.wrapped.clone(),
+        change,
+        forbidden,
+    };
+    let release = BootKeyChange::Forbid { release: "kiosk@1".parse().unwrap() };
+    assert!(
+        refusal(&mut service, change(&first, BootKeyChange::EndEpoch)).contains("only one epoch")
+    );
     for digests in [vec![], vec!["ab".into()], vec!["zz".repeat(32)], vec!["ab".repeat(32); 33]] {
-        refusal(&mut service, change(&first, BootOrder::Forbid { digests }));
+        refusal(&mut service, forbid(release.clone(), digests));
     }
+    let digests = vec!["ab".repeat(32)];
+    assert!(
+        refusal(&mut service, forbid(BootKeyChange::EndEpoch, digests)).contains("only `forbid`")
+    );
     let Response::Boot { state: both, .. } =
-        one(&mut service, change(&first, BootOrder::BeginEpoch))
+        one(&mut service, change(&first, BootKeyChange::BeginEpoch))
     else {
         panic!()
     };
@@ -171,7 +187,7 @@ fn epochs_follow_one_another_and_bad_orders_change_nothing() {
         (2, 2, &first.expected.db[0])
     );
     let Response::Boot { state: second, .. } =
-        one(&mut service, change(&both, BootOrder::EndEpoch))
+        one(&mut service, change(&both, BootKeyChange::EndEpoch))
     else {
         panic!()
     };

@@ -140,7 +140,7 @@ async fn a_call_that_is_not_known_to_the_last_word_brings_nothing() {
         changed(&|c| c["as"] = "root".into()),
         changed(&|c| c["request"]["occasion"] = "whatever".into()),
         changed(&|c| drop(c["request"].as_object_mut().unwrap().remove("protection"))),
-        serde_json::json!({"id": 1, "request": {"type": "change_boot", "device": "dev-a", "wrapped": "", "change": {"order": "forget"}}}),
+        serde_json::json!({"id": 1, "request": {"type": "change_boot", "device": "dev-a", "wrapped": "", "change": {"type": "forget"}}}),
         serde_json::json!({"id": 1, "request": {"type": "keep", "kept": {"kept": "key", "device": "dev-a"}, "secret": "AA=="}}),
         serde_json::json!(["certify_device"]),
         // A list where an object is expected, at every depth.
