@@ -9,6 +9,7 @@ use crate::hub::{TURNS_MAX, TURNS_S};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::strict;
+use fleeti_core::wire::alarm::AlarmKind;
 use fleeti_core::wire::api::{Device, Event, Fleet};
 use fleeti_core::wire::device::{
     Acknowledgement, DesiredState, Report, TEXT_MAX, Telemetry, longest_text,
@@ -194,7 +195,8 @@ async fn reported(cx: &Context, device: &DeviceId, report: &Report) -> Result<()
 /// Refuses a report: the device gets a reason code, and the server shows an alarm until it accepts
 /// a report, because until then the shown state of the device is stale.
 async fn refuse_report(cx: &Context, device: &DeviceId, refused: Error) -> Result<(), Error> {
-    let reason = format!("the server refuses its reports: {}", Foreign::log(&refused.to_string()));
+    let words = format!("the server refuses its reports: {}", Foreign::log(&refused.to_string()));
+    let reason = AlarmKind::ReportsRefused.text(words);
     let mut tx = cx.db.write().await?;
     if store::devices::refuse_report(&mut tx, device, &reason).await? {
         tx.commit().await?;
@@ -311,10 +313,10 @@ pub async fn taken_over(cx: &Context, device: &DeviceId, turns: u32) -> Result<(
         return Ok(());
     }
     let minutes = TURNS_S / 60;
-    let text = format!(
+    let text = AlarmKind::CertificateShared.text(format!(
         "two clients take turns with this device's certificate: {turns} sessions were taken over within {minutes} minutes; unless the \
          network is bad, revoke the device and enroll it again"
-    );
+    ));
     tracing::warn!("{device}: {text}");
     let mut tx = cx.db.write().await?;
     store::devices::set_clone_alarm(&mut tx, device, &text).await?;
