@@ -18,7 +18,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fleeti-store", &["fleeti-core"]),
     (
         "fleeti-control",
-        &["fleeti-core", "fleeti-pki", "fleeti-build", "fleeti-signer", "fleeti-store"],
+        &[
+            "fleeti-core",
+            "fleeti-files",
+            "fleeti-pki",
+            "fleeti-build",
+            "fleeti-signer",
+            "fleeti-store",
+        ],
     ),
     // The client: a build worker is a client of its server.
     (

@@ -200,14 +200,9 @@ fn written(path: &Path, certificates: &[Vec<u8>]) -> anyhow::Result<()> {
     if certificates.is_empty() {
         return Ok(fs::remove_file(path)?);
     }
-    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        anyhow::bail!("{} has no name", path.display())
-    };
-    fs::create_dir_all(folder)?;
-    let half = folder.join(format!(".{}.new", name.to_string_lossy()));
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let pem = certificates.iter().map(|der| der_to_pem(der)).collect::<Result<String, _>>()?;
-    fs::write(&half, pem)?;
-    fs::File::open(&half)?.sync_all()?;
-    fs::rename(&half, path)?;
-    Ok(fs::File::open(folder)?.sync_all()?)
+    Ok(fleeti_files::write_durably(path, pem.as_bytes(), fleeti_files::PUBLIC)?)
 }

@@ -18,8 +18,7 @@ use fleeti_pki::crl::VerifiedCrl;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// The folder.
@@ -41,20 +40,10 @@ impl Standby {
         Self { folder: data.join("standby") }
     }
 
-    /// Writes a file atomically: after a power cut there is the old or the new file.
+    /// Writes a file, and creates the folder.
     fn write(&self, name: &str, bytes: &[u8]) -> std::io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
-        let (path, part) = (self.folder.join(name), self.folder.join(format!("{name}.part")));
-        match fs::remove_file(&part) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let mut file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&part, &path)?;
-        fs::File::open(&self.folder)?.sync_all()
+        fleeti_files::write_durably(&self.folder.join(name), bytes, fleeti_files::PRIVATE)
     }
 
     /// Stores the server's certificate and key. A failure is only logged.
