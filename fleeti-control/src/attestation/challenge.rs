@@ -30,14 +30,14 @@ pub struct Asked {
     at: Instant,
 }
 
-/// A challenge for a device, if it has shown a TPM. `heard_log`: the firmware event log that the
+/// A challenge for a device, if it has shown a TPM. `sent_log`: the firmware event log that the
 /// device has named in this session.
 pub async fn ask(
     cx: &Context,
     device: &DeviceId,
-    heard_log: Option<&str>,
+    sent_log: Option<&str>,
 ) -> Result<Option<(Asked, Challenge)>, Error> {
-    let firmware_log = match heard_log {
+    let firmware_log = match sent_log {
         Some(log) => Some(log.to_owned()),
         None => match tpms::to_be_asked(cx.db.pool(), device).await? {
             Some(newest) => newest,

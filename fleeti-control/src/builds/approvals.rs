@@ -280,14 +280,14 @@ pub(crate) async fn have_signed(cx: &Context, build: &Build, out: &str) -> Resul
             (intent.to_text()?, None, vec![])
         }
     };
-    let order = Request::SignRelease {
+    let request = Request::SignRelease {
         build: build.id.clone(),
         out: out.to_owned(),
         intent,
         request,
         approvals,
     };
-    match signing::ask_for(&cx.signer, order, SIGNATURE).await? {
+    match signing::ask_for(&cx.signer, request, SIGNATURE).await? {
         Response::Release { .. } => Ok(()),
         other => {
             Err(Error::internal(format!("unexpected response of the signing service: {other:?}")))

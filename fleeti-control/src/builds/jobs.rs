@@ -100,7 +100,7 @@ async fn take(cx: &Context, worker: &WorkerName, lease: &str) -> Result<Option<C
     let mut tx = cx.db.write().await?;
     store::workers::seen(&mut tx, worker, now_s()).await?;
     let claimed = match store::builds::held(&mut tx, now_s(), lease).await? {
-        Some(held) => Some(held),
+        Some(claimed) => Some(claimed),
         None => store::builds::claim(&mut tx, now_s(), lease).await?,
     };
     tx.commit().await?;

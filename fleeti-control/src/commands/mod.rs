@@ -13,7 +13,7 @@ use fleeti_store::{self as store};
 
 /// Commands that a device has not acknowledged, oldest first.
 pub async fn pending(cx: &Context, device: &DeviceId) -> Result<Vec<Command>, Error> {
-    secrets::order_new_recovery_key(cx, device).await?;
+    secrets::request_new_recovery_key(cx, device).await?;
     Ok(store::commands::pending(cx.db.pool(), device, cx.now_s()).await?)
 }
 

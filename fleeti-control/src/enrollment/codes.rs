@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 /// Validity of a code, in seconds.
 pub const CODE_S: u64 = 600;
 /// Maximum number of waiting requests, in total and per address.
-const HELD_MAX: usize = 400;
-const HELD_PER_ADDRESS: usize = 100;
+const WAITING_MAX: usize = 400;
+const WAITING_PER_ADDRESS: usize = 100;
 /// Maximum number of addresses whose codes are counted.
 const ADDRESSES_MAX: usize = 4096;
 /// Maximum number of wrong codes per minute, over all clients. At this rate a code out of 20^8 is
@@ -45,18 +45,18 @@ pub struct Pairing {
     /// Notifies waiting requests that a code was entered.
     pub(crate) admitted: Notify,
     /// Places of waiting requests.
-    pub(crate) held: Arc<Places<Origin>>,
+    pub(crate) waiting: Arc<Places<Origin>>,
 }
 
 impl Default for Pairing {
     fn default() -> Self {
-        let held = Places::new(HELD_MAX, HELD_PER_ADDRESS);
+        let waiting = Places::new(WAITING_MAX, WAITING_PER_ADDRESS);
         Self {
             given: Mutex::default(),
             codes: Mutex::default(),
             wrong: Mutex::default(),
             admitted: Notify::new(),
-            held,
+            waiting,
         }
     }
 }

@@ -91,10 +91,10 @@ pub async fn begin(
 /// # Errors
 /// [`Code::Forbidden`] for an unknown token.
 pub async fn wait(cx: &Context, origin: Origin, request: &PairWait) -> Result<PairWaited, Error> {
-    let held = cx.enrollment.pairing.held.enter(&origin, Arc::default());
+    let place = cx.enrollment.pairing.waiting.enter(&origin, Arc::default());
     let token_sha256 = sha256_hex(request.token.as_bytes());
     let end =
-        tokio::time::Instant::now() + if held.is_ok() { PATIENCE } else { PATIENCE_WHEN_FULL };
+        tokio::time::Instant::now() + if place.is_ok() { PATIENCE } else { PATIENCE_WHEN_FULL };
     loop {
         // Subscribe first, so that no notification is missed between the check and the wait.
         let mut admitted = std::pin::pin!(cx.enrollment.pairing.admitted.notified());

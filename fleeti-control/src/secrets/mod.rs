@@ -163,16 +163,16 @@ pub async fn show_recovery_key(
 
 /// Commands a device to make a new recovery key if its current one was shown. Repeats the command
 /// until the device has made one.
-pub(crate) async fn order_new_recovery_key(cx: &Context, device: &DeviceId) -> Result<(), Error> {
+pub(crate) async fn request_new_recovery_key(cx: &Context, device: &DeviceId) -> Result<(), Error> {
     if !cx.secrets.shown().contains(device) {
         return Ok(());
     }
     let row = store::vault::recovery_key(cx.db.pool(), device).await?;
     let Some(shown_s) = row.and_then(|r| r.status.shown_s) else { return Ok(()) };
     let mut tx = cx.db.write().await?;
-    let is_ordered =
+    let is_requested =
         commands::is_ordered(&mut tx, device, CommandKind::NewRecoveryKey, shown_s).await?;
-    if is_ordered
+    if is_requested
         || commands::pending_count(&mut tx, device, now_s()).await? >= commands::PENDING_MAX
     {
         return Ok(());

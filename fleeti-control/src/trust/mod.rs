@@ -220,42 +220,43 @@ async fn check_successor(
 /// # Errors
 /// [`Code::NotFound`] for one that does not count; [`Code::Conflict`] while too few devices have
 /// the bundle, or if the signing service does not have its key.
-pub async fn switch(cx: &ContextRef, order: &SwitchIssuer) -> Result<TrustStatus, Error> {
-    let (cx, order) = (Arc::clone(cx), order.clone());
-    tokio::spawn(async move { apply_switch(&cx, &order).await }).await.map_err(Error::internal)?
+pub async fn switch(cx: &ContextRef, request: &SwitchIssuer) -> Result<TrustStatus, Error> {
+    let (cx, request) = (Arc::clone(cx), request.clone());
+    tokio::spawn(async move { apply_switch(&cx, &request).await }).await.map_err(Error::internal)?
 }
 
-async fn apply_switch(cx: &Context, order: &SwitchIssuer) -> Result<TrustStatus, Error> {
+async fn apply_switch(cx: &Context, request: &SwitchIssuer) -> Result<TrustStatus, Error> {
     let _alone = cx.trust.crls.alone.lock().await;
     let trust = cx.trust.current.load_full();
     let found = trust
         .accepted
         .iter()
-        .find(|a| a.purpose.as_str() == order.purpose && a.sha256 == order.certificate_sha256);
+        .find(|a| a.purpose.as_str() == request.purpose && a.sha256 == request.certificate_sha256);
     let hint = "list them with `fleeti pki bundle show`";
-    let found = found
-        .ok_or_else(|| Error::not_found("intermediate CA", &order.certificate_sha256).hint(hint))?;
+    let found = found.ok_or_else(|| {
+        Error::not_found("intermediate CA", &request.certificate_sha256).hint(hint)
+    })?;
     if !keys(cx).await?.contains(&found.sha256) {
         let text =
-            format!("the signing service has no key for this {} intermediate CA", order.purpose);
+            format!("the signing service has no key for this {} intermediate CA", request.purpose);
         return Err(
             Error::new(Code::Conflict, text).hint("restart it with the key and the certificate")
         );
     }
     let (devices, taken) = store::trust::taken(cx.db.pool(), trust.version()).await?;
-    if !order.anyway && taken * 100 < devices * TAKEN_OF_100 {
+    if !request.anyway && taken * 100 < devices * TAKEN_OF_100 {
         let text = format!("{taken} of {devices} devices have bundle {}", trust.version());
         return Err(Error::new(Code::Conflict, text)
             .hint("wait for the other devices, or switch with --anyway"));
     }
     let mut tx = cx.db.write().await?;
-    store::trust::switch(&mut tx, &order.purpose, &found.sha256).await?;
+    store::trust::switch(&mut tx, &request.purpose, &found.sha256).await?;
     cx.audit(
         &mut tx,
         now_s(),
         "admin",
         "trust-bundle.switch",
-        &format!("{} {}", order.purpose, found.sha256),
+        &format!("{} {}", request.purpose, found.sha256),
     )
     .await?;
     tx.commit().await?;
