@@ -120,6 +120,11 @@ fn chain(e: &dyn StdError) -> String {
 
 impl From<fleeti_store::StoreError> for Error {
     fn from(e: fleeti_store::StoreError) -> Self {
+        if matches!(e, fleeti_store::StoreError::Conflict { .. }) {
+            tracing::warn!("{e}");
+            let detail = "another session uses the same rows of the database; nothing has changed";
+            return Self::new(Code::Unavailable, detail).hint("try again");
+        }
         Self::internal(e)
     }
 }

@@ -1,12 +1,10 @@
 //! The data for admitting MQTT sessions of devices.
 
 use super::desired::{DESIRED, DesiredRow};
-use super::from_seconds;
-use crate::StoreError;
 use crate::mqtt_sessions::{Stored, Subscriptions};
+use crate::{Pool, StoreError, from_seconds, sql};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::device::DesiredState;
-use sqlx::sqlite::SqlitePool;
 
 /// The data for admitting an MQTT session of a device.
 #[derive(sqlx::FromRow)]
@@ -45,9 +43,9 @@ impl Admission {
 }
 
 /// The data for admitting an MQTT session of a device.
-pub async fn admission(pool: &SqlitePool, id: &DeviceId) -> Result<Option<Admission>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!(
+pub async fn admission(pool: &Pool, id: &DeviceId) -> Result<Option<Admission>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
         "SELECT key_sha256, next_key_sha256, revoked_s, mqtt_until_s, mqtt_subscriptions, {DESIRED} FROM devices WHERE id = $1"
     ));
-    Ok(sqlx::query_as(sql).bind(id.as_str()).fetch_optional(pool).await?)
+    sql::query_as(sql).bind(id.as_str()).fetch_optional(pool).await
 }

@@ -1,7 +1,7 @@
 //! Evidence and attestation results of devices, and appraisal policies of fleets.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::sql::{self, QueryBuilder};
+use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::attestation::{Level, level_for_update};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
@@ -9,8 +9,6 @@ use fleeti_core::strict;
 use fleeti_core::wire::attestation::{AttestationResult, Evidence, aged};
 use fleeti_core::wire::boot::FirmwareKeys;
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
-use sqlx::{QueryBuilder, Sqlite};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Deref;
 
@@ -27,7 +25,7 @@ pub async fn keep_log(
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO evidence_logs (device, sha256, bytes, received_s) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (device, sha256) DO UPDATE SET received_s = excluded.received_s";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(device.as_str())
         .bind(sha256)
         .bind(bytes)
@@ -36,16 +34,16 @@ pub async fn keep_log(
         .await?;
     let sql = "DELETE FROM evidence_logs WHERE device = $1 AND sha256 NOT IN \
                (SELECT sha256 FROM evidence_logs WHERE device = $1 ORDER BY received_s DESC, sha256 = $2 DESC LIMIT $3)";
-    sqlx::query(sql).bind(device.as_str()).bind(sha256).bind(LOGS_MAX).execute(&mut **tx).await?;
+    sql::query(sql).bind(device.as_str()).bind(sha256).bind(LOGS_MAX).execute(&mut **tx).await?;
     Ok(())
 }
 
 /// The firmware event logs that devices name.
 pub async fn logs(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     named: &[(&DeviceId, &str)],
 ) -> Result<HashMap<DeviceId, Vec<u8>>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new("WITH named (device, sha256) AS (");
+    let mut query = QueryBuilder::new("WITH named (device, sha256) AS (");
     query.push_values(named, |mut row, (device, sha256)| {
         row.push_bind(device.as_str()).push_bind(*sha256);
     });
@@ -132,22 +130,18 @@ impl TryFrom<SubjectRow> for Subject {
 
 /// Loads devices with known TPMs, by id.
 pub async fn subjects(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     ids: &[&DeviceId],
 ) -> Result<HashMap<DeviceId, Subject>, StoreError> {
     let runs_as_given = super::desired::RUNS_AS_GIVEN;
-    let mut query = QueryBuilder::<Sqlite>::new(format!(
+    let mut query = QueryBuilder::new(format!(
         "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, a.update_level, t.attestation_key, t.manufacturer, k.expected, k.change_number, \
          k.loader_release, d.desired_release, d.running, {runs_as_given} AS is_given, d.attestation_failure, \
          a.accepted, a.firmware_code \
          FROM devices d JOIN device_tpms t ON t.device = d.id LEFT JOIN boot_keys k ON k.device = d.id \
-         LEFT JOIN attestations a ON a.device = d.id WHERE d.id IN ("
+         LEFT JOIN attestations a ON a.device = d.id WHERE d.id IN "
     ));
-    let mut list = query.separated(", ");
-    for id in ids {
-        list.push_bind(id.as_str());
-    }
-    query.push(")");
+    query.push_list(ids.iter().map(|id| id.as_str()));
     let rows: Vec<SubjectRow> = query.build_query_as().fetch_all(connection).await?;
     let read = |row: SubjectRow| -> Result<_, StoreError> {
         Ok((row.found.id.parse().map_err(StoreError::value)?, Subject::try_from(row)?))
@@ -243,12 +237,9 @@ impl TryFrom<Row> for AttestationRow {
 }
 
 /// The stored evidence of a device, and its result.
-pub async fn get(
-    pool: &SqlitePool,
-    device: &DeviceId,
-) -> Result<Option<AttestationRow>, StoreError> {
+pub async fn get(pool: &Pool, device: &DeviceId) -> Result<Option<AttestationRow>, StoreError> {
     let sql = "SELECT nonce, evidence, accepted, firmware_code, result FROM attestations WHERE device = $1";
-    sqlx::query_as::<_, Row>(sql)
+    sql::query_as::<Row>(sql)
         .bind(device.as_str())
         .fetch_optional(pool)
         .await?
@@ -263,7 +254,7 @@ pub async fn is_last(
     result: &AttestationResult,
 ) -> Result<bool, StoreError> {
     let query =
-        sqlx::query_scalar("SELECT COUNT(*) FROM attestations WHERE device = $1 AND result = $2");
+        sql::query_scalar("SELECT COUNT(*) FROM attestations WHERE device = $1 AND result = $2");
     let found: i64 = query
         .bind(device.as_str())
         .bind(serde_json::to_string(result)?)
@@ -278,7 +269,7 @@ pub async fn keep(
     tx: &mut Tx<'_>,
     rows: &[(&DeviceId, &AttestationRow)],
 ) -> Result<(), StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(
+    let mut query = QueryBuilder::new(
         "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name, \
          update_level) ",
     );
@@ -394,55 +385,54 @@ const FOUND: &str = "SELECT d.id, d.fleet, a.level, a.update_level, a.appraised_
 
 /// The fleet of a device, and its last result.
 pub async fn found(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     device: &DeviceId,
 ) -> Result<Option<(FleetId, Found)>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!("{FOUND} WHERE d.id = $1"));
+    let sql = sql::AssertSqlSafe(format!("{FOUND} WHERE d.id = $1"));
     let row: Option<FoundRow> =
-        sqlx::query_as(sql).bind(device.as_str()).fetch_optional(connection).await?;
+        sql::query_as(sql).bind(device.as_str()).fetch_optional(connection).await?;
     row.map(|row| Ok((row.fleet.parse().map_err(StoreError::value)?, row.found()?))).transpose()
 }
 
 /// The last results of devices.
 pub async fn found_of(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     devices: &[&DeviceId],
 ) -> Result<Vec<(DeviceId, Found)>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(FOUND);
-    query.push(" WHERE d.id IN (");
-    let mut list = query.separated(", ");
-    for device in devices {
-        list.push_bind(device.as_str());
-    }
-    query.push(")");
+    let mut query = QueryBuilder::new(FOUND);
+    query.push(" WHERE d.id IN ");
+    query.push_list(devices.iter().map(|device| device.as_str()));
     let rows: Vec<FoundRow> = query.build_query_as().fetch_all(connection).await?;
     rows.iter().map(|row| Ok((row.id.parse().map_err(StoreError::value)?, row.found()?))).collect()
 }
 
 /// The last results of all devices of a fleet that are not revoked.
 pub async fn found_in_fleet(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     fleet: &FleetId,
 ) -> Result<Vec<(DeviceId, Found)>, StoreError> {
     // One parameter for all ids: as single values, those of a large fleet are copied several times.
-    let sql = sqlx::AssertSqlSafe(format!(
-        "SELECT json_group_array(json_array(id, fleet, level, appraised_s, release_name, update_level)) FROM \
-         ({FOUND} WHERE d.fleet = $1 AND d.revoked_s IS NULL ORDER BY d.id)"
-    ));
-    let text: String = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_one(connection).await?;
+    let sql = sql::Text::each(|d| {
+        let (rows, array, text) = (d.json_rows, d.json_array, d.json_as_text);
+        format!(
+            "SELECT COALESCE({rows}({array}(id, fleet, level, appraised_s, release_name, update_level)){text}, '[]') FROM \
+             ({FOUND} WHERE d.fleet = $1 AND d.revoked_s IS NULL ORDER BY d.id) AS found"
+        )
+    });
+    let text: String = sql::query_scalar(sql).bind(fleet.as_str()).fetch_one(connection).await?;
     let rows: Vec<FoundRow> = serde_json::from_str(&text)?;
     rows.iter().map(|row| Ok((row.id.parse().map_err(StoreError::value)?, row.found()?))).collect()
 }
 
 /// Devices of a fleet that have sent evidence, after an id.
 pub async fn with_evidence(
-    pool: &SqlitePool,
+    pool: &Pool,
     fleet: &FleetId,
     after: &str,
     limit: u32,
 ) -> Result<Vec<DeviceId>, StoreError> {
     let sql = "SELECT d.id FROM devices d JOIN attestations a ON a.device = d.id WHERE d.fleet = $1 AND d.id > $2 ORDER BY d.id LIMIT $3";
-    let ids: Vec<String> = sqlx::query_scalar(sql)
+    let ids: Vec<String> = sql::query_scalar(sql)
         .bind(fleet.as_str())
         .bind(after)
         .bind(i64::from(limit))
@@ -452,12 +442,9 @@ pub async fn with_evidence(
 }
 
 /// Devices whose last evidence was for this release.
-pub async fn on_release(
-    pool: &SqlitePool,
-    release: &ReleaseName,
-) -> Result<Vec<DeviceId>, StoreError> {
+pub async fn on_release(pool: &Pool, release: &ReleaseName) -> Result<Vec<DeviceId>, StoreError> {
     let ids: Vec<String> =
-        sqlx::query_scalar("SELECT device FROM attestations WHERE release_name = $1")
+        sql::query_scalar("SELECT device FROM attestations WHERE release_name = $1")
             .bind(release.to_string())
             .fetch_all(pool)
             .await?;
@@ -465,9 +452,9 @@ pub async fn on_release(
 }
 
 /// The policies of all fleets that differ from the default.
-pub async fn policies(pool: &SqlitePool) -> Result<HashMap<FleetId, Policy>, StoreError> {
+pub async fn policies(pool: &Pool) -> Result<HashMap<FleetId, Policy>, StoreError> {
     let rows: Vec<(String, String)> =
-        sqlx::query_as("SELECT fleet, policy FROM attestation_policies").fetch_all(pool).await?;
+        sql::query_as("SELECT fleet, policy FROM attestation_policies").fetch_all(pool).await?;
     rows.into_iter()
         .map(|(fleet, text)| {
             Ok((fleet.parse().map_err(StoreError::value)?, serde_json::from_str(&text)?))
@@ -482,7 +469,7 @@ pub async fn set_policy(
     policy: &Policy,
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO attestation_policies (fleet, policy) VALUES ($1, $2) ON CONFLICT (fleet) DO UPDATE SET policy = excluded.policy";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(fleet.as_str())
         .bind(serde_json::to_string(policy)?)
         .execute(&mut **tx)
@@ -496,7 +483,7 @@ pub async fn set_attestation_failure(
     device: &DeviceId,
     what: Option<&str>,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE devices SET attestation_failure = $2 WHERE id = $1")
+    sql::query("UPDATE devices SET attestation_failure = $2 WHERE id = $1")
         .bind(device.as_str())
         .bind(what)
         .execute(&mut **tx)
@@ -513,7 +500,7 @@ pub async fn accept_firmware(
     code: &FirmwareCodeRow,
 ) -> Result<bool, StoreError> {
     let sql = "UPDATE attestations SET firmware_code = $3 WHERE device = $1 AND result = $2";
-    let done = sqlx::query(sql)
+    let done = sql::query(sql)
         .bind(device.as_str())
         .bind(serde_json::to_string(seen)?)
         .bind(serde_json::to_string(code)?)

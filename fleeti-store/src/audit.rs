@@ -1,8 +1,7 @@
 //! The outbox of the audit log.
 
-use crate::{StoreError, Tx, seconds};
-use sqlx::sqlite::SqlitePool;
-use sqlx::{QueryBuilder, Sqlite};
+use crate::sql::{self, QueryBuilder};
+use crate::{Pool, StoreError, Tx, seconds};
 
 /// Maximum number of acts that are entered at once.
 pub const AT_ONCE: u32 = 256;
@@ -14,14 +13,13 @@ pub const WAITING_MAX: u64 = 100_000;
 /// Whether the outbox is full. Uses the row numbers instead of counting.
 pub async fn is_full(tx: &mut Tx<'_>) -> Result<bool, StoreError> {
     let sql = "SELECT COALESCE((SELECT MAX(sequence) FROM audit_outbox) - (SELECT MIN(sequence) FROM audit_outbox) + 1, 0)";
-    let span: i64 = sqlx::query_scalar(sql).fetch_one(&mut **tx).await?;
+    let span: i64 = sql::query_scalar(sql).fetch_one(&mut **tx).await?;
     Ok(super::from_seconds(span) >= WAITING_MAX)
 }
 
 /// Number of waiting acts.
-pub async fn count(pool: &SqlitePool) -> Result<u64, StoreError> {
-    let found: i64 =
-        sqlx::query_scalar("SELECT COUNT(*) FROM audit_outbox").fetch_one(pool).await?;
+pub async fn count(pool: &Pool) -> Result<u64, StoreError> {
+    let found: i64 = sql::query_scalar("SELECT COUNT(*) FROM audit_outbox").fetch_one(pool).await?;
     Ok(super::from_seconds(found))
 }
 
@@ -34,7 +32,7 @@ pub async fn insert(
     action: &str,
     subject: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    sql::query(
         "INSERT INTO audit_outbox (id, at_s, actor, action, subject) VALUES ($1, $2, $3, $4, $5)",
     )
     .bind(id)
@@ -64,7 +62,7 @@ pub struct WaitingAct {
 pub async fn waiting(tx: &mut Tx<'_>) -> Result<Vec<WaitingAct>, StoreError> {
     let sql = "SELECT id, actor, action, subject FROM audit_outbox ORDER BY sequence LIMIT $1";
     let rows: Vec<(String, String, String, String)> =
-        sqlx::query_as(sql).bind(AT_ONCE).fetch_all(&mut **tx).await?;
+        sql::query_as(sql).bind(AT_ONCE).fetch_all(&mut **tx).await?;
     let act = |(id, actor, action, subject)| WaitingAct { id, actor, action, subject };
     Ok(rows.into_iter().map(act).collect())
 }
@@ -72,12 +70,8 @@ pub async fn waiting(tx: &mut Tx<'_>) -> Result<Vec<WaitingAct>, StoreError> {
 /// Removes acts that are in the log.
 pub async fn remove(tx: &mut Tx<'_>, ids: &[&str]) -> Result<(), StoreError> {
     for some in ids.chunks(AT_ONCE as usize) {
-        let mut query = QueryBuilder::<Sqlite>::new("DELETE FROM audit_outbox WHERE id IN (");
-        let mut list = query.separated(", ");
-        for id in some {
-            list.push_bind(*id);
-        }
-        query.push(")");
+        let mut query = QueryBuilder::new("DELETE FROM audit_outbox WHERE id IN ");
+        query.push_list(some.iter().copied());
         query.build().execute(&mut **tx).await?;
     }
     Ok(())

@@ -1,8 +1,7 @@
 //! Statements for many rows at once. The text of a statement depends on its number of rows, and
 //! SQLite compiles each text anew; so there are few numbers, and the rest of the rows is padding.
 
-use sqlx::query_builder::Separated;
-use sqlx::{QueryBuilder, Sqlite};
+use crate::sql::{Columns, QueryBuilder};
 
 /// Rows of a statement beyond the first few come in multiples of this number.
 const STEP: usize = 16;
@@ -19,36 +18,43 @@ fn padded(rows: usize) -> usize {
 
 /// Pushes the values of `IN (...)`, without the parentheses. The last value fills the padding.
 /// There must be a value.
-pub(crate) fn push_list(query: &mut QueryBuilder<Sqlite>, values: &[&str]) {
-    let mut list = query.separated(", ");
+pub(crate) fn push_list<'q>(query: &mut QueryBuilder<'q>, values: &[&'q str]) {
+    let mut list = query.columns();
     for i in 0..padded(values.len()) {
         list.push_bind(values.get(i).or(values.last()).copied());
     }
 }
 
 /// As [`push_list`], for integers.
-pub(crate) fn push_integers(query: &mut QueryBuilder<Sqlite>, values: &[i64]) {
-    let mut list = query.separated(", ");
+pub(crate) fn push_integers(query: &mut QueryBuilder<'_>, values: &[i64]) {
+    let mut list = query.columns();
     for i in 0..padded(values.len()) {
         list.push_bind(values.get(i).or(values.last()).copied());
     }
 }
 
-/// Pushes `VALUES` with a row for each element. Rows of NULL, `columns` wide, fill the padding: the
+/// Pushes `VALUES` with a row for each element. Rows of NULL, of the same types, fill the padding: the
 /// statement must skip rows whose first column is NULL.
-pub(crate) fn push_rows<T: Copy>(
-    query: &mut QueryBuilder<Sqlite>,
-    (rows, columns): (&[T], usize),
-    mut push: impl FnMut(&mut Separated<'_, Sqlite, &'static str>, T),
+pub(crate) fn push_rows<'q, T: Copy>(
+    query: &mut QueryBuilder<'q>,
+    rows: &[T],
+    mut push: impl FnMut(&mut Columns<'_, 'q>, T),
 ) {
-    query.push_values(0..padded(rows.len()), |mut row, i| match rows.get(i) {
-        Some(element) => push(&mut row, *element),
-        None => {
-            for _ in 0..columns {
-                row.push_bind(None::<i64>);
-            }
+    if rows.is_empty() {
+        return;
+    }
+    let from = query.parameters();
+    query.push_values(rows, |mut row, element| push(&mut row, *element));
+    let columns = (query.parameters() - from) / rows.len();
+    let nulls = query.nulls(from..from + columns);
+    for _ in rows.len()..padded(rows.len()) {
+        query.push(", (");
+        let mut row = query.columns();
+        for null in &nulls {
+            row.push_bind(null.clone());
         }
-    });
+        query.push(")");
+    }
 }
 
 #[cfg(test)]

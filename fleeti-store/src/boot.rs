@@ -1,15 +1,13 @@
 //! Secure Boot keys of devices, and signatures made with them.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::sql::{self, QueryBuilder};
+use crate::{Pool, StoreError, Tx, from_seconds, seconds};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::secure_boot::BootState;
 use fleeti_core::secure_boot::assess;
 use fleeti_core::wire::api::SecureBoot;
 use fleeti_core::wire::boot::{BootSignatures, BootSummary, FirmwareKeys, VariableWrite};
 use fleeti_core::wire::device::DesiredState;
-use sqlx::sqlite::SqlitePool;
-use sqlx::{QueryBuilder, Sqlite};
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -84,10 +82,10 @@ impl TryFrom<Row> for BootKeysRow {
 }
 
 /// The keys of a device, if it has its own.
-pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<BootKeysRow>, StoreError> {
+pub async fn get(pool: &Pool, device: &DeviceId) -> Result<Option<BootKeysRow>, StoreError> {
     let sql = "SELECT wrapped, epoch, expected, loader_release, change_number, change_writes, may_end_fallback \
                FROM boot_keys WHERE device = $1";
-    sqlx::query_as::<_, Row>(sql)
+    sql::query_as::<Row>(sql)
         .bind(device.as_str())
         .fetch_optional(pool)
         .await?
@@ -104,7 +102,7 @@ pub async fn insert(
     now_s: u64,
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO boot_keys (device, created_s, wrapped, epoch, expected, loader_release) VALUES ($1, $2, $3, $4, $5, $6)";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(device.as_str())
         .bind(seconds(now_s))
         .bind(&state.wrapped)
@@ -126,7 +124,7 @@ pub async fn change(
 ) -> Result<Option<Option<DesiredState>>, StoreError> {
     let sql = "UPDATE boot_keys SET wrapped = $3, epoch = $4, expected = $5, change_number = $6, change_writes = $7, \
                may_end_fallback = $8 WHERE device = $1 AND change_number = $2";
-    let changed = sqlx::query(sql)
+    let changed = sql::query(sql)
         .bind(device.as_str())
         .bind(seconds(before))
         .bind(&row.state.wrapped)
@@ -145,13 +143,13 @@ pub async fn change(
 
 /// A device's signatures over a release, if they were made in this epoch.
 pub async fn signatures(
-    pool: &SqlitePool,
+    pool: &Pool,
     device: &DeviceId,
     release: &ReleaseName,
     epoch: u32,
 ) -> Result<Option<BootSignatures>, StoreError> {
     let sql = "SELECT binaries FROM boot_signatures WHERE device = $1 AND release_name = $2 AND epoch = $3";
-    let query = sqlx::query_scalar(sql)
+    let query = sql::query_scalar(sql)
         .bind(device.as_str())
         .bind(release.to_string())
         .bind(i64::from(epoch));
@@ -171,9 +169,8 @@ pub async fn keep_signatures(
     let name = release.to_string();
     let texts =
         signed.iter().map(|(_, _, s)| serde_json::to_string(s)).collect::<Result<Vec<_>, _>>()?;
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "INSERT INTO boot_signatures (device, release_name, epoch, binaries) ",
-    );
+    let mut query =
+        QueryBuilder::new("INSERT INTO boot_signatures (device, release_name, epoch, binaries) ");
     query.push_values(signed.iter().zip(&texts), |mut row, ((device, epoch, _), text)| {
         row.push_bind(device.as_str())
             .push_bind(&name)
@@ -225,7 +222,7 @@ impl TryFrom<UnsignedRow> for Unsigned {
 /// Devices of a fleet with keys of their own that have no signatures over a release in their epoch,
 /// after a device.
 pub async fn unsigned(
-    pool: &SqlitePool,
+    pool: &Pool,
     fleet: &FleetId,
     release: &ReleaseName,
     after: &str,
@@ -235,7 +232,7 @@ pub async fn unsigned(
                FROM devices d JOIN boot_keys k ON k.device = d.id \
                LEFT JOIN boot_signatures s ON s.device = d.id AND s.release_name = $2 AND s.epoch = k.epoch \
                WHERE d.fleet = $1 AND d.revoked_s IS NULL AND s.device IS NULL AND d.id > $3 ORDER BY d.id LIMIT $4";
-    let query = sqlx::query_as::<_, UnsignedRow>(sql)
+    let query = sql::query_as::<UnsignedRow>(sql)
         .bind(fleet.as_str())
         .bind(release.to_string())
         .bind(after)

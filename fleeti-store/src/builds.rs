@@ -1,9 +1,7 @@
 //! Builds, as rows with leases, so that a killed worker loses no build.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild};
-use sqlx::sqlite::SqlitePool;
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -63,7 +61,7 @@ pub async fn insert(
     request: &CreateBuild,
     now_s: u64,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    sql::query(
         "INSERT INTO builds (id, release_name, created_s, phase, lease_until_s, request, detail, revision) \
          VALUES ($1, $2, $3, 'queued', 0, $4, 'waits for a worker', $5)",
     )
@@ -83,7 +81,7 @@ pub const ATTEMPTS_MAX: i64 = 3;
 /// Fails builds after [`ATTEMPTS_MAX`] attempts. Returns their ids.
 pub async fn give_up(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<String>, StoreError> {
     let text = "its worker ended before the build did, at every attempt; see the server's log";
-    let mut ids: Vec<String> = sqlx::query_scalar(
+    let mut ids: Vec<String> = sql::query_scalar(
         "UPDATE builds SET phase = 'failed', detail = $3 WHERE phase = 'running' AND lease_until_s < $1 AND attempts >= $2 RETURNING id",
     )
     .bind(seconds(now_s))
@@ -91,7 +89,7 @@ pub async fn give_up(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<String>, StoreEr
     .bind(text)
     .fetch_all(&mut **tx)
     .await?;
-    let unsigned: Vec<String> = sqlx::query_scalar(
+    let unsigned: Vec<String> = sql::query_scalar(
         "UPDATE builds SET signing = 'failed', signing_detail = $3 \
          WHERE signing = 'running' AND lease_until_s < $1 AND signing_attempts >= $2 RETURNING id",
     )
@@ -143,7 +141,7 @@ pub async fn held(
     now_s: u64,
     lease: Lease<'_>,
 ) -> Result<Option<Claimed>, StoreError> {
-    let row = sqlx::query_as(
+    let row = sql::query_as(
         "UPDATE builds SET lease_until_s = $2 WHERE phase = 'running' AND worker = $3 AND lease = $4 AND lease_until_s >= $1 \
          RETURNING id, revision, request",
     )
@@ -162,7 +160,7 @@ pub async fn claim(
     now_s: u64,
     lease: Lease<'_>,
 ) -> Result<Option<Claimed>, StoreError> {
-    let row = sqlx::query_as(
+    let row = sql::query_as(
         "UPDATE builds SET phase = 'running', lease_until_s = $2, detail = 'started', attempts = attempts + 1, worker = $4, lease = $5 \
          WHERE id = (SELECT id FROM builds WHERE phase = 'queued' OR (phase = 'running' AND lease_until_s < $1 AND attempts < $3) \
           ORDER BY created_s, id LIMIT 1) RETURNING id, revision, request",
@@ -180,14 +178,14 @@ pub async fn claim(
 /// Renews a lease and, with `detail`, stores the worker's progress. Returns `false` if another
 /// worker has the lease.
 pub async fn renew(
-    pool: &SqlitePool,
+    pool: &Pool,
     id: &str,
     lease: Lease<'_>,
     detail: Option<&str>,
 ) -> Result<bool, StoreError> {
     let sql = "UPDATE builds SET lease_until_s = $2, detail = COALESCE($3, detail) \
          WHERE id = $1 AND phase = 'running' AND worker = $4 AND lease = $5";
-    let done = sqlx::query(sql)
+    let done = sql::query(sql)
         .bind(id)
         .bind(seconds(lease.until_s))
         .bind(detail)
@@ -211,13 +209,13 @@ pub struct Ended<'a> {
 
 /// Ends a build. Returns `false` if another worker has the lease.
 pub async fn finish(
-    pool: &SqlitePool,
+    pool: &Pool,
     id: &str,
     lease: Lease<'_>,
     ended: Ended<'_>,
 ) -> Result<bool, StoreError> {
     let sql = "UPDATE builds SET phase = $2, detail = $3, directory = $4 WHERE id = $1 AND phase = 'running' AND worker = $5 AND lease = $6";
-    let query = sqlx::query(sql)
+    let query = sql::query(sql)
         .bind(id)
         .bind(phase_text(ended.phase))
         .bind(ended.detail)
@@ -229,7 +227,7 @@ pub async fn finish(
 pub async fn ask_to_sign(tx: &mut Tx<'_>, id: &str) -> Result<bool, StoreError> {
     let sql = "UPDATE builds SET signing = 'queued', signing_detail = 'waits for a worker', signing_attempts = 0 \
          WHERE id = $1 AND phase = 'succeeded' AND (signing IS NULL OR signing = 'failed')";
-    Ok(sqlx::query(sql).bind(id).execute(&mut **tx).await?.rows_affected() == 1)
+    Ok(sql::query(sql).bind(id).execute(&mut **tx).await?.rows_affected() == 1)
 }
 
 /// Leases the oldest build that waits for its signature, or whose signing lease has expired.
@@ -238,7 +236,7 @@ pub async fn claim_signing(
     now_s: u64,
     lease_s: u64,
 ) -> Result<Option<Build>, StoreError> {
-    let row = sqlx::query_as::<_, Row>(
+    let row = sql::query_as::<Row>(
         "UPDATE builds SET signing = 'running', lease_until_s = $2, signing_detail = 'started', signing_attempts = signing_attempts + 1 WHERE id = \
          (SELECT id FROM builds WHERE phase = 'succeeded' AND (signing = 'queued' OR (signing = 'running' AND lease_until_s < $1 AND signing_attempts < $3)) \
           ORDER BY created_s, id LIMIT 1) \
@@ -254,13 +252,13 @@ pub async fn claim_signing(
 
 /// Renews the signing lease of a build and stores progress, or ends it.
 pub async fn signing(
-    pool: &SqlitePool,
+    pool: &Pool,
     id: &str,
     phase: BuildPhase,
     until_s: u64,
     detail: &str,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE builds SET signing = $2, lease_until_s = $3, signing_detail = $4 WHERE id = $1 AND signing = 'running'")
+    sql::query("UPDATE builds SET signing = $2, lease_until_s = $3, signing_detail = $4 WHERE id = $1 AND signing = 'running'")
         .bind(id)
         .bind(phase_text(phase))
         .bind(seconds(until_s))
@@ -271,47 +269,39 @@ pub async fn signing(
 }
 
 /// The request of a build: number of the profile's revision, and the profile.
-pub async fn request(
-    pool: &SqlitePool,
-    id: &str,
-) -> Result<Option<(u32, CreateBuild)>, StoreError> {
+pub async fn request(pool: &Pool, id: &str) -> Result<Option<(u32, CreateBuild)>, StoreError> {
     let sql = "SELECT id, revision, request FROM builds WHERE id = $1";
-    let row = sqlx::query_as(sql).bind(id).fetch_optional(pool).await?;
+    let row = sql::query_as(sql).bind(id).fetch_optional(pool).await?;
     Ok(Claimed::of(row)?.map(|c| (c.revision, c.request)))
 }
 
 /// One build.
-pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Build>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
-    sqlx::query_as::<_, Row>(sql)
-        .bind(id)
-        .fetch_optional(pool)
-        .await?
-        .map(Build::try_from)
-        .transpose()
+pub async fn get(pool: &Pool, id: &str) -> Result<Option<Build>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
+    sql::query_as::<Row>(sql).bind(id).fetch_optional(pool).await?.map(Build::try_from).transpose()
 }
 
 /// The newest builds.
-pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Build>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} ORDER BY created_s DESC, id LIMIT $1"));
-    let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
+pub async fn newest(pool: &Pool, limit: u32) -> Result<Vec<Build>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!("{COLUMNS} ORDER BY created_s DESC, id LIMIT $1"));
+    let rows = sql::query_as::<Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Build::try_from).collect()
 }
 
 /// Ended builds with files, beyond the newest ones. Excludes builds that a release was made from,
 /// that are being signed, or that have a signing request.
-pub async fn beyond(pool: &SqlitePool, newest: u32) -> Result<Vec<String>, StoreError> {
+pub async fn beyond(pool: &Pool, newest: u32) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT id FROM builds b WHERE phase IN ('succeeded', 'failed') AND has_files = 1 \
                AND COALESCE(signing, '') NOT IN ('queued', 'running') \
                AND NOT EXISTS (SELECT 1 FROM releases r WHERE r.name = b.release_name) \
                AND NOT EXISTS (SELECT 1 FROM signature_requests s WHERE s.build = b.id) \
-               ORDER BY created_s DESC, id DESC LIMIT -1 OFFSET $1";
-    Ok(sqlx::query_scalar(sql).bind(i64::from(newest)).fetch_all(pool).await?)
+               ORDER BY created_s DESC, id DESC LIMIT $2 OFFSET $1";
+    sql::query_scalar(sql).bind(i64::from(newest)).bind(i64::MAX).fetch_all(pool).await
 }
 
 /// Records that the files of a build were removed.
-pub async fn files_removed(pool: &SqlitePool, id: &str) -> Result<(), StoreError> {
+pub async fn files_removed(pool: &Pool, id: &str) -> Result<(), StoreError> {
     let sql = "UPDATE builds SET has_files = 0, directory = NULL, detail = detail || '; its files were removed to make room' WHERE id = $1";
-    sqlx::query(sql).bind(id).execute(pool).await?;
+    sql::query(sql).bind(id).execute(pool).await?;
     Ok(())
 }

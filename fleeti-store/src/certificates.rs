@@ -1,21 +1,20 @@
 //! Device certificates and their keys.
 
 use super::devices::{Certified, reason};
-use super::{Tx, device_keys, from_seconds, seconds};
-use crate::StoreError;
+use crate::sql;
+use crate::{Connection, Pool, StoreError, Tx, device_keys, from_seconds, seconds};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::RevocationReason;
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 /// The newest certificate of a device, PEM.
-pub async fn newest(pool: &SqlitePool, id: &DeviceId) -> Result<Option<String>, StoreError> {
+pub async fn newest(pool: &Pool, id: &DeviceId) -> Result<Option<String>, StoreError> {
     let sql = "SELECT i.pem FROM devices d JOIN issued i ON i.device = d.id AND i.serial = d.serial WHERE d.id = $1";
-    Ok(sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?)
+    sql::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await
 }
 
 /// Whether a key of the device ever was in its TPM.
-pub async fn has_key_in_tpm(pool: &SqlitePool, id: &DeviceId) -> Result<bool, StoreError> {
-    let found: Option<i64> = sqlx::query_scalar("SELECT is_in_tpm FROM devices WHERE id = $1")
+pub async fn has_key_in_tpm(pool: &Pool, id: &DeviceId) -> Result<bool, StoreError> {
+    let found: Option<i64> = sql::query_scalar("SELECT is_in_tpm FROM devices WHERE id = $1")
         .bind(id.as_str())
         .fetch_optional(pool)
         .await?;
@@ -49,7 +48,7 @@ impl From<Row> for Certified {
 
 /// The newest certificate of a device for a key, if it has not expired.
 pub async fn of_key(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     device: &DeviceId,
     key_sha256: &str,
     now_s: u64,
@@ -57,7 +56,7 @@ pub async fn of_key(
     let sql = "SELECT key_sha256, serial, pem, sha256, not_after_s, issuer FROM issued \
                WHERE device = $1 AND key_sha256 = $2 AND not_after_s > $3 ORDER BY not_after_s DESC LIMIT 1";
     let query =
-        sqlx::query_as::<_, Row>(sql).bind(device.as_str()).bind(key_sha256).bind(seconds(now_s));
+        sql::query_as::<Row>(sql).bind(device.as_str()).bind(key_sha256).bind(seconds(now_s));
     Ok(query.fetch_optional(connection).await?.map(Certified::from))
 }
 
@@ -98,7 +97,7 @@ pub async fn status(
     let sql = "SELECT fleet, revoked_s, key_sha256, next_key_sha256, certificate_not_after_s, successors, successor_s \
                FROM devices WHERE id = $1";
     let row: Option<Row> =
-        sqlx::query_as(sql).bind(device.as_str()).fetch_optional(&mut **tx).await?;
+        sql::query_as(sql).bind(device.as_str()).fetch_optional(&mut **tx).await?;
     row.map(|row| {
         Ok(CertificateStatus {
             fleet: row.fleet.parse().map_err(StoreError::value)?,
@@ -121,7 +120,7 @@ pub async fn set_successors(
     at_s: u64,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE devices SET successors = $2, successor_s = $3 WHERE id = $1";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(device.as_str())
         .bind(successors)
         .bind(seconds(at_s))
@@ -137,11 +136,11 @@ pub async fn supersede(
     key_sha256: &str,
 ) -> Result<(), StoreError> {
     for sql in [
-        "INSERT OR IGNORE INTO superseded (device, not_after_s, serial, issuer) \
-         SELECT device, not_after_s, serial, issuer FROM issued WHERE device = $1 AND key_sha256 = $2",
+        "INSERT INTO superseded (device, not_after_s, serial, issuer) \
+         SELECT device, not_after_s, serial, issuer FROM issued WHERE device = $1 AND key_sha256 = $2 ON CONFLICT DO NOTHING",
         "DELETE FROM issued WHERE device = $1 AND key_sha256 = $2",
     ] {
-        sqlx::query(sql).bind(device.as_str()).bind(key_sha256).execute(&mut **tx).await?;
+        sql::query(sql).bind(device.as_str()).bind(key_sha256).execute(&mut **tx).await?;
     }
     if device_keys::owners(tx, &[key_sha256]).await?.get(key_sha256).map(String::as_str)
         == Some(device.as_str())
@@ -156,7 +155,7 @@ pub type RevokedCertificate = (String, u64, RevocationReason);
 
 /// All unexpired certificates of revoked devices that this intermediate CA issued.
 pub async fn revoked(
-    pool: &SqlitePool,
+    pool: &Pool,
     issuer: &str,
     now_s: u64,
 ) -> Result<Vec<RevokedCertificate>, StoreError> {
@@ -165,7 +164,7 @@ pub async fn revoked(
                UNION ALL SELECT s.serial, d.revoked_s, d.revocation_reason FROM devices d JOIN superseded s ON s.device = d.id \
                WHERE d.revoked_s IS NOT NULL AND s.not_after_s >= $1 AND s.issuer IN ($2, '') ORDER BY 2, 1";
     let rows: Vec<(String, i64, String)> =
-        sqlx::query_as(sql).bind(seconds(now_s)).bind(issuer).fetch_all(pool).await?;
+        sql::query_as(sql).bind(seconds(now_s)).bind(issuer).fetch_all(pool).await?;
     rows.into_iter()
         .map(|(serial, s, text)| Ok((serial, from_seconds(s), reason(&text)?)))
         .collect()
@@ -178,16 +177,16 @@ pub async fn prune(tx: &mut Tx<'_>, now_s: u64, limit: u32) -> Result<u64, Store
          WHERE i.not_after_s < $1 AND i.serial <> d.serial AND d.revoked_s IS NULL \
          AND i.key_sha256 NOT IN (d.key_sha256, COALESCE(d.next_key_sha256, '')) ORDER BY i.not_after_s LIMIT $2";
     let keys: Vec<String> =
-        sqlx::query_scalar(keys).bind(seconds(now_s)).bind(limit).fetch_all(&mut **tx).await?;
+        sql::query_scalar(keys).bind(seconds(now_s)).bind(limit).fetch_all(&mut **tx).await?;
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let mut gone = device_keys::remove(tx, &keys).await?;
     for sql in [
-        "DELETE FROM issued WHERE rowid IN (SELECT i.rowid FROM issued i JOIN devices d ON d.id = i.device \
+        "DELETE FROM issued WHERE (device, not_after_s, serial) IN (SELECT i.device, i.not_after_s, i.serial FROM issued i JOIN devices d ON d.id = i.device \
          WHERE i.not_after_s < $1 AND i.serial <> d.serial ORDER BY i.not_after_s LIMIT $2)",
         "DELETE FROM superseded WHERE (device, not_after_s, serial) IN \
          (SELECT device, not_after_s, serial FROM superseded WHERE not_after_s < $1 LIMIT $2)",
     ] {
-        gone += sqlx::query(sql)
+        gone += sql::query(sql)
             .bind(seconds(now_s))
             .bind(limit)
             .execute(&mut **tx)

@@ -1,11 +1,9 @@
 //! Commands to devices.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::CommandStatus;
 use fleeti_core::wire::device::{Command, CommandKind, Outcome};
-use sqlx::sqlite::SqlitePool;
 
 /// Maximum number of pending commands per device. Each delivery reads all of them.
 pub const PENDING_MAX: i64 = 64;
@@ -25,7 +23,7 @@ pub async fn insert(
     command: &Command,
     now_s: u64,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO commands (id, device, created_s, deadline_s, kind, status) VALUES ($1, $2, $3, $4, $5, 'pending')")
+    sql::query("INSERT INTO commands (id, device, created_s, deadline_s, kind, status) VALUES ($1, $2, $3, $4, $5, 'pending')")
         .bind(&command.id)
         .bind(device.as_str())
         .bind(seconds(now_s))
@@ -38,14 +36,14 @@ pub async fn insert(
 
 /// Unexpired commands that the device has not acknowledged, oldest first.
 pub async fn pending(
-    pool: &SqlitePool,
+    pool: &Pool,
     device: &DeviceId,
     now_s: u64,
 ) -> Result<Vec<Command>, StoreError> {
     let sql = "SELECT id, deadline_s, kind, status FROM commands WHERE device = $1 AND status = 'pending' AND deadline_s >= $3 \
                ORDER BY created_s, id LIMIT $2";
     let query =
-        sqlx::query_as::<_, Row>(sql).bind(device.as_str()).bind(PENDING_MAX).bind(seconds(now_s));
+        sql::query_as::<Row>(sql).bind(device.as_str()).bind(PENDING_MAX).bind(seconds(now_s));
     let rows = query.fetch_all(pool).await?;
     rows.into_iter()
         .map(|r| {
@@ -65,15 +63,15 @@ pub async fn pending_count(
     now_s: u64,
 ) -> Result<i64, StoreError> {
     let sql = "UPDATE commands SET status = 'expired' WHERE device = $1 AND status = 'pending' AND deadline_s < $2";
-    sqlx::query(sql).bind(device.as_str()).bind(seconds(now_s)).execute(&mut **tx).await?;
+    sql::query(sql).bind(device.as_str()).bind(seconds(now_s)).execute(&mut **tx).await?;
     let sql = "SELECT COUNT(*) FROM commands WHERE device = $1 AND status = 'pending'";
-    Ok(sqlx::query_scalar(sql).bind(device.as_str()).fetch_one(&mut **tx).await?)
+    sql::query_scalar(sql).bind(device.as_str()).fetch_one(&mut **tx).await
 }
 
 /// Marks commands whose deadline has passed as expired. Returns their number.
 pub async fn expire_all(tx: &mut Tx<'_>, now_s: u64) -> Result<u64, StoreError> {
     let sql = "UPDATE commands SET status = 'expired' WHERE status = 'pending' AND deadline_s < $1";
-    Ok(sqlx::query(sql).bind(seconds(now_s)).execute(&mut **tx).await?.rows_affected())
+    Ok(sql::query(sql).bind(seconds(now_s)).execute(&mut **tx).await?.rows_affected())
 }
 
 /// Whether a device got this command since a time, and the command is pending or done.
@@ -84,7 +82,7 @@ pub async fn is_ordered(
     since_s: u64,
 ) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM commands WHERE device = $1 AND kind = $2 AND created_s >= $3 AND status <> 'expired'";
-    let query = sqlx::query_scalar(sql)
+    let query = sql::query_scalar(sql)
         .bind(device.as_str())
         .bind(serde_json::to_string(&kind)?)
         .bind(seconds(since_s));
@@ -103,7 +101,7 @@ pub async fn acknowledge(
         Outcome::Done => "done",
         Outcome::Expired => "expired",
     };
-    sqlx::query(
+    sql::query(
         "UPDATE commands SET status = $3 WHERE id = $1 AND device = $2 AND status = 'pending'",
     )
     .bind(id)
@@ -115,13 +113,9 @@ pub async fn acknowledge(
 }
 
 /// One command.
-pub async fn get(
-    pool: &SqlitePool,
-    id: &str,
-    now_s: u64,
-) -> Result<Option<CommandStatus>, StoreError> {
+pub async fn get(pool: &Pool, id: &str, now_s: u64) -> Result<Option<CommandStatus>, StoreError> {
     let sql = "SELECT id, deadline_s, kind, status FROM commands WHERE id = $1";
-    let row = sqlx::query_as::<_, Row>(sql).bind(id).fetch_optional(pool).await?;
+    let row = sql::query_as::<Row>(sql).bind(id).fetch_optional(pool).await?;
     row.map(|r| {
         let is_late = r.status == "pending" && from_seconds(r.deadline_s) < now_s;
         let status = if is_late { "expired".to_owned() } else { r.status };

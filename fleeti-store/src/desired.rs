@@ -1,10 +1,8 @@
 //! Desired states of devices, and whether devices run what was rolled out to them.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, ReleaseName, Version};
 use fleeti_core::wire::device::{DesiredState, Forgiveness};
-use sqlx::sqlite::SqlitePool;
 
 #[derive(sqlx::FromRow, serde::Deserialize)]
 pub(super) struct DesiredRow {
@@ -51,14 +49,24 @@ pub async fn set_desired(
     }
     let ids = serde_json::to_string(ids)?;
     // A device may still run a release that was rolled out to it before.
-    let keep = "INSERT INTO device_releases (device, release_name) SELECT id, desired_release FROM devices \
-                WHERE desired_release IS NOT NULL AND id IN (SELECT value FROM json_each($1)) ON CONFLICT DO NOTHING";
-    sqlx::query(keep).bind(&ids).execute(&mut **tx).await?;
-    let set = sqlx::AssertSqlSafe(format!(
-        "UPDATE devices SET desired_release = $2, desired_generation = desired_generation + 1 \
-         WHERE id IN (SELECT value FROM json_each($1)) RETURNING json_array({DESIRED})"
-    ));
-    let rows: Vec<String> = sqlx::query_scalar(set)
+    let keep = sql::Text::each(|d| {
+        format!(
+            "INSERT INTO device_releases (device, release_name) SELECT id, desired_release FROM devices \
+             WHERE desired_release IS NOT NULL AND id IN (SELECT value FROM {}) ON CONFLICT DO NOTHING",
+            d.strings_in(1)
+        )
+    });
+    sql::query(keep).bind(&ids).execute(&mut **tx).await?;
+    let set = sql::Text::each(|d| {
+        format!(
+            "UPDATE devices SET desired_release = $2, desired_generation = desired_generation + 1 \
+             WHERE id IN (SELECT value FROM {}) RETURNING {}({DESIRED}){}",
+            d.strings_in(1),
+            d.json_array,
+            d.json_as_text
+        )
+    });
+    let rows: Vec<String> = sql::query_scalar(set)
         .bind(&ids)
         .bind(release.map(ToString::to_string))
         .fetch_all(&mut **tx)
@@ -69,19 +77,19 @@ pub async fn set_desired(
 /// Condition on a row `d` of `devices`: the device was provisioned with the release that it
 /// reports, or a rollout offered it. Also true for a device without report and without a known
 /// initial release.
-pub(super) const RUNS_AS_GIVEN: &str = "(d.running IS d.came_with OR d.running IS d.desired_release OR EXISTS \
+pub(super) const RUNS_AS_GIVEN: &str = "(d.running IS NOT DISTINCT FROM d.came_with OR d.running IS NOT DISTINCT FROM d.desired_release OR EXISTS \
     (SELECT 1 FROM device_releases r WHERE r.device = d.id AND r.release_name = d.running))";
 
 /// The release that a device reports, if it was provisioned with it, or it was rolled out to it.
 pub async fn running_as_given(
-    pool: &SqlitePool,
+    pool: &Pool,
     id: &DeviceId,
 ) -> Result<Option<ReleaseName>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!(
+    let sql = sql::AssertSqlSafe(format!(
         "SELECT d.running FROM devices d WHERE d.id = $1 AND d.running IS NOT NULL AND {RUNS_AS_GIVEN}"
     ));
     let found: Option<String> =
-        sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?;
+        sql::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?;
     found.map(|r| r.parse().map_err(StoreError::value)).transpose()
 }
 
@@ -94,7 +102,7 @@ pub async fn with_desired(
     // fleet.
     let sql = "SELECT id FROM devices WHERE fleet IN (SELECT fleet FROM rollouts WHERE release_name = $1) AND desired_release = $1 ORDER BY id";
     let ids: Vec<String> =
-        sqlx::query_scalar(sql).bind(release.to_string()).fetch_all(&mut **tx).await?;
+        sql::query_scalar(sql).bind(release.to_string()).fetch_all(&mut **tx).await?;
     ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }
 
@@ -104,11 +112,11 @@ pub async fn forgive(
     id: &DeviceId,
     version: &Version,
 ) -> Result<Option<DesiredState>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!(
+    let sql = sql::AssertSqlSafe(format!(
         "UPDATE devices SET forgiven = $2, forgiveness = forgiveness + 1, desired_generation = desired_generation + 1 \
          WHERE id = $1 RETURNING {DESIRED}"
     ));
-    let row = sqlx::query_as::<_, DesiredRow>(sql)
+    let row = sql::query_as::<DesiredRow>(sql)
         .bind(id.as_str())
         .bind(version.as_str())
         .fetch_optional(&mut **tx)
@@ -123,10 +131,10 @@ pub async fn set_boot_change(
     id: &DeviceId,
     number: u64,
 ) -> Result<Option<DesiredState>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!(
+    let sql = sql::AssertSqlSafe(format!(
         "UPDATE devices SET boot_change = $2, desired_generation = desired_generation + 1 WHERE id = $1 RETURNING {DESIRED}"
     ));
-    let row = sqlx::query_as::<_, DesiredRow>(sql)
+    let row = sql::query_as::<DesiredRow>(sql)
         .bind(id.as_str())
         .bind(seconds(number))
         .fetch_optional(&mut **tx)
@@ -135,8 +143,8 @@ pub async fn set_boot_change(
 }
 
 /// The desired state of a device.
-pub async fn desired(pool: &SqlitePool, id: &DeviceId) -> Result<Option<DesiredState>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!("SELECT {DESIRED} FROM devices WHERE id = $1"));
-    let row = sqlx::query_as::<_, DesiredRow>(sql).bind(id.as_str()).fetch_optional(pool).await?;
+pub async fn desired(pool: &Pool, id: &DeviceId) -> Result<Option<DesiredState>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!("SELECT {DESIRED} FROM devices WHERE id = $1"));
+    let row = sql::query_as::<DesiredRow>(sql).bind(id.as_str()).fetch_optional(pool).await?;
     row.map(|row| <(DeviceId, DesiredState)>::try_from(row).map(|(_, desired)| desired)).transpose()
 }

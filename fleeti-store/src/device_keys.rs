@@ -7,12 +7,10 @@
 //! whose digests begin with the same eight bytes the second one is refused, whoever has the first
 //! one.
 
-use super::Tx;
-use crate::StoreError;
 use crate::batch::{push_integers, push_list, push_rows};
+use crate::sql::QueryBuilder;
+use crate::{Connection, StoreError, Tx};
 use fleeti_core::id::DeviceId;
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{QueryBuilder, Sqlite};
 use std::collections::HashMap;
 
 /// The owner of a key whose digest begins like another one's: no device.
@@ -30,14 +28,14 @@ fn prefix(sha256: &str) -> Result<i64, StoreError> {
 /// The devices that keys belong to, by the key's SHA-256. A key that may belong to no device has an
 /// owner that is no device's id.
 pub async fn owners(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     keys: &[&str],
 ) -> Result<HashMap<String, String>, StoreError> {
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
     let prefixes = keys.iter().map(|key| prefix(key)).collect::<Result<Vec<_>, _>>()?;
-    let mut query = QueryBuilder::<Sqlite>::new(
+    let mut query = QueryBuilder::new(
         "SELECT key_prefix, key_sha256, device FROM device_keys WHERE key_prefix IN (",
     );
     push_integers(&mut query, &prefixes);
@@ -82,10 +80,10 @@ async fn insert(
     let prefixes = keys.iter().map(|(key, _)| prefix(key)).collect::<Result<Vec<_>, _>>()?;
     let rows: Vec<_> = prefixes.into_iter().zip(keys).collect();
     // See `devices::insert_new` for OR FAIL.
-    let mut query = QueryBuilder::<Sqlite>::new(
+    let mut query = QueryBuilder::new(
         "INSERT OR FAIL INTO device_keys (key_prefix, key_sha256, device) SELECT * FROM (",
     );
-    push_rows(&mut query, (&rows, 3), |row, (prefix, (key, device))| {
+    push_rows(&mut query, &rows, |row, (prefix, (key, device))| {
         row.push_bind(prefix).push_bind(*key).push_bind(device.as_str());
     });
     query.push(") AS keys WHERE column1 IS NOT NULL").push(on_conflict);
@@ -98,8 +96,7 @@ pub(crate) async fn remove(tx: &mut Tx<'_>, keys: &[&str]) -> Result<u64, StoreE
     let mut gone = 0;
     for some in keys.chunks(AT_ONCE) {
         let prefixes = some.iter().map(|key| prefix(key)).collect::<Result<Vec<_>, _>>()?;
-        let mut query =
-            QueryBuilder::<Sqlite>::new("DELETE FROM device_keys WHERE key_prefix IN (");
+        let mut query = QueryBuilder::new("DELETE FROM device_keys WHERE key_prefix IN (");
         push_integers(&mut query, &prefixes);
         query.push(") AND key_sha256 IN (");
         push_list(&mut query, some);

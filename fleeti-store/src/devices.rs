@@ -1,14 +1,12 @@
 //! Devices.
 
-use super::{Tx, device_keys, from_seconds, seconds};
-use crate::StoreError;
 use crate::batch::{push_list, push_rows};
+use crate::sql::{self, QueryBuilder};
+use crate::{Pool, StoreError, Tx, device_keys, from_seconds, seconds};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
 use fleeti_core::wire::boot::BootSummary;
 use fleeti_core::wire::device::{EPOCH_MAX, Report, SEQUENCE_JUMP_MAX, Telemetry};
-use sqlx::sqlite::SqlitePool;
-use sqlx::{QueryBuilder, Sqlite};
 use std::collections::{HashMap, HashSet};
 
 #[derive(sqlx::FromRow)]
@@ -128,10 +126,19 @@ pub async fn upsert(
     let known = " ON CONFLICT (id) DO UPDATE SET serial = excluded.serial, certificate_sha256 = excluded.certificate_sha256, \
          certificate_not_after_s = excluded.certificate_not_after_s, next_is_in_tpm = excluded.is_in_tpm, \
          next_key_sha256 = CASE WHEN excluded.key_sha256 = devices.key_sha256 THEN NULL ELSE excluded.key_sha256 END";
-    insert(tx, devices, now_s, known).await?;
-    insert_issued(tx, devices).await?;
-    let keys: Vec<_> = devices.iter().map(|(id, _, c)| (c.key_sha256.as_str(), *id)).collect();
-    device_keys::insert_known(tx, &keys).await
+    let mut rest = devices.to_vec();
+    while !rest.is_empty() {
+        // PostgreSQL refuses to change a row twice in one statement.
+        let mut seen = HashSet::new();
+        let (once, again): (Vec<_>, Vec<_>) =
+            rest.into_iter().partition(|(id, ..)| seen.insert(id.as_str()));
+        insert(tx, &once, now_s, known).await?;
+        insert_issued(tx, &once).await?;
+        let keys: Vec<_> = once.iter().map(|(id, _, c)| (c.key_sha256.as_str(), *id)).collect();
+        device_keys::insert_known(tx, &keys).await?;
+        rest = again;
+    }
+    Ok(())
 }
 
 async fn insert(
@@ -142,12 +149,12 @@ async fn insert(
 ) -> Result<(), StoreError> {
     // OR FAIL, because the caller rolls the transaction back anyway: for OR ABORT, the default, SQLite
     // copies each page before it changes it, to undo a failed statement alone.
-    let mut query = QueryBuilder::<Sqlite>::new(
+    let mut query = QueryBuilder::new(
         "INSERT OR FAIL INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, \
          certificate_not_after_s, is_in_tpm) SELECT * FROM (",
     );
     let now_s = seconds(now_s);
-    push_rows(&mut query, (devices, 9), |row, (id, fleet, c)| {
+    push_rows(&mut query, devices, |row, (id, fleet, c)| {
         row.push_bind(id.as_str()).push_bind(fleet.as_str()).push_bind(now_s).push_bind(now_s);
         row.push_bind(&c.key_sha256)
             .push_bind(&c.serial)
@@ -161,10 +168,10 @@ async fn insert(
 }
 
 async fn insert_issued(tx: &mut Tx<'_>, devices: &[WithCertificate<'_>]) -> Result<(), StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(
+    let mut query = QueryBuilder::new(
         "INSERT OR FAIL INTO issued (serial, device, sha256, not_after_s, pem, issuer, key_sha256) SELECT * FROM (",
     );
-    push_rows(&mut query, (devices, 7), |row, (id, _, c)| {
+    push_rows(&mut query, devices, |row, (id, _, c)| {
         row.push_bind(&c.serial)
             .push_bind(id.as_str())
             .push_bind(&c.certificate_sha256)
@@ -187,7 +194,7 @@ pub async fn existing(
         return Ok(HashMap::new());
     }
     let mut query =
-        QueryBuilder::<Sqlite>::new("SELECT id, key_sha256, revoked_s FROM devices WHERE id IN (");
+        QueryBuilder::new("SELECT id, key_sha256, revoked_s FROM devices WHERE id IN (");
     let ids: Vec<_> = ids.iter().map(|id| id.as_str()).collect();
     push_list(&mut query, &ids);
     query.push(")");
@@ -197,19 +204,14 @@ pub async fn existing(
 }
 
 /// One device.
-pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Device>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
-    sqlx::query_as::<_, Row>(sql)
-        .bind(id)
-        .fetch_optional(pool)
-        .await?
-        .map(Device::try_from)
-        .transpose()
+pub async fn get(pool: &Pool, id: &str) -> Result<Option<Device>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
+    sql::query_as::<Row>(sql).bind(id).fetch_optional(pool).await?.map(Device::try_from).transpose()
 }
 
 /// A page of devices, ordered by id, after `after`; of one fleet, or of all.
 pub async fn page(
-    pool: &SqlitePool,
+    pool: &Pool,
     fleet: Option<&FleetId>,
     after: &str,
     limit: u32,
@@ -218,8 +220,7 @@ pub async fn page(
         Some(_) => format!("{COLUMNS} WHERE fleet = $3 AND id > $1 ORDER BY id LIMIT $2"),
         None => format!("{COLUMNS} WHERE id > $1 ORDER BY id LIMIT $2"),
     };
-    let query =
-        sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql)).bind(after).bind(i64::from(limit));
+    let query = sql::query_as::<Row>(sql::AssertSqlSafe(sql)).bind(after).bind(i64::from(limit));
     let query = match fleet {
         Some(fleet) => query.bind(fleet.as_str()),
         None => query,
@@ -229,16 +230,12 @@ pub async fn page(
 
 /// Devices whose last update failed or was rolled back, that raise an alarm, or whose attestation
 /// failed.
-pub async fn in_trouble(
-    pool: &SqlitePool,
-    after: &str,
-    limit: u32,
-) -> Result<Vec<Device>, StoreError> {
+pub async fn in_trouble(pool: &Pool, after: &str, limit: u32) -> Result<Vec<Device>, StoreError> {
     let sql = format!(
         "{COLUMNS} WHERE (update_kind IN ('rolled_back', 'failed') OR alarm IS NOT NULL OR report_refused IS NOT NULL OR clone_alarm IS NOT NULL OR attestation_failure IS NOT NULL) \
          AND revoked_s IS NULL AND id > $1 ORDER BY id LIMIT $2"
     );
-    let rows = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(sql))
+    let rows = sql::query_as::<Row>(sql::AssertSqlSafe(sql))
         .bind(after)
         .bind(i64::from(limit))
         .fetch_all(pool)
@@ -247,9 +244,9 @@ pub async fn in_trouble(
 }
 
 /// All fleets that have, or had, a device, with numbers of devices.
-pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, StoreError> {
+pub async fn fleets(pool: &Pool) -> Result<Vec<Fleet>, StoreError> {
     let sql = "SELECT fleet, COUNT(*), COUNT(revoked_s) FROM devices GROUP BY fleet ORDER BY fleet";
-    let rows: Vec<(String, i64, i64)> = sqlx::query_as(sql).fetch_all(pool).await?;
+    let rows: Vec<(String, i64, i64)> = sql::query_as(sql).fetch_all(pool).await?;
     rows.into_iter()
         .map(|(name, all, revoked)| {
             let name = name.parse().map_err(StoreError::value)?;
@@ -260,17 +257,16 @@ pub async fn fleets(pool: &SqlitePool) -> Result<Vec<Fleet>, StoreError> {
 
 /// Number of devices by update state. Devices that raise an alarm, or whose attestation failed,
 /// count as `alarm`.
-pub async fn by_update(pool: &SqlitePool) -> Result<Vec<(String, i64)>, StoreError> {
+pub async fn by_update(pool: &Pool) -> Result<Vec<(String, i64)>, StoreError> {
     let sql = "SELECT CASE WHEN alarm IS NULL AND report_refused IS NULL AND clone_alarm IS NULL AND attestation_failure IS NULL THEN update_kind ELSE 'alarm' END AS kind, COUNT(*) FROM devices \
                WHERE revoked_s IS NULL GROUP BY kind";
-    Ok(sqlx::query_as(sql).fetch_all(pool).await?)
+    sql::query_as(sql).fetch_all(pool).await
 }
 
 /// Ids of a fleet's devices that are not revoked.
 pub async fn ids_of_fleet(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<DeviceId>, StoreError> {
     let sql = "SELECT id FROM devices WHERE fleet = $1 AND revoked_s IS NULL ORDER BY id";
-    let ids: Vec<String> =
-        sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_all(&mut **tx).await?;
+    let ids: Vec<String> = sql::query_scalar(sql).bind(fleet.as_str()).fetch_all(&mut **tx).await?;
     ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }
 
@@ -283,7 +279,7 @@ pub async fn revoke(
 ) -> Result<bool, StoreError> {
     let sql = "UPDATE devices SET revoked_s = COALESCE(revoked_s, $3), revocation_reason = $2 \
                WHERE id = $1 AND (revoked_s IS NULL OR revocation_reason = $4 AND $2 <> $4)";
-    let query = sqlx::query(sql).bind(id.as_str()).bind(reason.as_str()).bind(seconds(now_s));
+    let query = sql::query(sql).bind(id.as_str()).bind(reason.as_str()).bind(seconds(now_s));
     Ok(query
         .bind(RevocationReason::CertificateHold.as_str())
         .execute(&mut **tx)
@@ -295,7 +291,7 @@ pub async fn revoke(
 /// Releases a hold. Returns `false` if the device is not on hold.
 pub async fn release_hold(tx: &mut Tx<'_>, id: &DeviceId) -> Result<bool, StoreError> {
     let sql = "UPDATE devices SET revoked_s = NULL, revocation_reason = NULL WHERE id = $1 AND revocation_reason = $2";
-    let query = sqlx::query(sql).bind(id.as_str()).bind(RevocationReason::CertificateHold.as_str());
+    let query = sql::query(sql).bind(id.as_str()).bind(RevocationReason::CertificateHold.as_str());
     Ok(query.execute(&mut **tx).await?.rows_affected() == 1)
 }
 
@@ -306,20 +302,15 @@ pub async fn promote_key(
     id: &DeviceId,
     key_sha256: &str,
 ) -> Result<bool, StoreError> {
-    let sql = "UPDATE devices SET key_sha256 = next_key_sha256, next_key_sha256 = NULL, is_in_tpm = MAX(is_in_tpm, next_is_in_tpm), \
+    let sql = "UPDATE devices SET key_sha256 = next_key_sha256, next_key_sha256 = NULL, is_in_tpm = CASE WHEN next_is_in_tpm > is_in_tpm THEN next_is_in_tpm ELSE is_in_tpm END, \
                clone_alarm = NULL WHERE id = $1 AND next_key_sha256 = $2";
-    Ok(sqlx::query(sql)
-        .bind(id.as_str())
-        .bind(key_sha256)
-        .execute(&mut **tx)
-        .await?
-        .rows_affected()
+    Ok(sql::query(sql).bind(id.as_str()).bind(key_sha256).execute(&mut **tx).await?.rows_affected()
         == 1)
 }
 
 /// Stores the alarm that two clients use a device's certificate.
 pub async fn set_clone_alarm(tx: &mut Tx<'_>, id: &DeviceId, text: &str) -> Result<(), StoreError> {
-    sqlx::query("UPDATE devices SET clone_alarm = $2 WHERE id = $1")
+    sql::query("UPDATE devices SET clone_alarm = $2 WHERE id = $1")
         .bind(id.as_str())
         .bind(text)
         .execute(&mut **tx)
@@ -334,13 +325,13 @@ pub async fn fleet_of_revoked(
 ) -> Result<Option<FleetId>, StoreError> {
     let sql = "SELECT fleet FROM devices WHERE id = $1 AND revoked_s IS NOT NULL";
     let fleet: Option<String> =
-        sqlx::query_scalar(sql).bind(id.as_str()).fetch_optional(&mut **tx).await?;
+        sql::query_scalar(sql).bind(id.as_str()).fetch_optional(&mut **tx).await?;
     fleet.map(|f| f.parse().map_err(StoreError::value)).transpose()
 }
 
 /// Ids of revoked devices.
-pub async fn revoked(pool: &SqlitePool) -> Result<HashSet<DeviceId>, StoreError> {
-    let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM devices WHERE revoked_s IS NOT NULL")
+pub async fn revoked(pool: &Pool) -> Result<HashSet<DeviceId>, StoreError> {
+    let ids: Vec<String> = sql::query_scalar("SELECT id FROM devices WHERE revoked_s IS NOT NULL")
         .fetch_all(pool)
         .await?;
     ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
@@ -372,11 +363,11 @@ pub async fn report(
     // sequence number again after the next boot.
     let epoch: String =
         report.epoch.as_deref().unwrap_or(&report.boot.boot_id).chars().take(EPOCH_MAX).collect();
-    let row: Option<(String, i64)> = sqlx::query_as(
+    let row: Option<(String, i64)> = sql::query_as(
         "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6, update_kind = $7, \
          trust_bundle = $8, alarm = $9, running = $10, report_epoch = $11, report_refused = NULL, \
          came_with = COALESCE(came_with, (SELECT loader_release FROM boot_keys WHERE device = $1), $10) \
-         WHERE id = $1 AND (report_epoch IS NOT $11 OR report_sequence < $2 AND $2 <= report_sequence + $12) \
+         WHERE id = $1 AND (report_epoch IS DISTINCT FROM $11 OR report_sequence < $2 AND $2 <= report_sequence + $12) \
          RETURNING fleet, desired_generation",
     )
     .bind(id.as_str())
@@ -396,7 +387,7 @@ pub async fn report(
     if let Some((fleet, generation)) = row {
         return Ok(Taken::New(fleet.parse().map_err(StoreError::value)?, from_seconds(generation)));
     }
-    let last: i64 = sqlx::query_scalar("SELECT report_sequence FROM devices WHERE id = $1")
+    let last: i64 = sql::query_scalar("SELECT report_sequence FROM devices WHERE id = $1")
         .bind(id.as_str())
         .fetch_one(&mut **tx)
         .await?;
@@ -423,8 +414,8 @@ pub async fn refuse_report(
     id: &DeviceId,
     reason: &str,
 ) -> Result<bool, StoreError> {
-    let sql = "UPDATE devices SET report_refused = $2 WHERE id = $1 AND report_refused IS NOT $2";
-    Ok(sqlx::query(sql).bind(id.as_str()).bind(reason).execute(&mut **tx).await?.rows_affected()
+    let sql = "UPDATE devices SET report_refused = $2 WHERE id = $1 AND report_refused IS DISTINCT FROM $2";
+    Ok(sql::query(sql).bind(id.as_str()).bind(reason).execute(&mut **tx).await?.rows_affected()
         == 1)
 }
 
@@ -435,7 +426,7 @@ pub async fn telemetry(
     telemetry: &Telemetry,
     now_s: u64,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE devices SET telemetry = $2, last_seen_s = $3 WHERE id = $1")
+    sql::query("UPDATE devices SET telemetry = $2, last_seen_s = $3 WHERE id = $1")
         .bind(id.as_str())
         .bind(serde_json::to_string(telemetry)?)
         .bind(seconds(now_s))

@@ -1,8 +1,6 @@
 //! The outbox of domain events: what happened, in order, for programs that are told later.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
-use sqlx::sqlite::SqlitePool;
+use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 
 /// Maximum number of records that are kept.
 pub const KEPT_MAX: u32 = 100_000;
@@ -22,7 +20,7 @@ pub struct Record {
 
 /// Adds a record, in the transaction of what it is about.
 pub async fn insert(tx: &mut Tx<'_>, at_s: u64, kind: &str, body: &str) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO domain_events (at_s, kind, body) VALUES ($1, $2, $3)")
+    sql::query("INSERT INTO domain_events (at_s, kind, body) VALUES ($1, $2, $3)")
         .bind(seconds(at_s))
         .bind(kind)
         .bind(body)
@@ -32,10 +30,10 @@ pub async fn insert(tx: &mut Tx<'_>, at_s: u64, kind: &str, body: &str) -> Resul
 }
 
 /// Up to `limit` records after a number, oldest first.
-pub async fn after(pool: &SqlitePool, number: i64, limit: u32) -> Result<Vec<Record>, StoreError> {
+pub async fn after(pool: &Pool, number: i64, limit: u32) -> Result<Vec<Record>, StoreError> {
     let sql = "SELECT number, at_s, kind, body FROM domain_events WHERE number > $1 ORDER BY number LIMIT $2";
     let rows: Vec<(i64, i64, String, String)> =
-        sqlx::query_as(sql).bind(number).bind(i64::from(limit)).fetch_all(pool).await?;
+        sql::query_as(sql).bind(number).bind(i64::from(limit)).fetch_all(pool).await?;
     let record =
         |(number, at_s, kind, body)| Record { number, at_s: from_seconds(at_s), kind, body };
     Ok(rows.into_iter().map(record).collect())
@@ -45,10 +43,7 @@ pub async fn after(pool: &SqlitePool, number: i64, limit: u32) -> Result<Vec<Rec
 pub async fn prune(tx: &mut Tx<'_>, limit: u32) -> Result<u64, StoreError> {
     let sql = "DELETE FROM domain_events WHERE number IN (SELECT number FROM domain_events \
                WHERE number <= (SELECT MAX(number) FROM domain_events) - $1 ORDER BY number LIMIT $2)";
-    let done = sqlx::query(sql)
-        .bind(i64::from(KEPT_MAX))
-        .bind(i64::from(limit))
-        .execute(&mut **tx)
-        .await?;
+    let done =
+        sql::query(sql).bind(i64::from(KEPT_MAX)).bind(i64::from(limit)).execute(&mut **tx).await?;
     Ok(done.rows_affected())
 }

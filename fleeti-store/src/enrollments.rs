@@ -1,11 +1,9 @@
 //! One-time enrollment tokens, stored as digests.
 
-use super::{Tx, seconds};
-use crate::StoreError;
 use crate::batch::{push_list, push_rows};
+use crate::sql::{self, QueryBuilder};
+use crate::{Connection, StoreError, Tx, seconds};
 use fleeti_core::id::{DeviceId, FleetId};
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{QueryBuilder, Sqlite};
 use std::collections::HashMap;
 
 /// An enrollment token.
@@ -72,7 +70,7 @@ pub async fn insert(
     expires_s: u64,
     reserved: Option<(&DeviceId, Option<&str>)>,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO enrollments (token_sha256, fleet, expires_s, reserved, ek_sha256) VALUES ($1, $2, $3, $4, $5)")
+    sql::query("INSERT INTO enrollments (token_sha256, fleet, expires_s, reserved, ek_sha256) VALUES ($1, $2, $3, $4, $5)")
         .bind(token_sha256)
         .bind(fleet.as_str())
         .bind(seconds(expires_s))
@@ -85,7 +83,7 @@ pub async fn insert(
 
 /// Finds tokens.
 pub async fn find(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     token_sha256s: &[&str],
 ) -> Result<HashMap<String, EnrollmentRow>, StoreError> {
     look(connection, token_sha256s, "").await
@@ -100,12 +98,12 @@ pub async fn used(
 }
 
 async fn look(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     token_sha256s: &[&str],
     condition: &'static str,
 ) -> Result<HashMap<String, EnrollmentRow>, StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT token_sha256, fleet, expires_s, device, key_sha256, reserved, ek_sha256, for_key_sha256 FROM enrollments WHERE token_sha256 IN (",
+    let mut query = QueryBuilder::new(
+        "SELECT token_sha256, fleet, expires_s, device, key_sha256, reserved, ek_sha256, for_key_sha256 FROM enrollments WHERE token_sha256 IN ",
     );
     push_list(&mut query, token_sha256s);
     query.push(")").push(condition);
@@ -120,8 +118,8 @@ pub type Use<'a> = (&'a str, &'a DeviceId, &'a str);
 
 /// Binds tokens to the devices and keys that used them.
 pub async fn consume(tx: &mut Tx<'_>, uses: &[Use<'_>]) -> Result<(), StoreError> {
-    let mut query = QueryBuilder::<Sqlite>::new("WITH used (token, device, key) AS (");
-    push_rows(&mut query, (uses, 3), |row, (token, device, key)| {
+    let mut query = QueryBuilder::new("WITH used (token, device, key) AS (");
+    push_rows(&mut query, uses, |row, (token, device, key)| {
         row.push_bind(token).push_bind(device.as_str()).push_bind(key);
     });
     query.push(") UPDATE enrollments SET device = used.device, key_sha256 = used.key FROM used WHERE token_sha256 = used.token");

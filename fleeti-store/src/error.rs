@@ -1,5 +1,7 @@
-//! The error of this crate.
+//! The error of this crate, and the only place that reads the databases' own errors.
 
+use crate::holder::Holder;
+use sqlx::error::ErrorKind;
 use std::fmt::Display;
 use std::path::PathBuf;
 
@@ -15,12 +17,52 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// The location is neither a file nor a URL of PostgreSQL.
+    #[error("a database is sqlite:PATH or postgres://USER@HOST/NAME, not {0:?}")]
+    Location(String),
+    /// Another server is active on the database.
+    #[error("another server is active on this database: {}; only one can be", said(holder.as_ref()))]
+    Leased {
+        /// That server, as far as known.
+        holder: Option<Holder>,
+    },
+    /// Another server became active on the database after this one had lost its connection.
+    #[error("this server lost the database to another one: {}", said(holder.as_ref()))]
+    LeaseLost {
+        /// That server, as far as known.
+        holder: Option<Holder>,
+    },
     /// A migration failed.
     #[error("migration of the database: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// A row with this key exists.
+    #[error("the database has this row already: {what}")]
+    Unique {
+        /// The constraint, in the database's words.
+        what: String,
+    },
+    /// A row names another one that does not exist.
+    #[error("the database does not have a row that another one names: {what}")]
+    ForeignKey {
+        /// The constraint, in the database's words.
+        what: String,
+    },
+    /// A column has no value, or one that it must not have.
+    #[error("the database refuses a value: {what}")]
+    Check {
+        /// The constraint, in the database's words.
+        what: String,
+    },
+    /// Another session changed what a transaction has read, or has the lock. The transaction has
+    /// written nothing and may be tried again.
+    #[error("another session uses the same rows of the database: {what}")]
+    Conflict {
+        /// The error, in the database's words.
+        what: String,
+    },
     /// The database does not answer, or refuses a statement.
     #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
     /// A stored document is not what it should be.
     #[error("a document in the database: {0}")]
     Document(#[from] serde_json::Error),
@@ -29,8 +71,40 @@ pub enum StoreError {
     Value(String),
 }
 
+/// SQLSTATEs of PostgreSQL: serialization failure, deadlock.
+const POSTGRES_CONFLICTS: [&str; 2] = ["40001", "40P01"];
+/// The primary result code SQLITE_BUSY, in the lowest eight bits of all its extended codes.
+const SQLITE_BUSY: u32 = 5;
+
 impl StoreError {
     pub(crate) fn value(e: impl Display) -> Self {
         Self::Value(e.to_string())
+    }
+}
+
+fn said(holder: Option<&Holder>) -> String {
+    holder.map_or_else(|| "it has not said which one it is".to_owned(), ToString::to_string)
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let sqlx::Error::Database(database) = &error else { return Self::Database(error) };
+        let code = database.code().unwrap_or_default();
+        let is_postgres = database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some();
+        let is_conflict = if is_postgres {
+            POSTGRES_CONFLICTS.contains(&code.as_ref())
+        } else {
+            code.parse::<u32>().is_ok_and(|code| code & 0xff == SQLITE_BUSY)
+        };
+        let what = database.message().to_owned();
+        match database.kind() {
+            ErrorKind::UniqueViolation => Self::Unique { what },
+            ErrorKind::ForeignKeyViolation => Self::ForeignKey { what },
+            ErrorKind::NotNullViolation
+            | ErrorKind::CheckViolation
+            | ErrorKind::ExclusionViolation => Self::Check { what },
+            _ if is_conflict => Self::Conflict { what },
+            _ => Self::Database(error),
+        }
     }
 }

@@ -1,10 +1,9 @@
 //! MQTT session state that outlasts connections.
 
-use crate::StoreError;
-use crate::{Tx, seconds};
+use crate::sql::QueryBuilder;
+use crate::{StoreError, Tx, seconds};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::mqtt::Down;
-use sqlx::{QueryBuilder, Sqlite};
 use std::collections::HashMap;
 
 /// The subscriptions of a session, with their QoS.
@@ -65,7 +64,7 @@ const AT_ONCE: usize = 256;
 pub async fn set(tx: &mut Tx<'_>, sessions: &HashMap<DeviceId, Stored>) -> Result<(), StoreError> {
     let all: Vec<_> = sessions.iter().collect();
     for some in all.chunks(AT_ONCE) {
-        let mut query = QueryBuilder::<Sqlite>::new(
+        let mut query = QueryBuilder::new(
             "UPDATE devices SET mqtt_until_s = s.until_s, mqtt_subscriptions = s.subscriptions \
              FROM (SELECT column1 AS device, column2 AS until_s, column3 AS subscriptions FROM (",
         );

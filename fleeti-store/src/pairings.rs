@@ -1,9 +1,7 @@
 //! Pending enrollments. Code and token are stored as digests.
 
-use super::{Tx, seconds};
-use crate::StoreError;
+use crate::{Pool, StoreError, Tx, seconds, sql};
 use fleeti_core::id::FleetId;
-use sqlx::sqlite::SqlitePool;
 
 /// A pending enrollment.
 #[derive(sqlx::FromRow)]
@@ -23,16 +21,16 @@ pub async fn insert(
     code_sha256: &str,
     (now_s, expires_s): (u64, u64),
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM pairings WHERE expires_s < $1")
+    sql::query("DELETE FROM pairings WHERE expires_s < $1")
         .bind(seconds(now_s))
         .execute(&mut **tx)
         .await?;
     // One pending enrollment per key: a restarted device gets a new code.
-    sqlx::query("DELETE FROM pairings WHERE key_sha256 = $1")
+    sql::query("DELETE FROM pairings WHERE key_sha256 = $1")
         .bind(&row.key_sha256)
         .execute(&mut **tx)
         .await?;
-    sqlx::query("INSERT INTO pairings (token_sha256, code_sha256, key_sha256, running, expires_s) VALUES ($1, $2, $3, $4, $5)")
+    sql::query("INSERT INTO pairings (token_sha256, code_sha256, key_sha256, running, expires_s) VALUES ($1, $2, $3, $4, $5)")
         .bind(&row.token_sha256)
         .bind(code_sha256)
         .bind(&row.key_sha256)
@@ -45,7 +43,7 @@ pub async fn insert(
 
 /// Deletes a pending enrollment.
 pub async fn remove(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM pairings WHERE token_sha256 = $1")
+    sql::query("DELETE FROM pairings WHERE token_sha256 = $1")
         .bind(token_sha256)
         .execute(&mut **tx)
         .await?;
@@ -59,19 +57,19 @@ pub async fn take(
     now_s: u64,
 ) -> Result<Option<PairingRow>, StoreError> {
     let sql = "DELETE FROM pairings WHERE code_sha256 = $1 AND expires_s >= $2 RETURNING token_sha256, key_sha256, running";
-    Ok(sqlx::query_as(sql).bind(code_sha256).bind(seconds(now_s)).fetch_optional(&mut **tx).await?)
+    sql::query_as(sql).bind(code_sha256).bind(seconds(now_s)).fetch_optional(&mut **tx).await
 }
 
 /// Whether the enrollment with this token is still pending, and whether the token is valid already.
 pub async fn state(
-    pool: &SqlitePool,
+    pool: &Pool,
     token_sha256: &str,
     now_s: u64,
 ) -> Result<(bool, bool), StoreError> {
     let sql = "SELECT (SELECT COUNT(*) FROM pairings WHERE token_sha256 = $1 AND expires_s >= $2), \
                (SELECT COUNT(*) FROM enrollments WHERE token_sha256 = $1 AND expires_s >= $2)";
     let (waits, is_good): (i64, i64) =
-        sqlx::query_as(sql).bind(token_sha256).bind(seconds(now_s)).fetch_one(pool).await?;
+        sql::query_as(sql).bind(token_sha256).bind(seconds(now_s)).fetch_one(pool).await?;
     Ok((waits == 1, is_good == 1))
 }
 
@@ -82,7 +80,7 @@ pub async fn admit(
     fleet: &FleetId,
     expires_s: u64,
 ) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO enrollments (token_sha256, fleet, expires_s, for_key_sha256) VALUES ($1, $2, $3, $4)")
+    sql::query("INSERT INTO enrollments (token_sha256, fleet, expires_s, for_key_sha256) VALUES ($1, $2, $3, $4)")
         .bind(&row.token_sha256)
         .bind(fleet.as_str())
         .bind(seconds(expires_s))

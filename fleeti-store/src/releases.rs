@@ -1,11 +1,9 @@
 //! Published releases.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::manifest::Manifest;
 use fleeti_core::wire::api::{Release, SignedBootProof};
-use sqlx::sqlite::SqlitePool;
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -42,7 +40,7 @@ pub async fn insert(
     signatures: &str,
     now_s: u64,
 ) -> Result<bool, StoreError> {
-    let result = sqlx::query(
+    let result = sql::query(
         "INSERT INTO releases (name, manifest_sha256, manifest, signatures, published_s) VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (name) DO NOTHING",
     )
@@ -57,9 +55,9 @@ pub async fn insert(
 }
 
 /// One release.
-pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release>, StoreError> {
+pub async fn get(pool: &Pool, name: &ReleaseName) -> Result<Option<Release>, StoreError> {
     let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases WHERE name = $1";
-    sqlx::query_as::<_, Row>(sql)
+    sql::query_as::<Row>(sql)
         .bind(name.to_string())
         .fetch_optional(pool)
         .await?
@@ -70,7 +68,7 @@ pub async fn get(pool: &SqlitePool, name: &ReleaseName) -> Result<Option<Release
 /// Marks a release as revoked. Returns `false` if it is revoked already, or does not exist.
 pub async fn revoke(tx: &mut Tx<'_>, name: &ReleaseName, now_s: u64) -> Result<bool, StoreError> {
     let sql = "UPDATE releases SET revoked_s = $2 WHERE name = $1 AND revoked_s IS NULL";
-    Ok(sqlx::query(sql)
+    Ok(sql::query(sql)
         .bind(name.to_string())
         .bind(seconds(now_s))
         .execute(&mut **tx)
@@ -83,7 +81,7 @@ pub async fn revoke(tx: &mut Tx<'_>, name: &ReleaseName, now_s: u64) -> Result<b
 /// rollout.
 pub async fn is_good(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM releases WHERE name = $1 AND revoked_s IS NULL";
-    let found: i64 = sqlx::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
+    let found: i64 = sql::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
     Ok(found == 1)
 }
 
@@ -94,7 +92,7 @@ pub async fn set_boot_proof(
     proof: &SignedBootProof,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE releases SET boot_proof = $2, boot_proof_signatures = $3 WHERE name = $1";
-    let query = sqlx::query(sql)
+    let query = sql::query(sql)
         .bind(name.to_string())
         .bind(&proof.proof)
         .bind(serde_json::to_string(&proof.signatures)?);
@@ -105,13 +103,13 @@ pub async fn set_boot_proof(
 /// Whether a release has a boot proof.
 pub async fn is_proved(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM releases WHERE name = $1 AND boot_proof IS NOT NULL";
-    let found: i64 = sqlx::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
+    let found: i64 = sql::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
     Ok(found == 1)
 }
 
 /// Manifests of the newest releases, and of all releases that the device may have been given.
 pub async fn known_to(
-    pool: &SqlitePool,
+    pool: &Pool,
     device: &DeviceId,
     limit: u32,
 ) -> Result<Vec<Manifest>, StoreError> {
@@ -120,11 +118,8 @@ pub async fn known_to(
                OR name IN (SELECT came_with FROM devices WHERE id = $1 UNION SELECT running FROM devices WHERE id = $1 \
                UNION SELECT desired_release FROM devices WHERE id = $1) \
                ORDER BY published_s DESC LIMIT 2 * $2";
-    let texts: Vec<String> = sqlx::query_scalar(sql)
-        .bind(device.as_str())
-        .bind(i64::from(limit))
-        .fetch_all(pool)
-        .await?;
+    let texts: Vec<String> =
+        sql::query_scalar(sql).bind(device.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
     texts
         .into_iter()
         .map(|text| Manifest::parse(text.as_bytes()).map_err(StoreError::value))
@@ -132,19 +127,19 @@ pub async fn known_to(
 }
 
 /// The newest releases.
-pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<Release>, StoreError> {
+pub async fn newest(pool: &Pool, limit: u32) -> Result<Vec<Release>, StoreError> {
     let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases ORDER BY published_s DESC, name LIMIT $1";
-    let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
+    let rows = sql::query_as::<Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Release::try_from).collect()
 }
 
 /// The bytes of the manifest, and its signatures, in the form for devices.
 pub async fn documents(
-    pool: &SqlitePool,
+    pool: &Pool,
     name: &ReleaseName,
 ) -> Result<Option<(String, String)>, StoreError> {
     let sql = "SELECT manifest, signatures FROM releases WHERE name = $1";
-    Ok(sqlx::query_as(sql).bind(name.to_string()).fetch_optional(pool).await?)
+    sql::query_as(sql).bind(name.to_string()).fetch_optional(pool).await
 }
 
 /// Stores the number of the audit entry about the publication of a release.
@@ -154,36 +149,31 @@ pub async fn set_audit_number(
     number: u64,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE releases SET audit_number = $2 WHERE name = $1";
-    sqlx::query(sql).bind(name.to_string()).bind(seconds(number)).execute(&mut **tx).await?;
+    sql::query(sql).bind(name.to_string()).bind(seconds(number)).execute(&mut **tx).await?;
     Ok(())
 }
 
 /// The number of the audit entry about the publication of a release.
-pub async fn audit_number(
-    pool: &SqlitePool,
-    name: &ReleaseName,
-) -> Result<Option<u64>, StoreError> {
+pub async fn audit_number(pool: &Pool, name: &ReleaseName) -> Result<Option<u64>, StoreError> {
     let sql = "SELECT audit_number FROM releases WHERE name = $1 AND audit_number IS NOT NULL";
     let number: Option<i64> =
-        sqlx::query_scalar(sql).bind(name.to_string()).fetch_optional(pool).await?;
+        sql::query_scalar(sql).bind(name.to_string()).fetch_optional(pool).await?;
     Ok(number.map(from_seconds))
 }
 
 /// Names and manifest digests of releases that are not in the audit log.
-pub async fn without_audit_number(
-    pool: &SqlitePool,
-) -> Result<Vec<(ReleaseName, String)>, StoreError> {
+pub async fn without_audit_number(pool: &Pool) -> Result<Vec<(ReleaseName, String)>, StoreError> {
     let sql = "SELECT name, manifest_sha256 FROM releases WHERE audit_number IS NULL ORDER BY published_s, name";
-    let rows: Vec<(String, String)> = sqlx::query_as(sql).fetch_all(pool).await?;
+    let rows: Vec<(String, String)> = sql::query_as(sql).fetch_all(pool).await?;
     rows.into_iter()
         .map(|(name, sha256)| Ok((name.parse().map_err(StoreError::value)?, sha256)))
         .collect()
 }
 
 /// Names of the most recently revoked releases.
-pub async fn revoked(pool: &SqlitePool, limit: usize) -> Result<Vec<ReleaseName>, StoreError> {
+pub async fn revoked(pool: &Pool, limit: usize) -> Result<Vec<ReleaseName>, StoreError> {
     let sql = "SELECT name FROM releases WHERE revoked_s IS NOT NULL ORDER BY revoked_s DESC, name LIMIT $1";
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let names: Vec<String> = sqlx::query_scalar(sql).bind(limit).fetch_all(pool).await?;
+    let names: Vec<String> = sql::query_scalar(sql).bind(limit).fetch_all(pool).await?;
     names.into_iter().map(|name| name.parse().map_err(StoreError::value)).collect()
 }

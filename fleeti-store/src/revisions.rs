@@ -1,11 +1,9 @@
 //! Immutable, numbered revisions of profiles.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::Line;
 use fleeti_core::profile::{Profile, Revision};
 use fleeti_core::wire::api::ProfileRevision;
-use sqlx::sqlite::SqlitePool;
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -51,34 +49,30 @@ fn head((line, number, digest, created_s, description): HeadRow) -> Result<Head,
 }
 
 /// The newest revisions of a line, without their documents.
-pub async fn heads_of_line(
-    pool: &SqlitePool,
-    line: &Line,
-    limit: u32,
-) -> Result<Vec<Head>, StoreError> {
+pub async fn heads_of_line(pool: &Pool, line: &Line, limit: u32) -> Result<Vec<Head>, StoreError> {
     let sql = "SELECT line, number, digest, created_s, description FROM revisions WHERE line = $1 ORDER BY number DESC LIMIT $2";
     let rows: Vec<HeadRow> =
-        sqlx::query_as(sql).bind(line.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
+        sql::query_as(sql).bind(line.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(head).collect()
 }
 
 /// The newest revision of each line, without their documents.
-pub async fn heads(pool: &SqlitePool, limit: u32) -> Result<Vec<Head>, StoreError> {
+pub async fn heads(pool: &Pool, limit: u32) -> Result<Vec<Head>, StoreError> {
     let sql = "SELECT r.line, r.number, r.digest, r.created_s, r.description FROM revisions r \
          JOIN (SELECT line, MAX(number) AS number FROM revisions GROUP BY line) n ON n.line = r.line AND n.number = r.number \
          ORDER BY r.line LIMIT $1";
-    let rows: Vec<HeadRow> = sqlx::query_as(sql).bind(i64::from(limit)).fetch_all(pool).await?;
+    let rows: Vec<HeadRow> = sql::query_as(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(head).collect()
 }
 
 /// One revision.
 pub async fn get(
-    pool: &SqlitePool,
+    pool: &Pool,
     line: &Line,
     number: u32,
 ) -> Result<Option<ProfileRevision>, StoreError> {
     let sql = "SELECT line, number, digest, created_s, document FROM revisions WHERE line = $1 AND number = $2";
-    let row = sqlx::query_as::<_, Row>(sql)
+    let row = sql::query_as::<Row>(sql)
         .bind(line.as_str())
         .bind(i64::from(number))
         .fetch_optional(pool)
@@ -88,12 +82,12 @@ pub async fn get(
 
 /// The newest revisions of a line.
 pub async fn of_line(
-    pool: &SqlitePool,
+    pool: &Pool,
     line: &Line,
     limit: u32,
 ) -> Result<Vec<ProfileRevision>, StoreError> {
     let sql = "SELECT line, number, digest, created_s, document FROM revisions WHERE line = $1 ORDER BY number DESC LIMIT $2";
-    let rows = sqlx::query_as::<_, Row>(sql)
+    let rows = sql::query_as::<Row>(sql)
         .bind(line.as_str())
         .bind(i64::from(limit))
         .fetch_all(pool)
@@ -102,11 +96,11 @@ pub async fn of_line(
 }
 
 /// The newest revision of each line.
-pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<ProfileRevision>, StoreError> {
+pub async fn newest(pool: &Pool, limit: u32) -> Result<Vec<ProfileRevision>, StoreError> {
     let sql = "SELECT r.line, r.number, r.digest, r.created_s, r.document FROM revisions r \
          JOIN (SELECT line, MAX(number) AS number FROM revisions GROUP BY line) n ON n.line = r.line AND n.number = r.number \
          ORDER BY r.line LIMIT $1";
-    let rows = sqlx::query_as::<_, Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
+    let rows = sql::query_as::<Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(ProfileRevision::try_from).collect()
 }
 
@@ -114,7 +108,7 @@ pub async fn newest(pool: &SqlitePool, limit: u32) -> Result<Vec<ProfileRevision
 pub async fn number(tx: &mut Tx<'_>, profile: &Profile, now_s: u64) -> Result<u32, StoreError> {
     let digest = Revision::new(0, profile.clone()).map_err(StoreError::value)?.digest;
     let known: Option<i64> =
-        sqlx::query_scalar("SELECT number FROM revisions WHERE line = $1 AND digest = $2")
+        sql::query_scalar("SELECT number FROM revisions WHERE line = $1 AND digest = $2")
             .bind(profile.name.as_str())
             .bind(&digest)
             .fetch_optional(&mut **tx)
@@ -122,7 +116,7 @@ pub async fn number(tx: &mut Tx<'_>, profile: &Profile, now_s: u64) -> Result<u3
     let number = match known {
         Some(number) => number,
         None => {
-            sqlx::query_scalar(
+            sql::query_scalar(
                 "INSERT INTO revisions (line, number, digest, created_s, document, description) \
                  VALUES ($1, (SELECT COALESCE(MAX(number), 0) + 1 FROM revisions WHERE line = $1), $2, $3, $4, $5) RETURNING number",
             )

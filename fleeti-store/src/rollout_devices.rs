@@ -1,12 +1,11 @@
 //! Devices of rollouts: one row for each. No function reads or writes more rows than it names.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::dialect::Dialect;
+use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::DeviceId;
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::{Category, DevicePhase};
 use serde_json::{Map, Value};
-use sqlx::sqlite::SqlitePool;
 use std::collections::BTreeMap;
 
 /// Columns of a row.
@@ -78,20 +77,35 @@ pub async fn insert(
     devices: &[(DeviceId, Device)],
 ) -> Result<(), StoreError> {
     for ((phase, category, since_s, detail), ids) in groups(devices)? {
-        sqlx::query(
-            "INSERT INTO rollout_devices (rollout, device, phase, category, since_s, detail) \
-             SELECT $1, value, $3, $4, $5, $6 FROM json_each($2)",
-        )
-        .bind(rollout)
-        .bind(serde_json::to_string(&ids)?)
-        .bind(phase)
-        .bind(category)
-        .bind(seconds(since_s))
-        .bind(detail)
-        .execute(&mut **tx)
-        .await?;
+        let sql = sql::Text::each(|dialect| {
+            format!(
+                "INSERT INTO rollout_devices (rollout, device, phase, category, since_s, detail) \
+                 SELECT $1, value, $3, $4, $5, $6 FROM {}",
+                dialect.strings_in(2)
+            )
+        });
+        sql::query(sql)
+            .bind(rollout)
+            .bind(serde_json::to_string(&ids)?)
+            .bind(phase)
+            .bind(category)
+            .bind(seconds(since_s))
+            .bind(detail)
+            .execute(&mut **tx)
+            .await?;
     }
     Ok(())
+}
+
+const SET_ONE: &str = "UPDATE rollout_devices SET phase = $3, category = $4, since_s = $5, detail = $6 \
+    WHERE rollout = $1 AND device = $2";
+
+fn set_some(dialect: &Dialect) -> String {
+    format!(
+        "UPDATE rollout_devices SET phase = $3, category = $4, since_s = $5, detail = $6 \
+         WHERE rollout = $1 AND device IN (SELECT value FROM {})",
+        dialect.strings_in(2)
+    )
 }
 
 /// Stores the new rows of devices of a rollout.
@@ -101,15 +115,11 @@ pub async fn set(
     devices: &[(DeviceId, Device)],
 ) -> Result<(), StoreError> {
     for ((phase, category, since_s, detail), ids) in groups(devices)? {
-        let (of, ids) = match ids.as_slice() {
-            [id] => ("= $2", id.to_string()),
-            ids => ("IN (SELECT value FROM json_each($2))", serde_json::to_string(ids)?),
+        let (sql, ids) = match ids.as_slice() {
+            [id] => (sql::Text::from(SET_ONE), id.to_string()),
+            ids => (sql::Text::each(set_some), serde_json::to_string(ids)?),
         };
-        let sql = sqlx::AssertSqlSafe(format!(
-            "UPDATE rollout_devices SET phase = $3, category = $4, since_s = $5, detail = $6 \
-             WHERE rollout = $1 AND device {of}"
-        ));
-        sqlx::query(sql)
+        sql::query(sql)
             .bind(rollout)
             .bind(ids)
             .bind(phase)
@@ -128,11 +138,14 @@ pub async fn of(
     rollout: &str,
     devices: &[&DeviceId],
 ) -> Result<Vec<(DeviceId, Device)>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM rollout_devices d \
-         WHERE d.rollout = $1 AND d.device IN (SELECT value FROM json_each($2))"
-    ));
-    let rows: Vec<DeviceRow> = sqlx::query_as(sql)
+    let sql = sql::Text::each(|dialect| {
+        format!(
+            "SELECT {COLUMNS} FROM rollout_devices d \
+             WHERE d.rollout = $1 AND d.device IN (SELECT value FROM {})",
+            dialect.strings_in(2)
+        )
+    });
+    let rows: Vec<DeviceRow> = sql::query_as(sql)
         .bind(rollout)
         .bind(serde_json::to_string(devices)?)
         .fetch_all(&mut **tx)
@@ -147,11 +160,11 @@ pub async fn after(
     after: &str,
     limit: u32,
 ) -> Result<Vec<(DeviceId, Device)>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!(
+    let sql = sql::AssertSqlSafe(format!(
         "SELECT {COLUMNS} FROM rollout_devices d \
          WHERE d.rollout = $1 AND d.device > $2 ORDER BY d.device LIMIT $3"
     ));
-    let rows: Vec<DeviceRow> = sqlx::query_as(sql)
+    let rows: Vec<DeviceRow> = sql::query_as(sql)
         .bind(rollout)
         .bind(after)
         .bind(i64::from(limit))
@@ -162,24 +175,21 @@ pub async fn after(
 
 /// A page of the devices of a rollout after a device, by id; of one category, or of all.
 pub async fn page(
-    pool: &SqlitePool,
+    pool: &Pool,
     rollout: &str,
     category: Option<Category>,
     after: &str,
     limit: u32,
 ) -> Result<Vec<(DeviceId, Device)>, StoreError> {
     let of_category = if category.is_some() { "AND d.category = $4" } else { "" };
-    let sql = sqlx::AssertSqlSafe(format!(
+    let sql = sql::AssertSqlSafe(format!(
         "SELECT {COLUMNS} FROM rollout_devices d \
          WHERE d.rollout = $1 AND d.device > $2 {of_category} ORDER BY d.device LIMIT $3"
     ));
     let mut query =
-        sqlx::query_as::<_, DeviceRow>(sql).bind(rollout).bind(after).bind(i64::from(limit));
+        sql::query_as::<DeviceRow>(sql).bind(rollout).bind(after).bind(i64::from(limit));
     if let Some(category) = category {
         query = query.bind(category.name());
     }
     query.fetch_all(pool).await?.into_iter().map(TryInto::try_into).collect()
 }
-
-#[cfg(test)]
-mod tests;

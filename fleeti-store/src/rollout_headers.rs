@@ -1,14 +1,12 @@
 //! Headers of rollouts: phase, counters, and how far the chunks are. Their devices are in
 //! [`super::rollout_devices`].
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header::Header;
 use fleeti_core::rollout::{Counts, Phase};
 use fleeti_core::wire::api::RolloutSummary;
-use sqlx::sqlite::SqlitePool;
 
 /// A rollout as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,11 +98,11 @@ impl TryFrom<HeaderRow> for StoredRollout {
 }
 
 /// The newest rollouts.
-pub async fn summaries(pool: &SqlitePool, limit: u32) -> Result<Vec<RolloutSummary>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!(
+pub async fn summaries(pool: &Pool, limit: u32) -> Result<Vec<RolloutSummary>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
         "SELECT {COLUMNS} FROM rollouts r ORDER BY r.created_s DESC, r.id LIMIT $1"
     ));
-    let rows = sqlx::query_as::<_, HeaderRow>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
+    let rows = sql::query_as::<HeaderRow>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(|row| Ok(RolloutSummary::from(&StoredRollout::try_from(row)?))).collect()
 }
 
@@ -112,7 +110,7 @@ pub async fn summaries(pool: &SqlitePool, limit: u32) -> Result<Vec<RolloutSumma
 pub async fn insert(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreError> {
     let sql = "INSERT INTO rollouts (id, fleet, created_s, active, release_name, phase, reached) \
         VALUES ($1, $2, $3, 1, $4, $5, '')";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(&rollout.id)
         .bind(rollout.fleet.as_str())
         .bind(seconds(rollout.created_s))
@@ -129,7 +127,7 @@ pub async fn set(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreEr
     let n = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let sql = "UPDATE rollouts SET active = $2, phase = $3, total = $4, succeeded = $5, failed = $6, \
         moving = $7, unconfirmed = $8, reached = $9, appraised = $10 WHERE id = $1";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(&rollout.id)
         .bind(i64::from(!rollout.header.phase.is_terminal()))
         .bind(rollout.header.phase.name())
@@ -150,10 +148,10 @@ pub async fn active_in(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
 ) -> Result<Option<StoredRollout>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!(
+    let sql = sql::AssertSqlSafe(format!(
         "SELECT {COLUMNS} FROM rollouts r WHERE r.fleet = $1 AND r.active = 1"
     ));
-    let row = sqlx::query_as::<_, HeaderRow>(sql).bind(fleet.as_str()).fetch_optional(&mut **tx);
+    let row = sql::query_as::<HeaderRow>(sql).bind(fleet.as_str()).fetch_optional(&mut **tx);
     row.await?.map(TryInto::try_into).transpose()
 }
 
@@ -171,13 +169,13 @@ pub async fn active_with(
     fleet: &FleetId,
     device: &DeviceId,
 ) -> Result<Option<(StoredRollout, Device)>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!(
+    let sql = sql::AssertSqlSafe(format!(
         "SELECT {COLUMNS}, {} FROM rollouts r \
          JOIN rollout_devices d ON d.rollout = r.id AND d.device = $2 \
          WHERE r.fleet = $1 AND r.active = 1",
         super::rollout_devices::COLUMNS
     ));
-    let row: Option<WithDeviceRow> = sqlx::query_as(sql)
+    let row: Option<WithDeviceRow> = sql::query_as(sql)
         .bind(fleet.as_str())
         .bind(device.as_str())
         .fetch_optional(&mut **tx)
@@ -194,31 +192,31 @@ pub async fn active_of(
     tx: &mut Tx<'_>,
     release: &ReleaseName,
 ) -> Result<Vec<StoredRollout>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!(
+    let sql = sql::AssertSqlSafe(format!(
         "SELECT {COLUMNS} FROM rollouts r WHERE r.active = 1 AND r.release_name = $1 ORDER BY r.id"
     ));
     let rows: Vec<HeaderRow> =
-        sqlx::query_as(sql).bind(release.to_string()).fetch_all(&mut **tx).await?;
+        sql::query_as(sql).bind(release.to_string()).fetch_all(&mut **tx).await?;
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
 /// Ids of active rollouts with devices that they must add, compare or withdraw.
-pub async fn with_work(pool: &SqlitePool) -> Result<Vec<String>, StoreError> {
+pub async fn with_work(pool: &Pool) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT id FROM rollouts WHERE active = 1 \
         AND (phase IN ('starting', 'aborting') OR appraised IS NOT NULL) ORDER BY id";
-    Ok(sqlx::query_scalar(sql).fetch_all(pool).await?)
+    sql::query_scalar(sql).fetch_all(pool).await
 }
 
 /// One rollout, in a write transaction.
 pub async fn load(tx: &mut Tx<'_>, id: &str) -> Result<Option<StoredRollout>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM rollouts r WHERE r.id = $1"));
-    let row = sqlx::query_as::<_, HeaderRow>(sql).bind(id).fetch_optional(&mut **tx).await?;
+    let sql = sql::AssertSqlSafe(format!("SELECT {COLUMNS} FROM rollouts r WHERE r.id = $1"));
+    let row = sql::query_as::<HeaderRow>(sql).bind(id).fetch_optional(&mut **tx).await?;
     row.map(TryInto::try_into).transpose()
 }
 
 /// One rollout.
-pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<StoredRollout>, StoreError> {
-    let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM rollouts r WHERE r.id = $1"));
-    let row = sqlx::query_as::<_, HeaderRow>(sql).bind(id).fetch_optional(pool).await?;
+pub async fn get(pool: &Pool, id: &str) -> Result<Option<StoredRollout>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!("SELECT {COLUMNS} FROM rollouts r WHERE r.id = $1"));
+    let row = sql::query_as::<HeaderRow>(sql).bind(id).fetch_optional(pool).await?;
     row.map(TryInto::try_into).transpose()
 }

@@ -1,11 +1,9 @@
 //! Rollouts.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::FleetId;
 use fleeti_core::rollout::{Counts, Phase, State};
 use fleeti_core::wire::api::{Rollout, RolloutSummary};
-use sqlx::sqlite::SqlitePool;
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -78,10 +76,10 @@ impl TryFrom<SummaryRow> for RolloutSummary {
 }
 
 /// The newest rollouts, without their devices.
-pub async fn summaries(pool: &SqlitePool, limit: u32) -> Result<Vec<RolloutSummary>, StoreError> {
+pub async fn summaries(pool: &Pool, limit: u32) -> Result<Vec<RolloutSummary>, StoreError> {
     let sql = "SELECT id, fleet, created_s, release_name, phase, total, succeeded, failed, moving, unconfirmed FROM rollouts \
          ORDER BY created_s DESC, id LIMIT $1";
-    let rows = sqlx::query_as::<_, SummaryRow>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
+    let rows = sql::query_as::<SummaryRow>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(RolloutSummary::try_from).collect()
 }
 
@@ -95,7 +93,7 @@ pub async fn store(
 ) -> Result<(), StoreError> {
     let counts = state.counts();
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-    sqlx::query(
+    sql::query(
         "INSERT INTO rollouts (id, fleet, created_s, active, state, release_name, phase, total, succeeded, failed, moving, unconfirmed) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
          ON CONFLICT (id) DO UPDATE SET active = $4, state = $5, phase = $7, total = $8, succeeded = $9, failed = $10, moving = $11, \
@@ -121,14 +119,14 @@ pub async fn store(
 /// Active rollouts of a fleet.
 pub async fn active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Rollout>, StoreError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE fleet = $1 AND active = 1 ORDER BY created_s";
-    let rows = sqlx::query_as::<_, Row>(sql).bind(fleet.as_str()).fetch_all(&mut **tx).await?;
+    let rows = sql::query_as::<Row>(sql).bind(fleet.as_str()).fetch_all(&mut **tx).await?;
     rows.into_iter().map(Rollout::try_from).collect()
 }
 
 /// Whether a fleet has an active rollout.
 pub async fn is_one_active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM rollouts WHERE fleet = $1 AND active = 1";
-    let found: i64 = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;
+    let found: i64 = sql::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;
     Ok(found > 0)
 }
 
@@ -136,14 +134,14 @@ pub async fn is_one_active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<bool, Sto
 pub async fn all_active(tx: &mut Tx<'_>) -> Result<Vec<Rollout>, StoreError> {
     let sql =
         "SELECT id, fleet, created_s, state FROM rollouts WHERE active = 1 ORDER BY created_s";
-    let rows = sqlx::query_as::<_, Row>(sql).fetch_all(&mut **tx).await?;
+    let rows = sql::query_as::<Row>(sql).fetch_all(&mut **tx).await?;
     rows.into_iter().map(Rollout::try_from).collect()
 }
 
 /// One rollout, in a write transaction.
 pub async fn get_in(tx: &mut Tx<'_>, id: &str) -> Result<Option<Rollout>, StoreError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE id = $1";
-    sqlx::query_as::<_, Row>(sql)
+    sql::query_as::<Row>(sql)
         .bind(id)
         .fetch_optional(&mut **tx)
         .await?
@@ -152,9 +150,9 @@ pub async fn get_in(tx: &mut Tx<'_>, id: &str) -> Result<Option<Rollout>, StoreE
 }
 
 /// One rollout.
-pub async fn get(pool: &SqlitePool, id: &str) -> Result<Option<Rollout>, StoreError> {
+pub async fn get(pool: &Pool, id: &str) -> Result<Option<Rollout>, StoreError> {
     let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE id = $1";
-    sqlx::query_as::<_, Row>(sql)
+    sql::query_as::<Row>(sql)
         .bind(id)
         .fetch_optional(pool)
         .await?

@@ -1,8 +1,6 @@
 //! Login sessions of browsers.
 
-use super::{Tx, seconds};
-use crate::StoreError;
-use sqlx::sqlite::SqlitePool;
+use crate::{Pool, StoreError, Tx, seconds, sql};
 
 /// Adds a session, and deletes expired ones.
 pub async fn insert(
@@ -12,11 +10,11 @@ pub async fn insert(
     now_s: u64,
     expires_s: u64,
 ) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM sessions WHERE expires_s < $1")
+    sql::query("DELETE FROM sessions WHERE expires_s < $1")
         .bind(seconds(now_s))
         .execute(&mut **tx)
         .await?;
-    sqlx::query("INSERT INTO sessions (token_sha256, created_s, expires_s, credential_sha256) VALUES ($1, $2, $3, $4)")
+    sql::query("INSERT INTO sessions (token_sha256, created_s, expires_s, credential_sha256) VALUES ($1, $2, $3, $4)")
         .bind(token_sha256)
         .bind(seconds(now_s))
         .bind(seconds(expires_s))
@@ -28,13 +26,13 @@ pub async fn insert(
 
 /// Whether this session exists, was created with this credential, and has not expired.
 pub async fn is_live(
-    pool: &SqlitePool,
+    pool: &Pool,
     token_sha256: &str,
     credential_sha256: &str,
     now_s: u64,
 ) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM sessions WHERE token_sha256 = $1 AND expires_s >= $2 AND credential_sha256 = $3";
-    let n: i64 = sqlx::query_scalar(sql)
+    let n: i64 = sql::query_scalar(sql)
         .bind(token_sha256)
         .bind(seconds(now_s))
         .bind(credential_sha256)
@@ -45,7 +43,7 @@ pub async fn is_live(
 
 /// Ends a session.
 pub async fn delete(tx: &mut Tx<'_>, token_sha256: &str) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM sessions WHERE token_sha256 = $1")
+    sql::query("DELETE FROM sessions WHERE token_sha256 = $1")
         .bind(token_sha256)
         .execute(&mut **tx)
         .await?;

@@ -1,9 +1,7 @@
 //! TPMs of devices.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, FleetId};
-use sqlx::sqlite::{SqliteConnection, SqlitePool};
 
 /// A device's TPM.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -63,14 +61,14 @@ impl TpmRow {
 }
 
 /// A device's TPM, if it has shown one.
-pub async fn get(pool: &SqlitePool, device: &DeviceId) -> Result<Option<TpmRow>, StoreError> {
+pub async fn get(pool: &Pool, device: &DeviceId) -> Result<Option<TpmRow>, StoreError> {
     let sql = "SELECT * FROM device_tpms WHERE device = $1";
-    Ok(sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?)
+    sql::query_as(sql).bind(device.as_str()).fetch_optional(pool).await
 }
 
 /// Sets this digest for TPMs from before it was stored.
 pub async fn set_judged(tx: &mut Tx<'_>, by: &str) -> Result<(), StoreError> {
-    sqlx::query("UPDATE device_tpms SET judged_by = $1 WHERE judged_by = ''")
+    sql::query("UPDATE device_tpms SET judged_by = $1 WHERE judged_by = ''")
         .bind(by)
         .execute(&mut **tx)
         .await?;
@@ -79,7 +77,7 @@ pub async fn set_judged(tx: &mut Tx<'_>, by: &str) -> Result<(), StoreError> {
 
 /// Devices whose TPMs were appraised by other manufacturers and CRLs than these.
 pub async fn judged_by_others(
-    pool: &SqlitePool,
+    pool: &Pool,
     than: &str,
     limit: u32,
 ) -> Result<Vec<(DeviceId, TpmRow)>, StoreError> {
@@ -91,7 +89,7 @@ pub async fn judged_by_others(
     }
     let sql = "SELECT * FROM device_tpms WHERE judged_by < $1 \
                UNION ALL SELECT * FROM device_tpms WHERE judged_by > $1 LIMIT $2";
-    let rows: Vec<Row> = sqlx::query_as(sql).bind(than).bind(limit).fetch_all(pool).await?;
+    let rows: Vec<Row> = sql::query_as(sql).bind(than).bind(limit).fetch_all(pool).await?;
     rows.into_iter()
         .map(|row| Ok((row.device.parse().map_err(StoreError::value)?, row.tpm)))
         .collect()
@@ -106,7 +104,7 @@ pub async fn set_manufacturer(
     manufacturer: &Manufacturer,
 ) -> Result<bool, StoreError> {
     let sql = "UPDATE device_tpms SET manufacturer = $3, description = $4, judged_by = $5 WHERE device = $1 AND judged_by = $2";
-    let query = sqlx::query(sql)
+    let query = sql::query(sql)
         .bind(device.as_str())
         .bind(&before.manufacturer.judged_by)
         .bind(&manufacturer.kind)
@@ -128,14 +126,14 @@ pub enum Bound {
 /// Whether a TPM is bound to another device that is not revoked for good, or the device is bound to
 /// another TPM.
 pub async fn is_taken(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     device: &DeviceId,
     row: &TpmRow,
 ) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM device_tpms JOIN devices ON devices.id = device_tpms.device WHERE \
                device <> $1 AND (ek_sha256 = $2 OR attestation_key = $3) AND (revoked_s IS NULL OR revocation_reason = 'certificate_hold') \
                OR device = $1 AND (ek_sha256 <> $2 OR attestation_key <> $3)";
-    let query = sqlx::query_scalar(sql)
+    let query = sql::query_scalar(sql)
         .bind(device.as_str())
         .bind(&row.ek_sha256)
         .bind(&row.attestation_key);
@@ -148,7 +146,7 @@ pub async fn is_taken(
 pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bound, StoreError> {
     let sql = "DELETE FROM device_tpms WHERE (ek_sha256 = $1 OR attestation_key = $2) AND device <> $3 AND device IN \
                (SELECT id FROM devices WHERE revoked_s IS NOT NULL AND revocation_reason <> 'certificate_hold')";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(&row.ek_sha256)
         .bind(&row.attestation_key)
         .bind(device.as_str())
@@ -157,7 +155,7 @@ pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bo
     let sql = "INSERT INTO device_tpms \
                (device, ek_sha256, endorsement_key, attestation_key, manufacturer, description, bound_s, certificates, judged_by) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
-    let inserted = sqlx::query(sql)
+    let inserted = sql::query(sql)
         .bind(device.as_str())
         .bind(&row.ek_sha256)
         .bind(&row.endorsement_key)
@@ -172,7 +170,7 @@ pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bo
     // The manufacturer may be trusted only since the TPM was bound.
     let sql = "UPDATE device_tpms SET manufacturer = $4, description = $5, certificates = $6, judged_by = $7 \
                WHERE device = $1 AND ek_sha256 = $2 AND attestation_key = $3";
-    let same = sqlx::query(sql)
+    let same = sql::query(sql)
         .bind(device.as_str())
         .bind(&row.ek_sha256)
         .bind(&row.attestation_key)
@@ -191,17 +189,17 @@ pub async fn bind(tx: &mut Tx<'_>, device: &DeviceId, row: &TpmRow) -> Result<Bo
 
 /// For a device with a TPM, the SHA-256 of the newest firmware event log that it has sent.
 pub async fn to_be_asked(
-    pool: &SqlitePool,
+    pool: &Pool,
     device: &DeviceId,
 ) -> Result<Option<Option<String>>, StoreError> {
     let sql = "SELECT (SELECT sha256 FROM evidence_logs l WHERE l.device = t.device ORDER BY received_s DESC LIMIT 1) \
                FROM device_tpms t WHERE t.device = $1";
-    Ok(sqlx::query_scalar(sql).bind(device.as_str()).fetch_optional(pool).await?)
+    sql::query_scalar(sql).bind(device.as_str()).fetch_optional(pool).await
 }
 
 /// Devices of a fleet with a bound TPM that are not revoked.
-pub async fn of_fleet(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<DeviceId>, StoreError> {
+pub async fn of_fleet(pool: &Pool, fleet: &FleetId) -> Result<Vec<DeviceId>, StoreError> {
     let sql = "SELECT d.id FROM devices d JOIN device_tpms t ON t.device = d.id WHERE d.fleet = $1 AND d.revoked_s IS NULL";
-    let ids: Vec<String> = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_all(pool).await?;
+    let ids: Vec<String> = sql::query_scalar(sql).bind(fleet.as_str()).fetch_all(pool).await?;
     ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }

@@ -1,20 +1,15 @@
 //! Trust bundles and transitions. Callers verify everything that they read from here.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::wire::device::SignedBundle;
 use fleeti_core::wire::readmission::SignedTransition;
-use sqlx::sqlite::SqlitePool;
 use std::collections::HashMap;
 
 /// The newest bundle of a root, by the SHA-256 of its certificate.
-pub async fn newest(
-    pool: &SqlitePool,
-    root_sha256: &str,
-) -> Result<Option<SignedBundle>, StoreError> {
+pub async fn newest(pool: &Pool, root_sha256: &str) -> Result<Option<SignedBundle>, StoreError> {
     let sql = "SELECT bundle, signature FROM trust_bundles WHERE root_sha256 = $1 ORDER BY version DESC LIMIT 1";
     let row: Option<(String, String)> =
-        sqlx::query_as(sql).bind(root_sha256).fetch_optional(pool).await?;
+        sql::query_as(sql).bind(root_sha256).fetch_optional(pool).await?;
     Ok(row.map(|(bundle, signature)| SignedBundle { bundle, signature }))
 }
 
@@ -27,7 +22,7 @@ pub async fn insert(
     now_s: u64,
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO trust_bundles (root_sha256, version, bundle, signature, transcript, imported_s) VALUES ($1, $2, $3, $4, $5, $6)";
-    let query = sqlx::query(sql)
+    let query = sql::query(sql)
         .bind(root_sha256)
         .bind(seconds(version))
         .bind(&bundle.bundle)
@@ -38,19 +33,16 @@ pub async fn insert(
 }
 
 /// The transcript of the newest bundle of a root.
-pub async fn transcript(
-    pool: &SqlitePool,
-    root_sha256: &str,
-) -> Result<Option<String>, StoreError> {
+pub async fn transcript(pool: &Pool, root_sha256: &str) -> Result<Option<String>, StoreError> {
     let sql =
         "SELECT transcript FROM trust_bundles WHERE root_sha256 = $1 ORDER BY version DESC LIMIT 1";
-    Ok(sqlx::query_scalar(sql).bind(root_sha256).fetch_optional(pool).await?)
+    sql::query_scalar(sql).bind(root_sha256).fetch_optional(pool).await
 }
 
 /// All transitions, oldest first, as they were signed.
-pub async fn transitions(pool: &SqlitePool) -> Result<Vec<SignedTransition>, StoreError> {
+pub async fn transitions(pool: &Pool) -> Result<Vec<SignedTransition>, StoreError> {
     let rows: Vec<String> =
-        sqlx::query_scalar("SELECT signed FROM transitions ORDER BY imported_s, sha256")
+        sql::query_scalar("SELECT signed FROM transitions ORDER BY imported_s, sha256")
             .fetch_all(pool)
             .await?;
     rows.iter().map(|text| serde_json::from_str(text).map_err(StoreError::value)).collect()
@@ -65,24 +57,24 @@ pub async fn keep_transition(
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO transitions (sha256, signed, imported_s) VALUES ($1, $2, $3) ON CONFLICT (sha256) DO UPDATE SET signed = $2";
     let query =
-        sqlx::query(sql).bind(sha256).bind(serde_json::to_string(signed)?).bind(seconds(now_s));
+        sql::query(sql).bind(sha256).bind(serde_json::to_string(signed)?).bind(seconds(now_s));
     query.execute(&mut **tx).await?;
     Ok(())
 }
 
 /// Number of devices that are not revoked and have a certificate of this intermediate CA.
 /// Certificates from before the issuer was stored are of `first`.
-pub async fn devices_of(pool: &SqlitePool, issuer: &str, first: &str) -> Result<u64, StoreError> {
+pub async fn devices_of(pool: &Pool, issuer: &str, first: &str) -> Result<u64, StoreError> {
     let sql = "SELECT COUNT(*) FROM devices d JOIN issued i ON i.device = d.id AND i.serial = d.serial WHERE d.revoked_s IS NULL \
                AND COALESCE(NULLIF(i.issuer, ''), $2) = $1";
-    let count: i64 = sqlx::query_scalar(sql).bind(issuer).bind(first).fetch_one(pool).await?;
+    let count: i64 = sql::query_scalar(sql).bind(issuer).bind(first).fetch_one(pool).await?;
     Ok(from_seconds(count))
 }
 
 /// The issuing intermediate CAs, by purpose.
-pub async fn issuing(pool: &SqlitePool) -> Result<HashMap<String, String>, StoreError> {
+pub async fn issuing(pool: &Pool) -> Result<HashMap<String, String>, StoreError> {
     let rows: Vec<(String, String)> =
-        sqlx::query_as("SELECT purpose, certificate_sha256 FROM issuing").fetch_all(pool).await?;
+        sql::query_as("SELECT purpose, certificate_sha256 FROM issuing").fetch_all(pool).await?;
     Ok(rows.into_iter().collect())
 }
 
@@ -93,14 +85,14 @@ pub async fn switch(
     certificate_sha256: &str,
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO issuing (purpose, certificate_sha256) VALUES ($1, $2) ON CONFLICT (purpose) DO UPDATE SET certificate_sha256 = $2";
-    sqlx::query(sql).bind(purpose).bind(certificate_sha256).execute(&mut **tx).await?;
+    sql::query(sql).bind(purpose).bind(certificate_sha256).execute(&mut **tx).await?;
     Ok(())
 }
 
 /// Number of devices that are not revoked, and how many of them have this bundle.
-pub async fn taken(pool: &SqlitePool, version: u64) -> Result<(u64, u64), StoreError> {
+pub async fn taken(pool: &Pool, version: u64) -> Result<(u64, u64), StoreError> {
     let sql = "SELECT COUNT(*), COUNT(CASE WHEN trust_bundle >= $1 THEN 1 END) FROM devices WHERE revoked_s IS NULL";
     let (all, taken): (i64, i64) =
-        sqlx::query_as(sql).bind(seconds(version)).fetch_one(pool).await?;
+        sql::query_as(sql).bind(seconds(version)).fetch_one(pool).await?;
     Ok((from_seconds(all), from_seconds(taken)))
 }

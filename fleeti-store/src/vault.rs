@@ -1,10 +1,8 @@
 //! Recovery keys of devices and secrets of fleets, wrapped by the signing service.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus};
-use sqlx::sqlite::SqlitePool;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 #[derive(sqlx::FromRow)]
@@ -30,11 +28,11 @@ pub struct RecoveryRow {
 
 /// The recovery keys of a device.
 pub async fn recovery_key(
-    pool: &SqlitePool,
+    pool: &Pool,
     device: &DeviceId,
 ) -> Result<Option<RecoveryRow>, StoreError> {
     let sql = "SELECT wrapped, key_sha256, kept_s, shown_s, previous FROM recovery_keys WHERE device = $1";
-    let row: Option<Row> = sqlx::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?;
+    let row: Option<Row> = sql::query_as(sql).bind(device.as_str()).fetch_optional(pool).await?;
     Ok(row.map(|r| RecoveryRow {
         status: RecoveryKeyStatus {
             kept_s: from_seconds(r.kept_s),
@@ -59,7 +57,7 @@ pub async fn keep_recovery_key(
                ON CONFLICT (device) DO UPDATE SET previous = recovery_keys.wrapped, wrapped = excluded.wrapped, \
                key_sha256 = excluded.key_sha256, kept_s = excluded.kept_s, shown_s = NULL";
     let query =
-        sqlx::query(sql).bind(device.as_str()).bind(wrapped).bind(key_sha256).bind(seconds(now_s));
+        sql::query(sql).bind(device.as_str()).bind(wrapped).bind(key_sha256).bind(seconds(now_s));
     query.execute(&mut **tx).await?;
     Ok(())
 }
@@ -72,7 +70,7 @@ pub async fn set_shown(
     now_s: u64,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE recovery_keys SET shown_s = $3 WHERE device = $1 AND wrapped = $2";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(device.as_str())
         .bind(wrapped)
         .bind(seconds(now_s))
@@ -82,18 +80,18 @@ pub async fn set_shown(
 }
 
 /// Devices whose recovery key was shown, and that have not made a new one since.
-pub async fn shown(pool: &SqlitePool) -> Result<HashSet<DeviceId>, StoreError> {
+pub async fn shown(pool: &Pool) -> Result<HashSet<DeviceId>, StoreError> {
     let ids: Vec<String> =
-        sqlx::query_scalar("SELECT device FROM recovery_keys WHERE shown_s IS NOT NULL")
+        sql::query_scalar("SELECT device FROM recovery_keys WHERE shown_s IS NOT NULL")
             .fetch_all(pool)
             .await?;
     ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }
 
 /// Number of changes of the secrets of each fleet that has secrets.
-pub async fn versions(pool: &SqlitePool) -> Result<HashMap<FleetId, u64>, StoreError> {
+pub async fn versions(pool: &Pool) -> Result<HashMap<FleetId, u64>, StoreError> {
     let rows: Vec<(String, i64)> =
-        sqlx::query_as("SELECT fleet, version FROM fleet_secret_versions").fetch_all(pool).await?;
+        sql::query_as("SELECT fleet, version FROM fleet_secret_versions").fetch_all(pool).await?;
     rows.into_iter()
         .map(|(fleet, version)| {
             Ok((fleet.parse().map_err(StoreError::value)?, from_seconds(version)))
@@ -102,9 +100,9 @@ pub async fn versions(pool: &SqlitePool) -> Result<HashMap<FleetId, u64>, StoreE
 }
 
 /// The names of a fleet's secrets, without values.
-pub async fn secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<FleetSecret>, StoreError> {
+pub async fn secrets(pool: &Pool, fleet: &FleetId) -> Result<Vec<FleetSecret>, StoreError> {
     let sql = "SELECT name, changed_s FROM fleet_secrets WHERE fleet = $1 ORDER BY name";
-    let rows: Vec<(String, i64)> = sqlx::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
+    let rows: Vec<(String, i64)> = sql::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
     let read = |(name, changed_s): (String, i64)| {
         Ok(FleetSecret {
             name: name.parse().map_err(StoreError::value)?,
@@ -116,14 +114,14 @@ pub async fn secrets(pool: &SqlitePool, fleet: &FleetId) -> Result<Vec<FleetSecr
 
 /// The secrets of a fleet, wrapped, and their number of changes.
 pub async fn wrapped_secrets(
-    pool: &SqlitePool,
+    pool: &Pool,
     fleet: &FleetId,
 ) -> Result<(u64, BTreeMap<SecretName, String>), StoreError> {
     // A single query, so that version and secrets always match.
     let sql = "SELECT v.version, s.name, s.wrapped FROM fleet_secret_versions v LEFT JOIN fleet_secrets s ON s.fleet = v.fleet \
                WHERE v.fleet = $1";
     let rows: Vec<(i64, Option<String>, Option<String>)> =
-        sqlx::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
+        sql::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
     let version = rows.first().map_or(0, |(version, ..)| from_seconds(*version));
     let named = rows.into_iter().filter_map(|(_, name, wrapped)| name.zip(wrapped));
     let secrets =
@@ -138,7 +136,7 @@ pub async fn count_besides(
     name: &SecretName,
 ) -> Result<usize, StoreError> {
     let sql = "SELECT COUNT(*) FROM fleet_secrets WHERE fleet = $1 AND name <> $2";
-    let count: i64 = sqlx::query_scalar(sql)
+    let count: i64 = sql::query_scalar(sql)
         .bind(fleet.as_str())
         .bind(name.as_str())
         .fetch_one(&mut **tx)
@@ -156,7 +154,7 @@ pub async fn set_secret(
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO fleet_secrets (fleet, name, wrapped, changed_s) VALUES ($1, $2, $3, $4) \
                ON CONFLICT (fleet, name) DO UPDATE SET wrapped = excluded.wrapped, changed_s = excluded.changed_s";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(fleet.as_str())
         .bind(name.as_str())
         .bind(wrapped)
@@ -173,7 +171,7 @@ pub async fn remove_secret(
     name: &SecretName,
 ) -> Result<bool, StoreError> {
     let sql = "DELETE FROM fleet_secrets WHERE fleet = $1 AND name = $2";
-    Ok(sqlx::query(sql)
+    Ok(sql::query(sql)
         .bind(fleet.as_str())
         .bind(name.as_str())
         .execute(&mut **tx)
@@ -186,6 +184,6 @@ pub async fn remove_secret(
 pub async fn changed(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<u64, StoreError> {
     let sql = "INSERT INTO fleet_secret_versions (fleet, version) VALUES ($1, 1) \
                ON CONFLICT (fleet) DO UPDATE SET version = fleet_secret_versions.version + 1 RETURNING version";
-    let version: i64 = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;
+    let version: i64 = sql::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;
     Ok(from_seconds(version))
 }

@@ -1,10 +1,8 @@
 //! Build workers, with the digests of their tokens.
 
-use super::{Tx, from_seconds, seconds};
-use crate::StoreError;
+use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::WorkerName;
 use fleeti_core::wire::worker::Worker;
-use sqlx::sqlite::SqlitePool;
 
 /// Adds a worker. Returns `false` if the name is taken.
 pub async fn insert(
@@ -14,7 +12,7 @@ pub async fn insert(
     now_s: u64,
 ) -> Result<bool, StoreError> {
     let sql = "INSERT INTO workers (name, token_sha256, created_s) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING";
-    let done = sqlx::query(sql)
+    let done = sql::query(sql)
         .bind(name.as_str())
         .bind(token_sha256)
         .bind(seconds(now_s))
@@ -25,7 +23,7 @@ pub async fn insert(
 
 /// Removes a worker. Returns `false` if there is none with this name.
 pub async fn delete(tx: &mut Tx<'_>, name: &WorkerName) -> Result<bool, StoreError> {
-    Ok(sqlx::query("DELETE FROM workers WHERE name = $1")
+    Ok(sql::query("DELETE FROM workers WHERE name = $1")
         .bind(name.as_str())
         .execute(&mut **tx)
         .await?
@@ -34,9 +32,9 @@ pub async fn delete(tx: &mut Tx<'_>, name: &WorkerName) -> Result<bool, StoreErr
 }
 
 /// All workers, ordered by name.
-pub async fn all(pool: &SqlitePool) -> Result<Vec<Worker>, StoreError> {
+pub async fn all(pool: &Pool) -> Result<Vec<Worker>, StoreError> {
     let sql = "SELECT name, created_s, seen_s FROM workers ORDER BY name";
-    let rows: Vec<(String, i64, Option<i64>)> = sqlx::query_as(sql).fetch_all(pool).await?;
+    let rows: Vec<(String, i64, Option<i64>)> = sql::query_as(sql).fetch_all(pool).await?;
     let worker = |(name, created_s, seen_s): (String, i64, Option<i64>)| {
         let name = name.parse().map_err(StoreError::value)?;
         Ok(Worker { name, created_s: from_seconds(created_s), seen_s: seen_s.map(from_seconds) })
@@ -45,19 +43,16 @@ pub async fn all(pool: &SqlitePool) -> Result<Vec<Worker>, StoreError> {
 }
 
 /// The worker with this token.
-pub async fn by_token(
-    pool: &SqlitePool,
-    token_sha256: &str,
-) -> Result<Option<WorkerName>, StoreError> {
+pub async fn by_token(pool: &Pool, token_sha256: &str) -> Result<Option<WorkerName>, StoreError> {
     let sql = "SELECT name FROM workers WHERE token_sha256 = $1";
     let name: Option<String> =
-        sqlx::query_scalar(sql).bind(token_sha256).fetch_optional(pool).await?;
+        sql::query_scalar(sql).bind(token_sha256).fetch_optional(pool).await?;
     name.map(|n| n.parse().map_err(StoreError::value)).transpose()
 }
 
 /// Records that a worker asked for a build.
 pub async fn seen(tx: &mut Tx<'_>, name: &WorkerName, now_s: u64) -> Result<(), StoreError> {
-    sqlx::query("UPDATE workers SET seen_s = $2 WHERE name = $1")
+    sql::query("UPDATE workers SET seen_s = $2 WHERE name = $1")
         .bind(name.as_str())
         .bind(seconds(now_s))
         .execute(&mut **tx)

@@ -133,7 +133,7 @@ async fn explained_pcrs(
     row: &AttestationRow,
 ) -> Result<Vec<MeasuredPcr>, Error> {
     let named = [(device, row.evidence.firmware_log.as_str())];
-    let log = attestations::logs(&mut *cx.db.reader().await?, &named).await?.remove(device);
+    let log = attestations::logs(&mut cx.db.reader().await?, &named).await?.remove(device);
     let log = log.and_then(|bytes| FirmwareLog::parse(&bytes).ok());
     let phases = phases::parse(row.evidence.phases_log.as_bytes()).unwrap_or_default();
     let mut names = BTreeMap::new();
@@ -190,7 +190,7 @@ pub async fn accept_firmware(cx: &Context, device: &DeviceId) -> Result<(), Erro
             .hint("request new evidence with `fleeti attest now`")
     })?;
     let log = attestations::logs(
-        &mut *cx.db.reader().await?,
+        &mut cx.db.reader().await?,
         &[(device, row.evidence.firmware_log.as_str())],
     )
     .await?;

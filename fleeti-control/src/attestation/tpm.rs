@@ -252,7 +252,7 @@ pub async fn begin(
     shown: &TpmIdentity,
 ) -> Result<TpmSecret, Error> {
     let shown = read(cx, shown)?;
-    if tpms::is_taken(&mut *cx.db.reader().await?, device, &shown.row).await? {
+    if tpms::is_taken(&mut cx.db.reader().await?, device, &shown.row).await? {
         return Err(other_tpm(cx, device.as_str(), &shown.row).await?);
     }
     challenge(cx, Bearer::Device(device.clone()), shown)

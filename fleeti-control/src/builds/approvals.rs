@@ -77,7 +77,7 @@ pub async fn status(cx: &Context, id: &str) -> Result<SignatureStatus, Error> {
             approved_by: vec![],
         });
     };
-    let kept = store::approvals::get(&mut *cx.db.reader().await?, id).await?;
+    let kept = store::approvals::get(&mut cx.db.reader().await?, id).await?;
     let approved_by = match &kept {
         Some((request, approvals)) => {
             let intent = Intent::parse(&request.intent)?;
@@ -258,7 +258,7 @@ async fn queue(cx: &Context, id: &str, actor: &str) -> Result<Build, Error> {
 /// When the signing service refuses or does not answer.
 pub(crate) async fn have_signed(cx: &Context, build: &Build, out: &str) -> Result<(), Error> {
     let (policy, release_key) = needed_policy(cx).await?;
-    let kept = store::approvals::get(&mut *cx.db.reader().await?, &build.id).await?;
+    let kept = store::approvals::get(&mut cx.db.reader().await?, &build.id).await?;
     let (intent, request, approvals) = match kept {
         // Only if the policy still requires approvals: otherwise a stored request may have expired.
         Some((request, approvals)) if policy.approvals() > 0 => {

@@ -219,7 +219,7 @@ async fn again(
     if proved_key_sha256(&pending.csr_pem)? != pending.key_sha256 {
         return Err(refused());
     }
-    Ok(store::certificates::of_key(&mut *cx.db.reader().await?, device, &pending.key_sha256, now)
+    Ok(store::certificates::of_key(&mut cx.db.reader().await?, device, &pending.key_sha256, now)
         .await?)
 }
 

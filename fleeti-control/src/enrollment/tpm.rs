@@ -29,7 +29,7 @@ async fn good_token(cx: &Context, token: &str) -> Result<String, Error> {
         return Err(refused());
     }
     let sha256 = sha256_hex(token.as_bytes());
-    let found = store::enrollments::find(&mut *cx.db.reader().await?, &[&sha256]).await?;
+    let found = store::enrollments::find(&mut cx.db.reader().await?, &[&sha256]).await?;
     if found.get(&sha256).is_none_or(|row| from_seconds(row.expires_s) < cx.now_s()) {
         return Err(refused());
     }

@@ -395,3 +395,12 @@ CREATE TABLE domain_events (
     kind TEXT NOT NULL,
     body TEXT NOT NULL
 );
+
+-- The server that is active on this database, or was the last one.
+CREATE TABLE leases (
+    name TEXT PRIMARY KEY,
+    id TEXT NOT NULL,
+    host TEXT NOT NULL,
+    pid BIGINT NOT NULL,
+    since_s BIGINT NOT NULL
+);

@@ -1,0 +1,191 @@
+//! Profiles, builds, signing requests, releases.
+
+use crate::databases::on_both;
+
+on_both! {
+    a_revision_is_numbered_by_its_content,
+    a_build_is_claimed_again_when_its_lease_has_ended,
+    a_build_is_signed_once,
+    old_builds_lose_their_files,
+    an_approval_belongs_to_a_request,
+    a_release_is_published_once,
+}
+
+mod test {
+    use crate::databases::Place;
+    use crate::devices::{enroll, id};
+    use fleeti_core::wire::api::{
+        BuildPhase, CreateBuild, RequestSignature, SignedBootProof, SignedBy,
+    };
+    use fleeti_store::builds::{Ended, Lease};
+    use fleeti_store::{Db, approvals, builds, desired, releases, revisions};
+
+    fn request(motd: &str) -> CreateBuild {
+        let text = format!(
+            "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n[[files]]\npath = \"/etc/motd\"\ncontent = \"{motd}\"\n"
+        );
+        CreateBuild {
+            profile: fleeti_core::profile::check(&text).unwrap(),
+            version: "1".parse().unwrap(),
+        }
+    }
+
+    fn lease(until_s: u64) -> Lease<'static> {
+        Lease { worker: "w", id: "lease-1", until_s }
+    }
+
+    async fn queued(db: &Db, id: &str, created_s: u64) {
+        let mut tx = db.write().await.unwrap();
+        builds::insert(&mut tx, id, 1, &request("a"), created_s).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    async fn built(db: &Db, id: &str) {
+        let mut tx = db.write().await.unwrap();
+        let claimed = builds::claim(&mut tx, 1, lease(100)).await.unwrap().unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(claimed.id, id);
+        let ended = Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some("/b") };
+        assert!(builds::finish(db.writer(), id, lease(100), ended).await.unwrap());
+    }
+
+    pub async fn a_revision_is_numbered_by_its_content(place: Place) {
+        let db = place.open().await;
+        let mut tx = db.write().await.unwrap();
+        for (motd, number) in [("a", 1), ("b", 2), ("a", 1), ("c", 3)] {
+            let profile = request(motd).profile;
+            assert_eq!(revisions::number(&mut tx, &profile, 5).await.unwrap(), number);
+        }
+        tx.commit().await.unwrap();
+        let line = "kiosk".parse().unwrap();
+        let numbers = |all: &[revisions::Head]| all.iter().map(|h| h.number).collect::<Vec<_>>();
+        let heads = revisions::heads_of_line(db.pool(), &line, 2).await.unwrap();
+        assert_eq!(numbers(&heads), [3, 2]);
+        assert_eq!(numbers(&revisions::heads(db.pool(), 5).await.unwrap()), [3]);
+        let one = revisions::get(db.pool(), &line, 1).await.unwrap().unwrap();
+        assert_eq!(one.profile, request("a").profile);
+        assert_eq!(revisions::of_line(db.pool(), &line, 5).await.unwrap().len(), 3);
+        assert_eq!(revisions::newest(db.pool(), 5).await.unwrap()[0].number, 3);
+    }
+
+    pub async fn a_build_is_claimed_again_when_its_lease_has_ended(place: Place) {
+        let db = place.open().await;
+        queued(&db, "build-1", 10).await;
+        let mut tx = db.write().await.unwrap();
+        let claimed = builds::claim(&mut tx, 10, lease(70)).await.unwrap().unwrap();
+        assert_eq!((claimed.id.as_str(), claimed.revision), ("build-1", 1));
+        assert!(builds::claim(&mut tx, 69, lease(130)).await.unwrap().is_none());
+        assert_eq!(builds::held(&mut tx, 69, lease(80)).await.unwrap().unwrap().id, "build-1");
+        tx.commit().await.unwrap();
+        assert!(builds::renew(db.writer(), "build-1", lease(90), None).await.unwrap());
+        let another = Lease { id: "lease-2", ..lease(200) };
+        assert!(!builds::renew(db.writer(), "build-1", another, Some("x")).await.unwrap());
+        let mut tx = db.write().await.unwrap();
+        for now_s in [91, 201] {
+            assert!(builds::claim(&mut tx, now_s, lease(now_s + 60)).await.unwrap().is_some());
+        }
+        assert!(builds::claim(&mut tx, 300, lease(360)).await.unwrap().is_none(), "three attempts");
+        assert_eq!(builds::give_up(&mut tx, 300).await.unwrap(), ["build-1"]);
+        tx.commit().await.unwrap();
+        let build = builds::get(db.pool(), "build-1").await.unwrap().unwrap();
+        assert_eq!(build.phase, BuildPhase::Failed);
+        let (revision, again) = builds::request(db.pool(), "build-1").await.unwrap().unwrap();
+        assert_eq!((revision, again.profile), (1, request("a").profile));
+    }
+
+    pub async fn a_build_is_signed_once(place: Place) {
+        let db = place.open().await;
+        queued(&db, "build-1", 10).await;
+        built(&db, "build-1").await;
+        let mut tx = db.write().await.unwrap();
+        assert!(builds::ask_to_sign(&mut tx, "build-1").await.unwrap());
+        assert!(!builds::ask_to_sign(&mut tx, "build-1").await.unwrap());
+        let claimed = builds::claim_signing(&mut tx, 10, 60).await.unwrap().unwrap();
+        assert_eq!(claimed.signing, Some(BuildPhase::Running));
+        assert!(builds::claim_signing(&mut tx, 69, 60).await.unwrap().is_none());
+        tx.commit().await.unwrap();
+        let phase = BuildPhase::Succeeded;
+        builds::signing(db.writer(), "build-1", phase, 0, "signed").await.unwrap();
+        let build = builds::get(db.pool(), "build-1").await.unwrap().unwrap();
+        assert_eq!((build.signing, build.signing_detail.as_str()), (Some(phase), "signed"));
+    }
+
+    pub async fn old_builds_lose_their_files(place: Place) {
+        let db = place.open().await;
+        for n in 1..=3 {
+            let name = format!("build-{n}");
+            queued(&db, &name, n).await;
+            built(&db, &name).await;
+        }
+        assert_eq!(builds::newest(db.pool(), 2).await.unwrap()[0].id, "build-3");
+        assert_eq!(builds::beyond(db.pool(), 1).await.unwrap(), ["build-2", "build-1"]);
+        assert!(builds::beyond(db.pool(), 3).await.unwrap().is_empty());
+        builds::files_removed(db.writer(), "build-1").await.unwrap();
+        assert_eq!(builds::beyond(db.pool(), 1).await.unwrap(), ["build-2"]);
+        let build = builds::get(db.pool(), "build-1").await.unwrap().unwrap();
+        assert_eq!(build.detail, "done; its files were removed to make room");
+    }
+
+    pub async fn an_approval_belongs_to_a_request(place: Place) {
+        let db = place.open().await;
+        let by = |key: &str| SignedBy { key_id: key.into(), signature: "s".into() };
+        let request = RequestSignature { intent: "{}".into(), by: by("requester") };
+        let mut tx = db.write().await.unwrap();
+        assert!(approvals::get(&mut tx, "build-1").await.unwrap().is_none());
+        approvals::ask(&mut tx, "build-1", &request, 5).await.unwrap();
+        for key in ["b", "a", "b"] {
+            approvals::approve(&mut tx, "build-1", &by(key)).await.unwrap();
+        }
+        let (asked, approved) = approvals::get(&mut tx, "build-1").await.unwrap().unwrap();
+        assert_eq!(asked.by.key_id, "requester");
+        assert_eq!(approved.iter().map(|a| a.key_id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        approvals::ask(&mut tx, "build-1", &request, 6).await.unwrap();
+        assert!(approvals::get(&mut tx, "build-1").await.unwrap().unwrap().1.is_empty());
+        tx.commit().await.unwrap();
+    }
+
+    fn manifest(release: &str) -> String {
+        serde_json::json!({
+            "type": fleeti_core::manifest::KIND, "release": release, "architecture": "x86_64",
+            "revision_digest": "", "lock_digest": "", "artifacts": [{"path": "raw/kiosk.efi", "size": 1, "sha256": "00"}],
+            "root_hash": "",
+            "reference_values": fleeti_core::manifest::ReferenceValues::default(),
+            "minimum_version": "1", "created_s": 0, "critical": [],
+        })
+        .to_string()
+    }
+
+    pub async fn a_release_is_published_once(place: Place) {
+        let db = place.open().await;
+        enroll(&db, &["dev-1"]).await;
+        let (one, two) = ("kiosk@1".parse().unwrap(), "kiosk@2".parse().unwrap());
+        let mut tx = db.write().await.unwrap();
+        for (n, name) in [(1, &one), (2, &two)] {
+            let text = manifest(&format!("kiosk@{n}"));
+            assert!(releases::insert(&mut tx, name, "sha", &text, "[]", n).await.unwrap());
+            assert!(!releases::insert(&mut tx, name, "sha", &text, "[]", n).await.unwrap());
+        }
+        assert!(releases::is_good(&mut tx, &one).await.unwrap());
+        assert!(!releases::is_proved(&mut tx, &one).await.unwrap());
+        let proof = SignedBootProof { proof: "{}".into(), signatures: vec![] };
+        releases::set_boot_proof(&mut tx, &one, &proof).await.unwrap();
+        assert!(releases::is_proved(&mut tx, &one).await.unwrap());
+        releases::set_audit_number(&mut tx, &two, 7).await.unwrap();
+        assert!(releases::revoke(&mut tx, &two, 9).await.unwrap());
+        assert!(!releases::revoke(&mut tx, &two, 9).await.unwrap());
+        assert!(!releases::is_good(&mut tx, &two).await.unwrap());
+        desired::set_desired(&mut tx, &[id("dev-1")], Some(&one)).await.unwrap();
+        assert!(desired::with_desired(&mut tx, &one).await.unwrap().is_empty(), "no rollout");
+        tx.commit().await.unwrap();
+        let pool = db.pool();
+        assert_eq!(releases::audit_number(pool, &two).await.unwrap(), Some(7));
+        assert_eq!(releases::audit_number(pool, &one).await.unwrap(), None);
+        let without = releases::without_audit_number(pool).await.unwrap();
+        assert_eq!(without, [(one.clone(), "sha".to_owned())]);
+        assert_eq!(releases::revoked(pool, 5).await.unwrap(), std::slice::from_ref(&two));
+        let known = releases::known_to(pool, &id("dev-1"), 1).await.unwrap();
+        assert_eq!(known.len(), 2, "the newest, and that of the device");
+        assert!(releases::documents(pool, &one).await.unwrap().is_some());
+        assert_eq!(releases::newest(pool, 5).await.unwrap()[0].name, two);
+    }
+}

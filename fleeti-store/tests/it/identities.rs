@@ -1,0 +1,257 @@
+//! Enrollment tokens, pairing, certificates and their keys, sessions, workers, trust.
+
+use crate::databases::on_both;
+
+on_both! {
+    a_token_belongs_to_the_device_that_used_it,
+    a_reader_cannot_write,
+    a_pairing_is_taken_once_and_before_it_ends,
+    certificates_follow_the_key_of_a_device,
+    a_key_stays_with_its_device,
+    a_device_that_enrolls_twice_at_once_keeps_both_keys,
+    expired_certificates_are_deleted_except_the_newest,
+    sessions_end,
+    workers_are_known_by_their_token,
+    trust_documents_are_read_as_they_were_stored,
+    a_readmission_is_for_the_keys_of_its_fleet,
+}
+
+mod test {
+    use crate::databases::Place;
+    use crate::devices::{certified, enroll, id, key};
+    use fleeti_core::wire::api::RevocationReason;
+    use fleeti_core::wire::device::SignedBundle;
+    use fleeti_core::wire::readmission::SignedTransition;
+    use fleeti_store::pairings::PairingRow;
+    use fleeti_store::{
+        StoreError, certificates, device_keys, devices, enrollments, pairings, readmissions,
+        sessions, sql, trust, workers,
+    };
+
+    pub async fn a_token_belongs_to_the_device_that_used_it(place: Place) {
+        let db = place.open().await;
+        let mut tx = db.write().await.unwrap();
+        let fleet = "bench".parse().unwrap();
+        for token in ["old", "new"] {
+            enrollments::insert(&mut tx, token, &fleet, 7, None).await.unwrap();
+        }
+        let reserved = Some((&id("dev-2"), Some("ek")));
+        enrollments::insert(&mut tx, "reserved", &fleet, 7, reserved).await.unwrap();
+        enrollments::consume(&mut tx, &[("old", &id("dev-1"), "key")]).await.unwrap();
+        let used = enrollments::used(&mut tx, &["old", "new", "unknown"]).await.unwrap();
+        assert_eq!(used.into_keys().collect::<Vec<_>>(), ["old"]);
+        tx.commit().await.unwrap();
+        let mut reader = db.reader().await.unwrap();
+        let found = enrollments::find(&mut reader, &["old", "new", "reserved"]).await.unwrap();
+        assert_eq!((found.len(), found["old"].device.as_deref()), (3, Some("dev-1")));
+        assert_eq!((found["new"].device.as_deref(), found["new"].expires_s), (None, 7));
+        assert_eq!(found["reserved"].ek_sha256.as_deref(), Some("ek"));
+    }
+
+    pub async fn a_reader_cannot_write(place: Place) {
+        let db = place.open().await;
+        let refused = sql::query("DELETE FROM enrollments").execute(db.pool()).await.unwrap_err();
+        let words = if place.is_postgres() { "read-only" } else { "readonly" };
+        assert!(refused.to_string().contains(words), "{refused}");
+    }
+
+    pub async fn a_pairing_is_taken_once_and_before_it_ends(place: Place) {
+        let db = place.open().await;
+        let row = |token: &str, key: &str| PairingRow {
+            token_sha256: token.into(),
+            key_sha256: key.into(),
+            running: "kiosk@1".into(),
+        };
+        let mut tx = db.write().await.unwrap();
+        pairings::insert(&mut tx, &row("t-1", "k-1"), "c-1", (100, 200)).await.unwrap();
+        // A restarted device has the same key.
+        pairings::insert(&mut tx, &row("t-2", "k-1"), "c-2", (100, 200)).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(pairings::state(db.pool(), "t-1", 150).await.unwrap(), (false, false));
+        assert_eq!(pairings::state(db.pool(), "t-2", 150).await.unwrap(), (true, false));
+        let mut tx = db.write().await.unwrap();
+        assert!(pairings::take(&mut tx, "c-2", 201).await.unwrap().is_none());
+        let taken = pairings::take(&mut tx, "c-2", 150).await.unwrap().unwrap();
+        assert_eq!(taken.running, "kiosk@1");
+        assert!(pairings::take(&mut tx, "c-2", 150).await.unwrap().is_none());
+        pairings::admit(&mut tx, &taken, &"bench".parse().unwrap(), 300).await.unwrap();
+        pairings::remove(&mut tx, "t-2").await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(pairings::state(db.pool(), "t-2", 150).await.unwrap(), (false, true));
+    }
+
+    pub async fn certificates_follow_the_key_of_a_device(place: Place) {
+        let db = place.open().await;
+        enroll(&db, &["dev-1"]).await;
+        let device = id("dev-1");
+        let pem = certificates::newest(db.pool(), &device).await.unwrap();
+        assert_eq!(pem.as_deref(), Some("PEM of serial-dev-1-1"));
+        assert!(certificates::has_key_in_tpm(db.pool(), &device).await.unwrap());
+        let mut tx = db.write().await.unwrap();
+        let fleet = "bench".parse().unwrap();
+        let second = certified("dev-1", 2);
+        devices::upsert(&mut tx, &[(&device, &fleet, &second)], 20).await.unwrap();
+        let status = certificates::status(&mut tx, &device).await.unwrap().unwrap();
+        assert_eq!(status.next_key_sha256.as_deref(), Some(key("dev-1", 2)));
+        let found = certificates::of_key(&mut tx, &device, key("dev-1", 2), 20).await.unwrap();
+        assert_eq!(found.unwrap().serial, "serial-dev-1-2");
+        assert!(
+            certificates::of_key(&mut tx, &device, key("dev-1", 2), 2000).await.unwrap().is_none()
+        );
+        certificates::set_successors(&mut tx, &device, 3, 21).await.unwrap();
+        assert!(devices::promote_key(&mut tx, &device, key("dev-1", 2)).await.unwrap());
+        assert!(!devices::promote_key(&mut tx, &device, key("dev-1", 2)).await.unwrap());
+        let status = certificates::status(&mut tx, &device).await.unwrap().unwrap();
+        assert_eq!((status.key_sha256.as_str(), status.next_key_sha256), (key("dev-1", 2), None));
+        assert_eq!((status.successors, status.successor_s, status.not_after_s), (3, 21, 1002));
+        certificates::supersede(&mut tx, &device, key("dev-1", 1)).await.unwrap();
+        certificates::supersede(&mut tx, &device, key("dev-1", 1)).await.unwrap();
+        let owners =
+            device_keys::owners(&mut tx, &[key("dev-1", 1), key("dev-1", 2)]).await.unwrap();
+        assert_eq!(
+            owners.into_iter().collect::<Vec<_>>(),
+            [(key("dev-1", 2).into(), "dev-1".into())]
+        );
+        assert!(device_keys::owners(&mut tx, &[]).await.unwrap().is_empty());
+        let reason = RevocationReason::KeyCompromise;
+        assert!(devices::revoke(&mut tx, &device, reason, 30).await.unwrap());
+        tx.commit().await.unwrap();
+        assert!(certificates::has_key_in_tpm(db.pool(), &device).await.unwrap());
+        let listed = certificates::revoked(db.pool(), "issuer", 100).await.unwrap();
+        let row = |serial: &str| (serial.to_owned(), 30, reason);
+        assert_eq!(listed, [row("serial-dev-1-1"), row("serial-dev-1-2")]);
+        assert!(certificates::revoked(db.pool(), "another", 100).await.unwrap().is_empty());
+    }
+
+    pub async fn a_key_stays_with_its_device(place: Place) {
+        let db = place.open().await;
+        enroll(&db, &["dev-1"]).await;
+        let mut tx = db.write().await.unwrap();
+        let stolen = devices::Certified { serial: "other".into(), ..certified("dev-1", 1) };
+        let refused =
+            devices::upsert(&mut tx, &[(&id("dev-2"), &"bench".parse().unwrap(), &stolen)], 20)
+                .await
+                .unwrap_err();
+        assert!(matches!(refused, StoreError::Check { .. }), "{refused}");
+    }
+
+    pub async fn a_device_that_enrolls_twice_at_once_keeps_both_keys(place: Place) {
+        let db = place.open().await;
+        let (device, fleet) = (id("dev-1"), "bench".parse().unwrap());
+        let all = [1, 2].map(|number| certified("dev-1", number));
+        let mut tx = db.write().await.unwrap();
+        let rows = all.each_ref().map(|certified| (&device, &fleet, certified));
+        devices::upsert(&mut tx, &rows, 20).await.unwrap();
+        let status = certificates::status(&mut tx, &device).await.unwrap().unwrap();
+        assert_eq!(status.key_sha256, key("dev-1", 1));
+        assert_eq!(status.next_key_sha256.as_deref(), Some(key("dev-1", 2)));
+    }
+
+    pub async fn expired_certificates_are_deleted_except_the_newest(place: Place) {
+        let db = place.open().await;
+        enroll(&db, &["dev-1", "dev-2"]).await;
+        let mut tx = db.write().await.unwrap();
+        let (device, fleet) = (id("dev-1"), "bench".parse().unwrap());
+        for number in 2..=4 {
+            let next = certified("dev-1", number);
+            devices::upsert(&mut tx, &[(&device, &fleet, &next)], 20).await.unwrap();
+        }
+        certificates::supersede(&mut tx, &device, key("dev-1", 3)).await.unwrap();
+        assert_eq!(certificates::prune(&mut tx, 900, 10).await.unwrap(), 0);
+        // The key of the first is the one that the device uses, and the fourth is the newest.
+        assert_eq!(certificates::prune(&mut tx, 2000, 10).await.unwrap(), 4);
+        tx.commit().await.unwrap();
+        let left: Vec<String> = sql::query_scalar("SELECT serial FROM issued ORDER BY serial")
+            .fetch_all(db.pool())
+            .await
+            .unwrap();
+        assert_eq!(left, ["serial-dev-1-4", "serial-dev-2-1"]);
+    }
+
+    pub async fn sessions_end(place: Place) {
+        let db = place.open().await;
+        let mut tx = db.write().await.unwrap();
+        sessions::insert(&mut tx, "old", "credential", 1, 5).await.unwrap();
+        sessions::insert(&mut tx, "token", "credential", 10, 20).await.unwrap();
+        tx.commit().await.unwrap();
+        let is_live = async |token, credential, now_s| {
+            sessions::is_live(db.pool(), token, credential, now_s).await.unwrap()
+        };
+        assert!(is_live("token", "credential", 20).await);
+        assert!(!is_live("token", "credential", 21).await);
+        assert!(!is_live("token", "another", 20).await);
+        assert!(!is_live("old", "credential", 1).await);
+        let mut tx = db.write().await.unwrap();
+        sessions::delete(&mut tx, "token").await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(!is_live("token", "credential", 20).await);
+    }
+
+    pub async fn workers_are_known_by_their_token(place: Place) {
+        let db = place.open().await;
+        let name = |text: &str| text.parse().unwrap();
+        let mut tx = db.write().await.unwrap();
+        assert!(workers::insert(&mut tx, &name("b-2"), "token-2", 1).await.unwrap());
+        assert!(workers::insert(&mut tx, &name("b1"), "token-1", 1).await.unwrap());
+        assert!(!workers::insert(&mut tx, &name("b1"), "token-3", 1).await.unwrap());
+        workers::seen(&mut tx, &name("b1"), 9).await.unwrap();
+        tx.commit().await.unwrap();
+        let all = workers::all(db.pool()).await.unwrap();
+        let all: Vec<_> = all.iter().map(|w| (w.name.as_str(), w.seen_s)).collect();
+        assert_eq!(all, [("b-2", None), ("b1", Some(9))]);
+        assert_eq!(workers::by_token(db.pool(), "token-1").await.unwrap(), Some(name("b1")));
+        let mut tx = db.write().await.unwrap();
+        assert!(workers::delete(&mut tx, &name("b1")).await.unwrap());
+        assert!(!workers::delete(&mut tx, &name("b1")).await.unwrap());
+        tx.commit().await.unwrap();
+        assert_eq!(workers::by_token(db.pool(), "token-1").await.unwrap(), None);
+    }
+
+    pub async fn trust_documents_are_read_as_they_were_stored(place: Place) {
+        let db = place.open().await;
+        enroll(&db, &["dev-1", "dev-2"]).await;
+        let mut tx = db.write().await.unwrap();
+        for version in [9, 10] {
+            let bundle =
+                SignedBundle { bundle: format!("bundle {version}"), signature: "s".into() };
+            let transcript = format!("transcript {version}");
+            trust::insert(&mut tx, ("root", version), &bundle, &transcript, 5).await.unwrap();
+        }
+        let signed = SignedTransition {
+            transition: "{}".into(),
+            signatures: vec![("key".into(), "signature".into())],
+        };
+        trust::keep_transition(&mut tx, "sha", &signed, 5).await.unwrap();
+        trust::keep_transition(&mut tx, "sha", &signed, 6).await.unwrap();
+        trust::switch(&mut tx, "device", "first").await.unwrap();
+        trust::switch(&mut tx, "device", "second").await.unwrap();
+        tx.commit().await.unwrap();
+        let newest = trust::newest(db.pool(), "root").await.unwrap().unwrap();
+        assert_eq!(newest.bundle, "bundle 10");
+        let transcript = trust::transcript(db.pool(), "root").await.unwrap();
+        assert_eq!(transcript.as_deref(), Some("transcript 10"));
+        assert_eq!(trust::transitions(db.pool()).await.unwrap(), [signed]);
+        assert_eq!(trust::issuing(db.pool()).await.unwrap()["device"], "second");
+        assert_eq!(trust::devices_of(db.pool(), "issuer", "first").await.unwrap(), 2);
+        assert_eq!(trust::devices_of(db.pool(), "first", "first").await.unwrap(), 0);
+        assert_eq!(trust::taken(db.pool(), 1).await.unwrap(), (2, 0));
+        assert_eq!(trust::taken(db.pool(), 0).await.unwrap(), (2, 2));
+    }
+
+    pub async fn a_readmission_is_for_the_keys_of_its_fleet(place: Place) {
+        let db = place.open().await;
+        enroll(&db, &["dev-1"]).await;
+        let (device, fleet) = (id("dev-1"), "bench".parse().unwrap());
+        let mut tx = db.write().await.unwrap();
+        sql::query("UPDATE devices SET is_in_tpm = 0").execute(&mut *tx).await.unwrap();
+        assert_eq!(readmissions::open(&mut tx, &fleet, 50, "flood", 10).await.unwrap(), 0);
+        assert_eq!(readmissions::open(&mut tx, &fleet, 60, "flood", 5000).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+        let is_open = async |key, now_s| {
+            readmissions::is_open_for(db.pool(), &device, key, now_s).await.unwrap()
+        };
+        assert!(is_open(key("dev-1", 1), 60).await);
+        assert!(!is_open(key("dev-1", 1), 61).await);
+        assert!(!is_open("another", 60).await);
+    }
+}

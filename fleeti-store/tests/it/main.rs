@@ -1,0 +1,13 @@
+//! Every test runs on SQLite and on PostgreSQL.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod builds;
+mod databases;
+mod devices;
+mod errors;
+mod evidence;
+mod identities;
+mod isolation;
+mod leases;
+mod lists;
+mod rollouts;

@@ -1,0 +1,176 @@
+//! Headers and devices of rollouts.
+
+use crate::databases::on_both;
+
+on_both! {
+    every_phase_comes_back_as_it_was_stored,
+    pages_follow_one_another_and_another_rollout_has_its_own_rows,
+    a_fleet_has_one_active_rollout_and_its_work_is_found_again,
+}
+
+mod test {
+    use crate::databases::Place;
+    use fleeti_core::id::DeviceId;
+    use fleeti_core::rollout::device::Device;
+    use fleeti_core::rollout::header::Header;
+    use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
+    use fleeti_core::update::{FailureCode, RollbackReason};
+    use fleeti_store::Db;
+    use fleeti_store::devices::{self, Certified};
+    use fleeti_store::rollout_devices::{after, insert, of, page, set};
+    use fleeti_store::rollout_headers::{self, StoredRollout};
+
+    fn id(n: usize) -> DeviceId {
+        format!("device-{n:03}").parse().unwrap()
+    }
+
+    fn at(phase: DevicePhase, since_s: u64) -> Device {
+        Device { phase, since_s }
+    }
+
+    fn rollout(id: &str) -> StoredRollout {
+        StoredRollout {
+            id: id.into(),
+            fleet: "demo".parse().unwrap(),
+            created_s: 1,
+            release: "kiosk@2".parse().unwrap(),
+            header: Header { phase: Phase::Starting, counts: Counts::default() },
+            reached: String::new(),
+            appraised: None,
+        }
+    }
+
+    /// A database with these devices in fleet `demo`.
+    async fn database(place: &Place, count: usize) -> Db {
+        let db = place.open().await;
+        let fleet = "demo".parse().unwrap();
+        let certified: Vec<_> = (0..count)
+            .map(|n| {
+                let certified = Certified {
+                    key_sha256: format!("{n:064x}"),
+                    serial: format!("{n}"),
+                    pem: String::new(),
+                    certificate_sha256: format!("certificate-{n}"),
+                    not_after_s: 9,
+                    issuer: String::new(),
+                    is_in_tpm: false,
+                };
+                (id(n), certified)
+            })
+            .collect();
+        let rows: Vec<_> = certified.iter().map(|(id, c)| (id, &fleet, c)).collect();
+        let mut tx = db.write().await.unwrap();
+        devices::upsert(&mut tx, &rows, 1).await.unwrap();
+        tx.commit().await.unwrap();
+        db
+    }
+
+    pub async fn every_phase_comes_back_as_it_was_stored(place: Place) {
+        let phases = [
+            DevicePhase::Blocked,
+            DevicePhase::Offered,
+            DevicePhase::Staging,
+            DevicePhase::Staged,
+            DevicePhase::Rebooting,
+            DevicePhase::Trying,
+            DevicePhase::Unconfirmed,
+            DevicePhase::Proving,
+            DevicePhase::Succeeded,
+            DevicePhase::AttestationFailed,
+            DevicePhase::RolledBack { reason: RollbackReason::Health { evidence: "\"x\"".into() } },
+            DevicePhase::RolledBack { reason: RollbackReason::Verity { evidence: "y".into() } },
+            DevicePhase::Revoked,
+            DevicePhase::Failed { code: FailureCode::StageFailed },
+        ];
+        let db = database(&place, phases.len()).await;
+        let mut tx = db.write().await.unwrap();
+        rollout_headers::insert(&mut tx, &rollout("r")).await.unwrap();
+        let offered: Vec<_> =
+            (0..phases.len()).map(|n| (id(n), at(DevicePhase::Offered, 5))).collect();
+        insert(&mut tx, "r", &offered).await.unwrap();
+        assert_eq!(after(&mut tx, "r", "", 100).await.unwrap(), offered);
+        let moved: Vec<_> =
+            phases.iter().enumerate().map(|(n, p)| (id(n), at(p.clone(), 6 + n as u64))).collect();
+        set(&mut tx, "r", &moved).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(page(db.pool(), "r", None, "", 100).await.unwrap(), moved);
+        for category in Category::ALL {
+            let wanted: Vec<_> =
+                moved.iter().filter(|(_, d)| d.phase.category() == category).cloned().collect();
+            assert_eq!(page(db.pool(), "r", Some(category), "", 100).await.unwrap(), wanted);
+        }
+    }
+
+    pub async fn pages_follow_one_another_and_another_rollout_has_its_own_rows(place: Place) {
+        let db = database(&place, 5).await;
+        let mut tx = db.write().await.unwrap();
+        let mut over = rollout("old");
+        rollout_headers::insert(&mut tx, &over).await.unwrap();
+        over.header.phase = Phase::Aborted;
+        rollout_headers::set(&mut tx, &over).await.unwrap();
+        rollout_headers::insert(&mut tx, &rollout("new")).await.unwrap();
+        let all: Vec<_> = (0..5).map(|n| (id(n), at(DevicePhase::Offered, 1))).collect();
+        insert(&mut tx, "old", &all).await.unwrap();
+        insert(&mut tx, "new", &all).await.unwrap();
+        // Rows of one kind are stored by one statement; the others stay.
+        let staging: Vec<_> = [1, 3].map(|n| (id(n), at(DevicePhase::Staging, 2))).into();
+        set(&mut tx, "new", &staging).await.unwrap();
+        assert_eq!(
+            of(&mut tx, "old", &[&id(1)]).await.unwrap(),
+            [(id(1), at(DevicePhase::Offered, 1))]
+        );
+        assert_eq!(of(&mut tx, "new", &[&id(1), &id(9)]).await.unwrap(), staging[..1]);
+        let (found, device) =
+            rollout_headers::active_with(&mut tx, &"demo".parse().unwrap(), &id(3))
+                .await
+                .unwrap()
+                .unwrap();
+        assert_eq!((found.id.as_str(), device), ("new", at(DevicePhase::Staging, 2)));
+        assert!(
+            rollout_headers::active_with(&mut tx, &"demo".parse().unwrap(), &id(9))
+                .await
+                .unwrap()
+                .is_none()
+        );
+        tx.commit().await.unwrap();
+        let waiting = Some(Category::Waiting);
+        let first = page(db.pool(), "new", waiting, "", 2).await.unwrap();
+        let rest = page(db.pool(), "new", waiting, id(2).as_str(), 2).await.unwrap();
+        let ids: Vec<_> = first.iter().chain(&rest).map(|(id, _)| id.clone()).collect();
+        assert_eq!(ids, [0, 2, 4].map(id));
+    }
+
+    pub async fn a_fleet_has_one_active_rollout_and_its_work_is_found_again(place: Place) {
+        let db = database(&place, 1).await;
+        let mut tx = db.write().await.unwrap();
+        let mut first = rollout("first");
+        rollout_headers::insert(&mut tx, &first).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(rollout_headers::with_work(db.pool()).await.unwrap(), ["first"]);
+        let mut tx = db.write().await.unwrap();
+        assert!(rollout_headers::insert(&mut tx, &rollout("second")).await.is_err());
+        drop(tx);
+
+        let mut tx = db.write().await.unwrap();
+        first.header =
+            Header { phase: Phase::Running, counts: Counts { total: 7, ..first.header.counts } };
+        (first.reached, first.appraised) = ("device-000".into(), Some("device-003".into()));
+        rollout_headers::set(&mut tx, &first).await.unwrap();
+        assert_eq!(
+            rollout_headers::active_in(&mut tx, &first.fleet).await.unwrap().as_ref(),
+            Some(&first)
+        );
+        assert_eq!(
+            rollout_headers::active_of(&mut tx, &first.release).await.unwrap(),
+            [first.clone()]
+        );
+        tx.commit().await.unwrap();
+        assert_eq!(rollout_headers::with_work(db.pool()).await.unwrap(), ["first"]);
+        let mut tx = db.write().await.unwrap();
+        first.appraised = None;
+        rollout_headers::set(&mut tx, &first).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(rollout_headers::with_work(db.pool()).await.unwrap().is_empty());
+        assert_eq!(rollout_headers::get(db.pool(), "first").await.unwrap(), Some(first));
+    }
+}
