@@ -11,7 +11,8 @@
 //! DIR/admin.token                            made at the first start, mode 0600
 //! DIR/pki/admin/{certificate,key}.pem, fingerprint   of the API port, if the server issues its certificate itself
 //! DIR/standby/                               for starts without the signing service, mode 0600
-//! DIR/fleeti.db  DIR/releases/  DIR/builds/
+//! DIR/fleeti.db                              the database, unless it is elsewhere (--database)
+//! DIR/releases/  DIR/builds/
 //! ```
 
 use crate::admin_tls::ApiTls;
@@ -24,6 +25,7 @@ use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::keys::Folders;
 use fleeti_signer::limits::Limits as SignerLimits;
 use fleeti_signer::service::SigningService;
+use fleeti_store::Location;
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -35,6 +37,8 @@ use std::sync::Arc;
 pub struct Config {
     /// The data folder.
     pub data: PathBuf,
+    /// The database; default: `fleeti.db` in the data folder.
+    pub database: Option<Location>,
     /// Address of API and pages.
     pub api: SocketAddr,
     /// TLS of the API port.
@@ -80,6 +84,7 @@ impl Config {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         Self {
             data: data.into(),
+            database: None,
             api: any,
             api_tls: ApiTls::Loopback,
             https: any,
@@ -120,6 +125,12 @@ impl Config {
             retention: self.retention,
             clock: self.clock.clone(),
         }
+    }
+    /// Where the database is.
+    #[must_use]
+    pub fn database(&self) -> Location {
+        let file = || Location::Sqlite(self.data.join("fleeti.db"));
+        self.database.clone().unwrap_or_else(file)
     }
     /// The CRL distribution point for device certificates, for a server with this device port.
     #[must_use]

@@ -33,6 +33,11 @@ struct Arguments {
     /// The data folder.
     #[arg(long, env = "FLEETI_DATA", required = true)]
     data: Option<PathBuf>,
+    /// The database: sqlite:PATH, or postgres://USER@HOST/NAME. Default: DIR/fleeti.db. Use
+    /// PGPASSFILE for the password of PostgreSQL, as other users see arguments. One server at a
+    /// time is active on a database.
+    #[arg(long, env = "FLEETI_DATABASE", hide_env_values = true)]
+    database: Option<String>,
     /// Address of API and pages. Plain HTTP on a loopback address, TLS on every other address, with
     /// a certificate that the server issues to itself unless --api-cert names one.
     #[arg(long, default_value = "127.0.0.1:8080")]
@@ -209,8 +214,11 @@ async fn serve(a: Arguments) -> Result<()> {
     let api_tls = ApiTls::of(a.api, asked(&a));
     let data = a.data.context("--data is missing")?;
     let limits = a.limits.as_deref().map_or_else(|| Ok(Limits::default()), Limits::read)?;
+    // Parsed here, as an error of clap would show the password.
+    let database = a.database.as_deref().map(str::parse).transpose().context("--database")?;
     let config = Config {
         limits,
+        database,
         api: a.api,
         api_tls,
         https: a.https,
@@ -241,8 +249,12 @@ async fn serve(a: Arguments) -> Result<()> {
             "the API's key has the fingerprint {fingerprint}: `fleeti login URL --fingerprint {fingerprint}` pins it"
         );
     }
-    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    let lost = tokio::select! {
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
+        e = server.lease_lost() => Some(e),
+    };
     tracing::info!("stopping");
     server.stop().await;
-    Ok(())
+    lost.map_or(Ok(()), |e| Err(e.into()))
 }

@@ -14,11 +14,12 @@ use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
 use actix_web::web::Data;
 use anyhow::{Context, Result};
 use fleeti_control::builds::local_worker;
+use fleeti_control::clock::new_id;
 use fleeti_control::context::ContextRef;
 use fleeti_control::pki::Pki;
 use fleeti_control::ports::Addresses;
 use fleeti_control::start::{self, Parts};
-use fleeti_store::Db;
+use fleeti_store::{Db, Holder, StoreError};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,16 @@ impl Ports {
         let (mqtt_address, mqtt) = listen("MQTT", config.mqtt)?;
         let addresses = Addresses { api: api_address, https: https_address, mqtt: mqtt_address };
         Ok(Self { addresses, api, https, mqtt })
+    }
+}
+
+/// How this server names itself to a second one on the same database.
+fn this_server(config: &Config) -> Holder {
+    Holder {
+        id: new_id("server"),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        pid: std::process::id(),
+        since_s: config.clock.now_s(),
     }
 }
 
@@ -114,7 +125,9 @@ impl Server {
     /// Names what is missing, and what to do.
     pub async fn start(config: Config) -> Result<Self> {
         let pki = Pki::open(&config.data)?;
-        let db = Db::open(&config.data.join("fleeti.db")).await?;
+        let db = Db::connect_active(&config.database(), this_server(&config))
+            .await
+            .with_context(|| config.database().to_string())?;
         let admin_token = admin_token(&config.data)?;
         let admin_tls = AdminTls::open(&config.data, config.api, &config.api_tls, &config.names)
             .context("TLS of the API")?;
@@ -155,6 +168,12 @@ impl Server {
         ]);
         tasks.extend(admin_tls.map(|tls| tokio::spawn(tls.run())));
         Ok(Self { addresses, api_fingerprint, control, gateway, http: handles, tasks })
+    }
+
+    /// Returns when another server has become active on the database. This one must stop then: its
+    /// caches are of before.
+    pub async fn lease_lost(&self) -> StoreError {
+        self.control.db.lease_lost().await
     }
 
     /// Ends all sessions, waits a moment for requests to finish, and stops.

@@ -1,6 +1,7 @@
 //! `cargo xtask ci` and `cargo xtask test`: the gates.
 
 use crate::fuzz::{self, Effort};
+use crate::postgres::{self, Cluster};
 use crate::{aside, build_all, cargo, checks, licences, python, root, run, setup, target, tools};
 use anyhow::Result;
 use std::path::Path;
@@ -117,8 +118,13 @@ fn lints() -> Result<()> {
     )
 }
 
+/// Tests of the server that run a second time, on PostgreSQL: the main job from the enrollment of a
+/// device to its update, proof and revocation, and whatever writes much.
+const ON_POSTGRESQL: &str = "package(fleeti-server) & binary(it) & test(/^(approvals|attestation|audit|boot|builds|device_port|gateway|http|large_list|lifetimes|manufacturers|mqtt_sessions|pairing|policy|recoveries|rollout|tpm|trust|vault|web|workers)::/)";
+
 fn tests() -> Result<()> {
     tools::install()?;
+    let cluster = Cluster::start()?;
     let nextest = Command::new("cargo-nextest")
         .arg("--version")
         .stdout(Stdio::null())
@@ -128,15 +134,30 @@ fn tests() -> Result<()> {
         run(
             "tests",
             cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"])
-                .envs(tools::judges()),
+                .envs(tools::judges())
+                .env(postgres::URL, cluster.url()),
+        )?;
+        run(
+            "tests of the server on PostgreSQL",
+            cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"])
+                .args(["-E", ON_POSTGRESQL])
+                .envs(tools::judges())
+                .env(postgres::URL, cluster.url())
+                .env("FLEETI_TEST_DATABASE", "postgres"),
         )?;
         run(
             "doctests",
             &mut cargo(&["test", "--workspace", "--profile", "ci", "--doc", "--quiet"]),
         )?;
     } else {
-        run("tests", cargo(&["test", "--workspace", "--profile", "ci"]).envs(tools::judges()))?;
+        run(
+            "tests",
+            cargo(&["test", "--workspace", "--profile", "ci"])
+                .envs(tools::judges())
+                .env(postgres::URL, cluster.url()),
+        )?;
     }
+    drop(cluster);
     examples()?;
     python::test()
 }

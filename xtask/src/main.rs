@@ -10,6 +10,7 @@ mod fuzz;
 mod gate;
 mod licences;
 mod mutation;
+mod postgres;
 mod python;
 mod setup;
 mod tools;
@@ -43,6 +44,8 @@ cargo xtask COMMAND
   bench SCENARIO [--json FILE] [--tiny]
                    measure beside peers: artifacts (nginx), channel (mosquitto, rumqttd), trust (cfssl, openssl);
                    pages, attestation, certificates, boot; honest clients beside hostile ones: abuse
+  postgres COMMAND [ARGUMENT]...
+                   run a command, such as cargo nextest, beside a PostgreSQL server of its own (FLEETI_POSTGRES)
   tools            install test tools that Debian does not package
   licences         check licences and sources of every crate, and run `cargo deny` if it is installed
   deps             check which crate may use which, and that no files of a crate import each other in a circle
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         Some((&"python", [])) => {
             setup::run().and_then(|()| build_programs()).and_then(|()| python::test())
         }
+        Some((&"postgres", command)) if !command.is_empty() => postgres::beside(command),
         Some((&"tools", [])) => setup::run().and_then(|()| tools::install()),
         Some((&"deps", [])) => checks::deps(&root()),
         Some((&"tidy", [])) => checks::tidy(&root()),

@@ -40,6 +40,7 @@ const NEEDED: &[Package] = &[
     ),
     ("softhsm2", "/usr/lib/softhsm/libsofthsm2.so", "a token for keys, in tests"),
     ("libtss2-dev", "/usr/include/tss2/tss2_esys.h", "TPM library of the agent"),
+    ("postgresql", "/usr/bin/pg_createcluster", "a database server, in tests"),
     ("nodejs", "/usr/bin/node", "runs a generated TypeScript client, in tests"),
     ("npm", "/usr/bin/npm", "installs its generator and compiler"),
     ("pkg-config", "/usr/bin/pkg-config", "finds the libraries of the TPM"),

@@ -14,7 +14,7 @@ type Result<T> = std::result::Result<T, AppError>;
 
 /// These routes, for the OpenAPI document.
 #[derive(OpenApi)]
-#[openapi(paths(livez, healthz, readyz, crl, document))]
+#[openapi(paths(livez, healthz, readyz, metrics, crl, document))]
 pub struct Documented;
 
 /// The one list of these routes. Register it before the API, whose scope contains one of them.
@@ -30,6 +30,7 @@ pub fn routes(config: &mut ServiceConfig) {
     serve("/livez", web::get().to(livez));
     serve("/healthz", web::get().to(healthz));
     serve("/readyz", web::get().to(readyz));
+    serve("/metrics", web::get().to(metrics));
     serve("/pki/{issuer}.crl", web::get().to(crl));
     serve("/api/v1/openapi.json", web::get().to(document));
 }
@@ -56,6 +57,14 @@ async fn healthz(cx: Data<Context>) -> Result<&'static str> {
 async fn readyz(cx: Data<Context>) -> Result<&'static str> {
     overview::ready(&cx).await?;
     Ok("ok\n")
+}
+
+/// Get figures about the server, in the text format of Prometheus.
+#[utoipa::path(get, path = "/metrics", tag = "server", security(()), responses((status = 200, description = "Figures", body = String, content_type = "text/plain")))]
+async fn metrics(cx: Data<Context>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; version=0.0.4; charset=utf-8")
+        .body(overview::metrics(&cx))
 }
 
 /// Get the CRL of an intermediate CA for devices, DER (RFC 5280). The path contains the id of its

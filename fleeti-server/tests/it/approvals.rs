@@ -1,7 +1,7 @@
 //! Releases signed by a server's own keys: requests, approvals, and what an attacker gets who can
 //! write every row of the server's database.
 
-use crate::world::{World, files_of, write_keys};
+use crate::world::{World, connect, files_of, write_keys};
 use fleeti_client::ClientError;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, RequestSignature, SignedBy};
@@ -9,6 +9,7 @@ use fleeti_pki::approval::{Approver, Intent, KIND, Policy, Word};
 use fleeti_pki::manifest::{PublicKey, ReleaseKeys};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_store as store;
+use fleeti_store::sql;
 use fleeti_testkit::synthetic;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -41,7 +42,7 @@ pub async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
     .unwrap();
     let folder = dir.path().join("builds").join(ID);
     synthetic::build(&folder, &"kiosk@2".parse().unwrap()).unwrap();
-    let db = store::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
+    let db = connect(dir.path()).await;
     let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
     let request = CreateBuild {
         profile: fleeti_core::profile::check(text).unwrap(),
@@ -170,7 +171,7 @@ async fn whoever_writes_every_row_of_the_database_gets_no_release() {
         key_id: key_id.to_owned(),
         ..word.sign(&intent, &mallory).unwrap()
     };
-    let db = store::Db::open(&world.dir.path().join("fleeti.db")).await.unwrap();
+    let db = connect(world.dir.path()).await;
     let mut tx = db.write().await.unwrap();
     let asked =
         RequestSignature { intent: intent.to_text().unwrap(), by: forged(Word::Request, &ids[0]) };
@@ -192,7 +193,7 @@ async fn whoever_writes_every_row_of_the_database_gets_no_release() {
     );
     // The attacker deletes the request, so that there is no requester.
     let mut tx = db.write().await.unwrap();
-    sqlx::query("DELETE FROM signature_requests").execute(&mut *tx).await.unwrap();
+    sql::query("DELETE FROM signature_requests").execute(&mut *tx).await.unwrap();
     assert!(store::builds::ask_to_sign(&mut tx, ID).await.unwrap());
     tx.commit().await.unwrap();
     world.server.control.build_queued.notify_one();

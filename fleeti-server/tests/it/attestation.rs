@@ -15,6 +15,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::attestation::{Challenge, Evidence, Secret, TpmProof};
 use fleeti_core::wire::problem::Code;
+use fleeti_store::sql;
 use fleeti_testkit::agent::privileged::measured;
 use fleeti_testkit::tpm::{Manufacturer, phases_log};
 use reqwest::StatusCode;
@@ -386,14 +387,36 @@ async fn what_was_accepted_last_outlives_the_server_and_a_result_grows_old() {
     assert_eq!(wrong(&world, &device).await, ["pcr-moved"]);
 
     let mut tx = world.server.control.db.write().await.unwrap();
-    let sql = "UPDATE attestations SET appraised_s = 1, result = json_set(result, '$.appraised_s', 1, '$.level', 'observed_boot')";
-    sqlx::query(sql).execute(&mut *tx).await.unwrap();
+    age_results(&mut tx, |result| {
+        result["level"] = "observed_boot".into();
+        1
+    })
+    .await;
     tx.commit().await.unwrap();
     let old = world.client.attestation(&device.id).await.unwrap();
     assert_eq!((old.level, old.is_fresh), (Level::Token, false));
     assert!(
         world.client.accept_firmware(&device.id).await.unwrap_err().to_string().contains("is old")
     );
+}
+
+/// Changes stored results; `change` returns when they are to have been appraised.
+pub async fn age_results(
+    tx: &mut fleeti_store::Tx<'_>,
+    change: impl Fn(&mut serde_json::Value) -> i64,
+) {
+    let all: Vec<(String, String)> = sql::query_as("SELECT device, result FROM attestations")
+        .fetch_all(&mut **tx)
+        .await
+        .unwrap();
+    for (device, text) in all {
+        let mut result: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let appraised_s = change(&mut result);
+        result["appraised_s"] = appraised_s.into();
+        let sql = "UPDATE attestations SET appraised_s = $2, result = $3 WHERE device = $1";
+        let query = sql::query(sql).bind(&device).bind(appraised_s).bind(result.to_string());
+        query.execute(&mut **tx).await.unwrap();
+    }
 }
 
 /// What the server knows about a device's TPM, as text.

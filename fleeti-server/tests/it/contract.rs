@@ -66,6 +66,7 @@ fn rows() -> Vec<Row> {
         ("livez", &[], None, 200),
         ("healthz", &[], None, 200),
         ("readyz", &[], None, 200),
+        ("metrics", &[], None, 200),
         ("document", &[], None, 200),
         ("crl", &[], None, 200),
         ("crl", &[("issuer", "00")], None, 404),

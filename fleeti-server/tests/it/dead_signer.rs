@@ -15,6 +15,7 @@ use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::SigningService;
 use fleeti_signer::{keys, socket};
+use fleeti_store::sql;
 use rustls::ClientConfig;
 use std::path::Path;
 use std::sync::Arc;
@@ -190,7 +191,7 @@ async fn acts_that_wait_for_a_dead_signer_are_bounded() {
     assert!(!audit::is_full(&mut tx).await.unwrap());
     let last = "INSERT INTO audit_outbox (sequence, id, at_s, actor, action, subject) \
                 SELECT sequence + $1 - 1, 'audit-2', 1, 'admin', 'test', 'last' FROM audit_outbox";
-    sqlx::query(last)
+    sql::query(last)
         .bind(i64::try_from(audit::WAITING_MAX).unwrap())
         .execute(&mut *tx)
         .await

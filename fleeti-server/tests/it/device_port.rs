@@ -7,6 +7,7 @@ use fleeti_core::update::State;
 use fleeti_core::wire::api::{CreateRollout, RevocationReason};
 use fleeti_core::wire::problem::Problem;
 use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_store::sql;
 
 /// A token enrolls one key. The same key may ask again, because the answer can be lost; another key
 /// may not.
@@ -271,7 +272,7 @@ async fn a_token_is_kept_as_its_digest_and_ends() {
     let token = world.token().await;
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let mut tx = world.server.control.db.write().await.unwrap();
-    sqlx::query("UPDATE enrollments SET expires_s = expires_s - 7200")
+    sql::query("UPDATE enrollments SET expires_s = expires_s - 7200")
         .execute(&mut *tx)
         .await
         .unwrap();
@@ -280,8 +281,8 @@ async fn a_token_is_kept_as_its_digest_and_ends() {
     let good = world.token().await;
     assert_eq!(world.try_enroll(&good, &key).await.status(), 200);
     assert!(
-        !world.is_kept(&token) && !world.is_kept(&good),
+        !world.is_kept(&token).await && !world.is_kept(&good).await,
         "nobody finds a token in the database"
     );
-    assert!(world.is_kept(&sha256_hex(good.as_bytes())), "the search finds what is there");
+    assert!(world.is_kept(&sha256_hex(good.as_bytes())).await, "the search finds what is there");
 }

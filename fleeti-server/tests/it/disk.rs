@@ -7,6 +7,7 @@ use crate::world::{World, write_keys};
 use fleeti_control::releases::retention;
 use fleeti_control::settings::Retention;
 use fleeti_core::wire::problem::Problem;
+use fleeti_store::sql;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -124,7 +125,7 @@ async fn old_builds_and_uploads_make_room_but_those_that_count_stay() {
         std::fs::write(folder.join("image"), "bytes").unwrap();
         let sql = "INSERT INTO builds (id, release_name, created_s, phase, lease_until_s, request, detail, revision, directory) \
                    VALUES ($1, $2, $3, 'succeeded', 0, '{}', 'done', 1, $4)";
-        let query = sqlx::query(sql)
+        let query = sql::query(sql)
             .bind(format!("build-{n}"))
             .bind(release)
             .bind(i64::try_from(n).unwrap());

@@ -325,3 +325,18 @@ async fn a_part_is_sent_only_of_the_file_that_it_was_asked_of() {
         (200, size)
     );
 }
+
+#[actix_web::test]
+async fn metrics_say_how_long_transactions_hold_the_writer() {
+    let p = Ports::new().await;
+    let text = p.at("api", Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    let figure = |label: &str| -> f64 {
+        let line = text.lines().find_map(|l| l.strip_prefix(label)).expect(&text);
+        line.trim().parse().unwrap()
+    };
+    let name = "fleeti_database_writer_hold_seconds";
+    let median = figure(&format!("{name}{{quantile=\"0.5\"}}"));
+    let p99 = figure(&format!("{name}{{quantile=\"0.99\"}}"));
+    assert!(0.0 < median && median <= p99, "{text}");
+    assert!(figure(&format!("{name}_count")) >= 1.0, "{text}");
+}

@@ -3,6 +3,7 @@
 
 use crate::world::World;
 use fleeti_control::trust::revocation;
+use fleeti_store::sql;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,17 +13,19 @@ async fn revoke_many(world: &World, many: u32) {
     let issuer = fleeti_pki::certificate::fingerprint(&world.server.control.pki.device_ca).unwrap();
     let mut tx = world.server.control.db.write().await.unwrap();
     let numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) ";
+    let serial =
+        "'5a' || substr('000000000000000000000000000000', length(CAST(i AS TEXT)) + 1) || i";
     let devices = format!(
         "{numbers} INSERT INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, \
          certificate_not_after_s, revoked_s, revocation_reason) \
-         SELECT 'gone-' || i, 'demo', 1, 1, 'key-' || i, printf('5a%030x', i), 'c', 4000000000, 1700000000, 'key_compromise' FROM n"
+         SELECT 'gone-' || i, 'demo', 1, 1, 'key-' || i, {serial}, 'c', 4000000000, 1700000000, 'key_compromise' FROM n"
     );
     let issued = format!(
         "{numbers} INSERT INTO issued (serial, device, sha256, not_after_s, pem, issuer) \
-         SELECT printf('5a%030x', i), 'gone-' || i, 'c', 4000000000, 'PEM', '{issuer}' FROM n"
+         SELECT {serial}, 'gone-' || i, 'c', 4000000000, 'PEM', '{issuer}' FROM n"
     );
     for sql in [devices, issued] {
-        sqlx::query(sqlx::AssertSqlSafe(sql)).bind(many).execute(&mut *tx).await.unwrap();
+        sql::query(sql::AssertSqlSafe(sql)).bind(many).execute(&mut *tx).await.unwrap();
     }
     tx.commit().await.unwrap();
 }

@@ -9,6 +9,7 @@ use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::enrollment::RenewResponse;
 use fleeti_core::wire::problem::Problem;
 use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_store::sql;
 use rumqttc::v5::mqttbytes::v5::DisconnectReasonCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,7 +38,7 @@ async fn renew(world: &World, http: &reqwest::Client, key: &SoftKey) -> reqwest:
 
 async fn rows(world: &World, device: &TestDevice) -> i64 {
     let sql = "SELECT COUNT(*) FROM issued WHERE device = $1";
-    sqlx::query_scalar(sql)
+    sql::query_scalar(sql)
         .bind(device.id.as_str())
         .fetch_one(world.server.control.db.pool())
         .await

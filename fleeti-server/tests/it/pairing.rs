@@ -8,6 +8,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::Pair;
 use fleeti_core::wire::enrollment::{PairRequest, PairResponse, PairWait, PairWaited};
 use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_store::sql;
 
 async fn begin(world: &World, key: &SoftKey) -> reqwest::Response {
     let request = PairRequest {
@@ -109,13 +110,12 @@ async fn a_code_ends_and_what_opens_a_door_is_kept_as_its_digest() {
     let session = logins::begin(&world.server.control, token.trim()).await.unwrap();
     assert!(logins::is_live(&world.server.control, &session).await.unwrap());
     for secret in [&begun.token, &begun.code, &session] {
-        assert!(!world.is_kept(secret) && world.is_kept(&sha256_hex(secret.as_bytes())));
+        assert!(
+            !world.is_kept(secret).await && world.is_kept(&sha256_hex(secret.as_bytes())).await
+        );
     }
     let mut tx = world.server.control.db.write().await.unwrap();
-    sqlx::query("UPDATE pairings SET expires_s = expires_s - 3600")
-        .execute(&mut *tx)
-        .await
-        .unwrap();
+    sql::query("UPDATE pairings SET expires_s = expires_s - 3600").execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(status(&world.client.pair(&pair(&begun.code)).await.unwrap_err()), 404);
     assert_eq!(wait(&world, &begun.token).await.status(), 403);

@@ -19,6 +19,7 @@ use fleeti_core::wire::mqtt::Up;
 use fleeti_pki::measured::boot::MeasuredBoot;
 use fleeti_pki::measured::log::FirmwareLog;
 use fleeti_pki::measured::predicted::after_phases;
+use fleeti_store::sql;
 use fleeti_testkit::tpm::Manufacturer;
 use reqwest::StatusCode;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
@@ -92,8 +93,10 @@ async fn a_device_is_blocked_until_it_has_proved_what_its_fleet_requires() {
     assert_eq!(http.get(&manifest).send().await.unwrap().status(), 200);
     drop(peer);
     let mut tx = world.server.control.db.write().await.unwrap();
-    let sql = "UPDATE attestations SET appraised_s = appraised_s - 3600, result = json_set(result, '$.appraised_s', appraised_s - 3600)";
-    sqlx::query(sql).execute(&mut *tx).await.unwrap();
+    crate::attestation::age_results(&mut tx, |result| {
+        result["appraised_s"].as_i64().unwrap() - 3600
+    })
+    .await;
     tx.commit().await.unwrap();
     assert_eq!(
         http.get(&manifest).send().await.unwrap().status(),
@@ -333,7 +336,7 @@ async fn evidence_whose_log_is_gone_is_old_when_it_is_looked_at_anew() {
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
     // Newer logs of the same device push out the log of its evidence.
     let mut tx = world.server.control.db.write().await.unwrap();
-    sqlx::query("UPDATE evidence_logs SET received_s = received_s - 1")
+    sql::query("UPDATE evidence_logs SET received_s = received_s - 1")
         .execute(&mut *tx)
         .await
         .unwrap();

@@ -2,7 +2,7 @@
 
 use crate::peer::Peer;
 use crate::rollout::report_of;
-use crate::world::{World, write_keys};
+use crate::world::{World, database_url, write_keys};
 use fleeti_client::Client;
 use fleeti_core::update::State;
 use fleeti_core::wire::mqtt::Up;
@@ -26,6 +26,15 @@ impl Process {
     }
 }
 
+const PORTS: [&str; 6] =
+    ["--api", "127.0.0.1:0", "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"];
+
+/// Arguments for a database that is not in the data folder.
+fn elsewhere(data: &Path) -> Vec<String> {
+    let url = database_url(data).map(|url| ["--database".to_owned(), url]);
+    url.into_iter().flatten().collect()
+}
+
 fn start(data: &Path) -> Process {
     start_with(data, "exec \"$0\" \"$@\"")
 }
@@ -36,7 +45,8 @@ pub fn start_with(data: &Path, line: &str) -> Process {
         .args(["-c", line, env!("CARGO_BIN_EXE_fleeti-server")])
         .arg("--data")
         .arg(data)
-        .args(["--api", "127.0.0.1:0", "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"])
+        .args(PORTS)
+        .args(elsewhere(data))
         .env_remove("FLEETI_PASSPHRASE_FILE")
         .env_remove("CREDENTIALS_DIRECTORY")
         .stderr(Stdio::piped())
@@ -88,6 +98,32 @@ async fn what_was_acknowledged_survives_kill_9() {
     assert_eq!(found.boot.unwrap().running.to_string(), "kiosk@20");
     again.child.kill().unwrap();
     again.child.wait().unwrap();
+}
+
+#[actix_web::test]
+async fn a_second_server_names_the_active_one_and_starts_once_that_was_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    write_keys(dir.path());
+    let mut active = start(dir.path());
+    let second = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fleeti-server"));
+        command.arg("--data").arg(dir.path()).args(PORTS).args(elsewhere(dir.path()));
+        command.env_remove("FLEETI_PASSPHRASE_FILE").env_remove("CREDENTIALS_DIRECTORY");
+        command.output().unwrap()
+    };
+    let refused = second();
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    let named =
+        format!("another server is active on this database: process {} on", active.child.id());
+    assert!(text.contains(&named), "{text}");
+    assert!(client(dir.path(), &active).devices().await.unwrap().is_empty(), "it serves on");
+    active.child.kill().unwrap(); // SIGKILL
+    active.child.wait().unwrap();
+    let mut next = start(dir.path());
+    assert!(client(dir.path(), &next).devices().await.unwrap().is_empty());
+    next.child.kill().unwrap();
+    next.child.wait().unwrap();
 }
 
 #[actix_web::test]

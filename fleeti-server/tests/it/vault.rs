@@ -17,6 +17,7 @@ use fleeti_core::wire::mqtt::{Down, Up};
 use fleeti_core::wire::vault::{
     FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, ShowRecoveryKey,
 };
+use fleeti_store::sql;
 use fleeti_testkit::tpm::Manufacturer;
 use reqwest::StatusCode;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
@@ -317,7 +318,7 @@ async fn a_recovery_key_is_shown_for_a_reason_that_is_in_the_log_first_and_then_
     // An attacker who can write rows cannot get the key of one device as that of another.
     assert_eq!(keep(&world, &other, RECOVERY_KEY).await, StatusCode::NO_CONTENT);
     let sql = "UPDATE recovery_keys SET wrapped = (SELECT wrapped FROM recovery_keys WHERE device = $1) WHERE device = $2";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(device.id.as_str())
         .bind(other.id.as_str())
         .execute(world.server.control.db.writer())

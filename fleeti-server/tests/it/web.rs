@@ -7,6 +7,7 @@ use fleeti_core::id::Line;
 use fleeti_core::rollout::Counts;
 use fleeti_core::update::{Contact, FailureCode, RollbackReason, State};
 use fleeti_core::wire::alarm::AlarmKind;
+use fleeti_store::sql;
 use reqwest::{Client, Response, redirect};
 
 struct Browser {
@@ -95,7 +96,7 @@ async fn whoever_writes_the_database_begins_no_session() {
     let mut tx = world.server.control.db.write().await.unwrap();
     let sql = "INSERT INTO sessions (token_sha256, created_s, expires_s, credential_sha256) \
                SELECT $1, created_s, expires_s, credential_sha256 FROM sessions";
-    sqlx::query(sql)
+    sql::query(sql)
         .bind(fleeti_core::canonical::sha256_hex(b"mine"))
         .execute(&mut *tx)
         .await

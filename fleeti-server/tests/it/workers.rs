@@ -12,6 +12,7 @@ use fleeti_core::profile::Revision;
 use fleeti_core::wire::api::{Build, BuildPhase};
 use fleeti_core::wire::worker::{ARTIFACTS, CHUNK_MAX, Finish, LOG_MAX, Outcome, Renew};
 use fleeti_server::remote_worker::{Builder, RemoteWorker};
+use fleeti_store::sql;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -127,7 +128,7 @@ async fn without_nix() -> World {
 /// Makes the lease of every build expire.
 async fn end_leases(world: &World) {
     let mut tx = world.server.control.db.write().await.unwrap();
-    sqlx::query("UPDATE builds SET lease_until_s = 1").execute(&mut *tx).await.unwrap();
+    sql::query("UPDATE builds SET lease_until_s = 1").execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -422,7 +423,7 @@ async fn a_worker_is_added_once_and_its_token_is_kept_nowhere() {
     assert!(
         matches!(world.client.add_worker(&name).await, Err(ClientError::Refused(p)) if p.status == 409)
     );
-    assert!(!world.is_kept(token.expose()));
+    assert!(!world.is_kept(token.expose()).await);
     assert!(world.client.remove_worker(&name).await.unwrap().is_empty());
     assert!(
         matches!(world.client.remove_worker(&name).await, Err(ClientError::Refused(p)) if p.status == 404)

@@ -7,6 +7,8 @@ use fleeti_pki::hierarchy;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_server::config::Config;
 use fleeti_server::server::Server;
+use fleeti_store::sql::{self, AssertSqlSafe};
+use fleeti_store::{Location, Pool};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -51,6 +53,24 @@ pub fn key_of(folder: &str, purpose: &str) -> Vec<u8> {
     fleeti_pki::sealed::open(&file.bytes, purpose, PASSPHRASE).unwrap().to_vec()
 }
 
+/// The database of a data folder, where the gate asks for PostgreSQL; otherwise it is in the folder.
+pub fn database_url(data: &Path) -> Option<String> {
+    std::env::var("FLEETI_TEST_DATABASE").ok().filter(|kind| kind == "postgres")?;
+    let server = std::env::var("FLEETI_POSTGRES").expect("FLEETI_POSTGRES is not set");
+    let name = data.file_name().unwrap().to_string_lossy().replace('.', "server-");
+    Some(format!("{server}/{name}"))
+}
+
+fn database(data: &Path) -> Option<Location> {
+    database_url(data).map(|url| url.parse().unwrap())
+}
+
+/// A connection to the database of a data folder, beside the server.
+pub async fn connect(data: &Path) -> fleeti_store::Db {
+    let file = || Location::Sqlite(data.join("fleeti.db"));
+    fleeti_store::Db::connect(&database(data).unwrap_or_else(file)).await.unwrap()
+}
+
 pub struct World {
     pub dir: tempfile::TempDir,
     pub server: Server,
@@ -69,7 +89,7 @@ impl World {
     }
 
     pub async fn start(dir: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config::new(dir.path());
+        let mut config = Config { database: database(dir.path()), ..Config::new(dir.path()) };
         change(&mut config);
         let server = Server::start(config).await.unwrap();
         let token = std::fs::read_to_string(dir.path().join("admin.token")).unwrap();
@@ -90,10 +110,30 @@ impl World {
     }
 
     /// Whether this text is in the database as it is.
-    pub fn is_kept(&self, text: &str) -> bool {
+    pub async fn is_kept(&self, text: &str) -> bool {
+        if let Pool::Postgres(_) = self.server.control.db.pool() {
+            return self.is_in_a_row(text).await;
+        }
         let files = ["fleeti.db", "fleeti.db-wal"]
             .map(|f| std::fs::read(self.dir.path().join(f)).unwrap_or_default());
         files.iter().any(|bytes| bytes.windows(text.len()).any(|w| w == text.as_bytes()))
+    }
+
+    async fn is_in_a_row(&self, text: &str) -> bool {
+        let pool = self.server.control.db.pool();
+        let tables = "SELECT CAST(tablename AS TEXT) FROM pg_tables WHERE schemaname = 'public'";
+        let tables: Vec<String> = sql::query_scalar(tables).fetch_all(pool).await.unwrap();
+        assert!(tables.contains(&"enrollments".to_owned()), "{tables:?}");
+        for table in tables {
+            let sql =
+                format!("SELECT COUNT(*) FROM {table} AS r WHERE strpos(CAST(r AS TEXT), $1) > 0");
+            let found: i64 =
+                sql::query_scalar(AssertSqlSafe(sql)).bind(text).fetch_one(pool).await.unwrap();
+            if found > 0 {
+                return true;
+            }
+        }
+        false
     }
 
     /// All entries of the audit log, one a line.
