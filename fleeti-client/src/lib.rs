@@ -36,8 +36,8 @@ use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout,
     Device, Enrollment, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision,
-    Provisioned, Release, RequestSignature, RevocationReason, Revoke, Rollout, RolloutSummary,
-    SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
+    Provisioned, Release, RequestSignature, RevocationReason, Revoke, Rollout, RolloutQuery,
+    RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
 };
 use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_core::wire::enrollment::EnrollmentRecord;
@@ -376,15 +376,30 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn start_rollout(&self, rollout: &CreateRollout) -> Result<Rollout> {
+    pub async fn start_rollout(&self, rollout: &CreateRollout) -> Result<RolloutSummary> {
         self.post("rollouts", rollout).await
     }
-    /// One rollout.
+    /// One rollout, with the first page of its devices.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn rollout(&self, id: &str) -> Result<Rollout> {
-        self.get(&format!("rollouts/{id}")).await
+        self.rollout_page(id, &RolloutQuery::default()).await
+    }
+    /// One rollout, with a page of its devices.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rollout_page(&self, id: &str, query: &RolloutQuery) -> Result<Rollout> {
+        let RolloutQuery { category, after, limit } = query;
+        let values = [
+            ("category", category.map(|category| category.name().to_owned())),
+            ("after", after.as_ref().map(ToString::to_string)),
+            ("limit", limit.map(|limit| limit.to_string())),
+        ];
+        let given = values.into_iter().filter_map(|(name, v)| Some(format!("{name}={}", v?)));
+        let query = given.collect::<Vec<_>>().join("&");
+        self.get(&format!("rollouts/{id}?{query}")).await
     }
     /// The newest rollouts.
     ///
@@ -397,7 +412,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn abort_rollout(&self, id: &str) -> Result<Rollout> {
+    pub async fn abort_rollout(&self, id: &str) -> Result<RolloutSummary> {
         self.post(&format!("rollouts/{id}/abort"), &()).await
     }
     /// Queues a build on the server.

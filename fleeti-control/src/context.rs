@@ -13,6 +13,7 @@ use crate::hub::Hub;
 use crate::pki::Pki;
 use crate::ports::Ports;
 use crate::releases::documents::DocumentCache;
+use crate::rollouts::state::RolloutState;
 use crate::secrets::tickets::Vault;
 use crate::settings::Settings;
 use crate::trust::access::Access;
@@ -58,6 +59,7 @@ pub struct Context {
     pub(crate) enrollment: EnrollmentState,
     pub(crate) attestation: Attestation,
     pub(crate) documents: DocumentCache,
+    pub(crate) rollouts: RolloutState,
     pub(crate) secrets: Vault,
 }
 

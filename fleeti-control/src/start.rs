@@ -16,6 +16,8 @@ use crate::ports::{Ports, ServerIdentity};
 use crate::reactions::REACTIONS;
 use crate::releases::documents::DocumentCache;
 use crate::releases::retention;
+use crate::rollouts::chunks;
+use crate::rollouts::state::RolloutState;
 use crate::secrets::tickets::Vault;
 use crate::settings::Settings;
 use crate::trust::access::Access;
@@ -104,6 +106,7 @@ pub async fn open<P: Ports + 'static>(
         enrollment,
         attestation,
         documents: DocumentCache::default(),
+        rollouts: RolloutState::default(),
         secrets,
     });
     cx.health.signer(has_signer, cx.now_s());
@@ -131,6 +134,7 @@ impl<P> Opened<P> {
             tokio::spawn(tpm::judge_manufacturers(cx())),
             tokio::spawn(settle::carry(cx(), self.is_settled)),
             tokio::spawn(notice::run(cx())),
+            tokio::spawn(chunks::run(cx())),
             tokio::spawn(async move { hub.hub.run().await }),
         ]
     }

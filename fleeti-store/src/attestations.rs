@@ -406,20 +406,27 @@ pub async fn found_of(
     rows.iter().map(|row| Ok((row.id.parse().map_err(StoreError::value)?, row.found()?))).collect()
 }
 
-/// The last results of all devices of a fleet that are not revoked.
-pub async fn found_in_fleet(
+/// The last results of the next devices of a fleet after an id, without revoked devices.
+pub async fn found_after(
     connection: &mut Connection,
     fleet: &FleetId,
+    after: &str,
+    limit: u32,
 ) -> Result<Vec<(DeviceId, Found)>, StoreError> {
-    // One parameter for all ids: as single values, those of a large fleet are copied several times.
+    // One value for all rows: as single values, those of a large fleet are copied several times.
     let sql = sql::Text::each(|d| {
         let (rows, array, text) = (d.json_rows, d.json_array, d.json_as_text);
         format!(
             "SELECT COALESCE({rows}({array}(id, fleet, level, appraised_s, release_name, update_level)){text}, '[]') FROM \
-             ({FOUND} WHERE d.fleet = $1 AND d.revoked_s IS NULL ORDER BY d.id) AS found"
+             ({FOUND} WHERE d.fleet = $1 AND d.revoked_s IS NULL AND d.id > $2 ORDER BY d.id LIMIT $3) AS found"
         )
     });
-    let text: String = sql::query_scalar(sql).bind(fleet.as_str()).fetch_one(connection).await?;
+    let text: String = sql::query_scalar(sql)
+        .bind(fleet.as_str())
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_one(connection)
+        .await?;
     let rows: Vec<FoundRow> = serde_json::from_str(&text)?;
     rows.iter().map(|row| Ok((row.id.parse().map_err(StoreError::value)?, row.found()?))).collect()
 }

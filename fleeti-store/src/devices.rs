@@ -255,6 +255,13 @@ pub async fn fleets(pool: &Pool) -> Result<Vec<Fleet>, StoreError> {
         .collect()
 }
 
+/// Number of a fleet's devices that are not revoked.
+pub async fn count(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<usize, StoreError> {
+    let sql = "SELECT COUNT(*) FROM devices WHERE fleet = $1 AND revoked_s IS NULL";
+    let count: i64 = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 /// Number of devices by update state. Devices that raise an alarm, or whose attestation failed,
 /// count as `alarm`.
 pub async fn by_update(pool: &Pool) -> Result<Vec<(String, i64)>, StoreError> {

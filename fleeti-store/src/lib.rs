@@ -21,8 +21,7 @@
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
 //! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`boot`], [`vault`] (evidence and what only
 //! the signing service opens) · [`revisions`], [`builds`], [`approvals`], [`releases`],
-//! [`rollouts`], [`rollout_headers`], [`rollout_devices`] · [`sessions`], [`workers`], [`audit`],
-//! [`domain_events`].
+//! [`rollouts`], [`rollout_devices`] · [`sessions`], [`workers`], [`audit`], [`domain_events`].
 #![allow(clippy::missing_errors_doc, reason = "said once, above")]
 #![warn(missing_docs)]
 
@@ -55,7 +54,6 @@ pub mod readmissions;
 pub mod releases;
 pub mod revisions;
 pub mod rollout_devices;
-pub mod rollout_headers;
 pub mod rollouts;
 pub mod sessions;
 pub mod sql;

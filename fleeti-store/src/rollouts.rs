@@ -1,44 +1,59 @@
-//! Rollouts.
+//! Headers of rollouts: phase, counters, and how far the chunks are. Their devices are in
+//! [`super::rollout_devices`].
 
 use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
-use fleeti_core::id::FleetId;
-use fleeti_core::rollout::{Counts, Phase, State};
-use fleeti_core::wire::api::{Rollout, RolloutSummary};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::rollout::device::Device;
+use fleeti_core::rollout::header::Header;
+use fleeti_core::rollout::{Counts, Phase};
+use fleeti_core::wire::api::RolloutSummary;
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: String,
-    fleet: String,
-    created_s: i64,
-    state: String,
+/// A rollout as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRollout {
+    /// Rollout id.
+    pub id: String,
+    /// The fleet of the rollout.
+    pub fleet: FleetId,
+    /// When the rollout started, Unix seconds.
+    pub created_s: u64,
+    /// The release that is rolled out.
+    pub release: ReleaseName,
+    /// Phase and counters.
+    pub header: Header,
+    /// The last device of the last chunk, while the rollout starts or is aborted.
+    pub reached: String,
+    /// The last device that was compared with a new policy of the fleet; `None` if none is left.
+    pub appraised: Option<String>,
 }
 
-impl TryFrom<Row> for Rollout {
-    type Error = StoreError;
-    fn try_from(row: Row) -> Result<Self, StoreError> {
-        Ok(Self {
-            id: row.id,
-            fleet: row.fleet.parse().map_err(StoreError::value)?,
-            created_s: from_seconds(row.created_s),
-            state: serde_json::from_str(&row.state)?,
-        })
+impl StoredRollout {
+    /// Whether devices are left that the rollout must add, compare or withdraw, in chunks.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        match self.header.phase {
+            Phase::Starting | Phase::Aborting => true,
+            Phase::Running => self.appraised.is_some(),
+            Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted => false,
+        }
     }
 }
 
-const PHASES: [(Phase, &str); 5] = [
-    (Phase::Ready, "ready"),
-    (Phase::Running, "running"),
-    (Phase::Succeeded, "succeeded"),
-    (Phase::Failed, "failed"),
-    (Phase::Aborted, "aborted"),
-];
-
-fn phase_text(phase: Phase) -> &'static str {
-    PHASES.iter().find(|(p, _)| *p == phase).map_or("", |(_, text)| text)
+impl From<&StoredRollout> for RolloutSummary {
+    fn from(r: &StoredRollout) -> Self {
+        Self {
+            id: r.id.clone(),
+            fleet: r.fleet.clone(),
+            created_s: r.created_s,
+            release: r.release.clone(),
+            phase: r.header.phase,
+            counts: r.header.counts,
+        }
+    }
 }
 
 #[derive(sqlx::FromRow)]
-struct SummaryRow {
+struct HeaderRow {
     id: String,
     fleet: String,
     created_s: i64,
@@ -49,113 +64,162 @@ struct SummaryRow {
     failed: i64,
     moving: i64,
     unconfirmed: i64,
+    reached: String,
+    appraised: Option<String>,
 }
 
-impl TryFrom<SummaryRow> for RolloutSummary {
+const COLUMNS: &str = "r.id, r.fleet, r.created_s, r.release_name, r.phase, r.total, r.succeeded, \
+    r.failed, r.moving, r.unconfirmed, r.reached, r.appraised";
+
+impl TryFrom<HeaderRow> for StoredRollout {
     type Error = StoreError;
-    fn try_from(row: SummaryRow) -> Result<Self, StoreError> {
-        let phase = PHASES.iter().find(|(_, text)| *text == row.phase);
+    fn try_from(row: HeaderRow) -> Result<Self, StoreError> {
+        let phase = Phase::ALL.into_iter().find(|phase| phase.name() == row.phase);
         let n = |n: i64| usize::try_from(n).unwrap_or(0);
+        let counts = Counts {
+            total: n(row.total),
+            succeeded: n(row.succeeded),
+            failed: n(row.failed),
+            moving: n(row.moving),
+            unconfirmed: n(row.unconfirmed),
+        };
+        let phase =
+            phase.ok_or_else(|| StoreError::value(format!("rollout phase {:?}", row.phase)))?;
         Ok(Self {
-            phase: phase
-                .ok_or_else(|| StoreError::value(format!("rollout phase {:?}", row.phase)))?
-                .0,
             id: row.id,
             fleet: row.fleet.parse().map_err(StoreError::value)?,
             created_s: from_seconds(row.created_s),
             release: row.release_name.parse().map_err(StoreError::value)?,
-            counts: Counts {
-                total: n(row.total),
-                succeeded: n(row.succeeded),
-                failed: n(row.failed),
-                moving: n(row.moving),
-                unconfirmed: n(row.unconfirmed),
-            },
+            header: Header { phase, counts },
+            reached: row.reached,
+            appraised: row.appraised,
         })
     }
 }
 
-/// The newest rollouts, without their devices.
+/// The newest rollouts.
 pub async fn summaries(pool: &Pool, limit: u32) -> Result<Vec<RolloutSummary>, StoreError> {
-    let sql = "SELECT id, fleet, created_s, release_name, phase, total, succeeded, failed, moving, unconfirmed FROM rollouts \
-         ORDER BY created_s DESC, id LIMIT $1";
-    let rows = sql::query_as::<SummaryRow>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
-    rows.into_iter().map(RolloutSummary::try_from).collect()
+    let sql = sql::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM rollouts r ORDER BY r.created_s DESC, r.id LIMIT $1"
+    ));
+    let rows = sql::query_as::<HeaderRow>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
+    rows.into_iter().map(|row| Ok(RolloutSummary::from(&StoredRollout::try_from(row)?))).collect()
 }
 
-/// Adds a rollout, or stores its new state.
-pub async fn store(
-    tx: &mut Tx<'_>,
-    id: &str,
-    fleet: &FleetId,
-    state: &State,
-    now_s: u64,
-) -> Result<(), StoreError> {
-    let counts = state.counts();
-    let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-    sql::query(
-        "INSERT INTO rollouts (id, fleet, created_s, active, state, release_name, phase, total, succeeded, failed, moving, unconfirmed) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
-         ON CONFLICT (id) DO UPDATE SET active = $4, state = $5, phase = $7, total = $8, succeeded = $9, failed = $10, moving = $11, \
-         unconfirmed = $12",
-    )
-    .bind(id)
-    .bind(fleet.as_str())
-    .bind(seconds(now_s))
-    .bind(i64::from(!state.phase.is_terminal()))
-    .bind(serde_json::to_string(state)?)
-    .bind(state.release.to_string())
-    .bind(phase_text(state.phase))
-    .bind(count(counts.total))
-    .bind(count(counts.succeeded))
-    .bind(count(counts.failed))
-    .bind(count(counts.moving))
-    .bind(count(counts.unconfirmed))
-    .execute(&mut **tx)
-    .await?;
+/// Adds a rollout.
+pub async fn insert(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreError> {
+    let sql = "INSERT INTO rollouts (id, fleet, created_s, active, release_name, phase, reached) \
+        VALUES ($1, $2, $3, 1, $4, $5, '')";
+    sql::query(sql)
+        .bind(&rollout.id)
+        .bind(rollout.fleet.as_str())
+        .bind(seconds(rollout.created_s))
+        .bind(rollout.release.to_string())
+        .bind(rollout.header.phase.name())
+        .execute(&mut **tx)
+        .await?;
+    set(tx, rollout).await
+}
+
+/// Stores the new header of a rollout, and how far its chunks are.
+pub async fn set(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreError> {
+    let Counts { total, succeeded, failed, moving, unconfirmed } = rollout.header.counts;
+    let n = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let sql = "UPDATE rollouts SET active = $2, phase = $3, total = $4, succeeded = $5, failed = $6, \
+        moving = $7, unconfirmed = $8, reached = $9, appraised = $10 WHERE id = $1";
+    sql::query(sql)
+        .bind(&rollout.id)
+        .bind(i64::from(!rollout.header.phase.is_terminal()))
+        .bind(rollout.header.phase.name())
+        .bind(n(total))
+        .bind(n(succeeded))
+        .bind(n(failed))
+        .bind(n(moving))
+        .bind(n(unconfirmed))
+        .bind(&rollout.reached)
+        .bind(&rollout.appraised)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
-/// Active rollouts of a fleet.
-pub async fn active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Vec<Rollout>, StoreError> {
-    let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE fleet = $1 AND active = 1 ORDER BY created_s";
-    let rows = sql::query_as::<Row>(sql).bind(fleet.as_str()).fetch_all(&mut **tx).await?;
-    rows.into_iter().map(Rollout::try_from).collect()
+/// The active rollout of a fleet: there is at most one.
+pub async fn active_in(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+) -> Result<Option<StoredRollout>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM rollouts r WHERE r.fleet = $1 AND r.active = 1"
+    ));
+    let row = sql::query_as::<HeaderRow>(sql).bind(fleet.as_str()).fetch_optional(&mut **tx);
+    row.await?.map(TryInto::try_into).transpose()
 }
 
-/// Whether a fleet has an active rollout.
-pub async fn is_one_active(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<bool, StoreError> {
-    let sql = "SELECT COUNT(*) FROM rollouts WHERE fleet = $1 AND active = 1";
-    let found: i64 = sql::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;
-    Ok(found > 0)
+#[derive(sqlx::FromRow)]
+struct WithDeviceRow {
+    #[sqlx(flatten)]
+    header: HeaderRow,
+    #[sqlx(flatten)]
+    device: super::rollout_devices::DeviceRow,
 }
 
-/// All active rollouts.
-pub async fn all_active(tx: &mut Tx<'_>) -> Result<Vec<Rollout>, StoreError> {
-    let sql =
-        "SELECT id, fleet, created_s, state FROM rollouts WHERE active = 1 ORDER BY created_s";
-    let rows = sql::query_as::<Row>(sql).fetch_all(&mut **tx).await?;
-    rows.into_iter().map(Rollout::try_from).collect()
+/// The active rollout that a device of this fleet is part of, and its row.
+pub async fn active_with(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    device: &DeviceId,
+) -> Result<Option<(StoredRollout, Device)>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "SELECT {COLUMNS}, {} FROM rollouts r \
+         JOIN rollout_devices d ON d.rollout = r.id AND d.device = $2 \
+         WHERE r.fleet = $1 AND r.active = 1",
+        super::rollout_devices::COLUMNS
+    ));
+    let row: Option<WithDeviceRow> = sql::query_as(sql)
+        .bind(fleet.as_str())
+        .bind(device.as_str())
+        .fetch_optional(&mut **tx)
+        .await?;
+    let both = |row: WithDeviceRow| {
+        let (_, device): (DeviceId, Device) = row.device.try_into()?;
+        Ok((row.header.try_into()?, device))
+    };
+    row.map(both).transpose()
+}
+
+/// Active rollouts of a release.
+pub async fn active_of(
+    tx: &mut Tx<'_>,
+    release: &ReleaseName,
+) -> Result<Vec<StoredRollout>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM rollouts r WHERE r.active = 1 AND r.release_name = $1 ORDER BY r.id"
+    ));
+    let rows: Vec<HeaderRow> =
+        sql::query_as(sql).bind(release.to_string()).fetch_all(&mut **tx).await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// An active rollout with devices that it must add, compare or withdraw; `None` if no rollout has.
+pub async fn next_with_work(tx: &mut Tx<'_>) -> Result<Option<StoredRollout>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM rollouts r WHERE r.active = 1 \
+         AND (r.phase IN ('starting', 'aborting') OR r.appraised IS NOT NULL) ORDER BY r.id LIMIT 1"
+    ));
+    let row = sql::query_as::<HeaderRow>(sql).fetch_optional(&mut **tx).await?;
+    row.map(TryInto::try_into).transpose()
 }
 
 /// One rollout, in a write transaction.
-pub async fn get_in(tx: &mut Tx<'_>, id: &str) -> Result<Option<Rollout>, StoreError> {
-    let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE id = $1";
-    sql::query_as::<Row>(sql)
-        .bind(id)
-        .fetch_optional(&mut **tx)
-        .await?
-        .map(Rollout::try_from)
-        .transpose()
+pub async fn load(tx: &mut Tx<'_>, id: &str) -> Result<Option<StoredRollout>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!("SELECT {COLUMNS} FROM rollouts r WHERE r.id = $1"));
+    let row = sql::query_as::<HeaderRow>(sql).bind(id).fetch_optional(&mut **tx).await?;
+    row.map(TryInto::try_into).transpose()
 }
 
 /// One rollout.
-pub async fn get(pool: &Pool, id: &str) -> Result<Option<Rollout>, StoreError> {
-    let sql = "SELECT id, fleet, created_s, state FROM rollouts WHERE id = $1";
-    sql::query_as::<Row>(sql)
-        .bind(id)
-        .fetch_optional(pool)
-        .await?
-        .map(Rollout::try_from)
-        .transpose()
+pub async fn get(pool: &Pool, id: &str) -> Result<Option<StoredRollout>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!("SELECT {COLUMNS} FROM rollouts r WHERE r.id = $1"));
+    let row = sql::query_as::<HeaderRow>(sql).bind(id).fetch_optional(pool).await?;
+    row.map(TryInto::try_into).transpose()
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use fleeti_client::Client;
 use fleeti_core::id::{FleetId, ReleaseName};
-use fleeti_core::rollout::{DevicePhase, Phase};
+use fleeti_core::rollout::Phase;
 use fleeti_core::wire::api::{CreateRollout, Event};
 use fleeti_examples::Organisation;
 use fleeti_testkit::host::{Host, Setup};
@@ -119,20 +119,20 @@ async fn roll_out(arguments: &Arguments, client: &Client) -> Result<()> {
     let started = Instant::now();
     let mut events = client.events().await?;
     let request = CreateRollout { release: release.clone(), fleet: arguments.fleet.clone() };
-    let mut rollout = client.start_rollout(&request).await?;
-    while !rollout.state.phase.is_terminal() {
-        events.wait_for(|e| matches!(e, Event::Rollout { id } if *id == rollout.id)).await?;
-        rollout = client.rollout(&rollout.id).await?;
+    let id = client.start_rollout(&request).await?.id;
+    let mut rollout = client.rollout(&id).await?;
+    while !rollout.phase.is_terminal() {
+        events.wait_for(|e| matches!(e, Event::Rollout { id: changed } if *changed == id)).await?;
+        rollout = client.rollout(&id).await?;
     }
-    let succeeded =
-        rollout.state.devices.values().filter(|p| **p == DevicePhase::Succeeded).count();
+    let succeeded = rollout.counts.succeeded;
     println!(
         "{release}: {succeeded} of {} devices run it after {:.1} s",
         arguments.devices,
         started.elapsed().as_secs_f64()
     );
     let wanted = if arguments.unhealthy == 0 { Phase::Succeeded } else { Phase::Failed };
-    ensure!(rollout.state.phase == wanted, "the rollout is {:?}", rollout.state.phase);
+    ensure!(rollout.phase == wanted, "the rollout is {}", rollout.phase);
     ensure!(
         succeeded + arguments.unhealthy == arguments.devices,
         "not every healthy device runs the release"

@@ -5,10 +5,15 @@ use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, Progress, rows};
 use clap::Subcommand;
-use fleeti_client::Client;
-use fleeti_core::id::{FleetId, ReleaseName};
-use fleeti_core::rollout::{Counts, DevicePhase, Phase};
-use fleeti_core::wire::api::{CreateRollout, Event, Rollout};
+use fleeti_client::{Client, ClientError};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
+use fleeti_core::wire::api::{
+    CreateRollout, Event, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
+};
+
+/// Devices that are shown without `--limit`.
+const DEVICES: u32 = 100;
 
 /// What to do with rollouts.
 #[derive(Subcommand)]
@@ -36,6 +41,15 @@ pub enum Command {
     Show {
         /// Id of the rollout, as in `fleeti rollout list`.
         rollout: String,
+        /// Show only devices of this category: failed, unconfirmed, moving, waiting or succeeded.
+        #[arg(long)]
+        category: Option<Category>,
+        /// Show the devices after this one, by id.
+        #[arg(long)]
+        after: Option<DeviceId>,
+        /// Maximum number of devices to show, 1 to 1000.
+        #[arg(long, default_value_t = DEVICES, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
         #[command(flatten)]
         server: Server,
     },
@@ -49,34 +63,37 @@ pub enum Command {
 }
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
-    let rollout = match command {
+    match command {
         Command::List { server } => {
             let rollouts = server.ask(async |c| c.rollouts().await)?;
             output.data(&rollouts, |list| {
-                rows(list, "no rollouts yet; start one with `fleeti rollout start`", |r| {
-                    let phase = format!("{:?}", r.phase).to_lowercase();
-                    let (release, fleet) = (r.release.to_string(), r.fleet.to_string());
-                    format!(
-                        "{:<30} {release:<20} {fleet:<16} {phase:<10} {}",
-                        r.id,
-                        count_words(r.counts)
-                    )
-                })
+                rows(list, "no rollouts yet; start one with `fleeti rollout start`", row)
             });
-            return Ok(());
+            Ok(())
         }
         Command::Start { release, fleet, wait, server } => {
-            let rollout =
+            let started =
                 server.ask(async |c| c.start_rollout(&CreateRollout { release, fleet }).await)?;
-            if wait { block_on(wait_for(&server.client()?, rollout))? } else { rollout }
+            if wait {
+                return show(&block_on(wait_for(&server.client()?, &started.id))?, output);
+            }
+            output.data(&started, title);
+            Ok(())
         }
-        Command::Show { rollout, server } => server.ask(async |c| c.rollout(&rollout).await)?,
+        Command::Show { rollout, category, after, limit, server } => {
+            let query = RolloutQuery { category, after, limit: Some(limit) };
+            show(&server.ask(async |c| attention(c, &rollout, &query).await)?, output)
+        }
         Command::Abort { rollout, server } => {
-            server.ask(async |c| c.abort_rollout(&rollout).await)?
+            output.data(&server.ask(async |c| c.abort_rollout(&rollout).await)?, title);
+            Ok(())
         }
-    };
-    output.data(&rollout, describe);
-    match rollout.state.phase {
+    }
+}
+
+fn show(rollout: &Rollout, output: &Output) -> CommandResult {
+    output.data(rollout, describe);
+    match rollout.phase {
         Phase::Failed => Err(Failure::new(
             "not every device runs the release",
             Some("see the reason for each device in the list above"),
@@ -90,15 +107,59 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     }
 }
 
+/// A rollout with a page of its devices. Without a filter, devices that need attention come first.
+async fn attention(
+    client: &Client,
+    id: &str,
+    query: &RolloutQuery,
+) -> Result<Rollout, ClientError> {
+    let mut rollout = client.rollout_page(id, query).await?;
+    if query.category.is_some() || query.after.is_some() {
+        return Ok(rollout);
+    }
+    if rollout.next.take().is_none() {
+        rollout.devices.sort_by_key(|d| d.phase.category());
+        return Ok(rollout);
+    }
+    let limit = query.limit.unwrap_or(DEVICES);
+    rollout.devices.clear();
+    for category in Category::ALL {
+        let left = limit.saturating_sub(u32::try_from(rollout.devices.len()).unwrap_or(limit));
+        if left > 0 && rollout.counts.of(category) > 0 {
+            let (category, limit) = (Some(category), Some(left));
+            let query = RolloutQuery { category, limit, after: None };
+            rollout.devices.extend(client.rollout_page(id, &query).await?.devices);
+        }
+    }
+    Ok(rollout)
+}
+
+fn row(r: &RolloutSummary) -> String {
+    let (release, fleet) = (r.release.to_string(), r.fleet.to_string());
+    let phase = r.phase.name();
+    format!("{:<30} {release:<20} {fleet:<16} {phase:<10} {}", r.id, count_words(r.counts))
+}
+
+fn title(r: &RolloutSummary) -> Lines {
+    let title = format!("{} {} in {}: {}", r.id, r.release, r.fleet, r.phase);
+    Lines::from(title).and(count_words(r.counts))
+}
+
 fn describe(r: &Rollout) -> Lines {
-    let devices = r
-        .state
-        .devices
-        .iter()
-        .map(|(device, phase)| format!("  {device:<26} {}", phase_words(phase)));
-    let title =
-        format!("{} {} in {}: {:?}", r.id, r.state.release, r.fleet, r.state.phase).to_lowercase();
-    Lines::from(title).and(count_words(r.state.counts())).and(devices.collect::<Vec<_>>())
+    let title = format!("{} {} in {}: {}", r.id, r.release, r.fleet, r.phase);
+    let device = |d: &RolloutDevice| {
+        let words = phase_words(&d.phase);
+        format!("  {:<26} {words}", d.device.to_string())
+    };
+    let devices = r.devices.iter().map(device).collect::<Vec<_>>();
+    let rest = match &r.next {
+        Some(next) => vec![format!("more devices may follow: `--after {next}`")],
+        None if r.devices.len() < r.counts.total => {
+            vec!["not all devices are shown: see `--category`, `--after` and `--limit`".to_owned()]
+        }
+        None => Vec::new(),
+    };
+    Lines::from(title).and(count_words(r.counts)).and(devices).and(rest)
 }
 
 /// As `3/5 finished, 1 failed, 1 unconfirmed`; counts of zero are omitted.
@@ -131,23 +192,29 @@ fn phase_words(phase: &DevicePhase) -> String {
 }
 
 /// Follows the event stream until the rollout is over.
-async fn wait_for(client: &Client, mut rollout: Rollout) -> Result<Rollout, Failure> {
-    let progress = Progress::of(rollout.state.devices.len(), "devices");
+async fn wait_for(client: &Client, id: &str) -> Result<Rollout, Failure> {
+    let query = RolloutQuery { limit: Some(DEVICES), ..RolloutQuery::default() };
+    let mut progress = (0, Progress::endless());
     // Subscribe before reading the state, so that no event is missed.
     let mut events = client.events().await.map_err(refused)?;
     loop {
-        rollout = client.rollout(&rollout.id).await.map_err(refused)?;
-        let devices = &rollout.state.devices;
-        progress.reached(devices.values().filter(|p| p.is_finished()).count());
-        let ways: std::collections::BTreeSet<_> =
-            devices.values().filter(|p| !p.is_finished()).map(phase_words).collect();
-        progress.say(&ways.into_iter().collect::<Vec<_>>().join(", "));
-        if rollout.state.phase.is_terminal() {
-            progress.end();
-            return Ok(rollout);
+        let rollout = client.rollout_page(id, &query).await.map_err(refused)?;
+        let Counts { total, succeeded, failed, .. } = rollout.counts;
+        // Devices join while the rollout starts.
+        if progress.0 != total {
+            progress.1.end();
+            progress = (total, Progress::of(total, "devices"));
+        }
+        progress.1.reached(succeeded + failed);
+        let unfinished = rollout.devices.iter().map(|d| &d.phase).filter(|p| !p.is_finished());
+        let ways: std::collections::BTreeSet<_> = unfinished.map(phase_words).collect();
+        progress.1.say(&ways.into_iter().collect::<Vec<_>>().join(", "));
+        if rollout.phase.is_terminal() {
+            progress.1.end();
+            return attention(client, id, &query).await.map_err(refused);
         }
         events
-            .wait_for(|e| matches!(e, Event::Rollout { id } if *id == rollout.id))
+            .wait_for(|e| matches!(e, Event::Rollout { id: changed } if changed == id))
             .await
             .map_err(refused)?;
     }

@@ -24,12 +24,14 @@ fn an_answer_in_no_documented_form_ends_a_command_with_what_is_wrong() {
     let token = dir.path().join("token").display().to_string();
     std::fs::write(&token, "TOKEN\n").unwrap();
     let peer = HttpPeer::start().unwrap();
-    let state =
-        r#"{"release":"kiosk@2","phase":"running","devices":{"dev-a":{"type":"unconfirmed"}}}"#;
-    let rollout = format!(r#"{{"id":"the-rollout","fleet":"demo","created_s":1,"state":{state}}}"#);
-    let rollout: Rollout = serde_json::from_str(&rollout).unwrap();
+    let header = r#""id":"the-rollout","fleet":"demo","created_s":1,"release":"kiosk@2","phase":"running",
+        "counts":{"total":1,"succeeded":0,"failed":0,"moving":0,"unconfirmed":1}"#;
+    let devices = r#"[{"device":"dev-a","phase":{"type":"unconfirmed"},"since_s":1}]"#;
+    let rollout: Rollout =
+        serde_json::from_str(&format!(r#"{{{header},"devices":{devices}}}"#)).unwrap();
+    let summary: RolloutSummary = serde_json::from_str(&format!("{{{header}}}")).unwrap();
     let one = serde_json::to_string(&rollout).unwrap();
-    let list = serde_json::to_string(&vec![RolloutSummary::from(&rollout)]).unwrap();
+    let list = serde_json::to_string(&vec![summary]).unwrap();
     for (arguments, good) in [(&["rollout", "show", "x"][..], one), (&["rollout", "list"], list)] {
         peer.answers(200, &good);
         let (code, stdout, stderr) = fleeti(&peer, &token, arguments);

@@ -44,8 +44,10 @@ fn rows(url: &str) -> Vec<Row> {
             Row { route: $route, good: $good, call }
         }};
     }
-    let rollout = json!({"id": "r", "fleet": "demo", "created_s": 1, "state": {"release": "kiosk@2", "phase": "running", "devices": {
-        "dev-a": {"type": "rolled_back", "reason": {"type": "health", "evidence": "x"}}, "dev-b": {"type": "failed", "code": "wrong_image"}}}});
+    let rollout = json!({"id": "r", "fleet": "demo", "created_s": 1, "release": "kiosk@2", "phase": "running", "next": "dev-b",
+        "counts": {"total": 2, "succeeded": 0, "failed": 2, "moving": 0, "unconfirmed": 0}, "devices": [
+        {"device": "dev-a", "phase": {"type": "rolled_back", "reason": {"type": "health", "evidence": "x"}}, "since_s": 1},
+        {"device": "dev-b", "phase": {"type": "failed", "code": "wrong_image"}, "since_s": 2}]});
     let profile = json!({"schema": 1, "name": "kiosk", "architecture": "x86_64"});
     let job = json!({"build": "b", "revision": 1, "request": {"profile": profile, "version": "2"}, "trust": {"root.pem": "AA=="}, "log_size": 0});
     let proof = json!({"entry": "{}", "hashes": ["AA=="], "checkpoint": "c"});

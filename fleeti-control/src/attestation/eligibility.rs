@@ -36,13 +36,14 @@ pub(crate) fn eligibility(policy: &Policy, found: &Found, now_s: u64) -> Eligibi
     Eligibility { may_update: policy.may_update(found.level_for_update(now_s)), proof }
 }
 
-/// The eligibility of a fleet's devices.
-pub async fn eligible(
+/// The eligibility of the next devices of a fleet after an id, by id.
+pub async fn after(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
     policy: &Policy,
+    (after, limit): (&str, u32),
 ) -> Result<Vec<(DeviceId, Eligibility)>, Error> {
-    let (found, now) = (attestations::found_in_fleet(tx, fleet).await?, now_s());
+    let (found, now) = (attestations::found_after(tx, fleet, after, limit).await?, now_s());
     Ok(found
         .into_iter()
         .map(|(device, found)| (device, eligibility(policy, &found, now)))

@@ -1,220 +1,112 @@
-//! Rollouts: loads a rollout, calls `core::rollout::step`, and stores the result.
+//! Rollouts: loads the header of a rollout and the rows that an event is about, steps them
+//! (`core::rollout`), and stores the result. A report costs the same in every fleet.
+//!
+//! Code map: `change` (steps and stores) · `chunks` (work on all devices) · `reactions` (events of
+//! other areas).
 
-use crate::attestation::eligibility;
+mod change;
+pub(crate) mod chunks;
+mod reactions;
+pub(crate) mod state;
+
 use crate::clock::{new_id, now_s};
-use crate::context::{Context, ContextRef, Reacting};
+use crate::context::{Context, ContextRef};
 use crate::error::Error;
-use crate::events::{After, Appraised, DomainEvent};
 use crate::{boot, releases};
-use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
-use fleeti_core::rollout::{self, Effect, Phase, Rejected, State};
-use fleeti_core::wire::api::{CreateRollout, Event, Rollout, RolloutSummary};
-use fleeti_core::wire::device::Report;
+use change::Change;
+use chunks::rejected;
+use fleeti_core::id::DeviceId;
+use fleeti_core::rollout::Category;
+use fleeti_core::rollout::device::Device;
+use fleeti_core::rollout::header::{self, Header};
+use fleeti_core::wire::api::{CreateRollout, Rollout, RolloutDevice, RolloutQuery, RolloutSummary};
 use fleeti_core::wire::problem::Code;
+use fleeti_store::rollouts::StoredRollout;
 use fleeti_store::{self as store, Tx};
-use std::collections::{BTreeMap, HashMap};
+pub(crate) use reactions::react;
 
-async fn apply(
-    tx: &mut Tx<'_>,
-    id: &str,
-    effects: Vec<Effect>,
-    after: &mut After,
-) -> Result<(), Error> {
-    let (mut offered, mut withdrawn): (HashMap<ReleaseName, Vec<DeviceId>>, Vec<DeviceId>) =
-        Default::default();
-    for effect in effects {
-        match effect {
-            Effect::Offer(device, release) => offered.entry(release).or_default().push(device),
-            Effect::Withdraw(device) => withdrawn.push(device),
-            Effect::Challenge(device) => after.challenges.push(device),
-            Effect::Publish => after.changes.push(Event::Rollout { id: id.to_owned() }),
-        }
-    }
-    for (release, devices) in offered {
-        after.desired.extend(store::desired::set_desired(tx, &devices, Some(&release)).await?);
-    }
-    after.desired.extend(store::desired::set_desired(tx, &withdrawn, None).await?);
-    Ok(())
-}
+/// Number of devices in a page without a limit.
+const PAGE: u32 = 100;
+/// Maximum number of devices in a page.
+pub const PAGE_MAX: u32 = 1000;
 
-fn rejected(e: Rejected) -> Error {
-    Error::new(Code::Conflict, e.to_string())
-}
-
-/// Starts a rollout to every device of a fleet.
+/// Starts a rollout to every device of a fleet. A large fleet joins in chunks: the rollout is then
+/// `starting` when this returns.
 ///
 /// # Errors
 /// [`Code::NotFound`] for a release that is not published; [`Code::Conflict`] for a fleet without
-/// devices, or with another running rollout.
-pub async fn start(cx: &ContextRef, request: &CreateRollout) -> Result<Rollout, Error> {
+/// devices, or with another active rollout.
+pub async fn start(cx: &ContextRef, request: &CreateRollout) -> Result<RolloutSummary, Error> {
     releases::get(cx, &request.release).await?;
-    let (id, now) = (new_id("rollout"), now_s());
+    let now = now_s();
     let mut tx = cx.db.write().await?;
-    if !store::releases::is_good(&mut tx, &request.release).await? {
-        let refused = Error::new(Code::Conflict, format!("{} is revoked", request.release));
-        return Err(refused.hint("publish a higher version and roll that out"));
-    }
-    let policy = cx.attestation.policies.of(&request.fleet);
-    if policy.proved_releases && !store::releases::is_proved(&mut tx, &request.release).await? {
-        let refused = Error::new(
-            Code::Conflict,
-            format!(
-                "{} has no boot proof, which fleet {} requires",
-                request.release, request.fleet
-            ),
-        );
-        return Err(refused.hint("roll it out to a fleet that does not require one, then run `fleeti release prove DIR --device DEVICE`"));
-    }
-    if let Some(other) = store::rollouts::active(&mut tx, &request.fleet).await?.first() {
-        let text = format!(
-            "rollout {} of {} is running in fleet {}",
-            other.id, other.state.release, request.fleet
-        );
-        return Err(Error::new(Code::Conflict, text)
-            .hint("wait for it to end, or abort it with `fleeti rollout abort`"));
-    }
-    let devices = eligibility::eligible(&mut tx, &request.fleet, &policy).await?;
-    let ready =
-        State { release: request.release.clone(), phase: Phase::Ready, devices: BTreeMap::new() };
-    let (state, effects) =
-        rollout::step(&ready, rollout::Event::Start(devices)).map_err(rejected)?;
-    let mut after = After::default();
-    apply(&mut tx, &id, effects, &mut after).await?;
-    store::rollouts::store(&mut tx, &id, &request.fleet, &state, now).await?;
-    cx.audit(
-        &mut tx,
-        now,
-        "admin",
-        "rollout.start",
-        &format!("{id} {} {}", request.release, request.fleet),
-    )
-    .await?;
+    check(cx, &mut tx, request).await?;
+    let rollout = StoredRollout {
+        id: new_id("rollout"),
+        fleet: request.fleet.clone(),
+        created_s: now,
+        release: request.release.clone(),
+        header: Header::default(),
+        reached: String::new(),
+        appraised: None,
+    };
+    let act = format!("{} {} {}", rollout.id, rollout.release, rollout.fleet);
+    let devices = store::devices::count(&mut tx, &request.fleet).await?;
+    store::rollouts::insert(&mut tx, &rollout).await?;
+    let mut change = Change::of(rollout, now);
+    change.header(header::Event::Start { devices }).map_err(rejected)?;
+    chunks::work(&mut tx, &mut change, &cx.attestation.policies.of(&request.fleet)).await?;
+    let summary = RolloutSummary::from(&change.rollout);
+    let after = change.store(cx, &mut tx).await?;
+    cx.audit(&mut tx, now, "admin", "rollout.start", &act).await?;
     tx.commit().await?;
     boot::sign_ahead(cx, request.fleet.clone(), request.release.clone());
     cx.dispatch(after);
-    Ok(Rollout { id, fleet: request.fleet.clone(), created_s: now, state })
+    Ok(summary)
 }
 
-/// Aborts a rollout. Devices that have not started the update keep what they run.
+/// Checks that a rollout may start.
+async fn check(cx: &Context, tx: &mut Tx<'_>, request: &CreateRollout) -> Result<(), Error> {
+    let CreateRollout { release, fleet } = request;
+    let conflict = |text: String| Error::new(Code::Conflict, text);
+    if !store::releases::is_good(tx, release).await? {
+        return Err(conflict(format!("{release} is revoked"))
+            .hint("publish a higher version and roll that out"));
+    }
+    let policy = cx.attestation.policies.of(fleet);
+    if policy.proved_releases && !store::releases::is_proved(tx, release).await? {
+        let text = format!("{release} has no boot proof, which fleet {fleet} requires");
+        return Err(conflict(text).hint("roll it out to a fleet that does not require one, then run `fleeti release prove DIR --device DEVICE`"));
+    }
+    if let Some(other) = store::rollouts::active_in(tx, fleet).await? {
+        let StoredRollout { id, release, header, .. } = other;
+        let text = format!("rollout {id} of {release} is {} in fleet {fleet}", header.phase);
+        return Err(
+            conflict(text).hint("wait for it to end, or abort it with `fleeti rollout abort`")
+        );
+    }
+    Ok(())
+}
+
+/// Aborts a rollout. Devices that have not started the update keep what they run. The offers of a
+/// large fleet are withdrawn in chunks: the rollout is then `aborting` when this returns.
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a rollout that has ended.
-pub async fn abort(cx: &Context, id: &str) -> Result<Rollout, Error> {
+pub async fn abort(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
     let mut tx = cx.db.write().await?;
-    let before = store::rollouts::get_in(&mut tx, id)
-        .await?
-        .ok_or_else(|| Error::not_found("rollout", id))?;
-    let (state, effects) = rollout::step(&before.state, rollout::Event::Abort).map_err(rejected)?;
-    let mut after = After::default();
-    apply(&mut tx, id, effects, &mut after).await?;
-    store::rollouts::store(&mut tx, id, &before.fleet, &state, before.created_s).await?;
+    let rollout =
+        store::rollouts::load(&mut tx, id).await?.ok_or_else(|| Error::not_found("rollout", id))?;
+    let mut change = Change::of(rollout, now_s());
+    change.header(header::Event::Abort).map_err(rejected)?;
+    let policy = cx.attestation.policies.of(&change.rollout.fleet);
+    chunks::work(&mut tx, &mut change, &policy).await?;
+    let summary = RolloutSummary::from(&change.rollout);
+    let after = change.store(cx, &mut tx).await?;
     cx.audit(&mut tx, now_s(), "admin", "rollout.abort", id).await?;
     tx.commit().await?;
     cx.dispatch(after);
-    Ok(Rollout { state, ..before })
-}
-
-/// Reacts to events of other areas.
-pub(crate) fn react<'a>(
-    cx: &'a Context,
-    tx: &'a mut Tx<'_>,
-    event: &'a DomainEvent,
-) -> Reacting<'a> {
-    Box::pin(async move {
-        match event {
-            DomainEvent::DeviceReported { fleet, device, report, received_offer } => {
-                reported(cx, tx, (fleet, device), (report, *received_offer)).await
-            }
-            DomainEvent::DevicesAppraised { fleet, policy, devices, has_new_evidence } => {
-                if !store::rollouts::is_one_active(tx, fleet).await? {
-                    return Ok(After::default());
-                }
-                let eligible = match devices {
-                    Appraised::Fleet => eligibility::eligible(tx, fleet, policy).await?,
-                    Appraised::Devices(devices) => {
-                        eligibility::of(tx, policy, devices.iter().map(|(device, ..)| device))
-                            .await?
-                    }
-                };
-                let eligible = if *has_new_evidence {
-                    eligible
-                } else {
-                    eligible.into_iter().map(eligibility::known_before).collect()
-                };
-                step_active(tx, fleet, &rollout::Event::Appraised(eligible)).await
-            }
-            DomainEvent::DeviceRevoked { fleet, device } => {
-                step_active(tx, fleet, &rollout::Event::Revoked(device.clone())).await
-            }
-            DomainEvent::ReleaseRevoked { release } => release_revoked(tx, release).await,
-            DomainEvent::RolloutFinished { .. } => Ok(After::default()),
-        }
-    })
-}
-
-/// Ends the rollouts of a revoked release, and removes it as the desired version of every device.
-async fn release_revoked(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<After, Error> {
-    let mut after = After::default();
-    let all = store::rollouts::all_active(tx).await?;
-    for rollout in all.into_iter().filter(|r| r.state.release == *name) {
-        let (state, effects) =
-            rollout::step(&rollout.state, rollout::Event::Abort).map_err(rejected)?;
-        apply(tx, &rollout.id, effects, &mut after).await?;
-        store::rollouts::store(tx, &rollout.id, &rollout.fleet, &state, rollout.created_s).await?;
-    }
-    let left = store::desired::with_desired(tx, name).await?;
-    after.desired.extend(store::desired::set_desired(tx, &left, None).await?);
-    Ok(after)
-}
-
-/// Passes the report of a device to the rollouts of its fleet.
-async fn reported(
-    cx: &Context,
-    tx: &mut Tx<'_>,
-    (fleet, device): (&FleetId, &DeviceId),
-    (report, received_offer): (&Report, bool),
-) -> Result<After, Error> {
-    let active = store::rollouts::active(tx, fleet).await?;
-    if active.is_empty() {
-        return Ok(After::default());
-    }
-    let event = rollout::Event::Reported {
-        device: device.clone(),
-        running: report.boot.running.clone(),
-        update: report.update.clone(),
-        heard: received_offer,
-        eligibility: eligibility::eligibility_of(tx, cx, device).await?,
-    };
-    step_all(tx, active, &event).await
-}
-
-async fn step_active(
-    tx: &mut Tx<'_>,
-    fleet: &FleetId,
-    event: &rollout::Event,
-) -> Result<After, Error> {
-    let active = store::rollouts::active(tx, fleet).await?;
-    step_all(tx, active, event).await
-}
-
-async fn step_all(
-    tx: &mut Tx<'_>,
-    active: Vec<Rollout>,
-    event: &rollout::Event,
-) -> Result<After, Error> {
-    let mut after = After::default();
-    for rollout in active {
-        match rollout::step(&rollout.state, event.clone()) {
-            Ok((state, effects)) if state != rollout.state => {
-                apply(tx, &rollout.id, effects, &mut after).await?;
-                store::rollouts::store(tx, &rollout.id, &rollout.fleet, &state, rollout.created_s)
-                    .await?;
-            }
-            Ok(_) => {}
-            Err(e) => tracing::debug!("{e}"),
-        }
-    }
-    Ok(after)
+    Ok(summary)
 }
 
 /// The newest rollouts, without their devices.
@@ -222,10 +114,58 @@ pub async fn summaries(cx: &Context, limit: u32) -> Result<Vec<RolloutSummary>, 
     Ok(store::rollouts::summaries(cx.db.pool(), limit).await?)
 }
 
-/// One rollout.
+/// One rollout, with a page of its devices, ordered by id.
 ///
 /// # Errors
-/// [`Code::NotFound`].
-pub async fn get(cx: &Context, id: &str) -> Result<Rollout, Error> {
-    store::rollouts::get(cx.db.pool(), id).await?.ok_or_else(|| Error::not_found("rollout", id))
+/// [`Code::NotFound`]; [`Code::Invalid`] for an invalid limit.
+pub async fn get(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout, Error> {
+    let limit = query.limit.unwrap_or(PAGE);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        let text = format!("limit is {limit}, must be 1 to {PAGE_MAX}");
+        return Err(Error::new(Code::Invalid, text));
+    }
+    let summary = summary(cx, id).await?;
+    let after = query.after.as_ref().map_or("", DeviceId::as_str);
+    let rows = store::rollout_devices::page(cx.db.pool(), id, query.category, after, limit).await?;
+    let next = rows.last().filter(|_| rows.len() == limit as usize).map(|(last, _)| last.clone());
+    Ok(with_devices(summary, rows, next))
+}
+
+/// As [`get`], but without a filter the devices that need attention most, whatever their id.
+///
+/// # Errors
+/// As [`get`].
+pub async fn shown(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout, Error> {
+    if query.category.is_some() || query.after.is_some() {
+        return get(cx, id, query).await;
+    }
+    let limit = query.limit.unwrap_or(PAGE);
+    let summary = summary(cx, id).await?;
+    let mut rows = Vec::new();
+    for category in Category::ALL {
+        let left = limit.saturating_sub(u32::try_from(rows.len()).unwrap_or(limit));
+        if left > 0 && summary.counts.of(category) > 0 {
+            let pool = cx.db.pool();
+            rows.extend(store::rollout_devices::page(pool, id, Some(category), "", left).await?);
+        }
+    }
+    Ok(with_devices(summary, rows, None))
+}
+
+async fn summary(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
+    let found = store::rollouts::get(cx.db.pool(), id).await?;
+    Ok(RolloutSummary::from(&found.ok_or_else(|| Error::not_found("rollout", id))?))
+}
+
+fn with_devices(
+    summary: RolloutSummary,
+    rows: Vec<(DeviceId, Device)>,
+    next: Option<DeviceId>,
+) -> Rollout {
+    let RolloutSummary { id, fleet, created_s, release, phase, counts } = summary;
+    let devices = rows
+        .into_iter()
+        .map(|(device, Device { phase, since_s })| RolloutDevice { device, phase, since_s })
+        .collect();
+    Rollout { id, fleet, created_s, release, phase, counts, devices, next }
 }

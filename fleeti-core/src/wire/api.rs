@@ -3,11 +3,13 @@
 use crate::boot_proof::BootProof;
 use crate::id::{DeviceId, FleetId, ReleaseName};
 use crate::profile::Profile;
-use crate::rollout;
 use crate::update;
 use crate::wire::boot::{BootSignatures, BootSummary, VariableWrite};
 use crate::wire::device::{CommandKind, Progress, Telemetry};
 use crate::wire::enrollment::EnrollmentRecord;
+pub use crate::wire::rollout::{
+    CreateRollout, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
+};
 pub use crate::wire::trust::{
     Approver, ImportBundle, Intermediate, RequestSignature, SignatureStatus, SignedBy,
     SwitchIssuer, TrustStatus,
@@ -277,59 +279,6 @@ pub struct Paired {
     pub running: ReleaseName,
     /// SHA-256 of the device's public key, hexadecimal.
     pub key_sha256: String,
-}
-
-/// `POST /rollouts`.
-#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateRollout {
-    /// The release to roll out.
-    pub release: ReleaseName,
-    /// The fleet to roll it out to.
-    pub fleet: FleetId,
-}
-
-/// A rollout.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Rollout {
-    /// Rollout id.
-    pub id: String,
-    /// The fleet of the rollout.
-    pub fleet: FleetId,
-    /// When the rollout started.
-    pub created_s: u64,
-    /// Release, phase and the state of each device.
-    pub state: rollout::State,
-}
-
-/// A rollout in a list: without its devices.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct RolloutSummary {
-    /// Rollout id.
-    pub id: String,
-    /// The fleet of the rollout.
-    pub fleet: FleetId,
-    /// When the rollout started.
-    pub created_s: u64,
-    /// The release that is rolled out.
-    pub release: ReleaseName,
-    /// Phase of the rollout.
-    pub phase: rollout::Phase,
-    /// Number of devices in each state.
-    pub counts: rollout::Counts,
-}
-
-impl From<&Rollout> for RolloutSummary {
-    fn from(r: &Rollout) -> Self {
-        Self {
-            id: r.id.clone(),
-            fleet: r.fleet.clone(),
-            created_s: r.created_s,
-            release: r.state.release.clone(),
-            phase: r.state.phase,
-            counts: r.state.counts(),
-        }
-    }
 }
 
 /// `POST /devices/{device}/commands`.

@@ -3,9 +3,10 @@
 //! [`mqtt`] has the table of topics and their payloads, [`packet`] reads and writes MQTT packets,
 //! [`device`] has the messages between device and server, [`enrollment`] how a device gets its
 //! identity, [`boot`] what it has booted and may boot, [`api`] the HTTP API for operators and
-//! automation, [`alarm`] alarms of devices, [`trust`] the trust bundle and approvals, [`attestation`] evidence and attestation
-//! results, [`readmission`] devices with expired certificates, [`vault`] secrets and recovery keys,
-//! [`worker`] build workers, and [`problem`] errors (RFC 9457).
+//! automation, [`alarm`] alarms of devices, [`rollout`] rollouts, [`trust`] the trust bundle and
+//! approvals, [`attestation`] evidence and attestation results, [`readmission`] devices with expired
+//! certificates, [`vault`] secrets and recovery keys, [`worker`] build workers, and [`problem`] errors
+//! (RFC 9457).
 
 pub mod alarm;
 pub mod api;
@@ -18,6 +19,7 @@ pub mod mqtt;
 pub mod packet;
 pub mod problem;
 pub mod readmission;
+pub mod rollout;
 pub mod trust;
 pub mod vault;
 pub mod worker;

@@ -28,8 +28,8 @@ use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout,
     Device, Enrollment, Event, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision,
-    Provision, Provisioned, Release, RequestSignature, Revoke, Rollout, RolloutSummary,
-    SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
+    Provision, Provisioned, Release, RequestSignature, Revoke, Rollout, RolloutQuery,
+    RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
 };
 use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::problem::Code;
@@ -483,22 +483,27 @@ async fn list_rollouts(cx: Data<Context>) -> Result<impl Responder> {
     Ok(Json(rollouts::summaries(&cx, LIST_MAX).await?))
 }
 
-/// Start a rollout.
-#[utoipa::path(tag = "rollouts", responses((status = 201, description = "The running rollout", body = Rollout)))]
+/// Start a rollout. The devices of a large fleet join in chunks, while the rollout is `starting`.
+#[utoipa::path(tag = "rollouts", responses((status = 201, description = "The rollout, without its devices", body = RolloutSummary)))]
 #[post("/rollouts")]
 async fn start_rollout(cx: Data<Context>, body: Json<CreateRollout>) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(rollouts::start(&cx, &body).await?))
 }
 
-/// Get a rollout.
-#[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout", body = Rollout)))]
+/// Get a rollout, with a page of its devices.
+#[utoipa::path(tag = "rollouts", params(RolloutQuery), responses((status = 200, description = "The rollout, with a page of its devices, ordered by id", body = Rollout)))]
 #[get("/rollouts/{rollout}")]
-async fn get_rollout(cx: Data<Context>, id: Path<String>) -> Result<impl Responder> {
-    Ok(Json(rollouts::get(&cx, &id).await?))
+async fn get_rollout(
+    cx: Data<Context>,
+    id: Path<String>,
+    query: Query<RolloutQuery>,
+) -> Result<impl Responder> {
+    Ok(Json(rollouts::get(&cx, &id, &query).await?))
 }
 
-/// Abort a rollout. Devices that have not started the update keep what they run.
-#[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout", body = Rollout)))]
+/// Abort a rollout. Devices that have not started the update keep what they run. The offers of a
+/// large fleet are withdrawn in chunks, while the rollout is `aborting`.
+#[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout, without its devices", body = RolloutSummary)))]
 #[post("/rollouts/{rollout}/abort")]
 async fn abort_rollout(cx: Data<Context>, id: Path<String>) -> Result<impl Responder> {
     Ok(Json(rollouts::abort(&cx, &id).await?))

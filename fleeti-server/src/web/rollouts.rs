@@ -1,16 +1,17 @@
 //! Pages of rollouts.
 
 use super::page::{Page, Result, see, show};
-use super::view::{Badge, RolloutRow, device_phase};
-use actix_web::web::{Data, Form, Path};
+use super::view::{Badge, RolloutRow, category_words, device_phase, time};
+use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_control::context::Context;
 use fleeti_control::rollouts;
-use fleeti_core::wire::api::{CreateRollout, Rollout, RolloutSummary};
+use fleeti_core::rollout::{Category, Phase};
+use fleeti_core::wire::api::{CreateRollout, Rollout, RolloutDevice, RolloutQuery, RolloutSummary};
 
 const ROWS: u32 = 100;
-const DEVICES: usize = 200;
+const DEVICES: u32 = 200;
 
 #[derive(Template)]
 #[template(path = "rollouts.html", blocks = ["main"])]
@@ -28,6 +29,14 @@ struct DeviceRow {
     id: String,
     phase: Badge,
     why: String,
+    since: String,
+}
+
+/// A link to the devices of one category.
+struct Filter {
+    href: String,
+    text: String,
+    is_current: bool,
 }
 
 #[derive(Template)]
@@ -35,8 +44,10 @@ struct DeviceRow {
 struct One {
     page: Page,
     r: RolloutRow,
-    running: bool,
+    can_abort: bool,
+    filters: Vec<Filter>,
     devices: Vec<DeviceRow>,
+    next: Option<String>,
     more: usize,
 }
 
@@ -44,34 +55,46 @@ pub async fn show(
     cx: Data<Context>,
     request: HttpRequest,
     id: Path<String>,
+    query: Query<RolloutQuery>,
 ) -> Result<HttpResponse> {
-    let rollout = rollouts::get(&cx, &id).await?;
-    show!(request, One::of(Page::new("/rollouts", &request, &["rollout"]), &rollout))
+    let query = RolloutQuery { limit: Some(DEVICES), ..query.into_inner() };
+    let rollout = rollouts::shown(&cx, &id, &query).await?;
+    show!(request, One::of(Page::new("/rollouts", &request, &["rollout"]), rollout, query.category))
 }
 
 impl One {
-    fn of(page: Page, rollout: &Rollout) -> Self {
-        let mut devices: Vec<_> = rollout
-            .state
-            .devices
-            .iter()
-            .map(|(id, phase)| (id.to_string(), device_phase(phase)))
-            .collect();
-        // Devices that need attention first, then those in progress, then the rest.
-        let order =
-            |tone: &str| ["bad", "warn", "busy", "", "good"].iter().position(|t| *t == tone);
-        devices.sort_by_key(|(_, (badge, _))| order(badge.tone));
+    fn of(page: Page, rollout: Rollout, current: Option<Category>) -> Self {
+        let Rollout { id, fleet, created_s, release, phase, counts, devices, next } = rollout;
+        let path = format!("/rollouts/{id}");
+        let all = Filter {
+            href: path.clone(),
+            text: format!("all {}", counts.total),
+            is_current: current.is_none(),
+        };
+        let of = |category: Category| Filter {
+            href: format!("{path}?category={}", category.name()),
+            text: format!("{} {}", counts.of(category), category_words(category)),
+            is_current: current == Some(category),
+        };
+        let filters = Category::ALL.into_iter().filter(|c| counts.of(*c) > 0).map(of);
+        let which = current.map_or_else(String::new, |c| format!("category={}&", c.name()));
+        let is_paged = current.is_some() || next.is_some();
         Self {
             page,
-            r: RolloutRow::from(&RolloutSummary::from(rollout)),
-            running: !rollout.state.phase.is_terminal(),
-            more: devices.len().saturating_sub(DEVICES),
-            devices: devices
-                .into_iter()
-                .take(DEVICES)
-                .map(|(id, (phase, why))| DeviceRow { id, phase, why })
-                .collect(),
+            can_abort: !phase.is_terminal() && phase != Phase::Aborting,
+            filters: std::iter::once(all).chain(filters).collect(),
+            more: if is_paged { 0 } else { counts.total.saturating_sub(devices.len()) },
+            next: next.map(|last| format!("{path}?{which}after={last}")),
+            devices: devices.into_iter().map(DeviceRow::from).collect(),
+            r: RolloutRow::from(&RolloutSummary { id, fleet, created_s, release, phase, counts }),
         }
+    }
+}
+
+impl From<RolloutDevice> for DeviceRow {
+    fn from(d: RolloutDevice) -> Self {
+        let (phase, why) = device_phase(&d.phase);
+        Self { id: d.device.to_string(), phase, why, since: time(d.since_s) }
     }
 }
 

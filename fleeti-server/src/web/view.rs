@@ -1,6 +1,6 @@
 //! Display text of core types, ready for the templates.
 
-use fleeti_core::rollout::{Counts, DevicePhase, Phase};
+use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
 use fleeti_core::update::{RollbackReason, State};
 use fleeti_core::wire::api::{Build, BuildPhase, Device, ProfileRevision, Release, RolloutSummary};
 use fleeti_core::wire::boot::{Slot, Verity};
@@ -140,6 +140,17 @@ pub fn rollout_phase(phase: Phase) -> Badge {
         Phase::Failed => Badge::new("bad", "failed"),
         Phase::Aborting => Badge::new("warn", "aborting"),
         Phase::Aborted => Badge::new("warn", "aborted"),
+    }
+}
+
+/// What the devices of a category do.
+pub fn category_words(category: Category) -> &'static str {
+    match category {
+        Category::Failed => "failed",
+        Category::Unconfirmed => "unconfirmed",
+        Category::Moving => "in progress",
+        Category::Waiting => "waiting",
+        Category::Succeeded => "succeeded",
     }
 }
 

@@ -362,7 +362,8 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
                 .map(|part| if part.starts_with('{') { "%20" } else { part })
                 .collect::<Vec<_>>()
                 .join("/");
-            signed(&odd)
+            // Every text is the id of a rollout: there only the query can be wrong.
+            signed(&format!("{odd}?limit=-1"))
         }
         422 => signed(&format!("{path}?limit=-1&old=x")),
         // An upload needs no existing release, so an unknown name is no error.

@@ -239,7 +239,7 @@ async fn a_revoked_device_cannot_enroll_again_with_its_token_and_ends_its_rollou
     // Repeated, because an answer can be lost.
     world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap();
     assert_eq!(
-        world.client.rollout(&rollout.id).await.unwrap().state.phase,
+        world.client.rollout(&rollout.id).await.unwrap().phase,
         fleeti_core::rollout::Phase::Failed
     );
     assert_eq!(world.try_enroll(&token, &key).await.status(), 403);

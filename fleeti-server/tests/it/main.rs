@@ -34,6 +34,7 @@ mod raw;
 mod reach;
 mod recoveries;
 mod rollout;
+mod rollout_chunks;
 mod strangers;
 mod tpm;
 mod trust;

@@ -170,10 +170,10 @@ async fn a_rollout_is_pushed_to_its_devices_and_ends_with_the_last_report() {
     assert_eq!(next_desired(&mut peer).await.release.unwrap().to_string(), "kiosk@2");
     drop(peer);
     report(&world, &a, "kiosk@2", State::Idle).await;
-    assert_eq!(world.client.rollout(&rollout.id).await.unwrap().state.phase, Phase::Running);
+    assert_eq!(world.client.rollout(&rollout.id).await.unwrap().phase, Phase::Running);
     let reason = RollbackReason::Health { evidence: "no screen".into() };
     report(&world, &b, "kiosk@1", State::RolledBack { target: "2".parse().unwrap(), reason }).await;
-    assert_eq!(world.client.rollout(&rollout.id).await.unwrap().state.phase, Phase::Failed);
+    assert_eq!(world.client.rollout(&rollout.id).await.unwrap().phase, Phase::Failed);
 }
 
 #[actix_web::test]
@@ -204,7 +204,7 @@ async fn a_revoked_release_is_taken_back_from_everybody_and_given_to_nobody() {
     let revoked = world.client.revoke_release(&name).await.unwrap();
     assert!(revoked.revoked_s.is_some());
     assert_eq!(next_desired(&mut peer).await.release, None);
-    assert_eq!(world.client.rollout(&rollout.id).await.unwrap().state.phase, Phase::Aborted);
+    assert_eq!(world.client.rollout(&rollout.id).await.unwrap().phase, Phase::Aborted);
     // The device that already has it is not offered it again either, and neither can fetch any of
     // its files.
     for device in [&a, &b] {

@@ -82,7 +82,6 @@ CREATE TABLE rollouts (
     fleet TEXT NOT NULL,
     created_s BIGINT NOT NULL,
     active BIGINT NOT NULL,
-    state TEXT NOT NULL DEFAULT '',
     release_name TEXT NOT NULL,
     phase TEXT NOT NULL,
     total BIGINT NOT NULL DEFAULT 0,

@@ -18,7 +18,7 @@ mod test {
     use fleeti_store::Db;
     use fleeti_store::devices::{self, Certified};
     use fleeti_store::rollout_devices::{after, insert, of, page, set};
-    use fleeti_store::rollout_headers::{self, StoredRollout};
+    use fleeti_store::rollouts::{self, StoredRollout};
 
     fn id(n: usize) -> DeviceId {
         format!("device-{n:03}").parse().unwrap()
@@ -84,7 +84,7 @@ mod test {
         ];
         let db = database(&place, phases.len()).await;
         let mut tx = db.write().await.unwrap();
-        rollout_headers::insert(&mut tx, &rollout("r")).await.unwrap();
+        rollouts::insert(&mut tx, &rollout("r")).await.unwrap();
         let offered: Vec<_> =
             (0..phases.len()).map(|n| (id(n), at(DevicePhase::Offered, 5))).collect();
         insert(&mut tx, "r", &offered).await.unwrap();
@@ -105,10 +105,10 @@ mod test {
         let db = database(&place, 5).await;
         let mut tx = db.write().await.unwrap();
         let mut over = rollout("old");
-        rollout_headers::insert(&mut tx, &over).await.unwrap();
+        rollouts::insert(&mut tx, &over).await.unwrap();
         over.header.phase = Phase::Aborted;
-        rollout_headers::set(&mut tx, &over).await.unwrap();
-        rollout_headers::insert(&mut tx, &rollout("new")).await.unwrap();
+        rollouts::set(&mut tx, &over).await.unwrap();
+        rollouts::insert(&mut tx, &rollout("new")).await.unwrap();
         let all: Vec<_> = (0..5).map(|n| (id(n), at(DevicePhase::Offered, 1))).collect();
         insert(&mut tx, "old", &all).await.unwrap();
         insert(&mut tx, "new", &all).await.unwrap();
@@ -121,13 +121,13 @@ mod test {
         );
         assert_eq!(of(&mut tx, "new", &[&id(1), &id(9)]).await.unwrap(), staging[..1]);
         let (found, device) =
-            rollout_headers::active_with(&mut tx, &"demo".parse().unwrap(), &id(3))
+            rollouts::active_with(&mut tx, &"demo".parse().unwrap(), &id(3))
                 .await
                 .unwrap()
                 .unwrap();
         assert_eq!((found.id.as_str(), device), ("new", at(DevicePhase::Staging, 2)));
         assert!(
-            rollout_headers::active_with(&mut tx, &"demo".parse().unwrap(), &id(9))
+            rollouts::active_with(&mut tx, &"demo".parse().unwrap(), &id(9))
                 .await
                 .unwrap()
                 .is_none()
@@ -140,37 +140,42 @@ mod test {
         assert_eq!(ids, [0, 2, 4].map(id));
     }
 
+    async fn work(db: &Db) -> Option<String> {
+        let mut tx = db.write().await.unwrap();
+        rollouts::next_with_work(&mut tx).await.unwrap().map(|rollout| rollout.id)
+    }
+
     pub async fn a_fleet_has_one_active_rollout_and_its_work_is_found_again(place: Place) {
         let db = database(&place, 1).await;
         let mut tx = db.write().await.unwrap();
         let mut first = rollout("first");
-        rollout_headers::insert(&mut tx, &first).await.unwrap();
+        rollouts::insert(&mut tx, &first).await.unwrap();
         tx.commit().await.unwrap();
-        assert_eq!(rollout_headers::with_work(db.pool()).await.unwrap(), ["first"]);
+        assert_eq!(work(&db).await.as_deref(), Some("first"));
         let mut tx = db.write().await.unwrap();
-        assert!(rollout_headers::insert(&mut tx, &rollout("second")).await.is_err());
+        assert!(rollouts::insert(&mut tx, &rollout("second")).await.is_err());
         drop(tx);
 
         let mut tx = db.write().await.unwrap();
         first.header =
             Header { phase: Phase::Running, counts: Counts { total: 7, ..first.header.counts } };
         (first.reached, first.appraised) = ("device-000".into(), Some("device-003".into()));
-        rollout_headers::set(&mut tx, &first).await.unwrap();
+        rollouts::set(&mut tx, &first).await.unwrap();
         assert_eq!(
-            rollout_headers::active_in(&mut tx, &first.fleet).await.unwrap().as_ref(),
+            rollouts::active_in(&mut tx, &first.fleet).await.unwrap().as_ref(),
             Some(&first)
         );
         assert_eq!(
-            rollout_headers::active_of(&mut tx, &first.release).await.unwrap(),
+            rollouts::active_of(&mut tx, &first.release).await.unwrap(),
             [first.clone()]
         );
         tx.commit().await.unwrap();
-        assert_eq!(rollout_headers::with_work(db.pool()).await.unwrap(), ["first"]);
+        assert_eq!(work(&db).await.as_deref(), Some("first"));
         let mut tx = db.write().await.unwrap();
         first.appraised = None;
-        rollout_headers::set(&mut tx, &first).await.unwrap();
+        rollouts::set(&mut tx, &first).await.unwrap();
         tx.commit().await.unwrap();
-        assert!(rollout_headers::with_work(db.pool()).await.unwrap().is_empty());
-        assert_eq!(rollout_headers::get(db.pool(), "first").await.unwrap(), Some(first));
+        assert_eq!(work(&db).await, None);
+        assert_eq!(rollouts::get(db.pool(), "first").await.unwrap(), Some(first));
     }
 }

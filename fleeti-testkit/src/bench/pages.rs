@@ -6,12 +6,15 @@ use crate::synthetic;
 use anyhow::{Result, bail, ensure};
 use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::profile;
-use fleeti_core::rollout::{self, DevicePhase, Phase};
+use fleeti_core::rollout::device::Device;
+use fleeti_core::rollout::header::Header;
+use fleeti_core::rollout::{Counts, DevicePhase, Phase};
 use fleeti_core::update::State;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateRollout};
 use fleeti_core::wire::boot::{BootSummary, Slot, Verity};
 use fleeti_core::wire::device::Report;
 use fleeti_store::builds::{Ended, Lease};
+use fleeti_store::rollouts::StoredRollout;
 use fleeti_store::{self as store, Db};
 use std::fs;
 use std::path::Path;
@@ -82,11 +85,23 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
         let build = CreateBuild { profile, version: (i + 1).to_string().parse()? };
         store::builds::insert(&mut tx, &format!("build-{i}"), number, &build, i).await?;
         store::builds::claim(&mut tx, i, LEASE).await?;
-        let devices = ids.iter().map(|id| (id.clone(), DevicePhase::Succeeded)).collect();
-        let state =
-            rollout::State { release: "kiosk@0".parse()?, phase: Phase::Succeeded, devices };
-        store::rollouts::store(&mut tx, &format!("rollout-{i}"), &"bench".parse()?, &state, i)
-            .await?;
+        let phase = DevicePhase::Succeeded;
+        let row = |id: &DeviceId| (id.clone(), Device { phase: phase.clone(), since_s: i });
+        let rollout = StoredRollout {
+            id: format!("rollout-{i}"),
+            fleet: "bench".parse()?,
+            created_s: i,
+            release: "kiosk@0".parse()?,
+            header: Header {
+                phase: Phase::Succeeded,
+                counts: Counts { total: ids.len(), succeeded: ids.len(), ..Counts::default() },
+            },
+            reached: String::new(),
+            appraised: None,
+        };
+        store::rollouts::insert(&mut tx, &rollout).await?;
+        let rows: Vec<_> = ids.iter().map(row).collect();
+        store::rollout_devices::insert(&mut tx, &rollout.id, &rows).await?;
     }
     tx.commit().await?;
     for i in 0..HISTORY {

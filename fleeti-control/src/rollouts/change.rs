@@ -1,0 +1,138 @@
+//! A change of a rollout in a transaction: steps rows and header, and stores what they return.
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::events::{After, DomainEvent};
+use fleeti_core::id::DeviceId;
+use fleeti_core::rollout::device::{self, Device};
+use fleeti_core::rollout::header;
+use fleeti_core::rollout::{Ctx, Eligibility, Limits};
+use fleeti_core::wire::api::Event;
+use fleeti_store::rollouts::StoredRollout;
+use fleeti_store::{self as store, Tx};
+
+/// Rows and effects that wait for [`Change::store`].
+pub(super) struct Change {
+    /// The rollout as it will be stored.
+    pub(super) rollout: StoredRollout,
+    /// As it is stored now.
+    stored: StoredRollout,
+    now_s: u64,
+    joined: Vec<(DeviceId, Device)>,
+    moved: Vec<(DeviceId, Device)>,
+    offered: Vec<DeviceId>,
+    withdrawn: Vec<DeviceId>,
+    challenged: Vec<DeviceId>,
+    is_published: bool,
+}
+
+impl Change {
+    pub(super) fn of(rollout: StoredRollout, now_s: u64) -> Self {
+        Self {
+            stored: rollout.clone(),
+            rollout,
+            now_s,
+            joined: Vec::new(),
+            moved: Vec::new(),
+            offered: Vec::new(),
+            withdrawn: Vec::new(),
+            challenged: Vec::new(),
+            is_published: false,
+        }
+    }
+
+    fn ctx(&self) -> Ctx<'_> {
+        Ctx { now_s: self.now_s, release: &self.rollout.release, limits: Limits::default() }
+    }
+
+    /// Applies an event to the header.
+    pub(super) fn header(&mut self, event: header::Event) -> Result<(), header::Rejected> {
+        let (next, effects) = header::step(&self.rollout.header, event, &self.ctx())?;
+        self.rollout.header = next;
+        for effect in effects {
+            match effect {
+                // The phase says that devices are left: see `StoredRollout::has_work`.
+                header::Effect::AddDevices | header::Effect::WithdrawOffers => {
+                    self.rollout.reached.clear();
+                }
+                header::Effect::Publish => self.is_published = true,
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a device.
+    pub(super) fn join(
+        &mut self,
+        id: DeviceId,
+        eligibility: &Eligibility,
+    ) -> Result<(), header::Rejected> {
+        let (device, effects) = device::join(eligibility, &self.ctx());
+        self.header(header::Event::Added(device.phase.category()))?;
+        self.follow(&id, effects);
+        self.joined.push((id, device));
+        Ok(())
+    }
+
+    /// Applies an event to a device. An event that does not apply changes nothing.
+    pub(super) fn device(&mut self, id: &DeviceId, before: &Device, event: device::Event) {
+        let (after, effects) = match device::step(before, event, &self.ctx()) {
+            Ok(stepped) => stepped,
+            Err(e) => return tracing::debug!(device = %id, "{e}"),
+        };
+        if after != *before {
+            let (from, to) = (before.phase.category(), after.phase.category());
+            if let Err(e) = self.header(header::Event::Moved { from, to }) {
+                return match e {
+                    header::Rejected::Miscounted(_) => {
+                        tracing::error!(rollout = self.rollout.id, device = %id, "{e}");
+                    }
+                    e => tracing::debug!(device = %id, "{e}"),
+                };
+            }
+            self.moved.push((id.clone(), after));
+        }
+        self.follow(id, effects);
+    }
+
+    fn follow(&mut self, id: &DeviceId, effects: Vec<device::Effect>) {
+        for effect in effects {
+            match effect {
+                device::Effect::Offer => self.offered.push(id.clone()),
+                device::Effect::Withdraw => self.withdrawn.push(id.clone()),
+                device::Effect::Challenge => self.challenged.push(id.clone()),
+                device::Effect::Publish => self.is_published = true,
+            }
+        }
+    }
+
+    /// Stores rows, header and desired states, and tells the other areas if the rollout has ended.
+    /// Returns what must follow the commit.
+    pub(super) async fn store(self, cx: &Context, tx: &mut Tx<'_>) -> Result<After, Error> {
+        let StoredRollout { id, fleet, release, header, .. } = &self.rollout;
+        store::rollout_devices::insert(tx, id, &self.joined).await?;
+        store::rollout_devices::set(tx, id, &self.moved).await?;
+        if self.rollout != self.stored {
+            store::rollouts::set(tx, &self.rollout).await?;
+        }
+        let mut desired = store::desired::set_desired(tx, &self.offered, Some(release)).await?;
+        desired.extend(store::desired::set_desired(tx, &self.withdrawn, None).await?);
+        let changes =
+            if self.is_published { vec![Event::Rollout { id: id.clone() }] } else { Vec::new() };
+        let mut after = After { desired, challenges: self.challenged, changes };
+        if header.phase.is_terminal() && !self.stored.header.phase.is_terminal() {
+            let finished = DomainEvent::RolloutFinished {
+                rollout: id.clone(),
+                fleet: fleet.clone(),
+                release: release.clone(),
+                phase: header.phase,
+            };
+            after.merge(cx.emit(tx, self.now_s, &finished).await?);
+        }
+        if self.rollout.has_work() {
+            // The woken task waits for the write lock, which this transaction holds.
+            cx.rollouts.waiting.notify_one();
+        }
+        Ok(after)
+    }
+}

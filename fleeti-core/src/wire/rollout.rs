@@ -1,0 +1,83 @@
+//! Rollouts in the HTTP API. Times are Unix seconds.
+
+use crate::id::{DeviceId, FleetId, ReleaseName};
+use crate::rollout;
+use serde::{Deserialize, Serialize};
+
+/// `POST /rollouts`.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateRollout {
+    /// The release to roll out.
+    pub release: ReleaseName,
+    /// The fleet to roll it out to.
+    pub fleet: FleetId,
+}
+
+/// A rollout, with a page of its devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Rollout {
+    /// Rollout id.
+    pub id: String,
+    /// The fleet of the rollout.
+    pub fleet: FleetId,
+    /// When the rollout started.
+    pub created_s: u64,
+    /// The release that is rolled out.
+    pub release: ReleaseName,
+    /// Phase of the rollout.
+    pub phase: rollout::Phase,
+    /// Number of devices in each category.
+    pub counts: rollout::Counts,
+    /// A page of the devices, ordered by id.
+    pub devices: Vec<RolloutDevice>,
+    /// The last device of this page, to pass as `after`; absent if no page follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<DeviceId>,
+}
+
+/// A device of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RolloutDevice {
+    /// Device id.
+    pub device: DeviceId,
+    /// Phase of the device.
+    pub phase: rollout::DevicePhase,
+    /// When the phase began.
+    pub since_s: u64,
+}
+
+/// Selects the devices in `GET /rollouts/{rollout}`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RolloutQuery {
+    /// Return only devices of this category.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub category: Option<rollout::Category>,
+    /// The last device of the previous page; absent for the first page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<DeviceId>,
+    /// Maximum number of devices in the page, 1 to 1000; default 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1, maximum = 1000)]
+    pub limit: Option<u32>,
+}
+
+/// A rollout, without its devices.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct RolloutSummary {
+    /// Rollout id.
+    pub id: String,
+    /// The fleet of the rollout.
+    pub fleet: FleetId,
+    /// When the rollout started.
+    pub created_s: u64,
+    /// The release that is rolled out.
+    pub release: ReleaseName,
+    /// Phase of the rollout.
+    pub phase: rollout::Phase,
+    /// Number of devices in each category.
+    pub counts: rollout::Counts,
+}
