@@ -39,7 +39,8 @@ const STORIES: &[(&str, &[&str])] = &[
 ];
 
 /// Benchmark scenarios; each must work.
-const SCENARIOS: &[&str] = &["artifacts", "channel", "pages", "trust", "attestation", "abuse"];
+const SCENARIOS: &[&str] =
+    &["artifacts", "channel", "pages", "rollout", "trust", "attestation", "abuse"];
 
 /// The fast gate.
 pub fn ci() -> Result<()> {

@@ -4,8 +4,9 @@
 //! Code map: [`process`] (a server as a child process, its CPU time and memory) · [`organisation`]
 //! (keys, certificates, Fleeti's server) · [`artifacts`] (downloads, beside nginx) · [`channel`]
 //! (MQTT sessions, beside mosquitto and rumqttd) · [`attestation`] (the cost of TPM evidence) ·
-//! [`abuse`] (honest clients beside hostile ones) · [`pages`] (response times of pages) · [`trust`]
-//! (certificates and the audit log, beside cfssl and openssl).
+//! [`abuse`] (honest clients beside hostile ones) · [`pages`] (response times of pages) ·
+//! [`rollout`] (reports and the start of a rollout, in a small fleet and in a large one, with
+//! [`rows`]) · [`trust`] (certificates and the audit log, beside cfssl and openssl).
 
 pub mod abuse;
 pub mod artifacts;
@@ -15,6 +16,8 @@ pub mod channel;
 pub mod organisation;
 pub mod pages;
 pub mod process;
+pub mod rollout;
+pub mod rows;
 pub mod trust;
 
 use anyhow::{Result, ensure};

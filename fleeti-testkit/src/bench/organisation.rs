@@ -3,7 +3,7 @@
 use crate::world::World;
 use anyhow::{Context, Result};
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::id::DeviceId;
+use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_pki::certificate::{self, Authority, Period, Purpose, Role};
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
@@ -179,7 +179,7 @@ impl Organisation {
     /// # Errors
     /// If the database or a key fails.
     pub fn devices(&self, fleet: &str, count: usize) -> Result<Vec<Device>> {
-        let fleet = fleet.parse()?;
+        let fleet: FleetId = fleet.parse()?;
         let (mut devices, mut rows) = (Vec::new(), Vec::new());
         let authority = self.keys.device[0].authority();
         let mut roots = RootCertStore::empty();
@@ -190,7 +190,7 @@ impl Organisation {
         provider.cipher_suites = vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256];
         let provider = Arc::new(provider);
         for i in 0..count {
-            let id: DeviceId = format!("bench-{i:06}").parse()?;
+            let id: DeviceId = format!("{fleet}-{i:06}").parse()?;
             let key = SoftKey::generate(Algorithm::P256)?;
             let role = Role::Device { id: id.clone() };
             let leaf = certificate::issue(
@@ -223,20 +223,48 @@ impl Organisation {
             tls.resumption = rustls::client::Resumption::disabled();
             devices.push(Device { id, tls: Arc::new(tls) });
         }
+        self.insert(&fleet, &rows)?;
+        Ok(devices)
+    }
+
+    /// Adds devices that never connect, with these numbers: rows without keys.
+    ///
+    /// # Errors
+    /// If the database fails.
+    pub fn add_rows(&self, fleet: &str, numbers: std::ops::Range<usize>) -> Result<()> {
+        let fleet: FleetId = fleet.parse()?;
+        let issuer = certificate::fingerprint(self.keys.device[0].authority().certificate)?;
+        let row = |i: usize| {
+            let id = format!("{fleet}-{i:06}");
+            let key_sha256 = sha256_hex(id.as_bytes());
+            let certified = Certified {
+                serial: key_sha256[..32].to_owned(),
+                pem: String::new(),
+                certificate_sha256: key_sha256.clone(),
+                key_sha256,
+                not_after_s: now_s() + VALID_S,
+                issuer: issuer.clone(),
+                is_in_tpm: false,
+            };
+            Ok((id.parse()?, certified))
+        };
+        self.insert(&fleet, &numbers.map(row).collect::<Result<Vec<_>>>()?)
+    }
+
+    fn insert(&self, fleet: &FleetId, rows: &[(DeviceId, Certified)]) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let database = self.world.path("server/fleeti.db");
         runtime.block_on(async {
             let db = Db::open(&database).await?;
             let mut tx = db.write().await?;
-            let all: Vec<_> = rows.iter().map(|(id, certified)| (id, &fleet, certified)).collect();
+            let all: Vec<_> = rows.iter().map(|(id, certified)| (id, fleet, certified)).collect();
             for some in all.chunks(500) {
                 store::devices::upsert(&mut tx, some, now_s()).await?;
             }
             tx.commit().await?;
             db.close().await;
-            anyhow::Ok(())
-        })?;
-        Ok(devices)
+            Ok(())
+        })
     }
 
     /// Starts Fleeti's server.

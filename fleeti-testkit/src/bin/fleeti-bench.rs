@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use fleeti_testkit::bench::{
-    self, Record, Scale, abuse, artifacts, attestation, boot, channel, pages, trust,
+    self, Record, Scale, abuse, artifacts, attestation, boot, channel, pages, rollout, trust,
 };
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +34,8 @@ enum Scenario {
     Channel,
     /// Response times of pages.
     Pages,
+    /// Reports during a rollout, and its start, in a small fleet and in a large one.
+    Rollout,
     /// Certificates, beside cfssl and openssl, the audit log, and Secure Boot of a fleet.
     Trust,
     /// Certificates alone.
@@ -56,12 +58,17 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    let dir = tempfile::tempdir()?;
+    let dir = match arguments.scenario {
+        // In memory: a flush would hide what the server spends.
+        Scenario::Rollout => tempfile::tempdir_in("/dev/shm")?,
+        _ => tempfile::tempdir()?,
+    };
     let scale = if arguments.tiny { Scale::Tiny } else { Scale::Full };
     let records: Vec<Record> = match arguments.scenario {
         Scenario::Abuse => abuse::run(dir.path(), scale)?,
         Scenario::Artifacts => artifacts::run(dir.path(), scale)?,
         Scenario::Pages => pages::run(dir.path(), scale)?,
+        Scenario::Rollout => rollout::run(dir.path(), scale)?,
         Scenario::Trust => trust::run(dir.path(), scale)?,
         Scenario::Certificates => trust::certificates(dir.path(), scale)?,
         Scenario::Attestation => attestation::run(dir.path(), scale)?,

@@ -121,6 +121,11 @@ impl World {
         (self.server, self.signer) = (None, None);
     }
 
+    /// Kills the server as a power cut would. The signing service keeps running.
+    pub fn stop_server_alone(&mut self) {
+        self.server = None;
+    }
+
     /// The addresses of the server for devices, host and port of HTTPS and MQTT, as
     /// [`World::start_server`] takes them.
     #[must_use]
