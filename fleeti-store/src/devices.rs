@@ -258,7 +258,7 @@ pub async fn fleets(pool: &Pool) -> Result<Vec<Fleet>, StoreError> {
 /// Number of a fleet's devices that are not revoked.
 pub async fn count(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<usize, StoreError> {
     let sql = "SELECT COUNT(*) FROM devices WHERE fleet = $1 AND revoked_s IS NULL";
-    let count: i64 = sqlx::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;
+    let count: i64 = sql::query_scalar(sql).bind(fleet.as_str()).fetch_one(&mut **tx).await?;
     Ok(usize::try_from(count).unwrap_or(0))
 }
 

@@ -144,12 +144,12 @@ mod test {
         let found = attestations::found_of(&mut tx, &all).await.unwrap();
         assert_eq!(found.len(), 3);
         assert!(attestations::found_of(&mut tx, &[]).await.unwrap().is_empty());
-        let in_fleet = attestations::found_in_fleet(&mut tx, &fleet).await.unwrap();
+        let in_fleet = attestations::found_after(&mut tx, &fleet, "", 100).await.unwrap();
         assert_eq!(in_fleet.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), ids);
         assert_eq!(in_fleet[0].1.level_at(201), Level::ObservedBoot);
         assert_eq!(in_fleet[2].1, attestations::Found::NOTHING);
         let nobody = "nobody".parse().unwrap();
-        assert!(attestations::found_in_fleet(&mut tx, &nobody).await.unwrap().is_empty());
+        assert!(attestations::found_after(&mut tx, &nobody, "", 100).await.unwrap().is_empty());
         let (of, _) = attestations::found(&mut tx, &ids[0]).await.unwrap().unwrap();
         assert_eq!(of, fleet);
         tx.commit().await.unwrap();

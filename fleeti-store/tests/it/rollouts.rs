@@ -120,11 +120,10 @@ mod test {
             [(id(1), at(DevicePhase::Offered, 1))]
         );
         assert_eq!(of(&mut tx, "new", &[&id(1), &id(9)]).await.unwrap(), staging[..1]);
-        let (found, device) =
-            rollouts::active_with(&mut tx, &"demo".parse().unwrap(), &id(3))
-                .await
-                .unwrap()
-                .unwrap();
+        let (found, device) = rollouts::active_with(&mut tx, &"demo".parse().unwrap(), &id(3))
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!((found.id.as_str(), device), ("new", at(DevicePhase::Staging, 2)));
         assert!(
             rollouts::active_with(&mut tx, &"demo".parse().unwrap(), &id(9))
@@ -165,10 +164,7 @@ mod test {
             rollouts::active_in(&mut tx, &first.fleet).await.unwrap().as_ref(),
             Some(&first)
         );
-        assert_eq!(
-            rollouts::active_of(&mut tx, &first.release).await.unwrap(),
-            [first.clone()]
-        );
+        assert_eq!(rollouts::active_of(&mut tx, &first.release).await.unwrap(), [first.clone()]);
         tx.commit().await.unwrap();
         assert_eq!(work(&db).await.as_deref(), Some("first"));
         let mut tx = db.write().await.unwrap();
