@@ -103,7 +103,7 @@ async fn look(
     condition: &'static str,
 ) -> Result<HashMap<String, EnrollmentRow>, StoreError> {
     let mut query = QueryBuilder::new(
-        "SELECT token_sha256, fleet, expires_s, device, key_sha256, reserved, ek_sha256, for_key_sha256 FROM enrollments WHERE token_sha256 IN ",
+        "SELECT token_sha256, fleet, expires_s, device, key_sha256, reserved, ek_sha256, for_key_sha256 FROM enrollments WHERE token_sha256 IN (",
     );
     push_list(&mut query, token_sha256s);
     query.push(")").push(condition);
