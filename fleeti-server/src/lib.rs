@@ -2,8 +2,8 @@
 //! operation.
 //!
 //! Code map: [`server`] (start and stop: how all of it is put together) · [`config`] (the data
-//! folder and its keys) · [`http`] (the API on port 8080, the device API on port 8443, sizes of
-//! bodies) · [`web`] (the pages on port 8080) · [`gateway`] (MQTT on port 8883, and how the server
+//! folder and its keys) · [`api`] and [`pages`] (on port 8080, one file for each resource) ·
+//! [`http`] (the device API on port 8443, bodies and queries) · [`gateway`] (MQTT on port 8883, and how the server
 //! accepts connections) · [`port`] (HTTP over these connections) · [`sse`] (server-sent events) ·
 //! [`error`] (errors as HTTP responses) · [`remote_worker`] (builds for another server) ·
 //! [`admin_tls`] (TLS of the API port) · [`limits`] (resources that one client may use) · [`log`]
@@ -26,14 +26,15 @@
 //! `examples/src/bin/embed_server.rs` embeds one with keys.
 
 pub mod admin_tls;
+pub mod api;
 pub mod config;
 pub mod error;
 pub mod gateway;
 pub mod http;
 pub mod limits;
 pub mod log;
+pub mod pages;
 pub mod port;
 pub mod remote_worker;
 pub mod server;
 pub mod sse;
-pub mod web;

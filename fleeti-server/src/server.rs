@@ -7,7 +7,7 @@ use crate::gateway::state::{Gateway, GatewayRef};
 use crate::gateway::tls::{TlsState, https_config};
 use crate::limits::raise_descriptors;
 use crate::port::{Clients, TlsOfNow, deadline, serve};
-use crate::{gateway, http, web};
+use crate::{api, gateway, http, pages};
 use actix_web::App as WebApp;
 use actix_web::dev::{Server as WebServer, ServerHandle};
 use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
@@ -94,12 +94,12 @@ fn serve_api(
             .app_data(control.clone())
             .app_data(limits.clone())
             .app_data(addresses.clone())
-            .configure(http::open::routes)
+            .configure(api::open::routes)
             .into_utoipa_app()
-            .configure(http::api::routes)
+            .configure(api::routes)
             .into_app()
-            .configure(http::worker::routes)
-            .configure(web::routes)
+            .configure(api::workers::routes)
+            .configure(pages::routes)
             .wrap(from_fn(deadline::keep))
     })?)
 }

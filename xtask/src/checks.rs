@@ -141,7 +141,9 @@ pub fn tidy(root: &Path) -> Result<()> {
         if path.file_stem().is_some_and(|s| NAMELESS.contains(&s.to_string_lossy().as_ref())) {
             wrong.push(format!("{name}: choose a module name that says what is in it"));
         }
-        if ["fleeti-server/src/web/", "fleeti-server/src/http/"].iter().any(|d| name.starts_with(d))
+        if ["fleeti-server/src/pages/", "fleeti-server/src/api/", "fleeti-server/src/http/"]
+            .iter()
+            .any(|d| name.starts_with(d))
         {
             wrong.extend(long_handlers(&text).map(|(at, lines)| {
                 format!(
@@ -166,7 +168,7 @@ pub fn tidy(root: &Path) -> Result<()> {
             if sql && is_ours.iter().any(|d| name.starts_with(d)) {
                 wrong.push(format!("{name}:{}: SQL outside fleeti-store", i + 1));
             }
-            let past_services = ["web/", "http/", "gateway/"]
+            let past_services = ["api/", "pages/", "http/", "gateway/"]
                 .iter()
                 .any(|d| name.starts_with(&format!("fleeti-server/src/{d}")));
             // Pages may use row types that a service returned.

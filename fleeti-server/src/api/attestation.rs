@@ -1,7 +1,7 @@
 //! Attestation of devices, appraisal policies of fleets, and TPM manufacturers.
 
-use super::extract::Json;
 use crate::error::AppError;
+use crate::http::extract::Json;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, delete, get, post, put};
 use fleeti_control::attestation::{challenge as evidence, manufacturers, policy};

@@ -1,7 +1,7 @@
 //! The audit log under `/api/v1/audit`: entries, checkpoints, inclusion and consistency proofs.
 
-use super::extract::Json;
 use crate::error::AppError;
+use crate::http::extract::Json;
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, get};
 use fleeti_control::audit;

@@ -1,8 +1,8 @@
 //! The public paths on the API port, which need no token.
 
-use super::methods::head_as_get;
 use super::openapi;
 use crate::error::AppError;
+use crate::http::methods::head_as_get;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Responder, Route};
@@ -76,7 +76,7 @@ async fn metrics(cx: Data<Context>) -> HttpResponse {
     security(()),
     responses((status = 200, description = "The CRL", body = Vec<u8>, content_type = "application/pkix-crl"))
 )]
-pub(super) async fn crl(cx: Data<Context>, issuer: Path<String>) -> Result<impl Responder> {
+pub(crate) async fn crl(cx: Data<Context>, issuer: Path<String>) -> Result<impl Responder> {
     let list =
         trust::crl(&cx, &issuer).ok_or_else(|| AppError::not_found("CRL of issuer", &issuer))?;
     Ok(HttpResponse::Ok().content_type("application/pkix-crl").body(list))

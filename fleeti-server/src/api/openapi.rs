@@ -1,7 +1,7 @@
-//! The OpenAPI document, generated from the handlers of [`super::api`] and [`super::open`]. This
+//! The OpenAPI document, generated from the handlers of [`crate::api`]. This
 //! module adds what they do not declare: path parameters, and the errors of each operation.
 
-use super::methods::Methods;
+use crate::http::methods::Methods;
 use actix_web::http::{Method, StatusCode};
 use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName, SecretName, WorkerName};
 use fleeti_core::wire::problem::Problem;
@@ -104,7 +104,7 @@ pub fn document() -> OpenApi {
     let (_, mut document) = actix_web::App::new()
         .into_utoipa_app()
         .openapi(start)
-        .configure(super::api::routes)
+        .configure(super::routes)
         .split_for_parts();
     document.merge(super::open::Documented::openapi());
     for (path, item) in &mut document.paths.paths {

@@ -1,8 +1,8 @@
 //! Recovery of devices that were away too long: transitions between trust anchors, and readmission
 //! with an expired certificate.
 
-use super::extract::Json;
 use crate::error::AppError;
+use crate::http::extract::Json;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, get, post};
 use fleeti_control::context::Context;

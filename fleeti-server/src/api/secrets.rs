@@ -1,7 +1,7 @@
 //! Secrets of fleets, and recovery keys of devices.
 
-use super::extract::Json;
 use crate::error::AppError;
+use crate::http::extract::Json;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, delete, get, post, put};
 use fleeti_control::context::Context;

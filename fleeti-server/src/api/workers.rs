@@ -1,8 +1,8 @@
 //! Build workers: their administration under `/api/v1`, and the API that they use under
 //! `/worker/v1`.
 
-use super::extract::{self, BodyMax, Json, Octets};
 use crate::error::AppError;
+use crate::http::extract::{self, BodyMax, Json, Octets};
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};

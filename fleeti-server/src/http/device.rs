@@ -4,6 +4,7 @@
 
 use super::extract::{self, BodyMax, Json, Octets};
 use super::methods::{Methods, head_as_get};
+use crate::api::open;
 use crate::error::AppError;
 use crate::gateway::doors::Peer;
 use crate::limits::Limits;
@@ -82,7 +83,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(at("/releases/{line}/{version}/proof.json", &get, web::to(proof)))
                 .service(at("/releases/{line}/{version}/{file:.*}", &get, web::to(artifact)))
                 .service(at("/logs/{sha256}", &put, web::to(log)).app_data(BodyMax(LOG_MAX)))
-                .service(at("/pki/{issuer}.crl", &get, web::to(super::open::crl)))
+                .service(at("/pki/{issuer}.crl", &get, web::to(open::crl)))
                 .default_service(web::to(nothing_here))
                 .wrap(from_fn(head_as_get)),
         );

@@ -59,12 +59,12 @@ pub fn wants_fragment(request: &HttpRequest) -> bool {
 macro_rules! show {
     ($request:expr, $page:expr) => {{
         let page = $page;
-        let body = if $crate::web::page::wants_fragment(&$request) {
+        let body = if $crate::pages::page::wants_fragment(&$request) {
             page.as_main().render()
         } else {
             page.render()
         };
-        Ok($crate::web::page::html(actix_web::http::StatusCode::OK, body))
+        Ok($crate::pages::page::html(actix_web::http::StatusCode::OK, body))
     }};
 }
 pub(super) use show;

@@ -19,7 +19,7 @@ struct Operation {
 
 impl Operation {
     fn all() -> Vec<Self> {
-        let document: Value = serde_json::from_str(fleeti_server::http::openapi::text()).unwrap();
+        let document: Value = serde_json::from_str(fleeti_server::api::openapi::text()).unwrap();
         let mut all = Vec::new();
         for (path, item) in document["paths"].as_object().unwrap() {
             for (method, node) in item.as_object().unwrap() {

@@ -303,7 +303,7 @@ async fn a_build_is_signed_only_where_the_release_key_is() {
 #[actix_web::test]
 async fn the_api_document_is_the_one_that_is_checked_in() {
     let path = format!("{}/openapi.json", env!("CARGO_MANIFEST_DIR"));
-    let now = format!("{}\n", fleeti_server::http::openapi::document().to_pretty_json().unwrap());
+    let now = format!("{}\n", fleeti_server::api::openapi::document().to_pretty_json().unwrap());
     if std::env::var_os("INSTA_UPDATE").is_some_and(|v| v == "always") {
         std::fs::write(&path, &now).unwrap();
     }

@@ -1,0 +1,106 @@
+//! Devices and fleets under `/api/v1`.
+
+use crate::error::AppError;
+use crate::http::extract::Json;
+use actix_web::web::{Data, Path, Query};
+use actix_web::{HttpResponse, Responder, get, post};
+use fleeti_control::context::Context;
+use fleeti_control::devices::Filter;
+use fleeti_control::trust::revocation;
+use fleeti_control::{boot, devices};
+use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::wire::api::{ChangeBoot, Device, Fleet, Forgive, Revoke};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+type Result<T> = std::result::Result<T, AppError>;
+
+/// Selects a page of devices.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Page {
+    /// The last id of the previous page; empty for the first page.
+    #[serde(default)]
+    #[param(max_length = 64, pattern = "^([a-z0-9][a-z0-9-]*)?$")]
+    after: String,
+    /// Maximum number of devices in the page, 1 to 500; default 100.
+    #[param(minimum = 1, maximum = 500)]
+    limit: Option<u32>,
+    /// Return only devices of this fleet.
+    fleet: Option<FleetId>,
+}
+
+/// List devices, ordered by id, one page at a time.
+#[utoipa::path(tag = "devices", params(Page), responses((status = 200, description = "One page of devices", body = Vec<Device>)))]
+#[get("/devices")]
+pub async fn list_devices(cx: Data<Context>, page: Query<Page>) -> Result<impl Responder> {
+    let filter = page.fleet.as_ref().map_or(Filter::All, Filter::Fleet);
+    Ok(Json(devices::page(&cx, filter, &page.after, page.limit.unwrap_or(100)).await?))
+}
+
+/// Get a device.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
+#[get("/devices/{device}")]
+pub async fn get_device(cx: Data<Context>, device: Path<DeviceId>) -> Result<impl Responder> {
+    Ok(Json(devices::get(&cx, device.as_str()).await?))
+}
+
+/// Get the certificate of a device, PEM.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "PEM", body = String, content_type = "application/pem-certificate-chain")))]
+#[get("/devices/{device}/certificate")]
+pub async fn get_certificate(cx: Data<Context>, device: Path<DeviceId>) -> Result<impl Responder> {
+    let pem = devices::certificate(&cx, &device).await?;
+    Ok(HttpResponse::Ok().content_type("application/pem-certificate-chain").body(pem))
+}
+
+/// Revoke the certificate of a device and disconnect the device at once.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
+#[post("/devices/{device}/revoke")]
+pub async fn revoke_device(
+    cx: Data<Context>,
+    device: Path<DeviceId>,
+    body: Json<Revoke>,
+) -> Result<impl Responder> {
+    revocation::revoke(&cx, &device, body.reason).await?;
+    Ok(Json(devices::get(&cx, device.as_str()).await?))
+}
+
+/// Release a hold, the only revocation that can be undone.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
+#[post("/devices/{device}/release-hold")]
+pub async fn release_hold(cx: Data<Context>, device: Path<DeviceId>) -> Result<impl Responder> {
+    revocation::release_hold(&cx, &device).await?;
+    Ok(Json(devices::get(&cx, device.as_str()).await?))
+}
+
+/// Allow a device to try a version again after a rollback.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
+#[post("/devices/{device}/forgive")]
+pub async fn forgive_device(
+    cx: Data<Context>,
+    device: Path<DeviceId>,
+    body: Json<Forgive>,
+) -> Result<impl Responder> {
+    devices::forgive(&cx, &device, &body.version).await?;
+    Ok(Json(devices::get(&cx, device.as_str()).await?))
+}
+
+/// Change the Secure Boot keys of a device. The device applies the change once it learns of it.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
+#[post("/devices/{device}/boot-keys")]
+pub async fn change_boot(
+    cx: Data<Context>,
+    device: Path<DeviceId>,
+    body: Json<ChangeBoot>,
+) -> Result<impl Responder> {
+    boot::change(&cx, &device, &body).await?;
+    Ok(Json(devices::get(&cx, device.as_str()).await?))
+}
+
+/// List fleets that have, or had, a device.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "Fleets", body = Vec<Fleet>)))]
+#[get("/fleets")]
+pub async fn list_fleets(cx: Data<Context>) -> Result<impl Responder> {
+    Ok(Json(devices::fleets(&cx).await?))
+}

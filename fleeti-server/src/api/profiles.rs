@@ -1,0 +1,43 @@
+//! Profiles and their revisions under `/api/v1`.
+
+use crate::error::AppError;
+use crate::http::extract::Json;
+use actix_web::web::{Data, Path};
+use actix_web::{HttpResponse, Responder, get, post};
+use fleeti_control::context::Context;
+use fleeti_control::profiles;
+use fleeti_core::id::Line;
+use fleeti_core::profile::Profile;
+use fleeti_core::wire::api::ProfileRevision;
+
+use super::LIST_MAX;
+
+type Result<T> = std::result::Result<T, AppError>;
+
+/// List the newest revision of each profile.
+#[utoipa::path(tag = "profiles", responses((status = 200, description = "Revisions", body = Vec<ProfileRevision>)))]
+#[get("/profiles")]
+pub async fn list_profiles(cx: Data<Context>) -> Result<impl Responder> {
+    Ok(Json(profiles::newest(&cx, LIST_MAX).await?))
+}
+
+/// Save a profile as the next revision of its line. An unchanged profile keeps its revision.
+#[utoipa::path(tag = "profiles", responses((status = 201, description = "The revision", body = ProfileRevision)))]
+#[post("/profiles")]
+pub async fn save_profile(cx: Data<Context>, body: Json<Profile>) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(profiles::save(&cx, &body).await?))
+}
+
+/// List the newest revisions of a profile.
+#[utoipa::path(tag = "profiles", responses((status = 200, description = "Revisions", body = Vec<ProfileRevision>)))]
+#[get("/profiles/{line}/revisions")]
+pub async fn list_revisions(cx: Data<Context>, line: Path<Line>) -> Result<impl Responder> {
+    Ok(Json(profiles::of_line(&cx, &line, LIST_MAX).await?))
+}
+
+/// Get a revision of a profile.
+#[utoipa::path(tag = "profiles", responses((status = 200, description = "The revision", body = ProfileRevision)))]
+#[get("/profiles/{line}/revisions/{number}")]
+pub async fn get_revision(cx: Data<Context>, path: Path<(Line, u32)>) -> Result<impl Responder> {
+    Ok(Json(profiles::get(&cx, &path.0, path.1).await?))
+}

@@ -1,0 +1,77 @@
+//! Releases under `/api/v1`.
+
+use crate::error::AppError;
+use crate::http::extract::Json;
+use crate::http::extract::{self};
+use actix_web::web::{Data, Path, Payload};
+use actix_web::{HttpResponse, Responder, get, post, put};
+use fleeti_control::boot::proof;
+use fleeti_control::context::Context;
+use fleeti_control::releases;
+use fleeti_control::releases::revoke;
+use fleeti_core::id::ReleaseName;
+use fleeti_core::wire::api::{Release, SignedBootProof};
+
+use super::LIST_MAX;
+
+type Result<T> = std::result::Result<T, AppError>;
+
+/// List the newest releases.
+#[utoipa::path(tag = "releases", responses((status = 200, description = "Releases", body = Vec<Release>)))]
+#[get("/releases")]
+pub async fn list_releases(cx: Data<Context>) -> Result<impl Responder> {
+    Ok(Json(releases::newest(&cx, LIST_MAX).await?))
+}
+
+/// Get a release.
+#[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
+#[get("/releases/{release}")]
+pub async fn get_release(cx: Data<Context>, name: Path<ReleaseName>) -> Result<impl Responder> {
+    Ok(Json(releases::get(&cx, &name).await?))
+}
+
+/// Verify an uploaded release and publish it. A published release never changes.
+#[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
+#[post("/releases/{release}/publish")]
+pub async fn publish_release(cx: Data<Context>, name: Path<ReleaseName>) -> Result<impl Responder> {
+    Ok(Json(releases::publish(&cx, &name).await?))
+}
+
+/// Add the boot proof of a release: a statement, signed by release keys, that a device booted it
+/// and measured what its manifest predicts.
+#[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
+#[put("/releases/{release}/boot-proof")]
+pub async fn prove_release(
+    cx: Data<Context>,
+    name: Path<ReleaseName>,
+    body: Json<SignedBootProof>,
+) -> Result<impl Responder> {
+    Ok(Json(proof::add(&cx, &name, &body).await?))
+}
+
+/// Revoke a release. Its rollouts end, and no device gets it any more.
+#[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
+#[post("/releases/{release}/revoke")]
+pub async fn revoke_release(cx: Data<Context>, name: Path<ReleaseName>) -> Result<impl Responder> {
+    revoke::revoke(&cx, &name).await?;
+    Ok(Json(releases::get(&cx, &name).await?))
+}
+
+/// Upload a file of a release that is not published yet.
+#[utoipa::path(
+    tag = "releases",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 204, description = "The file is stored"))
+)]
+#[put("/releases/{release}/files/{path:.*}")]
+pub async fn upload_file(
+    cx: Data<Context>,
+    path: Path<(ReleaseName, String)>,
+    mut body: Payload,
+) -> Result<impl Responder> {
+    let kept = releases::upload(&cx, &path.0, &path.1, &mut body).await;
+    if kept.is_err() {
+        extract::drain(body).await;
+    }
+    Ok(kept.map(|()| HttpResponse::NoContent())?)
+}
