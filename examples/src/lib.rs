@@ -19,9 +19,9 @@ use fleeti_pki::sealed;
 use fleeti_pki::signer::SoftKey;
 use fleeti_server::config::Config;
 use fleeti_server::server::Server;
-use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::SigningService;
+use fleeti_signer_client::handle::SignerHandle;
 use fleeti_testkit::synthetic;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -117,5 +117,5 @@ impl Organisation {
 pub fn signer(dir: &Path) -> Result<SignerHandle> {
     let keys = fleeti_signer::keys::open(&dir.join("pki"), PASSPHRASE, None)?;
     let service = SigningService::open(keys, &dir.join("audit"), Limits::default())?;
-    Ok(SignerHandle::embedded(service)?)
+    Ok(fleeti_signer::embedded::start(service)?)
 }

@@ -20,7 +20,7 @@ use crate::trust::access::Access;
 use crate::trust::state::TrustState;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
-use fleeti_signer::handle::SignerHandle;
+use fleeti_signer_client::handle::SignerHandle;
 use fleeti_store::{Db, Tx};
 use std::pin::Pin;
 use std::sync::Arc;

@@ -4,8 +4,8 @@ use crate::clock::{new_id, now_s};
 use crate::error::Error;
 use base64::Engine;
 use fleeti_core::wire::problem::Code;
-use fleeti_signer::handle::{SignerError, SignerHandle};
-use fleeti_signer::wire::{REVOKED_AT_ONCE, Request, Response, RevokedSerial};
+use fleeti_signer_client::handle::{SignerError, SignerHandle};
+use fleeti_signer_client::wire::{REVOKED_AT_ONCE, Request, Response, RevokedSerial};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 

@@ -25,7 +25,7 @@ use crate::trust::state::TrustState;
 use crate::trust::{self, identity, notice, revocation, upkeep};
 use crate::{health, releases, settle};
 use anyhow::{Context as _, Result};
-use fleeti_signer::handle::SignerHandle;
+use fleeti_signer_client::handle::SignerHandle;
 use fleeti_store::Db;
 use std::sync::Arc;
 use tokio::sync::{Notify, broadcast, mpsc};

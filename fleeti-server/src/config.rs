@@ -21,10 +21,10 @@ use anyhow::Result;
 use fleeti_control::clock::Clock;
 use fleeti_control::settings::Retention;
 use fleeti_control::settings::Settings;
-use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::keys::Folders;
 use fleeti_signer::limits::Limits as SignerLimits;
 use fleeti_signer::service::SigningService;
+use fleeti_signer_client::handle::SignerHandle;
 use fleeti_store::Location;
 use std::fs;
 use std::net::SocketAddr;
@@ -148,7 +148,7 @@ impl Config {
 /// Names the missing or unreadable file, and says what to do.
 pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
     if let Some(path) = &config.signer {
-        return Ok(fleeti_signer::socket::connect(path.clone()));
+        return Ok(fleeti_signer_client::socket::connect(path.clone()));
     }
     tracing::warn!(
         "this process holds the keys, and an attacker who takes it over gets them; except for development, run fleeti-signer and pass --signer"
@@ -168,7 +168,7 @@ pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
     keys.releases = signing.map(Arc::new);
     let service = SigningService::open(keys, &config.data.join("audit"), config.signer_limits)?;
     let clock = config.clock.clone();
-    Ok(SignerHandle::embedded_at(service, move || clock.now_s())?)
+    Ok(fleeti_signer::embedded::start_at(service, move || clock.now_s())?)
 }
 
 /// Reads the administrator's token; creates it at the first start.

@@ -1,6 +1,5 @@
 //! Secure Boot of devices: checks requests, then signs.
 
-use crate::wire::{BootState, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
@@ -13,6 +12,7 @@ use fleeti_pki::base64_text;
 use fleeti_pki::boot_keys::BootKeys;
 use fleeti_pki::manifest::{ReleaseKeys, Signature, Verified, VerifyError, verify};
 use fleeti_pki::wrap::WrapKey;
+use fleeti_signer_client::wire::{BootState, Response};
 
 /// Checked work that is about to be signed.
 pub enum BootWork {

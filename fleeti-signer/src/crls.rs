@@ -1,10 +1,10 @@
 //! CRLs that are larger than a message: their entries arrive in parts, and the signed CRL is sent
 //! in parts. A few of each are kept; the newest replace the oldest.
 
-use crate::wire::{Request, Response, RevokedSerial};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_pki::base64_text;
 use fleeti_pki::crl::{Entries, Revoked};
+use fleeti_signer_client::wire::{Request, Response, RevokedSerial};
 use std::collections::VecDeque;
 
 /// Maximum number of CRLs of each kind in memory, each with at most

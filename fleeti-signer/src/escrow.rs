@@ -1,7 +1,6 @@
 //! Data that the server stores and cannot read: secrets of fleets, recovery keys of devices. The
 //! server decides who gets them; the log records each access before it happens.
 
-use crate::wire::{Kept, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::canonical::sha256_hex;
@@ -11,6 +10,7 @@ use fleeti_core::wire::vault::{RECOVERY_KEY_MAX, SECRET_MAX, SECRETS_MAX, is_rea
 use fleeti_pki::audit::Act;
 use fleeti_pki::wrap::{WrapKey, Wrapped};
 use fleeti_pki::{Error, base64_text};
+use fleeti_signer_client::wire::{Kept, Response};
 use std::collections::BTreeMap;
 use zeroize::Zeroizing;
 

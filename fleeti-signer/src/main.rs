@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use fleeti_core::foreign::{self, Foreign};
-use fleeti_signer::handle::SignerHandle;
+use fleeti_signer::embedded;
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::SigningService;
 use fleeti_signer::{keys, socket};
@@ -121,7 +121,7 @@ async fn run(a: Arguments) -> Result<()> {
     tracing::info!("listening at {}", a.socket.display());
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let signer = SignerHandle::embedded(service)?;
+    let signer = embedded::start(service)?;
     tokio::select! {
         () = socket::serve(listener, signer.clone(), own, a.server_uid) => {}
         () = signer.stopped() => bail!("the audit log cannot be written"),

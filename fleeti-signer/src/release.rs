@@ -2,7 +2,6 @@
 //! what the approved build record says; a caller cannot add anything to it.
 
 use crate::outbox;
-use crate::wire::Request;
 use fleeti_build::build::BuildRecord;
 use fleeti_build::release::{self, ReleaseSigners};
 use fleeti_core::canonical::sha256_hex;
@@ -11,6 +10,7 @@ use fleeti_pki::approval::{Approved, Intent, Policy};
 use fleeti_pki::audit::Act;
 use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::signer::{Signer, key_id};
+use fleeti_signer_client::wire::Request;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;

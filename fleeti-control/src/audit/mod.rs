@@ -9,7 +9,7 @@ use crate::signing;
 use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::{Act, Entry, fitting};
-use fleeti_signer::wire::{ENTRIES_MAX, Request, Response};
+use fleeti_signer_client::wire::{ENTRIES_MAX, Request, Response};
 use fleeti_store as store;
 use fleeti_store::audit::WaitingAct;
 use futures::future::join_all;

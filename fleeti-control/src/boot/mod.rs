@@ -18,7 +18,7 @@ use fleeti_core::wire::boot::{
 };
 use fleeti_core::wire::enrollment::is_proxy;
 use fleeti_core::wire::problem::Code;
-use fleeti_signer::wire::{Request, Response};
+use fleeti_signer_client::wire::{Request, Response};
 use fleeti_store as store;
 use fleeti_store::boot::BootKeysRow;
 use futures::future::join_all;

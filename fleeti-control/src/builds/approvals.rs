@@ -12,7 +12,7 @@ use fleeti_core::wire::api::{
 };
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::approval::{Intent, KIND, NotApproved, Policy, Word};
-use fleeti_signer::wire::{Request, Response};
+use fleeti_signer_client::wire::{Request, Response};
 use fleeti_store as store;
 use std::path::Path;
 use std::time::Duration;

@@ -18,7 +18,7 @@ use fleeti_core::wire::api::Event;
 use fleeti_core::wire::enrollment::{EnrollRequest, EnrollResponse};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate::Protection;
-use fleeti_signer::wire::Occasion;
+use fleeti_signer_client::wire::Occasion;
 use fleeti_store::devices::Certified;
 use fleeti_store::enrollments::EnrollmentRow;
 use fleeti_store::tpms::Bound;

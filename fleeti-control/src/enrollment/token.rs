@@ -20,7 +20,7 @@ use fleeti_pki::attestation::key::{CHANNEL_BYTES, Purpose};
 use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::csr;
 use fleeti_pki::signer::fast;
-use fleeti_signer::wire::{Occasion, Request};
+use fleeti_signer_client::wire::{Occasion, Request};
 use fleeti_store::devices::Certified;
 use fleeti_store::{self as store, Tx, tpms};
 

@@ -7,7 +7,7 @@ pub mod state;
 
 use crate::context::{Context, ContextRef};
 use crate::signing;
-use fleeti_signer::wire::Request;
+use fleeti_signer_client::wire::Request;
 use fleeti_store as store;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -26,7 +26,7 @@ use fleeti_core::wire::vault::{
     FleetSecret, REASON, RecoveryKey, RecoveryKeyStatus, SECRET_MAX, SECRETS_MAX, Secrets,
     SecretsTicket, ShowRecoveryKey, is_reason, is_recovery_key,
 };
-use fleeti_signer::wire::{Kept, Request, Response};
+use fleeti_signer_client::wire::{Kept, Request, Response};
 use fleeti_store::{self as store, attestations, commands};
 use std::sync::Arc;
 

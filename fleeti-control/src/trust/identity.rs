@@ -11,8 +11,8 @@ use crate::signing;
 use anyhow::Result;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::{certificate, csr};
-use fleeti_signer::handle::SignerHandle;
-use fleeti_signer::wire::Request;
+use fleeti_signer_client::handle::SignerHandle;
+use fleeti_signer_client::wire::Request;
 use fleeti_store::Db;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 

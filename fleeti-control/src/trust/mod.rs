@@ -28,7 +28,7 @@ use fleeti_pki::bundle::{self, VerifiedBundle};
 use fleeti_pki::ceremony::Transcript;
 use fleeti_pki::certificate::{self, Purpose};
 use fleeti_pki::crl::VerifiedCrl;
-use fleeti_signer::wire::{Request, Response};
+use fleeti_signer_client::wire::{Request, Response};
 use fleeti_store::{self as store, Db};
 use std::sync::Arc;
 

@@ -11,7 +11,6 @@ use fleeti_core::wire::device::CommandKind;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_server::config::Config;
 use fleeti_server::gateway::tls::TlsClock;
-use fleeti_signer::handle::SignerHandle;
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::SigningService;
 use fleeti_signer::{keys, socket};
@@ -31,7 +30,7 @@ impl Signer {
     fn start(data: &Path) -> Self {
         let keys = keys::open(&data.join("pki"), b"a passphrase of tests", None).unwrap();
         let service = SigningService::open(keys, &data.join("signer"), Limits::default()).unwrap();
-        let handle = SignerHandle::embedded(service).unwrap();
+        let handle = fleeti_signer::embedded::start(service).unwrap();
         let listener = socket::listen(&data.join("socket")).unwrap();
         let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap());
         Self(tokio::spawn(socket::serve(listener, handle, own, None)))

@@ -3,13 +3,13 @@
 use super::{LIST_S, Refusal, SERVER_S, SigningService, Work, find};
 use crate::log::LogError;
 use crate::release::{ReleaseJob, ReleaseRequest};
-use crate::wire::Response;
 use crate::{boot, escrow};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_pki::audit::{Act, Stage};
 use fleeti_pki::certificate::{self, Extras, Period, Role};
 use fleeti_pki::wrap::WrapKey;
 use fleeti_pki::{base64_text, crl};
+use fleeti_signer_client::wire::Response;
 
 impl SigningService {
     pub(super) fn wrap_key(&self) -> Result<&WrapKey, fleeti_pki::Error> {

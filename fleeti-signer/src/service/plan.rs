@@ -2,13 +2,13 @@
 
 use super::{DEVICE_S_MAX, DEVICE_S_MIN, Refusal, SigningService, Work, find};
 use crate::boot::{self, WrappedKeys};
-use crate::wire::{Kept, NAMES_MAX, Request, RevokedSerial};
 use crate::{crls, escrow};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use fleeti_pki::audit::Act;
 use fleeti_pki::signer::fast;
 use fleeti_pki::{certificate, csr};
+use fleeti_signer_client::wire::{Kept, NAMES_MAX, Request, RevokedSerial};
 
 impl SigningService {
     pub(super) fn plan_device(

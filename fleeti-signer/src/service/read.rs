@@ -2,11 +2,11 @@
 
 use super::{Issuer, SigningService};
 use crate::log::LogError;
-use crate::wire::{ENTRIES_MAX, Request, Response};
 use fleeti_core::wire::audit::AuditProof;
 use fleeti_pki::base64_text;
 use fleeti_pki::signer::key_id;
 use fleeti_pki::transparency::note::Checkpoint;
+use fleeti_signer_client::wire::{ENTRIES_MAX, Request, Response};
 
 /// Seconds for which a checkpoint is returned again if no entry was added.
 const STATEMENT_S: u64 = 60;

@@ -1,8 +1,8 @@
 //! The server's side of the socket: it rejects responses that do not match the protocol.
 
-use fleeti_signer::handle::SignerError;
-use fleeti_signer::socket;
-use fleeti_signer::wire::{Answer, MESSAGE_MAX, Request, Response};
+use fleeti_signer_client::handle::SignerError;
+use fleeti_signer_client::socket;
+use fleeti_signer_client::wire::{Answer, MESSAGE_MAX, Request, Response};
 use fleeti_testkit::malformed;
 use futures::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

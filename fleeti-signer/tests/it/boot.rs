@@ -12,7 +12,7 @@ use fleeti_pki::{authenticode, certificate, manifest, sealed, uefi};
 use fleeti_signer::keys;
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::SigningService;
-use fleeti_signer::wire::{BootState, Request, Response};
+use fleeti_signer_client::wire::{BootState, Request, Response};
 use fleeti_testkit::synthetic::manifest_of;
 
 const DIGEST: [u8; 32] = [0xab; 32];

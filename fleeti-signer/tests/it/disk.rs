@@ -3,11 +3,11 @@
 
 use crate::{World, device};
 use fleeti_pki::audit::Entry;
-use fleeti_signer::handle::{SignerError, SignerHandle};
 use fleeti_signer::keys;
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::{DEVICE_S_MIN, SigningService};
-use fleeti_signer::wire::{Request, Response};
+use fleeti_signer_client::handle::SignerError;
+use fleeti_signer_client::wire::{Request, Response};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -60,7 +60,7 @@ async fn a_full_disk_stops_signatures_until_there_is_room_and_loses_nothing() {
         let keys = keys::open(&world.path("pki"), b"pass", None).unwrap();
         SigningService::open(keys, &audit, Limits::default()).unwrap()
     };
-    let signer = SignerHandle::embedded(open()).unwrap();
+    let signer = fleeti_signer::embedded::start(open()).unwrap();
     let certify = |id: &str| signer.ask(device(id, DEVICE_S_MIN));
     assert!(certify("dev-1").await.is_ok());
     assert!(audit.join("reserve").exists(), "disk space is reserved");

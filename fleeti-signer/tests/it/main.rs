@@ -17,7 +17,7 @@ use fleeti_pki::transparency::note::LogKey;
 use fleeti_signer::keys;
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::SigningService;
-use fleeti_signer::wire::{Occasion, Request, Response};
+use fleeti_signer_client::wire::{Occasion, Request, Response};
 use std::path::PathBuf;
 
 const NOW_S: u64 = 1_800_000_000;

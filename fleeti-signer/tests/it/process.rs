@@ -2,10 +2,10 @@
 
 use crate::{World, device};
 use fleeti_pki::audit::{Act, Entry};
-use fleeti_signer::handle::SignerError;
 use fleeti_signer::service::DEVICE_S_MIN;
-use fleeti_signer::socket;
-use fleeti_signer::wire::{Request, Response};
+use fleeti_signer_client::handle::SignerError;
+use fleeti_signer_client::socket;
+use fleeti_signer_client::wire::{Request, Response};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

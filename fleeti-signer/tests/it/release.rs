@@ -12,11 +12,11 @@ use fleeti_pki::approval::{Approver, Intent, KIND, Policy, Word};
 use fleeti_pki::audit::{Entry, Stage};
 use fleeti_pki::manifest::{PublicKey, ReleaseKeys};
 use fleeti_pki::signer::{Algorithm, SoftKey};
-use fleeti_signer::handle::{SignerError, SignerHandle};
 use fleeti_signer::keys;
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::SigningService;
-use fleeti_signer::wire::{Request, Response};
+use fleeti_signer_client::handle::{SignerError, SignerHandle};
+use fleeti_signer_client::wire::{Request, Response};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -78,7 +78,7 @@ impl Office {
         let mut opened = keys::open(&world.path("pki"), b"pass", None).unwrap();
         let set = keys::open_signing(&world.path("pki"), b"pass", folders(&world)).unwrap();
         opened.releases = set.map(Arc::new);
-        let signer = SignerHandle::embedded(
+        let signer = fleeti_signer::embedded::start(
             SigningService::open(opened, &world.path("audit"), Limits::default()).unwrap(),
         )
         .unwrap();
@@ -351,7 +351,7 @@ async fn a_server_signs_alone_only_where_its_policy_says_so() {
         keys::open_signing(&world.path("pki"), b"pass", folders(&world)).err().unwrap().to_string();
     assert!(error.contains("policy.toml") && error.contains("fleeti pki approvers"), "{error}");
     // Without release keys, the request is refused.
-    let signer = SignerHandle::embedded(world.service()).unwrap();
+    let signer = fleeti_signer::embedded::start(world.service()).unwrap();
     assert_eq!(
         signer.ask(Request::ApprovalPolicy).await.unwrap(),
         Response::ApprovalPolicy { policy: None, release_key: String::new() }

@@ -28,7 +28,7 @@ use fleeti_pki::measured::phases;
 use fleeti_pki::signer::Algorithm;
 use fleeti_pki::tpm::endorsement::Kind;
 use fleeti_pki::uefi;
-use fleeti_signer::wire::BootState;
+use fleeti_signer_client::wire::BootState;
 use fleeti_store::tpms::{self, TpmRow};
 use fleeti_store::{Db, attestations, boot};
 use rumqttc::v5::mqttbytes::QoS;

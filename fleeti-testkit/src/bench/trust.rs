@@ -13,7 +13,7 @@ use fleeti_pki::csr;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::SigningService;
-use fleeti_signer::wire::{Request, Response};
+use fleeti_signer_client::wire::{Request, Response};
 use fleeti_store::{self as store, Db};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;

@@ -1,102 +1,46 @@
-//! The interface of the signing service for its callers. Requests that arrive while a batch is
-//! processed form the next batch.
+//! Runs a signing service on a thread. Requests that arrive while a batch is processed form the next
+//! batch.
 
 use crate::release::ReleaseRequest;
 use crate::service::SigningService;
-use crate::wire::{Request, Response};
+use fleeti_signer_client::handle::{Asker, SignerHandle, Waiting};
+use fleeti_signer_client::wire::Response;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// Maximum number of requests in one batch.
 const BATCH_MAX: usize = 256;
 /// How long a batch waits for more requests when the last one had several: those of one batch of the
 /// server come one after the other, and each batch costs two flushes to the disk.
 const GATHER: Duration = Duration::from_micros(300);
-/// Maximum number of queued requests.
-const QUEUE_MAX: usize = 4096;
 
-/// Why a request has no response.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SignerError {
-    /// The request was refused.
-    #[error("the signing service refused: {0}")]
-    Refused(String),
-    /// A limit is reached; the caller may try again later.
-    #[error("the signing service's limit is reached: {0}")]
-    Limited(String),
-    /// The signing service does not respond.
-    #[error("the signing service does not respond: {0}")]
-    Unavailable(String),
+/// Runs a signing service on a thread of this process: of `fleeti-signer` or, for development,
+/// of the server.
+///
+/// # Errors
+/// If the thread cannot be started.
+pub fn start(service: SigningService) -> std::io::Result<SignerHandle> {
+    start_at(service, now_s)
 }
 
-/// The channel for the response or the error.
-pub type Asker = oneshot::Sender<Result<Response, SignerError>>;
-/// A queued request with the channel for its response.
-pub type Waiting = (Request, Asker);
-
-/// A signing service, in this process or behind a socket.
-#[derive(Clone)]
-pub struct SignerHandle {
-    queue: mpsc::Sender<Waiting>,
-}
-
-impl SignerHandle {
-    /// Runs a signing service on a thread of this process: of `fleeti-signer` or, for development,
-    /// of the server.
-    ///
-    /// # Errors
-    /// If the thread cannot be started.
-    pub fn embedded(service: SigningService) -> std::io::Result<Self> {
-        Self::embedded_at(service, now_s)
-    }
-
-    /// As [`Self::embedded`], with a clock that returns Unix seconds.
-    ///
-    /// # Errors
-    /// If the thread cannot be started.
-    pub fn embedded_at(
-        mut service: SigningService,
-        now_s: impl Fn() -> u64 + Send + Sync + 'static,
-    ) -> std::io::Result<Self> {
-        let now_s: Clock = Arc::new(now_s);
-        service.record_policy(now_s()).map_err(std::io::Error::other)?;
-        let (queue, receiver) = mpsc::channel(QUEUE_MAX);
-        let courier = Courier::start();
-        std::thread::Builder::new()
-            .name("signer".into())
-            .spawn(move || work(service, receiver, &now_s, &courier))?;
-        Ok(Self { queue })
-    }
-
-    /// A handle whose requests the caller of this function forwards to another process.
-    #[must_use]
-    pub fn remote() -> (Self, mpsc::Receiver<Waiting>) {
-        let (queue, receiver) = mpsc::channel(QUEUE_MAX);
-        (Self { queue }, receiver)
-    }
-
-    /// Returns when the signing service has stopped.
-    pub async fn stopped(&self) {
-        self.queue.closed().await;
-    }
-
-    /// Sends a request and waits for the response.
-    ///
-    /// # Errors
-    /// [`SignerError`].
-    pub async fn ask(&self, request: Request) -> Result<Response, SignerError> {
-        let gone = || SignerError::Unavailable("it has stopped".into());
-        let (answer, waiting) = oneshot::channel();
-        self.queue.send((request, answer)).await.map_err(|_| gone())?;
-        match waiting.await.map_err(|_| gone())?? {
-            Response::Refused { reason } => Err(SignerError::Refused(reason)),
-            Response::Limited { reason } => Err(SignerError::Limited(reason)),
-            response => Ok(response),
-        }
-    }
+/// As [`start`], with a clock that returns Unix seconds.
+///
+/// # Errors
+/// If the thread cannot be started.
+pub fn start_at(
+    mut service: SigningService,
+    now_s: impl Fn() -> u64 + Send + Sync + 'static,
+) -> std::io::Result<SignerHandle> {
+    let now_s: Clock = Arc::new(now_s);
+    service.record_policy(now_s()).map_err(std::io::Error::other)?;
+    let (handle, receiver) = SignerHandle::remote();
+    let courier = Courier::start();
+    std::thread::Builder::new()
+        .name("signer".into())
+        .spawn(move || work(service, receiver, &now_s, &courier))?;
+    Ok(handle)
 }
 
 fn now_s() -> u64 {
