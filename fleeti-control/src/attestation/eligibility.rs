@@ -53,7 +53,7 @@ pub async fn after(
 /// The eligibility of a device.
 ///
 /// # Errors
-/// [`Code::NotFound`].
+/// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
 pub async fn eligibility_of(
     tx: &mut Tx<'_>,
     cx: &Context,

@@ -20,7 +20,7 @@ pub async fn pending(cx: &Context, device: &DeviceId) -> Result<Vec<Command>, Er
 /// The status of a command.
 ///
 /// # Errors
-/// [`Code::NotFound`].
+/// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
 pub async fn get(cx: &Context, id: &str) -> Result<CommandStatus, Error> {
     store::commands::get(cx.db.pool(), id, cx.now_s())
         .await?
@@ -30,7 +30,7 @@ pub async fn get(cx: &Context, id: &str) -> Result<CommandStatus, Error> {
 /// Queues a command for a device. The server delivers it now, or on reconnect.
 ///
 /// # Errors
-/// [`Code::NotFound`]; [`Code::Invalid`]; [`Code::Conflict`] if [`PENDING_MAX`] commands wait for
+/// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound); [`Code::Invalid`](fleeti_core::wire::problem::Code::Invalid); [`Code::Conflict`](fleeti_core::wire::problem::Code::Conflict) if [`PENDING_MAX`](fleeti_store::commands::PENDING_MAX) commands wait for
 /// the device, or the device is revoked.
 pub async fn create(
     cx: &Context,

@@ -211,7 +211,7 @@ pub struct Admitted {
     pub session: Stored,
     /// Its desired state.
     pub desired: Box<DesiredState>,
-    /// [`crate::gateway::hub::Hub::changes`] before that was read.
+    /// [`crate::hub::Hub::changes`] before that was read.
     pub changes: u64,
 }
 
