@@ -260,7 +260,7 @@ async fn a_release_whose_log_is_not_the_one_of_the_notices_raises_the_alarm() {
     let (code, why) = staging.run().await.unwrap_err();
     assert_eq!(code, FailureCode::LogSplit, "{why}");
     assert!(why.starts_with(&format!("the audit log had 5 entries and has {size} now")), "{why}");
-    assert_eq!(announcements.report().1, Some(why));
+    assert_eq!(announcements.report().1, Some(format!("log_split: {why}")));
     assert_eq!(
         fleeti_agent::release_log::seen(&scene.bench.paths).unwrap(),
         0,
