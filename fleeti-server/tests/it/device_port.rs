@@ -84,13 +84,12 @@ async fn a_revoked_device_gets_nothing_on_an_open_connection() {
 }
 
 #[actix_web::test]
-async fn what_was_acknowledged_survives_the_servers_end() {
+async fn what_was_acknowledged_is_known_after_a_restart() {
     let world = World::new().await;
     let a = world.enroll().await;
     report(&world, &a, "kiosk@1", State::Idle).await;
-    // No clean stop: the tasks end, and their memory is lost.
     let World { dir, server, .. } = world;
-    drop(server);
+    server.stop().await;
     let world = World::start(dir, |_| {}).await;
     let device = world.client.device(&a.id).await.unwrap();
     assert_eq!(device.boot.unwrap().running.to_string(), "kiosk@1");
