@@ -25,7 +25,7 @@ async fn add_devices(db: &Db) {
     let certified: Vec<(DeviceId, Certified)> = (0..DEVICES)
         .map(|n| {
             let certified = Certified {
-                key_sha256: format!("{n:064x}"),
+                key_sha256: format!("{n:016x}{n:048x}"),
                 serial: format!("{n:x}"),
                 pem: String::new(),
                 certificate_sha256: format!("certificate-{n}"),

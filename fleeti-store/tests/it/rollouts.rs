@@ -47,7 +47,7 @@ mod test {
         let certified: Vec<_> = (0..count)
             .map(|n| {
                 let certified = Certified {
-                    key_sha256: format!("{n:064x}"),
+                    key_sha256: format!("{n:016x}{n:048x}"),
                     serial: format!("{n}"),
                     pem: String::new(),
                     certificate_sha256: format!("certificate-{n}"),
