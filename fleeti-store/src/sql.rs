@@ -2,8 +2,7 @@
 //! function of [`Dialect`] writes it, see [`crate::dialect`].
 //!
 //! The interface is that of sqlx: [`query`], [`query_as`], [`query_scalar`] and [`QueryBuilder`].
-//! The database is chosen when a statement runs, because only then its connection is known. A row
-//! goes from the database's own type straight into the caller's.
+//! The database is chosen when a statement runs, because only then its connection is known.
 
 use crate::connection::{Connection, Pool, Raw};
 use crate::dialect::{self, Dialect, POSTGRES, SQLITE};
@@ -14,6 +13,7 @@ use sqlx::{Arguments, Decode, FromRow, Postgres, Sqlite, Type};
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::marker::PhantomData;
+use std::pin::Pin;
 
 pub use sqlx::AssertSqlSafe;
 use sqlx::{SqlSafeStr, SqlStr};
@@ -215,26 +215,70 @@ impl Done {
 
 /// Runs a statement on the database of its target.
 macro_rules! run {
-    ($query:expr, $target:expr, $with:ident [$($generic:ty)?], $method:ident) => {
-        match $target.into().raw() {
+    ($query:expr, $raw:expr, $method:ident) => {
+        match $raw {
             Raw::SqlitePool(pool) => {
                 let (text, arguments) = $query.for_sqlite()?;
-                sqlx::$with::<Sqlite, $($generic,)? _>(text, arguments).$method(pool).await?.into()
+                sqlx::query_with::<Sqlite, _>(text, arguments).$method(pool).await?.into()
             }
             Raw::Sqlite(connection) => {
                 let (text, arguments) = $query.for_sqlite()?;
-                sqlx::$with::<Sqlite, $($generic,)? _>(text, arguments).$method(connection).await?.into()
+                sqlx::query_with::<Sqlite, _>(text, arguments).$method(connection).await?.into()
             }
             Raw::PostgresPool(pool) => {
                 let (text, arguments) = $query.for_postgres()?;
-                sqlx::$with::<Postgres, $($generic,)? _>(text, arguments).$method(pool).await?.into()
+                sqlx::query_with::<Postgres, _>(text, arguments).$method(pool).await?.into()
             }
             Raw::Postgres(connection) => {
                 let (text, arguments) = $query.for_postgres()?;
-                sqlx::$with::<Postgres, $($generic,)? _>(text, arguments).$method(connection).await?.into()
+                sqlx::query_with::<Postgres, _>(text, arguments).$method(connection).await?.into()
             }
         }
     };
+}
+
+/// A statement that is running. It is boxed: otherwise the state of each function that waits for one
+/// would contain, and drop, what four kinds of connection need.
+type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Rows as the database sent them. The code that fetches them does not depend on what they become.
+enum Rows {
+    Sqlite(Vec<SqliteRow>),
+    Postgres(Vec<PgRow>),
+}
+
+impl Rows {
+    fn read<T: Row>(&self) -> Result<Vec<T>, StoreError> {
+        let read: Result<Vec<T>, sqlx::Error> = match self {
+            Self::Sqlite(rows) => rows.iter().map(T::from_row).collect(),
+            Self::Postgres(rows) => rows.iter().map(T::from_row).collect(),
+        };
+        Ok(read?)
+    }
+}
+
+impl From<Vec<SqliteRow>> for Rows {
+    fn from(rows: Vec<SqliteRow>) -> Self {
+        Self::Sqlite(rows)
+    }
+}
+
+impl From<Option<SqliteRow>> for Rows {
+    fn from(row: Option<SqliteRow>) -> Self {
+        Self::Sqlite(row.into_iter().collect())
+    }
+}
+
+impl From<Vec<PgRow>> for Rows {
+    fn from(rows: Vec<PgRow>) -> Self {
+        Self::Postgres(rows)
+    }
+}
+
+impl From<Option<PgRow>> for Rows {
+    fn from(row: Option<PgRow>) -> Self {
+        Self::Postgres(row.into_iter().collect())
+    }
 }
 
 impl<'q> Query<'q> {
@@ -246,7 +290,28 @@ impl<'q> Query<'q> {
 
     /// Runs it.
     pub async fn execute<'c>(self, target: impl Into<Target<'c>>) -> Result<Done, StoreError> {
-        Ok(run!(self, target, query_with [], execute))
+        self.done(target.into().raw()).await
+    }
+
+    fn done<'a>(self, raw: Raw<'a>) -> Running<'a, Done>
+    where
+        'q: 'a,
+    {
+        Box::pin(async move { Ok(run!(self, raw, execute)) })
+    }
+
+    fn all<'a>(self, raw: Raw<'a>) -> Running<'a, Rows>
+    where
+        'q: 'a,
+    {
+        Box::pin(async move { Ok(run!(self, raw, fetch_all)) })
+    }
+
+    fn first<'a>(self, raw: Raw<'a>) -> Running<'a, Rows>
+    where
+        'q: 'a,
+    {
+        Box::pin(async move { Ok(run!(self, raw, fetch_optional)) })
     }
 
     fn for_sqlite(self) -> Result<(SqlStr, SqliteArguments), StoreError> {
@@ -293,7 +358,7 @@ impl<'q, T: Row> QueryAs<'q, T> {
 
     /// All rows.
     pub async fn fetch_all<'c>(self, target: impl Into<Target<'c>>) -> Result<Vec<T>, StoreError> {
-        Ok(run!(self.query, target, query_as_with[T], fetch_all))
+        self.query.all(target.into().raw()).await?.read()
     }
 
     /// The first row, if there is one.
@@ -301,7 +366,7 @@ impl<'q, T: Row> QueryAs<'q, T> {
         self,
         target: impl Into<Target<'c>>,
     ) -> Result<Option<T>, StoreError> {
-        Ok(run!(self.query, target, query_as_with[T], fetch_optional))
+        Ok(self.query.first(target.into().raw()).await?.read()?.pop())
     }
 
     /// The first row.

@@ -419,8 +419,7 @@ fn small(world: &World, scenario: &mut Scenario) -> Result<()> {
             (d.telemetry.map_or(0, |t| t.agent_memory_kib), resident_kib(world.server_id()?)?);
         e.push(format!("agent {agent} KiB, server {server} KiB resident"));
         ensure!(agent < 20 * 1024, "the agent has {agent} KiB, expected less than 20 MiB");
-        // The target is 40 MiB; it is missed since SQL runs on two databases (docs/performance.md).
-        ensure!(server < 48.0 * 1024.0, "the server has {server} KiB, expected less than 48 MiB");
+        ensure!(server < 40.0 * 1024.0, "the server has {server} KiB, expected less than 40 MiB");
         Ok(())
     })
 }
