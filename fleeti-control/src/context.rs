@@ -135,9 +135,7 @@ impl Context {
         now_s: u64,
         event: &DomainEvent,
     ) -> Result<After, Error> {
-        for (kind, body) in event.records()? {
-            fleeti_store::domain_events::insert(tx, now_s, kind, &body).await?;
-        }
+        fleeti_store::domain_events::insert(tx, now_s, &event.records()?).await?;
         let mut after = After::default();
         for react in self.reactions {
             after.merge(react(self, tx, event).await?);

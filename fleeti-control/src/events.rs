@@ -74,8 +74,8 @@ pub enum Appraised {
 }
 
 impl DomainEvent {
-    /// The records for the outbox: kind, and body as JSON. Devices whose level is the same as
-    /// before are none.
+    /// The records for the outbox: kind, and body as JSON. A device whose level did not change makes
+    /// no record.
     pub(crate) fn records(&self) -> Result<Vec<(&'static str, String)>, Error> {
         let record = |kind, body: serde_json::Value| vec![(kind, body.to_string())];
         Ok(match self {

@@ -1,5 +1,7 @@
 //! The outbox of domain events: what happened, in order, for programs that are told later.
 
+use crate::batch::push_rows;
+use crate::sql::QueryBuilder;
 use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 
 /// Maximum number of records that are kept.
@@ -18,14 +20,23 @@ pub struct Record {
     pub body: String,
 }
 
-/// Adds a record, in the transaction of what it is about.
-pub async fn insert(tx: &mut Tx<'_>, at_s: u64, kind: &str, body: &str) -> Result<(), StoreError> {
-    sql::query("INSERT INTO domain_events (at_s, kind, body) VALUES ($1, $2, $3)")
-        .bind(seconds(at_s))
-        .bind(kind)
-        .bind(body)
-        .execute(&mut **tx)
-        .await?;
+/// Adds records, each a kind and a body, in the transaction of what they are about.
+pub async fn insert(
+    tx: &mut Tx<'_>,
+    at_s: u64,
+    records: &[(&str, String)],
+) -> Result<(), StoreError> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<_> = records.iter().collect();
+    let mut query =
+        QueryBuilder::new("INSERT INTO domain_events (at_s, kind, body) SELECT * FROM (");
+    push_rows(&mut query, &rows, |row, (kind, body)| {
+        row.push_bind(seconds(at_s)).push_bind(*kind).push_bind(body);
+    });
+    query.push(") AS new WHERE column1 IS NOT NULL");
+    query.build().execute(&mut **tx).await?;
     Ok(())
 }
 
