@@ -170,8 +170,8 @@ impl Server {
         Ok(Self { addresses, api_fingerprint, control, gateway, http: handles, tasks })
     }
 
-    /// Returns when another server has become active on the database. This one must stop then: its
-    /// caches are of before.
+    /// Returns when another server has become active on the database. This one must stop then,
+    /// because its caches are out of date.
     pub async fn lease_lost(&self) -> StoreError {
         self.control.db.lease_lost().await
     }
