@@ -152,11 +152,7 @@ mod tests {
     use super::*;
 
     fn check(command: &[&str], timeout_s: u32) -> HealthCheck {
-        HealthCheck {
-            name: "x".into(),
-            command: command.iter().map(|s| (*s).to_owned()).collect(),
-            timeout_s,
-        }
+        HealthCheck::of_command("x", command, timeout_s)
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@
 
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::image::ImageFacts;
-use fleeti_core::profile::{Profile, Service};
+use fleeti_core::profile::{Profile, Service, UnitState};
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -219,7 +219,11 @@ impl Overlay {
         if let Some(unit) = &service.unit {
             self.text(&format!("{UNITS}/{}", service.name), 0o644, unit.clone());
         }
-        if !service.enabled && service.unit.is_none() {
+        for drop_in in &service.drop_ins {
+            let path = format!("/etc/systemd/system/{}.d/{}.conf", service.name, drop_in.name);
+            self.text(&path, 0o644, drop_in.text.clone());
+        }
+        if service.state == UnitState::Masked {
             self.link(&format!("/etc/systemd/system/{}", service.name), "/dev/null");
         }
     }
@@ -239,7 +243,10 @@ impl Overlay {
         let presets: String = profile
             .services
             .iter()
-            .map(|s| format!("{} {}\n", if s.enabled { "enable" } else { "disable" }, s.name))
+            .map(|s| match s.state {
+                UnitState::Enabled => format!("enable {}\n", s.name),
+                UnitState::Disabled | UnitState::Masked => format!("disable {}\n", s.name),
+            })
             .collect();
         self.text("/usr/lib/systemd/system-preset/01-fleeti-profile.preset", 0o644, presets);
         for (name, text) in TRANSFERS {
@@ -268,7 +275,7 @@ impl Overlay {
         self.link("/etc/localtime", "/usr/share/zoneinfo/Etc/UTC");
         let facts = ImageFacts {
             minimum_version: minimum.clone(),
-            hostname: profile.hostname.clone(),
+            hostname: profile.identity.hostname.clone(),
             health_checks: profile.health_checks.clone(),
             release_log: profile.release_log,
             server_contact: profile.server_contact,
@@ -302,7 +309,7 @@ impl Overlay {
             });
         }
         self.text("/usr/lib/tmpfiles.d/fleeti.conf", 0o644, homes);
-        if profile.packages.iter().any(|p| p == "openssh-server") {
+        if profile.software.packages.iter().any(|p| p == "openssh-server") {
             self.text(
                 "/etc/ssh/sshd_config.d/20-fleeti.conf",
                 0o644,
@@ -366,11 +373,7 @@ mod tests {
         // written last.
         let o = overlay_with("", |profile| {
             let path = "/usr/lib/systemd/system/fleeti-agent.service".to_owned();
-            profile.files.push(fleeti_core::profile::File {
-                path,
-                content: "x".to_owned(),
-                mode: "0644".to_owned(),
-            });
+            profile.files.push(fleeti_core::profile::File::new(&path, "x"));
         });
         assert!(
             content(&o, "/usr/lib/systemd/system/fleeti-agent.service").contains("User=fleeti")

@@ -9,10 +9,10 @@
 //! schema = 1
 //! name = "kiosk"
 //! architecture = "x86_64"
-//! packages = ["Chromium!"]
+//! software.packages = ["Chromium!"]
 //! "#);
 //! let finding = &checked.unwrap_err()[0];
-//! assert_eq!(finding.path, "packages[0]");
+//! assert_eq!(finding.path, "software.packages[0]");
 //! assert_eq!(finding.line, 5);
 //! ```
 //!

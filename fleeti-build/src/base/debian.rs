@@ -138,7 +138,7 @@ impl Base for Debian {
     fn packages(&self, revision: &Revision) -> BTreeMap<String, Vec<String>> {
         let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         let mut device = owned(DEVICE);
-        device.extend(revision.profile.packages.iter().cloned());
+        device.extend(revision.profile.software.packages.iter().cloned());
         device.sort();
         device.dedup();
         [
@@ -320,7 +320,7 @@ fn spec_json(
         "root_uuid": guid_of(&format!("fleeti-root-v1|{}", inputs.release)),
         "verity_salt": verity_salt(&inputs.release),
         // The build replaces the placeholder when the root hash is known.
-        "cmdline": command_line::of("@ROOT_HASH@", inputs.revision.profile.kernel_arguments.iter().map(String::as_str)),
+        "cmdline": command_line::of("@ROOT_HASH@", inputs.revision.profile.kernel.arguments.iter().map(String::as_str)),
         "sbat": format!("{SBAT}\nfleeti,1,Fleeti UKI,{line},{version},https://fleeti.invalid\n"),
         "partitions": partitions(&inputs.release),
     })

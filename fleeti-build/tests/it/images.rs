@@ -98,7 +98,7 @@ fn an_agent_whose_libraries_are_not_in_the_image_stops_the_build_by_name() {
 fn a_maintainer_script_that_is_not_reproduced_stops_the_build_by_package() {
     let dir = tempfile::tempdir().unwrap();
     let mut profile = profile("kiosk");
-    profile.packages.push("man-db".into());
+    profile.software.packages.push("man-db".into());
     let error = build::run(&request(dir.path(), profile, "build"), &cache(), &mut |_| {})
         .unwrap_err()
         .to_string();

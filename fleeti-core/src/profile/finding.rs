@@ -1,13 +1,36 @@
-//! Errors in a profile, and where they are in its text.
+//! What is wrong in a profile, and where it is in the text.
 
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
 use std::fmt;
 
-/// An error in a profile: where it is, what is wrong, and how to fix it.
+/// Whether a finding makes a profile unusable.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The profile cannot be saved or built.
+    #[default]
+    Error,
+    /// The author should look at it.
+    Warning,
+}
+
+/// What is wrong in a profile: where it is, what it is, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// Path of the field, for example `users[1].ssh_keys[0]`; empty for the whole document.
+    /// Path of the field in the document, for example `users[1].ssh_keys[0]`; empty for the whole
+    /// document.
     pub path: String,
     /// Line in the text; 1 for the first.
     pub line: usize,
@@ -15,41 +38,49 @@ pub struct Finding {
     pub message: String,
     /// How to fix it.
     pub remedy: String,
+    /// Whether it makes the profile unusable.
+    #[serde(default)]
+    pub severity: Severity,
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = if self.path.is_empty() { "document" } else { &self.path };
-        write!(f, "line {}: {path}: {}\n  hint: {}", self.line, self.message, self.remedy)
-    }
-}
-
-/// The position of each path in the text.
-pub(super) struct Lines<'a> {
-    pub(super) text: &'a str,
-    pub(super) offsets: HashMap<String, usize>,
-}
-
-impl Lines<'_> {
-    pub(super) fn remember(&mut self, path: &str, offset: usize) {
-        self.offsets.insert(path.to_owned(), offset);
-    }
-    /// Makes a finding. A path that is not in the text (a default) gets the line of its parent.
-    pub(super) fn finding(&self, path: &str, message: String, remedy: String) -> Finding {
-        let mut at = path;
-        let offset = loop {
-            if let Some(offset) = self.offsets.get(at) {
-                break *offset;
-            }
-            match at.rfind(['.', '[']) {
-                Some(cut) => at = &at[..cut],
-                None => break 0,
-            }
+        let warning = match self.severity {
+            Severity::Error => "",
+            Severity::Warning => "warning: ",
         };
-        let line = 1 + self.text.as_bytes()[..offset.min(self.text.len())]
-            .iter()
-            .filter(|b| **b == b'\n')
-            .count();
-        Finding { path: path.to_owned(), line, message, remedy }
+        write!(f, "line {}: {path}: {warning}{}\n  hint: {}", self.line, self.message, self.remedy)
+    }
+}
+
+/// The known name that is nearest to a name with a typing error, if one is near.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = name.to_ascii_lowercase();
+    known
+        .into_iter()
+        .map(|known| (strsim::damerau_levenshtein(&lower, &known.to_ascii_lowercase()), known))
+        .filter(|(distance, known)| *distance <= (known.len().max(name.len()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn a_name_with_a_typing_error_finds_its_neighbour() {
+        let known = ["packages", "suites", "components", "id"];
+        for (typed, meant) in [
+            ("pakages", Some("packages")),
+            ("package", Some("packages")),
+            ("Packages", Some("packages")),
+            ("sutes", Some("suites")),
+            ("colour", None),
+            ("x", None),
+        ] {
+            assert_eq!(nearest(typed, known), meant, "{typed}");
+        }
     }
 }

@@ -1,17 +1,35 @@
 //! A profile: the declarative description of an image, as its author writes it.
 //!
-//! [`Profile`] is the typed model. [`check`] turns TOML text into a profile, or returns *all*
-//! findings, each with path, line and remedy. [`Revision`] is an immutable profile with a number
-//! and a digest.
+//! [`Profile`] is the typed model. A document is TOML; it may extend fragments of a [`Library`]
+//! (package sets, baselines, templates, other profiles). [`resolve`] merges them and returns a
+//! profile in which everything is said, or *all* findings, each with path, line and remedy.
+//! [`Revision`] is an immutable profile with a number and a digest.
+//!
+//! ```
+//! let text = "schema = 1\nname = \"web\"\narchitecture = \"x86_64\"\nsoftware.packages = [\"nginx\"]\n";
+//! let profile = fleeti_core::profile::check(text).unwrap();
+//! assert_eq!(profile.software.packages, ["nginx"]);
+//! ```
 
-mod check;
+mod document;
 mod finding;
+mod honoured;
+mod library;
+mod merge;
+mod model;
+mod path;
 mod paths;
+mod resolve;
 mod rules;
+mod schema;
 mod shape;
 
-pub use check::check;
-pub use finding::Finding;
+pub use finding::{Finding, Severity};
+pub use honoured::{beyond, fields};
+pub use library::{Builtin, Fragment, Kind, Library};
+pub use model::*;
+pub use resolve::{Resolved, Step, check, resolve};
+pub use schema::json_schema;
 
 use crate::canonical::{self, CanonicalError};
 use crate::id::{Architecture, Line};
@@ -31,197 +49,127 @@ pub struct Profile {
     /// Schema version of this document: 1.
     pub schema: i64,
     /// Name of the profile, and image line of its builds.
+    #[schema(example = "kiosk")]
     pub name: Line,
     /// Free text.
     #[serde(default)]
     pub description: String,
     /// Processor architecture of the devices.
     pub architecture: Architecture,
-    /// Host name; `{id}` is replaced by the device id. An RFC 1123 label otherwise.
-    #[serde(default = "default_hostname")]
-    pub hostname: String,
-    /// Packages to install, by their names in the base.
-    #[serde(default)]
-    pub packages: Vec<String>,
-    /// Kernel arguments, appended to those that Fleeti sets.
-    #[serde(default)]
-    pub kernel_arguments: Vec<String>,
+    /// Host name, language, time zone and keyboard.
+    #[serde(
+        default,
+        skip_serializing_if = "model::is_default",
+        deserialize_with = "crate::strict::object"
+    )]
+    pub identity: Identity,
     /// Local users.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<User>,
-    /// systemd units to enable, mask or add.
-    #[serde(default)]
+    /// Local groups that no package creates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+    /// What users and groups may do with sudo.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sudo: Vec<SudoRule>,
+    /// Packages and where they come from.
+    #[serde(
+        default,
+        skip_serializing_if = "model::is_default",
+        deserialize_with = "crate::strict::object"
+    )]
+    pub software: Software,
+    /// systemd units to enable, disable, mask, change or add.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<Service>,
+    /// Services that start at certain times.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timers: Vec<Timer>,
+    /// Containers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<Container>,
+    /// Interfaces, names, time, proxy and packet filter.
+    #[serde(
+        default,
+        skip_serializing_if = "model::is_default",
+        deserialize_with = "crate::strict::object"
+    )]
+    pub network: Network,
     /// Files to write, with their content.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<File>,
-    /// Commands that must succeed before a new image is kept.
-    #[serde(default)]
+    /// Secrets of the fleet that this profile uses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<Secret>,
+    /// Values that differ from site to site.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub site: Vec<SiteValue>,
+    /// The kernel and its settings.
+    #[serde(
+        default,
+        skip_serializing_if = "model::is_default",
+        deserialize_with = "crate::strict::object"
+    )]
+    pub kernel: Kernel,
+    /// Firmware and drivers for real hardware.
+    #[serde(
+        default,
+        skip_serializing_if = "model::is_default",
+        deserialize_with = "crate::strict::object"
+    )]
+    pub hardware: Hardware,
+    /// Security settings.
+    #[serde(
+        default,
+        skip_serializing_if = "model::is_default",
+        deserialize_with = "crate::strict::object"
+    )]
+    pub security: Security,
+    /// Sizes of the disk.
+    #[serde(
+        default,
+        skip_serializing_if = "model::is_default",
+        deserialize_with = "crate::strict::object"
+    )]
+    pub storage: Storage,
+    /// What persists over updates and rollbacks.
+    #[serde(
+        default,
+        skip_serializing_if = "model::is_default",
+        deserialize_with = "crate::strict::object"
+    )]
+    pub state: State,
+    /// Checks that must succeed before a new image is kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub health_checks: Vec<HealthCheck>,
+    /// Minimum trust that this image asks for.
+    #[serde(
+        default,
+        skip_serializing_if = "model::is_default",
+        deserialize_with = "crate::strict::object"
+    )]
+    pub floors: Floors,
     /// How a device uses the audit log before it installs a release.
     #[serde(
         default,
-        skip_serializing_if = "ReleaseLog::is_default",
+        skip_serializing_if = "model::is_default",
         deserialize_with = "crate::strict::object"
     )]
     pub release_log: ReleaseLog,
     /// Whether a new image must reach the server before the device keeps it.
-    #[serde(default, skip_serializing_if = "ServerContact::is_default")]
+    #[serde(
+        default,
+        skip_serializing_if = "model::is_default",
+        deserialize_with = "crate::strict::object"
+    )]
     pub server_contact: ServerContact,
-}
-
-/// Whether a new image must reach the server before the device keeps it. If it does not reach the
-/// server in time, the device rolls back to the previous image. It tries the new image again after
-/// the previous one has reached the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ServerContact {
-    /// Keep a new image even if it has not reached the server.
-    #[serde(default)]
-    pub optional: bool,
-    /// Seconds from the start of the health checks within which the image must reach the server.
-    #[serde(default = "default_deadline_s")]
-    pub deadline_s: u32,
-}
-
-fn default_deadline_s() -> u32 {
-    600
-}
-
-impl Default for ServerContact {
-    fn default() -> Self {
-        Self { optional: false, deadline_s: default_deadline_s() }
-    }
-}
-
-impl ServerContact {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// How a device uses the audit log before it installs a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ReleaseLog {
-    /// Install a release even if it is not in the audit log, or if the newest checkpoint is too
-    /// old.
-    #[serde(default)]
-    pub optional: bool,
-    /// Maximum age of the checkpoint, days. An older one may hide newer releases.
-    #[serde(default = "default_age_days_max")]
-    pub age_days_max: u32,
-}
-
-fn default_age_days_max() -> u32 {
-    7
-}
-
-impl Default for ReleaseLog {
-    fn default() -> Self {
-        Self { optional: false, age_days_max: default_age_days_max() }
-    }
-}
-
-impl ReleaseLog {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-fn default_hostname() -> String {
-    "{id}".to_owned()
-}
-
-/// A local user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct User {
-    /// Login name.
-    pub name: String,
-    /// Full name.
-    #[serde(default)]
-    pub comment: String,
-    /// Supplementary groups.
-    #[serde(default)]
-    pub groups: Vec<String>,
-    /// OpenSSH public keys.
-    #[serde(default)]
-    pub ssh_keys: Vec<String>,
-    /// Password hash in the form of crypt(5) (yescrypt, SHA-512). Without one the password is
-    /// locked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub password_hash: Option<String>,
-    /// Login shell.
-    #[serde(default = "default_shell")]
-    pub shell: String,
-}
-
-fn default_shell() -> String {
-    "/bin/bash".to_owned()
-}
-
-/// A systemd unit to enable, mask or add.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Service {
-    /// Unit name, for example `kiosk.service`.
-    pub name: String,
-    /// Start the unit at boot.
-    #[schema(default = true)]
-    #[serde(default = "yes")]
-    pub enabled: bool,
-    /// Text of the unit file, for a unit that no package contains.
-    #[schema(format = "multiline")]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<String>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// A file in the image.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct File {
-    /// Absolute path below `/etc`, `/usr` or `/opt`.
-    pub path: String,
-    /// Content, UTF-8.
-    #[schema(format = "multiline")]
-    pub content: String,
-    /// File mode, octal, for example `0644`.
-    #[serde(default = "default_mode")]
-    pub mode: String,
-}
-
-fn default_mode() -> String {
-    "0644".to_owned()
-}
-
-impl File {
-    /// The mode as a number; `None` if the text is not octal or sets other than permission bits.
-    #[must_use]
-    pub fn mode_bits(&self) -> Option<u32> {
-        u32::from_str_radix(&self.mode, 8).ok().filter(|m| *m <= 0o777)
-    }
-}
-
-/// A health check: a command that must succeed before a new image is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HealthCheck {
-    /// Name, shown when the check fails.
-    pub name: String,
-    /// Executable and its arguments. Exit status 0 means healthy.
-    pub command: Vec<String>,
-    /// Seconds after which the check counts as failed.
-    #[serde(default = "default_timeout")]
-    pub timeout_s: u32,
-}
-
-fn default_timeout() -> u32 {
-    30
+    /// Raw fragments for one base. Fleeti does not check what they do.
+    #[serde(
+        default,
+        skip_serializing_if = "model::is_default",
+        deserialize_with = "crate::strict::object"
+    )]
+    pub extension: Extension,
 }
 
 /// A revision of a profile: immutable, with a number and a digest.

@@ -1,31 +1,40 @@
-//! The structure of a profile document, checked so that all structural errors are found in one
-//! pass.
+//! The shape of a profile document, derived from the schema of its type.
 //!
-//! serde stops at the first error, but an author wants all of them. This walk uses the positions
-//! that the TOML parser keeps. If it finds no error, deserialisation cannot fail on the structure.
+//! serde stops at the first error, but an author wants all of them. Therefore a document is first
+//! compared with its shape, and serde reads only what fits.
 
 use super::Profile;
-use super::finding::{Finding, Lines};
 use std::collections::HashMap;
 use std::sync::LazyLock;
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ArrayItems, Object, Schema, SchemaType, Type};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, Object, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
+/// What a value may be.
+#[derive(Debug)]
 pub(super) enum Shape {
+    /// A string.
     Text,
-    Integer,
+    /// One of these strings.
+    Choice(Vec<String>),
+    /// An integer from the first to the second, inclusive.
+    Integer(i64, i64),
+    /// `true` or `false`.
     Flag,
+    /// A list of values of one shape.
     List(Box<Shape>),
+    /// A table with names that the author chooses.
+    Map(Box<Shape>),
+    /// A table with these fields.
     Table(Vec<Field>),
 }
 
+/// A field of a table.
+#[derive(Debug)]
 pub(super) struct Field {
-    name: String,
-    required: bool,
-    shape: Shape,
+    pub(super) name: String,
+    pub(super) required: bool,
+    pub(super) shape: Shape,
 }
 
 /// The shape of [`Profile`], from the schema that its type has in the API.
@@ -35,10 +44,28 @@ pub(super) static PROFILE: LazyLock<Shape> = LazyLock::new(|| {
     Shape::of(&Profile::schema(), &named.into_iter().collect())
 });
 
+/// The shape of a document: a profile, what it extends, and what it removes from that.
+pub(super) static DOCUMENT: LazyLock<Shape> = LazyLock::new(|| {
+    let mut named = Vec::new();
+    Profile::schemas(&mut named);
+    let Shape::Table(mut fields) = Shape::of(&Profile::schema(), &named.into_iter().collect())
+    else {
+        return Shape::Table(Vec::new());
+    };
+    let optional = |name: &str, shape| Field { name: name.to_owned(), required: false, shape };
+    fields.push(optional("extends", Shape::List(Box::new(Shape::Text))));
+    if let Some(removable) = PROFILE.removable() {
+        fields.push(optional("remove", removable));
+    }
+    Shape::Table(fields)
+});
+
+type Named = HashMap<String, RefOr<Schema>>;
+
 impl Shape {
-    /// The shape of a schema. What is neither a list, a table, an integer nor a flag is a text: the
-    /// types of a profile have no other values.
-    fn of(schema: &RefOr<Schema>, named: &HashMap<String, RefOr<Schema>>) -> Self {
+    /// The shape of a schema. What is none of the others is a text: the types of a profile have no
+    /// other values.
+    fn of(schema: &RefOr<Schema>, named: &Named) -> Self {
         let schema = match schema {
             RefOr::T(schema) => schema,
             RefOr::Ref(reference) => {
@@ -54,18 +81,94 @@ impl Shape {
                 ArrayItems::RefOrSchema(items) => Self::List(Box::new(Self::of(items, named))),
                 ArrayItems::False => Self::List(Box::new(Self::Text)),
             },
-            Schema::Object(object) => match &object.schema_type {
-                SchemaType::Type(Type::Object) => Self::Table(fields(object, named)),
-                SchemaType::Type(Type::Integer) => Self::Integer,
-                SchemaType::Type(Type::Boolean) => Self::Flag,
-                _ => Self::Text,
-            },
+            Schema::Object(object) => Self::of_object(object, named),
+            // An optional value of a type with a name: null, or the type.
+            Schema::OneOf(one) => one
+                .items
+                .iter()
+                .find(|item| matches!(item, RefOr::Ref(_)))
+                .map_or(Self::Text, |item| Self::of(item, named)),
             _ => Self::Text,
+        }
+    }
+
+    fn of_object(object: &Object, named: &Named) -> Self {
+        if let Some(values) = &object.enum_values {
+            return Self::Choice(
+                values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect(),
+            );
+        }
+        let kind = match &object.schema_type {
+            SchemaType::Type(kind) => Some(kind),
+            SchemaType::Array(kinds) => kinds.iter().find(|kind| **kind != Type::Null),
+            SchemaType::AnyValue => None,
+        };
+        match kind {
+            Some(Type::Object) => match object.additional_properties.as_deref() {
+                Some(AdditionalProperties::RefOr(items)) => {
+                    Self::Map(Box::new(Self::of(items, named)))
+                }
+                _ => Self::Table(fields(object, named)),
+            },
+            Some(Type::Integer) => {
+                let bound = |number: &Option<utoipa::Number>| match number {
+                    Some(utoipa::Number::Int(number)) => i64::try_from(*number).ok(),
+                    Some(utoipa::Number::UInt(number)) => i64::try_from(*number).ok(),
+                    _ => None,
+                };
+                // Integers of a profile are u32, and the number of its schema.
+                let highest = i64::from(u32::MAX);
+                Self::Integer(
+                    bound(&object.minimum).unwrap_or(0),
+                    bound(&object.maximum).unwrap_or(highest),
+                )
+            }
+            Some(Type::Boolean) => Self::Flag,
+            _ => Self::Text,
+        }
+    }
+
+    /// The shape of what a document can remove: for each list and each map, the names of entries.
+    fn removable(&self) -> Option<Self> {
+        match self {
+            Self::Text | Self::Choice(_) | Self::Integer(..) | Self::Flag => None,
+            Self::List(_) | Self::Map(_) => Some(Self::List(Box::new(Self::Text))),
+            Self::Table(fields) => {
+                let fields: Vec<_> = fields
+                    .iter()
+                    .filter_map(|field| {
+                        let shape = field.shape.removable()?;
+                        Some(Field { name: field.name.clone(), required: false, shape })
+                    })
+                    .collect();
+                (!fields.is_empty()).then_some(Self::Table(fields))
+            }
+        }
+    }
+
+    /// The field of a table.
+    pub(super) fn field(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::Table(fields) => fields.iter().find(|f| f.name == name).map(|f| &f.shape),
+            Self::Map(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// What a value should be, for a message.
+    pub(super) fn noun(&self) -> String {
+        match self {
+            Self::Text => "a string".to_owned(),
+            Self::Choice(values) => format!("one of {}", values.join(", ")),
+            Self::Integer(..) => "an integer".to_owned(),
+            Self::Flag => "true or false".to_owned(),
+            Self::List(_) => "a list".to_owned(),
+            Self::Map(_) | Self::Table(_) => "a table".to_owned(),
         }
     }
 }
 
-fn fields(object: &Object, named: &HashMap<String, RefOr<Schema>>) -> Vec<Field> {
+fn fields(object: &Object, named: &Named) -> Vec<Field> {
     let of = |(name, schema): (&String, &RefOr<Schema>)| Field {
         name: name.clone(),
         required: object.required.contains(name),
@@ -74,136 +177,23 @@ fn fields(object: &Object, named: &HashMap<String, RefOr<Schema>>) -> Vec<Field>
     object.properties.iter().map(of).collect()
 }
 
-impl Shape {
-    fn noun(&self) -> &'static str {
-        match self {
-            Self::Text => "a string",
-            Self::Integer => "an integer",
-            Self::Flag => "true or false",
-            Self::List(_) => "a list",
-            Self::Table(_) => "a table",
-        }
-    }
-}
-
-pub(super) fn walk(
-    shape: &Shape,
-    value: &Spanned<DeValue<'_>>,
-    path: &str,
-    lines: &mut Lines<'_>,
-    findings: &mut Vec<Finding>,
-) {
-    let at = value.span().start;
-    lines.remember(path, at);
-    match (shape, value.get_ref()) {
-        (Shape::Text, DeValue::String(_))
-        | (Shape::Integer, DeValue::Integer(_))
-        | (Shape::Flag, DeValue::Boolean(_)) => {}
-        (Shape::List(item), DeValue::Array(items)) => {
-            if items.len() > super::LIST_MAX {
-                findings.push(lines.finding(
-                    path,
-                    format!("{} entries, expected at most {}", items.len(), super::LIST_MAX),
-                    format!("keep at most {}", super::LIST_MAX),
-                ));
-            }
-            for (i, entry) in items.iter().enumerate() {
-                walk(item, entry, &format!("{path}[{i}]"), lines, findings);
-            }
-        }
-        (Shape::Table(fields), DeValue::Table(table)) => {
-            walk_table(fields, table, path, at, lines, findings)
-        }
-        (_, found) => findings.push(lines.finding(
-            path,
-            format!("expected {}, found {}", shape.noun(), found.type_str()),
-            format!("write {}", shape.noun()),
-        )),
-    }
-}
-
-pub(super) fn walk_table(
-    fields: &[Field],
-    table: &DeTable<'_>,
-    path: &str,
-    at: usize,
-    lines: &mut Lines<'_>,
-    findings: &mut Vec<Finding>,
-) {
-    let below =
-        |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-    for (key, value) in table {
-        let name = key.get_ref().as_ref();
-        match fields.iter().find(|f| f.name == name) {
-            Some(f) => walk(&f.shape, value, &below(name), lines, findings),
-            None => {
-                lines.remember(&below(name), key.span().start);
-                let known: Vec<_> = fields.iter().map(|f| f.name.as_str()).collect();
-                findings.push(lines.finding(
-                    &below(name),
-                    "unknown field".to_owned(),
-                    format!("use one of {}", known.join(", ")),
-                ));
-            }
-        }
-    }
-    for f in fields.iter().filter(|f| f.required && !table.keys().any(|k| *k.get_ref() == f.name)) {
-        lines.remember(&below(&f.name), at);
-        findings.push(lines.finding(
-            &below(&f.name),
-            "is missing".to_owned(),
-            format!("add {} = {}", f.name, f.shape.noun()),
-        ));
-    }
-}
-
-pub(super) fn profile_fields() -> &'static [Field] {
-    match &*PROFILE {
-        Shape::Table(fields) => fields,
-        Shape::Text | Shape::Integer | Shape::Flag | Shape::List(_) => &[],
-    }
-}
-
-/// A value of this shape: a part of `value` that does not fit is replaced by a harmless default, so
-/// that the rules can check the rest of a document with a broken structure. Positions in lists do
-/// not change.
-pub(super) fn repaired(shape: &Shape, value: Option<toml::Value>) -> toml::Value {
-    use toml::Value;
-    match (shape, value) {
-        (Shape::Text, Some(v @ Value::String(_)))
-        | (Shape::Integer, Some(v @ Value::Integer(_)))
-        | (Shape::Flag, Some(v @ Value::Boolean(_))) => v,
-        (Shape::Text, _) => Value::String(String::new()),
-        (Shape::Integer, _) => Value::Integer(1),
-        (Shape::Flag, _) => Value::Boolean(false),
-        (Shape::List(item), Some(Value::Array(items))) => {
-            Value::Array(items.into_iter().map(|v| repaired(item, Some(v))).collect())
-        }
-        (Shape::List(_), _) => Value::Array(vec![]),
-        (Shape::Table(fields), value) => {
-            let mut given = match value {
-                Some(Value::Table(table)) => table,
-                _ => toml::Table::new(),
-            };
-            let known = fields.iter().filter_map(|f| {
-                let value = given.remove(&f.name);
-                (value.is_some() || f.required).then(|| (f.name.clone(), repaired(&f.shape, value)))
-            });
-            Value::Table(known.collect())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn describe(shape: &Shape, path: &str, required: bool, out: &mut Vec<String>) {
         let mark = if required { ", required" } else { "" };
-        out.push(format!("{path}: {}{mark}", shape.noun()));
+        let range = match shape {
+            Shape::Integer(low, high) if (*low, *high) != (0, i64::from(u32::MAX)) => {
+                format!(" {low}..={high}")
+            }
+            _ => String::new(),
+        };
+        out.push(format!("{path}: {}{range}{mark}", shape.noun()));
         match shape {
-            Shape::Text | Shape::Integer | Shape::Flag => {}
+            Shape::Text | Shape::Choice(_) | Shape::Integer(..) | Shape::Flag => {}
             Shape::List(item) => describe(item, &format!("{path}[]"), false, out),
+            Shape::Map(item) => describe(item, &format!("{path}.*"), false, out),
             Shape::Table(fields) => {
                 for f in fields {
                     describe(&f.shape, &format!("{path}.{}", f.name), f.required, out);

@@ -10,7 +10,9 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ArrayItems, Object, Schema, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayItems, Object, Schema, SchemaFormat, SchemaType, Type,
+};
 use utoipa::{PartialSchema, ToSchema};
 
 pub use fleeti_core::profile::Finding;
@@ -61,6 +63,9 @@ enum Shape {
     Object(&'static Object),
     Texts,
     Objects(&'static RefOr<Schema>),
+    /// Names that the author chooses, each with a text.
+    Pairs,
+    /// The values to choose from. An empty one stands for none.
     Choice(Vec<String>),
     Integer,
     Flag,
@@ -92,15 +97,41 @@ fn shape(schema: &'static RefOr<Schema>) -> Shape {
             (Some(values), _) => {
                 Shape::Choice(values.iter().filter_map(|v| v.as_str().map(str::to_owned)).collect())
             }
+            (None, SchemaType::Type(Type::Object)) if object.additional_properties.is_some() => {
+                // `deny_unknown_fields` is written as additional properties that are never there.
+                match object.additional_properties.as_deref() {
+                    Some(AdditionalProperties::RefOr(_)) => Shape::Pairs,
+                    _ => Shape::Object(object),
+                }
+            }
             (None, SchemaType::Type(Type::Object)) => Shape::Object(object),
-            (None, SchemaType::Type(Type::Integer)) => Shape::Integer,
-            (None, SchemaType::Type(Type::Boolean)) => Shape::Flag,
+            (None, kind) if is_kind(kind, &Type::Integer) => Shape::Integer,
+            (None, kind) if is_kind(kind, &Type::Boolean) => Shape::Flag,
             _ if matches!(&object.format, Some(SchemaFormat::Custom(name)) if name == "multiline") => {
                 Shape::Lines
             }
             _ => Shape::Text,
         },
+        // An optional value of a type with a name: null, or the type.
+        Some(Schema::OneOf(one)) => {
+            match one.items.iter().find(|item| matches!(item, RefOr::Ref(_))).map(shape) {
+                Some(Shape::Choice(values)) => {
+                    Shape::Choice(std::iter::once(String::new()).chain(values).collect())
+                }
+                Some(other) => other,
+                None => Shape::Text,
+            }
+        }
         _ => Shape::Text,
+    }
+}
+
+/// Whether a type is this one, or this one or null.
+fn is_kind(found: &SchemaType, kind: &Type) -> bool {
+    match found {
+        SchemaType::Type(one) => one == kind,
+        SchemaType::Array(kinds) => kinds.contains(kind),
+        SchemaType::AnyValue => false,
     }
 }
 
@@ -163,6 +194,15 @@ fn value_of(
             let lines = text().unwrap_or_default();
             Some(lines.lines().map(str::trim).filter(|l| !l.is_empty()).map(Value::from).collect())
         }
+        Shape::Pairs => {
+            let lines = text().unwrap_or_default();
+            let pair = |line: &str| {
+                let (name, value) = line.split_once('=').unwrap_or((line, ""));
+                (name.trim().to_owned(), Value::from(value.trim()))
+            };
+            let lines = lines.lines().filter(|line| !line.trim().is_empty());
+            Some(Value::Object(lines.map(pair).collect()))
+        }
         Shape::Flag => Some(Value::Bool(text().is_some())),
         Shape::Integer => text()
             .filter(|t| !t.is_empty())
@@ -171,6 +211,12 @@ fn value_of(
         // Omits empty optional values, so that their defaults apply.
         Shape::Lines | Shape::Text => text().filter(|t| required || !t.is_empty()).map(Value::from),
     })
+}
+
+/// A path such as `services[0].drop_ins` as a JSON pointer (RFC 6901).
+fn pointer(path: &str) -> String {
+    let steps = path.split(['.', '[']).map(|step| step.trim_end_matches(']'));
+    steps.map(|step| format!("/{step}")).collect()
 }
 
 /// Reads the value of a form, and adds or removes the entry whose button was pressed.
@@ -182,7 +228,7 @@ pub fn changed(fields: &Fields) -> Result<Value, FormError> {
     let pressed = |name: &str| fields.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
     if let Some(list) = pressed("add") {
         let entries = value
-            .get_mut(list)
+            .pointer_mut(&pointer(list))
             .and_then(Value::as_array_mut)
             .ok_or_else(|| FormError::NoList(list.to_owned()))?;
         if entries.len() >= LIST_MAX {
@@ -192,8 +238,9 @@ pub fn changed(fields: &Fields) -> Result<Value, FormError> {
     }
     if let Some(entry) = pressed("remove") {
         let missing = || FormError::NoList(entry.to_owned());
-        let (list, index) = entry.trim_end_matches(']').split_once('[').ok_or_else(missing)?;
-        let entries = value.get_mut(list).and_then(Value::as_array_mut).ok_or_else(missing)?;
+        let (list, index) = entry.trim_end_matches(']').rsplit_once('[').ok_or_else(missing)?;
+        let entries =
+            value.pointer_mut(&pointer(list)).and_then(Value::as_array_mut).ok_or_else(missing)?;
         let index: usize = index.parse().map_err(|_| missing())?;
         if index < entries.len() {
             entries.remove(index);
@@ -269,6 +316,14 @@ fn field(
             let text: Vec<_> = lines.iter().filter_map(Value::as_str).collect();
             Kind::Long(text.join("\n"), text.len().clamp(2, 12))
         }
+        Shape::Pairs => {
+            let pairs = value.and_then(Value::as_object);
+            let line = |(name, value): (&String, &Value)| {
+                format!("{name} = {}", value.as_str().unwrap_or_default())
+            };
+            let lines: Vec<_> = pairs.into_iter().flatten().map(line).collect();
+            Kind::Long(lines.join("\n"), lines.len().clamp(2, 12))
+        }
         Shape::Choice(values) => Kind::Choice(text(), values),
         Shape::Integer => Kind::Number(text()),
         Shape::Flag => {
@@ -316,6 +371,9 @@ fn help(schema: &'static RefOr<Schema>, kind: &Kind) -> String {
     if matches!(kind, Kind::Long(..)) && matches!(shape(schema), Shape::Texts) {
         help.push_str(" One on each line.");
     }
+    if matches!(kind, Kind::Long(..)) && matches!(shape(schema), Shape::Pairs) {
+        help.push_str(" Each line is a name, an equals sign and a value.");
+    }
     help.replace('`', "")
 }
 
@@ -339,6 +397,7 @@ fn label(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fleeti_core::profile::UnitState;
 
     fn fields(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
@@ -348,22 +407,25 @@ mod tests {
         ("schema", "1"),
         ("name", "kiosk"),
         ("architecture", "x86_64"),
-        ("packages", "bash\r\n jq \n\n"),
+        ("software.packages", "bash\r\n jq \n\n"),
         ("users[0].name", "ops"),
         ("users[0].groups", "sudo"),
         ("services[0].name", "a.service"),
         ("services[0].unit", "[Service]\r\nExecStart=/bin/true\r\n"),
         ("services[3].name", "b.service"),
-        ("services[3].enabled", "true"),
+        ("services[3].state", "disabled"),
     ];
 
     #[test]
     fn a_form_becomes_the_profile_that_it_says() {
         let profile = check(&read(&fields(GOOD)).unwrap()).unwrap().unwrap();
-        assert_eq!(profile.packages, ["bash", "jq"]);
+        assert_eq!(profile.software.packages, ["bash", "jq"]);
         assert_eq!(profile.users[0].groups, ["sudo"]);
         assert_eq!(profile.users[0].shell, "/bin/bash", "an empty field leaves the default");
-        assert_eq!(profile.services.iter().map(|s| s.enabled).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(
+            profile.services.iter().map(|s| s.state).collect::<Vec<_>>(),
+            [UnitState::Enabled, UnitState::Disabled]
+        );
         assert_eq!(profile.services[0].unit.as_deref(), Some("[Service]\nExecStart=/bin/true\n"));
     }
 
@@ -382,11 +444,7 @@ mod tests {
                 ("/etc/c", ""),
                 ("/etc/d", "no end"),
             ] {
-                profile.files.push(profile::File {
-                    path: path.into(),
-                    content: content.into(),
-                    mode: "0644".into(),
-                });
+                profile.files.push(profile::File::new(path, content));
             }
             let page = render(&serde_json::to_value(&profile).unwrap(), &[]).unwrap();
             assert_eq!(check(&read(&filled_in(&page)).unwrap()).unwrap().unwrap(), profile);
@@ -433,18 +491,18 @@ mod tests {
     #[test]
     fn what_is_wrong_is_shown_at_its_field() {
         let mut wrong = fields(GOOD);
-        wrong.push(("kernel_arguments".into(), "quiet\ninit=/bin/sh".into()));
+        wrong.push(("kernel.arguments".into(), "quiet\ninit=/bin/sh".into()));
         wrong.push(("users[0].shell".into(), "zsh".into()));
         let value = read(&wrong).unwrap();
         let findings = check(&value).unwrap().unwrap_err();
         let page = render(&value, &findings).unwrap();
-        for path in ["kernel_arguments", "users[0].shell"] {
+        for path in ["kernel.arguments", "users[0].shell"] {
             assert!(
                 page.contains(&format!("aria-describedby=\"{path}-error\"")),
                 "{path} in {page}"
             );
         }
-        assert!(page.contains("kernel_arguments[1]: "), "the line is named");
+        assert!(page.contains("kernel.arguments[1]: "), "the line is named");
         assert_eq!(page.matches("role=\"alert\"").count(), 2);
     }
 

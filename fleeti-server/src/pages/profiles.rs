@@ -89,7 +89,7 @@ fn editor(request: &HttpRequest, value: &Value, findings: &[Finding]) -> Result<
 }
 
 pub async fn new(request: HttpRequest) -> Result<HttpResponse> {
-    let start = json!({ "schema": profile::SCHEMA, "architecture": "x86_64", "hostname": "{id}" });
+    let start = json!({ "schema": profile::SCHEMA, "architecture": "x86_64" });
     Ok(html(StatusCode::OK, editor(&request, &start, &[])?.render()))
 }
 

@@ -163,10 +163,10 @@ async fn the_same_document_is_the_same_revision_and_a_changed_one_is_the_next() 
 async fn a_profile_that_breaks_a_rule_is_refused_before_it_is_queued() {
     let world = World::new().await;
     let mut bad = request("x");
-    bad.profile.kernel_arguments.push("init=/bin/sh".into());
+    bad.profile.kernel.arguments.push("init=/bin/sh".into());
     let refused = world.client.create_build(&bad).await.unwrap_err();
     assert!(
-        matches!(&refused, ClientError::Refused(p) if p.status == 422 && p.detail.contains("kernel_arguments[0]")),
+        matches!(&refused, ClientError::Refused(p) if p.status == 422 && p.detail.contains("kernel.arguments[0]")),
         "{refused}"
     );
 }

@@ -274,7 +274,7 @@ async fn a_profile_is_saved_by_its_form_and_a_wrong_one_is_shown_again() {
     );
     let line: Line = "kiosk".parse().unwrap();
     let kept = fleeti_control::profiles::get(&world.server.control, &line, 1).await.unwrap();
-    assert_eq!(kept.profile.packages, ["jq"]);
+    assert_eq!(kept.profile.software.packages, ["jq"]);
     // htmx gets a fragment, every other client the whole page.
     let fragment = browser
         .http
@@ -327,15 +327,15 @@ async fn a_wrong_profile_is_refused_with_every_error_at_its_path() {
     let world = World::new().await;
     let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
     let mut profile = fleeti_core::profile::check(text).unwrap();
-    profile.kernel_arguments.push("init=/bin/sh".into());
-    profile.packages.push("No Such".into());
+    profile.kernel.arguments.push("init=/bin/sh".into());
+    profile.software.packages.push("No Such".into());
     let Err(fleeti_client::ClientError::Refused(problem)) =
         world.client.save_profile(&profile).await
     else {
         panic!("accepted")
     };
     let paths: Vec<_> = problem.errors.iter().map(|e| e.path.as_str()).collect();
-    assert_eq!((problem.status, paths), (422, vec!["packages[0]", "kernel_arguments[0]"]));
+    assert_eq!((problem.status, paths), (422, vec!["software.packages[0]", "kernel.arguments[0]"]));
 }
 
 #[actix_web::test]

@@ -50,7 +50,7 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
 /// rollouts to all devices.
 async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
     let db = Db::open(database).await?;
-    let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\ndescription = \"number N\"\npackages = [\"jq\", \"curl\"]\n";
+    let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\ndescription = \"number N\"\nsoftware.packages = [\"jq\", \"curl\"]\n";
     let boot = BootSummary {
         boot_id: "00000000-0000-0000-0000-000000000000".into(),
         running: "kiosk@0".parse()?,

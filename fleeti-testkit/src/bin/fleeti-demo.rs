@@ -468,8 +468,8 @@ fn roll_back(
     scenario.step(&format!("roll out {name}, {what}: the device rolls back and reports why"), |e| {
         let mut profile = changed(profile, version);
         if matches!(fault, Fault::Unhealthy) {
-            let command = vec!["/usr/bin/false".to_owned()];
-            profile.health_checks.push(HealthCheck { name: "always fails".into(), command, timeout_s: 10 });
+            let check = HealthCheck::of_command("always fails", &["/usr/bin/false"], 10);
+            profile.health_checks.push(check);
         }
         let build = world.build(profile, &number)?;
         if matches!(fault, Fault::TamperedRoot) {

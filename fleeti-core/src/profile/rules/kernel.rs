@@ -1,0 +1,122 @@
+//! Rules for kernel, storage and state.
+
+use super::{Sink, is_account, is_clean_path};
+use crate::command_line;
+use crate::profile::{Profile, StateDirectory};
+
+/// Longest kernel arguments of a profile in total, bytes. Together with those that Fleeti sets,
+/// they stay below the kernel's limit.
+const ARGUMENTS_MAX: usize = 1024;
+
+/// Settings that would weaken what Fleeti proves, or stop its agent.
+const SYSCTL_RESERVED: &[&str] =
+    &["kernel.modprobe", "kernel.hotplug", "kernel.kexec_load_disabled"];
+
+pub(super) fn check(profile: &Profile, sink: &mut Sink) {
+    arguments(profile, sink);
+    let kernel = &profile.kernel;
+    for (list, modules) in [("modules", &kernel.modules), ("blacklist", &kernel.blacklist)] {
+        for (i, module) in modules.iter().enumerate() {
+            let is_module = (1..=64).contains(&module.len())
+                && module.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+            if !is_module {
+                let remedy = "write its name without path and suffix";
+                sink.say(format!("kernel.{list}[{i}]"), "is not a module name", remedy);
+            }
+        }
+        super::unique(&format!("kernel.{list}"), "", modules.iter(), sink);
+    }
+    for (i, module) in kernel.modules.iter().enumerate() {
+        if kernel.blacklist.contains(module) {
+            let remedy = "remove it from one of the lists";
+            sink.say(format!("kernel.modules[{i}]"), "is also in kernel.blacklist", remedy);
+        }
+    }
+    for (name, value) in &kernel.sysctl {
+        let path = format!("kernel.sysctl[\"{name}\"]");
+        let is_name = name.contains(['.', '/'])
+            && name.len() <= 128
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/*".contains(&b));
+        if !is_name || !super::is_line(value, 256) {
+            sink.say(path, "is not a setting of sysctl", "write \"net.ipv4.ip_forward\" = \"1\"");
+        } else if SYSCTL_RESERVED.contains(&name.replace('/', ".").as_str()) {
+            sink.say(path, "is reserved for the chain of trust", "remove the entry");
+        }
+    }
+    for (i, directory) in profile.state.directories.iter().enumerate() {
+        state(&format!("state.directories[{i}]"), directory, sink);
+    }
+    let paths = || profile.state.directories.iter().map(|d| &d.path);
+    super::unique("state.directories", "path", paths(), sink);
+    for (i, path) in paths().enumerate() {
+        let is_below = |other: &String| {
+            path.strip_prefix(other.as_str()).is_some_and(|rest| rest.starts_with('/'))
+        };
+        if paths().any(is_below) {
+            let remedy = "keep the upper directory";
+            sink.say(format!("state.directories[{i}].path"), "is below another one", remedy);
+        }
+    }
+}
+
+fn arguments(profile: &Profile, sink: &mut Sink) {
+    let arguments = &profile.kernel.arguments;
+    for (i, argument) in arguments.iter().enumerate() {
+        let path = format!("kernel.arguments[{i}]");
+        if let Err(e) = command_line::check_argument(argument) {
+            sink.say(path.clone(), e.to_string(), e.remedy());
+        }
+        super::files::refuse_site_values(&path, argument, sink);
+    }
+    let bytes: usize = arguments.iter().map(|a| a.len() + 1).sum();
+    if bytes > ARGUMENTS_MAX {
+        let message = format!("{bytes} bytes, expected at most {ARGUMENTS_MAX}");
+        sink.say("kernel.arguments", message, "shorten or remove arguments");
+    }
+}
+
+/// Directories of the system that a profile must not make persistent: they would be code or
+/// configuration that dm-verity does not cover, or they belong to Fleeti.
+const STATE_RESERVED: &[&str] = &[
+    "/var/lib/fleeti",
+    "/var/home",
+    "/var/lib/systemd",
+    "/var/lib/dpkg",
+    "/var/lib/apt",
+    "/var/lib/extensions",
+    "/var/lib/confexts",
+    "/var/lib/portables",
+    "/var/lib/machines",
+    "/var/tmp",
+    "/var/run",
+    "/var/lock",
+];
+
+fn state(path: &str, directory: &StateDirectory, sink: &mut Sink) {
+    let at = format!("{path}.path");
+    let below = |top: &str| directory.path.starts_with(top);
+    let is_reserved = |top: &&str| {
+        directory.path == **top
+            || directory.path.strip_prefix(*top).is_some_and(|rest| rest.starts_with('/'))
+    };
+    if !is_clean_path(&directory.path) || !(below("/var/") || below("/srv/") || below("/opt/")) {
+        let remedy = "use an absolute path below /var, /srv or /opt without '..'";
+        sink.say(at, "is not a directory that can persist", remedy);
+    } else if ["/var/lib", "/var/log", "/var/cache", "/var/spool"]
+        .contains(&directory.path.as_str())
+        && directory.path != "/var/log"
+    {
+        sink.say(at, "is too wide", "name the directories of the services, such as /var/lib/app");
+    } else if STATE_RESERVED.iter().any(is_reserved) {
+        sink.say(at, "is reserved for the system and Fleeti", "choose another directory");
+    }
+    for (field, name) in [("owner", &directory.owner), ("group", &directory.group)] {
+        if !is_account(name) {
+            let remedy = "use a user or a group such as root";
+            sink.say(format!("{path}.{field}"), "is not an account name", remedy);
+        }
+    }
+    if !super::is_mode(&directory.mode) {
+        sink.say(format!("{path}.mode"), "is not a file mode", super::MODES);
+    }
+}
