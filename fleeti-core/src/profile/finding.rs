@@ -73,7 +73,7 @@ mod tests {
     fn a_name_with_a_typing_error_finds_its_neighbour() {
         let known = ["packages", "suites", "components", "id"];
         for (typed, meant) in [
-            ("pakages", Some("packages")),
+            ("packages_", Some("packages")),
             ("package", Some("packages")),
             ("Packages", Some("packages")),
             ("sutes", Some("suites")),

@@ -761,7 +761,7 @@ mod tests {
     #[test]
     fn a_wrong_choice_and_a_number_out_of_range_are_found_with_near_matches() {
         let findings = with(
-            "kernel.flavour = \"genric\"\npakages = [\"jq\"]\n\
+            "kernel.flavour = \"generics\"\npackages = [\"jq\"]\n\
              [[network.vlans]]\nname = \"v\"\nid = 5000\n",
         )
         .unwrap_err();
@@ -770,7 +770,7 @@ mod tests {
         };
         assert_eq!(remedy("kernel.flavour"), "did you mean \"generic\"?");
         assert_eq!(remedy("network.vlans[0].id"), "use 1 to 4094");
-        assert!(findings.iter().any(|f| f.path == "pakages"), "{findings:?}");
+        assert!(findings.iter().any(|f| f.path == "packages"), "{findings:?}");
     }
 
     #[test]

@@ -324,7 +324,12 @@ fn field(
             let lines: Vec<_> = pairs.into_iter().flatten().map(line).collect();
             Kind::Long(lines.join("\n"), lines.len().clamp(2, 12))
         }
-        Shape::Choice(values) => Kind::Choice(text(), values),
+        Shape::Choice(values) => {
+            // The first value is the default of an optional field, as a browser would send it.
+            let chosen = Some(text()).filter(|text| !text.is_empty());
+            let first = || values.first().cloned().unwrap_or_default();
+            Kind::Choice(chosen.unwrap_or_else(first), values)
+        }
         Shape::Integer => Kind::Number(text()),
         Shape::Flag => {
             Kind::Flag(value.and_then(Value::as_bool).unwrap_or_else(|| is_on_by_default(schema)))

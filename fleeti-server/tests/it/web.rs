@@ -254,19 +254,24 @@ async fn a_profile_is_saved_by_its_form_and_a_wrong_one_is_shown_again() {
             "/profiles",
             &session,
             OURS,
-            "schema=1&name=kiosk&architecture=aarch64&packages=jq%0D%0Ajq",
+            "schema=1&name=kiosk&architecture=aarch64&software.packages=jq%0D%0Ajq",
         )
         .await;
     assert_eq!(wrong.status(), 422);
     let page = wrong.text().await.unwrap();
     assert!(
         page.contains("id=\"architecture-error\"")
-            && page.contains("id=\"packages-error\"")
+            && page.contains("id=\"software.packages-error\"")
             && page.contains("jq\njq"),
         "{page}"
     );
     let saved = browser
-        .post("/profiles", &session, OURS, "schema=1&name=kiosk&architecture=x86_64&packages=jq")
+        .post(
+            "/profiles",
+            &session,
+            OURS,
+            "schema=1&name=kiosk&architecture=x86_64&software.packages=jq",
+        )
         .await;
     assert_eq!(
         (saved.status().as_u16(), saved.headers()["location"].to_str().unwrap()),

@@ -353,11 +353,12 @@ mod tests {
         // Every field of the model is set, so that a new one is not forgotten here.
         let set = crate::profile::beyond(&resolved.profile, &[]).unwrap();
         let pattern = |path: &str| {
-            path.split('[')
-                .map(|part| part.split_once(']').map_or(part, |(_, rest)| rest))
-                .fold(String::new(), |all, part| {
+            path.split('[').map(|part| part.split_once(']').map_or(part, |(_, rest)| rest)).fold(
+                String::new(),
+                |all, part| {
                     if all.is_empty() { part.to_owned() } else { format!("{all}[]{part}") }
-                })
+                },
+            )
         };
         let set: Vec<_> = set.iter().map(|path| pattern(path)).collect();
         let is_set = |field: &String| {
