@@ -39,6 +39,20 @@ fn health_check(path: &str, h: &HealthCheck, profile: &Profile, sink: &mut Sink)
     }
 }
 
+/// Whether a URL without its scheme begins with a loopback address, and nothing that follows makes
+/// it the user name of another host.
+fn is_on_the_device(rest: &str) -> bool {
+    let authority = rest.split('/').next().unwrap_or_default();
+    ["localhost", "127.0.0.1", "[::1]"].iter().any(|local| {
+        authority.strip_prefix(local).is_some_and(|after| {
+            after.is_empty()
+                || after.strip_prefix(':').is_some_and(|port| {
+                    port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()
+                })
+        })
+    })
+}
+
 fn check_probe(path: &str, probe: Probe<'_>, profile: &Profile, sink: &mut Sink) {
     match probe {
         Probe::Command(command) => {
@@ -62,15 +76,8 @@ fn check_probe(path: &str, probe: Probe<'_>, profile: &Profile, sink: &mut Sink)
             }
         }
         Probe::Http(url) => {
-            let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-            let is_local = host.is_some_and(|rest| {
-                let authority = rest.split('/').next().unwrap_or_default();
-                ["localhost", "127.0.0.1", "[::1]"].iter().any(|local| {
-                    authority
-                        .strip_prefix(local)
-                        .is_some_and(|port| port.is_empty() || port.starts_with(':'))
-                })
-            });
+            let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+            let is_local = rest.is_some_and(is_on_the_device);
             if !is_local || !super::is_line(url, 512) || url.contains(char::is_whitespace) {
                 let remedy = "write http://127.0.0.1:PORT/PATH: a new image must not be lost \
                               because another machine is down";

@@ -329,6 +329,14 @@ mod tests {
             "health_checks[0].command",
         ),
         ("health_checks = [{name = \"x\", http = \"http://a.example/\"}]", "health_checks[0].http"),
+        (
+            "health_checks = [{name = \"x\", http = \"http://127.0.0.1:@a.example/\"}]",
+            "health_checks[0].http",
+        ),
+        (
+            "health_checks = [{name = \"x\", http = 'http://localhost:80\\@a.example/'}]",
+            "health_checks[0].http",
+        ),
         ("health_checks = [{name = \"x\", disk = \"/var\"}]", "health_checks[0].disk"),
         ("health_checks = [{name = \"x\", tcp = \"localhost\"}]", "health_checks[0].tcp"),
     ];
