@@ -1,5 +1,6 @@
 //! Health checks: a boot that fails them while the boot loader counts attempts is not kept.
 
+use crate::checks::{self, Failed};
 use crate::identity::Identity;
 use crate::image::{self, running_release};
 use crate::privileged::Helper;
@@ -7,11 +8,9 @@ use crate::{Paths, console, write_durably};
 use anyhow::Result;
 use fleeti_core::id::Version;
 use fleeti_core::image::ImageFacts;
-use fleeti_core::profile::HealthCheck;
 use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::process::Stdio;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -25,7 +24,7 @@ pub struct HealthRecord {
     pub boot_id: String,
     /// The result.
     pub healthy: bool,
-    /// The failed check and the end of its output.
+    /// Every failed check with its weight, and what each of them found.
     pub detail: String,
     /// Every check passed, but the server was not reached in time.
     #[serde(default)]
@@ -53,6 +52,9 @@ impl HealthRecord {
 /// Time limit of all checks together; less than the unit's own limit.
 const ALL_CHECKS: Duration = Duration::from_secs(800);
 
+/// Sum of the weights of failed checks that makes a boot unhealthy.
+const WEIGHT_MAX: u32 = 100;
+
 /// Minimum time to ask the helper whether the server was reached.
 const ASKING: Duration = Duration::from_secs(2);
 
@@ -64,14 +66,11 @@ const ASKING: Duration = Duration::from_secs(2);
 pub async fn run(paths: &Paths, is_on_trial: bool) -> Result<bool> {
     let facts = image::facts(paths)?;
     let begun = Instant::now();
-    let mut failed = match tokio::time::timeout(ALL_CHECKS, run_checks(paths, &facts)).await {
-        Ok(result) => result.err(),
-        Err(_) => Some(format!("the health checks took more than {} s", ALL_CHECKS.as_secs())),
-    };
+    let mut verdict = run_checks(paths, &facts, begun).await;
     // A device that is not enrolled waits for an operator, and no previous image of it reached the
     // server.
     let must_reach = is_on_trial && !facts.server_contact.optional && Identity::is_there(paths);
-    let is_unreachable = failed.is_none() && must_reach && {
+    let is_unreachable = verdict.is_healthy && must_reach && {
         let deadline_s = facts.server_contact.deadline_s;
         console::say(&format!("fleeti: health waits for the server, at most {deadline_s} s"));
         // Slow checks leave some time to ask.
@@ -80,14 +79,15 @@ pub async fn run(paths: &Paths, is_on_trial: bool) -> Result<bool> {
         !is_reached(paths, deadline).await
     };
     if is_unreachable {
-        failed =
-            Some(format!("the server was not reached in {} s", facts.server_contact.deadline_s));
+        let deadline_s = facts.server_contact.deadline_s;
+        let detail = format!("the server was not reached in {deadline_s} s");
+        verdict = Verdict { is_healthy: false, detail };
     }
     let record = HealthRecord {
         version: running_release(paths)?.version,
         boot_id: fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned(),
-        healthy: failed.is_none(),
-        detail: failed.unwrap_or_else(|| format!("{} checks passed", facts.health_checks.len())),
+        healthy: verdict.is_healthy,
+        detail: verdict.detail,
         is_unreachable,
     };
     // A full or damaged data partition must not change the result.
@@ -113,58 +113,94 @@ async fn is_reached(paths: &Paths, deadline: Instant) -> bool {
     tokio::time::timeout_at(deadline, reached).await.is_ok()
 }
 
-async fn run_checks(paths: &Paths, facts: &ImageFacts) -> Result<(), String> {
-    // Without its helper, a device can never be updated again.
-    Helper::at(paths.socket())
-        .boot_summary()
-        .await
-        .map_err(|e| format!("the agent's helper: {e:#}"))?;
-    for check in &facts.health_checks {
-        run_check(check).await.map_err(|why| format!("health check {:?}: {why}", check.name))?;
-    }
-    Ok(())
+/// Whether the boot is healthy, and why.
+struct Verdict {
+    is_healthy: bool,
+    detail: String,
 }
 
-async fn run_check(check: &HealthCheck) -> Result<(), String> {
-    let (program, arguments) = check.command.split_first().ok_or("has no command")?;
-    let mut command = tokio::process::Command::new(program);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    let child = command.spawn().map_err(|e| format!("{program}: {e}"))?;
-    let limit = Duration::from_secs(u64::from(check.timeout_s));
-    let output = tokio::time::timeout(limit, child.wait_with_output()).await;
-    let output = output
-        .map_err(|_| format!("no answer after {} s", check.timeout_s))?
-        .map_err(|e| e.to_string())?;
-    if output.status.success() {
-        return Ok(());
+async fn run_checks(paths: &Paths, facts: &ImageFacts, begun: Instant) -> Verdict {
+    let deadline = begun + ALL_CHECKS;
+    // Without its helper, a device can never be updated again.
+    let helper = Helper::at(paths.socket());
+    let why = match tokio::time::timeout_at(deadline, helper.boot_summary()).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(e)) => Some(format!("the agent's helper: {e:#}")),
+        Err(_) => Some("the agent's helper: no answer".to_owned()),
+    };
+    if let Some(detail) = why {
+        return Verdict { is_healthy: false, detail };
     }
-    let text = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{} {}", output.status, text.trim().chars().take(500).collect::<String>()))
+    let failed = checks::run(&facts.health_checks, deadline).await;
+    let mut verdict = judge(facts.health_checks.len(), &failed);
+    if Instant::now() >= deadline {
+        verdict.is_healthy = false;
+        let limit_s = ALL_CHECKS.as_secs();
+        verdict.detail =
+            format!("the health checks took more than {limit_s} s; {}", verdict.detail);
+    }
+    verdict
+}
+
+/// Adds the weights of the failed checks, and names each of them.
+fn judge(checks: usize, failed: &[Failed]) -> Verdict {
+    let weight = failed.iter().fold(0u32, |sum, check| sum.saturating_add(check.weight));
+    let is_healthy = weight < WEIGHT_MAX;
+    if failed.is_empty() {
+        return Verdict { is_healthy, detail: format!("{checks} checks passed") };
+    }
+    // All names first: a report shortens the detail at its end.
+    let names: Vec<_> =
+        failed.iter().map(|f| format!("{:?} (weight {})", f.name, f.weight)).collect();
+    let reasons: Vec<_> = failed.iter().map(|f| format!("{:?}: {}", f.name, f.why)).collect();
+    let degraded =
+        if is_healthy { format!("degraded by {weight} of {WEIGHT_MAX}; ") } else { String::new() };
+    let detail = format!(
+        "{degraded}{} of {checks} checks failed: {}; {}",
+        failed.len(),
+        names.join(", "),
+        reasons.join("; ")
+    );
+    Verdict { is_healthy, detail }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(command: &[&str], timeout_s: u32) -> HealthCheck {
-        HealthCheck::of_command("x", command, timeout_s)
+    fn failed(name: &str, weight: u32) -> Failed {
+        Failed { name: name.to_owned(), weight, why: format!("{name} is wrong") }
     }
 
-    #[tokio::test]
-    async fn a_check_passes_fails_with_its_words_or_runs_out_of_time() {
-        assert!(run_check(&check(&["/bin/true"], 5)).await.is_ok());
-        let why = run_check(&check(&["/bin/sh", "-c", "echo no screen >&2; exit 3"], 5))
-            .await
-            .unwrap_err();
-        assert!(why.contains("no screen") && why.contains('3'), "{why}");
-        assert!(
-            run_check(&check(&["/bin/sleep", "60"], 0)).await.unwrap_err().contains("no answer")
+    #[test]
+    fn failures_below_100_are_reported_and_the_image_is_kept() {
+        let all = judge(3, &[]);
+        assert!(all.is_healthy);
+        assert_eq!(all.detail, "3 checks passed");
+        let some = judge(3, &[failed("a", 30), failed("b", 69)]);
+        assert!(some.is_healthy);
+        assert_eq!(
+            some.detail,
+            "degraded by 99 of 100; 2 of 3 checks failed: \"a\" (weight 30), \"b\" (weight 69); \
+             \"a\": a is wrong; \"b\": b is wrong"
         );
-        assert!(run_check(&check(&["/does/not/exist"], 5)).await.is_err());
+    }
+
+    #[test]
+    fn failures_that_reach_100_make_the_image_unhealthy_and_each_is_named() {
+        for failures in [
+            vec![failed("a", 100)],
+            vec![failed("a", 50), failed("b", 50)],
+            vec![failed("a", u32::MAX), failed("b", u32::MAX)],
+        ] {
+            let verdict = judge(4, &failures);
+            assert!(!verdict.is_healthy, "{failures:?}");
+            for f in failures {
+                let name = format!("{:?} (weight {})", f.name, f.weight);
+                assert!(verdict.detail.contains(&name), "{}", verdict.detail);
+                assert!(verdict.detail.contains(&f.why), "{}", verdict.detail);
+            }
+            assert!(!verdict.detail.contains("degraded"));
+        }
     }
 }

@@ -13,9 +13,9 @@
 //! [`announcements`] and [`release_log`] (what the server announces, and the audit log) ·
 //! [`secure_boot`] (what the firmware would start) · [`tpm`] and [`attestation`] (evidence) ·
 //! [`storage`], [`luks`] and [`next_key`] (the data partition) · [`program`] (the command line) ·
-//! [`health`] (health checks) · [`telemetry`] · [`vault`] (secrets and the recovery key) ·
-//! [`backoff`] (delays between attempts: of the MQTT session, downloads and all else) · [`http`]
-//! (requests to the server).
+//! [`health`] and [`checks`] (health checks) · [`telemetry`] · [`vault`] (secrets and the recovery
+//! key) · [`backoff`] (delays between attempts: of the MQTT session, downloads and all else) ·
+//! [`http`] (requests to the server).
 //!
 //! ```
 //! use fleeti_agent::outbox::Outbox;
@@ -32,6 +32,7 @@ pub mod attestation;
 pub mod backoff;
 pub mod boot;
 pub mod channel;
+pub mod checks;
 pub mod clock;
 pub mod console;
 pub mod daemon;
