@@ -11,7 +11,9 @@
 //! assert_eq!(profile.software.packages, ["nginx"]);
 //! ```
 
+mod diff;
 mod document;
+mod effects;
 mod finding;
 mod honoured;
 mod library;
@@ -24,6 +26,8 @@ mod rules;
 mod schema;
 mod shape;
 
+pub use diff::{Change, diff};
+pub use effects::{Effects, effects};
 pub use finding::{Finding, Severity};
 pub use honoured::{beyond, fields};
 pub use library::{Builtin, Fragment, Kind, Library};
