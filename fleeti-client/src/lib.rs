@@ -31,7 +31,7 @@ pub use worker::WorkerClient;
 
 use danger::PlainHttp;
 use fleeti_core::foreign::Foreign;
-use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
+use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName, Version};
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout,
@@ -42,6 +42,7 @@ use fleeti_core::wire::api::{
 use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::problem::Problem;
+use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, ProfileChanges, ProfileText};
 use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
 use reqwest::redirect::Policy;
@@ -556,6 +557,34 @@ impl Client {
     /// [`ClientError`]; a refused profile lists all findings.
     pub async fn save_profile(&self, profile: &Profile) -> Result<ProfileRevision> {
         self.post("profiles", profile).await
+    }
+    /// Saves a document, TOML, as the next revision of its profile.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a refused document lists all errors.
+    pub async fn save_profile_text(&self, text: &str) -> Result<ProfileRevision> {
+        self.post("profiles/documents", &ProfileText { text: text.to_owned() }).await
+    }
+    /// Checks a document, and saves nothing.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn check_profile_text(&self, text: &str) -> Result<CheckedProfile> {
+        self.post("profiles/check", &ProfileText { text: text.to_owned() }).await
+    }
+    /// The fragments that profiles can extend.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn profile_library(&self) -> Result<Vec<LibraryEntry>> {
+        self.get("profiles/library").await
+    }
+    /// What differs between two revisions of a profile.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn profile_changes(&self, line: &Line, from: u32, to: u32) -> Result<ProfileChanges> {
+        self.get(&format!("profiles/{line}/revisions/{from}/changes/{to}")).await
     }
     /// Every fleet with at least one device.
     ///

@@ -3,7 +3,7 @@
 use crate::batch::{push_list, push_rows};
 use crate::sql::{self, QueryBuilder};
 use crate::{Pool, StoreError, Tx, device_keys, from_seconds, seconds};
-use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::id::{DeviceId, FleetId, Line};
 use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
 use fleeti_core::wire::boot::BootSummary;
 use fleeti_core::wire::device::{EPOCH_MAX, Report, SEQUENCE_JUMP_MAX, Telemetry};
@@ -253,6 +253,16 @@ pub async fn fleets(pool: &Pool) -> Result<Vec<Fleet>, StoreError> {
             Ok(Fleet { name, devices: from_seconds(all - revoked), revoked: from_seconds(revoked) })
         })
         .collect()
+}
+
+/// Number of devices that run an image of a line or are to run one, and are not revoked. Reads every
+/// device: an index would have to be written with each report.
+pub async fn of_line(pool: &Pool, line: &Line) -> Result<u64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM devices WHERE revoked_s IS NULL \
+         AND (running LIKE $1 OR desired_release LIKE $1)";
+    // A line has no character that LIKE reads as a wildcard.
+    let count: i64 = sql::query_scalar(sql).bind(format!("{line}@%")).fetch_one(pool).await?;
+    Ok(from_seconds(count))
 }
 
 /// Number of a fleet's devices that are not revoked.

@@ -12,6 +12,7 @@ struct Row {
     digest: String,
     created_s: i64,
     document: String,
+    text: Option<String>,
 }
 
 impl TryFrom<Row> for ProfileRevision {
@@ -23,6 +24,7 @@ impl TryFrom<Row> for ProfileRevision {
             digest: row.digest,
             created_s: from_seconds(row.created_s),
             profile: serde_json::from_str(&row.document)?,
+            text: row.text,
         })
     }
 }
@@ -71,7 +73,7 @@ pub async fn get(
     line: &Line,
     number: u32,
 ) -> Result<Option<ProfileRevision>, StoreError> {
-    let sql = "SELECT line, number, digest, created_s, document FROM revisions WHERE line = $1 AND number = $2";
+    let sql = "SELECT line, number, digest, created_s, document, text FROM revisions WHERE line = $1 AND number = $2";
     let row = sql::query_as::<Row>(sql)
         .bind(line.as_str())
         .bind(i64::from(number))
@@ -86,7 +88,7 @@ pub async fn of_line(
     line: &Line,
     limit: u32,
 ) -> Result<Vec<ProfileRevision>, StoreError> {
-    let sql = "SELECT line, number, digest, created_s, document FROM revisions WHERE line = $1 ORDER BY number DESC LIMIT $2";
+    let sql = "SELECT line, number, digest, created_s, document, text FROM revisions WHERE line = $1 ORDER BY number DESC LIMIT $2";
     let rows = sql::query_as::<Row>(sql)
         .bind(line.as_str())
         .bind(i64::from(limit))
@@ -97,34 +99,60 @@ pub async fn of_line(
 
 /// The newest revision of each line.
 pub async fn newest(pool: &Pool, limit: u32) -> Result<Vec<ProfileRevision>, StoreError> {
-    let sql = "SELECT r.line, r.number, r.digest, r.created_s, r.document FROM revisions r \
+    let sql = "SELECT r.line, r.number, r.digest, r.created_s, r.document, r.text FROM revisions r \
          JOIN (SELECT line, MAX(number) AS number FROM revisions GROUP BY line) n ON n.line = r.line AND n.number = r.number \
          ORDER BY r.line LIMIT $1";
     let rows = sql::query_as::<Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(ProfileRevision::try_from).collect()
 }
 
-/// The revision number of a profile: that of the same document, or the next one.
+/// The revision number of a profile that came without a text: that of the newest revision with the
+/// same profile, or the next one.
 pub async fn number(tx: &mut Tx<'_>, profile: &Profile, now_s: u64) -> Result<u32, StoreError> {
+    number_of(tx, profile, None, now_s).await
+}
+
+/// The revision number of a profile and the text that its author wrote: that of the same profile
+/// with the same text, or the next one.
+pub async fn number_of_text(
+    tx: &mut Tx<'_>,
+    profile: &Profile,
+    text: &str,
+    now_s: u64,
+) -> Result<u32, StoreError> {
+    number_of(tx, profile, Some(text), now_s).await
+}
+
+async fn number_of(
+    tx: &mut Tx<'_>,
+    profile: &Profile,
+    text: Option<&str>,
+    now_s: u64,
+) -> Result<u32, StoreError> {
     let digest = Revision::new(0, profile.clone()).map_err(StoreError::value)?.digest;
-    let known: Option<i64> =
-        sql::query_scalar("SELECT number FROM revisions WHERE line = $1 AND digest = $2")
-            .bind(profile.name.as_str())
-            .bind(&digest)
-            .fetch_optional(&mut **tx)
-            .await?;
+    let same_text = if text.is_some() { "AND text = $3" } else { "" };
+    let sql = sql::AssertSqlSafe(format!(
+        "SELECT number FROM revisions WHERE line = $1 AND digest = $2 {same_text} \
+         ORDER BY number DESC LIMIT 1"
+    ));
+    let mut query = sql::query_scalar::<i64>(sql).bind(profile.name.as_str()).bind(&digest);
+    if let Some(text) = text {
+        query = query.bind(text);
+    }
+    let known: Option<i64> = query.fetch_optional(&mut **tx).await?;
     let number = match known {
         Some(number) => number,
         None => {
             sql::query_scalar(
-                "INSERT INTO revisions (line, number, digest, created_s, document, description) \
-                 VALUES ($1, (SELECT COALESCE(MAX(number), 0) + 1 FROM revisions WHERE line = $1), $2, $3, $4, $5) RETURNING number",
+                "INSERT INTO revisions (line, number, digest, created_s, document, description, text) \
+                 VALUES ($1, (SELECT COALESCE(MAX(number), 0) + 1 FROM revisions WHERE line = $1), $2, $3, $4, $5, $6) RETURNING number",
             )
             .bind(profile.name.as_str())
             .bind(&digest)
             .bind(seconds(now_s))
             .bind(serde_json::to_string(profile)?)
             .bind(&profile.description)
+            .bind(text)
             .fetch_one(&mut **tx)
             .await?
         }

@@ -27,7 +27,7 @@ pub enum Severity {
 }
 
 /// What is wrong in a profile: where it is, what it is, and how to fix it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Finding {
     /// Path of the field in the document, for example `users[1].ssh_keys[0]`; empty for the whole
     /// document.

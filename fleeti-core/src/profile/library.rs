@@ -1,9 +1,14 @@
 //! Fragments that a profile can extend: sets, baselines and templates, shipped as data.
 
+use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
 /// What a fragment is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = FragmentKind)]
 pub enum Kind {
     /// Packages that belong together.
     PackageSet,

@@ -321,8 +321,11 @@ pub struct ProfileRevision {
     pub digest: String,
     /// When the revision was saved.
     pub created_s: u64,
-    /// The profile.
+    /// The profile, with everything that it inherits.
     pub profile: Profile,
+    /// The document as its author wrote it, TOML; `None` if the profile came as JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// A named group of devices.

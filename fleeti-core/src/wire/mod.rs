@@ -5,7 +5,7 @@
 //! identity, [`boot`] what it has booted and may boot, [`api`] the HTTP API for operators and
 //! automation, [`alarm`] alarms of devices, [`rollout`] rollouts, [`trust`] the trust bundle and
 //! approvals, [`attestation`] evidence and attestation results, [`readmission`] devices with expired
-//! certificates, [`vault`] secrets and recovery keys, [`worker`] build workers, and [`problem`] errors
+//! certificates, [`vault`] secrets and recovery keys, [`worker`] build workers, [`profile`] documents of profiles, and [`problem`] errors
 //! (RFC 9457).
 
 pub mod alarm;
@@ -18,6 +18,7 @@ pub mod enrollment;
 pub mod mqtt;
 pub mod packet;
 pub mod problem;
+pub mod profile;
 pub mod readmission;
 pub mod rollout;
 pub mod trust;

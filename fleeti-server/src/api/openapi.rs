@@ -162,6 +162,7 @@ fn part(name: &str, path: &str) -> Parameter {
         "number" if path.contains("/revisions/") => {
             ("The number of a revision", number(i64::from(u32::MAX)))
         }
+        "to" => ("The number of the later revision", number(i64::from(u32::MAX))),
         "number" => ("The number of an audit entry", number(i64::MAX)),
         "path" => (
             "The path of a file within the release; may contain slashes",

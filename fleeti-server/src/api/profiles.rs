@@ -9,6 +9,7 @@ use fleeti_control::profiles;
 use fleeti_core::id::Line;
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::ProfileRevision;
+use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, ProfileChanges, ProfileText};
 
 use super::LIST_MAX;
 
@@ -26,6 +27,39 @@ pub async fn list_profiles(cx: Data<Context>) -> Result<impl Responder> {
 #[post("/profiles")]
 pub async fn save_profile(cx: Data<Context>, body: Json<Profile>) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(profiles::save(&cx, &body).await?))
+}
+
+/// Save a document as the next revision of its profile. The document is TOML and may extend
+/// fragments. An unchanged document keeps its revision.
+#[utoipa::path(tag = "profiles", responses((status = 201, description = "The revision", body = ProfileRevision)))]
+#[post("/profiles/documents")]
+pub async fn save_document(cx: Data<Context>, body: Json<ProfileText>) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(profiles::save_text(&cx, &body.text).await?))
+}
+
+/// Check a document. Saves nothing.
+#[utoipa::path(tag = "profiles", responses((status = 200, description = "Errors and warnings, and the resolved profile", body = CheckedProfile)))]
+#[post("/profiles/check")]
+pub async fn check_document(cx: Data<Context>, body: Json<ProfileText>) -> Result<impl Responder> {
+    Ok(Json(profiles::check_text(&cx, &body.text).await?))
+}
+
+/// List the fragments that profiles can extend: package sets, user sets, service sets, baselines,
+/// templates and profiles of this server.
+#[utoipa::path(tag = "profiles", responses((status = 200, description = "Fragments", body = Vec<LibraryEntry>)))]
+#[get("/profiles/library")]
+pub async fn list_library(cx: Data<Context>) -> Result<impl Responder> {
+    Ok(Json(profiles::library(&cx).await?))
+}
+
+/// Get what differs between two revisions of a profile, and what that changes on a device.
+#[utoipa::path(tag = "profiles", responses((status = 200, description = "The difference", body = ProfileChanges)))]
+#[get("/profiles/{line}/revisions/{number}/changes/{to}")]
+pub async fn get_changes(
+    cx: Data<Context>,
+    path: Path<(Line, u32, u32)>,
+) -> Result<impl Responder> {
+    Ok(Json(profiles::changes(&cx, &path.0, path.1, path.2).await?))
 }
 
 /// List the newest revisions of a profile.

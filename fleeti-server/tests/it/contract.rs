@@ -61,6 +61,8 @@ fn rows() -> Vec<Row> {
     let command = json!({"kind": {"type": "report"}, "valid_s": 60});
     let rollout = |release: &str| Some(json!({"release": release, "fleet": "demo"}));
     let bundle = json!({"bundle": {"bundle": "{}", "signature": "AA=="}, "transcript": "", "transcript_signature": "AA=="});
+    let document = "schema = 1\nname = \"web\"\narchitecture = \"x86_64\"\n\
+                    extends = [\"template/web-server\"]\n";
     let signed = json!({"key_id": "0".repeat(16), "signature": "AA=="});
     vec![
         ("livez", &[], None, 200),
@@ -90,6 +92,12 @@ fn rows() -> Vec<Row> {
         ("list_profiles", &[], None, 200),
         ("list_revisions", &[], None, 200),
         ("get_revision", &[("number", "1")], None, 200),
+        ("save_document", &[], Some(json!({"text": document})), 201),
+        ("save_document", &[], Some(json!({"text": "schema = 2"})), 422),
+        ("check_document", &[], Some(json!({"text": "schema = 2"})), 200),
+        ("list_library", &[], None, 200),
+        ("get_changes", &[("number", "1"), ("to", "1")], None, 200),
+        ("get_changes", &[("number", "1"), ("to", "99")], None, 404),
         ("create_build", &[], Some(json!({"profile": other, "version": "7"})), 201),
         ("list_builds", &[], None, 200),
         ("get_build", &[], None, 200),

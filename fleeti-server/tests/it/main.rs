@@ -30,6 +30,7 @@ mod pairing;
 mod peer;
 mod policy;
 mod process;
+mod profiles;
 mod raw;
 mod reach;
 mod recoveries;

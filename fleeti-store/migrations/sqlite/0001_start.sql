@@ -120,7 +120,8 @@ CREATE TABLE commands (
 );
 CREATE INDEX commands_pending ON commands (device, status, created_s);
 
--- Immutable revisions of profiles.
+-- Immutable revisions of profiles. `document` is the resolved profile, `text` is what its author wrote,
+-- NULL if the profile came as JSON.
 CREATE TABLE revisions (
     line TEXT NOT NULL,
     number BIGINT NOT NULL,
@@ -128,9 +129,10 @@ CREATE TABLE revisions (
     created_s BIGINT NOT NULL,
     document TEXT NOT NULL,
     description TEXT NOT NULL DEFAULT '',
+    text TEXT,
     PRIMARY KEY (line, number)
 );
-CREATE UNIQUE INDEX revisions_by_digest ON revisions (line, digest);
+CREATE INDEX revisions_by_digest ON revisions (line, digest);
 
 -- Builds. `lease` belongs to the worker that has the build until `lease_until_s`; `attempts` limits
 -- how often a build is taken up again after its worker was lost. `signing` is the lease for signing.
