@@ -20,6 +20,19 @@ pub enum StoreError {
     /// The location is neither a file nor a URL of PostgreSQL.
     #[error("a database is sqlite:PATH or postgres://USER@HOST/NAME, not {0:?}")]
     Location(String),
+    /// The database is on another machine, and nothing verifies that it is the right one.
+    #[error(
+        "the connection to PostgreSQL at {host:?} does not verify the server (sslmode={mode}); \
+         hint: use sslmode=verify-full, with sslrootcert=FILE for a CA of your own, or add {} to \
+         the URL if the network is trusted",
+        crate::location::UNVERIFIED
+    )]
+    UnverifiedServer {
+        /// Name or address of that machine.
+        host: String,
+        /// The TLS mode of the URL.
+        mode: &'static str,
+    },
     /// Another server is active on the database.
     #[error("another server is active on this database: {}; only one can be", said(holder.as_ref()))]
     Leased {

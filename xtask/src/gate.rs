@@ -1,7 +1,7 @@
 //! `cargo xtask ci` and `cargo xtask test`: the gates.
 
 use crate::fuzz::{self, Effort};
-use crate::postgres::{self, Cluster};
+use crate::postgres::Cluster;
 use crate::{aside, build_all, cargo, checks, licences, python, root, run, setup, target, tools};
 use anyhow::Result;
 use std::path::Path;
@@ -139,14 +139,14 @@ fn tests() -> Result<()> {
             "tests",
             cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"])
                 .envs(tools::judges())
-                .env(postgres::URL, cluster.url()),
+                .envs(cluster.environment()),
         )?;
         run(
             "tests of the server on PostgreSQL",
             cargo(&["nextest", "run", "--workspace", "--cargo-profile", "ci", "--no-fail-fast"])
                 .args(["-E", &on_postgresql])
                 .envs(tools::judges())
-                .env(postgres::URL, cluster.url())
+                .envs(cluster.environment())
                 .env("FLEETI_TEST_DATABASE", "postgres"),
         )?;
         run(
@@ -158,14 +158,14 @@ fn tests() -> Result<()> {
             "tests",
             cargo(&["test", "--workspace", "--profile", "ci"])
                 .envs(tools::judges())
-                .env(postgres::URL, cluster.url()),
+                .envs(cluster.environment()),
         )?;
         run(
             "tests of the server on PostgreSQL",
             cargo(&["test", "-p", "fleeti-server", "--profile", "ci", "--test", "it", "--"])
                 .args(ON_POSTGRESQL.map(|module| format!("{module}::")))
                 .envs(tools::judges())
-                .env(postgres::URL, cluster.url())
+                .envs(cluster.environment())
                 .env("FLEETI_TEST_DATABASE", "postgres"),
         )?;
     }

@@ -45,7 +45,8 @@ cargo xtask COMMAND
                    measure beside peers: artifacts (nginx), channel (mosquitto, rumqttd), trust (cfssl, openssl);
                    pages, attestation, certificates, boot; honest clients beside hostile ones: abuse
   postgres COMMAND [ARGUMENT]...
-                   run a command, such as cargo nextest, beside a PostgreSQL server of its own (FLEETI_POSTGRES)
+                   run a command, such as cargo nextest, beside a PostgreSQL server of its own (FLEETI_POSTGRES;
+                   over TLS FLEETI_POSTGRES_TLS, with its CA in FLEETI_POSTGRES_ROOTS)
   tools            install test tools that Debian does not package
   licences         check licences and sources of every crate, and run `cargo deny` if it is installed
   deps             check which crate may use which, and that no files of a crate import each other in a circle

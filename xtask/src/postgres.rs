@@ -1,14 +1,22 @@
-//! A PostgreSQL server for tests, from Debian's package: in a temporary folder, on a Unix socket
-//! alone, without durability.
+//! A PostgreSQL server for tests, from Debian's package: in a temporary folder, on a Unix socket and,
+//! with TLS and a password, on loopback; without durability.
 
 use anyhow::{Context, Result, bail};
 use std::fs;
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// The environment variable by which tests find the server.
-pub const URL: &str = "FLEETI_POSTGRES";
+/// The environment variable by which tests find the server, over its socket.
+const URL: &str = "FLEETI_POSTGRES";
+/// The environment variable with the URL over TCP, where the server accepts only TLS.
+const TLS_URL: &str = "FLEETI_POSTGRES_TLS";
+/// The environment variable with the folder of `root.pem`, the CA of the server's certificate for
+/// `localhost`, and `other-root.pem`, a CA that has issued nothing.
+const ROOTS: &str = "FLEETI_POSTGRES_ROOTS";
 /// Where Debian puts the programs of each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 /// How long it may take to start.
@@ -20,7 +28,12 @@ const USER: &str = "postgres";
 pub struct Cluster {
     child: Child,
     folder: PathBuf,
+    port: u16,
+    password: String,
 }
+
+/// Who may connect: over TCP only with TLS and the password, as every user of this machine can.
+const ACCESS: &str = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
 
 impl Cluster {
     /// Makes a cluster and starts it.
@@ -32,11 +45,20 @@ impl Cluster {
         let folder = std::env::temp_dir().join(format!("fleeti-postgres-{}", std::process::id()));
         let data = folder.join("data");
         fs::create_dir_all(&data).with_context(|| folder.display().to_string())?;
+        certificates(&folder)?;
+        let (port, password) = (free_port()?, password()?);
+        let password_file = folder.join("password");
+        fs::write(&password_file, &password)?;
+        fs::set_permissions(&password_file, fs::Permissions::from_mode(0o600))?;
         own(&folder)?;
         // This locale does not sort by bytes, so that a missing collation shows.
         let made = as_user(&programs.join("initdb"))
-            .args(["--auth=trust", "--username=fleeti", "--encoding=UTF8", "--locale=C.UTF-8"])
-            .args(["--locale-provider=icu", "--icu-locale=en-US", "--no-sync", "-D"])
+            .args(["--auth-local=trust", "--auth-host=scram-sha-256", "--username=fleeti"])
+            .args(["--encoding=UTF8", "--locale=C.UTF-8"])
+            .args(["--locale-provider=icu", "--icu-locale=en-US", "--no-sync"])
+            .arg("--pwfile")
+            .arg(&password_file)
+            .arg("-D")
             .arg(&data)
             .stdout(Stdio::null())
             .status()
@@ -44,9 +66,14 @@ impl Cluster {
         if !made.success() {
             bail!("initdb: {made}");
         }
+        fs::write(data.join("pg_hba.conf"), ACCESS)?;
         let log = fs::File::create(folder.join("log"))?;
+        let file = |name: &str| folder.join(name).display().to_string();
         let child = as_user(&programs.join("postgres"))
-            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=300"])
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", &format!("port={port}")])
+            .args(["-c", "fsync=off", "-c", "max_connections=300", "-c", "ssl=on"])
+            .args(["-c", &format!("ssl_cert_file={}", file("server.pem"))])
+            .args(["-c", &format!("ssl_key_file={}", file("server.key"))])
             .arg("-D")
             .arg(&data)
             .arg("-k")
@@ -56,15 +83,23 @@ impl Cluster {
             .stderr(log)
             .spawn()
             .context("postgres")?;
-        let mut cluster = Self { child, folder };
+        let mut cluster = Self { child, folder, port, password };
         cluster.wait(&programs)?;
         Ok(cluster)
     }
 
-    /// The URL of the server, to which the name of a database is added.
+    /// The environment variables by which tests find the server. The name of a database is added
+    /// to its URLs.
     #[must_use]
-    pub fn url(&self) -> String {
-        format!("postgres://fleeti@{}", self.folder.display().to_string().replace('/', "%2F"))
+    pub fn environment(&self) -> [(&'static str, String); 3] {
+        let Self { folder, port, password, .. } = self;
+        let folder = folder.display().to_string();
+        let socket = folder.replace('/', "%2F");
+        [
+            (URL, format!("postgres://fleeti@{socket}:{port}")),
+            (TLS_URL, format!("postgres://fleeti:{password}@localhost:{port}")),
+            (ROOTS, folder),
+        ]
     }
 
     fn wait(&mut self, programs: &Path) -> Result<()> {
@@ -74,6 +109,7 @@ impl Cluster {
                 .arg("--quiet")
                 .arg("--host")
                 .arg(&self.folder)
+                .args(["--port", &self.port.to_string()])
                 .status()
                 .context("pg_isready")?
                 .success();
@@ -111,11 +147,47 @@ pub fn beside(command: &[&str]) -> Result<()> {
     let cluster = Cluster::start()?;
     let status = Command::new(program)
         .args(arguments)
-        .env(URL, cluster.url())
+        .envs(cluster.environment())
         .status()
         .with_context(|| (*program).to_owned())?;
     drop(cluster);
     if status.success() { Ok(()) } else { bail!("{program}: {status}") }
+}
+
+/// A port that is free now. PostgreSQL cannot choose one itself.
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+fn password() -> Result<String> {
+    let mut bytes = [0; 16];
+    fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Makes two CAs and, by the first one, a certificate for `localhost`.
+fn certificates(folder: &Path) -> Result<()> {
+    // Without the extensions of the system's configuration, which would be there twice.
+    let configuration = folder.join("openssl.cnf");
+    fs::write(&configuration, "[req]\ndistinguished_name = name\n[name]\n")?;
+    let make = |name: &str, subject: &str, more: &[&str]| -> Result<()> {
+        let (key, certificate) = (format!("{name}.key"), format!("{name}.pem"));
+        let mut command = Command::new("openssl");
+        command.args(["req", "-x509", "-config", "openssl.cnf", "-days", "2", "-newkey", "ec"]);
+        command.args(["-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", &key]);
+        command.args(["-out", &certificate, "-subj", subject]).args(more).current_dir(folder);
+        let made = command.output().context("openssl")?;
+        if !made.status.success() {
+            bail!("openssl {certificate}: {}", String::from_utf8_lossy(&made.stderr));
+        }
+        Ok(())
+    };
+    let authority = ["-addext", "basicConstraints=critical,CA:TRUE"];
+    make("root", "/CN=PostgreSQL root", &authority)?;
+    make("other-root", "/CN=PostgreSQL root", &authority)?;
+    let issued = ["-CA", "root.pem", "-CAkey", "root.key"];
+    let name = ["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=CA:FALSE"];
+    make("server", "/CN=localhost", &[issued, name].concat())
 }
 
 /// The programs of the newest version.

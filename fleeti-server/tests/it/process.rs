@@ -138,3 +138,19 @@ async fn a_stopped_server_ends_cleanly_and_soon() {
     let status = tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap().unwrap();
     assert!(status.success(), "{status}");
 }
+
+#[test]
+fn a_database_on_another_machine_without_verified_tls_is_refused_at_the_start() {
+    let data = tempfile::tempdir().unwrap();
+    let ended = Command::new(env!("CARGO_BIN_EXE_fleeti-server"))
+        .arg("--data")
+        .arg(data.path())
+        .args(PORTS)
+        .args(["--database", "postgres://fleeti:secret@db.example/fleeti?sslmode=require"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("\"db.example\"") && said.contains("sslmode=verify-full"), "{said}");
+    assert!(!said.contains("secret"), "{said}");
+}

@@ -11,3 +11,4 @@ mod isolation;
 mod leases;
 mod lists;
 mod rollouts;
+mod tls;
