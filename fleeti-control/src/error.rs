@@ -19,6 +19,7 @@ pub struct Error {
     errors: Vec<FieldError>,
     retry_after_s: u64,
     ends_connection: bool,
+    is_conflict: bool,
     source: Option<Source>,
 }
 
@@ -32,6 +33,7 @@ impl Error {
             errors: vec![],
             retry_after_s: RETRY_AFTER_S,
             ends_connection: false,
+            is_conflict: false,
             source: None,
         }
     }
@@ -97,6 +99,11 @@ impl Error {
     pub fn retry_after_s(&self) -> u64 {
         self.retry_after_s
     }
+    /// Whether a transaction lost against a foreign session of the database. It has written
+    /// nothing.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.is_conflict
+    }
     /// Whether the connection ends with the response.
     #[must_use]
     pub fn ends_connection(&self) -> bool {
@@ -123,7 +130,10 @@ impl From<fleeti_store::StoreError> for Error {
         if matches!(e, fleeti_store::StoreError::Conflict { .. }) {
             tracing::warn!("{e}");
             let detail = "another session uses the same rows of the database; nothing has changed";
-            return Self::new(Code::Unavailable, detail).hint("try again");
+            return Self {
+                is_conflict: true,
+                ..Self::new(Code::Unavailable, detail).hint("try again")
+            };
         }
         Self::internal(e)
     }

@@ -14,9 +14,9 @@
 //!
 //! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`],
 //! [`pki`], [`ports`] (what it is given) · [`events`] (what areas tell each other) · [`hub`]
-//! (mailboxes of connected devices) · [`places`], [`ledger`] (fair shares) · [`error`], [`clock`],
-//! [`alarms`], [`signing`] (requests to the signing service) · [`settle`] (database and audit log
-//! after a start).
+//! (mailboxes of connected devices) · [`places`], [`ledger`] (fair shares) · [`error`], `again`
+//! (conflicts in the database), [`clock`], [`alarms`], [`signing`] (requests to the signing
+//! service) · [`settle`] (database and audit log after a start).
 //!
 //! Every function that uses the database returns an error when the database does not answer. The
 //! `# Errors` sections name only the other errors.
@@ -24,6 +24,7 @@
 //! `examples/src/bin/control_plane.rs` uses it without a web server.
 #![allow(clippy::missing_errors_doc, reason = "said once, above")]
 
+mod again;
 pub mod alarms;
 pub mod attestation;
 pub mod audit;

@@ -1,5 +1,6 @@
 //! Reports of devices, their desired states, and what the API shows of them.
 
+use crate::again;
 use crate::attestation::eligibility;
 use crate::clock::now_s;
 use crate::context::Context;
@@ -134,6 +135,16 @@ pub async fn received(
             format!("{kind:?}: a text has {longest} bytes, at most {TEXT_MAX} are allowed"),
         ));
     }
+    // A message has a number or an id, so it counts once however often it is stored.
+    again::on_conflict(|| store_message(cx, device, kind, payload)).await
+}
+
+async fn store_message(
+    cx: &Context,
+    device: &DeviceId,
+    kind: Up,
+    payload: &[u8],
+) -> Result<(), Error> {
     let invalid = |e: serde_json::Error| Error::new(Code::Invalid, format!("{kind:?}: {e}"));
     match kind {
         Up::Evidence => Err(Error::new(

@@ -15,6 +15,7 @@ mod dead_signer;
 mod device_port;
 mod disk;
 mod enrollment_batch;
+mod foreign_session;
 mod gateway;
 mod http;
 mod interop;
