@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Code map: [`wire`] (requests and responses) · [`handle`] (asks a signing service, wherever it
-//! is) · [`socket`] (asks one behind a socket).
+//! is) · [`socket`] (asks one behind a socket) · [`room`] (space on its disk).
 
 pub mod handle;
+pub mod room;
 pub mod socket;
 pub mod wire;

@@ -1,5 +1,6 @@
 //! Requests to the signing service, and its responses.
 
+use crate::room::Room;
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
 pub use fleeti_core::secure_boot::BootState;
 use fleeti_core::strict;
@@ -200,6 +201,8 @@ pub enum Request {
         /// The act.
         act: Act,
     },
+    /// Returns whether the signing service can work.
+    Health,
     /// Returns a checkpoint of the log.
     Checkpoint,
     /// Returns an entry with its inclusion proof.
@@ -301,6 +304,12 @@ pub enum Response {
         /// Id of the key that signs manifests.
         #[serde(default)]
         release_key: String,
+    },
+    /// The signing service answers.
+    Health {
+        /// The disk of the audit log; `None` if the file system does not tell.
+        #[serde(default)]
+        room: Option<Room>,
     },
     /// Number of a written entry.
     Recorded {

@@ -11,11 +11,13 @@
 //! log in `service/plan.rs` and these two) · [`limits`] (limits per minute) · `crls` (CRLs in
 //! parts) · [`keys`] (opens the keys of a folder) · [`log`] (the audit log on disk) · [`release`]
 //! (releases with a server's own keys, after enough approvals) · `outbox` (copies them to the
-//! server's folder) · `reserve` (disk space for the audit log) · [`embedded`] (a signing service on
-//! a thread; batches requests) · [`socket`] (the process).
+//! server's folder) · `reserve` (disk space for the audit log) · [`disk`] (warns before that disk
+//! is full) · [`embedded`] (a signing service on a thread; batches requests) · [`socket`] (the
+//! process).
 
 mod boot;
 mod crls;
+pub mod disk;
 pub mod embedded;
 mod escrow;
 pub mod keys;

@@ -208,6 +208,11 @@ impl AuditLog {
         Ok(log)
     }
 
+    /// The folder of the log.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     fn stored_checkpoint(&self, key: &LogKey) -> Result<Option<VerifiedCheckpoint>, LogError> {
         let path = self.folder.join("checkpoint");
         match std::fs::read_to_string(&path) {

@@ -6,7 +6,7 @@ use fleeti_core::foreign::{self, Foreign};
 use fleeti_signer::embedded;
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::SigningService;
-use fleeti_signer::{keys, socket};
+use fleeti_signer::{disk, keys, socket};
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -124,6 +124,7 @@ async fn run(a: Arguments) -> Result<()> {
     let signer = embedded::start(service)?;
     tokio::select! {
         () = socket::serve(listener, signer.clone(), own, a.server_uid) => {}
+        () = disk::watch(&a.log) => {}
         () = signer.stopped() => bail!("the audit log cannot be written"),
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}

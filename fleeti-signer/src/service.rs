@@ -287,6 +287,7 @@ impl SigningService {
             }
             read @ (Request::ApprovalPolicy
             | Request::Issuers
+            | Request::Health
             | Request::Checkpoint
             | Request::Prove { .. }
             | Request::Consistency { .. }

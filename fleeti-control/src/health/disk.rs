@@ -4,13 +4,9 @@
 use crate::error::Error;
 use crate::settings::Settings;
 use fleeti_core::wire::problem::Code;
+use fleeti_signer_client::room::{FLOOR_MAX, FLOOR_OF_100};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// The default floor: this many bytes, or [`FLOOR_OF_100`] percent of a smaller disk.
-const FLOOR_MAX: u64 = 512 << 20;
-/// Percent of the disk.
-const FLOOR_OF_100: u64 = 5;
 
 /// The result of the last check.
 #[derive(Default)]

@@ -7,7 +7,7 @@ pub mod state;
 
 use crate::context::{Context, ContextRef};
 use crate::signing;
-use fleeti_signer_client::wire::Request;
+use fleeti_signer_client::wire::{Request, Response};
 use fleeti_store as store;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -73,13 +73,18 @@ pub fn warnings(cx: &Context) -> Vec<String> {
         ));
     }
     said.extend(cx.health.disk.warning());
+    said.extend(cx.health.signer_disk_warning());
     said
 }
 
 /// Checks the signing service and the disk now.
 pub async fn look(cx: &Context) {
-    let answers = signing::ask_for(&cx.signer, Request::Issuers, PATIENCE).await.is_ok();
-    cx.health.signer(answers, cx.now_s());
+    let health = signing::ask_for(&cx.signer, Request::Health, PATIENCE).await;
+    cx.health.signer(health.is_ok(), cx.now_s());
+    cx.health.signer_room(match health {
+        Ok(Response::Health { room }) => room,
+        Ok(_) | Err(_) => None,
+    });
     if let Ok(acts) = store::audit::count(cx.db.pool()).await {
         cx.health.acts.store(acts, Ordering::SeqCst);
     }

@@ -1,7 +1,9 @@
 //! The state of the server's parts.
 
 use super::disk;
+use fleeti_signer_client::room::Room;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// The state of the server's parts.
 #[derive(Default)]
@@ -12,6 +14,8 @@ pub struct Health {
     pub(crate) acts: AtomicU64,
     /// Free and total bytes of the disk, and the floor.
     pub disk: disk::Watched,
+    /// The disk of the audit log, if the signing service told.
+    signer_room: Mutex<Option<Room>>,
 }
 
 impl Health {
@@ -19,6 +23,16 @@ impl Health {
     #[must_use]
     pub fn is_signer_away(&self) -> bool {
         self.signer_away_s.load(Ordering::SeqCst) > 0
+    }
+    /// Records the space on the disk of the audit log.
+    pub(crate) fn signer_room(&self, room: Option<Room>) {
+        *self.signer_room.lock().unwrap_or_else(PoisonError::into_inner) = room;
+    }
+    /// A warning, if there is little space on the disk of the audit log.
+    #[must_use]
+    pub fn signer_disk_warning(&self) -> Option<String> {
+        let room = *self.signer_room.lock().unwrap_or_else(PoisonError::into_inner);
+        room.and_then(|room| room.warning())
     }
     /// Records whether the signing service answered.
     pub fn signer(&self, answers: bool, now_s: u64) {

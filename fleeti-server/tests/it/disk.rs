@@ -106,6 +106,24 @@ async fn a_disk_that_fills_is_announced_and_devices_are_served_all_the_same() {
     assert_eq!(readyz(&world).await.0, 200);
 }
 
+/// The disk of the audit log is often another one, and of another user.
+#[actix_web::test]
+async fn a_disk_of_the_audit_log_that_fills_is_announced() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = dir.path().join("audit");
+    std::fs::create_dir(&audit).unwrap();
+    let Some(disk) = SmallDisk::mount(&audit, 64) else { return };
+    write_keys(dir.path());
+    let world = World::start(dir, |_| {}).await;
+    assert_eq!(readyz(&world).await.0, 200);
+    disk.fill_but(5);
+    let (code, text) = readyz(&world).await;
+    assert!(code == 503 && text.contains("the disk of the audit log is getting full"), "{text}");
+    world.enroll().await;
+    disk.make_room();
+    assert_eq!(readyz(&world).await.0, 200);
+}
+
 fn dir_of(world: &World) -> &Path {
     world.dir.path()
 }

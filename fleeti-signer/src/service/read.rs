@@ -1,6 +1,7 @@
 //! Reads entries, proofs and checkpoints of the log, and the configuration of the signing service.
 
 use super::{Issuer, SigningService};
+use crate::disk;
 use crate::log::LogError;
 use fleeti_core::wire::audit::AuditProof;
 use fleeti_pki::base64_text;
@@ -31,6 +32,7 @@ impl SigningService {
                     set.map(|set| key_id(set.release.public_key_der())).unwrap_or_default();
                 Ok(Response::ApprovalPolicy { policy, release_key })
             }
+            Request::Health => Ok(Response::Health { room: disk::room(self.log.folder()).ok() }),
             Request::Checkpoint => self.checkpoint(now_s).map(|note| Response::Checkpoint { note }),
             Request::Prove { number } => {
                 self.prove(now_s, number).map(|proof| Response::Proof { proof })

@@ -8,9 +8,9 @@ use fleeti_signer::limits::Limits;
 use fleeti_signer::service::{DEVICE_S_MIN, SigningService};
 use fleeti_signer_client::handle::SignerError;
 use fleeti_signer_client::wire::{Request, Response};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 struct SmallDisk(PathBuf);
 
@@ -27,6 +27,12 @@ impl SmallDisk {
             "SKIPPED: a disk cannot be mounted here, so nothing was tested; run this as root"
         );
         None
+    }
+    /// Fills the disk except for this many MiB.
+    fn fill_but(&self, mib: u64) {
+        let free = fleeti_signer::disk::room(&self.0).unwrap().free_bytes;
+        let filling = vec![7; usize::try_from(free - (mib << 20)).unwrap()];
+        std::fs::write(self.0.join("filling"), filling).unwrap();
     }
     /// Fills the disk to the last byte.
     fn fill(&self) {
@@ -48,6 +54,38 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         Command::new("umount").arg("--lazy").arg(&self.0).status().ok();
     }
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_is_announced_while_certificates_are_still_signed() {
+    let world = World::new();
+    let audit = world.path("audit");
+    std::fs::create_dir(&audit).unwrap();
+    let Some(disk) = SmallDisk::mount(&audit, 64) else { return };
+    let process = crate::process::start(&world).await;
+    let signer = fleeti_signer_client::socket::connect(world.path("socket"));
+    let warning = async || match signer.ask(Request::Health).await.unwrap() {
+        Response::Health { room } => room.unwrap().warning(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(warning().await, None);
+    disk.fill_but(5);
+    assert!(warning().await.unwrap().contains("getting full"));
+    assert!(signer.ask(device("dev-1", DEVICE_S_MIN)).await.is_ok());
+    disk.make_room();
+    assert_eq!(warning().await, None);
+    // The process says it itself, at once.
+    disk.fill_but(5);
+    drop(process);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fleeti-signer"));
+    command.arg("--pki").arg(world.path("pki")).arg("--log").arg(&audit);
+    command.arg("--socket").arg(world.path("socket")).stderr(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let warned = lines.find(|line| line.contains("the disk of the audit log"));
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(warned.unwrap().contains("getting full"));
 }
 
 #[tokio::test]

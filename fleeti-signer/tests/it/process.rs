@@ -19,7 +19,7 @@ impl Drop for Process {
     }
 }
 
-async fn start(world: &World) -> Process {
+pub async fn start(world: &World) -> Process {
     start_with(world, &[]).await
 }
 
