@@ -53,6 +53,19 @@ impl AppError {
     pub fn code(&self) -> Code {
         self.error.code()
     }
+    /// A whole response of HTTP/1.1 that closes its connection, for one that no request serves any
+    /// more.
+    #[must_use]
+    pub fn http1(&self) -> Vec<u8> {
+        let status = self.status_code();
+        let body = serde_json::to_string(&self.error.problem(status.as_u16())).unwrap_or_default();
+        let (length, seconds) = (body.len(), self.error.retry_after_s());
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n\
+             content-length: {length}\r\nretry-after: {seconds}\r\nconnection: close\r\n\r\n"
+        );
+        [head, body].concat().into_bytes()
+    }
 }
 
 impl std::fmt::Display for AppError {

@@ -111,6 +111,17 @@ impl Connection {
         }
     }
 
+    /// Returns when the device has closed the connection. Keeps what it sends meanwhile, up to the
+    /// size of a packet; beyond that it does not read.
+    pub async fn gone(&mut self) {
+        while self.input.len() <= PACKET_MAX {
+            if !matches!(self.stream.read_buf(&mut self.input).await, Ok(1..)) {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
     /// Whether the buffered bytes are a CONNECT, or the start of one.
     pub fn begins_with_connect(&self) -> bool {
         self.input.first().is_some_and(|b| *b == 0x10)

@@ -70,11 +70,7 @@ pub async fn serve(gateway: &GatewayRef, arrived: Arrived) {
     };
     drop(handshake);
     let device = peer.device.clone();
-    let served = tokio::select! {
-        served = session::run(gateway, stream, peer) => served,
-        () = place.evicted() => return,
-    };
-    if let Err(e) = served {
+    if let Err(e) = session::run(gateway, stream, peer, &place).await {
         tracing::debug!(%device, "session: {e:#}");
     }
 }

@@ -7,11 +7,13 @@ use super::sessions::Kept;
 use super::window::{IN_FLIGHT_MAX, Window};
 use crate::gateway::state::Gateway;
 use anyhow::{Context, Result, bail};
+use bytes::Bytes;
 use fleeti_control::attestation::challenge::Asked;
 use fleeti_control::attestation::policy;
 use fleeti_control::devices;
 use fleeti_control::devices::Admitted;
-use fleeti_control::hub::Handle;
+use fleeti_control::hub::{Handle, Registration};
+use fleeti_control::places::Place;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::attestation::INTERVAL_S;
@@ -83,23 +85,26 @@ fn next_time() -> Instant {
     Instant::now() + Duration::from_secs(INTERVAL_S - rand::random_range(0..INTERVAL_S / 5))
 }
 
-/// Serves a connection after its TLS handshake.
-pub async fn run(gateway: &Gateway, stream: TlsStream<TcpStream>, peer: Peer) -> Result<()> {
-    let Peer { device, key_sha256, not_after_s } = peer;
-    let left = Duration::from_secs(not_after_s.saturating_sub(gateway.control.now_s())).min(FAR);
-    let certificate_ends = Instant::now() + left;
-    let limits = gateway.limits;
-    let mut connection = Connection::new(stream, Duration::from_millis(limits.write_ms));
+/// Why a session ends when its place is given away.
+const EVICTED: &str = "its place was given to another device";
 
-    let first = tokio::time::timeout(Duration::from_millis(limits.handshake_ms), connection.next())
-        .await
-        .context("no CONNECT in time")?;
+/// Serves a connection after its TLS handshake. A device whose place is given away gets the reason,
+/// once it has begun CONNECT: before that, MQTT has no packet for it (MQTT-3.14.0-1).
+pub async fn run(
+    gateway: &Gateway,
+    stream: TlsStream<TcpStream>,
+    peer: Peer,
+    place: &Place<DeviceId>,
+) -> Result<()> {
+    let arriving = Arriving { gateway, peer: &peer, place };
+    let mut connection = Connection::new(stream, Duration::from_millis(gateway.limits.write_ms));
+    let first = arriving.first_packet(&mut connection).await?;
     let admitted = match &first {
         // Only CONNECT is answered with CONNACK; other packets are no MQTT client (MQTT-3.1.0-1).
         Ok(bytes) => match packet::read(bytes) {
-            Ok(Packet::Connect(connect)) => admit(gateway, &device, &key_sha256, &connect)
-                .await
-                .map(|admitted| (connect, admitted)),
+            Ok(Packet::Connect(connect)) => {
+                arriving.admit(&connect, &mut connection).await.map(|admitted| (connect, admitted))
+            }
             Err(refusal) if bytes.first().is_some_and(|b| b >> 4 == 1) => Err(refusal.reason),
             Ok(_) | Err(_) => bail!("the first packet is not CONNECT"),
         },
@@ -115,6 +120,7 @@ pub async fn run(gateway: &Gateway, stream: TlsStream<TcpStream>, peer: Peer) ->
     };
     connection.packet_max =
         connect.packet_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+    let device = peer.device.clone();
     let registration = gateway.control.hub.register(&device).await;
     connection.kicked = registration.handle.kicked.clone();
     // Check again: the device may have been revoked between the first check and the registration.
@@ -127,24 +133,17 @@ pub async fn run(gateway: &Gateway, stream: TlsStream<TcpStream>, peer: Peer) ->
         connection.end(Some(write::refused(Reason::ServerUnavailable))).await;
         return Err(e.into());
     }
-    let mut session = Session::new(gateway, device.clone(), connection, certificate_ends);
+    let mut session = Session::new(gateway, &peer, connection);
     session.begin(&connect, admitted);
     gateway.control.publish(Event::Device { id: device.clone() });
-    let ended = session.serve(&registration.handle).await;
-    session.leave();
-    let reason = match &ended {
-        Ended::Left | Ended::Gone(_) => None,
-        Ended::Kicked => {
-            Some(registration.handle.reason(gateway.control.access.is_revoked(&device)))
+    let ended = tokio::select! {
+        biased;
+        ended = session.serve(&registration.handle) => ended,
+        () = place.evicted() => {
+            Ended::Closed { reason: Reason::QuotaExceeded, detail: EVICTED.into() }
         }
-        Ended::Closed { reason, .. } => Some(*reason),
     };
-    // Another connection of the device waits for the end of this session, so do not wait for a peer
-    // that does not read.
-    let is_taken_over = reason == Some(Reason::SessionTakenOver);
-    let registration = (!is_taken_over).then_some(registration);
-    session.connection.end(reason.map(write::disconnect)).await;
-    drop(registration);
+    session.end(&ended, registration).await;
     gateway.control.publish(Event::Device { id: device });
     match ended {
         Ended::Left => Ok(()),
@@ -152,62 +151,94 @@ pub async fn run(gateway: &Gateway, stream: TlsStream<TcpStream>, peer: Peer) ->
     }
 }
 
-/// Whether the device may begin a session.
-async fn admit(
-    gateway: &Gateway,
-    device: &DeviceId,
-    key_sha256: &str,
-    connect: &Connect<'_>,
-) -> Result<Admitted, Reason> {
-    if connect.authentication_method.is_some() {
-        return Err(Reason::BadAuthenticationMethod);
+/// A connection that has no session yet.
+struct Arriving<'a> {
+    gateway: &'a Gateway,
+    peer: &'a Peer,
+    place: &'a Place<DeviceId>,
+}
+
+impl Arriving<'_> {
+    /// The first packet, or why there is none.
+    async fn first_packet(&self, connection: &mut Connection) -> Result<Result<Bytes, Ended>> {
+        let in_time = Duration::from_millis(self.gateway.limits.handshake_ms);
+        tokio::select! {
+            biased;
+            first = tokio::time::timeout(in_time, connection.next()) => {
+                first.context("no CONNECT in time")
+            }
+            () = self.place.evicted() => Ok(Ended::closed(Reason::QuotaExceeded, EVICTED)),
+        }
     }
-    if connect.client_id != device.as_str() {
-        return Err(Reason::ClientIdentifierNotValid);
+
+    /// Whether the device may begin a session.
+    async fn admit(
+        &self,
+        connect: &Connect<'_>,
+        connection: &mut Connection,
+    ) -> Result<Admitted, Reason> {
+        self.check(connect)?;
+        self.wait_for_penalty(connection).await?;
+        let Peer { device, key_sha256, .. } = self.peer;
+        match devices::admit(&self.gateway.control, device, key_sha256).await {
+            Ok(Some(admitted)) => Ok(admitted),
+            Ok(None) => Err(Reason::NotAuthorized),
+            Err(_) => Err(Reason::ServerUnavailable),
+        }
     }
-    match connect.will {
-        Some(will) if will.qos > 1 => return Err(Reason::QosNotSupported),
-        Some(will) if will.retain => return Err(Reason::RetainNotSupported),
-        // No wills: the server knows presence from the connection itself.
-        Some(_) => return Err(Reason::NotAuthorized),
-        None => {}
+
+    fn check(&self, connect: &Connect<'_>) -> Result<(), Reason> {
+        if connect.authentication_method.is_some() {
+            return Err(Reason::BadAuthenticationMethod);
+        }
+        if connect.client_id != self.peer.device.as_str() {
+            return Err(Reason::ClientIdentifierNotValid);
+        }
+        match connect.will {
+            Some(will) if will.qos > 1 => return Err(Reason::QosNotSupported),
+            Some(will) if will.retain => return Err(Reason::RetainNotSupported),
+            // No wills: the server knows presence from the connection itself.
+            Some(_) => return Err(Reason::NotAuthorized),
+            None => {}
+        }
+        if self.gateway.control.hub.is_closing() {
+            return Err(Reason::ServerUnavailable);
+        }
+        Ok(())
     }
-    if gateway.control.hub.is_closing() {
-        return Err(Reason::ServerUnavailable);
-    }
-    match gateway.conducts.penalty(device, Instant::now()) {
-        Ok(Some(waiting)) => tokio::time::sleep_until(waiting.until).await,
-        Ok(None) => {}
-        Err(()) => return Err(Reason::QuotaExceeded),
-    }
-    match devices::admit(&gateway.control, device, key_sha256).await {
-        Ok(Some(admitted)) => Ok(admitted),
-        Ok(None) => Err(Reason::NotAuthorized),
-        Err(_) => Err(Reason::ServerUnavailable),
+
+    /// Waits until the penalty of the device has ended. A connection that is closed meanwhile takes
+    /// over no session.
+    async fn wait_for_penalty(&self, connection: &mut Connection) -> Result<(), Reason> {
+        match self.gateway.conducts.penalty(&self.peer.device, Instant::now()) {
+            Ok(Some(waiting)) => tokio::select! {
+                () = tokio::time::sleep_until(waiting.until) => Ok(()),
+                () = self.place.evicted() => Err(Reason::QuotaExceeded),
+                () = connection.gone() => Err(Reason::UnspecifiedError),
+            },
+            Ok(None) => Ok(()),
+            Err(()) => Err(Reason::QuotaExceeded),
+        }
     }
 }
 
 impl<'a> Session<'a> {
-    fn new(
-        gateway: &'a Gateway,
-        device: DeviceId,
-        connection: Connection,
-        certificate_ends: Instant,
-    ) -> Self {
-        let quotas = gateway.conducts.quotas(&device, Instant::now());
+    fn new(gateway: &'a Gateway, peer: &Peer, connection: Connection) -> Self {
+        let now = Instant::now();
+        let left_s = peer.not_after_s.saturating_sub(gateway.control.now_s());
         Self {
             gateway,
-            device,
+            device: peer.device.clone(),
             connection,
             keep_alive: Duration::ZERO,
-            received_at: Instant::now(),
-            certificate_ends,
+            received_at: now,
+            certificate_ends: now + Duration::from_secs(left_s).min(FAR),
             session_expiry_s: 0,
             stored: Stored::default(),
             subscriptions: Subscriptions::default(),
             window: Window::default(),
             receive_max: IN_FLIGHT_MAX,
-            quotas,
+            quotas: gateway.conducts.quotas(&peer.device, now),
             sent_generation: None,
             sent_commands: HashSet::new(),
             desired: None,
@@ -284,6 +315,25 @@ impl<'a> Session<'a> {
         if self.session_expiry_s > 0 && !in_flight.is_empty() {
             self.gateway.sessions.keep(&self.device, Kept { stored: self.stored, in_flight });
         }
+    }
+
+    /// Tells the device why its session ends, and lets the next one begin.
+    async fn end(&mut self, ended: &Ended, registration: Registration<'_>) {
+        self.leave();
+        let reason = match ended {
+            Ended::Left | Ended::Gone(_) => None,
+            Ended::Kicked => {
+                let is_revoked = self.gateway.control.access.is_revoked(&self.device);
+                Some(registration.handle.reason(is_revoked))
+            }
+            Ended::Closed { reason, .. } => Some(*reason),
+        };
+        // Another connection of the device waits for the end of this session, so do not wait for a
+        // peer that does not read.
+        let is_taken_over = reason == Some(Reason::SessionTakenOver);
+        let registration = (!is_taken_over).then_some(registration);
+        self.connection.end(reason.map(write::disconnect)).await;
+        drop(registration);
     }
 
     async fn serve(&mut self, handle: &Handle) -> Ended {

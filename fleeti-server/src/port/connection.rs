@@ -1,5 +1,5 @@
 //! An HTTP connection with timeouts: it ends if the client sends no request, or does not read the
-//! response.
+//! response. One that gives way to another answers the request that has begun.
 
 use crate::gateway::doors::Peer;
 use fleeti_control::places::{Full, Origin, Place, Places};
@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
@@ -23,6 +23,8 @@ pub enum Transport {
     Plain(TcpStream),
     /// TLS, after the handshake.
     Tls(Box<TlsStream<TcpStream>>),
+    /// Left for [`Activity::close`].
+    Left(tokio::io::Empty),
 }
 
 impl Transport {
@@ -30,7 +32,19 @@ impl Transport {
         match self {
             Self::Plain(stream) => Pin::new(stream),
             Self::Tls(stream) => Pin::new(&mut **stream),
+            Self::Left(nothing) => Pin::new(nothing),
         }
+    }
+
+    /// Writes the last bytes, and closes. Reads what still arrives: otherwise TCP would reset the
+    /// connection, and the client could lose them.
+    async fn close_with(&mut self, last: &[u8]) -> Result<()> {
+        let mut stream = self.pin();
+        stream.write_all(last).await?;
+        stream.shutdown().await?;
+        let mut ignored = [0; 1024];
+        while stream.read(&mut ignored).await? > 0 {}
+        Ok(())
     }
 }
 
@@ -49,6 +63,19 @@ pub enum Gate {
     Refused(Full, Option<Place<Origin>>),
 }
 
+/// What a connection has carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carried {
+    Nothing,
+    /// The first bytes of a request.
+    Request,
+    /// The first bytes of a response.
+    Response,
+}
+
+/// Maximum time for the response to a request on a connection that gives way.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// The activity of a connection, shared by its stream and its requests.
 pub struct Activity {
     /// When a response was last read, or the connection began.
@@ -56,6 +83,9 @@ pub struct Activity {
     /// Number of requests whose handler is still running.
     serving: Cell<usize>,
     gate: RefCell<Gate>,
+    carried: Cell<Carried>,
+    /// The byte stream, after the connection was dropped.
+    left: RefCell<Option<Transport>>,
     /// Notified when the place was given to another connection.
     evicted: Arc<Notify>,
 }
@@ -68,8 +98,21 @@ impl Activity {
             moved: Cell::new(Instant::now()),
             serving: Cell::new(0),
             gate: RefCell::new(gate),
+            carried: Cell::new(Carried::Nothing),
+            left: RefCell::default(),
             evicted,
         })
+    }
+
+    /// Closes the byte stream of a connection that was dropped. One that has given way has a
+    /// response: it is written if a request has begun, and no response has.
+    pub async fn close(&self, response: Option<Vec<u8>>) {
+        let left = self.left.borrow_mut().take();
+        if let (Some(mut transport), Some(response)) = (left, response)
+            && self.carried.get() == Carried::Request
+        {
+            tokio::time::timeout(LAST_WORDS, transport.close_with(&response)).await.ok();
+        }
     }
 
     /// Registers a whole request. It ends when the return value is dropped.
@@ -132,7 +175,7 @@ impl Connection {
     #[must_use]
     pub fn tls(&self) -> Option<&rustls::ServerConnection> {
         match &self.transport {
-            Transport::Plain(_) => None,
+            Transport::Plain(_) | Transport::Left(_) => None,
             Transport::Tls(stream) => Some(stream.get_ref().1),
         }
     }
@@ -176,6 +219,13 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let left = std::mem::replace(&mut self.transport, Transport::Left(tokio::io::empty()));
+        *self.activity.left.borrow_mut() = Some(left);
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -183,7 +233,11 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<Result<()>> {
         let this = self.get_mut();
+        let before = buffer.filled().len();
         let result = this.transport.pin().poll_read(cx, buffer);
+        if buffer.filled().len() > before && this.activity.carried.get() == Carried::Nothing {
+            this.activity.carried.set(Carried::Request);
+        }
         this.watch(cx)?;
         result
     }
@@ -193,6 +247,7 @@ impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize>> {
         let this = self.get_mut();
         let result = this.transport.pin().poll_write(cx, bytes);
+        this.activity.carried.set(Carried::Response);
         this.wrote(cx, result)
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {

@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod deadline;
 
+use crate::error::AppError;
 use crate::gateway;
 use crate::gateway::doors::{Arrived, Peer};
 use crate::gateway::state::GatewayRef;
@@ -21,6 +22,7 @@ use connection::{Activity, Connection, Gate, Transport};
 use fleeti_control::places::Origin;
 use fleeti_core::wire::HTTP_KEEP_ALIVE;
 use fleeti_core::wire::mqtt::ALPN_MQTT;
+use fleeti_core::wire::problem::Code;
 use rustls::ServerConfig;
 use std::fmt::Debug;
 use std::net::{SocketAddr, TcpListener};
@@ -181,10 +183,17 @@ where
         Duration::from_millis(doors.limits.idle_ms),
         Duration::from_millis(doors.limits.download_ms),
     );
-    let connection =
-        Connection::new(transport, Activity::new(gate, Arc::clone(&evicted)), peer, idle, stall);
-    tokio::select! {
-        _ = http.call((connection, Some(address))) => {}
-        () = evicted.notified() => {}
-    }
+    let activity = Activity::new(gate, Arc::clone(&evicted));
+    let connection = Connection::new(transport, Rc::clone(&activity), peer, idle, stall);
+    let response = tokio::select! {
+        _ = http.call((connection, Some(address))) => None,
+        () = evicted.notified() => Some(gave_way().http1()),
+    };
+    activity.close(response).await;
+}
+
+fn gave_way() -> AppError {
+    let text =
+        "too many connections: this one was the oldest of its address, and gave way to another";
+    AppError::new(Code::Unavailable, text).hint("try again in a moment")
 }

@@ -17,6 +17,7 @@ mod disk;
 mod enrollment_batch;
 mod foreign_session;
 mod gateway;
+mod giving_way;
 mod http;
 mod interop;
 mod large_list;

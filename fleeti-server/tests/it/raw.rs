@@ -23,6 +23,7 @@ impl Raw {
     /// TLS with a device's certificate.
     pub async fn device(world: &World, device: &TestDevice) -> Self {
         let tcp = TcpStream::connect(world.server.addresses.mqtt).await.unwrap();
+        tcp.set_nodelay(true).unwrap();
         let name = ServerName::try_from("localhost").unwrap();
         let stream = TlsConnector::from(Arc::clone(&device.tls)).connect(name, tcp).await.unwrap();
         Self { stream: Box::new(stream), input: Vec::new() }
