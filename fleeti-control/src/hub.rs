@@ -20,6 +20,7 @@ pub struct Handle {
     /// Cancelled when the session must end.
     pub kicked: CancellationToken,
     reason: Arc<OnceLock<Reason>>,
+    is_left: Arc<AtomicBool>,
     ended: CancellationToken,
 }
 
@@ -29,6 +30,12 @@ impl Handle {
         self.reason.get_or_init(|| reason);
         self.kicked.cancel();
         self.mail.arrived.notify_one();
+    }
+
+    /// Records, before the session ends, that its client had closed the connection already: the
+    /// next session then takes over from nobody.
+    pub fn client_has_left(&self) {
+        self.is_left.store(true, Ordering::SeqCst);
     }
 
     /// Why the session was kicked.
@@ -107,7 +114,8 @@ pub struct Registration<'a> {
     /// The session's own handle.
     pub handle: Handle,
     /// Number of takeovers among sessions of the device within [`TURNS_S`], including the one by
-    /// this session; 0 if this session took over none.
+    /// this session; 0 if this session took over none. Sessions whose client had closed the
+    /// connection do not count.
     pub turns: u32,
 }
 
@@ -154,19 +162,22 @@ impl Hub {
             mail: Arc::default(),
             kicked: CancellationToken::new(),
             reason: Arc::default(),
+            is_left: Arc::default(),
             ended: CancellationToken::new(),
         };
         let old = self.lock().insert(device.clone(), handle.clone());
         if self.is_closing() {
             handle.kick(Reason::ServerShuttingDown);
         }
-        let is_turn = old.as_ref().is_some_and(|old| !old.kicked.is_cancelled());
-        let turns = if is_turn { self.count_turn(device) } else { 0 };
-        let registration = Registration { hub: self, device: device.clone(), handle, turns };
+        let mut registration = Registration { hub: self, device: device.clone(), handle, turns: 0 };
         if let Some(old) = old {
+            let is_first_kick = !old.kicked.is_cancelled();
             old.kick(Reason::SessionTakenOver);
             // The timeout guards against a session that does not end because of a bug.
             tokio::time::timeout(Duration::from_secs(15), old.ended.cancelled()).await.ok();
+            if is_first_kick && !old.is_left.load(Ordering::SeqCst) {
+                registration.turns = self.count_turn(device);
+            }
         }
         registration
     }

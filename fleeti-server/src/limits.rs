@@ -5,9 +5,11 @@
 //! file descriptors limits them further: see [`Budget`].
 
 use anyhow::{Context, Result};
+use fleeti_control::hub::TURNS_MAX;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::Deserialize;
 use std::path::Path;
+use std::time::Duration;
 
 /// Limits of the ports and of requests. Times are in milliseconds unless the name says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -75,6 +77,11 @@ pub struct Limits {
     pub invalid_messages: u32,
     /// How long such a device must wait for its next session.
     pub penalty_ms: u64,
+    /// How long a device must wait for its next session after [`TURNS_MAX`] sessions within ten
+    /// minutes that took over one whose client was connected; each further one doubles it.
+    pub takeover_pause_ms: u64,
+    /// The longest such time.
+    pub takeover_pause_ms_max: u64,
 }
 
 impl Default for Limits {
@@ -109,11 +116,21 @@ impl Default for Limits {
             message_interval_ms: 200,
             invalid_messages: 20,
             penalty_ms: 10_000,
+            takeover_pause_ms: 1_000,
+            takeover_pause_ms_max: 30_000,
         }
     }
 }
 
 impl Limits {
+    /// How long a device must wait for its next session, after this many takeovers.
+    #[must_use]
+    pub fn takeover_pause(&self, takeovers: u32) -> Option<Duration> {
+        let doublings = takeovers.checked_sub(TURNS_MAX)?;
+        let longer = self.takeover_pause_ms.saturating_mul(1 << doublings.min(32));
+        Some(Duration::from_millis(longer.min(self.takeover_pause_ms_max)))
+    }
+
     /// Reads a TOML file.
     ///
     /// # Errors
@@ -211,6 +228,16 @@ mod tests {
             .filter(|line| line.starts_with("    pub "))
             .count();
         assert_eq!(toml.lines().count(), fields);
+    }
+
+    #[test]
+    fn the_pause_after_takeovers_grows_to_its_maximum() {
+        let limits = Limits::default();
+        let pause = |takeovers| limits.takeover_pause(takeovers).map(|pause| pause.as_secs());
+        assert!((0..TURNS_MAX).all(|takeovers| pause(takeovers).is_none()));
+        let pauses: Vec<_> = (TURNS_MAX..TURNS_MAX + 7).filter_map(pause).collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!(pause(u32::MAX), Some(30));
     }
 
     #[test]

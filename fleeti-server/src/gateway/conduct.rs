@@ -146,9 +146,9 @@ impl Conducts {
         }
     }
 
-    /// Makes a device wait before its next session.
+    /// Makes a device wait before its next session. A longer penalty stays.
     pub fn punish(&self, device: &DeviceId, penalty: Duration, now: Instant) {
-        self.change(device, now, |conduct| conduct.penalty = now + penalty);
+        self.change(device, now, |conduct| conduct.penalty = conduct.penalty.max(now + penalty));
     }
 
     /// The penalty of a device, or `None`.

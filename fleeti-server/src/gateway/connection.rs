@@ -5,6 +5,7 @@ use fleeti_control::error::Error;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::wire::mqtt::PACKET_MAX;
 use fleeti_core::wire::packet::{self, Reason, Refusal};
+use futures::FutureExt;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -120,6 +121,11 @@ impl Connection {
             }
         }
         std::future::pending().await
+    }
+
+    /// Whether the device has closed the connection, as far as its bytes have arrived.
+    pub fn is_gone(&mut self) -> bool {
+        self.gone().now_or_never().is_some()
     }
 
     /// Whether the buffered bytes are a CONNECT, or the start of one.

@@ -128,6 +128,9 @@ pub async fn run(
         connection.end(Some(write::refused(Reason::NotAuthorized))).await;
         bail!("revoked");
     }
+    if let Some(pause) = gateway.limits.takeover_pause(registration.turns) {
+        gateway.conducts.punish(&device, pause, Instant::now());
+    }
     devices::taken_over(&gateway.control, &device, registration.turns).await?;
     if let Err(e) = policy::on_reconnect(&gateway.control, &device).await {
         connection.end(Some(write::refused(Reason::ServerUnavailable))).await;
@@ -319,6 +322,9 @@ impl<'a> Session<'a> {
 
     /// Tells the device why its session ends, and lets the next one begin.
     async fn end(&mut self, ended: &Ended, registration: Registration<'_>) {
+        if matches!(ended, Ended::Kicked) && self.connection.is_gone() {
+            registration.handle.client_has_left();
+        }
         self.leave();
         let reason = match ended {
             Ended::Left | Ended::Gone(_) => None,

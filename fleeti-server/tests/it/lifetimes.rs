@@ -10,9 +10,11 @@ use fleeti_core::wire::enrollment::RenewResponse;
 use fleeti_core::wire::problem::Problem;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_store::sql;
-use rumqttc::v5::mqttbytes::v5::DisconnectReasonCode;
+use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 const DAY_S: u64 = 86_400;
 
@@ -269,4 +271,62 @@ async fn two_clients_that_take_turns_with_one_certificate_are_seen() {
     assert_eq!(log.matches("device.taken-over").count(), 1, "said once: {log}");
     let alarm = world.client.device(&device.id).await.unwrap().alarm.unwrap();
     assert!(alarm.contains("take turns"), "{alarm}");
+}
+
+/// Connects again as soon as the other client has taken over. Counts its sessions.
+async fn insist(world: &World, device: &TestDevice, sessions: &Cell<u32>) {
+    loop {
+        let (mut peer, code) = Peer::connect_as(world, device, device.id.as_str(), None).await;
+        assert_eq!(code, Some(ConnectReturnCode::Success));
+        sessions.set(sessions.get() + 1);
+        assert_eq!(peer.closed().await, Some(DisconnectReasonCode::SessionTakenOver));
+    }
+}
+
+/// A device and a copy of it, with the same certificate: each connects again as soon as it was
+/// displaced. Without pauses there are hundreds of sessions in this time.
+#[actix_web::test]
+async fn two_clients_that_displace_each_other_are_slowed_down_and_no_others() {
+    let world = World::with(|c| c.limits.takeover_pause_ms = 100).await;
+    let (device, other) = (world.enroll().await, world.enroll().await);
+    let (here, there) = (Cell::new(0), Cell::new(0));
+    let both =
+        async { tokio::join!(insist(&world, &device, &here), insist(&world, &device, &there)) };
+    let honest = async {
+        let (mut worst, mut tick) =
+            (Duration::ZERO, tokio::time::interval(Duration::from_millis(100)));
+        for _ in 0..20 {
+            tick.tick().await;
+            let begun = Instant::now();
+            Peer::session(&world, &other).await.is_alive().await;
+            worst = worst.max(begun.elapsed());
+        }
+        worst
+    };
+    let worst = tokio::select! {
+        _ = both => panic!("they insist"),
+        worst = honest => worst,
+    };
+    // In two seconds: six takeovers at once, then pauses of 100, 200, 400, 800, 1600 ms.
+    let sessions = here.get() + there.get();
+    assert!((7..=14).contains(&sessions), "{sessions}");
+    assert!(here.get().abs_diff(there.get()) <= 2, "neither keeps the other out");
+    assert!(worst < Duration::from_secs(1), "{worst:?}");
+    let alarm = world.client.device(&device.id).await.unwrap().alarm.unwrap();
+    assert!(alarm.contains("take turns"), "{alarm}");
+    assert_eq!(world.client.device(&other.id).await.unwrap().alarm, None);
+}
+
+/// A client that closes its connection and comes back at once displaces nobody.
+#[actix_web::test]
+async fn a_device_that_reconnects_often_is_neither_suspected_nor_slowed_down() {
+    let world = World::new().await;
+    let device = world.enroll().await;
+    let begun = Instant::now();
+    for _ in 0..30 {
+        drop(Peer::session(&world, &device).await);
+    }
+    Peer::session(&world, &device).await.is_alive().await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(world.client.device(&device.id).await.unwrap().alarm, None);
 }
