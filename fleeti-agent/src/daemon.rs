@@ -245,9 +245,9 @@ impl Daemon {
 
     async fn handle(&mut self, message: Incoming) -> Result<()> {
         match message.kind {
-            Down::Desired => match strict::from_slice::<DesiredState>(&message.payload) {
+            Down::Desired => match DesiredState::parse(&message.payload) {
                 Ok(desired) => self.driver.desired(desired).await?,
-                Err(e) => tracing::error!("desired state: {e}"),
+                Err(e) => tracing::error!("{e}"),
             },
             Down::Command => match strict::from_slice::<Command>(&message.payload) {
                 Ok(command) => self.apply(command).await?,

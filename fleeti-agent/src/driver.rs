@@ -183,12 +183,8 @@ impl Driver {
     /// # Errors
     /// If the state cannot be stored.
     pub async fn desired(&mut self, desired: DesiredState) -> Result<()> {
-        if let Some(field) =
-            desired.critical.iter().find(|f| !DesiredState::CRITICAL_KNOWN.contains(&f.as_str()))
-        {
-            tracing::error!(
-                "the desired state needs a newer agent: unknown critical field {field:?}"
-            );
+        if let Err(e) = desired.check() {
+            tracing::error!("{e}");
             return Ok(());
         }
         self.kept.generation = desired.generation;

@@ -6,7 +6,7 @@ use crate::http::read_limited;
 use crate::privileged::Helper;
 use crate::proxy::Proxy;
 use crate::{Paths, anchors};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use fleeti_core::strict;
 use fleeti_core::update::FailureCode;
 use fleeti_core::wire::device::{Progress, ReleaseProof};
@@ -43,8 +43,8 @@ impl Staging {
         let manifest = self.get("manifest.json").await.map_err(unreachable)?;
         let signatures = self.get("signatures.json").await.map_err(unreachable)?;
         let untrusted = |e: String| (FailureCode::ManifestUntrusted, e);
-        let signatures: Vec<(String, String)> =
-            strict::from_slice(signatures.as_bytes()).map_err(|e| untrusted(e.to_string()))?;
+        let signatures: Vec<(String, String)> = strict::from_slice(signatures.as_bytes())
+            .map_err(|e| untrusted(format!("signatures.json: {e}")))?;
         // The proxy serves only verified files; the helper verifies again, because it does not
         // trust the daemon.
         let anchors = anchors::of_daemon(&self.paths).map_err(|e| untrusted(format!("{e:#}")))?;
@@ -103,7 +103,10 @@ impl Staging {
         let request =
             self.http.get(format!("{}/{name}", self.upstream)).timeout(Duration::from_secs(60));
         let response = request.send().await?.error_for_status()?;
-        let bytes = read_limited(response, fleeti_core::manifest::BYTES_MAX).await?;
-        Ok(String::from_utf8(bytes)?)
+        let document = name.split('?').next().unwrap_or(name).to_owned();
+        let bytes = read_limited(response, fleeti_core::manifest::BYTES_MAX)
+            .await
+            .with_context(|| document.clone())?;
+        String::from_utf8(bytes).context(document)
     }
 }

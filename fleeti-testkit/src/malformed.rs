@@ -39,6 +39,55 @@ pub fn forms(good: &str) -> serde_json::Result<Vec<Malformed>> {
     Ok(forms.into_iter().map(|(what, text)| Malformed { what, text }).collect())
 }
 
+/// Variants of a document with one value of another type: each text as a number, each number as a
+/// text, negative, above 64 bits and beyond a double, each list and object as a text. Keys are
+/// sorted.
+///
+/// # Errors
+/// If the document is not JSON.
+pub fn values(good: &str) -> serde_json::Result<Vec<Malformed>> {
+    let document: Value = serde_json::from_str(good)?;
+    let mut found = Vec::new();
+    collect_values(&document, String::new(), &mut found);
+    let variants = found.into_iter().map(|(at, value)| {
+        let mut changed = document.clone();
+        if let Some(place) = changed.pointer_mut(&at) {
+            *place = PLACE.into();
+        }
+        let text = changed.to_string().replace(&format!("\"{PLACE}\""), value);
+        Malformed { what: format!("{value} at {at:?}"), text }
+    });
+    Ok(variants.collect())
+}
+
+/// Stands for a value that a [`Value`] cannot have.
+const PLACE: &str = "the place of the value";
+
+/// The path and the wrong value of each variant.
+fn collect_values(value: &Value, at: String, found: &mut Vec<(String, &'static str)>) {
+    let wrong: &[&str] = match value {
+        Value::Null => &[],
+        Value::String(_) | Value::Bool(_) => &["7"],
+        Value::Number(_) => &["\"7\"", "-7", "1.5", "18446744073709551616", "1e400"],
+        Value::Array(_) | Value::Object(_) => &["\"7\"", "7"],
+    };
+    found.extend(wrong.iter().map(|wrong| (at.clone(), *wrong)));
+    match value {
+        Value::Array(list) => {
+            for (number, value) in list.iter().enumerate() {
+                collect_values(value, format!("{at}/{number}"), found);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                let name = name.replace('~', "~0").replace('/', "~1");
+                collect_values(value, format!("{at}/{name}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// How an object is changed.
 #[derive(Debug, Clone, Copy)]
 enum How {
@@ -214,6 +263,22 @@ fn answer_once(stream: TcpStream, answer: &[u8]) -> Result<()> {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_value_of_a_document_is_given_with_another_type() {
+        let values = values(r#"{"a/b":{"c":[1]},"d":"e","f":null}"#).unwrap();
+        let texts: Vec<_> = values.iter().map(|v| v.text.as_str()).collect();
+        for text in [
+            r#""7""#,
+            r#"{"a/b":7,"d":"e","f":null}"#,
+            r#"{"a/b":{"c":"7"},"d":"e","f":null}"#,
+            r#"{"a/b":{"c":[1e400]},"d":"e","f":null}"#,
+            r#"{"a/b":{"c":[18446744073709551616]},"d":"e","f":null}"#,
+            r#"{"a/b":{"c":[1]},"d":7,"f":null}"#,
+        ] {
+            assert!(texts.contains(&text), "{text}: {texts:#?}");
+        }
+    }
 
     #[test]
     fn each_object_of_a_document_is_given_in_wrong_forms() {

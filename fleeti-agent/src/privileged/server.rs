@@ -118,9 +118,17 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         Request::Stage { manifest, signatures, proof, boot, url, transitions } => {
             let _one = state.slot.lock().await;
             anchors::take(paths, &paths.helper_state, &transitions)?;
-            staging::keep_signatures(paths, &signatures, &boot)?;
-            match staging::stage(paths, &manifest, &signatures, proof.as_deref(), &url).await {
-                Ok(_) => Response::Done,
+            let proof = proof.as_deref();
+            let staged = match staging::check(paths, &manifest, &signatures, proof, &url) {
+                Ok(verified) => {
+                    // After the check: what is refused must not replace those of a staged version.
+                    staging::keep_signatures(paths, &signatures, &boot)?;
+                    staging::transfer(paths, &verified, &manifest, &url).await
+                }
+                Err(refusal) => Err(refusal),
+            };
+            match staged {
+                Ok(()) => Response::Done,
                 Err((code, detail)) => Response::Failed { code, detail },
             }
         }

@@ -78,6 +78,20 @@ pub async fn stage(
     proof: Option<&ReleaseProof>,
     url: &str,
 ) -> Result<Verified, Refusal> {
+    let verified = check(paths, manifest, signatures, proof, url)?;
+    transfer(paths, &verified, manifest, url).await?;
+    Ok(verified)
+}
+
+/// Verifies a release, and the URL from which it is downloaded. Stores nothing but the checkpoint
+/// of a valid proof.
+pub fn check(
+    paths: &Paths,
+    manifest: &str,
+    signatures: &[(String, String)],
+    proof: Option<&ReleaseProof>,
+    url: &str,
+) -> Result<Verified, Refusal> {
     let verified = check_manifest(paths, manifest, signatures)?;
     release_log::check(paths, &verified, proof, paths.clock.now_s())?;
     if !is_loopback_url(url) {
@@ -86,15 +100,24 @@ pub async fn stage(
             "the helper downloads only from the loopback proxy",
         );
     }
+    Ok(verified)
+}
+
+/// Downloads a verified release into the other slot.
+pub async fn transfer(
+    paths: &Paths,
+    verified: &Verified,
+    manifest: &str,
+    url: &str,
+) -> Result<(), Refusal> {
     let failed = |e: anyhow::Error| (FailureCode::StageFailed, format!("{e:#}"));
     let definitions = write_definitions(paths, url).map_err(failed)?;
     let version = verified.manifest().release.version.clone();
     run_sysupdate(paths, &definitions, &version).await.map_err(failed)?;
-    check_staged(paths, &verified).map_err(failed)?;
+    check_staged(paths, verified).map_err(failed)?;
     // Only what was verified here may be armed, also after a restart.
     crate::write_durably(&paths.helper_state.join("staged.json"), manifest.as_bytes())
-        .map_err(|e| failed(e.into()))?;
-    Ok(verified)
+        .map_err(|e| failed(e.into()))
 }
 
 /// Whether this is exactly a URL of the daemon's proxy: `http://127.0.0.1:<port>/<64 hexadecimal

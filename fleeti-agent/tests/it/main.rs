@@ -8,6 +8,7 @@ mod announcements;
 mod answers;
 mod bench;
 mod contact;
+mod documents;
 mod faulty_server;
 mod refusals;
 mod release_log;

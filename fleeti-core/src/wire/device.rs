@@ -6,6 +6,7 @@
 //! times are Unix seconds.
 
 use crate::id::{ReleaseName, Version};
+use crate::strict;
 use crate::update;
 use crate::wire::audit::AuditProof;
 use crate::wire::boot::BootSummary;
@@ -85,9 +86,43 @@ pub struct Forgiveness {
     pub number: u64,
 }
 
+/// Why a desired state is refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DesiredError {
+    /// Not JSON, or a field is missing or wrong.
+    #[error("desired state is malformed: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// It has a critical field that this agent does not know.
+    #[error("desired state has the unknown critical field {0:?}; update the agent first")]
+    UnknownCritical(String),
+}
+
 impl DesiredState {
     /// Critical fields that this agent knows.
     pub const CRITICAL_KNOWN: &'static [&'static str] = &["release", "forgiven", "boot_change"];
+
+    /// Parses a desired state and checks that this agent knows its critical fields.
+    ///
+    /// # Errors
+    /// [`DesiredError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, DesiredError> {
+        let desired: Self = strict::from_slice(bytes)?;
+        desired.check()?;
+        Ok(desired)
+    }
+
+    /// Checks that this agent knows the critical fields.
+    ///
+    /// # Errors
+    /// [`DesiredError::UnknownCritical`].
+    pub fn check(&self) -> Result<(), DesiredError> {
+        let is_known = |field: &&String| Self::CRITICAL_KNOWN.contains(&field.as_str());
+        match self.critical.iter().find(|field| !is_known(field)) {
+            Some(field) => Err(DesiredError::UnknownCritical(field.clone())),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A one-time request to a device. Idempotent by id.
