@@ -9,6 +9,7 @@ use fleeti_build::lock::Lock;
 use fleeti_core::profile::Revision;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -29,6 +30,7 @@ fn compare(name: &str) -> BTreeSet<String> {
         dir.path(),
     );
 
+    only_root_reads_password_hashes(&image);
     let revision = Revision::new(1, request.profile.clone()).unwrap();
     let mut device = Debian.packages(&revision).remove("device").unwrap();
     device.extend(EXTRA.map(str::to_owned));
@@ -52,6 +54,21 @@ fn compare(name: &str) -> BTreeSet<String> {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{name}:\n{text}{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&fs::read(work.join("used.json")).unwrap()).unwrap()
+}
+
+/// The differences of these files have a reason, so the comparison does not see their modes.
+fn only_root_reads_password_hashes(image: &Path) {
+    let groups = fs::read_to_string(image.join("etc/group")).unwrap();
+    let line = groups.lines().find_map(|line| line.strip_prefix("shadow:x:")).unwrap();
+    let group: u32 = line.split(':').next().unwrap().parse().unwrap();
+    for name in ["etc/shadow", "etc/gshadow"] {
+        let found = fs::symlink_metadata(image.join(name)).unwrap();
+        let found = (found.mode() & 0o7777, found.uid(), found.gid());
+        assert_eq!(found, (0o640, 0, group), "{name}");
+    }
+    let accounts = fs::read_to_string(image.join("etc/passwd")).unwrap();
+    let readable = accounts.lines().find(|line| line.split(':').nth(1) != Some("x"));
+    assert_eq!(readable, None, "its password is in a file that everybody reads");
 }
 
 /// Unpacks the root file system with the tools that made it.
