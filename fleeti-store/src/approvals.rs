@@ -31,18 +31,31 @@ pub async fn approve(tx: &mut Tx<'_>, build: &str, by: &SignedBy) -> Result<(), 
 }
 
 /// The request for a build, and its approvals.
-pub async fn get(
-    connection: &mut Connection,
-    build: &str,
-) -> Result<Option<(RequestSignature, Vec<SignedBy>)>, StoreError> {
+pub struct Asked {
+    /// The request.
+    pub request: RequestSignature,
+    /// The approvals, ordered by key id.
+    pub approvals: Vec<SignedBy>,
+}
+
+#[derive(sqlx::FromRow)]
+struct RequestRow {
+    intent: String,
+    key_id: String,
+    signature: String,
+}
+
+/// The request for a build, and its approvals.
+pub async fn get(connection: &mut Connection, build: &str) -> Result<Option<Asked>, StoreError> {
     let sql = "SELECT intent, key_id, signature FROM signature_requests WHERE build = $1";
-    let row: Option<(String, String, String)> =
+    let row: Option<RequestRow> =
         sql::query_as(sql).bind(build).fetch_optional(&mut *connection).await?;
-    let Some((intent, key_id, signature)) = row else { return Ok(None) };
+    let Some(RequestRow { intent, key_id, signature }) = row else { return Ok(None) };
     let sql = "SELECT key_id, signature FROM signature_approvals WHERE build = $1 ORDER BY key_id";
     let approvals: Vec<(String, String)> =
         sql::query_as(sql).bind(build).fetch_all(connection).await?;
     let approvals =
         approvals.into_iter().map(|(key_id, signature)| SignedBy { key_id, signature }).collect();
-    Ok(Some((RequestSignature { intent, by: SignedBy { key_id, signature } }, approvals)))
+    let request = RequestSignature { intent, by: SignedBy { key_id, signature } };
+    Ok(Some(Asked { request, approvals }))
 }

@@ -1,6 +1,7 @@
 //! Builds, as rows with leases, so that a killed worker loses no build.
 
-use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
+use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
+use fleeti_core::build::{ATTEMPTS_MAX, Files, Holder, SIGNING_ATTEMPTS_MAX, Signing, State};
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild};
 
 #[derive(sqlx::FromRow)]
@@ -75,204 +76,235 @@ pub async fn insert(
     Ok(())
 }
 
-/// Maximum number of attempts of a build, or of its signature, because it may kill every worker.
-pub const ATTEMPTS_MAX: i64 = 3;
-
-/// Fails builds after [`ATTEMPTS_MAX`] attempts. Returns their ids.
-pub async fn give_up(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<String>, StoreError> {
-    let text = "its worker ended before the build did, at every attempt; see the server's log";
-    let mut ids: Vec<String> = sql::query_scalar(
-        "UPDATE builds SET phase = 'failed', detail = $3 WHERE phase = 'running' AND lease_until_s < $1 AND attempts >= $2 RETURNING id",
-    )
-    .bind(seconds(now_s))
-    .bind(ATTEMPTS_MAX)
-    .bind(text)
-    .fetch_all(&mut **tx)
-    .await?;
-    let unsigned: Vec<String> = sql::query_scalar(
-        "UPDATE builds SET signing = 'failed', signing_detail = $3 \
-         WHERE signing = 'running' AND lease_until_s < $1 AND signing_attempts >= $2 RETURNING id",
-    )
-    .bind(seconds(now_s))
-    .bind(ATTEMPTS_MAX)
-    .bind(text)
-    .fetch_all(&mut **tx)
-    .await?;
-    ids.extend(unsigned);
-    Ok(ids)
-}
-
-/// A lease of a build.
-#[derive(Debug, Clone, Copy)]
-pub struct Lease<'a> {
-    /// The worker that holds it.
-    pub worker: &'a str,
-    /// Its unique id.
-    pub id: &'a str,
-    /// Its end, Unix seconds.
-    pub until_s: u64,
-}
-
-/// A leased build.
+/// The state of a build as it is stored.
 #[derive(Debug, Clone)]
-pub struct Claimed {
+pub struct StoredBuild {
     /// Its id.
     pub id: String,
-    /// Number of the profile's revision.
-    pub revision: u32,
-    /// What to build.
-    pub request: CreateBuild,
+    /// Its state.
+    pub state: State,
+    row: StateRow,
 }
 
-impl Claimed {
-    fn of(row: Option<(String, i64, String)>) -> Result<Option<Self>, StoreError> {
-        let Some((id, revision, request)) = row else { return Ok(None) };
-        Ok(Some(Self {
-            id,
-            revision: u32::try_from(revision).map_err(StoreError::value)?,
-            request: serde_json::from_str(&request)?,
-        }))
+/// The columns of a state. After the end of a build, those of its lease stay as they were.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+struct StateRow {
+    id: String,
+    phase: String,
+    worker: String,
+    lease: String,
+    lease_until_s: i64,
+    attempts: i64,
+    signing: Option<String>,
+    signing_attempts: i64,
+    directory: Option<String>,
+}
+
+const STATE: &str = "SELECT id, phase, worker, lease, lease_until_s, attempts, signing, signing_attempts, directory FROM builds";
+
+fn attempt(count: i64) -> Result<u8, StoreError> {
+    u8::try_from(count).map_err(StoreError::value)
+}
+
+impl TryFrom<StateRow> for StoredBuild {
+    type Error = StoreError;
+    fn try_from(row: StateRow) -> Result<Self, StoreError> {
+        let state = match parse_phase(&row.phase)? {
+            BuildPhase::Queued => State::Queued,
+            BuildPhase::Running => State::Running {
+                holder: Holder { worker: row.worker.clone(), lease: row.lease.clone() },
+                until_s: from_seconds(row.lease_until_s),
+                attempt: attempt(row.attempts)?,
+            },
+            BuildPhase::Succeeded => State::Succeeded {
+                files: if row.directory.is_some() { Files::Kept } else { Files::Removed },
+                signing: row.signing()?,
+            },
+            BuildPhase::Failed => State::Failed,
+        };
+        Ok(Self { id: row.id.clone(), state, row })
     }
 }
 
-/// The build of a lease: a worker that repeats a request gets the same build.
-pub async fn held(
-    tx: &mut Tx<'_>,
-    now_s: u64,
-    lease: Lease<'_>,
-) -> Result<Option<Claimed>, StoreError> {
-    let row = sql::query_as(
-        "UPDATE builds SET lease_until_s = $2 WHERE phase = 'running' AND worker = $3 AND lease = $4 AND lease_until_s >= $1 \
-         RETURNING id, revision, request",
-    )
-    .bind(seconds(now_s))
-    .bind(seconds(lease.until_s))
-    .bind(lease.worker)
-    .bind(lease.id)
-    .fetch_optional(&mut **tx)
-    .await?;
-    Claimed::of(row)
+impl StateRow {
+    fn signing(&self) -> Result<Signing, StoreError> {
+        let Some(text) = &self.signing else { return Ok(Signing::NotRequested) };
+        Ok(match parse_phase(text)? {
+            BuildPhase::Queued => Signing::Queued,
+            BuildPhase::Running => Signing::Running {
+                until_s: from_seconds(self.lease_until_s),
+                attempt: attempt(self.signing_attempts)?,
+            },
+            BuildPhase::Succeeded => Signing::Succeeded,
+            BuildPhase::Failed => Signing::Failed,
+        })
+    }
+
+    /// The row of the state that follows; `directory` is that of new files.
+    fn followed_by(&self, state: &State, directory: Option<&str>) -> Self {
+        let mut row = Self { phase: state.name().to_owned(), ..self.clone() };
+        match state {
+            State::Queued | State::Failed => {}
+            State::Running { holder, until_s, attempt } => {
+                row.worker.clone_from(&holder.worker);
+                row.lease.clone_from(&holder.lease);
+                row.lease_until_s = seconds(*until_s);
+                row.attempts = i64::from(*attempt);
+            }
+            State::Succeeded { files, signing } => {
+                match files {
+                    Files::Kept => {
+                        row.directory =
+                            directory.map(str::to_owned).or_else(|| self.directory.clone());
+                    }
+                    Files::Removed => row.directory = None,
+                }
+                row.signing = match signing {
+                    Signing::NotRequested => None,
+                    Signing::Queued
+                    | Signing::Running { .. }
+                    | Signing::Succeeded
+                    | Signing::Failed => Some(signing.name().to_owned()),
+                };
+                if let Signing::Running { until_s, attempt } = signing {
+                    row.lease_until_s = seconds(*until_s);
+                    row.signing_attempts = i64::from(*attempt);
+                }
+            }
+        }
+        row
+    }
 }
 
-/// Leases the oldest build that is queued, or whose lease has expired.
-pub async fn claim(
-    tx: &mut Tx<'_>,
-    now_s: u64,
-    lease: Lease<'_>,
-) -> Result<Option<Claimed>, StoreError> {
-    let row = sql::query_as(
-        "UPDATE builds SET phase = 'running', lease_until_s = $2, detail = 'started', attempts = attempts + 1, worker = $4, lease = $5 \
-         WHERE id = (SELECT id FROM builds WHERE phase = 'queued' OR (phase = 'running' AND lease_until_s < $1 AND attempts < $3) \
-          ORDER BY created_s, id LIMIT 1) RETURNING id, revision, request",
-    )
-    .bind(seconds(now_s))
-    .bind(seconds(lease.until_s))
-    .bind(ATTEMPTS_MAX)
-    .bind(lease.worker)
-    .bind(lease.id)
-    .fetch_optional(&mut **tx)
-    .await?;
-    Claimed::of(row)
-}
-
-/// Renews a lease and, with `detail`, stores the worker's progress. Returns `false` if another
-/// worker has the lease.
-pub async fn renew(
-    pool: &Pool,
-    id: &str,
-    lease: Lease<'_>,
-    detail: Option<&str>,
-) -> Result<bool, StoreError> {
-    let sql = "UPDATE builds SET lease_until_s = $2, detail = COALESCE($3, detail) \
-         WHERE id = $1 AND phase = 'running' AND worker = $4 AND lease = $5";
-    let done = sql::query(sql)
-        .bind(id)
-        .bind(seconds(lease.until_s))
-        .bind(detail)
-        .bind(lease.worker)
-        .bind(lease.id)
-        .execute(pool)
-        .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// The end of a build.
-#[derive(Debug, Clone, Copy)]
-pub struct Ended<'a> {
-    /// Succeeded or failed.
-    pub phase: BuildPhase,
-    /// The reason, in words.
-    pub detail: &'a str,
-    /// The folder with `build.json`.
+/// Texts that are stored with a state; `None` leaves a text as it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Texts<'a> {
+    /// What the worker does now, or why the build failed.
+    pub detail: Option<&'a str>,
+    /// What the signing job does now, or why it failed.
+    pub signing_detail: Option<&'a str>,
+    /// The folder with the files and `build.json`.
     pub directory: Option<&'a str>,
 }
 
-/// Ends a build. Returns `false` if another worker has the lease.
-pub async fn finish(
-    pool: &Pool,
+/// The state of a build.
+pub async fn load(
+    connection: &mut Connection,
     id: &str,
-    lease: Lease<'_>,
-    ended: Ended<'_>,
-) -> Result<bool, StoreError> {
-    let sql = "UPDATE builds SET phase = $2, detail = $3, directory = $4 WHERE id = $1 AND phase = 'running' AND worker = $5 AND lease = $6";
-    let query = sql::query(sql)
-        .bind(id)
-        .bind(phase_text(ended.phase))
-        .bind(ended.detail)
-        .bind(ended.directory);
-    Ok(query.bind(lease.worker).bind(lease.id).execute(pool).await?.rows_affected() == 1)
+) -> Result<Option<StoredBuild>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!("{STATE} WHERE id = $1"));
+    let row: Option<StateRow> = sql::query_as(sql).bind(id).fetch_optional(connection).await?;
+    row.map(StoredBuild::try_from).transpose()
 }
 
-/// Queues a build for signing. Returns `false` if it has not succeeded, or is queued already.
-pub async fn ask_to_sign(tx: &mut Tx<'_>, id: &str) -> Result<bool, StoreError> {
-    let sql = "UPDATE builds SET signing = 'queued', signing_detail = 'waits for a worker', signing_attempts = 0 \
-         WHERE id = $1 AND phase = 'succeeded' AND (signing IS NULL OR signing = 'failed')";
-    Ok(sql::query(sql).bind(id).execute(&mut **tx).await?.rows_affected() == 1)
-}
-
-/// Leases the oldest build that waits for its signature, or whose signing lease has expired.
-pub async fn claim_signing(
+/// The build that a worker has leased: a worker that repeats its request gets the same one.
+pub async fn leased_by(
     tx: &mut Tx<'_>,
+    holder: &Holder,
     now_s: u64,
-    lease_s: u64,
-) -> Result<Option<Build>, StoreError> {
-    let row = sql::query_as::<Row>(
-        "UPDATE builds SET signing = 'running', lease_until_s = $2, signing_detail = 'started', signing_attempts = signing_attempts + 1 WHERE id = \
-         (SELECT id FROM builds WHERE phase = 'succeeded' AND (signing = 'queued' OR (signing = 'running' AND lease_until_s < $1 AND signing_attempts < $3)) \
-          ORDER BY created_s, id LIMIT 1) \
-         RETURNING id, release_name, revision, created_s, phase, detail, directory, signing, signing_detail",
-    )
-    .bind(seconds(now_s))
-    .bind(seconds(now_s + lease_s))
-    .bind(ATTEMPTS_MAX)
-    .fetch_optional(&mut **tx)
-    .await?;
-    row.map(Build::try_from).transpose()
+) -> Result<Option<StoredBuild>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "{STATE} WHERE phase = 'running' AND worker = $1 AND lease = $2 AND lease_until_s >= $3"
+    ));
+    let query = sql::query_as(sql).bind(&holder.worker).bind(&holder.lease).bind(seconds(now_s));
+    let row: Option<StateRow> = query.fetch_optional(&mut **tx).await?;
+    row.map(StoredBuild::try_from).transpose()
 }
 
-/// Renews the signing lease of a build and stores progress, or ends it.
-pub async fn signing(
-    pool: &Pool,
+/// The oldest build that a worker may take: it is queued, or its lease has ended.
+pub async fn claimable(tx: &mut Tx<'_>, now_s: u64) -> Result<Option<StoredBuild>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "{STATE} WHERE phase = 'queued' OR (phase = 'running' AND lease_until_s < $1 AND attempts < $2) \
+         ORDER BY created_s, id LIMIT 1"
+    ));
+    let query = sql::query_as(sql).bind(seconds(now_s)).bind(i64::from(ATTEMPTS_MAX));
+    let row: Option<StateRow> = query.fetch_optional(&mut **tx).await?;
+    row.map(StoredBuild::try_from).transpose()
+}
+
+/// The oldest build that waits for its signature, or whose signing lease has ended.
+pub async fn signable(tx: &mut Tx<'_>, now_s: u64) -> Result<Option<StoredBuild>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "{STATE} WHERE phase = 'succeeded' AND (signing = 'queued' OR (signing = 'running' AND lease_until_s < $1 AND signing_attempts < $2)) \
+         ORDER BY created_s, id LIMIT 1"
+    ));
+    let query = sql::query_as(sql).bind(seconds(now_s)).bind(i64::from(SIGNING_ATTEMPTS_MAX));
+    let row: Option<StateRow> = query.fetch_optional(&mut **tx).await?;
+    row.map(StoredBuild::try_from).transpose()
+}
+
+/// Builds whose last attempt, of the build or of its signature, let its lease end.
+pub async fn abandoned(tx: &mut Tx<'_>, now_s: u64) -> Result<Vec<StoredBuild>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "{STATE} WHERE (phase = 'running' AND lease_until_s < $1 AND attempts >= $2) \
+         OR (phase = 'succeeded' AND signing = 'running' AND lease_until_s < $1 AND signing_attempts >= $3) \
+         ORDER BY created_s, id"
+    ));
+    let query = sql::query_as(sql)
+        .bind(seconds(now_s))
+        .bind(i64::from(ATTEMPTS_MAX))
+        .bind(i64::from(SIGNING_ATTEMPTS_MAX));
+    let rows: Vec<StateRow> = query.fetch_all(&mut **tx).await?;
+    rows.into_iter().map(StoredBuild::try_from).collect()
+}
+
+/// Stores the state that follows. Returns `false`, and stores nothing, if the build is no longer in
+/// the state in which it was loaded.
+pub async fn set(
+    tx: &mut Tx<'_>,
+    before: &StoredBuild,
+    after: &State,
+    texts: Texts<'_>,
+) -> Result<bool, StoreError> {
+    let (old, new) = (&before.row, before.row.followed_by(after, texts.directory));
+    let sql = "UPDATE builds SET phase = $2, worker = $3, lease = $4, lease_until_s = $5, attempts = $6, signing = $7, signing_attempts = $8, \
+         directory = $9, detail = COALESCE($10, detail), signing_detail = COALESCE($11, signing_detail) \
+         WHERE id = $1 AND phase = $12 AND worker = $13 AND lease = $14 AND lease_until_s = $15 AND attempts = $16 \
+         AND signing IS NOT DISTINCT FROM $17 AND signing_attempts = $18 AND directory IS NOT DISTINCT FROM $19";
+    let query = sql::query(sql)
+        .bind(&before.id)
+        .bind(&new.phase)
+        .bind(&new.worker)
+        .bind(&new.lease)
+        .bind(new.lease_until_s)
+        .bind(new.attempts)
+        .bind(&new.signing)
+        .bind(new.signing_attempts)
+        .bind(&new.directory)
+        .bind(texts.detail)
+        .bind(texts.signing_detail)
+        .bind(&old.phase)
+        .bind(&old.worker)
+        .bind(&old.lease)
+        .bind(old.lease_until_s)
+        .bind(old.attempts)
+        .bind(&old.signing)
+        .bind(old.signing_attempts)
+        .bind(&old.directory);
+    Ok(query.execute(&mut **tx).await?.rows_affected() == 1)
+}
+
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct Requested {
+    /// Number of the profile's revision.
+    pub revision: u32,
+    /// Profile and version.
+    pub request: CreateBuild,
+}
+
+/// What to build.
+pub async fn request(
+    connection: &mut Connection,
     id: &str,
-    phase: BuildPhase,
-    until_s: u64,
-    detail: &str,
-) -> Result<(), StoreError> {
-    sql::query("UPDATE builds SET signing = $2, lease_until_s = $3, signing_detail = $4 WHERE id = $1 AND signing = 'running'")
-        .bind(id)
-        .bind(phase_text(phase))
-        .bind(seconds(until_s))
-        .bind(detail)
-        .execute(pool)
-        .await?;
-    Ok(())
-}
-
-/// The request of a build: number of the profile's revision, and the profile.
-pub async fn request(pool: &Pool, id: &str) -> Result<Option<(u32, CreateBuild)>, StoreError> {
-    let sql = "SELECT id, revision, request FROM builds WHERE id = $1";
-    let row = sql::query_as(sql).bind(id).fetch_optional(pool).await?;
-    Ok(Claimed::of(row)?.map(|c| (c.revision, c.request)))
+) -> Result<Option<Requested>, StoreError> {
+    let sql = "SELECT revision, request FROM builds WHERE id = $1";
+    let row: Option<(i64, String)> = sql::query_as(sql).bind(id).fetch_optional(connection).await?;
+    let Some((revision, request)) = row else { return Ok(None) };
+    Ok(Some(Requested {
+        revision: u32::try_from(revision).map_err(StoreError::value)?,
+        request: serde_json::from_str(&request)?,
+    }))
 }
 
 /// One build.
@@ -299,9 +331,9 @@ pub async fn beyond(pool: &Pool, newest: u32) -> Result<Vec<String>, StoreError>
     sql::query_scalar(sql).bind(i64::from(newest)).bind(i64::MAX).fetch_all(pool).await
 }
 
-/// Records that the files of a build were removed.
-pub async fn files_removed(pool: &Pool, id: &str) -> Result<(), StoreError> {
-    let sql = "UPDATE builds SET has_files = 0, directory = NULL, detail = detail || '; its files were removed to make room' WHERE id = $1";
+/// Records that the files of a build are deleted, after its state says that they are removed.
+pub async fn files_deleted(pool: &Pool, id: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE builds SET has_files = 0, detail = detail || '; its files were removed to make room' WHERE id = $1";
     sql::query(sql).bind(id).execute(pool).await?;
     Ok(())
 }

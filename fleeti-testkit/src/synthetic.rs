@@ -1,12 +1,15 @@
 //! Releases with dummy payloads, for everything but booting.
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use fleeti_build::build::{BuildRecord, FileRecord, RecordedInputs};
+use fleeti_core::build::{Outcome, State};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{Architecture, ReleaseName};
 use fleeti_core::manifest::{Artifact, KIND, Manifest, PHASE_READY, ReferenceValues};
 use fleeti_pki::manifest;
 use fleeti_pki::signer::Signer;
+use fleeti_store::Tx;
+use fleeti_store::builds::{self, Texts};
 use sha2::Digest;
 use std::collections::BTreeMap;
 use std::fs;
@@ -152,4 +155,17 @@ pub fn build(dir: &Path, name: &ReleaseName) -> Result<BuildRecord> {
     };
     fs::write(dir.join("build.json"), serde_json::to_vec_pretty(&record)?)?;
     Ok(record)
+}
+
+/// Marks a build as ended, as a worker leaves it: succeeded with the files in this folder, or
+/// failed without one.
+///
+/// # Errors
+/// When the database fails.
+pub async fn end_build(tx: &mut Tx<'_>, id: &str, directory: Option<&str>) -> Result<()> {
+    let Some(build) = builds::load(tx, id).await? else { bail!("there is no build {id}") };
+    let outcome = if directory.is_some() { Outcome::Succeeded } else { Outcome::Failed };
+    let texts = Texts { detail: Some("done"), directory, ..Texts::default() };
+    ensure!(builds::set(tx, &build, &State::from(outcome), texts).await?, "{id} has changed");
+    Ok(())
 }

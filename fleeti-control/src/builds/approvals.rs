@@ -1,19 +1,21 @@
 //! Signing requests and approvals, for releases that the signing service signs. The server stores
 //! them for display only: the signing service verifies the approvals by their signatures.
 
-use crate::clock::now_s;
+use crate::builds::change::{self, Change, NotApplied};
 use crate::context::Context;
 use crate::error::Error;
 use crate::{builds, signing};
 use fleeti_build::build::BuildRecord;
+use fleeti_core::build::{Approvals, Ctx, Event, Rejected};
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::wire::api::{
-    Approver, Build, BuildPhase, Event, RequestSignature, SignatureStatus, SignedBy,
-};
+use fleeti_core::id::ReleaseName;
+use fleeti_core::wire::api::{Approver, Build, RequestSignature, SignatureStatus, SignedBy};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::approval::{Intent, KIND, NotApproved, Policy, Word};
 use fleeti_signer_client::wire::{Request, Response};
 use fleeti_store as store;
+use fleeti_store::approvals::Asked;
+use fleeti_store::builds::Texts;
 use std::path::Path;
 use std::time::Duration;
 
@@ -79,7 +81,7 @@ pub async fn status(cx: &Context, id: &str) -> Result<SignatureStatus, Error> {
     };
     let kept = store::approvals::get(&mut cx.db.reader().await?, id).await?;
     let approved_by = match &kept {
-        Some((request, approvals)) => {
+        Some(Asked { request, approvals }) => {
             let intent = Intent::parse(&request.intent)?;
             // Approvals of people who are no longer in the policy do not count.
             let counting =
@@ -99,7 +101,7 @@ pub async fn status(cx: &Context, id: &str) -> Result<SignatureStatus, Error> {
             .map(|a| Approver { name: a.name.clone(), key_id: a.key.id() })
             .collect(),
         release_key,
-        intent: kept.map(|(request, _)| request.intent),
+        intent: kept.map(|asked| asked.request.intent),
         approved_by,
     })
 }
@@ -124,7 +126,7 @@ pub async fn record(cx: &Context, id: &str) -> Result<Vec<u8>, Error> {
 /// [`Code::NotFound`]; [`Code::Conflict`] if the policy requires approvals, the build has not
 /// succeeded or is being signed, or the release key is not on this server.
 pub async fn sign_alone(cx: &Context, id: &str) -> Result<Build, Error> {
-    builds::get(cx, id).await?;
+    let build = builds::get(cx, id).await?;
     let needed = needed_policy(cx).await?.0.approvals();
     if needed > 0 {
         let hint = "request approvals with `fleeti build sign BUILD --key YOUR.key`";
@@ -134,7 +136,33 @@ pub async fn sign_alone(cx: &Context, id: &str) -> Result<Build, Error> {
         )
         .hint(hint));
     }
-    queue(cx, id, "admin").await
+    let ctx = ctx(cx);
+    let mut tx = cx.db.write().await?;
+    let applied = change::queue_signing(&mut tx, id, Event::RequestSignature, ctx).await;
+    let applied = applied.map_err(|e| not_signable(e, &build.release))?;
+    let queued = format!("{id} {}", build.release);
+    cx.audit(&mut tx, ctx.now_s, "admin", "release.queue", &queued).await?;
+    tx.commit().await?;
+    applied.follow(cx);
+    builds::get(cx, id).await
+}
+
+/// The time; none of these events leases a build.
+fn ctx(cx: &Context) -> Ctx {
+    Ctx { now_s: cx.now_s(), lease_s: 0 }
+}
+
+/// The error for a build that cannot be signed now.
+fn not_signable(e: NotApplied, release: &ReleaseName) -> Error {
+    let is_removed = matches!(e, NotApplied::Rejected(Rejected::FilesRemoved));
+    e.or(|| {
+        if is_removed {
+            let text = format!("the files of {release} were removed to make room");
+            return Error::new(Code::Conflict, text).hint("build the release again");
+        }
+        let text = format!("{release} is not built yet, or is signed or being signed already");
+        Error::new(Code::Conflict, text)
+    })
 }
 
 /// Stores the signing request of an approver.
@@ -148,13 +176,6 @@ pub async fn request(
 ) -> Result<SignatureStatus, Error> {
     let (policy, release_key) = needed_policy(cx).await?;
     let build = builds::get(cx, id).await?;
-    if build.signing.is_some_and(builds::is_moving) || build.signing == Some(BuildPhase::Succeeded)
-    {
-        return Err(Error::new(
-            Code::Conflict,
-            format!("{} is already signed, or is being signed", build.release),
-        ));
-    }
     let invalid = |detail: String| Error::new(Code::Invalid, detail);
     let intent = Intent::parse(&request.intent).map_err(|e| invalid(format!("intent: {e}")))?;
     let found = sha256_hex(&record(cx, id).await?);
@@ -172,18 +193,16 @@ pub async fn request(
     if requester.key.id() != intent.requester {
         return Err(invalid("intent: the requester is not the key that signed it".into()));
     }
+    let ctx = ctx(cx);
+    let subject = format!("{} {}", intent.release, intent.digest()?);
+    let change = Change { event: Event::RequestApprovals, texts: Texts::default(), ctx };
     let mut tx = cx.db.write().await?;
-    store::approvals::ask(&mut tx, id, request, now_s()).await?;
-    cx.audit(
-        &mut tx,
-        now_s(),
-        &requester.name,
-        "release.request",
-        &format!("{} {}", intent.release, intent.digest()?),
-    )
-    .await?;
+    let applied = change.apply_to(&mut tx, id).await;
+    let applied = applied.map_err(|e| not_signable(e, &build.release))?;
+    store::approvals::ask(&mut tx, id, request, ctx.now_s).await?;
+    cx.audit(&mut tx, ctx.now_s, &requester.name, "release.request", &subject).await?;
     tx.commit().await?;
-    cx.publish(Event::Build { id: id.to_owned() });
+    applied.follow(cx);
     status(cx, id).await
 }
 
@@ -191,65 +210,51 @@ pub async fn request(
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Invalid`] for a signature that does not count; [`Code::Conflict`]
-/// without a signing request.
+/// without a signing request, or if the build is signed or being signed already.
 pub async fn approve(cx: &Context, id: &str, by: &SignedBy) -> Result<SignatureStatus, Error> {
-    builds::get(cx, id).await?;
+    let build = builds::get(cx, id).await?;
     let (policy, _) = needed_policy(cx).await?;
+    let ctx = ctx(cx);
     // One transaction: of two concurrent approvals the second one sees the first, and a request
     // that was replaced meanwhile gets no approval that was meant for another.
     let mut tx = cx.db.write().await?;
     let hint = "request one with `fleeti build sign BUILD --key YOUR.key`";
     let asked = store::approvals::get(&mut tx, id).await?;
-    let (request, _) = asked.ok_or_else(|| {
+    let asked = asked.ok_or_else(|| {
         Error::new(Code::Conflict, "there is no signing request for this build").hint(hint)
     })?;
-    let intent = Intent::parse(&request.intent)?;
+    let intent = Intent::parse(&asked.request.intent)?;
     let approver = policy
         .recognise(Word::Approve, &intent, by)
         .map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
     store::approvals::approve(&mut tx, id, by).await?;
-    let approvals = store::approvals::get(&mut tx, id)
-        .await?
-        .map(|(_, approvals)| approvals)
-        .unwrap_or_default();
-    let is_enough = match policy.check(&intent, Some(&request.by), &approvals, now_s()) {
-        Ok(_) => true,
-        Err(NotApproved::TooFew { .. }) => false,
+    let approvals =
+        store::approvals::get(&mut tx, id).await?.map(|asked| asked.approvals).unwrap_or_default();
+    let approvals = match policy.check(&intent, Some(&asked.request.by), &approvals, ctx.now_s) {
+        Ok(_) => Approvals::Enough,
+        Err(NotApproved::TooFew { .. }) => Approvals::TooFew,
         Err(e) => {
             return Err(Error::new(Code::Conflict, e.to_string())
                 .hint("request the signature again with `fleeti build sign`"));
         }
     };
-    cx.audit(
-        &mut tx,
-        now_s(),
-        &approver.name,
-        "release.approve",
-        &format!("{} {}", intent.release, intent.digest()?),
-    )
-    .await?;
-    tx.commit().await?;
-    cx.publish(Event::Build { id: id.to_owned() });
-    if is_enough {
-        queue(cx, id, &approver.name).await?;
+    let subject = format!("{} {}", intent.release, intent.digest()?);
+    cx.audit(&mut tx, ctx.now_s, &approver.name, "release.approve", &subject).await?;
+    let event = Event::Approve(approvals);
+    let applied = match approvals {
+        Approvals::TooFew => {
+            Change { event, texts: Texts::default(), ctx }.apply_to(&mut tx, id).await
+        }
+        Approvals::Enough => change::queue_signing(&mut tx, id, event, ctx).await,
+    };
+    let applied = applied.map_err(|e| not_signable(e, &build.release))?;
+    if approvals == Approvals::Enough {
+        let queued = format!("{id} {}", build.release);
+        cx.audit(&mut tx, ctx.now_s, &approver.name, "release.queue", &queued).await?;
     }
+    tx.commit().await?;
+    applied.follow(cx);
     status(cx, id).await
-}
-
-async fn queue(cx: &Context, id: &str, actor: &str) -> Result<Build, Error> {
-    let build = builds::get(cx, id).await?;
-    let mut tx = cx.db.write().await?;
-    if !store::builds::ask_to_sign(&mut tx, id).await? {
-        return Err(Error::new(
-            Code::Conflict,
-            format!("{} is not built yet, or is already being signed", build.release),
-        ));
-    }
-    cx.audit(&mut tx, now_s(), actor, "release.queue", &format!("{id} {}", build.release)).await?;
-    tx.commit().await?;
-    cx.publish(Event::Build { id: id.to_owned() });
-    cx.build_queued.notify_one();
-    builds::get(cx, id).await
 }
 
 /// Makes the signing service create the release of a build, under a name in its outbox.
@@ -261,12 +266,12 @@ pub(crate) async fn have_signed(cx: &Context, build: &Build, out: &str) -> Resul
     let kept = store::approvals::get(&mut cx.db.reader().await?, &build.id).await?;
     let (intent, request, approvals) = match kept {
         // Only if the policy still requires approvals: otherwise a stored request may have expired.
-        Some((request, approvals)) if policy.approvals() > 0 => {
+        Some(Asked { request, approvals }) if policy.approvals() > 0 => {
             (request.intent, Some(request.by), approvals)
         }
         _ => {
             let build_sha256 = sha256_hex(&record(cx, &build.id).await?);
-            let (created_s, expires_s) = (now_s(), now_s() + ALONE_S);
+            let (created_s, expires_s) = (cx.now_s(), cx.now_s() + ALONE_S);
             let (kind, release) = (KIND.to_owned(), build.release.clone());
             let intent = Intent {
                 kind,

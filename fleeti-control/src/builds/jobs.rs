@@ -3,8 +3,8 @@
 //! The server cannot check what a worker built: release signers rebuild it before they sign. It
 //! checks everything else: the record must match the requested build, and every file the record.
 
+use crate::builds::change::{self, Change, Claimed};
 use crate::builds::log_path;
-use crate::clock::now_s;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use base64::Engine;
@@ -13,17 +13,18 @@ use bytes::Bytes;
 use fleeti_build::build::{BuildRecord, RECORD_MAX};
 use fleeti_build::file::sha256_file;
 use fleeti_build::lock::Lock;
+use fleeti_core::build::{self, Ctx, Holder};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{ReleaseName, WorkerName};
 use fleeti_core::profile::Revision;
-use fleeti_core::wire::api::{BuildPhase, CreateBuild, Event};
+use fleeti_core::wire::api::{CreateBuild, Event};
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::worker::{
     ARTIFACT_MAX, ARTIFACTS, CLAIM_WAIT_S, Claim, DETAIL_CHARS_MAX, Finish, Job, LEASE_S, LOG_MAX,
     Outcome, Renew, is_lease,
 };
 use fleeti_store as store;
-use fleeti_store::builds::{Claimed, Ended, Lease};
+use fleeti_store::builds::{Requested, Texts};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -44,10 +45,6 @@ const TRUST_FILE_MAX: u64 = 256 * 1024;
 /// Mode of build folders: the signing service's group can read them.
 const FOLDER: u32 = 0o750;
 const FILE: u32 = 0o640;
-
-fn until(seconds: u64) -> u64 {
-    now_s() + seconds
-}
 
 fn lost(id: &str) -> Error {
     Error::new(Code::Conflict, format!("the lease of {id} has expired, or another worker holds it"))
@@ -76,7 +73,7 @@ pub async fn claim(
     let end = Instant::now() + Duration::from_secs(CLAIM_WAIT_S);
     loop {
         if let Some(claimed) = take(cx, worker, &claim.lease).await? {
-            cx.publish(Event::Build { id: claimed.id.clone() });
+            claimed.applied.follow(cx);
             return Ok(Some(job(cx, claimed).await?));
         }
         if tokio::time::timeout_at(end, next_build(&mut events)).await.is_err() {
@@ -96,20 +93,22 @@ async fn next_build(events: &mut Receiver<Event>) {
 }
 
 async fn take(cx: &Context, worker: &WorkerName, lease: &str) -> Result<Option<Claimed>, Error> {
-    let lease = Lease { worker: worker.as_str(), id: lease, until_s: until(LEASE_S) };
+    let (holder, ctx) = (holder(worker, lease), Ctx { now_s: cx.now_s(), lease_s: LEASE_S });
     let mut tx = cx.db.write().await?;
-    store::workers::seen(&mut tx, worker, now_s()).await?;
-    let claimed = match store::builds::held(&mut tx, now_s(), lease).await? {
-        Some(claimed) => Some(claimed),
-        None => store::builds::claim(&mut tx, now_s(), lease).await?,
-    };
+    store::workers::seen(&mut tx, worker, ctx.now_s).await?;
+    let claimed = change::claim(&mut tx, &holder, ctx).await?;
     tx.commit().await?;
     Ok(claimed)
 }
 
+fn holder(worker: &WorkerName, lease: &str) -> Holder {
+    Holder { worker: worker.as_str().to_owned(), lease: lease.to_owned() }
+}
+
 async fn job(cx: &ContextRef, claimed: Claimed) -> Result<Job, Error> {
+    let (build, Requested { revision, request }) = (claimed.applied.id, claimed.requested);
     let (public, folder, log) =
-        (cx.settings.data.join("pki/public"), folder(cx, &claimed.id), log_path(cx, &claimed.id));
+        (cx.settings.data.join("pki/public"), folder(cx, &build), log_path(cx, &build));
     let prepared = tokio::task::spawn_blocking(move || {
         // Remove uploads of a previous worker, so that they do not mix with this one's.
         fs::remove_dir_all(folder.join(INCOMING))
@@ -120,13 +119,7 @@ async fn job(cx: &ContextRef, claimed: Claimed) -> Result<Job, Error> {
         std::io::Result::Ok((trust(&public)?, log_size))
     });
     let (trust, log_size) = prepared.await.map_err(Error::internal)??;
-    Ok(Job {
-        build: claimed.id,
-        revision: claimed.revision,
-        request: claimed.request,
-        trust,
-        log_size,
-    })
+    Ok(Job { build, revision, request, trust, log_size })
 }
 
 /// Makes a folder that the group can read, in spite of the umask: the signing service is in it.
@@ -167,24 +160,38 @@ pub async fn renew(
     id: &str,
     renew: &Renew,
 ) -> Result<(), Error> {
-    keep(cx, worker, id, &renew.lease, Some(&words(&renew.detail))).await?;
+    let detail = words(&renew.detail);
+    let texts = Texts { detail: Some(&detail), ..Texts::default() };
+    renewed(cx, id, holder(worker, &renew.lease), Renewal { lease_s: LEASE_S, texts }).await?;
     cx.publish(Event::Build { id: id.to_owned() });
     Ok(())
 }
 
-async fn keep(
+/// A renewal of a lease.
+#[derive(Default)]
+struct Renewal<'a> {
+    /// How long the lease lasts from now on, in seconds.
+    lease_s: u64,
+    texts: Texts<'a>,
+}
+
+async fn renewed(
     cx: &Context,
-    worker: &WorkerName,
     id: &str,
-    lease: &str,
-    detail: Option<&str>,
+    holder: Holder,
+    renewal: Renewal<'_>,
 ) -> Result<(), Error> {
-    let lease = Lease { worker: worker.as_str(), id: lease, until_s: until(LEASE_S) };
-    if store::builds::renew(cx.db.writer(), id, lease, detail).await? {
-        Ok(())
-    } else {
-        Err(lost(id))
-    }
+    let ctx = Ctx { now_s: cx.now_s(), lease_s: renewal.lease_s };
+    let change = Change { event: build::Event::Renew(holder), texts: renewal.texts, ctx };
+    let mut tx = cx.db.write().await?;
+    change.apply_to(&mut tx, id).await.map_err(|e| e.or(|| lost(id)))?;
+    Ok(tx.commit().await?)
+}
+
+/// Renews the lease of a worker that uploads.
+async fn keep(cx: &Context, worker: &WorkerName, id: &str, lease: &str) -> Result<(), Error> {
+    let renewal = Renewal { lease_s: LEASE_S, ..Renewal::default() };
+    renewed(cx, id, holder(worker, lease), renewal).await
 }
 
 /// Text of a worker, escaped line by line: it contains output of the build, which is untrusted.
@@ -218,7 +225,7 @@ pub async fn append_log(
     id: &str,
     piece: Piece,
 ) -> Result<(), Error> {
-    keep(cx, worker, id, &piece.lease, None).await?;
+    keep(cx, worker, id, &piece.lease).await?;
     let path = log_path(cx, id);
     let appended = tokio::task::spawn_blocking(move || {
         let file = open(&path)?;
@@ -265,7 +272,7 @@ pub async fn put(
             format!("the file is larger than {ARTIFACT_MAX} bytes"),
         ));
     }
-    keep(cx, worker, id, &piece.lease, None).await?;
+    keep(cx, worker, id, &piece.lease).await?;
     cx.health.disk.admit(&cx.settings, "build")?;
     let path = folder(cx, id).join(INCOMING).join(name);
     let written =
@@ -284,10 +291,9 @@ pub async fn finish(
     id: &str,
     finish: &Finish,
 ) -> Result<(), Error> {
-    let lease = Lease { worker: worker.as_str(), id: &finish.lease, until_s: until(CHECK_S) };
-    if !store::builds::renew(cx.db.writer(), id, lease, None).await? {
-        return Err(lost(id));
-    }
+    let holder = holder(worker, &finish.lease);
+    let renewal = Renewal { lease_s: CHECK_S, ..Renewal::default() };
+    renewed(cx, id, holder.clone(), renewal).await?;
     let folder = folder(cx, id);
     let result = match &finish.outcome {
         Outcome::Failed { detail } => Err(words(detail)),
@@ -300,16 +306,19 @@ pub async fn finish(
         }
     };
     let directory = folder.display().to_string();
-    let ended = match &result {
-        Ok(()) => {
-            Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some(&directory) }
-        }
-        Err(detail) => Ended { phase: BuildPhase::Failed, detail, directory: None },
+    let (outcome, texts) = match &result {
+        Ok(()) => (
+            build::Outcome::Succeeded,
+            Texts { detail: Some("done"), directory: Some(&directory), ..Texts::default() },
+        ),
+        Err(detail) => (build::Outcome::Failed, Texts { detail: Some(detail), ..Texts::default() }),
     };
-    if !store::builds::finish(cx.db.writer(), id, lease, ended).await? {
-        return Err(lost(id));
-    }
-    cx.publish(Event::Build { id: id.to_owned() });
+    let ctx = Ctx { now_s: cx.now_s(), lease_s: 0 };
+    let change = Change { event: build::Event::Finish { holder, outcome }, texts, ctx };
+    let mut tx = cx.db.write().await?;
+    let applied = change.apply_to(&mut tx, id).await.map_err(|e| e.or(|| lost(id)))?;
+    tx.commit().await?;
+    applied.follow(cx);
     match (result, &finish.outcome) {
         (Err(detail), Outcome::Succeeded { .. }) => Err(Error::new(Code::Untrusted, detail)),
         (Ok(()), _) | (Err(_), Outcome::Failed { .. }) => Ok(()),
@@ -317,8 +326,8 @@ pub async fn finish(
 }
 
 async fn expected(cx: &Context, id: &str) -> Result<Expected, Error> {
-    let (revision, request) =
-        store::builds::request(cx.db.pool(), id).await?.ok_or_else(|| lost(id))?;
+    let requested = store::builds::request(&mut cx.db.reader().await?, id).await?;
+    let Requested { revision, request } = requested.ok_or_else(|| lost(id))?;
     let CreateBuild { profile, version } = request;
     let release = ReleaseName { line: profile.name.clone(), version };
     let revision = Revision::new(revision, profile).map_err(Error::internal)?;

@@ -1,19 +1,25 @@
 //! Builds.
 
 pub mod approvals;
+pub mod change;
 pub mod details;
 pub mod jobs;
 pub mod local_worker;
 pub mod logs;
 pub mod workers;
 
-use crate::clock::{new_id, now_s};
+use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
 use crate::profiles;
+use change::{Change, NotApplied};
+use fleeti_core::build::Ctx;
+use fleeti_core::build::Event::RemoveFiles;
 use fleeti_core::id::{Line, Version};
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event};
 use fleeti_store as store;
+use fleeti_store::builds::Texts;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 /// Queues a build.
@@ -26,9 +32,10 @@ pub async fn create(cx: &Context, request: &CreateBuild) -> Result<Build, Error>
     cx.health.disk.admit(&cx.settings, "build")?;
     let id = new_id("build");
     let mut tx = cx.db.write().await?;
-    let revision = store::revisions::number(&mut tx, &request.profile, now_s()).await?;
-    store::builds::insert(&mut tx, &id, revision, request, now_s()).await?;
-    cx.audit(&mut tx, now_s(), "admin", "build.create", &id).await?;
+    let now_s = cx.now_s();
+    let revision = store::revisions::number(&mut tx, &request.profile, now_s).await?;
+    store::builds::insert(&mut tx, &id, revision, request, now_s).await?;
+    cx.audit(&mut tx, now_s, "admin", "build.create", &id).await?;
     tx.commit().await?;
     cx.publish(Event::Build { id: id.clone() });
     cx.build_queued.notify_one();
@@ -60,6 +67,32 @@ pub async fn create_of(
 ) -> Result<Build, Error> {
     let profile = profiles::get(cx, line, revision).await?.profile;
     create(cx, &CreateBuild { profile, version }).await
+}
+
+/// Removes the files of a build that has ended, to make room. Returns `false` if the signing service
+/// needs them.
+///
+/// # Errors
+/// When the folder cannot be removed.
+pub(crate) async fn remove_files(cx: &Context, id: &str) -> Result<bool, Error> {
+    let ctx = Ctx { now_s: cx.now_s(), lease_s: 0 };
+    let change = Change { event: RemoveFiles, texts: Texts::default(), ctx };
+    let mut tx = cx.db.write().await?;
+    // The state says so first: nothing may begin to sign files that are being deleted. A server that
+    // is killed in between deletes them at the next clean-up.
+    let applied = match change.apply_to(&mut tx, id).await {
+        Ok(applied) => applied,
+        Err(NotApplied::NotFound | NotApplied::Rejected(_)) => return Ok(false),
+        Err(NotApplied::Failed(e)) => return Err(e),
+    };
+    tx.commit().await?;
+    match tokio::fs::remove_dir_all(cx.settings.data.join("builds").join(id)).await {
+        Err(e) if e.kind() != ErrorKind::NotFound => return Err(e.into()),
+        Ok(()) | Err(_) => {}
+    }
+    store::builds::files_deleted(cx.db.writer(), id).await?;
+    applied.follow(cx);
+    Ok(true)
 }
 
 /// Whether another phase follows.

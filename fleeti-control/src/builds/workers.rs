@@ -1,6 +1,5 @@
 //! Build workers and their tokens.
 
-use crate::clock::now_s;
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::canonical::sha256_hex;
@@ -24,7 +23,7 @@ pub async fn add(cx: &Context, request: &CreateWorker) -> Result<CreatedWorker, 
     }
     let token = hex::encode(rand::random::<[u8; 32]>());
     let mut tx = cx.db.write().await?;
-    if !store::workers::insert(&mut tx, &request.name, &sha256_hex(token.as_bytes()), now_s())
+    if !store::workers::insert(&mut tx, &request.name, &sha256_hex(token.as_bytes()), cx.now_s())
         .await?
     {
         let e = Error::new(
@@ -33,7 +32,7 @@ pub async fn add(cx: &Context, request: &CreateWorker) -> Result<CreatedWorker, 
         );
         return Err(e.hint("choose another name, or remove that worker"));
     }
-    cx.audit(&mut tx, now_s(), "admin", "worker.add", request.name.as_str()).await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", "worker.add", request.name.as_str()).await?;
     tx.commit().await?;
     Ok(CreatedWorker { name: request.name.clone(), token: Secret::new(token) })
 }
@@ -52,7 +51,7 @@ pub async fn remove(cx: &Context, name: &WorkerName) -> Result<(), Error> {
     if !store::workers::delete(&mut tx, name).await? {
         return Err(Error::not_found("worker", name.as_str()));
     }
-    cx.audit(&mut tx, now_s(), "admin", "worker.remove", name.as_str()).await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", "worker.remove", name.as_str()).await?;
     Ok(tx.commit().await?)
 }
 
@@ -73,7 +72,7 @@ pub async fn authenticate(cx: &Context, token: Option<&str>) -> Result<WorkerNam
     }
     if cx.alarms.is_new(REFUSED, "worker") {
         let mut tx = cx.db.write().await?;
-        cx.audit(&mut tx, now_s(), "somebody", REFUSED, "worker").await?;
+        cx.audit(&mut tx, cx.now_s(), "somebody", REFUSED, "worker").await?;
         tx.commit().await?;
     }
     Err(Error::new(Code::Unauthenticated, "missing or invalid worker token")

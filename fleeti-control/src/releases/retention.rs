@@ -1,9 +1,9 @@
 //! Removes old files of builds and uploads from the disk. Keeps the newest builds, builds that a
 //! release was made from, and recent uploads.
 
+use crate::builds;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
-use fleeti_core::wire::api::Event;
 use fleeti_store as store;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -29,12 +29,13 @@ pub async fn run(cx: ContextRef) {
 pub async fn make_room(cx: &Context) -> Result<(usize, usize), Error> {
     let kept = cx.settings.retention;
     let old = store::builds::beyond(cx.db.pool(), kept.builds).await?;
+    let mut removed = 0;
     for id in &old {
-        let folder = cx.settings.data.join("builds").join(id);
-        remove(folder).await?;
-        store::builds::files_removed(cx.db.writer(), id).await?;
-        tracing::info!("removed the files of build {id}; {} newer builds are kept", kept.builds);
-        cx.publish(Event::Build { id: id.clone() });
+        if builds::remove_files(cx, id).await? {
+            removed += 1;
+            let kept = kept.builds;
+            tracing::info!("removed the files of build {id}; {kept} newer builds are kept");
+        }
     }
     let staging = cx.settings.outbox();
     let given_up = tokio::task::spawn_blocking(move || uploads_since(&staging, kept.upload_s))
@@ -44,7 +45,7 @@ pub async fn make_room(cx: &Context) -> Result<(usize, usize), Error> {
         tracing::info!("{}: removed an abandoned upload", folder.display());
         remove(folder.clone()).await?;
     }
-    Ok((old.len(), given_up.len()))
+    Ok((removed, given_up.len()))
 }
 
 async fn remove(folder: PathBuf) -> Result<(), Error> {

@@ -3,13 +3,14 @@
 
 use crate::world::{World, connect, files_of, write_keys};
 use fleeti_client::ClientError;
+use fleeti_control::builds::change;
+use fleeti_core::build::{self, Ctx};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, RequestSignature, SignedBy};
 use fleeti_pki::approval::{Approver, Intent, KIND, Policy, Word};
 use fleeti_pki::manifest::{PublicKey, ReleaseKeys};
 use fleeti_pki::signer::{Algorithm, SoftKey};
-use fleeti_store as store;
-use fleeti_store::sql;
+use fleeti_store::{self as store, Tx, sql};
 use fleeti_testkit::synthetic;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -50,16 +51,9 @@ pub async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
     };
     let mut tx = db.write().await.unwrap();
     store::builds::insert(&mut tx, ID, 1, &request, 1).await.unwrap();
-    let lease = store::builds::Lease { worker: "", id: "lease-1", until_s: 100 };
-    assert!(store::builds::claim(&mut tx, 1, lease).await.unwrap().is_some());
-    tx.commit().await.unwrap();
     let directory = folder.display().to_string();
-    let ended = store::builds::Ended {
-        phase: BuildPhase::Succeeded,
-        detail: "done",
-        directory: Some(&directory),
-    };
-    assert!(store::builds::finish(db.writer(), ID, lease, ended).await.unwrap());
+    synthetic::end_build(&mut tx, ID, Some(&directory)).await.unwrap();
+    tx.commit().await.unwrap();
     db.close().await;
     (World::start(dir, |_| {}).await, people)
 }
@@ -158,6 +152,11 @@ async fn a_build_is_released_with_the_last_approval_that_is_needed() {
     assert!(log.contains("release.sign") && log.contains("by bob, carol"));
 }
 
+async fn queue(tx: &mut Tx<'_>) {
+    let ctx = Ctx { now_s: 1, lease_s: 60 };
+    change::queue_signing(tx, ID, build::Event::RequestSignature, ctx).await.unwrap();
+}
+
 /// An attacker who can write every row of the server's database, but has no approver's key, gets no
 /// release signed.
 #[actix_web::test]
@@ -179,10 +178,8 @@ async fn whoever_writes_every_row_of_the_database_gets_no_release() {
     for id in &ids {
         store::approvals::approve(&mut tx, ID, &forged(Word::Approve, id)).await.unwrap();
     }
-    assert!(
-        store::builds::ask_to_sign(&mut tx, ID).await.unwrap(),
-        "the row says that it is to be signed"
-    );
+    // The row says that it is to be signed.
+    queue(&mut tx).await;
     tx.commit().await.unwrap();
     world.server.control.build_queued.notify_one();
     let (phase, detail) = ended(&world).await;
@@ -194,7 +191,7 @@ async fn whoever_writes_every_row_of_the_database_gets_no_release() {
     // The attacker deletes the request, so that there is no requester.
     let mut tx = db.write().await.unwrap();
     sql::query("DELETE FROM signature_requests").execute(&mut *tx).await.unwrap();
-    assert!(store::builds::ask_to_sign(&mut tx, ID).await.unwrap());
+    queue(&mut tx).await;
     tx.commit().await.unwrap();
     world.server.control.build_queued.notify_one();
     let (phase, detail) = ended(&world).await;

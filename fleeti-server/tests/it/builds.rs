@@ -2,8 +2,10 @@
 
 use crate::world::World;
 use fleeti_client::ClientError;
+use fleeti_control::builds::change::{self, Applied, Change, NotApplied};
+use fleeti_core::build::{self, Ctx, Holder};
 use fleeti_core::wire::api::{BuildPhase, CreateBuild};
-use fleeti_store::builds::{Ended, Lease};
+use fleeti_store::builds::Texts;
 use fleeti_store::{self as store, Db};
 
 pub fn request(motd: &str) -> CreateBuild {
@@ -16,109 +18,135 @@ pub fn request(motd: &str) -> CreateBuild {
     }
 }
 
-fn lease(now_s: u64) -> Lease<'static> {
-    Lease { worker: "", id: "lease-1", until_s: now_s + 60 }
+fn holder(lease: &str) -> Holder {
+    Holder { worker: String::new(), lease: lease.into() }
+}
+
+fn at(now_s: u64) -> Ctx {
+    Ctx { now_s, lease_s: 60 }
+}
+
+async fn database(dir: &tempfile::TempDir) -> Db {
+    let db = Db::open(&dir.path().join("x.db")).await.unwrap();
+    let mut tx = db.write().await.unwrap();
+    store::builds::insert(&mut tx, "build-1", 1, &request("a"), 0).await.unwrap();
+    tx.commit().await.unwrap();
+    db
+}
+
+/// Applies an event in a transaction of its own.
+async fn apply(db: &Db, event: build::Event, now_s: u64) -> Result<Applied, NotApplied> {
+    let mut tx = db.write().await.unwrap();
+    let texts = Texts { directory: Some("/nowhere"), ..Texts::default() };
+    let applied = Change { event, texts, ctx: at(now_s) }.apply_to(&mut tx, "build-1").await?;
+    tx.commit().await.unwrap();
+    Ok(applied)
+}
+
+fn finish(lease: &str) -> build::Event {
+    build::Event::Finish { holder: holder(lease), outcome: build::Outcome::Succeeded }
+}
+
+async fn given_up(db: &Db, now_s: u64) -> Vec<String> {
+    let mut tx = db.write().await.unwrap();
+    let all = change::give_up(&mut tx, at(now_s)).await.unwrap();
+    tx.commit().await.unwrap();
+    all.into_iter().map(|applied| applied.id).collect()
+}
+
+async fn claim(db: &Db, lease: &str, now_s: u64) -> Option<String> {
+    let mut tx = db.write().await.unwrap();
+    let claimed = change::claim(&mut tx, &holder(lease), at(now_s)).await.unwrap();
+    tx.commit().await.unwrap();
+    claimed.map(|c| c.applied.id)
 }
 
 #[actix_web::test]
 async fn a_build_is_taken_once_and_again_only_when_its_lease_is_over() {
     let dir = tempfile::tempdir().unwrap();
-    let db = Db::open(&dir.path().join("x.db")).await.unwrap();
-    let claim = |now_s| {
-        let db = db.clone();
-        async move {
-            let mut tx = db.write().await.unwrap();
-            let claimed = store::builds::claim(&mut tx, now_s, lease(now_s)).await.unwrap();
-            tx.commit().await.unwrap();
-            claimed.map(|c| c.id)
-        }
-    };
-    let mut tx = db.write().await.unwrap();
-    store::builds::insert(&mut tx, "build-1", 1, &request("a"), 1000).await.unwrap();
-    tx.commit().await.unwrap();
-    assert_eq!(claim(1000).await.as_deref(), Some("build-1"));
-    assert_eq!(claim(1059).await, None, "its worker holds the lease");
-    assert!(
-        store::builds::renew(db.writer(), "build-1", lease(1140), Some("still at it"))
-            .await
-            .unwrap()
-    );
-    assert_eq!(claim(1100).await, None);
+    let db = database(&dir).await;
+    assert_eq!(claim(&db, "one", 1000).await.as_deref(), Some("build-1"));
+    assert_eq!(claim(&db, "two", 1059).await, None, "its worker holds the lease");
+    apply(&db, build::Event::Renew(holder("one")), 1080).await.unwrap();
+    assert_eq!(claim(&db, "two", 1100).await, None);
     // The worker was killed, so its lease is not renewed.
-    assert_eq!(claim(1201).await.as_deref(), Some("build-1"));
+    assert_eq!(claim(&db, "two", 1201).await.as_deref(), Some("build-1"));
+    let late = apply(&db, build::Event::Renew(holder("one")), 1202).await;
+    assert!(matches!(late, Err(NotApplied::Rejected(build::Rejected::LeaseLost))), "{late:?}");
 }
 
 /// A build fails after its third worker has let the lease expire.
 #[actix_web::test]
 async fn a_build_that_kills_its_worker_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
-    let db = Db::open(&dir.path().join("x.db")).await.unwrap();
-    let mut tx = db.write().await.unwrap();
-    store::builds::insert(&mut tx, "build-1", 1, &request("a"), 0).await.unwrap();
+    let db = database(&dir).await;
     for attempt in 1..=3 {
-        assert_eq!(
-            store::builds::give_up(&mut tx, attempt * 100).await.unwrap(),
-            Vec::<String>::new()
-        );
-        assert!(
-            store::builds::claim(&mut tx, attempt * 100, lease(attempt * 100))
-                .await
-                .unwrap()
-                .is_some(),
-            "attempt {attempt}"
-        );
+        assert_eq!(given_up(&db, attempt * 100).await, Vec::<String>::new());
+        let lease = format!("lease-{attempt}");
+        assert!(claim(&db, &lease, attempt * 100).await.is_some(), "attempt {attempt}");
     }
-    assert_eq!(store::builds::give_up(&mut tx, 400).await.unwrap(), ["build-1"]);
-    assert!(store::builds::claim(&mut tx, 400, lease(400)).await.unwrap().is_none());
-    tx.commit().await.unwrap();
+    assert!(claim(&db, "another", 400).await.is_none());
+    assert_eq!(given_up(&db, 400).await, ["build-1"]);
+    assert!(claim(&db, "another", 400).await.is_none());
     let build = store::builds::get(db.pool(), "build-1").await.unwrap().unwrap();
     assert_eq!(build.phase, BuildPhase::Failed);
+    assert!(build.detail.starts_with("its worker ended before"), "{}", build.detail);
 }
 
 #[actix_web::test]
 async fn a_signature_is_taken_once_given_up_after_three_tries_and_may_be_asked_for_again() {
     let dir = tempfile::tempdir().unwrap();
-    let db = Db::open(&dir.path().join("x.db")).await.unwrap();
-    let mut tx = db.write().await.unwrap();
-    store::builds::insert(&mut tx, "build-1", 1, &request("a"), 0).await.unwrap();
-    assert!(!store::builds::ask_to_sign(&mut tx, "build-1").await.unwrap(), "it is not built yet");
-    tx.commit().await.unwrap();
-    let mut tx = db.write().await.unwrap();
-    assert!(store::builds::claim(&mut tx, 1, lease(1)).await.unwrap().is_some());
-    tx.commit().await.unwrap();
-    let ended = Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some("/nowhere") };
-    assert!(
-        !store::builds::finish(db.writer(), "build-1", Lease { id: "another", ..lease(1) }, ended)
-            .await
-            .unwrap()
-    );
-    assert!(store::builds::finish(db.writer(), "build-1", lease(1), ended).await.unwrap());
-    let mut tx = db.write().await.unwrap();
+    let db = database(&dir).await;
+    let request = || build::Event::RequestSignature;
+    assert!(apply(&db, request(), 1).await.is_err(), "it is not built yet");
+    assert!(claim(&db, "lease-1", 1).await.is_some());
+    assert!(apply(&db, finish("another"), 2).await.is_err());
+    apply(&db, finish("lease-1"), 2).await.unwrap();
     for _ in 0..2 {
-        assert!(store::builds::ask_to_sign(&mut tx, "build-1").await.unwrap());
-        assert!(
-            !store::builds::ask_to_sign(&mut tx, "build-1").await.unwrap(),
-            "it is asked for already"
-        );
+        apply(&db, request(), 3).await.unwrap();
+        assert!(apply(&db, request(), 3).await.is_err(), "it is requested already");
         for attempt in 1..=3 {
-            assert!(
-                store::builds::claim_signing(&mut tx, attempt * 100, 60).await.unwrap().is_some()
-            );
-            assert!(
-                store::builds::claim_signing(&mut tx, attempt * 100 + 59, 60)
-                    .await
-                    .unwrap()
-                    .is_none(),
-                "its signer holds the lease"
-            );
+            let claimed = claim_signing(&db, attempt * 100).await;
+            assert_eq!(claimed.map(u64::from), Some(attempt));
+            let held = claim_signing(&db, attempt * 100 + 59).await;
+            assert!(held.is_none(), "its signing job has the lease");
             if attempt < 3 {
-                assert!(
-                    store::builds::give_up(&mut tx, attempt * 100 + 61).await.unwrap().is_empty()
-                );
+                assert!(given_up(&db, attempt * 100 + 61).await.is_empty());
             }
         }
-        assert_eq!(store::builds::give_up(&mut tx, 400).await.unwrap(), ["build-1"]);
+        assert_eq!(given_up(&db, 400).await, ["build-1"]);
+        let build = store::builds::get(db.pool(), "build-1").await.unwrap().unwrap();
+        assert_eq!(build.signing, Some(BuildPhase::Failed));
     }
+}
+
+async fn claim_signing(db: &Db, now_s: u64) -> Option<u8> {
+    let mut tx = db.write().await.unwrap();
+    let claimed = change::claim_signing(&mut tx, at(now_s)).await.unwrap();
+    tx.commit().await.unwrap();
+    claimed.map(|c| c.attempt)
+}
+
+/// An operator who requests the signature of a build whose files are gone gets an error, instead of
+/// a signing job that fails.
+#[actix_web::test]
+async fn a_build_without_files_cannot_be_signed_and_files_that_are_signed_are_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let db = database(&dir).await;
+    assert!(claim(&db, "lease-1", 1).await.is_some());
+    apply(&db, finish("lease-1"), 2).await.unwrap();
+    apply(&db, build::Event::RequestSignature, 3).await.unwrap();
+    let removed = apply(&db, build::Event::RemoveFiles, 4).await;
+    assert!(matches!(removed, Err(NotApplied::Rejected(build::Rejected::Signing { .. }))));
+    assert_eq!(claim_signing(&db, 5).await, Some(1));
+    let outcome = build::Outcome::Failed;
+    apply(&db, build::Event::FinishSigning { attempt: 1, outcome }, 6).await.unwrap();
+    let applied = apply(&db, build::Event::RemoveFiles, 7).await.unwrap();
+    assert!(applied.effects.contains(&build::Effect::DeleteFiles));
+    let refused = apply(&db, build::Event::RequestSignature, 8).await;
+    assert!(matches!(refused, Err(NotApplied::Rejected(build::Rejected::FilesRemoved))));
+    let build = store::builds::get(db.pool(), "build-1").await.unwrap().unwrap();
+    assert_eq!(build.directory, None);
 }
 
 /// After a kill, unfinished temporary folders are removed, and a release that was being verified

@@ -4,8 +4,9 @@ use crate::databases::on_both;
 
 on_both! {
     a_revision_is_numbered_by_its_content,
-    a_build_is_claimed_again_when_its_lease_has_ended,
-    a_build_is_signed_once,
+    a_build_is_claimable_again_when_its_lease_has_ended,
+    a_signature_is_found_while_it_waits,
+    a_state_follows_the_one_that_was_loaded,
     old_builds_lose_their_files,
     an_approval_belongs_to_a_request,
     a_release_is_published_once,
@@ -14,11 +15,12 @@ on_both! {
 mod test {
     use crate::databases::Place;
     use crate::devices::{enroll, id};
+    use fleeti_core::build::{Files, Holder, Outcome, Signing, State};
     use fleeti_core::wire::api::{
         BuildPhase, CreateBuild, RequestSignature, SignedBootProof, SignedBy,
     };
-    use fleeti_store::builds::{Ended, Lease};
-    use fleeti_store::{Db, approvals, builds, desired, releases, revisions};
+    use fleeti_store::builds::Texts;
+    use fleeti_store::{Db, Tx, approvals, builds, desired, releases, revisions};
 
     fn request(motd: &str) -> CreateBuild {
         let text = format!(
@@ -30,8 +32,23 @@ mod test {
         }
     }
 
-    fn lease(until_s: u64) -> Lease<'static> {
-        Lease { worker: "w", id: "lease-1", until_s }
+    fn holder(worker: &str) -> Holder {
+        Holder { worker: worker.into(), lease: "lease-1".into() }
+    }
+
+    fn running(worker: &str, until_s: u64, attempt: u8) -> State {
+        State::Running { holder: holder(worker), until_s, attempt }
+    }
+
+    fn succeeded(signing: Signing) -> State {
+        State::Succeeded { files: Files::Kept, signing }
+    }
+
+    /// Stores a state of `build-1`, and reads it again.
+    async fn set(tx: &mut Tx<'_>, state: State, texts: Texts<'_>) {
+        let before = builds::load(tx, "build-1").await.unwrap().unwrap();
+        assert!(builds::set(tx, &before, &state, texts).await.unwrap());
+        assert_eq!(builds::load(tx, "build-1").await.unwrap().unwrap().state, state);
     }
 
     async fn queued(db: &Db, id: &str, created_s: u64) {
@@ -42,11 +59,11 @@ mod test {
 
     async fn built(db: &Db, id: &str) {
         let mut tx = db.write().await.unwrap();
-        let claimed = builds::claim(&mut tx, 1, lease(100)).await.unwrap().unwrap();
+        let before = builds::load(&mut tx, id).await.unwrap().unwrap();
+        let texts = Texts { detail: Some("done"), directory: Some("/b"), ..Texts::default() };
+        let built = State::from(Outcome::Succeeded);
+        assert!(builds::set(&mut tx, &before, &built, texts).await.unwrap());
         tx.commit().await.unwrap();
-        assert_eq!(claimed.id, id);
-        let ended = Ended { phase: BuildPhase::Succeeded, detail: "done", directory: Some("/b") };
-        assert!(builds::finish(db.writer(), id, lease(100), ended).await.unwrap());
     }
 
     pub async fn a_revision_is_numbered_by_its_content(place: Place) {
@@ -68,46 +85,69 @@ mod test {
         assert_eq!(revisions::newest(db.pool(), 5).await.unwrap()[0].number, 3);
     }
 
-    pub async fn a_build_is_claimed_again_when_its_lease_has_ended(place: Place) {
+    pub async fn a_build_is_claimable_again_when_its_lease_has_ended(place: Place) {
         let db = place.open().await;
         queued(&db, "build-1", 10).await;
         let mut tx = db.write().await.unwrap();
-        let claimed = builds::claim(&mut tx, 10, lease(70)).await.unwrap().unwrap();
-        assert_eq!((claimed.id.as_str(), claimed.revision), ("build-1", 1));
-        assert!(builds::claim(&mut tx, 69, lease(130)).await.unwrap().is_none());
-        assert_eq!(builds::held(&mut tx, 69, lease(80)).await.unwrap().unwrap().id, "build-1");
-        tx.commit().await.unwrap();
-        assert!(builds::renew(db.writer(), "build-1", lease(90), None).await.unwrap());
-        let another = Lease { id: "lease-2", ..lease(200) };
-        assert!(!builds::renew(db.writer(), "build-1", another, Some("x")).await.unwrap());
-        let mut tx = db.write().await.unwrap();
-        for now_s in [91, 201] {
-            assert!(builds::claim(&mut tx, now_s, lease(now_s + 60)).await.unwrap().is_some());
-        }
-        assert!(builds::claim(&mut tx, 300, lease(360)).await.unwrap().is_none(), "three attempts");
-        assert_eq!(builds::give_up(&mut tx, 300).await.unwrap(), ["build-1"]);
+        let found = builds::claimable(&mut tx, 10).await.unwrap().unwrap();
+        assert_eq!((found.id.as_str(), found.state), ("build-1", State::Queued));
+        let texts = Texts { detail: Some("started"), ..Texts::default() };
+        set(&mut tx, running("w", 70, 1), texts).await;
+        assert!(builds::claimable(&mut tx, 70).await.unwrap().is_none());
+        assert!(builds::claimable(&mut tx, 71).await.unwrap().is_some());
+        let mine = builds::leased_by(&mut tx, &holder("w"), 70).await.unwrap().unwrap();
+        assert_eq!(mine.state, running("w", 70, 1));
+        assert!(builds::leased_by(&mut tx, &holder("w"), 71).await.unwrap().is_none());
+        assert!(builds::leased_by(&mut tx, &holder("x"), 70).await.unwrap().is_none());
+        set(&mut tx, running("x", 130, 3), Texts::default()).await;
+        assert!(builds::claimable(&mut tx, 300).await.unwrap().is_none(), "three attempts");
+        assert!(builds::abandoned(&mut tx, 130).await.unwrap().is_empty());
+        let abandoned = builds::abandoned(&mut tx, 131).await.unwrap();
+        assert_eq!(abandoned.iter().map(|b| b.id.as_str()).collect::<Vec<_>>(), ["build-1"]);
         tx.commit().await.unwrap();
         let build = builds::get(db.pool(), "build-1").await.unwrap().unwrap();
-        assert_eq!(build.phase, BuildPhase::Failed);
-        let (revision, again) = builds::request(db.pool(), "build-1").await.unwrap().unwrap();
-        assert_eq!((revision, again.profile), (1, request("a").profile));
+        assert_eq!((build.phase, build.detail.as_str()), (BuildPhase::Running, "started"));
+        let mut reader = db.reader().await.unwrap();
+        let again = builds::request(&mut reader, "build-1").await.unwrap().unwrap();
+        assert_eq!((again.revision, again.request.profile), (1, request("a").profile));
     }
 
-    pub async fn a_build_is_signed_once(place: Place) {
+    pub async fn a_signature_is_found_while_it_waits(place: Place) {
         let db = place.open().await;
         queued(&db, "build-1", 10).await;
         built(&db, "build-1").await;
         let mut tx = db.write().await.unwrap();
-        assert!(builds::ask_to_sign(&mut tx, "build-1").await.unwrap());
-        assert!(!builds::ask_to_sign(&mut tx, "build-1").await.unwrap());
-        let claimed = builds::claim_signing(&mut tx, 10, 60).await.unwrap().unwrap();
-        assert_eq!(claimed.signing, Some(BuildPhase::Running));
-        assert!(builds::claim_signing(&mut tx, 69, 60).await.unwrap().is_none());
+        assert!(builds::signable(&mut tx, 10).await.unwrap().is_none(), "not requested");
+        set(&mut tx, succeeded(Signing::Queued), Texts::default()).await;
+        assert!(builds::signable(&mut tx, 10).await.unwrap().is_some());
+        let signing = |attempt| succeeded(Signing::Running { until_s: 70, attempt });
+        set(&mut tx, signing(1), Texts::default()).await;
+        assert!(builds::signable(&mut tx, 70).await.unwrap().is_none());
+        assert!(builds::signable(&mut tx, 71).await.unwrap().is_some());
+        set(&mut tx, signing(3), Texts::default()).await;
+        assert!(builds::signable(&mut tx, 71).await.unwrap().is_none(), "three attempts");
+        assert_eq!(builds::abandoned(&mut tx, 71).await.unwrap().len(), 1);
+        let texts = Texts { signing_detail: Some("signed"), ..Texts::default() };
+        set(&mut tx, succeeded(Signing::Succeeded), texts).await;
         tx.commit().await.unwrap();
-        let phase = BuildPhase::Succeeded;
-        builds::signing(db.writer(), "build-1", phase, 0, "signed").await.unwrap();
         let build = builds::get(db.pool(), "build-1").await.unwrap().unwrap();
-        assert_eq!((build.signing, build.signing_detail.as_str()), (Some(phase), "signed"));
+        let signed = (Some(BuildPhase::Succeeded), "signed", "done");
+        assert_eq!((build.signing, &*build.signing_detail, &*build.detail), signed);
+    }
+
+    /// What two sessions have loaded, one of them stores.
+    pub async fn a_state_follows_the_one_that_was_loaded(place: Place) {
+        let db = place.open().await;
+        queued(&db, "build-1", 10).await;
+        let mut tx = db.write().await.unwrap();
+        let loaded = builds::load(&mut tx, "build-1").await.unwrap().unwrap();
+        for (state, is_stored) in [(running("w", 70, 1), true), (running("x", 70, 1), false)] {
+            let texts = Texts { detail: Some("started"), ..Texts::default() };
+            assert_eq!(builds::set(&mut tx, &loaded, &state, texts).await.unwrap(), is_stored);
+        }
+        let now = builds::load(&mut tx, "build-1").await.unwrap().unwrap();
+        assert_eq!(now.state, running("w", 70, 1));
+        assert!(builds::load(&mut tx, "build-2").await.unwrap().is_none());
     }
 
     pub async fn old_builds_lose_their_files(place: Place) {
@@ -120,7 +160,13 @@ mod test {
         assert_eq!(builds::newest(db.pool(), 2).await.unwrap()[0].id, "build-3");
         assert_eq!(builds::beyond(db.pool(), 1).await.unwrap(), ["build-2", "build-1"]);
         assert!(builds::beyond(db.pool(), 3).await.unwrap().is_empty());
-        builds::files_removed(db.writer(), "build-1").await.unwrap();
+        let mut tx = db.write().await.unwrap();
+        let removed = State::Succeeded { files: Files::Removed, signing: Signing::NotRequested };
+        set(&mut tx, removed, Texts::default()).await;
+        tx.commit().await.unwrap();
+        let old = builds::beyond(db.pool(), 1).await.unwrap();
+        assert_eq!(old, ["build-2", "build-1"], "until the files are deleted");
+        builds::files_deleted(db.writer(), "build-1").await.unwrap();
         assert_eq!(builds::beyond(db.pool(), 1).await.unwrap(), ["build-2"]);
         let build = builds::get(db.pool(), "build-1").await.unwrap().unwrap();
         assert_eq!(build.detail, "done; its files were removed to make room");
@@ -136,11 +182,14 @@ mod test {
         for key in ["b", "a", "b"] {
             approvals::approve(&mut tx, "build-1", &by(key)).await.unwrap();
         }
-        let (asked, approved) = approvals::get(&mut tx, "build-1").await.unwrap().unwrap();
-        assert_eq!(asked.by.key_id, "requester");
-        assert_eq!(approved.iter().map(|a| a.key_id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        let asked = approvals::get(&mut tx, "build-1").await.unwrap().unwrap();
+        assert_eq!(asked.request.by.key_id, "requester");
+        assert_eq!(
+            asked.approvals.iter().map(|a| a.key_id.as_str()).collect::<Vec<_>>(),
+            ["a", "b"]
+        );
         approvals::ask(&mut tx, "build-1", &request, 6).await.unwrap();
-        assert!(approvals::get(&mut tx, "build-1").await.unwrap().unwrap().1.is_empty());
+        assert!(approvals::get(&mut tx, "build-1").await.unwrap().unwrap().approvals.is_empty());
         tx.commit().await.unwrap();
     }
 

@@ -10,18 +10,15 @@ use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header::Header;
 use fleeti_core::rollout::{Counts, DevicePhase, Phase};
 use fleeti_core::update::State;
-use fleeti_core::wire::api::{BuildPhase, CreateBuild, CreateRollout};
+use fleeti_core::wire::api::{CreateBuild, CreateRollout};
 use fleeti_core::wire::boot::{BootSummary, Slot, Verity};
 use fleeti_core::wire::device::Report;
-use fleeti_store::builds::{Ended, Lease};
 use fleeti_store::rollouts::StoredRollout;
 use fleeti_store::{self as store, Db};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-/// The worker of the builds.
-const LEASE: Lease<'static> = Lease { worker: "", id: "lease", until_s: 1 << 40 };
 /// Numbers of past builds, revisions and rollouts.
 const HISTORY: u64 = 100;
 const PAGES: &[&str] =
@@ -84,7 +81,7 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
         let number = store::revisions::number(&mut tx, &profile, i).await?;
         let build = CreateBuild { profile, version: (i + 1).to_string().parse()? };
         store::builds::insert(&mut tx, &format!("build-{i}"), number, &build, i).await?;
-        store::builds::claim(&mut tx, i, LEASE).await?;
+        synthetic::end_build(&mut tx, &format!("build-{i}"), None).await?;
         let phase = DevicePhase::Succeeded;
         let row = |id: &DeviceId| (id.clone(), Device { phase: phase.clone(), since_s: i });
         let rollout = StoredRollout {
@@ -104,13 +101,6 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
         store::rollout_devices::insert(&mut tx, &rollout.id, &rows).await?;
     }
     tx.commit().await?;
-    for i in 0..HISTORY {
-        let ended = Ended { phase: BuildPhase::Failed, detail: "long ago", directory: None };
-        ensure!(
-            store::builds::finish(db.writer(), &format!("build-{i}"), LEASE, ended).await?,
-            "the lease of build-{i} is over"
-        );
-    }
     db.close().await;
     Ok(())
 }
