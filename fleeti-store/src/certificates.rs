@@ -3,6 +3,7 @@
 use super::devices::{Certified, reason};
 use crate::sql;
 use crate::{Connection, Pool, StoreError, Tx, device_keys, from_seconds, seconds};
+use fleeti_core::enrollment::certificate::{Certificates, KeyPlace, State, Successors};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::RevocationReason;
 
@@ -10,15 +11,6 @@ use fleeti_core::wire::api::RevocationReason;
 pub async fn newest(pool: &Pool, id: &DeviceId) -> Result<Option<String>, StoreError> {
     let sql = "SELECT i.pem FROM devices d JOIN issued i ON i.device = d.id AND i.serial = d.serial WHERE d.id = $1";
     sql::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await
-}
-
-/// Whether a key of the device ever was in its TPM.
-pub async fn has_key_in_tpm(pool: &Pool, id: &DeviceId) -> Result<bool, StoreError> {
-    let found: Option<i64> = sql::query_scalar("SELECT is_in_tpm FROM devices WHERE id = $1")
-        .bind(id.as_str())
-        .fetch_optional(pool)
-        .await?;
-    Ok(found == Some(1))
 }
 
 #[derive(sqlx::FromRow)]
@@ -60,70 +52,72 @@ pub async fn of_key(
     Ok(query.fetch_optional(connection).await?.map(Certified::from))
 }
 
-/// The certificate state of a device.
+/// The certificates of a device as they are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateStatus {
+pub struct StoredCertificates {
     /// Its fleet.
     pub fleet: FleetId,
-    /// Whether it is revoked.
-    pub is_revoked: bool,
-    /// SHA-256 of the key that it uses.
-    pub key_sha256: String,
-    /// SHA-256 of a renewed key that was not used yet.
-    pub next_key_sha256: Option<String>,
-    /// Expiry of its newest certificate, Unix seconds.
-    pub not_after_s: u64,
-    /// Number of recently issued certificates.
-    pub successors: u32,
-    /// When the last of them was issued, Unix seconds.
-    pub successor_s: u64,
+    /// The certificates.
+    pub certificates: Certificates,
 }
 
-/// The certificate state of a device.
-pub async fn status(
-    tx: &mut Tx<'_>,
-    device: &DeviceId,
-) -> Result<Option<CertificateStatus>, StoreError> {
-    #[derive(sqlx::FromRow)]
-    struct Row {
-        fleet: String,
-        revoked_s: Option<i64>,
-        key_sha256: String,
-        next_key_sha256: Option<String>,
-        certificate_not_after_s: i64,
-        successors: i64,
-        successor_s: i64,
-    }
-    let sql = "SELECT fleet, revoked_s, key_sha256, next_key_sha256, certificate_not_after_s, successors, successor_s \
-               FROM devices WHERE id = $1";
-    let row: Option<Row> =
-        sql::query_as(sql).bind(device.as_str()).fetch_optional(&mut **tx).await?;
-    row.map(|row| {
-        Ok(CertificateStatus {
-            fleet: row.fleet.parse().map_err(StoreError::value)?,
-            is_revoked: row.revoked_s.is_some(),
-            key_sha256: row.key_sha256,
-            next_key_sha256: row.next_key_sha256,
+#[derive(sqlx::FromRow)]
+struct StateRow {
+    fleet: String,
+    revoked_s: Option<i64>,
+    key_sha256: String,
+    next_key_sha256: Option<String>,
+    is_in_tpm: i64,
+    certificate_not_after_s: i64,
+    successors: i64,
+    successor_s: i64,
+}
+
+impl TryFrom<StateRow> for StoredCertificates {
+    type Error = StoreError;
+    fn try_from(row: StateRow) -> Result<Self, StoreError> {
+        let key_sha256 = row.key_sha256;
+        let state = match (row.revoked_s, row.next_key_sha256) {
+            (Some(_), _) => State::Revoked,
+            (None, None) => State::Current { key_sha256 },
+            (None, Some(next_sha256)) => State::Renewed { key_sha256, next_sha256 },
+        };
+        let certificates = Certificates {
+            state,
+            place: if row.is_in_tpm == 1 { KeyPlace::Tpm } else { KeyPlace::File },
             not_after_s: from_seconds(row.certificate_not_after_s),
-            successors: u32::try_from(row.successors).unwrap_or(u32::MAX),
-            successor_s: from_seconds(row.successor_s),
-        })
-    })
-    .transpose()
+            successors: Successors {
+                count: u32::try_from(row.successors).unwrap_or(u32::MAX),
+                last_s: from_seconds(row.successor_s),
+            },
+        };
+        Ok(Self { fleet: row.fleet.parse().map_err(StoreError::value)?, certificates })
+    }
 }
 
-/// Sets the number of recently issued certificates, and when the last one was issued.
+/// The certificates of a device.
+pub async fn load(
+    connection: &mut Connection,
+    device: &DeviceId,
+) -> Result<Option<StoredCertificates>, StoreError> {
+    let sql = "SELECT fleet, revoked_s, key_sha256, next_key_sha256, is_in_tpm, certificate_not_after_s, successors, successor_s \
+               FROM devices WHERE id = $1";
+    let row: Option<StateRow> =
+        sql::query_as(sql).bind(device.as_str()).fetch_optional(connection).await?;
+    row.map(StoredCertificates::try_from).transpose()
+}
+
+/// Sets the number of recently issued certificates, and when the last one was requested.
 pub async fn set_successors(
     tx: &mut Tx<'_>,
     device: &DeviceId,
-    successors: u32,
-    at_s: u64,
+    successors: Successors,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE devices SET successors = $2, successor_s = $3 WHERE id = $1";
     sql::query(sql)
         .bind(device.as_str())
-        .bind(successors)
-        .bind(seconds(at_s))
+        .bind(successors.count)
+        .bind(seconds(successors.last_s))
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -150,8 +144,16 @@ pub async fn supersede(
     Ok(())
 }
 
-/// A certificate of a revoked device: serial, time of revocation, reason.
-pub type RevokedCertificate = (String, u64, RevocationReason);
+/// A certificate of a revoked device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevokedCertificate {
+    /// Its serial, hexadecimal.
+    pub serial: String,
+    /// When the device was revoked, Unix seconds.
+    pub revoked_s: u64,
+    /// Why.
+    pub reason: RevocationReason,
+}
 
 /// All unexpired certificates of revoked devices that this intermediate CA issued.
 pub async fn revoked(
@@ -166,7 +168,10 @@ pub async fn revoked(
     let rows: Vec<(String, i64, String)> =
         sql::query_as(sql).bind(seconds(now_s)).bind(issuer).fetch_all(pool).await?;
     rows.into_iter()
-        .map(|(serial, s, text)| Ok((serial, from_seconds(s), reason(&text)?)))
+        .map(|(serial, s, text)| {
+            let (revoked_s, reason) = (from_seconds(s), reason(&text)?);
+            Ok(RevokedCertificate { serial, revoked_s, reason })
+        })
         .collect()
 }
 

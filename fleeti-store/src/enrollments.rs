@@ -2,30 +2,23 @@
 
 use crate::batch::{push_list, push_rows};
 use crate::sql::{self, QueryBuilder};
-use crate::{Connection, StoreError, Tx, seconds};
+use crate::{Connection, StoreError, Tx, from_seconds, seconds};
+use fleeti_core::enrollment::token::{State, Terms, Token};
 use fleeti_core::id::{DeviceId, FleetId};
 use std::collections::HashMap;
 
-/// An enrollment token.
-pub struct EnrollmentRow {
+/// An enrollment token as it is stored.
+#[derive(Debug, Clone)]
+pub struct StoredToken {
     /// Its digest.
     pub token_sha256: String,
     /// The fleet it enrolls into.
-    pub fleet: String,
-    /// Expiry, Unix seconds.
-    pub expires_s: i64,
-    /// The device that used it.
-    pub device: Option<String>,
-    /// The key that used it.
-    pub key_sha256: Option<String>,
-    /// The device that it is reserved for.
-    pub reserved: Option<String>,
-    /// SHA-256 of the endorsement key of the TPM that it is reserved for.
-    pub ek_sha256: Option<String>,
-    /// The only key that may use it.
-    pub for_key_sha256: Option<String>,
+    pub fleet: FleetId,
+    /// The token.
+    pub token: Token,
 }
 
+/// A row, by position: looking up eight names in each row costs more than reading it.
 type Columns = (
     String,
     String,
@@ -37,29 +30,25 @@ type Columns = (
     Option<String>,
 );
 
-impl From<Columns> for EnrollmentRow {
-    fn from(columns: Columns) -> Self {
-        let (
-            token_sha256,
-            fleet,
-            expires_s,
-            device,
-            key_sha256,
-            reserved,
-            ek_sha256,
-            for_key_sha256,
-        ) = columns;
-        Self {
-            token_sha256,
-            fleet,
-            expires_s,
-            device,
-            key_sha256,
-            reserved,
-            ek_sha256,
-            for_key_sha256,
+fn stored(columns: Columns) -> Result<StoredToken, StoreError> {
+    let (token_sha256, fleet, expires_s, device, key_sha256, reserved, ek_sha256, for_key_sha256) =
+        columns;
+    let id = |text: String| text.parse::<DeviceId>().map_err(StoreError::value);
+    let state = match device {
+        None => State::Unused,
+        // Both were stored together. Without a key, no device may repeat its request.
+        Some(device) => {
+            State::Used { device: id(device)?, key_sha256: key_sha256.unwrap_or_default() }
         }
-    }
+    };
+    let terms = Terms {
+        expires_s: from_seconds(expires_s),
+        reserved: reserved.map(id).transpose()?,
+        ek_sha256,
+        for_key_sha256,
+    };
+    let fleet = fleet.parse().map_err(StoreError::value)?;
+    Ok(StoredToken { token_sha256, fleet, token: Token { state, terms } })
 }
 
 /// Adds a token.
@@ -67,17 +56,20 @@ pub async fn insert(
     tx: &mut Tx<'_>,
     token_sha256: &str,
     fleet: &FleetId,
-    expires_s: u64,
-    reserved: Option<(&DeviceId, Option<&str>)>,
+    terms: &Terms,
 ) -> Result<(), StoreError> {
-    sql::query("INSERT INTO enrollments (token_sha256, fleet, expires_s, reserved, ek_sha256) VALUES ($1, $2, $3, $4, $5)")
-        .bind(token_sha256)
-        .bind(fleet.as_str())
-        .bind(seconds(expires_s))
-        .bind(reserved.map(|(device, _)| device.as_str()))
-        .bind(reserved.and_then(|(_, ek)| ek))
-        .execute(&mut **tx)
-        .await?;
+    sql::query(
+        "INSERT INTO enrollments (token_sha256, fleet, expires_s, reserved, ek_sha256, for_key_sha256) \
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(token_sha256)
+    .bind(fleet.as_str())
+    .bind(seconds(terms.expires_s))
+    .bind(terms.reserved.as_ref().map(DeviceId::as_str))
+    .bind(&terms.ek_sha256)
+    .bind(&terms.for_key_sha256)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -85,7 +77,7 @@ pub async fn insert(
 pub async fn find(
     connection: &mut Connection,
     token_sha256s: &[&str],
-) -> Result<HashMap<String, EnrollmentRow>, StoreError> {
+) -> Result<HashMap<String, StoredToken>, StoreError> {
     look(connection, token_sha256s, "").await
 }
 
@@ -93,7 +85,7 @@ pub async fn find(
 pub async fn used(
     tx: &mut Tx<'_>,
     token_sha256s: &[&str],
-) -> Result<HashMap<String, EnrollmentRow>, StoreError> {
+) -> Result<HashMap<String, StoredToken>, StoreError> {
     look(tx, token_sha256s, " AND device IS NOT NULL").await
 }
 
@@ -101,26 +93,33 @@ async fn look(
     connection: &mut Connection,
     token_sha256s: &[&str],
     condition: &'static str,
-) -> Result<HashMap<String, EnrollmentRow>, StoreError> {
+) -> Result<HashMap<String, StoredToken>, StoreError> {
     let mut query = QueryBuilder::new(
         "SELECT token_sha256, fleet, expires_s, device, key_sha256, reserved, ek_sha256, for_key_sha256 FROM enrollments WHERE token_sha256 IN (",
     );
     push_list(&mut query, token_sha256s);
     query.push(")").push(condition);
-    // By position: looking up eight names in each row costs more than reading it.
     let rows: Vec<Columns> = query.build_query_as().fetch_all(connection).await?;
-    let rows = rows.into_iter().map(EnrollmentRow::from);
-    Ok(rows.map(|row| (row.token_sha256.clone(), row)).collect())
+    let rows = rows.into_iter().map(stored);
+    rows.map(|row| row.map(|row| (row.token_sha256.clone(), row))).collect()
 }
 
-/// A use of a token: token, device and key.
-pub type Use<'a> = (&'a str, &'a DeviceId, &'a str);
+/// A use of a token.
+#[derive(Debug, Clone, Copy)]
+pub struct Use<'a> {
+    /// Digest of the token.
+    pub token_sha256: &'a str,
+    /// The device that used it.
+    pub device: &'a DeviceId,
+    /// SHA-256 of its key.
+    pub key_sha256: &'a str,
+}
 
 /// Binds tokens to the devices and keys that used them.
 pub async fn consume(tx: &mut Tx<'_>, uses: &[Use<'_>]) -> Result<(), StoreError> {
     let mut query = QueryBuilder::new("WITH used (token, device, key) AS (");
-    push_rows(&mut query, uses, |row, (token, device, key)| {
-        row.push_bind(token).push_bind(device.as_str()).push_bind(key);
+    push_rows(&mut query, uses, |row, Use { token_sha256, device, key_sha256 }| {
+        row.push_bind(token_sha256).push_bind(device.as_str()).push_bind(key_sha256);
     });
     query.push(") UPDATE enrollments SET device = used.device, key_sha256 = used.key FROM used WHERE token_sha256 = used.token");
     query.build().execute(&mut **tx).await?;

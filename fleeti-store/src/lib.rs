@@ -7,9 +7,8 @@
 //! let db = fleeti_store::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
 //! let mut tx = db.write().await.unwrap();
 //! let fleet = "office".parse().unwrap();
-//! fleeti_store::enrollments::insert(&mut tx, "sha256-of-a-token", &fleet, 1_800_000_000, None)
-//!     .await
-//!     .unwrap();
+//! let terms = fleeti_core::enrollment::token::Terms::until(1_800_000_000);
+//! fleeti_store::enrollments::insert(&mut tx, "sha256-of-a-token", &fleet, &terms).await.unwrap();
 //! tx.commit().await.unwrap();
 //! # });
 //! ```

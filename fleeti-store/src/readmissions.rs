@@ -1,17 +1,23 @@
 //! Readmissions of fleets.
 
-use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
+use crate::{Connection, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, FleetId};
+
+/// A readmission.
+#[derive(Debug, Clone, Copy)]
+pub struct Opened<'a> {
+    /// The fleet.
+    pub fleet: &'a FleetId,
+    /// Its last second, Unix seconds.
+    pub until_s: u64,
+    /// Why an operator opened it.
+    pub reason: &'a str,
+}
 
 /// Opens readmission for a fleet until a time. Returns the number of devices with expired
 /// certificates.
-pub async fn open(
-    tx: &mut Tx<'_>,
-    fleet: &FleetId,
-    until_s: u64,
-    reason: &str,
-    now_s: u64,
-) -> Result<u64, StoreError> {
+pub async fn open(tx: &mut Tx<'_>, opened: &Opened<'_>, now_s: u64) -> Result<u64, StoreError> {
+    let Opened { fleet, until_s, reason } = *opened;
     let sql = "INSERT INTO readmissions (fleet, until_s, reason) VALUES ($1, $2, $3) \
                ON CONFLICT (fleet) DO UPDATE SET until_s = $2, reason = $3";
     sql::query(sql)
@@ -29,22 +35,14 @@ pub async fn open(
     Ok(from_seconds(count))
 }
 
-/// Whether a device with this key can be readmitted: it is not revoked, its key was never in a TPM,
-/// and readmission is open for its fleet. Does not check that its certificate has expired: its
-/// intermediate CA may have ended instead, and a device with a valid one renews without this.
-pub async fn is_open_for(
-    pool: &Pool,
-    id: &DeviceId,
-    key_sha256: &str,
-    now_s: u64,
-) -> Result<bool, StoreError> {
-    let sql = "SELECT COUNT(*) FROM devices d JOIN readmissions r ON r.fleet = d.fleet WHERE d.id = $1 AND d.revoked_s IS NULL \
-               AND d.is_in_tpm = 0 AND r.until_s >= $3 AND $2 IN (d.key_sha256, d.next_key_sha256)";
-    let count: i64 = sql::query_scalar(sql)
-        .bind(id.as_str())
-        .bind(key_sha256)
-        .bind(seconds(now_s))
-        .fetch_one(pool)
-        .await?;
-    Ok(count == 1)
+/// Last second of the readmission of a device's fleet, Unix seconds; `None` without one.
+pub async fn until_s(
+    connection: &mut Connection,
+    device: &DeviceId,
+) -> Result<Option<u64>, StoreError> {
+    let sql =
+        "SELECT r.until_s FROM devices d JOIN readmissions r ON r.fleet = d.fleet WHERE d.id = $1";
+    let until_s: Option<i64> =
+        sql::query_scalar(sql).bind(device.as_str()).fetch_optional(connection).await?;
+    Ok(until_s.map(from_seconds))
 }

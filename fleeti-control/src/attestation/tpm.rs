@@ -53,6 +53,13 @@ pub(crate) struct Shown {
     row: TpmRow,
 }
 
+impl Shown {
+    /// SHA-256 of its endorsement key.
+    pub(crate) fn ek_sha256(&self) -> &str {
+        &self.row.ek_sha256
+    }
+}
+
 pub(crate) fn read(cx: &Context, shown: &TpmIdentity) -> Result<Shown, Error> {
     if shown.certificates.len() > CERTIFICATES_MAX {
         return Err(Error::new(

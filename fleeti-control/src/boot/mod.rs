@@ -57,8 +57,9 @@ pub async fn provision(
     let reservation =
         token::Reservation { device: &device, ek_sha256: request.ek_sha256.as_deref() };
     let mut tx = cx.db.write().await?;
-    let enrollment =
-        token::issue(cx, &mut tx, fleet, request.valid_s, Some(&reservation), addresses).await?;
+    let wanted =
+        token::NewToken { fleet, valid_s: request.valid_s, reservation: Some(reservation) };
+    let enrollment = token::issue(cx, &mut tx, &wanted, addresses).await?;
     let mut writes = Vec::new();
     if let Some((state, enrolls)) = made {
         store::boot::insert(&mut tx, &device, &state, request.release.as_ref(), now_s()).await?;

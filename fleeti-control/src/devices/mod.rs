@@ -4,6 +4,7 @@ use crate::again;
 use crate::attestation::eligibility;
 use crate::clock::now_s;
 use crate::context::Context;
+use crate::enrollment::renewal;
 use crate::error::Error;
 use crate::events::DomainEvent;
 use crate::hub::{TURNS_MAX, TURNS_S};
@@ -246,12 +247,14 @@ pub async fn admit(
     }
     if is_next {
         // First use of the new key: from now on the old key is refused everywhere.
-        let mut tx = cx.db.write().await?;
-        let is_first = store::devices::promote_key(&mut tx, device, key_sha256).await?;
-        tx.commit().await?;
+        let replaced = match renewal::use_key(cx, device, key_sha256).await {
+            Ok(replaced) => replaced,
+            Err(e) if e.code() == Code::Forbidden => return Ok(None),
+            Err(e) => return Err(e),
+        };
         cx.grants.changed();
-        if is_first {
-            cx.access.replace_key(found.key_sha256.clone());
+        if let Some(replaced) = replaced {
+            cx.access.replace_key(replaced);
             cx.hub.kick(device);
         }
     }

@@ -4,25 +4,26 @@
 use crate::attestation::tpm;
 use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
-use crate::enrollment::renewal;
 use crate::enrollment::state::{Answer, Answers, QueuedEnrollment};
 use crate::enrollment::token::{
-    Channel, bad_request, certify, chain_pem, claimed_key_sha256, proved_key_sha256,
+    Channel, Reason, bad_request, certify, chain_pem, claimed_key_sha256, proved_key_sha256,
 };
-use crate::enrollment::tpm::{TOKEN_DIGITS, proved_enrollment, refused};
-use crate::enrollment::window::window_of;
+use crate::enrollment::tpm::{TOKEN_DIGITS, proved_enrollment, refused, rejected};
 use crate::error::Error;
 use fleeti_core::canonical::sha256_hex;
+use fleeti_core::enrollment::KeyOwner;
+use fleeti_core::enrollment::certificate::window_of;
+use fleeti_core::enrollment::token::{self as machine, Bearer, Effect, Event, KnownDevice, State};
 use fleeti_core::id::{DeviceId, FleetId};
-use fleeti_core::wire::api::Event;
+use fleeti_core::wire::api;
 use fleeti_core::wire::enrollment::{EnrollRequest, EnrollResponse};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate::Protection;
 use fleeti_signer_client::wire::Occasion;
 use fleeti_store::devices::Certified;
-use fleeti_store::enrollments::EnrollmentRow;
+use fleeti_store::enrollments::{StoredToken, Use};
 use fleeti_store::tpms::Bound;
-use fleeti_store::{self as store, from_seconds, tpms};
+use fleeti_store::{self as store, tpms};
 use futures::future::join_all;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -30,9 +31,10 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Maximum number of requests in a batch.
 const BATCH_MAX: usize = 128;
-/// How long a batch waits for the next request while many come, and how often at most. The cost of
+/// How long a batch waits for the next request while many come, and how often at most: the cost of
 /// a batch is mostly that of its flushes to the disk, however many requests it has.
-const GATHER: (Duration, usize) = (Duration::from_millis(1), 8);
+const GATHER: Duration = Duration::from_millis(1);
+const GATHER_TIMES: usize = 8;
 
 /// Issues a certificate for a token. The same key may repeat the request with the same token,
 /// because a response can be lost; another key may not.
@@ -44,7 +46,7 @@ pub async fn enroll(cx: &Context, request: &EnrollRequest, channel: Channel) -> 
     if request.token.len() != TOKEN_DIGITS {
         return Err(refused());
     }
-    let proved = |sent| proved_enrollment(cx, (&request.token, &request.csr_pem), sent, channel);
+    let proved = |sent| proved_enrollment(cx, request, sent, channel);
     let (answer, waiting) = oneshot::channel();
     let pending = QueuedEnrollment {
         token_sha256: sha256_hex(request.token.as_bytes()),
@@ -77,7 +79,7 @@ pub(crate) async fn run(cx: ContextRef, mut queue: mpsc::Receiver<QueuedEnrollme
             pending.iter().map(|_| Err(Error::internal("see the server's log"))).collect()
         });
         for response in answers.iter().flatten() {
-            cx.publish(Event::Device { id: response.device.clone() });
+            cx.publish(api::Event::Device { id: response.device.clone() });
         }
         Answers::deliver(pending, answers);
     }
@@ -85,8 +87,8 @@ pub(crate) async fn run(cx: ContextRef, mut queue: mpsc::Receiver<QueuedEnrollme
 
 /// Adds requests to a batch while more come.
 async fn gather(queue: &mut mpsc::Receiver<QueuedEnrollment>, batch: &mut Vec<QueuedEnrollment>) {
-    for _ in 0..GATHER.1 {
-        tokio::time::sleep(GATHER.0).await;
+    for _ in 0..GATHER_TIMES {
+        tokio::time::sleep(GATHER).await;
         let before = batch.len();
         while batch.len() < BATCH_MAX
             && let Ok(pending) = queue.try_recv()
@@ -99,96 +101,99 @@ async fn gather(queue: &mut mpsc::Receiver<QueuedEnrollment>, batch: &mut Vec<Qu
     }
 }
 
-/// What a token entitles a key to.
-struct Admission {
-    device: DeviceId,
-    fleet: FleetId,
+/// The requests of a batch, with what was read for them.
+struct Batch<'a> {
+    requests: &'a [QueuedEnrollment],
+    /// Their tokens, by digest.
+    tokens: HashMap<String, StoredToken>,
+    /// For each request, whom its key belongs to.
+    owners: Vec<KeyOwner>,
+    now_s: u64,
 }
 
-/// What a token entitles a key to. `minted` is the device's new id if the token is unused.
-fn admission(
-    row: Option<&EnrollmentRow>,
-    pending: &QueuedEnrollment,
-    now: u64,
-    minted: &DeviceId,
-) -> Result<Admission, Error> {
-    let key_sha256 = &pending.key_sha256;
-    let row = row.filter(|r| from_seconds(r.expires_s) >= now).ok_or_else(refused)?;
-    if row.for_key_sha256.as_ref().is_some_and(|k| k != key_sha256) {
-        return Err(refused());
-    }
-    let ek_sha256 = pending.tpm.as_ref().map(|t| &t.row.ek_sha256);
-    if row.ek_sha256.is_some() && row.ek_sha256.as_ref() != ek_sha256 {
-        let text = "this token is reserved for another TPM, or the device did not show its TPM";
-        return Err(Error::new(Code::Forbidden, text)
-            .hint("compare --ek-sha256 with the endorsement key of the device"));
-    }
-    let device = match (&row.device, &row.key_sha256) {
-        (None, _) => row
-            .reserved
-            .as_ref()
-            .map_or_else(|| Ok(minted.clone()), |id| id.parse())
-            .map_err(Error::internal)?,
-        (Some(device), Some(used_by)) if used_by == key_sha256 => {
-            device.parse().map_err(Error::internal)?
+impl QueuedEnrollment {
+    fn bearer(&self, key_owner: KeyOwner) -> Bearer<'_> {
+        Bearer {
+            key_sha256: &self.key_sha256,
+            key_owner,
+            ek_sha256: self.tpm.as_ref().map(|tpm| tpm.row.ek_sha256.as_str()),
         }
-        (Some(_), _) => return Err(refused()),
-    };
-    Ok(Admission { device, fleet: row.fleet.parse().map_err(Error::internal)? })
+    }
 }
 
 /// Processes a batch. Returns one result for each request.
-async fn serve(cx: &Context, pending: &[QueuedEnrollment]) -> Result<Vec<Answer>, Error> {
-    let now = cx.now_s();
-    let tokens: Vec<_> = pending.iter().map(|a| a.token_sha256.as_str()).collect();
-    let keys: Vec<_> = pending.iter().map(|a| a.key_sha256.as_str()).collect();
-    let (known, owners) = {
+async fn serve(cx: &Context, requests: &[QueuedEnrollment]) -> Result<Vec<Answer>, Error> {
+    let digests: Vec<_> = requests.iter().map(|a| a.token_sha256.as_str()).collect();
+    let keys: Vec<_> = requests.iter().map(|a| a.key_sha256.as_str()).collect();
+    let (tokens, devices) = {
         // On the writer connection, which stores the results afterwards and then has these pages in
         // its cache. A reader would have to reload them, because the last batch changed some.
         let mut writer = cx.db.single_writer().await?;
-        let known = store::enrollments::find(&mut writer, &tokens).await?;
-        (known, store::device_keys::owners(&mut writer, &keys).await?)
+        let tokens = store::enrollments::find(&mut writer, &digests).await?;
+        (tokens, store::device_keys::owners(&mut writer, &keys).await?)
     };
     let mut seen_keys = HashSet::new();
-    let has_foreign_key: Vec<_> = pending
-        .iter()
-        .map(|a| {
-            let own = known
-                .get(&a.token_sha256)
-                .and_then(|row| row.device.as_ref().or(row.reserved.as_ref()));
-            let is_of_another = owners.get(&a.key_sha256).is_some_and(|owner| Some(owner) != own);
-            // Of two requests with the same key in a batch, the second one is refused.
-            is_of_another | !seen_keys.insert(a.key_sha256.as_str())
-        })
-        .collect();
-    // Only valid tokens reach the signing service: invalid ones cost it nothing and do not wait.
+    let owner = |a: &QueuedEnrollment| {
+        let own = tokens.get(&a.token_sha256).and_then(|stored| stored.token.device());
+        let is_of_another = devices
+            .get(&a.key_sha256)
+            .is_some_and(|owner| Some(owner.as_str()) != own.map(DeviceId::as_str));
+        // Of two requests with the same key in a batch, the second one is refused.
+        let is_second = !seen_keys.insert(a.key_sha256.clone());
+        if is_of_another || is_second { KeyOwner::OtherDevice } else { KeyOwner::NoOther }
+    };
+    let owners = requests.iter().map(owner).collect();
+    let batch = Batch { requests, tokens, owners, now_s: cx.now_s() };
+    let signed = sign(cx, &batch, &devices).await;
+    keep(cx, batch, signed).await
+}
+
+/// Has a certificate signed for each request whose token permits one: invalid requests cost the
+/// signing service nothing and do not wait. `devices` are those that the keys belong to.
+async fn sign(
+    cx: &Context,
+    batch: &Batch<'_>,
+    devices: &HashMap<String, String>,
+) -> Vec<Result<Signed, Error>> {
     let mut seen = HashSet::new();
-    let signed = join_all(pending.iter().zip(&has_foreign_key).map(|(a, has_foreign_key)| {
+    join_all(batch.requests.iter().zip(&batch.owners).map(|(a, owner)| {
         let is_first = seen.insert(a.token_sha256.as_str());
-        let (row, is_known) = (known.get(&a.token_sha256), owners.contains_key(&a.key_sha256));
+        let is_known = devices.contains_key(&a.key_sha256);
         async move {
-            let minted = new_id("dev").parse().map_err(Error::internal)?;
             // Twice in one batch: the device repeats the second request and then gets the result of
             // the first.
-            let admitted =
-                if is_first { admission(row, a, now, &minted)? } else { return Err(refused()) };
-            if *has_foreign_key {
-                return Err(renewal::foreign_key());
-            }
+            let stored = batch.tokens.get(&a.token_sha256).filter(|_| is_first);
+            let token = &stored.ok_or_else(refused)?.token;
+            let (device, kept) = match device_for(token, a.bearer(*owner), batch.now_s)? {
+                Some(device) => (device, Kept::KnownDevice),
+                None => (new_id("dev").parse().map_err(Error::internal)?, Kept::NewDevice),
+            };
             // The response was lost. Repeating it signs and stores nothing.
-            if is_known && let Some(certified) = again(cx, &admitted.device, a, now).await? {
-                return Ok(Signed { device: admitted.device, certified, kept: Kept::Already });
+            if is_known && let Some(certified) = again(cx, &device, a, batch.now_s).await? {
+                return Ok(Signed { device, certified, kept: Kept::Already });
             }
-            let kept = if admitted.device == minted { Kept::NewDevice } else { Kept::KnownDevice };
             let protection = a.tpm.as_ref().map_or(Protection::Software, |t| t.protection);
-            let occasion = (Occasion::Enrollment, protection);
-            let certified =
-                certify(cx, &admitted.device, &a.csr_pem, occasion).await.map_err(bad_request)?;
-            Ok(Signed { device: admitted.device, certified, kept })
+            let reason = Reason { occasion: Occasion::Enrollment, protection };
+            let certified = certify(cx, &device, &a.csr_pem, reason).await.map_err(bad_request)?;
+            Ok(Signed { device, certified, kept })
         }
     }))
-    .await;
-    keep(cx, pending, known, (signed, &has_foreign_key), now).await
+    .await
+}
+
+/// The device that a token permits a certificate for; `None` for a new one.
+fn device_for(
+    token: &machine::Token,
+    bearer: Bearer<'_>,
+    now_s: u64,
+) -> Result<Option<DeviceId>, Error> {
+    let (_, effects) =
+        machine::step(token, Event::Request(bearer), now_s).map_err(|e| rejected(&e))?;
+    let device = effects.into_iter().find_map(|effect| match effect {
+        Effect::Certify { device } => Some(device),
+        Effect::ChallengeTpm | Effect::Store => None,
+    });
+    device.ok_or_else(refused)
 }
 
 /// The certificate for a request.
@@ -226,88 +231,118 @@ async fn again(
 /// Stores the certificates, unless the token was used or the device revoked meanwhile.
 async fn keep(
     cx: &Context,
-    pending: &[QueuedEnrollment],
-    mut known: HashMap<String, EnrollmentRow>,
-    (signed, has_foreign_key): (Vec<Result<Signed, Error>>, &[bool]),
-    now: u64,
+    mut batch: Batch<'_>,
+    signed: Vec<Result<Signed, Error>>,
 ) -> Result<Vec<Answer>, Error> {
     let mut tx = cx.db.write().await?;
     // Only the use of a token can have changed since it was read.
-    let tokens: Vec<_> = pending.iter().map(|a| a.token_sha256.as_str()).collect();
-    known.extend(store::enrollments::used(&mut tx, &tokens).await?);
+    let digests: Vec<_> = batch.requests.iter().map(|a| a.token_sha256.as_str()).collect();
+    batch.tokens.extend(store::enrollments::used(&mut tx, &digests).await?);
     let known_devices = signed.iter().flatten().filter(|s| s.kept != Kept::NewDevice);
     let ids: Vec<_> = known_devices.map(|s| &s.device).collect();
-    let standing = store::devices::existing(&mut tx, &ids).await?;
-    let keys: Vec<_> = pending.iter().map(|a| a.key_sha256.as_str()).collect();
-    let owners = store::device_keys::owners(&mut tx, &keys).await?;
-    let mut good: Vec<Good> = pending
+    let known = store::devices::existing(&mut tx, &ids).await?;
+    let keys: Vec<_> = batch.requests.iter().map(|a| a.key_sha256.as_str()).collect();
+    let devices = store::device_keys::owners(&mut tx, &keys).await?;
+    let mut good: Vec<Result<Good, Error>> = batch
+        .requests
         .iter()
         .zip(signed)
         .map(|(a, signed)| {
-            let Signed { device, certified, kept } = signed?;
-            let admitted = admission(known.get(&a.token_sha256), a, now, &device)?;
-            // A device that has renewed its key since cannot enroll again with the old key and its
-            // token.
-            let may_repeat = standing
-                .get(device.as_str())
-                .is_none_or(|(key, is_revoked)| !is_revoked && *key == a.key_sha256);
-            if admitted.device != device || !may_repeat {
-                return Err(refused());
-            }
-            if owners.get(&a.key_sha256).is_some_and(|owner| owner != device.as_str()) {
-                return Err(renewal::foreign_key());
-            }
-            Ok((admitted, certified, kept))
+            let signed = signed?;
+            let is_of_another =
+                devices.get(&a.key_sha256).is_some_and(|owner| owner != signed.device.as_str());
+            let owner = if is_of_another { KeyOwner::OtherDevice } else { KeyOwner::NoOther };
+            let known = known.get(signed.device.as_str()).map(|(key, is_revoked)| {
+                if *is_revoked { KnownDevice::Revoked } else { KnownDevice::Uses(key.clone()) }
+            });
+            batch.certified(a, owner, signed, known)
         })
         .collect();
-    let taken = refuse_bound_tpms(&mut tx, pending, &mut good, has_foreign_key).await?;
+    let taken = refuse_bound_tpms(&mut tx, &batch, &mut good).await?;
     if good.iter().any(Result::is_ok) {
-        keep_good(cx, &mut tx, pending, &good, now).await?;
+        keep_good(cx, &mut tx, &batch, &good).await?;
         tx.commit().await?;
     } else {
         drop(tx);
     }
-    for (who, tpm) in taken {
+    for TakenTpm { who, tpm } in taken {
         tpm::alarm(cx, &who, tpm).await?;
     }
-    let answer = |(admitted, certified, _): (Admission, Certified, Kept)| {
-        let (certificate_chain_pem, renewal) =
-            (chain_pem(cx, &certified), window_of(certified.not_after_s));
-        Ok(EnrollResponse {
-            device: admitted.device,
-            fleet: admitted.fleet,
-            certificate_chain_pem,
-            renewal,
-        })
+    let answer = |good: Good| EnrollResponse {
+        certificate_chain_pem: chain_pem(cx, &good.certified),
+        renewal: window_of(good.certified.not_after_s),
+        device: good.device,
+        fleet: good.fleet,
     };
-    Ok(good.into_iter().map(|g| g.and_then(answer)).collect())
+    Ok(good.into_iter().map(|g| g.map(answer)).collect())
 }
 
-/// What a request gets: where it enrolls, its certificate, and whether that is in the database.
-type Good = Result<(Admission, Certified, Kept), Error>;
+/// What a request gets.
+struct Good {
+    /// The device.
+    device: DeviceId,
+    /// The fleet that it joins.
+    fleet: FleetId,
+    /// Its certificate.
+    certified: Certified,
+    /// Whether that is in the database.
+    kept: Kept,
+}
+
+impl Batch<'_> {
+    /// Applies a signed certificate to the token of its request. The request binds the token to its
+    /// device and key.
+    fn certified(
+        &self,
+        request: &QueuedEnrollment,
+        owner: KeyOwner,
+        signed: Signed,
+        known: Option<KnownDevice>,
+    ) -> Result<Good, Error> {
+        let Signed { device, certified, kept } = signed;
+        let StoredToken { fleet, token, .. } =
+            self.tokens.get(&request.token_sha256).ok_or_else(refused)?;
+        let event = Event::Certified(machine::Certified {
+            bearer: request.bearer(owner),
+            device: &device,
+            known,
+        });
+        let (after, _) = machine::step(token, event, self.now_s).map_err(|e| rejected(&e))?;
+        match after.state {
+            State::Used { .. } => Ok(Good { device, fleet: fleet.clone(), certified, kept }),
+            State::Unused => Err(refused()),
+        }
+    }
+}
+
+/// A TPM of another device, and who presented it.
+struct TakenTpm<'a> {
+    who: String,
+    tpm: &'a tpms::TpmRow,
+}
 
 /// Refuses requests that show a TPM of another device, or one of another request in the batch.
-/// Returns the refused requests and their TPMs, which raise alarms.
+/// Returns the TPMs, which raise alarms.
 async fn refuse_bound_tpms<'a>(
     tx: &mut store::Tx<'_>,
-    pending: &'a [QueuedEnrollment],
-    good: &mut [Good],
-    has_foreign_key: &[bool],
-) -> Result<Vec<(String, &'a tpms::TpmRow)>, Error> {
+    batch: &Batch<'a>,
+    good: &mut [Result<Good, Error>],
+) -> Result<Vec<TakenTpm<'a>>, Error> {
     // The transaction holds the write lock, so no other request can bind one of these TPMs
     // meanwhile.
     let (mut taken, mut shown) = (Vec::new(), HashSet::new());
-    for ((pending, result), has_foreign_key) in pending.iter().zip(good).zip(has_foreign_key) {
-        let Some(tpm) = &pending.tpm else { continue };
+    for ((request, result), owner) in batch.requests.iter().zip(good).zip(&batch.owners) {
+        let Some(tpm) = &request.tpm else { continue };
         // A key of another device in a TPM of another device raises one more alarm.
-        let device = match &result {
-            Ok((admitted, ..)) => admitted.device.clone(),
-            Err(_) if *has_foreign_key => new_id("dev").parse().map_err(Error::internal)?,
-            Err(_) => continue,
+        let device = match (&result, owner) {
+            (Ok(good), _) => good.device.clone(),
+            (Err(_), KeyOwner::OtherDevice) => new_id("dev").parse().map_err(Error::internal)?,
+            (Err(_), KeyOwner::NoOther) => continue,
         };
         let is_twice = !shown.insert(&tpm.row.ek_sha256) || !shown.insert(&tpm.row.attestation_key);
         if is_twice || tpms::is_taken(tx, &device, &tpm.row).await? {
-            taken.push((format!("token {}", &pending.token_sha256[..16]), &tpm.row));
+            let who = format!("token {}", &request.token_sha256[..16]);
+            taken.push(TakenTpm { who, tpm: &tpm.row });
             *result = Err(tpm::other());
         }
     }
@@ -318,35 +353,38 @@ async fn refuse_bound_tpms<'a>(
 async fn keep_good(
     cx: &Context,
     tx: &mut store::Tx<'_>,
-    pending: &[QueuedEnrollment],
-    good: &[Good],
-    now: u64,
+    batch: &Batch<'_>,
+    good: &[Result<Good, Error>],
 ) -> Result<(), Error> {
+    let now_s = batch.now_s;
     let those = |wanted: Kept| -> Vec<_> {
-        let found = good.iter().flatten().filter(|(_, _, kept)| *kept == wanted);
-        found.map(|(a, c, _)| (&a.device, &a.fleet, c)).collect()
+        let found = good.iter().flatten().filter(|good| good.kept == wanted);
+        found.map(|good| (&good.device, &good.fleet, &good.certified)).collect()
     };
-    store::devices::insert_new(tx, &those(Kept::NewDevice), now).await?;
+    store::devices::insert_new(tx, &those(Kept::NewDevice), now_s).await?;
     // One by one: two tokens may be reserved for one device.
     for known in those(Kept::KnownDevice) {
-        store::devices::upsert(tx, &[known], now).await?;
+        store::devices::upsert(tx, &[known], now_s).await?;
     }
-    let uses: Vec<_> = pending
+    let uses: Vec<_> = batch
+        .requests
         .iter()
         .zip(good)
-        .filter_map(|(a, g)| {
-            g.as_ref().ok().map(|(admitted, ..)| {
-                (a.token_sha256.as_str(), &admitted.device, a.key_sha256.as_str())
+        .filter_map(|(request, good)| {
+            Some(Use {
+                token_sha256: &request.token_sha256,
+                device: &good.as_ref().ok()?.device,
+                key_sha256: &request.key_sha256,
             })
         })
         .collect();
     store::enrollments::consume(tx, &uses).await?;
-    for (pending, result) in pending.iter().zip(good) {
-        let (Some(tpm), Ok((admitted, ..))) = (&pending.tpm, result) else { continue };
-        match tpms::bind(tx, &admitted.device, &tpm.row).await? {
+    for (request, result) in batch.requests.iter().zip(good) {
+        let (Some(tpm), Ok(good)) = (&request.tpm, result) else { continue };
+        match tpms::bind(tx, &good.device, &tpm.row).await? {
             Bound::New => {
-                cx.audit(tx, now, admitted.device.as_str(), "device.tpm-bound", &tpm.row.ek_sha256)
-                    .await?
+                let (who, ek_sha256) = (good.device.as_str(), &tpm.row.ek_sha256);
+                cx.audit(tx, now_s, who, "device.tpm-bound", ek_sha256).await?;
             }
             Bound::Same => {}
             Bound::Refused => {

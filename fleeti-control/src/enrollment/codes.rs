@@ -1,16 +1,14 @@
 //! Pairing codes that are shown now, and the limits on them.
 
-use crate::clock::now_s;
 use crate::error::Error;
 use crate::ledger::Ledger;
 use crate::places::{Origin, Places};
+use fleeti_core::enrollment::pairing::CODE_S;
 use fleeti_core::wire::problem::Code;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
-/// Validity of a code, in seconds.
-pub const CODE_S: u64 = 600;
 /// Maximum number of waiting requests, in total and per address.
 const WAITING_MAX: usize = 400;
 const WAITING_PER_ADDRESS: usize = 100;
@@ -40,12 +38,12 @@ impl Minute {
 pub struct Pairing {
     given: Mutex<HashMap<Origin, Minute>>,
     /// Codes of the last ten minutes, by the address that requested them.
-    pub(crate) codes: Mutex<Codes>,
+    pub(super) codes: Mutex<Codes>,
     wrong: Mutex<Minute>,
     /// Notifies waiting requests that a code was entered.
-    pub(crate) admitted: Notify,
+    pub(super) admitted: Notify,
     /// Places of waiting requests.
-    pub(crate) waiting: Arc<Places<Origin>>,
+    pub(super) waiting: Arc<Places<Origin>>,
 }
 
 impl Default for Pairing {
@@ -65,7 +63,15 @@ impl Default for Pairing {
 #[derive(Default)]
 pub(crate) struct Codes {
     of: Ledger<Origin, String>,
-    ends: VecDeque<(u64, Origin, u64)>,
+    ends: VecDeque<Ends>,
+}
+
+/// When a code ends.
+struct Ends {
+    at_s: u64,
+    origin: Origin,
+    /// Its number in the ledger.
+    number: u64,
 }
 
 impl Codes {
@@ -78,11 +84,10 @@ impl Codes {
         now_s: u64,
         all: usize,
     ) -> Result<Option<String>, Error> {
-        while let Some((_, of, number)) =
-            self.ends.front().copied().filter(|(ends_s, ..)| *ends_s < now_s)
+        while let Some(Ends { origin, number, .. }) =
+            self.ends.pop_front_if(|ends| ends.at_s < now_s)
         {
-            self.of.remove(&of, number);
-            self.ends.pop_front();
+            self.of.remove(&origin, number);
         }
         let mut lost = None;
         if self.of.total() >= all {
@@ -97,7 +102,7 @@ impl Codes {
             lost = self.of.take_oldest(&fullest);
         }
         let number = self.of.add(&origin, token_sha256.to_owned());
-        self.ends.push_back((now_s + CODE_S, origin, number));
+        self.ends.push_back(Ends { at_s: now_s + CODE_S, origin, number });
         Ok(lost)
     }
 }
@@ -110,14 +115,14 @@ fn limited(code: Code, what: &str) -> Error {
 
 impl Pairing {
     /// Counts a code for an address. An address gets `max` codes per minute.
-    pub(crate) fn give(&self, origin: Origin, max: u32) -> Result<(), Error> {
+    pub(crate) fn give(&self, origin: Origin, max: u32, now_s: u64) -> Result<(), Error> {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         if given.len() >= ADDRESSES_MAX && !given.contains_key(&origin) {
             // An attacker with this many addresses is not limited here, but must not block others.
             given.clear();
         }
         let minute = given.entry(origin).or_default();
-        if minute.at(now_s()) >= max {
+        if minute.at(now_s) >= max {
             return Err(limited(Code::TooMany, "codes for one address"));
         }
         minute.count += 1;
@@ -125,9 +130,9 @@ impl Pairing {
     }
 
     /// Counts a code as wrong before the lookup, so that concurrent guesses are counted as well.
-    pub(crate) fn guess(&self) -> Result<Guess<'_>, Error> {
+    pub(crate) fn guess(&self, now_s: u64) -> Result<Guess<'_>, Error> {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        if wrong.at(now_s()) >= WRONG_PER_MINUTE {
+        if wrong.at(now_s) >= WRONG_PER_MINUTE {
             return Err(limited(Code::Unavailable, "wrong codes"));
         }
         wrong.count += 1;
@@ -172,13 +177,14 @@ mod tests {
     #[test]
     fn guesses_are_counted_before_they_are_looked_up() {
         let pairing = Pairing::default();
-        let mut guesses: Vec<_> = (0..WRONG_PER_MINUTE).map(|_| pairing.guess().unwrap()).collect();
+        let mut guesses: Vec<_> =
+            (0..WRONG_PER_MINUTE).map(|_| pairing.guess(1000).unwrap()).collect();
         assert_eq!(
-            pairing.guess().err().unwrap().code(),
+            pairing.guess(1000).err().unwrap().code(),
             Code::Unavailable,
             "all at the same time"
         );
         guesses.pop().unwrap().was_right();
-        assert!(pairing.guess().is_ok() && pairing.guess().is_err());
+        assert!(pairing.guess(1000).is_ok() && pairing.guess(1000).is_err());
     }
 }

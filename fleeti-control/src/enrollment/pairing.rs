@@ -2,13 +2,13 @@
 //! enters it, and a secret of the device becomes its enrollment token (as in RFC 8628, 3). The code
 //! is short, so it expires soon and wrong codes are rate-limited.
 
-use crate::clock::now_s;
 use crate::context::Context;
-use crate::enrollment::codes::CODE_S;
 use crate::error::Error;
 use crate::places::Origin;
 use crate::ports::Addresses;
 use fleeti_core::canonical::sha256_hex;
+use fleeti_core::enrollment::pairing::{self as machine, Effect, Event, State};
+use fleeti_core::enrollment::token::Terms;
 use fleeti_core::wire::api::{Pair, Paired};
 use fleeti_core::wire::enrollment::{
     EnrollmentRecord, PairRequest, PairResponse, PairWait, PairWaited,
@@ -16,8 +16,8 @@ use fleeti_core::wire::enrollment::{
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::csr;
 use fleeti_pki::signer::fast;
-use fleeti_store as store;
-use fleeti_store::pairings::PairingRow;
+use fleeti_store::pairings::{PairingRow, StoredPairing};
+use fleeti_store::{self as store, Tx};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -58,7 +58,8 @@ pub async fn begin(
     request: &PairRequest,
 ) -> Result<PairResponse, Error> {
     let limits = &cx.settings.limits;
-    cx.enrollment.pairing.give(origin, limits.codes_per_minute)?;
+    let now_s = cx.now_s();
+    cx.enrollment.pairing.give(origin, limits.codes_per_minute, now_s)?;
     // Verify the proof of possession first: a client that only knows a device's public key cannot
     // replace its code, and invalid requests take no place.
     let proved = csr::check_with(&request.csr_pem, fast::verify)
@@ -69,20 +70,43 @@ pub async fn begin(
         key_sha256: sha256_hex(proved.public_key_der()),
         running: request.running.to_string(),
     };
-    let (now, expires_s) = (now_s(), now_s() + CODE_S);
-    let lost = cx.enrollment.pairing.codes.lock().unwrap_or_else(PoisonError::into_inner).enter(
-        origin,
-        &row.token_sha256,
-        now,
-        limits.pairing,
-    )?;
+    let expires_s = machine::expires_s(now_s);
+    let evicted = cx
+        .enrollment
+        .pairing
+        .codes
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .enter(origin, &row.token_sha256, now_s, limits.pairing)?;
     let mut tx = cx.db.write().await?;
-    if let Some(token_sha256) = lost {
-        store::pairings::remove(&mut tx, &token_sha256).await?;
+    store::pairings::prune(&mut tx, now_s).await?;
+    if let Some(token_sha256) = evicted {
+        let state = store::pairings::state(&mut tx, &token_sha256).await?;
+        end(&mut tx, &token_sha256, state, Event::Evict, now_s).await?;
     }
-    store::pairings::insert(&mut tx, &row, &sha256_hex(code.as_bytes()), (now, expires_s)).await?;
+    // One pending enrollment per key: a restarted device gets a new code.
+    for StoredPairing { row, state } in store::pairings::of_key(&mut tx, &row.key_sha256).await? {
+        end(&mut tx, &row.token_sha256, state, Event::Replace, now_s).await?;
+    }
+    store::pairings::insert(&mut tx, &row, &sha256_hex(code.as_bytes()), expires_s).await?;
     tx.commit().await?;
     Ok(PairResponse { token, code, expires_s })
+}
+
+/// Ends a pairing for a newer one.
+async fn end(
+    tx: &mut Tx<'_>,
+    token_sha256: &str,
+    state: State,
+    event: Event,
+    now_s: u64,
+) -> Result<(), Error> {
+    // A pairing that has ended already stays as it is.
+    let Ok((_, effects)) = machine::step(state, event, now_s) else { return Ok(()) };
+    if effects.contains(&Effect::Delete) {
+        store::pairings::remove(tx, token_sha256).await?;
+    }
+    Ok(())
 }
 
 /// Waits until the code of a device is entered. Returns when that happens, or after `PATIENCE`;
@@ -99,20 +123,25 @@ pub async fn wait(cx: &Context, origin: Origin, request: &PairWait) -> Result<Pa
         // Subscribe first, so that no notification is missed between the check and the wait.
         let mut admitted = std::pin::pin!(cx.enrollment.pairing.admitted.notified());
         admitted.as_mut().enable();
-        match store::pairings::state(cx.db.pool(), &token_sha256, now_s()).await? {
-            (_, true) => return Ok(PairWaited { is_paired: true }),
-            (false, false) => {
-                return Err(Error::new(
-                    Code::Forbidden,
-                    "the code has expired, or belongs to another device",
-                ));
-            }
-            (true, false) => {}
+        let state = store::pairings::state(&mut cx.db.reader().await?, &token_sha256).await?;
+        let (_, effects) = machine::step(state, Event::Wait, cx.now_s()).map_err(|_| {
+            Error::new(Code::Forbidden, "the code has expired, or belongs to another device")
+        })?;
+        if effects.contains(&Effect::AnswerPaired) {
+            return Ok(PairWaited { is_paired: true });
         }
         if tokio::time::timeout_at(end, admitted).await.is_err() {
             return Ok(PairWaited { is_paired: false });
         }
     }
+}
+
+/// A code that an operator has entered.
+struct Entered {
+    row: PairingRow,
+    /// Last second of the token.
+    expires_s: u64,
+    effects: Vec<Effect>,
 }
 
 /// Enters a code, on behalf of an operator.
@@ -121,29 +150,38 @@ pub async fn wait(cx: &Context, origin: Origin, request: &PairWait) -> Result<Pa
 /// [`Code::NotFound`] for a code that no device shows; [`Code::Unavailable`] after too many wrong
 /// codes.
 pub async fn enter(cx: &Context, pair: &Pair) -> Result<Paired, Error> {
-    let guess = cx.enrollment.pairing.guess()?;
+    let now_s = cx.now_s();
+    let guess = cx.enrollment.pairing.guess(now_s)?;
     let mut tx = cx.db.write().await?;
     // Looks up the digest, so that the time reveals nothing about the code.
     let found = match normalised(&pair.code) {
-        Some(code) => store::pairings::take(&mut tx, &sha256_hex(code.as_bytes()), now_s()).await?,
+        Some(code) => store::pairings::by_code(&mut tx, &sha256_hex(code.as_bytes())).await?,
         None => None,
     };
-    let Some(row) = found else {
+    // The same error for a code that has expired, so that a wrong guess learns nothing.
+    let entered = found.and_then(|StoredPairing { row, state }| {
+        match machine::step(state, Event::Enter, now_s).ok()? {
+            (State::Paired { expires_s }, effects) => Some(Entered { row, expires_s, effects }),
+            (State::Pending { .. } | State::Gone, _) => None,
+        }
+    });
+    let Some(Entered { row, expires_s, effects }) = entered else {
         return Err(Error::new(Code::NotFound, "no device shows this code")
             .hint("a code expires after ten minutes; enter the one that the device shows now"));
     };
     guess.was_right();
-    store::pairings::admit(&mut tx, &row, &pair.fleet, now_s() + CODE_S).await?;
-    cx.audit(
-        &mut tx,
-        now_s(),
-        "admin",
-        "enrollment.pair",
-        &format!("{} key {}", pair.fleet, row.key_sha256),
-    )
-    .await?;
+    store::pairings::remove(&mut tx, &row.token_sha256).await?;
+    if effects.contains(&Effect::IssueToken) {
+        let terms =
+            Terms { for_key_sha256: Some(row.key_sha256.clone()), ..Terms::until(expires_s) };
+        store::enrollments::insert(&mut tx, &row.token_sha256, &pair.fleet, &terms).await?;
+    }
+    let subject = format!("{} key {}", pair.fleet, row.key_sha256);
+    cx.audit(&mut tx, now_s, "admin", "enrollment.pair", &subject).await?;
     tx.commit().await?;
-    cx.enrollment.pairing.admitted.notify_waiters();
+    if effects.contains(&Effect::WakeWaiting) {
+        cx.enrollment.pairing.admitted.notify_waiters();
+    }
     Ok(Paired {
         fleet: pair.fleet.clone(),
         running: row.running.parse().map_err(Error::internal)?,

@@ -2,8 +2,8 @@
 //! certificate whose key is a file.
 
 use crate::context::Context;
-use crate::enrollment::renewal::End;
-use crate::enrollment::token::{Channel, issue_next};
+use crate::enrollment::renewal::{self, Right};
+use crate::enrollment::token::{Channel, Wanted, issue_next};
 use crate::error::Error;
 use fleeti_core::id::FleetId;
 use fleeti_core::wire::device::TEXT_MAX;
@@ -14,6 +14,7 @@ use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
 use fleeti_pki::certificate::Protection;
 use fleeti_pki::readmission;
 use fleeti_store as store;
+use fleeti_store::readmissions::Opened;
 
 /// Allowed duration of a readmission, in seconds.
 const VALID_S: std::ops::RangeInclusive<u32> = 60..=30 * 86_400;
@@ -45,7 +46,8 @@ pub async fn open(
     }
     let (now, mut tx) = (cx.now_s(), cx.db.write().await?);
     let until_s = now + u64::from(request.valid_s);
-    let devices = store::readmissions::open(&mut tx, fleet, until_s, reason, now).await?;
+    let opened = Opened { fleet, until_s, reason };
+    let devices = store::readmissions::open(&mut tx, &opened, now).await?;
     cx.audit(&mut tx, now, "admin", "fleet.readmit", &format!("{fleet} until {until_s}: {reason}"))
         .await?;
     tx.commit().await?;
@@ -65,25 +67,19 @@ pub async fn renew(
     request: &ReadmitRequest,
     channel: Channel,
 ) -> Result<RenewResponse, Error> {
-    // The same error for every reason, so that an attacker learns no ids.
-    let refused = || {
-        Error::new(Code::Forbidden, "this device is not readmitted").hint(
-            "run `fleeti device readmit` to let devices of its fleet renew with expired certificates",
-        )
-    };
+    let refused = || renewal::no_right(&Right::Readmission(String::new()));
     let channel = channel.ok_or_else(refused)?;
     let key_sha256 = readmission::check(request, &channel).map_err(|e| {
         tracing::debug!("readmission: {e}");
         refused()
     })?;
-    if !store::readmissions::is_open_for(cx.db.pool(), &request.device, &key_sha256, cx.now_s())
-        .await?
-    {
-        return Err(refused());
-    }
-    let answer =
-        issue_next(cx, &request.device, &request.csr_pem, (Protection::Software, End::ByTrust))
-            .await?;
+    let wanted = Wanted {
+        device: &request.device,
+        csr_pem: &request.csr_pem,
+        protection: Protection::Software,
+        right: Right::Readmission(key_sha256.clone()),
+    };
+    let answer = issue_next(cx, &wanted).await?;
     // A device that repeats the request gets the same certificate and one audit entry. The signing
     // service enters each certificate that it issues.
     if cx.alarms.is_new(READMITTED, request.device.as_str()) {

@@ -1,140 +1,148 @@
-//! When, and how often, a device can renew its certificate: once in the renewal window of the
-//! certificate in use, and a few more times, because responses get lost and devices lose new keys.
-//! A client that repeats the request gets the same certificate, or the time of the next renewal,
-//! and the server stores nothing.
+//! When, and how often, a device can renew its certificate: the machine is
+//! [`fleeti_core::enrollment::certificate`]. A client that repeats the request gets the same
+//! certificate, or the time of the next renewal, and the server stores nothing.
 
 use crate::context::Context;
-use crate::enrollment::window::window_of;
 use crate::error::Error;
+use fleeti_core::enrollment::KeyOwner;
+use fleeti_core::enrollment::certificate::{
+    self as machine, Anchor, Authority, Effect, Event, KeyPlace, Rejected, Request, Stored,
+    Successors,
+};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
-use fleeti_store::certificates::{self, CertificateStatus};
-use fleeti_store::device_keys;
+use fleeti_store::certificates::{self, StoredCertificates};
 use fleeti_store::devices::Certified;
+use fleeti_store::{Connection, device_keys, readmissions};
 use x509_cert::Certificate;
 
-/// Certificates for one device within [`AGAIN_S`]: the renewal, and two more in case responses and
-/// keys are lost.
-pub const SUCCESSORS_MAX: u32 = 3;
-/// The period of [`SUCCESSORS_MAX`], in seconds.
-pub const AGAIN_S: u64 = 86_400;
-
-/// What a device gets when it requests a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Due {
-    /// Its existing certificate for this key.
-    Again,
-    /// A new certificate.
-    New,
-    /// Nothing before this time, Unix seconds.
-    From(u64),
+/// By what right a device requests its next certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Right {
+    /// Its valid certificate.
+    Certificate,
+    /// The TPM that is bound to it; see [`anchor`].
+    Tpm(Anchor),
+    /// The key of its expired certificate, by its SHA-256, while its fleet is readmitted.
+    Readmission(String),
 }
 
-/// What the device gets for this key now.
-#[must_use]
-pub fn due(status: &CertificateStatus, key_sha256: &str, now_s: u64) -> Due {
-    let newest = status.next_key_sha256.as_deref().unwrap_or(&status.key_sha256);
-    let start_s = window_of(status.not_after_s).start_s;
-    if newest == key_sha256 && now_s < start_s {
-        return Due::Again;
-    }
-    // The newest certificate is in use, and renewal is not due.
-    if status.next_key_sha256.is_none() && now_s < start_s {
-        return Due::From(start_s);
-    }
-    let again_s = status.successor_s.saturating_add(AGAIN_S);
-    if status.successors < SUCCESSORS_MAX || now_s >= again_s {
-        Due::New
-    } else {
-        Due::From(again_s)
-    }
-}
-
-/// When the current certificate counts as expired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// At its own expiry.
-    OfDate,
-    /// Already: its intermediate CA no longer counts, and the device renews by readmission or by
-    /// its TPM.
-    ByTrust,
-}
-
-/// When the newest certificate of a device ends: already, if no intermediate CA that counts has
-/// signed it.
-pub async fn end_of(cx: &Context, device: &DeviceId) -> Result<End, Error> {
-    let newest = certificates::newest(cx.db.pool(), device)
-        .await?
-        .and_then(|pem| certificate::from_pem(&pem).ok());
-    let trust = cx.trust.current.load();
-    let counts =
-        |c: Certificate| trust.devices().any(|a| certificate::is_signed_by(&c, &a.certificate));
-    Ok(if newest.is_some_and(counts) { End::OfDate } else { End::ByTrust })
+/// A device that requests its next certificate.
+pub(crate) struct Requester<'a> {
+    /// The device.
+    pub device: &'a DeviceId,
+    /// SHA-256 of the key, whose possession it has proved.
+    pub key_sha256: &'a str,
+    /// Where the key is.
+    pub place: KeyPlace,
+    /// By what right it requests.
+    pub right: &'a Right,
 }
 
 /// What [`begin`] found.
-pub enum Begun {
+pub(crate) enum Begun {
     /// The existing certificate.
     Again(Certified),
     /// A new one may be signed. Call [`give_back`] if that fails.
-    New(CertificateStatus),
+    New,
+}
+
+/// What the state of a device permits.
+enum Decided {
+    Again(Certified),
+    New(Successors),
 }
 
 /// Checks whether a device may get a certificate for a key, and counts it before signing, because
 /// requests can be concurrent.
 ///
 /// # Errors
-/// [`Code::TooMany`] before renewal is due; [`Code::Forbidden`] for a revoked device, or a key of
-/// another device; [`Code::NotFound`].
-pub async fn begin(
+/// [`Code::TooMany`] before renewal is due; [`Code::Forbidden`] for a revoked device, a key of
+/// another device, or one outside the TPM after one in it; [`Code::NotFound`].
+pub(crate) async fn begin(cx: &Context, requester: &Requester<'_>) -> Result<Begun, Error> {
+    // Without the writer: a client that repeats its request, or has no right to one, must not block
+    // other writers.
+    if let Decided::Again(certified) = decide(cx, &mut cx.db.reader().await?, requester).await? {
+        return Ok(Begun::Again(certified));
+    }
+    let mut tx = cx.db.write().await?;
+    match decide(cx, &mut tx, requester).await? {
+        Decided::Again(certified) => Ok(Begun::Again(certified)),
+        Decided::New(successors) => {
+            certificates::set_successors(&mut tx, requester.device, successors).await?;
+            tx.commit().await?;
+            Ok(Begun::New)
+        }
+    }
+}
+
+async fn decide(
     cx: &Context,
+    connection: &mut Connection,
+    requester: &Requester<'_>,
+) -> Result<Decided, Error> {
+    let (now_s, key_sha256) = (cx.now_s(), requester.key_sha256);
+    let found = certificates::load(connection, requester.device).await?;
+    let StoredCertificates { certificates, .. } = found.ok_or_else(|| match requester.right {
+        Right::Certificate => Error::not_found("device", requester.device.as_str()),
+        Right::Tpm(_) | Right::Readmission(_) => no_right(requester.right),
+    })?;
+    let certified = certificates::of_key(connection, requester.device, key_sha256, now_s).await?;
+    let authority = match requester.right {
+        Right::Certificate => Authority::Certificate,
+        Right::Tpm(anchor) => Authority::Tpm(*anchor),
+        Right::Readmission(key_sha256) => Authority::Readmission {
+            key_sha256: key_sha256.clone(),
+            until_s: readmissions::until_s(connection, requester.device).await?,
+        },
+    };
+    let request = Request {
+        key_sha256: key_sha256.to_owned(),
+        key_owner: owner(connection, requester.device, key_sha256).await?,
+        place: requester.place,
+        authority,
+        stored: if certified.is_some() { Stored::Yes } else { Stored::No },
+    };
+    let (after, effects) = machine::step(&certificates, Event::Request(request), now_s)
+        .map_err(|rejected| refused(rejected, requester, now_s))?;
+    match certified {
+        Some(certified) if effects.contains(&Effect::Repeat) => Ok(Decided::Again(certified)),
+        Some(_) | None => Ok(Decided::New(after.successors)),
+    }
+}
+
+/// Whom a key belongs to, as seen by a device.
+async fn owner(
+    connection: &mut Connection,
     device: &DeviceId,
     key_sha256: &str,
-    end: End,
-) -> Result<Begun, Error> {
-    let now_s = cx.now_s();
-    let mut tx = cx.db.write().await?;
-    let found = certificates::status(&mut tx, device).await?;
-    let status = found.ok_or_else(|| Error::not_found("device", device.as_str()))?;
-    if status.is_revoked {
-        return Err(Error::new(Code::Forbidden, "this device is revoked"));
-    }
-    if device_keys::owners(&mut tx, &[key_sha256])
+) -> Result<KeyOwner, Error> {
+    let owners = device_keys::owners(connection, &[key_sha256]).await?;
+    let is_other = owners.get(key_sha256).is_some_and(|owner| owner != device.as_str());
+    Ok(if is_other { KeyOwner::OtherDevice } else { KeyOwner::NoOther })
+}
+
+/// Whether an intermediate CA that counts has signed the newest certificate of a device.
+pub(crate) async fn anchor(cx: &Context, device: &DeviceId) -> Result<Anchor, Error> {
+    let newest = certificates::newest(cx.db.pool(), device)
         .await?
-        .get(key_sha256)
-        .is_some_and(|owner| owner != device.as_str())
-    {
-        return Err(foreign_key());
-    }
-    let by_end = match end {
-        End::OfDate => status.clone(),
-        End::ByTrust => CertificateStatus { not_after_s: 0, ..status.clone() },
-    };
-    match due(&by_end, key_sha256, now_s) {
-        Due::From(at_s) => return Err(early(device, at_s, now_s)),
-        Due::Again => {
-            if let Some(certified) =
-                certificates::of_key(&mut tx, device, key_sha256, now_s).await?
-            {
-                return Ok(Begun::Again(certified));
-            }
-        }
-        Due::New => {}
-    }
-    let is_first = now_s >= status.successor_s.saturating_add(AGAIN_S);
-    let count = if is_first { 1 } else { status.successors.saturating_add(1) };
-    certificates::set_successors(&mut tx, device, count, now_s).await?;
-    tx.commit().await?;
-    Ok(Begun::New(status))
+        .and_then(|pem| certificate::from_pem(&pem).ok());
+    let trust = cx.trust.current.load();
+    let counts =
+        |c: Certificate| trust.devices().any(|a| certificate::is_signed_by(&c, &a.certificate));
+    Ok(if newest.is_some_and(counts) { Anchor::Counts } else { Anchor::Ended })
 }
 
 /// Undoes the counting of [`begin`] after a failure.
-pub async fn give_back(cx: &Context, device: &DeviceId, status: &CertificateStatus) {
+pub(crate) async fn give_back(cx: &Context, device: &DeviceId) {
     let given = async {
         let mut tx = cx.db.write().await?;
-        certificates::set_successors(&mut tx, device, status.successors, status.successor_s)
-            .await?;
+        let Some(found) = certificates::load(&mut tx, device).await? else { return Ok(()) };
+        if let Ok((after, _)) = machine::step(&found.certificates, Event::SigningFailed, cx.now_s())
+        {
+            certificates::set_successors(&mut tx, device, after.successors).await?;
+        }
         Ok::<_, Error>(tx.commit().await?)
     };
     if let Err(e) = given.await {
@@ -146,29 +154,94 @@ pub async fn give_back(cx: &Context, device: &DeviceId, status: &CertificateStat
 ///
 /// # Errors
 /// [`Code::Forbidden`] if the device was revoked meanwhile, or another device got the key.
-pub async fn keep(cx: &Context, device: &DeviceId, certified: &Certified) -> Result<(), Error> {
+pub(crate) async fn keep(
+    cx: &Context,
+    device: &DeviceId,
+    certified: &Certified,
+) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
-    let status = certificates::status(&mut tx, device).await?.filter(|s| !s.is_revoked);
-    let status = status.ok_or_else(|| Error::new(Code::Forbidden, "this device is revoked"))?;
-    let key = certified.key_sha256.as_str();
-    if device_keys::owners(&mut tx, &[key])
-        .await?
-        .get(key)
-        .is_some_and(|owner| owner != device.as_str())
-    {
-        return Err(foreign_key());
+    let revoked = || Error::new(Code::Forbidden, Rejected::Revoked.to_string());
+    let found = certificates::load(&mut tx, device).await?.ok_or_else(revoked)?;
+    let event = Event::Issued {
+        key_sha256: certified.key_sha256.clone(),
+        key_owner: owner(&mut tx, device, &certified.key_sha256).await?,
+        not_after_s: certified.not_after_s,
+    };
+    let (_, effects) = machine::step(&found.certificates, event, cx.now_s())
+        .map_err(|e| if e == Rejected::KeyOfOther { foreign_key() } else { revoked() })?;
+    for effect in effects {
+        match effect {
+            Effect::Supersede(unused) => {
+                certificates::supersede(&mut tx, device, &unused).await?;
+            }
+            Effect::Store => {
+                let stored = [(device, &found.fleet, certified)];
+                fleeti_store::devices::upsert(&mut tx, &stored, cx.now_s()).await?;
+            }
+            Effect::Repeat | Effect::Certify | Effect::ReplaceKey(_) => {}
+        }
     }
-    if let Some(unused) = status.next_key_sha256.as_deref().filter(|unused| *unused != key) {
-        certificates::supersede(&mut tx, device, unused).await?;
-    }
-    fleeti_store::devices::upsert(&mut tx, &[(device, &status.fleet, certified)], cx.now_s())
-        .await?;
     Ok(tx.commit().await?)
+}
+
+/// A device connects with a key that was issued to it. On the first use of the next key, returns
+/// the key that it replaces, by its SHA-256.
+///
+/// # Errors
+/// [`Code::Forbidden`] for a revoked device, or any other key.
+pub(crate) async fn use_key(
+    cx: &Context,
+    device: &DeviceId,
+    key_sha256: &str,
+) -> Result<Option<String>, Error> {
+    let refused = |e: Rejected| Error::new(Code::Forbidden, e.to_string());
+    let mut tx = cx.db.write().await?;
+    let found = certificates::load(&mut tx, device).await?;
+    let found = found.ok_or_else(|| refused(Rejected::KeyMismatch))?;
+    let event = Event::Use(key_sha256.to_owned());
+    let (_, effects) = machine::step(&found.certificates, event, cx.now_s()).map_err(refused)?;
+    let replaced = effects.into_iter().find_map(|effect| match effect {
+        Effect::ReplaceKey(replaced) => Some(replaced),
+        Effect::Repeat | Effect::Certify | Effect::Store | Effect::Supersede(_) => None,
+    });
+    if replaced.is_some() {
+        fleeti_store::devices::promote_key(&mut tx, device, key_sha256).await?;
+        tx.commit().await?;
+    }
+    Ok(replaced)
+}
+
+fn refused(rejected: Rejected, requester: &Requester<'_>, now_s: u64) -> Error {
+    match rejected {
+        Rejected::Revoked | Rejected::NotReadmitted => no_right(requester.right),
+        Rejected::KeyOfOther => foreign_key(),
+        Rejected::Early { at_s } => early(requester.device, at_s, now_s),
+        Rejected::KeyLeavesTpm => Error::new(Code::Forbidden, rejected.to_string()).hint(
+            "send the TPM's certification of the key, or revoke the device and provision it again",
+        ),
+        other => Error::new(Code::Forbidden, other.to_string()),
+    }
+}
+
+/// The error for a device that may not renew by this right. Without a certificate it is the same
+/// for every reason, so that an attacker learns no ids.
+pub(crate) fn no_right(right: &Right) -> Error {
+    let (text, hint) = match right {
+        Right::Certificate => {
+            return Error::new(Code::Forbidden, Rejected::Revoked.to_string());
+        }
+        Right::Tpm(_) => ("this device cannot renew here", "provision the device again"),
+        Right::Readmission(_) => (
+            "this device is not readmitted",
+            "run `fleeti device readmit` to let devices of its fleet renew with expired certificates",
+        ),
+    };
+    Error::new(Code::Forbidden, text).hint(hint)
 }
 
 /// The error for a key that belongs to another device.
 pub(crate) fn foreign_key() -> Error {
-    Error::new(Code::Forbidden, "this key belongs, or belonged, to another device")
+    Error::new(Code::Forbidden, Rejected::KeyOfOther.to_string())
         .hint("make a new key: two devices never share one")
 }
 
@@ -178,47 +251,4 @@ fn early(device: &DeviceId, at_s: u64, now_s: u64) -> Error {
     Error::new(Code::TooMany, format!("the certificate of {device} cannot be renewed before {at}"))
         .hint("keep the current certificate, or repeat the request with the same key")
         .retry_after(at_s.saturating_sub(now_s))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW_S: u64 = 1_800_000_000;
-    const DAY_S: u64 = 86_400;
-
-    fn status(age_days: u64, next: Option<&str>, successors: u32) -> CertificateStatus {
-        CertificateStatus {
-            fleet: "demo".parse().unwrap(),
-            is_revoked: false,
-            key_sha256: "first".into(),
-            next_key_sha256: next.map(str::to_owned),
-            not_after_s: NOW_S + (30 - age_days) * DAY_S,
-            successors,
-            successor_s: NOW_S,
-        }
-    }
-
-    #[test]
-    fn a_fresh_certificate_is_given_again_for_its_key_and_another_key_waits() {
-        let fresh = status(0, None, 0);
-        assert_eq!(due(&fresh, "first", NOW_S), Due::Again);
-        assert_eq!(due(&fresh, "other", NOW_S), Due::From(NOW_S + 10 * DAY_S));
-        assert_eq!(due(&fresh, "other", NOW_S + 10 * DAY_S), Due::New);
-        assert_eq!(due(&fresh, "first", NOW_S + 10 * DAY_S), Due::New);
-        assert_eq!(due(&fresh, "other", NOW_S + 400 * DAY_S), Due::New, "out of the drawer");
-    }
-
-    #[test]
-    fn a_few_answers_may_be_lost_in_a_day() {
-        let lost = |n| status(0, Some("next"), n);
-        assert_eq!(due(&lost(1), "next", NOW_S), Due::Again);
-        assert_eq!(
-            [due(&lost(1), "other", NOW_S), due(&lost(2), "first", NOW_S)],
-            [Due::New, Due::New]
-        );
-        assert_eq!(due(&lost(3), "other", NOW_S), Due::From(NOW_S + AGAIN_S));
-        assert_eq!(due(&lost(3), "other", NOW_S + AGAIN_S), Due::New);
-        assert_eq!(due(&lost(u32::MAX), "other", NOW_S + AGAIN_S), Due::New);
-    }
 }

@@ -46,11 +46,11 @@ impl Drop for Answers {
 
 /// The enrollment request of a device with a token.
 pub(crate) struct QueuedEnrollment {
-    pub token_sha256: String,
-    pub key_sha256: String,
-    pub csr_pem: String,
-    pub tpm: Option<ProvedTpm>,
-    pub answer: oneshot::Sender<Delivered>,
+    pub(super) token_sha256: String,
+    pub(super) key_sha256: String,
+    pub(super) csr_pem: String,
+    pub(super) tpm: Option<ProvedTpm>,
+    pub(super) answer: oneshot::Sender<Delivered>,
 }
 
 /// A proved TPM, and the protection level of its keys.
@@ -63,8 +63,8 @@ pub struct ProvedTpm {
 
 /// What the enrollment area keeps in memory.
 pub(crate) struct EnrollmentState {
-    pub queue: mpsc::Sender<QueuedEnrollment>,
-    pub pairing: Pairing,
+    pub(super) queue: mpsc::Sender<QueuedEnrollment>,
+    pub(super) pairing: Pairing,
 }
 
 impl EnrollmentState {

@@ -1,15 +1,15 @@
 //! Enrollment tokens, and issuing and renewing device certificates.
 
 use crate::attestation::tpm;
-use crate::clock::now_s;
 use crate::context::Context;
 use crate::enrollment::renewal;
-use crate::enrollment::renewal::{Begun, End};
-use crate::enrollment::window::{CERTIFICATE_S, window_of};
+use crate::enrollment::renewal::{Begun, Requester, Right};
 use crate::error::Error;
 use crate::ports::Addresses;
 use crate::signing;
 use fleeti_core::canonical::{is_sha256_hex, sha256_hex};
+use fleeti_core::enrollment::certificate::{Anchor, CERTIFICATE_S, KeyPlace, window_of};
+use fleeti_core::enrollment::token::Terms;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{CreateEnrollment, Enrollment, Event};
 use fleeti_core::wire::enrollment::{
@@ -38,8 +38,9 @@ pub async fn create(
     addresses: &Addresses,
 ) -> Result<Enrollment, Error> {
     let mut tx = cx.db.write().await?;
-    let enrollment = issue(cx, &mut tx, fleet, request.valid_s, None, addresses).await?;
-    cx.audit(&mut tx, now_s(), "admin", "enrollment.create", fleet.as_str()).await?;
+    let wanted = NewToken { fleet, valid_s: request.valid_s, reservation: None };
+    let enrollment = issue(cx, &mut tx, &wanted, addresses).await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", "enrollment.create", fleet.as_str()).await?;
     tx.commit().await?;
     Ok(enrollment)
 }
@@ -52,32 +53,45 @@ pub(crate) struct Reservation<'a> {
     pub ek_sha256: Option<&'a str>,
 }
 
-/// Issues a token, for any device or for a particular one.
+/// A token to issue.
+pub(crate) struct NewToken<'a> {
+    /// The fleet that its device joins.
+    pub fleet: &'a FleetId,
+    /// Its validity, in seconds.
+    pub valid_s: u32,
+    /// The device that it is for; `None` for any.
+    pub reservation: Option<Reservation<'a>>,
+}
+
+/// Issues a token.
 pub(crate) async fn issue(
     cx: &Context,
     tx: &mut Tx<'_>,
-    fleet: &FleetId,
-    valid_s: u32,
-    reservation: Option<&Reservation<'_>>,
+    wanted: &NewToken<'_>,
     addresses: &Addresses,
 ) -> Result<Enrollment, Error> {
-    if !(60..=TOKEN_S_MAX).contains(&valid_s) {
+    let NewToken { fleet, valid_s, reservation } = wanted;
+    if !(60..=TOKEN_S_MAX).contains(valid_s) {
         return Err(Error::new(
             Code::Invalid,
             format!("valid_s is {valid_s}, must be 60 to {TOKEN_S_MAX}"),
         ));
     }
-    if let Some(ek) = reservation.and_then(|r| r.ek_sha256).filter(|ek| !is_sha256_hex(ek)) {
+    let ek_sha256 = reservation.as_ref().and_then(|r| r.ek_sha256);
+    if let Some(ek) = ek_sha256.filter(|ek| !is_sha256_hex(ek)) {
         return Err(Error::new(
             Code::Invalid,
             format!("ek_sha256 is {ek:?}, must be 64 lower-case hexadecimal digits"),
         ));
     }
     let token = hex::encode(rand::random::<[u8; 32]>());
-    let expires_s = cx.now_s() + u64::from(valid_s);
-    let reserved = reservation.map(|r| (r.device, r.ek_sha256));
-    store::enrollments::insert(tx, &sha256_hex(token.as_bytes()), fleet, expires_s, reserved)
-        .await?;
+    let expires_s = cx.now_s() + u64::from(*valid_s);
+    let terms = Terms {
+        reserved: reservation.as_ref().map(|r| r.device.clone()),
+        ek_sha256: ek_sha256.map(str::to_owned),
+        ..Terms::until(expires_s)
+    };
+    store::enrollments::insert(tx, &sha256_hex(token.as_bytes()), fleet, &terms).await?;
     Ok(Enrollment { record: record(cx, addresses, token), expires_s })
 }
 
@@ -106,29 +120,17 @@ pub async fn renew_by_proof(
     channel: Channel,
 ) -> Result<RenewResponse, Error> {
     claimed_key_sha256(&request.csr_pem)?;
-    // The same error for every reason, so that an attacker learns no ids.
-    let refused = || {
-        Error::new(Code::Forbidden, "this device cannot renew here")
-            .hint("provision the device again")
-    };
+    let refused = || renewal::no_right(&Right::Tpm(Anchor::Ended));
     let device = &request.device;
-    store::admission::admission(cx.db.pool(), device)
-        .await?
-        .filter(|a| a.revoked_s.is_none())
-        .ok_or_else(refused)?;
     let tpm = tpms::get(cx.db.pool(), device).await?.ok_or_else(refused)?;
     tpm::check_key(&tpm, &request.key, &request.csr_pem, channel, |c| Purpose::renewal(device, c))
         .map_err(|e| {
             tracing::warn!(%device, "renewal by TPM refused: {e}");
             refused()
         })?;
-    issue_next(
-        cx,
-        device,
-        &request.csr_pem,
-        (tpm::protection(&tpm), renewal::end_of(cx, device).await?),
-    )
-    .await
+    let (csr_pem, protection) = (request.csr_pem.as_str(), tpm::protection(&tpm));
+    let right = Right::Tpm(renewal::anchor(cx, device).await?);
+    issue_next(cx, &Wanted { device, csr_pem, protection, right }).await
 }
 
 /// The channel binding of a connection (RFC 9266); `None` unless it is TLS 1.3.
@@ -158,39 +160,41 @@ pub async fn renew(
         }
         None => Protection::Software,
     };
-    issue_next(cx, device, &request.csr_pem, (protection, End::OfDate)).await
+    let csr_pem = request.csr_pem.as_str();
+    issue_next(cx, &Wanted { device, csr_pem, protection, right: Right::Certificate }).await
+}
+
+/// The next certificate that a device requests.
+pub(crate) struct Wanted<'a> {
+    /// The device.
+    pub device: &'a DeviceId,
+    /// Its CSR, PEM.
+    pub csr_pem: &'a str,
+    /// The protection level of the key.
+    pub protection: Protection,
+    /// By what right the device requests it.
+    pub right: Right,
+}
+
+impl Wanted<'_> {
+    fn place(&self) -> KeyPlace {
+        if self.protection == Protection::Software { KeyPlace::File } else { KeyPlace::Tpm }
+    }
 }
 
 /// Issues the next certificate of a known device, or returns the current one if none is due.
-pub(crate) async fn issue_next(
-    cx: &Context,
-    device: &DeviceId,
-    csr_pem: &str,
-    (protection, end): (Protection, End),
-) -> Result<RenewResponse, Error> {
-    // Otherwise an attacker with root on a device could move its identity into a file and copy it.
-    let refused = || {
-        Error::new(
-            Code::Forbidden,
-            "the key of this device is in its TPM, so the next key must be as well",
-        )
-        .hint(
-            "send the TPM's certification of the key, or revoke the device and provision it again",
-        )
-    };
-    if protection == Protection::Software
-        && store::certificates::has_key_in_tpm(cx.db.pool(), device).await?
-    {
-        return Err(refused());
-    }
-    let status = match renewal::begin(cx, device, &proved_key_sha256(csr_pem)?, end).await? {
+pub(crate) async fn issue_next(cx: &Context, wanted: &Wanted<'_>) -> Result<RenewResponse, Error> {
+    let Wanted { device, csr_pem, protection, .. } = *wanted;
+    let key_sha256 = proved_key_sha256(csr_pem)?;
+    let requester =
+        Requester { device, key_sha256: &key_sha256, place: wanted.place(), right: &wanted.right };
+    match renewal::begin(cx, &requester).await? {
         Begun::Again(certified) => return Ok(renewed(cx, &certified)),
-        Begun::New(status) => status,
-    };
+        Begun::New => {}
+    }
     let next = async {
-        let certified = certify(cx, device, csr_pem, (Occasion::Renewal, protection))
-            .await
-            .map_err(bad_request)?;
+        let reason = Reason { occasion: Occasion::Renewal, protection };
+        let certified = certify(cx, device, csr_pem, reason).await.map_err(bad_request)?;
         renewal::keep(cx, device, &certified).await?;
         Ok::<_, Error>(certified)
     };
@@ -200,7 +204,7 @@ pub(crate) async fn issue_next(
             Ok(renewed(cx, &certified))
         }
         Err(e) => {
-            renewal::give_back(cx, device, &status).await;
+            renewal::give_back(cx, device).await;
             Err(e)
         }
     }
@@ -232,13 +236,23 @@ pub(crate) fn proved_key_sha256(csr_pem: &str) -> Result<String, Error> {
     Ok(sha256_hex(key.public_key_der()))
 }
 
+/// What the signing service is told of a certificate.
+#[derive(Clone, Copy)]
+pub(crate) struct Reason {
+    /// The first certificate of a device, or a later one.
+    pub occasion: Occasion,
+    /// The protection level of its key.
+    pub protection: Protection,
+}
+
 /// Requests a device certificate from the signing service.
 pub(crate) async fn certify(
     cx: &Context,
     device: &DeviceId,
     csr_pem: &str,
-    (occasion, protection): (Occasion, Protection),
+    reason: Reason,
 ) -> Result<Certified, Error> {
+    let Reason { occasion, protection } = reason;
     let trust = cx.trust.current.load_full();
     let issuer = trust.device();
     let request = Request::CertifyDevice {

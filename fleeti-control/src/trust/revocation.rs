@@ -16,6 +16,7 @@ use fleeti_core::wire::api::{Event, RevocationReason};
 use fleeti_core::wire::problem::Code;
 use fleeti_signer_client::handle::SignerHandle;
 use fleeti_signer_client::wire::{Request, RevokedSerial};
+use fleeti_store::certificates::RevokedCertificate;
 use fleeti_store::{self as store, Db};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -186,10 +187,12 @@ pub async fn crls(
     let mut crls = Vec::new();
     for accepted in trust.devices() {
         let rows = store::certificates::revoked(db.pool(), &accepted.sha256, now_s).await?;
-        let revoked = rows
-            .into_iter()
-            .map(|(serial, revoked_s, reason)| RevokedSerial { serial, revoked_s, reason })
-            .collect();
+        let listed = |row: RevokedCertificate| RevokedSerial {
+            serial: row.serial,
+            revoked_s: row.revoked_s,
+            reason: row.reason,
+        };
+        let revoked = rows.into_iter().map(listed).collect();
         match signing::crl(signer, &accepted.sha256, revoked).await {
             Ok(crl) => {
                 let (key_id, issuer) = (accepted.key_id.clone(), accepted.certificate.clone());

@@ -5,6 +5,7 @@ use fleeti_control::clock::now_s;
 use fleeti_control::enrollment::batch::enroll;
 use fleeti_control::error::Error;
 use fleeti_core::canonical::sha256_hex;
+use fleeti_core::enrollment::token::Terms;
 use fleeti_core::id::{Architecture, DeviceId};
 use fleeti_core::wire::enrollment::{EnrollRequest, EnrollResponse};
 use fleeti_core::wire::problem::Code;
@@ -123,10 +124,8 @@ async fn two_tokens_of_one_device_in_one_batch_are_for_that_device() {
     for token in ["a".repeat(64), "b".repeat(64)] {
         let expires_s = now_s() + 3600;
         let sha256 = sha256_hex(token.as_bytes());
-        let reserved = Some((&device, None));
-        fleeti_store::enrollments::insert(&mut tx, &sha256, &fleet, expires_s, reserved)
-            .await
-            .unwrap();
+        let terms = Terms { reserved: Some(device.clone()), ..Terms::until(expires_s) };
+        fleeti_store::enrollments::insert(&mut tx, &sha256, &fleet, &terms).await.unwrap();
         requests.push(request(token, &key()));
     }
     tx.commit().await.unwrap();

@@ -5,7 +5,7 @@ use crate::databases::on_both;
 on_both! {
     a_token_belongs_to_the_device_that_used_it,
     a_reader_cannot_write,
-    a_pairing_is_taken_once_and_before_it_ends,
+    a_pairing_is_found_by_its_code_and_key_until_it_is_removed,
     certificates_follow_the_key_of_a_device,
     a_key_stays_with_its_device,
     a_device_that_enrolls_twice_at_once_keeps_both_keys,
@@ -13,12 +13,15 @@ on_both! {
     sessions_end,
     workers_are_known_by_their_token,
     trust_documents_are_read_as_they_were_stored,
-    a_readmission_is_for_the_keys_of_its_fleet,
+    a_readmission_is_for_the_devices_of_its_fleet,
 }
 
 mod test {
     use crate::databases::Place;
     use crate::devices::{certified, enroll, id, key};
+    use fleeti_core::enrollment::certificate::{KeyPlace, State as Keys, Successors};
+    use fleeti_core::enrollment::pairing::State as Pairing;
+    use fleeti_core::enrollment::token::{State, Terms, Token};
     use fleeti_core::wire::api::RevocationReason;
     use fleeti_core::wire::device::SignedBundle;
     use fleeti_core::wire::readmission::SignedTransition;
@@ -33,19 +36,28 @@ mod test {
         let mut tx = db.write().await.unwrap();
         let fleet = "bench".parse().unwrap();
         for token in ["old", "new"] {
-            enrollments::insert(&mut tx, token, &fleet, 7, None).await.unwrap();
+            enrollments::insert(&mut tx, token, &fleet, &Terms::until(7)).await.unwrap();
         }
-        let reserved = Some((&id("dev-2"), Some("ek")));
-        enrollments::insert(&mut tx, "reserved", &fleet, 7, reserved).await.unwrap();
-        enrollments::consume(&mut tx, &[("old", &id("dev-1"), "key")]).await.unwrap();
+        let reserved = Terms {
+            reserved: Some(id("dev-2")),
+            ek_sha256: Some("ek".into()),
+            for_key_sha256: Some("only".into()),
+            ..Terms::until(7)
+        };
+        enrollments::insert(&mut tx, "reserved", &fleet, &reserved).await.unwrap();
+        let (device, token_sha256, key_sha256) = (&id("dev-1"), "old", "key");
+        let uses = [enrollments::Use { token_sha256, device, key_sha256 }];
+        enrollments::consume(&mut tx, &uses).await.unwrap();
         let used = enrollments::used(&mut tx, &["old", "new", "unknown"]).await.unwrap();
         assert_eq!(used.into_keys().collect::<Vec<_>>(), ["old"]);
         tx.commit().await.unwrap();
         let mut reader = db.reader().await.unwrap();
         let found = enrollments::find(&mut reader, &["old", "new", "reserved"]).await.unwrap();
-        assert_eq!((found.len(), found["old"].device.as_deref()), (3, Some("dev-1")));
-        assert_eq!((found["new"].device.as_deref(), found["new"].expires_s), (None, 7));
-        assert_eq!(found["reserved"].ek_sha256.as_deref(), Some("ek"));
+        let by = State::Used { device: id("dev-1"), key_sha256: "key".into() };
+        assert_eq!((found.len(), &found["old"].token.state), (3, &by));
+        let new = Token { state: State::Unused, terms: Terms::until(7) };
+        assert_eq!((&found["new"].token, &found["new"].fleet), (&new, &fleet));
+        assert_eq!(found["reserved"].token.terms, reserved);
     }
 
     pub async fn a_reader_cannot_write(place: Place) {
@@ -55,7 +67,7 @@ mod test {
         assert!(refused.to_string().contains(words), "{refused}");
     }
 
-    pub async fn a_pairing_is_taken_once_and_before_it_ends(place: Place) {
+    pub async fn a_pairing_is_found_by_its_code_and_key_until_it_is_removed(place: Place) {
         let db = place.open().await;
         let row = |token: &str, key: &str| PairingRow {
             token_sha256: token.into(),
@@ -63,21 +75,35 @@ mod test {
             running: "kiosk@1".into(),
         };
         let mut tx = db.write().await.unwrap();
-        pairings::insert(&mut tx, &row("t-1", "k-1"), "c-1", (100, 200)).await.unwrap();
+        let pending = Pairing::Pending { expires_s: 200 };
+        pairings::insert(&mut tx, &row("t-1", "k-1"), "c-1", 200).await.unwrap();
         // A restarted device has the same key.
-        pairings::insert(&mut tx, &row("t-2", "k-1"), "c-2", (100, 200)).await.unwrap();
+        let before = pairings::of_key(&mut tx, "k-1").await.unwrap();
+        assert_eq!(before.iter().map(|p| p.row.token_sha256.as_str()).collect::<Vec<_>>(), ["t-1"]);
+        assert!(pairings::remove(&mut tx, "t-1").await.unwrap());
+        pairings::insert(&mut tx, &row("t-2", "k-1"), "c-2", 200).await.unwrap();
+        assert_eq!(pairings::state(&mut tx, "t-1").await.unwrap(), Pairing::Gone);
+        assert_eq!(pairings::state(&mut tx, "t-2").await.unwrap(), pending);
+        pairings::prune(&mut tx, 200).await.unwrap();
+        assert!(pairings::by_code(&mut tx, "c-1").await.unwrap().is_none());
+        let found = pairings::by_code(&mut tx, "c-2").await.unwrap().unwrap();
+        assert_eq!((found.row.running.as_str(), found.state), ("kiosk@1", pending));
+        assert!(pairings::remove(&mut tx, "t-2").await.unwrap());
+        assert!(!pairings::remove(&mut tx, "t-2").await.unwrap());
+        assert!(pairings::by_code(&mut tx, "c-2").await.unwrap().is_none());
+        let fleet = "bench".parse().unwrap();
+        enrollments::insert(&mut tx, "t-2", &fleet, &Terms::until(300)).await.unwrap();
+        let paired = Pairing::Paired { expires_s: 300 };
+        assert_eq!(pairings::state(&mut tx, "t-2").await.unwrap(), paired);
+        pairings::insert(&mut tx, &row("t-3", "k-3"), "c-3", 200).await.unwrap();
+        pairings::prune(&mut tx, 201).await.unwrap();
+        assert_eq!(pairings::state(&mut tx, "t-3").await.unwrap(), Pairing::Gone);
         tx.commit().await.unwrap();
-        assert_eq!(pairings::state(db.pool(), "t-1", 150).await.unwrap(), (false, false));
-        assert_eq!(pairings::state(db.pool(), "t-2", 150).await.unwrap(), (true, false));
-        let mut tx = db.write().await.unwrap();
-        assert!(pairings::take(&mut tx, "c-2", 201).await.unwrap().is_none());
-        let taken = pairings::take(&mut tx, "c-2", 150).await.unwrap().unwrap();
-        assert_eq!(taken.running, "kiosk@1");
-        assert!(pairings::take(&mut tx, "c-2", 150).await.unwrap().is_none());
-        pairings::admit(&mut tx, &taken, &"bench".parse().unwrap(), 300).await.unwrap();
-        pairings::remove(&mut tx, "t-2").await.unwrap();
-        tx.commit().await.unwrap();
-        assert_eq!(pairings::state(db.pool(), "t-2", 150).await.unwrap(), (false, true));
+    }
+
+    /// `dev-1` with a second key that it has not used.
+    fn renewed() -> Keys {
+        Keys::Renewed { key_sha256: key("dev-1", 1).into(), next_sha256: key("dev-1", 2).into() }
     }
 
     pub async fn certificates_follow_the_key_of_a_device(place: Place) {
@@ -86,24 +112,26 @@ mod test {
         let device = id("dev-1");
         let pem = certificates::newest(db.pool(), &device).await.unwrap();
         assert_eq!(pem.as_deref(), Some("PEM of serial-dev-1-1"));
-        assert!(certificates::has_key_in_tpm(db.pool(), &device).await.unwrap());
         let mut tx = db.write().await.unwrap();
+        let first = certificates::load(&mut tx, &device).await.unwrap().unwrap();
+        assert_eq!(first.certificates.place, KeyPlace::Tpm);
         let fleet = "bench".parse().unwrap();
         let second = certified("dev-1", 2);
         devices::upsert(&mut tx, &[(&device, &fleet, &second)], 20).await.unwrap();
-        let status = certificates::status(&mut tx, &device).await.unwrap().unwrap();
-        assert_eq!(status.next_key_sha256.as_deref(), Some(key("dev-1", 2)));
+        let now = certificates::load(&mut tx, &device).await.unwrap().unwrap();
+        assert_eq!((now.certificates.state, now.fleet), (renewed(), fleet));
         let found = certificates::of_key(&mut tx, &device, key("dev-1", 2), 20).await.unwrap();
         assert_eq!(found.unwrap().serial, "serial-dev-1-2");
         assert!(
             certificates::of_key(&mut tx, &device, key("dev-1", 2), 2000).await.unwrap().is_none()
         );
-        certificates::set_successors(&mut tx, &device, 3, 21).await.unwrap();
+        let successors = Successors { count: 3, last_s: 21 };
+        certificates::set_successors(&mut tx, &device, successors).await.unwrap();
         assert!(devices::promote_key(&mut tx, &device, key("dev-1", 2)).await.unwrap());
         assert!(!devices::promote_key(&mut tx, &device, key("dev-1", 2)).await.unwrap());
-        let status = certificates::status(&mut tx, &device).await.unwrap().unwrap();
-        assert_eq!((status.key_sha256.as_str(), status.next_key_sha256), (key("dev-1", 2), None));
-        assert_eq!((status.successors, status.successor_s, status.not_after_s), (3, 21, 1002));
+        let now = certificates::load(&mut tx, &device).await.unwrap().unwrap().certificates;
+        assert_eq!(now.state, Keys::Current { key_sha256: key("dev-1", 2).into() });
+        assert_eq!((now.successors, now.not_after_s), (successors, 1002));
         certificates::supersede(&mut tx, &device, key("dev-1", 1)).await.unwrap();
         certificates::supersede(&mut tx, &device, key("dev-1", 1)).await.unwrap();
         let owners =
@@ -115,10 +143,15 @@ mod test {
         assert!(device_keys::owners(&mut tx, &[]).await.unwrap().is_empty());
         let reason = RevocationReason::KeyCompromise;
         assert!(devices::revoke(&mut tx, &device, reason, 30).await.unwrap());
+        let now = certificates::load(&mut tx, &device).await.unwrap().unwrap().certificates;
+        assert_eq!((now.state, now.place), (Keys::Revoked, KeyPlace::Tpm));
         tx.commit().await.unwrap();
-        assert!(certificates::has_key_in_tpm(db.pool(), &device).await.unwrap());
         let listed = certificates::revoked(db.pool(), "issuer", 100).await.unwrap();
-        let row = |serial: &str| (serial.to_owned(), 30, reason);
+        let row = |serial: &str| certificates::RevokedCertificate {
+            serial: serial.to_owned(),
+            revoked_s: 30,
+            reason,
+        };
         assert_eq!(listed, [row("serial-dev-1-1"), row("serial-dev-1-2")]);
         assert!(certificates::revoked(db.pool(), "another", 100).await.unwrap().is_empty());
     }
@@ -142,9 +175,8 @@ mod test {
         let mut tx = db.write().await.unwrap();
         let rows = all.each_ref().map(|certified| (&device, &fleet, certified));
         devices::upsert(&mut tx, &rows, 20).await.unwrap();
-        let status = certificates::status(&mut tx, &device).await.unwrap().unwrap();
-        assert_eq!(status.key_sha256, key("dev-1", 1));
-        assert_eq!(status.next_key_sha256.as_deref(), Some(key("dev-1", 2)));
+        let now = certificates::load(&mut tx, &device).await.unwrap().unwrap();
+        assert_eq!(now.certificates.state, renewed());
     }
 
     pub async fn expired_certificates_are_deleted_except_the_newest(place: Place) {
@@ -238,20 +270,18 @@ mod test {
         assert_eq!(trust::taken(db.pool(), 0).await.unwrap(), (2, 2));
     }
 
-    pub async fn a_readmission_is_for_the_keys_of_its_fleet(place: Place) {
+    pub async fn a_readmission_is_for_the_devices_of_its_fleet(place: Place) {
         let db = place.open().await;
         enroll(&db, &["dev-1"]).await;
         let (device, fleet) = (id("dev-1"), "bench".parse().unwrap());
         let mut tx = db.write().await.unwrap();
         sql::query("UPDATE devices SET is_in_tpm = 0").execute(&mut *tx).await.unwrap();
-        assert_eq!(readmissions::open(&mut tx, &fleet, 50, "flood", 10).await.unwrap(), 0);
-        assert_eq!(readmissions::open(&mut tx, &fleet, 60, "flood", 5000).await.unwrap(), 1);
+        let opened = |until_s| readmissions::Opened { fleet: &fleet, until_s, reason: "flood" };
+        assert_eq!(readmissions::until_s(&mut tx, &device).await.unwrap(), None);
+        assert_eq!(readmissions::open(&mut tx, &opened(50), 10).await.unwrap(), 0);
+        assert_eq!(readmissions::open(&mut tx, &opened(60), 5000).await.unwrap(), 1);
+        assert_eq!(readmissions::until_s(&mut tx, &device).await.unwrap(), Some(60));
+        assert_eq!(readmissions::until_s(&mut tx, &id("dev-2")).await.unwrap(), None);
         tx.commit().await.unwrap();
-        let is_open = async |key, now_s| {
-            readmissions::is_open_for(db.pool(), &device, key, now_s).await.unwrap()
-        };
-        assert!(is_open(key("dev-1", 1), 60).await);
-        assert!(!is_open(key("dev-1", 1), 61).await);
-        assert!(!is_open("another", 60).await);
     }
 }

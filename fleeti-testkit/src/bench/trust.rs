@@ -7,6 +7,7 @@ use super::process::{Peer, children_cpu_s, cpu_s, free_port, spent_s};
 use super::{Record, Scale};
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_core::canonical::sha256_hex;
+use fleeti_core::enrollment::token::Terms;
 use fleeti_core::wire::enrollment::EnrollRequest;
 use fleeti_pki::audit::{Act, verify_proof};
 use fleeti_pki::csr;
@@ -143,8 +144,7 @@ impl Ours {
                     &mut tx,
                     &sha256_hex(token.as_bytes()),
                     &"bench".parse()?,
-                    now_s() + 3600,
-                    None,
+                    &Terms::until(now_s() + 3600),
                 )
                 .await?;
             }
