@@ -99,6 +99,24 @@ pub fn run(
     cache: &Cache,
     line: &mut dyn FnMut(&str),
 ) -> Result<BuildRecord, BuildError> {
+    run_with(request, cache, nix, line)
+}
+
+/// The Nix of this machine, with the roots of its garbage collector in the directory of a build.
+pub(crate) fn nix(out: &Path) -> Nix {
+    Nix::new(out.join("nix"))
+}
+
+/// As [`run`], with the runner that `runner` makes for the directory of the build.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with<R: Runner>(
+    request: &Request,
+    cache: &Cache,
+    runner: impl FnOnce(&Path) -> R,
+    line: &mut dyn FnMut(&str),
+) -> Result<BuildRecord, BuildError> {
     fs::create_dir_all(&request.out).map_err(io(&request.out))?;
     let out = fs::canonicalize(&request.out).map_err(io(&request.out))?;
     let log_path = out.join("build.log");
@@ -112,7 +130,7 @@ pub fn run(
     }
 
     let inputs = inputs(request, cache, &mut line)?;
-    let runner = Nix::new(out.join("nix"));
+    let runner = runner(&out);
     let parts = Debian.build(&inputs, cache, &runner, &mut line)?;
 
     line("collecting");

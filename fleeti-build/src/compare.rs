@@ -14,7 +14,7 @@ use crate::file::{open_plain, sha256_file};
 use crate::lock::Lock;
 use crate::pieces::{Difference, first_difference, of_binaries, of_bytes};
 use crate::record::BuildRecord;
-use crate::runner::{Nix, RunError, Runner};
+use crate::runner::{RunError, Runner};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -58,6 +58,19 @@ impl Own {
         cache: &Cache,
         line: &mut dyn FnMut(&str),
     ) -> Result<Self, BuildError> {
+        Self::make_with(request, cache, build::nix, line)
+    }
+
+    /// As [`Own::make`], with the runner that `runner` makes for the directory of the build.
+    ///
+    /// # Errors
+    /// [`BuildError`].
+    pub fn make_with<R: Runner>(
+        request: &Request,
+        cache: &Cache,
+        runner: impl FnOnce(&Path) -> R,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<Self, BuildError> {
         std::fs::create_dir_all(cache.root()).map_err(io(cache.root()))?;
         let folder = tempfile::Builder::new()
             .prefix("own-")
@@ -65,7 +78,7 @@ impl Own {
             .map_err(io(cache.root()))?;
         let request = Request { out: folder.path().to_owned(), ..request.clone() };
         let mut built = Vec::new();
-        let record = build::run(&request, cache, &mut |text| {
+        let record = build::run_with(&request, cache, runner, &mut |text| {
             built.extend(
                 text.strip_prefix("building '")
                     .and_then(|rest| rest.split('\'').next())
@@ -98,7 +111,18 @@ impl Own {
     /// # Errors
     /// [`BuildError::Run`] if a step fails.
     pub fn rebuild(&self, line: &mut dyn FnMut(&str)) -> Result<Vec<Difference>, BuildError> {
-        let runner = Nix::new(self.directory.join("nix"));
+        self.rebuild_with(&build::nix(&self.directory), line)
+    }
+
+    /// As [`Own::rebuild`], with this runner.
+    ///
+    /// # Errors
+    /// [`BuildError::Run`] if a step fails.
+    pub fn rebuild_with(
+        &self,
+        runner: &dyn Runner,
+        line: &mut dyn FnMut(&str),
+    ) -> Result<Vec<Difference>, BuildError> {
         let mut differences = Vec::new();
         for (name, step) in &self.record.derivations {
             if self.built.iter().any(|path| Path::new(path) == step.derivation) {
@@ -177,6 +201,19 @@ pub fn with_build(own: &Own, directory: &Path) -> Result<Comparison, BuildError>
         }
         Err(e) => found.differences.push(Difference::new("lock.json", None, e.to_string())),
     }
+    Ok(found)
+}
+
+/// Compares the record of another party's build with one's own build: every field, and by the
+/// digests every byte of every file.
+///
+/// # Errors
+/// I/O errors of one's own build.
+pub fn with_record(own: &Own, record: &BuildRecord) -> Result<Comparison, BuildError> {
+    let mut found = Comparison::default();
+    records(&own.record, record, &mut found);
+    // One's own record counts only if the files beside it match it.
+    found.differences.extend(changed_files(own)?);
     Ok(found)
 }
 

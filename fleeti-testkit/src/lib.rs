@@ -15,7 +15,7 @@
 //! releases and one device, for the demo and the VM tests) · [`scenario`] (the steps of a scenario)
 //! · [`adversary`] (a device under an attacker's control) · [`recoveries`] (recovery scenarios) ·
 //! [`forwarder`] (a server's previous address) · [`host`] (a device in memory) · [`synthetic`]
-//! (releases with dummy payloads) · [`malformed`] (malformed documents) · [`units`] (server,
+//! (releases with dummy payloads) · [`own_build`] (builds without Nix) · [`malformed`] (malformed documents) · [`units`] (server,
 //! signing service and worker as systemd units) · [`tpm`] (swtpm) · [`soft_tpm`] (TPM signatures in
 //! software) · [`token`] (a PKCS#11 token) · [`release_log`] (an audit log in memory) · `attested`,
 //! `vault` (what a scenario checks of evidence and secrets) · `tether` (processes that end with a
@@ -33,6 +33,7 @@ pub mod firmware;
 pub mod forwarder;
 pub mod host;
 pub mod malformed;
+pub mod own_build;
 pub mod qemu;
 pub mod recoveries;
 pub mod release_log;

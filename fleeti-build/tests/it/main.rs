@@ -7,6 +7,7 @@ mod countersign;
 mod dpkg;
 mod images;
 mod lock;
+mod runner;
 
 use fleeti_build::build::Request;
 use fleeti_build::cache::Cache;
