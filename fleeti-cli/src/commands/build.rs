@@ -10,6 +10,7 @@ use clap::Subcommand;
 use fleeti_build::build::{self, BuildError, Request};
 use fleeti_build::cache::Cache;
 use fleeti_build::compare::{self, Own};
+use fleeti_build::pieces::Difference;
 use fleeti_build::record::{ArtifactName, BuildRecord, FileRecord};
 use fleeti_client::Client;
 use fleeti_core::id::{ReleaseName, Version};
@@ -80,16 +81,25 @@ pub enum Command {
         server: Server,
     },
     /// Approve, with your approver key, that the server signs a build. Shows the build first.
+    ///
+    /// With `--profile` and `--trust`, the command builds the release from your own inputs on this
+    /// machine, as `fleeti build verify` does, and approves only if every field of the build record
+    /// and every file is identical. Without them you approve another person's build, and must
+    /// confirm that with `--not-built-here`.
     Approve {
         /// Id of the build, as in `fleeti build list`.
         build: String,
         /// Your approver key (`fleeti pki approver-key`).
         #[arg(long)]
         key: PathBuf,
-        /// Your own build (`fleeti build run`) of the same release: approve only if its files are
-        /// identical.
-        #[arg(long = "build")]
-        own: Option<PathBuf>,
+        /// A copy of the server's build directory, to name the bytes that differ.
+        #[arg(long = "build", requires = "profile")]
+        copy: Option<PathBuf>,
+        /// Approve without building.
+        #[arg(long, conflicts_with_all = ["profile", "copy"])]
+        not_built_here: bool,
+        #[command(flatten)]
+        inputs: Inputs,
         #[command(flatten)]
         passphrase: Passphrase,
         #[command(flatten)]
@@ -199,13 +209,16 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             &server,
             output,
         ),
-        Command::Approve { build, key, own, passphrase, server } => approve(
-            &build,
-            KeyFile { path: &key, passphrase: &passphrase },
-            own.as_deref(),
-            &server,
-            output,
-        ),
+        Command::Approve { build, key, copy, not_built_here, inputs, passphrase, server } => {
+            let approval = Approval {
+                build: &build,
+                key: KeyFile { path: &key, passphrase: &passphrase },
+                copy: copy.as_deref(),
+                not_built_here,
+                inputs: &inputs,
+            };
+            approve(approval, &server, &cache, output)
+        }
         Command::List { server } => list(&server, output),
         Command::Verify { directory, inputs } => verify(&directory, &inputs, &cache, output),
         Command::Lock { profile, lock, refresh } => {
@@ -250,17 +263,58 @@ fn ask_for_approval(
     Ok(())
 }
 
+/// An approval by the caller.
+struct Approval<'a> {
+    build: &'a str,
+    key: KeyFile<'a>,
+    /// A copy of the server's build directory.
+    copy: Option<&'a Path>,
+    not_built_here: bool,
+    inputs: &'a Inputs,
+}
+
 fn approve(
-    build: &str,
-    key: KeyFile<'_>,
-    own: Option<&Path>,
+    approval: Approval<'_>,
     server: &Server,
+    cache: &Cache,
     output: &Output,
 ) -> CommandResult {
-    let status =
-        block_on(async { signature::approve(&server.client()?, build, key, own, output).await })?;
+    let Approval { build, key, copy, not_built_here, inputs } = approval;
+    let requested = block_on(async { signature::requested(&server.client()?, build).await })?;
+    match inputs.own(&requested.record.release, cache)? {
+        Some(own) => {
+            let mut found = compare::with_record(&own, &requested.record).map_err(failure)?;
+            if let Some(copy) = copy {
+                let copied = compare::with_build(&own, copy).map_err(failure)?;
+                found.differences.extend(copied.differences);
+            }
+            found.differences.extend(rebuilt(&own)?);
+            if !found.differences.is_empty() {
+                return Err(differs("the requested build", &found.differences));
+            }
+            output.note(Lines::from("every byte equals the build of your own inputs"));
+        }
+        None if not_built_here => {}
+        None => {
+            let hint = "name your own inputs with --profile and --trust to build and compare it here, \
+                        or approve another person's build with --not-built-here";
+            let text = format!("{} was not built here", requested.record.release);
+            return Err(Failure::new(text, Some(hint)));
+        }
+    }
+    let status = block_on(async {
+        signature::approve(&server.client()?, build, &requested, key, output).await
+    })?;
     output.data(&status, signature::describe);
     Ok(())
+}
+
+/// Differences of the steps that were already in this machine's Nix store, which are built again.
+fn rebuilt(own: &Own) -> Result<Vec<Difference>, Failure> {
+    let progress = Progress::endless();
+    let differences = own.rebuild(&mut |line| progress.say(&shorten(line))).map_err(failure)?;
+    progress.end();
+    Ok(differences)
 }
 
 fn list(server: &Server, output: &Output) -> CommandResult {
@@ -282,9 +336,7 @@ fn verify(directory: &Path, inputs: &Inputs, cache: &Cache, output: &Output) -> 
     let own = inputs.own(&record.release, cache)?;
     let own =
         own.ok_or_else(|| Failure::new("no own inputs to compare the build with", Some(hint)))?;
-    let progress = Progress::endless();
-    let rebuilt = own.rebuild(&mut |line| progress.say(&shorten(line))).map_err(failure)?;
-    progress.end();
+    let rebuilt = rebuilt(&own)?;
     let mut found = compare::with_build(&own, directory).map_err(failure)?;
     found.differences.extend(rebuilt);
     output.data(&found, |c| {

@@ -4,7 +4,6 @@ use super::keys::KeyFile;
 use super::request::refused;
 use crate::output::{Failure, Lines, Output, Progress};
 use fleeti_build::build::BuildRecord;
-use fleeti_build::compare::{self, Comparison};
 use fleeti_build::pieces::Difference;
 use fleeti_client::Client;
 use fleeti_core::canonical::sha256_hex;
@@ -45,15 +44,16 @@ pub async fn ask(
     client.request_signature(id, &request).await.map_err(refused)
 }
 
-/// Approves the build of the server's build record, and nothing else, with the caller's approver
-/// key. With `build`, the files of the caller's own build must be the same.
-pub async fn approve(
-    client: &Client,
-    id: &str,
-    key: KeyFile<'_>,
-    build: Option<&Path>,
-    output: &Output,
-) -> Result<SignatureStatus, Failure> {
+/// A signing request, and the record of the build that it is for.
+pub struct Requested {
+    /// What an approver signs.
+    pub intent: Intent,
+    /// The record.
+    pub record: BuildRecord,
+}
+
+/// The signing request of a build.
+pub async fn requested(client: &Client, id: &str) -> Result<Requested, Failure> {
     let status = client.signature(id).await.map_err(refused)?;
     let hint = Some("request one with `fleeti build sign BUILD --key YOUR.key`");
     let intent =
@@ -73,19 +73,21 @@ pub async fn approve(
             intent.release, record.release
         )));
     }
-    if let Some(build) = build {
-        let mine = compare::Own::at(build, vec![]).map_err(Failure::plain)?;
-        let mut found = Comparison::default();
-        compare::records(&mine.record, &record, &mut found);
-        // Trust the caller's own record only if the files beside it match.
-        found.differences.extend(compare::changed_files(&mine).map_err(Failure::plain)?);
-        if !found.differences.is_empty() {
-            return Err(differs("the requested build", &found.differences));
-        }
-    }
-    show(&record, &intent, output);
+    Ok(Requested { intent, record })
+}
+
+/// Approves this signing request, and nothing else, with the caller's approver key.
+pub async fn approve(
+    client: &Client,
+    id: &str,
+    requested: &Requested,
+    key: KeyFile<'_>,
+    output: &Output,
+) -> Result<SignatureStatus, Failure> {
+    let Requested { intent, record } = requested;
+    show(record, intent, output);
     let key = key.open(purpose::APPROVER)?;
-    let by = Word::Approve.sign(&intent, key.as_ref()).map_err(Failure::plain)?;
+    let by = Word::Approve.sign(intent, key.as_ref()).map_err(Failure::plain)?;
     client.approve_signature(id, &by).await.map_err(refused)
 }
 

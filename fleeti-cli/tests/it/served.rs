@@ -6,6 +6,7 @@ use fleeti_testkit::server::config::Config;
 use fleeti_testkit::server::server::Server;
 use fleeti_testkit::store::{Db, builds};
 use fleeti_testkit::synthetic;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -28,6 +29,10 @@ pub struct Served {
     pub api: String,
     https: String,
     runtime: Runtime,
+    /// `PATH` of commands, if it is not that of the test.
+    pub path_variable: Option<String>,
+    /// Their cache of packages, if it is not that of the user.
+    pub cache: Option<PathBuf>,
     /// Ends the server when it is dropped.
     _stop: tokio::sync::oneshot::Sender<()>,
 }
@@ -47,6 +52,8 @@ impl Served {
             api: String::new(),
             https: String::new(),
             runtime,
+            path_variable: None,
+            cache: None,
             _stop: tokio::sync::oneshot::channel().0,
         };
         served.make_keys();
@@ -89,8 +96,12 @@ impl Served {
 
     /// Runs the command.
     pub fn run(&self, arguments: &[&str]) -> Ran {
+        let path = self.path_variable.iter().map(|path| ("PATH", path.into()));
+        let cache = self.cache.iter().map(|cache| ("FLEETI_CACHE", cache.into()));
+        let variables: Vec<(&str, OsString)> = path.chain(cache).collect();
         let output = Command::new(env!("CARGO_BIN_EXE_fleeti"))
             .args(arguments)
+            .envs(variables)
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
             .env("FLEETI_SERVER", &self.api)
             .env("FLEETI_TOKEN_FILE", self.path("data/admin.token"))
