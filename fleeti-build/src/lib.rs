@@ -10,17 +10,18 @@
 //! assert!(error.to_string().contains("/nonexistent/build.json"));
 //! ```
 //!
-//! Code map: [`lock`], `fetch` and [`cache`] (the exact packages of an image) · [`package`] (a
+//! Code map: [`lock`], `apt`, `fetch` and [`cache`] (the exact packages of an image) · [`package`] (a
 //! package in a lock) · [`base`] (the trait of bases, and the Debian base) · [`overlay`] (files
 //! that Fleeti and a profile add to a base) · [`runner`] (the only trait that runs Nix) · [`build`]
 //! (builds a profile) · [`record`] (`build.json`) and [`step`] (names of steps and files) ·
 //! [`compare`] and [`compare_release`] (compare another party's build or release with one's own) ·
-//! [`pieces`] (where two files differ) · [`release`] (signs a build into a release directory) and
+//! [`suite`] (what the packages of a suite bring) · [`pieces`] (where two files differ) · [`release`] (signs a build into a release directory) and
 //! [`countersign`] (adds a signature) · [`disk`] (the disk of one device) · [`mod@file`] (reads,
 //! hashes and writes files).
 
 #![warn(missing_docs)]
 
+mod apt;
 pub mod base;
 pub mod build;
 pub mod cache;
@@ -39,3 +40,4 @@ pub mod record;
 pub mod release;
 pub mod runner;
 pub mod step;
+pub mod suite;

@@ -5,6 +5,7 @@
 //! the configuration of the host's apt and is not part of the lock. A mirror removes packages that
 //! are superseded, so the [`Cache`] keeps every package by its digest.
 
+use crate::apt::{Apt, host_mirror};
 use crate::cache::Cache;
 use crate::fetch::{self, Mirror, Problem};
 use crate::file::write_with_folder;
@@ -18,15 +19,11 @@ use std::fmt::Display;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::str::FromStr;
 use std::time::Duration;
 
 /// The Debian suite of the base.
 pub const SUITE: &str = "trixie";
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// The mirror to use if the host's apt configuration has none for Debian.
-const MIRROR_DEFAULT: &str = "http://deb.debian.org/debian/";
 
 /// dpkg's name for the architecture of the base.
 pub const ARCHITECTURE: &str = "amd64";
@@ -236,7 +233,7 @@ pub enum LockError {
     },
 }
 
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> LockError {
+pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> LockError {
     let path = path.to_owned();
     |source| LockError::Io { path, source }
 }
@@ -292,7 +289,7 @@ impl Lock {
         requested: &BTreeMap<String, Vec<String>>,
     ) -> Result<Self, LockError> {
         let _alone = cache.lock("apt").map_err(io(cache.root()))?;
-        let apt = Apt::new(cache)?;
+        let apt = Apt::new(cache, SUITE, "")?;
         apt.run(&["update", "-qq"])?;
         let mut sets = BTreeMap::new();
         for (set, names) in requested {
@@ -399,77 +396,6 @@ fn parse_uri(line: &str, mirror: &str) -> Result<Package, LockError> {
         size,
         path: url.strip_prefix(mirror).ok_or_else(refuse)?.parse().map_err(form)?,
     })
-}
-
-/// apt with a private configuration and state.
-struct Apt {
-    config: PathBuf,
-    mirror: String,
-}
-
-impl Apt {
-    fn new(cache: &Cache) -> Result<Self, LockError> {
-        let root = cache.root().join("apt").join(SUITE);
-        for sub in ["state/lists/partial", "cache/archives/partial", "log", "etc"] {
-            let dir = root.join(sub);
-            fs::create_dir_all(&dir).map_err(io(&dir))?;
-        }
-        let mirror = host_mirror();
-        let write = |name: &str, text: String| {
-            let path = root.join(name);
-            fs::write(&path, text).map_err(io(&path)).map(|()| path)
-        };
-        write("status", String::new())?;
-        write("sources.list", format!("deb [signed-by={KEYRING}] {mirror} {SUITE} main\n"))?;
-        let root = root.display();
-        let config = write(
-            "apt.conf",
-            format!(
-                "Dir \"{root}\";\nDir::State \"{root}/state\";\nDir::State::status \"{root}/status\";\n\
-                 Dir::Cache \"{root}/cache\";\nDir::Log \"{root}/log\";\nDir::Etc \"{root}/etc\";\n\
-                 Dir::Etc::sourcelist \"{root}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n\
-                 Dir::Etc::parts \"/dev/null\";\nDir::Etc::preferencesparts \"/dev/null\";\n\
-                 APT::Architecture \"{ARCHITECTURE}\";\nAPT::Architectures {{ \"{ARCHITECTURE}\"; }};\n\
-                 APT::Install-Recommends \"false\";\nAPT::Sandbox::User \"root\";\nAcquire::Languages \"none\";\n\
-                 Acquire::Retries \"3\";\n"
-            ),
-        )?;
-        Ok(Self { config, mirror })
-    }
-
-    fn run(&self, arguments: &[&str]) -> Result<String, LockError> {
-        let output = Command::new("apt-get")
-            .args(arguments)
-            .env("APT_CONFIG", &self.config)
-            .env("LC_ALL", "C.UTF-8")
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|e| LockError::Program { program: "apt-get", detail: e.to_string() })?;
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        } else {
-            let detail = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            Err(LockError::Program { program: "apt-get", detail })
-        }
-    }
-}
-
-/// The mirror of Debian's main archive in the host's apt configuration.
-fn host_mirror() -> String {
-    let output = Command::new("apt-get")
-        .args([
-            "indextargets",
-            "--format",
-            "$(REPO_URI)",
-            "Created-By: Packages",
-            "Component: main",
-            "Label: Debian",
-        ])
-        .stdin(Stdio::null())
-        .output();
-    let text = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
-    let mirror = text.lines().next().filter(|l| l.starts_with("http")).unwrap_or(MIRROR_DEFAULT);
-    format!("{}/", mirror.trim_end_matches('/'))
 }
 
 #[cfg(test)]

@@ -174,6 +174,12 @@ impl SuiteIndex {
         })
     }
 
+    /// Whether the index knows units and programs. The lists of contents of a suite can be missing.
+    #[must_use]
+    pub fn has_contents(&self) -> bool {
+        self.all("U").next().is_some()
+    }
+
     /// A package.
     #[must_use]
     pub fn package(&self, name: &str) -> Option<PackageFacts<'_>> {
@@ -277,8 +283,10 @@ pub fn against_suite(
     let mut found = Against { profile, index, errors: Vec::new(), warnings: Vec::new() };
     let known = found.packages();
     let closure = index.closure(known.into_iter().chain(base.iter().copied()));
-    found.units(&closure);
-    found.programs(&closure);
+    if index.has_contents() {
+        found.units(&closure);
+        found.programs(&closure);
+    }
     (found.errors, found.warnings)
 }
 
