@@ -19,6 +19,7 @@ fn an_image_is_rebuilt_to_the_same_bytes_and_a_changed_file_is_noticed() {
     let own = Own::make(&request, &cache(), &mut |_| {}).unwrap();
     assert_eq!(own.rebuild(&mut |_| {}).unwrap(), []);
     assert_eq!(compare::with_build(&own, &request.out).unwrap(), compare::Comparison::default());
+    assert_eq!(compare::with_record(&own, &record).unwrap(), compare::Comparison::default());
 
     let uki = request.out.join("uki.efi");
     let mut bytes = std::fs::read(&uki).unwrap();
