@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -37,7 +38,13 @@ pub struct Doors {
     pub sessions: Arc<Places<DeviceId>>,
     /// Connections to API and pages.
     pub api: Arc<Places<Origin>>,
+    /// Connections that have given way, and get a response.
+    pub leaving: Semaphore,
 }
+
+/// Maximum number of connections that get a response after they have given way. They have no place
+/// any more, and a client that does not read must not keep file descriptors. Others just end.
+const LEAVING_MAX: usize = 32;
 
 /// A connection after its handshake. It holds its place for handshakes until `handshake` is
 /// dropped.
@@ -96,6 +103,7 @@ impl Doors {
             downloads: Places::new(budget.downloads, limits.downloads_per_device),
             sessions: Places::new(budget.sessions, limits.sessions_per_device),
             api: Places::with_queue(budget.api, budget.api, 0, stalled),
+            leaving: Semaphore::new(LEAVING_MAX),
         }
     }
 

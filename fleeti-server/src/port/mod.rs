@@ -185,11 +185,11 @@ where
     );
     let activity = Activity::new(gate, Arc::clone(&evicted));
     let connection = Connection::new(transport, Rc::clone(&activity), peer, idle, stall);
-    let response = tokio::select! {
+    let may_answer = tokio::select! {
         _ = http.call((connection, Some(address))) => None,
-        () = evicted.notified() => Some(gave_way().http1()),
+        () = evicted.notified() => doors.leaving.try_acquire().ok(),
     };
-    activity.close(response).await;
+    activity.close(may_answer.is_some().then(|| gave_way().http1())).await;
 }
 
 fn gave_way() -> AppError {
