@@ -1,7 +1,7 @@
 //! Rules for health checks.
 
 use super::{Sink, is_clean_path};
-use crate::profile::{DiskCheck, HealthCheck, Probe, Profile, UnitState};
+use crate::profile::{DiskCheck, HealthCheck, Probe, Profile, Service, UnitState};
 use std::net::SocketAddr;
 
 pub(super) fn check(profile: &Profile, sink: &mut Sink) {
@@ -9,6 +9,31 @@ pub(super) fn check(profile: &Profile, sink: &mut Sink) {
         health_check(&format!("health_checks[{i}]"), h, profile, sink);
     }
     super::unique("health_checks", "name", profile.health_checks.iter().map(|h| &h.name), sink);
+}
+
+/// Targets that wait for the health checks.
+const LATE: [&str; 2] = ["multi-user.target", "graphical.target"];
+
+/// Units that cannot be active while the checks run.
+pub(super) fn doubt(profile: &Profile, sink: &mut Sink) {
+    for (i, h) in profile.health_checks.iter().enumerate() {
+        let Some(Probe::Unit(unit)) = h.probe() else { continue };
+        let service = profile.services.iter().find(|s| s.name == unit);
+        if service.is_some_and(is_late) {
+            let remedy =
+                "remove the target from After= of the unit: the target waits for the checks";
+            sink.say(format!("health_checks[{i}].unit"), "starts only after the checks", remedy);
+        }
+    }
+}
+
+/// Whether the text of a unit orders it after a target that waits for the checks.
+fn is_late(service: &Service) -> bool {
+    let drop_ins = service.drop_ins.iter().map(|drop_in| drop_in.text.as_str());
+    service.unit.as_deref().into_iter().chain(drop_ins).flat_map(str::lines).any(|line| {
+        let units = line.trim().strip_prefix("After=").unwrap_or_default();
+        units.split_ascii_whitespace().any(|unit| LATE.contains(&unit))
+    })
 }
 
 fn health_check(path: &str, h: &HealthCheck, profile: &Profile, sink: &mut Sink) {

@@ -45,6 +45,7 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
 pub(super) fn doubtful(profile: &Profile) -> Vec<Broken> {
     let mut sink = Sink::default();
     accounts::doubt(profile, &mut sink);
+    health::doubt(profile, &mut sink);
     network::doubt(profile, &mut sink);
     software::doubt(profile, &mut sink);
     sink.0
@@ -387,6 +388,11 @@ mod tests {
                 "network.firewall.rules",
             ),
             ("software.packages = [\"unattended-upgrades\"]", "software.packages[0]"),
+            (
+                "services = [{name = \"a.service\", unit = \"[Unit]\\nAfter=a.target multi-user.target\"}]\n\
+                 health_checks = [{name = \"a\", unit = \"a.service\"}]",
+                "health_checks[0].unit",
+            ),
         ] {
             let text = format!("schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n{text}");
             let resolved = crate::profile::resolve(&text, &crate::profile::Builtin).unwrap();
