@@ -122,6 +122,26 @@ pub fn json(document: &str) -> String {
     shown
 }
 
+/// Makes a TOML document safe for a terminal: hidden characters other than line feeds and tabs are
+/// written as `\\uXXXX` or `\\UXXXXXXXX`, which is their escape in basic strings.
+///
+/// ```
+/// use fleeti_core::foreign::toml;
+/// assert_eq!(toml("a = \"x\u{9b}1A\"\n"), "a = \"x\\u009b1A\"\n");
+/// ```
+#[must_use]
+pub fn toml(document: &str) -> String {
+    let mut shown = String::with_capacity(document.len());
+    for c in document.chars() {
+        match u32::from(c) {
+            _ if matches!(c, '\n' | '\t') || !is_hidden(c) => shown.push(c),
+            code if code <= 0xffff => shown.push_str(&format!("\\u{code:04x}")),
+            code => shown.push_str(&format!("\\U{code:08x}")),
+        }
+    }
+    shown
+}
+
 /// Whether a reader cannot see a character, or it changes how others are shown: controls (Unicode
 /// category Cc), line and paragraph separators, format characters (the zero-width and bidirectional
 /// ones of UAX #9), tags, and variation selectors.

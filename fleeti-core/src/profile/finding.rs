@@ -55,7 +55,14 @@ impl fmt::Display for Finding {
 }
 
 /// The known name that is nearest to a name with a typing error, if one is near.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+///
+/// ```
+/// use fleeti_core::profile::nearest;
+/// assert_eq!(nearest("pakages", ["packages", "suites"]), Some("packages"));
+/// assert_eq!(nearest("colour", ["packages", "suites"]), None);
+/// ```
+#[must_use]
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_ascii_lowercase();
     known
         .into_iter()

@@ -25,6 +25,16 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind, in the order in which fragments are listed.
+    pub const ALL: [Self; 6] = [
+        Self::PackageSet,
+        Self::UserSet,
+        Self::ServiceSet,
+        Self::Baseline,
+        Self::Template,
+        Self::Profile,
+    ];
+
     /// The kind in words.
     #[must_use]
     pub fn noun(self) -> &'static str {
@@ -58,12 +68,25 @@ impl Fragment {
     }
 }
 
+/// Why there is no fragment of a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    /// What is wrong.
+    pub message: String,
+    /// How to fix it; `None` for a name that is near, or the list of names.
+    pub remedy: Option<String>,
+}
+
 /// Where fragments come from.
 pub trait Library {
     /// The fragment of this name.
     fn find(&self, name: &str) -> Option<Fragment>;
     /// All names, for "did you mean".
     fn names(&self) -> Vec<String>;
+    /// Why [`Self::find`] found nothing, if there is more to say than that.
+    fn missing(&self, _name: &str) -> Option<Missing> {
+        None
+    }
 }
 
 /// The fragments that are shipped with Fleeti.

@@ -29,10 +29,10 @@ mod shape;
 
 pub use diff::{Change, diff};
 pub use effects::{Effects, effects};
-pub use finding::{Finding, Severity};
+pub use finding::{Finding, Severity, nearest};
 pub use honoured::{beyond, fields};
 pub use index::{INDEX_MAX, IndexError, IndexParts, PackageFacts, SuiteIndex, against_suite};
-pub use library::{Builtin, Fragment, Kind, Library};
+pub use library::{Builtin, Fragment, Kind, Library, Missing};
 pub use model::*;
 pub use resolve::{Resolved, Step, check, resolve};
 pub use schema::json_schema;

@@ -201,11 +201,15 @@ impl Sources<'_> {
 
     fn unknown(&mut self, entry: &Node, name: &str) {
         let names = self.library.names();
-        let remedy = match nearest(name, names.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean {near}?"),
-            None => "list the fragments with `fleeti profile library`".to_owned(),
+        let (message, remedy) = match self.library.missing(name) {
+            Some(missing) => (missing.message, missing.remedy),
+            None => ("no such fragment".to_owned(), None),
         };
-        self.say(&entry.origin, Severity::Error, "no such fragment".to_owned(), remedy);
+        let near = || nearest(name, names.iter().map(String::as_str));
+        let remedy = remedy
+            .or_else(|| near().map(|near| format!("did you mean {near}?")))
+            .unwrap_or_else(|| "list the fragments with `fleeti profile library`".to_owned());
+        self.say(&entry.origin, Severity::Error, message, remedy);
     }
 
     /// The order of merging: what is extended before what extends it, and the document last.
@@ -433,6 +437,14 @@ fn drop_entries(field: &mut Node, pattern: &str, texts: &[&str]) {
 }
 
 impl Resolved {
+    /// The resolved profile as a document that extends nothing.
+    ///
+    /// # Errors
+    /// [`toml::ser::Error`] when the profile does not serialize.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string_pretty(&self.profile)
+    }
+
     /// Where the values at a path and below it came from, oldest first. An entry of a list can be
     /// named by its key: `users[ops].shell`. Empty if no source sets it, so that it has its
     /// default.
@@ -779,5 +791,7 @@ mod tests {
         let profile = check(&text).unwrap();
         let again = check(&toml::to_string(&profile).unwrap()).unwrap();
         assert_eq!(again, profile);
+        let resolved = resolve(&text, &Builtin).unwrap();
+        assert_eq!(check(&resolved.to_toml().unwrap()).unwrap(), profile);
     }
 }
