@@ -127,6 +127,14 @@ impl Output {
     pub fn document<T: Serialize>(&self, value: &T) {
         println!("{}", foreign::json(&serde_json::to_string_pretty(value).unwrap_or_default()));
     }
+    /// Prints the data of a command as JSON, or for people as this TOML document. It can be written
+    /// to a file, so its backslashes are not escaped.
+    pub fn toml<T: Serialize>(&self, value: &T, text: &str) {
+        match self.format {
+            Format::Text => println!("{}", foreign::toml(text.trim_end())),
+            Format::Json => self.document(value),
+        }
+    }
     /// Prints a note for people on stderr.
     #[allow(clippy::unused_self, reason = "printing requires an output")]
     pub fn note(&self, lines: impl Into<Lines>) {

@@ -1,21 +1,49 @@
 //! `fleeti profile`.
 
+mod document;
+mod draft;
+mod shown;
+
 use super::request::{block_on, refused};
 use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Output, rows};
 use clap::Subcommand;
-use fleeti_core::profile::{self, Finding, Profile, Revision};
-use std::path::{Path, PathBuf};
+pub use document::read;
+use fleeti_core::profile::{self, Finding, Revision};
+use serde::Serialize;
+use std::path::PathBuf;
 
 /// What to do with profiles.
 #[derive(Subcommand)]
+#[command(after_help = "A web server in three minutes:
+  fleeti profile library                          # templates, sets and baselines
+  fleeti profile new web --template web-server    # writes web.toml
+  fleeti profile check web.toml                   # errors and warnings, each with its line
+  fleeti profile show web.toml --why users[ops]   # where each value comes from")]
 pub enum Command {
-    /// Check a profile and print every error with path, line and remedy.
+    /// List the fragments that a profile can extend, or print one of them.
+    ///
+    /// A fragment is a part of a profile: a set of packages, users or services, a security
+    /// baseline, or a template of a whole system. A profile names fragments in `extends`.
+    Library {
+        /// Name of a fragment, such as template/web-server.
+        name: Option<String>,
+    },
+    New(draft::New),
+    /// Check a profile and print every error and warning with path, line and remedy.
+    ///
+    /// Warnings do not change the exit code.
     Check {
         /// A TOML file, such as examples/profiles/kiosk.toml.
         file: PathBuf,
     },
+    Show(shown::Show),
+    /// Print the JSON Schema of profiles, for editors and other programs.
+    ///
+    /// An editor with the schema completes fields and shows their help. Errors that depend on
+    /// several fields are found by `fleeti profile check` only.
+    Schema,
     /// Save a profile on the server as its next revision.
     Save {
         /// A TOML file, such as examples/profiles/kiosk.toml.
@@ -32,10 +60,12 @@ pub enum Command {
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
-        Command::Check { file } => {
-            let profile = read(&file)?;
-            let revision = Revision::new(1, profile).map_err(Failure::plain)?;
-            output.data(&revision, |r| format!("{} is valid; digest {}", r.profile.name, r.digest));
+        Command::Library { name } => shown::library(name.as_deref(), output),
+        Command::New(new) => draft::run(&new, output),
+        Command::Check { file } => check(&file, output),
+        Command::Show(show) => shown::run(&show, output),
+        Command::Schema => {
+            output.document(&profile::json_schema().map_err(Failure::plain)?);
             Ok(())
         }
         Command::Save { file, server } => {
@@ -64,20 +94,21 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     }
 }
 
-/// Reads and checks a profile.
-pub fn read(file: &Path) -> Result<Profile, Failure> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|e| Failure::plain(format!("{}: {e}", file.display())))?;
-    profile::check(&text).map_err(|findings| {
-        let lines = |f: &Finding| {
-            let path = if f.path.is_empty() { "document" } else { &f.path };
-            [
-                format!("{}:{}: {path}: {}", file.display(), f.line, f.message),
-                format!("  hint: {}", f.remedy),
-            ]
-        };
-        let details: Vec<_> = findings.iter().flat_map(lines).collect();
-        Failure::plain(format!("{} errors in {}", findings.len(), file.display()))
-            .with_details(details)
-    })
+/// A valid profile.
+#[derive(Serialize)]
+struct Checked {
+    #[serde(flatten)]
+    revision: Revision,
+    warnings: Vec<Finding>,
+}
+
+fn check(file: &std::path::Path, output: &Output) -> CommandResult {
+    let resolved = document::resolve(file)?;
+    document::warn(file, &resolved, output);
+    let revision = Revision::new(1, resolved.profile).map_err(Failure::plain)?;
+    let checked = Checked { revision, warnings: resolved.warnings };
+    output.data(&checked, |c| {
+        format!("{} is valid; digest {}", c.revision.profile.name, c.revision.digest)
+    });
+    Ok(())
 }

@@ -28,6 +28,10 @@ const KEPT: &[(&str, &str, &str)] = &[("rollout start", "/id", "rollout")];
 
 const ROWS: &[Row] = &[
     Row("profile check", "examples/profiles/kiosk.toml", Done("kiosk is valid")),
+    Row("profile library", "template/web-server", Done("services/web")),
+    Row("profile new", "web --template web-server --out @new{n}.toml", Done("wrote")),
+    Row("profile show", "examples/profiles/kiosk.toml --why users", Done("kiosk.toml:")),
+    Row("profile schema", "", Done("Fleeti profile")),
     Row("profile save", "examples/profiles/kiosk.toml", Done("kiosk revision")),
     Row("profile list", "", Done("kiosk")),
     Row("build start", "examples/profiles/kiosk.toml --version 9.{n}", Done("kiosk@9.")),

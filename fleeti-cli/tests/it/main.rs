@@ -8,16 +8,21 @@ mod ceremony;
 mod every_command;
 mod foreign;
 mod login;
+mod profiles;
 mod served;
 
 use std::path::Path;
 use std::process::Command;
 
 fn fleeti(arguments: &[&str]) -> String {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    fleeti_in(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap(), arguments)
+}
+
+/// Runs the command in a folder.
+fn fleeti_in(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_fleeti"))
         .args(arguments)
-        .current_dir(repository)
+        .current_dir(folder)
         .env_remove("FLEETI_TOKEN_FILE")
         .env_remove("FLEETI_PASSPHRASE_FILE")
         .env_remove("CREDENTIALS_DIRECTORY")
