@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 macro_rules! embedded {
     ($name:literal) => {
-        include_str!(concat!("../../nix/overlay/", $name))
+        include_str!(concat!("../../../nix/overlay/", $name))
     };
 }
 
