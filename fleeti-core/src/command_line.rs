@@ -27,6 +27,10 @@ pub const OWN: [&str; 13] = [
     "systemd.show_status=auto",
 ];
 
+/// Arguments that Fleeti may set after those of [`OWN`], one of them: kernel lockdown
+/// (kernel_lockdown(7)). It only restricts what a running system can do.
+pub const LOCKDOWN: [&str; 2] = ["lockdown=integrity", "lockdown=confidentiality"];
+
 /// Longest argument of a profile, bytes.
 const ARGUMENT_MAX: usize = 256;
 /// Longest command line, bytes: x86 silently cuts it at 2,048 bytes (COMMAND_LINE_SIZE).
@@ -358,16 +362,17 @@ fn is_console(value: &str) -> bool {
         && options.bytes().all(|b| b.is_ascii_digit() || b"noer".contains(&b))
 }
 
-/// Builds the whole command line of an image.
+/// Builds the whole command line of an image: the arguments of a profile, after one of [`LOCKDOWN`]
+/// if the image has it.
 #[must_use]
 pub fn of<'a>(root_hash: &str, arguments: impl IntoIterator<Item = &'a str>) -> String {
     let words = OWN.into_iter().chain(arguments).collect::<Vec<_>>();
     format!("roothash={root_hash} {}", words.join(" "))
 }
 
-/// Checks a finished command line: it must be exactly what [`of`] makes of this root hash and of
-/// arguments that a profile may set. No argument of Fleeti may be missing, and no word may be
-/// added.
+/// Checks a finished command line: it must be exactly what [`of`] makes of this root hash, of one
+/// argument of [`LOCKDOWN`] or none, and of arguments that a profile may set. No argument of Fleeti
+/// may be missing, and no word may be added.
 ///
 /// # Errors
 /// [`CommandLineError`] with the first wrong word.
@@ -375,7 +380,7 @@ pub fn check(text: &str, root_hash: &str) -> Result<(), CommandLineError> {
     if text.len() > LENGTH_MAX {
         return Err(CommandLineError::Length(text.len()));
     }
-    let mut words = text.split(' ');
+    let mut words = text.split(' ').peekable();
     let first = words.next().unwrap_or_default();
     if first.strip_prefix("roothash=") != Some(root_hash) {
         return Err(CommandLineError::RootHash {
@@ -389,6 +394,7 @@ pub fn check(text: &str, root_hash: &str) -> Result<(), CommandLineError> {
             return Err(CommandLineError::Own { wanted, found: found.to_owned() });
         }
     }
+    words.next_if(|word| LOCKDOWN.contains(word));
     for argument in words {
         check_argument(argument).map_err(|reason| CommandLineError::Argument {
             argument: argument.to_owned(),

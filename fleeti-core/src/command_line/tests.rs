@@ -210,3 +210,23 @@ fn a_finished_command_line_has_every_word_in_its_place() {
     }
     assert!(matches!(check(&of("ab", vec!["quiet"; 400]), "ab"), Err(CommandLineError::Length(_))));
 }
+
+#[test]
+fn lockdown_is_set_by_the_base_once_and_never_by_an_argument() {
+    for word in LOCKDOWN {
+        assert_eq!(check(&of("ab", [word, "quiet"]), "ab"), Ok(()));
+        assert_eq!(check_argument(word), Err(ArgumentError::Reserved));
+        for more in ["lockdown=none", "lockdown=integrity", "lockdown=confidentiality"] {
+            let twice = of("ab", [word, more]);
+            assert!(
+                matches!(check(&twice, "ab"), Err(CommandLineError::Argument { .. })),
+                "{twice}"
+            );
+        }
+        let late = of("ab", ["quiet", word]);
+        assert!(matches!(check(&late, "ab"), Err(CommandLineError::Argument { .. })), "{late}");
+    }
+    assert!(check(&of("ab", ["lockdown=none"]), "ab").is_err());
+    let first = of("ab", []).replacen(" ro ", " lockdown=integrity ro ", 1);
+    assert!(matches!(check(&first, "ab"), Err(CommandLineError::Own { .. })));
+}

@@ -124,6 +124,18 @@ pub enum Lockdown {
     Confidentiality,
 }
 
+impl Lockdown {
+    /// The kernel argument; `None` for what the kernel does by itself.
+    #[must_use]
+    pub const fn argument(self) -> Option<&'static str> {
+        match self {
+            Self::Automatic => None,
+            Self::Integrity => Some("lockdown=integrity"),
+            Self::Confidentiality => Some("lockdown=confidentiality"),
+        }
+    }
+}
+
 /// Mandatory access control.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
