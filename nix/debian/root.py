@@ -2,7 +2,7 @@
 
 usage: root.py TREE OVERLAY.json AGENT OUT   (writes ./root.tar and OUT/{vmlinuz,os-release,...})
 """
-import glob, json, os, re, shutil, subprocess, sys
+import datetime, glob, json, os, re, shutil, subprocess, sys
 from archive import write_tar
 
 TREE, OVERLAY, AGENT, OUT = sys.argv[1:5]
@@ -46,7 +46,26 @@ def refuse_links_on_the_way(path):
             sys.exit(f"error: cannot write /{path}: /{folder} is a link")
 
 
-def accounts(users):
+def expiry(date):
+    """The first day on which an account cannot log in, days since 1970-01-01 (shadow(5))."""
+    return (datetime.date.fromisoformat(date) - datetime.date(1970, 1, 1)).days + 1
+
+
+def numbers(users, groups, used):
+    """Ids of the profile's users and groups: those that it names, and the next free ones for the others."""
+    taken = dict(used)
+    for kind, entries in (("user", users), ("group", groups)):
+        for entry in entries:
+            if entry["id"] is not None:
+                if entry["id"] in taken:
+                    sys.exit(f"error: {kind} {entry['name']}: id {entry['id']} is that of {taken[entry['id']]}")
+                taken[entry["id"]] = f"{kind} {entry['name']}"
+    free = (number for number in range(1000, 60000) if number not in taken)
+    # Users first: a new group does not change the ids of users, which own files on the data partition.
+    return [[entry["id"] if entry["id"] is not None else next(free) for entry in entries] for entries in (users, groups)]
+
+
+def accounts(users, own_groups):
     for name in ("passwd", "group"):
         shutil.copyfile(f"{ROOT}/usr/share/base-passwd/{name}.master", f"{ROOT}/etc/{name}")
     lines = lambda path: [line.split(":") for line in read(path).split("\n") if line]
@@ -56,17 +75,30 @@ def accounts(users):
     groups = {g[0]: g for g in lines("etc/group")}
     passwd, shadow = lines("etc/passwd"), lines("etc/shadow")
     gshadow = {g[0]: g for g in lines("etc/gshadow")}
-    for uid, user in enumerate(users, 1000):
+    used = {int(row[2]): f"{kind} {row[0]} of a package"
+            for kind, rows in (("user", passwd), ("group", groups.values())) for row in rows}
+    user_ids, group_ids = numbers(users, own_groups, used)
+    for kind, entries in (("user", users), ("group", own_groups)):
+        for entry in entries:
+            if entry["name"] in groups or any(row[0] == entry["name"] for row in passwd):
+                sys.exit(f"error: {kind} {entry['name']}: a user or group of a package has this name")
+    for gid, group in zip(group_ids, own_groups):
+        if any(user["name"] == group["name"] for user in users):
+            sys.exit(f"error: group {group['name']}: the user of this name has a group of its own")
+        groups[group["name"]] = [group["name"], "x", str(gid), ""]
+        gshadow[group["name"]] = [group["name"], "!*", "", ""]
+    for uid, user in zip(user_ids, users):
         name = user["name"]
-        if name in groups or any(row[0] == name for row in passwd):
-            sys.exit(f"error: user {name}: a user or group of a package has this name")
         passwd.append([name, "x", str(uid), str(uid), user["comment"], f"/var/home/{name}", user["shell"]])
-        shadow.append([name, user.get("password_hash") or "!*", str(SHADOW_DAYS), "0", "99999", "7", "", "", ""])
+        until = str(expiry(user["expires"])) if user["expires"] else ""
+        shadow.append([name, user.get("password_hash") or "!*", str(SHADOW_DAYS), "0", "99999", "7", "", until, ""])
         groups[name] = [name, "x", str(uid), ""]
         gshadow[name] = [name, "!*", "", ""]
+    for user in users:
+        name = user["name"]
         for group in user["groups"]:
             if group not in groups:
-                sys.exit(f"error: user {name} is in group {group}, which no package creates")
+                sys.exit(f"error: user {name} is in group {group}, which neither a package nor the profile creates")
             for table in (groups, gshadow):
                 members = [m for m in table[group][3].split(",") if m]
                 table[group][3] = ",".join(members + [name])
@@ -80,6 +112,17 @@ def accounts(users):
     for stale in glob.glob(f"{ROOT}/etc/*-") + [f"{ROOT}/etc/.pwd.lock"]:
         if os.path.isfile(stale):
             os.unlink(stale)
+
+
+def check_names(needs, ids, zone):
+    """Accounts that fields of the profile name, and its time zone, must be in the image."""
+    absent = [f"{need['field']}: the image has no {need['kind']} {need['name']}" for need in needs
+              if need["name"] not in ids["passwd" if need["kind"] == "user" else "group"]]
+    # Without the package of time zones the link leads nowhere, which means UTC.
+    if zone != "/usr/share/zoneinfo/Etc/UTC" and not os.path.isfile(f"{ROOT}{zone}"):
+        absent.append(f"identity.time_zone: the image has no {zone}")
+    if absent:
+        sys.exit("".join(f"error: {line}\n" for line in absent).rstrip())
 
 
 def needed_libraries():
@@ -170,7 +213,7 @@ def main():
     os.unlink(f"{ROOT}/etc/os-release") if os.path.lexists(f"{ROOT}/etc/os-release") else None
     os.symlink("../usr/lib/os-release", f"{ROOT}/etc/os-release")
     # Write files first: accounts need the overlay's sysusers.d files, presets its units.
-    written = {}
+    written, owned = {}, {}
     for entry in overlay["files"]:
         path = entry["path"].lstrip("/")
         refuse_links_on_the_way(path)
@@ -189,8 +232,9 @@ def main():
         else:
             write(path, entry["content"])
             written[path] = int(entry["mode"], 8)
+        owned[path] = (entry.get("owner", "root"), entry.get("group", "root"))
     system_accounts()
-    accounts(overlay["users"])
+    accounts(overlay["users"], overlay["groups"])
     reproduce_maintainer_scripts()
     needed_libraries()
     shutil.copyfile(AGENT, f"{ROOT}/usr/lib/fleeti/fleeti-agent")
@@ -212,13 +256,15 @@ def main():
     ids = {}
     for table in ("passwd", "group"):
         ids[table] = {row.split(":")[0]: int(row.split(":")[2]) for row in read(f"etc/{table}").split("\n") if row}
+    check_names(overlay["needs"], ids, os.readlink(f"{ROOT}/etc/localtime"))
 
     def owner(relative, status):
         if relative in OWNERS:
             user, group, mode = OWNERS[relative]
             return ids["passwd"][user], ids["group"][group], mode
         if relative in written:
-            return 0, 0, written[relative]
+            user, group = owned.get(relative, ("root", "root"))
+            return ids["passwd"][user], ids["group"][group], written[relative]
         if relative in meta:
             user, group, uid, gid, mode = meta[relative]
             return ids["passwd"].get(user, uid), ids["group"].get(group, gid), mode
