@@ -1,7 +1,7 @@
 //! Builds a profile into a directory with unsigned artifacts, the log and `build.json`.
 
 use crate::base::debian::{Debian, agent_digest};
-use crate::base::{Base, Inputs, Parts};
+use crate::base::{Base, Inputs, Parts, check_compilers};
 use crate::cache::Cache;
 pub use crate::error::BuildError;
 use crate::error::io;
@@ -175,9 +175,11 @@ fn inputs(
     if let Some((path, message, remedy)) = broken_rules(&request.profile).into_iter().next() {
         return Err(BuildError::Profile { path, message, remedy });
     }
+    Debian.check(&request.profile)?;
     let revision = Revision::new(request.revision, request.profile.clone())?;
     line("resolving packages");
     let lock = lock_for(cache, &revision, request.lock.as_deref(), false)?;
+    check_compilers(&revision.profile, &lock)?;
     let release =
         ReleaseName { line: revision.profile.name.clone(), version: request.version.clone() };
     let minimum_version =

@@ -1,6 +1,6 @@
 //! Errors of builds.
 
-use crate::base::BaseError;
+use crate::base::{BaseError, Compilers, HonourError};
 use crate::lock::LockError;
 use crate::overlay::OverlayError;
 use crate::runner::RunError;
@@ -18,6 +18,12 @@ pub enum BuildError {
     /// The base.
     #[error(transparent)]
     Base(#[from] BaseError),
+    /// The base does not honour a field of the profile.
+    #[error(transparent)]
+    Honour(#[from] HonourError),
+    /// The image would contain a compiler, and the profile refuses it.
+    #[error(transparent)]
+    Compilers(#[from] Compilers),
     /// The run of Nix.
     #[error(transparent)]
     Run(#[from] RunError),

@@ -1,5 +1,7 @@
 //! The Debian base: pinned .debs, assembled by Nix derivations without nixpkgs.
 
+mod honoured;
+
 use super::{Base, BaseError, Inputs, Parts};
 use crate::cache::Cache;
 use crate::file::sha256_file;
@@ -10,7 +12,7 @@ use crate::step::{ArtifactName, Step};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::command_line;
 use fleeti_core::id::ReleaseName;
-use fleeti_core::profile::Revision;
+use fleeti_core::profile::{Profile, Revision};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -135,10 +137,26 @@ const INITRD: &[&str] = &[
 pub struct Debian;
 
 impl Base for Debian {
+    fn name(&self) -> &'static str {
+        "debian"
+    }
+
+    fn honoured(&self) -> &'static [&'static str] {
+        honoured::HONOURED
+    }
+
     fn packages(&self, revision: &Revision) -> BTreeMap<String, Vec<String>> {
         let owned = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
         let mut device = owned(DEVICE);
-        device.extend(revision.profile.software.packages.iter().cloned());
+        let profile = &revision.profile;
+        device.extend(profile.software.packages.iter().cloned());
+        // What sections of the profile need.
+        if profile.identity.time_zone != "Etc/UTC" {
+            device.push("tzdata".to_owned());
+        }
+        if profile.network.firewall.enabled {
+            device.push("nftables".to_owned());
+        }
         device.sort();
         device.dedup();
         [
@@ -290,6 +308,13 @@ fn verity_salt(release: &ReleaseName) -> String {
     sha256_hex(format!("fleeti-verity-salt-v1|{}", release.line).as_bytes())
 }
 
+/// The kernel command line, with a placeholder for the root hash.
+fn cmdline(profile: &Profile) -> String {
+    let lockdown = profile.security.lockdown.argument();
+    let arguments = profile.kernel.arguments.iter().map(String::as_str);
+    command_line::of("@ROOT_HASH@", lockdown.into_iter().chain(arguments))
+}
+
 fn spec_json(
     inputs: &Inputs,
     cache: &Cache,
@@ -320,7 +345,7 @@ fn spec_json(
         "root_uuid": guid_of(&format!("fleeti-root-v1|{}", inputs.release)),
         "verity_salt": verity_salt(&inputs.release),
         // The build replaces the placeholder when the root hash is known.
-        "cmdline": command_line::of("@ROOT_HASH@", inputs.revision.profile.kernel.arguments.iter().map(String::as_str)),
+        "cmdline": cmdline(&inputs.revision.profile),
         "sbat": format!("{SBAT}\nfleeti,1,Fleeti UKI,{line},{version},https://fleeti.invalid\n"),
         "partitions": partitions(&inputs.release),
     })

@@ -1,7 +1,13 @@
 //! The trait of bases: builds the unsigned artifacts of an image from a profile revision and a
 //! lock.
 
+mod compiler;
 pub mod debian;
+mod honoured;
+
+pub use compiler::Compilers;
+pub(crate) use compiler::check as check_compilers;
+pub use honoured::{HonourError, Ignored};
 
 use crate::cache::Cache;
 use crate::lock::{Lock, LockError};
@@ -9,7 +15,7 @@ use crate::overlay::Overlay;
 use crate::runner::{RunError, Runner};
 use crate::step::{ArtifactName, Step};
 use fleeti_core::id::{ReleaseName, Version};
-use fleeti_core::profile::Revision;
+use fleeti_core::profile::{Profile, Revision};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -81,6 +87,17 @@ pub enum BaseError {
 
 /// A base makes an image from locked packages and an overlay.
 pub trait Base {
+    /// Name of the base, for example `debian`.
+    fn name(&self) -> &'static str;
+    /// The fields of a profile that the base honours, as [`fleeti_core::profile::fields`] has them.
+    fn honoured(&self) -> &'static [&'static str];
+    /// Checks that the base honours every field that a profile sets.
+    ///
+    /// # Errors
+    /// [`HonourError::Fields`] with every other field.
+    fn check(&self, profile: &Profile) -> Result<(), HonourError> {
+        honoured::check(self.name(), self.honoured(), profile)
+    }
     /// The packages that an image of this profile needs, by set.
     fn packages(&self, revision: &Revision) -> BTreeMap<String, Vec<String>>;
     /// Builds the artifacts.

@@ -1,0 +1,319 @@
+//! The fields of a profile that the Debian base honours.
+
+/// Entries as those of [`fleeti_core::profile::fields`].
+pub(super) const HONOURED: &[&str] = &[
+    "schema",
+    "name",
+    "description",
+    "architecture",
+    "identity.hostname",
+    "identity.time_zone",
+    "users[].name",
+    "users[].comment",
+    "users[].id",
+    "users[].groups",
+    "users[].ssh_keys",
+    "users[].password_hash",
+    "users[].shell",
+    "users[].expires",
+    "groups[].name",
+    "groups[].id",
+    "sudo[].name",
+    "sudo[].users",
+    "sudo[].groups",
+    "sudo[].commands",
+    "sudo[].run_as",
+    "sudo[].no_password",
+    "software.packages",
+    "services[].name",
+    "services[].state",
+    "services[].unit",
+    "services[].drop_ins[].name",
+    "services[].drop_ins[].text",
+    "timers[].service",
+    "timers[].on_calendar",
+    "timers[].persistent",
+    "timers[].random_delay_s",
+    "containers[].name",
+    "containers[].image",
+    "containers[].command",
+    "containers[].ports",
+    "containers[].volumes",
+    "containers[].environment.*",
+    "containers[].read_only",
+    "network.interfaces[].name",
+    "network.interfaces[].match.name",
+    "network.interfaces[].match.mac",
+    "network.interfaces[].match.driver",
+    "network.interfaces[].dhcp",
+    "network.interfaces[].addresses",
+    "network.interfaces[].gateways",
+    "network.interfaces[].dns",
+    "network.interfaces[].mtu",
+    "network.interfaces[].vlans",
+    "network.interfaces[].bridge",
+    "network.interfaces[].bond",
+    "network.vlans[].name",
+    "network.vlans[].id",
+    "network.bridges[].name",
+    "network.bridges[].spanning_tree",
+    "network.bonds[].name",
+    "network.bonds[].mode",
+    "network.dns.servers",
+    "network.dns.search",
+    "network.dns.over_tls",
+    "network.dns.dnssec",
+    "network.time.servers",
+    "network.proxy.url",
+    "network.proxy.except",
+    "network.firewall.enabled",
+    "network.firewall.rules[].name",
+    "network.firewall.rules[].direction",
+    // For the reader of the profile; the port is what the packet filter knows.
+    "network.firewall.rules[].service",
+    "network.firewall.rules[].protocol",
+    "network.firewall.rules[].ports",
+    "network.firewall.rules[].from",
+    "network.firewall.rules[].interface",
+    "files[].path",
+    "files[].content",
+    "files[].mode",
+    "files[].owner",
+    "files[].group",
+    "secrets[].name",
+    "kernel.arguments",
+    "kernel.modules",
+    "kernel.blacklist",
+    "kernel.sysctl.*",
+    "security.ssh.password_login",
+    "security.ssh.allow_groups",
+    "security.ssh.forwarding",
+    "security.ssh.idle_timeout_s",
+    "security.ssh.attempts_max",
+    "security.lockdown",
+    "security.no_compiler",
+    "security.no_core_dumps",
+    "security.hardened_sysctl",
+    "storage.var_mib",
+    "state.directories[].path",
+    "state.directories[].owner",
+    "state.directories[].group",
+    "state.directories[].mode",
+    "health_checks[].name",
+    "health_checks[].command",
+    "health_checks[].unit",
+    "health_checks[].http",
+    "health_checks[].tcp",
+    "health_checks[].file",
+    "health_checks[].disk",
+    "health_checks[].memory_free_mib",
+    "health_checks[].timeout_s",
+    "health_checks[].weight",
+    "release_log.optional",
+    "release_log.age_days_max",
+    "server_contact.optional",
+    "server_contact.deadline_s",
+    // It is for another base.
+    "extension.nixos",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::HONOURED;
+    use crate::base::debian::Debian;
+    use crate::base::{Base, HonourError};
+    use fleeti_core::profile::{check, fields};
+
+    const GOOD: &str = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
+
+    /// The paths that the base refuses of a profile.
+    fn refused(text: &str) -> Vec<String> {
+        let profile = check(&format!("{GOOD}{text}")).unwrap();
+        match Debian.check(&profile) {
+            Ok(()) => vec![],
+            Err(HonourError::Fields(fields)) => fields.into_iter().map(|f| f.path).collect(),
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    /// One profile for each section that has fields which the base does not honour, with their
+    /// paths.
+    const REFUSED: &[(&str, &[&str])] = &[
+        (
+            "identity.locale = \"de_DE.UTF-8\"\nidentity.keyboard = \"de\"\n",
+            &["identity.locale", "identity.keyboard"],
+        ),
+        ("software.suites = [\"security\"]\n", &["software.suites"]),
+        ("software.components = [\"non-free-firmware\"]\n", &["software.components"]),
+        (
+            "[[software.repositories]]\nname = \"vendor\"\nurl = \"https://packages.example.com/d\"\n\
+             suite = \"stable\"\ncomponents = [\"main\"]\n\
+             key = \"-----BEGIN PGP PUBLIC KEY BLOCK-----\"\n",
+            &[
+                "software.repositories[0].name",
+                "software.repositories[0].url",
+                "software.repositories[0].suite",
+                "software.repositories[0].components",
+                "software.repositories[0].key",
+            ],
+        ),
+        (
+            "[[software.own]]\nname = \"acme-player\"\n\
+             sha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"\n",
+            &["software.own[0].name", "software.own[0].sha256"],
+        ),
+        (
+            "[[network.interfaces]]\nname = \"lan\"\nmatch = { name = \"en*\" }\ndot1x = true\n",
+            &["network.interfaces[0].dot1x"],
+        ),
+        (
+            "software.packages = [\"wpasupplicant\"]\n[[secrets]]\nname = \"wifi\"\nboot = true\n\
+             try_minutes = 5\n[[network.wifi]]\nssid = \"office\"\nsecurity = \"wpa3\"\n\
+             passphrase_secret = \"wifi\"\nhidden = true\n",
+            &[
+                "network.wifi[0].ssid",
+                "network.wifi[0].security",
+                "network.wifi[0].passphrase_secret",
+                "network.wifi[0].hidden",
+                "secrets[0].boot",
+                "secrets[0].try_minutes",
+            ],
+        ),
+        (
+            "[[secrets]]\nname = \"key\"\nboot = true\n[[secrets]]\nname = \"psk\"\nboot = true\n\
+             [[network.wireguard]]\nname = \"wg0\"\nprivate_key_secret = \"key\"\n\
+             listen_port = 51820\naddresses = [\"10.8.0.2/24\"]\n[[network.wireguard.peers]]\n\
+             public_key = \"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\"\n\
+             endpoint = \"vpn.example.com:51820\"\nallowed_ips = [\"10.8.0.0/16\"]\n\
+             keepalive_s = 25\npreshared_key_secret = \"psk\"\n",
+            &[
+                "network.wireguard[0].name",
+                "network.wireguard[0].private_key_secret",
+                "network.wireguard[0].listen_port",
+                "network.wireguard[0].addresses",
+                "network.wireguard[0].peers[0].public_key",
+                "network.wireguard[0].peers[0].endpoint",
+                "network.wireguard[0].peers[0].allowed_ips",
+                "network.wireguard[0].peers[0].keepalive_s",
+                "network.wireguard[0].peers[0].preshared_key_secret",
+                "secrets[0].boot",
+                "secrets[1].boot",
+            ],
+        ),
+        (
+            "[[files]]\npath = \"/etc/app.conf\"\ncontent = \"{site.proxy}\"\nsite_values = true\n\
+             [[site]]\nname = \"proxy\"\nkind = \"url\"\ndefault = \"http://proxy.example.com\"\n\
+             description = \"The proxy\"\n",
+            &[
+                "files[0].site_values",
+                "site[0].name",
+                "site[0].kind",
+                "site[0].default",
+                "site[0].description",
+            ],
+        ),
+        ("kernel.flavour = \"generic\"\n", &["kernel.flavour"]),
+        (
+            "hardware.firmware = [\"intel-wifi\"]\nhardware.initrd_drivers = [\"usb-storage\"]\n",
+            &["hardware.firmware", "hardware.initrd_drivers"],
+        ),
+        (
+            "software.packages = [\"libpam-pwquality\"]\n[security.passwords]\nlength_min = 14\n\
+             age_days_max = 365\nlock_after = 5\n",
+            &[
+                "security.passwords.length_min",
+                "security.passwords.age_days_max",
+                "security.passwords.lock_after",
+            ],
+        ),
+        (
+            "software.packages = [\"apparmor\"]\nsecurity.access_control = \"apparmor\"\n",
+            &["security.access_control"],
+        ),
+        (
+            "software.packages = [\"auditd\"]\n[security.audit]\nenabled = true\n\
+             rules = [\"-w /etc/shadow -p wa\"]\n",
+            &["security.audit.enabled", "security.audit.rules"],
+        ),
+        (
+            "software.packages = [\"usbguard\"]\n[security.usb_guard]\nenabled = true\n\
+             allow = [\"allow with-interface equals { 03:01:01 }\"]\n",
+            &["security.usb_guard.enabled", "security.usb_guard.allow"],
+        ),
+        (
+            "storage.esp_mib = 1024\nstorage.root_mib = 2048\n",
+            &["storage.esp_mib", "storage.root_mib"],
+        ),
+        (
+            "state.version = 2\n[[state.directories]]\npath = \"/var/lib/web\"\nquota_mib = 10\n\
+             backup = true\non_reset = \"keep\"\n",
+            &[
+                "state.version",
+                "state.directories[0].quota_mib",
+                "state.directories[0].backup",
+                "state.directories[0].on_reset",
+            ],
+        ),
+        (
+            "floors = { update = \"token\", success = \"observed_boot\", \
+             secrets = \"verified_boot\" }\n",
+            &["floors.update", "floors.success", "floors.secrets"],
+        ),
+        ("extension.debian = \"touch /etc/a\"\n", &["extension.debian"]),
+    ];
+
+    #[test]
+    fn every_entry_is_a_field_of_profiles() {
+        let fields = fields();
+        for entry in HONOURED {
+            assert!(fields.iter().any(|field| field == entry), "{entry}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_not_honoured_is_refused_by_its_path() {
+        for (text, paths) in REFUSED {
+            let mut found = refused(text);
+            let mut expected: Vec<_> = paths.iter().map(|p| (*p).to_owned()).collect();
+            found.sort();
+            expected.sort();
+            assert_eq!(found, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_field_is_honoured_or_seen_to_be_refused() {
+        let seen: Vec<String> = REFUSED
+            .iter()
+            .flat_map(|(_, paths)| paths.iter())
+            .map(|path| path.replace("[0]", "[]").replace("[1]", "[]"))
+            .collect();
+        for field in fields() {
+            let is_honoured = HONOURED.contains(&field.as_str());
+            assert!(is_honoured != seen.contains(&field), "{field}");
+        }
+    }
+
+    #[test]
+    fn what_is_honoured_is_not_refused() {
+        let text = "identity.time_zone = \"Europe/Berlin\"\nextension.nixos = \"{ }\"\n\
+                    security.lockdown = \"integrity\"\n[[secrets]]\nname = \"greeting\"\n\
+                    [[state.directories]]\npath = \"/var/lib/web\"\nmode = \"0750\"\n";
+        assert_eq!(refused(text), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_error_names_each_path() {
+        let profile = check(&format!("{GOOD}kernel.flavour = \"generic\"\nstate.version = 2\n"));
+        let error = Debian.check(&profile.unwrap()).unwrap_err();
+        let mut lines: Vec<_> = error.to_string().lines().map(str::to_owned).collect();
+        lines.sort();
+        assert_eq!(
+            lines,
+            [
+                "kernel.flavour: the base debian does not honour this field yet",
+                "state.version: the base debian does not honour this field yet"
+            ]
+        );
+    }
+}
