@@ -3,6 +3,8 @@
 use crate::clock::now_s;
 use crate::context::Context;
 use crate::error::Error;
+use fleeti_build::base::debian::Debian;
+use fleeti_build::base::{Base, HonourError, Ignored};
 use fleeti_core::id::Line;
 use fleeti_core::profile::{
     self, Builtin, Finding, Fragment, Kind, Library, Profile, Resolved, Severity,
@@ -21,10 +23,33 @@ use std::collections::{BTreeMap, BTreeSet};
 /// # Errors
 /// [`Code::Invalid`] with all findings.
 pub fn check(profile: &Profile) -> Result<(), Error> {
-    let errors: Vec<_> = profile::broken_rules(profile)
+    let errors = profile::broken_rules(profile)
         .into_iter()
         .map(|(path, message, remedy)| FieldError { path, message, remedy })
         .collect();
+    refuse(errors)
+}
+
+/// Checks that the base honours every field that a profile sets, as a build does: nobody waits for
+/// a worker that only refuses.
+///
+/// # Errors
+/// [`Code::Invalid`] with every other field.
+pub fn check_base(profile: &Profile) -> Result<(), Error> {
+    match Debian.check(profile) {
+        Ok(()) => Ok(()),
+        Err(HonourError::Fields(fields)) => refuse(fields.into_iter().map(ignored).collect()),
+        Err(e) => Err(Error::internal(e)),
+    }
+}
+
+fn ignored(field: Ignored) -> FieldError {
+    let message = field.message();
+    let remedy = "remove it, or build on a later Fleeti".to_owned();
+    FieldError { path: field.path, message, remedy }
+}
+
+fn refuse(errors: Vec<FieldError>) -> Result<(), Error> {
     match errors.first() {
         None => Ok(()),
         Some(e) => {

@@ -25,10 +25,12 @@ use std::path::PathBuf;
 /// Queues a build.
 ///
 /// # Errors
-/// [`Code::Invalid`](fleeti_core::wire::problem::Code::Invalid) for a profile that breaks a rule;
+/// [`Code::Invalid`](fleeti_core::wire::problem::Code::Invalid) for a profile that breaks a rule
+/// or has a field that the base does not honour;
 /// [`Code::Full`](fleeti_core::wire::problem::Code::Full) if the disk has no room for a build.
 pub async fn create(cx: &Context, request: &CreateBuild) -> Result<Build, Error> {
     profiles::check(&request.profile)?;
+    profiles::check_base(&request.profile)?;
     cx.health.disk.admit(&cx.settings, "build")?;
     let id = new_id("build");
     let mut tx = cx.db.write().await?;

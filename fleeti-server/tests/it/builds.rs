@@ -198,3 +198,19 @@ async fn a_profile_that_breaks_a_rule_is_refused_before_it_is_queued() {
         "{refused}"
     );
 }
+
+#[actix_web::test]
+async fn a_field_that_the_base_does_not_honour_is_refused_before_a_worker_hears_of_it() {
+    let w = World::new().await;
+    let mut wanted = request("a");
+    wanted.profile.state.version = 2;
+    wanted.profile.kernel.flavour = fleeti_core::profile::Flavour::Generic;
+    let Err(ClientError::Refused(problem)) = w.client.create_build(&wanted).await else {
+        panic!("the build was queued")
+    };
+    assert_eq!(problem.status, 422);
+    let mut paths: Vec<_> = problem.errors.iter().map(|e| e.path.as_str()).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["kernel.flavour", "state.version"]);
+    assert_eq!(problem.errors[0].message, "the base debian does not honour this field yet");
+}
