@@ -72,7 +72,7 @@ fn only_root_reads_password_hashes(image: &Path) {
 }
 
 /// Unpacks the root file system with the tools that made it.
-fn extract(root_output: &Path, erofs: &Path, image: &Path, shared: &Path) {
+pub fn extract(root_output: &Path, erofs: &Path, image: &Path, shared: &Path) {
     let references = Command::new("nix-store")
         .args(["--query", "--requisites"])
         .arg(deriver(root_output))

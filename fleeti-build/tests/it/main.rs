@@ -3,6 +3,7 @@
 #![allow(clippy::too_many_lines, reason = "a scenario or a table is read from its beginning")]
 
 mod compare;
+mod contents;
 mod countersign;
 mod dpkg;
 mod images;
