@@ -2,14 +2,31 @@
 //! The mirror comes from the configuration of the host's apt.
 
 use crate::cache::Cache;
-use crate::lock::{ARCHITECTURE, LockError, SUITE, io};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// The Debian suite of the base.
+pub const SUITE: &str = "trixie";
+/// dpkg's name for the architecture of the base.
+pub const ARCHITECTURE: &str = "amd64";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// The mirror to use if the host's apt configuration has none for Debian.
 const MIRROR_DEFAULT: &str = "http://deb.debian.org/debian/";
+
+/// Why apt did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AptError {
+    #[error("{program} failed: {detail}")]
+    Program { program: &'static str, detail: String },
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: std::io::Error },
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> AptError {
+    let path = path.to_owned();
+    |source| AptError::Io { path, source }
+}
 
 /// apt with a private configuration and state.
 pub(crate) struct Apt {
@@ -19,7 +36,7 @@ pub(crate) struct Apt {
 
 impl Apt {
     /// apt with the state `name` in the cache. `more` is added to its configuration.
-    pub(crate) fn new(cache: &Cache, name: &str, more: &str) -> Result<Self, LockError> {
+    pub(crate) fn new(cache: &Cache, name: &str, more: &str) -> Result<Self, AptError> {
         let root = cache.root().join("apt").join(name);
         for sub in ["state/lists/partial", "cache/archives/partial", "log", "etc"] {
             let dir = root.join(sub);
@@ -56,17 +73,17 @@ impl Apt {
     }
 
     /// Runs apt-get, and returns its output.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Result<String, LockError> {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<String, AptError> {
         let output = self
             .command("apt-get")
             .args(arguments)
             .output()
-            .map_err(|e| LockError::Program { program: "apt-get", detail: e.to_string() })?;
+            .map_err(|e| AptError::Program { program: "apt-get", detail: e.to_string() })?;
         if output.status.success() {
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         } else {
             let detail = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            Err(LockError::Program { program: "apt-get", detail })
+            Err(AptError::Program { program: "apt-get", detail })
         }
     }
 }

@@ -5,7 +5,8 @@
 //! the configuration of the host's apt and is not part of the lock. A mirror removes packages that
 //! are superseded, so the [`Cache`] keeps every package by its digest.
 
-use crate::apt::{Apt, host_mirror};
+pub use crate::apt::{ARCHITECTURE, SUITE};
+use crate::apt::{Apt, AptError, host_mirror};
 use crate::cache::Cache;
 use crate::fetch::{self, Mirror, Problem};
 use crate::file::write_with_folder;
@@ -22,11 +23,6 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The Debian suite of the base.
-pub const SUITE: &str = "trixie";
-
-/// dpkg's name for the architecture of the base.
-pub const ARCHITECTURE: &str = "amd64";
 /// Size limit of a lock file, bytes.
 const LOCK_MAX: u64 = 16 << 20;
 /// Largest number of sets in a lock.
@@ -231,6 +227,15 @@ pub enum LockError {
         /// SHA-256 in the lock.
         expected: String,
     },
+}
+
+impl From<AptError> for LockError {
+    fn from(e: AptError) -> Self {
+        match e {
+            AptError::Program { program, detail } => Self::Program { program, detail },
+            AptError::Io { path, source } => Self::Io { path, source },
+        }
+    }
 }
 
 pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> LockError {

@@ -78,13 +78,13 @@ pub fn load(cache: &Cache) -> Result<Option<SuiteIndex>, SuiteError> {
 pub fn refresh(cache: &Cache, line: &mut dyn FnMut(&str)) -> Result<SuiteIndex, SuiteError> {
     let _alone = cache.lock("apt-index").map_err(io(cache.root()))?;
     let name = format!("{SUITE}-index");
-    let mut apt = Apt::new(cache, &name, CONTENTS)?;
+    let mut apt = Apt::new(cache, &name, CONTENTS).map_err(LockError::from)?;
     line("downloading the lists of packages and of their contents");
     if let Err(e) = apt.run(&["update", "-qq"]) {
         // Some mirrors have lists of contents of another day, which do not match the signature.
         line(&format!("units and programs will not be checked, because of the mirror: {e}"));
-        apt = Apt::new(cache, &name, TRANSLATIONS)?;
-        apt.run(&["update", "-qq"])?;
+        apt = Apt::new(cache, &name, TRANSLATIONS).map_err(LockError::from)?;
+        apt.run(&["update", "-qq"]).map_err(LockError::from)?;
     }
     let mut parts = IndexParts::default();
     line("reading the list of packages");
@@ -113,7 +113,8 @@ pub fn refresh(cache: &Cache, line: &mut dyn FnMut(&str)) -> Result<SuiteIndex, 
 /// Paths of the lists of one kind.
 fn lists(apt: &Apt, kind: &str) -> Result<Vec<String>, SuiteError> {
     let by = format!("Created-By: {kind}");
-    let text = apt.run(&["indextargets", "--format", "$(FILENAME)", &by])?;
+    let text =
+        apt.run(&["indextargets", "--format", "$(FILENAME)", &by]).map_err(LockError::from)?;
     // apt also names lists that the suite does not have.
     Ok(text.lines().filter(|path| fs::exists(path).unwrap_or(false)).map(str::to_owned).collect())
 }

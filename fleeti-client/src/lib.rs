@@ -22,6 +22,7 @@ mod attestation;
 pub mod danger;
 mod events;
 mod pin;
+mod profiles;
 mod vault;
 mod worker;
 
@@ -31,18 +32,16 @@ pub use worker::WorkerClient;
 
 use danger::PlainHttp;
 use fleeti_core::foreign::Foreign;
-use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName, Version};
-use fleeti_core::profile::Profile;
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout,
-    Device, Enrollment, Fleet, Forgive, ImportBundle, Pair, Paired, ProfileRevision, Provision,
-    Provisioned, Release, RequestSignature, RevocationReason, Revoke, Rollout, RolloutQuery,
-    RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
+    Device, Enrollment, Fleet, Forgive, ImportBundle, Pair, Paired, Provision, Provisioned,
+    Release, RequestSignature, RevocationReason, Revoke, Rollout, RolloutQuery, RolloutSummary,
+    SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
 };
 use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::problem::Problem;
-use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, ProfileChanges, ProfileText};
 use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
 use reqwest::redirect::Policy;
@@ -543,48 +542,6 @@ impl Client {
     /// [`ClientError`].
     pub async fn approve_signature(&self, build: &str, by: &SignedBy) -> Result<SignatureStatus> {
         self.post(&format!("builds/{build}/approvals"), by).await
-    }
-    /// The newest revision of each profile.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn profiles(&self) -> Result<Vec<ProfileRevision>> {
-        self.get("profiles").await
-    }
-    /// Saves a profile as the next revision of its line.
-    ///
-    /// # Errors
-    /// [`ClientError`]; a refused profile lists all findings.
-    pub async fn save_profile(&self, profile: &Profile) -> Result<ProfileRevision> {
-        self.post("profiles", profile).await
-    }
-    /// Saves a document, TOML, as the next revision of its profile.
-    ///
-    /// # Errors
-    /// [`ClientError`]; a refused document lists all errors.
-    pub async fn save_profile_text(&self, text: &str) -> Result<ProfileRevision> {
-        self.post("profiles/documents", &ProfileText { text: text.to_owned() }).await
-    }
-    /// Checks a document, and saves nothing.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn check_profile_text(&self, text: &str) -> Result<CheckedProfile> {
-        self.post("profiles/check", &ProfileText { text: text.to_owned() }).await
-    }
-    /// The fragments that profiles can extend.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn profile_library(&self) -> Result<Vec<LibraryEntry>> {
-        self.get("profiles/library").await
-    }
-    /// What differs between two revisions of a profile.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn profile_changes(&self, line: &Line, from: u32, to: u32) -> Result<ProfileChanges> {
-        self.get(&format!("profiles/{line}/revisions/{from}/changes/{to}")).await
     }
     /// Every fleet with at least one device.
     ///

@@ -48,6 +48,7 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("get_attestation", &[404]),
     ("get_build", &[404]),
     ("get_certificate", &[404]),
+    ("get_changes", &[404]),
     ("get_command", &[404]),
     ("get_device", &[404]),
     ("get_ear", &[404]),

@@ -1,0 +1,52 @@
+//! Profiles, their documents and revisions.
+
+use crate::{Client, Result};
+use fleeti_core::id::Line;
+use fleeti_core::profile::Profile;
+use fleeti_core::wire::api::ProfileRevision;
+use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, ProfileChanges, ProfileText};
+
+impl Client {
+    /// The newest revision of each profile.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn profiles(&self) -> Result<Vec<ProfileRevision>> {
+        self.get("profiles").await
+    }
+    /// Saves a profile as the next revision of its line.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError); a refused profile lists all findings.
+    pub async fn save_profile(&self, profile: &Profile) -> Result<ProfileRevision> {
+        self.post("profiles", profile).await
+    }
+    /// Saves a document, TOML, as the next revision of its profile.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError); a refused document lists all errors.
+    pub async fn save_profile_text(&self, text: &str) -> Result<ProfileRevision> {
+        self.post("profiles/documents", &ProfileText { text: text.to_owned() }).await
+    }
+    /// Checks a document, and saves nothing.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn check_profile_text(&self, text: &str) -> Result<CheckedProfile> {
+        self.post("profiles/check", &ProfileText { text: text.to_owned() }).await
+    }
+    /// The fragments that profiles can extend.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn profile_library(&self) -> Result<Vec<LibraryEntry>> {
+        self.get("profiles/library").await
+    }
+    /// What differs between two revisions of a profile.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn profile_changes(&self, line: &Line, from: u32, to: u32) -> Result<ProfileChanges> {
+        self.get(&format!("profiles/{line}/revisions/{from}/changes/{to}")).await
+    }
+}
