@@ -10,7 +10,7 @@
 //! Code map, areas: [`devices`], [`enrollment`], [`attestation`], [`boot`], [`secrets`],
 //! [`commands`] (devices) · [`profiles`], [`builds`], [`releases`], [`rollouts`] (software) ·
 //! [`trust`] (intermediate CAs, CRLs, transitions), [`audit`] (the audit log), [`logins`]
-//! (administrators), [`health`], [`overview`].
+//! (administrators), [`health`] · [`overview`], [`details`] (what several areas know).
 //!
 //! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`],
 //! [`pki`], [`ports`] (what it is given) · [`events`] (what areas tell each other) · [`hub`]
@@ -33,6 +33,7 @@ pub mod builds;
 pub mod clock;
 pub mod commands;
 pub mod context;
+pub mod details;
 pub mod devices;
 pub mod enrollment;
 pub mod error;

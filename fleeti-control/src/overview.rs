@@ -18,6 +18,8 @@ const ROLLOUTS: u32 = 3;
 
 /// The contents of the overview page.
 pub struct Overview {
+    /// Why devices cannot connect, or soon no longer can.
+    pub problem: Option<Error>,
     /// Numbers of devices by state.
     pub counts: Counts,
     /// All fleets.
@@ -35,6 +37,7 @@ pub struct Overview {
 /// Loads the contents of the overview page.
 pub async fn get(cx: &Context) -> Result<Overview, Error> {
     Ok(Overview {
+        problem: ready(cx).await.err(),
         counts: devices::counts(cx).await?,
         fleets: devices::fleets(cx).await?,
         rollouts: rollouts::summaries(cx, ROLLOUTS).await?,
