@@ -1,8 +1,8 @@
 //! Server-sent events (WHATWG HTML, 9.2): the one writer of the API's events, of what makes pages
 //! refresh, and of logs of builds.
 
-use actix_web::HttpResponse;
 use actix_web::web::Bytes;
+use actix_web::{HttpRequest, HttpResponse};
 use futures::{Stream, StreamExt};
 use std::fmt::Write;
 use std::time::Duration;
@@ -56,6 +56,11 @@ impl Message {
         }
         text.push('\n');
     }
+}
+
+/// The id of the last event that a client got which reconnects; `None` if it is not a number.
+pub fn last_event_id(request: &HttpRequest) -> Option<u64> {
+    request.headers().get("last-event-id")?.to_str().ok()?.parse().ok()
 }
 
 /// A response that sends messages as they come. An item is sent in one piece.

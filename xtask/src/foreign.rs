@@ -10,7 +10,10 @@ const PLAIN_READERS: &[(&str, &str)] = &[
         "fleeti-server/src/limits.rs",
         "the operator's own file, with numbers only; the root of TOML is always a table",
     ),
-    ("fleeti-server/src/pages/form.rs", "a value of any shape, which the profile's check reads"),
+    (
+        "fleeti-server/src/pages/profiles/form.rs",
+        "a value of any shape, which the profile's check reads",
+    ),
     ("fleeti-control/src/boot/mod.rs", "signatures that the server itself wrote: a list of pairs"),
     (
         "fleeti-control/src/boot/proof.rs",

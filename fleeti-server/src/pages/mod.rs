@@ -2,17 +2,16 @@
 //! call the services that the API calls, and decide nothing.
 //!
 //! Code map: [`assets`] (static files) · `session` (login sessions) · `live` (events that make
-//! pages refresh) · `page` (what all pages share) · `view` (display text of core types) · `form`
-//! (a form generated from the profile's schema) · one file for each kind of page.
+//! pages refresh) · `page` (what all pages share) · `display` (display text that several pages
+//! share) · one folder for each kind of page. In a folder: `handler.rs` extracts, makes one call of
+//! `fleeti_control` and maps; `view.rs` has what a template shows, ready for display.
 
 pub mod assets;
 mod audit;
 mod builds;
 mod devices;
-mod evidence_view;
-mod field;
+mod display;
 mod fleets;
-mod form;
 mod live;
 mod overview;
 mod page;
@@ -21,8 +20,6 @@ mod releases;
 mod rollouts;
 mod session;
 mod trust;
-mod vault;
-mod view;
 
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self, ServiceConfig};
@@ -57,7 +54,7 @@ pub fn routes(config: &mut ServiceConfig) {
             web::resource("/signin")
                 .wrap(from_fn(session::same_origin))
                 .wrap(headers.clone())
-                .route(web::get().to(session::ask))
+                .route(web::get().to(session::show))
                 .route(web::post().to(session::begin)),
         )
         .service(
@@ -81,16 +78,16 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/devices/{device}/revoke", web::post().to(devices::revoke))
                 .route("/devices/{device}/release-hold", web::post().to(devices::release_hold))
                 .route("/devices/{device}/forgive", web::post().to(devices::forgive))
-                .route("/devices/{device}/ask", web::post().to(evidence_view::ask))
+                .route("/devices/{device}/ask", web::post().to(devices::request_evidence))
                 .route(
                     "/devices/{device}/accept-firmware",
-                    web::post().to(evidence_view::accept_firmware),
+                    web::post().to(devices::accept_firmware),
                 )
-                .route("/devices/{device}/recovery-key", web::post().to(vault::show_recovery_key))
+                .route("/devices/{device}/recovery-key", web::post().to(devices::show_recovery_key))
                 .route("/fleets/{fleet}", web::get().to(fleets::show))
                 .route("/fleets/{fleet}/policy", web::post().to(fleets::set_policy))
-                .route("/fleets/{fleet}/secrets", web::post().to(vault::set_secret))
-                .route("/fleets/{fleet}/secrets/remove", web::post().to(vault::remove_secret))
+                .route("/fleets/{fleet}/secrets", web::post().to(fleets::set_secret))
+                .route("/fleets/{fleet}/secrets/remove", web::post().to(fleets::remove_secret))
                 .route("/profiles", web::get().to(profiles::list))
                 .route("/profiles", web::post().to(profiles::save))
                 .route("/profiles/new", web::get().to(profiles::new))

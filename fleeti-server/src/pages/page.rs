@@ -60,9 +60,9 @@ macro_rules! show {
     ($request:expr, $page:expr) => {{
         let page = $page;
         let body = if $crate::pages::page::wants_fragment(&$request) {
-            page.as_main().render()
+            askama::Template::render(&page.as_main())
         } else {
-            page.render()
+            askama::Template::render(&page)
         };
         Ok($crate::pages::page::html(actix_web::http::StatusCode::OK, body))
     }};

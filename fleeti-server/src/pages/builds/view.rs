@@ -1,62 +1,76 @@
-//! Pages of builds, and their logs while they grow.
+//! What the pages of builds show.
 
-use super::page::{Page, Result, see, show};
-use super::session;
-use super::view::{Badge, BuildRow, FileRow, bytes};
-use crate::sse::{self, KEEP_ALIVE, Message};
-use actix_web::web::{Data, Form, Path, Query};
-use actix_web::{HttpRequest, HttpResponse};
+use crate::pages::display::{Badge, Fact, FileRow, bytes, escaped, time};
+use crate::pages::page::Page;
+use crate::sse::Message;
 use askama::Template;
 use fleeti_build::build::{BuildRecord, stages};
-use fleeti_control::builds;
-use fleeti_control::builds::approvals;
-use fleeti_control::builds::details::{self, Details};
+use fleeti_control::builds::details::Details;
 use fleeti_control::builds::is_moving;
-use fleeti_control::builds::logs;
 use fleeti_control::builds::logs::Grown;
-use fleeti_control::context::Context;
-use fleeti_core::id::{Line, Version};
 use fleeti_core::wire::api::{Build, BuildPhase, SignatureStatus};
 use fleeti_pki::approval::Intent;
-use futures::StreamExt;
-use serde::Deserialize;
-use std::sync::Arc;
 
-const ROWS: u32 = 100;
+/// Maximum number of builds on a page.
+pub const ROWS: u32 = 100;
 
+/// A row of a list of builds.
+pub struct BuildRow {
+    pub id: String,
+    pub release: String,
+    pub revision: u32,
+    pub phase: Badge,
+    pub created: String,
+    pub detail: String,
+}
+
+fn phase_words(phase: BuildPhase, words: [&str; 4]) -> Badge {
+    match phase {
+        BuildPhase::Queued => Badge::new("", words[0]),
+        BuildPhase::Running => Badge::new("busy", words[1]),
+        BuildPhase::Succeeded => Badge::new("good", words[2]),
+        BuildPhase::Failed => Badge::new("bad", words[3]),
+    }
+}
+
+impl From<&Build> for BuildRow {
+    fn from(b: &Build) -> Self {
+        let (phase, detail) = match b.signing {
+            None => (phase_words(b.phase, ["queued", "building", "built", "failed"]), &b.detail),
+            Some(p) => (
+                phase_words(p, ["waiting for signature", "signing", "published", "signing failed"]),
+                &b.signing_detail,
+            ),
+        };
+        Self {
+            id: b.id.clone(),
+            release: b.release.to_string(),
+            revision: b.revision,
+            phase,
+            created: time(b.created_s),
+            detail: detail.chars().take(120).collect(),
+        }
+    }
+}
+
+/// The list of builds.
 #[derive(Template)]
 #[template(path = "builds.html", blocks = ["main"])]
-struct List {
+pub struct BuildList {
     page: Page,
     builds: Vec<BuildRow>,
 }
 
-pub async fn list(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
-    let builds = builds::newest(&cx, ROWS).await?.iter().map(BuildRow::from).collect();
-    show!(request, List { page: Page::new("/builds", &request, &["build"]), builds })
+impl BuildList {
+    pub fn of(page: Page, builds: &[Build]) -> Self {
+        Self { page, builds: builds.iter().map(BuildRow::from).collect() }
+    }
 }
 
-#[derive(Deserialize)]
-pub struct Wanted {
-    line: Line,
-    revision: u32,
-    version: Version,
-}
-
-pub async fn create(cx: Data<Context>, form: Form<Wanted>) -> Result<HttpResponse> {
-    let Wanted { line, revision, version } = form.into_inner();
-    let build = builds::create_of(&cx, &line, revision, version).await?;
-    Ok(see(&format!("/builds/{}", build.id)))
-}
-
-pub async fn release(cx: Data<Context>, id: Path<String>) -> Result<HttpResponse> {
-    approvals::sign_alone(&cx, &id).await?;
-    Ok(see(&format!("/builds/{id}")))
-}
-
+/// The page of one build.
 #[derive(Template)]
 #[template(path = "build.html", blocks = ["main"])]
-struct One {
+pub struct BuildPage {
     page: Page,
     b: BuildRow,
     line: String,
@@ -71,26 +85,13 @@ struct One {
     stages: Vec<Badge>,
     log: String,
     log_after: Option<u64>,
-    facts: Vec<(&'static str, String)>,
+    facts: Vec<Fact>,
     files: Vec<FileRow>,
 }
 
-pub async fn show(
-    cx: Data<Context>,
-    request: HttpRequest,
-    id: Path<String>,
-) -> Result<HttpResponse> {
-    let details = details::details(&cx, &id).await?;
-    show!(request, One::of(Page::new("/builds", &request, &["build", "release"]), details))
-}
-
-impl One {
-    fn of(page: Page, details: Details) -> Self {
+impl BuildPage {
+    pub fn of(page: Page, details: Details) -> Self {
         let Details { build, record, is_published, signature, log } = details;
-        let asked = signature.intent.as_deref().and_then(|text| Intent::parse(text).ok());
-        let requester =
-            asked.and_then(|i| signature.approvers.iter().find(|a| a.key_id == i.requester));
-        let (facts, files) = record.as_ref().map(made).unwrap_or_default();
         Self {
             page,
             b: BuildRow::from(&build),
@@ -99,14 +100,14 @@ impl One {
             succeeded: build.phase == BuildPhase::Succeeded,
             published: is_published,
             is_signing: build.signing.is_some_and(is_moving),
-            requester: requester.map(|a| a.name.clone()).unwrap_or_default(),
+            requester: requester(&signature),
             signs_alone: signature.available && signature.approvals_needed == 0,
             signature,
             stages: stage_badges(&log.beginning, build.phase),
             log: log.end,
             log_after: is_moving(build.phase).then_some(log.next),
-            facts,
-            files,
+            facts: record.as_ref().map(facts).unwrap_or_default(),
+            files: record.as_ref().map(files).unwrap_or_default(),
         }
     }
 }
@@ -117,6 +118,13 @@ fn failure(build: &Build) -> Option<String> {
         (_, Some(BuildPhase::Failed)) => Some(build.signing_detail.clone()),
         _ => None,
     }
+}
+
+fn requester(signature: &SignatureStatus) -> String {
+    let intent = signature.intent.as_deref().and_then(|text| Intent::parse(text).ok());
+    let approver =
+        intent.and_then(|i| signature.approvers.iter().find(|a| a.key_id == i.requester));
+    approver.map(|a| a.name.clone()).unwrap_or_default()
 }
 
 fn stage_badges(log: &str, phase: BuildPhase) -> Vec<Badge> {
@@ -130,51 +138,31 @@ fn stage_badges(log: &str, phase: BuildPhase) -> Vec<Badge> {
     names.into_iter().enumerate().map(|(i, name)| Badge::new(tone(i), name)).collect()
 }
 
-fn made(record: &BuildRecord) -> (Vec<(&'static str, String)>, Vec<FileRow>) {
-    let facts = vec![
+fn facts(record: &BuildRecord) -> Vec<Fact> {
+    vec![
         ("root hash (dm-verity)", record.root_hash.clone()),
         ("package lock SHA-256", record.inputs.lock_digest.clone()),
         ("agent SHA-256", record.inputs.agent_digest.clone()),
         ("Nix", record.nix_version.clone()),
-    ];
-    let files = record.files.iter().map(|(path, f)| FileRow {
+    ]
+}
+
+fn files(record: &BuildRecord) -> Vec<FileRow> {
+    let rows = record.files.iter().map(|(path, file)| FileRow {
         path: path.to_string(),
-        size: bytes(f.size),
-        sha256: f.sha256.clone(),
+        size: bytes(file.size),
+        sha256: file.sha256.clone(),
     });
-    (facts, files.collect())
+    rows.collect()
 }
 
-#[derive(Deserialize)]
-pub struct From {
-    #[serde(default)]
-    after: u64,
-}
-
-/// `GET /builds/{build}/log`: streams the log from a byte offset on, until the build ends.
-pub async fn log(
-    cx: Data<Context>,
-    request: HttpRequest,
-    id: Path<String>,
-    from: Query<From>,
-) -> Result<HttpResponse> {
-    builds::get(&cx, &id).await?;
-    let resumed =
-        request.headers().get("last-event-id").and_then(|v| v.to_str().ok()?.parse().ok());
-    let at = resumed.unwrap_or(from.after);
-    let log = logs::follow(Arc::clone(&cx), session::of(&request), id.into_inner(), at, KEEP_ALIVE);
-    Ok(sse::response(log.map(|grown| {
-        [match grown {
-            Grown::Lines(text, end) => lines(&text, end),
-            Grown::Silence => Message::KeepAlive,
-            Grown::Done => Message::named("done", "done"),
-        }]
-    })))
-}
-
-/// Lines of a log as one event. Its data is HTML.
-fn lines(text: &str, end: u64) -> Message {
-    let data = askama::filters::escape(text, askama::filters::Html)
-        .map_or_else(|_| String::new(), |t| t.to_string());
-    Message::Event { id: Some(end), name: None, data }
+/// News of a log as an event. The data of lines is HTML.
+pub fn log_event(grown: Grown) -> Message {
+    match grown {
+        Grown::Lines(text, end) => {
+            Message::Event { id: Some(end), name: None, data: escaped(&text) }
+        }
+        Grown::Silence => Message::KeepAlive,
+        Grown::Done => Message::named("done", "done"),
+    }
 }

@@ -1,13 +1,7 @@
 //! The attestation card on the page of a device.
 
-use super::page::{Result, see};
-use super::view::{self, Badge};
-use actix_web::HttpResponse;
-use actix_web::web::{Data, Path};
-use fleeti_control::attestation::challenge;
-use fleeti_control::context::Context;
+use crate::pages::display::{Badge, instant};
 use fleeti_core::attestation::{Claim, Level, Tier};
-use fleeti_core::id::DeviceId;
 use fleeti_core::wire::attestation::{Attestation, MeasuredPcr};
 
 /// The display text of one claim.
@@ -19,14 +13,14 @@ pub struct ClaimRow {
 }
 
 /// What the card shows.
-pub struct Proved {
+pub struct AttestationCard {
     pub level: Badge,
     pub note: String,
     pub tpm: Option<String>,
     pub claims: Vec<ClaimRow>,
     pub pcrs: Vec<MeasuredPcr>,
     pub has_evidence: bool,
-    pub may_ask: bool,
+    pub may_request: bool,
     pub may_accept: bool,
 }
 
@@ -59,7 +53,7 @@ pub const LIMITS: &[(&str, &str)] = &[
     ),
 ];
 
-impl Proved {
+impl AttestationCard {
     pub fn of(found: Attestation, online: bool) -> Self {
         let note = match (&found.result, &found.tpm) {
             (None, None) => "The device has not shown a TPM.".to_owned(),
@@ -70,7 +64,7 @@ impl Proved {
                     .as_ref()
                     .map_or_else(|| "unknown release".to_owned(), ToString::to_string);
                 let silence = if found.is_fresh { "" } else { "; no evidence since" };
-                format!("Measured: {release}, {}{silence}.", view::instant(result.appraised_s))
+                format!("Measured: {release}, {}{silence}.", instant(result.appraised_s))
             }
         };
         let tpm = found.tpm.as_ref().map(|t| {
@@ -87,7 +81,7 @@ impl Proved {
             level: level(found.level),
             note,
             has_evidence,
-            may_ask: online && found.tpm.is_some(),
+            may_request: online && found.tpm.is_some(),
             may_accept: found.is_fresh
                 && found.level >= Level::UnverifiedTpm
                 && !claims.iter().any(accepted),
@@ -117,14 +111,4 @@ fn level(level: Level) -> Badge {
         Level::VerifiedBoot | Level::VerifiedFirmware => "good",
     };
     Badge::new(tone, format!("{} {}", level.code(), level.title()))
-}
-
-pub async fn ask(cx: Data<Context>, id: Path<DeviceId>) -> Result<HttpResponse> {
-    challenge::ask_now(&cx, &id).await?;
-    Ok(see(&format!("/devices/{id}")))
-}
-
-pub async fn accept_firmware(cx: Data<Context>, id: Path<DeviceId>) -> Result<HttpResponse> {
-    challenge::accept_firmware(&cx, &id).await?;
-    Ok(see(&format!("/devices/{id}")))
 }

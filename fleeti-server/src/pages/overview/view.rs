@@ -1,18 +1,18 @@
-//! The overview: devices, rollouts, fleets, builds and releases.
+//! What the overview shows.
 
-use super::page::{Notice, Page, Result, show};
-use super::view::{BuildRow, DeviceRow, ReleaseRow, RolloutRow};
-use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
+use crate::pages::builds::view::BuildRow;
+use crate::pages::devices::view::DeviceRow;
+use crate::pages::page::{Notice, Page};
+use crate::pages::releases::view::ReleaseRow;
+use crate::pages::rollouts::view::RolloutRow;
 use askama::Template;
-use fleeti_control::context::Context;
-use fleeti_control::error::Error;
-use fleeti_control::overview;
+use fleeti_control::overview::Overview;
 use fleeti_core::wire::api::Fleet;
 
+/// The overview.
 #[derive(Template)]
 #[template(path = "overview.html", blocks = ["main"])]
-struct Overview {
+pub struct OverviewPage {
     page: Page,
     /// Why devices cannot connect, or soon no longer can.
     problem: Option<Notice>,
@@ -27,24 +27,11 @@ struct Overview {
     releases: Vec<ReleaseRow>,
 }
 
-pub async fn show(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
-    let overview = overview::get(&cx).await?;
-    let problem = overview::ready(&cx).await.err();
-    show!(
-        request,
-        Overview::of(
-            Page::new("/", &request, &["device", "rollout", "build", "release"]),
-            problem.as_ref(),
-            overview
-        )
-    )
-}
-
-impl Overview {
-    fn of(page: Page, problem: Option<&Error>, o: overview::Overview) -> Self {
+impl OverviewPage {
+    pub fn of(page: Page, o: Overview) -> Self {
         Self {
             page,
-            problem: problem.map(|e| Notice {
+            problem: o.problem.map(|e| Notice {
                 message: e.to_string(),
                 hint: e.what_to_do().map(str::to_owned),
             }),

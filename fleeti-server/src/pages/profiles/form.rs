@@ -5,7 +5,7 @@
 
 use super::field::{Field, Kind};
 use askama::Template;
-use fleeti_core::profile::{self, LIST_MAX, Profile};
+use fleeti_core::profile::{self, Finding, LIST_MAX, Profile};
 use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
@@ -14,8 +14,6 @@ use utoipa::openapi::schema::{
     AdditionalProperties, ArrayItems, Object, Schema, SchemaFormat, SchemaType, Type,
 };
 use utoipa::{PartialSchema, ToSchema};
-
-pub use fleeti_core::profile::Finding;
 
 type Fields = [(String, String)];
 
@@ -140,8 +138,35 @@ fn is_on_by_default(schema: &'static RefOr<Schema>) -> bool {
     matches!(resolved(schema), Some(Schema::Object(object)) if object.default == Some(Value::Bool(true)))
 }
 
-fn below(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+/// A place in the form: the whole profile, a property, or an entry of a list.
+struct Place {
+    schema: &'static RefOr<Schema>,
+    /// As `users[0].ssh_keys`; empty for the whole profile.
+    path: String,
+    /// Name of the property; that of the list for an entry.
+    name: &'static str,
+    required: bool,
+}
+
+impl Place {
+    /// The whole profile.
+    fn root() -> Self {
+        Self { schema: &PROFILE, path: String::new(), name: "", required: true }
+    }
+    fn property(
+        &self,
+        object: &'static Object,
+        name: &'static str,
+        schema: &'static RefOr<Schema>,
+    ) -> Self {
+        let path =
+            if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        Self { schema, path, name, required: object.required.iter().any(|r| r == name) }
+    }
+    fn entry(&self, items: &'static RefOr<Schema>, index: usize) -> Self {
+        let path = format!("{}[{index}]", self.path);
+        Self { schema: items, path, name: self.name, required: true }
+    }
 }
 
 /// Reads the value of a form.
@@ -149,47 +174,20 @@ fn below(path: &str, name: &str) -> String {
 /// # Errors
 /// [`FormError::TooMany`].
 pub fn read(fields: &Fields) -> Result<Value, FormError> {
-    Ok(value_of(&PROFILE, "", true, fields)?.unwrap_or_default())
+    Ok(value_of(&Place::root(), fields)?.unwrap_or_default())
 }
 
-fn value_of(
-    schema: &'static RefOr<Schema>,
-    path: &str,
-    required: bool,
-    fields: &Fields,
-) -> Result<Option<Value>, FormError> {
-    if let Some((_, kept)) = fields.iter().find(|(name, _)| name.strip_suffix(KEPT) == Some(path)) {
-        return serde_json::from_str(kept).map(Some).map_err(|_| FormError::Kept(path.to_owned()));
+fn value_of(place: &Place, fields: &Fields) -> Result<Option<Value>, FormError> {
+    let path = &place.path;
+    if let Some((_, kept)) = fields.iter().find(|(name, _)| name.strip_suffix(KEPT) == Some(path.as_str())) {
+        return serde_json::from_str(kept).map(Some).map_err(|_| FormError::Kept(path.clone()));
     }
     let text = || {
         fields.iter().find(|(name, _)| name == path).map(|(_, value)| value.replace("\r\n", "\n"))
     };
-    Ok(match shape(schema) {
-        Shape::Object(object) => {
-            let mut said = Map::new();
-            for (name, property) in &object.properties {
-                if let Some(value) =
-                    value_of(property, &below(path, name), object.required.contains(name), fields)?
-                {
-                    said.insert(name.clone(), value);
-                }
-            }
-            Some(Value::Object(said))
-        }
-        Shape::Objects(items) => {
-            let prefix = format!("{path}[");
-            let index =
-                |name: &str| name.strip_prefix(&prefix)?.split(']').next()?.parse::<usize>().ok();
-            // In the order of the form. Indices may have gaps; the list has none.
-            let indices: BTreeSet<usize> =
-                fields.iter().filter_map(|(name, _)| index(name)).collect();
-            if indices.len() > LIST_MAX {
-                return Err(FormError::TooMany(path.to_owned()));
-            }
-            let entries =
-                indices.into_iter().map(|i| value_of(items, &format!("{path}[{i}]"), true, fields));
-            Some(Value::Array(entries.filter_map(Result::transpose).collect::<Result<_, _>>()?))
-        }
+    Ok(match shape(place.schema) {
+        Shape::Object(object) => Some(Value::Object(object_of(place, object, fields)?)),
+        Shape::Objects(items) => Some(Value::Array(entries_of(place, items, fields)?)),
         Shape::Texts => {
             let lines = text().unwrap_or_default();
             Some(lines.lines().map(str::trim).filter(|l| !l.is_empty()).map(Value::from).collect())
@@ -209,8 +207,40 @@ fn value_of(
             .map(|t| t.trim().parse::<i64>().map_or_else(|_| Value::from(t), Value::from)),
         Shape::Choice(_) => text().filter(|t| !t.is_empty()).map(Value::from),
         // Omits empty optional values, so that their defaults apply.
-        Shape::Lines | Shape::Text => text().filter(|t| required || !t.is_empty()).map(Value::from),
+        Shape::Lines | Shape::Text => {
+            text().filter(|t| place.required || !t.is_empty()).map(Value::from)
+        }
     })
+}
+
+fn object_of(
+    place: &Place,
+    object: &'static Object,
+    fields: &Fields,
+) -> Result<Map<String, Value>, FormError> {
+    let mut values = Map::new();
+    for (name, schema) in &object.properties {
+        if let Some(value) = value_of(&place.property(object, name, schema), fields)? {
+            values.insert(name.clone(), value);
+        }
+    }
+    Ok(values)
+}
+
+/// The entries of a list in the order of the form. Indices may have gaps; the list has none.
+fn entries_of(
+    place: &Place,
+    items: &'static RefOr<Schema>,
+    fields: &Fields,
+) -> Result<Vec<Value>, FormError> {
+    let prefix = format!("{}[", place.path);
+    let index = |name: &str| name.strip_prefix(&prefix)?.split(']').next()?.parse::<usize>().ok();
+    let indices: BTreeSet<usize> = fields.iter().filter_map(|(name, _)| index(name)).collect();
+    if indices.len() > LIST_MAX {
+        return Err(FormError::TooMany(place.path.clone()));
+    }
+    let entries = indices.into_iter().map(|i| value_of(&place.entry(items, i), fields));
+    entries.filter_map(Result::transpose).collect()
 }
 
 /// A path such as `services[0].drop_ins` as a JSON pointer (RFC 6901).
@@ -262,58 +292,66 @@ pub fn check(value: &Value) -> Result<Result<Profile, Vec<Finding>>, toml::ser::
 /// # Errors
 /// When a template does not render.
 pub fn render(value: &Value, findings: &[Finding]) -> askama::Result<String> {
-    field(&PROFILE, "", "", true, Some(value), findings)
+    field(&Place::root(), Some(value), findings)
 }
 
 fn field(
-    schema: &'static RefOr<Schema>,
-    path: &str,
-    name: &str,
-    required: bool,
+    place: &Place,
     value: Option<&Value>,
     findings: &[Finding],
 ) -> askama::Result<String> {
+    let kind = kind_of(place, value, findings)?;
+    let path = &place.path;
+    // What is wrong inside a list of texts is wrong at its field; inside an object it has a field
+    // of its own.
+    let is_here = |f: &&Finding| match &kind {
+        Kind::Group(_) => f.path == *path && !path.is_empty(),
+        Kind::Entries(_) | Kind::Fixed(_) => f.path == *path,
+        _ => f.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('[')),
+    };
+    let errors = findings.iter().filter(is_here).cloned().collect();
+    Field {
+        path: path.clone(),
+        label: label(place.name),
+        help: help(place.schema, &kind),
+        required: place.required,
+        errors,
+        kind,
+    }
+    .render()
+}
+
+fn kind_of(
+    place: &Place,
+    value: Option<&Value>,
+    findings: &[Finding],
+) -> askama::Result<Kind> {
     let text = || {
         value.map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
     };
-    let kind = match shape(schema) {
-        _ if path == "schema" => Kind::Fixed(profile::SCHEMA.to_string()),
-        Shape::Texts
-            if value.and_then(Value::as_array).is_some_and(|list| !survives_as_lines(list)) =>
-        {
-            kept(value)
-        }
-        Shape::Lines if value.and_then(Value::as_str).is_some_and(|t| !survives(t, false)) => {
-            kept(value)
-        }
-        Shape::Text if value.and_then(Value::as_str).is_some_and(|t| !survives(t, true)) => {
-            kept(value)
-        }
+    let list = || value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let shape = shape(place.schema);
+    if place.path == "schema" {
+        return Ok(Kind::Fixed(profile::SCHEMA.to_string()));
+    }
+    if value.is_some_and(|v| is_changed_by_a_browser(&shape, v)) {
+        return Ok(Kind::Kept(value.map_or_else(String::new, Value::to_string)));
+    }
+    Ok(match shape {
         Shape::Object(object) => {
-            let rendered = object.properties.iter().map(|(name, property)| {
+            let rendered = object.properties.iter().map(|(name, schema)| {
                 let inner = value.and_then(|v| v.get(name));
-                field(
-                    property,
-                    &below(path, name),
-                    name,
-                    object.required.contains(name),
-                    inner,
-                    findings,
-                )
+                field(&place.property(object, name, schema), inner, findings)
             });
             Kind::Group(rendered.collect::<askama::Result<String>>()?)
         }
         Shape::Objects(items) => {
-            let entries = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let rendered = entries
-                .iter()
-                .enumerate()
-                .map(|(i, v)| field(items, &format!("{path}[{i}]"), name, true, Some(v), findings));
+            let entries = list().iter().enumerate();
+            let rendered = entries.map(|(i, v)| field(&place.entry(items, i), Some(v), findings));
             Kind::Entries(rendered.collect::<askama::Result<Vec<String>>>()?)
         }
         Shape::Texts => {
-            let lines = value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            let text: Vec<_> = lines.iter().filter_map(Value::as_str).collect();
+            let text: Vec<_> = list().iter().filter_map(Value::as_str).collect();
             Kind::Long(text.join("\n"), text.len().clamp(2, 12))
         }
         Shape::Pairs => {
@@ -331,33 +369,27 @@ fn field(
             Kind::Choice(chosen.unwrap_or_else(first), values)
         }
         Shape::Integer => Kind::Number(text()),
-        Shape::Flag => {
-            Kind::Flag(value.and_then(Value::as_bool).unwrap_or_else(|| is_on_by_default(schema)))
-        }
+        Shape::Flag => Kind::Flag(
+            value.and_then(Value::as_bool).unwrap_or_else(|| is_on_by_default(place.schema)),
+        ),
         Shape::Lines => Kind::Long(text(), text().lines().count().clamp(4, 24)),
         Shape::Text => Kind::Text(text()),
-    };
-    // What is wrong inside a list of texts is wrong at its field; inside an object it has a field
-    // of its own.
-    let is_mine = |f: &&Finding| match &kind {
-        Kind::Group(_) => f.path == path && !path.is_empty(),
-        Kind::Entries(_) | Kind::Fixed(_) => f.path == path,
-        _ => f.path == path || f.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('[')),
-    };
-    let errors = findings.iter().filter(is_mine).cloned().collect();
-    Field {
-        path: path.to_owned(),
-        label: label(name),
-        help: help(schema, &kind),
-        required,
-        errors,
-        kind,
-    }
-    .render()
+    })
 }
 
-fn kept(value: Option<&Value>) -> Kind {
-    Kind::Kept(value.map_or_else(String::new, Value::to_string))
+/// Whether a browser would return another value than its field was filled with.
+fn is_changed_by_a_browser(shape: &Shape, value: &Value) -> bool {
+    match shape {
+        Shape::Texts => value.as_array().is_some_and(|list| !survives_as_lines(list)),
+        Shape::Lines => value.as_str().is_some_and(|t| !survives(t, false)),
+        Shape::Text => value.as_str().is_some_and(|t| !survives(t, true)),
+        Shape::Object(_)
+        | Shape::Objects(_)
+        | Shape::Pairs
+        | Shape::Choice(_)
+        | Shape::Integer
+        | Shape::Flag => false,
+    }
 }
 
 /// The description of a property, or else of its type.

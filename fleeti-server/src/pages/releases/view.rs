@@ -1,62 +1,66 @@
-//! Pages of releases.
+//! What the pages of releases show.
 
-use super::page::{Page, Result, see, show};
-use super::view::{FileRow, ReleaseRow, bytes, instant};
-use actix_web::web::{Data, Path};
-use actix_web::{HttpRequest, HttpResponse};
+use crate::pages::display::{Fact, FileRow, bytes, instant, time};
+use crate::pages::page::Page;
 use askama::Template;
-use fleeti_control::context::Context;
-use fleeti_control::releases;
 use fleeti_control::releases::Details;
-use fleeti_control::releases::revoke;
 use fleeti_core::boot_proof::BootProof;
-use fleeti_core::id::ReleaseName;
 use fleeti_core::manifest::{Artifact, Manifest, PHASE_READY};
-use fleeti_core::wire::api::Fleet;
+use fleeti_core::wire::api::{Fleet, Release};
 
-const ROWS: u32 = 100;
+/// Maximum number of releases on a page.
+pub const ROWS: u32 = 100;
 
+/// A release in a list.
+pub struct ReleaseRow {
+    pub name: String,
+    pub revoked: bool,
+    pub size: String,
+    pub published: String,
+}
+
+impl From<&Release> for ReleaseRow {
+    fn from(r: &Release) -> Self {
+        Self {
+            name: r.name.to_string(),
+            revoked: r.revoked_s.is_some(),
+            size: bytes(r.artifacts.iter().map(|a| a.size).sum()),
+            published: r.published_s.map_or_else(|| "not yet".to_owned(), time),
+        }
+    }
+}
+
+/// The list of releases.
 #[derive(Template)]
 #[template(path = "releases.html", blocks = ["main"])]
-struct List {
+pub struct ReleaseList {
     page: Page,
     releases: Vec<ReleaseRow>,
 }
 
-pub async fn list(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
-    let releases = releases::newest(&cx, ROWS).await?.iter().map(ReleaseRow::from).collect();
-    show!(request, List { page: Page::new("/releases", &request, &["release"]), releases })
+impl ReleaseList {
+    pub fn of(page: Page, releases: &[Release]) -> Self {
+        Self { page, releases: releases.iter().map(ReleaseRow::from).collect() }
+    }
 }
 
+/// The page of one release.
 #[derive(Template)]
 #[template(path = "release.html", blocks = ["main"])]
-struct One {
+pub struct ReleasePage {
     page: Page,
     r: ReleaseRow,
     fleets: Vec<Fleet>,
-    promises: Vec<(&'static str, String)>,
+    manifest: Vec<Fact>,
     /// Rows of the boot proof; empty if there is none.
-    proof: Vec<(&'static str, String)>,
+    proof: Vec<Fact>,
+    /// Key id and signature.
     signatures: Vec<(String, String)>,
     artifacts: Vec<FileRow>,
 }
 
-pub async fn revoke(cx: Data<Context>, name: Path<ReleaseName>) -> Result<HttpResponse> {
-    revoke::revoke(&cx, &name).await?;
-    Ok(see(&format!("/releases/{name}")))
-}
-
-pub async fn show(
-    cx: Data<Context>,
-    request: HttpRequest,
-    name: Path<ReleaseName>,
-) -> Result<HttpResponse> {
-    let details = releases::details(&cx, &name).await?;
-    show!(request, One::of(Page::new("/releases", &request, &["release"]), details))
-}
-
-impl One {
-    fn of(page: Page, details: Details) -> Self {
+impl ReleasePage {
+    pub fn of(page: Page, details: Details) -> Self {
         let Details { release, manifest, signatures, fleets } = details;
         let file = |a: &Artifact| FileRow {
             path: a.path.clone(),
@@ -67,15 +71,15 @@ impl One {
             page,
             r: ReleaseRow::from(&release),
             fleets,
-            promises: promises(&release.manifest_sha256, &manifest),
-            proof: release.boot_proof.as_ref().map(proof).unwrap_or_default(),
+            manifest: manifest_facts(&release.manifest_sha256, &manifest),
+            proof: release.boot_proof.as_ref().map(proof_facts).unwrap_or_default(),
             signatures,
             artifacts: release.artifacts.iter().map(file).collect(),
         }
     }
 }
 
-fn proof(proof: &BootProof) -> Vec<(&'static str, String)> {
+fn proof_facts(proof: &BootProof) -> Vec<Fact> {
     let mut rows = vec![
         ("device", proof.device.to_string()),
         ("attestation level", format!("{}, {}", proof.level.code(), proof.level.title())),
@@ -97,8 +101,9 @@ fn proof(proof: &BootProof) -> Vec<(&'static str, String)> {
     rows
 }
 
-fn promises(manifest_sha256: &str, manifest: &Manifest) -> Vec<(&'static str, String)> {
-    let mut promises = vec![
+/// What the manifest declares.
+fn manifest_facts(manifest_sha256: &str, manifest: &Manifest) -> Vec<Fact> {
+    let mut facts = vec![
         ("manifest SHA-256", manifest_sha256.to_owned()),
         ("signed at", instant(manifest.created_s)),
         ("architecture", manifest.architecture.to_string()),
@@ -108,13 +113,13 @@ fn promises(manifest_sha256: &str, manifest: &Manifest) -> Vec<(&'static str, St
         ("package lock SHA-256", manifest.lock_digest.clone()),
     ];
     if let Some(pcr11) = manifest.reference_values.pcr11.get(PHASE_READY) {
-        promises.push(("PCR 11 after boot", pcr11.clone()));
+        facts.push(("PCR 11 after boot", pcr11.clone()));
     }
     for (name, value) in [
         ("PCR 9: command line and initrd", &manifest.reference_values.pcr9),
         ("PCR 12: nothing from outside the UKI", &manifest.reference_values.pcr12),
     ] {
-        promises.extend(value.as_ref().map(|v| (name, v.clone())));
+        facts.extend(value.as_ref().map(|v| (name, v.clone())));
     }
-    promises
+    facts
 }

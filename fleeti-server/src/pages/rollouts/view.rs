@@ -1,31 +1,78 @@
-//! Pages of rollouts.
+//! What the pages of rollouts show.
 
-use super::page::{Page, Result, see, show};
-use super::view::{Badge, RolloutRow, category_words, device_phase, time};
-use actix_web::web::{Data, Form, Path, Query};
-use actix_web::{HttpRequest, HttpResponse};
+use super::phases::{category_words, device_phase, rollout_phase};
+use crate::pages::display::{Badge, time};
+use crate::pages::page::Page;
 use askama::Template;
-use fleeti_control::context::Context;
-use fleeti_control::rollouts;
-use fleeti_core::rollout::{Category, Phase};
-use fleeti_core::wire::api::{CreateRollout, Rollout, RolloutDevice, RolloutQuery, RolloutSummary};
+use fleeti_core::rollout::{Category, Counts, Phase};
+use fleeti_core::wire::api::{Rollout, RolloutDevice, RolloutSummary};
 
-const ROWS: u32 = 100;
-const DEVICES: u32 = 200;
+/// Maximum number of rollouts on a page.
+pub const ROWS: u32 = 100;
+/// Maximum number of devices on the page of a rollout.
+pub const DEVICES: u32 = 200;
 
+/// A row of a list of rollouts, with its progress bar.
+pub struct RolloutRow {
+    pub id: String,
+    pub release: String,
+    pub fleet: String,
+    pub phase: Badge,
+    pub created: String,
+    pub summary: String,
+    pub succeeded_percent: f64,
+    pub failed_percent: f64,
+    pub finished_percent: f64,
+    pub moving_percent: f64,
+    pub reached_percent: f64,
+    pub unconfirmed_percent: f64,
+}
+
+impl From<&RolloutSummary> for RolloutRow {
+    #[allow(clippy::cast_precision_loss)]
+    fn from(r: &RolloutSummary) -> Self {
+        let Counts { total, succeeded, failed, moving, unconfirmed } = r.counts;
+        let percent = |n: usize| (n as f64 * 1000.0 / total.max(1) as f64).round() / 10.0;
+        let mut summary = format!("{succeeded} of {total} succeeded");
+        for (n, word) in [(moving, "in progress"), (unconfirmed, "unconfirmed"), (failed, "failed")]
+        {
+            if n > 0 {
+                summary.push_str(&format!(", {n} {word}"));
+            }
+        }
+        Self {
+            id: r.id.clone(),
+            release: r.release.to_string(),
+            fleet: r.fleet.to_string(),
+            phase: rollout_phase(r.phase),
+            created: time(r.created_s),
+            summary,
+            succeeded_percent: percent(succeeded),
+            failed_percent: percent(failed),
+            finished_percent: percent(succeeded + failed),
+            moving_percent: percent(moving),
+            reached_percent: percent(succeeded + failed + moving),
+            unconfirmed_percent: percent(unconfirmed),
+        }
+    }
+}
+
+/// The list of rollouts.
 #[derive(Template)]
 #[template(path = "rollouts.html", blocks = ["main"])]
-struct List {
+pub struct RolloutList {
     page: Page,
     rollouts: Vec<RolloutRow>,
 }
 
-pub async fn list(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
-    let rollouts = rollouts::summaries(&cx, ROWS).await?.iter().map(RolloutRow::from).collect();
-    show!(request, List { page: Page::new("/rollouts", &request, &["rollout"]), rollouts })
+impl RolloutList {
+    pub fn of(page: Page, rollouts: &[RolloutSummary]) -> Self {
+        Self { page, rollouts: rollouts.iter().map(RolloutRow::from).collect() }
+    }
 }
 
-struct DeviceRow {
+/// A device of a rollout.
+struct RolloutDeviceRow {
     id: String,
     phase: Badge,
     why: String,
@@ -39,31 +86,21 @@ struct Filter {
     is_current: bool,
 }
 
+/// The page of one rollout.
 #[derive(Template)]
 #[template(path = "rollout.html", blocks = ["main"])]
-struct One {
+pub struct RolloutPage {
     page: Page,
     r: RolloutRow,
     can_abort: bool,
     filters: Vec<Filter>,
-    devices: Vec<DeviceRow>,
+    devices: Vec<RolloutDeviceRow>,
     next: Option<String>,
     more: usize,
 }
 
-pub async fn show(
-    cx: Data<Context>,
-    request: HttpRequest,
-    id: Path<String>,
-    query: Query<RolloutQuery>,
-) -> Result<HttpResponse> {
-    let query = RolloutQuery { limit: Some(DEVICES), ..query.into_inner() };
-    let rollout = rollouts::shown(&cx, &id, &query).await?;
-    show!(request, One::of(Page::new("/rollouts", &request, &["rollout"]), rollout, query.category))
-}
-
-impl One {
-    fn of(page: Page, rollout: Rollout, current: Option<Category>) -> Self {
+impl RolloutPage {
+    pub fn of(page: Page, rollout: Rollout, current: Option<Category>) -> Self {
         let Rollout { id, fleet, created_s, release, phase, counts, devices, next } = rollout;
         let path = format!("/rollouts/{id}");
         let all = Filter {
@@ -85,25 +122,15 @@ impl One {
             filters: std::iter::once(all).chain(filters).collect(),
             more: if is_paged { 0 } else { counts.total.saturating_sub(devices.len()) },
             next: next.map(|last| format!("{path}?{which}after={last}")),
-            devices: devices.into_iter().map(DeviceRow::from).collect(),
+            devices: devices.into_iter().map(RolloutDeviceRow::from).collect(),
             r: RolloutRow::from(&RolloutSummary { id, fleet, created_s, release, phase, counts }),
         }
     }
 }
 
-impl From<RolloutDevice> for DeviceRow {
+impl From<RolloutDevice> for RolloutDeviceRow {
     fn from(d: RolloutDevice) -> Self {
         let (phase, why) = device_phase(&d.phase);
         Self { id: d.device.to_string(), phase, why, since: time(d.since_s) }
     }
-}
-
-pub async fn start(cx: Data<Context>, form: Form<CreateRollout>) -> Result<HttpResponse> {
-    let rollout = rollouts::start(&cx, &form).await?;
-    Ok(see(&format!("/rollouts/{}", rollout.id)))
-}
-
-pub async fn abort(cx: Data<Context>, id: Path<String>) -> Result<HttpResponse> {
-    rollouts::abort(&cx, &id).await?;
-    Ok(see(&format!("/rollouts/{id}")))
 }

@@ -1,27 +1,39 @@
-//! The trust page: which intermediate CAs count, and how far a rotation has progressed.
+//! What the trust page shows.
 
-use super::page::{Page, Result, show};
-use super::view::{self, Badge};
-use actix_web::web::Data;
-use actix_web::{HttpRequest, HttpResponse};
+use crate::pages::display::{Badge, time};
+use crate::pages::page::Page;
 use askama::Template;
-use fleeti_control::context::Context;
-use fleeti_control::trust;
 use fleeti_core::wire::api::{Intermediate, TrustStatus};
 
+/// The trust page.
 #[derive(Template)]
 #[template(path = "trust.html", blocks = ["main"])]
-struct Trust {
+pub struct TrustPage {
     page: Page,
     version: u64,
     devices: u64,
     devices_with_it: u64,
-    list_ends: Option<String>,
+    /// When the root's CRL expires.
+    crl_ends: Option<String>,
     warnings: Vec<String>,
-    intermediates: Vec<Row>,
+    intermediates: Vec<IntermediateRow>,
 }
 
-struct Row {
+impl TrustPage {
+    pub fn of(page: Page, status: TrustStatus) -> Self {
+        Self {
+            page,
+            version: status.version,
+            devices: status.devices,
+            devices_with_it: status.devices_with_it,
+            crl_ends: status.root_crl_ends_s.map(time),
+            warnings: status.warnings,
+            intermediates: status.intermediates.into_iter().map(IntermediateRow::from).collect(),
+        }
+    }
+}
+
+struct IntermediateRow {
     purpose: String,
     name: String,
     sha256: String,
@@ -30,7 +42,7 @@ struct Row {
     has_key: bool,
 }
 
-impl From<Intermediate> for Row {
+impl From<Intermediate> for IntermediateRow {
     fn from(i: Intermediate) -> Self {
         let state = if i.is_issuing {
             Badge::new("good", "issues certificates")
@@ -41,21 +53,9 @@ impl From<Intermediate> for Row {
             purpose: i.purpose,
             name: i.name,
             sha256: i.certificate_sha256,
-            ends: view::time(i.not_after_s),
+            ends: time(i.not_after_s),
             state,
             has_key: i.has_key,
         }
     }
-}
-
-pub async fn show(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
-    let TrustStatus { version, intermediates, devices, devices_with_it, root_crl_ends_s, warnings } =
-        trust::status(&cx).await?;
-    let intermediates = intermediates.into_iter().map(Row::from).collect();
-    let list_ends = root_crl_ends_s.map(view::time);
-    let page = Page::new("/trust", &request, &["device"]);
-    show!(
-        request,
-        Trust { page, version, devices, devices_with_it, list_ends, warnings, intermediates }
-    )
 }

@@ -1,0 +1,6 @@
+//! The page of the audit log.
+
+mod handler;
+mod view;
+
+pub use self::handler::list;

@@ -1,0 +1,120 @@
+//! Requests to the pages of devices.
+
+use super::view::{DeviceList, DevicePage, ROWS, RecoveryKeyPage};
+use crate::pages::page::{Page, Result, html, see, show};
+use actix_web::http::StatusCode;
+use actix_web::web::{Data, Form, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use fleeti_control::attestation::challenge;
+use fleeti_control::context::Context;
+use fleeti_control::devices::{self, Filter};
+use fleeti_control::enrollment::pairing;
+use fleeti_control::trust::revocation;
+use fleeti_control::{details, secrets};
+use fleeti_core::id::{DeviceId, FleetId, Version};
+use fleeti_core::wire::api::{Pair, Revoke};
+use fleeti_core::wire::vault::ShowRecoveryKey;
+use serde::Deserialize;
+
+/// The query of the list of devices.
+#[derive(Deserialize)]
+pub struct ListQuery {
+    fleet: Option<FleetId>,
+    trouble: Option<String>,
+    #[serde(default)]
+    after: String,
+}
+
+impl ListQuery {
+    fn filter(&self) -> Filter<'_> {
+        match (&self.fleet, self.trouble.is_some()) {
+            (_, true) => Filter::InTrouble,
+            (Some(fleet), false) => Filter::Fleet(fleet),
+            (None, false) => Filter::All,
+        }
+    }
+}
+
+pub async fn list(
+    cx: Data<Context>,
+    request: HttpRequest,
+    query: Query<ListQuery>,
+) -> Result<HttpResponse> {
+    let filter = query.filter();
+    let found = devices::page(&cx, filter, &query.after, ROWS).await?;
+    show!(request, DeviceList::of(Page::new("/devices", &request, &["device"]), filter, &found))
+}
+
+/// The form that approves a pending enrollment.
+#[derive(Deserialize)]
+pub struct PairingForm {
+    code: String,
+    fleet: FleetId,
+}
+
+pub async fn pair(cx: Data<Context>, form: Form<PairingForm>) -> Result<HttpResponse> {
+    let PairingForm { code, fleet } = form.into_inner();
+    let paired = pairing::enter(&cx, &Pair { code, fleet }).await?;
+    Ok(see(&format!("/devices?fleet={}", paired.fleet)))
+}
+
+pub async fn show(
+    cx: Data<Context>,
+    request: HttpRequest,
+    id: Path<DeviceId>,
+) -> Result<HttpResponse> {
+    let details = details::device(&cx, &id).await?;
+    show!(request, DevicePage::of(Page::new("/devices", &request, &["device"]), details))
+}
+
+pub async fn revoke(
+    cx: Data<Context>,
+    id: Path<DeviceId>,
+    form: Form<Revoke>,
+) -> Result<HttpResponse> {
+    revocation::revoke(&cx, &id, form.reason).await?;
+    Ok(see(&format!("/devices/{id}")))
+}
+
+pub async fn release_hold(cx: Data<Context>, id: Path<DeviceId>) -> Result<HttpResponse> {
+    revocation::release_hold(&cx, &id).await?;
+    Ok(see(&format!("/devices/{id}")))
+}
+
+/// The form that allows a version again that was rolled back.
+#[derive(Deserialize)]
+pub struct ForgiveForm {
+    version: Version,
+}
+
+pub async fn forgive(
+    cx: Data<Context>,
+    id: Path<DeviceId>,
+    form: Form<ForgiveForm>,
+) -> Result<HttpResponse> {
+    devices::forgive(&cx, &id, &form.version).await?;
+    Ok(see(&format!("/devices/{id}")))
+}
+
+pub async fn request_evidence(cx: Data<Context>, id: Path<DeviceId>) -> Result<HttpResponse> {
+    challenge::ask_now(&cx, &id).await?;
+    Ok(see(&format!("/devices/{id}")))
+}
+
+pub async fn accept_firmware(cx: Data<Context>, id: Path<DeviceId>) -> Result<HttpResponse> {
+    challenge::accept_firmware(&cx, &id).await?;
+    Ok(see(&format!("/devices/{id}")))
+}
+
+/// The only page that answers a form directly, without a redirect, so the user cannot return to it.
+pub async fn show_recovery_key(
+    cx: Data<Context>,
+    request: HttpRequest,
+    id: Path<DeviceId>,
+    form: Form<ShowRecoveryKey>,
+) -> Result<HttpResponse> {
+    let key = secrets::show_recovery_key(&cx, &id, &form).await?;
+    let page = RecoveryKeyPage::of(Page::new("/devices", &request, &[]), &id, &key);
+    Ok(html(StatusCode::OK, page.render()))
+}

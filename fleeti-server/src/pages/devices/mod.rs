@@ -1,0 +1,14 @@
+//! Pages of devices.
+//!
+//! Code map: `handler` (requests) · [`view`] (what the pages show) · `facts` (what is known of one
+//! device, as rows) · [`attestation`] (the attestation card).
+
+pub mod attestation;
+mod facts;
+mod handler;
+pub mod view;
+
+pub use self::handler::{
+    accept_firmware, forgive, list, pair, release_hold, request_evidence, revoke, show,
+    show_recovery_key,
+};

@@ -1,0 +1,29 @@
+//! Requests to the pages of releases.
+
+use super::view::{ROWS, ReleaseList, ReleasePage};
+use crate::pages::page::{Page, Result, see, show};
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use fleeti_control::context::Context;
+use fleeti_control::releases;
+use fleeti_control::releases::revoke;
+use fleeti_core::id::ReleaseName;
+
+pub async fn list(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
+    let releases = releases::newest(&cx, ROWS).await?;
+    show!(request, ReleaseList::of(Page::new("/releases", &request, &["release"]), &releases))
+}
+
+pub async fn show(
+    cx: Data<Context>,
+    request: HttpRequest,
+    name: Path<ReleaseName>,
+) -> Result<HttpResponse> {
+    let details = releases::details(&cx, &name).await?;
+    show!(request, ReleasePage::of(Page::new("/releases", &request, &["release"]), details))
+}
+
+pub async fn revoke(cx: Data<Context>, name: Path<ReleaseName>) -> Result<HttpResponse> {
+    revoke::revoke(&cx, &name).await?;
+    Ok(see(&format!("/releases/{name}")))
+}

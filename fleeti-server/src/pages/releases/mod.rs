@@ -1,0 +1,6 @@
+//! Pages of releases.
+
+mod handler;
+pub mod view;
+
+pub use self::handler::{list, revoke, show};

@@ -1,0 +1,36 @@
+//! Requests to the pages of rollouts.
+
+use super::view::{DEVICES, ROWS, RolloutList, RolloutPage};
+use crate::pages::page::{Page, Result, see, show};
+use actix_web::web::{Data, Form, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use fleeti_control::context::Context;
+use fleeti_control::rollouts;
+use fleeti_core::wire::api::{CreateRollout, RolloutQuery};
+
+pub async fn list(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
+    let rollouts = rollouts::summaries(&cx, ROWS).await?;
+    show!(request, RolloutList::of(Page::new("/rollouts", &request, &["rollout"]), &rollouts))
+}
+
+pub async fn show(
+    cx: Data<Context>,
+    request: HttpRequest,
+    id: Path<String>,
+    query: Query<RolloutQuery>,
+) -> Result<HttpResponse> {
+    let query = RolloutQuery { limit: Some(DEVICES), ..query.into_inner() };
+    let rollout = rollouts::shown(&cx, &id, &query).await?;
+    let page = Page::new("/rollouts", &request, &["rollout"]);
+    show!(request, RolloutPage::of(page, rollout, query.category))
+}
+
+pub async fn start(cx: Data<Context>, form: Form<CreateRollout>) -> Result<HttpResponse> {
+    let rollout = rollouts::start(&cx, &form).await?;
+    Ok(see(&format!("/rollouts/{}", rollout.id)))
+}
+
+pub async fn abort(cx: Data<Context>, id: Path<String>) -> Result<HttpResponse> {
+    rollouts::abort(&cx, &id).await?;
+    Ok(see(&format!("/rollouts/{id}")))
+}

@@ -1,0 +1,60 @@
+//! Phases of rollouts and of their devices, in words.
+
+use crate::pages::display::{Badge, reason};
+use fleeti_core::rollout::{Category, DevicePhase, Phase};
+
+/// The phase of a rollout.
+pub fn rollout_phase(phase: Phase) -> Badge {
+    match phase {
+        Phase::Ready => Badge::new("", "ready"),
+        Phase::Starting => Badge::new("busy", "starting"),
+        Phase::Running => Badge::new("busy", "running"),
+        Phase::Succeeded => Badge::new("good", "succeeded"),
+        Phase::Failed => Badge::new("bad", "failed"),
+        Phase::Aborting => Badge::new("warn", "aborting"),
+        Phase::Aborted => Badge::new("warn", "aborted"),
+    }
+}
+
+/// What the devices of a category do.
+pub fn category_words(category: Category) -> &'static str {
+    match category {
+        Category::Failed => "failed",
+        Category::Unconfirmed => "unconfirmed",
+        Category::Moving => "in progress",
+        Category::Waiting => "waiting",
+        Category::Succeeded => "succeeded",
+    }
+}
+
+/// The state of one device in a rollout, and the reason.
+pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
+    let badge = match phase {
+        DevicePhase::Blocked => Badge::new("warn", "blocked"),
+        DevicePhase::Offered => Badge::new("", "offered"),
+        DevicePhase::Staging => Badge::new("busy", "staging"),
+        DevicePhase::Staged => Badge::new("busy", "staged"),
+        DevicePhase::Rebooting => Badge::new("busy", "rebooting"),
+        DevicePhase::Trying => Badge::new("busy", "trying"),
+        DevicePhase::Unconfirmed => Badge::new("warn", "unconfirmed"),
+        DevicePhase::Proving => Badge::new("busy", "proving"),
+        DevicePhase::Succeeded => Badge::new("good", "succeeded"),
+        DevicePhase::AttestationFailed => Badge::new("bad", "attestation failed"),
+        DevicePhase::RolledBack { .. } => Badge::new("bad", "rolled back"),
+        DevicePhase::Revoked => Badge::new("bad", "revoked"),
+        DevicePhase::Failed { .. } => Badge::new("bad", "failed"),
+    };
+    let why = match phase {
+        DevicePhase::RolledBack { reason: r } => {
+            let (kind, evidence) = reason(r);
+            format!("{kind}: {evidence}")
+        }
+        DevicePhase::Failed { code } => format!("{code:?}"),
+        DevicePhase::Blocked => "its attestation level is below the minimum of its fleet for updates: see its attestation".into(),
+        DevicePhase::Unconfirmed => "it ran the release but did not reach the server; it tries again once the previous version has reached the server".into(),
+        DevicePhase::Proving => "it reports that it runs the release; its TPM has not proved that yet".into(),
+        DevicePhase::AttestationFailed => "the evidence of its TPM contradicts its report: see its attestation".into(),
+        _ => String::new(),
+    };
+    (badge, why)
+}
