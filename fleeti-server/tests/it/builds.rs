@@ -214,3 +214,15 @@ async fn a_field_that_the_base_does_not_honour_is_refused_before_a_worker_hears_
     assert_eq!(paths, ["kernel.flavour", "state.version"]);
     assert_eq!(problem.errors[0].message, "the base debian does not honour this field yet");
 }
+
+#[actix_web::test]
+async fn a_build_is_signed_only_where_the_release_key_is() {
+    let world = World::new().await;
+    let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
+    let profile = fleeti_core::profile::check(text).unwrap();
+    let request = fleeti_core::wire::api::CreateBuild { profile, version: "1".parse().unwrap() };
+    let build = world.client.create_build(&request).await.unwrap();
+    let refused = world.client.sign_build(&build.id).await.unwrap_err();
+    assert!(refused.to_string().contains("the release key is not on this server"), "{refused}");
+    assert!(refused.hint().unwrap().contains("fleeti release create"));
+}

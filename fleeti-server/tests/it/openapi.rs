@@ -40,6 +40,28 @@ fn document() -> PathBuf {
 }
 
 #[actix_web::test]
+async fn the_api_document_is_the_one_that_is_checked_in() {
+    let path = format!("{}/openapi.json", env!("CARGO_MANIFEST_DIR"));
+    let now = format!("{}\n", fleeti_server::api::openapi::document().to_pretty_json().unwrap());
+    if std::env::var_os("INSTA_UPDATE").is_some_and(|v| v == "always") {
+        std::fs::write(&path, &now).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        kept == now,
+        "the API changed: run this test with INSTA_UPDATE=always, and look at the difference"
+    );
+    let world = World::new().await;
+    let served = reqwest::get(format!("http://{}/api/v1/openapi.json", world.server.addresses.api))
+        .await
+        .unwrap();
+    assert_eq!(
+        served.json::<serde_json::Value>().await.unwrap(),
+        serde_json::from_str::<serde_json::Value>(&now).unwrap()
+    );
+}
+
+#[actix_web::test]
 async fn the_document_is_valid() {
     let mut validator =
         Command::new(tools("FLEETI_OPENAPI_TOOLS", "openapi/bin").join("openapi-spec-validator"));

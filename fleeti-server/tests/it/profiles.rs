@@ -96,3 +96,19 @@ async fn the_library_lists_what_a_profile_can_extend() {
         assert!(world.client.check_profile_text(&text).await.unwrap().profile.is_some(), "{name}");
     }
 }
+
+#[actix_web::test]
+async fn a_wrong_profile_is_refused_with_every_error_at_its_path() {
+    let world = World::new().await;
+    let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
+    let mut profile = fleeti_core::profile::check(text).unwrap();
+    profile.kernel.arguments.push("init=/bin/sh".into());
+    profile.software.packages.push("No Such".into());
+    let Err(fleeti_client::ClientError::Refused(problem)) =
+        world.client.save_profile(&profile).await
+    else {
+        panic!("accepted")
+    };
+    let paths: Vec<_> = problem.errors.iter().map(|e| e.path.as_str()).collect();
+    assert_eq!((problem.status, paths), (422, vec!["software.packages[0]", "kernel.arguments[0]"]));
+}

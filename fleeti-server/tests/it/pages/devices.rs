@@ -1,0 +1,81 @@
+//! Pages of devices: text of devices is never markup.
+
+use super::Browser;
+use crate::rollout::report_of;
+use crate::world::World;
+use fleeti_core::update::{FailureCode, RollbackReason, State};
+use fleeti_core::wire::alarm::AlarmKind;
+
+#[actix_web::test]
+async fn what_a_device_says_is_never_markup() {
+    let world = World::new().await;
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    let device = world.enroll().await;
+    let attack = "<script>alert(1)</script>\"'><img src=x>";
+    let states = [
+        State::RolledBack {
+            target: "2".parse().unwrap(),
+            reason: RollbackReason::Health { evidence: attack.into() },
+        },
+        State::Failed { target: "2".parse().unwrap(), code: FailureCode::StageFailed },
+    ];
+    for (sequence, state) in states.into_iter().enumerate() {
+        let mut report: serde_json::Value =
+            serde_json::from_slice(&report_of("kiosk@1", state)).unwrap();
+        report["sequence"] = (sequence as u64 + 1).into();
+        report["boot"]["boot_id"] = attack.into();
+        report["boot"]["pcr11"] = attack.into();
+        report["detail"] = attack.into();
+        let payload = serde_json::to_vec(&report).unwrap();
+        let kind = fleeti_core::wire::mqtt::Up::Report;
+        fleeti_control::devices::received(&world.server.control, &device.id, kind, &payload)
+            .await
+            .unwrap();
+        for page in [
+            "/".to_owned(),
+            "/devices".to_owned(),
+            format!("/devices/{}", device.id),
+            "/devices?trouble=1".to_owned(),
+        ] {
+            let response = browser.get(&page, &session).await;
+            assert_eq!(response.status(), 200);
+            let policy = response.headers()["content-security-policy"].to_str().unwrap().to_owned();
+            assert!(
+                policy.contains("default-src 'self'") && !policy.contains("unsafe"),
+                "{policy}"
+            );
+            let body = response.text().await.unwrap();
+            assert!(!body.contains("<script>alert") && !body.contains("<img src=x"), "{page}");
+            assert!(body.contains(device.id.as_str()), "{page}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn the_page_of_a_device_says_what_to_do_about_its_kind_of_alarm() {
+    let world = World::new().await;
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    let device = world.enroll().await;
+    let mut report: serde_json::Value =
+        serde_json::from_slice(&report_of("kiosk@1", State::Idle)).unwrap();
+    let unknown = ("the fan stopped".to_owned(), "the fan stopped", None);
+    let known = AlarmKind::ALL.map(|kind| (kind.text("it is so"), "it is so", Some(kind)));
+    for (sequence, (alarm, words, kind)) in (1_u64..).zip(known.into_iter().chain([unknown])) {
+        report["sequence"] = sequence.into();
+        report["alarm"] = alarm.into();
+        let payload = serde_json::to_vec(&report).unwrap();
+        let report = fleeti_core::wire::mqtt::Up::Report;
+        fleeti_control::devices::received(&world.server.control, &device.id, report, &payload)
+            .await
+            .unwrap();
+        let page = browser.get(&format!("/devices/{}", device.id), &session).await;
+        let page = page.text().await.unwrap();
+        assert!(page.contains(&format!("There is an alarm: {words}.")), "{page}");
+        for other in AlarmKind::ALL {
+            let hint = other.hint().replace("DEVICE", device.id.as_str());
+            assert_eq!(page.contains(&hint), kind == Some(other), "{other:?}: {page}");
+        }
+    }
+}
