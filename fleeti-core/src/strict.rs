@@ -1,10 +1,13 @@
 //! Reads JSON and TOML of other parties strictly: only what is documented is accepted.
 //!
 //! serde also reads a struct from a list of its fields in their order, and likewise an internally
-//! tagged enum: `[null, null]` would be a policy without requirements. A map takes the last of two
-//! entries with the same key. No document describes these forms, and another reader may see the
-//! same bytes differently. Therefore this module serializes the value again and compares shapes:
-//! where the value has an object, the input must have an object, and where it has a list, a list.
+//! tagged enum: `[null, null]` would be a policy without requirements. It reads a variant without
+//! fields from `{"variant": null}`, and inside a tagged enum also from its number. A map takes the
+//! last of two entries with the same key. No document describes these forms, and another reader may
+//! see the same bytes differently. Therefore this module serializes the value again. If that gives
+//! the input, byte for byte, the input is in its canonical form. Otherwise it compares shapes:
+//! where the value has an object, the input must have an object, where it has a list, a list, and
+//! where it has a string, a string.
 
 use crate::foreign::Foreign;
 use serde::de::value::MapAccessDeserializer;
@@ -29,24 +32,61 @@ use std::marker::PhantomData;
 /// ```
 ///
 /// # Errors
-/// Errors of serde; a list in place of an object; a duplicate key.
+/// Errors of serde; a list in place of an object; an object or a number in place of a string; a
+/// duplicate key.
 pub fn from_slice<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Error> {
-    // The shape first, so that input that is not JSON is reported as such.
-    let given: Shape = serde_json::from_slice(bytes)?;
-    let value = serde_json::from_slice(bytes)?;
-    if !(given.is_flat_object() && is_object(&value)) {
-        check(&value, &given)?;
+    let value = read(bytes)?;
+    if !is_canonical(&value, bytes) {
+        check(&value, &serde_json::from_slice(bytes)?)?;
     }
     Ok(value)
 }
 
-/// Reads JSON of a type without maps, for senders of many messages. If the input contains no list,
-/// there is nothing to compare, and serde itself refuses a duplicate field.
+/// Reads JSON in its canonical form: exactly the bytes that this program would write for the value.
+/// For programs that are installed together, such as the server and its signing service.
+///
+/// ```
+/// # #[derive(serde::Serialize, serde::Deserialize)]
+/// # struct Point { x: u8, y: u8 }
+/// # use fleeti_core::strict;
+/// assert!(strict::from_canonical::<Point>(br#"{"x":1,"y":2}"#).is_ok());
+/// assert!(strict::from_canonical::<Point>(br#"{"y":2,"x":1}"#).is_err());
+/// ```
 ///
 /// # Errors
-/// As [`from_slice`].
-pub fn from_message<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Error> {
-    if bytes.contains(&b'[') { from_slice(bytes) } else { serde_json::from_slice(bytes) }
+/// As [`from_slice`]; any other form.
+pub fn from_canonical<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Error> {
+    let value = read(bytes)?;
+    if is_canonical(&value, bytes) {
+        return Ok(value);
+    }
+    check(&value, &serde_json::from_slice(bytes)?)?;
+    Err(Error::custom("not in the form in which this program writes it"))
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).or_else(|e| {
+        // The shape first, so that input that is not JSON is reported as such.
+        serde_json::from_slice::<Shape>(bytes)?;
+        Err(e)
+    })
+}
+
+/// Whether a value is serialized to exactly these bytes. Stops at the first difference, and keeps
+/// no copy: the value may hold a secret.
+fn is_canonical(value: &impl Serialize, bytes: &[u8]) -> bool {
+    struct Expected<'a>(&'a [u8]);
+    impl io::Write for Expected<'_> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.strip_prefix(bytes).ok_or(io::ErrorKind::Other)?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut expected = Expected(bytes);
+    serde_json::to_writer(&mut expected, value).is_ok() && expected.0.is_empty()
 }
 
 /// Reads TOML.
@@ -83,8 +123,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// Use `#[serde(deserialize_with = "strict::unique")]` for a map in a type that is read by
-/// [`from_message`]. It refuses a duplicate key.
+/// Use `#[serde(deserialize_with = "strict::unique")]` for a map in a type that serde alone may
+/// read. It refuses a duplicate key.
 ///
 /// # Errors
 /// Errors of serde; a duplicate key.
@@ -121,41 +161,45 @@ fn check(value: &impl Serialize, given: &Shape) -> Result<(), Error> {
 
 /// The shape of the input, without its values.
 enum Shape {
-    /// Neither a list nor an object.
-    Plain,
+    Null,
+    Boolean,
+    Number,
+    Text,
     List(Vec<Self>),
     Object(BTreeMap<String, Self>),
 }
 
 impl Shape {
-    /// Whether it is an object of plain values, as most messages are.
-    fn is_flat_object(&self) -> bool {
-        matches!(self, Self::Object(fields) if fields.values().all(|f| matches!(f, Self::Plain)))
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Boolean => "a boolean",
+            Self::Number => "a number",
+            Self::Text => "a string",
+            Self::List(_) => "a list",
+            Self::Object(_) => "an object",
+        }
     }
 }
 
-/// Whether a value is serialized as an object: stops after the first byte.
-fn is_object(value: &impl Serialize) -> bool {
-    struct First(Option<u8>);
-    impl io::Write for First {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 = self.0.or(bytes.first().copied());
-            Err(io::ErrorKind::Other.into())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
+const fn name(meant: &Value) -> &'static str {
+    match meant {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
-    let mut first = First(None);
-    // The error is that of the writer.
-    serde_json::to_writer(&mut first, value).ok();
-    first.0 == Some(b'{')
 }
 
 fn compare(given: &Shape, meant: &Value, path: &mut String) -> Result<(), String> {
-    let here = if path.is_empty() { String::new() } else { format!(" at {path}") };
     match (given, meant) {
-        (Shape::Plain, _) => Ok(()),
+        // The value of a field that may be null, or its default.
+        (Shape::Null, _)
+        | (Shape::Boolean, Value::Bool(_))
+        | (Shape::Number, Value::Number(_))
+        | (Shape::Text, Value::String(_)) => Ok(()),
         (Shape::List(given), Value::Array(meant)) => given
             .iter()
             .zip(meant)
@@ -167,11 +211,10 @@ fn compare(given: &Shape, meant: &Value, path: &mut String) -> Result<(), String
             .iter()
             .filter_map(|(name, given)| Some((name, given, meant.get(name)?)))
             .try_for_each(|(name, given, meant)| below(path, &format!(".{name}"), given, meant)),
-        (Shape::List(_), Value::Object(_)) => {
-            Err(format!("a list where an object is expected{here}"))
+        (given, meant) => {
+            let here = if path.is_empty() { String::new() } else { format!(" at {path}") };
+            Err(format!("{} where {} is expected{here}", given.name(), name(meant)))
         }
-        (Shape::List(_), _) => Err(format!("a list where a plain value is expected{here}")),
-        (Shape::Object(_), _) => Err(format!("an object where none is expected{here}")),
     }
 }
 
@@ -197,22 +240,22 @@ impl<'de> Visitor<'de> for ShapeVisitor {
         f.write_str("a value")
     }
     fn visit_bool<E>(self, _: bool) -> Result<Shape, E> {
-        Ok(Shape::Plain)
+        Ok(Shape::Boolean)
     }
     fn visit_i64<E>(self, _: i64) -> Result<Shape, E> {
-        Ok(Shape::Plain)
+        Ok(Shape::Number)
     }
     fn visit_u64<E>(self, _: u64) -> Result<Shape, E> {
-        Ok(Shape::Plain)
+        Ok(Shape::Number)
     }
     fn visit_f64<E>(self, _: f64) -> Result<Shape, E> {
-        Ok(Shape::Plain)
+        Ok(Shape::Number)
     }
     fn visit_str<E>(self, _: &str) -> Result<Shape, E> {
-        Ok(Shape::Plain)
+        Ok(Shape::Text)
     }
     fn visit_unit<E>(self) -> Result<Shape, E> {
-        Ok(Shape::Plain)
+        Ok(Shape::Null)
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Shape, A::Error> {
         let mut shapes = Vec::new();
@@ -271,7 +314,6 @@ mod tests {
             r#"{"state": {"type": "moving", "to": {"a": 1}, "by": [["x", 1]]}, "map": {"k": {"a": null, "list": [{"a": 1, "list": []}]}}}"#,
         ] {
             from_slice::<Outer>(good.as_bytes()).unwrap();
-            from_message::<Outer>(good.as_bytes()).unwrap();
         }
     }
 
@@ -288,27 +330,76 @@ mod tests {
             ),
         ] {
             assert!(serde_json::from_str::<Outer>(bad).is_ok(), "serde reads it: {bad}");
-            for refused in
-                [from_slice::<Outer>(bad.as_bytes()), from_message::<Outer>(bad.as_bytes())]
-            {
-                let said = refused.unwrap_err().to_string();
-                assert!(said.contains(at), "{bad}: {said}");
-            }
+            let said = from_slice::<Outer>(bad.as_bytes()).unwrap_err().to_string();
+            assert!(said.contains(at), "{bad}: {said}");
         }
     }
 
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Plain {
+        Here,
+        There,
+    }
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(tag = "type", rename_all = "snake_case")]
+    enum Placed {
+        Inside { place: Plain, state: Tagged },
+    }
+
     #[test]
-    fn an_object_is_no_plain_value() {
-        #[derive(Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(rename_all = "snake_case")]
-        enum Plain {
-            Here,
+    fn a_variant_is_read_from_its_name_only() {
+        for (bad, why) in [
+            (
+                r#"{"type":"inside","place":{"here":null},"state":{"type":"idle"}}"#,
+                "an object where a string is expected at .place",
+            ),
+            (
+                r#"{"type":"inside","place":"here","state":{"type":0}}"#,
+                "a number where a string is expected at .state.type",
+            ),
+        ] {
+            assert!(serde_json::from_str::<Placed>(bad).is_ok(), "serde reads it: {bad}");
+            let said = from_slice::<Placed>(bad.as_bytes()).unwrap_err().to_string();
+            assert!(said.contains(why), "{said}");
+            let said = from_canonical::<Placed>(bad.as_bytes()).unwrap_err().to_string();
+            assert!(said.contains(why), "{said}");
         }
         let bad = br#"{"here": null}"#;
         assert!(serde_json::from_slice::<Plain>(bad).is_ok(), "serde reads it");
         let said = from_slice::<Plain>(bad).unwrap_err().to_string();
-        assert!(said.contains("an object where none is expected"), "{said}");
-        assert_eq!(from_slice::<Plain>(br#""here""#).unwrap(), Plain::Here);
+        assert!(said.contains("an object where a string is expected"), "{said}");
+        assert_eq!(from_slice::<Plain>(br#""there""#).unwrap(), Plain::There);
+    }
+
+    #[test]
+    fn the_canonical_form_is_what_is_written_byte_for_byte() {
+        let value = Outer {
+            state: Some(Tagged::Moving {
+                to: Inner { a: None, list: vec![] },
+                by: vec![("x".into(), 1)],
+            }),
+            map: BTreeMap::from([("k".to_owned(), Inner { a: Some(1), list: vec![] })]),
+        };
+        let written = serde_json::to_string(&value).unwrap();
+        assert_eq!(from_canonical::<Outer>(written.as_bytes()).unwrap(), value);
+        for other in [
+            format!("{written} "),
+            written.replace(':', ": "),
+            written.replace(r#""a":null"#, r#""a":null,"list":[]"#),
+            written.replace(r#""type":"moving""#, r#""type":"moving","unknown":1"#),
+            written.replace(r#""x""#, r#""\u0078""#),
+        ] {
+            assert_ne!(other, written);
+            assert_eq!(from_slice::<Outer>(other.as_bytes()).unwrap(), value, "{other}");
+            let said = from_canonical::<Outer>(other.as_bytes()).unwrap_err().to_string();
+            assert!(said.contains("not in the form"), "{other}: {said}");
+        }
+        // A variant without fields takes unknown ones from serde, whatever the enum says.
+        let more = br#"{"type":"idle","to":{"a":1}}"#;
+        assert!(from_slice::<Tagged>(more).is_ok());
+        assert!(from_canonical::<Tagged>(more).is_err());
     }
 
     #[test]
@@ -332,7 +423,7 @@ mod tests {
             #[serde(deserialize_with = "unique")]
             map: BTreeMap<u8, u8>,
         }
-        let read = |text: &str| from_message::<Message>(text.as_bytes());
+        let read = |text: &str| serde_json::from_str::<Message>(text);
         assert_eq!(read(r#"{"inner": {"a": 1}, "map": {"1": 2}}"#).unwrap().map[&1], 2);
         assert!(
             read(r#"{"inner": [1], "map": {}}"#).unwrap_err().to_string().contains("an object")

@@ -124,7 +124,7 @@ fn read_answer(frame: Option<std::io::Result<BytesMut>>) -> Result<Answer, Strin
     let frame = frame
         .ok_or("the signing service closed the connection")?
         .map_err(|e| unreadable(e.to_string()))?;
-    strict::from_message(&frame).map_err(|e| unreadable(e.to_string()))
+    strict::from_canonical(&frame).map_err(|e| unreadable(e.to_string()))
 }
 
 fn encoded(id: u64, request: Request) -> Option<Vec<u8>> {

@@ -75,7 +75,7 @@ async fn converse(stream: UnixStream, signer: SignerHandle) {
     while let Some(frame) = calls.next().await {
         let call: Call = match frame
             .map_err(|e| e.to_string())
-            .and_then(|f| strict::from_message(&f).map_err(|e| e.to_string()))
+            .and_then(|f| strict::from_canonical(&f).map_err(|e| e.to_string()))
         {
             Ok(call) => call,
             // Close the connection: a reply to an invalid call could be misread.

@@ -188,7 +188,7 @@ impl SentEvidence {
     /// # Errors
     /// When the text is not valid evidence.
     pub fn read(text: String) -> Result<Self, serde_json::Error> {
-        Ok(Self { evidence: strict::from_message(text.as_bytes())?, text })
+        Ok(Self { evidence: strict::from_slice(text.as_bytes())?, text })
     }
 }
 

@@ -18,7 +18,9 @@ pub struct Malformed {
 
 /// Malformed variants of a document that is an object or a list: each object as a list of its
 /// values, in their order, which is how serde reads a struct from a list; each object with its
-/// first key twice; the document truncated, followed by more, and missing.
+/// first key twice; each text as an object with that key, which is how serde reads a variant from
+/// an object, and as a number, which is how it reads a tag; the document truncated, followed by
+/// more, and missing.
 ///
 /// # Errors
 /// If the document is not JSON.
@@ -30,8 +32,8 @@ pub fn forms(good: &str) -> serde_json::Result<Vec<Malformed>> {
         ("followed by another document".to_owned(), format!("{good}\n{good}")),
         ("followed by a bracket".to_owned(), format!("{good}]")),
     ];
-    for (number, at) in document.objects("").into_iter().enumerate() {
-        for how in [How::List, How::Twice] {
+    for how in [How::List, How::Twice, How::TextAsKey, How::TextAsNumber] {
+        for (number, at) in document.places(how, "").into_iter().enumerate() {
             let mut left = Some(number);
             forms.push((format!("{how:?} at {at:?}"), document.written(how, &mut left)));
         }
@@ -88,11 +90,13 @@ fn collect_values(value: &Value, at: String, found: &mut Vec<(String, &'static s
     }
 }
 
-/// How an object is changed.
+/// How an object or a text is changed.
 #[derive(Debug, Clone, Copy)]
 enum How {
     List,
     Twice,
+    TextAsKey,
+    TextAsNumber,
 }
 
 /// JSON whose keys keep their order.
@@ -103,35 +107,48 @@ enum Ordered {
 }
 
 impl Ordered {
-    /// Paths of the non-empty objects, outer ones first.
-    fn objects(&self, at: &str) -> Vec<String> {
+    fn is_changed(&self, how: How) -> bool {
+        match (self, how) {
+            (Self::Object(fields), How::List | How::Twice) => !fields.is_empty(),
+            (Self::Plain(value), How::TextAsKey | How::TextAsNumber) => value.is_string(),
+            _ => false,
+        }
+    }
+
+    /// Paths of what can be changed, outer ones first.
+    fn places(&self, how: How, at: &str) -> Vec<String> {
+        let here = self.is_changed(how).then(|| at.to_owned()).into_iter();
         match self {
-            Self::Plain(_) => vec![],
+            Self::Plain(_) => here.collect(),
             Self::List(list) => {
-                list.iter().enumerate().flat_map(|(i, v)| v.objects(&format!("{at}/{i}"))).collect()
+                let inner = list.iter().enumerate();
+                here.chain(inner.flat_map(|(i, v)| v.places(how, &format!("{at}/{i}")))).collect()
             }
             Self::Object(fields) => {
-                let here = (!fields.is_empty()).then(|| at.to_owned());
-                here.into_iter()
-                    .chain(fields.iter().flat_map(|(name, v)| v.objects(&format!("{at}/{name}"))))
+                let inner = fields.iter();
+                here.chain(inner.flat_map(|(name, v)| v.places(how, &format!("{at}/{name}"))))
                     .collect()
             }
         }
     }
 
-    /// The document, with the object of this number changed.
+    /// The document, with the place of this number changed.
     fn written(&self, how: How, left: &mut Option<usize>) -> String {
+        let is_this = self.is_changed(how) && *left == Some(0);
+        if self.is_changed(how) {
+            *left = left.and_then(|n| n.checked_sub(1));
+        }
         match self {
-            Self::Plain(value) => value.to_string(),
+            Self::Plain(value) => match how {
+                How::TextAsKey if is_this => format!("{{{value}:null}}"),
+                How::TextAsNumber if is_this => "0".to_owned(),
+                _ => value.to_string(),
+            },
             Self::List(list) => bracketed(list.iter().map(|v| v.written(how, left))),
+            Self::Object(fields) if is_this && matches!(how, How::List) => {
+                bracketed(fields.iter().map(|(_, v)| v.written(how, left)))
+            }
             Self::Object(fields) => {
-                let is_this = !fields.is_empty() && *left == Some(0);
-                if !fields.is_empty() {
-                    *left = left.and_then(|n| n.checked_sub(1));
-                }
-                if is_this && matches!(how, How::List) {
-                    return bracketed(fields.iter().map(|(_, v)| v.written(how, left)));
-                }
                 let mut written: Vec<_> = fields
                     .iter()
                     .map(|(name, v)| {
@@ -281,8 +298,9 @@ mod tests {
     }
 
     #[test]
-    fn each_object_of_a_document_is_given_in_wrong_forms() {
-        let forms = forms(r#"{"z":{"b/c":[{"d":1}]},"a":{}}"#).unwrap();
+    fn each_object_and_text_of_a_document_is_given_in_wrong_forms() {
+        let mut forms = forms(r#"{"z":{"b/c":[{"d":1}]},"a":{}}"#).unwrap();
+        forms.extend(super::forms(r#"{"z":["x",1,"y"]}"#).unwrap());
         let texts: Vec<_> = forms.iter().map(|f| f.text.as_str()).collect();
         for text in [
             r#"{"z":{"b/c":[[1]]},"a":{}}"#,
@@ -291,6 +309,9 @@ mod tests {
             r#"[{"b/c":[{"d":1}]},{}]"#,
             r#"{"z":{"b/c":[{"d":1}]},"a":{},"z":{"b/c":[{"d":1}]}}"#,
             r#"{"z":{"b/c":[{"d":1}]},"a":{}}]"#,
+            r#"{"z":[{"x":null},1,"y"]}"#,
+            r#"{"z":["x",1,{"y":null}]}"#,
+            r#"{"z":["x",1,0]}"#,
         ] {
             assert!(texts.contains(&text), "{text}: {texts:#?}");
         }

@@ -152,12 +152,12 @@ async fn store_message(
             Code::Invalid,
             "evidence is accepted only for a challenge of the session",
         )),
-        Up::Report => match strict::from_message(payload).map_err(invalid) {
+        Up::Report => match strict::from_slice(payload).map_err(invalid) {
             Ok(report) => reported(cx, device, &report).await,
             Err(e) => refuse_report(cx, device, e).await,
         },
         Up::Telemetry => {
-            let telemetry: Telemetry = strict::from_message(payload).map_err(invalid)?;
+            let telemetry: Telemetry = strict::from_slice(payload).map_err(invalid)?;
             let mut tx = cx.db.write().await?;
             store::devices::telemetry(&mut tx, device, &telemetry, now_s()).await?;
             tx.commit().await?;
@@ -165,7 +165,7 @@ async fn store_message(
             Ok(())
         }
         Up::Acknowledgement => {
-            let answer: Acknowledgement = strict::from_message(payload).map_err(invalid)?;
+            let answer: Acknowledgement = strict::from_slice(payload).map_err(invalid)?;
             let mut tx = cx.db.write().await?;
             store::commands::acknowledge(&mut tx, device, &answer.command, answer.outcome).await?;
             tx.commit().await?;

@@ -1,14 +1,20 @@
 //! The real process on its socket.
 
 use crate::{World, device};
+use fleeti_core::wire::api::BootKeyChange;
+use fleeti_core::wire::attestation::Secret;
 use fleeti_pki::audit::{Act, Entry};
 use fleeti_signer::service::DEVICE_S_MIN;
 use fleeti_signer_client::handle::SignerError;
 use fleeti_signer_client::socket;
-use fleeti_signer_client::wire::{Request, Response};
+use fleeti_signer_client::wire::{Call, Kept, Request, Response};
+use fleeti_testkit::malformed;
+use futures::{SinkExt, StreamExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio_util::bytes::Bytes;
 
 pub struct Process(Child);
 
@@ -29,7 +35,7 @@ pub async fn start_with(world: &World, arguments: &[&str]) -> Process {
     command.arg("--socket").arg(world.path("socket")).args(arguments).stderr(Stdio::null());
     let child = Process(command.spawn().unwrap());
     for _ in 0..3000 {
-        if tokio::net::UnixStream::connect(world.path("socket")).await.is_ok() {
+        if UnixStream::connect(world.path("socket")).await.is_ok() {
             return child;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -89,6 +95,39 @@ async fn a_certificate_comes_over_the_socket_and_a_refusal_is_said() {
     assert!(matches!(signer.ask(device("dev-a", 1)).await, Err(SignerError::Refused(_))));
 }
 
+/// Sends bytes as a call on a connection of its own. `false` if the connection is closed instead of
+/// a response.
+async fn is_answered(world: &World, call: &str) -> bool {
+    let mut frames = socket::framed(UnixStream::connect(world.path("socket")).await.unwrap());
+    frames.send(Bytes::from(call.to_owned())).await.unwrap();
+    matches!(frames.next().await, Some(Ok(_)))
+}
+
+/// A call in every other form than the one in which the server writes it.
+#[tokio::test]
+async fn a_call_is_taken_only_as_the_server_writes_it() {
+    let world = World::new();
+    let _process = start(&world).await;
+    let entries =
+        || std::fs::read_to_string(world.path("audit/log")).map_or(0, |l| l.lines().count());
+    for request in [device("dev-a", DEVICE_S_MIN), Request::Checkpoint] {
+        let good = serde_json::to_string(&Call { id: 1, request }).unwrap();
+        let before = entries();
+        let forms = malformed::forms(&good).unwrap().into_iter().map(|form| form.text);
+        let others = [
+            format!("{good} "),
+            good.replacen("{\"id\":1,", "{ \"id\":1,", 1),
+            good.replacen("\"id\"", "\"\\u0069d\"", 1),
+        ];
+        for call in forms.chain(others) {
+            assert_ne!(call, good);
+            assert!(!is_answered(&world, &call).await, "{call}");
+        }
+        assert_eq!(entries(), before, "nothing was signed or recorded");
+        assert!(is_answered(&world, &good).await, "{good}");
+    }
+}
+
 #[tokio::test]
 async fn another_user_is_not_answered() {
     let world = World::new();
@@ -124,61 +163,41 @@ async fn another_user_is_not_answered() {
 /// it.
 #[tokio::test]
 async fn a_call_that_is_not_known_to_the_last_word_brings_nothing() {
-    use futures::{SinkExt, StreamExt};
     let world = World::new();
     let _process = start(&world).await;
-    let certify = serde_json::to_value(device("dev-a", DEVICE_S_MIN)).unwrap();
-    let changed = |change: &dyn Fn(&mut serde_json::Value)| {
-        let mut call = serde_json::json!({"id": 1, "request": certify});
-        change(&mut call);
-        call
-    };
-    let good = changed(&|_| ());
+    let written = |request| serde_json::to_string(&Call { id: 1, request }).unwrap();
+    let certify = written(device("dev-a", DEVICE_S_MIN));
+    let keep = written(Request::Keep {
+        kept: Kept::RecoveryKey { device: "dev-a".parse().unwrap() },
+        secret: Secret::new("AA==".into()),
+    });
+    let change_boot = written(Request::ChangeBoot {
+        device: "dev-a".parse().unwrap(),
+        wrapped: String::new(),
+        change: BootKeyChange::BeginEpoch,
+        forbidden: vec![],
+    });
     let bad = [
-        changed(&|c| c["request"]["type"] = "sign_bytes".into()),
-        changed(&|c| c["request"]["is_authority"] = true.into()),
-        changed(&|c| c["as"] = "root".into()),
-        changed(&|c| c["request"]["occasion"] = "whatever".into()),
-        changed(&|c| drop(c["request"].as_object_mut().unwrap().remove("protection"))),
-        serde_json::json!({"id": 1, "request": {"type": "change_boot", "device": "dev-a", "wrapped": "", "change": {"type": "forget"}}}),
-        serde_json::json!({"id": 1, "request": {"type": "keep", "kept": {"kept": "key", "device": "dev-a"}, "secret": "AA=="}}),
-        serde_json::json!(["certify_device"]),
-        // A list where an object is expected, at every depth.
-        serde_json::json!([1, certify]),
-        changed(&|c| {
-            let fields: Vec<_> = c["request"].as_object().unwrap().values().cloned().collect();
-            c["request"] = fields.into();
-        }),
-        changed(&|c| {
-            c["request"] = serde_json::json!([
-                "certify_device",
-                "dev-a",
-                c["request"]["csr_pem"],
-                DEVICE_S_MIN,
-                "software",
-                "enrollment"
-            ])
-        }),
-        serde_json::json!({"id": 1, "request": {"type": "keep", "kept": ["recovery_key", "dev-a"], "secret": "AA=="}}),
-        serde_json::json!({"id": 1, "request": {"type": "change_boot", "device": "dev-a", "wrapped": "", "change": ["begin_epoch"]}}),
+        (&certify, r#""type":"certify_device""#, r#""type":"sign_bytes""#),
+        (&certify, r#""issuer":null"#, r#""issuer":null,"is_authority":true"#),
+        (&certify, r#""issuer":null}"#, r#""issuer":null},"as":"root""#),
+        (&certify, r#""occasion":"enrollment""#, r#""occasion":"whatever""#),
+        (&certify, r#""occasion":"enrollment""#, r#""occasion":{"enrollment":null}"#),
+        (&certify, r#""protection":"software","#, ""),
+        (&keep, r#"{"kept":"recovery_key","#, r#"{"kept":"key","#),
+        (&keep, r#"{"kept":"recovery_key","#, r#"{"kept":0,"#),
+        (&keep, r#"{"kept":"recovery_key","device":"dev-a"}"#, r#"["recovery_key","dev-a"]"#),
+        (&change_boot, r#"{"type":"begin_epoch"}"#, r#"{"type":"forget"}"#),
+        (&change_boot, r#"{"type":"begin_epoch"}"#, r#"{"type":"begin_epoch","release":"a@1"}"#),
+        (&change_boot, r#"{"type":"begin_epoch"}"#, r#"["begin_epoch"]"#),
     ];
-    let say = async |call: &serde_json::Value| {
-        let stream = tokio::net::UnixStream::connect(world.path("socket")).await.unwrap();
-        let mut framed = socket::framed(stream);
-        framed
-            .send(tokio_util::bytes::Bytes::from(serde_json::to_vec(call).unwrap()))
-            .await
-            .unwrap();
-        tokio::time::timeout(Duration::from_secs(60), framed.next())
-            .await
-            .unwrap()
-            .map(|frame| frame.unwrap().to_vec())
-    };
-    for call in &bad {
-        assert_eq!(say(call).await, None, "{call}");
+    for (good, from, to) in bad {
+        let call = good.replacen(from, to, 1);
+        assert_ne!(call, *good, "{from}");
+        assert!(!is_answered(&world, &call).await, "{call}");
     }
     let log = || std::fs::read_to_string(world.path("audit/log")).unwrap_or_default();
     assert!(!log().contains("dev-a"), "{}", log());
-    let answer: serde_json::Value = serde_json::from_slice(&say(&good).await.unwrap()).unwrap();
-    assert_eq!(answer["response"]["type"], "certificate");
+    assert!(is_answered(&world, &certify).await);
+    assert!(log().contains("dev-a"), "{}", log());
 }
