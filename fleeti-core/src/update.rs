@@ -4,12 +4,19 @@
 //! then applies the [`Effect`]s. If a power cut loses the effect of a persisted state,
 //! [`Event::Booted`] or [`Event::Resumed`] repeats it.
 //!
+//! Code map: `state` (the states) · `event` (events, effects, and what a step may know).
+//!
 //! INVARIANT: a version that was rolled back on this device is never staged again until an operator
 //! allows it; the running version is never a target; no version below the minimum version is a
 //! target.
 
+mod event;
+mod state;
+
+pub use self::event::{Context, Effect, Event, Rejected};
+pub use self::state::{Contact, FailureCode, RollbackReason, State};
+
 use crate::id::Version;
-use serde::{Deserialize, Serialize};
 
 /// How often the device tries to stage one version.
 pub const STAGE_ATTEMPTS_MAX: u8 = 5;
@@ -19,407 +26,189 @@ pub const ARM_ATTEMPTS_MAX: u8 = 3;
 /// target counts as faulty. Once could be the end of an outage.
 pub const UNREACHED_MAX: u8 = 3;
 
-/// State of the update of a device.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[schema(as = UpdateState)]
-pub enum State {
-    /// The device runs its desired version.
-    #[default]
-    Idle,
-    /// systemd-sysupdate writes the target to the other slot.
-    Staging {
-        /// The version that is staged.
-        target: Version,
-        /// Number of this attempt; 1 for the first.
-        attempt: u8,
-    },
-    /// The other slot contains the target. The boot loader does not know it yet.
-    Staged {
-        /// The version that is staged.
-        target: Version,
-        /// Failed attempts to arm it.
-        arm_attempts: u8,
-    },
-    /// The boot loader will start the target at the next boot.
-    Armed {
-        /// The version that will boot.
-        target: Version,
-    },
-    /// The device runs the target; the result of the health checks is pending.
-    Trying {
-        /// The version that runs on trial.
-        target: Version,
-    },
-    /// The target ran and did not reach the server in time. The device runs its previous version
-    /// again. An outage is not the fault of the target, so the device tries it again after the
-    /// server was reached.
-    Unconfirmed {
-        /// The version that was not kept.
-        target: Version,
-        /// How often the previous version reached the server at once, where the target did not.
-        trials: u8,
-        /// Whether the previous version reaches the server.
-        contact: Contact,
-    },
-    /// The target failed, and the device runs its previous version again.
-    RolledBack {
-        /// The version that failed.
-        target: Version,
-        /// Why it failed.
-        reason: RollbackReason,
-    },
-    /// The target could not be installed.
-    Failed {
-        /// The version that could not be installed.
-        target: Version,
-        /// Why it could not be installed.
-        code: FailureCode,
-    },
-}
-
-/// Whether the version that a device fell back to reaches the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Contact {
-    /// Not known yet.
-    Waiting,
-    /// It did not reach the server in the time that the target had: an outage.
-    Silent,
-    /// It reached the server.
-    Reached,
-}
-
-/// Why a boot of the target failed, as found afterwards.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum RollbackReason {
-    /// dm-verity found a block that does not match the root hash.
-    Verity {
-        /// The kernel's message.
-        evidence: String,
-    },
-    /// A health check failed.
-    Health {
-        /// The health check and its output.
-        evidence: String,
-    },
-    /// The target did not reach the server in time.
-    ServerUnreachable {
-        /// How long it tried.
-        evidence: String,
-    },
-    /// The boot entry ran out of attempts before the target reached user space.
-    BootRefused {
-        /// The boot entry that remained.
-        evidence: String,
-    },
-}
-
-/// Why a target could not be installed. The name is a stable code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureCode {
-    /// The manifest has no valid signatures of this image's release keys.
-    ManifestUntrusted,
-    /// The version is older than the running one or below the minimum version.
-    TooOld,
-    /// The release is for another architecture or image line.
-    WrongImage,
-    /// systemd-sysupdate refused the version or could not write it.
-    StageFailed,
-    /// The staged files differ from the manifest, or could not be armed.
-    ArmFailed,
-    /// The server could not be reached, or the download stopped.
-    Unreachable,
-    /// The version was rolled back on this device before, and no operator has allowed it since.
-    RolledBackBefore,
-    /// The audit log does not contain the publication of this release.
-    NotInLog,
-    /// The newest checkpoint of the audit log is older than this device accepts: it may hide newer
-    /// releases.
-    LogStale,
-    /// The audit log is not consistent with the checkpoint that the device knows: the server shows
-    /// this device a forked log.
-    LogSplit,
-    /// The device learned that this release was revoked.
-    Revoked,
-}
-
-impl FailureCode {
-    /// Whether another attempt may succeed later.
-    #[must_use]
-    pub fn is_retryable(self) -> bool {
-        match self {
-            Self::Unreachable | Self::StageFailed | Self::ArmFailed | Self::LogStale => true,
-            Self::ManifestUntrusted
-            | Self::TooOld
-            | Self::WrongImage
-            | Self::RolledBackBefore
-            | Self::NotInLog
-            | Self::LogSplit
-            | Self::Revoked => false,
-        }
-    }
-}
-
-/// What happened on the device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The desired state names this version.
-    Desired(Version),
-    /// The desired state names a release that this device cannot run.
-    Refused(Version, FailureCode),
-    /// The agent restarted within the same boot: effects may be lost.
-    Resumed,
-    /// systemd-sysupdate finished.
-    StageSucceeded,
-    /// Staging failed.
-    StageFailed(FailureCode),
-    /// The update may be activated now: the maintenance window is open and no lock is held.
-    MayActivate,
-    /// The boot loader will start the target next.
-    ArmSucceeded,
-    /// Arming failed.
-    ArmFailed,
-    /// The device booted. The reason is set if the armed target failed.
-    Booted(Option<RollbackReason>),
-    /// `boot-complete.target` was reached, and the boot entry was marked as good.
-    HealthConfirmed,
-    /// An MQTT session with the server began.
-    ServerReached,
-    /// No session with the server began in the time that the target had.
-    ServerSilent,
-    /// An operator allowed a rolled-back version again.
-    Forgiven(Version),
-}
-
-/// What the agent must do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Verify the manifest and run systemd-sysupdate for this version.
-    Stage(Version),
-    /// Check the staged files against the manifest and make the entry bootable.
-    Arm(Version),
-    /// Reboot.
-    Reboot,
-    /// Report the state of the update to the server.
-    Report,
-}
-
-/// Facts that a step may use.
-#[derive(Debug, Clone)]
-pub struct Context<'a> {
-    /// The running version.
-    pub running: &'a Version,
-    /// The minimum version: the device installs nothing older.
-    pub floor: &'a Version,
-    /// Versions that were rolled back on this device.
-    pub rolled_back: &'a [Version],
-    /// How often the previous version reached the server so far, where the target did not.
-    pub trials: u8,
-}
-
-/// An event that does not apply in a state. The state does not change.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{event} does not apply while {state}")]
-pub struct Rejected {
-    /// The event's name.
-    pub event: &'static str,
-    /// The state's name.
-    pub state: &'static str,
-}
-
-impl State {
-    /// The name of the state.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::Staging { .. } => "staging",
-            Self::Staged { .. } => "staged",
-            Self::Armed { .. } => "armed",
-            Self::Trying { .. } => "trying",
-            Self::Unconfirmed { .. } => "unconfirmed",
-            Self::RolledBack { .. } => "rolled_back",
-            Self::Failed { .. } => "failed",
-        }
-    }
-    /// The version that the device updates to, or failed to install.
-    #[must_use]
-    pub fn target(&self) -> Option<&Version> {
-        match self {
-            Self::Idle => None,
-            Self::Staging { target, .. }
-            | Self::Staged { target, .. }
-            | Self::Armed { target }
-            | Self::Trying { target }
-            | Self::Unconfirmed { target, .. }
-            | Self::RolledBack { target, .. }
-            | Self::Failed { target, .. } => Some(target),
-        }
-    }
-}
-
-impl Event {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Desired(_) => "desired",
-            Self::Refused(..) => "refused",
-            Self::Resumed => "resumed",
-            Self::StageSucceeded => "stage_succeeded",
-            Self::StageFailed(_) => "stage_failed",
-            Self::MayActivate => "may_activate",
-            Self::ArmSucceeded => "arm_succeeded",
-            Self::ArmFailed => "arm_failed",
-            Self::Booted(_) => "booted",
-            Self::HealthConfirmed => "health_confirmed",
-            Self::ServerReached => "server_reached",
-            Self::ServerSilent => "server_silent",
-            Self::Forgiven(_) => "forgiven",
-        }
-    }
-}
-
-type Step = Result<(State, Vec<Effect>), Rejected>;
+/// The next state, and what the agent must do.
+type Next = (State, Vec<Effect>);
 
 /// Applies an event to the update.
 ///
 /// # Errors
 /// [`Rejected`] if the event does not apply in the state. The caller keeps its state.
-#[allow(clippy::too_many_lines, reason = "one arm for each event: the whole machine")]
-pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Step {
-    use State as S;
+pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Result<Next, Rejected> {
     let rejected = Rejected { event: event.name(), state: state.name() };
-    match event {
-        Event::Desired(v) => desired(state, v, ctx),
-        Event::Refused(target, code) => match state {
-            S::Idle | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. } => {
-                Ok((S::Failed { target, code }, vec![Effect::Report]))
-            }
-            // The version that the device is updating to turned out to be unsuitable.
-            S::Staging { target: on_its_way, .. } | S::Staged { target: on_its_way, .. }
-                if *on_its_way == target =>
-            {
-                Ok((S::Failed { target, code }, vec![Effect::Report]))
-            }
-            S::Staging { .. } | S::Staged { .. } | S::Armed { .. } | S::Trying { .. } => {
-                Err(rejected)
-            }
-        },
-        Event::Booted(reason) => booted(state, reason, ctx),
-        Event::Resumed => match state {
-            S::Staging { target, .. } => Ok((state.clone(), vec![Effect::Stage(target.clone())])),
-            S::Staged { .. }
-            | S::Idle
-            | S::Trying { .. }
-            | S::Unconfirmed { .. }
-            | S::RolledBack { .. }
-            | S::Failed { .. } => Ok((state.clone(), vec![Effect::Report])),
-            // The entry is armed, but the reboot was lost.
-            S::Armed { .. } => Ok((state.clone(), vec![Effect::Report, Effect::Reboot])),
-        },
-        Event::StageSucceeded => match state {
-            S::Staging { target, .. } => {
-                Ok((S::Staged { target: target.clone(), arm_attempts: 0 }, vec![Effect::Report]))
-            }
-            S::Idle
-            | S::Staged { .. }
-            | S::Armed { .. }
-            | S::Trying { .. }
-            | S::Unconfirmed { .. }
-            | S::RolledBack { .. }
-            | S::Failed { .. } => Err(rejected),
-        },
-        Event::StageFailed(code) => match state {
-            S::Staging { target, attempt }
-                if code.is_retryable() && *attempt < STAGE_ATTEMPTS_MAX =>
-            {
-                Ok((
-                    S::Staging { target: target.clone(), attempt: attempt + 1 },
-                    vec![Effect::Report, Effect::Stage(target.clone())],
-                ))
-            }
-            S::Staging { target, .. } => {
-                Ok((S::Failed { target: target.clone(), code }, vec![Effect::Report]))
-            }
-            S::Idle
-            | S::Staged { .. }
-            | S::Armed { .. }
-            | S::Trying { .. }
-            | S::Unconfirmed { .. }
-            | S::RolledBack { .. }
-            | S::Failed { .. } => Err(rejected),
-        },
-        Event::MayActivate => match state {
-            S::Staged { target, .. } => Ok((state.clone(), vec![Effect::Arm(target.clone())])),
-            S::Idle
-            | S::Staging { .. }
-            | S::Armed { .. }
-            | S::Trying { .. }
-            | S::Unconfirmed { .. }
-            | S::RolledBack { .. }
-            | S::Failed { .. } => Err(rejected),
-        },
-        Event::ArmSucceeded => match state {
-            S::Staged { target, .. } => {
-                Ok((S::Armed { target: target.clone() }, vec![Effect::Report, Effect::Reboot]))
-            }
-            S::Idle
-            | S::Staging { .. }
-            | S::Armed { .. }
-            | S::Trying { .. }
-            | S::Unconfirmed { .. }
-            | S::RolledBack { .. }
-            | S::Failed { .. } => Err(rejected),
-        },
-        Event::ArmFailed => match state {
-            S::Staged { target, arm_attempts } if arm_attempts + 1 < ARM_ATTEMPTS_MAX => Ok((
-                S::Staged { target: target.clone(), arm_attempts: arm_attempts + 1 },
-                vec![Effect::Report],
-            )),
-            S::Staged { target, .. } => Ok((
-                S::Failed { target: target.clone(), code: FailureCode::ArmFailed },
-                vec![Effect::Report],
-            )),
-            S::Idle
-            | S::Staging { .. }
-            | S::Armed { .. }
-            | S::Trying { .. }
-            | S::Unconfirmed { .. }
-            | S::RolledBack { .. }
-            | S::Failed { .. } => Err(rejected),
-        },
-        Event::HealthConfirmed => match state {
-            S::Trying { .. } => Ok((S::Idle, vec![Effect::Report])),
-            S::Idle | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. } => {
-                Ok((state.clone(), vec![]))
-            }
-            S::Staging { .. } | S::Staged { .. } | S::Armed { .. } => Ok((state.clone(), vec![])),
-        },
-        Event::ServerReached | Event::ServerSilent => Ok(contact(state, &event)),
-        Event::Forgiven(v) => match state {
-            S::Unconfirmed { target, .. }
-            | S::RolledBack { target, .. }
-            | S::Failed { target, .. }
-                if *target == v =>
-            {
-                Ok((S::Idle, vec![Effect::Report]))
-            }
-            S::Idle
-            | S::Staging { .. }
-            | S::Staged { .. }
-            | S::Armed { .. }
-            | S::Trying { .. }
-            | S::Unconfirmed { .. }
-            | S::RolledBack { .. }
-            | S::Failed { .. } => Err(rejected),
-        },
+    let next = match event {
+        Event::Desired(version) => Some(desired(state, version, ctx)),
+        Event::Refused(target, code) => refused(state, target, code),
+        Event::Booted(reason) => Some(booted(state, reason, ctx)),
+        Event::Resumed => Some(resumed(state)),
+        Event::StageSucceeded => stage_succeeded(state),
+        Event::StageFailed(code) => stage_failed(state, code),
+        Event::MayActivate => may_activate(state),
+        Event::ArmSucceeded => arm_succeeded(state),
+        Event::ArmFailed => arm_failed(state),
+        Event::HealthConfirmed => Some(health_confirmed(state)),
+        Event::ServerReached | Event::ServerSilent => Some(contact(state, &event)),
+        Event::Forgiven(version) => forgiven(state, &version),
+    };
+    next.ok_or(rejected)
+}
+
+/// `None` where it does not apply, as in the functions below.
+fn refused(state: &State, unsuitable: Version, code: FailureCode) -> Option<Next> {
+    use State as S;
+    match state {
+        // The version that the device is updating to turned out to be unsuitable.
+        S::Staging { target, .. } | S::Staged { target, .. } if *target != unsuitable => None,
+        S::Idle
+        | S::Staging { .. }
+        | S::Staged { .. }
+        | S::Unconfirmed { .. }
+        | S::RolledBack { .. }
+        | S::Failed { .. } => Some((S::Failed { target: unsuitable, code }, vec![Effect::Report])),
+        S::Armed { .. } | S::Trying { .. } => None,
+    }
+}
+
+fn resumed(state: &State) -> Next {
+    use State as S;
+    let effects = match state {
+        S::Staging { target, .. } => vec![Effect::Stage(target.clone())],
+        // The entry is armed, but the reboot was lost.
+        S::Armed { .. } => vec![Effect::Report, Effect::Reboot],
+        S::Staged { .. }
+        | S::Idle
+        | S::Trying { .. }
+        | S::Unconfirmed { .. }
+        | S::RolledBack { .. }
+        | S::Failed { .. } => vec![Effect::Report],
+    };
+    (state.clone(), effects)
+}
+
+fn stage_succeeded(state: &State) -> Option<Next> {
+    use State as S;
+    match state {
+        S::Staging { target, .. } => {
+            Some((S::Staged { target: target.clone(), arm_attempts: 0 }, vec![Effect::Report]))
+        }
+        S::Idle
+        | S::Staged { .. }
+        | S::Armed { .. }
+        | S::Trying { .. }
+        | S::Unconfirmed { .. }
+        | S::RolledBack { .. }
+        | S::Failed { .. } => None,
+    }
+}
+
+fn stage_failed(state: &State, code: FailureCode) -> Option<Next> {
+    use State as S;
+    match state {
+        S::Staging { target, attempt } if code.is_retryable() && *attempt < STAGE_ATTEMPTS_MAX => {
+            Some((
+                S::Staging { target: target.clone(), attempt: attempt + 1 },
+                vec![Effect::Report, Effect::Stage(target.clone())],
+            ))
+        }
+        S::Staging { target, .. } => {
+            Some((S::Failed { target: target.clone(), code }, vec![Effect::Report]))
+        }
+        S::Idle
+        | S::Staged { .. }
+        | S::Armed { .. }
+        | S::Trying { .. }
+        | S::Unconfirmed { .. }
+        | S::RolledBack { .. }
+        | S::Failed { .. } => None,
+    }
+}
+
+fn may_activate(state: &State) -> Option<Next> {
+    use State as S;
+    match state {
+        S::Staged { target, .. } => Some((state.clone(), vec![Effect::Arm(target.clone())])),
+        S::Idle
+        | S::Staging { .. }
+        | S::Armed { .. }
+        | S::Trying { .. }
+        | S::Unconfirmed { .. }
+        | S::RolledBack { .. }
+        | S::Failed { .. } => None,
+    }
+}
+
+fn arm_succeeded(state: &State) -> Option<Next> {
+    use State as S;
+    match state {
+        S::Staged { target, .. } => {
+            Some((S::Armed { target: target.clone() }, vec![Effect::Report, Effect::Reboot]))
+        }
+        S::Idle
+        | S::Staging { .. }
+        | S::Armed { .. }
+        | S::Trying { .. }
+        | S::Unconfirmed { .. }
+        | S::RolledBack { .. }
+        | S::Failed { .. } => None,
+    }
+}
+
+fn arm_failed(state: &State) -> Option<Next> {
+    use State as S;
+    match state {
+        S::Staged { target, arm_attempts } => {
+            let (target, arm_attempts) = (target.clone(), arm_attempts.saturating_add(1));
+            let next = if arm_attempts < ARM_ATTEMPTS_MAX {
+                S::Staged { target, arm_attempts }
+            } else {
+                S::Failed { target, code: FailureCode::ArmFailed }
+            };
+            Some((next, vec![Effect::Report]))
+        }
+        S::Idle
+        | S::Staging { .. }
+        | S::Armed { .. }
+        | S::Trying { .. }
+        | S::Unconfirmed { .. }
+        | S::RolledBack { .. }
+        | S::Failed { .. } => None,
+    }
+}
+
+fn health_confirmed(state: &State) -> Next {
+    use State as S;
+    match state {
+        S::Trying { .. } => (S::Idle, vec![Effect::Report]),
+        S::Idle
+        | S::Staging { .. }
+        | S::Staged { .. }
+        | S::Armed { .. }
+        | S::Unconfirmed { .. }
+        | S::RolledBack { .. }
+        | S::Failed { .. } => (state.clone(), vec![]),
+    }
+}
+
+fn forgiven(state: &State, version: &Version) -> Option<Next> {
+    use State as S;
+    match state {
+        S::Unconfirmed { target, .. } | S::RolledBack { target, .. } | S::Failed { target, .. }
+            if target == version =>
+        {
+            Some((S::Idle, vec![Effect::Report]))
+        }
+        S::Idle
+        | S::Staging { .. }
+        | S::Staged { .. }
+        | S::Armed { .. }
+        | S::Trying { .. }
+        | S::Unconfirmed { .. }
+        | S::RolledBack { .. }
+        | S::Failed { .. } => None,
     }
 }
 
 /// Decides by whether the previous version reaches the server: an outage, or a faulty target.
-fn contact(state: &State, event: &Event) -> (State, Vec<Effect>) {
+fn contact(state: &State, event: &Event) -> Next {
     let State::Unconfirmed { target, trials, contact } = state else {
         return (state.clone(), vec![]);
     };
@@ -440,75 +229,67 @@ fn contact(state: &State, event: &Event) -> (State, Vec<Effect>) {
     (State::Unconfirmed { target: target.clone(), trials, contact }, vec![Effect::Report])
 }
 
-fn desired(state: &State, v: Version, ctx: &Context<'_>) -> Step {
+fn desired(state: &State, version: Version, ctx: &Context<'_>) -> Next {
     use State as S;
     // Changes nothing and reports the state.
-    let unchanged = Ok((state.clone(), vec![Effect::Report]));
+    let unchanged = || (state.clone(), vec![Effect::Report]);
     match state {
         // The device finishes staging, arming or a trial first. The agent keeps the desired version
         // and repeats the event then.
-        S::Staging { .. } | S::Armed { .. } | S::Trying { .. } => Ok((state.clone(), vec![])),
-        S::Staged { target, .. } if *target == v => Ok((state.clone(), vec![])),
-        S::RolledBack { target, .. } if *target == v => unchanged,
-        S::Failed { target, code } if *target == v && !code.is_retryable() => unchanged,
+        S::Staging { .. } | S::Armed { .. } | S::Trying { .. } => (state.clone(), vec![]),
+        S::Staged { target, .. } if *target == version => (state.clone(), vec![]),
+        S::RolledBack { target, .. } if *target == version => unchanged(),
+        S::Failed { target, code } if *target == version && !code.is_retryable() => unchanged(),
         // Before the server is reached, it is not known whether the target is faulty.
         S::Unconfirmed { target, contact: Contact::Waiting | Contact::Silent, .. }
-            if *target == v =>
+            if *target == version =>
         {
-            unchanged
+            unchanged()
         }
-        S::RolledBack { .. } | S::Failed { .. } if v == *ctx.running => unchanged,
+        S::RolledBack { .. } | S::Failed { .. } if version == *ctx.running => unchanged(),
         S::Idle
         | S::Staged { .. }
         | S::Unconfirmed { .. }
         | S::RolledBack { .. }
-        | S::Failed { .. } => {
-            if v == *ctx.running {
-                return Ok((S::Idle, vec![Effect::Report]));
-            }
-            if v < *ctx.running || v < *ctx.floor {
-                return Ok((
-                    S::Failed { target: v, code: FailureCode::TooOld },
-                    vec![Effect::Report],
-                ));
-            }
-            if ctx.rolled_back.contains(&v) {
-                return Ok((
-                    S::Failed { target: v, code: FailureCode::RolledBackBefore },
-                    vec![Effect::Report],
-                ));
-            }
-            Ok((
-                S::Staging { target: v.clone(), attempt: 1 },
-                vec![Effect::Report, Effect::Stage(v)],
-            ))
-        }
+        | S::Failed { .. } => begun(version, ctx),
     }
 }
 
-fn booted(state: &State, reason: Option<RollbackReason>, ctx: &Context<'_>) -> Step {
+/// The update to a version begins, unless the device runs it or may not install it.
+fn begun(version: Version, ctx: &Context<'_>) -> Next {
+    if version == *ctx.running {
+        return (State::Idle, vec![Effect::Report]);
+    }
+    let is_too_old = version < *ctx.running || version < *ctx.floor;
+    if is_too_old || ctx.rolled_back.contains(&version) {
+        let code =
+            if is_too_old { FailureCode::TooOld } else { FailureCode::RolledBackBefore };
+        return (State::Failed { target: version, code }, vec![Effect::Report]);
+    }
+    let effects = vec![Effect::Report, Effect::Stage(version.clone())];
+    (State::Staging { target: version, attempt: 1 }, effects)
+}
+
+fn booted(state: &State, reason: Option<RollbackReason>, ctx: &Context<'_>) -> Next {
     use State as S;
-    match (state, reason) {
+    let next = match (state, reason) {
         // Also from `Staged`: a power cut can happen after arming and before the state is
         // persisted.
         (S::Staged { target, .. } | S::Armed { target } | S::Trying { target }, _)
             if target == ctx.running =>
         {
-            Ok((S::Trying { target: target.clone() }, vec![Effect::Report]))
+            S::Trying { target: target.clone() }
         }
         (
             S::Staged { target, .. } | S::Armed { target } | S::Trying { target },
             Some(RollbackReason::ServerUnreachable { .. }),
-        ) => {
-            let state = S::Unconfirmed {
-                target: target.clone(),
-                trials: ctx.trials,
-                contact: Contact::Waiting,
-            };
-            Ok((state, vec![Effect::Report]))
-        }
+        ) => S::Unconfirmed {
+            target: target.clone(),
+            trials: ctx.trials,
+            contact: Contact::Waiting,
+        },
         (S::Staged { target, .. } | S::Armed { target } | S::Trying { target }, Some(reason)) => {
-            Ok((S::RolledBack { target: target.clone(), reason }, vec![Effect::Report]))
+            S::RolledBack { target: target.clone(), reason }
         }
         (S::Armed { target } | S::Trying { target }, None) => {
             let evidence = format!(
@@ -516,16 +297,17 @@ fn booted(state: &State, reason: Option<RollbackReason>, ctx: &Context<'_>) -> S
                 ctx.running
             );
             let reason = RollbackReason::BootRefused { evidence };
-            Ok((S::RolledBack { target: target.clone(), reason }, vec![Effect::Report]))
+            S::RolledBack { target: target.clone(), reason }
         }
         (S::Staging { target, .. }, _) => {
-            Ok((state.clone(), vec![Effect::Report, Effect::Stage(target.clone())]))
+            return (state.clone(), vec![Effect::Report, Effect::Stage(target.clone())]);
         }
         (S::Staged { .. }, None)
         | (S::Idle | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. }, _) => {
-            Ok((state.clone(), vec![Effect::Report]))
+            state.clone()
         }
-    }
+    };
+    (next, vec![Effect::Report])
 }
 
 #[cfg(test)]
