@@ -50,79 +50,115 @@ pub fn routes(config: &mut ServiceConfig) {
         .app_data(extract::queries())
         .service(
             utoipa_actix_web::scope("/api/v1")
-                .service(devices::list_devices)
-                .service(devices::get_device)
-                .service(devices::get_certificate)
-                .service(devices::revoke_device)
-                .service(devices::release_hold)
-                .service(devices::forgive_device)
-                .service(devices::change_boot)
-                .service(commands::create_command)
-                .service(commands::get_command)
-                .service(devices::list_fleets)
-                .service(enrollment::create_enrollment)
-                .service(enrollment::provision_device)
-                .service(enrollment::get_record_without_token)
-                .service(enrollment::enter_code)
-                .service(profiles::list_profiles)
-                .service(profiles::save_profile)
-                .service(profiles::save_document)
-                .service(profiles::check_document)
-                .service(profiles::list_library)
-                .service(profiles::get_changes)
-                .service(profiles::list_revisions)
-                .service(profiles::get_revision)
-                .service(builds::list_builds)
-                .service(builds::create_build)
-                .service(builds::get_build)
-                .service(builds::sign_build)
-                .service(builds::get_record)
-                .service(builds::get_signature)
-                .service(builds::request_signature)
-                .service(builds::approve_signature)
-                .service(trust::get_trust)
-                .service(trust::import_bundle)
-                .service(trust::switch_issuer)
-                .service(recovery::list_transitions)
-                .service(recovery::import_transition)
-                .service(recovery::readmit_fleet)
-                .service(releases::list_releases)
-                .service(releases::get_release)
-                .service(releases::publish_release)
-                .service(releases::prove_release)
-                .service(releases::revoke_release)
-                .service(releases::upload_file)
-                .service(rollouts::list_rollouts)
-                .service(rollouts::start_rollout)
-                .service(rollouts::get_rollout)
-                .service(rollouts::abort_rollout)
-                .service(events::events)
-                .service(attestation::get_attestation)
-                .service(attestation::get_ear)
-                .service(attestation::get_policy)
-                .service(attestation::set_policy)
-                .service(attestation::challenge)
-                .service(attestation::challenge_fleet)
-                .service(attestation::accept_firmware)
-                .service(attestation::list_manufacturers)
-                .service(attestation::add_manufacturers)
-                .service(attestation::remove_manufacturer)
-                .service(secrets::get_recovery_key)
-                .service(secrets::show_recovery_key)
-                .service(secrets::list_secrets)
-                .service(secrets::set_secret)
-                .service(secrets::remove_secret)
-                .service(workers::list_workers)
-                .service(workers::add_worker)
-                .service(workers::remove_worker)
-                .service(audit::list_entries)
-                .service(audit::get_proof)
-                .service(audit::get_checkpoint)
-                .service(audit::get_consistency)
+                .configure(device_routes)
+                .configure(build_routes)
+                .configure(trust_routes)
+                .configure(release_routes)
+                .configure(attestation_routes)
+                .configure(administration_routes)
                 .default_service(web::to(nothing_here))
                 .wrap(from_fn(authenticate))
                 .wrap(from_fn(head_as_get)),
         );
+}
+
+/// Devices, their enrollment, and commands to them.
+fn device_routes(config: &mut ServiceConfig) {
+    config
+        .service(devices::list_devices)
+        .service(devices::get_device)
+        .service(devices::get_certificate)
+        .service(devices::revoke_device)
+        .service(devices::release_hold)
+        .service(devices::forgive_device)
+        .service(devices::change_boot)
+        .service(commands::create_command)
+        .service(commands::get_command)
+        .service(devices::list_fleets)
+        .service(enrollment::create_enrollment)
+        .service(enrollment::provision_device)
+        .service(enrollment::get_record_without_token)
+        .service(enrollment::enter_code);
+}
+
+/// Profiles and builds.
+fn build_routes(config: &mut ServiceConfig) {
+    config
+        .service(profiles::list_profiles)
+        .service(profiles::save_profile)
+        .service(profiles::save_document)
+        .service(profiles::check_document)
+        .service(profiles::list_library)
+        .service(profiles::get_changes)
+        .service(profiles::list_revisions)
+        .service(profiles::get_revision)
+        .service(builds::list_builds)
+        .service(builds::create_build)
+        .service(builds::get_build)
+        .service(builds::sign_build)
+        .service(builds::get_record)
+        .service(builds::get_signature)
+        .service(builds::request_signature)
+        .service(builds::approve_signature);
+}
+
+/// Trust bundles and transitions.
+fn trust_routes(config: &mut ServiceConfig) {
+    config
+        .service(trust::get_trust)
+        .service(trust::import_bundle)
+        .service(trust::switch_issuer)
+        .service(recovery::list_transitions)
+        .service(recovery::import_transition)
+        .service(recovery::readmit_fleet);
+}
+
+/// Releases, rollouts, and the stream of events.
+fn release_routes(config: &mut ServiceConfig) {
+    config
+        .service(releases::list_releases)
+        .service(releases::get_release)
+        .service(releases::publish_release)
+        .service(releases::prove_release)
+        .service(releases::revoke_release)
+        .service(releases::upload_file)
+        .service(rollouts::list_rollouts)
+        .service(rollouts::start_rollout)
+        .service(rollouts::get_rollout)
+        .service(rollouts::abort_rollout)
+        .service(events::events);
+}
+
+/// What devices prove, and the secrets that they get for it.
+fn attestation_routes(config: &mut ServiceConfig) {
+    config
+        .service(attestation::get_attestation)
+        .service(attestation::get_ear)
+        .service(attestation::get_policy)
+        .service(attestation::set_policy)
+        .service(attestation::challenge)
+        .service(attestation::challenge_fleet)
+        .service(attestation::accept_firmware)
+        .service(attestation::list_manufacturers)
+        .service(attestation::add_manufacturers)
+        .service(attestation::remove_manufacturer)
+        .service(secrets::get_recovery_key)
+        .service(secrets::show_recovery_key)
+        .service(secrets::list_secrets)
+        .service(secrets::set_secret)
+        .service(secrets::remove_secret);
+}
+
+/// Build workers and the audit log.
+fn administration_routes(config: &mut ServiceConfig) {
+    config
+        .service(workers::list_workers)
+        .service(workers::add_worker)
+        .service(workers::remove_worker)
+        .service(audit::list_entries)
+        .service(audit::get_proof)
+        .service(audit::get_checkpoint)
+        .service(audit::get_consistency);
 }
 
 async fn nothing_here(request: HttpRequest) -> Result<HttpResponse> {
