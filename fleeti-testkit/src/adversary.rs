@@ -4,7 +4,7 @@
 //! the server's result for each lie.
 
 use crate::scenario::Scenario;
-use crate::vm::{Cable, Parts, Vm};
+use crate::vm::{Cable, End, Parts, Vm};
 use crate::world::{BOOT, FLEET, Record, World};
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_build::build::BuildRecord;
@@ -79,8 +79,7 @@ impl Lie {
 ///
 /// # Errors
 /// If a lie is accepted, or fails another check than expected.
-#[allow(clippy::too_many_lines, reason = "a scenario is read from its beginning")]
-pub fn tell(
+pub fn run(
     world: &mut World,
     scenario: &mut Scenario,
     cache: &Cache,
@@ -88,82 +87,116 @@ pub fn tell(
 ) -> Result<()> {
     let title = "two devices under an attacker's control: their release is signed, boots, and they prove it";
     let cable = Cable::new()?;
-    let ((other, other_vm), (device, vm)) = scenario.step(title, |e| {
-        let build = world.build_here(profile, "1", "fleeti-adversary")?;
-        let release = world.release(&build, "1")?;
-        let name = BuildRecord::read(&build)?.release.to_string();
-        let mut machines = Vec::new();
-        let both = [
-            ("accomplice", cable.first(), Record::InSmbios),
-            ("adversary", cable.second(), Record::OnEsp),
-        ];
-        for (folder, end, record) in both {
-            let device = world.provision_by(FLEET, folder, &build, &release, record)?;
-            machines
-                .push((device, world.start_with(cache, folder, Some(end), Parts::default())?.0));
-        }
-        // The adversary has a secret, which only a device with enough proof gets.
-        for ((device, vm), line) in machines.iter().zip(["fleeti: device ", BEGINS]) {
-            e.push(vm.wait_for(line, 0, BOOT * 2)?.1);
-            e.extend(world.check_attestation(device, &name, Level::VerifiedBoot)?);
-        }
-        let adversary = machines.pop().context("no machine")?;
-        Ok((machines.pop().context("only one machine")?, adversary))
-    })?;
-    let mut seen = Seen { vm: &vm, line: 0 };
+    let machines = scenario.step(title, |e| start(e, world, cache, &cable, profile))?;
+    let Machines { accomplice, adversary } = machines;
+    let device = &adversary.device;
+    let mut seen = Seen { vm: &adversary.vm, line: 0 };
     scenario.step(
         "one sends false evidence, as root can: the expected check rejects each lie",
-        |e| {
-            let mut sent = BTreeSet::new();
-            for _ in 0..ANSWERS_MAX {
-                world.runtime.block_on(world.client()?.challenge_device(&device))?;
-                let lie = seen.next(world, &device)?;
-                if sent.insert(lie) {
-                    e.push(format!("{}: {}", lie.name(), lie.code()));
-                }
-                if sent.len() == Lie::ALL.len() {
-                    ensure!(
-                        world.level(&other)?.0 == Level::VerifiedBoot,
-                        "{other}, whose evidence was misused, has lost its level"
-                    );
-                    return Ok(());
-                }
-            }
-            bail!("only {sent:?} were sent in {ANSWERS_MAX} messages")
-        },
+        |e| every_lie(e, world, device, &mut seen, &accomplice.device),
     )?;
-    drop(other_vm);
+    drop(accomplice);
     scenario.step(
         "it reboots, and sends evidence from before the reboot, with the attestation key of another TPM",
-        |e| {
-            let (from, order) = (vm.lines(), CreateCommand { kind: CommandKind::Reboot, valid_s: 600 });
-            world.runtime.block_on(world.client()?.create_command(&device, &order))?;
-            let (line, _) = vm.wait_for("fleeti: boot image=", from, BOOT)?;
-            seen.line = line;
-            let lie = seen.next(world, &device)?;
-            ensure!(lie == Lie::BeforeRestart, "it sent {lie:?}");
-            e.push(format!("{}: {}", lie.name(), lie.code()));
-            e.push(vm.wait_for("fleeti: the server refuses this TPM", line, BOOT)?.1);
-            Ok(())
-        },
+        |e| after_a_reboot(e, world, device, &mut seen),
     )?;
-    drop(vm);
-    scenario.step("the audit log has the alarms of that device", |e| {
-        // A server that starts writes what it knew when it ended to the log.
-        world.restart_server_later(0)?;
-        let entries = world.runtime.block_on(world.client()?.audit_entries(0))?;
-        for alarm in ["device.attestation-failed", "device.tpm-refused"] {
-            let entry = entries
-                .iter()
-                .find(|entry| entry.contains(device.as_str()) && entry.contains(alarm));
-            e.push(
-                entry
-                    .with_context(|| format!("{alarm} of {device} is not in the audit log"))?
-                    .clone(),
-            );
+    let device = device.clone();
+    drop(adversary);
+    scenario.step("the audit log has the alarms of that device", |e| alarms(e, world, &device))
+}
+
+/// A device, and the virtual machine that it is.
+struct Machine {
+    device: DeviceId,
+    vm: Vm,
+}
+
+/// The device whose evidence is misused, and the one that misuses it.
+struct Machines {
+    accomplice: Machine,
+    adversary: Machine,
+}
+
+fn start(
+    e: &mut Vec<String>,
+    world: &World,
+    cache: &Cache,
+    cable: &Cable,
+    profile: &Path,
+) -> Result<Machines> {
+    let build = world.build_here(profile, "1", "fleeti-adversary")?;
+    let release = world.release(&build, "1")?;
+    let name = BuildRecord::read(&build)?.release.to_string();
+    let machine = |folder: &str, end: End<'_>, record: Record| -> Result<Machine> {
+        let device = world.provision_by(FLEET, folder, &build, &release, record)?;
+        let vm = world.start_with(cache, folder, Some(end), Parts::default())?.0;
+        Ok(Machine { device, vm })
+    };
+    let accomplice = machine("accomplice", cable.first(), Record::InSmbios)?;
+    let adversary = machine("adversary", cable.second(), Record::OnEsp)?;
+    // The adversary has a secret, which only a device with enough proof gets.
+    for (machine, line) in [(&accomplice, "fleeti: device "), (&adversary, BEGINS)] {
+        e.push(machine.vm.wait_for(line, 0, BOOT * 2)?.1);
+        e.extend(world.check_attestation(&machine.device, &name, Level::VerifiedBoot)?);
+    }
+    Ok(Machines { accomplice, adversary })
+}
+
+/// Challenges the device until it has sent each lie.
+fn every_lie(
+    e: &mut Vec<String>,
+    world: &World,
+    device: &DeviceId,
+    seen: &mut Seen<'_>,
+    accomplice: &DeviceId,
+) -> Result<()> {
+    let mut sent = BTreeSet::new();
+    for _ in 0..ANSWERS_MAX {
+        world.runtime.block_on(world.client()?.challenge_device(device))?;
+        let lie = seen.next(world, device)?;
+        if sent.insert(lie) {
+            e.push(format!("{}: {}", lie.name(), lie.code()));
         }
-        Ok(())
-    })
+        if sent.len() == Lie::ALL.len() {
+            ensure!(
+                world.level(accomplice)?.0 == Level::VerifiedBoot,
+                "{accomplice}, whose evidence was misused, has lost its level"
+            );
+            return Ok(());
+        }
+    }
+    bail!("only {sent:?} were sent in {ANSWERS_MAX} messages")
+}
+
+fn after_a_reboot(
+    e: &mut Vec<String>,
+    world: &World,
+    device: &DeviceId,
+    seen: &mut Seen<'_>,
+) -> Result<()> {
+    let from = seen.vm.lines();
+    let command = CreateCommand { kind: CommandKind::Reboot, valid_s: 600 };
+    world.runtime.block_on(world.client()?.create_command(device, &command))?;
+    let (line, _) = seen.vm.wait_for("fleeti: boot image=", from, BOOT)?;
+    seen.line = line;
+    let lie = seen.next(world, device)?;
+    ensure!(lie == Lie::BeforeRestart, "it sent {lie:?}");
+    e.push(format!("{}: {}", lie.name(), lie.code()));
+    e.push(seen.vm.wait_for("fleeti: the server refuses this TPM", line, BOOT)?.1);
+    Ok(())
+}
+
+fn alarms(e: &mut Vec<String>, world: &mut World, device: &DeviceId) -> Result<()> {
+    // A server that starts writes what it knew when it ended to the log.
+    world.restart_server_later(0)?;
+    let entries = world.runtime.block_on(world.client()?.audit_entries(0))?;
+    for alarm in ["device.attestation-failed", "device.tpm-refused"] {
+        let entry =
+            entries.iter().find(|entry| entry.contains(device.as_str()) && entry.contains(alarm));
+        let missing = || format!("{alarm} of {device} is not in the audit log");
+        e.push(entry.with_context(missing)?.clone());
+    }
+    Ok(())
 }
 
 /// The last console line that was checked.

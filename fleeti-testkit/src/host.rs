@@ -228,7 +228,6 @@ impl Host {
         Ok(fs::write(&self.paths.os_release, text)?)
     }
 
-    #[allow(clippy::too_many_lines, reason = "one arm for each request")]
     async fn answer(&self, request: Request) -> Result<Response> {
         Ok(match request {
             Request::BootSummary => Response::Boot { summary: self.summary() },
@@ -242,24 +241,13 @@ impl Host {
             Request::Stage { manifest, signatures, proof, url, transitions, .. } => {
                 anchors::take(&self.paths, &self.paths.helper_state, &transitions)?;
                 let staged = self.stage(&manifest, &signatures, proof.as_deref(), &url).await;
-                match staged.map(|version| self.state().staged = Some(version)) {
-                    Ok(()) => Response::Done,
-                    Err(e) => Response::Failed {
-                        code: FailureCode::StageFailed,
-                        detail: format!("{e:#}"),
-                    },
-                }
+                self.keep_staged(staged)
             }
             Request::LogSize { transitions } => {
                 anchors::take(&self.paths, &self.paths.helper_state, &transitions)?;
                 Response::LogSize { size: release_log::seen(&self.paths)? }
             }
-            Request::Arm { version } => {
-                let mut state = self.state();
-                ensure!(state.staged.as_ref() == Some(&version), "{version} is not staged");
-                state.armed = state.staged.take();
-                Response::Done
-            }
+            Request::Arm { version } => self.arm(&version)?,
             Request::Reboot => {
                 self.reboot.notify_one();
                 Response::Done
@@ -293,15 +281,9 @@ impl Host {
                 self.reached.send_replace(true);
                 Response::Done
             }
-            Request::WaitReached => {
-                self.reached.subscribe().wait_for(|r| *r).await?;
-                Response::Done
-            }
+            Request::WaitReached => self.wait_reached().await?,
             // A trial boot is kept after it has reached the server.
-            Request::WaitBlessed if self.deadline.is_some() => {
-                self.reached.subscribe().wait_for(|r| *r).await?;
-                Response::Done
-            }
+            Request::WaitBlessed if self.deadline.is_some() => self.wait_reached().await?,
             Request::SetAside => {
                 Response::SetAside { reasons: kept::unreported(&self.paths.helper_state) }
             }
@@ -315,6 +297,31 @@ impl Host {
             | Request::SetHostname { .. }
             | Request::Say { .. } => Response::Done,
         })
+    }
+
+    fn keep_staged(&self, staged: Result<Version>) -> Response {
+        match staged {
+            Ok(version) => {
+                self.state().staged = Some(version);
+                Response::Done
+            }
+            Err(e) => Response::Failed {
+                code: FailureCode::StageFailed,
+                detail: format!("{e:#}"),
+            },
+        }
+    }
+
+    fn arm(&self, version: &Version) -> Result<Response> {
+        let mut state = self.state();
+        ensure!(state.staged.as_ref() == Some(version), "{version} is not staged");
+        state.armed = state.staged.take();
+        Ok(Response::Done)
+    }
+
+    async fn wait_reached(&self) -> Result<Response> {
+        self.reached.subscribe().wait_for(|r| *r).await?;
+        Ok(Response::Done)
     }
 
     fn why_failed(&self, version: &Version) -> Option<RollbackReason> {

@@ -31,7 +31,7 @@ const ENTRIES: [usize; 2] = [2, 12];
 ///
 /// # Errors
 /// If a device does not recover.
-pub fn tell(
+pub fn run(
     world: &mut World,
     scenario: &mut Scenario,
     cache: &Cache,

@@ -204,7 +204,7 @@ const CHECK_UNIT: &str = "[Unit]\nAfter=fleeti-signer.service fleeti-server.serv
 ///
 /// # Errors
 /// The output of the machine.
-pub fn tell(world: &World, scenario: &mut Scenario, cache: &Cache) -> Result<()> {
+pub fn run(world: &World, scenario: &mut Scenario, cache: &Cache) -> Result<()> {
     let system = Tree::system(cache)?;
     let image = world.path("units.cpio");
     let kernel = scenario.step(

@@ -13,9 +13,10 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_agent::privileged::measured;
+use fleeti_client::Client;
 use fleeti_core::attestation::Level;
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::id::{FleetId, ReleaseName};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::wire::attestation::{Challenge, Evidence};
 use fleeti_core::wire::boot::FirmwareKeys;
 use fleeti_core::wire::mqtt::{Down, Up};
@@ -33,6 +34,7 @@ use fleeti_store::tpms::{self, TpmRow};
 use fleeti_store::{Db, attestations, boot};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, PubAckReason, Publish};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -159,7 +161,6 @@ fn now_s() -> u64 {
 }
 
 /// The server as a process; its simulated devices respond from memory.
-#[allow(clippy::too_many_lines, reason = "a benchmark is read from its beginning")]
 fn attestations(
     dir: &Path,
     runtime: &tokio::runtime::Runtime,
@@ -169,46 +170,83 @@ fn attestations(
     let mut organisation = Organisation::found(dir)?;
     let devices = organisation.devices(FLEET, count)?;
     let tpms = devices.iter().map(|_| SoftTpm::new(Algorithm::P256)).collect::<Result<Vec<_>>>()?;
+    let machines: Vec<_> =
+        devices.into_iter().zip(tpms).map(|(device, tpm)| Machine { device, tpm }).collect();
+    let (release, known): (ReleaseName, Known) = ("kiosk@1".parse()?, known()?);
     let database = organisation.world.path("server/fleeti.db");
-    let (name, known): (ReleaseName, Known) = ("kiosk@1".parse()?, known()?);
+    runtime.block_on(store_tpms(&database, &machines, &known, &release))?;
+    let ports = organisation.start_server()?;
+    publish(&organisation, &known, &release)?;
+    let server = Asked {
+        process: organisation.world.server_id()?,
+        client: organisation.world.client()?.clone(),
+        fleet: FLEET.parse()?,
+        first: machines[0].device.id.clone(),
+        count,
+    };
+    runtime.block_on(async {
+        let mut answered = connect(machines, ports.mqtt).await?;
+        // The evidence at the start of their sessions.
+        wait(&mut answered, count).await?;
+        let rates = server.rates(rounds, &mut answered).await?;
+        let [slowest, median, fastest] = [&rates[0], &rates[rounds / 2], &rates[rounds - 1]];
+        eprintln!(
+            "    rounds: {:.0} to {:.0}, median {:.0}",
+            slowest.per_cpu_s, fastest.per_cpu_s, median.per_cpu_s
+        );
+        Ok([
+            Record::new("attestations_per_cpu_s", fastest.per_cpu_s, "1/CPU-s", "fleeti"),
+            Record::new("attestations_per_s", fastest.per_s, "1/s", "fleeti"),
+        ])
+    })
+}
+
+/// A simulated device with its TPM.
+struct Machine {
+    device: Device,
+    tpm: SoftTpm,
+}
+
+/// Writes what the server would know of the devices after their enrollment: TPM, Secure Boot keys,
+/// event log, and the release that they run and should run.
+async fn store_tpms(
+    database: &Path,
+    machines: &[Machine],
+    known: &Known,
+    release: &ReleaseName,
+) -> Result<()> {
     let expected = known.firmware_keys.clone().context("no keys")?;
     let manufacturer = tpms::Manufacturer {
         kind: Some("processor".into()),
         description: "a benchmark".into(),
         judged_by: String::new(),
     };
-    runtime.block_on(async {
-        let db = Db::open(&database).await?;
-        let mut tx = db.write().await?;
-        for (i, (device, tpm)) in devices.iter().zip(&tpms).enumerate() {
-            let key = STANDARD.encode(tpm.area.to_bytes());
-            let row = TpmRow::new(
-                format!("{i:064x}"),
-                (String::new(), key),
-                vec![],
-                manufacturer.clone(),
-                now_s(),
-            );
-            tpms::bind(&mut tx, &device.id, &row).await?;
-            // For a device that was provisioned with the release, runs it, and should.
-            let state = BootState { wrapped: String::new(), epoch: 1, expected: expected.clone() };
-            boot::insert(&mut tx, &device.id, &state, Some(&name), now_s()).await?;
-            attestations::keep_log(
-                &mut tx,
-                &device.id,
-                &sha256_hex(FIRMWARE_LOG),
-                FIRMWARE_LOG,
-                now_s(),
-            )
-            .await?;
-        }
-        let ids: Vec<_> = devices.iter().map(|d| d.id.clone()).collect();
-        fleeti_store::desired::set_desired(&mut tx, &ids, Some(&name)).await?;
-        tx.commit().await?;
-        db.close().await;
-        anyhow::Ok(())
-    })?;
-    let ports = organisation.start_server()?;
+    let log_sha256 = sha256_hex(FIRMWARE_LOG);
+    let db = Db::open(database).await?;
+    let mut tx = db.write().await?;
+    for (i, Machine { device, tpm }) in machines.iter().enumerate() {
+        let key = STANDARD.encode(tpm.area.to_bytes());
+        let row = TpmRow::new(
+            format!("{i:064x}"),
+            (String::new(), key),
+            vec![],
+            manufacturer.clone(),
+            now_s(),
+        );
+        tpms::bind(&mut tx, &device.id, &row).await?;
+        let state = BootState { wrapped: String::new(), epoch: 1, expected: expected.clone() };
+        boot::insert(&mut tx, &device.id, &state, Some(release), now_s()).await?;
+        attestations::keep_log(&mut tx, &device.id, &log_sha256, FIRMWARE_LOG, now_s()).await?;
+    }
+    let ids: Vec<_> = machines.iter().map(|m| m.device.id.clone()).collect();
+    fleeti_store::desired::set_desired(&mut tx, &ids, Some(release)).await?;
+    tx.commit().await?;
+    db.close().await;
+    Ok(())
+}
+
+/// Publishes a release that measures what the recorded boot measured.
+fn publish(organisation: &Organisation, known: &Known, name: &ReleaseName) -> Result<()> {
     let release = organisation.world.path("releases/1");
     let [reference] = &known.references[..] else { bail!("one release") };
     let measures = Measures {
@@ -216,69 +254,84 @@ fn attestations(
         kernel_image: reference.kernel_image,
         pcr_11: reference.pcr_11,
     };
-    synthetic::release_that_measures(
-        &release,
-        &name,
-        &organisation.release_key()?,
-        4096,
-        &measures,
-    )?;
-    let first = devices[0].id.clone();
+    let key = organisation.release_key()?;
+    synthetic::release_that_measures(&release, name, &key, 4096, &measures)?;
     organisation.world.fleeti(&["release", "publish", &release.display().to_string()])?;
-    let (id, client, fleet) = (
-        organisation.world.server_id()?,
-        organisation.world.client()?.clone(),
-        FLEET.parse::<FleetId>()?,
-    );
+    Ok(())
+}
+
+/// Opens a session for each device, which then responds to challenges at once. The receiver gets
+/// the acknowledgement of each evidence message.
+async fn connect(
+    machines: Vec<Machine>,
+    mqtt: SocketAddr,
+) -> Result<mpsc::UnboundedReceiver<PubAckReason>> {
     let pcrs = Arc::new(pcrs()?.into_iter().map(|(r, v)| (r, hex::encode(v))).collect());
-    runtime.block_on(async {
-        let (acknowledged, mut answered) = mpsc::unbounded_channel();
-        let at_once = Arc::new(Semaphore::new(AT_ONCE));
-        let mut connecting = Vec::new();
-        for (device, tpm) in devices.into_iter().zip(tpms) {
-            let permit = Arc::clone(&at_once).acquire_owned().await?;
-            let (acknowledged, pcrs) = (acknowledged.clone(), Arc::clone(&pcrs));
-            connecting.push(tokio::spawn(async move {
-                let mut session = Session::open(&device, ports.mqtt, device.id.as_str()).await?;
-                session.subscribe(&Down::Challenge.topic(&device.id)).await?;
-                drop(permit);
-                tokio::spawn(answer_all(session, device, tpm, pcrs, acknowledged));
-                anyhow::Ok(())
-            }));
-        }
-        for task in connecting {
-            task.await??;
-        }
-        // The evidence at the start of their sessions.
-        wait(&mut answered, count).await?;
+    let (acknowledged, answered) = mpsc::unbounded_channel();
+    let at_once = Arc::new(Semaphore::new(AT_ONCE));
+    let mut connecting = Vec::new();
+    for machine in machines {
+        let permit = Arc::clone(&at_once).acquire_owned().await?;
+        let (acknowledged, pcrs) = (acknowledged.clone(), Arc::clone(&pcrs));
+        connecting.push(tokio::spawn(async move {
+            let id = machine.device.id.clone();
+            let mut session = Session::open(&machine.device, mqtt, id.as_str()).await?;
+            session.subscribe(&Down::Challenge.topic(&id)).await?;
+            drop(permit);
+            tokio::spawn(answer_all(session, machine, pcrs, acknowledged));
+            anyhow::Ok(())
+        }));
+    }
+    for task in connecting {
+        task.await??;
+    }
+    Ok(answered)
+}
+
+/// The server that is measured, and the fleet that it challenges.
+struct Asked {
+    process: u32,
+    client: Client,
+    fleet: FleetId,
+    /// One of the devices, whose result is checked.
+    first: DeviceId,
+    count: usize,
+}
+
+/// Attestations of one round.
+struct Rate {
+    per_cpu_s: f64,
+    per_s: f64,
+}
+
+impl Asked {
+    /// Challenges every device, in rounds. The slowest round first.
+    async fn rates(
+        &self,
+        rounds: usize,
+        answered: &mut mpsc::UnboundedReceiver<PubAckReason>,
+    ) -> Result<Vec<Rate>> {
         let mut rates = Vec::with_capacity(rounds);
         for _ in 0..rounds {
-            let (cpu, started) = (cpu_s(id)?, Instant::now());
+            let (cpu, started) = (cpu_s(self.process)?, Instant::now());
             for _ in 0..ASKED {
-                ensure!(
-                    client.challenge_fleet(&fleet).await? == count as u64,
-                    "not every device is online"
-                );
-                wait(&mut answered, count).await?;
+                let challenged = self.client.challenge_fleet(&self.fleet).await?;
+                ensure!(challenged == self.count as u64, "not every device is online");
+                wait(answered, self.count).await?;
             }
             #[allow(clippy::cast_precision_loss)]
-            let answers = (ASKED * count) as f64;
-            rates.push([
-                answers / spent_s(cpu, cpu_s(id)?),
-                answers / started.elapsed().as_secs_f64(),
-            ]);
+            let answers = (ASKED * self.count) as f64;
+            rates.push(Rate {
+                per_cpu_s: answers / spent_s(cpu, cpu_s(self.process)?),
+                per_s: answers / started.elapsed().as_secs_f64(),
+            });
         }
-        let found = client.attestation(&first).await?;
+        let found = self.client.attestation(&self.first).await?;
         ensure!(found.level == Level::VerifiedBoot, "{:#?}", found.result);
         // Other processes on the machine only slow it down.
-        rates.sort_by(|a, b| a[0].total_cmp(&b[0]));
-        let [slowest, median, [per_cpu_s, per_s]] = [0, rounds / 2, rounds - 1].map(|i| rates[i]);
-        eprintln!("    rounds: {:.0} to {per_cpu_s:.0}, median {:.0}", slowest[0], median[0]);
-        Ok([
-            Record::new("attestations_per_cpu_s", per_cpu_s, "1/CPU-s", "fleeti"),
-            Record::new("attestations_per_s", per_s, "1/s", "fleeti"),
-        ])
-    })
+        rates.sort_by(|a, b| a.per_cpu_s.total_cmp(&b.per_cpu_s));
+        Ok(rates)
+    }
 }
 
 /// Waits until this number of evidence messages is acknowledged, which means stored.
@@ -298,11 +351,11 @@ type HexPcrs = std::collections::BTreeMap<u8, String>;
 /// A device that responds to challenges at once.
 async fn answer_all(
     mut session: Session,
-    device: Device,
-    mut tpm: SoftTpm,
+    machine: Machine,
     pcrs: Arc<HexPcrs>,
     acknowledged: mpsc::UnboundedSender<PubAckReason>,
 ) -> Result<()> {
+    let Machine { device, mut tpm } = machine;
     let log_sha256 = sha256_hex(FIRMWARE_LOG);
     loop {
         match session.receive().await? {

@@ -132,7 +132,7 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
         },
     )?;
     if arguments.units {
-        return units::tell(world, scenario, &cache);
+        return units::run(world, scenario, &cache);
     }
     scenario.step(
         "server: API, device port and MQTT, with its keys in the signing service",
@@ -146,11 +146,11 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
             e.push(world.set_secret("greeting", GREETING)?);
             Ok(())
         })?;
-        adversary::tell(world, scenario, &cache, &arguments.profile)?;
+        adversary::run(world, scenario, &cache, &arguments.profile)?;
         return look_back(world, scenario, "adversary", &[]);
     }
     if arguments.recoveries {
-        recoveries::tell(world, scenario, &cache, &profile)?;
+        recoveries::run(world, scenario, &cache, &profile)?;
         return look_back(world, scenario, "device", &[]);
     }
     let device = boot_first(world, scenario, &cache, &profile)?;
