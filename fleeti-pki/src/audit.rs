@@ -6,7 +6,7 @@
 
 use crate::transparency::note::{LogKey, VerifiedCheckpoint};
 use crate::transparency::tree::{
-    self, Hash, MemoryTree, leaf_hash, verify_consistency, verify_inclusion,
+    self, Hash, MemoryTree, TreeHead, leaf_hash, verify_consistency, verify_inclusion,
 };
 use crate::{Error, OrMalformed};
 use base64::Engine;
@@ -360,7 +360,11 @@ pub fn verify_log_consistency(
     hashes: &[String],
 ) -> Result<(), Error> {
     let (old, new) = (old.checkpoint(), new.checkpoint());
-    verify_consistency((old.size, &old.root), (new.size, &new.root), &hashes_of(hashes)?)
+    verify_consistency(
+        TreeHead { size: old.size, root: &old.root },
+        TreeHead { size: new.size, root: &new.root },
+        &hashes_of(hashes)?,
+    )
 }
 
 fn hashes_of(texts: &[String]) -> Result<Vec<Hash>, Error> {

@@ -67,7 +67,14 @@ mod tests {
     const ELEVEN: &str = "11";
     const TWELVE: &str = "00";
 
-    fn released(key: &SoftKey) -> (Verified, ReleaseKeys, Vec<u8>) {
+    /// A release, the keys that count, and its manifest as signed.
+    struct Released {
+        release: Verified,
+        keys: ReleaseKeys,
+        manifest: Vec<u8>,
+    }
+
+    fn released(key: &SoftKey) -> Released {
         let manifest = Manifest {
             kind: manifest_kind(),
             release: "kiosk@2".parse().unwrap(),
@@ -91,10 +98,11 @@ mod tests {
             created_s: 0,
             critical: vec![],
         };
-        let bytes = manifest::to_bytes(&manifest).unwrap();
+        let manifest = manifest::to_bytes(&manifest).unwrap();
         let keys = ReleaseKeys::new(vec![PublicKey::of(key).unwrap()], 1).unwrap();
-        let signature = manifest::sign(&bytes, key).unwrap();
-        (manifest::verify(&bytes, &[signature], &keys).unwrap(), keys, bytes)
+        let signature = manifest::sign(&manifest, key).unwrap();
+        let release = manifest::verify(&manifest, &[signature], &keys).unwrap();
+        Released { release, keys, manifest }
     }
 
     fn manifest_kind() -> String {
@@ -121,7 +129,7 @@ mod tests {
             SoftKey::generate(Algorithm::P384).unwrap(),
             SoftKey::generate(Algorithm::P384).unwrap(),
         );
-        let (release, keys, manifest) = released(&key);
+        let Released { release, keys, manifest } = released(&key);
         let check = |change: &dyn Fn(&mut BootProof), by: &SoftKey| {
             let mut proof = proof(&release);
             change(&mut proof);

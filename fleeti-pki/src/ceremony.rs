@@ -187,8 +187,8 @@ pub struct OpenRoot<'a> {
 pub struct Issued {
     /// The last bundle; `None` before the first.
     pub bundle: Option<Bundle>,
-    /// Serials of revoked certificates, with times and reasons, until they expire.
-    pub revoked: Vec<(String, u64, RevocationReason)>,
+    /// Revoked certificates, until they expire.
+    pub revoked: Vec<Revoked>,
 }
 
 impl OpenRoot<'_> {
@@ -265,7 +265,11 @@ impl OpenRoot<'_> {
                 self.now_s,
                 self.act("root.revoke", subject).of(sha256_hex(&to_der(certificate)?)),
             )?;
-            issued.revoked.push((serial(certificate), self.now_s, reason));
+            issued.revoked.push(Revoked {
+                serial: serial(certificate),
+                revoked_s: self.now_s,
+                reason,
+            });
         }
         self.bundle(transcript, issued, valid_s, vec![])
     }
@@ -282,17 +286,12 @@ impl OpenRoot<'_> {
             None => (1, vec![]),
         };
         intermediates.extend(added);
-        let revoked: Vec<_> = issued
-            .revoked
-            .iter()
-            .map(|(serial, revoked_s, reason)| Revoked {
-                serial: serial.clone(),
-                revoked_s: *revoked_s,
-                reason: *reason,
-            })
-            .collect();
         let authority = Authority { certificate: self.certificate, signer: self.signer };
-        let crl = crl::create(&authority, &revoked, version, self.now_s, valid_s)?;
+        let crl = crl::create(
+            &authority,
+            &issued.revoked,
+            crl::Update { number: version, this_s: self.now_s, next_s: self.now_s + valid_s },
+        )?;
         let bundle = Bundle {
             kind: bundle::KIND.to_owned(),
             version,
@@ -307,7 +306,7 @@ impl OpenRoot<'_> {
         let subject = format!(
             "version {version}, {} intermediates, {} revoked",
             bundle.intermediates.len(),
-            revoked.len()
+            issued.revoked.len()
         );
         transcript.add(
             self.now_s,
@@ -416,7 +415,8 @@ mod tests {
         assert_eq!(devices(&third), [serial(&old), serial(&new)]);
         assert_eq!(devices(&fourth), [serial(&new)]);
         let again = Issued::of(&fourth, &c.root).unwrap();
-        assert_eq!(again.revoked, [(serial(&old), NOW_S, RevocationReason::KeyCompromise)]);
+        let reason = RevocationReason::KeyCompromise;
+        assert_eq!(again.revoked, [Revoked { serial: serial(&old), revoked_s: NOW_S, reason }]);
         assert!(c.revoke(&old).is_err(), "it is not in the bundle any more");
         assert!(c.transcript.has_bundle(bundle::read(&fourth, &c.root).unwrap().sha256()));
     }

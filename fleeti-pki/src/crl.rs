@@ -20,7 +20,7 @@ use x509_cert::time::Time;
 use x509_cert::{Certificate, Version};
 
 /// A revoked certificate.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revoked {
     /// Its serial, hexadecimal.
     pub serial: String,
@@ -94,20 +94,29 @@ fn reason_extension(code: CrlReason) -> Result<Extension, Error> {
     Ok(Extension { extn_id: CrlReason::OID, critical: false, extn_value })
 }
 
-/// Creates a signed CRL, DER. `number` must grow with every CRL of this CA.
+/// Number and times of a CRL.
+#[derive(Debug, Clone, Copy)]
+pub struct Update {
+    /// cRLNumber (5.2.3): grows with every CRL of its CA.
+    pub number: u64,
+    /// thisUpdate, Unix seconds.
+    pub this_s: u64,
+    /// nextUpdate, Unix seconds.
+    pub next_s: u64,
+}
+
+/// Creates a signed CRL, DER.
 ///
 /// # Errors
 /// [`Error::Malformed`] for an invalid serial; [`Error::Backend`] if the key cannot sign.
 pub fn create(
     authority: &Authority<'_>,
     revoked: &[Revoked],
-    number: u64,
-    now_s: u64,
-    valid_s: u64,
+    update: Update,
 ) -> Result<Vec<u8>, Error> {
     let mut entries = Entries::default();
     entries.extend(revoked)?;
-    create_of(authority, &entries, number, now_s, valid_s)
+    create_of(authority, &entries, update)
 }
 
 /// As [`create`], from prepared entries.
@@ -117,16 +126,14 @@ pub fn create(
 pub fn create_of(
     authority: &Authority<'_>,
     entries: &Entries,
-    number: u64,
-    now_s: u64,
-    valid_s: u64,
+    update: Update,
 ) -> Result<Vec<u8>, Error> {
     let issuer = authority.certificate.tbs_certificate().subject().clone();
     // Not x509-cert's CrlBuilder: for an intermediate it copies the authorityKeyIdentifier of its
     // certificate, which names the key above it instead of its own.
     let key = authority.certificate.tbs_certificate().subject_public_key_info().owned_to_ref();
     let mut extensions = Vec::new();
-    let number = CrlNumber::try_from(number).or_malformed("CRL number")?;
+    let number = CrlNumber::try_from(update.number).or_malformed("CRL number")?;
     extensions.push(number.to_extension(&issuer, &extensions).or_malformed("CRL number")?);
     let identifier = AuthorityKeyIdentifier::try_from(key).or_malformed("public key")?;
     extensions.push(
@@ -137,8 +144,8 @@ pub fn create_of(
     let mut head = der_of(&Version::V2, "CRL")?;
     head.extend(der_of(&algorithm, "CRL")?);
     head.extend(der_of(&issuer, "CRL")?);
-    head.extend(der_of(&time(now_s)?, "CRL")?);
-    head.extend(der_of(&time(now_s + valid_s)?, "CRL")?);
+    head.extend(der_of(&time(update.this_s)?, "CRL")?);
+    head.extend(der_of(&time(update.next_s)?, "CRL")?);
     // An empty list of entries must be absent (RFC 5280, 5.1.2.6).
     let list_header =
         if entries.count == 0 { vec![] } else { header(Tag::Sequence, entries.der.len())? };
@@ -164,11 +171,11 @@ fn sequence(parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
     Ok(whole)
 }
 
-/// The entries of a CRL: serial, time, reason. The signature is not verified.
+/// The entries of a CRL. The signature is not verified.
 ///
 /// # Errors
 /// [`Error::Malformed`].
-pub fn entries(list: &[u8]) -> Result<Vec<(String, u64, RevocationReason)>, Error> {
+pub fn entries(list: &[u8]) -> Result<Vec<Revoked>, Error> {
     let list =
         CertificateList::<x509_cert::certificate::Rfc5280>::from_der(list).or_malformed("CRL")?;
     let entry = |r: &RevokedCert| {
@@ -177,8 +184,11 @@ pub fn entries(list: &[u8]) -> Result<Vec<(String, u64, RevocationReason)>, Erro
             .map(|e| CrlReason::from_der(e.extn_value.as_bytes()).or_malformed("reason"))
             .transpose()?;
         let known = RevocationReason::ALL.into_iter().find(|known| reason_code(*known) == code);
-        let serial = hex::encode(r.serial_number.as_bytes());
-        Ok((serial, r.revocation_date.to_unix_duration().as_secs(), known.unwrap_or_default()))
+        Ok(Revoked {
+            serial: hex::encode(r.serial_number.as_bytes()),
+            revoked_s: r.revocation_date.to_unix_duration().as_secs(),
+            reason: known.unwrap_or_default(),
+        })
     };
     list.tbs_cert_list.revoked_certificates.iter().flatten().map(entry).collect()
 }
@@ -306,6 +316,7 @@ mod tests {
     use crate::signer::{Algorithm, Signer, SoftKey};
 
     const NOW_S: u64 = 1_800_000_000;
+    const UPDATE: Update = Update { number: 7, this_s: NOW_S, next_s: NOW_S + 3600 };
 
     struct Issuer {
         key: SoftKey,
@@ -338,7 +349,7 @@ mod tests {
                     reason: RevocationReason::KeyCompromise,
                 })
                 .collect();
-            create(&self.authority(), &revoked, number, NOW_S, 3600).unwrap()
+            create(&self.authority(), &revoked, Update { number, ..UPDATE }).unwrap()
         }
     }
 
@@ -396,13 +407,10 @@ mod tests {
         let mut entries = Entries::default();
         revoked.chunks(7).for_each(|some| entries.extend(some).unwrap());
         assert_eq!(entries.count(), 300);
-        let list = create_of(&issuer.authority(), &entries, 7, NOW_S, 3600).unwrap();
+        let list = create_of(&issuer.authority(), &entries, UPDATE).unwrap();
         let parsed = CertificateList::<x509_cert::certificate::Rfc5280>::from_der(&list).unwrap();
         assert_eq!(der_of(&parsed, "CRL").unwrap(), list, "there is one encoding of it");
-        let read = super::entries(&list).unwrap();
-        let wanted: Vec<_> =
-            revoked.iter().map(|r| (r.serial.clone(), r.revoked_s, r.reason)).collect();
-        assert_eq!(read, wanted);
+        assert_eq!(super::entries(&list).unwrap(), revoked);
         VerifiedCrl::read(&list, &issuer.certificate).unwrap();
         let too_many = vec![revoked[0].clone(); ENTRIES_MAX - 299];
         assert!(matches!(entries.extend(&too_many), Err(Error::Refused(_))));

@@ -7,7 +7,7 @@
 //!
 //! A transition is stored and served forever, because a device may have been away for years.
 
-use crate::certificate::{fingerprint, from_pem, public_key_der, to_pem};
+use crate::certificate::{Authority, fingerprint, from_pem, public_key_der, to_pem};
 use crate::manifest::{PublicKey, ReleaseKeys, Signature, check_signatures};
 use crate::signer::{Signer, key_id};
 use crate::transparency::note::{LogKey, VerifiedCheckpoint};
@@ -446,20 +446,20 @@ impl Anchors {
 /// # Errors
 /// [`Error::Malformed`]; [`Error::Refused`] if the key is not the previous root's.
 pub fn root(
-    previous: (&Certificate, &dyn Signer),
+    previous: &Authority<'_>,
     next: &Certificate,
     ends_previous: bool,
     now_s: u64,
 ) -> Result<SignedTransition, Error> {
-    if public_key_der(previous.0)? != previous.1.public_key_der() {
+    if public_key_der(previous.certificate)? != previous.signer.public_key_der() {
         return Err(Error::Refused("this is not the key of the previous root"));
     }
     let change = Change::Root {
-        from_sha256: fingerprint(previous.0)?,
+        from_sha256: fingerprint(previous.certificate)?,
         to_pem: to_pem(next)?,
         ends_previous,
     };
-    sign(&Transition { kind: KIND.into(), issued_s: now_s, change }, &[previous.1])
+    sign(&Transition { kind: KIND.into(), issued_s: now_s, change }, &[previous.signer])
 }
 
 /// Checks that a key is one of the release keys, before it signs for them.

@@ -158,8 +158,8 @@ enum Work {
 }
 
 enum Step {
-    /// To be signed; with the number of its intent.
-    Work(Work, Act, u64),
+    /// To be signed.
+    Intended(Intended),
     /// A written entry, by number.
     Recorded(u64),
     /// Responds without signing or writing.
@@ -169,6 +169,23 @@ enum Step {
     Refused(Refusal),
 }
 
+/// A certificate that a device shall get.
+struct DeviceCertificate {
+    device: DeviceId,
+    csr_pem: String,
+    valid_s: u64,
+    protection: certificate::Protection,
+    issuer: Option<String>,
+}
+
+/// Work whose intent is in the log.
+struct Intended {
+    work: Work,
+    act: Act,
+    /// Number of the intent.
+    intent: u64,
+}
+
 /// Keys, log and limits.
 pub struct SigningService {
     keys: Keys,
@@ -176,8 +193,17 @@ pub struct SigningService {
     left: Buckets,
     crls: Crls,
     release: LastRelease,
-    /// The last checkpoint: number of entries, time, note.
-    stated: Option<(u64, u64, String)>,
+    checkpoint: Option<LastCheckpoint>,
+}
+
+/// The last checkpoint.
+struct LastCheckpoint {
+    /// Number of its entries.
+    size: u64,
+    /// When it was signed, Unix seconds.
+    signed_s: u64,
+    /// The signed note.
+    note: String,
 }
 
 impl SigningService {
@@ -194,7 +220,7 @@ impl SigningService {
             left: Buckets::new(limits),
             crls: Crls::default(),
             release: LastRelease::default(),
-            stated: None,
+            checkpoint: None,
         })
     }
 
@@ -237,7 +263,7 @@ impl SigningService {
         let mut reads = Vec::new();
         for (at, step) in steps.into_iter().enumerate() {
             answers.push(match step {
-                Step::Work(work, act, intent) => self.apply(now_s, work, act, intent)?,
+                Step::Intended(intended) => self.apply(now_s, intended)?,
                 Step::Recorded(number) => Response::Recorded { number },
                 Step::Answered(response) => response,
                 Step::Refused(refusal) => refusal.response(),
@@ -263,7 +289,8 @@ impl SigningService {
                     Occasion::Enrollment => "certificate.enroll",
                     Occasion::Renewal => "certificate.renew",
                 };
-                self.plan_device(now_s, device, &csr_pem, (valid_s, protection, issuer))
+                let certificate = DeviceCertificate { device, csr_pem, valid_s, protection, issuer };
+                self.plan_device(now_s, certificate)
                     .map(|(work, act)| (work, Act { action: action.into(), ..act }))
             }
             Request::CertifyServer { names, csr_pem, issuer } => {
@@ -297,7 +324,7 @@ impl SigningService {
         };
         match planned {
             Ok((work, act)) => match self.log.append(now_s, act.clone(), Stage::Intent) {
-                Ok(intent) => Ok(Step::Work(work, act, intent)),
+                Ok(intent) => Ok(Step::Intended(Intended { work, act, intent })),
                 Err(LogError::Pki(e)) => Ok(Step::Refused(e.into())),
                 Err(e) => Err(e),
             },

@@ -313,8 +313,8 @@ async fn a_trust_bundle_that_the_root_has_not_signed_is_not_taken() {
 /// A bundle of a root, in the form in which a server sends it.
 pub fn signed_bundle(version: u64, root: &x509_cert::Certificate, key: &SoftKey) -> Vec<u8> {
     let authority = Authority { certificate: root, signer: key };
-    let crl =
-        fleeti_pki::base64_text(&crl::create(&authority, &[], version, now_s(), 86_400).unwrap());
+    let update = crl::Update { number: version, this_s: now_s(), next_s: now_s() + 86_400 };
+    let crl = fleeti_pki::base64_text(&crl::create(&authority, &[], update).unwrap());
     let root_sha256 = certificate::fingerprint(root).unwrap();
     let made = Bundle {
         kind: bundle::KIND.into(),
@@ -355,8 +355,15 @@ async fn a_trust_bundle_never_goes_back() {
     assert_eq!(scene.announcements.report().0, 3);
 }
 
-/// A driver in a stored state, its announcements, and its outbox.
-fn driver(scene: &Scene, kept: &serde_json::Value) -> (Driver, Arc<Announcements>, Arc<Outbox>) {
+/// A driver, with what it shares with the daemon.
+struct Driven {
+    driver: Driver,
+    announcements: Arc<Announcements>,
+    outbox: Arc<Outbox>,
+}
+
+/// A driver in a stored state.
+fn driver(scene: &Scene, kept: &serde_json::Value) -> Driven {
     std::fs::write(scene.bench.paths.state.join("update.json"), kept.to_string()).unwrap();
     let outbox = Arc::new(Outbox::open(&scene.bench.paths.state.join("outbox")).unwrap());
     let announcements = Arc::new(Announcements::open(&scene.bench.paths).unwrap());
@@ -380,7 +387,7 @@ fn driver(scene: &Scene, kept: &serde_json::Value) -> (Driver, Arc<Announcements
         boot,
         announcements: Arc::clone(&announcements),
     };
-    (Driver::new(parts).unwrap().0, announcements, outbox)
+    Driven { driver: Driver::new(parts).unwrap().0, announcements, outbox }
 }
 
 #[tokio::test]
@@ -395,7 +402,8 @@ async fn a_device_does_not_go_on_to_a_release_that_it_knows_revoked() {
         // Revoked before the release is offered, and while it is being installed.
         for is_offered_again in [true, false] {
             let scene = Scene::new();
-            let (mut driver, announcements, outbox) = driver(&scene, &kept(state.clone()));
+            let Driven { mut driver, announcements, outbox } =
+                driver(&scene, &kept(state.clone()));
             let notice =
                 Notice { revoked_releases: vec!["kiosk@3".parse().unwrap()], ..Notice::default() };
             announcements.listen(&notice, &scene.http, &scene.server.url).await.unwrap();

@@ -11,7 +11,9 @@ use fleeti_core::strict;
 use fleeti_core::wire::device::SignedBundle;
 use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_pki::ceremony::{self, Issued, LIST_S, OpenRoot, Transcript};
-use fleeti_pki::certificate::{self, Period, Purpose, Role, from_pem, self_signed, to_pem};
+use fleeti_pki::certificate::{
+    self, Authority, Period, Purpose, Role, from_pem, self_signed, to_pem,
+};
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::sealed;
 use fleeti_pki::signer::token::{TokenKey, TokenUri};
@@ -267,8 +269,8 @@ pub fn introduce(
     let hint = Some("check that the shares belong to this root and reach its threshold");
     let key = keyfile::open(&read(&folder.join("root.key"))?, purpose::ROOT, &secret)
         .map_err(|e| Failure::new(format!("root.key: {e}"), hint))?;
-    transition::root((&certificate, key.as_ref()), next, ends_previous, now_s())
-        .map_err(Failure::plain)
+    let previous = Authority { certificate: &certificate, signer: key.as_ref() };
+    transition::root(&previous, next, ends_previous, now_s()).map_err(Failure::plain)
 }
 
 /// Purpose of a share's encryption. It contains the operator's name, the threshold and the root, so

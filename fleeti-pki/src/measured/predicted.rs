@@ -130,14 +130,13 @@ pub struct Policy<'a> {
 /// required, such as dbt or an action, has another value.
 #[must_use]
 pub fn pcr_7(policy: &Policy<'_>, vouchers: &[&[u8]]) -> [u8; 32] {
-    let variables: [(Guid, &str, &[u8]); 5] = [
-        (GLOBAL, "SecureBoot", &[1]),
-        (GLOBAL, "PK", policy.pk),
-        (GLOBAL, "KEK", policy.kek),
-        (SECURITY_DATABASE, "db", policy.db),
-        (SECURITY_DATABASE, "dbx", policy.dbx),
+    let variables = [
+        variable_data(GLOBAL, "SecureBoot", &[1]),
+        variable_data(GLOBAL, "PK", policy.pk),
+        variable_data(GLOBAL, "KEK", policy.kek),
+        variable_data(SECURITY_DATABASE, "db", policy.db),
+        variable_data(SECURITY_DATABASE, "dbx", policy.dbx),
     ];
-    let variables = variables.map(|(vendor, name, value)| variable_data(vendor, name, value));
     let vouchers = vouchers.iter().map(|voucher| variable_data(SECURITY_DATABASE, "db", voucher));
     let events = variables.into_iter().chain([SEPARATOR.to_vec()]).chain(vouchers);
     events.fold([0; 32], |pcr, event| extended(&pcr, &sha_256(&[&event])))

@@ -297,9 +297,15 @@ pub fn verify_ed25519(key: &[u8; 32], message: &[u8], signature: &[u8]) -> Resul
 /// The prefix of a SubjectPublicKeyInfo of an elliptic curve in the only accepted form:
 /// `id-ecPublicKey`, a named curve, and an uncompressed point (RFC 5480, 2; SEC 1, 2.3.3). Both
 /// coordinates follow.
-const FORMS: [(Algorithm, usize, &[u8]); 2] = [
-    (Algorithm::P256, 64, b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00\x04"),
-    (Algorithm::P384, 96, b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00\x04"),
+struct Form {
+    curve: Algorithm,
+    coordinates_bytes: usize,
+    prefix: &'static [u8],
+}
+
+const FORMS: [Form; 2] = [
+    Form { curve: Algorithm::P256, coordinates_bytes: 64, prefix: b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00\x04" },
+    Form { curve: Algorithm::P384, coordinates_bytes: 96, prefix: b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00\x04" },
 ];
 
 /// Checks that a SubjectPublicKeyInfo (DER) is of P-256 or P-384, in the only accepted form, and
@@ -311,11 +317,12 @@ const FORMS: [(Algorithm, usize, &[u8]); 2] = [
 pub fn check_form(public_key_der: &[u8]) -> Result<Algorithm, Error> {
     use p256::pkcs8::DecodePublicKey;
     const WHAT: &str = "public key (P-256 or P-384)";
-    let is_of = |(_, length, begin): &&(Algorithm, usize, &[u8])| {
-        public_key_der.strip_prefix(*begin).is_some_and(|coordinates| coordinates.len() == *length)
+    let is_of = |form: &&Form| {
+        let coordinates = public_key_der.strip_prefix(form.prefix);
+        coordinates.is_some_and(|c| c.len() == form.coordinates_bytes)
     };
     let detail = "it is not a named curve with an uncompressed point (RFC 5480)";
-    let (curve, ..) = FORMS
+    let Form { curve, .. } = FORMS
         .iter()
         .find(is_of)
         .ok_or_else(|| Error::Malformed { what: WHAT, detail: detail.into() })?;

@@ -37,8 +37,8 @@ fn a_device_walks_from_the_anchors_of_its_image_to_those_of_today() {
     let ((_, a), (_, b)) = (log(), log());
     let log_key = Change::LogKey { from: a.to_text(), to: b.to_text() };
     let mut all = vec![
-        root((&roots[0], &r0), &roots[1], false, 1).unwrap(),
-        root((&roots[1], &r1), &roots[2], true, 2).unwrap(),
+        root(&Authority { certificate: &roots[0], signer: &r0 }, &roots[1], false, 1).unwrap(),
+        root(&Authority { certificate: &roots[1], signer: &r1 }, &roots[2], true, 2).unwrap(),
         signed(next_keys(&releases[0], &releases[1]), &[&k0]),
         signed(next_keys(&releases[1], &releases[2]), &[&k1]),
         signed(log_key, &[&k1, &k2]),
@@ -76,7 +76,7 @@ fn what_the_anchors_of_the_image_have_not_signed_leads_nowhere() {
         .sign(&Checkpoint { origin: a.name().into(), size: 3, root: [1; 32] }, 9, &log_key)
         .unwrap();
     let to_b = || Change::LogKey { from: a.to_text(), to: b.to_text() };
-    let mut changed = root((&root0, &r0), &root1, true, 1).unwrap();
+    let mut changed = root(&Authority { certificate: &root0, signer: &r0 }, &root1, true, 1).unwrap();
     changed.transition = changed.transition.replace("true", "false");
     let mut twice = signed(to_b(), &[&k0]);
     let again = twice.signatures[0].clone();
@@ -101,7 +101,7 @@ fn what_the_anchors_of_the_image_have_not_signed_leads_nowhere() {
             (&[root0.clone()][..], &a, true)
         );
     }
-    assert!(root((&root0, &mallory), &evil, true, 1).is_err());
+    assert!(root(&Authority { certificate: &root0, signer: &mallory }, &evil, true, 1).is_err());
     // A signed reset contains a checkpoint of the log itself.
     let reset = |log: &LogKey| Transition {
         kind: KIND.into(),

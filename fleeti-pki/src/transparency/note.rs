@@ -251,22 +251,30 @@ mod tests {
     use super::*;
     use crate::signer::SoftKey;
 
-    fn log() -> (SoftKey, LogKey, Checkpoint) {
+    /// A log: its key in both forms, and a checkpoint.
+    struct Log {
+        signer: SoftKey,
+        key: LogKey,
+        checkpoint: Checkpoint,
+    }
+
+    fn log() -> Log {
         let signer = SoftKey::generate(Algorithm::Ed25519).unwrap();
         let key = LogKey::of("fleeti.example/log", &signer).unwrap();
-        (signer, key.clone(), Checkpoint { origin: key.name, size: 300, root: [7; 32] })
+        let checkpoint = Checkpoint { origin: key.name.clone(), size: 300, root: [7; 32] };
+        Log { signer, key, checkpoint }
     }
 
     #[test]
     fn a_checkpoint_verifies_and_says_when_it_was_made() {
-        let (signer, key, checkpoint) = log();
+        let Log { signer, key, checkpoint } = log();
         let verified = key.verify(&key.sign(&checkpoint, 1_800_000_000, &signer).unwrap()).unwrap();
         assert_eq!((verified.checkpoint(), verified.stated_s()), (&checkpoint, 1_800_000_000));
     }
 
     #[test]
     fn any_changed_byte_is_refused() {
-        let (signer, key, checkpoint) = log();
+        let Log { signer, key, checkpoint } = log();
         let note = key.sign(&checkpoint, 1_800_000_000, &signer).unwrap();
         for at in (0..note.len()).filter(|at| note.as_bytes()[*at].is_ascii()) {
             let mut bad = note.clone().into_bytes();
@@ -278,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_of_another_log_or_key_and_one_without_time_are_refused() {
-        let (signer, key, checkpoint) = log();
+        let Log { signer, key, checkpoint } = log();
         let note = key.sign(&checkpoint, 1, &signer).unwrap();
         let stranger = SoftKey::generate(Algorithm::Ed25519).unwrap();
         assert!(LogKey::of("fleeti.example/log", &stranger).unwrap().verify(&note).is_err());
@@ -295,7 +303,7 @@ mod tests {
 
     #[test]
     fn signatures_by_others_are_passed_over() {
-        let (signer, key, checkpoint) = log();
+        let Log { signer, key, checkpoint } = log();
         let note = key.sign(&checkpoint, 5, &signer).unwrap();
         let witnessed = format!("{note}\u{2014} witness.example/w1 jWbPPwAAAABkGFDL\n");
         assert_eq!(key.verify(&witnessed).unwrap().stated_s(), 5);
@@ -304,7 +312,7 @@ mod tests {
 
     #[test]
     fn the_key_survives_the_way_through_its_text() {
-        let (_, key, _) = log();
+        let Log { key, .. } = log();
         assert_eq!(LogKey::from_text(&format!("{}\n", key.to_text())).unwrap(), key);
         assert!(
             LogKey::from_text(&key.to_text().replace("log+", "lag+")).is_err(),

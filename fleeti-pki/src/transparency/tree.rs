@@ -197,16 +197,26 @@ pub fn verify_inclusion(
     if last == 0 && hash == *root { Ok(()) } else { Err(NOT_INCLUDED) }
 }
 
+/// The head of a tree: how many leaves it has, and the hash of all of them.
+#[derive(Debug, Clone, Copy)]
+pub struct TreeHead<'a> {
+    /// Number of leaves.
+    pub size: u64,
+    /// Root hash.
+    pub root: &'a Hash,
+}
+
 /// Verifies a consistency proof (RFC 9162, 2.1.4.2).
 ///
 /// # Errors
 /// [`Error::Refused`].
 pub fn verify_consistency(
-    old: (u64, &Hash),
-    new: (u64, &Hash),
+    old: TreeHead<'_>,
+    new: TreeHead<'_>,
     proof: &[Hash],
 ) -> Result<(), Error> {
-    let ((old, old_root), (new, new_root)) = (old, new);
+    let TreeHead { size: old, root: old_root } = old;
+    let TreeHead { size: new, root: new_root } = new;
     if old > new || proof.len() > PROOF_MAX {
         return Err(NOT_CONSISTENT);
     }
@@ -346,6 +356,10 @@ mod tests {
         }
     }
 
+    fn head(size: u64, root: &Hash) -> TreeHead<'_> {
+        TreeHead { size, root }
+    }
+
     #[test]
     fn every_pair_of_small_trees_is_consistent_and_a_rewritten_one_is_not() {
         const N: u64 = 40;
@@ -357,23 +371,23 @@ mod tests {
             let Ok(old_root) = root(old, &good);
             for new in old..=N {
                 let (Ok(new_root), Ok(proof)) = (root(new, &good), consistency(old, new, &good));
-                verify_consistency((old, &old_root), (new, &new_root), &proof).unwrap();
+                verify_consistency(head(old, &old_root), head(new, &new_root), &proof).unwrap();
                 let (Ok(bad_root), Ok(bad_proof)) = (root(new, &bad), consistency(old, new, &bad));
                 if old > 3 {
                     assert!(
-                        verify_consistency((old, &old_root), (new, &bad_root), &bad_proof).is_err(),
+                        verify_consistency(head(old, &old_root), head(new, &bad_root), &bad_proof).is_err(),
                         "{old} {new}"
                     );
                 }
                 if old < new {
-                    assert!(verify_consistency((old, &old_root), (new, &new_root), &[]).is_err());
+                    assert!(verify_consistency(head(old, &old_root), head(new, &new_root), &[]).is_err());
                     assert!(
-                        verify_consistency((new, &new_root), (old, &old_root), &proof).is_err(),
+                        verify_consistency(head(new, &new_root), head(old, &old_root), &proof).is_err(),
                         "a log never shrinks"
                     );
                     let longer = [proof.clone(), vec![old_root]].concat();
                     assert!(
-                        verify_consistency((old, &old_root), (new, &new_root), &longer).is_err()
+                        verify_consistency(head(old, &old_root), head(new, &new_root), &longer).is_err()
                     );
                 }
             }

@@ -251,7 +251,8 @@ fn lists() {
         revoked_s: NOW_S,
         reason: RevocationReason::KeyCompromise,
     }];
-    let good = crl::create(&authority, &revoked, 7, NOW_S, 86_400).unwrap();
+    let update = crl::Update { number: 7, this_s: NOW_S, next_s: NOW_S + 86_400 };
+    let good = crl::create(&authority, &revoked, update).unwrap();
     let store = |name: &str, list: &[u8], expect: &str| {
         put(at(name), &[("list.der", list), ("issuer.pem", issuer_pem.as_bytes())], expect)
     };
@@ -275,12 +276,10 @@ fn lists() {
     let stranger = SoftKey::generate(Algorithm::P384).unwrap();
     let theirs = self_signed(role(), Period::starting(NOW_S, 86_400), &stranger).unwrap();
     let theirs =
-        crl::create(&Authority { certificate: &theirs, signer: &stranger }, &[], 7, NOW_S, 86_400)
-            .unwrap();
+        crl::create(&Authority { certificate: &theirs, signer: &stranger }, &[], update).unwrap();
     store("of-another-issuer", &theirs, "of another issuer");
     let borrowed =
-        crl::create(&Authority { certificate: &issuer, signer: &stranger }, &[], 7, NOW_S, 86_400)
-            .unwrap();
+        crl::create(&Authority { certificate: &issuer, signer: &stranger }, &[], update).unwrap();
     store("by-another-key-in-the-issuers-name", &borrowed, "does not verify with this key");
     // 0 version, 1 algorithm, 2 issuer, 3 thisUpdate, 4 nextUpdate, 5 revoked, 6 extensions
     store("without-next-update", &with(&|f| drop(f.remove(4))), "no nextUpdate");

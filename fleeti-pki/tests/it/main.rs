@@ -118,7 +118,8 @@ fn openssl_verifies_the_chain_strictly_and_honours_the_crl() {
         reason: RevocationReason::KeyCompromise,
     }];
     for (list, expected) in [(&revoked[..0], true), (&revoked[..], false)] {
-        write("crl.der", &crl::create(&authority, list, 1, now_s(), 3600).unwrap());
+        let update = crl::Update { number: 1, this_s: now_s(), next_s: now_s() + 3600 };
+        write("crl.der", &crl::create(&authority, list, update).unwrap());
         let (ok, text) = run(
             "openssl",
             &[

@@ -336,8 +336,8 @@ async fn a_device_from_a_drawer_finds_back_to_a_server_of_other_anchors() {
         )
     };
     let chain = [
-        transition::root((&first.0, &first.1), &roots[0].0, true, now_s()).unwrap(),
-        transition::root((&roots[0].0, &roots[0].1), &roots[1].0, true, now_s()).unwrap(),
+        transition::root(&authority_of(&first), &roots[0].0, true, now_s()).unwrap(),
+        transition::root(&authority_of(&roots[0]), &roots[1].0, true, now_s()).unwrap(),
         release(&release_key(), &releases[0]),
         release(&releases[0], &releases[1]),
     ];
@@ -394,6 +394,10 @@ fn put_key(data: &Path, name: &str, purpose: &str, key: &SoftKey) {
     let passphrase = std::fs::read(data.join("passphrase")).unwrap();
     let sealed = sealed::seal(&key.to_pkcs8_der().unwrap(), purpose, &passphrase).unwrap();
     std::fs::write(data.join(format!("pki/online/{name}.key")), sealed).unwrap();
+}
+
+fn authority_of(root: &(Certificate, SoftKey)) -> Authority<'_> {
+    Authority { certificate: &root.0, signer: &root.1 }
 }
 
 /// Makes another root, with intermediate CAs of its own.

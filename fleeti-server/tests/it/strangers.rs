@@ -138,7 +138,12 @@ async fn an_older_list_leaves_the_newer_one_and_one_that_has_ended_refuses_nobod
     let list = |number, at_s, valid_s| IssuerCrl {
         key_id: key_id(ca_key.public_key_der()),
         issuer: ca.clone(),
-        crl: crl::create(&authority, &[], number, at_s, valid_s).unwrap(),
+        crl: crl::create(
+            &authority,
+            &[],
+            crl::Update { number, this_s: at_s, next_s: at_s + valid_s },
+        )
+        .unwrap(),
     };
     let swap = |list| {
         let checked = CheckedCrls::read(vec![list]).unwrap();

@@ -1,6 +1,6 @@
 //! Applies planned work: signs, and writes outcomes to the log.
 
-use super::{LIST_S, Refusal, SERVER_S, SigningService, Work, find};
+use super::{Intended, LIST_S, Refusal, SERVER_S, SigningService, Work, find};
 use crate::log::LogError;
 use crate::release::{ReleaseJob, ReleaseRequest};
 use crate::{boot, escrow};
@@ -22,10 +22,9 @@ impl SigningService {
     pub(super) fn apply(
         &mut self,
         now_s: u64,
-        work: Work,
-        act: Act,
-        intent: u64,
+        intended: Intended,
     ) -> Result<Response, LogError> {
+        let Intended { work, act, intent } = intended;
         match self.sign(now_s, work, intent) {
             Ok((sha256, response)) => {
                 self.log.append(
@@ -89,9 +88,7 @@ impl SigningService {
                 let der = crl::create_of(
                     &find(&self.keys.device, issuer.as_deref())?.authority(),
                     &staged,
-                    intent + 1,
-                    now_s,
-                    LIST_S,
+                    crl::Update { number: intent + 1, this_s: now_s, next_s: now_s + LIST_S },
                 )?;
                 (sha256_hex(&der), self.crls.first_part(name, der))
             }

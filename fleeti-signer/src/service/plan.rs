@@ -1,30 +1,28 @@
 //! Plans work: checks a request against policy and limits, and describes it for the log.
 
-use super::{DEVICE_S_MAX, DEVICE_S_MIN, Refusal, SigningService, Work, find};
+use super::{DEVICE_S_MAX, DEVICE_S_MIN, DeviceCertificate, Refusal, SigningService, Work, find};
 use crate::boot::{self, WrappedKeys};
 use crate::{crls, escrow};
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::id::DeviceId;
 use fleeti_pki::audit::Act;
 use fleeti_pki::signer::fast;
-use fleeti_pki::{certificate, csr};
+use fleeti_pki::csr;
 use fleeti_signer_client::wire::{Kept, NAMES_MAX, Request, RevokedSerial};
 
 impl SigningService {
     pub(super) fn plan_device(
         &mut self,
         now_s: u64,
-        id: DeviceId,
-        csr_pem: &str,
-        (valid_s, protection, issuer): (u64, certificate::Protection, Option<String>),
+        certificate: DeviceCertificate,
     ) -> Result<(Work, Act), Refusal> {
+        let DeviceCertificate { device: id, csr_pem, valid_s, protection, issuer } = certificate;
         if !(DEVICE_S_MIN..=DEVICE_S_MAX).contains(&valid_s) {
             return Err(Refusal::Wrong(format!(
                 "validity of a device certificate is {valid_s} s, expected {DEVICE_S_MIN} to {DEVICE_S_MAX} s"
             )));
         }
         find(&self.keys.device, issuer.as_deref())?;
-        let key = csr::check_with(csr_pem, fast::verify)?;
+        let key = csr::check_with(&csr_pem, fast::verify)?;
         self.left.issued.take(now_s)?;
         let act = Act::new("server", "certificate.device", id.as_str())
             .of(sha256_hex(key.public_key_der()));

@@ -1,6 +1,6 @@
 //! Reads entries, proofs and checkpoints of the log, and the configuration of the signing service.
 
-use super::{Issuer, SigningService};
+use super::{Issuer, LastCheckpoint, SigningService};
 use crate::disk;
 use crate::log::LogError;
 use fleeti_core::wire::audit::AuditProof;
@@ -10,7 +10,7 @@ use fleeti_pki::transparency::note::Checkpoint;
 use fleeti_signer_client::wire::{ENTRIES_MAX, Request, Response};
 
 /// Seconds for which a checkpoint is returned again if no entry was added.
-const STATEMENT_S: u64 = 60;
+const CHECKPOINT_S: u64 = 60;
 
 impl SigningService {
     pub(super) fn read(&mut self, now_s: u64, request: Request) -> Result<Response, LogError> {
@@ -75,11 +75,11 @@ impl SigningService {
     /// The checkpoint of the entries on disk.
     fn checkpoint(&mut self, now_s: u64) -> Result<String, LogError> {
         let size = self.log.size();
-        if let Some((stated, at_s, note)) = &self.stated
-            && *stated == size
-            && now_s.abs_diff(*at_s) < STATEMENT_S
+        if let Some(last) = &self.checkpoint
+            && last.size == size
+            && now_s.abs_diff(last.signed_s) < CHECKPOINT_S
         {
-            return Ok(note.clone());
+            return Ok(last.note.clone());
         }
         let checkpoint = Checkpoint {
             origin: self.keys.log.name().to_owned(),
@@ -90,7 +90,7 @@ impl SigningService {
         // INVARIANT: a checkpoint is on disk before it is returned, so the log never goes back
         // behind it.
         self.log.keep_checkpoint(&note)?;
-        self.stated = Some((size, now_s, note.clone()));
+        self.checkpoint = Some(LastCheckpoint { size, signed_s: now_s, note: note.clone() });
         Ok(note)
     }
 

@@ -4,7 +4,9 @@ use crate::NOW_S;
 use fleeti_pki::audit::{Act, Defect, Entry, Stage};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transparency::note::{Checkpoint, LogKey};
-use fleeti_pki::transparency::tree::{MemoryTree, leaf_hash, verify_consistency, verify_inclusion};
+use fleeti_pki::transparency::tree::{
+    MemoryTree, TreeHead, leaf_hash, verify_consistency, verify_inclusion,
+};
 use fleeti_signer::log::{AuditLog, LogError};
 use std::path::Path;
 
@@ -227,8 +229,8 @@ fn every_entry_has_a_proof_and_every_size_leads_to_every_later_one() {
         )
         .unwrap();
         let old = log.root(number).unwrap();
-        verify_consistency((number, &old), (33, &root), &log.consistency(number, 33).unwrap())
-            .unwrap();
+        let (old, new) = (TreeHead { size: number, root: &old }, TreeHead { size: 33, root: &root });
+        verify_consistency(old, new, &log.consistency(number, 33).unwrap()).unwrap();
     }
     assert!(matches!(log.inclusion(33, 33), Err(LogError::NoEntry { number: 33, size: 33 })));
     assert!(matches!(log.consistency(3, 34), Err(LogError::NoEntry { .. })));

@@ -89,6 +89,15 @@ impl List {
     }
 }
 
+/// The issuer of a certificate, as its CRLs are checked.
+#[derive(Clone, Copy)]
+pub(super) struct Issuer<'a> {
+    pub(super) key: &'a PublicKey<'a>,
+    /// `None` for a certificate without the extension, and for a trusted one, which may sign CRLs
+    /// whatever its key usage is.
+    pub(super) key_usage: Option<u8>,
+}
+
 /// The CRLs in use, the newest first.
 #[derive(Debug, Default)]
 pub(in crate::tpm) struct Lists(Vec<List>);
@@ -110,12 +119,12 @@ impl Lists {
         self.0.iter().filter(on).any(|list| list.is_about(certificate).unwrap_or(true))
     }
 
-    /// Checks that a certificate is not revoked by its issuer, of the key and key usage. An issuer
-    /// without a CRL revokes nothing.
+    /// Checks that a certificate is not revoked by its issuer. An issuer without a CRL revokes
+    /// nothing.
     pub(super) fn check(
         &self,
         certificate: &Certificate<'_>,
-        issuer: (&PublicKey<'_>, Option<u8>),
+        issuer: Issuer<'_>,
         now_s: u64,
     ) -> Result<(), Refused> {
         let mut scopes = Vec::new();
@@ -126,8 +135,8 @@ impl Lists {
             scopes.push(&list.scope);
             let (_, signed) = Signed::read(&list.der, "a CRL cannot be read")?;
             let of_list = |e| Refused::Other(format!("the CRL of its issuer is invalid: {e}"));
-            signed::verify(&signed, issuer.0).map_err(of_list)?;
-            if issuer.1.is_some_and(|usage| usage & CRL_SIGN == 0) {
+            signed::verify(&signed, issuer.key).map_err(of_list)?;
+            if issuer.key_usage.is_some_and(|usage| usage & CRL_SIGN == 0) {
                 return Err(of_list("its issuer may not sign CRLs".into()));
             }
             if list.ends_s <= now_s {

@@ -106,8 +106,7 @@ impl<'a> Search<'_, 'a> {
         let mut policies = Policies::new(path.len());
         let mut constraints = vec![Subtrees::of(anchor)?];
         let mut authorities_left = u64::MAX;
-        // A trusted certificate may sign CRLs whatever its key usage is.
-        let mut issuer = (&anchor.key, None);
+        let mut issuer = lists::Issuer { key: &anchor.key, key_usage: None };
         for (at, certificate) in path.iter().enumerate().rev() {
             let of = |words: &str| Refused::Other(format!("{}: {words}", whose(certificate)));
             let is_last = at == 0;
@@ -120,7 +119,10 @@ impl<'a> Search<'_, 'a> {
             if !is_last {
                 authorities_left = below(certificate, authorities_left).map_err(of)?;
                 constraints.push(Subtrees::of(certificate).map_err(of)?);
-                issuer = (&certificate.key, certificate.key_usage().map_err(of)?);
+                issuer = lists::Issuer {
+                    key: &certificate.key,
+                    key_usage: certificate.key_usage().map_err(of)?,
+                };
             }
         }
         Ok(())
