@@ -3,6 +3,7 @@
 //! only the release that it was offered.
 
 use super::extract::{self, BodyMax, Json, Octets};
+use super::file_body::{self, Receiver};
 use super::methods::{Methods, head_as_get};
 use crate::api::open;
 use crate::error::AppError;
@@ -408,16 +409,25 @@ struct Seen {
     size: u64,
 }
 
+/// A file of a release.
+#[derive(Deserialize)]
+struct ArtifactPath {
+    line: Line,
+    version: Version,
+    file: String,
+}
+
 /// Streams a file; supports `Range` and `ETag`.
 async fn artifact(
     request: HttpRequest,
     cx: Data<Context>,
     device: AuthenticatedDevice,
-    path: Path<(Line, Version, String)>,
+    path: Path<ArtifactPath>,
 ) -> Result<HttpResponse> {
-    let (line, version, file) = path.into_inner();
+    let ArtifactPath { line, version, file } = path.into_inner();
     let name = offered(&device, &line, &version)?;
     let path = releases::file(&cx, &name, &file).await?;
     let file = NamedFile::open_async(path).await?;
-    super::file_body::respond(&cx, (device.id, device.key_sha256), &file, &request)
+    let receiver = Receiver { device: device.id, key_sha256: device.key_sha256 };
+    file_body::respond(&cx, receiver, &file, &request)
 }

@@ -20,13 +20,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
 
+/// The device that gets a file, and the key that it has proved.
+pub struct Receiver {
+    /// Its id.
+    pub device: DeviceId,
+    /// SHA-256 of its public key, hexadecimal.
+    pub key_sha256: String,
+}
+
 /// Answers a request for a file, with the whole file or the requested range (RFC 9110, 13 and 14).
 ///
 /// # Errors
 /// [`Code::PreconditionFailed`], [`Code::RangeNotSatisfiable`]; I/O.
 pub fn respond(
     cx: &ContextRef,
-    (device, key_sha256): (DeviceId, String),
+    receiver: Receiver,
     file: &NamedFile,
     request: &HttpRequest,
 ) -> Result<HttpResponse, AppError> {
@@ -70,8 +78,7 @@ pub fn respond(
     let (control, content) = (Arc::clone(cx), Arc::new(file.file().try_clone()?));
     Ok(response.body(FileBody {
         control,
-        device,
-        key_sha256,
+        receiver,
         content,
         at: bytes.start,
         end: bytes.end,
@@ -113,8 +120,7 @@ const PIECE: u64 = 63 * 1024 + 512;
 /// A range of a file that is read while it is sent. Aborts when its device is revoked.
 struct FileBody {
     control: ContextRef,
-    device: DeviceId,
-    key_sha256: String,
+    receiver: Receiver,
     content: Arc<std::fs::File>,
     at: u64,
     end: u64,
@@ -150,8 +156,8 @@ impl MessageBody for FileBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<std::result::Result<Bytes, Self::Error>>> {
-        if self.control.access.is_revoked(&self.device)
-            || self.control.access.is_replaced(&self.key_sha256)
+        if self.control.access.is_revoked(&self.receiver.device)
+            || self.control.access.is_replaced(&self.receiver.key_sha256)
         {
             return Poll::Ready(Some(Err("the device is revoked, or its key was replaced".into())));
         }

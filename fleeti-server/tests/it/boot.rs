@@ -32,16 +32,23 @@ async fn provision(world: &World, request: &Provision) -> Result<Provisioned, Cl
     world.client.provision(&"demo".parse().unwrap(), request).await
 }
 
-/// A device with keys of its own that runs kiosk@1, and the content of its firmware.
-async fn made(world: &World) -> (Provisioned, TestDevice, FirmwareKeys) {
+/// A device with keys of its own that runs kiosk@1.
+struct Made {
+    provisioned: Provisioned,
+    device: TestDevice,
+    /// What its firmware has.
+    expected: FirmwareKeys,
+}
+
+async fn made(world: &World) -> Made {
     publish_release(world, "kiosk@1").await;
-    let made = provision(world, &request(Some("kiosk@1"))).await.unwrap();
+    let provisioned = provision(world, &request(Some("kiosk@1"))).await.unwrap();
     let key = SoftKey::generate(Algorithm::P256).unwrap();
-    let answer = world.try_enroll(&made.record.token, &key).await.json().await.unwrap();
+    let answer = world.try_enroll(&provisioned.record.token, &key).await.json().await.unwrap();
     let device = world.device_of(answer, &key);
     let row =
         fleeti_store::boot::get(world.server.control.db.pool(), &device.id).await.unwrap().unwrap();
-    (made, device, row.state.expected)
+    Made { provisioned, device, expected: row.state.expected }
 }
 
 async fn report(
@@ -114,7 +121,7 @@ async fn a_record_is_for_the_device_that_it_was_made_for() {
         404,
         "it must be published to be signed"
     );
-    let (provisioned, device, _) = made(&world).await;
+    let Made { provisioned, device, .. } = made(&world).await;
     assert_eq!(device.id, provisioned.device);
     let variables: Vec<_> = provisioned.writes.iter().map(|w| w.variable).collect();
     assert_eq!(variables, [BootVariable::Db, BootVariable::Kek, BootVariable::Pk]);
@@ -169,7 +176,7 @@ async fn a_record_is_for_the_device_that_it_was_made_for() {
 #[actix_web::test]
 async fn signatures_are_for_a_offered_release_and_a_device_that_is_as_it_was_enrolled() {
     let world = World::new().await;
-    let (_, device, expected) = made(&world).await;
+    let Made { device, expected, .. } = made(&world).await;
     let fleet_keyed = world.enroll().await;
     publish_release(&world, "kiosk@2").await;
     let get = |device: &TestDevice| {
@@ -209,7 +216,7 @@ async fn signatures_are_for_a_offered_release_and_a_device_that_is_as_it_was_enr
 #[actix_web::test]
 async fn a_rollout_signs_ahead_for_those_that_are_as_they_were_enrolled() {
     let world = World::new().await;
-    let (_, good, expected) = made(&world).await;
+    let Made { device: good, expected, .. } = made(&world).await;
     let made = provision(&world, &request(Some("kiosk@1"))).await.unwrap();
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let bad = world
@@ -228,7 +235,7 @@ async fn a_rollout_signs_ahead_for_those_that_are_as_they_were_enrolled() {
 #[actix_web::test]
 async fn an_epoch_begins_and_ends_with_the_device_in_step() {
     let world = World::new().await;
-    let (provisioned, device, expected) = made(&world).await;
+    let Made { provisioned, device, expected } = made(&world).await;
     let change = || world.https((*device.tls).clone()).get(world.url("/boot/change.json"));
     assert_eq!(change().send().await.unwrap().status(), 404);
     report(&world, &device, Some(expected.clone()), true).await;
@@ -291,7 +298,7 @@ async fn an_epoch_begins_and_ends_with_the_device_in_step() {
 #[actix_web::test]
 async fn a_release_is_forbidden_to_devices_that_do_not_run_it() {
     let world = World::new().await;
-    let (_, device, expected) = made(&world).await;
+    let Made { device, expected, .. } = made(&world).await;
     publish_release(&world, "kiosk@0").await;
     let forbid = |release: &str| BootKeyChange::Forbid { release: release.parse().unwrap() };
     assert_eq!(

@@ -43,9 +43,14 @@ async fn phase(world: &World, rollout: &str, device: &TestDevice) -> DevicePhase
 
 /// A server that trusts the manufacturer of a machine's TPM, the device with that TPM, and its
 /// session.
-async fn ready(
-    machine: impl FnOnce(&Manufacturer) -> Machine,
-) -> (World, Machine, TestDevice, Peer) {
+struct Ready {
+    world: World,
+    machine: Machine,
+    device: TestDevice,
+    peer: Peer,
+}
+
+async fn ready(machine: impl FnOnce(&Manufacturer) -> Machine) -> Ready {
     let manufacturer = Manufacturer::new().unwrap();
     // With a cache time of 0, an open connection checks its offer at each request.
     let world = world_with(&manufacturer, |config| {
@@ -56,14 +61,14 @@ async fn ready(
     let device = world.enroll().await;
     machine.bind(&world, &device).await.unwrap();
     let peer = Peer::session(&world, &device).await;
-    (world, machine, device, peer)
+    Ready { world, machine, device, peer }
 }
 
 /// A device below the minimum level to receive updates is blocked, and is offered the release once
 /// it has proved the level.
 #[actix_web::test]
 async fn a_device_is_blocked_until_it_has_proved_what_its_fleet_requires() {
-    let (world, machine, device, mut peer) = ready(Machine::new).await;
+    let Ready { world, machine, device, mut peer } = ready(Machine::new).await;
     publish_release(&world, "kiosk@2").await;
     // An empty policy offers nothing.
     set(&world, &Policy::default()).await;
@@ -121,7 +126,7 @@ async fn a_device_is_blocked_until_it_has_proved_what_its_fleet_requires() {
 /// device's part of the rollout.
 #[actix_web::test]
 async fn where_a_proof_is_asked_a_report_is_none_and_an_attestation_failure_ends_it() {
-    let (world, machine, device, mut peer) = ready(Machine::new).await;
+    let Ready { world, machine, device, mut peer } = ready(Machine::new).await;
     publish_release(&world, "kiosk@2").await;
     set(&world, &policy(Level::Token, Level::VerifiedBoot)).await;
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
@@ -185,7 +190,7 @@ async fn the_usual_policy_takes_a_device_at_its_word() {
 /// A change of the accepted firmware appraises the stored evidence again; its age stays the same.
 #[actix_web::test]
 async fn evidence_is_looked_at_anew_when_another_firmware_is_the_right_one() {
-    let (world, machine, device, mut peer) = ready(Machine::new).await;
+    let Ready { world, machine, device, mut peer } = ready(Machine::new).await;
     let mut events = world.client.events().await.unwrap();
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     let found = world.client.attestation(&device.id).await.unwrap();
@@ -241,7 +246,7 @@ fn boot_of_a_release() -> (Vec<u8>, Measured) {
 #[actix_web::test]
 async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_before() {
     let (log, measured) = boot_of_a_release();
-    let (world, machine, device, mut peer) =
+    let Ready { world, machine, device, mut peer } =
         ready(|manufacturer| Machine::that_measured(manufacturer, &log)).await;
     publish_release_that_measures(&world, "kiosk@2", Some(measured)).await;
     set(&world, &policy(Level::Token, Level::ObservedBoot)).await;
@@ -298,7 +303,7 @@ async fn a_device_that_proves_the_release_succeeds_also_where_it_had_proved_it_b
 #[actix_web::test]
 async fn no_device_names_the_release_that_it_is_compared_with() {
     let (log, measured) = boot_of_a_release();
-    let (world, machine, device, mut peer) =
+    let Ready { world, machine, device, mut peer } =
         ready(|manufacturer| Machine::that_measured(manufacturer, &log)).await;
     publish_release(&world, "kiosk@1").await;
     // A release of another fleet, validly signed.
@@ -335,7 +340,7 @@ async fn no_device_names_the_release_that_it_is_compared_with() {
 /// Evidence whose firmware log was removed expires at the next appraisal.
 #[actix_web::test]
 async fn evidence_whose_log_is_gone_is_old_when_it_is_looked_at_anew() {
-    let (world, machine, device, mut peer) = ready(Machine::new).await;
+    let Ready { world, machine, device, mut peer } = ready(Machine::new).await;
     prove(&world, &machine, &device, &mut peer, |_| {}).await;
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
     // Newer logs of the same device push out the log of its evidence.
