@@ -4,7 +4,7 @@
 use crate::qemu::Tree;
 use crate::scenario::Scenario;
 use crate::vm::Vm;
-use crate::world::{BOOT, FLEET, SOON, World};
+use crate::world::{BOOT, FLEET, Folders, SOON, World};
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use fleeti_build::cache::Cache;
@@ -15,7 +15,6 @@ use fleeti_core::wire::api::Provisioned;
 use fleeti_core::wire::attestation::FRESH_S;
 use fleeti_pki::pe;
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 /// systemd-boot prints this for an image that the firmware refuses.
@@ -209,7 +208,7 @@ pub fn refusals(
     scenario: &mut Scenario,
     cache: &Cache,
     line: &str,
-    running: (&Path, &Path),
+    running: &Folders,
 ) -> Result<()> {
     scenario.step(&format!("{line}@1, signed with the old key only, no longer boots"), |e| {
         world.power_off();
@@ -231,7 +230,7 @@ pub fn refusals(
     let other = scenario.step(
         "a second device with half-enrolled keys is detected and not trusted",
         |e| {
-            let other = world.provision("other", running.0, running.1)?;
+            let other = world.provision("other", &running.build, &running.release)?;
             let disk = world.path("other/disk.raw");
             let bundle: Provisioned =
                 serde_json::from_slice(&fs::read(world.path("other/bundle.json"))?)?;

@@ -4,54 +4,64 @@ use anyhow::{Context, Result, bail};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Package, a file that exists if it is installed, and its use.
-type Package = (&'static str, &'static str, &'static str);
+/// A Debian package.
+pub struct Package {
+    name: &'static str,
+    /// A file that exists if it is installed.
+    file: &'static str,
+    /// Its use.
+    why: &'static str,
+}
+
+const fn package(name: &'static str, file: &'static str, why: &'static str) -> Package {
+    Package { name, file, why }
+}
 
 const NEEDED: &[Package] = &[
-    ("nix-bin", "/usr/bin/nix-build", "builds the images"),
-    ("bubblewrap", "/usr/bin/bwrap", "runs QEMU and systemd-sysupdate out of their packages"),
-    ("swtpm", "/usr/bin/swtpm", "the TPM of virtual devices"),
-    ("swtpm-tools", "/usr/bin/swtpm_setup", "makes a TPM of a known manufacturer, in tests"),
-    ("tpm2-tools", "/usr/bin/tpm2_quote", "uses a TPM and checks its quotes, in tests"),
-    ("ovmf", "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "firmware with Secure Boot"),
-    (
+    package("nix-bin", "/usr/bin/nix-build", "builds the images"),
+    package("bubblewrap", "/usr/bin/bwrap", "runs QEMU and systemd-sysupdate out of their packages"),
+    package("swtpm", "/usr/bin/swtpm", "the TPM of virtual devices"),
+    package("swtpm-tools", "/usr/bin/swtpm_setup", "makes a TPM of a known manufacturer, in tests"),
+    package("tpm2-tools", "/usr/bin/tpm2_quote", "uses a TPM and checks its quotes, in tests"),
+    package("ovmf", "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd", "firmware with Secure Boot"),
+    package(
         "systemd",
         "/usr/bin/systemd-analyze",
         "checks the units of server and signing service, in tests",
     ),
-    ("xz-utils", "/usr/bin/xz", "unpacks packages"),
-    ("gpgv", "/usr/bin/gpgv", "checks OpenPGP signatures in tests"),
-    ("openssl", "/usr/bin/openssl", "checks certificates and signatures in tests"),
-    ("gnutls-bin", "/usr/bin/certtool", "checks certificates in tests"),
-    ("sbsigntool", "/usr/bin/sbverify", "checks Authenticode signatures in tests"),
-    ("mmdebstrap", "/usr/bin/mmdebstrap", "installs packages with dpkg, to compare images with"),
-    ("chromium", "/usr/bin/chromium", "opens the pages in tests"),
-    (
+    package("xz-utils", "/usr/bin/xz", "unpacks packages"),
+    package("gpgv", "/usr/bin/gpgv", "checks OpenPGP signatures in tests"),
+    package("openssl", "/usr/bin/openssl", "checks certificates and signatures in tests"),
+    package("gnutls-bin", "/usr/bin/certtool", "checks certificates in tests"),
+    package("sbsigntool", "/usr/bin/sbverify", "checks Authenticode signatures in tests"),
+    package("mmdebstrap", "/usr/bin/mmdebstrap", "installs packages with dpkg, to compare images with"),
+    package("chromium", "/usr/bin/chromium", "opens the pages in tests"),
+    package(
         "fonts-dejavu-core",
         "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
         "font of the pages in the browser",
     ),
-    ("mosquitto", "/usr/sbin/mosquitto", "a broker to compare with, in tests and benchmarks"),
-    ("mosquitto-clients", "/usr/bin/mosquitto_sub", "independent MQTT clients, in tests"),
-    (
+    package("mosquitto", "/usr/sbin/mosquitto", "a broker to compare with, in tests and benchmarks"),
+    package("mosquitto-clients", "/usr/bin/mosquitto_sub", "independent MQTT clients, in tests"),
+    package(
         "libfaketime",
         "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
         "moves the server's clock ahead, in tests",
     ),
-    ("softhsm2", "/usr/lib/softhsm/libsofthsm2.so", "a token for keys, in tests"),
-    ("libtss2-dev", "/usr/include/tss2/tss2_esys.h", "TPM library of the agent"),
-    ("postgresql", "/usr/bin/pg_createcluster", "a database server, in tests"),
-    ("nodejs", "/usr/bin/node", "runs a generated TypeScript client, in tests"),
-    ("npm", "/usr/bin/npm", "installs its generator and compiler"),
-    ("pkg-config", "/usr/bin/pkg-config", "finds the libraries of the TPM"),
-    ("gcc", "/usr/bin/gcc", "compiles the C parts of crates"),
-    ("g++", "/usr/bin/g++", "compiles libFuzzer"),
+    package("softhsm2", "/usr/lib/softhsm/libsofthsm2.so", "a token for keys, in tests"),
+    package("libtss2-dev", "/usr/include/tss2/tss2_esys.h", "TPM library of the agent"),
+    package("postgresql", "/usr/bin/pg_createcluster", "a database server, in tests"),
+    package("nodejs", "/usr/bin/node", "runs a generated TypeScript client, in tests"),
+    package("npm", "/usr/bin/npm", "installs its generator and compiler"),
+    package("pkg-config", "/usr/bin/pkg-config", "finds the libraries of the TPM"),
+    package("gcc", "/usr/bin/gcc", "compiles the C parts of crates"),
+    package("g++", "/usr/bin/g++", "compiles libFuzzer"),
 ];
 
 /// Peers of benchmarks; nothing else needs them.
 pub const PEERS: &[Package] = &[
-    ("nginx-light", "/usr/sbin/nginx", "serves files, in benchmarks"),
-    ("golang-cfssl", "/usr/bin/cfssl", "signs certificates, in benchmarks"),
+    package("nginx-light", "/usr/sbin/nginx", "serves files, in benchmarks"),
+    package("golang-cfssl", "/usr/bin/cfssl", "signs certificates, in benchmarks"),
 ];
 
 /// Installs missing packages.
@@ -61,16 +71,15 @@ pub fn run() -> Result<()> {
 
 /// Installs those of these packages that are missing.
 pub fn install(packages: &[Package]) -> Result<()> {
-    let missing: Vec<_> =
-        packages.iter().filter(|(_, file, _)| !Path::new(file).exists()).collect();
+    let missing: Vec<_> = packages.iter().filter(|p| !Path::new(p.file).exists()).collect();
     if missing.is_empty() {
         return Ok(());
     }
     println!("==> setup: {} packages are missing", missing.len());
-    for (package, _, why) in &missing {
-        println!("    {package:<17} {why}");
+    for Package { name, why, .. } in &missing {
+        println!("    {name:<17} {why}");
     }
-    let names: Vec<&str> = missing.iter().map(|(package, _, _)| *package).collect();
+    let names: Vec<&str> = missing.iter().map(|p| p.name).collect();
     if !is_root()? {
         bail!(
             "run this as root, then again:\n  apt-get update && apt-get install --no-install-recommends {}",

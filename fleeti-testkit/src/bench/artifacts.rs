@@ -57,7 +57,7 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
         measure(&runtime, &device, &Target { port: ports.https, id: ours, who: "fleeti" }, times)?;
 
     let port = free_port()?;
-    let (certificate, key, authorities) = organisation.peer_files()?;
+    let files = organisation.peer_files()?;
     // The files are at the paths of Fleeti's server, so that the URLs are the same for both.
     let root = organisation.world.path("nginx");
     fs::create_dir_all(root.join("files/releases/kiosk"))?;
@@ -69,9 +69,9 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
          fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi; open_file_cache max=100;\n\
          server {{ listen {port} ssl; ssl_protocols TLSv1.3; ssl_certificate {}; ssl_certificate_key {};\n\
          ssl_client_certificate {}; ssl_verify_client on; ssl_verify_depth 3; root {root}/files; }} }}\n",
-        certificate.display(),
-        key.display(),
-        authorities.display(),
+        files.certificate.display(),
+        files.key.display(),
+        files.authorities.display(),
         root = root.display(),
     );
     let file = root.join("nginx.conf");
@@ -102,12 +102,14 @@ fn measure(
     times: Times,
 ) -> Result<Vec<Record>> {
     let artifact = "/releases/kiosk/1/raw/kiosk_1.root";
-    let (_, bytes, cpu) = runtime.block_on(load(device, target, artifact, times))?;
-    let (requests, _, manifest_cpu) =
-        runtime.block_on(load(device, target, "/releases/kiosk/1/manifest.json", times))?;
+    let files = runtime.block_on(load(device, target, artifact, times))?;
+    let manifest = "/releases/kiosk/1/manifest.json";
+    let manifests = runtime.block_on(load(device, target, manifest, times))?;
+    let gb_per_cpu_s = files.bytes / 1e9 / files.cpu_s;
+    let requests_per_cpu_s = manifests.requests / manifests.cpu_s;
     Ok(vec![
-        Record::new("artifact_gb_per_cpu_s", bytes / 1e9 / cpu, "GB/CPU-s", target.who),
-        Record::new("manifest_requests_per_cpu_s", requests / manifest_cpu, "1/CPU-s", target.who),
+        Record::new("artifact_gb_per_cpu_s", gb_per_cpu_s, "GB/CPU-s", target.who),
+        Record::new("manifest_requests_per_cpu_s", requests_per_cpu_s, "1/CPU-s", target.who),
     ])
 }
 
@@ -118,14 +120,20 @@ struct Counters {
     stop: AtomicBool,
 }
 
-/// Served requests and bytes, and the server's CPU seconds for them.
+/// What a server served, and its CPU time for that.
+struct Served {
+    requests: f64,
+    bytes: f64,
+    cpu_s: f64,
+}
+
 #[allow(clippy::cast_precision_loss)]
 async fn load(
     device: &Device,
     target: &Target,
     path: &'static str,
     times: Times,
-) -> Result<(f64, f64, f64)> {
+) -> Result<Served> {
     let counters = Arc::new(Counters::default());
     let mut tasks = Vec::new();
     for _ in 0..CONNECTIONS {
@@ -146,7 +154,11 @@ async fn load(
     for task in tasks {
         task.await??;
     }
-    Ok((after.0 - before.0, after.1 - before.1, spent_s(cpu_before, cpu_after)))
+    Ok(Served {
+        requests: after.0 - before.0,
+        bytes: after.1 - before.1,
+        cpu_s: spent_s(cpu_before, cpu_after),
+    })
 }
 
 async fn connect(device: &Device, port: SocketAddr) -> Result<SendRequest<Empty<Bytes>>> {

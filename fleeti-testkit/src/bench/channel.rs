@@ -107,15 +107,15 @@ fn peer_figures(
 /// TLS with client certificates only: access rules and CRLs would cost the peers more, while
 /// Fleeti's server always includes them.
 fn mosquitto(organisation: &Organisation, folder: &Path, port: SocketAddr) -> Result<PathBuf> {
-    let (certificate, key, authorities) = organisation.peer_files()?;
+    let files = organisation.peer_files()?;
     fs::create_dir_all(folder)?;
     let config = format!(
         "user root\nlistener {} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\nrequire_certificate true\nallow_anonymous true\n\
          tls_version tlsv1.3\nmax_queued_messages 10000\nset_tcp_nodelay true\nconnection_messages false\nlog_type error\n",
         port.port(),
-        authorities.display(),
-        certificate.display(),
-        key.display()
+        files.authorities.display(),
+        files.certificate.display(),
+        files.key.display()
     );
     let path = folder.join("mosquitto.conf");
     fs::write(&path, config)?;
@@ -123,7 +123,7 @@ fn mosquitto(organisation: &Organisation, folder: &Path, port: SocketAddr) -> Re
 }
 
 fn rumqttd_config(organisation: &Organisation, folder: &Path, port: SocketAddr) -> Result<PathBuf> {
-    let (certificate, key, _) = organisation.peer_files()?;
+    let files = organisation.peer_files()?;
     fs::create_dir_all(folder)?;
     let authority = organisation.world.path("public/device-ca.pem");
     let config = format!(
@@ -132,8 +132,8 @@ fn rumqttd_config(organisation: &Organisation, folder: &Path, port: SocketAddr) 
          [v5.1.tls]\ncapath = \"{}\"\ncertpath = \"{}\"\nkeypath = \"{}\"\n\
          [v5.1.connections]\nconnection_timeout_ms = 60000\nmax_payload_size = 65536\nmax_inflight_count = 100\n",
         authority.display(),
-        certificate.display(),
-        key.display()
+        files.certificate.display(),
+        files.key.display()
     );
     let path = folder.join("rumqttd.toml");
     fs::write(&path, config)?;

@@ -47,6 +47,16 @@ pub struct Ports {
     pub mqtt: SocketAddr,
 }
 
+/// PEM files for the TLS of another server.
+pub struct PeerFiles {
+    /// Its certificate, with the issuer's.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The trust anchor for client certificates.
+    pub authorities: PathBuf,
+}
+
 fn pem(label: &str, der: &[u8]) -> String {
     let text = fleeti_pki::base64_text(der);
     let lines: Vec<&str> =
@@ -80,7 +90,7 @@ impl Organisation {
     ///
     /// # Errors
     /// I/O.
-    pub fn peer_files(&self) -> Result<(PathBuf, PathBuf, PathBuf)> {
+    pub fn peer_files(&self) -> Result<PeerFiles> {
         let key = SoftKey::generate(Algorithm::P256)?;
         let role = Role::Server { names: vec!["localhost".into(), "127.0.0.1".into()] };
         let authority = self.keys.server[0].authority();
@@ -90,27 +100,27 @@ impl Organisation {
             key.public_key_der(),
             &authority,
         )?;
-        let files = (
-            self.world.path("peer.pem"),
-            self.world.path("peer.key"),
-            self.world.path("peer-ca.pem"),
-        );
+        let files = PeerFiles {
+            certificate: self.world.path("peer.pem"),
+            key: self.world.path("peer.key"),
+            authorities: self.world.path("peer-ca.pem"),
+        };
         fs::write(
-            &files.0,
+            &files.certificate,
             format!(
                 "{}{}",
                 certificate::to_pem(&leaf)?,
                 certificate::to_pem(authority.certificate)?
             ),
         )?;
-        fs::write(&files.1, pem("PRIVATE KEY", &key.to_pkcs8_der()?))?;
+        fs::write(&files.key, pem("PRIVATE KEY", &key.to_pkcs8_der()?))?;
         let twin = Role::Intermediate { purpose: Purpose::Device };
         let twin = certificate::self_signed(
             twin,
             Period::starting(now_s(), VALID_S),
             self.keys.device[0].authority().signer,
         )?;
-        fs::write(&files.2, certificate::to_pem(&twin)?)?;
+        fs::write(&files.authorities, certificate::to_pem(&twin)?)?;
         Ok(files)
     }
 

@@ -12,7 +12,7 @@ use fleeti_core::wire::api::{Device, Provisioned};
 use fleeti_core::wire::boot::{Slot, Verity};
 use fleeti_testkit::bench::process::resident_kib;
 use fleeti_testkit::scenario::Scenario;
-use fleeti_testkit::world::{BOOT, FLEET, SOON, WORKER_TOKEN, World};
+use fleeti_testkit::world::{BOOT, FLEET, Folders, SOON, WORKER_TOKEN, World};
 use fleeti_testkit::{adversary, firmware, recoveries, units};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -164,9 +164,9 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
         recoveries::new_log(world, scenario, &device.id)?;
     }
     let (name, number) = (format!("{line}@{version}"), version.to_string());
-    let (next, next_release) = update(world, scenario, &profile, version, &device)?;
+    let next = update(world, scenario, &profile, version, &device)?;
     replace_recovery_key(world, scenario, &cache, &device, &seen, kept)?;
-    require_boot_proof(world, scenario, &device, &name, &next_release)?;
+    require_boot_proof(world, scenario, &device, &name, &next.release)?;
     scenario.step("a command reaches the device once", |e| {
         let id = world.command(&device.id)?;
         e.push(format!("{id} was applied and acknowledged"));
@@ -180,7 +180,7 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
     if arguments.firmware {
         firmware::pass(world, scenario, &cache, &device.id, &line, &number)?;
         firmware::switch_off(world, scenario, &device.id)?;
-        firmware::refusals(world, scenario, &cache, &line, (&next, &next_release))?;
+        firmware::refusals(world, scenario, &cache, &line, &next)?;
     }
     look_back(world, scenario, "device", &[("its recovery key", &seen)])
 }
@@ -277,15 +277,15 @@ fn update(
     profile: &Profile,
     version: u32,
     device: &Device,
-) -> Result<(PathBuf, PathBuf)> {
+) -> Result<Folders> {
     let (name, number) = (format!("{}@{version}", profile.name), version.to_string());
-    let (next, next_release) =
-        scenario.step(&format!("build, sign and publish {name}: one changed file"), |e| {
-            let build = world.build(changed(profile, version), &number)?;
-            let release = world.release(&build, &number)?;
-            e.push(format!("build.json in {}", build.display()));
-            Ok((build, release))
-        })?;
+    let title = format!("build, sign and publish {name}: one changed file");
+    let next = scenario.step(&title, |e| {
+        let build = world.build(changed(profile, version), &number)?;
+        let release = world.release(&build, &number)?;
+        e.push(format!("build.json in {}", build.display()));
+        Ok(Folders { build, release })
+    })?;
     scenario.step(
         &format!("roll out {name} over MQTT; the device installs it with systemd-sysupdate"),
         |e| {
@@ -308,12 +308,12 @@ fn update(
             };
             check_boot(&d, &name, slot)?;
             e.extend(describe(&d));
-            e.push(world.check_pcr11(&d, &next)?);
+            e.push(world.check_pcr11(&d, &next.build)?);
             e.extend(world.check_attestation(&device.id, &name, Level::VerifiedBoot)?);
             Ok(())
         },
     )?;
-    Ok((next, next_release))
+    Ok(next)
 }
 
 /// A recovery key that was shown is replaced at the next boot.

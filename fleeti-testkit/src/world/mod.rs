@@ -13,6 +13,7 @@ mod releases;
 pub(crate) use keys::copy_folder;
 pub use machines::Record;
 pub use processes::WORKER_TOKEN;
+pub use releases::Folders;
 
 use crate::qemu::Accelerator;
 use crate::vm::{HOST, Vm};

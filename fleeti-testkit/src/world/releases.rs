@@ -6,6 +6,15 @@ use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::{BuildPhase, CreateBuild, Event};
 use std::path::{Path, PathBuf};
 
+/// The folders of a build and of the release that was made of it.
+#[derive(Debug, Clone)]
+pub struct Folders {
+    /// Of the build.
+    pub build: PathBuf,
+    /// Of the release.
+    pub release: PathBuf,
+}
+
 impl World {
     /// Builds a profile on the server or its worker, and returns the build's folder on the server.
     ///
