@@ -2,6 +2,7 @@
 //! use by a person is tested in a real browser (`fleeti-browser`).
 
 mod devices;
+mod fleets;
 mod live;
 mod profiles;
 mod rollouts;
