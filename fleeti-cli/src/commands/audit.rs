@@ -86,7 +86,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::Verify { key, log, checkpoint, remember, server } => {
             let key = read_key(&key)?;
-            let (examination, stated, note) = match (log, checkpoint) {
+            let Examined { examination, checkpoint: stated, note } = match (log, checkpoint) {
                 (Some(log), Some(checkpoint)) => of_file(&key, &log, &checkpoint)?,
                 _ => block_on(async { of_server(&key, &server.client()?).await })?,
             };
@@ -163,26 +163,32 @@ fn read_key(path: &Path) -> Result<LogKey, Failure> {
     LogKey::from_text(&fs::read_to_string(path).map_err(|e| wrong(&e))?).map_err(|e| wrong(&e))
 }
 
-type Examined = (Examination, VerifiedCheckpoint, String);
+/// A log that was read, and the checkpoint that it is compared with.
+struct Examined {
+    examination: Examination,
+    checkpoint: VerifiedCheckpoint,
+    /// The checkpoint as a signed note.
+    note: String,
+}
 
 fn of_file(key: &LogKey, log: &Path, checkpoint: &Path) -> Result<Examined, Failure> {
     let failed =
         |path: &Path, e: &dyn std::fmt::Display| Failure::plain(format!("{}: {e}", path.display()));
     let note = fs::read_to_string(checkpoint).map_err(|e| failed(checkpoint, &e))?;
-    let stated = key.verify(&note).map_err(|e| failed(checkpoint, &e))?;
+    let checkpoint = key.verify(&note).map_err(|e| failed(checkpoint, &e))?;
     let mut examination = Examination::default();
     for line in BufReader::new(File::open(log).map_err(|e| failed(log, &e))?).split(b'\n') {
         examination.line(&line.map_err(|e| failed(log, &e))?).map_err(|e| failed(log, &e))?;
     }
-    Ok((examination, stated, note))
+    Ok(Examined { examination, checkpoint, note })
 }
 
 async fn of_server(key: &LogKey, client: &Client) -> Result<Examined, Failure> {
     // Fetch the checkpoint first: entries written after it are read as well, and not compared.
     let note = client.audit_checkpoint().await.map_err(refused)?;
-    let stated = key.verify(&note).map_err(Failure::plain)?;
+    let checkpoint = key.verify(&note).map_err(Failure::plain)?;
     let mut examination = Examination::default();
-    while examination.size() < stated.checkpoint().size {
+    while examination.size() < checkpoint.checkpoint().size {
         let lines = client.audit_entries(examination.size()).await.map_err(refused)?;
         if lines.is_empty() {
             break;
@@ -191,7 +197,7 @@ async fn of_server(key: &LogKey, client: &Client) -> Result<Examined, Failure> {
             examination.line(line.as_bytes()).map_err(Failure::plain)?;
         }
     }
-    Ok((examination, stated, note))
+    Ok(Examined { examination, checkpoint, note })
 }
 
 fn remembered(key: &LogKey, path: &Path) -> Result<Option<VerifiedCheckpoint>, Failure> {

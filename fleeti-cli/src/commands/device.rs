@@ -8,7 +8,7 @@ use super::request::block_on;
 use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, rows};
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::strict;
 use fleeti_core::wire::api::{
@@ -124,27 +124,7 @@ pub enum Command {
         #[arg(long)]
         out: PathBuf,
     },
-    /// Change the Secure Boot keys of a device.
-    ///
-    /// `begin-epoch` adds a new db key and signs the releases of the device with it. `end-epoch`
-    /// removes the old db key: what was signed only with it no longer boots. `forbid` adds one
-    /// release to dbx. The device applies the change when it receives it, and refuses a change
-    /// after which it could not boot.
-    BootKeys {
-        /// Id of the device.
-        device: DeviceId,
-        /// The change.
-        #[arg(value_enum)]
-        change: BootChangeName,
-        /// The release to forbid.
-        #[arg(long, required_if_eq("change", "forbid"))]
-        release: Option<ReleaseName>,
-        /// Allow a change after which the release in the other slot no longer boots.
-        #[arg(long)]
-        may_end_fallback: bool,
-        #[command(flatten)]
-        server: Server,
-    },
+    BootKeys(BootKeys),
     /// Send a command to a device: now, or on reconnect.
     #[command(name = "command")]
     Send {
@@ -273,6 +253,29 @@ pub enum CommandName {
     NewRecoveryKey,
 }
 
+/// Change the Secure Boot keys of a device.
+///
+/// `begin-epoch` adds a new db key and signs the releases of the device with it. `end-epoch`
+/// removes the old db key: what was signed only with it no longer boots. `forbid` adds one
+/// release to dbx. The device applies the change when it receives it, and refuses a change
+/// after which it could not boot.
+#[derive(Args)]
+pub struct BootKeys {
+    /// Id of the device.
+    device: DeviceId,
+    /// The change.
+    #[arg(value_enum)]
+    change: BootChangeName,
+    /// The release to forbid.
+    #[arg(long, required_if_eq("change", "forbid"))]
+    release: Option<ReleaseName>,
+    /// Allow a change after which the release in the other slot no longer boots.
+    #[arg(long)]
+    may_end_fallback: bool,
+    #[command(flatten)]
+    server: Server,
+}
+
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::List { server } => list(&server, output),
@@ -303,9 +306,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             block_on(provision(&server.client()?, &fleet, &request, devices, &out, output))
         }
         Command::Smbios { record, out } => smbios(&record, &out, output),
-        Command::BootKeys { device, change, release, may_end_fallback, server } => {
-            boot_keys(&device, change, release, may_end_fallback, &server, output)
-        }
+        Command::BootKeys(arguments) => boot_keys(arguments, output),
         Command::RecoveryKey { device, reason, previous, server } => {
             recovery_key(&device, reason, previous, &server, output)
         }
@@ -394,14 +395,8 @@ fn smbios(record: &Path, out: &Path, output: &Output) -> CommandResult {
     Ok(())
 }
 
-fn boot_keys(
-    device: &DeviceId,
-    change: BootChangeName,
-    release: Option<ReleaseName>,
-    may_end_fallback: bool,
-    server: &Server,
-    output: &Output,
-) -> CommandResult {
+fn boot_keys(arguments: BootKeys, output: &Output) -> CommandResult {
+    let BootKeys { device, change, release, may_end_fallback, server } = arguments;
     let change = match (change, release) {
         (BootChangeName::BeginEpoch, _) => BootKeyChange::BeginEpoch,
         (BootChangeName::EndEpoch, _) => BootKeyChange::EndEpoch,
@@ -411,7 +406,7 @@ fn boot_keys(
         }
     };
     let request = ChangeBoot { change, may_end_fallback };
-    let device = server.ask(async |c| c.change_boot(device, &request).await)?;
+    let device = server.ask(async |c| c.change_boot(&device, &request).await)?;
     output.data(&device, |d| {
         let epoch = d.secure_boot.as_ref().map_or(0, |s| s.epoch);
         format!("the change is sent to {}; its newest db key is of epoch {epoch}", d.id)

@@ -2,7 +2,7 @@
 
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output};
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use fleeti_pki::approval::{Approver, Policy};
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::manifest::{PublicKey, ReleaseKeys};
@@ -107,26 +107,7 @@ pub enum Command {
         #[arg(long)]
         remove: Vec<String>,
     },
-    /// Show or change the approval policy for releases that a server signs: `policy.toml` in the
-    /// signing service's `pki/signing`. The signing service reads it when it starts.
-    ///
-    /// With `--approvals 0` the server signs without approvals. There is no default.
-    Approvers {
-        /// The signing service's folder with release keys, `pki/signing`.
-        signing: PathBuf,
-        /// Number of approvals that a release needs.
-        #[arg(long)]
-        approvals: Option<usize>,
-        /// Whether the approval of the person who requests a signature counts.
-        #[arg(long)]
-        requester_counts: Option<bool>,
-        /// Approvers to add, as NAME=PUBLIC_KEY: `alice=alice.pem`.
-        #[arg(long)]
-        add: Vec<String>,
-        /// Names of approvers to remove.
-        #[arg(long)]
-        remove: Vec<String>,
-    },
+    Approvers(Approvers),
 }
 
 /// Algorithm of a key.
@@ -273,6 +254,28 @@ pub fn public_pem(key: &dyn Signer) -> Result<String, Failure> {
     document.to_pem("PUBLIC KEY", der::pem::LineEnding::LF).map_err(Failure::plain)
 }
 
+/// Show or change the approval policy for releases that a server signs: `policy.toml` in the
+/// signing service's `pki/signing`. The signing service reads it when it starts.
+///
+/// With `--approvals 0` the server signs without approvals. There is no default.
+#[derive(Args)]
+pub struct Approvers {
+    /// The signing service's folder with release keys, `pki/signing`.
+    signing: PathBuf,
+    /// Number of approvals that a release needs.
+    #[arg(long)]
+    approvals: Option<usize>,
+    /// Whether the approval of the person who requests a signature counts.
+    #[arg(long)]
+    requester_counts: Option<bool>,
+    /// Approvers to add, as NAME=PUBLIC_KEY: `alice=alice.pem`.
+    #[arg(long)]
+    add: Vec<String>,
+    /// Names of approvers to remove.
+    #[arg(long)]
+    remove: Vec<String>,
+}
+
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::ReleaseKey { key, passphrase } => {
@@ -294,9 +297,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::OpenpgpKeys { public, add, remove } => {
             openpgp_keys(&public, &add, &remove, output)
         }
-        Command::Approvers { signing, approvals, requester_counts, add, remove } => {
-            approvers(&signing, approvals, requester_counts, &add, &remove, output)
-        }
+        Command::Approvers(arguments) => approvers(&arguments, output),
     }
 }
 
@@ -444,14 +445,8 @@ fn openpgp_keys(
     Ok(())
 }
 
-fn approvers(
-    signing: &Path,
-    approvals: Option<usize>,
-    requester_counts: Option<bool>,
-    add: &[String],
-    remove: &[String],
-    output: &Output,
-) -> CommandResult {
+fn approvers(arguments: &Approvers, output: &Output) -> CommandResult {
+    let Approvers { signing, approvals, requester_counts, add, remove } = arguments;
     let path = signing.join("policy.toml");
     let before = match std::fs::read_to_string(&path) {
         Ok(text) => Some(

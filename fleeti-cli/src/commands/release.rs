@@ -7,7 +7,7 @@ use super::server::Server;
 use super::signature::differs;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, Progress, bytes, rows};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use fleeti_build::build::BuildRecord;
 use fleeti_build::cache::Cache;
 use fleeti_build::compare;
@@ -33,24 +33,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// What to do with releases.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Sign a build and write an immutable release directory.
-    Create {
-        /// The directory of the build.
-        build: PathBuf,
-        /// The PKI folder with the offline keys.
-        #[arg(long)]
-        pki: PathBuf,
-        /// Output directory of the release; must not exist.
-        #[arg(long)]
-        out: PathBuf,
-        /// Omit the Secure Boot signature with the organisation's db key. Only devices with their
-        /// own Secure Boot keys (`fleeti device provision`) can then boot the release, each with a
-        /// signature that the server's signing service makes.
-        #[arg(long)]
-        device_keys_only: bool,
-        #[command(flatten)]
-        passphrase: Passphrase,
-    },
+    Create(Create),
     /// Verify the signatures and every file of a release directory.
     Verify {
         /// The release directory.
@@ -80,31 +63,7 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Add the signature of your own release key (`fleeti pki release-key`), on your own machine.
-    ///
-    /// The command first compares every file in the directory with the manifest. With `--profile`
-    /// and `--trust`, it builds the release from your own inputs on this machine, and compares
-    /// every byte that boots. Without them you sign another person's build, and must confirm that
-    /// with `--not-built-here`. The server publishes a release when the threshold of `release.pem`
-    /// is reached.
-    Sign {
-        /// The release directory.
-        release: PathBuf,
-        /// Your release key.
-        #[arg(long)]
-        key: PathBuf,
-        /// Directory of the build that the release was made from, to compare with your own build as
-        /// well.
-        #[arg(long, requires = "profile")]
-        build: Option<PathBuf>,
-        /// Sign without building: compare the files with the manifest only.
-        #[arg(long, conflicts_with_all = ["profile", "build"])]
-        not_built_here: bool,
-        #[command(flatten)]
-        inputs: Inputs,
-        #[command(flatten)]
-        passphrase: Passphrase,
-    },
+    Sign(Sign),
     /// Prove that a published release boots, with the evidence of a device that runs it: in QEMU or
     /// in a lab.
     ///
@@ -128,80 +87,107 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Make the disk image of a new device from a build and its release.
-    Disk {
-        /// The directory of the build.
-        build: PathBuf,
-        /// The release directory.
-        #[arg(long)]
-        release: PathBuf,
-        /// Output file of the disk image.
-        #[arg(long)]
-        out: PathBuf,
-        /// Size of the disk, GiB; the data partition gets the rest.
-        #[arg(long, default_value_t = 4)]
-        size_gib: u64,
-        /// Enrollment record to put on the ESP (`fleeti device enrollment`).
-        #[arg(long, conflicts_with = "bundle")]
-        record: Option<PathBuf>,
-        /// File of a provisioned device (`fleeti device provision`), with its record, Secure Boot
-        /// keys and signatures.
-        #[arg(long)]
-        bundle: Option<PathBuf>,
-        /// Do not write the record of the --bundle file to the disk: the machine gets it as an OEM
-        /// string (`fleeti device smbios`).
-        #[arg(long, requires = "bundle")]
-        no_record: bool,
-    },
+    Disk(Disk),
+}
+
+/// Sign a build and write an immutable release directory.
+#[derive(Args)]
+pub struct Create {
+    /// The directory of the build.
+    build: PathBuf,
+    /// The PKI folder with the offline keys.
+    #[arg(long)]
+    pki: PathBuf,
+    /// Output directory of the release; must not exist.
+    #[arg(long)]
+    out: PathBuf,
+    /// Omit the Secure Boot signature with the organisation's db key. Only devices with their
+    /// own Secure Boot keys (`fleeti device provision`) can then boot the release, each with a
+    /// signature that the server's signing service makes.
+    #[arg(long)]
+    device_keys_only: bool,
+    #[command(flatten)]
+    passphrase: Passphrase,
+}
+
+/// Add the signature of your own release key (`fleeti pki release-key`), on your own machine.
+///
+/// The command first compares every file in the directory with the manifest. With `--profile`
+/// and `--trust`, it builds the release from your own inputs on this machine, and compares
+/// every byte that boots. Without them you sign another person's build, and must confirm that
+/// with `--not-built-here`. The server publishes a release when the threshold of `release.pem`
+/// is reached.
+#[derive(Args)]
+pub struct Sign {
+    /// The release directory.
+    release: PathBuf,
+    /// Your release key.
+    #[arg(long)]
+    key: PathBuf,
+    /// Directory of the build that the release was made from, to compare with your own build as
+    /// well.
+    #[arg(long, requires = "profile")]
+    build: Option<PathBuf>,
+    /// Sign without building: compare the files with the manifest only.
+    #[arg(long, conflicts_with_all = ["profile", "build"])]
+    not_built_here: bool,
+    #[command(flatten)]
+    inputs: Inputs,
+    #[command(flatten)]
+    passphrase: Passphrase,
+}
+
+/// Make the disk image of a new device from a build and its release.
+#[derive(Args)]
+pub struct Disk {
+    /// The directory of the build.
+    build: PathBuf,
+    /// The release directory.
+    #[arg(long)]
+    release: PathBuf,
+    /// Output file of the disk image.
+    #[arg(long)]
+    out: PathBuf,
+    /// Size of the disk, GiB; the data partition gets the rest.
+    #[arg(long, default_value_t = 4)]
+    size_gib: u64,
+    /// Enrollment record to put on the ESP (`fleeti device enrollment`).
+    #[arg(long, conflicts_with = "bundle")]
+    record: Option<PathBuf>,
+    /// File of a provisioned device (`fleeti device provision`), with its record, Secure Boot
+    /// keys and signatures.
+    #[arg(long)]
+    bundle: Option<PathBuf>,
+    /// Do not write the record of the --bundle file to the disk: the machine gets it as an OEM
+    /// string (`fleeti device smbios`).
+    #[arg(long, requires = "bundle")]
+    no_record: bool,
 }
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
-        Command::Create { build, pki, out, device_keys_only, passphrase } => {
-            create(&build, &pki, &out, device_keys_only, &passphrase, output)
-        }
+        Command::Create(arguments) => create(&arguments, output),
         Command::Verify { release, trust } => verify(&release, &trust, output),
         Command::Publish { release, server } => publish_directory(&release, &server, output),
         Command::List { server } => list(&server, output),
         Command::Revoke { release, server } => revoke(&release, &server, output),
-        Command::Sign { release, key, build, not_built_here, inputs, passphrase } => {
-            sign(&release, &key, build.as_deref(), not_built_here, &inputs, &passphrase, output)
-        }
+        Command::Sign(arguments) => sign(&arguments, output),
         Command::Prove { release, device, key, passphrase, server } => {
             let key = KeyFile { path: &key, passphrase: &passphrase };
             prove_boot(&release, &device, key, &server, output)
         }
-        Command::Disk { build, release, out, size_gib, record, bundle, no_record } => {
-            let record: Option<EnrollmentRecord> =
-                record.map(|path| read_json(&path)).transpose()?;
-            let bundle: Option<Provisioned> = bundle.map(|path| read_json(&path)).transpose()?;
-            let personal = match &bundle {
-                None => disk::Personal { record: record.as_ref(), ..disk::Personal::default() },
-                Some(b) => {
-                    let record = Some(&b.record).filter(|_| !no_record);
-                    disk::Personal { record, writes: &b.writes, signatures: b.signatures.clone() }
-                }
-            };
-            let device = bundle.as_ref().map(|b| &b.device);
-            make_disk(&build, &release, &out, size_gib, &personal, device, output)
-        }
+        Command::Disk(arguments) => make_disk(&arguments, output),
     }
 }
 
-fn create(
-    build: &Path,
-    pki: &Path,
-    out: &Path,
-    device_keys_only: bool,
-    passphrase: &Passphrase,
-    output: &Output,
-) -> CommandResult {
+fn create(arguments: &Create, output: &Output) -> CommandResult {
+    let Create { build, pki, out, device_keys_only, passphrase } = arguments;
     let offline = |purpose: &str| {
         keys::open(&pki.join("offline").join(format!("{purpose}.key")), purpose, passphrase)
     };
     let openpgp = OpenPgpKey::new(offline(purpose::OPENPGP)?).map_err(Failure::plain)?;
     let release_key = offline(purpose::RELEASE)?;
-    let db = if device_keys_only {
+    let db = if *device_keys_only {
         None
     } else {
         let path = pki.join("public/db.pem");
@@ -277,15 +263,8 @@ fn revoke(release: &ReleaseName, server: &Server, output: &Output) -> CommandRes
     Ok(())
 }
 
-fn sign(
-    release: &Path,
-    key: &Path,
-    build: Option<&Path>,
-    not_built_here: bool,
-    inputs: &Inputs,
-    passphrase: &Passphrase,
-    output: &Output,
-) -> CommandResult {
+fn sign(arguments: &Sign, output: &Output) -> CommandResult {
+    let Sign { release, key, build, not_built_here, inputs, passphrase } = arguments;
     let manifest =
         Manifest::parse(&keys::read(&release.join("manifest.json"))?).map_err(Failure::plain)?;
     let own = inputs.own(&manifest.release, &Cache::discover().map_err(Failure::plain)?)?;
@@ -339,16 +318,20 @@ fn prove_boot(
     Ok(())
 }
 
-fn make_disk(
-    build: &Path,
-    release: &Path,
-    out: &Path,
-    size_gib: u64,
-    personal: &disk::Personal<'_>,
-    device: Option<&DeviceId>,
-    output: &Output,
-) -> CommandResult {
-    disk::create(build, release, out, Some(size_gib << 30), personal).map_err(Failure::plain)?;
+fn make_disk(arguments: &Disk, output: &Output) -> CommandResult {
+    let Disk { build, release, out, size_gib, record, bundle, no_record } = arguments;
+    let record: Option<EnrollmentRecord> =
+        record.as_deref().map(read_json).transpose()?;
+    let bundle: Option<Provisioned> = bundle.as_deref().map(read_json).transpose()?;
+    let personal = match &bundle {
+        None => disk::Personal { record: record.as_ref(), ..disk::Personal::default() },
+        Some(b) => {
+            let record = Some(&b.record).filter(|_| !no_record);
+            disk::Personal { record, writes: &b.writes, signatures: b.signatures.clone() }
+        }
+    };
+    let device = bundle.as_ref().map(|b| &b.device);
+    disk::create(build, release, out, Some(size_gib << 30), &personal).map_err(Failure::plain)?;
     output.data(&serde_json::json!({"disk": out, "device": device}), |_| match device {
         Some(device) => format!(
             "wrote {} for {device}; Secure Boot is turned on at its first boot",

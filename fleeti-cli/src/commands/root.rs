@@ -5,7 +5,7 @@ use super::device::ReasonName;
 use super::keys::{self, Passphrase, read, read_secret, replace, write};
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, when};
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::strict;
 use fleeti_core::wire::device::SignedBundle;
@@ -32,38 +32,7 @@ const ROOT_S: u64 = 20 * 365 * 86_400;
 /// What to do with the root CA.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Create a root CA. Its key opens only with a threshold of operators, each with a share and a
-    /// passphrase of their own.
-    ///
-    /// Writes root.key, root.pem, shares/NAME.share, bundle.json and the signed transcript to ROOT.
-    /// Give each operator their share and remove it from ROOT. Keep a backup of ROOT elsewhere.
-    Create {
-        /// The root CA's folder; must not exist.
-        root: PathBuf,
-        /// Name of an operator; repeat it for each.
-        #[arg(long = "operator", required = true)]
-        operators: Vec<String>,
-        /// Number of operators that are needed to open the root CA.
-        #[arg(long)]
-        threshold: usize,
-        /// Make the key in a token (PKCS#11, RFC 7512), and split the token's PIN among the
-        /// operators. The object must be named `root`.
-        #[arg(long)]
-        uri: Option<String>,
-        /// File with the token's PIN; destroy it afterwards. Default: a prompt.
-        #[arg(long, requires = "uri")]
-        pin_file: Option<PathBuf>,
-        /// Adopt the root CA of a folder of `fleeti pki init`, with the intermediates that it has
-        /// signed. The command prompts for its passphrase. Destroy its offline/root.key afterwards.
-        #[arg(long, conflicts_with = "uri")]
-        adopt: Option<PathBuf>,
-        #[command(flatten)]
-        passphrase: Passphrase,
-        /// Folder with one file for each operator, NAME, that contains their passphrase. Default:
-        /// prompts.
-        #[arg(long)]
-        passphrases: Option<PathBuf>,
-    },
+    Create(Create),
     /// Certify an intermediate CA from a request of `fleeti pki request`. The new bundle contains
     /// it beside the older ones.
     Sign {
@@ -279,25 +248,43 @@ fn share_role(operator: &str, threshold: usize, root_sha256: &str) -> String {
     format!("{}/{operator}/{threshold}/{root_sha256}", purpose::ROOT_SHARE)
 }
 
+/// Create a root CA. Its key opens only with a threshold of operators, each with a share and a
+/// passphrase of their own.
+///
+/// Writes root.key, root.pem, shares/NAME.share, bundle.json and the signed transcript to ROOT.
+/// Give each operator their share and remove it from ROOT. Keep a backup of ROOT elsewhere.
+#[derive(Args)]
+pub struct Create {
+    /// The root CA's folder; must not exist.
+    root: PathBuf,
+    /// Name of an operator; repeat it for each.
+    #[arg(long = "operator", required = true)]
+    operators: Vec<String>,
+    /// Number of operators that are needed to open the root CA.
+    #[arg(long)]
+    threshold: usize,
+    /// Make the key in a token (PKCS#11, RFC 7512), and split the token's PIN among the
+    /// operators. The object must be named `root`.
+    #[arg(long)]
+    uri: Option<String>,
+    /// File with the token's PIN; destroy it afterwards. Default: a prompt.
+    #[arg(long, requires = "uri")]
+    pin_file: Option<PathBuf>,
+    /// Adopt the root CA of a folder of `fleeti pki init`, with the intermediates that it has
+    /// signed. The command prompts for its passphrase. Destroy its offline/root.key afterwards.
+    #[arg(long, conflicts_with = "uri")]
+    adopt: Option<PathBuf>,
+    #[command(flatten)]
+    passphrase: Passphrase,
+    /// Folder with one file for each operator, NAME, that contains their passphrase. Default:
+    /// prompts.
+    #[arg(long)]
+    passphrases: Option<PathBuf>,
+}
+
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
-        Command::Create {
-            root,
-            operators,
-            threshold,
-            uri,
-            pin_file,
-            adopt,
-            passphrase,
-            passphrases,
-        } => {
-            let make = || match (&adopt, &uri) {
-                (Some(pki), _) => adopted(pki, &passphrase),
-                (None, Some(uri)) => made_in_token(uri, pin_file.as_deref()),
-                (None, None) => made(),
-            };
-            create(&root, &operators, threshold, make, passphrases.as_deref(), output)
-        }
+        Command::Create(arguments) => create(&arguments, output),
         Command::Sign { root, request, purpose, out, opened } => {
             if out.exists() {
                 return Err(Failure::plain(format!("{} exists already", out.display())));
@@ -427,14 +414,9 @@ fn adopted(pki: &Path, passphrase: &Passphrase) -> Result<Made, Failure> {
     sealed_root(key, certificate, intermediates.into_iter().collect::<Result<_, _>>()?)
 }
 
-fn create(
-    root: &Path,
-    operators: &[String],
-    threshold: usize,
-    make: impl FnOnce() -> Result<Made, Failure>,
-    passphrases: Option<&Path>,
-    output: &Output,
-) -> CommandResult {
+fn create(arguments: &Create, output: &Output) -> CommandResult {
+    let Create { root, operators, uri, pin_file, adopt, passphrase, .. } = arguments;
+    let (threshold, passphrases) = (arguments.threshold, arguments.passphrases.as_deref());
     if root.exists() {
         return Err(Failure::new(
             format!("{} exists already", root.display()),
@@ -456,7 +438,11 @@ fn create(
     ceremony::divide(b"nothing", threshold, operators.len()).map_err(Failure::plain)?;
     let known =
         operators.iter().map(|o| passphrase_of(o, passphrases)).collect::<Result<Vec<_>, _>>()?;
-    let Made { secret, key, file, certificate, intermediates } = make()?;
+    let Made { secret, key, file, certificate, intermediates } = match (adopt, uri) {
+        (Some(pki), _) => adopted(pki, passphrase)?,
+        (None, Some(uri)) => made_in_token(uri, pin_file.as_deref())?,
+        (None, None) => made()?,
+    };
     let shares = ceremony::divide(&secret, threshold, operators.len()).map_err(Failure::plain)?;
     let root_sha256 = certificate::fingerprint(&certificate).map_err(Failure::plain)?;
     let mut transcript = Transcript::default();
