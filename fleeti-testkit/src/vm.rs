@@ -191,16 +191,9 @@ impl Vm {
         if let Some(clock) = machine.parts.clock {
             command.args(["-rtc", &format!("base={clock}T00:00:00")]);
         }
-        command.args([
-            "-netdev",
-            "user,id=net",
-            "-device",
-            "virtio-net-pci,netdev=net,romfile=",
-            "-device",
-            "virtio-rng-pci",
-            "-serial",
-            "stdio",
-        ]);
+        command.args(["-netdev", "user,id=net"]);
+        command.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
+        command.args(["-device", "virtio-rng-pci", "-serial", "stdio"]);
         if machine.parts.second_network {
             command.args(["-netdev", &format!("user,id=second,net=10.0.3.0/24,host={SECOND_HOST},dns=10.0.3.3,dhcpstart=10.0.3.15")]);
             command.args(["-device", "virtio-net-pci,netdev=second,romfile="]);

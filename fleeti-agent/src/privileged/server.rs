@@ -136,13 +136,7 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             anchors::take(paths, &paths.helper_state, &transitions)?;
             Response::LogSize { size: release_log::seen(paths)? }
         }
-        Request::Arm { version } => {
-            let _one = state.slot.lock().await;
-            match arm(paths, &version)? {
-                Next::Arm => Response::Done,
-                Next::Reboot => state.first_reboot.ask().await,
-            }
-        }
+        Request::Arm { version } => arm_or_reboot(state, &version).await?,
         Request::Reboot => done(first_reboot::reboot().await)?,
         Request::WhyFailed { version } => Response::Reason { reason: why_failed(paths, &version)? },
         Request::WaitBlessed => wait_until(&state.blessed).await?,
@@ -178,11 +172,21 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             Response::Done
         }
         Request::SetHostname { device } => done(set_hostname(paths, &device))?,
-        Request::Say { line } => {
-            let line: String = line.chars().filter(|c| !c.is_control()).take(400).collect();
-            console::say(&line);
-            Response::Done
-        }
+        Request::Say { line } => say(&line),
+    })
+}
+
+fn say(line: &str) -> Response {
+    let line: String = line.chars().filter(|c| !c.is_control()).take(400).collect();
+    console::say(&line);
+    Response::Done
+}
+
+async fn arm_or_reboot(state: &State, version: &Version) -> Result<Response> {
+    let _one = state.slot.lock().await;
+    Ok(match arm(&state.paths, version)? {
+        Next::Arm => Response::Done,
+        Next::Reboot => state.first_reboot.ask().await,
     })
 }
 
