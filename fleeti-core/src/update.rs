@@ -262,8 +262,7 @@ fn begun(version: Version, ctx: &Context<'_>) -> Next {
     }
     let is_too_old = version < *ctx.running || version < *ctx.floor;
     if is_too_old || ctx.rolled_back.contains(&version) {
-        let code =
-            if is_too_old { FailureCode::TooOld } else { FailureCode::RolledBackBefore };
+        let code = if is_too_old { FailureCode::TooOld } else { FailureCode::RolledBackBefore };
         return (State::Failed { target: version, code }, vec![Effect::Report]);
     }
     let effects = vec![Effect::Report, Effect::Stage(version.clone())];
@@ -283,11 +282,9 @@ fn booted(state: &State, reason: Option<RollbackReason>, ctx: &Context<'_>) -> N
         (
             S::Staged { target, .. } | S::Armed { target } | S::Trying { target },
             Some(RollbackReason::ServerUnreachable { .. }),
-        ) => S::Unconfirmed {
-            target: target.clone(),
-            trials: ctx.trials,
-            contact: Contact::Waiting,
-        },
+        ) => {
+            S::Unconfirmed { target: target.clone(), trials: ctx.trials, contact: Contact::Waiting }
+        }
         (S::Staged { target, .. } | S::Armed { target } | S::Trying { target }, Some(reason)) => {
             S::RolledBack { target: target.clone(), reason }
         }

@@ -289,7 +289,8 @@ impl SigningService {
                     Occasion::Enrollment => "certificate.enroll",
                     Occasion::Renewal => "certificate.renew",
                 };
-                let certificate = DeviceCertificate { device, csr_pem, valid_s, protection, issuer };
+                let certificate =
+                    DeviceCertificate { device, csr_pem, valid_s, protection, issuer };
                 self.plan_device(now_s, certificate)
                     .map(|(work, act)| (work, Act { action: action.into(), ..act }))
             }

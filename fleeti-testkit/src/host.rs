@@ -305,10 +305,7 @@ impl Host {
                 self.state().staged = Some(version);
                 Response::Done
             }
-            Err(e) => Response::Failed {
-                code: FailureCode::StageFailed,
-                detail: format!("{e:#}"),
-            },
+            Err(e) => Response::Failed { code: FailureCode::StageFailed, detail: format!("{e:#}") },
         }
     }
 

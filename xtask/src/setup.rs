@@ -19,7 +19,11 @@ const fn package(name: &'static str, file: &'static str, why: &'static str) -> P
 
 const NEEDED: &[Package] = &[
     package("nix-bin", "/usr/bin/nix-build", "builds the images"),
-    package("bubblewrap", "/usr/bin/bwrap", "runs QEMU and systemd-sysupdate out of their packages"),
+    package(
+        "bubblewrap",
+        "/usr/bin/bwrap",
+        "runs QEMU and systemd-sysupdate out of their packages",
+    ),
     package("swtpm", "/usr/bin/swtpm", "the TPM of virtual devices"),
     package("swtpm-tools", "/usr/bin/swtpm_setup", "makes a TPM of a known manufacturer, in tests"),
     package("tpm2-tools", "/usr/bin/tpm2_quote", "uses a TPM and checks its quotes, in tests"),
@@ -34,14 +38,22 @@ const NEEDED: &[Package] = &[
     package("openssl", "/usr/bin/openssl", "checks certificates and signatures in tests"),
     package("gnutls-bin", "/usr/bin/certtool", "checks certificates in tests"),
     package("sbsigntool", "/usr/bin/sbverify", "checks Authenticode signatures in tests"),
-    package("mmdebstrap", "/usr/bin/mmdebstrap", "installs packages with dpkg, to compare images with"),
+    package(
+        "mmdebstrap",
+        "/usr/bin/mmdebstrap",
+        "installs packages with dpkg, to compare images with",
+    ),
     package("chromium", "/usr/bin/chromium", "opens the pages in tests"),
     package(
         "fonts-dejavu-core",
         "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
         "font of the pages in the browser",
     ),
-    package("mosquitto", "/usr/sbin/mosquitto", "a broker to compare with, in tests and benchmarks"),
+    package(
+        "mosquitto",
+        "/usr/sbin/mosquitto",
+        "a broker to compare with, in tests and benchmarks",
+    ),
     package("mosquitto-clients", "/usr/bin/mosquitto_sub", "independent MQTT clients, in tests"),
     package(
         "libfaketime",

@@ -402,8 +402,7 @@ async fn a_device_does_not_go_on_to_a_release_that_it_knows_revoked() {
         // Revoked before the release is offered, and while it is being installed.
         for is_offered_again in [true, false] {
             let scene = Scene::new();
-            let Driven { mut driver, announcements, outbox } =
-                driver(&scene, &kept(state.clone()));
+            let Driven { mut driver, announcements, outbox } = driver(&scene, &kept(state.clone()));
             let notice =
                 Notice { revoked_releases: vec!["kiosk@3".parse().unwrap()], ..Notice::default() };
             announcements.listen(&notice, &scene.http, &scene.server.url).await.unwrap();

@@ -320,8 +320,7 @@ fn prove_boot(
 
 fn make_disk(arguments: &Disk, output: &Output) -> CommandResult {
     let Disk { build, release, out, size_gib, record, bundle, no_record } = arguments;
-    let record: Option<EnrollmentRecord> =
-        record.as_deref().map(read_json).transpose()?;
+    let record: Option<EnrollmentRecord> = record.as_deref().map(read_json).transpose()?;
     let bundle: Option<Provisioned> = bundle.as_deref().map(read_json).transpose()?;
     let personal = match &bundle {
         None => disk::Personal { record: record.as_ref(), ..disk::Personal::default() },

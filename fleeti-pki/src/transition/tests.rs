@@ -76,7 +76,8 @@ fn what_the_anchors_of_the_image_have_not_signed_leads_nowhere() {
         .sign(&Checkpoint { origin: a.name().into(), size: 3, root: [1; 32] }, 9, &log_key)
         .unwrap();
     let to_b = || Change::LogKey { from: a.to_text(), to: b.to_text() };
-    let mut changed = root(&Authority { certificate: &root0, signer: &r0 }, &root1, true, 1).unwrap();
+    let mut changed =
+        root(&Authority { certificate: &root0, signer: &r0 }, &root1, true, 1).unwrap();
     changed.transition = changed.transition.replace("true", "false");
     let mut twice = signed(to_b(), &[&k0]);
     let again = twice.signatures[0].clone();

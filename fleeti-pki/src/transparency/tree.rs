@@ -375,19 +375,25 @@ mod tests {
                 let (Ok(bad_root), Ok(bad_proof)) = (root(new, &bad), consistency(old, new, &bad));
                 if old > 3 {
                     assert!(
-                        verify_consistency(head(old, &old_root), head(new, &bad_root), &bad_proof).is_err(),
+                        verify_consistency(head(old, &old_root), head(new, &bad_root), &bad_proof)
+                            .is_err(),
                         "{old} {new}"
                     );
                 }
                 if old < new {
-                    assert!(verify_consistency(head(old, &old_root), head(new, &new_root), &[]).is_err());
                     assert!(
-                        verify_consistency(head(new, &new_root), head(old, &old_root), &proof).is_err(),
+                        verify_consistency(head(old, &old_root), head(new, &new_root), &[])
+                            .is_err()
+                    );
+                    assert!(
+                        verify_consistency(head(new, &new_root), head(old, &old_root), &proof)
+                            .is_err(),
                         "a log never shrinks"
                     );
                     let longer = [proof.clone(), vec![old_root]].concat();
                     assert!(
-                        verify_consistency(head(old, &old_root), head(new, &new_root), &longer).is_err()
+                        verify_consistency(head(old, &old_root), head(new, &new_root), &longer)
+                            .is_err()
                     );
                 }
             }

@@ -505,7 +505,12 @@ async fn no_body_is_read_in_another_form_than_the_documented_one() {
                 .await
                 .unwrap();
             let status = response.status().as_u16();
-            assert!([400, 422].contains(&status), "{id}: {status} for {}: {}", form.what, form.text);
+            assert!(
+                [400, 422].contains(&status),
+                "{id}: {status} for {}: {}",
+                form.what,
+                form.text
+            );
             tried += 1;
         }
         // Unknown fields are refused.

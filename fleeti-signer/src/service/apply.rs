@@ -19,11 +19,7 @@ impl SigningService {
             .ok_or(fleeti_pki::Error::Refused("online/boot-wrap.key is missing"))
     }
 
-    pub(super) fn apply(
-        &mut self,
-        now_s: u64,
-        intended: Intended,
-    ) -> Result<Response, LogError> {
+    pub(super) fn apply(&mut self, now_s: u64, intended: Intended) -> Result<Response, LogError> {
         let Intended { work, act, intent } = intended;
         match self.sign(now_s, work, intent) {
             Ok((sha256, response)) => {

@@ -5,8 +5,8 @@ use crate::boot::{self, WrappedKeys};
 use crate::{crls, escrow};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_pki::audit::Act;
-use fleeti_pki::signer::fast;
 use fleeti_pki::csr;
+use fleeti_pki::signer::fast;
 use fleeti_signer_client::wire::{Kept, NAMES_MAX, Request, RevokedSerial};
 
 impl SigningService {

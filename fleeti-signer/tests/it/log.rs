@@ -229,7 +229,8 @@ fn every_entry_has_a_proof_and_every_size_leads_to_every_later_one() {
         )
         .unwrap();
         let old = log.root(number).unwrap();
-        let (old, new) = (TreeHead { size: number, root: &old }, TreeHead { size: 33, root: &root });
+        let (old, new) =
+            (TreeHead { size: number, root: &old }, TreeHead { size: 33, root: &root });
         verify_consistency(old, new, &log.consistency(number, 33).unwrap()).unwrap();
     }
     assert!(matches!(log.inclusion(33, 33), Err(LogError::NoEntry { number: 33, size: 33 })));

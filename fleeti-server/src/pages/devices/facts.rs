@@ -29,9 +29,7 @@ pub fn forgivable(device: &Device) -> Option<String> {
 }
 
 fn graver_than_an_update(device: &Device) -> Option<Notice> {
-    alarm(device)
-        .or_else(|| attestation_failure(device))
-        .or_else(|| secure_boot_problem(device))
+    alarm(device).or_else(|| attestation_failure(device)).or_else(|| secure_boot_problem(device))
 }
 
 /// A device whose data partition was sealed and is not any more.

@@ -131,8 +131,7 @@ pub struct DevicePage {
 impl DevicePage {
     pub fn of(page: Page, details: DeviceDetails) -> Self {
         let DeviceDetails { device, attestation, recovery_key, has_lost_its_seal } = details;
-        let trouble =
-            facts::trouble(&device).or_else(|| has_lost_its_seal.then(facts::unsealed));
+        let trouble = facts::trouble(&device).or_else(|| has_lost_its_seal.then(facts::unsealed));
         Self {
             page,
             d: DeviceRow::from(&device),

@@ -93,7 +93,10 @@ mod tests {
         assert_eq!((policy.firmware, policy.success), (known, None));
         let refused = Policy::try_from(form("known", "aa bb cc")).unwrap_err().to_string();
         assert!(refused.contains("\"aa bb cc\" is neither"), "{refused}");
-        assert_eq!(Policy::try_from(form("pinned", "aa bb cc")).unwrap().firmware, Firmware::Pinned);
+        assert_eq!(
+            Policy::try_from(form("pinned", "aa bb cc")).unwrap().firmware,
+            Firmware::Pinned
+        );
     }
 
     #[test]

@@ -56,7 +56,9 @@ pub fn read(fields: &Fields) -> Result<Value, FormError> {
 
 fn value_of(place: &Place, fields: &Fields) -> Result<Option<Value>, FormError> {
     let path = &place.path;
-    if let Some((_, kept)) = fields.iter().find(|(name, _)| name.strip_suffix(KEPT) == Some(path.as_str())) {
+    if let Some((_, kept)) =
+        fields.iter().find(|(name, _)| name.strip_suffix(KEPT) == Some(path.as_str()))
+    {
         return serde_json::from_str(kept).map(Some).map_err(|_| FormError::Kept(path.clone()));
     }
     let text = || {
@@ -172,11 +174,7 @@ pub fn render(value: &Value, findings: &[Finding]) -> askama::Result<String> {
     field(&Place::root(), Some(value), findings)
 }
 
-fn field(
-    place: &Place,
-    value: Option<&Value>,
-    findings: &[Finding],
-) -> askama::Result<String> {
+fn field(place: &Place, value: Option<&Value>, findings: &[Finding]) -> askama::Result<String> {
     let kind = kind_of(place, value, findings)?;
     let path = &place.path;
     // What is wrong inside a list of texts is wrong at its field; inside an object it has a field
@@ -198,11 +196,7 @@ fn field(
     .render()
 }
 
-fn kind_of(
-    place: &Place,
-    value: Option<&Value>,
-    findings: &[Finding],
-) -> askama::Result<Kind> {
+fn kind_of(place: &Place, value: Option<&Value>, findings: &[Finding]) -> askama::Result<Kind> {
     let text = || {
         value.map_or_else(String::new, |v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
     };
