@@ -75,7 +75,7 @@ pub async fn expire_all(tx: &mut Tx<'_>, now_s: u64) -> Result<u64, StoreError> 
 }
 
 /// Whether a device got this command since a time, and the command is pending or done.
-pub async fn is_ordered(
+pub async fn has_command_since(
     tx: &mut Tx<'_>,
     device: &DeviceId,
     kind: CommandKind,

@@ -22,7 +22,7 @@ pub struct Reported {
     pub update: update::State,
     /// Whether the device had received the offer when it sent the report. An earlier report is
     /// about another release.
-    pub heard: bool,
+    pub received_offer: bool,
     /// What the policy permits the device.
     pub eligibility: Eligibility,
 }
@@ -178,14 +178,14 @@ fn appraised(before: &DevicePhase, eligibility: &Eligibility, ctx: &Ctx<'_>) -> 
 fn reported(before: &DevicePhase, report: &Reported, ctx: &Ctx<'_>) -> DevicePhase {
     let blocked = |phase: &DevicePhase| !report.eligibility.may_update && is_blockable(phase);
     let before = if blocked(before) { &DevicePhase::Blocked } else { before };
-    let after = told(before, report, ctx);
+    let after = phase_by_report(before, report, ctx);
     if blocked(&after) { DevicePhase::Blocked } else { after }
 }
 
 /// What the report of a device says of the release.
-fn told(before: &DevicePhase, report: &Reported, ctx: &Ctx<'_>) -> DevicePhase {
+fn phase_by_report(before: &DevicePhase, report: &Reported, ctx: &Ctx<'_>) -> DevicePhase {
     use update::State as U;
-    let Reported { running, update, heard, eligibility } = report;
+    let Reported { running, update, received_offer, eligibility } = report;
     let runs_it = running == ctx.release;
     let is_ours = update.target().is_some_and(|target| *target == ctx.release.version)
         && running.line == ctx.release.line;
@@ -210,11 +210,11 @@ fn told(before: &DevicePhase, report: &Reported, ctx: &Ctx<'_>) -> DevicePhase {
         U::Armed { .. } if is_ours => DevicePhase::Rebooting,
         // Neither a success nor a failure: an outage is not the fault of the release.
         U::Unconfirmed { .. } if is_ours => DevicePhase::Unconfirmed,
-        U::RolledBack { reason, .. } if is_ours && *heard => {
+        U::RolledBack { reason, .. } if is_ours && *received_offer => {
             DevicePhase::RolledBack { reason: reason.clone() }
         }
         // A device of another image line refuses the version that it was offered.
-        U::Failed { code, target } if *heard && *target == ctx.release.version => {
+        U::Failed { code, target } if *received_offer && *target == ctx.release.version => {
             DevicePhase::Failed { code: *code }
         }
         U::Idle

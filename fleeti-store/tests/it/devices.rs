@@ -269,8 +269,8 @@ mod test {
             commands::insert(&mut tx, &device, &command(name), 100).await.unwrap();
         }
         assert_eq!(commands::pending_count(&mut tx, &device, 150).await.unwrap(), 3);
-        assert!(commands::is_ordered(&mut tx, &device, CommandKind::Reboot, 100).await.unwrap());
-        assert!(!commands::is_ordered(&mut tx, &device, CommandKind::Reboot, 101).await.unwrap());
+        assert!(commands::has_command_since(&mut tx, &device, CommandKind::Reboot, 100).await.unwrap());
+        assert!(!commands::has_command_since(&mut tx, &device, CommandKind::Reboot, 101).await.unwrap());
         commands::acknowledge(&mut tx, &device, "c-1", Outcome::Done).await.unwrap();
         commands::acknowledge(&mut tx, &device, "c-1", Outcome::Expired).await.unwrap();
         tx.commit().await.unwrap();

@@ -15,7 +15,7 @@ fn usual() -> Eligibility {
 }
 
 fn report(running: &str, update: U) -> Reported {
-    Reported { running: running.parse().unwrap(), update, heard: true, eligibility: usual() }
+    Reported { running: running.parse().unwrap(), update, received_offer: true, eligibility: usual() }
 }
 
 fn two() -> crate::id::Version {
@@ -178,8 +178,8 @@ fn a_phase_says_since_when_it_lasts() {
 }
 
 #[test]
-fn an_old_failure_that_is_heard_again_does_not_end_a_new_rollout() {
-    let old = Reported { heard: false, ..report("kiosk@1", failed()) };
+fn an_old_failure_that_is_reported_again_does_not_end_a_new_rollout() {
+    let old = Reported { received_offer: false, ..report("kiosk@1", failed()) };
     assert_eq!(
         after(DevicePhase::Offered, Event::Reported(old)),
         (DevicePhase::Offered, Vec::new())

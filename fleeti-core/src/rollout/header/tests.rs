@@ -179,10 +179,10 @@ fn acts() -> impl Strategy<Value = Act> {
         .prop_map(|(may_update, proof)| Eligibility { may_update, proof })
         .boxed();
     let report = (any::<bool>(), 0..updates().len(), any::<bool>(), eligibility.clone()).prop_map(
-        |(is_new, update, heard, eligibility)| Reported {
+        |(is_new, update, received_offer, eligibility)| Reported {
             running: if is_new { "kiosk@2" } else { "kiosk@1" }.parse().unwrap(),
             update: updates()[update].clone(),
-            heard,
+            received_offer,
             eligibility,
         },
     );
