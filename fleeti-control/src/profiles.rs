@@ -1,6 +1,5 @@
 //! Revisions of profiles.
 
-use crate::clock::now_s;
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_build::base::debian::Debian;
@@ -66,8 +65,8 @@ fn refuse(errors: Vec<FieldError>) -> Result<(), Error> {
 pub async fn save(cx: &Context, profile: &Profile) -> Result<ProfileRevision, Error> {
     check(profile)?;
     let mut tx = cx.db.write().await?;
-    let number = store::revisions::number(&mut tx, profile, now_s()).await?;
-    cx.audit(&mut tx, now_s(), "admin", "profile.save", &format!("{} {number}", profile.name))
+    let number = store::revisions::number(&mut tx, profile, cx.now_s()).await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", "profile.save", &format!("{} {number}", profile.name))
         .await?;
     tx.commit().await?;
     cx.publish(Event::Profile { line: profile.name.clone() });
@@ -171,7 +170,7 @@ pub async fn check_text(cx: &Context, text: &str) -> Result<CheckedProfile, Erro
 pub async fn save_text(cx: &Context, text: &str) -> Result<ProfileRevision, Error> {
     let resolved = resolve(cx, text).await?.map_err(refused)?;
     let profile = &resolved.profile;
-    let now_s = now_s();
+    let now_s = cx.now_s();
     let mut tx = cx.db.write().await?;
     let number = store::revisions::number_of_text(&mut tx, profile, text, now_s).await?;
     cx.audit(&mut tx, now_s, "admin", "profile.save", &format!("{} {number}", profile.name))

@@ -1,13 +1,13 @@
 //! Requests to the signing service.
 
-use crate::clock::{new_id, now_s};
+use crate::clock::new_id;
 use crate::error::Error;
 use base64::Engine;
 use fleeti_core::wire::problem::Code;
 use fleeti_signer_client::handle::{SignerError, SignerHandle};
 use fleeti_signer_client::wire::{REVOKED_AT_ONCE, Request, Response, RevokedSerial};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 impl From<SignerError> for Error {
     fn from(e: SignerError) -> Self {
@@ -33,8 +33,10 @@ fn bytes(base64: &str) -> Result<Vec<u8>, Error> {
 
 /// Maximum size of a CRL, in bytes.
 const CRL_MAX: u64 = 64 << 20;
-/// The minute in which the log last said that the signing service does not answer.
-static SAID: AtomicU64 = AtomicU64::new(0);
+/// When the log last said that the signing service does not answer.
+static SAID: Mutex<Option<Instant>> = Mutex::new(None);
+/// The log says it again after this time, however many requests wait.
+const SAID_AGAIN: Duration = Duration::from_secs(60);
 /// How long a request waits for the signing service, which may be starting.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -56,9 +58,9 @@ pub async fn ask_for(
     patience: Duration,
 ) -> Result<Response, Error> {
     let late = |_| {
-        // Log once a minute, however many requests wait.
-        let minute = now_s() / 60;
-        if SAID.swap(minute, Ordering::Relaxed) != minute {
+        let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|at| at.elapsed() >= SAID_AGAIN) {
+            *said = Some(Instant::now());
             tracing::error!("the signing service has not answered for {} s", patience.as_secs());
         }
         Error::new(Code::Unavailable, "the signing service does not answer")

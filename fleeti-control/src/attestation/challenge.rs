@@ -4,7 +4,7 @@
 use crate::attestation::evidence;
 use crate::attestation::parse::invalid;
 use crate::attestation::reference::{BOOT_LOADER, binaries};
-use crate::clock::{new_id, now_s};
+use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::attestation::Level;
@@ -67,7 +67,7 @@ pub async fn keep_log(
         return Err(Error::new(Code::Invalid, "the log does not have the SHA-256 in its path"));
     }
     let mut tx = cx.db.write().await?;
-    attestations::keep_log(&mut tx, device, sha256, bytes, now_s()).await?;
+    attestations::keep_log(&mut tx, device, sha256, bytes, cx.now_s()).await?;
     Ok(tx.commit().await?)
 }
 
@@ -110,7 +110,7 @@ pub async fn get(cx: &Context, device: &DeviceId) -> Result<Attestation, Error> 
         Some(row) => explained_pcrs(cx, device, row).await?,
         None => Vec::new(),
     };
-    let now = now_s();
+    let now = cx.now_s();
     let level = row.as_ref().map_or(Level::Token, |r| r.result.level_at(now));
     Ok(Attestation {
         level,
@@ -184,7 +184,7 @@ pub async fn accept_firmware(cx: &Context, device: &DeviceId) -> Result<(), Erro
     let accepted = row
         .accepted
         .as_ref()
-        .filter(|_| row.result.level > Level::SelfReported && row.result.is_fresh(now_s()));
+        .filter(|_| row.result.level > Level::SelfReported && row.result.is_fresh(cx.now_s()));
     let accepted = accepted.ok_or_else(|| {
         Error::new(Code::Conflict, "the last evidence of the device is old or did not verify")
             .hint("request new evidence with `fleeti attest now`")
@@ -208,7 +208,7 @@ pub async fn accept_firmware(cx: &Context, device: &DeviceId) -> Result<(), Erro
         return Err(Error::new(Code::Conflict, "the device has sent new evidence meanwhile")
             .hint("check the new evidence first"));
     }
-    cx.audit(&mut tx, now_s(), "admin", "device.accept-firmware", device.as_str()).await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", "device.accept-firmware", device.as_str()).await?;
     tx.commit().await?;
     cx.hub.challenge(device);
     Ok(())

@@ -1,7 +1,6 @@
 //! What the appraisal policy of its fleet permits a device: to be offered an update, and to count as
 //! success in a rollout.
 
-use crate::clock::now_s;
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::attestation::Level;

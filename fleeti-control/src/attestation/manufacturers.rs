@@ -3,7 +3,6 @@
 
 use crate::attestation::parse::{decoded, invalid};
 use crate::attestation::tpm;
-use crate::clock::now_s;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::pki::{manufacturer_files, manufacturers_folder};
@@ -108,7 +107,7 @@ pub async fn add(
             .unwrap_or_default();
         cx.audit(
             &mut tx,
-            now_s(),
+            cx.now_s(),
             "admin",
             "tpm-manufacturer.add",
             &format!("{} {id} {subject}", request.kind.as_str()),
@@ -161,7 +160,7 @@ pub async fn remove(cx: &ContextRef, id: &str) -> Result<TpmManufacturer, Error>
     };
     let mut tx = cx.db.write().await?;
     let what = format!("{} {} {}", removed.kind.as_str(), removed.id, removed.subject);
-    cx.audit(&mut tx, now_s(), "admin", "tpm-manufacturer.remove", &what).await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", "tpm-manufacturer.remove", &what).await?;
     let folder = manufacturers_folder(&cx.settings.data);
     for (_, path) in TpmKind::ALL.iter().flat_map(|kind| manufacturer_files(&folder, kind.as_str()))
     {

@@ -3,7 +3,6 @@
 
 use crate::attestation::eligibility::may_update;
 use crate::attestation::evidence;
-use crate::clock::now_s;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::events::Appraised;
@@ -47,7 +46,7 @@ async fn change(cx: &Context, fleet: &FleetId, policy: &Policy) -> Result<(), Er
     attestations::set_policy(&mut tx, fleet, policy).await?;
     cx.audit(
         &mut tx,
-        now_s(),
+        cx.now_s(),
         "admin",
         "fleet.attestation-policy",
         &format!("{fleet} {}", serde_json::to_string(policy)?),

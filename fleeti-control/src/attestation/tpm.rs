@@ -105,7 +105,7 @@ fn manufacturer(
     endorsement: &EndorsementKey,
     certificates: &[Vec<u8>],
 ) -> Manufacturer {
-    let (manufacturers, now) = (cx.pki.manufacturers.load(), now_s());
+    let (manufacturers, now) = (cx.pki.manufacturers.load(), cx.now_s());
     let (kind, description) = match manufacturers.verify(endorsement, certificates, now) {
         Ok(e) => (
             Some(e.kind.as_str().to_owned()),
@@ -227,7 +227,7 @@ fn anew(cx: &Context, row: &TpmRow) -> Manufacturer {
         Err(e) => Manufacturer {
             kind: None,
             description: e.to_string(),
-            judged_by: cx.pki.manufacturers.load().digest(now_s()),
+            judged_by: cx.pki.manufacturers.load().digest(cx.now_s()),
         },
     }
 }
@@ -278,7 +278,7 @@ pub async fn prove(cx: &Context, device: &DeviceId, proof: &TpmProof) -> Result<
         return Err(other_tpm(cx, device.as_str(), &row).await?);
     }
     if bound == Bound::New {
-        cx.audit(&mut tx, now_s(), device.as_str(), "device.tpm-bound", &row.ek_sha256).await?;
+        cx.audit(&mut tx, cx.now_s(), device.as_str(), "device.tpm-bound", &row.ek_sha256).await?;
     }
     tx.commit().await?;
     if bound == Bound::New {
@@ -307,7 +307,7 @@ pub(crate) fn other() -> Error {
 pub(crate) async fn alarm(cx: &Context, who: &str, tpm: &TpmRow) -> Result<(), Error> {
     if cx.alarms.is_new(REFUSED, who) {
         let mut tx = cx.db.write().await?;
-        cx.audit(&mut tx, now_s(), who, REFUSED, &tpm.ek_sha256).await?;
+        cx.audit(&mut tx, cx.now_s(), who, REFUSED, &tpm.ek_sha256).await?;
         tx.commit().await?;
         tracing::error!(device = %who, "a device presented a TPM that is not bound to it, or is bound to another device");
     }

@@ -3,7 +3,7 @@
 
 pub mod proof;
 
-use crate::clock::{new_id, now_s};
+use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
 use crate::enrollment::token;
 use crate::error::Error;
@@ -62,7 +62,7 @@ pub async fn provision(
     let enrollment = token::issue(cx, &mut tx, &wanted, addresses).await?;
     let mut writes = Vec::new();
     if let Some((state, enrolls)) = made {
-        store::boot::insert(&mut tx, &device, &state, request.release.as_ref(), now_s()).await?;
+        store::boot::insert(&mut tx, &device, &state, request.release.as_ref(), cx.now_s()).await?;
         if let Some(release) = &request.release {
             store::boot::keep_signatures(
                 &mut tx,
@@ -73,7 +73,8 @@ pub async fn provision(
         }
         writes = enrolls;
     }
-    cx.audit(&mut tx, now_s(), "admin", "device.provision", &format!("{device} {fleet}")).await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", "device.provision", &format!("{device} {fleet}"))
+        .await?;
     tx.commit().await?;
     let (mut record, expires_s) = (enrollment.record, enrollment.expires_s);
     record.proxy = request.proxy.clone().or(record.proxy);

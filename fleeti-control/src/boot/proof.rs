@@ -1,6 +1,5 @@
 //! Boot proofs of releases.
 
-use crate::clock::now_s;
 use crate::context::Context;
 use crate::error::Error;
 use crate::releases;
@@ -36,7 +35,7 @@ pub async fn add(
     store::releases::set_boot_proof(&mut tx, name, sent).await?;
     cx.audit(
         &mut tx,
-        now_s(),
+        cx.now_s(),
         "admin",
         "release.boot-proof",
         &format!("{name} by {} at {}", proof.device, proof.level.code()),

@@ -2,7 +2,6 @@
 
 use crate::again;
 use crate::attestation::eligibility;
-use crate::clock::now_s;
 use crate::context::Context;
 use crate::enrollment::renewal;
 use crate::error::Error;
@@ -159,7 +158,7 @@ async fn store_message(
         Up::Telemetry => {
             let telemetry: Telemetry = strict::from_slice(payload).map_err(invalid)?;
             let mut tx = cx.db.write().await?;
-            store::devices::telemetry(&mut tx, device, &telemetry, now_s()).await?;
+            store::devices::telemetry(&mut tx, device, &telemetry, cx.now_s()).await?;
             tx.commit().await?;
             cx.publish(Event::Device { id: device.clone() });
             Ok(())
@@ -357,7 +356,8 @@ pub async fn forgive(cx: &Context, device: &DeviceId, version: &Version) -> Resu
     let Some(desired) = store::desired::forgive(&mut tx, device, version).await? else {
         return Err(Error::not_found("device", device.as_str()));
     };
-    cx.audit(&mut tx, now_s(), "admin", "device.forgive", &format!("{device} {version}")).await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", "device.forgive", &format!("{device} {version}"))
+        .await?;
     tx.commit().await?;
     cx.hub.push(device, desired);
     Ok(())

@@ -6,7 +6,7 @@ pub mod retention;
 pub mod revoke;
 
 use crate::builds::approvals;
-use crate::clock::{new_id, now_s};
+use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
 use crate::releases::documents::Documents;
@@ -330,7 +330,7 @@ async fn commit(cx: &Context, name: &ReleaseName, directory: &Path) -> Result<Re
         &digest,
         &manifest,
         &serde_json::to_string(&signatures)?,
-        now_s(),
+        cx.now_s(),
     )
     .await?;
     store::releases::set_audit_number(&mut tx, name, number).await?;

@@ -38,7 +38,7 @@ pub const PAGE_MAX: u32 = 1000;
 /// devices, or with another active rollout.
 pub async fn start(cx: &ContextRef, request: &CreateRollout) -> Result<RolloutSummary, Error> {
     releases::get(cx, &request.release).await?;
-    let now = now_s();
+    let now = cx.now_s();
     let mut tx = cx.db.write().await?;
     check(cx, &mut tx, request).await?;
     let rollout = StoredRollout {
@@ -97,13 +97,13 @@ pub async fn abort(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
     let mut tx = cx.db.write().await?;
     let rollout =
         store::rollouts::load(&mut tx, id).await?.ok_or_else(|| Error::not_found("rollout", id))?;
-    let mut change = Change::of(rollout, now_s());
+    let mut change = Change::of(rollout, cx.now_s());
     change.header(header::Event::Abort).map_err(rejected)?;
     let policy = cx.attestation.policies.of(&change.rollout.fleet);
     chunks::work(&mut tx, &mut change, &policy).await?;
     let summary = RolloutSummary::from(&change.rollout);
     let after = change.store(cx, &mut tx).await?;
-    cx.audit(&mut tx, now_s(), "admin", "rollout.abort", id).await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", "rollout.abort", id).await?;
     tx.commit().await?;
     cx.dispatch(after);
     Ok(summary)

@@ -75,7 +75,7 @@ async fn reported(
         heard: received_offer,
         eligibility: eligibility::eligibility_of(tx, cx, device).await?,
     });
-    let mut change = Change::of(rollout, now_s());
+    let mut change = Change::of(rollout, cx.now_s());
     change.device(device, &row, event);
     change.store(cx, tx).await
 }
@@ -92,7 +92,7 @@ async fn appraised(
         return Ok(After::default());
     };
     let rows = store::rollout_devices::of(tx, &rollout.id, &devices).await?;
-    let mut change = Change::of(rollout, now_s());
+    let mut change = Change::of(rollout, cx.now_s());
     chunks::compare(tx, &mut change, policy, rows, has_new_evidence).await?;
     change.store(cx, tx).await
 }

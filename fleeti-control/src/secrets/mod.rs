@@ -67,7 +67,7 @@ pub async fn keep_recovery_key(
         // replaced at once.
         let is_seen = known.status.shown_s.is_some();
         if !is_seen
-            && now_s().saturating_sub(known.status.kept_s) < cx.settings.limits.recovery_key_s
+            && cx.now_s().saturating_sub(known.status.kept_s) < cx.settings.limits.recovery_key_s
         {
             return Err(Error::new(
                 Code::Unavailable,
@@ -83,7 +83,7 @@ pub async fn keep_recovery_key(
     )
     .await?;
     let mut tx = cx.db.write().await?;
-    store::vault::keep_recovery_key(&mut tx, device, &kept, &sha256, now_s()).await?;
+    store::vault::keep_recovery_key(&mut tx, device, &kept, &sha256, cx.now_s()).await?;
     tx.commit().await?;
     cx.secrets.shown().remove(device);
     cx.publish(Event::Device { id: device.clone() });
@@ -151,7 +151,7 @@ pub async fn show_recovery_key(
         .and_then(|bytes| String::from_utf8(bytes).ok())
         .ok_or_else(unexpected)?;
     let mut tx = cx.db.write().await?;
-    store::vault::set_shown(&mut tx, device, &wrapped, now_s()).await?;
+    store::vault::set_shown(&mut tx, device, &wrapped, cx.now_s()).await?;
     tx.commit().await?;
     if !request.previous {
         cx.secrets.shown().insert(device.clone());
@@ -173,7 +173,7 @@ pub(crate) async fn request_new_recovery_key(cx: &Context, device: &DeviceId) ->
     let is_requested =
         commands::is_ordered(&mut tx, device, CommandKind::NewRecoveryKey, shown_s).await?;
     if is_requested
-        || commands::pending_count(&mut tx, device, now_s()).await? >= commands::PENDING_MAX
+        || commands::pending_count(&mut tx, device, cx.now_s()).await? >= commands::PENDING_MAX
     {
         return Ok(());
     }
@@ -260,7 +260,7 @@ async fn changed(
             ));
         }
         Some(wrapped) => {
-            store::vault::set_secret(&mut tx, fleet, name, wrapped, now_s()).await?;
+            store::vault::set_secret(&mut tx, fleet, name, wrapped, cx.now_s()).await?;
             "fleet.secret-set"
         }
         None if !store::vault::remove_secret(&mut tx, fleet, name).await? => {
@@ -269,7 +269,7 @@ async fn changed(
         None => "fleet.secret-removed",
     };
     let version = store::vault::changed(&mut tx, fleet).await?;
-    cx.audit(&mut tx, now_s(), "admin", action, &format!("{fleet} {name}")).await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", action, &format!("{fleet} {name}")).await?;
     tx.commit().await?;
     cx.secrets.set(fleet, version);
     cx.publish(Event::Fleet { name: fleet.clone() });

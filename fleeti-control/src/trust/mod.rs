@@ -14,7 +14,6 @@ pub mod transitions;
 pub(crate) mod upkeep;
 
 use self::state::{Accepted, Trust, ends};
-use crate::clock::now_s;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::pki::Pki;
@@ -125,7 +124,8 @@ async fn apply_import(cx: &Context, import: &ImportBundle) -> Result<TrustStatus
     if !transcript.has_bundle(read.sha256()) {
         return Err(Error::new(Code::Untrusted, "the transcript does not contain this bundle"));
     }
-    if VerifiedCrl::read(read.crl(), &cx.pki.root).map_err(untrusted)?.next_update_s() < now_s() {
+    if VerifiedCrl::read(read.crl(), &cx.pki.root).map_err(untrusted)?.next_update_s() < cx.now_s()
+    {
         return Err(Error::new(Code::Conflict, "the root's CRL has expired")
             .hint("make a new one with `fleeti pki root crl`"));
     }
@@ -310,7 +310,7 @@ pub async fn status(cx: &Context) -> Result<TrustStatus, Error> {
         devices,
         devices_with_it,
         root_crl_ends_s: trust.root_crl_ends_s,
-        warnings: warnings(cx, now_s()),
+        warnings: warnings(cx, cx.now_s()),
     })
 }
 

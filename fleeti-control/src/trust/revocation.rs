@@ -3,7 +3,6 @@
 //! protects against a database that was restored from a backup. If a new CRL cannot be signed, the
 //! last one stays in use, and no device goes offline because of that.
 
-use crate::clock::now_s;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::events::DomainEvent;
@@ -45,7 +44,7 @@ async fn apply(cx: &Context, id: &DeviceId, reason: RevocationReason) -> Result<
     let after = match store::devices::fleet_of_revoked(&mut tx, id).await? {
         Some(fleet) => {
             let event = DomainEvent::DeviceRevoked { fleet, device: id.clone() };
-            cx.emit(&mut tx, now_s(), &event).await?
+            cx.emit(&mut tx, cx.now_s(), &event).await?
         }
         None => return Err(Error::not_found("device", id.as_str())),
     };
@@ -76,7 +75,7 @@ pub async fn release_hold(cx: &Context, id: &DeviceId) -> Result<(), Error> {
         let refused = Error::new(Code::Conflict, format!("{id} is not on hold"));
         return Err(refused.hint("only a hold can be undone; enroll the device again"));
     }
-    cx.audit(&mut tx, now_s(), "admin", "device.release-hold", id.as_str()).await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", "device.release-hold", id.as_str()).await?;
     tx.commit().await?;
     cx.publish(Event::Device { id: id.clone() });
     publish_crls(cx).await

@@ -1,7 +1,6 @@
 //! Transitions from old trust anchors to new ones. The server only stores and serves them: a device
 //! verifies them with its own anchors.
 
-use crate::clock::now_s;
 use crate::context::Context;
 use crate::error::Error;
 use crate::trust::notice;
@@ -62,8 +61,9 @@ pub async fn import(
         Change::OpenpgpKeys { .. } => "openpgp-keys",
     };
     let mut tx = cx.db.write().await?;
-    store::trust::keep_transition(&mut tx, &sha256, &merged, now_s()).await?;
-    cx.audit(&mut tx, now_s(), "admin", "transition.import", &format!("{what} {sha256}")).await?;
+    store::trust::keep_transition(&mut tx, &sha256, &merged, cx.now_s()).await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", "transition.import", &format!("{what} {sha256}"))
+        .await?;
     tx.commit().await?;
     notice::tell(cx).await;
     all(cx).await

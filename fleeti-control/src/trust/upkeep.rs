@@ -2,7 +2,6 @@
 
 use super::identity::renew_identity;
 use super::{revocation, warnings};
-use crate::clock::now_s;
 use crate::context::ContextRef;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ pub(crate) async fn run(cx: ContextRef, has_signer: bool) {
             tokio::time::sleep(RENEW_RETRY).await;
         }
         pause = RENEW_INTERVAL;
-        warnings(&cx, now_s()).iter().for_each(|warning| tracing::warn!("{warning}"));
+        warnings(&cx, cx.now_s()).iter().for_each(|warning| tracing::warn!("{warning}"));
         if let Err(e) = revocation::publish_crls(&cx).await {
             tracing::error!("the CRLs were not renewed: {e}");
             pause = RENEW_RETRY;

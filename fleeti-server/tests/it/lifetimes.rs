@@ -4,6 +4,7 @@ use crate::peer::Peer;
 use crate::world::{TestDevice, World};
 use fleeti_control::clock::Clock;
 use fleeti_control::clock::now_s;
+use fleeti_control::logins;
 use fleeti_core::wire::api::{CreateCommand, RevocationReason};
 use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::enrollment::RenewResponse;
@@ -329,4 +330,16 @@ async fn a_device_that_reconnects_often_is_neither_suspected_nor_slowed_down() {
     Peer::session(&world, &device).await.is_alive().await;
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(world.client.device(&device.id).await.unwrap().alarm, None);
+}
+
+#[actix_web::test]
+async fn a_login_session_ends_by_the_clock_of_the_server() {
+    let (world, ahead) = world().await;
+    let cx = &world.server.control;
+    let token = std::fs::read_to_string(world.dir.path().join("admin.token")).unwrap();
+    let session = logins::begin(cx, &token).await.unwrap();
+    ahead.store(logins::SESSION_S - 60, Ordering::SeqCst);
+    assert!(logins::is_live(cx, &session).await.unwrap());
+    ahead.store(logins::SESSION_S + 60, Ordering::SeqCst);
+    assert!(!logins::is_live(cx, &session).await.unwrap());
 }

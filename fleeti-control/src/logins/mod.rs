@@ -36,7 +36,7 @@ pub async fn api_refused(cx: &Context, address: Option<IpAddr>) -> Result<(), Er
         || (0..API_REFUSED_MAX).any(|n| cx.alarms.is_new("api.refused, of all", &n.to_string()));
     if cx.alarms.is_new(API_REFUSED, &from) && is_counted() {
         let mut tx = cx.db.write().await?;
-        cx.audit(&mut tx, now_s(), "somebody", API_REFUSED, &format!("from {from}")).await?;
+        cx.audit(&mut tx, cx.now_s(), "somebody", API_REFUSED, &format!("from {from}")).await?;
         tx.commit().await?;
     }
     Ok(())
@@ -60,7 +60,7 @@ pub async fn begin(cx: &Context, token: &str) -> Result<String, Error> {
         // Once per alarm interval, so that guessing does not fill the log.
         if cx.alarms.is_new(REFUSED, "web") {
             let mut tx = cx.db.write().await?;
-            cx.audit(&mut tx, now_s(), "somebody", REFUSED, "web").await?;
+            cx.audit(&mut tx, cx.now_s(), "somebody", REFUSED, "web").await?;
             tx.commit().await?;
         }
         return Err(Error::new(Code::Unauthenticated, "that is not the administrator's token")
@@ -84,7 +84,7 @@ pub async fn is_live(cx: &Context, session: &str) -> Result<bool, Error> {
         cx.db.pool(),
         &session_sha256,
         &credential(cx, &session_sha256)?,
-        now_s(),
+        cx.now_s(),
     )
     .await?)
 }
@@ -93,7 +93,7 @@ pub async fn is_live(cx: &Context, session: &str) -> Result<bool, Error> {
 pub async fn end(cx: &Context, session: &str) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
     store::sessions::delete(&mut tx, &sha256_hex(session.as_bytes())).await?;
-    cx.audit(&mut tx, now_s(), "admin", "session.end", "web").await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", "session.end", "web").await?;
     tx.commit().await?;
     Ok(())
 }
