@@ -74,6 +74,40 @@ pub async fn set_desired(
     rows.iter().map(|row| serde_json::from_str::<DesiredRow>(row)?.try_into()).collect()
 }
 
+/// Removes a release as the desired version of those devices that have it. Returns their new desired
+/// states.
+pub async fn withdraw(
+    tx: &mut Tx<'_>,
+    ids: &[DeviceId],
+    release: &ReleaseName,
+) -> Result<Vec<(DeviceId, DesiredState)>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (ids, release) = (serde_json::to_string(ids)?, release.to_string());
+    // A device may still run the release.
+    let keep = sql::Text::each(|d| {
+        format!(
+            "INSERT INTO device_releases (device, release_name) SELECT id, desired_release FROM devices \
+             WHERE desired_release = $2 AND id IN (SELECT value FROM {}) ON CONFLICT DO NOTHING",
+            d.strings_in(1)
+        )
+    });
+    sql::query(keep).bind(&ids).bind(&release).execute(&mut **tx).await?;
+    let set = sql::Text::each(|d| {
+        format!(
+            "UPDATE devices SET desired_release = NULL, desired_generation = desired_generation + 1 \
+             WHERE desired_release = $2 AND id IN (SELECT value FROM {}) RETURNING {}({DESIRED}){}",
+            d.strings_in(1),
+            d.json_array,
+            d.json_as_text
+        )
+    });
+    let rows: Vec<String> =
+        sql::query_scalar(set).bind(&ids).bind(&release).fetch_all(&mut **tx).await?;
+    rows.iter().map(|row| serde_json::from_str::<DesiredRow>(row)?.try_into()).collect()
+}
+
 /// Condition on a row `d` of `devices`: the device was provisioned with the release that it
 /// reports, or a rollout offered it. Also true for a device without report and without a known
 /// initial release.
@@ -91,19 +125,6 @@ pub async fn running_as_given(
     let found: Option<String> =
         sql::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?;
     found.map(|r| r.parse().map_err(StoreError::value)).transpose()
-}
-
-/// Devices whose desired version is this release.
-pub async fn with_desired(
-    tx: &mut Tx<'_>,
-    release: &ReleaseName,
-) -> Result<Vec<DeviceId>, StoreError> {
-    // A desired version comes from a rollout to the device's fleet, and a device never changes its
-    // fleet.
-    let sql = "SELECT id FROM devices WHERE fleet IN (SELECT fleet FROM rollouts WHERE release_name = $1) AND desired_release = $1 ORDER BY id";
-    let ids: Vec<String> =
-        sql::query_scalar(sql).bind(release.to_string()).fetch_all(&mut **tx).await?;
-    ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }
 
 /// Allows a device to try a version again after a rollback. Returns `None` for an unknown device.

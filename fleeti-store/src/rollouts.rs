@@ -25,17 +25,21 @@ pub struct StoredRollout {
     pub reached: String,
     /// The last device that was compared with a new policy of the fleet; `None` if none is left.
     pub appraised: Option<String>,
+    /// The last device that was checked for an offer of the release, after that was revoked; `None`
+    /// if none is left.
+    pub withdrawn: Option<String>,
 }
 
 impl StoredRollout {
     /// Whether devices are left that the rollout must add, compare or withdraw, in chunks.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        match self.header.phase {
+        let is_active = match self.header.phase {
             Phase::Starting | Phase::Aborting => true,
             Phase::Running => self.appraised.is_some(),
             Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted => false,
-        }
+        };
+        is_active || self.withdrawn.is_some()
     }
 }
 
@@ -66,10 +70,11 @@ struct HeaderRow {
     unconfirmed: i64,
     reached: String,
     appraised: Option<String>,
+    withdrawn: Option<String>,
 }
 
 const COLUMNS: &str = "r.id, r.fleet, r.created_s, r.release_name, r.phase, r.total, r.succeeded, \
-    r.failed, r.moving, r.unconfirmed, r.reached, r.appraised";
+    r.failed, r.moving, r.unconfirmed, r.reached, r.appraised, r.withdrawn";
 
 impl TryFrom<HeaderRow> for StoredRollout {
     type Error = StoreError;
@@ -93,6 +98,7 @@ impl TryFrom<HeaderRow> for StoredRollout {
             header: Header { phase, counts },
             reached: row.reached,
             appraised: row.appraised,
+            withdrawn: row.withdrawn,
         })
     }
 }
@@ -126,7 +132,7 @@ pub async fn set(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreEr
     let Counts { total, succeeded, failed, moving, unconfirmed } = rollout.header.counts;
     let n = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let sql = "UPDATE rollouts SET active = $2, phase = $3, total = $4, succeeded = $5, failed = $6, \
-        moving = $7, unconfirmed = $8, reached = $9, appraised = $10 WHERE id = $1";
+        moving = $7, unconfirmed = $8, reached = $9, appraised = $10, withdrawn = $11 WHERE id = $1";
     sql::query(sql)
         .bind(&rollout.id)
         .bind(i64::from(!rollout.header.phase.is_terminal()))
@@ -138,6 +144,7 @@ pub async fn set(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreEr
         .bind(n(unconfirmed))
         .bind(&rollout.reached)
         .bind(&rollout.appraised)
+        .bind(&rollout.withdrawn)
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -200,14 +207,37 @@ pub async fn active_of(
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// An active rollout with devices that it must add, compare or withdraw; `None` if no rollout has.
+/// A rollout with devices that it must add, compare or withdraw; `None` if no rollout has. A revoked
+/// release goes first.
 pub async fn next_with_work(tx: &mut Tx<'_>) -> Result<Option<StoredRollout>, StoreError> {
     let sql = sql::AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM rollouts r WHERE r.active = 1 \
-         AND (r.phase IN ('starting', 'aborting') OR r.appraised IS NOT NULL) ORDER BY r.id LIMIT 1"
+        "SELECT {COLUMNS} FROM rollouts r WHERE r.withdrawn IS NOT NULL OR r.active = 1 \
+         AND (r.phase IN ('starting', 'aborting') OR r.appraised IS NOT NULL) \
+         ORDER BY CASE WHEN r.withdrawn IS NULL THEN 1 ELSE 0 END, r.id LIMIT 1"
     ));
     let row = sql::query_as::<HeaderRow>(sql).fetch_optional(&mut **tx).await?;
     row.map(TryInto::try_into).transpose()
+}
+
+/// Records that every offer of a release must be withdrawn, whatever became of its rollouts. Each
+/// offer of a release to a device comes from a rollout that the device is part of.
+pub async fn withdraw_release(tx: &mut Tx<'_>, release: &ReleaseName) -> Result<(), StoreError> {
+    let sql = "UPDATE rollouts SET withdrawn = '' WHERE release_name = $1";
+    sql::query(sql).bind(release.to_string()).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// A rollout of this release with devices whose offers must be withdrawn.
+pub async fn next_to_withdraw(
+    tx: &mut Tx<'_>,
+    release: &ReleaseName,
+) -> Result<Option<StoredRollout>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM rollouts r \
+         WHERE r.withdrawn IS NOT NULL AND r.release_name = $1 ORDER BY r.id LIMIT 1"
+    ));
+    let row = sql::query_as::<HeaderRow>(sql).bind(release.to_string());
+    row.fetch_optional(&mut **tx).await?.map(TryInto::try_into).transpose()
 }
 
 /// One rollout, in a write transaction.

@@ -19,14 +19,14 @@ pub struct Documents {
 /// Cache of the documents of recently requested releases. A release never changes, so entries never
 /// become stale.
 #[derive(Default)]
-pub struct DocumentCache(Mutex<HashMap<ReleaseName, Arc<Documents>>>);
+pub(super) struct DocumentCache(Mutex<HashMap<ReleaseName, Arc<Documents>>>);
 
 impl DocumentCache {
-    pub(crate) fn get(&self, name: &ReleaseName) -> Option<Arc<Documents>> {
+    pub(super) fn get(&self, name: &ReleaseName) -> Option<Arc<Documents>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    pub(crate) fn insert(&self, name: &ReleaseName, documents: &Arc<Documents>) {
+    pub(super) fn insert(&self, name: &ReleaseName, documents: &Arc<Documents>) {
         let mut cache = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if cache.len() >= DOCUMENTS_MAX {
             cache.clear();

@@ -1,8 +1,7 @@
 //! Revocation of releases.
 
-use crate::attestation::evidence;
-use crate::clock::now_s;
-use crate::context::ContextRef;
+use crate::attestation::{evidence, policy};
+use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::events::DomainEvent;
 use crate::releases;
@@ -13,31 +12,54 @@ use fleeti_store as store;
 use std::sync::Arc;
 
 /// Revokes a release: its rollouts end, and it is no longer the desired version of any device.
-/// Devices that run it keep it until a newer release is rolled out to them. Idempotent.
+/// Devices that run it keep it until a newer release is rolled out to them. From the return of this
+/// function on, no device is offered the release; the offers of a large fleet are withdrawn in
+/// chunks afterwards. Idempotent.
 ///
 /// # Errors
 /// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
 pub async fn revoke(cx: &ContextRef, name: &ReleaseName) -> Result<(), Error> {
+    let (cx, name) = (Arc::clone(cx), name.clone());
+    // In a task of its own, because the client may disconnect: memory and database change together.
+    tokio::spawn(async move { apply(&cx, &name).await }).await.map_err(Error::internal)?
+}
+
+async fn apply(cx: &ContextRef, name: &ReleaseName) -> Result<(), Error> {
     let digest = releases::get(cx, name).await?.manifest_sha256;
-    let mut tx = cx.db.write().await?;
-    if !store::releases::revoke(&mut tx, name, now_s()).await? {
-        drop(tx);
-        cx.attestation.policies.touch();
+    if !mark(cx, name, &digest).await? {
+        policy::releases_changed(cx);
         notice::tell(cx).await;
         return Ok(());
     }
-    let event = DomainEvent::ReleaseRevoked { release: name.clone() };
-    let after = cx.emit(&mut tx, now_s(), &event).await?;
-    cx.audit(&mut tx, now_s(), "admin", "release.revoke", &format!("{name} {digest}")).await?;
-    tx.commit().await?;
-    // Before the first await: the caller may be dropped while this function waits.
-    cx.attestation.policies.touch();
-    cx.dispatch(after);
-    cx.publish(Event::Release { name: name.clone() });
     // A device that learns of the revocation installs the release from no server any more.
     notice::tell(cx).await;
     let (cx, devices) =
         (Arc::clone(cx), store::attestations::on_release(cx.db.pool(), name).await?);
     tokio::spawn(async move { evidence::reappraise_all(&cx, &devices).await });
     Ok(())
+}
+
+/// Stores the revocation, and withdraws the first offers. Returns `false` if the release is revoked
+/// already.
+async fn mark(cx: &Context, name: &ReleaseName, digest: &str) -> Result<bool, Error> {
+    let now = cx.now_s();
+    let mut tx = cx.db.write().await?;
+    if !store::releases::revoke(&mut tx, name, now).await? {
+        return Ok(false);
+    }
+    let event = DomainEvent::ReleaseRevoked { release: name.clone() };
+    let after = cx.emit(&mut tx, now, &event).await?;
+    cx.audit(&mut tx, now, "admin", "release.revoke", &format!("{name} {digest}")).await?;
+    // Before the commit: no device is offered the release after it, wherever its offer waits.
+    cx.releases.revoke(name);
+    let committed = tx.commit().await;
+    if committed.is_err() {
+        cx.releases.reload(&cx.db).await?;
+    }
+    committed?;
+    cx.grants.changed();
+    policy::releases_changed(cx);
+    cx.dispatch(after);
+    cx.publish(Event::Release { name: name.clone() });
+    Ok(true)
 }

@@ -17,11 +17,13 @@ pub(super) struct Change {
     pub(super) rollout: StoredRollout,
     /// As it is stored now.
     stored: StoredRollout,
-    now_s: u64,
+    /// When the change happens, Unix seconds.
+    pub(super) now_s: u64,
     joined: Vec<(DeviceId, Device)>,
     moved: Vec<(DeviceId, Device)>,
     offered: Vec<DeviceId>,
     withdrawn: Vec<DeviceId>,
+    checked: Vec<DeviceId>,
     challenged: Vec<DeviceId>,
     is_published: bool,
 }
@@ -36,6 +38,7 @@ impl Change {
             moved: Vec::new(),
             offered: Vec::new(),
             withdrawn: Vec::new(),
+            checked: Vec::new(),
             challenged: Vec::new(),
             is_published: false,
         }
@@ -95,6 +98,11 @@ impl Change {
         self.follow(id, effects);
     }
 
+    /// Withdraws the release from a device that still has it, whatever became of the device.
+    pub(super) fn withdraw_release(&mut self, id: DeviceId) {
+        self.checked.push(id);
+    }
+
     fn follow(&mut self, id: &DeviceId, effects: Vec<device::Effect>) {
         for effect in effects {
             match effect {
@@ -117,6 +125,7 @@ impl Change {
         }
         let mut desired = store::desired::set_desired(tx, &self.offered, Some(release)).await?;
         desired.extend(store::desired::set_desired(tx, &self.withdrawn, None).await?);
+        desired.extend(store::desired::withdraw(tx, &self.checked, release).await?);
         let changes =
             if self.is_published { vec![Event::Rollout { id: id.clone() }] } else { Vec::new() };
         let mut after = After { desired, challenges: self.challenged, changes };
@@ -130,8 +139,7 @@ impl Change {
             after.merge(cx.emit(tx, self.now_s, &finished).await?);
         }
         if self.rollout.has_work() {
-            // The woken task waits for the write lock, which this transaction holds.
-            cx.rollouts.waiting.notify_one();
+            cx.rollouts.has_work();
         }
         Ok(after)
     }

@@ -1,11 +1,11 @@
 //! Work on all devices of a rollout, in chunks: devices join, are compared with a new policy, or
-//! lose their offer. Each chunk is a transaction of its own, so that other writes wait for one chunk
+//! lose their offer because the rollout was aborted or the release was revoked. Each chunk is a transaction of its own, so that other writes wait for one chunk
 //! at most, and the row of the rollout says how far the work is: after a crash it goes on at the
 //! next start.
 
 use super::change::Change;
-use crate::attestation::eligibility;
-use crate::clock::now_s;
+use crate::attestation::eligibility::{self, Terms};
+use crate::attestation::policy;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use fleeti_core::attestation::policy::Policy;
@@ -28,7 +28,7 @@ pub(crate) async fn run(cx: ContextRef) {
     loop {
         match one(&cx).await {
             Ok(true) => {}
-            Ok(false) => cx.rollouts.waiting.notified().await,
+            Ok(false) => cx.rollouts.wait_for_work().await,
             Err(e) => {
                 tracing::error!("a rollout waits: {e}");
                 tokio::time::sleep(RETRY).await;
@@ -41,8 +41,8 @@ pub(crate) async fn run(cx: ContextRef) {
 async fn one(cx: &Context) -> Result<bool, Error> {
     let mut tx = cx.db.write().await?;
     let Some(rollout) = store::rollouts::next_with_work(&mut tx).await? else { return Ok(false) };
-    let policy = cx.attestation.policies.of(&rollout.fleet);
-    let mut change = Change::of(rollout, now_s());
+    let policy = policy::of(cx, &rollout.fleet);
+    let mut change = Change::of(rollout, cx.now_s());
     work(&mut tx, &mut change, &policy).await?;
     let after = change.store(cx, &mut tx).await?;
     tx.commit().await?;
@@ -50,32 +50,55 @@ async fn one(cx: &Context) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Does the next chunk of a rollout, if it has work.
+/// Does the next chunk of a rollout, if it has work. Returns the number of devices in it.
 pub(super) async fn work(
     tx: &mut Tx<'_>,
     change: &mut Change,
     policy: &Policy,
-) -> Result<(), Error> {
+) -> Result<usize, Error> {
+    let is_policy_new = change.rollout.appraised.is_some();
     match change.rollout.header.phase {
-        Phase::Starting => add_devices(tx, change, policy).await,
         Phase::Aborting => withdraw_offers(tx, change).await,
-        Phase::Running if change.rollout.appraised.is_some() => appraise(tx, change, policy).await,
-        Phase::Ready | Phase::Running | Phase::Succeeded | Phase::Failed | Phase::Aborted => Ok(()),
+        // Before more devices join a rollout that starts.
+        Phase::Starting | Phase::Running if is_policy_new => appraise(tx, change, policy).await,
+        Phase::Starting => add_devices(tx, change, policy).await,
+        Phase::Ready | Phase::Running | Phase::Succeeded | Phase::Failed | Phase::Aborted => {
+            withdraw_release(tx, change).await
+        }
     }
+}
+
+/// Does as much work of a rollout as fits into a transaction with room for `room` more devices.
+/// Returns the room that is left.
+pub(super) async fn work_within(
+    tx: &mut Tx<'_>,
+    change: &mut Change,
+    policy: &Policy,
+    mut room: usize,
+) -> Result<usize, Error> {
+    while room > 0 && change.rollout.has_work() {
+        // A chunk without devices costs something, too.
+        room = room.saturating_sub(work(tx, change, policy).await?.max(1));
+    }
+    Ok(room)
 }
 
 pub(super) fn rejected(e: Rejected) -> Error {
     Error::new(Code::Conflict, e.to_string())
 }
 
-async fn add_devices(tx: &mut Tx<'_>, change: &mut Change, policy: &Policy) -> Result<(), Error> {
+async fn add_devices(
+    tx: &mut Tx<'_>,
+    change: &mut Change,
+    policy: &Policy,
+) -> Result<usize, Error> {
     let rollout = &change.rollout;
     // Devices may enroll meanwhile.
     let left = Limits::default().devices_max.saturating_sub(rollout.header.counts.total);
     let limit = CHUNK.min(u32::try_from(left).unwrap_or(CHUNK));
-    let page = (rollout.reached.as_str(), limit);
-    let devices = eligibility::after(tx, &rollout.fleet, policy, page).await?;
-    let is_last = devices.len() < CHUNK as usize;
+    let terms = Terms { policy, now_s: change.now_s };
+    let devices = eligibility::after(tx, &rollout.fleet, terms, &rollout.reached, limit).await?;
+    let (count, is_last) = (devices.len(), devices.len() < CHUNK as usize);
     if let Some((last, _)) = devices.last() {
         change.rollout.reached = last.to_string();
     }
@@ -85,13 +108,13 @@ async fn add_devices(tx: &mut Tx<'_>, change: &mut Change, policy: &Policy) -> R
     if is_last {
         change.header(header::Event::Started).map_err(rejected)?;
     }
-    Ok(())
+    Ok(count)
 }
 
-async fn withdraw_offers(tx: &mut Tx<'_>, change: &mut Change) -> Result<(), Error> {
+async fn withdraw_offers(tx: &mut Tx<'_>, change: &mut Change) -> Result<usize, Error> {
     let rollout = &change.rollout;
     let rows = store::rollout_devices::after(tx, &rollout.id, &rollout.reached, CHUNK).await?;
-    let is_last = rows.len() < CHUNK as usize;
+    let (count, is_last) = (rows.len(), rows.len() < CHUNK as usize);
     if let Some((last, _)) = rows.last() {
         change.rollout.reached = last.to_string();
     }
@@ -101,17 +124,34 @@ async fn withdraw_offers(tx: &mut Tx<'_>, change: &mut Change) -> Result<(), Err
     if is_last {
         change.header(header::Event::Withdrawn).map_err(rejected)?;
     }
-    Ok(())
+    Ok(count)
 }
 
-async fn appraise(tx: &mut Tx<'_>, change: &mut Change, policy: &Policy) -> Result<(), Error> {
+/// Withdraws a revoked release from the devices of a rollout that still have it. Those that have
+/// finished have it, too.
+async fn withdraw_release(tx: &mut Tx<'_>, change: &mut Change) -> Result<usize, Error> {
+    let rollout = &change.rollout;
+    let Some(reached) = rollout.withdrawn.clone() else { return Ok(0) };
+    let rows = store::rollout_devices::after(tx, &rollout.id, &reached, CHUNK).await?;
+    change.rollout.withdrawn = next_page(&rows);
+    let count = rows.len();
+    rows.into_iter().for_each(|(id, _)| change.withdraw_release(id));
+    Ok(count)
+}
+
+/// The last device of a chunk; `None` if no other chunk follows.
+fn next_page(rows: &[(DeviceId, Device)]) -> Option<String> {
+    rows.last().filter(|_| rows.len() == CHUNK as usize).map(|(last, _)| last.to_string())
+}
+
+async fn appraise(tx: &mut Tx<'_>, change: &mut Change, policy: &Policy) -> Result<usize, Error> {
     let rollout = &change.rollout;
     let reached = rollout.appraised.clone().unwrap_or_default();
     let rows = store::rollout_devices::after(tx, &rollout.id, &reached, CHUNK).await?;
-    let is_last = rows.len() < CHUNK as usize;
-    let last = rows.last().map(|(last, _)| last.to_string());
-    change.rollout.appraised = last.filter(|_| !is_last);
-    compare(tx, change, policy, rows, false).await
+    change.rollout.appraised = next_page(&rows);
+    let count = rows.len();
+    compare(tx, change, policy, rows, false).await?;
+    Ok(count)
 }
 
 /// Compares devices with the policy of their fleet. A rollout that waits for a proof needs new
@@ -128,9 +168,9 @@ pub(super) async fn compare(
     if rows.is_empty() {
         return Ok(());
     }
-    for found in eligibility::of(tx, policy, rows.keys()).await? {
-        let (id, eligibility) =
-            if has_new_evidence { found } else { eligibility::known_before(found) };
+    let terms = Terms { policy, now_s: change.now_s };
+    for (id, found) in eligibility::of(tx, terms, rows.keys()).await? {
+        let eligibility = if has_new_evidence { found } else { eligibility::known_before(found) };
         if let Some(device) = rows.remove(&id) {
             change.device(&id, &device, Event::Appraised(eligibility));
         }

@@ -9,7 +9,8 @@ pub(crate) mod chunks;
 mod reactions;
 pub(crate) mod state;
 
-use crate::clock::{new_id, now_s};
+use crate::attestation::policy;
+use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::{boot, releases};
@@ -49,13 +50,14 @@ pub async fn start(cx: &ContextRef, request: &CreateRollout) -> Result<RolloutSu
         header: Header::default(),
         reached: String::new(),
         appraised: None,
+        withdrawn: None,
     };
     let act = format!("{} {} {}", rollout.id, rollout.release, rollout.fleet);
     let devices = store::devices::count(&mut tx, &request.fleet).await?;
     store::rollouts::insert(&mut tx, &rollout).await?;
     let mut change = Change::of(rollout, now);
     change.header(header::Event::Start { devices }).map_err(rejected)?;
-    chunks::work(&mut tx, &mut change, &cx.attestation.policies.of(&request.fleet)).await?;
+    chunks::work(&mut tx, &mut change, &policy::of(cx, &request.fleet)).await?;
     let summary = RolloutSummary::from(&change.rollout);
     let after = change.store(cx, &mut tx).await?;
     cx.audit(&mut tx, now, "admin", "rollout.start", &act).await?;
@@ -73,7 +75,7 @@ async fn check(cx: &Context, tx: &mut Tx<'_>, request: &CreateRollout) -> Result
         return Err(conflict(format!("{release} is revoked"))
             .hint("publish a higher version and roll that out"));
     }
-    let policy = cx.attestation.policies.of(fleet);
+    let policy = policy::of(cx, fleet);
     if policy.proved_releases && !store::releases::is_proved(tx, release).await? {
         let text = format!("{release} has no boot proof, which fleet {fleet} requires");
         return Err(conflict(text).hint("roll it out to a fleet that does not require one, then run `fleeti release prove DIR --device DEVICE`"));
@@ -99,7 +101,7 @@ pub async fn abort(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
         store::rollouts::load(&mut tx, id).await?.ok_or_else(|| Error::not_found("rollout", id))?;
     let mut change = Change::of(rollout, cx.now_s());
     change.header(header::Event::Abort).map_err(rejected)?;
-    let policy = cx.attestation.policies.of(&change.rollout.fleet);
+    let policy = policy::of(cx, &change.rollout.fleet);
     chunks::work(&mut tx, &mut change, &policy).await?;
     let summary = RolloutSummary::from(&change.rollout);
     let after = change.store(cx, &mut tx).await?;

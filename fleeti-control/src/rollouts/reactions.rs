@@ -2,16 +2,14 @@
 
 use super::change::Change;
 use super::chunks;
-use crate::attestation::eligibility;
-use crate::clock::now_s;
+use crate::attestation::{eligibility, policy};
 use crate::context::{Context, Reacting};
 use crate::error::Error;
-use crate::events::{After, Appraised, DomainEvent};
+use crate::events::{After, Appraised, DeviceReport, DomainEvent, FleetAppraisal};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::device::{Event, Reported};
 use fleeti_core::rollout::header;
-use fleeti_core::wire::device::Report;
 use fleeti_store::{self as store, Tx};
 
 /// Reacts to events of other areas.
@@ -22,20 +20,18 @@ pub(crate) fn react<'a>(
 ) -> Reacting<'a> {
     Box::pin(async move {
         match event {
-            DomainEvent::DeviceReported { fleet, device, report, received_offer } => {
-                reported(cx, tx, (fleet, device), (report, *received_offer)).await
-            }
-            DomainEvent::DevicesAppraised { fleet, policy, devices, has_new_evidence } => {
-                match devices {
-                    Appraised::Fleet => policy_changed(cx, tx, fleet, policy).await,
-                    Appraised::Devices(devices) => {
-                        let devices = devices.iter().map(|(device, ..)| device).collect();
-                        appraised(cx, tx, (fleet, policy), devices, *has_new_evidence).await
-                    }
+            DomainEvent::DeviceReported(report) => reported(cx, tx, report).await,
+            DomainEvent::DevicesAppraised(appraisal) => match &appraisal.devices {
+                Appraised::Fleet => {
+                    policy_changed(cx, tx, &appraisal.fleet, &appraisal.policy).await
                 }
-            }
+                Appraised::Devices(changes) => {
+                    let devices = changes.iter().map(|change| &change.device).collect();
+                    appraised(cx, tx, appraisal, devices).await
+                }
+            },
             DomainEvent::DeviceRevoked { fleet, device } => {
-                one(cx, tx, fleet, device, Event::Revoked).await
+                device_revoked(cx, tx, fleet, device).await
             }
             DomainEvent::ReleaseRevoked { release } => release_revoked(cx, tx, release).await,
             DomainEvent::RolloutFinished { .. } => Ok(After::default()),
@@ -43,28 +39,22 @@ pub(crate) fn react<'a>(
     })
 }
 
-/// Passes an event to the active rollout that a device is part of.
-async fn one(
+async fn device_revoked(
     cx: &Context,
     tx: &mut Tx<'_>,
     fleet: &FleetId,
     device: &DeviceId,
-    event: Event,
 ) -> Result<After, Error> {
     let Some((rollout, row)) = store::rollouts::active_with(tx, fleet, device).await? else {
         return Ok(After::default());
     };
-    let mut change = Change::of(rollout, now_s());
-    change.device(device, &row, event);
+    let mut change = Change::of(rollout, cx.now_s());
+    change.device(device, &row, Event::Revoked);
     change.store(cx, tx).await
 }
 
-async fn reported(
-    cx: &Context,
-    tx: &mut Tx<'_>,
-    (fleet, device): (&FleetId, &DeviceId),
-    (report, received_offer): (&Report, bool),
-) -> Result<After, Error> {
+async fn reported(cx: &Context, tx: &mut Tx<'_>, sent: &DeviceReport) -> Result<After, Error> {
+    let DeviceReport { fleet, device, report, received_offer } = sent;
     let found = store::rollouts::active_with(tx, fleet, device).await?;
     let Some((rollout, row)) = found.filter(|(_, row)| !row.phase.is_finished()) else {
         return Ok(After::default());
@@ -72,7 +62,7 @@ async fn reported(
     let event = Event::Reported(Reported {
         running: report.boot.running.clone(),
         update: report.update.clone(),
-        heard: received_offer,
+        received_offer: *received_offer,
         eligibility: eligibility::eligibility_of(tx, cx, device).await?,
     });
     let mut change = Change::of(rollout, cx.now_s());
@@ -84,16 +74,16 @@ async fn reported(
 async fn appraised(
     cx: &Context,
     tx: &mut Tx<'_>,
-    (fleet, policy): (&FleetId, &Policy),
+    appraisal: &FleetAppraisal,
     devices: Vec<&DeviceId>,
-    has_new_evidence: bool,
 ) -> Result<After, Error> {
+    let FleetAppraisal { fleet, policy, has_new_evidence, .. } = appraisal;
     let Some(rollout) = store::rollouts::active_in(tx, fleet).await? else {
         return Ok(After::default());
     };
     let rows = store::rollout_devices::of(tx, &rollout.id, &devices).await?;
     let mut change = Change::of(rollout, cx.now_s());
-    chunks::compare(tx, &mut change, policy, rows, has_new_evidence).await?;
+    chunks::compare(tx, &mut change, policy, rows, *has_new_evidence).await?;
     change.store(cx, tx).await
 }
 
@@ -107,31 +97,39 @@ async fn policy_changed(
     let Some(rollout) = store::rollouts::active_in(tx, fleet).await? else {
         return Ok(After::default());
     };
-    let mut change = Change::of(rollout, now_s());
+    let mut change = Change::of(rollout, cx.now_s());
     change.rollout.appraised = Some(String::new());
     chunks::work(tx, &mut change, policy).await?;
     change.store(cx, tx).await
 }
 
-/// Ends the rollouts of a revoked release, and removes it as the desired version of every device.
+/// Ends the rollouts of a revoked release, and withdraws it from every device that has it, in chunks:
+/// this transaction has the first one.
 async fn release_revoked(
     cx: &Context,
     tx: &mut Tx<'_>,
     release: &ReleaseName,
 ) -> Result<After, Error> {
-    let mut after = After::default();
+    let (mut after, mut room) = (After::default(), chunks::CHUNK as usize);
+    store::rollouts::withdraw_release(tx, release).await?;
     for rollout in store::rollouts::active_of(tx, release).await? {
-        let mut change = Change::of(rollout, now_s());
+        let policy = policy::of(cx, &rollout.fleet);
+        let mut change = Change::of(rollout, cx.now_s());
         // A rollout that is aborting goes on.
         if let Err(e) = change.header(header::Event::Abort) {
             tracing::debug!("{e}");
-            continue;
         }
-        let policy = cx.attestation.policies.of(&change.rollout.fleet);
-        chunks::work(tx, &mut change, &policy).await?;
+        room = chunks::work_within(tx, &mut change, &policy, room).await?;
         after.merge(change.store(cx, tx).await?);
     }
-    let left = store::desired::with_desired(tx, release).await?;
-    after.desired.extend(store::desired::set_desired(tx, &left, None).await?);
+    while room > 0
+        && let Some(rollout) = store::rollouts::next_to_withdraw(tx, release).await?
+    {
+        let policy = policy::of(cx, &rollout.fleet);
+        let mut change = Change::of(rollout, cx.now_s());
+        room = chunks::work_within(tx, &mut change, &policy, room).await?;
+        after.merge(change.store(cx, tx).await?);
+    }
+    cx.rollouts.has_work();
     Ok(after)
 }

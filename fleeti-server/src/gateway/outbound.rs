@@ -5,6 +5,7 @@ use super::session::Session;
 use super::sessions::{InFlight, Sent};
 use bytes::Bytes;
 use fleeti_control::attestation::challenge;
+use fleeti_control::releases::offers;
 use fleeti_control::trust::notice;
 use fleeti_control::{commands, devices, secrets};
 use fleeti_core::wire::mqtt::Down;
@@ -53,6 +54,8 @@ impl Session<'_> {
             && let Some(desired) = self.desired.take()
             && self.sent_generation.is_none_or(|sent| sent < desired.generation)
         {
+            // Its release may have been revoked while it waited here.
+            let desired = offers::permitted(&self.gateway.control, *desired);
             self.sent_generation = Some(desired.generation);
             self.send(
                 Down::Desired,

@@ -224,7 +224,8 @@ mod test {
         assert!(!releases::revoke(&mut tx, &two, 9).await.unwrap());
         assert!(!releases::is_good(&mut tx, &two).await.unwrap());
         desired::set_desired(&mut tx, &[id("dev-1")], Some(&one)).await.unwrap();
-        assert!(desired::with_desired(&mut tx, &one).await.unwrap().is_empty(), "no rollout");
+        let other = desired::withdraw(&mut tx, &[id("dev-1")], &two).await.unwrap();
+        assert!(other.is_empty(), "it has another release");
         tx.commit().await.unwrap();
         let pool = db.pool();
         assert_eq!(releases::audit_number(pool, &two).await.unwrap(), Some(7));

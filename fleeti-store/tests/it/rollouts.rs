@@ -6,6 +6,7 @@ on_both! {
     every_phase_comes_back_as_it_was_stored,
     pages_follow_one_another_and_another_rollout_has_its_own_rows,
     a_fleet_has_one_active_rollout_and_its_work_is_found_again,
+    a_revoked_release_is_withdrawn_in_all_its_rollouts_from_the_devices_that_have_it,
 }
 
 mod test {
@@ -16,7 +17,8 @@ mod test {
     use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
     use fleeti_core::update::{FailureCode, RollbackReason};
     use fleeti_store::Db;
-    use fleeti_store::devices::{self, Certified};
+    use fleeti_store::desired;
+    use fleeti_store::devices::{self, Certified, WithCertificate};
     use fleeti_store::rollout_devices::{after, insert, of, page, set};
     use fleeti_store::rollouts::{self, StoredRollout};
 
@@ -37,6 +39,7 @@ mod test {
             header: Header { phase: Phase::Starting, counts: Counts::default() },
             reached: String::new(),
             appraised: None,
+            withdrawn: None,
         }
     }
 
@@ -58,7 +61,10 @@ mod test {
                 (id(n), certified)
             })
             .collect();
-        let rows: Vec<_> = certified.iter().map(|(id, c)| (id, &fleet, c)).collect();
+        let rows: Vec<_> = certified
+            .iter()
+            .map(|(device, certificate)| WithCertificate { device, fleet: &fleet, certificate })
+            .collect();
         let mut tx = db.write().await.unwrap();
         devices::upsert(&mut tx, &rows, 1).await.unwrap();
         tx.commit().await.unwrap();
@@ -159,6 +165,7 @@ mod test {
         first.header =
             Header { phase: Phase::Running, counts: Counts { total: 7, ..first.header.counts } };
         (first.reached, first.appraised) = ("device-000".into(), Some("device-003".into()));
+        first.withdrawn = Some("device-001".into());
         rollouts::set(&mut tx, &first).await.unwrap();
         assert_eq!(
             rollouts::active_in(&mut tx, &first.fleet).await.unwrap().as_ref(),
@@ -168,10 +175,53 @@ mod test {
         tx.commit().await.unwrap();
         assert_eq!(work(&db).await.as_deref(), Some("first"));
         let mut tx = db.write().await.unwrap();
-        first.appraised = None;
+        (first.appraised, first.withdrawn) = (None, None);
         rollouts::set(&mut tx, &first).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(work(&db).await, None);
         assert_eq!(rollouts::get(db.pool(), "first").await.unwrap(), Some(first));
+    }
+
+    pub async fn a_revoked_release_is_withdrawn_in_all_its_rollouts_from_the_devices_that_have_it(
+        place: Place,
+    ) {
+        let db = database(&place, 3).await;
+        let (revoked, other) = ("kiosk@2".parse().unwrap(), "kiosk@3".parse().unwrap());
+        let mut tx = db.write().await.unwrap();
+        let mut old = rollout("old");
+        rollouts::insert(&mut tx, &old).await.unwrap();
+        old.header.phase = Phase::Aborted;
+        rollouts::set(&mut tx, &old).await.unwrap();
+        let mut new = rollout("new");
+        rollouts::insert(&mut tx, &new).await.unwrap();
+        desired::set_desired(&mut tx, &[id(0), id(1)], Some(&revoked)).await.unwrap();
+        desired::set_desired(&mut tx, &[id(2)], Some(&other)).await.unwrap();
+        rollouts::withdraw_release(&mut tx, &other).await.unwrap();
+        assert_eq!(rollouts::next_to_withdraw(&mut tx, &other).await.unwrap(), None);
+
+        rollouts::withdraw_release(&mut tx, &revoked).await.unwrap();
+        for rollout in [&mut new, &mut old] {
+            rollout.withdrawn = Some(String::new());
+            let next = rollouts::next_to_withdraw(&mut tx, &revoked).await.unwrap();
+            assert_eq!(next.as_ref(), Some(&*rollout));
+            // Before the active rollout, which has work of its own.
+            let next = rollouts::next_with_work(&mut tx).await.unwrap();
+            assert_eq!(next.as_ref(), Some(&*rollout));
+            assert!(rollout.has_work());
+            rollout.withdrawn = None;
+            rollouts::set(&mut tx, rollout).await.unwrap();
+        }
+        assert!(!old.has_work());
+        assert_eq!(rollouts::next_to_withdraw(&mut tx, &revoked).await.unwrap(), None);
+        assert_eq!(rollouts::next_with_work(&mut tx).await.unwrap().as_ref(), Some(&new));
+
+        let both = [id(0), id(2)];
+        let withdrawn = desired::withdraw(&mut tx, &both, &revoked).await.unwrap();
+        let [(device, state)] = withdrawn.as_slice() else { panic!("{withdrawn:?}") };
+        assert_eq!((device, state.generation, &state.release), (&id(0), 2, &None));
+        assert!(desired::withdraw(&mut tx, &both, &revoked).await.unwrap().is_empty());
+        tx.commit().await.unwrap();
+        let release = async |n| desired::desired(db.pool(), &id(n)).await.unwrap().unwrap().release;
+        assert_eq!((release(1).await, release(2).await), (Some(revoked), Some(other)));
     }
 }

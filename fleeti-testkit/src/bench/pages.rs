@@ -95,6 +95,7 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
             },
             reached: String::new(),
             appraised: None,
+            withdrawn: None,
         };
         store::rollouts::insert(&mut tx, &rollout).await?;
         let rows: Vec<_> = ids.iter().map(row).collect();
