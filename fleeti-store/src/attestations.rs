@@ -1,8 +1,7 @@
-//! Evidence and attestation results of devices, and appraisal policies of fleets.
+//! Evidence and attestation results of devices.
 
 use crate::sql::{self, QueryBuilder};
 use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds};
-use fleeti_core::attestation::policy::Policy;
 use fleeti_core::attestation::{Level, level_for_update};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::strict;
@@ -153,11 +152,37 @@ pub async fn subjects(
         .collect())
 }
 
+/// The clock of a TPM (TPMS_CLOCK_INFO), stored as a list of its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u64, u32, u32, bool)", into = "(u64, u32, u32, bool)")]
+pub struct TpmClock {
+    /// Milliseconds for which the TPM was powered.
+    pub milliseconds: u64,
+    /// TPM resets since it was last cleared.
+    pub resets: u32,
+    /// TPM restarts since the last reset.
+    pub restarts: u32,
+    /// Whether no higher value was reported before.
+    pub safe: bool,
+}
+
+impl From<(u64, u32, u32, bool)> for TpmClock {
+    fn from((milliseconds, resets, restarts, safe): (u64, u32, u32, bool)) -> Self {
+        Self { milliseconds, resets, restarts, safe }
+    }
+}
+
+impl From<TpmClock> for (u64, u32, u32, bool) {
+    fn from(clock: TpmClock) -> Self {
+        (clock.milliseconds, clock.resets, clock.restarts, clock.safe)
+    }
+}
+
 /// What was accepted last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
-    /// The TPM clock: milliseconds, resets, restarts, and the safe flag.
-    pub clock: (u64, u32, u32, bool),
+    /// The TPM clock.
+    pub clock: TpmClock,
     /// PCRs that do not change while a system runs, hexadecimal.
     pub pcrs: BTreeMap<u8, String>,
 }
@@ -263,6 +288,23 @@ pub async fn is_last(
     Ok(found == 1)
 }
 
+/// Documents of an [`AttestationRow`], JSON.
+struct Texts {
+    accepted: Option<String>,
+    firmware_code: Option<String>,
+    result: String,
+}
+
+impl Texts {
+    fn of(row: &AttestationRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            accepted: row.accepted.as_ref().map(serde_json::to_string).transpose()?,
+            firmware_code: row.firmware_code.as_ref().map(serde_json::to_string).transpose()?,
+            result: serde_json::to_string(&row.result)?,
+        })
+    }
+}
+
 /// Stores evidence and results. Measurements of the firmware's code are stored only once:
 /// afterwards only an operator can change them.
 pub async fn keep(
@@ -273,29 +315,19 @@ pub async fn keep(
         "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name, \
          update_level) ",
     );
-    let texts = rows.iter().map(|(_, row)| {
-        Ok((
-            row.accepted.as_ref().map(serde_json::to_string).transpose()?,
-            row.firmware_code.as_ref().map(serde_json::to_string).transpose()?,
-            serde_json::to_string(&row.result)?,
-        ))
+    let texts: Vec<_> = rows.iter().map(|(_, row)| Texts::of(row)).collect::<Result<_, _>>()?;
+    query.push_values(rows.iter().zip(texts), |mut line, ((device, row), texts)| {
+        line.push_bind(device.as_str())
+            .push_bind(&row.nonce)
+            .push_bind(&row.evidence.text)
+            .push_bind(texts.accepted)
+            .push_bind(texts.firmware_code);
+        line.push_bind(texts.result)
+            .push_bind(row.result.level as i64)
+            .push_bind(seconds(row.result.appraised_s));
+        line.push_bind(row.result.release.as_ref().map(ToString::to_string));
+        line.push_bind(level_for_update(&row.result.claims) as i64);
     });
-    let texts = texts.collect::<Result<Vec<_>, serde_json::Error>>()?;
-    query.push_values(
-        rows.iter().zip(texts),
-        |mut line, ((device, row), (accepted, firmware_code, result))| {
-            line.push_bind(device.as_str())
-                .push_bind(&row.nonce)
-                .push_bind(&row.evidence.text)
-                .push_bind(accepted)
-                .push_bind(firmware_code);
-            line.push_bind(result)
-                .push_bind(row.result.level as i64)
-                .push_bind(seconds(row.result.appraised_s));
-            line.push_bind(row.result.release.as_ref().map(ToString::to_string));
-            line.push_bind(level_for_update(&row.result.claims) as i64);
-        },
-    );
     query.push(
         " ON CONFLICT (device) DO UPDATE SET nonce = excluded.nonce, evidence = excluded.evidence, accepted = excluded.accepted, \
          firmware_code = COALESCE(attestations.firmware_code, excluded.firmware_code), result = excluded.result, \
@@ -456,32 +488,6 @@ pub async fn on_release(pool: &Pool, release: &ReleaseName) -> Result<Vec<Device
             .fetch_all(pool)
             .await?;
     ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
-}
-
-/// The policies of all fleets that differ from the default.
-pub async fn policies(pool: &Pool) -> Result<HashMap<FleetId, Policy>, StoreError> {
-    let rows: Vec<(String, String)> =
-        sql::query_as("SELECT fleet, policy FROM attestation_policies").fetch_all(pool).await?;
-    rows.into_iter()
-        .map(|(fleet, text)| {
-            Ok((fleet.parse().map_err(StoreError::value)?, serde_json::from_str(&text)?))
-        })
-        .collect()
-}
-
-/// Stores the policy of a fleet.
-pub async fn set_policy(
-    tx: &mut Tx<'_>,
-    fleet: &FleetId,
-    policy: &Policy,
-) -> Result<(), StoreError> {
-    let sql = "INSERT INTO attestation_policies (fleet, policy) VALUES ($1, $2) ON CONFLICT (fleet) DO UPDATE SET policy = excluded.policy";
-    sql::query(sql)
-        .bind(fleet.as_str())
-        .bind(serde_json::to_string(policy)?)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
 }
 
 /// Stores why attestation of a device failed.

@@ -24,29 +24,22 @@ pub async fn count(pool: &Pool) -> Result<u64, StoreError> {
 }
 
 /// Adds an act, in the transaction of what it is about.
-pub async fn insert(
-    tx: &mut Tx<'_>,
-    id: &str,
-    now_s: u64,
-    actor: &str,
-    action: &str,
-    subject: &str,
-) -> Result<(), StoreError> {
+pub async fn insert(tx: &mut Tx<'_>, act: &WaitingAct, now_s: u64) -> Result<(), StoreError> {
     sql::query(
         "INSERT INTO audit_outbox (id, at_s, actor, action, subject) VALUES ($1, $2, $3, $4, $5)",
     )
-    .bind(id)
+    .bind(&act.id)
     .bind(seconds(now_s))
-    .bind(actor)
-    .bind(action)
-    .bind(subject)
+    .bind(&act.actor)
+    .bind(&act.action)
+    .bind(&act.subject)
     .execute(&mut **tx)
     .await?;
     Ok(())
 }
 
 /// An act that the audit log does not have yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct WaitingAct {
     /// Id, by which the log refuses an act that it has.
     pub id: String,
@@ -61,10 +54,7 @@ pub struct WaitingAct {
 /// The oldest waiting acts, in order.
 pub async fn waiting(tx: &mut Tx<'_>) -> Result<Vec<WaitingAct>, StoreError> {
     let sql = "SELECT id, actor, action, subject FROM audit_outbox ORDER BY sequence LIMIT $1";
-    let rows: Vec<(String, String, String, String)> =
-        sql::query_as(sql).bind(AT_ONCE).fetch_all(&mut **tx).await?;
-    let act = |(id, actor, action, subject)| WaitingAct { id, actor, action, subject };
-    Ok(rows.into_iter().map(act).collect())
+    sql::query_as(sql).bind(AT_ONCE).fetch_all(&mut **tx).await
 }
 
 /// Removes acts that are in the log.

@@ -157,24 +157,37 @@ pub async fn signatures(
     Ok(text.map(|t| serde_json::from_str(&t)).transpose()?)
 }
 
+/// The signatures over a release by the keys of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedForDevice {
+    /// The device.
+    pub device: DeviceId,
+    /// The epoch of the key that signed.
+    pub epoch: u32,
+    /// The signatures.
+    pub signatures: BootSignatures,
+}
+
 /// Stores signatures of devices over a release.
 pub async fn keep_signatures(
     tx: &mut Tx<'_>,
     release: &ReleaseName,
-    signed: &[(DeviceId, u32, BootSignatures)],
+    signed: &[SignedForDevice],
 ) -> Result<(), StoreError> {
     if signed.is_empty() {
         return Ok(());
     }
     let name = release.to_string();
-    let texts =
-        signed.iter().map(|(_, _, s)| serde_json::to_string(s)).collect::<Result<Vec<_>, _>>()?;
+    let texts: Vec<_> = signed
+        .iter()
+        .map(|signed| serde_json::to_string(&signed.signatures))
+        .collect::<Result<_, _>>()?;
     let mut query =
         QueryBuilder::new("INSERT INTO boot_signatures (device, release_name, epoch, binaries) ");
-    query.push_values(signed.iter().zip(&texts), |mut row, ((device, epoch, _), text)| {
-        row.push_bind(device.as_str())
+    query.push_values(signed.iter().zip(&texts), |mut row, (signed, text)| {
+        row.push_bind(signed.device.as_str())
             .push_bind(&name)
-            .push_bind(i64::from(*epoch))
+            .push_bind(i64::from(signed.epoch))
             .push_bind(text);
     });
     query.push(" ON CONFLICT (device, release_name) DO UPDATE SET epoch = excluded.epoch, binaries = excluded.binaries");

@@ -25,6 +25,13 @@ fn prefix(sha256: &str) -> Result<i64, StoreError> {
     Ok(digits.cast_signed())
 }
 
+#[derive(sqlx::FromRow)]
+struct Row {
+    key_prefix: i64,
+    key_sha256: String,
+    device: String,
+}
+
 /// The devices that keys belong to, by the key's SHA-256. A key that may belong to no device has an
 /// owner that is no device's id.
 pub async fn owners(
@@ -40,11 +47,11 @@ pub async fn owners(
     );
     push_integers(&mut query, &prefixes);
     query.push(")");
-    let rows: Vec<(i64, String, String)> = query.build_query_as().fetch_all(connection).await?;
+    let rows: Vec<Row> = query.build_query_as().fetch_all(connection).await?;
     let mut owners = HashMap::new();
-    for (found, known, device) in rows {
-        for (key, _) in keys.iter().zip(&prefixes).filter(|(_, prefix)| **prefix == found) {
-            let owner = if **key == known { device.clone() } else { NO_DEVICE.to_owned() };
+    for Row { key_prefix, key_sha256, device } in rows {
+        for (key, _) in keys.iter().zip(&prefixes).filter(|(_, prefix)| **prefix == key_prefix) {
+            let owner = if **key == key_sha256 { device.clone() } else { NO_DEVICE.to_owned() };
             owners.insert((*key).to_owned(), owner);
         }
     }
@@ -110,7 +117,7 @@ pub(crate) async fn remove(tx: &mut Tx<'_>, keys: &[&str]) -> Result<u64, StoreE
 mod tests {
     use super::{NO_DEVICE, owners};
     use crate::Db;
-    use crate::devices::{Certified, insert_new, upsert};
+    use crate::devices::{Certified, WithCertificate, insert_new, upsert};
     use fleeti_core::id::DeviceId;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -133,7 +140,7 @@ mod tests {
         let (id, fleet, certified) =
             (device.parse().unwrap(), "demo".parse().unwrap(), certified(key));
         let mut tx = db.write().await?;
-        let all = [(&id, &fleet, &certified)];
+        let all = [WithCertificate { device: &id, fleet: &fleet, certificate: &certified }];
         if is_new {
             insert_new(&mut tx, &all, 1).await?
         } else {

@@ -94,7 +94,21 @@ pub struct Certified {
 }
 
 /// A device with a certificate for it.
-pub type WithCertificate<'a> = (&'a DeviceId, &'a FleetId, &'a Certified);
+#[derive(Clone, Copy)]
+pub struct WithCertificate<'a> {
+    /// The device.
+    pub device: &'a DeviceId,
+    /// Its fleet.
+    pub fleet: &'a FleetId,
+    /// The certificate.
+    pub certificate: &'a Certified,
+}
+
+impl<'a> WithCertificate<'a> {
+    fn key(&self) -> (&'a str, &'a DeviceId) {
+        (&self.certificate.key_sha256, self.device)
+    }
+}
 
 /// Adds devices that are new, each with a key that no device has used. If one of them is not, the
 /// transaction must be rolled back.
@@ -108,7 +122,7 @@ pub async fn insert_new(
     }
     insert(tx, devices, now_s, "").await?;
     insert_issued(tx, devices).await?;
-    let keys: Vec<_> = devices.iter().map(|(id, _, c)| (c.key_sha256.as_str(), *id)).collect();
+    let keys: Vec<_> = devices.iter().map(WithCertificate::key).collect();
     device_keys::insert_new(tx, &keys).await
 }
 
@@ -131,10 +145,10 @@ pub async fn upsert(
         // PostgreSQL refuses to change a row twice in one statement.
         let mut seen = HashSet::new();
         let (once, again): (Vec<_>, Vec<_>) =
-            rest.into_iter().partition(|(id, ..)| seen.insert(id.as_str()));
+            rest.into_iter().partition(|row| seen.insert(row.device.as_str()));
         insert(tx, &once, now_s, known).await?;
         insert_issued(tx, &once).await?;
-        let keys: Vec<_> = once.iter().map(|(id, _, c)| (c.key_sha256.as_str(), *id)).collect();
+        let keys: Vec<_> = once.iter().map(WithCertificate::key).collect();
         device_keys::insert_known(tx, &keys).await?;
         rest = again;
     }
@@ -154,8 +168,8 @@ async fn insert(
          certificate_not_after_s, is_in_tpm) SELECT * FROM (",
     );
     let now_s = seconds(now_s);
-    push_rows(&mut query, devices, |row, (id, fleet, c)| {
-        row.push_bind(id.as_str()).push_bind(fleet.as_str()).push_bind(now_s).push_bind(now_s);
+    push_rows(&mut query, devices, |row, WithCertificate { device, fleet, certificate: c }| {
+        row.push_bind(device.as_str()).push_bind(fleet.as_str()).push_bind(now_s).push_bind(now_s);
         row.push_bind(&c.key_sha256)
             .push_bind(&c.serial)
             .push_bind(&c.certificate_sha256)
@@ -171,9 +185,9 @@ async fn insert_issued(tx: &mut Tx<'_>, devices: &[WithCertificate<'_>]) -> Resu
     let mut query = QueryBuilder::new(
         "INSERT OR FAIL INTO issued (serial, device, sha256, not_after_s, pem, issuer, key_sha256) SELECT * FROM (",
     );
-    push_rows(&mut query, devices, |row, (id, _, c)| {
+    push_rows(&mut query, devices, |row, WithCertificate { device, certificate: c, .. }| {
         row.push_bind(&c.serial)
-            .push_bind(id.as_str())
+            .push_bind(device.as_str())
             .push_bind(&c.certificate_sha256)
             .push_bind(seconds(c.not_after_s))
             .push_bind(&c.pem)
@@ -183,6 +197,13 @@ async fn insert_issued(tx: &mut Tx<'_>, devices: &[WithCertificate<'_>]) -> Resu
     query.push(") AS new WHERE column1 IS NOT NULL");
     query.build().execute(&mut **tx).await?;
     Ok(())
+}
+
+#[derive(sqlx::FromRow)]
+struct KeyRow {
+    id: String,
+    key_sha256: String,
+    revoked_s: Option<i64>,
 }
 
 /// The keys of known devices, and whether the devices are revoked, by id.
@@ -198,9 +219,8 @@ pub async fn existing(
     let ids: Vec<_> = ids.iter().map(|id| id.as_str()).collect();
     push_list(&mut query, &ids);
     query.push(")");
-    let rows: Vec<(String, String, Option<i64>)> =
-        query.build_query_as().fetch_all(&mut **tx).await?;
-    Ok(rows.into_iter().map(|(id, key, revoked_s)| (id, (key, revoked_s.is_some()))).collect())
+    let rows: Vec<KeyRow> = query.build_query_as().fetch_all(&mut **tx).await?;
+    Ok(rows.into_iter().map(|row| (row.id, (row.key_sha256, row.revoked_s.is_some()))).collect())
 }
 
 /// One device.
@@ -245,14 +265,23 @@ pub async fn in_trouble(pool: &Pool, after: &str, limit: u32) -> Result<Vec<Devi
 
 /// All fleets that have, or had, a device, with numbers of devices.
 pub async fn fleets(pool: &Pool) -> Result<Vec<Fleet>, StoreError> {
-    let sql = "SELECT fleet, COUNT(*), COUNT(revoked_s) FROM devices GROUP BY fleet ORDER BY fleet";
-    let rows: Vec<(String, i64, i64)> = sql::query_as(sql).fetch_all(pool).await?;
-    rows.into_iter()
-        .map(|(name, all, revoked)| {
-            let name = name.parse().map_err(StoreError::value)?;
-            Ok(Fleet { name, devices: from_seconds(all - revoked), revoked: from_seconds(revoked) })
+    #[derive(sqlx::FromRow)]
+    struct FleetRow {
+        fleet: String,
+        devices: i64,
+        revoked: i64,
+    }
+    let sql = "SELECT fleet, COUNT(*) AS devices, COUNT(revoked_s) AS revoked FROM devices \
+               GROUP BY fleet ORDER BY fleet";
+    let rows: Vec<FleetRow> = sql::query_as(sql).fetch_all(pool).await?;
+    let fleet = |row: FleetRow| {
+        Ok(Fleet {
+            name: row.fleet.parse().map_err(StoreError::value)?,
+            devices: from_seconds(row.devices - row.revoked),
+            revoked: from_seconds(row.revoked),
         })
-        .collect()
+    };
+    rows.into_iter().map(fleet).collect()
 }
 
 /// Number of devices that run an image of a line or are to run one, and are not revoked. Reads every

@@ -43,10 +43,21 @@ pub async fn insert(
 /// Up to `limit` records after a number, oldest first.
 pub async fn after(pool: &Pool, number: i64, limit: u32) -> Result<Vec<Record>, StoreError> {
     let sql = "SELECT number, at_s, kind, body FROM domain_events WHERE number > $1 ORDER BY number LIMIT $2";
-    let rows: Vec<(i64, i64, String, String)> =
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        number: i64,
+        at_s: i64,
+        kind: String,
+        body: String,
+    }
+    let rows: Vec<Row> =
         sql::query_as(sql).bind(number).bind(i64::from(limit)).fetch_all(pool).await?;
-    let record =
-        |(number, at_s, kind, body)| Record { number, at_s: from_seconds(at_s), kind, body };
+    let record = |row: Row| Record {
+        number: row.number,
+        at_s: from_seconds(row.at_s),
+        kind: row.kind,
+        body: row.body,
+    };
     Ok(rows.into_iter().map(record).collect())
 }
 

@@ -18,9 +18,10 @@
 //!
 //! Code map: [`devices`], [`desired`], [`admission`], [`mqtt_sessions`], [`commands`] (devices and
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
-//! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`boot`], [`vault`] (evidence and what only
-//! the signing service opens) · [`revisions`], [`builds`], [`approvals`], [`releases`],
-//! [`rollouts`], [`rollout_devices`] · [`sessions`], [`workers`], [`audit`], [`domain_events`].
+//! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`policies`], [`boot`],
+//! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
+//! [`approvals`], [`releases`], [`rollouts`], [`rollout_devices`] · [`sessions`], [`workers`],
+//! [`audit`], [`domain_events`].
 #![allow(clippy::missing_errors_doc, reason = "said once, above")]
 #![warn(missing_docs)]
 
@@ -49,6 +50,7 @@ mod location;
 pub mod mqtt_sessions;
 mod open;
 pub mod pairings;
+pub mod policies;
 pub mod readmissions;
 pub mod releases;
 pub mod revisions;

@@ -43,11 +43,26 @@ pub struct Head {
     pub description: String,
 }
 
-type HeadRow = (String, i64, String, i64, String);
+#[derive(sqlx::FromRow)]
+struct HeadRow {
+    line: String,
+    number: i64,
+    digest: String,
+    created_s: i64,
+    description: String,
+}
 
-fn head((line, number, digest, created_s, description): HeadRow) -> Result<Head, StoreError> {
-    let number = u32::try_from(number).map_err(StoreError::value)?;
-    Ok(Head { line, number, digest, created_s: from_seconds(created_s), description })
+impl TryFrom<HeadRow> for Head {
+    type Error = StoreError;
+    fn try_from(row: HeadRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            line: row.line,
+            number: u32::try_from(row.number).map_err(StoreError::value)?,
+            digest: row.digest,
+            created_s: from_seconds(row.created_s),
+            description: row.description,
+        })
+    }
 }
 
 /// The newest revisions of a line, without their documents.
@@ -55,7 +70,7 @@ pub async fn heads_of_line(pool: &Pool, line: &Line, limit: u32) -> Result<Vec<H
     let sql = "SELECT line, number, digest, created_s, description FROM revisions WHERE line = $1 ORDER BY number DESC LIMIT $2";
     let rows: Vec<HeadRow> =
         sql::query_as(sql).bind(line.as_str()).bind(i64::from(limit)).fetch_all(pool).await?;
-    rows.into_iter().map(head).collect()
+    rows.into_iter().map(Head::try_from).collect()
 }
 
 /// The newest revision of each line, without their documents.
@@ -64,7 +79,7 @@ pub async fn heads(pool: &Pool, limit: u32) -> Result<Vec<Head>, StoreError> {
          JOIN (SELECT line, MAX(number) AS number FROM revisions GROUP BY line) n ON n.line = r.line AND n.number = r.number \
          ORDER BY r.line LIMIT $1";
     let rows: Vec<HeadRow> = sql::query_as(sql).bind(i64::from(limit)).fetch_all(pool).await?;
-    rows.into_iter().map(head).collect()
+    rows.into_iter().map(Head::try_from).collect()
 }
 
 /// One revision.

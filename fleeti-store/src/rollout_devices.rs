@@ -58,13 +58,27 @@ fn detail(phase: &DevicePhase) -> Result<Option<String>, StoreError> {
     Ok(Some(serde_json::to_string(&fields)?))
 }
 
+/// What a row says beside the names of rollout and device.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct NewRow {
+    phase: &'static str,
+    category: &'static str,
+    since_s: u64,
+    detail: Option<String>,
+}
+
 /// Devices by their new row: one statement for each row that differs, whatever their number.
-type Groups<'a> = BTreeMap<(&'static str, &'static str, u64, Option<String>), Vec<&'a DeviceId>>;
+type Groups<'a> = BTreeMap<NewRow, Vec<&'a DeviceId>>;
 
 fn groups(devices: &[(DeviceId, Device)]) -> Result<Groups<'_>, StoreError> {
     let mut groups = Groups::new();
     for (id, Device { phase, since_s }) in devices {
-        let row = (phase.name(), phase.category().name(), *since_s, detail(phase)?);
+        let row = NewRow {
+            phase: phase.name(),
+            category: phase.category().name(),
+            since_s: *since_s,
+            detail: detail(phase)?,
+        };
         groups.entry(row).or_default().push(id);
     }
     Ok(groups)
@@ -76,7 +90,7 @@ pub async fn insert(
     rollout: &str,
     devices: &[(DeviceId, Device)],
 ) -> Result<(), StoreError> {
-    for ((phase, category, since_s, detail), ids) in groups(devices)? {
+    for (NewRow { phase, category, since_s, detail }, ids) in groups(devices)? {
         let sql = sql::Text::each(|dialect| {
             format!(
                 "INSERT INTO rollout_devices (rollout, device, phase, category, since_s, detail) \
@@ -114,7 +128,7 @@ pub async fn set(
     rollout: &str,
     devices: &[(DeviceId, Device)],
 ) -> Result<(), StoreError> {
-    for ((phase, category, since_s, detail), ids) in groups(devices)? {
+    for (NewRow { phase, category, since_s, detail }, ids) in groups(devices)? {
         let (sql, ids) = match ids.as_slice() {
             [id] => (sql::Text::from(SET_ONE), id.to_string()),
             ids => (sql::Text::each(set_some), serde_json::to_string(ids)?),

@@ -32,17 +32,27 @@ pub struct Manufacturer {
     pub judged_by: String,
 }
 
+/// The keys of a TPM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TpmKeys {
+    /// SHA-256 of the endorsement key's SubjectPublicKeyInfo.
+    pub ek_sha256: String,
+    /// TPMT_PUBLIC of the endorsement key, base64.
+    pub endorsement_key: String,
+    /// TPMT_PUBLIC of the attestation key, base64.
+    pub attestation_key: String,
+}
+
 impl TpmRow {
     /// A TPM that is bound now.
     #[must_use]
     pub fn new(
-        ek_sha256: String,
-        keys: (String, String),
+        keys: TpmKeys,
         certificates: Vec<u8>,
         manufacturer: Manufacturer,
         now_s: u64,
     ) -> Self {
-        let (endorsement_key, attestation_key) = keys;
+        let TpmKeys { ek_sha256, endorsement_key, attestation_key } = keys;
         Self {
             ek_sha256,
             endorsement_key,

@@ -13,14 +13,22 @@ pub async fn newest(pool: &Pool, root_sha256: &str) -> Result<Option<SignedBundl
     Ok(row.map(|(bundle, signature)| SignedBundle { bundle, signature }))
 }
 
+/// A trust bundle to store.
+#[derive(Debug, Clone, Copy)]
+pub struct NewBundle<'a> {
+    /// SHA-256 of the certificate of its root.
+    pub root_sha256: &'a str,
+    /// Its version, as it says itself.
+    pub version: u64,
+    /// The bundle.
+    pub bundle: &'a SignedBundle,
+    /// The transcript of the ceremony that made it.
+    pub transcript: &'a str,
+}
+
 /// Stores a bundle of a root.
-pub async fn insert(
-    tx: &mut Tx<'_>,
-    (root_sha256, version): (&str, u64),
-    bundle: &SignedBundle,
-    transcript: &str,
-    now_s: u64,
-) -> Result<(), StoreError> {
+pub async fn insert(tx: &mut Tx<'_>, new: NewBundle<'_>, now_s: u64) -> Result<(), StoreError> {
+    let NewBundle { root_sha256, version, bundle, transcript } = new;
     let sql = "INSERT INTO trust_bundles (root_sha256, version, bundle, signature, transcript, imported_s) VALUES ($1, $2, $3, $4, $5, $6)";
     let query = sql::query(sql)
         .bind(root_sha256)
@@ -89,10 +97,19 @@ pub async fn switch(
     Ok(())
 }
 
-/// Number of devices that are not revoked, and how many of them have this bundle.
-pub async fn taken(pool: &Pool, version: u64) -> Result<(u64, u64), StoreError> {
+/// How many devices have a trust bundle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BundleCoverage {
+    /// Number of devices that are not revoked.
+    pub devices: u64,
+    /// How many of them have the bundle, or a newer one.
+    pub with_bundle: u64,
+}
+
+/// How many devices have a bundle.
+pub async fn coverage(pool: &Pool, version: u64) -> Result<BundleCoverage, StoreError> {
     let sql = "SELECT COUNT(*), COUNT(CASE WHEN trust_bundle >= $1 THEN 1 END) FROM devices WHERE revoked_s IS NULL";
-    let (all, taken): (i64, i64) =
+    let (devices, with_bundle): (i64, i64) =
         sql::query_as(sql).bind(seconds(version)).fetch_one(pool).await?;
-    Ok((from_seconds(all), from_seconds(taken)))
+    Ok(BundleCoverage { devices: from_seconds(devices), with_bundle: from_seconds(with_bundle) })
 }

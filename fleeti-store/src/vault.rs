@@ -112,6 +112,13 @@ pub async fn secrets(pool: &Pool, fleet: &FleetId) -> Result<Vec<FleetSecret>, S
     rows.into_iter().map(read).collect()
 }
 
+#[derive(sqlx::FromRow)]
+struct SecretRow {
+    version: i64,
+    name: Option<String>,
+    wrapped: Option<String>,
+}
+
 /// The secrets of a fleet, wrapped, and their number of changes.
 pub async fn wrapped_secrets(
     pool: &Pool,
@@ -120,10 +127,9 @@ pub async fn wrapped_secrets(
     // A single query, so that version and secrets always match.
     let sql = "SELECT v.version, s.name, s.wrapped FROM fleet_secret_versions v LEFT JOIN fleet_secrets s ON s.fleet = v.fleet \
                WHERE v.fleet = $1";
-    let rows: Vec<(i64, Option<String>, Option<String>)> =
-        sql::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
-    let version = rows.first().map_or(0, |(version, ..)| from_seconds(*version));
-    let named = rows.into_iter().filter_map(|(_, name, wrapped)| name.zip(wrapped));
+    let rows: Vec<SecretRow> = sql::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
+    let version = rows.first().map_or(0, |row| from_seconds(row.version));
+    let named = rows.into_iter().filter_map(|row| row.name.zip(row.wrapped));
     let secrets =
         named.map(|(name, wrapped)| Ok((name.parse().map_err(StoreError::value)?, wrapped)));
     Ok((version, secrets.collect::<Result<_, StoreError>>()?))

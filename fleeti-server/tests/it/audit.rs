@@ -11,6 +11,7 @@ use fleeti_pki::audit::{Entry, Examination, Stage, verify_log_consistency, verif
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_server::server::Server;
+use fleeti_store::audit::WaitingAct;
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -83,7 +84,13 @@ async fn an_act_that_waited_when_the_server_was_killed_is_entered_once() {
     let app = std::sync::Arc::clone(&server.control);
     let mut tx = app.db.write().await.unwrap();
     for (id, subject) in [("audit-a", "first"), ("audit-b", "second")] {
-        fleeti_store::audit::insert(&mut tx, id, 1, "admin", "test.act", subject).await.unwrap();
+        let act = WaitingAct {
+            id: id.into(),
+            actor: "admin".into(),
+            action: "test.act".into(),
+            subject: subject.into(),
+        };
+        fleeti_store::audit::insert(&mut tx, &act, 1).await.unwrap();
     }
     tx.commit().await.unwrap();
     let act = fleeti_pki::audit::Act {

@@ -15,6 +15,7 @@ use fleeti_pki::csr;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::sealed;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
+use fleeti_store::trust::NewBundle;
 use fleeti_testkit::host::{Host, Setup};
 use rustls::ServerConfig;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
@@ -384,13 +385,18 @@ async fn whoever_writes_the_database_makes_no_intermediate_count() {
     let db = fleeti_store::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
     let pki = fleeti_control::pki::Pki::open(dir.path()).unwrap();
     let mut tx = db.write().await.unwrap();
-    fleeti_store::trust::insert(&mut tx, (&pki.root_sha256, 1), &first.bundle, "", 0)
-        .await
-        .unwrap();
+    let new = NewBundle {
+        root_sha256: &pki.root_sha256,
+        version: 1,
+        bundle: &first.bundle,
+        transcript: "",
+    };
+    fleeti_store::trust::insert(&mut tx, new, 0).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(fleeti_control::trust::load(&db, &pki).await.unwrap().version(), 1);
     let mut tx = db.write().await.unwrap();
-    fleeti_store::trust::insert(&mut tx, (&pki.root_sha256, 2), &forged, "", 0).await.unwrap();
+    let new = NewBundle { version: 2, bundle: &forged, ..new };
+    fleeti_store::trust::insert(&mut tx, new, 0).await.unwrap();
     tx.commit().await.unwrap();
     assert!(fleeti_control::trust::load(&db, &pki).await.is_err());
 }

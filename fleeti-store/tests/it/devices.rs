@@ -3,7 +3,7 @@
 use crate::databases::on_both;
 use fleeti_core::id::DeviceId;
 use fleeti_store::Db;
-use fleeti_store::devices::{self, Certified};
+use fleeti_store::devices::{self, Certified, WithCertificate};
 
 on_both! {
     pages_sort_ids_by_their_bytes,
@@ -42,7 +42,10 @@ pub fn certified(device: &str, number: u64) -> Certified {
 pub async fn enroll(db: &Db, names: &[&str]) {
     let fleet = "bench".parse().unwrap();
     let all: Vec<_> = names.iter().map(|name| (id(name), certified(name, 1))).collect();
-    let rows: Vec<_> = all.iter().map(|(id, certified)| (id, &fleet, certified)).collect();
+    let rows: Vec<_> = all
+        .iter()
+        .map(|(device, certificate)| WithCertificate { device, fleet: &fleet, certificate })
+        .collect();
     let mut tx = db.write().await.unwrap();
     devices::upsert(&mut tx, &rows, 10).await.unwrap();
     tx.commit().await.unwrap();
@@ -269,8 +272,12 @@ mod test {
             commands::insert(&mut tx, &device, &command(name), 100).await.unwrap();
         }
         assert_eq!(commands::pending_count(&mut tx, &device, 150).await.unwrap(), 3);
-        assert!(commands::has_command_since(&mut tx, &device, CommandKind::Reboot, 100).await.unwrap());
-        assert!(!commands::has_command_since(&mut tx, &device, CommandKind::Reboot, 101).await.unwrap());
+        assert!(
+            commands::has_command_since(&mut tx, &device, CommandKind::Reboot, 100).await.unwrap()
+        );
+        assert!(
+            !commands::has_command_since(&mut tx, &device, CommandKind::Reboot, 101).await.unwrap()
+        );
         commands::acknowledge(&mut tx, &device, "c-1", Outcome::Done).await.unwrap();
         commands::acknowledge(&mut tx, &device, "c-1", Outcome::Expired).await.unwrap();
         tx.commit().await.unwrap();

@@ -12,13 +12,20 @@ on_both! {
 mod test {
     use crate::databases::Place;
     use crate::devices::id;
-    use fleeti_store::{StoreError, attestations, audit, sql};
+    use fleeti_store::audit::{self, WaitingAct};
+    use fleeti_store::{StoreError, attestations, sql};
 
     pub async fn a_second_row_with_the_same_key_is_unique(place: Place) {
         let db = place.open().await;
         let mut tx = db.write().await.unwrap();
-        audit::insert(&mut tx, "audit-1", 1, "admin", "test", "s").await.unwrap();
-        let again = audit::insert(&mut tx, "audit-1", 1, "admin", "test", "s").await;
+        let act = WaitingAct {
+            id: "audit-1".into(),
+            actor: "admin".into(),
+            action: "test".into(),
+            subject: "s".into(),
+        };
+        audit::insert(&mut tx, &act, 1).await.unwrap();
+        let again = audit::insert(&mut tx, &act, 1).await;
         let error = again.unwrap_err();
         assert!(
             matches!(&error, StoreError::Unique { what } if what.contains("audit_outbox")),

@@ -21,9 +21,9 @@ mod test {
     use fleeti_core::wire::attestation::AttestationResult;
     use fleeti_core::wire::boot::{BootSignatures, FirmwareKeys};
     use fleeti_store::attestations::{self, AttestationRow, FirmwareCodeRow, SentEvidence};
-    use fleeti_store::boot::{self, BootKeysRow};
-    use fleeti_store::tpms::{self, Bound, Manufacturer, TpmRow};
-    use fleeti_store::{devices, vault};
+    use fleeti_store::boot::{self, BootKeysRow, SignedForDevice};
+    use fleeti_store::tpms::{self, Bound, Manufacturer, TpmKeys, TpmRow};
+    use fleeti_store::{devices, policies, vault};
 
     fn tpm(ek: &str, ak: &str) -> TpmRow {
         let manufacturer = Manufacturer {
@@ -31,7 +31,12 @@ mod test {
             description: "no certificate".into(),
             judged_by: String::new(),
         };
-        TpmRow::new(ek.into(), ("EK".into(), ak.into()), vec![0, 1, 255], manufacturer, 5)
+        let keys = TpmKeys {
+            ek_sha256: ek.into(),
+            endorsement_key: "EK".into(),
+            attestation_key: ak.into(),
+        };
+        TpmRow::new(keys, vec![0, 1, 255], manufacturer, 5)
     }
 
     pub async fn a_tpm_belongs_to_one_device(place: Place) {
@@ -187,10 +192,10 @@ mod test {
         let strict = Policy { update: Some(Level::VerifiedBoot), ..Policy::default() };
         for policy in [Policy::default(), strict.clone()] {
             let mut tx = db.write().await.unwrap();
-            attestations::set_policy(&mut tx, &fleet, &policy).await.unwrap();
+            policies::set(&mut tx, &fleet, &policy).await.unwrap();
             tx.commit().await.unwrap();
         }
-        let policies = attestations::policies(db.pool()).await.unwrap();
+        let policies = policies::all(db.pool()).await.unwrap();
         assert_eq!(policies.into_iter().collect::<Vec<_>>(), [(fleet, strict)]);
     }
 
@@ -229,7 +234,8 @@ mod test {
         assert_eq!(found.loader_release, Some(release.clone()));
         let unsigned = boot::unsigned(db.pool(), &fleet, &release, "", 5).await.unwrap();
         assert_eq!((unsigned.len(), unsigned[0].epoch), (1, 2));
-        let signed = [(device.clone(), 2, BootSignatures::default())];
+        let signatures = BootSignatures::default();
+        let signed = [SignedForDevice { device: device.clone(), epoch: 2, signatures }];
         let mut tx = db.write().await.unwrap();
         boot::keep_signatures(&mut tx, &release, &[]).await.unwrap();
         for _ in 0..2 {

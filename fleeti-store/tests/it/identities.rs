@@ -25,7 +25,9 @@ mod test {
     use fleeti_core::wire::api::RevocationReason;
     use fleeti_core::wire::device::SignedBundle;
     use fleeti_core::wire::readmission::SignedTransition;
+    use fleeti_store::devices::WithCertificate;
     use fleeti_store::pairings::PairingRow;
+    use fleeti_store::trust::{BundleCoverage, NewBundle};
     use fleeti_store::{
         StoreError, certificates, device_keys, devices, enrollments, pairings, readmissions,
         sessions, sql, trust, workers,
@@ -117,7 +119,8 @@ mod test {
         assert_eq!(first.certificates.place, KeyPlace::Tpm);
         let fleet = "bench".parse().unwrap();
         let second = certified("dev-1", 2);
-        devices::upsert(&mut tx, &[(&device, &fleet, &second)], 20).await.unwrap();
+        let row = WithCertificate { device: &device, fleet: &fleet, certificate: &second };
+        devices::upsert(&mut tx, &[row], 20).await.unwrap();
         let now = certificates::load(&mut tx, &device).await.unwrap().unwrap();
         assert_eq!((now.certificates.state, now.fleet), (renewed(), fleet));
         let found = certificates::of_key(&mut tx, &device, key("dev-1", 2), 20).await.unwrap();
@@ -161,10 +164,9 @@ mod test {
         enroll(&db, &["dev-1"]).await;
         let mut tx = db.write().await.unwrap();
         let stolen = devices::Certified { serial: "other".into(), ..certified("dev-1", 1) };
-        let refused =
-            devices::upsert(&mut tx, &[(&id("dev-2"), &"bench".parse().unwrap(), &stolen)], 20)
-                .await
-                .unwrap_err();
+        let (device, fleet) = (id("dev-2"), "bench".parse().unwrap());
+        let row = WithCertificate { device: &device, fleet: &fleet, certificate: &stolen };
+        let refused = devices::upsert(&mut tx, &[row], 20).await.unwrap_err();
         assert!(matches!(refused, StoreError::Check { .. }), "{refused}");
     }
 
@@ -173,7 +175,11 @@ mod test {
         let (device, fleet) = (id("dev-1"), "bench".parse().unwrap());
         let all = [1, 2].map(|number| certified("dev-1", number));
         let mut tx = db.write().await.unwrap();
-        let rows = all.each_ref().map(|certified| (&device, &fleet, certified));
+        let rows = all.each_ref().map(|certificate| WithCertificate {
+            device: &device,
+            fleet: &fleet,
+            certificate,
+        });
         devices::upsert(&mut tx, &rows, 20).await.unwrap();
         let now = certificates::load(&mut tx, &device).await.unwrap().unwrap();
         assert_eq!(now.certificates.state, renewed());
@@ -186,7 +192,8 @@ mod test {
         let (device, fleet) = (id("dev-1"), "bench".parse().unwrap());
         for number in 2..=4 {
             let next = certified("dev-1", number);
-            devices::upsert(&mut tx, &[(&device, &fleet, &next)], 20).await.unwrap();
+            let row = WithCertificate { device: &device, fleet: &fleet, certificate: &next };
+            devices::upsert(&mut tx, &[row], 20).await.unwrap();
         }
         certificates::supersede(&mut tx, &device, key("dev-1", 3)).await.unwrap();
         assert_eq!(certificates::prune(&mut tx, 900, 10).await.unwrap(), 0);
@@ -247,7 +254,13 @@ mod test {
             let bundle =
                 SignedBundle { bundle: format!("bundle {version}"), signature: "s".into() };
             let transcript = format!("transcript {version}");
-            trust::insert(&mut tx, ("root", version), &bundle, &transcript, 5).await.unwrap();
+            let new = NewBundle {
+                root_sha256: "root",
+                version,
+                bundle: &bundle,
+                transcript: &transcript,
+            };
+            trust::insert(&mut tx, new, 5).await.unwrap();
         }
         let signed = SignedTransition {
             transition: "{}".into(),
@@ -266,8 +279,10 @@ mod test {
         assert_eq!(trust::issuing(db.pool()).await.unwrap()["device"], "second");
         assert_eq!(trust::devices_of(db.pool(), "issuer", "first").await.unwrap(), 2);
         assert_eq!(trust::devices_of(db.pool(), "first", "first").await.unwrap(), 0);
-        assert_eq!(trust::taken(db.pool(), 1).await.unwrap(), (2, 0));
-        assert_eq!(trust::taken(db.pool(), 0).await.unwrap(), (2, 2));
+        for (version, with_bundle) in [(1, 0), (0, 2)] {
+            let coverage = trust::coverage(db.pool(), version).await.unwrap();
+            assert_eq!(coverage, BundleCoverage { devices: 2, with_bundle });
+        }
     }
 
     pub async fn a_readmission_is_for_the_devices_of_its_fleet(place: Place) {

@@ -10,13 +10,23 @@ on_both! {
 
 mod test {
     use crate::databases::Place;
-    use fleeti_store::{audit, domain_events, sql};
+    use fleeti_store::audit::{self, WaitingAct};
+    use fleeti_store::{domain_events, sql};
+
+    fn act(id: &str) -> WaitingAct {
+        WaitingAct {
+            id: id.into(),
+            actor: "admin".into(),
+            action: "test".into(),
+            subject: "s".into(),
+        }
+    }
 
     pub async fn acts_are_entered_in_the_order_of_their_transactions(place: Place) {
         let db = place.open().await;
         for n in (0..300).rev() {
             let mut tx = db.write().await.unwrap();
-            audit::insert(&mut tx, &format!("audit-{n}"), 1, "admin", "test", "s").await.unwrap();
+            audit::insert(&mut tx, &act(&format!("audit-{n}")), 1).await.unwrap();
             if n % 3 == 0 {
                 continue;
             }
@@ -36,7 +46,7 @@ mod test {
         let db = place.open().await;
         let mut tx = db.write().await.unwrap();
         assert!(!audit::is_full(&mut tx).await.unwrap());
-        audit::insert(&mut tx, "audit-1", 1, "admin", "test", "first").await.unwrap();
+        audit::insert(&mut tx, &act("audit-1"), 1).await.unwrap();
         assert!(!audit::is_full(&mut tx).await.unwrap());
         let sql = "INSERT INTO audit_outbox (sequence, id, at_s, actor, action, subject) \
                    SELECT sequence + $1 - 1, 'audit-2', 1, 'admin', 'test', 'last' FROM audit_outbox";

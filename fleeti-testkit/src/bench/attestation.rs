@@ -30,7 +30,7 @@ use fleeti_pki::signer::Algorithm;
 use fleeti_pki::tpm::endorsement::Kind;
 use fleeti_pki::uefi;
 use fleeti_signer_client::wire::BootState;
-use fleeti_store::tpms::{self, TpmRow};
+use fleeti_store::tpms::{self, TpmKeys, TpmRow};
 use fleeti_store::{Db, attestations, boot};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, PubAckReason, Publish};
@@ -226,13 +226,12 @@ async fn store_tpms(
     let mut tx = db.write().await?;
     for (i, Machine { device, tpm }) in machines.iter().enumerate() {
         let key = STANDARD.encode(tpm.area.to_bytes());
-        let row = TpmRow::new(
-            format!("{i:064x}"),
-            (String::new(), key),
-            vec![],
-            manufacturer.clone(),
-            now_s(),
-        );
+        let keys = TpmKeys {
+            ek_sha256: format!("{i:064x}"),
+            endorsement_key: String::new(),
+            attestation_key: key,
+        };
+        let row = TpmRow::new(keys, vec![], manufacturer.clone(), now_s());
         tpms::bind(&mut tx, &device.id, &row).await?;
         let state = BootState { wrapped: String::new(), epoch: 1, expected: expected.clone() };
         boot::insert(&mut tx, &device.id, &state, Some(release), now_s()).await?;

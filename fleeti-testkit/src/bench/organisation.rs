@@ -8,7 +8,7 @@ use fleeti_pki::certificate::{self, Authority, Period, Purpose, Role};
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use fleeti_signer::service::Keys;
-use fleeti_store::devices::Certified;
+use fleeti_store::devices::{Certified, WithCertificate};
 use fleeti_store::{self as store, Db};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
@@ -267,7 +267,10 @@ impl Organisation {
         runtime.block_on(async {
             let db = Db::open(&database).await?;
             let mut tx = db.write().await?;
-            let all: Vec<_> = rows.iter().map(|(id, certified)| (id, fleet, certified)).collect();
+            let all: Vec<_> = rows
+                .iter()
+                .map(|(device, certificate)| WithCertificate { device, fleet, certificate })
+                .collect();
             for some in all.chunks(500) {
                 store::devices::upsert(&mut tx, some, now_s()).await?;
             }
