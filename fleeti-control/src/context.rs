@@ -1,8 +1,9 @@
 //! What every operation of the control plane gets: the store, the clock, the signing service and
-//! the events. Each area keeps its own state here, and only its own files can read it.
+//! the events. Each area keeps its own state here. Its fields and methods are visible in the area's
+//! folder only (`pub(super)`), so that other areas ask the area's functions.
 
 use crate::alarms::Alarms;
-use crate::attestation::state::Attestation;
+use crate::attestation::state::AttestationState;
 use crate::audit::state::Acts;
 use crate::clock::new_id;
 use crate::enrollment::state::EnrollmentState;
@@ -10,9 +11,10 @@ use crate::error::Error;
 use crate::events::{After, DomainEvent};
 use crate::health::state::Health;
 use crate::hub::Hub;
+use crate::logins::token::AdminToken;
 use crate::pki::Pki;
 use crate::ports::Ports;
-use crate::releases::documents::DocumentCache;
+use crate::releases::state::ReleaseState;
 use crate::rollouts::state::RolloutState;
 use crate::secrets::tickets::Vault;
 use crate::settings::Settings;
@@ -21,6 +23,7 @@ use crate::trust::state::TrustState;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
 use fleeti_signer_client::handle::SignerHandle;
+use fleeti_store::audit::WaitingAct;
 use fleeti_store::{Db, Tx};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,18 +50,17 @@ pub struct Context {
     pub ports: Arc<dyn Ports>,
     /// Counts changes of what devices may fetch.
     pub grants: Grants,
-    /// Health of the server.
-    pub health: Health,
     /// Wakes the build worker of this process.
     pub build_queued: Notify,
-    pub(crate) admin_token: String,
+    pub(crate) admin_token: AdminToken,
     pub(crate) alarms: Alarms,
     pub(crate) reactions: &'static [Reaction],
+    pub(crate) health: Health,
     pub(crate) acts: Acts,
     pub(crate) trust: TrustState,
     pub(crate) enrollment: EnrollmentState,
-    pub(crate) attestation: Attestation,
-    pub(crate) documents: DocumentCache,
+    pub(crate) attestation: AttestationState,
+    pub(crate) releases: ReleaseState,
     pub(crate) rollouts: RolloutState,
     pub(crate) secrets: Vault,
 }
@@ -114,17 +116,14 @@ impl Context {
                 Error::new(Code::Unavailable, text).hint("start fleeti-signer, or read its log")
             );
         }
-        fleeti_store::audit::insert(
-            tx,
-            &new_id("audit"),
-            now_s,
-            actor,
-            action,
-            &fleeti_pki::audit::fitting(subject),
-        )
-        .await?;
-        // The woken task waits for the write lock, which this transaction holds.
-        self.acts.waiting.notify_one();
+        let act = WaitingAct {
+            id: new_id("audit"),
+            actor: actor.to_owned(),
+            action: action.to_owned(),
+            subject: fleeti_pki::audit::fitting(subject).into_owned(),
+        };
+        fleeti_store::audit::insert(tx, &act, now_s).await?;
+        self.acts.added();
         Ok(())
     }
     /// Tells the other areas of a domain event, in the transaction in which it happens: records it

@@ -18,27 +18,9 @@ use serde_json::json;
 #[derive(Debug, Clone)]
 pub enum DomainEvent {
     /// A device sent a new report.
-    DeviceReported {
-        /// Its fleet.
-        fleet: FleetId,
-        /// The device.
-        device: DeviceId,
-        /// The report.
-        report: Box<Report>,
-        /// Whether the device had received its last offer when it reported.
-        received_offer: bool,
-    },
+    DeviceReported(DeviceReport),
     /// The level of devices, or the policy of their fleet, may have changed.
-    DevicesAppraised {
-        /// Their fleet.
-        fleet: FleetId,
-        /// The policy that counts.
-        policy: Box<Policy>,
-        /// Which devices.
-        devices: Appraised,
-        /// Whether the devices sent new evidence.
-        has_new_evidence: bool,
-    },
+    DevicesAppraised(FleetAppraisal),
     /// A device was revoked.
     DeviceRevoked {
         /// Its fleet.
@@ -64,11 +46,48 @@ pub enum DomainEvent {
     },
 }
 
+/// A new report of a device.
+#[derive(Debug, Clone)]
+pub struct DeviceReport {
+    /// Its fleet.
+    pub fleet: FleetId,
+    /// The device.
+    pub device: DeviceId,
+    /// The report.
+    pub report: Box<Report>,
+    /// Whether the device had received its last offer when it reported.
+    pub received_offer: bool,
+}
+
+/// Devices of a fleet whose levels, or whose policy, may have changed.
+#[derive(Debug, Clone)]
+pub struct FleetAppraisal {
+    /// Their fleet.
+    pub fleet: FleetId,
+    /// The policy that counts.
+    pub policy: Box<Policy>,
+    /// Which devices.
+    pub devices: Appraised,
+    /// Whether the devices sent new evidence.
+    pub has_new_evidence: bool,
+}
+
+/// The attestation level of a device before and after an appraisal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LevelChange {
+    /// The device.
+    pub device: DeviceId,
+    /// Its level before.
+    pub before: Level,
+    /// Its level now.
+    pub now: Level,
+}
+
 /// Which devices were appraised.
 #[derive(Debug, Clone)]
 pub enum Appraised {
-    /// These, with their levels before and now.
-    Devices(Vec<(DeviceId, Level, Level)>),
+    /// These, with their levels.
+    Devices(Vec<LevelChange>),
     /// All devices of the fleet, by another policy.
     Fleet,
 }
@@ -79,7 +98,7 @@ impl DomainEvent {
     pub(crate) fn records(&self) -> Result<Vec<(&'static str, String)>, Error> {
         let record = |kind, body: serde_json::Value| vec![(kind, body.to_string())];
         Ok(match self {
-            Self::DeviceReported { fleet, device, report, .. } => record(
+            Self::DeviceReported(DeviceReport { fleet, device, report, .. }) => record(
                 "device.reported",
                 json!({
                     "fleet": fleet,
@@ -88,17 +107,21 @@ impl DomainEvent {
                     "update": serde_json::to_value(&report.update)?,
                 }),
             ),
-            Self::DevicesAppraised { fleet, devices: Appraised::Devices(devices), .. } => devices
+            Self::DevicesAppraised(FleetAppraisal {
+                fleet,
+                devices: Appraised::Devices(devices),
+                ..
+            }) => devices
                 .iter()
-                .filter(|(_, before, now)| before != now)
-                .map(|(device, before, now)| {
+                .filter(|change| change.before != change.now)
+                .map(|LevelChange { device, before, now }| {
                     let (before, now) = (before.code(), now.code());
                     let body =
                         json!({"fleet": fleet, "device": device, "before": before, "level": now});
                     ("device.appraised", body.to_string())
                 })
                 .collect(),
-            Self::DevicesAppraised { devices: Appraised::Fleet, .. } => vec![],
+            Self::DevicesAppraised(FleetAppraisal { devices: Appraised::Fleet, .. }) => vec![],
             Self::DeviceRevoked { fleet, device } => {
                 record("device.revoked", json!({"fleet": fleet, "device": device}))
             }

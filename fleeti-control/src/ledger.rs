@@ -8,11 +8,21 @@ use std::hash::Hash;
 #[derive(Debug)]
 pub struct Ledger<K, V> {
     of: HashMap<K, BTreeMap<u64, V>>,
-    /// Count, number of the oldest value, key. The last element is the key with the most values;
-    /// among equals, the one with the oldest value.
-    order: BTreeSet<(usize, Reverse<u64>, K)>,
+    /// The last element is the key with the most values; among equals, the one with the oldest
+    /// value.
+    order: BTreeSet<Rank<K>>,
     total: usize,
     next: u64,
+}
+
+/// The place of a key in the order. The fields are compared in this order.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank<K> {
+    /// Number of values.
+    count: usize,
+    /// Number of the oldest value.
+    oldest: Reverse<u64>,
+    key: K,
 }
 
 impl<K, V> Default for Ledger<K, V> {
@@ -53,7 +63,7 @@ impl<K: Clone + Eq + Hash + Ord, V> Ledger<K, V> {
     /// The key with the most values, and their number; among equals, the key with the oldest value.
     #[must_use]
     pub fn fullest(&self) -> Option<(&K, usize)> {
-        self.order.last().map(|(count, _, key)| (key, *count))
+        self.order.last().map(|rank| (&rank.key, rank.count))
     }
 
     /// The oldest value of a key, and its number.
@@ -70,14 +80,16 @@ impl<K: Clone + Eq + Hash + Ord, V> Ledger<K, V> {
 
     /// All keys, each with the number of its oldest value.
     pub fn keys(&self) -> impl Iterator<Item = (&K, u64)> {
-        self.order.iter().map(|(_, oldest, key)| (key, oldest.0))
+        self.order.iter().map(|rank| (&rank.key, rank.oldest.0))
     }
 
     fn change<R>(&mut self, key: &K, change: impl FnOnce(&mut BTreeMap<u64, V>) -> R) -> R {
         let place = |values: &BTreeMap<u64, V>| {
-            values
-                .first_key_value()
-                .map(|(oldest, _)| (values.len(), Reverse(*oldest), key.clone()))
+            values.first_key_value().map(|(oldest, _)| Rank {
+                count: values.len(),
+                oldest: Reverse(*oldest),
+                key: key.clone(),
+            })
         };
         let values = self.of.entry(key.clone()).or_default();
         let before = place(values);

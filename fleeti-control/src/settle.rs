@@ -42,7 +42,7 @@ pub(crate) async fn carry(cx: ContextRef, mut settled: bool) {
     }
     let mut pause = RETRY;
     loop {
-        cx.acts.waiting.notified().await;
+        audit::wait_for_acts(&cx).await;
         loop {
             match audit::enter_waiting(&cx).await {
                 Ok(true) => pause = RETRY,

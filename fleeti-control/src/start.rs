@@ -2,8 +2,7 @@
 
 use crate::alarms::Alarms;
 use crate::attestation::evidence;
-use crate::attestation::policies::Policies;
-use crate::attestation::state::{Answer, Attestation};
+use crate::attestation::state::{self, AttestationState};
 use crate::attestation::tpm;
 use crate::audit::state::Acts;
 use crate::context::{Context, ContextRef, Grants};
@@ -11,16 +10,18 @@ use crate::enrollment::batch;
 use crate::enrollment::state::{EnrollmentState, QueuedEnrollment};
 use crate::health::state::Health;
 use crate::hub::Hub;
+use crate::logins::token::AdminToken;
 use crate::pki::Pki;
 use crate::ports::{Ports, ServerIdentity};
 use crate::reactions::REACTIONS;
-use crate::releases::documents::DocumentCache;
 use crate::releases::retention;
+use crate::releases::state::ReleaseState;
 use crate::rollouts::chunks;
 use crate::rollouts::state::RolloutState;
 use crate::secrets::tickets::Vault;
 use crate::settings::Settings;
 use crate::trust::access::Access;
+use crate::trust::identity::Credentials;
 use crate::trust::state::TrustState;
 use crate::trust::{self, identity, notice, revocation, upkeep};
 use crate::{health, releases, settle};
@@ -56,7 +57,7 @@ pub struct Opened<P> {
     /// The ports that were made.
     pub ports: Arc<P>,
     enrollments: mpsc::Receiver<QueuedEnrollment>,
-    evidence: mpsc::Receiver<Answer>,
+    evidence: state::Queue,
     has_signer: bool,
     is_settled: bool,
 }
@@ -76,16 +77,16 @@ pub async fn open<P: Ports + 'static>(
         .with_context(|| settings.data.display().to_string())?;
     releases::sweep(&settings.releases()).context("releases/.staging")?;
     let trust = trust::load(&db, &pki).await.context("the trust bundle")?;
-    let policies = Policies::load(&db).await?;
+    let (attestation, evidence) = AttestationState::load(&db).await?;
+    let releases = ReleaseState::load(&db).await?;
     let secrets = Vault::load(&db).await?;
-    let (identity, crls, has_signer) =
+    let Credentials { identity, crls, has_signer } =
         identity::credentials(&settings, &db, &signer, &trust).await?;
     let issuers: Vec<_> = crls.issuers().cloned().collect();
     let access = Arc::new(Access::new(crls));
     let ports = Arc::new(make_ports(identity, &access, &issuers)?);
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let (enrollment, enrollments) = EnrollmentState::new();
-    let (attestation, evidence) = Attestation::new(policies);
     let cx = Arc::new(Context {
         settings,
         pki,
@@ -98,19 +99,19 @@ pub async fn open<P: Ports + 'static>(
         grants: Grants::default(),
         health: Health::default(),
         build_queued: Notify::new(),
-        admin_token,
+        admin_token: AdminToken::new(admin_token),
         alarms: Alarms::default(),
         reactions: REACTIONS,
         acts: Acts::default(),
         trust: TrustState::new(trust),
         enrollment,
         attestation,
-        documents: DocumentCache::default(),
+        releases,
         rollouts: RolloutState::default(),
         secrets,
     });
-    cx.health.signer(has_signer, cx.now_s());
-    cx.health.disk.look(&cx.settings);
+    health::signer_answered(&cx, has_signer);
+    health::look_at_disk(&cx);
     // Load revoked devices before the first connection.
     revocation::load_revoked(&cx).await?;
     let is_settled = has_signer && settle::is_settled(&cx).await.context("the audit log")?;
@@ -131,7 +132,7 @@ impl<P> Opened<P> {
             tokio::spawn(retention::run(cx())),
             tokio::spawn(batch::run(cx(), self.enrollments)),
             tokio::spawn(evidence::run(cx(), self.evidence)),
-            tokio::spawn(tpm::judge_manufacturers(cx())),
+            tokio::spawn(tpm::appraise_manufacturers(cx())),
             tokio::spawn(settle::carry(cx(), self.is_settled)),
             tokio::spawn(notice::run(cx())),
             tokio::spawn(chunks::run(cx())),

@@ -182,7 +182,7 @@ async fn changed(cx: &ContextRef) -> Result<(), Error> {
     cx.pki.manufacturers.store(Arc::new(tpm::read_manufacturers(cx).await?));
     let cx = Arc::clone(cx);
     tokio::spawn(async move {
-        if let Err(e) = tpm::judge_all(&cx).await {
+        if let Err(e) = tpm::reappraise_all(&cx).await {
             tracing::error!("the TPMs of devices were not appraised again: {e:#}");
         }
     });

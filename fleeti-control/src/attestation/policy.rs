@@ -1,17 +1,16 @@
 //! Appraisal policies of fleets, and their consequences: which devices are offered an update, are
 //! blocked, or count as success in a rollout.
 
-use crate::attestation::eligibility::may_update;
+use crate::attestation::eligibility::may_keep_offer;
 use crate::attestation::evidence;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
-use crate::events::Appraised;
-use crate::events::DomainEvent;
+use crate::events::{Appraised, DomainEvent, FleetAppraisal, LevelChange};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
-use fleeti_store::attestations::{self};
+use fleeti_store::{self as store, attestations};
 use std::sync::Arc;
 
 /// Number of devices per batch of appraisals.
@@ -21,6 +20,12 @@ const BATCH: u32 = 64;
 #[must_use]
 pub fn of(cx: &Context, fleet: &FleetId) -> Policy {
     cx.attestation.policies.of(fleet)
+}
+
+/// Call this after a change of which releases devices may run, so that appraisals that have not seen
+/// it are repeated.
+pub(crate) fn releases_changed(cx: &Context) {
+    cx.attestation.policies.touch();
 }
 
 /// Sets the policy of a fleet. First applies it to the current levels of the fleet's devices, then
@@ -43,7 +48,7 @@ pub async fn set(cx: &ContextRef, fleet: &FleetId, policy: &Policy) -> Result<()
 async fn change(cx: &Context, fleet: &FleetId, policy: &Policy) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
     let before = cx.attestation.policies.of(fleet);
-    attestations::set_policy(&mut tx, fleet, policy).await?;
+    store::policies::set(&mut tx, fleet, policy).await?;
     cx.audit(
         &mut tx,
         cx.now_s(),
@@ -52,13 +57,13 @@ async fn change(cx: &Context, fleet: &FleetId, policy: &Policy) -> Result<(), Er
         &format!("{fleet} {}", serde_json::to_string(policy)?),
     )
     .await?;
-    let event = DomainEvent::DevicesAppraised {
+    let event = DomainEvent::DevicesAppraised(FleetAppraisal {
         fleet: fleet.clone(),
         policy: Box::new(policy.clone()),
         devices: Appraised::Fleet,
         has_new_evidence: false,
-    };
-    let after = cx.emit(&mut tx, now_s(), &event).await?;
+    });
+    let after = cx.emit(&mut tx, cx.now_s(), &event).await?;
     // Decisions in a transaction wait for this one. Decisions that only read use the new policy
     // from now on, and are repeated once the change is committed.
     cx.attestation.policies.set(fleet, policy);
@@ -94,23 +99,23 @@ async fn reappraise(cx: &Context, fleet: &FleetId) {
 /// Handles the reconnect of a device. Its evidence may have expired while it was away: it is then
 /// blocked, and its offer withdrawn, until it attests again.
 pub async fn on_reconnect(cx: &Context, device: &DeviceId) -> Result<(), Error> {
-    // Expired evidence never takes a device below the default minimum level.
-    if cx.attestation.policies.are_usual() || may_update(cx, device).await? {
+    if may_keep_offer(cx, device).await? {
         return Ok(());
     }
     let mut tx = cx.db.write().await?;
     let Some((fleet, found)) = attestations::found(&mut tx, device).await? else { return Ok(()) };
-    let now = now_s();
-    let event = DomainEvent::DevicesAppraised {
+    let now = cx.now_s();
+    let change = LevelChange {
+        device: device.clone(),
+        before: found.stored_level(),
+        now: found.level_at(now),
+    };
+    let event = DomainEvent::DevicesAppraised(FleetAppraisal {
         policy: Box::new(cx.attestation.policies.of(&fleet)),
         fleet,
-        devices: Appraised::Devices(vec![(
-            device.clone(),
-            found.stored_level(),
-            found.level_at(now),
-        )]),
+        devices: Appraised::Devices(vec![change]),
         has_new_evidence: false,
-    };
+    });
     let after = cx.emit(&mut tx, now, &event).await?;
     tx.commit().await?;
     cx.dispatch(after);

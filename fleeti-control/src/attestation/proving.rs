@@ -22,21 +22,21 @@ pub(crate) enum Bearer {
 }
 
 /// A TPM with an outstanding secret.
-pub(crate) struct Pending {
-    pub id: String,
-    pub secret: [u8; 32],
-    pub row: TpmRow,
-    pub asked: Instant,
+pub(super) struct Pending {
+    pub(super) id: String,
+    pub(super) secret: [u8; 32],
+    pub(super) row: TpmRow,
+    pub(super) asked: Instant,
 }
 
 /// TPMs with outstanding secrets.
 #[derive(Default)]
-pub struct Proving {
+pub(super) struct Proving {
     pending: Mutex<HashMap<Bearer, Pending>>,
 }
 
 impl Proving {
-    pub(crate) fn put(
+    pub(super) fn put(
         &self,
         bearer: Bearer,
         pending: Pending,
@@ -53,7 +53,7 @@ impl Proving {
     }
 
     /// Takes a pending proof. Each secret allows a single attempt, successful or not.
-    pub(crate) fn take(
+    pub(super) fn take(
         &self,
         bearer: &Bearer,
         proof: &TpmProof,

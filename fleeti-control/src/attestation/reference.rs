@@ -8,44 +8,56 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 /// Path of the boot loader in a release.
-pub(crate) const BOOT_LOADER: &str = "raw/systemd-boot.efi";
+pub(super) const BOOT_LOADER: &str = "raw/systemd-boot.efi";
 /// Maximum number of cached releases.
 const FACTS_MAX: usize = 64;
 
-/// Reference values of a release, and the digest of its boot loader.
-pub(crate) type Facts = (Option<Reference>, Option<[u8; 32]>);
+/// What evidence is compared with, of one release.
+#[derive(Clone)]
+pub(super) struct Facts {
+    /// Its reference values.
+    pub(super) reference: Option<Reference>,
+    /// The Authenticode digest of its boot loader.
+    pub(super) boot_loader: Option<[u8; 32]>,
+}
+
+/// Facts, and the counter of changes before they were read.
+struct Entry {
+    changes: u64,
+    facts: Facts,
+}
 
 /// Cache of the facts of recently used releases. A release never changes, except that it can be
 /// revoked, which counts as a policy change.
 #[derive(Default)]
-pub struct FactCache(Mutex<HashMap<ReleaseName, (u64, Facts)>>);
+pub(super) struct FactCache(Mutex<HashMap<ReleaseName, Entry>>);
 
 impl FactCache {
     /// The facts that were read when the counter of changes had this value.
-    pub(crate) fn get(&self, name: &ReleaseName, changes: u64) -> Option<Facts> {
+    pub(super) fn get(&self, name: &ReleaseName, changes: u64) -> Option<Facts> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(name).filter(|(at, _)| *at == changes).map(|(_, facts)| facts.clone())
+        all.get(name).filter(|entry| entry.changes == changes).map(|entry| entry.facts.clone())
     }
 
-    pub(crate) fn insert(&self, name: &ReleaseName, changes: u64, facts: &Facts) {
+    pub(super) fn insert(&self, name: &ReleaseName, changes: u64, facts: &Facts) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= FACTS_MAX {
             all.clear();
         }
-        all.insert(name.clone(), (changes, facts.clone()));
+        all.insert(name.clone(), Entry { changes, facts: facts.clone() });
     }
 }
 
 /// EFI binaries of a release, by path, with their Authenticode digests.
-pub(crate) fn binaries(artifacts: &[Artifact]) -> impl Iterator<Item = (&str, [u8; 32])> {
+pub(super) fn binaries(artifacts: &[Artifact]) -> impl Iterator<Item = (&str, [u8; 32])> {
     artifacts.iter().filter_map(|a| Some((a.path.as_str(), digest(a.authenticode.as_deref()?)?)))
 }
 
-pub(crate) fn boot_loader(release: &Release) -> Option<[u8; 32]> {
+pub(super) fn boot_loader(release: &Release) -> Option<[u8; 32]> {
     binaries(&release.artifacts).find(|(path, _)| *path == BOOT_LOADER).map(|(_, digest)| digest)
 }
 
-pub(crate) fn reference(manifest: &Manifest, is_revoked: bool) -> Option<Reference> {
+pub(super) fn reference(manifest: &Manifest, is_revoked: bool) -> Option<Reference> {
     let kernel_image = digest(manifest.uki()?.authenticode.as_deref()?)?;
     let pcr_11 = digest(manifest.reference_values.pcr11.get(PHASE_READY)?)?;
     let pcr_9 = match &manifest.reference_values.pcr9 {
@@ -56,7 +68,7 @@ pub(crate) fn reference(manifest: &Manifest, is_revoked: bool) -> Option<Referen
 }
 
 /// Parses a digest or PCR of 32 bytes, hexadecimal.
-pub(crate) fn digest(text: &str) -> Option<[u8; 32]> {
+pub(super) fn digest(text: &str) -> Option<[u8; 32]> {
     let mut digest = [0; 32];
     // The fast decoder, because evidence has two dozen of these. It would accept `0x`, hence the
     // check.

@@ -2,12 +2,9 @@
 //! (TPM2_ActivateCredential). It then certifies the keys that it holds.
 
 use crate::attestation::evidence;
-use crate::attestation::parse::attestation_key;
-use crate::attestation::parse::decoded;
-use crate::attestation::parse::invalid;
-use crate::attestation::proving::Bearer;
-use crate::attestation::proving::Pending;
-use crate::clock::{new_id, now_s};
+use crate::attestation::parse::{attestation_key, decoded, invalid};
+use crate::attestation::proving::{Bearer, Pending};
+use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::pki::manufacturers;
@@ -26,7 +23,7 @@ use fleeti_pki::csr;
 use fleeti_pki::tpm::credential;
 use fleeti_pki::tpm::endorsement::{self, Kind, Manufacturers};
 use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
-use fleeti_store::tpms::{self, Bound, Manufacturer, TpmRow};
+use fleeti_store::tpms::{self, Bound, Manufacturer, TpmKeys, TpmRow};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,15 +31,15 @@ use std::time::{Duration, Instant};
 /// Audit action: a device presented a TPM that is not bound to it.
 const REFUSED: &str = "device.tpm-refused";
 /// Number of TPMs that are appraised in one transaction.
-const JUDGED_TOGETHER: u32 = 128;
+const APPRAISED_TOGETHER: u32 = 128;
 /// Interval at which TPM manufacturers and their CRLs are read, and the delay after a failure.
-const JUDGED_EVERY: Duration = Duration::from_secs(3600);
-const JUDGED_AGAIN: Duration = Duration::from_secs(60);
+const APPRAISED_EVERY: Duration = Duration::from_secs(3600);
+const APPRAISED_AGAIN: Duration = Duration::from_secs(60);
 /// Maximum length of a TPM's description, in characters.
 const DESCRIPTION_MAX: usize = 200;
 
 /// How long a TPM may take to return its secret.
-pub(crate) fn patience(cx: &Context) -> Duration {
+fn patience(cx: &Context) -> Duration {
     Duration::from_millis(cx.settings.limits.proving_ms)
 }
 
@@ -84,9 +81,12 @@ pub(crate) fn read(cx: &Context, shown: &TpmIdentity) -> Result<Shown, Error> {
     let certificates = shown.certificates.iter().map(certificate).collect::<Result<Vec<_>, _>>()?;
     // The digest of the key itself: the device can choose the other contents of the public area,
     // and so the digest of the area.
-    let ek_sha256 =
-        sha256_hex(&endorsement.public().to_spki_der().map_err(|e| invalid("endorsement_key", e))?);
-    let keys = (shown.endorsement_key.clone(), shown.attestation_key.clone());
+    let spki = endorsement.public().to_spki_der().map_err(|e| invalid("endorsement_key", e))?;
+    let keys = TpmKeys {
+        ek_sha256: sha256_hex(&spki),
+        endorsement_key: shown.endorsement_key.clone(),
+        attestation_key: shown.attestation_key.clone(),
+    };
     let manufacturer = manufacturer(cx, &endorsement, &certificates);
     // If splitting the concatenation does not return the same certificates, they are malformed and
     // endorse nothing.
@@ -96,7 +96,7 @@ pub(crate) fn read(cx: &Context, shown: &TpmIdentity) -> Result<Shown, Error> {
     } else {
         vec![]
     };
-    let row = TpmRow::new(ek_sha256, keys, together, manufacturer, now_s());
+    let row = TpmRow::new(keys, together, manufacturer, cx.now_s());
     Ok(Shown { endorsement, attestation, row })
 }
 
@@ -119,16 +119,16 @@ fn manufacturer(
 }
 
 /// Appraises the manufacturers of all TPMs, now and every hour. Logs an unreadable file once.
-pub async fn judge_manufacturers(cx: ContextRef) {
+pub async fn appraise_manufacturers(cx: ContextRef) {
     let mut said = None;
     loop {
-        let judged = judge_manufacturers_anew(&cx).await;
-        let problem = judged.as_ref().err().map(|e| format!("{e:#}"));
+        let appraised = reappraise_manufacturers(&cx).await;
+        let problem = appraised.as_ref().err().map(|e| format!("{e:#}"));
         if let Some(problem) = problem.as_ref().filter(|_| problem != said) {
             tracing::error!("the manufacturers of TPMs were not all appraised again: {problem}");
         }
         said = problem;
-        tokio::time::sleep(if judged.is_ok() { JUDGED_EVERY } else { JUDGED_AGAIN }).await;
+        tokio::time::sleep(if appraised.is_ok() { APPRAISED_EVERY } else { APPRAISED_AGAIN }).await;
     }
 }
 
@@ -138,14 +138,14 @@ pub async fn judge_manufacturers(cx: ContextRef) {
 /// # Errors
 /// Names the files that cannot be read; the server ignores them. If a CRL is among them, the last
 /// readable set stays in use, because it is unknown what the CRL revokes.
-pub async fn judge_manufacturers_anew(cx: &ContextRef) -> anyhow::Result<()> {
+pub async fn reappraise_manufacturers(cx: &ContextRef) -> anyhow::Result<()> {
     let read = read_manufacturers(cx).await?;
     let left_out: Vec<String> =
         read.left_out().iter().map(|(file, problem)| format!("{file}: {problem}")).collect();
     if !read.left_out().iter().any(|(file, _)| is_list(file)) {
         cx.pki.manufacturers.store(Arc::new(read));
     }
-    judge_all(cx).await?;
+    reappraise_all(cx).await?;
     anyhow::ensure!(left_out.is_empty(), "ignored: {}", left_out.join("; "));
     Ok(())
 }
@@ -164,15 +164,15 @@ pub(crate) async fn read_manufacturers(cx: &ContextRef) -> Result<Manufacturers,
 }
 
 /// Appraises every TPM that was appraised by another set of manufacturers than the current one.
-pub(crate) async fn judge_all(cx: &ContextRef) -> Result<(), Error> {
-    while judge_some(cx).await? {}
+pub(crate) async fn reappraise_all(cx: &ContextRef) -> Result<(), Error> {
+    while reappraise_some(cx).await? {}
     Ok(())
 }
 
 /// Appraises a few TPMs. Returns whether there may be more.
-async fn judge_some(cx: &ContextRef) -> Result<bool, Error> {
-    let by = cx.pki.manufacturers.load().digest(now_s());
-    let rows = tpms::judged_by_others(cx.db.pool(), &by, JUDGED_TOGETHER).await?;
+async fn reappraise_some(cx: &ContextRef) -> Result<bool, Error> {
+    let by = cx.pki.manufacturers.load().digest(cx.now_s());
+    let rows = tpms::judged_by_others(cx.db.pool(), &by, APPRAISED_TOGETHER).await?;
     if rows.is_empty() {
         return Ok(false);
     }
@@ -184,26 +184,24 @@ async fn judge_some(cx: &ContextRef) -> Result<bool, Error> {
         tx.commit().await?;
         return Ok(true);
     }
-    let judge = Arc::clone(cx);
-    let judged = tokio::task::spawn_blocking(move || {
-        rows.into_iter().map(|(device, row)| (anew(&judge, &row), device, row)).collect::<Vec<_>>()
+    let verifier = Arc::clone(cx);
+    let appraised = tokio::task::spawn_blocking(move || {
+        let appraise = |(device, row)| {
+            let manufacturer = reappraised(&verifier, &row);
+            Reappraised { device, row, manufacturer }
+        };
+        rows.into_iter().map(appraise).collect::<Vec<_>>()
     });
-    let judged = judged.await.map_err(Error::internal)?;
+    let appraised = appraised.await.map_err(Error::internal)?;
     let mut changed = Vec::new();
     let mut tx = cx.db.write().await?;
-    for (manufacturer, device, row) in judged {
+    for Reappraised { device, row, manufacturer } in appraised {
         if tpms::set_manufacturer(&mut tx, &device, &row, &manufacturer).await?
             && row.manufacturer.kind != manufacturer.kind
         {
             let kind = manufacturer.kind.as_deref().unwrap_or("no trusted manufacturer");
-            cx.audit(
-                &mut tx,
-                now_s(),
-                "server",
-                "device.tpm-manufacturer",
-                &format!("{device} {kind}: {}", manufacturer.description),
-            )
-            .await?;
+            let text = format!("{device} {kind}: {}", manufacturer.description);
+            cx.audit(&mut tx, cx.now_s(), "server", "device.tpm-manufacturer", &text).await?;
             changed.push(device);
         }
     }
@@ -213,9 +211,16 @@ async fn judge_some(cx: &ContextRef) -> Result<bool, Error> {
     Ok(true)
 }
 
+/// A device's TPM, and what its certificates state now.
+struct Reappraised {
+    device: DeviceId,
+    row: TpmRow,
+    manufacturer: Manufacturer,
+}
+
 /// Appraises a TPM by its stored certificates. A TPM from before they were stored must be presented
 /// again.
-fn anew(cx: &Context, row: &TpmRow) -> Manufacturer {
+fn reappraised(cx: &Context, row: &TpmRow) -> Manufacturer {
     let certificates: Vec<Vec<u8>> =
         endorsement::each_of(&row.certificates).map(<[u8]>::to_vec).collect();
     let key = decoded("endorsement_key", &row.endorsement_key).and_then(|area| {
@@ -247,6 +252,18 @@ pub(crate) fn challenge(cx: &Context, bearer: Bearer, shown: Shown) -> Result<Tp
     Ok(TpmSecret { id, blob: STANDARD.encode(made.blob), secret: STANDARD.encode(made.secret) })
 }
 
+/// Takes the TPM of a device or of the holder of a token, which has returned its secret.
+///
+/// # Errors
+/// [`Code::Forbidden`] for a wrong or late secret.
+pub(crate) fn redeem_proof(
+    cx: &Context,
+    bearer: &Bearer,
+    proof: &TpmProof,
+) -> Result<TpmRow, Error> {
+    cx.attestation.proving.take(bearer, proof, patience(cx))
+}
+
 /// A device presents its TPM. Returns a secret that only this TPM can decrypt, and only with this
 /// attestation key.
 ///
@@ -270,7 +287,7 @@ pub async fn begin(
 /// # Errors
 /// [`Code::Forbidden`] for a wrong or late secret, or the TPM of another device.
 pub async fn prove(cx: &Context, device: &DeviceId, proof: &TpmProof) -> Result<(), Error> {
-    let row = cx.attestation.proving.take(&Bearer::Device(device.clone()), proof, patience(cx))?;
+    let row = redeem_proof(cx, &Bearer::Device(device.clone()), proof)?;
     let mut tx = cx.db.write().await?;
     let bound = tpms::bind(&mut tx, device, &row).await?;
     if bound == Bound::Refused {
@@ -338,11 +355,9 @@ pub(crate) fn check_key(
     let channel =
         channel.ok_or_else(|| refused(&"a key in a TPM can be certified over TLS 1.3 only"))?;
     let spki = csr::claimed_key(csr_pem).map_err(|e| invalid("csr_pem", e))?;
-    let (public, said, signature) = (
-        decoded("key", &sent.key)?,
-        decoded("certification", &sent.certification)?,
-        decoded("signature", &sent.signature)?,
-    );
+    let public = decoded("key", &sent.key)?;
+    let said = decoded("certification", &sent.certification)?;
+    let signature = decoded("signature", &sent.signature)?;
     let sent = Certification { key: &public, certification: &said, signature: &signature };
     key::verify(&sent, &attestation_key(&tpm.attestation_key)?, &purpose(channel), &spki)
         .map_err(|e| refused(&format!("{e} ({})", e.code())))

@@ -39,7 +39,7 @@ pub async fn settle(cx: &Context) -> Result<(), Error> {
             // enters the rest.
             Err(e) if e.code() == Code::Unavailable && checkpoint(cx).await.is_ok() => {
                 tracing::error!("acts wait for the audit log: {e}");
-                cx.acts.waiting.notify_one();
+                cx.acts.added();
                 break;
             }
             Err(e) => return Err(e),
@@ -51,6 +51,11 @@ pub async fn settle(cx: &Context) -> Result<(), Error> {
 fn act(waiting: WaitingAct) -> Act {
     let WaitingAct { id, actor, action, subject } = waiting;
     Act { id: Some(id), ..Act::new(actor, action, subject) }
+}
+
+/// Returns when there may be acts to enter.
+pub(crate) async fn wait_for_acts(cx: &Context) {
+    cx.acts.wait().await;
 }
 
 /// Enters the oldest acts. Returns `false` if there were none.

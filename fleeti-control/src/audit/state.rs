@@ -1,4 +1,4 @@
-//! Coordinates the entry of acts into the audit log.
+//! Coordinates the entry of acts into the audit log. Only this area reads it.
 
 use tokio::sync::{Mutex, Notify};
 
@@ -6,7 +6,19 @@ use tokio::sync::{Mutex, Notify};
 #[derive(Default)]
 pub(crate) struct Acts {
     /// Held while acts are entered.
-    pub entering: Mutex<()>,
-    /// Wakes the task that enters acts.
-    pub waiting: Notify,
+    pub(super) entering: Mutex<()>,
+    waiting: Notify,
+}
+
+impl Acts {
+    /// Wakes the task that enters acts. It then waits for the write lock, which the transaction of
+    /// the caller holds.
+    pub(crate) fn added(&self) {
+        self.waiting.notify_one();
+    }
+
+    /// Returns when there may be acts to enter.
+    pub(super) async fn wait(&self) {
+        self.waiting.notified().await;
+    }
 }

@@ -20,7 +20,7 @@ use fleeti_core::wire::enrollment::is_proxy;
 use fleeti_core::wire::problem::Code;
 use fleeti_signer_client::wire::{Request, Response};
 use fleeti_store as store;
-use fleeti_store::boot::BootKeysRow;
+use fleeti_store::boot::{BootKeysRow, SignedForDevice, Unsigned};
 use futures::future::join_all;
 use std::sync::Arc;
 
@@ -64,12 +64,12 @@ pub async fn provision(
     if let Some((state, enrolls)) = made {
         store::boot::insert(&mut tx, &device, &state, request.release.as_ref(), cx.now_s()).await?;
         if let Some(release) = &request.release {
-            store::boot::keep_signatures(
-                &mut tx,
-                release,
-                &[(device.clone(), state.epoch, signatures.clone())],
-            )
-            .await?;
+            let signed = SignedForDevice {
+                device: device.clone(),
+                epoch: state.epoch,
+                signatures: signatures.clone(),
+            };
+            store::boot::keep_signatures(&mut tx, release, &[signed]).await?;
         }
         writes = enrolls;
     }
@@ -157,16 +157,16 @@ async fn signatures_of(
     {
         return Ok(found);
     }
-    let signed = sign(cx, device, &row.state.wrapped, release).await?;
+    let signatures = sign(cx, device, &row.state.wrapped, release).await?;
+    let signed = SignedForDevice {
+        device: device.clone(),
+        epoch: row.state.epoch,
+        signatures: signatures.clone(),
+    };
     let mut tx = cx.db.write().await?;
-    store::boot::keep_signatures(
-        &mut tx,
-        release,
-        &[(device.clone(), row.state.epoch, signed.clone())],
-    )
-    .await?;
+    store::boot::keep_signatures(&mut tx, release, &[signed]).await?;
     tx.commit().await?;
-    Ok(signed)
+    Ok(signatures)
 }
 
 /// Signs a release for all devices of a fleet in advance, when a rollout begins.
@@ -200,7 +200,9 @@ pub async fn sign_all(
         let signed = batch
             .into_iter()
             .zip(signed)
-            .map(|(d, s)| Ok((d.device, d.epoch, s?)))
+            .map(|(Unsigned { device, epoch, .. }, signatures)| {
+                Ok(SignedForDevice { device, epoch, signatures: signatures? })
+            })
             .collect::<Result<Vec<_>, Error>>()?;
         made += signed.len();
         let mut tx = cx.db.write().await?;
@@ -240,14 +242,8 @@ pub async fn change(cx: &Context, device: &DeviceId, request: &ChangeBoot) -> Re
             format!("another request changed {device} meanwhile"),
         ));
     };
-    cx.audit(
-        &mut tx,
-        now_s(),
-        "admin",
-        "device.boot-keys",
-        &format!("{device} {}", request.change.name()),
-    )
-    .await?;
+    let act = format!("{device} {}", request.change.name());
+    cx.audit(&mut tx, cx.now_s(), "admin", "device.boot-keys", &act).await?;
     tx.commit().await?;
     if let Some(desired) = desired {
         cx.hub.push(device, desired);

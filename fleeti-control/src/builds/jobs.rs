@@ -7,6 +7,7 @@ use crate::builds::change::{self, Change, Claimed};
 use crate::builds::log_path;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
+use crate::health;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -67,7 +68,7 @@ pub async fn claim(
     if !is_lease(&claim.lease) {
         return Err(Error::new(Code::Invalid, "lease must be 32 hexadecimal digits"));
     }
-    cx.health.disk.admit(&cx.settings, "build")?;
+    health::admit(cx, "build")?;
     // Subscribe before the first query, so that no build queued in between is missed.
     let mut events = cx.events.subscribe();
     let end = Instant::now() + Duration::from_secs(CLAIM_WAIT_S);
@@ -273,7 +274,7 @@ pub async fn put(
         ));
     }
     keep(cx, worker, id, &piece.lease).await?;
-    cx.health.disk.admit(&cx.settings, "build")?;
+    health::admit(cx, "build")?;
     let path = folder(cx, id).join(INCOMING).join(name);
     let written =
         tokio::task::spawn_blocking(move || open(&path)?.write_all_at(&piece.bytes, piece.offset));

@@ -5,7 +5,7 @@ use crate::builds;
 use crate::builds::change::{self, Change, Claimed, ClaimedSigning};
 use crate::clock::new_id;
 use crate::context::ContextRef;
-use crate::releases;
+use crate::{health, releases};
 use anyhow::{Context, Result};
 use fleeti_build::build::{self, BuildError, BuildRecord, Request};
 use fleeti_build::cache::Cache;
@@ -83,7 +83,7 @@ async fn apply(cx: &ContextRef, id: &str, event: BuildEvent, texts: Texts<'_>) -
 
 async fn claim_and_run(cx: &ContextRef, agent: &Agent) -> Result<bool> {
     // Builds wait until the disk has room again.
-    if cx.health.disk.admit(&cx.settings, "build").is_err() {
+    if health::admit(cx, "build").is_err() {
         return Ok(false);
     }
     let holder = Holder { worker: String::new(), lease: new_id("lease") };

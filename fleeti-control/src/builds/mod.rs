@@ -11,7 +11,7 @@ pub mod workers;
 use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
-use crate::profiles;
+use crate::{health, profiles};
 use change::{Change, NotApplied};
 use fleeti_core::build::Ctx;
 use fleeti_core::build::Event::RemoveFiles;
@@ -31,7 +31,7 @@ use std::path::PathBuf;
 pub async fn create(cx: &Context, request: &CreateBuild) -> Result<Build, Error> {
     profiles::check(&request.profile)?;
     profiles::check_base(&request.profile)?;
-    cx.health.disk.admit(&cx.settings, "build")?;
+    health::admit(cx, "build")?;
     let id = new_id("build");
     let mut tx = cx.db.write().await?;
     let now_s = cx.now_s();

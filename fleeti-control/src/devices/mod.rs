@@ -5,8 +5,9 @@ use crate::attestation::eligibility;
 use crate::context::Context;
 use crate::enrollment::renewal;
 use crate::error::Error;
-use crate::events::DomainEvent;
+use crate::events::{DeviceReport, DomainEvent};
 use crate::hub::{TURNS_MAX, TURNS_S};
+use crate::releases::offers;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::strict;
@@ -177,26 +178,26 @@ async fn store_message(
 
 async fn reported(cx: &Context, device: &DeviceId, report: &Report) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
-    let (fleet, generation) = match store::devices::report(&mut tx, device, report, now_s()).await?
-    {
-        store::devices::Taken::New(fleet, generation) => (fleet, generation),
-        store::devices::Taken::Again => return Ok(()),
-        store::devices::Taken::Jumped(last) => {
-            drop(tx);
-            let text = format!(
-                "report number {} is too far ahead: the last one was {last}",
-                report.sequence
-            );
-            return refuse_report(cx, device, Error::new(Code::Invalid, text)).await;
-        }
-    };
-    let event = DomainEvent::DeviceReported {
+    let (fleet, generation) =
+        match store::devices::report(&mut tx, device, report, cx.now_s()).await? {
+            store::devices::Taken::New(fleet, generation) => (fleet, generation),
+            store::devices::Taken::Again => return Ok(()),
+            store::devices::Taken::Jumped(last) => {
+                drop(tx);
+                let text = format!(
+                    "report number {} is too far ahead: the last one was {last}",
+                    report.sequence
+                );
+                return refuse_report(cx, device, Error::new(Code::Invalid, text)).await;
+            }
+        };
+    let event = DomainEvent::DeviceReported(DeviceReport {
         fleet,
         device: device.clone(),
         report: Box::new(report.clone()),
         received_offer: report.generation >= generation,
-    };
-    let after = cx.emit(&mut tx, now_s(), &event).await?;
+    });
+    let after = cx.emit(&mut tx, cx.now_s(), &event).await?;
     tx.commit().await?;
     cx.publish(Event::Device { id: device.clone() });
     cx.dispatch(after);
@@ -257,7 +258,9 @@ pub async fn admit(
             cx.hub.kick(device);
         }
     }
-    Ok(Some(Admitted { session: found.session(), desired: Box::new(found.desired()?), changes }))
+    let session = found.session();
+    let desired = Box::new(offers::permitted(cx, found.desired()?));
+    Ok(Some(Admitted { session, desired, changes }))
 }
 
 /// The release that a device with this key may fetch.
@@ -275,9 +278,7 @@ pub async fn offered(
     };
     let release = desired.release;
     // The release may have been offered when the device had a higher level: check the level again.
-    let may_have = release.is_none()
-        || cx.attestation.policies.are_usual()
-        || eligibility::may_update(cx, device).await?;
+    let may_have = release.is_none() || eligibility::may_keep_offer(cx, device).await?;
     Ok(release.filter(|_| may_have))
 }
 
@@ -299,9 +300,10 @@ pub async fn keep_sessions(
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn desired(cx: &Context, device: &DeviceId) -> Result<DesiredState, Error> {
-    store::desired::desired(cx.db.pool(), device)
+    let found = store::desired::desired(cx.db.pool(), device)
         .await?
-        .ok_or_else(|| Error::not_found("device", device.as_str()))
+        .ok_or_else(|| Error::not_found("device", device.as_str()))?;
+    Ok(offers::permitted(cx, found))
 }
 
 /// Checks that a device is known and not revoked: the server stores nothing for a revoked device.
@@ -333,14 +335,8 @@ pub async fn taken_over(cx: &Context, device: &DeviceId, turns: u32) -> Result<(
     tracing::warn!("{device}: {text}");
     let mut tx = cx.db.write().await?;
     store::devices::set_clone_alarm(&mut tx, device, &text).await?;
-    cx.audit(
-        &mut tx,
-        now_s(),
-        "server",
-        CLONED,
-        &format!("{device} {turns} sessions in {minutes} minutes"),
-    )
-    .await?;
+    let act = format!("{device} {turns} sessions in {minutes} minutes");
+    cx.audit(&mut tx, cx.now_s(), "server", CLONED, &act).await?;
     tx.commit().await?;
     cx.publish(Event::Device { id: device.clone() });
     Ok(())

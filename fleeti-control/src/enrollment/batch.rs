@@ -20,7 +20,7 @@ use fleeti_core::wire::enrollment::{EnrollRequest, EnrollResponse};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate::Protection;
 use fleeti_signer_client::wire::Occasion;
-use fleeti_store::devices::Certified;
+use fleeti_store::devices::{Certified, WithCertificate};
 use fleeti_store::enrollments::{StoredToken, Use};
 use fleeti_store::tpms::Bound;
 use fleeti_store::{self as store, tpms};
@@ -359,7 +359,13 @@ async fn keep_good(
     let now_s = batch.now_s;
     let those = |wanted: Kept| -> Vec<_> {
         let found = good.iter().flatten().filter(|good| good.kept == wanted);
-        found.map(|good| (&good.device, &good.fleet, &good.certified)).collect()
+        found
+            .map(|good| WithCertificate {
+                device: &good.device,
+                fleet: &good.fleet,
+                certificate: &good.certified,
+            })
+            .collect()
     };
     store::devices::insert_new(tx, &those(Kept::NewDevice), now_s).await?;
     // One by one: two tokens may be reserved for one device.

@@ -4,6 +4,7 @@
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::trust;
 use fleeti_core::enrollment::KeyOwner;
 use fleeti_core::enrollment::certificate::{
     self as machine, Anchor, Authority, Effect, Event, KeyPlace, Rejected, Request, Stored,
@@ -13,7 +14,7 @@ use fleeti_core::id::DeviceId;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
 use fleeti_store::certificates::{self, StoredCertificates};
-use fleeti_store::devices::Certified;
+use fleeti_store::devices::{Certified, WithCertificate};
 use fleeti_store::{Connection, device_keys, readmissions};
 use x509_cert::Certificate;
 
@@ -128,7 +129,7 @@ pub(crate) async fn anchor(cx: &Context, device: &DeviceId) -> Result<Anchor, Er
     let newest = certificates::newest(cx.db.pool(), device)
         .await?
         .and_then(|pem| certificate::from_pem(&pem).ok());
-    let trust = cx.trust.current.load();
+    let trust = trust::current(cx);
     let counts =
         |c: Certificate| trust.devices().any(|a| certificate::is_signed_by(&c, &a.certificate));
     Ok(if newest.is_some_and(counts) { Anchor::Counts } else { Anchor::Ended })
@@ -175,8 +176,8 @@ pub(crate) async fn keep(
                 certificates::supersede(&mut tx, device, &unused).await?;
             }
             Effect::Store => {
-                let stored = [(device, &found.fleet, certified)];
-                fleeti_store::devices::upsert(&mut tx, &stored, cx.now_s()).await?;
+                let row = WithCertificate { device, fleet: &found.fleet, certificate: certified };
+                fleeti_store::devices::upsert(&mut tx, &[row], cx.now_s()).await?;
             }
             Effect::Repeat | Effect::Certify | Effect::ReplaceKey(_) => {}
         }

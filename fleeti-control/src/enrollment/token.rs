@@ -6,7 +6,7 @@ use crate::enrollment::renewal;
 use crate::enrollment::renewal::{Begun, Requester, Right};
 use crate::error::Error;
 use crate::ports::Addresses;
-use crate::signing;
+use crate::{signing, trust};
 use fleeti_core::canonical::{is_sha256_hex, sha256_hex};
 use fleeti_core::enrollment::certificate::{Anchor, CERTIFICATE_S, KeyPlace, window_of};
 use fleeti_core::enrollment::token::Terms;
@@ -253,7 +253,7 @@ pub(crate) async fn certify(
     reason: Reason,
 ) -> Result<Certified, Error> {
     let Reason { occasion, protection } = reason;
-    let trust = cx.trust.current.load_full();
+    let trust = trust::current(cx);
     let issuer = trust.device();
     let request = Request::CertifyDevice {
         device: device.clone(),
@@ -278,7 +278,7 @@ pub(crate) async fn certify(
 
 /// A certificate and its issuer's certificate, PEM.
 pub(crate) fn chain_pem(cx: &Context, certified: &Certified) -> String {
-    let trust = cx.trust.current.load_full();
+    let trust = trust::current(cx);
     let issuer =
         trust.devices().find(|a| a.sha256 == certified.issuer).unwrap_or_else(|| trust.device());
     [certified.pem.as_str(), issuer.pem.as_str()].concat()

@@ -2,7 +2,7 @@
 
 use super::state::ProvedTpm;
 use crate::attestation::proving::Bearer;
-use crate::attestation::tpm::{challenge, check_key, patience, protection, read};
+use crate::attestation::tpm::{challenge, check_key, protection, read, redeem_proof};
 use crate::context::Context;
 use crate::enrollment::renewal;
 use crate::error::Error;
@@ -80,11 +80,7 @@ pub(crate) fn proved_enrollment(
     channel: Option<[u8; CHANNEL_BYTES]>,
 ) -> Result<ProvedTpm, Error> {
     let token_sha256 = sha256_hex(request.token.as_bytes());
-    let row = cx.attestation.proving.take(
-        &Bearer::Token(token_sha256.clone()),
-        &sent.proof,
-        patience(cx),
-    )?;
+    let row = redeem_proof(cx, &Bearer::Token(token_sha256.clone()), &sent.proof)?;
     check_key(&row, &sent.key, &request.csr_pem, channel, |channel| {
         Purpose::enrollment(&token_sha256, channel)
     })?;

@@ -10,26 +10,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The result of the last check.
 #[derive(Default)]
-pub struct Watched {
+pub(super) struct Watched {
     free: AtomicU64,
     floor: AtomicU64,
 }
 
-/// Free bytes for this user and total bytes of the file system of a path.
-fn room(path: &Path) -> std::io::Result<(u64, u64)> {
+/// Room on the file system of a path, in bytes.
+struct Room {
+    /// Free for this user.
+    free: u64,
+    total: u64,
+}
+
+fn room(path: &Path) -> std::io::Result<Room> {
     let found = rustix::fs::statvfs(path)?;
-    Ok((
-        found.f_bavail.saturating_mul(found.f_frsize),
-        found.f_blocks.saturating_mul(found.f_frsize),
-    ))
+    Ok(Room {
+        free: found.f_bavail.saturating_mul(found.f_frsize),
+        total: found.f_blocks.saturating_mul(found.f_frsize),
+    })
 }
 
 impl Watched {
     /// Checks the disk of the data folder.
-    pub fn look(&self, settings: &Settings) {
+    pub(super) fn look(&self, settings: &Settings) {
         match room(&settings.data) {
-            Ok((free, all)) => {
-                let usual = FLOOR_MAX.min(all / 100 * FLOOR_OF_100);
+            Ok(Room { free, total }) => {
+                let usual = FLOOR_MAX.min(total / 100 * FLOOR_OF_100);
                 self.floor.store(settings.disk_floor.unwrap_or(usual), Ordering::SeqCst);
                 self.free.store(free, Ordering::SeqCst);
             }
@@ -42,8 +48,7 @@ impl Watched {
     }
 
     /// A warning, below twice the floor.
-    #[must_use]
-    pub fn warning(&self) -> Option<String> {
+    pub(super) fn warning(&self) -> Option<String> {
         let (free, floor) = self.found();
         let mib = |bytes: u64| bytes >> 20;
         if floor == 0 || free >= floor.saturating_mul(2) {
@@ -69,7 +74,7 @@ impl Watched {
     ///
     /// # Errors
     /// [`Code::Full`] below the floor.
-    pub fn admit(&self, settings: &Settings, what: &str) -> Result<(), Error> {
+    pub(super) fn admit(&self, settings: &Settings, what: &str) -> Result<(), Error> {
         self.look(settings);
         let (free, floor) = self.found();
         if free < floor {

@@ -2,10 +2,11 @@
 //! the disk? The server keeps running without, and warns early: in its log, at `/readyz`, on its
 //! pages.
 
-pub mod disk;
-pub mod state;
+mod disk;
+pub(crate) mod state;
 
 use crate::context::{Context, ContextRef};
+use crate::error::Error;
 use crate::signing;
 use fleeti_signer_client::wire::{Request, Response};
 use fleeti_store as store;
@@ -39,8 +40,7 @@ fn spoken(s: u64) -> String {
 pub fn warnings(cx: &Context) -> Vec<String> {
     let now_s = cx.now_s();
     let mut said = Vec::new();
-    let away_s = cx.health.signer_away_s.load(Ordering::SeqCst);
-    if away_s > 0 {
+    if let Some(away_s) = cx.health.signer_away_s() {
         let since = spoken(now_s.saturating_sub(away_s));
         said.push(format!(
             "the signing service has not answered for {since}: the server still serves devices, but cannot enroll them, renew \
@@ -77,10 +77,34 @@ pub fn warnings(cx: &Context) -> Vec<String> {
     said
 }
 
+/// Whether the signing service did not answer the last request.
+#[must_use]
+pub fn is_signer_away(cx: &Context) -> bool {
+    cx.health.signer_away_s().is_some()
+}
+
+/// Records whether the signing service answered.
+pub(crate) fn signer_answered(cx: &Context, answers: bool) {
+    cx.health.signer(answers, cx.now_s());
+}
+
+/// Checks that there is room on the disk for something large, such as an upload.
+///
+/// # Errors
+/// [`Code::Full`](fleeti_core::wire::problem::Code::Full) below the floor.
+pub fn admit(cx: &Context, what: &str) -> Result<(), Error> {
+    cx.health.disk.admit(&cx.settings, what)
+}
+
+/// Checks the disk now.
+pub(crate) fn look_at_disk(cx: &Context) {
+    cx.health.disk.look(&cx.settings);
+}
+
 /// Checks the signing service and the disk now.
 pub async fn look(cx: &Context) {
     let health = signing::ask_for(&cx.signer, Request::Health, PATIENCE).await;
-    cx.health.signer(health.is_ok(), cx.now_s());
+    signer_answered(cx, health.is_ok());
     cx.health.signer_room(match health {
         Ok(Response::Health { room }) => room,
         Ok(_) | Err(_) => None,
@@ -88,7 +112,7 @@ pub async fn look(cx: &Context) {
     if let Ok(acts) = store::audit::count(cx.db.pool()).await {
         cx.health.acts.store(acts, Ordering::SeqCst);
     }
-    cx.health.disk.look(&cx.settings);
+    look_at_disk(cx);
     // Reopens a writer connection that a full disk has broken, even if nothing else writes.
     if let Err(e) = cx.db.write().await {
         tracing::warn!("the database accepts no writes: {e}");

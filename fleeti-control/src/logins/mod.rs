@@ -1,13 +1,12 @@
 //! Login sessions of browsers, and the administrator's token.
 
-use crate::clock::now_s;
+pub(crate) mod token;
+
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::problem::Code;
 use fleeti_store as store;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 use std::net::IpAddr;
 
 /// Lifetime of a session, in seconds.
@@ -19,8 +18,7 @@ const REFUSED: &str = "session.refused";
 /// Whether this is the administrator's token.
 #[must_use]
 pub fn is_admin_token(cx: &Context, given: &str) -> bool {
-    // Compares digests, so that the time reveals nothing about the token.
-    sha256_hex(given.as_bytes()) == sha256_hex(cx.admin_token.as_bytes())
+    cx.admin_token.is(given)
 }
 
 /// Audit action: an API request with a wrong token.
@@ -45,10 +43,7 @@ pub async fn api_refused(cx: &Context, address: Option<IpAddr>) -> Result<(), Er
 /// A MAC that ties a session to the administrator's token: the session ends when that token is
 /// replaced, and an attacker who can only write the database cannot create one.
 fn credential(cx: &Context, session_sha256: &str) -> Result<String, Error> {
-    let mut mac =
-        Hmac::<Sha256>::new_from_slice(cx.admin_token.as_bytes()).map_err(Error::internal)?;
-    mac.update(session_sha256.as_bytes());
-    Ok(hex::encode(mac.finalize().into_bytes()))
+    cx.admin_token.mac(session_sha256)
 }
 
 /// Begins a session. Only the return value contains its token.
@@ -70,9 +65,15 @@ pub async fn begin(cx: &Context, token: &str) -> Result<String, Error> {
     let session_sha256 = sha256_hex(session.as_bytes());
     let credential = credential(cx, &session_sha256)?;
     let mut tx = cx.db.write().await?;
-    store::sessions::insert(&mut tx, &session_sha256, &credential, now_s(), now_s() + SESSION_S)
-        .await?;
-    cx.audit(&mut tx, now_s(), "admin", "session.begin", "web").await?;
+    store::sessions::insert(
+        &mut tx,
+        &session_sha256,
+        &credential,
+        cx.now_s(),
+        cx.now_s() + SESSION_S,
+    )
+    .await?;
+    cx.audit(&mut tx, cx.now_s(), "admin", "session.begin", "web").await?;
     tx.commit().await?;
     Ok(session)
 }

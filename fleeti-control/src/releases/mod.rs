@@ -2,15 +2,17 @@
 //! immutable.
 
 pub mod documents;
+pub mod offers;
 pub mod retention;
 pub mod revoke;
+pub(crate) mod state;
 
 use crate::builds::approvals;
 use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
 use crate::releases::documents::Documents;
-use crate::{audit, devices};
+use crate::{audit, devices, health};
 use bytes::Bytes;
 use fleeti_build::build::BuildRecord;
 use fleeti_build::release::{self, ReleaseError};
@@ -68,7 +70,7 @@ where
         return Err(Error::new(Code::Conflict, format!("{name} is published and never changes"))
             .hint("publish a higher version"));
     }
-    cx.health.disk.admit(&cx.settings, "upload")?;
+    health::admit(cx, "upload")?;
     let target = staging(cx, name).join(path);
     let folder = target.parent().ok_or_else(|| Error::internal("a path without a folder"))?;
     tokio::fs::create_dir_all(folder).await?;
@@ -87,7 +89,7 @@ where
         looked_at += chunk.len() as u64;
         if looked_at >= LOOK_EVERY {
             looked_at = 0;
-            if let Err(full) = cx.health.disk.admit(&cx.settings, "upload") {
+            if let Err(full) = health::admit(cx, "upload") {
                 tokio::fs::remove_file(&part).await.ok();
                 return Err(full);
             }
@@ -169,7 +171,7 @@ async fn publish_private(
 /// # Errors
 /// [`Code::NotFound`].
 pub async fn documents(cx: &Context, name: &ReleaseName) -> Result<Arc<Documents>, Error> {
-    if let Some(found) = cx.documents.get(name) {
+    if let Some(found) = cx.releases.documents.get(name) {
         return Ok(found);
     }
     let found = store::releases::documents(cx.db.pool(), name).await?;
@@ -177,7 +179,7 @@ pub async fn documents(cx: &Context, name: &ReleaseName) -> Result<Arc<Documents
         found.ok_or_else(|| Error::not_found("release", &name.to_string()))?;
     let documents =
         Arc::new(Documents { manifest: manifest.into(), signatures: signatures.into() });
-    cx.documents.insert(name, &documents);
+    cx.releases.documents.insert(name, &documents);
     Ok(documents)
 }
 
@@ -306,7 +308,7 @@ pub async fn sign(cx: &Context, build: &Build) -> Result<Release, Error> {
             Err(taken())
         };
     }
-    cx.health.disk.admit(&cx.settings, "release")?;
+    health::admit(cx, "release")?;
     tokio::fs::create_dir_all(cx.settings.outbox()).await?;
     let out = new_id("signing");
     approvals::have_signed(cx, build, &out).await?;

@@ -8,8 +8,7 @@
 
 pub(crate) mod tickets;
 
-use crate::attestation::challenge;
-use crate::clock::now_s;
+use crate::attestation::{challenge, policy};
 use crate::commands::queue;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
@@ -171,7 +170,7 @@ pub(crate) async fn request_new_recovery_key(cx: &Context, device: &DeviceId) ->
     let Some(shown_s) = row.and_then(|r| r.status.shown_s) else { return Ok(()) };
     let mut tx = cx.db.write().await?;
     let is_requested =
-        commands::is_ordered(&mut tx, device, CommandKind::NewRecoveryKey, shown_s).await?;
+        commands::has_command_since(&mut tx, device, CommandKind::NewRecoveryKey, shown_s).await?;
     if is_requested
         || commands::pending_count(&mut tx, device, cx.now_s()).await? >= commands::PENDING_MAX
     {
@@ -290,12 +289,8 @@ async fn admitted(cx: &Context, device: &DeviceId) -> Result<Option<FleetId>, Er
     if known.is_none_or(|d| has_lost_its_seal(&d, has_recovery_key)) {
         return Ok(None);
     }
-    Ok(cx
-        .attestation
-        .policies
-        .of(&fleet)
-        .may_have_secrets(found.level_at(now_s()))
-        .then_some(fleet))
+    let may_have = policy::of(cx, &fleet).may_have_secrets(found.level_at(cx.now_s()));
+    Ok(may_have.then_some(fleet))
 }
 
 /// Whether the data partition of a device was sealed (the server has a recovery key), and the
@@ -308,7 +303,7 @@ pub fn has_lost_its_seal(device: &Device, has_recovery_key: bool) -> bool {
 /// A ticket for the secrets of its fleet, for a device that has just sent evidence in this session.
 /// `None` if the fleet has no secrets, or the device's level is too low.
 pub async fn ticket(cx: &Context, device: &DeviceId) -> Result<Option<SecretsTicket>, Error> {
-    let versions = cx.secrets.versions.load();
+    let versions = cx.secrets.versions();
     if versions.is_empty() {
         return Ok(None);
     }

@@ -9,7 +9,7 @@ use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::vault::TICKET_S;
 use fleeti_store::{self as store, Db};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Maximum number of outstanding tickets.
@@ -20,22 +20,22 @@ const GIVEN_MAX: u32 = 5;
 /// The period of [`GIVEN_MAX`], in seconds.
 const GIVEN_S: u64 = 600;
 
-pub(crate) type Ticket = (String, Instant);
+pub(super) type Ticket = (String, Instant);
 
 /// Which fleets have secrets, and the outstanding tickets.
-pub struct Vault {
-    pub(crate) versions: ArcSwap<HashMap<FleetId, u64>>,
+pub(crate) struct Vault {
+    versions: ArcSwap<HashMap<FleetId, u64>>,
     /// Digest and expiry of each device's ticket. A device has at most one.
-    pub(crate) tickets: Mutex<HashMap<DeviceId, Ticket>>,
+    tickets: Mutex<HashMap<DeviceId, Ticket>>,
     /// Devices whose recovery key was shown: the server commands them to make a new one.
-    pub(crate) shown: Mutex<HashSet<DeviceId>>,
+    shown: Mutex<HashSet<DeviceId>>,
     /// Start of the period, and how often each device got secrets in it.
-    pub(crate) given: Mutex<HashMap<DeviceId, (Instant, u32)>>,
+    given: Mutex<HashMap<DeviceId, (Instant, u32)>>,
 }
 
 impl Vault {
     /// Loads the names of fleets with secrets, and of devices whose recovery key was shown.
-    pub async fn load(db: &Db) -> Result<Self, Error> {
+    pub(crate) async fn load(db: &Db) -> Result<Self, Error> {
         Ok(Self {
             versions: ArcSwap::from_pointee(store::vault::versions(db.pool()).await?),
             tickets: Mutex::default(),
@@ -44,7 +44,7 @@ impl Vault {
         })
     }
 
-    pub(crate) fn issue(&self, device: &DeviceId) -> Option<Secret> {
+    pub(super) fn issue(&self, device: &DeviceId) -> Option<Secret> {
         let (ticket, until) = (
             hex::encode(rand::random::<[u8; 32]>()),
             Instant::now() + Duration::from_secs(TICKET_S),
@@ -62,7 +62,7 @@ impl Vault {
     }
 
     /// Takes the ticket of the device, if it matches. A ticket is valid once.
-    pub(crate) fn redeem(&self, device: &DeviceId, ticket: &Secret) -> Option<Ticket> {
+    pub(super) fn redeem(&self, device: &DeviceId, ticket: &Secret) -> Option<Ticket> {
         let mut tickets = self.tickets.lock().unwrap_or_else(PoisonError::into_inner);
         // Compares digests, so that the time reveals nothing about the ticket.
         let given = sha256_hex(ticket.expose().as_bytes());
@@ -73,7 +73,7 @@ impl Vault {
     }
 
     /// Makes a ticket valid again after a failure, unless there is a newer one.
-    pub(crate) fn put_back(&self, device: &DeviceId, ticket: Ticket) {
+    pub(super) fn put_back(&self, device: &DeviceId, ticket: Ticket) {
         self.tickets
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -82,7 +82,7 @@ impl Vault {
     }
 
     /// Counts how often a device gets secrets.
-    pub(crate) fn count(&self, device: &DeviceId) -> Result<(), Error> {
+    pub(super) fn count(&self, device: &DeviceId) -> Result<(), Error> {
         let mut all = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         let left_s = |began: Instant| GIVEN_S.saturating_sub(began.elapsed().as_secs());
         if all.len() >= TICKETS_MAX {
@@ -103,11 +103,16 @@ impl Vault {
         Ok(())
     }
 
-    pub(crate) fn shown(&self) -> std::sync::MutexGuard<'_, HashSet<DeviceId>> {
+    pub(super) fn shown(&self) -> MutexGuard<'_, HashSet<DeviceId>> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set(&self, fleet: &FleetId, version: u64) {
+    /// Number of changes of the secrets of each fleet that has, or had, secrets.
+    pub(super) fn versions(&self) -> Arc<HashMap<FleetId, u64>> {
+        self.versions.load_full()
+    }
+
+    pub(super) fn set(&self, fleet: &FleetId, version: u64) {
         self.versions.rcu(|all| {
             let mut all = HashMap::clone(all);
             // Tasks may arrive here in another order than they committed.

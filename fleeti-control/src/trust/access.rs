@@ -91,8 +91,7 @@ pub struct Access {
 
 impl Access {
     /// With the first CRLs. No device is revoked by the database yet.
-    #[must_use]
-    pub fn new(crls: CheckedCrls) -> Self {
+    pub(crate) fn new(crls: CheckedCrls) -> Self {
         Self { crls: ArcSwap::from_pointee(crls.into()), revoked: RwLock::default() }
     }
 
@@ -126,7 +125,7 @@ impl Access {
     ///
     /// # Errors
     /// When a CRL is older than the one in use.
-    pub fn check_newer(&self, crls: &CheckedCrls) -> anyhow::Result<()> {
+    pub(super) fn check_newer(&self, crls: &CheckedCrls) -> anyhow::Result<()> {
         let now = self.crls.load();
         let is_older = |crl: &VerifiedCrl| {
             now.verified.iter().any(|n| n.is_of_same_issuer(crl) && !crl.follows(n))
@@ -136,13 +135,12 @@ impl Access {
     }
 
     /// Puts CRLs in use that [`Self::check_newer`] has accepted.
-    pub(crate) fn put_in_use(&self, crls: CheckedCrls) {
+    pub(super) fn put_in_use(&self, crls: CheckedCrls) {
         self.crls.store(std::sync::Arc::new(crls.into()));
     }
 
     /// The earliest expiry (`nextUpdate`) of the CRLs, Unix seconds.
-    #[must_use]
-    pub fn crl_ends_s(&self) -> u64 {
+    pub(crate) fn crl_ends_s(&self) -> u64 {
         self.crls.load().verified.iter().map(VerifiedCrl::next_update_s).min().unwrap_or(0)
     }
 
@@ -154,20 +152,19 @@ impl Access {
     }
 
     /// Marks a device as revoked, also for open connections.
-    pub fn revoke(&self, device: DeviceId) {
+    pub(super) fn revoke(&self, device: DeviceId) {
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
         revoked.devices.insert(device);
         revoked.count += 1;
     }
     /// Number of revocations since the start.
-    #[must_use]
-    pub fn revocations(&self) -> u64 {
+    pub(super) fn revocations(&self) -> u64 {
         self.revoked.read().unwrap_or_else(PoisonError::into_inner).count
     }
     /// Sets the revoked devices from the database. `count`: number of revocations when the database
     /// was read. If there were others meanwhile, devices are only added, and holds that were
     /// released take effect the next time.
-    pub fn set_revoked(&self, devices: HashSet<DeviceId>, count: u64) {
+    pub(super) fn set_revoked(&self, devices: HashSet<DeviceId>, count: u64) {
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
         if revoked.count == count {
             revoked.devices = devices;
@@ -176,7 +173,7 @@ impl Access {
         }
     }
     /// Records that a key was replaced.
-    pub fn replace_key(&self, key_sha256: String) {
+    pub(crate) fn replace_key(&self, key_sha256: String) {
         let mut revoked = self.revoked.write().unwrap_or_else(PoisonError::into_inner);
         if revoked.in_order.len() >= REPLACED_MAX
             && let Some(oldest) = revoked.in_order.pop_front()

@@ -25,6 +25,16 @@ pub(crate) async fn renew_identity(cx: &Context) -> Result<()> {
     cx.ports.use_identity(identity)
 }
 
+/// What a server needs to accept connections of devices.
+pub(crate) struct Credentials {
+    /// The server's certificate and key.
+    pub(crate) identity: ServerIdentity,
+    /// The CRLs of all intermediate CAs for devices that count.
+    pub(crate) crls: CheckedCrls,
+    /// Whether they are new: the signing service answered.
+    pub(crate) has_signer: bool,
+}
+
 /// The server's certificate and the CRLs: new ones from the signing service or, if it does not
 /// answer, the stored ones.
 pub(crate) async fn credentials(
@@ -32,7 +42,7 @@ pub(crate) async fn credentials(
     db: &Db,
     signer: &SignerHandle,
     trust: &Trust,
-) -> Result<(ServerIdentity, CheckedCrls, bool)> {
+) -> Result<Credentials> {
     let standby = Standby::of(&settings.data);
     let new = async {
         // A single request shows whether the signing service answers.
@@ -44,7 +54,7 @@ pub(crate) async fn credentials(
         Ok((identity, crls)) => {
             standby.keep_identity(&identity);
             standby.keep_crls(&crls);
-            Ok((identity, CheckedCrls::read(crls)?, true))
+            Ok(Credentials { identity, crls: CheckedCrls::read(crls)?, has_signer: true })
         }
         Err(e) => {
             let none = "the signing service does not provide certificate and CRLs, and none are stored from an earlier start";
@@ -59,7 +69,7 @@ pub(crate) async fn credentials(
             tracing::error!(
                 "the server starts without the signing service, with its stored certificate and CRLs: it serves devices"
             );
-            Ok((identity, crls, false))
+            Ok(Credentials { identity, crls, has_signer: false })
         }
     }
 }

@@ -28,6 +28,7 @@ use fleeti_pki::ceremony::Transcript;
 use fleeti_pki::certificate::{self, Purpose};
 use fleeti_pki::crl::VerifiedCrl;
 use fleeti_signer_client::wire::{Request, Response};
+use fleeti_store::trust::{BundleCoverage, NewBundle};
 use fleeti_store::{self as store, Db};
 use std::sync::Arc;
 
@@ -35,6 +36,12 @@ use std::sync::Arc;
 const TAKEN_OF_100: u64 = 99;
 /// The same for CRLs of TPM manufacturers, which publish new ones every week.
 const LIST_SOON_S: u64 = 2 * 86_400;
+
+/// The intermediate CAs that count now.
+#[must_use]
+pub fn current(cx: &Context) -> Arc<Trust> {
+    cx.trust.current.load_full()
+}
 
 /// Warnings about what expires soon, or has expired, and operators must renew.
 #[must_use]
@@ -60,25 +67,20 @@ pub fn warnings(cx: &Context, now_s: u64) -> Vec<String> {
 /// issue.
 pub async fn load(db: &Db, pki: &Pki) -> Result<Trust, Error> {
     // The newest bundle of this root: bundles of a previous root do not count.
-    let (version, root_crl_ends_s, accepted) =
-        match store::trust::newest(db.pool(), &pki.root_sha256).await? {
-            Some(signed) => {
-                let bundle = bundle::read(&signed, &pki.root)?;
-                (
-                    bundle.version(),
-                    Some(VerifiedCrl::read(bundle.crl(), &pki.root)?.next_update_s()),
-                    accepted(&bundle)?,
-                )
-            }
-            None => {
-                let both = [(Purpose::Device, &pki.device_ca), (Purpose::Server, &pki.server_ca)];
-                (
-                    0,
-                    None,
-                    both.into_iter().map(|(p, c)| Accepted::of(p, c)).collect::<Result<_, _>>()?,
-                )
-            }
-        };
+    let newest = store::trust::newest(db.pool(), &pki.root_sha256).await?;
+    let bundle = newest.map(|signed| bundle::read(&signed, &pki.root)).transpose()?;
+    let (version, root_crl_ends_s) = match &bundle {
+        Some(bundle) => {
+            let crl = VerifiedCrl::read(bundle.crl(), &pki.root)?;
+            (bundle.version(), Some(crl.next_update_s()))
+        }
+        None => (0, None),
+    };
+    let first = [(Purpose::Device, &pki.device_ca), (Purpose::Server, &pki.server_ca)];
+    let accepted = match &bundle {
+        Some(bundle) => accepted(bundle)?,
+        None => first.into_iter().map(|(p, c)| Accepted::of(p, c)).collect::<Result<_, _>>()?,
+    };
     let chosen = store::trust::issuing(db.pool()).await?;
     let signs = |purpose: Purpose| {
         let mut of = accepted.iter().filter(|a| a.purpose == purpose);
@@ -140,22 +142,15 @@ async fn apply_import(cx: &Context, import: &ImportBundle) -> Result<TrustStatus
     let next = accepted(&read)?;
     check_successor(cx, &read, &next, &transcript, import.anyway).await?;
     let mut tx = cx.db.write().await?;
-    store::trust::insert(
-        &mut tx,
-        (&cx.pki.root_sha256, read.version()),
-        &import.bundle,
-        transcript.text(),
-        now_s(),
-    )
-    .await?;
-    cx.audit(
-        &mut tx,
-        now_s(),
-        "admin",
-        "trust-bundle.import",
-        &format!("version {} {}", read.version(), read.sha256()),
-    )
-    .await?;
+    let row = NewBundle {
+        root_sha256: &cx.pki.root_sha256,
+        version: read.version(),
+        bundle: &import.bundle,
+        transcript: transcript.text(),
+    };
+    store::trust::insert(&mut tx, row, cx.now_s()).await?;
+    let act = format!("version {} {}", read.version(), read.sha256());
+    cx.audit(&mut tx, cx.now_s(), "admin", "trust-bundle.import", &act).await?;
     tx.commit().await?;
     take_up(cx).await?;
     status(cx).await
@@ -243,22 +238,17 @@ async fn apply_switch(cx: &Context, request: &SwitchIssuer) -> Result<TrustStatu
             Error::new(Code::Conflict, text).hint("restart it with the key and the certificate")
         );
     }
-    let (devices, taken) = store::trust::taken(cx.db.pool(), trust.version()).await?;
-    if !request.anyway && taken * 100 < devices * TAKEN_OF_100 {
-        let text = format!("{taken} of {devices} devices have bundle {}", trust.version());
+    let BundleCoverage { devices, with_bundle } =
+        store::trust::coverage(cx.db.pool(), trust.version()).await?;
+    if !request.anyway && with_bundle * 100 < devices * TAKEN_OF_100 {
+        let text = format!("{with_bundle} of {devices} devices have bundle {}", trust.version());
         return Err(Error::new(Code::Conflict, text)
             .hint("wait for the other devices, or switch with --anyway"));
     }
     let mut tx = cx.db.write().await?;
     store::trust::switch(&mut tx, &request.purpose, &found.sha256).await?;
-    cx.audit(
-        &mut tx,
-        now_s(),
-        "admin",
-        "trust-bundle.switch",
-        &format!("{} {}", request.purpose, found.sha256),
-    )
-    .await?;
+    let act = format!("{} {}", request.purpose, found.sha256);
+    cx.audit(&mut tx, cx.now_s(), "admin", "trust-bundle.switch", &act).await?;
     tx.commit().await?;
     take_up(cx).await?;
     status(cx).await
@@ -286,7 +276,7 @@ async fn keys(cx: &Context) -> Result<Vec<String>, Error> {
 
 async fn keys_or_none(cx: &Context) -> Vec<String> {
     let found = keys(cx).await;
-    cx.health.signer(found.is_ok(), cx.now_s());
+    health::signer_answered(cx, found.is_ok());
     found.unwrap_or_default()
 }
 
@@ -294,8 +284,8 @@ async fn keys_or_none(cx: &Context) -> Vec<String> {
 pub async fn status(cx: &Context) -> Result<TrustStatus, Error> {
     let trust = cx.trust.current.load_full();
     // Works without the signing service as well; the warnings say that it is away.
-    let keys = if cx.health.is_signer_away() { vec![] } else { keys_or_none(cx).await };
-    let (devices, devices_with_it) = store::trust::taken(cx.db.pool(), trust.version()).await?;
+    let keys = if health::is_signer_away(cx) { vec![] } else { keys_or_none(cx).await };
+    let coverage = store::trust::coverage(cx.db.pool(), trust.version()).await?;
     let shown = |a: &Accepted| Intermediate {
         purpose: a.purpose.as_str().to_owned(),
         certificate_sha256: a.sha256.clone(),
@@ -307,8 +297,8 @@ pub async fn status(cx: &Context) -> Result<TrustStatus, Error> {
     Ok(TrustStatus {
         version: trust.version(),
         intermediates: trust.accepted.iter().map(shown).collect(),
-        devices,
-        devices_with_it,
+        devices: coverage.devices,
+        devices_with_it: coverage.with_bundle,
         root_crl_ends_s: trust.root_crl_ends_s,
         warnings: warnings(cx, cx.now_s()),
     })

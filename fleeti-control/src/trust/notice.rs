@@ -4,6 +4,7 @@
 use crate::audit;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
+use crate::health;
 use bytes::Bytes;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::device::{Notice, REVOKED_MAX};
@@ -26,7 +27,7 @@ async fn transitions_sha256(cx: &Context) -> Result<Option<String>, Error> {
 /// Makes the notice. Also returns whether it contains a checkpoint.
 async fn make(cx: &Context) -> Result<(Bytes, bool), Error> {
     // Revocations are announced even if the signing service is away.
-    let checkpoint = if cx.health.is_signer_away() {
+    let checkpoint = if health::is_signer_away(cx) {
         None
     } else {
         audit::checkpoint(cx).await.map_err(said).ok()

@@ -6,10 +6,10 @@
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::events::DomainEvent;
-use crate::signing;
 use crate::trust::access::{CheckedCrls, IssuerCrl};
 use crate::trust::standby::Standby;
 use crate::trust::state::Trust;
+use crate::{devices, health, signing};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::{Event, RevocationReason};
 use fleeti_core::wire::problem::Code;
@@ -37,9 +37,15 @@ pub async fn revoke(cx: &ContextRef, id: &DeviceId, reason: RevocationReason) ->
 
 async fn apply(cx: &Context, id: &DeviceId, reason: RevocationReason) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
-    if store::devices::revoke(&mut tx, id, reason, now_s()).await? {
-        cx.audit(&mut tx, now_s(), "admin", "device.revoke", &format!("{id} {}", reason.as_str()))
-            .await?;
+    if store::devices::revoke(&mut tx, id, reason, cx.now_s()).await? {
+        cx.audit(
+            &mut tx,
+            cx.now_s(),
+            "admin",
+            "device.revoke",
+            &format!("{id} {}", reason.as_str()),
+        )
+        .await?;
     }
     let after = match store::devices::fleet_of_revoked(&mut tx, id).await? {
         Some(fleet) => {
@@ -71,7 +77,7 @@ pub async fn release_hold(cx: &Context, id: &DeviceId) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
     if !store::devices::release_hold(&mut tx, id).await? {
         drop(tx);
-        crate::devices::get(cx, id.as_str()).await?;
+        devices::get(cx, id.as_str()).await?;
         let refused = Error::new(Code::Conflict, format!("{id} is not on hold"));
         return Err(refused.hint("only a hold can be undone; enroll the device again"));
     }
@@ -112,7 +118,7 @@ pub async fn load_revoked(cx: &Context) -> Result<(), Error> {
 pub(crate) async fn swap_crls(cx: &Context) -> Result<(), Error> {
     load_revoked(cx).await?;
     // Do not wait for a signing service that is known to be away.
-    if cx.health.is_signer_away()
+    if health::is_signer_away(cx)
         && signing::ask_for(&cx.signer, Request::Issuers, PROBE).await.is_err()
     {
         return Err(Error::new(Code::Unavailable, "the signing service does not answer")

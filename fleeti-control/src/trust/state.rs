@@ -25,7 +25,7 @@ pub struct Accepted {
 }
 
 impl Accepted {
-    pub(crate) fn of(purpose: Purpose, certificate: &Certificate) -> Result<Self, Error> {
+    pub(super) fn of(purpose: Purpose, certificate: &Certificate) -> Result<Self, Error> {
         let (sha256, key_id) = bundle::names(certificate)?;
         Ok(Self {
             purpose,
@@ -40,11 +40,11 @@ impl Accepted {
 /// The intermediate CAs that count, and the issuing ones.
 #[derive(Clone)]
 pub struct Trust {
-    pub(crate) version: u64,
-    pub(crate) root_crl_ends_s: Option<u64>,
-    pub(crate) accepted: Vec<Accepted>,
-    pub(crate) device: Accepted,
-    pub(crate) server: Accepted,
+    pub(super) version: u64,
+    pub(super) root_crl_ends_s: Option<u64>,
+    pub(super) accepted: Vec<Accepted>,
+    pub(super) device: Accepted,
+    pub(super) server: Accepted,
 }
 
 impl Trust {
@@ -55,7 +55,7 @@ impl Trust {
     }
     /// Warnings about what expires soon, or has expired, and the server cannot renew. Intermediate
     /// CAs that do not issue may expire: that ends a rotation.
-    pub(crate) fn warnings(&self, now_s: u64) -> Vec<String> {
+    pub(super) fn warnings(&self, now_s: u64) -> Vec<String> {
         let list = self
             .root_crl_ends_s
             .and_then(|at| ends(at, now_s, SOON_S))
@@ -87,7 +87,7 @@ impl Trust {
 const SOON_S: u64 = 30 * 86_400;
 
 /// Words for an expiry that is past or soon, else `None`.
-pub(crate) fn ends(at_s: u64, now_s: u64, soon_s: u64) -> Option<String> {
+pub(super) fn ends(at_s: u64, now_s: u64, soon_s: u64) -> Option<String> {
     match at_s.checked_sub(now_s) {
         None => Some("has expired".into()),
         Some(left_s) if left_s < soon_s => Some(format!("expires in {} days", left_s / 86_400)),
@@ -97,25 +97,25 @@ pub(crate) fn ends(at_s: u64, now_s: u64, soon_s: u64) -> Option<String> {
 
 /// Coordinates publication of CRLs: concurrent revocations share one new CRL.
 #[derive(Default)]
-pub struct Crls {
+pub(super) struct Crls {
     /// Held while CRLs are signed and put in use.
-    pub alone: Mutex<()>,
-    pub wanted: AtomicU64,
-    pub done: AtomicU64,
+    pub(super) alone: Mutex<()>,
+    pub(super) wanted: AtomicU64,
+    pub(super) done: AtomicU64,
     /// Signals that a CRL could not be signed and must be retried soon.
-    pub retry: Notify,
+    pub(super) retry: Notify,
 }
 
-/// What the trust area keeps in memory.
+/// What the trust area keeps in memory. Only this area reads it.
 pub(crate) struct TrustState {
     /// The intermediate CAs that count.
-    pub current: ArcSwap<Trust>,
+    pub(super) current: ArcSwap<Trust>,
     /// Coordinates publication of CRLs.
-    pub crls: Crls,
+    pub(super) crls: Crls,
     /// Held while the notice to devices is made.
-    pub notices: Mutex<()>,
+    pub(super) notices: Mutex<()>,
     /// The notice for all devices, encoded.
-    pub notice: ArcSwap<Bytes>,
+    pub(super) notice: ArcSwap<Bytes>,
 }
 
 impl TrustState {

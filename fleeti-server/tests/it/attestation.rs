@@ -9,7 +9,7 @@ use crate::peer::Peer;
 use crate::trust::until;
 use crate::world::{TestDevice, World, write_keys};
 use base64::Engine;
-use fleeti_control::attestation::tpm::judge_manufacturers_anew;
+use fleeti_control::attestation::tpm::reappraise_manufacturers;
 use fleeti_core::attestation::{Level, Tier};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::RevocationReason;
@@ -480,10 +480,10 @@ async fn what_its_manufacturer_took_back_counts_for_a_device_that_does_not_show_
     std::fs::write(manufacturers.join("manufacturer.pem"), manufacturer.certificate_pem().unwrap())
         .unwrap();
     std::fs::write(manufacturers.join("list.crl"), nothing).unwrap();
-    judge_manufacturers_anew(&world.server.control).await.unwrap();
+    reappraise_manufacturers(&world.server.control).await.unwrap();
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
     std::fs::write(manufacturers.join("list.crl"), "no list").unwrap();
-    let unread = judge_manufacturers_anew(&world.server.control).await.unwrap_err();
+    let unread = reappraise_manufacturers(&world.server.control).await.unwrap_err();
     assert!(format!("{unread:#}").contains("list.crl"), "{unread:#}");
     assert_eq!(level(&world, &device).await, Level::ObservedBoot);
 }

@@ -139,7 +139,7 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
     let signer = Signer::start(world.dir.path());
     crate::trust::until("the signer is found", async || {
         health::look(&world.server.control).await;
-        !world.server.control.health.is_signer_away()
+        !health::is_signer_away(&world.server.control)
     })
     .await;
     let log = world.audit().await;
@@ -186,7 +186,13 @@ async fn acts_that_wait_for_a_dead_signer_are_bounded() {
     let db = Db::open(&dir.path().join("fleeti.db")).await.unwrap();
     let mut tx = db.write().await.unwrap();
     assert!(!audit::is_full(&mut tx).await.unwrap());
-    audit::insert(&mut tx, "audit-1", 1, "admin", "test", "first").await.unwrap();
+    let act = audit::WaitingAct {
+        id: "audit-1".into(),
+        actor: "admin".into(),
+        action: "test".into(),
+        subject: "first".into(),
+    };
+    audit::insert(&mut tx, &act, 1).await.unwrap();
     assert!(!audit::is_full(&mut tx).await.unwrap());
     let last = "INSERT INTO audit_outbox (sequence, id, at_s, actor, action, subject) \
                 SELECT sequence + $1 - 1, 'audit-2', 1, 'admin', 'test', 'last' FROM audit_outbox";

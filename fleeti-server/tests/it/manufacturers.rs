@@ -128,7 +128,7 @@ async fn manufacturers_are_added_with_their_chains_and_removed_and_devices_are_j
     // Removing one certificate from a file with several keeps the others.
     let folder = world.dir.path().join("pki/tpm-manufacturers/virtual");
     std::fs::write(folder.join("several.pem"), &both).unwrap();
-    fleeti_control::attestation::tpm::judge_manufacturers_anew(&world.server.control)
+    fleeti_control::attestation::tpm::reappraise_manufacturers(&world.server.control)
         .await
         .unwrap();
     world.client.remove_tpm_manufacturer(&above.id).await.unwrap();

@@ -15,7 +15,12 @@ fn usual() -> Eligibility {
 }
 
 fn report(running: &str, update: U) -> Reported {
-    Reported { running: running.parse().unwrap(), update, received_offer: true, eligibility: usual() }
+    Reported {
+        running: running.parse().unwrap(),
+        update,
+        received_offer: true,
+        eligibility: usual(),
+    }
 }
 
 fn two() -> crate::id::Version {
