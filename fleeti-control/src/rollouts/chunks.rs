@@ -19,7 +19,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// Devices in a chunk.
-pub(super) const CHUNK: u32 = 2000;
+pub const CHUNK: u32 = 2000;
 /// Delay after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 

@@ -15,6 +15,7 @@ use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::{boot, releases};
 use change::Change;
+pub use chunks::CHUNK;
 use chunks::rejected;
 use fleeti_core::id::DeviceId;
 use fleeti_core::rollout::Category;

@@ -25,8 +25,9 @@ use fleeti_store::{self as store, Db, sql};
 use std::path::Path;
 use std::sync::Arc;
 
+const CHUNK: usize = rollouts::CHUNK as usize;
 /// Two chunks and a part of one.
-const DEVICES: usize = 1203;
+const DEVICES: usize = 2 * CHUNK + 203;
 
 fn device(n: usize) -> DeviceId {
     format!("device-{n:04}").parse().unwrap()
@@ -123,7 +124,7 @@ async fn a_large_fleet_joins_in_chunks_and_its_devices_are_listed_by_page() {
     let device = world.enroll().await;
     publish_release(&world, "kiosk@2").await;
     let started = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
-    assert_eq!((started.phase, started.counts.total), (Phase::Starting, 500));
+    assert_eq!((started.phase, started.counts.total), (Phase::Starting, CHUNK));
     until_phase(&world, &started.id, Phase::Running).await;
     let rollout = world.client.rollout(&started.id).await.unwrap();
     assert_eq!(rollout.counts, Counts { total: DEVICES + 1, ..Counts::default() });
@@ -215,11 +216,11 @@ async fn another_policy_is_compared_with_all_devices_that_joined_before_more_joi
     let cx = without_tasks(dir.path()).await;
     let (fleet, release) = ("demo".parse().unwrap(), "kiosk@2".parse().unwrap());
     let started = rollouts::start(&cx, &start("kiosk@2")).await.unwrap();
-    assert_eq!((started.phase, offers(&cx.db, &release).await), (Phase::Starting, 500));
+    assert_eq!((started.phase, offers(&cx.db, &release).await), (Phase::Starting, CHUNK));
     attestation::policy::set(&cx, &fleet, &Policy::default()).await.unwrap();
     assert_eq!(offers(&cx.db, &release).await, 0, "those that joined are blocked");
     let rollout = store::rollouts::get(cx.db.pool(), &started.id).await.unwrap().unwrap();
-    assert_eq!((rollout.header.phase, rollout.header.counts.total), (Phase::Starting, 500));
+    assert_eq!((rollout.header.phase, rollout.header.counts.total), (Phase::Starting, CHUNK));
     cx.db.close().await;
     drop(cx);
 
@@ -245,7 +246,7 @@ async fn a_revoked_release_leaves_a_large_fleet_in_chunks_and_is_offered_to_no_d
     let (cx, release) = (without_tasks(dir.path()).await, "kiosk@2".parse().unwrap());
     assert_eq!(offers(&cx.db, &release).await, DEVICES + 1);
     revoke(&cx, &release).await.unwrap();
-    assert_eq!(offers(&cx.db, &release).await, DEVICES + 1 - 499, "one chunk is withdrawn");
+    assert_eq!(offers(&cx.db, &release).await, DEVICES + 1 - (CHUNK - 1), "one chunk is withdrawn");
     let last = device(DEVICES - 1);
     let row = store::devices::get(cx.db.pool(), last.as_str()).await.unwrap().unwrap();
     assert_eq!(row.desired.as_ref(), Some(&release), "it is in a later chunk");
@@ -287,5 +288,5 @@ async fn other_writes_go_between_the_chunks_of_a_withdrawal() {
     world.client.revoke_release(&release).await.unwrap();
     let seen = other_writer.await.unwrap();
     assert!(seen.len() > 2, "{seen:?}");
-    assert!(seen.windows(2).all(|counts| counts[0] - counts[1] <= 500), "{seen:?}");
+    assert!(seen.windows(2).all(|counts| counts[0] - counts[1] <= CHUNK), "{seen:?}");
 }
