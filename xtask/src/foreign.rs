@@ -5,6 +5,7 @@ const PLAIN_READERS: &[(&str, &str)] = &[
     ("fleeti-core/src/strict.rs", "the strict reader itself"),
     ("fleeti-agent/src/luks.rs", "a value of any shape: the header of LUKS2"),
     ("fleeti-core/src/profile/honoured.rs", "a profile that was written here without a field"),
+    ("fleeti-build/src/overlay/sample.rs", "what a test wrote"),
     ("fleeti-store/src/", "columns that the server itself wrote"),
     (
         "fleeti-server/src/limits.rs",

@@ -243,11 +243,11 @@ fn the_json_schema_is_valid_and_every_example_and_fragment_fits_it() {
         ("unknown", "colour = \"red\"\n"),
         ("unknown-below", "network.colour = \"red\"\n"),
         ("type", "software.packages = \"jq\"\n"),
-        ("choice", "kernel.flavour = \"genric\"\n"),
+        ("choice", "kernel.flavour = \"generics\"\n"),
         ("range", "network.vlans = [{ name = \"v\", id = 5000 }]\n"),
         ("key", "[[users]]\nshell = \"/bin/sh\"\n"),
         ("half", "schema = 1\n"),
-        ("remove", "remove.software.pakages = [\"jq\"]\n"),
+        ("remove", "remove.software.package = [\"jq\"]\n"),
         ("extends", "extends = \"baseline/strict\"\n"),
     ] {
         folder.write(&format!("bad-{name}.toml"), text);

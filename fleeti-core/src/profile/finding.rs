@@ -58,7 +58,7 @@ impl fmt::Display for Finding {
 ///
 /// ```
 /// use fleeti_core::profile::nearest;
-/// assert_eq!(nearest("pakages", ["packages", "suites"]), Some("packages"));
+/// assert_eq!(nearest("package", ["packages", "suites"]), Some("packages"));
 /// assert_eq!(nearest("colour", ["packages", "suites"]), None);
 /// ```
 #[must_use]

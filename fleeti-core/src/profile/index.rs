@@ -478,7 +478,7 @@ mod tests {
         assert_eq!(warned, ["services[0].name: add nginx-common to software.packages"]);
         let with = format!("software.packages = [\"nginx\"]\n{service}");
         assert_eq!(said(&with), (vec![], vec![]));
-        let wrong = said("[[services]]\nname = \"ngnix.service\"\n").0;
+        let wrong = said("[[services]]\nname = \"nginy.service\"\n").0;
         assert_eq!(wrong, ["services[0].name: correct the name, or add the text of the unit"]);
         let check = "[[health_checks]]\nname = \"a\"\ncommand = [\"/usr/bin/no-such\"]\n";
         assert_eq!(said(check).0, ["health_checks[0].command: correct the path"]);
