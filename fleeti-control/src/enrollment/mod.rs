@@ -9,7 +9,7 @@
 //! `step`, and store what it returns.
 
 pub mod batch;
-pub(crate) mod codes;
+pub(crate) mod code_limits;
 pub mod pairing;
 pub mod readmission;
 pub mod renewal;

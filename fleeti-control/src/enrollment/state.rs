@@ -1,6 +1,6 @@
 //! What the enrollment area keeps in memory.
 
-use super::codes::Pairing;
+use super::code_limits::Pairing;
 use crate::error::Error;
 use fleeti_core::wire::enrollment::EnrollResponse;
 use fleeti_pki::certificate::Protection;
