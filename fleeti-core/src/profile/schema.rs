@@ -82,6 +82,8 @@ fn removable(shape: &Shape, at: &str) -> Option<Value> {
 fn adapt(value: &mut Value) {
     match value {
         Value::Object(fields) => {
+            // First, because it can bring a reference to this level.
+            without_null(fields);
             if let Some(Value::String(target)) = fields.get_mut("$ref") {
                 *target = target.replace("#/components/schemas/", "#/$defs/");
             }
@@ -95,7 +97,6 @@ fn adapt(value: &mut Value) {
                     fields.remove("required");
                 }
             }
-            without_null(fields);
             fields.values_mut().for_each(adapt);
         }
         Value::Array(items) => items.iter_mut().for_each(adapt),

@@ -305,7 +305,7 @@ fn label(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fleeti_core::profile::UnitState;
+    use fleeti_core::profile::{HealthCheck, UnitState};
 
     fn fields(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect()
@@ -343,8 +343,8 @@ mod tests {
             let path = format!("{}/../examples/profiles/{name}.toml", env!("CARGO_MANIFEST_DIR"));
             let mut profile = profile::check(&std::fs::read_to_string(path).unwrap()).unwrap();
             // Values that a browser would change.
-            profile.health_checks[0].command =
-                ["/bin/sh", "-c", "a\nb", "", " spaced "].map(str::to_owned).to_vec();
+            let command = ["/bin/sh", "-c", "a\nb", "", " spaced "];
+            profile.health_checks.push(HealthCheck::of_command("odd", &command, 10));
             profile.description = "two\nlines".into();
             for (path, content) in [
                 ("/etc/a", "\nfirst line empty\n"),
