@@ -11,7 +11,7 @@ use std::str::FromStr;
 /// password may come from the URL, from `PGPASSWORD`, or from the file in `PGPASSFILE`.
 ///
 /// Over a network the URL must say `sslmode=verify-full`, so that nobody on the way can read or
-/// change the database, or [`UNVERIFIED`].
+/// change the database, or `unverified_server=allow`.
 ///
 /// Formatting it does not show the password.
 #[derive(Clone)]
