@@ -5,7 +5,6 @@ use fleeti_control::error::Error;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::wire::mqtt::PACKET_MAX;
 use fleeti_core::wire::packet::{self, Reason, Refusal};
-use futures::FutureExt;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 const GATHER_MAX: usize = 64 * 1024;
 /// Timeout for writing the last packet.
 const GOODBYE: Duration = Duration::from_secs(2);
+/// How long a session that is taken over looks for the end of its connection.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Why a session ends.
 #[derive(Debug)]
@@ -123,9 +124,10 @@ impl Connection {
         std::future::pending().await
     }
 
-    /// Whether the device has closed the connection, as far as its bytes have arrived.
-    pub fn is_gone(&mut self) -> bool {
-        self.gone().now_or_never().is_some()
+    /// Whether the device has closed the connection, as far as its bytes have arrived. Waits for a
+    /// moment, because the runtime learns of an end that has arrived only when it looks for events.
+    pub async fn is_gone(&mut self) -> bool {
+        tokio::time::timeout(LOOK, self.gone()).await.is_ok()
     }
 
     /// Whether the buffered bytes are a CONNECT, or the start of one.

@@ -322,7 +322,7 @@ impl<'a> Session<'a> {
 
     /// Tells the device why its session ends, and lets the next one begin.
     async fn end(&mut self, ended: &Ended, registration: Registration<'_>) {
-        if matches!(ended, Ended::Kicked) && self.connection.is_gone() {
+        if matches!(ended, Ended::Kicked) && self.connection.is_gone().await {
             registration.handle.client_has_left();
         }
         self.leave();
