@@ -322,7 +322,8 @@ impl<'a> Session<'a> {
 
     /// Tells the device why its session ends, and lets the next one begin.
     async fn end(&mut self, ended: &Ended, registration: Registration<'_>) {
-        if matches!(ended, Ended::Kicked) && self.connection.is_gone().await {
+        // Only a client that is still there is displaced by another one.
+        if !matches!(ended, Ended::Kicked) || self.connection.is_gone().await {
             registration.handle.client_has_left();
         }
         self.leave();
