@@ -322,10 +322,6 @@ impl<'a> Session<'a> {
 
     /// Tells the device why its session ends, and lets the next one begin.
     async fn end(&mut self, ended: &Ended, registration: Registration<'_>) {
-        // Only a client that is still there is displaced by another one.
-        if !matches!(ended, Ended::Kicked) || self.connection.is_gone().await {
-            registration.handle.client_has_left();
-        }
         self.leave();
         let reason = match ended {
             Ended::Left | Ended::Gone(_) => None,
@@ -338,6 +334,10 @@ impl<'a> Session<'a> {
         // Another connection of the device waits for the end of this session, so do not wait for a
         // peer that does not read.
         let is_taken_over = reason == Some(Reason::SessionTakenOver);
+        // Only a client that is still there is displaced by another one.
+        if !is_taken_over || self.connection.is_gone().await {
+            registration.handle.client_has_left();
+        }
         let registration = (!is_taken_over).then_some(registration);
         self.connection.end(reason.map(write::disconnect)).await;
         drop(registration);
