@@ -5,7 +5,7 @@ use crate::world::World;
 
 /// A new event stream begins with all events, so that its page refreshes; a logout ends the stream.
 #[actix_web::test]
-async fn whoever_begins_to_listen_looks_again_and_whoever_signs_out_hears_nothing_more() {
+async fn a_page_reads_again_when_its_stream_begins_and_gets_nothing_after_signing_out() {
     let world = World::new().await;
     let browser = Browser::new(&world);
     let session = browser.sign_in(&world).await;

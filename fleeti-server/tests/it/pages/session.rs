@@ -43,7 +43,7 @@ async fn a_session_survives_a_restart_and_ends_when_it_is_ended() {
 
 /// A session row that an attacker writes into the database is not accepted.
 #[actix_web::test]
-async fn whoever_writes_the_database_begins_no_session() {
+async fn an_attacker_who_writes_the_database_gets_no_login_session() {
     let world = World::new().await;
     let browser = Browser::new(&world);
     let session = browser.sign_in(&world).await;
