@@ -13,8 +13,7 @@ use serde_json::Value;
 /// [`serde_json::Error`] when the profile does not serialize.
 pub fn beyond(profile: &Profile, honoured: &[&str]) -> Result<Vec<String>, serde_json::Error> {
     let value = serde_json::to_value(profile)?;
-    let mut walk =
-        Walk { profile, honoured, known: fields(), whole: value.clone(), found: Vec::new() };
+    let mut walk = Walk { honoured, known: fields(), whole: value.clone(), found: Vec::new() };
     walk.visit(&value, "", "", "");
     Ok(walk.found)
 }
@@ -44,7 +43,6 @@ fn collect(shape: &Shape, at: &str, out: &mut Vec<String>) {
 }
 
 struct Walk<'a> {
-    profile: &'a Profile,
     honoured: &'a [&'a str],
     /// The result of [`fields`].
     known: Vec<String>,
@@ -88,14 +86,39 @@ impl Walk<'_> {
         }
     }
 
-    /// Whether the profile is the same without the field.
+    /// Whether the profile is the same without the field. Only what is around the field is looked
+    /// at, so that the cost does not grow with the profile for each field.
     fn is_default(&self, pointer: &str) -> bool {
-        let Some((parent, name)) = pointer.rsplit_once('/') else { return false };
-        let mut without = self.whole.clone();
-        let name = name.replace("~1", "/").replace("~0", "~");
-        let Some(Value::Object(fields)) = without.pointer_mut(parent) else { return false };
-        fields.remove(&name);
-        serde_json::from_value::<Profile>(without).is_ok_and(|other| other == *self.profile)
+        let steps: Vec<_> =
+            pointer.split('/').skip(1).map(|s| s.replace("~1", "/").replace("~0", "~")).collect();
+        let with = around(&self.whole, &steps, true);
+        let without = around(&self.whole, &steps, false);
+        let read = |value: Value| serde_json::from_value::<Profile>(value).ok();
+        matches!((read(with), read(without)), (Some(with), Some(without)) if with == without)
+    }
+}
+
+/// The part of a document around a field, with the field or without it: on the way to the field
+/// plain values, which may be required; beside it everything.
+fn around(value: &Value, steps: &[String], with: bool) -> Value {
+    let Some((step, rest)) = steps.split_first() else { return value.clone() };
+    match value {
+        Value::Object(fields) => {
+            let is_parent = rest.is_empty();
+            let kept = fields.iter().filter_map(|(name, field)| {
+                if name == step {
+                    return (!is_parent || with).then(|| (name.clone(), around(field, rest, with)));
+                }
+                let is_plain = !field.is_object() && !field.is_array();
+                (is_parent || is_plain).then(|| (name.clone(), field.clone()))
+            });
+            Value::Object(kept.collect())
+        }
+        Value::Array(items) => {
+            let entry = step.parse::<usize>().ok().and_then(|index| items.get(index));
+            entry.map(|entry| around(entry, rest, with)).into_iter().collect()
+        }
+        plain => plain.clone(),
     }
 }
 
