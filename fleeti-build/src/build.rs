@@ -15,6 +15,7 @@ pub use crate::step::Step;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::manifest::ReferenceValues;
 use fleeti_core::profile::{Profile, Revision, broken_rules};
+use fleeti_core::wire::problem::FieldError;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -172,7 +173,8 @@ fn inputs(
     line: &mut dyn FnMut(&str),
 ) -> Result<Inputs, BuildError> {
     // A profile that was not parsed from text may not have been checked yet.
-    if let Some((path, message, remedy)) = broken_rules(&request.profile).into_iter().next() {
+    if let Some(broken) = broken_rules(&request.profile).into_iter().next() {
+        let FieldError { path, message, remedy } = broken;
         return Err(BuildError::Profile { path, message, remedy });
     }
     Debian.check(&request.profile)?;

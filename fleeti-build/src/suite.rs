@@ -7,7 +7,7 @@ use crate::apt::Apt;
 use crate::cache::Cache;
 use crate::file::write_with_folder;
 use crate::lock::{LockError, SUITE, io};
-use fleeti_core::profile::{INDEX_MAX, IndexError, IndexParts, SuiteIndex};
+use fleeti_core::profile::{INDEX_MAX, IndexError, IndexParts, IndexedPackage, SuiteIndex};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -205,8 +205,9 @@ fn package(stanza: &Stanza, summaries: &BTreeMap<String, String>, parts: &mut In
         "" => summaries.get(name).cloned().unwrap_or_default(),
         text => text.to_owned(),
     };
-    let facts = (field("Version").to_owned(), size_kib, depends(&both), summary);
-    parts.packages.insert(name.to_owned(), facts);
+    let version = field("Version").to_owned();
+    let package = IndexedPackage { version, size_kib, depends: depends(&both), summary };
+    parts.packages.insert(name.to_owned(), package);
     for provided in field("Provides").split(',').map(without_version).filter(|p| !p.is_empty()) {
         parts.provided.entry(provided.to_owned()).or_default().insert(name.to_owned());
     }
@@ -259,6 +260,7 @@ impl Lines for Contents<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fleeti_core::profile::SuiteFindings;
 
     #[test]
     fn stanzas_become_packages() {
@@ -270,12 +272,14 @@ mod tests {
         let mut stanzas = Stanzas::new(|stanza: &Stanza| package(stanza, &summaries, &mut parts));
         text.lines().for_each(|line| stanzas.line(line));
         stanzas.end();
-        let (version, size, depends, summary) = &parts.packages["nginx"];
-        assert_eq!(
-            (version.as_str(), *size, depends.as_str(), summary.as_str()),
-            ("1.26-1", 1383, "a,nginx-common,libc6|libc7", "web server")
-        );
-        assert_eq!(parts.packages["b"].3, "other");
+        let nginx = IndexedPackage {
+            version: "1.26-1".to_owned(),
+            size_kib: 1383,
+            depends: "a,nginx-common,libc6|libc7".to_owned(),
+            summary: "web server".to_owned(),
+        };
+        assert_eq!(parts.packages["nginx"], nginx);
+        assert_eq!(parts.packages["b"].summary, "other");
         assert!(parts.provided["httpd"].contains("nginx"));
         assert!(parts.provided["httpd-cgi"].contains("nginx"));
     }
@@ -336,9 +340,9 @@ mod tests {
         let text = "schema = 1\nname = \"x\"\narchitecture = \"x86_64\"\nextends = [\"template/web-server\"]\n";
         let profile = fleeti_core::profile::check(text).unwrap();
         let begun = std::time::Instant::now();
-        let (errors, warnings) = fleeti_core::profile::against_suite(&profile, &index, &["bash"]);
-        println!("checked in {:?}: {errors:?} {warnings:?}", begun.elapsed());
-        assert!(errors.is_empty() && warnings.is_empty());
+        let found = fleeti_core::profile::against_suite(&profile, &index, &["bash"]);
+        println!("checked in {:?}: {found:?}", begun.elapsed());
+        assert_eq!(found, SuiteFindings::default());
         for fragment in fleeti_core::profile::Builtin::all() {
             let text = format!(
                 "schema = 1\nname = \"x\"\narchitecture = \"x86_64\"\nextends = [\"{}\"]\n",
@@ -346,7 +350,7 @@ mod tests {
             );
             let profile = fleeti_core::profile::check(&text).unwrap();
             let found = fleeti_core::profile::against_suite(&profile, &index, &["bash"]);
-            assert_eq!(found, (vec![], vec![]), "{}", fragment.name);
+            assert_eq!(found, SuiteFindings::default(), "{}", fragment.name);
         }
     }
 }

@@ -22,11 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// # Errors
 /// [`Code::Invalid`] with all findings.
 pub fn check(profile: &Profile) -> Result<(), Error> {
-    let errors = profile::broken_rules(profile)
-        .into_iter()
-        .map(|(path, message, remedy)| FieldError { path, message, remedy })
-        .collect();
-    refuse(errors)
+    refuse(profile::broken_rules(profile))
 }
 
 /// Checks that the base honours every field that a profile sets, as a build does: nobody waits for
@@ -64,9 +60,18 @@ fn refuse(errors: Vec<FieldError>) -> Result<(), Error> {
 /// [`Code::Invalid`] with all findings.
 pub async fn save(cx: &Context, profile: &Profile) -> Result<ProfileRevision, Error> {
     check(profile)?;
+    save_checked(cx, profile, None).await
+}
+
+async fn save_checked(
+    cx: &Context,
+    profile: &Profile,
+    text: Option<&str>,
+) -> Result<ProfileRevision, Error> {
+    let now_s = cx.now_s();
     let mut tx = cx.db.write().await?;
-    let number = store::revisions::number(&mut tx, profile, cx.now_s()).await?;
-    cx.audit(&mut tx, cx.now_s(), "admin", "profile.save", &format!("{} {number}", profile.name))
+    let number = store::revisions::number(&mut tx, profile, text, now_s).await?;
+    cx.audit(&mut tx, now_s, "admin", "profile.save", &format!("{} {number}", profile.name))
         .await?;
     tx.commit().await?;
     cx.publish(Event::Profile { line: profile.name.clone() });
@@ -108,15 +113,22 @@ impl Library for Shelf {
 
 /// Resolves a document, which may extend fragments that are shipped and profiles of this server.
 async fn resolve(cx: &Context, text: &str) -> Result<Result<Resolved, Vec<Finding>>, Error> {
-    let heads = store::revisions::heads(cx.db.pool(), LIBRARY_MAX).await?;
-    let names = heads.iter().map(|head| format!("{PROFILE}{}", head.line)).collect();
-    let mut shelf = Shelf { read: BTreeMap::new(), wanted: RefCell::default(), names };
+    let mut shelf = Shelf { read: BTreeMap::new(), wanted: RefCell::default(), names: Vec::new() };
     // Each round reads at least one profile more, and a document extends a limited number of them.
     loop {
         let resolved = profile::resolve(text, &shelf);
         let wanted = shelf.wanted.take();
         if wanted.is_empty() {
-            return Ok(resolved);
+            // Only a wrong name needs the names that exist.
+            if resolved.is_ok() || !shelf.names.is_empty() {
+                return Ok(resolved);
+            }
+            let heads = store::revisions::heads(cx.db.pool(), LIBRARY_MAX).await?;
+            shelf.names = heads.iter().map(|head| format!("{PROFILE}{}", head.line)).collect();
+            if shelf.names.is_empty() {
+                return Ok(resolved);
+            }
+            continue;
         }
         for name in wanted {
             let text = fragment(cx, &name).await?;
@@ -169,15 +181,7 @@ pub async fn check_text(cx: &Context, text: &str) -> Result<CheckedProfile, Erro
 /// [`Code::Invalid`] with all errors.
 pub async fn save_text(cx: &Context, text: &str) -> Result<ProfileRevision, Error> {
     let resolved = resolve(cx, text).await?.map_err(refused)?;
-    let profile = &resolved.profile;
-    let now_s = cx.now_s();
-    let mut tx = cx.db.write().await?;
-    let number = store::revisions::number_of_text(&mut tx, profile, text, now_s).await?;
-    cx.audit(&mut tx, now_s, "admin", "profile.save", &format!("{} {number}", profile.name))
-        .await?;
-    tx.commit().await?;
-    cx.publish(Event::Profile { line: profile.name.clone() });
-    get(cx, &profile.name, number).await
+    save_checked(cx, &resolved.profile, Some(text)).await
 }
 
 /// The error for a document with errors.

@@ -121,24 +121,10 @@ pub async fn newest(pool: &Pool, limit: u32) -> Result<Vec<ProfileRevision>, Sto
     rows.into_iter().map(ProfileRevision::try_from).collect()
 }
 
-/// The revision number of a profile that came without a text: that of the newest revision with the
-/// same profile, or the next one.
-pub async fn number(tx: &mut Tx<'_>, profile: &Profile, now_s: u64) -> Result<u32, StoreError> {
-    number_of(tx, profile, None, now_s).await
-}
-
-/// The revision number of a profile and the text that its author wrote: that of the same profile
-/// with the same text, or the next one.
-pub async fn number_of_text(
-    tx: &mut Tx<'_>,
-    profile: &Profile,
-    text: &str,
-    now_s: u64,
-) -> Result<u32, StoreError> {
-    number_of(tx, profile, Some(text), now_s).await
-}
-
-async fn number_of(
+/// The revision number of a profile: with the text that its author wrote, that of the same profile
+/// with the same text; without one, that of the newest revision with the same profile. Otherwise the
+/// next number.
+pub async fn number(
     tx: &mut Tx<'_>,
     profile: &Profile,
     text: Option<&str>,

@@ -35,7 +35,7 @@ pub async fn create(cx: &Context, request: &CreateBuild) -> Result<Build, Error>
     let id = new_id("build");
     let mut tx = cx.db.write().await?;
     let now_s = cx.now_s();
-    let revision = store::revisions::number(&mut tx, &request.profile, now_s).await?;
+    let revision = store::revisions::number(&mut tx, &request.profile, None, now_s).await?;
     store::builds::insert(&mut tx, &id, revision, request, now_s).await?;
     cx.audit(&mut tx, now_s, "admin", "build.create", &id).await?;
     tx.commit().await?;

@@ -14,6 +14,7 @@
 
 use super::finding::nearest;
 use super::{Probe, Profile, UnitState};
+use crate::wire::problem::FieldError;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// First line of an index, before the suite.
@@ -61,14 +62,27 @@ pub struct PackageFacts<'a> {
 /// Parts from which an index is made.
 #[derive(Debug, Clone, Default)]
 pub struct IndexParts {
-    /// Version, installed size in KiB, dependencies (as in the index) and summary by package.
-    pub packages: BTreeMap<String, (String, u64, String, String)>,
+    /// Packages by name.
+    pub packages: BTreeMap<String, IndexedPackage>,
     /// Packages by program.
     pub programs: BTreeMap<String, BTreeSet<String>>,
     /// Packages by unit.
     pub units: BTreeMap<String, BTreeSet<String>>,
     /// Packages by what they provide.
     pub provided: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// A package from which an index is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IndexedPackage {
+    /// Version.
+    pub version: String,
+    /// Size on the disk, KiB.
+    pub size_kib: u64,
+    /// Dependencies, as in the index.
+    pub depends: String,
+    /// What it is, in a few words.
+    pub summary: String,
 }
 
 impl IndexParts {
@@ -86,13 +100,14 @@ impl IndexParts {
                 .collect()
         };
         let mut lines = list('B', &self.programs);
-        lines.extend(self.packages.iter().map(|(name, (version, size, depends, summary))| {
+        lines.extend(self.packages.iter().map(|(name, package)| {
             format!(
-                "P\t{}\t{}\t{size}\t{}\t{}\n",
+                "P\t{}\t{}\t{}\t{}\t{}\n",
                 plain(name),
-                plain(version),
-                plain(depends),
-                plain(summary)
+                plain(&package.version),
+                package.size_kib,
+                plain(&package.depends),
+                plain(&package.summary)
             )
         }));
         lines.extend(list('U', &self.units));
@@ -269,32 +284,33 @@ fn names(line: Option<&str>) -> Vec<&str> {
     names_of(line).collect()
 }
 
-/// Path, message, remedy.
-type Broken = (String, String, String);
+/// What only the packages of a suite show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SuiteFindings {
+    /// What makes the profile unusable.
+    pub errors: Vec<FieldError>,
+    /// What the author should look at.
+    pub warnings: Vec<FieldError>,
+}
 
 /// Errors and warnings of a profile that only the packages of its suite show. `base` are the
 /// packages that the base installs in every image.
 #[must_use]
-pub fn against_suite(
-    profile: &Profile,
-    index: &SuiteIndex,
-    base: &[&str],
-) -> (Vec<Broken>, Vec<Broken>) {
-    let mut found = Against { profile, index, errors: Vec::new(), warnings: Vec::new() };
+pub fn against_suite(profile: &Profile, index: &SuiteIndex, base: &[&str]) -> SuiteFindings {
+    let mut found = Against { profile, index, found: SuiteFindings::default() };
     let known = found.packages();
     let closure = index.closure(known.into_iter().chain(base.iter().copied()));
     if index.has_contents() {
         found.units(&closure);
         found.programs(&closure);
     }
-    (found.errors, found.warnings)
+    found.found
 }
 
 struct Against<'a> {
     profile: &'a Profile,
     index: &'a SuiteIndex,
-    errors: Vec<Broken>,
-    warnings: Vec<Broken>,
+    found: SuiteFindings,
 }
 
 impl<'a> Against<'a> {
@@ -320,8 +336,9 @@ impl<'a> Against<'a> {
                 (None, None) => "look for its name with `fleeti profile search`".to_owned(),
             };
             let message = format!("is not a package of {}", self.index.suite());
-            let list = if has_others { &mut self.warnings } else { &mut self.errors };
-            list.push((format!("software.packages[{i}]"), message, remedy));
+            let found = &mut self.found;
+            let list = if has_others { &mut found.warnings } else { &mut found.errors };
+            list.push(FieldError { path: format!("software.packages[{i}]"), message, remedy });
         }
         known
     }
@@ -392,11 +409,11 @@ impl<'a> Against<'a> {
             } else {
                 "correct the path"
             };
-            self.errors.push((path, message, remedy.to_owned()));
+            self.found.errors.push(FieldError { path, message, remedy: remedy.to_owned() });
         } else if !by.iter().any(|package| closure.contains(package)) {
             let message = format!("the {what} is in the package {}", by.join(" or "));
             let remedy = format!("add {} to software.packages", by[0]);
-            self.warnings.push((path, message, remedy));
+            self.found.warnings.push(FieldError { path, message, remedy });
         }
     }
 }
@@ -417,8 +434,13 @@ mod tests {
             ("exim4", "libc6", "mail transport agent"),
             ("bash", "", "GNU Bourne Again SHell"),
         ] {
-            let facts = ("1.0".to_owned(), 10, depends.to_owned(), summary.to_owned());
-            parts.packages.insert(name.to_owned(), facts);
+            let package = IndexedPackage {
+                version: "1.0".to_owned(),
+                size_kib: 10,
+                depends: depends.to_owned(),
+                summary: summary.to_owned(),
+            };
+            parts.packages.insert(name.to_owned(), package);
         }
         let by = |name: &str| BTreeSet::from([name.to_owned()]);
         parts.units.insert("nginx.service".to_owned(), by("nginx-common"));
@@ -432,11 +454,11 @@ mod tests {
     fn said(more: &str) -> (Vec<String>, Vec<String>) {
         let text = format!("schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n{more}");
         let profile = check(&text).unwrap();
-        let (errors, warnings) = against_suite(&profile, &index(), &["bash"]);
-        let paths = |list: Vec<Broken>| {
-            list.into_iter().map(|(path, _, remedy)| format!("{path}: {remedy}")).collect()
+        let found = against_suite(&profile, &index(), &["bash"]);
+        let paths = |list: Vec<FieldError>| {
+            list.into_iter().map(|f| format!("{}: {}", f.path, f.remedy)).collect()
         };
-        (paths(errors), paths(warnings))
+        (paths(found.errors), paths(found.warnings))
     }
 
     #[test]

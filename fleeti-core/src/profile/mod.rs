@@ -31,7 +31,10 @@ pub use diff::{Change, diff};
 pub use effects::{Effects, effects};
 pub use finding::{Finding, Severity, nearest};
 pub use honoured::{beyond, fields};
-pub use index::{INDEX_MAX, IndexError, IndexParts, PackageFacts, SuiteIndex, against_suite};
+pub use index::{
+    INDEX_MAX, IndexError, IndexParts, IndexedPackage, PackageFacts, SuiteFindings, SuiteIndex,
+    against_suite,
+};
 pub use library::{Builtin, Fragment, Kind, Library, Missing};
 pub use model::*;
 pub use resolve::{Resolved, Step, check, resolve};
@@ -39,6 +42,7 @@ pub use schema::json_schema;
 
 use crate::canonical::{self, CanonicalError};
 use crate::id::{Architecture, Line};
+use crate::wire::problem::FieldError;
 use serde::{Deserialize, Serialize};
 
 /// The only schema version.
@@ -200,9 +204,9 @@ impl Revision {
     }
 }
 
-/// Path, message and remedy of every rule that a profile breaks. For a profile that was not parsed
-/// from text, and so has no lines.
+/// Every rule that a profile breaks. For a profile that was not parsed from text, and so has no
+/// lines.
 #[must_use]
-pub fn broken_rules(profile: &Profile) -> Vec<(String, String, String)> {
+pub fn broken_rules(profile: &Profile) -> Vec<FieldError> {
     rules::broken(profile)
 }

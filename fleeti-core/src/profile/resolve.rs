@@ -15,6 +15,7 @@ use super::path::{self, segments};
 use super::shape::{DOCUMENT, PROFILE, Shape};
 use super::{Profile, TEXT_MAX, rules};
 use crate::id::{Architecture, Line};
+use crate::wire::problem::FieldError;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest number of fragments that a profile extends, directly and indirectly.
@@ -311,8 +312,8 @@ impl Sources<'_> {
         if let Some(profile) = &profile {
             let rules = rules::broken(profile).into_iter().map(|rule| (Severity::Error, rule));
             let warnings = rules::doubtful(profile).into_iter().map(|r| (Severity::Warning, r));
-            for (severity, (path, message, remedy)) in rules.chain(warnings) {
-                self.rule(&tree, severity, &path, message, remedy);
+            for (severity, broken) in rules.chain(warnings) {
+                self.rule(&tree, severity, broken);
             }
         }
         let mut findings = self.findings;
@@ -328,8 +329,9 @@ impl Sources<'_> {
     }
 
     /// Reports a broken rule where its value came from, unless that place is already reported.
-    fn rule(&mut self, tree: &Node, severity: Severity, at: &str, message: String, remedy: String) {
-        let segments = segments(at);
+    fn rule(&mut self, tree: &Node, severity: Severity, broken: FieldError) {
+        let FieldError { path, message, remedy } = broken;
+        let segments = segments(&path);
         let (node, rest) = tree.locate(&segments);
         let mut origin = node.origin.clone();
         origin.path = path::join(&origin.path, rest);

@@ -182,7 +182,9 @@ async fn the_same_document_is_the_same_revision_and_a_changed_one_is_the_next() 
     let mut tx = db.write().await.unwrap();
     let mut numbers = Vec::new();
     for motd in ["a", "a", "b", "a", "c"] {
-        numbers.push(store::revisions::number(&mut tx, &request(motd).profile, 1).await.unwrap());
+        numbers.push(
+            store::revisions::number(&mut tx, &request(motd).profile, None, 1).await.unwrap(),
+        );
     }
     assert_eq!(numbers, [1, 1, 2, 1, 3]);
 }

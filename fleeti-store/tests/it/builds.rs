@@ -71,7 +71,7 @@ mod test {
         let mut tx = db.write().await.unwrap();
         for (motd, number) in [("a", 1), ("b", 2), ("a", 1), ("c", 3)] {
             let profile = request(motd).profile;
-            assert_eq!(revisions::number(&mut tx, &profile, 5).await.unwrap(), number);
+            assert_eq!(revisions::number(&mut tx, &profile, None, 5).await.unwrap(), number);
         }
         tx.commit().await.unwrap();
         let line = "kiosk".parse().unwrap();

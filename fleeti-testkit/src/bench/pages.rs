@@ -78,7 +78,7 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
         let Ok(profile) = profile::check(&text.replace('N', &i.to_string())) else {
             bail!("the profile")
         };
-        let number = store::revisions::number(&mut tx, &profile, i).await?;
+        let number = store::revisions::number(&mut tx, &profile, None, i).await?;
         let build = CreateBuild { profile, version: (i + 1).to_string().parse()? };
         store::builds::insert(&mut tx, &format!("build-{i}"), number, &build, i).await?;
         synthetic::end_build(&mut tx, &format!("build-{i}"), None).await?;

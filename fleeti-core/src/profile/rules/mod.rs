@@ -11,23 +11,22 @@ mod services;
 mod software;
 
 use super::Profile;
+use crate::wire::problem::FieldError;
 use std::collections::HashSet;
-
-/// Path, message, remedy.
-type Broken = (String, String, String);
 
 /// Collects what is wrong.
 #[derive(Default)]
-struct Sink(Vec<Broken>);
+struct Sink(Vec<FieldError>);
 
 impl Sink {
     fn say(&mut self, path: impl Into<String>, message: impl Into<String>, remedy: &str) {
-        self.0.push((path.into(), message.into(), remedy.to_owned()));
+        let (path, message) = (path.into(), message.into());
+        self.0.push(FieldError { path, message, remedy: remedy.to_owned() });
     }
 }
 
 /// Every rule that a profile breaks.
-pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
+pub(super) fn broken(profile: &Profile) -> Vec<FieldError> {
     let mut sink = Sink::default();
     identity::check(profile, &mut sink);
     accounts::check(profile, &mut sink);
@@ -42,7 +41,7 @@ pub(super) fn broken(profile: &Profile) -> Vec<Broken> {
 }
 
 /// What a profile's author should look at.
-pub(super) fn doubtful(profile: &Profile) -> Vec<Broken> {
+pub(super) fn doubtful(profile: &Profile) -> Vec<FieldError> {
     let mut sink = Sink::default();
     accounts::doubt(profile, &mut sink);
     health::doubt(profile, &mut sink);
