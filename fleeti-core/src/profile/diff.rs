@@ -172,6 +172,7 @@ fn change(at: &str, before: Option<&Value>, after: Option<&Value>) -> Change {
 mod tests {
     use super::*;
     use crate::profile::check;
+    use crate::profile::shape::{PROFILE, Shape};
 
     fn profile(more: &str) -> Profile {
         check(&format!("schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n{more}")).unwrap()
@@ -223,6 +224,22 @@ mod tests {
             said("", "kernel.sysctl = {\"vm.swappiness\" = \"1\"}\n"),
             [("kernel.sysctl[\"vm.swappiness\"]".into(), None, text("1"))]
         );
+    }
+
+    #[test]
+    fn every_table_of_the_model_is_compared_with_its_defaults() {
+        fn tables(shape: &Shape, at: &str, out: &mut Vec<String>) {
+            if let Shape::Table(fields) = shape {
+                out.push(at.to_owned());
+                fields.iter().for_each(|f| tables(&f.shape, &format!("{at}/{}", f.name), out));
+            }
+        }
+        let mut pointers = Vec::new();
+        tables(&PROFILE, "", &mut pointers);
+        let value = full(&profile("")).unwrap();
+        for pointer in pointers {
+            assert!(value.pointer(&pointer).is_some_and(Value::is_object), "{pointer}");
+        }
     }
 
     #[test]

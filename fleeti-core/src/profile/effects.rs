@@ -1,6 +1,6 @@
 //! What a change of a profile does to a device, from the profiles alone.
 
-use super::{FirewallRule, Profile, Protocol, Service, UnitState};
+use super::{Container, Firewall, FirewallRule, Profile, Protocol, Service, Timer, UnitState};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -56,7 +56,7 @@ pub fn effects(before: &Profile, after: &Profile) -> Effects {
     let files = |p: &Profile| -> BTreeMap<_, _> {
         p.files.iter().map(|f| (f.path.clone(), f.clone())).collect()
     };
-    let (added, removed, changed) = by_key(&files(before), &files(after));
+    let Keys { added, removed, changed } = keys(&files(before), &files(after));
     effects.files = added.into_iter().chain(removed).chain(changed).collect();
     let directories = |p: &Profile| -> BTreeSet<_> {
         p.state.directories.iter().map(|d| d.path.clone()).collect()
@@ -105,46 +105,57 @@ fn packages(before: &Profile, after: &Profile, effects: &mut Effects) {
     effects.packages_removed = old.difference(&new).cloned().collect();
 }
 
-type ByKey = (Vec<String>, Vec<String>, Vec<String>);
+/// Keys of two maps.
+struct Keys {
+    added: BTreeSet<String>,
+    removed: BTreeSet<String>,
+    changed: BTreeSet<String>,
+}
 
-/// Keys that are added, removed and changed.
-fn by_key<T: PartialEq>(before: &BTreeMap<String, T>, after: &BTreeMap<String, T>) -> ByKey {
-    let added = after.keys().filter(|key| !before.contains_key(*key)).cloned().collect();
-    let removed = before.keys().filter(|key| !after.contains_key(*key)).cloned().collect();
+fn keys<T: PartialEq>(before: &BTreeMap<String, T>, after: &BTreeMap<String, T>) -> Keys {
     let changed = |(key, old): (&String, &T)| {
         after.get(key).is_some_and(|new| new != old).then(|| key.clone())
     };
-    (added, removed, before.iter().filter_map(changed).collect())
+    Keys {
+        added: after.keys().filter(|key| !before.contains_key(*key)).cloned().collect(),
+        removed: before.keys().filter(|key| !after.contains_key(*key)).cloned().collect(),
+        changed: before.iter().filter_map(changed).collect(),
+    }
+}
+
+/// What a profile says of a unit that starts at boot.
+#[derive(PartialEq)]
+enum Started<'a> {
+    Service(&'a Service),
+    Timer(&'a Timer),
+    Container(&'a Container),
+    Firewall(&'a Firewall),
 }
 
 /// The units that start at boot, with everything in the profile that changes them.
-fn started(profile: &Profile) -> BTreeMap<String, String> {
+fn started(profile: &Profile) -> BTreeMap<String, Started<'_>> {
     let is_started = |service: &&Service| service.state == UnitState::Enabled;
-    let services =
-        profile.services.iter().filter(is_started).map(|service| {
-            (service.name.clone(), format!("{:?}{:?}", service.unit, service.drop_ins))
-        });
+    let services = profile.services.iter().filter(is_started);
+    let services = services.map(|service| (service.name.clone(), Started::Service(service)));
     let timers = profile
         .timers
         .iter()
-        .map(|timer| (timer.service.replace(".service", ".timer"), format!("{timer:?}")));
+        .map(|timer| (timer.service.replace(".service", ".timer"), Started::Timer(timer)));
     let containers = profile
         .containers
         .iter()
-        .map(|container| (format!("{}.service", container.name), format!("{container:?}")));
-    let firewall = profile
-        .network
-        .firewall
-        .enabled
-        .then(|| ("nftables.service".to_owned(), format!("{:?}", profile.network.firewall)));
+        .map(|container| (format!("{}.service", container.name), Started::Container(container)));
+    let firewall = &profile.network.firewall;
+    let firewall =
+        firewall.enabled.then(|| ("nftables.service".to_owned(), Started::Firewall(firewall)));
     services.chain(timers).chain(containers).chain(firewall).collect()
 }
 
 fn units(before: &Profile, after: &Profile, effects: &mut Effects) {
-    let (added, removed, changed) = by_key(&started(before), &started(after));
-    effects.units_started = added.into_iter().collect();
-    effects.units_stopped = removed.into_iter().collect();
-    effects.units_changed = changed.into_iter().collect();
+    let units = keys(&started(before), &started(after));
+    effects.units_started = units.added;
+    effects.units_stopped = units.removed;
+    effects.units_changed = units.changed;
 }
 
 fn accounts(before: &Profile, after: &Profile, effects: &mut Effects) {
@@ -154,10 +165,10 @@ fn accounts(before: &Profile, after: &Profile, effects: &mut Effects) {
         };
         p.users.iter().map(|u| (u.name.clone(), (u.clone(), rights(&u.name)))).collect()
     };
-    let (added, removed, changed) = by_key(&users(before), &users(after));
-    effects.users_added = added.into_iter().collect();
-    effects.users_removed = removed.into_iter().collect();
-    effects.users_changed = changed.into_iter().collect();
+    let users = keys(&users(before), &users(after));
+    effects.users_added = users.added;
+    effects.users_removed = users.removed;
+    effects.users_changed = users.changed;
 }
 
 /// The ports that rules open. Without a packet filter a profile does not say what can be reached.
