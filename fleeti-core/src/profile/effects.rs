@@ -1,6 +1,8 @@
 //! What a change of a profile does to a device, from the profiles alone.
 
-use super::{Container, Firewall, FirewallRule, Profile, Protocol, Service, Timer, UnitState};
+use super::{
+    Container, Direction, Firewall, FirewallRule, Profile, Protocol, Service, Timer, UnitState,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -183,7 +185,11 @@ fn open(profile: &Profile) -> BTreeSet<String> {
         } else {
             format!(" from {}", rule.from.join(", "))
         };
-        let port = |ports: &String| format!("{ports}/{protocol}{from}");
+        let through = match rule.direction {
+            Direction::Incoming => "",
+            Direction::Forward => " through the device",
+        };
+        let port = |ports: &String| format!("{ports}/{protocol}{from}{through}");
         rule.ports.iter().map(port).collect::<Vec<_>>()
     };
     let firewall = &profile.network.firewall;
@@ -234,6 +240,16 @@ mod tests {
         assert_eq!(names(&found.ports_closed), ["every port: no packet filter"]);
         assert_eq!(names(&found.state_added), ["/var/www"]);
         assert_eq!((found.reboot, found.pcrs), (true, BTreeSet::from([4, 11])));
+    }
+
+    #[test]
+    fn a_port_of_the_device_is_told_from_one_behind_it() {
+        let rule = "network.firewall.enabled = true\n[[network.firewall.rules]]\nname = \"a\"\n\
+                    ports = [\"22\"]\n";
+        let forward = format!("{rule}direction = \"forward\"\n");
+        let found = effects(&profile(rule), &profile(&forward));
+        assert_eq!(names(&found.ports_opened), ["22/tcp through the device"]);
+        assert_eq!(names(&found.ports_closed), ["22/tcp"]);
     }
 
     #[test]
