@@ -10,14 +10,14 @@
 //! assert!(error.to_string().contains("/nonexistent/build.json"));
 //! ```
 //!
-//! Code map: [`lock`], `apt`, `fetch` and [`cache`] (the exact packages of an image) · [`package`] (a
-//! package in a lock) · [`base`] (the trait of bases, and the Debian base) · [`overlay`] (files
+//! Code map: [`lock`], `apt`, `fetch` and [`cache`] (the exact packages of an image) · [`package`]
+//! (a package in a lock) · [`base`] (the trait of bases, and the Debian base) · [`overlay`] (files
 //! that Fleeti and a profile add to a base) · [`runner`] (the only trait that runs Nix) · [`build`]
 //! (builds a profile) · [`record`] (`build.json`) and [`step`] (names of steps and files) ·
 //! [`compare`] and [`compare_release`] (compare another party's build or release with one's own) ·
-//! [`suite`] (what the packages of a suite bring) · [`pieces`] (where two files differ) · [`release`] (signs a build into a release directory) and
-//! [`countersign`] (adds a signature) · [`disk`] (the disk of one device) · [`mod@file`] (reads,
-//! hashes and writes files).
+//! [`suite`] (what the packages of a suite bring) · [`pieces`] (where two files differ) ·
+//! [`release`] (signs a build into a release directory) and [`countersign`] (adds a signature) ·
+//! [`disk`] (the disk of one device) · [`mod@file`] (reads, hashes and writes files).
 
 #![warn(missing_docs)]
 

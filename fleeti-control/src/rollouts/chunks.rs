@@ -1,7 +1,7 @@
 //! Work on all devices of a rollout, in chunks: devices join, are compared with a new policy, or
-//! lose their offer because the rollout was aborted or the release was revoked. Each chunk is a transaction of its own, so that other writes wait for one chunk
-//! at most, and the row of the rollout says how far the work is: after a crash it goes on at the
-//! next start.
+//! lose their offer because the rollout was aborted or the release was revoked. Each chunk is a
+//! transaction of its own, so that other writes wait for one chunk at most, and the row of the
+//! rollout says how far the work is: after a crash it goes on at the next start.
 
 use super::change::Change;
 use crate::attestation::eligibility::{self, Terms};

@@ -4,9 +4,9 @@
 //! [`device`] has the messages between device and server, [`enrollment`] how a device gets its
 //! identity, [`boot`] what it has booted and may boot, [`api`] the HTTP API for operators and
 //! automation, [`alarm`] alarms of devices, [`rollout`] rollouts, [`trust`] the trust bundle and
-//! approvals, [`attestation`] evidence and attestation results, [`readmission`] devices with expired
-//! certificates, [`vault`] secrets and recovery keys, [`worker`] build workers, [`profile`] documents of profiles, and [`problem`] errors
-//! (RFC 9457).
+//! approvals, [`attestation`] evidence and attestation results, [`readmission`] devices with
+//! expired certificates, [`vault`] secrets and recovery keys, [`worker`] build workers, [`profile`]
+//! documents of profiles, and [`problem`] errors (RFC 9457).
 
 pub mod alarm;
 pub mod api;
