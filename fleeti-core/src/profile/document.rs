@@ -4,6 +4,7 @@ use super::LIST_MAX;
 use super::finding::nearest;
 use super::path::{self, Segment};
 use super::shape::Shape;
+use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -49,18 +50,19 @@ impl Value {
         }
     }
 
-    /// The value as TOML.
-    pub(super) fn to_toml(&self) -> toml::Value {
+    /// The value as JSON, from which a profile is read.
+    ///
+    /// Serde compiles the model once for each format that it is read from, and profiles are read
+    /// from JSON already; through TOML the server's program would be half a megabyte larger.
+    pub(super) fn to_json(&self) -> Json {
         match self {
-            Self::Text(text) => toml::Value::String(text.clone()),
-            Self::Integer(number) => toml::Value::Integer(*number),
-            Self::Flag(flag) => toml::Value::Boolean(*flag),
-            Self::List(items) => {
-                toml::Value::Array(items.iter().map(|item| item.value.to_toml()).collect())
+            Self::Text(text) => Json::from(text.as_str()),
+            Self::Integer(number) => Json::from(*number),
+            Self::Flag(flag) => Json::from(*flag),
+            Self::List(items) => items.iter().map(|item| item.value.to_json()).collect(),
+            Self::Table(fields) => {
+                fields.iter().map(|(name, node)| (name.clone(), node.value.to_json())).collect()
             }
-            Self::Table(fields) => toml::Value::Table(
-                fields.iter().map(|(name, node)| (name.clone(), node.value.to_toml())).collect(),
-            ),
         }
     }
 }

@@ -296,15 +296,15 @@ impl Sources<'_> {
         let mut tree = self.merged(&order);
         self.complete(&mut tree, &PROFILE);
         self.names(&mut tree);
-        let mut value = tree.value.to_toml();
-        if let Some(table) = value.as_table_mut() {
+        let mut value = tree.value.to_json();
+        if let Some(table) = value.as_object_mut() {
             table.remove("remove");
         }
-        let profile = match value.try_into::<Profile>() {
+        let profile = match serde_json::from_value::<Profile>(value) {
             Ok(profile) => Some(profile),
             Err(e) => {
                 let start = Origin { source: 0, line: 1, path: String::new() };
-                let message = e.message().to_owned();
+                let message = e.to_string();
                 self.say(&start, Severity::Error, message, "correct the value".to_owned());
                 None
             }
