@@ -12,7 +12,7 @@ use crate::csr;
 use crate::manifest::PublicKey;
 use crate::openpgp::OpenPgpKey;
 use crate::pcr_policy;
-use crate::sealed::seal;
+use crate::sealed::{Sealing, seal};
 use crate::signer::{Algorithm, Signer, SoftKey};
 use crate::transparency::note::LogKey;
 use crate::wrap::WrapKey;
@@ -79,14 +79,17 @@ pub struct HierarchyFile {
     pub secret: bool,
 }
 
-/// Creates a hierarchy with its own root; every key is sealed under the passphrase.
+/// Creates a hierarchy with its own root; every key is sealed under a passphrase.
 ///
 /// # Errors
 /// [`Error`] of the backends.
-pub fn create(passphrase: &[u8], now_s: u64) -> Result<Vec<HierarchyFile>, Error> {
+pub fn create<'a>(
+    sealing: impl Into<Sealing<'a>>,
+    now_s: u64,
+) -> Result<Vec<HierarchyFile>, Error> {
     let root_key = SoftKey::generate(Algorithm::P384)?;
     let root = self_signed(Role::Root, Period::starting(now_s, ROOT_S), &root_key)?;
-    let mut files = Files { list: Vec::new(), passphrase };
+    let mut files = Files { list: Vec::new(), sealing: sealing.into() };
     files.keep("offline", purpose::ROOT, &root_key.to_pkcs8_der()?)?;
     let mut issuers = String::new();
     for of in Purpose::ALL {
@@ -114,12 +117,12 @@ pub fn create(passphrase: &[u8], now_s: u64) -> Result<Vec<HierarchyFile>, Error
 ///
 /// # Errors
 /// [`Error`] of the backends.
-pub fn create_below(
+pub fn create_below<'a>(
     root: &Certificate,
-    passphrase: &[u8],
+    sealing: impl Into<Sealing<'a>>,
     now_s: u64,
 ) -> Result<Vec<HierarchyFile>, Error> {
-    let mut files = Files { list: Vec::new(), passphrase };
+    let mut files = Files { list: Vec::new(), sealing: sealing.into() };
     for of in Purpose::ALL {
         let name = purpose::of_intermediate(of);
         let key = SoftKey::generate(Algorithm::P384)?;
@@ -137,7 +140,7 @@ pub fn create_below(
 
 struct Files<'a> {
     list: Vec<HierarchyFile>,
-    passphrase: &'a [u8],
+    sealing: Sealing<'a>,
 }
 
 impl Files<'_> {
@@ -146,7 +149,7 @@ impl Files<'_> {
     }
 
     fn keep(&mut self, folder: &str, purpose: &str, secret: &[u8]) -> Result<(), Error> {
-        let bytes = seal(secret, purpose, self.passphrase)?;
+        let bytes = seal(secret, purpose, self.sealing)?;
         self.list.push(HierarchyFile {
             path: format!("{folder}/{purpose}.key"),
             bytes,

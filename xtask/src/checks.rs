@@ -183,6 +183,13 @@ pub fn tidy(root: &Path) -> Result<()> {
             {
                 wrong.push(format!("{name}:{}: a database call outside the services", i + 1));
             }
+            // A passphrase that costs nothing to guess protects nothing.
+            if line.contains("Sealing::for_tests")
+                && !name.contains("/tests/")
+                && !["fleeti-pki/src/sealed.rs", "xtask/src/checks.rs"].contains(&name)
+            {
+                wrong.push(format!("{name}:{}: a cheap passphrase outside tests", i + 1));
+            }
             let topic = line.contains("fleeti/v1/")
                 && !name.starts_with("fleeti-core/src/wire/mqtt")
                 && !name.contains("/tests/");
@@ -269,5 +276,8 @@ mod tests {
         )
         .unwrap_err();
         assert!(error.to_string().contains("fleeti-signer/src/x.rs:2: serde's reader"), "{error}");
+        let cheap = "fn f() {\n    seal(b\"\", \"\", Sealing::for_tests(b\"\"));\n}\n";
+        let error = planted("fleeti-cli/src/commands/x.rs", cheap).unwrap_err();
+        assert!(error.to_string().contains("x.rs:2: a cheap passphrase outside tests"), "{error}");
     }
 }

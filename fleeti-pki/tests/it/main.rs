@@ -28,8 +28,9 @@ use fleeti_core::wire::api::RevocationReason;
 use fleeti_pki::certificate::{self, Authority, Period, Role};
 use fleeti_pki::crl::{self, Revoked};
 use fleeti_pki::hierarchy::{self, purpose};
+use fleeti_pki::sealed::{self, Sealing};
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
-use fleeti_pki::{authenticode, manifest, sealed};
+use fleeti_pki::{authenticode, manifest};
 use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -53,7 +54,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for file in hierarchy::create(b"pass", now_s()).unwrap() {
+        for file in hierarchy::create(Sealing::for_tests(b"pass"), now_s()).unwrap() {
             let path = dir.path().join(&file.path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, file.bytes).unwrap();

@@ -87,7 +87,7 @@ impl Ceremony {
         let sealed = sealed::seal(
             &key.to_pkcs8_der().unwrap(),
             name,
-            &std::fs::read(data.join("passphrase")).unwrap(),
+            std::fs::read(data.join("passphrase")).unwrap().as_slice(),
         )
         .unwrap();
         std::fs::write(data.join(format!("pki/online/{name}-2.key")), sealed).unwrap();

@@ -4,6 +4,7 @@ use fleeti_client::Client;
 use fleeti_core::id::{Architecture, DeviceId};
 use fleeti_core::wire::enrollment::{EnrollRequest, EnrollResponse};
 use fleeti_pki::hierarchy;
+use fleeti_pki::sealed::Sealing;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_server::config::Config;
 use fleeti_server::server::Server;
@@ -24,7 +25,7 @@ fn files() -> &'static Vec<hierarchy::HierarchyFile> {
     FILES.get_or_init(|| {
         rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        hierarchy::create(PASSPHRASE, now_s).unwrap()
+        hierarchy::create(Sealing::for_tests(PASSPHRASE), now_s).unwrap()
     })
 }
 

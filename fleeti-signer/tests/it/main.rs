@@ -12,6 +12,7 @@ mod release;
 mod token;
 
 use fleeti_pki::hierarchy;
+use fleeti_pki::sealed::Sealing;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_signer::keys;
@@ -29,7 +30,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        for file in hierarchy::create(b"pass", NOW_S).unwrap() {
+        for file in hierarchy::create(Sealing::for_tests(b"pass"), NOW_S).unwrap() {
             let path = dir.path().join("pki").join(&file.path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, file.bytes).unwrap();

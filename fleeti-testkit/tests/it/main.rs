@@ -9,6 +9,7 @@ use fleeti_control::clock::Clock;
 use fleeti_core::wire::enrollment::{EnrollRequest, EnrollResponse};
 use fleeti_pki::certificate::Protection;
 use fleeti_pki::hierarchy;
+use fleeti_pki::sealed::Sealing;
 use fleeti_server::config::Config;
 use fleeti_server::server::Server;
 use fleeti_testkit::tpm::{Manufacturer, Tpm, serve_helper};
@@ -27,7 +28,7 @@ fn now_s() -> u64 {
 }
 
 fn write_keys(data: &Path) {
-    for file in hierarchy::create(b"pass", now_s()).unwrap() {
+    for file in hierarchy::create(Sealing::for_tests(b"pass"), now_s()).unwrap() {
         let path = data.join("pki").join(&file.path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, file.bytes).unwrap();
