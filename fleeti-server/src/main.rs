@@ -155,7 +155,7 @@ fn proxy_url(url: &str) -> Result<String, String> {
 const ERROR_CHARS_MAX: usize = 2000;
 
 fn main() -> ExitCode {
-    with_few_arenas();
+    with_little_memory();
     let mut arguments = begin();
     let done = match arguments.command.take() {
         Some(Command::Worker(worker)) => work(worker),
@@ -170,20 +170,30 @@ fn main() -> ExitCode {
     )
 }
 
-/// Executes this program again, in the same process, with an environment that limits glibc to two
-/// malloc arenas instead of one per thread: most threads wait for a disk, and other threads can
-/// reuse what they free. Without unsafe code only the environment can set this (mallopt(3)).
-fn with_few_arenas() {
-    const ARENAS: &str = "MALLOC_ARENA_MAX";
-    if std::env::var_os(ARENAS).is_some() {
+/// Limits of glibc's allocator (mallopt(3)): two arenas instead of one per thread, as most threads
+/// wait for a disk and others can reuse what they free; and blocks of 128 KiB and more, such as
+/// uploaded pieces, go back to the kernel when they are freed. By default glibc would serve such
+/// blocks from an arena once one of them was freed, and keep them.
+const ALLOCATOR: [(&str, &str); 3] = [
+    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_MMAP_THRESHOLD_", "131072"),
+    ("MALLOC_TRIM_THRESHOLD_", "131072"),
+];
+
+/// Executes this program again, in the same process, with limits for glibc's allocator. Without
+/// unsafe code only the environment can set them. What the environment sets already is kept.
+fn with_little_memory() {
+    let missing: Vec<_> =
+        ALLOCATOR.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()).collect();
+    if missing.is_empty() {
         return;
     }
     let (Ok(program), mut arguments) = (std::env::current_exe(), std::env::args_os()) else {
         return;
     };
     let name = arguments.next().unwrap_or_else(|| program.clone().into());
-    let failed = process::Command::new(program).arg0(name).args(arguments).env(ARENAS, "2").exec();
-    eprintln!("the limit on arenas is not set: {}", Foreign::log(&failed.to_string()));
+    let failed = process::Command::new(program).arg0(name).args(arguments).envs(missing).exec();
+    eprintln!("the allocator's limits are not set: {}", Foreign::log(&failed.to_string()));
 }
 
 fn begin() -> Arguments {
