@@ -32,12 +32,12 @@ pub use effects::{Effects, effects};
 pub use finding::{Finding, Severity, nearest};
 pub use honoured::{beyond, fields};
 pub use index::{
-    INDEX_MAX, IndexError, IndexParts, IndexedPackage, PackageFacts, SuiteFindings, SuiteIndex,
-    against_suite,
+    Brought, INDEX_MAX, IndexError, IndexHead, IndexParts, IndexText, IndexedPackage, PackageFacts,
+    SuiteFindings, SuiteIndex, UnitFacts, against_suite,
 };
 pub use library::{Builtin, Fragment, Kind, Library, Missing};
 pub use model::*;
-pub use resolve::{Resolved, Step, check, resolve};
+pub use resolve::{Resolved, Step, check, resolve, resolve_with};
 pub use schema::json_schema;
 
 use crate::canonical::{self, CanonicalError};

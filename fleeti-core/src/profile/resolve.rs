@@ -9,6 +9,7 @@ pub use explain::Step;
 
 use super::document::{Node, Origin, Reader, Value, Wrong, harmless};
 use super::finding::{Finding, Severity, nearest};
+use super::index::SuiteFindings;
 use super::library::{Builtin, Library};
 use super::merge::{self, Conflict, OWN, Place};
 use super::path::{self, segments};
@@ -50,6 +51,19 @@ pub fn check(text: &str) -> Result<Profile, Vec<Finding>> {
 /// # Errors
 /// All findings, errors and warnings, ordered by line; at least one error.
 pub fn resolve(text: &str, library: &dyn Library) -> Result<Resolved, Vec<Finding>> {
+    resolve_with(text, library, &|_| SuiteFindings::default())
+}
+
+/// Resolves and checks a profile by the rules and by what `packages` finds, usually
+/// [`against_suite`](super::against_suite).
+///
+/// # Errors
+/// All findings, errors and warnings, ordered by line; at least one error.
+pub fn resolve_with(
+    text: &str,
+    library: &dyn Library,
+    packages: &dyn Fn(&Profile) -> SuiteFindings,
+) -> Result<Resolved, Vec<Finding>> {
     if text.len() > TEXT_MAX {
         return Err(vec![Finding {
             path: String::new(),
@@ -67,7 +81,7 @@ pub fn resolve(text: &str, library: &dyn Library) -> Result<Resolved, Vec<Findin
         is_unreadable: false,
     };
     sources.read_document(text);
-    sources.finish()
+    sources.finish(packages)
 }
 
 /// A document or a fragment.
@@ -288,7 +302,10 @@ impl Sources<'_> {
         }
     }
 
-    fn finish(mut self) -> Result<Resolved, Vec<Finding>> {
+    fn finish(
+        mut self,
+        packages: &dyn Fn(&Profile) -> SuiteFindings,
+    ) -> Result<Resolved, Vec<Finding>> {
         if self.is_unreadable {
             return Err(self.findings);
         }
@@ -310,11 +327,7 @@ impl Sources<'_> {
             }
         };
         if let Some(profile) = &profile {
-            let rules = rules::broken(profile).into_iter().map(|rule| (Severity::Error, rule));
-            let warnings = rules::doubtful(profile).into_iter().map(|r| (Severity::Warning, r));
-            for (severity, broken) in rules.chain(warnings) {
-                self.rule(&tree, severity, broken);
-            }
+            self.check(&tree, profile, packages(profile));
         }
         let mut findings = self.findings;
         findings.sort_by(|a, b| (a.line, &a.path).cmp(&(b.line, &b.path)));
@@ -325,6 +338,26 @@ impl Sources<'_> {
                 Ok(Resolved { profile, warnings: findings, extends, tree, names })
             }
             None => Err(findings),
+        }
+    }
+
+    /// Reports what the rules and the packages of the suite say. About one place the rules say more.
+    fn check(&mut self, tree: &Node, profile: &Profile, found: SuiteFindings) {
+        let broken = rules::broken(profile);
+        let is_said: BTreeSet<_> = broken.iter().map(|rule| rule.path.clone()).collect();
+        let doubtful = rules::doubtful(profile);
+        let doubtful = doubtful.into_iter().filter(|rule| !found.settled.contains(&rule.path));
+        let is_new = |finding: &FieldError| !is_said.contains(&finding.path);
+        let error = |rule: FieldError| (Severity::Error, rule);
+        let warning = |rule: FieldError| (Severity::Warning, rule);
+        let all = broken
+            .into_iter()
+            .map(error)
+            .chain(doubtful.map(warning))
+            .chain(found.errors.into_iter().filter(is_new).map(error))
+            .chain(found.warnings.into_iter().filter(is_new).map(warning));
+        for (severity, finding) in all {
+            self.rule(tree, severity, finding);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Rules for users, groups and sudo.
 
 use super::{Sink, installs, is_account, is_clean_path};
-use crate::profile::{Profile, SudoRule, User};
+use crate::profile::{Profile, SudoRule, User, nearest};
 use ssh_key::{Algorithm, PublicKey};
 
 /// Accounts of the base and of Fleeti.
@@ -29,8 +29,35 @@ const SHELLS: &[(&str, &str)] = &[
     ("/usr/bin/rbash", ""),
 ];
 
+/// Users that Debian's base-passwd, systemd and Fleeti create.
+pub(in crate::profile) const SYSTEM_USERS: &[&str] = &[
+    "root",
+    "daemon",
+    "bin",
+    "sys",
+    "sync",
+    "games",
+    "man",
+    "lp",
+    "mail",
+    "news",
+    "uucp",
+    "proxy",
+    "www-data",
+    "backup",
+    "list",
+    "irc",
+    "_apt",
+    "nobody",
+    "systemd-network",
+    "systemd-resolve",
+    "systemd-timesync",
+    "messagebus",
+    "fleeti",
+];
+
 /// Groups that Debian's base-passwd and systemd create.
-const GROUPS: &[&str] = &[
+pub(in crate::profile) const SYSTEM_GROUPS: &[&str] = &[
     "root",
     "daemon",
     "bin",
@@ -107,7 +134,7 @@ pub(super) fn check(profile: &Profile, sink: &mut Sink) {
     for (i, group) in profile.groups.iter().enumerate() {
         if !is_account(&group.name) {
             sink.say(format!("groups[{i}].name"), "is not a group name", NAME_REMEDY);
-        } else if GROUPS.contains(&group.name.as_str()) || group.name == "fleeti" {
+        } else if SYSTEM_GROUPS.contains(&group.name.as_str()) || group.name == "fleeti" {
             sink.say(format!("groups[{i}].name"), "is a group of the base", "remove the entry");
         }
     }
@@ -139,7 +166,7 @@ pub(super) fn doubt(profile: &Profile, sink: &mut Sink) {
             let remedy = match (by, group.as_str()) {
                 (Some((_, package)), _) => format!("add {package} to software.packages"),
                 (None, "wheel") => "the group of administrators is sudo".to_owned(),
-                (None, _) => "add it to groups, or install the package that creates it".to_owned(),
+                (None, _) => near_group(group, profile),
             };
             let path = format!("users[{i}].groups[{g}]");
             sink.say(path, "nothing in this profile is known to create this group", &remedy);
@@ -147,8 +174,27 @@ pub(super) fn doubt(profile: &Profile, sink: &mut Sink) {
     }
 }
 
-fn is_known_group(group: &str, profile: &Profile) -> bool {
-    GROUPS.contains(&group)
+fn near_group(group: &str, profile: &Profile) -> String {
+    let own = profile.groups.iter().map(|group| group.name.as_str());
+    match nearest(group, own.chain(SYSTEM_GROUPS.iter().copied())) {
+        Some(near) => format!("did you mean {near}?"),
+        None => "add it to groups, or install the package that creates it".to_owned(),
+    }
+}
+
+/// Whether the rules say which package creates a group, or what to use instead.
+pub(in crate::profile) fn has_advice(group: &str) -> bool {
+    group == "wheel" || PACKAGE_GROUPS.iter().any(|(name, _)| *name == group)
+}
+
+/// Whether the profile or every system has a user.
+pub(in crate::profile) fn is_known_user(user: &str, profile: &Profile) -> bool {
+    SYSTEM_USERS.contains(&user) || profile.users.iter().any(|u| u.name == user)
+}
+
+/// Whether the profile, one of its packages or every system has a group.
+pub(in crate::profile) fn is_known_group(group: &str, profile: &Profile) -> bool {
+    SYSTEM_GROUPS.contains(&group)
         || profile.groups.iter().any(|g| g.name == group)
         || profile.users.iter().any(|u| u.name == group)
         || PACKAGE_GROUPS.iter().any(|(name, by)| *name == group && installs(profile, by))

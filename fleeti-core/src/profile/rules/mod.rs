@@ -10,6 +10,11 @@ mod security;
 mod services;
 mod software;
 
+pub(super) use accounts::{
+    SYSTEM_GROUPS, SYSTEM_USERS, has_advice, is_known_group, is_known_user,
+};
+pub(super) use services::identities;
+
 use super::Profile;
 use crate::wire::problem::FieldError;
 use std::collections::HashSet;

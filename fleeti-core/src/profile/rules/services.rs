@@ -92,6 +92,34 @@ fn unit(path: &str, text: &str, sink: &mut Sink) {
 pub(super) const ACCOUNT_REMEDY: &str = "use a-z, 0-9, '_' and '-', starting with a letter: for \
                                          other names systemd may run the service as root";
 
+/// A user or a group that a unit names.
+pub(in crate::profile) struct Identity {
+    /// The name.
+    pub(in crate::profile) name: String,
+    /// Whether it is a group.
+    pub(in crate::profile) is_group: bool,
+}
+
+/// Users and groups that a unit names and that must exist.
+pub(in crate::profile) fn identities(unit: &str) -> Vec<Identity> {
+    // A backslash at the end of a line continues it (systemd.syntax(7)).
+    let text = unit.replace("\\\n", " ");
+    let settings = || {
+        let lines = text.lines().filter_map(|line| line.trim().split_once('='));
+        lines.map(|(name, value)| (name.trim_end(), value.trim()))
+    };
+    // systemd makes the user and the group of such a unit when it starts.
+    if settings().any(|(name, value)| name == "DynamicUser" && ["yes", "true", "1", "on"].contains(&value)) {
+        return Vec::new();
+    }
+    let named = settings().filter(|(name, _)| ["User", "Group", "SupplementaryGroups"].contains(name));
+    let each = named.flat_map(|(setting, value)| {
+        let names = value.split_whitespace().filter(|name| is_account(name));
+        names.map(move |name| Identity { name: name.to_owned(), is_group: setting != "User" })
+    });
+    each.collect()
+}
+
 /// The first setting of a unit that names an identity which systemd would not accept.
 pub(super) fn wrong_identity(unit: &str) -> Option<&'static str> {
     // A backslash at the end of a line continues it (systemd.syntax(7)).

@@ -1,0 +1,337 @@
+//! Checks a profile against an index.
+
+use super::super::{Probe, Profile, Suite, UnitState, rules};
+use super::near::Near;
+use super::searched::{Closure, SuiteIndex};
+use super::text::IndexError;
+use crate::wire::problem::FieldError;
+use std::collections::BTreeSet;
+
+/// What only the packages of a suite show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SuiteFindings {
+    /// What makes the profile unusable.
+    pub errors: Vec<FieldError>,
+    /// What the author should look at.
+    pub warnings: Vec<FieldError>,
+    /// Paths about which the index knows more than the rules: a warning of the rules does not count.
+    pub settled: BTreeSet<String>,
+}
+
+/// Errors and warnings of a profile that only the packages of its suite show. `base` are the
+/// packages that the base installs in every image.
+///
+/// A name that the index does not have is a warning where a maintainer script may create it, unless
+/// all packages of the profile were read themselves.
+///
+/// # Errors
+/// [`IndexError::Unreadable`].
+pub fn against_suite(
+    profile: &Profile,
+    index: &SuiteIndex,
+    base: &[String],
+) -> Result<SuiteFindings, IndexError> {
+    let mut against = Against {
+        profile,
+        index,
+        closure: Closure::default(),
+        found: SuiteFindings::default(),
+        open: Vec::new(),
+    };
+    let known = against.packages()?;
+    against.closure = index.closure(known.into_iter().chain(base.iter().cloned()).collect())?;
+    if index.head().has_contents || against.closure.is_learnt() {
+        against.units()?;
+        against.programs()?;
+    }
+    against.groups()?;
+    against.users()?;
+    against.near()?;
+    Ok(against.found)
+}
+
+/// What a name names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Package,
+    Unit,
+    Program,
+    User,
+    Group,
+}
+
+impl What {
+    const ALL: [Self; 5] = [Self::Package, Self::Unit, Self::Program, Self::User, Self::Group];
+
+    /// The kind of its lines in the index.
+    fn kind(self) -> u8 {
+        match self {
+            Self::Package => b'P',
+            Self::Unit => b'U',
+            Self::Program => b'B',
+            Self::User => b'A',
+            Self::Group => b'G',
+        }
+    }
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Package => "package",
+            Self::Unit => "unit",
+            Self::Program => "program",
+            Self::User => "user",
+            Self::Group => "group",
+        }
+    }
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Package => "look for its name with `fleeti profile search`",
+            Self::Unit => "correct the name, or add the text of the unit",
+            Self::Program => "correct the path",
+            Self::User => "correct the name, or add it to users",
+            Self::Group => "correct the name, or add it to groups",
+        }
+    }
+}
+
+/// A name that nothing brings, for which a near one is looked for.
+struct Open {
+    what: What,
+    name: String,
+    path: String,
+    message: String,
+    is_error: bool,
+}
+
+/// A name at its place.
+struct Named {
+    path: String,
+    name: String,
+}
+
+struct Against<'a> {
+    profile: &'a Profile,
+    index: &'a SuiteIndex,
+    closure: Closure,
+    found: SuiteFindings,
+    open: Vec<Open>,
+}
+
+impl Against<'_> {
+    /// Reports packages that do not exist, and returns the others.
+    fn packages(&mut self) -> Result<Vec<String>, IndexError> {
+        let software = &self.profile.software;
+        // A package of another repository is not in the index of the suite.
+        let has_others = !software.repositories.is_empty()
+            || !software.components.is_empty()
+            || software.suites.contains(&Suite::Backports);
+        let mut known = Vec::new();
+        for (i, name) in software.packages.iter().enumerate() {
+            if self.index.package(name)?.is_some() {
+                known.push(name.clone());
+                continue;
+            }
+            if software.own.iter().any(|own| own.name == *name) {
+                continue;
+            }
+            let path = format!("software.packages[{i}]");
+            let message = format!("is not a package of {}", self.index.head().suite);
+            if let Some(package) = self.index.providers(name)?.first() {
+                let remedy = format!("write {package}, which provides it");
+                self.say(!has_others, FieldError { path, message, remedy });
+            } else {
+                let (what, name) = (What::Package, name.clone());
+                self.open.push(Open { what, name, path, message, is_error: !has_others });
+            }
+        }
+        Ok(known)
+    }
+
+    fn say(&mut self, is_error: bool, finding: FieldError) {
+        let list = if is_error { &mut self.found.errors } else { &mut self.found.warnings };
+        list.push(finding);
+    }
+
+    /// Reports what names a unit that nothing brings.
+    fn units(&mut self) -> Result<(), IndexError> {
+        let profile = self.profile;
+        let mut named: Vec<Named> = Vec::new();
+        let mut say = |path: String, name: &str| named.push(Named { path, name: name.to_owned() });
+        for (i, service) in profile.services.iter().enumerate() {
+            if service.unit.is_none() && service.state != UnitState::Masked {
+                say(format!("services[{i}].name"), &service.name);
+            }
+        }
+        for (i, timer) in profile.timers.iter().enumerate() {
+            say(format!("timers[{i}].service"), &timer.service);
+        }
+        for (i, rule) in profile.network.firewall.rules.iter().enumerate() {
+            if let Some(service) = &rule.service {
+                say(format!("network.firewall.rules[{i}].service"), service);
+            }
+        }
+        for (i, check) in profile.health_checks.iter().enumerate() {
+            if let Some(Probe::Unit(unit)) = check.probe() {
+                say(format!("health_checks[{i}].unit"), unit);
+            }
+        }
+        for Named { path, name } in named {
+            if !self.is_own_unit(&name) {
+                let by = self.index.with_unit(&name)?;
+                self.brought(What::Unit, Named { path, name }, &by);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_own_unit(&self, unit: &str) -> bool {
+        let profile = self.profile;
+        let in_file = |path: &str| path.strip_prefix("/etc/systemd/system/") == Some(unit);
+        profile.services.iter().any(|s| s.name == unit && s.unit.is_some())
+            || profile.timers.iter().any(|t| t.service.replace(".service", ".timer") == unit)
+            || profile.containers.iter().any(|c| unit.strip_suffix(".service") == Some(&c.name))
+            || profile.files.iter().any(|file| in_file(&file.path))
+    }
+
+    /// Reports shells and programs of health checks that nothing brings.
+    fn programs(&mut self) -> Result<(), IndexError> {
+        let profile = self.profile;
+        let mut named: Vec<Named> = Vec::new();
+        for (i, user) in profile.users.iter().enumerate() {
+            named.push(Named { path: format!("users[{i}].shell"), name: user.shell.clone() });
+        }
+        for (i, check) in profile.health_checks.iter().enumerate() {
+            if let Some(Probe::Command([program, ..])) = check.probe() {
+                let path = format!("health_checks[{i}].command");
+                named.push(Named { path, name: program.clone() });
+            }
+        }
+        for Named { path, name } in named {
+            let is_indexed = ["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/"]
+                .iter()
+                .any(|folder| name.starts_with(folder));
+            if is_indexed && !profile.files.iter().any(|file| file.path == name) {
+                let by = self.index.with_program(&name)?;
+                // /bin and /sbin are links.
+                let usr = if name.starts_with("/usr/") { "" } else { "/usr" };
+                let name = format!("{usr}{name}");
+                self.brought(What::Program, Named { path, name }, &by);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports groups of users that nothing creates.
+    fn groups(&mut self) -> Result<(), IndexError> {
+        let profile = self.profile;
+        for (i, user) in profile.users.iter().enumerate() {
+            for (g, group) in user.groups.iter().enumerate() {
+                if rules::is_known_group(group, profile) {
+                    continue;
+                }
+                let path = format!("users[{i}].groups[{g}]");
+                let by = self.index.with_group(group)?;
+                // The rules know some groups with their packages, and say more about them.
+                if !by.is_empty() || !rules::has_advice(group) {
+                    self.found.settled.insert(path.clone());
+                    self.brought(What::Group, Named { path, name: group.clone() }, &by);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reports users and groups of units that nothing creates.
+    fn users(&mut self) -> Result<(), IndexError> {
+        let profile = self.profile;
+        let mut texts: Vec<(String, &str)> = Vec::new();
+        for (i, service) in profile.services.iter().enumerate() {
+            if let Some(unit) = &service.unit {
+                texts.push((format!("services[{i}].unit"), unit));
+            }
+            for (d, drop_in) in service.drop_ins.iter().enumerate() {
+                texts.push((format!("services[{i}].drop_ins[{d}].text"), &drop_in.text));
+            }
+        }
+        for (path, text) in texts {
+            for identity in rules::identities(text) {
+                let name = identity.name.as_str();
+                let named = Named { path: path.clone(), name: name.to_owned() };
+                if identity.is_group {
+                    if !rules::is_known_group(name, profile) {
+                        let by = self.index.with_group(name)?;
+                        self.brought(What::Group, named, &by);
+                    }
+                } else if !rules::is_known_user(name, profile) {
+                    let by = self.index.with_user(name)?;
+                    self.brought(What::User, named, &by);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn brought(&mut self, what: What, named: Named, by: &[String]) {
+        let Named { path, name } = named;
+        let noun = what.noun();
+        let Some(first) = by.first() else {
+            let suite = &self.index.head().suite;
+            let verb = match what {
+                What::User | What::Group => "is known to create",
+                _ => "brings",
+            };
+            let message = format!("no package of {suite} {verb} the {noun} {name}");
+            // Only a package that was read shows what its scripts create, and programs have more
+            // ways to come into being than units: alternatives, diversions.
+            let is_error = self.closure.is_learnt() && what != What::Program;
+            self.open.push(Open { what, name, path, message, is_error });
+            return;
+        };
+        if !by.iter().any(|package| self.closure.has(package)) {
+            let message = format!("the {noun} {name} is of the package {}", by.join(" or "));
+            let remedy = format!("add {first} to software.packages");
+            self.say(false, FieldError { path, message, remedy });
+        }
+    }
+
+    /// Reports what nothing brings, with near names: one pass over the index for each kind.
+    fn near(&mut self) -> Result<(), IndexError> {
+        let open = std::mem::take(&mut self.open);
+        for what in What::ALL {
+            let of_kind: Vec<_> = open.iter().filter(|open| open.what == what).collect();
+            if of_kind.is_empty() {
+                continue;
+            }
+            let mut near = Near::new(of_kind.iter().map(|open| open.name.as_str()));
+            self.index.offer(what.kind(), &mut near)?;
+            own_names(self.profile, what).into_iter().for_each(|name| near.offer(name));
+            for Open { name, path, message, is_error, .. } in of_kind {
+                let remedy = match near.of(name) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => what.remedy().to_owned(),
+                };
+                let (path, message) = (path.clone(), message.clone());
+                self.say(*is_error, FieldError { path, message, remedy });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names that the profile or every system has.
+fn own_names(profile: &Profile, what: What) -> Vec<&str> {
+    match what {
+        What::Package | What::Program => Vec::new(),
+        What::Unit => {
+            let own = profile.services.iter().filter(|service| service.unit.is_some());
+            own.map(|service| service.name.as_str()).collect()
+        }
+        What::User => {
+            let own = profile.users.iter().map(|user| user.name.as_str());
+            own.chain(rules::SYSTEM_USERS.iter().copied()).collect()
+        }
+        What::Group => {
+            let own = profile.groups.iter().map(|group| group.name.as_str());
+            own.chain(rules::SYSTEM_GROUPS.iter().copied()).collect()
+        }
+    }
+}

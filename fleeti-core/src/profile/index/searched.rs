@@ -1,0 +1,380 @@
+//! Finds things in an index.
+
+use super::near::Near;
+use super::text::{INDEX_MAX, IndexError, IndexHead, IndexText, Line, Lines, key, problem};
+use std::collections::{BTreeMap, HashMap};
+
+/// Bytes of an index of which the first name is kept in memory.
+const BLOCK: u64 = 8 << 10;
+/// Largest number of entries that a search returns.
+const SEARCH_MAX: usize = 200;
+
+/// An index of a suite. Its text stays where it is; only a table of a few hundred KiB is kept.
+#[derive(Debug)]
+pub struct SuiteIndex {
+    text: Box<dyn IndexText>,
+    head: IndexHead,
+    blocks: Vec<Block>,
+}
+
+/// A part of the text that begins with a line.
+#[derive(Debug)]
+struct Block {
+    at: u64,
+    kind: u8,
+    name: Box<str>,
+}
+
+impl Block {
+    fn key(&self) -> (u8, &str) {
+        (self.kind, &self.name)
+    }
+}
+
+/// A package of a suite.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PackageFacts {
+    /// Name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// Size on the disk, KiB.
+    pub size_kib: u64,
+    /// What it is, in a few words.
+    pub summary: String,
+    /// Whether the index has everything that it brings.
+    pub is_learnt: bool,
+    depends: String,
+}
+
+/// A system unit of a suite.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnitFacts {
+    /// Name.
+    pub name: String,
+    /// Packages that bring it.
+    pub packages: Vec<String>,
+}
+
+/// Packages that are installed together.
+#[derive(Debug, Default)]
+pub(super) struct Closure {
+    /// Names of packages, and whether the index has everything that they bring.
+    packages: BTreeMap<String, bool>,
+}
+
+impl Closure {
+    pub(super) fn has(&self, package: &str) -> bool {
+        self.packages.contains_key(package)
+    }
+    /// Whether the index has everything that these packages bring.
+    pub(super) fn is_learnt(&self) -> bool {
+        !self.packages.is_empty() && self.packages.values().all(|is_learnt| *is_learnt)
+    }
+    #[cfg(test)]
+    pub(super) fn names(&self) -> Vec<&str> {
+        self.packages.keys().map(String::as_str).collect()
+    }
+}
+
+impl SuiteIndex {
+    /// Opens an index: reads it once, and checks every line.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn open(text: Box<dyn IndexText>) -> Result<Self, IndexError> {
+        let size = text.size();
+        if size > INDEX_MAX {
+            return Err(IndexError::TooLarge(size));
+        }
+        let mut lines = Lines::new(&*text, 0..size);
+        let first = lines.next().map_err(|_| IndexError::Head)?;
+        let head =
+            first.and_then(|line| IndexHead::parse(line.text)).ok_or(IndexError::Head)?;
+        let mut blocks: Vec<Block> = Vec::new();
+        let mut previous = (0, String::new());
+        let mut number = 1;
+        while let Some(Line { at, text }) = lines.next()? {
+            number += 1;
+            if let Some(problem) = problem(text) {
+                return Err(IndexError::Line { line: number, problem });
+            }
+            let (kind, name) = key(text);
+            let kind = kind.bytes().next().unwrap_or_default();
+            if (kind, name) <= (previous.0, previous.1.as_str()) {
+                return Err(IndexError::Line { line: number, problem: "is not in order" });
+            }
+            if blocks.last().is_none_or(|block| at - block.at >= BLOCK) {
+                blocks.push(Block { at, kind, name: name.into() });
+            }
+            previous.0 = kind;
+            previous.1.clear();
+            previous.1.push_str(name);
+        }
+        Ok(Self { text, head, blocks })
+    }
+
+    /// The suite, and what the index was made from.
+    #[must_use]
+    pub fn head(&self) -> &IndexHead {
+        &self.head
+    }
+
+    /// Lines from a block on: of this block only, or of all that follow.
+    fn lines(&self, block: usize, is_one: bool) -> Lines<'_> {
+        let size = self.text.size();
+        let start = self.blocks.get(block).map_or(size, |block| block.at);
+        let next = self.blocks.get(block + 1).filter(|_| is_one);
+        Lines::new(&*self.text, start..next.map_or(size, |block| block.at))
+    }
+
+    fn find(&self, kind: u8, name: &str) -> Result<Option<String>, IndexError> {
+        let after = self.blocks.partition_point(|block| block.key() <= (kind, name));
+        let Some(block) = after.checked_sub(1) else { return Ok(None) };
+        let mut lines = self.lines(block, true);
+        while let Some(line) = lines.next()? {
+            let (of, found) = key(line.text);
+            if of.as_bytes() == [kind] && found == name {
+                return Ok(Some(line.text.to_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Calls `with` for each line of a kind.
+    fn each(&self, kind: u8, mut with: impl FnMut(&str)) -> Result<(), IndexError> {
+        let block = self.blocks.partition_point(|block| block.key() < (kind, ""));
+        let mut lines = self.lines(block.saturating_sub(1), false);
+        while let Some(line) = lines.next()? {
+            match line.text.bytes().next().unwrap_or_default().cmp(&kind) {
+                std::cmp::Ordering::Less => {}
+                std::cmp::Ordering::Equal => with(line.text),
+                std::cmp::Ordering::Greater => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Offers every name of a kind.
+    pub(super) fn offer(&self, kind: u8, near: &mut Near) -> Result<(), IndexError> {
+        self.each(kind, |line| near.offer(key(line).1))
+    }
+
+    /// A package.
+    ///
+    /// # Errors
+    /// [`IndexError::Unreadable`].
+    pub fn package(&self, name: &str) -> Result<Option<PackageFacts>, IndexError> {
+        Ok(self.find(b'P', name)?.as_deref().and_then(facts))
+    }
+
+    /// Packages that provide a virtual one.
+    pub(super) fn providers(&self, name: &str) -> Result<Vec<String>, IndexError> {
+        Ok(packages(self.find(b'V', name)?.as_deref()))
+    }
+
+    /// Packages that bring a unit. An instance of a template is brought by its template.
+    ///
+    /// # Errors
+    /// [`IndexError::Unreadable`].
+    pub fn with_unit(&self, unit: &str) -> Result<Vec<String>, IndexError> {
+        let template = unit.split_once('@').and_then(|(name, rest)| {
+            rest.rsplit_once('.').map(|(_, suffix)| format!("{name}@.{suffix}"))
+        });
+        let line = match (self.find(b'U', unit)?, template) {
+            (Some(line), _) => Some(line),
+            (None, Some(template)) => self.find(b'U', &template)?,
+            (None, None) => None,
+        };
+        Ok(packages(line.as_deref()))
+    }
+
+    /// Packages that bring a program, by its path below `/usr/bin` or `/usr/sbin`, or below `/bin`
+    /// or `/sbin`, which are links to them.
+    ///
+    /// # Errors
+    /// [`IndexError::Unreadable`].
+    pub fn with_program(&self, path: &str) -> Result<Vec<String>, IndexError> {
+        let path = if path.starts_with("/bin/") || path.starts_with("/sbin/") {
+            format!("/usr{path}")
+        } else {
+            path.to_owned()
+        };
+        Ok(packages(self.find(b'B', &path)?.as_deref()))
+    }
+
+    /// Packages whose installation creates a user.
+    ///
+    /// # Errors
+    /// [`IndexError::Unreadable`].
+    pub fn with_user(&self, user: &str) -> Result<Vec<String>, IndexError> {
+        Ok(packages(self.find(b'A', user)?.as_deref()))
+    }
+
+    /// Packages whose installation creates a group.
+    ///
+    /// # Errors
+    /// [`IndexError::Unreadable`].
+    pub fn with_group(&self, group: &str) -> Result<Vec<String>, IndexError> {
+        Ok(packages(self.find(b'G', group)?.as_deref()))
+    }
+
+    /// Packages whose name or summary contains every word of a text, at most `limit` and at most
+    /// 200: names that begin with it first.
+    ///
+    /// # Errors
+    /// [`IndexError::Unreadable`].
+    pub fn search(&self, text: &str, limit: usize) -> Result<Vec<PackageFacts>, IndexError> {
+        let mut best = Best::new(text, limit);
+        if !best.words.is_empty() {
+            self.each(b'P', |line| {
+                let (_, name) = key(line);
+                let summary = line.rsplit('\t').next().unwrap_or_default();
+                best.offer(name, Some(summary), || facts(line));
+            })?;
+        }
+        Ok(best.finish())
+    }
+
+    /// Units whose name contains every word of a text, at most `limit` and at most 200: those that
+    /// begin with it first.
+    ///
+    /// # Errors
+    /// [`IndexError::Unreadable`].
+    pub fn search_units(&self, text: &str, limit: usize) -> Result<Vec<UnitFacts>, IndexError> {
+        let mut best = Best::new(text, limit);
+        if !best.words.is_empty() {
+            self.each(b'U', |line| {
+                let name = key(line).1;
+                best.offer(name, None, || {
+                    Some(UnitFacts { name: name.to_owned(), packages: packages(Some(line)) })
+                });
+            })?;
+        }
+        Ok(best.finish())
+    }
+
+    /// The packages that are installed with these: of alternatives the first one that exists. apt
+    /// may choose others.
+    pub(super) fn closure(&self, names: Vec<String>) -> Result<Closure, IndexError> {
+        let mut closure = Closure::default();
+        let mut known: HashMap<String, Option<PackageFacts>> = HashMap::new();
+        let mut waiting = names;
+        while let Some(name) = waiting.pop() {
+            if closure.has(&name) {
+                continue;
+            }
+            let Some(facts) = self.remembered(&name, &mut known)? else { continue };
+            closure.packages.insert(name, facts.is_learnt);
+            for group in facts.depends.split(',').filter(|group| !group.is_empty()) {
+                waiting.extend(self.alternative(group, &mut known)?);
+            }
+        }
+        Ok(closure)
+    }
+
+    fn remembered(
+        &self,
+        name: &str,
+        known: &mut HashMap<String, Option<PackageFacts>>,
+    ) -> Result<Option<PackageFacts>, IndexError> {
+        if let Some(facts) = known.get(name) {
+            return Ok(facts.clone());
+        }
+        let facts = self.package(name)?;
+        known.insert(name.to_owned(), facts.clone());
+        Ok(facts)
+    }
+
+    /// The first alternative that exists, or who provides one.
+    fn alternative(
+        &self,
+        group: &str,
+        known: &mut HashMap<String, Option<PackageFacts>>,
+    ) -> Result<Option<String>, IndexError> {
+        for name in group.split('|') {
+            if self.remembered(name, known)?.is_some() {
+                return Ok(Some(name.to_owned()));
+            }
+        }
+        for name in group.split('|') {
+            if let Some(provider) = self.providers(name)?.into_iter().next() {
+                return Ok(Some(provider));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The best matches of a search so far.
+struct Best<T> {
+    text: String,
+    words: Vec<String>,
+    limit: usize,
+    found: Vec<Match<T>>,
+}
+
+/// An entry with what it is ordered by.
+struct Match<T> {
+    rank: u8,
+    name: String,
+    entry: T,
+}
+
+impl<T> Best<T> {
+    fn new(text: &str, limit: usize) -> Self {
+        let text = text.trim().to_ascii_lowercase();
+        let words = text.split_whitespace().map(str::to_owned).collect();
+        Self { text, words, limit: limit.min(SEARCH_MAX), found: Vec::new() }
+    }
+
+    fn offer(&mut self, name: &str, summary: Option<&str>, entry: impl FnOnce() -> Option<T>) {
+        let lower = summary.map(str::to_ascii_lowercase).unwrap_or_default();
+        let is_found = self.words.iter().all(|w| name.contains(w) || lower.contains(w));
+        if !is_found {
+            return;
+        }
+        let rank = match name {
+            name if name == self.text => 0,
+            name if name.starts_with(&self.text) => 1,
+            name if name.contains(&self.text) => 2,
+            _ => 3,
+        };
+        if let Some(entry) = entry() {
+            self.found.push(Match { rank, name: name.to_owned(), entry });
+        }
+        // A common letter is in every name: keep few of them in memory.
+        if self.found.len() >= 4 * SEARCH_MAX {
+            self.cut();
+        }
+    }
+
+    fn cut(&mut self) {
+        self.found
+            .sort_unstable_by(|a, b| {
+                (a.rank, a.name.len(), &a.name).cmp(&(b.rank, b.name.len(), &b.name))
+            });
+        self.found.truncate(self.limit);
+    }
+
+    fn finish(mut self) -> Vec<T> {
+        self.cut();
+        self.found.into_iter().map(|found| found.entry).collect()
+    }
+}
+
+fn facts(line: &str) -> Option<PackageFacts> {
+    let mut fields = line.split('\t').skip(1);
+    let name = fields.next()?.to_owned();
+    let version = fields.next()?.to_owned();
+    let size_kib = fields.next()?.parse().ok()?;
+    let is_learnt = fields.nth(1)? == "+";
+    let depends = fields.next()?.to_owned();
+    let summary = fields.next()?.to_owned();
+    Some(PackageFacts { name, version, size_kib, summary, is_learnt, depends })
+}
+
+fn packages(line: Option<&str>) -> Vec<String> {
+    let list = line.and_then(|line| line.split('\t').nth(2)).unwrap_or_default();
+    list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
