@@ -155,11 +155,12 @@ impl<'a> Lines<'a> {
     pub(super) fn next(&mut self) -> Result<Option<Line<'_>>, IndexError> {
         let length = loop {
             let unread = &self.bytes[self.start..];
-            if let Some(length) = unread.iter().position(|byte| *byte == b'\n') {
-                break length;
-            }
-            if unread.len() > LINE_MAX {
+            let length = unread.iter().position(|byte| *byte == b'\n');
+            if length.unwrap_or(unread.len()) > LINE_MAX {
                 return Err(IndexError::Unreadable("a line is too long".to_owned()));
+            }
+            if let Some(length) = length {
+                break length;
             }
             if self.rest.is_empty() {
                 return match unread {
