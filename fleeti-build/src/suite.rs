@@ -9,7 +9,8 @@ mod learnt;
 mod lists;
 mod tar;
 
-use crate::apt::{Apt, SUITE};
+use crate::apt::Apt;
+pub use crate::apt::SUITE;
 use crate::base::Base;
 use crate::base::debian::Debian;
 use crate::cache::Cache;
@@ -135,10 +136,7 @@ pub fn refresh(cache: &Cache, line: &mut dyn FnMut(&str)) -> Result<SuiteIndex, 
 ///
 /// # Errors
 /// [`SuiteError`].
-pub fn remake(
-    cache: &Cache,
-    line: &mut dyn FnMut(&str),
-) -> Result<Option<SuiteIndex>, SuiteError> {
+pub fn remake(cache: &Cache, line: &mut dyn FnMut(&str)) -> Result<Option<SuiteIndex>, SuiteError> {
     let _alone = cache.lock("apt-index").map_err(io(cache.root()))?;
     if !path(cache).exists() {
         return Ok(None);

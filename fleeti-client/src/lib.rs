@@ -28,7 +28,7 @@ mod worker;
 
 pub use events::Events;
 pub use pin::{NotAPin, OtherKey, Pin, fingerprint_of, is_trusted};
-pub use worker::WorkerClient;
+pub use worker::{WholeIndex, WorkerClient};
 
 use danger::PlainHttp;
 use fleeti_core::foreign::Foreign;

@@ -5,6 +5,8 @@ use fleeti_core::id::Line;
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::ProfileRevision;
 use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, ProfileChanges, ProfileText};
+use fleeti_core::wire::suite::SuiteSearch;
+use reqwest::Url;
 
 impl Client {
     /// The newest revision of each profile.
@@ -41,6 +43,17 @@ impl Client {
     /// [`ClientError`](crate::ClientError).
     pub async fn profile_library(&self) -> Result<Vec<LibraryEntry>> {
         self.get("profiles/library").await
+    }
+    /// Packages and units of the server's suite that fit a text, at most `limit` of each.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn search_packages(&self, text: &str, limit: u32) -> Result<SuiteSearch> {
+        let values = [("q", text), ("limit", &limit.to_string())];
+        // Only the query of this address is used.
+        let address = Url::parse_with_params("http://server", values).ok();
+        let query = address.as_ref().and_then(Url::query).unwrap_or_default();
+        self.get(&format!("profiles/packages?{query}")).await
     }
     /// What differs between two revisions of a profile.
     ///

@@ -4,6 +4,7 @@ use crate::danger::{self, PlainHttp};
 use crate::pin::{Pin, pinned};
 use crate::{Client, Result, http_client};
 use fleeti_core::id::WorkerName;
+use fleeti_core::wire::suite::KnownIndex;
 use fleeti_core::wire::worker::{
     CLAIM_WAIT_S, Claim, CreateWorker, CreatedWorker, Finish, Job, Renew, Worker,
 };
@@ -41,6 +42,15 @@ impl Client {
         let request = self.request(Method::DELETE, &format!("workers/{name}"));
         Self::read(Self::send(request).await?).await
     }
+}
+
+/// An index that is uploaded.
+#[derive(Debug, Clone)]
+pub struct WholeIndex {
+    /// SHA-256, hexadecimal.
+    pub digest: String,
+    /// Size, bytes.
+    pub size: u64,
 }
 
 /// The client of a build worker.
@@ -136,6 +146,29 @@ impl WorkerClient {
     /// [`ClientError`](crate::ClientError); refused if a file differs from the record.
     pub async fn finish(&self, build: &str, finish: &Finish) -> Result<()> {
         Client::send(self.post(&format!("builds/{build}/finish"), finish, FINISH)).await.map(drop)
+    }
+
+    /// The index that the server has of a suite.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn known_index(&self, suite: &str) -> Result<KnownIndex> {
+        self.0.get(&format!("suites/{suite}")).await
+    }
+    /// Uploads a part of an index of a suite at byte `offset`. `whole` is the index.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError); refused if the last part makes no index of this digest.
+    pub async fn put_index(
+        &self,
+        suite: &str,
+        whole: &WholeIndex,
+        offset: u64,
+        bytes: Vec<u8>,
+    ) -> Result<()> {
+        let WholeIndex { digest, size } = whole;
+        let path = format!("suites/{suite}/{digest}?size={size}&offset={offset}");
+        Client::send(self.0.request(Method::PUT, &path).timeout(SOON).body(bytes)).await.map(drop)
     }
 
     async fn put(&self, path: &str, lease: &str, offset: u64, bytes: Vec<u8>) -> Result<()> {

@@ -18,6 +18,7 @@ use crate::releases::state::ReleaseState;
 use crate::rollouts::state::RolloutState;
 use crate::secrets::tickets::Vault;
 use crate::settings::Settings;
+use crate::suites::SuiteState;
 use crate::trust::access::Access;
 use crate::trust::state::TrustState;
 use fleeti_core::wire::api::Event;
@@ -62,6 +63,7 @@ pub struct Context {
     pub(crate) attestation: AttestationState,
     pub(crate) releases: ReleaseState,
     pub(crate) rollouts: RolloutState,
+    pub(crate) suites: SuiteState,
     pub(crate) secrets: Vault,
 }
 

@@ -8,7 +8,7 @@
 //! refuses circles between files).
 //!
 //! Code map, areas: [`devices`], [`enrollment`], [`attestation`], [`boot`], [`secrets`],
-//! [`commands`] (devices) · [`profiles`], [`builds`], [`releases`], [`rollouts`] (software) ·
+//! [`commands`] (devices) · [`profiles`], [`suites`], [`builds`], [`releases`], [`rollouts`] (software) ·
 //! [`trust`] (intermediate CAs, CRLs, transitions), [`audit`] (the audit log), [`logins`]
 //! (administrators), [`health`] · [`overview`], [`details`] (what several areas know).
 //!
@@ -55,4 +55,5 @@ pub mod settings;
 pub mod settle;
 pub mod signing;
 pub mod start;
+pub mod suites;
 pub mod trust;

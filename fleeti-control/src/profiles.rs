@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::error::Error;
+use crate::suites::{self, OpenIndex};
 use fleeti_build::base::debian::Debian;
 use fleeti_build::base::{Base, HonourError, Ignored};
 use fleeti_core::id::Line;
@@ -11,6 +12,7 @@ use fleeti_core::profile::{
 use fleeti_core::wire::api::{Event, ProfileRevision};
 use fleeti_core::wire::problem::{Code, FieldError};
 use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, ProfileChanges};
+use fleeti_core::wire::suite::IndexedSuite;
 use fleeti_store as store;
 use fleeti_store::revisions::Head;
 use std::borrow::Cow;
@@ -60,6 +62,9 @@ fn refuse(errors: Vec<FieldError>) -> Result<(), Error> {
 /// [`Code::Invalid`] with all findings.
 pub async fn save(cx: &Context, profile: &Profile) -> Result<ProfileRevision, Error> {
     check(profile)?;
+    let checked = profile.clone();
+    let found = suites::with(cx, move |index| index.map(|index| index.check(&checked))).await?;
+    refuse(found.unwrap_or_default().errors)?;
     save_checked(cx, profile, None).await
 }
 
@@ -111,8 +116,30 @@ impl Library for Shelf {
     }
 }
 
-/// Resolves a document, which may extend fragments that are shipped and profiles of this server.
-async fn resolve(cx: &Context, text: &str) -> Result<Result<Resolved, Vec<Finding>>, Error> {
+/// A document that was resolved and checked.
+struct Checked {
+    resolved: Result<Resolved, Vec<Finding>>,
+    /// The suite whose packages it was checked against.
+    suite: Option<IndexedSuite>,
+}
+
+/// Resolves a document, which may extend fragments that are shipped and profiles of this server, and
+/// checks it against the packages of the suite.
+async fn resolve(cx: &Context, text: &str) -> Result<Checked, Error> {
+    let shelf = shelf(cx, text).await?;
+    let text = text.to_owned();
+    suites::with(cx, move |index| {
+        let packages = |profile: &Profile| index.map(|i| i.check(profile)).unwrap_or_default();
+        Checked {
+            resolved: profile::resolve_with(&text, &shelf, &packages),
+            suite: index.map(OpenIndex::suite),
+        }
+    })
+    .await
+}
+
+/// The profiles of this server that a document extends.
+async fn shelf(cx: &Context, text: &str) -> Result<Shelf, Error> {
     let mut shelf = Shelf { read: BTreeMap::new(), wanted: RefCell::default(), names: Vec::new() };
     // Each round reads at least one profile more, and a document extends a limited number of them.
     loop {
@@ -121,12 +148,12 @@ async fn resolve(cx: &Context, text: &str) -> Result<Result<Resolved, Vec<Findin
         if wanted.is_empty() {
             // Only a wrong name needs the names that exist.
             if resolved.is_ok() || !shelf.names.is_empty() {
-                return Ok(resolved);
+                return Ok(shelf);
             }
             let heads = store::revisions::heads(cx.db.pool(), LIBRARY_MAX).await?;
             shelf.names = heads.iter().map(|head| format!("{PROFILE}{}", head.line)).collect();
             if shelf.names.is_empty() {
-                return Ok(resolved);
+                return Ok(shelf);
             }
             continue;
         }
@@ -167,11 +194,12 @@ pub fn as_toml(profile: &Profile) -> Result<String, Error> {
 
 /// Checks a document, and saves nothing.
 pub async fn check_text(cx: &Context, text: &str) -> Result<CheckedProfile, Error> {
-    Ok(match resolve(cx, text).await? {
+    let Checked { resolved, suite } = resolve(cx, text).await?;
+    Ok(match resolved {
         Ok(Resolved { profile, warnings, extends, .. }) => {
-            CheckedProfile { findings: warnings, profile: Some(profile), extends }
+            CheckedProfile { findings: warnings, profile: Some(profile), extends, suite }
         }
-        Err(findings) => CheckedProfile { findings, profile: None, extends: Vec::new() },
+        Err(findings) => CheckedProfile { findings, profile: None, extends: Vec::new(), suite },
     })
 }
 
@@ -180,7 +208,7 @@ pub async fn check_text(cx: &Context, text: &str) -> Result<CheckedProfile, Erro
 /// # Errors
 /// [`Code::Invalid`] with all errors.
 pub async fn save_text(cx: &Context, text: &str) -> Result<ProfileRevision, Error> {
-    let resolved = resolve(cx, text).await?.map_err(refused)?;
+    let resolved = resolve(cx, text).await?.resolved.map_err(refused)?;
     save_checked(cx, &resolved.profile, Some(text)).await
 }
 

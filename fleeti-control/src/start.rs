@@ -20,6 +20,7 @@ use crate::rollouts::chunks;
 use crate::rollouts::state::RolloutState;
 use crate::secrets::tickets::Vault;
 use crate::settings::Settings;
+use crate::suites::SuiteState;
 use crate::trust::access::Access;
 use crate::trust::identity::Credentials;
 use crate::trust::state::TrustState;
@@ -87,6 +88,7 @@ pub async fn open<P: Ports + 'static>(
     let ports = Arc::new(make_ports(identity, &access, &issuers)?);
     let (events, _) = broadcast::channel(EVENTS_MAX);
     let (enrollment, enrollments) = EnrollmentState::new();
+    let suites = SuiteState::new(&settings.data);
     let cx = Arc::new(Context {
         settings,
         pki,
@@ -108,6 +110,7 @@ pub async fn open<P: Ports + 'static>(
         attestation,
         releases,
         rollouts: RolloutState::default(),
+        suites,
         secrets,
     });
     health::signer_answered(&cx, has_signer);

@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Pin, WorkerClient};
 use fleeti_control::settings::Retention;
+use fleeti_control::suites;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::wire::enrollment::is_proxy;
 use fleeti_server::admin_tls::ApiTls;
@@ -18,6 +19,7 @@ use std::path::PathBuf;
 use std::process::{self, ExitCode};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 /// The control plane of Fleeti: API and pages, device port, MQTT, builds.
 ///
@@ -250,7 +252,7 @@ async fn serve(a: Arguments) -> Result<()> {
     // Install the signal handlers before the log shows that the server is up.
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let scheme = config.api_tls.scheme();
+    let (scheme, has_local_worker) = (config.api_tls.scheme(), config.local_worker);
     let server = Server::start(config).await?;
     let at = server.addresses;
     tracing::info!("API {scheme}://{}, device port https://{}, MQTT {}", at.api, at.https, at.mqtt);
@@ -259,12 +261,16 @@ async fn serve(a: Arguments) -> Result<()> {
             "the API's key has the fingerprint {fingerprint}: `fleeti login URL --fingerprint {fingerprint}` pins it"
         );
     }
+    // Remote workers upload the index of the suite instead.
+    let indexing =
+        has_local_worker.then(|| tokio::spawn(suites::local::run(Arc::clone(&server.control))));
     let lost = tokio::select! {
         _ = interrupt.recv() => None,
         _ = terminate.recv() => None,
         e = server.lease_lost() => Some(e),
     };
     tracing::info!("stopping");
+    indexing.iter().for_each(JoinHandle::abort);
     server.stop().await;
     lost.map_or(Ok(()), |e| Err(e.into()))
 }

@@ -10,11 +10,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_build::build::{self, BuildRecord, Request};
 use fleeti_build::cache::Cache;
-use fleeti_client::{ClientError, WorkerClient};
+use fleeti_build::suite;
+use fleeti_client::{ClientError, WholeIndex, WorkerClient};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::wire::worker::{
     ARTIFACTS, CHUNK_MAX, Finish, Job, LEASE_S, LOG_MAX, Outcome, Renew,
 };
+use sha2::{Digest, Sha256};
 use std::convert::Infallible;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -27,6 +29,8 @@ use tokio::time::MissedTickBehavior;
 const REPORT: Duration = Duration::from_secs(1);
 /// Interval at which the lease is renewed.
 const RENEW: Duration = Duration::from_secs(LEASE_S / 4);
+/// Interval at which the index of the suite is made, besides after builds.
+const INDEX: Duration = Duration::from_secs(12 * 3600);
 /// Maximum delay between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Maximum attempts of a request while the server is away: about ten minutes.
@@ -43,6 +47,14 @@ pub trait Builder: Send + Sync + 'static {
     /// # Errors
     /// The reason why the build failed, for the log and pages.
     fn build(&self, request: &Request, line: &mut dyn FnMut(&str)) -> Result<(), String>;
+
+    /// Makes the index of the suite, and returns its path; `None` for a builder that makes none.
+    ///
+    /// # Errors
+    /// The reason why there is no index.
+    fn index(&self) -> Result<Option<PathBuf>, String> {
+        Ok(None)
+    }
 }
 
 /// The Nix of this machine.
@@ -56,6 +68,13 @@ impl Builder for Nix {
             let hint = e.hint().map(|h| format!(" (hint: {h})")).unwrap_or_default();
             format!("{e}{hint}")
         })
+    }
+
+    fn index(&self) -> Result<Option<PathBuf>, String> {
+        let cache = Cache::discover().map_err(|e| e.to_string())?;
+        let say = &mut |line: &str| tracing::info!("index of {}: {line}", suite::SUITE);
+        suite::refresh(&cache, say).map_err(|e| e.to_string())?;
+        Ok(Some(suite::path(&cache)))
     }
 }
 
@@ -106,9 +125,25 @@ impl RemoteWorker {
     /// Works forever.
     pub async fn run(&self) -> Infallible {
         let mut pause = Duration::from_secs(1);
+        let mut index_due = Instant::now();
         loop {
+            if Instant::now() >= index_due {
+                index_due = Instant::now() + INDEX;
+                if let Err(e) = self.share_index().await {
+                    tracing::warn!(
+                        "profiles are not checked against new packages: {}",
+                        Foreign::new(&format!("{e:#}"), 500)
+                    );
+                }
+            }
             match self.one().await {
-                Ok(_) => pause = Duration::from_secs(1),
+                Ok(has_built) => {
+                    pause = Duration::from_secs(1);
+                    if has_built {
+                        // The build showed what its packages create.
+                        index_due = Instant::now();
+                    }
+                }
                 Err(e) => {
                     tracing::warn!(
                         "{}; retrying in {} s",
@@ -164,6 +199,38 @@ impl RemoteWorker {
         finished?;
         tracing::info!("{}: ended", Foreign::log(&job.build));
         Ok(true)
+    }
+
+    /// Makes the index of the suite and uploads it, unless the server has the same one.
+    ///
+    /// # Errors
+    /// When the index cannot be made, or the server is away or refuses it.
+    pub async fn share_index(&self) -> Result<()> {
+        let builder = Arc::clone(&self.builder);
+        let made = tokio::task::spawn_blocking(move || builder.index()).await?;
+        let Some(path) = made.map_err(anyhow::Error::msg)? else { return Ok(()) };
+        // Another process of this machine may replace the file: all that follows is about this one.
+        let file = Arc::new(fs::File::open(&path).with_context(|| path.display().to_string())?);
+        let size = file.metadata()?.len();
+        let hashed = Arc::clone(&file);
+        let digest = tokio::task::spawn_blocking(move || sha256(&hashed)).await??;
+        let known = patiently(async || self.client.known_index(suite::SUITE).await).await?;
+        if known.digest.as_ref() == Some(&digest) {
+            return Ok(());
+        }
+        let whole = WholeIndex { digest, size };
+        let mut offset = 0;
+        while offset < size {
+            let bytes = read(&file, offset, size).await?;
+            let length = bytes.len() as u64;
+            patiently(async || {
+                self.client.put_index(suite::SUITE, &whole, offset, bytes.clone()).await
+            })
+            .await?;
+            offset += length;
+        }
+        tracing::info!("the server has the index of {}", suite::SUITE);
+        Ok(())
     }
 
     /// Creates an empty folder for a build.
@@ -266,6 +333,21 @@ impl Claimed<'_> {
             }
         }
         Ok(record)
+    }
+}
+
+/// SHA-256 of a file, hexadecimal.
+fn sha256(file: &fs::File) -> std::io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut bytes = vec![0; CHUNK_MAX];
+    let mut offset = 0;
+    loop {
+        let length = file.read_at(&mut bytes, offset)?;
+        if length == 0 {
+            return Ok(hex::encode(hash.finalize()));
+        }
+        hash.update(&bytes[..length]);
+        offset += length as u64;
     }
 }
 

@@ -25,8 +25,7 @@ pub(super) struct Reading {
 /// # Errors
 /// [`SuiteError::Package`].
 pub(super) fn read(path: &Path) -> Result<Reading, SuiteError> {
-    let failed =
-        |detail: String| SuiteError::Package { path: path.to_owned(), detail };
+    let failed = |detail: String| SuiteError::Package { path: path.to_owned(), detail };
     let mut found = Reading { is_whole: true, ..Reading::default() };
     archive(path, "--fsys-tarfile", |input| {
         tar::each(input, |member| {
@@ -153,9 +152,29 @@ fn account(name: &str, names: &mut BTreeSet<String>) {
 
 /// Options of adduser, addgroup, useradd and groupadd that have a value.
 const WITH_VALUE: &[&str] = &[
-    "--home", "--shell", "--gecos", "--comment", "--ingroup", "--gid", "--uid", "--firstuid",
-    "--lastuid", "--firstgid", "--lastgid", "--conf", "--home-dir", "--groups", "--key", "-d",
-    "-s", "-c", "-g", "-u", "-G", "-K", "-h",
+    "--home",
+    "--shell",
+    "--gecos",
+    "--comment",
+    "--ingroup",
+    "--gid",
+    "--uid",
+    "--firstuid",
+    "--lastuid",
+    "--firstgid",
+    "--lastgid",
+    "--conf",
+    "--home-dir",
+    "--groups",
+    "--key",
+    "-d",
+    "-s",
+    "-c",
+    "-g",
+    "-u",
+    "-G",
+    "-K",
+    "-h",
 ];
 
 /// Adds what a maintainer script creates.
@@ -163,8 +182,7 @@ fn script(text: &str, found: &mut Reading) {
     let text = text.replace("\\\n", " ");
     let variables = variables(&text);
     for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
-        let words: Vec<_> =
-            line.split_whitespace().map(|word| word.trim_matches(['"', '\'', ';', '(', ')'])).collect();
+        let words = words(line);
         for (at, word) in words.iter().enumerate() {
             let rest = &words[at + 1..];
             match word.rsplit('/').next().unwrap_or_default() {
@@ -179,6 +197,22 @@ fn script(text: &str, found: &mut Reading) {
             }
         }
     }
+}
+
+/// The words of a line of shell. Quotes join what they enclose.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quote = None;
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(open), _) if open == c => quote = None,
+            (None, '"' | '\'') => quote = Some(c),
+            (None, ' ' | '\t') => words.push(String::new()),
+            _ => words.iter_mut().next_back().into_iter().for_each(|word| word.push(c)),
+        }
+    }
+    let bare = |word: String| word.trim_matches([';', '(', ')']).to_owned();
+    words.into_iter().map(bare).filter(|word| !word.is_empty()).collect()
 }
 
 /// Variables of a script to which a name is assigned.
@@ -199,27 +233,29 @@ fn variables(text: &str) -> BTreeMap<&str, &str> {
 }
 
 /// Adds the user or the group that a command creates.
-fn created(program: &str, words: &[&str], variables: &BTreeMap<&str, &str>, found: &mut Reading) {
+fn created(program: &str, words: &[String], variables: &BTreeMap<&str, &str>, found: &mut Reading) {
     let mut names = Vec::new();
     let mut is_group = program.ends_with("group") || program == "groupadd";
     let mut has_own_group = program == "useradd";
-    let mut words = words.iter();
+    let mut words = words.iter().map(String::as_str);
     while let Some(word) = words.next() {
-        let ends = word.contains(['>', '|', '&']) || ["then", "||", "&&", "fi"].contains(word);
+        let ends = word.contains(['>', '|', '&']) || ["then", "fi"].contains(&word);
         if ends {
             break;
-        } else if WITH_VALUE.contains(word) {
-            has_own_group &= !["-g", "--gid"].contains(word);
+        } else if WITH_VALUE.contains(&word) {
+            has_own_group &= !["-g", "--gid"].contains(&word);
             words.next();
-        } else if *word == "--group" && program == "adduser" {
+        } else if word == "--group" && program == "adduser" {
             has_own_group = true;
-        } else if *word == "--group" {
+        } else if word == "--group" {
             is_group = true;
         } else if !word.starts_with('-') && !word.is_empty() {
-            names.push(*word);
+            names.push(word);
         }
     }
     // `adduser USER GROUP` adds a user to a group; a word of a message is no command.
+    let is_computed = names.iter().any(|name| name.starts_with("$(") || name.starts_with('`'));
+    found.is_whole &= !is_computed;
     let [name] = names.as_slice() else { return };
     let variable = name.strip_prefix('$').map(|v| v.trim_matches(['{', '}']));
     let value = match variable {
@@ -255,9 +291,17 @@ mod tests {
     #[test]
     fn users_and_groups_of_maintainer_scripts_are_found() {
         for (text, users, groups) in [
-            ("if ! getent group docker > /dev/null; then\n  groupadd --system docker\nfi", &[][..], &["docker"][..]),
+            (
+                "if ! getent group docker > /dev/null; then\n  groupadd --system docker\nfi",
+                &[][..],
+                &["docker"][..],
+            ),
             ("\taddgroup --system --quiet docker || true", &[], &["docker"]),
-            ("adduser --system --group --no-create-home --home /run/x --quiet ntpsec", &["ntpsec"], &["ntpsec"]),
+            (
+                "adduser --system --group --no-create-home --home /run/x --quiet ntpsec",
+                &["ntpsec"],
+                &["ntpsec"],
+            ),
             ("adduser --system --ingroup ssl \\\n  --gecos \"a b\" tor >/dev/null", &["tor"], &[]),
             ("useradd -r -g web -d /srv web-run", &["web-run"], &[]),
             ("useradd --system web", &["web"], &["web"]),
@@ -266,7 +310,11 @@ mod tests {
             ("# adduser --system x", &[], &[]),
         ] {
             let found = of_script(text);
-            assert_eq!((found.brought.users, found.brought.groups), (names(users), names(groups)), "{text}");
+            assert_eq!(
+                (found.brought.users, found.brought.groups),
+                (names(users), names(groups)),
+                "{text}"
+            );
             assert!(found.is_whole, "{text}");
         }
     }
@@ -288,7 +336,11 @@ mod tests {
         file("lib/systemd/system/x.socket", "", &mut brought);
         file("usr/lib/systemd/system/a.target.wants/x.service", "", &mut brought);
         file("usr/sbin/sshd", "", &mut brought);
-        file("usr/lib/sysusers.d/x.conf", "u! sshd - \"x\" /run\ng _ssh -\nm ops video\n#u no\n", &mut brought);
+        file(
+            "usr/lib/sysusers.d/x.conf",
+            "u! sshd - \"x\" /run\ng _ssh -\nm ops video\n#u no\n",
+            &mut brought,
+        );
         assert_eq!(brought.units, names(&["ssh.service", "sshd.service", "x.socket"]));
         assert_eq!(brought.programs, names(&["/usr/sbin/sshd"]));
         assert_eq!(brought.users, names(&["ops", "sshd"]));

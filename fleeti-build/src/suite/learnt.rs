@@ -47,11 +47,7 @@ fn read(cache: &Cache) -> Result<BTreeMap<String, String>, SuiteError> {
 ///
 /// # Errors
 /// [`SuiteError`] if what was learnt cannot be read or written.
-pub fn learn(
-    cache: &Cache,
-    lock: &Lock,
-    line: &mut dyn FnMut(&str),
-) -> Result<usize, SuiteError> {
+pub fn learn(cache: &Cache, lock: &Lock, line: &mut dyn FnMut(&str)) -> Result<usize, SuiteError> {
     let _alone = cache.lock("learnt").map_err(io(cache.root()))?;
     let mut known = read(cache)?;
     let packages: BTreeSet<_> = lock.set("device").iter().map(|package| &package.sha256).collect();

@@ -6,7 +6,8 @@
 //! automation, [`alarm`] alarms of devices, [`rollout`] rollouts, [`trust`] the trust bundle and
 //! approvals, [`attestation`] evidence and attestation results, [`readmission`] devices with
 //! expired certificates, [`vault`] secrets and recovery keys, [`worker`] build workers, [`profile`]
-//! documents of profiles, and [`problem`] errors (RFC 9457).
+//! documents of profiles, [`suite`] searches in the packages of a suite, and [`problem`] errors
+//! (RFC 9457).
 
 pub mod alarm;
 pub mod api;
@@ -21,6 +22,7 @@ pub mod problem;
 pub mod profile;
 pub mod readmission;
 pub mod rollout;
+pub mod suite;
 pub mod trust;
 pub mod vault;
 pub mod worker;

@@ -2,6 +2,7 @@
 
 use crate::id::Line;
 use crate::profile::{Change, Effects, Finding, Kind, Profile};
+use crate::wire::suite::IndexedSuite;
 use serde::{Deserialize, Serialize};
 
 /// `POST /profiles/check` and `POST /profiles/documents`: a document as its author writes it.
@@ -21,6 +22,9 @@ pub struct CheckedProfile {
     pub profile: Option<Profile>,
     /// The fragments that it extends, directly and indirectly, in the order of merging.
     pub extends: Vec<String>,
+    /// The index against which packages, units, programs, users and groups were checked; `None` if
+    /// the server has none yet: then only the rules were checked.
+    pub suite: Option<IndexedSuite>,
 }
 
 /// A fragment that profiles can extend.

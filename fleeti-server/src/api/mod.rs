@@ -89,6 +89,7 @@ fn build_routes(config: &mut ServiceConfig) {
         .service(profiles::save_document)
         .service(profiles::check_document)
         .service(profiles::list_library)
+        .service(profiles::search_packages)
         .service(profiles::get_changes)
         .service(profiles::list_revisions)
         .service(profiles::get_revision)

@@ -2,14 +2,17 @@
 
 use crate::error::AppError;
 use crate::http::extract::Json;
-use actix_web::web::{Data, Path};
+use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, get, post};
 use fleeti_control::context::Context;
-use fleeti_control::profiles;
+use fleeti_control::{profiles, suites};
 use fleeti_core::id::Line;
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::ProfileRevision;
 use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, ProfileChanges, ProfileText};
+use fleeti_core::wire::suite::SuiteSearch;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::LIST_MAX;
 
@@ -42,6 +45,28 @@ pub async fn save_document(cx: Data<Context>, body: Json<ProfileText>) -> Result
 #[post("/profiles/check")]
 pub async fn check_document(cx: Data<Context>, body: Json<ProfileText>) -> Result<impl Responder> {
     Ok(Json(profiles::check_text(&cx, &body.text).await?))
+}
+
+/// A search in the suite.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Search {
+    /// Words, separated by spaces.
+    #[param(max_length = 200)]
+    q: String,
+    /// Maximum number of packages, and of units, 1 to 100; default 20.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u32>,
+}
+
+/// Search the packages and units of the suite that images are made from. Without words the answer
+/// only says which suite is searched.
+#[utoipa::path(tag = "profiles", params(Search), responses((status = 200, description = "Packages and units", body = SuiteSearch)))]
+#[get("/profiles/packages")]
+pub async fn search_packages(cx: Data<Context>, search: Query<Search>) -> Result<impl Responder> {
+    let Search { q, limit } = search.into_inner();
+    Ok(Json(suites::search(&cx, q, limit).await?))
 }
 
 /// List the fragments that profiles can extend: package sets, user sets, service sets, baselines,

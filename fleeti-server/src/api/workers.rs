@@ -12,6 +12,7 @@ use fleeti_control::builds::jobs;
 use fleeti_control::builds::jobs::Piece;
 use fleeti_control::builds::workers;
 use fleeti_control::context::Context;
+use fleeti_control::suites::upload::{self, Part};
 use fleeti_core::id::WorkerName;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::worker::{
@@ -68,6 +69,12 @@ pub fn routes(config: &mut ServiceConfig) {
                     .route(web::put().to(put_file)),
             )
             .service(finish)
+            .service(known_index)
+            .service(
+                web::resource("/suites/{suite}/{sha256}")
+                    .app_data(BodyMax(CHUNK_MAX))
+                    .route(web::put().to(put_index)),
+            )
             .default_service(web::to(|| async {
                 Err::<HttpResponse, _>(AppError::new(Code::NotFound, "path not found"))
             }))
@@ -157,5 +164,32 @@ async fn finish(
     body: Json<Finish>,
 ) -> Result<impl Responder> {
     jobs::finish(&cx, &worker, &id, &body).await?;
+    Ok(HttpResponse::NoContent())
+}
+
+/// The index that the server has of a suite.
+#[get("/suites/{suite}")]
+async fn known_index(cx: Data<Context>, suite: Path<String>) -> Result<impl Responder> {
+    Ok(Json(upload::known(&cx, &suite).await?))
+}
+
+/// Size of the whole, and the offset at which a part belongs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PartAt {
+    size: u64,
+    offset: u64,
+}
+
+async fn put_index(
+    cx: Data<Context>,
+    worker: ReqData<WorkerName>,
+    path: Path<(String, String)>,
+    at: Query<PartAt>,
+    body: Octets,
+) -> Result<impl Responder> {
+    let (suite, digest) = path.into_inner();
+    let part = Part { digest, size: at.size, offset: at.offset, bytes: body.0 };
+    upload::put(&cx, &worker, &suite, part).await?;
     Ok(HttpResponse::NoContent())
 }

@@ -40,6 +40,7 @@ mod recoveries;
 mod rollout;
 mod rollout_chunks;
 mod strangers;
+mod suites;
 mod tpm;
 mod trust;
 mod units;

@@ -95,13 +95,13 @@ fn make(request: &Request, revision: u32) {
 }
 
 /// A worker with its own token and folder.
-struct Somebody {
-    client: WorkerClient,
-    worker: RemoteWorker,
+pub struct Somebody {
+    pub client: WorkerClient,
+    pub worker: RemoteWorker,
     _work: tempfile::TempDir,
 }
 
-async fn somebody(world: &World, name: &str, builder: Arc<dyn Builder>) -> Somebody {
+pub async fn somebody(world: &World, name: &str, builder: Arc<dyn Builder>) -> Somebody {
     let token = world.client.add_worker(&name.parse().unwrap()).await.unwrap().token;
     let client =
         WorkerClient::new(&format!("http://{}", world.server.addresses.api), token.expose(), None)
@@ -121,7 +121,7 @@ async fn queued(world: &World) -> Build {
 }
 
 /// A server that builds nothing itself.
-async fn without_nix() -> World {
+pub async fn without_nix() -> World {
     World::with(|config| config.local_worker = false).await
 }
 

@@ -97,7 +97,8 @@ impl IndexParts {
         }));
         // What no reader accepts is left out, instead of an index that nobody can open.
         lines.retain(|line| {
-            line.len() <= LINE_MAX && (1..=NAME_MAX).contains(&key(line.trim_end_matches('\n')).1.len())
+            line.len() <= LINE_MAX
+                && (1..=NAME_MAX).contains(&key(line.trim_end_matches('\n')).1.len())
         });
         lines.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
         lines.dedup_by(|a, b| key(a) == key(b));

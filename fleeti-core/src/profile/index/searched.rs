@@ -89,8 +89,7 @@ impl SuiteIndex {
         }
         let mut lines = Lines::new(&*text, 0..size);
         let first = lines.next().map_err(|_| IndexError::Head)?;
-        let head =
-            first.and_then(|line| IndexHead::parse(line.text)).ok_or(IndexError::Head)?;
+        let head = first.and_then(|line| IndexHead::parse(line.text)).ok_or(IndexError::Head)?;
         let mut blocks: Vec<Block> = Vec::new();
         let mut previous = (0, String::new());
         let mut number = 1;
@@ -350,10 +349,9 @@ impl<T> Best<T> {
     }
 
     fn cut(&mut self) {
-        self.found
-            .sort_unstable_by(|a, b| {
-                (a.rank, a.name.len(), &a.name).cmp(&(b.rank, b.name.len(), &b.name))
-            });
+        self.found.sort_unstable_by(|a, b| {
+            (a.rank, a.name.len(), &a.name).cmp(&(b.rank, b.name.len(), &b.name))
+        });
         self.found.truncate(self.limit);
     }
 

@@ -156,10 +156,7 @@ fn what_no_package_brings_is_a_warning_with_a_near_name() {
     assert!(said.errors.is_empty());
     assert_eq!(said_by(&learnt(), wrong).errors, said.warnings);
     let shell = "[[users]]\nname = \"ops\"\nshell = \"/bin/zhs\"\n";
-    assert_eq!(
-        said_by(&index(), shell).warnings,
-        ["users[0].shell: did you mean /usr/bin/zsh?"]
-    );
+    assert_eq!(said_by(&index(), shell).warnings, ["users[0].shell: did you mean /usr/bin/zsh?"]);
 }
 
 #[test]
@@ -187,8 +184,13 @@ fn a_user_or_a_group_of_a_unit_that_nothing_creates_is_named() {
     };
     let said = |lines: &str| said_by(&index(), &unit(lines)).warnings;
     assert_eq!(said("User=playr"), ["services[0].unit: did you mean player?"]);
-    assert_eq!(said("Group=dockremap"), ["services[0].unit: correct the name, or add it to groups"]);
-    for right in ["User=player\nGroup=player", "User=playr\nDynamicUser=yes", "User=1000", "User=%i"] {
+    assert_eq!(
+        said("Group=dockremap"),
+        ["services[0].unit: correct the name, or add it to groups"]
+    );
+    for right in
+        ["User=player\nGroup=player", "User=playr\nDynamicUser=yes", "User=1000", "User=%i"]
+    {
         assert!(said(right).is_empty(), "{right}");
     }
     assert_eq!(

@@ -10,9 +10,7 @@ mod security;
 mod services;
 mod software;
 
-pub(super) use accounts::{
-    SYSTEM_GROUPS, SYSTEM_USERS, has_advice, is_known_group, is_known_user,
-};
+pub(super) use accounts::{SYSTEM_GROUPS, SYSTEM_USERS, has_advice, is_known_group, is_known_user};
 pub(super) use services::identities;
 
 use super::Profile;

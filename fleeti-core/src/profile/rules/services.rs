@@ -109,10 +109,13 @@ pub(in crate::profile) fn identities(unit: &str) -> Vec<Identity> {
         lines.map(|(name, value)| (name.trim_end(), value.trim()))
     };
     // systemd makes the user and the group of such a unit when it starts.
-    if settings().any(|(name, value)| name == "DynamicUser" && ["yes", "true", "1", "on"].contains(&value)) {
+    if settings()
+        .any(|(name, value)| name == "DynamicUser" && ["yes", "true", "1", "on"].contains(&value))
+    {
         return Vec::new();
     }
-    let named = settings().filter(|(name, _)| ["User", "Group", "SupplementaryGroups"].contains(name));
+    let named =
+        settings().filter(|(name, _)| ["User", "Group", "SupplementaryGroups"].contains(name));
     let each = named.flat_map(|(setting, value)| {
         let names = value.split_whitespace().filter(|name| is_account(name));
         names.map(move |name| Identity { name: name.to_owned(), is_group: setting != "User" })

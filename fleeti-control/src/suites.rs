@@ -1,0 +1,42 @@
+//! The index of the suite that images are made from: which packages and units exist, and what they
+//! create. Build workers make and upload it ([`upload`]); profiles are checked against it.
+//!
+//! Its text stays in a file of the data folder. It is opened when it is first used, and then only a
+//! table of the first name of every 8 KiB is in memory.
+
+pub mod local;
+mod opened;
+mod state;
+pub mod upload;
+
+pub(crate) use opened::OpenIndex;
+pub(crate) use state::{SuiteState, with};
+
+use crate::context::Context;
+use crate::error::Error;
+use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::suite::{SEARCH_LIMIT_MAX, SEARCH_TEXT_MAX, SuiteSearch};
+
+/// Default number of packages, and of units, that a search returns.
+const SEARCH_LIMIT: u32 = 20;
+
+/// Packages and units of the suite that fit a text.
+///
+/// # Errors
+/// [`Code::Invalid`] for a text that is too long, or a limit outside 1 to 100.
+pub async fn search(cx: &Context, text: String, limit: Option<u32>) -> Result<SuiteSearch, Error> {
+    let limit = limit.unwrap_or(SEARCH_LIMIT);
+    if text.len() > SEARCH_TEXT_MAX {
+        let detail = format!("q has {} bytes, expected at most {SEARCH_TEXT_MAX}", text.len());
+        return Err(Error::new(Code::Invalid, detail));
+    }
+    if !(1..=SEARCH_LIMIT_MAX).contains(&limit) {
+        let detail = format!("limit is {limit}, expected 1 to {SEARCH_LIMIT_MAX}");
+        return Err(Error::new(Code::Invalid, detail));
+    }
+    with(cx, move |index| match index {
+        Some(index) => index.search(&text, limit as usize),
+        None => Ok(SuiteSearch::default()),
+    })
+    .await?
+}
