@@ -11,6 +11,7 @@ use crate::overlay::{Overlay, Trust};
 pub use crate::record::{BuildRecord, FileRecord, RECORD_MAX, RecordedInputs};
 use crate::runner::{Nix, Runner, tee};
 use crate::step::ArtifactName;
+use crate::suite;
 pub use crate::step::Step;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::manifest::ReferenceValues;
@@ -77,16 +78,18 @@ pub fn lock_for(
     Ok(lock)
 }
 
-/// Like [`lock_for`], but resolves and writes a given file that does not exist.
+/// Like [`lock_for`], but resolves and writes a given file that does not exist. Refuses fields that
+/// the base does not honour, as [`run`] does.
 ///
 /// # Errors
-/// As [`lock_for`].
+/// As [`lock_for`]; [`BuildError::Honour`].
 pub fn lock_into(
     cache: &Cache,
     revision: &Revision,
     named: Option<&Path>,
     refresh: bool,
 ) -> Result<Lock, BuildError> {
+    Debian.check(&revision.profile)?;
     let is_missing = named.is_some_and(|path| !path.exists());
     lock_for(cache, revision, named, refresh || is_missing)
 }
@@ -134,6 +137,7 @@ pub fn run_with<R: Runner>(
     let runner = runner(&out);
     let parts = Debian.build(&inputs, cache, &runner, &mut line)?;
 
+    learn(cache, &inputs.lock, &mut line);
     line("collecting");
     let files = collect(&parts, &out)?;
     inputs.lock.write(&out.join("lock.json"))?;
@@ -164,6 +168,17 @@ pub fn run_with<R: Runner>(
         .map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
     write_with_folder(&path, &text).map_err(io(&path))?;
     Ok(record)
+}
+
+/// Keeps what the packages of an image create, for checks of other profiles. A build does not fail
+/// because of that.
+fn learn(cache: &Cache, lock: &Lock, line: &mut dyn FnMut(&str)) {
+    let learnt = suite::learn(cache, lock, line).and_then(|number| {
+        if number > 0 { suite::remake(cache, line).map(drop) } else { Ok(()) }
+    });
+    if let Err(e) = learnt {
+        line(&format!("what packages create was not kept: {e}"));
+    }
 }
 
 /// Checks the profile, resolves its packages, and reads the files that the request names.
@@ -268,7 +283,19 @@ pub(crate) fn copy_sparse(source: &Path, target: &Path) -> Result<(), BuildError
 
 #[cfg(test)]
 mod tests {
-    use super::stages;
+    use super::*;
+
+    #[test]
+    fn a_lock_is_refused_for_a_field_that_the_base_does_not_honour() {
+        let text = "schema = 1\nname = \"x\"\narchitecture = \"x86_64\"\nidentity.locale = \"de_DE.UTF-8\"\n";
+        let profile = fleeti_core::profile::check(text).unwrap();
+        let revision = Revision::new(1, profile).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let refused = lock_into(&cache, &revision, None, false).unwrap_err();
+        assert!(refused.to_string().contains("identity.locale"), "{refused}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was fetched");
+    }
 
     #[test]
     fn the_stages_of_a_build_are_read_from_its_log() {

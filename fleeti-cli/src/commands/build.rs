@@ -1,6 +1,7 @@
 //! `fleeti build`.
 
 use super::keys::{KeyFile, Passphrase};
+use super::profile::Packages;
 use super::request::{block_on, refused};
 use super::server::Server;
 use super::signature::{self, differs};
@@ -14,7 +15,7 @@ use fleeti_build::pieces::Difference;
 use fleeti_build::record::{ArtifactName, BuildRecord, FileRecord};
 use fleeti_client::Client;
 use fleeti_core::id::{ReleaseName, Version};
-use fleeti_core::profile::Revision;
+use fleeti_core::profile::{Profile, Revision};
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event};
 use std::path::{Path, PathBuf};
 
@@ -46,6 +47,8 @@ pub enum Command {
         /// The agent's executable; by default, the one beside `fleeti`.
         #[arg(long)]
         agent: Option<PathBuf>,
+        #[command(flatten)]
+        packages: Packages,
     },
     /// Queue a build of a profile on the server. A build worker runs it and keeps its log.
     Start {
@@ -132,6 +135,8 @@ pub enum Command {
         /// Resolve again even if there is a lock.
         #[arg(long)]
         refresh: bool,
+        #[command(flatten)]
+        packages: Packages,
     },
 }
 
@@ -191,8 +196,18 @@ fn failure(e: BuildError) -> Failure {
 pub fn run(command: Command, output: &Output) -> CommandResult {
     let cache = Cache::discover().map_err(Failure::plain)?;
     match command {
-        Command::Run { profile, version, trust, out, revision, minimum_version, lock, agent } => {
-            let profile = super::profile::read(&profile)?;
+        Command::Run {
+            profile,
+            version,
+            trust,
+            out,
+            revision,
+            minimum_version,
+            lock,
+            agent,
+            packages,
+        } => {
+            let profile = super::profile::read_checked(&profile, &packages, output)?;
             let agent = agent.map_or_else(agent_beside_this_program, Ok)?;
             let request =
                 Request { profile, revision, version, minimum_version, trust, lock, agent, out };
@@ -221,8 +236,9 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::List { server } => list(&server, output),
         Command::Verify { directory, inputs } => verify(&directory, &inputs, &cache, output),
-        Command::Lock { profile, lock, refresh } => {
-            resolve_lock(&profile, lock.as_deref(), refresh, &cache, output)
+        Command::Lock { profile, lock, refresh, packages } => {
+            let profile = super::profile::read_checked(&profile, &packages, output)?;
+            resolve_lock(profile, lock.as_deref(), refresh, &cache, output)
         }
     }
 }
@@ -353,13 +369,13 @@ fn verify(directory: &Path, inputs: &Inputs, cache: &Cache, output: &Output) -> 
 }
 
 fn resolve_lock(
-    profile: &Path,
+    profile: Profile,
     lock_file: Option<&Path>,
     refresh: bool,
     cache: &Cache,
     output: &Output,
 ) -> CommandResult {
-    let revision = Revision::new(1, super::profile::read(profile)?).map_err(Failure::plain)?;
+    let revision = Revision::new(1, profile).map_err(Failure::plain)?;
     let lock = build::lock_into(cache, &revision, lock_file, refresh).map_err(failure)?;
     output.data(&lock, |l| {
         let sets: Vec<_> = l.sets.iter().map(|(name, p)| format!("{name} {}", p.len())).collect();

@@ -3,6 +3,7 @@
 mod document;
 mod draft;
 mod shown;
+mod suite;
 
 use super::request::{block_on, refused};
 use super::server::Server;
@@ -10,15 +11,17 @@ use crate::CommandResult;
 use crate::output::{Failure, Output, rows};
 use clap::Subcommand;
 pub use document::read;
-use fleeti_core::profile::{self, Finding, Revision};
+pub use suite::Packages;
+use fleeti_core::profile::{self, Finding, Profile, Revision};
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What to do with profiles.
 #[derive(Subcommand)]
 #[command(after_help = "A web server in three minutes:
   fleeti profile library                          # templates, sets and baselines
   fleeti profile new web --template web-server    # writes web.toml
+  fleeti profile search web server                # packages and units
   fleeti profile check web.toml                   # errors and warnings, each with its line
   fleeti profile show web.toml --why users[ops]   # where each value comes from")]
 pub enum Command {
@@ -33,11 +36,15 @@ pub enum Command {
     New(draft::New),
     /// Check a profile and print every error and warning with path, line and remedy.
     ///
-    /// Warnings do not change the exit code.
+    /// Packages, units, users and groups are checked against the packages of the suite: their lists
+    /// are downloaded once, and kept in the cache. Warnings do not change the exit code.
     Check {
         /// A TOML file, such as examples/profiles/kiosk.toml.
         file: PathBuf,
+        #[command(flatten)]
+        packages: Packages,
     },
+    Search(suite::Search),
     Show(shown::Show),
     /// Print the JSON Schema of profiles, for editors and other programs.
     ///
@@ -62,7 +69,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::Library { name } => shown::library(name.as_deref(), output),
         Command::New(new) => draft::run(&new, output),
-        Command::Check { file } => check(&file, output),
+        Command::Check { file, packages } => check(&file, &packages, output),
+        Command::Search(search) => suite::search(&search, output),
         Command::Show(show) => shown::run(&show, output),
         Command::Schema => {
             output.document(&profile::json_schema().map_err(Failure::plain)?);
@@ -100,15 +108,32 @@ struct Checked {
     #[serde(flatten)]
     revision: Revision,
     warnings: Vec<Finding>,
+    /// The suite whose packages it was checked against; `None` if only the rules were checked.
+    suite: Option<String>,
 }
 
-fn check(file: &std::path::Path, output: &Output) -> CommandResult {
-    let resolved = document::resolve(file)?;
+fn check(file: &Path, packages: &Packages, output: &Output) -> CommandResult {
+    let index = packages.index(output);
+    let resolved = document::resolve_with(file, index.as_ref())?;
     document::warn(file, &resolved, output);
     let revision = Revision::new(1, resolved.profile).map_err(Failure::plain)?;
-    let checked = Checked { revision, warnings: resolved.warnings };
+    let suite = index.map(|index| index.head().suite.clone());
+    let checked = Checked { revision, warnings: resolved.warnings, suite };
     output.data(&checked, |c| {
         format!("{} is valid; digest {}", c.revision.profile.name, c.revision.digest)
     });
     Ok(())
+}
+
+/// Reads a profile that is built or locked, and checks it against the packages of the suite.
+/// Warnings are printed.
+pub fn read_checked(
+    file: &Path,
+    packages: &Packages,
+    output: &Output,
+) -> Result<Profile, Failure> {
+    let index = packages.index(output);
+    let resolved = document::resolve_with(file, index.as_ref())?;
+    document::warn(file, &resolved, output);
+    Ok(resolved.profile)
 }

@@ -28,6 +28,7 @@ const KEPT: &[(&str, &str, &str)] = &[("rollout start", "/id", "rollout")];
 
 const ROWS: &[Row] = &[
     Row("profile check", "examples/profiles/kiosk.toml", Done("kiosk is valid")),
+    Row("profile search", "nginx", Refused("no index")),
     Row("profile library", "template/web-server", Done("services/web")),
     Row("profile new", "web --template web-server --out @new{n}.toml", Done("wrote")),
     Row("profile show", "examples/profiles/kiosk.toml --why users", Done("kiosk.toml:")),

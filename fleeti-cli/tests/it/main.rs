@@ -23,6 +23,8 @@ fn fleeti_in(folder: &Path, arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_fleeti"))
         .args(arguments)
         .current_dir(folder)
+        .env("FLEETI_OFFLINE", "1")
+        .env("FLEETI_CACHE", "/nonexistent/cache")
         .env_remove("FLEETI_TOKEN_FILE")
         .env_remove("FLEETI_PASSPHRASE_FILE")
         .env_remove("CREDENTIALS_DIRECTORY")

@@ -101,6 +101,8 @@ impl Served {
         let variables: Vec<(&str, OsString)> = path.chain(cache).collect();
         let output = Command::new(env!("CARGO_BIN_EXE_fleeti"))
             .args(arguments)
+            .env("FLEETI_OFFLINE", "1")
+            .env("FLEETI_CACHE", self.path("cache"))
             .envs(variables)
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap())
             .env("FLEETI_SERVER", &self.api)

@@ -1,10 +1,13 @@
 //! Profiles in files, and the fragments in files beside them.
 
 use crate::output::{Failure, Output};
+use fleeti_build::suite;
 use fleeti_core::profile::{
-    self, Builtin, Finding, Fragment, Kind, Library, Missing, Profile, Resolved, Severity, TEXT_MAX,
+    self, Builtin, Finding, Fragment, Kind, Library, Missing, Profile, Resolved, Severity,
+    SuiteIndex, TEXT_MAX,
 };
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -102,13 +105,35 @@ pub fn read(file: &Path) -> Result<Profile, Failure> {
 
 /// Reads a profile and what it extends.
 pub fn resolve(file: &Path) -> Result<Resolved, Failure> {
-    let text = read_text(file).map_err(|e| Failure::plain(format!("{}: {e}", file.display())))?;
-    resolve_text(file, &text)
+    resolve_with(file, None)
 }
 
-/// As [`resolve`], for a text that is, or becomes, the content of this file.
-pub fn resolve_text(file: &Path, text: &str) -> Result<Resolved, Failure> {
-    profile::resolve(text, &Files::around(file)).map_err(|findings| {
+/// As [`resolve`], and checks it against the packages of the suite.
+pub fn resolve_with(file: &Path, index: Option<&SuiteIndex>) -> Result<Resolved, Failure> {
+    let text = read_text(file).map_err(|e| Failure::plain(format!("{}: {e}", file.display())))?;
+    resolve_text(file, &text, index)
+}
+
+/// As [`resolve_with`], for a text that is, or becomes, the content of this file.
+pub fn resolve_text(
+    file: &Path,
+    text: &str,
+    index: Option<&SuiteIndex>,
+) -> Result<Resolved, Failure> {
+    let unreadable = RefCell::new(None);
+    let packages = |profile: &Profile| {
+        let found = index.map(|index| suite::check(profile, index)).transpose();
+        found.unwrap_or_else(|e| {
+            unreadable.replace(Some(e));
+            None
+        })
+    };
+    let packages = |profile: &Profile| packages(profile).unwrap_or_default();
+    let resolved = profile::resolve_with(text, &Files::around(file), &packages);
+    if let Some(e) = unreadable.take() {
+        return Err(Failure::plain(format!("the index of packages {e}")));
+    }
+    resolved.map_err(|findings| {
         let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
         let noun = if errors == 1 { "error" } else { "errors" };
         Failure::plain(format!("{errors} {noun} in {}", file.display()))

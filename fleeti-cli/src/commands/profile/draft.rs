@@ -47,9 +47,9 @@ pub fn run(new: &New, output: &Output) -> CommandResult {
     let extends = [&[template.name.to_string()], new.extends.as_slice()].concat();
     let head = head(&new.name, &file, &template, &extends);
     // The comments depend on what the fragments bring.
-    let profile = document::resolve_text(&file, &head)?.profile;
+    let profile = document::resolve_text(&file, &head, None)?.profile;
     let text = format!("{head}{}", examples(&profile));
-    let resolved = document::resolve_text(&file, &text)?;
+    let resolved = document::resolve_text(&file, &text, None)?;
     let is_stdout = file == Path::new("-");
     let draft = Draft {
         name: &new.name,
