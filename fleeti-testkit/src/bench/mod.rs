@@ -18,6 +18,7 @@ pub mod pages;
 pub mod process;
 pub mod rollout;
 pub mod rows;
+pub mod suite_index;
 pub mod trust;
 
 use anyhow::{Result, ensure};
