@@ -11,8 +11,8 @@ use crate::overlay::{Overlay, Trust};
 pub use crate::record::{BuildRecord, FileRecord, RECORD_MAX, RecordedInputs};
 use crate::runner::{Nix, Runner, tee};
 use crate::step::ArtifactName;
-use crate::suite;
 pub use crate::step::Step;
+use crate::suite;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::manifest::ReferenceValues;
 use fleeti_core::profile::{Profile, Revision, broken_rules};
@@ -173,9 +173,8 @@ pub fn run_with<R: Runner>(
 /// Keeps what the packages of an image create, for checks of other profiles. A build does not fail
 /// because of that.
 fn learn(cache: &Cache, lock: &Lock, line: &mut dyn FnMut(&str)) {
-    let learnt = suite::learn(cache, lock, line).and_then(|number| {
-        if number > 0 { suite::remake(cache, line).map(drop) } else { Ok(()) }
-    });
+    let learnt = suite::learn(cache, lock, line)
+        .and_then(|number| if number > 0 { suite::remake(cache, line).map(drop) } else { Ok(()) });
     if let Err(e) = learnt {
         line(&format!("what packages create was not kept: {e}"));
     }

@@ -18,7 +18,7 @@ use crate::releases::state::ReleaseState;
 use crate::rollouts::state::RolloutState;
 use crate::secrets::tickets::Vault;
 use crate::settings::Settings;
-use crate::suites::SuiteState;
+use crate::suites::state::SuiteState;
 use crate::trust::access::Access;
 use crate::trust::state::TrustState;
 use fleeti_core::wire::api::Event;

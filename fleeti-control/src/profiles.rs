@@ -1,23 +1,24 @@
 //! Revisions of profiles.
 
+mod shelf;
+
+pub use shelf::{as_toml, line_of};
+
 use crate::context::Context;
 use crate::error::Error;
 use crate::suites::{self, OpenIndex};
 use fleeti_build::base::debian::Debian;
 use fleeti_build::base::{Base, HonourError, Ignored};
 use fleeti_core::id::Line;
-use fleeti_core::profile::{
-    self, Builtin, Finding, Fragment, Kind, Library, Profile, Resolved, Severity,
-};
+use fleeti_core::profile::{self, Builtin, Finding, Kind, Profile, Resolved, Severity};
 use fleeti_core::wire::api::{Event, ProfileRevision};
 use fleeti_core::wire::problem::{Code, FieldError};
-use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, ProfileChanges};
+use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, MadeOf, ProfileChanges};
 use fleeti_core::wire::suite::IndexedSuite;
 use fleeti_store as store;
 use fleeti_store::revisions::Head;
-use std::borrow::Cow;
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use shelf::{LIBRARY_MAX, PROFILE, Shelf};
+use std::collections::HashMap;
 
 /// Checks a profile by the rules for profile files, wherever it came from.
 ///
@@ -68,14 +69,25 @@ pub async fn save(cx: &Context, profile: &Profile) -> Result<ProfileRevision, Er
     save_checked(cx, profile, None).await
 }
 
+/// A document as its author wrote it.
+#[derive(Clone, Copy)]
+struct Written<'a> {
+    text: &'a str,
+    made_of: &'a [MadeOf],
+}
+
 async fn save_checked(
     cx: &Context,
     profile: &Profile,
-    text: Option<&str>,
+    written: Option<Written<'_>>,
 ) -> Result<ProfileRevision, Error> {
     let now_s = cx.now_s();
     let mut tx = cx.db.write().await?;
+    let text = written.map(|written| written.text);
     let number = store::revisions::number(&mut tx, profile, text, now_s).await?;
+    if let Some(Written { made_of, .. }) = written {
+        store::revisions::keep_made_of(&mut tx, &profile.name, number, made_of).await?;
+    }
     cx.audit(&mut tx, now_s, "admin", "profile.save", &format!("{} {number}", profile.name))
         .await?;
     tx.commit().await?;
@@ -83,42 +95,11 @@ async fn save_checked(
     get(cx, &profile.name, number).await
 }
 
-/// Prefix of the names of fragments that are profiles of this server: `profile/NAME`, the newest
-/// revision, or `profile/NAME@NUMBER`.
-const PROFILE: &str = "profile/";
-
-/// The fragments that are shipped, and profiles of this server that were read so far.
-struct Shelf {
-    read: BTreeMap<String, Option<String>>,
-    /// Names that a document asked for and that were not read yet.
-    wanted: RefCell<BTreeSet<String>>,
-    names: Vec<String>,
-}
-
-impl Library for Shelf {
-    fn find(&self, name: &str) -> Option<Fragment> {
-        if !name.starts_with(PROFILE) {
-            return Builtin.find(name);
-        }
-        match self.read.get(name) {
-            Some(text) => {
-                let text = Cow::Owned(text.clone()?);
-                Some(Fragment { name: Cow::Owned(name.to_owned()), kind: Kind::Profile, text })
-            }
-            None => {
-                self.wanted.borrow_mut().insert(name.to_owned());
-                None
-            }
-        }
-    }
-    fn names(&self) -> Vec<String> {
-        Builtin.names().into_iter().chain(self.names.iter().cloned()).collect()
-    }
-}
-
 /// A document that was resolved and checked.
 struct Checked {
     resolved: Result<Resolved, Vec<Finding>>,
+    /// The exact fragments that it extends; empty if there are errors.
+    made_of: Vec<MadeOf>,
     /// The suite whose packages it was checked against.
     suite: Option<IndexedSuite>,
 }
@@ -126,75 +107,21 @@ struct Checked {
 /// Resolves a document, which may extend fragments that are shipped and profiles of this server, and
 /// checks it against the packages of the suite.
 async fn resolve(cx: &Context, text: &str) -> Result<Checked, Error> {
-    let shelf = shelf(cx, text).await?;
+    let shelf = Shelf::load(cx, text).await?;
     let text = text.to_owned();
     suites::with(cx, move |index| {
         let packages = |profile: &Profile| index.map(|i| i.check(profile)).unwrap_or_default();
-        Checked {
-            resolved: profile::resolve_with(&text, &shelf, &packages),
-            suite: index.map(OpenIndex::suite),
-        }
+        let resolved = profile::resolve_with(&text, &shelf, &packages);
+        let made_of = resolved.as_ref().map(|resolved| shelf.made_of(&resolved.extends));
+        let made_of = made_of.unwrap_or_default();
+        Checked { resolved, made_of, suite: index.map(OpenIndex::suite) }
     })
     .await
 }
 
-/// The profiles of this server that a document extends.
-async fn shelf(cx: &Context, text: &str) -> Result<Shelf, Error> {
-    let mut shelf = Shelf { read: BTreeMap::new(), wanted: RefCell::default(), names: Vec::new() };
-    // Each round reads at least one profile more, and a document extends a limited number of them.
-    loop {
-        let resolved = profile::resolve(text, &shelf);
-        let wanted = shelf.wanted.take();
-        if wanted.is_empty() {
-            // Only a wrong name needs the names that exist.
-            if resolved.is_ok() || !shelf.names.is_empty() {
-                return Ok(shelf);
-            }
-            let heads = store::revisions::heads(cx.db.pool(), LIBRARY_MAX).await?;
-            shelf.names = heads.iter().map(|head| format!("{PROFILE}{}", head.line)).collect();
-            if shelf.names.is_empty() {
-                return Ok(shelf);
-            }
-            continue;
-        }
-        for name in wanted {
-            let text = fragment(cx, &name).await?;
-            shelf.read.insert(name, text);
-        }
-    }
-}
-
-/// Largest number of profiles that are proposed for `extends`.
-const LIBRARY_MAX: u32 = 200;
-
-/// The text of a profile as a fragment; `None` if there is no such profile.
-async fn fragment(cx: &Context, name: &str) -> Result<Option<String>, Error> {
-    let Some(rest) = name.strip_prefix(PROFILE) else { return Ok(None) };
-    let (line, number) = match rest.split_once('@') {
-        Some((line, number)) => (line, number.parse::<u32>().ok()),
-        None => (rest, None),
-    };
-    let Ok(line) = line.parse::<Line>() else { return Ok(None) };
-    let revision = match number {
-        Some(number) => store::revisions::get(cx.db.pool(), &line, number).await?,
-        None if rest.contains('@') => None,
-        None => store::revisions::of_line(cx.db.pool(), &line, 1).await?.pop(),
-    };
-    let written = |r: ProfileRevision| r.text.map_or_else(|| as_toml(&r.profile), Ok);
-    revision.map(written).transpose()
-}
-
-/// A profile as a document.
-///
-/// # Errors
-/// [`Code::Internal`] if it cannot be written as TOML.
-pub fn as_toml(profile: &Profile) -> Result<String, Error> {
-    toml::to_string_pretty(profile).map_err(Error::internal)
-}
-
 /// Checks a document, and saves nothing.
 pub async fn check_text(cx: &Context, text: &str) -> Result<CheckedProfile, Error> {
-    let Checked { resolved, suite } = resolve(cx, text).await?;
+    let Checked { resolved, suite, .. } = resolve(cx, text).await?;
     Ok(match resolved {
         Ok(Resolved { profile, warnings, extends, .. }) => {
             CheckedProfile { findings: warnings, profile: Some(profile), extends, suite }
@@ -208,8 +135,9 @@ pub async fn check_text(cx: &Context, text: &str) -> Result<CheckedProfile, Erro
 /// # Errors
 /// [`Code::Invalid`] with all errors.
 pub async fn save_text(cx: &Context, text: &str) -> Result<ProfileRevision, Error> {
-    let resolved = resolve(cx, text).await?.resolved.map_err(refused)?;
-    save_checked(cx, &resolved.profile, Some(text)).await
+    let Checked { resolved, made_of, .. } = resolve(cx, text).await?;
+    let profile = resolved.map_err(refused)?.profile;
+    save_checked(cx, &profile, Some(Written { text, made_of: &made_of })).await
 }
 
 /// The error for a document with errors.
@@ -265,7 +193,7 @@ pub async fn changes(
 
 /// The newest revision of each profile.
 pub async fn newest(cx: &Context, limit: u32) -> Result<Vec<ProfileRevision>, Error> {
-    Ok(store::revisions::newest(cx.db.pool(), limit).await?)
+    with_newer(cx, store::revisions::newest(cx.db.pool(), limit).await?).await
 }
 
 /// The newest revision of each profile, without its document.
@@ -275,7 +203,7 @@ pub async fn heads(cx: &Context, limit: u32) -> Result<Vec<Head>, Error> {
 
 /// The newest revisions of a profile.
 pub async fn of_line(cx: &Context, line: &Line, limit: u32) -> Result<Vec<ProfileRevision>, Error> {
-    Ok(store::revisions::of_line(cx.db.pool(), line, limit).await?)
+    with_newer(cx, store::revisions::of_line(cx.db.pool(), line, limit).await?).await
 }
 
 /// A revision, with other revisions of its line.
@@ -311,5 +239,29 @@ pub async fn details(cx: &Context, line: &Line, number: u32, limit: u32) -> Resu
 /// [`Code::NotFound`].
 pub async fn get(cx: &Context, line: &Line, number: u32) -> Result<ProfileRevision, Error> {
     let found = store::revisions::get(cx.db.pool(), line, number).await?;
+    let found = with_newer(cx, found.into_iter().collect()).await?.pop();
     found.ok_or_else(|| Error::not_found("revision", &format!("{line} {number}")))
+}
+
+/// Says which of the profiles that revisions were made of have newer revisions now.
+async fn with_newer(
+    cx: &Context,
+    mut revisions: Vec<ProfileRevision>,
+) -> Result<Vec<ProfileRevision>, Error> {
+    let mut newest: HashMap<String, Option<u32>> = HashMap::new();
+    for made_of in revisions.iter_mut().flat_map(|revision| &mut revision.made_of) {
+        let (Some(line), Some(number)) = (shelf::line_of(&made_of.name), made_of.revision) else {
+            continue;
+        };
+        let known = match newest.get(line) {
+            Some(known) => *known,
+            None => {
+                let found = store::revisions::newest_number(cx.db.pool(), line).await?;
+                newest.insert(line.to_owned(), found);
+                found
+            }
+        };
+        made_of.newer = known.filter(|newest| *newest > number);
+    }
+    Ok(revisions)
 }

@@ -20,7 +20,7 @@ use crate::rollouts::chunks;
 use crate::rollouts::state::RolloutState;
 use crate::secrets::tickets::Vault;
 use crate::settings::Settings;
-use crate::suites::SuiteState;
+use crate::suites::state::SuiteState;
 use crate::trust::access::Access;
 use crate::trust::identity::Credentials;
 use crate::trust::state::TrustState;

@@ -6,11 +6,12 @@
 
 pub mod local;
 mod opened;
-mod state;
+pub(crate) mod state;
 pub mod upload;
+mod using;
 
 pub(crate) use opened::OpenIndex;
-pub(crate) use state::{SuiteState, with};
+pub(crate) use using::with;
 
 use crate::context::Context;
 use crate::error::Error;

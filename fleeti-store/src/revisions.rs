@@ -4,6 +4,7 @@ use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::Line;
 use fleeti_core::profile::{Profile, Revision};
 use fleeti_core::wire::api::ProfileRevision;
+use fleeti_core::wire::profile::MadeOf;
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -13,6 +14,7 @@ struct Row {
     created_s: i64,
     document: String,
     text: Option<String>,
+    made_of: Option<String>,
 }
 
 impl TryFrom<Row> for ProfileRevision {
@@ -25,6 +27,12 @@ impl TryFrom<Row> for ProfileRevision {
             created_s: from_seconds(row.created_s),
             profile: serde_json::from_str(&row.document)?,
             text: row.text,
+            made_of: row
+                .made_of
+                .as_deref()
+                .map(serde_json::from_str)
+                .transpose()?
+                .unwrap_or_default(),
         })
     }
 }
@@ -88,7 +96,7 @@ pub async fn get(
     line: &Line,
     number: u32,
 ) -> Result<Option<ProfileRevision>, StoreError> {
-    let sql = "SELECT line, number, digest, created_s, document, text FROM revisions WHERE line = $1 AND number = $2";
+    let sql = "SELECT line, number, digest, created_s, document, text, made_of FROM revisions WHERE line = $1 AND number = $2";
     let row = sql::query_as::<Row>(sql)
         .bind(line.as_str())
         .bind(i64::from(number))
@@ -103,7 +111,7 @@ pub async fn of_line(
     line: &Line,
     limit: u32,
 ) -> Result<Vec<ProfileRevision>, StoreError> {
-    let sql = "SELECT line, number, digest, created_s, document, text FROM revisions WHERE line = $1 ORDER BY number DESC LIMIT $2";
+    let sql = "SELECT line, number, digest, created_s, document, text, made_of FROM revisions WHERE line = $1 ORDER BY number DESC LIMIT $2";
     let rows = sql::query_as::<Row>(sql)
         .bind(line.as_str())
         .bind(i64::from(limit))
@@ -114,11 +122,36 @@ pub async fn of_line(
 
 /// The newest revision of each line.
 pub async fn newest(pool: &Pool, limit: u32) -> Result<Vec<ProfileRevision>, StoreError> {
-    let sql = "SELECT r.line, r.number, r.digest, r.created_s, r.document, r.text FROM revisions r \
+    let sql = "SELECT r.line, r.number, r.digest, r.created_s, r.document, r.text, r.made_of FROM revisions r \
          JOIN (SELECT line, MAX(number) AS number FROM revisions GROUP BY line) n ON n.line = r.line AND n.number = r.number \
          ORDER BY r.line LIMIT $1";
     let rows = sql::query_as::<Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(ProfileRevision::try_from).collect()
+}
+
+/// Number of the newest revision of a line; `None` if there is none.
+pub async fn newest_number(pool: &Pool, line: &str) -> Result<Option<u32>, StoreError> {
+    let sql = "SELECT MAX(number) FROM revisions WHERE line = $1";
+    let number: Option<i64> = sql::query_scalar(sql).bind(line).fetch_one(pool).await?;
+    number.map(u32::try_from).transpose().map_err(StoreError::value)
+}
+
+/// Keeps what a revision was made of, unless that is known.
+pub async fn keep_made_of(
+    tx: &mut Tx<'_>,
+    line: &Line,
+    number: u32,
+    made_of: &[MadeOf],
+) -> Result<(), StoreError> {
+    let sql =
+        "UPDATE revisions SET made_of = $3 WHERE line = $1 AND number = $2 AND made_of IS NULL";
+    sql::query(sql)
+        .bind(line.as_str())
+        .bind(i64::from(number))
+        .bind(serde_json::to_string(made_of)?)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }
 
 /// The revision number of a profile: with the text that its author wrote, that of the same profile

@@ -8,13 +8,14 @@ mod suite;
 use super::request::{block_on, refused};
 use super::server::Server;
 use crate::CommandResult;
-use crate::output::{Failure, Output, rows};
+use crate::output::{Failure, Lines, Output};
 use clap::Subcommand;
 pub use document::read;
-pub use suite::Packages;
 use fleeti_core::profile::{self, Finding, Profile, Revision};
+use fleeti_core::wire::api::ProfileRevision;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
+pub use suite::Packages;
 
 /// What to do with profiles.
 #[derive(Subcommand)]
@@ -92,14 +93,26 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::List { server } => {
             let profiles = block_on(async { server.client()?.profiles().await.map_err(refused) })?;
-            output.data(&profiles, |list| {
-                rows(list, "no profiles yet; save one with `fleeti profile save FILE`", |r| {
-                    format!("{:<16} revision {:<4} {}", r.line, r.number, r.profile.description)
-                })
+            output.data(&profiles, |list| match list.as_slice() {
+                [] => Lines::from("no profiles yet; save one with `fleeti profile save FILE`"),
+                list => Lines::from(list.iter().flat_map(shown_revision).collect::<Vec<_>>()),
             });
             Ok(())
         }
     }
+}
+
+/// A revision, and the fragments that it was made of.
+fn shown_revision(revision: &ProfileRevision) -> Vec<String> {
+    let description = &revision.profile.description;
+    let first = format!("{:<16} revision {:<4} {description}", revision.line, revision.number);
+    let made_of = revision.made_of.iter().map(|made_of| {
+        let number = made_of.revision.map(|number| format!(" revision {number}"));
+        let newer = made_of.newer.map(|newer| format!(", newer revision {newer} available"));
+        let (number, newer) = (number.unwrap_or_default(), newer.unwrap_or_default());
+        format!("  made of {}{number}{newer}", made_of.name)
+    });
+    std::iter::once(first).chain(made_of).collect()
 }
 
 /// A valid profile.
@@ -127,11 +140,7 @@ fn check(file: &Path, packages: &Packages, output: &Output) -> CommandResult {
 
 /// Reads a profile that is built or locked, and checks it against the packages of the suite.
 /// Warnings are printed.
-pub fn read_checked(
-    file: &Path,
-    packages: &Packages,
-    output: &Output,
-) -> Result<Profile, Failure> {
+pub fn read_checked(file: &Path, packages: &Packages, output: &Output) -> Result<Profile, Failure> {
     let index = packages.index(output);
     let resolved = document::resolve_with(file, index.as_ref())?;
     document::warn(file, &resolved, output);

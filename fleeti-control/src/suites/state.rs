@@ -1,8 +1,6 @@
 //! Where the index is, and what is known of it in memory.
 
 use super::opened::OpenIndex;
-use crate::context::Context;
-use crate::error::Error;
 use fleeti_build::file::sha256_file;
 use fleeti_build::suite;
 use fleeti_core::id::WorkerName;
@@ -33,7 +31,7 @@ impl SuiteState {
 /// What tasks and blocking threads share.
 pub(super) struct Shared {
     folder: PathBuf,
-    places: Semaphore,
+    pub(super) places: Semaphore,
     /// `None` if no index was opened yet, or there was none.
     current: Mutex<Option<Arc<OpenIndex>>>,
     upload: Mutex<Option<Upload>>,
@@ -79,19 +77,6 @@ impl Shared {
     pub(super) fn replace(&self, index: OpenIndex) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(index));
     }
-}
-
-/// Does something with the index, away from the tasks that serve connections; `None` if there is no
-/// index. Few run at the same time, so that they do not need much memory.
-pub(crate) async fn with<T: Send + 'static>(
-    cx: &Context,
-    work: impl FnOnce(Option<&OpenIndex>) -> T + Send + 'static,
-) -> Result<T, Error> {
-    let state = Arc::clone(&cx.suites.shared);
-    let _place = state.places.acquire().await.map_err(Error::internal)?;
-    let shared = Arc::clone(&state);
-    let done = tokio::task::spawn_blocking(move || work(shared.open().as_deref()));
-    done.await.map_err(Error::internal)
 }
 
 fn read(path: &Path) -> Option<Arc<OpenIndex>> {

@@ -5,7 +5,8 @@
 //! harms checks only: what is built depends on the lock that the worker resolves.
 
 use super::opened::OpenIndex;
-use super::state::{Shared, Upload, with};
+use super::state::{Shared, Upload};
+use super::using::with;
 use crate::context::Context;
 use crate::error::Error;
 use crate::health;

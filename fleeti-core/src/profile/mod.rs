@@ -37,7 +37,7 @@ pub use index::{
 };
 pub use library::{Builtin, Fragment, Kind, Library, Missing};
 pub use model::*;
-pub use resolve::{Resolved, Step, check, resolve, resolve_with};
+pub use resolve::{Resolved, SOURCES_MAX, Step, check, extends, resolve, resolve_with};
 pub use schema::json_schema;
 
 use crate::canonical::{self, CanonicalError};

@@ -20,7 +20,7 @@ use crate::wire::problem::FieldError;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest number of fragments that a profile extends, directly and indirectly.
-const SOURCES_MAX: usize = 64;
+pub const SOURCES_MAX: usize = 64;
 /// Largest number of steps that an explanation has.
 const STEPS_MAX: usize = 2048;
 
@@ -82,6 +82,23 @@ pub fn resolve_with(
     };
     sources.read_document(text);
     sources.finish(packages)
+}
+
+/// The names in `extends` of a document or a fragment, so that a library can load them before the
+/// document is resolved. Names of a text that cannot be read are none.
+#[must_use]
+pub fn extends(text: &str) -> Vec<String> {
+    if text.len() > TEXT_MAX {
+        return Vec::new();
+    }
+    let Some(Node { value: Value::Table(fields), .. }) = Reader::new(0, text).read(&DOCUMENT)
+    else {
+        return Vec::new();
+    };
+    let Some(Node { value: Value::List(entries), .. }) = fields.get("extends") else {
+        return Vec::new();
+    };
+    entries.iter().filter_map(Node::text).map(str::to_owned).collect()
 }
 
 /// A document or a fragment.

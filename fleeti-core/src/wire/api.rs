@@ -7,6 +7,7 @@ use crate::update;
 use crate::wire::boot::{BootSignatures, BootSummary, VariableWrite};
 use crate::wire::device::{CommandKind, Progress, Telemetry};
 use crate::wire::enrollment::EnrollmentRecord;
+use crate::wire::profile::MadeOf;
 pub use crate::wire::rollout::{
     CreateRollout, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
 };
@@ -326,6 +327,10 @@ pub struct ProfileRevision {
     /// The document as its author wrote it, TOML; `None` if the profile came as JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// The exact fragments that it was made of, in the order of merging. It does not follow newer
+    /// revisions of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made_of: Vec<MadeOf>,
 }
 
 /// A named group of devices.

@@ -27,6 +27,22 @@ pub struct CheckedProfile {
     pub suite: Option<IndexedSuite>,
 }
 
+/// A fragment that a revision of a profile was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct MadeOf {
+    /// Name, as `extends` lists it.
+    #[schema(example = "profile/base")]
+    pub name: String,
+    /// SHA-256 of its text, hexadecimal.
+    pub digest: String,
+    /// Number of its revision, if it is a profile of this server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u32>,
+    /// Number of the newest revision of that profile, if there is a newer one now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newer: Option<u32>,
+}
+
 /// A fragment that profiles can extend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LibraryEntry {

@@ -112,3 +112,72 @@ async fn a_wrong_profile_is_refused_with_every_error_at_its_path() {
     let paths: Vec<_> = problem.errors.iter().map(|e| e.path.as_str()).collect();
     assert_eq!((problem.status, paths), (422, vec!["software.packages[0]", "kernel.arguments[0]"]));
 }
+
+#[actix_web::test]
+async fn a_revision_says_which_fragments_it_was_made_of_and_which_of_them_are_newer_now() {
+    let world = World::new().await;
+    let base = document("base", "extends = [\"packages/minimal\"]\n");
+    world.client.save_profile_text(&base).await.unwrap();
+    let middle = document("middle", "extends = [\"profile/base\"]\n");
+    world.client.save_profile_text(&middle).await.unwrap();
+    let text = document("web", "extends = [\"profile/middle\", \"profile/base@1\"]\n");
+    let saved = world.client.save_profile_text(&text).await.unwrap();
+    let of = |revision: &fleeti_core::wire::api::ProfileRevision| -> Vec<_> {
+        let each = revision.made_of.iter();
+        each.map(|m| format!("{} {:?} {:?}", m.name, m.revision, m.newer)).collect()
+    };
+    let made_of = [
+        "packages/minimal None None",
+        "profile/base Some(1) None",
+        "profile/middle Some(1) None",
+        "profile/base@1 Some(1) None",
+    ];
+    assert_eq!(of(&saved), made_of);
+    let digest = fleeti_core::canonical::sha256_hex(base.as_bytes());
+    assert_eq!(saved.made_of[1].digest, digest);
+    assert!(saved.made_of.iter().all(|m| m.digest.len() == 64));
+
+    let changed = base.replace("packages/minimal", "packages/server");
+    world.client.save_profile_text(&changed).await.unwrap();
+    let line: Line = "web".parse().unwrap();
+    let kept = fleeti_control::profiles::get(&world.server.control, &line, 1).await.unwrap();
+    assert_eq!(
+        of(&kept),
+        [
+            "packages/minimal None None",
+            "profile/base Some(1) Some(2)",
+            "profile/middle Some(1) None",
+            "profile/base@1 Some(1) Some(2)",
+        ]
+    );
+    let as_json = world.client.save_profile(&saved.profile).await.unwrap();
+    assert_eq!(as_json.number, 1, "the same profile");
+    let listed = world.client.profiles().await.unwrap();
+    let web = listed.iter().find(|revision| revision.line == line).unwrap();
+    assert_eq!(of(web), of(&kept));
+}
+
+#[actix_web::test]
+async fn a_circle_of_profiles_is_named_with_its_path_and_a_long_chain_is_refused() {
+    let world = World::new().await;
+    let save =
+        async |name: &str, more: &str| world.client.save_profile_text(&document(name, more)).await;
+    save("b", "").await.unwrap();
+    save("a", "extends = [\"profile/b\"]\n").await.unwrap();
+    // Revision 2 of b extends a, which extends the newest revision of b.
+    save("b", "extends = [\"profile/a\"]\n").await.unwrap();
+    let checked = world.client.check_profile_text(&document("c", "extends = [\"profile/a\"]\n"));
+    let said = &checked.await.unwrap().findings[0].message;
+    assert!(said.contains("profile/a -> profile/b -> profile/a"), "{said}");
+
+    save("n0", "").await.unwrap();
+    for i in 1..=33 {
+        let saved = save(&format!("n{i}"), &format!("extends = [\"profile/n{}\"]\n", i - 1)).await;
+        if i < 33 {
+            saved.unwrap();
+            continue;
+        }
+        let Err(ClientError::Refused(problem)) = saved else { panic!("a chain of {i} profiles") };
+        assert!(problem.detail.contains("more than 32 profiles"), "{}", problem.detail);
+    }
+}

@@ -124,7 +124,7 @@ pub fn resolve_text(
     let packages = |profile: &Profile| {
         let found = index.map(|index| suite::check(profile, index)).transpose();
         found.unwrap_or_else(|e| {
-            unreadable.replace(Some(e));
+            *unreadable.borrow_mut() = Some(e);
             None
         })
     };

@@ -16,8 +16,8 @@ pub struct Packages {
     #[arg(long, env = "FLEETI_OFFLINE", value_parser = FalseyValueParser::new())]
     offline: bool,
     /// Download the lists of packages again.
-    #[arg(long = "refresh-packages")]
-    refresh: bool,
+    #[arg(long)]
+    refresh_packages: bool,
 }
 
 /// Search packages and units of the suite that images are made from.
@@ -74,7 +74,7 @@ impl Packages {
                 Err(e) => Err(e.to_string()),
             };
         }
-        if let (Ok(Some(index)), false) = (known, self.refresh) {
+        if let (Ok(Some(index)), false) = (known, self.refresh_packages) {
             return Ok(index);
         }
         let progress = Progress::endless();

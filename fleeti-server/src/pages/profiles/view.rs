@@ -5,9 +5,10 @@ use crate::error::AppError;
 use crate::pages::display::time;
 use crate::pages::page::{Page, Result};
 use askama::Template;
-use fleeti_control::profiles::Details;
+use fleeti_control::profiles::{Details, line_of};
 use fleeti_core::profile::{self, Finding};
 use fleeti_core::wire::api::ProfileRevision;
+use fleeti_core::wire::profile::MadeOf;
 use fleeti_store::revisions::Head;
 use serde_json::{Value, json};
 
@@ -58,6 +59,28 @@ impl ProfileList {
     }
 }
 
+/// A fragment that a revision was made of.
+pub struct MadeOfRow {
+    name: String,
+    /// The profile that it is; empty for a fragment that is shipped.
+    line: String,
+    revision: Option<u32>,
+    newer: Option<u32>,
+    digest: String,
+}
+
+impl From<&MadeOf> for MadeOfRow {
+    fn from(made_of: &MadeOf) -> Self {
+        Self {
+            name: made_of.name.clone(),
+            line: line_of(&made_of.name).unwrap_or_default().to_owned(),
+            revision: made_of.revision,
+            newer: made_of.newer,
+            digest: made_of.digest.clone(),
+        }
+    }
+}
+
 /// The page of one revision.
 #[derive(Template)]
 #[template(path = "profile.html", blocks = ["main"])]
@@ -71,6 +94,7 @@ pub struct RevisionPage {
     text: String,
     next_version: String,
     revisions: Vec<RevisionRow>,
+    made_of: Vec<MadeOfRow>,
 }
 
 impl RevisionPage {
@@ -86,6 +110,7 @@ impl RevisionPage {
             text: toml::to_string_pretty(&details.revision.profile).map_err(AppError::internal)?,
             next_version: details.next_version.to_string(),
             revisions: details.line.iter().map(RevisionRow::from).collect(),
+            made_of: details.revision.made_of.iter().map(MadeOfRow::from).collect(),
         })
     }
 }
