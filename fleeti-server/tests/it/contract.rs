@@ -97,6 +97,7 @@ fn rows() -> Vec<Row> {
         ("save_document", &[], Some(json!({"text": "schema = 2"})), 422),
         ("check_document", &[], Some(json!({"text": "schema = 2"})), 200),
         ("list_library", &[], None, 200),
+        ("search_packages", &[], None, 200),
         ("get_changes", &[("number", "1"), ("to", "1")], None, 200),
         ("get_changes", &[("number", "1"), ("to", "99")], None, 404),
         ("create_build", &[], Some(json!({"profile": other, "version": "7"})), 201),
@@ -251,6 +252,7 @@ impl Office {
     fn request(&self, operation: &Operation, path: &str) -> reqwest::RequestBuilder {
         let query = match operation.id.as_str() {
             "get_consistency" => "?old=1&new=2",
+            "search_packages" => "?q=nginx",
             _ => "",
         };
         self.http.request(

@@ -166,8 +166,9 @@ async fn a_circle_of_profiles_is_named_with_its_path_and_a_long_chain_is_refused
     save("a", "extends = [\"profile/b\"]\n").await.unwrap();
     // Revision 2 of b extends a, which extends the newest revision of b.
     save("b", "extends = [\"profile/a\"]\n").await.unwrap();
-    let checked = world.client.check_profile_text(&document("c", "extends = [\"profile/a\"]\n"));
-    let said = &checked.await.unwrap().findings[0].message;
+    let text = document("c", "extends = [\"profile/a\"]\n");
+    let checked = world.client.check_profile_text(&text).await.unwrap();
+    let said = &checked.findings[0].message;
     assert!(said.contains("profile/a -> profile/b -> profile/a"), "{said}");
 
     save("n0", "").await.unwrap();

@@ -28,6 +28,7 @@ fn index(suite: &str, extra: &str) -> String {
         parts.packages.insert(name.to_owned(), package);
     };
     add("nginx", "small, powerful web server");
+    add("bash", "GNU Bourne Again SHell");
     add("openssh-server", "secure shell <b>server</b>");
     add(extra, "one more");
     for i in 0..5000 {
@@ -35,6 +36,8 @@ fn index(suite: &str, extra: &str) -> String {
     }
     let by = BTreeSet::from(["nginx".to_owned()]);
     parts.units.insert("nginx.service".to_owned(), by);
+    let by = BTreeSet::from(["bash".to_owned()]);
+    parts.programs.insert("/usr/bin/bash".to_owned(), by);
     let head = IndexHead { suite: suite.to_owned(), snapshot: "0".repeat(64), has_contents: true };
     parts.to_text(&head)
 }
@@ -152,7 +155,7 @@ async fn an_index_that_is_not_one_is_refused_and_the_last_good_one_stays() {
     let escaping = good.replacen("small, powerful", "\u{1b}[2Jsmall", 1);
     for (what, suite, text, digest, refused) in [
         ("another digest", "trixie", good.as_str(), "1".repeat(64), 422),
-        ("no digest", "trixie", &good, "..%2F..%2Fadmin.token".to_owned(), 422),
+        ("no digest", "trixie", &good, "xyz".to_owned(), 422),
         ("another suite", "sid", &good, digest.clone(), 404),
         ("a path", "..%2F..%2Fx", &good, digest.clone(), 404),
         ("no index", "trixie", "[]", of("[]"), 422),
