@@ -392,7 +392,8 @@ async fn a_device_from_a_drawer_finds_back_to_a_server_of_other_anchors() {
 /// Replaces a key of the signing service.
 fn put_key(data: &Path, name: &str, purpose: &str, key: &SoftKey) {
     let passphrase = std::fs::read(data.join("passphrase")).unwrap();
-    let sealed = sealed::seal(&key.to_pkcs8_der().unwrap(), purpose, passphrase.as_slice()).unwrap();
+    let sealed =
+        sealed::seal(&key.to_pkcs8_der().unwrap(), purpose, passphrase.as_slice()).unwrap();
     std::fs::write(data.join(format!("pki/online/{name}.key")), sealed).unwrap();
 }
 

@@ -146,8 +146,11 @@ impl Organisation {
             key.public_key_der(),
             &authority,
         )?)?;
-        let sealed =
-            fleeti_pki::sealed::seal(&key.to_pkcs8_der()?, purpose::DEVICE_CA, passphrase.as_slice())?;
+        let sealed = fleeti_pki::sealed::seal(
+            &key.to_pkcs8_der()?,
+            purpose::DEVICE_CA,
+            passphrase.as_slice(),
+        )?;
         fs::write(self.world.path("signer/pki/online/device-ca.key"), sealed)?;
         for folder in ["signer/pki/public", "server/pki/public", "public"] {
             fs::write(self.world.path(folder).join("device-ca.pem"), &issued)?;
