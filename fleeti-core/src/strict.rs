@@ -8,6 +8,12 @@
 //! the input, byte for byte, the input is in its canonical form. Otherwise it compares shapes:
 //! where the value has an object, the input must have an object, where it has a list, a list, and
 //! where it has a string, a string.
+//!
+//! `deny_unknown_fields` does not reach a variant without fields of a tagged enum: serde reads
+//! `{"type": "idle", "extra": 1}` as `Idle`. [`from_request`] therefore also compares the names of
+//! fields.
+
+mod written;
 
 use crate::foreign::Foreign;
 use serde::de::value::MapAccessDeserializer;
@@ -15,11 +21,12 @@ use serde::de::{
     Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
 };
 use serde::ser::Serialize;
-use serde_json::{Error, Value};
+use serde_json::Error;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use written::{Fields, Written};
 
 /// Reads JSON.
 ///
@@ -37,7 +44,28 @@ use std::marker::PhantomData;
 pub fn from_slice<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Error> {
     let value = read(bytes)?;
     if !is_canonical(&value, bytes) {
-        check(&value, &serde_json::from_slice(bytes)?)?;
+        check(&value, &serde_json::from_slice(bytes)?, Unknown::Accepted)?;
+    }
+    Ok(value)
+}
+
+/// Reads the JSON of a request: as [`from_slice`], and with no field that the type does not have.
+///
+/// ```
+/// # use fleeti_core::strict;
+/// # use fleeti_core::wire::api::BootKeyChange;
+/// let read = |text: &str| strict::from_request::<BootKeyChange>(text.as_bytes());
+/// assert!(read(r#"{"type": "begin_epoch"}"#).is_ok());
+/// let refused = read(r#"{"type": "begin_epoch", "epoch": 7}"#).unwrap_err();
+/// assert!(refused.to_string().contains("unknown field at .epoch"));
+/// ```
+///
+/// # Errors
+/// As [`from_slice`]; an unknown field, with its path.
+pub fn from_request<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Error> {
+    let value = read(bytes)?;
+    if !is_canonical(&value, bytes) {
+        check(&value, &serde_json::from_slice(bytes)?, Unknown::Refused)?;
     }
     Ok(value)
 }
@@ -60,7 +88,7 @@ pub fn from_canonical<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T
     if is_canonical(&value, bytes) {
         return Ok(value);
     }
-    check(&value, &serde_json::from_slice(bytes)?)?;
+    check(&value, &serde_json::from_slice(bytes)?, Unknown::Accepted)?;
     Err(Error::custom("not in the form in which this program writes it"))
 }
 
@@ -95,7 +123,7 @@ fn is_canonical(value: &impl Serialize, bytes: &[u8]) -> bool {
 /// As [`from_slice`].
 pub fn from_toml<T: DeserializeOwned + Serialize>(text: &str) -> Result<T, toml::de::Error> {
     let value: T = toml::from_str(text)?;
-    check(&value, &toml::from_str(text)?).map_err(toml::de::Error::custom)?;
+    check(&value, &toml::from_str(text)?, Unknown::Accepted).map_err(toml::de::Error::custom)?;
     Ok(value)
 }
 
@@ -155,8 +183,16 @@ impl<'de, K: Deserialize<'de> + Ord, V: Deserialize<'de>> Visitor<'de> for Uniqu
     }
 }
 
-fn check(value: &impl Serialize, given: &Shape) -> Result<(), Error> {
-    compare(given, &serde_json::to_value(value)?, &mut String::new()).map_err(Error::custom)
+/// What becomes of a field that the type does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unknown {
+    Accepted,
+    Refused,
+}
+
+fn check(value: &impl Serialize, given: &Shape, unknown: Unknown) -> Result<(), Error> {
+    let mut place = Place { path: String::new(), unknown };
+    place.compare(given, &Written::of(value)?).map_err(Error::custom)
 }
 
 /// The shape of the input, without its values.
@@ -182,48 +218,54 @@ impl Shape {
     }
 }
 
-const fn name(meant: &Value) -> &'static str {
-    match meant {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
+/// Where in the input the comparison is.
+struct Place {
+    path: String,
+    unknown: Unknown,
 }
 
-fn compare(given: &Shape, meant: &Value, path: &mut String) -> Result<(), String> {
-    match (given, meant) {
-        // The value of a field that may be null, or its default.
-        (Shape::Null, _)
-        | (Shape::Boolean, Value::Bool(_))
-        | (Shape::Number, Value::Number(_))
-        | (Shape::Text, Value::String(_)) => Ok(()),
-        (Shape::List(given), Value::Array(meant)) => given
-            .iter()
-            .zip(meant)
-            .enumerate()
-            .try_for_each(|(i, (given, meant))| below(path, &format!("[{i}]"), given, meant)),
-        // A field that is not serialized again had its default value, or this reader does not know
-        // it.
-        (Shape::Object(given), Value::Object(meant)) => given
-            .iter()
-            .filter_map(|(name, given)| Some((name, given, meant.get(name)?)))
-            .try_for_each(|(name, given, meant)| below(path, &format!(".{name}"), given, meant)),
-        (given, meant) => {
-            let here = if path.is_empty() { String::new() } else { format!(" at {path}") };
-            Err(format!("{} where {} is expected{here}", given.name(), name(meant)))
+impl Place {
+    fn compare(&mut self, given: &Shape, meant: &Written) -> Result<(), String> {
+        match (given, meant) {
+            // The value of a field that may be null, or its default.
+            (Shape::Null, _)
+            | (Shape::Boolean, Written::Boolean)
+            | (Shape::Number, Written::Number)
+            | (Shape::Text, Written::Text) => Ok(()),
+            (Shape::List(given), Written::List(meant)) => given
+                .iter()
+                .zip(meant)
+                .enumerate()
+                .try_for_each(|(i, (given, meant))| self.below(&format!("[{i}]"), given, meant)),
+            (Shape::Object(given), Written::Object(meant)) => given
+                .iter()
+                .try_for_each(|(name, given)| match meant.written.get(name) {
+                    Some(meant) => self.below(&format!(".{name}"), given, meant),
+                    None => self.not_written(name, meant),
+                }),
+            (given, meant) => {
+                let path = &self.path;
+                let here = if path.is_empty() { String::new() } else { format!(" at {path}") };
+                Err(format!("{} where {} is expected{here}", given.name(), meant.name()))
+            }
         }
     }
-}
 
-fn below(path: &mut String, step: &str, given: &Shape, meant: &Value) -> Result<(), String> {
-    let length = path.len();
-    path.push_str(step);
-    let result = compare(given, meant, path);
-    path.truncate(length);
-    result
+    /// A field that is not written again had its default value, or the type does not have it.
+    fn not_written(&self, name: &str, meant: &Fields) -> Result<(), String> {
+        if self.unknown == Unknown::Accepted || meant.left_out.contains(&name) {
+            return Ok(());
+        }
+        Err(format!("unknown field at {}.{}", self.path, Foreign::new(name, 64)))
+    }
+
+    fn below(&mut self, step: &str, given: &Shape, meant: &Written) -> Result<(), String> {
+        let length = self.path.len();
+        self.path.push_str(step);
+        let result = self.compare(given, meant);
+        self.path.truncate(length);
+        result
+    }
 }
 
 impl<'de> Deserialize<'de> for Shape {
@@ -280,166 +322,4 @@ impl<'de> Visitor<'de> for ShapeVisitor {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
-    use serde::{Deserialize, Serialize};
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Inner {
-        a: Option<u8>,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        list: Vec<Inner>,
-    }
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    #[serde(tag = "type", rename_all = "snake_case")]
-    enum Tagged {
-        Idle,
-        Moving { to: Inner, by: Vec<(String, u8)> },
-    }
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Outer {
-        state: Option<Tagged>,
-        #[serde(default)]
-        map: BTreeMap<String, Inner>,
-    }
-
-    #[test]
-    fn what_is_written_as_documented_is_read() {
-        for good in [
-            r#"{"state": null}"#,
-            r#"{"state": {"type": "idle"}, "unknown": [1, {"b": []}]}"#,
-            r#"{"state": {"type": "moving", "to": {"a": 1}, "by": [["x", 1]]}, "map": {"k": {"a": null, "list": [{"a": 1, "list": []}]}}}"#,
-        ] {
-            from_slice::<Outer>(good.as_bytes()).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_list_is_no_struct_wherever_it_is() {
-        for (bad, at) in [
-            ("[null, {}]", "a list where an object is expected"),
-            (r#"{"state": ["idle"]}"#, "at .state"),
-            (r#"{"state": {"type": "moving", "to": [1, []], "by": []}}"#, "at .state.to"),
-            (r#"{"state": null, "map": {"k": [1]}}"#, "at .map.k"),
-            (
-                r#"{"state": null, "map": {"k": {"a": 1, "list": [{"a": 1}, [2, []]]}}}"#,
-                "at .map.k.list[1]",
-            ),
-        ] {
-            assert!(serde_json::from_str::<Outer>(bad).is_ok(), "serde reads it: {bad}");
-            let said = from_slice::<Outer>(bad.as_bytes()).unwrap_err().to_string();
-            assert!(said.contains(at), "{bad}: {said}");
-        }
-    }
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Plain {
-        Here,
-        There,
-    }
-
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    #[serde(tag = "type", rename_all = "snake_case")]
-    enum Placed {
-        Inside { place: Plain, state: Tagged },
-    }
-
-    #[test]
-    fn a_variant_is_read_from_its_name_only() {
-        for (bad, why) in [
-            (
-                r#"{"type":"inside","place":{"here":null},"state":{"type":"idle"}}"#,
-                "an object where a string is expected at .place",
-            ),
-            (
-                r#"{"type":"inside","place":"here","state":{"type":0}}"#,
-                "a number where a string is expected at .state.type",
-            ),
-        ] {
-            assert!(serde_json::from_str::<Placed>(bad).is_ok(), "serde reads it: {bad}");
-            let said = from_slice::<Placed>(bad.as_bytes()).unwrap_err().to_string();
-            assert!(said.contains(why), "{said}");
-            let said = from_canonical::<Placed>(bad.as_bytes()).unwrap_err().to_string();
-            assert!(said.contains(why), "{said}");
-        }
-        let bad = br#"{"here": null}"#;
-        assert!(serde_json::from_slice::<Plain>(bad).is_ok(), "serde reads it");
-        let said = from_slice::<Plain>(bad).unwrap_err().to_string();
-        assert!(said.contains("an object where a string is expected"), "{said}");
-        assert_eq!(from_slice::<Plain>(br#""there""#).unwrap(), Plain::There);
-    }
-
-    #[test]
-    fn the_canonical_form_is_what_is_written_byte_for_byte() {
-        let value = Outer {
-            state: Some(Tagged::Moving {
-                to: Inner { a: None, list: vec![] },
-                by: vec![("x".into(), 1)],
-            }),
-            map: BTreeMap::from([("k".to_owned(), Inner { a: Some(1), list: vec![] })]),
-        };
-        let written = serde_json::to_string(&value).unwrap();
-        assert_eq!(from_canonical::<Outer>(written.as_bytes()).unwrap(), value);
-        for other in [
-            format!("{written} "),
-            written.replace(':', ": "),
-            written.replace(r#""a":null"#, r#""a":null,"list":[]"#),
-            written.replace(r#""type":"moving""#, r#""type":"moving","unknown":1"#),
-            written.replace(r#""x""#, r#""\u0078""#),
-        ] {
-            assert_ne!(other, written);
-            assert_eq!(from_slice::<Outer>(other.as_bytes()).unwrap(), value, "{other}");
-            let said = from_canonical::<Outer>(other.as_bytes()).unwrap_err().to_string();
-            assert!(said.contains("not in the form"), "{other}: {said}");
-        }
-        // A variant without fields takes unknown ones from serde, whatever the enum says.
-        let more = br#"{"type":"idle","to":{"a":1}}"#;
-        assert!(from_slice::<Tagged>(more).is_ok());
-        assert!(from_canonical::<Tagged>(more).is_err());
-    }
-
-    #[test]
-    fn a_key_is_there_once_also_in_a_map() {
-        for twice in [
-            r#"{"state": null, "state": null}"#,
-            r#"{"state": null, "map": {"k": {"a": 1}, "k": {"a": 2}}}"#,
-            r#"{"state": null, "x": {"y": 1, "y": 2}}"#,
-        ] {
-            let said = from_slice::<Outer>(twice.as_bytes()).unwrap_err().to_string();
-            assert!(said.contains("duplicate field"), "{twice}: {said}");
-        }
-    }
-
-    #[test]
-    fn fields_say_of_themselves_that_they_are_objects() {
-        #[derive(Debug, PartialEq, Serialize, Deserialize)]
-        struct Message {
-            #[serde(deserialize_with = "object")]
-            inner: Inner,
-            #[serde(deserialize_with = "unique")]
-            map: BTreeMap<u8, u8>,
-        }
-        let read = |text: &str| serde_json::from_str::<Message>(text);
-        assert_eq!(read(r#"{"inner": {"a": 1}, "map": {"1": 2}}"#).unwrap().map[&1], 2);
-        assert!(
-            read(r#"{"inner": [1], "map": {}}"#).unwrap_err().to_string().contains("an object")
-        );
-        assert!(
-            read(r#"{"inner": {"a": 1}, "map": {"1": 2, "1": 3}}"#)
-                .unwrap_err()
-                .to_string()
-                .contains("duplicate")
-        );
-    }
-
-    #[test]
-    fn toml_is_read_as_strictly() {
-        assert!(from_toml::<Outer>("[state]\ntype = \"idle\"\n[map.k]\na = 1\n").is_ok());
-        let said = from_toml::<Outer>("state = [\"idle\"]\n").unwrap_err().to_string();
-        assert!(said.contains("a list where an object is expected at .state"), "{said}");
-    }
-}
+mod tests;

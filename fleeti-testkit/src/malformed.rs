@@ -62,6 +62,44 @@ pub fn values(good: &str) -> serde_json::Result<Vec<Malformed>> {
     Ok(variants.collect())
 }
 
+/// Variants of a document with one more field, `unknown`: in each of its objects.
+#[must_use]
+pub fn unknown_fields(good: &Value) -> Vec<Value> {
+    let mut objects = Vec::new();
+    collect_objects(good, String::new(), &mut objects);
+    let variant = |at: String| {
+        let mut changed = good.clone();
+        if let Some(Value::Object(fields)) = changed.pointer_mut(&at) {
+            fields.insert("unknown".to_owned(), Value::Array(vec![1.into()]));
+        }
+        changed
+    };
+    objects.into_iter().map(variant).collect()
+}
+
+/// The path of each object.
+fn collect_objects(value: &Value, at: String, found: &mut Vec<String>) {
+    match value {
+        Value::Array(list) => {
+            for (number, value) in list.iter().enumerate() {
+                collect_objects(value, format!("{at}/{number}"), found);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                collect_objects(value, below(&at, name), found);
+            }
+            found.push(at);
+        }
+        _ => {}
+    }
+}
+
+/// The path of a field (RFC 6901).
+fn below(at: &str, name: &str) -> String {
+    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
 /// Stands for a value that a [`Value`] cannot have.
 const PLACE: &str = "the place of the value";
 
@@ -82,8 +120,7 @@ fn collect_values(value: &Value, at: String, found: &mut Vec<(String, &'static s
         }
         Value::Object(fields) => {
             for (name, value) in fields {
-                let name = name.replace('~', "~0").replace('/', "~1");
-                collect_values(value, format!("{at}/{name}"), found);
+                collect_values(value, below(&at, name), found);
             }
         }
         _ => {}

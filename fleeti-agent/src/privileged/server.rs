@@ -95,7 +95,7 @@ async fn converse(mut stream: UnixStream, state: &State) -> Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = Vec::new();
     BufReader::new(reader.take(MESSAGE_MAX)).read_until(b'\n', &mut line).await?;
-    let request: Request = strict::from_slice(&line).context("not a request")?;
+    let request: Request = strict::from_request(&line).context("not a request")?;
     let response = answer(request, state).await.unwrap_or_else(|e| {
         tracing::warn!("{e:#}");
         Response::Failed { code: FailureCode::StageFailed, detail: format!("{e:#}") }

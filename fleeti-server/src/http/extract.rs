@@ -58,7 +58,7 @@ impl<T: DeserializeOwned + Serialize + 'static> FromRequest for Json<T> {
                 body.await.ok();
                 return Err(refused);
             }
-            strict::from_slice(&body.await?).map(Self).map_err(unreadable)
+            strict::from_request(&body.await?).map(Self).map_err(unreadable)
         })
     }
 }

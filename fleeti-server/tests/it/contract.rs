@@ -515,16 +515,16 @@ async fn no_body_is_read_in_another_form_than_the_documented_one() {
             );
             tried += 1;
         }
-        // Unknown fields are refused.
-        let mut more = body.clone();
-        more["unknown"] = json!([1]);
-        let response = office
-            .request(operation, &operation.with(&office.values))
-            .bearer_auth(&office.token)
-            .json(&more)
-            .send()
-            .await;
-        assert_eq!(response.unwrap().status(), 422, "{id} takes a field that nobody knows");
+        for more in malformed::unknown_fields(&body) {
+            let response = office
+                .request(operation, &operation.with(&office.values))
+                .bearer_auth(&office.token)
+                .json(&more)
+                .send()
+                .await;
+            assert_eq!(response.unwrap().status(), 422, "{id} accepts an unknown field: {more}");
+            tried += 1;
+        }
     }
     let documented: BTreeSet<_> =
         operations.iter().filter(|o| o.takes_json()).map(|o| o.id.as_str()).collect();
