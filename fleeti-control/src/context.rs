@@ -8,12 +8,13 @@ use crate::audit::state::Acts;
 use crate::clock::new_id;
 use crate::enrollment::state::EnrollmentState;
 use crate::error::Error;
-use crate::events::{After, DomainEvent};
+use crate::events::{After, Caused, DomainEvent};
 use crate::health::state::Health;
 use crate::hub::Hub;
 use crate::logins::token::AdminToken;
 use crate::pki::Pki;
 use crate::ports::Ports;
+use crate::reaction::{self, Reaction};
 use crate::releases::state::ReleaseState;
 use crate::rollouts::state::RolloutState;
 use crate::secrets::tickets::Vault;
@@ -26,7 +27,7 @@ use fleeti_core::wire::problem::Code;
 use fleeti_signer_client::handle::SignerHandle;
 use fleeti_store::audit::WaitingAct;
 use fleeti_store::{Db, Tx};
-use std::pin::Pin;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Notify, broadcast};
@@ -55,7 +56,7 @@ pub struct Context {
     pub build_queued: Notify,
     pub(crate) admin_token: AdminToken,
     pub(crate) alarms: Alarms,
-    pub(crate) reactions: &'static [Reaction],
+    pub(crate) reactions: &'static [Reaction<Self>],
     pub(crate) health: Health,
     pub(crate) acts: Acts,
     pub(crate) trust: TrustState,
@@ -66,12 +67,6 @@ pub struct Context {
     pub(crate) suites: SuiteState,
     pub(crate) secrets: Vault,
 }
-
-/// What an area does in the transaction of an event.
-pub(crate) type Reaction =
-    for<'a, 't> fn(&'a Context, &'a mut Tx<'t>, &'a DomainEvent) -> Reacting<'a>;
-/// A reaction that is running.
-pub(crate) type Reacting<'a> = Pin<Box<dyn Future<Output = Result<After, Error>> + Send + 'a>>;
 
 /// A context, shared by tasks.
 pub type ContextRef = Arc<Context>;
@@ -129,17 +124,34 @@ impl Context {
         Ok(())
     }
     /// Tells the other areas of a domain event, in the transaction in which it happens: records it
-    /// in the outbox, and lets each area react. Returns what must follow the commit.
+    /// in the outbox, and lets each area react that the table of reactions lists for its kind.
+    /// Returns what must follow the commit.
     pub(crate) async fn emit(
         &self,
         tx: &mut Tx<'_>,
         now_s: u64,
-        event: &DomainEvent,
+        event: DomainEvent,
     ) -> Result<After, Error> {
-        fleeti_store::domain_events::insert(tx, now_s, &event.records()?).await?;
-        let mut after = After::default();
-        for react in self.reactions {
-            after.merge(react(self, tx, event).await?);
+        self.emit_all(tx, now_s, Caused { after: After::default(), events: vec![event] }).await
+    }
+    /// As [`Self::emit`], for the events that a change of an area causes, and for those that the
+    /// reactions to them cause. It ends, because the table of reactions has no circle.
+    pub(crate) async fn emit_all(
+        &self,
+        tx: &mut Tx<'_>,
+        now_s: u64,
+        caused: Caused,
+    ) -> Result<After, Error> {
+        let Caused { mut after, events } = caused;
+        let mut waiting = VecDeque::from(events);
+        while let Some(event) = waiting.pop_front() {
+            reaction::check_may_emit(event.kind())?;
+            fleeti_store::domain_events::insert(tx, now_s, &event.records()?).await?;
+            for reaction in self.reactions.iter().filter(|r| r.to.contains(&event.kind())) {
+                let caused = reaction.run(self, tx, &event).await?;
+                after.merge(caused.after);
+                waiting.extend(caused.events);
+            }
         }
         Ok(after)
     }

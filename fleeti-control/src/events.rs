@@ -2,8 +2,9 @@
 //!
 //! An event is emitted in the transaction in which it happens (`Context::emit`). Its records go to
 //! the outbox (`fleeti_store::domain_events`), from which other programs can be told later, and
-//! every area that `reactions.rs` lists reacts in the same transaction. So either all of it is
-//! durable, or nothing.
+//! every area that `reactions.rs` lists for its kind reacts in the same transaction. So either all
+//! of it is durable, or nothing. An area that reacts does not emit: it returns the events that it
+//! causes ([`Caused`]).
 
 use crate::error::Error;
 use fleeti_core::attestation::Level;
@@ -44,6 +45,26 @@ pub enum DomainEvent {
         /// How it ended.
         phase: Phase,
     },
+}
+
+/// The kinds of [`DomainEvent`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// [`DomainEvent::DeviceReported`].
+    DeviceReported,
+    /// [`DomainEvent::DevicesAppraised`].
+    DevicesAppraised,
+    /// [`DomainEvent::DeviceRevoked`].
+    DeviceRevoked,
+    /// [`DomainEvent::ReleaseRevoked`].
+    ReleaseRevoked,
+    /// [`DomainEvent::RolloutFinished`].
+    RolloutFinished,
+}
+
+impl Kind {
+    /// Number of kinds.
+    pub const COUNT: usize = Self::RolloutFinished as usize + 1;
 }
 
 /// A new report of a device.
@@ -93,6 +114,18 @@ pub enum Appraised {
 }
 
 impl DomainEvent {
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::DeviceReported(_) => Kind::DeviceReported,
+            Self::DevicesAppraised(_) => Kind::DevicesAppraised,
+            Self::DeviceRevoked { .. } => Kind::DeviceRevoked,
+            Self::ReleaseRevoked { .. } => Kind::ReleaseRevoked,
+            Self::RolloutFinished { .. } => Kind::RolloutFinished,
+        }
+    }
+
     /// The records for the outbox: kind, and body as JSON. A device whose level did not change makes
     /// no record.
     pub(crate) fn records(&self) -> Result<Vec<(&'static str, String)>, Error> {
@@ -154,5 +187,23 @@ impl After {
         self.desired.extend(other.desired);
         self.challenges.extend(other.challenges);
         self.changes.extend(other.changes);
+    }
+}
+
+/// What a change of an area causes.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Caused {
+    /// What must follow the commit.
+    pub after: After,
+    /// Events for `Context::emit_all`, in the same transaction.
+    pub events: Vec<DomainEvent>,
+}
+
+impl Caused {
+    /// Adds what another change of the same transaction causes.
+    pub fn merge(&mut self, other: Self) {
+        self.after.merge(other.after);
+        self.events.extend(other.events);
     }
 }

@@ -4,8 +4,8 @@
 //! Each area has a folder or file, with one function for each operation. An operation gets the
 //! [`context::Context`], opens one transaction, loads, calls a state machine of `fleeti_core`,
 //! stores, and dispatches the effects after the commit. Areas tell each other what happened by
-//! [`events::DomainEvent`]; no area calls back into the one that called it (`cargo xtask deps`
-//! refuses circles between files).
+//! [`events::DomainEvent`]; no area calls back into the one that called it: `cargo xtask deps`
+//! refuses circles between files, and the compiler circles of reactions (`reaction`).
 //!
 //! Code map, areas: [`devices`], [`enrollment`], [`attestation`], [`boot`], [`secrets`],
 //! [`commands`] (devices) · [`profiles`], [`suites`], [`builds`], [`releases`], [`rollouts`] (software) ·
@@ -13,7 +13,8 @@
 //! (administrators), [`health`] · [`overview`], [`details`] (what several areas know).
 //!
 //! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`],
-//! [`pki`], [`ports`] (what it is given) · [`events`] (what areas tell each other) · [`hub`]
+//! [`pki`], [`ports`] (what it is given) · [`events`], `reaction`, `reactions` (what areas tell each
+//! other, and who reacts) · [`hub`]
 //! (mailboxes of connected devices) · [`places`], [`ledger`] (fair shares) · [`error`], `again`
 //! (conflicts in the database), [`clock`], [`alarms`], [`signing`] (requests to the signing
 //! service) · [`settle`] (database and audit log after a start).
@@ -47,6 +48,7 @@ pub mod pki;
 pub mod places;
 pub mod ports;
 pub mod profiles;
+mod reaction;
 mod reactions;
 pub mod releases;
 pub mod rollouts;

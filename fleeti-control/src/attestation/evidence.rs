@@ -189,7 +189,7 @@ async fn follow(
             devices: Appraised::Devices(changes),
             has_new_evidence,
         });
-        after.merge(cx.emit(tx, now, &event).await?);
+        after.merge(cx.emit(tx, now, event).await?);
     }
     Ok(after)
 }

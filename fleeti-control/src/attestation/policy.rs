@@ -63,7 +63,7 @@ async fn change(cx: &Context, fleet: &FleetId, policy: &Policy) -> Result<(), Er
         devices: Appraised::Fleet,
         has_new_evidence: false,
     });
-    let after = cx.emit(&mut tx, cx.now_s(), &event).await?;
+    let after = cx.emit(&mut tx, cx.now_s(), event).await?;
     // Decisions in a transaction wait for this one. Decisions that only read use the new policy
     // from now on, and are repeated once the change is committed.
     cx.attestation.policies.set(fleet, policy);
@@ -116,7 +116,7 @@ pub async fn on_reconnect(cx: &Context, device: &DeviceId) -> Result<(), Error> 
         devices: Appraised::Devices(vec![change]),
         has_new_evidence: false,
     });
-    let after = cx.emit(&mut tx, now, &event).await?;
+    let after = cx.emit(&mut tx, now, event).await?;
     tx.commit().await?;
     cx.dispatch(after);
     Ok(())

@@ -197,7 +197,7 @@ async fn reported(cx: &Context, device: &DeviceId, report: &Report) -> Result<()
         report: Box::new(report.clone()),
         received_offer: report.generation >= generation,
     });
-    let after = cx.emit(&mut tx, cx.now_s(), &event).await?;
+    let after = cx.emit(&mut tx, cx.now_s(), event).await?;
     tx.commit().await?;
     cx.publish(Event::Device { id: device.clone() });
     cx.dispatch(after);

@@ -48,7 +48,7 @@ async fn mark(cx: &Context, name: &ReleaseName, digest: &str) -> Result<bool, Er
         return Ok(false);
     }
     let event = DomainEvent::ReleaseRevoked { release: name.clone() };
-    let after = cx.emit(&mut tx, now, &event).await?;
+    let after = cx.emit(&mut tx, now, event).await?;
     cx.audit(&mut tx, now, "admin", "release.revoke", &format!("{name} {digest}")).await?;
     // Before the commit: no device is offered the release after it, wherever its offer waits.
     cx.releases.revoke(name);

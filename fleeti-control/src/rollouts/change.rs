@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::error::Error;
-use crate::events::{After, DomainEvent};
+use crate::events::{After, Caused, DomainEvent};
 use fleeti_core::id::DeviceId;
 use fleeti_core::rollout::device::{self, Device};
 use fleeti_core::rollout::header;
@@ -114,9 +114,9 @@ impl Change {
         }
     }
 
-    /// Stores rows, header and desired states, and tells the other areas if the rollout has ended.
-    /// Returns what must follow the commit.
-    pub(super) async fn store(self, cx: &Context, tx: &mut Tx<'_>) -> Result<After, Error> {
+    /// Stores rows, header and desired states. Returns what that causes: the other areas are told
+    /// of it if the rollout has ended.
+    pub(super) async fn store(self, cx: &Context, tx: &mut Tx<'_>) -> Result<Caused, Error> {
         let StoredRollout { id, fleet, release, header, .. } = &self.rollout;
         store::rollout_devices::insert(tx, id, &self.joined).await?;
         store::rollout_devices::set(tx, id, &self.moved).await?;
@@ -128,19 +128,19 @@ impl Change {
         desired.extend(store::desired::withdraw(tx, &self.checked, release).await?);
         let changes =
             if self.is_published { vec![Event::Rollout { id: id.clone() }] } else { Vec::new() };
-        let mut after = After { desired, challenges: self.challenged, changes };
+        let after = After { desired, challenges: self.challenged, changes };
+        let mut events = Vec::new();
         if header.phase.is_terminal() && !self.stored.header.phase.is_terminal() {
-            let finished = DomainEvent::RolloutFinished {
+            events.push(DomainEvent::RolloutFinished {
                 rollout: id.clone(),
                 fleet: fleet.clone(),
                 release: release.clone(),
                 phase: header.phase,
-            };
-            after.merge(cx.emit(tx, self.now_s, &finished).await?);
+            });
         }
         if self.rollout.has_work() {
             cx.rollouts.has_work();
         }
-        Ok(after)
+        Ok(Caused { after, events })
     }
 }

@@ -44,7 +44,8 @@ async fn one(cx: &Context) -> Result<bool, Error> {
     let policy = policy::of(cx, &rollout.fleet);
     let mut change = Change::of(rollout, cx.now_s());
     work(&mut tx, &mut change, &policy).await?;
-    let after = change.store(cx, &mut tx).await?;
+    let caused = change.store(cx, &mut tx).await?;
+    let after = cx.emit_all(&mut tx, cx.now_s(), caused).await?;
     tx.commit().await?;
     cx.dispatch(after);
     Ok(true)

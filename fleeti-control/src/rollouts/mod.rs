@@ -60,7 +60,8 @@ pub async fn start(cx: &ContextRef, request: &CreateRollout) -> Result<RolloutSu
     change.header(header::Event::Start { devices }).map_err(rejected)?;
     chunks::work(&mut tx, &mut change, &policy::of(cx, &request.fleet)).await?;
     let summary = RolloutSummary::from(&change.rollout);
-    let after = change.store(cx, &mut tx).await?;
+    let caused = change.store(cx, &mut tx).await?;
+    let after = cx.emit_all(&mut tx, now, caused).await?;
     cx.audit(&mut tx, now, "admin", "rollout.start", &act).await?;
     tx.commit().await?;
     boot::sign_ahead(cx, request.fleet.clone(), request.release.clone());
@@ -105,7 +106,8 @@ pub async fn abort(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
     let policy = policy::of(cx, &change.rollout.fleet);
     chunks::work(&mut tx, &mut change, &policy).await?;
     let summary = RolloutSummary::from(&change.rollout);
-    let after = change.store(cx, &mut tx).await?;
+    let caused = change.store(cx, &mut tx).await?;
+    let after = cx.emit_all(&mut tx, cx.now_s(), caused).await?;
     cx.audit(&mut tx, cx.now_s(), "admin", "rollout.abort", id).await?;
     tx.commit().await?;
     cx.dispatch(after);

@@ -3,9 +3,10 @@
 use super::change::Change;
 use super::chunks;
 use crate::attestation::{eligibility, policy};
-use crate::context::{Context, Reacting};
+use crate::context::Context;
 use crate::error::Error;
-use crate::events::{After, Appraised, DeviceReport, DomainEvent, FleetAppraisal};
+use crate::events::{Appraised, Caused, DeviceReport, DomainEvent, FleetAppraisal};
+use crate::reaction::Reacting;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::device::{Event, Reported};
@@ -34,7 +35,7 @@ pub(crate) fn react<'a>(
                 device_revoked(cx, tx, fleet, device).await
             }
             DomainEvent::ReleaseRevoked { release } => release_revoked(cx, tx, release).await,
-            DomainEvent::RolloutFinished { .. } => Ok(After::default()),
+            DomainEvent::RolloutFinished { .. } => Ok(Caused::default()),
         }
     })
 }
@@ -44,20 +45,20 @@ async fn device_revoked(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
     device: &DeviceId,
-) -> Result<After, Error> {
+) -> Result<Caused, Error> {
     let Some((rollout, row)) = store::rollouts::active_with(tx, fleet, device).await? else {
-        return Ok(After::default());
+        return Ok(Caused::default());
     };
     let mut change = Change::of(rollout, cx.now_s());
     change.device(device, &row, Event::Revoked);
     change.store(cx, tx).await
 }
 
-async fn reported(cx: &Context, tx: &mut Tx<'_>, sent: &DeviceReport) -> Result<After, Error> {
+async fn reported(cx: &Context, tx: &mut Tx<'_>, sent: &DeviceReport) -> Result<Caused, Error> {
     let DeviceReport { fleet, device, report, received_offer } = sent;
     let found = store::rollouts::active_with(tx, fleet, device).await?;
     let Some((rollout, row)) = found.filter(|(_, row)| !row.phase.is_finished()) else {
-        return Ok(After::default());
+        return Ok(Caused::default());
     };
     let event = Event::Reported(Reported {
         running: report.boot.running.clone(),
@@ -76,10 +77,10 @@ async fn appraised(
     tx: &mut Tx<'_>,
     appraisal: &FleetAppraisal,
     devices: Vec<&DeviceId>,
-) -> Result<After, Error> {
+) -> Result<Caused, Error> {
     let FleetAppraisal { fleet, policy, has_new_evidence, .. } = appraisal;
     let Some(rollout) = store::rollouts::active_in(tx, fleet).await? else {
-        return Ok(After::default());
+        return Ok(Caused::default());
     };
     let rows = store::rollout_devices::of(tx, &rollout.id, &devices).await?;
     let mut change = Change::of(rollout, cx.now_s());
@@ -93,9 +94,9 @@ async fn policy_changed(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
     policy: &Policy,
-) -> Result<After, Error> {
+) -> Result<Caused, Error> {
     let Some(rollout) = store::rollouts::active_in(tx, fleet).await? else {
-        return Ok(After::default());
+        return Ok(Caused::default());
     };
     let mut change = Change::of(rollout, cx.now_s());
     change.rollout.appraised = Some(String::new());
@@ -109,8 +110,8 @@ async fn release_revoked(
     cx: &Context,
     tx: &mut Tx<'_>,
     release: &ReleaseName,
-) -> Result<After, Error> {
-    let (mut after, mut room) = (After::default(), chunks::CHUNK as usize);
+) -> Result<Caused, Error> {
+    let (mut caused, mut room) = (Caused::default(), chunks::CHUNK as usize);
     store::rollouts::withdraw_release(tx, release).await?;
     for rollout in store::rollouts::active_of(tx, release).await? {
         let policy = policy::of(cx, &rollout.fleet);
@@ -120,7 +121,7 @@ async fn release_revoked(
             tracing::debug!("{e}");
         }
         room = chunks::work_within(tx, &mut change, &policy, room).await?;
-        after.merge(change.store(cx, tx).await?);
+        caused.merge(change.store(cx, tx).await?);
     }
     while room > 0
         && let Some(rollout) = store::rollouts::next_to_withdraw(tx, release).await?
@@ -128,8 +129,8 @@ async fn release_revoked(
         let policy = policy::of(cx, &rollout.fleet);
         let mut change = Change::of(rollout, cx.now_s());
         room = chunks::work_within(tx, &mut change, &policy, room).await?;
-        after.merge(change.store(cx, tx).await?);
+        caused.merge(change.store(cx, tx).await?);
     }
     cx.rollouts.has_work();
-    Ok(after)
+    Ok(caused)
 }

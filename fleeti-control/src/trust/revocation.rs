@@ -50,7 +50,7 @@ async fn apply(cx: &Context, id: &DeviceId, reason: RevocationReason) -> Result<
     let after = match store::devices::fleet_of_revoked(&mut tx, id).await? {
         Some(fleet) => {
             let event = DomainEvent::DeviceRevoked { fleet, device: id.clone() };
-            cx.emit(&mut tx, cx.now_s(), &event).await?
+            cx.emit(&mut tx, cx.now_s(), event).await?
         }
         None => return Err(Error::not_found("device", id.as_str())),
     };
