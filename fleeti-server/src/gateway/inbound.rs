@@ -1,15 +1,19 @@
-//! Handles the packets that a device sends.
+//! The loop of a session: reads the packets that a device sends and handles them, takes what is
+//! pushed to the session, and looks at the clock.
 
 use super::conduct::Rate;
 use super::connection::Ended;
-use super::session::Session;
+use super::session_state::{Session, next_time};
 use fleeti_control::attestation::challenge;
 use fleeti_control::devices;
+use fleeti_control::hub::Handle;
 use fleeti_core::wire::mqtt::{Down, Up};
 use fleeti_core::wire::packet::{
-    Kind, Packet, Publish, Reason, Subscribe, Subscription, Unsubscribe, write,
+    self, Kind, Packet, Publish, Reason, Subscribe, Subscription, Unsubscribe, write,
 };
 use fleeti_core::wire::problem::Code;
+use std::convert::Infallible;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -20,7 +24,63 @@ const FILTERS_MAX: usize = 8;
 const INVALID_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Session<'_> {
-    pub(super) async fn handle(&mut self, packet: Packet<'_>) -> Result<(), Ended> {
+    /// Serves the device until the session ends.
+    pub(super) async fn serve(&mut self, handle: &Handle) -> Ended {
+        match self.served(handle).await {
+            Ok(never) => match never {},
+            Err(ended) => ended,
+        }
+    }
+
+    async fn served(&mut self, handle: &Handle) -> Result<Infallible, Ended> {
+        if !self.subscriptions.is_empty() {
+            self.look_into_the_mailbox().await?;
+            self.deliver().await?;
+        }
+        let mut clock = pin!(tokio::time::sleep_until(self.next_date()));
+        loop {
+            self.connection.flush().await?;
+            let ready_at = self.quotas.messages.ready_at(self.rate());
+            let next = async {
+                // Beyond its quota, do not read from the device.
+                let waited = ready_at.filter(|at| *at > Instant::now());
+                if let Some(at) = waited {
+                    tokio::time::sleep_until(at).await;
+                }
+                self.connection.next().await
+            };
+            tokio::select! {
+                biased;
+                () = handle.mail.arrived.notified() => {
+                    if handle.kicked.is_cancelled() {
+                        return Err(Ended::Kicked);
+                    }
+                    self.arrived(handle).await?;
+                }
+                bytes = next => {
+                    let bytes = bytes?;
+                    self.received_at = Instant::now();
+                    if bytes.first().is_some_and(|b| b >> 4 == 1) {
+                        return Ended::closed(Reason::ProtocolError, "a second CONNECT (MQTT-3.1.0-2)");
+                    }
+                    let packet = packet::read(&bytes)?;
+                    // PUBACKs answer messages of the server, so their number is bounded: do not
+                    // count them.
+                    if !matches!(packet, Packet::PubAck { .. }) {
+                        let rate = self.rate();
+                        self.quotas.messages.take(rate, self.received_at);
+                    }
+                    self.handle(packet).await?;
+                }
+                () = &mut clock => {
+                    self.look_at_the_clock(ready_at).await?;
+                    clock.as_mut().reset(self.next_date());
+                }
+            }
+        }
+    }
+
+    async fn handle(&mut self, packet: Packet<'_>) -> Result<(), Ended> {
         match packet {
             Packet::Publish(publish) => self.published(publish).await,
             Packet::Subscribe(subscribe) => self.subscribe(&subscribe).await,
@@ -181,6 +241,46 @@ impl Session<'_> {
         }
         self.connection.queue(write::unsuback(unsubscribe.id, &reasons));
         self.remember();
+        Ok(())
+    }
+
+    async fn arrived(&mut self, handle: &Handle) -> Result<(), Ended> {
+        let arrived = handle.mail.take();
+        // Desired states may arrive in another order than they were committed.
+        if let Some(desired) = arrived.desired
+            && self.desired.as_ref().is_none_or(|waiting| waiting.generation < desired.generation)
+        {
+            self.desired = Some(desired);
+        }
+        self.commands |= arrived.commands;
+        self.notice |= arrived.notice;
+        self.challenge |= arrived.challenge;
+        self.deliver().await
+    }
+
+    /// The next time at which something is due. One timer serves all; it is set again only when it
+    /// fires.
+    fn next_date(&self) -> Instant {
+        (self.received_at + self.keep_alive).min(self.ask_at).min(self.certificate_ends)
+    }
+
+    async fn look_at_the_clock(&mut self, ready_at: Option<Instant>) -> Result<(), Ended> {
+        let now = Instant::now();
+        if self.certificate_ends <= now {
+            return Ended::closed(Reason::NotAuthorized, "its certificate has expired");
+        }
+        if ready_at.is_some_and(|at| at > self.received_at + self.keep_alive) {
+            // The server did not read, so the device has not missed its keep alive.
+            self.received_at = now;
+        }
+        if self.received_at + self.keep_alive <= now {
+            return Ended::closed(Reason::KeepAliveTimeout, "silent");
+        }
+        if self.ask_at <= now {
+            self.ask_at = next_time();
+            self.challenge = true;
+            self.deliver().await?;
+        }
         Ok(())
     }
 }

@@ -4,8 +4,10 @@
 //! to its own `down` topics, and nothing else exists: no wills, no retained messages, no wildcards,
 //! no other clients. Pending messages are in the database; a session only delivers them.
 //!
-//! Code map: [`doors`] (how every port accepts connections) · [`tls`] (client certificates and CRLs) · `session` (the session of one
-//! device) · [`sessions`] (state that outlasts connections).
+//! Code map: [`doors`] (how every port accepts connections) · [`tls`] (client certificates and
+//! CRLs) · `session` (a session of one device begins and ends) → `inbound` (its loop, and packets
+//! of the device) → `outbound` (packets to the device) → `session_state` · [`sessions`] (state that
+//! outlasts connections).
 
 pub mod conduct;
 mod connection;
@@ -13,6 +15,7 @@ pub mod doors;
 mod inbound;
 mod outbound;
 mod session;
+mod session_state;
 pub mod sessions;
 pub mod state;
 pub mod tls;

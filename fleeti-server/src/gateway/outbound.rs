@@ -1,7 +1,7 @@
 //! What a session sends: news for the device, and again what the device has not acknowledged.
 
 use super::connection::Ended;
-use super::session::Session;
+use super::session_state::Session;
 use super::sessions::{InFlight, Sent};
 use bytes::Bytes;
 use fleeti_control::attestation::challenge;

@@ -1,10 +1,9 @@
 //! Pages of devices.
 //!
-//! Code map: `handler` (requests) · [`view`] (what the pages show) · `facts` (what is known of one
-//! device, as rows) · [`attestation`] (the attestation card).
+//! Code map: `handler` (requests) · [`view`] (what the pages show) · [`attestation`] (the attestation
+//! card).
 
 pub mod attestation;
-mod facts;
 mod handler;
 pub mod view;
 

@@ -1,16 +1,18 @@
-//! What the pages of devices show.
+//! What the pages of devices show: lists and one device, its facts as rows of term and value. These
+//! values are HTML: text of the device is escaped here.
 
 use super::attestation::AttestationCard;
-use super::facts;
-use crate::pages::display::{Badge, Fact, day, time};
+use crate::pages::display::{Badge, Fact, bytes, day, escaped, instant, reason, time};
 use crate::pages::page::{Notice, Page};
 use askama::Template;
 use fleeti_control::details::DeviceDetails;
 use fleeti_control::devices::Filter;
 use fleeti_core::id::DeviceId;
 use fleeti_core::update::State;
-use fleeti_core::wire::api::{Device, RevocationReason};
+use fleeti_core::wire::alarm::AlarmKind;
+use fleeti_core::wire::api::{Device, RevocationReason, SecureBoot};
 use fleeti_core::wire::attestation::Secret;
+use fleeti_core::wire::boot::{Slot, Verity};
 use fleeti_core::wire::vault::RecoveryKeyStatus;
 
 /// Maximum number of devices on a page.
@@ -40,7 +42,7 @@ impl From<&Device> for DeviceRow {
                 .as_ref()
                 .filter(|t| running.as_ref() != Some(t))
                 .map(ToString::to_string),
-            slot: d.boot.as_ref().map_or("", |b| facts::slot(b.slot)),
+            slot: d.boot.as_ref().map_or("", |b| slot(b.slot)),
             health: health(d),
             last_seen: time(d.last_seen_s),
             certificate_until: day(d.certificate_not_after_s),
@@ -131,18 +133,18 @@ pub struct DevicePage {
 impl DevicePage {
     pub fn of(page: Page, details: DeviceDetails) -> Self {
         let DeviceDetails { device, attestation, recovery_key, has_lost_its_seal } = details;
-        let trouble = facts::trouble(&device).or_else(|| has_lost_its_seal.then(facts::unsealed));
+        let trouble = trouble(&device).or_else(|| has_lost_its_seal.then(unsealed));
         Self {
             page,
             d: DeviceRow::from(&device),
             revoked: device.revoked,
             on_hold: device.revocation_reason == Some(RevocationReason::CertificateHold),
             trouble,
-            forgivable: facts::forgivable(&device),
-            boot: facts::boot(&device),
-            update: facts::update(&device),
-            certificate: facts::certificate(&device),
-            telemetry: facts::telemetry(&device),
+            forgivable: forgivable(&device),
+            boot: boot(&device),
+            update: update(&device),
+            certificate: certificate(&device),
+            telemetry: telemetry(&device),
             attestation: AttestationCard::of(attestation, device.online),
             recovery: recovery_key.as_ref().map(RecoveryCard::from),
         }
@@ -174,4 +176,194 @@ impl RecoveryKeyPage {
     pub fn of(page: Page, device: &DeviceId, key: &Secret) -> Self {
         Self { page, device: device.to_string(), key: key.expose().to_owned() }
     }
+}
+
+fn mono(text: &str) -> String {
+    format!("<code>{}</code>", escaped(text))
+}
+
+/// Why an operator must look at a device, the gravest reason first.
+fn trouble(device: &Device) -> Option<Notice> {
+    graver_than_an_update(device).or_else(|| failed_update(device))
+}
+
+/// The version that a device rolled back, unless something graver must be done first.
+fn forgivable(device: &Device) -> Option<String> {
+    match &device.update {
+        Some(State::RolledBack { target, .. }) if graver_than_an_update(device).is_none() => {
+            Some(target.to_string())
+        }
+        _ => None,
+    }
+}
+
+fn graver_than_an_update(device: &Device) -> Option<Notice> {
+    alarm(device).or_else(|| attestation_failure(device)).or_else(|| secure_boot_problem(device))
+}
+
+/// A device whose data partition was sealed and is not any more.
+fn unsealed() -> Notice {
+    Notice {
+        message: "Its data partition was sealed to its TPM, and it now reports that it is not.".into(),
+        hint: Some("The server gives it no secrets. An attacker may have replaced the partition: provision the device again.".into()),
+    }
+}
+
+/// A hint whose commands name the device.
+fn for_device(hint: &str, device: &DeviceId) -> String {
+    hint.replace("DEVICE", device.as_str())
+}
+
+fn alarm(device: &Device) -> Option<Notice> {
+    let alarm = device.alarm.as_ref()?;
+    Some(Notice {
+        message: format!("There is an alarm: {}.", AlarmKind::words(alarm)),
+        hint: AlarmKind::of(alarm).map(|kind| for_device(kind.hint(), &device.id)),
+    })
+}
+
+fn attestation_failure(device: &Device) -> Option<Notice> {
+    let failure = device.attestation_failure.as_ref()?;
+    Some(Notice {
+        message: format!("Attestation failed: {failure}."),
+        hint: Some("The device is offered no update and gets no secrets. Its attestation is below, with measurements by PCR. The server requests new evidence every 15 minutes.".into()),
+    })
+}
+
+fn secure_boot_problem(device: &Device) -> Option<Notice> {
+    match device.secure_boot.as_ref()? {
+        SecureBoot { problem: Some(problem), .. } => Some(Notice {
+            message: format!("Secure Boot differs from what was enrolled: {problem}."),
+            hint: Some("The server signs no release for it. Inspect the device; if its keys are lost, provision it again.".into()),
+        }),
+        SecureBoot { refused: Some(why), .. } => Some(Notice {
+            message: "The device refuses the change of its Secure Boot keys.".into(),
+            hint: Some(why.clone()),
+        }),
+        SecureBoot { .. } => None,
+    }
+}
+
+fn failed_update(device: &Device) -> Option<Notice> {
+    match device.update.as_ref()? {
+        State::RolledBack { target, reason: why } => {
+            let (why, evidence) = reason(why);
+            Some(Notice {
+                message: format!("Version {target} was rolled back: {why}."),
+                hint: Some(evidence.to_owned()),
+            })
+        }
+        State::Failed { target, code } => Some(Notice {
+            message: format!("Version {target} could not be installed: {code:?}."),
+            hint: None,
+        }),
+        _ => None,
+    }
+}
+
+/// What the device reported of its boot; empty before its first report.
+fn boot(device: &Device) -> Vec<Fact> {
+    let Some(boot) = &device.boot else { return vec![] };
+    let verity = verity(boot.verity);
+    let badge = |tone: &str, text: &str| format!("<span class=\"badge {tone}\">{text}</span>");
+    let secure = if boot.secure_boot { badge("good", "enabled") } else { badge("bad", "disabled") };
+    let release = escaped(&boot.running.to_string());
+    vec![
+        ("release", format!("<a href=\"/releases/{release}\">{release}</a>")),
+        ("slot", slot(boot.slot).to_owned()),
+        ("dm-verity", badge(verity.tone, &verity.text)),
+        ("Secure Boot", secure),
+        ("Secure Boot keys", boot_keys(device)),
+        (
+            "data partition",
+            match boot.sealed_data {
+                Some(true) => badge("good", "sealed to its TPM"),
+                Some(false) => badge("warn", "not encrypted"),
+                None => "not reported".into(),
+            },
+        ),
+        ("PCR 11", boot.pcr11.as_deref().map_or_else(|| "no TPM".to_owned(), mono)),
+        ("boot id", mono(&boot.boot_id)),
+    ]
+}
+
+fn slot(slot: Slot) -> &'static str {
+    match slot {
+        Slot::A => "A",
+        Slot::B => "B",
+    }
+}
+
+fn verity(verity: Verity) -> Badge {
+    match verity {
+        Verity::Verified => Badge::new("good", "verified"),
+        Verity::Corrupted => Badge::new("bad", "corrupted"),
+        Verity::Absent => Badge::new("warn", "absent"),
+    }
+}
+
+fn boot_keys(device: &Device) -> String {
+    match &device.secure_boot {
+        None => "keys of the organisation".into(),
+        Some(SecureBoot { epoch, change_pending: true, .. }) => {
+            format!("its own, epoch {epoch} of db; a change is pending")
+        }
+        Some(SecureBoot { epoch, .. }) => format!("its own, epoch {epoch} of db"),
+    }
+}
+
+/// The state of its update, and of its connection.
+fn update(device: &Device) -> Vec<Fact> {
+    let desired =
+        device.desired.as_ref().map_or_else(|| "none".to_owned(), |r| escaped(&r.to_string()));
+    let mut rows = vec![
+        ("desired version", desired),
+        ("state", device.update.as_ref().map_or("unknown", |s| s.name()).replace('_', " ")),
+        ("connected", if device.online { "yes".into() } else { "no".into() }),
+        ("last seen", time(device.last_seen_s)),
+        (
+            "trust bundle",
+            if device.trust_bundle == 0 {
+                "none installed".into()
+            } else {
+                format!("version {}", device.trust_bundle)
+            },
+        ),
+    ];
+    if let Some(p) = device.progress {
+        rows.push(("downloaded", format!("{} of {}", bytes(p.done), bytes(p.total))));
+    }
+    rows
+}
+
+/// Its certificate.
+fn certificate(device: &Device) -> Vec<Fact> {
+    let state = device.revocation_reason.map_or_else(
+        || "good".to_owned(),
+        |r| format!("revoked: {}", r.as_str().replace('_', " ")),
+    );
+    vec![
+        ("SHA-256", mono(&device.certificate_sha256)),
+        ("valid until", instant(device.certificate_not_after_s)),
+        ("state", state),
+    ]
+}
+
+/// Its last telemetry; empty before the first.
+fn telemetry(device: &Device) -> Vec<Fact> {
+    let Some(t) = &device.telemetry else { return vec![] };
+    let kib = |n: u64| bytes(n.saturating_mul(1024));
+    let mut rows = vec![
+        ("uptime", format!("{} h {} min", t.uptime_s / 3600, t.uptime_s / 60 % 60)),
+        ("load", format!("{}.{:02}", t.load_milli / 1000, t.load_milli % 1000 / 10)),
+        ("memory", format!("{} of {}", kib(t.memory_used_kib), kib(t.memory_total_kib))),
+        ("agent", kib(t.agent_memory_kib)),
+    ];
+    if t.data_total_kib > 0 {
+        rows.push((
+            "data partition",
+            format!("{} of {}", kib(t.data_used_kib), kib(t.data_total_kib)),
+        ));
+    }
+    rows
 }
