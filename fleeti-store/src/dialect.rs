@@ -1,4 +1,7 @@
-//! Where SQLite and PostgreSQL differ. Every other text of SQL in this crate is the same for both.
+//! Where SQLite and PostgreSQL differ: in the texts of this file, and nowhere else in SQL. Three
+//! files do something else for each, in Rust: `open.rs` (settings of connections), `lease.rs` (a lock
+//! on a file, or an advisory lock) and `sql.rs` (types of parameters and rows). A test refuses words
+//! of one database in every other file.
 //!
 //! What is written so that both understand it, elsewhere in this crate:
 //! - `IS NOT DISTINCT FROM` instead of SQLite's `IS`, `CASE` instead of its `MAX(a, b)`.
@@ -10,6 +13,7 @@
 //!   one.
 
 use sqlx::SqlSafeStr;
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{Migration, Migrator};
 use std::borrow::Cow;
 
@@ -32,6 +36,27 @@ impl Dialect {
     pub fn strings_in(&self, parameter: u32) -> String {
         let (function, cast) = self.elements;
         format!("{function}(${parameter}{cast})")
+    }
+}
+
+/// SQLSTATE of PostgreSQL for a database that does not exist.
+pub(crate) const NO_SUCH_DATABASE: &str = "3D000";
+/// Takes the advisory lock with the key `$1`, if no other session has it.
+pub(crate) const TRY_ADVISORY_LOCK: &str = "SELECT pg_try_advisory_lock($1)";
+/// Gives the advisory lock with the key `$1` back.
+pub(crate) const ADVISORY_UNLOCK: &str = "SELECT pg_advisory_unlock($1)";
+/// SQLSTATEs of PostgreSQL: serialization failure, deadlock.
+const POSTGRES_CONFLICTS: [&str; 2] = ["40001", "40P01"];
+/// The primary result code SQLITE_BUSY, in the lowest eight bits of all its extended codes.
+const SQLITE_BUSY: u32 = 5;
+
+/// Whether another session changed what a transaction has read, or has the lock.
+pub(crate) fn is_conflict(error: &(dyn DatabaseError + 'static)) -> bool {
+    let code = error.code().unwrap_or_default();
+    if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+        POSTGRES_CONFLICTS.contains(&code.as_ref())
+    } else {
+        code.parse::<u32>().is_ok_and(|code| code & 0xff == SQLITE_BUSY)
     }
 }
 
@@ -116,6 +141,7 @@ pub(crate) fn postgres_text(text: &str) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -131,6 +157,36 @@ mod tests {
                 assert!(!migration.sql.as_str().contains(word), "{word}");
             }
         }
+    }
+
+    #[test]
+    fn no_other_file_has_words_of_one_database() {
+        const WORDS: [&str; 11] = [
+            "PRAGMA",
+            "pg_",
+            "json_each",
+            "json_array_elements",
+            "json_group",
+            "json_agg",
+            "rowid",
+            "OR IGNORE",
+            "OR REPLACE",
+            "ILIKE",
+            "SQLSTATE",
+        ];
+        let mut files = 0;
+        for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src")).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if name == "dialect.rs" {
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let found = WORDS.iter().find(|word| text.contains(*word));
+            assert_eq!(found, None, "{name}: words of one database belong into dialect.rs");
+            files += 1;
+        }
+        assert!(files > 30, "{files}");
     }
 
     #[test]

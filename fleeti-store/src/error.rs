@@ -1,5 +1,6 @@
 //! The error of this crate, and the only place that reads the databases' own errors.
 
+use crate::dialect;
 use crate::holder::Holder;
 use sqlx::error::ErrorKind;
 use std::fmt::Display;
@@ -84,11 +85,6 @@ pub enum StoreError {
     Value(String),
 }
 
-/// SQLSTATEs of PostgreSQL: serialization failure, deadlock.
-const POSTGRES_CONFLICTS: [&str; 2] = ["40001", "40P01"];
-/// The primary result code SQLITE_BUSY, in the lowest eight bits of all its extended codes.
-const SQLITE_BUSY: u32 = 5;
-
 impl StoreError {
     pub(crate) fn value(e: impl Display) -> Self {
         Self::Value(e.to_string())
@@ -102,13 +98,6 @@ fn said(holder: Option<&Holder>) -> String {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let sqlx::Error::Database(database) = &error else { return Self::Database(error) };
-        let code = database.code().unwrap_or_default();
-        let is_postgres = database.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some();
-        let is_conflict = if is_postgres {
-            POSTGRES_CONFLICTS.contains(&code.as_ref())
-        } else {
-            code.parse::<u32>().is_ok_and(|code| code & 0xff == SQLITE_BUSY)
-        };
         let what = database.message().to_owned();
         match database.kind() {
             ErrorKind::UniqueViolation => Self::Unique { what },
@@ -116,7 +105,7 @@ impl From<sqlx::Error> for StoreError {
             ErrorKind::NotNullViolation
             | ErrorKind::CheckViolation
             | ErrorKind::ExclusionViolation => Self::Check { what },
-            _ if is_conflict => Self::Conflict { what },
+            _ if dialect::is_conflict(database.as_ref()) => Self::Conflict { what },
             _ => Self::Database(error),
         }
     }

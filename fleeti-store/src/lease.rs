@@ -10,6 +10,7 @@
 //! had it meanwhile: its caches would be of before. The row in `leases` says who had it last.
 
 use crate::connection::{Connection, Pool};
+use crate::dialect;
 use crate::error::StoreError;
 use crate::holder::Holder;
 use crate::sql;
@@ -163,7 +164,7 @@ impl Lease {
 pub(crate) async fn wait_for(connection: &mut PgConnection) -> Result<(), StoreError> {
     for _ in 0..ATTEMPTS {
         if try_lock(connection).await? {
-            sqlx::query("SELECT pg_advisory_unlock($1)").bind(LOCK).execute(connection).await?;
+            sqlx::query(dialect::ADVISORY_UNLOCK).bind(LOCK).execute(connection).await?;
             return Ok(());
         }
         tokio::time::sleep(PAUSE).await;
@@ -172,7 +173,7 @@ pub(crate) async fn wait_for(connection: &mut PgConnection) -> Result<(), StoreE
 }
 
 async fn try_lock(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(connection).await
+    sqlx::query_scalar(dialect::TRY_ADVISORY_LOCK).bind(LOCK).fetch_one(connection).await
 }
 
 /// Who has the lease. Before the first migration there is no row.

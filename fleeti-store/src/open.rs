@@ -19,8 +19,6 @@ use std::time::Duration;
 /// Number of reader connections to SQLite, and to PostgreSQL, where each answer takes a round trip.
 const SQLITE_READERS: u32 = 3;
 const POSTGRES_READERS: u32 = 8;
-/// SQLSTATE of PostgreSQL for a database that does not exist.
-const NO_SUCH_DATABASE: &str = "3D000";
 
 /// An open database.
 pub(crate) struct Opened {
@@ -121,7 +119,9 @@ async fn postgres(options: &PgConnectOptions, mine: Option<Holder>) -> Result<Op
 /// Connects; creates the database if it does not exist.
 async fn create_if_missing(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     let missing = match PgConnection::connect_with(options).await {
-        Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some(NO_SUCH_DATABASE) => e,
+        Err(sqlx::Error::Database(e)) if e.code().as_deref() == Some(dialect::NO_SUCH_DATABASE) => {
+            e
+        }
         connected => return Ok(connected?),
     };
     let name = options.get_database().unwrap_or_default().replace('"', "\"\"");
