@@ -209,11 +209,6 @@ pub fn when(at_s: u64) -> String {
     at.map_or_else(|| at_s.to_string(), |t| t.to_string())
 }
 
-/// Formats a number of bytes with its unit.
-pub fn bytes(n: u64) -> String {
-    bytesize::ByteSize(n).display().iec().to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

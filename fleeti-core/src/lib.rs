@@ -23,7 +23,7 @@
 //! machines) · [`attestation`]
 //! (levels, claims and appraisal policies) · [`boot_proof`] (proof that a release boots as its
 //! manifest predicts) · [`secure_boot`] (compares the firmware's keys with the enrolled ones) ·
-//! [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`wire`] (HTTP bodies, MQTT
+//! [`size`] (sizes as text) · [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`wire`] (HTTP bodies, MQTT
 //! topics and payloads, problem codes).
 
 #![warn(missing_docs)]
@@ -41,6 +41,7 @@ pub mod manifest;
 pub mod profile;
 pub mod rollout;
 pub mod secure_boot;
+pub mod size;
 pub mod strict;
 pub mod update;
 pub mod wire;

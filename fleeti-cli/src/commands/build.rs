@@ -6,7 +6,7 @@ use super::request::{block_on, refused};
 use super::server::Server;
 use super::signature::{self, differs};
 use crate::CommandResult;
-use crate::output::{Failure, Lines, Output, Progress, bytes, rows};
+use crate::output::{Failure, Lines, Output, Progress, rows};
 use clap::Subcommand;
 use fleeti_build::build::{self, BuildError, Request};
 use fleeti_build::cache::Cache;
@@ -16,6 +16,7 @@ use fleeti_build::record::{ArtifactName, BuildRecord, FileRecord};
 use fleeti_client::Client;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::profile::{Profile, Revision};
+use fleeti_core::size::bytes;
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event};
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,7 @@
 //! Devices as text.
 
-use crate::output::{Lines, bytes, when};
+use crate::output::{Lines, when};
+use fleeti_core::size::bytes;
 use fleeti_core::wire::alarm::AlarmKind;
 use fleeti_core::wire::api::Device;
 

@@ -1,6 +1,6 @@
 //! What the pages of builds show.
 
-use crate::pages::display::{Badge, Fact, FileRow, bytes, escaped, time};
+use crate::pages::display::{Badge, Fact, FileRow, escaped, time};
 use crate::pages::page::Page;
 use crate::sse::Message;
 use askama::Template;
@@ -8,6 +8,7 @@ use fleeti_build::build::{BuildRecord, stages};
 use fleeti_control::builds::details::Details;
 use fleeti_control::builds::is_moving;
 use fleeti_control::builds::logs::Grown;
+use fleeti_core::size::bytes;
 use fleeti_core::wire::api::{Build, BuildPhase, SignatureStatus};
 use fleeti_pki::approval::Intent;
 

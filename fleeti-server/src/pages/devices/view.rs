@@ -2,12 +2,13 @@
 //! values are HTML: text of the device is escaped here.
 
 use super::attestation::AttestationCard;
-use crate::pages::display::{Badge, Fact, bytes, day, escaped, instant, reason, time};
+use crate::pages::display::{Badge, Fact, day, escaped, instant, reason, time};
 use crate::pages::page::{Notice, Page};
 use askama::Template;
 use fleeti_control::details::DeviceDetails;
 use fleeti_control::devices::Filter;
 use fleeti_core::id::DeviceId;
+use fleeti_core::size::bytes;
 use fleeti_core::update::State;
 use fleeti_core::wire::alarm::AlarmKind;
 use fleeti_core::wire::api::{Device, RevocationReason, SecureBoot};

@@ -1,11 +1,12 @@
 //! What the pages of releases show.
 
-use crate::pages::display::{Fact, FileRow, bytes, instant, time};
+use crate::pages::display::{Fact, FileRow, instant, time};
 use crate::pages::page::Page;
 use askama::Template;
 use fleeti_control::releases::Details;
 use fleeti_core::boot_proof::BootProof;
 use fleeti_core::manifest::{Artifact, Manifest, PHASE_READY};
+use fleeti_core::size::bytes;
 use fleeti_core::wire::api::{Fleet, Release};
 
 /// Maximum number of releases on a page.
