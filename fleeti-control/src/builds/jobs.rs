@@ -28,7 +28,7 @@ use fleeti_store as store;
 use fleeti_store::builds::{Requested, Texts};
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -349,13 +349,12 @@ impl Expected {
         self.check(&incoming, text)?;
         let io = |e: std::io::Error| format!("the server could not store the build: {e}");
         for name in ARTIFACTS {
-            fs::rename(incoming.join(name), folder.join(name)).map_err(io)?;
+            fleeti_files::rename_durably(&incoming.join(name), &folder.join(name)).map_err(io)?;
         }
         let record = folder.join("build.json");
-        let mut file = open(&record).map_err(io)?;
-        file.set_len(0)
-            .and_then(|()| file.write_all(text.as_bytes()))
-            .and_then(|()| file.sync_all())
+        fleeti_files::write_durably(&record, text.as_bytes(), FILE)
+            // The umask may have narrowed the mode.
+            .and_then(|()| fs::set_permissions(&record, fs::Permissions::from_mode(FILE)))
             .map_err(io)?;
         fs::remove_dir_all(incoming).map_err(io)
     }
