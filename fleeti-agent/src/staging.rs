@@ -3,7 +3,7 @@
 
 use crate::announcements::{Announcements, NotTaken};
 use crate::http::read_limited;
-use crate::privileged::Helper;
+use crate::privileged::{Helper, StageRequest};
 use crate::proxy::Proxy;
 use crate::{Paths, anchors};
 use anyhow::{Context, Result};
@@ -82,14 +82,14 @@ impl Staging {
         let proxy = Proxy::start(self.http.clone(), self.upstream.clone(), verified)
             .await
             .map_err(unreachable)?;
-        let staging = self.helper.stage(
+        let staging = self.helper.stage(StageRequest {
             manifest,
             signatures,
-            Some(proof),
+            proof: Some(proof),
             boot,
-            proxy.url.clone(),
+            url: proxy.url.clone(),
             transitions,
-        );
+        });
         tokio::pin!(staging);
         loop {
             tokio::select! {

@@ -83,19 +83,31 @@ pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ReleaseError {
     |source| ReleaseError::Io { path, source }
 }
 
-/// Signs a build into a release directory. Signs exactly what `record` describes: the directory is
+/// A release to create.
+#[derive(Clone, Copy)]
+pub struct NewRelease<'a> {
+    /// The directory of the build.
+    pub build: &'a Path,
+    /// What the build contains.
+    pub record: &'a BuildRecord,
+    /// The release directory, which does not exist yet.
+    pub out: &'a Path,
+    /// What signs it.
+    pub signers: &'a ReleaseSigners<'a>,
+    /// When it is created, Unix seconds.
+    pub created_s: u64,
+}
+
+/// Signs a build into a release directory, and tells `line` what it does. Signs exactly what `record` describes: the directory is
 /// not trusted, so every file is read once and compared with the record.
 ///
 /// # Errors
 /// [`ReleaseError`]. Then nothing remains at `out`.
 pub fn create(
-    build: &Path,
-    record: &BuildRecord,
-    out: &Path,
-    signers: &ReleaseSigners<'_>,
-    created_s: u64,
+    release: NewRelease<'_>,
     line: &mut dyn FnMut(&str),
 ) -> Result<Manifest, ReleaseError> {
+    let NewRelease { build, record, out, signers, created_s } = release;
     if out.exists() {
         return Err(ReleaseError::Exists(out.to_owned()));
     }

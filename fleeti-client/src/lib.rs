@@ -28,7 +28,7 @@ mod worker;
 
 pub use events::Events;
 pub use pin::{NotAPin, OtherKey, Pin, fingerprint_of, is_trusted};
-pub use worker::{WholeIndex, WorkerClient};
+pub use worker::{Piece, WholeIndex, WorkerClient};
 
 use danger::PlainHttp;
 use fleeti_core::foreign::Foreign;

@@ -57,6 +57,15 @@ pub struct WholeIndex {
 #[derive(Debug, Clone)]
 pub struct WorkerClient(Client);
 
+/// Consecutive bytes of a file or log.
+#[derive(Debug, Clone)]
+pub struct Piece {
+    /// Where they begin, in bytes.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
 impl WorkerClient {
     /// A client of the server at `url` with a worker's token, and optionally the key that the
     /// server must have.
@@ -113,32 +122,19 @@ impl WorkerClient {
     pub async fn renew(&self, build: &str, renew: &Renew) -> Result<()> {
         Client::send(self.post(&format!("builds/{build}/renew"), renew, SOON)).await.map(drop)
     }
-    /// Appends to the log at byte `offset`.
+    /// Appends a piece to the log.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
-    pub async fn append_log(
-        &self,
-        build: &str,
-        lease: &str,
-        offset: u64,
-        bytes: Vec<u8>,
-    ) -> Result<()> {
-        self.put(&format!("builds/{build}/log"), lease, offset, bytes).await
+    pub async fn append_log(&self, build: &str, lease: &str, piece: Piece) -> Result<()> {
+        self.put(&format!("builds/{build}/log"), lease, piece).await
     }
-    /// Uploads a part of a file at byte `offset`.
+    /// Uploads a piece of a file.
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
-    pub async fn put_file(
-        &self,
-        build: &str,
-        lease: &str,
-        name: &str,
-        offset: u64,
-        bytes: Vec<u8>,
-    ) -> Result<()> {
-        self.put(&format!("builds/{build}/files/{name}"), lease, offset, bytes).await
+    pub async fn put_file(&self, build: &str, lease: &str, name: &str, piece: Piece) -> Result<()> {
+        self.put(&format!("builds/{build}/files/{name}"), lease, piece).await
     }
     /// Ends a build.
     ///
@@ -171,7 +167,8 @@ impl WorkerClient {
         Client::send(self.0.request(Method::PUT, &path).timeout(SOON).body(bytes)).await.map(drop)
     }
 
-    async fn put(&self, path: &str, lease: &str, offset: u64, bytes: Vec<u8>) -> Result<()> {
+    async fn put(&self, path: &str, lease: &str, piece: Piece) -> Result<()> {
+        let Piece { offset, bytes } = piece;
         let path = format!("{path}?lease={lease}&offset={offset}");
         Client::send(self.0.request(Method::PUT, &path).timeout(SOON).body(bytes)).await.map(drop)
     }

@@ -24,6 +24,7 @@ use crate::trust::access::Access;
 use crate::trust::state::TrustState;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_signer_client::handle::SignerHandle;
 use fleeti_store::audit::WaitingAct;
 use fleeti_store::{Db, Tx};
@@ -99,14 +100,7 @@ impl Context {
     /// # Errors
     /// [`Code::Unavailable`] if too many acts wait already: the server does nothing that it cannot
     /// enter in the audit log.
-    pub async fn audit(
-        &self,
-        tx: &mut Tx<'_>,
-        now_s: u64,
-        actor: &str,
-        action: &str,
-        subject: &str,
-    ) -> Result<(), Error> {
+    pub async fn audit(&self, tx: &mut Tx<'_>, act: Act) -> Result<(), Error> {
         if fleeti_store::audit::is_full(tx).await? {
             let text = "too many acts wait for the audit log, so the server refuses changes";
             return Err(
@@ -115,11 +109,11 @@ impl Context {
         }
         let act = WaitingAct {
             id: new_id("audit"),
-            actor: actor.to_owned(),
-            action: action.to_owned(),
-            subject: fleeti_pki::audit::fitting(subject).into_owned(),
+            actor: act.actor,
+            action: act.action,
+            subject: fleeti_pki::audit::fitting(&act.subject).into_owned(),
         };
-        fleeti_store::audit::insert(tx, &act, now_s).await?;
+        fleeti_store::audit::insert(tx, &act, self.now_s()).await?;
         self.acts.added();
         Ok(())
     }

@@ -15,6 +15,7 @@ use fleeti_core::wire::api::{Event, ProfileRevision};
 use fleeti_core::wire::problem::{Code, FieldError};
 use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, MadeOf, ProfileChanges};
 use fleeti_core::wire::suite::IndexedSuite;
+use fleeti_pki::audit::Act;
 use fleeti_store as store;
 use fleeti_store::revisions::Head;
 use shelf::{LIBRARY_MAX, PROFILE, Shelf};
@@ -88,7 +89,7 @@ async fn save_checked(
     if let Some(Written { made_of, .. }) = written {
         store::revisions::keep_made_of(&mut tx, &profile.name, number, made_of).await?;
     }
-    cx.audit(&mut tx, now_s, "admin", "profile.save", &format!("{} {number}", profile.name))
+    cx.audit(&mut tx, Act::new("admin", "profile.save", format!("{} {number}", profile.name)))
         .await?;
     tx.commit().await?;
     cx.publish(Event::Profile { line: profile.name.clone() });

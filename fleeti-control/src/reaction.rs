@@ -10,8 +10,7 @@ use fleeti_store::Tx;
 use std::pin::Pin;
 
 /// What an area does in the transaction of an event. `C` is the context.
-pub(crate) type React<C> =
-    for<'a, 't> fn(&'a C, &'a mut Tx<'t>, &'a DomainEvent) -> Reacting<'a>;
+pub(crate) type React<C> = for<'a, 't> fn(&'a C, &'a mut Tx<'t>, &'a DomainEvent) -> Reacting<'a>;
 /// A reaction that is running.
 pub(crate) type Reacting<'a> = Pin<Box<dyn Future<Output = Result<Caused, Error>> + Send + 'a>>;
 

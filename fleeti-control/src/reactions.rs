@@ -8,12 +8,7 @@ use crate::rollouts;
 /// All reactions. No area reacts to [`Kind::RolloutFinished`]: it is for the outbox.
 pub(crate) const REACTIONS: &[Reaction<Context>] = &[Reaction {
     area: "rollouts",
-    to: &[
-        Kind::DeviceReported,
-        Kind::DevicesAppraised,
-        Kind::DeviceRevoked,
-        Kind::ReleaseRevoked,
-    ],
+    to: &[Kind::DeviceReported, Kind::DevicesAppraised, Kind::DeviceRevoked, Kind::ReleaseRevoked],
     causes: &[Kind::RolloutFinished],
     react: rollouts::react,
 }];

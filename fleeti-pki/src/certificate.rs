@@ -340,7 +340,8 @@ impl Period {
 /// # Errors
 /// [`Error::Backend`] if the key cannot sign.
 pub fn self_signed(role: Role, period: Period, signer: &dyn Signer) -> Result<Certificate, Error> {
-    build(role, None, period, spki_of(signer)?, signer, &Extras::default())
+    let key = spki_of(signer)?;
+    build(Contents { role, issuer: None, period, key, extras: &Extras::default() }, signer)
 }
 
 /// Issues a certificate of a CA for a public key.
@@ -369,17 +370,21 @@ pub fn issue_with(
 ) -> Result<Certificate, Error> {
     let key = SubjectPublicKeyInfoOwned::from_der(public_key_der).or_malformed("public key")?;
     let issuer = authority.certificate.tbs_certificate().subject().clone();
-    build(role, Some(issuer), period, key, authority.signer, extras)
+    build(Contents { role, issuer: Some(issuer), period, key, extras }, authority.signer)
 }
 
-fn build(
+/// What a certificate says.
+struct Contents<'a> {
     role: Role,
+    /// `None` for a self-signed certificate.
     issuer: Option<Name>,
     period: Period,
     key: SubjectPublicKeyInfoOwned,
-    signer: &dyn Signer,
-    extras: &Extras,
-) -> Result<Certificate, Error> {
+    extras: &'a Extras,
+}
+
+fn build(contents: Contents<'_>, signer: &dyn Signer) -> Result<Certificate, Error> {
+    let Contents { role, issuer, period, key, extras } = contents;
     role.san()?;
     let extras = extras.extensions(&Name::default())?;
     let serial = SerialNumber::new(&new_serial()).or_malformed("serial")?;

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use fleeti_build::build::{self, BuildRecord, Request};
 use fleeti_build::cache::Cache;
 use fleeti_build::suite;
-use fleeti_client::{ClientError, WholeIndex, WorkerClient};
+use fleeti_client::{ClientError, Piece, WholeIndex, WorkerClient};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::wire::worker::{
     ARTIFACTS, CHUNK_MAX, Finish, Job, LEASE_S, LOG_MAX, Outcome, Renew,
@@ -325,7 +325,8 @@ impl Claimed<'_> {
                 if bytes.iter().any(|b| *b != 0) {
                     let (client, build) = (&self.worker.client, &self.job.build);
                     patiently(async || {
-                        client.put_file(build, self.lease, name, offset, bytes.clone()).await
+                        let piece = Piece { offset, bytes: bytes.clone() };
+                        client.put_file(build, self.lease, name, piece).await
                     })
                     .await?;
                 }
@@ -410,15 +411,16 @@ impl<'a> Reporter<'a> {
         let Claimed { worker, job, lease, progress } = self.claimed;
         let (client, build) = (&worker.client, job.build.as_str());
         loop {
-            let (offset, piece) = {
+            let piece = {
                 let progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-                (progress.sent, progress.log[..progress.log.len().min(LOG_PIECE)].to_vec())
+                let bytes = progress.log[..progress.log.len().min(LOG_PIECE)].to_vec();
+                Piece { offset: progress.sent, bytes }
             };
-            if piece.is_empty() {
+            if piece.bytes.is_empty() {
                 break;
             }
-            let length = piece.len();
-            client.append_log(build, lease, offset, piece).await?;
+            let length = piece.bytes.len();
+            client.append_log(build, lease, piece).await?;
             let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
             progress.log.drain(..length);
             progress.sent += length as u64;

@@ -3,7 +3,7 @@
 
 use crate::outbox;
 use fleeti_build::build::BuildRecord;
-use fleeti_build::release::{self, ReleaseSigners};
+use fleeti_build::release::{self, NewRelease, ReleaseSigners};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::SignedBy;
 use fleeti_pki::approval::{Approved, Intent, Policy};
@@ -155,8 +155,14 @@ impl ReleaseJob {
         let private =
             tempfile::Builder::new().prefix("release-").tempdir_in(work).map_err(failed)?;
         let made = private.path().join("release");
-        release::create(&self.build, &self.record, &made, &signers, now_s, &mut |_| {})
-            .map_err(|e| e.to_string())?;
+        let new = NewRelease {
+            build: &self.build,
+            record: &self.record,
+            out: &made,
+            signers: &signers,
+            created_s: now_s,
+        };
+        release::create(new, &mut |_| {}).map_err(|e| e.to_string())?;
         let manifest = fs::read(made.join("manifest.json")).map_err(failed)?;
         outbox::put(&made, &self.set.outbox, &self.out)
             .map_err(|e| format!("the outbox {}: {e}", self.set.outbox.display()))?;

@@ -4,7 +4,7 @@
 //! Rows lie in the order in which they came. The index, whose entries are in random order, has only
 //! the first eight bytes of each digest, so that many entries share a page: a page for each new key
 //! would be the most expensive part of a certificate. The whole digest is compared. Of two keys
-//! whose digests begin with the same eight bytes the second one is refused, whoever has the first
+//! whose digests begin with the same eight bytes the second one is refused, although another device has the first
 //! one.
 
 use crate::batch::{push_integers, push_list, push_rows};
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_key_is_one_devices_whoever_stores_it_and_after_a_restart() {
+    async fn a_key_belongs_to_one_device_on_every_path_and_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("fleeti.db");
         let db = Db::open(&path).await.unwrap();

@@ -31,24 +31,33 @@ impl TryFrom<Row> for Release {
     }
 }
 
+/// A release to add.
+#[derive(Debug, Clone, Copy)]
+pub struct NewRelease<'a> {
+    /// Its name.
+    pub name: &'a ReleaseName,
+    /// SHA-256 of its manifest, hexadecimal.
+    pub manifest_sha256: &'a str,
+    /// Its manifest, byte for byte.
+    pub manifest: &'a str,
+    /// JSON of pairs: the id of a key, and its signature.
+    pub signatures: &'a str,
+    /// When it is published, Unix seconds.
+    pub published_s: u64,
+}
+
 /// Adds a release whose files are in place. Returns `false` if it exists already.
-pub async fn insert(
-    tx: &mut Tx<'_>,
-    name: &ReleaseName,
-    sha256: &str,
-    manifest: &str,
-    signatures: &str,
-    now_s: u64,
-) -> Result<bool, StoreError> {
+pub async fn insert(tx: &mut Tx<'_>, release: &NewRelease<'_>) -> Result<bool, StoreError> {
+    let NewRelease { name, manifest_sha256, manifest, signatures, published_s } = *release;
     let result = sql::query(
         "INSERT INTO releases (name, manifest_sha256, manifest, signatures, published_s) VALUES ($1, $2, $3, $4, $5) \
          ON CONFLICT (name) DO NOTHING",
     )
     .bind(name.to_string())
-    .bind(sha256)
+    .bind(manifest_sha256)
     .bind(manifest)
     .bind(signatures)
-    .bind(seconds(now_s))
+    .bind(seconds(published_s))
     .execute(&mut **tx)
     .await?;
     Ok(result.rows_affected() == 1)

@@ -5,7 +5,7 @@
 
 use crate::scenario::Scenario;
 use crate::vm::{Cable, End, Parts, Vm};
-use crate::world::{BOOT, FLEET, Record, World};
+use crate::world::{BOOT, FLEET, Provisioning, Record, World};
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_build::build::BuildRecord;
 use fleeti_build::cache::Cache;
@@ -128,7 +128,13 @@ fn start(
     let release = world.release(&build, "1")?;
     let name = BuildRecord::read(&build)?.release.to_string();
     let machine = |folder: &str, end: End<'_>, record: Record| -> Result<Machine> {
-        let device = world.provision_by(FLEET, folder, &build, &release, record)?;
+        let device = world.provision_by(&Provisioning {
+            fleet: FLEET,
+            name: folder,
+            build: &build,
+            release: &release,
+            record,
+        })?;
         let vm = world.start_with(cache, folder, Some(end), Parts::default())?.0;
         Ok(Machine { device, vm })
     };

@@ -20,10 +20,10 @@ use std::time::Duration;
 /// systemd-boot prints this for an image that the firmware refuses.
 const REFUSED: &str = "ccess denied";
 /// The stub passes it to user space and measures it into PCR 12 (systemd-stub(7)).
-const CREDENTIAL: &str = "loader/credentials/somebody.cred";
+const CREDENTIAL: &str = "loader/credentials/attacker.cred";
 /// An addon: if the firmware loads it, the stub appends its command line to the kernel's and
 /// measures it into PCR 12.
-const ADDON: &str = "loader/addons/somebody.addon.efi";
+const ADDON: &str = "loader/addons/attacker.addon.efi";
 /// Keys that systemd-boot enrolls when the firmware has none.
 const KEYS: &str = "loader/keys/auto";
 const PK: &str = "loader/keys/auto/PK.auth";
@@ -32,7 +32,7 @@ const PK: &str = "loader/keys/auto/PK.auth";
 fn addon(cache: &Cache) -> Result<Vec<u8>> {
     let stub = Tree::boot(cache)?.root().join("usr/lib/systemd/boot/efi/addonx64.efi.stub");
     let stub = fs::read(&stub).with_context(|| stub.display().to_string())?;
-    Ok(pe::with_section(&stub, ".cmdline", b"somebody.was.here=1\0")?)
+    Ok(pe::with_section(&stub, ".cmdline", b"attacker.was.here=1\0")?)
 }
 
 /// Begins a new epoch of db on the running device, and forbids one release that is not in `kept`,
@@ -102,8 +102,8 @@ pub fn rotate(
     )
 }
 
-/// Checks what an attacker with the disk of the device, which runs `line`@`version`, can pass to
-/// the kernel, and how the level changes while the device is off. Afterwards an unsigned addon is
+/// Checks what an attacker with the disk of the device, which runs `release`, can pass to the
+/// kernel, and how the level changes while the device is off. Afterwards an unsigned addon is
 /// on its ESP.
 ///
 /// # Errors
@@ -113,8 +113,7 @@ pub fn pass(
     scenario: &mut Scenario,
     cache: &Cache,
     device: &DeviceId,
-    line: &str,
-    version: &str,
+    release: &str,
 ) -> Result<()> {
     scenario.step("with a credential on the ESP, which firmware does not verify, the TPM does not open the data partition", |e| {
         world.power_off();
@@ -145,7 +144,7 @@ pub fn pass(
         },
     )?;
     let title = format!(
-        "after a power cut, with an unsigned addon instead, {line}@{version} boots with the new key and without the addon"
+        "after a power cut, with an unsigned addon instead, {release} boots with the new key and without the addon"
     );
     scenario.step(&title, |e| {
         world.power_off();
@@ -158,10 +157,7 @@ pub fn pass(
         e.push(world.console("fleeti: boot image=", BOOT)?);
         let d = world.device_with(BOOT, device, |d| d.online)?;
         let boot = d.boot.context("the device has not reported")?;
-        ensure!(
-            boot.running.to_string() == format!("{line}@{version}") && boot.secure_boot,
-            "{boot:?}"
-        );
+        ensure!(boot.running.to_string() == release && boot.secure_boot, "{boot:?}");
         e.push(world.proves_anew(device, &before, Level::VerifiedBoot)?);
         Ok(())
     })

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use fleeti_agent::Paths;
 use fleeti_agent::identity::Identity;
-use fleeti_agent::privileged::{MESSAGE_MAX, Request, Response, secrets};
+use fleeti_agent::privileged::{MESSAGE_MAX, Request, Response, StageRequest, secrets};
 use fleeti_agent::{anchors, kept, release_log, storage};
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
@@ -238,7 +238,9 @@ impl Host {
                 self.state().boot_change = change.number;
                 Response::Done
             }
-            Request::Stage { manifest, signatures, proof, url, transitions, .. } => {
+            Request::Stage(StageRequest {
+                manifest, signatures, proof, url, transitions, ..
+            }) => {
                 anchors::take(&self.paths, &self.paths.helper_state, &transitions)?;
                 let staged = self.stage(&manifest, &signatures, proof.as_deref(), &url).await;
                 self.keep_staged(staged)

@@ -5,7 +5,7 @@ use crate::qemu::Tree;
 use crate::scenario::Scenario;
 use crate::vault::data_partition;
 use crate::vm::{HOST, Parts, SECOND_HOST};
-use crate::world::{BOOT, Record, SOON, World, copy_folder};
+use crate::world::{BOOT, Provisioning, Record, SOON, World, copy_folder};
 use anyhow::{Context, Result, ensure};
 use fleeti_build::cache::Cache;
 use fleeti_core::attestation::Level;
@@ -46,7 +46,13 @@ pub fn run(
     let drawer = scenario.step(
         "a device without a TPM enrolls and is stored powered off; it has lost update.json",
         |e| {
-            let drawer = world.provision_by(DRAWER, DRAWER, &build, &release, Record::OnEsp)?;
+            let drawer = world.provision_by(&Provisioning {
+                fleet: DRAWER,
+                name: DRAWER,
+                build: &build,
+                release: &release,
+                record: Record::OnEsp,
+            })?;
             let (vm, _) = world.start_with(cache, DRAWER, None, Parts { no_tpm: true, ..PARTS })?;
             e.push(vm.wait_for("fleeti: device ", 0, BOOT)?.1);
             let device = world.device_with(SOON, &drawer, |d| d.online && d.boot.is_some())?;
@@ -100,8 +106,8 @@ pub fn run(
             quiet(world, &device)
         })?;
     }
-    world.power_off();
-    from_the_drawer(world, scenario, cache, &old, &drawer, &name)
+    let stored = StoredDevice { id: &drawer, server: &old, release: &name };
+    after_two_years(world, scenario, cache, &stored)
 }
 
 /// Restores server and signing service from a backup that is older than what the device has seen.
@@ -338,14 +344,23 @@ fn roots(world: &World) -> Result<()> {
     Ok(())
 }
 
-fn from_the_drawer(
+/// A device that was stored powered off.
+struct StoredDevice<'a> {
+    id: &'a DeviceId,
+    /// The address of the server that it knows.
+    server: &'a str,
+    /// The release that its fleet gets meanwhile.
+    release: &'a str,
+}
+
+fn after_two_years(
     world: &mut World,
     scenario: &mut Scenario,
     cache: &Cache,
-    old: &str,
-    drawer: &DeviceId,
-    name: &str,
+    stored: &StoredDevice<'_>,
 ) -> Result<()> {
+    let StoredDevice { id: drawer, server: old, release: name } = *stored;
+    world.power_off();
     scenario.step("two years later the stored device is powered on, with a dead clock", |e| {
         let before = fs::read_to_string(world.path("server.log")).unwrap_or_default().len();
         world.restart_both_later(TWO_YEARS_S)?;

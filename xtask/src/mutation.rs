@@ -15,7 +15,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use syn::visit_mut::{self, VisitMut};
-use syn::{Attribute, BinOp, Block, Expr, ImplItemFn, Item, ItemFn, ReturnType, Stmt, Type};
+use syn::{
+    Attribute, BinOp, Block, Expr, ImplItemFn, Item, ItemFn, ReturnType, Signature, Stmt, Type,
+};
 
 /// Default files: those that decide about TPM evidence and what a device gets for it.
 const ATTESTATION: &[&str] = &[
@@ -287,18 +289,12 @@ impl Switches<'_> {
         });
     }
 
-    fn function(
-        &mut self,
-        name: String,
-        answers: bool,
-        is_const: bool,
-        attributes: &[Attribute],
-        block: &mut Block,
-    ) {
-        if is_const || is_test(attributes) {
+    fn function(&mut self, signature: &Signature, attributes: &[Attribute], block: &mut Block) {
+        if signature.constness.is_some() || is_test(attributes) {
             return;
         }
-        let outer = std::mem::replace(&mut self.function, name);
+        let answers = is_bool(&signature.output);
+        let outer = std::mem::replace(&mut self.function, signature.ident.to_string());
         self.visit_block_mut(block);
         if let Some(Stmt::Expr(answer, None)) = block.stmts.last_mut().filter(|_| answers)
             && matches!(answer, Expr::Binary(both) if matches!(both.op, BinOp::And(_)))
@@ -319,13 +315,11 @@ impl VisitMut for Switches<'_> {
     }
 
     fn visit_item_fn_mut(&mut self, item: &mut ItemFn) {
-        let (name, answers) = (item.sig.ident.to_string(), is_bool(&item.sig.output));
-        self.function(name, answers, item.sig.constness.is_some(), &item.attrs, &mut item.block);
+        self.function(&item.sig, &item.attrs, &mut item.block);
     }
 
     fn visit_impl_item_fn_mut(&mut self, item: &mut ImplItemFn) {
-        let (name, answers) = (item.sig.ident.to_string(), is_bool(&item.sig.output));
-        self.function(name, answers, item.sig.constness.is_some(), &item.attrs, &mut item.block);
+        self.function(&item.sig, &item.attrs, &mut item.block);
     }
 
     fn visit_expr_if_mut(&mut self, found: &mut syn::ExprIf) {

@@ -1,6 +1,6 @@
 //! The daemon's end of the helper's socket.
 
-use super::protocol::{MESSAGE_MAX, Measured, Occasion, Request, Response};
+use super::protocol::{MESSAGE_MAX, Measured, Occasion, Request, Response, StageRequest};
 use crate::tpm::KeySeed;
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
@@ -8,8 +8,7 @@ use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::strict;
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
-use fleeti_core::wire::boot::{BootChange, BootSignatures, BootSummary};
-use fleeti_core::wire::device::ReleaseProof;
+use fleeti_core::wire::boot::{BootChange, BootSummary};
 use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::readmission::SignedTransition;
 use std::collections::BTreeMap;
@@ -85,19 +84,8 @@ impl Helper {
     ///
     /// # Errors
     /// If the helper does not answer.
-    pub async fn stage(
-        &self,
-        manifest: String,
-        signatures: Vec<(String, String)>,
-        proof: Option<Box<ReleaseProof>>,
-        boot: BootSignatures,
-        url: String,
-        transitions: Vec<SignedTransition>,
-    ) -> Result<Result<(), (FailureCode, String)>> {
-        match self
-            .call(&Request::Stage { manifest, signatures, proof, boot, url, transitions })
-            .await?
-        {
+    pub async fn stage(&self, release: StageRequest) -> Result<Result<(), (FailureCode, String)>> {
+        match self.call(&Request::Stage(release)).await? {
             Response::Done => Ok(Ok(())),
             Response::Failed { code, detail } => Ok(Err((code, detail))),
             other => bail!("the helper answered {other:?}"),

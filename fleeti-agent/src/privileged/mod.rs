@@ -13,5 +13,5 @@ mod server;
 pub mod staging;
 
 pub use caller::Helper;
-pub use protocol::{MESSAGE_MAX, Measured, Occasion, Request, Response};
+pub use protocol::{MESSAGE_MAX, Measured, Occasion, Request, Response, StageRequest};
 pub use server::serve;

@@ -13,6 +13,25 @@ use std::collections::BTreeMap;
 /// Maximum size of a request or response, bytes.
 pub const MESSAGE_MAX: u64 = 1 << 20;
 
+/// A release to stage.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageRequest {
+    /// `manifest.json`, byte for byte.
+    pub manifest: String,
+    /// Key id and DER (base64) of each signature.
+    pub signatures: Vec<(String, String)>,
+    /// Proves that the release is in the audit log.
+    pub proof: Option<Box<ReleaseProof>>,
+    /// This device's own signatures of its EFI binaries.
+    pub boot: BootSignatures,
+    /// `http://127.0.0.1:...`.
+    pub url: String,
+    /// Transitions from this image's trust anchors to those that signed the release.
+    #[serde(default)]
+    pub transitions: Vec<SignedTransition>,
+}
+
 /// A verb and its arguments.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
@@ -22,21 +41,7 @@ pub enum Request {
     /// The enrollment record, from SMBIOS or the ESP.
     EnrollmentRecord,
     /// Verify the manifest and run systemd-sysupdate against a loopback URL.
-    Stage {
-        /// `manifest.json`, byte for byte.
-        manifest: String,
-        /// Key id and DER (base64) of each signature.
-        signatures: Vec<(String, String)>,
-        /// Proves that the release is in the audit log.
-        proof: Option<Box<ReleaseProof>>,
-        /// This device's own signatures of its EFI binaries.
-        boot: BootSignatures,
-        /// `http://127.0.0.1:...`.
-        url: String,
-        /// Transitions from this image's trust anchors to those that signed the release.
-        #[serde(default)]
-        transitions: Vec<SignedTransition>,
-    },
+    Stage(StageRequest),
     /// Change the Secure Boot variables.
     ChangeBoot {
         /// The change.

@@ -1,7 +1,7 @@
 //! The socket of the helper.
 
 use super::first_reboot::{self, FirstReboot};
-use super::{MESSAGE_MAX, Request, Response, dmi, measured, secrets, staging};
+use super::{MESSAGE_MAX, Request, Response, StageRequest, dmi, measured, secrets, staging};
 use crate::clock::Clock;
 use crate::image::{self, running_release};
 use crate::next_key::{self, Next};
@@ -115,7 +115,7 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             secure_boot::change(paths, &change)?;
             Response::Done
         }
-        Request::Stage { manifest, signatures, proof, boot, url, transitions } => {
+        Request::Stage(StageRequest { manifest, signatures, proof, boot, url, transitions }) => {
             let _one = state.slot.lock().await;
             anchors::take(paths, &paths.helper_state, &transitions)?;
             let proof = proof.as_deref();

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_agent::announcements::Announcements;
 use fleeti_agent::http::read_document;
-use fleeti_agent::privileged::{self, Helper};
+use fleeti_agent::privileged::{self, Helper, StageRequest};
 use fleeti_agent::release_log;
 use fleeti_agent::staging::Staging;
 use fleeti_core::canonical::sha256_hex;
@@ -204,14 +204,14 @@ async fn a_release_that_the_helper_refuses_changes_nothing_of_the_staged_one() {
         let shown: String = manifest.chars().take(200).collect();
         let (code, detail) = scene
             .helper
-            .stage(
+            .stage(StageRequest {
                 manifest,
                 signatures,
-                Some(Box::new(proof.clone())),
-                BootSignatures::default(),
-                url.clone(),
-                vec![],
-            )
+                proof: Some(Box::new(proof.clone())),
+                boot: BootSignatures::default(),
+                url: url.clone(),
+                transitions: vec![],
+            })
             .await
             .unwrap()
             .expect_err(&shown);

@@ -6,7 +6,7 @@ use fleeti_build::compare::{self, Comparison, Own};
 use fleeti_build::compare_release::with_release;
 use fleeti_build::countersign::countersign;
 use fleeti_build::lock::Lock;
-use fleeti_build::release::{self, ReleaseError, ReleaseSigners};
+use fleeti_build::release::{self, NewRelease, ReleaseError, ReleaseSigners};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::command_line;
 use fleeti_core::id::Architecture;
@@ -64,7 +64,9 @@ impl World {
             pcr: Some(&self.pcr),
         };
         let record = BuildRecord::read(build).unwrap();
-        release::create(build, &record, &out, &signers, NOW_S, &mut |_| {}).unwrap();
+        let new =
+            NewRelease { build, record: &record, out: &out, signers: &signers, created_s: NOW_S };
+        release::create(new, &mut |_| {}).unwrap();
         out
     }
 

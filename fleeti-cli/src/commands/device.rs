@@ -18,7 +18,7 @@ use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::enrollment::{EnrollmentRecord, SMBIOS_PREFIX};
 use fleeti_core::wire::readmission::CreateReadmission;
 use fleeti_core::wire::vault::ShowRecoveryKey;
-use provision::{provision, read_csv};
+use provision::{Provisioning, provision, read_csv};
 use shown::{described, row};
 use std::path::{Path, PathBuf};
 
@@ -303,7 +303,9 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             };
             let request =
                 Provision { valid_s: days * 86_400, release, ek_sha256: None, fleet_keys, proxy };
-            block_on(provision(&server.client()?, &fleet, &request, devices, &out, output))
+            let provisioning =
+                Provisioning { fleet: &fleet, request: &request, devices, out: &out };
+            block_on(provision(&server.client()?, provisioning, output))
         }
         Command::Smbios { record, out } => smbios(&record, &out, output),
         Command::BootKeys(arguments) => boot_keys(arguments, output),

@@ -6,18 +6,19 @@ use super::request::{block_on, refused};
 use super::server::Server;
 use super::signature::differs;
 use crate::CommandResult;
-use crate::output::{Failure, Lines, Output, Progress, bytes, rows};
+use crate::output::{Failure, Lines, Output, Progress, rows};
 use clap::{Args, Subcommand};
 use fleeti_build::build::BuildRecord;
 use fleeti_build::cache::Cache;
 use fleeti_build::compare;
 use fleeti_build::countersign::countersign;
 use fleeti_build::disk;
-use fleeti_build::release::{self, ReleaseError, ReleaseSigners};
+use fleeti_build::release::{self, NewRelease, ReleaseError, ReleaseSigners};
 use fleeti_core::boot_proof::{BootProof, KIND, PCRS};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::manifest::Manifest;
+use fleeti_core::size::bytes;
 use fleeti_core::strict;
 use fleeti_core::wire::api::{Provisioned, Release, SignedBootProof};
 use fleeti_core::wire::attestation::Attestation;
@@ -206,9 +207,8 @@ fn create(arguments: &Create, output: &Output) -> CommandResult {
         pcr: pcr.as_deref(),
     };
     let record = BuildRecord::read(build).map_err(Failure::plain)?;
-    let manifest =
-        release::create(build, &record, out, &signers, now_s(), &mut |line| output.note(line))
-            .map_err(Failure::plain)?;
+    let new = NewRelease { build, record: &record, out, signers: &signers, created_s: now_s() };
+    let manifest = release::create(new, &mut |line| output.note(line)).map_err(Failure::plain)?;
     output.data(&manifest, |m| {
         let list: Vec<_> =
             m.artifacts.iter().map(|a| format!("  {:<60} {:>10}", a.path, bytes(a.size))).collect();

@@ -12,6 +12,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::attestation::{AskedFleet, Attestation, Challenge, MeasuredPcr, Tpm};
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_pki::measured::boot::MeasuredBoot;
 use fleeti_pki::measured::log::{BYTES_MAX as LOG_MAX, FirmwareLog};
 use fleeti_pki::measured::{explained, phases};
@@ -208,7 +209,7 @@ pub async fn accept_firmware(cx: &Context, device: &DeviceId) -> Result<(), Erro
         return Err(Error::new(Code::Conflict, "the device has sent new evidence meanwhile")
             .hint("check the new evidence first"));
     }
-    cx.audit(&mut tx, cx.now_s(), "admin", "device.accept-firmware", device.as_str()).await?;
+    cx.audit(&mut tx, Act::new("admin", "device.accept-firmware", device.as_str())).await?;
     tx.commit().await?;
     cx.hub.challenge(device);
     Ok(())

@@ -12,6 +12,7 @@ use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::attestation::AttestationResult;
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_store as store;
 use fleeti_store::attestations::{self, AttestationRow, SentEvidence, Subject};
 use std::collections::{HashMap, HashSet};
@@ -173,7 +174,7 @@ async fn follow(
         {
             let evidence = row.result.evidence.get(..16).unwrap_or_default();
             let text = format!("quote {evidence}: {what}");
-            cx.audit(tx, now, device.as_str(), ATTESTATION_FAILED, &text).await?;
+            cx.audit(tx, Act::new(device.as_str(), ATTESTATION_FAILED, &text)).await?;
         }
         fleets.entry(&subject.fleet).or_default().push(LevelChange {
             device: device.clone(),

@@ -12,6 +12,7 @@ use fleeti_core::wire::attestation::{
     TpmManufacturers,
 };
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::der_to_pem;
 use fleeti_pki::tpm::endorsement::{Believed, Kind, MANUFACTURERS_MAX, Manufacturers};
 use fleeti_pki::tpm::files;
@@ -107,10 +108,11 @@ pub async fn add(
             .unwrap_or_default();
         cx.audit(
             &mut tx,
-            cx.now_s(),
-            "admin",
-            "tpm-manufacturer.add",
-            &format!("{} {id} {subject}", request.kind.as_str()),
+            Act::new(
+                "admin",
+                "tpm-manufacturer.add",
+                format!("{} {id} {subject}", request.kind.as_str()),
+            ),
         )
         .await?;
         let path = folder.join(format!("{}.pem", &id[..32]));
@@ -160,7 +162,7 @@ pub async fn remove(cx: &ContextRef, id: &str) -> Result<TpmManufacturer, Error>
     };
     let mut tx = cx.db.write().await?;
     let what = format!("{} {} {}", removed.kind.as_str(), removed.id, removed.subject);
-    cx.audit(&mut tx, cx.now_s(), "admin", "tpm-manufacturer.remove", &what).await?;
+    cx.audit(&mut tx, Act::new("admin", "tpm-manufacturer.remove", &what)).await?;
     let folder = manufacturers_folder(&cx.settings.data);
     for (_, path) in TpmKind::ALL.iter().flat_map(|kind| manufacturer_files(&folder, kind.as_str()))
     {

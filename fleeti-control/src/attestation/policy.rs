@@ -10,6 +10,7 @@ use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_store::{self as store, attestations};
 use std::sync::Arc;
 
@@ -51,10 +52,11 @@ async fn change(cx: &Context, fleet: &FleetId, policy: &Policy) -> Result<(), Er
     store::policies::set(&mut tx, fleet, policy).await?;
     cx.audit(
         &mut tx,
-        cx.now_s(),
-        "admin",
-        "fleet.attestation-policy",
-        &format!("{fleet} {}", serde_json::to_string(policy)?),
+        Act::new(
+            "admin",
+            "fleet.attestation-policy",
+            format!("{fleet} {}", serde_json::to_string(policy)?),
+        ),
     )
     .await?;
     let event = DomainEvent::DevicesAppraised(FleetAppraisal {

@@ -18,6 +18,7 @@ use fleeti_core::wire::attestation::{
 };
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::key::{self, CHANNEL_BYTES, Certification, Purpose};
+use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::Protection;
 use fleeti_pki::csr;
 use fleeti_pki::tpm::credential;
@@ -201,7 +202,7 @@ async fn reappraise_some(cx: &ContextRef) -> Result<bool, Error> {
         {
             let kind = manufacturer.kind.as_deref().unwrap_or("no trusted manufacturer");
             let text = format!("{device} {kind}: {}", manufacturer.description);
-            cx.audit(&mut tx, cx.now_s(), "server", "device.tpm-manufacturer", &text).await?;
+            cx.audit(&mut tx, Act::new("server", "device.tpm-manufacturer", &text)).await?;
             changed.push(device);
         }
     }
@@ -295,7 +296,7 @@ pub async fn prove(cx: &Context, device: &DeviceId, proof: &TpmProof) -> Result<
         return Err(other_tpm(cx, device.as_str(), &row).await?);
     }
     if bound == Bound::New {
-        cx.audit(&mut tx, cx.now_s(), device.as_str(), "device.tpm-bound", &row.ek_sha256).await?;
+        cx.audit(&mut tx, Act::new(device.as_str(), "device.tpm-bound", &row.ek_sha256)).await?;
     }
     tx.commit().await?;
     if bound == Bound::New {
@@ -324,7 +325,7 @@ pub(crate) fn other() -> Error {
 pub(crate) async fn alarm(cx: &Context, who: &str, tpm: &TpmRow) -> Result<(), Error> {
     if cx.alarms.is_new(REFUSED, who) {
         let mut tx = cx.db.write().await?;
-        cx.audit(&mut tx, cx.now_s(), who, REFUSED, &tpm.ek_sha256).await?;
+        cx.audit(&mut tx, Act::new(who, REFUSED, &tpm.ek_sha256)).await?;
         tx.commit().await?;
         tracing::error!(device = %who, "a device presented a TPM that is not bound to it, or is bound to another device");
     }

@@ -18,6 +18,7 @@ use fleeti_core::wire::boot::{
 };
 use fleeti_core::wire::enrollment::is_proxy;
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_signer_client::wire::{Request, Response};
 use fleeti_store as store;
 use fleeti_store::boot::{BootKeysRow, SignedForDevice, Unsigned};
@@ -73,8 +74,7 @@ pub async fn provision(
         }
         writes = enrolls;
     }
-    cx.audit(&mut tx, cx.now_s(), "admin", "device.provision", &format!("{device} {fleet}"))
-        .await?;
+    cx.audit(&mut tx, Act::new("admin", "device.provision", format!("{device} {fleet}"))).await?;
     tx.commit().await?;
     let (mut record, expires_s) = (enrollment.record, enrollment.expires_s);
     record.proxy = request.proxy.clone().or(record.proxy);
@@ -243,7 +243,7 @@ pub async fn change(cx: &Context, device: &DeviceId, request: &ChangeBoot) -> Re
         ));
     };
     let act = format!("{device} {}", request.change.name());
-    cx.audit(&mut tx, cx.now_s(), "admin", "device.boot-keys", &act).await?;
+    cx.audit(&mut tx, Act::new("admin", "device.boot-keys", &act)).await?;
     tx.commit().await?;
     if let Some(desired) = desired {
         cx.hub.push(device, desired);

@@ -6,6 +6,7 @@ use crate::releases;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::api::{Event, Release, SignedBootProof};
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_pki::manifest::Signature;
 use fleeti_pki::{boot_proof, manifest};
 use fleeti_store as store;
@@ -35,10 +36,11 @@ pub async fn add(
     store::releases::set_boot_proof(&mut tx, name, sent).await?;
     cx.audit(
         &mut tx,
-        cx.now_s(),
-        "admin",
-        "release.boot-proof",
-        &format!("{name} by {} at {}", proof.device, proof.level.code()),
+        Act::new(
+            "admin",
+            "release.boot-proof",
+            format!("{name} by {} at {}", proof.device, proof.level.code()),
+        ),
     )
     .await?;
     tx.commit().await?;

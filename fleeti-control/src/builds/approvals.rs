@@ -12,6 +12,7 @@ use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::api::{Approver, Build, RequestSignature, SignatureStatus, SignedBy};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::approval::{Intent, KIND, NotApproved, Policy, Word};
+use fleeti_pki::audit::Act;
 use fleeti_signer_client::wire::{Request, Response};
 use fleeti_store as store;
 use fleeti_store::approvals::Asked;
@@ -141,7 +142,7 @@ pub async fn sign_alone(cx: &Context, id: &str) -> Result<Build, Error> {
     let applied = change::queue_signing(&mut tx, id, Event::RequestSignature, ctx).await;
     let applied = applied.map_err(|e| not_signable(e, &build.release))?;
     let queued = format!("{id} {}", build.release);
-    cx.audit(&mut tx, ctx.now_s, "admin", "release.queue", &queued).await?;
+    cx.audit(&mut tx, Act::new("admin", "release.queue", &queued)).await?;
     tx.commit().await?;
     applied.follow(cx);
     builds::get(cx, id).await
@@ -200,7 +201,7 @@ pub async fn request(
     let applied = change.apply_to(&mut tx, id).await;
     let applied = applied.map_err(|e| not_signable(e, &build.release))?;
     store::approvals::ask(&mut tx, id, request, ctx.now_s).await?;
-    cx.audit(&mut tx, ctx.now_s, &requester.name, "release.request", &subject).await?;
+    cx.audit(&mut tx, Act::new(&requester.name, "release.request", &subject)).await?;
     tx.commit().await?;
     applied.follow(cx);
     status(cx, id).await
@@ -239,7 +240,7 @@ pub async fn approve(cx: &Context, id: &str, by: &SignedBy) -> Result<SignatureS
         }
     };
     let subject = format!("{} {}", intent.release, intent.digest()?);
-    cx.audit(&mut tx, ctx.now_s, &approver.name, "release.approve", &subject).await?;
+    cx.audit(&mut tx, Act::new(&approver.name, "release.approve", &subject)).await?;
     let event = Event::Approve(approvals);
     let applied = match approvals {
         Approvals::TooFew => {
@@ -250,7 +251,7 @@ pub async fn approve(cx: &Context, id: &str, by: &SignedBy) -> Result<SignatureS
     let applied = applied.map_err(|e| not_signable(e, &build.release))?;
     if approvals == Approvals::Enough {
         let queued = format!("{id} {}", build.release);
-        cx.audit(&mut tx, ctx.now_s, &approver.name, "release.queue", &queued).await?;
+        cx.audit(&mut tx, Act::new(&approver.name, "release.queue", &queued)).await?;
     }
     tx.commit().await?;
     applied.follow(cx);

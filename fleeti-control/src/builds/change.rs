@@ -128,7 +128,7 @@ pub async fn claim(tx: &mut Tx<'_>, holder: &Holder, ctx: Ctx) -> Result<Option<
         },
     };
     let change = Change { event: Event::Claim(holder.clone()), texts, ctx };
-    let applied = change.apply(tx, &build).await.map_err(contradiction)?;
+    let applied = change.apply(tx, &build).await.map_err(inconsistent)?;
     let requested = store::builds::request(tx, &build.id).await?;
     let requested = requested.ok_or_else(|| Error::internal("a build without a request"))?;
     Ok(Some(Claimed { applied, requested }))
@@ -151,7 +151,7 @@ pub async fn claim_signing(tx: &mut Tx<'_>, ctx: Ctx) -> Result<Option<ClaimedSi
     let Some(build) = store::builds::signable(tx, ctx.now_s).await? else { return Ok(None) };
     let texts = Texts { signing_detail: Some("started"), ..Texts::default() };
     let change = Change { event: Event::ClaimSigning, texts, ctx };
-    let applied = change.apply(tx, &build).await.map_err(contradiction)?;
+    let applied = change.apply(tx, &build).await.map_err(inconsistent)?;
     let State::Succeeded { signing: Signing::Running { attempt, .. }, .. } = applied.state else {
         return Err(Error::internal("a claimed signature that is not running"));
     };
@@ -174,7 +174,7 @@ pub async fn give_up(tx: &mut Tx<'_>, ctx: Ctx) -> Result<Vec<Applied>, Error> {
             }
         };
         let change = Change { event: Event::GiveUp, texts, ctx };
-        all.push(change.apply(tx, &build).await.map_err(contradiction)?);
+        all.push(change.apply(tx, &build).await.map_err(inconsistent)?);
     }
     Ok(all)
 }
@@ -195,7 +195,7 @@ pub async fn queue_signing(
 }
 
 /// A query found a build to which the event does not apply.
-fn contradiction(e: NotApplied) -> Error {
+fn inconsistent(e: NotApplied) -> Error {
     let text = e.to_string();
     e.or(|| Error::internal(text))
 }

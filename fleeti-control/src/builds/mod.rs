@@ -17,6 +17,7 @@ use fleeti_core::build::Ctx;
 use fleeti_core::build::Event::RemoveFiles;
 use fleeti_core::id::{Line, Version};
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event};
+use fleeti_pki::audit::Act;
 use fleeti_store as store;
 use fleeti_store::builds::Texts;
 use std::io::ErrorKind;
@@ -37,7 +38,7 @@ pub async fn create(cx: &Context, request: &CreateBuild) -> Result<Build, Error>
     let now_s = cx.now_s();
     let revision = store::revisions::number(&mut tx, &request.profile, None, now_s).await?;
     store::builds::insert(&mut tx, &id, revision, request, now_s).await?;
-    cx.audit(&mut tx, now_s, "admin", "build.create", &id).await?;
+    cx.audit(&mut tx, Act::new("admin", "build.create", &id)).await?;
     tx.commit().await?;
     cx.publish(Event::Build { id: id.clone() });
     cx.build_queued.notify_one();

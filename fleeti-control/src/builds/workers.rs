@@ -7,6 +7,7 @@ use fleeti_core::id::WorkerName;
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::worker::{CreateWorker, CreatedWorker, WORKERS_MAX, Worker};
+use fleeti_pki::audit::Act;
 use fleeti_store as store;
 
 /// Audit action: a request with an unknown worker token.
@@ -32,7 +33,7 @@ pub async fn add(cx: &Context, request: &CreateWorker) -> Result<CreatedWorker, 
         );
         return Err(e.hint("choose another name, or remove that worker"));
     }
-    cx.audit(&mut tx, cx.now_s(), "admin", "worker.add", request.name.as_str()).await?;
+    cx.audit(&mut tx, Act::new("admin", "worker.add", request.name.as_str())).await?;
     tx.commit().await?;
     Ok(CreatedWorker { name: request.name.clone(), token: Secret::new(token) })
 }
@@ -51,7 +52,7 @@ pub async fn remove(cx: &Context, name: &WorkerName) -> Result<(), Error> {
     if !store::workers::delete(&mut tx, name).await? {
         return Err(Error::not_found("worker", name.as_str()));
     }
-    cx.audit(&mut tx, cx.now_s(), "admin", "worker.remove", name.as_str()).await?;
+    cx.audit(&mut tx, Act::new("admin", "worker.remove", name.as_str())).await?;
     Ok(tx.commit().await?)
 }
 
@@ -72,7 +73,7 @@ pub async fn authenticate(cx: &Context, token: Option<&str>) -> Result<WorkerNam
     }
     if cx.alarms.is_new(REFUSED, "worker") {
         let mut tx = cx.db.write().await?;
-        cx.audit(&mut tx, cx.now_s(), "somebody", REFUSED, "worker").await?;
+        cx.audit(&mut tx, Act::new("unknown", REFUSED, "worker")).await?;
         tx.commit().await?;
     }
     Err(Error::new(Code::Unauthenticated, "missing or invalid worker token")

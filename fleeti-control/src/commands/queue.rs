@@ -7,6 +7,7 @@ use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::{CommandStatus, CreateCommand};
 use fleeti_core::wire::device::Command;
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_store::commands::PENDING_MAX;
 use fleeti_store::{self as store, Tx};
 
@@ -41,10 +42,7 @@ pub(crate) async fn put(
     store::commands::insert(tx, device, &command, now).await?;
     cx.audit(
         tx,
-        now,
-        "admin",
-        "command.create",
-        &format!("{} {device} {:?}", command.id, command.kind),
+        Act::new("admin", "command.create", format!("{} {device} {:?}", command.id, command.kind)),
     )
     .await?;
     Ok(CommandStatus { id: command.id, kind: command.kind, status: "pending".into() })

@@ -18,6 +18,7 @@ use fleeti_core::wire::device::{
 };
 use fleeti_core::wire::mqtt::Up;
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_store::mqtt_sessions::Stored;
 use fleeti_store::{self as store, Tx};
 use std::collections::HashMap;
@@ -336,7 +337,7 @@ pub async fn taken_over(cx: &Context, device: &DeviceId, turns: u32) -> Result<(
     let mut tx = cx.db.write().await?;
     store::devices::set_clone_alarm(&mut tx, device, &text).await?;
     let act = format!("{device} {turns} sessions in {minutes} minutes");
-    cx.audit(&mut tx, cx.now_s(), "server", CLONED, &act).await?;
+    cx.audit(&mut tx, Act::new("server", CLONED, &act)).await?;
     tx.commit().await?;
     cx.publish(Event::Device { id: device.clone() });
     Ok(())
@@ -352,8 +353,7 @@ pub async fn forgive(cx: &Context, device: &DeviceId, version: &Version) -> Resu
     let Some(desired) = store::desired::forgive(&mut tx, device, version).await? else {
         return Err(Error::not_found("device", device.as_str()));
     };
-    cx.audit(&mut tx, cx.now_s(), "admin", "device.forgive", &format!("{device} {version}"))
-        .await?;
+    cx.audit(&mut tx, Act::new("admin", "device.forgive", format!("{device} {version}"))).await?;
     tx.commit().await?;
     cx.hub.push(device, desired);
     Ok(())

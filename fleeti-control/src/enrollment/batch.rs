@@ -18,6 +18,7 @@ use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api;
 use fleeti_core::wire::enrollment::{EnrollRequest, EnrollResponse};
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::Protection;
 use fleeti_signer_client::wire::Occasion;
 use fleeti_store::devices::{Certified, WithCertificate};
@@ -390,7 +391,7 @@ async fn keep_good(
         match tpms::bind(tx, &good.device, &tpm.row).await? {
             Bound::New => {
                 let (who, ek_sha256) = (good.device.as_str(), &tpm.row.ek_sha256);
-                cx.audit(tx, now_s, who, "device.tpm-bound", ek_sha256).await?;
+                cx.audit(tx, Act::new(who, "device.tpm-bound", ek_sha256)).await?;
             }
             Bound::Same => {}
             Bound::Refused => {

@@ -14,6 +14,7 @@ use fleeti_core::wire::enrollment::{
     EnrollmentRecord, PairRequest, PairResponse, PairWait, PairWaited,
 };
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_pki::csr;
 use fleeti_pki::signer::fast;
 use fleeti_store::pairings::{PairingRow, StoredPairing};
@@ -177,7 +178,7 @@ pub async fn enter(cx: &Context, pair: &Pair) -> Result<Paired, Error> {
         store::enrollments::insert(&mut tx, &row.token_sha256, &pair.fleet, &terms).await?;
     }
     let subject = format!("{} key {}", pair.fleet, row.key_sha256);
-    cx.audit(&mut tx, now_s, "admin", "enrollment.pair", &subject).await?;
+    cx.audit(&mut tx, Act::new("admin", "enrollment.pair", &subject)).await?;
     tx.commit().await?;
     if effects.contains(&Effect::WakeWaiting) {
         cx.enrollment.pairing.admitted.notify_waiters();

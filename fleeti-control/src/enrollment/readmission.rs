@@ -11,6 +11,7 @@ use fleeti_core::wire::enrollment::RenewResponse;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::readmission::ReadmitRequest;
 use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
+use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::Protection;
 use fleeti_pki::readmission;
 use fleeti_store as store;
@@ -48,8 +49,11 @@ pub async fn open(
     let until_s = now + u64::from(request.valid_s);
     let opened = Opened { fleet, until_s, reason };
     let devices = store::readmissions::open(&mut tx, &opened, now).await?;
-    cx.audit(&mut tx, now, "admin", "fleet.readmit", &format!("{fleet} until {until_s}: {reason}"))
-        .await?;
+    cx.audit(
+        &mut tx,
+        Act::new("admin", "fleet.readmit", format!("{fleet} until {until_s}: {reason}")),
+    )
+    .await?;
     tx.commit().await?;
     Ok(Readmission { fleet: fleet.clone(), until_s, devices })
 }
@@ -84,7 +88,7 @@ pub async fn renew(
     // service enters each certificate that it issues.
     if cx.alarms.is_new(READMITTED, request.device.as_str()) {
         let mut tx = cx.db.write().await?;
-        cx.audit(&mut tx, cx.now_s(), request.device.as_str(), READMITTED, &key_sha256).await?;
+        cx.audit(&mut tx, Act::new(request.device.as_str(), READMITTED, &key_sha256)).await?;
         tx.commit().await?;
     }
     Ok(answer)

@@ -17,6 +17,7 @@ use fleeti_core::wire::enrollment::{
 };
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::key::{CHANNEL_BYTES, Purpose};
+use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::csr;
 use fleeti_pki::signer::fast;
@@ -40,7 +41,7 @@ pub async fn create(
     let mut tx = cx.db.write().await?;
     let wanted = NewToken { fleet, valid_s: request.valid_s, reservation: None };
     let enrollment = issue(cx, &mut tx, &wanted, addresses).await?;
-    cx.audit(&mut tx, cx.now_s(), "admin", "enrollment.create", fleet.as_str()).await?;
+    cx.audit(&mut tx, Act::new("admin", "enrollment.create", fleet.as_str())).await?;
     tx.commit().await?;
     Ok(enrollment)
 }

@@ -6,6 +6,7 @@ use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_store as store;
 use std::net::IpAddr;
 
@@ -34,7 +35,7 @@ pub async fn api_refused(cx: &Context, address: Option<IpAddr>) -> Result<(), Er
         || (0..API_REFUSED_MAX).any(|n| cx.alarms.is_new("api.refused, of all", &n.to_string()));
     if cx.alarms.is_new(API_REFUSED, &from) && is_counted() {
         let mut tx = cx.db.write().await?;
-        cx.audit(&mut tx, cx.now_s(), "somebody", API_REFUSED, &format!("from {from}")).await?;
+        cx.audit(&mut tx, Act::new("unknown", API_REFUSED, format!("from {from}"))).await?;
         tx.commit().await?;
     }
     Ok(())
@@ -55,7 +56,7 @@ pub async fn begin(cx: &Context, token: &str) -> Result<String, Error> {
         // Once per alarm interval, so that guessing does not fill the log.
         if cx.alarms.is_new(REFUSED, "web") {
             let mut tx = cx.db.write().await?;
-            cx.audit(&mut tx, cx.now_s(), "somebody", REFUSED, "web").await?;
+            cx.audit(&mut tx, Act::new("unknown", REFUSED, "web")).await?;
             tx.commit().await?;
         }
         return Err(Error::new(Code::Unauthenticated, "that is not the administrator's token")
@@ -73,7 +74,7 @@ pub async fn begin(cx: &Context, token: &str) -> Result<String, Error> {
         cx.now_s() + SESSION_S,
     )
     .await?;
-    cx.audit(&mut tx, cx.now_s(), "admin", "session.begin", "web").await?;
+    cx.audit(&mut tx, Act::new("admin", "session.begin", "web")).await?;
     tx.commit().await?;
     Ok(session)
 }
@@ -94,7 +95,7 @@ pub async fn is_live(cx: &Context, session: &str) -> Result<bool, Error> {
 pub async fn end(cx: &Context, session: &str) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
     store::sessions::delete(&mut tx, &sha256_hex(session.as_bytes())).await?;
-    cx.audit(&mut tx, cx.now_s(), "admin", "session.end", "web").await?;
+    cx.audit(&mut tx, Act::new("admin", "session.end", "web")).await?;
     tx.commit().await?;
     Ok(())
 }

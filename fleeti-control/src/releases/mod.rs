@@ -24,6 +24,7 @@ use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::{Act, RELEASE_PUBLISH};
 use fleeti_pki::manifest::Signature;
 use fleeti_store as store;
+use fleeti_store::releases::NewRelease;
 use futures::{Stream, StreamExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -100,7 +101,7 @@ where
         }
     }
     file.sync_all().await?;
-    Ok(tokio::fs::rename(&part, &target).await?)
+    rename_durably(part, target).await
 }
 
 /// Verifies an uploaded release and publishes it.
@@ -154,16 +155,17 @@ async fn publish_private(
     if let Some(folder) = to.parent() {
         tokio::fs::create_dir_all(folder).await?;
     }
-    if let Err(e) = tokio::fs::rename(&private, &to).await {
-        tokio::fs::remove_dir_all(&private).await.ok();
-        return Err(e.into());
-    }
-    let folder = to.parent().unwrap_or(&to).to_owned();
     // The rename must be durable before the row that refers to it.
-    tokio::task::spawn_blocking(move || std::fs::File::open(folder)?.sync_all())
-        .await
-        .map_err(Error::internal)??;
+    if let Err(e) = rename_durably(private.clone(), to.clone()).await {
+        tokio::fs::remove_dir_all(&private).await.ok();
+        return Err(e);
+    }
     commit(cx, name, &to).await
+}
+
+async fn rename_durably(from: PathBuf, to: PathBuf) -> Result<(), Error> {
+    let renamed = tokio::task::spawn_blocking(move || fleeti_files::rename_durably(&from, &to));
+    Ok(renamed.await.map_err(Error::internal)??)
 }
 
 /// The documents that a device verifies before it downloads anything.
@@ -326,15 +328,14 @@ async fn commit(cx: &Context, name: &ReleaseName, directory: &Path) -> Result<Re
     // Enter it in the log before it becomes visible: devices request the inclusion proof.
     let number = audit::enter(cx, published(name, &digest)).await?;
     let mut tx = cx.db.write().await?;
-    store::releases::insert(
-        &mut tx,
+    let new = NewRelease {
         name,
-        &digest,
-        &manifest,
-        &serde_json::to_string(&signatures)?,
-        cx.now_s(),
-    )
-    .await?;
+        manifest_sha256: &digest,
+        manifest: &manifest,
+        signatures: &serde_json::to_string(&signatures)?,
+        published_s: cx.now_s(),
+    };
+    store::releases::insert(&mut tx, &new).await?;
     store::releases::set_audit_number(&mut tx, name, number).await?;
     tx.commit().await?;
     cx.publish(Event::Release { name: name.clone() });

@@ -8,6 +8,7 @@ use crate::releases;
 use crate::trust::notice;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::api::Event;
+use fleeti_pki::audit::Act;
 use fleeti_store as store;
 use std::sync::Arc;
 
@@ -49,7 +50,7 @@ async fn mark(cx: &Context, name: &ReleaseName, digest: &str) -> Result<bool, Er
     }
     let event = DomainEvent::ReleaseRevoked { release: name.clone() };
     let after = cx.emit(&mut tx, now, event).await?;
-    cx.audit(&mut tx, now, "admin", "release.revoke", &format!("{name} {digest}")).await?;
+    cx.audit(&mut tx, Act::new("admin", "release.revoke", format!("{name} {digest}"))).await?;
     // Before the commit: no device is offered the release after it, wherever its offer waits.
     cx.releases.revoke(name);
     let committed = tx.commit().await;

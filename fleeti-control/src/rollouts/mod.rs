@@ -23,6 +23,7 @@ use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header::{self, Header};
 use fleeti_core::wire::api::{CreateRollout, Rollout, RolloutDevice, RolloutQuery, RolloutSummary};
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_store::rollouts::StoredRollout;
 use fleeti_store::{self as store, Tx};
 pub(crate) use reactions::react;
@@ -62,7 +63,7 @@ pub async fn start(cx: &ContextRef, request: &CreateRollout) -> Result<RolloutSu
     let summary = RolloutSummary::from(&change.rollout);
     let caused = change.store(cx, &mut tx).await?;
     let after = cx.emit_all(&mut tx, now, caused).await?;
-    cx.audit(&mut tx, now, "admin", "rollout.start", &act).await?;
+    cx.audit(&mut tx, Act::new("admin", "rollout.start", &act)).await?;
     tx.commit().await?;
     boot::sign_ahead(cx, request.fleet.clone(), request.release.clone());
     cx.dispatch(after);
@@ -108,7 +109,7 @@ pub async fn abort(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
     let summary = RolloutSummary::from(&change.rollout);
     let caused = change.store(cx, &mut tx).await?;
     let after = cx.emit_all(&mut tx, cx.now_s(), caused).await?;
-    cx.audit(&mut tx, cx.now_s(), "admin", "rollout.abort", id).await?;
+    cx.audit(&mut tx, Act::new("admin", "rollout.abort", id)).await?;
     tx.commit().await?;
     cx.dispatch(after);
     Ok(summary)

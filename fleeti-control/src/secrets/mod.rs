@@ -25,6 +25,7 @@ use fleeti_core::wire::vault::{
     FleetSecret, REASON, RecoveryKey, RecoveryKeyStatus, SECRET_MAX, SECRETS_MAX, Secrets,
     SecretsTicket, ShowRecoveryKey, is_reason, is_recovery_key,
 };
+use fleeti_pki::audit::Act;
 use fleeti_signer_client::wire::{Kept, Request, Response};
 use fleeti_store::{self as store, attestations, commands};
 use std::sync::Arc;
@@ -268,7 +269,7 @@ async fn changed(
         None => "fleet.secret-removed",
     };
     let version = store::vault::changed(&mut tx, fleet).await?;
-    cx.audit(&mut tx, cx.now_s(), "admin", action, &format!("{fleet} {name}")).await?;
+    cx.audit(&mut tx, Act::new("admin", action, format!("{fleet} {name}"))).await?;
     tx.commit().await?;
     cx.secrets.set(fleet, version);
     cx.publish(Event::Fleet { name: fleet.clone() });

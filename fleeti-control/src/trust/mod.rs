@@ -23,6 +23,7 @@ use bytes::Bytes;
 use fleeti_core::wire::api::{ImportBundle, Intermediate, SwitchIssuer, TrustStatus};
 use fleeti_core::wire::device::SignedBundle;
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_pki::bundle::{self, VerifiedBundle};
 use fleeti_pki::ceremony::Transcript;
 use fleeti_pki::certificate::{self, Purpose};
@@ -150,7 +151,7 @@ async fn apply_import(cx: &Context, import: &ImportBundle) -> Result<TrustStatus
     };
     store::trust::insert(&mut tx, row, cx.now_s()).await?;
     let act = format!("version {} {}", read.version(), read.sha256());
-    cx.audit(&mut tx, cx.now_s(), "admin", "trust-bundle.import", &act).await?;
+    cx.audit(&mut tx, Act::new("admin", "trust-bundle.import", &act)).await?;
     tx.commit().await?;
     take_up(cx).await?;
     status(cx).await
@@ -248,7 +249,7 @@ async fn apply_switch(cx: &Context, request: &SwitchIssuer) -> Result<TrustStatu
     let mut tx = cx.db.write().await?;
     store::trust::switch(&mut tx, &request.purpose, &found.sha256).await?;
     let act = format!("{} {}", request.purpose, found.sha256);
-    cx.audit(&mut tx, cx.now_s(), "admin", "trust-bundle.switch", &act).await?;
+    cx.audit(&mut tx, Act::new("admin", "trust-bundle.switch", &act)).await?;
     tx.commit().await?;
     take_up(cx).await?;
     status(cx).await

@@ -13,6 +13,7 @@ use crate::{devices, health, signing};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::{Event, RevocationReason};
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_signer_client::handle::SignerHandle;
 use fleeti_signer_client::wire::{Request, RevokedSerial};
 use fleeti_store::certificates::RevokedCertificate;
@@ -38,14 +39,8 @@ pub async fn revoke(cx: &ContextRef, id: &DeviceId, reason: RevocationReason) ->
 async fn apply(cx: &Context, id: &DeviceId, reason: RevocationReason) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
     if store::devices::revoke(&mut tx, id, reason, cx.now_s()).await? {
-        cx.audit(
-            &mut tx,
-            cx.now_s(),
-            "admin",
-            "device.revoke",
-            &format!("{id} {}", reason.as_str()),
-        )
-        .await?;
+        cx.audit(&mut tx, Act::new("admin", "device.revoke", format!("{id} {}", reason.as_str())))
+            .await?;
     }
     let after = match store::devices::fleet_of_revoked(&mut tx, id).await? {
         Some(fleet) => {
@@ -81,7 +76,7 @@ pub async fn release_hold(cx: &Context, id: &DeviceId) -> Result<(), Error> {
         let refused = Error::new(Code::Conflict, format!("{id} is not on hold"));
         return Err(refused.hint("only a hold can be undone; enroll the device again"));
     }
-    cx.audit(&mut tx, cx.now_s(), "admin", "device.release-hold", id.as_str()).await?;
+    cx.audit(&mut tx, Act::new("admin", "device.release-hold", id.as_str())).await?;
     tx.commit().await?;
     cx.publish(Event::Device { id: id.clone() });
     publish_crls(cx).await

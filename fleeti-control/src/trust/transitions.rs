@@ -7,6 +7,7 @@ use crate::trust::notice;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::readmission::SignedTransition;
+use fleeti_pki::audit::Act;
 use fleeti_pki::transition::{self, Change, SIGNATURES_MAX, TRANSITIONS_MAX};
 use fleeti_store as store;
 use std::collections::BTreeMap;
@@ -62,8 +63,7 @@ pub async fn import(
     };
     let mut tx = cx.db.write().await?;
     store::trust::keep_transition(&mut tx, &sha256, &merged, cx.now_s()).await?;
-    cx.audit(&mut tx, cx.now_s(), "admin", "transition.import", &format!("{what} {sha256}"))
-        .await?;
+    cx.audit(&mut tx, Act::new("admin", "transition.import", format!("{what} {sha256}"))).await?;
     tx.commit().await?;
     notice::tell(cx).await;
     all(cx).await

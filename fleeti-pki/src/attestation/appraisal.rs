@@ -98,22 +98,30 @@ const SECURE_BOOT_OFF: &str = "secure-boot-off";
 /// Maximum number of EFI binaries of the firmware in one claim.
 const BINARIES_SHOWN_MAX: usize = 16;
 
-/// A claim; the arguments are in the order of its fields.
-fn claim(
+/// What claims are about, and where they come from.
+#[derive(Clone, Copy)]
+struct About {
     aspect: Aspect,
-    tier: Tier,
-    code: &str,
-    finding: impl Into<String>,
-    source: &str,
-    raise: Option<&str>,
-) -> Claim {
-    Claim {
-        aspect,
-        tier,
-        code: code.into(),
-        finding: finding.into(),
-        source: source.into(),
-        raise: raise.map(str::to_owned),
+    source: &'static str,
+}
+
+impl About {
+    /// A claim; the arguments are in the order of its fields.
+    fn claim(
+        self,
+        tier: Tier,
+        code: &str,
+        finding: impl Into<String>,
+        raise: Option<&str>,
+    ) -> Claim {
+        Claim {
+            aspect: self.aspect,
+            tier,
+            code: code.into(),
+            finding: finding.into(),
+            source: self.source.into(),
+            raise: raise.map(str::to_owned),
+        }
     }
 }
 
@@ -164,27 +172,15 @@ fn lowered(claim: Claim, findings: &[&Finding]) -> Claim {
 
 /// A finding about the log, as a claim.
 fn odd(aspect: Aspect, finding: &Finding) -> Claim {
-    const SOURCE: &str = "firmware log, replayed to the quoted PCRs";
+    let about = About { aspect, source: "firmware log, replayed to the quoted PCRs" };
+    let (code, words) = (finding.code(), finding.to_string());
     match finding.is_attestation_failure() {
-        true if finding.shows_other_bytes() => claim(
-            aspect,
-            Tier::Contraindicated,
-            finding.code(),
-            format!("the firmware log contradicts itself: {finding}"),
-            SOURCE,
-            None,
-        ),
-        true => {
-            claim(aspect, Tier::Contraindicated, finding.code(), finding.to_string(), SOURCE, None)
+        true if finding.shows_other_bytes() => {
+            let words = format!("the firmware log contradicts itself: {words}");
+            about.claim(Tier::Contraindicated, code, words, None)
         }
-        false => claim(
-            aspect,
-            Tier::Warning,
-            finding.code(),
-            finding.to_string(),
-            SOURCE,
-            Some(finding.raise()),
-        ),
+        true => about.claim(Tier::Contraindicated, code, words, None),
+        false => about.claim(Tier::Warning, code, words, Some(finding.raise())),
     }
 }
 
@@ -203,21 +199,17 @@ fn binaries_in_words(binaries: &[FirmwareBinary]) -> String {
 }
 
 fn identity() -> Claim {
-    claim(
-        Aspect::InstanceIdentity,
-        Tier::Affirming,
-        "identity",
-        "the enrolled attestation key signed a fresh challenge",
-        "TPM quote",
-        None,
-    )
+    let about = About { aspect: Aspect::InstanceIdentity, source: "TPM quote" };
+    let finding = "the enrolled attestation key signed a fresh challenge";
+    about.claim(Tier::Affirming, "identity", finding, None)
 }
 
 fn hardware(known: &Known) -> Claim {
-    const SOURCE: &str = "endorsement certificate, verified at enrollment";
-    let of = |tier, code, finding: &str, raise| {
-        claim(Aspect::Hardware, tier, code, finding, SOURCE, raise)
+    const ABOUT: About = About {
+        aspect: Aspect::Hardware,
+        source: "endorsement certificate, verified at enrollment",
     };
+    let of = |tier, code, finding: &str, raise| ABOUT.claim(tier, code, finding, raise);
     match known.manufacturer {
         Some(Kind::Processor) => of(
             Tier::Affirming,

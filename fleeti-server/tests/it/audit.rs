@@ -4,10 +4,9 @@
 use crate::rollout::publish_release;
 use crate::trust::until;
 use crate::world::{World, write_keys};
-use fleeti_control::clock::now_s;
 use fleeti_core::wire::api::{CreateRollout, RevocationReason};
 use fleeti_core::wire::device::ReleaseProof;
-use fleeti_pki::audit::{Entry, Examination, Stage, verify_log_consistency, verify_proof};
+use fleeti_pki::audit::{Act, Entry, Examination, Stage, verify_log_consistency, verify_proof};
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_server::server::Server;
@@ -114,10 +113,10 @@ async fn an_act_that_the_signer_refuses_is_entered_as_refused_and_no_other_waits
     let world = World::new().await;
     let enter = async |action: &str, subject: &str| {
         let mut tx = world.server.control.db.write().await.unwrap();
-        world.server.control.audit(&mut tx, now_s(), "admin", action, subject).await.unwrap();
+        world.server.control.audit(&mut tx, Act::new("admin", action, subject)).await.unwrap();
         tx.commit().await.unwrap();
     };
-    enter("certificate.device", "of somebody's making").await;
+    enter("certificate.device", "of another party").await;
     enter("session.begin", &"x".repeat(10_000)).await;
     enter("session.begin", "the last").await;
     until("the last is in the log", async || {
@@ -133,9 +132,8 @@ async fn an_act_that_the_signer_refuses_is_entered_as_refused_and_no_other_waits
     };
     let [refused] = of("audit.refused").try_into().unwrap();
     assert!(
-        refused.starts_with(
-            "admin certificate.device of somebody's making: the signing service refuses"
-        ),
+        refused
+            .starts_with("admin certificate.device of another party: the signing service refuses"),
         "{refused}"
     );
     let [long, last] = of("session.begin").try_into().unwrap();

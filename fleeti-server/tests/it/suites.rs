@@ -1,6 +1,6 @@
 //! The index of a suite: a worker uploads it, searches and checks use it.
 
-use crate::workers::{somebody, without_nix};
+use crate::workers::{without_nix, worker};
 use crate::world::World;
 use fleeti_build::build::Request;
 use fleeti_client::{ClientError, WholeIndex, WorkerClient};
@@ -94,7 +94,7 @@ async fn a_worker_brings_the_index_and_profiles_are_checked_against_it() {
     let folder = tempfile::tempdir().unwrap();
     let made = folder.path().join("made");
     fs::write(&made, index("trixie", "one")).unwrap();
-    let builder = somebody(&world, "builder", Arc::new(Maker(made.clone()))).await;
+    let builder = worker(&world, "builder", Arc::new(Maker(made.clone()))).await;
     builder.worker.share_index().await.unwrap();
     let digest = builder.client.known_index("trixie").await.unwrap().digest.unwrap();
     assert_eq!(digest, sha256_hex(&fs::read(&made).unwrap()));
@@ -142,7 +142,7 @@ async fn a_worker_brings_the_index_and_profiles_are_checked_against_it() {
 #[actix_web::test]
 async fn an_index_that_is_not_one_is_refused_and_the_last_good_one_stays() {
     let world = without_nix().await;
-    let client = somebody(&world, "builder", Arc::new(Maker(PathBuf::new()))).await.client;
+    let client = worker(&world, "builder", Arc::new(Maker(PathBuf::new()))).await.client;
     let good = index("trixie", "one");
     let digest = sha256_hex(good.as_bytes());
     assert_eq!(upload(&client, "trixie", &good, &digest).await, 200);
@@ -178,8 +178,8 @@ async fn an_index_that_is_not_one_is_refused_and_the_last_good_one_stays() {
 #[actix_web::test]
 async fn an_upload_has_limits_and_may_be_repeated_but_not_mixed() {
     let world = without_nix().await;
-    let first = somebody(&world, "first", Arc::new(Maker(PathBuf::new()))).await.client;
-    let second = somebody(&world, "second", Arc::new(Maker(PathBuf::new()))).await.client;
+    let first = worker(&world, "first", Arc::new(Maker(PathBuf::new()))).await.client;
+    let second = worker(&world, "second", Arc::new(Maker(PathBuf::new()))).await.client;
     let text = index("trixie", "one");
     let (half, rest) = text.as_bytes().split_at(CHUNK_MAX);
     let whole = WholeIndex { digest: sha256_hex(text.as_bytes()), size: text.len() as u64 };
@@ -211,7 +211,7 @@ async fn an_upload_has_limits_and_may_be_repeated_but_not_mixed() {
 #[actix_web::test]
 async fn only_a_worker_uploads_an_index_and_only_an_administrator_searches() {
     let world = without_nix().await;
-    let worker = somebody(&world, "builder", Arc::new(Maker(PathBuf::new()))).await;
+    let worker = worker(&world, "builder", Arc::new(Maker(PathBuf::new()))).await;
     let api = format!("http://{}", world.server.addresses.api);
     let admin = fs::read_to_string(world.dir.path().join("admin.token")).unwrap();
     let text = index("trixie", "one");

@@ -5,7 +5,7 @@ use crate::world::World;
 use fleeti_build::build::{BuildRecord, FileRecord, RecordedInputs, Request};
 use fleeti_build::file::sha256_file;
 use fleeti_build::lock::Lock;
-use fleeti_client::{ClientError, WorkerClient};
+use fleeti_client::{ClientError, Piece, WorkerClient};
 use fleeti_core::id::ReleaseName;
 use fleeti_core::manifest::ReferenceValues;
 use fleeti_core::profile::Revision;
@@ -95,13 +95,13 @@ fn make(request: &Request, revision: u32) {
 }
 
 /// A worker with its own token and folder.
-pub struct Somebody {
+pub struct Started {
     pub client: WorkerClient,
     pub worker: RemoteWorker,
     _work: tempfile::TempDir,
 }
 
-pub async fn somebody(world: &World, name: &str, builder: Arc<dyn Builder>) -> Somebody {
+pub async fn worker(world: &World, name: &str, builder: Arc<dyn Builder>) -> Started {
     let token = world.client.add_worker(&name.parse().unwrap()).await.unwrap().token;
     let client =
         WorkerClient::new(&format!("http://{}", world.server.addresses.api), token.expose(), None)
@@ -113,7 +113,7 @@ pub async fn somebody(world: &World, name: &str, builder: Arc<dyn Builder>) -> S
         agent: "/nowhere/agent".into(),
         builder,
     };
-    Somebody { client, worker, _work: work }
+    Started { client, worker, _work: work }
 }
 
 async fn queued(world: &World) -> Build {
@@ -132,12 +132,16 @@ async fn end_leases(world: &World) {
     tx.commit().await.unwrap();
 }
 
+fn piece(offset: u64, bytes: &[u8]) -> Piece {
+    Piece { offset, bytes: bytes.to_vec() }
+}
+
 #[actix_web::test]
 async fn a_worker_elsewhere_builds_and_the_server_has_every_byte_and_the_log() {
     let world = without_nix().await;
     let build = queued(&world).await;
-    let somebody = somebody(&world, "builder-1", Arc::new(Fake)).await;
-    assert!(somebody.worker.one().await.unwrap());
+    let started = worker(&world, "builder-1", Arc::new(Fake)).await;
+    assert!(started.worker.one().await.unwrap());
     let done = world.client.build(&build.id).await.unwrap();
     assert_eq!((done.phase, done.detail.as_str()), (BuildPhase::Succeeded, "done"));
     let directory = Path::new(done.directory.as_ref().unwrap()).to_owned();
@@ -160,7 +164,7 @@ async fn a_worker_elsewhere_builds_and_the_server_has_every_byte_and_the_log() {
         "resolving packages\ndone \u{1b}[31mred\n"
     );
     assert!(!directory.join("incoming").exists());
-    assert_eq!(fs::read_dir(&somebody.worker.work).unwrap().count(), 0, "the worker keeps nothing");
+    assert_eq!(fs::read_dir(&started.worker.work).unwrap().count(), 0, "the worker keeps nothing");
     assert!(world.audit().await.contains("worker.add"));
     assert!(world.client.workers().await.unwrap()[0].seen_s.is_some());
 }
@@ -170,8 +174,8 @@ async fn a_worker_that_is_killed_loses_nothing_and_changes_nothing_afterwards() 
     let world = without_nix().await;
     let build = queued(&world).await;
     let (first, second) = (
-        somebody(&world, "first", Arc::new(Fake)).await,
-        somebody(&world, "second", Arc::new(Fake)).await,
+        worker(&world, "first", Arc::new(Fake)).await,
+        worker(&world, "second", Arc::new(Fake)).await,
     );
     let job = first.client.claim(LEASE).await.unwrap().unwrap();
     assert_eq!(
@@ -179,12 +183,8 @@ async fn a_worker_that_is_killed_loses_nothing_and_changes_nothing_afterwards() 
         job.build,
         "an answer that was lost is given again"
     );
-    first.client.append_log(&job.build, LEASE, 0, b"half a build\n".to_vec()).await.unwrap();
-    first
-        .client
-        .put_file(&job.build, LEASE, "root.erofs", 0, b"half a root".to_vec())
-        .await
-        .unwrap();
+    first.client.append_log(&job.build, LEASE, piece(0, b"half a build\n")).await.unwrap();
+    first.client.put_file(&job.build, LEASE, "root.erofs", piece(0, b"half a root")).await.unwrap();
     // The worker was killed, so its lease is not renewed.
     end_leases(&world).await;
     assert!(second.worker.one().await.unwrap());
@@ -197,8 +197,8 @@ async fn a_worker_that_is_killed_loses_nothing_and_changes_nothing_afterwards() 
     let finish = Finish { lease: LEASE.into(), outcome: Outcome::Failed { detail: "no".into() } };
     for late in [
         first.client.renew(&job.build, &renew).await,
-        first.client.append_log(&job.build, LEASE, 0, b"x".to_vec()).await,
-        first.client.put_file(&job.build, LEASE, "root.erofs", 0, b"x".to_vec()).await,
+        first.client.append_log(&job.build, LEASE, piece(0, b"x")).await,
+        first.client.put_file(&job.build, LEASE, "root.erofs", piece(0, b"x")).await,
         first.client.finish(&job.build, &finish).await,
     ] {
         assert!(matches!(&late, Err(ClientError::Refused(p)) if p.status == 409), "{late:?}");
@@ -211,8 +211,8 @@ async fn one_worker_cannot_touch_the_build_of_another() {
     let world = without_nix().await;
     let build = queued(&world).await;
     let (first, second) = (
-        somebody(&world, "first", Arc::new(Fake)).await,
-        somebody(&world, "second", Arc::new(Fake)).await,
+        worker(&world, "first", Arc::new(Fake)).await,
+        worker(&world, "second", Arc::new(Fake)).await,
     );
     first.client.claim(LEASE).await.unwrap().unwrap();
     let renew = Renew { lease: LEASE.into(), detail: String::new() };
@@ -221,7 +221,7 @@ async fn one_worker_cannot_touch_the_build_of_another() {
         "the lease is of another worker"
     );
     for id in ["build-x", "..%2f..%2fbuild", "%2e%2e"] {
-        let refused = first.client.put_file(id, LEASE, "root.erofs", 0, b"x".to_vec()).await;
+        let refused = first.client.put_file(id, LEASE, "root.erofs", piece(0, b"x")).await;
         assert!(
             matches!(&refused, Err(ClientError::Refused(p)) if p.status == 409 || p.status == 404),
             "{refused:?}"
@@ -253,9 +253,9 @@ async fn what_is_not_what_the_record_says_is_no_build() {
     let world = without_nix().await;
     for (number, (word, change)) in cases.into_iter().enumerate() {
         let build = queued(&world).await;
-        let somebody =
-            somebody(&world, &format!("adversary-{number}"), Arc::new(Lying(change))).await;
-        let refused = somebody.worker.one().await.unwrap_err();
+        let started =
+            worker(&world, &format!("adversary-{number}"), Arc::new(Lying(change))).await;
+        let refused = started.worker.one().await.unwrap_err();
         let failed = world.client.build(&build.id).await.unwrap();
         assert_eq!((failed.phase, failed.directory), (BuildPhase::Failed, None), "{word}");
         assert!(failed.detail.contains(word), "{word}: {} ({refused:#})", failed.detail);
@@ -293,7 +293,7 @@ async fn a_build_that_fails_says_why_and_nothing_that_moves_a_cursor() {
     }
     let world = without_nix().await;
     let build = queued(&world).await;
-    assert!(somebody(&world, "builder", Arc::new(Failing)).await.worker.one().await.unwrap());
+    assert!(worker(&world, "builder", Arc::new(Failing)).await.worker.one().await.unwrap());
     let failed = world.client.build(&build.id).await.unwrap();
     assert_eq!(
         (failed.phase, failed.detail.as_str()),
@@ -306,7 +306,7 @@ async fn a_build_that_fails_says_why_and_nothing_that_moves_a_cursor() {
 async fn what_a_worker_sends_has_limits_and_may_come_twice() {
     let world = without_nix().await;
     queued(&world).await;
-    let client = somebody(&world, "builder", Arc::new(Fake)).await.client;
+    let client = worker(&world, "builder", Arc::new(Fake)).await.client;
     let job = client.claim(LEASE).await.unwrap().unwrap();
     let status = |r: Result<(), ClientError>| match r {
         Ok(()) => 204,
@@ -314,7 +314,7 @@ async fn what_a_worker_sends_has_limits_and_may_come_twice() {
         Err(e) => panic!("{e}"),
     };
     let log = async |offset, bytes: &[u8]| {
-        status(client.append_log(&job.build, LEASE, offset, bytes.to_vec()).await)
+        status(client.append_log(&job.build, LEASE, piece(offset, bytes)).await)
     };
     assert_eq!(
         [
@@ -330,7 +330,7 @@ async fn what_a_worker_sends_has_limits_and_may_come_twice() {
     fs::File::options().write(true).open(&path).unwrap().set_len(LOG_MAX).unwrap();
     assert_eq!(log(LOG_MAX, b"x").await, 413);
     let put = async |name: &str, offset, length: usize| {
-        status(client.put_file(&job.build, LEASE, name, offset, vec![1; length]).await)
+        status(client.put_file(&job.build, LEASE, name, piece(offset, &vec![1; length])).await)
     };
     assert_eq!(put("root.erofs", 0, CHUNK_MAX).await, 204);
     assert_eq!(put("root.erofs", 0, CHUNK_MAX + 1).await, 413);
@@ -411,7 +411,7 @@ async fn the_token_of_a_worker_opens_builds_and_nothing_else_and_no_other_token_
     assert_eq!(
         world.audit().await.matches("worker.refused").count(),
         1,
-        "whoever guesses fills no log"
+        "guesses do not fill the log"
     );
 }
 
@@ -433,8 +433,8 @@ async fn a_worker_is_added_once_and_its_token_is_kept_nowhere() {
 #[actix_web::test]
 async fn a_worker_that_waits_gets_a_build_as_soon_as_there_is_one() {
     let world = without_nix().await;
-    let somebody = somebody(&world, "builder", Arc::new(Fake)).await;
-    let (one, build) = futures::join!(somebody.worker.one(), async {
+    let started = worker(&world, "builder", Arc::new(Fake)).await;
+    let (one, build) = futures::join!(started.worker.one(), async {
         // The worker's claim is on its way or already waiting; both must work.
         world.client.workers().await.unwrap();
         queued(&world).await

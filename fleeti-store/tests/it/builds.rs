@@ -20,6 +20,7 @@ mod test {
         BuildPhase, CreateBuild, RequestSignature, SignedBootProof, SignedBy,
     };
     use fleeti_store::builds::Texts;
+    use fleeti_store::releases::NewRelease;
     use fleeti_store::{Db, Tx, approvals, builds, desired, releases, revisions};
 
     fn request(motd: &str) -> CreateBuild {
@@ -211,8 +212,15 @@ mod test {
         let mut tx = db.write().await.unwrap();
         for (n, name) in [(1, &one), (2, &two)] {
             let text = manifest(&format!("kiosk@{n}"));
-            assert!(releases::insert(&mut tx, name, "sha", &text, "[]", n).await.unwrap());
-            assert!(!releases::insert(&mut tx, name, "sha", &text, "[]", n).await.unwrap());
+            let new = NewRelease {
+                name,
+                manifest_sha256: "sha",
+                manifest: &text,
+                signatures: "[]",
+                published_s: n,
+            };
+            assert!(releases::insert(&mut tx, &new).await.unwrap());
+            assert!(!releases::insert(&mut tx, &new).await.unwrap());
         }
         assert!(releases::is_good(&mut tx, &one).await.unwrap());
         assert!(!releases::is_proved(&mut tx, &one).await.unwrap());

@@ -154,7 +154,7 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
         return look_back(world, scenario, "device", &[]);
     }
     let device = boot_first(world, scenario, &cache, &profile)?;
-    let (seen, kept) = prove_and_seal(world, scenario, &cache, &device)?;
+    let shown = prove_and_seal(world, scenario, &cache, &device)?;
     let mut version = 2;
     if arguments.refusals {
         roll_back(world, scenario, &profile, version, &Fault::Unhealthy)?;
@@ -163,9 +163,9 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
         recoveries::restored(world, scenario, &device.id)?;
         recoveries::new_log(world, scenario, &device.id)?;
     }
-    let (name, number) = (format!("{line}@{version}"), version.to_string());
+    let name = format!("{line}@{version}");
     let next = update(world, scenario, &profile, version, &device)?;
-    replace_recovery_key(world, scenario, &cache, &device, &seen, kept)?;
+    replace_recovery_key(world, scenario, &cache, &device, &shown)?;
     require_boot_proof(world, scenario, &device, &name, &next.release)?;
     scenario.step("a command reaches the device once", |e| {
         let id = world.command(&device.id)?;
@@ -178,11 +178,11 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
     }
     small(world, scenario)?;
     if arguments.firmware {
-        firmware::pass(world, scenario, &cache, &device.id, &line, &number)?;
+        firmware::pass(world, scenario, &cache, &device.id, &name)?;
         firmware::switch_off(world, scenario, &device.id)?;
         firmware::refusals(world, scenario, &cache, &line, &next)?;
     }
-    look_back(world, scenario, "device", &[("its recovery key", &seen)])
+    look_back(world, scenario, "device", &[("its recovery key", &shown.key)])
 }
 
 /// Builds the first release, and makes a device that boots it and proves it.
@@ -242,7 +242,7 @@ fn prove_and_seal(
     scenario: &mut Scenario,
     cache: &Cache,
     device: &Device,
-) -> Result<(String, usize)> {
+) -> Result<ShownKey> {
     scenario.step(
         "the fleet requires its devices to prove what they run, before and after an update",
         |e| {
@@ -266,7 +266,7 @@ fn prove_and_seal(
             ensure!(world.opens_data(cache, "device", &key)?, "the recovery key does not open the data partition");
             ensure!(!world.opens_data(cache, "device", &key.replacen(&key[..1], "-", 1))?, "any key opens it");
             e.push("cryptsetup opens it with the recovery key only".into());
-            Ok((key, kept))
+            Ok(ShownKey { key, kept })
         })
 }
 
@@ -316,20 +316,26 @@ fn update(
     Ok(next)
 }
 
+/// A recovery key that was shown.
+struct ShownKey {
+    key: String,
+    /// How many keys the server had stored by then.
+    kept: usize,
+}
+
 /// A recovery key that was shown is replaced at the next boot.
 fn replace_recovery_key(
     world: &mut World,
     scenario: &mut Scenario,
     cache: &Cache,
     device: &Device,
-    seen: &str,
-    kept: usize,
+    shown: &ShownKey,
 ) -> Result<()> {
     scenario.step("after the update it gets the secret again, and the recovery key that was shown is replaced", |e| {
         // After a rollback, the new key was made in the boot of that release.
-        world.recovery_key_is_kept(kept)?;
+        world.recovery_key_is_kept(shown.kept)?;
         e.push(world.secret_has_come(GREETING)?);
-        ensure!(!world.opens_data(cache, "device", seen)?, "the recovery key that was shown still opens the data partition");
+        ensure!(!world.opens_data(cache, "device", &shown.key)?, "the recovery key that was shown still opens the data partition");
         let new = world.recovery_key(&device.id)?;
         ensure!(world.opens_data(cache, "device", &new)?, "the new recovery key does not open the data partition");
         e.push("a new one was made at the next boot, and the server has it".into());

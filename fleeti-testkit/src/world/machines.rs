@@ -25,6 +25,21 @@ pub enum Record {
     InSmbios,
 }
 
+/// A device to provision.
+#[derive(Debug, Clone, Copy)]
+pub struct Provisioning<'a> {
+    /// Its fleet.
+    pub fleet: &'a str,
+    /// Name of its folder.
+    pub name: &'a str,
+    /// The build that it is made of.
+    pub build: &'a Path,
+    /// The release of that build.
+    pub release: &'a Path,
+    /// Where it reads its enrollment record.
+    pub record: Record,
+}
+
 impl World {
     /// A one-time enrollment record for the fleet of the demo.
     ///
@@ -49,21 +64,21 @@ impl World {
     /// # Errors
     /// The error of `fleeti`.
     pub fn provision(&self, name: &str, build: &Path, release: &Path) -> Result<DeviceId> {
-        self.provision_by(FLEET, name, build, release, Record::OnEsp)
+        self.provision_by(&Provisioning {
+            fleet: FLEET,
+            name,
+            build,
+            release,
+            record: Record::OnEsp,
+        })
     }
 
     /// As [`World::provision`], for another fleet and place of the enrollment record.
     ///
     /// # Errors
     /// The error of `fleeti`.
-    pub fn provision_by(
-        &self,
-        fleet: &str,
-        name: &str,
-        build: &Path,
-        release: &Path,
-        record: Record,
-    ) -> Result<DeviceId> {
+    pub fn provision_by(&self, device: &Provisioning<'_>) -> Result<DeviceId> {
+        let Provisioning { fleet, name, build, release, record } = *device;
         let (folder, disk) = (self.path(name), self.text(&format!("{name}/disk.raw")));
         fs::create_dir_all(&folder)?;
         let of = BuildRecord::read(build)?.release.to_string();

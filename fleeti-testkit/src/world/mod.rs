@@ -11,7 +11,7 @@ mod processes;
 mod releases;
 
 pub(crate) use keys::copy_folder;
-pub use machines::Record;
+pub use machines::{Provisioning, Record};
 pub use processes::WORKER_TOKEN;
 pub use releases::Folders;
 

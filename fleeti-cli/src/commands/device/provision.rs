@@ -8,16 +8,26 @@ use fleeti_core::id::FleetId;
 use fleeti_core::wire::api::Provision;
 use std::path::Path;
 
+/// Devices to provision.
+pub(super) struct Provisioning<'a> {
+    /// Their fleet.
+    pub fleet: &'a FleetId,
+    /// What they have in common.
+    pub request: &'a Provision,
+    /// For each one SHA-256 of its TPM's endorsement key, if that is known.
+    pub devices: Vec<Option<String>>,
+    /// The folder for their provisioning bundles.
+    pub out: &'a Path,
+}
+
 /// Provisions the devices one after the other. What is provisioned stays, even if a later one
 /// fails.
 pub(super) async fn provision(
     client: &fleeti_client::Client,
-    fleet: &FleetId,
-    request: &Provision,
-    devices: Vec<Option<String>>,
-    out: &Path,
+    provisioning: Provisioning<'_>,
     output: &Output,
 ) -> CommandResult {
+    let Provisioning { fleet, request, devices, out } = provisioning;
     std::fs::create_dir_all(out).map_err(|e| Failure::plain(format!("{}: {e}", out.display())))?;
     let progress = Progress::of(devices.len(), "devices");
     let mut made = Vec::new();

@@ -2,15 +2,18 @@
 //! system.
 
 use super::firmware::are_named;
-use super::{FirmwareCode, Known, Reference, binaries_in_words, claim, digests};
+use super::{About, FirmwareCode, Known, Reference, binaries_in_words, digests};
 use crate::attestation::evidence::VerifiedEvidence;
 use crate::measured::boot::{FirmwareBinary, MeasuredBoot};
 use fleeti_core::attestation::{Aspect, Claim, RELEASE_NOT_GIVEN, RELEASE_REVOKED, Tier};
 
-const SOURCE: &str = "TPM quote, PCR 4, 9, 11 and 12, and the EFI binaries in the firmware log";
+const ABOUT: About = About {
+    aspect: Aspect::Executables,
+    source: "TPM quote, PCR 4, 9, 11 and 12, and the EFI binaries in the firmware log",
+};
 
 fn of(tier: Tier, code: &str, finding: String, raise: Option<&str>) -> Claim {
-    claim(Aspect::Executables, tier, code, finding, SOURCE, raise)
+    ABOUT.claim(tier, code, finding, raise)
 }
 
 fn wrong(code: &str, finding: String) -> Claim {
@@ -184,26 +187,21 @@ fn allowed(boot: &MeasuredBoot, known: &Known, reference: &Reference, is_given: 
 }
 
 pub(super) fn file_system(found: Option<&Reference>) -> Claim {
-    const SOURCE: &str = "root hash in the UKI's command line; TPM quote, PCR 11";
+    const ABOUT: About = About {
+        aspect: Aspect::FileSystem,
+        source: "root hash in the UKI's command line; TPM quote, PCR 11",
+    };
     match found {
-        Some(reference) => claim(
-            Aspect::FileSystem,
-            Tier::Affirming,
-            "root-hash",
-            format!(
-                "the root file system is that of {}, verified block by block (dm-verity)",
-                reference.release
-            ),
-            SOURCE,
-            None,
-        ),
-        None => claim(
-            Aspect::FileSystem,
-            Tier::None,
-            "root-hash-unknown",
-            "the root file system is not known",
-            SOURCE,
-            Some("a UKI of a known release"),
-        ),
+        Some(Reference { release, .. }) => {
+            let finding = format!(
+                "the root file system is that of {release}, verified block by block (dm-verity)"
+            );
+            ABOUT.claim(Tier::Affirming, "root-hash", finding, None)
+        }
+        None => {
+            let (finding, raise) =
+                ("the root file system is not known", "a UKI of a known release");
+            ABOUT.claim(Tier::None, "root-hash-unknown", finding, Some(raise))
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Claims about the firmware: its code and its Secure Boot variables.
 
-use super::{FirmwareCode, Known, SECURE_BOOT_OFF, binaries_in_words, claim, digests};
+use super::{About, FirmwareCode, Known, SECURE_BOOT_OFF, binaries_in_words, digests};
 use crate::attestation::evidence::VerifiedEvidence;
 use crate::measured::boot::MeasuredBoot;
 use crate::tpm::endorsement::Kind;
@@ -41,10 +41,12 @@ pub(super) fn firmware_code(
 }
 
 fn firmware_pcrs(evidence: &VerifiedEvidence, boot: &MeasuredBoot, known: &Known) -> Claim {
-    const SOURCE: &str = "TPM quote, PCR 0, PCR 2 and the start of PCR 4";
+    const ABOUT: About = About {
+        aspect: Aspect::Firmware,
+        source: "TPM quote, PCR 0, PCR 2 and the start of PCR 4",
+    };
     const ACCEPT: Option<&str> = Some("acceptance of this firmware by an operator");
-    let of =
-        |tier, code, finding, raise| claim(Aspect::Firmware, tier, code, finding, SOURCE, raise);
+    let of = |tier, code, finding: &str, raise| ABOUT.claim(tier, code, finding, raise);
     let found = FirmwareCode {
         binaries: digests(&boot.firmware_binaries),
         ..FirmwareCode::seen(evidence.pcrs())
@@ -112,10 +114,11 @@ pub(super) fn are_named(binaries: &[[u8; 32]], known: &Known) -> bool {
 }
 
 pub(super) fn configuration(boot: &MeasuredBoot, known: &Known) -> Claim {
-    const SOURCE: &str = "TPM quote, PCR 7, and the variables in the firmware log";
-    let of = |tier, code, finding: &str, raise| {
-        claim(Aspect::Configuration, tier, code, finding, SOURCE, raise)
+    const ABOUT: About = About {
+        aspect: Aspect::Configuration,
+        source: "TPM quote, PCR 7, and the variables in the firmware log",
     };
+    let of = |tier, code, finding: &str, raise| ABOUT.claim(tier, code, finding, raise);
     let Some(expected) = &known.firmware_keys else {
         let raise = Some("Secure Boot keys of its own (fleeti device provision)");
         return of(Tier::None, "keys-none", "no Secure Boot keys were made for this device", raise);
@@ -161,11 +164,11 @@ pub(super) fn configuration(boot: &MeasuredBoot, known: &Known) -> Claim {
             Some("the pending change of keys, and a reboot"),
         );
     }
-    let vouchers: Vec<String> = boot.authorities.iter().map(|der| sha256_hex(der)).collect();
-    if vouchers.is_empty() || !vouchers.iter().all(|v| expected.db.contains(v)) {
+    let authorities: Vec<String> = boot.authorities.iter().map(|der| sha256_hex(der)).collect();
+    if authorities.is_empty() || !authorities.iter().all(|v| expected.db.contains(v)) {
         return of(
             Tier::Contraindicated,
-            "voucher-foreign",
+            "authority-foreign",
             "an EFI binary was started that no db key of this device verifies",
             None,
         );
