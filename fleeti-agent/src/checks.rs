@@ -1,4 +1,4 @@
-//! Carries out health checks: what each kind looks at, when it is repeated, and when it has failed.
+//! Runs health checks: what each kind looks at, when it is repeated, and when it has failed.
 
 use crate::server_trust;
 use anyhow::Context as _;
@@ -157,7 +157,7 @@ async fn status(url: &str) -> anyhow::Result<u16> {
     let client = reqwest::Client::builder()
         // The check asks whether a service of this device answers. The certificate of such a
         // service names the device, not the loopback address.
-        .tls_backend_preconfigured(server_trust::danger::of_anybody()?)
+        .tls_backend_preconfigured(server_trust::danger::of_any_server()?)
         .no_proxy()
         .redirect(Policy::none())
         .resolve_to_addrs("localhost", &this_device)

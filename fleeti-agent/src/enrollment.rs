@@ -52,7 +52,7 @@ pub async fn ensure_enrolled(paths: &Paths, helper: &Helper) -> Result<Identity>
             Err(e) => {
                 tracing::warn!("enrollment failed: {e:#}");
                 // An image may have been stored so long that the server's root is newer.
-                match transitions::ask_anybody(paths, &server_of(paths, &record)?).await {
+                match transitions::ask_any_server(paths, &server_of(paths, &record)?).await {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(e) => tracing::warn!("no server names newer trust anchors: {e:#}"),

@@ -27,7 +27,7 @@ pub async fn run(paths: &Paths, identity: &Identity, helper: &Helper, patience: 
 }
 
 async fn look(paths: &Paths, identity: &Identity, helper: &Helper) -> bool {
-    match transitions::ask_anybody(paths, &identity.server).await {
+    match transitions::ask_any_server(paths, &identity.server).await {
         Ok(true) => return true,
         Ok(false) => {}
         // No server answers, so none would renew a certificate.
@@ -48,7 +48,7 @@ async fn go_back(paths: &Paths, identity: &Identity) -> Result<bool> {
     let Some(back) = identity.server.back() else { return Ok(false) };
     if !transitions::is_there(paths, identity.tls(paths)?, &back).await {
         // The server at this address may know newer trust anchors or another address.
-        return transitions::ask_anybody(paths, &back).await;
+        return transitions::ask_any_server(paths, &back).await;
     }
     tracing::warn!("the server is not at {}, but at {}", identity.server.https_url, back.https_url);
     Identity::keep_server(paths, &back)?;

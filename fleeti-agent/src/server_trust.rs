@@ -139,20 +139,20 @@ pub mod danger {
     ///
     /// # Errors
     /// If rustls has no protocol version.
-    pub fn of_anybody() -> Result<ClientConfig> {
+    pub fn of_any_server() -> Result<ClientConfig> {
         let provider = provider();
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
         Ok(builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+            .with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
             .with_no_client_auth())
     }
 
     #[derive(Debug)]
-    struct Anybody(Arc<CryptoProvider>);
+    struct AnyServer(Arc<CryptoProvider>);
 
-    impl ServerCertVerifier for Anybody {
+    impl ServerCertVerifier for AnyServer {
         fn verify_server_cert(
             &self,
             _: &CertificateDer<'_>,

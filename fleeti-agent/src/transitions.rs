@@ -44,9 +44,9 @@ pub async fn is_there(paths: &Paths, tls: rustls::ClientConfig, server: &Server)
 ///
 /// # Errors
 /// If no server answers.
-pub async fn ask_anybody(paths: &Paths, server: &Server) -> Result<bool> {
+pub async fn ask_any_server(paths: &Paths, server: &Server) -> Result<bool> {
     let http =
-        http::client(server_trust::danger::of_anybody()?, server.proxy()?.as_ref())?.build()?;
+        http::client(server_trust::danger::of_any_server()?, server.proxy()?.as_ref())?.build()?;
     let given = fetch(&http, &server.https_url).await?;
     take(paths, &paths.state, &given)
 }

@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_left_there_does_not_get_in() {
+    fn a_file_that_is_there_already_is_not_taken() {
         let rest: fn(&str) -> Vec<u8> = |_| {
             [
                 b"HTTP/1.1 206 Partial Content\r\ncontent-length: 10\r\ncontent-range: bytes 13-22/23\r\nconnection: close\r\n\r\n",

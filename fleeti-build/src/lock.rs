@@ -488,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn a_package_in_the_cache_that_somebody_changed_is_fetched_again() {
+    fn a_package_that_was_changed_in_the_cache_is_fetched_again() {
         let lock: Lock = serde_json::from_value(good()).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::at(dir.path());

@@ -237,12 +237,12 @@ impl Place {
                 .zip(meant)
                 .enumerate()
                 .try_for_each(|(i, (given, meant))| self.below(&format!("[{i}]"), given, meant)),
-            (Shape::Object(given), Written::Object(meant)) => given
-                .iter()
-                .try_for_each(|(name, given)| match meant.written.get(name) {
+            (Shape::Object(given), Written::Object(meant)) => {
+                given.iter().try_for_each(|(name, given)| match meant.written.get(name) {
                     Some(meant) => self.below(&format!(".{name}"), given, meant),
                     None => self.not_written(name, meant),
-                }),
+                })
+            }
             (given, meant) => {
                 let path = &self.path;
                 let here = if path.is_empty() { String::new() } else { format!(" at {path}") };

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_for_somebody_elses_key_is_refused() {
+    fn a_request_for_another_partys_key_is_refused() {
         let (mine, theirs) = (
             SoftKey::generate(Algorithm::P256).unwrap(),
             SoftKey::generate(Algorithm::P256).unwrap(),

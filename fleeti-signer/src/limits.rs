@@ -1,4 +1,4 @@
-//! Limits of the signing service per minute, whoever the caller is.
+//! Limits of the signing service per minute, for all callers together.
 
 /// Limits per minute.
 #[derive(Debug, Clone, Copy)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Bytes to reserve, and bytes that must stay free beside them.
-const HELD: u64 = 8 << 20;
+const RESERVED: u64 = 8 << 20;
 
 /// A file that is deleted when the disk is full.
 pub(crate) struct Reserve {
@@ -33,9 +33,9 @@ impl Reserve {
         let folder = self.path.parent().unwrap_or(&self.path);
         let found =
             rustix::fs::statvfs(folder).map(|found| found.f_bavail.saturating_mul(found.f_frsize));
-        let is_there = fs::metadata(&self.path).is_ok_and(|m| m.len() == HELD);
+        let is_there = fs::metadata(&self.path).is_ok_and(|m| m.len() == RESERVED);
         if !is_there {
-            if !found.is_ok_and(|free| free >= HELD * 2) {
+            if !found.is_ok_and(|free| free >= RESERVED * 2) {
                 return;
             }
             let allocate = || -> std::io::Result<()> {
@@ -45,7 +45,7 @@ impl Reserve {
                     .truncate(true)
                     .mode(0o600)
                     .open(&self.path)?;
-                Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, HELD)?)
+                Ok(rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVED)?)
             };
             if let Err(e) = allocate() {
                 tracing::debug!("{}: cannot reserve disk space: {e}", self.path.display());

@@ -189,11 +189,11 @@ impl World {
         };
         let (pk, kek, db) =
             (auth(BootVariable::Pk)?, auth(BootVariable::Kek)?, auth(BootVariable::Db)?);
-        let [voucher] = uefi::certificates(&db)?
+        let [authority] = uefi::certificates(&db)?
             .try_into()
             .map_err(|_| anyhow!("db does not begin with one key"))?;
         let policy = predicted::Policy { pk: &pk, kek: &kek, db: &db, dbx: &[] };
-        Ok(predicted::pcr_7(&policy, &[&[&uefi::OWNER.0[..], &voucher].concat()]))
+        Ok(predicted::pcr_7(&policy, &[&[&uefi::OWNER.0[..], &authority].concat()]))
     }
 
     /// Checks that the device's quoted PCRs have the values computed from the build's UKI.

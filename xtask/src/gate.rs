@@ -31,7 +31,7 @@ const CHAIN: (&str, &[&str]) =
     ("devices in a virtual machine: update, rollbacks, proof", &["--refusals"]);
 
 /// The other scenarios in virtual machines.
-const STORIES: &[(&str, &[&str])] = &[
+const VM_SCENARIOS: &[(&str, &[&str])] = &[
     ("changes of Secure Boot keys in a virtual machine", &["--firmware"]),
     ("a device with forged evidence", &["--adversary"]),
     ("recovery from lost keys, backups, clocks and addresses", &["--recoveries"]),
@@ -72,7 +72,7 @@ pub fn test(length: Length) -> Result<()> {
     fuzz::fuzz(Effort::Aside(if length == Length::Long { FUZZ_LONG } else { FUZZ_GATE }), &[])?;
     print!("{}", chain.finish()?);
     if length == Length::Long {
-        for (title, arguments) in STORIES {
+        for (title, arguments) in VM_SCENARIOS {
             run(title, &mut scenario(arguments))?;
         }
     }

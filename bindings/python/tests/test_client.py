@@ -35,7 +35,7 @@ def test_a_server_that_is_not_there_is_a_connection_error() -> None:
     assert caught.value.hint is not None and "running" in caught.value.hint
 
 
-def test_a_token_leaves_this_machine_without_tls_only_if_somebody_says_so() -> None:
+def test_a_token_leaves_this_machine_without_tls_only_if_the_caller_says_so() -> None:
     with pytest.raises(fleeti.ConnectionError) as caught:
         fleeti.Client("http://192.0.2.1:1", "x")
     assert caught.value.hint is not None and "insecure=True" in caught.value.hint

@@ -34,7 +34,7 @@ fn brings_log(bench: &Bench, log: &MemoryLog) {
 }
 
 /// How a device processes a bundle of this root.
-async fn hears(
+async fn gets_notice(
     bench: &Bench,
     server: &FaultyServer,
     version: u64,
@@ -55,17 +55,17 @@ async fn hears(
 async fn a_bundle_of_another_root_is_that_roots_and_a_broken_one_stops_nobody() {
     let (bench, server) = (Bench::new(), FaultyServer::start());
     let old = root(&bench);
-    assert_eq!(hears(&bench, &server, 3, &old).await, (3, None));
+    assert_eq!(gets_notice(&bench, &server, 3, &old).await, (3, None));
     // The next image, and a server whose bundle versions start again.
     let new = root(&bench);
     assert_eq!(Announcements::open(&bench.paths).unwrap().report(), (0, None));
     fleeti_agent::server_trust::builder(&bench.paths).expect("TLS is set up");
     assert_eq!(
-        hears(&bench, &server, 3, &old).await,
+        gets_notice(&bench, &server, 3, &old).await,
         (0, None),
         "a bundle of the old root is refused"
     );
-    assert_eq!(hears(&bench, &server, 1, &new).await, (1, None), "and is not an older one");
+    assert_eq!(gets_notice(&bench, &server, 1, &new).await, (1, None), "and is not an older one");
     // The device rolls back: the state is still there.
     brings_root(&bench, &old.0);
     assert_eq!(Announcements::open(&bench.paths).unwrap().report(), (3, None));
@@ -88,7 +88,11 @@ async fn a_bundle_of_another_root_is_that_roots_and_a_broken_one_stops_nobody() 
         let (version, alarm) = Announcements::open(&bench.paths).unwrap().report();
         assert_eq!(version, 0);
         assert!(alarm.unwrap().contains("trust-bundle-"), "the alarm is raised");
-        assert_eq!(hears(&bench, &server, 1, &new).await.0, 1, "and the next one is accepted");
+        assert_eq!(
+            gets_notice(&bench, &server, 1, &new).await.0,
+            1,
+            "and the next one is accepted"
+        );
     }
 }
 

@@ -176,7 +176,7 @@ async fn a_notice_that_could_not_be_taken_up_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_log_with_two_histories_raises_an_alarm_that_stays_until_somebody_has_looked() {
+async fn a_log_with_two_histories_raises_an_alarm_that_stays_until_an_operator_has_looked() {
     let mut scene = Scene::new();
     scene.enter(3);
     scene.listen(&scene.stated(None, now_s())).await.unwrap();

@@ -175,7 +175,8 @@ async fn an_answer_to_an_enrollment_in_another_form_is_an_error() {
     let (url, answers) = server().await;
     let ask = async |text: String| {
         answers.send(text).await.unwrap();
-        let mut channel = Channel::open(&url, danger::of_anybody().unwrap(), None).await.unwrap();
+        let mut channel =
+            Channel::open(&url, danger::of_any_server().unwrap(), None).await.unwrap();
         channel.post::<_, EnrollResponse>("/enroll", &()).await.map_err(|e| format!("{e:#}"))
     };
     let response = EnrollResponse {

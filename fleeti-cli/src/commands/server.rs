@@ -21,7 +21,7 @@ pub struct Server {
     /// login`.
     #[arg(long, env = "FLEETI_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-    /// Send the token without TLS to a server on another machine. Anybody on the network can read
+    /// Send the token without TLS to a server on another machine. Every party on the network can read
     /// it.
     #[arg(long, env = "FLEETI_INSECURE")]
     insecure: bool,

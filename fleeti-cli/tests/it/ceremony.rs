@@ -198,7 +198,7 @@ fn the_key_of_sha256sums_is_rotated_by_its_keyring_first() {
 }
 
 #[test]
-fn approvers_are_named_and_a_server_signs_alone_only_if_somebody_says_so() {
+fn approvers_are_named_and_a_server_signs_alone_only_if_the_operator_says_so() {
     let t = Table::new();
     t.refused("pki approvers @signing", "set the number of approvals with --approvals");
     for name in ["alice", "bob"] {

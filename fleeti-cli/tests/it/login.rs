@@ -157,7 +157,7 @@ fn a_login_knows_the_server_by_its_key_and_keeps_the_token_for_nobody_else() {
 }
 
 #[test]
-fn a_server_with_another_key_is_refused_until_somebody_logs_in_to_it_again() {
+fn a_server_with_another_key_is_refused_until_the_operator_logs_in_to_it_again() {
     let served = Served::with(ApiTls::SelfIssued);
     let (machine, before) = (Machine::new(&served, "alice"), fingerprint(&served));
     assert_eq!(machine.logs_in(Some(&before)).code, Some(0));

@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_contradicts_takes_every_level_away() {
+    fn a_contraindicated_claim_takes_every_level_away() {
         for at in 0..6 {
             let mut tiers = [Tier::Affirming; 6];
             tiers[at] = Tier::Contraindicated;

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_contradicts_is_below_the_usual_policy() {
+    fn a_failed_attestation_is_below_the_default_policy() {
         let usual = Policy::usual();
         assert!(!usual.may_update(Level::SelfReported) && !usual.may_succeed(Level::SelfReported));
         assert!(

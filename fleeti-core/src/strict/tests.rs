@@ -211,9 +211,7 @@ fn fields_say_of_themselves_that_they_are_objects() {
     }
     let read = |text: &str| serde_json::from_str::<Message>(text);
     assert_eq!(read(r#"{"inner": {"a": 1}, "map": {"1": 2}}"#).unwrap().map[&1], 2);
-    assert!(
-        read(r#"{"inner": [1], "map": {}}"#).unwrap_err().to_string().contains("an object")
-    );
+    assert!(read(r#"{"inner": [1], "map": {}}"#).unwrap_err().to_string().contains("an object"));
     assert!(
         read(r#"{"inner": {"a": 1}, "map": {"1": 2, "1": 3}}"#)
             .unwrap_err()

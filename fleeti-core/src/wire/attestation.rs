@@ -348,9 +348,9 @@ mod tests {
         };
         assert_eq!(result.level_at(1_000 + FRESH_S - 1), Level::VerifiedBoot);
         assert_eq!(result.level_at(1_000 + FRESH_S), Level::Token);
-        let contradicted = AttestationResult { level: Level::SelfReported, ..result };
+        let attestation_failed = AttestationResult { level: Level::SelfReported, ..result };
         assert_eq!(
-            contradicted.level_at(1_000 + FRESH_S),
+            attestation_failed.level_at(1_000 + FRESH_S),
             Level::SelfReported,
             "silence raises nothing"
         );

@@ -33,7 +33,7 @@ use std::sync::LazyLock;
 
 /// The certificates and keys that parsers need. They are not in the corpus, so the tests cover
 /// everything behind a signature, not the fuzzer.
-struct Somebody {
+struct Keys {
     certificate: Parsed,
     release: ReleaseKeys,
     log: LogKey,
@@ -44,10 +44,10 @@ struct Somebody {
 const ATTESTATION_KEY: &[u8] = include_bytes!("../../tests/fixtures/tpm/ak.public");
 const ENDORSEMENT_KEY: &[u8] = include_bytes!("../../tests/fixtures/tpm/ek.public");
 
-static SOMEBODY: LazyLock<Somebody> = LazyLock::new(|| {
+static KEYS: LazyLock<Keys> = LazyLock::new(|| {
     let key = SoftKey::generate(Algorithm::P384).expect("a key");
     let period = Period::starting(1_800_000_000, 86_400);
-    Somebody {
+    Keys {
         certificate: self_signed(Role::Root, period, &key).expect("a certificate"),
         release: ReleaseKeys::new(vec![manifest::PublicKey::of(&key).expect("a key")], 1).expect("a threshold"),
         attestation: AttestationKey::new(Public::parse(ATTESTATION_KEY).expect("captured")).expect("captured"),
@@ -72,7 +72,7 @@ const READERS: &[(&str, Reader)] = &[
     }),
     ("auth", |data| {
         for variable in [BootVariable::Db, BootVariable::Dbx, BootVariable::Pk] {
-            if let Ok(write) = AuthenticatedWrite::verify(data, variable, false, &SOMEBODY.certificate) {
+            if let Ok(write) = AuthenticatedWrite::verify(data, variable, false, &KEYS.certificate) {
                 assert_eq!(uefi::value(data).ok(), Some(write.value));
             }
         }
@@ -89,7 +89,7 @@ const READERS: &[(&str, Reader)] = &[
         }
         if let (Ok(signatures), Ok(digest)) = (authenticode::signatures(data), digest) {
             for signature in &signatures {
-                let _ = authenticode::verify(signature, &digest, &SOMEBODY.certificate);
+                let _ = authenticode::verify(signature, &digest, &KEYS.certificate);
             }
             if let Ok(bare) = authenticode::stripped(data) {
                 assert_eq!(authenticode::digest(&bare).ok(), Some(digest), "a signature is no part of what is signed");
@@ -105,19 +105,19 @@ const READERS: &[(&str, Reader)] = &[
         let _ = certificate::from_der(data).map(|c| certificate::device_of(&c));
     }),
     ("crl", |data| {
-        let _ = VerifiedCrl::read(data, &SOMEBODY.certificate);
+        let _ = VerifiedCrl::read(data, &KEYS.certificate);
         let _ = crl::entries(data);
         let _ = fleeti_pki::tpm::files::certificates(data);
         let _ = Manufacturers::default().believe(data, fleeti_pki::tpm::endorsement::Kind::Hardware);
         let mut manufacturers = Manufacturers::default();
         if manufacturers.look_at(data).is_ok() {
             let _ = manufacturers.lists().map(|(manufacturer, ends_s)| manufacturer.len() as u64 + ends_s).max();
-            let _ = manufacturers.verify(&SOMEBODY.endorsement, &[data.to_vec()], 1_800_000_000);
+            let _ = manufacturers.verify(&KEYS.endorsement, &[data.to_vec()], 1_800_000_000);
         }
     }),
     ("manifest", |data| {
         let _ = BootProof::parse(data);
-        let _ = manifest::verify(data, &[], &SOMEBODY.release);
+        let _ = manifest::verify(data, &[], &KEYS.release);
         if let Ok(read) = Manifest::parse(data) {
             let again = manifest::to_bytes(&read).expect("what was read can be written");
             assert_eq!(Manifest::parse(&again).ok(), Some(read));
@@ -129,18 +129,18 @@ const READERS: &[(&str, Reader)] = &[
             let _ = read.to_spki_der();
             let _ = AttestationKey::new(read.clone());
             if let Ok(key) = EndorsementKey::new(read) {
-                let _ = credential::make(&key, &SOMEBODY.attestation.public().name(), &[7; 32]);
+                let _ = credential::make(&key, &KEYS.attestation.public().name(), &[7; 32]);
             }
         }
         // Everything after the signature is parsed before it is verified.
-        let _ = Attest::quote(data, data, &SOMEBODY.attestation);
-        let _ = Attest::certification(data, data, &SOMEBODY.attestation);
+        let _ = Attest::quote(data, data, &KEYS.attestation);
+        let _ = Attest::certification(data, data, &KEYS.attestation);
         let _ = Signature::parse(data).map(|signature| signature.to_der());
         let sent = Certification { key: data, certification: data, signature: data };
         let purpose = Purpose::enrollment("", [0; 32]);
-        assert!(key::verify(&sent, &SOMEBODY.attestation, &purpose, data).is_err(), "nothing has all properties at once");
+        assert!(key::verify(&sent, &KEYS.attestation, &purpose, data).is_err(), "nothing has all properties at once");
         assert!(endorsement::each_of(data).map(<[u8]>::len).sum::<usize>() <= data.len());
-        let _ = Manufacturers::default().verify(&SOMEBODY.endorsement, &[data.to_vec()], 1_800_000_000);
+        let _ = Manufacturers::default().verify(&KEYS.endorsement, &[data.to_vec()], 1_800_000_000);
     }),
     ("log", |data| {
         if let Ok(log) = FirmwareLog::parse(data) {
@@ -168,9 +168,9 @@ const READERS: &[(&str, Reader)] = &[
         }
         let _ = ReleaseKeys::from_pem(text);
         let _ = LogKey::from_text(text);
-        let _ = SOMEBODY.log.verify(text);
+        let _ = KEYS.log.verify(text);
         let _ = Entry::parse(data);
-        let _ = bundle::read(&SignedBundle { bundle: text.to_owned(), signature: String::new() }, &SOMEBODY.certificate);
+        let _ = bundle::read(&SignedBundle { bundle: text.to_owned(), signature: String::new() }, &KEYS.certificate);
     }),
 ];
 

@@ -124,12 +124,12 @@ pub struct Policy<'a> {
     pub dbx: &'a [u8],
 }
 
-/// PCR 7 of a machine with this policy in force. `vouchers` are the keys that verified what was
+/// PCR 7 of a machine with this policy in force. `authorities` are the keys that verified what was
 /// started: each an EFI_SIGNATURE_DATA of db (owner and certificate), in the order of first use
 /// (TCG "PC Client Platform Firmware Profile", 1.06, 3.3.4.8). Firmware that measures more than
 /// required, such as dbt or an action, has another value.
 #[must_use]
-pub fn pcr_7(policy: &Policy<'_>, vouchers: &[&[u8]]) -> [u8; 32] {
+pub fn pcr_7(policy: &Policy<'_>, authorities: &[&[u8]]) -> [u8; 32] {
     let variables = [
         variable_data(GLOBAL, "SecureBoot", &[1]),
         variable_data(GLOBAL, "PK", policy.pk),
@@ -137,8 +137,9 @@ pub fn pcr_7(policy: &Policy<'_>, vouchers: &[&[u8]]) -> [u8; 32] {
         variable_data(SECURITY_DATABASE, "db", policy.db),
         variable_data(SECURITY_DATABASE, "dbx", policy.dbx),
     ];
-    let vouchers = vouchers.iter().map(|voucher| variable_data(SECURITY_DATABASE, "db", voucher));
-    let events = variables.into_iter().chain([SEPARATOR.to_vec()]).chain(vouchers);
+    let authorities =
+        authorities.iter().map(|authority| variable_data(SECURITY_DATABASE, "db", authority));
+    let events = variables.into_iter().chain([SEPARATOR.to_vec()]).chain(authorities);
     events.fold([0; 32], |pcr, event| extended(&pcr, &sha_256(&[&event])))
 }
 

@@ -72,13 +72,13 @@ fn the_logs_of_a_boot_with_systemd_257_lead_to_what_its_tpm_quoted() {
         .windows(boot.authorities[0].len())
         .position(|w| w == boot.authorities[0])
         .unwrap();
-    let voucher = [&policy.db[at - 16..at], &boot.authorities[0]].concat();
-    assert_eq!(pcr_7(&policy, &[&voucher]), replayed[&7]);
+    let authority = [&policy.db[at - 16..at], &boot.authorities[0]].concat();
+    assert_eq!(pcr_7(&policy, &[&authority]), replayed[&7]);
     let others = [
-        pcr_7(&Policy { dbx: policy.db, ..policy }, &[&voucher]),
-        pcr_7(&Policy { pk: policy.kek, kek: policy.pk, ..policy }, &[&voucher]),
+        pcr_7(&Policy { dbx: policy.db, ..policy }, &[&authority]),
+        pcr_7(&Policy { pk: policy.kek, kek: policy.pk, ..policy }, &[&authority]),
         pcr_7(&policy, &[]),
-        pcr_7(&policy, &[&voucher, &voucher]),
+        pcr_7(&policy, &[&authority, &authority]),
     ];
     assert!(others.iter().all(|other| *other != replayed[&7]));
 }

@@ -273,9 +273,9 @@ fn a_key_is_certified_by_a_certification_and_by_nothing_else() {
         verify(key.bytes(), &tpm.certification(&elsewhere, &key.name()), &tpm),
         Err("certification-purpose")
     );
-    let somebody = Purpose::renewal(&"dev-2".parse().unwrap(), [7; 32]).qualifying_data(&spki);
+    let other = Purpose::renewal(&"dev-2".parse().unwrap(), [7; 32]).qualifying_data(&spki);
     assert_eq!(
-        verify(key.bytes(), &tpm.certification(&somebody, &key.name()), &tpm),
+        verify(key.bytes(), &tpm.certification(&other, &key.name()), &tpm),
         Err("certification-purpose")
     );
     let quote = tpm.quote(&[], &asked, &[(SHA_256, 1)], &[0; 32]);
@@ -427,13 +427,13 @@ fn a_variable_is_one_of_the_policy_by_its_name_and_its_vendor() {
         pieces.events[event] = event_of(7, DRIVER_CONFIG, &data);
         assert_eq!(meaning(&pieces).unwrap_err(), "log-policy", "of another vendor");
     }
-    let vouched =
+    let authority =
         *policy.iter().find(|i| boot().events[**i][4..8] == AUTHORITY.to_le_bytes()).unwrap();
-    let mut foreign = data_of(&boot().events[vouched]).to_vec();
+    let mut foreign = data_of(&boot().events[authority]).to_vec();
     foreign[0] ^= 1;
-    for data in [foreign, renamed(&boot().events[vouched], "dc")] {
+    for data in [foreign, renamed(&boot().events[authority], "dc")] {
         let mut pieces = boot();
-        pieces.events[vouched] = event_of(7, AUTHORITY, &data);
+        pieces.events[authority] = event_of(7, AUTHORITY, &data);
         assert_eq!(meaning(&pieces).unwrap_err(), "log-policy", "no key of db");
     }
 }
@@ -566,18 +566,18 @@ fn what_was_measured_beside_the_release_takes_every_level_away() {
     assert_eq!(contradictions(&tpm, &pieces, &PHASES, &all), (none.0, none.1("secure-boot-off")));
 
     let mut pieces = boot();
-    let vouched = *at(&pieces, 7)
+    let authority = *at(&pieces, 7)
         .iter()
         .find(|i| pieces.events[**i][4..8] == AUTHORITY.to_le_bytes())
         .unwrap();
-    let mut foreign = data_of(&pieces.events[vouched]).to_vec();
+    let mut foreign = data_of(&pieces.events[authority]).to_vec();
     *foreign.last_mut().unwrap() ^= 1;
-    pieces.events[vouched] = event_of(7, AUTHORITY, &foreign);
-    assert_eq!(contradictions(&tpm, &pieces, &PHASES, &all), (none.0, none.1("voucher-foreign")));
-    pieces.events.remove(vouched);
+    pieces.events[authority] = event_of(7, AUTHORITY, &foreign);
+    assert_eq!(contradictions(&tpm, &pieces, &PHASES, &all), (none.0, none.1("authority-foreign")));
+    pieces.events.remove(authority);
     assert_eq!(
         contradictions(&tpm, &pieces, &PHASES, &all),
-        (none.0, none.1("voucher-foreign")),
+        (none.0, none.1("authority-foreign")),
         "no key verified it"
     );
 }

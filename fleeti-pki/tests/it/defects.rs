@@ -208,7 +208,7 @@ fn requests() {
     put(at("key-of-another-kind"), &[("request.pem", rsa.as_bytes())], "public key");
     // Requested extensions are ignored: the request is valid, and its certificate gets none of
     // them.
-    let wishes = element(
+    let request_attributes = element(
         0xa0,
         &[&element(
             0x30,
@@ -231,10 +231,10 @@ fn requests() {
             ],
         )],
     );
-    let wishing = element(0x30, &[&info[0], &info[1], &info[2], &wishes]);
+    let with_attributes = element(0x30, &[&info[0], &info[1], &info[2], &request_attributes]);
     put(
         at("asks-to-be-an-authority-and-is-ignored"),
-        &[("request.pem", text(&signed(&wishing, &key)).as_bytes())],
+        &[("request.pem", text(&signed(&with_attributes, &key)).as_bytes())],
         "good",
     );
 }

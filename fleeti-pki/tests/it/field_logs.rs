@@ -505,21 +505,21 @@ fn events_of_newer_profiles_and_of_other_pcrs_change_nothing() {
 }
 
 #[test]
-fn what_vouched_for_code_of_a_card_stands_before_the_separator() {
+fn the_authority_of_code_on_a_card_is_measured_before_the_separator() {
     let mut pieces = boot();
     let policy = at(&pieces, 7);
-    let vouched =
+    let authority =
         *policy.iter().find(|i| pieces.events[**i][4..8] == AUTHORITY.to_le_bytes()).unwrap();
-    let own = pieces.events[vouched].clone();
+    let own = pieces.events[authority].clone();
     pieces.events.insert(policy[5], own);
     assert_eq!(claims(&pieces, None).0, Level::VerifiedFirmware);
-    let mut foreign = data_of(&boot().events[vouched]).to_vec();
+    let mut foreign = data_of(&boot().events[authority]).to_vec();
     *foreign.last_mut().unwrap() ^= 1;
     pieces.events[policy[5]] = event_of(7, AUTHORITY, &foreign);
     let (level, found) = claims(&pieces, None);
     assert_eq!(
         (level, of(&found, Aspect::Configuration).code.as_str()),
-        (Level::SelfReported, "voucher-foreign")
+        (Level::SelfReported, "authority-foreign")
     );
 }
 

@@ -145,7 +145,7 @@ fn openssl_verifies_the_chain_strictly_and_honours_the_crl() {
 }
 
 #[test]
-fn whoever_stole_the_device_authority_cannot_make_a_server() {
+fn an_attacker_with_the_device_ca_cannot_issue_a_server_certificate() {
     let world = World::new();
     let (ca, ca_key) =
         (world.certificate("device-ca.pem"), world.key("online/device-ca.key", purpose::DEVICE_CA));

@@ -230,7 +230,7 @@ fn image(sections: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn a_kernel_image_that_leaves_room_for_somebody_elses_parts_is_not_signed() {
+fn a_kernel_image_that_leaves_room_for_foreign_sections_is_not_signed() {
     let whole = [".linux", ".osrel", ".cmdline", ".initrd"];
     // Names of more than eight bytes would be in a string table, which images do not have.
     authenticode::check_uki(&image(&[".linux", ".osrel", ".cmdline", ".initrd"])).unwrap();

@@ -46,7 +46,7 @@ fn what_started_otherwise_is_found_in_what_a_tpm_measured() {
         (beside(13), &PHASES, Some("pcr-13")),
         (beside(14), &PHASES, Some("pcr-14")),
         (last_byte(DRIVER_CONFIG, 1), &PHASES, Some("secure-boot-off")),
-        (last_byte(AUTHORITY, 1), &PHASES, Some("voucher-foreign")),
+        (last_byte(AUTHORITY, 1), &PHASES, Some("authority-foreign")),
     ];
     for (pieces, phases, expected) in cases {
         let device = Attester::new(pieces.log(), phases);

@@ -153,7 +153,7 @@ mod tests {
         assert_eq!(
             sessions.take(&a, Stored::default()).0,
             stored,
-            "somebody may have read the row before"
+            "another session may have read the row before"
         );
         sessions.written(&HashMap::new(), 1);
         assert_eq!(sessions.take(&a, Stored::default()).0, Stored::default());

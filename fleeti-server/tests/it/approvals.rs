@@ -160,7 +160,7 @@ async fn queue(tx: &mut Tx<'_>) {
 /// An attacker who can write every row of the server's database, but has no approver's key, gets no
 /// release signed.
 #[actix_web::test]
-async fn whoever_writes_every_row_of_the_database_gets_no_release() {
+async fn an_attacker_who_writes_every_row_of_the_database_gets_no_release() {
     let (world, people) = office(2).await;
     let mallory = SoftKey::generate(Algorithm::P384).unwrap();
     // The attacker requests in Alice's name, and approves in all approvers' names.

@@ -333,7 +333,7 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
         &much,
     )
     .await;
-    assert_eq!(kept.unwrap_err().code(), Code::TooLarge, "whoever calls it");
+    assert_eq!(kept.unwrap_err().code(), Code::TooLarge, "for every caller");
 }
 
 /// After a restart the device gets a new challenge. A log with events that this boot did not measure

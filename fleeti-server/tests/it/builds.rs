@@ -108,8 +108,8 @@ async fn a_signature_is_taken_once_given_up_after_three_tries_and_may_be_asked_f
         for attempt in 1..=3 {
             let claimed = claim_signing(&db, attempt * 100).await;
             assert_eq!(claimed.map(u64::from), Some(attempt));
-            let held = claim_signing(&db, attempt * 100 + 59).await;
-            assert!(held.is_none(), "its signing job has the lease");
+            let leased = claim_signing(&db, attempt * 100 + 59).await;
+            assert!(leased.is_none(), "its signing job has the lease");
             if attempt < 3 {
                 assert!(given_up(&db, attempt * 100 + 61).await.is_empty());
             }

@@ -1,4 +1,4 @@
-//! A server on PostgreSQL beside a session of somebody else, such as an operator's `psql`.
+//! A server on PostgreSQL beside a session of another program, such as an operator's `psql`.
 
 use crate::gateway::wait_for_ack;
 use crate::peer::Peer;

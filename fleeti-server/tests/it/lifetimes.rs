@@ -176,7 +176,7 @@ async fn a_key_is_one_devices_for_ever() {
     assert_eq!(
         world.try_enroll(&world.token().await, &mine).await.status(),
         403,
-        "whoever stole it"
+        "the party that stole it"
     );
     // Two enrollments at once with the same key, each with its own token.
     let (shared, tokens) = (key(), [world.token().await, world.token().await]);
@@ -242,7 +242,7 @@ async fn commands_whose_deadline_has_passed_leave_the_mailbox() {
     };
     let delivered: fleeti_core::wire::device::Command =
         serde_json::from_slice(&delivered.payload).unwrap();
-    assert_eq!(delivered.id, new, "the only one that is still to be carried out");
+    assert_eq!(delivered.id, new, "the only one that is still to be applied");
 }
 
 #[actix_web::test]
@@ -318,7 +318,7 @@ async fn two_clients_that_displace_each_other_are_slowed_down_and_no_others() {
     assert_eq!(world.client.device(&other.id).await.unwrap().alarm, None);
 }
 
-/// A client that closes its connection and comes back at once displaces nobody.
+/// A client that closes its connection and reconnects at once displaces no other one.
 #[actix_web::test]
 async fn a_device_that_reconnects_often_is_neither_suspected_nor_slowed_down() {
     let world = World::new().await;

@@ -54,7 +54,7 @@ async fn a_device_enrolls_once_its_code_was_entered_and_with_its_own_key_only() 
     assert_eq!(
         world.try_enroll(&begun.token, &other).await.status(),
         403,
-        "whoever saw the token has another key"
+        "a party that saw the token has another key"
     );
     let response = world.try_enroll(&begun.token, &key).await;
     assert_eq!(response.status(), 200);

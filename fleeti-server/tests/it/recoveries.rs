@@ -469,7 +469,8 @@ async fn a_server_that_was_renamed_and_moved_is_found_and_a_wrong_address_strand
         world.client.import_transition(&transition).await.unwrap();
     }
     until("it goes to the announced address", async || is_at(&nowhere_url)).await;
-    until("nobody is there, so it comes back", async || is_at(&record.https_url)).await;
+    until("no server is there, so it returns to the first one", async || is_at(&record.https_url))
+        .await;
     until("it is there", async || is_online(&world).await).await;
 
     world

@@ -369,7 +369,7 @@ async fn answers_as(
 /// A trust bundle that an attacker writes into the database is refused, because the root has not
 /// signed it.
 #[actix_web::test]
-async fn whoever_writes_the_database_makes_no_intermediate_count() {
+async fn an_attacker_who_writes_the_database_makes_no_intermediate_count() {
     let dir = tempfile::tempdir().unwrap();
     write_keys(dir.path());
     let (mut ceremony, first) = Ceremony::adopt(dir.path());

@@ -137,7 +137,11 @@ async fn secrets_are_for_devices_that_have_just_proved_enough_and_for_nobody_els
     assert_eq!(ticket(&world, &device, &mut peer).await, None);
     ask_for_secrets(&world, None).await;
     answer(&world, &machine, &device, &mut peer, |_| ()).await;
-    assert_eq!(ticket(&world, &device, &mut peer).await, None, "nothing said is nothing granted");
+    assert_eq!(
+        ticket(&world, &device, &mut peer).await,
+        None,
+        "a device that proves nothing gets no ticket"
+    );
 
     // At the required level.
     ask_for_secrets(&world, Some(Level::ObservedBoot)).await;

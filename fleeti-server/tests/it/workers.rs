@@ -253,8 +253,7 @@ async fn what_is_not_what_the_record_says_is_no_build() {
     let world = without_nix().await;
     for (number, (word, change)) in cases.into_iter().enumerate() {
         let build = queued(&world).await;
-        let started =
-            worker(&world, &format!("adversary-{number}"), Arc::new(Lying(change))).await;
+        let started = worker(&world, &format!("adversary-{number}"), Arc::new(Lying(change))).await;
         let refused = started.worker.one().await.unwrap_err();
         let failed = world.client.build(&build.id).await.unwrap();
         assert_eq!((failed.phase, failed.directory), (BuildPhase::Failed, None), "{word}");

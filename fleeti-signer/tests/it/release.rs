@@ -220,7 +220,7 @@ async fn a_release_is_signed_when_enough_people_agree_and_verifies_by_what_devic
 }
 
 #[tokio::test]
-async fn whoever_writes_every_row_and_file_of_the_server_gets_no_signature() {
+async fn an_attacker_who_writes_every_row_and_file_of_the_server_gets_no_signature() {
     let office = Office::new(2);
     let good = office.good("signing-a");
     let mallory = SoftKey::generate(Algorithm::P384).unwrap();

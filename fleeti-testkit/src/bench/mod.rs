@@ -52,8 +52,8 @@ pub fn check(records: &[Record], scale: Scale) -> Result<()> {
     ensure!(!records.is_empty(), "the scenario measured nothing");
     for r in records {
         // A few sessions may fit into memory that the server had already allocated.
-        let is_growth_of_little = scale == Scale::Tiny && r.unit == "KiB";
-        let is_measured = r.value.is_finite() && (r.value > 0.0 || is_growth_of_little);
+        let is_increase_of_little = scale == Scale::Tiny && r.unit == "KiB";
+        let is_measured = r.value.is_finite() && (r.value > 0.0 || is_increase_of_little);
         ensure!(
             is_measured,
             "{} of {} is {} {}, expected a positive number",

@@ -215,10 +215,10 @@ fn a_device_below_the_minimum_level_is_blocked_until_it_reaches_it() {
         after(DevicePhase::Blocked, Event::Appraised(reached)),
         (DevicePhase::Offered, vec![Effect::Offer, Effect::Publish])
     );
-    let contradicted = Eligibility { may_update: false, proof: Proof::AttestationFailed };
+    let attestation_failed = Eligibility { may_update: false, proof: Proof::AttestationFailed };
     for phase in [DevicePhase::Offered, DevicePhase::Staging, DevicePhase::Staged] {
         assert_eq!(
-            after(phase, Event::Appraised(contradicted.clone())),
+            after(phase, Event::Appraised(attestation_failed.clone())),
             (DevicePhase::Blocked, vec![Effect::Withdraw, Effect::Publish])
         );
     }
@@ -229,7 +229,7 @@ fn a_device_below_the_minimum_level_is_blocked_until_it_reaches_it() {
     );
     // After the device reboots into the release, the offer cannot be withdrawn.
     assert_eq!(
-        after(DevicePhase::Rebooting, Event::Appraised(contradicted)),
+        after(DevicePhase::Rebooting, Event::Appraised(attestation_failed)),
         (DevicePhase::Rebooting, Vec::new())
     );
 }
