@@ -332,6 +332,29 @@ impl Driver {
         self.go_on().await
     }
 
+    /// Handles the result of one attempt to change the Secure Boot variables.
+    ///
+    /// # Errors
+    /// If the report cannot be queued.
+    pub async fn boot_changed(&mut self, result: std::result::Result<(), String>) -> Result<()> {
+        match result {
+            Ok(()) => {
+                self.changing_boot = false;
+                self.boot = self.helper.boot_summary().await?;
+                let number = self.boot.firmware.as_ref().map_or(0, |f| f.change);
+                self.helper.say(&format!("fleeti: secure boot change={number} made")).await.ok();
+                self.change_boot();
+            }
+            Err(detail) => {
+                tracing::warn!("Secure Boot: {detail}");
+                if let Some(firmware) = &mut self.boot.firmware {
+                    firmware.refused = Some(detail.chars().take(TEXT_MAX / 4).collect());
+                }
+            }
+        }
+        self.report()
+    }
+
     /// The kernel's boot id.
     #[must_use]
     pub fn boot_id(&self) -> &str {

@@ -1,6 +1,6 @@
 //! Checks of the repository's rules.
 
-use crate::{circles, foreign};
+use crate::{calls, circles, foreign};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;
@@ -117,6 +117,9 @@ pub fn deps(root: &Path) -> Result<()> {
         let circles = circles::of_crate(&src)?;
         wrong.extend(circles.iter().map(|files| {
             format!("{name}: files that import each other in a circle: {}", files.join(", "))
+        }));
+        wrong.extend(calls::of_crate(&src)?.iter().map(|files| {
+            format!("{name}: files whose methods call each other in a circle: {}", files.join(", "))
         }));
     }
     report("deps", wrong)

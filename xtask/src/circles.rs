@@ -37,7 +37,11 @@ pub fn of_crate(src: &Path) -> Result<Vec<Vec<String>>> {
 }
 
 /// Files by their module path, as in `service::audit`; the crate's root is empty.
-fn files(src: &Path, folder: &Path, modules: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+pub(crate) fn files(
+    src: &Path,
+    folder: &Path,
+    modules: &mut BTreeMap<String, PathBuf>,
+) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         if path.is_dir() {
@@ -138,7 +142,7 @@ impl<'ast> Visit<'ast> for Imports {
 }
 
 /// Strongly connected components of more than one file.
-fn circles<'m>(edges: &BTreeMap<&'m str, BTreeSet<&'m str>>) -> Vec<Vec<&'m str>> {
+pub(crate) fn circles<'m>(edges: &BTreeMap<&'m str, BTreeSet<&'m str>>) -> Vec<Vec<&'m str>> {
     let reach = |from: &'m str| {
         let (mut seen, mut left) = (BTreeSet::new(), vec![from]);
         while let Some(file) = left.pop() {

@@ -3,6 +3,7 @@
 
 mod aside;
 mod bench;
+mod calls;
 mod checks;
 mod circles;
 mod foreign;

@@ -8,7 +8,6 @@ use anyhow::Result;
 use fleeti_core::id::Version;
 use fleeti_core::update::{Event, State};
 use fleeti_core::wire::boot::BootChange;
-use fleeti_core::wire::device::TEXT_MAX;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,29 +58,6 @@ impl Driver {
                 }
             }
         });
-    }
-
-    /// Handles the result of one attempt to change the Secure Boot variables.
-    ///
-    /// # Errors
-    /// If the report cannot be queued.
-    pub async fn boot_changed(&mut self, result: std::result::Result<(), String>) -> Result<()> {
-        match result {
-            Ok(()) => {
-                self.changing_boot = false;
-                self.boot = self.helper.boot_summary().await?;
-                let number = self.boot.firmware.as_ref().map_or(0, |f| f.change);
-                self.helper.say(&format!("fleeti: secure boot change={number} made")).await.ok();
-                self.change_boot();
-            }
-            Err(detail) => {
-                tracing::warn!("Secure Boot: {detail}");
-                if let Some(firmware) = &mut self.boot.firmware {
-                    firmware.refused = Some(detail.chars().take(TEXT_MAX / 4).collect());
-                }
-            }
-        }
-        self.report()
     }
 
     pub(super) fn spawn_stage(&self, version: Version) {
