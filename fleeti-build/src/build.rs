@@ -6,6 +6,7 @@ use crate::cache::Cache;
 pub use crate::error::BuildError;
 use crate::error::io;
 use crate::file::{sha256_file, write_with_folder};
+use crate::ids::Ids;
 use crate::lock::Lock;
 use crate::overlay::{Overlay, Trust};
 pub use crate::record::{BuildRecord, FileRecord, RECORD_MAX, RecordedInputs};
@@ -16,6 +17,7 @@ use crate::suite;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::manifest::ReferenceValues;
 use fleeti_core::profile::{Profile, Revision, broken_rules};
+use fleeti_core::strict;
 use fleeti_core::wire::problem::FieldError;
 use std::collections::BTreeMap;
 use std::fs;
@@ -73,7 +75,11 @@ pub fn lock_for(
             return Ok(lock);
         }
     }
-    let lock = Lock::resolve(cache, &requested)?;
+    let mut lock = Lock::resolve(cache, &requested)?;
+    if path.exists() {
+        // Users and groups keep their numbers along a line. A file that is no lock fixes none.
+        lock.ids = Lock::read(path).map(|before| before.ids).unwrap_or_default();
+    }
     lock.write(path)?;
     Ok(lock)
 }
@@ -233,6 +239,21 @@ fn collect(parts: &Parts, out: &Path) -> Result<BTreeMap<ArtifactName, FileRecor
         );
     }
     Ok(files)
+}
+
+/// Fixes the numbers that users and groups have in a build of the line: later builds with this
+/// lock keep them.
+///
+/// # Errors
+/// [`BuildError::Io`] and [`BuildError::Malformed`] if the build has no `ids.json`;
+/// [`BuildError::Shifted`] if a name has another number in the lock.
+pub fn keep_ids(lock: &mut Lock, build: &Path) -> Result<(), BuildError> {
+    let path = build.join("ids.json");
+    let text = fs::read(&path).map_err(io(&path))?;
+    let ids: Ids =
+        strict::from_slice(&text).map_err(|source| BuildError::Malformed { path, source })?;
+    lock.ids = std::mem::take(&mut lock.ids).and(&ids)?;
+    Ok(())
 }
 
 /// The stages that the log of a build shows, in the order in which they began.

@@ -1,6 +1,7 @@
 //! Errors of builds.
 
 use crate::base::{BaseError, Compilers, HonourError};
+use crate::ids::Shifted;
 use crate::lock::LockError;
 use crate::overlay::OverlayError;
 use crate::runner::RunError;
@@ -69,6 +70,9 @@ pub enum BuildError {
         /// How to fix it.
         remedy: String,
     },
+    /// Users or groups would get other numbers, and files on devices would have other owners.
+    #[error("users or groups would change their numbers: {0}")]
+    Shifted(#[from] Shifted),
     /// The lock is for other packages than those of the profile.
     #[error("the lock {0} is for other packages than those of the profile")]
     StaleLock(PathBuf),
@@ -84,6 +88,9 @@ impl BuildError {
             | Self::StaleLock(_) => {
                 Some("resolve a new lock with `fleeti build lock --refresh PROFILE`")
             }
+            Self::Shifted(_) => Some(
+                "remove the names from `ids` in the lock, if no device of the line keeps their files",
+            ),
             Self::Lock(LockError::Program { .. }) => {
                 Some("check the package names, and whether the mirror can be reached")
             }

@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Code map: [`lock`], `apt`, `fetch` and [`cache`] (the exact packages of an image) · [`package`]
-//! (a package in a lock) · [`base`] (the trait of bases, and the Debian base) · [`overlay`] (files
+//! (a package in a lock) · [`ids`] (numbers of users and groups) · [`base`] (the trait of bases, and the Debian base) · [`overlay`] (files
 //! that Fleeti and a profile add to a base) · [`runner`] (the only trait that runs Nix) · [`build`]
 //! (builds a profile) · [`record`] (`build.json`) and [`step`] (names of steps and files) ·
 //! [`compare`] and [`compare_release`] (compare another party's build or release with one's own) ·
@@ -32,6 +32,7 @@ pub mod disk;
 mod error;
 mod fetch;
 pub mod file;
+pub mod ids;
 pub mod lock;
 pub mod overlay;
 pub mod package;

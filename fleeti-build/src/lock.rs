@@ -10,6 +10,7 @@ use crate::apt::{Apt, AptError, host_mirror};
 use crate::cache::Cache;
 use crate::fetch::{self, Mirror, Problem};
 use crate::file::write_with_folder;
+use crate::ids::Ids;
 use crate::package::{PACKAGE_MAX, Package, PackageName, WrongForm};
 use fleeti_core::canonical;
 use fleeti_core::foreign::Foreign;
@@ -45,6 +46,9 @@ pub struct Lock {
     pub requested: BTreeMap<String, Vec<String>>,
     /// Complete closures, by set, sorted by name.
     pub sets: BTreeMap<String, Vec<Package>>,
+    /// Numbers that users and groups of packages keep.
+    #[serde(default, skip_serializing_if = "Ids::is_empty")]
+    pub ids: Ids,
 }
 
 /// A lock as it is in a file, unchecked.
@@ -55,6 +59,8 @@ struct LockText {
     architecture: String,
     requested: BTreeMap<String, Vec<String>>,
     sets: BTreeMap<String, Vec<PackageText>>,
+    #[serde(default)]
+    ids: BTreeMap<String, u32>,
 }
 
 #[derive(Deserialize)]
@@ -129,11 +135,13 @@ impl TryFrom<LockText> for Lock {
             .into_iter()
             .map(|(set, packages)| read_set(&set, &packages).map(|packages| (set, packages)));
         let sets = sets.collect::<Result<_, _>>()?;
+        let ids = Ids::try_from(text.ids).map_err(|e| wrong("ids", &e))?;
         Ok(Self {
             suite: text.suite,
             architecture: text.architecture,
             requested: text.requested,
             sets,
+            ids,
         })
     }
 }
@@ -325,6 +333,7 @@ impl Lock {
             architecture: ARCHITECTURE.into(),
             requested: requested.clone(),
             sets,
+            ids: Ids::default(),
         })
     }
 

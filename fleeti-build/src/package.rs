@@ -23,6 +23,12 @@ pub struct WrongForm {
     what: &'static str,
 }
 
+impl WrongForm {
+    pub(crate) fn new(text: &str, what: &'static str) -> Self {
+        Self { text: text.chars().take(TEXT_MAX).collect(), what }
+    }
+}
+
 macro_rules! formed {
     ($(#[$doc:meta])* $name:ident, $what:expr, $valid:expr) => {
         $(#[$doc])*
@@ -36,7 +42,7 @@ macro_rules! formed {
                 if text.len() <= TEXT_MAX && valid(text) {
                     return Ok(Self(text.to_owned()));
                 }
-                Err(WrongForm { text: text.chars().take(TEXT_MAX).collect(), what: $what })
+                Err(WrongForm::new(text, $what))
             }
         }
         impl TryFrom<String> for $name {

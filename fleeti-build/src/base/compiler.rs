@@ -117,6 +117,7 @@ mod tests {
             architecture: String::new(),
             requested: BTreeMap::new(),
             sets: [("device".to_owned(), packages.collect())].into(),
+            ids: crate::ids::Ids::default(),
         }
     }
 

@@ -136,6 +136,9 @@ pub enum Command {
         /// Resolve again even if there is a lock.
         #[arg(long)]
         refresh: bool,
+        /// Directory of a build whose numbers of users and groups the lock keeps.
+        #[arg(long, value_name = "DIR", requires = "lock")]
+        keep_ids: Option<PathBuf>,
         #[command(flatten)]
         packages: Packages,
     },
@@ -237,9 +240,10 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::List { server } => list(&server, output),
         Command::Verify { directory, inputs } => verify(&directory, &inputs, &cache, output),
-        Command::Lock { profile, lock, refresh, packages } => {
+        Command::Lock { profile, lock, refresh, keep_ids, packages } => {
             let profile = super::profile::read_checked(&profile, &packages, output)?;
-            resolve_lock(profile, lock.as_deref(), refresh, &cache, output)
+            let wanted = WantedLock { lock, refresh, keep_ids };
+            resolve_lock(profile, &wanted, &cache, output)
         }
     }
 }
@@ -369,15 +373,26 @@ fn verify(directory: &Path, inputs: &Inputs, cache: &Cache, output: &Output) -> 
     }
 }
 
+/// What is wanted of a lock.
+struct WantedLock {
+    lock: Option<PathBuf>,
+    refresh: bool,
+    keep_ids: Option<PathBuf>,
+}
+
 fn resolve_lock(
     profile: Profile,
-    lock_file: Option<&Path>,
-    refresh: bool,
+    wanted: &WantedLock,
     cache: &Cache,
     output: &Output,
 ) -> CommandResult {
     let revision = Revision::new(1, profile).map_err(Failure::plain)?;
-    let lock = build::lock_into(cache, &revision, lock_file, refresh).map_err(failure)?;
+    let path = wanted.lock.as_deref();
+    let mut lock = build::lock_into(cache, &revision, path, wanted.refresh).map_err(failure)?;
+    if let (Some(directory), Some(path)) = (&wanted.keep_ids, path) {
+        build::keep_ids(&mut lock, directory).map_err(failure)?;
+        lock.write(path).map_err(Failure::plain)?;
+    }
     output.data(&lock, |l| {
         let sets: Vec<_> = l.sets.iter().map(|(name, p)| format!("{name} {}", p.len())).collect();
         format!("lock {}: {}", l.digest(), sets.join(", "))

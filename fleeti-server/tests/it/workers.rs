@@ -44,6 +44,7 @@ fn make(request: &Request, revision: u32) {
         architecture: "amd64".into(),
         requested: BTreeMap::new(),
         sets: BTreeMap::new(),
+        ids: fleeti_build::ids::Ids::default(),
     };
     lock.write(&out.join("lock.json")).unwrap();
     let mut files = BTreeMap::new();
