@@ -238,6 +238,10 @@ fn collect(parts: &Parts, out: &Path) -> Result<BTreeMap<ArtifactName, FileRecor
             FileRecord { size, sha256: sha256_file(&target).map_err(io(&target))? },
         );
     }
+    for report in &parts.reports {
+        let target = out.join(report.file_name().unwrap_or_default());
+        fs::copy(report, &target).map_err(io(&target))?;
+    }
     Ok(files)
 }
 

@@ -86,6 +86,8 @@ fn write_outputs(outputs: &Path) -> Result<()> {
         ("root/root.erofs", "a root file system"),
         ("root/root.verity", "its verity tree"),
         ("root/roothash", "its root hash\n"),
+        ("root/ids.json", "{}\n"),
+        ("root/scripts.json", "[]\n"),
         ("uki/uki.efi", "a UKI"),
         ("uki/systemd-boot.efi", "a boot loader"),
         ("uki/pcr11.txt", pcr11.as_str()),

@@ -71,7 +71,10 @@ def main():
         package = os.path.basename(listing).removesuffix(".list").split(":")[0]
         if not any(p["extra"] and p["name"] == package for p in packages):
             extra -= {os.path.normpath(line.strip().lstrip("/")) for line in open(listing)}
-    left_out = [line for line in open(f"{HERE}/exclude.txt").read().split("\n") if line and not line.startswith("#")]
+    exclude = json.load(open(f"{HERE}/exclude.json"))
+    in_image = {p["name"] for p in packages if not p["extra"]}
+    left_out = [*exclude["unpack"], *(p for p, entry in exclude["image"].items() if entry.get("unless") not in in_image),
+                *json.load(open(f"{HERE}/made.json"))["removed"]]
     reasons = json.load(open(f"{HERE}/differences.json"))
     used, unexplained = set(), []
     real, ours = describe(target), describe(image)

@@ -60,11 +60,14 @@ let
   json = name: value: builtins.toFile name (builtins.toJSON value);
   E = { SOURCE_DATE_EPOCH = s.epoch; };
 
-  # One tree of packages. It does not depend on the profile's files or version: a changed file does not rebuild it.
-  tree = name: set: inTools "fleeti-${name}-tree" (E // { DEBS = json "debs.json" (map (d: "${d}") (debs set ++ debs "kernel")); })
-    "python3 ${scripts}/tree.py \"$DEBS\" $out";
-  deviceTree = tree "device" "device";
-  initrdTree = tree "initrd" "initrd";
+  # Packages as Debian installs them. It does not depend on the profile's files or version: a changed file does not install again.
+  deviceTree = inTools "fleeti-device-tree"
+    (E // { SETS = json "sets.json" (builtins.listToAttrs (map (set: { name = set; value = map (d: "${d}") (debs set); }) [ "device" "installer" "kernel" ]));
+            IDS = builtins.toJSON s.ids; })
+    "python3 ${scripts}/install.py \"$SETS\" $out";
+  # Packages that are unpacked and not installed: the initrd takes single files from them.
+  initrdTree = inTools "fleeti-initrd-tree" (E // { DEBS = json "debs.json" (map (d: "${d}") (debs "initrd" ++ debs "kernel")); })
+    "python3 ${scripts}/unpack.py \"$DEBS\" $out";
 
   initrd = inTools "fleeti-initrd" E "python3 ${scripts}/initrd.py ${initrdTree} $out";
 

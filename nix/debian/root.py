@@ -2,24 +2,13 @@
 
 usage: root.py TREE OVERLAY.json AGENT OUT   (writes ./root.tar and OUT/{vmlinuz,os-release,...})
 """
-import datetime, glob, json, os, re, shutil, subprocess, sys
+import datetime, fnmatch, glob, json, os, re, shutil, subprocess, sys
 from archive import write_tar
 
 TREE, OVERLAY, AGENT, OUT = sys.argv[1:5]
 EPOCH = int(os.environ["SOURCE_DATE_EPOCH"])
 ROOT = os.path.abspath("root")
 SHADOW_DAYS = 19000  # constant, so that images do not depend on the day of the build
-# Owners and modes that maintainer scripts set with dpkg-statoverride or chown, by path.
-OWNERS = {
-    "etc/shadow": ("root", "shadow", 0o640),
-    "etc/gshadow": ("root", "shadow", 0o640),
-    "usr/lib/dbus-1.0/dbus-daemon-launch-helper": ("root", "messagebus", 0o4754),
-    "etc/sudoers": ("root", "root", 0o440),
-    "etc/credstore": ("root", "root", 0o700),
-    "etc/credstore.encrypted": ("root", "root", 0o700),
-    "root": ("root", "root", 0o700),
-    "tmp": ("root", "root", 0o1777),
-}
 
 
 def read(path):
@@ -66,11 +55,7 @@ def numbers(users, groups, used):
 
 
 def accounts(users, own_groups):
-    for name in ("passwd", "group"):
-        shutil.copyfile(f"{ROOT}/usr/share/base-passwd/{name}.master", f"{ROOT}/etc/{name}")
     lines = lambda path: [line.split(":") for line in read(path).split("\n") if line]
-    write("etc/shadow", "".join(f"{u[0]}:*:{SHADOW_DAYS}:0:99999:7:::\n" for u in lines("etc/passwd")))
-    write("etc/gshadow", "".join(f"{g[0]}:*::\n" for g in lines("etc/group")))
     subprocess.run(["systemd-sysusers", f"--root={ROOT}"], check=True)
     groups = {g[0]: g for g in lines("etc/group")}
     passwd, shadow = lines("etc/passwd"), lines("etc/shadow")
@@ -144,57 +129,32 @@ def needed_libraries():
         sys.exit(f"error: the agent needs {', '.join(absent)}, which the image does not have")
 
 
-def reproduce_maintainer_scripts():
-    """Reproduces the effects of the maintainer scripts in maintainer-scripts.json."""
-    os.makedirs(f"{ROOT}/etc/ssl/certs", exist_ok=True)
-    certificates = sorted(glob.glob(f"{ROOT}/usr/share/ca-certificates/**/*.crt", recursive=True))
-    write("etc/ssl/certs/ca-certificates.crt", "".join(open(c).read() for c in certificates))
-    nsswitch = f"{ROOT}/usr/share/libc-bin/nsswitch.conf"
-    if os.path.exists(nsswitch):
-        shutil.copyfile(nsswitch, f"{ROOT}/etc/nsswitch.conf")
-    for name in ("common-account", "common-auth", "common-password", "common-session", "common-session-noninteractive"):
-        source = f"{ROOT}/usr/share/pam/{name}"
-        if os.path.exists(source) and not os.path.exists(f"{ROOT}/etc/pam.d/{name}"):
-            text = open(source).read()
-            for kind, line in (("account", "account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so "),
-                               ("auth", "auth\t[success=1 default=ignore]\tpam_unix.so nullok"),
-                               ("password", "password\t[success=1 default=ignore]\tpam_unix.so obscure yescrypt"),
-                               ("session", "session\t[default=1]\t\t\tpam_permit.so"),
-                               ("session_nonint", "session\t[default=1]\t\t\tpam_permit.so")):
-                more = "session\trequired\tpam_unix.so \n" if kind.startswith("session") else ""
-                text = re.sub(rf"^\${kind}_primary\n", f"{line}\n", text, flags=re.M)
-                text = re.sub(rf"^\${kind}_additional\n", more, text, flags=re.M)
-            write(f"etc/pam.d/{name}", text)
-    for source, target in (("usr/share/base-files/profile", "etc/profile"), ("usr/share/base-files/motd", "etc/motd"),
-                           ("usr/share/readline/inputrc", "etc/inputrc"), ("usr/share/adduser/adduser.conf", "etc/adduser.conf"),
-                           ("usr/share/openssh/sshd_config", "etc/ssh/sshd_config")):
-        if os.path.exists(f"{ROOT}/{source}") and not os.path.exists(f"{ROOT}/{target}"):
-            shutil.copyfile(f"{ROOT}/{source}", f"{ROOT}/{target}")
-    for empty, mode in (("etc/security/opasswd", 0o600), ("etc/environment", 0o644)):
-        if not os.path.exists(f"{ROOT}/{empty}"):
-            write(empty, "")
-            OWNERS[empty] = ("root", "root", mode)
-    shells = read("usr/share/debianutils/shells")
-    for listing in sorted(glob.glob(f"{ROOT}/usr/share/debianutils/shells.d/*")):
-        for shell in open(listing).read().split():
-            shells += f"{shell}\n"
-    listed = []
-    for line in shells.split("\n"):
-        listed += [line] + ([f"/usr{line}"] if line.startswith("/bin/") else [])
-    write("etc/shells", "\n".join(dict.fromkeys(filter(None, listed))) + "\n")
+def preset(unit):
+    """What the presets of Fleeti and of the profile say of a unit (systemd.preset(5)): the first line that fits counts."""
+    for listing in ("00-fleeti.preset", "01-fleeti-profile.preset"):
+        for line in read(f"usr/lib/systemd/system-preset/{listing}").split("\n"):
+            words = line.split()
+            if len(words) > 1 and fnmatch.fnmatchcase(unit, words[1]):
+                return words[0]
+    return None
 
 
-def system_accounts():
-    """Users that maintainer scripts add with adduser, as sysusers.d files."""
-    for package, program, lines in (
-            ("tpm-udev", "usr/lib/udev/rules.d/60-tpm-udev.rules", 'u tss - "TPM software stack" /var/lib/tpm\n'),
-            ("openssh-client", "usr/bin/ssh-agent", "g _ssh -\n"),
-            ("openssh-server", "usr/sbin/sshd", 'u sshd - "OpenSSH" /run/sshd\n'),
-            ("tcpdump", "usr/bin/tcpdump", 'u tcpdump - "tcpdump" /nonexistent\n')):
-        if os.path.lexists(f"{ROOT}/{program}"):
-            write(f"usr/lib/sysusers.d/fleeti-{package}.conf", lines)
-    if os.path.lexists(f"{ROOT}/usr/bin/ssh-agent"):
-        OWNERS["usr/bin/ssh-agent"] = ("root", "_ssh", 0o2755)
+def enable_units():
+    """Scripts of packages enabled units; here presets do, so that Fleeti and the profile can decide otherwise."""
+    links = json.load(open(f"{TREE}/enabled.json"))
+    units = {os.path.basename(path) if path.count("/") > 3 else os.path.basename(target) for path, target in links}
+    write("usr/lib/systemd/system-preset/02-debian-packages.preset",
+          "".join(f"enable {re.sub('@(.+)[.]', '@.', unit)} {''.join(re.findall('@(.+)[.]', unit))}".rstrip() + "\n"
+                  for unit in sorted(units)) + "disable *\n")
+    subprocess.run(["systemctl", f"--root={ROOT}", "preset-all", "--preset-mode=enable-only"], check=True,
+                   stderr=subprocess.DEVNULL)
+    # A script can also link a unit without an [Install] section.
+    for path, target in links:
+        unit = os.path.basename(target)
+        there = os.path.lexists(f"{ROOT}{target}") if target.startswith("/") else True
+        if not os.path.lexists(f"{ROOT}/{path}") and there and preset(os.path.basename(path)) != "disable" and preset(unit) != "disable":
+            os.makedirs(os.path.dirname(f"{ROOT}/{path}"), exist_ok=True)
+            os.symlink(target, f"{ROOT}/{path}")
 
 
 def main():
@@ -204,9 +164,8 @@ def main():
     overlay = json.load(open(OVERLAY))
     os.makedirs(OUT)
     kernel = os.listdir(f"{ROOT}/usr/lib/modules")[0]
-    shutil.move(glob.glob(f"{ROOT}/boot/vmlinuz-*")[0], f"{OUT}/vmlinuz")
-    for left in glob.glob(f"{ROOT}/boot/*"):
-        os.unlink(left)
+    for name in ("vmlinuz", "ids.json", "scripts.json"):
+        shutil.copyfile(f"{TREE}/{name}", f"{OUT}/{name}")
     with open(f"{OUT}/kernel-version", "w") as f:
         f.write(kernel)
 
@@ -233,24 +192,14 @@ def main():
             write(path, entry["content"])
             written[path] = int(entry["mode"], 8)
         owned[path] = (entry.get("owner", "root"), entry.get("group", "root"))
-    system_accounts()
     accounts(overlay["users"], overlay["groups"])
-    reproduce_maintainer_scripts()
     needed_libraries()
     shutil.copyfile(AGENT, f"{ROOT}/usr/lib/fleeti/fleeti-agent")
     written["usr/lib/fleeti/fleeti-agent"] = 0o755
     write("etc/machine-id", "")  # empty on a read-only /etc: each boot has a transient id
     for folder in overlay["directories"]:
         os.makedirs(f"{ROOT}{folder}", exist_ok=True)
-    shutil.rmtree(f"{ROOT}/var")
-    os.makedirs(f"{ROOT}/var")
-    # Debian enables units in maintainer scripts, not by preset: enable exactly these units.
-    enabled = json.load(open(f"{TREE}/enabled.json"))
-    write("usr/lib/systemd/system-preset/02-debian-packages.preset",
-          "".join(f"enable {re.sub('@(.+)[.]', '@.', unit)} {''.join(re.findall('@(.+)[.]', unit))}".rstrip() + "\n"
-                  for unit in enabled) + "disable *\n")
-    subprocess.run(["systemctl", f"--root={ROOT}", "preset-all", "--preset-mode=enable-only"], check=True,
-                   stderr=subprocess.DEVNULL)
+    enable_units()
     shutil.copyfile(f"{ROOT}/usr/lib/os-release", f"{OUT}/os-release")
 
     ids = {}
@@ -259,9 +208,6 @@ def main():
     check_names(overlay["needs"], ids, os.readlink(f"{ROOT}/etc/localtime"))
 
     def owner(relative, status):
-        if relative in OWNERS:
-            user, group, mode = OWNERS[relative]
-            return ids["passwd"][user], ids["group"][group], mode
         if relative in written:
             user, group = owned.get(relative, ("root", "root"))
             return ids["passwd"][user], ids["group"][group], written[relative]

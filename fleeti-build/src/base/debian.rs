@@ -31,16 +31,44 @@ const VERITY_MIB: u32 = 16;
 /// First line of every SBAT section.
 const SBAT: &str = "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md";
 
+macro_rules! first_boot {
+    ($name:literal) => {
+        (
+            concat!("first-boot/", $name),
+            include_str!(concat!("../../../nix/debian/first-boot/", $name)),
+        )
+    };
+}
+
 const SCRIPTS: &[(&str, &str)] = &[
     ("default.nix", include_str!("../../../nix/debian/default.nix")),
-    ("tree.py", include_str!("../../../nix/debian/tree.py")),
+    ("install.py", include_str!("../../../nix/debian/install.py")),
+    ("owners.py", include_str!("../../../nix/debian/owners.py")),
+    ("members.py", include_str!("../../../nix/debian/members.py")),
+    ("hold.py", include_str!("../../../nix/debian/hold.py")),
+    ("finish.py", include_str!("../../../nix/debian/finish.py")),
+    ("java.py", include_str!("../../../nix/debian/java.py")),
+    ("ids.py", include_str!("../../../nix/debian/ids.py")),
+    ("ids.json", include_str!("../../../nix/debian/ids.json")),
+    ("exclude.json", include_str!("../../../nix/debian/exclude.json")),
+    ("made.json", include_str!("../../../nix/debian/made.json")),
+    ("script-changes.json", include_str!("../../../nix/debian/script-changes.json")),
+    ("unpack.py", include_str!("../../../nix/debian/unpack.py")),
+    first_boot!("postgresql.service"),
+    first_boot!("postgresql.sh"),
+    first_boot!("mariadb.service"),
+    first_boot!("mariadb.sh"),
+    first_boot!("bind9.service"),
+    first_boot!("bind9.sh"),
+    first_boot!("postfix.service"),
+    first_boot!("postfix.sh"),
+    first_boot!("snakeoil.service"),
+    first_boot!("snakeoil.sh"),
     ("initrd.py", include_str!("../../../nix/debian/initrd.py")),
     ("root.py", include_str!("../../../nix/debian/root.py")),
     ("uki.py", include_str!("../../../nix/debian/uki.py")),
     ("disk.py", include_str!("../../../nix/debian/disk.py")),
     ("archive.py", include_str!("../../../nix/debian/archive.py")),
-    ("exclude.txt", include_str!("../../../nix/debian/exclude.txt")),
-    ("maintainer-scripts.json", include_str!("../../../nix/debian/maintainer-scripts.json")),
 ];
 
 const TOOLS: &[&str] = &[
@@ -73,6 +101,9 @@ const TOOLS: &[&str] = &[
     "gpg",
     "busybox-static",
     "fdisk",
+    "apt",
+    "fakeroot",
+    "tar",
 ];
 const DEVICE: &[&str] = &[
     "base-files",
@@ -115,6 +146,34 @@ const DEVICE: &[&str] = &[
     "gzip",
     "xz-utils",
 ];
+/// Debian's essential packages and what maintainer scripts need besides. Those that no package of an
+/// image depends on are removed again when everything is configured.
+const INSTALLER: &[&str] = &[
+    "base-files",
+    "base-passwd",
+    "bash",
+    "bsdutils",
+    "coreutils",
+    "dash",
+    "debconf",
+    "debianutils",
+    "diffutils",
+    "dpkg",
+    "findutils",
+    "grep",
+    "gzip",
+    "hostname",
+    "init-system-helpers",
+    "libc-bin",
+    "ncurses-base",
+    "ncurses-bin",
+    "perl-base",
+    "sed",
+    "sysvinit-utils",
+    "tar",
+    "util-linux",
+    "mawk",
+];
 const INITRD: &[&str] = &[
     "base-files",
     "base-passwd",
@@ -131,6 +190,9 @@ const INITRD: &[&str] = &[
     "libtss2-tcti-device0t64",
     "liblz4-1",
 ];
+
+/// What a build says of its packages: numbers of users, and what maintainer scripts changed.
+const REPORTS: [&str; 2] = ["ids.json", "scripts.json"];
 
 /// The Debian base.
 #[derive(Debug, Clone, Copy, Default)]
@@ -162,6 +224,7 @@ impl Base for Debian {
         [
             ("tools", owned(TOOLS)),
             ("initrd", owned(INITRD)),
+            ("installer", owned(INSTALLER)),
             ("kernel", owned(&["linux-image-cloud-amd64"])),
             ("device", device),
         ]
@@ -191,7 +254,7 @@ impl Base for Debian {
             tempfile::Builder::new().prefix("build-").tempdir_in(&shared).map_err(io(&shared))?;
         let work = own.path();
         let scripts = work.join("scripts");
-        fs::create_dir_all(&scripts).map_err(io(&scripts))?;
+        fs::create_dir_all(scripts.join("first-boot")).map_err(io(&scripts))?;
         for (name, text) in SCRIPTS {
             let path = scripts.join(name);
             fs::write(&path, text).map_err(io(&path))?;
@@ -228,6 +291,7 @@ impl Base for Debian {
         let uki = output("uki");
         Ok(Parts {
             root: output("root").join("root.erofs"),
+            reports: REPORTS.iter().map(|name| output("root").join(name)).collect(),
             verity: output("root").join("root.verity"),
             root_hash: read(output("root").join("roothash"))?.trim().to_owned(),
             uki: uki.join("uki.efi"),
@@ -335,6 +399,7 @@ fn spec_json(
     let agent = fs::canonicalize(&inputs.agent).unwrap_or_else(|_| inputs.agent.clone());
     json!({
         "sets": sets,
+        "ids": inputs.lock.ids,
         "busybox": busybox,
         "overlay": overlay,
         "pcr": pcr,

@@ -48,6 +48,8 @@ pub struct Parts {
     pub root: PathBuf,
     /// The dm-verity tree of the root file system.
     pub verity: PathBuf,
+    /// Reports to be kept beside the artifacts, for people.
+    pub reports: Vec<PathBuf>,
     /// dm-verity root hash, hexadecimal.
     pub root_hash: String,
     /// The unsigned UKI.

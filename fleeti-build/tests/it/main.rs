@@ -8,6 +8,7 @@ mod countersign;
 mod dpkg;
 mod images;
 mod lock;
+mod owners;
 mod runner;
 
 use fleeti_build::build::Request;
