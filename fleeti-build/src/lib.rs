@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Code map: [`lock`], `apt`, `fetch` and [`cache`] (the exact packages of an image) · [`package`]
-//! (a package in a lock) · [`ids`] (numbers of users and groups) · [`base`] (the trait of bases, and the Debian base) · [`overlay`] (files
+//! (a package in a lock) · [`ids`] (numbers of users and groups) · `choices` (packages in
+//! place of those of the base) · [`base`] (the trait of bases, and the Debian base) · [`overlay`] (files
 //! that Fleeti and a profile add to a base) · [`runner`] (the only trait that runs Nix) · [`build`]
 //! (builds a profile) · [`record`] (`build.json`) and [`step`] (names of steps and files) ·
 //! [`compare`] and [`compare_release`] (compare another party's build or release with one's own) ·
@@ -25,6 +26,7 @@ mod apt;
 pub mod base;
 pub mod build;
 pub mod cache;
+mod choices;
 pub mod compare;
 pub mod compare_release;
 pub mod countersign;

@@ -4,6 +4,7 @@ mod honoured;
 
 use super::{Base, BaseError, Inputs, Parts};
 use crate::cache::Cache;
+use crate::choices;
 use crate::file::sha256_file;
 use crate::lock::Lock;
 use crate::package::Package;
@@ -212,6 +213,9 @@ impl Base for Debian {
         let mut device = owned(DEVICE);
         let profile = &revision.profile;
         device.extend(profile.software.packages.iter().cloned());
+        if choices::keeps_time_itself(profile) {
+            device.retain(|name| name != "systemd-timesyncd");
+        }
         // What sections of the profile need.
         if profile.identity.time_zone != "Etc/UTC" {
             device.push("tzdata".to_owned());

@@ -4,6 +4,7 @@ use super::entry::{Additions, Content};
 use super::error::OverlayError;
 use super::firewall;
 use super::trust::Trust;
+use crate::choices;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::image::ImageFacts;
 use fleeti_core::profile::Profile;
@@ -28,8 +29,6 @@ const TEXTS: &[(&str, &str)] = &[
         embedded!("fleeti-recovery-key.service"),
     ),
     ("/usr/lib/systemd/system/fleeti-secrets.target", embedded!("fleeti-secrets.target")),
-    ("/usr/lib/systemd/network/10-ethernet.network", embedded!("10-ethernet.network")),
-    ("/usr/lib/systemd/system-preset/00-fleeti.preset", embedded!("00-fleeti.preset")),
     ("/usr/lib/systemd/system/fleeti-data.service", embedded!("fleeti-data.service")),
     ("/usr/lib/systemd/system/fleeti-var.service", embedded!("fleeti-var.service")),
     ("/usr/lib/systemd/system/var-lib-fleeti.mount", embedded!("var-lib-fleeti.mount")),
@@ -90,6 +89,7 @@ pub(super) fn add(image: Image, out: &mut Additions) -> Result<(), OverlayError>
     for (path, text) in TEXTS {
         out.text(path, 0o644, *text);
     }
+    networks(image.profile, out);
     let var_mib = image.profile.storage.var_mib.to_string();
     out.text("/etc/fstab", 0o644, embedded!("fstab").replace("@VAR_MIB@", &var_mib));
     // Earlier presets win, so those of the profile come before the defaults.
@@ -112,6 +112,19 @@ pub(super) fn add(image: Image, out: &mut Additions) -> Result<(), OverlayError>
         out.directories.push(directory.into());
     }
     Ok(())
+}
+
+/// Who configures the interfaces.
+fn networks(profile: &Profile, out: &mut Additions) {
+    let mut preset = embedded!("00-fleeti.preset").to_owned();
+    if choices::has_network_manager(profile) {
+        preset =
+            preset.replace("enable systemd-networkd.service", "disable systemd-networkd.service");
+    } else {
+        let path = "/usr/lib/systemd/network/10-ethernet.network";
+        out.text(path, 0o644, embedded!("10-ethernet.network"));
+    }
+    out.text("/usr/lib/systemd/system-preset/00-fleeti.preset", 0o644, preset);
 }
 
 /// What the image and the device are called, and what time it is there.
@@ -165,5 +178,28 @@ fn keys(trust: &Trust, out: &mut Additions) {
     for name in ["import-pubring.gpg", "import-pubring.pgp"] {
         let base64 = fleeti_pki::base64_text(&trust.openpgp);
         out.push(&format!("/usr/lib/systemd/{name}"), 0o644, Content::Bytes { base64 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+
+    const PRESET: &str = "/usr/lib/systemd/system-preset/00-fleeti.preset";
+    const ETHERNET: &str = "/usr/lib/systemd/network/10-ethernet.network";
+
+    #[test]
+    fn network_manager_configures_the_interfaces_unless_the_profile_describes_them() {
+        let plain = sample::overlay("");
+        assert!(plain.text(PRESET).contains("enable systemd-networkd.service\n"));
+        assert!(plain.find(ETHERNET).is_some());
+        let chosen = sample::overlay("software.packages = [\"network-manager\"]\n");
+        assert!(chosen.text(PRESET).contains("disable systemd-networkd.service\n"));
+        assert!(chosen.find(ETHERNET).is_none());
+        let both = sample::overlay(
+            "software.packages = [\"network-manager\"]\n[[network.interfaces]]\nname = \"lan\"\n\
+             match = { name = \"enp1s0\" }\n",
+        );
+        assert!(both.text(PRESET).contains("enable systemd-networkd.service\n"));
     }
 }
