@@ -75,9 +75,17 @@ pub fn test(length: Length) -> Result<()> {
         for (title, arguments) in VM_SCENARIOS {
             run(title, &mut scenario(arguments))?;
         }
+        everyday_packages()?;
     }
     println!("all tests passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Images with packages that people use every day.
+fn everyday_packages() -> Result<()> {
+    let test = ["nextest", "run", "-p", "fleeti-build", "--cargo-profile", "ci"];
+    let which = ["--run-ignored", "only", "-E", "test(/^everyday::/)"];
+    run("everyday packages", &mut cargo(&[test.as_slice(), which.as_slice()].concat()))
 }
 
 fn scenario(arguments: &[&str]) -> Command {

@@ -6,6 +6,7 @@ mod compare;
 mod contents;
 mod countersign;
 mod dpkg;
+mod everyday;
 mod images;
 mod lock;
 mod owners;
