@@ -11,6 +11,7 @@ use std::process::Command;
 const ALLOWED: &[(&str, &[&str])] = &[
     ("fleeti-core", &[]),
     ("fleeti-files", &[]),
+    ("fleeti-adopt", &["fleeti-core"]),
     ("fleeti-pki", &["fleeti-core"]),
     ("fleeti-build", &["fleeti-core", "fleeti-files", "fleeti-pki"]),
     ("fleeti-agent", &["fleeti-core", "fleeti-files", "fleeti-pki"]),
@@ -47,7 +48,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("fleeti-client", &["fleeti-core"]),
-    ("fleeti-cli", &["fleeti-core", "fleeti-files", "fleeti-client", "fleeti-pki", "fleeti-build"]),
+    (
+        "fleeti-cli",
+        &[
+            "fleeti-core",
+            "fleeti-adopt",
+            "fleeti-files",
+            "fleeti-client",
+            "fleeti-pki",
+            "fleeti-build",
+        ],
+    ),
     (
         "fleeti-testkit",
         &[
