@@ -2,6 +2,7 @@
 
 mod document;
 mod draft;
+mod import;
 mod shown;
 mod suite;
 
@@ -24,7 +25,10 @@ pub use suite::Packages;
   fleeti profile new web --template web-server    # writes web.toml
   fleeti profile search web server                # packages and units
   fleeti profile check web.toml                   # errors and warnings, each with its line
-  fleeti profile show web.toml --why users[ops]   # where each value comes from")]
+  fleeti profile show web.toml --why users[ops]   # where each value comes from
+
+A profile of a Debian system that exists:
+  sudo fleeti profile import --adopt              # writes HOSTNAME.toml, lists what was not taken")]
 pub enum Command {
     /// List the fragments that a profile can extend, or print one of them.
     ///
@@ -35,6 +39,7 @@ pub enum Command {
         name: Option<String>,
     },
     New(draft::New),
+    Import(Box<import::Import>),
     /// Check a profile and print every error and warning with path, line and remedy.
     ///
     /// Packages, units, users and groups are checked against the packages of the suite: their lists
@@ -70,6 +75,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
         Command::Library { name } => shown::library(name.as_deref(), output),
         Command::New(new) => draft::run(&new, output),
+        Command::Import(import) => import::run(&import, output),
         Command::Check { file, packages } => check(&file, &packages, output),
         Command::Search(search) => suite::search(&search, output),
         Command::Show(show) => shown::run(&show, output),

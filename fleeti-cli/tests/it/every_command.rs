@@ -31,6 +31,7 @@ const ROWS: &[Row] = &[
     Row("profile search", "nginx", Refused("no index")),
     Row("profile library", "template/web-server", Done("services/web")),
     Row("profile new", "web --template web-server --out @new{n}.toml", Done("wrote")),
+    Row("profile import", "--adopt --root @system --out @adopted{n}.toml", Done("not taken")),
     Row("profile show", "examples/profiles/kiosk.toml --why users", Done("kiosk.toml:")),
     Row("profile schema", "", Done("Fleeti profile")),
     Row("profile save", "examples/profiles/kiosk.toml", Done("kiosk revision")),
@@ -231,6 +232,7 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
             std::fs::create_dir_all(served.path(&format!("request{n}/{folder}"))).unwrap();
         }
     }
+    crate::adopt::write_system(&served.dir.path().join("system"));
     // The images need no PCR policy.
     served.done("pki init @other");
     copy(&served.path("data/pki"), &served.path("org"));
