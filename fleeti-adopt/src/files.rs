@@ -68,12 +68,14 @@ const GENERATED: &[&str] = &[
     "/etc/shells",
     "/etc/skel/*",
     "/etc/ssh/ssh_host_*",
-    "/etc/ssl/certs/*",
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/ssl/certs/java/*",
+    "/etc/ssl/certs/ssl-cert-snakeoil.pem",
+    "/etc/ssl/private/ssl-cert-snakeoil.key",
     "/etc/subgid*",
     "/etc/subuid*",
     "/etc/sudoers",
     "/etc/systemd/system/*",
-    "/etc/systemd/user/*",
     "/etc/terminfo/*",
     "/etc/timezone",
     "/etc/ucf.conf",
@@ -161,6 +163,8 @@ impl<'a> Context<'a> {
             Kind::Special => {}
             Kind::Link(target) if origin == Origin::Own => self.link(path, target, draft),
             Kind::Link(_) => {}
+            Kind::File(Content::Bytes { bytes, .. })
+                if origin == Origin::Own && bytes.is_empty() => {}
             Kind::File(_) if origin == Origin::Package => {}
             Kind::File(_) if is_available(path) && self.enabled(path) => {}
             Kind::File(content) => {
@@ -183,6 +187,10 @@ impl<'a> Context<'a> {
     }
 
     fn link(&mut self, path: &'a str, target: &str, draft: &mut Draft) {
+        // Certificates of authorities, and units that are enabled.
+        if path.starts_with("/etc/ssl/certs/") || path.contains(".wants/") {
+            return;
+        }
         let resolved = resolve(path, target);
         let Some(entry) = self.snapshot.entries.get(&resolved) else {
             self.links.push(path);

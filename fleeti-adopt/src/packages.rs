@@ -33,6 +33,7 @@ pub(crate) fn installed(status: &str, extended: &str) -> Result<Installed, Strin
         .filter(|p| p.get("Auto-Installed") == Some("1"))
         .filter_map(|p| p.get("Package"))
         .collect();
+    let needed = if extended.is_empty() { needed(&status) } else { BTreeSet::new() };
     let native = status
         .iter()
         .find(|p| p.get("Package") == Some("dpkg"))
@@ -55,7 +56,7 @@ pub(crate) fn installed(status: &str, extended: &str) -> Result<Installed, Strin
         let is_flagged =
             ["Essential", "Protected"].iter().any(|flag| paragraph.get(flag) == Some("yes"));
         let package = Package {
-            is_manual: !automatic.contains(name),
+            is_manual: !automatic.contains(name) && !needed.contains(name),
             is_base: is_flagged || ["required", "important"].contains(&priority),
             is_foreign,
             is_held: state.starts_with("hold "),
@@ -64,6 +65,19 @@ pub(crate) fn installed(status: &str, extended: &str) -> Result<Installed, Strin
         found.insert(name.to_owned(), package);
     }
     Ok(found)
+}
+
+/// Packages that another installed one depends on. A system that was not installed by apt alone has
+/// no record of dependencies.
+fn needed(status: &Deb822) -> BTreeSet<&str> {
+    let lists = status.iter().flat_map(|paragraph| {
+        ["Pre-Depends", "Depends", "Recommends"].into_iter().filter_map(|name| paragraph.get(name))
+    });
+    let names = lists.flat_map(|list| list.split([',', '|'])).filter_map(|name| {
+        let name = name.split_whitespace().next()?;
+        name.split([':', '(']).next()
+    });
+    names.collect()
 }
 
 /// Lines of `PATH DIGEST`, and `obsolete` for files that the package does not have any more.
@@ -255,6 +269,17 @@ Architecture: amd64
         assert_eq!(draft.profile.software.packages, ["nginx"]);
         let subjects: Vec<_> = draft.notes.iter().map(|note| note.subject.as_str()).collect();
         assert_eq!(subjects, ["linux-image-amd64", "own-tool", "wine32", "2 packages"]);
+    }
+
+    #[test]
+    fn without_a_record_of_dependencies_a_package_that_another_one_needs_is_left_out() {
+        let status = "Package: web\nStatus: install ok installed\nDepends: libx (>= 1), a:any | b\n\n\
+                      Package: libx\nStatus: install ok installed\n\n\
+                      Package: a\nStatus: install ok installed\n";
+        let installed = installed(status, "").unwrap();
+        let manual: Vec<_> =
+            installed.iter().filter(|(_, p)| p.is_manual).map(|(name, _)| name.as_str()).collect();
+        assert_eq!(manual, ["web"]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(crate) fn found(text: &str) -> Option<String> {
 }
 
 /// Parts of names of settings whose values are secrets.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "password",
     "passwd",
     "passphrase",
@@ -23,6 +23,8 @@ const NAMES: [&str; 12] = [
     "private_key",
     "privatekey",
     "psk",
+    "requirepass",
+    "masterauth",
 ];
 
 /// Ends of names of settings that say where a secret is, or how it is stored.
@@ -68,7 +70,7 @@ fn has_secret(line: &str) -> bool {
         return false;
     }
     let line = line.strip_prefix("Environment=").unwrap_or(line).trim_matches(['"', '\'']);
-    has_credentials_in_url(line) || is_setting(line)
+    has_credentials_in_url(line) || is_setting(line) || has_hash(line)
 }
 
 /// `NAME = VALUE`, `NAME: VALUE` or `NAME VALUE`, with a name that speaks of a secret.
@@ -86,6 +88,12 @@ fn is_setting(line: &str) -> bool {
         && value.len() >= 4
         && !CHOICES.contains(&first.as_str())
         && !value.starts_with(['/', '$', '%', '<', '{', '('])
+}
+
+/// `NAME:HASH`, as in files of htpasswd(1).
+fn has_hash(line: &str) -> bool {
+    let kinds = ["$apr1$", "$2a$", "$2b$", "$2y$", "$1$", "$5$", "$6$", "$y$", "{SHA}", "{SSHA}"];
+    line.split_once(':').is_some_and(|(_, hash)| kinds.iter().any(|kind| hash.starts_with(kind)))
 }
 
 /// `scheme://user:password@host`.
@@ -119,6 +127,7 @@ mod tests {
             "url = postgres://app:hunter22@db/x",
             "proxy=http://u:hunter22@proxy:3128",
             "a\nb\nclient_secret: hunter22",
+            "ada:$apr1$hunter22$x",
         ] {
             let why = found(text).unwrap_or_default();
             assert!(!why.is_empty() && !why.contains("hunter22"), "{text}: {why}");

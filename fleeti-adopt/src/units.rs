@@ -77,7 +77,7 @@ pub(crate) fn adopt(
         draft.replaced(Area::Services, &listed(of_base), why);
     }
     turned_off(snapshot, installed, &enabled, &mut services, draft);
-    drop_ins(snapshot, options, &mut services, draft);
+    drop_ins(snapshot, options, &enabled, &mut services, draft);
     default_target(snapshot, draft);
     draft.profile.services.extend(services.into_values());
 }
@@ -211,6 +211,7 @@ fn turned_off(
 fn drop_ins(
     snapshot: &Snapshot,
     options: &Options,
+    enabled: &BTreeSet<String>,
     services: &mut BTreeMap<String, Service>,
     draft: &mut Draft,
 ) {
@@ -234,8 +235,10 @@ fn drop_ins(
         let service = get(services, unit);
         service.drop_ins.push(DropIn { name, text: text.to_owned() });
         if is_new {
-            // Its state is that of its package: not started by the profile.
-            service.state = UnitState::Disabled;
+            // A unit that is not enabled is started by another one, or not at all.
+            let state =
+                if enabled.contains(unit) { UnitState::Enabled } else { UnitState::Disabled };
+            service.state = state;
             draft.origin("services", unit, path);
         }
     }
@@ -308,6 +311,7 @@ mod tests {
             .with(&unit("key.service"), "[Service]\nEnvironment=API_TOKEN=hunter22\n")
             .with(&unit("x.slice"), "[Slice]\n")
             .with(&unit("nginx.service.d/10-limit.v2.conf"), "[Service]\nMemoryMax=1G\n")
+            .with(&unit("cron.service.d/a.conf"), "[Service]\nNice=1\n")
             .with(&unit("shop.service.d/a.conf"), "[Service]\nNice=1\n")
             .with_link(&unit("ssh.socket"), "/dev/null")
             .with_link(&unit("default.target"), "/lib/systemd/system/rescue.target")
@@ -339,6 +343,7 @@ mod tests {
         assert_eq!(
             services,
             [
+                ("cron.service", UnitState::Enabled, false, 1),
                 ("idle.service", UnitState::Disabled, true, 0),
                 ("nginx.service", UnitState::Enabled, false, 1),
                 ("postgresql@15-main.service", UnitState::Enabled, false, 0),
@@ -347,7 +352,7 @@ mod tests {
                 ("ssh.socket", UnitState::Masked, false, 0),
             ]
         );
-        assert_eq!(draft.profile.services[1].drop_ins[0].name, "10-limit-v2");
+        assert_eq!(draft.profile.services[2].drop_ins[0].name, "10-limit-v2");
         assert!(!format!("{:?}{:?}", draft.profile, draft.notes).contains("hunter22"));
         let subjects: Vec<_> = draft.notes.iter().map(|note| note.subject.as_str()).collect();
         assert_eq!(

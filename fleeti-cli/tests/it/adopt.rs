@@ -49,34 +49,67 @@ Priority: optional
 Architecture: all
 ";
 
-const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBW0DJ0kmw8M2QtUUmz3JwFwfLcj6uB9gTZ6wxVtU7dS ada";
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBW0DJ0kmw8M2QtUUmz3JwFwfLcj6uB9gTZ6wxVtU7dS ada";
 
 /// Path, mode and content of each file.
 const FILES: &[(&str, u32, &str)] = &[
-    ("usr/lib/os-release", 0o644, "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_CODENAME=bookworm\n"),
+    (
+        "usr/lib/os-release",
+        0o644,
+        "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian\nVERSION_CODENAME=bookworm\n",
+    ),
     ("var/lib/dpkg/status", 0o644, STATUS),
-    ("var/lib/apt/extended_states", 0o644, "Package: postgresql-common\nArchitecture: all\nAuto-Installed: 1\n"),
+    (
+        "var/lib/apt/extended_states",
+        0o644,
+        "Package: postgresql-common\nArchitecture: all\nAuto-Installed: 1\n",
+    ),
     ("var/lib/dpkg/info/nginx.list", 0o644, "/lib/systemd/system/nginx.service\n"),
     ("var/lib/dpkg/info/postgresql-common.list", 0o644, "/lib/systemd/system/postgresql.service\n"),
     ("var/lib/dpkg/info/postgresql-common.postinst", 0o755, "adduser --system postgres\n"),
     ("etc/hostname", 0o644, "shop01\n"),
-    ("etc/passwd", 0o644, "root:x:0:0::/root:/bin/bash\npostgres:x:112:120::/var/lib/postgresql:/bin/bash\n\
+    (
+        "etc/passwd",
+        0o644,
+        "root:x:0:0::/root:/bin/bash\npostgres:x:112:120::/var/lib/postgresql:/bin/bash\n\
         ada:x:1000:1000:Ada:/home/ada:/bin/bash\nbob:x:1001:1001:Bob:/home/bob:/bin/bash\n\
-        deploy:x:1002:1002::/home/deploy:/bin/sh\n"),
-    ("etc/group", 0o644, "root:x:0:\nsudo:x:27:ada\npostgres:x:120:\nada:x:1000:\nbob:x:1001:\ndeploy:x:1002:\nweb:x:1500:ada,bob\n"),
-    ("etc/shadow", 0o640, "ada:$y$j9T$hunter22salt$hunter22hash:19000:0:99999:7:::\nbob:!:19000::::::\n"),
-    ("etc/sudoers.d/deploy", 0o440, "deploy ALL=(root) NOPASSWD: /usr/bin/systemctl restart shop.service\n"),
+        deploy:x:1002:1002::/home/deploy:/bin/sh\n",
+    ),
+    (
+        "etc/group",
+        0o644,
+        "root:x:0:\nsudo:x:27:ada\npostgres:x:120:\nada:x:1000:\nbob:x:1001:\ndeploy:x:1002:\nweb:x:1500:ada,bob\n",
+    ),
+    (
+        "etc/shadow",
+        0o640,
+        "ada:$y$j9T$hunter22salt$hunter22hash:19000:0:99999:7:::\nbob:!:19000::::::\n",
+    ),
+    (
+        "etc/sudoers.d/deploy",
+        0o440,
+        "deploy ALL=(root) NOPASSWD: /usr/bin/systemctl restart shop.service\n",
+    ),
     ("home/ada/.ssh/authorized_keys", 0o600, KEY),
     ("etc/nginx/nginx.conf", 0o644, "worker_processes 4;\n"),
     ("etc/nginx/sites-available/shop", 0o644, "server { listen 80; }\n"),
-    ("etc/ssl/private/shop.key", 0o600, "-----BEGIN PRIVATE KEY-----\nhunter22\n-----END PRIVATE KEY-----\n"),
+    (
+        "etc/ssl/private/shop.key",
+        0o600,
+        "-----BEGIN PRIVATE KEY-----\nhunter22\n-----END PRIVATE KEY-----\n",
+    ),
     ("etc/postgresql/15/main/postgresql.conf", 0o644, "max_connections = 200\n"),
     ("etc/postgresql/15/main/pg_hba.conf", 0o640, "local all all peer\n"),
     ("var/lib/postgresql/15/main/PG_VERSION", 0o600, "15\n"),
     ("etc/shop.env", 0o644, "DB_PASSWORD=hunter22\n"),
     ("etc/systemd/system/shop.service", 0o644, "[Service]\nExecStart=/opt/shop/run\nUser=deploy\n"),
     ("opt/shop/run", 0o755, "\u{7f}ELF"),
-    ("etc/network/interfaces", 0o644, "auto ens3\niface ens3 inet static\n  address 192.0.2.10/24\n  gateway 192.0.2.1\n"),
+    (
+        "etc/network/interfaces",
+        0o644,
+        "auto ens3\niface ens3 inet static\n  address 192.0.2.10/24\n  gateway 192.0.2.1\n",
+    ),
     ("etc/sysctl.d/90-shop.conf", 0o644, "net.core.somaxconn = 1024\n"),
 ];
 
@@ -203,9 +236,14 @@ fn a_hostile_system_leads_nowhere_blocks_nothing_and_cannot_move_the_cursor() {
     fs::File::create(root.join("etc/huge")).unwrap().set_len(1 << 40).unwrap();
     fs::write(root.join("etc/hostname"), format!("{evil}\n")).unwrap();
     let passwd = fs::read_to_string(root.join("etc/passwd")).unwrap();
-    let more = format!("{evil}:x:1003:1003:{evil}:/home/../../outside:/bin/{evil}\n0day:x:1004:1004:::\n");
+    let more =
+        format!("{evil}:x:1003:1003:{evil}:/home/../../outside:/bin/{evil}\n0day:x:1004:1004:::\n");
     fs::write(root.join("etc/passwd"), passwd + &more).unwrap();
-    fs::write(root.join("etc/systemd/system/e.service"), format!("[Service]\nUser=0day\n#{evil}\n")).unwrap();
+    fs::write(
+        root.join("etc/systemd/system/e.service"),
+        format!("[Service]\nUser=0day\n#{evil}\n"),
+    )
+    .unwrap();
     fs::write(root.join("etc/systemd/system/dbus.service"), "[Service]\nExecStart=/x\n").unwrap();
 
     let said = import(folder.path(), &["web"]);

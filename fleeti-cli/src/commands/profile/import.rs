@@ -118,8 +118,7 @@ pub fn run(import: &Import, output: &Output) -> CommandResult {
 }
 
 fn write(import: &Import, file: &Path, text: &str) -> CommandResult {
-    let mode =
-        if import.password_hashes { fleeti_files::PRIVATE } else { fleeti_files::PUBLIC };
+    let mode = if import.password_hashes { fleeti_files::PRIVATE } else { fleeti_files::PUBLIC };
     let written = if import.force {
         fleeti_files::write_durably(file, text.as_bytes(), mode)
     } else {
@@ -181,8 +180,5 @@ fn report(imported: &Imported<'_>) -> Vec<String> {
 
 fn next(file: &Path) -> Vec<String> {
     let file = file.display();
-    vec![
-        String::new(),
-        format!("next: read {file}, then `fleeti profile check {file}`"),
-    ]
+    vec![String::new(), format!("next: read {file}, then `fleeti profile check {file}`")]
 }
