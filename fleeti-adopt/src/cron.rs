@@ -1,7 +1,7 @@
 //! Jobs of cron.
 
 use crate::conffile::{Conffiles, Origin};
-use crate::draft::Draft;
+use crate::draft::{Draft, count};
 use crate::note::Area;
 use crate::packages::Installed;
 use crate::snapshot::{Entry, Kind, Snapshot};
@@ -17,8 +17,8 @@ pub(crate) fn adopt(
     for (_, user, entry) in snapshot.below(CRONTABS) {
         let jobs = entry.text().map(jobs);
         if let (Kind::File(_), false) = (&entry.kind, jobs == Some(0)) {
-            let count = jobs.map_or("jobs".to_owned(), |jobs| format!("{jobs} jobs"));
-            let why = format!("{count} of cron; a profile has no crontabs of users");
+            let jobs = jobs.map_or("jobs".to_owned(), |jobs| count(jobs, "job", "jobs"));
+            let why = format!("{jobs} of cron; a profile has no crontabs of users");
             let next = "write a unit and a [[timers]] entry for each job";
             draft.not_taken(Area::Services, &format!("crontab of {user}"), &why, next);
         }
@@ -60,7 +60,7 @@ mod tests {
         let mut draft = crate::draft::made();
         adopt(&snapshot, &Conffiles::of(&snapshot, &installed), &installed, &mut draft);
         let [note] = draft.notes.as_slice() else { panic!("{:?}", draft.notes) };
-        assert!(note.subject == "crontab of ada" && note.why.starts_with("2 jobs"), "{note:?}");
+        assert!(note.subject == "crontab of ada" && note.why.starts_with("2 jobs of"), "{note:?}");
         assert!(draft.installs("cron"));
     }
 }

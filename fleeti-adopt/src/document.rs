@@ -4,7 +4,7 @@
 use crate::draft::Draft;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::profile::{
-    Identity, Kernel, Profile, Security, Service, Software, State, UnitState,
+    File, Identity, Kernel, Profile, Security, Service, Software, State, UnitState,
 };
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::collections::BTreeMap;
@@ -84,6 +84,27 @@ impl Document<'_> {
                 self.text.push_str(&format!("# {origin}\n"));
             }
             self.text.push_str(&toml_of(list, &[item])?);
+        }
+        Ok(())
+    }
+
+    /// Writes files, each with its content as it is where TOML allows that.
+    fn files(&mut self) -> Result<(), toml::ser::Error> {
+        for (i, file) in self.draft.profile.files.iter().enumerate() {
+            if i > 0 {
+                self.text.push('\n');
+            }
+            let Some(content) = literal(&file.content) else {
+                self.entries("files", std::slice::from_ref(file), |file| &file.path)?;
+                continue;
+            };
+            let from = self.text.len();
+            let empty = File { content: String::new(), ..file.clone() };
+            self.entries("files", &[empty], |file| &file.path)?;
+            let entry = self.text.split_off(from);
+            let whole =
+                entry.replacen("\ncontent = \"\"\n", &format!("\ncontent = {content}\n"), 1);
+            self.text.push_str(&whole);
         }
         Ok(())
     }
@@ -206,7 +227,7 @@ impl Document<'_> {
         }
         if !profile.files.is_empty() {
             self.title("Files of configuration: changed ones of packages, and own ones");
-            self.entries("files", &profile.files, |file| &file.path)?;
+            self.files()?;
         }
         if profile.state != State::default() {
             self.title("Directories that survive updates; everything else below /var does not");
@@ -238,6 +259,15 @@ fn toml_of(path: &str, value: &(impl Serialize + ?Sized)) -> Result<String, toml
     toml::to_string_pretty(&Nested { path: &path, value })
 }
 
+/// A text as a literal string of TOML, in which nothing is escaped; `None` if it cannot be one, or
+/// if it has characters that a reader may not see.
+fn literal(text: &str) -> Option<String> {
+    let is_seen =
+        |c: char| matches!(c, '\n' | '\t' | ' '..='~') || !c.is_ascii() && c.is_alphanumeric();
+    let fits = !text.contains("'''") && !text.ends_with('\'') && text.chars().all(is_seen);
+    fits.then(|| format!("'''\n{text}'''"))
+}
+
 /// Health checks that the author may want.
 fn health(profile: &Profile) -> String {
     let is_candidate = |s: &&Service| s.state == UnitState::Enabled && s.name.ends_with(".service");
@@ -261,4 +291,35 @@ fn health(profile: &Profile) -> String {
         write!(text, "#[[health_checks]]\n#name = \"{unit} is active\"\n#unit = \"{unit}\"\n").ok();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleeti_core::profile::check;
+
+    #[test]
+    fn every_content_of_a_file_is_read_again_as_it_was() {
+        let mut draft = crate::draft::made();
+        let texts = [
+            "plain\n",
+            "\ttab and \\ backslash \"quote\"\n",
+            "",
+            "\n\nlines before\n",
+            "''' and \"\"\"",
+            "ends with '",
+            "hidden \u{202e} and \u{1b}[2J\r\n",
+            "Zürich 東京",
+            "\ncontent = \"\"\n",
+        ];
+        for (i, text) in texts.iter().enumerate() {
+            draft.profile.files.push(File::new(&format!("/etc/f{i}"), text));
+        }
+        let text = write(&draft, "a system").unwrap();
+        assert_eq!(check(&text).unwrap(), draft.profile, "{text}");
+        assert!(text.contains("\ttab and \\ backslash \"quote\"\n"), "{text}");
+        // What is shown at a terminal has the same meaning.
+        let shown = fleeti_core::foreign::toml(&text);
+        assert_eq!(check(&shown).unwrap(), draft.profile, "{shown}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::accounts::Owners;
 use crate::conffile::{Conffiles, Origin};
-use crate::draft::{Draft, listed};
+use crate::draft::{Draft, count, listed};
 use crate::note::Area;
 use crate::options::Options;
 use crate::secret;
@@ -32,6 +32,7 @@ const GENERATED: &[&str] = &[
     "/etc/default/grub*",
     "/etc/default/keyboard",
     "/etc/default/locale",
+    "/etc/dpkg/origins/default",
     "/etc/dictionaries-common/*",
     "/etc/environment",
     "/etc/fonts/conf.d/*",
@@ -54,15 +55,18 @@ const GENERATED: &[&str] = &[
     "/etc/modules",
     "/etc/mtab",
     "/etc/network/interfaces*",
+    "/etc/networks",
     "/etc/nsswitch.conf",
     "/etc/os-release",
     "/etc/pam.d/common-*",
     "/etc/passwd*",
+    "/etc/postgresql-common/root.crt",
     "/etc/python3*",
     "/etc/rc?.d/*",
     "/etc/resolv.conf*",
     "/etc/rmt",
     "/etc/rpc",
+    "/etc/runit/*",
     "/etc/sgml/*",
     "/etc/shadow*",
     "/etc/shells",
@@ -110,6 +114,8 @@ struct Context<'a> {
     options: &'a Options,
     /// Links that nobody can say more about.
     links: Vec<&'a str>,
+    /// Files outside of `/etc` that are too large or not text.
+    programs: Vec<String>,
     total: usize,
     more: usize,
 }
@@ -121,8 +127,16 @@ pub(crate) fn adopt(
     draft: &mut Draft,
 ) {
     let owners = Owners::of(snapshot);
-    let mut context =
-        Context { snapshot, conffiles, owners, options, links: Vec::new(), total: 0, more: 0 };
+    let mut context = Context {
+        snapshot,
+        conffiles,
+        owners,
+        options,
+        links: Vec::new(),
+        programs: Vec::new(),
+        total: 0,
+        more: 0,
+    };
     for place in PLACES {
         for (path, _, entry) in snapshot.below(place) {
             if !is_generated(path) && !draft.handled.contains(path) {
@@ -130,16 +144,7 @@ pub(crate) fn adopt(
             }
         }
     }
-    if !context.links.is_empty() {
-        let why = format!("a profile has no links: {}", listed(context.links.iter().copied()));
-        let next = "write a [[files]] entry where a link leads to a file of your own";
-        draft.not_taken(Area::Files, &format!("{} links", context.links.len()), &why, next);
-    }
-    if context.more > 0 {
-        let why = format!("the files of a profile have at most {TOTAL_MAX} bytes in total");
-        let next = "put them into a package of your own (software.own)";
-        draft.not_taken(Area::Files, &format!("{} further files", context.more), &why, next);
-    }
+    context.sums(draft);
     let deleted = conffiles.deleted(snapshot);
     let deleted: Vec<_> = deleted.into_iter().filter(|path| !is_generated(path)).collect();
     if !deleted.is_empty() {
@@ -148,11 +153,37 @@ pub(crate) fn adopt(
             listed(deleted.iter().copied())
         );
         let next = "write a [[files]] entry with an empty or harmless content";
-        draft.not_taken(Area::Files, &format!("{} files of packages", deleted.len()), &why, next);
+        draft.not_taken(
+            Area::Files,
+            &count(deleted.len(), "file of a package", "files of packages"),
+            &why,
+            next,
+        );
     }
 }
 
 impl<'a> Context<'a> {
+    /// Notes about many files at once.
+    fn sums(&self, draft: &mut Draft) {
+        if !self.links.is_empty() {
+            let why = format!("a profile has no links: {}", listed(self.links.iter().copied()));
+            let next = "write a [[files]] entry where a link leads to a file of your own";
+            draft.not_taken(Area::Files, &count(self.links.len(), "link", "links"), &why, next);
+        }
+        if !self.programs.is_empty() {
+            let names = listed(self.programs.iter().map(String::as_str));
+            let why = format!("are no text, or have more than 64 KiB: {names}");
+            let next = "put them into a package of your own (software.own)";
+            let subject = count(self.programs.len(), "program", "programs");
+            draft.not_taken(Area::Files, &subject, &why, next);
+        }
+        if self.more > 0 {
+            let why = format!("the files of a profile have at most {TOTAL_MAX} bytes in total");
+            let next = "put them into a package of your own (software.own)";
+            draft.not_taken(Area::Files, &count(self.more, "file", "files"), &why, next);
+        }
+    }
+
     fn visit(&mut self, path: &'a str, entry: &'a Entry, draft: &mut Draft) {
         let origin = self.conffiles.origin(path, entry);
         match &entry.kind {
@@ -164,7 +195,7 @@ impl<'a> Context<'a> {
             Kind::Link(target) if origin == Origin::Own => self.link(path, target, draft),
             Kind::Link(_) => {}
             Kind::File(Content::Bytes { bytes, .. })
-                if origin == Origin::Own && bytes.is_empty() => {}
+                if origin == Origin::Own && says_nothing(bytes) => {}
             Kind::File(_) if origin == Origin::Package => {}
             Kind::File(_) if is_available(path) && self.enabled(path) => {}
             Kind::File(content) => {
@@ -216,6 +247,10 @@ impl<'a> Context<'a> {
         let is_asked_for = self.options.includes(path);
         let bytes = match content {
             Content::Bytes { bytes, .. } => bytes,
+            Content::TooLarge { .. } if path.starts_with("/usr/") => {
+                self.programs.push(path.to_owned());
+                return;
+            }
             Content::TooLarge { size, .. } => {
                 let why = format!("has {size} bytes; files of a profile have at most 64 KiB");
                 let next = "put it into a package of your own (software.own)";
@@ -227,6 +262,10 @@ impl<'a> Context<'a> {
         };
         let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
         let Some(text) = text else {
+            if path.starts_with("/usr/") {
+                self.programs.push(path.to_owned());
+                return;
+            }
             let next = "put it into a package of your own (software.own)";
             return draft.not_taken(Area::Files, path, "is not text (UTF-8)", next);
         };
@@ -263,6 +302,12 @@ impl<'a> Context<'a> {
 
 fn is_available(path: &str) -> bool {
     path.contains("-available/")
+}
+
+/// Whether a file is empty or has comments only, as many that packages make.
+fn says_nothing(bytes: &[u8]) -> bool {
+    let is_comment = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    std::str::from_utf8(bytes).is_ok_and(|text| text.lines().all(is_comment))
 }
 
 /// Where a link leads, by the texts alone.
@@ -314,7 +359,9 @@ mod tests {
             .with("/etc/nginx/sites-available/unused", "server {}")
             .with_link("/etc/nginx/sites-enabled/default", "/etc/nginx/mime.types")
             .with("/etc/rc2.d/S01x", "generated")
-            .with_file("/usr/local/bin/backup", b"#!/bin/sh\n", 0o755);
+            .with("/etc/hosts.deny", "# nothing\n\n")
+            .with_file("/usr/local/bin/tool", b"\x7fELF\x00", 0o755)
+            .with_file("/usr/local/bin/backup", b"#!/bin/sh\nx\n", 0o755);
         let draft = taken(&snapshot, &[]);
         assert_eq!(
             paths(&draft),
@@ -328,7 +375,7 @@ mod tests {
         assert_eq!(draft.profile.files[3].mode, "0755");
         assert_eq!(draft.origins["files /etc/nginx/nginx.conf"], "changed, of the package nginx");
         let subjects: Vec<_> = draft.notes.iter().map(|note| note.subject.as_str()).collect();
-        assert_eq!(subjects, ["1 links"]);
+        assert_eq!(subjects, ["1 link", "1 program"]);
     }
 
     #[test]

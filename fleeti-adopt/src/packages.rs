@@ -1,6 +1,6 @@
 //! Packages of dpkg, and where they come from.
 
-use crate::draft::Draft;
+use crate::draft::{Draft, count};
 use crate::note::Area;
 use crate::snapshot::Snapshot;
 use deb822_fast::Deb822;
@@ -167,7 +167,8 @@ pub(crate) fn adopt(snapshot: &Snapshot, installed: &Installed, draft: &mut Draf
             base.join(", ")
         );
         let next = "add those that your services or users need to software.packages";
-        draft.not_taken(Area::Software, &format!("{} packages", base.len()), &why, next);
+        let subject = count(base.len(), "package", "packages");
+        draft.not_taken(Area::Software, &subject, &why, next);
     }
     if snapshot.archive.is_none() && !draft.profile.software.packages.is_empty() {
         let why = "there are no readable lists of apt, so packages from local .deb files are not \

@@ -27,7 +27,14 @@ pub(crate) fn prune(draft: &mut Draft) {
         let Some((profile, length)) = without(&whole, &steps) else { return };
         draft.profile = profile;
         let subject = subject(&whole, &steps, length);
-        draft.not_taken(area(&wrong.path), &subject, &wrong.message, &wrong.remedy);
+        // Such a remedy is for an author, who can choose.
+        let is_reserved = wrong.message.starts_with("is reserved for");
+        let next = if is_reserved {
+            "use the section of the profile for it, if there is one"
+        } else {
+            wrong.remedy.as_str()
+        };
+        draft.not_taken(area(&wrong.path), &subject, &wrong.message, next);
     }
 }
 
@@ -126,6 +133,13 @@ fn steps(path: &str) -> Vec<Step> {
 
 /// What was taken out: the path, with the names of entries instead of their numbers.
 fn subject(whole: &Value, steps: &[Step], length: usize) -> String {
+    // A file is known by its path.
+    if let [Step::Field(list), Step::Index(index)] = &steps[..length]
+        && list == "files"
+        && let Some(path) = whole[list.as_str()][*index]["path"].as_str()
+    {
+        return path.to_owned();
+    }
     let mut text = String::new();
     let mut at = Some(whole);
     for step in &steps[..length] {
@@ -207,7 +221,7 @@ mod tests {
         assert_eq!(
             subjects,
             [
-                "files[/etc/pam.d/login]",
+                "/etc/pam.d/login",
                 "kernel.sysctl.kernel.modprobe",
                 "services[app.service]",
                 "services[nginx.service].drop_ins[d0]",
