@@ -2,7 +2,7 @@
 //! from.
 
 use crate::draft::Draft;
-use fleeti_core::foreign::Foreign;
+use fleeti_core::foreign::{self, Foreign};
 use fleeti_core::profile::{
     File, Identity, Kernel, Profile, Security, Service, Software, State, UnitState,
 };
@@ -260,11 +260,9 @@ fn toml_of(path: &str, value: &(impl Serialize + ?Sized)) -> Result<String, toml
 }
 
 /// A text as a literal string of TOML, in which nothing is escaped; `None` if it cannot be one, or
-/// if it has characters that a reader may not see.
+/// if it has characters that a reader does not see.
 fn literal(text: &str) -> Option<String> {
-    let is_seen =
-        |c: char| matches!(c, '\n' | '\t' | ' '..='~') || !c.is_ascii() && c.is_alphanumeric();
-    let fits = !text.contains("'''") && !text.ends_with('\'') && text.chars().all(is_seen);
+    let fits = !text.contains("'''") && !text.ends_with('\'') && foreign::toml(text) == text;
     fits.then(|| format!("'''\n{text}'''"))
 }
 
@@ -309,6 +307,7 @@ mod tests {
             "''' and \"\"\"",
             "ends with '",
             "hidden \u{202e} and \u{1b}[2J\r\n",
+            "Zürich 東京\u{3164}",
             "Zürich 東京",
             "\ncontent = \"\"\n",
         ];
@@ -319,7 +318,7 @@ mod tests {
         assert_eq!(check(&text).unwrap(), draft.profile, "{text}");
         assert!(text.contains("\ttab and \\ backslash \"quote\"\n"), "{text}");
         // What is shown at a terminal has the same meaning.
-        let shown = fleeti_core::foreign::toml(&text);
+        let shown = foreign::toml(&text);
         assert_eq!(check(&shown).unwrap(), draft.profile, "{shown}");
     }
 }
