@@ -37,7 +37,10 @@ pub use index::{
 };
 pub use library::{Builtin, Fragment, Kind, Library, Missing};
 pub use model::*;
-pub use resolve::{Resolved, SOURCES_MAX, Step, check, extends, resolve, resolve_with};
+pub use resolve::{
+    Draft, Inherited, InheritedValue, ListRule, Resolved, SOURCES_MAX, Step, check, draft,
+    draft_with, extends, list_rule, resolve, resolve_with,
+};
 pub use schema::json_schema;
 
 use crate::canonical::{self, CanonicalError};

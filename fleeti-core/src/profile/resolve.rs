@@ -1,10 +1,12 @@
 //! Resolves a document: reads it and the fragments that it extends, merges them, and checks the
 //! result.
 
+mod draft;
 mod explain;
 #[cfg(test)]
 mod tests;
 
+pub use draft::{Draft, Inherited, InheritedValue, ListRule, draft, draft_with, list_rule};
 pub use explain::Step;
 
 use super::document::{Node, Origin, Reader, Value, Wrong, harmless};
@@ -64,22 +66,10 @@ pub fn resolve_with(
     library: &dyn Library,
     packages: &dyn Fn(&Profile) -> SuiteFindings,
 ) -> Result<Resolved, Vec<Finding>> {
-    if text.len() > TEXT_MAX {
-        return Err(vec![Finding {
-            path: String::new(),
-            line: 1,
-            message: format!("{} bytes, expected at most {TEXT_MAX}", text.len()),
-            remedy: format!("keep a profile below {TEXT_MAX} bytes"),
-            severity: Severity::Error,
-        }]);
+    if let Some(finding) = too_long(text) {
+        return Err(vec![finding]);
     }
-    let mut sources = Sources {
-        library,
-        list: Vec::new(),
-        findings: Vec::new(),
-        broken: Vec::new(),
-        is_unreadable: false,
-    };
+    let mut sources = Sources::new(library);
     sources.read_document(text);
     sources.finish(packages)
 }
@@ -101,7 +91,19 @@ pub fn extends(text: &str) -> Vec<String> {
     entries.iter().filter_map(Node::text).map(str::to_owned).collect()
 }
 
+/// The finding for a text above the maximum length.
+fn too_long(text: &str) -> Option<Finding> {
+    (text.len() > TEXT_MAX).then(|| Finding {
+        path: String::new(),
+        line: 1,
+        message: format!("{} bytes, expected at most {TEXT_MAX}", text.len()),
+        remedy: format!("keep a profile below {TEXT_MAX} bytes"),
+        severity: Severity::Error,
+    })
+}
+
 /// A document or a fragment.
+#[derive(Clone)]
 struct Source {
     name: String,
     tree: Node,
@@ -113,6 +115,7 @@ struct Source {
     reference: Origin,
 }
 
+#[derive(Clone)]
 struct Sources<'a> {
     library: &'a dyn Library,
     list: Vec<Source>,
@@ -123,7 +126,17 @@ struct Sources<'a> {
     is_unreadable: bool,
 }
 
-impl Sources<'_> {
+impl<'a> Sources<'a> {
+    fn new(library: &'a dyn Library) -> Self {
+        Self {
+            library,
+            list: Vec::new(),
+            findings: Vec::new(),
+            broken: Vec::new(),
+            is_unreadable: false,
+        }
+    }
+
     fn say(&mut self, origin: &Origin, severity: Severity, message: String, remedy: String) {
         let (path, line, message) = match self.list.get(origin.source) {
             Some(source) if origin.source > 0 => {
