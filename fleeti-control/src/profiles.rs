@@ -1,7 +1,12 @@
 //! Revisions of profiles.
+//!
+//! Code map: [`editing`] (what the editor of a profile needs) · [`shelf`] (the profiles that a
+//! document extends).
 
+mod editing;
 mod shelf;
 
+pub use editing::{Preview, draft, preview};
 pub use shelf::{as_toml, line_of};
 
 use crate::context::Context;
@@ -118,6 +123,15 @@ async fn resolve(cx: &Context, text: &str) -> Result<Checked, Error> {
         Checked { resolved, made_of, suite: index.map(OpenIndex::suite) }
     })
     .await
+}
+
+/// The document of a revision: as its author wrote it, or else the profile as TOML.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn document(cx: &Context, line: &Line, number: u32) -> Result<String, Error> {
+    let revision = get(cx, line, number).await?;
+    revision.text.map_or_else(|| as_toml(&revision.profile), Ok)
 }
 
 /// Checks a document, and saves nothing.

@@ -1,16 +1,21 @@
 //! Requests to the pages of profiles.
 
-use super::form;
-use super::view::{Editor, ProfileList, RevisionPage, new_profile};
+use super::edit::changed;
+use super::editor::{Checked, Editor, Opened, new_profile};
+use super::posted::Posted;
+use super::read::{FormError, one};
+use super::view::{ChangesPage, ProfileList, RevisionPage, StartPage};
 use crate::error::AppError;
-use crate::pages::page::{Page, Result, html, refused, see, show, wants_fragment};
+use crate::pages::page::{Page, Refused, Result, html, refused, see, show, wants_fragment};
 use actix_web::http::StatusCode;
-use actix_web::web::{Data, Form, Path};
+use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_control::context::Context;
-use fleeti_control::profiles;
+use fleeti_control::profiles::{self, Preview};
 use fleeti_core::id::Line;
+use fleeti_core::profile::Draft;
+use serde::Deserialize;
 
 /// Maximum number of rows of a list.
 const ROWS: u32 = 200;
@@ -32,9 +37,35 @@ pub async fn show(
     show!(request, RevisionPage::of(Page::new("/profiles", &request, &["profile"]), &details)?)
 }
 
-pub async fn new(request: HttpRequest) -> Result<HttpResponse> {
-    let page = Page::new("/profiles", &request, &[]);
-    Ok(html(StatusCode::OK, Editor::of(page, &new_profile(), &[])?.render()))
+/// Compares two revisions of a profile.
+pub async fn changes(
+    cx: Data<Context>,
+    request: HttpRequest,
+    path: Path<(Line, u32, u32)>,
+) -> Result<HttpResponse> {
+    let changes = profiles::changes(&cx, &path.0, path.1, path.2).await?;
+    show!(request, ChangesPage::of(Page::new("/profiles", &request, &["profile"]), &changes))
+}
+
+/// The name and the template of a new profile.
+#[derive(Deserialize)]
+pub struct Start {
+    name: Option<String>,
+    template: Option<String>,
+}
+
+/// The first page of a new profile; with a name, the editor.
+pub async fn new(
+    cx: Data<Context>,
+    request: HttpRequest,
+    start: Query<Start>,
+) -> Result<HttpResponse> {
+    let Some(name) = &start.name else {
+        return show!(request, StartPage::of(Page::new("/profiles", &request, &[])));
+    };
+    let value = new_profile(name.trim(), start.template.as_deref());
+    let posted = Posted::Form { value, source: String::new() };
+    Work::open(&cx, posted).await?.page(&request, StatusCode::OK)
 }
 
 pub async fn edit(
@@ -42,20 +73,33 @@ pub async fn edit(
     request: HttpRequest,
     path: Path<(Line, u32)>,
 ) -> Result<HttpResponse> {
-    let (line, number) = path.into_inner();
-    let revision = profiles::get(&cx, &line, number).await?;
-    let value = serde_json::to_value(&revision.profile).map_err(AppError::internal)?;
-    let page = Page::new("/profiles", &request, &[]);
-    Ok(html(StatusCode::OK, Editor::of(page, &value, &[])?.render()))
+    let text = profiles::document(&cx, &path.0, path.1).await?;
+    let work = Work::open(&cx, Posted::Text(text)).await?;
+    work.into_form().page(&request, StatusCode::OK)
 }
 
-/// Adds or removes one entry of the form. Saves nothing.
-pub async fn change_form(request: HttpRequest, fields: Form<Fields>) -> Result<HttpResponse> {
-    let value = form::changed(&fields).map_err(refused)?;
-    let editor = Editor::of(Page::new("/profiles", &request, &[]), &value, &[])?;
-    let is_fragment = wants_fragment(&request);
-    let body = if is_fragment { editor.as_form().render() } else { editor.render() };
-    Ok(html(StatusCode::OK, body))
+/// Changes the form by one of its buttons, or shows the form as text or the text as a form. Saves
+/// nothing.
+pub async fn change_form(
+    cx: Data<Context>,
+    request: HttpRequest,
+    fields: Form<Fields>,
+) -> Result<HttpResponse> {
+    let work = Work::open(&cx, Posted::read(&fields)?).await?;
+    let work = match one(&fields, "view") {
+        Some("text") => work.into_text()?,
+        Some("form") => work.into_form(),
+        _ => work.changed(&cx, &fields).await?,
+    };
+    work.page(&request, StatusCode::OK)
+}
+
+/// Checks the form or the text, and shows what saving would change. Saves nothing.
+pub async fn check(cx: Data<Context>, fields: Form<Fields>) -> Result<HttpResponse> {
+    let work = Work::open(&cx, Posted::read(&fields)?).await?;
+    let is_text = matches!(work.posted, Posted::Text(_));
+    let checked = Checked::of(&work.draft, work.preview.as_ref(), is_text);
+    Ok(html(StatusCode::OK, checked.render()))
 }
 
 pub async fn save(
@@ -63,15 +107,80 @@ pub async fn save(
     request: HttpRequest,
     fields: Form<Fields>,
 ) -> Result<HttpResponse> {
-    let value = form::read(&fields).map_err(refused)?;
-    match form::check(&value).map_err(AppError::internal)? {
-        Ok(profile) => {
-            let saved = profiles::save(&cx, &profile).await?;
-            Ok(see(&format!("/profiles/{}/{}", saved.line, saved.number)))
+    let mut work = Work::open(&cx, Posted::read(&fields)?).await?;
+    if work.draft.has_errors() {
+        work.is_refused = true;
+        return work.page(&request, StatusCode::UNPROCESSABLE_ENTITY);
+    }
+    let saved = profiles::save_text(&cx, &work.posted.text()?).await?;
+    Ok(see(&format!("/profiles/{}/{}", saved.line, saved.number)))
+}
+
+impl From<FormError> for Refused {
+    fn from(e: FormError) -> Self {
+        match e {
+            FormError::Toml(e) => AppError::internal(e).into(),
+            e => refused(e),
         }
-        Err(findings) => {
-            let editor = Editor::of(Page::new("/profiles", &request, &[]), &value, &findings)?;
-            Ok(html(StatusCode::UNPROCESSABLE_ENTITY, editor.render()))
+    }
+}
+
+/// What the user edits, and what is known of it.
+struct Work {
+    posted: Posted,
+    draft: Draft,
+    preview: Option<Preview>,
+    profiles: Vec<fleeti_store::revisions::Head>,
+    touched: String,
+    is_refused: bool,
+}
+
+impl Work {
+    async fn open(cx: &Context, posted: Posted) -> Result<Self> {
+        let draft = profiles::draft(cx, &posted.text()?).await?;
+        let preview = match &draft.profile {
+            Some(profile) => Some(profiles::preview(cx, profile).await?),
+            None => None,
+        };
+        let profiles = profiles::heads(cx, ROWS).await?;
+        Ok(Self { posted, draft, preview, profiles, touched: String::new(), is_refused: false })
+    }
+
+    /// Does what the pressed button says.
+    async fn changed(self, cx: &Context, fields: &Fields) -> Result<Self> {
+        let Posted::Form { value, source } = self.posted else { return Ok(self) };
+        let edited = changed(value, fields, &self.draft.inherited)?;
+        let posted = Posted::Form { value: edited.value, source };
+        Ok(Self { touched: edited.touched, ..Self::open(cx, posted).await? })
+    }
+
+    /// The text view.
+    fn into_text(self) -> Result<Self> {
+        Ok(Self { posted: Posted::Text(self.posted.text()?), ..self })
+    }
+
+    /// The form, if it can show everything that the text says.
+    fn into_form(mut self) -> Self {
+        if let (Posted::Text(text), Some(own), true) =
+            (&self.posted, &self.draft.own, self.draft.is_whole)
+        {
+            self.posted = Posted::Form { value: own.clone(), source: text.clone() };
         }
+        self
+    }
+
+    fn page(&self, request: &HttpRequest, status: StatusCode) -> Result<HttpResponse> {
+        let opened = Opened {
+            posted: &self.posted,
+            draft: &self.draft,
+            preview: self.preview.as_ref(),
+            profiles: &self.profiles,
+            touched: &self.touched,
+            is_refused: self.is_refused,
+        };
+        let editor = Editor::of(Page::new("/profiles", request, &[]), &opened)?;
+        let is_fragment = wants_fragment(request);
+        let body = if is_fragment { editor.as_form().render() } else { editor.render() };
+        Ok(html(status, body))
     }
 }

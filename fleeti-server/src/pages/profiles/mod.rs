@@ -1,12 +1,28 @@
-//! Pages of profiles and their revisions.
+//! Pages of profiles and their revisions, and the editor.
 //!
-//! Code map: `handler` (requests) · `view` (what the pages show) · `form` (a form generated from
-//! the profile's schema) · `field` (one field of it) · `schema` (the types of its values).
+//! Code map: `handler` (requests) · `view` (what the pages show) · `changes` (what a change of a
+//! profile does) · `editor` (the editor) · `sections` (its sections) · `sets` (templates and sets by
+//! choice) · `form` (fields generated from the profile's schema, with `entries`, `field`, `finding`
+//! and `said`) · `read` (reads the form) · `posted` (form or text) · `edit` (what buttons do) ·
+//! `document` (the form as TOML) · `schema` (the types of values).
 
+mod changes;
+mod document;
+mod edit;
+mod editor;
+mod entries;
 mod field;
+mod finding;
 mod form;
 mod handler;
+mod posted;
+mod read;
+mod said;
 mod schema;
+mod sections;
+mod sets;
+#[cfg(test)]
+mod tests;
 mod view;
 
-pub use self::handler::{change_form, edit, list, new, save, show};
+pub use self::handler::{change_form, changes, check, edit, list, new, save, show};

@@ -1,4 +1,4 @@
-//! The types of a profile's values, as its schema declares them, and the places of its form.
+//! The types of a profile's values, as its schema declares them, and the places of the editor.
 
 use fleeti_core::profile::Profile;
 use serde_json::Value;
@@ -21,7 +21,10 @@ pub static PROFILE: LazyLock<RefOr<Schema>> = LazyLock::new(Profile::schema);
 /// The type of a value, as its schema declares it.
 pub enum Shape {
     Object(&'static Object),
+    /// A list of texts.
     Texts,
+    /// A list of some of these values.
+    Choices(Vec<String>),
     Objects(&'static RefOr<Schema>),
     /// Names that the author chooses, each with a text.
     Pairs,
@@ -50,10 +53,12 @@ pub fn resolved(schema: &'static RefOr<Schema>) -> Option<&'static Schema> {
 pub fn shape(schema: &'static RefOr<Schema>) -> Shape {
     match resolved(schema) {
         Some(Schema::Array(array)) => match &array.items {
-            ArrayItems::RefOrSchema(items) if matches!(shape(items), Shape::Object(_)) => {
-                Shape::Objects(items)
-            }
-            _ => Shape::Texts,
+            ArrayItems::RefOrSchema(items) => match shape(items) {
+                Shape::Object(_) => Shape::Objects(items),
+                Shape::Choice(values) => Shape::Choices(values),
+                _ => Shape::Texts,
+            },
+            ArrayItems::False => Shape::Texts,
         },
         Some(Schema::Object(object)) => match (&object.enum_values, &object.schema_type) {
             (Some(values), _) => {
@@ -102,7 +107,26 @@ pub fn is_on_by_default(schema: &'static RefOr<Schema>) -> bool {
     matches!(resolved(schema), Some(Schema::Object(object)) if object.default == Some(Value::Bool(true)))
 }
 
-/// A place in the form: the whole profile, a property, or an entry of a list.
+/// An example of a value, one line for each entry of a list; empty if there is none.
+pub fn example(schema: &'static RefOr<Schema>) -> String {
+    let own = match schema {
+        RefOr::T(Schema::Object(object)) => object.example.as_ref(),
+        RefOr::T(Schema::Array(array)) => array.example.as_ref(),
+        _ => None,
+    };
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    match own {
+        Some(Value::Array(values)) => values.iter().map(text).collect::<Vec<_>>().join("\n"),
+        Some(Value::Object(pairs)) => {
+            let line = |(name, value): (&String, &Value)| format!("{name} = {}", text(value));
+            pairs.iter().map(line).collect::<Vec<_>>().join("\n")
+        }
+        Some(value) => text(value),
+        None => String::new(),
+    }
+}
+
+/// A place in the editor: the whole profile, a property, or an entry of a list.
 pub struct Place {
     pub schema: &'static RefOr<Schema>,
     /// As `users[0].ssh_keys`; empty for the whole profile.
@@ -117,6 +141,22 @@ impl Place {
     pub fn root() -> Self {
         Self { schema: &PROFILE, path: String::new(), name: "", required: true }
     }
+    /// The place at a path such as `users[0].ssh_keys`; `None` if no profile has it.
+    pub fn at(path: &str) -> Option<Self> {
+        let mut place = Self::root();
+        for step in path.split(['.', '[']) {
+            place = match (shape(place.schema), step.strip_suffix(']')) {
+                (Shape::Objects(items), Some(index)) => place.entry(items, index.parse().ok()?),
+                (Shape::Object(object), None) => {
+                    let (name, schema) = object.properties.get_key_value(step)?;
+                    place.property(object, name, schema)
+                }
+                _ => return None,
+            };
+        }
+        Some(place)
+    }
+
     /// A property of an object.
     pub fn property(
         &self,

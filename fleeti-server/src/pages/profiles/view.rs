@@ -1,16 +1,15 @@
 //! What the pages of profiles show.
 
-use super::form;
+use super::changes::Changes;
+use super::sets::{Offer, templates};
 use crate::error::AppError;
 use crate::pages::display::time;
 use crate::pages::page::{Page, Result};
 use askama::Template;
 use fleeti_control::profiles::{Details, line_of};
-use fleeti_core::profile::{self, Finding};
 use fleeti_core::wire::api::ProfileRevision;
-use fleeti_core::wire::profile::MadeOf;
+use fleeti_core::wire::profile::{MadeOf, ProfileChanges};
 use fleeti_store::revisions::Head;
-use serde_json::{Value, json};
 
 /// A row of a list of revisions.
 pub struct RevisionRow {
@@ -91,6 +90,9 @@ pub struct RevisionPage {
     description: String,
     created: String,
     digest: String,
+    /// The document as its author wrote it; `None` if the profile came as JSON.
+    written: Option<String>,
+    /// The profile with everything that it inherits.
     text: String,
     next_version: String,
     revisions: Vec<RevisionRow>,
@@ -107,6 +109,7 @@ impl RevisionPage {
             description: row.description,
             created: row.created,
             digest: row.digest,
+            written: details.revision.text.clone(),
             text: toml::to_string_pretty(&details.revision.profile).map_err(AppError::internal)?,
             next_version: details.next_version.to_string(),
             revisions: details.line.iter().map(RevisionRow::from).collect(),
@@ -115,29 +118,39 @@ impl RevisionPage {
     }
 }
 
-/// The value with which the form of a new profile begins.
-pub fn new_profile() -> Value {
-    json!({ "schema": profile::SCHEMA, "architecture": "x86_64" })
-}
-
-/// The form of a profile.
+/// The page that compares two revisions.
 #[derive(Template)]
-#[template(path = "profile_form.html", blocks = ["form"])]
-pub struct Editor {
+#[template(path = "profile_changes.html", blocks = ["main"])]
+pub struct ChangesPage {
     page: Page,
-    heading: String,
-    general: Vec<Finding>,
-    fields: String,
+    line: String,
+    from: u32,
+    to: u32,
+    changes: Changes,
 }
 
-impl Editor {
-    pub fn of(page: Page, value: &Value, findings: &[Finding]) -> Result<Self> {
-        let name = value.get("name").and_then(Value::as_str).filter(|n| !n.is_empty());
-        Ok(Self {
+impl ChangesPage {
+    pub fn of(page: Page, changes: &ProfileChanges) -> Self {
+        Self {
             page,
-            heading: name.map_or_else(|| "New profile".to_owned(), |n| format!("Profile {n}")),
-            general: findings.iter().filter(|f| f.path.is_empty()).cloned().collect(),
-            fields: form::render(value, findings).map_err(AppError::internal)?,
-        })
+            line: changes.line.to_string(),
+            from: changes.from,
+            to: changes.to,
+            changes: Changes::of_revisions(changes),
+        }
+    }
+}
+
+/// The first page of a new profile.
+#[derive(Template)]
+#[template(path = "profile_new.html", blocks = ["main"])]
+pub struct StartPage {
+    page: Page,
+    templates: Vec<Offer>,
+}
+
+impl StartPage {
+    pub fn of(page: Page) -> Self {
+        Self { page, templates: templates() }
     }
 }

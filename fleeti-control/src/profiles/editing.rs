@@ -1,0 +1,60 @@
+//! What the editor of a profile needs: a draft, and what saving it would change.
+
+use super::shelf::Shelf;
+use crate::context::Context;
+use crate::error::Error;
+use crate::suites;
+use fleeti_core::id::Line;
+use fleeti_core::profile::{self, Change, Draft, Effects, Profile};
+use fleeti_store as store;
+
+/// What saving a profile would change.
+pub struct Preview {
+    /// The newest revision, with which the profile is compared; `None` if there is none. The profile
+    /// is then compared with one that says nothing.
+    pub against: Option<u32>,
+    /// Fields and entries that differ, ordered by path. Empty if `against` is `None`.
+    pub changes: Vec<Change>,
+    /// What changes on a device.
+    pub effects: Effects,
+    /// Number of devices that run an image of this line or are to run one.
+    pub devices: u64,
+}
+
+/// Reads a document for the editor, and checks it as saving does.
+///
+/// # Errors
+/// If the database or the index of the suite cannot be read.
+pub async fn draft(cx: &Context, text: &str) -> Result<Draft, Error> {
+    let shelf = Shelf::load(cx, text).await?;
+    let text = text.to_owned();
+    suites::with(cx, move |index| {
+        let packages = |profile: &Profile| index.map(|i| i.check(profile)).unwrap_or_default();
+        profile::draft_with(&text, &shelf, &packages)
+    })
+    .await
+}
+
+/// What saving a profile would change.
+///
+/// # Errors
+/// If the database cannot be read.
+pub async fn preview(cx: &Context, profile: &Profile) -> Result<Preview, Error> {
+    let line: &Line = &profile.name;
+    let newest = store::revisions::of_line(cx.db.pool(), line, 1).await?.pop();
+    let Some(newest) = newest else {
+        let effects = profile::effects(&nothing(line)?, profile);
+        return Ok(Preview { against: None, changes: Vec::new(), effects, devices: 0 });
+    };
+    let changes = profile::diff(&newest.profile, profile).map_err(Error::internal)?;
+    let effects = profile::effects(&newest.profile, profile);
+    let devices = store::devices::of_line(cx.db.pool(), line).await?;
+    Ok(Preview { against: Some(newest.number), changes, effects, devices })
+}
+
+/// A profile that says nothing.
+fn nothing(line: &Line) -> Result<Profile, Error> {
+    let text =
+        format!("schema = {}\nname = \"{line}\"\narchitecture = \"x86_64\"\n", profile::SCHEMA);
+    profile::check(&text).map_err(|findings| Error::internal(format!("{findings:?}")))
+}
