@@ -57,13 +57,18 @@ await step("pages need a login", async () => {
 await step("a profile with mistakes shows errors at their fields, and is then saved", async () => {
   await page.getByRole("link", { name: "Profiles" }).click();
   await page.getByRole("link", { name: "New profile" }).click();
-  await page.locator("[name='name']").fill("kiosk");
+  await page.getByLabel("Name").fill("kiosk");
+  await page.getByRole("button", { name: "Continue" }).click();
   await page.locator("[name='description']").fill("A display in a hall");
+  await page.locator("#section-software > summary").click();
   await page.locator("[name='software.packages']").fill("bash\nNo Such Name");
-  await page.getByRole("button", { name: "Add to users" }).click();
+  await page.locator("#section-users > summary").click();
+  await page.getByRole("button", { name: "Add user" }).click();
   await page.locator("[name='users[0].name']").fill("ops");
+  await page.locator("[id='users[0]-more'] > summary").click();
   await page.locator("[name='users[0].shell']").fill("zsh");
-  await page.getByRole("button", { name: "Add to services" }).click();
+  await page.locator("#section-services > summary").click();
+  await page.getByRole("button", { name: "Add service" }).click();
   await page.locator("[name='services[0].name']").fill("hello.service");
   await page.locator("[name='services[0].state']").selectOption("enabled");
   await page.locator("[name='services[0].unit']").fill("[Service]\nExecStart=/usr/bin/true\n[Install]\nWantedBy=multi-user.target\n");

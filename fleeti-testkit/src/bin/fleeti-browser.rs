@@ -1,9 +1,10 @@
 //! Tests the pages in Debian's Chromium, with the real server, a real build and a simulated device.
 //!
-//! `cargo xtask test` runs this; `--screenshots DIR` keeps the screenshots.
+//! `cargo xtask test` runs this; `--screenshots DIR` keeps the screenshots, and `--only NAME` runs
+//! one of the scripts.
 
 use anyhow::{Context, Result, ensure};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use fleeti_build::cache::Cache;
 use fleeti_testkit::host::{Host, Setup};
 use fleeti_testkit::world::World;
@@ -16,6 +17,27 @@ struct Arguments {
     /// Folder for screenshots.
     #[arg(long)]
     screenshots: Option<PathBuf>,
+    /// The script; all of them by default.
+    #[arg(long)]
+    only: Option<Script>,
+}
+
+/// A script in `browser/`.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Script {
+    /// The main job: from a profile to a rollout.
+    Pages,
+    /// The path of a newcomer through the editor of profiles.
+    Editor,
+}
+
+impl Script {
+    fn file(self) -> &'static str {
+        match self {
+            Self::Pages => "pages.mjs",
+            Self::Editor => "editor.mjs",
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -58,9 +80,19 @@ fn run(arguments: &Arguments) -> Result<()> {
             other => eprintln!("the device ended: {other:?}"),
         }
     });
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/pages.mjs");
+    for script in Script::value_variants() {
+        if arguments.only.is_none_or(|only| only == *script) {
+            browse(*script, &world, &playwright, &screenshots)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs one script.
+fn browse(script: Script, world: &World, playwright: &Path, screenshots: &Path) -> Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("browser").join(script.file());
     let status = Command::new("node")
-        .arg(script)
+        .arg(file)
         .args([
             world.api().as_ref(),
             world.path("server/admin.token").as_os_str(),
@@ -75,7 +107,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         .stdin(Stdio::null())
         .status()
         .context("node")?;
-    ensure!(status.success(), "the browser tests failed: {status}");
+    ensure!(status.success(), "the browser test {} failed: {status}", script.file());
     Ok(())
 }
 
