@@ -40,7 +40,7 @@ const VM_SCENARIOS: &[(&str, &[&str])] = &[
 
 /// Benchmark scenarios; each must work.
 const SCENARIOS: &[&str] =
-    &["artifacts", "channel", "pages", "rollout", "trust", "attestation", "abuse"];
+    &["artifacts", "channel", "pages", "profile", "rollout", "trust", "attestation", "abuse"];
 
 /// The fast gate.
 pub fn ci() -> Result<()> {

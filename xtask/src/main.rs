@@ -44,7 +44,7 @@ cargo xtask COMMAND
                    check that a test fails without each check; by default the checks of TPM evidence
   bench SCENARIO [--json FILE] [--tiny]
                    measure beside peers: artifacts (nginx), channel (mosquitto, rumqttd), trust (cfssl, openssl);
-                   pages, attestation, certificates, boot; honest clients beside hostile ones: abuse
+                   pages, profile, attestation, certificates, boot; honest clients beside hostile ones: abuse
   postgres COMMAND [ARGUMENT]...
                    run a command, such as cargo nextest, beside a PostgreSQL server of its own (FLEETI_POSTGRES;
                    over TLS FLEETI_POSTGRES_TLS, with its CA in FLEETI_POSTGRES_ROOTS)

@@ -5,6 +5,7 @@
 //! (keys, certificates, Fleeti's server) · [`artifacts`] (downloads, beside nginx) · [`channel`]
 //! (MQTT sessions, beside mosquitto and rumqttd) · [`attestation`] (the cost of TPM evidence) ·
 //! [`abuse`] (honest clients beside hostile ones) · [`pages`] (response times of pages) ·
+//! [`profile`] (check and editor of a large profile) ·
 //! [`rollout`] (reports and the start of a rollout, in a small fleet and in a large one, with
 //! [`rows`]) · [`trust`] (certificates and the audit log, beside cfssl and openssl).
 
@@ -16,6 +17,7 @@ pub mod channel;
 pub mod organisation;
 pub mod pages;
 pub mod process;
+pub mod profile;
 pub mod rollout;
 pub mod rows;
 pub mod suite_index;

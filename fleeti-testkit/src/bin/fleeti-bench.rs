@@ -3,7 +3,8 @@
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use fleeti_testkit::bench::{
-    self, Record, Scale, abuse, artifacts, attestation, boot, channel, pages, rollout, trust,
+    self, Record, Scale, abuse, artifacts, attestation, boot, channel, pages, profile, rollout,
+    trust,
 };
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Scenario {
     Channel,
     /// Response times of pages.
     Pages,
+    /// Check and editor of a profile with 300 packages.
+    Profile,
     /// Reports during a rollout, and its start, in a small fleet and in a large one.
     Rollout,
     /// Certificates, beside cfssl and openssl, the audit log, and Secure Boot of a fleet.
@@ -68,6 +71,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Scenario::Abuse => abuse::run(dir.path(), scale)?,
         Scenario::Artifacts => artifacts::run(dir.path(), scale)?,
         Scenario::Pages => pages::run(dir.path(), scale)?,
+        Scenario::Profile => profile::run(dir.path(), scale)?,
         Scenario::Rollout => rollout::run(dir.path(), scale)?,
         Scenario::Trust => trust::run(dir.path(), scale)?,
         Scenario::Certificates => trust::certificates(dir.path(), scale)?,
