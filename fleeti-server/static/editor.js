@@ -6,26 +6,34 @@ const form = () => document.getElementById("form");
 const visited = new Set();
 document.addEventListener("focusout", (event) => visited.add(event.target.id));
 
+// Sections that the user opened or closed.
+const chosen = new Map();
+document.addEventListener("click", (event) => {
+  const details = event.target instanceof Element && event.target.closest("#form summary")?.parentElement;
+  if (details?.id) chosen.set(details.id, !details.open);
+});
+
 let before;
 document.addEventListener("htmx:before:swap", () => {
-  const open = [...document.querySelectorAll("#editor details[id]")].map((d) => [d.id, d.open]);
   const active = document.activeElement;
-  const place = active?.id ? `#${CSS.escape(active.id)}` : active?.name ? `[name="${CSS.escape(active.name)}"][value="${CSS.escape(active.value)}"]` : null;
-  before = { form: form(), open: new Map(open), place, top: window.scrollY };
+  const byName = active?.name ? `[name="${CSS.escape(active.name)}"][value="${CSS.escape(active.value)}"]` : null;
+  before = { form: form(), place: active?.id ? `#${CSS.escape(active.id)}` : byName, top: window.scrollY };
 });
 document.addEventListener("htmx:after:swap", () => {
+  if (!form()) return;
   if (before && form() !== before.form) resume();
-  if (form()) place();
+  place();
 });
 function resume() {
+  // What the user just added, moved or took over.
   const touched = form().querySelector("[data-touched]");
-  for (const details of form().querySelectorAll("details[id]")) {
-    const isTouched = touched && details.contains(touched);
-    if (!isTouched && before.open.has(details.id)) details.open ||= before.open.get(details.id);
+  for (const [id, isOpen] of chosen) {
+    const details = document.getElementById(id);
+    if (details && !(touched && details.contains(touched))) details.open = isOpen;
   }
   window.scrollTo(0, before.top);
-  const empty = touched && [...touched.querySelectorAll("input:not([type=hidden]), textarea, select")].find((field) => !field.value);
-  const next = empty ?? touched?.querySelector("input:not([type=hidden]), textarea") ?? form().querySelector("[autofocus]") ?? (before.place && form().querySelector(before.place));
+  const fields = touched ? [...touched.querySelectorAll("input:not([type=hidden]), textarea, select")] : [];
+  const next = fields.find((field) => !field.value) ?? fields[0] ?? form().querySelector("[autofocus]") ?? (before.place && form().querySelector(before.place));
   next?.focus({ preventScroll: !touched });
 }
 

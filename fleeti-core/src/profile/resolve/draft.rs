@@ -111,7 +111,7 @@ impl Inherited {
             Value::Table(fields) => InheritedValue::Table(
                 fields.into_iter().map(|(name, node)| (name, Self::of(node, names))).collect(),
             ),
-            plain => InheritedValue::Plain(json(&plain)),
+            plain => InheritedValue::Plain(plain.to_json()),
         };
         Self { from, value }
     }
@@ -142,18 +142,6 @@ pub fn list_rule(at: &str) -> ListRule {
         Some(field) => ListRule::Keyed(field),
         None if merge::WHOLE.contains(&pattern.as_str()) => ListRule::Whole,
         None => ListRule::Joined,
-    }
-}
-
-fn json(value: &Value) -> serde_json::Value {
-    match value {
-        Value::Text(text) => text.as_str().into(),
-        Value::Integer(number) => (*number).into(),
-        Value::Flag(flag) => (*flag).into(),
-        Value::List(items) => items.iter().map(|item| json(&item.value)).collect(),
-        Value::Table(fields) => serde_json::Value::Object(
-            fields.iter().map(|(name, node)| (name.clone(), json(&node.value))).collect(),
-        ),
     }
 }
 
@@ -205,12 +193,12 @@ pub fn draft_with(
 /// What the document itself says.
 fn own(sources: &Sources<'_>) -> serde_json::Value {
     let document = &sources.list[0];
-    let mut own = json(&document.tree.value);
+    let mut own = document.tree.value.to_json();
     if !document.extends.is_empty() {
-        own["extends"] = document.extends.iter().map(|entry| json(&entry.value)).collect();
+        own["extends"] = document.extends.iter().map(|entry| entry.value.to_json()).collect();
     }
     if let Some(removed) = &document.remove {
-        own["remove"] = json(&removed.value);
+        own["remove"] = removed.value.to_json();
     }
     own
 }
