@@ -52,3 +52,49 @@ async fn a_profile_is_saved_by_its_form_and_a_wrong_one_is_shown_again() {
         "{fragment}"
     );
 }
+
+#[actix_web::test]
+async fn a_profile_from_a_template_is_edited_checked_saved_and_compared() {
+    let world = World::new().await;
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    let text = |response: reqwest::Response| async { response.text().await.unwrap() };
+    let start = text(browser.get("/profiles/new", &session).await).await;
+    assert!(start.contains("value=\"template/web-server\""), "{start}");
+    let new = "/profiles/new?name=shop&template=template%2Fweb-server";
+    let editor = text(browser.get(new, &session).await).await;
+    assert!(editor.contains("from services/web") && editor.contains("Ready to save"), "{editor}");
+
+    let form = "in=form&schema=1&name=shop&architecture=x86_64&extends=template%2Fweb-server";
+    let pressed = format!("{form}&override=security.ssh.attempts_max");
+    let own = text(browser.post("/profiles/form", &session, OURS, &pressed).await).await;
+    assert!(
+        own.contains("name=\"security.ssh.attempts_max\" type=\"number\" value=\"4\""),
+        "{own}"
+    );
+    let odd = format!("{form}&override=colours");
+    assert_eq!(browser.post("/profiles/form", &session, OURS, &odd).await.status(), 422);
+
+    let wrong = format!("{form}&users[0].name=Ada+B");
+    let answer = text(browser.post("/profiles/check", &session, OURS, &wrong).await).await;
+    assert!(answer.contains("data-at=\"users[0].name\"") && answer.contains("1 error"), "{answer}");
+    let unreadable = "in=text&text=name+%3D";
+    let answer = text(browser.post("/profiles/check", &session, OURS, unreadable).await).await;
+    assert!(answer.contains("line 1"), "{answer}");
+
+    let as_text = format!("{form}&view=text");
+    let shown = text(browser.post("/profiles/form", &session, OURS, &as_text).await).await;
+    assert!(shown.contains("extends = [") && shown.contains("name=\"text\""), "{shown}");
+
+    assert_eq!(browser.post("/profiles", &session, OURS, form).await.status(), 303);
+    let more = format!("{form}&software.packages=jq%0D%0Anano");
+    let effect = text(browser.post("/profiles/check", &session, OURS, &more).await).await;
+    assert!(effect.contains("devices reboot") && effect.contains("nano"), "{effect}");
+    assert_eq!(browser.post("/profiles", &session, OURS, &more).await.status(), 303);
+    let compared = text(browser.get("/profiles/shop/1/changes/2", &session).await).await;
+    assert!(
+        compared.contains("software.packages") && compared.contains("PCRs 4, 11"),
+        "{compared}"
+    );
+    assert_eq!(browser.get("/profiles/shop/1/changes/9", &session).await.status(), 404);
+}

@@ -88,7 +88,15 @@ async fn another_site_cannot_ask_for_anything() {
         Some(("origin", "null")),
     ];
     for site in foreign {
-        for path in ["/profiles", "/builds", "/rollouts", "/signin", "/signout"] {
+        for path in [
+            "/profiles",
+            "/profiles/form",
+            "/profiles/check",
+            "/builds",
+            "/rollouts",
+            "/signin",
+            "/signout",
+        ] {
             assert_eq!(
                 browser.post(path, &session, site, "token=x").await.status(),
                 403,
