@@ -67,6 +67,7 @@ function place() {
     const copies = items.map((item) => item.querySelector(".answer").cloneNode(true));
     const isSame = copies.map((c) => c.textContent).join() === [...space.children].map((c) => c.textContent).join();
     if (!isSame) {
+      for (const button of copies.flatMap((copy) => [...copy.querySelectorAll("[data-htmx-powered]")])) button.removeAttribute("data-htmx-powered");
       space.replaceChildren(...copies);
       htmx.process(space);
     }

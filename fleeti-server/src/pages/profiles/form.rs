@@ -35,7 +35,7 @@ pub fn field(
     let html = Field {
         path: path.clone(),
         label: label(place.name),
-        help: help(place.schema, &kind),
+        help: help(place.schema, &kind, &label(place.name)),
         example: example(place.schema),
         required: place.required,
         is_bare,
@@ -225,7 +225,7 @@ fn is_changed_by_a_browser(shape: &Shape, value: &Value) -> bool {
 }
 
 /// The description of a property, or else of its type.
-pub fn help(schema: &'static RefOr<Schema>, kind: &Kind) -> String {
+fn help(schema: &'static RefOr<Schema>, kind: &Kind, name: &str) -> String {
     let own = match schema {
         RefOr::Ref(reference) if !reference.description.is_empty() => {
             Some(reference.description.clone())
@@ -243,5 +243,8 @@ pub fn help(schema: &'static RefOr<Schema>, kind: &Kind) -> String {
     if matches!(kind, Kind::Long(..)) && matches!(shape(schema), Shape::Pairs) {
         help.push_str(" Each line is a name, an equals sign and a value.");
     }
-    help.replace('`', "")
+    let help = help.replace('`', "");
+    // A description that only repeats the name.
+    let is_name = |name: &str| help.trim_end_matches('.').eq_ignore_ascii_case(name);
+    if is_name(name) { String::new() } else { help }
 }
