@@ -129,6 +129,14 @@ await step("an inherited value is overridden and inherited again", async () => {
   await page.locator("#checked", { hasText: "No changes" }).waitFor();
 });
 
+await step("a near match replaces what was typed", async () => {
+  await field("identity.time_zone").fill("Europe/Berln");
+  await page.locator("[id='identity.time_zone-error']").getByRole("button", { name: "Use Europe/Berlin" }).click();
+  await page.waitForFunction(() => document.querySelector("[name='identity.time_zone']")?.value === "Europe/Berlin");
+  await field("identity.time_zone").fill("");
+  await page.locator("#checked", { hasText: "No changes" }).waitFor();
+});
+
 await step("the text says what the form says, and back", async () => {
   await field("description").fill("A shop");
   await button("Text").click();
