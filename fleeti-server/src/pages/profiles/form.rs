@@ -142,7 +142,12 @@ fn input(shape: &Shape, place: &Place, said: Said<'_>) -> Kind {
     }
 }
 
-fn choices(said: Said<'_>, values: Vec<String>) -> Kind {
+fn choices(said: Said<'_>, mut values: Vec<String>) -> Kind {
+    // The form returns the values in its order: an own order that differs comes first.
+    let own: Vec<_> = said.list().iter().filter_map(Value::as_str).collect();
+    if !own.is_sorted_by_key(|own| values.iter().position(|value| value == own)) {
+        values.sort_by_key(|value| own.iter().position(|own| own == value).unwrap_or(usize::MAX));
+    }
     let inherited = said.inherited.map(Inherited::entries).unwrap_or_default();
     let choosable = |value: String| Choosable {
         is_chosen: said.list().iter().any(|own| own.as_str() == Some(&value)),

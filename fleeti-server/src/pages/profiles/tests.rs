@@ -166,7 +166,7 @@ fn what_a_profile_says_is_never_markup() {
     let text = "schema = 1\nname = \"x\"\narchitecture = \"x86_64\"\ndescription = \"</textarea><script>a\"\nfiles = [{path = \"/etc/<b>\", content = \"</textarea><script>\"}]\n[kernel.sysctl]\n\"<i>\" = \"<u>\"\n";
     let findings = profile::check(text).err().unwrap_or_default();
     let page = render(text, &findings);
-    for markup in ["<script>", "<b>/", "/etc/<b>", "<i>", "<u>"] {
+    for markup in ["<script>", "/etc/<b>", "<i>", "<u>"] {
         assert!(!page.contains(markup), "{markup}");
     }
     let answer = Answer::from(&Finding {
