@@ -1,6 +1,6 @@
 //! Revisions of profiles.
 //!
-//! Code map: [`editing`] (what the editor of a profile needs) · [`shelf`] (the profiles that a
+//! Code map: `editing` (what the editor of a profile needs) · `shelf` (the profiles that a
 //! document extends).
 
 mod editing;
