@@ -2,13 +2,13 @@
 //! where, and what is wrong with it.
 
 use super::{Resolved, Sources, too_long};
-use crate::profile::{Profile, SuiteFindings};
 use crate::profile::document::{Node, Value};
 use crate::profile::finding::{Finding, Severity};
 use crate::profile::library::Library;
 use crate::profile::merge;
 use crate::profile::path::{self, Segment, segments};
 use crate::profile::shape::PROFILE;
+use crate::profile::{Profile, SuiteFindings};
 use std::collections::BTreeMap;
 
 /// A document that somebody edits.
