@@ -31,29 +31,22 @@ impl Draft {
     }
 
     pub(crate) fn taken(&mut self, area: Area, subject: &str, why: &str, next: &str) {
-        self.note(area, Outcome::Taken, subject, why, next);
+        let (subject, why, next) = (subject.to_owned(), why.to_owned(), next.to_owned());
+        self.note(Note { area, outcome: Outcome::Taken, subject, why, next });
     }
 
     pub(crate) fn not_taken(&mut self, area: Area, subject: &str, why: &str, next: &str) {
-        self.note(area, Outcome::NotTaken, subject, why, next);
+        let (subject, why, next) = (subject.to_owned(), why.to_owned(), next.to_owned());
+        self.note(Note { area, outcome: Outcome::NotTaken, subject, why, next });
     }
 
     pub(crate) fn replaced(&mut self, area: Area, subject: &str, why: &str) {
-        self.note(area, Outcome::Replaced, subject, why, "");
+        let (subject, why, next) = (subject.to_owned(), why.to_owned(), String::new());
+        self.note(Note { area, outcome: Outcome::Replaced, subject, why, next });
     }
 
-    fn note(&mut self, area: Area, outcome: Outcome, subject: &str, why: &str, next: &str) {
-        if self.notes.len() == NOTES_MAX {
-            return;
-        }
-        let note = Note {
-            area,
-            outcome,
-            subject: subject.to_owned(),
-            why: why.to_owned(),
-            next: next.to_owned(),
-        };
-        if !self.notes.contains(&note) {
+    fn note(&mut self, note: Note) {
+        if self.notes.len() < NOTES_MAX && !self.notes.contains(&note) {
             self.notes.push(note);
         }
     }
