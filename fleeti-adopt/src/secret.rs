@@ -45,7 +45,7 @@ const HARMLESS: [&str; 13] = [
 ];
 
 /// Values that say how something is done, and are no secrets.
-const CHOICES: [&str; 16] = [
+const CHOICES: [&str; 17] = [
     "yes",
     "no",
     "true",
@@ -62,6 +62,8 @@ const CHOICES: [&str; 16] = [
     "ask",
     "scram-sha-256",
     "md5",
+    // nsswitch.conf(5)
+    "files",
 ];
 
 fn has_secret(line: &str) -> bool {
