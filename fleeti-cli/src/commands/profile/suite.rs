@@ -122,7 +122,7 @@ fn shown(found: &Found, suite: &str) -> Vec<String> {
         .packages
         .iter()
         .map(|p| {
-            let size = crate::output::bytes(p.size_kib.saturating_mul(1024));
+            let size = fleeti_core::size::bytes(p.size_kib.saturating_mul(1024));
             format!("{:<names$}  {:<versions$}  {size:>10}  {}", p.name, p.version, p.summary)
         })
         .collect();
