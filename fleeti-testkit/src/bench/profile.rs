@@ -2,7 +2,7 @@
 
 use super::organisation::Organisation;
 use super::pages::sign_in;
-use super::{Record, Scale};
+use super::{Record, Scale, suite_index};
 use anyhow::{Result, bail, ensure};
 use fleeti_core::profile::{Builtin, resolve};
 use fleeti_store::{self as store, Db};
@@ -19,21 +19,22 @@ const PACKAGES: usize = 300;
 /// If the profile is not valid, or the server does not start or serve.
 pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     let text = document()?;
+    let mut records = suite_index::run(dir, scale)?;
     let mut organisation = Organisation::found(dir)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(save(&organisation.world.path("server/fleeti.db"), &text))?;
     organisation.start_server()?;
     let looks = scale.pick(100, 3);
-    Ok(vec![
+    records.extend([
         Record::new("check_ms", check(&text, looks)?, "ms", "fleeti"),
-        // With the index of a suite: `check_indexed_ms`.
         Record::new(
             "editor_first_byte_ms",
             runtime.block_on(open(&organisation, looks))?,
             "ms",
             "fleeti",
         ),
-    ])
+    ]);
+    Ok(records)
 }
 
 /// A web server with many packages, users, services, files and rules.
