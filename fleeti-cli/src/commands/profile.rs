@@ -132,11 +132,11 @@ struct Checked {
 }
 
 fn check(file: &Path, packages: &Packages, output: &Output) -> CommandResult {
-    let index = packages.index(output);
-    let resolved = document::resolve_with(file, index.as_ref())?;
-    document::warn(file, &resolved, output);
+    let indexed = packages.index();
+    let resolved = document::resolve_with(file, Some(&indexed))?;
+    document::warn_with(file, &resolved, &indexed, output);
     let revision = Revision::new(1, resolved.profile).map_err(Failure::plain)?;
-    let suite = index.map(|index| index.head().suite.clone());
+    let suite = indexed.index.map(|index| index.head().suite.clone());
     let checked = Checked { revision, warnings: resolved.warnings, suite };
     output.data(&checked, |c| {
         format!("{} is valid; digest {}", c.revision.profile.name, c.revision.digest)
@@ -147,8 +147,8 @@ fn check(file: &Path, packages: &Packages, output: &Output) -> CommandResult {
 /// Reads a profile that is built or locked, and checks it against the packages of the suite.
 /// Warnings are printed.
 pub fn read_checked(file: &Path, packages: &Packages, output: &Output) -> Result<Profile, Failure> {
-    let index = packages.index(output);
-    let resolved = document::resolve_with(file, index.as_ref())?;
-    document::warn(file, &resolved, output);
+    let indexed = packages.index();
+    let resolved = document::resolve_with(file, Some(&indexed))?;
+    document::warn_with(file, &resolved, &indexed, output);
     Ok(resolved.profile)
 }

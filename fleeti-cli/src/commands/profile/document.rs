@@ -1,10 +1,10 @@
 //! Profiles in files, and the fragments in files beside them.
 
+use super::suite::Indexed;
 use crate::output::{Failure, Output};
 use fleeti_build::suite;
 use fleeti_core::profile::{
-    self, Builtin, Finding, Fragment, Kind, Library, Missing, Profile, Resolved, Severity,
-    SuiteIndex, TEXT_MAX,
+    self, Builtin, Finding, Fragment, Kind, Library, Missing, Profile, Resolved, Severity, TEXT_MAX,
 };
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -109,17 +109,18 @@ pub fn resolve(file: &Path) -> Result<Resolved, Failure> {
 }
 
 /// As [`resolve`], and checks it against the packages of the suite.
-pub fn resolve_with(file: &Path, index: Option<&SuiteIndex>) -> Result<Resolved, Failure> {
+pub fn resolve_with(file: &Path, indexed: Option<&Indexed>) -> Result<Resolved, Failure> {
     let text = read_text(file).map_err(|e| Failure::plain(format!("{}: {e}", file.display())))?;
-    resolve_text(file, &text, index)
+    resolve_text(file, &text, indexed)
 }
 
 /// As [`resolve_with`], for a text that is, or becomes, the content of this file.
 pub fn resolve_text(
     file: &Path,
     text: &str,
-    index: Option<&SuiteIndex>,
+    indexed: Option<&Indexed>,
 ) -> Result<Resolved, Failure> {
+    let index = indexed.and_then(|indexed| indexed.index.as_ref());
     let unreadable = RefCell::new(None);
     let packages = |profile: &Profile| {
         let found = index.map(|index| suite::check(profile, index)).transpose();
@@ -136,9 +137,18 @@ pub fn resolve_text(
     resolved.map_err(|findings| {
         let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
         let noun = if errors == 1 { "error" } else { "errors" };
-        Failure::plain(format!("{errors} {noun} in {}", file.display()))
-            .with_details(lines(file, &findings))
+        let note = indexed.and_then(|indexed| indexed.note.clone());
+        let details: Vec<_> = lines(file, &findings).into_iter().chain(note).collect();
+        Failure::plain(format!("{errors} {noun} in {}", file.display())).with_details(details)
     })
+}
+
+/// Prints on stderr what was not checked, and the warnings.
+pub fn warn_with(file: &Path, resolved: &Resolved, indexed: &Indexed, output: &Output) {
+    if let Some(note) = &indexed.note {
+        output.note(note.as_str());
+    }
+    warn(file, resolved, output);
 }
 
 /// Prints the warnings on stderr.

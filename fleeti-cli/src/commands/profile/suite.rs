@@ -1,7 +1,7 @@
 //! The packages of the suite: searches, and checks of profiles against them.
 
 use crate::CommandResult;
-use crate::output::{Failure, Lines, Output, Progress};
+use crate::output::{Failure, Output, Progress};
 use clap::builder::FalseyValueParser;
 use fleeti_build::cache::Cache;
 use fleeti_build::suite;
@@ -40,30 +40,32 @@ struct Found {
     units: Vec<FoundUnit>,
 }
 
+/// The index, and what its user must know.
+pub struct Indexed {
+    /// `None` if packages are not checked.
+    pub index: Option<SuiteIndex>,
+    /// What is not checked, and why.
+    pub note: Option<String>,
+}
+
 impl Packages {
-    /// The index. Without one, a note on stderr says why packages are not checked.
-    pub fn index(&self, output: &Output) -> Option<SuiteIndex> {
-        let index = self.find();
-        match index {
+    /// The index, or why there is none.
+    pub fn index(&self) -> Indexed {
+        match self.find() {
             Ok(index) => {
-                if !index.head().has_contents {
-                    output.note(Lines::from(
-                        "note: the mirror has no lists of contents, so units and programs are \
-                         checked only if all packages of the profile were built here before",
-                    ));
-                }
-                Some(index)
+                let note = "note: the mirror has no lists of contents, so units and programs are \
+                            checked only if all packages of the profile were built here before";
+                let note = (!index.head().has_contents).then(|| note.to_owned());
+                Indexed { index: Some(index), note }
             }
             Err(why) => {
-                output.note(Lines::from(format!(
-                    "note: packages, units, users and groups were not checked: {why}"
-                )));
-                None
+                let note =
+                    format!("note: packages, units, users and groups were not checked: {why}");
+                Indexed { index: None, note: Some(note) }
             }
         }
     }
 
-    /// The index, or why there is none.
     fn find(&self) -> Result<SuiteIndex, String> {
         let cache = Cache::discover().map_err(|e| e.to_string())?;
         let known = suite::load(&cache);
