@@ -54,7 +54,12 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The known name that is nearest to a name with a typing error, if one is near.
+/// Longest text that can be a name with a typing error, bytes: comparing takes time with the product
+/// of both lengths.
+const NAMED_MAX: usize = 128;
+
+/// The known name that is nearest to a name with a typing error, if one is near. A text of more than
+/// 128 bytes is near to none.
 ///
 /// ```
 /// use fleeti_core::profile::nearest;
@@ -63,11 +68,18 @@ impl fmt::Display for Finding {
 /// ```
 #[must_use]
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > NAMED_MAX {
+        return None;
+    }
     let lower = name.to_ascii_lowercase();
+    let length = name.chars().count();
+    let most = |known: &str| (known.len().max(name.len()) / 3).max(1);
     known
         .into_iter()
+        // Each edit changes the length by one at most.
+        .filter(|known| known.chars().count().abs_diff(length) <= most(known))
         .map(|known| (strsim::damerau_levenshtein(&lower, &known.to_ascii_lowercase()), known))
-        .filter(|(distance, known)| *distance <= (known.len().max(name.len()) / 3).max(1))
+        .filter(|(distance, known)| *distance <= most(known))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }
@@ -89,5 +101,14 @@ mod tests {
         ] {
             assert_eq!(nearest(typed, known), meant, "{typed}");
         }
+    }
+
+    #[test]
+    fn a_long_text_is_near_to_no_name() {
+        let long = "x".repeat(1 << 20);
+        assert_eq!(nearest(&long, [long.as_str()]), None);
+        assert_eq!(nearest("packages", [long.as_str(), "package"]), Some("package"));
+        let most = "x".repeat(128);
+        assert_eq!(nearest(&most[1..], [most.as_str()]), Some(most.as_str()));
     }
 }
