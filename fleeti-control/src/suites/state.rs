@@ -20,7 +20,7 @@ impl SuiteState {
     pub(crate) fn new(data: &Path) -> Self {
         let shared = Shared {
             folder: data.join("suites"),
-            places: Semaphore::new(PLACES),
+            places: Arc::new(Semaphore::new(PLACES)),
             current: Mutex::new(None),
             upload: Mutex::new(None),
         };
@@ -31,7 +31,8 @@ impl SuiteState {
 /// What tasks and blocking threads share.
 pub(super) struct Shared {
     folder: PathBuf,
-    pub(super) places: Semaphore,
+    /// Places for searches and checks.
+    pub(super) places: Arc<Semaphore>,
     /// `None` if no index was opened yet, or there was none.
     current: Mutex<Option<Arc<OpenIndex>>>,
     upload: Mutex<Option<Upload>>,

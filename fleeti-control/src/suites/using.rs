@@ -12,8 +12,11 @@ pub(crate) async fn with<T: Send + 'static>(
     work: impl FnOnce(Option<&OpenIndex>) -> T + Send + 'static,
 ) -> Result<T, Error> {
     let state = Arc::clone(&cx.suites.shared);
-    let _place = state.places.acquire().await.map_err(Error::internal)?;
-    let shared = Arc::clone(&state);
-    let done = tokio::task::spawn_blocking(move || work(shared.open().as_deref()));
+    let place = Arc::clone(&state.places).acquire_owned().await.map_err(Error::internal)?;
+    let done = tokio::task::spawn_blocking(move || {
+        // Work goes on when nobody waits for it any more: it has its place until it is done.
+        let _place = place;
+        work(state.open().as_deref())
+    });
     done.await.map_err(Error::internal)
 }
