@@ -5,13 +5,16 @@
 use super::schema::{Place, Shape, is_on_by_default, shape};
 use fleeti_core::profile::{LIST_MAX, ListRule, list_rule};
 use serde_json::{Map, Value};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{Object, Schema};
 
 /// The fields of a form, in its order.
 pub type Fields = [(String, String)];
 
+/// Largest number of fields of a form.
+const FIELDS_MAX: usize = 20_000;
 /// Suffix of the name of a hidden field that holds its value as JSON, because a field would change
 /// it.
 const KEPT: &str = ":kept";
@@ -28,8 +31,11 @@ pub enum FormError {
     /// More entries than a profile may have.
     #[error("{0} has more than {LIST_MAX} entries")]
     TooMany(String),
-    /// A hidden field does not hold valid JSON.
-    #[error("{0}: the hidden field of the form does not hold valid JSON")]
+    /// More fields than a form may have.
+    #[error("the form has {0} fields, expected at most {FIELDS_MAX}")]
+    TooManyFields(usize),
+    /// A hidden field does not hold a value of its field, as JSON.
+    #[error("{0}: the hidden field of the form does not hold a value of this field, as JSON")]
     Kept(String),
     /// A button names a field that does not exist.
     #[error("there is no field {0:?}")]
@@ -44,27 +50,36 @@ pub fn one<'a>(fields: &'a Fields, name: &str) -> Option<&'a str> {
     fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
 }
 
-/// A form, by the names of its fields.
+/// The values of a form, by the names of its fields.
 struct Form<'a> {
-    fields: &'a Fields,
-    first: HashMap<&'a str, &'a str>,
+    values: BTreeMap<&'a str, Vec<&'a str>>,
 }
 
 impl<'a> Form<'a> {
     fn of(fields: &'a Fields) -> Self {
-        let mut first = HashMap::with_capacity(fields.len());
+        let mut values: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (name, value) in fields {
-            first.entry(name.as_str()).or_insert(value.as_str());
+            values.entry(name.as_str()).or_default().push(value.as_str());
         }
-        Self { fields, first }
+        Self { values }
+    }
+
+    fn all(&self, name: &str) -> &[&'a str] {
+        self.values.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
     fn get(&self, name: &str) -> Option<&'a str> {
-        self.first.get(name).copied()
+        self.all(name).first().copied()
     }
 
     fn has(&self, path: &str, suffix: &str) -> bool {
-        self.first.contains_key(format!("{path}{suffix}").as_str())
+        self.values.contains_key(format!("{path}{suffix}").as_str())
+    }
+
+    /// What follows a prefix in the names that begin with it.
+    fn below(&self, prefix: &str) -> impl Iterator<Item = &'a str> {
+        let from = (Bound::Included(prefix), Bound::Unbounded);
+        self.values.range::<str, _>(from).map_while(move |(name, _)| name.strip_prefix(prefix))
     }
 }
 
@@ -73,35 +88,69 @@ impl<'a> Form<'a> {
 /// # Errors
 /// [`FormError`].
 pub fn read(fields: &Fields) -> Result<Value, FormError> {
-    let mut value = value_of(&Place::root(), &Form::of(fields))?.unwrap_or_default();
+    if fields.len() > FIELDS_MAX {
+        return Err(FormError::TooManyFields(fields.len()));
+    }
+    let form = Form::of(fields);
+    let mut value = value_of(&Place::root(), &form)?.unwrap_or_default();
     let mut extends: Vec<&str> = Vec::new();
-    for (_, name) in fields.iter().filter(|(n, _)| n == "extends") {
-        if !extends.contains(&name.as_str()) {
+    for name in form.all("extends") {
+        if !extends.contains(name) {
             extends.push(name);
         }
-    }
-    if extends.len() > LIST_MAX {
-        return Err(FormError::TooMany("extends".to_owned()));
+        if extends.len() > LIST_MAX {
+            return Err(FormError::TooMany("extends".to_owned()));
+        }
     }
     if !extends.is_empty() {
         value["extends"] = extends.into();
     }
-    if let Some(kept) = one(fields, "remove:kept") {
-        value["remove"] =
-            serde_json::from_str(kept).map_err(|_| FormError::Kept("remove".to_owned()))?;
+    if let Some(kept) = form.get("remove:kept") {
+        value["remove"] = kept_value("remove", kept, Value::is_object)?;
     }
     Ok(value)
 }
 
+/// The value of a hidden field.
+fn kept_value(path: &str, kept: &str, fits: impl Fn(&Value) -> bool) -> Result<Value, FormError> {
+    let value: Option<Value> = serde_json::from_str(kept).ok();
+    let value = value.filter(|value| fits(value) && is_writable(value));
+    value.ok_or_else(|| FormError::Kept(path.to_owned()))
+}
+
+/// Whether a document can hold a value.
+fn is_writable(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(_) | Value::String(_) => true,
+        Value::Number(number) => number.is_i64() || number.is_f64(),
+        Value::Array(list) => list.iter().all(is_writable),
+        Value::Object(fields) => fields.values().all(is_writable),
+    }
+}
+
+/// Whether a value is of the kind of a shape.
+fn is_of(shape: &Shape, value: &Value) -> bool {
+    match shape {
+        Shape::Object(_) | Shape::Pairs => value.is_object(),
+        Shape::Objects(_) | Shape::Texts | Shape::Choices(_) => value.is_array(),
+        Shape::Choice(_) | Shape::Integer | Shape::Flag | Shape::Lines | Shape::Text => {
+            !value.is_object() && !value.is_array()
+        }
+    }
+}
+
 fn value_of(place: &Place, form: &Form<'_>) -> Result<Option<Value>, FormError> {
     let path = &place.path;
-    if let Some(kept) = form.get(&format!("{path}{KEPT}")) {
-        return serde_json::from_str(kept).map(Some).map_err(|_| FormError::Kept(path.clone()));
+    let shape = shape(place.schema);
+    // The form of a whole profile is never hidden.
+    if let Some(kept) = form.get(&format!("{path}{KEPT}")).filter(|_| !path.is_empty()) {
+        return kept_value(path, kept, |value| is_of(&shape, value)).map(Some);
     }
     let text = || form.get(path).map(|value| value.replace("\r\n", "\n"));
     let is_own = || form.has(path, OWN);
     let some_if = |is_said: bool, value: Value| is_said.then_some(value);
-    Ok(match shape(place.schema) {
+    Ok(match shape {
         Shape::Object(object) => {
             let values = object_of(place, object, form)?;
             let is_said = !values.is_empty() || path.ends_with(']') || path.is_empty();
@@ -118,8 +167,8 @@ fn value_of(place: &Place, form: &Form<'_>) -> Result<Option<Value>, FormError> 
             some_if(!list.is_empty() || is_own(), list.into())
         }
         Shape::Choices(_) => {
-            let chosen = form.fields.iter().filter(|(n, _)| n == path).take(LIST_MAX);
-            let list: Vec<_> = chosen.map(|(_, v)| Value::from(v.as_str())).collect();
+            let chosen = form.all(path).iter().take(LIST_MAX);
+            let list: Vec<_> = chosen.map(|value| Value::from(*value)).collect();
             some_if(!list.is_empty(), list.into())
         }
         Shape::Pairs => {
@@ -151,7 +200,7 @@ fn value_of(place: &Place, form: &Form<'_>) -> Result<Option<Value>, FormError> 
 
 /// Whether the form has a field below a path.
 fn has_below(form: &Form<'_>, path: &str) -> bool {
-    form.fields.iter().any(|(name, _)| name.strip_prefix(path).is_some_and(|r| r.starts_with('.')))
+    form.below(&format!("{path}.")).next().is_some()
 }
 
 /// One name and value in each line, with an equals sign between them.
@@ -184,8 +233,8 @@ fn entries_of(
     form: &Form<'_>,
 ) -> Result<Vec<Value>, FormError> {
     let prefix = format!("{}[", place.path);
-    let index = |name: &str| name.strip_prefix(&prefix)?.split(']').next()?.parse::<usize>().ok();
-    let indices: BTreeSet<usize> = form.fields.iter().filter_map(|(name, _)| index(name)).collect();
+    let index = |rest: &str| rest.split(']').next()?.parse::<usize>().ok();
+    let indices: BTreeSet<usize> = form.below(&prefix).filter_map(index).collect();
     if indices.len() > LIST_MAX {
         return Err(FormError::TooMany(place.path.clone()));
     }

@@ -3,7 +3,7 @@
 use super::document;
 use super::finding::Answer;
 use super::form::field;
-use super::read::read;
+use super::read::{FormError, read};
 use super::said::{Look, Said};
 use super::schema::Place;
 use fleeti_core::profile::{self, Builtin, Finding, HealthCheck, Profile, UnitState, draft};
@@ -50,6 +50,37 @@ fn a_form_becomes_the_profile_that_it_says() {
         [UnitState::Enabled, UnitState::Disabled]
     );
     assert_eq!(profile.services[0].unit.as_deref(), Some("[Service]\nExecStart=/bin/true\n"));
+}
+
+#[test]
+fn a_hidden_field_of_another_kind_is_refused() {
+    for (name, kept) in [
+        ("users:kept", "5"),
+        ("users:kept", "null"),
+        ("users[0]:kept", "[]"),
+        ("software.packages:kept", "{}"),
+        ("software.packages:kept", "[null]"),
+        ("description:kept", "[\"a\"]"),
+        ("kernel.sysctl:kept", "[]"),
+        ("name:kept", "18446744073709551615"),
+        ("remove:kept", "1"),
+        ("remove:kept", "{\"users\": null}"),
+        ("remove:kept", "{"),
+    ] {
+        let refused = read(&fields(&[(name, kept)]));
+        assert!(matches!(refused, Err(FormError::Kept(_))), "{name} {kept}");
+    }
+    // The whole profile is never hidden.
+    let value = read(&fields(&[(":kept", "1"), ("extends", "x"), ("name", "web")])).unwrap();
+    assert_eq!(value["extends"][0], "x");
+    assert_eq!(value["name"], "web");
+}
+
+#[test]
+fn a_form_of_too_many_fields_is_refused() {
+    let many = |n: usize| vec![(String::new(), String::new()); n];
+    assert!(matches!(read(&many(20_001)), Err(FormError::TooManyFields(20_001))));
+    assert!(read(&many(20_000)).is_ok());
 }
 
 #[test]
