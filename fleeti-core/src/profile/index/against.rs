@@ -7,6 +7,9 @@ use super::text::IndexError;
 use crate::wire::problem::FieldError;
 use std::collections::BTreeSet;
 
+/// Largest number of packages that a finding names.
+const SHOWN_MAX: usize = 8;
+
 /// What only the packages of a suite show.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SuiteFindings {
@@ -38,8 +41,10 @@ pub fn against_suite(
         found: SuiteFindings::default(),
         open: Vec::new(),
     };
-    let known = against.packages()?;
-    against.closure = index.closure(known.into_iter().chain(base.iter().cloned()).collect())?;
+    let mut known = against.packages()?;
+    known.extend_from_slice(base);
+    against.closure = index.closure(&known)?;
+    against.say_cut();
     if index.head().has_contents || against.closure.is_learnt() {
         against.units()?;
         against.programs()?;
@@ -135,7 +140,7 @@ impl Against<'_> {
             }
             let path = format!("software.packages[{i}]");
             let message = format!("is not a package of {}", self.index.head().suite);
-            if let Some(package) = self.index.providers(name)?.first() {
+            if let Some(package) = self.index.provider(name)? {
                 let remedy = format!("write {package}, which provides it");
                 self.say(!has_others, FieldError { path, message, remedy });
             } else {
@@ -144,6 +149,16 @@ impl Against<'_> {
             }
         }
         Ok(known)
+    }
+
+    /// Reports that not all packages are known.
+    fn say_cut(&mut self) {
+        if self.closure.is_cut() {
+            let path = "software.packages".to_owned();
+            let message = "not checked further: too many packages would be installed".to_owned();
+            let remedy = "name fewer packages, or make the index of the suite again".to_owned();
+            self.say(false, FieldError { path, message, remedy });
+        }
     }
 
     fn say(&mut self, is_error: bool, finding: FieldError) {
@@ -286,8 +301,10 @@ impl Against<'_> {
             self.open.push(Open { what, name, path, message, is_error });
             return;
         };
-        if !by.iter().any(|package| self.closure.has(package)) {
-            let message = format!("the {noun} {name} is of the package {}", by.join(" or "));
+        // What was not followed may bring it.
+        if !self.closure.is_cut() && !by.iter().any(|package| self.closure.has(package)) {
+            let shown = by[..by.len().min(SHOWN_MAX)].join(" or ");
+            let message = format!("the {noun} {name} is of the package {shown}");
             let remedy = format!("add {first} to software.packages");
             self.say(false, FieldError { path, message, remedy });
         }

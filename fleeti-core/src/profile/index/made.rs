@@ -1,6 +1,6 @@
 //! Makes the text of an index.
 
-use super::text::{IndexHead, LINE_MAX, NAME_MAX, key, plain};
+use super::text::{IndexHead, LINE_MAX, key, plain, problem};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Packages by the name of what they bring.
@@ -97,8 +97,7 @@ impl IndexParts {
         }));
         // What no reader accepts is left out, instead of an index that nobody can open.
         lines.retain(|line| {
-            line.len() <= LINE_MAX
-                && (1..=NAME_MAX).contains(&key(line.trim_end_matches('\n')).1.len())
+            line.len() <= LINE_MAX && problem(line.trim_end_matches('\n')).is_none()
         });
         lines.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
         lines.dedup_by(|a, b| key(a) == key(b));

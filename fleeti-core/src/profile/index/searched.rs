@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 const BLOCK: u64 = 8 << 10;
 /// Largest number of entries that a search returns.
 const SEARCH_MAX: usize = 200;
+/// Largest number of look-ups for the dependencies of one profile. A desktop needs a few thousand.
+const LOOK_UPS_MAX: usize = 20_000;
 
 /// An index of a suite. Its text stays where it is; only a table of a few hundred KiB is kept.
 #[derive(Debug)]
@@ -61,6 +63,8 @@ pub struct UnitFacts {
 pub(super) struct Closure {
     /// Names of packages, and whether the index has everything that they bring.
     packages: BTreeMap<String, bool>,
+    /// Dependencies were left out, because they needed too many look-ups.
+    is_cut: bool,
 }
 
 impl Closure {
@@ -69,7 +73,13 @@ impl Closure {
     }
     /// Whether the index has everything that these packages bring.
     pub(super) fn is_learnt(&self) -> bool {
-        !self.packages.is_empty() && self.packages.values().all(|is_learnt| *is_learnt)
+        !self.is_cut
+            && !self.packages.is_empty()
+            && self.packages.values().all(|is_learnt| *is_learnt)
+    }
+    /// Whether dependencies were left out: there may be more packages.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
     }
     #[cfg(test)]
     pub(super) fn names(&self) -> Vec<&str> {
@@ -167,9 +177,10 @@ impl SuiteIndex {
         Ok(self.find(b'P', name)?.as_deref().and_then(facts))
     }
 
-    /// Packages that provide a virtual one.
-    pub(super) fn providers(&self, name: &str) -> Result<Vec<String>, IndexError> {
-        Ok(packages(self.find(b'V', name)?.as_deref()))
+    /// The first package that provides a virtual one.
+    pub(super) fn provider(&self, name: &str) -> Result<Option<String>, IndexError> {
+        let line = self.find(b'V', name)?;
+        Ok(names(line.as_deref()).next().map(str::to_owned))
     }
 
     /// Packages that bring a unit. An instance of a template is brought by its template.
@@ -255,53 +266,107 @@ impl SuiteIndex {
 
     /// The packages that are installed with these: of alternatives the first one that exists. apt
     /// may choose others.
-    pub(super) fn closure(&self, names: Vec<String>) -> Result<Closure, IndexError> {
-        let mut closure = Closure::default();
-        let mut known: HashMap<String, Option<PackageFacts>> = HashMap::new();
-        let mut waiting = names;
-        while let Some(name) = waiting.pop() {
-            if closure.has(&name) {
-                continue;
-            }
-            let Some(facts) = self.remembered(&name, &mut known)? else { continue };
-            closure.packages.insert(name, facts.is_learnt);
-            for group in facts.depends.split(',').filter(|group| !group.is_empty()) {
-                waiting.extend(self.alternative(group, &mut known)?);
-            }
-        }
-        Ok(closure)
+    pub(super) fn closure(&self, names: &[String]) -> Result<Closure, IndexError> {
+        self.closure_within(names, LOOK_UPS_MAX)
     }
 
-    fn remembered(
+    /// As [`Self::closure`], with at most so many look-ups.
+    pub(super) fn closure_within(
         &self,
-        name: &str,
-        known: &mut HashMap<String, Option<PackageFacts>>,
-    ) -> Result<Option<PackageFacts>, IndexError> {
-        if let Some(facts) = known.get(name) {
-            return Ok(facts.clone());
+        names: &[String],
+        look_ups: usize,
+    ) -> Result<Closure, IndexError> {
+        let mut walk = Walk {
+            index: self,
+            look_ups,
+            packages: HashMap::new(),
+            providers: HashMap::new(),
+            waiting: Vec::new(),
+            closure: Closure::default(),
+        };
+        for name in names {
+            walk.add(name)?;
         }
-        let facts = self.package(name)?;
-        known.insert(name.to_owned(), facts.clone());
-        Ok(facts)
+        while let Some(depends) = walk.waiting.pop() {
+            for group in depends.split(',').filter(|group| !group.is_empty()) {
+                walk.add_one_of(group)?;
+            }
+            if walk.closure.is_cut {
+                break;
+            }
+        }
+        Ok(walk.closure)
+    }
+}
+
+/// Follows the dependencies of packages.
+struct Walk<'a> {
+    index: &'a SuiteIndex,
+    /// Look-ups that are left.
+    look_ups: usize,
+    /// What was looked up.
+    packages: HashMap<String, Option<PackageFacts>>,
+    /// The first package that provides a virtual one.
+    providers: HashMap<String, Option<String>>,
+    /// Dependencies of packages of the closure, which are not followed yet.
+    waiting: Vec<String>,
+    closure: Closure,
+}
+
+impl Walk<'_> {
+    /// Adds a package, if it exists.
+    fn add(&mut self, name: &str) -> Result<(), IndexError> {
+        if self.closure.has(name) || !self.exists(name)? {
+            return Ok(());
+        }
+        if let Some(Some(facts)) = self.packages.get_mut(name) {
+            self.closure.packages.insert(name.to_owned(), facts.is_learnt);
+            self.waiting.push(std::mem::take(&mut facts.depends));
+        }
+        Ok(())
     }
 
-    /// The first alternative that exists, or who provides one.
-    fn alternative(
-        &self,
-        group: &str,
-        known: &mut HashMap<String, Option<PackageFacts>>,
-    ) -> Result<Option<String>, IndexError> {
+    /// Adds the first alternative that exists, or who provides one.
+    fn add_one_of(&mut self, group: &str) -> Result<(), IndexError> {
         for name in group.split('|') {
-            if self.remembered(name, known)?.is_some() {
-                return Ok(Some(name.to_owned()));
+            if self.exists(name)? {
+                return self.add(name);
             }
         }
         for name in group.split('|') {
-            if let Some(provider) = self.providers(name)?.into_iter().next() {
-                return Ok(Some(provider));
+            if let Some(provider) = self.provider(name)? {
+                return self.add(&provider);
             }
         }
-        Ok(None)
+        Ok(())
+    }
+
+    fn exists(&mut self, name: &str) -> Result<bool, IndexError> {
+        if let Some(known) = self.packages.get(name) {
+            return Ok(known.is_some());
+        }
+        let found = if self.may_look_up() { self.index.package(name)? } else { None };
+        let is_found = found.is_some();
+        self.packages.insert(name.to_owned(), found);
+        Ok(is_found)
+    }
+
+    fn provider(&mut self, name: &str) -> Result<Option<String>, IndexError> {
+        if let Some(known) = self.providers.get(name) {
+            return Ok(known.clone());
+        }
+        let found = if self.may_look_up() { self.index.provider(name)? } else { None };
+        self.providers.insert(name.to_owned(), found.clone());
+        Ok(found)
+    }
+
+    fn may_look_up(&mut self) -> bool {
+        let Some(left) = self.look_ups.checked_sub(1) else {
+            self.closure.is_cut = true;
+            return false;
+        };
+        self.look_ups = left;
+        true
     }
 }
 
@@ -373,6 +438,10 @@ fn facts(line: &str) -> Option<PackageFacts> {
 }
 
 fn packages(line: Option<&str>) -> Vec<String> {
+    names(line).map(str::to_owned).collect()
+}
+
+fn names(line: Option<&str>) -> impl Iterator<Item = &str> {
     let list = line.and_then(|line| line.split('\t').nth(2)).unwrap_or_default();
-    list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    list.split(',').filter(|name| !name.is_empty())
 }

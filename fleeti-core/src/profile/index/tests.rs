@@ -126,8 +126,37 @@ fn an_index_of_many_blocks_finds_its_first_and_its_last_line() {
 
 #[test]
 fn a_closure_follows_alternatives_and_virtual_packages() {
-    let closure = index().closure(vec!["mail-client".to_owned(), "nginx".to_owned()]).unwrap();
+    let closure = index().closure(&["mail-client".to_owned(), "nginx".to_owned()]).unwrap();
     assert_eq!(closure.names(), ["exim4", "libc6", "mail-client", "nginx", "nginx-common"]);
+    assert!(!closure.is_cut());
+}
+
+#[test]
+fn a_closure_ends_after_its_look_ups() {
+    let learnt = learnt();
+    let names = ["nginx".to_owned()];
+    let cut = learnt.closure_within(&names, 2).unwrap();
+    assert_eq!(cut.names(), ["nginx", "nginx-common"]);
+    assert!(cut.is_cut() && !cut.is_learnt(), "what was left out is not known");
+    let whole = learnt.closure_within(&names, 3).unwrap();
+    assert_eq!(whole.names(), ["libc6", "nginx", "nginx-common"]);
+    assert!(!whole.is_cut() && whole.is_learnt());
+}
+
+#[test]
+fn an_index_has_no_package_with_too_many_dependencies() {
+    let first = head().to_line();
+    for (separator, many, is_open) in [("|", 1024, true), ("|", 1025, false), (",", 1025, false)] {
+        let depends = vec!["x"; many].join(separator);
+        let text = format!("{first}P\ta\t1\t1\t-\t-\t{depends}\tx\n");
+        let opened = SuiteIndex::open(Box::new(text));
+        assert_eq!(opened.is_ok(), is_open, "{many}{separator}");
+        let package = IndexedPackage { depends, ..IndexedPackage::default() };
+        let parts =
+            IndexParts { packages: [("a".to_owned(), package)].into(), ..IndexParts::default() };
+        let index = open(parts.to_text(&head()));
+        assert_eq!(index.package("a").unwrap().is_some(), is_open, "{many}{separator}");
+    }
 }
 
 #[test]

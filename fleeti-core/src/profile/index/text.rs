@@ -11,6 +11,8 @@ pub const INDEX_MAX: u64 = 64 << 20;
 pub(super) const LINE_MAX: usize = 64 << 10;
 /// Longest name of a package, unit, program, user or group, bytes.
 pub(super) const NAME_MAX: usize = 512;
+/// Largest number of names in the dependencies of a package; the largest one of Debian 12 has 332.
+const DEPENDS_MAX: usize = 1024;
 /// Bytes that are read at once.
 const STEP: u64 = 64 << 10;
 
@@ -120,11 +122,18 @@ pub(super) fn problem(line: &str) -> Option<&'static str> {
         Some("has no name, or a long one")
     } else if kind == "P" && (fields != 8 || !is_size()) {
         Some("is not a package")
+    } else if kind == "P" && dependencies(line) > DEPENDS_MAX {
+        Some("has too many dependencies")
     } else if kind != "P" && (fields != 3 || !["A", "B", "G", "U", "V"].contains(&kind)) {
         Some("is of no known kind")
     } else {
         None
     }
+}
+
+/// Number of names in the dependencies of a package, with alternatives.
+fn dependencies(line: &str) -> usize {
+    line.split('\t').nth(6).map_or(0, |depends| depends.split([',', '|']).count())
 }
 
 /// Lines of a part of a text.
