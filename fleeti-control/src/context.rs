@@ -14,6 +14,7 @@ use crate::hub::Hub;
 use crate::logins::token::AdminToken;
 use crate::pki::Pki;
 use crate::ports::Ports;
+use crate::profiles::state::ProfileState;
 use crate::reaction::{self, Reaction};
 use crate::releases::state::ReleaseState;
 use crate::rollouts::state::RolloutState;
@@ -63,6 +64,7 @@ pub struct Context {
     pub(crate) trust: TrustState,
     pub(crate) enrollment: EnrollmentState,
     pub(crate) attestation: AttestationState,
+    pub(crate) profiles: ProfileState,
     pub(crate) releases: ReleaseState,
     pub(crate) rollouts: RolloutState,
     pub(crate) suites: SuiteState,

@@ -1,10 +1,11 @@
 //! Revisions of profiles.
 //!
 //! Code map: `editing` (what the editor of a profile needs) · `shelf` (the profiles that a
-//! document extends).
+//! document extends) · `state` (what is kept in memory).
 
 mod editing;
 mod shelf;
+pub(crate) mod state;
 
 pub use editing::{Preview, draft, preview};
 pub use shelf::{as_toml, line_of};

@@ -13,6 +13,7 @@ use crate::hub::Hub;
 use crate::logins::token::AdminToken;
 use crate::pki::Pki;
 use crate::ports::{Ports, ServerIdentity};
+use crate::profiles::state::ProfileState;
 use crate::reactions::REACTIONS;
 use crate::releases::retention;
 use crate::releases::state::ReleaseState;
@@ -108,6 +109,7 @@ pub async fn open<P: Ports + 'static>(
         trust: TrustState::new(trust),
         enrollment,
         attestation,
+        profiles: ProfileState::default(),
         releases,
         rollouts: RolloutState::default(),
         suites,

@@ -17,7 +17,8 @@ pub struct Preview {
     pub changes: Vec<Change>,
     /// What changes on a device.
     pub effects: Effects,
-    /// Number of devices that run an image of this line or are to run one.
+    /// Number of devices that run an image of this line or are to run one, at most half a minute
+    /// old.
     pub devices: u64,
 }
 
@@ -48,8 +49,19 @@ pub async fn preview(cx: &Context, profile: &Profile) -> Result<Preview, Error> 
     };
     let changes = profile::diff(&newest.profile, profile).map_err(Error::internal)?;
     let effects = profile::effects(&newest.profile, profile);
-    let devices = store::devices::of_line(cx.db.pool(), line).await?;
+    let devices = devices(cx, line).await?;
     Ok(Preview { against: Some(newest.number), changes, effects, devices })
+}
+
+/// The number of devices of a line, at most half a minute old.
+async fn devices(cx: &Context, line: &Line) -> Result<u64, Error> {
+    let now_s = cx.now_s();
+    if let Some(devices) = cx.profiles.devices(line, now_s) {
+        return Ok(devices);
+    }
+    let devices = store::devices::of_line(cx.db.pool(), line).await?;
+    cx.profiles.counted(line, devices, now_s);
+    Ok(devices)
 }
 
 /// A profile that says nothing.
