@@ -23,6 +23,8 @@ mod trust;
 
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self, ServiceConfig};
+use actix_web::{Resource, guard};
+use fleeti_core::profile::TEXT_MAX;
 
 /// Path and name of each section.
 pub const NAVIGATION: &[(&str, &str)] = &[
@@ -41,6 +43,18 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data:;
 
 /// Maximum size of a form in bytes.
 const FORM_MAX: usize = 2 << 20;
+/// Maximum size of the form of the editor in bytes: it has a document twice, as text and as fields,
+/// and a form writes most bytes that are no letters as three. The rest is for names and line ends.
+const EDITOR_FORM_MAX: usize = 2 * 3 * TEXT_MAX + (2 << 20);
+
+fn form(limit: usize) -> web::FormConfig {
+    web::FormConfig::default().limit(limit).error_handler(|e, _| page::refused(e).into())
+}
+
+/// Takes the form of the editor of profiles.
+fn editor(path: &str) -> Resource {
+    web::resource(path).guard(guard::Post()).app_data(form(EDITOR_FORM_MAX))
+}
 
 /// The one list of pages.
 pub fn routes(config: &mut ServiceConfig) {
@@ -59,11 +73,7 @@ pub fn routes(config: &mut ServiceConfig) {
         )
         .service(
             web::scope("")
-                .app_data(
-                    web::FormConfig::default()
-                        .limit(FORM_MAX)
-                        .error_handler(|e, _| page::refused(e).into()),
-                )
+                .app_data(form(FORM_MAX))
                 .app_data(web::PathConfig::default().error_handler(|_, _| page::missing().into()))
                 .app_data(web::QueryConfig::default().error_handler(|e, _| page::refused(e).into()))
                 .wrap(from_fn(session::signed_in))
@@ -89,10 +99,10 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/fleets/{fleet}/secrets", web::post().to(fleets::set_secret))
                 .route("/fleets/{fleet}/secrets/remove", web::post().to(fleets::remove_secret))
                 .route("/profiles", web::get().to(profiles::list))
-                .route("/profiles", web::post().to(profiles::save))
+                .service(editor("/profiles").route(web::post().to(profiles::save)))
                 .route("/profiles/new", web::get().to(profiles::new))
-                .route("/profiles/form", web::post().to(profiles::change_form))
-                .route("/profiles/check", web::post().to(profiles::check))
+                .service(editor("/profiles/form").route(web::post().to(profiles::change_form)))
+                .service(editor("/profiles/check").route(web::post().to(profiles::check)))
                 .route("/profiles/{line}/{revision}", web::get().to(profiles::show))
                 .route("/profiles/{line}/{revision}/edit", web::get().to(profiles::edit))
                 .route("/profiles/{line}/{revision}/changes/{to}", web::get().to(profiles::changes))

@@ -82,6 +82,11 @@ async fn a_profile_from_a_template_is_edited_checked_saved_and_compared() {
     let answer = text(browser.post("/profiles/check", &session, OURS, unreadable).await).await;
     assert!(answer.contains("line 1"), "{answer}");
 
+    // The largest document, twice.
+    let most = "%23".repeat(fleeti_core::profile::TEXT_MAX);
+    let large = format!("in=text&text={most}&source={most}");
+    assert_eq!(browser.post("/profiles/check", &session, OURS, &large).await.status(), 200);
+
     let as_text = format!("{form}&view=text");
     let shown = text(browser.post("/profiles/form", &session, OURS, &as_text).await).await;
     assert!(shown.contains("extends = [") && shown.contains("name=\"text\""), "{shown}");
