@@ -4,8 +4,8 @@
 //! Rows lie in the order in which they came. The index, whose entries are in random order, has only
 //! the first eight bytes of each digest, so that many entries share a page: a page for each new key
 //! would be the most expensive part of a certificate. The whole digest is compared. Of two keys
-//! whose digests begin with the same eight bytes the second one is refused, although another device has the first
-//! one.
+//! whose digests begin with the same eight bytes the second one is refused, even if another device
+//! has the first one.
 
 use crate::batch::{push_integers, push_list, push_rows};
 use crate::sql::QueryBuilder;
