@@ -1,5 +1,5 @@
 //! What was learnt from packages themselves, by the digest of the .deb file. It is kept in the cache,
-//! one line for each package: SHA-256, `+` if that is all, and what it brings.
+//! one line for each package, oldest first: SHA-256, `+` if that is all, and what it brings.
 
 use super::{SuiteError, deb};
 use crate::cache::Cache;
@@ -13,7 +13,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// Largest file of what was learnt, bytes.
-const LEARNT_MAX: u64 = 64 << 20;
+const LEARNT_MAX: usize = 64 << 20;
 /// Longest line that is kept: an index has no longer ones.
 const LINE_MAX: usize = 64 << 10;
 
@@ -27,59 +27,85 @@ pub(super) fn is_newer(cache: &Cache, than: &Path) -> bool {
     changed(&path(cache)).is_some_and(|learnt| changed(than).is_none_or(|than| learnt >= than))
 }
 
-/// Lines by SHA-256.
-fn read(cache: &Cache) -> Result<BTreeMap<String, String>, SuiteError> {
+/// What was learnt; `None` if that is more than the limit.
+fn read(cache: &Cache) -> Result<Option<String>, SuiteError> {
     let path = path(cache);
     let mut text = String::new();
     let file = match fs::File::open(&path) {
         Ok(file) => file,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Some(text)),
         Err(e) => return Err(io(&path)(e).into()),
     };
-    file.take(LEARNT_MAX).read_to_string(&mut text).map_err(io(&path))?;
-    let lines = text.lines().filter_map(|line| line.split_once('\t'));
-    Ok(lines.map(|(sha256, rest)| (sha256.to_owned(), rest.to_owned())).collect())
+    if file.metadata().map_err(io(&path))?.len() > LEARNT_MAX as u64 {
+        return Ok(None);
+    }
+    file.take(LEARNT_MAX as u64).read_to_string(&mut text).map_err(io(&path))?;
+    Ok(Some(text))
+}
+
+/// Lines by SHA-256.
+fn by_digest(text: &str) -> BTreeMap<&str, &str> {
+    text.lines().filter_map(|line| line.split_once('\t')).collect()
+}
+
+/// The newest lines, of at most so many bytes.
+fn newest(text: &str, most: usize) -> &str {
+    let over = text.len().saturating_sub(most);
+    if over == 0 {
+        return text;
+    }
+    // The first line that begins at `over` or after it.
+    let end = text.as_bytes()[over - 1..].iter().position(|byte| *byte == b'\n');
+    end.and_then(|end| text.get(over + end..)).unwrap_or_default()
 }
 
 /// Reads the packages of a lock that are in the cache and were not read before, and keeps what they
 /// bring. Returns the number of packages that were read. A package that cannot be read stays
-/// unknown, and `line` says so.
+/// unknown, and `line` says so. Above 64 MiB what was learnt first is forgotten.
 ///
 /// # Errors
 /// [`SuiteError`] if what was learnt cannot be read or written.
 pub fn learn(cache: &Cache, lock: &Lock, line: &mut dyn FnMut(&str)) -> Result<usize, SuiteError> {
     let _alone = cache.lock("learnt").map_err(io(cache.root()))?;
-    let mut known = read(cache)?;
+    let mut text = read(cache)?.unwrap_or_else(|| {
+        line("the file of what was learnt from packages is too large, and is begun anew");
+        String::new()
+    });
     let packages: BTreeSet<_> = lock.set("device").iter().map(|package| &package.sha256).collect();
-    let is_new = |sha256: &str| !known.contains_key(sha256) && cache.package(sha256).exists();
-    let new: Vec<_> = packages.into_iter().filter(|sha256| is_new(sha256)).collect();
+    let new: Vec<_> = {
+        let known = by_digest(&text);
+        let is_new = |sha256: &str| !known.contains_key(sha256) && cache.package(sha256).exists();
+        packages.into_iter().filter(|sha256| is_new(sha256)).collect()
+    };
     if new.is_empty() {
         return Ok(0);
     }
     line(&format!("reading what {} packages create", new.len()));
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
     for sha256 in &new {
         match deb::read(&cache.package(sha256)) {
-            Ok(reading) => drop(known.insert(sha256.to_string(), to_line(&reading))),
+            Ok(reading) => {
+                // Writing to a string does not fail.
+                writeln!(text, "{sha256}\t{}", to_line(&reading)).ok();
+            }
             Err(e) => line(&e.to_string()),
         }
     }
-    let mut text = String::new();
-    for (sha256, rest) in &known {
-        // Writing to a string does not fail.
-        writeln!(text, "{sha256}\t{rest}").ok();
-    }
     let path = path(cache);
-    write_with_folder(&path, text.as_bytes()).map_err(io(&path))?;
+    write_with_folder(&path, newest(&text, LEARNT_MAX).as_bytes()).map_err(io(&path))?;
     Ok(new.len())
 }
 
 /// Adds what was learnt from the packages that the suite has in the same version.
 pub(super) fn add(cache: &Cache, parts: &mut IndexParts) -> Result<(), SuiteError> {
-    let known = read(cache)?;
+    let text = read(cache)?.unwrap_or_default();
+    let known = by_digest(&text);
     let packages: Vec<_> = parts
         .packages
         .iter()
-        .filter_map(|(name, package)| Some((name.clone(), known.get(&package.sha256)?)))
+        .filter_map(|(name, package)| Some((name.clone(), *known.get(package.sha256.as_str())?)))
         .collect();
     for (name, line) in packages {
         let reading = of_line(line);
@@ -200,6 +226,24 @@ mod tests {
         other.packages.insert("docker.io".to_owned(), IndexedPackage::default());
         add(&cache, &mut other).unwrap();
         assert!(other.groups.is_empty() && !other.packages["docker.io"].is_learnt);
+        // A file above the limit counts for nothing, and is begun anew.
+        let before = fs::read(super::path(&cache)).unwrap();
+        let large = fs::File::create(super::path(&cache)).unwrap();
+        large.set_len(LEARNT_MAX as u64 + 1).unwrap();
+        let mut said = Vec::new();
+        assert_eq!(learn(&cache, &lock, &mut |line| said.push(line.to_owned())).unwrap(), 1);
+        assert!(said[0].contains("begun anew"), "{said:?}");
+        assert_eq!(fs::read(super::path(&cache)).unwrap(), before);
+    }
+
+    #[test]
+    fn what_was_learnt_first_is_forgotten_in_whole_lines() {
+        let text = "a\t+\nb\t+\nc\t+\n";
+        for (most, kept) in
+            [(12, text), (13, text), (11, &text[4..]), (8, &text[4..]), (7, &text[8..]), (3, "")]
+        {
+            assert_eq!(newest(text, most), kept, "{most}");
+        }
     }
 
     #[test]
