@@ -204,6 +204,9 @@ async fn an_upload_has_limits_and_may_be_repeated_but_not_mixed() {
     for (i, bytes) in rest.chunks(CHUNK_MAX).enumerate() {
         assert_eq!(put(&second, &whole, (i + 1) * CHUNK_MAX, bytes).await, 200);
     }
+    let (i, last) = rest.chunks(CHUNK_MAX).enumerate().next_back().unwrap();
+    let repeated = put(&second, &whole, (i + 1) * CHUNK_MAX, last).await;
+    assert_eq!(repeated, 200, "the answer to the last part was lost");
     let known = first.known_index("trixie").await.unwrap().digest;
     assert_eq!(known, Some(whole.digest));
 }
