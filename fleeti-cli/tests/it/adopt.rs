@@ -178,15 +178,22 @@ fn a_server_with_nginx_postgresql_and_three_users_becomes_a_profile_that_passes_
         assert_eq!(said.contains(line), line != "DB_PASSWORD", "{line} in {said}");
     }
     assert!(!format!("{said}{text}").contains("hunter22"), "{said}{text}");
+    let mode = || fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(), 0o600);
 
     let again = import(folder.path(), &[]);
     assert!(again.starts_with("exit 1\n") && again.contains("exists already"), "{again}");
+    // A file that replaces one is private too, whatever the mode of the old one.
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let included = ["--force", "--include", "/etc/postgresql"];
+    assert!(import(folder.path(), &included).starts_with("exit 0\n"));
+    assert_eq!((self::profile(&file).files.len(), mode()), (4, 0o600));
     let more = ["--force", "--password-hashes", "--include", "/etc/postgresql"];
     assert!(import(folder.path(), &more).starts_with("exit 0\n"));
     let profile = self::profile(&file);
     assert_eq!(profile.users[0].password_hash.as_deref(), Some("$y$j9T$hunter22salt$hunter22hash"));
     assert_eq!(profile.files.len(), 4);
-    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(mode(), 0o600);
 }
 
 #[test]

@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 /// out and listed.
 ///
 /// Not in the profile are data, private keys, passphrases, and files that not every user may read.
-/// Read the list: it says for each of them why, and what to do.
+/// Read the list: it says for each of them why, and what to do. The profile still describes one
+/// machine, so the file is readable for its owner only (mode 0600).
 ///
 /// Exit code: 0 if the profile was written, also if there is much that was not taken; 1 otherwise.
 #[derive(Args)]
@@ -42,7 +43,7 @@ pub struct Import {
     /// Root directory of the system. Links do not lead out of it.
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
-    /// File to write, or `-` for stdout [default: NAME.toml].
+    /// File to write, with mode 0600, or `-` for stdout [default: NAME.toml].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Replace a file that exists.
@@ -118,7 +119,9 @@ pub fn run(import: &Import, output: &Output) -> CommandResult {
 }
 
 fn write(import: &Import, file: &Path, text: &str) -> CommandResult {
-    let mode = if import.password_hashes { fleeti_files::PRIVATE } else { fleeti_files::PUBLIC };
+    // Not only with hashes: what --include takes may be readable for a group only, and no search
+    // for secrets is complete.
+    let mode = fleeti_files::PRIVATE;
     let written = if import.force {
         fleeti_files::write_durably(file, text.as_bytes(), mode)
     } else {
