@@ -269,7 +269,7 @@ impl<'a> Context<'a> {
             let next = "put it into a package of your own (software.own)";
             return draft.not_taken(Area::Files, path, "is not text (UTF-8)", next);
         };
-        if text.contains("-----BEGIN") && text.contains("PRIVATE KEY") {
+        if secret::has_private_key(text) {
             let next = "store it with `fleeti secret set`; it is not copied";
             return draft.not_taken(Area::Secrets, path, "has a private key", next);
         }

@@ -122,6 +122,11 @@ fn readable<'a>(
         draft.not_taken(Area::Services, path, why, "run the command as root");
         return None;
     };
+    if secret::has_private_key(text) {
+        let next = "store it with `fleeti secret set`; it is not copied";
+        draft.not_taken(Area::Secrets, path, "has a private key", next);
+        return None;
+    }
     if options.includes(path) {
         return Some(text);
     }
@@ -366,6 +371,29 @@ mod tests {
                 "default.target"
             ]
         );
+    }
+
+    #[test]
+    fn a_private_key_in_a_unit_is_not_taken_also_if_its_path_is_included() {
+        let key = "[Service]\nEnvironment=\"KEY=-----BEGIN PRIVATE KEY----- hunter22\"\n";
+        let token = "[Service]\nExecStart=/bin/true --token hunter22\n";
+        let path = |name: &str| format!("{FOLDER}/{name}");
+        let snapshot = Snapshot::default()
+            .with(&path("key.service"), key)
+            .with(&path("nginx.service.d/key.conf"), key)
+            .with(&path("token.service"), token);
+        for (include, taken) in
+            [(Vec::new(), vec![]), (vec![FOLDER.to_owned()], vec!["token.service"])]
+        {
+            let options = Options { include, ..Options::default() };
+            let mut draft = crate::draft::made();
+            adopt(&snapshot, &installed(), &options, &mut draft);
+            let services: Vec<_> = draft.profile.services.iter().map(|s| s.name.as_str()).collect();
+            assert_eq!(services, taken);
+            let keys = draft.notes.iter().filter(|note| note.why == "has a private key").count();
+            assert_eq!(keys, 2, "{:?}", draft.notes);
+            assert!(!format!("{:?}", draft.notes).contains("hunter22"), "{:?}", draft.notes);
+        }
     }
 
     #[test]
