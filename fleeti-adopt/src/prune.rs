@@ -1,32 +1,93 @@
 //! Takes out of a draft what breaks a rule of profiles, so that the rest can be used, and says what
 //! was taken out and why. The rules themselves are those of [`fleeti_core::profile`].
 
-use crate::draft::Draft;
+use crate::draft::{Draft, count};
 use crate::note::Area;
 use fleeti_core::profile::{LIST_MAX, Profile, broken_rules};
+use fleeti_core::wire::problem::FieldError;
 use serde_json::Value;
+use std::collections::BTreeMap;
 
-/// Maximum number of values that are taken out; a foreign system must not take forever.
-const PRUNED_MAX: usize = 2000;
+/// Maximum number of passes; a foreign system must not take forever. There is more than one because
+/// a value can be wrong only after another one was taken out.
+const PASSES_MAX: usize = 20;
+
+/// Messages about two entries of a list. They wait for the others, because the other entry may be
+/// taken out for a reason of its own.
+const BETWEEN_ENTRIES: [&str; 3] =
+    ["is listed twice", "is below another file", "is below another one"];
 
 /// A step of a path such as `users[0].ssh_keys`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Step {
     Field(String),
+    /// A key of a map, `["KEY"]`.
+    Key(String),
     Index(usize),
 }
 
-/// Takes out every value that breaks a rule. What is left over after the limit is reported by the
-/// check of the document.
+impl Step {
+    fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
+        match self {
+            Self::Field(name) | Self::Key(name) => value.get(name.as_str()),
+            Self::Index(index) => value.get(*index),
+        }
+    }
+
+    /// The step without what differs between the entries of a list or a map.
+    fn shape(&self) -> Self {
+        match self {
+            Self::Field(name) => Self::Field(name.clone()),
+            Self::Key(_) => Self::Key(String::new()),
+            Self::Index(_) => Self::Index(0),
+        }
+    }
+}
+
+/// Takes out every value that breaks a rule, all those of a pass together. What is left over after
+/// the last pass is in a note, and is reported by the check of the document.
 pub(crate) fn prune(draft: &mut Draft) {
     shorten(draft);
-    for _ in 0..PRUNED_MAX {
-        let Some(wrong) = broken_rules(&draft.profile).into_iter().next() else { return };
-        let Ok(whole) = serde_json::to_value(&draft.profile) else { return };
-        let steps = steps(&wrong.path);
-        let Some((profile, length)) = without(&whole, &steps) else { return };
-        draft.profile = profile;
-        let subject = subject(&whole, &steps, length);
+    let mut shapes = Shapes::default();
+    for _ in 0..PASSES_MAX {
+        if broken_rules(&draft.profile).is_empty() {
+            return;
+        }
+        if pass(draft, &mut shapes).is_none() {
+            break;
+        }
+    }
+    let left = broken_rules(&draft.profile);
+    if let Some(first) = left.first() {
+        let rules = count(left.len(), "rule", "rules");
+        let why = format!("breaks {rules} still; the first: {}: {}", first.path, first.message);
+        draft.taken(Area::System, "the profile", &why, "correct it before the profile is used");
+    }
+}
+
+/// Takes out what breaks a rule now; `None` if nothing can be taken out.
+fn pass(draft: &mut Draft, shapes: &mut Shapes) -> Option<()> {
+    let whole = serde_json::to_value(&draft.profile).ok()?;
+    let mut found: BTreeMap<Vec<Step>, FieldError> = BTreeMap::new();
+    for wrong in urgent(broken_rules(&draft.profile)) {
+        if let Some(target) = shapes.target(&whole, steps(&wrong.path)) {
+            found.entry(target).or_insert(wrong);
+        }
+    }
+    // What is within something that is taken out goes with it. A parent is before its children.
+    let mut chosen: Vec<(Vec<Step>, FieldError)> = Vec::new();
+    for (target, wrong) in found {
+        if chosen.last().is_none_or(|(parent, _)| !target.starts_with(parent)) {
+            chosen.push((target, wrong));
+        }
+    }
+    let profile = without(&whole, &chosen).or_else(|| {
+        // Not valid together.
+        chosen.truncate(1);
+        without(&whole, &chosen)
+    });
+    draft.profile = profile?;
+    for (target, wrong) in &chosen {
         // Such a remedy is for an author, who can choose.
         let is_reserved = wrong.message.starts_with("is reserved for");
         let next = if is_reserved {
@@ -34,7 +95,53 @@ pub(crate) fn prune(draft: &mut Draft) {
         } else {
             wrong.remedy.as_str()
         };
-        draft.not_taken(area(&wrong.path), &subject, &wrong.message, next);
+        draft.not_taken(area(&wrong.path), &subject(&whole, target), &wrong.message, next);
+    }
+    (!chosen.is_empty()).then_some(())
+}
+
+/// The rules of single values; those between entries if there are no others.
+fn urgent(broken: Vec<FieldError>) -> Vec<FieldError> {
+    let (between, single): (Vec<_>, Vec<_>) =
+        broken.into_iter().partition(|wrong| BETWEEN_ENTRIES.contains(&wrong.message.as_str()));
+    if single.is_empty() { between } else { single }
+}
+
+/// Whether a profile is valid without a value, by the shape of the path of the value: it depends on
+/// the type alone, and is not asked for each of thousands of entries.
+#[derive(Default)]
+struct Shapes(BTreeMap<Vec<Step>, bool>);
+
+impl Shapes {
+    /// The value at the path or, if a profile is not valid without it, the nearest parent.
+    fn target(&mut self, whole: &Value, mut steps: Vec<Step>) -> Option<Vec<Step>> {
+        // A unit without its text would be a unit that does not exist.
+        let is_unit = matches!(
+            steps.as_slice(),
+            [Step::Field(list), Step::Index(_), Step::Field(field)]
+                if list == "services" && field == "unit"
+        );
+        if is_unit {
+            steps.truncate(2);
+        }
+        while !steps.is_empty() {
+            if self.is_optional(whole, &steps) {
+                return Some(steps);
+            }
+            steps.pop();
+        }
+        None
+    }
+
+    fn is_optional(&mut self, whole: &Value, steps: &[Step]) -> bool {
+        if steps.iter().try_fold(whole, |value, step| step.of(value)).is_none() {
+            return false;
+        }
+        let shape = steps.iter().map(Step::shape).collect();
+        *self.0.entry(shape).or_insert_with(|| {
+            let mut value = whole.clone();
+            remove(&mut value, steps) && parsed(&value).is_some()
+        })
     }
 }
 
@@ -69,21 +176,21 @@ fn shorten(draft: &mut Draft) {
     }
 }
 
-/// The profile without the value at the path or, if it is not valid without it, without the nearest
-/// parent; and the number of steps to what was taken out.
-fn without(whole: &Value, steps: &[Step]) -> Option<(Profile, usize)> {
-    // A unit without its text would be a unit that does not exist.
-    let is_unit = matches!(steps, [Step::Field(list), Step::Index(_), Step::Field(field)]
-        if list == "services" && field == "unit");
-    let longest = if is_unit { 2 } else { steps.len() };
-    (1..=longest).rev().find_map(|length| {
-        let mut value = whole.clone();
-        if !remove(&mut value, &steps[..length]) {
+/// The profile without some values, sorted by their paths.
+fn without(whole: &Value, targets: &[(Vec<Step>, FieldError)]) -> Option<Profile> {
+    let mut value = whole.clone();
+    // From the end, so that the numbers of the entries before stay as they are.
+    for (target, _) in targets.iter().rev() {
+        if !remove(&mut value, target) {
             return None;
         }
-        let bytes = serde_json::to_vec(&value).ok()?;
-        Some((fleeti_core::strict::from_slice(&bytes).ok()?, length))
-    })
+    }
+    parsed(&value)
+}
+
+fn parsed(value: &Value) -> Option<Profile> {
+    let bytes = serde_json::to_vec(value).ok()?;
+    fleeti_core::strict::from_slice(&bytes).ok()
 }
 
 fn remove(value: &mut Value, steps: &[Step]) -> bool {
@@ -91,7 +198,7 @@ fn remove(value: &mut Value, steps: &[Step]) -> bool {
     let mut at = value;
     for step in parents {
         let child = match step {
-            Step::Field(name) => at.get_mut(name.as_str()),
+            Step::Field(name) | Step::Key(name) => at.get_mut(name.as_str()),
             Step::Index(index) => at.get_mut(*index),
         };
         match child {
@@ -100,7 +207,9 @@ fn remove(value: &mut Value, steps: &[Step]) -> bool {
         }
     }
     match (last, at) {
-        (Step::Field(name), Value::Object(fields)) => fields.remove(name).is_some(),
+        (Step::Field(name) | Step::Key(name), Value::Object(fields)) => {
+            fields.remove(name).is_some()
+        }
         (Step::Index(index), Value::Array(items)) if *index < items.len() => {
             items.remove(*index);
             true
@@ -115,7 +224,7 @@ fn steps(path: &str) -> Vec<Step> {
     while !rest.is_empty() {
         if let Some(quoted) = rest.strip_prefix("[\"") {
             let (name, after) = quoted.split_once("\"]").unwrap_or((quoted, ""));
-            found.push(Step::Field(name.to_owned()));
+            found.push(Step::Key(name.to_owned()));
             rest = after;
         } else if let Some(index) = rest.strip_prefix('[') {
             let (number, after) = index.split_once(']').unwrap_or((index, ""));
@@ -132,9 +241,9 @@ fn steps(path: &str) -> Vec<Step> {
 }
 
 /// What was taken out: the path, with the names of entries instead of their numbers.
-fn subject(whole: &Value, steps: &[Step], length: usize) -> String {
+fn subject(whole: &Value, steps: &[Step]) -> String {
     // A file is known by its path.
-    if let [Step::Field(list), Step::Index(index)] = &steps[..length]
+    if let [Step::Field(list), Step::Index(index)] = steps
         && list == "files"
         && let Some(path) = whole[list.as_str()][*index]["path"].as_str()
     {
@@ -142,9 +251,9 @@ fn subject(whole: &Value, steps: &[Step], length: usize) -> String {
     }
     let mut text = String::new();
     let mut at = Some(whole);
-    for step in &steps[..length] {
+    for step in steps {
         match step {
-            Step::Field(name) => {
+            Step::Field(name) | Step::Key(name) => {
                 if !text.is_empty() {
                     text.push('.');
                 }
@@ -233,6 +342,62 @@ mod tests {
     }
 
     #[test]
+    fn thousands_of_wrong_values_are_taken_out_in_few_passes() {
+        let mut draft = crate::draft::made();
+        let profile = &mut draft.profile;
+        // Each second one, so that the numbers of the entries matter.
+        let is_wrong = |i: usize| i.is_multiple_of(2);
+        let name = |i: usize| format!("{}{i:03}", if is_wrong(i) { "P " } else { "p" });
+        profile.software.packages = (0..LIST_MAX).map(name).collect();
+        for i in 0..LIST_MAX {
+            let path = if is_wrong(i) { "/etc/pam.d" } else { "/etc/app" };
+            profile.files.push(File::new(&format!("{path}/{i:03}"), "x"));
+            profile.kernel.sysctl.insert(format!("no name {i}"), "1".to_owned());
+            let mut service = service(&format!("s{i}.service"), None);
+            for text in ["no section", "[Service]\nNice=1\n", "none either"] {
+                let name = format!("d{}", service.drop_ins.len());
+                service.drop_ins.push(DropIn { name, text: text.to_owned() });
+            }
+            profile.services.push(service);
+        }
+        let mut shapes = Shapes::default();
+        for _ in 0..3 {
+            pass(&mut draft, &mut shapes);
+        }
+        let profile = &draft.profile;
+        assert!(broken_rules(profile).is_empty());
+        assert_eq!((profile.software.packages.len(), profile.files.len()), (256, 256));
+        assert!(profile.kernel.sysctl.is_empty());
+        assert!(profile.software.packages.iter().all(|name| name.starts_with('p')));
+        assert!(profile.files.iter().all(|file| file.path.starts_with("/etc/app/")));
+        assert_eq!(profile.services.len(), LIST_MAX);
+        for service in &profile.services {
+            let names: Vec<_> = service.drop_ins.iter().map(|d| d.name.as_str()).collect();
+            assert_eq!(names, ["d1"]);
+        }
+        assert!(shapes.0.len() < 20, "{} kinds of values", shapes.0.len());
+    }
+
+    #[test]
+    fn an_entry_stays_if_the_one_that_it_repeats_is_taken_out() {
+        let mut draft = crate::draft::made();
+        let unit = Some("[Service]\nNice=1\n");
+        let wrong = Some("[Service]\nUser=0day\n");
+        draft.profile.services = vec![
+            service("a.service", wrong),
+            service("a.service", unit),
+            service("b.service", unit),
+            service("b.service", unit),
+        ];
+        prune(&mut draft);
+        let names: Vec<_> = draft.profile.services.iter().map(|s| s.name.as_str()).collect();
+        assert_eq!(names, ["a.service", "b.service"]);
+        assert_eq!(draft.profile.services[0].unit.as_deref(), unit);
+        assert_eq!(draft.notes.len(), 2, "{:?}", draft.notes);
+        assert!(draft.notes[1].why.contains("listed twice"), "{:?}", draft.notes);
+    }
+
+    #[test]
     fn a_list_that_is_too_long_is_cut_and_said() {
         let mut draft = crate::draft::made();
         draft.profile.software.packages = (0..LIST_MAX + 3).map(|i| format!("p{i:04}")).collect();
@@ -250,7 +415,7 @@ mod tests {
         );
         assert_eq!(
             steps("kernel.sysctl[\"net.ipv4.x\"]"),
-            [field("kernel"), field("sysctl"), field("net.ipv4.x")]
+            [field("kernel"), field("sysctl"), Step::Key("net.ipv4.x".to_owned())]
         );
     }
 }
