@@ -57,6 +57,7 @@ pub fn collect(root: &Path) -> io::Result<Snapshot> {
     for account in users.iter().filter(|account| is_own(account) || account.name == "root") {
         tree.read(&keys_path(account), &mut snapshot);
     }
+    snapshot.gaps.extend(tree.beyond());
     data(&tree, &mut snapshot);
     Ok(snapshot)
 }

@@ -26,8 +26,12 @@ pub(crate) const DATABASE_MAX: u64 = 256 << 20;
 const ENTRIES_MAX: usize = 50_000;
 /// Maximum size of all contents that are kept, bytes.
 const TOTAL_MAX: usize = 64 << 20;
-/// Maximum number of files that are counted in one directory with data.
+/// Maximum number of entries that are visited in one directory with data, whoever they are of.
 const COUNT_MAX: u64 = 200_000;
+/// Maximum size of all contents that are read for their digests, bytes.
+const READ_MAX: u64 = 256 << 20;
+/// Why a file was not read.
+pub(crate) const BEYOND: &str = "is beyond the 256 MiB that are read of all files together";
 /// Maximum depth of directories.
 const DEPTH_MAX: usize = 32;
 
@@ -35,6 +39,10 @@ const DEPTH_MAX: usize = 32;
 pub struct Tree {
     root: OwnedFd,
     total: usize,
+    /// What is left of [`READ_MAX`].
+    read_left: u64,
+    /// Number of files that were not read because nothing was left.
+    beyond: usize,
 }
 
 /// The MD5 digest of a content, hexadecimal.
@@ -49,7 +57,8 @@ impl Tree {
     /// I/O: it does not exist or is not a directory.
     pub fn open(root: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self { root: openat(CWD, root, flags, Mode::empty())?, total: 0 })
+        let root = openat(CWD, root, flags, Mode::empty())?;
+        Ok(Self { root, total: 0, read_left: READ_MAX, beyond: 0 })
     }
 
     /// Resolves a path in the root, without opening what is there.
@@ -174,8 +183,13 @@ impl Tree {
         if size > DIGEST_MAX {
             return Content::TooLarge { size, md5: String::new() };
         }
+        if self.read_left == 0 || size > self.read_left {
+            self.beyond += 1;
+            return Content::Unreadable(BEYOND.to_owned());
+        }
         let mut bytes = Vec::new();
         let read = reopen(located).and_then(|file| file.take(DIGEST_MAX).read_to_end(&mut bytes));
+        self.read_left = self.read_left.saturating_sub(bytes.len() as u64);
         if let Err(e) = read {
             return Content::Unreadable(e.to_string());
         }
@@ -187,11 +201,23 @@ impl Tree {
         Content::Bytes { bytes, md5 }
     }
 
+    /// That files were not read because there is too much, if that is so.
+    pub(crate) fn beyond(&self) -> Option<Gap> {
+        (self.beyond > 0).then(|| Gap {
+            path: "files of this system".to_owned(),
+            why: format!("{} of them are not read: each {BEYOND}", self.beyond),
+        })
+    }
+
     /// Counts the files of a directory that no package owns; `None` if there are none.
     pub(crate) fn count(&self, path: &str, snapshot: &Snapshot) -> Option<DataDirectory> {
+        self.count_at_most(path, snapshot, COUNT_MAX)
+    }
+
+    fn count_at_most(&self, path: &str, snapshot: &Snapshot, max: u64) -> Option<DataDirectory> {
         let directory = self.directory(path).ok()?;
         let stat = fstat(&directory).ok()?;
-        let mut counted = DataDirectory {
+        let counted = DataDirectory {
             path: path.to_owned(),
             mode: stat.st_mode & 0o7777,
             uid: stat.st_uid,
@@ -200,7 +226,9 @@ impl Tree {
             bytes: 0,
             is_cut: false,
         };
-        count_in(&directory, path, snapshot, &mut counted, 0);
+        let mut counter = Counter { snapshot, counted, entries_left: max };
+        counter.count_in(&directory, path, 0);
+        let counted = counter.counted;
         (counted.files > 0 || counted.is_cut).then_some(counted)
     }
 }
@@ -233,41 +261,51 @@ fn names_in(directory: &OwnedFd) -> io::Result<(Vec<String>, usize)> {
     Ok((names, unreadable))
 }
 
-fn count_in(
-    directory: &OwnedFd,
-    path: &str,
-    snapshot: &Snapshot,
-    counted: &mut DataDirectory,
-    depth: usize,
-) {
-    let Ok(entries) = Dir::read_from(directory) else {
-        counted.is_cut = true;
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        if name == c"." || name == c".." {
-            continue;
-        }
-        let below = format!("{path}/{}", name.to_string_lossy());
-        let Ok(stat) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory if depth < DEPTH_MAX => {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                match openat(directory, name, flags, Mode::empty()) {
-                    Ok(inner) => count_in(&inner, &below, snapshot, counted, depth + 1),
-                    Err(_) => counted.is_cut = true,
-                }
-            }
-            FileType::RegularFile if !snapshot.owned.contains_key(&below) => {
-                counted.files += 1;
-                counted.bytes += u64::try_from(stat.st_size).unwrap_or_default();
-            }
-            _ => {}
-        }
-        if counted.files >= COUNT_MAX {
-            counted.is_cut = true;
+/// Counts the files of one directory.
+struct Counter<'a> {
+    snapshot: &'a Snapshot,
+    counted: DataDirectory,
+    entries_left: u64,
+}
+
+impl Counter<'_> {
+    fn count_in(&mut self, directory: &OwnedFd, path: &str, depth: usize) {
+        let Ok(entries) = Dir::read_from(directory) else {
+            self.counted.is_cut = true;
             return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            if self.entries_left == 0 {
+                self.counted.is_cut = true;
+                return;
+            }
+            self.entries_left -= 1;
+            let below = format!("{path}/{}", name.to_string_lossy());
+            let Ok(stat) = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory if depth < DEPTH_MAX => {
+                    let flags =
+                        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                    match openat(directory, name, flags, Mode::empty()) {
+                        Ok(inner) => self.count_in(&inner, &below, depth + 1),
+                        Err(_) => self.counted.is_cut = true,
+                    }
+                }
+                // What is deeper is not counted.
+                FileType::Directory => self.counted.is_cut = true,
+                FileType::RegularFile if !self.snapshot.owned.contains_key(&below) => {
+                    self.counted.files += 1;
+                    self.counted.bytes = self
+                        .counted
+                        .bytes
+                        .saturating_add(u64::try_from(stat.st_size).unwrap_or_default());
+                }
+                _ => {}
+            }
         }
     }
 }
@@ -362,5 +400,40 @@ mod tests {
         let counted = tree.count("/var/lib/x", &snapshot).unwrap();
         assert_eq!((counted.files, counted.bytes, counted.is_cut), (1, 5, false));
         assert_eq!(tree.count("/var/lib/none", &snapshot), None);
+    }
+
+    #[test]
+    fn each_entry_of_a_directory_with_data_counts_also_if_no_file_does() {
+        let root = tempfile::tempdir().unwrap();
+        // Directories, links and files of packages.
+        let data = root.path().join("var/lib/x");
+        fs::create_dir_all(data.join("a/b")).unwrap();
+        fs::write(data.join("a/owned"), "of a package").unwrap();
+        symlink("/", data.join("a/loop")).unwrap();
+        let snapshot = Snapshot::default().with_owner("/var/lib/x/a/owned", "x");
+        let tree = Tree::open(root.path()).unwrap();
+        assert_eq!(tree.count_at_most("/var/lib/x", &snapshot, 4), None);
+        let counted = tree.count_at_most("/var/lib/x", &snapshot, 3).unwrap();
+        assert_eq!((counted.files, counted.is_cut), (0, true));
+    }
+
+    #[test]
+    fn files_beyond_what_is_read_in_total_are_named_and_counted() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("etc")).unwrap();
+        for name in ["a", "b", "c"] {
+            fs::write(root.path().join("etc").join(name), "123456").unwrap();
+        }
+        let mut tree = Tree::open(root.path()).unwrap();
+        assert_eq!(tree.beyond(), None);
+        tree.read_left = 10;
+        let mut snapshot = Snapshot::default();
+        tree.walk("/etc", &mut snapshot);
+        assert_eq!(snapshot.text("/etc/a"), Some("123456"));
+        for path in ["/etc/b", "/etc/c"] {
+            let kind = &snapshot.entries[path].kind;
+            assert_eq!(*kind, Kind::File(Content::Unreadable(BEYOND.to_owned())));
+        }
+        assert!(tree.beyond().unwrap().why.starts_with("2 of them"), "{:?}", tree.beyond());
     }
 }
