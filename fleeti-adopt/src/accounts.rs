@@ -1,6 +1,6 @@
 //! Users and groups: passwd(5), shadow(5), group(5), authorized keys.
 
-use crate::draft::{Draft, listed};
+use crate::draft::{Draft, listed, no_room};
 use crate::note::Area;
 use crate::options::Options;
 use crate::snapshot::{Entry, Kind, Snapshot};
@@ -232,7 +232,11 @@ fn ssh_keys(account: &Account, snapshot: &Snapshot, draft: &mut Draft) -> Vec<St
                        without its options a key could do more";
             draft.not_taken(Area::Accounts, &at, why, "decide whether to add the key");
         } else if !keys.iter().any(|key| key == line) {
-            keys.push(line.to_owned());
+            if draft.has_room_for_key(line) {
+                keys.push(line.to_owned());
+            } else {
+                draft.not_taken(Area::Accounts, &at, &no_room(), "");
+            }
         }
     }
     keys

@@ -1,11 +1,17 @@
 //! A profile while it is made: its sections, where each entry comes from, and notes.
 
 use crate::note::{Area, Note, Outcome};
+use fleeti_core::foreign;
 use fleeti_core::profile::Profile;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Maximum number of notes; a foreign system must not fill the memory or the screen.
 const NOTES_MAX: usize = 4000;
+/// Maximum size of all texts of units, drop-ins, files and keys together, as a document has them,
+/// bytes. With everything else, the document stays below [`fleeti_core::profile::TEXT_MAX`].
+const TEXTS_MAX: usize = 512 << 10;
+/// Size of an entry in a document without its text and its path, with its comment, bytes.
+const ENTRY: usize = 256;
 
 /// A profile while it is made.
 pub(crate) struct Draft {
@@ -15,11 +21,19 @@ pub(crate) struct Draft {
     pub(crate) notes: Vec<Note>,
     /// Paths that a section of the profile has taken or has spoken about.
     pub(crate) handled: BTreeSet<String>,
+    /// What is left of [`TEXTS_MAX`].
+    texts_left: usize,
 }
 
 impl Draft {
     pub(crate) fn new(profile: Profile) -> Self {
-        Self { profile, origins: BTreeMap::new(), notes: Vec::new(), handled: BTreeSet::new() }
+        Self {
+            profile,
+            origins: BTreeMap::new(),
+            notes: Vec::new(),
+            handled: BTreeSet::new(),
+            texts_left: TEXTS_MAX,
+        }
     }
 
     pub(crate) fn origin(&mut self, list: &str, key: &str, from: impl Into<String>) {
@@ -28,6 +42,22 @@ impl Draft {
 
     pub(crate) fn handle(&mut self, path: &str) {
         self.handled.insert(path.to_owned());
+    }
+
+    /// Whether there is room for the text of a unit, a drop-in or a file. The room is then taken.
+    pub(crate) fn has_room(&mut self, path: &str, text: &str) -> bool {
+        self.takes(path.len() + ENTRY + written(text))
+    }
+
+    /// As `has_room`, for a text that is one of many of an entry, such as a key.
+    pub(crate) fn has_room_for_key(&mut self, key: &str) -> bool {
+        self.takes(written(key))
+    }
+
+    fn takes(&mut self, bytes: usize) -> bool {
+        let left = self.texts_left.checked_sub(bytes);
+        self.texts_left = left.unwrap_or(self.texts_left);
+        left.is_some()
     }
 
     pub(crate) fn taken(&mut self, area: Area, subject: &str, why: &str, next: &str) {
@@ -63,6 +93,17 @@ impl Draft {
     pub(crate) fn installs(&self, package: &str) -> bool {
         self.profile.software.packages.iter().any(|p| p == package)
     }
+}
+
+/// The size of a text in a document, with all that may be escaped, bytes.
+fn written(text: &str) -> usize {
+    let escaped = text.bytes().filter(|byte| b"\"\\\n\r\t".contains(byte)).count();
+    foreign::toml(text).len() + escaped
+}
+
+/// Why a text was not taken for which there was no room.
+pub(crate) fn no_room() -> String {
+    format!("the texts of a profile have at most {TEXTS_MAX} bytes in total")
 }
 
 /// A number with its noun.

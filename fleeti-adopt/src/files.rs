@@ -2,15 +2,13 @@
 
 use crate::accounts::Owners;
 use crate::conffile::{Conffiles, Origin};
-use crate::draft::{Draft, count, listed};
+use crate::draft::{Draft, count, listed, no_room};
 use crate::note::Area;
 use crate::options::Options;
 use crate::secret;
 use crate::snapshot::{Content, Entry, Kind, Snapshot};
+use crate::tree::BEYOND;
 use fleeti_core::profile::File;
-
-/// Maximum size of all files of a profile, bytes. A profile has at most 1 MiB.
-const TOTAL_MAX: usize = 512 << 10;
 
 /// Paths that packages, the installer or other sections of the profile make. The end `*` matches
 /// the rest of a path.
@@ -116,8 +114,8 @@ struct Context<'a> {
     links: Vec<&'a str>,
     /// Files outside of `/etc` that are too large or not text.
     programs: Vec<String>,
-    total: usize,
-    more: usize,
+    /// Files for which there was no room.
+    more: Vec<String>,
 }
 
 pub(crate) fn adopt(
@@ -134,8 +132,7 @@ pub(crate) fn adopt(
         options,
         links: Vec::new(),
         programs: Vec::new(),
-        total: 0,
-        more: 0,
+        more: Vec::new(),
     };
     for place in PLACES {
         for (path, _, entry) in snapshot.below(place) {
@@ -177,10 +174,11 @@ impl<'a> Context<'a> {
             let subject = count(self.programs.len(), "program", "programs");
             draft.not_taken(Area::Files, &subject, &why, next);
         }
-        if self.more > 0 {
-            let why = format!("the files of a profile have at most {TOTAL_MAX} bytes in total");
+        if !self.more.is_empty() {
+            let names = listed(self.more.iter().map(String::as_str));
+            let why = format!("{}: {names}", no_room());
             let next = "put them into a package of your own (software.own)";
-            draft.not_taken(Area::Files, &count(self.more, "file", "files"), &why, next);
+            draft.not_taken(Area::Files, &count(self.more.len(), "file", "files"), &why, next);
         }
     }
 
@@ -257,7 +255,8 @@ impl<'a> Context<'a> {
                 return draft.not_taken(Area::Files, path, &why, next);
             }
             Content::Unreadable(why) => {
-                return draft.not_taken(Area::Files, path, why, "run the command as root");
+                let next = if why == BEYOND { "" } else { "run the command as root" };
+                return draft.not_taken(Area::Files, path, why, next);
             }
         };
         let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
@@ -285,11 +284,10 @@ impl<'a> Context<'a> {
             );
             return draft.not_taken(Area::Secrets, path, &why, &next);
         }
-        if self.total + text.len() > TOTAL_MAX {
-            self.more += 1;
+        if !draft.has_room(path, text) {
+            self.more.push(path.to_owned());
             return;
         }
-        self.total += text.len();
         draft.origin("files", path, from);
         draft.profile.files.push(File {
             mode: format!("{:04o}", entry.mode),

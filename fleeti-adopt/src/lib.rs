@@ -149,3 +149,40 @@ fn empty(name: &Line, snapshot: &Snapshot) -> Result<Profile, serde_json::Error>
     });
     fleeti_core::strict::from_slice(&serde_json::to_vec(&json)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleeti_core::profile::{TEXT_MAX, check};
+
+    #[test]
+    fn a_document_stays_readable_however_much_there_is_and_the_rest_is_listed() {
+        // Each character but one is longer in a document.
+        let unit = "# ''' \"\"\"\\\\\n".repeat(4000);
+        let file = "x '''\u{1b}\u{1b}\u{1b}\n".repeat(6000);
+        let mut snapshot = Snapshot::default();
+        for i in 0..30 {
+            let folder = "/etc/systemd/system";
+            let text = format!("[Service]\nExecStart=/bin/true\n{unit}");
+            snapshot = snapshot
+                .with(&format!("{folder}/u{i:02}.service"), &text)
+                .with(&format!("{folder}/v{i:02}.service.d/a.conf"), &text)
+                .with(&format!("/etc/app/{i:02}"), &file)
+                .with(&format!("/etc/app/small{i:02}"), "x\n");
+        }
+        snapshot.status =
+            "Package: nginx\nStatus: install ok installed\nArchitecture: all\n".to_owned();
+        let adopted = adopt(&snapshot, &"web".parse().unwrap(), &Options::default()).unwrap();
+        assert!(adopted.text.len() <= TEXT_MAX, "{} bytes", adopted.text.len());
+        let read = check(&adopted.text).unwrap();
+        assert_eq!(read.files, adopted.profile.files);
+        assert_eq!(read.services, adopted.profile.services);
+        assert!(adopted.profile.services.len() > 1 && adopted.profile.files.len() > 1);
+        let of = |area: Area| {
+            let notes = adopted.notes.iter().filter(move |note| note.area == area);
+            notes.filter(|note| note.why.contains("bytes in total")).count()
+        };
+        assert_eq!(of(Area::Services) + adopted.profile.services.len(), 60);
+        assert_eq!(of(Area::Files), 1);
+    }
+}

@@ -153,7 +153,13 @@ fn shorten(draft: &mut Draft) {
         more
     }
     let profile = &mut draft.profile;
+    let sysctl = &mut profile.kernel.sysctl;
+    let settings = sysctl.len().saturating_sub(LIST_MAX);
+    for _ in 0..settings {
+        sysctl.pop_last();
+    }
     let cuts = [
+        ("kernel.sysctl", settings),
         ("users", cut(&mut profile.users)),
         ("groups", cut(&mut profile.groups)),
         ("sudo", cut(&mut profile.sudo)),

@@ -1,6 +1,6 @@
 //! Sources of packages: sources.list(5), with the keys of repositories.
 
-use crate::draft::Draft;
+use crate::draft::{Draft, no_room};
 use crate::name::{label, unused};
 use crate::note::Area;
 use crate::snapshot::Snapshot;
@@ -148,6 +148,9 @@ fn repository(source: &Source, snapshot: &Snapshot, draft: &mut Draft) {
             return draft.not_taken(Area::Software, &subject, why, next);
         }
     };
+    if !draft.has_room_for_key(&key) {
+        return draft.not_taken(Area::Software, &subject, &no_room(), "");
+    }
     let stem = source.from.rsplit('/').next().unwrap_or_default();
     let stem = stem.rsplit_once('.').map_or(stem, |(stem, _)| stem);
     let stem = if stem == "sources" { host } else { stem };

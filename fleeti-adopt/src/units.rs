@@ -1,6 +1,6 @@
 //! Units of systemd: enabled, disabled and masked ones, own ones and drop-ins.
 
-use crate::draft::{Draft, listed};
+use crate::draft::{Draft, listed, no_room};
 use crate::note::Area;
 use crate::options::Options;
 use crate::packages::{Installed, is_replaced};
@@ -128,19 +128,29 @@ fn readable<'a>(
         return None;
     }
     if options.includes(path) {
-        return Some(text);
+        return within(path, text, draft);
     }
     let next = format!("take it with --include {path} if it has no secret");
     if let Some(why) = secret::found(text) {
         draft.not_taken(Area::Secrets, path, &why, &next);
         None
     } else if entry.is_public() {
-        Some(text)
+        within(path, text, draft)
     } else {
         let why = format!("is not readable for every user (mode {:04o})", entry.mode);
         draft.not_taken(Area::Services, path, &why, &next);
         None
     }
+}
+
+/// The text if there is room for it.
+fn within<'a>(path: &str, text: &'a str, draft: &mut Draft) -> Option<&'a str> {
+    let has_room = draft.has_room(path, text);
+    if !has_room {
+        let next = "put it into a package of your own (software.own)";
+        draft.not_taken(Area::Services, path, &no_room(), next);
+    }
+    has_room.then_some(text)
 }
 
 /// Units that a link in a directory such as `multi-user.target.wants` enables.
