@@ -48,10 +48,12 @@ let
       set -eu
       R=$NIX_BUILD_TOP/.root; $B mkdir -p $R; $B mount --rbind ${tools} $R
       for d in proc dev nix; do $B mount --rbind /$d $R/$d; done
-      $B mount --rbind $NIX_BUILD_TOP $R/build
+      $B mount --bind $NIX_BUILD_TOP $R/build
       $B mount -t tmpfs none $R/tmp; $B mount -t tmpfs none $R/run
       export PATH=/usr/bin:/usr/sbin:/usr/lib/systemd HOME=/build TMPDIR=/build LC_ALL=C TZ=UTC PYTHONDONTWRITEBYTECODE=1
-      exec $B chroot $R /usr/bin/bash -euo pipefail -c "cd /build; . /build/''${scriptPath##*/}"
+      # Not only chroot, which a script can leave: the store that it would find outside is writable.
+      cd $R; $B pivot_root . sys; cd /; $B umount -l /sys
+      exec /usr/bin/bash -euo pipefail -c "cd /build; . /build/''${scriptPath##*/}"
       X
       exec $B unshare -Urm $B sh $NIX_BUILD_TOP/outer.sh
     '' ];

@@ -40,6 +40,14 @@ class Tree:
         elif os.path.lexists(target):
             os.unlink(target)
 
+    def add_folder(self, path):
+        """Makes a folder of root's and those above it, if they are not there."""
+        parts = path.split("/")
+        for folder in ("/".join(parts[:n]) for n in range(1, len(parts) + 1)):
+            if not os.path.lexists(f"{self.root}/{folder}"):
+                os.mkdir(f"{self.root}/{folder}")
+                self.found[folder] = ["d", 0, 0, 0o755, 0o755]
+
     def remove_empty(self, paths):
         """Folders of removed files, if nothing else is in them."""
         for path in sorted(paths, key=lambda p: -p.count("/")):
@@ -114,13 +122,13 @@ def make_at_boot(tree, packages):
         add(tree, f"{HERE}/first-boot/{unit['name']}.service", f"{units}/{name}", 0o644)
         add(tree, f"{HERE}/first-boot/{unit['name']}.sh", f"usr/lib/fleeti/first-boot/{unit['name']}.sh", 0o755)
         wants = f"{units}/{unit['wanted_by']}.wants"
-        os.makedirs(f"{tree.root}/{wants}", exist_ok=True)
+        tree.add_folder(wants)
         os.symlink(f"../{name}", f"{tree.root}/{wants}/{name}")
         tree.found[f"{wants}/{name}"] = ["l", 0, 0, 0o777, 0o777]
 
 
 def add(tree, source, path, mode):
-    os.makedirs(os.path.dirname(f"{tree.root}/{path}"), exist_ok=True)
+    tree.add_folder(os.path.dirname(path))
     shutil.copyfile(source, f"{tree.root}/{path}")
     os.chmod(f"{tree.root}/{path}", mode)
     tree.found[path] = ["f", 0, 0, mode, mode]
@@ -163,12 +171,14 @@ def move_var(tree, names):
             lines.append(f"d {quoted('/' + path)} {mode:04o} {user} {group} -")
         elif kind == "f":
             target = f"{FACTORY}/{path.removeprefix('var/')}"
-            os.makedirs(os.path.dirname(f"{tree.root}/{target}"), exist_ok=True)
+            tree.add_folder(os.path.dirname(target))
             shutil.copyfile(f"{tree.root}/{path}", f"{tree.root}/{target}")
             # The copy has the same owner: what others must not read, they must not read there either.
             tree.found[target] = [kind, uid, gid, mode, mode]
             lines.append(f"C {quoted('/' + path)} {mode:04o} {user} {group} - /{target}")
-    with open(f"{tree.root}/usr/lib/tmpfiles.d/zz-fleeti-packages.conf", "w") as f:
+    listing = "usr/lib/tmpfiles.d/zz-fleeti-packages.conf"
+    tree.found[listing] = ["f", 0, 0, 0o644, 0o644]
+    with open(f"{tree.root}/{listing}", "w") as f:
         f.write("# Folders and files of packages below /var.\n" + "".join(f"{line}\n" for line in lines))
     for path in [path for path in tree.found if path.startswith("var/") and path.count("/") == 1]:
         tree.remove(path)

@@ -54,6 +54,8 @@ def expected(packages, database):
 def overrides(database):
     """{path: (user, group, mode)} of dpkg-statoverride."""
     found = {}
+    if not os.path.exists(f"{database}/statoverride"):
+        return found
     with open(f"{database}/statoverride") as f:
         for line in f:
             user, group, mode, path = line.split(None, 3)

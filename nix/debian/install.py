@@ -6,7 +6,7 @@ A build has one user id, so nothing can have another owner. fakeroot remembers o
 (setuid). Everything that writes into the tree runs under one fakeroot. Afterwards hold.py holds what fakeroot remembers
 against the packages' own lists of members, and finish.py removes what scripts make by chance or time.
 """
-import concurrent.futures, json, os, shutil, stat, subprocess, sys
+import json, os, shutil, stat, subprocess, sys
 import finish, hold, ids, members
 from owners import another_file
 
@@ -64,11 +64,10 @@ def unpack_first(debs, root, under):
 
 
 def prepare(root):
-    """What scripts expect of a running system: /proc, /dev, empty /tmp and /run, and no service that starts."""
+    """What scripts expect of a running system: /dev, empty /tmp and /run, and no service that starts."""
     mount("--rbind", root, root)
     for folder in ("proc", "dev", "tmp", "run", "sys"):
         os.makedirs(f"{root}/{folder}", exist_ok=True)
-    mount("--rbind", "/proc", f"{root}/proc")
     for folder in ("dev", "tmp", "run"):
         mount("-t", "tmpfs", "-o", "mode=0755", "none", f"{root}/{folder}")
     os.chmod(f"{root}/tmp", 0o1777)
@@ -97,34 +96,38 @@ def prepare(root):
         f.write(finish.dpkg_options())
 
 
-def install(debs, root, under):
-    """apt orders the packages: dpkg alone ignores Pre-Depends when it unpacks many."""
+def install(debs, root, fakeroot):
+    """apt orders the packages: dpkg alone ignores Pre-Depends when it unpacks many. It runs apart from this process."""
+    state = f"{root}{STATE}/apt"
     for folder in ("lists/partial", "archives/partial", "log", "etc/preferences.d", "etc/sources.list.d"):
-        os.makedirs(f"/build/apt/{folder}")
-    open("/build/apt/etc/sources.list", "w").close()
+        os.makedirs(f"{state}/{folder}")
+    open(f"{state}/etc/sources.list", "w").close()
     options = {
-        "Dir::State": "/build/apt", "Dir::State::status": f"{root}/var/lib/dpkg/status", "Dir::State::lists": "/build/apt/lists",
-        "Dir::Cache": "/build/apt", "Dir::Cache::archives": "/build/apt/archives", "Dir::Log": "/build/apt/log",
-        "Dir::Etc": "/build/apt/etc", "APT::Architecture": "amd64", "APT::Architectures": "amd64",
+        "Dir::State": state, "Dir::State::status": f"{root}/var/lib/dpkg/status", "Dir::State::lists": f"{state}/lists",
+        "Dir::Cache": state, "Dir::Cache::archives": f"{state}/archives", "Dir::Log": f"{state}/log", "Dir::Etc": f"{state}/etc",
+        "APT::Architecture": "amd64", "APT::Architectures": "amd64",
         "APT::Install-Recommends": "false", "APT::Sandbox::User": "root",
         "Dpkg::Use-Pty": "false", "DPkg::Chroot-Directory": root, "DPkg::Path": ENVIRONMENT["PATH"],
     }
     words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     words += [f"-oDpkg::Options::={option}" for option in ("--force-unsafe-io", "--force-confdef", "--force-confold")]
     packages = [f"{root}{STATE}/debs/{os.path.basename(deb)}" for deb in debs]
-    if subprocess.run(["apt-get", "-y", "-q", *words, "install", *packages], env=under, stdin=subprocess.DEVNULL).returncode:
+    command = ["env", *(f"{name}={value}" for name, value in fakeroot.items()), "apt-get", "-y", "-q", *words, "install", *packages]
+    apart = ["unshare", "--mount", sys.executable, f"{HERE}/apart.py", "outside", root, *command]
+    if subprocess.run(apart, env=ENVIRONMENT | {"B": BUSYBOX, "PYTHONDONTWRITEBYTECODE": "1"}).returncode:
         sys.exit("error: apt did not install the packages; the lines above name the package and what its scripts said")
 
 
 def survey(root, owners):
-    """{path: [kind, uid, gid, mode, real mode]} of the tree; what is mounted in it is not part of it."""
+    """{path: [kind, uid, gid, mode, real mode]} of the tree. Nothing is mounted in it: that would hide files."""
     device = os.lstat(root).st_dev
     found = {path: ["d", 0, 0, mode, mode] for path, mode in MOUNTED.items()}
     for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if os.lstat(f"{folder}/{name}").st_dev == device or os.path.islink(f"{folder}/{name}")]
         for name in folders + files:
             path = os.path.join(folder, name)
             status = os.lstat(path)
+            if status.st_dev != device:
+                sys.exit(f"error: something is mounted at /{os.path.relpath(path, root)} of the tree")
             uid, gid, mode = owners.get(f"{status.st_dev}:{status.st_ino}", (0, 0, status.st_mode))
             if another_file(mode, status.st_mode):
                 uid, gid, mode = 0, 0, status.st_mode
@@ -147,6 +150,13 @@ def add_kernel(tree, debs, out):
             tree.found[path] = [entry[0], 0, 0, mode, mode]
 
 
+def link_libraries(root, debs):
+    """Runs ldconfig as libc-bin has it: nothing of the tree runs outside of apart.py."""
+    deb = next(deb for deb in debs if members.name_of(deb) == "libc-bin")
+    run(["dpkg-deb", "-x", deb, "/build/libc-bin"])
+    run(["/build/libc-bin/usr/sbin/ldconfig", "-r", root])
+
+
 def save(out, name, value):
     with open(f"{out}/{name}", "w") as f:
         json.dump(value, f, sort_keys=True, indent=1)
@@ -158,18 +168,15 @@ def main():
     root = f"{out}/root"
     os.makedirs(root)
     fakeroot, server = start_fakeroot()
-    under = ENVIRONMENT | fakeroot
     names = {members.name_of(deb) for deb in sets["device"]}
     build_only = [deb for deb in sets["installer"] if members.name_of(deb) not in names]
     everything = sets["device"] + build_only
-    with concurrent.futures.ProcessPoolExecutor(1) as pool:
-        listed = pool.submit(members.read, everything)
-        unpack_first(sets["installer"], root, under)
-        prepare(root)
-        install(everything, root, under)
-        listed = listed.result()
+    listed = members.read(everything)  # before any script runs
+    unpack_first(sets["installer"], root, ENVIRONMENT | fakeroot)
+    prepare(root)
+    install(everything, root, fakeroot)
     shutil.copytree(f"{root}/var/lib/dpkg", "/build/dpkg")
-    for path in ("var/lib/dpkg", "run", "tmp", "dev", "proc"):
+    for path in ("var/lib/dpkg", "run", "tmp", "dev"):
         run([BUSYBOX, "umount", "-l", f"{root}/{path}"])
     tree = finish.Tree(root, survey(root, remembered(server)))
     holding = hold.Holding(root, "/build/dpkg", listed, tree.found, finish.not_unpacked)
@@ -187,7 +194,7 @@ def main():
     save(out, "ids.json", ids.renumber(root, json.loads(os.environ["IDS"])))
     save(out, "meta.json", {path: [*holding.names.of(uid, gid), uid, gid, mode] for path, (_, uid, gid, mode, _) in tree.found.items()})
     save(out, "packages.json", [{"name": package["name"], "version": package["version"]} for package in listed[:len(sets["device"])]])
-    run([f"{root}/usr/sbin/ldconfig", "-r", root])
+    link_libraries(root, everything)
     finish.readable(root)
 
 

@@ -3,7 +3,7 @@
 usage: root.py TREE OVERLAY.json AGENT OUT   (writes ./root.tar and OUT/{vmlinuz,os-release,...})
 """
 import datetime, fnmatch, glob, json, os, re, shutil, subprocess, sys
-from archive import write_tar
+from archive import entries, write_tar
 
 TREE, OVERLAY, AGENT, OUT = sys.argv[1:5]
 EPOCH = int(os.environ["SOURCE_DATE_EPOCH"])
@@ -33,6 +33,13 @@ def refuse_links_on_the_way(path):
         folder = "/".join(parts[:n])
         if os.path.islink(f"{ROOT}/{folder}"):
             sys.exit(f"error: cannot write /{path}: /{folder} is a link")
+
+
+def refuse_unknown(meta):
+    """Every path of the tree of packages was surveyed: what is not in `meta` got there afterwards."""
+    for path in entries(ROOT):
+        if path not in meta:
+            sys.exit(f"error: /{path} is in the tree of packages, and not in its list of owners")
 
 
 def expiry(date):
@@ -161,6 +168,7 @@ def main():
     subprocess.run(["cp", "-a", "--no-preserve=ownership", f"{TREE}/root", ROOT], check=True)
     subprocess.run(["chmod", "-R", "u+w", ROOT], check=True)
     meta = json.load(open(f"{TREE}/meta.json"))
+    refuse_unknown(meta)
     overlay = json.load(open(OVERLAY))
     os.makedirs(OUT)
     kernel = os.listdir(f"{ROOT}/usr/lib/modules")[0]

@@ -45,6 +45,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("default.nix", include_str!("../../../nix/debian/default.nix")),
     ("install.py", include_str!("../../../nix/debian/install.py")),
     ("owners.py", include_str!("../../../nix/debian/owners.py")),
+    ("apart.py", include_str!("../../../nix/debian/apart.py")),
     ("members.py", include_str!("../../../nix/debian/members.py")),
     ("hold.py", include_str!("../../../nix/debian/hold.py")),
     ("finish.py", include_str!("../../../nix/debian/finish.py")),
