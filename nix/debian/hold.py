@@ -1,12 +1,14 @@
 """Holds an installed tree against the packages' own lists of members, and says what their scripts changed.
 
-A path is as its package says, or a script explains the difference: dpkg-statoverride, a maintainer script or a tmpfiles.d
-file of a package that names the path or a folder above it, or script-changes.json. Otherwise the build fails.
+A path is as its package says, or something explains the difference: dpkg-statoverride, or a maintainer script or a
+tmpfiles.d file of a package that names the path or a folder above it. Setuid, setgid and sticky modes need a text that names
+the path itself. script-changes.json explains plain files of root's, and other owners and modes only where it says so.
+Otherwise the build fails.
 """
 import collections, fnmatch, hashlib, json, os, re, sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SPECIAL = 0o6000
+SPECIAL = 0o7000
 SHARED = 5  # packages: a folder of more is nobody's own
 
 
@@ -91,8 +93,12 @@ class Scripts:
             self.spelled[path] = sorted(name for name, text in self.texts.items() if path in text and pattern.search(text))
         return self.spelled[path]
 
-    def naming(self, path):
-        """Packages with a text that names the path, or else the nearest folder above it."""
+    def naming(self, path, owner="root:root", special=None):
+        """Packages that explain a path with this owner, and with this setuid, setgid or sticky mode."""
+        if special:
+            entry = self.listed.get(path, {})
+            listed = (entry.get("owner"), entry.get("mode")) == (owner, f"{special:o}") and entry["package"] in self.installed
+            return self.spelling(path) or ([entry["package"]] if listed else [])
         parts = path.split("/")
         for depth in range(len(parts), 1, -1):
             named = "/".join(parts[:depth])
@@ -100,7 +106,7 @@ class Scripts:
             if by:
                 return by
         for pattern, entry in self.listed.items():
-            if fnmatch.fnmatch(path, pattern) and entry["package"] in self.installed:
+            if fnmatch.fnmatch(path, pattern) and entry["package"] in self.installed and owner in ("root:root", entry.get("owner")):
                 return [entry["package"]]
         return []
 
@@ -120,7 +126,10 @@ class Holding:
         self.changes, self.errors = [], []
 
     def change(self, path, what, needs_reason, package=None):
-        by = self.scripts.naming(path)
+        _, uid, gid, mode, _ = self.found.get(path, ("", 0, 0, 0, 0))
+        shipped = any(mode == member[5] for _, member in self.expected.get(path, []))
+        special = mode if mode & SPECIAL and not shipped else None
+        by = self.scripts.naming(path, ":".join(self.names.of(uid, gid)), special)
         if not by and needs_reason:
             of = f" of package {package}" if package else ""
             self.errors.append(f"/{path}{of}: {what}, and no script of a package explains it")
