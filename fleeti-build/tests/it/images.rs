@@ -1,10 +1,14 @@
 //! Images are reproducible, and a comparison detects one that is not.
 
 use crate::{cache, profile, request};
-use fleeti_build::build::{self, Step};
+use fleeti_build::build::{self, Step, lock_for};
 use fleeti_build::compare::{self, Own};
 use fleeti_build::runner::{Nix, Runner};
+use fleeti_core::canonical::sha256_hex;
 use fleeti_core::manifest::PHASE_READY;
+use fleeti_core::profile::Revision;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 #[test]
@@ -95,13 +99,44 @@ fn an_agent_whose_libraries_are_not_in_the_image_stops_the_build_by_name() {
     assert!(error.contains("the agent needs") && error.contains("libnixstore.so"), "{error}");
 }
 
+/// A package whose script makes a file and mounts over it, so that nobody who looks sees it.
 #[test]
-fn a_maintainer_script_that_is_not_reproduced_stops_the_build_by_package() {
+fn a_maintainer_script_that_mounts_something_stops_the_build_by_path() {
     let dir = tempfile::tempdir().unwrap();
-    let mut profile = profile("kiosk");
-    profile.software.packages.push("man-db".into());
-    let error = build::run(&request(dir.path(), profile, "build"), &cache(), &mut |_| {})
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("maintainer script of man-db"), "{error}");
+    let (package, deb) = (dir.path().join("evil"), dir.path().join("evil.deb"));
+    let control = package.join("DEBIAN");
+    fs::create_dir_all(&control).unwrap();
+    let fields = "Package: evil\nVersion: 1\nArchitecture: all\nDepends: mount\n\
+        Maintainer: nobody <nobody@example.invalid>\nDescription: hides a file\n";
+    fs::write(control.join("control"), fields).unwrap();
+    let script = "#!/bin/sh\nset -e\nmkdir /usr/lib/hidden\necho evil >/usr/lib/hidden/file\n\
+        mount -t tmpfs none /usr/lib/hidden\n";
+    fs::write(control.join("postinst"), script).unwrap();
+    fs::set_permissions(control.join("postinst"), fs::Permissions::from_mode(0o755)).unwrap();
+    let made = Command::new("dpkg-deb")
+        .args(["--root-owner-group", "--build"])
+        .args([&package, &deb])
+        .status()
+        .unwrap();
+    assert!(made.success());
+
+    let mut request = request(dir.path(), profile("kiosk"), "build");
+    let revision = Revision::new(1, request.profile.clone()).unwrap();
+    let mut lock = lock_for(&cache(), &revision, None, false).unwrap();
+    let bytes = fs::read(&deb).unwrap();
+    let device = lock.sets.get_mut("device").unwrap();
+    let mut evil = device[0].clone();
+    evil.name = "evil".parse().unwrap();
+    evil.version = "1".parse().unwrap();
+    evil.sha256 = sha256_hex(&bytes).parse().unwrap();
+    evil.size = bytes.len() as u64;
+    let kept = cache().package(&evil.sha256);
+    fs::write(&kept, &bytes).unwrap();
+    device.push(evil);
+    let path = dir.path().join("lock.json");
+    lock.write(&path).unwrap();
+    request.lock = Some(path);
+    let error = build::run(&request, &cache(), &mut |_| {}).unwrap_err().to_string();
+    fs::remove_file(kept).unwrap();
+    assert!(error.contains("mounted something at /usr/lib/hidden"), "{error}");
 }

@@ -186,3 +186,49 @@ fn a_path_that_is_not_as_its_package_says_needs_a_script_that_explains_it() {
     let (changes, errors) = held(r#"["f", 0, 33, 1517, 493]"#, "", "root www 2755 /usr/bin/tool\n");
     assert!(errors == "[]" && changes.contains("dpkg-statoverride"), "{changes} {errors}");
 }
+
+/// Holds a path that no package ships against a script and the package with this name.
+fn made(path: &str, entry: &str, script: &str, package: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    for folder in ["etc", "dpkg"] {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    std::fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\nwww:x:33:33::/:/bin/sh\n")
+        .unwrap();
+    std::fs::write(root.join("etc/group"), "root:x:0:\nwww:x:33:\nshadow:x:42:\n").unwrap();
+    let driver = "import json, sys; sys.path.insert(0, sys.argv[1]); import hold\n\
+        root, path, entry, script, name = sys.argv[2:]\n\
+        package = {'name': name, 'paths': {}, 'md5': {}, 'version': '1', 'scripts': {'postinst': script}}\n\
+        h = hold.Holding(root, root + '/dpkg', [package], {path: json.loads(entry)}, lambda path: False)\n\
+        h.run(); print(json.dumps(h.errors))";
+    let output = Command::new("python3")
+        .args(["-B", "-c", driver])
+        .arg(repository().join("nix/debian"))
+        .arg(root)
+        .args([path, entry, script, package])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_pattern_explains_neither_a_setuid_mode_nor_another_owner() {
+    let path = "usr/lib/python3/dist-packages/x";
+    // 0o644 is 420, 0o755 is 493, 0o4755 is 2541, 0o640 is 416.
+    let (plain, owned, setuid) =
+        (r#"["f", 0, 0, 420, 420]"#, r#"["f", 33, 0, 420, 420]"#, r#"["f", 0, 0, 2541, 493]"#);
+    assert_eq!(made(path, plain, "", "python3"), "[]");
+    for entry in [owned, setuid] {
+        assert!(made(path, entry, "", "python3").contains(path), "{entry}");
+    }
+    // A folder above it explains an owner, but no setuid bit.
+    let script = "chown -R www /usr/lib/python3; chmod -R u+s /usr/lib/python3";
+    assert_eq!(made(path, owned, script, "python3"), "[]");
+    assert!(made(path, setuid, script, "python3").contains("4755"));
+    assert_eq!(made(path, setuid, &format!("chmod u+s /{path}"), "python3"), "[]");
+    // An entry explains the owner that it says.
+    assert_eq!(made("etc/shadow", r#"["f", 0, 42, 416, 416]"#, "", "passwd"), "[]");
+    assert!(made("etc/shadow", r#"["f", 33, 42, 416, 416]"#, "", "passwd").contains("www:shadow"));
+}
