@@ -49,7 +49,8 @@ pub struct Request {
 /// it is missing, is for other packages, or is to be refreshed.
 ///
 /// # Errors
-/// [`BuildError::Lock`]; [`BuildError::StaleLock`] for a given file that is for other packages.
+/// [`BuildError::Lock`]; [`BuildError::StaleLock`] for a given file that is for other packages;
+/// [`BuildError::Shifted`] if the lock and earlier builds have other numbers for a name.
 pub fn lock_for(
     cache: &Cache,
     revision: &Revision,
@@ -75,11 +76,12 @@ pub fn lock_for(
             return Ok(lock);
         }
     }
+    // Users and groups keep their numbers along a line: those of the earlier lock, and those of
+    // builds on this machine.
+    let before = if path.exists() { Lock::read(path)?.ids } else { Ids::default() };
+    let ids = before.and(&known_ids(cache, revision)?)?;
     let mut lock = Lock::resolve(cache, &requested)?;
-    if path.exists() {
-        // Users and groups keep their numbers along a line. A file that is no lock fixes none.
-        lock.ids = Lock::read(path).map(|before| before.ids).unwrap_or_default();
-    }
+    lock.ids = ids;
     lock.write(path)?;
     Ok(lock)
 }
@@ -146,6 +148,7 @@ pub fn run_with<R: Runner>(
     learn(cache, &inputs.lock, &mut line);
     line("collecting");
     let files = collect(&parts, &out)?;
+    remember_ids(cache, &inputs.revision, &out)?;
     inputs.lock.write(&out.join("lock.json"))?;
     let record = BuildRecord {
         schema: 1,
@@ -252,12 +255,36 @@ fn collect(parts: &Parts, out: &Path) -> Result<BTreeMap<ArtifactName, FileRecor
 /// [`BuildError::Io`] and [`BuildError::Malformed`] if the build has no `ids.json`;
 /// [`BuildError::Shifted`] if a name has another number in the lock.
 pub fn keep_ids(lock: &mut Lock, build: &Path) -> Result<(), BuildError> {
-    let path = build.join("ids.json");
-    let text = fs::read(&path).map_err(io(&path))?;
-    let ids: Ids =
-        strict::from_slice(&text).map_err(|source| BuildError::Malformed { path, source })?;
+    let ids = read_ids(&build.join("ids.json"))?;
     lock.ids = std::mem::take(&mut lock.ids).and(&ids)?;
     Ok(())
+}
+
+fn read_ids(path: &Path) -> Result<Ids, BuildError> {
+    let text = fs::read(path).map_err(io(path))?;
+    strict::from_slice(&text)
+        .map_err(|source| BuildError::Malformed { path: path.to_owned(), source })
+}
+
+/// The file with the numbers that users and groups had in builds of the line on this machine.
+fn ids_path(cache: &Cache, revision: &Revision) -> PathBuf {
+    cache.root().join("ids").join(format!("{}.json", revision.profile.name))
+}
+
+fn known_ids(cache: &Cache, revision: &Revision) -> Result<Ids, BuildError> {
+    let path = ids_path(cache, revision);
+    if path.exists() { read_ids(&path) } else { Ok(Ids::default()) }
+}
+
+/// Adds the numbers of a build to those of its line. They enter the next lock that is resolved, and
+/// not this one: a build with an unchanged lock has the same derivations as before.
+fn remember_ids(cache: &Cache, revision: &Revision, build: &Path) -> Result<(), BuildError> {
+    let _alone = cache.lock("ids").map_err(io(cache.root()))?;
+    let ids = known_ids(cache, revision)?.and(&read_ids(&build.join("ids.json"))?)?;
+    let path = ids_path(cache, revision);
+    let text = serde_json::to_vec_pretty(&ids)
+        .map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
+    write_with_folder(&path, &text).map_err(io(&path))
 }
 
 /// The stages that the log of a build shows, in the order in which they began.
@@ -319,6 +346,29 @@ mod tests {
         let refused = lock_into(&cache, &revision, None, false).unwrap_err();
         assert!(refused.to_string().contains("identity.locale"), "{refused}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was fetched");
+    }
+
+    #[test]
+    fn a_build_that_would_shift_a_number_of_its_line_is_refused_by_name() {
+        let text = "schema = 1\nname = \"x\"\narchitecture = \"x86_64\"\n";
+        let profile = fleeti_core::profile::check(text).unwrap();
+        let revision = Revision::new(1, profile).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let built = |ids: &str| {
+            fs::write(folder.path().join("ids.json"), ids).unwrap();
+            remember_ids(&cache, &revision, folder.path())
+        };
+        built(r#"{"postgres": 200}"#).unwrap();
+        built(r#"{"redis": 300}"#).unwrap();
+        let shifted = built(r#"{"redis": 301, "postgres": 200}"#).unwrap_err();
+        assert!(matches!(shifted, BuildError::Shifted(_)), "{shifted}");
+        assert!(shifted.to_string().contains("redis is 300"), "{shifted}");
+        let known = known_ids(&cache, &revision).unwrap();
+        assert_eq!((known.get("postgres"), known.get("redis")), (Some(200), Some(300)));
+        // A file that cannot be read is no reason to forget numbers.
+        fs::write(ids_path(&cache, &revision), "{").unwrap();
+        assert!(matches!(known_ids(&cache, &revision), Err(BuildError::Malformed { .. })));
     }
 
     #[test]

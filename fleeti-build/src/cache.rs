@@ -1,5 +1,5 @@
 //! The cache directory: packages by digest, and apt's private state. Everything in it can be
-//! downloaded again.
+//! downloaded again, except `ids`: the numbers of users and groups that builds of each line had.
 
 use std::path::{Path, PathBuf};
 

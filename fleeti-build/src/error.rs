@@ -89,7 +89,8 @@ impl BuildError {
                 Some("resolve a new lock with `fleeti build lock --refresh PROFILE`")
             }
             Self::Shifted(_) => Some(
-                "remove the names from `ids` in the lock, if no device of the line keeps their files",
+                "remove the names from `ids` in the lock and from `ids/LINE.json` in the cache, if no \
+                 device of the line keeps their files",
             ),
             Self::Lock(LockError::Program { .. }) => {
                 Some("check the package names, and whether the mirror can be reached")
