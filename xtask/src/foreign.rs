@@ -6,6 +6,7 @@ const PLAIN_READERS: &[(&str, &str)] = &[
     ("fleeti-core/src/strict/tests.rs", "tests of the strict reader"),
     ("fleeti-agent/src/luks.rs", "a value of any shape: the header of LUKS2"),
     ("fleeti-core/src/profile/honoured.rs", "a profile that was written here without a field"),
+    ("fleeti-core/src/profile/resolve.rs", "a tree whose shape was compared with the type before"),
     ("fleeti-build/src/overlay/sample.rs", "what a test wrote"),
     ("fleeti-store/src/", "columns that the server itself wrote"),
     (
@@ -14,6 +15,11 @@ const PLAIN_READERS: &[(&str, &str)] = &[
     ),
     (
         "fleeti-server/src/pages/profiles/form.rs",
+        "a value of any shape, which the profile's check reads",
+    ),
+    ("fleeti-server/src/pages/profiles/document.rs", "a value of any shape, compared whole"),
+    (
+        "fleeti-server/src/pages/profiles/read.rs",
         "a value of any shape, which the profile's check reads",
     ),
     ("fleeti-control/src/boot/mod.rs", "signatures that the server itself wrote: a list of pairs"),

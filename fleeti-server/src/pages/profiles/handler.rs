@@ -15,6 +15,7 @@ use fleeti_control::context::Context;
 use fleeti_control::profiles::{self, Preview};
 use fleeti_core::id::Line;
 use fleeti_core::profile::Draft;
+use fleeti_store::revisions::Head;
 use serde::Deserialize;
 
 /// Maximum number of rows of a list.
@@ -130,7 +131,7 @@ struct Work {
     posted: Posted,
     draft: Draft,
     preview: Option<Preview>,
-    profiles: Vec<fleeti_store::revisions::Head>,
+    profiles: Vec<Head>,
     touched: String,
     is_refused: bool,
 }
