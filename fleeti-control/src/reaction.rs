@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_reaction_causes_only_what_the_table_lists() {
-        let release = "debian-trixie/kiosk@1.0.0";
+        let release = "kiosk@1";
         let listed = reaction(&[DeviceReported], &[ReleaseRevoked]);
         assert_eq!(listed.checked(caused(release)).unwrap().events.len(), 1);
         let silent = reaction(&[DeviceReported], &[RolloutFinished]);

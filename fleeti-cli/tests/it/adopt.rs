@@ -160,7 +160,7 @@ fn a_server_with_nginx_postgresql_and_three_users_becomes_a_profile_that_passes_
     let enabled = UnitState::Enabled;
     assert_eq!(
         services,
-        [("nginx.service", enabled), ("postgresql.service", enabled), ("shop.service", enabled)]
+        [("shop.service", enabled), ("nginx.service", enabled), ("postgresql.service", enabled)]
     );
     let files: Vec<_> = profile.files.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(
