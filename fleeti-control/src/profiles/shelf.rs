@@ -140,7 +140,7 @@ async fn fragment(cx: &Context, name: &str) -> Result<Option<Loaded>, Error> {
 /// A profile as a document.
 ///
 /// # Errors
-/// [`Code::Internal`] if it cannot be written as TOML.
+/// [`Code::Internal`](fleeti_core::wire::problem::Code::Internal) if it cannot be written as TOML.
 pub fn as_toml(profile: &Profile) -> Result<String, Error> {
     toml::to_string_pretty(profile).map_err(Error::internal)
 }
