@@ -64,7 +64,7 @@ pub(crate) fn keys_path(account: &Account) -> String {
     format!("{}/.ssh/authorized_keys", account.home.trim_end_matches('/'))
 }
 
-/// Whether an account may have a profile's id.
+/// Whether the id of an account is in the range that a profile can set.
 pub(crate) fn is_own(account: &Account) -> bool {
     IDS.contains(&account.uid)
 }
@@ -216,7 +216,7 @@ fn ssh_keys(account: &Account, snapshot: &Snapshot, draft: &mut Draft) -> Vec<St
         return Vec::new();
     };
     let Some(text) = snapshot.text(&path) else {
-        draft.not_taken(Area::Accounts, &path, "is not readable", "run the command as root");
+        draft.not_readable(Area::Accounts, &path);
         return Vec::new();
     };
     let mut keys: Vec<String> = Vec::new();
@@ -242,7 +242,7 @@ fn ssh_keys(account: &Account, snapshot: &Snapshot, draft: &mut Draft) -> Vec<St
     keys
 }
 
-/// Groups that are nobody's own and that no package is known to create.
+/// Adds the groups that no package is known to create and that do not have the name of a user.
 fn add_groups(users: &[Account], groups: &[GroupEntry], snapshot: &Snapshot, draft: &mut Draft) {
     for group in groups {
         let is_of_user = users.iter().any(|user| user.name == group.name);

@@ -62,7 +62,7 @@ pub fn collect(root: &Path) -> io::Result<Snapshot> {
     Ok(snapshot)
 }
 
-/// A text; empty if there is none.
+/// The text of a file; empty if the file is missing or cannot be read. The second case is a gap.
 fn text(tree: &Tree, path: &str, snapshot: &mut Snapshot) -> String {
     match tree.text(path) {
         Ok(text) => text,

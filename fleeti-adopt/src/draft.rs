@@ -70,6 +70,11 @@ impl Draft {
         self.note(Note { area, outcome: Outcome::NotTaken, subject, why, next });
     }
 
+    /// Notes that a file is not readable; root can read it.
+    pub(crate) fn not_readable(&mut self, area: Area, path: &str) {
+        self.not_taken(area, path, "is not readable", "run the command as root");
+    }
+
     pub(crate) fn replaced(&mut self, area: Area, subject: &str, why: &str) {
         let (subject, why, next) = (subject.to_owned(), why.to_owned(), String::new());
         self.note(Note { area, outcome: Outcome::Replaced, subject, why, next });

@@ -110,7 +110,7 @@ struct Context<'a> {
     conffiles: &'a Conffiles<'a>,
     owners: Owners,
     options: &'a Options,
-    /// Links that nobody can say more about.
+    /// Links that cannot become files of the profile.
     links: Vec<&'a str>,
     /// Files outside of `/etc` that are too large or not text.
     programs: Vec<String>,
@@ -169,7 +169,7 @@ impl<'a> Context<'a> {
         }
         if !self.programs.is_empty() {
             let names = listed(self.programs.iter().map(String::as_str));
-            let why = format!("are no text, or have more than 64 KiB: {names}");
+            let why = format!("are not text (UTF-8), or have more than 64 KiB: {names}");
             let next = "put them into a package of your own (software.own)";
             let subject = count(self.programs.len(), "program", "programs");
             draft.not_taken(Area::Files, &subject, &why, next);
@@ -279,8 +279,8 @@ impl<'a> Context<'a> {
         }
         if let Some(why) = secret::found(text).filter(|_| !is_asked_for) {
             let next = format!(
-                "store the secret with `fleeti secret set`; if it is none, take the file with \
-                 --include {path}"
+                "store the secret with `fleeti secret set`; if it is not a secret, take the file \
+                 with --include {path}"
             );
             return draft.not_taken(Area::Secrets, path, &why, &next);
         }

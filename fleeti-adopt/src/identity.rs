@@ -14,10 +14,16 @@ pub(crate) fn hostname(snapshot: &Snapshot) -> Option<&str> {
     name.split('.').next()
 }
 
+/// The text of os-release(5).
+fn os_release(snapshot: &Snapshot) -> Option<&str> {
+    snapshot.text("/usr/lib/os-release").or_else(|| snapshot.text("/etc/os-release"))
+}
+
 /// The name of the release, for people.
 pub(crate) fn release(snapshot: &Snapshot) -> String {
-    let text = snapshot.text("/usr/lib/os-release").or_else(|| snapshot.text("/etc/os-release"));
-    text.and_then(|text| variable(text, "PRETTY_NAME")).unwrap_or_else(|| "Debian".to_owned())
+    os_release(snapshot)
+        .and_then(|text| variable(text, "PRETTY_NAME"))
+        .unwrap_or_else(|| "Debian".to_owned())
 }
 
 pub(crate) fn adopt(snapshot: &Snapshot, options: &Options, draft: &mut Draft) {
@@ -40,9 +46,9 @@ pub(crate) fn adopt(snapshot: &Snapshot, options: &Options, draft: &mut Draft) {
 }
 
 fn suite(snapshot: &Snapshot, suite: &str, draft: &mut Draft) {
-    let text = snapshot.text("/usr/lib/os-release").or_else(|| snapshot.text("/etc/os-release"));
-    let id = text.and_then(|text| variable(text, "ID")).unwrap_or_default();
-    let codename = text.and_then(|text| variable(text, "VERSION_CODENAME")).unwrap_or_default();
+    let text = os_release(snapshot).unwrap_or_default();
+    let id = variable(text, "ID").unwrap_or_default();
+    let codename = variable(text, "VERSION_CODENAME").unwrap_or_default();
     if id != "debian" {
         let why = "is not Debian; names of packages and files can differ";
         draft.taken(Area::System, &release(snapshot), why, "check every section");

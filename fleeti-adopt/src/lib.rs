@@ -57,7 +57,6 @@ pub use collect::collect;
 pub use note::{Area, Note, Outcome};
 pub use options::Options;
 pub use snapshot::{Content, DataDirectory, Entry, Gap, Kind, Snapshot};
-pub use tree::FILE_MAX;
 
 use conffile::Conffiles;
 use draft::Draft;

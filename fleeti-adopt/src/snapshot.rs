@@ -121,7 +121,7 @@ impl Entry {
 }
 
 impl Snapshot {
-    /// The text of a file; `None` if there is none, or it is not UTF-8.
+    /// The text of a file; `None` if the file is missing, was not kept or is not UTF-8.
     pub(crate) fn text(&self, path: &str) -> Option<&str> {
         self.entries.get(path)?.text()
     }

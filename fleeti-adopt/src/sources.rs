@@ -108,10 +108,10 @@ fn host(url: &str) -> &str {
     host.split(':').next().unwrap_or_default()
 }
 
-/// Whether a source is Debian's own archive, or a mirror that Debian names.
+/// Whether a source is Debian's own archive, or a mirror below debian.org.
 fn is_debian(url: &str) -> bool {
     let host = host(url);
-    host == "debian.org" || host.ends_with(".debian.org") || host == "cdn-aws.deb.debian.org"
+    host == "debian.org" || host.ends_with(".debian.org")
 }
 
 fn archive(source: &Source, draft: &mut Draft) {

@@ -1,7 +1,7 @@
 //! Directories with data. Their content is not copied.
 
 use crate::accounts::Owners;
-use crate::draft::Draft;
+use crate::draft::{Draft, count};
 use crate::note::Area;
 use crate::snapshot::{DataDirectory, Snapshot};
 use fleeti_core::profile::{OnReset, StateDirectory};
@@ -104,9 +104,9 @@ pub(crate) fn adopt(snapshot: &Snapshot, draft: &mut Draft) {
 
 fn size(directory: &DataDirectory) -> String {
     let at_least = if directory.is_cut { "at least " } else { "" };
-    let files = directory.files;
-    let noun = if files == 1 { "file" } else { "files" };
-    format!("{at_least}{files} {noun}, {} KiB", directory.bytes.div_ceil(1024))
+    let files = usize::try_from(directory.files).unwrap_or(usize::MAX);
+    let files = count(files, "file", "files");
+    format!("{at_least}{files}, {}", fleeti_core::size::bytes(directory.bytes))
 }
 
 fn program(directory: &DataDirectory, draft: &mut Draft) {
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(directory.path, "/var/lib/postgresql");
         assert_eq!((directory.owner.as_str(), directory.mode.as_str()), ("postgres", "0750"));
         assert_eq!(draft.notes.len(), 2);
-        assert!(draft.notes[0].why.starts_with("3 files, 5 KiB"), "{:?}", draft.notes);
+        assert!(draft.notes[0].why.starts_with("3 files, 4.0 KiB"), "{:?}", draft.notes);
         assert_eq!(draft.notes[1].subject, "/opt/app");
     }
 }

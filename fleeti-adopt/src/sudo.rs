@@ -30,8 +30,7 @@ pub(crate) fn adopt(snapshot: &Snapshot, draft: &mut Draft) {
         match entry.map(|entry| (entry, entry.text())) {
             Some((_, Some(text))) => file(path, name, text, draft),
             Some((Entry { kind: Kind::File(_), .. }, None)) => {
-                let next = "run the command as root";
-                draft.not_taken(Area::Accounts, path, "is not readable", next);
+                draft.not_readable(Area::Accounts, path);
             }
             _ => {}
         }

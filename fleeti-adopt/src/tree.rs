@@ -17,16 +17,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 /// Largest file whose content is kept, bytes.
-pub const FILE_MAX: u64 = 64 << 10;
+const FILE_MAX: u64 = 64 << 10;
 /// Largest file whose digest is computed, bytes.
 const DIGEST_MAX: u64 = 16 << 20;
 /// Largest database of dpkg or list of apt, bytes.
-pub(crate) const DATABASE_MAX: u64 = 256 << 20;
+const DATABASE_MAX: u64 = 256 << 20;
 /// Maximum number of entries that are kept.
 const ENTRIES_MAX: usize = 50_000;
 /// Maximum size of all contents that are kept, bytes.
 const TOTAL_MAX: usize = 64 << 20;
-/// Maximum number of entries that are visited in one directory with data, whoever they are of.
+/// Maximum number of entries visited in one directory with data, including those of packages.
 const COUNT_MAX: u64 = 200_000;
 /// Maximum size of all contents that are read for their digests, bytes.
 const READ_MAX: u64 = 256 << 20;
@@ -36,7 +36,7 @@ pub(crate) const BEYOND: &str = "is beyond the 256 MiB that are read of all file
 const DEPTH_MAX: usize = 32;
 
 /// A root directory.
-pub struct Tree {
+pub(crate) struct Tree {
     root: OwnedFd,
     total: usize,
     /// What is left of [`READ_MAX`].
@@ -55,7 +55,7 @@ impl Tree {
     ///
     /// # Errors
     /// I/O: it does not exist or is not a directory.
-    pub fn open(root: &Path) -> io::Result<Self> {
+    pub(crate) fn open(root: &Path) -> io::Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = openat(CWD, root, flags, Mode::empty())?;
         Ok(Self { root, total: 0, read_left: READ_MAX, beyond: 0 })
@@ -88,7 +88,7 @@ impl Tree {
             .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
     }
 
-    /// Names in a directory, sorted; none if there is no directory.
+    /// The names in a directory, sorted; empty if the directory is missing or cannot be read.
     pub(crate) fn names(&self, path: &str) -> Vec<String> {
         let Ok(directory) = self.directory(path) else { return Vec::new() };
         names_in(&directory).map(|(names, _)| names).unwrap_or_default()
@@ -201,7 +201,7 @@ impl Tree {
         Content::Bytes { bytes, md5 }
     }
 
-    /// That files were not read because there is too much, if that is so.
+    /// A gap that counts the files that were not read because of [`READ_MAX`].
     pub(crate) fn beyond(&self) -> Option<Gap> {
         (self.beyond > 0).then(|| Gap {
             path: "files of this system".to_owned(),
@@ -209,7 +209,8 @@ impl Tree {
         })
     }
 
-    /// Counts the files of a directory that no package owns; `None` if there are none.
+    /// Counts the files of a directory that no package owns; `None` if a complete count finds no
+    /// file.
     pub(crate) fn count(&self, path: &str, snapshot: &Snapshot) -> Option<DataDirectory> {
         self.count_at_most(path, snapshot, COUNT_MAX)
     }

@@ -15,7 +15,7 @@ pub(crate) const ENABLED_BY_PACKAGES: &str = "/var/lib/systemd/deb-systemd-helpe
 /// Kinds of units that a profile can add.
 const SUFFIXES: [&str; 6] = [".service", ".socket", ".timer", ".path", ".target", ".mount"];
 
-/// Who a unit is of.
+/// Where a unit comes from.
 enum Of<'a> {
     /// The profile adds it.
     Profile,
@@ -25,7 +25,7 @@ enum Of<'a> {
     Base,
     /// A package that Fleeti replaces.
     Replaced,
-    /// Nobody who is known.
+    /// No package and no file of the system is known to have it.
     Nobody,
 }
 

@@ -105,7 +105,7 @@ pub fn open(path: &Path) -> Result<Option<SuiteIndex>, SuiteError> {
     Ok(Some(index))
 }
 
-/// The index that was made before; `None` if there is none.
+/// The index in the cache; `None` if none was made yet.
 ///
 /// # Errors
 /// [`SuiteError`] if it cannot be read.

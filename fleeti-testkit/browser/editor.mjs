@@ -3,21 +3,12 @@
 //
 //   node editor.mjs URL TOKEN_FILE PLAYWRIGHT_DIR SCREENSHOT_DIR
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { close, look as screenshots, page, step, token, url } from "./opened.mjs";
 
-const [url, tokenFile, playwright, screenshots] = process.argv.slice(2);
-const { chromium } = createRequire(`${playwright}/`)("playwright-core");
 const ACTIONS_MAX = 25;
 const KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEpv8Wr0pUM7r3lqwX2mC8iTq3VJ3yqTzXz0W1Yz3o9d ada@example.com";
 
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
-const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
-const page = await context.newPage();
-page.setDefaultTimeout(20_000);
-const complaints = [];
-page.on("console", (m) => m.type() === "error" && complaints.push(`${page.url()}: ${m.text()}`));
-page.on("pageerror", (e) => complaints.push(`${page.url()}: ${e}`));
+const look = (name) => screenshots(`editor-${name}`);
 // Layout that moves by itself, not within half a second of an input.
 await page.addInitScript(() => {
   window.shifts = 0;
@@ -26,25 +17,6 @@ await page.addInitScript(() => {
   }).observe({ type: "layout-shift", buffered: true });
 });
 
-async function step(name, work) {
-  const started = Date.now();
-  await work();
-  console.log(`    ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
-}
-// What a person sees, light, dark and on a phone; the page must fit its window. Playwright hides a caret with an inline
-// style, which the policy of the pages refuses.
-async function look(name) {
-  for (const [kind, colorScheme, width, height] of [["light", "light", 1280, 900], ["dark", "dark", 1280, 900], ["phone", "light", 390, 844]]) {
-    await page.emulateMedia({ colorScheme });
-    await page.setViewportSize({ width, height });
-    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-    assert.ok(overflow <= 0, `${name} is ${overflow} pixels too wide in ${kind}`);
-    await page.screenshot({ path: `${screenshots}/editor-${name}-${kind}.png`, caret: "initial" });
-    await page.screenshot({ path: `${screenshots}/editor-${name}-${kind}-full.png`, fullPage: true, caret: "initial" });
-  }
-  await page.emulateMedia({ colorScheme: "light" });
-  await page.setViewportSize({ width: 1280, height: 900 });
-}
 let actions = 0;
 const click = async (locator) => {
   actions += 1;
@@ -59,7 +31,7 @@ const field = (name) => page.locator(`[name='${name}']`);
 const checked = () => page.waitForResponse((r) => r.url().endsWith("/profiles/check"));
 
 await page.goto(`${url}/signin`);
-await page.getByLabel("Administrator's token").fill(readFileSync(tokenFile, "utf8").trim());
+await page.getByLabel("Administrator's token").fill(token);
 await button("Sign in").click();
 await page.getByRole("heading", { name: "Overview" }).waitFor();
 
@@ -181,5 +153,4 @@ await step("two revisions are compared", async () => {
   await look("10-compared");
 });
 
-assert.deepEqual(complaints, [], "the browser reported errors");
-await browser.close();
+await close();

@@ -5,39 +5,10 @@
 // The script reloads no page: pages change by server-sent events only.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { close, complaints, context, look, page, rest, step, token, url } from "./opened.mjs";
 
-const [url, tokenFile, playwright, screenshots, people] = process.argv.slice(2);
-const { chromium } = createRequire(`${playwright}/`)("playwright-core");
-const token = readFileSync(tokenFile, "utf8").trim();
+const [people] = rest;
 const LONG = { timeout: 240_000 };
-
-const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
-const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
-const page = await context.newPage();
-page.setDefaultTimeout(20_000);
-const complaints = [];
-page.on("console", (m) => m.type() === "error" && complaints.push(`${page.url()}: ${m.text()}`));
-page.on("pageerror", (e) => complaints.push(`${page.url()}: ${e}`));
-
-async function step(name, work) {
-  const started = Date.now();
-  await work();
-  console.log(`    ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
-}
-// Light, dark, and on a phone; the page must fit its window.
-async function look(name) {
-  for (const [kind, colorScheme, width] of [["light", "light", 1280], ["dark", "dark", 1280], ["phone", "light", 390]]) {
-    await page.emulateMedia({ colorScheme });
-    await page.setViewportSize({ width, height: 900 });
-    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-    assert.ok(overflow <= 0, `${name} is ${overflow} pixels too wide in ${kind}`);
-    await page.screenshot({ path: `${screenshots}/${name}-${kind}.png`, fullPage: true });
-  }
-  await page.emulateMedia({ colorScheme: "light" });
-  await page.setViewportSize({ width: 1280, height: 900 });
-}
 const text = (t) => page.getByText(t).first();
 
 await step("pages need a login", async () => {
@@ -232,5 +203,4 @@ await step("after signing out, pages need a login", async () => {
   assert.equal(new URL(page.url()).pathname, "/signin");
 });
 
-assert.deepEqual(complaints, [], "the browser reported errors");
-await browser.close();
+await close();

@@ -57,7 +57,7 @@ fn ufw(snapshot: &Snapshot, draft: &mut Draft) {
     draft.profile.network.firewall.enabled = true;
     for path in ["/etc/ufw/user.rules", "/etc/ufw/user6.rules"] {
         let Some(text) = snapshot.text(path) else {
-            draft.not_taken(Area::Network, path, "is not readable", "run the command as root");
+            draft.not_readable(Area::Network, path);
             continue;
         };
         let tuples = text.lines().filter_map(|line| line.strip_prefix("### tuple ### "));

@@ -17,7 +17,7 @@ pub(super) fn adopt(snapshot: &Snapshot, installed: &Installed, draft: &mut Draf
         match (&entry.kind, entry.text()) {
             (Kind::File(_), Some(text)) => connection(path, &sections(text), draft),
             (Kind::File(_), None) => {
-                draft.not_taken(Area::Network, path, "is not readable", "run the command as root");
+                draft.not_readable(Area::Network, path);
             }
             _ => {}
         }

@@ -53,7 +53,7 @@ fn interface(pattern: &str) -> Interface {
     }
 }
 
-/// The interface of a pattern, which is added if there is none.
+/// Returns the interface that this pattern matches, and adds it if it is missing.
 fn get<'a>(draft: &'a mut Draft, pattern: &str, from: &str) -> &'a mut Interface {
     let position = draft
         .profile
@@ -96,7 +96,7 @@ fn bond(draft: &mut Draft, name: &str, mode: BondMode) {
     }
 }
 
-/// The mode of a bond, by its name or number in the kernel; `None` if a profile has none such.
+/// The mode of a bond, by its kernel name or number; `None` if profiles do not support the mode.
 fn bond_mode(text: &str) -> Option<BondMode> {
     match text {
         "active-backup" | "1" => Some(BondMode::ActiveBackup),

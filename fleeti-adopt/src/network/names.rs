@@ -1,7 +1,7 @@
 //! DNS, time, proxy and `/etc/hosts`.
 
 use super::extend;
-use crate::draft::Draft;
+use crate::draft::{Draft, count};
 use crate::ini::{section, sections, variable};
 use crate::note::Area;
 use crate::snapshot::Snapshot;
@@ -111,7 +111,8 @@ fn hosts(snapshot: &Snapshot, draft: &mut Draft) {
     };
     let own = lines.filter(|line| !is_usual(line)).count();
     if own > 0 {
-        let why = format!("{own} own entries; a device has only its own name there");
+        let own = count(own, "own entry", "own entries");
+        let why = format!("{own}; a device has only its own name there");
         draft.not_taken(Area::Network, path, &why, "use DNS");
     }
 }

@@ -35,10 +35,14 @@ const KNOWN: [&str; 22] = [
 ];
 
 pub(super) fn adopt(snapshot: &Snapshot, draft: &mut Draft) {
-    for (path, _, entry) in snapshot.below("/etc/netplan") {
+    for (path, rest, entry) in snapshot.below("/etc/netplan") {
         draft.handle(path);
+        // netplan reads no other file.
+        if rest.strip_suffix(".yaml").is_none_or(|name| name.contains('/')) {
+            continue;
+        }
         let Some(text) = entry.text() else {
-            draft.not_taken(Area::Network, path, "is not readable", "run the command as root");
+            draft.not_readable(Area::Network, path);
             continue;
         };
         let Ok(whole) = serde_saphyr::from_str::<Value>(text) else {
@@ -161,6 +165,7 @@ fn wifi(path: &str, device: &Value, draft: &mut Draft) {
             let next = format!("store it with `fleeti secret set FLEET {secret}`");
             draft.not_taken(Area::Secrets, path, "has a passphrase of Wi-Fi", &next);
         }
+        draft.origin("network.wifi", ssid, path);
         draft.profile.network.wifi.push(Wifi {
             ssid: ssid.clone(),
             security: if is_secret { WifiSecurity::Wpa2 } else { WifiSecurity::Open },

@@ -10,7 +10,7 @@ use fleeti_core::profile::Dhcp;
 const FOLDER: &str = "/etc/systemd/network";
 
 /// Settings that are taken, or that change nothing: section and name.
-const KNOWN: [(&str, &str); 20] = [
+const KNOWN: [(&str, &str); 21] = [
     ("Match", "Name"),
     ("Match", "MACAddress"),
     ("Match", "PermanentMACAddress"),
@@ -31,6 +31,7 @@ const KNOWN: [(&str, &str); 20] = [
     ("Network", "IPv6AcceptRA"),
     ("Address", "Address"),
     ("Route", "Gateway"),
+    ("Route", "Destination"),
 ];
 
 pub(super) fn adopt(snapshot: &Snapshot, draft: &mut Draft) {
@@ -79,16 +80,11 @@ fn network(path: &str, sections: &[Section], draft: &mut Draft) {
     };
     let last = |of: &'static str, name: &'static str| all(of, name).last();
     report_rest(path, sections, draft);
-    let tunnel = last("Match", "Name")
-        .filter(|name| draft.profile.network.wireguard.iter().any(|tunnel| tunnel.name == *name));
-    if let Some(tunnel) = tunnel {
-        let tunnels = &mut draft.profile.network.wireguard;
-        if let Some(tunnel) = tunnels.iter_mut().find(|t| t.name == tunnel) {
-            extend(
-                &mut tunnel.addresses,
-                all("Network", "Address").chain(all("Address", "Address")),
-            );
-        }
+    let addresses = || all("Network", "Address").chain(all("Address", "Address"));
+    let name = last("Match", "Name");
+    let tunnels = &mut draft.profile.network.wireguard;
+    if let Some(tunnel) = tunnels.iter_mut().find(|tunnel| Some(&tunnel.name) == name.as_ref()) {
+        extend(&mut tunnel.addresses, addresses());
         return;
     }
     let mut made = interface("");
@@ -101,7 +97,7 @@ fn network(path: &str, sections: &[Section], draft: &mut Draft) {
         Some("ipv6" | "v6") => Dhcp::Ipv6,
         _ => Dhcp::No,
     };
-    made.addresses = all("Network", "Address").chain(all("Address", "Address")).collect();
+    made.addresses = addresses().collect();
     made.gateways = default_routes(sections).chain(all("Network", "Gateway")).collect();
     made.dns = all("Network", "DNS").collect();
     made.mtu = last("Link", "MTUBytes").and_then(|mtu| mtu.parse().ok()).unwrap_or_default();
@@ -122,12 +118,16 @@ fn network(path: &str, sections: &[Section], draft: &mut Draft) {
     }
 }
 
-/// Gateways of routes to everywhere.
+/// Whether a route leads to every network.
+fn is_default(route: &Section) -> bool {
+    matches!(route.last("Destination"), None | Some("0.0.0.0/0" | "::/0"))
+}
+
+/// Gateways of default routes.
 fn default_routes(sections: &[Section]) -> impl Iterator<Item = String> {
     sections
         .iter()
-        .filter(|section| section.name.eq_ignore_ascii_case("Route"))
-        .filter(|route| matches!(route.last("Destination"), None | Some("0.0.0.0/0" | "::/0")))
+        .filter(|section| section.name.eq_ignore_ascii_case("Route") && is_default(section))
         .filter_map(|route| route.last("Gateway").map(str::to_owned))
 }
 
@@ -135,9 +135,7 @@ fn default_routes(sections: &[Section]) -> impl Iterator<Item = String> {
 fn report_rest(path: &str, sections: &[Section], draft: &mut Draft) {
     let mut rest = Vec::new();
     for section in sections {
-        let is_route = section.name.eq_ignore_ascii_case("Route");
-        let destination = section.last("Destination");
-        if is_route && !matches!(destination, None | Some("0.0.0.0/0" | "::/0")) {
+        if section.name.eq_ignore_ascii_case("Route") && !is_default(section) {
             rest.push("a route to a network".to_owned());
             continue;
         }
@@ -145,8 +143,7 @@ fn report_rest(path: &str, sections: &[Section], draft: &mut Draft) {
             let is_known = KNOWN.iter().any(|(of, known)| {
                 of.eq_ignore_ascii_case(&section.name) && known.eq_ignore_ascii_case(name)
             });
-            let is_destination = is_route && name.eq_ignore_ascii_case("Destination");
-            if !is_known && !is_destination {
+            if !is_known {
                 rest.push(format!("[{}] {name}", section.name));
             }
         }

@@ -18,7 +18,7 @@ pub(super) fn adopt(snapshot: &Snapshot, draft: &mut Draft) {
                 take(path, name, &sections, draft);
             }
             (Some(_), None) => {
-                draft.not_taken(Area::Network, path, "is not readable", "run the command as root");
+                draft.not_readable(Area::Network, path);
             }
             (None, _) => {
                 let why = "may be a key of WireGuard";

@@ -68,7 +68,7 @@ fn newest(text: &str, most: usize) -> &str {
 pub fn learn(cache: &Cache, lock: &Lock, line: &mut dyn FnMut(&str)) -> Result<usize, SuiteError> {
     let _alone = cache.lock("learnt").map_err(io(cache.root()))?;
     let mut text = read(cache)?.unwrap_or_else(|| {
-        line("the file of what was learnt from packages is too large, and is begun anew");
+        line("the file of what was learnt from packages is too large and is replaced");
         String::new()
     });
     let packages: BTreeSet<_> = lock.set("device").iter().map(|package| &package.sha256).collect();
@@ -226,13 +226,13 @@ mod tests {
         other.packages.insert("docker.io".to_owned(), IndexedPackage::default());
         add(&cache, &mut other).unwrap();
         assert!(other.groups.is_empty() && !other.packages["docker.io"].is_learnt);
-        // A file above the limit counts for nothing, and is begun anew.
+        // A file above the limit is ignored and replaced.
         let before = fs::read(super::path(&cache)).unwrap();
         let large = fs::File::create(super::path(&cache)).unwrap();
         large.set_len(LEARNT_MAX as u64 + 1).unwrap();
         let mut said = Vec::new();
         assert_eq!(learn(&cache, &lock, &mut |line| said.push(line.to_owned())).unwrap(), 1);
-        assert!(said[0].contains("begun anew"), "{said:?}");
+        assert!(said[0].contains("replaced"), "{said:?}");
         assert_eq!(fs::read(super::path(&cache)).unwrap(), before);
     }
 

@@ -10,7 +10,7 @@ use fleeti_store as store;
 
 /// What saving a profile would change.
 pub struct Preview {
-    /// The newest revision, with which the profile is compared; `None` if there is none. The profile
+    /// The newest revision, with which the profile is compared; `None` for a new profile. The profile
     /// is then compared with one that says nothing.
     pub against: Option<u32>,
     /// Fields and entries that differ, ordered by path. Empty if `against` is `None`.

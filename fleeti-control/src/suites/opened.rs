@@ -3,7 +3,7 @@
 use crate::error::Error;
 use fleeti_build::suite;
 use fleeti_core::profile::{Profile, SuiteFindings, SuiteIndex};
-use fleeti_core::wire::suite::{FoundPackage, FoundUnit, IndexedSuite, SuiteSearch};
+use fleeti_core::wire::suite::{IndexedSuite, SuiteSearch};
 
 /// An open index.
 #[derive(Debug)]
@@ -35,23 +35,10 @@ impl OpenIndex {
 
     /// Packages and units that fit a text.
     pub(super) fn search(&self, text: &str, limit: usize) -> Result<SuiteSearch, Error> {
-        let packages = self.index.search(text, limit).map_err(Error::internal)?;
-        let units = self.index.search_units(text, limit).map_err(Error::internal)?;
         Ok(SuiteSearch {
             suite: Some(self.suite()),
-            packages: packages
-                .into_iter()
-                .map(|package| FoundPackage {
-                    name: package.name,
-                    version: package.version,
-                    summary: package.summary,
-                    size_kib: package.size_kib,
-                })
-                .collect(),
-            units: units
-                .into_iter()
-                .map(|unit| FoundUnit { name: unit.name, packages: unit.packages })
-                .collect(),
+            packages: self.index.search(text, limit).map_err(Error::internal)?,
+            units: self.index.search_units(text, limit).map_err(Error::internal)?,
         })
     }
 }

@@ -65,7 +65,7 @@ impl Shared {
         self.upload.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The index; `None` if there is none, or a file that is no index, which the log says.
+    /// The index; `None` if no worker has uploaded one, or if its file is not an index, which is logged.
     pub(super) fn open(&self) -> Option<Arc<OpenIndex>> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.is_none() {

@@ -7,8 +7,7 @@ use fleeti_core::id::Line;
 use fleeti_core::profile::{Builtin, Fragment, Kind, Library, Profile};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Write a commented profile that extends a template.
@@ -82,16 +81,14 @@ fn template(name: &str) -> Result<Fragment, Failure> {
 }
 
 fn write_new(file: &Path, text: &str) -> Result<(), Failure> {
-    let failure = |e: std::io::Error| match e.kind() {
+    let written = fleeti_files::create_durably(file, text.as_bytes(), fleeti_files::PUBLIC);
+    written.map_err(|e| match e.kind() {
         ErrorKind::AlreadyExists => Failure::new(
             format!("{} exists already", file.display()),
             Some("name another file with --out"),
         ),
         _ => Failure::plain(format!("{}: {e}", file.display())),
-    };
-    let mut created =
-        OpenOptions::new().write(true).create_new(true).open(file).map_err(failure)?;
-    created.write_all(text.as_bytes()).map_err(failure)
+    })
 }
 
 /// The text up to the comments about sections.

@@ -79,7 +79,7 @@ pub fn run(import: &Import, output: &Output) -> CommandResult {
     let name = import.name.clone().or_else(|| fleeti_adopt::name_of(&snapshot));
     let name = name.ok_or_else(|| {
         let hint = "name the profile: fleeti profile import web --adopt";
-        Failure::new("the host name is no name for a profile", Some(hint))
+        Failure::new("the host name is missing or is not a valid profile name", Some(hint))
     })?;
     let options = Options {
         password_hashes: import.password_hashes,

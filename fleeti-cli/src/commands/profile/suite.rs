@@ -49,7 +49,7 @@ pub struct Indexed {
 }
 
 impl Packages {
-    /// The index, or why there is none.
+    /// The index, or a note that says why packages are not checked.
     pub fn index(&self) -> Indexed {
         match self.find() {
             Ok(index) => {
@@ -90,22 +90,9 @@ pub fn search(search: &Search, output: &Output) -> CommandResult {
     let hint = "run it with network and without --offline once";
     let index = search.packages.find().map_err(|e| Failure::new(e, Some(hint)))?;
     let (text, limit) = (search.words.join(" "), usize::from(search.limit));
-    let packages = index.search(&text, limit).map_err(Failure::plain)?;
-    let units = index.search_units(&text, limit).map_err(Failure::plain)?;
     let found = Found {
-        packages: packages
-            .into_iter()
-            .map(|package| FoundPackage {
-                name: package.name,
-                version: package.version,
-                summary: package.summary,
-                size_kib: package.size_kib,
-            })
-            .collect(),
-        units: units
-            .into_iter()
-            .map(|unit| FoundUnit { name: unit.name, packages: unit.packages })
-            .collect(),
+        packages: index.search(&text, limit).map_err(Failure::plain)?,
+        units: index.search_units(&text, limit).map_err(Failure::plain)?,
     };
     output.data(&found, |found| shown(found, &index.head().suite));
     Ok(())

@@ -28,5 +28,5 @@ mod text;
 
 pub use against::{SuiteFindings, against_suite};
 pub use made::{Brought, IndexParts, IndexedPackage};
-pub use searched::{PackageFacts, SuiteIndex, UnitFacts};
+pub use searched::{PackageFacts, SuiteIndex};
 pub use text::{INDEX_MAX, IndexError, IndexHead, IndexText};

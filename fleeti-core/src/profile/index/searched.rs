@@ -2,6 +2,7 @@
 
 use super::near::Near;
 use super::text::{INDEX_MAX, IndexError, IndexHead, IndexText, Line, Lines, key, problem};
+use crate::wire::suite::{FoundPackage, FoundUnit};
 use std::collections::{BTreeMap, HashMap};
 
 /// Bytes of an index of which the first name is kept in memory.
@@ -49,13 +50,11 @@ pub struct PackageFacts {
     depends: String,
 }
 
-/// A system unit of a suite.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UnitFacts {
-    /// Name.
-    pub name: String,
-    /// Packages that bring it.
-    pub packages: Vec<String>,
+impl From<PackageFacts> for FoundPackage {
+    fn from(facts: PackageFacts) -> Self {
+        let PackageFacts { name, version, size_kib, summary, .. } = facts;
+        Self { name, version, summary, size_kib }
+    }
 }
 
 /// Packages that are installed together.
@@ -234,13 +233,13 @@ impl SuiteIndex {
     ///
     /// # Errors
     /// [`IndexError::Unreadable`].
-    pub fn search(&self, text: &str, limit: usize) -> Result<Vec<PackageFacts>, IndexError> {
+    pub fn search(&self, text: &str, limit: usize) -> Result<Vec<FoundPackage>, IndexError> {
         let mut best = Best::new(text, limit);
         if !best.words.is_empty() {
             self.each(b'P', |line| {
                 let (_, name) = key(line);
                 let summary = line.rsplit('\t').next().unwrap_or_default();
-                best.offer(name, Some(summary), || facts(line));
+                best.offer(name, Some(summary), || facts(line).map(FoundPackage::from));
             })?;
         }
         Ok(best.finish())
@@ -251,13 +250,13 @@ impl SuiteIndex {
     ///
     /// # Errors
     /// [`IndexError::Unreadable`].
-    pub fn search_units(&self, text: &str, limit: usize) -> Result<Vec<UnitFacts>, IndexError> {
+    pub fn search_units(&self, text: &str, limit: usize) -> Result<Vec<FoundUnit>, IndexError> {
         let mut best = Best::new(text, limit);
         if !best.words.is_empty() {
             self.each(b'U', |line| {
                 let name = key(line).1;
                 best.offer(name, None, || {
-                    Some(UnitFacts { name: name.to_owned(), packages: packages(Some(line)) })
+                    Some(FoundUnit { name: name.to_owned(), packages: packages(Some(line)) })
                 });
             })?;
         }
