@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The steps of a build, in the order in which they are evaluated.
-pub const STEPS: [&str; 4] = ["root", "initrd", "uki", "disk"];
+pub const STEPS: [&str; 5] = ["tree", "root", "initrd", "uki", "disk"];
 
 /// Path of the derivation of a step. It does not exist.
 #[must_use]

@@ -7,6 +7,7 @@ Every difference in path, type, owner, mode, link target or content must be in `
 ({pattern: reason}). A pattern without a match is an error too, so that the list stays current.
 """
 import fnmatch, glob, hashlib, json, os, stat, subprocess, sys
+from members import path_of
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -66,11 +67,11 @@ def main():
     extra = set()
     for package in (p for p in packages if p["extra"]):
         for listing in glob.glob(f"{target}/var/lib/dpkg/info/{package['name']}.list") + glob.glob(f"{target}/var/lib/dpkg/info/{package['name']}:*.list"):
-            extra |= {os.path.normpath(line.strip().lstrip("/")) for line in open(listing)}
+            extra |= {path_of(line.strip()) for line in open(listing)}
     for listing in glob.glob(f"{target}/var/lib/dpkg/info/*.list"):
         package = os.path.basename(listing).removesuffix(".list").split(":")[0]
         if not any(p["extra"] and p["name"] == package for p in packages):
-            extra -= {os.path.normpath(line.strip().lstrip("/")) for line in open(listing)}
+            extra -= {path_of(line.strip()) for line in open(listing)}
     exclude = json.load(open(f"{HERE}/exclude.json"))
     in_image = {p["name"] for p in packages if not p["extra"]}
     left_out = [*exclude["unpack"], *(p for p, entry in exclude["image"].items() if entry.get("unless") not in in_image),
@@ -78,8 +79,6 @@ def main():
     reasons = json.load(open(f"{HERE}/differences.json"))
     used, unexplained = set(), []
     real, ours = describe(target), describe(image)
-    # dpkg's lists name files through links such as /lib.
-    extra |= {f"usr/{e}" for e in extra if e.split("/")[0] in ("bin", "sbin", "lib", "lib64")}
     for path in sorted(real.keys() | ours.keys()):
         a, b = real.get(path), ours.get(path)
         if a == b or (b is None and (path in extra or any(fnmatch.fnmatch(path, p) for p in left_out))):

@@ -95,4 +95,4 @@ let
   disk = inTools "fleeti-disk-${s.line}-${s.version}" (E // { DEFS = json "repart.json" s.partitions; }) ''
     python3 ${scripts}/disk.py "$DEFS" ${root} ${uki} $out
   '';
-in { inherit tools deviceTree initrd root uki disk; }
+in { inherit tools initrd root uki disk; tree = deviceTree; }

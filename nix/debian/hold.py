@@ -1,11 +1,12 @@
 """Holds an installed tree against the packages' own lists of members, and says what their scripts changed.
 
-A path is as its package says, or something explains the difference: dpkg-statoverride, or a maintainer script or a
-tmpfiles.d file of a package that names the path or a folder above it. Setuid, setgid and sticky modes need a text that names
+A path is as its package says, or something explains the difference: dpkg-statoverride, or a maintainer script, its triggers,
+or a sysusers.d or tmpfiles.d file of a package that names the path or a folder above it. Setuid, setgid and sticky modes need a text that names
 the path itself. script-changes.json explains plain files of root's, and other owners and modes only where it says so.
 Otherwise the build fails.
 """
 import collections, fnmatch, hashlib, json, os, re, sys
+import members
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SPECIAL = 0o7000
@@ -61,14 +62,12 @@ def overrides(database):
     with open(f"{database}/statoverride") as f:
         for line in f:
             user, group, mode, path = line.split(None, 3)
-            path = path.strip().lstrip("/")
-            first = path.split("/")[0]
-            found[f"usr/{path}" if first in ("bin", "sbin", "lib") else path] = (user, group, int(mode, 8))
+            found[members.path_of(path.strip())] = (user, group, int(mode, 8))
     return found
 
 
 class Scripts:
-    """Who names a path: maintainer scripts, tmpfiles.d files, and the list of changes that no script spells out."""
+    """Who names a path: maintainer scripts, files of sysusers.d and tmpfiles.d, and the list of changes that no script spells out."""
     def __init__(self, root, packages):
         self.texts, self.spelled = {}, {}
         for package in packages:
@@ -144,6 +143,9 @@ class Holding:
 
     def shipped(self, path, entry, candidates):
         if any(self.matches(entry, member) for _, member in candidates):
+            target = os.readlink(f"{self.root}/{path}") if entry[0] == "l" else ""
+            if entry[0] == "l" and all(target != member[6] for _, member in candidates):
+                self.change(path, f"a link to {target}", False)
             return
         kind, uid, gid, mode, real = entry
         package, member = candidates[0]

@@ -14,7 +14,6 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 BUSYBOX = os.environ["B"]
 STATE = "/run/fleeti"  # the same path outside and inside the tree: fakeroot's library must be in both
 LIBRARY = "/usr/lib/x86_64-linux-gnu/libfakeroot/libfakeroot-tcp.so"
-MOUNTED = {"dev": 0o755, "proc": 0o755, "run": 0o755, "sys": 0o755, "tmp": 0o1777}
 ENVIRONMENT = {
     "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "TZ": "UTC", "TERM": "dumb",
     "SOURCE_DATE_EPOCH": os.environ["SOURCE_DATE_EPOCH"],
@@ -121,7 +120,7 @@ def install(debs, root, fakeroot):
 def survey(root, owners):
     """{path: [kind, uid, gid, mode, real mode]} of the tree. Nothing is mounted in it: that would hide files."""
     device = os.lstat(root).st_dev
-    found = {path: ["d", 0, 0, mode, mode] for path, mode in MOUNTED.items()}
+    found = {}
     for folder, folders, files in os.walk(root):
         for name in folders + files:
             path = os.path.join(folder, name)
@@ -184,7 +183,8 @@ def main():
     save(out, "scripts.json", holding.changes)
     if holding.errors:
         sys.exit("".join(f"error: {line}\n" for line in holding.errors))
-    finish.remove_build_only(tree, listed[len(sets["device"]):], listed[:len(sets["device"])])
+    device = listed[:len(sets["device"])]
+    finish.remove_build_only(tree, listed[len(device):], device)
     add_kernel(tree, sets["kernel"], out)
     finish.remove_made(tree, names)
     finish.fix_made(tree, int(ENVIRONMENT["SOURCE_DATE_EPOCH"]))
@@ -193,7 +193,6 @@ def main():
     finish.move_var(tree, holding.names)
     save(out, "ids.json", ids.renumber(root, json.loads(os.environ["IDS"])))
     save(out, "meta.json", {path: [*holding.names.of(uid, gid), uid, gid, mode] for path, (_, uid, gid, mode, _) in tree.found.items()})
-    save(out, "packages.json", [{"name": package["name"], "version": package["version"]} for package in listed[:len(sets["device"])]])
     link_libraries(root, everything)
     finish.readable(root)
 

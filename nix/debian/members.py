@@ -15,7 +15,7 @@ def path_of(member):
 
 
 def one(deb):
-    """{"paths": {path: [kind, user, group, uid, gid, mode, link]}, "scripts": {name: text}, "conffiles": [path]}"""
+    """{"name", "paths": {path: [kind, user, group, uid, gid, mode, link]}, "md5": {path: hash}, "scripts": {name: text}}"""
     paths = {}
     process = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE)
     with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
@@ -33,9 +33,8 @@ def one(deb):
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         control = {os.path.normpath(m.name): archive.extractfile(m).read().decode(errors="replace")
                    for m in archive if m.isreg()}
-    return {"name": name_of(deb), "paths": paths, "md5": dict(re.findall(r"^(\S+)  (.*)$", control.get("md5sums", ""), re.M))and
-            {path_of(p): h for h, p in re.findall(r"^(\S+)  (.*)$", control.get("md5sums", ""), re.M)},
-            "version": re.search(r"^Version: (\S+)$", control["control"], re.M).group(1),
+    sums = re.findall(r"^(\S+)  (.*)$", control.get("md5sums", ""), re.M)
+    return {"name": name_of(deb), "paths": paths, "md5": {path_of(path): value for value, path in sums},
             "scripts": {k: v for k, v in control.items() if k in ("preinst", "postinst", "config", "triggers")}}
 
 

@@ -274,7 +274,7 @@ impl Base for Debian {
         fs::write(&spec, text.to_string()).map_err(io(&spec))?;
 
         line("evaluating");
-        const ATTRIBUTES: [&str; 4] = ["root", "initrd", "uki", "disk"];
+        const ATTRIBUTES: [&str; 5] = ["tree", "root", "initrd", "uki", "disk"];
         let spec_text = spec.display().to_string();
         let derivations = runner.instantiate(
             &scripts.join("default.nix"),

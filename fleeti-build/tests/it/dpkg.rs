@@ -2,19 +2,13 @@
 //! reason.
 
 use crate::{cache, profile, repository, request};
-use fleeti_build::base::Base;
-use fleeti_build::base::debian::Debian;
 use fleeti_build::build;
 use fleeti_build::lock::Lock;
-use fleeti_core::profile::Revision;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
-
-/// What dpkg needs to run, but an image does not contain.
-const EXTRA: [&str; 4] = ["dpkg", "tar", "diffutils", "perl-base"];
 
 /// Patterns of the list of reasons that this profile needs.
 fn compare(name: &str) -> BTreeSet<String> {
@@ -31,17 +25,11 @@ fn compare(name: &str) -> BTreeSet<String> {
     );
 
     only_root_reads_password_hashes(&image);
-    let revision = Revision::new(1, request.profile.clone()).unwrap();
-    let mut device = Debian.packages(&revision).remove("device").unwrap();
-    device.extend(EXTRA.map(str::to_owned));
-    let with_dpkg =
-        Lock::resolve(&cache(), &BTreeMap::from([("device".to_owned(), device)])).unwrap();
-    with_dpkg.fetch(&cache(), |_, _| {}).unwrap();
     let known: BTreeSet<_> = lock.set("device").iter().map(|p| &p.name).collect();
     let packages: Vec<_> = lock
         .set("device")
         .iter()
-        .chain(with_dpkg.set("device").iter().filter(|p| !known.contains(&p.name)))
+        .chain(lock.set("installer").iter().filter(|p| !known.contains(&p.name)))
         .map(|p| serde_json::json!({"name": p.name, "path": cache().package(&p.sha256), "extra": !known.contains(&p.name)}))
         .collect();
     let list = dir.path().join("packages.json");
