@@ -70,15 +70,14 @@ pub fn lock_for(
     }
     let default = cache.root().join("locks").join(format!("{}.json", revision.profile.name));
     let path = named.unwrap_or(&default);
-    if !refresh && path.exists() {
-        let lock = Lock::read(path)?;
-        if lock.requested == requested {
-            return Ok(lock);
-        }
-    }
+    let earlier = if path.exists() { Some(Lock::read(path)?) } else { None };
     // Users and groups keep their numbers along a line: those of the earlier lock, and those of
     // builds on this machine.
-    let before = if path.exists() { Lock::read(path)?.ids } else { Ids::default() };
+    let before = match earlier {
+        Some(lock) if !refresh && lock.requested == requested => return Ok(lock),
+        Some(lock) => lock.ids,
+        None => Ids::default(),
+    };
     let ids = before.and(&known_ids(cache, revision)?)?;
     let mut lock = Lock::resolve(cache, &requested)?;
     lock.ids = ids;

@@ -98,8 +98,9 @@ pub struct NewRelease<'a> {
     pub created_s: u64,
 }
 
-/// Signs a build into a release directory, and tells `line` what it does. Signs exactly what `record` describes: the directory is
-/// not trusted, so every file is read once and compared with the record.
+/// Signs a build into a release directory, and tells `line` what it does. Signs exactly what
+/// `record` describes: the directory is not trusted, so every file is read once and compared with the
+/// record.
 ///
 /// # Errors
 /// [`ReleaseError`]. Then nothing remains at `out`.

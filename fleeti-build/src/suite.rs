@@ -7,6 +7,7 @@
 mod deb;
 mod learnt;
 mod lists;
+mod pace;
 mod tar;
 
 use crate::apt::Apt;
@@ -22,6 +23,7 @@ use fleeti_core::profile::{
     against_suite,
 };
 pub use learnt::learn;
+pub use pace::Pace;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};

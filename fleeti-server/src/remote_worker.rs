@@ -29,10 +29,6 @@ use tokio::time::MissedTickBehavior;
 const REPORT: Duration = Duration::from_secs(1);
 /// Interval at which the lease is renewed.
 const RENEW: Duration = Duration::from_secs(LEASE_S / 4);
-/// Interval at which the index of the suite is made, besides after builds.
-const INDEX: Duration = Duration::from_secs(12 * 3600);
-/// Time after which that is tried again when it failed; each further time twice as long.
-const INDEX_RETRY: Duration = Duration::from_secs(5 * 60);
 /// Maximum delay between two attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// Maximum attempts of a request while the server is away: about ten minutes.
@@ -128,20 +124,17 @@ impl RemoteWorker {
     pub async fn run(&self) -> Infallible {
         let mut pause = Duration::from_secs(1);
         let mut index_due = Instant::now();
-        let mut index_retry = INDEX_RETRY;
+        let mut pace = suite::Pace::default();
         loop {
             if Instant::now() >= index_due {
-                index_due = Instant::now() + INDEX;
-                if let Err(e) = self.share_index().await {
+                let shared = self.share_index().await;
+                if let Err(e) = &shared {
                     tracing::warn!(
                         "profiles are not checked against new packages: {}",
                         Foreign::new(&format!("{e:#}"), 500)
                     );
-                    index_due = Instant::now() + index_retry;
-                    index_retry = (index_retry * 2).min(INDEX);
-                } else {
-                    index_retry = INDEX_RETRY;
                 }
+                index_due = Instant::now() + pace.after(shared.is_ok());
             }
             match self.one().await {
                 Ok(has_built) => {

@@ -5,12 +5,11 @@
 //! one other file defines for the type.
 
 use crate::circles;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use syn::visit::{self, Visit};
-use syn::{Attribute, Expr, ExprCall, ExprMethodCall, ImplItem, ItemImpl, ItemMod, Type};
+use syn::{Expr, ExprCall, ExprMethodCall, ImplItem, ItemImpl, ItemMod, Type};
 
 /// A method: its type and its name.
 type Method = (String, String);
@@ -24,17 +23,10 @@ pub fn of_crate(src: &Path) -> Result<Vec<Vec<String>>> {
     circles::files(src, src, &mut modules)?;
     let mut methods = Methods::default();
     for (module, file) in &modules {
-        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-        let parsed = syn::parse_file(&text).with_context(|| file.display().to_string())?;
         methods.module.clone_from(module);
-        methods.visit_file(&parsed);
+        methods.visit_file(&circles::parsed(file)?);
     }
-    let name = |module: &str| {
-        let file: &PathBuf = &modules[module];
-        file.strip_prefix(src).unwrap_or(src).display().to_string()
-    };
-    let found = circles::circles(&methods.edges());
-    Ok(found.into_iter().map(|circle| circle.into_iter().map(name).collect()).collect())
+    Ok(circles::named(src, &modules, &methods.edges()))
 }
 
 /// Where methods are defined and called.
@@ -70,13 +62,9 @@ impl Methods {
     }
 }
 
-fn is_test(attributes: &[Attribute]) -> bool {
-    attributes.iter().any(|a| a.path().is_ident("cfg"))
-}
-
 impl<'ast> Visit<'ast> for Methods {
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
-        if !is_test(&item.attrs) {
+        if !circles::is_test(&item.attrs) {
             visit::visit_item_mod(self, item);
         }
     }
@@ -118,6 +106,7 @@ impl<'ast> Visit<'ast> for Methods {
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn planted(files: &[(&str, &str)]) -> Vec<Vec<String>> {
         let dir = tempfile::tempdir().unwrap();

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
-use syn::{ItemMod, ItemUse, UseTree, Visibility};
+use syn::{Attribute, ItemMod, ItemUse, UseTree, Visibility};
 
 /// Circles of a crate whose sources are in `src`, each as the files in it, sorted.
 ///
@@ -19,10 +19,8 @@ pub fn of_crate(src: &Path) -> Result<Vec<Vec<String>>> {
     files(src, src, &mut modules)?;
     let mut edges: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (module, file) in &modules {
-        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-        let parsed = syn::parse_file(&text).with_context(|| file.display().to_string())?;
         let mut imports = Imports { module: module.clone(), found: Vec::new() };
-        imports.visit_file(&parsed);
+        imports.visit_file(&parsed(file)?);
         for path in imports.found {
             if let Some(target) = resolved(&modules, &path)
                 && target != module
@@ -31,9 +29,29 @@ pub fn of_crate(src: &Path) -> Result<Vec<Vec<String>>> {
             }
         }
     }
+    Ok(named(src, &modules, &edges))
+}
+
+/// What is in a file.
+pub(crate) fn parsed(file: &Path) -> Result<syn::File> {
+    let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    syn::parse_file(&text).with_context(|| file.display().to_string())
+}
+
+/// Circles of modules, each as the files in it, sorted.
+pub(crate) fn named(
+    src: &Path,
+    modules: &BTreeMap<String, PathBuf>,
+    edges: &BTreeMap<&str, BTreeSet<&str>>,
+) -> Vec<Vec<String>> {
     let name =
         |module: &str| modules[module].strip_prefix(src).unwrap_or(src).display().to_string();
-    Ok(circles(&edges).into_iter().map(|c| c.into_iter().map(name).collect()).collect())
+    circles(edges).into_iter().map(|c| c.into_iter().map(name).collect()).collect()
+}
+
+/// Whether something is compiled only for some builds, as tests are.
+pub(crate) fn is_test(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|a| a.path().is_ident("cfg"))
 }
 
 /// Files by their module path, as in `service::audit`; the crate's root is empty.
@@ -130,8 +148,7 @@ impl<'ast> Visit<'ast> for Imports {
     }
 
     fn visit_item_mod(&mut self, item: &'ast ItemMod) {
-        let is_test = item.attrs.iter().any(|a| a.path().is_ident("cfg"));
-        if !is_test {
+        if !is_test(&item.attrs) {
             // `super` of a module inside this file is this file.
             let outer = self.module.clone();
             self.module = [outer.as_str(), &item.ident.to_string()].join("::");
@@ -142,7 +159,7 @@ impl<'ast> Visit<'ast> for Imports {
 }
 
 /// Strongly connected components of more than one file.
-pub(crate) fn circles<'m>(edges: &BTreeMap<&'m str, BTreeSet<&'m str>>) -> Vec<Vec<&'m str>> {
+fn circles<'m>(edges: &BTreeMap<&'m str, BTreeSet<&'m str>>) -> Vec<Vec<&'m str>> {
     let reach = |from: &'m str| {
         let (mut seen, mut left) = (BTreeSet::new(), vec![from]);
         while let Some(file) = left.pop() {

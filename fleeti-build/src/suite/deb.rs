@@ -74,7 +74,8 @@ fn archive(
     if status.success() { Ok(()) } else { Err(format!("dpkg-deb {part}: {status}")) }
 }
 
-/// The path below /usr of a path of a package.
+/// The path below /usr of a path of a package. Before /usr was merged, the same folders were below
+/// the root.
 fn below_usr(path: &str) -> &str {
     path.strip_prefix("usr/").unwrap_or(path)
 }
@@ -83,7 +84,8 @@ fn is_one_name(name: &str) -> bool {
     !name.is_empty() && !name.contains('/')
 }
 
-fn unit(path: &str) -> Option<&str> {
+/// The name of a system unit.
+pub(super) fn unit(path: &str) -> Option<&str> {
     below_usr(path).strip_prefix("lib/systemd/system/").filter(|name| is_one_name(name))
 }
 
@@ -111,7 +113,7 @@ fn file(path: &str, text: &str, brought: &mut Brought) {
 }
 
 /// The path of a program below /usr/bin or /usr/sbin.
-fn program(path: &str) -> Option<String> {
+pub(super) fn program(path: &str) -> Option<String> {
     let path = below_usr(path);
     let folders = ["bin/", "sbin/"];
     let is_program =

@@ -1,6 +1,6 @@
 //! Reads the lists of a suite: packages, their summaries, and their contents.
 
-use super::SuiteError;
+use super::{SuiteError, deb};
 use crate::apt::Apt;
 use crate::lock::LockError;
 use fleeti_core::profile::{IndexParts, IndexedPackage};
@@ -163,18 +163,10 @@ impl Lines for Contents<'_> {
     fn line(&mut self, line: &str) {
         let Some((path, packages)) = line.rsplit_once(char::is_whitespace) else { return };
         let path = path.trim_end();
-        // Before /usr was merged, the same folders were below the root.
-        let path = path.strip_prefix("usr/").unwrap_or(path);
-        let is_one_name = |name: &str| !name.is_empty() && !name.contains('/');
-        let entry = if let Some(unit) =
-            path.strip_prefix("lib/systemd/system/").filter(|unit| is_one_name(unit))
-        {
+        let entry = if let Some(unit) = deb::unit(path) {
             self.0.units.entry(unit.to_owned())
-        } else if ["bin/", "sbin/"]
-            .iter()
-            .any(|folder| path.strip_prefix(folder).is_some_and(is_one_name))
-        {
-            self.0.programs.entry(format!("/usr/{path}"))
+        } else if let Some(program) = deb::program(path) {
+            self.0.programs.entry(program)
         } else {
             return;
         };

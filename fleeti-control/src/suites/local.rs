@@ -6,27 +6,17 @@ use anyhow::Result;
 use fleeti_build::cache::Cache;
 use fleeti_build::suite;
 use fleeti_core::foreign::Foreign;
-use std::time::Duration;
-
-/// Interval at which the index is made.
-const INTERVAL: Duration = Duration::from_secs(12 * 3600);
-/// Time after which it is tried again when it failed; each further time twice as long.
-const RETRY: Duration = Duration::from_secs(5 * 60);
 
 /// Works until the task is aborted.
 pub async fn run(cx: ContextRef) {
-    let mut retry = RETRY;
+    let mut pace = suite::Pace::default();
     loop {
-        let mut pause = INTERVAL;
-        if let Err(e) = make(&cx).await {
+        let made = make(&cx).await;
+        if let Err(e) = &made {
             let why = Foreign::log(&format!("{e:#}")).to_string();
             tracing::warn!("profiles are not checked against new packages: {why}");
-            pause = retry;
-            retry = (retry * 2).min(INTERVAL);
-        } else {
-            retry = RETRY;
         }
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pace.after(made.is_ok())).await;
     }
 }
 

@@ -36,16 +36,23 @@ pub struct Part {
     pub bytes: Bytes,
 }
 
+impl Part {
+    /// Offset after the last byte.
+    fn end(&self) -> u64 {
+        self.offset.saturating_add(self.bytes.len() as u64)
+    }
+}
+
 /// The index that the server has.
 ///
 /// # Errors
 /// [`Code::NotFound`] for another suite.
 pub async fn known(cx: &Context, of: &str) -> Result<KnownIndex, Error> {
-    is_known(of)?;
+    check_suite(of)?;
     with(cx, |index| KnownIndex { digest: index.map(|index| index.suite().digest) }).await
 }
 
-fn is_known(of: &str) -> Result<(), Error> {
+fn check_suite(of: &str) -> Result<(), Error> {
     if of == SUITE { Ok(()) } else { Err(Error::not_found("suite", of)) }
 }
 
@@ -56,14 +63,13 @@ fn is_known(of: &str) -> Result<(), Error> {
 /// # Errors
 /// [`Code::NotFound`] for another suite; [`Code::TooLarge`]; [`Code::Conflict`] if a part is missing
 /// before this one, or another worker began an upload; [`Code::Untrusted`] for another digest;
-/// [`Code::Invalid`] for a text that is no index of this suite; [`Code::Full`].
+/// [`Code::Invalid`] for a text that is not an index of this suite; [`Code::Full`].
 pub async fn put(cx: &Context, worker: &WorkerName, of: &str, part: Part) -> Result<(), Error> {
-    is_known(of)?;
+    check_suite(of)?;
     if !is_sha256_hex(&part.digest) {
         return Err(Error::new(Code::Invalid, "sha256 must be 64 hexadecimal digits"));
     }
-    let end = part.offset.saturating_add(part.bytes.len() as u64);
-    if part.size > INDEX_MAX || end > part.size {
+    if part.size > INDEX_MAX || part.end() > part.size {
         let most = part.size.min(INDEX_MAX);
         let detail = format!("the index has more than {most} bytes");
         return Err(Error::new(Code::TooLarge, detail));
@@ -85,7 +91,7 @@ fn store(shared: &Shared, worker: &WorkerName, part: &Part) -> Result<(), Error>
     }
     if running.as_ref() != Some(&upload) {
         // The answer to the last part was lost.
-        let is_last = part.offset.saturating_add(part.bytes.len() as u64) == part.size;
+        let is_last = part.end() == part.size;
         if is_last && shared.open().is_some_and(|index| index.digest == part.digest) {
             return Ok(());
         }
@@ -103,7 +109,7 @@ fn store(shared: &Shared, worker: &WorkerName, part: &Part) -> Result<(), Error>
         return Ok(());
     }
     file.sync_all()?;
-    // What is complete is an index or nothing.
+    // The upload is complete: it becomes the index, or is removed.
     *running = None;
     let placed = place(shared, &path, &part.digest);
     if placed.is_err() {
@@ -124,7 +130,7 @@ fn place(shared: &Shared, path: &Path, digest: &str) -> Result<OpenIndex, Error>
         let detail = format!("the index: {}", Foreign::new(text, 200));
         Error::new(Code::Invalid, detail).hint("update the worker to the version of the server")
     };
-    // The path of the server is nothing for a worker.
+    // A worker is told what is wrong with the text, and no path of the server.
     let index = suite::open(path).map_err(|e| match e {
         suite::SuiteError::Index { source, .. } => invalid(&source.to_string()),
         other => Error::internal(other),
@@ -139,7 +145,7 @@ fn place(shared: &Shared, path: &Path, digest: &str) -> Result<OpenIndex, Error>
 /// Takes the index that a worker of this process made.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a file that is no index of this suite.
+/// [`Code::Invalid`] for a file that is not an index of this suite.
 pub async fn take(cx: &Context, made: &Path) -> Result<(), Error> {
     let (shared, made) = (Arc::clone(&cx.suites.shared), made.to_owned());
     let taken = tokio::task::spawn_blocking(move || {

@@ -58,6 +58,11 @@ impl fmt::Display for Finding {
 /// of both lengths.
 const NAMED_MAX: usize = 128;
 
+/// Largest number of edits between a name with a typing error and a known name.
+pub(super) fn edits_max(name: &str, known: &str) -> usize {
+    (known.len().max(name.len()) / 3).max(1)
+}
+
 /// The known name that is nearest to a name with a typing error, if one is near. A text of more than
 /// 128 bytes is near to none.
 ///
@@ -73,13 +78,12 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     }
     let lower = name.to_ascii_lowercase();
     let length = name.chars().count();
-    let most = |known: &str| (known.len().max(name.len()) / 3).max(1);
     known
         .into_iter()
         // Each edit changes the length by one at most.
-        .filter(|known| known.chars().count().abs_diff(length) <= most(known))
+        .filter(|known| known.chars().count().abs_diff(length) <= edits_max(name, known))
         .map(|known| (strsim::damerau_levenshtein(&lower, &known.to_ascii_lowercase()), known))
-        .filter(|(distance, known)| *distance <= most(known))
+        .filter(|(distance, known)| *distance <= edits_max(name, known))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, known)| known)
 }

@@ -24,6 +24,7 @@ use tokio_rustls::server::TlsStream;
 const KEEP_ALIVE_S_MAX: u16 = 300;
 /// Receive maximum for QoS 1 messages. Each is acknowledged before the next one is read.
 const RECEIVE_MAX: u16 = 16;
+
 /// Why a session ends when its place is given away.
 const EVICTED: &str = "its place was given to another device";
 

@@ -49,6 +49,14 @@ impl Scale {
 /// Checks that all results are valid.
 ///
 /// # Errors
+/// The median of times in milliseconds, which is printed with the slowest one.
+fn median(name: &str, mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
+    eprintln!("    {name:<40} median {median:.1} ms, slowest {slowest:.1} ms");
+    median
+}
+
 /// Names a record that is not a positive number, or reports that there is none.
 pub fn check(records: &[Record], scale: Scale) -> Result<()> {
     ensure!(!records.is_empty(), "the scenario measured nothing");

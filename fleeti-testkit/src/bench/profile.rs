@@ -2,7 +2,7 @@
 
 use super::organisation::Organisation;
 use super::pages::sign_in;
-use super::{Record, Scale, suite_index};
+use super::{Record, Scale, median, suite_index};
 use anyhow::{Result, bail, ensure};
 use fleeti_core::profile::{Builtin, resolve};
 use fleeti_store::{self as store, Db};
@@ -99,11 +99,4 @@ async fn open(organisation: &Organisation, looks: usize) -> Result<f64> {
         ensure!(body.contains("package-299"), "the editor shows another profile");
     }
     Ok(median("editor", times))
-}
-
-fn median(name: &str, mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
-    eprintln!("    {name:<40} median {median:.1} ms, slowest {slowest:.1} ms");
-    median
 }

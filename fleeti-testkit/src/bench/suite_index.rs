@@ -1,6 +1,6 @@
 //! The check of a profile of 300 packages against an index of 60,000.
 
-use super::{Record, Scale};
+use super::{Record, Scale, median, process};
 use anyhow::{Context, Result, ensure};
 use fleeti_build::suite;
 use fleeti_core::profile::{
@@ -33,15 +33,15 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
         check(&text, &index)?;
         times.push(started.elapsed().as_secs_f64() * 1000.0);
     }
-    times.sort_by(f64::total_cmp);
-    let median = times[times.len() / 2];
-    eprintln!(
-        "    check with index: median {median:.1} ms, slowest {:.1} ms",
-        times[times.len() - 1]
-    );
+    let median = median("check with index", times);
     Ok(vec![
         Record::new("check_indexed_ms", median, "ms", "fleeti"),
-        Record::new("check_indexed_mib", peak_mib()?, "MiB", "fleeti"),
+        Record::new(
+            "check_indexed_mib",
+            process::peak_kib(std::process::id())? / 1024.0,
+            "MiB",
+            "fleeti",
+        ),
     ])
 }
 
@@ -100,12 +100,4 @@ fn document() -> Result<String> {
         writeln!(text, "[[services]]\nname = \"unit-{i}.service\"")?;
     }
     Ok(text)
-}
-
-/// Largest resident memory of this process so far, MiB.
-fn peak_mib() -> Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("VmHWM")?;
-    let kib: f64 = line.split_whitespace().next().context("VmHWM")?.parse()?;
-    Ok(kib / 1024.0)
 }

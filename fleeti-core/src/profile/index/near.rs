@@ -1,6 +1,6 @@
 //! The known name that is nearest to each of several names, in one pass over the known ones.
 
-use super::super::finding::nearest;
+use super::super::finding::{edits_max, nearest};
 
 /// Names for which a near one is looked for.
 pub(super) struct Near {
@@ -35,9 +35,9 @@ impl Near {
     pub(super) fn offer(&mut self, known: &str) {
         let of_known = characters(known);
         for wanted in &mut self.wanted {
-            // As `nearest` counts. Each edit changes the length by one at most, and adds and removes
-            // one character at most.
-            let most = (known.len().max(wanted.name.len()) / 3).max(1);
+            // Each edit changes the length by one at most, and adds and removes one character at
+            // most.
+            let most = edits_max(&wanted.name, known);
             let differing = (of_known ^ wanted.characters).count_ones() as usize;
             if known.len().abs_diff(wanted.name.len()) <= most
                 && differing <= 2 * most

@@ -3,7 +3,7 @@
 
 use super::{Resolved, Sources, too_long};
 use crate::profile::document::{Node, Value};
-use crate::profile::finding::{Finding, Severity};
+use crate::profile::finding::Finding;
 use crate::profile::library::Library;
 use crate::profile::merge;
 use crate::profile::path::{self, Segment, segments};
@@ -214,14 +214,6 @@ fn inherited(sources: &Sources<'_>, order: &[usize]) -> Node {
     tree
 }
 
-impl Draft {
-    /// Whether there is an error, so that the document cannot be saved.
-    #[must_use]
-    pub fn has_errors(&self) -> bool {
-        self.findings.iter().any(|finding| finding.severity == Severity::Error)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -237,7 +229,7 @@ mod tests {
         assert_eq!(own["users"], json!([{"name": "ops", "groups": ["adm"]}]));
         assert_eq!(own["extends"], json!(["template/web-server"]));
         assert_eq!(own["remove"], json!({"software": {"packages": ["strace"]}}));
-        assert!(draft.is_whole && draft.profile.is_some() && !draft.has_errors(), "{draft:?}");
+        assert!(draft.is_whole && draft.profile.is_some(), "{draft:?}");
         let users = draft.inherited.field("users").unwrap();
         let comment = users.entry("name", "ops").unwrap().field("comment").unwrap();
         assert_eq!((comment.text(), comment.from.as_str()), (Some("Operators"), "users/operators"));
@@ -251,11 +243,11 @@ mod tests {
     fn an_unfinished_document_has_what_it_says_and_what_is_wrong() {
         let broken = draft("nonsense = 1\nname = \"web\"\n", &Builtin);
         assert_eq!(broken.own, Some(json!({"name": "web"})));
-        assert!(!broken.is_whole && broken.has_errors() && broken.profile.is_none());
+        assert!(!broken.is_whole && broken.profile.is_none());
         let unreadable = draft("name = ", &Builtin);
-        assert!(unreadable.own.is_none() && unreadable.has_errors());
+        assert!(unreadable.own.is_none() && unreadable.profile.is_none());
         let long = "#".repeat(crate::profile::TEXT_MAX + 1);
-        assert!(draft(&long, &Builtin).has_errors());
+        assert!(draft(&long, &Builtin).profile.is_none());
     }
 
     #[test]

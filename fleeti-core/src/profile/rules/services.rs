@@ -100,22 +100,32 @@ pub(in crate::profile) struct Identity {
     pub(in crate::profile) is_group: bool,
 }
 
+/// Settings of a unit that name users or groups.
+const IDENTITIES: [&str; 3] = ["User", "Group", "SupplementaryGroups"];
+
+/// The text of a unit with continued lines joined: a backslash at the end of a line continues it
+/// (systemd.syntax(7)).
+fn joined(unit: &str) -> String {
+    unit.replace("\\\n", " ")
+}
+
+/// Names and values of the settings of a unit whose continued lines are joined.
+fn settings(joined: &str) -> impl Iterator<Item = (&str, &str)> {
+    let lines = joined.lines().filter_map(|line| line.trim().split_once('='));
+    lines.map(|(name, value)| (name.trim_end(), value.trim()))
+}
+
 /// Users and groups that a unit names and that must exist.
 pub(in crate::profile) fn identities(unit: &str) -> Vec<Identity> {
-    // A backslash at the end of a line continues it (systemd.syntax(7)).
-    let text = unit.replace("\\\n", " ");
-    let settings = || {
-        let lines = text.lines().filter_map(|line| line.trim().split_once('='));
-        lines.map(|(name, value)| (name.trim_end(), value.trim()))
+    let text = joined(unit);
+    let is_dynamic = |(name, value): (&str, &str)| {
+        name == "DynamicUser" && ["yes", "true", "1", "on"].contains(&value)
     };
     // systemd makes the user and the group of such a unit when it starts.
-    if settings()
-        .any(|(name, value)| name == "DynamicUser" && ["yes", "true", "1", "on"].contains(&value))
-    {
+    if settings(&text).any(is_dynamic) {
         return Vec::new();
     }
-    let named =
-        settings().filter(|(name, _)| ["User", "Group", "SupplementaryGroups"].contains(name));
+    let named = settings(&text).filter(|(name, _)| IDENTITIES.contains(name));
     let each = named.flat_map(|(setting, value)| {
         let names = value.split_whitespace().filter(|name| is_account(name));
         names.map(move |name| Identity { name: name.to_owned(), is_group: setting != "User" })
@@ -125,15 +135,9 @@ pub(in crate::profile) fn identities(unit: &str) -> Vec<Identity> {
 
 /// The first setting of a unit that names an identity which systemd would not accept.
 pub(super) fn wrong_identity(unit: &str) -> Option<&'static str> {
-    // A backslash at the end of a line continues it (systemd.syntax(7)).
-    let text = unit.replace("\\\n", " ");
-    let settings = text.lines().filter_map(|line| line.trim().split_once('='));
-    for (name, value) in settings.map(|(name, value)| (name.trim_end(), value.trim())) {
-        let Some(setting) =
-            ["User", "Group", "SupplementaryGroups"].into_iter().find(|s| *s == name)
-        else {
-            continue;
-        };
+    let text = joined(unit);
+    for (name, value) in settings(&text) {
+        let Some(setting) = IDENTITIES.into_iter().find(|s| *s == name) else { continue };
         let is_number = |v: &str| {
             v.len() <= 9
                 && v.bytes().all(|b| b.is_ascii_digit())

@@ -41,13 +41,10 @@ impl Changes {
                 let heading = format!("Compared with revision {number}");
                 Self::of(heading, &preview.changes, &preview.effects, preview.devices)
             }
-            None => {
-                let heading = "First revision".to_owned();
-                let mut first = Self::of(heading, &[], &preview.effects, 0);
-                first.is_first = true;
-                first.effects.retain(|effect| !effect.name.contains("closed"));
-                first
-            }
+            None => Self {
+                is_first: true,
+                ..Self::of("First revision".to_owned(), &[], &preview.effects, 0)
+            },
         }
     }
 

@@ -12,9 +12,11 @@ use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_control::context::Context;
+use fleeti_control::error::Error;
 use fleeti_control::profiles::{self, Preview};
 use fleeti_core::id::Line;
-use fleeti_core::profile::Draft;
+use fleeti_core::profile::{Draft, Inherited};
+use fleeti_core::wire::problem::Code;
 use fleeti_store::revisions::Head;
 use serde::Deserialize;
 
@@ -86,11 +88,11 @@ pub async fn change_form(
     request: HttpRequest,
     fields: Form<Fields>,
 ) -> Result<HttpResponse> {
-    let work = Work::open(&cx, Posted::read(&fields)?).await?;
+    let posted = Posted::read(&fields)?;
     let work = match one(&fields, "view") {
-        Some("text") => work.into_text()?,
-        Some("form") => work.into_form(),
-        _ => work.changed(&cx, &fields).await?,
+        Some("text") => Work::open(&cx, posted).await?.into_text()?,
+        Some("form") => Work::open(&cx, posted).await?.into_form(),
+        _ => Work::changed(&cx, posted, &fields).await?,
     };
     work.page(&request, StatusCode::OK)
 }
@@ -108,13 +110,14 @@ pub async fn save(
     request: HttpRequest,
     fields: Form<Fields>,
 ) -> Result<HttpResponse> {
-    let mut work = Work::open(&cx, Posted::read(&fields)?).await?;
-    if work.draft.has_errors() {
-        work.is_refused = true;
-        return work.page(&request, StatusCode::UNPROCESSABLE_ENTITY);
+    let posted = Posted::read(&fields)?;
+    match profiles::save_text(&cx, &posted.text()?).await {
+        Ok(saved) => Ok(see(&format!("/profiles/{}/{}", saved.line, saved.number))),
+        Err(e) if e.code() == Code::Invalid => {
+            Work::refused(&cx, posted, e).await?.page(&request, StatusCode::UNPROCESSABLE_ENTITY)
+        }
+        Err(e) => Err(e.into()),
     }
-    let saved = profiles::save_text(&cx, &work.posted.text()?).await?;
-    Ok(see(&format!("/profiles/{}/{}", saved.line, saved.number)))
 }
 
 impl From<FormError> for Refused {
@@ -147,12 +150,28 @@ impl Work {
         Ok(Self { posted, draft, preview, profiles, touched: String::new(), is_refused: false })
     }
 
+    /// What was refused, for the page that shows its errors.
+    async fn refused(cx: &Context, posted: Posted, why: Error) -> Result<Self> {
+        let work = Self { is_refused: true, ..Self::open(cx, posted).await? };
+        // The page has errors of the document only.
+        if work.draft.profile.is_some() { Err(why.into()) } else { Ok(work) }
+    }
+
     /// Does what the pressed button says.
-    async fn changed(self, cx: &Context, fields: &Fields) -> Result<Self> {
-        let Posted::Form { value, source } = self.posted else { return Ok(self) };
-        let edited = changed(value, fields, &self.draft.inherited)?;
-        let posted = Posted::Form { value: edited.value, source };
-        Ok(Self { touched: edited.touched, ..Self::open(cx, posted).await? })
+    async fn changed(cx: &Context, posted: Posted, fields: &Fields) -> Result<Self> {
+        // No other button needs what is inherited.
+        let inherited = match one(fields, "override") {
+            Some(_) => profiles::draft(cx, &posted.text()?).await?.inherited,
+            None => Inherited::default(),
+        };
+        match posted {
+            Posted::Form { value, source } => {
+                let edited = changed(value, fields, &inherited)?;
+                let posted = Posted::Form { value: edited.value, source };
+                Ok(Self { touched: edited.touched, ..Self::open(cx, posted).await? })
+            }
+            text @ Posted::Text(_) => Self::open(cx, text).await,
+        }
     }
 
     /// The text view.

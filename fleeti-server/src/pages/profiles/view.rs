@@ -2,11 +2,10 @@
 
 use super::changes::Changes;
 use super::sets::{Offer, templates};
-use crate::error::AppError;
 use crate::pages::display::time;
 use crate::pages::page::{Page, Result};
 use askama::Template;
-use fleeti_control::profiles::{Details, line_of};
+use fleeti_control::profiles::{Details, as_toml, line_of};
 use fleeti_core::wire::api::ProfileRevision;
 use fleeti_core::wire::profile::{MadeOf, ProfileChanges};
 use fleeti_store::revisions::Head;
@@ -110,7 +109,7 @@ impl RevisionPage {
             created: row.created,
             digest: row.digest,
             written: details.revision.text.clone(),
-            text: toml::to_string_pretty(&details.revision.profile).map_err(AppError::internal)?,
+            text: as_toml(&details.revision.profile)?,
             next_version: details.next_version.to_string(),
             revisions: details.line.iter().map(RevisionRow::from).collect(),
             made_of: details.revision.made_of.iter().map(MadeOfRow::from).collect(),

@@ -1,0 +1,51 @@
+// A page in Chromium for a test of the pages: the test's arguments, what the browser reports as an error, steps, and
+// screenshots.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+
+const [server, tokenFile, playwright, screenshots, ...others] = process.argv.slice(2);
+const { chromium } = createRequire(`${playwright}/`)("playwright-core");
+
+export const url = server;
+export const token = readFileSync(tokenFile, "utf8").trim();
+/** Arguments of the test itself. */
+export const rest = others;
+/** Errors that the browser reported. */
+export const complaints = [];
+
+const browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox"] });
+export const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
+export const page = await context.newPage();
+page.setDefaultTimeout(20_000);
+page.on("console", (m) => m.type() === "error" && complaints.push(`${page.url()}: ${m.text()}`));
+page.on("pageerror", (e) => complaints.push(`${page.url()}: ${e}`));
+
+/** Runs a part of the test, and prints how long it took. */
+export async function step(name, work) {
+  const started = Date.now();
+  await work();
+  console.log(`    ${name} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
+}
+
+/**
+ * Takes screenshots of the whole page: light, dark, and on a phone. The page must not be wider than its window. Playwright
+ * hides the caret with an inline style, which the policy of the pages refuses.
+ */
+export async function look(name) {
+  for (const [kind, colorScheme, width, height] of [["light", "light", 1280, 900], ["dark", "dark", 1280, 900], ["phone", "light", 390, 844]]) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize({ width, height });
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+    assert.ok(overflow <= 0, `${name} is ${overflow} pixels too wide in ${kind}`);
+    await page.screenshot({ path: `${screenshots}/${name}-${kind}.png`, fullPage: true, caret: "initial" });
+  }
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize({ width: 1280, height: 900 });
+}
+
+/** Ends the test, which fails if the browser reported errors. */
+export async function close() {
+  assert.deepEqual(complaints, [], "the browser reported errors");
+  await browser.close();
+}
