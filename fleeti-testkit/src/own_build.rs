@@ -57,8 +57,9 @@ impl OwnBuild {
         let root = "while [ $# -gt 0 ]; do\n  case \"$1\" in\n  --add-root) root=$2 ;;\n";
         let instantiate = format!(
             "#!/bin/sh\n{root}  esac\n  shift\ndone\n\
-             for step in root initrd uki disk; do\n  \
+             for step in {}; do\n  \
              ln -sfn /nix/store/{}-$step.drv \"$root-$step\"\n  echo \"$root-$step\"\ndone\n",
+            STEPS.join(" "),
             "0".repeat(32)
         );
         let store = format!(
