@@ -18,11 +18,13 @@ mod written;
 use crate::foreign::Foreign;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{
-    Deserialize, DeserializeOwned, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+    Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
+    Visitor,
 };
 use serde::ser::Serialize;
 use serde_json::Error;
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
@@ -41,10 +43,10 @@ use written::{Fields, Written};
 /// # Errors
 /// Errors of serde; a list in place of an object; an object or a number in place of a string; a
 /// duplicate key.
-pub fn from_slice<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Error> {
+pub fn from_slice<'de, T: Deserialize<'de> + Serialize>(bytes: &'de [u8]) -> Result<T, Error> {
     let value = read(bytes)?;
     if !is_canonical(&value, bytes) {
-        check(&value, &serde_json::from_slice(bytes)?, Unknown::Accepted)?;
+        check(&value, bytes, Unknown::Accepted)?;
     }
     Ok(value)
 }
@@ -65,7 +67,7 @@ pub fn from_slice<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Er
 pub fn from_request<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Error> {
     let value = read(bytes)?;
     if !is_canonical(&value, bytes) {
-        check(&value, &serde_json::from_slice(bytes)?, Unknown::Refused)?;
+        check(&value, bytes, Unknown::Refused)?;
     }
     Ok(value)
 }
@@ -88,14 +90,14 @@ pub fn from_canonical<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T
     if is_canonical(&value, bytes) {
         return Ok(value);
     }
-    check(&value, &serde_json::from_slice(bytes)?, Unknown::Accepted)?;
+    check(&value, bytes, Unknown::Accepted)?;
     Err(Error::custom("not in the form in which this program writes it"))
 }
 
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+fn read<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes).or_else(|e| {
         // The shape first, so that input that is not JSON is reported as such.
-        serde_json::from_slice::<Shape>(bytes)?;
+        read_shape(bytes, None, &mut Found::new(Unknown::Accepted))?;
         Err(e)
     })
 }
@@ -123,8 +125,11 @@ fn is_canonical(value: &impl Serialize, bytes: &[u8]) -> bool {
 /// As [`from_slice`].
 pub fn from_toml<T: DeserializeOwned + Serialize>(text: &str) -> Result<T, toml::de::Error> {
     let value: T = toml::from_str(text)?;
-    check(&value, &toml::from_str(text)?, Unknown::Accepted).map_err(toml::de::Error::custom)?;
-    Ok(value)
+    let meant = Written::of(&value).map_err(toml::de::Error::custom)?;
+    let mut found = Found::new(Unknown::Accepted);
+    let input = toml::Deserializer::parse(text)?;
+    Shape { meant: Some(&meant), place: Place::Top, found: &mut found }.deserialize(input)?;
+    found.difference.map_or(Ok(value), |difference| Err(toml::de::Error::custom(difference)))
 }
 
 /// Use `#[serde(deserialize_with = "strict::object")]` for a field that is not serialized if it has
@@ -190,134 +195,185 @@ enum Unknown {
     Refused,
 }
 
-fn check(value: &impl Serialize, given: &Shape, unknown: Unknown) -> Result<(), Error> {
-    let mut place = Place { path: String::new(), unknown };
-    place.compare(given, &Written::of(value)?).map_err(Error::custom)
+/// Compares the shape of the input with what the value is written as.
+fn check(value: &impl Serialize, bytes: &[u8], unknown: Unknown) -> Result<(), Error> {
+    let mut found = Found::new(unknown);
+    read_shape(bytes, Some(&Written::of(value)?), &mut found)?;
+    found.difference.map_or(Ok(()), |difference| Err(Error::custom(difference)))
 }
 
-/// The shape of the input, without its values.
-enum Shape {
-    Null,
-    Boolean,
-    Number,
-    Text,
-    List(Vec<Self>),
-    Object(BTreeMap<String, Self>),
+fn read_shape(bytes: &[u8], meant: Option<&Written>, found: &mut Found) -> Result<(), Error> {
+    let mut input = serde_json::Deserializer::from_slice(bytes);
+    Shape { meant, place: Place::Top, found }.deserialize(&mut input)?;
+    input.end()
 }
 
-impl Shape {
-    const fn name(&self) -> &'static str {
-        match self {
-            Self::Null => "null",
-            Self::Boolean => "a boolean",
-            Self::Number => "a number",
-            Self::Text => "a string",
-            Self::List(_) => "a list",
-            Self::Object(_) => "an object",
-        }
-    }
-}
-
-/// Where in the input the comparison is.
-struct Place {
-    path: String,
+/// What was found in the input.
+struct Found {
     unknown: Unknown,
+    /// The first difference. The rest of the input is still searched for duplicate keys.
+    difference: Option<String>,
 }
 
-impl Place {
-    fn compare(&mut self, given: &Shape, meant: &Written) -> Result<(), String> {
-        match (given, meant) {
-            // The value of a field that may be null, or its default.
-            (Shape::Null, _)
-            | (Shape::Boolean, Written::Boolean)
-            | (Shape::Number, Written::Number)
-            | (Shape::Text, Written::Text) => Ok(()),
-            (Shape::List(given), Written::List(meant)) => given
-                .iter()
-                .zip(meant)
-                .enumerate()
-                .try_for_each(|(i, (given, meant))| self.below(&format!("[{i}]"), given, meant)),
-            (Shape::Object(given), Written::Object(meant)) => {
-                given.iter().try_for_each(|(name, given)| match meant.written.get(name) {
-                    Some(meant) => self.below(&format!(".{name}"), given, meant),
-                    None => self.not_written(name, meant),
-                })
-            }
-            (given, meant) => {
-                let path = &self.path;
-                let here = if path.is_empty() { String::new() } else { format!(" at {path}") };
-                Err(format!("{} where {} is expected{here}", given.name(), meant.name()))
-            }
-        }
+impl Found {
+    const fn new(unknown: Unknown) -> Self {
+        Self { unknown, difference: None }
+    }
+
+    fn differs(&mut self, place: Place<'_>, given: &str, meant: &Written) {
+        let text = || {
+            let path = place.to_string();
+            let here = if path.is_empty() { path } else { format!(" at {path}") };
+            format!("{given} where {} is expected{here}", meant.name())
+        };
+        self.difference.get_or_insert_with(text);
     }
 
     /// A field that is not written again had its default value, or the type does not have it.
-    fn not_written(&self, name: &str, meant: &Fields) -> Result<(), String> {
-        if self.unknown == Unknown::Accepted || meant.left_out.contains(&name) {
-            return Ok(());
+    fn not_written(&mut self, place: Place<'_>, name: &str, meant: &Fields) {
+        if self.unknown == Unknown::Refused && !meant.left_out.contains(&name) {
+            let text = || format!("unknown field at {place}.{}", Foreign::new(name, 64));
+            self.difference.get_or_insert_with(text);
         }
-        Err(format!("unknown field at {}.{}", self.path, Foreign::new(name, 64)))
-    }
-
-    fn below(&mut self, step: &str, given: &Shape, meant: &Written) -> Result<(), String> {
-        let length = self.path.len();
-        self.path.push_str(step);
-        let result = self.compare(given, meant);
-        self.path.truncate(length);
-        result
     }
 }
 
-impl<'de> Deserialize<'de> for Shape {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ShapeVisitor)
+/// Where in the input a value is. It becomes text only where there is a difference.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    Top,
+    Field(&'a Self, &'a str),
+    Element(&'a Self, usize),
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Top => Ok(()),
+            Self::Field(object, name) => write!(f, "{object}.{}", Foreign::new(name, 64)),
+            Self::Element(list, i) => write!(f, "{list}[{i}]"),
+        }
     }
 }
 
-struct ShapeVisitor;
+/// A value of the input, of which only the shape is read and nothing is kept.
+struct Shape<'a> {
+    /// What the value is written as; `None` where it is not written.
+    meant: Option<&'a Written>,
+    place: Place<'a>,
+    found: &'a mut Found,
+}
 
-impl<'de> Visitor<'de> for ShapeVisitor {
-    type Value = Shape;
+impl Shape<'_> {
+    /// Compares a value without parts.
+    fn is<E>(self, given: &str, is_meant: impl FnOnce(&Written) -> bool) -> Result<(), E> {
+        if let Some(meant) = self.meant.filter(|meant| !is_meant(meant)) {
+            self.found.differs(self.place, given, meant);
+        }
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Shape<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Shape<'_> {
+    type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
-    fn visit_bool<E>(self, _: bool) -> Result<Shape, E> {
-        Ok(Shape::Boolean)
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        self.is("a boolean", |meant| matches!(meant, Written::Boolean))
     }
-    fn visit_i64<E>(self, _: i64) -> Result<Shape, E> {
-        Ok(Shape::Number)
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        self.is("a number", |meant| matches!(meant, Written::Number))
     }
-    fn visit_u64<E>(self, _: u64) -> Result<Shape, E> {
-        Ok(Shape::Number)
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        self.is("a number", |meant| matches!(meant, Written::Number))
     }
-    fn visit_f64<E>(self, _: f64) -> Result<Shape, E> {
-        Ok(Shape::Number)
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        self.is("a number", |meant| matches!(meant, Written::Number))
     }
-    fn visit_str<E>(self, _: &str) -> Result<Shape, E> {
-        Ok(Shape::Text)
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        self.is("a string", |meant| matches!(meant, Written::Text))
     }
-    fn visit_unit<E>(self) -> Result<Shape, E> {
-        Ok(Shape::Null)
+    /// The value of a field that may be null, or its default.
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Shape, A::Error> {
-        let mut shapes = Vec::new();
-        while let Some(shape) = list.next_element()? {
-            shapes.push(shape);
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        let Self { meant, place, found } = self;
+        let elements = match meant {
+            Some(Written::List(elements)) => elements.as_slice(),
+            Some(other) => {
+                found.differs(place, "a list", other);
+                &[]
+            }
+            None => &[],
+        };
+        for i in 0.. {
+            let (meant, place) = (elements.get(i), Place::Element(&place, i));
+            if list.next_element_seed(Shape { meant, place, found: &mut *found })?.is_none() {
+                break;
+            }
         }
-        Ok(Shape::List(shapes))
+        Ok(())
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape, A::Error> {
-        let mut shapes = BTreeMap::new();
-        while let Some((name, shape)) = map.next_entry::<String, Shape>()? {
-            if let Some(name) = shapes.contains_key(&name).then_some(&name) {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { meant, place, found } = self;
+        let fields = match meant {
+            Some(Written::Object(fields)) => Some(fields),
+            Some(other) => {
+                found.differs(place, "an object", other);
+                None
+            }
+            None => None,
+        };
+        // Sorted, because an attacker may send many.
+        let mut names = BTreeSet::new();
+        while let Some(name) = map.next_key_seed(Name)? {
+            if names.contains(&name) {
                 return Err(A::Error::custom(format_args!(
                     "duplicate field `{}`",
-                    Foreign::new(name, 64)
+                    Foreign::new(&name, 64)
                 )));
             }
-            shapes.insert(name, shape);
+            let meant = fields.and_then(|fields| fields.written.get(&*name));
+            if let Some(fields) = fields.filter(|_| meant.is_none()) {
+                found.not_written(place, &name, fields);
+            }
+            let place = Place::Field(&place, &name);
+            map.next_value_seed(Shape { meant, place, found: &mut *found })?;
+            names.insert(name);
         }
-        Ok(Shape::Object(shapes))
+        Ok(())
+    }
+}
+
+/// The name of a field. It is not copied where the input has it as it is.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a field")
+    }
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Borrowed(name))
+    }
+    fn visit_str<E>(self, name: &str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Owned(name.to_owned()))
     }
 }
 

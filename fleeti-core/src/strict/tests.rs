@@ -201,6 +201,41 @@ fn a_key_is_there_once_also_in_a_map() {
 }
 
 #[test]
+fn a_key_is_the_same_however_it_is_written() {
+    let twice = br#"{"state": null, "x": {"y": 1, "\u0079": 2}}"#;
+    let said = from_slice::<Outer>(twice).unwrap_err().to_string();
+    assert!(said.contains("duplicate field `y`"), "{said}");
+}
+
+#[test]
+fn a_duplicate_key_is_refused_beside_another_difference() {
+    let bad = br#"{"state": ["idle"], "x": 1, "x": 2}"#;
+    let said = from_slice::<Outer>(bad).unwrap_err().to_string();
+    assert!(said.contains("duplicate field `x`"), "{said}");
+    // Also where the type does not fit, so that nobody asks which of the two counts.
+    let bad = br#"{"state": 5, "x": 1, "x": 2}"#;
+    let said = from_slice::<Outer>(bad).unwrap_err().to_string();
+    assert!(said.contains("duplicate field `x`"), "{said}");
+}
+
+#[test]
+fn a_key_of_the_input_is_escaped_in_an_error() {
+    let bad = br#"{"state": null, "map": {"\u001b[1m": [1]}}"#;
+    let said = from_slice::<Outer>(bad).unwrap_err().to_string();
+    assert!(said.ends_with(r"at .map.\u{1b}[1m"), "{said}");
+}
+
+#[test]
+fn many_keys_are_compared_quickly() {
+    let fields: Vec<_> = (0..100_000).map(|n| format!("\"{n}\":0")).collect();
+    let many = format!("{{\"state\":null,{}}}", fields.join(","));
+    let begun = std::time::Instant::now();
+    from_slice::<Outer>(many.as_bytes()).unwrap();
+    // Comparing each with each would take minutes.
+    assert!(begun.elapsed().as_secs() < 10);
+}
+
+#[test]
 fn fields_say_of_themselves_that_they_are_objects() {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Message {

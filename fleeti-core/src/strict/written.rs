@@ -5,6 +5,7 @@ use serde::ser::{
     SerializeTuple, SerializeTupleStruct, SerializeTupleVariant, Serializer,
 };
 use serde_json::{Error, Value};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
@@ -22,7 +23,7 @@ pub(super) enum Written {
 #[derive(Default)]
 pub(super) struct Fields {
     /// Those that were written.
-    pub(super) written: BTreeMap<String, Written>,
+    pub(super) written: BTreeMap<Cow<'static, str>, Written>,
     /// Those that the type has, and that are not written because they have their defaults.
     pub(super) left_out: Vec<&'static str>,
 }
@@ -160,8 +161,8 @@ impl Serializer for Writer {
 }
 
 /// A variant with a value, as serde writes it without a tag: an object with the variant's name.
-fn named(variant: &str, value: Written) -> Written {
-    let written = BTreeMap::from([(variant.to_owned(), value)]);
+fn named(variant: &'static str, value: Written) -> Written {
+    let written = BTreeMap::from([(Cow::Borrowed(variant), value)]);
     Written::Object(Fields { written, left_out: Vec::new() })
 }
 
@@ -231,7 +232,11 @@ struct Object {
 }
 
 impl Object {
-    fn set<T: Serialize + ?Sized>(&mut self, name: String, value: &T) -> Result<(), Error> {
+    fn set<T: Serialize + ?Sized>(
+        &mut self,
+        name: Cow<'static, str>,
+        value: &T,
+    ) -> Result<(), Error> {
         self.fields.written.insert(name, Written::of(value)?);
         Ok(())
     }
@@ -250,7 +255,7 @@ impl SerializeMap for Object {
     }
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         let key = self.key.take().ok_or_else(|| Error::custom("a value without a key"))?;
-        self.set(key, value)
+        self.set(Cow::Owned(key), value)
     }
     fn end(self) -> Result<Written, Error> {
         Ok(Written::Object(self.fields))
@@ -265,7 +270,7 @@ impl SerializeStruct for Object {
         name: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        self.set(name.to_owned(), value)
+        self.set(Cow::Borrowed(name), value)
     }
     fn skip_field(&mut self, name: &'static str) -> Result<(), Error> {
         self.fields.left_out.push(name);
@@ -284,7 +289,7 @@ impl SerializeStructVariant for Variant<Object> {
         name: &'static str,
         value: &T,
     ) -> Result<(), Error> {
-        self.content.set(name.to_owned(), value)
+        self.content.set(Cow::Borrowed(name), value)
     }
     fn skip_field(&mut self, name: &'static str) -> Result<(), Error> {
         self.content.fields.left_out.push(name);

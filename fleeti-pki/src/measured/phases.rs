@@ -6,6 +6,7 @@ use super::log::{Pcrs, extended, sha_256};
 use crate::tpm::Unreadable;
 use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 const WHAT: &str = "the user-space event log";
 /// Maximum size of a log in bytes: some two hundred records.
@@ -30,18 +31,20 @@ pub struct Measurement {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct Record<'a> {
     pcr: u8,
-    digests: Vec<RecordDigest>,
+    #[serde(borrow)]
+    digests: Vec<RecordDigest<'a>>,
     #[serde(default)]
     content: Option<Content>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct RecordDigest {
-    #[serde(rename = "hashAlg")]
-    algorithm: String,
-    digest: String,
+struct RecordDigest<'a> {
+    #[serde(rename = "hashAlg", borrow)]
+    algorithm: Cow<'a, str>,
+    #[serde(borrow)]
+    digest: Cow<'a, str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,15 +69,18 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Measurement>, Unreadable> {
     }
     let mut measurements = Vec::new();
     for record in records {
-        let record: Record = strict::from_slice(record.as_bytes())
+        let record: Record<'_> = strict::from_slice(record.as_bytes())
             .map_err(|_| wrong("a record is not in systemd's format"))?;
         let mut found = record.digests.iter().filter(|d| d.algorithm == "sha256");
         let (Some(digest), None) = (found.next(), found.next()) else {
             return Err(wrong("a record does not have exactly one SHA-256 digest"));
         };
         let mut measured = [0; 32];
-        hex::decode_to_slice(&digest.digest, &mut measured)
-            .map_err(|_| wrong("a digest is not 64 hexadecimal digits"))?;
+        // The decoder would accept `0x` before the digits.
+        let digits = Some(digest.digest.as_bytes()).filter(|digits| digits.len() == 64);
+        digits
+            .and_then(|digits| const_hex::decode_to_slice(digits, &mut measured).ok())
+            .ok_or_else(|| wrong("a digest is not 64 hexadecimal digits"))?;
         let words = record.content.and_then(|c| c.string);
         // The text of a record counts only if its digest is the one measured.
         let words = words.filter(|w| {
