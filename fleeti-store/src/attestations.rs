@@ -1,5 +1,6 @@
 //! Evidence and attestation results of devices.
 
+use crate::batch::{push_list, push_rows};
 use crate::sql::{self, QueryBuilder};
 use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds};
 use fleeti_core::attestation::{Level, level_for_update};
@@ -42,9 +43,12 @@ pub async fn logs(
     connection: &mut Connection,
     named: &[(&DeviceId, &str)],
 ) -> Result<HashMap<DeviceId, Vec<u8>>, StoreError> {
+    if named.is_empty() {
+        return Ok(HashMap::new());
+    }
     let mut query = QueryBuilder::new("WITH named (device, sha256) AS (");
-    query.push_values(named, |mut row, (device, sha256)| {
-        row.push_bind(device.as_str()).push_bind(*sha256);
+    push_rows(&mut query, named, |row, (device, sha256)| {
+        row.push_bind(device.as_str()).push_bind(sha256);
     });
     query.push(") SELECT l.device, l.bytes FROM named n JOIN evidence_logs l ON l.device = n.device AND l.sha256 = n.sha256");
     let rows: Vec<(String, Vec<u8>)> = query.build_query_as().fetch_all(connection).await?;
@@ -132,15 +136,20 @@ pub async fn subjects(
     connection: &mut Connection,
     ids: &[&DeviceId],
 ) -> Result<HashMap<DeviceId, Subject>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
     let runs_as_given = super::desired::RUNS_AS_GIVEN;
     let mut query = QueryBuilder::new(format!(
         "SELECT d.id, d.fleet, a.level, a.appraised_s, a.release_name, a.update_level, t.attestation_key, t.manufacturer, k.expected, k.change_number, \
          k.loader_release, d.desired_release, d.running, {runs_as_given} AS is_given, d.attestation_failure, \
          a.accepted, a.firmware_code \
          FROM devices d JOIN device_tpms t ON t.device = d.id LEFT JOIN boot_keys k ON k.device = d.id \
-         LEFT JOIN attestations a ON a.device = d.id WHERE d.id IN "
+         LEFT JOIN attestations a ON a.device = d.id WHERE d.id IN ("
     ));
-    query.push_list(ids.iter().map(|id| id.as_str()));
+    let ids: Vec<_> = ids.iter().map(|id| id.as_str()).collect();
+    push_list(&mut query, &ids);
+    query.push(")");
     let rows: Vec<SubjectRow> = query.build_query_as().fetch_all(connection).await?;
     let read = |row: SubjectRow| -> Result<_, StoreError> {
         Ok((row.found.id.parse().map_err(StoreError::value)?, Subject::try_from(row)?))
@@ -311,25 +320,29 @@ pub async fn keep(
     tx: &mut Tx<'_>,
     rows: &[(&DeviceId, &AttestationRow)],
 ) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let texts: Vec<_> = rows.iter().map(|(_, row)| Texts::of(row)).collect::<Result<_, _>>()?;
+    let lines: Vec<_> = rows.iter().zip(&texts).collect();
     let mut query = QueryBuilder::new(
         "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name, \
-         update_level) ",
+         update_level) SELECT * FROM (",
     );
-    let texts: Vec<_> = rows.iter().map(|(_, row)| Texts::of(row)).collect::<Result<_, _>>()?;
-    query.push_values(rows.iter().zip(texts), |mut line, ((device, row), texts)| {
+    push_rows(&mut query, &lines, |line, ((device, row), texts)| {
         line.push_bind(device.as_str())
             .push_bind(&row.nonce)
             .push_bind(&row.evidence.text)
-            .push_bind(texts.accepted)
-            .push_bind(texts.firmware_code);
-        line.push_bind(texts.result)
+            .push_bind(&texts.accepted)
+            .push_bind(&texts.firmware_code);
+        line.push_bind(&texts.result)
             .push_bind(row.result.level as i64)
             .push_bind(seconds(row.result.appraised_s));
         line.push_bind(row.result.release.as_ref().map(ToString::to_string));
         line.push_bind(level_for_update(&row.result.claims) as i64);
     });
     query.push(
-        " ON CONFLICT (device) DO UPDATE SET nonce = excluded.nonce, evidence = excluded.evidence, accepted = excluded.accepted, \
+        ") AS new WHERE column1 IS NOT NULL ON CONFLICT (device) DO UPDATE SET nonce = excluded.nonce, evidence = excluded.evidence, accepted = excluded.accepted, \
          firmware_code = COALESCE(attestations.firmware_code, excluded.firmware_code), result = excluded.result, \
          level = excluded.level, appraised_s = excluded.appraised_s, release_name = excluded.release_name, \
          update_level = excluded.update_level",
