@@ -141,8 +141,8 @@ impl Announcements {
         if reasons.is_empty() {
             return Ok(());
         }
+        // Each was logged when its file was set aside.
         let reasons = reasons.join("; ");
-        tracing::error!("{reasons}");
         // Files are read one after the other. The first text stays: an alarm that stands is not
         // replaced.
         let alarm = match self.lock().alarm.as_deref() {

@@ -187,10 +187,12 @@ async fn enroll(paths: &Paths, record: &EnrollmentRecord, helper: &Helper) -> Re
         Err(e) if e.is::<Unreachable>() => return Err(e),
         Err(reason) => reason,
     };
-    tracing::warn!("enrollment with the TPM failed: {reason:#}; trying a key in a file");
-    enroll_with(paths, record, helper, None)
+    // If this fails as well, the caller logs both reasons.
+    let identity = enroll_with(paths, record, helper, None)
         .await
-        .map_err(|e| e.context(format!("with the TPM: {reason:#}; without the TPM")))
+        .map_err(|e| e.context(format!("with the TPM: {reason:#}; without the TPM")))?;
+    tracing::warn!("the key is in a file, because enrollment with the TPM failed: {reason:#}");
+    Ok(identity)
 }
 
 /// Enrolls over one connection. A device with a TPM presents the TPM first, returns the secret that

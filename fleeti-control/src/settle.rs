@@ -49,7 +49,7 @@ pub(crate) async fn carry(cx: ContextRef, mut settled: bool) {
                 Ok(false) => break,
                 Err(e) => {
                     if pause == RETRY {
-                        tracing::error!("acts wait for the audit log: {e}");
+                        tracing::error!("acts wait for the audit log: {}", e.for_log());
                     }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(RETRY_MAX);

@@ -18,7 +18,8 @@ impl From<SignerError> for Error {
             SignerError::Limited(_) => {
                 Self::new(Code::Unavailable, e.to_string()).hint("try again in a minute")
             }
-            other => Self::internal(other),
+            // Its client has logged why, once for all requests that waited.
+            SignerError::Unavailable(_) => Self::logged_internal(),
         }
     }
 }

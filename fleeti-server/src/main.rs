@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Pin, WorkerClient};
+use fleeti_control::error::for_log;
 use fleeti_control::settings::Retention;
 use fleeti_control::suites;
 use fleeti_core::foreign::Foreign;
@@ -165,7 +166,7 @@ fn main() -> ExitCode {
     };
     done.map_or_else(
         |e| {
-            eprintln!("Error: {}", Foreign::new(&format!("{e:#}"), ERROR_CHARS_MAX));
+            eprintln!("Error: {}", Foreign::new(&for_log(&e), ERROR_CHARS_MAX));
             ExitCode::FAILURE
         },
         |()| ExitCode::SUCCESS,

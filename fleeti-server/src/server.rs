@@ -186,7 +186,7 @@ impl Server {
             task.abort();
         }
         if let Err(e) = gateway::sessions::flush(&self.gateway.sessions, &self.control).await {
-            tracing::warn!("cannot store session state: {e}");
+            tracing::warn!("cannot store session state: {}", e.for_log());
         }
         self.control.db.close().await;
     }

@@ -47,7 +47,7 @@ pub async fn ask(
     };
     let asked = Asked { id: new_id("challenge"), nonce: rand::random(), at: Instant::now() };
     let challenge =
-        Challenge { id: asked.id.clone(), nonce: hex::encode(asked.nonce), firmware_log };
+        Challenge { id: asked.id.clone(), nonce: const_hex::encode(asked.nonce), firmware_log };
     Ok(Some((asked, challenge)))
 }
 

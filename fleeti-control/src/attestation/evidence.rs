@@ -67,10 +67,8 @@ async fn serve(cx: &ContextRef, batch: Vec<QueuedAnswer>) {
             senders.into_iter().zip(results).for_each(|(sender, result)| drop(sender.send(result)))
         }
         Err(e) => {
-            tracing::error!("evidence: {e}");
-            senders
-                .into_iter()
-                .for_each(|sender| drop(sender.send(Err(Error::internal("see the server's log")))));
+            tracing::error!("evidence: {}", e.for_log());
+            senders.into_iter().for_each(|sender| drop(sender.send(Err(Error::logged_internal()))));
         }
     }
 }
@@ -251,7 +249,7 @@ pub async fn reappraise(cx: &Context, device: &DeviceId) -> Result<(), Error> {
 pub async fn reappraise_all(cx: &Context, devices: &[DeviceId]) {
     for device in devices {
         if let Err(e) = reappraise(cx, device).await {
-            tracing::error!(%device, "a device was not appraised again: {e}");
+            tracing::error!(%device, "a device was not appraised again: {}", e.for_log());
         }
     }
 }

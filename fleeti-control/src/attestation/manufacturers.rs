@@ -185,7 +185,7 @@ async fn changed(cx: &ContextRef) -> Result<(), Error> {
     let cx = Arc::clone(cx);
     tokio::spawn(async move {
         if let Err(e) = tpm::reappraise_all(&cx).await {
-            tracing::error!("the TPMs of devices were not appraised again: {e:#}");
+            tracing::error!("the TPMs of devices were not appraised again: {}", e.for_log());
         }
     });
     Ok(())

@@ -86,7 +86,7 @@ pub(super) fn of(case: Case, grounds: &Grounds) -> Result<Outcome, Error> {
         evidence: sha256_hex(&quote),
     };
     let row = AttestationRow {
-        nonce: hex::encode(case.nonce),
+        nonce: const_hex::encode(case.nonce),
         evidence: case.sent,
         accepted: judged.accepted,
         firmware_code: judged.firmware_code,
@@ -111,8 +111,8 @@ fn verified_result(
     // The first firmware is accepted (trust on first use). An operator must accept later changes.
     let code = known.firmware_code.clone().unwrap_or_else(|| FirmwareCode::of(verified));
     let firmware_code = FirmwareCodeRow {
-        pcrs: code.pcrs.map(hex::encode),
-        binaries: code.binaries.iter().map(hex::encode).collect(),
+        pcrs: code.pcrs.map(const_hex::encode),
+        binaries: code.binaries.iter().map(const_hex::encode).collect(),
         is_accepted: code.is_accepted,
     };
     Ok(Judged {
@@ -195,7 +195,7 @@ fn accepted_now(verified: &VerifiedEvidence) -> Accepted {
         pcrs: verified
             .pcrs()
             .range(evidence::STILL)
-            .map(|(pcr, value)| (*pcr, hex::encode(value)))
+            .map(|(pcr, value)| (*pcr, const_hex::encode(value)))
             .collect(),
     }
 }

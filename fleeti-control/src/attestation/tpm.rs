@@ -6,7 +6,7 @@ use crate::attestation::parse::{attestation_key, decoded, invalid};
 use crate::attestation::proving::{Bearer, Pending};
 use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
-use crate::error::Error;
+use crate::error::{Error, for_log};
 use crate::pki::manufacturers;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -124,7 +124,7 @@ pub async fn appraise_manufacturers(cx: ContextRef) {
     let mut said = None;
     loop {
         let appraised = reappraise_manufacturers(&cx).await;
-        let problem = appraised.as_ref().err().map(|e| format!("{e:#}"));
+        let problem = appraised.as_ref().err().map(for_log);
         if let Some(problem) = problem.as_ref().filter(|_| problem != said) {
             tracing::error!("the manufacturers of TPMs were not all appraised again: {problem}");
         }

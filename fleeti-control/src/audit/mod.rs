@@ -38,7 +38,7 @@ pub async fn settle(cx: &Context) -> Result<(), Error> {
             // There are more acts than the signing service accepts in a minute: a background task
             // enters the rest.
             Err(e) if e.code() == Code::Unavailable && checkpoint(cx).await.is_ok() => {
-                tracing::error!("acts wait for the audit log: {e}");
+                tracing::error!("acts wait for the audit log: {}", e.for_log());
                 cx.acts.added();
                 break;
             }

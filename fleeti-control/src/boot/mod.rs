@@ -175,7 +175,8 @@ pub fn sign_ahead(cx: &ContextRef, fleet: FleetId, release: ReleaseName) {
     tokio::spawn(async move {
         if let Err(e) = sign_all(&cx, &fleet, &release).await {
             tracing::warn!(
-                "signing {release} in advance for the devices of {fleet} failed: {e}; the server signs it when a device fetches it"
+                "signing {release} in advance for the devices of {fleet} failed: {}; the server signs it when a device fetches it",
+                e.for_log()
             );
         }
     });

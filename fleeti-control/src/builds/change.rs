@@ -46,7 +46,7 @@ pub enum NotApplied {
     #[error(transparent)]
     Rejected(#[from] Rejected),
     /// The database failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Failed(#[from] Error),
 }
 

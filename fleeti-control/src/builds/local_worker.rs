@@ -5,6 +5,7 @@ use crate::builds;
 use crate::builds::change::{self, Change, Claimed, ClaimedSigning};
 use crate::clock::new_id;
 use crate::context::ContextRef;
+use crate::error::for_log;
 use crate::{health, releases};
 use anyhow::{Context, Result};
 use fleeti_build::build::{self, BuildError, BuildRecord, Request};
@@ -45,7 +46,7 @@ pub async fn run(cx: ContextRef, local: Option<Agent>) {
         let worked = results.iter().any(|r| matches!(r, Ok(true)));
         let failed = results.iter().any(Result::is_err);
         for e in results.into_iter().filter_map(Result::err) {
-            tracing::error!("build worker: {e:#}");
+            tracing::error!("build worker: {}", for_log(&e));
         }
         if failed {
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -106,7 +107,7 @@ async fn claim_and_run(cx: &ContextRef, agent: &Agent) -> Result<bool> {
     };
     let finish = BuildEvent::Finish { holder: holder.clone(), outcome };
     if let Err(e) = apply(cx, &id, finish, texts).await {
-        tracing::warn!("{id}: the result is discarded: {e:#}");
+        tracing::warn!("{id}: the result is discarded: {}", for_log(&e));
     }
     Ok(true)
 }
@@ -145,7 +146,7 @@ async fn renew_signing(cx: &ContextRef, id: &str, attempt: u8) -> Infallible {
         renewal.tick().await;
         // Only a lease that was not renewed in time is lost; a single failed write does not matter.
         if let Err(e) = apply(cx, id, BuildEvent::RenewSigning { attempt }, texts).await {
-            tracing::warn!("{id}: cannot renew the lease: {e:#}");
+            tracing::warn!("{id}: cannot renew the lease: {}", for_log(&e));
         }
     }
 }
@@ -214,7 +215,7 @@ impl Leased<'_> {
         let texts = Texts { detail: Some(&line), ..Texts::default() };
         let renew = BuildEvent::Renew(self.holder.clone());
         if let Err(e) = apply(self.cx, self.id, renew, texts).await {
-            tracing::warn!("{}: cannot renew the lease: {e:#}", self.id);
+            tracing::warn!("{}: cannot renew the lease: {}", self.id, for_log(&e));
         }
         if line != *published {
             self.cx.publish(Event::Build { id: self.id.to_owned() });

@@ -76,8 +76,8 @@ pub(crate) async fn run(cx: ContextRef, mut queue: mpsc::Receiver<QueuedEnrollme
         are_many = batch.len() > 1;
         let pending = std::mem::take(&mut batch);
         let answers = serve(&cx, &pending).await.unwrap_or_else(|e| {
-            tracing::error!("enrollment: {e}");
-            pending.iter().map(|_| Err(Error::internal("see the server's log"))).collect()
+            tracing::error!("enrollment: {}", e.for_log());
+            pending.iter().map(|_| Err(Error::logged_internal())).collect()
         });
         for response in answers.iter().flatten() {
             cx.publish(api::Event::Device { id: response.device.clone() });

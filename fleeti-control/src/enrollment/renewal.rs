@@ -147,7 +147,7 @@ pub(crate) async fn give_back(cx: &Context, device: &DeviceId) {
         Ok::<_, Error>(tx.commit().await?)
     };
     if let Err(e) = given.await {
-        tracing::warn!("{device}: a failed renewal still counts: {e}");
+        tracing::warn!("{device}: a failed renewal still counts: {}", e.for_log());
     }
 }
 

@@ -126,7 +126,7 @@ pub async fn renew_by_proof(
     let tpm = tpms::get(cx.db.pool(), device).await?.ok_or_else(refused)?;
     tpm::check_key(&tpm, &request.key, &request.csr_pem, channel, |c| Purpose::renewal(device, c))
         .map_err(|e| {
-            tracing::warn!(%device, "renewal by TPM refused: {e}");
+            tracing::warn!(%device, "renewal by TPM refused: {}", e.for_log());
             refused()
         })?;
     let (csr_pem, protection) = (request.csr_pem.as_str(), tpm::protection(&tpm));

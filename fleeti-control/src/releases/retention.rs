@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_secs(3600);
 pub async fn run(cx: ContextRef) {
     loop {
         if let Err(e) = make_room(&cx).await {
-            tracing::warn!("old builds and uploads were not removed: {e}");
+            tracing::warn!("old builds and uploads were not removed: {}", e.for_log());
         }
         tokio::time::sleep(LOOK).await;
     }

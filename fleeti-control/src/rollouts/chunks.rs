@@ -30,7 +30,7 @@ pub(crate) async fn run(cx: ContextRef) {
             Ok(true) => {}
             Ok(false) => cx.rollouts.wait_for_work().await,
             Err(e) => {
-                tracing::error!("a rollout waits: {e}");
+                tracing::error!("a rollout waits: {}", e.for_log());
                 tokio::time::sleep(RETRY).await;
             }
         }

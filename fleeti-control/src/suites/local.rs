@@ -2,6 +2,7 @@
 
 use super::upload;
 use crate::context::ContextRef;
+use crate::error::for_log;
 use anyhow::Result;
 use fleeti_build::cache::Cache;
 use fleeti_build::suite;
@@ -13,7 +14,7 @@ pub async fn run(cx: ContextRef) {
     loop {
         let made = make(&cx).await;
         if let Err(e) = &made {
-            let why = Foreign::log(&format!("{e:#}")).to_string();
+            let why = Foreign::log(&for_log(e)).to_string();
             tracing::warn!("profiles are not checked against new packages: {why}");
         }
         tokio::time::sleep(pace.after(made.is_ok())).await;

@@ -5,6 +5,7 @@ use super::revocation;
 use super::standby::Standby;
 use super::state::Trust;
 use crate::context::Context;
+use crate::error::for_log;
 use crate::ports::ServerIdentity;
 use crate::settings::Settings;
 use crate::signing;
@@ -65,7 +66,7 @@ pub(crate) async fn credentials(
                 Ok(kept) => kept,
                 Err(missing) => return Err(e.context(format!("{none}: {missing:#}"))),
             };
-            tracing::error!("{e:#}");
+            tracing::error!("{}", for_log(&e));
             tracing::error!(
                 "the server starts without the signing service, with its stored certificate and CRLs: it serves devices"
             );

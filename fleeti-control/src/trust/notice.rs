@@ -30,7 +30,7 @@ async fn make(cx: &Context) -> Result<(Bytes, bool), Error> {
     let checkpoint = if health::is_signer_away(cx) {
         None
     } else {
-        audit::checkpoint(cx).await.map_err(said).ok()
+        audit::checkpoint(cx).await.map_err(|e| warn(&e)).ok()
     };
     let has_checkpoint = checkpoint.is_some();
     let notice = Notice {
@@ -43,9 +43,8 @@ async fn make(cx: &Context) -> Result<(Bytes, bool), Error> {
     Ok((serde_json::to_vec(&notice)?.into(), has_checkpoint))
 }
 
-fn said(e: Error) -> Error {
-    tracing::warn!("devices get no new checkpoint of the audit log: {e}");
-    e
+fn warn(e: &Error) {
+    tracing::warn!("devices get no new checkpoint of the audit log: {}", e.for_log());
 }
 
 /// Makes a new notice and pushes it. Returns whether it contains a checkpoint.
@@ -72,7 +71,7 @@ pub fn current(cx: &Context) -> Bytes {
 /// Sends a new notice now. If that fails, devices get one within the hour.
 pub async fn tell(cx: &Context) {
     if let Err(e) = renew(cx).await {
-        tracing::error!("the notice to devices was not sent: {e}");
+        tracing::error!("the notice to devices was not sent: {}", e.for_log());
     }
 }
 
@@ -84,7 +83,7 @@ pub async fn run(cx: ContextRef) {
             // The signing service was away.
             Ok(false) => tokio::time::sleep(RETRY).await,
             Err(e) => {
-                tracing::error!("devices get no new notice: {e}");
+                tracing::error!("devices get no new notice: {}", e.for_log());
                 tokio::time::sleep(RETRY).await;
             }
         }

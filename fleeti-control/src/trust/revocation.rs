@@ -57,7 +57,8 @@ async fn apply(cx: &Context, id: &DeviceId, reason: RevocationReason) -> Result<
     cx.publish(Event::Device { id: id.clone() });
     if let Err(e) = publish_crls(cx).await {
         tracing::error!(
-            "{id} is revoked and disconnected, but the CRL does not contain it yet: {e}"
+            "{id} is revoked and disconnected, but the CRL does not contain it yet: {}",
+            e.for_log()
         );
         cx.trust.crls.retry.notify_one();
     }
@@ -156,7 +157,7 @@ pub async fn prune(cx: ContextRef) {
             Ok(0) => tokio::time::sleep(PRUNE).await,
             Ok(_) => tokio::task::yield_now().await,
             Err(e) => {
-                tracing::warn!("cannot delete expired rows: {e}");
+                tracing::warn!("cannot delete expired rows: {}", e.for_log());
                 tokio::time::sleep(PRUNE).await;
             }
         }

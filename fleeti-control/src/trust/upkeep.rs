@@ -3,6 +3,7 @@
 use super::identity::renew_identity;
 use super::{revocation, warnings};
 use crate::context::ContextRef;
+use crate::error::for_log;
 use std::time::Duration;
 
 /// Interval at which the CRLs and the server's own certificate are renewed.
@@ -20,13 +21,13 @@ pub(crate) async fn run(cx: ContextRef, has_signer: bool) {
         pause = RENEW_INTERVAL;
         warnings(&cx, cx.now_s()).iter().for_each(|warning| tracing::warn!("{warning}"));
         if let Err(e) = revocation::publish_crls(&cx).await {
-            tracing::error!("the CRLs were not renewed: {e}");
+            tracing::error!("the CRLs were not renewed: {}", e.for_log());
             pause = RENEW_RETRY;
             // Without the signing service the certificate cannot be renewed either.
             continue;
         }
         if let Err(e) = renew_identity(&cx).await {
-            tracing::error!("the server's certificate was not renewed: {e:#}");
+            tracing::error!("the server's certificate was not renewed: {}", for_log(&e));
             pause = RENEW_RETRY;
         }
     }

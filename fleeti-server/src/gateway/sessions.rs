@@ -127,7 +127,7 @@ pub async fn run(sessions: &Sessions, control: &Context) {
         sessions.changed.notified().await;
         tokio::time::sleep(GATHER).await;
         if let Err(e) = flush(sessions, control).await {
-            tracing::warn!("cannot store session state: {e}");
+            tracing::warn!("cannot store session state: {}", e.for_log());
             tokio::time::sleep(GATHER * 20).await;
             sessions.changed.notify_one();
         }
