@@ -36,6 +36,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Packet, PubAck, PubAckReason, Publish};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Semaphore, mpsc};
@@ -62,7 +63,14 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     records.extend(quotes(scale.pick(50, 3))?);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    records.extend(attestations(dir, &runtime, scale)?);
+    // Before and after, as the machine may have been busy during one of them.
+    let before = p256_verifications()?;
+    let of_server = attestations(dir, &runtime, scale)?;
+    let verifications = before.max(p256_verifications()?);
+    let share = of_server[0].value / verifications;
+    records.extend(of_server);
+    records.push(Record::new("p256_verifications", verifications, "1/CPU-s", "openssl"));
+    records.push(Record::new("attestations_per_p256_verification", share, "", "openssl"));
     Ok(records)
 }
 
@@ -154,6 +162,20 @@ fn quotes(count: usize) -> Result<[Record; 2]> {
         Record::new("agent_quote_ms", took[took.len() / 2], "ms", "fleeti"),
         Record::new("agent_quote_slowest_ms", slowest, "ms", "fleeti"),
     ])
+}
+
+/// P-256 verifications by OpenSSL per second of CPU: how fast this machine is. Every figure of
+/// evidence contains one such verification, so that their ratio is comparable between machines.
+fn p256_verifications() -> Result<f64> {
+    let mut command = Command::new("openssl");
+    command.args(["speed", "-mr", "-seconds", "1", "ecdsap256"]).stdin(Stdio::null());
+    let output = command.output().context("openssl: is it installed?")?;
+    ensure!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
+    // +F4:ID:BITS:SIGNATURES:VERIFICATIONS, per second of CPU.
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find_map(|line| line.strip_prefix("+F4:")).context("no result")?;
+    let rate = line.rsplit(':').next().context("no rate")?;
+    rate.trim().parse().with_context(|| format!("openssl speed: {line:?}"))
 }
 
 fn now_s() -> u64 {
