@@ -10,7 +10,7 @@ use crate::build::{self, Request};
 use crate::cache::Cache;
 use crate::disk;
 use crate::error::{BuildError, io};
-use crate::file::{open_plain, sha256_file};
+use crate::file::{open_plain, read_at_most, sha256_file};
 use crate::lock::Lock;
 use crate::pieces::{Difference, first_difference, of_binaries, of_bytes};
 use crate::record::BuildRecord;
@@ -18,7 +18,6 @@ use crate::runner::{RunError, Runner};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Size of the blocks that are compared, bytes.
@@ -298,11 +297,7 @@ fn flatten(value: &Value, at: String, fields: &mut BTreeMap<String, String>) {
 
 /// Reads a file of another party, if it has at most `max` bytes.
 pub(crate) fn read_plain(path: &Path, max: u64) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    open_plain(path)
-        .and_then(|file| file.take(max + 1).read_to_end(&mut bytes))
-        .map_err(|e| format!("cannot be read: {e}"))?;
-    if bytes.len() as u64 > max { Err(format!("has more than {max} bytes")) } else { Ok(bytes) }
+    read_at_most(path, max).map_err(|e| format!("cannot be read: {e}"))
 }
 
 /// Compares two files of any size.

@@ -42,10 +42,10 @@ pub enum BuildError {
         /// Error of the operating system.
         source: std::io::Error,
     },
-    /// The directory has no valid build record.
-    #[error("{path} is not a build record: {}", Foreign::log(&.source.to_string()))]
+    /// A file of a build is malformed.
+    #[error("{path} is malformed: {}", Foreign::log(&.source.to_string()))]
     Malformed {
-        /// Path of the record.
+        /// Path of the file.
         path: PathBuf,
         /// Error of the parser.
         source: serde_json::Error,

@@ -33,6 +33,16 @@ pub(crate) fn open_plain(path: &Path) -> std::io::Result<fs::File> {
     }
 }
 
+/// The bytes of a regular file that has at most `max`. Follows no link and does not block.
+pub(crate) fn read_at_most(path: &Path, max: u64) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_plain(path)?.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        return Err(std::io::Error::other(format!("it has more than {max} bytes")));
+    }
+    Ok(bytes)
+}
+
 /// Writes a file durably, and creates its folder.
 pub(crate) fn write_with_folder(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     if let Some(folder) = path.parent() {

@@ -16,6 +16,7 @@
 //! that Fleeti and a profile add to a base) · [`runner`] (the only trait that runs Nix) · [`build`]
 //! (builds a profile) · [`record`] (`build.json`) and [`step`] (names of steps and files) ·
 //! [`compare`] and [`compare_release`] (compare another party's build or release with one's own) ·
+//! [`contents`] (every file of an image, and what differs between two) ·
 //! [`suite`] (what the packages of a suite bring) · [`pieces`] (where two files differ) ·
 //! [`release`] (signs a build into a release directory) and [`countersign`] (adds a signature) ·
 //! [`disk`] (the disk of one device) · [`mod@file`] (reads, hashes and writes files).
@@ -29,6 +30,7 @@ pub mod cache;
 mod choices;
 pub mod compare;
 pub mod compare_release;
+pub mod contents;
 pub mod countersign;
 pub mod disk;
 mod error;

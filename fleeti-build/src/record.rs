@@ -6,7 +6,7 @@
 //! question, which [`crate::compare`] answers.
 
 use crate::error::{BuildError, io};
-use crate::file::open_plain;
+use crate::file::read_at_most;
 pub use crate::step::{ArtifactName, NoArtifactName, Step};
 use fleeti_core::canonical::is_sha256_hex;
 use fleeti_core::id::{Architecture, ReleaseName, Version};
@@ -14,7 +14,6 @@ use fleeti_core::manifest::{Manifest, ReferenceValues};
 use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
 /// Size limit of `build.json`, bytes.
@@ -204,15 +203,7 @@ impl BuildRecord {
     /// [`BuildError::Io`], also if the record is larger than [`RECORD_MAX`].
     pub fn bytes(directory: &Path) -> Result<Vec<u8>, BuildError> {
         let path = directory.join("build.json");
-        let mut bytes = Vec::new();
-        let file = open_plain(&path).map_err(io(&path))?;
-        file.take(RECORD_MAX + 1).read_to_end(&mut bytes).map_err(io(&path))?;
-        if bytes.len() as u64 > RECORD_MAX {
-            let source =
-                std::io::Error::other(format!("a build record has at most {RECORD_MAX} bytes"));
-            return Err(BuildError::Io { path, source });
-        }
-        Ok(bytes)
+        read_at_most(&path, RECORD_MAX).map_err(io(&path))
     }
 }
 

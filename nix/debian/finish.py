@@ -152,8 +152,8 @@ def quoted(path):
 
 
 def move_var(tree, names):
-    """/var is in memory on a device: systemd-tmpfiles makes it at each boot from a copy in /usr."""
-    named = set()
+    """/var is in memory on a device: systemd-tmpfiles makes it at each boot from a copy in /usr. Returns {path: copy}."""
+    named, copies = set(), {}
     for listing in glob.glob(f"{tree.root}/usr/lib/tmpfiles.d/*.conf"):
         with open(listing) as f:
             words = [line.split() for line in f]
@@ -175,6 +175,7 @@ def move_var(tree, names):
             shutil.copyfile(f"{tree.root}/{path}", f"{tree.root}/{target}")
             # The copy has the same owner: what others must not read, they must not read there either.
             tree.found[target] = [kind, uid, gid, mode, mode]
+            copies[path] = target
             lines.append(f"C {quoted('/' + path)} {mode:04o} {user} {group} - /{target}")
     listing = "usr/lib/tmpfiles.d/zz-fleeti-packages.conf"
     tree.found[listing] = ["f", 0, 0, 0o644, 0o644]
@@ -182,6 +183,7 @@ def move_var(tree, names):
         f.write("# Folders and files of packages below /var.\n" + "".join(f"{line}\n" for line in lines))
     for path in [path for path in tree.found if path.startswith("var/") and path.count("/") == 1]:
         tree.remove(path)
+    return copies
 
 
 def readable(root):

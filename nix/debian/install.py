@@ -186,11 +186,15 @@ def main():
     device = listed[:len(sets["device"])]
     finish.remove_build_only(tree, listed[len(device):], device)
     add_kernel(tree, sets["kernel"], out)
+    brought_by = {path: package["name"] for package in [*device, *members.read(sets["kernel"])] for path, entry in package["paths"].items()
+                  if entry[0] != "d"}
     finish.remove_made(tree, names)
     finish.fix_made(tree, int(ENVIRONMENT["SOURCE_DATE_EPOCH"]))
     finish.make_at_boot(tree, names)
     save(out, "enabled.json", finish.enabled_units(tree))
-    finish.move_var(tree, holding.names)
+    moved = finish.move_var(tree, holding.names)
+    brought_by |= {copy: brought_by[path] for path, copy in moved.items() if path in brought_by}
+    save(out, "packages.json", {path: name for path, name in brought_by.items() if path in tree.found})
     save(out, "ids.json", ids.renumber(root, json.loads(os.environ["IDS"])))
     save(out, "meta.json", {path: [*holding.names.of(uid, gid), uid, gid, mode] for path, (_, uid, gid, mode, _) in tree.found.items()})
     link_libraries(root, everything)

@@ -3,6 +3,7 @@
 usage: root.py TREE OVERLAY.json AGENT OUT   (writes ./root.tar and OUT/{vmlinuz,os-release,...})
 """
 import datetime, fnmatch, glob, json, os, re, shutil, subprocess, sys
+import contents
 from archive import entries, write_tar
 
 TREE, OVERLAY, AGENT, OUT = sys.argv[1:5]
@@ -223,6 +224,10 @@ def main():
             user, group, uid, gid, mode = meta[relative]
             return ids["passwd"].get(user, uid), ids["group"].get(group, gid), mode
         return 0, 0, 0o755 if os.path.isdir(f"{ROOT}/{relative}") or status.st_mode & 0o111 else 0o644
+    listed = contents.survey(ROOT, owner, json.load(open(f"{TREE}/packages.json")), written)
+    contents.refuse_bad(ROOT, listed, overlay["setuid"])
+    with open(f"{OUT}/contents.json", "w") as f:
+        contents.write(f, listed, ids)
     write_tar(ROOT, "root.tar", EPOCH, owner)
 
 

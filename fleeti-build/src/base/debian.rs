@@ -5,6 +5,7 @@ mod honoured;
 use super::{Base, BaseError, Inputs, Parts};
 use crate::cache::Cache;
 use crate::choices;
+use crate::contents;
 use crate::file::sha256_file;
 use crate::lock::Lock;
 use crate::package::Package;
@@ -71,6 +72,8 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("uki.py", include_str!("../../../nix/debian/uki.py")),
     ("disk.py", include_str!("../../../nix/debian/disk.py")),
     ("archive.py", include_str!("../../../nix/debian/archive.py")),
+    ("contents.py", include_str!("../../../nix/debian/contents.py")),
+    ("setuid.json", include_str!("../../../nix/debian/setuid.json")),
 ];
 
 const TOOLS: &[&str] = &[
@@ -193,8 +196,9 @@ const INITRD: &[&str] = &[
     "liblz4-1",
 ];
 
-/// What a build says of its packages: numbers of users, and what maintainer scripts changed.
-const REPORTS: [&str; 2] = ["ids.json", "scripts.json"];
+/// What a build says of its image: numbers of users of packages, what maintainer scripts changed,
+/// and every file.
+const REPORTS: [&str; 3] = ["ids.json", "scripts.json", contents::FILE];
 
 /// The Debian base.
 #[derive(Debug, Clone, Copy, Default)]

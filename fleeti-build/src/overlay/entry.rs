@@ -69,6 +69,8 @@ pub(super) struct Additions {
     pub(super) groups: Vec<OverlayGroup>,
     pub(super) directories: Vec<String>,
     pub(super) needs: Vec<Need>,
+    /// Further programs that may be setuid or setgid.
+    pub(super) setuid: Vec<String>,
     /// Lines of a preset (systemd.preset(5)) that come before those of packages.
     #[serde(skip)]
     pub(super) presets: Vec<String>,

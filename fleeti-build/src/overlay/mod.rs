@@ -44,6 +44,7 @@ impl Overlay {
         let mut out = Additions::default();
         // The files of the profile first: what Fleeti writes afterwards replaces them.
         files(profile, &mut out);
+        out.setuid.clone_from(&profile.security.setuid);
         for add in [
             units::add,
             accounts::add,

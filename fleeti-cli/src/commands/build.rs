@@ -126,6 +126,18 @@ pub enum Command {
         #[command(flatten)]
         inputs: Inputs,
     },
+    /// Show what takes space in an image, by package, and which programs run with other rights.
+    Contents {
+        /// Output directory of the build.
+        directory: PathBuf,
+    },
+    /// Show what differs between two images: packages, units, users, groups, files, size.
+    Diff {
+        /// Output directory of the build before.
+        before: PathBuf,
+        /// Output directory of the build after.
+        after: PathBuf,
+    },
     /// Resolve the package lock of a profile.
     Lock {
         /// The profile, a TOML file.
@@ -239,6 +251,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             approve(approval, &server, &cache, output)
         }
         Command::List { server } => list(&server, output),
+        Command::Contents { directory } => super::contents::summary(&directory, output),
+        Command::Diff { before, after } => super::contents::diff(&before, &after, output),
         Command::Verify { directory, inputs } => verify(&directory, &inputs, &cache, output),
         Command::Lock { profile, lock, refresh, keep_ids, packages } => {
             let profile = super::profile::read_checked(&profile, &packages, output)?;

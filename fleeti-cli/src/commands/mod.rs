@@ -4,6 +4,7 @@ pub mod attest;
 pub mod audit;
 pub mod build;
 pub mod bundle;
+pub mod contents;
 pub mod device;
 pub mod keys;
 pub mod login;

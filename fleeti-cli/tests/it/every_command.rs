@@ -46,6 +46,8 @@ const ROWS: &[Row] = &[
     ),
     Row("build lock", "fleeti-cli/tests/it/bad-profile.toml", Refused("errors in")),
     Row("build verify", "@nowhere", Refused("build.json")),
+    Row("build contents", "@nowhere", Refused("contents.json")),
+    Row("build diff", "@nowhere @nowhere", Refused("lock.json")),
     Row("build sign", "{build} --key @alice.key", Done("0 of 1 approvals")),
     Row("build approve", "{build} --key @bob.key --not-built-here", Done("1 of 1 approvals")),
     Row("release create", "@made/{n} --pki @org --out @release/{n}", Done("signed gate@{n}")),

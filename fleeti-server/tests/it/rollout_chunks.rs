@@ -276,17 +276,24 @@ async fn other_writes_go_between_the_chunks_of_a_withdrawal() {
     let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap().id;
     until_phase(&world, &rollout, Phase::Running).await;
     let release: ReleaseName = "kiosk@2".parse().unwrap();
-    let (cx, of) = (Arc::clone(&world.server.control), release.clone());
-    let other_writer = actix_web::rt::spawn(async move {
-        let mut seen = vec![offers(&cx.db, &of).await];
-        while seen.last() != Some(&0) {
-            seen.push(offers(&cx.db, &of).await);
-        }
-        seen.dedup();
-        seen
+    // Several, so that one of them waits for the connection whenever a chunk ends.
+    let other_writers = [(); 4].map(|()| {
+        let (cx, of) = (Arc::clone(&world.server.control), release.clone());
+        actix_web::rt::spawn(async move {
+            let mut seen = vec![offers(&cx.db, &of).await];
+            while seen.last() != Some(&0) {
+                seen.push(offers(&cx.db, &of).await);
+            }
+            seen
+        })
     });
     world.client.revoke_release(&release).await.unwrap();
-    let seen = other_writer.await.unwrap();
+    let mut seen = Vec::new();
+    for writer in other_writers {
+        seen.extend(writer.await.unwrap());
+    }
+    seen.sort_unstable_by(|a, b| b.cmp(a));
+    seen.dedup();
     assert!(seen.len() > 2, "{seen:?}");
     assert!(seen.windows(2).all(|counts| counts[0] - counts[1] <= CHUNK), "{seen:?}");
 }

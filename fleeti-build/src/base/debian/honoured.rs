@@ -92,6 +92,7 @@ pub(super) const HONOURED: &[&str] = &[
     "security.ssh.attempts_max",
     "security.lockdown",
     "security.no_compiler",
+    "security.setuid",
     "security.no_core_dumps",
     "security.hardened_sysctl",
     "storage.var_mib",

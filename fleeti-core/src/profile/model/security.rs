@@ -44,6 +44,11 @@ pub struct Security {
     /// Refuse an image that contains a compiler.
     #[serde(default, skip_serializing_if = "is_default")]
     pub no_compiler: bool,
+    /// Further programs that run with the rights of their owner or group (setuid, setgid). An image
+    /// with one that neither this list nor Fleeti's list of Debian's own names is refused.
+    #[schema(example = json!(["/usr/bin/scanner-helper"]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub setuid: Vec<String>,
     /// Do not store core dumps.
     #[serde(default, skip_serializing_if = "is_default")]
     pub no_core_dumps: bool,

@@ -1,6 +1,6 @@
 //! Rules for security settings.
 
-use super::{Sink, installs, is_account};
+use super::{Sink, installs, is_account, is_clean_path};
 use crate::profile::{AccessControl, Profile};
 
 pub(super) fn check(profile: &Profile, sink: &mut Sink) {
@@ -9,6 +9,12 @@ pub(super) fn check(profile: &Profile, sink: &mut Sink) {
         if !is_account(group) {
             let remedy = "use an existing group such as sudo";
             sink.say(format!("security.ssh.allow_groups[{i}]"), "is not a group name", remedy);
+        }
+    }
+    for (i, path) in security.setuid.iter().enumerate() {
+        if !is_clean_path(path) {
+            let remedy = "use the absolute path of a program, without '..'";
+            sink.say(format!("security.setuid[{i}]"), "is not a path in the image", remedy);
         }
     }
     let needs = [
