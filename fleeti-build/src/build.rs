@@ -242,6 +242,8 @@ fn collect(parts: &Parts, out: &Path) -> Result<BTreeMap<ArtifactName, FileRecor
     }
     for report in &parts.reports {
         let target = out.join(report.file_name().unwrap_or_default());
+        // The copy of an earlier run cannot be written: files of the store are read-only.
+        let _ = fs::remove_file(&target);
         fs::copy(report, &target).map_err(io(&target))?;
     }
     Ok(files)

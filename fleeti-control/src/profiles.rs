@@ -48,6 +48,39 @@ pub fn check_base(profile: &Profile) -> Result<(), Error> {
     }
 }
 
+/// Refuses other sizes of the disk than those of the line's first release that was built here: an
+/// update writes into the slots that the disks of devices have.
+///
+/// # Errors
+/// [`Code::Invalid`] with every size that differs.
+pub async fn check_sizes(cx: &Context, profile: &Profile) -> Result<(), Error> {
+    let Some((release, revision)) =
+        store::builds::first_released(cx.db.pool(), &profile.name).await?
+    else {
+        return Ok(());
+    };
+    let Some(first) = store::revisions::get(cx.db.pool(), &profile.name, revision).await? else {
+        return Ok(());
+    };
+    let (had, has) = (&first.profile.storage, &profile.storage);
+    let sizes = [
+        ("storage.esp_mib", had.esp_mib, has.esp_mib),
+        ("storage.root_mib", had.root_mib, has.root_mib),
+    ];
+    let changed = sizes.iter().filter(|(_, had, has)| had != has);
+    refuse(
+        changed
+            .map(|(path, had, _)| FieldError {
+                path: (*path).to_owned(),
+                message: format!("the disks of devices with {release} have {had} MiB"),
+                remedy: format!(
+                    "write {had}, or start another line, which devices are reinstalled for"
+                ),
+            })
+            .collect(),
+    )
+}
+
 fn ignored(field: Ignored) -> FieldError {
     let message = field.message();
     let remedy = "remove it, or build on a later Fleeti".to_owned();

@@ -2,6 +2,7 @@
 
 use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::build::{ATTEMPTS_MAX, Files, Holder, SIGNING_ATTEMPTS_MAX, Signing, State};
+use fleeti_core::id::Line;
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild};
 
 #[derive(sqlx::FromRow)]
@@ -74,6 +75,22 @@ pub async fn insert(
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// The first build of a line whose release was published: the release and the revision.
+pub async fn first_released(pool: &Pool, line: &Line) -> Result<Option<(String, u32)>, StoreError> {
+    let start = format!("{line}@");
+    let sql = "SELECT b.release_name, b.revision FROM builds b JOIN releases r ON r.name = b.release_name \
+         WHERE substr(b.release_name, 1, $1) = $2 ORDER BY b.created_s, b.id LIMIT 1";
+    let row: Option<(String, i64)> = sql::query_as(sql)
+        .bind(i64::try_from(start.len()).map_err(StoreError::value)?)
+        .bind(start)
+        .fetch_optional(pool)
+        .await?;
+    row.map(|(release, revision)| {
+        Ok((release, u32::try_from(revision).map_err(StoreError::value)?))
+    })
+    .transpose()
 }
 
 /// The state of a build as it is stored.

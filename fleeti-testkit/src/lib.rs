@@ -31,6 +31,7 @@ mod attested;
 pub mod bench;
 pub mod firmware;
 pub mod forwarder;
+pub mod hardware;
 pub mod host;
 pub mod malformed;
 pub mod own_build;

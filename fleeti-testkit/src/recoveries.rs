@@ -4,7 +4,7 @@ use crate::forwarder::Forwarder;
 use crate::qemu::Tree;
 use crate::scenario::Scenario;
 use crate::vault::data_partition;
-use crate::vm::{HOST, Parts, SECOND_HOST};
+use crate::vm::{Board, HOST, Parts, SECOND_HOST};
 use crate::world::{BOOT, Provisioning, Record, SOON, World, copy_folder};
 use anyhow::{Context, Result, ensure};
 use fleeti_build::cache::Cache;
@@ -22,7 +22,8 @@ const DRAWER: &str = "drawer";
 const OPERATORS: [&str; 2] = ["alice", "bob"];
 const TWO_YEARS_S: u64 = 2 * 365 * 86_400;
 /// Both the current and the next host name lead to this host.
-const PARTS: Parts = Parts { clock: None, no_tpm: false, second_network: true };
+const PARTS: Parts =
+    Parts { clock: None, no_tpm: false, board: Board::Virtio, second_network: true };
 /// Entries of the audit log that a device learns of before a backup is restored; afterwards there
 /// are more.
 const ENTRIES: [usize; 2] = [2, 12];

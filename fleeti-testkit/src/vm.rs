@@ -136,8 +136,48 @@ pub struct Parts {
     pub clock: Option<&'static str>,
     /// Without a TPM.
     pub no_tpm: bool,
+    /// Its controllers.
+    pub board: Board,
     /// With a second network card, on whose network this host is [`SECOND_HOST`].
     pub second_network: bool,
+}
+
+/// Controllers of a machine.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Board {
+    /// Disk and network card of a virtual machine, and a TPM with the CRB interface.
+    #[default]
+    Virtio,
+    /// A disk on NVMe, an Intel e1000e, and a TPM with the CRB interface.
+    Nvme,
+    /// A disk on SATA, an Intel e1000e, and a TPM with the TIS interface.
+    Sata,
+    /// A disk on USB, the network card of a virtual machine, and a TPM with the CRB interface.
+    Usb,
+}
+
+impl Board {
+    const fn disk(self) -> &'static [&'static str] {
+        match self {
+            Self::Virtio => &["-device", "virtio-blk-pci,drive=disk,bootindex=1"],
+            Self::Nvme => &["-device", "nvme,drive=disk,serial=fleeti,bootindex=1"],
+            // q35 has an AHCI controller.
+            Self::Sata => &["-device", "ide-hd,drive=disk,bus=ide.0,bootindex=1"],
+            Self::Usb => &["-device", "qemu-xhci", "-device", "usb-storage,drive=disk,bootindex=1"],
+        }
+    }
+    const fn network_card(self) -> &'static str {
+        match self {
+            Self::Virtio | Self::Usb => "virtio-net-pci",
+            Self::Nvme | Self::Sata => "e1000e",
+        }
+    }
+    const fn tpm(self) -> &'static str {
+        match self {
+            Self::Virtio | Self::Nvme | Self::Usb => "tpm-crb",
+            Self::Sata => "tpm-tis",
+        }
+    }
 }
 
 /// A running machine; killed when dropped.
@@ -178,21 +218,18 @@ impl Vm {
             "if=none,id=disk,format=raw,file={},cache=unsafe,discard=unmap",
             disk.display()
         ));
-        command.args(["-device", "virtio-blk-pci,drive=disk,bootindex=1"]);
+        let board = machine.parts.board;
+        command.args(board.disk());
         if swtpm.is_some() {
             command.arg("-chardev").arg(format!("socket,id=tpm,path={}", socket.display()));
-            command.args([
-                "-tpmdev",
-                "emulator,id=tpm0,chardev=tpm",
-                "-device",
-                "tpm-crb,tpmdev=tpm0",
-            ]);
+            command.args(["-tpmdev", "emulator,id=tpm0,chardev=tpm"]);
+            command.args(["-device", &format!("{},tpmdev=tpm0", board.tpm())]);
         }
         if let Some(clock) = machine.parts.clock {
             command.args(["-rtc", &format!("base={clock}T00:00:00")]);
         }
         command.args(["-netdev", "user,id=net"]);
-        command.args(["-device", "virtio-net-pci,netdev=net,romfile="]);
+        command.args(["-device", &format!("{},netdev=net,romfile=", board.network_card())]);
         command.args(["-device", "virtio-rng-pci", "-serial", "stdio"]);
         if machine.parts.second_network {
             command.args(["-netdev", &format!("user,id=second,net=10.0.3.0/24,host={SECOND_HOST},dns=10.0.3.3,dhcpstart=10.0.3.15")]);

@@ -71,17 +71,22 @@ let
   initrdTree = inTools "fleeti-initrd-tree" (E // { DEBS = json "debs.json" (map (d: "${d}") (debs "initrd" ++ debs "kernel")); })
     "python3 ${scripts}/unpack.py \"$DEBS\" $out";
 
-  initrd = inTools "fleeti-initrd" E "python3 ${scripts}/initrd.py ${initrdTree} $out";
+  initrd = inTools "fleeti-initrd" (E // { MODULES = builtins.concatStringsSep " " s.modules; }) "python3 ${scripts}/initrd.py ${initrdTree} $out";
 
   # Data is never part of a script: scripts read it from a store file or a quoted variable of the builder.
   root = inTools "fleeti-root-${s.line}-${s.version}"
     (E // { OVERLAY = builtins.path { path = /. + s.overlay; name = "overlay.json"; recursive = false; };
             AGENT = builtins.path { path = /. + s.agent; name = "fleeti-agent"; recursive = false; };
-            ROOT_UUID = s.root_uuid; LINE = s.line; VERITY_SALT = s.verity_salt; })
+            ROOT_UUID = s.root_uuid; LINE = s.line; VERITY_SALT = s.verity_salt; ROOT_MIB = s.root_mib; })
     ''
       python3 ${scripts}/root.py ${deviceTree} "$OVERLAY" "$AGENT" "$out"
       # For small deltas: no inline tails, and one salt for each image line (the verity tree is the block index).
       mkfs.erofs --quiet -T"$SOURCE_DATE_EPOCH" -U "$ROOT_UUID" -L "$LINE" -Enoinline_data --tar=f "$out/root.erofs" root.tar
+      size=$(stat -c %s "$out/root.erofs")
+      if [ "$size" -gt $((ROOT_MIB << 20)) ]; then
+        echo "error: the root file system has $((size >> 20)) MiB, and the slots of the line $ROOT_MIB MiB: leave packages out, or raise storage.root_mib before the first release of the line" >&2
+        exit 1
+      fi
       veritysetup format --salt="$VERITY_SALT" --uuid="$ROOT_UUID" --data-block-size=4096 --hash-block-size=4096 \
         --root-hash-file="$out/roothash" "$out/root.erofs" "$out/root.verity" >/dev/null
     '';

@@ -22,9 +22,7 @@ FOLDERS = [UNITS, "usr/lib/udev", "usr/lib/modprobe.d", "usr/lib/tmpfiles.d/20-s
 # Libraries that are opened at run time and named in no ELF header.
 OPENED = """libcryptsetup.so.12 libtss2-esys.so.0 libtss2-rc.so.0 libtss2-mu.so.0 libtss2-tcti-device.so.0 libkmod.so.2
     liblzma.so.5 libzstd.so.1 liblz4.so.1 libcap.so.2 libblkid.so.1 libmount.so.1 libcrypt.so.1 libnss_files.so.2""".split()
-# sha256_ssse3 before dm_verity, which otherwise uses the generic code; efi_pstore stores the log of a panic.
-MODULES = """sha256_ssse3 virtio_blk virtio_scsi sd_mod ahci nvme dm_mod dm_verity erofs vfat nls_ascii nls_cp437 nls_utf8
-    efivarfs efi_pstore overlay autofs4 qemu_fw_cfg virtio_rng loop xhci_pci usb_storage uas mmc_block sdhci_acpi sdhci_pci""".split()
+MODULES = os.environ["MODULES"].split()
 LOADED_EARLY = "sha256_ssse3 efi_pstore virtio_blk dm_mod dm_verity erofs".split()
 WANTED = {
     "sysinit": """systemd-journald.service systemd-modules-load.service systemd-udev-trigger.service systemd-udevd.service
@@ -95,7 +93,8 @@ def modules(kernel):
     built_in = {plain(line.strip()) for line in open(f"{TREE}/{base}/modules.builtin")}
     absent = [m for m in MODULES if m not in by_name and m not in built_in]
     if absent:
-        print(f"note: the kernel has no {' '.join(absent)}", file=sys.stderr)
+        sys.exit(f"error: the kernel {kernel} has no {' '.join(absent)}, which the initrd needs: with kernel.flavour = \"generic\" it has "
+                 "more, and hardware.initrd_drivers names sets of them")
     todo, seen = [by_name[m] for m in MODULES if m in by_name], set()
     while todo:
         path = todo.pop()

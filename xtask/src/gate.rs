@@ -35,6 +35,7 @@ const VM_SCENARIOS: &[(&str, &[&str])] = &[
     ("changes of Secure Boot keys in a virtual machine", &["--firmware"]),
     ("a device with forged evidence", &["--adversary"]),
     ("recovery from lost keys, backups, clocks and addresses", &["--recoveries"]),
+    ("boots from disks on NVMe, SATA and USB, and their proofs", &["--hardware"]),
     ("server, signing service and build worker as systemd units", &["--units"]),
 ];
 

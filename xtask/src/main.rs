@@ -27,10 +27,10 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   setup            install missing Debian packages, and print why each is needed
-  demo [--dir DIR] [--exit] [[--refusals] [--firmware] | --adversary | --recoveries | --units --exit]
+  demo [--dir DIR] [--exit] [[--refusals] [--firmware] | --adversary | --recoveries | --hardware | --units --exit]
                    run all of Fleeti on this machine: build, sign, boot, enroll, update, prove; or, with --adversary,
-                   devices with forged evidence; with --recoveries, lost keys and addresses; with --units, the
-                   server's systemd units
+                   devices with forged evidence; with --recoveries, lost keys and addresses; with --hardware, disks on
+                   NVMe, SATA and USB; with --units, the server's systemd units
   ci               the fast gate: fmt, deps, tidy, licences, spelling, clippy, docs, tests, examples, Python
   test [--long]    the gate of .ci/run: setup, ci, a tiny run of every benchmark, the pages in a browser, one chain of
                    updates in a virtual machine, and a short fuzz; with --long also the other scenarios in virtual

@@ -1,5 +1,6 @@
 //! The Debian base: pinned .debs, assembled by Nix derivations without nixpkgs.
 
+mod drivers;
 mod honoured;
 
 use super::{Base, BaseError, Inputs, Parts};
@@ -14,7 +15,7 @@ use crate::step::{ArtifactName, Step};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::command_line;
 use fleeti_core::id::ReleaseName;
-use fleeti_core::profile::{Profile, Revision};
+use fleeti_core::profile::{Flavour, Profile, Revision, Storage};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,9 +26,7 @@ use std::process::Command;
 /// image. It is also the earliest clock that a device starts with.
 pub const SOURCE_DATE_EPOCH: u64 = 1_767_225_600;
 
-/// Sizes that can never change: an update writes into the slots that the device's first disk has.
-const ESP_MIB: u32 = 512;
-const ROOT_MIB: u32 = 768;
+/// Smallest size of a verity slot, MiB.
 const VERITY_MIB: u32 = 16;
 
 /// First line of every SBAT section.
@@ -234,7 +233,7 @@ impl Base for Debian {
             ("tools", owned(TOOLS)),
             ("initrd", owned(INITRD)),
             ("installer", owned(INSTALLER)),
-            ("kernel", owned(&["linux-image-cloud-amd64"])),
+            ("kernel", owned(&[kernel(profile)])),
             ("device", device),
         ]
         .into_iter()
@@ -421,11 +420,24 @@ fn spec_json(
         // The build replaces the placeholder when the root hash is known.
         "cmdline": cmdline(&inputs.revision.profile),
         "sbat": format!("{SBAT}\nfleeti,1,Fleeti UKI,{line},{version},https://fleeti.invalid\n"),
-        "partitions": partitions(&inputs.release),
+        "partitions": partitions(&inputs.release, &inputs.revision.profile.storage),
+        "root_mib": inputs.revision.profile.storage.root_mib.to_string(),
+        "modules": drivers::modules(&inputs.revision.profile),
     })
 }
 
-fn partitions(release: &ReleaseName) -> serde_json::Value {
+fn kernel(profile: &Profile) -> &'static str {
+    match profile.kernel.flavour {
+        Flavour::Cloud => "linux-image-cloud-amd64",
+        Flavour::Generic => "linux-image-amd64",
+    }
+}
+
+/// Definitions of systemd-repart for a disk. A hash tree of SHA-256 over blocks of 4 KiB has a
+/// 127th of the size of its data; a slot has room for twice as much.
+fn partitions(release: &ReleaseName, storage: &Storage) -> serde_json::Value {
+    let (esp, root) = (storage.esp_mib, storage.root_mib);
+    let verity = root.div_ceil(64).max(VERITY_MIB);
     let (line, version) = (&release.line, &release.version);
     let sized = |mib: u32| format!("SizeMinBytes={mib}M\nSizeMaxBytes={mib}M\n");
     let slot = |kind: &str, mib: u32, rest: String| {
@@ -435,13 +447,13 @@ fn partitions(release: &ReleaseName) -> serde_json::Value {
         "uki_name": format!("{line}_{version}+3.efi"),
         "seed": guid_of(&format!("fleeti-disk-v1|{line}")),
         "definitions": {
-            "00-esp.conf": slot("esp", ESP_MIB, "Format=vfat\nCopyFiles=/esp:/\n".into()),
-            "10-root-a.conf": slot("root", ROOT_MIB,
+            "00-esp.conf": slot("esp", esp, "Format=vfat\nCopyFiles=/esp:/\n".into()),
+            "10-root-a.conf": slot("root", root,
                 format!("Label={line}_{version}\nUUID=@ROOT_UUID@\nCopyBlocks=@ROOT@/root.erofs\nReadOnly=yes\n")),
-            "11-verity-a.conf": slot("root-verity", VERITY_MIB,
+            "11-verity-a.conf": slot("root-verity", verity,
                 format!("Label={line}_{version}_verity\nUUID=@VERITY_UUID@\nCopyBlocks=@ROOT@/root.verity\nReadOnly=yes\n")),
-            "20-root-b.conf": slot("root", ROOT_MIB, "Label=_empty\n".into()),
-            "21-verity-b.conf": slot("root-verity", VERITY_MIB, "Label=_empty\n".into()),
+            "20-root-b.conf": slot("root", root, "Label=_empty\n".into()),
+            "21-verity-b.conf": slot("root-verity", verity, "Label=_empty\n".into()),
         },
     })
 }
@@ -467,6 +479,26 @@ mod tests {
         assert_eq!(phases["enter-initrd"], "0".repeat(64));
         assert_eq!(phases[fleeti_core::manifest::PHASE_READY], "3".repeat(64));
         assert!(pcr11("nothing").is_err());
+    }
+
+    #[test]
+    fn the_slots_have_the_sizes_of_the_profile_and_room_for_a_hash_tree() {
+        let sizes = |text: &str| {
+            let good = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
+            let profile = fleeti_core::profile::check(&format!("{good}{text}")).unwrap();
+            let found = partitions(&"kiosk@1".parse().unwrap(), &profile.storage);
+            let of = |name: &str| {
+                let text = found["definitions"][name].as_str().unwrap();
+                let line = text.lines().find_map(|line| line.strip_prefix("SizeMaxBytes="));
+                line.unwrap().to_owned()
+            };
+            ["00-esp.conf", "20-root-b.conf", "21-verity-b.conf"].map(of)
+        };
+        assert_eq!(sizes(""), ["512M", "768M", "16M"]);
+        assert_eq!(
+            sizes("storage.esp_mib = 1024\nstorage.root_mib = 2048\n"),
+            ["1024M", "2048M", "32M"]
+        );
     }
 
     #[test]

@@ -2,8 +2,11 @@
 //! configuration that the profile became.
 
 use crate::dpkg::extract;
-use crate::{cache, profile, request};
+use crate::{cache, profile, repository, request};
 use fleeti_build::build::{self, BuildRecord};
+use fleeti_build::contents::{Contents, Kind};
+use fleeti_build::file::sha256_file;
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -39,6 +42,39 @@ impl Unpacked {
         self.root.join(path.trim_start_matches('/')).symlink_metadata().is_ok()
     }
 
+    /// Every path, with what the build says of it.
+    fn is_listed(&self, contents: &Contents) {
+        let found = Command::new("find")
+            .arg(&self.root)
+            .args(["-mindepth", "1", "-printf", "/%P\\0"])
+            .output()
+            .unwrap();
+        let found = String::from_utf8(found.stdout).unwrap();
+        let mut paths: BTreeSet<&str> = found.split_terminator('\0').collect();
+        for made_here in ["/dev", "/dev/null"] {
+            assert!(paths.remove(made_here));
+        }
+        let listed = contents.files.iter().map(|e| e.path.as_str()).filter(|p| *p != "/dev");
+        assert_eq!(listed.collect::<BTreeSet<_>>(), paths);
+        for entry in contents.files.iter().filter(|entry| entry.path != "/dev") {
+            let file = self.root.join(entry.path.trim_start_matches('/'));
+            let status = file.symlink_metadata().unwrap();
+            assert_eq!((entry.uid, entry.gid), (status.uid(), status.gid()), "{entry:?}");
+            assert_eq!(entry.mode, status.mode() & 0o7777, "{entry:?}");
+            match entry.kind {
+                Kind::File => assert_eq!(entry.sha256, Some(sha256_file(&file).unwrap())),
+                Kind::Link => {
+                    assert_eq!(entry.target.as_deref(), std::fs::read_link(&file).unwrap().to_str())
+                }
+                Kind::Directory => assert!(status.is_dir(), "{entry:?}"),
+            }
+        }
+        let of = |path: &str| contents.files.iter().find(|e| e.path == path).unwrap();
+        assert_eq!(of("/usr/bin/bash").package.as_deref(), Some("bash"));
+        assert_eq!(of("/etc/gateway/operators.txt").package, None);
+        assert!(of("/usr/bin/sudo").is_setuid());
+    }
+
     /// A program of the image, in the image, without a network.
     fn run(&self, command: &[&str]) -> Output {
         let output = Command::new("unshare")
@@ -64,6 +100,8 @@ fn the_gateway_is_what_its_profile_says() {
     let request = request(dir.path(), profile("gateway"), "build");
     let record = build::run(&request, &cache(), &mut |_| {}).unwrap();
     let image = Unpacked::of(&record, &request.out, dir.path());
+
+    image.is_listed(&Contents::read(&request.out).unwrap());
 
     let line_of = |path: &str, name: &str| {
         let text = image.text(path);
@@ -103,6 +141,62 @@ fn the_gateway_is_what_its_profile_says() {
         fleeti_pki::pe::sections(&uki).unwrap().into_iter().find(|s| s.name == ".cmdline");
     let text = String::from_utf8_lossy(&uki[section.unwrap().range]).into_owned();
     assert!(text.contains("systemd.show_status=auto lockdown=integrity"), "{text}");
+}
+
+/// What the build says of files in a root file system.
+fn refused(entries: &str, allowed: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("key"), "-----BEGIN EC PRIVATE KEY-----\nMHcC\n").unwrap();
+    std::fs::create_dir(dir.path().join("opt")).unwrap();
+    std::fs::write(dir.path().join("opt/c"), "a program").unwrap();
+    let script = format!(
+        "import contents\ndef file(path, mode, package=None, kind='file', size=1):\n    \
+         return {{'path': path, 'kind': kind, 'mode': mode, 'size': size}} | \
+         ({{'package': package}} if package else {{}})\n\
+         contents.refuse_bad({:?}, [{entries}], {allowed})",
+        dir.path()
+    );
+    let run = Command::new("python3")
+        .args(["-B", "-c", &script])
+        .current_dir(repository().join("nix/debian"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8(run.stderr).unwrap();
+    assert!(run.status.code() == Some(i32::from(!said.is_empty())), "{said}");
+    said
+}
+
+#[test]
+fn what_no_image_should_have_stops_the_build_by_its_path() {
+    let su = "file('/usr/bin/su', 0o4755, 'util-linux')";
+    assert_eq!(refused(su, "[]"), "");
+    for (entries, allowed, expected) in [
+        ("file('/opt/a', 0o666, 'app')", "[]", "every user can write to /opt/a of app (mode 0666)"),
+        (
+            "file('/opt/b', 0o777, kind='directory')",
+            "[]",
+            "every user can write to /opt/b (mode 0777)",
+        ),
+        ("file('/opt/c', 0o4755, 'app')", "[]", "/opt/c of app runs with the rights of its owner"),
+        ("file('/opt/c', 0o2755)", "[]", "/opt/c runs with the rights of its owner"),
+        // Another package that brings the path of a known program.
+        ("file('/usr/bin/su', 0o4755, 'app')", "[]", "/usr/bin/su of app runs with the rights"),
+        (su, "['/opt/gone']", "security.setuid: /opt/gone is no setuid or setgid file"),
+        ("file('/key', 0o600)", "[]", "/key contains a private key"),
+    ] {
+        let said = refused(entries, allowed);
+        assert!(said.starts_with(&format!("error: {expected}")), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    for (entries, allowed) in [
+        ("file('/tmp', 0o1777, kind='directory')", "[]"),
+        ("file('/a', 0o777, kind='link')", "[]"),
+        ("file('/opt/c', 0o4755, 'app')", "['/opt/c']"),
+        // A package's own key is public anyway, such as the example of a library.
+        ("file('/key', 0o644, 'app')", "[]"),
+    ] {
+        assert_eq!(refused(entries, allowed), "");
+    }
 }
 
 #[test]

@@ -27,13 +27,15 @@ use std::path::PathBuf;
 ///
 /// # Errors
 /// [`Code::Invalid`](fleeti_core::wire::problem::Code::Invalid) for a profile that breaks a rule
-/// or has a field that the base does not honour;
+/// or has a field that the base does not honour, or other sizes of the disk than the line's first
+/// release;
 /// [`Code::Full`](fleeti_core::wire::problem::Code::Full) if the disk has no room for a build.
 pub async fn create(cx: &Context, request: &CreateBuild) -> Result<Build, Error> {
     profiles::check(&request.profile)?;
     profiles::check_base(&request.profile)?;
     health::admit(cx, "build")?;
     let id = new_id("build");
+    profiles::check_sizes(cx, &request.profile).await?;
     let mut tx = cx.db.write().await?;
     let now_s = cx.now_s();
     let revision = store::revisions::number(&mut tx, &request.profile, None, now_s).await?;

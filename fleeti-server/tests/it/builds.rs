@@ -1,5 +1,6 @@
 //! Builds: revisions are numbered by content, and the build of a killed worker is claimed again.
 
+use crate::rollout::publish_release;
 use crate::world::World;
 use fleeti_client::ClientError;
 use fleeti_control::builds::change::{self, Applied, Change, NotApplied};
@@ -206,15 +207,39 @@ async fn a_field_that_the_base_does_not_honour_is_refused_before_a_worker_hears_
     let w = World::new().await;
     let mut wanted = request("a");
     wanted.profile.state.version = 2;
-    wanted.profile.kernel.flavour = fleeti_core::profile::Flavour::Generic;
+    wanted.profile.hardware.firmware = vec![fleeti_core::profile::Firmware::Realtek];
     let Err(ClientError::Refused(problem)) = w.client.create_build(&wanted).await else {
         panic!("the build was queued")
     };
     assert_eq!(problem.status, 422);
     let mut paths: Vec<_> = problem.errors.iter().map(|e| e.path.as_str()).collect();
     paths.sort_unstable();
-    assert_eq!(paths, ["kernel.flavour", "state.version"]);
+    assert_eq!(paths, ["hardware.firmware", "state.version"]);
     assert_eq!(problem.errors[0].message, "the base debian does not honour this field yet");
+}
+
+#[actix_web::test]
+async fn the_sizes_of_a_line_are_those_of_its_first_release() {
+    let w = World::new().await;
+    let with_root = |root_mib, version: &str| {
+        let mut wanted = request("a");
+        wanted.profile.storage.root_mib = root_mib;
+        wanted.version = version.parse().unwrap();
+        wanted
+    };
+    // A build that was not published fixes nothing.
+    w.client.create_build(&with_root(1024, "1")).await.unwrap();
+    w.client.create_build(&with_root(2048, "2")).await.unwrap();
+    publish_release(&w, "kiosk@2").await;
+    let Err(ClientError::Refused(problem)) = w.client.create_build(&with_root(1024, "3")).await
+    else {
+        panic!("the build was queued")
+    };
+    let found: Vec<_> =
+        problem.errors.iter().map(|e| (e.path.as_str(), e.message.as_str())).collect();
+    let message = "the disks of devices with kiosk@2 have 2048 MiB";
+    assert_eq!((problem.status, found), (422, vec![("storage.root_mib", message)]));
+    w.client.create_build(&with_root(2048, "3")).await.unwrap();
 }
 
 #[actix_web::test]

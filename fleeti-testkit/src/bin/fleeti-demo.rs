@@ -13,7 +13,7 @@ use fleeti_core::wire::boot::{Slot, Verity};
 use fleeti_testkit::bench::process::resident_kib;
 use fleeti_testkit::scenario::Scenario;
 use fleeti_testkit::world::{BOOT, FLEET, Folders, SOON, WORKER_TOKEN, World};
-use fleeti_testkit::{adversary, firmware, recoveries, units};
+use fleeti_testkit::{adversary, firmware, hardware, recoveries, units};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -53,6 +53,10 @@ struct Arguments {
     /// check that devices recover without a visit.
     #[arg(long, conflicts_with_all = ["refusals", "firmware", "adversary", "units"])]
     recoveries: bool,
+    /// Run another scenario: boot an image with the kernel for hardware of all kinds from disks on
+    /// NVMe, SATA and USB.
+    #[arg(long, conflicts_with_all = ["refusals", "firmware", "adversary", "units", "recoveries"])]
+    hardware: bool,
 }
 
 fn main() -> ExitCode {
@@ -148,6 +152,10 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
         })?;
         adversary::run(world, scenario, &cache, &arguments.profile)?;
         return look_back(world, scenario, "adversary", &[]);
+    }
+    if arguments.hardware {
+        hardware::run(world, scenario, &cache, &profile)?;
+        return look_back(world, scenario, "nvme", &[]);
     }
     if arguments.recoveries {
         recoveries::run(world, scenario, &cache, &profile)?;

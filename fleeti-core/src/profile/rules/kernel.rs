@@ -2,7 +2,7 @@
 
 use super::{Sink, is_account, is_clean_path};
 use crate::command_line;
-use crate::profile::{Profile, StateDirectory};
+use crate::profile::{Flavour, Profile, StateDirectory};
 
 /// Longest kernel arguments of a profile in total, bytes. Together with those that Fleeti sets,
 /// they stay below the kernel's limit.
@@ -14,6 +14,10 @@ const SYSCTL_RESERVED: &[&str] =
 
 pub(super) fn check(profile: &Profile, sink: &mut Sink) {
     arguments(profile, sink);
+    if profile.kernel.flavour == Flavour::Cloud && !profile.hardware.initrd_drivers.is_empty() {
+        let remedy = "set kernel.flavour = \"generic\", or remove the drivers";
+        sink.say("hardware.initrd_drivers", "are not in the kernel for virtual machines", remedy);
+    }
     let kernel = &profile.kernel;
     for (list, modules) in [("modules", &kernel.modules), ("blacklist", &kernel.blacklist)] {
         for (i, module) in modules.iter().enumerate() {

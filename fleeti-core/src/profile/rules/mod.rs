@@ -246,6 +246,7 @@ mod tests {
             "software.repositories[0].url",
         ),
         ("software.packages = [\"gcc\"]\nsecurity.no_compiler = true", "software.packages[0]"),
+        ("hardware.initrd_drivers = [\"mmc\"]", "hardware.initrd_drivers"),
         ("security.setuid = [\"bin/su\"]", "security.setuid[0]"),
         ("services = [{name = \"x\"}]", "services[0].name"),
         (

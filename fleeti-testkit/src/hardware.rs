@@ -1,0 +1,68 @@
+//! The controllers of real machines: an image with the kernel for hardware of all kinds boots from
+//! disks on NVMe, SATA and USB, finds its TPM and its network card, and proves what it runs.
+
+use crate::scenario::Scenario;
+use crate::vm::{Board, Parts};
+use crate::world::{BOOT, World};
+use anyhow::{Result, ensure};
+use fleeti_build::cache::Cache;
+use fleeti_core::attestation::Level;
+use fleeti_core::profile::{Flavour, Profile};
+use fleeti_core::wire::boot::Verity;
+
+/// The boards, with the names of their folders.
+const BOARDS: [(&str, &str, Board); 3] = [
+    ("nvme", "NVMe, e1000e, TPM with CRB", Board::Nvme),
+    ("sata", "SATA, e1000e, TPM with TIS", Board::Sata),
+    ("usb", "USB, virtio-net, TPM with CRB", Board::Usb),
+];
+/// Size of a root slot, MiB: not the default, so that a disk with other slots boots as well.
+const ROOT_MIB: u32 = 1024;
+
+/// Runs the scenario.
+///
+/// # Errors
+/// If a step fails.
+pub fn run(
+    world: &mut World,
+    scenario: &mut Scenario,
+    cache: &Cache,
+    profile: &Profile,
+) -> Result<()> {
+    let mut profile = profile.clone();
+    profile.kernel.flavour = Flavour::Generic;
+    profile.storage.root_mib = ROOT_MIB;
+    let name = format!("{}@1", profile.name);
+    let (build, release) = scenario.step(
+        &format!("build, sign and publish {name} with the kernel for hardware of all kinds"),
+        |e| {
+            let build = world.build(profile.clone(), "1")?;
+            e.push(format!("build.json in {}", build.display()));
+            let release = world.release(&build, "1")?;
+            Ok((build, release))
+        },
+    )?;
+    for (folder, parts, board) in BOARDS {
+        let title = format!("a machine with {parts} boots {name} and proves it");
+        scenario.step(&title, |e| {
+            let id = world.provision(folder, &build, &release)?;
+            let parts = Parts { board, ..Parts::default() };
+            let (vm, accelerator) = world.start_with(cache, folder, None, parts)?;
+            let device = world.device_with(BOOT, &id, |d| d.online && d.boot.is_some())?;
+            let boot = device.boot.as_ref();
+            ensure!(
+                boot.is_some_and(|b| b.verity == Verity::Verified && b.secure_boot),
+                "the boot is not verified: {boot:?}"
+            );
+            ensure!(
+                boot.and_then(|b| b.sealed_data) == Some(true),
+                "the data partition is not sealed to the TPM"
+            );
+            e.extend(world.check_attestation(&id, &name, Level::VerifiedBoot)?);
+            let seconds = vm.elapsed().as_secs();
+            e.push(format!("proved {seconds} s after power-on, with {accelerator:?}"));
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
