@@ -19,8 +19,9 @@ use crate::wrap::WrapKey;
 use x509_cert::Certificate;
 
 const YEAR_S: u64 = 365 * 86_400;
-/// Validity of the offline root and of Secure Boot keys, which firmware does not check.
-pub(crate) const ROOT_S: u64 = 20 * YEAR_S;
+/// Validity of a root, and of Secure Boot keys, whose validity firmware does not check; seconds.
+pub const ROOT_S: u64 = 20 * YEAR_S;
+/// Validity of an intermediate CA, seconds.
 pub(crate) const INTERMEDIATE_S: u64 = 5 * YEAR_S;
 
 /// Purposes of sealed keys; each is also the name of its file, `<purpose>.key`.

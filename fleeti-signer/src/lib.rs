@@ -8,7 +8,7 @@
 //!
 //! Code map: [`service`] (keys, checks, signatures; Secure Boot
 //! in `boot`, wrapped secrets and recovery keys in `escrow`; what each request writes to the audit
-//! log in `service/plan.rs` and these two) · [`limits`] (limits per minute) · `crls` (CRLs in
+//! log in `service/plan.rs` and these two) · [`limits`] (limits per minute) · [`lifetimes`] (of certificates and CRLs) · `crls` (CRLs in
 //! parts) · [`keys`] (opens the keys of a folder) · [`log`] (the audit log on disk) · [`release`]
 //! (releases with a server's own keys, after enough approvals) · `outbox` (copies them to the
 //! server's folder) · `reserve` (disk space for the audit log) · [`disk`] (warns before that disk
@@ -21,6 +21,7 @@ pub mod disk;
 pub mod embedded;
 mod escrow;
 pub mod keys;
+pub mod lifetimes;
 pub mod limits;
 pub mod log;
 mod outbox;

@@ -31,17 +31,6 @@ use std::path::Path;
 use std::sync::Arc;
 use x509_cert::Certificate;
 
-/// Longest validity of a device certificate, seconds.
-pub const DEVICE_S_MAX: u64 = 30 * 86_400;
-/// Shortest validity of a device certificate, seconds.
-pub const DEVICE_S_MIN: u64 = 7 * 86_400;
-/// Validity of a server certificate, seconds. Devices check no CRL for it, so a stolen key can be
-/// used for this long. The server renews it every six hours; it must outlast two weeks without the
-/// signing service, and the time for its repair.
-pub const SERVER_S: u64 = 21 * 86_400;
-/// Validity of a CRL, seconds; it is renewed well before.
-pub const LIST_S: u64 = 24 * 3600;
-
 /// Prefixes of actions that only the signing service itself writes to the log.
 const OWN_ACTIONS: [&str; 7] =
     ["certificate.", "crl.", "boot.", "signer.", "release.sign", "recovery-key.", "secret."];

@@ -14,7 +14,7 @@ use fleeti_pki::ceremony::{self, Issued, LIST_S, OpenRoot, Transcript};
 use fleeti_pki::certificate::{
     self, Authority, Period, Purpose, Role, from_pem, self_signed, to_pem,
 };
-use fleeti_pki::hierarchy::purpose;
+use fleeti_pki::hierarchy::{ROOT_S, purpose};
 use fleeti_pki::sealed;
 use fleeti_pki::signer::token::{TokenKey, TokenUri};
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey, keyfile};
@@ -25,9 +25,6 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use x509_cert::Certificate;
 use zeroize::Zeroizing;
-
-/// Validity of a root certificate, seconds.
-const ROOT_S: u64 = 20 * 365 * 86_400;
 
 /// What to do with the root CA.
 #[derive(Subcommand)]

@@ -1,6 +1,7 @@
 //! Applies planned work: signs, and writes outcomes to the log.
 
-use super::{Intended, LIST_S, Refusal, SERVER_S, SigningService, Work, find};
+use super::{Intended, Refusal, SigningService, Work, find};
+use crate::lifetimes::{LIST_S, SERVER_S};
 use crate::log::LogError;
 use crate::release::{ReleaseJob, ReleaseRequest};
 use crate::{boot, escrow};

@@ -1,7 +1,8 @@
 //! Plans work: checks a request against policy and limits, and describes it for the log.
 
-use super::{DEVICE_S_MAX, DEVICE_S_MIN, DeviceCertificate, Refusal, SigningService, Work, find};
+use super::{DeviceCertificate, Refusal, SigningService, Work, find};
 use crate::boot::{self, WrappedKeys};
+use crate::lifetimes::{DEVICE_S_MAX, DEVICE_S_MIN};
 use crate::{crls, escrow};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_pki::audit::Act;

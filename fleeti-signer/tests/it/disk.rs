@@ -4,8 +4,9 @@
 use crate::{World, device};
 use fleeti_pki::audit::Entry;
 use fleeti_signer::keys;
+use fleeti_signer::lifetimes::DEVICE_S_MIN;
 use fleeti_signer::limits::Limits;
-use fleeti_signer::service::{DEVICE_S_MIN, SigningService};
+use fleeti_signer::service::SigningService;
 use fleeti_signer_client::handle::SignerError;
 use fleeti_signer_client::wire::{Request, Response};
 use std::io::{BufRead, BufReader, Write};

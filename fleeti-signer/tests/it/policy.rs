@@ -7,8 +7,9 @@ use fleeti_pki::audit::{Act, Entry, Examination, Stage, verify_proof};
 use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::crl::VerifiedCrl;
 use fleeti_signer::keys;
+use fleeti_signer::lifetimes::{DEVICE_S_MAX, DEVICE_S_MIN};
 use fleeti_signer::limits::Limits;
-use fleeti_signer::service::{DEVICE_S_MAX, DEVICE_S_MIN, SigningService};
+use fleeti_signer::service::SigningService;
 use fleeti_signer_client::wire::{
     MESSAGE_MAX, Occasion, REVOKED_AT_ONCE, Request, Response, RevokedSerial,
 };

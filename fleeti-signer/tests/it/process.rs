@@ -4,7 +4,7 @@ use crate::{World, device};
 use fleeti_core::wire::api::BootKeyChange;
 use fleeti_core::wire::attestation::Secret;
 use fleeti_pki::audit::{Act, Entry};
-use fleeti_signer::service::DEVICE_S_MIN;
+use fleeti_signer::lifetimes::DEVICE_S_MIN;
 use fleeti_signer_client::handle::SignerError;
 use fleeti_signer_client::socket;
 use fleeti_signer_client::wire::{Call, Kept, Request, Response};

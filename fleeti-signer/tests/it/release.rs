@@ -375,7 +375,7 @@ async fn certificates_do_not_wait_for_a_release_and_two_releases_are_not_signed_
     let (first, second, device) = tokio::join!(
         office.ask(alone("signing-a")),
         office.ask(alone("signing-b")),
-        office.signer.ask(crate::device("dev-a", fleeti_signer::service::DEVICE_S_MIN)),
+        office.signer.ask(crate::device("dev-a", fleeti_signer::lifetimes::DEVICE_S_MIN)),
     );
     assert!(matches!(device.unwrap(), Response::Certificate { .. }));
     assert!(matches!(first.unwrap(), Response::Release { .. }));

@@ -9,7 +9,7 @@ use fleeti_pki::sealed;
 use fleeti_pki::signer::token::{TokenKey, TokenUri};
 use fleeti_pki::signer::{Algorithm, Signer, SoftKey};
 use fleeti_pki::transparency::note::LogKey;
-use fleeti_signer::service::DEVICE_S_MIN;
+use fleeti_signer::lifetimes::DEVICE_S_MIN;
 use fleeti_signer_client::socket;
 use fleeti_signer_client::wire::{Request, Response};
 use fleeti_testkit::token::{MODULE, PIN, with_token};
