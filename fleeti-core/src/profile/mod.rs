@@ -21,7 +21,7 @@ mod library;
 mod merge;
 mod model;
 mod path;
-mod paths;
+mod reserved;
 mod resolve;
 mod rules;
 mod schema;

@@ -1,7 +1,7 @@
 //! Rules for files, secrets and site values.
 
 use super::{Sink, is_account, is_clean_path};
-use crate::profile::{File, Profile, SiteType, SiteValue, paths};
+use crate::profile::{File, Profile, SiteType, SiteValue, reserved};
 use std::net::IpAddr;
 
 pub(super) fn check(profile: &Profile, sink: &mut Sink) {
@@ -39,7 +39,7 @@ fn file(path: &str, f: &File, profile: &Profile, sink: &mut Sink) {
             "is not a path in the image",
             "use an absolute path below /etc, /usr or /opt without '..'",
         );
-    } else if let Some(owner) = paths::owner(&f.path) {
+    } else if let Some(owner) = reserved::owner(&f.path) {
         sink.say(
             format!("{path}.path"),
             format!("is reserved for {owner}"),

@@ -1,7 +1,7 @@
 //! Rules for units, timers and containers.
 
 use super::{Sink, is_account};
-use crate::profile::{Container, DropIn, Profile, Service, Timer, UnitState, paths};
+use crate::profile::{Container, DropIn, Profile, Service, Timer, UnitState, reserved};
 
 pub(super) fn check(profile: &Profile, sink: &mut Sink) {
     for (i, s) in profile.services.iter().enumerate() {
@@ -53,14 +53,14 @@ fn name(path: &str, s: &Service, sink: &mut Sink) {
     let is_changed = s.unit.is_some() || !s.drop_ins.is_empty();
     if !is_unit(&s.name) {
         sink.say(path, "is not a unit name", "write it with its suffix, as in kiosk.service");
-    } else if let Some(owner) = paths::unit_owner(&s.name).filter(|_| is_changed) {
+    } else if let Some(owner) = reserved::unit_owner(&s.name).filter(|_| is_changed) {
         let remedy = "choose another name for the new unit";
         sink.say(path, format!("is reserved for {owner}"), remedy);
     } else if s.name.to_ascii_lowercase().starts_with("fleeti") {
         let remedy = "choose a name that does not start with fleeti-";
         sink.say(path, "is reserved for Fleeti", remedy);
     } else if let Some(owner) =
-        paths::unit_is_needed_by(&s.name).filter(|_| s.state != UnitState::Enabled)
+        reserved::unit_is_needed_by(&s.name).filter(|_| s.state != UnitState::Enabled)
     {
         sink.say(path, format!("is needed by {owner}"), "leave it enabled");
     }
