@@ -9,6 +9,7 @@ mod network;
 mod security;
 mod services;
 mod software;
+mod storage;
 
 pub(super) use accounts::{SYSTEM_GROUPS, SYSTEM_USERS, has_advice, is_known_group, is_known_user};
 pub(super) use services::identities;
@@ -38,6 +39,7 @@ pub(super) fn broken(profile: &Profile) -> Vec<FieldError> {
     network::check(profile, &mut sink);
     files::check(profile, &mut sink);
     kernel::check(profile, &mut sink);
+    storage::check(profile, &mut sink);
     security::check(profile, &mut sink);
     health::check(profile, &mut sink);
     sink.0
