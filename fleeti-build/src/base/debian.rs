@@ -2,6 +2,7 @@
 
 mod drivers;
 mod honoured;
+mod partitions;
 
 use super::{Base, BaseError, Inputs, Parts};
 use crate::cache::Cache;
@@ -15,7 +16,7 @@ use crate::step::{ArtifactName, Step};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::command_line;
 use fleeti_core::id::ReleaseName;
-use fleeti_core::profile::{Flavour, Profile, Revision, Storage};
+use fleeti_core::profile::{Flavour, Profile, Revision};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,9 +26,6 @@ use std::process::Command;
 /// The time stamp of every file in an image, constant so that the build date does not change the
 /// image. It is also the earliest clock that a device starts with.
 pub const SOURCE_DATE_EPOCH: u64 = 1_767_225_600;
-
-/// Smallest size of a verity slot, MiB.
-const VERITY_MIB: u32 = 16;
 
 /// First line of every SBAT section.
 const SBAT: &str = "sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md";
@@ -420,7 +418,11 @@ fn spec_json(
         // The build replaces the placeholder when the root hash is known.
         "cmdline": cmdline(&inputs.revision.profile),
         "sbat": format!("{SBAT}\nfleeti,1,Fleeti UKI,{line},{version},https://fleeti.invalid\n"),
-        "partitions": partitions(&inputs.release, &inputs.revision.profile.storage),
+        "partitions": partitions::definitions(
+            &inputs.release,
+            &guid_of(&format!("fleeti-disk-v1|{line}")),
+            &inputs.revision.profile.storage,
+        ),
         "root_mib": inputs.revision.profile.storage.root_mib.to_string(),
         "modules": drivers::modules(&inputs.revision.profile),
     })
@@ -431,31 +433,6 @@ fn kernel(profile: &Profile) -> &'static str {
         Flavour::Cloud => "linux-image-cloud-amd64",
         Flavour::Generic => "linux-image-amd64",
     }
-}
-
-/// Definitions of systemd-repart for a disk. A hash tree of SHA-256 over blocks of 4 KiB has a
-/// 127th of the size of its data; a slot has room for twice as much.
-fn partitions(release: &ReleaseName, storage: &Storage) -> serde_json::Value {
-    let (esp, root) = (storage.esp_mib, storage.root_mib);
-    let verity = root.div_ceil(64).max(VERITY_MIB);
-    let (line, version) = (&release.line, &release.version);
-    let sized = |mib: u32| format!("SizeMinBytes={mib}M\nSizeMaxBytes={mib}M\n");
-    let slot = |kind: &str, mib: u32, rest: String| {
-        format!("[Partition]\nType={kind}\n{}{rest}", sized(mib))
-    };
-    json!({
-        "uki_name": format!("{line}_{version}+3.efi"),
-        "seed": guid_of(&format!("fleeti-disk-v1|{line}")),
-        "definitions": {
-            "00-esp.conf": slot("esp", esp, "Format=vfat\nCopyFiles=/esp:/\n".into()),
-            "10-root-a.conf": slot("root", root,
-                format!("Label={line}_{version}\nUUID=@ROOT_UUID@\nCopyBlocks=@ROOT@/root.erofs\nReadOnly=yes\n")),
-            "11-verity-a.conf": slot("root-verity", verity,
-                format!("Label={line}_{version}_verity\nUUID=@VERITY_UUID@\nCopyBlocks=@ROOT@/root.verity\nReadOnly=yes\n")),
-            "20-root-b.conf": slot("root", root, "Label=_empty\n".into()),
-            "21-verity-b.conf": slot("root-verity", verity, "Label=_empty\n".into()),
-        },
-    })
 }
 
 /// SHA-256 of the agent binary, which is an input of the build.
@@ -479,26 +456,6 @@ mod tests {
         assert_eq!(phases["enter-initrd"], "0".repeat(64));
         assert_eq!(phases[fleeti_core::manifest::PHASE_READY], "3".repeat(64));
         assert!(pcr11("nothing").is_err());
-    }
-
-    #[test]
-    fn the_slots_have_the_sizes_of_the_profile_and_room_for_a_hash_tree() {
-        let sizes = |text: &str| {
-            let good = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
-            let profile = fleeti_core::profile::check(&format!("{good}{text}")).unwrap();
-            let found = partitions(&"kiosk@1".parse().unwrap(), &profile.storage);
-            let of = |name: &str| {
-                let text = found["definitions"][name].as_str().unwrap();
-                let line = text.lines().find_map(|line| line.strip_prefix("SizeMaxBytes="));
-                line.unwrap().to_owned()
-            };
-            ["00-esp.conf", "20-root-b.conf", "21-verity-b.conf"].map(of)
-        };
-        assert_eq!(sizes(""), ["512M", "768M", "16M"]);
-        assert_eq!(
-            sizes("storage.esp_mib = 1024\nstorage.root_mib = 2048\n"),
-            ["1024M", "2048M", "32M"]
-        );
     }
 
     #[test]
