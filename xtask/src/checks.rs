@@ -1,6 +1,6 @@
 //! Checks of the repository's rules.
 
-use crate::{calls, circles, foreign};
+use crate::{calls, circles, foreign, map};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;
@@ -144,13 +144,11 @@ const NAMELESS: &[&str] = &["util", "utils", "common", "helpers", "types", "misc
 
 /// Checks the style rules that a machine can check.
 pub fn tidy(root: &Path) -> Result<()> {
-    let output = Command::new("git")
-        .args(["ls-files", "*.rs", "*.py", "*.nix"])
-        .current_dir(root)
-        .output()
-        .context("git")?;
-    let mut wrong = Vec::new();
-    for name in String::from_utf8_lossy(&output.stdout).lines() {
+    let names = tracked(root)?;
+    let map = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap_or_default();
+    let mut wrong = map::wrong(&map, &names.lines().collect::<Vec<_>>());
+    let is_source = |name: &&str| [".rs", ".py", ".nix"].iter().any(|end| name.ends_with(end));
+    for name in names.lines().filter(is_source) {
         let path = root.join(name);
         let Ok(text) = fs::read_to_string(&path) else { continue };
         let lines = text.lines().count();
@@ -213,6 +211,12 @@ pub fn tidy(root: &Path) -> Result<()> {
         }
     }
     report("tidy", wrong)
+}
+
+/// The names of the repository's files, one a line.
+fn tracked(root: &Path) -> Result<String> {
+    let output = Command::new("git").arg("ls-files").current_dir(root).output().context("git")?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Async functions without indentation (the handlers of routes) whose body is longer than

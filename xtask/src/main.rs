@@ -10,6 +10,7 @@ mod foreign;
 mod fuzz;
 mod gate;
 mod licences;
+mod map;
 mod mutation;
 mod postgres;
 mod python;
