@@ -85,7 +85,7 @@ pub fn from_request<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, 
 ///
 /// # Errors
 /// As [`from_slice`]; any other form.
-pub fn from_canonical<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, Error> {
+pub fn from_canonical<'de, T: Deserialize<'de> + Serialize>(bytes: &'de [u8]) -> Result<T, Error> {
     let value = read(bytes)?;
     if is_canonical(&value, bytes) {
         return Ok(value);
@@ -108,8 +108,13 @@ fn is_canonical(value: &impl Serialize, bytes: &[u8]) -> bool {
     struct Expected<'a>(&'a [u8]);
     impl io::Write for Expected<'_> {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 = self.0.strip_prefix(bytes).ok_or(io::ErrorKind::Other)?;
+            io::Write::write_all(self, bytes)?;
             Ok(bytes.len())
+        }
+        // The default implementation is a loop around `write`, for each of many small pieces.
+        fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+            self.0 = self.0.strip_prefix(bytes).ok_or(io::ErrorKind::Other)?;
+            Ok(())
         }
         fn flush(&mut self) -> io::Result<()> {
             Ok(())

@@ -241,8 +241,8 @@ impl MeasuredBoot {
                     findings.push(Finding::Digest(BINARIES_PCR, at));
                 }
                 EventKind::Separator => {}
-                EventKind::Action if ACTIONS.contains(&event.data.as_slice()) => {}
-                EventKind::OmitBootDevice if event.data == OMITTED => {}
+                EventKind::Action if ACTIONS.contains(&&*event.data) => {}
+                EventKind::OmitBootDevice if *event.data == *OMITTED => {}
                 _ if is_firmwares => self
                     .firmware_binaries
                     .push(FirmwareBinary { digest: event.digest, path: path(event) }),
@@ -285,14 +285,14 @@ fn separator(log: &FirmwareLog, pcr: u8) -> Result<(), Finding> {
         None => Err(Finding::NoSeparator(pcr)),
         Some(event) if !is_of_its_data(event) => Err(Finding::Separator(pcr)),
         Some(_) if second.is_some() => Err(Finding::Separators(pcr)),
-        Some(event) if SEPARATORS.iter().any(|s| event.data == s) => Ok(()),
+        Some(event) if SEPARATORS.iter().any(|s| *event.data == s[..]) => Ok(()),
         Some(_) => Err(Finding::Failed(pcr)),
     }
 }
 
 fn action(event: &Event, at: usize) -> Finding {
     // Texts of 10.4.4, table 17.
-    match event.data.as_slice() {
+    match &*event.data {
         b"UEFI Debug Mode" => Finding::Weakened("a debugger may be attached"),
         b"DMA Protection Disabled" => Finding::Weakened("devices may write all memory during boot"),
         _ => Finding::Unknown(POLICY_PCR, at),

@@ -62,7 +62,7 @@ fn event_in_words(event: &Event, binaries: &BTreeMap<[u8; 32], String>) -> Strin
     );
     // The quote covers the digest only. Where the digest is not that of the data, the author of the
     // log could have written anything.
-    match says && <[u8; 32]>::from(Sha256::digest(&event.data)) != event.digest {
+    match says && <[u8; 32]>::from(Sha256::digest(&*event.data)) != event.digest {
         true => format!("{words} (unverified text; digest {})", short(&event.digest)),
         false => words,
     }

@@ -8,6 +8,9 @@
 use crate::tpm::{Hash, Reader, Unreadable};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 const WHAT: &str = "firmware's event log";
 /// Maximum size of a log in bytes.
@@ -99,8 +102,36 @@ pub struct Event {
     /// The SHA-256 digest by which the PCR was extended.
     pub digest: [u8; 32],
     /// What the event says of itself.
-    pub data: Vec<u8>,
+    pub data: Data,
 }
+
+/// A part of a log. All events share one copy of its bytes.
+#[derive(Clone)]
+pub struct Data {
+    log: Arc<[u8]>,
+    range: Range<usize>,
+}
+
+impl Deref for Data {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.log.get(self.range.clone()).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Data {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl PartialEq for Data {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Data {}
 
 /// A parsed log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,6 +166,7 @@ impl FirmwareLog {
         if bytes.len() > BYTES_MAX {
             return Err(Unreadable::TooLong { what: WHAT, length: bytes.len(), max: BYTES_MAX });
         }
+        let shared: Arc<[u8]> = bytes.into();
         let mut r = Reader::new(WHAT, bytes);
         let banks = header(&mut r)?;
         let mut log = Self { events: Vec::new(), locality: None };
@@ -146,7 +178,7 @@ impl FirmwareLog {
                     max: EVENTS_MAX,
                 });
             }
-            match event(&mut r, &banks)? {
+            match event(&mut r, &banks, &shared)? {
                 event if event.kind == EventKind::NoAction => log.no_action(&event)?,
                 event => log.events.push(event),
             }
@@ -269,7 +301,7 @@ fn header(r: &mut Reader<'_>) -> Result<Vec<(u16, usize)>, Unreadable> {
     Ok(banks)
 }
 
-fn event(r: &mut Reader<'_>, banks: &[(u16, usize)]) -> Result<Event, Unreadable> {
+fn event(r: &mut Reader<'_>, banks: &[(u16, usize)], log: &Arc<[u8]>) -> Result<Event, Unreadable> {
     let (pcr, kind, count) = (r.u32_le()?, EventKind::of(r.u32_le()?), r.u32_le()?);
     let is_measured = kind != EventKind::NoAction;
     if is_measured && pcr >= PCRS {
@@ -298,7 +330,9 @@ fn event(r: &mut Reader<'_>, banks: &[(u16, usize)]) -> Result<Event, Unreadable
         }
     }
     let length = r.u32_le()? as usize;
-    let data = r.take(length)?.to_vec();
+    r.take(length)?;
+    let end = log.len() - r.left().len();
+    let data = Data { log: Arc::clone(log), range: end - length..end };
     let digest = match sha_256 {
         Some(digest) => digest.try_into().map_err(|_| Unreadable::Truncated { what: WHAT })?,
         None if is_measured => {

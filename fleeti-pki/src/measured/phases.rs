@@ -6,6 +6,7 @@ use super::log::{Pcrs, extended, sha_256};
 use crate::tpm::Unreadable;
 use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::borrow::Cow;
 
 const WHAT: &str = "the user-space event log";
@@ -30,12 +31,17 @@ pub struct Measurement {
     pub words: Option<String>,
 }
 
+/// A record with all that systemd writes, in its order: so it is in the form in which it would be
+/// written again, and need not be read a second time to compare shapes. What is not used may be
+/// anything.
 #[derive(Serialize, Deserialize)]
 struct Record<'a> {
     pcr: u8,
     #[serde(borrow)]
     digests: Vec<RecordDigest<'a>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    content_type: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     content: Option<Content>,
 }
 
@@ -48,9 +54,16 @@ struct RecordDigest<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Content {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     string: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot_id: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timestamp: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    event_type: Option<Value>,
 }
 
 /// Parses a log.
@@ -69,6 +82,7 @@ pub fn parse(bytes: &[u8]) -> Result<Vec<Measurement>, Unreadable> {
     }
     let mut measurements = Vec::new();
     for record in records {
+        let record = record.strip_suffix('\n').unwrap_or(record);
         let record: Record<'_> = strict::from_slice(record.as_bytes())
             .map_err(|_| wrong("a record is not in systemd's format"))?;
         let mut found = record.digests.iter().filter(|d| d.algorithm == "sha256");
@@ -101,5 +115,46 @@ pub fn replay(pcrs: &mut Pcrs, measurements: &[Measurement]) {
     for measurement in measurements {
         let pcr = pcrs.entry(measurement.pcr).or_insert([0; 32]);
         *pcr = extended(pcr, &measurement.digest);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    const LOG: &str = include_str!("../../tests/fixtures/measured/ovmf-2022.11-systemd-257.phases");
+
+    #[test]
+    fn a_record_of_systemd_is_in_the_form_in_which_it_would_be_written() {
+        let records: Vec<_> = LOG.split(RECORD_SEPARATOR).skip(1).collect();
+        assert_eq!(records.len(), 5);
+        for record in records {
+            let record = record.strip_suffix('\n').unwrap();
+            strict::from_canonical::<Record<'_>>(record.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_not_used_of_a_record_may_be_anything_but_written_twice() {
+        let read = parse(LOG.as_bytes()).unwrap();
+        for other in [
+            LOG.replace(r#","content_type":"systemd""#, ""),
+            LOG.replace(r#""content_type":"systemd""#, r#""content_type":[1,{"a":null}]"#),
+            LOG.replace(r#""timestamp":"#, r#""more":{"a":1},"timestamp":-"#),
+            LOG.replace(r#""bootId""#, r#""otherId""#),
+            LOG.replace('\n', ""),
+            LOG.replace('\n', " \n\n"),
+        ] {
+            assert_ne!(other, LOG);
+            assert_eq!(parse(other.as_bytes()).unwrap(), read, "{other}");
+        }
+        for twice in [
+            LOG.replace(r#""content_type":"systemd""#, r#""content_type":{"a":1,"a":1}"#),
+            LOG.replace(r#""eventType""#, r#""timestamp""#),
+            LOG.replace(r#""pcr":11"#, r#""pcr":11,"other":1,"other":2"#),
+        ] {
+            parse(twice.as_bytes()).unwrap_err();
+        }
     }
 }
