@@ -47,8 +47,8 @@ pub async fn logs(
         return Ok(HashMap::new());
     }
     let mut query = QueryBuilder::new("WITH named (device, sha256) AS (");
-    push_rows(&mut query, named, |row, (device, sha256)| {
-        row.push_bind(device.as_str()).push_bind(sha256);
+    push_rows(&mut query, named.iter(), |row, (device, sha256)| {
+        row.push_bind(device.as_str()).push_bind(*sha256);
     });
     query.push(") SELECT l.device, l.bytes FROM named n JOIN evidence_logs l ON l.device = n.device AND l.sha256 = n.sha256");
     let rows: Vec<(String, Vec<u8>)> = query.build_query_as().fetch_all(connection).await?;
@@ -324,18 +324,17 @@ pub async fn keep(
         return Ok(());
     }
     let texts: Vec<_> = rows.iter().map(|(_, row)| Texts::of(row)).collect::<Result<_, _>>()?;
-    let lines: Vec<_> = rows.iter().zip(&texts).collect();
     let mut query = QueryBuilder::new(
         "INSERT INTO attestations (device, nonce, evidence, accepted, firmware_code, result, level, appraised_s, release_name, \
          update_level) SELECT * FROM (",
     );
-    push_rows(&mut query, &lines, |line, ((device, row), texts)| {
+    push_rows(&mut query, rows.iter().zip(texts), |line, ((device, row), texts)| {
         line.push_bind(device.as_str())
             .push_bind(&row.nonce)
             .push_bind(&row.evidence.text)
-            .push_bind(&texts.accepted)
-            .push_bind(&texts.firmware_code);
-        line.push_bind(&texts.result)
+            .push_bind(texts.accepted)
+            .push_bind(texts.firmware_code);
+        line.push_bind(texts.result)
             .push_bind(row.result.level as i64)
             .push_bind(seconds(row.result.appraised_s));
         line.push_bind(row.result.release.as_ref().map(ToString::to_string));

@@ -35,19 +35,20 @@ pub(crate) fn push_integers(query: &mut QueryBuilder<'_>, values: &[i64]) {
 
 /// Pushes `VALUES` with a row for each element. Rows of NULL, of the same types, fill the padding: the
 /// statement must skip rows whose first column is NULL.
-pub(crate) fn push_rows<'q, T: Copy>(
+pub(crate) fn push_rows<'q, T>(
     query: &mut QueryBuilder<'q>,
-    rows: &[T],
+    rows: impl ExactSizeIterator<Item = T>,
     mut push: impl FnMut(&mut Columns<'_, 'q>, T),
 ) {
-    if rows.is_empty() {
+    let length = rows.len();
+    if length == 0 {
         return;
     }
     let from = query.parameters();
-    query.push_values(rows, |mut row, element| push(&mut row, *element));
-    let columns = (query.parameters() - from) / rows.len();
+    query.push_values(rows, |mut row, element| push(&mut row, element));
+    let columns = (query.parameters() - from) / length;
     let nulls = query.nulls(from..from + columns);
-    for _ in rows.len()..padded(rows.len()) {
+    for _ in length..padded(length) {
         query.push(", (");
         let mut row = query.columns();
         for null in &nulls {

@@ -85,12 +85,11 @@ async fn insert(
     on_conflict: &'static str,
 ) -> Result<(), StoreError> {
     let prefixes = keys.iter().map(|(key, _)| prefix(key)).collect::<Result<Vec<_>, _>>()?;
-    let rows: Vec<_> = prefixes.into_iter().zip(keys).collect();
     // See `devices::insert_new` for OR FAIL.
     let mut query = QueryBuilder::new(
         "INSERT OR FAIL INTO device_keys (key_prefix, key_sha256, device) SELECT * FROM (",
     );
-    push_rows(&mut query, &rows, |row, (prefix, (key, device))| {
+    push_rows(&mut query, prefixes.into_iter().zip(keys), |row, (prefix, (key, device))| {
         row.push_bind(prefix).push_bind(*key).push_bind(device.as_str());
     });
     query.push(") AS keys WHERE column1 IS NOT NULL").push(on_conflict);

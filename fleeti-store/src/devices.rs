@@ -168,14 +168,21 @@ async fn insert(
          certificate_not_after_s, is_in_tpm) SELECT * FROM (",
     );
     let now_s = seconds(now_s);
-    push_rows(&mut query, devices, |row, WithCertificate { device, fleet, certificate: c }| {
-        row.push_bind(device.as_str()).push_bind(fleet.as_str()).push_bind(now_s).push_bind(now_s);
-        row.push_bind(&c.key_sha256)
-            .push_bind(&c.serial)
-            .push_bind(&c.certificate_sha256)
-            .push_bind(seconds(c.not_after_s));
-        row.push_bind(i64::from(c.is_in_tpm));
-    });
+    push_rows(
+        &mut query,
+        devices.iter().copied(),
+        |row, WithCertificate { device, fleet, certificate: c }| {
+            row.push_bind(device.as_str())
+                .push_bind(fleet.as_str())
+                .push_bind(now_s)
+                .push_bind(now_s);
+            row.push_bind(&c.key_sha256)
+                .push_bind(&c.serial)
+                .push_bind(&c.certificate_sha256)
+                .push_bind(seconds(c.not_after_s));
+            row.push_bind(i64::from(c.is_in_tpm));
+        },
+    );
     query.push(") AS new WHERE column1 IS NOT NULL").push(on_conflict);
     query.build().execute(&mut **tx).await?;
     Ok(())
@@ -185,15 +192,19 @@ async fn insert_issued(tx: &mut Tx<'_>, devices: &[WithCertificate<'_>]) -> Resu
     let mut query = QueryBuilder::new(
         "INSERT OR FAIL INTO issued (serial, device, sha256, not_after_s, pem, issuer, key_sha256) SELECT * FROM (",
     );
-    push_rows(&mut query, devices, |row, WithCertificate { device, certificate: c, .. }| {
-        row.push_bind(&c.serial)
-            .push_bind(device.as_str())
-            .push_bind(&c.certificate_sha256)
-            .push_bind(seconds(c.not_after_s))
-            .push_bind(&c.pem)
-            .push_bind(&c.issuer)
-            .push_bind(&c.key_sha256);
-    });
+    push_rows(
+        &mut query,
+        devices.iter().copied(),
+        |row, WithCertificate { device, certificate: c, .. }| {
+            row.push_bind(&c.serial)
+                .push_bind(device.as_str())
+                .push_bind(&c.certificate_sha256)
+                .push_bind(seconds(c.not_after_s))
+                .push_bind(&c.pem)
+                .push_bind(&c.issuer)
+                .push_bind(&c.key_sha256);
+        },
+    );
     query.push(") AS new WHERE column1 IS NOT NULL");
     query.build().execute(&mut **tx).await?;
     Ok(())

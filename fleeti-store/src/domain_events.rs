@@ -29,10 +29,9 @@ pub async fn insert(
     if records.is_empty() {
         return Ok(());
     }
-    let rows: Vec<_> = records.iter().collect();
     let mut query =
         QueryBuilder::new("INSERT INTO domain_events (at_s, kind, body) SELECT * FROM (");
-    push_rows(&mut query, &rows, |row, (kind, body)| {
+    push_rows(&mut query, records.iter(), |row, (kind, body)| {
         row.push_bind(seconds(at_s)).push_bind(*kind).push_bind(body);
     });
     query.push(") AS new WHERE column1 IS NOT NULL");

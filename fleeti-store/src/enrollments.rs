@@ -118,7 +118,7 @@ pub struct Use<'a> {
 /// Binds tokens to the devices and keys that used them.
 pub async fn consume(tx: &mut Tx<'_>, uses: &[Use<'_>]) -> Result<(), StoreError> {
     let mut query = QueryBuilder::new("WITH used (token, device, key) AS (");
-    push_rows(&mut query, uses, |row, Use { token_sha256, device, key_sha256 }| {
+    push_rows(&mut query, uses.iter().copied(), |row, Use { token_sha256, device, key_sha256 }| {
         row.push_bind(token_sha256).push_bind(device.as_str()).push_bind(key_sha256);
     });
     query.push(") UPDATE enrollments SET device = used.device, key_sha256 = used.key FROM used WHERE token_sha256 = used.token");
