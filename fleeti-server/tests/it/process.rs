@@ -6,6 +6,7 @@ use crate::world::{World, database_url, write_keys};
 use fleeti_client::Client;
 use fleeti_core::update::State;
 use fleeti_core::wire::mqtt::Up;
+use fleeti_store::sql;
 use rumqttc::v5::mqttbytes::v5::PubAckReason;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -137,6 +138,41 @@ async fn a_stopped_server_ends_cleanly_and_soon() {
     let ended = tokio::task::spawn_blocking(move || process.child.wait().unwrap());
     let status = tokio::time::timeout(Duration::from_secs(20), ended).await.unwrap().unwrap();
     assert!(status.success(), "{status}");
+}
+
+#[actix_web::test]
+async fn a_failure_of_a_background_task_is_one_line_of_the_log_with_its_cause() {
+    let World { dir, server, .. } = World::new().await;
+    let mut tx = server.control.db.write().await.unwrap();
+    // Expired rows are deleted at every start.
+    sql::query("ALTER TABLE domain_events RENAME TO gone").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    server.stop().await;
+    let mut process = Command::new(env!("CARGO_BIN_EXE_fleeti-server"))
+        .arg("--data")
+        .arg(dir.path())
+        .args(PORTS)
+        .args(elsewhere(dir.path()))
+        .env_remove("FLEETI_PASSPHRASE_FILE")
+        .env_remove("CREDENTIALS_DIRECTORY")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut log: Vec<String> = Vec::new();
+    let has = |log: &[String], text: &str| log.iter().any(|line| line.contains(text));
+    while !has(&log, "cannot delete expired rows") || !has(&log, "MQTT ") {
+        log.push(lines.next().expect("the server ended"));
+    }
+    let id = process.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    log.extend(lines);
+    assert!(process.wait().unwrap().success());
+    let told: Vec<_> = log.iter().filter(|line| line.contains("domain_events")).collect();
+    let [told] = told.as_slice() else { panic!("{told:#?}") };
+    assert!(told.contains(" WARN "), "{told}");
+    assert!(told.contains("cannot delete expired rows: database: "), "{told}");
+    assert!(!has(&log, "internal error"), "{log:#?}");
 }
 
 #[test]
