@@ -35,9 +35,9 @@ use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout,
-    Device, Enrollment, Fleet, Forgive, ImportBundle, Pair, Paired, Provision, Provisioned,
-    Release, RequestSignature, RevocationReason, Revoke, Rollout, RolloutQuery, RolloutSummary,
-    SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
+    Device, Enrollment, Fleet, Forgive, ImportBundle, NextWave, Pair, Paired, Provision,
+    Provisioned, Release, RequestSignature, RevocationReason, Revoke, Rollout, RolloutQuery,
+    RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
 };
 use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_core::wire::enrollment::EnrollmentRecord;
@@ -407,6 +407,28 @@ impl Client {
     /// [`ClientError`].
     pub async fn rollouts(&self) -> Result<Vec<RolloutSummary>> {
         self.get("rollouts").await
+    }
+    /// Pauses a rollout.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict for a rollout that is not running.
+    pub async fn pause_rollout(&self, id: &str) -> Result<RolloutSummary> {
+        self.post(&format!("rollouts/{id}/pause"), &()).await
+    }
+    /// Resumes a rollout that is paused.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict for a rollout that is not paused.
+    pub async fn resume_rollout(&self, id: &str) -> Result<RolloutSummary> {
+        self.post(&format!("rollouts/{id}/resume"), &()).await
+    }
+    /// Begins the next wave of a rollout.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict while devices of the current wave update.
+    pub async fn next_wave(&self, id: &str, reason: &str) -> Result<RolloutSummary> {
+        let reason = reason.to_owned();
+        self.post(&format!("rollouts/{id}/next"), &NextWave { reason }).await
     }
     /// Aborts a rollout.
     ///

@@ -4,17 +4,23 @@
 //! [`header::step`] moves the rollout by the difference. Both are pure: the server stores what they
 //! return, and applies the effects after the commit.
 //!
-//! A rollout has one wave: the server offers the release to every device of the fleet when the
-//! rollout starts, and the rollout ends when every device has finished.
+//! Without a [`plan::Plan`] the server offers the release to every device of the fleet when the
+//! rollout starts, and the rollout ends when every device has finished. With one, devices are pending
+//! until their wave; [`waves`] says how far it is.
 
+pub mod cohort;
+mod counts;
 pub mod device;
 pub mod header;
+pub mod plan;
+pub mod waves;
+
+pub use counts::{Category, Counts, UnknownCategory};
 
 use crate::id::ReleaseName;
 use crate::update;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::str::FromStr;
 
 /// Largest number of devices in one rollout.
 pub const DEVICES_MAX: usize = 100_000;
@@ -30,13 +36,18 @@ pub enum Phase {
     Starting,
     /// All devices have joined, and update.
     Running,
-    /// Every device runs the release.
+    /// An operator, or too many errors, pauses it: offers are withdrawn in chunks.
+    Pausing,
+    /// Paused: no device is offered the release.
+    Paused,
+    /// Every device runs the release; in waves: the last wave ended with no more errors than the
+    /// plan accepts.
     Succeeded,
     /// Every device has finished, and at least one does not run the release.
     Failed,
-    /// An operator stopped it; offers are withdrawn in chunks.
+    /// It was aborted; offers are withdrawn in chunks.
     Aborting,
-    /// An operator stopped it, and all offers are withdrawn.
+    /// It was aborted, and all offers are withdrawn.
     Aborted,
 }
 
@@ -46,15 +57,22 @@ impl Phase {
     pub fn is_terminal(self) -> bool {
         match self {
             Self::Succeeded | Self::Failed | Self::Aborted => true,
-            Self::Ready | Self::Starting | Self::Running | Self::Aborting => false,
+            Self::Ready
+            | Self::Starting
+            | Self::Running
+            | Self::Pausing
+            | Self::Paused
+            | Self::Aborting => false,
         }
     }
 
     /// All phases.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Ready,
         Self::Starting,
         Self::Running,
+        Self::Pausing,
+        Self::Paused,
         Self::Succeeded,
         Self::Failed,
         Self::Aborting,
@@ -68,6 +86,8 @@ impl Phase {
             Self::Ready => "ready",
             Self::Starting => "starting",
             Self::Running => "running",
+            Self::Pausing => "pausing",
+            Self::Paused => "paused",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
             Self::Aborting => "aborting",
@@ -81,66 +101,6 @@ impl fmt::Display for Phase {
         f.write_str(self.name())
     }
 }
-
-/// What the header of a rollout counts, in the order of attention.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    utoipa::ToSchema,
-)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = RolloutCategory)]
-pub enum Category {
-    /// Has finished, and does not run the release.
-    Failed,
-    /// Ran the release and did not reach the server: neither a success nor a failure.
-    Unconfirmed,
-    /// Updates.
-    Moving,
-    /// Blocked, or offered and not yet reported.
-    Waiting,
-    /// Runs the release.
-    Succeeded,
-}
-
-impl Category {
-    /// All categories, in the order of attention.
-    pub const ALL: [Self; 5] =
-        [Self::Failed, Self::Unconfirmed, Self::Moving, Self::Waiting, Self::Succeeded];
-
-    /// The name on the wire.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Failed => "failed",
-            Self::Unconfirmed => "unconfirmed",
-            Self::Moving => "moving",
-            Self::Waiting => "waiting",
-            Self::Succeeded => "succeeded",
-        }
-    }
-}
-
-impl FromStr for Category {
-    type Err = UnknownCategory;
-    fn from_str(text: &str) -> Result<Self, UnknownCategory> {
-        let found = Self::ALL.into_iter().find(|category| category.name() == text);
-        found.ok_or_else(|| UnknownCategory(text.to_owned()))
-    }
-}
-
-/// A text that names no [`Category`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not failed, unconfirmed, moving, waiting or succeeded")]
-pub struct UnknownCategory(String);
 
 /// Bounds of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,17 +124,26 @@ pub struct Ctx<'a> {
     pub release: &'a ReleaseName,
     /// The limits.
     pub limits: Limits,
+    /// How it proceeds; `None` for everybody at once.
+    pub plan: Option<&'a plan::Plan>,
+    /// Whether the release may be offered to one more device now: see [`header::may_offer`].
+    pub may_offer: bool,
 }
 
 /// State of a device in a rollout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum DevicePhase {
+    /// Waits for its wave, for a place, or for the rollout to be resumed.
+    Pending,
     /// Blocked: the attestation level is below the fleet's minimum for updates, so the server does
     /// not offer the release.
     Blocked,
     /// Offered; no report received yet.
     Offered,
+    /// Was offered the release, did not start, and is not heard of. It is offered again when it
+    /// returns.
+    Unreached,
     /// Writes the release to the other slot.
     Staging,
     /// Written to the other slot; waits for its maintenance window.
@@ -187,6 +156,8 @@ pub enum DevicePhase {
     Unconfirmed,
     /// Reports that it runs the release and is healthy; the server waits for evidence of its TPM.
     Proving,
+    /// Started, and is not heard of: an error until it returns.
+    Silent,
     /// Runs the release and is healthy.
     Succeeded,
     /// Attestation failed: the evidence contradicts that it runs the release.
@@ -215,8 +186,11 @@ impl DevicePhase {
             | Self::RolledBack { .. }
             | Self::Revoked
             | Self::Failed { .. } => true,
-            Self::Blocked
+            Self::Pending
+            | Self::Blocked
             | Self::Offered
+            | Self::Unreached
+            | Self::Silent
             | Self::Staging
             | Self::Staged
             | Self::Rebooting
@@ -225,22 +199,6 @@ impl DevicePhase {
             | Self::Proving => false,
         }
     }
-}
-
-/// Number of devices in each category; those that wait are the rest of the total.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
-pub struct Counts {
-    /// All devices.
-    pub total: usize,
-    /// Devices that run the release.
-    pub succeeded: usize,
-    /// Devices that have finished and do not run the release.
-    pub failed: usize,
-    /// Devices that have not finished.
-    pub moving: usize,
-    /// Devices that ran the release but did not reach the server: neither a success nor a failure.
-    #[serde(default)]
-    pub unconfirmed: usize,
 }
 
 /// What the appraisal policy of its fleet permits a device.

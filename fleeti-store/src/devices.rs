@@ -234,6 +234,24 @@ pub async fn existing(
     Ok(rows.into_iter().map(|row| (row.id, (row.key_sha256, row.revoked_s.is_some()))).collect())
 }
 
+/// Those of these devices that are in a fleet and not revoked.
+pub async fn in_fleet(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    ids: &[&DeviceId],
+) -> Result<HashSet<String>, StoreError> {
+    let sql = sql::Text::each(|dialect| {
+        format!(
+            "SELECT id FROM devices \
+             WHERE fleet = $1 AND revoked_s IS NULL AND id IN (SELECT value FROM {})",
+            dialect.strings_in(2)
+        )
+    });
+    let query = sql::query_scalar(sql).bind(fleet.as_str()).bind(serde_json::to_string(ids)?);
+    let found: Vec<String> = query.fetch_all(&mut **tx).await?;
+    Ok(found.into_iter().collect())
+}
+
 /// One device.
 pub async fn get(pool: &Pool, id: &str) -> Result<Option<Device>, StoreError> {
     let sql = sql::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));

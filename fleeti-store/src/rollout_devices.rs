@@ -15,9 +15,10 @@ pub(super) struct DeviceRow {
     device_phase: String,
     since_s: i64,
     detail: Option<String>,
+    wave: Option<i64>,
 }
 
-pub(super) const COLUMNS: &str = "d.device, d.phase AS device_phase, d.since_s, d.detail";
+pub(super) const COLUMNS: &str = "d.device, d.phase AS device_phase, d.since_s, d.detail, d.wave";
 
 impl TryFrom<DeviceRow> for (DeviceId, Device) {
     type Error = StoreError;
@@ -25,9 +26,14 @@ impl TryFrom<DeviceRow> for (DeviceId, Device) {
         let device = Device {
             phase: phase(&row.device_phase, row.detail.as_deref())?,
             since_s: from_seconds(row.since_s),
+            wave: row.wave.map(number).transpose()?,
         };
         Ok((row.device.parse().map_err(StoreError::value)?, device))
     }
+}
+
+fn number(wave: i64) -> Result<u32, StoreError> {
+    u32::try_from(wave).map_err(|_| StoreError::value(format!("wave {wave}")))
 }
 
 /// A phase as it is stored: its name, and what it carries as JSON.
@@ -43,8 +49,11 @@ fn detail(phase: &DevicePhase) -> Result<Option<String>, StoreError> {
     let fields = match phase {
         DevicePhase::RolledBack { reason } => serde_json::json!({ "reason": reason }),
         DevicePhase::Failed { code } => serde_json::json!({ "code": code }),
-        DevicePhase::Blocked
+        DevicePhase::Pending
+        | DevicePhase::Blocked
         | DevicePhase::Offered
+        | DevicePhase::Unreached
+        | DevicePhase::Silent
         | DevicePhase::Staging
         | DevicePhase::Staged
         | DevicePhase::Rebooting
@@ -65,6 +74,35 @@ struct NewRow {
     category: &'static str,
     since_s: u64,
     detail: Option<String>,
+    wave: Option<i64>,
+    listed: Option<i64>,
+}
+
+impl NewRow {
+    fn of(device: &Device, listed: Option<u32>) -> Result<Self, StoreError> {
+        let Device { phase, since_s, wave } = device;
+        Ok(Self {
+            phase: phase.name(),
+            category: phase.category().name(),
+            since_s: *since_s,
+            detail: detail(phase)?,
+            wave: wave.map(i64::from),
+            listed: listed.map(i64::from),
+        })
+    }
+}
+
+/// A device that joins a rollout.
+#[derive(Debug, Clone)]
+pub struct Joining {
+    /// Device id.
+    pub id: DeviceId,
+    /// Its row.
+    pub device: Device,
+    /// Its place in the order of the waves; `None` without waves.
+    pub cohort: Option<u64>,
+    /// The wave whose list has it.
+    pub listed: Option<u32>,
 }
 
 /// Devices by their new row: one statement for each row that differs, whatever their number.
@@ -72,29 +110,31 @@ type Groups<'a> = BTreeMap<NewRow, Vec<&'a DeviceId>>;
 
 fn groups(devices: &[(DeviceId, Device)]) -> Result<Groups<'_>, StoreError> {
     let mut groups = Groups::new();
-    for (id, Device { phase, since_s }) in devices {
-        let row = NewRow {
-            phase: phase.name(),
-            category: phase.category().name(),
-            since_s: *since_s,
-            detail: detail(phase)?,
-        };
-        groups.entry(row).or_default().push(id);
+    for (id, device) in devices {
+        groups.entry(NewRow::of(device, None)?).or_default().push(id);
     }
     Ok(groups)
 }
 
-/// Adds devices to a rollout.
-pub async fn insert(
-    tx: &mut Tx<'_>,
-    rollout: &str,
-    devices: &[(DeviceId, Device)],
-) -> Result<(), StoreError> {
-    for (NewRow { phase, category, since_s, detail }, ids) in groups(devices)? {
+/// Digits of a cohort.
+const DIGITS: usize = 16;
+
+/// Adds devices to a rollout. A device and its cohort are one string, because both databases take
+/// a list of strings as one parameter.
+pub async fn insert(tx: &mut Tx<'_>, rollout: &str, devices: &[Joining]) -> Result<(), StoreError> {
+    let mut groups: BTreeMap<NewRow, Vec<String>> = BTreeMap::new();
+    for Joining { id, device, cohort, listed } in devices {
+        let cohort = cohort.map_or_else(String::new, |cohort| format!("{cohort:0DIGITS$x}"));
+        let both = format!("{cohort:DIGITS$}{id}");
+        groups.entry(NewRow::of(device, *listed)?).or_default().push(both);
+    }
+    for (NewRow { phase, category, since_s, detail, wave, listed }, ids) in groups {
         let sql = sql::Text::each(|dialect| {
             format!(
-                "INSERT INTO rollout_devices (rollout, device, phase, category, since_s, detail) \
-                 SELECT $1, value, $3, $4, $5, $6 FROM {}",
+                "INSERT INTO rollout_devices \
+                 (rollout, device, phase, category, since_s, detail, wave, listed, cohort) \
+                 SELECT $1, substr(value, 17), $3, $4, $5, $6, $7, $8, \
+                 NULLIF(trim(substr(value, 1, 16)), '') FROM {}",
                 dialect.strings_in(2)
             )
         });
@@ -105,18 +145,22 @@ pub async fn insert(
             .bind(category)
             .bind(seconds(since_s))
             .bind(detail)
+            .bind(wave)
+            .bind(listed)
             .execute(&mut **tx)
             .await?;
     }
     Ok(())
 }
 
-const SET_ONE: &str = "UPDATE rollout_devices SET phase = $3, category = $4, since_s = $5, detail = $6 \
+const SET_ONE: &str = "UPDATE rollout_devices \
+    SET phase = $3, category = $4, since_s = $5, detail = $6, wave = $7 \
     WHERE rollout = $1 AND device = $2";
 
 fn set_some(dialect: &Dialect) -> String {
     format!(
-        "UPDATE rollout_devices SET phase = $3, category = $4, since_s = $5, detail = $6 \
+        "UPDATE rollout_devices \
+         SET phase = $3, category = $4, since_s = $5, detail = $6, wave = $7 \
          WHERE rollout = $1 AND device IN (SELECT value FROM {})",
         dialect.strings_in(2)
     )
@@ -128,7 +172,7 @@ pub async fn set(
     rollout: &str,
     devices: &[(DeviceId, Device)],
 ) -> Result<(), StoreError> {
-    for (NewRow { phase, category, since_s, detail }, ids) in groups(devices)? {
+    for (NewRow { phase, category, since_s, detail, wave, .. }, ids) in groups(devices)? {
         let (sql, ids) = match ids.as_slice() {
             [id] => (sql::Text::from(SET_ONE), id.to_string()),
             ids => (sql::Text::each(set_some), serde_json::to_string(ids)?),
@@ -140,6 +184,7 @@ pub async fn set(
             .bind(category)
             .bind(seconds(since_s))
             .bind(detail)
+            .bind(wave)
             .execute(&mut **tx)
             .await?;
     }
@@ -206,4 +251,92 @@ pub async fn page(
         query = query.bind(category.name());
     }
     query.fetch_all(pool).await?.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Which pending devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pending {
+    /// Those that a wave has taken before.
+    Returned,
+    /// Those that a list of this wave or an earlier one has.
+    Listed(u32),
+    /// Those that no list has.
+    Unlisted,
+}
+
+/// The next pending devices of a rollout, by cohort.
+pub async fn pending(
+    tx: &mut Tx<'_>,
+    rollout: &str,
+    which: Pending,
+    limit: u32,
+) -> Result<Vec<(DeviceId, Device)>, StoreError> {
+    let (condition, wave) = match which {
+        Pending::Returned => ("d.wave >= $3", 0),
+        Pending::Listed(wave) => ("d.wave IS NULL AND d.listed <= $3", i64::from(wave)),
+        Pending::Unlisted => ("d.wave IS NULL AND d.listed IS NULL AND $3 = 0", 0),
+    };
+    let sql = sql::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM rollout_devices d \
+         WHERE d.rollout = $1 AND d.phase = 'pending' AND {condition} \
+         ORDER BY d.wave, d.listed, d.cohort LIMIT $2"
+    ));
+    let rows: Vec<DeviceRow> = sql::query_as(sql)
+        .bind(rollout)
+        .bind(i64::from(limit))
+        .bind(wave)
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// When devices are not heard of.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadlines {
+    /// Devices that have started: not since this time, Unix seconds.
+    pub silent_before_s: u64,
+    /// Devices that have not started.
+    pub unreached_before_s: u64,
+}
+
+#[derive(sqlx::FromRow)]
+struct SeenRow {
+    #[sqlx(flatten)]
+    device: DeviceRow,
+    last_seen_s: i64,
+}
+
+/// Devices of a rollout that are not heard of any more, and when they were, Unix seconds.
+pub async fn unheard(
+    tx: &mut Tx<'_>,
+    rollout: &str,
+    deadlines: Deadlines,
+    limit: u32,
+) -> Result<Vec<(DeviceId, Device, u64)>, StoreError> {
+    let Deadlines { silent_before_s, unreached_before_s } = deadlines;
+    let (moving, waiting) = (silent_before_s, unreached_before_s);
+    let mut found = Vec::new();
+    for (category, before_s) in
+        [(Category::Moving, moving), (Category::Unconfirmed, moving), (Category::Waiting, waiting)]
+    {
+        let sql = sql::AssertSqlSafe(format!(
+            "SELECT {COLUMNS}, v.last_seen_s FROM rollout_devices d \
+             JOIN devices v ON v.id = d.device \
+             WHERE d.rollout = $1 AND d.category = $2 AND d.since_s <= $3 \
+             AND (v.last_seen_s <= $3 OR d.phase IN ('blocked', 'proving')) ORDER BY d.device LIMIT $4"
+        ));
+        let left = i64::from(limit) - i64::try_from(found.len()).unwrap_or(i64::MAX);
+        let rows: Vec<SeenRow> = sql::query_as(sql)
+            .bind(rollout)
+            .bind(category.name())
+            .bind(seconds(before_s))
+            .bind(left.max(0))
+            .fetch_all(&mut **tx)
+            .await?;
+        for SeenRow { device, last_seen_s } in rows {
+            let (id, device) = device.try_into()?;
+            found.push((id, device, from_seconds(last_seen_s)));
+        }
+    }
+    Ok(found)
 }

@@ -5,6 +5,7 @@ use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header::Header;
+use fleeti_core::rollout::plan::Plan;
 use fleeti_core::rollout::{Counts, Phase};
 use fleeti_core::wire::api::RolloutSummary;
 
@@ -28,6 +29,10 @@ pub struct StoredRollout {
     /// The last device that was checked for an offer of the release, after that was revoked; `None`
     /// if none is left.
     pub withdrawn: Option<String>,
+    /// How it proceeds; `None` for everybody at once.
+    pub plan: Option<Plan>,
+    /// When it has something to do without an event, Unix seconds.
+    pub due_s: Option<u64>,
 }
 
 impl StoredRollout {
@@ -35,8 +40,8 @@ impl StoredRollout {
     #[must_use]
     pub fn has_work(&self) -> bool {
         let is_active = match self.header.phase {
-            Phase::Starting | Phase::Aborting => true,
-            Phase::Running => self.appraised.is_some(),
+            Phase::Starting | Phase::Pausing | Phase::Aborting => true,
+            Phase::Running | Phase::Paused => self.appraised.is_some(),
             Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborted => false,
         };
         is_active || self.withdrawn.is_some()
@@ -52,6 +57,8 @@ impl From<&StoredRollout> for RolloutSummary {
             release: r.release.clone(),
             phase: r.header.phase,
             counts: r.header.counts,
+            plan: r.plan.clone(),
+            waves: r.header.waves.clone(),
         }
     }
 }
@@ -71,10 +78,16 @@ struct HeaderRow {
     reached: String,
     appraised: Option<String>,
     withdrawn: Option<String>,
+    pending: i64,
+    unreached: i64,
+    due_s: Option<i64>,
+    plan: Option<String>,
+    waves: Option<String>,
 }
 
 const COLUMNS: &str = "r.id, r.fleet, r.created_s, r.release_name, r.phase, r.total, r.succeeded, \
-    r.failed, r.moving, r.unconfirmed, r.reached, r.appraised, r.withdrawn";
+    r.failed, r.moving, r.unconfirmed, r.reached, r.appraised, r.withdrawn, r.pending, \
+    r.unreached, r.due_s, r.plan, r.waves";
 
 impl TryFrom<HeaderRow> for StoredRollout {
     type Error = StoreError;
@@ -87,7 +100,10 @@ impl TryFrom<HeaderRow> for StoredRollout {
             failed: n(row.failed),
             moving: n(row.moving),
             unconfirmed: n(row.unconfirmed),
+            pending: n(row.pending),
+            unreached: n(row.unreached),
         };
+        let waves = row.waves.as_deref().map(serde_json::from_str).transpose()?;
         let phase =
             phase.ok_or_else(|| StoreError::value(format!("rollout phase {:?}", row.phase)))?;
         Ok(Self {
@@ -95,10 +111,12 @@ impl TryFrom<HeaderRow> for StoredRollout {
             fleet: row.fleet.parse().map_err(StoreError::value)?,
             created_s: from_seconds(row.created_s),
             release: row.release_name.parse().map_err(StoreError::value)?,
-            header: Header { phase, counts },
+            header: Header { phase, counts, waves },
             reached: row.reached,
             appraised: row.appraised,
             withdrawn: row.withdrawn,
+            plan: row.plan.as_deref().map(serde_json::from_str).transpose()?,
+            due_s: row.due_s.map(from_seconds),
         })
     }
 }
@@ -114,14 +132,15 @@ pub async fn summaries(pool: &Pool, limit: u32) -> Result<Vec<RolloutSummary>, S
 
 /// Adds a rollout.
 pub async fn insert(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreError> {
-    let sql = "INSERT INTO rollouts (id, fleet, created_s, active, release_name, phase, reached) \
-        VALUES ($1, $2, $3, 1, $4, $5, '')";
+    let sql = "INSERT INTO rollouts (id, fleet, created_s, active, release_name, phase, reached, plan) \
+        VALUES ($1, $2, $3, 1, $4, $5, '', $6)";
     sql::query(sql)
         .bind(&rollout.id)
         .bind(rollout.fleet.as_str())
         .bind(seconds(rollout.created_s))
         .bind(rollout.release.to_string())
         .bind(rollout.header.phase.name())
+        .bind(rollout.plan.as_ref().map(serde_json::to_string).transpose()?)
         .execute(&mut **tx)
         .await?;
     set(tx, rollout).await
@@ -129,14 +148,16 @@ pub async fn insert(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), Stor
 
 /// Stores the new header of a rollout, and how far its chunks are.
 pub async fn set(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreError> {
-    let Counts { total, succeeded, failed, moving, unconfirmed } = rollout.header.counts;
+    let Header { phase, counts, waves } = &rollout.header;
+    let Counts { total, succeeded, failed, moving, unconfirmed, pending, unreached } = *counts;
     let n = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let sql = "UPDATE rollouts SET active = $2, phase = $3, total = $4, succeeded = $5, failed = $6, \
-        moving = $7, unconfirmed = $8, reached = $9, appraised = $10, withdrawn = $11 WHERE id = $1";
+        moving = $7, unconfirmed = $8, reached = $9, appraised = $10, withdrawn = $11, \
+        pending = $12, unreached = $13, due_s = $14, waves = $15 WHERE id = $1";
     sql::query(sql)
         .bind(&rollout.id)
-        .bind(i64::from(!rollout.header.phase.is_terminal()))
-        .bind(rollout.header.phase.name())
+        .bind(i64::from(!phase.is_terminal()))
+        .bind(phase.name())
         .bind(n(total))
         .bind(n(succeeded))
         .bind(n(failed))
@@ -145,6 +166,10 @@ pub async fn set(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreEr
         .bind(&rollout.reached)
         .bind(&rollout.appraised)
         .bind(&rollout.withdrawn)
+        .bind(n(pending))
+        .bind(n(unreached))
+        .bind(rollout.due_s.map(seconds))
+        .bind(waves.as_ref().map(serde_json::to_string).transpose()?)
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -207,16 +232,32 @@ pub async fn active_of(
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// A rollout with devices that it must add, compare or withdraw; `None` if no rollout has. A revoked
-/// release goes first.
-pub async fn next_with_work(tx: &mut Tx<'_>) -> Result<Option<StoredRollout>, StoreError> {
+/// Condition on a row `r` of `rollouts`: the task has something to do at `$1`. One word for each
+/// index.
+const HAS_WORK: &str = "(r.withdrawn IS NOT NULL OR r.active = 1 \
+    AND (r.phase IN ('starting', 'pausing', 'aborting') OR r.appraised IS NOT NULL) \
+    OR r.due_s <= $1)";
+
+/// A rollout with devices that it must add, compare, offer or withdraw; `None` if no rollout
+/// has. A revoked release goes first.
+pub async fn next_with_work(
+    tx: &mut Tx<'_>,
+    now_s: u64,
+) -> Result<Option<StoredRollout>, StoreError> {
     let sql = sql::AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM rollouts r WHERE r.withdrawn IS NOT NULL OR r.active = 1 \
-         AND (r.phase IN ('starting', 'aborting') OR r.appraised IS NOT NULL) \
+        "SELECT {COLUMNS} FROM rollouts r WHERE {HAS_WORK} \
          ORDER BY CASE WHEN r.withdrawn IS NULL THEN 1 ELSE 0 END, r.id LIMIT 1"
     ));
-    let row = sql::query_as::<HeaderRow>(sql).fetch_optional(&mut **tx).await?;
+    let row =
+        sql::query_as::<HeaderRow>(sql).bind(seconds(now_s)).fetch_optional(&mut **tx).await?;
     row.map(TryInto::try_into).transpose()
+}
+
+/// Whether a rollout has something to do that no event said.
+pub async fn is_due(pool: &Pool, now_s: u64) -> Result<bool, StoreError> {
+    let sql = "SELECT COUNT(*) FROM rollouts r WHERE r.due_s <= $1";
+    let found: i64 = sql::query_scalar(sql).bind(seconds(now_s)).fetch_one(pool).await?;
+    Ok(found > 0)
 }
 
 /// Records that every offer of a release must be withdrawn, whatever became of its rollouts. Each

@@ -14,6 +14,7 @@ pub mod profile;
 pub mod release;
 pub mod request;
 pub mod rollout;
+mod rollout_plan;
 pub mod root;
 pub mod secret;
 mod server;

@@ -1,12 +1,14 @@
 //! `fleeti rollout`.
 
 use super::request::{block_on, refused};
+use super::rollout_plan::{PlanArgs, count_words, plan_lines};
 use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, Progress, rows};
 use clap::Subcommand;
 use fleeti_client::{Client, ClientError};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::rollout::cohort::cohort;
 use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
 use fleeti_core::wire::api::{
     CreateRollout, Event, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
@@ -18,7 +20,7 @@ const DEVICES: u32 = 100;
 /// What to do with rollouts.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Roll a published release out to a fleet.
+    /// Roll a published release out to a fleet: to everybody at once, or in waves.
     Start {
         /// The release, as in kiosk@2.
         #[arg(long)]
@@ -30,6 +32,8 @@ pub enum Command {
         #[arg(long)]
         wait: bool,
         #[command(flatten)]
+        plan: PlanArgs,
+        #[command(flatten)]
         server: Server,
     },
     /// List the newest rollouts.
@@ -37,11 +41,13 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Show a rollout.
+    /// Show a rollout, its waves and its devices.
+    #[command(visible_alias = "status")]
     Show {
         /// Id of the rollout, as in `fleeti rollout list`.
         rollout: String,
-        /// Show only devices of this category: failed, unconfirmed, moving, waiting or succeeded.
+        /// Show only devices of this category: failed, unconfirmed, moving, waiting, pending, unreached or
+        /// succeeded.
         #[arg(long)]
         category: Option<Category>,
         /// Show the devices after this one, by id.
@@ -52,6 +58,39 @@ pub enum Command {
         limit: u32,
         #[command(flatten)]
         server: Server,
+    },
+    /// Pause a rollout. Devices that have not rebooted into the release lose its offer.
+    Pause {
+        /// Id of the rollout, as in `fleeti rollout list`.
+        rollout: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Resume a rollout that is paused. Its errors so far are accepted.
+    Resume {
+        /// Id of the rollout, as in `fleeti rollout list`.
+        rollout: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Begin the next wave of a rollout, whatever it waits for.
+    Next {
+        /// Id of the rollout, as in `fleeti rollout list`.
+        rollout: String,
+        /// Why, for the audit log.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Compute the cohorts of devices in a rollout: those with the lowest come first. Needs no
+    /// server.
+    Cohort {
+        /// Id of the rollout, as in `fleeti rollout list`.
+        rollout: String,
+        /// Device ids.
+        #[arg(required = true)]
+        devices: Vec<DeviceId>,
     },
     /// Abort a rollout. Devices that have not started the update keep their version.
     Abort {
@@ -71,11 +110,14 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             });
             Ok(())
         }
-        Command::Start { release, fleet, wait, server } => {
-            let started =
-                server.ask(async |c| c.start_rollout(&CreateRollout { release, fleet }).await)?;
+        Command::Start { release, fleet, wait, plan, server } => {
+            let plan = plan.read()?;
+            let request = CreateRollout { release, fleet, plan };
+            let started = server.ask(async |c| c.start_rollout(&request).await)?;
             if wait {
-                return show(&block_on(wait_for(&server.client()?, &started.id))?, output);
+                let ended = block_on(wait_for(&server.client()?, &started.id))?;
+                show(&ended, output)?;
+                return if ended.phase == Phase::Paused { Err(paused(&ended)) } else { Ok(()) };
             }
             output.data(&started, title);
             Ok(())
@@ -84,10 +126,53 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let query = RolloutQuery { category, after, limit: Some(limit) };
             show(&server.ask(async |c| attention(c, &rollout, &query).await)?, output)
         }
+        Command::Pause { rollout, server } => {
+            output.data(&server.ask(async |c| c.pause_rollout(&rollout).await)?, title);
+            Ok(())
+        }
+        Command::Resume { rollout, server } => {
+            output.data(&server.ask(async |c| c.resume_rollout(&rollout).await)?, title);
+            Ok(())
+        }
+        Command::Next { rollout, reason, server } => {
+            output.data(&server.ask(async |c| c.next_wave(&rollout, &reason).await)?, title);
+            Ok(())
+        }
+        Command::Cohort { rollout, devices } => {
+            let mut cohorts: Vec<_> = devices
+                .into_iter()
+                .map(|device| Cohort { cohort: cohort(&rollout, &device), device })
+                .collect();
+            cohorts.sort_by_key(|row| row.cohort);
+            output.data(&cohorts, |rows| {
+                Lines::from(rows.iter().map(Cohort::words).collect::<Vec<_>>())
+            });
+            Ok(())
+        }
         Command::Abort { rollout, server } => {
             output.data(&server.ask(async |c| c.abort_rollout(&rollout).await)?, title);
             Ok(())
         }
+    }
+}
+
+fn paused(rollout: &Rollout) -> Failure {
+    let hint = format!("`fleeti rollout resume {0}`, or `fleeti rollout abort {0}`", rollout.id);
+    Failure::new("the rollout is paused", Some(hint))
+}
+
+/// The cohort of a device.
+#[derive(serde::Serialize)]
+struct Cohort {
+    device: DeviceId,
+    cohort: u64,
+}
+
+impl Cohort {
+    #[allow(clippy::cast_precision_loss, reason = "a percentage with two places")]
+    fn words(&self) -> String {
+        let part = self.cohort as f64 / 2f64.powi(64) * 100.0;
+        format!("{:<26} {:016x} {part:6.2} %", self.device.to_string(), self.cohort)
     }
 }
 
@@ -101,6 +186,8 @@ fn show(rollout: &Rollout, output: &Output) -> CommandResult {
         Phase::Ready
         | Phase::Starting
         | Phase::Running
+        | Phase::Pausing
+        | Phase::Paused
         | Phase::Succeeded
         | Phase::Aborting
         | Phase::Aborted => Ok(()),
@@ -159,14 +246,8 @@ fn describe(r: &Rollout) -> Lines {
         }
         None => Vec::new(),
     };
-    Lines::from(title).and(count_words(r.counts)).and(devices).and(rest)
-}
-
-/// As `3/5 finished, 1 failed, 1 unconfirmed`; counts of zero are omitted.
-fn count_words(Counts { total, succeeded, failed, moving, unconfirmed }: Counts) -> String {
-    let more = [(failed, "failed"), (moving, "in progress"), (unconfirmed, "unconfirmed")];
-    let more = more.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!(", {n} {word}"));
-    format!("{}/{total} finished{}", succeeded + failed, more.collect::<String>())
+    let waves = plan_lines(r.plan.as_ref(), r.waves.as_ref());
+    Lines::from(title).and(count_words(r.counts)).and(waves).and(devices).and(rest)
 }
 
 fn phase_words(phase: &DevicePhase) -> String {
@@ -174,6 +255,9 @@ fn phase_words(phase: &DevicePhase) -> String {
         DevicePhase::Blocked => {
             "blocked: its attestation level is below the minimum of its fleet (`fleeti attest show`)".into()
         }
+        DevicePhase::Pending => "pending: waits for its wave, a place, or for the rollout to be resumed".into(),
+        DevicePhase::Unreached => "unreached: did not start; gets it when it returns".into(),
+        DevicePhase::Silent => "silent: started, and is not heard of".into(),
         DevicePhase::Offered => "offered".into(),
         DevicePhase::Staging => "staging".into(),
         DevicePhase::Staged => "staged".into(),
@@ -209,7 +293,7 @@ async fn wait_for(client: &Client, id: &str) -> Result<Rollout, Failure> {
         let unfinished = rollout.devices.iter().map(|d| &d.phase).filter(|p| !p.is_finished());
         let ways: std::collections::BTreeSet<_> = unfinished.map(phase_words).collect();
         progress.1.say(&ways.into_iter().collect::<Vec<_>>().join(", "));
-        if rollout.phase.is_terminal() {
+        if rollout.phase.is_terminal() || rollout.phase == Phase::Paused {
             progress.1.end();
             return attention(client, id, &query).await.map_err(refused);
         }

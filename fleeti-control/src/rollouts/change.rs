@@ -6,8 +6,9 @@ use crate::events::{After, Caused, DomainEvent};
 use fleeti_core::id::DeviceId;
 use fleeti_core::rollout::device::{self, Device};
 use fleeti_core::rollout::header;
-use fleeti_core::rollout::{Ctx, Eligibility, Limits};
+use fleeti_core::rollout::{Ctx, Eligibility, Limits, cohort};
 use fleeti_core::wire::api::Event;
+use fleeti_store::rollout_devices::Joining;
 use fleeti_store::rollouts::StoredRollout;
 use fleeti_store::{self as store, Tx};
 
@@ -19,7 +20,7 @@ pub(super) struct Change {
     stored: StoredRollout,
     /// When the change happens, Unix seconds.
     pub(super) now_s: u64,
-    joined: Vec<(DeviceId, Device)>,
+    joined: Vec<Joining>,
     moved: Vec<(DeviceId, Device)>,
     offered: Vec<DeviceId>,
     withdrawn: Vec<DeviceId>,
@@ -45,7 +46,15 @@ impl Change {
     }
 
     fn ctx(&self) -> Ctx<'_> {
-        Ctx { now_s: self.now_s, release: &self.rollout.release, limits: Limits::default() }
+        let StoredRollout { release, plan, header, .. } = &self.rollout;
+        let (now_s, limits) = (self.now_s, Limits::default());
+        let ctx = Ctx { now_s, release, limits, plan: plan.as_ref(), may_offer: false };
+        Ctx { may_offer: header::may_offer(header, &ctx) > 0, ..ctx }
+    }
+
+    /// Pending devices that are to be offered the release now.
+    pub(super) fn to_open(&self) -> header::ToOpen {
+        header::to_open(&self.rollout.header, &self.ctx())
     }
 
     /// Applies an event to the header.
@@ -55,7 +64,9 @@ impl Change {
         for effect in effects {
             match effect {
                 // The phase says that devices are left: see `StoredRollout::has_work`.
-                header::Effect::AddDevices | header::Effect::WithdrawOffers => {
+                header::Effect::AddDevices
+                | header::Effect::WithdrawOffers
+                | header::Effect::PauseOffers => {
                     self.rollout.reached.clear();
                 }
                 header::Effect::Publish => self.is_published = true,
@@ -73,7 +84,10 @@ impl Change {
         let (device, effects) = device::join(eligibility, &self.ctx());
         self.header(header::Event::Added(device.phase.category()))?;
         self.follow(&id, effects);
-        self.joined.push((id, device));
+        let StoredRollout { id: salt, plan, .. } = &self.rollout;
+        let listed = plan.as_ref().and_then(|plan| plan.wave_of(&id));
+        let cohort = plan.as_ref().map(|_| cohort::cohort(salt, &id));
+        self.joined.push(Joining { id, device, cohort, listed });
         Ok(())
     }
 
@@ -85,7 +99,12 @@ impl Change {
         };
         if after != *before {
             let (from, to) = (before.phase.category(), after.phase.category());
-            if let Err(e) = self.header(header::Event::Moved { from, to }) {
+            let event = if before.wave.is_none() && after.wave.is_some() {
+                header::Event::Opened(to)
+            } else {
+                header::Event::Moved { wave: after.wave, from, to }
+            };
+            if let Err(e) = self.header(event) {
                 return match e {
                     header::Rejected::Miscounted(_) => {
                         tracing::error!(rollout = self.rollout.id, device = %id, "{e}");
@@ -116,8 +135,9 @@ impl Change {
 
     /// Stores rows, header and desired states. Returns what that causes: the other areas are told
     /// of it if the rollout has ended.
-    pub(super) async fn store(self, cx: &Context, tx: &mut Tx<'_>) -> Result<Caused, Error> {
-        let StoredRollout { id, fleet, release, header, .. } = &self.rollout;
+    pub(super) async fn store(mut self, cx: &Context, tx: &mut Tx<'_>) -> Result<Caused, Error> {
+        self.rollout.due_s = header::due_s(&self.rollout.header, &self.ctx());
+        let StoredRollout { id, fleet, release, header, due_s, .. } = &self.rollout;
         store::rollout_devices::insert(tx, id, &self.joined).await?;
         store::rollout_devices::set(tx, id, &self.moved).await?;
         if self.rollout != self.stored {
@@ -138,7 +158,7 @@ impl Change {
                 phase: header.phase,
             });
         }
-        if self.rollout.has_work() {
+        if self.rollout.has_work() || due_s.is_some_and(|due_s| due_s <= self.now_s) {
             cx.rollouts.has_work();
         }
         Ok(Caused { after, events })

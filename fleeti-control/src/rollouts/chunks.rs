@@ -1,9 +1,11 @@
-//! Work on all devices of a rollout, in chunks: devices join, are compared with a new policy, or
-//! lose their offer because the rollout was aborted or the release was revoked. Each chunk is a
+//! Work on all devices of a rollout, in chunks: devices join, are compared with a new policy, are
+//! offered the release when their wave opens, or lose their offer because the rollout was paused or
+//! aborted or the release was revoked. Each chunk is a
 //! transaction of its own, so that other writes wait for one chunk at most, and the row of the
 //! rollout says how far the work is: after a crash it goes on at the next start.
 
 use super::change::Change;
+use super::waves;
 use crate::attestation::eligibility::{self, Terms};
 use crate::attestation::policy;
 use crate::context::{Context, ContextRef};
@@ -28,7 +30,7 @@ pub(crate) async fn run(cx: ContextRef) {
     loop {
         match one(&cx).await {
             Ok(true) => {}
-            Ok(false) => cx.rollouts.wait_for_work().await,
+            Ok(false) => wait(&cx).await,
             Err(e) => {
                 tracing::error!("a rollout waits: {}", e.for_log());
                 tokio::time::sleep(RETRY).await;
@@ -37,10 +39,26 @@ pub(crate) async fn run(cx: ContextRef) {
     }
 }
 
+/// Returns when a rollout has work: somebody said so, or its time has come.
+async fn wait(cx: &Context) {
+    while !cx.rollouts.wait_for_work().await {
+        match store::rollouts::is_due(cx.db.pool(), cx.now_s()).await {
+            Ok(false) => {}
+            Ok(true) => return,
+            Err(e) => {
+                let e = Error::from(e);
+                tracing::error!("no rollout is looked at: {}", e.for_log());
+            }
+        }
+    }
+}
+
 /// Does one chunk. Returns `false` if no rollout has work.
 async fn one(cx: &Context) -> Result<bool, Error> {
     let mut tx = cx.db.write().await?;
-    let Some(rollout) = store::rollouts::next_with_work(&mut tx).await? else { return Ok(false) };
+    let Some(rollout) = store::rollouts::next_with_work(&mut tx, cx.now_s()).await? else {
+        return Ok(false);
+    };
     let policy = policy::of(cx, &rollout.fleet);
     let mut change = Change::of(rollout, cx.now_s());
     work(&mut tx, &mut change, &policy).await?;
@@ -60,12 +78,21 @@ pub(super) async fn work(
     let is_policy_new = change.rollout.appraised.is_some();
     match change.rollout.header.phase {
         Phase::Aborting => withdraw_offers(tx, change).await,
+        Phase::Pausing => pause_offers(tx, change).await,
         // Before more devices join a rollout that starts.
-        Phase::Starting | Phase::Running if is_policy_new => appraise(tx, change, policy).await,
-        Phase::Starting => add_devices(tx, change, policy).await,
-        Phase::Ready | Phase::Running | Phase::Succeeded | Phase::Failed | Phase::Aborted => {
-            withdraw_release(tx, change).await
+        Phase::Starting | Phase::Running | Phase::Paused if is_policy_new => {
+            appraise(tx, change, policy).await
         }
+        Phase::Starting => add_devices(tx, change, policy).await,
+        Phase::Running if change.rollout.withdrawn.is_none() => {
+            waves::work(tx, change, policy).await
+        }
+        Phase::Ready
+        | Phase::Running
+        | Phase::Paused
+        | Phase::Succeeded
+        | Phase::Failed
+        | Phase::Aborted => withdraw_release(tx, change).await,
     }
 }
 
@@ -124,6 +151,23 @@ async fn withdraw_offers(tx: &mut Tx<'_>, change: &mut Change) -> Result<usize, 
     }
     if is_last {
         change.header(header::Event::Withdrawn).map_err(rejected)?;
+    }
+    Ok(count)
+}
+
+/// Withdraws the offers of a rollout that is paused.
+async fn pause_offers(tx: &mut Tx<'_>, change: &mut Change) -> Result<usize, Error> {
+    let rollout = &change.rollout;
+    let rows = store::rollout_devices::after(tx, &rollout.id, &rollout.reached, CHUNK).await?;
+    let (count, is_last) = (rows.len(), rows.len() < CHUNK as usize);
+    if let Some((last, _)) = rows.last() {
+        change.rollout.reached = last.to_string();
+    }
+    for (id, device) in rows.into_iter().filter(|(_, device)| !device.phase.is_finished()) {
+        change.device(&id, &device, Event::Paused);
+    }
+    if is_last {
+        change.header(header::Event::Paused).map_err(rejected)?;
     }
     Ok(count)
 }

@@ -1,13 +1,14 @@
 //! Rollouts: loads the header of a rollout and the rows that an event is about, steps them
 //! (`core::rollout`), and stores the result. A report costs the same in every fleet.
 //!
-//! Code map: `change` (steps and stores) · `chunks` (work on all devices) · `reactions` (events of
-//! other areas).
+//! Code map: `change` (steps and stores) · `chunks` (work on all devices) · `waves` (what time
+//! brings) · `reactions` (events of other areas).
 
 mod change;
 pub(crate) mod chunks;
 mod reactions;
 pub(crate) mod state;
+mod waves;
 
 use crate::attestation::policy;
 use crate::clock::new_id;
@@ -17,11 +18,15 @@ use crate::{boot, releases};
 use change::Change;
 pub use chunks::CHUNK;
 use chunks::rejected;
-use fleeti_core::id::DeviceId;
-use fleeti_core::rollout::Category;
+use fleeti_core::foreign::Foreign;
+use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header::{self, Header};
-use fleeti_core::wire::api::{CreateRollout, Rollout, RolloutDevice, RolloutQuery, RolloutSummary};
+use fleeti_core::rollout::plan::Plan;
+use fleeti_core::rollout::{Category, Phase};
+use fleeti_core::wire::api::{
+    CreateRollout, NextWave, REASON_MAX, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
+};
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::Act;
 use fleeti_store::rollouts::StoredRollout;
@@ -33,11 +38,11 @@ const PAGE: u32 = 100;
 /// Maximum number of devices in a page.
 pub const PAGE_MAX: u32 = 1000;
 
-/// Starts a rollout to every device of a fleet. A large fleet joins in chunks: the rollout is then
-/// `starting` when this returns.
+/// Starts a rollout to a fleet. A large fleet joins in chunks: the rollout is then `starting` when
+/// this returns.
 ///
 /// # Errors
-/// [`Code::NotFound`] for a release that is not published; [`Code::Conflict`] for a fleet without
+/// [`Code::Invalid`] for a plan that is refused; [`Code::NotFound`] for a release that is not published; [`Code::Conflict`] for a fleet without
 /// devices, or with another active rollout.
 pub async fn start(cx: &ContextRef, request: &CreateRollout) -> Result<RolloutSummary, Error> {
     releases::get(cx, &request.release).await?;
@@ -53,13 +58,21 @@ pub async fn start(cx: &ContextRef, request: &CreateRollout) -> Result<RolloutSu
         reached: String::new(),
         appraised: None,
         withdrawn: None,
+        plan: request.plan.clone(),
+        due_s: None,
     };
-    let act = format!("{} {} {}", rollout.id, rollout.release, rollout.fleet);
+    let waves = rollout.plan.as_ref().map_or_else(String::new, words);
+    let act = format!("{} {} {}{waves}", rollout.id, rollout.release, rollout.fleet);
     let devices = store::devices::count(&mut tx, &request.fleet).await?;
     store::rollouts::insert(&mut tx, &rollout).await?;
     let mut change = Change::of(rollout, now);
     change.header(header::Event::Start { devices }).map_err(rejected)?;
-    chunks::work(&mut tx, &mut change, &policy::of(cx, &request.fleet)).await?;
+    let policy = policy::of(cx, &request.fleet);
+    chunks::work(&mut tx, &mut change, &policy).await?;
+    if change.rollout.header.phase == Phase::Running {
+        // The first wave of a small fleet.
+        chunks::work(&mut tx, &mut change, &policy).await?;
+    }
     let summary = RolloutSummary::from(&change.rollout);
     let caused = change.store(cx, &mut tx).await?;
     let after = cx.emit_all(&mut tx, now, caused).await?;
@@ -72,7 +85,10 @@ pub async fn start(cx: &ContextRef, request: &CreateRollout) -> Result<RolloutSu
 
 /// Checks that a rollout may start.
 async fn check(cx: &Context, tx: &mut Tx<'_>, request: &CreateRollout) -> Result<(), Error> {
-    let CreateRollout { release, fleet } = request;
+    let CreateRollout { release, fleet, plan } = request;
+    if let Some(plan) = plan {
+        check_plan(tx, fleet, plan).await?;
+    }
     let conflict = |text: String| Error::new(Code::Conflict, text);
     if !store::releases::is_good(tx, release).await? {
         return Err(conflict(format!("{release} is revoked"))
@@ -93,23 +109,85 @@ async fn check(cx: &Context, tx: &mut Tx<'_>, request: &CreateRollout) -> Result
     Ok(())
 }
 
+/// Checks a plan, and that its lists name devices of the fleet.
+async fn check_plan(tx: &mut Tx<'_>, fleet: &FleetId, plan: &Plan) -> Result<(), Error> {
+    plan.check().map_err(|e| Error::new(Code::Invalid, format!("plan: {e}")))?;
+    let listed: Vec<_> = plan.listed().collect();
+    let found = store::devices::in_fleet(tx, fleet, &listed).await?;
+    match listed.iter().find(|device| !found.contains(device.as_str())) {
+        None => Ok(()),
+        Some(device) => {
+            let text = format!("plan: {device} is not a device of fleet {fleet}, or is revoked");
+            Err(Error::new(Code::Invalid, text).hint("see `fleeti device list`"))
+        }
+    }
+}
+
+/// The waves of a plan, for the audit log.
+fn words(plan: &Plan) -> String {
+    plan.waves.iter().map(|wave| format!(" wave {}", wave.size)).collect()
+}
+
+/// Pauses a rollout: it offers the release to no other device, and withdraws its offers from those
+/// that have not rebooted into it. In a large fleet it is `pausing` when this returns.
+///
+/// # Errors
+/// [`Code::NotFound`]; [`Code::Conflict`] for a rollout that is not running.
+pub async fn pause(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
+    act(cx, id, header::Event::Pause, Act::new("admin", "rollout.pause", id)).await
+}
+
+/// Resumes a rollout that is paused, and accepts its errors so far.
+///
+/// # Errors
+/// [`Code::NotFound`]; [`Code::Conflict`] for a rollout that is not paused.
+pub async fn resume(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
+    act(cx, id, header::Event::Resume, Act::new("admin", "rollout.resume", id)).await
+}
+
+/// Begins the next wave of a rollout, whatever it waits for.
+///
+/// # Errors
+/// [`Code::NotFound`]; [`Code::Invalid`] for a reason that is empty or too long;
+/// [`Code::Conflict`] for a rollout without waves, or whose current wave has devices that update.
+pub async fn next(cx: &Context, id: &str, request: &NextWave) -> Result<RolloutSummary, Error> {
+    let reason = request.reason.trim();
+    let length = reason.chars().count();
+    if !(1..=REASON_MAX).contains(&length) {
+        let text = format!("reason has {length} characters, must have 1 to {REASON_MAX}");
+        return Err(Error::new(Code::Invalid, text));
+    }
+    let subject = format!("{id} {}", Foreign::log(reason));
+    act(cx, id, header::Event::Next, Act::new("admin", "rollout.next", &subject)).await
+}
+
 /// Aborts a rollout. Devices that have not started the update keep what they run. The offers of a
 /// large fleet are withdrawn in chunks: the rollout is then `aborting` when this returns.
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a rollout that has ended.
 pub async fn abort(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
+    act(cx, id, header::Event::Abort, Act::new("admin", "rollout.abort", id)).await
+}
+
+/// What an operator does with a rollout. The first chunk is in the same transaction.
+async fn act(
+    cx: &Context,
+    id: &str,
+    event: header::Event,
+    entry: Act,
+) -> Result<RolloutSummary, Error> {
     let mut tx = cx.db.write().await?;
     let rollout =
         store::rollouts::load(&mut tx, id).await?.ok_or_else(|| Error::not_found("rollout", id))?;
     let mut change = Change::of(rollout, cx.now_s());
-    change.header(header::Event::Abort).map_err(rejected)?;
+    change.header(event).map_err(rejected)?;
     let policy = policy::of(cx, &change.rollout.fleet);
     chunks::work(&mut tx, &mut change, &policy).await?;
     let summary = RolloutSummary::from(&change.rollout);
     let caused = change.store(cx, &mut tx).await?;
     let after = cx.emit_all(&mut tx, cx.now_s(), caused).await?;
-    cx.audit(&mut tx, Act::new("admin", "rollout.abort", id)).await?;
+    cx.audit(&mut tx, entry).await?;
     tx.commit().await?;
     cx.dispatch(after);
     Ok(summary)
@@ -168,10 +246,15 @@ fn with_devices(
     rows: Vec<(DeviceId, Device)>,
     next: Option<DeviceId>,
 ) -> Rollout {
-    let RolloutSummary { id, fleet, created_s, release, phase, counts } = summary;
+    let RolloutSummary { id, fleet, created_s, release, phase, counts, plan, waves } = summary;
     let devices = rows
         .into_iter()
-        .map(|(device, Device { phase, since_s })| RolloutDevice { device, phase, since_s })
+        .map(|(device, Device { phase, since_s, wave })| RolloutDevice {
+            device,
+            phase,
+            since_s,
+            wave,
+        })
         .collect();
-    Rollout { id, fleet, created_s, release, phase, counts, devices, next }
+    Rollout { id, fleet, created_s, release, phase, counts, plan, waves, devices, next }
 }

@@ -1,6 +1,10 @@
 //! State of the area in memory.
 
+use std::time::Duration;
 use tokio::sync::Notify;
+
+/// Delay between two looks at the clock: waves start, soak and time out to this precision.
+const TICK: Duration = Duration::from_secs(2);
 
 /// What the area knows beside the database.
 #[derive(Default)]
@@ -16,8 +20,8 @@ impl RolloutState {
         self.waiting.notify_one();
     }
 
-    /// Returns when there may be work.
-    pub(super) async fn wait_for_work(&self) {
-        self.waiting.notified().await;
+    /// Returns when there may be work: `true` if somebody said so, `false` if time passed.
+    pub(super) async fn wait_for_work(&self) -> bool {
+        tokio::time::timeout(TICK, self.waiting.notified()).await.is_ok()
     }
 }

@@ -11,6 +11,8 @@ pub struct Device {
     pub phase: DevicePhase,
     /// When the phase began, Unix seconds.
     pub since_s: u64,
+    /// The wave that took it; `None` if none has, or the rollout has no waves.
+    pub wave: Option<u32>,
 }
 
 /// A report of a device.
@@ -34,6 +36,20 @@ pub enum Event {
     Appraised(Eligibility),
     /// It sent a report.
     Reported(Reported),
+    /// Its wave takes it, or it is offered the release again.
+    Opened {
+        /// The wave.
+        wave: Option<u32>,
+        /// What the policy permits the device.
+        eligibility: Eligibility,
+    },
+    /// The rollout is paused.
+    Paused,
+    /// The server looks for silent devices.
+    Checked {
+        /// When the server last heard of the device, Unix seconds.
+        seen_s: u64,
+    },
     /// Its certificate was revoked.
     Revoked,
     /// An operator aborted the rollout.
@@ -47,6 +63,9 @@ impl Event {
         match self {
             Self::Appraised(_) => "appraised",
             Self::Reported(_) => "reported",
+            Self::Opened { .. } => "opened",
+            Self::Paused => "paused",
+            Self::Checked { .. } => "checked",
             Self::Revoked => "revoked",
             Self::Aborted => "aborted",
         }
@@ -78,15 +97,32 @@ pub enum Rejected {
     },
 }
 
-/// A device that joins a rollout.
+/// A device that joins a rollout. In a rollout with waves it is pending until its wave takes it.
 #[must_use]
 pub fn join(eligibility: &Eligibility, ctx: &Ctx<'_>) -> (Device, Vec<Effect>) {
+    let pending = Device { phase: DevicePhase::Pending, since_s: ctx.now_s, wave: None };
+    if ctx.plan.is_some() || !ctx.may_offer {
+        return (pending, Vec::new());
+    }
+    opened(&pending, None, eligibility, ctx)
+}
+
+/// Offers the release to a pending device, if it may have it.
+fn opened(
+    device: &Device,
+    wave: Option<u32>,
+    eligibility: &Eligibility,
+    ctx: &Ctx<'_>,
+) -> (Device, Vec<Effect>) {
+    if device.phase != DevicePhase::Pending {
+        return (device.clone(), Vec::new());
+    }
     let (phase, effects) = if eligibility.may_update {
         (DevicePhase::Offered, vec![Effect::Offer, Effect::Challenge])
     } else {
         (DevicePhase::Blocked, vec![Effect::Challenge])
     };
-    (Device { phase, since_s: ctx.now_s }, effects)
+    (Device { phase, since_s: ctx.now_s, wave }, effects)
 }
 
 /// Applies an event to a device. The header follows with [`super::header::Event::Moved`] if the
@@ -106,9 +142,20 @@ pub fn step(
         Event::Appraised(eligibility) => {
             moved(device, appraised(&device.phase, &eligibility, ctx), ctx)
         }
-        Event::Reported(report) => moved(device, reported(&device.phase, &report, ctx), ctx),
+        Event::Reported(mut report) => {
+            // A failure that it reports is one of an earlier rollout.
+            report.received_offer &= device.phase != DevicePhase::Pending || device.wave.is_some();
+            moved(device, reported(&device.phase, &report, ctx), ctx)
+        }
+        Event::Opened { wave, eligibility } => opened(device, wave, &eligibility, ctx),
+        Event::Paused if is_blockable(&device.phase) || device.phase == DevicePhase::Blocked => {
+            moved(device, DevicePhase::Pending, ctx)
+        }
+        Event::Paused => (device.clone(), Vec::new()),
+        Event::Checked { seen_s } => moved(device, checked(device, seen_s, ctx), ctx),
         Event::Revoked => moved(device, DevicePhase::Revoked, ctx),
         // The row still says how far the device came.
+        Event::Aborted if is_without_offer(&device.phase) => (device.clone(), Vec::new()),
         Event::Aborted => (device.clone(), vec![Effect::Withdraw]),
     })
 }
@@ -119,7 +166,12 @@ fn moved(before: &Device, phase: DevicePhase, ctx: &Ctx<'_>) -> (Device, Vec<Eff
     }
     let mut effects = match &phase {
         DevicePhase::Offered => vec![Effect::Offer],
-        DevicePhase::Blocked => vec![Effect::Withdraw],
+        DevicePhase::Blocked
+        | DevicePhase::Pending
+        | DevicePhase::Unreached
+        | DevicePhase::Silent => {
+            vec![Effect::Withdraw]
+        }
         DevicePhase::Proving => vec![Effect::Challenge],
         DevicePhase::Staging
         | DevicePhase::Staged
@@ -134,7 +186,66 @@ fn moved(before: &Device, phase: DevicePhase, ctx: &Ctx<'_>) -> (Device, Vec<Eff
         | DevicePhase::Failed { .. } => vec![Effect::Withdraw],
     };
     effects.push(Effect::Publish);
-    (Device { phase, since_s: ctx.now_s }, effects)
+    (Device { phase, since_s: ctx.now_s, wave: before.wave }, effects)
+}
+
+/// Whether the rollout withdrew its offer, or made none yet.
+fn is_without_offer(phase: &DevicePhase) -> bool {
+    match phase {
+        DevicePhase::Pending | DevicePhase::Unreached | DevicePhase::Silent => true,
+        DevicePhase::Blocked
+        | DevicePhase::Offered
+        | DevicePhase::Staging
+        | DevicePhase::Staged
+        | DevicePhase::Rebooting
+        | DevicePhase::Trying
+        | DevicePhase::Unconfirmed
+        | DevicePhase::Proving
+        | DevicePhase::Succeeded
+        | DevicePhase::AttestationFailed
+        | DevicePhase::RolledBack { .. }
+        | DevicePhase::Revoked
+        | DevicePhase::Failed { .. } => false,
+    }
+}
+
+/// A device that the server has not heard of for too long. One that has started is an error; one
+/// that has not is unreached, and the rollout goes on without it.
+fn checked(device: &Device, seen_s: u64, ctx: &Ctx<'_>) -> DevicePhase {
+    let Some(plan) = ctx.plan else { return device.phase.clone() };
+    let is_over = |from_s: u64, seconds: u64| ctx.now_s >= from_s.saturating_add(seconds);
+    let heard_s = device.since_s.max(seen_s);
+    match &device.phase {
+        // A device that may not update, or cannot prove what it runs, can be heard of for ever.
+        DevicePhase::Blocked if is_over(device.since_s, plan.unreached_s) => DevicePhase::Unreached,
+        DevicePhase::Proving if is_over(device.since_s, plan.silent_s) => DevicePhase::Silent,
+        DevicePhase::Offered if is_over(heard_s, plan.unreached_s) => DevicePhase::Unreached,
+        DevicePhase::Staging
+        | DevicePhase::Staged
+        | DevicePhase::Rebooting
+        | DevicePhase::Trying
+        | DevicePhase::Unconfirmed
+            if is_over(heard_s, plan.silent_s) =>
+        {
+            DevicePhase::Silent
+        }
+        DevicePhase::Pending
+        | DevicePhase::Blocked
+        | DevicePhase::Offered
+        | DevicePhase::Unreached
+        | DevicePhase::Silent
+        | DevicePhase::Staging
+        | DevicePhase::Staged
+        | DevicePhase::Rebooting
+        | DevicePhase::Trying
+        | DevicePhase::Unconfirmed
+        | DevicePhase::Proving
+        | DevicePhase::Succeeded
+        | DevicePhase::AttestationFailed
+        | DevicePhase::RolledBack { .. }
+        | DevicePhase::Revoked
+        | DevicePhase::Failed { .. } => device.phase.clone(),
+    }
 }
 
 /// Whether the offer to a device in this phase can still be withdrawn.
@@ -144,7 +255,10 @@ fn is_blockable(phase: &DevicePhase) -> bool {
         | DevicePhase::Staging
         | DevicePhase::Staged
         | DevicePhase::Unconfirmed => true,
-        DevicePhase::Blocked
+        DevicePhase::Pending
+        | DevicePhase::Blocked
+        | DevicePhase::Unreached
+        | DevicePhase::Silent
         | DevicePhase::Rebooting
         | DevicePhase::Trying
         | DevicePhase::Proving
@@ -161,7 +275,10 @@ fn is_blockable(phase: &DevicePhase) -> bool {
 /// longer update.
 fn appraised(before: &DevicePhase, eligibility: &Eligibility, ctx: &Ctx<'_>) -> DevicePhase {
     match (before, &eligibility.proof) {
-        (DevicePhase::Blocked, _) if eligibility.may_update => DevicePhase::Offered,
+        // A device that was blocked for long is unreached.
+        (DevicePhase::Blocked | DevicePhase::Unreached, _) if eligibility.may_update => {
+            offered_or_pending(ctx)
+        }
         (before, _) if !eligibility.may_update && is_blockable(before) => DevicePhase::Blocked,
         (DevicePhase::Proving, Proof::NotAsked) => DevicePhase::Succeeded,
         (DevicePhase::Proving, Proof::Of(release)) if release == ctx.release => {
@@ -174,11 +291,22 @@ fn appraised(before: &DevicePhase, eligibility: &Eligibility, ctx: &Ctx<'_>) -> 
     }
 }
 
+/// A device that may be offered the release: now, or when there is a place.
+fn offered_or_pending(ctx: &Ctx<'_>) -> DevicePhase {
+    if ctx.may_offer { DevicePhase::Offered } else { DevicePhase::Pending }
+}
+
 /// Levels expire without an event, so a report can be the first sign that a device is now blocked.
 fn reported(before: &DevicePhase, report: &Reported, ctx: &Ctx<'_>) -> DevicePhase {
     let blocked = |phase: &DevicePhase| !report.eligibility.may_update && is_blockable(phase);
     let before = if blocked(before) { &DevicePhase::Blocked } else { before };
-    let after = phase_by_report(before, report, ctx);
+    let after = match phase_by_report(before, report, ctx) {
+        // It is back.
+        DevicePhase::Unreached | DevicePhase::Silent if report.eligibility.may_update => {
+            offered_or_pending(ctx)
+        }
+        after => after,
+    };
     if blocked(&after) { DevicePhase::Blocked } else { after }
 }
 
@@ -201,9 +329,9 @@ fn phase_by_report(before: &DevicePhase, report: &Reported, ctx: &Ctx<'_>) -> De
         // The device continues until it learns that it is blocked. A download that fails for this
         // reason is not a failure of the device.
         U::Staging { .. } | U::Staged { .. } | U::Unconfirmed { .. } | U::Failed { .. }
-            if *before == DevicePhase::Blocked =>
+            if *before == DevicePhase::Blocked || is_without_offer(before) =>
         {
-            DevicePhase::Blocked
+            before.clone()
         }
         U::Staging { .. } if is_ours => DevicePhase::Staging,
         U::Staged { .. } if is_ours => DevicePhase::Staged,
@@ -233,6 +361,8 @@ impl DevicePhase {
     #[must_use]
     pub fn category(&self) -> Category {
         match self {
+            Self::Pending => Category::Pending,
+            Self::Unreached => Category::Unreached,
             Self::Blocked | Self::Offered => Category::Waiting,
             Self::Staging | Self::Staged | Self::Rebooting | Self::Trying | Self::Proving => {
                 Category::Moving
@@ -240,6 +370,7 @@ impl DevicePhase {
             Self::Unconfirmed => Category::Unconfirmed,
             Self::Succeeded => Category::Succeeded,
             Self::AttestationFailed
+            | Self::Silent
             | Self::RolledBack { .. }
             | Self::Revoked
             | Self::Failed { .. } => Category::Failed,
@@ -252,6 +383,9 @@ impl DevicePhase {
         match self {
             Self::Blocked => "blocked",
             Self::Offered => "offered",
+            Self::Pending => "pending",
+            Self::Unreached => "unreached",
+            Self::Silent => "silent",
             Self::Staging => "staging",
             Self::Staged => "staged",
             Self::Rebooting => "rebooting",

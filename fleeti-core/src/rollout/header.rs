@@ -4,20 +4,24 @@
 //! A rollout starts and is aborted in chunks of devices: in between it is
 //! [`Phase::Starting`] or [`Phase::Aborting`].
 
+use super::plan::OnError;
+use super::waves::{CHECK_S, Outcome, Waves, World};
 use super::{Category, Counts, Ctx, Phase};
 
 /// Phase and counters of a rollout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     /// Phase of the rollout.
     pub phase: Phase,
     /// Number of devices in each category.
     pub counts: Counts,
+    /// How far its waves are; `None` without a plan.
+    pub waves: Option<Waves>,
 }
 
 impl Default for Header {
     fn default() -> Self {
-        Self { phase: Phase::Ready, counts: Counts::default() }
+        Self { phase: Phase::Ready, counts: Counts::default(), waves: None }
     }
 }
 
@@ -29,17 +33,35 @@ pub enum Event {
         /// Number of devices in the fleet.
         devices: usize,
     },
-    /// A device joined while the rollout starts.
+    /// A device joined: while the rollout starts, or because it enrolled later.
     Added(Category),
     /// All devices have joined.
     Started,
     /// A device changed its category.
     Moved {
+        /// The wave that it belongs to; `None` if none has taken it.
+        wave: Option<u32>,
         /// The category until now.
         from: Category,
         /// The category from now on.
         to: Category,
     },
+    /// The current wave took a pending device.
+    Opened(Category),
+    /// No pending device is left that the current wave could take.
+    Exhausted,
+    /// Time passed.
+    Tick,
+    /// The server has looked for silent devices.
+    Checked,
+    /// An operator pauses the rollout.
+    Pause,
+    /// All offers of a rollout that is paused are withdrawn.
+    Paused,
+    /// An operator resumes the rollout, and accepts its errors so far.
+    Resume,
+    /// An operator begins the next wave, whatever it waits for.
+    Next,
     /// An operator aborts the rollout.
     Abort,
     /// All offers of an aborted rollout are withdrawn.
@@ -55,6 +77,14 @@ impl Event {
             Self::Added(_) => "added",
             Self::Started => "started",
             Self::Moved { .. } => "moved",
+            Self::Opened(_) => "opened",
+            Self::Exhausted => "exhausted",
+            Self::Tick => "tick",
+            Self::Checked => "checked",
+            Self::Pause => "pause",
+            Self::Paused => "paused",
+            Self::Resume => "resume",
+            Self::Next => "next",
             Self::Abort => "abort",
             Self::Withdrawn => "withdrawn",
         }
@@ -68,6 +98,8 @@ pub enum Effect {
     AddDevices,
     /// Withdraw the offers, in chunks; then [`Event::Withdrawn`].
     WithdrawOffers,
+    /// Withdraw the offers, whose devices are then pending, in chunks; then [`Event::Paused`].
+    PauseOffers,
     /// Publish a change event.
     Publish,
 }
@@ -95,6 +127,17 @@ pub enum Rejected {
         /// The limit.
         max: usize,
     },
+    /// The rollout has no waves.
+    #[error("the rollout has no waves: it was offered to everybody when it started")]
+    NoWaves,
+    /// Devices of the current wave update.
+    #[error(
+        "{devices} devices of the current wave have not finished; wait for them, or pause the rollout"
+    )]
+    NotDue {
+        /// Number of devices.
+        devices: usize,
+    },
     /// The counters contradict the rows: no device is in the category that one leaves.
     #[error("no device is counted as {0:?}")]
     Miscounted(Category),
@@ -109,69 +152,96 @@ pub fn step(
     event: Event,
     ctx: &Ctx<'_>,
 ) -> Result<(Header, Vec<Effect>), Rejected> {
-    let rejected = Err(Rejected::Phase { event: event.name(), phase: header.phase });
-    match (header.phase, event) {
-        (Phase::Ready, Event::Start { devices: 0 }) => Err(Rejected::NoDevices),
-        (Phase::Ready, Event::Start { devices }) => {
-            fits(devices, ctx)?;
-            let header = Header { phase: Phase::Starting, ..*header };
-            Ok((header, vec![Effect::AddDevices, Effect::Publish]))
-        }
-        (Phase::Starting, Event::Added(category)) => {
-            fits(header.counts.total + 1, ctx)?;
-            Ok((Header { counts: header.counts.added(category), ..*header }, Vec::new()))
-        }
-        (Phase::Starting, Event::Started) => {
-            Ok((ended(Header { phase: Phase::Running, ..*header }), vec![Effect::Publish]))
-        }
-        (Phase::Starting | Phase::Running, Event::Moved { from, to }) => {
-            let counts = header.counts.moved(from, to).ok_or(Rejected::Miscounted(from))?;
-            let after = ended(Header { counts, ..*header });
-            Ok((after, if after == *header { Vec::new() } else { vec![Effect::Publish] }))
-        }
-        (Phase::Ready, Event::Abort) => {
-            Ok((Header { phase: Phase::Aborted, ..*header }, vec![Effect::Publish]))
-        }
-        (Phase::Starting | Phase::Running, Event::Abort) => Ok((
-            Header { phase: Phase::Aborting, ..*header },
-            vec![Effect::WithdrawOffers, Effect::Publish],
-        )),
-        (Phase::Aborting, Event::Withdrawn) => {
-            Ok((Header { phase: Phase::Aborted, ..*header }, vec![Effect::Publish]))
-        }
-        (
-            Phase::Starting
-            | Phase::Running
-            | Phase::Aborting
-            | Phase::Succeeded
-            | Phase::Failed
-            | Phase::Aborted,
-            Event::Start { .. },
-        )
-        | (
-            Phase::Ready
-            | Phase::Running
-            | Phase::Aborting
-            | Phase::Succeeded
-            | Phase::Failed
-            | Phase::Aborted,
-            Event::Added(_) | Event::Started,
-        )
-        | (
-            Phase::Ready | Phase::Aborting | Phase::Succeeded | Phase::Failed | Phase::Aborted,
-            Event::Moved { .. },
-        )
-        | (Phase::Aborting | Phase::Succeeded | Phase::Failed | Phase::Aborted, Event::Abort)
-        | (
-            Phase::Ready
-            | Phase::Starting
-            | Phase::Running
-            | Phase::Succeeded
-            | Phase::Failed
-            | Phase::Aborted,
-            Event::Withdrawn,
-        ) => rejected,
+    if !applies(header.phase, event) {
+        return Err(Rejected::Phase { event: event.name(), phase: header.phase });
     }
+    let mut next = header.clone();
+    match event {
+        Event::Start { devices } => {
+            if devices == 0 {
+                return Err(Rejected::NoDevices);
+            }
+            fits(devices, ctx)?;
+            next.phase = Phase::Starting;
+            next.waves = ctx.plan.map(|_| Waves::default());
+        }
+        Event::Added(category) => {
+            fits(header.counts.total + 1, ctx)?;
+            next.counts = header.counts.added(category);
+            // The current wave may take it.
+            next.waves.iter_mut().for_each(|waves| waves.exhausted = false);
+        }
+        Event::Started => next.phase = Phase::Running,
+        Event::Moved { wave, from, to } => moved(&mut next, wave, (from, to), ctx)?,
+        Event::Opened(to) => opened(&mut next, to, ctx)?,
+        Event::Exhausted => next.waves.as_mut().ok_or(Rejected::NoWaves)?.exhausted = true,
+        Event::Checked => next.waves.as_mut().ok_or(Rejected::NoWaves)?.checked_s = ctx.now_s,
+        Event::Tick => {}
+        Event::Pause => next.phase = Phase::Pausing,
+        Event::Paused => next.phase = Phase::Paused,
+        Event::Resume => {
+            next.phase = Phase::Running;
+            next.waves.iter_mut().for_each(|waves| waves.excuse(&header.counts));
+        }
+        Event::Next => next = go_on(next, ctx)?,
+        Event::Abort if header.phase == Phase::Ready => next.phase = Phase::Aborted,
+        Event::Abort => next.phase = Phase::Aborting,
+        Event::Withdrawn => next.phase = Phase::Aborted,
+    }
+    let after = ended(advanced(next, ctx));
+    let effects = effects(header, &after);
+    Ok((after, effects))
+}
+
+/// Whether a phase permits an event.
+fn applies(phase: Phase, event: Event) -> bool {
+    match event {
+        Event::Start { .. } => phase == Phase::Ready,
+        Event::Started => phase == Phase::Starting,
+        // A device that enrolls while the rollout runs joins it.
+        Event::Added(_) | Event::Moved { .. } => is_going(phase),
+        Event::Opened(_)
+        | Event::Exhausted
+        | Event::Tick
+        | Event::Checked
+        | Event::Pause
+        | Event::Next => phase == Phase::Running,
+        Event::Paused => phase == Phase::Pausing,
+        Event::Resume => phase == Phase::Paused,
+        Event::Abort => phase == Phase::Ready || is_going(phase),
+        Event::Withdrawn => phase == Phase::Aborting,
+    }
+}
+
+/// Whether devices take part, though they may have to wait.
+fn is_going(phase: Phase) -> bool {
+    match phase {
+        Phase::Starting | Phase::Running | Phase::Pausing | Phase::Paused => true,
+        Phase::Ready | Phase::Succeeded | Phase::Failed | Phase::Aborting | Phase::Aborted => false,
+    }
+}
+
+fn effects(before: &Header, after: &Header) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    if after.phase != before.phase {
+        match after.phase {
+            Phase::Starting => effects.push(Effect::AddDevices),
+            Phase::Aborting => effects.push(Effect::WithdrawOffers),
+            Phase::Pausing => effects.push(Effect::PauseOffers),
+            Phase::Ready
+            | Phase::Running
+            | Phase::Paused
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Aborted => {}
+        }
+    }
+    let stage = |header: &Header| header.waves.as_ref().map(|waves| (waves.current, waves.stage));
+    let has_moved = before.counts.total == after.counts.total && before.counts != after.counts;
+    if after.phase != before.phase || stage(before) != stage(after) || has_moved {
+        effects.push(Effect::Publish);
+    }
+    effects
 }
 
 fn fits(devices: usize, ctx: &Ctx<'_>) -> Result<(), Rejected> {
@@ -179,69 +249,158 @@ fn fits(devices: usize, ctx: &Ctx<'_>) -> Result<(), Rejected> {
     if devices > max { Err(Rejected::TooMany { devices, max }) } else { Ok(()) }
 }
 
-/// Ends a running rollout if all devices have finished.
+/// What the waves are computed from; `None` without a plan.
+fn world<'a>(counts: &'a Counts, ctx: &Ctx<'a>) -> Option<World<'a>> {
+    ctx.plan.map(|plan| World { totals: counts, plan, now_s: ctx.now_s })
+}
+
+/// A device changed its category. One that was without an offer and now waits has one.
+fn moved(
+    header: &mut Header,
+    wave: Option<u32>,
+    (from, to): (Category, Category),
+    ctx: &Ctx<'_>,
+) -> Result<(), Rejected> {
+    let miscounted = Rejected::Miscounted(from);
+    header.counts = header.counts.moved(from, to).ok_or(miscounted.clone())?;
+    let Some(waves) = &mut header.waves else { return Ok(()) };
+    if let Some(wave) = wave {
+        waves.moved(wave, from, to).ok_or(miscounted)?;
+    }
+    let is_offer = match from {
+        Category::Pending | Category::Unreached | Category::Failed => to == Category::Waiting,
+        Category::Unconfirmed | Category::Moving | Category::Waiting | Category::Succeeded => false,
+    };
+    if is_offer && let Some(world) = world(&header.counts, ctx) {
+        waves.offer(world);
+    }
+    Ok(())
+}
+
+/// The current wave took a pending device.
+fn opened(header: &mut Header, to: Category, ctx: &Ctx<'_>) -> Result<(), Rejected> {
+    let from = Category::Pending;
+    header.counts = header.counts.moved(from, to).ok_or(Rejected::Miscounted(from))?;
+    let waves = header.waves.as_mut().ok_or(Rejected::NoWaves)?;
+    waves.take(to);
+    if let Some(world) = world(&header.counts, ctx) {
+        waves.offer(world);
+    }
+    Ok(())
+}
+
+/// Begins the next wave, because an operator says so.
+fn go_on(mut header: Header, ctx: &Ctx<'_>) -> Result<Header, Rejected> {
+    let (Some(waves), Some(world)) = (&mut header.waves, world(&header.counts, ctx)) else {
+        return Err(Rejected::NoWaves);
+    };
+    if !waves.may_go_on() {
+        return Err(Rejected::NotDue { devices: waves.unfinished() });
+    }
+    let outcome = waves.go_on(world);
+    Ok(Header { phase: phase_after(outcome, world), ..header })
+}
+
+/// Goes as far as time and counters permit.
+fn advanced(mut header: Header, ctx: &Ctx<'_>) -> Header {
+    if header.phase == Phase::Running
+        && let (Some(waves), Some(world)) = (&mut header.waves, world(&header.counts, ctx))
+    {
+        let outcome = waves.advance(world);
+        header.phase = phase_after(outcome, world);
+    }
+    header
+}
+
+fn phase_after(outcome: Outcome, world: World<'_>) -> Phase {
+    match (outcome, world.plan.on_error) {
+        (Outcome::Going, _) => Phase::Running,
+        (Outcome::Done, _) => Phase::Succeeded,
+        (Outcome::TooManyErrors, OnError::Pause) => Phase::Pausing,
+        (Outcome::TooManyErrors, OnError::Abort) => Phase::Aborting,
+    }
+}
+
+/// Ends a running rollout without waves if all devices have finished.
 fn ended(header: Header) -> Header {
     let Counts { total, succeeded, failed, .. } = header.counts;
-    let phase = match header.phase {
-        Phase::Running if total > 0 && succeeded == total => Phase::Succeeded,
-        Phase::Running if succeeded + failed == total => Phase::Failed,
+    if header.phase != Phase::Running || header.waves.is_some() {
+        return header;
+    }
+    let phase = if total > 0 && succeeded == total {
+        Phase::Succeeded
+    } else if succeeded + failed == total {
+        Phase::Failed
+    } else {
         Phase::Running
-        | Phase::Ready
-        | Phase::Starting
-        | Phase::Aborting
-        | Phase::Succeeded
-        | Phase::Failed
-        | Phase::Aborted => header.phase,
     };
     Header { phase, ..header }
 }
 
-impl Counts {
-    /// Number of devices in a category.
-    #[must_use]
-    pub fn of(&self, category: Category) -> usize {
-        match category {
-            Category::Failed => self.failed,
-            Category::Unconfirmed => self.unconfirmed,
-            Category::Moving => self.moving,
-            Category::Waiting => self
-                .total
-                .saturating_sub(self.failed + self.unconfirmed + self.moving + self.succeeded),
-            Category::Succeeded => self.succeeded,
-        }
+/// Number of devices that the release may be offered to now: those that return, and in
+/// [`to_open`] those that the current wave takes.
+#[must_use]
+pub fn may_offer(header: &Header, ctx: &Ctx<'_>) -> usize {
+    match (header.phase, &header.waves, world(&header.counts, ctx)) {
+        (Phase::Running, Some(waves), Some(world)) => waves.places(world),
+        (Phase::Starting | Phase::Running, None, _) => usize::MAX,
+        (Phase::Starting, Some(_), _)
+        | (Phase::Running, Some(_), None)
+        | (
+            Phase::Ready
+            | Phase::Pausing
+            | Phase::Paused
+            | Phase::Succeeded
+            | Phase::Failed
+            | Phase::Aborting
+            | Phase::Aborted,
+            _,
+            _,
+        ) => 0,
     }
+}
 
-    /// The counter of a category; devices that wait are what the others leave of the total.
-    fn counter(&mut self, category: Category) -> Option<&mut usize> {
-        match category {
-            Category::Failed => Some(&mut self.failed),
-            Category::Unconfirmed => Some(&mut self.unconfirmed),
-            Category::Moving => Some(&mut self.moving),
-            Category::Waiting => None,
-            Category::Succeeded => Some(&mut self.succeeded),
-        }
+/// Pending devices that are to be offered the release now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ToOpen {
+    /// Devices of waves that have begun, which return. Without waves: all that are pending.
+    pub returned: usize,
+    /// Devices that the current wave takes.
+    pub new: usize,
+}
+
+/// Pending devices that are to be offered the release now.
+#[must_use]
+pub fn to_open(header: &Header, ctx: &Ctx<'_>) -> ToOpen {
+    if header.phase != Phase::Running {
+        return ToOpen::default();
     }
+    let (Some(waves), Some(world)) = (&header.waves, world(&header.counts, ctx)) else {
+        return ToOpen { returned: header.counts.pending, new: 0 };
+    };
+    let places = waves.places(world);
+    let returned = waves.returned().min(places);
+    ToOpen { returned, new: waves.left(world).min(places - returned) }
+}
 
-    fn added(mut self, category: Category) -> Self {
-        self.total += 1;
-        if let Some(n) = self.counter(category) {
-            *n += 1;
-        }
-        self
+/// Whether the server should look for silent devices.
+#[must_use]
+pub fn is_check_due(header: &Header, now_s: u64) -> bool {
+    let checked = header.waves.as_ref().map(|waves| waves.checked_s);
+    header.phase == Phase::Running
+        && header.counts.in_flight() > 0
+        && checked.is_some_and(|checked_s| now_s >= checked_s.saturating_add(CHECK_S))
+}
+
+/// When a running rollout has something to do without an event, Unix seconds.
+#[must_use]
+pub fn due_s(header: &Header, ctx: &Ctx<'_>) -> Option<u64> {
+    if header.phase != Phase::Running {
+        return None;
     }
-
-    /// `None` if no device is in the category that one leaves.
-    fn moved(mut self, from: Category, to: Category) -> Option<Self> {
-        if self.of(from) == 0 {
-            return None;
-        }
-        if let Some(n) = self.counter(from) {
-            *n -= 1;
-        }
-        if let Some(n) = self.counter(to) {
-            *n += 1;
-        }
-        Some(self)
+    match (&header.waves, world(&header.counts, ctx)) {
+        (Some(waves), Some(world)) => waves.due_s(world),
+        (Some(_), None) | (None, _) => (header.counts.pending > 0).then_some(ctx.now_s),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::wire::device::{CommandKind, Progress, Telemetry};
 use crate::wire::enrollment::EnrollmentRecord;
 use crate::wire::profile::MadeOf;
 pub use crate::wire::rollout::{
-    CreateRollout, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
+    CreateRollout, NextWave, REASON_MAX, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
 };
 pub use crate::wire::trust::{
     Approver, ImportBundle, Intermediate, RequestSignature, SignatureStatus, SignedBy,

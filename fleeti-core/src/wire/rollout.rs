@@ -12,7 +12,22 @@ pub struct CreateRollout {
     pub release: ReleaseName,
     /// The fleet to roll it out to.
     pub fleet: FleetId,
+    /// Its waves; absent for everybody at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<rollout::plan::Plan>,
 }
+
+/// `POST /rollouts/{rollout}/next`.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NextWave {
+    /// Why, for the audit log: 1 to 200 characters.
+    #[schema(min_length = 1, max_length = 200)]
+    pub reason: String,
+}
+
+/// Largest number of characters in a reason.
+pub const REASON_MAX: usize = 200;
 
 /// A rollout, with a page of its devices.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -29,6 +44,12 @@ pub struct Rollout {
     pub phase: rollout::Phase,
     /// Number of devices in each category.
     pub counts: rollout::Counts,
+    /// Its waves, as they were asked for; absent for everybody at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<rollout::plan::Plan>,
+    /// How far its waves are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waves: Option<rollout::waves::Waves>,
     /// A page of the devices, ordered by id.
     pub devices: Vec<RolloutDevice>,
     /// The last device of this page, to pass as `after`; absent if no page follows.
@@ -45,6 +66,9 @@ pub struct RolloutDevice {
     pub phase: rollout::DevicePhase,
     /// When the phase began.
     pub since_s: u64,
+    /// The wave that took it, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wave: Option<u32>,
 }
 
 /// Selects the devices in `GET /rollouts/{rollout}`.
@@ -80,4 +104,10 @@ pub struct RolloutSummary {
     pub phase: rollout::Phase,
     /// Number of devices in each category.
     pub counts: rollout::Counts,
+    /// Its waves, as they were asked for; absent for everybody at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<rollout::plan::Plan>,
+    /// How far its waves are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waves: Option<rollout::waves::Waves>,
 }

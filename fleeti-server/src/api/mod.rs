@@ -126,6 +126,9 @@ fn release_routes(config: &mut ServiceConfig) {
         .service(rollouts::list_rollouts)
         .service(rollouts::start_rollout)
         .service(rollouts::get_rollout)
+        .service(rollouts::pause_rollout)
+        .service(rollouts::resume_rollout)
+        .service(rollouts::begin_wave)
         .service(rollouts::abort_rollout)
         .service(events::events);
 }

@@ -6,7 +6,7 @@ use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, get, post};
 use fleeti_control::context::Context;
 use fleeti_control::rollouts;
-use fleeti_core::wire::api::{CreateRollout, Rollout, RolloutQuery, RolloutSummary};
+use fleeti_core::wire::api::{CreateRollout, NextWave, Rollout, RolloutQuery, RolloutSummary};
 
 use super::LIST_MAX;
 
@@ -19,7 +19,7 @@ pub async fn list_rollouts(cx: Data<Context>) -> Result<impl Responder> {
     Ok(Json(rollouts::summaries(&cx, LIST_MAX).await?))
 }
 
-/// Start a rollout. The devices of a large fleet join in chunks, while the rollout is `starting`.
+/// Start a rollout: to everybody at once, or in waves. The devices of a large fleet join in chunks, while the rollout is `starting`.
 #[utoipa::path(tag = "rollouts", responses((status = 201, description = "The rollout, without its devices", body = RolloutSummary)))]
 #[post("/rollouts")]
 pub async fn start_rollout(cx: Data<Context>, body: Json<CreateRollout>) -> Result<impl Responder> {
@@ -35,6 +35,32 @@ pub async fn get_rollout(
     query: Query<RolloutQuery>,
 ) -> Result<impl Responder> {
     Ok(Json(rollouts::get(&cx, &id, &query).await?))
+}
+
+/// Pause a rollout. No other device is offered the release, and those that have not rebooted into it
+/// lose their offer; of a large fleet in chunks, while the rollout is `pausing`.
+#[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout, without its devices", body = RolloutSummary)))]
+#[post("/rollouts/{rollout}/pause")]
+pub async fn pause_rollout(cx: Data<Context>, id: Path<String>) -> Result<impl Responder> {
+    Ok(Json(rollouts::pause(&cx, &id).await?))
+}
+
+/// Resume a rollout that is paused. Its errors so far are accepted.
+#[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout, without its devices", body = RolloutSummary)))]
+#[post("/rollouts/{rollout}/resume")]
+pub async fn resume_rollout(cx: Data<Context>, id: Path<String>) -> Result<impl Responder> {
+    Ok(Json(rollouts::resume(&cx, &id).await?))
+}
+
+/// Begin the next wave of a rollout, whatever it waits for: its time, its soak time, or an operator.
+#[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout, without its devices", body = RolloutSummary)))]
+#[post("/rollouts/{rollout}/next")]
+pub async fn begin_wave(
+    cx: Data<Context>,
+    id: Path<String>,
+    body: Json<NextWave>,
+) -> Result<impl Responder> {
+    Ok(Json(rollouts::next(&cx, &id, &body).await?))
 }
 
 /// Abort a rollout. Devices that have not started the update keep what they run. The offers of a

@@ -240,8 +240,11 @@ async fn a_download_that_nobody_reads_ends() {
     let world = World::with(|c| c.limits.download_ms = 500).await;
     let device = world.enroll().await;
     publish_release(&world, "kiosk@2").await;
-    let request =
-        CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    let request = CreateRollout {
+        release: "kiosk@2".parse().unwrap(),
+        fleet: "demo".parse().unwrap(),
+        plan: None,
+    };
     world.client.start_rollout(&request).await.unwrap();
     let file = world.dir.path().join("releases/kiosk/2/raw/kiosk_2.efi");
     let file = if file.exists() { file } else { find(world.dir.path(), "kiosk_2.efi") };

@@ -184,8 +184,11 @@ async fn signatures_are_for_a_offered_release_and_a_device_that_is_as_it_was_enr
     };
     assert_eq!(get(&device).send().await.unwrap().status(), 403, "it was not offered");
     report(&world, &device, Some(expected.clone()), true).await;
-    let start =
-        CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    let start = CreateRollout {
+        release: "kiosk@2".parse().unwrap(),
+        fleet: "demo".parse().unwrap(),
+        plan: None,
+    };
     world.client.start_rollout(&start).await.unwrap();
     let first: BootSignatures = get(&device).send().await.unwrap().json().await.unwrap();
     assert!(first.binaries.contains_key("raw/kiosk_2.efi"));

@@ -46,8 +46,11 @@ async fn a_device_gets_only_what_it_was_granted_in_parts_if_it_likes() {
     let http = world.https((*a.tls).clone());
     let get = |path: &str| http.get(world.url(path));
     assert_eq!(get("/releases/kiosk/2/manifest.json").send().await.unwrap().status(), 403);
-    let request =
-        CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    let request = CreateRollout {
+        release: "kiosk@2".parse().unwrap(),
+        fleet: "demo".parse().unwrap(),
+        plan: None,
+    };
     world.client.start_rollout(&request).await.unwrap();
     assert_eq!(
         get("/releases/kiosk/2/manifest.json").send().await.unwrap().text().await.unwrap(),
@@ -231,8 +234,11 @@ async fn a_revoked_device_cannot_enroll_again_with_its_token_and_ends_its_rollou
     let enrolled: serde_json::Value = world.try_enroll(&token, &key).await.json().await.unwrap();
     let device = world.device_of(enrolled, &key);
     publish_release(&world, "kiosk@2").await;
-    let request =
-        CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    let request = CreateRollout {
+        release: "kiosk@2".parse().unwrap(),
+        fleet: "demo".parse().unwrap(),
+        plan: None,
+    };
     let rollout = world.client.start_rollout(&request).await.unwrap();
     world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap();
     // Repeated, because an answer can be lost.

@@ -294,8 +294,11 @@ async fn a_head_request_says_the_size_that_a_get_then_brings() {
     let world = World::new().await;
     let a = world.enroll().await;
     crate::rollout::publish_release(&world, "kiosk@2").await;
-    let request =
-        CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    let request = CreateRollout {
+        release: "kiosk@2".parse().unwrap(),
+        fleet: "demo".parse().unwrap(),
+        plan: None,
+    };
     world.client.start_rollout(&request).await.unwrap();
     let release = world.client.releases().await.unwrap().remove(0);
     let artifact = &release.artifacts[0];

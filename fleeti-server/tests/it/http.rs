@@ -253,8 +253,11 @@ async fn a_path_names_its_methods_and_head_is_get_without_the_body() {
 async fn a_part_is_sent_only_of_the_file_that_it_was_asked_of() {
     let p = Ports::new().await;
     publish_release(&p.world, "kiosk@2").await;
-    let rollout =
-        CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    let rollout = CreateRollout {
+        release: "kiosk@2".parse().unwrap(),
+        fleet: "demo".parse().unwrap(),
+        plan: None,
+    };
     p.world.client.start_rollout(&rollout).await.unwrap();
     let path = "/releases/kiosk/2/raw/kiosk_2.efi";
     let whole = p.device(Method::GET, path).send().await.unwrap();

@@ -45,5 +45,6 @@ mod tpm;
 mod trust;
 mod units;
 mod vault;
+mod waves;
 mod workers;
 mod world;

@@ -95,8 +95,11 @@ async fn lives_behind(allowed: impl Fn(&World) -> Vec<u16>) -> (Proxy, World) {
     })
     .await;
     publish_release(&world, "kiosk@2").await;
-    let request =
-        CreateRollout { release: "kiosk@2".parse().unwrap(), fleet: "demo".parse().unwrap() };
+    let request = CreateRollout {
+        release: "kiosk@2".parse().unwrap(),
+        fleet: "demo".parse().unwrap(),
+        plan: None,
+    };
     world.client.start_rollout(&request).await.unwrap();
     let moves = async || {
         device()

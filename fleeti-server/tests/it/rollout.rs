@@ -147,7 +147,7 @@ pub async fn report(world: &World, device: &TestDevice, running: &str, update: S
 }
 
 pub fn start(release: &str) -> CreateRollout {
-    CreateRollout { release: release.parse().unwrap(), fleet: "demo".parse().unwrap() }
+    CreateRollout { release: release.parse().unwrap(), fleet: "demo".parse().unwrap(), plan: None }
 }
 
 pub async fn next_desired(peer: &mut Peer) -> DesiredState {

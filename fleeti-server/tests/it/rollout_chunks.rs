@@ -64,7 +64,7 @@ async fn offers(db: &Db, release: &ReleaseName) -> usize {
 async fn until_no_chunk_is_left(world: &World) {
     until("no chunk is left", async || {
         let mut tx = world.server.control.db.write().await.unwrap();
-        store::rollouts::next_with_work(&mut tx).await.unwrap().is_none()
+        store::rollouts::next_with_work(&mut tx, 0).await.unwrap().is_none()
     })
     .await;
 }
@@ -183,10 +183,12 @@ async fn interrupted(phase: Phase) -> Phase {
         fleet: "demo".parse().unwrap(),
         created_s: 1,
         release: "kiosk@2".parse().unwrap(),
-        header: Header { phase, counts: Counts::default() },
+        header: Header { phase, counts: Counts::default(), waves: None },
         reached: String::new(),
         appraised: None,
         withdrawn: None,
+        plan: None,
+        due_s: None,
     };
     let mut tx = db.write().await.unwrap();
     store::rollouts::insert(&mut tx, &rollout).await.unwrap();

@@ -6,6 +6,9 @@ on_both! {
     every_phase_comes_back_as_it_was_stored,
     pages_follow_one_another_and_another_rollout_has_its_own_rows,
     a_fleet_has_one_active_rollout_and_its_work_is_found_again,
+    pending_devices_come_by_cohort_and_each_in_its_list,
+    a_plan_and_its_waves_come_back_and_are_due_at_their_time,
+    devices_that_are_not_heard_of_are_found_by_what_they_did_last,
     a_revoked_release_is_withdrawn_in_all_its_rollouts_from_the_devices_that_have_it,
 }
 
@@ -14,12 +17,16 @@ mod test {
     use fleeti_core::id::DeviceId;
     use fleeti_core::rollout::device::Device;
     use fleeti_core::rollout::header::Header;
+    use fleeti_core::rollout::plan::{Plan, Size, Start, Wave};
+    use fleeti_core::rollout::waves::Waves;
     use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
     use fleeti_core::update::{FailureCode, RollbackReason};
     use fleeti_store::Db;
     use fleeti_store::desired;
     use fleeti_store::devices::{self, Certified, WithCertificate};
-    use fleeti_store::rollout_devices::{after, insert, of, page, set};
+    use fleeti_store::rollout_devices::{
+        Deadlines, Joining, Pending, after, insert, of, page, pending, set, unheard,
+    };
     use fleeti_store::rollouts::{self, StoredRollout};
 
     fn id(n: usize) -> DeviceId {
@@ -27,7 +34,18 @@ mod test {
     }
 
     fn at(phase: DevicePhase, since_s: u64) -> Device {
-        Device { phase, since_s }
+        Device { phase, since_s, wave: None }
+    }
+
+    /// Devices that join a rollout without waves.
+    fn joining(devices: &[(DeviceId, Device)]) -> Vec<Joining> {
+        let one = |(id, device): &(DeviceId, Device)| Joining {
+            id: id.clone(),
+            device: device.clone(),
+            cohort: None,
+            listed: None,
+        };
+        devices.iter().map(one).collect()
     }
 
     fn rollout(id: &str) -> StoredRollout {
@@ -36,10 +54,12 @@ mod test {
             fleet: "demo".parse().unwrap(),
             created_s: 1,
             release: "kiosk@2".parse().unwrap(),
-            header: Header { phase: Phase::Starting, counts: Counts::default() },
+            header: Header { phase: Phase::Starting, counts: Counts::default(), waves: None },
             reached: String::new(),
             appraised: None,
             withdrawn: None,
+            plan: None,
+            due_s: None,
         }
     }
 
@@ -73,6 +93,9 @@ mod test {
 
     pub async fn every_phase_comes_back_as_it_was_stored(place: Place) {
         let phases = [
+            DevicePhase::Pending,
+            DevicePhase::Unreached,
+            DevicePhase::Silent,
             DevicePhase::Blocked,
             DevicePhase::Offered,
             DevicePhase::Staging,
@@ -93,7 +116,7 @@ mod test {
         rollouts::insert(&mut tx, &rollout("r")).await.unwrap();
         let offered: Vec<_> =
             (0..phases.len()).map(|n| (id(n), at(DevicePhase::Offered, 5))).collect();
-        insert(&mut tx, "r", &offered).await.unwrap();
+        insert(&mut tx, "r", &joining(&offered)).await.unwrap();
         assert_eq!(after(&mut tx, "r", "", 100).await.unwrap(), offered);
         let moved: Vec<_> =
             phases.iter().enumerate().map(|(n, p)| (id(n), at(p.clone(), 6 + n as u64))).collect();
@@ -116,8 +139,8 @@ mod test {
         rollouts::set(&mut tx, &over).await.unwrap();
         rollouts::insert(&mut tx, &rollout("new")).await.unwrap();
         let all: Vec<_> = (0..5).map(|n| (id(n), at(DevicePhase::Offered, 1))).collect();
-        insert(&mut tx, "old", &all).await.unwrap();
-        insert(&mut tx, "new", &all).await.unwrap();
+        insert(&mut tx, "old", &joining(&all)).await.unwrap();
+        insert(&mut tx, "new", &joining(&all)).await.unwrap();
         // Rows of one kind are stored by one statement; the others stay.
         let staging: Vec<_> = [1, 3].map(|n| (id(n), at(DevicePhase::Staging, 2))).into();
         set(&mut tx, "new", &staging).await.unwrap();
@@ -147,7 +170,7 @@ mod test {
 
     async fn work(db: &Db) -> Option<String> {
         let mut tx = db.write().await.unwrap();
-        rollouts::next_with_work(&mut tx).await.unwrap().map(|rollout| rollout.id)
+        rollouts::next_with_work(&mut tx, 0).await.unwrap().map(|rollout| rollout.id)
     }
 
     pub async fn a_fleet_has_one_active_rollout_and_its_work_is_found_again(place: Place) {
@@ -162,8 +185,7 @@ mod test {
         drop(tx);
 
         let mut tx = db.write().await.unwrap();
-        first.header =
-            Header { phase: Phase::Running, counts: Counts { total: 7, ..first.header.counts } };
+        (first.header.phase, first.header.counts.total) = (Phase::Running, 7);
         (first.reached, first.appraised) = ("device-000".into(), Some("device-003".into()));
         first.withdrawn = Some("device-001".into());
         rollouts::set(&mut tx, &first).await.unwrap();
@@ -180,6 +202,89 @@ mod test {
         tx.commit().await.unwrap();
         assert_eq!(work(&db).await, None);
         assert_eq!(rollouts::get(db.pool(), "first").await.unwrap(), Some(first));
+    }
+
+    pub async fn pending_devices_come_by_cohort_and_each_in_its_list(place: Place) {
+        let db = database(&place, 8).await;
+        let mut tx = db.write().await.unwrap();
+        rollouts::insert(&mut tx, &rollout("r")).await.unwrap();
+        let pending_at = |n: usize, wave, listed| Joining {
+            id: id(n),
+            device: Device { phase: DevicePhase::Pending, since_s: 1, wave },
+            // The highest bit counts.
+            cohort: Some(u64::MAX - n as u64),
+            listed,
+        };
+        let mut all: Vec<_> = (0..4).map(|n| pending_at(n, None, None)).collect();
+        all.extend([
+            pending_at(4, None, Some(1)),
+            pending_at(5, None, Some(2)),
+            pending_at(6, Some(0), None),
+        ]);
+        let mut offered = pending_at(7, Some(0), None);
+        offered.device.phase = DevicePhase::Offered;
+        all.push(offered);
+        insert(&mut tx, "r", &all).await.unwrap();
+        let mut found = async |which, limit| {
+            let rows = pending(&mut tx, "r", which, limit).await.unwrap();
+            rows.into_iter().map(|(id, _)| id).collect::<Vec<_>>()
+        };
+        assert_eq!(found(Pending::Unlisted, 3).await, [3, 2, 1].map(id));
+        assert_eq!(found(Pending::Listed(0), 9).await, []);
+        assert_eq!(found(Pending::Listed(1), 9).await, [id(4)]);
+        assert_eq!(found(Pending::Listed(2), 9).await, [4, 5].map(id));
+        assert_eq!(found(Pending::Returned, 9).await, [id(6)]);
+        // A device that a wave took has its number.
+        let taken = Device { phase: DevicePhase::Offered, since_s: 2, wave: Some(1) };
+        set(&mut tx, "r", &[(id(3), taken.clone())]).await.unwrap();
+        assert_eq!(of(&mut tx, "r", &[&id(3)]).await.unwrap(), [(id(3), taken)]);
+        let rows = pending(&mut tx, "r", Pending::Unlisted, 1).await.unwrap();
+        assert_eq!(rows[0].0, id(2));
+    }
+
+    pub async fn a_plan_and_its_waves_come_back_and_are_due_at_their_time(place: Place) {
+        let db = database(&place, 1).await;
+        let mut tx = db.write().await.unwrap();
+        let mut staged = rollout("staged");
+        let size = Size::Percent { percent: 100 };
+        staged.plan =
+            Some(Plan::of(vec![Wave { size, start: Start::At { time_s: 9 }, soak_s: 7 }]));
+        staged.header.waves = Some(Waves::default());
+        (staged.header.counts.total, staged.header.counts.pending) = (3, 2);
+        (staged.header.counts.unreached, staged.header.phase) = (1, Phase::Running);
+        staged.due_s = Some(9);
+        rollouts::insert(&mut tx, &staged).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(rollouts::get(db.pool(), "staged").await.unwrap().as_ref(), Some(&staged));
+        assert!(!rollouts::is_due(db.pool(), 8).await.unwrap());
+        assert!(rollouts::is_due(db.pool(), 9).await.unwrap());
+        let mut tx = db.write().await.unwrap();
+        assert_eq!(rollouts::next_with_work(&mut tx, 8).await.unwrap(), None);
+        assert_eq!(rollouts::next_with_work(&mut tx, 9).await.unwrap(), Some(staged));
+    }
+
+    pub async fn devices_that_are_not_heard_of_are_found_by_what_they_did_last(place: Place) {
+        // All were seen at second 1.
+        let db = database(&place, 4).await;
+        let mut tx = db.write().await.unwrap();
+        rollouts::insert(&mut tx, &rollout("r")).await.unwrap();
+        let phases = [
+            (DevicePhase::Offered, 10),
+            (DevicePhase::Staging, 20),
+            (DevicePhase::Succeeded, 1),
+            (DevicePhase::Unreached, 1),
+        ];
+        let rows: Vec<_> =
+            (0..).zip(phases).map(|(n, (phase, since_s))| (id(n), at(phase, since_s))).collect();
+        insert(&mut tx, "r", &joining(&rows)).await.unwrap();
+        let mut found = async |silent_before_s, unreached_before_s| {
+            let deadlines = Deadlines { silent_before_s, unreached_before_s };
+            let rows = unheard(&mut tx, "r", deadlines, 9).await.unwrap();
+            rows.into_iter().map(|(id, ..)| id).collect::<Vec<_>>()
+        };
+        assert_eq!(found(19, 9).await, []);
+        assert_eq!(found(19, 10).await, [id(0)]);
+        assert_eq!(found(20, 10).await, [1, 0].map(id));
     }
 
     pub async fn a_revoked_release_is_withdrawn_in_all_its_rollouts_from_the_devices_that_have_it(
@@ -205,7 +310,7 @@ mod test {
             let next = rollouts::next_to_withdraw(&mut tx, &revoked).await.unwrap();
             assert_eq!(next.as_ref(), Some(&*rollout));
             // Before the active rollout, which has work of its own.
-            let next = rollouts::next_with_work(&mut tx).await.unwrap();
+            let next = rollouts::next_with_work(&mut tx, 0).await.unwrap();
             assert_eq!(next.as_ref(), Some(&*rollout));
             assert!(rollout.has_work());
             rollout.withdrawn = None;
@@ -213,7 +318,7 @@ mod test {
         }
         assert!(!old.has_work());
         assert_eq!(rollouts::next_to_withdraw(&mut tx, &revoked).await.unwrap(), None);
-        assert_eq!(rollouts::next_with_work(&mut tx).await.unwrap().as_ref(), Some(&new));
+        assert_eq!(rollouts::next_with_work(&mut tx, 0).await.unwrap().as_ref(), Some(&new));
 
         let both = [id(0), id(2)];
         let withdrawn = desired::withdraw(&mut tx, &both, &revoked).await.unwrap();

@@ -64,7 +64,11 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
         let db = Db::open(&organisation.world.path("server/fleeti.db")).await?;
         let started = Instant::now();
         client
-            .start_rollout(&CreateRollout { release: names[1].clone(), fleet: fleet.clone() })
+            .start_rollout(&CreateRollout {
+                release: names[1].clone(),
+                fleet: fleet.clone(),
+                plan: None,
+            })
             .await?;
         while !fleeti_store::boot::unsigned(db.pool(), &fleet, &names[1], "", 1).await?.is_empty() {
             ensure!(

@@ -13,6 +13,7 @@ use fleeti_core::update::State;
 use fleeti_core::wire::api::{CreateBuild, CreateRollout};
 use fleeti_core::wire::boot::{BootSummary, Slot, Verity};
 use fleeti_core::wire::device::Report;
+use fleeti_store::rollout_devices::Joining;
 use fleeti_store::rollouts::StoredRollout;
 use fleeti_store::{self as store, Db};
 use std::fs;
@@ -83,7 +84,12 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
         store::builds::insert(&mut tx, &format!("build-{i}"), number, &build, i).await?;
         synthetic::end_build(&mut tx, &format!("build-{i}"), None).await?;
         let phase = DevicePhase::Succeeded;
-        let row = |id: &DeviceId| (id.clone(), Device { phase: phase.clone(), since_s: i });
+        let row = |id: &DeviceId| Joining {
+            id: id.clone(),
+            device: Device { phase: phase.clone(), since_s: i, wave: None },
+            cohort: None,
+            listed: None,
+        };
         let rollout = StoredRollout {
             id: format!("rollout-{i}"),
             fleet: "bench".parse()?,
@@ -92,10 +98,13 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
             header: Header {
                 phase: Phase::Succeeded,
                 counts: Counts { total: ids.len(), succeeded: ids.len(), ..Counts::default() },
+                waves: None,
             },
             reached: String::new(),
             appraised: None,
             withdrawn: None,
+            plan: None,
+            due_s: None,
         };
         store::rollouts::insert(&mut tx, &rollout).await?;
         let rows: Vec<_> = ids.iter().map(row).collect();
@@ -131,7 +140,11 @@ async fn look(
     let rollout = organisation
         .world
         .client()?
-        .start_rollout(&CreateRollout { release: release.clone(), fleet: "bench".parse()? })
+        .start_rollout(&CreateRollout {
+            release: release.clone(),
+            fleet: "bench".parse()?,
+            plan: None,
+        })
         .await?;
     let details = [
         format!("/devices/{device}"),

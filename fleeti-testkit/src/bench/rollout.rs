@@ -126,7 +126,8 @@ impl Side {
             writing.spawn(reporter.report_until(stopped.clone()));
         }
         let client = self.organisation.world.client()?.clone();
-        let request = CreateRollout { release: self.release.clone(), fleet: FLEET.parse()? };
+        let request =
+            CreateRollout { release: self.release.clone(), fleet: FLEET.parse()?, plan: None };
         let began = Instant::now();
         let id = client.start_rollout(&request).await?.id;
         let seconds = loop {

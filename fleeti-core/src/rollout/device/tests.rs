@@ -1,5 +1,6 @@
 use super::*;
 use crate::rollout::Limits;
+use crate::rollout::plan::Plan;
 use update::State as U;
 
 fn release() -> ReleaseName {
@@ -7,7 +8,9 @@ fn release() -> ReleaseName {
 }
 
 fn at(now_s: u64, act: impl FnOnce(&Ctx<'_>)) {
-    act(&Ctx { now_s, release: &release(), limits: Limits::default() });
+    let (release, limits) = (release(), Limits::default());
+    let plan = &Plan::of(Vec::new());
+    act(&Ctx { now_s, release: &release, limits, plan: Some(plan), may_offer: true });
 }
 
 fn usual() -> Eligibility {
@@ -49,8 +52,11 @@ fn updates() -> Vec<U> {
 
 fn phases() -> Vec<DevicePhase> {
     vec![
+        DevicePhase::Pending,
         DevicePhase::Blocked,
         DevicePhase::Offered,
+        DevicePhase::Unreached,
+        DevicePhase::Silent,
         DevicePhase::Staging,
         DevicePhase::Staged,
         DevicePhase::Rebooting,
@@ -66,7 +72,12 @@ fn phases() -> Vec<DevicePhase> {
 }
 
 fn in_phase(phase: DevicePhase) -> Device {
-    Device { phase, since_s: 1 }
+    Device { phase, since_s: 1, wave: None }
+}
+
+/// The second wave takes it.
+fn open(eligibility: &Eligibility) -> Event {
+    Event::Opened { wave: Some(1), eligibility: eligibility.clone() }
 }
 
 /// Applies an event at second 2; the new phase and the effects.
@@ -78,8 +89,11 @@ fn after(phase: DevicePhase, event: Event) -> (DevicePhase, Vec<Effect>) {
 }
 
 fn all_events() -> Vec<(String, Event)> {
-    let mut events =
-        vec![("revoked".to_owned(), Event::Revoked), ("aborted".to_owned(), Event::Aborted)];
+    let mut events = vec![
+        ("revoked".to_owned(), Event::Revoked),
+        ("aborted".to_owned(), Event::Aborted),
+        ("paused".to_owned(), Event::Paused),
+    ];
     let proofs = [
         ("not asked", Proof::NotAsked),
         ("kiosk@1", Proof::Of("kiosk@1".parse().unwrap())),
@@ -91,6 +105,7 @@ fn all_events() -> Vec<(String, Event)> {
         for (name, proof) in &proofs {
             let eligibility = Eligibility { may_update, proof: proof.clone() };
             let may = if may_update { "may update" } else { "may not update" };
+            events.push((format!("opened: {may}, proof {name}"), open(&eligibility)));
             events.push((
                 format!("appraised: {may}, proof {name}"),
                 Event::Appraised(eligibility.clone()),
@@ -147,10 +162,16 @@ fn a_second_event_of_the_same_kind_changes_nothing_and_finished_devices_stay_fin
                 Err(Rejected::Finished { .. }) => assert!(phase.is_finished(), "{name}"),
                 Ok((next, _)) => {
                     assert!(!phase.is_finished(), "{name}");
+                    // A report of a device that is back has it offered the release again.
+                    let is_back = matches!(phase, DevicePhase::Unreached | DevicePhase::Silent);
+                    if is_back && next.phase == DevicePhase::Offered {
+                        return;
+                    }
                     match step(&next, event.clone(), ctx) {
                         Ok((again, effects)) => {
                             assert_eq!(again, next, "{phase:?} + {name}");
-                            let repeated = if event == Event::Aborted {
+                            let has_offer = !is_without_offer(&next.phase);
+                            let repeated = if event == Event::Aborted && has_offer {
                                 vec![Effect::Withdraw]
                             } else {
                                 Vec::new()
@@ -169,7 +190,8 @@ fn a_second_event_of_the_same_kind_changes_nothing_and_finished_devices_stay_fin
 fn a_phase_says_since_when_it_lasts() {
     at(7, |ctx| {
         let (device, _) = join(&usual(), ctx);
-        assert_eq!(device, Device { phase: DevicePhase::Offered, since_s: 7 });
+        let (device, _) = step(&device, open(&usual()), ctx).unwrap();
+        assert_eq!(device, Device { phase: DevicePhase::Offered, since_s: 7, wave: Some(1) });
         let staging = report("kiosk@1", U::Staging { target: two(), attempt: 1 });
         at(9, |ctx| {
             let (device, _) = step(&device, Event::Reported(staging.clone()), ctx).unwrap();
@@ -198,7 +220,8 @@ fn an_old_failure_that_is_reported_again_does_not_end_a_new_rollout() {
 fn a_device_below_the_minimum_level_is_blocked_until_it_reaches_it() {
     let below = Eligibility { may_update: false, proof: Proof::Missing };
     at(1, |ctx| {
-        let (device, effects) = join(&below, ctx);
+        let (device, _) = join(&below, ctx);
+        let (device, effects) = step(&device, open(&below), ctx).unwrap();
         // It is challenged, so that it may prove itself.
         assert_eq!((device.phase, effects), (DevicePhase::Blocked, vec![Effect::Challenge]));
     });
@@ -279,6 +302,83 @@ fn the_name_of_a_phase_is_that_of_its_json_and_its_category_says_whether_it_is_f
         let json = serde_json::to_value(&phase).unwrap();
         assert_eq!(json["type"], phase.name());
         let is_over = matches!(phase.category(), Category::Failed | Category::Succeeded);
+        // A silent device is an error until it returns.
+        let is_over = is_over && phase != DevicePhase::Silent;
         assert_eq!(phase.is_finished(), is_over, "{phase:?}");
+    }
+}
+
+#[test]
+fn a_device_without_a_plan_is_offered_the_release_when_it_joins() {
+    let (release, limits) = (release(), Limits::default());
+    let ctx = Ctx { now_s: 7, release: &release, limits, plan: None, may_offer: true };
+    let (device, effects) = join(&usual(), &ctx);
+    assert_eq!(device, Device { phase: DevicePhase::Offered, since_s: 7, wave: None });
+    assert_eq!(effects, [Effect::Offer, Effect::Challenge]);
+    // It enrolls while the rollout is paused.
+    let (device, effects) = join(&usual(), &Ctx { may_offer: false, ..ctx });
+    assert_eq!((device.phase, effects), (DevicePhase::Pending, Vec::new()));
+    // Nothing is ever silent there.
+    let staging = in_phase(DevicePhase::Staging);
+    let (after, _) =
+        step(&staging, Event::Checked { seen_s: 0 }, &Ctx { now_s: 9_000_000_000, ..ctx }).unwrap();
+    assert_eq!(after, staging);
+}
+
+#[test]
+fn only_a_device_that_has_started_is_an_error_when_it_falls_silent() {
+    let checked = |phase: DevicePhase, seen_s, now_s| {
+        let mut found = None;
+        at(now_s, |ctx| {
+            let (device, effects) = step(&in_phase(phase), Event::Checked { seen_s }, ctx).unwrap();
+            found = Some((device.phase, effects));
+        });
+        found.unwrap()
+    };
+    let withdrawn = |phase| (phase, vec![Effect::Withdraw, Effect::Publish]);
+    // 900 s and 3,600 s; the phase began at second 1.
+    assert_eq!(checked(DevicePhase::Offered, 0, 900), (DevicePhase::Offered, Vec::new()));
+    assert_eq!(checked(DevicePhase::Offered, 0, 901), withdrawn(DevicePhase::Unreached));
+    assert_eq!(checked(DevicePhase::Offered, 500, 1399), (DevicePhase::Offered, Vec::new()));
+    assert_eq!(checked(DevicePhase::Blocked, 900, 901), withdrawn(DevicePhase::Unreached));
+    assert_eq!(checked(DevicePhase::Staging, 0, 3600), (DevicePhase::Staging, Vec::new()));
+    assert_eq!(checked(DevicePhase::Rebooting, 0, 3601), withdrawn(DevicePhase::Silent));
+    assert_eq!(checked(DevicePhase::Trying, 100, 3601), (DevicePhase::Trying, Vec::new()));
+    assert_eq!(checked(DevicePhase::Proving, 3600, 3601), withdrawn(DevicePhase::Silent));
+    assert_eq!(DevicePhase::Unreached.category(), Category::Unreached);
+    assert_eq!(DevicePhase::Silent.category(), Category::Failed);
+}
+
+/// It was rolled back in an earlier rollout of the same release.
+#[test]
+fn a_device_that_no_wave_has_taken_cannot_fail() {
+    let target = two();
+    let reason = update::RollbackReason::Health { evidence: "x".into() };
+    let old = Event::Reported(report("kiosk@1", U::RolledBack { target, reason }));
+    assert_eq!(after(DevicePhase::Pending, old.clone()), (DevicePhase::Pending, Vec::new()));
+    at(2, |ctx| {
+        let taken = Device { wave: Some(0), ..in_phase(DevicePhase::Pending) };
+        let (device, _) = step(&taken, old, ctx).unwrap();
+        assert_eq!(device.phase.name(), "rolled_back");
+    });
+}
+
+#[test]
+fn a_device_that_returns_is_offered_the_release_when_there_is_a_place() {
+    let idle = || Event::Reported(report("kiosk@1", U::Idle));
+    for phase in [DevicePhase::Unreached, DevicePhase::Silent] {
+        assert_eq!(
+            after(phase.clone(), idle()),
+            (DevicePhase::Offered, vec![Effect::Offer, Effect::Publish])
+        );
+        at(2, |ctx| {
+            let full = Ctx { may_offer: false, ..*ctx };
+            let (device, effects) = step(&in_phase(phase.clone()), idle(), &full).unwrap();
+            assert_eq!(device.phase, DevicePhase::Pending);
+            assert!(!effects.contains(&Effect::Offer));
+        });
+        // Commit succeeded, the report got lost: only the report is repeated.
+        let done = Event::Reported(report("kiosk@2", U::Idle));
+        assert_eq!(after(phase, done), (DevicePhase::Succeeded, vec![Effect::Publish]));
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::id::ReleaseName;
 use crate::rollout::device::{self, Device, Reported};
-use crate::rollout::{Eligibility, Limits, Proof};
+use crate::rollout::{DevicePhase, Eligibility, Limits, Proof};
 use crate::update::{self, State as U};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -11,7 +11,9 @@ fn release() -> ReleaseName {
 }
 
 fn on(header: Header, event: Event) -> Result<(Header, Vec<Effect>), Rejected> {
-    step(&header, event, &Ctx { now_s: 1, release: &release(), limits: Limits { devices_max: 3 } })
+    let (release, limits) = (release(), Limits { devices_max: 3 });
+    let ctx = Ctx { now_s: 1, release: &release, limits, plan: None, may_offer: true };
+    step(&header, event, &ctx)
 }
 
 fn after(header: Header, events: &[Event]) -> Header {
@@ -25,7 +27,7 @@ fn running() -> Header {
 }
 
 fn moved(from: Category, to: Category) -> Event {
-    Event::Moved { from, to }
+    Event::Moved { wave: None, from, to }
 }
 
 #[test]
@@ -42,6 +44,14 @@ fn the_transition_table_of_a_rollout_is_the_diagram() {
         ("the last device succeeds", moved(waiting, done)),
         ("the last device fails", moved(waiting, Category::Failed)),
         ("a device moves that is not counted", moved(Category::Moving, done)),
+        ("opened", Event::Opened(waiting)),
+        ("exhausted", Event::Exhausted),
+        ("tick", Event::Tick),
+        ("checked", Event::Checked),
+        ("pause", Event::Pause),
+        ("paused", Event::Paused),
+        ("resume", Event::Resume),
+        ("next", Event::Next),
         ("abort", Event::Abort),
         ("withdrawn", Event::Withdrawn),
     ];
@@ -49,7 +59,7 @@ fn the_transition_table_of_a_rollout_is_the_diagram() {
     for phase in Phase::ALL {
         for (name, event) in events {
             let counts = if phase == Phase::Ready { Counts::default() } else { one_left.counts };
-            let line = match on(Header { phase, counts }, event) {
+            let line = match on(Header { phase, counts, waves: None }, event) {
                 Ok((next, effects)) => {
                     let Counts { total, succeeded, failed, moving, .. } = next.counts;
                     let counts = format!("{succeeded} succeeded, {failed} failed, {moving} moving");
@@ -69,7 +79,7 @@ fn a_rollout_ends_with_the_last_device_and_not_before_all_have_joined() {
     let begun = after(Header::default(), &[Event::Start { devices: 2 }, Event::Added(waiting)]);
     let early = after(begun, &[moved(waiting, done)]);
     assert_eq!(early.phase, Phase::Starting);
-    assert_eq!(after(early, &[Event::Started]).phase, Phase::Succeeded);
+    assert_eq!(after(early.clone(), &[Event::Started]).phase, Phase::Succeeded);
     let both = after(early, &[Event::Added(waiting), Event::Started]);
     assert_eq!(both.phase, Phase::Running);
     assert_eq!(after(both, &[moved(waiting, Category::Failed)]).phase, Phase::Failed);
@@ -79,14 +89,11 @@ fn a_rollout_ends_with_the_last_device_and_not_before_all_have_joined() {
 fn the_counters_never_leave_the_rows() {
     let header = running();
     assert_eq!(
-        on(header, moved(Category::Moving, Category::Succeeded)),
+        on(header.clone(), moved(Category::Moving, Category::Succeeded)),
         Err(Rejected::Miscounted(Category::Moving))
     );
     let unconfirmed = after(header, &[moved(Category::Waiting, Category::Unconfirmed)]);
-    assert_eq!(
-        unconfirmed.counts,
-        Counts { total: 2, succeeded: 0, failed: 0, moving: 0, unconfirmed: 1 }
-    );
+    assert_eq!(unconfirmed.counts, Counts { total: 2, unconfirmed: 1, ..Counts::default() });
 }
 
 /// Rows and header, as a server stores them.
@@ -101,6 +108,11 @@ enum Act {
     Join(u8, bool),
     Started,
     Device(u8, device::Event),
+    Pause,
+    /// One chunk: all devices.
+    Hold,
+    Resume,
+    Reopen(u8),
     Abort,
     Withdrawn,
 }
@@ -114,13 +126,17 @@ impl Rollout {
             failed: of(Category::Failed),
             moving: of(Category::Moving),
             unconfirmed: of(Category::Unconfirmed),
+            pending: of(Category::Pending),
+            unreached: of(Category::Unreached),
         }
     }
 
     /// What a server does: loads the row and the header, steps both, and stores both or neither.
     fn act(&self, act: Act, now_s: u64) -> Option<Self> {
         let release = release();
-        let ctx = Ctx { now_s, release: &release, limits: Limits { devices_max: 4 } };
+        let limits = Limits { devices_max: 4 };
+        let mut ctx = Ctx { now_s, release: &release, limits, plan: None, may_offer: true };
+        ctx.may_offer = may_offer(&self.header, &ctx) > 0;
         let mut next = self.clone();
         let event = match act {
             Act::Join(n, may_update) => {
@@ -138,7 +154,23 @@ impl Rollout {
                 let (after, _) = device::step(row, event, &ctx).ok()?;
                 let (from, to) = (row.phase.category(), after.phase.category());
                 next.rows.insert(n, after);
-                Event::Moved { from, to }
+                Event::Moved { wave: None, from, to }
+            }
+            Act::Pause => Event::Pause,
+            Act::Hold if self.header.phase != Phase::Pausing => return None,
+            Act::Hold => {
+                for n in self.rows.keys() {
+                    next = next.act(Act::Device(*n, device::Event::Paused), now_s).unwrap_or(next);
+                }
+                next.header = step(&next.header, Event::Paused, &ctx).ok()?.0;
+                return Some(next);
+            }
+            Act::Resume => Event::Resume,
+            Act::Reopen(_) if to_open(&self.header, &ctx).returned == 0 => return None,
+            Act::Reopen(n) => {
+                let eligibility = Eligibility { may_update: true, proof: Proof::NotAsked };
+                let event = device::Event::Opened { wave: None, eligibility };
+                return self.act(Act::Device(n, event), now_s);
             }
             Act::Abort => Event::Abort,
             Act::Withdrawn => Event::Withdrawn,
@@ -195,6 +227,10 @@ fn acts() -> impl Strategy<Value = Act> {
         4 => (0u8..6, any::<bool>()).prop_map(|(n, may)| Act::Join(n, may)),
         1 => Just(Act::Started),
         12 => (0u8..6, device).prop_map(|(n, event)| Act::Device(n, event)),
+        2 => Just(Act::Pause),
+        2 => Just(Act::Hold),
+        2 => Just(Act::Resume),
+        3 => (0u8..6).prop_map(Act::Reopen),
         1 => Just(Act::Abort),
         1 => Just(Act::Withdrawn),
     ]
@@ -216,7 +252,18 @@ proptest! {
             match next.header.phase {
                 Phase::Running => prop_assert!(!all_over),
                 Phase::Succeeded | Phase::Failed => prop_assert!(all_over),
-                Phase::Ready | Phase::Starting | Phase::Aborting | Phase::Aborted => {}
+                Phase::Ready
+                | Phase::Starting
+                | Phase::Pausing
+                | Phase::Paused
+                | Phase::Aborting
+                | Phase::Aborted => {}
+            }
+            if rollout.header.phase == Phase::Paused {
+                let offered = next.rows.iter().find(|(n, row)| {
+                    row.phase == DevicePhase::Offered && rollout.rows.get(n) != Some(row)
+                });
+                prop_assert_eq!(offered, None, "a paused rollout moves nobody");
             }
             for (n, row) in &rollout.rows {
                 if row.phase.is_finished() { prop_assert_eq!(row, &next.rows[n]); }

@@ -1,12 +1,13 @@
 //! Requests to the pages of rollouts.
 
+use super::form::StartForm;
 use super::view::{DEVICES, ROWS, RolloutList, RolloutPage};
 use crate::pages::page::{Page, Result, see, show};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use fleeti_control::context::Context;
 use fleeti_control::rollouts;
-use fleeti_core::wire::api::{CreateRollout, RolloutQuery};
+use fleeti_core::wire::api::{NextWave, RolloutQuery};
 
 pub async fn list(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
     let rollouts = rollouts::summaries(&cx, ROWS).await?;
@@ -25,9 +26,28 @@ pub async fn show(
     show!(request, RolloutPage::of(page, rollout, query.category))
 }
 
-pub async fn start(cx: Data<Context>, form: Form<CreateRollout>) -> Result<HttpResponse> {
-    let rollout = rollouts::start(&cx, &form).await?;
+pub async fn start(cx: Data<Context>, form: Form<StartForm>) -> Result<HttpResponse> {
+    let rollout = rollouts::start(&cx, &form.into_inner().read()?).await?;
     Ok(see(&format!("/rollouts/{}", rollout.id)))
+}
+
+pub async fn pause(cx: Data<Context>, id: Path<String>) -> Result<HttpResponse> {
+    rollouts::pause(&cx, &id).await?;
+    Ok(see(&format!("/rollouts/{id}")))
+}
+
+pub async fn resume(cx: Data<Context>, id: Path<String>) -> Result<HttpResponse> {
+    rollouts::resume(&cx, &id).await?;
+    Ok(see(&format!("/rollouts/{id}")))
+}
+
+pub async fn next(
+    cx: Data<Context>,
+    id: Path<String>,
+    form: Form<NextWave>,
+) -> Result<HttpResponse> {
+    rollouts::next(&cx, &id, &form).await?;
+    Ok(see(&format!("/rollouts/{id}")))
 }
 
 pub async fn abort(cx: Data<Context>, id: Path<String>) -> Result<HttpResponse> {

@@ -9,6 +9,8 @@ pub fn rollout_phase(phase: Phase) -> Badge {
         Phase::Ready => Badge::new("", "ready"),
         Phase::Starting => Badge::new("busy", "starting"),
         Phase::Running => Badge::new("busy", "running"),
+        Phase::Pausing => Badge::new("warn", "pausing"),
+        Phase::Paused => Badge::new("warn", "paused"),
         Phase::Succeeded => Badge::new("good", "succeeded"),
         Phase::Failed => Badge::new("bad", "failed"),
         Phase::Aborting => Badge::new("warn", "aborting"),
@@ -23,6 +25,8 @@ pub fn category_words(category: Category) -> &'static str {
         Category::Unconfirmed => "unconfirmed",
         Category::Moving => "in progress",
         Category::Waiting => "waiting",
+        Category::Pending => "pending",
+        Category::Unreached => "unreached",
         Category::Succeeded => "succeeded",
     }
 }
@@ -32,6 +36,9 @@ pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
     let badge = match phase {
         DevicePhase::Blocked => Badge::new("warn", "blocked"),
         DevicePhase::Offered => Badge::new("", "offered"),
+        DevicePhase::Pending => Badge::new("", "pending"),
+        DevicePhase::Unreached => Badge::new("warn", "unreached"),
+        DevicePhase::Silent => Badge::new("bad", "silent"),
         DevicePhase::Staging => Badge::new("busy", "staging"),
         DevicePhase::Staged => Badge::new("busy", "staged"),
         DevicePhase::Rebooting => Badge::new("busy", "rebooting"),
@@ -51,6 +58,9 @@ pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
         }
         DevicePhase::Failed { code } => format!("{code:?}"),
         DevicePhase::Blocked => "its attestation level is below the minimum of its fleet for updates: see its attestation".into(),
+        DevicePhase::Pending => "it waits for its wave, for a place, or for the rollout to be resumed".into(),
+        DevicePhase::Unreached => "it did not start, and the rollout goes on without it; it gets it when it returns".into(),
+        DevicePhase::Silent => "it started, and is not heard of: an error until it returns".into(),
         DevicePhase::Unconfirmed => "it ran the release but did not reach the server; it tries again once the previous version has reached the server".into(),
         DevicePhase::Proving => "it reports that it runs the release; its TPM has not proved that yet".into(),
         DevicePhase::AttestationFailed => "the evidence of its TPM contradicts its report: see its attestation".into(),

@@ -1,6 +1,7 @@
 //! What the pages of rollouts show.
 
 use super::phases::{category_words, device_phase, rollout_phase};
+use super::waves::{WaveRow, can_go_on, count_words, stopped, wave_rows};
 use crate::pages::display::{Badge, time};
 use crate::pages::page::Page;
 use askama::Template;
@@ -31,15 +32,9 @@ pub struct RolloutRow {
 impl From<&RolloutSummary> for RolloutRow {
     #[allow(clippy::cast_precision_loss)]
     fn from(r: &RolloutSummary) -> Self {
-        let Counts { total, succeeded, failed, moving, unconfirmed } = r.counts;
+        let Counts { total, succeeded, failed, moving, unconfirmed, .. } = r.counts;
         let percent = |n: usize| (n as f64 * 1000.0 / total.max(1) as f64).round() / 10.0;
-        let mut summary = format!("{succeeded} of {total} succeeded");
-        for (n, word) in [(moving, "in progress"), (unconfirmed, "unconfirmed"), (failed, "failed")]
-        {
-            if n > 0 {
-                summary.push_str(&format!(", {n} {word}"));
-            }
-        }
+        let summary = count_words(r.counts);
         Self {
             id: r.id.clone(),
             release: r.release.to_string(),
@@ -93,6 +88,11 @@ pub struct RolloutPage {
     page: Page,
     r: RolloutRow,
     can_abort: bool,
+    can_pause: bool,
+    can_resume: bool,
+    can_go_on: bool,
+    waves: Vec<WaveRow>,
+    stopped: String,
     filters: Vec<Filter>,
     devices: Vec<RolloutDeviceRow>,
     next: Option<String>,
@@ -101,7 +101,8 @@ pub struct RolloutPage {
 
 impl RolloutPage {
     pub fn of(page: Page, rollout: Rollout, current: Option<Category>) -> Self {
-        let Rollout { id, fleet, created_s, release, phase, counts, devices, next } = rollout;
+        let Rollout { id, fleet, created_s, release, phase, counts, .. } = rollout;
+        let Rollout { devices, next, plan, waves, .. } = rollout;
         let path = format!("/rollouts/{id}");
         let all = Filter {
             href: path.clone(),
@@ -119,11 +120,25 @@ impl RolloutPage {
         Self {
             page,
             can_abort: !phase.is_terminal() && phase != Phase::Aborting,
+            can_pause: phase == Phase::Running,
+            can_resume: phase == Phase::Paused,
+            can_go_on: phase == Phase::Running && waves.as_ref().is_some_and(can_go_on),
+            waves: wave_rows(plan.as_ref(), waves.as_ref()),
+            stopped: stopped(plan.as_ref(), waves.as_ref()),
             filters: std::iter::once(all).chain(filters).collect(),
             more: if is_paged { 0 } else { counts.total.saturating_sub(devices.len()) },
             next: next.map(|last| format!("{path}?{which}after={last}")),
             devices: devices.into_iter().map(RolloutDeviceRow::from).collect(),
-            r: RolloutRow::from(&RolloutSummary { id, fleet, created_s, release, phase, counts }),
+            r: RolloutRow::from(&RolloutSummary {
+                id,
+                fleet,
+                created_s,
+                release,
+                phase,
+                counts,
+                plan: None,
+                waves: None,
+            }),
         }
     }
 }

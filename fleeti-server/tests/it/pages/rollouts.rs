@@ -1,6 +1,6 @@
 //! Pages of rollouts.
 
-use super::Browser;
+use super::{Browser, OURS};
 use crate::rollout::{publish_release, report, start};
 use crate::world::World;
 use fleeti_core::rollout::Counts;
@@ -19,7 +19,7 @@ async fn devices_of_an_outage_are_counted_beside_the_others() {
     let listed = world.client.rollouts().await.unwrap();
     assert_eq!(
         listed[0].counts,
-        Counts { total: 2, succeeded: 1, failed: 0, moving: 0, unconfirmed: 1 }
+        Counts { total: 2, succeeded: 1, unconfirmed: 1, ..Counts::default() }
     );
     let browser = Browser::new(&world);
     let session = browser.sign_in(&world).await;
@@ -27,4 +27,39 @@ async fn devices_of_an_outage_are_counted_beside_the_others() {
         let text = browser.get(page, &session).await.text().await.unwrap();
         assert!(text.contains("1 of 2 succeeded, 1 unconfirmed"), "{page}: {text}");
     }
+}
+
+#[actix_web::test]
+async fn an_operator_starts_waves_from_a_release_and_pauses_and_resumes_them() {
+    let world = World::new().await;
+    world.enroll().await;
+    let device = world.enroll().await;
+    publish_release(&world, "kiosk@2").await;
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    let form = |waves: &str| {
+        format!("release=kiosk%402&fleet=demo&waves={waves}&soak_minutes=60&errors_max=2%25")
+    };
+    let refused = browser.post("/rollouts", &session, OURS, &form("1,lots")).await;
+    assert_eq!(refused.status(), 422);
+    assert!(refused.text().await.unwrap().contains("lots"));
+    let started = browser.post("/rollouts", &session, OURS, &form("1%2C+100%25")).await;
+    assert_eq!(started.status(), 303);
+    let page = started.headers()["location"].to_str().unwrap().to_owned();
+    let text = async || browser.get(&page, &session).await.text().await.unwrap();
+    let shown = text().await;
+    for wanted in ["wave-2", "0 of 1 succeeded", "after the success of the wave before"] {
+        assert!(shown.contains(wanted), "{wanted}: {shown}");
+    }
+    assert!(!shown.contains("Begin next wave"), "the first device updates: {shown}");
+    let paused = browser.post(&format!("{page}/pause"), &session, OURS, "").await;
+    assert_eq!(paused.status(), 303);
+    let shown = text().await;
+    assert!(shown.contains("Resume rollout") && !shown.contains("Pause rollout"), "{shown}");
+    let desired = async || world.client.device(&device.id).await.unwrap().desired;
+    assert_eq!(desired().await, None);
+    let resumed = browser.post(&format!("{page}/resume"), &session, OURS, "").await;
+    assert_eq!(resumed.status(), 303);
+    let next = browser.post(&format!("{page}/next"), &session, OURS, "reason=because").await;
+    assert_eq!(next.status(), 409);
 }

@@ -1,0 +1,137 @@
+//! The plan of a rollout: how it is asked for, and how it is shown.
+
+use crate::output::{Failure, when};
+use clap::Args;
+use fleeti_core::rollout::Counts;
+use fleeti_core::rollout::plan::{ErrorsMax, OnError, Plan, Rate, Size, Start, Wave};
+use fleeti_core::rollout::waves::{Stage, Waves};
+
+/// How a rollout proceeds.
+#[derive(Args)]
+pub struct PlanArgs {
+    /// A wave: a number of devices (1), a part of the fleet (10%), or devices:ID,ID. Sizes include
+    /// the waves before; the last one is 100%. Without waves, everybody at once.
+    #[arg(long = "wave")]
+    waves: Vec<Size>,
+    /// Time between the success of a wave and the next one, as in 90s, 30m, 1h or 2d.
+    #[arg(long, requires = "waves", value_parser = seconds, default_value = "0s")]
+    soak: u64,
+    /// Errors that are accepted: a number of devices, or a part of those that have finished (2%).
+    #[arg(long, requires = "waves", default_value = "0")]
+    max_errors: ErrorsMax,
+    /// Devices that must have finished before a part of them counts.
+    #[arg(long, requires = "waves", default_value_t = 10)]
+    min_sample: usize,
+    /// Abort the rollout when there are too many errors, instead of pausing it.
+    #[arg(long, requires = "waves")]
+    abort_on_error: bool,
+    /// Begin each wave after the first by hand, with `fleeti rollout next`.
+    #[arg(long, requires = "waves")]
+    by_hand: bool,
+    /// Largest number of devices that update at the same time.
+    #[arg(long, requires = "waves")]
+    max_moving: Option<usize>,
+    /// Largest number of offers in a period, as in 100/1h.
+    #[arg(long, requires = "waves", value_parser = rate)]
+    rate: Option<Rate>,
+    /// Time after which a device that has started and is not heard of is an error.
+    #[arg(long, requires = "waves", value_parser = seconds, default_value = "1h")]
+    silent_after: u64,
+    /// Time after which a device that has not started no longer stops anybody.
+    #[arg(long, requires = "waves", value_parser = seconds, default_value = "15m")]
+    unreached_after: u64,
+}
+
+impl PlanArgs {
+    /// The plan; `None` for everybody at once.
+    pub fn read(self) -> Result<Option<Plan>, Failure> {
+        if self.waves.is_empty() {
+            return Ok(None);
+        }
+        let wave = |(n, size)| {
+            let start = if self.by_hand && n > 0 { Start::ByHand } else { Start::AfterSuccess };
+            Wave { size, start, soak_s: self.soak }
+        };
+        let plan = Plan {
+            waves: self.waves.into_iter().enumerate().map(wave).collect(),
+            errors_max: self.max_errors,
+            sample_min: self.min_sample,
+            silent_s: self.silent_after,
+            unreached_s: self.unreached_after,
+            on_error: if self.abort_on_error { OnError::Abort } else { OnError::Pause },
+            moving_max: self.max_moving,
+            rate: self.rate,
+        };
+        plan.check().map_err(|e| {
+            Failure::new(e.to_string(), Some("for example: --wave 1 --wave 10% --wave 100%"))
+        })?;
+        Ok(Some(plan))
+    }
+}
+
+/// A time, as in 90s, 30m, 1h or 2d.
+fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no time, as in 90s, 30m, 1h or 2d");
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => return Err(wrong()),
+    };
+    digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit)).ok_or_else(wrong)
+}
+
+/// A rate, as in 100/1h.
+fn rate(text: &str) -> Result<Rate, String> {
+    let wrong = || format!("{text:?} is no rate, as in 100/1h");
+    let (devices, period) = text.split_once('/').ok_or_else(wrong)?;
+    let devices = devices.parse().map_err(|_| wrong())?;
+    Ok(Rate { devices, per_s: seconds(period)? })
+}
+
+/// The waves of a rollout, one a line.
+pub fn plan_lines(plan: Option<&Plan>, waves: Option<&Waves>) -> Vec<String> {
+    let (Some(plan), Some(waves)) = (plan, waves) else { return Vec::new() };
+    let line = |(n, wave): (usize, &Wave)| {
+        let state = match waves.counts.get(n) {
+            None => match wave.start {
+                Start::AfterSuccess => "later".to_owned(),
+                Start::At { time_s } => format!("not before {}", when(time_s)),
+                Start::ByHand => "by hand: `fleeti rollout next`".to_owned(),
+            },
+            Some(counts) if n < waves.current as usize => count_words(*counts),
+            Some(counts) => match waves.stage {
+                Stage::Due => "waits for its start".to_owned(),
+                Stage::Open => count_words(*counts),
+                Stage::Soaking { until_s } => {
+                    format!("soaks until {}", when(until_s))
+                }
+            },
+        };
+        format!("  wave {:<2} {:<18} {state}", n + 1, wave.size.to_string())
+    };
+    let mut lines: Vec<_> = plan.waves.iter().enumerate().map(line).collect();
+    if let Some(errors) = waves.errors {
+        lines.push(format!(
+            "  stopped: {} errors among {} finished, {} accepted",
+            errors.failed, errors.finished, plan.errors_max
+        ));
+    }
+    lines
+}
+
+/// As `3/5 finished, 1 failed, 1 unconfirmed`; counts of zero are omitted.
+pub fn count_words(counts: Counts) -> String {
+    let Counts { total, succeeded, failed, moving, unconfirmed, pending, unreached } = counts;
+    let more = [
+        (failed, "failed"),
+        (moving, "in progress"),
+        (unconfirmed, "unconfirmed"),
+        (pending, "pending"),
+        (unreached, "unreached"),
+    ];
+    let more = more.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!(", {n} {word}"));
+    format!("{}/{total} finished{}", succeeded + failed, more.collect::<String>())
+}

@@ -1,0 +1,344 @@
+//! How far the waves of a rollout are. Everything here is computed from counters: an event costs the
+//! same for every size of the fleet.
+
+use super::counts::{Category, Counts};
+use super::plan::{ErrorsMax, Plan, Size, Start, Wave};
+use serde::{Deserialize, Serialize};
+
+/// Seconds between two searches for devices that are silent.
+pub const CHECK_S: u64 = 60;
+
+/// How far the waves of a rollout are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = RolloutWaves)]
+pub struct Waves {
+    /// Number of the current wave, from 0.
+    pub current: u32,
+    /// What the current wave does.
+    pub stage: Stage,
+    /// Devices of each wave that has begun.
+    pub counts: Vec<Counts>,
+    /// Whether no device is left that this wave could take.
+    pub exhausted: bool,
+    /// Devices that had finished when an operator last resumed the rollout: they are not counted
+    /// again.
+    pub excused: Excused,
+    /// Offers in the current period.
+    pub offers: Offers,
+    /// When the server last looked for silent devices, Unix seconds.
+    pub checked_s: u64,
+    /// Errors that stopped the rollout; absent if an operator did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<Errors>,
+}
+
+/// What a wave does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[schema(as = RolloutWaveStage)]
+pub enum Stage {
+    /// Waits for its start.
+    Due,
+    /// Its devices update.
+    Open,
+    /// It has succeeded; the next one waits.
+    Soaking {
+        /// Until when, Unix seconds.
+        until_s: u64,
+    },
+}
+
+/// Devices that are not counted again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = RolloutExcused)]
+pub struct Excused {
+    /// Of the current wave: errors, and devices that had finished.
+    pub wave: Errors,
+    /// Of the rollout.
+    pub rollout: Errors,
+}
+
+/// Errors among the devices that have finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = RolloutErrors)]
+pub struct Errors {
+    /// Number of errors.
+    pub failed: usize,
+    /// Number of devices that have finished.
+    pub finished: usize,
+}
+
+/// Offers in a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = RolloutOffers)]
+pub struct Offers {
+    /// When the period began, Unix seconds.
+    pub from_s: u64,
+    /// Number of offers.
+    pub devices: usize,
+}
+
+/// What the waves come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The rollout goes on.
+    Going,
+    /// More errors than the plan accepts.
+    TooManyErrors,
+    /// The last wave is complete.
+    Done,
+}
+
+/// What the waves are computed from, beside themselves.
+#[derive(Clone, Copy)]
+pub(super) struct World<'a> {
+    /// Devices of the whole rollout.
+    pub(super) totals: &'a Counts,
+    /// The plan.
+    pub(super) plan: &'a Plan,
+    /// Unix seconds.
+    pub(super) now_s: u64,
+}
+
+impl Errors {
+    fn of(counts: &Counts) -> Self {
+        Self { failed: counts.failed, finished: counts.finished() }
+    }
+
+    fn without(self, excused: Self) -> Self {
+        Self {
+            failed: self.failed.saturating_sub(excused.failed),
+            finished: self.finished.saturating_sub(excused.finished),
+        }
+    }
+
+    fn at_most(self, other: Self) -> Self {
+        Self { failed: self.failed.min(other.failed), finished: self.finished.min(other.finished) }
+    }
+
+    fn exceed(self, max: ErrorsMax) -> bool {
+        match max {
+            ErrorsMax::Count { devices } => self.failed > devices,
+            ErrorsMax::Percent { percent } => {
+                self.failed * 100 > usize::from(percent) * self.finished
+            }
+        }
+    }
+}
+
+impl Default for Waves {
+    fn default() -> Self {
+        Self {
+            current: 0,
+            stage: Stage::Due,
+            counts: vec![Counts::default()],
+            exhausted: false,
+            excused: Excused::default(),
+            offers: Offers::default(),
+            checked_s: 0,
+            errors: None,
+        }
+    }
+}
+
+impl Waves {
+    fn now(&self) -> Counts {
+        self.counts.last().copied().unwrap_or_default()
+    }
+
+    fn wave<'a>(&self, plan: &'a Plan) -> Option<&'a Wave> {
+        plan.waves.get(self.current as usize)
+    }
+
+    /// Whether the current wave is the last one.
+    #[must_use]
+    pub fn is_last(&self, plan: &Plan) -> bool {
+        self.current as usize + 1 >= plan.waves.len()
+    }
+
+    /// A pending device joins the current wave.
+    pub(super) fn take(&mut self, category: Category) {
+        if let Some(counts) = self.counts.last_mut() {
+            *counts = counts.added(category);
+        }
+    }
+
+    /// A device of a wave changes its category. `None` if the counters contradict it.
+    pub(super) fn moved(&mut self, wave: u32, from: Category, to: Category) -> Option<()> {
+        let counts = self.counts.get_mut(wave as usize)?;
+        *counts = counts.moved(from, to)?;
+        Some(())
+    }
+
+    /// A device is offered the release.
+    pub(super) fn offer(&mut self, world: World<'_>) {
+        let Some(rate) = world.plan.rate else { return };
+        if world.now_s >= self.offers.from_s.saturating_add(rate.per_s) {
+            self.offers = Offers { from_s: world.now_s, devices: 0 };
+        }
+        self.offers.devices += 1;
+    }
+
+    /// Number of devices that the release may be offered to now.
+    pub(super) fn places(&self, world: World<'_>) -> usize {
+        let World { totals, plan, now_s } = world;
+        let at_once =
+            plan.moving_max.map_or(usize::MAX, |max| max.saturating_sub(totals.in_flight()));
+        let in_period = plan.rate.map_or(usize::MAX, |rate| {
+            let is_over = now_s >= self.offers.from_s.saturating_add(rate.per_s);
+            if is_over { rate.devices } else { rate.devices.saturating_sub(self.offers.devices) }
+        });
+        at_once.min(in_period)
+    }
+
+    /// Devices of earlier offers that wait for a new one.
+    pub(super) fn returned(&self) -> usize {
+        self.counts.iter().map(|counts| counts.pending).sum()
+    }
+
+    /// Number of pending devices that the current wave may still take.
+    pub(super) fn left(&self, world: World<'_>) -> usize {
+        let Some(wave) = self.wave(world.plan) else { return 0 };
+        if self.exhausted || self.stage != Stage::Open {
+            return 0;
+        }
+        let reached = self.counts.iter().map(|counts| counts.total).sum::<usize>();
+        let reached = reached.saturating_sub(world.totals.unreached);
+        match &wave.size {
+            Size::Count { devices } => devices.saturating_sub(reached),
+            Size::Percent { percent } => {
+                let target = (world.totals.total * usize::from(*percent)).div_ceil(100);
+                target.saturating_sub(reached)
+            }
+            Size::List { devices } => devices.len(),
+        }
+    }
+
+    /// Whether the current wave has no device that can still finish, and takes no other.
+    fn is_complete(&self, world: World<'_>) -> bool {
+        let counts = self.now();
+        let (unfinished, is_evidence) = if self.is_last(world.plan) {
+            (world.totals.unfinished(), world.totals.succeeded > 0)
+        } else {
+            (counts.unfinished(), counts.total == 0 || counts.finished() > 0)
+        };
+        self.left(world) == 0 && unfinished == 0 && is_evidence
+    }
+
+    /// Whether an operator may end the current stage: no device of the wave updates.
+    pub(super) fn may_go_on(&self) -> bool {
+        match self.stage {
+            Stage::Due | Stage::Soaking { .. } => true,
+            Stage::Open => self.now().unfinished() == 0,
+        }
+    }
+
+    /// Devices of the current wave that can still finish without returning first.
+    pub(super) fn unfinished(&self) -> usize {
+        self.now().unfinished()
+    }
+
+    /// The errors that stop the rollout.
+    fn too_many(&self, world: World<'_>) -> Option<Errors> {
+        let plan = world.plan;
+        let wave = Errors::of(&self.now()).without(self.excused.wave);
+        let all = Errors::of(world.totals).without(self.excused.rollout);
+        let is_sample = |errors: Errors| match plan.errors_max {
+            ErrorsMax::Count { .. } => true,
+            ErrorsMax::Percent { .. } => errors.finished >= plan.sample_min,
+        };
+        let wave_is_sample =
+            is_sample(wave) || (self.left(world) == 0 && self.now().unfinished() == 0);
+        [(wave, wave_is_sample), (all, is_sample(all))]
+            .into_iter()
+            .find(|(errors, is_sample)| *is_sample && errors.exceed(plan.errors_max))
+            .map(|(errors, _)| errors)
+    }
+
+    /// Goes as far as time and counters permit.
+    pub(super) fn advance(&mut self, world: World<'_>) -> Outcome {
+        // An error is taken back when a silent device returns.
+        self.excused.wave = self.excused.wave.at_most(Errors::of(&self.now()));
+        self.excused.rollout = self.excused.rollout.at_most(Errors::of(world.totals));
+        if let Some(errors) = self.too_many(world) {
+            self.errors = Some(errors);
+            return Outcome::TooManyErrors;
+        }
+        loop {
+            let Some(wave) = self.wave(world.plan) else { return Outcome::Done };
+            match self.stage {
+                Stage::Due => match wave.start {
+                    Start::AfterSuccess => self.stage = Stage::Open,
+                    Start::At { time_s } if world.now_s >= time_s => self.stage = Stage::Open,
+                    Start::At { .. } | Start::ByHand => return Outcome::Going,
+                },
+                Stage::Open if !self.is_complete(world) => return Outcome::Going,
+                Stage::Open if self.is_last(world.plan) => return Outcome::Done,
+                // Nothing to watch.
+                Stage::Open if self.now().total == 0 => self.begin_next(),
+                Stage::Open => {
+                    let until_s = world.now_s.saturating_add(wave.soak_s);
+                    self.stage = Stage::Soaking { until_s };
+                }
+                Stage::Soaking { until_s } if world.now_s >= until_s => self.begin_next(),
+                Stage::Soaking { .. } => return Outcome::Going,
+            }
+        }
+    }
+
+    /// Ends the current stage, because an operator says so.
+    pub(super) fn go_on(&mut self, world: World<'_>) -> Outcome {
+        match self.stage {
+            Stage::Due => self.stage = Stage::Open,
+            Stage::Open | Stage::Soaking { .. } if self.is_last(world.plan) => {
+                return Outcome::Done;
+            }
+            Stage::Open | Stage::Soaking { .. } => {
+                self.begin_next();
+                // It waits for nothing else.
+                self.stage = Stage::Open;
+            }
+        }
+        self.advance(world)
+    }
+
+    fn begin_next(&mut self) {
+        self.current += 1;
+        self.stage = Stage::Due;
+        self.counts.push(Counts::default());
+        self.exhausted = false;
+        self.excused.wave = Errors::default();
+    }
+
+    /// An operator accepts the errors so far.
+    pub(super) fn excuse(&mut self, totals: &Counts) {
+        let (wave, rollout) = (Errors::of(&self.now()), Errors::of(totals));
+        self.excused = Excused { wave, rollout };
+        self.errors = None;
+    }
+
+    /// When something is to be done, Unix seconds.
+    pub(super) fn due_s(&self, world: World<'_>) -> Option<u64> {
+        let World { totals, plan, now_s } = world;
+        let start = match (self.stage, self.wave(plan).map(|wave| wave.start)) {
+            (Stage::Soaking { until_s }, _) => Some(until_s),
+            (Stage::Due, Some(Start::At { time_s })) => Some(time_s),
+            (Stage::Due, Some(Start::AfterSuccess)) => Some(now_s),
+            (Stage::Due, Some(Start::ByHand) | None) | (Stage::Open, _) => None,
+        };
+        let waiting = self.returned() + self.left(world);
+        let offer = match (waiting, self.places(world)) {
+            (0, _) => None,
+            // A place: when a device finishes, which is an event, or with the next period.
+            (_, 0) => plan.rate.map(|rate| self.offers.from_s.saturating_add(rate.per_s)),
+            (_, _) => Some(now_s),
+        };
+        // A period that is over, and no place: a device that finishes gives one.
+        let offer = offer.filter(|due_s| *due_s > now_s || self.places(world) > 0);
+        let check = (totals.in_flight() > 0).then(|| self.checked_s.saturating_add(CHECK_S));
+        [start, offer, check].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests;

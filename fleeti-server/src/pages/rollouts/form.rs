@@ -1,0 +1,58 @@
+//! What an operator fills in to start a rollout.
+
+use crate::error::AppError;
+use fleeti_control::error::Error;
+use fleeti_core::id::{FleetId, ReleaseName};
+use fleeti_core::rollout::plan::{Plan, Start, Wave};
+use fleeti_core::wire::api::CreateRollout;
+use fleeti_core::wire::problem::Code;
+use serde::Deserialize;
+use std::fmt::Display;
+
+/// The form on the page of a release.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartForm {
+    release: ReleaseName,
+    fleet: FleetId,
+    /// Sizes, separated by blanks or commas; empty for everybody at once.
+    #[serde(default)]
+    waves: String,
+    #[serde(default)]
+    soak_minutes: String,
+    #[serde(default)]
+    errors_max: String,
+}
+
+impl StartForm {
+    /// What is asked for.
+    ///
+    /// # Errors
+    /// A field in words.
+    pub fn read(self) -> Result<CreateRollout, AppError> {
+        let Self { release, fleet, waves, soak_minutes, errors_max } = self;
+        let soak_s = match soak_minutes.trim() {
+            "" => 0,
+            minutes => {
+                minutes.parse::<u64>().map_err(|e| wrong("soak time", e))?.saturating_mul(60)
+            }
+        };
+        let sizes = waves.split([' ', ',']).filter(|size| !size.is_empty());
+        let wave = |size: &str| {
+            let size = size.parse().map_err(|e| wrong("waves", e))?;
+            Ok(Wave { size, start: Start::AfterSuccess, soak_s })
+        };
+        let waves = sizes.map(wave).collect::<Result<Vec<_>, AppError>>()?;
+        let mut plan = (!waves.is_empty()).then(|| Plan::of(waves));
+        if let Some(plan) = &mut plan
+            && !errors_max.trim().is_empty()
+        {
+            plan.errors_max = errors_max.trim().parse().map_err(|e| wrong("errors", e))?;
+        }
+        Ok(CreateRollout { release, fleet, plan })
+    }
+}
+
+fn wrong(field: &str, e: impl Display) -> AppError {
+    Error::new(Code::Invalid, format!("{field}: {e}")).into()
+}

@@ -1,0 +1,75 @@
+//! The waves of a rollout, as its page shows them.
+
+use crate::pages::display::{Badge, time};
+use fleeti_core::rollout::Counts;
+use fleeti_core::rollout::plan::{Plan, Start, Wave};
+use fleeti_core::rollout::waves::{Stage, Waves};
+
+/// A wave.
+pub struct WaveRow {
+    pub number: usize,
+    pub size: String,
+    pub state: Badge,
+    /// HTML.
+    pub detail: String,
+    pub summary: String,
+}
+
+/// As `1 of 2 succeeded, 1 unconfirmed`; counts of zero are omitted.
+pub fn count_words(counts: Counts) -> String {
+    let Counts { total, succeeded, failed, moving, unconfirmed, pending, unreached } = counts;
+    let more = [
+        (moving, "in progress"),
+        (unconfirmed, "unconfirmed"),
+        (failed, "failed"),
+        (pending, "pending"),
+        (unreached, "unreached"),
+    ];
+    let more = more.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!(", {n} {word}"));
+    format!("{succeeded} of {total} succeeded{}", more.collect::<String>())
+}
+
+/// The waves of a rollout, in order; none without a plan.
+pub fn wave_rows(plan: Option<&Plan>, waves: Option<&Waves>) -> Vec<WaveRow> {
+    let (Some(plan), Some(waves)) = (plan, waves) else { return Vec::new() };
+    plan.waves.iter().enumerate().map(|(n, wave)| row(n, wave, waves)).collect()
+}
+
+fn row(n: usize, wave: &Wave, waves: &Waves) -> WaveRow {
+    let counts = waves.counts.get(n).copied();
+    let waiting = match wave.start {
+        Start::AfterSuccess => "after the success of the wave before".to_owned(),
+        Start::At { time_s } => format!("not before {}", time(time_s)),
+        Start::ByHand => "when you begin it".to_owned(),
+    };
+    let (state, detail) = match (counts, waves.stage) {
+        (None, _) => (Badge::new("", "later"), waiting),
+        (Some(_), _) if n < waves.current as usize => (Badge::new("good", "done"), String::new()),
+        (Some(_), Stage::Due) => (Badge::new("warn", "due"), waiting),
+        (Some(_), Stage::Open) => (Badge::new("busy", "open"), String::new()),
+        (Some(_), Stage::Soaking { until_s }) => {
+            (Badge::new("busy", "soaking"), format!("until {}", time(until_s)))
+        }
+    };
+    let summary = counts.map_or_else(String::new, count_words);
+    WaveRow { number: n + 1, size: wave.size.to_string(), state, detail, summary }
+}
+
+/// Whether an operator may begin the next wave.
+pub fn can_go_on(waves: &Waves) -> bool {
+    match waves.stage {
+        Stage::Due | Stage::Soaking { .. } => true,
+        Stage::Open => waves.counts.last().is_some_and(|counts| counts.unfinished() == 0),
+    }
+}
+
+/// Why a rollout stopped by itself.
+pub fn stopped(plan: Option<&Plan>, waves: Option<&Waves>) -> String {
+    match (plan, waves.and_then(|waves| waves.errors)) {
+        (Some(plan), Some(errors)) => format!(
+            "{} errors among {} devices that have finished; the plan accepts {}.",
+            errors.failed, errors.finished, plan.errors_max
+        ),
+        (None, _) | (_, None) => String::new(),
+    }
+}

@@ -1,0 +1,183 @@
+//! Rollouts in waves, over the wire: who is offered the release, and when.
+
+use crate::rollout::{publish_release, report, start};
+use crate::trust::until;
+use crate::world::{TestDevice, World};
+use fleeti_control::clock::{Clock, now_s};
+use fleeti_core::rollout::cohort::cohort;
+use fleeti_core::rollout::plan::{ErrorsMax, Plan, Start, Wave};
+use fleeti_core::rollout::waves::Stage;
+use fleeti_core::rollout::{DevicePhase, Phase};
+use fleeti_core::update::{FailureCode, State};
+use fleeti_core::wire::api::{CreateRollout, RolloutSummary};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+fn in_waves(sizes: &[&str], soak_s: u64) -> CreateRollout {
+    let wave =
+        |size: &&str| Wave { size: size.parse().unwrap(), start: Start::AfterSuccess, soak_s };
+    CreateRollout { plan: Some(Plan::of(sizes.iter().map(wave).collect())), ..start("kiosk@2") }
+}
+
+/// A server whose clock can be moved, with a release.
+async fn world() -> (World, Arc<AtomicU64>) {
+    let ahead = Arc::new(AtomicU64::new(0));
+    let moved = ahead.clone();
+    let world = World::with(move |config| {
+        config.clock = Clock::of(move || now_s() + moved.load(Ordering::SeqCst));
+    })
+    .await;
+    publish_release(&world, "kiosk@2").await;
+    (world, ahead)
+}
+
+/// Three devices and a rollout to them, in the order of their cohorts.
+async fn begun(world: &World, plan: &CreateRollout) -> (RolloutSummary, Vec<TestDevice>) {
+    let mut devices = vec![world.enroll().await, world.enroll().await, world.enroll().await];
+    let rollout = world.client.start_rollout(plan).await.unwrap();
+    devices.sort_by_key(|device| cohort(&rollout.id, &device.id));
+    (rollout, devices)
+}
+
+async fn is_offered(world: &World, device: &TestDevice) -> bool {
+    world.client.device(&device.id).await.unwrap().desired.is_some()
+}
+
+async fn offered(world: &World, devices: &[TestDevice]) -> Vec<bool> {
+    let mut offered = Vec::new();
+    for device in devices {
+        offered.push(is_offered(world, device).await);
+    }
+    offered
+}
+
+fn failed() -> State {
+    State::Failed { target: "2".parse().unwrap(), code: FailureCode::StageFailed }
+}
+
+#[actix_web::test]
+async fn the_second_wave_waits_until_the_first_device_has_succeeded_and_soaked() {
+    let (world, ahead) = world().await;
+    let (rollout, devices) = begun(&world, &in_waves(&["1", "100%"], 600)).await;
+    assert_eq!((rollout.phase, rollout.counts.pending), (Phase::Running, 2));
+    assert_eq!(offered(&world, &devices).await, [true, false, false]);
+    report(&world, &devices[0], "kiosk@2", State::Idle).await;
+    let soaks = world.client.rollout(&rollout.id).await.unwrap();
+    assert!(matches!(soaks.waves.unwrap().stage, Stage::Soaking { .. }));
+    assert_eq!(offered(&world, &devices[1..]).await, [false, false]);
+    ahead.store(600, Ordering::SeqCst);
+    // Any report wakes the server before its next look at the clock.
+    report(&world, &devices[2], "kiosk@1", State::Idle).await;
+    until("both are offered the release", async || offered(&world, &devices).await == [true; 3])
+        .await;
+    for device in &devices[1..] {
+        report(&world, device, "kiosk@2", State::Idle).await;
+    }
+    let done = world.client.rollout(&rollout.id).await.unwrap();
+    assert_eq!((done.phase, done.counts.succeeded), (Phase::Succeeded, 3));
+    assert_eq!(done.devices.iter().filter(|d| d.wave == Some(1)).count(), 2);
+}
+
+#[actix_web::test]
+async fn an_error_pauses_the_rollout_and_takes_the_offers_back_until_somebody_resumes_it() {
+    let (world, _) = world().await;
+    let (rollout, devices) = begun(&world, &in_waves(&["2", "100%"], 0)).await;
+    assert_eq!(offered(&world, &devices).await, [true, true, false]);
+    report(&world, &devices[0], "kiosk@1", failed()).await;
+    let phase = async || world.client.rollout(&rollout.id).await.unwrap().phase;
+    until("it is paused", async || phase().await == Phase::Paused).await;
+    assert_eq!(offered(&world, &devices).await, [false; 3]);
+    // A device that was offered the release and comes back does not get it.
+    report(&world, &devices[1], "kiosk@1", State::Idle).await;
+    assert_eq!(offered(&world, &devices).await, [false; 3]);
+    let stopped = world.client.rollout(&rollout.id).await.unwrap();
+    assert_eq!(stopped.waves.unwrap().errors.unwrap().failed, 1);
+    assert!(world.client.pause_rollout(&rollout.id).await.is_err());
+    world.client.resume_rollout(&rollout.id).await.unwrap();
+    assert_eq!(offered(&world, &devices).await, [false, true, false]);
+    report(&world, &devices[1], "kiosk@2", State::Idle).await;
+    until("the last wave", async || is_offered(&world, &devices[2]).await).await;
+    let log = world.audit().await;
+    assert!(log.contains("rollout.resume") && log.contains("wave 2 devices"), "{log}");
+}
+
+#[actix_web::test]
+async fn an_offline_canary_is_replaced_and_gets_the_release_when_it_returns() {
+    let (world, ahead) = world().await;
+    let (rollout, devices) = begun(&world, &in_waves(&["1", "100%"], 0)).await;
+    ahead.store(900, Ordering::SeqCst);
+    report(&world, &devices[2], "kiosk@1", State::Idle).await;
+    until("another device takes its place", async || {
+        offered(&world, &devices).await == [false, true, false]
+    })
+    .await;
+    let found = world.client.rollout(&rollout.id).await.unwrap();
+    assert_eq!((found.counts.unreached, found.phase), (1, Phase::Running));
+    report(&world, &devices[0], "kiosk@1", State::Idle).await;
+    assert_eq!(offered(&world, &devices).await, [true, true, false]);
+}
+
+#[actix_web::test]
+async fn a_wave_by_hand_begins_with_a_reason_and_never_while_devices_update() {
+    let (world, _) = world().await;
+    let mut plan = in_waves(&["1", "100%"], 0);
+    let waves = &mut plan.plan.as_mut().unwrap().waves;
+    waves[1].start = Start::ByHand;
+    let (rollout, devices) = begun(&world, &plan).await;
+    let refused = world.client.next_wave(&rollout.id, "quick").await.unwrap_err().to_string();
+    assert!(refused.contains("1 devices of the current wave"), "{refused}");
+    report(&world, &devices[0], "kiosk@2", State::Idle).await;
+    assert_eq!(offered(&world, &devices[1..]).await, [false, false]);
+    let refused = world.client.next_wave(&rollout.id, " ").await.unwrap_err().to_string();
+    assert!(refused.contains("reason"), "{refused}");
+    world.client.next_wave(&rollout.id, "seen in the lab").await.unwrap();
+    assert_eq!(offered(&world, &devices[1..]).await, [true, true]);
+    assert!(world.audit().await.contains("seen in the lab"));
+}
+
+#[actix_web::test]
+async fn a_plan_that_cannot_work_is_refused_before_anything_moves() {
+    let (world, _) = world().await;
+    let device = world.enroll().await;
+    for (sizes, wanted) in [
+        (&["1"][..], "100%"),
+        (&["devices:nobody", "100%"], "nobody is not a device of fleet demo"),
+        (&["5", "2", "100%"], "not larger"),
+    ] {
+        let refused = world.client.start_rollout(&in_waves(sizes, 0)).await.unwrap_err();
+        assert!(refused.to_string().contains(wanted), "{refused}");
+    }
+    assert!(!is_offered(&world, &device).await);
+    assert!(world.client.rollouts().await.unwrap().is_empty());
+}
+
+/// Without waves too.
+#[actix_web::test]
+async fn a_rollout_to_everybody_can_be_paused_and_resumed() {
+    let (world, _) = world().await;
+    let (rollout, devices) = begun(&world, &start("kiosk@2")).await;
+    report(&world, &devices[0], "kiosk@2", State::Idle).await;
+    world.client.pause_rollout(&rollout.id).await.unwrap();
+    assert_eq!(offered(&world, &devices[1..]).await, [false, false]);
+    let late = world.enroll().await;
+    assert!(!is_offered(&world, &late).await);
+    world.client.resume_rollout(&rollout.id).await.unwrap();
+    assert_eq!(offered(&world, &devices[1..]).await, [true, true]);
+    let found = world.client.rollout(&rollout.id).await.unwrap();
+    let pending = found.devices.iter().filter(|d| d.phase == DevicePhase::Pending).count();
+    assert_eq!((found.phase, pending), (Phase::Running, 0));
+}
+
+#[actix_web::test]
+async fn accepted_errors_do_not_stop_a_rollout() {
+    let (world, _) = world().await;
+    let mut plan = in_waves(&["2", "100%"], 0);
+    plan.plan.as_mut().unwrap().errors_max = ErrorsMax::Count { devices: 1 };
+    let (rollout, devices) = begun(&world, &plan).await;
+    report(&world, &devices[0], "kiosk@1", failed()).await;
+    report(&world, &devices[1], "kiosk@2", State::Idle).await;
+    until("the last wave", async || is_offered(&world, &devices[2]).await).await;
+    report(&world, &devices[2], "kiosk@2", State::Idle).await;
+    let done = world.client.rollout(&rollout.id).await.unwrap();
+    assert_eq!((done.phase, done.counts.failed), (Phase::Succeeded, 1));
+}
