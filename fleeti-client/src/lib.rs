@@ -17,6 +17,7 @@
 
 #![warn(missing_docs)]
 
+mod accounts;
 mod answer;
 mod attestation;
 pub mod danger;

@@ -2,6 +2,7 @@
 //! the events. Each area keeps its own state here. Its fields and methods are visible in the area's
 //! folder only (`pub(super)`), so that other areas ask the area's functions.
 
+use crate::accounts::state::AccountsState;
 use crate::alarms::Alarms;
 use crate::attestation::state::AttestationState;
 use crate::audit::state::Acts;
@@ -11,7 +12,6 @@ use crate::error::Error;
 use crate::events::{After, Caused, DomainEvent};
 use crate::health::state::Health;
 use crate::hub::Hub;
-use crate::logins::token::AdminToken;
 use crate::pki::Pki;
 use crate::ports::Ports;
 use crate::profiles::state::ProfileState;
@@ -56,7 +56,7 @@ pub struct Context {
     pub grants: Grants,
     /// Wakes the build worker of this process.
     pub build_queued: Notify,
-    pub(crate) admin_token: AdminToken,
+    pub(crate) accounts: AccountsState,
     pub(crate) alarms: Alarms,
     pub(crate) reactions: &'static [Reaction<Self>],
     pub(crate) health: Health,

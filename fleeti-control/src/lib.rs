@@ -9,8 +9,8 @@
 //!
 //! Code map, areas: [`devices`], [`enrollment`], [`attestation`], [`boot`], [`secrets`],
 //! [`commands`] (devices) · [`profiles`], [`suites`], [`builds`], [`releases`], [`rollouts`] (software) ·
-//! [`trust`] (intermediate CAs, CRLs, transitions), [`audit`] (the audit log), [`logins`]
-//! (administrators), [`health`] · [`overview`], [`details`] (what several areas know).
+//! [`trust`] (intermediate CAs, CRLs, transitions), [`audit`] (the audit log),
+//! [`accounts`] (people, roles, tokens), [`health`] · [`overview`], [`details`] (what several areas know).
 //!
 //! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`],
 //! [`pki`], [`ports`] (what it is given) · [`events`], `reaction`, `reactions` (what areas tell each
@@ -25,6 +25,7 @@
 //! `examples/src/bin/control_plane.rs` uses it without a web server.
 #![allow(clippy::missing_errors_doc, reason = "said once, above")]
 
+pub mod accounts;
 mod again;
 pub mod alarms;
 pub mod attestation;
@@ -42,7 +43,6 @@ pub mod events;
 pub mod health;
 pub mod hub;
 pub mod ledger;
-pub mod logins;
 pub mod overview;
 pub mod pki;
 pub mod places;

@@ -1,10 +1,12 @@
 //! The overview of the server, and its health checks.
 
+use crate::accounts::actor::{Actor, Scope};
 use crate::context::Context;
 use crate::devices;
 use crate::devices::{Counts, Filter};
 use crate::error::Error;
 use crate::{builds, health, releases, rollouts};
+use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{Build, Device, Fleet, Release, RolloutSummary};
 use fleeti_core::wire::problem::Code;
 use fleeti_store as store;
@@ -14,19 +16,21 @@ const DEVICES: u32 = 25;
 /// Maximum number of builds, and of releases.
 const ROWS: u32 = 5;
 /// Maximum number of rollouts.
-const ROLLOUTS: u32 = 3;
+const ROLLOUTS: usize = 3;
+/// Number of the newest rollouts, of which those of fleets that the actor may see are shown.
+const ROLLOUTS_SEEN: u32 = 50;
 
 /// The contents of the overview page.
 pub struct Overview {
     /// Why devices cannot connect, or soon no longer can.
     pub problem: Option<Error>,
-    /// Numbers of devices by state.
-    pub counts: Counts,
-    /// All fleets.
+    /// Numbers of devices by state, for those who may see all fleets.
+    pub counts: Option<Counts>,
+    /// The fleets that the actor may see.
     pub fleets: Vec<Fleet>,
     /// The newest rollouts.
     pub rollouts: Vec<RolloutSummary>,
-    /// The first devices.
+    /// The first devices, for those who may see all fleets.
     pub devices: Vec<Device>,
     /// The newest builds.
     pub builds: Vec<Build>,
@@ -35,13 +39,21 @@ pub struct Overview {
 }
 
 /// Loads the contents of the overview page.
-pub async fn get(cx: &Context) -> Result<Overview, Error> {
+pub async fn get(cx: &Context, by: &Actor) -> Result<Overview, Error> {
+    let (counts, devices) = if by.may(Permission::View, Scope::All) {
+        let first = devices::page(cx, by, Filter::All, "", DEVICES).await?;
+        (Some(devices::counts(cx).await?), first)
+    } else {
+        (None, vec![])
+    };
+    let mut rollouts = rollouts::summaries(cx, by, ROLLOUTS_SEEN).await?;
+    rollouts.truncate(ROLLOUTS);
     Ok(Overview {
         problem: ready(cx).await.err(),
-        counts: devices::counts(cx).await?,
-        fleets: devices::fleets(cx).await?,
-        rollouts: rollouts::summaries(cx, ROLLOUTS).await?,
-        devices: devices::page(cx, Filter::All, "", DEVICES).await?,
+        counts,
+        fleets: devices::fleets_for(cx, by).await?,
+        rollouts,
+        devices,
         builds: builds::newest(cx, ROWS).await?,
         releases: releases::newest(cx, ROWS).await?,
     })

@@ -10,6 +10,7 @@ pub(crate) mod state;
 pub use editing::{Preview, draft, preview};
 pub use shelf::{as_toml, line_of};
 
+use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::error::Error;
 use crate::suites::{self, OpenIndex};
@@ -21,7 +22,6 @@ use fleeti_core::wire::api::{Event, ProfileRevision};
 use fleeti_core::wire::problem::{Code, FieldError};
 use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, MadeOf, ProfileChanges};
 use fleeti_core::wire::suite::IndexedSuite;
-use fleeti_pki::audit::Act;
 use fleeti_store as store;
 use fleeti_store::revisions::Head;
 use shelf::{LIBRARY_MAX, PROFILE, Shelf};
@@ -101,12 +101,12 @@ fn refuse(errors: Vec<FieldError>) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Code::Invalid`] with all findings.
-pub async fn save(cx: &Context, profile: &Profile) -> Result<ProfileRevision, Error> {
+pub async fn save(cx: &Context, by: &Actor, profile: &Profile) -> Result<ProfileRevision, Error> {
     check(profile)?;
     let checked = profile.clone();
     let found = suites::with(cx, move |index| index.map(|index| index.check(&checked))).await?;
     refuse(found.unwrap_or_default().errors)?;
-    save_checked(cx, profile, None).await
+    save_checked(cx, by, profile, None).await
 }
 
 /// A document as its author wrote it.
@@ -118,6 +118,7 @@ struct Written<'a> {
 
 async fn save_checked(
     cx: &Context,
+    by: &Actor,
     profile: &Profile,
     written: Option<Written<'_>>,
 ) -> Result<ProfileRevision, Error> {
@@ -128,8 +129,7 @@ async fn save_checked(
     if let Some(Written { made_of, .. }) = written {
         store::revisions::keep_made_of(&mut tx, &profile.name, number, made_of).await?;
     }
-    cx.audit(&mut tx, Act::new("admin", "profile.save", format!("{} {number}", profile.name)))
-        .await?;
+    cx.audit(&mut tx, by.act("profile.save", format!("{} {number}", profile.name))).await?;
     tx.commit().await?;
     cx.publish(Event::Profile { line: profile.name.clone() });
     get(cx, &profile.name, number).await
@@ -183,10 +183,10 @@ pub async fn check_text(cx: &Context, text: &str) -> Result<CheckedProfile, Erro
 ///
 /// # Errors
 /// [`Code::Invalid`] with all errors.
-pub async fn save_text(cx: &Context, text: &str) -> Result<ProfileRevision, Error> {
+pub async fn save_text(cx: &Context, by: &Actor, text: &str) -> Result<ProfileRevision, Error> {
     let Checked { resolved, made_of, .. } = resolve(cx, text).await?;
     let profile = resolved.map_err(refused)?.profile;
-    save_checked(cx, &profile, Some(Written { text, made_of: &made_of })).await
+    save_checked(cx, by, &profile, Some(Written { text, made_of: &made_of })).await
 }
 
 /// The error for a document with errors.

@@ -1,5 +1,7 @@
 //! Opens a control plane and runs its tasks.
 
+use crate::accounts::people;
+use crate::accounts::state::{AccountSecrets, AccountsState};
 use crate::alarms::Alarms;
 use crate::attestation::evidence;
 use crate::attestation::state::{self, AttestationState};
@@ -10,7 +12,6 @@ use crate::enrollment::batch;
 use crate::enrollment::state::{EnrollmentState, QueuedEnrollment};
 use crate::health::state::Health;
 use crate::hub::Hub;
-use crate::logins::token::AdminToken;
 use crate::pki::Pki;
 use crate::ports::{Ports, ServerIdentity};
 use crate::profiles::state::ProfileState;
@@ -48,8 +49,8 @@ pub struct Parts {
     pub db: Db,
     /// The signing service.
     pub signer: SignerHandle,
-    /// The administrator's token.
-    pub admin_token: String,
+    /// What the files of the server say of accounts.
+    pub accounts: AccountSecrets,
 }
 
 /// An open control plane whose tasks do not run yet.
@@ -74,7 +75,7 @@ pub async fn open<P: Ports + 'static>(
     parts: Parts,
     make_ports: impl FnOnce(ServerIdentity, &Arc<Access>, &[Certificate]) -> Result<P>,
 ) -> Result<Opened<P>> {
-    let Parts { settings, pki, db, signer, admin_token } = parts;
+    let Parts { settings, pki, db, signer, accounts } = parts;
     std::fs::create_dir_all(settings.releases())
         .with_context(|| settings.data.display().to_string())?;
     releases::sweep(&settings.releases()).context("releases/.staging")?;
@@ -102,7 +103,7 @@ pub async fn open<P: Ports + 'static>(
         grants: Grants::default(),
         health: Health::default(),
         build_queued: Notify::new(),
-        admin_token: AdminToken::new(admin_token),
+        accounts: AccountsState::new(&accounts),
         alarms: Alarms::default(),
         reactions: REACTIONS,
         acts: Acts::default(),
@@ -115,6 +116,7 @@ pub async fn open<P: Ports + 'static>(
         suites,
         secrets,
     });
+    people::prepare(&cx).await.context("the account bootstrap")?;
     health::signer_answered(&cx, has_signer);
     health::look_at_disk(&cx);
     // Load revoked devices before the first connection.

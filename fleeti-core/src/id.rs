@@ -76,6 +76,7 @@ macro_rules! text_schema {
 text_schema!(DeviceId, "The id of a device.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
 text_schema!(FleetId, "The id of a fleet.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
 text_schema!(WorkerName, "The name of a build worker.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
+text_schema!(AccountName, "The name of an account.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
 text_schema!(
     SecretName,
     "The name of a secret, and of its file in /run/fleeti-secrets.",
@@ -144,6 +145,10 @@ text_type!(
 text_type!(
     /// The name of a build worker.
     WorkerName, Id, |s| is_word(s, ID_MAX)
+);
+text_type!(
+    /// The name of an account: of a person, or of a program.
+    AccountName, Id, |s| is_word(s, ID_MAX)
 );
 text_type!(
     /// The name of a secret of a fleet, and of its file in `/run/fleeti-secrets`.

@@ -9,6 +9,8 @@
 //! DIR/passphrase                             decrypts the keys, mode 0600; a systemd credential is better
 //! DIR/audit/                                 the audit log, if the signing service is in this process
 //! DIR/admin.token                            made at the first start, mode 0600
+//! DIR/accounts.key                           seals accounts in the database; made at the first start, mode 0600
+//! DIR/first-admin.link                       one-time link of the first administrator, mode 0600; valid for a day
 //! DIR/pki/admin/{certificate,key}.pem, fingerprint   of the API port, if the server issues its certificate itself
 //! DIR/standby/                               for starts without the signing service, mode 0600
 //! DIR/fleeti.db                              the database, unless it is elsewhere (--database)
@@ -18,6 +20,8 @@
 use crate::admin_tls::ApiTls;
 use crate::limits::Limits;
 use anyhow::Result;
+use fleeti_control::accounts::password::PasswordCost;
+use fleeti_control::accounts::state::AccountSecrets;
 use fleeti_control::clock::Clock;
 use fleeti_control::settings::Retention;
 use fleeti_control::settings::Settings;
@@ -74,6 +78,8 @@ pub struct Config {
     pub disk_floor: Option<u64>,
     /// Which files of builds and uploads are kept.
     pub retention: Retention,
+    /// What a guess at a password costs.
+    pub password_cost: PasswordCost,
     /// The time that certificates are checked against.
     pub clock: Clock,
 }
@@ -99,6 +105,7 @@ impl Config {
             trusts_hypervisor: false,
             disk_floor: None,
             retention: Retention::default(),
+            password_cost: PasswordCost::default(),
             clock: Clock::default(),
             limits: Limits::default(),
         }
@@ -171,19 +178,41 @@ pub fn signer(config: &Config, crl_url: String) -> Result<SignerHandle> {
     Ok(fleeti_signer::embedded::start_at(service, move || clock.now_s())?)
 }
 
-/// Reads the administrator's token; creates it at the first start.
+/// Reads the token of the first start and the key that seals accounts; creates them at the first
+/// start.
 ///
 /// # Errors
 /// I/O.
-pub fn admin_token(data: &Path) -> Result<String> {
-    let path = data.join("admin.token");
-    if let Ok(text) = fs::read_to_string(&path) {
+pub fn account_secrets(config: &Config) -> Result<AccountSecrets> {
+    Ok(AccountSecrets {
+        admin_token: secret(&config.data.join("admin.token"))?,
+        seal_key: secret(&config.data.join("accounts.key"))?,
+        password_cost: config.password_cost,
+    })
+}
+
+/// Reads a secret; creates it if there is none.
+fn secret(path: &Path) -> Result<String> {
+    if let Ok(text) = fs::read_to_string(path) {
         // A copied file may have wider permissions.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         return Ok(text.trim().to_owned());
     }
-    let token = hex::encode(rand::random::<[u8; 32]>());
-    let line = format!("{token}\n");
-    fleeti_files::create_durably(&path, line.as_bytes(), fleeti_files::PRIVATE)?;
-    Ok(token)
+    let secret = hex::encode(rand::random::<[u8; 32]>());
+    let line = format!("{secret}\n");
+    fleeti_files::create_durably(path, line.as_bytes(), fleeti_files::PRIVATE)?;
+    Ok(secret)
+}
+
+/// Writes the one-time link of the first administrator, in place of an earlier one.
+///
+/// # Errors
+/// I/O.
+pub fn write_first_link(data: &Path, url: &str) -> Result<PathBuf> {
+    let path = data.join("first-admin.link");
+    if path.exists() {
+        fs::remove_file(&path)?;
+    }
+    fleeti_files::create_durably(&path, format!("{url}\n").as_bytes(), fleeti_files::PRIVATE)?;
+    Ok(path)
 }

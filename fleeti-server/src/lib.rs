@@ -25,6 +25,7 @@
 //! ```
 //! `examples/src/bin/embed_server.rs` embeds one with keys.
 
+pub mod access;
 pub mod admin_tls;
 pub mod api;
 pub mod config;

@@ -4,19 +4,20 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Pin, WorkerClient};
+use fleeti_control::accounts::links;
 use fleeti_control::error::for_log;
 use fleeti_control::settings::Retention;
 use fleeti_control::suites;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::wire::enrollment::is_proxy;
 use fleeti_server::admin_tls::ApiTls;
-use fleeti_server::config::Config;
+use fleeti_server::config::{Config, write_first_link};
 use fleeti_server::limits::Limits;
 use fleeti_server::remote_worker::{Nix, RemoteWorker};
 use fleeti_server::server::Server;
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -222,6 +223,18 @@ async fn work(a: WorkerArguments) -> Result<()> {
     match worker.run().await {}
 }
 
+/// Writes a one-time link for the first administrator, until there is one.
+async fn first_link(server: &Server, scheme: &str, data: &Path) -> Result<()> {
+    let Some(link) = links::first(&server.control).await? else { return Ok(()) };
+    let url = format!("{scheme}://{}{}", server.addresses.api, link.path.expose());
+    let path = write_first_link(data, &url)?;
+    tracing::info!(
+        "nobody administers this server with a password yet: open the link in {} within a day",
+        path.display()
+    );
+    Ok(())
+}
+
 #[actix_web::main]
 async fn serve(a: Arguments) -> Result<()> {
     let api_tls = ApiTls::of(a.api, asked(&a));
@@ -250,6 +263,7 @@ async fn serve(a: Arguments) -> Result<()> {
         },
         ..Config::new(data)
     };
+    let data_folder = config.data.clone();
     // Install the signal handlers before the log shows that the server is up.
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -262,6 +276,7 @@ async fn serve(a: Arguments) -> Result<()> {
             "the API's key has the fingerprint {fingerprint}: `fleeti login URL --fingerprint {fingerprint}` pins it"
         );
     }
+    first_link(&server, scheme, &data_folder).await?;
     // Remote workers upload the index of the suite instead.
     let indexing =
         has_local_worker.then(|| tokio::spawn(suites::local::run(Arc::clone(&server.control))));

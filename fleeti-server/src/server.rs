@@ -1,7 +1,7 @@
 //! Start and stop of the server.
 
 use crate::admin_tls::{self, AdminTls};
-use crate::config::{self, Config, admin_token};
+use crate::config::{self, Config, account_secrets};
 use crate::gateway::doors::Doors;
 use crate::gateway::state::{Gateway, GatewayRef};
 use crate::gateway::tls::{TlsState, https_config};
@@ -128,7 +128,7 @@ impl Server {
         let db = Db::connect_active(&config.database(), this_server(&config))
             .await
             .with_context(|| config.database().to_string())?;
-        let admin_token = admin_token(&config.data)?;
+        let accounts = account_secrets(&config)?;
         let admin_tls = AdminTls::open(&config.data, config.api, &config.api_tls, &config.names)
             .context("TLS of the API")?;
         let Ports { addresses, api, https, mqtt } = Ports::bind(&config)?;
@@ -136,7 +136,7 @@ impl Server {
         let settings = config.settings();
         let clock = settings.clock.clone();
         let opened = start::open(
-            Parts { settings, pki, db, signer, admin_token },
+            Parts { settings, pki, db, signer, accounts },
             |identity, access, issuers| TlsState::new(identity, Arc::clone(access), issuers, clock),
         )
         .await?;

@@ -59,6 +59,8 @@ pub enum Kept {
         fleet: FleetId,
         /// Name of the secret.
         name: SecretName,
+        /// Who sets it, for the log.
+        actor: String,
     },
 }
 

@@ -31,7 +31,7 @@ fn decoded(text: &str) -> Result<Vec<u8>, Error> {
 fn wrapped(kept: &Kept) -> Wrapped<'_> {
     match kept {
         Kept::RecoveryKey { device } => Wrapped::RecoveryKey(device),
-        Kept::Secret { fleet, name } => Wrapped::FleetSecret(fleet, name.as_str()),
+        Kept::Secret { fleet, name, .. } => Wrapped::FleetSecret(fleet, name.as_str()),
     }
 }
 
@@ -42,8 +42,8 @@ pub fn plan_keep(kept: Kept, secret: &Secret) -> Result<(EscrowWork, Act), Error
         Kept::RecoveryKey { device } => {
             (Act::new(device.as_str(), "recovery-key.keep", device.as_str()), RECOVERY_KEY_MAX)
         }
-        Kept::Secret { fleet, name } => {
-            (Act::new("admin", "secret.keep", format!("{fleet} {name}")), SECRET_MAX)
+        Kept::Secret { fleet, name, actor } => {
+            (Act::new(actor, "secret.keep", format!("{fleet} {name}")), SECRET_MAX)
         }
     };
     if plain.is_empty() || plain.len() > most {

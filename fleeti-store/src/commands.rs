@@ -1,7 +1,7 @@
 //! Commands to devices.
 
 use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
-use fleeti_core::id::DeviceId;
+use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::CommandStatus;
 use fleeti_core::wire::device::{Command, CommandKind, Outcome};
 
@@ -110,6 +110,13 @@ pub async fn acknowledge(
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// The fleet of the device of a command.
+pub async fn fleet_of(pool: &Pool, id: &str) -> Result<Option<FleetId>, StoreError> {
+    let sql = "SELECT d.fleet FROM commands c JOIN devices d ON d.id = c.device WHERE c.id = $1";
+    let found: Option<String> = sql::query_scalar(sql).bind(id).fetch_optional(pool).await?;
+    found.map(|fleet| fleet.parse().map_err(StoreError::value)).transpose()
 }
 
 /// One command.

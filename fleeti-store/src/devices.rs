@@ -258,6 +258,14 @@ pub async fn get(pool: &Pool, id: &str) -> Result<Option<Device>, StoreError> {
     sql::query_as::<Row>(sql).bind(id).fetch_optional(pool).await?.map(Device::try_from).transpose()
 }
 
+/// The fleet of a device.
+pub async fn fleet_of(pool: &Pool, id: &DeviceId) -> Result<Option<FleetId>, StoreError> {
+    let sql = "SELECT fleet FROM devices WHERE id = $1";
+    let found: Option<String> =
+        sql::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?;
+    found.map(|fleet| fleet.parse().map_err(StoreError::value)).transpose()
+}
+
 /// A page of devices, ordered by id, after `after`; of one fleet, or of all.
 pub async fn page(
     pool: &Pool,

@@ -20,11 +20,12 @@
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
 //! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`policies`], [`boot`],
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
-//! [`approvals`], [`releases`], [`rollouts`], [`rollout_devices`] · [`sessions`], [`workers`],
-//! [`audit`], [`domain_events`].
+//! [`approvals`], [`releases`], [`rollouts`], [`rollout_devices`] · [`accounts`], [`sessions`],
+//! [`workers`], [`audit`], [`domain_events`].
 #![allow(clippy::missing_errors_doc, reason = "said once, above")]
 #![warn(missing_docs)]
 
+pub mod accounts;
 pub mod admission;
 pub mod approvals;
 pub mod attestations;

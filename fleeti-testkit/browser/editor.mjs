@@ -32,7 +32,7 @@ const checked = () => page.waitForResponse((r) => r.url().endsWith("/profiles/ch
 
 await page.goto(`${url}/signin`);
 await page.getByLabel("Administrator's token").fill(token);
-await button("Sign in").click();
+await button("Sign in with the token").click();
 await page.getByRole("heading", { name: "Overview" }).waitFor();
 
 await step("a new profile starts from a template", async () => {

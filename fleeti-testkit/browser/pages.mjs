@@ -15,12 +15,12 @@ await step("pages need a login", async () => {
   await page.goto(`${url}/devices`);
   assert.equal(new URL(page.url()).pathname, "/signin");
   await page.getByLabel("Administrator's token").fill("a guess");
-  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("button", { name: "Sign in with the token" }).click();
   await text("that is not the administrator's token").waitFor();
   await look("signin");
   complaints.length = 0; // the browser reports the expected 401
   await page.getByLabel("Administrator's token").fill(token);
-  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("button", { name: "Sign in with the token" }).click();
   await page.getByRole("heading", { name: "Overview" }).waitFor();
   await text("No rollout yet").waitFor();
 });

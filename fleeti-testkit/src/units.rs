@@ -120,7 +120,7 @@ done
 passed "the limits of the units apply"
 
 for user in nobody fleeti-worker; do
-    for file in /var/lib/fleeti/admin.token /var/lib/fleeti/fleeti.db /var/lib/fleeti/pki/admin/key.pem /var/lib/fleeti-signer/audit \
+    for file in /var/lib/fleeti/admin.token /var/lib/fleeti/accounts.key /var/lib/fleeti/fleeti.db /var/lib/fleeti/pki/admin/key.pem /var/lib/fleeti-signer/audit \
         /etc/fleeti/worker.token; do
         [ -e "$file" ] || failed "there is no $file"
         setpriv --reuid "$(id -u $user)" --regid "$(id -g $user)" --init-groups test -r "$file" && failed "$user reads $file"

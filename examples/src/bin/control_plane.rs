@@ -4,6 +4,9 @@
 //!     cargo xtask example control_plane
 
 use anyhow::{Context, Result};
+use fleeti_control::accounts::actor::Actor;
+use fleeti_control::accounts::password::PasswordCost;
+use fleeti_control::accounts::state::AccountSecrets;
 use fleeti_control::builds::{self, details};
 use fleeti_control::enrollment::token;
 use fleeti_control::pki::Pki;
@@ -24,7 +27,11 @@ async fn main() -> Result<()> {
         pki: Pki::open(dir.path())?,
         db: Db::open(&dir.path().join("fleeti.db")).await?,
         signer: signer(dir.path())?,
-        admin_token: "this program has no API".to_owned(),
+        accounts: AccountSecrets {
+            admin_token: "this program has no API".to_owned(),
+            seal_key: "and no accounts".to_owned(),
+            password_cost: PasswordCost::default(),
+        },
     };
     // A program that serves devices passes its TLS configuration here.
     let opened = start::open(parts, |_identity, _access, _issuers| Ok(NoPorts)).await?;
@@ -32,12 +39,14 @@ async fn main() -> Result<()> {
     let tasks = opened.run();
     let mut changes = cx.events.subscribe();
 
+    // The audit log names who acts.
+    let me = Actor::of_process("control_plane");
     // Every operation is a function of an area. The same call is behind `POST /api/v1/profiles`.
     let profile = toml::from_str(include_str!("../../profiles/kiosk.toml"))?;
-    let revision = profiles::save(&cx, &profile).await?;
+    let revision = profiles::save(&cx, &me, &profile).await?;
     println!("profile {} has revision {}", revision.profile.name, revision.number);
 
-    let queued = builds::create_of(&cx, &profile.name, revision.number, "1".parse()?).await?;
+    let queued = builds::create_of(&cx, &me, &profile.name, revision.number, "1".parse()?).await?;
     println!("build {} of {} is {:?}", queued.id, queued.release, queued.phase);
     println!("change: {:?}", changes.recv().await?);
     let details = details::details(&cx, &queued.id).await?;
@@ -46,7 +55,7 @@ async fn main() -> Result<()> {
     let on = |port| ([192, 0, 2, 1], port).into();
     let addresses = Addresses { api: on(443), https: on(8443), mqtt: on(8883) };
     let wanted = CreateEnrollment { valid_s: 3600 };
-    let enrollment = token::create(&cx, &"demo".parse()?, &wanted, &addresses).await?;
+    let enrollment = token::create(&cx, &me, &"demo".parse()?, &wanted, &addresses).await?;
     println!("a device of fleet demo enrolls at {}", enrollment.record.https_url);
 
     // Each of these acts is in the audit log of the signing service.

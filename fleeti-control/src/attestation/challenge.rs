@@ -1,6 +1,7 @@
 //! Attestation of devices by their TPMs (RFC 9334). The server is the Verifier: it periodically
 //! requests evidence from the TPM that is bound to a device.
 
+use crate::accounts::actor::Actor;
 use crate::attestation::evidence;
 use crate::attestation::parse::invalid;
 use crate::attestation::reference::{BOOT_LOADER, binaries};
@@ -12,7 +13,6 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::attestation::{AskedFleet, Attestation, Challenge, MeasuredPcr, Tpm};
 use fleeti_core::wire::problem::Code;
-use fleeti_pki::audit::Act;
 use fleeti_pki::measured::boot::MeasuredBoot;
 use fleeti_pki::measured::log::{BYTES_MAX as LOG_MAX, FirmwareLog};
 use fleeti_pki::measured::{explained, phases};
@@ -178,7 +178,7 @@ pub async fn ear(cx: &Context, device: &DeviceId) -> Result<serde_json::Value, E
 /// # Errors
 /// [`Code::NotFound`] for a device that has never sent evidence; [`Code::Conflict`] if its last
 /// evidence is old or did not verify.
-pub async fn accept_firmware(cx: &Context, device: &DeviceId) -> Result<(), Error> {
+pub async fn accept_firmware(cx: &Context, by: &Actor, device: &DeviceId) -> Result<(), Error> {
     let row = attestations::get(cx.db.pool(), device)
         .await?
         .ok_or_else(|| Error::not_found("evidence of device", device.as_str()))?;
@@ -209,7 +209,7 @@ pub async fn accept_firmware(cx: &Context, device: &DeviceId) -> Result<(), Erro
         return Err(Error::new(Code::Conflict, "the device has sent new evidence meanwhile")
             .hint("check the new evidence first"));
     }
-    cx.audit(&mut tx, Act::new("admin", "device.accept-firmware", device.as_str())).await?;
+    cx.audit(&mut tx, by.act("device.accept-firmware", device.as_str())).await?;
     tx.commit().await?;
     cx.hub.challenge(device);
     Ok(())

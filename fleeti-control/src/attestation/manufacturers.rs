@@ -1,6 +1,7 @@
 //! Trusted TPM manufacturers: files in the data folder, which an operator can also change over the
 //! API.
 
+use crate::accounts::actor::Actor;
 use crate::attestation::parse::{decoded, invalid};
 use crate::attestation::tpm;
 use crate::context::{Context, ContextRef};
@@ -12,7 +13,6 @@ use fleeti_core::wire::attestation::{
     TpmManufacturers,
 };
 use fleeti_core::wire::problem::Code;
-use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::der_to_pem;
 use fleeti_pki::tpm::endorsement::{Believed, Kind, MANUFACTURERS_MAX, Manufacturers};
 use fleeti_pki::tpm::files;
@@ -64,6 +64,7 @@ fn shown(of: Believed) -> TpmManufacturer {
 /// all of them are trusted already, or there would be more than [`MANUFACTURERS_MAX`].
 pub async fn add(
     cx: &ContextRef,
+    by: &Actor,
     request: &AddTpmManufacturers,
 ) -> Result<Vec<TpmManufacturer>, Error> {
     let bytes = decoded("file", &request.file)?;
@@ -108,11 +109,7 @@ pub async fn add(
             .unwrap_or_default();
         cx.audit(
             &mut tx,
-            Act::new(
-                "admin",
-                "tpm-manufacturer.add",
-                format!("{} {id} {subject}", request.kind.as_str()),
-            ),
+            by.act("tpm-manufacturer.add", format!("{} {id} {subject}", request.kind.as_str())),
         )
         .await?;
         let path = folder.join(format!("{}.pem", &id[..32]));
@@ -139,7 +136,7 @@ const fn kind(kind: TpmKind) -> Kind {
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a prefix that is not unique.
-pub async fn remove(cx: &ContextRef, id: &str) -> Result<TpmManufacturer, Error> {
+pub async fn remove(cx: &ContextRef, by: &Actor, id: &str) -> Result<TpmManufacturer, Error> {
     let _changing = CHANGING.lock().await;
     let mut found: Vec<_> = list(cx)
         .manufacturers
@@ -162,7 +159,7 @@ pub async fn remove(cx: &ContextRef, id: &str) -> Result<TpmManufacturer, Error>
     };
     let mut tx = cx.db.write().await?;
     let what = format!("{} {} {}", removed.kind.as_str(), removed.id, removed.subject);
-    cx.audit(&mut tx, Act::new("admin", "tpm-manufacturer.remove", &what)).await?;
+    cx.audit(&mut tx, by.act("tpm-manufacturer.remove", &what)).await?;
     let folder = manufacturers_folder(&cx.settings.data);
     for (_, path) in TpmKind::ALL.iter().flat_map(|kind| manufacturer_files(&folder, kind.as_str()))
     {

@@ -1,6 +1,7 @@
 //! Appraisal policies of fleets, and their consequences: which devices are offered an update, are
 //! blocked, or count as success in a rollout.
 
+use crate::accounts::actor::Actor;
 use crate::attestation::eligibility::may_keep_offer;
 use crate::attestation::evidence;
 use crate::context::{Context, ContextRef};
@@ -10,7 +11,6 @@ use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
-use fleeti_pki::audit::Act;
 use fleeti_store::{self as store, attestations};
 use std::sync::Arc;
 
@@ -34,29 +34,30 @@ pub(crate) fn releases_changed(cx: &Context) {
 ///
 /// # Errors
 /// [`Code::Invalid`] for an invalid policy.
-pub async fn set(cx: &ContextRef, fleet: &FleetId, policy: &Policy) -> Result<(), Error> {
+pub async fn set(
+    cx: &ContextRef,
+    by: &Actor,
+    fleet: &FleetId,
+    policy: &Policy,
+) -> Result<(), Error> {
     policy.check().map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
-    let (cx, fleet, policy) = (Arc::clone(cx), fleet.clone(), policy.clone());
+    let (cx, by, fleet, policy) = (Arc::clone(cx), by.clone(), fleet.clone(), policy.clone());
     // In a task of its own, because the client may disconnect.
     let changed = tokio::spawn(async move {
-        change(&cx, &fleet, &policy).await?;
+        change(&cx, &by, &fleet, &policy).await?;
         tokio::spawn(async move { reappraise(&cx, &fleet).await });
         Ok(())
     });
     changed.await.map_err(Error::internal)?
 }
 
-async fn change(cx: &Context, fleet: &FleetId, policy: &Policy) -> Result<(), Error> {
+async fn change(cx: &Context, by: &Actor, fleet: &FleetId, policy: &Policy) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
     let before = cx.attestation.policies.of(fleet);
     store::policies::set(&mut tx, fleet, policy).await?;
     cx.audit(
         &mut tx,
-        Act::new(
-            "admin",
-            "fleet.attestation-policy",
-            format!("{fleet} {}", serde_json::to_string(policy)?),
-        ),
+        by.act("fleet.attestation-policy", format!("{fleet} {}", serde_json::to_string(policy)?)),
     )
     .await?;
     let event = DomainEvent::DevicesAppraised(FleetAppraisal {

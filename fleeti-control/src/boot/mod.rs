@@ -3,6 +3,7 @@
 
 pub mod proof;
 
+use crate::accounts::actor::Actor;
 use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
 use crate::enrollment::token;
@@ -18,7 +19,6 @@ use fleeti_core::wire::boot::{
 };
 use fleeti_core::wire::enrollment::is_proxy;
 use fleeti_core::wire::problem::Code;
-use fleeti_pki::audit::Act;
 use fleeti_signer_client::wire::{Request, Response};
 use fleeti_store as store;
 use fleeti_store::boot::{BootKeysRow, SignedForDevice, Unsigned};
@@ -38,6 +38,7 @@ const WRITES_MAX: usize = 16;
 /// published.
 pub async fn provision(
     cx: &Context,
+    by: &Actor,
     fleet: &FleetId,
     request: &Provision,
     addresses: &Addresses,
@@ -61,6 +62,7 @@ pub async fn provision(
     let wanted =
         token::NewToken { fleet, valid_s: request.valid_s, reservation: Some(reservation) };
     let enrollment = token::issue(cx, &mut tx, &wanted, addresses).await?;
+    token::made_by(&mut tx, &enrollment, by).await?;
     let mut writes = Vec::new();
     if let Some((state, enrolls)) = made {
         store::boot::insert(&mut tx, &device, &state, request.release.as_ref(), cx.now_s()).await?;
@@ -74,7 +76,7 @@ pub async fn provision(
         }
         writes = enrolls;
     }
-    cx.audit(&mut tx, Act::new("admin", "device.provision", format!("{device} {fleet}"))).await?;
+    cx.audit(&mut tx, by.act("device.provision", format!("{device} {fleet}"))).await?;
     tx.commit().await?;
     let (mut record, expires_s) = (enrollment.record, enrollment.expires_s);
     record.proxy = request.proxy.clone().or(record.proxy);
@@ -218,7 +220,12 @@ pub async fn sign_all(
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a device without keys of its own, or a change that is
 /// not possible now.
-pub async fn change(cx: &Context, device: &DeviceId, request: &ChangeBoot) -> Result<(), Error> {
+pub async fn change(
+    cx: &Context,
+    by: &Actor,
+    device: &DeviceId,
+    request: &ChangeBoot,
+) -> Result<(), Error> {
     let known = devices::get(cx, device.as_str()).await?;
     let without =
         || Error::new(Code::Conflict, format!("{device} has no Secure Boot keys of its own"));
@@ -244,7 +251,7 @@ pub async fn change(cx: &Context, device: &DeviceId, request: &ChangeBoot) -> Re
         ));
     };
     let act = format!("{device} {}", request.change.name());
-    cx.audit(&mut tx, Act::new("admin", "device.boot-keys", &act)).await?;
+    cx.audit(&mut tx, by.act("device.boot-keys", &act)).await?;
     tx.commit().await?;
     if let Some(desired) = desired {
         cx.hub.push(device, desired);

@@ -1,12 +1,12 @@
 //! Boot proofs of releases.
 
+use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::error::Error;
 use crate::releases;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::api::{Event, Release, SignedBootProof};
 use fleeti_core::wire::problem::Code;
-use fleeti_pki::audit::Act;
 use fleeti_pki::manifest::Signature;
 use fleeti_pki::{boot_proof, manifest};
 use fleeti_store as store;
@@ -19,6 +19,7 @@ use fleeti_store as store;
 /// [`Code::NotFound`]; [`Code::Untrusted`] if the proof does not match, or has too few signatures.
 pub async fn add(
     cx: &Context,
+    by: &Actor,
     name: &ReleaseName,
     sent: &SignedBootProof,
 ) -> Result<Release, Error> {
@@ -36,8 +37,7 @@ pub async fn add(
     store::releases::set_boot_proof(&mut tx, name, sent).await?;
     cx.audit(
         &mut tx,
-        Act::new(
-            "admin",
+        by.act(
             "release.boot-proof",
             format!("{name} by {} at {}", proof.device, proof.level.code()),
         ),

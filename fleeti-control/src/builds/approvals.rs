@@ -1,6 +1,7 @@
 //! Signing requests and approvals, for releases that the signing service signs. The server stores
 //! them for display only: the signing service verifies the approvals by their signatures.
 
+use crate::accounts::actor::Actor;
 use crate::builds::change::{self, Change, NotApplied};
 use crate::context::Context;
 use crate::error::Error;
@@ -126,7 +127,7 @@ pub async fn record(cx: &Context, id: &str) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] if the policy requires approvals, the build has not
 /// succeeded or is being signed, or the release key is not on this server.
-pub async fn sign_alone(cx: &Context, id: &str) -> Result<Build, Error> {
+pub async fn sign_alone(cx: &Context, by: &Actor, id: &str) -> Result<Build, Error> {
     let build = builds::get(cx, id).await?;
     let needed = needed_policy(cx).await?.0.approvals();
     if needed > 0 {
@@ -142,7 +143,7 @@ pub async fn sign_alone(cx: &Context, id: &str) -> Result<Build, Error> {
     let applied = change::queue_signing(&mut tx, id, Event::RequestSignature, ctx).await;
     let applied = applied.map_err(|e| not_signable(e, &build.release))?;
     let queued = format!("{id} {}", build.release);
-    cx.audit(&mut tx, Act::new("admin", "release.queue", &queued)).await?;
+    cx.audit(&mut tx, by.act("release.queue", &queued)).await?;
     tx.commit().await?;
     applied.follow(cx);
     builds::get(cx, id).await

@@ -1,7 +1,8 @@
 //! Logs of builds: whole lines from a byte offset on, once or followed while they grow.
 
+use crate::accounts::sessions;
+use crate::builds;
 use crate::context::ContextRef;
-use crate::{builds, logins};
 use fleeti_core::wire::api::Event;
 use futures::{Stream, stream};
 use std::path::PathBuf;
@@ -108,7 +109,7 @@ struct Tail {
 impl Tail {
     async fn next(&mut self) -> Option<Grown> {
         loop {
-            if self.done || !logins::is_live(&self.cx, &self.session).await.unwrap_or(false) {
+            if self.done || !sessions::is_live(&self.cx, &self.session).await.unwrap_or(false) {
                 return None;
             }
             // Read the phase before the log, so that the last lines are not missed. If the database

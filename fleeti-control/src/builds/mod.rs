@@ -8,6 +8,7 @@ pub mod local_worker;
 pub mod logs;
 pub mod workers;
 
+use crate::accounts::actor::Actor;
 use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
@@ -17,7 +18,6 @@ use fleeti_core::build::Ctx;
 use fleeti_core::build::Event::RemoveFiles;
 use fleeti_core::id::{Line, Version};
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event};
-use fleeti_pki::audit::Act;
 use fleeti_store as store;
 use fleeti_store::builds::Texts;
 use std::io::ErrorKind;
@@ -30,7 +30,7 @@ use std::path::PathBuf;
 /// or has a field that the base does not honour, or other sizes of the disk than the line's first
 /// release;
 /// [`Code::Full`](fleeti_core::wire::problem::Code::Full) if the disk has no room for a build.
-pub async fn create(cx: &Context, request: &CreateBuild) -> Result<Build, Error> {
+pub async fn create(cx: &Context, by: &Actor, request: &CreateBuild) -> Result<Build, Error> {
     profiles::check(&request.profile)?;
     profiles::check_base(&request.profile)?;
     health::admit(cx, "build")?;
@@ -40,7 +40,7 @@ pub async fn create(cx: &Context, request: &CreateBuild) -> Result<Build, Error>
     let now_s = cx.now_s();
     let revision = store::revisions::number(&mut tx, &request.profile, None, now_s).await?;
     store::builds::insert(&mut tx, &id, revision, request, now_s).await?;
-    cx.audit(&mut tx, Act::new("admin", "build.create", &id)).await?;
+    cx.audit(&mut tx, by.act("build.create", &id)).await?;
     tx.commit().await?;
     cx.publish(Event::Build { id: id.clone() });
     cx.build_queued.notify_one();
@@ -66,12 +66,13 @@ pub async fn newest(cx: &Context, limit: u32) -> Result<Vec<Build>, Error> {
 /// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
 pub async fn create_of(
     cx: &Context,
+    by: &Actor,
     line: &Line,
     revision: u32,
     version: Version,
 ) -> Result<Build, Error> {
     let profile = profiles::get(cx, line, revision).await?.profile;
-    create(cx, &CreateBuild { profile, version }).await
+    create(cx, by, &CreateBuild { profile, version }).await
 }
 
 /// Removes the files of a build that has ended, to make room. Returns `false` if the signing service

@@ -1,5 +1,6 @@
 //! Build workers and their tokens.
 
+use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::canonical::sha256_hex;
@@ -17,7 +18,7 @@ const REFUSED: &str = "worker.refused";
 ///
 /// # Errors
 /// [`Code::Conflict`] for a name that is taken, or if there are [`WORKERS_MAX`] workers.
-pub async fn add(cx: &Context, request: &CreateWorker) -> Result<CreatedWorker, Error> {
+pub async fn add(cx: &Context, by: &Actor, request: &CreateWorker) -> Result<CreatedWorker, Error> {
     if list(cx).await?.len() >= WORKERS_MAX {
         return Err(Error::new(Code::Conflict, format!("limit of {WORKERS_MAX} workers reached"))
             .hint("remove a worker first"));
@@ -33,7 +34,7 @@ pub async fn add(cx: &Context, request: &CreateWorker) -> Result<CreatedWorker, 
         );
         return Err(e.hint("choose another name, or remove that worker"));
     }
-    cx.audit(&mut tx, Act::new("admin", "worker.add", request.name.as_str())).await?;
+    cx.audit(&mut tx, by.act("worker.add", request.name.as_str())).await?;
     tx.commit().await?;
     Ok(CreatedWorker { name: request.name.clone(), token: Secret::new(token) })
 }
@@ -47,12 +48,12 @@ pub async fn list(cx: &Context) -> Result<Vec<Worker>, Error> {
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn remove(cx: &Context, name: &WorkerName) -> Result<(), Error> {
+pub async fn remove(cx: &Context, by: &Actor, name: &WorkerName) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
     if !store::workers::delete(&mut tx, name).await? {
         return Err(Error::not_found("worker", name.as_str()));
     }
-    cx.audit(&mut tx, Act::new("admin", "worker.remove", name.as_str())).await?;
+    cx.audit(&mut tx, by.act("worker.remove", name.as_str())).await?;
     Ok(tx.commit().await?)
 }
 

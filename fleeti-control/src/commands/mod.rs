@@ -2,11 +2,12 @@
 
 pub mod queue;
 
+use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::devices;
 use crate::error::Error;
 use crate::secrets;
-use fleeti_core::id::DeviceId;
+use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{CommandStatus, CreateCommand};
 use fleeti_core::wire::device::Command;
 use fleeti_store::{self as store};
@@ -15,6 +16,11 @@ use fleeti_store::{self as store};
 pub async fn pending(cx: &Context, device: &DeviceId) -> Result<Vec<Command>, Error> {
     secrets::request_new_recovery_key(cx, device).await?;
     Ok(store::commands::pending(cx.db.pool(), device, cx.now_s()).await?)
+}
+
+/// The fleet of the device of a command.
+pub async fn fleet_of(cx: &Context, id: &str) -> Result<Option<FleetId>, Error> {
+    Ok(store::commands::fleet_of(cx.db.pool(), id).await?)
 }
 
 /// The status of a command.
@@ -34,12 +40,13 @@ pub async fn get(cx: &Context, id: &str) -> Result<CommandStatus, Error> {
 /// the device, or the device is revoked.
 pub async fn create(
     cx: &Context,
+    by: &Actor,
     device: &DeviceId,
     request: &CreateCommand,
 ) -> Result<CommandStatus, Error> {
     let mut tx = cx.db.write().await?;
     devices::in_service(&mut tx, device).await?;
-    let status = queue::put(cx, &mut tx, device, request).await?;
+    let status = queue::put(cx, by, &mut tx, device, request).await?;
     tx.commit().await?;
     cx.hub.commands_wait(device);
     Ok(status)

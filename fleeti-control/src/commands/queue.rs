@@ -1,5 +1,6 @@
 //! The queue of commands of a device.
 
+use crate::accounts::actor::Actor;
 use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
@@ -7,7 +8,6 @@ use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::{CommandStatus, CreateCommand};
 use fleeti_core::wire::device::Command;
 use fleeti_core::wire::problem::Code;
-use fleeti_pki::audit::Act;
 use fleeti_store::commands::PENDING_MAX;
 use fleeti_store::{self as store, Tx};
 
@@ -17,6 +17,7 @@ const VALID_S_MAX: u32 = 30 * 86_400;
 /// afterwards.
 pub(crate) async fn put(
     cx: &Context,
+    by: &Actor,
     tx: &mut Tx<'_>,
     device: &DeviceId,
     request: &CreateCommand,
@@ -40,10 +41,7 @@ pub(crate) async fn put(
         ));
     }
     store::commands::insert(tx, device, &command, now).await?;
-    cx.audit(
-        tx,
-        Act::new("admin", "command.create", format!("{} {device} {:?}", command.id, command.kind)),
-    )
-    .await?;
+    cx.audit(tx, by.act("command.create", format!("{} {device} {:?}", command.id, command.kind)))
+        .await?;
     Ok(CommandStatus { id: command.id, kind: command.kind, status: "pending".into() })
 }

@@ -1,5 +1,6 @@
 //! Reports of devices, their desired states, and what the API shows of them.
 
+use crate::accounts::actor::{Actor, Scope};
 use crate::again;
 use crate::attestation::eligibility;
 use crate::context::Context;
@@ -11,6 +12,7 @@ use crate::releases::offers;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::strict;
+use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::alarm::AlarmKind;
 use fleeti_core::wire::api::{Device, Event, Fleet};
 use fleeti_core::wire::device::{
@@ -61,13 +63,20 @@ pub async fn certificate(cx: &Context, id: &DeviceId) -> Result<String, Error> {
 /// A page of devices after an id.
 ///
 /// # Errors
+/// [`Code::Forbidden`] for devices of all fleets, unless the actor may see all;
 /// [`Code::Invalid`] for an invalid limit or id.
 pub async fn page(
     cx: &Context,
+    by: &Actor,
     filter: Filter<'_>,
     after: &str,
     limit: u32,
 ) -> Result<Vec<Device>, Error> {
+    let scope = match filter {
+        Filter::Fleet(fleet) => Scope::Fleet(fleet),
+        Filter::All | Filter::InTrouble => Scope::All,
+    };
+    by.authorize(Permission::View, scope)?;
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Error::new(
             Code::Invalid,
@@ -86,6 +95,18 @@ pub async fn page(
         Filter::InTrouble => store::devices::in_trouble(cx.db.pool(), after, limit).await?,
     };
     Ok(devices.into_iter().map(|d| Device { online: cx.hub.is_online(&d.id), ..d }).collect())
+}
+
+/// The fleet of a device.
+pub async fn fleet_of(cx: &Context, id: &DeviceId) -> Result<Option<FleetId>, Error> {
+    Ok(store::devices::fleet_of(cx.db.pool(), id).await?)
+}
+
+/// The fleets that the actor may see.
+pub async fn fleets_for(cx: &Context, by: &Actor) -> Result<Vec<Fleet>, Error> {
+    let mut all = fleets(cx).await?;
+    all.retain(|fleet| by.may(Permission::View, Scope::Fleet(&fleet.name)));
+    Ok(all)
 }
 
 /// All fleets that have, or had, a device.
@@ -347,13 +368,18 @@ pub async fn taken_over(cx: &Context, device: &DeviceId, turns: u32) -> Result<(
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a device that is revoked.
-pub async fn forgive(cx: &Context, device: &DeviceId, version: &Version) -> Result<(), Error> {
+pub async fn forgive(
+    cx: &Context,
+    by: &Actor,
+    device: &DeviceId,
+    version: &Version,
+) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
     in_service(&mut tx, device).await?;
     let Some(desired) = store::desired::forgive(&mut tx, device, version).await? else {
         return Err(Error::not_found("device", device.as_str()));
     };
-    cx.audit(&mut tx, Act::new("admin", "device.forgive", format!("{device} {version}"))).await?;
+    cx.audit(&mut tx, by.act("device.forgive", format!("{device} {version}"))).await?;
     tx.commit().await?;
     cx.hub.push(device, desired);
     Ok(())

@@ -2,6 +2,7 @@
 //! enters it, and a secret of the device becomes its enrollment token (as in RFC 8628, 3). The code
 //! is short, so it expires soon and wrong codes are rate-limited.
 
+use crate::accounts::actor::{Actor, Scope};
 use crate::context::Context;
 use crate::error::Error;
 use crate::places::Origin;
@@ -9,12 +10,12 @@ use crate::ports::Addresses;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::enrollment::pairing::{self as machine, Effect, Event, State};
 use fleeti_core::enrollment::token::Terms;
+use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{Pair, Paired};
 use fleeti_core::wire::enrollment::{
     EnrollmentRecord, PairRequest, PairResponse, PairWait, PairWaited,
 };
 use fleeti_core::wire::problem::Code;
-use fleeti_pki::audit::Act;
 use fleeti_pki::csr;
 use fleeti_pki::signer::fast;
 use fleeti_store::pairings::{PairingRow, StoredPairing};
@@ -150,7 +151,8 @@ struct Entered {
 /// # Errors
 /// [`Code::NotFound`] for a code that no device shows; [`Code::Unavailable`] after too many wrong
 /// codes.
-pub async fn enter(cx: &Context, pair: &Pair) -> Result<Paired, Error> {
+pub async fn enter(cx: &Context, by: &Actor, pair: &Pair) -> Result<Paired, Error> {
+    by.authorize(Permission::Enroll, Scope::Fleet(&pair.fleet))?;
     let now_s = cx.now_s();
     let guess = cx.enrollment.pairing.guess(now_s)?;
     let mut tx = cx.db.write().await?;
@@ -176,9 +178,10 @@ pub async fn enter(cx: &Context, pair: &Pair) -> Result<Paired, Error> {
         let terms =
             Terms { for_key_sha256: Some(row.key_sha256.clone()), ..Terms::until(expires_s) };
         store::enrollments::insert(&mut tx, &row.token_sha256, &pair.fleet, &terms).await?;
+        store::accounts::made_enrollment(&mut tx, &row.token_sha256, by.account()).await?;
     }
     let subject = format!("{} key {}", pair.fleet, row.key_sha256);
-    cx.audit(&mut tx, Act::new("admin", "enrollment.pair", &subject)).await?;
+    cx.audit(&mut tx, by.act("enrollment.pair", &subject)).await?;
     tx.commit().await?;
     if effects.contains(&Effect::WakeWaiting) {
         cx.enrollment.pairing.admitted.notify_waiters();

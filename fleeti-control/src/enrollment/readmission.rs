@@ -1,6 +1,7 @@
 //! Readmission: for a limited time, an operator lets devices of a fleet renew with an expired
 //! certificate whose key is a file.
 
+use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::enrollment::renewal::{self, Right};
 use crate::enrollment::token::{Channel, Wanted, issue_next};
@@ -26,6 +27,7 @@ const VALID_S: std::ops::RangeInclusive<u32> = 60..=30 * 86_400;
 /// [`Code::Invalid`] without a reason, or for a time out of range.
 pub async fn open(
     cx: &Context,
+    by: &Actor,
     fleet: &FleetId,
     request: &CreateReadmission,
 ) -> Result<Readmission, Error> {
@@ -49,11 +51,8 @@ pub async fn open(
     let until_s = now + u64::from(request.valid_s);
     let opened = Opened { fleet, until_s, reason };
     let devices = store::readmissions::open(&mut tx, &opened, now).await?;
-    cx.audit(
-        &mut tx,
-        Act::new("admin", "fleet.readmit", format!("{fleet} until {until_s}: {reason}")),
-    )
-    .await?;
+    cx.audit(&mut tx, by.act("fleet.readmit", format!("{fleet} until {until_s}: {reason}")))
+        .await?;
     tx.commit().await?;
     Ok(Readmission { fleet: fleet.clone(), until_s, devices })
 }

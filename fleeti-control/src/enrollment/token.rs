@@ -1,5 +1,6 @@
 //! Enrollment tokens, and issuing and renewing device certificates.
 
+use crate::accounts::actor::Actor;
 use crate::attestation::tpm;
 use crate::context::Context;
 use crate::enrollment::renewal;
@@ -17,7 +18,6 @@ use fleeti_core::wire::enrollment::{
 };
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::key::{CHANNEL_BYTES, Purpose};
-use fleeti_pki::audit::Act;
 use fleeti_pki::certificate::{self, Protection};
 use fleeti_pki::csr;
 use fleeti_pki::signer::fast;
@@ -34,6 +34,7 @@ const TOKEN_S_MAX: u32 = 30 * 86_400;
 /// [`Code::Invalid`] for a validity out of range.
 pub async fn create(
     cx: &Context,
+    by: &Actor,
     fleet: &FleetId,
     request: &CreateEnrollment,
     addresses: &Addresses,
@@ -41,9 +42,20 @@ pub async fn create(
     let mut tx = cx.db.write().await?;
     let wanted = NewToken { fleet, valid_s: request.valid_s, reservation: None };
     let enrollment = issue(cx, &mut tx, &wanted, addresses).await?;
-    cx.audit(&mut tx, Act::new("admin", "enrollment.create", fleet.as_str())).await?;
+    made_by(&mut tx, &enrollment, by).await?;
+    cx.audit(&mut tx, by.act("enrollment.create", fleet.as_str())).await?;
     tx.commit().await?;
     Ok(enrollment)
+}
+
+/// Names the account that made a token, so that the token ends with it.
+pub(crate) async fn made_by(
+    tx: &mut Tx<'_>,
+    enrollment: &Enrollment,
+    by: &Actor,
+) -> Result<(), Error> {
+    let digest = sha256_hex(enrollment.record.token.as_bytes());
+    Ok(store::accounts::made_enrollment(tx, &digest, by.account()).await?)
 }
 
 /// The device that a token is reserved for.

@@ -7,6 +7,7 @@ pub mod retention;
 pub mod revoke;
 pub(crate) mod state;
 
+use crate::accounts::actor::Actor;
 use crate::builds::approvals;
 use crate::clock::new_id;
 use crate::context::Context;
@@ -108,14 +109,14 @@ where
 ///
 /// # Errors
 /// [`Code::Untrusted`] with the first failed check; then nothing is published.
-pub async fn publish(cx: &Context, name: &ReleaseName) -> Result<Release, Error> {
+pub async fn publish(cx: &Context, by: &Actor, name: &ReleaseName) -> Result<Release, Error> {
     if let Some(release) = store::releases::get(cx.db.pool(), name).await? {
         return Ok(release);
     }
     let (from, to) = (staging(cx, name), directory(cx, name));
     if to.exists() {
         // The server was killed between the rename and the commit: this folder is verified already.
-        return commit(cx, name, &to).await;
+        return commit(cx, by, name, &to).await;
     }
     if !from.join("manifest.json").exists() {
         return Err(Error::not_found("upload of release", &name.to_string())
@@ -124,12 +125,13 @@ pub async fn publish(cx: &Context, name: &ReleaseName) -> Result<Release, Error>
     // Move it out of reach of uploads first, so that exactly the verified files are published.
     let private = cx.settings.releases().join(".staging").join(new_id("verifying"));
     tokio::fs::rename(&from, &private).await?;
-    publish_private(cx, name, private).await
+    publish_private(cx, by, name, private).await
 }
 
 /// Verifies a folder that no upload can reach, and publishes it.
 async fn publish_private(
     cx: &Context,
+    by: &Actor,
     name: &ReleaseName,
     private: PathBuf,
 ) -> Result<Release, Error> {
@@ -160,7 +162,7 @@ async fn publish_private(
         tokio::fs::remove_dir_all(&private).await.ok();
         return Err(e);
     }
-    commit(cx, name, &to).await
+    commit(cx, by, name, &to).await
 }
 
 async fn rename_durably(from: PathBuf, to: PathBuf) -> Result<(), Error> {
@@ -305,7 +307,7 @@ pub async fn sign(cx: &Context, build: &Build) -> Result<Release, Error> {
         let manifest = Manifest::parse(&tokio::fs::read(published.join("manifest.json")).await?)
             .map_err(Error::internal)?;
         return if record.made(&manifest) {
-            commit(cx, name, &published).await
+            commit(cx, &Actor::server(), name, &published).await
         } else {
             Err(taken())
         };
@@ -314,10 +316,15 @@ pub async fn sign(cx: &Context, build: &Build) -> Result<Release, Error> {
     tokio::fs::create_dir_all(cx.settings.outbox()).await?;
     let out = new_id("signing");
     approvals::have_signed(cx, build, &out).await?;
-    publish_private(cx, name, cx.settings.outbox().join(out)).await
+    publish_private(cx, &Actor::server(), name, cx.settings.outbox().join(out)).await
 }
 
-async fn commit(cx: &Context, name: &ReleaseName, directory: &Path) -> Result<Release, Error> {
+async fn commit(
+    cx: &Context,
+    by: &Actor,
+    name: &ReleaseName,
+    directory: &Path,
+) -> Result<Release, Error> {
     let manifest = tokio::fs::read_to_string(directory.join("manifest.json")).await?;
     let signatures: Vec<_> = release::read_signatures(directory)
         .map_err(Error::internal)?
@@ -326,7 +333,7 @@ async fn commit(cx: &Context, name: &ReleaseName, directory: &Path) -> Result<Re
         .collect();
     let digest = fleeti_core::canonical::sha256_hex(manifest.as_bytes());
     // Enter it in the log before it becomes visible: devices request the inclusion proof.
-    let number = audit::enter(cx, published(name, &digest)).await?;
+    let number = audit::enter(cx, published(by, name, &digest)).await?;
     let mut tx = cx.db.write().await?;
     let new = NewRelease {
         name,
@@ -344,9 +351,9 @@ async fn commit(cx: &Context, name: &ReleaseName, directory: &Path) -> Result<Re
         .ok_or_else(|| Error::internal("the release has disappeared"))
 }
 
-/// The audit entry of a publication. Devices look for exactly this text.
-fn published(name: &ReleaseName, manifest_sha256: &str) -> Act {
-    Act::new("admin", RELEASE_PUBLISH, name.to_string()).of(manifest_sha256)
+/// The audit entry of a publication. Devices look for its action, subject and digest.
+fn published(by: &Actor, name: &ReleaseName, manifest_sha256: &str) -> Act {
+    by.act(RELEASE_PUBLISH, name.to_string()).of(manifest_sha256)
 }
 
 /// Enters releases that were published before the audit log existed.
@@ -355,7 +362,7 @@ fn published(name: &ReleaseName, manifest_sha256: &str) -> Act {
 /// When the database or the signing service does not answer.
 pub async fn enter_in_log(cx: &Context) -> Result<(), Error> {
     for (name, digest) in store::releases::without_audit_number(cx.db.pool()).await? {
-        let number = audit::enter(cx, published(&name, &digest)).await?;
+        let number = audit::enter(cx, published(&Actor::server(), &name, &digest)).await?;
         let mut tx = cx.db.write().await?;
         store::releases::set_audit_number(&mut tx, &name, number).await?;
         tx.commit().await?;

@@ -1,5 +1,6 @@
 //! Revocation of releases.
 
+use crate::accounts::actor::Actor;
 use crate::attestation::{evidence, policy};
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
@@ -8,7 +9,6 @@ use crate::releases;
 use crate::trust::notice;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::api::Event;
-use fleeti_pki::audit::Act;
 use fleeti_store as store;
 use std::sync::Arc;
 
@@ -19,15 +19,15 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
-pub async fn revoke(cx: &ContextRef, name: &ReleaseName) -> Result<(), Error> {
-    let (cx, name) = (Arc::clone(cx), name.clone());
+pub async fn revoke(cx: &ContextRef, by: &Actor, name: &ReleaseName) -> Result<(), Error> {
+    let (cx, by, name) = (Arc::clone(cx), by.clone(), name.clone());
     // In a task of its own, because the client may disconnect: memory and database change together.
-    tokio::spawn(async move { apply(&cx, &name).await }).await.map_err(Error::internal)?
+    tokio::spawn(async move { apply(&cx, &by, &name).await }).await.map_err(Error::internal)?
 }
 
-async fn apply(cx: &ContextRef, name: &ReleaseName) -> Result<(), Error> {
+async fn apply(cx: &ContextRef, by: &Actor, name: &ReleaseName) -> Result<(), Error> {
     let digest = releases::get(cx, name).await?.manifest_sha256;
-    if !mark(cx, name, &digest).await? {
+    if !mark(cx, by, name, &digest).await? {
         policy::releases_changed(cx);
         notice::tell(cx).await;
         return Ok(());
@@ -42,7 +42,7 @@ async fn apply(cx: &ContextRef, name: &ReleaseName) -> Result<(), Error> {
 
 /// Stores the revocation, and withdraws the first offers. Returns `false` if the release is revoked
 /// already.
-async fn mark(cx: &Context, name: &ReleaseName, digest: &str) -> Result<bool, Error> {
+async fn mark(cx: &Context, by: &Actor, name: &ReleaseName, digest: &str) -> Result<bool, Error> {
     let now = cx.now_s();
     let mut tx = cx.db.write().await?;
     if !store::releases::revoke(&mut tx, name, now).await? {
@@ -50,7 +50,7 @@ async fn mark(cx: &Context, name: &ReleaseName, digest: &str) -> Result<bool, Er
     }
     let event = DomainEvent::ReleaseRevoked { release: name.clone() };
     let after = cx.emit(&mut tx, now, event).await?;
-    cx.audit(&mut tx, Act::new("admin", "release.revoke", format!("{name} {digest}"))).await?;
+    cx.audit(&mut tx, by.act("release.revoke", format!("{name} {digest}"))).await?;
     // Before the commit: no device is offered the release after it, wherever its offer waits.
     cx.releases.revoke(name);
     let committed = tx.commit().await;

@@ -10,6 +10,7 @@ mod reactions;
 pub(crate) mod state;
 mod waves;
 
+use crate::accounts::actor::{Actor, Scope};
 use crate::attestation::policy;
 use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
@@ -24,6 +25,7 @@ use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header::{self, Header};
 use fleeti_core::rollout::plan::Plan;
 use fleeti_core::rollout::{Category, Phase};
+use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{
     CreateRollout, NextWave, REASON_MAX, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
 };
@@ -44,7 +46,12 @@ pub const PAGE_MAX: u32 = 1000;
 /// # Errors
 /// [`Code::Invalid`] for a plan that is refused; [`Code::NotFound`] for a release that is not published; [`Code::Conflict`] for a fleet without
 /// devices, or with another active rollout.
-pub async fn start(cx: &ContextRef, request: &CreateRollout) -> Result<RolloutSummary, Error> {
+pub async fn start(
+    cx: &ContextRef,
+    by: &Actor,
+    request: &CreateRollout,
+) -> Result<RolloutSummary, Error> {
+    by.authorize(Permission::Rollout, Scope::Fleet(&request.fleet))?;
     releases::get(cx, &request.release).await?;
     let now = cx.now_s();
     let mut tx = cx.db.write().await?;
@@ -76,7 +83,7 @@ pub async fn start(cx: &ContextRef, request: &CreateRollout) -> Result<RolloutSu
     let summary = RolloutSummary::from(&change.rollout);
     let caused = change.store(cx, &mut tx).await?;
     let after = cx.emit_all(&mut tx, now, caused).await?;
-    cx.audit(&mut tx, Act::new("admin", "rollout.start", &act)).await?;
+    cx.audit(&mut tx, by.act("rollout.start", &act)).await?;
     tx.commit().await?;
     boot::sign_ahead(cx, request.fleet.clone(), request.release.clone());
     cx.dispatch(after);
@@ -133,16 +140,16 @@ fn words(plan: &Plan) -> String {
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a rollout that is not running.
-pub async fn pause(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
-    act(cx, id, header::Event::Pause, Act::new("admin", "rollout.pause", id)).await
+pub async fn pause(cx: &Context, by: &Actor, id: &str) -> Result<RolloutSummary, Error> {
+    act(cx, id, header::Event::Pause, by.act("rollout.pause", id)).await
 }
 
 /// Resumes a rollout that is paused, and accepts its errors so far.
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a rollout that is not paused.
-pub async fn resume(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
-    act(cx, id, header::Event::Resume, Act::new("admin", "rollout.resume", id)).await
+pub async fn resume(cx: &Context, by: &Actor, id: &str) -> Result<RolloutSummary, Error> {
+    act(cx, id, header::Event::Resume, by.act("rollout.resume", id)).await
 }
 
 /// Begins the next wave of a rollout, whatever it waits for.
@@ -150,7 +157,12 @@ pub async fn resume(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Invalid`] for a reason that is empty or too long;
 /// [`Code::Conflict`] for a rollout without waves, or whose current wave has devices that update.
-pub async fn next(cx: &Context, id: &str, request: &NextWave) -> Result<RolloutSummary, Error> {
+pub async fn next(
+    cx: &Context,
+    by: &Actor,
+    id: &str,
+    request: &NextWave,
+) -> Result<RolloutSummary, Error> {
     let reason = request.reason.trim();
     let length = reason.chars().count();
     if !(1..=REASON_MAX).contains(&length) {
@@ -158,7 +170,7 @@ pub async fn next(cx: &Context, id: &str, request: &NextWave) -> Result<RolloutS
         return Err(Error::new(Code::Invalid, text));
     }
     let subject = format!("{id} {}", Foreign::log(reason));
-    act(cx, id, header::Event::Next, Act::new("admin", "rollout.next", &subject)).await
+    act(cx, id, header::Event::Next, by.act("rollout.next", &subject)).await
 }
 
 /// Aborts a rollout. Devices that have not started the update keep what they run. The offers of a
@@ -166,8 +178,8 @@ pub async fn next(cx: &Context, id: &str, request: &NextWave) -> Result<RolloutS
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a rollout that has ended.
-pub async fn abort(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
-    act(cx, id, header::Event::Abort, Act::new("admin", "rollout.abort", id)).await
+pub async fn abort(cx: &Context, by: &Actor, id: &str) -> Result<RolloutSummary, Error> {
+    act(cx, id, header::Event::Abort, by.act("rollout.abort", id)).await
 }
 
 /// What an operator does with a rollout. The first chunk is in the same transaction.
@@ -193,9 +205,17 @@ async fn act(
     Ok(summary)
 }
 
-/// The newest rollouts, without their devices.
-pub async fn summaries(cx: &Context, limit: u32) -> Result<Vec<RolloutSummary>, Error> {
-    Ok(store::rollouts::summaries(cx.db.pool(), limit).await?)
+/// The newest rollouts that the actor may see, without their devices.
+pub async fn summaries(cx: &Context, by: &Actor, limit: u32) -> Result<Vec<RolloutSummary>, Error> {
+    let mut all = store::rollouts::summaries(cx.db.pool(), limit).await?;
+    all.retain(|rollout| by.may(Permission::View, Scope::Fleet(&rollout.fleet)));
+    Ok(all)
+}
+
+/// The fleet of a rollout.
+pub async fn fleet_of(cx: &Context, id: &str) -> Result<Option<FleetId>, Error> {
+    let found = store::rollouts::get(cx.db.pool(), id).await?;
+    Ok(found.map(|rollout| rollout.fleet))
 }
 
 /// One rollout, with a page of its devices, ordered by id.

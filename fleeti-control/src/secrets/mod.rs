@@ -8,6 +8,7 @@
 
 pub(crate) mod tickets;
 
+use crate::accounts::actor::Actor;
 use crate::attestation::{challenge, policy};
 use crate::commands::queue;
 use crate::context::{Context, ContextRef};
@@ -25,7 +26,6 @@ use fleeti_core::wire::vault::{
     FleetSecret, REASON, RecoveryKey, RecoveryKeyStatus, SECRET_MAX, SECRETS_MAX, Secrets,
     SecretsTicket, ShowRecoveryKey, is_reason, is_recovery_key,
 };
-use fleeti_pki::audit::Act;
 use fleeti_signer_client::wire::{Kept, Request, Response};
 use fleeti_store::{self as store, attestations, commands};
 use std::sync::Arc;
@@ -115,6 +115,7 @@ fn no_recovery_key(device: &DeviceId) -> Error {
 /// [`Code::NotFound`] without a recovery key; [`Code::Invalid`] for an invalid reason.
 pub async fn show_recovery_key(
     cx: &Context,
+    by: &Actor,
     device: &DeviceId,
     request: &ShowRecoveryKey,
 ) -> Result<Secret, Error> {
@@ -135,7 +136,7 @@ pub async fn show_recovery_key(
     } else {
         row.wrapped
     };
-    let (actor, reason) = ("admin".to_owned(), reason.to_owned());
+    let (actor, reason) = (by.to_string(), reason.to_owned());
     let asked = Request::ShowRecoveryKey {
         device: device.clone(),
         wrapped: wrapped.clone(),
@@ -179,6 +180,7 @@ pub(crate) async fn request_new_recovery_key(cx: &Context, device: &DeviceId) ->
     }
     queue::put(
         cx,
+        &Actor::server(),
         &mut tx,
         device,
         &CreateCommand { kind: CommandKind::NewRecoveryKey, valid_s: COMMAND_S },
@@ -200,6 +202,7 @@ pub async fn secrets(cx: &Context, fleet: &FleetId) -> Result<Vec<FleetSecret>, 
 /// [`SECRETS_MAX`].
 pub async fn set_secret(
     cx: &ContextRef,
+    by: &Actor,
     fleet: &FleetId,
     name: &SecretName,
     value: &Secret,
@@ -214,10 +217,13 @@ pub async fn set_secret(
             format!("value: the secret has {length} bytes, must have 1 to {SECRET_MAX}"),
         ));
     }
-    let kept =
-        wrapped(cx, Kept::Secret { fleet: fleet.clone(), name: name.clone() }, value.clone())
-            .await?;
-    change(cx, fleet, name, Some(kept)).await
+    let kept = wrapped(
+        cx,
+        Kept::Secret { fleet: fleet.clone(), name: name.clone(), actor: by.to_string() },
+        value.clone(),
+    )
+    .await?;
+    change(cx, by, fleet, name, Some(kept)).await
 }
 
 /// Removes a secret of a fleet, also from its devices once they attest again.
@@ -226,27 +232,30 @@ pub async fn set_secret(
 /// [`Code::NotFound`].
 pub async fn remove_secret(
     cx: &ContextRef,
+    by: &Actor,
     fleet: &FleetId,
     name: &SecretName,
 ) -> Result<(), Error> {
-    change(cx, fleet, name, None).await
+    change(cx, by, fleet, name, None).await
 }
 
 /// Runs in a task of its own: if the client disconnects, memory and database still change together.
 async fn change(
     cx: &ContextRef,
+    by: &Actor,
     fleet: &FleetId,
     name: &SecretName,
     kept: Option<String>,
 ) -> Result<(), Error> {
-    let (cx, fleet, name) = (Arc::clone(cx), fleet.clone(), name.clone());
-    tokio::spawn(async move { changed(&cx, &fleet, &name, kept.as_deref()).await })
+    let (cx, by, fleet, name) = (Arc::clone(cx), by.clone(), fleet.clone(), name.clone());
+    tokio::spawn(async move { changed(&cx, &by, &fleet, &name, kept.as_deref()).await })
         .await
         .map_err(Error::internal)?
 }
 
 async fn changed(
     cx: &Context,
+    by: &Actor,
     fleet: &FleetId,
     name: &SecretName,
     kept: Option<&str>,
@@ -269,7 +278,7 @@ async fn changed(
         None => "fleet.secret-removed",
     };
     let version = store::vault::changed(&mut tx, fleet).await?;
-    cx.audit(&mut tx, Act::new("admin", action, format!("{fleet} {name}"))).await?;
+    cx.audit(&mut tx, by.act(action, format!("{fleet} {name}"))).await?;
     tx.commit().await?;
     cx.secrets.set(fleet, version);
     cx.publish(Event::Fleet { name: fleet.clone() });

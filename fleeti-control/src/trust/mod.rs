@@ -14,6 +14,7 @@ pub mod transitions;
 pub(crate) mod upkeep;
 
 use self::state::{Accepted, Trust, ends};
+use crate::accounts::actor::Actor;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::pki::Pki;
@@ -23,7 +24,6 @@ use bytes::Bytes;
 use fleeti_core::wire::api::{ImportBundle, Intermediate, SwitchIssuer, TrustStatus};
 use fleeti_core::wire::device::SignedBundle;
 use fleeti_core::wire::problem::Code;
-use fleeti_pki::audit::Act;
 use fleeti_pki::bundle::{self, VerifiedBundle};
 use fleeti_pki::ceremony::Transcript;
 use fleeti_pki::certificate::{self, Purpose};
@@ -110,13 +110,23 @@ fn accepted(bundle: &VerifiedBundle) -> Result<Vec<Accepted>, Error> {
 /// [`Code::Untrusted`] for a bundle that the root has not signed; [`Code::Conflict`] for an older
 /// bundle, for one without the current issuer, and, unless `anyway` is set, for one that excludes
 /// certificates of devices.
-pub async fn import(cx: &ContextRef, import: &ImportBundle) -> Result<TrustStatus, Error> {
+pub async fn import(
+    cx: &ContextRef,
+    by: &Actor,
+    import: &ImportBundle,
+) -> Result<TrustStatus, Error> {
     // A task of its own: if the operator's connection breaks, the import must still complete.
-    let (cx, import) = (Arc::clone(cx), import.clone());
-    tokio::spawn(async move { apply_import(&cx, &import).await }).await.map_err(Error::internal)?
+    let (cx, by, import) = (Arc::clone(cx), by.clone(), import.clone());
+    tokio::spawn(async move { apply_import(&cx, &by, &import).await })
+        .await
+        .map_err(Error::internal)?
 }
 
-async fn apply_import(cx: &Context, import: &ImportBundle) -> Result<TrustStatus, Error> {
+async fn apply_import(
+    cx: &Context,
+    by: &Actor,
+    import: &ImportBundle,
+) -> Result<TrustStatus, Error> {
     let untrusted = |e: fleeti_pki::Error| Error::new(Code::Untrusted, e.to_string());
     let read = bundle::read(&import.bundle, &cx.pki.root).map_err(untrusted)?;
     let signature = base64::engine::general_purpose::STANDARD.decode(&import.transcript_signature);
@@ -151,7 +161,7 @@ async fn apply_import(cx: &Context, import: &ImportBundle) -> Result<TrustStatus
     };
     store::trust::insert(&mut tx, row, cx.now_s()).await?;
     let act = format!("version {} {}", read.version(), read.sha256());
-    cx.audit(&mut tx, Act::new("admin", "trust-bundle.import", &act)).await?;
+    cx.audit(&mut tx, by.act("trust-bundle.import", &act)).await?;
     tx.commit().await?;
     take_up(cx).await?;
     status(cx).await
@@ -216,12 +226,22 @@ async fn check_successor(
 /// # Errors
 /// [`Code::NotFound`] for one that does not count; [`Code::Conflict`] while too few devices have
 /// the bundle, or if the signing service does not have its key.
-pub async fn switch(cx: &ContextRef, request: &SwitchIssuer) -> Result<TrustStatus, Error> {
-    let (cx, request) = (Arc::clone(cx), request.clone());
-    tokio::spawn(async move { apply_switch(&cx, &request).await }).await.map_err(Error::internal)?
+pub async fn switch(
+    cx: &ContextRef,
+    by: &Actor,
+    request: &SwitchIssuer,
+) -> Result<TrustStatus, Error> {
+    let (cx, by, request) = (Arc::clone(cx), by.clone(), request.clone());
+    tokio::spawn(async move { apply_switch(&cx, &by, &request).await })
+        .await
+        .map_err(Error::internal)?
 }
 
-async fn apply_switch(cx: &Context, request: &SwitchIssuer) -> Result<TrustStatus, Error> {
+async fn apply_switch(
+    cx: &Context,
+    by: &Actor,
+    request: &SwitchIssuer,
+) -> Result<TrustStatus, Error> {
     let _alone = cx.trust.crls.alone.lock().await;
     let trust = cx.trust.current.load_full();
     let found = trust
@@ -249,7 +269,7 @@ async fn apply_switch(cx: &Context, request: &SwitchIssuer) -> Result<TrustStatu
     let mut tx = cx.db.write().await?;
     store::trust::switch(&mut tx, &request.purpose, &found.sha256).await?;
     let act = format!("{} {}", request.purpose, found.sha256);
-    cx.audit(&mut tx, Act::new("admin", "trust-bundle.switch", &act)).await?;
+    cx.audit(&mut tx, by.act("trust-bundle.switch", &act)).await?;
     tx.commit().await?;
     take_up(cx).await?;
     status(cx).await

@@ -3,6 +3,7 @@
 //! protects against a database that was restored from a backup. If a new CRL cannot be signed, the
 //! last one stays in use, and no device goes offline because of that.
 
+use crate::accounts::actor::Actor;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::events::DomainEvent;
@@ -13,7 +14,6 @@ use crate::{devices, health, signing};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::{Event, RevocationReason};
 use fleeti_core::wire::problem::Code;
-use fleeti_pki::audit::Act;
 use fleeti_signer_client::handle::SignerHandle;
 use fleeti_signer_client::wire::{Request, RevokedSerial};
 use fleeti_store::certificates::RevokedCertificate;
@@ -29,18 +29,29 @@ const PROBE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn revoke(cx: &ContextRef, id: &DeviceId, reason: RevocationReason) -> Result<(), Error> {
+pub async fn revoke(
+    cx: &ContextRef,
+    by: &Actor,
+    id: &DeviceId,
+    reason: RevocationReason,
+) -> Result<(), Error> {
     // A task of its own: if the operator's connection breaks, the device must not stay connected
     // although the database has its revocation.
-    let (cx, id) = (Arc::clone(cx), id.clone());
-    tokio::spawn(async move { apply(&cx, &id, reason).await }).await.map_err(Error::internal)?
+    let (cx, by, id) = (Arc::clone(cx), by.clone(), id.clone());
+    tokio::spawn(async move { apply(&cx, &by, &id, reason).await })
+        .await
+        .map_err(Error::internal)?
 }
 
-async fn apply(cx: &Context, id: &DeviceId, reason: RevocationReason) -> Result<(), Error> {
+async fn apply(
+    cx: &Context,
+    by: &Actor,
+    id: &DeviceId,
+    reason: RevocationReason,
+) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
     if store::devices::revoke(&mut tx, id, reason, cx.now_s()).await? {
-        cx.audit(&mut tx, Act::new("admin", "device.revoke", format!("{id} {}", reason.as_str())))
-            .await?;
+        cx.audit(&mut tx, by.act("device.revoke", format!("{id} {}", reason.as_str()))).await?;
     }
     let after = match store::devices::fleet_of_revoked(&mut tx, id).await? {
         Some(fleet) => {
@@ -69,7 +80,7 @@ async fn apply(cx: &Context, id: &DeviceId, reason: RevocationReason) -> Result<
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] if the device is not on hold.
-pub async fn release_hold(cx: &Context, id: &DeviceId) -> Result<(), Error> {
+pub async fn release_hold(cx: &Context, by: &Actor, id: &DeviceId) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
     if !store::devices::release_hold(&mut tx, id).await? {
         drop(tx);
@@ -77,7 +88,7 @@ pub async fn release_hold(cx: &Context, id: &DeviceId) -> Result<(), Error> {
         let refused = Error::new(Code::Conflict, format!("{id} is not on hold"));
         return Err(refused.hint("only a hold can be undone; enroll the device again"));
     }
-    cx.audit(&mut tx, Act::new("admin", "device.release-hold", id.as_str())).await?;
+    cx.audit(&mut tx, by.act("device.release-hold", id.as_str())).await?;
     tx.commit().await?;
     cx.publish(Event::Device { id: id.clone() });
     publish_crls(cx).await

@@ -1,13 +1,13 @@
 //! Transitions from old trust anchors to new ones. The server only stores and serves them: a device
 //! verifies them with its own anchors.
 
+use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::error::Error;
 use crate::trust::notice;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::readmission::SignedTransition;
-use fleeti_pki::audit::Act;
 use fleeti_pki::transition::{self, Change, SIGNATURES_MAX, TRANSITIONS_MAX};
 use fleeti_store as store;
 use std::collections::BTreeMap;
@@ -25,6 +25,7 @@ pub async fn all(cx: &Context) -> Result<Vec<SignedTransition>, Error> {
 /// there are [`TRANSITIONS_MAX`] already.
 pub async fn import(
     cx: &Context,
+    by: &Actor,
     signed: &SignedTransition,
 ) -> Result<Vec<SignedTransition>, Error> {
     let invalid = |text: String| Error::new(Code::Invalid, text);
@@ -63,7 +64,7 @@ pub async fn import(
     };
     let mut tx = cx.db.write().await?;
     store::trust::keep_transition(&mut tx, &sha256, &merged, cx.now_s()).await?;
-    cx.audit(&mut tx, Act::new("admin", "transition.import", format!("{what} {sha256}"))).await?;
+    cx.audit(&mut tx, by.act("transition.import", format!("{what} {sha256}"))).await?;
     tx.commit().await?;
     notice::tell(cx).await;
     all(cx).await

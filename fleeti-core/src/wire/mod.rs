@@ -2,13 +2,14 @@
 //!
 //! [`mqtt`] has the table of topics and their payloads, [`packet`] reads and writes MQTT packets,
 //! [`device`] has the messages between device and server, [`enrollment`] how a device gets its
-//! identity, [`boot`] what it has booted and may boot, [`api`] the HTTP API for operators and
+//! identity, [`accounts`] people, their roles and tokens, [`boot`] what it has booted and may boot, [`api`] the HTTP API for operators and
 //! automation, [`alarm`] alarms of devices, [`rollout`] rollouts, [`trust`] the trust bundle and
 //! approvals, [`attestation`] evidence and attestation results, [`readmission`] devices with
 //! expired certificates, [`vault`] secrets and recovery keys, [`worker`] build workers, [`profile`]
 //! documents of profiles, [`suite`] searches in the packages of a suite, and [`problem`] errors
 //! (RFC 9457).
 
+pub mod accounts;
 pub mod alarm;
 pub mod api;
 pub mod attestation;

@@ -1,5 +1,6 @@
 //! Attestation of devices, appraisal policies of fleets, and TPM manufacturers.
 
+use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
 use actix_web::web::{Data, Path};
@@ -41,10 +42,11 @@ pub async fn get_policy(cx: Data<Context>, fleet: Path<FleetId>) -> Result<impl 
 #[put("/fleets/{fleet}/attestation-policy")]
 pub async fn set_policy(
     cx: Data<Context>,
+    by: By,
     fleet: Path<FleetId>,
     body: Json<Policy>,
 ) -> Result<impl Responder> {
-    policy::set(&cx, &fleet, &body).await?;
+    policy::set(&cx, &by, &fleet, &body).await?;
     Ok(body)
 }
 
@@ -66,8 +68,12 @@ pub async fn challenge_fleet(cx: Data<Context>, fleet: Path<FleetId>) -> Result<
 /// Accept the current firmware of a device.
 #[utoipa::path(tag = "attestation", responses((status = 200, description = "Level and claims", body = Attestation)))]
 #[post("/devices/{device}/attestation/accept-firmware")]
-pub async fn accept_firmware(cx: Data<Context>, device: Path<DeviceId>) -> Result<impl Responder> {
-    evidence::accept_firmware(&cx, &device).await?;
+pub async fn accept_firmware(
+    cx: Data<Context>,
+    by: By,
+    device: Path<DeviceId>,
+) -> Result<impl Responder> {
+    evidence::accept_firmware(&cx, &by, &device).await?;
     Ok(Json(evidence::get(&cx, &device).await?))
 }
 
@@ -83,9 +89,10 @@ pub async fn list_manufacturers(cx: Data<Context>) -> Result<impl Responder> {
 #[post("/tpm-manufacturers")]
 pub async fn add_manufacturers(
     cx: Data<Context>,
+    by: By,
     body: Json<AddTpmManufacturers>,
 ) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(manufacturers::add(&cx, &body).await?))
+    Ok(HttpResponse::Created().json(manufacturers::add(&cx, &by, &body).await?))
 }
 
 /// Stop trusting a TPM manufacturer. The server then appraises all TPMs of devices again.
@@ -95,6 +102,10 @@ pub async fn add_manufacturers(
     responses((status = 200, description = "The removed TPM manufacturer", body = TpmManufacturer))
 )]
 #[delete("/tpm-manufacturers/{id}")]
-pub async fn remove_manufacturer(cx: Data<Context>, id: Path<String>) -> Result<impl Responder> {
-    Ok(Json(manufacturers::remove(&cx, &id).await?))
+pub async fn remove_manufacturer(
+    cx: Data<Context>,
+    by: By,
+    id: Path<String>,
+) -> Result<impl Responder> {
+    Ok(Json(manufacturers::remove(&cx, &by, &id).await?))
 }

@@ -1,5 +1,6 @@
 //! Builds, and the signatures on them under `/api/v1`.
 
+use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
 use actix_web::web::{Data, Path};
@@ -23,8 +24,12 @@ pub async fn list_builds(cx: Data<Context>) -> Result<impl Responder> {
 /// Queue a build.
 #[utoipa::path(tag = "builds", responses((status = 201, description = "The build, queued for a worker", body = Build)))]
 #[post("/builds")]
-pub async fn create_build(cx: Data<Context>, body: Json<CreateBuild>) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(builds::create(&cx, &body).await?))
+pub async fn create_build(
+    cx: Data<Context>,
+    by: By,
+    body: Json<CreateBuild>,
+) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(builds::create(&cx, &by, &body).await?))
 }
 
 /// Get a build.
@@ -38,8 +43,8 @@ pub async fn get_build(cx: Data<Context>, id: Path<String>) -> Result<impl Respo
 /// no approvals.
 #[utoipa::path(tag = "builds", responses((status = 202, description = "The build, queued for signing", body = Build)))]
 #[post("/builds/{build}/sign")]
-pub async fn sign_build(cx: Data<Context>, id: Path<String>) -> Result<impl Responder> {
-    Ok(HttpResponse::Accepted().json(approvals::sign_alone(&cx, &id).await?))
+pub async fn sign_build(cx: Data<Context>, by: By, id: Path<String>) -> Result<impl Responder> {
+    Ok(HttpResponse::Accepted().json(approvals::sign_alone(&cx, &by, &id).await?))
 }
 
 /// Get the record of a build. Approvers sign the digest of exactly these bytes.

@@ -1,5 +1,6 @@
 //! Commands to devices under `/api/v1`.
 
+use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
 use actix_web::web::{Data, Path};
@@ -16,10 +17,11 @@ type Result<T> = std::result::Result<T, AppError>;
 #[post("/devices/{device}/commands")]
 pub async fn create_command(
     cx: Data<Context>,
+    by: By,
     device: Path<DeviceId>,
     body: Json<CreateCommand>,
 ) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(commands::create(&cx, &device, &body).await?))
+    Ok(HttpResponse::Created().json(commands::create(&cx, &by, &device, &body).await?))
 }
 
 /// Get the status of a command.

@@ -1,5 +1,6 @@
 //! Devices and fleets under `/api/v1`.
 
+use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
 use actix_web::web::{Data, Path, Query};
@@ -34,9 +35,9 @@ pub struct Page {
 /// List devices, ordered by id, one page at a time.
 #[utoipa::path(tag = "devices", params(Page), responses((status = 200, description = "One page of devices", body = Vec<Device>)))]
 #[get("/devices")]
-pub async fn list_devices(cx: Data<Context>, page: Query<Page>) -> Result<impl Responder> {
+pub async fn list_devices(cx: Data<Context>, by: By, page: Query<Page>) -> Result<impl Responder> {
     let filter = page.fleet.as_ref().map_or(Filter::All, Filter::Fleet);
-    Ok(Json(devices::page(&cx, filter, &page.after, page.limit.unwrap_or(100)).await?))
+    Ok(Json(devices::page(&cx, &by, filter, &page.after, page.limit.unwrap_or(100)).await?))
 }
 
 /// Get a device.
@@ -59,18 +60,23 @@ pub async fn get_certificate(cx: Data<Context>, device: Path<DeviceId>) -> Resul
 #[post("/devices/{device}/revoke")]
 pub async fn revoke_device(
     cx: Data<Context>,
+    by: By,
     device: Path<DeviceId>,
     body: Json<Revoke>,
 ) -> Result<impl Responder> {
-    revocation::revoke(&cx, &device, body.reason).await?;
+    revocation::revoke(&cx, &by, &device, body.reason).await?;
     Ok(Json(devices::get(&cx, device.as_str()).await?))
 }
 
 /// Release a hold, the only revocation that can be undone.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The device", body = Device)))]
 #[post("/devices/{device}/release-hold")]
-pub async fn release_hold(cx: Data<Context>, device: Path<DeviceId>) -> Result<impl Responder> {
-    revocation::release_hold(&cx, &device).await?;
+pub async fn release_hold(
+    cx: Data<Context>,
+    by: By,
+    device: Path<DeviceId>,
+) -> Result<impl Responder> {
+    revocation::release_hold(&cx, &by, &device).await?;
     Ok(Json(devices::get(&cx, device.as_str()).await?))
 }
 
@@ -79,10 +85,11 @@ pub async fn release_hold(cx: Data<Context>, device: Path<DeviceId>) -> Result<i
 #[post("/devices/{device}/forgive")]
 pub async fn forgive_device(
     cx: Data<Context>,
+    by: By,
     device: Path<DeviceId>,
     body: Json<Forgive>,
 ) -> Result<impl Responder> {
-    devices::forgive(&cx, &device, &body.version).await?;
+    devices::forgive(&cx, &by, &device, &body.version).await?;
     Ok(Json(devices::get(&cx, device.as_str()).await?))
 }
 
@@ -91,16 +98,17 @@ pub async fn forgive_device(
 #[post("/devices/{device}/boot-keys")]
 pub async fn change_boot(
     cx: Data<Context>,
+    by: By,
     device: Path<DeviceId>,
     body: Json<ChangeBoot>,
 ) -> Result<impl Responder> {
-    boot::change(&cx, &device, &body).await?;
+    boot::change(&cx, &by, &device, &body).await?;
     Ok(Json(devices::get(&cx, device.as_str()).await?))
 }
 
 /// List fleets that have, or had, a device.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "Fleets", body = Vec<Fleet>)))]
 #[get("/fleets")]
-pub async fn list_fleets(cx: Data<Context>) -> Result<impl Responder> {
-    Ok(Json(devices::fleets(&cx).await?))
+pub async fn list_fleets(cx: Data<Context>, by: By) -> Result<impl Responder> {
+    Ok(Json(devices::fleets_for(&cx, &by).await?))
 }

@@ -1,5 +1,6 @@
 //! Enrollment and provisioning of devices under `/api/v1`.
 
+use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
 use actix_web::web::{Data, Path};
@@ -19,11 +20,12 @@ type Result<T> = std::result::Result<T, AppError>;
 #[post("/fleets/{fleet}/enrollments")]
 pub async fn create_enrollment(
     cx: Data<Context>,
+    by: By,
     addresses: Data<Addresses>,
     fleet: Path<FleetId>,
     body: Json<CreateEnrollment>,
 ) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(token::create(&cx, &fleet, &body, &addresses).await?))
+    Ok(HttpResponse::Created().json(token::create(&cx, &by, &fleet, &body, &addresses).await?))
 }
 
 /// Provision a new device: create its id, its enrollment token and its Secure Boot keys. Only this
@@ -32,11 +34,12 @@ pub async fn create_enrollment(
 #[post("/fleets/{fleet}/devices")]
 pub async fn provision_device(
     cx: Data<Context>,
+    by: By,
     addresses: Data<Addresses>,
     fleet: Path<FleetId>,
     body: Json<Provision>,
 ) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(boot::provision(&cx, &fleet, &body, &addresses).await?))
+    Ok(HttpResponse::Created().json(boot::provision(&cx, &by, &fleet, &body, &addresses).await?))
 }
 
 /// Get the enrollment record without a token: the device shows a pairing code, which an operator
@@ -53,6 +56,6 @@ pub async fn get_record_without_token(
 /// Enter the pairing code that a device shows, so that it may enroll into the fleet.
 #[utoipa::path(tag = "devices", responses((status = 201, description = "The device may enroll", body = Paired)))]
 #[post("/pairings")]
-pub async fn enter_code(cx: Data<Context>, body: Json<Pair>) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(pairing::enter(&cx, &body).await?))
+pub async fn enter_code(cx: Data<Context>, by: By, body: Json<Pair>) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(pairing::enter(&cx, &by, &body).await?))
 }

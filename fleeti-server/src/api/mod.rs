@@ -1,10 +1,12 @@
-//! The API under `/api/v1`, for the holder of the administrator's token: one file for each resource.
+//! The API under `/api/v1`, for holders of API tokens: one file for each resource. What each route
+//! needs is in [`crate::access`].
 //! A handler extracts its arguments ([`crate::http::extract`]), makes one call and maps the result.
 //! The OpenAPI document is generated from these handlers and their types, and served at
 //! `/api/v1/openapi.json`.
 //!
 //! [`open`] has the paths that need no token, [`workers`] those of build workers.
 
+mod accounts;
 mod attestation;
 mod audit;
 mod builds;
@@ -22,6 +24,7 @@ mod secrets;
 mod trust;
 pub mod workers;
 
+use crate::access::Needed;
 use crate::error::AppError;
 use crate::http::extract::{self, BodyMax};
 use crate::http::methods::head_as_get;
@@ -29,10 +32,9 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpMessage, HttpRequest, HttpResponse};
+use fleeti_control::accounts::access;
 use fleeti_control::context::Context;
-use fleeti_control::logins;
-use fleeti_core::wire::problem::Code;
 use utoipa_actix_web::service_config::ServiceConfig;
 
 /// Maximum size of a JSON body in bytes.
@@ -56,6 +58,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .configure(release_routes)
                 .configure(attestation_routes)
                 .configure(administration_routes)
+                .configure(account_routes)
                 .default_service(web::to(nothing_here))
                 .wrap(from_fn(authenticate))
                 .wrap(from_fn(head_as_get)),
@@ -165,6 +168,26 @@ fn administration_routes(config: &mut ServiceConfig) {
         .service(audit::get_consistency);
 }
 
+/// Accounts, API tokens and login sessions.
+fn account_routes(config: &mut ServiceConfig) {
+    config
+        .service(accounts::get_me)
+        .service(accounts::list_sessions)
+        .service(accounts::end_session)
+        .service(accounts::list_tokens)
+        .service(accounts::create_token)
+        .service(accounts::remove_token)
+        .service(accounts::list_accounts)
+        .service(accounts::add_account)
+        .service(accounts::get_account)
+        .service(accounts::grant_role)
+        .service(accounts::remove_role)
+        .service(accounts::disable_account)
+        .service(accounts::enable_account)
+        .service(accounts::offboard_account)
+        .service(accounts::create_link);
+}
+
 async fn nothing_here(request: HttpRequest) -> Result<HttpResponse> {
     Err(openapi::METHODS.refuse(&request))
 }
@@ -177,16 +200,16 @@ async fn authenticate(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> std::result::Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let (cx, given) = (request.app_data::<Data<Context>>(), bearer_token(&request));
-    let good = matches!((cx, given), (Some(cx), Some(given)) if logins::is_admin_token(cx, given));
-    if !good {
-        if let (Some(cx), Some(_)) = (cx, given) {
-            let from = request.peer_addr().map(|a| a.ip());
-            logins::api_refused(cx, from).await.map_err(AppError::from)?;
-        }
-        let e = AppError::new(Code::Unauthenticated, "missing or invalid bearer token")
-            .hint("send the token in DIR/admin.token");
-        return Err(e.into());
-    }
+    let cx = request
+        .app_data::<Data<Context>>()
+        .cloned()
+        .ok_or_else(|| AppError::internal("a route without a server"))?;
+    let from = request.peer_addr().map(|a| a.ip());
+    let by = access::bearer(&cx, bearer_token(&request), from).await.map_err(AppError::from)?;
+    let Some(needed) = Needed::of_api(&request) else {
+        return Err(openapi::METHODS.refuse(request.request()).into());
+    };
+    needed.check(&cx, &by).await?;
+    request.extensions_mut().insert(by);
     next.call(request).await
 }

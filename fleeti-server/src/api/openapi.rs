@@ -1,9 +1,10 @@
 //! The OpenAPI document, generated from the handlers of [`crate::api`]. This
 //! module adds what they do not declare: path parameters, and the errors of each operation.
 
+use crate::access;
 use crate::http::methods::Methods;
 use actix_web::http::{Method, StatusCode};
-use fleeti_core::id::{DeviceId, FleetId, Line, ReleaseName, SecretName, WorkerName};
+use fleeti_core::id::{AccountName, DeviceId, FleetId, Line, ReleaseName, SecretName, WorkerName};
 use fleeti_core::wire::problem::Problem;
 use std::sync::LazyLock;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
@@ -39,13 +40,20 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("abort_rollout", &[404, 409]),
     ("accept_firmware", &[404, 409]),
     ("add_manufacturers", &[409]),
+    ("add_account", &[409]),
     ("add_worker", &[409]),
     ("approve_signature", &[404, 409]),
     ("begin_wave", &[404, 409]),
     ("challenge", &[404, 409]),
     ("change_boot", &[404, 409]),
     ("create_command", &[404, 409]),
+    ("create_link", &[404, 409]),
+    ("create_token", &[404, 409]),
+    ("disable_account", &[404, 409]),
+    ("enable_account", &[404]),
+    ("end_session", &[404]),
     ("enter_code", &[404]),
+    ("get_account", &[404]),
     ("get_attestation", &[404]),
     ("get_build", &[404]),
     ("get_certificate", &[404]),
@@ -59,10 +67,12 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("get_release", &[404]),
     ("get_revision", &[404]),
     ("get_rollout", &[404]),
+    ("grant_role", &[404, 409]),
     ("get_signature", &[404]),
     ("forgive_device", &[404, 409]),
     ("import_bundle", &[409]),
     ("import_transition", &[409]),
+    ("offboard_account", &[404, 409]),
     ("pause_rollout", &[404, 409]),
     ("resume_rollout", &[404, 409]),
     ("prove_release", &[404]),
@@ -70,7 +80,9 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("publish_release", &[404]),
     ("release_hold", &[404, 409]),
     ("remove_manufacturer", &[404, 409]),
+    ("remove_role", &[404, 409]),
     ("remove_secret", &[404]),
+    ("remove_token", &[404]),
     ("remove_worker", &[404]),
     ("request_signature", &[404, 409]),
     ("crl", &[404]),
@@ -96,14 +108,14 @@ pub fn document() -> OpenApi {
     let mut referenced = Vec::new();
     Problem::schemas(&mut referenced);
     let components = ComponentsBuilder::new()
-        .security_scheme("administrator", bearer)
+        .security_scheme("token", bearer)
         .schema("Problem", Problem::schema())
         .schemas_from_iter(referenced)
         .build();
     let start = OpenApiBuilder::new()
         .info(info)
         .components(Some(components))
-        .security(Some([SecurityRequirement::new("administrator", Vec::<String>::new())]))
+        .security(Some([SecurityRequirement::new("token", Vec::<String>::new())]))
         .build();
     let (_, mut document) = actix_web::App::new()
         .into_utoipa_app()
@@ -112,7 +124,7 @@ pub fn document() -> OpenApi {
         .split_for_parts();
     document.merge(super::open::Documented::openapi());
     for (path, item) in &mut document.paths.paths {
-        for (_, operation) in operations(item) {
+        for (method, operation) in operations(item) {
             let mut parameters: Vec<_> = operation.parameters.take().unwrap_or_default();
             parameters.retain(|p| !matches!(p, RefOr::T(p) if p.parameter_in == ParameterIn::Path));
             let of_path = path
@@ -121,7 +133,8 @@ pub fn document() -> OpenApi {
                 .filter_map(|rest| rest.split(['}', ':']).next())
                 .map(|name| part(name, path));
             let parameters: Vec<_> = of_path.map(RefOr::T).chain(parameters).collect();
-            let refused = refusals(operation, &parameters);
+            let can_forbid = access::can_forbid(&method, path);
+            let refused = refusals(operation, &parameters, can_forbid);
             operation.parameters = Some(parameters).filter(|p| !p.is_empty());
             operation.responses.responses.extend(refused);
         }
@@ -163,6 +176,7 @@ fn part(name: &str, path: &str) -> Parameter {
         "release" => ("The name of a release, such as `kiosk@2`", ReleaseName::schema()),
         "worker" => ("The name of a build worker", WorkerName::schema()),
         "name" => ("The name of a secret", SecretName::schema()),
+        "account" => ("The name of an account", AccountName::schema()),
         "number" if path.contains("/revisions/") => {
             ("The number of a revision", number(i64::from(u32::MAX)))
         }
@@ -189,6 +203,7 @@ fn part(name: &str, path: &str) -> Parameter {
 fn refusals(
     operation: &Operation,
     parameters: &[RefOr<Parameter>],
+    can_forbid: bool,
 ) -> Vec<(String, RefOr<Response>)> {
     let id = operation.operation_id.as_deref().unwrap_or_default();
     let mut statuses: Vec<u16> =
@@ -201,6 +216,9 @@ fn refusals(
     if !is_open {
         statuses.extend([401, 500, 503]);
     }
+    if can_forbid {
+        statuses.push(403);
+    }
     if operation
         .request_body
         .as_ref()
@@ -209,7 +227,9 @@ fn refusals(
         statuses.extend([400, 413, 415, 422]);
     }
     // Ids that the server generated have no format to violate: an unknown one is 404, never 422.
-    let is_free = |name: &str| ["build", "command", "rollout", "issuer", "id"].contains(&name);
+    let is_free = |name: &str| {
+        ["build", "command", "rollout", "issuer", "id", "session", "token"].contains(&name)
+    };
     if parameters.iter().any(|p| matches!(p, RefOr::T(p) if !is_free(&p.name))) {
         statuses.push(422);
     }

@@ -1,5 +1,6 @@
 //! Profiles and their revisions under `/api/v1`.
 
+use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
 use actix_web::web::{Data, Path, Query};
@@ -28,16 +29,24 @@ pub async fn list_profiles(cx: Data<Context>) -> Result<impl Responder> {
 /// Save a profile as the next revision of its line. An unchanged profile keeps its revision.
 #[utoipa::path(tag = "profiles", responses((status = 201, description = "The revision", body = ProfileRevision)))]
 #[post("/profiles")]
-pub async fn save_profile(cx: Data<Context>, body: Json<Profile>) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(profiles::save(&cx, &body).await?))
+pub async fn save_profile(
+    cx: Data<Context>,
+    by: By,
+    body: Json<Profile>,
+) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(profiles::save(&cx, &by, &body).await?))
 }
 
 /// Save a document as the next revision of its profile. The document is TOML and may extend
 /// fragments. An unchanged document keeps its revision.
 #[utoipa::path(tag = "profiles", responses((status = 201, description = "The revision", body = ProfileRevision)))]
 #[post("/profiles/documents")]
-pub async fn save_document(cx: Data<Context>, body: Json<ProfileText>) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(profiles::save_text(&cx, &body.text).await?))
+pub async fn save_document(
+    cx: Data<Context>,
+    by: By,
+    body: Json<ProfileText>,
+) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(profiles::save_text(&cx, &by, &body.text).await?))
 }
 
 /// Check a document. Saves nothing.

@@ -1,6 +1,7 @@
 //! Recovery of devices that were away too long: transitions between trust anchors, and readmission
 //! with an expired certificate.
 
+use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
 use actix_web::web::{Data, Path};
@@ -28,9 +29,10 @@ pub async fn list_transitions(cx: Data<Context>) -> Result<impl Responder> {
 #[post("/transitions")]
 pub async fn import_transition(
     cx: Data<Context>,
+    by: By,
     body: Json<SignedTransition>,
 ) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(transitions::import(&cx, &body).await?))
+    Ok(HttpResponse::Created().json(transitions::import(&cx, &by, &body).await?))
 }
 
 /// Readmit devices of a fleet whose certificates have expired and whose keys are files. An attacker
@@ -40,8 +42,9 @@ pub async fn import_transition(
 #[post("/fleets/{fleet}/readmission")]
 pub async fn readmit_fleet(
     cx: Data<Context>,
+    by: By,
     fleet: Path<FleetId>,
     body: Json<CreateReadmission>,
 ) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(readmission::open(&cx, &fleet, &body).await?))
+    Ok(HttpResponse::Created().json(readmission::open(&cx, &by, &fleet, &body).await?))
 }

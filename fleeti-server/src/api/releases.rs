@@ -1,5 +1,6 @@
 //! Releases under `/api/v1`.
 
+use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
 use crate::http::extract::{self};
@@ -33,8 +34,12 @@ pub async fn get_release(cx: Data<Context>, name: Path<ReleaseName>) -> Result<i
 /// Verify an uploaded release and publish it. A published release never changes.
 #[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
 #[post("/releases/{release}/publish")]
-pub async fn publish_release(cx: Data<Context>, name: Path<ReleaseName>) -> Result<impl Responder> {
-    Ok(Json(releases::publish(&cx, &name).await?))
+pub async fn publish_release(
+    cx: Data<Context>,
+    by: By,
+    name: Path<ReleaseName>,
+) -> Result<impl Responder> {
+    Ok(Json(releases::publish(&cx, &by, &name).await?))
 }
 
 /// Add the boot proof of a release: a statement, signed by release keys, that a device booted it
@@ -43,17 +48,22 @@ pub async fn publish_release(cx: Data<Context>, name: Path<ReleaseName>) -> Resu
 #[put("/releases/{release}/boot-proof")]
 pub async fn prove_release(
     cx: Data<Context>,
+    by: By,
     name: Path<ReleaseName>,
     body: Json<SignedBootProof>,
 ) -> Result<impl Responder> {
-    Ok(Json(proof::add(&cx, &name, &body).await?))
+    Ok(Json(proof::add(&cx, &by, &name, &body).await?))
 }
 
 /// Revoke a release. Its rollouts end, and no device gets it any more.
 #[utoipa::path(tag = "releases", responses((status = 200, description = "The release", body = Release)))]
 #[post("/releases/{release}/revoke")]
-pub async fn revoke_release(cx: Data<Context>, name: Path<ReleaseName>) -> Result<impl Responder> {
-    revoke::revoke(&cx, &name).await?;
+pub async fn revoke_release(
+    cx: Data<Context>,
+    by: By,
+    name: Path<ReleaseName>,
+) -> Result<impl Responder> {
+    revoke::revoke(&cx, &by, &name).await?;
     Ok(Json(releases::get(&cx, &name).await?))
 }
 

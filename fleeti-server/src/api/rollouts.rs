@@ -1,5 +1,6 @@
 //! Rollouts under `/api/v1`.
 
+use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
 use actix_web::web::{Data, Path, Query};
@@ -15,15 +16,19 @@ type Result<T> = std::result::Result<T, AppError>;
 /// List the newest rollouts.
 #[utoipa::path(tag = "rollouts", responses((status = 200, description = "Rollouts, without their devices", body = Vec<RolloutSummary>)))]
 #[get("/rollouts")]
-pub async fn list_rollouts(cx: Data<Context>) -> Result<impl Responder> {
-    Ok(Json(rollouts::summaries(&cx, LIST_MAX).await?))
+pub async fn list_rollouts(cx: Data<Context>, by: By) -> Result<impl Responder> {
+    Ok(Json(rollouts::summaries(&cx, &by, LIST_MAX).await?))
 }
 
 /// Start a rollout: to everybody at once, or in waves. The devices of a large fleet join in chunks, while the rollout is `starting`.
 #[utoipa::path(tag = "rollouts", responses((status = 201, description = "The rollout, without its devices", body = RolloutSummary)))]
 #[post("/rollouts")]
-pub async fn start_rollout(cx: Data<Context>, body: Json<CreateRollout>) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(rollouts::start(&cx, &body).await?))
+pub async fn start_rollout(
+    cx: Data<Context>,
+    by: By,
+    body: Json<CreateRollout>,
+) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(rollouts::start(&cx, &by, &body).await?))
 }
 
 /// Get a rollout, with a page of its devices.
@@ -41,15 +46,15 @@ pub async fn get_rollout(
 /// lose their offer; of a large fleet in chunks, while the rollout is `pausing`.
 #[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout, without its devices", body = RolloutSummary)))]
 #[post("/rollouts/{rollout}/pause")]
-pub async fn pause_rollout(cx: Data<Context>, id: Path<String>) -> Result<impl Responder> {
-    Ok(Json(rollouts::pause(&cx, &id).await?))
+pub async fn pause_rollout(cx: Data<Context>, by: By, id: Path<String>) -> Result<impl Responder> {
+    Ok(Json(rollouts::pause(&cx, &by, &id).await?))
 }
 
 /// Resume a rollout that is paused. Its errors so far are accepted.
 #[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout, without its devices", body = RolloutSummary)))]
 #[post("/rollouts/{rollout}/resume")]
-pub async fn resume_rollout(cx: Data<Context>, id: Path<String>) -> Result<impl Responder> {
-    Ok(Json(rollouts::resume(&cx, &id).await?))
+pub async fn resume_rollout(cx: Data<Context>, by: By, id: Path<String>) -> Result<impl Responder> {
+    Ok(Json(rollouts::resume(&cx, &by, &id).await?))
 }
 
 /// Begin the next wave of a rollout, whatever it waits for: its time, its soak time, or an operator.
@@ -57,16 +62,17 @@ pub async fn resume_rollout(cx: Data<Context>, id: Path<String>) -> Result<impl 
 #[post("/rollouts/{rollout}/next")]
 pub async fn begin_wave(
     cx: Data<Context>,
+    by: By,
     id: Path<String>,
     body: Json<NextWave>,
 ) -> Result<impl Responder> {
-    Ok(Json(rollouts::next(&cx, &id, &body).await?))
+    Ok(Json(rollouts::next(&cx, &by, &id, &body).await?))
 }
 
 /// Abort a rollout. Devices that have not started the update keep what they run. The offers of a
 /// large fleet are withdrawn in chunks, while the rollout is `aborting`.
 #[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout, without its devices", body = RolloutSummary)))]
 #[post("/rollouts/{rollout}/abort")]
-pub async fn abort_rollout(cx: Data<Context>, id: Path<String>) -> Result<impl Responder> {
-    Ok(Json(rollouts::abort(&cx, &id).await?))
+pub async fn abort_rollout(cx: Data<Context>, by: By, id: Path<String>) -> Result<impl Responder> {
+    Ok(Json(rollouts::abort(&cx, &by, &id).await?))
 }

@@ -1,5 +1,6 @@
 //! Secrets of fleets, and recovery keys of devices.
 
+use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
 use actix_web::web::{Data, Path};
@@ -26,10 +27,11 @@ pub async fn get_recovery_key(cx: Data<Context>, device: Path<DeviceId>) -> Resu
 #[post("/devices/{device}/recovery-key")]
 pub async fn show_recovery_key(
     cx: Data<Context>,
+    by: By,
     device: Path<DeviceId>,
     body: Json<ShowRecoveryKey>,
 ) -> Result<impl Responder> {
-    let key = secrets::show_recovery_key(&cx, &device, &body).await?;
+    let key = secrets::show_recovery_key(&cx, &by, &device, &body).await?;
     Ok(HttpResponse::Ok()
         .insert_header(("cache-control", "no-store"))
         .json(ShownRecoveryKey { key }))
@@ -47,10 +49,11 @@ pub async fn list_secrets(cx: Data<Context>, fleet: Path<FleetId>) -> Result<imp
 #[put("/fleets/{fleet}/secrets/{name}")]
 pub async fn set_secret(
     cx: Data<Context>,
+    by: By,
     path: Path<(FleetId, SecretName)>,
     body: Json<SetSecret>,
 ) -> Result<impl Responder> {
-    secrets::set_secret(&cx, &path.0, &path.1, &body.value).await?;
+    secrets::set_secret(&cx, &by, &path.0, &path.1, &body.value).await?;
     Ok(Json(secrets::secrets(&cx, &path.0).await?))
 }
 
@@ -59,8 +62,9 @@ pub async fn set_secret(
 #[delete("/fleets/{fleet}/secrets/{name}")]
 pub async fn remove_secret(
     cx: Data<Context>,
+    by: By,
     path: Path<(FleetId, SecretName)>,
 ) -> Result<impl Responder> {
-    secrets::remove_secret(&cx, &path.0, &path.1).await?;
+    secrets::remove_secret(&cx, &by, &path.0, &path.1).await?;
     Ok(Json(secrets::secrets(&cx, &path.0).await?))
 }

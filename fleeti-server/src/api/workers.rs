@@ -1,6 +1,7 @@
 //! Build workers: their administration under `/api/v1`, and the API that they use under
 //! `/worker/v1`.
 
+use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::{self, BodyMax, Json, Octets};
 use actix_web::body::MessageBody;
@@ -35,16 +36,24 @@ pub async fn list_workers(cx: Data<Context>) -> Result<impl Responder> {
 /// Add a build worker. Only this response contains its token.
 #[utoipa::path(tag = "workers", responses((status = 201, description = "The token of the worker", body = CreatedWorker)))]
 #[post("/workers")]
-pub async fn add_worker(cx: Data<Context>, body: Json<CreateWorker>) -> Result<impl Responder> {
-    let created = workers::add(&cx, &body).await?;
+pub async fn add_worker(
+    cx: Data<Context>,
+    by: By,
+    body: Json<CreateWorker>,
+) -> Result<impl Responder> {
+    let created = workers::add(&cx, &by, &body).await?;
     Ok(HttpResponse::Created().insert_header(("cache-control", "no-store")).json(created))
 }
 
 /// Remove a build worker. Its token is no longer valid.
 #[utoipa::path(tag = "workers", responses((status = 200, description = "The remaining workers", body = Vec<Worker>)))]
 #[delete("/workers/{worker}")]
-pub async fn remove_worker(cx: Data<Context>, worker: Path<WorkerName>) -> Result<impl Responder> {
-    workers::remove(&cx, &worker).await?;
+pub async fn remove_worker(
+    cx: Data<Context>,
+    by: By,
+    worker: Path<WorkerName>,
+) -> Result<impl Responder> {
+    workers::remove(&cx, &by, &worker).await?;
     Ok(Json(workers::list(&cx).await?))
 }
 

@@ -4,8 +4,8 @@ use super::session;
 use crate::sse::{self, KEEP_ALIVE, Message};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, Responder};
+use fleeti_control::accounts::sessions;
 use fleeti_control::context::Context;
-use fleeti_control::logins;
 use fleeti_core::wire::api::Event;
 use futures::stream;
 use std::collections::BTreeSet;
@@ -42,7 +42,7 @@ pub async fn events(cx: Data<Context>, request: HttpRequest) -> impl Responder {
             let messages =
                 if first { changed(ALL.iter().copied()) } else { gather(&mut receiver).await? };
             // A session that has ended gets no more events.
-            if !logins::is_live(&cx, &session).await.unwrap_or(false) {
+            if !sessions::is_live(&cx, &session).await.unwrap_or(false) {
                 return None;
             }
             Some((messages, (receiver, false)))

@@ -1,4 +1,4 @@
-//! The pages: rendered by the server, updated by server-sent events, for one administrator. They
+//! The pages: rendered by the server, updated by server-sent events. They
 //! call the services that the API calls, and decide nothing.
 //!
 //! Code map: [`assets`] (static files) · `session` (login sessions) · `live` (events that make
@@ -6,6 +6,7 @@
 //! share) · one folder for each kind of page. In a folder: `handler.rs` extracts, makes one call of
 //! `fleeti_control` and maps; `view.rs` has what a template shows, ready for display.
 
+mod accounts;
 pub mod assets;
 mod audit;
 mod builds;
@@ -21,9 +22,10 @@ mod rollouts;
 mod session;
 mod trust;
 
+use actix_web::dev::HttpServiceFactory;
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self, ServiceConfig};
-use actix_web::{Resource, guard};
+use actix_web::{Resource, Route, guard};
 use fleeti_core::profile::TEXT_MAX;
 
 /// Path and name of each section.
@@ -36,6 +38,7 @@ pub const NAVIGATION: &[(&str, &str)] = &[
     ("/rollouts", "Rollouts"),
     ("/trust", "Trust"),
     ("/audit", "Audit"),
+    ("/users", "Users"),
 ];
 
 /// Allows only resources of this server, nothing inline, and no framing.
@@ -56,21 +59,47 @@ fn editor(path: &str) -> Resource {
     web::resource(path).guard(guard::Post()).app_data(form(EDITOR_FORM_MAX))
 }
 
-/// The one list of pages.
-pub fn routes(config: &mut ServiceConfig) {
-    let headers = DefaultHeaders::new()
+fn headers() -> DefaultHeaders {
+    DefaultHeaders::new()
         .add(("content-security-policy", CONTENT_SECURITY_POLICY))
         .add(("x-content-type-options", "nosniff"))
-        .add(("referrer-policy", "same-origin"));
+        .add(("referrer-policy", "same-origin"))
+}
+
+/// A page that needs no session.
+fn open(path: &str, get: Route, post: Route) -> impl HttpServiceFactory + 'static {
+    web::resource(path).wrap(from_fn(session::same_origin)).wrap(headers()).route(get).route(post)
+}
+
+/// Pages of the own account, and of all accounts.
+fn account_routes(config: &mut ServiceConfig) {
+    config
+        .route("/account", web::get().to(accounts::own))
+        .route("/account/password", web::post().to(accounts::set_password))
+        .route("/account/sessions/{session}/end", web::post().to(accounts::end_session))
+        .route("/account/tokens", web::post().to(accounts::add_token))
+        .route("/account/tokens/{token}/remove", web::post().to(accounts::remove_token))
+        .route("/users", web::get().to(accounts::list))
+        .route("/users", web::post().to(accounts::add))
+        .route("/users/{account}", web::get().to(accounts::show))
+        .route("/users/{account}/grant", web::post().to(accounts::grant))
+        .route("/users/{account}/ungrant", web::post().to(accounts::ungrant))
+        .route("/users/{account}/disable", web::post().to(accounts::disable))
+        .route("/users/{account}/enable", web::post().to(accounts::enable))
+        .route("/users/{account}/offboard", web::post().to(accounts::offboard))
+        .route("/users/{account}/link", web::post().to(accounts::link));
+}
+
+/// The one list of pages. What each needs is in [`crate::access`].
+pub fn routes(config: &mut ServiceConfig) {
     config
         .service(web::resource("/static/{path:.*}").route(web::get().to(assets::serve)))
-        .service(
-            web::resource("/signin")
-                .wrap(from_fn(session::same_origin))
-                .wrap(headers.clone())
-                .route(web::get().to(session::show))
-                .route(web::post().to(session::begin)),
-        )
+        .service(open("/signin", web::get().to(session::show), web::post().to(session::begin)))
+        .service(open(
+            "/join/{token}",
+            web::get().to(session::show_link),
+            web::post().to(session::join),
+        ))
         .service(
             web::scope("")
                 .app_data(form(FORM_MAX))
@@ -78,7 +107,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .app_data(web::QueryConfig::default().error_handler(|e, _| page::refused(e).into()))
                 .wrap(from_fn(session::signed_in))
                 .wrap(from_fn(session::same_origin))
-                .wrap(headers)
+                .wrap(headers())
                 .route("/", web::get().to(overview::show))
                 .route("/live", web::get().to(live::events))
                 .route("/signout", web::post().to(session::end))
@@ -123,6 +152,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/rollouts/{rollout}/abort", web::post().to(rollouts::abort))
                 .route("/trust", web::get().to(trust::show))
                 .route("/audit", web::get().to(audit::list))
+                .configure(account_routes)
                 .default_service(web::to(page::nothing_here)),
         );
 }

@@ -51,7 +51,7 @@ impl Operation {
 
 /// Operation, parameters of the path that differ from the usual ones, body, and expected status.
 /// Rows run in this order.
-type Row = (&'static str, &'static [(&'static str, &'static str)], Option<Value>, u16);
+pub type Row = (&'static str, &'static [(&'static str, &'static str)], Option<Value>, u16);
 
 /// Rows that succeed, and rows that the state refuses, for every operation.
 fn rows() -> Vec<Row> {
@@ -65,7 +65,7 @@ fn rows() -> Vec<Row> {
     let document = "schema = 1\nname = \"web\"\narchitecture = \"x86_64\"\n\
                     extends = [\"template/web-server\"]\n";
     let signed = json!({"key_id": "0".repeat(16), "signature": "AA=="});
-    vec![
+    let mut rows: Vec<Row> = vec![
         ("livez", &[], None, 200),
         ("healthz", &[], None, 200),
         ("readyz", &[], None, 200),
@@ -194,13 +194,17 @@ fn rows() -> Vec<Row> {
         ("get_checkpoint", &[], None, 200),
         ("get_consistency", &[], None, 200),
         ("events", &[], None, 200),
-    ]
+    ];
+    rows.extend(crate::accounts::rows());
+    rows
 }
 
 /// A server with a device, a release, builds, and all else that the rows name.
 struct Office {
     world: World,
     token: String,
+    /// A token that permits nothing.
+    powerless: String,
     http: reqwest::Client,
     /// Values for `{NAME}` in paths and bodies.
     values: BTreeMap<&'static str, String>,
@@ -243,6 +247,8 @@ impl Office {
             ("number", "0".into()),
             ("worker", "builder".into()),
             ("id", "00000000".into()),
+            ("account", "alice".into()),
+            ("session", crate::accounts::session_id(&world).await),
             ("path", "manifest.json".into()),
             ("issuer", key_id),
             ("issuer-sha256", issuer.certificate_sha256.clone()),
@@ -251,7 +257,15 @@ impl Office {
             .unwrap()
             .trim()
             .to_owned();
-        Self { world, token, http: reqwest::Client::new(), values: values.into(), bodies }
+        let powerless = crate::accounts::powerless(&world).await;
+        Self {
+            world,
+            token,
+            powerless,
+            http: reqwest::Client::new(),
+            values: values.into(),
+            bodies,
+        }
     }
 
     fn request(&self, operation: &Operation, path: &str) -> reqwest::RequestBuilder {
@@ -341,9 +355,11 @@ impl Office {
             ("create_build", "unbuilt"),
             ("create_command", "command"),
             ("start_rollout", "rollout"),
+            ("create_token", "token"),
         ] {
             if of == *id && *status == 201 {
-                self.values.insert(name, answer["id"].as_str().unwrap().to_owned());
+                let made = if answer["about"].is_object() { &answer["about"] } else { &answer };
+                self.values.insert(name, made["id"].as_str().unwrap().to_owned());
             }
         }
         Ok(())
@@ -363,6 +379,7 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
         |body: &'static str| signed(&path).header("content-type", "application/json").body(body);
     let request = match status {
         401 => office.request(operation, &path),
+        403 => office.request(operation, &path).bearer_auth(&office.powerless),
         400 => json("{"),
         415 => signed(&path).header("content-type", "text/plain").body("{}"),
         413 if operation.takes_json() => {
@@ -392,6 +409,9 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
                 ("rollout", "nothing"),
                 ("name", "none"),
                 ("worker", "nobody"),
+                ("account", "nobody"),
+                ("session", "nothing"),
+                ("token", "nothing"),
             ];
             let mut values = office.values.clone();
             values.extend(unknown.map(|(name, value)| (name, value.to_owned())));
@@ -450,7 +470,7 @@ async fn every_operation_does_its_work_and_is_refused_as_documented_and_in_no_ot
         }
         // A status that is not documented does not occur.
         for status in
-            [400, 401, 404, 415, 422].into_iter().filter(|s| !operation.statuses().contains(s))
+            [400, 401, 403, 404, 415, 422].into_iter().filter(|s| !operation.statuses().contains(s))
         {
             if operation.id != "events"
                 && by_form(&office, operation, status).await == StatusCode::from_u16(status).ok()

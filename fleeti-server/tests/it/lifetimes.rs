@@ -2,9 +2,9 @@
 
 use crate::peer::Peer;
 use crate::world::{TestDevice, World};
+use fleeti_control::accounts::{sessions, sign_in};
 use fleeti_control::clock::Clock;
 use fleeti_control::clock::now_s;
-use fleeti_control::logins;
 use fleeti_core::wire::api::{CreateCommand, RevocationReason};
 use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::enrollment::RenewResponse;
@@ -337,9 +337,18 @@ async fn a_login_session_ends_by_the_clock_of_the_server() {
     let (world, ahead) = world().await;
     let cx = &world.server.control;
     let token = std::fs::read_to_string(world.dir.path().join("admin.token")).unwrap();
-    let session = logins::begin(cx, &token).await.unwrap();
-    ahead.store(logins::SESSION_S - 60, Ordering::SeqCst);
-    assert!(logins::is_live(cx, &session).await.unwrap());
-    ahead.store(logins::SESSION_S + 60, Ordering::SeqCst);
-    assert!(!logins::is_live(cx, &session).await.unwrap());
+    let session = sign_in::with_token(cx, &token).await.unwrap();
+    let hour = 3600;
+    for used in (hour..sessions::SESSION_S).step_by(3600) {
+        ahead.store(used, Ordering::SeqCst);
+        assert!(sessions::actor(cx, &session).await.unwrap().is_some(), "{used}");
+    }
+    ahead.store(sessions::SESSION_S + 60, Ordering::SeqCst);
+    assert!(!sessions::is_live(cx, &session).await.unwrap());
+    // Without a request it ends earlier.
+    let session = sign_in::with_token(cx, &token).await.unwrap();
+    ahead.fetch_add(sessions::IDLE_S - 60, Ordering::SeqCst);
+    assert!(sessions::is_live(cx, &session).await.unwrap());
+    ahead.fetch_add(120, Ordering::SeqCst);
+    assert!(!sessions::is_live(cx, &session).await.unwrap());
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::too_many_lines, reason = "a scenario or a table is read from its beginning")]
 
 mod abuse;
+mod access;
+mod accounts;
 mod admin_tls;
 mod approvals;
 mod attestation;

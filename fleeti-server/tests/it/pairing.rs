@@ -3,7 +3,7 @@
 
 use crate::world::World;
 use fleeti_client::ClientError;
-use fleeti_control::logins;
+use fleeti_control::accounts::{sessions, sign_in};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::wire::api::Pair;
 use fleeti_core::wire::enrollment::{PairRequest, PairResponse, PairWait, PairWaited};
@@ -107,8 +107,8 @@ async fn a_code_ends_and_what_opens_a_door_is_kept_as_its_digest() {
     let key = SoftKey::generate(Algorithm::P256).unwrap();
     let begun: PairResponse = begin(&world, &key).await.json().await.unwrap();
     let token = std::fs::read_to_string(world.dir.path().join("admin.token")).unwrap();
-    let session = logins::begin(&world.server.control, token.trim()).await.unwrap();
-    assert!(logins::is_live(&world.server.control, &session).await.unwrap());
+    let session = sign_in::with_token(&world.server.control, token.trim()).await.unwrap();
+    assert!(sessions::is_live(&world.server.control, &session).await.unwrap());
     for secret in [&begun.token, &begun.code, &session] {
         assert!(
             !world.is_kept(secret).await && world.is_kept(&sha256_hex(secret.as_bytes())).await

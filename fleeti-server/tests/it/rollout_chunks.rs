@@ -6,6 +6,7 @@ use crate::rollout::{publish_release, report, start};
 use crate::trust::until;
 use crate::world::{World, connect};
 use fleeti_client::ClientError;
+use fleeti_control::accounts::actor::Actor;
 use fleeti_control::context::ContextRef;
 use fleeti_control::pki::Pki;
 use fleeti_control::ports::NoPorts;
@@ -18,7 +19,7 @@ use fleeti_core::rollout::header::Header;
 use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
 use fleeti_core::update::State;
 use fleeti_core::wire::api::{RolloutDevice, RolloutQuery};
-use fleeti_server::config::{Config, signer};
+use fleeti_server::config::{Config, account_secrets, signer};
 use fleeti_store::devices::{Certified, WithCertificate};
 use fleeti_store::rollouts::StoredRollout;
 use fleeti_store::{self as store, Db, sql};
@@ -47,7 +48,7 @@ async fn without_tasks(dir: &Path) -> ContextRef {
         pki: Pki::open(dir).unwrap(),
         db: connect(dir).await,
         signer,
-        admin_token: "nobody signs in".into(),
+        accounts: account_secrets(&config).unwrap(),
     };
     open(parts, |_, _, _| Ok(NoPorts)).await.unwrap().cx
 }
@@ -217,9 +218,10 @@ async fn another_policy_is_compared_with_all_devices_that_joined_before_more_joi
     let (dir, _) = stopped(world).await;
     let cx = without_tasks(dir.path()).await;
     let (fleet, release) = ("demo".parse().unwrap(), "kiosk@2".parse().unwrap());
-    let started = rollouts::start(&cx, &start("kiosk@2")).await.unwrap();
+    let me = Actor::of_process("test");
+    let started = rollouts::start(&cx, &me, &start("kiosk@2")).await.unwrap();
     assert_eq!((started.phase, offers(&cx.db, &release).await), (Phase::Starting, CHUNK));
-    attestation::policy::set(&cx, &fleet, &Policy::default()).await.unwrap();
+    attestation::policy::set(&cx, &me, &fleet, &Policy::default()).await.unwrap();
     assert_eq!(offers(&cx.db, &release).await, 0, "those that joined are blocked");
     let rollout = store::rollouts::get(cx.db.pool(), &started.id).await.unwrap().unwrap();
     assert_eq!((rollout.header.phase, rollout.header.counts.total), (Phase::Starting, CHUNK));
@@ -247,7 +249,7 @@ async fn a_revoked_release_leaves_a_large_fleet_in_chunks_and_is_offered_to_no_d
 
     let (cx, release) = (without_tasks(dir.path()).await, "kiosk@2".parse().unwrap());
     assert_eq!(offers(&cx.db, &release).await, DEVICES + 1);
-    revoke(&cx, &release).await.unwrap();
+    revoke(&cx, &Actor::of_process("test"), &release).await.unwrap();
     assert_eq!(offers(&cx.db, &release).await, DEVICES + 1 - (CHUNK - 1), "one chunk is withdrawn");
     let last = device(DEVICES - 1);
     let row = store::devices::get(cx.db.pool(), last.as_str()).await.unwrap().unwrap();

@@ -1,6 +1,7 @@
 //! A server on loopback with keys of its own, and devices that enroll.
 
 use fleeti_client::Client;
+use fleeti_control::accounts::password::PasswordCost;
 use fleeti_core::id::{Architecture, DeviceId};
 use fleeti_core::wire::enrollment::{EnrollRequest, EnrollResponse};
 use fleeti_pki::hierarchy;
@@ -90,7 +91,11 @@ impl World {
     }
 
     pub async fn start(dir: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config { database: database(dir.path()), ..Config::new(dir.path()) };
+        let mut config = Config {
+            database: database(dir.path()),
+            password_cost: PasswordCost::for_tests(),
+            ..Config::new(dir.path())
+        };
         change(&mut config);
         let server = Server::start(config).await.unwrap();
         let token = std::fs::read_to_string(dir.path().join("admin.token")).unwrap();

@@ -11,6 +11,7 @@ on_both! {
     a_device_that_enrolls_twice_at_once_keeps_both_keys,
     expired_certificates_are_deleted_except_the_newest,
     sessions_end,
+    accounts_tokens_and_links_are_kept,
     workers_are_known_by_their_token,
     trust_documents_are_read_as_they_were_stored,
     a_readmission_is_for_the_devices_of_its_fleet,
@@ -22,15 +23,18 @@ mod test {
     use fleeti_core::enrollment::certificate::{KeyPlace, State as Keys, Successors};
     use fleeti_core::enrollment::pairing::State as Pairing;
     use fleeti_core::enrollment::token::{State, Terms, Token};
+    use fleeti_core::wire::accounts::{AccountKind, ApiToken, Grant, Permission, Role};
     use fleeti_core::wire::api::RevocationReason;
     use fleeti_core::wire::device::SignedBundle;
     use fleeti_core::wire::readmission::SignedTransition;
+    use fleeti_store::accounts::{AccountRow, LinkRow, TokenRow};
     use fleeti_store::devices::WithCertificate;
     use fleeti_store::pairings::PairingRow;
+    use fleeti_store::sessions::SessionRow;
     use fleeti_store::trust::{BundleCoverage, NewBundle};
     use fleeti_store::{
-        StoreError, certificates, device_keys, devices, enrollments, pairings, readmissions,
-        sessions, sql, trust, workers,
+        StoreError, accounts, certificates, device_keys, devices, enrollments, pairings,
+        readmissions, sessions, sql, trust, workers,
     };
 
     pub async fn a_token_belongs_to_the_device_that_used_it(place: Place) {
@@ -210,20 +214,100 @@ mod test {
     pub async fn sessions_end(place: Place) {
         let db = place.open().await;
         let mut tx = db.write().await.unwrap();
-        sessions::insert(&mut tx, "old", "credential", 1, 5).await.unwrap();
-        sessions::insert(&mut tx, "token", "credential", 10, 20).await.unwrap();
-        tx.commit().await.unwrap();
-        let is_live = async |token, credential, now_s| {
-            sessions::is_live(db.pool(), token, credential, now_s).await.unwrap()
+        let row = |token: &str, account: &str, created_s, expires_s| SessionRow {
+            token_sha256: token.to_owned(),
+            account: account.parse().unwrap(),
+            created_s,
+            used_s: created_s,
+            expires_s,
+            credential: "credential".into(),
         };
-        assert!(is_live("token", "credential", 20).await);
-        assert!(!is_live("token", "credential", 21).await);
-        assert!(!is_live("token", "another", 20).await);
-        assert!(!is_live("old", "credential", 1).await);
-        let mut tx = db.write().await.unwrap();
+        let alice = "alice".parse().unwrap();
+        sessions::insert(&mut tx, &row("old", "alice", 1, 5)).await.unwrap();
+        sessions::insert(&mut tx, &row("token", "alice", 10, 20)).await.unwrap();
+        sessions::insert(&mut tx, &row("other", "bob", 11, 20)).await.unwrap();
+        sessions::used(&mut tx, "token", 15).await.unwrap();
+        assert!(sessions::get(&mut tx, "old").await.unwrap().is_none(), "it has expired");
+        let kept = SessionRow { used_s: 15, ..row("token", "alice", 10, 20) };
+        assert_eq!(sessions::get(&mut tx, "token").await.unwrap(), Some(kept.clone()));
+        assert_eq!(sessions::of(&mut tx, &alice).await.unwrap(), [kept]);
         sessions::delete(&mut tx, "token").await.unwrap();
+        assert!(sessions::get(&mut tx, "token").await.unwrap().is_none());
+        sessions::insert(&mut tx, &row("token", "alice", 10, 20)).await.unwrap();
+        assert_eq!(sessions::delete_all(&mut tx, &alice).await.unwrap(), 1);
+        assert!(sessions::get(&mut tx, "other").await.unwrap().is_some());
+    }
+
+    pub async fn accounts_tokens_and_links_are_kept(place: Place) {
+        let db = place.open().await;
+        let mut tx = db.write().await.unwrap();
+        let mut alice = AccountRow {
+            name: "alice".parse().unwrap(),
+            kind: AccountKind::Person,
+            created_s: 1,
+            disabled_s: None,
+            password: None,
+            grants: vec![Grant { role: Role::Viewer, fleet: Some("demo".parse().unwrap()) }],
+            seal: "seal".into(),
+        };
+        assert!(accounts::insert(&mut tx, &alice).await.unwrap());
+        assert!(!accounts::insert(&mut tx, &alice).await.unwrap(), "the name is taken");
+        alice.disabled_s = Some(2);
+        alice.password = Some("hash".into());
+        alice.grants.clear();
+        accounts::update(&mut tx, &alice).await.unwrap();
+        assert_eq!(accounts::get(&mut tx, &alice.name).await.unwrap(), Some(alice.clone()));
+        assert_eq!(accounts::all(&mut tx).await.unwrap(), [alice.clone()]);
+
+        let token = |id: &str, expires_s| TokenRow {
+            about: ApiToken {
+                id: id.into(),
+                account: alice.name.clone(),
+                label: "ci".into(),
+                permissions: Some(vec![Permission::View]),
+                created_s: 1,
+                expires_s,
+                used_s: None,
+            },
+            token_sha256: format!("digest of {id}"),
+            seal: "seal".into(),
+        };
+        accounts::insert_token(&mut tx, &token("old", 5), 1).await.unwrap();
+        accounts::insert_token(&mut tx, &token("tok-1", 20), 10).await.unwrap();
+        assert_eq!(accounts::tokens_of(&mut tx, &alice.name).await.unwrap(), [token("tok-1", 20)]);
+        accounts::token_used(&mut tx, "tok-1", 12).await.unwrap();
+        let found = accounts::token_by_digest(&mut tx, "digest of tok-1").await.unwrap().unwrap();
+        assert_eq!(found.about.used_s, Some(12));
+        assert!(accounts::token_by_id(&mut tx, "old").await.unwrap().is_none(), "it has expired");
+        assert_eq!(accounts::remove_tokens(&mut tx, &alice.name).await.unwrap(), 1);
+
+        let link = |digest: &str| LinkRow {
+            account: None,
+            token_sha256: digest.into(),
+            expires_s: 9,
+            seal: "seal".into(),
+        };
+        accounts::put_link(&mut tx, &link("a")).await.unwrap();
+        accounts::put_link(&mut tx, &link("b")).await.unwrap();
+        assert!(accounts::link(&mut tx, "a").await.unwrap().is_none(), "it was replaced");
+        assert_eq!(accounts::link(&mut tx, "b").await.unwrap(), Some(link("b")));
+        accounts::remove_link(&mut tx, None).await.unwrap();
+        assert!(accounts::link(&mut tx, "b").await.unwrap().is_none());
+
+        let terms = Terms::until(20);
+        let fleet = "demo".parse().unwrap();
+        for digest in ["made by alice", "made by nobody"] {
+            fleeti_store::enrollments::insert(&mut tx, digest, &fleet, &terms).await.unwrap();
+        }
+        accounts::made_enrollment(&mut tx, "made by alice", "alice").await.unwrap();
         tx.commit().await.unwrap();
-        assert!(!is_live("token", "credential", 20).await);
+        let open =
+            async |now_s| accounts::open_enrollments(db.pool(), &alice.name, now_s).await.unwrap();
+        assert_eq!((open(20).await, open(21).await), (1, 0));
+        let mut tx = db.write().await.unwrap();
+        assert_eq!(accounts::end_enrollments(&mut tx, &alice.name, 20).await.unwrap(), 1);
+        tx.commit().await.unwrap();
+        assert_eq!(open(20).await, 0);
     }
 
     pub async fn workers_are_known_by_their_token(place: Place) {

@@ -1,6 +1,7 @@
 //! Requests to the pages of builds, and the stream of a log while it grows.
 
 use super::view::{BuildList, BuildPage, ROWS, log_event};
+use crate::access::By;
 use crate::pages::page::{Page, Result, see, show};
 use crate::pages::session;
 use crate::sse::{self, KEEP_ALIVE};
@@ -27,9 +28,9 @@ pub struct BuildForm {
     version: Version,
 }
 
-pub async fn create(cx: Data<Context>, form: Form<BuildForm>) -> Result<HttpResponse> {
+pub async fn create(cx: Data<Context>, by: By, form: Form<BuildForm>) -> Result<HttpResponse> {
     let BuildForm { line, revision, version } = form.into_inner();
-    let build = builds::create_of(&cx, &line, revision, version).await?;
+    let build = builds::create_of(&cx, &by, &line, revision, version).await?;
     Ok(see(&format!("/builds/{}", build.id)))
 }
 
@@ -42,8 +43,8 @@ pub async fn show(
     show!(request, BuildPage::of(Page::new("/builds", &request, &["build", "release"]), details))
 }
 
-pub async fn release(cx: Data<Context>, id: Path<String>) -> Result<HttpResponse> {
-    approvals::sign_alone(&cx, &id).await?;
+pub async fn release(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
+    approvals::sign_alone(&cx, &by, &id).await?;
     Ok(see(&format!("/builds/{id}")))
 }
 

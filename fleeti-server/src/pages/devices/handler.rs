@@ -1,6 +1,7 @@
 //! Requests to the pages of devices.
 
 use super::view::{DeviceList, DevicePage, ROWS, RecoveryKeyPage};
+use crate::access::By;
 use crate::pages::page::{Page, Result, html, see, show};
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Form, Path, Query};
@@ -38,11 +39,12 @@ impl ListQuery {
 
 pub async fn list(
     cx: Data<Context>,
+    by: By,
     request: HttpRequest,
     query: Query<ListQuery>,
 ) -> Result<HttpResponse> {
     let filter = query.filter();
-    let found = devices::page(&cx, filter, &query.after, ROWS).await?;
+    let found = devices::page(&cx, &by, filter, &query.after, ROWS).await?;
     show!(request, DeviceList::of(Page::new("/devices", &request, &["device"]), filter, &found))
 }
 
@@ -53,9 +55,9 @@ pub struct PairingForm {
     fleet: FleetId,
 }
 
-pub async fn pair(cx: Data<Context>, form: Form<PairingForm>) -> Result<HttpResponse> {
+pub async fn pair(cx: Data<Context>, by: By, form: Form<PairingForm>) -> Result<HttpResponse> {
     let PairingForm { code, fleet } = form.into_inner();
-    let paired = pairing::enter(&cx, &Pair { code, fleet }).await?;
+    let paired = pairing::enter(&cx, &by, &Pair { code, fleet }).await?;
     Ok(see(&format!("/devices?fleet={}", paired.fleet)))
 }
 
@@ -70,15 +72,16 @@ pub async fn show(
 
 pub async fn revoke(
     cx: Data<Context>,
+    by: By,
     id: Path<DeviceId>,
     form: Form<Revoke>,
 ) -> Result<HttpResponse> {
-    revocation::revoke(&cx, &id, form.reason).await?;
+    revocation::revoke(&cx, &by, &id, form.reason).await?;
     Ok(see(&format!("/devices/{id}")))
 }
 
-pub async fn release_hold(cx: Data<Context>, id: Path<DeviceId>) -> Result<HttpResponse> {
-    revocation::release_hold(&cx, &id).await?;
+pub async fn release_hold(cx: Data<Context>, by: By, id: Path<DeviceId>) -> Result<HttpResponse> {
+    revocation::release_hold(&cx, &by, &id).await?;
     Ok(see(&format!("/devices/{id}")))
 }
 
@@ -90,10 +93,11 @@ pub struct ForgiveForm {
 
 pub async fn forgive(
     cx: Data<Context>,
+    by: By,
     id: Path<DeviceId>,
     form: Form<ForgiveForm>,
 ) -> Result<HttpResponse> {
-    devices::forgive(&cx, &id, &form.version).await?;
+    devices::forgive(&cx, &by, &id, &form.version).await?;
     Ok(see(&format!("/devices/{id}")))
 }
 
@@ -102,19 +106,24 @@ pub async fn request_evidence(cx: Data<Context>, id: Path<DeviceId>) -> Result<H
     Ok(see(&format!("/devices/{id}")))
 }
 
-pub async fn accept_firmware(cx: Data<Context>, id: Path<DeviceId>) -> Result<HttpResponse> {
-    challenge::accept_firmware(&cx, &id).await?;
+pub async fn accept_firmware(
+    cx: Data<Context>,
+    by: By,
+    id: Path<DeviceId>,
+) -> Result<HttpResponse> {
+    challenge::accept_firmware(&cx, &by, &id).await?;
     Ok(see(&format!("/devices/{id}")))
 }
 
 /// The only page that answers a form directly, without a redirect, so the user cannot return to it.
 pub async fn show_recovery_key(
     cx: Data<Context>,
+    by: By,
     request: HttpRequest,
     id: Path<DeviceId>,
     form: Form<ShowRecoveryKey>,
 ) -> Result<HttpResponse> {
-    let key = secrets::show_recovery_key(&cx, &id, &form).await?;
+    let key = secrets::show_recovery_key(&cx, &by, &id, &form).await?;
     let page = RecoveryKeyPage::of(Page::new("/devices", &request, &[]), &id, &key);
     Ok(html(StatusCode::OK, page.render()))
 }

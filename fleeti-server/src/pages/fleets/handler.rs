@@ -2,6 +2,7 @@
 
 use super::form::PolicyForm;
 use super::view::FleetPage;
+use crate::access::By;
 use crate::pages::page::{Page, Result, see, show};
 use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -25,10 +26,11 @@ pub async fn show(
 
 pub async fn set_policy(
     cx: Data<Context>,
+    by: By,
     fleet: Path<FleetId>,
     form: Form<PolicyForm>,
 ) -> Result<HttpResponse> {
-    policy::set(&cx, &fleet, &form.into_inner().try_into()?).await?;
+    policy::set(&cx, &by, &fleet, &form.into_inner().try_into()?).await?;
     Ok(see(&format!("/fleets/{fleet}")))
 }
 
@@ -41,12 +43,13 @@ pub struct SecretForm {
 
 pub async fn set_secret(
     cx: Data<Context>,
+    by: By,
     fleet: Path<FleetId>,
     form: Form<SecretForm>,
 ) -> Result<HttpResponse> {
     // Browsers send line ends as CR LF.
     let value = form.value.expose().replace("\r\n", "\n");
-    secrets::set_secret(&cx, &fleet, &form.name, &Secret::new(STANDARD.encode(value))).await?;
+    secrets::set_secret(&cx, &by, &fleet, &form.name, &Secret::new(STANDARD.encode(value))).await?;
     Ok(see(&format!("/fleets/{fleet}")))
 }
 
@@ -58,9 +61,10 @@ pub struct SecretNameForm {
 
 pub async fn remove_secret(
     cx: Data<Context>,
+    by: By,
     fleet: Path<FleetId>,
     form: Form<SecretNameForm>,
 ) -> Result<HttpResponse> {
-    secrets::remove_secret(&cx, &fleet, &form.name).await?;
+    secrets::remove_secret(&cx, &by, &fleet, &form.name).await?;
     Ok(see(&format!("/fleets/{fleet}")))
 }

@@ -6,6 +6,7 @@ use crate::pages::page::{Notice, Page};
 use crate::pages::releases::view::ReleaseRow;
 use crate::pages::rollouts::view::RolloutRow;
 use askama::Template;
+use fleeti_control::devices::Counts;
 use fleeti_control::overview::Overview;
 use fleeti_core::wire::api::Fleet;
 
@@ -17,9 +18,7 @@ pub struct OverviewPage {
     /// Why devices cannot connect, or soon no longer can.
     problem: Option<Notice>,
     devices_total: u64,
-    online: usize,
-    moving: u64,
-    attention: u64,
+    counts: Option<Counts>,
     rollouts: Vec<RolloutRow>,
     fleets: Vec<Fleet>,
     devices: Vec<DeviceRow>,
@@ -36,9 +35,7 @@ impl OverviewPage {
                 hint: e.what_to_do().map(str::to_owned),
             }),
             devices_total: o.fleets.iter().map(|f| f.devices).sum(),
-            online: o.counts.online,
-            moving: o.counts.moving,
-            attention: o.counts.in_trouble,
+            counts: o.counts,
             fleets: o.fleets,
             rollouts: o.rollouts.iter().map(RolloutRow::from).collect(),
             devices: o.devices.iter().map(DeviceRow::from).collect(),

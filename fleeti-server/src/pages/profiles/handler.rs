@@ -5,6 +5,7 @@ use super::editor::{Checked, Editor, Opened, new_profile};
 use super::posted::Posted;
 use super::read::{FormError, one};
 use super::view::{ChangesPage, ProfileList, RevisionPage, StartPage};
+use crate::access::By;
 use crate::error::AppError;
 use crate::pages::page::{Page, Refused, Result, html, refused, see, show, wants_fragment};
 use actix_web::http::StatusCode;
@@ -107,11 +108,12 @@ pub async fn check(cx: Data<Context>, fields: Form<Fields>) -> Result<HttpRespon
 
 pub async fn save(
     cx: Data<Context>,
+    by: By,
     request: HttpRequest,
     fields: Form<Fields>,
 ) -> Result<HttpResponse> {
     let posted = Posted::read(&fields)?;
-    match profiles::save_text(&cx, &posted.text()?).await {
+    match profiles::save_text(&cx, &by, &posted.text()?).await {
         Ok(saved) => Ok(see(&format!("/profiles/{}/{}", saved.line, saved.number))),
         Err(e) if e.code() == Code::Invalid => {
             Work::refused(&cx, posted, e).await?.page(&request, StatusCode::UNPROCESSABLE_ENTITY)

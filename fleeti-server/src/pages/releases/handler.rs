@@ -1,6 +1,7 @@
 //! Requests to the pages of releases.
 
 use super::view::{ROWS, ReleaseList, ReleasePage};
+use crate::access::By;
 use crate::pages::page::{Page, Result, see, show};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -23,7 +24,7 @@ pub async fn show(
     show!(request, ReleasePage::of(Page::new("/releases", &request, &["release"]), details))
 }
 
-pub async fn revoke(cx: Data<Context>, name: Path<ReleaseName>) -> Result<HttpResponse> {
-    revoke::revoke(&cx, &name).await?;
+pub async fn revoke(cx: Data<Context>, by: By, name: Path<ReleaseName>) -> Result<HttpResponse> {
+    revoke::revoke(&cx, &by, &name).await?;
     Ok(see(&format!("/releases/{name}")))
 }

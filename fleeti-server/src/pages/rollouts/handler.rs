@@ -2,6 +2,7 @@
 
 use super::form::StartForm;
 use super::view::{DEVICES, ROWS, RolloutList, RolloutPage};
+use crate::access::By;
 use crate::pages::page::{Page, Result, see, show};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
@@ -9,8 +10,8 @@ use fleeti_control::context::Context;
 use fleeti_control::rollouts;
 use fleeti_core::wire::api::{NextWave, RolloutQuery};
 
-pub async fn list(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
-    let rollouts = rollouts::summaries(&cx, ROWS).await?;
+pub async fn list(cx: Data<Context>, by: By, request: HttpRequest) -> Result<HttpResponse> {
+    let rollouts = rollouts::summaries(&cx, &by, ROWS).await?;
     show!(request, RolloutList::of(Page::new("/rollouts", &request, &["rollout"]), &rollouts))
 }
 
@@ -26,31 +27,32 @@ pub async fn show(
     show!(request, RolloutPage::of(page, rollout, query.category))
 }
 
-pub async fn start(cx: Data<Context>, form: Form<StartForm>) -> Result<HttpResponse> {
-    let rollout = rollouts::start(&cx, &form.into_inner().read()?).await?;
+pub async fn start(cx: Data<Context>, by: By, form: Form<StartForm>) -> Result<HttpResponse> {
+    let rollout = rollouts::start(&cx, &by, &form.into_inner().read()?).await?;
     Ok(see(&format!("/rollouts/{}", rollout.id)))
 }
 
-pub async fn pause(cx: Data<Context>, id: Path<String>) -> Result<HttpResponse> {
-    rollouts::pause(&cx, &id).await?;
+pub async fn pause(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
+    rollouts::pause(&cx, &by, &id).await?;
     Ok(see(&format!("/rollouts/{id}")))
 }
 
-pub async fn resume(cx: Data<Context>, id: Path<String>) -> Result<HttpResponse> {
-    rollouts::resume(&cx, &id).await?;
+pub async fn resume(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
+    rollouts::resume(&cx, &by, &id).await?;
     Ok(see(&format!("/rollouts/{id}")))
 }
 
 pub async fn next(
     cx: Data<Context>,
+    by: By,
     id: Path<String>,
     form: Form<NextWave>,
 ) -> Result<HttpResponse> {
-    rollouts::next(&cx, &id, &form).await?;
+    rollouts::next(&cx, &by, &id, &form).await?;
     Ok(see(&format!("/rollouts/{id}")))
 }
 
-pub async fn abort(cx: Data<Context>, id: Path<String>) -> Result<HttpResponse> {
-    rollouts::abort(&cx, &id).await?;
+pub async fn abort(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
+    rollouts::abort(&cx, &by, &id).await?;
     Ok(see(&format!("/rollouts/{id}")))
 }

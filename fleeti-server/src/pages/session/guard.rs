@@ -2,34 +2,47 @@
 //! requests.
 
 use super::cookie::presented;
+use crate::access::Needed;
 use crate::error::AppError;
-use crate::pages::page::{Refused, see, wants_fragment};
+use crate::pages::page::{Refused, missing, see, wants_fragment};
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::{Method, header};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
-use actix_web::{Error, HttpRequest, HttpResponse};
+use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, ResponseError};
+use fleeti_control::accounts::actor::Actor;
+use fleeti_control::accounts::sessions;
 use fleeti_control::context::Context;
-use fleeti_control::logins;
 use fleeti_core::wire::problem::Code;
 
-/// Passes on requests with a live session, and redirects all others to the sign-in page.
+/// Passes on requests of a live session whose account has what the route needs. Redirects requests
+/// without a session to the sign-in page.
 pub async fn signed_in(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let live = match (request.app_data::<Data<Context>>(), presented(request.request())) {
-        (Some(cx), Some(cookie)) => {
-            logins::is_live(cx, cookie.value()).await.map_err(AppError::from)?
-        }
-        _ => false,
+    let cx = request.app_data::<Data<Context>>().cloned();
+    let cx = cx.ok_or_else(|| AppError::internal("a route without a server"))?;
+    let Some(by) = actor(&cx, request.request()).await? else {
+        let response = to_sign_in(request.request());
+        return Ok(request.into_response(response));
     };
-    if live {
-        return Ok(next.call(request).await?.map_into_boxed_body());
+    let needed = Needed::of_page(&request).ok_or_else(missing)?;
+    if let Err(e) = needed.check(&cx, &by).await {
+        let response = Refused(e).error_response();
+        return Ok(request.into_response(response));
     }
-    let response = to_sign_in(request.request());
-    Ok(request.into_response(response))
+    request.extensions_mut().insert(by);
+    Ok(next.call(request).await?.map_into_boxed_body())
+}
+
+/// Who sends a request, by its session.
+async fn actor(cx: &Context, request: &HttpRequest) -> Result<Option<Actor>, AppError> {
+    match presented(request) {
+        Some(cookie) => Ok(sessions::actor(cx, cookie.value()).await?),
+        None => Ok(None),
+    }
 }
 
 /// htmx would swap a redirect's target into the page. `hx-redirect` makes it leave the page.

@@ -1,23 +1,42 @@
-//! Requests to sign in and out.
+//! Requests to sign in and out, and the page of a one-time link.
 
 use super::cookie::{cookie, presented};
-use super::view::SignInPage;
+use super::view::{JoinPage, SignInPage};
+use crate::access::By;
 use crate::error::AppError;
 use crate::pages::page::{Result, html, see};
 use actix_web::http::StatusCode;
-use actix_web::web::{Data, Form};
+use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use fleeti_control::accounts::sessions::SESSION_S;
+use fleeti_control::accounts::{links, sessions, sign_in};
 use fleeti_control::context::Context;
-use fleeti_control::logins;
-use fleeti_control::logins::SESSION_S;
+use fleeti_control::places::Origin;
+use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::problem::Code;
 use serde::Deserialize;
 
-/// The sign-in form.
+/// The sign-in form: a name with a password, or the token of the first start.
 #[derive(Deserialize)]
 pub struct Credentials {
-    token: String,
+    #[serde(default)]
+    name: String,
+    password: Option<Secret>,
+    token: Option<Secret>,
+}
+
+/// The address that attempts are counted by.
+pub fn origin(request: &HttpRequest) -> Result<Origin> {
+    let address = request.peer_addr().map(|address| Origin::from(address.ip()));
+    Ok(address.ok_or_else(|| AppError::internal("a connection without an address"))?)
+}
+
+/// A redirect that begins a session in this browser.
+pub fn signed_in_at(request: &HttpRequest, path: &str, session: &str) -> Result<HttpResponse> {
+    let mut response = see(path);
+    response.add_cookie(&cookie(request, session, SESSION_S)).map_err(AppError::internal)?;
+    Ok(response)
 }
 
 /// `GET /signin`.
@@ -31,14 +50,15 @@ pub async fn begin(
     request: HttpRequest,
     form: Form<Credentials>,
 ) -> Result<HttpResponse> {
-    match logins::begin(&cx, &form.token).await {
-        Ok(session) => {
-            let mut response = see("/");
-            response
-                .add_cookie(&cookie(&request, &session, SESSION_S))
-                .map_err(AppError::internal)?;
-            Ok(response)
+    let begun = match (&form.token, &form.password) {
+        (Some(token), _) => sign_in::with_token(&cx, token.expose()).await,
+        (None, password) => {
+            let password = password.as_ref().map_or("", Secret::expose);
+            sign_in::with_password(&cx, origin(&request)?, &form.name, password).await
         }
+    };
+    match begun {
+        Ok(session) => signed_in_at(&request, "/", &session),
         Err(e) if e.code() == Code::Unauthenticated => {
             Ok(html(StatusCode::UNAUTHORIZED, SignInPage::after(&e).render()))
         }
@@ -47,11 +67,44 @@ pub async fn begin(
 }
 
 /// `POST /signout`.
-pub async fn end(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
+pub async fn end(cx: Data<Context>, by: By, request: HttpRequest) -> Result<HttpResponse> {
     if let Some(session) = presented(&request) {
-        logins::end(&cx, session.value()).await?;
+        sessions::end(&cx, &by, session.value()).await?;
     }
     let mut response = see("/signin");
     response.add_cookie(&cookie(&request, "", 0)).map_err(AppError::internal)?;
     Ok(response)
+}
+
+/// `GET /join/{token}`: the page of a one-time link.
+pub async fn show_link(cx: Data<Context>, token: Path<String>) -> Result<HttpResponse> {
+    let account = links::of(&cx, &token).await?;
+    Ok(html(StatusCode::OK, JoinPage::of(&token, account.as_ref()).render()))
+}
+
+/// The form of a one-time link.
+#[derive(Deserialize)]
+pub struct Joining {
+    #[serde(default)]
+    name: String,
+    password: Secret,
+}
+
+/// `POST /join/{token}`.
+pub async fn join(
+    cx: Data<Context>,
+    request: HttpRequest,
+    token: Path<String>,
+    form: Form<Joining>,
+) -> Result<HttpResponse> {
+    let (name, password) = (form.name.trim().parse().ok(), form.password.expose());
+    match links::redeem(&cx, origin(&request)?, &token, (name, password)).await {
+        Ok(session) => signed_in_at(&request, "/", &session),
+        Err(e) if matches!(e.code(), Code::Invalid | Code::Conflict) => {
+            let account = links::of(&cx, &token).await?;
+            let page = JoinPage::of(&token, account.as_ref()).after(&e);
+            Ok(html(StatusCode::UNPROCESSABLE_ENTITY, page.render()))
+        }
+        Err(e) => Err(e.into()),
+    }
 }

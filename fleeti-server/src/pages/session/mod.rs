@@ -1,7 +1,7 @@
-//! Login sessions: one administrator signs in with the token of the first start. A cookie lasts 12
-//! h.
+//! Login sessions: a person signs in with a password, or with the token of the first start. A cookie
+//! lasts 12 h.
 //!
-//! Code map: `handler` (signing in and out) · `view` (the sign-in page) · `cookie` (the session's
+//! Code map: `handler` (signing in and out, one-time links) · `view` (their pages) · `cookie` (the session's
 //! cookie) · `guard` (who is let through).
 
 mod cookie;
@@ -11,4 +11,4 @@ mod view;
 
 pub use self::cookie::of;
 pub use self::guard::{same_origin, signed_in};
-pub use self::handler::{begin, end, show};
+pub use self::handler::{begin, end, join, origin, show, show_link, signed_in_at};

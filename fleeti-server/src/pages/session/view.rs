@@ -1,7 +1,13 @@
-//! What the sign-in page shows.
+//! What the pages show that need no session.
 
 use askama::Template;
 use fleeti_control::error::Error;
+use fleeti_core::id::AccountName;
+
+fn said(refused: &Error) -> String {
+    let hint = refused.what_to_do().unwrap_or_default();
+    format!("{refused}: {hint}")
+}
 
 /// The sign-in page.
 #[derive(Template)]
@@ -17,7 +23,28 @@ impl SignInPage {
     }
     /// After a refused attempt.
     pub fn after(refused: &Error) -> Self {
-        let hint = refused.what_to_do().unwrap_or_default();
-        Self { problem: Some(format!("{refused}: {hint}")) }
+        Self { problem: Some(said(refused)) }
+    }
+}
+
+/// The page of a one-time link, which sets a password.
+#[derive(Template)]
+#[template(path = "join.html")]
+pub struct JoinPage {
+    path: String,
+    /// Its account; `None` for the first administrator, who chooses a name.
+    account: Option<String>,
+    problem: Option<String>,
+}
+
+impl JoinPage {
+    /// Before the first attempt.
+    pub fn of(token: &str, account: Option<&AccountName>) -> Self {
+        let account = account.map(ToString::to_string);
+        Self { path: format!("/join/{token}"), account, problem: None }
+    }
+    /// After a refused attempt.
+    pub fn after(self, refused: &Error) -> Self {
+        Self { problem: Some(said(refused)), ..self }
     }
 }

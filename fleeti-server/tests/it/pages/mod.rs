@@ -7,6 +7,7 @@ mod live;
 mod profiles;
 mod rollouts;
 mod session;
+mod users;
 
 use crate::world::World;
 use reqwest::{Client, Response, redirect};

@@ -48,8 +48,8 @@ async fn an_attacker_who_writes_the_database_gets_no_login_session() {
     let browser = Browser::new(&world);
     let session = browser.sign_in(&world).await;
     let mut tx = world.server.control.db.write().await.unwrap();
-    let sql = "INSERT INTO sessions (token_sha256, created_s, expires_s, credential_sha256) \
-               SELECT $1, created_s, expires_s, credential_sha256 FROM sessions";
+    let sql = "INSERT INTO sessions (token_sha256, account, created_s, used_s, expires_s, credential_sha256) \
+               SELECT $1, account, created_s, used_s, expires_s, credential_sha256 FROM sessions";
     sql::query(sql)
         .bind(fleeti_core::canonical::sha256_hex(b"mine"))
         .execute(&mut *tx)

@@ -1,0 +1,122 @@
+//! Accounts, their roles, and API tokens.
+
+use crate::{Client, Result};
+use fleeti_core::id::AccountName;
+use fleeti_core::wire::accounts::{
+    Account, AccountDetails, ApiToken, CreateAccount, CreateToken, CreatedAccount, CreatedToken,
+    Grant, LoginSession, Me, PasswordLink,
+};
+use reqwest::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+impl Client {
+    /// The account and credential of this client.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn me(&self) -> Result<Me> {
+        self.get("me").await
+    }
+    /// The login sessions of the own account.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn sessions(&self) -> Result<Vec<LoginSession>> {
+        self.get("sessions").await
+    }
+    /// The API tokens of the own account.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn tokens(&self) -> Result<Vec<ApiToken>> {
+        self.get("tokens").await
+    }
+    /// Creates an API token. Only this response contains it.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn create_token(&self, request: &CreateToken) -> Result<CreatedToken> {
+        self.post("tokens", request).await
+    }
+    /// Removes an API token.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn remove_token(&self, id: &str) -> Result<()> {
+        let request = self.request(Method::DELETE, &format!("tokens/{id}"));
+        Self::send(request).await.map(drop)
+    }
+    /// All accounts.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn accounts(&self) -> Result<Vec<Account>> {
+        self.get("accounts").await
+    }
+    /// Adds an account. Only this response contains the link of a person.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn add_account(&self, request: &CreateAccount) -> Result<CreatedAccount> {
+        self.post("accounts", request).await
+    }
+    /// An account, with everything that accepts its holder.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn account(&self, name: &AccountName) -> Result<AccountDetails> {
+        self.get(&format!("accounts/{name}")).await
+    }
+    /// Gives an account a role.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn grant_role(&self, name: &AccountName, grant: &Grant) -> Result<Account> {
+        self.post(&format!("accounts/{name}/grants"), grant).await
+    }
+    /// Takes a role from an account.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn remove_role(&self, name: &AccountName, grant: &Grant) -> Result<Account> {
+        self.post(&format!("accounts/{name}/grants/remove"), grant).await
+    }
+    /// Disables an account.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn disable_account(&self, name: &AccountName) -> Result<Account> {
+        self.act(name, "disable").await
+    }
+    /// Enables an account.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn enable_account(&self, name: &AccountName) -> Result<Account> {
+        self.act(name, "enable").await
+    }
+    /// Ends everything of an account that the server can end.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn offboard_account(&self, name: &AccountName) -> Result<AccountDetails> {
+        self.act(name, "offboard").await
+    }
+    /// Makes a one-time link with which a person sets a new password.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn create_link(&self, name: &AccountName) -> Result<PasswordLink> {
+        self.act(name, "link").await
+    }
+
+    async fn act<T: DeserializeOwned + Serialize>(
+        &self,
+        name: &AccountName,
+        act: &str,
+    ) -> Result<T> {
+        let request = self.request(Method::POST, &format!("accounts/{name}/{act}"));
+        Self::read(Self::send(request).await?).await
+    }
+}

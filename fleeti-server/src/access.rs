@@ -1,0 +1,386 @@
+//! What each route needs: the one table for API and pages. A route that is not in it is refused, so
+//! a new route does nothing until its permission is declared here.
+
+use crate::error::AppError;
+use actix_web::dev::ServiceRequest;
+use actix_web::http::Method;
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev};
+use fleeti_control::accounts::actor::{Actor, Scope};
+use fleeti_control::context::Context;
+use fleeti_control::{commands, devices, rollouts};
+use fleeti_core::id::FleetId;
+use fleeti_core::wire::accounts::Permission;
+use fleeti_core::wire::problem::Code;
+use std::future::{Ready, ready};
+use std::ops::Deref;
+
+/// What a permission is needed for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// The own account: every actor may.
+    Own,
+    /// What belongs to no fleet.
+    Shared,
+    /// All fleets, or the server.
+    All,
+    /// The fleet in the path.
+    Fleet,
+    /// The fleet of the device in the path.
+    Device,
+    /// The fleet of the rollout in the path.
+    Rollout,
+    /// The fleet of the device of the command in the path.
+    Command,
+    /// Some fleet: the operation checks the one in the body or query, or leaves others out.
+    Some,
+}
+
+/// What a route needs.
+#[derive(Debug)]
+pub struct Rule {
+    /// The method.
+    pub method: &'static str,
+    /// The pattern of the path.
+    pub pattern: &'static str,
+    /// The permission; `None` only with [`On::Own`].
+    pub permission: Option<Permission>,
+    /// What it is needed for.
+    pub on: On,
+}
+
+const fn rule(method: &'static str, pattern: &'static str, permission: Permission, on: On) -> Rule {
+    Rule { method, pattern, permission: Some(permission), on }
+}
+
+const fn own(method: &'static str, pattern: &'static str) -> Rule {
+    Rule { method, pattern, permission: None, on: On::Own }
+}
+
+use Permission::{
+    Accounts, Audit, Build, Enroll, Operate, Policy, Recovery, Release, Revoke, Rollout, Secrets,
+    View,
+};
+
+/// The API.
+pub const API: &[Rule] = &[
+    rule("GET", "/api/v1/devices", View, On::Some),
+    rule("GET", "/api/v1/devices/{device}", View, On::Device),
+    rule("GET", "/api/v1/devices/{device}/certificate", View, On::Device),
+    rule("POST", "/api/v1/devices/{device}/revoke", Revoke, On::Device),
+    rule("POST", "/api/v1/devices/{device}/release-hold", Revoke, On::Device),
+    rule("POST", "/api/v1/devices/{device}/forgive", Operate, On::Device),
+    rule("POST", "/api/v1/devices/{device}/boot-keys", Policy, On::Device),
+    rule("POST", "/api/v1/devices/{device}/commands", Operate, On::Device),
+    rule("GET", "/api/v1/commands/{command}", View, On::Command),
+    rule("GET", "/api/v1/fleets", View, On::Some),
+    rule("POST", "/api/v1/fleets/{fleet}/enrollments", Enroll, On::Fleet),
+    rule("POST", "/api/v1/fleets/{fleet}/devices", Enroll, On::Fleet),
+    rule("GET", "/api/v1/enrollment-record", Enroll, On::Some),
+    rule("POST", "/api/v1/pairings", Enroll, On::Some),
+    rule("GET", "/api/v1/profiles", View, On::Shared),
+    rule("POST", "/api/v1/profiles", Build, On::Shared),
+    rule("POST", "/api/v1/profiles/documents", Build, On::Shared),
+    rule("POST", "/api/v1/profiles/check", View, On::Shared),
+    rule("GET", "/api/v1/profiles/library", View, On::Shared),
+    rule("GET", "/api/v1/profiles/packages", View, On::Shared),
+    rule("GET", "/api/v1/profiles/{line}/revisions/{number}/changes/{to}", View, On::Shared),
+    rule("GET", "/api/v1/profiles/{line}/revisions", View, On::Shared),
+    rule("GET", "/api/v1/profiles/{line}/revisions/{number}", View, On::Shared),
+    rule("GET", "/api/v1/builds", View, On::Shared),
+    rule("POST", "/api/v1/builds", Build, On::Shared),
+    rule("GET", "/api/v1/builds/{build}", View, On::Shared),
+    rule("POST", "/api/v1/builds/{build}/sign", Release, On::Shared),
+    rule("GET", "/api/v1/builds/{build}/record", View, On::Shared),
+    rule("GET", "/api/v1/builds/{build}/signature", View, On::Shared),
+    rule("POST", "/api/v1/builds/{build}/signature", Release, On::Shared),
+    rule("POST", "/api/v1/builds/{build}/approvals", Release, On::Shared),
+    rule("GET", "/api/v1/trust-bundle", View, On::All),
+    rule("POST", "/api/v1/trust-bundle", Permission::Server, On::All),
+    rule("POST", "/api/v1/trust-bundle/issuer", Permission::Server, On::All),
+    rule("GET", "/api/v1/transitions", View, On::All),
+    rule("POST", "/api/v1/transitions", Permission::Server, On::All),
+    rule("POST", "/api/v1/fleets/{fleet}/readmission", Policy, On::Fleet),
+    rule("GET", "/api/v1/releases", View, On::Shared),
+    rule("GET", "/api/v1/releases/{release}", View, On::Shared),
+    rule("POST", "/api/v1/releases/{release}/publish", Release, On::Shared),
+    rule("PUT", "/api/v1/releases/{release}/boot-proof", Release, On::Shared),
+    rule("POST", "/api/v1/releases/{release}/revoke", Release, On::Shared),
+    rule("PUT", "/api/v1/releases/{release}/files/{path:.*}", Release, On::Shared),
+    rule("GET", "/api/v1/rollouts", View, On::Some),
+    rule("POST", "/api/v1/rollouts", Rollout, On::Some),
+    rule("GET", "/api/v1/rollouts/{rollout}", View, On::Rollout),
+    rule("POST", "/api/v1/rollouts/{rollout}/abort", Rollout, On::Rollout),
+    rule("POST", "/api/v1/rollouts/{rollout}/next", Rollout, On::Rollout),
+    rule("POST", "/api/v1/rollouts/{rollout}/pause", Rollout, On::Rollout),
+    rule("POST", "/api/v1/rollouts/{rollout}/resume", Rollout, On::Rollout),
+    rule("GET", "/api/v1/events", View, On::All),
+    rule("GET", "/api/v1/devices/{device}/attestation", View, On::Device),
+    rule("GET", "/api/v1/devices/{device}/attestation/ear", View, On::Device),
+    rule("POST", "/api/v1/devices/{device}/attestation/challenge", Operate, On::Device),
+    rule("POST", "/api/v1/devices/{device}/attestation/accept-firmware", Policy, On::Device),
+    rule("GET", "/api/v1/fleets/{fleet}/attestation-policy", View, On::Fleet),
+    rule("PUT", "/api/v1/fleets/{fleet}/attestation-policy", Policy, On::Fleet),
+    rule("POST", "/api/v1/fleets/{fleet}/attestation/challenge", Operate, On::Fleet),
+    rule("GET", "/api/v1/tpm-manufacturers", View, On::All),
+    rule("POST", "/api/v1/tpm-manufacturers", Permission::Server, On::All),
+    rule("DELETE", "/api/v1/tpm-manufacturers/{id}", Permission::Server, On::All),
+    rule("GET", "/api/v1/devices/{device}/recovery-key", View, On::Device),
+    rule("POST", "/api/v1/devices/{device}/recovery-key", Recovery, On::Device),
+    rule("GET", "/api/v1/fleets/{fleet}/secrets", View, On::Fleet),
+    rule("PUT", "/api/v1/fleets/{fleet}/secrets/{name}", Secrets, On::Fleet),
+    rule("DELETE", "/api/v1/fleets/{fleet}/secrets/{name}", Secrets, On::Fleet),
+    rule("GET", "/api/v1/workers", View, On::All),
+    rule("POST", "/api/v1/workers", Permission::Server, On::All),
+    rule("DELETE", "/api/v1/workers/{worker}", Permission::Server, On::All),
+    rule("GET", "/api/v1/audit/entries", Audit, On::All),
+    rule("GET", "/api/v1/audit/entries/{number}/proof", Audit, On::All),
+    rule("GET", "/api/v1/audit/checkpoint", Audit, On::All),
+    rule("GET", "/api/v1/audit/consistency", Audit, On::All),
+    own("GET", "/api/v1/me"),
+    own("GET", "/api/v1/sessions"),
+    own("DELETE", "/api/v1/sessions/{session}"),
+    own("GET", "/api/v1/tokens"),
+    own("POST", "/api/v1/tokens"),
+    own("DELETE", "/api/v1/tokens/{token}"),
+    rule("GET", "/api/v1/accounts", Accounts, On::All),
+    rule("POST", "/api/v1/accounts", Accounts, On::All),
+    rule("GET", "/api/v1/accounts/{account}", Accounts, On::All),
+    rule("POST", "/api/v1/accounts/{account}/grants", Accounts, On::All),
+    rule("POST", "/api/v1/accounts/{account}/grants/remove", Accounts, On::All),
+    rule("POST", "/api/v1/accounts/{account}/disable", Accounts, On::All),
+    rule("POST", "/api/v1/accounts/{account}/enable", Accounts, On::All),
+    rule("POST", "/api/v1/accounts/{account}/offboard", Accounts, On::All),
+    rule("POST", "/api/v1/accounts/{account}/link", Accounts, On::All),
+];
+
+/// The pages.
+pub const PAGES: &[Rule] = &[
+    rule("GET", "/", View, On::Some),
+    own("GET", "/live"),
+    own("POST", "/signout"),
+    rule("GET", "/devices", View, On::Some),
+    rule("POST", "/devices/pair", Enroll, On::Some),
+    rule("GET", "/devices/{device}", View, On::Device),
+    rule("POST", "/devices/{device}/revoke", Revoke, On::Device),
+    rule("POST", "/devices/{device}/release-hold", Revoke, On::Device),
+    rule("POST", "/devices/{device}/forgive", Operate, On::Device),
+    rule("POST", "/devices/{device}/ask", Operate, On::Device),
+    rule("POST", "/devices/{device}/accept-firmware", Policy, On::Device),
+    rule("POST", "/devices/{device}/recovery-key", Recovery, On::Device),
+    rule("GET", "/fleets/{fleet}", View, On::Fleet),
+    rule("POST", "/fleets/{fleet}/policy", Policy, On::Fleet),
+    rule("POST", "/fleets/{fleet}/secrets", Secrets, On::Fleet),
+    rule("POST", "/fleets/{fleet}/secrets/remove", Secrets, On::Fleet),
+    rule("GET", "/profiles", View, On::Shared),
+    rule("POST", "/profiles", Build, On::Shared),
+    rule("GET", "/profiles/new", View, On::Shared),
+    rule("POST", "/profiles/form", View, On::Shared),
+    rule("POST", "/profiles/check", View, On::Shared),
+    rule("GET", "/profiles/{line}/{revision}", View, On::Shared),
+    rule("GET", "/profiles/{line}/{revision}/edit", View, On::Shared),
+    rule("GET", "/profiles/{line}/{revision}/changes/{to}", View, On::Shared),
+    rule("GET", "/builds", View, On::Shared),
+    rule("POST", "/builds", Build, On::Shared),
+    rule("GET", "/builds/{build}", View, On::Shared),
+    rule("GET", "/builds/{build}/log", View, On::Shared),
+    rule("POST", "/builds/{build}/release", Release, On::Shared),
+    rule("GET", "/releases", View, On::Shared),
+    rule("GET", "/releases/{release}", View, On::Shared),
+    rule("POST", "/releases/{release}/revoke", Release, On::Shared),
+    rule("GET", "/rollouts", View, On::Some),
+    rule("POST", "/rollouts", Rollout, On::Some),
+    rule("GET", "/rollouts/{rollout}", View, On::Rollout),
+    rule("POST", "/rollouts/{rollout}/abort", Rollout, On::Rollout),
+    rule("POST", "/rollouts/{rollout}/next", Rollout, On::Rollout),
+    rule("POST", "/rollouts/{rollout}/pause", Rollout, On::Rollout),
+    rule("POST", "/rollouts/{rollout}/resume", Rollout, On::Rollout),
+    rule("GET", "/trust", View, On::All),
+    rule("GET", "/audit", Audit, On::All),
+    own("GET", "/account"),
+    own("POST", "/account/password"),
+    own("POST", "/account/sessions/{session}/end"),
+    own("POST", "/account/tokens"),
+    own("POST", "/account/tokens/{token}/remove"),
+    rule("GET", "/users", Accounts, On::All),
+    rule("POST", "/users", Accounts, On::All),
+    rule("GET", "/users/{account}", Accounts, On::All),
+    rule("POST", "/users/{account}/grant", Accounts, On::All),
+    rule("POST", "/users/{account}/ungrant", Accounts, On::All),
+    rule("POST", "/users/{account}/disable", Accounts, On::All),
+    rule("POST", "/users/{account}/enable", Accounts, On::All),
+    rule("POST", "/users/{account}/offboard", Accounts, On::All),
+    rule("POST", "/users/{account}/link", Accounts, On::All),
+];
+
+/// Whether the API can refuse an authenticated request of this route with 403.
+#[must_use]
+pub fn can_forbid(method: &Method, path: &str) -> bool {
+    let path = path.replace("/files/{path}", "/files/{path:.*}");
+    let rule = API.iter().find(|rule| rule.method == method.as_str() && rule.pattern == path);
+    rule.is_some_and(|rule| rule.permission.is_some() || rule.method != "GET")
+}
+
+impl Rule {
+    /// The first parameter of a path that has this pattern, empty without parameters; `None` for
+    /// another path. A router with its expressions would take a megabyte.
+    fn parameter<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let (mut parts, mut first) = (path.split('/'), None);
+        for wanted in self.pattern.split('/') {
+            if wanted.ends_with(":.*}") {
+                return Some(first.unwrap_or_default());
+            }
+            let part = parts.next()?;
+            let is_parameter = wanted.starts_with('{') && !part.is_empty();
+            if is_parameter {
+                first = first.or(Some(part));
+            } else if part != wanted {
+                return None;
+            }
+        }
+        parts.next().is_none().then(|| first.unwrap_or_default())
+    }
+}
+
+/// What a request needs, and the first parameter of its path.
+pub struct Needed {
+    rule: &'static Rule,
+    id: String,
+}
+
+impl Needed {
+    /// What this request of the API needs; `None` if no route is declared for it.
+    pub fn of_api(request: &ServiceRequest) -> Option<Self> {
+        Self::find(API, request)
+    }
+    /// What this request of the pages needs; `None` if no route is declared for it.
+    pub fn of_page(request: &ServiceRequest) -> Option<Self> {
+        Self::find(PAGES, request)
+    }
+
+    /// Looks at the path as the router does, which decodes it first.
+    fn find(rules: &'static [Rule], request: &ServiceRequest) -> Option<Self> {
+        let (method, path) = (request.method().as_str(), request.match_info().as_str());
+        let mut same = rules.iter().filter(|rule| rule.method == method);
+        same.find_map(|rule| Some(Self { rule, id: rule.parameter(path)?.to_owned() }))
+    }
+
+    /// Checks that an actor has what is needed.
+    ///
+    /// # Errors
+    /// [`Code::Forbidden`](fleeti_core::wire::problem::Code::Forbidden);
+    /// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound) for an object of a fleet that
+    /// the actor may not see, as for one that does not exist.
+    pub async fn check(&self, cx: &Context, by: &Actor) -> Result<(), AppError> {
+        let Rule { permission, on, .. } = self.rule;
+        // An own account needs no permission, and nothing else is without.
+        let Some(permission) = *permission else { return self.check_own(by) };
+        if by.may(permission, Scope::All) {
+            return Ok(());
+        }
+        let fleet = match on {
+            On::Own | On::All => return Ok(by.authorize(permission, Scope::All)?),
+            On::Shared => return Ok(by.authorize(permission, Scope::Shared)?),
+            On::Some if by.may_somewhere(permission) => return Ok(()),
+            On::Some => return Err(by.refused(permission, Scope::All).into()),
+            On::Fleet => {
+                let Ok(fleet) = self.id.parse::<FleetId>() else {
+                    return Err(by.refused(permission, Scope::All).into());
+                };
+                return Ok(by.authorize(permission, Scope::Fleet(&fleet))?);
+            }
+            On::Device => match self.id.parse() {
+                Ok(device) => devices::fleet_of(cx, &device).await?,
+                Err(_) => None,
+            },
+            On::Rollout => rollouts::fleet_of(cx, &self.id).await?,
+            On::Command => commands::fleet_of(cx, &self.id).await?,
+        };
+        if !by.may_somewhere(permission) {
+            return Err(by.refused(permission, Scope::All).into());
+        }
+        let what = format!("{on:?}").to_lowercase();
+        let unknown = || AppError::not_found(&what, &self.id);
+        let fleet = fleet
+            .filter(|fleet| by.may(Permission::View, Scope::Fleet(fleet)))
+            .ok_or_else(unknown)?;
+        Ok(by.authorize(permission, Scope::Fleet(&fleet))?)
+    }
+}
+
+impl Needed {
+    /// A limited credential reads what is its account's own, and changes nothing of it.
+    fn check_own(&self, by: &Actor) -> Result<(), AppError> {
+        if by.is_limited() && self.rule.method != "GET" {
+            let text = format!("{by} is limited, and changes nothing of its account");
+            return Err(AppError::new(Code::Forbidden, text));
+        }
+        Ok(())
+    }
+}
+
+/// Who sends the request, as the check of its credential found. An argument of handlers.
+#[derive(Debug)]
+pub struct By(Actor);
+
+impl Deref for By {
+    type Target = Actor;
+    fn deref(&self) -> &Actor {
+        &self.0
+    }
+}
+
+impl FromRequest for By {
+    type Error = AppError;
+    type Future = Ready<Result<Self, AppError>>;
+    fn from_request(request: &HttpRequest, _: &mut dev::Payload) -> Self::Future {
+        let found = request.extensions().get::<Actor>().cloned();
+        ready(found.map(By).ok_or_else(|| AppError::internal("a route without an actor")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_rule_is_hidden_by_an_earlier_one() {
+        for rules in [API, PAGES] {
+            let mut seen = BTreeSet::new();
+            for rule in rules {
+                assert!(seen.insert((rule.method, rule.pattern)), "{} twice", rule.pattern);
+                let path = rule.pattern.replace([':', '.', '*'], "");
+                let mut same = rules.iter().filter(|other| other.method == rule.method);
+                let first = same.find(|other| other.parameter(&path).is_some()).unwrap();
+                let is_same = first.pattern == rule.pattern
+                    || (first.permission == rule.permission && first.on == rule.on);
+                assert!(is_same, "{} hides {}", first.pattern, rule.pattern);
+            }
+        }
+    }
+
+    #[test]
+    fn a_path_has_a_pattern_as_a_whole() {
+        let parameter = |pattern, path| own("GET", pattern).parameter(path).map(str::to_owned);
+        for (pattern, path, found) in [
+            ("/", "/", Some("")),
+            ("/devices", "/devices", Some("")),
+            ("/devices", "/devices/", None),
+            ("/devices", "/device", None),
+            ("/devices/{device}", "/devices/a", Some("a")),
+            ("/devices/{device}", "/devices/", None),
+            ("/devices/{device}", "/devices/a/b", None),
+            ("/devices/{device}/revoke", "/devices/a/revoke", Some("a")),
+            ("/profiles/{line}/{revision}", "/profiles/a/1", Some("a")),
+            ("/releases/{release}/files/{path:.*}", "/releases/k@1/files/raw/x", Some("k@1")),
+        ] {
+            assert_eq!(parameter(pattern, path).as_deref(), found, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn a_rule_without_a_permission_is_of_the_own_account() {
+        let rules = API.iter().chain(PAGES);
+        assert!(rules.into_iter().all(|r| r.permission.is_none() == (r.on == On::Own)));
+    }
+}

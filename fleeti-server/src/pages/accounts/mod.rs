@@ -1,0 +1,12 @@
+//! Pages of accounts: the own one, with its sessions and tokens, and all, for administrators.
+//!
+//! Code map: `handler` (requests) · `view` (what the pages show) · `form` (reads forms).
+
+mod form;
+mod handler;
+mod view;
+
+pub use self::handler::{
+    add, add_token, disable, enable, end_session, grant, link, list, offboard, own, remove_token,
+    set_password, show, ungrant,
+};
