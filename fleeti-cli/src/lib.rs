@@ -49,6 +49,12 @@ enum Command {
     /// Build workers: list, add or remove them.
     #[command(subcommand)]
     Worker(commands::worker::Command),
+    /// Accounts of people and programs, and their roles.
+    #[command(subcommand)]
+    User(commands::user::Command),
+    /// API tokens.
+    #[command(subcommand)]
+    Token(commands::token::Command),
     /// Keys, certificates, the root CA and transitions between trust anchors.
     #[command(subcommand)]
     Pki(commands::pki::Command),
@@ -89,6 +95,8 @@ pub fn main() -> ExitCode {
         Command::Profile(command) => commands::profile::run(command, &output),
         Command::Build(command) => commands::build::run(command, &output),
         Command::Worker(command) => commands::worker::run(command, &output),
+        Command::User(command) => commands::user::run(command, &output),
+        Command::Token(command) => commands::token::run(command, &output),
         Command::Pki(command) => commands::pki::run(command, &output),
         Command::Release(command) => commands::release::run(command, &output),
         Command::Device(command) => commands::device::run(command, &output),

@@ -131,7 +131,7 @@ pub fn run(login: &Login, output: &Output) -> CommandResult {
     };
     let target = Target { server, pin, token };
     let client = target.client(PlainHttp::LoopbackOnly)?;
-    block_on(async { client.fleets().await.map_err(refused) })?;
+    block_on(async { client.me().await.map_err(refused) })?;
     let fingerprint = target.pin.as_ref().map(ToString::to_string);
     write(
         &path,

@@ -19,5 +19,7 @@ pub mod root;
 pub mod secret;
 mod server;
 pub mod signature;
+pub mod token;
 pub mod transition;
+pub mod user;
 pub mod worker;
