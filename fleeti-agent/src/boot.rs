@@ -37,6 +37,7 @@ pub fn summary(paths: &Paths) -> Result<BootSummary> {
             None
         }),
         sealed_data: Some(storage::is_sealed()),
+        secrets: vec![],
     })
 }
 
@@ -77,6 +78,12 @@ pub fn is_counted() -> bool {
 #[must_use]
 pub fn is_blessed(paths: &Paths, line: &str, version: &Version) -> bool {
     paths.esp.join("EFI/Linux").join(format!("{line}_{version}.efi")).exists()
+}
+
+/// Whether the entry of the running version has no counter.
+#[must_use]
+pub fn is_kept(paths: &Paths) -> bool {
+    running_release(paths).is_ok_and(|r| is_blessed(paths, r.line.as_str(), &r.version))
 }
 
 /// The console line about this boot.

@@ -2,18 +2,23 @@
 
 use crate::announcements::Announcements;
 use crate::attestation::Attester;
+use crate::boot_secrets::{Given, Seen};
 use crate::driver::{Driver, Jobs, Parts};
 use crate::identity::Identity;
 use crate::image;
 use crate::outbox::Outbox;
 use crate::privileged::Helper;
+use crate::reach::Credential;
 use crate::session::{self, Incoming};
-use crate::vault::Vault;
+use crate::vault::{self, Vault};
 use crate::{
     Paths, anchors, clock, enrollment, http, identity, kept, search, telemetry, write_durably,
 };
-use anyhow::Result;
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use fleeti_core::strict;
+use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::boot::BootSummary;
 use fleeti_core::wire::device::{
     Acknowledgement, Command, CommandKind, DesiredState, Notice, Outcome,
@@ -24,7 +29,8 @@ use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
+use zeroize::Zeroizing;
 
 const TELEMETRY_INTERVAL: Duration = Duration::from_secs(60);
 /// Maximum number of remembered commands. A remembered command is not run twice.
@@ -40,32 +46,34 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 pub async fn run(paths: Paths) -> Result<()> {
     let helper = Helper::at(paths.socket());
     paths.clock.raise(clock::image_s(&paths.lib)?);
+    let Given { seen, proxy } = helper.boot_secrets(None).await?;
     let boot = helper.boot_summary().await?;
-    let identity = load_identity(&paths, &helper).await?;
+    let identity = load_identity(&paths, &helper, proxy).await?;
     let tls = identity.tls(&paths)?;
     let http = http_client(&identity, tls.clone())?;
-    let (mut daemon, mut jobs, noticed) = Daemon::new(&paths, &helper, &identity, &http, boot)?;
+    let parts = Outside { paths: &paths, helper: &helper, identity: &identity, http: &http };
+    let (mut daemon, mut jobs, noticed) = Daemon::new(parts, boot, seen)?;
     report_broken(&paths, &daemon.announcements, &helper).await?;
     daemon.driver.started().await?;
     let (outbox, announcements) = (Arc::clone(&daemon.outbox), Arc::clone(&daemon.announcements));
     let (attester, vault) = (Arc::clone(&daemon.attester), Arc::clone(&daemon.vault));
     let mut introduction = pin!(attester.introduce());
-    let mut is_introduced = false;
     let mut escrow = pin!(vault.escrow());
-    let mut is_escrowed = false;
     let mut listening = pin!(announcements.run(noticed, &http, &identity.server.https_url));
     let (sender, mut incoming) = mpsc::channel(8);
-    let mut session = pin!(session::run(&identity, Arc::new(tls), &outbox, sender));
+    let (is_online, online) = watch::channel(false);
+    let mut session = pin!(session::run(&identity, Arc::new(tls), &outbox, sender, is_online));
+    let secrets_changed = Notify::new();
+    let mut contact = pin!(vault::keep_contact(&helper, online, seen, &secrets_changed));
     let mut blessed = pin!(wait_blessed(helper.clone()));
-    let mut is_blessed = false;
     let mut clock = tokio::time::interval(TELEMETRY_INTERVAL);
     let mut renewal = tokio::time::interval(RENEWAL_INTERVAL);
-    let mut reached = false;
+    let (mut is_introduced, mut is_escrowed, mut is_blessed) = (false, false, false);
+    let (mut reached, mut is_silent) = (false, false);
     // The same time that a boot on trial has: which version reached the server, and which did not,
     // is compared.
     let patience = Duration::from_secs(image::facts(&paths)?.server_contact.deadline_s.into());
     let mut silent = pin!(tokio::time::sleep(patience));
-    let mut is_silent = false;
     let mut search = pin!(search::run(&paths, &identity, &helper, patience));
     loop {
         tokio::select! {
@@ -83,8 +91,10 @@ pub async fn run(paths: Paths) -> Result<()> {
                 is_silent = true;
                 daemon.driver.silent().await?;
             }
-            // A change needs a new start.
+            // A change needs a new start, as does another secret with which the server is reached.
             () = &mut search, if !reached => return Ok(()),
+            () = &mut contact => return Ok(()),
+            () = secrets_changed.notified() => daemon.driver.secrets_changed().await?,
             Some(message) = incoming.recv() => {
                 if !std::mem::replace(&mut reached, true) {
                     daemon.driver.reached().await?;
@@ -110,10 +120,16 @@ pub async fn run(paths: Paths) -> Result<()> {
 }
 
 /// The device's identity, after enrollment if it has none. Sets the host name and names the server.
-async fn load_identity(paths: &Paths, helper: &Helper) -> Result<Identity> {
+async fn load_identity(paths: &Paths, helper: &Helper, proxy: Option<Secret>) -> Result<Identity> {
     // Applies moves announced before this start, or to an image with other trust anchors.
     identity::follow(paths, anchors::of_daemon(paths)?.moves())?;
-    let identity = enrollment::ensure_enrolled(paths, helper).await?;
+    let mut identity = enrollment::ensure_enrolled(paths, helper).await?;
+    identity.server.credential = proxy.and_then(|secret| {
+        let read = STANDARD.decode(secret.expose()).context("the secret for the proxy");
+        let read = read.and_then(|bytes| Credential::parse(&Zeroizing::new(bytes)));
+        // Without it the server is not reached, and the previous value returns.
+        read.inspect_err(|e| tracing::error!("{e:#}")).ok()
+    });
     helper.set_hostname(identity.device.clone()).await.ok();
     helper
         .say(&format!("fleeti: device {} at {}", identity.device, identity.server.https_url))
@@ -201,15 +217,22 @@ struct Daemon {
     notices: watch::Sender<Option<Notice>>,
 }
 
+/// What the parts work with.
+struct Outside<'a> {
+    paths: &'a Paths,
+    helper: &'a Helper,
+    identity: &'a Identity,
+    http: &'a reqwest::Client,
+}
+
 impl Daemon {
     /// The parts, the results of the driver's jobs, and the notices for the announcements.
     fn new(
-        paths: &Paths,
-        helper: &Helper,
-        identity: &Identity,
-        http: &reqwest::Client,
+        outside: Outside<'_>,
         boot: BootSummary,
+        seen: Seen,
     ) -> Result<(Self, Jobs, watch::Receiver<Option<Notice>>)> {
+        let Outside { paths, helper, identity, http } = outside;
         let https_url = &identity.server.https_url;
         let outbox = Arc::new(Outbox::open(&paths.state.join("outbox"))?);
         let announcements = Arc::new(Announcements::open(paths)?);
@@ -229,6 +252,7 @@ impl Daemon {
             identity.device.clone(),
             Arc::clone(&outbox),
         );
+        let vault = Vault::new(helper.clone(), http.clone(), https_url.clone(), seen.generation);
         let (notices, noticed) = watch::channel(None);
         let daemon = Self {
             driver,
@@ -237,7 +261,7 @@ impl Daemon {
             helper: helper.clone(),
             announcements,
             attester: Arc::new(attester),
-            vault: Arc::new(Vault::new(helper.clone(), http.clone(), https_url.clone())),
+            vault: Arc::new(vault),
             notices,
         };
         Ok((daemon, jobs, noticed))
@@ -279,6 +303,7 @@ impl Daemon {
                 CommandKind::Report => self.driver.report()?,
                 CommandKind::ClearAlarm => self.announcements.clear_alarm()?,
                 CommandKind::NewRecoveryKey => self.helper.forget_recovery_key().await?,
+                CommandKind::TrySecrets => self.helper.try_secrets().await?,
                 CommandKind::Reboot => {
                     // Stored with this boot first: a reboot counts as done only in another boot.
                     self.commands.remember(&command.id, &boot_id)?;

@@ -355,6 +355,15 @@ impl Driver {
         self.report()
     }
 
+    /// Reports which values of secrets of the boot the device holds.
+    ///
+    /// # Errors
+    /// If the helper does not answer, or the report cannot be queued.
+    pub async fn secrets_changed(&mut self) -> Result<()> {
+        self.boot.secrets = self.helper.boot_summary().await?.secrets;
+        self.report()
+    }
+
     /// The kernel's boot id.
     #[must_use]
     pub fn boot_id(&self) -> &str {

@@ -19,7 +19,13 @@ pub fn client(tls: ClientConfig, proxy: Option<&Proxy>) -> Result<reqwest::Clien
     let client =
         reqwest::Client::builder().tls_backend_preconfigured(tls).pool_idle_timeout(HTTP_IDLE);
     Ok(match proxy {
-        Some(proxy) => client.proxy(reqwest::Proxy::all(proxy.url())?),
+        Some(proxy) => {
+            let of_all = reqwest::Proxy::all(proxy.url())?;
+            client.proxy(match &proxy.credential {
+                Some(given) => of_all.basic_auth(&given.user, &given.password),
+                None => of_all,
+            })
+        }
         None => client,
     })
 }

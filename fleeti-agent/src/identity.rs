@@ -2,7 +2,7 @@
 
 use crate::device_key::{KeptKey, TlsKey};
 use crate::privileged::Helper;
-use crate::reach::{self, Proxy};
+use crate::reach::{self, Credential, Proxy};
 use crate::{Paths, kept, server_trust, write_durably};
 use anyhow::{Context, Result, ensure};
 use fleeti_core::id::DeviceId;
@@ -40,6 +40,9 @@ pub struct Server {
     /// The previous address, until the server answers at this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Box<Server>>,
+    /// What the proxy asks for; a secret of the boot, which is not stored here.
+    #[serde(skip)]
+    pub credential: Option<Credential>,
 }
 
 impl Server {
@@ -64,6 +67,7 @@ impl Server {
             proxy: proxy.map(str::to_owned),
             moved_s: 0,
             previous: None,
+            credential: None,
         })
     }
 
@@ -94,7 +98,8 @@ impl Server {
     pub fn back(&self) -> Option<Self> {
         let previous = self.previous.as_deref()?;
         let this = Box::new(Self { previous: None, ..self.clone() });
-        Some(Self { moved_s: self.moved_s, previous: Some(this), ..previous.clone() })
+        let credential = self.credential.clone();
+        Some(Self { moved_s: self.moved_s, previous: Some(this), credential, ..previous.clone() })
     }
 
     /// The proxy to the server.
@@ -102,7 +107,8 @@ impl Server {
     /// # Errors
     /// If it is not `http://HOST:PORT`.
     pub fn proxy(&self) -> Result<Option<Proxy>> {
-        self.proxy.as_deref().map(Proxy::parse).transpose()
+        let proxy = self.proxy.as_deref().map(Proxy::parse).transpose()?;
+        Ok(proxy.map(|proxy| Proxy { credential: self.credential.clone(), ..proxy }))
     }
 }
 

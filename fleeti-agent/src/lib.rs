@@ -14,7 +14,7 @@
 //! [`secure_boot`] (what the firmware would start) · [`tpm`] and [`attestation`] (evidence) ·
 //! [`storage`], [`luks`] and [`next_key`] (the data partition) · [`program`] (the command line) ·
 //! [`health`] and [`checks`] (health checks) · [`telemetry`] · [`vault`] (secrets and the recovery
-//! key) · [`backoff`] (delays between attempts: of the MQTT session, downloads and all else) ·
+//! key), [`boot_secrets`] (those without which the server is not reached) · [`backoff`] (delays between attempts: of the MQTT session, downloads and all else) ·
 //! [`http`] (requests to the server).
 //!
 //! ```
@@ -31,6 +31,7 @@ pub mod announcements;
 pub mod attestation;
 pub mod backoff;
 pub mod boot;
+pub mod boot_secrets;
 pub mod channel;
 pub mod checks;
 pub mod clock;
@@ -92,6 +93,8 @@ pub struct Paths {
     /// folder that systemd searches for credentials: some of its services load credentials from
     /// there that would open a shell.
     pub secrets: PathBuf,
+    /// `/run/fleeti-boot-secrets`: secrets that the device needs to reach its server.
+    pub boot_secrets: PathBuf,
     /// `/usr/lib/os-release`.
     pub os_release: PathBuf,
     /// The unmodified systemd-sysupdate.
@@ -121,6 +124,7 @@ impl Paths {
             firmware_log: "/sys/kernel/security/tpm0/binary_bios_measurements".into(),
             phases_log: "/run/log/systemd/tpm2-measure.log".into(),
             secrets: "/run/fleeti-secrets".into(),
+            boot_secrets: "/run/fleeti-boot-secrets".into(),
             os_release: "/usr/lib/os-release".into(),
             sysupdate: "/usr/lib/systemd/systemd-sysupdate".into(),
             // In systemd's search order; the suffix depends on its version.
@@ -149,6 +153,7 @@ impl Paths {
             firmware_log: folder.join("firmware.log"),
             phases_log: folder.join("phases.log"),
             secrets: folder.join("secrets"),
+            boot_secrets: folder.join("boot-secrets"),
             os_release: folder.join("os-release"),
             sysupdate: folder.join("systemd-sysupdate"),
             keyrings: vec![folder.join("keyring.gpg")],

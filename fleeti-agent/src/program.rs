@@ -1,5 +1,6 @@
 //! The command line of `fleeti-agent`: daemon, helper, and the steps of a boot.
 
+use crate::boot_secrets::{Setup, Store};
 use crate::privileged::{self, Helper};
 use crate::{Paths, boot, daemon, health, image, next_key, storage};
 use anyhow::Result;
@@ -29,6 +30,8 @@ enum Command {
     Blessed,
     /// Create, open and mount the data partition.
     Storage,
+    /// Put the secrets without which the server is not reached into memory, before the network.
+    BootSecrets,
     /// Add to the data partition what it needs: the next key of PCR 11, a recovery key.
     RecoveryKey,
 }
@@ -68,6 +71,10 @@ async fn run(command: Command) -> Result<bool> {
         Command::OnTrial => Ok(is_on_trial(&paths)),
         Command::Blessed => Helper::at(paths.socket()).blessed_changed().await.map(|()| true),
         Command::Storage => storage::open(&paths).map(|()| true),
+        Command::BootSecrets => {
+            boot_secrets(&paths)?;
+            Ok(true)
+        }
         Command::RecoveryKey => {
             // First, while the first token is the one that opens the partition under this image.
             next_key::enroll(&paths).unwrap_or_else(|e| tracing::error!("{e:#}"));
@@ -76,10 +83,13 @@ async fn run(command: Command) -> Result<bool> {
     }
 }
 
+fn boot_secrets(paths: &Paths) -> Result<()> {
+    let declared = image::facts(paths)?.boot_secrets;
+    Store::open(paths, declared, Setup::device(!is_on_trial(paths))).map(drop)
+}
+
 fn is_on_trial(paths: &Paths) -> bool {
-    let kept = image::running_release(paths)
-        .is_ok_and(|r| boot::is_blessed(paths, r.line.as_str(), &r.version));
-    boot::is_counted() && !kept
+    boot::is_counted() && !boot::is_kept(paths)
 }
 
 /// The group id of the daemon in group(5).

@@ -5,6 +5,7 @@
 //! server, so the proxy sees only the server's name and the amount of data.
 
 use anyhow::{Context, Result, ensure};
+use async_http_proxy::{http_connect_tokio, http_connect_tokio_with_basic_auth};
 use tokio::net::TcpStream;
 
 /// An HTTP proxy.
@@ -14,20 +15,53 @@ pub struct Proxy {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// What the proxy asks for, if the device has it.
+    pub credential: Option<Credential>,
+}
+
+/// User and password for a proxy (RFC 7617).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// The user; without a colon.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential").finish_non_exhaustive()
+    }
+}
+
+impl Credential {
+    /// Parses `USER:PASSWORD`; a line end at the end does not count.
+    ///
+    /// # Errors
+    /// For anything else. The error does not repeat the text.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let text = std::str::from_utf8(bytes).ok().map(|t| t.trim_end_matches(['\r', '\n']));
+        let parts =
+            text.filter(|t| !t.chars().any(char::is_control)).and_then(|t| t.split_once(':'));
+        let (user, password) =
+            parts.context("the secret for the proxy is not one line USER:PASSWORD")?;
+        Ok(Self { user: user.to_owned(), password: password.to_owned() })
+    }
 }
 
 impl Proxy {
     /// Parses `http://HOST:PORT`.
     ///
     /// # Errors
-    /// For anything else: proxies with TLS or authentication are not supported.
+    /// For anything else: proxies with TLS are not supported, and a password is a secret of the boot.
     pub fn parse(url: &str) -> Result<Self> {
         let wanted = || format!("the proxy {url:?} is not http://HOST:PORT");
         let authority = url.strip_prefix("http://").with_context(wanted)?.trim_end_matches('/');
         let (host, port) = authority.rsplit_once(':').with_context(wanted)?;
         ensure!(!host.is_empty() && !host.contains(['@', '/', ' ', '?', '#']), wanted());
         ensure!(!host.contains(':') || host.starts_with('['), wanted());
-        Ok(Self { host: host.to_owned(), port: port.parse().with_context(wanted)? })
+        let port = port.parse().with_context(wanted)?;
+        Ok(Self { host: host.to_owned(), port, credential: None })
     }
 
     /// As in `http://proxy.example:3128`.
@@ -63,7 +97,12 @@ pub async fn connect(host: &str, port: u16, proxy: Option<&Proxy>) -> Result<Tcp
     let address = format!("{}:{}", proxy.host, proxy.port);
     let mut stream =
         TcpStream::connect(&address).await.with_context(|| format!("the proxy {address}"))?;
-    let tunnel = async_http_proxy::http_connect_tokio(&mut stream, host, port).await;
+    let tunnel = match &proxy.credential {
+        None => http_connect_tokio(&mut stream, host, port).await,
+        Some(Credential { user, password }) => {
+            http_connect_tokio_with_basic_auth(&mut stream, host, port, user, password).await
+        }
+    };
     tunnel.with_context(|| format!("the proxy {address} did not connect to {host}:{port}"))?;
     Ok(stream)
 }
@@ -93,6 +132,17 @@ mod tests {
             "http://::1",
         ] {
             assert!(Proxy::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_password_for_the_proxy_is_one_line_and_in_no_log() {
+        let read = Credential::parse(b"device:a:b c\n").unwrap();
+        assert_eq!((read.user.as_str(), read.password.as_str()), ("device", "a:b c"));
+        assert!(!format!("{read:?}").contains("a:b"));
+        for bad in [&b""[..], b"s3cret", b"user:s3cret\r\nHost: x", b"user:\xff"] {
+            let error = Credential::parse(bad).unwrap_err().to_string();
+            assert!(error.contains("USER:PASSWORD") && !error.contains("s3cret"), "{error}");
         }
     }
 

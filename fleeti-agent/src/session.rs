@@ -10,7 +10,7 @@
 use crate::backoff::Backoff;
 use crate::identity::Identity;
 use crate::outbox::{Message, Outbox};
-use crate::reach::{self, Proxy};
+use crate::reach::{self, Credential, Proxy};
 use anyhow::{Context, Result, bail};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::mqtt::{ALPN_MQTT, Down, PACKET_MAX, Up};
@@ -21,7 +21,7 @@ use rumqttc::{Outgoing, ProxyAuth, ProxyType, TlsConfiguration, Transport};
 use rustls::ClientConfig;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
@@ -76,6 +76,7 @@ pub async fn run(
     tls: Arc<ClientConfig>,
     outbox: &Outbox,
     incoming: mpsc::Sender<Incoming>,
+    is_online: watch::Sender<bool>,
 ) {
     let mut tls = ClientConfig::clone(&tls);
     tls.alpn_protocols = vec![ALPN_MQTT.to_vec()];
@@ -86,6 +87,7 @@ pub async fn run(
             device: &identity.device,
             outbox,
             incoming: &incoming,
+            is_online: &is_online,
             acknowledged_within: ACKNOWLEDGED_WITHIN,
             connected: None,
             in_flight: None,
@@ -94,6 +96,7 @@ pub async fn run(
             Ok(options) => session.run(options).await,
             Err(e) => Err(e),
         };
+        is_online.send_if_modified(|was| std::mem::replace(was, false));
         match session.connected {
             Some(at) => backoff.lived(at.elapsed()),
             None => door = door.other(),
@@ -114,13 +117,12 @@ fn options(identity: &Identity, tls: Arc<ClientConfig>, door: Door) -> Result<Mq
     };
     let mut options = session_options(identity.device.as_str(), &host, port);
     options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls)));
-    if let Some(Proxy { host, port }) = server.proxy()? {
-        options.set_proxy(rumqttc::Proxy {
-            ty: ProxyType::Http,
-            auth: ProxyAuth::None,
-            addr: host,
-            port,
-        });
+    if let Some(Proxy { host, port, credential }) = server.proxy()? {
+        let auth = match credential {
+            None => ProxyAuth::None,
+            Some(Credential { user, password }) => ProxyAuth::Basic { username: user, password },
+        };
+        options.set_proxy(rumqttc::Proxy { ty: ProxyType::Http, auth, addr: host, port });
     }
     Ok(options)
 }
@@ -169,6 +171,8 @@ struct Session<'a> {
     device: &'a DeviceId,
     outbox: &'a Outbox,
     incoming: &'a mpsc::Sender<Incoming>,
+    /// Whether the server has accepted the session.
+    is_online: &'a watch::Sender<bool>,
     acknowledged_within: Duration,
     /// When the server accepted the session.
     connected: Option<Instant>,
@@ -201,6 +205,7 @@ impl Session<'_> {
                     bail!("the server refused the session: {:?}", ack.code);
                 }
                 self.connected = Some(Instant::now());
+                self.is_online.send_replace(true);
                 // The server no longer accepts answers to challenges of another session.
                 self.outbox.forget(Up::Evidence)?;
                 let filters =
@@ -312,6 +317,7 @@ mod tests {
             device: &device,
             outbox,
             incoming: &sender,
+            is_online: &watch::channel(false).0,
             acknowledged_within: Duration::from_millis(500),
             connected: None,
             in_flight: None,

@@ -2,6 +2,7 @@
 //! the server once, and the secrets of the fleet come to the device at each boot.
 
 use crate::backoff::Backoff;
+use crate::boot_secrets::{Delivery, Seen};
 use crate::http::read_document;
 use crate::privileged::Helper;
 use anyhow::{Result, ensure};
@@ -11,10 +12,12 @@ use fleeti_core::wire::vault::{
 };
 use reqwest::StatusCode;
 use std::time::{Duration, Instant};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify, watch};
 
 /// Timeout of a request.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Pause after the helper did not answer.
+const HELPER_PAUSE: Duration = Duration::from_secs(5);
 /// Maximum size of a response: base64, names and framing.
 const SECRETS_BYTES_MAX: usize = SECRETS_MAX * (SECRET_MAX * 4 / 3 + 128) + 1024;
 
@@ -23,6 +26,8 @@ pub struct Vault {
     helper: Helper,
     http: reqwest::Client,
     url: String,
+    /// The generation of the secrets of the boot with which the server is reached.
+    generation: u64,
     /// Which version of the secrets is on the device; locked while secrets are fetched.
     version: Mutex<Option<u64>>,
 }
@@ -30,8 +35,8 @@ pub struct Vault {
 impl Vault {
     /// The vault client of this device.
     #[must_use]
-    pub fn new(helper: Helper, http: reqwest::Client, url: String) -> Self {
-        Self { helper, http, url, version: Mutex::default() }
+    pub fn new(helper: Helper, http: reqwest::Client, url: String, generation: u64) -> Self {
+        Self { helper, http, url, generation, version: Mutex::default() }
     }
 
     /// Sends the recovery key to the server, and retries until the server has it.
@@ -101,17 +106,48 @@ impl Vault {
             secrets.secrets.len()
         );
         let (version, count) = (secrets.version, secrets.secrets.len());
-        self.helper
-            .put_secrets(
-                secrets
-                    .secrets
-                    .into_iter()
-                    .map(|(name, secret)| (name.to_string(), secret))
-                    .collect(),
-            )
-            .await?;
+        let delivery = Delivery {
+            secrets: secrets.secrets.into_iter().map(|(n, s)| (n.to_string(), s)).collect(),
+            changes: secrets.changes.into_iter().map(|(n, c)| (n.to_string(), c)).collect(),
+            generation: self.generation,
+        };
+        self.helper.put_secrets(delivery).await?;
         *known = Some(version);
         self.helper.say(&format!("fleeti: received {count} secrets of the fleet")).await
+    }
+}
+
+/// Tells the helper of each session with the server, until another secret must be used to reach it.
+/// `changed` gets a permit for each report that is due.
+pub async fn keep_contact(
+    helper: &Helper,
+    mut is_online: watch::Receiver<bool>,
+    mut seen: Seen,
+    changed: &Notify,
+) {
+    let generation = seen.generation;
+    while seen.generation == generation {
+        tokio::select! {
+            online = is_online.changed() => {
+                if online.is_err() {
+                    return;
+                }
+                let is_reached = *is_online.borrow_and_update();
+                if let Err(e) = helper.contact(generation, is_reached).await {
+                    tracing::warn!("{e:#}");
+                }
+            }
+            given = helper.boot_secrets(Some(seen)) => match given {
+                Ok(given) => {
+                    seen = given.seen;
+                    changed.notify_one();
+                }
+                Err(e) => {
+                    tracing::warn!("{e:#}");
+                    tokio::time::sleep(HELPER_PAUSE).await;
+                }
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What an image states about itself to the agent: the build writes it, the agent reads it.
 
 use crate::id::Version;
-use crate::profile::{HealthCheck, ReleaseLog, ServerContact};
+use crate::profile::{HealthCheck, ReleaseLog, Secret, ServerContact};
 use serde::{Deserialize, Serialize};
 
 /// `/usr/lib/fleeti/image.json`.
@@ -19,4 +19,7 @@ pub struct ImageFacts {
     /// Whether a boot is kept without contact to the server.
     #[serde(default)]
     pub server_contact: ServerContact,
+    /// The secrets that a device with this image needs to reach the server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub boot_secrets: Vec<Secret>,
 }

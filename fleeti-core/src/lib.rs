@@ -19,8 +19,8 @@
 //! Code map: [`command_line`] (arguments of a UKI: which ones Fleeti sets, which ones a profile may
 //! set) · [`foreign`] (untrusted text, made safe to show) · [`id`] (device ids, image lines,
 //! versions) · [`profile`] (the typed model, its check and its revisions) · [`manifest`] (the
-//! signed content of a release) · [`update`], [`rollout`], [`build`] and [`enrollment`] (the state
-//! machines) · [`attestation`]
+//! signed content of a release) · [`update`], [`rollout`], [`build`], [`boot_secret`] and
+//! [`enrollment`] (the state machines) · [`attestation`]
 //! (levels, claims and appraisal policies) · [`boot_proof`] (proof that a release boots as its
 //! manifest predicts) · [`secure_boot`] (compares the firmware's keys with the enrolled ones) ·
 //! [`size`] (sizes as text) · [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`wire`] (HTTP bodies, MQTT
@@ -30,6 +30,7 @@
 
 pub mod attestation;
 pub mod boot_proof;
+pub mod boot_secret;
 pub mod build;
 pub mod canonical;
 pub mod command_line;

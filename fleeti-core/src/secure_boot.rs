@@ -85,6 +85,7 @@ mod tests {
             pcr11: None,
             firmware,
             sealed_data: None,
+            secrets: vec![],
         }
     }
 

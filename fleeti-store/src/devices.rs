@@ -5,7 +5,7 @@ use crate::sql::{self, QueryBuilder};
 use crate::{Pool, StoreError, Tx, device_keys, from_seconds, seconds};
 use fleeti_core::id::{DeviceId, FleetId, Line};
 use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
-use fleeti_core::wire::boot::BootSummary;
+use fleeti_core::wire::boot::{BootSecret, BootSummary};
 use fleeti_core::wire::device::{EPOCH_MAX, Report, SEQUENCE_JUMP_MAX, Telemetry};
 use std::collections::{HashMap, HashSet};
 
@@ -481,14 +481,15 @@ pub async fn report(
     })
 }
 
-/// The alarm in a report, including a wrong clock.
+/// The alarm in a report, including a wrong clock and a secret that did not reach the server.
 fn alarm_of(report: &Report) -> Option<String> {
+    let secret = || report.boot.secrets.iter().find_map(BootSecret::alarm);
     let clock = || {
         report.clock_wrong_by_s.map(|s| {
             format!("clock_wrong: the device's clock is off by {s} s; it goes by signed times")
         })
     };
-    report.alarm.clone().or_else(clock)
+    report.alarm.clone().or_else(secret).or_else(clock)
 }
 
 /// Stores why a report was refused. Returns `false` if that is stored already.

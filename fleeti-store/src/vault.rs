@@ -2,7 +2,7 @@
 
 use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, FleetId, SecretName};
-use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus};
+use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus, SecretChange};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 #[derive(sqlx::FromRow)]
@@ -101,12 +101,14 @@ pub async fn versions(pool: &Pool) -> Result<HashMap<FleetId, u64>, StoreError> 
 
 /// The names of a fleet's secrets, without values.
 pub async fn secrets(pool: &Pool, fleet: &FleetId) -> Result<Vec<FleetSecret>, StoreError> {
-    let sql = "SELECT name, changed_s FROM fleet_secrets WHERE fleet = $1 ORDER BY name";
-    let rows: Vec<(String, i64)> = sql::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
-    let read = |(name, changed_s): (String, i64)| {
+    let sql = "SELECT name, changed_s, version FROM fleet_secrets WHERE fleet = $1 ORDER BY name";
+    let rows: Vec<(String, i64, i64)> =
+        sql::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
+    let read = |(name, changed_s, version): (String, i64, i64)| {
         Ok(FleetSecret {
             name: name.parse().map_err(StoreError::value)?,
             changed_s: from_seconds(changed_s),
+            version: from_seconds(version),
         })
     };
     rows.into_iter().map(read).collect()
@@ -117,22 +119,40 @@ struct SecretRow {
     version: i64,
     name: Option<String>,
     wrapped: Option<String>,
+    set_by: Option<i64>,
+    changed_s: Option<i64>,
+}
+
+/// The secrets of a fleet, wrapped.
+#[derive(Debug, Default)]
+pub struct WrappedSecrets {
+    /// Number of changes of the fleet's secrets.
+    pub version: u64,
+    /// The wrapped values, by name.
+    pub wrapped: BTreeMap<SecretName, String>,
+    /// The change that set each.
+    pub changes: BTreeMap<SecretName, SecretChange>,
 }
 
 /// The secrets of a fleet, wrapped, and their number of changes.
-pub async fn wrapped_secrets(
-    pool: &Pool,
-    fleet: &FleetId,
-) -> Result<(u64, BTreeMap<SecretName, String>), StoreError> {
+pub async fn wrapped_secrets(pool: &Pool, fleet: &FleetId) -> Result<WrappedSecrets, StoreError> {
     // A single query, so that version and secrets always match.
-    let sql = "SELECT v.version, s.name, s.wrapped FROM fleet_secret_versions v LEFT JOIN fleet_secrets s ON s.fleet = v.fleet \
-               WHERE v.fleet = $1";
+    let sql = "SELECT v.version, s.name, s.wrapped, s.version AS set_by, s.changed_s FROM fleet_secret_versions v \
+               LEFT JOIN fleet_secrets s ON s.fleet = v.fleet WHERE v.fleet = $1";
     let rows: Vec<SecretRow> = sql::query_as(sql).bind(fleet.as_str()).fetch_all(pool).await?;
-    let version = rows.first().map_or(0, |row| from_seconds(row.version));
-    let named = rows.into_iter().filter_map(|row| row.name.zip(row.wrapped));
-    let secrets =
-        named.map(|(name, wrapped)| Ok((name.parse().map_err(StoreError::value)?, wrapped)));
-    Ok((version, secrets.collect::<Result<_, StoreError>>()?))
+    let mut found = WrappedSecrets::default();
+    for row in rows {
+        found.version = from_seconds(row.version);
+        let Some((name, wrapped)) = row.name.zip(row.wrapped) else { continue };
+        let name: SecretName = name.parse().map_err(StoreError::value)?;
+        let change = SecretChange {
+            version: row.set_by.map_or(0, from_seconds),
+            changed_s: row.changed_s.map_or(0, from_seconds),
+        };
+        found.wrapped.insert(name.clone(), wrapped);
+        found.changes.insert(name, change);
+    }
+    Ok(found)
 }
 
 /// Number of secrets of a fleet, not counting one.
@@ -150,21 +170,23 @@ pub async fn count_besides(
     usize::try_from(count).map_err(StoreError::value)
 }
 
-/// Stores a secret of a fleet.
+/// Stores a secret of a fleet, set by this change.
 pub async fn set_secret(
     tx: &mut Tx<'_>,
     fleet: &FleetId,
     name: &SecretName,
     wrapped: &str,
-    now_s: u64,
+    change: SecretChange,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO fleet_secrets (fleet, name, wrapped, changed_s) VALUES ($1, $2, $3, $4) \
-               ON CONFLICT (fleet, name) DO UPDATE SET wrapped = excluded.wrapped, changed_s = excluded.changed_s";
+    let sql = "INSERT INTO fleet_secrets (fleet, name, wrapped, changed_s, version) VALUES ($1, $2, $3, $4, $5) \
+               ON CONFLICT (fleet, name) DO UPDATE SET wrapped = excluded.wrapped, changed_s = excluded.changed_s, \
+               version = excluded.version";
     sql::query(sql)
         .bind(fleet.as_str())
         .bind(name.as_str())
         .bind(wrapped)
-        .bind(seconds(now_s))
+        .bind(seconds(change.changed_s))
+        .bind(seconds(change.version))
         .execute(&mut **tx)
         .await?;
     Ok(())

@@ -13,9 +13,10 @@
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
 use fleeti_agent::Paths;
+use fleeti_agent::boot_secrets::Keeper;
 use fleeti_agent::identity::Identity;
 use fleeti_agent::privileged::{MESSAGE_MAX, Request, Response, StageRequest, secrets};
-use fleeti_agent::{anchors, kept, release_log, storage};
+use fleeti_agent::{anchors, boot_secrets, kept, release_log, storage};
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::Secret;
@@ -28,10 +29,11 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
 
 /// Settings of a device in memory.
 #[derive(Debug, Clone)]
@@ -72,6 +74,8 @@ pub struct Host {
     reboot: Notify,
     reached: watch::Sender<bool>,
     on_hold: watch::Sender<bool>,
+    declared: Vec<fleeti_core::profile::Secret>,
+    keeper: Mutex<Arc<Keeper>>,
 }
 
 impl Host {
@@ -89,6 +93,26 @@ impl Host {
     /// # Errors
     /// I/O.
     pub fn with_deadline(setup: Setup, deadline: Option<Duration>) -> Result<Arc<Self>> {
+        Self::with(setup, deadline, vec![])
+    }
+
+    /// As [`Host::new`], with an image that names these secrets of the boot. A minute of theirs
+    /// takes a second.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn with_boot_secrets(
+        setup: Setup,
+        declared: Vec<fleeti_core::profile::Secret>,
+    ) -> Result<Arc<Self>> {
+        Self::with(setup, None, declared)
+    }
+
+    fn with(
+        setup: Setup,
+        deadline: Option<Duration>,
+        declared: Vec<fleeti_core::profile::Secret>,
+    ) -> Result<Arc<Self>> {
         let paths = Paths::below(&setup.dir);
         for folder in [&paths.state, &paths.helper_state, &paths.run, &paths.lib.join("trust")] {
             fs::create_dir_all(folder)?;
@@ -118,6 +142,7 @@ impl Host {
             boot_change: 0,
         };
         let (reached, on_hold) = (watch::channel(false).0, watch::channel(false).0);
+        let keeper = Mutex::new(Arc::new(keeper(&paths, &declared)?));
         Ok(Arc::new(Self {
             paths,
             setup,
@@ -126,7 +151,26 @@ impl Host {
             reboot: Notify::new(),
             reached,
             on_hold,
+            declared,
+            keeper,
         }))
+    }
+
+    /// Cuts the power of a device whose [`Host::run`] was dropped: what is in memory is lost.
+    ///
+    /// # Errors
+    /// I/O.
+    pub fn cut_power(&self) -> Result<()> {
+        fs::remove_dir_all(&self.paths.boot_secrets)?;
+        let next = Arc::new(keeper(&self.paths, &self.declared)?);
+        *self.keeper.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
+    }
+
+    /// What the helper offers of the secrets of the boot.
+    #[must_use]
+    pub fn boot_secrets(&self) -> Arc<Keeper> {
+        Arc::clone(&self.keeper.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -149,10 +193,11 @@ impl Host {
         let socket = self.paths.socket();
         fs::remove_file(&socket).ok();
         let listener = UnixListener::bind(&socket).with_context(|| socket.display().to_string())?;
-        let helper = tokio::spawn(serve(Arc::clone(self), listener));
-        let result = self.boots().await;
-        helper.abort();
-        result
+        let mut helper = JoinSet::new();
+        helper.spawn(serve(Arc::clone(self), listener));
+        let keeper = self.boot_secrets();
+        helper.spawn(async move { keeper.run().await });
+        self.boots().await
     }
 
     async fn boots(&self) -> Result<()> {
@@ -230,7 +275,10 @@ impl Host {
 
     async fn answer(&self, request: Request) -> Result<Response> {
         Ok(match request {
-            Request::BootSummary => Response::Boot { summary: self.summary() },
+            Request::BootSummary => {
+                let secrets = self.boot_secrets().statuses().await;
+                Response::Boot { summary: BootSummary { secrets, ..self.summary() } }
+            }
             Request::EnrollmentRecord => {
                 Response::Record { record: Some(self.setup.record.clone()) }
             }
@@ -264,21 +312,13 @@ impl Host {
             | Request::Sign { .. }
             | Request::Certify { .. }
             | Request::Evidence { .. } => anyhow::bail!("this device has no TPM"),
-            Request::RecoveryKey => Response::RecoveryKey {
-                key: storage::recovery_key(&self.paths)?.map(|k| Secret::new(k.to_string())),
-            },
-            Request::RecoveryKeyKept { sha256 } => {
-                storage::recovery_key_kept(&self.paths, &sha256)?;
-                Response::Done
-            }
-            Request::ForgetRecoveryKey => {
-                storage::forget_recovery_key(&self.paths)?;
-                Response::Done
-            }
-            Request::PutSecrets { secrets: given } => {
-                secrets::put(&self.paths.secrets, &given)?;
-                Response::Done
-            }
+            request @ (Request::RecoveryKey
+            | Request::RecoveryKeyKept { .. }
+            | Request::ForgetRecoveryKey
+            | Request::PutSecrets { .. }
+            | Request::BootSecrets { .. }
+            | Request::Contact { .. }
+            | Request::TrySecrets) => self.answer_about_secrets(request).await?,
             Request::Reached => {
                 self.reached.send_replace(true);
                 Response::Done
@@ -298,6 +338,39 @@ impl Host {
             | Request::BlessedChanged
             | Request::SetHostname { .. }
             | Request::Say { .. } => Response::Done,
+        })
+    }
+
+    async fn answer_about_secrets(&self, request: Request) -> Result<Response> {
+        Ok(match request {
+            Request::RecoveryKey => Response::RecoveryKey {
+                key: storage::recovery_key(&self.paths)?.map(|k| Secret::new(k.to_string())),
+            },
+            Request::RecoveryKeyKept { sha256 } => {
+                storage::recovery_key_kept(&self.paths, &sha256)?;
+                Response::Done
+            }
+            Request::ForgetRecoveryKey => {
+                storage::forget_recovery_key(&self.paths)?;
+                Response::Done
+            }
+            Request::PutSecrets { delivery } => {
+                let rest = self.boot_secrets().put(delivery).await?;
+                secrets::put(&self.paths.secrets, &rest)?;
+                Response::Done
+            }
+            Request::BootSecrets { known } => {
+                Response::BootSecrets { given: self.boot_secrets().given(known).await? }
+            }
+            Request::Contact { generation, is_reached } => {
+                self.boot_secrets().contact(generation, is_reached).await?;
+                Response::Done
+            }
+            Request::TrySecrets => {
+                self.boot_secrets().retry().await?;
+                Response::Done
+            }
+            _ => bail!("not a request about secrets"),
         })
     }
 
@@ -345,6 +418,7 @@ impl Host {
             pcr11: None,
             firmware: Some(FirmwareKeys { change: state.boot_change, ..FirmwareKeys::default() }),
             sealed_data: Some(true),
+            secrets: vec![],
         }
     }
 
@@ -386,10 +460,29 @@ impl Host {
     }
 }
 
+/// How much faster the time of secrets of the boot passes.
+const SPEED: u128 = 60;
+
+fn keeper(paths: &Paths, declared: &[fleeti_core::profile::Secret]) -> Result<Keeper> {
+    let began = Instant::now();
+    let setup = boot_secrets::Setup {
+        is_sealed: true,
+        is_kept: true,
+        uptime: Arc::new(move || {
+            u64::try_from(began.elapsed().as_millis() * SPEED / 1000).unwrap_or(u64::MAX)
+        }),
+        restart: Arc::new(|_| ()),
+        look_every: Duration::from_millis(20),
+    };
+    Ok(Keeper::new(boot_secrets::Store::open(paths, declared.to_vec(), setup)?))
+}
+
 async fn serve(host: Arc<Host>, listener: UnixListener) {
+    let mut requests = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let host = Arc::clone(&host);
-        tokio::spawn(async move {
+        while requests.try_join_next().is_some() {}
+        requests.spawn(async move {
             // Ignore a caller that closes early because it "rebooted".
             converse(&host, stream).await.ok();
         });

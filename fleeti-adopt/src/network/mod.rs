@@ -110,7 +110,13 @@ fn bond_mode(text: &str) -> Option<BondMode> {
 fn boot_secret(draft: &mut Draft, name: &str) {
     let secrets = &mut draft.profile.secrets;
     if !secrets.iter().any(|secret| secret.name == name) {
-        secrets.push(Secret { name: name.to_owned(), boot: true, try_minutes: 10 });
+        secrets.push(Secret {
+            name: name.to_owned(),
+            boot: true,
+            try_minutes: 10,
+            restart: vec![],
+            server_proxy: false,
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! The daemon's end of the helper's socket.
 
 use super::protocol::{MESSAGE_MAX, Measured, Occasion, Request, Response, StageRequest};
+use crate::boot_secrets::{Delivery, Given, Seen};
 use crate::tpm::KeySeed;
 use anyhow::{Context, Result, bail, ensure};
 use base64::Engine;
@@ -11,7 +12,6 @@ use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
 use fleeti_core::wire::boot::{BootChange, BootSummary};
 use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::readmission::SignedTransition;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -255,12 +255,37 @@ impl Helper {
     pub async fn forget_recovery_key(&self) -> Result<()> {
         self.done(&Request::ForgetRecoveryKey).await
     }
-    /// Replaces the secrets that services load; base64, by name.
+    /// Replaces the secrets that services load, and passes on those of the boot.
     ///
     /// # Errors
     /// If they cannot be written.
-    pub async fn put_secrets(&self, secrets: BTreeMap<String, Secret>) -> Result<()> {
-        self.done(&Request::PutSecrets { secrets }).await
+    pub async fn put_secrets(&self, delivery: Delivery) -> Result<()> {
+        self.done(&Request::PutSecrets { delivery }).await
+    }
+    /// What the daemon gets of the secrets of the boot, once it is not what it knows.
+    ///
+    /// # Errors
+    /// If the connection to the helper ends.
+    pub async fn boot_secrets(&self, known: Option<Seen>) -> Result<Given> {
+        match self.call(&Request::BootSecrets { known }).await? {
+            Response::BootSecrets { given } => Ok(given),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// Tells the helper that a session with the server began or ended.
+    ///
+    /// # Errors
+    /// If the helper does not answer.
+    pub async fn contact(&self, generation: u64, is_reached: bool) -> Result<()> {
+        self.done(&Request::Contact { generation, is_reached }).await
+    }
+    /// Has values of secrets of the boot tried again.
+    ///
+    /// # Errors
+    /// If the helper does not answer.
+    pub async fn try_secrets(&self) -> Result<()> {
+        self.done(&Request::TrySecrets).await
     }
     /// Tells the helper that the server was reached in this boot.
     ///

@@ -1,5 +1,6 @@
 //! The protocol between daemon and helper: one line of JSON in each direction.
 
+use crate::boot_secrets::{Delivery, Given, Seen};
 use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::{KeyProof, Secret, TpmIdentity};
@@ -8,7 +9,6 @@ use fleeti_core::wire::device::ReleaseProof;
 use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::readmission::SignedTransition;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Maximum size of a request or response, bytes.
 pub const MESSAGE_MAX: u64 = 1 << 20;
@@ -115,11 +115,25 @@ pub enum Request {
     },
     /// Make a new recovery key at the next boot, because an operator has seen this one.
     ForgetRecoveryKey,
-    /// Replace the secrets that services load.
+    /// Replace the secrets that services load, and take new values of those of the boot.
     PutSecrets {
-        /// Base64, by name.
-        secrets: BTreeMap<String, Secret>,
+        /// The secrets of the fleet.
+        delivery: Delivery,
     },
+    /// Respond when what the daemon gets of the secrets of the boot is not what it knows.
+    BootSecrets {
+        /// What it knows.
+        known: Option<Seen>,
+    },
+    /// A session with the server began or ended.
+    Contact {
+        /// The generation of the secrets of the boot that the daemon uses.
+        generation: u64,
+        /// Whether it began.
+        is_reached: bool,
+    },
+    /// Try values of secrets of the boot again that did not reach the server.
+    TrySecrets,
     /// Set the host name from the image's pattern.
     SetHostname {
         /// The device's id.
@@ -170,6 +184,11 @@ pub enum Response {
     Boot {
         /// What runs.
         summary: BootSummary,
+    },
+    /// To [`Request::BootSecrets`].
+    BootSecrets {
+        /// What the daemon gets.
+        given: Given,
     },
     /// To [`Request::EnrollmentRecord`].
     Record {

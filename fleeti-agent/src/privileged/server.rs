@@ -2,6 +2,7 @@
 
 use super::first_reboot::{self, FirstReboot};
 use super::{MESSAGE_MAX, Request, Response, StageRequest, dmi, measured, secrets, staging};
+use crate::boot_secrets::{Keeper, Setup, Store};
 use crate::clock::Clock;
 use crate::image::{self, running_release};
 use crate::next_key::{self, Next};
@@ -11,6 +12,7 @@ use fleeti_core::id::{DeviceId, Version};
 use fleeti_core::strict;
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::Secret;
+use fleeti_core::wire::boot::BootSummary;
 use fleeti_core::wire::enrollment::{ESP_FILE, EnrollmentRecord, SMBIOS_PREFIX};
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,6 +33,7 @@ struct State {
     /// One TPM operation at a time.
     tpm: Mutex<()>,
     first_reboot: FirstReboot,
+    boot_secrets: Keeper,
 }
 
 /// Serves requests until the process ends.
@@ -48,10 +51,13 @@ pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
     fs::set_permissions(&socket, fs::Permissions::from_mode(0o660))?;
     std::os::unix::fs::chown(&socket, None, group)?;
     console::say(&boot::console_line(&boot::summary(&paths)?));
-    let (blessed, _) = watch::channel(is_blessed(&paths));
+    let (blessed, _) = watch::channel(boot::is_kept(&paths));
     let (reached, _) = watch::channel(false);
     let (slot, tpm, first_reboot) = (Mutex::new(()), Mutex::new(()), FirstReboot::by_systemd());
-    let state = Arc::new(State { paths, blessed, reached, slot, tpm, first_reboot });
+    let boot_secrets = boot_secrets(&paths)?;
+    let state = Arc::new(State { paths, blessed, reached, slot, tpm, first_reboot, boot_secrets });
+    let looking = Arc::clone(&state);
+    tokio::spawn(async move { looking.boot_secrets.run().await });
     ready();
     loop {
         let (stream, _) = listener.accept().await?;
@@ -62,6 +68,11 @@ pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
             }
         });
     }
+}
+
+fn boot_secrets(paths: &Paths) -> Result<Keeper> {
+    let setup = Setup::device(boot::is_kept(paths) || !boot::is_counted());
+    Ok(Keeper::new(Store::open(paths, image::facts(paths)?.boot_secrets, setup)?))
 }
 
 /// Sets a wrong clock to the latest signed time; NTP continues from there.
@@ -87,10 +98,6 @@ fn ready() {
     }
 }
 
-fn is_blessed(paths: &Paths) -> bool {
-    running_release(paths).is_ok_and(|r| boot::is_blessed(paths, r.line.as_str(), &r.version))
-}
-
 async fn converse(mut stream: UnixStream, state: &State) -> Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = Vec::new();
@@ -108,7 +115,10 @@ async fn converse(mut stream: UnixStream, state: &State) -> Result<()> {
 async fn answer(request: Request, state: &State) -> Result<Response> {
     let paths = &state.paths;
     Ok(match request {
-        Request::BootSummary => Response::Boot { summary: boot::summary(paths)? },
+        Request::BootSummary => {
+            let secrets = state.boot_secrets.statuses().await;
+            Response::Boot { summary: BootSummary { secrets, ..boot::summary(paths)? } }
+        }
         Request::EnrollmentRecord => Response::Record { record: enrollment_record(paths)? },
         Request::ChangeBoot { change } => {
             let _one = state.slot.lock().await;
@@ -141,7 +151,7 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         Request::WhyFailed { version } => Response::Reason { reason: why_failed(paths, &version)? },
         Request::WaitBlessed => wait_until(&state.blessed).await?,
         Request::BlessedChanged => {
-            update_blessed(state);
+            update_blessed(state).await?;
             Response::Done
         }
         Request::Reached => {
@@ -161,16 +171,13 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         | Request::Sign { .. }
         | Request::Certify { .. }
         | Request::Evidence { .. }) => answer_by_tpm(request, state).await?,
-        Request::RecoveryKey => Response::RecoveryKey {
-            key: storage::recovery_key(paths)?.map(|key| Secret::new(key.to_string())),
-        },
-        Request::RecoveryKeyKept { sha256 } => done(storage::recovery_key_kept(paths, &sha256))?,
-        Request::ForgetRecoveryKey => done(storage::forget_recovery_key(paths))?,
-        Request::PutSecrets { secrets } => {
-            let _one = state.slot.lock().await;
-            put_secrets(paths, &secrets).await?;
-            Response::Done
-        }
+        request @ (Request::RecoveryKey
+        | Request::RecoveryKeyKept { .. }
+        | Request::ForgetRecoveryKey
+        | Request::PutSecrets { .. }
+        | Request::BootSecrets { .. }
+        | Request::Contact { .. }
+        | Request::TrySecrets) => answer_about_secrets(request, state).await?,
         Request::SetHostname { device } => done(set_hostname(paths, &device))?,
         Request::Say { line } => say(&line),
     })
@@ -187,6 +194,31 @@ async fn arm_or_reboot(state: &State, version: &Version) -> Result<Response> {
     Ok(match arm(&state.paths, version)? {
         Next::Arm => Response::Done,
         Next::Reboot => state.first_reboot.ask().await,
+    })
+}
+
+async fn answer_about_secrets(request: Request, state: &State) -> Result<Response> {
+    let paths = &state.paths;
+    Ok(match request {
+        Request::RecoveryKey => Response::RecoveryKey {
+            key: storage::recovery_key(paths)?.map(|key| Secret::new(key.to_string())),
+        },
+        Request::RecoveryKeyKept { sha256 } => done(storage::recovery_key_kept(paths, &sha256))?,
+        Request::ForgetRecoveryKey => done(storage::forget_recovery_key(paths))?,
+        Request::PutSecrets { delivery } => {
+            let _one = state.slot.lock().await;
+            let rest = state.boot_secrets.put(delivery).await?;
+            put_secrets(paths, &rest).await?;
+            Response::Done
+        }
+        Request::BootSecrets { known } => {
+            Response::BootSecrets { given: state.boot_secrets.given(known).await? }
+        }
+        Request::Contact { generation, is_reached } => {
+            done(state.boot_secrets.contact(generation, is_reached).await)?
+        }
+        Request::TrySecrets => done(state.boot_secrets.retry().await)?,
+        _ => anyhow::bail!("not a request about secrets"),
     })
 }
 
@@ -235,12 +267,14 @@ async fn wait_until(value: &watch::Sender<bool>) -> Result<Response> {
     Ok(Response::Done)
 }
 
-fn update_blessed(state: &State) {
-    let is_blessed = is_blessed(&state.paths);
+async fn update_blessed(state: &State) -> Result<()> {
+    let is_blessed = boot::is_kept(&state.paths);
     state.blessed.send_replace(is_blessed);
     if is_blessed {
         next_key::end_unused(&state.paths).unwrap_or_else(|e| tracing::warn!("{e:#}"));
+        state.boot_secrets.image_kept().await?;
     }
+    Ok(())
 }
 
 fn apply_signed_time(paths: &Paths, note: &str) -> Result<()> {

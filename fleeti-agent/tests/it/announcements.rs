@@ -376,6 +376,7 @@ fn driver(scene: &Scene, kept: &serde_json::Value) -> Driven {
         pcr11: None,
         firmware: None,
         sealed_data: None,
+        secrets: vec![],
     };
     let parts = Parts {
         paths: scene.bench.paths.clone(),

@@ -28,6 +28,10 @@ const TEXTS: &[(&str, &str)] = &[
         "/usr/lib/systemd/system/fleeti-recovery-key.service",
         embedded!("fleeti-recovery-key.service"),
     ),
+    (
+        "/usr/lib/systemd/system/fleeti-boot-secrets.service",
+        embedded!("fleeti-boot-secrets.service"),
+    ),
     ("/usr/lib/systemd/system/fleeti-secrets.target", embedded!("fleeti-secrets.target")),
     ("/usr/lib/systemd/system/fleeti-data.service", embedded!("fleeti-data.service")),
     ("/usr/lib/systemd/system/fleeti-var.service", embedded!("fleeti-var.service")),
@@ -165,6 +169,7 @@ fn facts(image: Image, out: &mut Additions) -> Result<(), OverlayError> {
             .collect(),
         release_log: profile.release_log,
         server_contact: profile.server_contact,
+        boot_secrets: profile.secrets.iter().filter(|secret| secret.boot).cloned().collect(),
     };
     out.text(&format!("{LIB}/image.json"), 0o644, serde_json::to_string_pretty(&facts)?);
     Ok(())

@@ -251,6 +251,8 @@ pub enum CommandName {
     ClearAlarm,
     /// Make a new recovery key at the next boot, and remove the current one.
     NewRecoveryKey,
+    /// Try new values of boot secrets again that did not reach the server.
+    TrySecrets,
 }
 
 /// Change the Secure Boot keys of a device.
@@ -444,6 +446,7 @@ fn send_command(
         CommandName::Reboot => CommandKind::Reboot,
         CommandName::ClearAlarm => CommandKind::ClearAlarm,
         CommandName::NewRecoveryKey => CommandKind::NewRecoveryKey,
+        CommandName::TrySecrets => CommandKind::TrySecrets,
     };
     let request = CreateCommand { kind, valid_s: minutes.saturating_mul(60) };
     let status = server.ask(async |c| c.create_command(device, &request).await)?;

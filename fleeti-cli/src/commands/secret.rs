@@ -20,6 +20,11 @@ pub enum Command {
     /// FLEET --secrets`. The agent writes them to memory, as /run/fleeti-secrets/NAME. A service
     /// reads one with `LoadCredential=NAME:/run/fleeti-secrets/NAME` and is started by
     /// `WantedBy=fleeti-secrets.target`.
+    ///
+    /// A secret that the profile marks with `boot = true` stays on the encrypted data partition and
+    /// is in /run/fleeti-boot-secrets/NAME before the network starts. A device tries a new value
+    /// beside the old one, which returns if the server is not reached: set the new value first,
+    /// look at `fleeti device show`, then change the network.
     Set {
         /// Name of the fleet.
         fleet: FleetId,
@@ -81,8 +86,9 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
     };
     output.data(&secrets, |list| {
-        let line =
-            |s: &FleetSecret| format!("{:<32} set {}", s.name.to_string(), when(s.changed_s));
+        let line = |s: &FleetSecret| {
+            format!("{:<32} version {:<5} set {}", s.name.to_string(), s.version, when(s.changed_s))
+        };
         said.and(rows(
             list,
             "no secrets; set one with `fleeti secret set FLEET NAME --file FILE`",

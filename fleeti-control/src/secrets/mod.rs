@@ -23,10 +23,11 @@ use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::vault::{
-    FleetSecret, REASON, RecoveryKey, RecoveryKeyStatus, SECRET_MAX, SECRETS_MAX, Secrets,
-    SecretsTicket, ShowRecoveryKey, is_reason, is_recovery_key,
+    FleetSecret, REASON, RecoveryKey, RecoveryKeyStatus, SECRET_MAX, SECRETS_MAX, SecretChange,
+    Secrets, SecretsTicket, ShowRecoveryKey, is_reason, is_recovery_key,
 };
 use fleeti_signer_client::wire::{Kept, Request, Response};
+use fleeti_store::vault::WrappedSecrets;
 use fleeti_store::{self as store, attestations, commands};
 use std::sync::Arc;
 
@@ -261,6 +262,7 @@ async fn changed(
     kept: Option<&str>,
 ) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
+    let version = store::vault::changed(&mut tx, fleet).await?;
     let action = match kept {
         Some(_) if store::vault::count_besides(&mut tx, fleet, name).await? >= SECRETS_MAX => {
             return Err(Error::new(
@@ -269,7 +271,8 @@ async fn changed(
             ));
         }
         Some(wrapped) => {
-            store::vault::set_secret(&mut tx, fleet, name, wrapped, cx.now_s()).await?;
+            let change = SecretChange { version, changed_s: cx.now_s() };
+            store::vault::set_secret(&mut tx, fleet, name, wrapped, change).await?;
             "fleet.secret-set"
         }
         None if !store::vault::remove_secret(&mut tx, fleet, name).await? => {
@@ -277,7 +280,6 @@ async fn changed(
         }
         None => "fleet.secret-removed",
     };
-    let version = store::vault::changed(&mut tx, fleet).await?;
     cx.audit(&mut tx, by.act(action, format!("{fleet} {name}"))).await?;
     tx.commit().await?;
     cx.secrets.set(fleet, version);
@@ -345,10 +347,11 @@ async fn given(cx: &Context, device: &DeviceId) -> Result<Secrets, Error> {
     // Check again: the policy may have changed since the ticket was issued.
     let fleet = admitted(cx, device).await?.ok_or_else(no_ticket)?;
     cx.secrets.count(device)?;
-    let (version, secrets) = store::vault::wrapped_secrets(cx.db.pool(), &fleet).await?;
-    let asked = Request::GiveSecrets { device: device.clone(), fleet, secrets };
+    let WrappedSecrets { version, wrapped, changes } =
+        store::vault::wrapped_secrets(cx.db.pool(), &fleet).await?;
+    let asked = Request::GiveSecrets { device: device.clone(), fleet, secrets: wrapped };
     match signing::ask(&cx.signer, asked).await? {
-        Response::Secrets { secrets } => Ok(Secrets { version, secrets }),
+        Response::Secrets { secrets } => Ok(Secrets { version, secrets, changes }),
         _ => Err(unexpected()),
     }
 }

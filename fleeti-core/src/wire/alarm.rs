@@ -23,11 +23,13 @@ pub enum AlarmKind {
     ReportsRefused,
     /// Two clients use the device's certificate.
     CertificateShared,
+    /// A new value of a secret of the device's boot did not reach the server.
+    SecretRefused,
 }
 
 impl AlarmKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LogSplit,
         Self::LogStale,
         Self::LogUnproved,
@@ -36,6 +38,7 @@ impl AlarmKind {
         Self::ClockWrong,
         Self::ReportsRefused,
         Self::CertificateShared,
+        Self::SecretRefused,
     ];
 
     /// The code at the start of an alarm.
@@ -50,6 +53,7 @@ impl AlarmKind {
             Self::ClockWrong => "clock_wrong",
             Self::ReportsRefused => "reports_refused",
             Self::CertificateShared => "certificate_shared",
+            Self::SecretRefused => "secret_refused",
         }
     }
 
@@ -102,6 +106,9 @@ impl AlarmKind {
             }
             Self::CertificateShared => {
                 "An attacker may have copied the key of the device. Revoke its certificate and enroll the device again, unless its network drops connections often. The alarm ends when the device uses its next key."
+            }
+            Self::SecretRefused => {
+                "If the value is wrong, set the right one with `fleeti secret set`. If the network accepts it only later, do nothing: the device keeps it, and uses it when the old value no longer reaches the server. To try it now: `fleeti device command DEVICE try-secrets`. The alarm ends when a new value reaches the server."
             }
         }
     }

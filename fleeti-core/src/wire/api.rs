@@ -51,8 +51,8 @@ pub struct Device {
     #[serde(default)]
     pub trust_bundle: u64,
     /// An alarm: a code, a colon and words. The device raises one about the server (`log_split`,
-    /// `log_stale`, `log_unproved`, `bundle_older`), its own state (`state_unusable`) or its clock
-    /// (`clock_wrong`); the server raises one if two clients use the device's certificate
+    /// `log_stale`, `log_unproved`, `bundle_older`), its own state (`state_unusable`), its clock
+    /// (`clock_wrong`) or a new secret that did not reach the server (`secret_refused`); the server raises one if two clients use the device's certificate
     /// (`certificate_shared`), or if it refuses the device's reports (`reports_refused`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,

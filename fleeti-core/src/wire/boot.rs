@@ -1,7 +1,9 @@
 //! What a device reports that it booted, and what its firmware may start: Secure Boot variables,
 //! and signatures for this device.
 
-use crate::id::ReleaseName;
+use crate::boot_secret::{Fate, State};
+use crate::id::{ReleaseName, SecretName};
+use crate::wire::alarm::AlarmKind;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -49,6 +51,111 @@ pub struct BootSummary {
     /// report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_data: Option<bool>,
+    /// Secrets that the device needs to reach the server, as its image names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<BootSecret>,
+}
+
+/// Which values of a secret of its boot a device holds, by the number of the change that set each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct BootSecret {
+    /// Name of the secret in the fleet.
+    pub name: SecretName,
+    /// What the device does with its values.
+    pub phase: BootSecretPhase,
+    /// The value in use; absent if the device uses none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<u64>,
+    /// The value that the device holds beside it; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other: Option<u64>,
+    /// Why the device does not use the other value; absent if it holds only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fate: Option<Fate>,
+    /// Until when the device waits for the server with the value in use, Unix seconds; absent if it
+    /// does not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_s: Option<u64>,
+    /// Why the device stores no value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// What a device does with the values of a secret of its boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BootSecretPhase {
+    /// It reached the server with the value in use.
+    Settled,
+    /// It tries a new value; the other one returns if it does not reach the server.
+    Trial,
+    /// It reached the server with neither value, and uses them in turn.
+    Searching,
+}
+
+impl BootSecret {
+    /// The status of a secret in a state. `until_s` is Unix seconds.
+    #[must_use]
+    pub fn of(name: SecretName, state: &State, until_s: Option<u64>) -> Self {
+        let spare = state.spare();
+        Self {
+            name,
+            phase: match state {
+                State::Settled { .. } => BootSecretPhase::Settled,
+                State::Trial { .. } => BootSecretPhase::Trial,
+                State::Searching { .. } => BootSecretPhase::Searching,
+            },
+            used: state.used().map(|v| v.version),
+            other: spare.and_then(|s| s.held).map(|v| v.version),
+            fate: spare.map(|s| s.fate),
+            until_s,
+            problem: None,
+        }
+    }
+
+    /// The alarm of a secret with a new value that did not reach the server, or that is not stored.
+    #[must_use]
+    pub fn alarm(&self) -> Option<String> {
+        let name = &self.name;
+        let words = match (&self.problem, self.other, self.fate) {
+            (Some(_), ..) => format!("the secret {name} is not stored on the device"),
+            (None, Some(new), Some(Fate::Refused { .. })) => {
+                let old =
+                    self.used.map_or_else(|| "no value".to_owned(), |v| format!("version {v}"));
+                format!("version {new} of the secret {name} was not accepted; returned to {old}")
+            }
+            _ => return None,
+        };
+        Some(AlarmKind::SecretRefused.text(words))
+    }
+
+    /// The status in words. `time` formats Unix seconds.
+    #[must_use]
+    pub fn describe(&self, time: impl Fn(u64) -> String) -> String {
+        let named = |version: Option<u64>| match version {
+            Some(version) => format!("version {version}"),
+            None => "no value".to_owned(),
+        };
+        let (used, other) = (named(self.used), named(self.other));
+        if let Some(problem) = &self.problem {
+            return format!("not stored: {problem}");
+        }
+        let until = self.until_s.map_or_else(String::new, |s| format!(" until {}", time(s)));
+        match (self.phase, self.fate) {
+            (BootSecretPhase::Trial, _) => format!("tries {used}{until}, then returns to {other}"),
+            (BootSecretPhase::Searching, _) => {
+                format!("{used}{until}, in turn with {other}: neither reached the server")
+            }
+            (BootSecretPhase::Settled, Some(Fate::Refused { at_s })) => format!(
+                "{used}; {other} was not accepted: it did not reach the server, returned at {}",
+                time(at_s)
+            ),
+            (BootSecretPhase::Settled, Some(Fate::Waiting)) => {
+                format!("{used}; {other} waits for its trial")
+            }
+            (BootSecretPhase::Settled, Some(Fate::Replaced) | None) => used,
+        }
+    }
 }
 
 /// Content of the Secure Boot variables of a device. Certificates are given by the SHA-256 of their

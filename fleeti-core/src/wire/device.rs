@@ -149,6 +149,8 @@ pub enum CommandKind {
     /// Make a new recovery key at the next boot and remove the current one, because a person has
     /// seen it.
     NewRecoveryKey,
+    /// Try values of secrets of the boot again that did not reach the server.
+    TrySecrets,
 }
 
 /// A device's response to a [`Command`].
@@ -315,6 +317,7 @@ mod tests {
                 ..FirmwareKeys::default()
             }),
             sealed_data: None,
+            secrets: vec![],
         };
         let reason = update::RollbackReason::Verity { evidence: "block 0".into() };
         insta::assert_json_snapshot!(json!({

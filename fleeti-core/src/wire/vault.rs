@@ -65,6 +65,19 @@ pub struct Secrets {
     pub version: u64,
     /// Values by name, base64.
     pub secrets: BTreeMap<SecretName, Secret>,
+    /// By name, the change that set each value; empty from an older server.
+    #[serde(default)]
+    pub changes: BTreeMap<SecretName, SecretChange>,
+}
+
+/// The change that set a secret. Number and time name it: after a restore of the server the number
+/// alone may be used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretChange {
+    /// Number of the change of the fleet's secrets.
+    pub version: u64,
+    /// When it was set, Unix seconds.
+    pub changed_s: u64,
 }
 
 /// A secret of a fleet, without its value.
@@ -74,6 +87,9 @@ pub struct FleetSecret {
     pub name: SecretName,
     /// When the secret was last set, Unix seconds.
     pub changed_s: u64,
+    /// Number of the change of the fleet's secrets that set it. Devices report it.
+    #[serde(default)]
+    pub version: u64,
 }
 
 /// Sets a secret of a fleet.

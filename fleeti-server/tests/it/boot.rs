@@ -78,6 +78,7 @@ async fn report_running(
         pcr11: None,
         firmware,
         sealed_data: None,
+        secrets: vec![],
     };
     let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
     let report = Report {

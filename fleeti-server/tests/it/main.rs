@@ -11,6 +11,7 @@ mod attestation;
 mod audit;
 mod boot;
 mod boot_proof;
+mod boot_secrets;
 mod builds;
 mod contract;
 mod dead_signer;

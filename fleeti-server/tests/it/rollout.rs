@@ -122,6 +122,7 @@ pub fn report_of(running: &str, update: State) -> Vec<u8> {
         pcr11: None,
         firmware: None,
         sealed_data: None,
+        secrets: vec![],
     };
     let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
     serde_json::to_vec(&Report {

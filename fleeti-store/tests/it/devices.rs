@@ -81,6 +81,7 @@ mod test {
                 pcr11: None,
                 firmware: None,
                 sealed_data: None,
+                secrets: vec![],
             },
             trust_bundle: 0,
             clock_wrong_by_s: None,

@@ -20,6 +20,7 @@ mod test {
     use fleeti_core::secure_boot::BootState;
     use fleeti_core::wire::attestation::AttestationResult;
     use fleeti_core::wire::boot::{BootSignatures, FirmwareKeys};
+    use fleeti_core::wire::vault::SecretChange;
     use fleeti_store::attestations::{self, AttestationRow, FirmwareCodeRow, SentEvidence};
     use fleeti_store::boot::{self, BootKeysRow, SignedForDevice};
     use fleeti_store::tpms::{self, Bound, Manufacturer, TpmKeys, TpmRow};
@@ -269,10 +270,11 @@ mod test {
     pub async fn secrets_of_a_fleet_are_counted(place: Place) {
         let db = place.open().await;
         let (fleet, name) = ("bench".parse().unwrap(), "wifi".parse().unwrap());
-        assert_eq!(vault::wrapped_secrets(db.pool(), &fleet).await.unwrap().0, 0);
+        assert_eq!(vault::wrapped_secrets(db.pool(), &fleet).await.unwrap().version, 0);
         let mut tx = db.write().await.unwrap();
-        for wrapped in ["one", "two"] {
-            vault::set_secret(&mut tx, &fleet, &name, wrapped, 5).await.unwrap();
+        let changes = [1, 2].map(|version| SecretChange { version, changed_s: 5 });
+        for (wrapped, change) in ["one", "two"].into_iter().zip(changes) {
+            vault::set_secret(&mut tx, &fleet, &name, wrapped, change).await.unwrap();
         }
         assert_eq!(vault::changed(&mut tx, &fleet).await.unwrap(), 1);
         assert_eq!(vault::changed(&mut tx, &fleet).await.unwrap(), 2);
@@ -280,15 +282,17 @@ mod test {
         let other = "other".parse().unwrap();
         assert_eq!(vault::count_besides(&mut tx, &fleet, &other).await.unwrap(), 1);
         tx.commit().await.unwrap();
-        let (version, secrets) = vault::wrapped_secrets(db.pool(), &fleet).await.unwrap();
-        assert_eq!((version, secrets[&name].as_str()), (2, "two"));
-        assert_eq!(vault::secrets(db.pool(), &fleet).await.unwrap().len(), 1);
+        let found = vault::wrapped_secrets(db.pool(), &fleet).await.unwrap();
+        assert_eq!((found.version, found.wrapped[&name].as_str()), (2, "two"));
+        assert_eq!(found.changes[&name], changes[1]);
+        let listed = vault::secrets(db.pool(), &fleet).await.unwrap();
+        assert_eq!((listed.len(), listed[0].version, listed[0].changed_s), (1, 2, 5));
         assert_eq!(vault::versions(db.pool()).await.unwrap()[&fleet], 2);
         let mut tx = db.write().await.unwrap();
         assert!(vault::remove_secret(&mut tx, &fleet, &name).await.unwrap());
         assert!(!vault::remove_secret(&mut tx, &fleet, &name).await.unwrap());
         tx.commit().await.unwrap();
-        let (version, secrets) = vault::wrapped_secrets(db.pool(), &fleet).await.unwrap();
-        assert_eq!((version, secrets.len()), (2, 0), "the count stays");
+        let found = vault::wrapped_secrets(db.pool(), &fleet).await.unwrap();
+        assert_eq!((found.version, found.wrapped.len()), (2, 0), "the count stays");
     }
 }

@@ -58,6 +58,7 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
         pcr11: Some("0".repeat(64)),
         firmware: None,
         sealed_data: None,
+        secrets: vec![],
     };
     let mut tx = db.write().await?;
     for id in ids {

@@ -249,6 +249,7 @@ impl Reporter {
                 pcr11: Some("0".repeat(64)),
                 firmware: None,
                 sealed_data: None,
+                secrets: vec![],
             },
             update,
             trust_bundle: 0,

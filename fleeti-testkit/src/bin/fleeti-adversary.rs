@@ -218,8 +218,8 @@ impl Adversary {
                 let measured = self.lie(*measured, &nonce, &device)?;
                 line_with(&Response::Evidence { measured: Box::new(measured) })?
             }
-            (Request::PutSecrets { secrets }, Response::Done)
-                if self.kept.is_none() && !secrets.is_empty() =>
+            (Request::PutSecrets { delivery }, Response::Done)
+                if self.kept.is_none() && !delivery.secrets.is_empty() =>
             {
                 let answer =
                     self.last.take().context("secrets arrived before the first evidence")?;

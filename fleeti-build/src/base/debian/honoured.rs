@@ -81,6 +81,10 @@ pub(super) const HONOURED: &[&str] = &[
     "files[].owner",
     "files[].group",
     "secrets[].name",
+    "secrets[].boot",
+    "secrets[].try_minutes",
+    "secrets[].restart",
+    "secrets[].server_proxy",
     "kernel.flavour",
     "kernel.arguments",
     "kernel.modules",
@@ -180,8 +184,6 @@ mod tests {
                 "network.wifi[0].security",
                 "network.wifi[0].passphrase_secret",
                 "network.wifi[0].hidden",
-                "secrets[0].boot",
-                "secrets[0].try_minutes",
             ],
         ),
         (
@@ -201,8 +203,6 @@ mod tests {
                 "network.wireguard[0].peers[0].allowed_ips",
                 "network.wireguard[0].peers[0].keepalive_s",
                 "network.wireguard[0].peers[0].preshared_key_secret",
-                "secrets[0].boot",
-                "secrets[1].boot",
             ],
         ),
         (
@@ -295,6 +295,8 @@ mod tests {
     fn what_is_honoured_is_not_refused() {
         let text = "identity.time_zone = \"Europe/Berlin\"\nextension.nixos = \"{ }\"\n\
                     security.lockdown = \"integrity\"\n[[secrets]]\nname = \"greeting\"\n\
+                    [[secrets]]\nname = \"wifi\"\nboot = true\ntry_minutes = 5\n\
+                    restart = [\"wifi.service\"]\nserver_proxy = true\n\
                     [[state.directories]]\npath = \"/var/lib/web\"\nmode = \"0750\"\n";
         assert_eq!(refused(text), Vec::<String>::new());
     }

@@ -42,6 +42,9 @@ pub(super) fn described(d: &Device) -> Lines {
             ),
         );
     }
+    for secret in d.boot.iter().flat_map(|boot| &boot.secrets) {
+        line("boot secret", format!("{}: {}", secret.name, secret.describe(when)));
+    }
     if let Some(desired) = &d.desired {
         line("desired", desired.to_string());
     }

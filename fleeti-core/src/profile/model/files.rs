@@ -77,6 +77,14 @@ pub struct Secret {
     #[schema(minimum = 1, maximum = 1440)]
     #[serde(default = "default_try_minutes", skip_serializing_if = "is_default_try_minutes")]
     pub try_minutes: u32,
+    /// Units that are restarted when the value changes. They read it as
+    /// `/run/fleeti-boot-secrets/NAME`.
+    #[schema(example = json!(["wpa_supplicant@wlan0.service"]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart: Vec<String>,
+    /// The value is `USER:PASSWORD` for the HTTP proxy through which the device reaches the server.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub server_proxy: bool,
 }
 
 fn default_try_minutes() -> u32 {

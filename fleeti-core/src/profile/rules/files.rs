@@ -1,7 +1,8 @@
 //! Rules for files, secrets and site values.
 
 use super::{Sink, is_account, is_clean_path};
-use crate::profile::{File, Profile, SiteType, SiteValue, reserved};
+use crate::id::SecretName;
+use crate::profile::{File, Profile, Secret, SiteType, SiteValue, reserved};
 use std::net::IpAddr;
 
 pub(super) fn check(profile: &Profile, sink: &mut Sink) {
@@ -18,17 +19,58 @@ pub(super) fn check(profile: &Profile, sink: &mut Sink) {
             sink.say(format!("files[{i}].path"), "is below another file", remedy);
         }
     }
-    for (i, secret) in profile.secrets.iter().enumerate() {
-        if !super::is_label(&secret.name) {
-            let remedy = "use letters, digits and '-'";
-            sink.say(format!("secrets[{i}].name"), "is not the name of a secret", remedy);
-        }
+    for (i, one) in profile.secrets.iter().enumerate() {
+        secret(&format!("secrets[{i}]"), one, sink);
+    }
+    if let Some(i) = profile.secrets.iter().position(|s| s.server_proxy)
+        && let Some(more) = profile.secrets.iter().skip(i + 1).position(|s| s.server_proxy)
+    {
+        let path = format!("secrets[{}].server_proxy", i + 1 + more);
+        sink.say(path, "is set for two secrets", "keep it for one");
     }
     super::unique("secrets", "name", profile.secrets.iter().map(|s| &s.name), sink);
     super::unique("site", "name", profile.site.iter().map(|s| &s.name), sink);
     for (i, site) in profile.site.iter().enumerate() {
         site_value(&format!("site[{i}]"), site, sink);
     }
+}
+
+fn secret(path: &str, secret: &Secret, sink: &mut Sink) {
+    if !super::is_label(&secret.name) {
+        let remedy = "use letters, digits and '-'";
+        sink.say(format!("{path}.name"), "is not the name of a secret", remedy);
+    } else if secret.boot && secret.name.parse::<SecretName>().is_err() {
+        let remedy = "use small letters, as in wifi-office: a fleet has no secret of another name";
+        sink.say(format!("{path}.name"), "is not the name of a secret of a fleet", remedy);
+    }
+    if !(1..=1440).contains(&secret.try_minutes) {
+        sink.say(format!("{path}.try_minutes"), "is out of range", "use 1 to 1440");
+    }
+    if !secret.boot {
+        let remedy = "set boot = true for the secret";
+        if secret.server_proxy {
+            sink.say(format!("{path}.server_proxy"), "is for secrets of the boot", remedy);
+        }
+        if !secret.restart.is_empty() {
+            sink.say(format!("{path}.restart"), "is for secrets of the boot", remedy);
+        }
+    }
+    for (i, unit) in secret.restart.iter().enumerate() {
+        let path = format!("{path}.restart[{i}]");
+        if !super::services::is_unit(unit) {
+            sink.say(path, "is not a unit name", "write it with its suffix, as in wifi.service");
+        } else if let Some(owner) = restart_owner(unit) {
+            let remedy = "name the unit that reads the secret";
+            sink.say(path, format!("is reserved for {owner}"), remedy);
+        }
+    }
+}
+
+/// Who owns a unit that a change of a secret must not restart. systemd-networkd may be: it reads
+/// keys of tunnels.
+fn restart_owner(unit: &str) -> Option<&'static str> {
+    let is_of_network = unit == "systemd-networkd.service";
+    reserved::unit_owner(unit).filter(|_| !is_of_network)
 }
 
 fn file(path: &str, f: &File, profile: &Profile, sink: &mut Sink) {

@@ -317,6 +317,20 @@ mod tests {
             "site = [{name = \"x\"}]\nfiles = [{path = \"/etc/systemd/system/a.service\", content = \"{site.x}\", site_values = true}]",
             "files[0].site_values",
         ),
+        ("secrets = [{name = \"Wifi\", boot = true}]", "secrets[0].name"),
+        ("secrets = [{name = \"w\", boot = true, try_minutes = 0}]", "secrets[0].try_minutes"),
+        ("secrets = [{name = \"w\", server_proxy = true}]", "secrets[0].server_proxy"),
+        ("secrets = [{name = \"w\", restart = [\"a.service\"]}]", "secrets[0].restart"),
+        (
+            "secrets = [{name = \"w\", boot = true, restart = [\"fleeti-helper.service\"]}]",
+            "secrets[0].restart[0]",
+        ),
+        ("secrets = [{name = \"w\", boot = true, restart = [\"wifi\"]}]", "secrets[0].restart[0]"),
+        (
+            "secrets = [{name = \"a\", boot = true, server_proxy = true}, \
+             {name = \"b\", boot = true, server_proxy = true}]",
+            "secrets[1].server_proxy",
+        ),
         ("site = [{name = \"x\", kind = \"address\", default = \"y\"}]", "site[0].default"),
         ("kernel.modules = [\"a/b\"]", "kernel.modules[0]"),
         ("kernel.modules = [\"a\"]\nkernel.blacklist = [\"a\"]", "kernel.modules[0]"),

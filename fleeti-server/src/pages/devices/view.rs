@@ -13,7 +13,7 @@ use fleeti_core::update::State;
 use fleeti_core::wire::alarm::AlarmKind;
 use fleeti_core::wire::api::{Device, RevocationReason, SecureBoot};
 use fleeti_core::wire::attestation::Secret;
-use fleeti_core::wire::boot::{Slot, Verity};
+use fleeti_core::wire::boot::{BootSecret, BootSecretPhase, Slot, Verity};
 use fleeti_core::wire::vault::RecoveryKeyStatus;
 
 /// Maximum number of devices on a page.
@@ -269,7 +269,7 @@ fn boot(device: &Device) -> Vec<Fact> {
     let badge = |tone: &str, text: &str| format!("<span class=\"badge {tone}\">{text}</span>");
     let secure = if boot.secure_boot { badge("good", "enabled") } else { badge("bad", "disabled") };
     let release = escaped(&boot.running.to_string());
-    vec![
+    let mut facts = vec![
         ("release", format!("<a href=\"/releases/{release}\">{release}</a>")),
         ("slot", slot(boot.slot).to_owned()),
         ("dm-verity", badge(verity.tone, &verity.text)),
@@ -285,7 +285,19 @@ fn boot(device: &Device) -> Vec<Fact> {
         ),
         ("PCR 11", boot.pcr11.as_deref().map_or_else(|| "no TPM".to_owned(), mono)),
         ("boot id", mono(&boot.boot_id)),
-    ]
+    ];
+    facts.extend(boot.secrets.iter().map(boot_secret));
+    facts
+}
+
+fn boot_secret(secret: &BootSecret) -> Fact {
+    let tone = match secret.phase {
+        _ if secret.alarm().is_some() => "bad",
+        BootSecretPhase::Settled => "good",
+        BootSecretPhase::Trial | BootSecretPhase::Searching => "warn",
+    };
+    let (name, text) = (mono(secret.name.as_str()), escaped(&secret.describe(instant)));
+    ("boot secret", format!("{name} <span class=\"badge {tone}\">{text}</span>"))
 }
 
 fn slot(slot: Slot) -> &'static str {

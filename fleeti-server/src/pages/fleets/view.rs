@@ -17,15 +17,17 @@ struct MinimumLevel {
     chosen: &'static str,
 }
 
-/// A secret: its name, and when it was set.
+/// A secret: its name and version, and when it was set.
 struct SecretRow {
     name: String,
+    version: u64,
     set: String,
 }
 
 impl From<&FleetSecret> for SecretRow {
     fn from(secret: &FleetSecret) -> Self {
-        Self { name: secret.name.to_string(), set: time(secret.changed_s) }
+        let (name, version) = (secret.name.to_string(), secret.version);
+        Self { name, version, set: time(secret.changed_s) }
     }
 }
 
