@@ -472,6 +472,7 @@ fn keeper(paths: &Paths, declared: &[fleeti_core::profile::Secret]) -> Result<Ke
             u64::try_from(began.elapsed().as_millis() * SPEED / 1000).unwrap_or(u64::MAX)
         }),
         restart: Arc::new(|_| ()),
+        say: Arc::new(|_| ()),
         look_every: Duration::from_millis(20),
     };
     Ok(Keeper::new(boot_secrets::Store::open(paths, declared.to_vec(), setup)?))

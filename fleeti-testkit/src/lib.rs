@@ -14,6 +14,7 @@
 //! machine) · [`firmware`] (what its firmware starts and refuses) · [`world`] (keys, server,
 //! releases and one device, for the demo and the VM tests) · [`scenario`] (the steps of a scenario)
 //! · [`adversary`] (a device under an attacker's control) · [`recoveries`] (recovery scenarios) ·
+//! [`boot_trials`] (changes of a boot secret) · [`network`] (a proxy with a password) ·
 //! [`forwarder`] (a server's previous address) · [`host`] (a device in memory) · [`synthetic`]
 //! (releases with dummy payloads) · [`own_build`] (builds without Nix) · [`malformed`] (malformed documents) · [`units`] (server,
 //! signing service and worker as systemd units) · [`tpm`] (swtpm) · [`soft_tpm`] (TPM signatures in
@@ -29,11 +30,13 @@ pub use fleeti_store as store;
 pub mod adversary;
 mod attested;
 pub mod bench;
+pub mod boot_trials;
 pub mod firmware;
 pub mod forwarder;
 pub mod hardware;
 pub mod host;
 pub mod malformed;
+pub mod network;
 pub mod own_build;
 pub mod qemu;
 pub mod recoveries;

@@ -36,6 +36,7 @@ const VM_SCENARIOS: &[(&str, &[&str])] = &[
     ("a device with forged evidence", &["--adversary"]),
     ("recovery from lost keys, backups, clocks and addresses", &["--recoveries"]),
     ("boots from disks on NVMe, SATA and USB, and their proofs", &["--hardware"]),
+    ("changes of a secret without which a device is lost", &["--boot-secrets"]),
     ("server, signing service and build worker as systemd units", &["--units"]),
 ];
 

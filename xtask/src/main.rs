@@ -28,10 +28,12 @@ const HELP: &str = "\
 cargo xtask COMMAND
 
   setup            install missing Debian packages, and print why each is needed
-  demo [--dir DIR] [--exit] [[--refusals] [--firmware] | --adversary | --recoveries | --hardware | --units --exit]
+  demo [--dir DIR] [--exit]
+       [[--refusals] [--firmware] | --adversary | --recoveries | --hardware | --boot-secrets | --units --exit]
                    run all of Fleeti on this machine: build, sign, boot, enroll, update, prove; or, with --adversary,
                    devices with forged evidence; with --recoveries, lost keys and addresses; with --hardware, disks on
-                   NVMe, SATA and USB; with --units, the server's systemd units
+                   NVMe, SATA and USB; with --boot-secrets, a secret that changes with the network; with --units, the
+                   server's systemd units
   ci               the fast gate: fmt, deps, tidy, licences, spelling, clippy, docs, tests, examples, Python
   test [--long]    the gate of .ci/run: setup, ci, a tiny run of every benchmark, the pages in a browser, one chain of
                    updates in a virtual machine, and a short fuzz; with --long also the other scenarios in virtual

@@ -3,7 +3,7 @@
 //! it; and the value in use in memory, for what authenticates to the network.
 
 use crate::clock::Clock;
-use crate::{Paths, kept, storage, write_durably};
+use crate::{Paths, console, kept, storage, write_durably};
 use anyhow::{Context as _, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -31,6 +31,8 @@ const NOT_SEALED: &str = "the data partition is not sealed to the TPM";
 
 /// Source of seconds since the boot.
 pub type Uptime = Arc<dyn Fn() -> u64 + Send + Sync>;
+/// Writes a line to the console.
+pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
 /// Restarts units, and returns when they have been restarted.
 pub type Restart = Arc<dyn Fn(&[String]) + Send + Sync>;
 
@@ -45,6 +47,8 @@ pub struct Setup {
     pub uptime: Uptime,
     /// Restarts the units that read a value.
     pub restart: Restart,
+    /// Writes to the console.
+    pub say: Say,
     /// How often deadlines are looked at, at least.
     pub look_every: Duration,
 }
@@ -58,6 +62,7 @@ impl Setup {
             is_kept,
             uptime: Arc::new(uptime_s),
             restart: Arc::new(restart),
+            say: Arc::new(console::say),
             look_every: Duration::from_secs(60),
         }
     }
@@ -271,8 +276,10 @@ impl Store {
                 Effect::Report => followed.is_news = true,
                 Effect::Use(held) => {
                     let (name, version) = (&self.all[at].name, held.map(|v| v.version));
+                    let version =
+                        version.map_or_else(|| "no value".into(), |v| format!("version {v}"));
                     // A device without a network has nothing else to say this with.
-                    tracing::warn!("the secret {name}: version {version:?} is used from now on");
+                    (self.setup.say)(&format!("fleeti: the secret {name}: {version} is used"));
                     self.put_in_memory(at)?;
                     followed.is_switched = true;
                     followed.is_news = true;

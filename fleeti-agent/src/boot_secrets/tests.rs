@@ -32,6 +32,7 @@ impl Device {
             is_kept: true,
             uptime: Arc::new(move || clock.load(Ordering::Relaxed)),
             restart: Arc::new(move |all| units.lock().unwrap().extend_from_slice(all)),
+            say: Arc::new(|_| ()),
             look_every: Duration::from_millis(5),
         };
         Self { dir, now_s, restarted, setup }

@@ -13,79 +13,10 @@ use fleeti_core::wire::boot::{BootSecret, BootSecretPhase};
 use fleeti_core::wire::vault::SecretChange;
 use fleeti_testkit::agent::boot_secrets::Delivery;
 use fleeti_testkit::host::{Host, Setup};
+use fleeti_testkit::network::{Network, USER};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, copy_bidirectional};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
-
-/// A proxy that asks for a password (RFC 9110, 11.7), and whose connections can be cut.
-struct Network {
-    url: String,
-    /// The accepted password; `None` accepts everybody.
-    password: Arc<Mutex<Option<String>>>,
-    connections: Arc<Mutex<JoinSet<()>>>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Network {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Network {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let password = Arc::<Mutex<Option<String>>>::default();
-        let connections = Arc::<Mutex<JoinSet<()>>>::default();
-        let (asked, alive) = (Arc::clone(&password), Arc::clone(&connections));
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let asked = asked.lock().unwrap().clone();
-                alive.lock().unwrap().spawn(serve(stream, asked));
-            }
-        });
-        Self { url, password, connections, task }
-    }
-
-    /// From now on only this password is accepted. Connections that exist go on.
-    fn accepts(&self, password: &str) {
-        *self.password.lock().unwrap() = Some(password.to_owned());
-    }
-
-    fn cut(&self) {
-        self.connections.lock().unwrap().abort_all();
-    }
-}
-
-async fn serve(stream: TcpStream, asked: Option<String>) {
-    let mut stream = BufReader::new(stream);
-    let (mut first, mut given) = (String::new(), None);
-    stream.read_line(&mut first).await.unwrap_or(0);
-    loop {
-        let mut line = String::new();
-        if stream.read_line(&mut line).await.unwrap_or(0) <= 2 {
-            break;
-        }
-        let (name, value) = line.split_once(':').unwrap_or_default();
-        if name.eq_ignore_ascii_case("proxy-authorization") {
-            given = value.trim().strip_prefix("Basic ").map(str::to_owned);
-        }
-    }
-    let wanted = asked.map(|password| STANDARD.encode(format!("device:{password}")));
-    if wanted.is_some() && given != wanted {
-        let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n";
-        stream.write_all(refusal).await.ok();
-        return;
-    }
-    let target = first.split(' ').nth(1).and_then(|t| t.rsplit_once(':'));
-    let Some(port) = target.and_then(|(_, port)| port.parse::<u16>().ok()) else { return };
-    let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.ok();
-    copy_bidirectional(&mut stream, &mut server).await.ok();
-}
+use std::sync::Arc;
+use tokio::task::JoinHandle;
 
 /// A device behind the proxy, which has proved itself with the first password.
 struct Device {
@@ -98,8 +29,8 @@ struct Device {
 
 impl Device {
     async fn new() -> Self {
-        let network = Network::start().await;
-        let url = network.url.clone();
+        let network = Network::start().await.unwrap();
+        let url = format!("http://{}", network.address);
         let world = World::with(|c| c.device_proxy = Some(url)).await;
         let record =
             world.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
@@ -151,7 +82,7 @@ impl Device {
         })
         .await;
         let keeper = self.host.boot_secrets();
-        let value = Secret::new(STANDARD.encode(format!("device:{password}")));
+        let value = Secret::new(STANDARD.encode(format!("{USER}:{password}")));
         let change = SecretChange { version, changed_s: 1000 + version };
         let delivery = Delivery {
             secrets: BTreeMap::from([("proxy".to_owned(), value)]),

@@ -13,7 +13,7 @@ use fleeti_core::wire::boot::{Slot, Verity};
 use fleeti_testkit::bench::process::resident_kib;
 use fleeti_testkit::scenario::Scenario;
 use fleeti_testkit::world::{BOOT, FLEET, Folders, SOON, WORKER_TOKEN, World};
-use fleeti_testkit::{adversary, firmware, hardware, recoveries, units};
+use fleeti_testkit::{adversary, boot_trials, firmware, hardware, recoveries, units};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -57,6 +57,10 @@ struct Arguments {
     /// NVMe, SATA and USB.
     #[arg(long, conflicts_with_all = ["refusals", "firmware", "adversary", "units", "recoveries"])]
     hardware: bool,
+    /// Run another scenario: change a secret without which the device does not reach its server,
+    /// before, while and after the network changes, with power cuts.
+    #[arg(long, conflicts_with_all = ["refusals", "firmware", "adversary", "units", "recoveries"])]
+    boot_secrets: bool,
 }
 
 fn main() -> ExitCode {
@@ -159,6 +163,10 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
     }
     if arguments.recoveries {
         recoveries::run(world, scenario, &cache, &profile)?;
+        return look_back(world, scenario, "device", &[]);
+    }
+    if arguments.boot_secrets {
+        boot_trials::run(world, scenario, &cache, &profile)?;
         return look_back(world, scenario, "device", &[]);
     }
     let device = boot_first(world, scenario, &cache, &profile)?;

@@ -78,12 +78,24 @@ impl World {
     /// # Errors
     /// The error of `fleeti`.
     pub fn provision_by(&self, device: &Provisioning<'_>) -> Result<DeviceId> {
+        self.provision_behind(device, None)
+    }
+
+    /// As [`World::provision_by`], for a device that reaches the server through a proxy.
+    ///
+    /// # Errors
+    /// The error of `fleeti`.
+    pub fn provision_behind(
+        &self,
+        device: &Provisioning<'_>,
+        proxy: Option<&str>,
+    ) -> Result<DeviceId> {
         let Provisioning { fleet, name, build, release, record } = *device;
         let (folder, disk) = (self.path(name), self.text(&format!("{name}/disk.raw")));
         fs::create_dir_all(&folder)?;
         let of = BuildRecord::read(build)?.release.to_string();
         let out = folder.display().to_string();
-        let made = self.fleeti(&[
+        let mut asked = vec![
             "device",
             "provision",
             "--fleet",
@@ -94,7 +106,9 @@ impl World {
             &out,
             "--output",
             "json",
-        ])?;
+        ];
+        asked.extend(proxy.iter().flat_map(|proxy| ["--proxy", proxy]));
+        let made = self.fleeti(&asked)?;
         let made: serde_json::Value = serde_json::from_str(&made)?;
         let (id, bundle) = (
             made[0]["device"].as_str().context("no device")?,
