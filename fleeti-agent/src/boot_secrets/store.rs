@@ -224,7 +224,9 @@ impl Store {
         self.is_kept = true;
         let own: Vec<_> = self.all.iter().map(|one| path(&self.folder, &one.name)).collect();
         for entry in fs::read_dir(&self.folder)?.flatten() {
-            let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // Not what was set aside, and why.
+            let is_ours = name.starts_with(PREFIX) && name.ends_with(".json");
             if is_ours && !own.contains(&entry.path()) {
                 fs::remove_file(entry.path())?;
             }
