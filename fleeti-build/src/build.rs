@@ -196,7 +196,7 @@ fn inputs(
 ) -> Result<Inputs, BuildError> {
     // A profile that was not parsed from text may not have been checked yet.
     if let Some(broken) = broken_rules(&request.profile).into_iter().next() {
-        let FieldError { path, message, remedy } = broken;
+        let FieldError { path, message, remedy, .. } = broken;
         return Err(BuildError::Profile { path, message, remedy });
     }
     Debian.check(&request.profile)?;

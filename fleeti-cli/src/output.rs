@@ -7,6 +7,7 @@
 
 use clap::ValueEnum;
 use fleeti_core::foreign::{self, Foreign};
+use fleeti_core::profile::Finding;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::fmt::Display;

@@ -84,7 +84,7 @@ pub async fn check_sizes(cx: &Context, profile: &Profile) -> Result<(), Error> {
 fn ignored(field: Ignored) -> FieldError {
     let message = field.message();
     let remedy = "remove it, or build on a later Fleeti".to_owned();
-    FieldError { path: field.path, message, remedy }
+    FieldError { path: field.path, message, remedy, suggestion: None }
 }
 
 fn refuse(errors: Vec<FieldError>) -> Result<(), Error> {
@@ -198,7 +198,12 @@ fn refused(findings: Vec<Finding>) -> Error {
     });
     let errors = errors
         .into_iter()
-        .map(|Finding { path, message, remedy, .. }| FieldError { path, message, remedy })
+        .map(|Finding { path, message, remedy, suggestion, .. }| FieldError {
+            path,
+            message,
+            remedy,
+            suggestion,
+        })
         .collect();
     Error::new(Code::Invalid, text).errors(errors)
 }

@@ -124,7 +124,12 @@ async fn an_answer_that_is_too_large_is_not_read_to_its_end() {
 async fn a_refusal_in_no_documented_form_is_known_by_its_status_alone() {
     let peer = HttpPeer::start().unwrap();
     let client = Client::new(&peer.url, "TOKEN").unwrap();
-    let errors = vec![FieldError { path: "a".into(), message: "b".into(), remedy: "c".into() }];
+    let errors = vec![FieldError {
+        path: "a".into(),
+        message: "b".into(),
+        remedy: "c".into(),
+        suggestion: None,
+    }];
     let problem = Problem {
         kind: "urn:fleeti:problem:invalid".into(),
         status: 422,

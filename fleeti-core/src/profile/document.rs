@@ -1,7 +1,7 @@
 //! A document as a tree, in which every value knows where it came from.
 
 use super::LIST_MAX;
-use super::finding::nearest;
+use super::finding::{Remedy, nearest};
 use super::path::{self, Segment};
 use super::shape::Shape;
 use serde_json::Value as Json;
@@ -102,7 +102,7 @@ impl Node {
 pub(super) struct Wrong {
     pub(super) origin: Origin,
     pub(super) message: String,
-    pub(super) remedy: String,
+    pub(super) remedy: Remedy,
 }
 
 /// Reads one text.
@@ -125,8 +125,8 @@ impl<'a> Reader<'a> {
         Origin { source: self.source, line: line.max(1), path: path.to_owned() }
     }
 
-    fn say(&mut self, origin: Origin, message: String, remedy: String) {
-        self.wrong.push(Wrong { origin, message, remedy });
+    fn say(&mut self, origin: Origin, message: String, remedy: impl Into<Remedy>) {
+        self.wrong.push(Wrong { origin, message, remedy: remedy.into() });
     }
 
     /// The document as a tree. Values that do not fit the shape are reported and replaced by
@@ -138,7 +138,7 @@ impl<'a> Reader<'a> {
             Err(e) => {
                 let origin = self.origin(e.span().map_or(0, |span| span.start), "");
                 let message = e.message().to_owned();
-                self.say(origin, message, "correct the TOML syntax here".to_owned());
+                self.say(origin, message, "correct the TOML syntax here");
                 None
             }
         }
@@ -209,8 +209,8 @@ impl<'a> Reader<'a> {
         // INVARIANT: the message does not repeat the value, which may be a secret in the wrong
         // field.
         let remedy = match nearest(text, choices.iter().map(String::as_str)) {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => format!("use one of {}", choices.join(", ")),
+            Some(near) => Remedy::value(near),
+            None => format!("use one of {}", choices.join(", ")).into(),
         };
         self.say(origin, format!("expected one of {}", choices.join(", ")), remedy);
     }
@@ -228,11 +228,11 @@ pub(super) fn harmless(shape: &Shape) -> Value {
     }
 }
 
-fn unknown_remedy(shape: &Shape, name: &str) -> String {
-    let Shape::Table(fields) = shape else { return "remove it".to_owned() };
+fn unknown_remedy(shape: &Shape, name: &str) -> Remedy {
+    let Shape::Table(fields) = shape else { return "remove it".into() };
     let known = || fields.iter().map(|field| field.name.as_str());
     match nearest(name, known()) {
-        Some(near) => format!("did you mean {near}?"),
-        None => format!("use one of {}", known().collect::<Vec<_>>().join(", ")),
+        Some(near) => Remedy::name(near),
+        None => format!("use one of {}", known().collect::<Vec<_>>().join(", ")).into(),
     }
 }

@@ -1,5 +1,6 @@
 //! What is wrong in a profile, and where it is in the text.
 
+use crate::wire::problem::{FieldError, Suggestion};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -41,6 +42,47 @@ pub struct Finding {
     /// Whether it makes the profile unusable.
     #[serde(default)]
     pub severity: Severity,
+    /// What the author probably meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<Suggestion>,
+}
+
+/// How to fix what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Remedy {
+    pub(super) text: String,
+    pub(super) suggestion: Option<Suggestion>,
+}
+
+impl Remedy {
+    /// The author meant another value.
+    pub(super) fn value(near: &str) -> Self {
+        let suggestion = Some(Suggestion::Value(near.to_owned()));
+        Self { text: format!("did you mean {near}?"), suggestion }
+    }
+
+    /// The author meant another name of the field.
+    pub(super) fn name(near: &str) -> Self {
+        let suggestion = Some(Suggestion::Name(near.to_owned()));
+        Self { text: format!("did you mean {near}?"), suggestion }
+    }
+
+    /// What is wrong with a field, with this remedy.
+    pub(super) fn of(self, path: String, message: String) -> FieldError {
+        FieldError { path, message, remedy: self.text, suggestion: self.suggestion }
+    }
+}
+
+impl From<String> for Remedy {
+    fn from(text: String) -> Self {
+        Self { text, suggestion: None }
+    }
+}
+
+impl From<&str> for Remedy {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
 }
 
 impl fmt::Display for Finding {

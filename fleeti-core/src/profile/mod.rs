@@ -27,6 +27,7 @@ mod rules;
 mod schema;
 mod shape;
 
+pub use crate::wire::problem::Suggestion;
 pub use diff::{Change, diff};
 pub use effects::{Effects, effects};
 pub use finding::{Finding, Severity, nearest};

@@ -10,7 +10,7 @@ pub use draft::{Draft, Inherited, InheritedValue, ListRule, draft, draft_with, l
 pub use explain::Step;
 
 use super::document::{Node, Origin, Reader, Value, Wrong, harmless};
-use super::finding::{Finding, Severity, nearest};
+use super::finding::{Finding, Remedy, Severity, nearest};
 use super::index::SuiteFindings;
 use super::library::{Builtin, Library};
 use super::merge::{self, Conflict, OWN, Place};
@@ -99,6 +99,7 @@ fn too_long(text: &str) -> Option<Finding> {
         message: format!("{} bytes, expected at most {TEXT_MAX}", text.len()),
         remedy: format!("keep a profile below {TEXT_MAX} bytes"),
         severity: Severity::Error,
+        suggestion: None,
     })
 }
 
@@ -137,7 +138,13 @@ impl<'a> Sources<'a> {
         }
     }
 
-    fn say(&mut self, origin: &Origin, severity: Severity, message: String, remedy: String) {
+    fn say(
+        &mut self,
+        origin: &Origin,
+        severity: Severity,
+        message: String,
+        remedy: impl Into<Remedy>,
+    ) {
         let (path, line, message) = match self.list.get(origin.source) {
             Some(source) if origin.source > 0 => {
                 let at = if origin.path.is_empty() { "document" } else { &origin.path };
@@ -146,7 +153,10 @@ impl<'a> Sources<'a> {
             }
             _ => (origin.path.clone(), origin.line, message),
         };
-        let finding = Finding { path, line, message, remedy, severity };
+        let Remedy { text: remedy, suggestion } = remedy.into();
+        // In the document it would be a value of `extends`.
+        let suggestion = suggestion.filter(|_| origin.source == 0);
+        let finding = Finding { path, line, message, remedy, severity, suggestion };
         if !self.findings.contains(&finding) {
             self.findings.push(finding);
         }
@@ -203,13 +213,13 @@ impl<'a> Sources<'a> {
         let index = match self.list.iter().position(|source| source.name == name) {
             Some(_) if stack.contains(&name) => {
                 let message = format!("extends itself: {} -> {name}", stack.join(" -> "));
-                self.say(&entry.origin, Severity::Error, message, "remove one of them".to_owned());
+                self.say(&entry.origin, Severity::Error, message, "remove one of them");
                 return;
             }
             Some(known) => known,
             None if self.list.len() > SOURCES_MAX => {
                 let message = format!("more than {SOURCES_MAX} fragments");
-                self.say(&entry.origin, Severity::Error, message, "extend fewer".to_owned());
+                self.say(&entry.origin, Severity::Error, message, "extend fewer");
                 return;
             }
             None => match self.library.find(&name) {
@@ -243,8 +253,9 @@ impl<'a> Sources<'a> {
         };
         let near = || nearest(name, names.iter().map(String::as_str));
         let remedy = remedy
-            .or_else(|| near().map(|near| format!("did you mean {near}?")))
-            .unwrap_or_else(|| "list the fragments with `fleeti profile library`".to_owned());
+            .map(Remedy::from)
+            .or_else(|| near().map(Remedy::value))
+            .unwrap_or_else(|| "list the fragments with `fleeti profile library`".into());
         self.say(&entry.origin, Severity::Error, message, remedy);
     }
 
@@ -324,7 +335,7 @@ impl<'a> Sources<'a> {
                     }
                     for origin in missing {
                         let message = format!("is not in the inherited {below}");
-                        self.say(&origin, Severity::Error, message, "remove the line".to_owned());
+                        self.say(&origin, Severity::Error, message, "remove the line");
                     }
                 }
                 _ => {}
@@ -352,7 +363,7 @@ impl<'a> Sources<'a> {
             Err(e) => {
                 let start = Origin { source: 0, line: 1, path: String::new() };
                 let message = e.to_string();
-                self.say(&start, Severity::Error, message, "correct the value".to_owned());
+                self.say(&start, Severity::Error, message, "correct the value");
                 None
             }
         };
@@ -393,7 +404,7 @@ impl<'a> Sources<'a> {
 
     /// Reports a broken rule where its value came from, unless that place is already reported.
     fn rule(&mut self, tree: &Node, severity: Severity, broken: FieldError) {
-        let FieldError { path, message, remedy } = broken;
+        let FieldError { path, message, remedy, suggestion } = broken;
         let segments = segments(&path);
         let (node, rest) = tree.locate(&segments);
         let mut origin = node.origin.clone();
@@ -407,7 +418,7 @@ impl<'a> Sources<'a> {
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         };
         if !self.broken.iter().any(is_at_or_below) {
-            self.say(&origin, severity, message, remedy);
+            self.say(&origin, severity, message, Remedy { text: remedy, suggestion });
         }
     }
 
@@ -428,7 +439,7 @@ impl<'a> Sources<'a> {
                     } else if field.required {
                         let mut origin = origin.clone();
                         origin.path = path::field(&origin.path, &field.name);
-                        let remedy = format!("add {} = {}", field.name, field.shape.noun());
+                        let remedy = format!("add {} = {}", field.name, field.shape.noun()).into();
                         let message = "is missing".to_owned();
                         self.wrong(Wrong { origin: origin.clone(), message, remedy });
                         let value = harmless(&field.shape);
@@ -460,7 +471,7 @@ impl<'a> Sources<'a> {
                 let origin = node.origin.clone();
                 node.value = Value::Text(harmless.to_owned());
                 if !self.broken.contains(&origin) {
-                    self.wrong(Wrong { origin, message, remedy: remedy.to_owned() });
+                    self.wrong(Wrong { origin, message, remedy: remedy.into() });
                 }
             }
         }

@@ -99,4 +99,17 @@ pub struct FieldError {
     pub message: String,
     /// What to do about it.
     pub remedy: String,
+    /// What the author probably meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<Suggestion>,
+}
+
+/// What the author of a field probably meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Suggestion {
+    /// Another value of the field.
+    Value(String),
+    /// Another name of the field.
+    Name(String),
 }

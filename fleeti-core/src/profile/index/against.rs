@@ -1,10 +1,11 @@
 //! Checks a profile against an index.
 
+use super::super::finding::Remedy;
 use super::super::{Probe, Profile, Suite, UnitState, rules};
 use super::near::Near;
 use super::searched::{Closure, SuiteIndex};
 use super::text::IndexError;
-use crate::wire::problem::FieldError;
+use crate::wire::problem::{FieldError, Suggestion};
 use std::collections::BTreeSet;
 
 /// Largest number of packages that a finding names.
@@ -141,8 +142,9 @@ impl Against<'_> {
             let path = format!("software.packages[{i}]");
             let message = format!("is not a package of {}", self.index.head().suite);
             if let Some(package) = self.index.provider(name)? {
-                let remedy = format!("write {package}, which provides it");
-                self.say(!has_others, FieldError { path, message, remedy });
+                let text = format!("write {package}, which provides it");
+                let remedy = Remedy { text, suggestion: Some(Suggestion::Value(package)) };
+                self.say(!has_others, remedy.of(path, message));
             } else {
                 let (what, name) = (What::Package, name.clone());
                 self.open.push(Open { what, name, path, message, is_error: !has_others });
@@ -156,8 +158,8 @@ impl Against<'_> {
         if self.closure.is_cut() {
             let path = "software.packages".to_owned();
             let message = "not checked further: too many packages would be installed".to_owned();
-            let remedy = "name fewer packages, or make the index of the suite again".to_owned();
-            self.say(false, FieldError { path, message, remedy });
+            let remedy = "name fewer packages, or make the index of the suite again";
+            self.say(false, Remedy::from(remedy).of(path, message));
         }
     }
 
@@ -305,8 +307,8 @@ impl Against<'_> {
         if !self.closure.is_cut() && !by.iter().any(|package| self.closure.has(package)) {
             let shown = by[..by.len().min(SHOWN_MAX)].join(" or ");
             let message = format!("the {noun} {name} is of the package {shown}");
-            let remedy = format!("add {first} to software.packages");
-            self.say(false, FieldError { path, message, remedy });
+            let remedy = Remedy::from(format!("add {first} to software.packages"));
+            self.say(false, remedy.of(path, message));
         }
     }
 
@@ -323,11 +325,10 @@ impl Against<'_> {
             own_names(self.profile, what).into_iter().for_each(|name| near.offer(name));
             for Open { name, path, message, is_error, .. } in of_kind {
                 let remedy = match near.of(name) {
-                    Some(near) => format!("did you mean {near}?"),
-                    None => what.remedy().to_owned(),
+                    Some(near) => Remedy::value(near),
+                    None => what.remedy().into(),
                 };
-                let (path, message) = (path.clone(), message.clone());
-                self.say(*is_error, FieldError { path, message, remedy });
+                self.say(*is_error, remedy.of(path.clone(), message.clone()));
             }
         }
         Ok(())

@@ -53,6 +53,7 @@ impl Resolved {
                 message: "no profile has this field".to_owned(),
                 remedy: "use a path such as users[ops].shell or network.firewall".to_owned(),
                 severity: Severity::Error,
+                suggestion: None,
             });
         }
         let (node, rest) = self.tree.locate(&segments);

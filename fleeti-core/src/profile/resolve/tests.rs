@@ -1,5 +1,5 @@
 use super::*;
-use crate::profile::{Fragment, Kind};
+use crate::profile::{Fragment, Kind, Suggestion};
 use std::borrow::Cow;
 
 const GOOD: &str = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
@@ -194,6 +194,7 @@ fn an_error_in_a_fragment_names_the_fragment_and_the_line_that_extends_it() {
 fn a_fragment_that_does_not_exist_or_extends_itself_is_refused() {
     let findings = with("extends = [\"sit\"]\n").unwrap_err();
     assert_eq!(findings[0].remedy, "did you mean site?");
+    assert_eq!(findings[0].suggestion, Some(Suggestion::Value("site".into())));
     let findings = with("extends = [\"loop\"]\n").unwrap_err();
     assert!(findings[0].message.contains("loop -> pool -> loop"), "{}", findings[0].message);
 }
@@ -230,7 +231,11 @@ fn a_wrong_choice_and_a_number_out_of_range_are_found_with_near_matches() {
     let remedy = |path: &str| {
         findings.iter().find(|f| f.path == path).map(|f| f.remedy.clone()).unwrap_or_default()
     };
-    assert_eq!(remedy("kernel.flavour"), "did you mean \"generic\"?");
+    assert_eq!(remedy("kernel.flavour"), "did you mean generic?");
+    let suggestion =
+        |path: &str| findings.iter().find(|f| f.path == path).and_then(|f| f.suggestion.clone());
+    assert_eq!(suggestion("kernel.flavour"), Some(Suggestion::Value("generic".into())));
+    assert_eq!(suggestion("network.vlans[0].id"), None);
     assert_eq!(remedy("network.vlans[0].id"), "use 1 to 4094");
     assert!(findings.iter().any(|f| f.path == "packages"), "{findings:?}");
 }

@@ -1,6 +1,7 @@
 //! Rules for users, groups and sudo.
 
 use super::{Sink, installs, is_account, is_clean_path};
+use crate::profile::finding::Remedy;
 use crate::profile::{Profile, SudoRule, User, nearest};
 use ssh_key::{Algorithm, PublicKey};
 
@@ -164,21 +165,21 @@ pub(super) fn doubt(profile: &Profile, sink: &mut Sink) {
             }
             let by = PACKAGE_GROUPS.iter().find(|(name, _)| name == group);
             let remedy = match (by, group.as_str()) {
-                (Some((_, package)), _) => format!("add {package} to software.packages"),
-                (None, "wheel") => "the group of administrators is sudo".to_owned(),
+                (Some((_, package)), _) => format!("add {package} to software.packages").into(),
+                (None, "wheel") => "the group of administrators is sudo".into(),
                 (None, _) => near_group(group, profile),
             };
             let path = format!("users[{i}].groups[{g}]");
-            sink.say(path, "nothing in this profile is known to create this group", &remedy);
+            sink.say(path, "nothing in this profile is known to create this group", remedy);
         }
     }
 }
 
-fn near_group(group: &str, profile: &Profile) -> String {
+fn near_group(group: &str, profile: &Profile) -> Remedy {
     let own = profile.groups.iter().map(|group| group.name.as_str());
     match nearest(group, own.chain(SYSTEM_GROUPS.iter().copied())) {
-        Some(near) => format!("did you mean {near}?"),
-        None => "add it to groups, or install the package that creates it".to_owned(),
+        Some(near) => Remedy::value(near),
+        None => "add it to groups, or install the package that creates it".into(),
     }
 }
 
@@ -272,7 +273,7 @@ fn shell(path: &str, u: &User, profile: &Profile, sink: &mut Sink) {
     let package = SHELLS.iter().find(|(shell, _)| *shell == u.shell).map(|(_, package)| *package);
     if let Some(package) = package.filter(|p| !p.is_empty() && !installs(profile, p)) {
         let remedy = format!("add {package} to software.packages, or write /bin/bash");
-        sink.say(path, format!("is in the package {package}, which is not installed"), &remedy);
+        sink.say(path, format!("is in the package {package}, which is not installed"), remedy);
     }
 }
 

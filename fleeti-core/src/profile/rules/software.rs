@@ -21,7 +21,7 @@ pub(super) fn check(profile: &Profile, sink: &mut Sink) {
     for (i, component) in software.components.iter().enumerate() {
         if !COMPONENTS.contains(&component.as_str()) {
             let remedy = format!("use {}", COMPONENTS.join(", "));
-            sink.say(format!("software.components[{i}]"), "is not a component", &remedy);
+            sink.say(format!("software.components[{i}]"), "is not a component", remedy);
         }
     }
     for (i, repository) in software.repositories.iter().enumerate() {
@@ -92,7 +92,7 @@ pub(super) fn doubt(profile: &Profile, sink: &mut Sink) {
     for (i, name) in profile.software.packages.iter().enumerate() {
         if let Some((_, remedy)) = POINTLESS.iter().find(|(package, _)| package == name) {
             let path = format!("software.packages[{i}]");
-            sink.say(path, "has no effect on a device with a read-only root", remedy);
+            sink.say(path, "has no effect on a device with a read-only root", *remedy);
         }
     }
 }

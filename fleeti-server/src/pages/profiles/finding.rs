@@ -1,6 +1,6 @@
 //! What is wrong in a profile, as the editor shows it.
 
-use fleeti_core::profile::{Finding, Severity};
+use fleeti_core::profile::{Finding, Severity, Suggestion};
 
 /// A finding, ready for display.
 #[derive(Clone)]
@@ -31,13 +31,12 @@ impl From<&Finding> for Answer {
     }
 }
 
-/// The near match that a remedy proposes. One for an unknown field is not a value.
+/// The value that the author probably meant. The name of a field is not a value.
 fn fix(finding: &Finding) -> Option<String> {
-    if finding.path.is_empty() || finding.message == "unknown field" {
-        return None;
+    match &finding.suggestion {
+        Some(Suggestion::Value(near)) if !finding.path.is_empty() => Some(near.clone()),
+        _ => None,
     }
-    let near = finding.remedy.strip_prefix("did you mean ")?.strip_suffix('?')?.trim_matches('"');
-    (!near.is_empty() && !near.contains([' ', '\n'])).then(|| near.to_owned())
 }
 
 /// The nearest path of which there is an element.
@@ -55,18 +54,21 @@ mod tests {
 
     #[test]
     fn a_near_match_is_a_value_that_can_be_used() {
-        let finding = |message: &str, remedy: &str| Finding {
-            path: "services[0].state".into(),
-            line: 1,
-            message: message.into(),
-            remedy: remedy.into(),
-            severity: Severity::Error,
+        let fixed = |path: &str, suggestion: Option<Suggestion>| {
+            fix(&Finding {
+                path: path.into(),
+                line: 1,
+                message: "is wrong".into(),
+                remedy: "did you mean masked?".into(),
+                severity: Severity::Error,
+                suggestion,
+            })
         };
-        let fixed = |message: &str, remedy: &str| fix(&finding(message, remedy));
-        assert_eq!(fixed("no such group", "did you mean sudo?").as_deref(), Some("sudo"));
-        assert_eq!(fixed("is wrong", "did you mean \"masked\"?").as_deref(), Some("masked"));
-        assert_eq!(fixed("unknown field", "did you mean packages?"), None);
-        assert_eq!(fixed("is wrong", "use one of a, b"), None);
+        let value = || Some(Suggestion::Value("masked".into()));
+        assert_eq!(fixed("services[0].state", value()).as_deref(), Some("masked"));
+        assert_eq!(fixed("", value()), None, "there is no field to set");
+        assert_eq!(fixed("colour", Some(Suggestion::Name("color".into()))), None);
+        assert_eq!(fixed("services[0].state", None), None, "the text of a remedy is not read");
     }
 
     #[test]

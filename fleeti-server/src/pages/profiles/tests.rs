@@ -206,6 +206,7 @@ fn what_a_profile_says_is_never_markup() {
         message: "is wrong".into(),
         remedy: "did you mean /bin/sh?".into(),
         severity: profile::Severity::Error,
+        suggestion: Some(profile::Suggestion::Value("/bin/sh".into())),
     });
     assert_eq!(answer.fix.as_deref(), Some("/bin/sh"));
 }
