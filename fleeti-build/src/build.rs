@@ -144,9 +144,9 @@ pub fn run_with<R: Runner>(
     let runner = runner(&out);
     let parts = Debian.build(&inputs, cache, &runner, &mut line)?;
 
-    learn(cache, &inputs.lock, &mut line);
     line("collecting");
     let files = collect(&parts, &out)?;
+    learn(cache, &inputs.lock, &out, &mut line);
     remember_ids(cache, &inputs.revision, &out)?;
     inputs.lock.write(&out.join("lock.json"))?;
     let record = BuildRecord {
@@ -178,13 +178,13 @@ pub fn run_with<R: Runner>(
     Ok(record)
 }
 
-/// Keeps what the packages of an image create, for checks of other profiles. A build does not fail
+/// Keeps what the packages of an image brought, for checks of other profiles. A build does not fail
 /// because of that.
-fn learn(cache: &Cache, lock: &Lock, line: &mut dyn FnMut(&str)) {
-    let learnt = suite::learn(cache, lock, line)
+fn learn(cache: &Cache, lock: &Lock, build: &Path, line: &mut dyn FnMut(&str)) {
+    let learnt = suite::learn(cache, lock, &build.join("brought.json"), line)
         .and_then(|number| if number > 0 { suite::remake(cache, line).map(drop) } else { Ok(()) });
     if let Err(e) = learnt {
-        line(&format!("what packages create was not kept: {e}"));
+        line(&format!("what packages brought was not kept: {e}"));
     }
 }
 

@@ -15,14 +15,16 @@ pub use crate::apt::SUITE;
 use crate::base::Base;
 use crate::base::debian::Debian;
 use crate::cache::Cache;
+use crate::choices;
 use crate::file::{open_plain, sha256_file, write_with_folder};
 use crate::lock::{LockError, io};
+use crate::overlay;
 use fleeti_core::canonical::CanonicalError;
 use fleeti_core::profile::{
-    IndexError, IndexHead, IndexParts, IndexText, Profile, Revision, SuiteFindings, SuiteIndex,
-    against_suite,
+    IndexError, IndexHead, IndexParts, IndexText, Installed, Profile, Revision, SuiteFindings,
+    SuiteIndex, against_suite,
 };
-pub use learnt::learn;
+pub use learnt::{add_learnt, learn};
 pub use pace::Pace;
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -173,7 +175,7 @@ fn make(cache: &Cache, apt: &Apt, line: &mut dyn FnMut(&str)) -> Result<SuiteInd
     lists::packages(apt, &mut parts)?;
     line("reading the lists of contents");
     lists::contents(apt, &contents, &mut parts)?;
-    learnt::add(cache, &mut parts)?;
+    add_learnt(cache, &mut parts)?;
     write_with_folder(&path, parts.to_text(&head).as_bytes()).map_err(io(&path))?;
     open(&path)?.ok_or(SuiteError::Missing("packages"))
 }
@@ -187,6 +189,29 @@ pub fn base_packages(profile: &Profile) -> Result<Vec<String>, CanonicalError> {
     let mut packages = Debian.packages(&revision).remove("device").unwrap_or_default();
     packages.retain(|package| !profile.software.packages.contains(package));
     Ok(packages)
+}
+
+/// What is installed in the image of a profile, as far as an index knows it.
+///
+/// # Errors
+/// [`IndexError::Unreadable`].
+pub fn installed(profile: &Profile, index: Option<&SuiteIndex>) -> Result<Installed, IndexError> {
+    let mut names = base_packages(profile).map_err(|e| IndexError::Unreadable(e.to_string()))?;
+    names.extend_from_slice(&profile.software.packages);
+    names.extend(profile.software.own.iter().map(|own| own.name.clone()));
+    let mut installed = match index {
+        Some(index) => index.installed(&names)?,
+        None => Installed::default(),
+    };
+    // A package that is not in the index is of another repository.
+    for name in names {
+        if installed.packages.insert(name.clone()) {
+            installed.unknown.insert(name);
+        }
+    }
+    choices::units(profile, &mut installed.enabled);
+    installed.enabled.retain(|unit| !overlay::is_masked(unit));
+    Ok(installed)
 }
 
 /// Errors and warnings of a profile that only the packages of its suite show.

@@ -70,6 +70,9 @@ pub struct Failure {
     error: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     details: Vec<String>,
+    /// The same as in `details`, for programs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    findings: Vec<Finding>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
 }
@@ -77,7 +80,8 @@ pub struct Failure {
 impl Failure {
     /// An error, with a hint what to do.
     pub fn new(error: impl Display, hint: Option<impl Into<String>>) -> Self {
-        Self { error: error.to_string(), details: vec![], hint: hint.map(Into::into) }
+        let hint = hint.map(Into::into);
+        Self { error: error.to_string(), details: vec![], findings: vec![], hint }
     }
     /// An error without a hint.
     pub fn plain(error: impl Display) -> Self {
@@ -88,6 +92,12 @@ impl Failure {
     #[must_use]
     pub fn with_details(mut self, details: impl Into<Lines>) -> Self {
         self.details.extend(details.into().0);
+        self
+    }
+    /// Adds what is wrong in a profile, which the details say to people.
+    #[must_use]
+    pub fn with_findings(mut self, findings: Vec<Finding>) -> Self {
+        self.findings = findings;
         self
     }
     /// An error whose text continues with the log of another program, from its second line on.

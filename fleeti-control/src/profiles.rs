@@ -240,7 +240,7 @@ pub async fn changes(
 ) -> Result<ProfileChanges, Error> {
     let (before, after) = (get(cx, line, from).await?, get(cx, line, to).await?);
     let changes = profile::diff(&before.profile, &after.profile).map_err(Error::internal)?;
-    let effects = profile::effects(&before.profile, &after.profile);
+    let effects = suites::effects_of(cx, before.profile, after.profile).await?;
     let devices = store::devices::of_line(cx.db.pool(), line).await?;
     Ok(ProfileChanges { line: line.clone(), from, to, changes, effects, devices })
 }

@@ -11,7 +11,7 @@ pub mod upload;
 mod using;
 
 pub(crate) use opened::OpenIndex;
-pub(crate) use using::with;
+pub(crate) use using::{effects_of, with};
 
 use crate::context::Context;
 use crate::error::Error;

@@ -90,6 +90,7 @@ fn write_outputs(outputs: &Path) -> Result<()> {
         ("root/ids.json", "{}\n"),
         ("root/scripts.json", "[]\n"),
         ("root/contents.json", "{\"users\":{},\"groups\":{},\"files\":[]}\n"),
+        ("root/brought.json", "{}\n"),
         ("uki/uki.efi", "a UKI"),
         ("uki/systemd-boot.efi", "a boot loader"),
         ("uki/pcr11.txt", pcr11.as_str()),

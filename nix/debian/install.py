@@ -7,7 +7,7 @@ A build has one user id, so nothing can have another owner. fakeroot remembers o
 against the packages' own lists of members, and finish.py removes what scripts make by chance or time.
 """
 import json, os, shutil, stat, subprocess, sys
-import finish, hold, ids, members
+import brought, finish, hold, ids, members
 from owners import another_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -184,6 +184,7 @@ def main():
     if holding.errors:
         sys.exit("".join(f"error: {line}\n" for line in holding.errors))
     device = listed[:len(sets["device"])]
+    save(out, "brought.json", brought.read(root, "/build/dpkg", listed, tree.found))
     finish.remove_build_only(tree, listed[len(device):], device)
     add_kernel(tree, sets["kernel"], out)
     brought_by = {path: package["name"] for package in [*device, *members.read(sets["kernel"])] for path, entry in package["paths"].items()

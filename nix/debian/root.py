@@ -173,7 +173,7 @@ def main():
     overlay = json.load(open(OVERLAY))
     os.makedirs(OUT)
     kernel = os.listdir(f"{ROOT}/usr/lib/modules")[0]
-    for name in ("vmlinuz", "ids.json", "scripts.json"):
+    for name in ("vmlinuz", "ids.json", "scripts.json", "brought.json"):
         shutil.copyfile(f"{TREE}/{name}", f"{OUT}/{name}")
     with open(f"{OUT}/kernel-version", "w") as f:
         f.write(kernel)

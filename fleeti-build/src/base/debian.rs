@@ -44,6 +44,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("install.py", include_str!("../../../nix/debian/install.py")),
     ("owners.py", include_str!("../../../nix/debian/owners.py")),
     ("apart.py", include_str!("../../../nix/debian/apart.py")),
+    ("brought.py", include_str!("../../../nix/debian/brought.py")),
     ("members.py", include_str!("../../../nix/debian/members.py")),
     ("hold.py", include_str!("../../../nix/debian/hold.py")),
     ("finish.py", include_str!("../../../nix/debian/finish.py")),
@@ -194,8 +195,8 @@ const INITRD: &[&str] = &[
 ];
 
 /// What a build says of its image: numbers of users of packages, what maintainer scripts changed,
-/// and every file.
-const REPORTS: [&str; 3] = ["ids.json", "scripts.json", contents::FILE];
+/// what each package brought, and every file.
+const REPORTS: [&str; 4] = ["ids.json", "scripts.json", "brought.json", contents::FILE];
 
 /// The Debian base.
 #[derive(Debug, Clone, Copy, Default)]
@@ -379,7 +380,8 @@ fn verity_salt(release: &ReleaseName) -> String {
 }
 
 /// The kernel command line, with a placeholder for the root hash.
-fn cmdline(profile: &Profile) -> String {
+#[must_use]
+pub fn kernel_command_line(profile: &Profile) -> String {
     let lockdown = profile.security.lockdown.argument();
     let arguments = profile.kernel.arguments.iter().map(String::as_str);
     command_line::of("@ROOT_HASH@", lockdown.into_iter().chain(arguments))
@@ -416,7 +418,7 @@ fn spec_json(
         "root_uuid": guid_of(&format!("fleeti-root-v1|{}", inputs.release)),
         "verity_salt": verity_salt(&inputs.release),
         // The build replaces the placeholder when the root hash is known.
-        "cmdline": cmdline(&inputs.revision.profile),
+        "cmdline": kernel_command_line(&inputs.revision.profile),
         "sbat": format!("{SBAT}\nfleeti,1,Fleeti UKI,{line},{version},https://fleeti.invalid\n"),
         "partitions": partitions::definitions(
             &inputs.release,

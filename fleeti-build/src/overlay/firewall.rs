@@ -16,9 +16,7 @@ pub(super) fn add(profile: &Profile, out: &mut Additions) {
 
 /// A device whose rules do not load would be open: its image must not be kept.
 pub(super) fn health_check(profile: &Profile) -> Option<HealthCheck> {
-    let command = ["/usr/bin/systemctl", "is-active", "--quiet", "nftables.service"];
-    let name = "the packet filter is loaded";
-    profile.network.firewall.enabled.then(|| HealthCheck::of_command(name, &command, 30))
+    profile.network.firewall.enabled.then(HealthCheck::of_packet_filter)
 }
 
 /// The rules, in a table of their own: loading them again does not touch those of other programs.

@@ -80,6 +80,11 @@ const MASKED: &[&str] = &[
     "sshd-keygen.service",
 ];
 
+/// Whether no image starts this unit.
+pub(crate) fn is_masked(unit: &str) -> bool {
+    MASKED.contains(&unit)
+}
+
 /// The release that an image is for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Image<'a> {

@@ -18,6 +18,7 @@ mod trust;
 mod units;
 
 pub use error::OverlayError;
+pub(crate) use fleeti::is_masked;
 pub use trust::Trust;
 
 use entry::{Account, Additions};

@@ -1,11 +1,13 @@
-//! What was learnt from packages themselves, by the digest of the .deb file. It is kept in the cache,
-//! one line for each package, oldest first: SHA-256, `+` if that is all, and what it brings.
+//! What was learnt from installations of packages, by the digest of the .deb file. It is kept in the
+//! cache, one line for each package, oldest first: SHA-256, `+` if that is all, and what it brings.
 
 use super::{SuiteError, deb};
 use crate::cache::Cache;
 use crate::file::write_with_folder;
 use crate::lock::{Lock, io};
 use fleeti_core::profile::{Brought, IndexParts};
+use fleeti_core::strict;
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
@@ -18,7 +20,7 @@ const LEARNT_MAX: usize = 64 << 20;
 const LINE_MAX: usize = 64 << 10;
 
 fn path(cache: &Cache) -> PathBuf {
-    cache.root().join("suites/learnt")
+    cache.root().join("suites/installed")
 }
 
 /// Whether something was learnt after a file was written.
@@ -59,47 +61,118 @@ fn newest(text: &str, most: usize) -> &str {
     end.and_then(|end| text.get(over + end..)).unwrap_or_default()
 }
 
-/// Reads the packages of a lock that are in the cache and were not read before, and keeps what they
-/// bring. Returns the number of packages that were read. A package that cannot be read stays
-/// unknown, and `line` says so. Above 64 MiB what was learnt first is forgotten.
+/// What a build says that its packages brought (`nix/debian/brought.py`), by package.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Made {
+    users: BTreeSet<String>,
+    groups: BTreeSet<String>,
+    enabled: BTreeSet<String>,
+    units: BTreeSet<String>,
+    programs: BTreeSet<String>,
+    /// Whether everything that its scripts made is known to be theirs.
+    is_whole: bool,
+}
+
+/// What is known of a package.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Known {
+    brought: Brought,
+    is_whole: bool,
+}
+
+impl Known {
+    /// Adds what an installation made. Another one may have made other things, because of other
+    /// packages.
+    fn add(&mut self, made: &Made) {
+        let Brought { units, programs, users, groups, enabled } = &mut self.brought;
+        for (known, made) in [
+            (units, &made.units),
+            (programs, &made.programs),
+            (users, &made.users),
+            (groups, &made.groups),
+            (enabled, &made.enabled),
+        ] {
+            known.extend(made.iter().cloned());
+        }
+        self.is_whole |= made.is_whole;
+    }
+}
+
+fn report(path: &Path) -> Result<BTreeMap<String, Made>, SuiteError> {
+    let wrong = |detail: String| SuiteError::Package { path: path.to_owned(), detail };
+    let file = fs::File::open(path).map_err(io(path))?;
+    let mut text = String::new();
+    file.take(LEARNT_MAX as u64).read_to_string(&mut text).map_err(io(path))?;
+    let mut made: BTreeMap<String, Made> =
+        strict::from_slice(text.as_bytes()).map_err(|e| wrong(e.to_string()))?;
+    for made in made.values_mut() {
+        made.users.retain(|name| deb::is_account(name));
+        made.groups.retain(|name| deb::is_account(name));
+    }
+    Ok(made)
+}
+
+/// Keeps what the packages of a lock brought in an installation, of which `brought` is the report.
+/// Returns the number of packages of which something new is known. A package that cannot be read
+/// stays unknown, and `line` says so. Above 64 MiB what was learnt first is forgotten.
 ///
 /// # Errors
-/// [`SuiteError`] if what was learnt cannot be read or written.
-pub fn learn(cache: &Cache, lock: &Lock, line: &mut dyn FnMut(&str)) -> Result<usize, SuiteError> {
+/// [`SuiteError`] if the report, or what was learnt, cannot be read or written.
+pub fn learn(
+    cache: &Cache,
+    lock: &Lock,
+    brought: &Path,
+    line: &mut dyn FnMut(&str),
+) -> Result<usize, SuiteError> {
+    let made = report(brought)?;
     let _alone = cache.lock("learnt").map_err(io(cache.root()))?;
-    let mut text = read(cache)?.unwrap_or_else(|| {
+    let text = read(cache)?.unwrap_or_else(|| {
         line("the file of what was learnt from packages is too large and is replaced");
         String::new()
     });
-    let packages: BTreeSet<_> = lock.set("device").iter().map(|package| &package.sha256).collect();
-    let new: Vec<_> = {
-        let known = by_digest(&text);
-        let is_new = |sha256: &str| !known.contains_key(sha256) && cache.package(sha256).exists();
-        packages.into_iter().filter(|sha256| is_new(sha256)).collect()
-    };
+    let before = by_digest(&text);
+    let mut new: BTreeMap<&str, String> = BTreeMap::new();
+    for package in lock.set("device") {
+        let Some(made) = made.get(&*package.name) else { continue };
+        let known = before.get(&*package.sha256).copied();
+        let mut reading = match known {
+            Some(known) => of_line(known),
+            None if !cache.package(&package.sha256).exists() => continue,
+            None => match deb::read(&cache.package(&package.sha256)) {
+                Ok(brought) => Known { brought, is_whole: false },
+                Err(e) => {
+                    line(&e.to_string());
+                    continue;
+                }
+            },
+        };
+        reading.add(made);
+        let reading = to_line(&reading);
+        if known != Some(reading.as_str()) {
+            new.insert(&package.sha256, reading);
+        }
+    }
     if new.is_empty() {
         return Ok(0);
     }
-    line(&format!("reading what {} packages create", new.len()));
-    if !text.is_empty() && !text.ends_with('\n') {
-        text.push('\n');
-    }
-    for sha256 in &new {
-        match deb::read(&cache.package(sha256)) {
-            Ok(reading) => {
-                // Writing to a string does not fail.
-                writeln!(text, "{sha256}\t{}", to_line(&reading)).ok();
-            }
-            Err(e) => line(&e.to_string()),
-        }
+    line(&format!("keeping what {} packages brought", new.len()));
+    let is_kept = |line: &&str| line.split_once('\t').is_some_and(|(id, _)| !new.contains_key(id));
+    let mut kept: String = text.lines().filter(is_kept).map(|line| format!("{line}\n")).collect();
+    for (sha256, reading) in &new {
+        // Writing to a string does not fail.
+        writeln!(kept, "{sha256}\t{reading}").ok();
     }
     let path = path(cache);
-    write_with_folder(&path, newest(&text, LEARNT_MAX).as_bytes()).map_err(io(&path))?;
+    write_with_folder(&path, newest(&kept, LEARNT_MAX).as_bytes()).map_err(io(&path))?;
     Ok(new.len())
 }
 
-/// Adds what was learnt from the packages that the suite has in the same version.
-pub(super) fn add(cache: &Cache, parts: &mut IndexParts) -> Result<(), SuiteError> {
+/// Adds what was learnt to the packages of which the suite has the same .deb file.
+///
+/// # Errors
+/// [`SuiteError`] if what was learnt cannot be read.
+pub fn add_learnt(cache: &Cache, parts: &mut IndexParts) -> Result<(), SuiteError> {
     let text = read(cache)?.unwrap_or_default();
     let known = by_digest(&text);
     let packages: Vec<_> = parts
@@ -117,10 +190,15 @@ pub(super) fn add(cache: &Cache, parts: &mut IndexParts) -> Result<(), SuiteErro
     Ok(())
 }
 
-fn to_line(reading: &deb::Reading) -> String {
-    let Brought { units, programs, users, groups } = &reading.brought;
-    let mut line = if reading.is_whole { "+".to_owned() } else { "-".to_owned() };
-    for (kind, names) in [('U', units), ('B', programs), ('A', users), ('G', groups)] {
+/// The sets of a package, with the letters of their lines.
+fn sets(brought: &mut Brought) -> [(char, &mut BTreeSet<String>); 5] {
+    let Brought { units, programs, users, groups, enabled } = brought;
+    [('U', units), ('B', programs), ('A', users), ('G', groups), ('E', enabled)]
+}
+
+fn to_line(known: &Known) -> String {
+    let mut line = if known.is_whole { "+".to_owned() } else { "-".to_owned() };
+    for (kind, names) in sets(&mut known.brought.clone()) {
         for name in names.iter().filter(|name| !name.contains(char::is_control)) {
             if line.len() + name.len() + 3 > LINE_MAX {
                 line.replace_range(..1, "-");
@@ -133,23 +211,21 @@ fn to_line(reading: &deb::Reading) -> String {
     line
 }
 
-fn of_line(line: &str) -> deb::Reading {
-    let mut reading = deb::Reading::default();
+fn of_line(line: &str) -> Known {
+    let mut known = Known::default();
     for field in line.split('\t') {
-        let Brought { units, programs, users, groups } = &mut reading.brought;
-        let names = match field.get(..2) {
-            Some("U:") => units,
-            Some("B:") => programs,
-            Some("A:") => users,
-            Some("G:") => groups,
-            _ => {
-                reading.is_whole = field == "+";
-                continue;
+        match field.split_once(':') {
+            Some((letter, name)) => {
+                for (kind, names) in sets(&mut known.brought) {
+                    if letter.chars().eq([kind]) {
+                        names.insert(name.to_owned());
+                    }
+                }
             }
-        };
-        names.insert(field[2..].to_owned());
+            None => known.is_whole = field == "+",
+        }
     }
-    reading
+    known
 }
 
 #[cfg(test)]
@@ -188,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_package_creates_is_learnt_once_and_kept_by_its_digest() {
+    fn what_an_installation_made_is_learnt_and_kept_by_the_digest_of_its_package() {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().join("cache"));
         let deb = package(folder.path());
@@ -204,36 +280,59 @@ mod tests {
             }]},
         });
         let lock: Lock = serde_json::from_value(lock).unwrap();
-        assert_eq!(learn(&cache, &lock, &mut |_| {}).unwrap(), 1);
-        assert_eq!(learn(&cache, &lock, &mut |_| {}).unwrap(), 0);
+        let brought = folder.path().join("brought.json");
+        let installed = |text: &str, line: &mut dyn FnMut(&str)| {
+            fs::write(&brought, text).unwrap();
+            learn(&cache, &lock, &brought, line)
+        };
+        let made = r#"{"docker.io": {"groups": ["docker", "A"], "enabled": ["docker.service"],
+                       "is_whole": true}, "other": {"users": ["x"], "is_whole": true}}"#;
+        // A script that makes something only beside another package adds it later.
+        let less = r#"{"docker.io": {"is_whole": false}}"#;
+        for (text, number) in [("{}", 0), (less, 1), (less, 0), (made, 1), (made, 0), (less, 0)] {
+            assert_eq!(installed(text, &mut |_| {}).unwrap(), number, "{text}");
+        }
         let mut parts = IndexParts::default();
         let indexed = IndexedPackage { sha256, ..IndexedPackage::default() };
         parts.packages.insert("docker.io".to_owned(), indexed);
-        add(&cache, &mut parts).unwrap();
+        add_learnt(&cache, &mut parts).unwrap();
         let by = BTreeSet::from(["docker.io".to_owned()]);
         for (map, names) in [
             (&parts.groups, &["docker", "dockremap"][..]),
             (&parts.users, &["dockremap"]),
             (&parts.units, &["container.service", "docker.service"]),
             (&parts.programs, &["/usr/bin/docker"]),
+            (&parts.enabled, &["docker.service"]),
         ] {
             assert!(map.keys().eq(names.iter().copied()), "{map:?}");
             assert!(map.values().all(|packages| *packages == by));
         }
         assert!(parts.packages["docker.io"].is_learnt);
-        // Another version was not read.
+        // Another version was not installed.
         let mut other = IndexParts::default();
         other.packages.insert("docker.io".to_owned(), IndexedPackage::default());
-        add(&cache, &mut other).unwrap();
+        add_learnt(&cache, &mut other).unwrap();
         assert!(other.groups.is_empty() && !other.packages["docker.io"].is_learnt);
         // A file above the limit is ignored and replaced.
         let before = fs::read(super::path(&cache)).unwrap();
         let large = fs::File::create(super::path(&cache)).unwrap();
         large.set_len(LEARNT_MAX as u64 + 1).unwrap();
         let mut said = Vec::new();
-        assert_eq!(learn(&cache, &lock, &mut |line| said.push(line.to_owned())).unwrap(), 1);
+        assert_eq!(installed(made, &mut |line| said.push(line.to_owned())).unwrap(), 1);
         assert!(said[0].contains("replaced"), "{said:?}");
         assert_eq!(fs::read(super::path(&cache)).unwrap(), before);
+    }
+
+    #[test]
+    fn a_report_that_is_not_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("brought.json");
+        assert!(report(&path).unwrap_err().to_string().contains("brought.json"));
+        for text in ["", "[]", r#"{"a": {"owners": []}}"#, r#"{"a": {"users": "x"}}"#] {
+            fs::write(&path, text).unwrap();
+            let error = report(&path).unwrap_err().to_string();
+            assert!(error.contains("brought.json"), "{text}: {error}");
+        }
     }
 
     #[test]

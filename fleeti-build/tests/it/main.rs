@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::too_many_lines, reason = "a scenario or a table is read from its beginning")]
 
+mod brought;
 mod compare;
 mod contents;
 mod countersign;

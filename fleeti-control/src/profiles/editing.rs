@@ -44,14 +44,14 @@ pub async fn preview(cx: &Context, profile: &Profile) -> Result<Preview, Error> 
     let line: &Line = &profile.name;
     let newest = store::revisions::of_line(cx.db.pool(), line, 1).await?.pop();
     let Some(newest) = newest else {
-        let mut effects = profile::effects(&nothing(line)?, profile);
+        let mut effects = suites::effects_of(cx, nothing(line)?, profile.clone()).await?;
         // A profile that says nothing has no packet filter, so that every port is open in it; but no
         // device runs it.
         effects.ports_closed.clear();
         return Ok(Preview { against: None, changes: Vec::new(), effects, devices: 0 });
     };
     let changes = profile::diff(&newest.profile, profile).map_err(Error::internal)?;
-    let effects = profile::effects(&newest.profile, profile);
+    let effects = suites::effects_of(cx, newest.profile, profile.clone()).await?;
     let devices = devices(cx, line).await?;
     Ok(Preview { against: Some(newest.number), changes, effects, devices })
 }

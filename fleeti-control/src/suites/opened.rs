@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use fleeti_build::suite;
-use fleeti_core::profile::{Profile, SuiteFindings, SuiteIndex};
+use fleeti_core::profile::{Installed, Profile, SuiteFindings, SuiteIndex};
 use fleeti_core::wire::suite::{IndexedSuite, SuiteSearch};
 
 /// An open index.
@@ -31,6 +31,11 @@ impl OpenIndex {
             tracing::error!("the index of {}: {e}", self.index.head().suite);
             SuiteFindings::default()
         })
+    }
+
+    /// What is installed in the image of a profile.
+    pub(super) fn installed(&self, profile: &Profile) -> Result<Installed, Error> {
+        suite::installed(profile, Some(&self.index)).map_err(Error::internal)
     }
 
     /// Packages and units that fit a text.

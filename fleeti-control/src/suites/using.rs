@@ -3,6 +3,8 @@
 use super::opened::OpenIndex;
 use crate::context::Context;
 use crate::error::Error;
+use fleeti_build::suite;
+use fleeti_core::profile::{Effects, Image, Profile, effects};
 use std::sync::Arc;
 
 /// Does something with the index, away from the tasks that serve connections; `None` if there is no
@@ -19,4 +21,23 @@ pub(crate) async fn with<T: Send + 'static>(
         work(state.open().as_deref())
     });
     done.await.map_err(Error::internal)
+}
+
+/// What a change of a profile does to a device, as far as the index knows the packages.
+pub(crate) async fn effects_of(
+    cx: &Context,
+    before: Profile,
+    after: Profile,
+) -> Result<Effects, Error> {
+    with(cx, move |index| {
+        let image = |profile| -> Result<Image<'_>, Error> {
+            let installed = match index {
+                Some(index) => index.installed(profile),
+                None => suite::installed(profile, None).map_err(Error::internal),
+            };
+            Ok(Image { profile, installed: installed? })
+        };
+        Ok(effects(&image(&before)?, &image(&after)?))
+    })
+    .await?
 }

@@ -29,7 +29,7 @@ mod shape;
 
 pub use crate::wire::problem::Suggestion;
 pub use diff::{Change, diff};
-pub use effects::{Effects, effects};
+pub use effects::{Effects, Image, Installed, effects};
 pub use finding::{Finding, Severity, nearest};
 pub use honoured::{beyond, fields};
 pub use index::{

@@ -139,7 +139,9 @@ pub fn resolve_text(
         let noun = if errors == 1 { "error" } else { "errors" };
         let note = indexed.and_then(|indexed| indexed.note.clone());
         let details: Vec<_> = lines(file, &findings).into_iter().chain(note).collect();
-        Failure::plain(format!("{errors} {noun} in {}", file.display())).with_details(details)
+        Failure::plain(format!("{errors} {noun} in {}", file.display()))
+            .with_details(details)
+            .with_findings(findings)
     })
 }
 

@@ -242,13 +242,14 @@ impl Against<'_> {
         let profile = self.profile;
         for (i, user) in profile.users.iter().enumerate() {
             for (g, group) in user.groups.iter().enumerate() {
-                if rules::is_known_group(group, profile) {
+                if rules::is_own_group(group, profile) {
                     continue;
                 }
                 let path = format!("users[{i}].groups[{g}]");
                 let by = self.index.with_group(group)?;
-                // The rules know some groups with their packages, and say more about them.
-                if !by.is_empty() || !rules::has_advice(group) {
+                // The rules know some groups with their packages, and say which one to add.
+                let is_added = rules::is_known_group(group, profile);
+                if !by.is_empty() || is_added || !rules::has_advice(group) {
                     self.found.settled.insert(path.clone());
                     self.brought(What::Group, Named { path, name: group.clone() }, &by);
                 }
@@ -274,7 +275,7 @@ impl Against<'_> {
                 let name = identity.name.as_str();
                 let named = Named { path: path.clone(), name: name.to_owned() };
                 if identity.is_group {
-                    if !rules::is_known_group(name, profile) {
+                    if !rules::is_own_group(name, profile) {
                         let by = self.index.with_group(name)?;
                         self.brought(What::Group, named, &by);
                     }
@@ -296,8 +297,11 @@ impl Against<'_> {
                 What::User | What::Group => "is known to create",
                 _ => "brings",
             };
-            let message = format!("no package of {suite} {verb} the {noun} {name}");
-            // Only a package that was read shows what its scripts create, and programs have more
+            let mut message = format!("no package of {suite} {verb} the {noun} {name}");
+            if matches!(what, What::User | What::Group) {
+                message.push_str(&self.not_installed());
+            }
+            // Only a package that was installed shows what its scripts create, and programs have more
             // ways to come into being than units: alternatives, diversions.
             let is_error = self.closure.is_learnt() && what != What::Program;
             self.open.push(Open { what, name, path, message, is_error });
@@ -309,6 +313,22 @@ impl Against<'_> {
             let message = format!("the {noun} {name} is of the package {shown}");
             let remedy = Remedy::from(format!("add {first} to software.packages"));
             self.say(false, remedy.of(path, message));
+        }
+    }
+
+    /// Which packages may create a user or a group, because no build installed them yet: those that
+    /// the profile names first.
+    fn not_installed(&self) -> String {
+        let mut packages: Vec<_> = self.closure.unlearnt().collect();
+        let named = &self.profile.software.packages;
+        packages.sort_by_key(|package| !named.iter().any(|name| name == package));
+        match packages.as_slice() {
+            [] => String::new(),
+            [one] => format!("; {one} may create it: no build installed it yet"),
+            [first, others @ ..] => format!(
+                "; {first} or {} other packages may create it: no build installed them yet",
+                others.len()
+            ),
         }
     }
 

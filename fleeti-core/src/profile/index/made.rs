@@ -21,6 +21,8 @@ pub struct IndexParts {
     pub users: BTreeMap<String, BTreeSet<String>>,
     /// Packages by group.
     pub groups: BTreeMap<String, BTreeSet<String>>,
+    /// Packages by unit that starts at boot where they are installed.
+    pub enabled: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A package from which an index is made.
@@ -36,11 +38,11 @@ pub struct IndexedPackage {
     pub depends: String,
     /// What it is, in a few words.
     pub summary: String,
-    /// Whether the package itself was read.
+    /// Whether everything is known that the package brings: it was installed once.
     pub is_learnt: bool,
 }
 
-/// What a package brings, read from the package itself.
+/// What a package brings: its files, and what its installation made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Brought {
     /// System units, with their aliases.
@@ -51,10 +53,12 @@ pub struct Brought {
     pub users: BTreeSet<String>,
     /// Groups that its installation creates.
     pub groups: BTreeSet<String>,
+    /// Units that start at boot where it is installed.
+    pub enabled: BTreeSet<String>,
 }
 
 impl IndexParts {
-    /// Adds what was read from the package itself.
+    /// Adds what a package brings.
     pub fn learn(&mut self, package: &str, brought: &Brought) {
         let Some(known) = self.packages.get_mut(package) else { return };
         known.is_learnt = true;
@@ -63,6 +67,7 @@ impl IndexParts {
             (&mut self.programs, &brought.programs),
             (&mut self.users, &brought.users),
             (&mut self.groups, &brought.groups),
+            (&mut self.enabled, &brought.enabled),
         ] {
             for name in names {
                 map.entry(name.clone()).or_default().insert(package.to_owned());
@@ -77,6 +82,7 @@ impl IndexParts {
         for (kind, map) in [
             ('A', &self.users),
             ('B', &self.programs),
+            ('E', &self.enabled),
             ('G', &self.groups),
             ('U', &self.units),
             ('V', &self.provided),

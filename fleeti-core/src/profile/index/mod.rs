@@ -8,14 +8,15 @@
 //! ```text
 //! A<tab>USER<tab>PACKAGE,PACKAGE        a user that the installation of a package creates
 //! B<tab>PATH<tab>PACKAGE,PACKAGE        a program below /usr/bin or /usr/sbin
+//! E<tab>UNIT<tab>PACKAGE,PACKAGE        a unit that starts at boot where a package is installed
 //! G<tab>GROUP<tab>PACKAGE,PACKAGE       a group that the installation of a package creates
 //! P<tab>NAME<tab>VERSION<tab>INSTALLED KiB<tab>SHA-256<tab>LEARNT<tab>DEPENDS<tab>SUMMARY
 //! U<tab>UNIT<tab>PACKAGE,PACKAGE        a system unit of systemd
 //! V<tab>NAME<tab>PACKAGE,PACKAGE        a virtual package, and who provides it
 //! ```
 //!
-//! SHA-256 is that of the .deb file, or `-`. LEARNT is `+` if the package itself was read, so that
-//! the index has everything that it brings, and otherwise `-`. DEPENDS is a list of groups with `,`
+//! SHA-256 is that of the .deb file, or `-`. LEARNT is `+` if a build installed the package, so
+//! that the index has everything that it brings, and otherwise `-`. DEPENDS is a list of groups with `,`
 //! between them; a group is alternatives with `|` between them.
 
 mod against;

@@ -1,5 +1,6 @@
 //! Finds things in an index.
 
+use super::super::effects::Installed;
 use super::near::Near;
 use super::text::{INDEX_MAX, IndexError, IndexHead, IndexText, Line, Lines, key, problem};
 use crate::wire::suite::{FoundPackage, FoundUnit};
@@ -75,6 +76,10 @@ impl Closure {
         !self.is_cut
             && !self.packages.is_empty()
             && self.packages.values().all(|is_learnt| *is_learnt)
+    }
+    /// Packages that no build installed yet.
+    pub(super) fn unlearnt(&self) -> impl Iterator<Item = &str> {
+        self.packages.iter().filter(|(_, is_learnt)| !**is_learnt).map(|(name, _)| name.as_str())
     }
     /// Whether dependencies were left out: there may be more packages.
     pub(super) fn is_cut(&self) -> bool {
@@ -261,6 +266,31 @@ impl SuiteIndex {
             })?;
         }
         Ok(best.finish())
+    }
+
+    /// What an image has in which these packages are installed.
+    ///
+    /// # Errors
+    /// [`IndexError::Unreadable`].
+    pub fn installed(&self, names: &[String]) -> Result<Installed, IndexError> {
+        let closure = self.closure(names)?;
+        let mut installed = Installed {
+            unknown: closure.unlearnt().map(str::to_owned).collect(),
+            ..Installed::default()
+        };
+        for (kind, known) in [
+            (b'A', &mut installed.users),
+            (b'E', &mut installed.enabled),
+            (b'G', &mut installed.groups),
+        ] {
+            self.each(kind, |line| {
+                if self::names(Some(line)).any(|package| closure.has(package)) {
+                    known.insert(key(line).1.to_owned());
+                }
+            })?;
+        }
+        installed.packages = closure.packages.into_keys().collect();
+        Ok(installed)
     }
 
     /// The packages that are installed with these: of alternatives the first one that exists. apt

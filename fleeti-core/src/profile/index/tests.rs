@@ -53,6 +53,7 @@ fn learnt() -> SuiteIndex {
     }
     let docker = Brought {
         groups: BTreeSet::from(["docker".to_owned(), "dockremap".to_owned()]),
+        enabled: BTreeSet::from(["docker.service".to_owned()]),
         units: BTreeSet::from(["docker.service".to_owned()]),
         users: BTreeSet::from(["dockremap".to_owned()]),
         ..Brought::default()
@@ -199,8 +200,36 @@ fn a_group_that_only_a_script_creates_is_a_warning_until_its_package_was_read() 
         said_by(&learnt(), user).warnings,
         ["users[0].groups[0]: add docker.io to software.packages"]
     );
+    // The rules name its package, but only an installation shows the group.
+    let docker = "software.packages = [\"docker.io\", \"nginx\"]\n\
+                  [[users]]\nname = \"ops\"\ngroups = [\"docker\"]\n";
+    assert!(is_silent(&said_by(&learnt(), docker)));
+    let profile = check(&format!("schema = 1\nname = \"x\"\narchitecture = \"x86_64\"\n{docker}"));
+    let found = against_suite(&profile.unwrap(), &index(), &["bash".to_owned()]).unwrap();
+    assert!(found.errors.is_empty());
+    assert_eq!(
+        found.warnings[0].message,
+        "no package of trixie is known to create the group docker; docker.io or 4 other packages \
+         may create it: no build installed them yet"
+    );
     let wrong = "[[users]]\nname = \"ops\"\ngroups = [\"vidoe\"]\n";
     assert_eq!(said_by(&learnt(), wrong).errors, ["users[0].groups[0]: did you mean video?"]);
+}
+
+#[test]
+fn what_an_image_has_is_known_from_installations_of_its_packages() {
+    let names = ["docker.io".to_owned(), "nginx".to_owned(), "none".to_owned()];
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+    let all = set(&["docker.io", "libc6", "nginx", "nginx-common"]);
+    let installed = learnt().installed(&names).unwrap();
+    assert_eq!(installed.packages, all);
+    assert_eq!(installed.enabled, set(&["docker.service"]));
+    assert_eq!(installed.users, set(&["dockremap"]));
+    assert_eq!(installed.groups, set(&["docker", "dockremap"]));
+    assert!(installed.unknown.is_empty());
+    let installed = index().installed(&names).unwrap();
+    assert_eq!((installed.packages, installed.unknown), (all.clone(), all));
+    assert!(learnt().installed(&names[1..]).unwrap().groups.is_empty());
 }
 
 #[test]
@@ -289,7 +318,7 @@ fn a_text_that_is_not_an_index_is_refused() {
     let first = head().to_line();
     let refused = |text: String| SuiteIndex::open(Box::new(text)).unwrap_err();
     assert_eq!(refused(String::new()), IndexError::Head);
-    assert_eq!(refused(first.replace(" 2\t", " 1\t")), IndexError::Head);
+    assert_eq!(refused(first.replace(" 3\t", " 2\t")), IndexError::Head);
     assert_eq!(refused(first.replace("contents", "all")), IndexError::Head);
     assert_eq!(refused(first.replace("000", "/..")), IndexError::Head);
     for (lines, problem) in [

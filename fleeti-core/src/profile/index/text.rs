@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 
 /// First field of an index.
-const FORMAT: &str = "fleeti-suite-index 2";
+const FORMAT: &str = "fleeti-suite-index 3";
 /// Largest index, bytes.
 pub const INDEX_MAX: u64 = 64 << 20;
 /// Longest line, bytes.
@@ -124,7 +124,7 @@ pub(super) fn problem(line: &str) -> Option<&'static str> {
         Some("is not a package")
     } else if kind == "P" && dependencies(line) > DEPENDS_MAX {
         Some("has too many dependencies")
-    } else if kind != "P" && (fields != 3 || !["A", "B", "G", "U", "V"].contains(&kind)) {
+    } else if kind != "P" && (fields != 3 || !["A", "B", "E", "G", "U", "V"].contains(&kind)) {
         Some("is of no known kind")
     } else {
         None

@@ -101,6 +101,14 @@ impl DiskCheck<'_> {
 }
 
 impl HealthCheck {
+    /// The check that an image with a packet filter has besides those of its profile: a device
+    /// whose rules do not load would be open.
+    #[must_use]
+    pub fn of_packet_filter() -> Self {
+        let command = ["/usr/bin/systemctl", "is-active", "--quiet", "nftables.service"];
+        Self::of_command("the packet filter is loaded", &command, 30)
+    }
+
     /// A check that runs a command.
     #[must_use]
     pub fn of_command(name: &str, command: &[&str], timeout_s: u32) -> Self {

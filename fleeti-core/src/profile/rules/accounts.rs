@@ -193,11 +193,16 @@ pub(in crate::profile) fn is_known_user(user: &str, profile: &Profile) -> bool {
     SYSTEM_USERS.contains(&user) || profile.users.iter().any(|u| u.name == user)
 }
 
-/// Whether the profile, one of its packages or every system has a group.
-pub(in crate::profile) fn is_known_group(group: &str, profile: &Profile) -> bool {
+/// Whether the profile or every system has a group.
+pub(in crate::profile) fn is_own_group(group: &str, profile: &Profile) -> bool {
     SYSTEM_GROUPS.contains(&group)
         || profile.groups.iter().any(|g| g.name == group)
         || profile.users.iter().any(|u| u.name == group)
+}
+
+/// Whether the profile, one of its packages or every system has a group.
+pub(in crate::profile) fn is_known_group(group: &str, profile: &Profile) -> bool {
+    is_own_group(group, profile)
         || PACKAGE_GROUPS.iter().any(|(name, by)| *name == group && installs(profile, by))
 }
 

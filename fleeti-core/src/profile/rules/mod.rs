@@ -11,7 +11,9 @@ mod services;
 mod software;
 mod storage;
 
-pub(super) use accounts::{SYSTEM_GROUPS, SYSTEM_USERS, has_advice, is_known_group, is_known_user};
+pub(super) use accounts::{
+    SYSTEM_GROUPS, SYSTEM_USERS, has_advice, is_known_group, is_known_user, is_own_group,
+};
 pub(super) use services::identities;
 
 use super::Profile;

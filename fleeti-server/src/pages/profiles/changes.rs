@@ -75,20 +75,26 @@ impl Changes {
 }
 
 fn rows(effects: &Effects) -> Vec<Effect> {
-    let rows: [(&'static str, &BTreeSet<String>); 13] = [
+    let rows: [(&'static str, &BTreeSet<String>); 19] = [
         ("Packages added", &effects.packages_added),
         ("Packages removed", &effects.packages_removed),
+        ("Packages whose units and users are not known yet", &effects.packages_unknown),
         ("Units started", &effects.units_started),
-        ("Units restarted with changes", &effects.units_changed),
+        ("Units changed", &effects.units_changed),
         ("Units no longer started", &effects.units_stopped),
         ("Users added", &effects.users_added),
         ("Users changed", &effects.users_changed),
         ("Users removed", &effects.users_removed),
+        ("Groups added", &effects.groups_added),
+        ("Groups changed", &effects.groups_changed),
+        ("Groups removed", &effects.groups_removed),
         ("Ports opened", &effects.ports_opened),
         ("Ports closed", &effects.ports_closed),
         ("Files", &effects.files),
         ("Directories that persist", &effects.state_added),
+        ("Directories with another owner or mode", &effects.state_changed),
         ("Directories that no longer persist", &effects.state_removed),
+        ("Settings", &effects.settings),
     ];
     let row = |(name, items): &(&'static str, &BTreeSet<String>)| Effect {
         name,
