@@ -83,10 +83,11 @@ pub fn test(length: Length) -> Result<()> {
     Ok(())
 }
 
-/// Images with packages that people use every day.
+/// Images with packages that people use every day, what scripts of packages make, and predictions
+/// that are held against images.
 fn everyday_packages() -> Result<()> {
     let test = ["nextest", "run", "-p", "fleeti-build", "--cargo-profile", "ci"];
-    let which = ["--run-ignored", "only", "-E", "test(/^everyday::/)"];
+    let which = ["--run-ignored", "only", "-E", "test(/^(everyday|brought|radius)::/)"];
     run("everyday packages", &mut cargo(&[test.as_slice(), which.as_slice()].concat()))
 }
 

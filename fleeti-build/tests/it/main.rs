@@ -11,6 +11,7 @@ mod everyday;
 mod images;
 mod lock;
 mod owners;
+mod radius;
 mod runner;
 
 use fleeti_build::build::Request;
