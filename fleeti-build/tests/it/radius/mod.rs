@@ -176,6 +176,8 @@ struct BuiltImage {
     root_hash: String,
     /// Digests of its packages by name.
     debs: BTreeMap<String, String>,
+    /// Paths that scripts of packages made or changed.
+    scripts: BTreeSet<String>,
 }
 
 /// Builds an image, and reads what is in it.
@@ -205,9 +207,15 @@ fn build_image(dir: &Path, profile: &Profile, name: &str) -> BuiltImage {
         ]
         .into(),
     };
+    let changes = fs::read(request.out.join("scripts.json")).unwrap();
+    let changes: Vec<serde_json::Value> = serde_json::from_slice(&changes).unwrap();
+    let path = |change: &serde_json::Value| {
+        change["path"].as_str().unwrap().trim_start_matches('/').to_owned()
+    };
+    let scripts = changes.iter().map(path).collect();
     fs::remove_dir_all(&root).unwrap();
     fs::remove_dir_all(&request.out).unwrap();
-    BuiltImage { built, root_hash: record.root_hash, debs }
+    BuiltImage { built, root_hash: record.root_hash, debs, scripts }
 }
 
 /// Files that are made from those of all packages.
@@ -223,31 +231,26 @@ const CACHES: &[&str] = &[
     "usr/share/factory/var/",
 ];
 
-/// Whether a file comes or goes with the packages that differ.
+/// Whether a file comes or goes with packages, if some differ: it is a member of one, or scripts made
+/// it. Some members are only in an image with other packages (`exclude.json`), so members of all
+/// packages count.
 fn of_packages(before: &BuiltImage, after: &BuiltImage) -> impl Fn(&str) -> bool + use<> {
-    let differs = |(name, sha256): &(&String, &String), other: &BuiltImage| {
-        other.debs.get(*name) != Some(*sha256)
-    };
-    let differing: Vec<_> = before
-        .debs
-        .iter()
-        .filter(|deb| differs(deb, after))
-        .chain(after.debs.iter().filter(|deb| differs(deb, before)))
-        .map(|(_, sha256)| cache().package(sha256))
-        .collect();
-    let mut files = BTreeSet::new();
-    for deb in &differing {
+    let is_any = before.debs != after.debs;
+    let mut files: BTreeSet<_> = before.scripts.union(&after.scripts).cloned().collect();
+    let digests: BTreeSet<_> = before.debs.values().chain(after.debs.values()).collect();
+    for sha256 in digests.into_iter().filter(|_| is_any) {
+        let deb = cache().package(sha256);
         let listed = Command::new("dpkg-deb").arg("--contents").arg(deb).output().unwrap();
         for line in String::from_utf8_lossy(&listed.stdout).lines() {
             let path = line.split(" ./").nth(1).unwrap_or_default();
             let path = path.split(" -> ").next().unwrap_or_default();
+            let path = path.split(" link to ").next().unwrap_or_default();
             let is_merged = ["bin/", "sbin/", "lib/"].iter().any(|folder| path.starts_with(folder));
             files.insert(if is_merged { format!("usr/{path}") } else { path.to_owned() });
         }
     }
-    let is_any = !differing.is_empty();
     move |path: &str| {
-        files.contains(path) || is_any && CACHES.iter().any(|cache| path.starts_with(cache))
+        is_any && (files.contains(path) || CACHES.iter().any(|cache| path.starts_with(cache)))
     }
 }
 

@@ -357,6 +357,10 @@ impl Walk<'_> {
 
     /// Adds the first alternative that exists, or who provides one.
     fn add_one_of(&mut self, group: &str) -> Result<(), IndexError> {
+        // As apt does: one that is installed anyway is enough.
+        if group.split('|').any(|name| self.closure.has(name)) {
+            return Ok(());
+        }
         for name in group.split('|') {
             if self.exists(name)? {
                 return self.add(name);

@@ -133,6 +133,20 @@ fn a_closure_follows_alternatives_and_virtual_packages() {
 }
 
 #[test]
+fn an_alternative_that_is_installed_anyway_is_enough() {
+    let mut parts = parts();
+    let signs = IndexedPackage { depends: "zsh|bash".to_owned(), ..IndexedPackage::default() };
+    parts.packages.insert("signs".to_owned(), signs);
+    let index = open(parts.to_text(&head()));
+    let names = |names: &[&str]| {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        index.closure(&names).unwrap().names().join(" ")
+    };
+    assert_eq!(names(&["signs", "bash"]), "bash signs");
+    assert_eq!(names(&["signs"]), "libc6 signs zsh");
+}
+
+#[test]
 fn a_closure_ends_after_its_look_ups() {
     let learnt = learnt();
     let names = ["nginx".to_owned()];
