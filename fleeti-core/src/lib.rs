@@ -23,7 +23,7 @@
 //! [`enrollment`] (the state machines) · [`attestation`]
 //! (levels, claims and appraisal policies) · [`boot_proof`] (proof that a release boots as its
 //! manifest predicts) · [`secure_boot`] (compares the firmware's keys with the enrolled ones) ·
-//! [`size`] (sizes as text) · [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`wire`] (HTTP bodies, MQTT
+//! [`package_version`] (the order of versions of packages) · [`size`] (sizes as text) · [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`wire`] (HTTP bodies, MQTT
 //! topics and payloads, problem codes).
 
 #![warn(missing_docs)]
@@ -39,6 +39,7 @@ pub mod foreign;
 pub mod id;
 pub mod image;
 pub mod manifest;
+pub mod package_version;
 pub mod profile;
 pub mod rollout;
 pub mod secure_boot;
