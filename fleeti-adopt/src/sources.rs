@@ -162,6 +162,7 @@ fn repository(source: &Source, snapshot: &Snapshot, draft: &mut Draft) {
         url: source.url.clone(),
         suite: source.suite.clone(),
         components: source.components.clone(),
+        packages: Vec::new(),
         key,
     });
     draft.origin("software.repositories", &name, source.from.as_str());

@@ -7,9 +7,11 @@ pub use crate::error::BuildError;
 use crate::error::io;
 use crate::file::{sha256_file, write_with_folder};
 use crate::ids::Ids;
-use crate::lock::Lock;
+use crate::lock::{Lock, LockError, sources_digest};
 use crate::overlay::{Overlay, Trust};
 pub use crate::record::{BuildRecord, FileRecord, RECORD_MAX, RecordedInputs};
+use crate::refresh::{Moved, changes};
+use crate::resolve;
 use crate::runner::{Nix, Runner, tee};
 use crate::step::ArtifactName;
 pub use crate::step::Step;
@@ -45,8 +47,32 @@ pub struct Request {
     pub out: PathBuf,
 }
 
+/// What is wanted of the lock of a profile.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LockWanted<'a> {
+    /// The file; by default one in the cache.
+    pub path: Option<&'a Path>,
+    /// Resolve again even if the lock is for this profile.
+    pub refresh: bool,
+    /// Refresh these packages, with what they need, and keep all others; all packages if empty.
+    pub only: &'a [String],
+    /// Whether packages and lists may be older than those of the earlier lock.
+    pub allow_downgrade: bool,
+}
+
+/// A lock, and the one that it takes the place of.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The lock. It was not written.
+    pub lock: Lock,
+    /// The lock that was there.
+    pub earlier: Option<Lock>,
+    /// Its file.
+    pub path: PathBuf,
+}
+
 /// The lock of a profile: the given file, or one in the cache. A lock in the cache is resolved if
-/// it is missing, is for other packages, or is to be refreshed.
+/// it is missing, is for other packages or sources, or is to be refreshed.
 ///
 /// # Errors
 /// [`BuildError::Lock`]; [`BuildError::StaleLock`] for a given file that is for other packages;
@@ -57,32 +83,18 @@ pub fn lock_for(
     named: Option<&Path>,
     refresh: bool,
 ) -> Result<Lock, BuildError> {
-    let requested = Debian.packages(revision);
     if let Some(path) = named
         && !refresh
     {
         let lock = Lock::read(path)?;
-        return if lock.requested == requested {
+        return if is_for(&lock, revision)? {
             Ok(lock)
         } else {
             Err(BuildError::StaleLock(path.to_owned()))
         };
     }
-    let default = cache.root().join("locks").join(format!("{}.json", revision.profile.name));
-    let path = named.unwrap_or(&default);
-    let earlier = if path.exists() { Some(Lock::read(path)?) } else { None };
-    // Users and groups keep their numbers along a line: those of the earlier lock, and those of
-    // builds on this machine.
-    let before = match earlier {
-        Some(lock) if !refresh && lock.requested == requested => return Ok(lock),
-        Some(lock) => lock.ids,
-        None => Ids::default(),
-    };
-    let ids = before.and(&known_ids(cache, revision)?)?;
-    let mut lock = Lock::resolve(cache, &requested)?;
-    lock.ids = ids;
-    lock.write(path)?;
-    Ok(lock)
+    let wanted = LockWanted { path: named, refresh, ..LockWanted::default() };
+    written(resolved(cache, revision, &wanted, &mut |_| {})?)
 }
 
 /// Like [`lock_for`], but resolves and writes a given file that does not exist. Refuses fields that
@@ -99,6 +111,77 @@ pub fn lock_into(
     Debian.check(&revision.profile)?;
     let is_missing = named.is_some_and(|path| !path.exists());
     lock_for(cache, revision, named, refresh || is_missing)
+}
+
+/// Resolves a lock and does not write it. Says on `line` what is left out.
+///
+/// # Errors
+/// As [`lock_into`]; [`LockError::Downgrade`] for a refresh after which packages would be older.
+pub fn refreshed(
+    cache: &Cache,
+    revision: &Revision,
+    wanted: &LockWanted<'_>,
+    line: &mut dyn FnMut(&str),
+) -> Result<Resolved, BuildError> {
+    Debian.check(&revision.profile)?;
+    let found = resolved(cache, revision, wanted, line)?;
+    if let Some(earlier) = found.earlier.as_ref().filter(|_| !wanted.allow_downgrade) {
+        let down = changes(earlier, &found.lock).down;
+        if !down.is_empty() {
+            let text = |m: &Moved| format!("{} {} -> {}", m.name, m.before, m.after);
+            return Err(LockError::Downgrade(down.iter().map(text).collect()).into());
+        }
+    }
+    Ok(found)
+}
+
+/// Writes a resolved lock to its file.
+///
+/// # Errors
+/// [`BuildError::Lock`].
+pub fn written(resolved: Resolved) -> Result<Lock, BuildError> {
+    if resolved.earlier.as_ref() != Some(&resolved.lock) {
+        resolved.lock.write(&resolved.path)?;
+    }
+    Ok(resolved.lock)
+}
+
+/// Whether a lock is for the packages and the sources of a profile.
+fn is_for(lock: &Lock, revision: &Revision) -> Result<bool, BuildError> {
+    let sources = sources_digest(&revision.profile.software)?;
+    Ok(lock.requested == Debian.packages(revision) && lock.sources == sources)
+}
+
+fn resolved(
+    cache: &Cache,
+    revision: &Revision,
+    wanted: &LockWanted<'_>,
+    line: &mut dyn FnMut(&str),
+) -> Result<Resolved, BuildError> {
+    let default = cache.root().join("locks").join(format!("{}.json", revision.profile.name));
+    let path = wanted.path.unwrap_or(&default).to_owned();
+    let earlier = if path.exists() { Some(Lock::read(&path)?) } else { None };
+    if let Some(lock) = &earlier
+        && !wanted.refresh
+        && is_for(lock, revision)?
+    {
+        return Ok(Resolved { lock: lock.clone(), earlier, path });
+    }
+    // Users and groups keep their numbers along a line: those of the earlier lock, and those of
+    // builds on this machine.
+    let before = earlier.as_ref().map(|lock| lock.ids.clone()).unwrap_or_default();
+    let ids = before.and(&known_ids(cache, revision)?)?;
+    let from = resolve::Wanted {
+        requested: &Debian.packages(revision),
+        software: &revision.profile.software,
+        base: Debian.own_packages(),
+        earlier: earlier.as_ref(),
+        only: wanted.only,
+        allow_older: wanted.allow_downgrade,
+    };
+    let mut lock = resolve::resolve(cache, &from, line)?;
+    lock.ids = ids;
+    Ok(Resolved { lock, earlier, path })
 }
 
 /// Builds an image. Writes the lines of the log to `line` and to `build.log`.

@@ -73,8 +73,8 @@ pub enum BuildError {
     /// Users or groups would get other numbers, and files on devices would have other owners.
     #[error("users or groups would change their numbers: {0}")]
     Shifted(#[from] Shifted),
-    /// The lock is for other packages than those of the profile.
-    #[error("the lock {0} is for other packages than those of the profile")]
+    /// The lock is for other packages or sources than those of the profile.
+    #[error("the lock {0} is for other packages or sources than those of the profile")]
     StaleLock(PathBuf),
 }
 
@@ -88,13 +88,22 @@ impl BuildError {
             | Self::StaleLock(_) => {
                 Some("resolve a new lock with `fleeti build lock --refresh PROFILE`")
             }
+            Self::Lock(
+                LockError::Downgrade(_) | LockError::OlderSnapshot { .. } | LockError::SuiteGone(_),
+            ) => Some("look at the mirror; to go back on purpose, add --allow-downgrade"),
+            Self::Lock(LockError::OldSnapshot { .. }) => {
+                Some("use a mirror that is updated, or raise software.snapshot_age_days_max")
+            }
+            Self::Lock(LockError::BasePackage { .. }) => {
+                Some("remove it from `packages` of the repository, or from software.own")
+            }
             Self::Shifted(_) => Some(
                 "remove the names from `ids` in the lock and from `ids/LINE.json` in the cache, if no \
                  device of the line keeps their files",
             ),
-            Self::Lock(LockError::Program { .. }) => {
-                Some("check the package names, and whether the mirror can be reached")
-            }
+            Self::Lock(LockError::Program { .. }) => Some(
+                "check the names of packages, the keys of repositories, and whether the mirror can be reached",
+            ),
             Self::Run(RunError::Start { .. })
             | Self::Base(BaseError::Run(RunError::Start { .. })) => {
                 Some("install Nix (`apt-get install nix-bin`)")

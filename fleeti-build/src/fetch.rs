@@ -1,12 +1,12 @@
-//! Downloads packages from a mirror into the cache.
+//! Downloads packages into the cache.
 //!
 //! A package is written to `<sha256>.part`, hashed during the download, and renamed when its size
 //! and its SHA-256 match the lock. After a broken connection the download is resumed (RFC 9110,
 //! 14.2). Proxies are taken from the environment (`http_proxy`, `https_proxy`, `all_proxy`,
 //! `no_proxy`).
 
-use crate::file::sha256_file;
-use crate::package::{PACKAGE_MAX, Package};
+use crate::file::{open_plain, sha256_file};
+use crate::package::{Package, Sha256Text};
 use futures::StreamExt;
 use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Client, StatusCode};
@@ -37,13 +37,38 @@ pub(crate) enum Problem {
     Failed(String),
 }
 
-/// A mirror.
+/// Where a package is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At an address.
+    Url(String),
+    /// On this machine.
+    File(PathBuf),
+}
+
+/// How large a package is, bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Length {
+    /// As a list says.
+    Exactly(u64),
+    /// Known by its digest only.
+    AtMost(u64),
+}
+
+impl Length {
+    fn most(self) -> u64 {
+        match self {
+            Self::Exactly(size) | Self::AtMost(size) => size,
+        }
+    }
+}
+
+/// A package to download.
 #[derive(Debug, Clone)]
-pub(crate) struct Mirror {
-    /// URL, with `/` at the end.
-    pub(crate) url: String,
-    /// Pause before the second attempt. It is twice and three times as long before the next ones.
-    pub(crate) pause: Duration,
+pub(crate) struct Wanted {
+    pub(crate) place: Place,
+    pub(crate) sha256: Sha256Text,
+    pub(crate) length: Length,
 }
 
 /// Whether the file is the package, by size and SHA-256.
@@ -53,11 +78,12 @@ pub(crate) fn is_whole(file: &Path, package: &Package) -> bool {
 }
 
 /// Downloads packages into `folder`, each to a file named by its SHA-256. Returns those that
-/// failed. Calls `done` after each package.
+/// failed. `pause` is the time before the second attempt; it is twice and three times as long before
+/// the next ones. Calls `done` after each package.
 pub(crate) fn all(
-    mirror: &Mirror,
+    pause: Duration,
     folder: &Path,
-    packages: &[&Package],
+    packages: &[Wanted],
     done: &mut dyn FnMut(),
 ) -> Vec<(usize, Problem)> {
     let (sender, results) = mpsc::channel();
@@ -70,9 +96,11 @@ pub(crate) fn all(
                 .map_err(|e| failed(&e))
                 .and_then(|r| client().map(|c| (r, c)).map_err(|e| failed(&e)))
             {
-                Ok((runtime, client)) => {
-                    runtime.block_on(each(&client, mirror, folder, packages, &sender))
-                }
+                Ok((runtime, client)) => runtime.block_on(each(
+                    &To { client: &client, pause, folder },
+                    packages,
+                    &sender,
+                )),
                 Err(problem) => {
                     (0..packages.len()).for_each(|at| drop(sender.send((at, Err(problem.clone())))))
                 }
@@ -101,16 +129,17 @@ fn client() -> reqwest::Result<Client> {
 
 type Answer = (usize, Result<(), Problem>);
 
-async fn each(
-    client: &Client,
-    mirror: &Mirror,
-    folder: &Path,
-    packages: &[&Package],
-    sender: &mpsc::Sender<Answer>,
-) {
-    let one = |(at, package): (usize, &'_ &Package)| {
-        let package = (*package).clone();
-        async move { (at, persistently(client, mirror, folder, &package).await) }
+/// What all downloads of a call share.
+struct To<'a> {
+    client: &'a Client,
+    pause: Duration,
+    folder: &'a Path,
+}
+
+async fn each(to: &To<'_>, packages: &[Wanted], sender: &mpsc::Sender<Answer>) {
+    let one = |(at, wanted): (usize, &Wanted)| {
+        let wanted = wanted.clone();
+        async move { (at, persistently(to, &wanted).await) }
     };
     let mut answers =
         futures::stream::iter(packages.iter().enumerate()).map(one).buffer_unordered(AT_ONCE);
@@ -120,22 +149,48 @@ async fn each(
     }
 }
 
-async fn persistently(
-    client: &Client,
-    mirror: &Mirror,
-    folder: &Path,
-    package: &Package,
-) -> Result<(), Problem> {
+async fn persistently(to: &To<'_>, wanted: &Wanted) -> Result<(), Problem> {
+    let url = match &wanted.place {
+        Place::Url(url) => url,
+        Place::File(path) => return copy(path, to.folder, wanted),
+    };
     let mut attempt = 1;
     loop {
-        match once(client, mirror, folder, package).await {
+        match once(to, url, wanted).await {
             Err(Problem::Failed(_)) if attempt < ATTEMPTS_MAX => {
-                tokio::time::sleep(mirror.pause * attempt).await;
+                tokio::time::sleep(to.pause * attempt).await;
                 attempt += 1;
             }
             result => return result,
         }
     }
+}
+
+/// Copies a package of this machine.
+fn copy(path: &Path, folder: &Path, wanted: &Wanted) -> Result<(), Problem> {
+    let failed = |e: std::io::Error| Problem::Failed(format!("{}: {e}", path.display()));
+    let size = wanted.length.most();
+    let mut source = open_plain(path).map_err(failed)?.take(size + 1);
+    let target = folder.join(format!("{}.part", wanted.sha256));
+    let mut part = Part::open(target, 0).map_err(failed)?;
+    part.begin_again().map_err(failed)?;
+    let mut buffer = vec![0u8; 1 << 18];
+    loop {
+        let n = source.read(&mut buffer).map_err(failed)?;
+        if n == 0 {
+            break;
+        }
+        part.append(&buffer[..n]).map_err(failed)?;
+    }
+    let is_too_long = part.length > size;
+    let found = hex::encode(part.hash.clone().finalize());
+    if is_too_long || found != *wanted.sha256 {
+        let _ = fs::remove_file(&part.path);
+        // The digest of another file of this machine is not shown: a profile may name any path.
+        let why = if is_too_long { "is too large" } else { "has another SHA-256" };
+        return Err(Problem::Failed(format!("{} {why}", path.display())));
+    }
+    part.finish(folder, wanted)
 }
 
 /// The file that a package is downloaded to.
@@ -180,19 +235,21 @@ impl Part {
         self.length += bytes.len() as u64;
         Ok(())
     }
+    /// Moves the file to its place, when its digest was compared.
+    fn finish(self, folder: &Path, wanted: &Wanted) -> Result<(), Problem> {
+        self.file
+            .sync_all()
+            .and_then(|()| fleeti_files::rename_durably(&self.path, &folder.join(&*wanted.sha256)))
+            .map_err(|e| Problem::Failed(e.to_string()))
+    }
 }
 
-async fn once(
-    client: &Client,
-    mirror: &Mirror,
-    folder: &Path,
-    package: &Package,
-) -> Result<(), Problem> {
+async fn once(to: &To<'_>, url: &str, wanted: &Wanted) -> Result<(), Problem> {
     let failed = |e: &dyn std::fmt::Display| Problem::Failed(e.to_string());
-    let size = package.size.min(PACKAGE_MAX);
-    let mut part = Part::open(folder.join(format!("{}.part", package.sha256)), size)
+    let size = wanted.length.most();
+    let mut part = Part::open(to.folder.join(format!("{}.part", wanted.sha256)), size)
         .map_err(|e| failed(&e))?;
-    let mut request = client.get(format!("{}{}", mirror.url, package.path));
+    let mut request = to.client.get(url);
     if part.length > 0 {
         request = request.header(RANGE, format!("bytes={}-", part.length));
     }
@@ -222,14 +279,14 @@ async fn once(
         }
         part.append(&bytes).map_err(|e| failed(&e))?;
     }
-    if part.length < size {
+    if part.length < size && matches!(wanted.length, Length::Exactly(_)) {
         return Err(Problem::Failed(format!(
             "the connection ended after {} of {size} bytes",
             part.length
         )));
     }
-    let found = hex::encode(part.hash.finalize());
-    if found != *package.sha256 {
+    let found = hex::encode(part.hash.clone().finalize());
+    if found != *wanted.sha256 {
         let _ = fs::remove_file(&part.path);
         // A resumed file may have begun with wrong bytes.
         return Err(if is_continued {
@@ -238,10 +295,7 @@ async fn once(
             Problem::Digest { found }
         });
     }
-    part.file
-        .sync_all()
-        .and_then(|()| fleeti_files::rename_durably(&part.path, &folder.join(&*package.sha256)))
-        .map_err(|e| failed(&e))
+    part.finish(to.folder, wanted)
 }
 
 #[cfg(test)]
@@ -253,7 +307,7 @@ mod tests {
 
     /// A mirror that accepts one connection after the other and sends what `answer` makes of the
     /// request's head.
-    fn mirror(answers: Vec<fn(&str) -> Vec<u8>>) -> (Mirror, std::thread::JoinHandle<Vec<String>>) {
+    fn mirror(answers: Vec<fn(&str) -> Vec<u8>>) -> (String, std::thread::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/debian/", listener.local_addr().unwrap());
         let heads = std::thread::spawn(move || {
@@ -267,7 +321,7 @@ mod tests {
             };
             answers.into_iter().map(one).collect()
         });
-        (Mirror { url, pause: Duration::ZERO }, heads)
+        (url, heads)
     }
 
     const BODY: &[u8] = b"a package of some bytes";
@@ -281,6 +335,7 @@ mod tests {
             sha256,
             size: BODY.len() as u64,
             path,
+            origin: None,
         }
     }
 
@@ -302,14 +357,19 @@ mod tests {
         answers: Vec<fn(&str) -> Vec<u8>>,
         before: Option<&[u8]>,
     ) -> (Vec<Problem>, Vec<String>) {
-        let (mirror, heads) = mirror(answers);
+        let (url, heads) = mirror(answers);
         let dir = tempfile::tempdir().unwrap();
         let package = package();
+        let wanted = Wanted {
+            place: Place::Url(format!("{url}{}", package.path)),
+            sha256: package.sha256.clone(),
+            length: Length::Exactly(package.size),
+        };
         if let Some(bytes) = before {
             fs::write(dir.path().join(format!("{}.part", package.sha256)), bytes).unwrap();
         }
         let mut finished = 0;
-        let problems: Vec<_> = all(&mirror, dir.path(), &[&package], &mut || finished += 1)
+        let problems: Vec<_> = all(Duration::ZERO, dir.path(), &[wanted], &mut || finished += 1)
             .into_iter()
             .map(|(_, problem)| problem)
             .collect();
@@ -383,5 +443,46 @@ mod tests {
             None,
         );
         assert_eq!((problems, heads.len()), (vec![Problem::Gone], 1));
+    }
+
+    fn copied(bytes: &[u8], most: u64) -> Vec<(usize, Problem)> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.deb");
+        fs::write(&path, bytes).unwrap();
+        let wanted = Wanted {
+            place: Place::File(path),
+            sha256: package().sha256,
+            length: Length::AtMost(most),
+        };
+        let problems = all(Duration::ZERO, dir.path(), &[wanted], &mut || {});
+        assert_eq!(dir.path().join(&*package().sha256).exists(), problems.is_empty());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1 + usize::from(problems.is_empty()));
+        problems
+    }
+
+    #[test]
+    fn a_file_of_this_machine_is_taken_by_its_digest_and_no_other_is() {
+        assert_eq!(copied(BODY, 1000), []);
+        let text = |problems: &[(usize, Problem)]| format!("{problems:?}");
+        let other = text(&copied(b"root:secret", 1000));
+        assert!(other.contains("another SHA-256"), "{other}");
+        // Nothing of the file is told.
+        assert!(!other.contains(&sha256_hex(b"root:secret")), "{other}");
+        assert!(text(&copied(BODY, 5)).contains("too large"));
+    }
+
+    #[test]
+    fn a_package_of_unknown_size_is_taken_up_to_a_limit() {
+        for (most, expected) in [(1000, 0), (5, 1)] {
+            let (url, heads) = mirror(vec![|_| whole(BODY); if expected == 0 { 1 } else { 4 }]);
+            let dir = tempfile::tempdir().unwrap();
+            let wanted = Wanted {
+                place: Place::Url(url),
+                sha256: package().sha256,
+                length: Length::AtMost(most),
+            };
+            assert_eq!(all(Duration::ZERO, dir.path(), &[wanted], &mut || {}).len(), expected);
+            heads.join().unwrap();
+        }
     }
 }

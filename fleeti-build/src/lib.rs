@@ -10,7 +10,9 @@
 //! assert!(error.to_string().contains("/nonexistent/build.json"));
 //! ```
 //!
-//! Code map: [`lock`], `apt`, `fetch` and [`cache`] (the exact packages of an image) · [`package`]
+//! Code map: [`lock`], `places`, `fetch` and [`cache`] (the exact packages of an image) · [`resolve`],
+//! `apt`, `archive`, `further`, `snapshot`, `stanza` and `versions` (how a lock is resolved) ·
+//! [`refresh`] (what a refreshed lock changes) · [`package`]
 //! (a package in a lock) · [`ids`] (numbers of users and groups) · `choices` (packages in
 //! place of those of the base) · [`base`] (the trait of bases, and the Debian base) · [`overlay`] (files
 //! that Fleeti and a profile add to a base) · [`runner`] (the only trait that runs Nix) · [`build`]
@@ -24,6 +26,7 @@
 #![warn(missing_docs)]
 
 mod apt;
+mod archive;
 pub mod base;
 pub mod build;
 pub mod cache;
@@ -36,13 +39,20 @@ pub mod disk;
 mod error;
 mod fetch;
 pub mod file;
+mod further;
 pub mod ids;
 pub mod lock;
 pub mod overlay;
 pub mod package;
 pub mod pieces;
+mod places;
 pub mod record;
+pub mod refresh;
 pub mod release;
+pub mod resolve;
 pub mod runner;
+mod snapshot;
+mod stanza;
 pub mod step;
 pub mod suite;
+mod versions;

@@ -1,28 +1,34 @@
 //! The package lock: the exact Debian packages of an image.
 //!
-//! Debian's own apt resolves it in a private directory, and never touches the packages and sources
-//! of the host. The dpkg status is empty, so that every closure is complete. The mirror comes from
-//! the configuration of the host's apt and is not part of the lock. A mirror removes packages that
-//! are superseded, so the [`Cache`] keeps every package by its digest.
+//! Addresses are no part of a lock: the mirrors come from the configuration of the host's apt, those
+//! of further repositories and own packages from the profile. A mirror removes packages that are
+//! superseded, so the [`Cache`] keeps every package by its digest.
+
+mod error;
 
 pub use crate::apt::{ARCHITECTURE, SUITE};
-use crate::apt::{Apt, AptError, host_mirror};
 use crate::cache::Cache;
-use crate::fetch::{self, Mirror, Problem};
+use crate::fetch::{self, Length, Place, Problem, Wanted};
 use crate::file::write_with_folder;
 use crate::ids::Ids;
-use crate::package::{PACKAGE_MAX, Package, PackageName, WrongForm};
-use fleeti_core::canonical;
-use fleeti_core::foreign::Foreign;
+use crate::package::{
+    DEBIAN, Origin, PACKAGE_MAX, Package, PackageName, PoolPath, Sha256Text, WrongForm,
+};
+use crate::places::Places;
+use fleeti_core::canonical::{self, CanonicalError};
+use fleeti_core::profile::Software;
 use fleeti_core::strict;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Display;
 use std::fs;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
+
+pub use error::LockError;
+pub(crate) use error::io;
 
 /// Size limit of a lock file, bytes.
 const LOCK_MAX: u64 = 16 << 20;
@@ -30,6 +36,8 @@ const LOCK_MAX: u64 = 16 << 20;
 const SETS_MAX: usize = 16;
 /// Largest number of packages in a set.
 const PACKAGES_MAX: usize = 8192;
+/// Largest number of lists in a lock.
+const SNAPSHOTS_MAX: usize = 1024;
 /// Pause before a package is requested again.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -46,9 +54,39 @@ pub struct Lock {
     pub requested: BTreeMap<String, Vec<String>>,
     /// Complete closures, by set, sorted by name.
     pub sets: BTreeMap<String, Vec<Package>>,
+    /// Digest of the sources that the profile names ([`sources_digest`]). If they change, the lock
+    /// must be refreshed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sources: Option<Sha256Text>,
+    /// The signed lists that it was resolved with, by repository and suite.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub snapshots: BTreeMap<String, Snapshot>,
     /// Numbers that users and groups of packages keep.
     #[serde(default, skip_serializing_if = "Ids::is_empty")]
     pub ids: Ids,
+}
+
+/// A signed list of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Snapshot {
+    /// When the repository made it, Unix seconds.
+    pub date_s: u64,
+    /// SHA-256 of the list.
+    pub sha256: Sha256Text,
+}
+
+/// Digest of the sources that a profile names; `None` if it names none. The packages that it takes
+/// from the base do not count.
+///
+/// # Errors
+/// [`CanonicalError`] when the sources do not serialize.
+pub fn sources_digest(software: &Software) -> Result<Option<Sha256Text>, CanonicalError> {
+    let sources = Software { packages: Vec::new(), ..software.clone() };
+    if sources == Software::default() {
+        return Ok(None);
+    }
+    Ok(canonical::sha256_hex(&canonical::to_vec(&sources)?).parse().ok())
 }
 
 /// A lock as it is in a file, unchecked.
@@ -59,6 +97,10 @@ struct LockText {
     architecture: String,
     requested: BTreeMap<String, Vec<String>>,
     sets: BTreeMap<String, Vec<PackageText>>,
+    #[serde(default)]
+    sources: Option<Sha256Text>,
+    #[serde(default)]
+    snapshots: BTreeMap<String, Snapshot>,
     #[serde(default)]
     ids: BTreeMap<String, u32>,
 }
@@ -71,6 +113,8 @@ struct PackageText {
     sha256: String,
     size: u64,
     path: String,
+    #[serde(default)]
+    origin: Option<String>,
 }
 
 /// A field of a lock that has a wrong form.
@@ -135,12 +179,22 @@ impl TryFrom<LockText> for Lock {
             .into_iter()
             .map(|(set, packages)| read_set(&set, &packages).map(|packages| (set, packages)));
         let sets = sets.collect::<Result<_, _>>()?;
+        if text.snapshots.len() > SNAPSHOTS_MAX {
+            let problem =
+                format!("{} lists, expected at most {SNAPSHOTS_MAX}", text.snapshots.len());
+            return Err(wrong("snapshots", &problem));
+        }
+        for source in text.snapshots.keys() {
+            formed::<Origin>(source, "snapshots")?;
+        }
         let ids = Ids::try_from(text.ids).map_err(|e| wrong("ids", &e))?;
         Ok(Self {
             suite: text.suite,
             architecture: text.architecture,
             requested: text.requested,
             sets,
+            sources: text.sources,
+            snapshots: text.snapshots,
             ids,
         })
     }
@@ -172,83 +226,21 @@ fn read_set(set: &str, packages: &[PackageText]) -> Result<Vec<Package>, WrongFi
                 format!("{} bytes, expected 1 to {PACKAGE_MAX}", package.size),
             );
         }
+        let origin = package.origin.as_deref();
+        let origin = origin.map(|text| formed::<Origin>(text, &at("origin"))).transpose()?;
+        if origin.as_ref().is_none_or(|origin| origin.repository() == DEBIAN) {
+            formed::<PoolPath>(&package.path, &at("path"))?;
+        }
         read.push(Package {
             name: formed(&package.name, &at("name"))?,
             version: formed(&package.version, &at("version"))?,
             sha256: formed(&package.sha256, &at("sha256"))?,
             size: package.size,
             path: formed(&package.path, &at("path"))?,
+            origin,
         });
     }
     Ok(read)
-}
-
-/// Why a lock cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LockError {
-    /// An external command could not be run, or failed.
-    #[error("{program} failed: {detail}")]
-    Program {
-        /// Name of the command.
-        program: &'static str,
-        /// The last lines of its output.
-        detail: String,
-    },
-    /// A file could not be read or written.
-    #[error("{path}: {source}")]
-    Io {
-        /// Path of the file.
-        path: PathBuf,
-        /// Error of the operating system.
-        source: std::io::Error,
-    },
-    /// The file is not a lock.
-    #[error("{path} is not a package lock: {}", Foreign::log(&.source.to_string()))]
-    Malformed {
-        /// Path of the file.
-        path: PathBuf,
-        /// Error of the parser.
-        source: serde_json::Error,
-    },
-    /// A package could not be downloaded, although the mirror may have it.
-    #[error("{name} could not be fetched: {detail}")]
-    Fetch {
-        /// Name of the package.
-        name: String,
-        /// The reason.
-        detail: String,
-    },
-    /// apt printed something unexpected.
-    #[error("apt printed {0:?}, expected a package with a SHA-256")]
-    AptOutput(String),
-    /// Packages that are neither in the cache nor on the mirror.
-    #[error("{} of the lock's packages are neither in the cache nor on the mirror: {}", .0.len(), .0.join(", "))]
-    Gone(Vec<String>),
-    /// A downloaded file does not match the lock.
-    #[error("{name}: the mirror's file has SHA-256 {found}, the lock has {expected}")]
-    Digest {
-        /// Name of the package.
-        name: String,
-        /// SHA-256 of the downloaded file.
-        found: String,
-        /// SHA-256 in the lock.
-        expected: String,
-    },
-}
-
-impl From<AptError> for LockError {
-    fn from(e: AptError) -> Self {
-        match e {
-            AptError::Program { program, detail } => Self::Program { program, detail },
-            AptError::Io { path, source } => Self::Io { path, source },
-        }
-    }
-}
-
-pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> LockError {
-    let path = path.to_owned();
-    |source| LockError::Io { path, source }
 }
 
 impl Lock {
@@ -293,147 +285,88 @@ impl Lock {
         self.sets.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Resolves the sets with apt.
-    ///
-    /// # Errors
-    /// [`LockError::Program`] with apt's output, for example if a package does not exist.
-    pub fn resolve(
-        cache: &Cache,
-        requested: &BTreeMap<String, Vec<String>>,
-    ) -> Result<Self, LockError> {
-        let _alone = cache.lock("apt").map_err(io(cache.root()))?;
-        let apt = Apt::new(cache, SUITE, "")?;
-        apt.run(&["update", "-qq"])?;
-        let mut sets = BTreeMap::new();
-        for (set, names) in requested {
-            let mut arguments = vec![
-                "install",
-                "-qq",
-                "--print-uris",
-                "-y",
-                "-o",
-                "Acquire::ForceHash=SHA256",
-                "-o",
-                "Debug::NoLocking=1",
-            ];
-            arguments.extend(names.iter().map(String::as_str));
-            let text = apt.run(&arguments)?;
-            let mut packages: Vec<_> =
-                text.lines().map(|line| parse_uri(line, &apt.mirror)).collect::<Result<_, _>>()?;
-            if set == "kernel" {
-                // The dependencies of the kernel (initramfs-tools, linux-base) are not needed.
-                packages
-                    .retain(|p: &Package| p.name.starts_with("linux-image-") && p.size > 1_000_000);
-            }
-            packages.sort_by(|a, b| a.name.cmp(&b.name));
-            sets.insert(set.clone(), packages);
-        }
-        Ok(Self {
-            suite: SUITE.into(),
-            architecture: ARCHITECTURE.into(),
-            requested: requested.clone(),
-            sets,
-            ids: Ids::default(),
-        })
-    }
-
     /// Downloads the packages that are not in the cache. Hashes those in the cache again, because
     /// they may have been changed.
     ///
     /// # Errors
     /// [`LockError::Gone`] with the packages that are not available; [`LockError::Digest`],
-    /// [`LockError::Fetch`].
+    /// [`LockError::Fetch`]; [`LockError::UnknownOrigin`] if the profile does not name where a
+    /// package comes from.
     pub fn fetch(
         &self,
         cache: &Cache,
+        software: &Software,
         progress: impl FnMut(usize, usize),
     ) -> Result<(), LockError> {
-        self.fetch_from(&|| Mirror { url: host_mirror(), pause: PAUSE }, cache, progress)
-    }
-
-    fn fetch_from(
-        &self,
-        mirror: &dyn Fn() -> Mirror,
-        cache: &Cache,
-        mut progress: impl FnMut(usize, usize),
-    ) -> Result<(), LockError> {
-        let missing = |p: &&Package| !fetch::is_whole(&cache.package(&p.sha256), p);
-        let first = self.sets.values().flatten().find(missing);
-        if first.is_none() {
-            return Ok(());
-        }
-        // Another process may be downloading the same packages, so check again under the lock.
-        let _alone = cache.lock("packages").map_err(io(cache.root()))?;
-        let missing: BTreeMap<&str, &Package> =
-            self.sets.values().flatten().filter(missing).map(|p| (&*p.sha256, p)).collect();
-        let folder = cache.root().join("packages");
-        fs::create_dir_all(&folder).map_err(io(&folder))?;
-        let (packages, mut done): (Vec<_>, _) = (missing.into_values().collect(), 0);
-        progress(done, packages.len());
-        let problems = fetch::all(&mirror(), &folder, &packages, &mut || {
-            done += 1;
-            progress(done, packages.len());
-        });
-        let mut gone = Vec::new();
-        for (package, problem) in problems.into_iter().map(|(at, problem)| (packages[at], problem))
-        {
-            let (name, expected) = (package.name.to_string(), package.sha256.to_string());
-            match problem {
-                Problem::Gone => gone.push(format!("{name} {}", package.version)),
-                Problem::Digest { found } => {
-                    return Err(LockError::Digest { name, found, expected });
-                }
-                Problem::Failed(detail) => return Err(LockError::Fetch { name, detail }),
-            }
-        }
-        gone.sort();
-        if gone.is_empty() { Ok(()) } else { Err(LockError::Gone(gone)) }
+        let packages: Vec<_> = self.sets.values().flatten().collect();
+        fetch_all(&packages, cache, software, progress)
     }
 }
 
-/// Parses `'URL' FILE SIZE SHA256:HEX`, a line of `apt-get --print-uris`.
-fn parse_uri(line: &str, mirror: &str) -> Result<Package, LockError> {
-    let refuse = || LockError::AptOutput(line.to_owned());
-    let mut words = line.split(' ');
-    let url =
-        words.next().and_then(|w| w.strip_prefix('\'')?.strip_suffix('\'')).ok_or_else(refuse)?;
-    let file = words.next().ok_or_else(refuse)?;
-    let size = words.next().and_then(|w| w.parse().ok()).ok_or_else(refuse)?;
-    let sha256 = words.next().and_then(|w| w.strip_prefix("SHA256:")).ok_or_else(refuse)?;
-    let mut parts = file.trim_end_matches(".deb").splitn(3, '_');
-    let (Some(name), Some(version)) = (parts.next(), parts.next()) else { return Err(refuse()) };
-    let form = |_: WrongForm| refuse();
-    Ok(Package {
-        name: name.parse().map_err(form)?,
-        version: version.replace("%3a", ":").parse().map_err(form)?,
-        sha256: sha256.parse().map_err(form)?,
-        size,
-        path: url.strip_prefix(mirror).ok_or_else(refuse)?.parse().map_err(form)?,
-    })
+/// Downloads packages as [`Lock::fetch`] does.
+pub(crate) fn fetch_all(
+    packages: &[&Package],
+    cache: &Cache,
+    software: &Software,
+    progress: impl FnMut(usize, usize),
+) -> Result<(), LockError> {
+    let places = || {
+        let places = Places::new(cache, software)?;
+        Ok::<_, LockError>(move |package: &Package| places.of(package))
+    };
+    fetch_from(packages, &places, cache, progress)
+}
+
+fn fetch_from<P: Fn(&Package) -> Option<Place>>(
+    packages: &[&Package],
+    places: &dyn Fn() -> Result<P, LockError>,
+    cache: &Cache,
+    mut progress: impl FnMut(usize, usize),
+) -> Result<(), LockError> {
+    let is_missing = |p: &Package| !fetch::is_whole(&cache.package(&p.sha256), p);
+    if !packages.iter().any(|p| is_missing(p)) {
+        return Ok(());
+    }
+    // Another process may be downloading the same packages, so check again under the lock.
+    let _alone = cache.lock("packages").map_err(io(cache.root()))?;
+    let missing: BTreeMap<&str, &Package> =
+        packages.iter().filter(|p| is_missing(p)).map(|p| (&*p.sha256, *p)).collect();
+    let folder = cache.root().join("packages");
+    fs::create_dir_all(&folder).map_err(io(&folder))?;
+    let (packages, mut done): (Vec<_>, _) = (missing.into_values().collect(), 0);
+    let place = places()?;
+    let wanted = packages.iter().map(|package| {
+        let unknown = || LockError::UnknownOrigin {
+            name: package.name.to_string(),
+            origin: package.repository().to_owned(),
+        };
+        let (sha256, length) = (package.sha256.clone(), Length::Exactly(package.size));
+        Ok(Wanted { place: place(package).ok_or_else(unknown)?, sha256, length })
+    });
+    let wanted = wanted.collect::<Result<Vec<_>, LockError>>()?;
+    progress(done, packages.len());
+    let problems = fetch::all(PAUSE, &folder, &wanted, &mut || {
+        done += 1;
+        progress(done, packages.len());
+    });
+    let mut gone = Vec::new();
+    for (package, problem) in problems.into_iter().map(|(at, problem)| (packages[at], problem)) {
+        let (name, expected) = (package.name.to_string(), package.sha256.to_string());
+        match problem {
+            Problem::Gone => gone.push(format!("{name} {}", package.version)),
+            Problem::Digest { found } => {
+                return Err(LockError::Digest { name, found, expected });
+            }
+            Problem::Failed(detail) => return Err(LockError::Fetch { name, detail }),
+        }
+    }
+    gone.sort();
+    if gone.is_empty() { Ok(()) } else { Err(LockError::Gone(gone)) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_of_apt_is_a_package() {
-        let line = format!(
-            "'http://m/debian/pool/main/a/acl/acl_2.3.2-2+b1_amd64.deb' acl_1%3a2.3.2-2+b1_amd64.deb 58544 SHA256:{}",
-            "a".repeat(64)
-        );
-        let p = parse_uri(&line, "http://m/debian/").unwrap();
-        assert_eq!((&*p.name, &*p.version, p.size), ("acl", "1:2.3.2-2+b1", 58544));
-        assert_eq!(&*p.path, "pool/main/a/acl/acl_2.3.2-2+b1_amd64.deb");
-    }
-
-    #[test]
-    fn a_line_without_sha256_is_refused() {
-        assert!(matches!(
-            parse_uri("'http://m/debian/x' x_1_all.deb 5 MD5Sum:aa", "http://m/debian/"),
-            Err(LockError::AptOutput(_))
-        ));
-    }
 
     fn good() -> serde_json::Value {
         let package = serde_json::json!({"name": "acl", "version": "2.3.2-2+b1", "sha256": "a".repeat(64), "size": 5, "path": "pool/main/a/acl/acl_2.3.2-2+b1_amd64.deb"});
@@ -463,6 +396,7 @@ mod tests {
             ("/sets/device/0/sha256", "sets.device[0].sha256", "../../../../etc/cron.d/evil"),
             ("/sets/device/0/path", "sets.device[0].path", "x\"\noutput = \"/etc/passwd"),
             ("/sets/device/0/path", "sets.device[0].path", "pool/../../x.deb"),
+            ("/sets/device/0/path", "sets.device[0].path", "vendor/x.deb"),
         ] {
             let error = refused(|lock| *lock.pointer_mut(pointer).unwrap() = bad.into());
             assert!(error.contains(path), "{pointer} {bad:?}: {error}");
@@ -477,6 +411,11 @@ mod tests {
                 .contains("sets.device[0].size")
         );
         assert!(refused(|lock| lock["sets"]["../x"] = serde_json::json!([])).contains("sets: "));
+        assert!(
+            refused(|lock| lock["sets"]["device"][0]["origin"] = "http://evil/ x".into())
+                .contains("sets.device[0].origin")
+        );
+        assert!(refused(|lock| lock["sources"] = "evil".into()).contains("SHA-256"));
         assert!(refused(|lock| lock["mirror"] = "http://evil/".into()).contains("unknown field"));
         assert!(
             refused(|lock| lock["sets"]["device"][0]["url"] = "http://evil/".into())
@@ -504,9 +443,33 @@ mod tests {
         let kept = cache.package(&"a".repeat(64));
         fs::create_dir_all(kept.parent().unwrap()).unwrap();
         fs::write(&kept, b"other").unwrap();
-        // Nothing listens on this port: the error shows that the package was requested.
-        let nobody = || Mirror { url: "http://127.0.0.1:1/".into(), pause: Duration::ZERO };
-        let error = lock.fetch_from(&nobody, &cache, |_, _| {}).unwrap_err();
+        // Nothing is at this path: the error shows that the package was requested.
+        let nobody =
+            || Ok::<_, LockError>(|_: &Package| Some(Place::File("/nonexistent/x.deb".into())));
+        let packages: Vec<_> = lock.sets.values().flatten().collect();
+        let error = fetch_from(&packages, &nobody, &cache, |_, _| {}).unwrap_err();
         assert!(matches!(&error, LockError::Fetch { name, .. } if name == "acl"), "{error}");
+    }
+
+    #[test]
+    fn a_lock_of_before_keeps_its_digest() {
+        let lock: Lock = serde_json::from_value(good()).unwrap();
+        assert_eq!(serde_json::to_value(&lock).unwrap(), good());
+        let plain = Software { packages: vec!["jq".into()], ..Software::default() };
+        assert_eq!(sources_digest(&plain).unwrap(), None);
+        let named = Software { components: vec!["contrib".into()], ..plain };
+        assert!(sources_digest(&named).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_package_of_a_repository_that_the_profile_does_not_name_is_not_fetched() {
+        let mut lock: Lock = serde_json::from_value(good()).unwrap();
+        lock.sets.get_mut("device").unwrap()[0].origin =
+            Some("vendor stable main".parse().unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let packages: Vec<_> = lock.sets.values().flatten().collect();
+        let nowhere = || Ok::<_, LockError>(|_: &Package| None::<Place>);
+        let error = fetch_from(&packages, &nowhere, &Cache::at(dir.path()), |_, _| {}).unwrap_err();
+        assert!(error.to_string().contains("acl comes from vendor"), "{error}");
     }
 }

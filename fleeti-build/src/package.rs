@@ -89,6 +89,41 @@ formed!(
     PoolPath, "a path of a package below a mirror (pool/...)", is_pool_path
 );
 
+formed!(
+    /// Path of a package below a further repository, or the file name of one's own package. As
+    /// [`PoolPath`], but anywhere.
+    PackagePath, "a relative path of a package", is_package_path
+);
+formed!(
+    /// Where a package comes from: repository, suite and component, for example
+    /// `debian trixie-security main`; a repository without components has none. `own` is the origin
+    /// of packages that a profile names by digest.
+    Origin, "the origin of a package", is_origin
+);
+
+/// The repository of the base.
+pub(crate) const DEBIAN: &str = "debian";
+/// The origin of packages that a profile names by digest.
+pub(crate) const OWN: &str = "own";
+
+impl Origin {
+    /// Name of the repository: `debian`, `own`, or that of a further repository.
+    #[must_use]
+    pub fn repository(&self) -> &str {
+        self.0.split(' ').next().unwrap_or_default()
+    }
+}
+
+fn is_origin(text: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./".contains(&b))
+    };
+    text == OWN
+        || (2..=3).contains(&text.split(' ').count())
+            && text.split(' ').all(is_word)
+            && text.split(' ').next() != Some(OWN)
+}
+
 fn is_package_name(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
     // apt reads a `-` at the end as a request to remove the package.
@@ -99,16 +134,17 @@ fn is_package_name(text: &str) -> bool {
 }
 
 fn is_pool_path(text: &str) -> bool {
+    text.starts_with("pool/") && is_package_path(text)
+}
+
+fn is_package_path(text: &str) -> bool {
     let decoded = ["%2b", "%7e", "%3a"].iter().fold(text.to_owned(), |text, code| {
         text.replace(code, "_").replace(&code.to_uppercase(), "_")
     });
     let is_part =
         |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric()) && !part.contains("..");
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._+~:-".contains(&b);
-    decoded.starts_with("pool/")
-        && decoded.ends_with(".deb")
-        && decoded.bytes().all(plain)
-        && decoded.split('/').all(is_part)
+    decoded.ends_with(".deb") && decoded.bytes().all(plain) && decoded.split('/').all(is_part)
 }
 
 /// A package, exactly.
@@ -122,8 +158,20 @@ pub struct Package {
     pub sha256: Sha256Text,
     /// Size, bytes.
     pub size: u64,
-    /// Path below the mirror.
-    pub path: PoolPath,
+    /// Path below the mirror or the repository; of a package of the base a [`PoolPath`].
+    pub path: PackagePath,
+    /// Where it comes from. Absent in locks of before, whose packages are all of
+    /// `debian trixie main`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+impl Package {
+    /// Name of the repository that it comes from.
+    #[must_use]
+    pub fn repository(&self) -> &str {
+        self.origin.as_ref().map_or(DEBIAN, Origin::repository)
+    }
 }
 
 #[cfg(test)]
@@ -169,6 +217,16 @@ mod tests {
             "pool/ä.deb",
         ] {
             assert!(bad.parse::<PoolPath>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_a_repository_with_a_suite() {
+        for good in ["own", "debian trixie-security main", "vendor stable", "v bookworm/x main"] {
+            assert!(good.parse::<Origin>().is_ok(), "{good}");
+        }
+        for bad in ["", "debian", "own x", "debian  main", " x y", "a b c d", "v s\nx", "v $(id)"] {
+            assert!(bad.parse::<Origin>().is_err(), "{bad:?}");
         }
     }
 

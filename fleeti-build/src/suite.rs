@@ -12,6 +12,7 @@ mod tar;
 
 use crate::apt::Apt;
 pub use crate::apt::SUITE;
+use crate::archive::{self, Archive, State};
 use crate::base::Base;
 use crate::base::debian::Debian;
 use crate::cache::Cache;
@@ -19,9 +20,12 @@ use crate::choices;
 use crate::file::{open_plain, sha256_file, write_with_folder};
 use crate::lock::{LockError, io};
 use crate::overlay;
-use fleeti_core::canonical::CanonicalError;
+use crate::package::DEBIAN;
+use crate::snapshot;
+use fleeti_core::canonical::{CanonicalError, sha256_hex};
 use fleeti_core::profile::{
-    IndexError, IndexHead, IndexParts, IndexText, Installed, Profile, Revision, SuiteFindings,
+    IndexError, IndexHead, IndexParts, IndexText, Installed, Profile, Revision, Software,
+    SuiteFindings,
     SuiteIndex, against_suite,
 };
 pub use learnt::{add_learnt, learn};
@@ -124,14 +128,20 @@ pub fn load(cache: &Cache) -> Result<Option<SuiteIndex>, SuiteError> {
 /// [`SuiteError`].
 pub fn refresh(cache: &Cache, line: &mut dyn FnMut(&str)) -> Result<SuiteIndex, SuiteError> {
     let _alone = cache.lock("apt-index").map_err(io(cache.root()))?;
-    let mut apt = apt(cache, CONTENTS)?;
+    let archive = Archive::of_host(cache).map_err(LockError::from)?;
     line("downloading the lists of packages and of their contents");
-    if let Err(e) = apt.run(&["update", "-qq"]) {
-        // Some mirrors have lists of contents of another day, which do not match the signature.
-        line(&format!("units and programs of many packages are not known: {e}"));
-        apt = self::apt(cache, TRANSLATIONS)?;
-        apt.run(&["update", "-qq"]).map_err(LockError::from)?;
-    }
+    let name = state();
+    let updated = |more: &str| {
+        archive::updated(cache, &State { name: &name, more }, &archive, &Software::default())
+    };
+    let (apt, _) = match updated(CONTENTS) {
+        Ok(updated) => updated,
+        Err(e) => {
+            // Some mirrors have lists of contents of another day, which do not match the signature.
+            line(&format!("units and programs of many packages are not known: {e}"));
+            updated(TRANSLATIONS).map_err(LockError::from)?
+        }
+    };
     make(cache, &apt, line)
 }
 
@@ -145,21 +155,19 @@ pub fn remake(cache: &Cache, line: &mut dyn FnMut(&str)) -> Result<Option<SuiteI
     if !path(cache).exists() {
         return Ok(None);
     }
-    make(cache, &apt(cache, CONTENTS)?, line).map(Some)
+    make(cache, &Apt::before(cache, &state()), line).map(Some)
 }
 
-/// Name of the state of apt, and of nothing else.
-const STATE: &str = "index";
-
-fn apt(cache: &Cache, more: &str) -> Result<Apt, SuiteError> {
-    Ok(Apt::new(cache, &format!("{SUITE}-{STATE}"), more).map_err(LockError::from)?)
+/// Name of the state of apt.
+fn state() -> String {
+    format!("{SUITE}-index")
 }
 
 fn make(cache: &Cache, apt: &Apt, line: &mut dyn FnMut(&str)) -> Result<SuiteIndex, SuiteError> {
     let contents = lists::of_kind(apt, "Contents-deb")?;
     let head = IndexHead {
         suite: SUITE.to_owned(),
-        snapshot: snapshot(cache)?,
+        snapshot: snapshot(apt)?,
         has_contents: !contents.is_empty(),
     };
     let path = path(cache);
@@ -223,17 +231,15 @@ pub fn check(profile: &Profile, index: &SuiteIndex) -> Result<SuiteFindings, Ind
     against_suite(profile, index, &base)
 }
 
-/// SHA-256 of the signed list of the suite that apt has.
-fn snapshot(cache: &Cache) -> Result<String, SuiteError> {
-    let state = format!("apt/{SUITE}-{STATE}/state/lists");
-    let folder = cache.root().join(state);
-    for entry in fs::read_dir(&folder).map_err(io(&folder))? {
-        let path = entry.map_err(io(&folder))?.path();
-        if path.to_string_lossy().ends_with("_InRelease") {
-            return Ok(sha256_file(&path).map_err(io(&path))?);
-        }
+/// SHA-256 of the signed lists that apt has, each by its SHA-256.
+fn snapshot(apt: &Apt) -> Result<String, SuiteError> {
+    let lists = snapshot::read(apt, DEBIAN)?;
+    if lists.is_empty() {
+        return Err(SuiteError::Missing("InRelease"));
     }
-    Err(SuiteError::Missing("InRelease"))
+    let lines: Vec<_> =
+        lists.iter().map(|(suite, list)| format!("{suite} {}", list.sha256)).collect();
+    Ok(sha256_hex(lines.join("\n").as_bytes()))
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@
 //! · [`adversary`] (a device under an attacker's control) · [`recoveries`] (recovery scenarios) ·
 //! [`boot_trials`] (changes of a boot secret) · [`network`] (a proxy with a password) ·
 //! [`forwarder`] (a server's previous address) · [`host`] (a device in memory) · [`synthetic`]
-//! (releases with dummy payloads) · [`own_build`] (builds without Nix) · [`malformed`] (malformed documents) · [`units`] (server,
+//! (releases with dummy payloads) · [`own_build`] (builds without Nix) · [`apt_repository`]
+//! (a signed repository of packages) · [`malformed`] (malformed documents) · [`units`] (server,
 //! signing service and worker as systemd units) · [`tpm`] (swtpm) · [`soft_tpm`] (TPM signatures in
 //! software) · [`token`] (a PKCS#11 token) · [`release_log`] (an audit log in memory) · `attested`,
 //! `vault` (what a scenario checks of evidence and secrets) · `tether` (processes that end with a
@@ -28,6 +29,7 @@ pub use fleeti_server as server;
 pub use fleeti_store as store;
 
 pub mod adversary;
+pub mod apt_repository;
 mod attested;
 pub mod bench;
 pub mod boot_trials;

@@ -4,6 +4,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use fleeti_build::cache::Cache;
 use fleeti_build::lock::Lock;
+use fleeti_build::resolve::{Wanted, resolve};
+use fleeti_core::profile::Software;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -101,14 +103,22 @@ impl Tree {
                 lock
             }
             _ => {
-                let lock = Lock::resolve(cache, &requested).context("resolving packages")?;
+                let wanted = Wanted {
+                    requested: &requested,
+                    software: &Software::default(),
+                    base: &[],
+                    earlier: None,
+                    only: &[],
+                    allow_older: false,
+                };
+                let lock = resolve(cache, &wanted, &mut |_| {}).context("resolving packages")?;
                 lock.write(&lock_path)?;
                 lock
             }
         };
         let root = cache.root().join("trees").join(lock.digest());
         if !root.exists() {
-            lock.fetch(cache, |_, _| {})?;
+            lock.fetch(cache, &Software::default(), |_, _| {})?;
             let staging = root.with_extension("new");
             let _ = fs::remove_dir_all(&staging);
             fs::create_dir_all(&staging)?;

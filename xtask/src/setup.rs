@@ -34,6 +34,8 @@ const NEEDED: &[Package] = &[
         "checks the units of server and signing service, in tests",
     ),
     package("xz-utils", "/usr/bin/xz", "unpacks packages"),
+    package("gpg", "/usr/bin/gpg", "signs repositories of packages in tests"),
+    package("gpg-agent", "/usr/bin/gpg-agent", "holds the keys of gpg"),
     package("gpgv", "/usr/bin/gpgv", "checks OpenPGP signatures in tests"),
     package("openssl", "/usr/bin/openssl", "checks certificates and signatures in tests"),
     package("gnutls-bin", "/usr/bin/certtool", "checks certificates in tests"),

@@ -111,12 +111,15 @@ mod tests {
             sha256: "0".repeat(64).parse().unwrap(),
             size: 0,
             path: "pool/a.deb".parse().unwrap(),
+            origin: None,
         });
         Lock {
             suite: String::new(),
             architecture: String::new(),
             requested: BTreeMap::new(),
             sets: [("device".to_owned(), packages.collect())].into(),
+            sources: None,
+            snapshots: BTreeMap::new(),
             ids: crate::ids::Ids::default(),
         }
     }

@@ -202,6 +202,14 @@ const REPORTS: [&str; 4] = ["ids.json", "scripts.json", "brought.json", contents
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Debian;
 
+impl Debian {
+    /// Packages that every device has. They come from Debian's archive only.
+    #[must_use]
+    pub fn own_packages(self) -> &'static [&'static str] {
+        DEVICE
+    }
+}
+
 impl Base for Debian {
     fn name(&self) -> &'static str {
         "debian"
@@ -216,6 +224,7 @@ impl Base for Debian {
         let mut device = owned(DEVICE);
         let profile = &revision.profile;
         device.extend(profile.software.packages.iter().cloned());
+        device.extend(profile.software.own.iter().map(|own| own.name.clone()));
         if choices::keeps_time_itself(profile) {
             device.retain(|name| name != "systemd-timesyncd");
         }
@@ -247,9 +256,9 @@ impl Base for Debian {
         runner: &dyn Runner,
         line: &mut dyn FnMut(&str),
     ) -> Result<Parts, BaseError> {
-        inputs
-            .lock
-            .fetch(cache, |done, total| line(&format!("fetching packages {done}/{total}")))?;
+        inputs.lock.fetch(cache, &inputs.revision.profile.software, |done, total| {
+            line(&format!("fetching packages {done}/{total}"))
+        })?;
         let io = |path: &Path| {
             let path = path.to_owned();
             |source| BaseError::Io { path, source }
@@ -469,6 +478,7 @@ mod tests {
             sha256,
             size: 0,
             path,
+            origin: None,
         };
         assert_eq!(store_name(&p), "aa_1-2-rc1+b1.deb");
     }

@@ -3,6 +3,7 @@
 use super::{SuiteError, deb};
 use crate::apt::Apt;
 use crate::lock::LockError;
+use fleeti_core::package_version::compare;
 use fleeti_core::profile::{IndexParts, IndexedPackage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -129,6 +130,11 @@ fn package(stanza: &Stanza, summaries: &BTreeMap<String, String>, parts: &mut In
         text => text.to_owned(),
     };
     let version = field("Version").to_owned();
+    // Several suites have it: apt takes the newest one.
+    let known = parts.packages.get(name);
+    if known.is_some_and(|known| compare(&known.version, &version).is_gt()) {
+        return;
+    }
     let sha256 = field("SHA256").to_owned();
     let depends = depends(&both);
     let is_learnt = false;
@@ -185,7 +191,8 @@ mod tests {
         let summaries = BTreeMap::from([("nginx".to_owned(), "web server".to_owned())]);
         let text = "Package: nginx\nVersion: 1.26-1\nInstalled-Size: 1383\nProvides: httpd, httpd-cgi (= 1)\n\
                     Pre-Depends: a\nDepends: nginx-common (<< 1.26.1~), libc6:any (>= 2.38) | libc7,\n continued\n\n\
-                    Package: b\nVersion: 1\nDescription: other\n";
+                    Package: b\nVersion: 1.10\nDescription: other\n\n\
+                    Package: b\nVersion: 1.9\nDescription: older\n";
         let mut stanzas = Stanzas::new(|stanza: &Stanza| package(stanza, &summaries, &mut parts));
         text.lines().for_each(|line| stanzas.line(line));
         stanzas.end();

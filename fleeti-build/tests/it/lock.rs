@@ -4,7 +4,7 @@ use crate::{cache, profile};
 use fleeti_build::build::{BuildError, lock_for, lock_into};
 use fleeti_build::cache::Cache;
 use fleeti_build::lock::{Lock, LockError};
-use fleeti_core::profile::Revision;
+use fleeti_core::profile::{Revision, Software};
 
 fn lock() -> Lock {
     lock_for(&cache(), &Revision::new(1, profile("kiosk")).unwrap(), None, false).unwrap()
@@ -19,7 +19,7 @@ fn packages_that_are_nowhere_to_be_had_are_named_with_the_remedy() {
     lock.sets.retain(|set, _| set == "device");
     lock.sets.get_mut("device").unwrap().truncate(2);
     let empty = tempfile::tempdir().unwrap();
-    let error = lock.fetch(&Cache::at(empty.path()), |_, _| {}).unwrap_err();
+    let error = lock.fetch(&Cache::at(empty.path()), &Software::default(), |_, _| {}).unwrap_err();
     assert!(
         matches!(&error, LockError::Gone(names) if names.len() == 1 && names[0].starts_with(&*name)),
         "{error}"
@@ -35,7 +35,7 @@ fn a_package_that_is_not_what_the_lock_says_is_refused() {
     packages.truncate(1);
     packages[0].sha256 = "0".repeat(64).parse().unwrap();
     let empty = tempfile::tempdir().unwrap();
-    let error = lock.fetch(&Cache::at(empty.path()), |_, _| {}).unwrap_err();
+    let error = lock.fetch(&Cache::at(empty.path()), &Software::default(), |_, _| {}).unwrap_err();
     assert!(matches!(error, LockError::Digest { .. }), "{error}");
 }
 

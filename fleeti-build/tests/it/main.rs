@@ -13,6 +13,7 @@ mod lock;
 mod owners;
 mod radius;
 mod runner;
+mod sources;
 
 use fleeti_build::build::Request;
 use fleeti_build::cache::Cache;

@@ -15,7 +15,6 @@ use fleeti_build::pieces::Difference;
 use fleeti_build::record::{ArtifactName, BuildRecord, FileRecord};
 use fleeti_client::Client;
 use fleeti_core::id::{ReleaseName, Version};
-use fleeti_core::profile::{Profile, Revision};
 use fleeti_core::size::bytes;
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event};
 use std::path::{Path, PathBuf};
@@ -138,22 +137,8 @@ pub enum Command {
         /// Output directory of the build after.
         after: PathBuf,
     },
-    /// Resolve the package lock of a profile.
-    Lock {
-        /// The profile, a TOML file.
-        profile: PathBuf,
-        /// Output file of the lock; the cache by default.
-        #[arg(long)]
-        lock: Option<PathBuf>,
-        /// Resolve again even if there is a lock.
-        #[arg(long)]
-        refresh: bool,
-        /// Directory of a build whose numbers of users and groups the lock keeps.
-        #[arg(long, value_name = "DIR", requires = "lock")]
-        keep_ids: Option<PathBuf>,
-        #[command(flatten)]
-        packages: Packages,
-    },
+    /// Resolve the package lock of a profile, or refresh it and show what changes.
+    Lock(super::lock::Arguments),
 }
 
 /// The caller's own inputs of a build.
@@ -254,11 +239,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Contents { directory } => super::contents::summary(&directory, output),
         Command::Diff { before, after } => super::contents::diff(&before, &after, output),
         Command::Verify { directory, inputs } => verify(&directory, &inputs, &cache, output),
-        Command::Lock { profile, lock, refresh, keep_ids, packages } => {
-            let profile = super::profile::read_checked(&profile, &packages, output)?;
-            let wanted = WantedLock { lock, refresh, keep_ids };
-            resolve_lock(profile, &wanted, &cache, output)
-        }
+        Command::Lock(arguments) => super::lock::run(&arguments, &cache, output),
     }
 }
 
@@ -385,33 +366,6 @@ fn verify(directory: &Path, inputs: &Inputs, cache: &Cache, output: &Output) -> 
     } else {
         Err(differs("the build", &found.differences))
     }
-}
-
-/// What is wanted of a lock.
-struct WantedLock {
-    lock: Option<PathBuf>,
-    refresh: bool,
-    keep_ids: Option<PathBuf>,
-}
-
-fn resolve_lock(
-    profile: Profile,
-    wanted: &WantedLock,
-    cache: &Cache,
-    output: &Output,
-) -> CommandResult {
-    let revision = Revision::new(1, profile).map_err(Failure::plain)?;
-    let path = wanted.lock.as_deref();
-    let mut lock = build::lock_into(cache, &revision, path, wanted.refresh).map_err(failure)?;
-    if let (Some(directory), Some(path)) = (&wanted.keep_ids, path) {
-        build::keep_ids(&mut lock, directory).map_err(failure)?;
-        lock.write(path).map_err(Failure::plain)?;
-    }
-    output.data(&lock, |l| {
-        let sets: Vec<_> = l.sets.iter().map(|(name, p)| format!("{name} {}", p.len())).collect();
-        format!("lock {}: {}", l.digest(), sets.join(", "))
-    });
-    Ok(())
 }
 
 fn build_here(request: &Request, cache: &Cache, output: &Output) -> CommandResult {

@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod contents;
 pub mod device;
 pub mod keys;
+pub mod lock;
 pub mod login;
 pub mod manufacturers;
 pub mod pki;

@@ -126,6 +126,7 @@ fn pcrs(before: &Profile, after: &Profile, reboot: bool) -> BTreeSet<u8> {
     if before.kernel.flavour != after.kernel.flavour
         || before.hardware.initrd_drivers != after.hardware.initrd_drivers
         || before.software.suites != after.software.suites
+        || before.software.backports != after.software.backports
     {
         // The kernel measures the initrd, which has its modules.
         pcrs.insert(9);

@@ -25,6 +25,19 @@ pub(super) const HONOURED: &[&str] = &[
     "sudo[].run_as",
     "sudo[].no_password",
     "software.packages",
+    "software.suites",
+    "software.backports",
+    "software.snapshot_age_days_max",
+    "software.components",
+    "software.repositories[].name",
+    "software.repositories[].url",
+    "software.repositories[].suite",
+    "software.repositories[].components",
+    "software.repositories[].packages",
+    "software.repositories[].key",
+    "software.own[].name",
+    "software.own[].sha256",
+    "software.own[].from",
     "services[].name",
     "services[].state",
     "services[].unit",
@@ -151,25 +164,6 @@ mod tests {
         (
             "identity.locale = \"de_DE.UTF-8\"\nidentity.keyboard = \"de\"\n",
             &["identity.locale", "identity.keyboard"],
-        ),
-        ("software.suites = [\"security\"]\n", &["software.suites"]),
-        ("software.components = [\"non-free-firmware\"]\n", &["software.components"]),
-        (
-            "[[software.repositories]]\nname = \"vendor\"\nurl = \"https://packages.example.com/d\"\n\
-             suite = \"stable\"\ncomponents = [\"main\"]\n\
-             key = \"-----BEGIN PGP PUBLIC KEY BLOCK-----\"\n",
-            &[
-                "software.repositories[0].name",
-                "software.repositories[0].url",
-                "software.repositories[0].suite",
-                "software.repositories[0].components",
-                "software.repositories[0].key",
-            ],
-        ),
-        (
-            "[[software.own]]\nname = \"acme-player\"\n\
-             sha256 = \"0000000000000000000000000000000000000000000000000000000000000000\"\n",
-            &["software.own[0].name", "software.own[0].sha256"],
         ),
         (
             "[[network.interfaces]]\nname = \"lan\"\nmatch = { name = \"en*\" }\ndot1x = true\n",

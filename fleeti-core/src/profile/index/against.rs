@@ -1,7 +1,7 @@
 //! Checks a profile against an index.
 
 use super::super::finding::Remedy;
-use super::super::{Probe, Profile, Suite, UnitState, rules};
+use super::super::{Probe, Profile, UnitState, rules};
 use super::near::Near;
 use super::searched::{Closure, SuiteIndex};
 use super::text::IndexError;
@@ -129,7 +129,7 @@ impl Against<'_> {
         // A package of another repository is not in the index of the suite.
         let has_others = !software.repositories.is_empty()
             || !software.components.is_empty()
-            || software.suites.contains(&Suite::Backports);
+            || !software.backports.is_empty();
         let mut known = Vec::new();
         for (i, name) in software.packages.iter().enumerate() {
             if self.index.package(name)?.is_some() {

@@ -11,9 +11,19 @@ pub struct Software {
     #[schema(example = json!(["nginx", "curl"]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<String>,
-    /// Suites besides the main one of the base.
+    /// Suites besides the main one. Security updates and updates of the stable release are always
+    /// used where the mirror has them; if one is named here, a mirror without it is an error.
     #[serde(default, skip_serializing_if = "is_default")]
     pub suites: Vec<Suite>,
+    /// Packages to take from backports. All others come from the stable release.
+    #[schema(example = json!(["cockpit"]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backports: Vec<String>,
+    /// Age limit of the signed package lists of further repositories and of all suites but the main
+    /// one, in days. By default 90 for further repositories; Debian's lists expire by themselves.
+    #[schema(example = 14)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_age_days_max: Option<u32>,
     /// Components of the archive besides `main`.
     #[schema(example = json!(["non-free-firmware"]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -55,6 +65,11 @@ pub struct Repository {
     #[schema(example = json!(["main"]))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<String>,
+    /// Packages that the repository may bring, with what they need and the base does not have. All
+    /// others come from the base.
+    #[schema(example = json!(["vendor-agent"]))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packages: Vec<String>,
     /// OpenPGP public key that signs the repository, in armour.
     #[schema(format = "multiline")]
     pub key: String,
@@ -69,4 +84,8 @@ pub struct OwnPackage {
     pub name: String,
     /// SHA-256 of the .deb file, hexadecimal.
     pub sha256: String,
+    /// Where the .deb file is: an `https://` address, or a path on the machine that builds.
+    #[schema(example = "https://files.example.com/acme-player_1.0_amd64.deb")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub from: String,
 }

@@ -254,6 +254,33 @@ mod tests {
             "software.repositories = [{name = \"v\", url = \"http://x/\", suite = \"s\", key = \"\"}]",
             "software.repositories[0].url",
         ),
+        (
+            "software.repositories = [{name = \"v\", url = \"https://x/ [trusted=yes]\", suite = \"s\", key = \"\"}]",
+            "software.repositories[0].url",
+        ),
+        (
+            "software.repositories = [{name = \"v\", url = \"https://x/\", suite = \"s\", key = \"\"}]",
+            "software.repositories[0].components",
+        ),
+        (
+            "software.repositories = [{name = \"debian\", url = \"https://x/\", suite = \"s\", key = \"\"}]",
+            "software.repositories[0].name",
+        ),
+        (
+            "software.repositories = [{name = \"v\", url = \"https://x/\", suite = \"s/\", key = \"\", packages = [\"a b\"]}]",
+            "software.repositories[0].packages[0]",
+        ),
+        ("software.own = [{name = \"aa\", sha256 = \"00\"}]", "software.own[0].from"),
+        (
+            "software.own = [{name = \"aa\", sha256 = \"00\", from = \"/srv/../etc/x.deb\"}]",
+            "software.own[0].from",
+        ),
+        (
+            "software.own = [{name = \"aa\", sha256 = \"00\", from = \"/etc/shadow\"}]",
+            "software.own[0].from",
+        ),
+        ("software.backports = [\"cockpit-\"]", "software.backports[0]"),
+        ("software.snapshot_age_days_max = 0", "software.snapshot_age_days_max"),
         ("software.packages = [\"gcc\"]\nsecurity.no_compiler = true", "software.packages[0]"),
         ("hardware.initrd_drivers = [\"mmc\"]", "hardware.initrd_drivers"),
         ("security.setuid = [\"bin/su\"]", "security.setuid[0]"),
@@ -415,6 +442,7 @@ mod tests {
                 "network.firewall.rules",
             ),
             ("software.packages = [\"unattended-upgrades\"]", "software.packages[0]"),
+            ("software.suites = [\"backports\"]", "software.suites[0]"),
             (
                 "services = [{name = \"a.service\", unit = \"[Unit]\\nAfter=a.target multi-user.target\"}]\n\
                  health_checks = [{name = \"a\", unit = \"a.service\"}]",
