@@ -10,7 +10,7 @@ use crate::ids::Ids;
 use crate::lock::{Lock, LockError, sources_digest};
 use crate::overlay::{Overlay, Trust};
 pub use crate::record::{BuildRecord, FileRecord, RECORD_MAX, RecordedInputs};
-use crate::refresh::{Moved, changes};
+use crate::refresh::{Moved, add_security, changes};
 use crate::resolve;
 use crate::runner::{Nix, Runner, tee};
 use crate::step::ArtifactName;
@@ -41,6 +41,8 @@ pub struct Request {
     pub trust: PathBuf,
     /// Path of the package lock; if absent, a lock in the cache is used.
     pub lock: Option<PathBuf>,
+    /// Refresh the lock first, and write what changes to the log.
+    pub refresh_lock: bool,
     /// Path of the agent binary.
     pub agent: PathBuf,
     /// Directory of the build.
@@ -144,6 +146,23 @@ pub fn written(resolved: Resolved) -> Result<Lock, BuildError> {
         resolved.lock.write(&resolved.path)?;
     }
     Ok(resolved.lock)
+}
+
+/// Refreshes a lock, writes it, and says on `line` what changes.
+fn refreshed_into(
+    cache: &Cache,
+    revision: &Revision,
+    path: Option<&Path>,
+    line: &mut dyn FnMut(&str),
+) -> Result<Lock, BuildError> {
+    let wanted = LockWanted { path, refresh: true, ..LockWanted::default() };
+    let resolved = refreshed(cache, revision, &wanted, line)?;
+    if let Some(earlier) = &resolved.earlier {
+        let mut found = changes(earlier, &resolved.lock);
+        add_security(&mut found, &resolved.lock, cache, &revision.profile.software)?;
+        found.lines().iter().for_each(|text| line(text));
+    }
+    written(resolved)
 }
 
 /// Whether a lock is for the packages and the sources of a profile.
@@ -285,7 +304,11 @@ fn inputs(
     Debian.check(&request.profile)?;
     let revision = Revision::new(request.revision, request.profile.clone())?;
     line("resolving packages");
-    let lock = lock_for(cache, &revision, request.lock.as_deref(), false)?;
+    let lock = if request.refresh_lock {
+        refreshed_into(cache, &revision, request.lock.as_deref(), line)?
+    } else {
+        lock_for(cache, &revision, request.lock.as_deref(), false)?
+    };
     check_compilers(&revision.profile, &lock)?;
     let release =
         ReleaseName { line: revision.profile.name.clone(), version: request.version.clone() };

@@ -12,7 +12,7 @@
 //!
 //! Code map: [`lock`], `places`, `fetch` and [`cache`] (the exact packages of an image) · [`resolve`],
 //! `apt`, `archive`, `further`, `snapshot`, `stanza` and `versions` (how a lock is resolved) ·
-//! [`refresh`] (what a refreshed lock changes) · [`package`]
+//! [`refresh`] (what a refreshed lock changes) and [`waiting`] (fixes that an image lacks) · [`package`]
 //! (a package in a lock) · [`ids`] (numbers of users and groups) · `choices` (packages in
 //! place of those of the base) · [`base`] (the trait of bases, and the Debian base) · [`overlay`] (files
 //! that Fleeti and a profile add to a base) · [`runner`] (the only trait that runs Nix) · [`build`]
@@ -56,3 +56,4 @@ mod stanza;
 pub mod step;
 pub mod suite;
 mod versions;
+pub mod waiting;

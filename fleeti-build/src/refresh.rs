@@ -6,6 +6,7 @@ use crate::lock::{Lock, LockError, fetch_all};
 use crate::package::Package;
 use fleeti_core::package_version::compare;
 use fleeti_core::profile::Software;
+use fleeti_core::size::bytes;
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,6 +87,45 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         self.up.is_empty() && self.down.is_empty() && self.new.is_empty() && self.gone.is_empty()
     }
+
+    /// The changes, for people.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.is_empty() {
+            lines.push("  no package changes".to_owned());
+        }
+        for (title, list) in [("up", &self.up), ("down", &self.down)] {
+            lines.extend(list.iter().flat_map(|moved| moved_lines(title, moved)));
+        }
+        for (title, list) in [("new", &self.new), ("gone", &self.gone)] {
+            lines.extend(list.iter().map(|listed| listed_line(title, listed)));
+        }
+        let sign = if self.size_after < self.size_before { "-" } else { "+" };
+        let by = bytes(self.size_after.abs_diff(self.size_before));
+        lines.push(format!("  size of the packages: {} ({sign}{by})", bytes(self.size_after)));
+        lines
+    }
+}
+
+fn of(in_image: bool) -> &'static str {
+    if in_image { "" } else { ", of the build only" }
+}
+
+fn moved_lines(title: &str, moved: &Moved) -> Vec<String> {
+    let Moved { name, before, after, origin, in_image, security } = moved;
+    let head = format!("  {title:<5}{name} {before} -> {after} ({origin}{})", of(*in_image));
+    let entries = security.iter().map(|entry| {
+        let cves =
+            if entry.cves.is_empty() { "no CVE named".to_owned() } else { entry.cves.join(", ") };
+        format!("         security {}, urgency {}: {cves}", entry.version, entry.urgency)
+    });
+    std::iter::once(head).chain(entries).collect()
+}
+
+fn listed_line(title: &str, listed: &Listed) -> String {
+    let Listed { name, version, origin, in_image } = listed;
+    format!("  {title:<5}{name} {version} ({origin}{})", of(*in_image))
 }
 
 /// A package of a lock, by name.
@@ -331,5 +371,47 @@ mod tests {
         assert_eq!(found, [("3.5.7-1~deb13u3", "medium", 2), ("3.5.7-1", "high", 0)]);
         assert_eq!(security(text, "9", true), []);
         assert_eq!(security("no changelog (really)\n", "1", true), []);
+    }
+
+    #[test]
+    fn changes_are_told_by_name_version_origin_and_security_entry() {
+        let moved = |name: &str, before: &str, after: &str| Moved {
+            name: name.into(),
+            before: before.into(),
+            after: after.into(),
+            origin: "debian trixie-security main".into(),
+            in_image: true,
+            security: Vec::new(),
+        };
+        let mut up = moved("openssl", "3.5.6-1", "3.5.7-1");
+        let cves = vec!["CVE-2026-1234".to_owned()];
+        up.security = vec![Entry { version: "3.5.7-1".into(), urgency: "high".into(), cves }];
+        let listed = Listed {
+            name: "zz".into(),
+            version: "1".into(),
+            origin: "vendor stable main".into(),
+            in_image: false,
+        };
+        let found = Changes {
+            digest: "d".into(),
+            up: vec![up],
+            down: vec![moved("bb", "2", "1")],
+            new: vec![listed.clone()],
+            gone: vec![listed],
+            size_before: 4096,
+            size_after: 1024,
+        };
+        assert_eq!(
+            found.lines(),
+            [
+                "  up   openssl 3.5.6-1 -> 3.5.7-1 (debian trixie-security main)",
+                "         security 3.5.7-1, urgency high: CVE-2026-1234",
+                "  down bb 2 -> 1 (debian trixie-security main)",
+                "  new  zz 1 (vendor stable main, of the build only)",
+                "  gone zz 1 (vendor stable main, of the build only)",
+                "  size of the packages: 1.0 KiB (-3.0 KiB)",
+            ]
+        );
+        assert!(Changes::default().lines()[0].contains("no package changes"));
     }
 }

@@ -25,8 +25,7 @@ use crate::snapshot;
 use fleeti_core::canonical::{CanonicalError, sha256_hex};
 use fleeti_core::profile::{
     IndexError, IndexHead, IndexParts, IndexText, Installed, Profile, Revision, Software,
-    SuiteFindings,
-    SuiteIndex, against_suite,
+    SuiteFindings, SuiteIndex, against_suite,
 };
 pub use learnt::{add_learnt, learn};
 pub use pace::Pace;
@@ -172,7 +171,9 @@ fn make(cache: &Cache, apt: &Apt, line: &mut dyn FnMut(&str)) -> Result<SuiteInd
     };
     let path = path(cache);
     // An index that cannot be read is made again.
-    if let Ok(Some(index)) = open(&path)
+    let before = open(&path).ok().flatten();
+    let known = before.as_ref().and_then(|index| index.security().ok()).unwrap_or_default();
+    if let Some(index) = before
         && index.head() == &head
         && !learnt::is_newer(cache, &path)
     {
@@ -181,6 +182,12 @@ fn make(cache: &Cache, apt: &Apt, line: &mut dyn FnMut(&str)) -> Result<SuiteInd
     let mut parts = IndexParts::default();
     line("reading the list of packages");
     lists::packages(apt, &mut parts)?;
+    let lists = snapshot::read(apt, DEBIAN)?;
+    let made_s = lists.get(&format!("{DEBIAN} {SUITE}-security")).map_or(0, |list| list.date_s);
+    for (name, fix) in &mut parts.security {
+        let same = known.get(name).filter(|known| known.version == fix.version);
+        fix.since_s = same.map_or(made_s, |known| known.since_s);
+    }
     line("reading the lists of contents");
     lists::contents(apt, &contents, &mut parts)?;
     add_learnt(cache, &mut parts)?;

@@ -1,13 +1,15 @@
 //! Revisions of profiles.
 //!
-//! Code map: `editing` (what the editor of a profile needs) · `shelf` (the profiles that a
+//! Code map: `editing` (what the editor of a profile needs) · `fixes` (security fixes that wait) · `shelf` (the profiles that a
 //! document extends) · `state` (what is kept in memory).
 
 mod editing;
+mod fixes;
 mod shelf;
 pub(crate) mod state;
 
 pub use editing::{Preview, draft, preview};
+pub use fixes::Fixes;
 pub use shelf::{as_toml, line_of};
 
 use crate::accounts::actor::Actor;
@@ -16,9 +18,10 @@ use crate::error::Error;
 use crate::suites::{self, OpenIndex};
 use fleeti_build::base::debian::Debian;
 use fleeti_build::base::{Base, HonourError, Ignored};
+pub use fleeti_build::suite::SUITE;
 use fleeti_core::id::Line;
 use fleeti_core::profile::{self, Builtin, Finding, Kind, Profile, Resolved, Severity};
-use fleeti_core::wire::api::{Event, ProfileRevision};
+use fleeti_core::wire::api::{BuildPhase, Event, ProfileRevision};
 use fleeti_core::wire::problem::{Code, FieldError};
 use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, MadeOf, ProfileChanges};
 use fleeti_core::wire::suite::IndexedSuite;
@@ -268,6 +271,8 @@ pub struct Details {
     pub line: Vec<Head>,
     /// Suggested next version: one more than the highest first number of recent builds.
     pub next_version: u64,
+    /// Fixes that the newest build of the line lacks; `None` if there is no build or no index.
+    pub fixes: Option<Fixes>,
 }
 
 /// A revision, with up to `limit` revisions of its line.
@@ -283,8 +288,17 @@ pub async fn details(cx: &Context, line: &Line, number: u32, limit: u32) -> Resu
         .filter(|b| b.release.line == *line)
         .filter_map(|b| first(b.release.version.as_str()))
         .max();
+    let newest = builds.into_iter().find(|build| {
+        build.release.line == *line
+            && build.phase == BuildPhase::Succeeded
+            && build.directory.is_some()
+    });
+    let fixes = match newest {
+        Some(build) => fixes::of(cx, build).await?,
+        None => None,
+    };
     let line = store::revisions::heads_of_line(cx.db.pool(), line, limit).await?;
-    Ok(Details { revision, line, next_version: highest.map_or(1, |n| n + 1) })
+    Ok(Details { revision, line, next_version: highest.map_or(1, |n| n + 1), fixes })
 }
 
 /// One revision.

@@ -23,7 +23,7 @@
 //! [`enrollment`] (the state machines) · [`attestation`]
 //! (levels, claims and appraisal policies) · [`boot_proof`] (proof that a release boots as its
 //! manifest predicts) · [`secure_boot`] (compares the firmware's keys with the enrolled ones) ·
-//! [`package_version`] (the order of versions of packages) · [`size`] (sizes as text) · [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`wire`] (HTTP bodies, MQTT
+//! [`package_version`] (the order of versions of packages) · [`size`] (sizes as text) · [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`support`] (end of support of suites) · [`wire`] (HTTP bodies, MQTT
 //! topics and payloads, problem codes).
 
 #![warn(missing_docs)]
@@ -45,5 +45,6 @@ pub mod rollout;
 pub mod secure_boot;
 pub mod size;
 pub mod strict;
+pub mod support;
 pub mod update;
 pub mod wire;

@@ -266,6 +266,7 @@ impl Claimed<'_> {
             minimum_version: None,
             trust,
             lock: None,
+            refresh_lock: self.job.request.refresh_lock,
             agent: self.worker.agent.clone(),
             out: folder.to_owned(),
         };

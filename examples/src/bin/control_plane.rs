@@ -46,7 +46,17 @@ async fn main() -> Result<()> {
     let revision = profiles::save(&cx, &me, &profile).await?;
     println!("profile {} has revision {}", revision.profile.name, revision.number);
 
-    let queued = builds::create_of(&cx, &me, &profile.name, revision.number, "1".parse()?).await?;
+    let queued = builds::create_of(
+        &cx,
+        &me,
+        BuildOf {
+            line: profile.name.clone(),
+            revision: revision.number,
+            version: "1".parse()?,
+            refresh_lock: false,
+        },
+    )
+    .await?;
     println!("build {} of {} is {:?}", queued.id, queued.release, queued.phase);
     println!("change: {:?}", changes.recv().await?);
     let details = details::details(&cx, &queued.id).await?;

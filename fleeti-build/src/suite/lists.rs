@@ -1,7 +1,7 @@
 //! Reads the lists of a suite: packages, their summaries, and their contents.
 
 use super::{SuiteError, deb};
-use crate::apt::Apt;
+use crate::apt::{Apt, SUITE};
 use crate::lock::LockError;
 use fleeti_core::package_version::compare;
 use fleeti_core::profile::{IndexParts, IndexedPackage};
@@ -15,12 +15,20 @@ const LINE_MAX: u64 = 1 << 20;
 
 /// Reads the list of packages and their summaries.
 pub(super) fn packages(apt: &Apt, parts: &mut IndexParts) -> Result<(), SuiteError> {
+    let security = format!("_dists_{SUITE}-security_");
     let mut summaries = BTreeMap::new();
     for file in &of_kind(apt, "Translations")? {
         read(apt, file, &mut Stanzas::new(|stanza| summary(stanza, &mut summaries)))?;
     }
     for file in &of_kind(apt, "Packages")? {
-        read(apt, file, &mut Stanzas::new(|stanza| package(stanza, &summaries, parts)))?;
+        let is_security = file.contains(&security);
+        let mut take = |stanza: &Stanza| {
+            package(stanza, &summaries, parts);
+            if is_security {
+                fixed(stanza, parts);
+            }
+        };
+        read(apt, file, &mut Stanzas::new(&mut take))?;
     }
     if parts.packages.is_empty() { Err(SuiteError::Missing("packages")) } else { Ok(()) }
 }
@@ -142,6 +150,17 @@ fn package(stanza: &Stanza, summaries: &BTreeMap<String, String>, parts: &mut In
     parts.packages.insert(name.to_owned(), package);
     for provided in field("Provides").split(',').map(without_version).filter(|p| !p.is_empty()) {
         parts.provided.entry(provided.to_owned()).or_default().insert(name.to_owned());
+    }
+}
+
+/// Keeps the newest version that the security suite has of a package.
+fn fixed(stanza: &Stanza, parts: &mut IndexParts) {
+    let (Some(name), Some(version)) = (stanza.get("Package"), stanza.get("Version")) else {
+        return;
+    };
+    let known = parts.security.entry(name.clone()).or_default();
+    if known.version.is_empty() || compare(&known.version, version).is_lt() {
+        known.version.clone_from(version);
     }
 }
 

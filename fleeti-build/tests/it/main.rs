@@ -51,6 +51,7 @@ fn request(dir: &Path, profile: Profile, out: &str) -> Request {
         minimum_version: None,
         trust: trust(dir),
         lock: None,
+        refresh_lock: false,
         // Any executable whose libraries are in the image.
         agent: "/usr/bin/env".into(),
         out: dir.join(out),

@@ -71,6 +71,7 @@ impl World {
             minimum_version: None,
             trust: trust(dir.path()),
             lock: Some(lock),
+            refresh_lock: false,
             agent,
             out: dir.path().join("theirs"),
         };

@@ -57,6 +57,9 @@ pub enum Command {
         /// Version within the image line: numbers joined by dots.
         #[arg(long)]
         version: Version,
+        /// Refresh the package lock of the line first; the log of the build shows what changes.
+        #[arg(long)]
+        refresh_lock: bool,
         /// Wait until the build has ended, and fail if it failed.
         #[arg(long)]
         wait: bool,
@@ -178,6 +181,7 @@ impl Inputs {
             minimum_version: self.minimum_version.clone(),
             trust: trust.clone(),
             lock: self.lock.clone(),
+            refresh_lock: false,
             agent: self.agent.clone().map_or_else(agent_beside_this_program, Ok)?,
             out: PathBuf::new(),
         };
@@ -210,12 +214,23 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         } => {
             let profile = super::profile::read_checked(&profile, &packages, output)?;
             let agent = agent.map_or_else(agent_beside_this_program, Ok)?;
-            let request =
-                Request { profile, revision, version, minimum_version, trust, lock, agent, out };
+            let request = Request {
+                profile,
+                revision,
+                version,
+                minimum_version,
+                trust,
+                lock,
+                refresh_lock: false,
+                agent,
+                out,
+            };
             build_here(&request, &cache, output)
         }
-        Command::Start { profile, version, wait, server } => {
-            build_on_server(&profile, version, wait, &server, output)
+        Command::Start { profile, version, refresh_lock, wait, server } => {
+            let profile = super::profile::read(&profile)?;
+            let request = CreateBuild { profile, version, refresh_lock };
+            build_on_server(&request, wait, &server, output)
         }
         Command::Sign { build, key: None, server, .. } => sign(&build, &server, output),
         Command::Sign { build, key: Some(key), days, passphrase, server } => ask_for_approval(
@@ -244,14 +259,12 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
 }
 
 fn build_on_server(
-    profile: &Path,
-    version: Version,
+    request: &CreateBuild,
     wait: bool,
     server: &Server,
     output: &Output,
 ) -> CommandResult {
-    let request = CreateBuild { profile: super::profile::read(profile)?, version };
-    let build = block_on(async { start(&server.client()?, &request, wait).await })?;
+    let build = block_on(async { start(&server.client()?, request, wait).await })?;
     output.data(&build, describe);
     match build.phase {
         BuildPhase::Failed => Err(Failure::with_log(build.detail, None::<String>)),

@@ -5,9 +5,8 @@ use crate::CommandResult;
 use crate::output::{Failure, Lines, Output};
 use fleeti_build::build::{self, BuildError, LockWanted, Resolved};
 use fleeti_build::cache::Cache;
-use fleeti_build::refresh::{Changes, Listed, Moved, add_security, changes};
+use fleeti_build::refresh::{Changes, add_security, changes};
 use fleeti_core::profile::Revision;
-use fleeti_core::size::bytes;
 use std::path::PathBuf;
 
 /// The arguments of `fleeti build lock`.
@@ -88,85 +87,5 @@ fn write(resolved: Resolved, is_dry: bool, output: &Output) -> CommandResult {
 /// What changes, for people.
 fn text(found: &Changes, is_dry: bool) -> Lines {
     let what = if is_dry { "lock not written" } else { "lock" };
-    let mut lines = vec![format!("{what} {}", found.digest)];
-    if found.is_empty() {
-        lines.push("  no package changes".to_owned());
-    }
-    for (title, list) in [("up", &found.up), ("down", &found.down)] {
-        lines.extend(list.iter().flat_map(|moved| moved_lines(title, moved)));
-    }
-    for (title, list) in [("new", &found.new), ("gone", &found.gone)] {
-        lines.extend(list.iter().map(|listed| listed_line(title, listed)));
-    }
-    let (before, after) = (found.size_before, found.size_after);
-    let sign = if after < before { "-" } else { "+" };
-    let by = bytes(after.abs_diff(before));
-    lines.push(format!("  size of the packages: {} ({sign}{by})", bytes(after)));
-    Lines::from(lines)
-}
-
-fn of(in_image: bool) -> &'static str {
-    if in_image { "" } else { ", of the build only" }
-}
-
-fn moved_lines(title: &str, moved: &Moved) -> Vec<String> {
-    let Moved { name, before, after, origin, in_image, security } = moved;
-    let head = format!("  {title:<5}{name} {before} -> {after} ({origin}{})", of(*in_image));
-    let entries = security.iter().map(|entry| {
-        let cves =
-            if entry.cves.is_empty() { "no CVE named".to_owned() } else { entry.cves.join(", ") };
-        format!("         security {}, urgency {}: {cves}", entry.version, entry.urgency)
-    });
-    std::iter::once(head).chain(entries).collect()
-}
-
-fn listed_line(title: &str, listed: &Listed) -> String {
-    let Listed { name, version, origin, in_image } = listed;
-    format!("  {title:<5}{name} {version} ({origin}{})", of(*in_image))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use fleeti_build::refresh::Entry;
-
-    #[test]
-    fn changes_are_told_by_name_version_origin_and_security_entry() {
-        let moved = |name: &str, before: &str, after: &str| Moved {
-            name: name.into(),
-            before: before.into(),
-            after: after.into(),
-            origin: "debian trixie-security main".into(),
-            in_image: true,
-            security: Vec::new(),
-        };
-        let mut up = moved("openssl", "3.5.6-1", "3.5.7-1");
-        let cves = vec!["CVE-2026-1234".to_owned()];
-        up.security = vec![Entry { version: "3.5.7-1".into(), urgency: "high".into(), cves }];
-        let listed = Listed {
-            name: "zz".into(),
-            version: "1".into(),
-            origin: "vendor stable main".into(),
-            in_image: false,
-        };
-        let found = Changes {
-            digest: "d".into(),
-            up: vec![up],
-            down: vec![moved("bb", "2", "1")],
-            new: vec![listed.clone()],
-            gone: vec![listed],
-            size_before: 4096,
-            size_after: 1024,
-        };
-        let expected = Lines::from(vec![
-            "lock d".to_owned(),
-            "  up   openssl 3.5.6-1 -> 3.5.7-1 (debian trixie-security main)".to_owned(),
-            "         security 3.5.7-1, urgency high: CVE-2026-1234".to_owned(),
-            "  down bb 2 -> 1 (debian trixie-security main)".to_owned(),
-            "  new  zz 1 (vendor stable main, of the build only)".to_owned(),
-            "  gone zz 1 (vendor stable main, of the build only)".to_owned(),
-            "  size of the packages: 1.0 KiB (-3.0 KiB)".to_owned(),
-        ]);
-        assert_eq!(text(&found, false), expected);
-    }
+    Lines::from(format!("{what} {}", found.digest)).and(found.lines())
 }

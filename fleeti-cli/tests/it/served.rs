@@ -206,8 +206,11 @@ async fn make_builds(dir: &Path) {
         synthetic::build(&folder, &format!("kiosk@{version}").parse().unwrap()).unwrap();
         let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
         let profile = fleeti_core::profile::check(text).unwrap();
-        let request =
-            fleeti_core::wire::api::CreateBuild { profile, version: version.parse().unwrap() };
+        let request = fleeti_core::wire::api::CreateBuild {
+            profile,
+            version: version.parse().unwrap(),
+            refresh_lock: false,
+        };
         let mut tx = db.write().await.unwrap();
         builds::insert(&mut tx, id, 1, &request, 1).await.unwrap();
         let directory = folder.display().to_string();

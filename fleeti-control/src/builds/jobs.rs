@@ -329,7 +329,7 @@ pub async fn finish(
 async fn expected(cx: &Context, id: &str) -> Result<Expected, Error> {
     let requested = store::builds::request(&mut cx.db.reader().await?, id).await?;
     let Requested { revision, request } = requested.ok_or_else(|| lost(id))?;
-    let CreateBuild { profile, version } = request;
+    let CreateBuild { profile, version, .. } = request;
     let release = ReleaseName { line: profile.name.clone(), version };
     let revision = Revision::new(revision, profile).map_err(Error::internal)?;
     Ok(Expected { release, revision })

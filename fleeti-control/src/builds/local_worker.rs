@@ -171,6 +171,7 @@ impl Leased<'_> {
             minimum_version: None,
             trust: self.cx.settings.data.join("pki/public"),
             lock: None,
+            refresh_lock: requested.request.refresh_lock,
             agent,
             out,
         };

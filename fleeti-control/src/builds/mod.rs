@@ -41,6 +41,10 @@ pub async fn create(cx: &Context, by: &Actor, request: &CreateBuild) -> Result<B
     let revision = store::revisions::number(&mut tx, &request.profile, None, now_s).await?;
     store::builds::insert(&mut tx, &id, revision, request, now_s).await?;
     cx.audit(&mut tx, by.act("build.create", &id)).await?;
+    if request.refresh_lock {
+        let line = request.profile.name.to_string();
+        cx.audit(&mut tx, by.act("lock.refresh", line)).await?;
+    }
     tx.commit().await?;
     cx.publish(Event::Build { id: id.clone() });
     cx.build_queued.notify_one();
@@ -60,19 +64,27 @@ pub async fn newest(cx: &Context, limit: u32) -> Result<Vec<Build>, Error> {
     Ok(store::builds::newest(cx.db.pool(), limit).await?)
 }
 
+/// A build of a saved revision.
+#[derive(Debug, Clone)]
+pub struct BuildOf {
+    /// The line.
+    pub line: Line,
+    /// Number of the revision.
+    pub revision: u32,
+    /// Version of the image.
+    pub version: Version,
+    /// Whether its packages are resolved again.
+    pub refresh_lock: bool,
+}
+
 /// Queues a build of a saved revision.
 ///
 /// # Errors
 /// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
-pub async fn create_of(
-    cx: &Context,
-    by: &Actor,
-    line: &Line,
-    revision: u32,
-    version: Version,
-) -> Result<Build, Error> {
-    let profile = profiles::get(cx, line, revision).await?.profile;
-    create(cx, by, &CreateBuild { profile, version }).await
+pub async fn create_of(cx: &Context, by: &Actor, build: BuildOf) -> Result<Build, Error> {
+    let BuildOf { line, revision, version, refresh_lock } = build;
+    let profile = profiles::get(cx, &line, revision).await?.profile;
+    create(cx, by, &CreateBuild { profile, version, refresh_lock }).await
 }
 
 /// Removes the files of a build that has ended, to make room. Returns `false` if the signing service

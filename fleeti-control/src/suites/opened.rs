@@ -1,7 +1,9 @@
 //! An open index, and what it says.
 
 use crate::error::Error;
+use fleeti_build::lock::Lock;
 use fleeti_build::suite;
+use fleeti_build::waiting::{WaitingFix, waiting};
 use fleeti_core::profile::{Installed, Profile, SuiteFindings, SuiteIndex};
 use fleeti_core::wire::suite::{IndexedSuite, SuiteSearch};
 
@@ -36,6 +38,12 @@ impl OpenIndex {
     /// What is installed in the image of a profile.
     pub(super) fn installed(&self, profile: &Profile) -> Result<Installed, Error> {
         suite::installed(profile, Some(&self.index)).map_err(Error::internal)
+    }
+
+    /// Security fixes that a lock lacks; `None` for an index that can no longer be read.
+    pub(crate) fn waiting(&self, lock: &Lock) -> Option<Vec<WaitingFix>> {
+        let found = waiting(lock, &self.index);
+        found.inspect_err(|e| tracing::error!("the index of the suite: {e}")).ok()
     }
 
     /// Packages and units that fit a text.

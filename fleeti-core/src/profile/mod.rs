@@ -34,7 +34,7 @@ pub use finding::{Finding, Severity, nearest};
 pub use honoured::{beyond, fields};
 pub use index::{
     Brought, INDEX_MAX, IndexError, IndexHead, IndexParts, IndexText, IndexedPackage, PackageFacts,
-    SuiteFindings, SuiteIndex, against_suite,
+    SecurityVersion, SuiteFindings, SuiteIndex, against_suite,
 };
 pub use library::{Builtin, Fragment, Kind, Library, Missing};
 pub use model::*;

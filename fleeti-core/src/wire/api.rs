@@ -352,6 +352,9 @@ pub struct CreateBuild {
     pub profile: Profile,
     /// The version to build, within the line of the profile.
     pub version: crate::id::Version,
+    /// Refresh the package lock of the line first. The log of the build shows what changes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refresh_lock: bool,
 }
 
 /// Phase of a build.

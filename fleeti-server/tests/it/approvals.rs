@@ -48,6 +48,7 @@ pub async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
     let request = CreateBuild {
         profile: fleeti_core::profile::check(text).unwrap(),
         version: "2".parse().unwrap(),
+        refresh_lock: false,
     };
     let mut tx = db.write().await.unwrap();
     store::builds::insert(&mut tx, ID, 1, &request, 1).await.unwrap();

@@ -16,6 +16,7 @@ pub fn request(motd: &str) -> CreateBuild {
     CreateBuild {
         profile: fleeti_core::profile::check(&text).unwrap(),
         version: "1".parse().unwrap(),
+        refresh_lock: false,
     }
 }
 
@@ -243,11 +244,29 @@ async fn the_sizes_of_a_line_are_those_of_its_first_release() {
 }
 
 #[actix_web::test]
+async fn a_refresh_of_the_lock_reaches_the_worker_and_the_audit_log() {
+    let w = World::new().await;
+    for refresh_lock in [false, true] {
+        let wanted = CreateBuild { refresh_lock, ..request("a") };
+        let build = w.client.create_build(&wanted).await.unwrap();
+        let mut reader = w.server.control.db.reader().await.unwrap();
+        let kept = store::builds::request(&mut reader, &build.id).await.unwrap().unwrap();
+        assert_eq!(kept.request.refresh_lock, refresh_lock);
+        let refreshes = w.audit().await.matches("lock.refresh").count();
+        assert_eq!(refreshes > 0, refresh_lock);
+    }
+}
+
+#[actix_web::test]
 async fn a_build_is_signed_only_where_the_release_key_is() {
     let world = World::new().await;
     let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
     let profile = fleeti_core::profile::check(text).unwrap();
-    let request = fleeti_core::wire::api::CreateBuild { profile, version: "1".parse().unwrap() };
+    let request = fleeti_core::wire::api::CreateBuild {
+        profile,
+        version: "1".parse().unwrap(),
+        refresh_lock: false,
+    };
     let build = world.client.create_build(&request).await.unwrap();
     let refused = world.client.sign_build(&build.id).await.unwrap_err();
     assert!(refused.to_string().contains("the release key is not on this server"), "{refused}");

@@ -6,7 +6,7 @@ use fleeti_build::build::Request;
 use fleeti_client::{ClientError, WholeIndex, WorkerClient};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::profile::{
-    INDEX_MAX, IndexHead, IndexParts, IndexedPackage, Profile, Severity, TEXT_MAX,
+    INDEX_MAX, IndexHead, IndexParts, IndexedPackage, Profile, SecurityVersion, Severity, TEXT_MAX,
 };
 use fleeti_core::wire::worker::CHUNK_MAX;
 use fleeti_server::remote_worker::Builder;
@@ -246,4 +246,41 @@ async fn a_search_has_limits_and_a_file_that_is_no_index_checks_nothing() {
     assert!(found.suite.is_none());
     let checked = world.client.check_profile_text(&document("")).await.unwrap();
     assert!(checked.profile.is_some() && checked.suite.is_none());
+}
+
+#[actix_web::test]
+async fn a_profile_says_which_fixes_its_newest_build_lacks_and_since_when() {
+    let world = World::new().await;
+    let build = world.client.create_build(&crate::builds::request("a")).await.unwrap();
+    let folder = world.dir.path().join("builds").join(&build.id);
+    std::fs::create_dir_all(&folder).unwrap();
+    let package = serde_json::json!({"name": "nginx", "version": "1.26-1", "sha256": "a".repeat(64),
+        "size": 1, "path": "pool/x.deb"});
+    let lock = serde_json::json!({"suite": "trixie", "architecture": "amd64", "requested": {},
+        "sets": {"device": [package]}});
+    std::fs::write(folder.join("lock.json"), lock.to_string()).unwrap();
+    let mut tx = world.server.control.db.write().await.unwrap();
+    let directory = folder.display().to_string();
+    fleeti_testkit::synthetic::end_build(&mut tx, &build.id, Some(&directory)).await.unwrap();
+    tx.commit().await.unwrap();
+    let browser = crate::pages::Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    let path = "/profiles/kiosk/1";
+    let page = browser.get(path, &session).await.text().await.unwrap();
+    assert!(!page.contains("A fix is waiting"), "there is no index: {page}");
+
+    let mut parts = IndexParts::default();
+    let fix = SecurityVersion { version: "1.26-1+deb13u1".to_owned(), since_s: 1_795_252_544 };
+    parts.security.insert("nginx".to_owned(), fix);
+    let head =
+        IndexHead { suite: "trixie".to_owned(), snapshot: "0".repeat(64), has_contents: true };
+    let index = world.dir.path().join("suites/trixie.index");
+    std::fs::create_dir_all(index.parent().unwrap()).unwrap();
+    std::fs::write(&index, parts.to_text(&head)).unwrap();
+    let page = browser.get(path, &session).await.text().await.unwrap();
+    for text in
+        ["A fix is waiting", "kiosk@1 lacks 1 security update,", "1.26-1+deb13u1", "2026-11-21"]
+    {
+        assert!(page.contains(text), "{text}: {page}");
+    }
 }

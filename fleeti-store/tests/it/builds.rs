@@ -30,6 +30,7 @@ mod test {
         CreateBuild {
             profile: fleeti_core::profile::check(&text).unwrap(),
             version: "1".parse().unwrap(),
+            refresh_lock: false,
         }
     }
 

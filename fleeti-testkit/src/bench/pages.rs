@@ -81,7 +81,8 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
             bail!("the profile")
         };
         let number = store::revisions::number(&mut tx, &profile, None, i).await?;
-        let build = CreateBuild { profile, version: (i + 1).to_string().parse()? };
+        let build =
+            CreateBuild { profile, version: (i + 1).to_string().parse()?, refresh_lock: false };
         store::builds::insert(&mut tx, &format!("build-{i}"), number, &build, i).await?;
         synthetic::end_build(&mut tx, &format!("build-{i}"), None).await?;
         let phase = DevicePhase::Succeeded;

@@ -23,7 +23,7 @@ impl World {
     pub fn build(&self, profile: Profile, version: &str) -> Result<PathBuf> {
         self.ensure_worker()?;
         let client = self.client()?;
-        let request = CreateBuild { profile, version: version.parse()? };
+        let request = CreateBuild { profile, version: version.parse()?, refresh_lock: false };
         self.runtime.block_on(async {
             let mut events = client.events().await?;
             let mut build = client.create_build(&request).await?;

@@ -23,6 +23,17 @@ pub struct IndexParts {
     pub groups: BTreeMap<String, BTreeSet<String>>,
     /// Packages by unit that starts at boot where they are installed.
     pub enabled: BTreeMap<String, BTreeSet<String>>,
+    /// What the security suite has, by package.
+    pub security: BTreeMap<String, SecurityVersion>,
+}
+
+/// A version of the security suite.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecurityVersion {
+    /// The version.
+    pub version: String,
+    /// When it was first seen, Unix seconds.
+    pub since_s: u64,
 }
 
 /// A package from which an index is made.
@@ -100,6 +111,9 @@ impl IndexParts {
                 plain(&package.depends),
                 plain(&package.summary)
             )
+        }));
+        lines.extend(self.security.iter().map(|(name, security)| {
+            format!("S\t{}\t{}\t{}\n", plain(name), plain(&security.version), security.since_s)
         }));
         // What no reader accepts is left out, instead of an index that nobody can open.
         lines.retain(|line| {

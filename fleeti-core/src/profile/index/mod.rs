@@ -11,12 +11,13 @@
 //! E<tab>UNIT<tab>PACKAGE,PACKAGE        a unit that starts at boot where a package is installed
 //! G<tab>GROUP<tab>PACKAGE,PACKAGE       a group that the installation of a package creates
 //! P<tab>NAME<tab>VERSION<tab>INSTALLED KiB<tab>SHA-256<tab>LEARNT<tab>DEPENDS<tab>SUMMARY
+//! S<tab>NAME<tab>VERSION<tab>SINCE      a version of the security suite, and when it was first seen
 //! U<tab>UNIT<tab>PACKAGE,PACKAGE        a system unit of systemd
 //! V<tab>NAME<tab>PACKAGE,PACKAGE        a virtual package, and who provides it
 //! ```
 //!
-//! SHA-256 is that of the .deb file, or `-`. LEARNT is `+` if a build installed the package, so
-//! that the index has everything that it brings, and otherwise `-`. DEPENDS is a list of groups with `,`
+//! SINCE is in Unix seconds. SHA-256 is that of the .deb file, or `-`. LEARNT is `+` if a build
+//! installed the package, so that the index has everything that it brings, and otherwise `-`. DEPENDS is a list of groups with `,`
 //! between them; a group is alternatives with `|` between them.
 
 mod against;
@@ -28,6 +29,6 @@ mod tests;
 mod text;
 
 pub use against::{SuiteFindings, against_suite};
-pub use made::{Brought, IndexParts, IndexedPackage};
+pub use made::{Brought, IndexParts, IndexedPackage, SecurityVersion};
 pub use searched::{PackageFacts, SuiteIndex};
 pub use text::{INDEX_MAX, IndexError, IndexHead, IndexText};

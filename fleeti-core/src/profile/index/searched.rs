@@ -1,6 +1,7 @@
 //! Finds things in an index.
 
 use super::super::effects::Installed;
+use super::made::SecurityVersion;
 use super::near::Near;
 use super::text::{INDEX_MAX, IndexError, IndexHead, IndexText, Line, Lines, key, problem};
 use crate::wire::suite::{FoundPackage, FoundUnit};
@@ -179,6 +180,21 @@ impl SuiteIndex {
     /// [`IndexError::Unreadable`].
     pub fn package(&self, name: &str) -> Result<Option<PackageFacts>, IndexError> {
         Ok(self.find(b'P', name)?.as_deref().and_then(facts))
+    }
+
+    /// What the security suite has, by package.
+    ///
+    /// # Errors
+    /// [`IndexError::Unreadable`].
+    pub fn security(&self) -> Result<BTreeMap<String, SecurityVersion>, IndexError> {
+        let mut found = BTreeMap::new();
+        self.each(b'S', |line| {
+            if let [_, name, version, since] = line.split('\t').collect::<Vec<_>>()[..] {
+                let (version, since_s) = (version.to_owned(), since.parse().unwrap_or(0));
+                found.insert(name.to_owned(), SecurityVersion { version, since_s });
+            }
+        })?;
+        Ok(found)
     }
 
     /// The first package that provides a virtual one.

@@ -45,6 +45,18 @@ fn index() -> SuiteIndex {
     open(parts().to_text(&head()))
 }
 
+#[test]
+fn versions_of_the_security_suite_are_kept_with_the_time_when_they_were_first_seen() {
+    let mut parts = parts();
+    let fix = SecurityVersion { version: "1.0-1".to_owned(), since_s: 1000 };
+    parts.security.insert("nginx".to_owned(), fix.clone());
+    let text = parts.to_text(&head());
+    assert_eq!(open(text.clone()).security().unwrap(), [("nginx".to_owned(), fix)].into());
+    assert_eq!(index().security().unwrap(), [].into());
+    let wrong = text.replace("\t1000\n", "\tlong ago\n");
+    assert!(SuiteIndex::open(Box::new(wrong)).is_err());
+}
+
 /// What packages create, as if they had been installed once.
 fn learnt() -> SuiteIndex {
     let mut parts = parts();

@@ -115,6 +115,7 @@ pub(super) fn key(line: &str) -> (&str, &str) {
 pub(super) fn problem(line: &str) -> Option<&'static str> {
     let (kind, name) = key(line);
     let fields = line.split('\t').count();
+    let is_time = || line.split('\t').nth(3).is_some_and(|at| at.parse::<u64>().is_ok());
     let is_size = || line.split('\t').nth(3).is_some_and(|kib| kib.parse::<u64>().is_ok());
     if line.chars().any(|c| c.is_control() && c != '\t') {
         Some("has a control character")
@@ -124,7 +125,11 @@ pub(super) fn problem(line: &str) -> Option<&'static str> {
         Some("is not a package")
     } else if kind == "P" && dependencies(line) > DEPENDS_MAX {
         Some("has too many dependencies")
-    } else if kind != "P" && (fields != 3 || !["A", "B", "E", "G", "U", "V"].contains(&kind)) {
+    } else if kind == "S" && (fields != 4 || !is_time()) {
+        Some("is not a version of the security suite")
+    } else if !["P", "S"].contains(&kind)
+        && (fields != 3 || !["A", "B", "E", "G", "U", "V"].contains(&kind))
+    {
         Some("is of no known kind")
     } else {
         None

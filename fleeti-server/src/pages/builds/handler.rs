@@ -8,7 +8,7 @@ use crate::sse::{self, KEEP_ALIVE};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use fleeti_control::builds::details;
-use fleeti_control::builds::{self, approvals, logs};
+use fleeti_control::builds::{self, BuildOf, approvals, logs};
 use fleeti_control::context::Context;
 use fleeti_core::id::{Line, Version};
 use futures::StreamExt;
@@ -26,11 +26,14 @@ pub struct BuildForm {
     line: Line,
     revision: u32,
     version: Version,
+    /// Present if the box is ticked.
+    refresh_lock: Option<String>,
 }
 
 pub async fn create(cx: Data<Context>, by: By, form: Form<BuildForm>) -> Result<HttpResponse> {
-    let BuildForm { line, revision, version } = form.into_inner();
-    let build = builds::create_of(&cx, &by, &line, revision, version).await?;
+    let BuildForm { line, revision, version, refresh_lock } = form.into_inner();
+    let of = BuildOf { line, revision, version, refresh_lock: refresh_lock.is_some() };
+    let build = builds::create_of(&cx, &by, of).await?;
     Ok(see(&format!("/builds/{}", build.id)))
 }
 

@@ -38,7 +38,8 @@ pub async fn show(
     path: Path<(Line, u32)>,
 ) -> Result<HttpResponse> {
     let details = profiles::details(&cx, &path.0, path.1, ROWS).await?;
-    show!(request, RevisionPage::of(Page::new("/profiles", &request, &["profile"]), &details)?)
+    let page = Page::new("/profiles", &request, &["profile"]);
+    show!(request, RevisionPage::of(page, &details, cx.now_s())?)
 }
 
 /// Compares two revisions of a profile.

@@ -2,10 +2,12 @@
 
 use super::changes::Changes;
 use super::sets::{Offer, templates};
-use crate::pages::display::time;
+use crate::pages::display::{day, time};
 use crate::pages::page::{Page, Result};
 use askama::Template;
-use fleeti_control::profiles::{Details, as_toml, line_of};
+use fleeti_build::waiting::WaitingFix;
+use fleeti_control::profiles::{Details, Fixes, SUITE, as_toml, line_of};
+use fleeti_core::support::{self, Stage, Support};
 use fleeti_core::wire::api::ProfileRevision;
 use fleeti_core::wire::profile::{MadeOf, ProfileChanges};
 use fleeti_store::revisions::Head;
@@ -79,6 +81,71 @@ impl From<&MadeOf> for MadeOfRow {
     }
 }
 
+/// How long the suite of the base gets security updates.
+pub struct SupportRow {
+    text: String,
+    is_ending: bool,
+}
+
+impl SupportRow {
+    fn of(support: &Support, now_s: u64) -> Self {
+        let (full, lts) = (day(support.full_until_s), day(support.lts_until_s));
+        let (suite, stage) = (support.suite, support.stage(now_s));
+        let text = match stage {
+            Stage::Full => format!(
+                "Debian {suite} gets security updates until {full}, long-term support until {lts}."
+            ),
+            Stage::Ending => format!(
+                "Security support of Debian {suite} ends on {full}; long-term support, for fewer \
+                 packages, ends on {lts}."
+            ),
+            Stage::Lts => format!(
+                "Debian {suite} has long-term support only, for fewer packages, until {lts}."
+            ),
+            Stage::Ended => format!("Debian {suite} gets no security updates since {lts}."),
+        };
+        Self { text, is_ending: stage != Stage::Full }
+    }
+}
+
+/// Maximum number of fixes that are listed.
+const FIXES_MAX: usize = 200;
+
+/// Security fixes that the newest build lacks.
+pub struct FixesRow {
+    release: String,
+    count: usize,
+    /// When the oldest of them was first seen.
+    since: String,
+    list: Vec<FixRow>,
+}
+
+/// A security fix.
+pub struct FixRow {
+    package: String,
+    locked: String,
+    fixed: String,
+    since: String,
+}
+
+impl FixesRow {
+    fn of(fixes: &Fixes) -> Option<Self> {
+        let row = |fix: &WaitingFix| FixRow {
+            package: fix.package.clone(),
+            locked: fix.locked.clone(),
+            fixed: fix.fixed.clone(),
+            since: time(fix.since_s),
+        };
+        let oldest = fixes.waiting.first()?;
+        Some(Self {
+            release: fixes.release.to_string(),
+            count: fixes.waiting.len(),
+            since: time(oldest.since_s),
+            list: fixes.waiting.iter().take(FIXES_MAX).map(row).collect(),
+        })
+    }
+}
+
 /// The page of one revision.
 #[derive(Template)]
 #[template(path = "profile.html", blocks = ["main"])]
@@ -94,12 +161,14 @@ pub struct RevisionPage {
     /// The profile with everything that it inherits.
     text: String,
     next_version: String,
+    support: Option<SupportRow>,
+    fixes: Option<FixesRow>,
     revisions: Vec<RevisionRow>,
     made_of: Vec<MadeOfRow>,
 }
 
 impl RevisionPage {
-    pub fn of(page: Page, details: &Details) -> Result<Self> {
+    pub fn of(page: Page, details: &Details, now_s: u64) -> Result<Self> {
         let row = RevisionRow::from(&details.revision);
         Ok(Self {
             page,
@@ -111,6 +180,8 @@ impl RevisionPage {
             written: details.revision.text.clone(),
             text: as_toml(&details.revision.profile)?,
             next_version: details.next_version.to_string(),
+            fixes: details.fixes.as_ref().and_then(FixesRow::of),
+            support: support::of(SUITE).map(|support| SupportRow::of(support, now_s)),
             revisions: details.line.iter().map(RevisionRow::from).collect(),
             made_of: details.revision.made_of.iter().map(MadeOfRow::from).collect(),
         })

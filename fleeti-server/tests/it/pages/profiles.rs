@@ -40,6 +40,8 @@ async fn a_profile_is_saved_by_its_form_and_a_wrong_one_is_shown_again() {
     let line: Line = "kiosk".parse().unwrap();
     let kept = fleeti_control::profiles::get(&world.server.control, &line, 1).await.unwrap();
     assert_eq!(kept.profile.software.packages, ["jq"]);
+    let shown = browser.get("/profiles/kiosk/1", &session).await.text().await.unwrap();
+    assert!(shown.contains("Debian trixie gets security updates until 2028-08-09"), "{shown}");
     // htmx gets a fragment, every other client the whole page.
     let fragment = browser
         .http
