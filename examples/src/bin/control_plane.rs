@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use fleeti_control::accounts::actor::Actor;
 use fleeti_control::accounts::password::PasswordCost;
 use fleeti_control::accounts::state::AccountSecrets;
-use fleeti_control::builds::{self, details};
+use fleeti_control::builds::{self, BuildOf, details};
 use fleeti_control::enrollment::token;
 use fleeti_control::pki::Pki;
 use fleeti_control::ports::{Addresses, NoPorts};

@@ -17,7 +17,7 @@ pub(super) fn check(profile: &Profile, sink: &mut Sink) {
     names("software.backports", &software.backports, sink);
     if software.snapshot_age_days_max.is_some_and(|days| !(1..=DAYS_MAX).contains(&days)) {
         let remedy = format!("write 1 to {DAYS_MAX}");
-        sink.say("software.snapshot_age_days_max", "is not a number of days", &remedy);
+        sink.say("software.snapshot_age_days_max", "is not a number of days", remedy.as_str());
     }
     for (i, component) in software.components.iter().enumerate() {
         if !COMPONENTS.contains(&component.as_str()) {
