@@ -10,11 +10,13 @@ pub(crate) mod state;
 pub mod upload;
 mod using;
 
+pub use opened::Names;
 pub(crate) use opened::OpenIndex;
 pub(crate) use using::{effects_of, with};
 
 use crate::context::Context;
 use crate::error::Error;
+use fleeti_core::profile::IndexedKind;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::suite::{SEARCH_LIMIT_MAX, SEARCH_TEXT_MAX, SuiteSearch};
 
@@ -27,10 +29,7 @@ const SEARCH_LIMIT: u32 = 20;
 /// [`Code::Invalid`] for a text that is too long, or a limit outside 1 to 100.
 pub async fn search(cx: &Context, text: String, limit: Option<u32>) -> Result<SuiteSearch, Error> {
     let limit = limit.unwrap_or(SEARCH_LIMIT);
-    if text.len() > SEARCH_TEXT_MAX {
-        let detail = format!("q has {} bytes, expected at most {SEARCH_TEXT_MAX}", text.len());
-        return Err(Error::new(Code::Invalid, detail));
-    }
+    check_text(&text)?;
     if !(1..=SEARCH_LIMIT_MAX).contains(&limit) {
         let detail = format!("limit is {limit}, expected 1 to {SEARCH_LIMIT_MAX}");
         return Err(Error::new(Code::Invalid, detail));
@@ -38,6 +37,32 @@ pub async fn search(cx: &Context, text: String, limit: Option<u32>) -> Result<Su
     with(cx, move |index| match index {
         Some(index) => index.search(&text, limit as usize),
         None => Ok(SuiteSearch::default()),
+    })
+    .await?
+}
+
+fn check_text(text: &str) -> Result<(), Error> {
+    if text.len() > SEARCH_TEXT_MAX {
+        let detail = format!("q has {} bytes, expected at most {SEARCH_TEXT_MAX}", text.len());
+        return Err(Error::new(Code::Invalid, detail).hint("search for fewer words"));
+    }
+    Ok(())
+}
+
+/// Names of one kind that fit a text, at most `limit`.
+///
+/// # Errors
+/// [`Code::Invalid`] for a text that is too long.
+pub async fn names(
+    cx: &Context,
+    kind: IndexedKind,
+    text: String,
+    limit: usize,
+) -> Result<Names, Error> {
+    check_text(&text)?;
+    with(cx, move |index| match index {
+        Some(index) => index.names(kind, &text, limit),
+        None => Ok(Names::NoIndex),
     })
     .await?
 }

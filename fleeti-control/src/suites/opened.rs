@@ -4,8 +4,18 @@ use crate::error::Error;
 use fleeti_build::lock::Lock;
 use fleeti_build::suite;
 use fleeti_build::waiting::{WaitingFix, waiting};
-use fleeti_core::profile::{Installed, Profile, SuiteFindings, SuiteIndex};
-use fleeti_core::wire::suite::{IndexedSuite, SuiteSearch};
+use fleeti_core::profile::{FoundName, IndexedKind, Installed, Profile, SuiteFindings, SuiteIndex};
+use fleeti_core::wire::suite::{FoundPackage, IndexedSuite, SuiteSearch};
+
+/// Names of one kind that fit a text.
+pub enum Names {
+    /// The server has no index.
+    NoIndex,
+    /// Packages.
+    Packages(Vec<FoundPackage>),
+    /// Names of another kind.
+    Others(Vec<FoundName>),
+}
 
 /// An open index.
 #[derive(Debug)]
@@ -53,5 +63,19 @@ impl OpenIndex {
             packages: self.index.search(text, limit).map_err(Error::internal)?,
             units: self.index.search_units(text, limit).map_err(Error::internal)?,
         })
+    }
+
+    /// Names of one kind that fit a text.
+    pub(super) fn names(
+        &self,
+        kind: IndexedKind,
+        text: &str,
+        limit: usize,
+    ) -> Result<Names, Error> {
+        let names = match kind {
+            IndexedKind::Package => self.index.search(text, limit).map(Names::Packages),
+            other => self.index.search_names(other, text, limit).map(Names::Others),
+        };
+        names.map_err(Error::internal)
     }
 }

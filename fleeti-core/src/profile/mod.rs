@@ -33,8 +33,8 @@ pub use effects::{Effects, Image, Installed, effects};
 pub use finding::{Finding, Severity, nearest};
 pub use honoured::{beyond, fields};
 pub use index::{
-    Brought, INDEX_MAX, IndexError, IndexHead, IndexParts, IndexText, IndexedPackage, PackageFacts,
-    SecurityVersion, SuiteFindings, SuiteIndex, against_suite,
+    Brought, FoundName, INDEX_MAX, IndexError, IndexHead, IndexParts, IndexText, IndexedKind,
+    IndexedPackage, PackageFacts, SecurityVersion, SuiteFindings, SuiteIndex, against_suite,
 };
 pub use library::{Builtin, Fragment, Kind, Library, Missing};
 pub use model::*;

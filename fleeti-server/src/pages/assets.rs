@@ -25,6 +25,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         asset!("fleeti.css", "text/css; charset=utf-8"),
         asset!("fleeti.js", "text/javascript; charset=utf-8"),
         asset!("editor.js", "text/javascript; charset=utf-8"),
+        asset!("search.js", "text/javascript; charset=utf-8"),
         asset!("fleeti.svg", "image/svg+xml"),
         asset!("external/htmx-4.0.1.min.js", "text/javascript; charset=utf-8"),
         asset!("external/hx-sse-4.0.1.min.js", "text/javascript; charset=utf-8"),

@@ -130,6 +130,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/profiles", web::get().to(profiles::list))
                 .service(editor("/profiles").route(web::post().to(profiles::save)))
                 .route("/profiles/new", web::get().to(profiles::new))
+                .route("/profiles/search", web::get().to(profiles::search))
                 .service(editor("/profiles/form").route(web::post().to(profiles::change_form)))
                 .service(editor("/profiles/check").route(web::post().to(profiles::check)))
                 .route("/profiles/{line}/{revision}", web::get().to(profiles::show))

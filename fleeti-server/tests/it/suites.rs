@@ -1,5 +1,6 @@
 //! The index of a suite: a worker uploads it, searches and checks use it.
 
+use crate::pages::Browser;
 use crate::workers::{without_nix, worker};
 use crate::world::World;
 use fleeti_build::build::Request;
@@ -282,5 +283,45 @@ async fn a_profile_says_which_fixes_its_newest_build_lacks_and_since_when() {
         ["A fix is waiting", "kiosk@1 lacks 1 security update,", "1.26-1+deb13u1", "2026-11-21"]
     {
         assert!(page.contains(text), "{text}: {page}");
+    }
+}
+
+#[actix_web::test]
+async fn the_editor_searches_names_of_each_kind_and_says_what_to_do_without_an_index() {
+    let world = without_nix().await;
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    let get = async |query: &str| {
+        let answer = browser.get(&format!("/profiles/search?{query}"), &session).await;
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, nothing) = get("of=package&q=nginx").await;
+    assert!(status == 200 && nothing.contains("fleeti worker add"), "{nothing}");
+    let client = worker(&world, "builder", Arc::new(Maker(PathBuf::new()))).await.client;
+    let text = index("trixie", "one");
+    assert_eq!(upload(&client, "trixie", &text, &sha256_hex(text.as_bytes())).await, 200);
+
+    let (_, packages) = get("of=package&q=web%20server").await;
+    for shown in ["data-value=\"nginx\"", "1.26", "1.3 MiB", "small, powerful", "1 package"] {
+        assert!(packages.contains(shown), "{shown}: {packages}");
+    }
+    let (_, shell) = get("of=package&q=openssh").await;
+    assert!(!shell.contains("<b>server"), "a summary is no markup: {shell}");
+    let (_, many) = get("of=package&q=filler").await;
+    assert_eq!(many.matches("role=\"option\"").count(), 20, "{many}");
+    for (kind, words, found) in [
+        ("unit", "ngin", "nginx.service"),
+        ("program", "bash", "/usr/bin/bash"),
+        ("group", "vide", "video"),
+        ("user", "www", "www-data"),
+    ] {
+        let (_, names) = get(&format!("of={kind}&q={words}")).await;
+        assert!(names.contains(&format!("data-value=\"{found}\"")), "{names}");
+    }
+    let (_, none) = get("of=unit&q=").await;
+    assert!(!none.contains("role=\"option\""), "{none}");
+    let long = format!("of=package&q={}", "x".repeat(201));
+    for odd in ["of=colour&q=a", "q=a", "of=unit", "of=unit&q=a&limit=9", &long] {
+        assert_eq!(get(odd).await.0, 422, "{odd}");
     }
 }

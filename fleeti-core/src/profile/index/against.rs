@@ -2,6 +2,7 @@
 
 use super::super::finding::Remedy;
 use super::super::{Probe, Profile, UnitState, rules};
+use super::kind::IndexedKind;
 use super::near::Near;
 use super::searched::{Closure, SuiteIndex};
 use super::text::IndexError;
@@ -56,52 +57,22 @@ pub fn against_suite(
     Ok(against.found)
 }
 
-/// What a name names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum What {
-    Package,
-    Unit,
-    Program,
-    User,
-    Group,
-}
-
-impl What {
-    const ALL: [Self; 5] = [Self::Package, Self::Unit, Self::Program, Self::User, Self::Group];
-
-    /// The kind of its lines in the index.
-    fn kind(self) -> u8 {
-        match self {
-            Self::Package => b'P',
-            Self::Unit => b'U',
-            Self::Program => b'B',
-            Self::User => b'A',
-            Self::Group => b'G',
+/// What the author does about a name that nothing brings.
+fn remedy(kind: IndexedKind) -> &'static str {
+    match kind {
+        IndexedKind::Package => {
+            "find its name with `fleeti profile search` or the search of the editor"
         }
-    }
-    fn noun(self) -> &'static str {
-        match self {
-            Self::Package => "package",
-            Self::Unit => "unit",
-            Self::Program => "program",
-            Self::User => "user",
-            Self::Group => "group",
-        }
-    }
-    fn remedy(self) -> &'static str {
-        match self {
-            Self::Package => "look for its name with `fleeti profile search`",
-            Self::Unit => "correct the name, or add the text of the unit",
-            Self::Program => "correct the path",
-            Self::User => "correct the name, or add it to users",
-            Self::Group => "correct the name, or add it to groups",
-        }
+        IndexedKind::Unit => "correct the name, or add the text of the unit",
+        IndexedKind::Program => "correct the path",
+        IndexedKind::User => "correct the name, or add it to users",
+        IndexedKind::Group => "correct the name, or add it to groups",
     }
 }
 
 /// A name that nothing brings, for which a near one is looked for.
 struct Open {
-    what: What,
+    what: IndexedKind,
     name: String,
     path: String,
     message: String,
@@ -146,7 +117,7 @@ impl Against<'_> {
                 let remedy = Remedy { text, suggestion: Some(Suggestion::Value(package)) };
                 self.say(!has_others, remedy.of(path, message));
             } else {
-                let (what, name) = (What::Package, name.clone());
+                let (what, name) = (IndexedKind::Package, name.clone());
                 self.open.push(Open { what, name, path, message, is_error: !has_others });
             }
         }
@@ -194,7 +165,7 @@ impl Against<'_> {
         for Named { path, name } in named {
             if !self.is_own_unit(&name) {
                 let by = self.index.with_unit(&name)?;
-                self.brought(What::Unit, Named { path, name }, &by);
+                self.brought(IndexedKind::Unit, Named { path, name }, &by);
             }
         }
         Ok(())
@@ -231,7 +202,7 @@ impl Against<'_> {
                 // /bin and /sbin are links.
                 let usr = if name.starts_with("/usr/") { "" } else { "/usr" };
                 let name = format!("{usr}{name}");
-                self.brought(What::Program, Named { path, name }, &by);
+                self.brought(IndexedKind::Program, Named { path, name }, &by);
             }
         }
         Ok(())
@@ -251,7 +222,7 @@ impl Against<'_> {
                 let is_added = rules::is_known_group(group, profile);
                 if !by.is_empty() || is_added || !rules::has_advice(group) {
                     self.found.settled.insert(path.clone());
-                    self.brought(What::Group, Named { path, name: group.clone() }, &by);
+                    self.brought(IndexedKind::Group, Named { path, name: group.clone() }, &by);
                 }
             }
         }
@@ -277,33 +248,33 @@ impl Against<'_> {
                 if identity.is_group {
                     if !rules::is_own_group(name, profile) {
                         let by = self.index.with_group(name)?;
-                        self.brought(What::Group, named, &by);
+                        self.brought(IndexedKind::Group, named, &by);
                     }
                 } else if !rules::is_known_user(name, profile) {
                     let by = self.index.with_user(name)?;
-                    self.brought(What::User, named, &by);
+                    self.brought(IndexedKind::User, named, &by);
                 }
             }
         }
         Ok(())
     }
 
-    fn brought(&mut self, what: What, named: Named, by: &[String]) {
+    fn brought(&mut self, what: IndexedKind, named: Named, by: &[String]) {
         let Named { path, name } = named;
         let noun = what.noun();
         let Some(first) = by.first() else {
             let suite = &self.index.head().suite;
             let verb = match what {
-                What::User | What::Group => "is known to create",
+                IndexedKind::User | IndexedKind::Group => "is known to create",
                 _ => "brings",
             };
             let mut message = format!("no package of {suite} {verb} the {noun} {name}");
-            if matches!(what, What::User | What::Group) {
+            if matches!(what, IndexedKind::User | IndexedKind::Group) {
                 message.push_str(&self.not_installed());
             }
             // Only a package that was installed shows what its scripts create, and programs have more
             // ways to come into being than units: alternatives, diversions.
-            let is_error = self.closure.is_learnt() && what != What::Program;
+            let is_error = self.closure.is_learnt() && what != IndexedKind::Program;
             self.open.push(Open { what, name, path, message, is_error });
             return;
         };
@@ -335,18 +306,18 @@ impl Against<'_> {
     /// Reports what nothing brings, with near names: one pass over the index for each kind.
     fn near(&mut self) -> Result<(), IndexError> {
         let open = std::mem::take(&mut self.open);
-        for what in What::ALL {
+        for what in IndexedKind::ALL {
             let of_kind: Vec<_> = open.iter().filter(|open| open.what == what).collect();
             if of_kind.is_empty() {
                 continue;
             }
             let mut near = Near::new(of_kind.iter().map(|open| open.name.as_str()));
-            self.index.offer(what.kind(), &mut near)?;
+            self.index.offer(what.letter(), &mut near)?;
             own_names(self.profile, what).into_iter().for_each(|name| near.offer(name));
             for Open { name, path, message, is_error, .. } in of_kind {
                 let remedy = match near.of(name) {
                     Some(near) => Remedy::value(near),
-                    None => what.remedy().into(),
+                    None => remedy(what).into(),
                 };
                 self.say(*is_error, remedy.of(path.clone(), message.clone()));
             }
@@ -356,20 +327,20 @@ impl Against<'_> {
 }
 
 /// Names that the profile or every system has.
-fn own_names(profile: &Profile, what: What) -> Vec<&str> {
+fn own_names(profile: &Profile, what: IndexedKind) -> Vec<&str> {
     match what {
-        What::Package | What::Program => Vec::new(),
-        What::Unit => {
+        IndexedKind::Package | IndexedKind::Program => Vec::new(),
+        IndexedKind::Unit => {
             let own = profile.services.iter().filter(|service| service.unit.is_some());
             own.map(|service| service.name.as_str()).collect()
         }
-        What::User => {
+        IndexedKind::User => {
             let own = profile.users.iter().map(|user| user.name.as_str());
-            own.chain(rules::SYSTEM_USERS.iter().copied()).collect()
+            own.chain(what.of_base().iter().copied()).collect()
         }
-        What::Group => {
+        IndexedKind::Group => {
             let own = profile.groups.iter().map(|group| group.name.as_str());
-            own.chain(rules::SYSTEM_GROUPS.iter().copied()).collect()
+            own.chain(what.of_base().iter().copied()).collect()
         }
     }
 }

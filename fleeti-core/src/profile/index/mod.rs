@@ -21,6 +21,7 @@
 //! between them; a group is alternatives with `|` between them.
 
 mod against;
+mod kind;
 mod made;
 mod near;
 mod searched;
@@ -29,6 +30,7 @@ mod tests;
 mod text;
 
 pub use against::{SuiteFindings, against_suite};
+pub use kind::IndexedKind;
 pub use made::{Brought, IndexParts, IndexedPackage, SecurityVersion};
-pub use searched::{PackageFacts, SuiteIndex};
+pub use searched::{FoundName, PackageFacts, SuiteIndex};
 pub use text::{INDEX_MAX, IndexError, IndexHead, IndexText};

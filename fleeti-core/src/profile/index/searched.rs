@@ -1,6 +1,7 @@
 //! Finds things in an index.
 
 use super::super::effects::Installed;
+use super::kind::IndexedKind;
 use super::made::SecurityVersion;
 use super::near::Near;
 use super::text::{INDEX_MAX, IndexError, IndexHead, IndexText, Line, Lines, key, problem};
@@ -57,6 +58,15 @@ impl From<PackageFacts> for FoundPackage {
         let PackageFacts { name, version, size_kib, summary, .. } = facts;
         Self { name, version, summary, size_kib }
     }
+}
+
+/// A name of an index, and what brings it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FoundName {
+    /// Name.
+    pub name: String,
+    /// Packages that bring it; none for what every image has.
+    pub packages: Vec<String>,
 }
 
 /// Packages that are installed together.
@@ -272,15 +282,40 @@ impl SuiteIndex {
     /// # Errors
     /// [`IndexError::Unreadable`].
     pub fn search_units(&self, text: &str, limit: usize) -> Result<Vec<FoundUnit>, IndexError> {
+        let found = self.search_names(IndexedKind::Unit, text, limit)?;
+        Ok(found
+            .into_iter()
+            .map(|FoundName { name, packages }| FoundUnit { name, packages })
+            .collect())
+    }
+
+    /// As [`Self::search_units`], with names of any kind. Users and groups of the base are among
+    /// them, without a package.
+    ///
+    /// # Errors
+    /// [`IndexError::Unreadable`].
+    pub fn search_names(
+        &self,
+        kind: IndexedKind,
+        text: &str,
+        limit: usize,
+    ) -> Result<Vec<FoundName>, IndexError> {
         let mut best = Best::new(text, limit);
-        if !best.words.is_empty() {
-            self.each(b'U', |line| {
-                let name = key(line).1;
-                best.offer(name, None, || {
-                    Some(FoundUnit { name: name.to_owned(), packages: packages(Some(line)) })
-                });
-            })?;
+        if best.words.is_empty() {
+            return Ok(Vec::new());
         }
+        for name in kind.of_base() {
+            let found = FoundName { name: (*name).to_owned(), packages: Vec::new() };
+            best.offer(name, None, || Some(found));
+        }
+        self.each(kind.letter(), |line| {
+            let name = key(line).1;
+            if !kind.of_base().contains(&name) {
+                best.offer(name, None, || {
+                    Some(FoundName { name: name.to_owned(), packages: packages(Some(line)) })
+                });
+            }
+        })?;
         Ok(best.finish())
     }
 

@@ -259,6 +259,23 @@ fn what_an_image_has_is_known_from_installations_of_its_packages() {
 }
 
 #[test]
+fn names_of_each_kind_are_found_those_of_the_base_without_a_package() {
+    let found = |kind, text: &str| -> Vec<(String, String)> {
+        let names = learnt().search_names(kind, text, 3).unwrap();
+        names.into_iter().map(|found| (found.name, found.packages.join(","))).collect()
+    };
+    let pair = |name: &str, packages: &str| (name.to_owned(), packages.to_owned());
+    assert_eq!(found(IndexedKind::Program, "zsh"), [pair("/usr/bin/zsh", "zsh")]);
+    assert_eq!(
+        found(IndexedKind::Group, "dock"),
+        [pair("docker", "docker.io"), pair("dockremap", "docker.io")]
+    );
+    assert_eq!(found(IndexedKind::Group, "video"), [pair("video", "")]);
+    assert_eq!(found(IndexedKind::User, "www"), [pair("www-data", "")]);
+    assert!(found(IndexedKind::User, " ").is_empty());
+}
+
+#[test]
 fn a_user_or_a_group_of_a_unit_that_nothing_creates_is_named() {
     let unit = |lines: &str| {
         format!(

@@ -2,6 +2,7 @@
 
 use super::finding::Answer;
 use askama::Template;
+use fleeti_core::profile::IndexedKind;
 
 /// What a field inherits from one fragment.
 pub struct Given {
@@ -77,6 +78,12 @@ pub enum Kind {
     Choices(Vec<Choosable>),
 }
 
+/// A search in the suite while a field is typed.
+pub struct Search {
+    /// What is searched.
+    pub kind: IndexedKind,
+}
+
 /// Fields that are folded.
 #[derive(Default)]
 pub struct More {
@@ -109,5 +116,7 @@ pub struct Field {
     pub is_droppable: bool,
     /// Inherited items that the profile removes.
     pub removed: Vec<String>,
+    /// What the field names, which is searched while it is typed.
+    pub search: Option<Search>,
     pub kind: Kind,
 }

@@ -2,12 +2,12 @@
 //! what it inherits. Errors are shown at their fields.
 
 use super::entries;
-use super::field::{Choosable, Field, Given, Kind, More};
+use super::field::{Choosable, Field, Given, Kind, More, Search};
 use super::finding::Answer;
 use super::read::is_marked;
 use super::said::{Look, Rendered, Said, Tally, by_source, is_joined, plain, source};
 use super::schema::{Place, Shape, example, is_on_by_default, resolved, shape};
-use super::sections::{is_common, label};
+use super::sections::{is_common, label, named};
 use askama::Template;
 use fleeti_core::profile::{Finding, Inherited};
 use serde_json::Value;
@@ -45,6 +45,7 @@ pub fn field(
         given,
         is_override,
         is_droppable: matches!(shape(place.schema), Shape::Texts) && !path.contains('['),
+        search: named(path).map(|kind| Search { kind }),
         removed: if is_joined(place) { look.removed(path) } else { Vec::new() },
         kind,
     }

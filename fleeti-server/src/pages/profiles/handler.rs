@@ -2,6 +2,7 @@
 
 use super::edit::changed;
 use super::editor::{Checked, Editor, Opened, new_profile};
+use super::found::{Found, SHOWN_MAX};
 use super::posted::Posted;
 use super::read::{FormError, one};
 use super::view::{ChangesPage, ProfileList, RevisionPage, StartPage};
@@ -15,8 +16,9 @@ use askama::Template;
 use fleeti_control::context::Context;
 use fleeti_control::error::Error;
 use fleeti_control::profiles::{self, Preview};
+use fleeti_control::suites;
 use fleeti_core::id::Line;
-use fleeti_core::profile::{Draft, Inherited};
+use fleeti_core::profile::{Draft, IndexedKind, Inherited};
 use fleeti_core::wire::problem::Code;
 use fleeti_store::revisions::Head;
 use serde::Deserialize;
@@ -105,6 +107,21 @@ pub async fn check(cx: Data<Context>, fields: Form<Fields>) -> Result<HttpRespon
     let is_text = matches!(work.posted, Posted::Text(_));
     let checked = Checked::of(&work.draft, work.preview.as_ref(), is_text);
     Ok(html(StatusCode::OK, checked.render()))
+}
+
+/// Text that is typed in a field, and what the field names.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    of: IndexedKind,
+    q: String,
+}
+
+/// Names of the suite that fit what is typed in a field.
+pub async fn search(cx: Data<Context>, search: Query<Search>) -> Result<HttpResponse> {
+    let Search { of, q } = search.into_inner();
+    let names = suites::names(&cx, of, q, SHOWN_MAX + 1).await?;
+    Ok(html(StatusCode::OK, Found::of(of, &names).render()))
 }
 
 pub async fn save(

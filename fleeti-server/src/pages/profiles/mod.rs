@@ -4,7 +4,7 @@
 //! profile does) · `editor` (the editor) · `sections` (its sections) · `sets` (templates and sets by
 //! choice) · `form` (fields generated from the profile's schema, with `entries`, `field`, `finding`
 //! and `said`) · `read` (reads the form) · `posted` (form or text) · `edit` (what buttons do) ·
-//! `document` (the form as TOML) · `schema` (the types of values).
+//! `document` (the form as TOML) · `schema` (the types of values) · `found` (what a search found).
 
 mod changes;
 mod document;
@@ -14,6 +14,7 @@ mod entries;
 mod field;
 mod finding;
 mod form;
+mod found;
 mod handler;
 mod posted;
 mod read;
@@ -25,4 +26,4 @@ mod sets;
 mod tests;
 mod view;
 
-pub use self::handler::{change_form, changes, check, edit, list, new, save, show};
+pub use self::handler::{change_form, changes, check, edit, list, new, save, search, show};

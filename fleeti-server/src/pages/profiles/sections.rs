@@ -1,5 +1,7 @@
 //! The sections of the editor: which fields are together, which are shown first, and their words.
 
+use fleeti_core::profile::IndexedKind;
+
 /// A section of the editor.
 pub struct Section {
     /// Name in addresses.
@@ -97,6 +99,30 @@ const COMMON: &[&str] = &[
     "server_contact",
     "server_contact.optional",
 ];
+
+/// Fields that name something of the suite, which is searched while they are typed.
+const NAMING: &[(&str, IndexedKind)] = &[
+    ("software.packages", IndexedKind::Package),
+    ("services[].name", IndexedKind::Unit),
+    ("timers[].service", IndexedKind::Unit),
+    ("health_checks[].unit", IndexedKind::Unit),
+    ("network.firewall.rules[].service", IndexedKind::Unit),
+    ("users[].shell", IndexedKind::Program),
+    ("users[].groups", IndexedKind::Group),
+    ("sudo[].users", IndexedKind::User),
+    ("sudo[].groups", IndexedKind::Group),
+    ("security.ssh.allow_groups", IndexedKind::Group),
+    ("files[].owner", IndexedKind::User),
+    ("files[].group", IndexedKind::Group),
+    ("state.directories[].owner", IndexedKind::User),
+    ("state.directories[].group", IndexedKind::Group),
+];
+
+/// What a field names.
+pub fn named(path: &str) -> Option<IndexedKind> {
+    let pattern = pattern(path);
+    NAMING.iter().find(|(field, _)| *field == pattern).map(|(_, kind)| *kind)
+}
 
 /// A path such as `users[0].name` with `[]` for each entry of a list.
 pub fn pattern(path: &str) -> String {
@@ -202,7 +228,7 @@ mod tests {
     #[test]
     fn a_field_that_is_shown_first_exists() {
         let fields = profile::fields();
-        for common in COMMON {
+        for common in COMMON.iter().chain(NAMING.iter().map(|(field, _)| field)) {
             let is_here = |field: &String| {
                 field
                     .strip_prefix(common)

@@ -4,8 +4,17 @@ use super::{Browser, OURS};
 use crate::world::World;
 use fleeti_store::sql;
 
-const PAGES: &[&str] =
-    &["/", "/devices", "/profiles", "/profiles/new", "/builds", "/releases", "/rollouts", "/live"];
+const PAGES: &[&str] = &[
+    "/",
+    "/devices",
+    "/profiles",
+    "/profiles/new",
+    "/profiles/search?of=package&q=a",
+    "/builds",
+    "/releases",
+    "/rollouts",
+    "/live",
+];
 
 #[actix_web::test]
 async fn nobody_sees_a_page_without_a_live_session() {
