@@ -1,7 +1,6 @@
 //! The editor of a profile.
 
 use super::changes::Changes;
-use super::document;
 use super::finding::{Answer, anchor};
 use super::form;
 use super::posted::Posted;
@@ -91,7 +90,6 @@ pub struct Editor {
     is_text: bool,
     is_refused: bool,
     text: String,
-    loses_comments: bool,
     removed: String,
     sets: Sets,
     sections: Vec<SectionView>,
@@ -118,7 +116,6 @@ impl Editor {
             is_text,
             is_refused: opened.is_refused,
             text: source.to_owned(),
-            loses_comments: !is_text && document::has_comments(source),
             removed: value.get("remove").map_or_else(String::new, Value::to_string),
             sets: Sets::of(value, opened.draft, opened.profiles),
             sections,

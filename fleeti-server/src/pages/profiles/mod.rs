@@ -4,7 +4,8 @@
 //! profile does) · `editor` (the editor) · `sections` (its sections) · `sets` (templates and sets by
 //! choice) · `form` (fields generated from the profile's schema, with `entries`, `field`, `finding`
 //! and `said`) · `read` (reads the form) · `posted` (form or text) · `edit` (what buttons do) ·
-//! `document` (the form as TOML) · `schema` (the types of values) · `found` (what a search found).
+//! `document` (the form as TOML), `kept` (the text with its comments, changed) · `schema` (the types
+//! of values) · `found` (what a search found).
 
 mod changes;
 mod document;
@@ -16,6 +17,10 @@ mod finding;
 mod form;
 mod found;
 mod handler;
+mod kept;
+mod kept_array;
+mod kept_list;
+mod kept_made;
 mod posted;
 mod read;
 mod said;
