@@ -17,7 +17,7 @@ use crate::base::Base;
 use crate::base::debian::Debian;
 use crate::cache::Cache;
 use crate::choices;
-use crate::file::{open_plain, sha256_file, write_with_folder};
+use crate::file::{open_plain, write_with_folder};
 use crate::lock::{LockError, io};
 use crate::overlay;
 use crate::package::DEBIAN;

@@ -79,6 +79,7 @@ pub async fn check_sizes(cx: &Context, profile: &Profile) -> Result<(), Error> {
                 remedy: format!(
                     "write {had}, or start another line, which devices are reinstalled for"
                 ),
+                suggestion: None,
             })
             .collect(),
     )

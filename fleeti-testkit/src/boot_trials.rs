@@ -7,7 +7,6 @@ use crate::scenario::Scenario;
 use crate::vm::HOST;
 use crate::world::{BOOT, FLEET, Provisioning, Record, SOON, World};
 use anyhow::{Context, Result, ensure};
-use fleeti_build::cache::Cache;
 use fleeti_core::attestation::Level;
 use fleeti_core::id::DeviceId;
 use fleeti_core::profile::{Profile, Secret};
@@ -23,12 +22,7 @@ const RETURNS: Duration = Duration::from_secs(20 * 60);
 ///
 /// # Errors
 /// If the device is lost, or uses another value than the network accepts.
-pub fn run(
-    world: &mut World,
-    scenario: &mut Scenario,
-    cache: &Cache,
-    profile: &Profile,
-) -> Result<()> {
+pub fn run(world: &mut World, scenario: &mut Scenario, profile: &Profile) -> Result<()> {
     let network = world.runtime.block_on(Network::start())?;
     let secret = Secret {
         name: NAME.to_owned(),
@@ -60,6 +54,13 @@ pub fn run(
             Ok(device)
         })?;
     let mut trials = Trials { world, network, device, version: 0 };
+    changes(&mut trials, scenario)?;
+    power_cuts(&mut trials, scenario)?;
+    trials.world.power_off();
+    Ok(())
+}
+
+fn changes(trials: &mut Trials<'_>, scenario: &mut Scenario) -> Result<()> {
     scenario.step("it gets the password before the proxy asks for it", |e| {
         trials.set("one")?;
         trials.network.accepts("one");
@@ -87,7 +88,10 @@ pub fn run(
         trials.set("four")?;
         e.push(trials.uses(4)?);
         Ok(())
-    })?;
+    })
+}
+
+fn power_cuts(trials: &mut Trials<'_>, scenario: &mut Scenario) -> Result<()> {
     scenario.step("the power is cut in the trial of the right password", |e| {
         trials.cut_in_trial("five")?;
         trials.network.accepts("five");
@@ -100,9 +104,7 @@ pub fn run(
         trials.world.power_on_again()?;
         e.push(trials.returned(6, 5)?);
         Ok(())
-    })?;
-    trials.world.power_off();
-    Ok(())
+    })
 }
 
 struct Trials<'a> {

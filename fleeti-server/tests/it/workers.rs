@@ -45,6 +45,8 @@ fn make(request: &Request, revision: u32) {
         requested: BTreeMap::new(),
         sets: BTreeMap::new(),
         ids: fleeti_build::ids::Ids::default(),
+        snapshots: BTreeMap::new(),
+        sources: None,
     };
     lock.write(&out.join("lock.json")).unwrap();
     let mut files = BTreeMap::new();

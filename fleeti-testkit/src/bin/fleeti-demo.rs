@@ -149,25 +149,8 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
             Ok(())
         },
     )?;
-    if arguments.adversary {
-        scenario.step("set a secret for devices of the fleet that prove what they run", |e| {
-            e.push(world.set_secret("greeting", GREETING)?);
-            Ok(())
-        })?;
-        adversary::run(world, scenario, &cache, &arguments.profile)?;
-        return look_back(world, scenario, "adversary", &[]);
-    }
-    if arguments.hardware {
-        hardware::run(world, scenario, &cache, &profile)?;
-        return look_back(world, scenario, "nvme", &[]);
-    }
-    if arguments.recoveries {
-        recoveries::run(world, scenario, &cache, &profile)?;
-        return look_back(world, scenario, "device", &[]);
-    }
-    if arguments.boot_secrets {
-        boot_trials::run(world, scenario, &cache, &profile)?;
-        return look_back(world, scenario, "device", &[]);
+    if let Some(device) = another(arguments, world, scenario, &cache, &profile)? {
+        return look_back(world, scenario, device, &[]);
     }
     let device = boot_first(world, scenario, &cache, &profile)?;
     let shown = prove_and_seal(world, scenario, &cache, &device)?;
@@ -199,6 +182,37 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
         firmware::refusals(world, scenario, &cache, &line, &next)?;
     }
     look_back(world, scenario, "device", &[("its recovery key", &shown.key)])
+}
+
+/// Runs another scenario, if one is wanted. Returns the folder of its device.
+fn another(
+    arguments: &Arguments,
+    world: &mut World,
+    scenario: &mut Scenario,
+    cache: &Cache,
+    profile: &Profile,
+) -> Result<Option<&'static str>> {
+    if arguments.adversary {
+        scenario.step("set a secret for devices of the fleet that prove what they run", |e| {
+            e.push(world.set_secret("greeting", GREETING)?);
+            Ok(())
+        })?;
+        adversary::run(world, scenario, cache, &arguments.profile)?;
+        return Ok(Some("adversary"));
+    }
+    if arguments.hardware {
+        hardware::run(world, scenario, cache, profile)?;
+        return Ok(Some("nvme"));
+    }
+    if arguments.recoveries {
+        recoveries::run(world, scenario, cache, profile)?;
+        return Ok(Some("device"));
+    }
+    if arguments.boot_secrets {
+        boot_trials::run(world, scenario, profile)?;
+        return Ok(Some("device"));
+    }
+    Ok(None)
 }
 
 /// Builds the first release, and makes a device that boots it and proves it.
