@@ -174,6 +174,7 @@ pub const PAGES: &[Rule] = &[
     rule("GET", "/profiles", View, On::Shared),
     rule("POST", "/profiles", Build, On::Shared),
     rule("GET", "/profiles/new", View, On::Shared),
+    rule("GET", "/profiles/search", View, On::Shared),
     rule("POST", "/profiles/form", View, On::Shared),
     rule("POST", "/profiles/check", View, On::Shared),
     rule("GET", "/profiles/{line}/{revision}", View, On::Shared),

@@ -8,9 +8,17 @@ use fleeti_core::rollout::device::{self, Device};
 use fleeti_core::rollout::header;
 use fleeti_core::rollout::{Ctx, Eligibility, Limits, cohort};
 use fleeti_core::wire::api::Event;
+use fleeti_core::wire::problem::Code;
 use fleeti_store::rollout_devices::Joining;
 use fleeti_store::rollouts::StoredRollout;
 use fleeti_store::{self as store, Tx};
+
+/// Devices in a chunk.
+pub const CHUNK: u32 = 2000;
+
+pub(super) fn rejected(e: header::Rejected) -> Error {
+    Error::new(Code::Conflict, e.to_string())
+}
 
 /// Rows and effects that wait for [`Change::store`].
 pub(super) struct Change {

@@ -4,7 +4,7 @@
 //! transaction of its own, so that other writes wait for one chunk at most, and the row of the
 //! rollout says how far the work is: after a crash it goes on at the next start.
 
-use super::change::Change;
+use super::change::{CHUNK, Change, rejected};
 use super::waves;
 use crate::attestation::eligibility::{self, Terms};
 use crate::attestation::policy;
@@ -13,15 +13,12 @@ use crate::error::Error;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::DeviceId;
 use fleeti_core::rollout::device::{Device, Event};
-use fleeti_core::rollout::header::{self, Rejected};
+use fleeti_core::rollout::header;
 use fleeti_core::rollout::{Limits, Phase};
-use fleeti_core::wire::problem::Code;
 use fleeti_store::{self as store, Tx};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Devices in a chunk.
-pub const CHUNK: u32 = 2000;
 /// Delay after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -109,10 +106,6 @@ pub(super) async fn work_within(
         room = room.saturating_sub(work(tx, change, policy).await?.max(1));
     }
     Ok(room)
-}
-
-pub(super) fn rejected(e: Rejected) -> Error {
-    Error::new(Code::Conflict, e.to_string())
 }
 
 async fn add_devices(

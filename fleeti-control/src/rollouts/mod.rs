@@ -16,9 +16,8 @@ use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::{boot, releases};
-use change::Change;
-pub use chunks::CHUNK;
-use chunks::rejected;
+pub use change::CHUNK;
+use change::{Change, rejected};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::rollout::device::Device;
@@ -44,8 +43,8 @@ pub const PAGE_MAX: u32 = 1000;
 /// this returns.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a plan that is refused; [`Code::NotFound`] for a release that is not published; [`Code::Conflict`] for a fleet without
-/// devices, or with another active rollout.
+/// [`Code::Invalid`] for a plan that is refused; [`Code::NotFound`] for a release that is not
+/// published; [`Code::Conflict`] for a fleet without devices, or with another active rollout.
 pub async fn start(
     cx: &ContextRef,
     by: &Actor,
@@ -76,17 +75,29 @@ pub async fn start(
     change.header(header::Event::Start { devices }).map_err(rejected)?;
     let policy = policy::of(cx, &request.fleet);
     chunks::work(&mut tx, &mut change, &policy).await?;
-    if change.rollout.header.phase == Phase::Running {
-        // The first wave of a small fleet.
-        chunks::work(&mut tx, &mut change, &policy).await?;
-    }
-    let summary = RolloutSummary::from(&change.rollout);
+    let (mut summary, id) = (RolloutSummary::from(&change.rollout), change.rollout.id.clone());
     let caused = change.store(cx, &mut tx).await?;
-    let after = cx.emit_all(&mut tx, now, caused).await?;
+    let joined = cx.emit_all(&mut tx, now, caused).await?;
+    // The first wave of a small fleet. It is chosen among the rows of those that joined.
+    let started = store::rollouts::load(&mut tx, &id).await?;
+    let started = started.filter(|r| r.header.phase == Phase::Running);
+    let offered = match started {
+        Some(started) => {
+            let mut change = Change::of(started, now);
+            chunks::work(&mut tx, &mut change, &policy).await?;
+            summary = RolloutSummary::from(&change.rollout);
+            let caused = change.store(cx, &mut tx).await?;
+            Some(cx.emit_all(&mut tx, now, caused).await?)
+        }
+        None => None,
+    };
     cx.audit(&mut tx, by.act("rollout.start", &act)).await?;
     tx.commit().await?;
     boot::sign_ahead(cx, request.fleet.clone(), request.release.clone());
-    cx.dispatch(after);
+    cx.dispatch(joined);
+    if let Some(offered) = offered {
+        cx.dispatch(offered);
+    }
     Ok(summary)
 }
 

@@ -111,7 +111,7 @@ async fn release_revoked(
     tx: &mut Tx<'_>,
     release: &ReleaseName,
 ) -> Result<Caused, Error> {
-    let (mut caused, mut room) = (Caused::default(), chunks::CHUNK as usize);
+    let (mut caused, mut room) = (Caused::default(), super::CHUNK as usize);
     store::rollouts::withdraw_release(tx, release).await?;
     for rollout in store::rollouts::active_of(tx, release).await? {
         let policy = policy::of(cx, &rollout.fleet);

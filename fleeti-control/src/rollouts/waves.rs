@@ -1,8 +1,7 @@
 //! What time brings: waves begin, pending devices are offered the release, silent ones are found. Each
 //! call does one chunk.
 
-use super::change::Change;
-use super::chunks::{CHUNK, rejected};
+use super::change::{CHUNK, Change, rejected};
 use crate::attestation::eligibility::{self, Terms};
 use crate::error::Error;
 use fleeti_core::attestation::policy::Policy;

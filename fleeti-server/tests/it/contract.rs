@@ -61,6 +61,8 @@ fn rows() -> Vec<Row> {
         "firmware": {"mode": "known", "pcrs": [["0".repeat(64), "1".repeat(64)]]}});
     let command = json!({"kind": {"type": "report"}, "valid_s": 60});
     let rollout = |release: &str| Some(json!({"release": release, "fleet": "demo"}));
+    let wave = json!({"size": {"type": "percent", "percent": 100}, "start": {"type": "by_hand"}});
+    let by_hand = json!({"release": "kiosk@1", "fleet": "demo", "plan": {"waves": [wave]}});
     let bundle = json!({"bundle": {"bundle": "{}", "signature": "AA=="}, "transcript": "", "transcript_signature": "AA=="});
     let document = "schema = 1\nname = \"web\"\narchitecture = \"x86_64\"\n\
                     extends = [\"template/web-server\"]\n";
@@ -176,6 +178,9 @@ fn rows() -> Vec<Row> {
         ("resume_rollout", &[], None, 200),
         ("abort_rollout", &[], None, 200),
         ("abort_rollout", &[], None, 409),
+        ("start_rollout", &[], Some(by_hand), 201),
+        ("begin_wave", &[], Some(json!({"reason": "because"})), 200),
+        ("abort_rollout", &[], None, 200),
         ("revoke_release", &[], None, 200),
         ("revoke_device", &[], Some(json!({"reason": "certificate_hold"})), 200),
         ("release_hold", &[], None, 200),

@@ -38,7 +38,7 @@ def installed(tree, units):
     meta = {path: ["root", "root", 0, 0, 0o755 if os.path.isdir(f"{root}/{path}") else 0o644] for path in entries(root)}
     enabled = [[f"etc/systemd/system/{units[name][1]}.wants/{units[name][0]}", f"/usr/lib/systemd/system/{units[name][0]}"]
                for name in ENABLED if name in units]
-    for name, value in (("meta", meta), ("enabled", enabled), ("ids", {}), ("scripts", []), ("brought", {})):
+    for name, value in (("meta", meta), ("enabled", enabled), ("ids", {}), ("scripts", []), ("brought", {}), ("packages", {})):
         with open(f"{tree}/{name}.json", "w") as f:
             json.dump(value, f)
     open(f"{tree}/vmlinuz", "w").close()

@@ -73,6 +73,6 @@ fn sizes_are_read_as_people_write_them() {
 #[test]
 fn a_plan_of_waves_alone_has_the_defaults() {
     let json = r#"{"waves": [{"size": {"type": "percent", "percent": 100}}]}"#;
-    assert_eq!(serde_json::from_str::<Plan>(json).unwrap(), plan(&["100%"]));
-    assert!(serde_json::from_str::<Plan>(r#"{"waves": [], "wave": 1}"#).is_err());
+    assert_eq!(crate::strict::from_slice::<Plan>(json.as_bytes()).unwrap(), plan(&["100%"]));
+    assert!(crate::strict::from_slice::<Plan>(br#"{"waves": [], "wave": 1}"#).is_err());
 }

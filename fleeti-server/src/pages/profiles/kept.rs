@@ -6,6 +6,7 @@
 use super::kept_list::{Placed, matched};
 use super::kept_made::{item, value};
 use fleeti_core::profile::list_rule;
+use fleeti_core::strict;
 use serde_json::{Map, Value};
 use toml_edit::{Array, ArrayOfTables, DocumentMut, Item, Table, TableLike};
 
@@ -15,7 +16,7 @@ pub fn changed(source: &str, old: &Value, new: &Value) -> Option<String> {
     let mut document: DocumentMut = source.parse().ok()?;
     fields(document.as_table_mut(), "", old.as_object()?, new.as_object()?)?;
     let text = document.to_string();
-    (toml::from_str::<Value>(&text).ok().as_ref() == Some(new)).then_some(text)
+    (strict::from_toml::<Value>(&text).ok().as_ref() == Some(new)).then_some(text)
 }
 
 fn fields(
