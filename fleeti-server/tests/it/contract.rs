@@ -61,6 +61,7 @@ fn rows() -> Vec<Row> {
         "firmware": {"mode": "known", "pcrs": [["0".repeat(64), "1".repeat(64)]]}});
     let command = json!({"kind": {"type": "report"}, "valid_s": 60});
     let rollout = |release: &str| Some(json!({"release": release, "fleet": "demo"}));
+    let forbid = json!({"type": "forbid", "release": "kiosk@1"});
     let wave = json!({"size": {"type": "percent", "percent": 100}, "start": {"type": "by_hand"}});
     let by_hand = json!({"release": "kiosk@1", "fleet": "demo", "plan": {"waves": [wave]}});
     let bundle = json!({"bundle": {"bundle": "{}", "signature": "AA=="}, "transcript": "", "transcript_signature": "AA=="});
@@ -158,14 +159,7 @@ fn rows() -> Vec<Row> {
         ("create_command", &[], Some(command.clone()), 201),
         ("get_command", &[], None, 200),
         ("forgive_device", &[], Some(json!({"version": "2"})), 200),
-        (
-            "change_boot",
-            &[],
-            Some(
-                json!({"change": {"type": "forbid", "release": "kiosk@1"}, "may_end_fallback": false}),
-            ),
-            409,
-        ),
+        ("change_boot", &[], Some(json!({"change": forbid, "may_end_fallback": false})), 409),
         ("start_rollout", &[], rollout("nothing@9"), 404),
         ("start_rollout", &[], rollout("kiosk@1"), 201),
         ("start_rollout", &[], rollout("kiosk@1"), 409),
