@@ -268,8 +268,8 @@ impl Needed {
     /// Checks that an actor has what is needed.
     ///
     /// # Errors
-    /// [`Code::Forbidden`](fleeti_core::wire::problem::Code::Forbidden);
-    /// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound) for an object of a fleet that
+    /// [`Code::Forbidden`];
+    /// [`Code::NotFound`] for an object of a fleet that
     /// the actor may not see, as for one that does not exist.
     pub async fn check(&self, cx: &Context, by: &Actor) -> Result<(), AppError> {
         let Rule { permission, on, .. } = self.rule;
