@@ -81,12 +81,8 @@ pub async fn insert(
 pub async fn first_released(pool: &Pool, line: &Line) -> Result<Option<(String, u32)>, StoreError> {
     let start = format!("{line}@");
     let sql = "SELECT b.release_name, b.revision FROM builds b JOIN releases r ON r.name = b.release_name \
-         WHERE substr(b.release_name, 1, $1) = $2 ORDER BY b.created_s, b.id LIMIT 1";
-    let row: Option<(String, i64)> = sql::query_as(sql)
-        .bind(i64::try_from(start.len()).map_err(StoreError::value)?)
-        .bind(start)
-        .fetch_optional(pool)
-        .await?;
+         WHERE substr(b.release_name, 1, length($1)) = $1 ORDER BY b.created_s, b.id LIMIT 1";
+    let row: Option<(String, i64)> = sql::query_as(sql).bind(start).fetch_optional(pool).await?;
     row.map(|(release, revision)| {
         Ok((release, u32::try_from(revision).map_err(StoreError::value)?))
     })
