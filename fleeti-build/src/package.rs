@@ -160,7 +160,7 @@ pub struct Package {
     pub size: u64,
     /// Path below the mirror or the repository; of a package of the base a [`PoolPath`].
     pub path: PackagePath,
-    /// Where it comes from. Absent in locks of before, whose packages are all of
+    /// Where it comes from. Absent in older locks, whose packages are all of
     /// `debian trixie main`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<Origin>,

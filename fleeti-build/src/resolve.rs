@@ -31,7 +31,7 @@ pub struct Wanted<'a> {
     pub software: &'a Software,
     /// Packages that come from Debian's archive only.
     pub base: &'a [&'a str],
-    /// The lock of before.
+    /// The previous lock.
     pub earlier: Option<&'a Lock>,
     /// Refresh these packages, with what they need, and keep all others of the earlier lock; all
     /// packages if empty.

@@ -34,10 +34,10 @@ fn number(a: &str, b: &str) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.cmp(b))
 }
 
-/// Splits a text after its first bytes that are digits, or that are none.
+/// Splits a text after the digits at its start, or after the other characters at its start.
 fn split(text: &str, is_digits: bool) -> (&str, &str) {
     let end = text.bytes().position(|b| b.is_ascii_digit() != is_digits);
-    // Bytes of one character are all digits or all none, so that this is no middle of one.
+    // A digit is one byte, so the end is never inside a character.
     text.split_at(end.unwrap_or(text.len()))
 }
 

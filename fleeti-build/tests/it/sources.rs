@@ -96,7 +96,7 @@ fn packages_name_their_sources_and_a_refresh_is_shown() {
     assert_eq!(up, ["tool", "tool-lib"]);
     assert_eq!(shown.up[0].security[0].cves, ["CVE-2026-0001"]);
 
-    // A repository that is set back to lists of before is not believed.
+    // A repository that serves its older lists again is refused.
     served.sign(Said { age_s: 86_400, valid_s: None }).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let error = locked(&Cache::at(folder.path()), &software, &names, Some((&second, &[])));

@@ -73,7 +73,7 @@ pub async fn of(cx: &Context, token: &str) -> Result<Option<AccountName>, Error>
     Ok(find(cx, &mut cx.db.reader().await?, token).await?.account)
 }
 
-/// Sets the password by a link, which then has no more use. All earlier sessions of the account end;
+/// Sets the password with a link, which works once. All earlier sessions of the account end;
 /// returns the token of a new one.
 ///
 /// # Errors

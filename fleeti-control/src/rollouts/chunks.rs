@@ -74,8 +74,10 @@ pub(super) async fn work(
 ) -> Result<usize, Error> {
     let is_policy_new = change.rollout.appraised.is_some();
     match change.rollout.header.phase {
-        Phase::Aborting => withdraw_offers(tx, change).await,
-        Phase::Pausing => pause_offers(tx, change).await,
+        Phase::Aborting => {
+            each_unfinished(tx, change, Event::Aborted, header::Event::Withdrawn).await
+        }
+        Phase::Pausing => each_unfinished(tx, change, Event::Paused, header::Event::Paused).await,
         // Before more devices join a rollout that starts.
         Phase::Starting | Phase::Running | Phase::Paused if is_policy_new => {
             appraise(tx, change, policy).await
@@ -132,7 +134,14 @@ async fn add_devices(
     Ok(count)
 }
 
-async fn withdraw_offers(tx: &mut Tx<'_>, change: &mut Change) -> Result<usize, Error> {
+/// Applies an event to a chunk of the devices that have not finished, and `done` to the rollout
+/// after the last one.
+async fn each_unfinished(
+    tx: &mut Tx<'_>,
+    change: &mut Change,
+    event: Event,
+    done: header::Event,
+) -> Result<usize, Error> {
     let rollout = &change.rollout;
     let rows = store::rollout_devices::after(tx, &rollout.id, &rollout.reached, CHUNK).await?;
     let (count, is_last) = (rows.len(), rows.len() < CHUNK as usize);
@@ -140,27 +149,10 @@ async fn withdraw_offers(tx: &mut Tx<'_>, change: &mut Change) -> Result<usize, 
         change.rollout.reached = last.to_string();
     }
     for (id, device) in rows.into_iter().filter(|(_, device)| !device.phase.is_finished()) {
-        change.device(&id, &device, Event::Aborted);
+        change.device(&id, &device, event.clone());
     }
     if is_last {
-        change.header(header::Event::Withdrawn).map_err(rejected)?;
-    }
-    Ok(count)
-}
-
-/// Withdraws the offers of a rollout that is paused.
-async fn pause_offers(tx: &mut Tx<'_>, change: &mut Change) -> Result<usize, Error> {
-    let rollout = &change.rollout;
-    let rows = store::rollout_devices::after(tx, &rollout.id, &rollout.reached, CHUNK).await?;
-    let (count, is_last) = (rows.len(), rows.len() < CHUNK as usize);
-    if let Some((last, _)) = rows.last() {
-        change.rollout.reached = last.to_string();
-    }
-    for (id, device) in rows.into_iter().filter(|(_, device)| !device.phase.is_finished()) {
-        change.device(&id, &device, Event::Paused);
-    }
-    if is_last {
-        change.header(header::Event::Paused).map_err(rejected)?;
+        change.header(done).map_err(rejected)?;
     }
     Ok(count)
 }

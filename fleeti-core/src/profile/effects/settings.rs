@@ -105,7 +105,7 @@ fn network(profile: &Profile, settings: &mut Settings) {
     settings.each("network.wireguard", &network.wireguard, |tunnel| &tunnel.name);
     settings.set("network.dns", &network.dns);
     settings.set("network.time", &network.time);
-    // Exceptions of no proxy are none.
+    // Exceptions have no effect without a proxy.
     let proxy = network.proxy.url.as_ref().map(|url| (url, &network.proxy.except));
     settings.set("network.proxy", proxy);
 }
