@@ -83,18 +83,15 @@ impl Keeper {
     /// If another value is used since the daemon reached the server; I/O.
     pub async fn put(&self, delivery: Delivery) -> Result<BTreeMap<String, Secret>> {
         let Delivery { secrets, changes, generation } = delivery;
-        let rest = self
-            .change(|store, current| {
-                anyhow::ensure!(
-                    current == generation,
-                    "the device uses another secret to reach the server by now; \
-                     it fetches the secrets again"
-                );
-                store.deliver(secrets, &changes)
-            })
-            .await?;
-        self.wake.notify_one();
-        Ok(rest)
+        self.change(|store, current| {
+            anyhow::ensure!(
+                current == generation,
+                "the device now uses another secret to reach the server; \
+                 it fetches the secrets again"
+            );
+            store.deliver(secrets, &changes)
+        })
+        .await
     }
 
     /// A session of the daemon with the server began or ended.
@@ -103,16 +100,9 @@ impl Keeper {
     /// I/O.
     pub async fn contact(&self, generation: u64, is_reached: bool) -> Result<()> {
         let event = if is_reached { Event::Reached } else { Event::Lost };
-        self.change(|store, current| {
-            // Another value is in use by now, and this session says nothing about it.
-            if current != generation {
-                return Ok(((), Changes::default()));
-            }
-            Ok(((), store.all(event)?))
-        })
-        .await?;
-        self.wake.notify_one();
-        Ok(())
+        // A session with another value says nothing about the one in use.
+        self.change(|store, current| if current == generation { store.all(event) } else { Ok(()) })
+            .await
     }
 
     /// An operator asks to try values again.
@@ -120,9 +110,7 @@ impl Keeper {
     /// # Errors
     /// I/O.
     pub async fn retry(&self) -> Result<()> {
-        self.change(|store, _| Ok(((), store.all(Event::Retry)?))).await?;
-        self.wake.notify_one();
-        Ok(())
+        self.change(|store, _| store.all(Event::Retry)).await
     }
 
     /// The running image is kept: values that waited for that can be tried.
@@ -130,9 +118,7 @@ impl Keeper {
     /// # Errors
     /// I/O.
     pub async fn image_kept(&self) -> Result<()> {
-        self.change(|store, _| Ok(((), store.image_kept()?))).await?;
-        self.wake.notify_one();
-        Ok(())
+        self.change(|store, _| store.image_kept()).await
     }
 
     /// The status of each secret.
@@ -157,7 +143,7 @@ impl Keeper {
                 () = due => {}
                 () = self.wake.notified() => {}
             }
-            let ticked = self.change(|store, _| Ok(((), store.all(Event::Tick)?))).await;
+            let ticked = self.apply(|store, _| store.all(Event::Tick)).await;
             if let Err(e) = ticked {
                 tracing::error!("secrets of the boot: {e:#}");
                 tokio::time::sleep(look_every).await;
@@ -165,26 +151,33 @@ impl Keeper {
         }
     }
 
+    /// Changes the store; deadlines may be others then.
+    async fn change<T>(&self, change: impl FnOnce(&mut Store, u64) -> Result<T>) -> Result<T> {
+        let result = self.apply(change).await;
+        self.wake.notify_one();
+        result
+    }
+
     /// Changes the store. If another value is used then, units that read it are restarted before
     /// the daemon learns of it: what it reaches from then on, it reaches with that value.
-    async fn change<T>(
-        &self,
-        change: impl FnOnce(&mut Store, u64) -> Result<(T, Changes)>,
-    ) -> Result<T> {
+    async fn apply<T>(&self, change: impl FnOnce(&mut Store, u64) -> Result<T>) -> Result<T> {
         let mut store = self.store.lock().await;
         let generation = self.seen.borrow().generation;
-        let (result, changes) = change(&mut store, generation)?;
-        if !changes.restart.is_empty() {
+        let result = change(&mut store, generation);
+        // Also after an error: another value may be in use already.
+        let Changes { is_switched, is_news, restart: units } = store.take_changes();
+        if !units.is_empty() {
             let restart = Arc::clone(&store.setup().restart);
-            tokio::task::spawn_blocking(move || restart(&changes.restart)).await?;
+            let restarted = tokio::task::spawn_blocking(move || restart(&units)).await;
+            restarted.unwrap_or_else(|e| tracing::error!("restarting units: {e}"));
         }
-        if changes.is_switched || changes.is_news {
+        if is_switched || is_news {
             self.seen.send_modify(|seen| {
-                seen.generation += u64::from(changes.is_switched);
+                seen.generation += u64::from(is_switched);
                 seen.revision += 1;
             });
         }
-        Ok(result)
+        result
     }
 }
 

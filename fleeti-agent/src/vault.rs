@@ -11,6 +11,7 @@ use fleeti_core::wire::vault::{
     FetchSecrets, RecoveryKey, SECRET_MAX, SECRETS_MAX, Secrets, SecretsTicket, TICKET_S,
 };
 use reqwest::StatusCode;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify, watch};
 
@@ -126,26 +127,36 @@ pub async fn keep_contact(
     changed: &Notify,
 ) {
     let generation = seen.generation;
+    // First that there is no session: the daemon that had the last one may not have said that it
+    // ended.
+    is_online.mark_changed();
     while seen.generation == generation {
-        tokio::select! {
-            online = is_online.changed() => {
-                if online.is_err() {
-                    return;
-                }
-                let is_reached = *is_online.borrow_and_update();
-                if let Err(e) = helper.contact(generation, is_reached).await {
-                    tracing::warn!("{e:#}");
+        // One call, however many sessions there are: the helper keeps it open until it has news.
+        let mut news = pin!(helper.boot_secrets(Some(seen)));
+        let given = loop {
+            tokio::select! {
+                given = &mut news => break given,
+                online = is_online.changed() => {
+                    if online.is_err() {
+                        return;
+                    }
+                    let is_reached = *is_online.borrow_and_update();
+                    if let Err(e) = helper.contact(generation, is_reached).await {
+                        tracing::warn!("{e:#}");
+                        tokio::time::sleep(HELPER_PAUSE).await;
+                        is_online.mark_changed();
+                    }
                 }
             }
-            given = helper.boot_secrets(Some(seen)) => match given {
-                Ok(given) => {
-                    seen = given.seen;
-                    changed.notify_one();
-                }
-                Err(e) => {
-                    tracing::warn!("{e:#}");
-                    tokio::time::sleep(HELPER_PAUSE).await;
-                }
+        };
+        match given {
+            Ok(given) => {
+                seen = given.seen;
+                changed.notify_one();
+            }
+            Err(e) => {
+                tracing::warn!("{e:#}");
+                tokio::time::sleep(HELPER_PAUSE).await;
             }
         }
     }

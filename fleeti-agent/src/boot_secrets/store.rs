@@ -4,7 +4,7 @@
 
 use crate::clock::Clock;
 use crate::{Paths, console, kept, storage, write_durably};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_core::boot_secret::{Context, Effect, Event, State, Value, step};
@@ -12,7 +12,7 @@ use fleeti_core::id::SecretName;
 use fleeti_core::profile::Secret as Declared;
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::boot::BootSecret;
-use fleeti_core::wire::vault::SecretChange;
+use fleeti_core::wire::vault::{SECRET_MAX, SecretChange};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,7 +33,7 @@ const NOT_SEALED: &str = "the data partition is not sealed to the TPM";
 pub type Uptime = Arc<dyn Fn() -> u64 + Send + Sync>;
 /// Writes a line to the console.
 pub type Say = Arc<dyn Fn(&str) + Send + Sync>;
-/// Restarts units, and returns when they have been restarted.
+/// Restarts units, and returns when they have been restarted, or after a time.
 pub type Restart = Arc<dyn Fn(&[String]) + Send + Sync>;
 
 /// The device around the secrets.
@@ -49,7 +49,8 @@ pub struct Setup {
     pub restart: Restart,
     /// Writes to the console.
     pub say: Say,
-    /// How often deadlines are looked at, at least.
+    /// How often deadlines are looked at, at least: a timer stands still while the device is
+    /// suspended, and the uptime does not.
     pub look_every: Duration,
 }
 
@@ -73,15 +74,18 @@ fn uptime_s() -> u64 {
     text.split('.').next().and_then(|s| s.parse().ok()).unwrap_or(0)
 }
 
+/// How long units may take to restart, seconds. A unit that waits for the network with a wrong value
+/// must not keep the old value from returning.
+const RESTART_S: &str = "60";
+
 /// `try-restart`: a unit that does not run reads the value when it starts.
 fn restart(units: &[String]) {
-    for unit in units {
-        let status = std::process::Command::new("/usr/bin/systemctl")
-            .args(["try-restart", "--", unit])
-            .status();
-        if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {
-            tracing::error!("systemctl try-restart {unit}: {status:?}");
-        }
+    let status = std::process::Command::new("/usr/bin/timeout")
+        .args([RESTART_S, "/usr/bin/systemctl", "try-restart", "--"])
+        .args(units)
+        .status();
+    if !status.as_ref().is_ok_and(std::process::ExitStatus::success) {
+        tracing::error!("systemctl try-restart {}: {status:?}", units.join(" "));
     }
 }
 
@@ -135,8 +139,9 @@ pub struct Store {
     run: PathBuf,
     clock: Clock,
     setup: Setup,
-    is_kept: bool,
     all: Vec<One>,
+    /// What followed from events, until it is taken.
+    followed: Changes,
 }
 
 impl Store {
@@ -156,22 +161,33 @@ impl Store {
             all.push(One { name, declared, on_disk: kept.state, kept });
         }
         all.sort_by(|a, b| a.name.cmp(&b.name));
-        let is_kept = setup.is_kept;
-        let run = paths.boot_secrets.clone();
-        let mut store = Self { folder, run, clock: paths.clock.clone(), setup, is_kept, all };
+        let (run, clock) = (paths.boot_secrets.clone(), paths.clock.clone());
+        let mut store = Self { folder, run, clock, setup, all, followed: Changes::default() };
         if store.all.is_empty() {
             return Ok(store);
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&store.run)?;
         if !store.run.join(BEGUN).exists() {
-            store.each(Event::Booted)?;
+            for at in 0..store.all.len() {
+                // A disk that cannot be written must not take the network away as well.
+                if let Err(e) = store.apply(at, Event::Booted, None) {
+                    tracing::error!("the secret {}: {e:#}", store.all[at].name);
+                }
+            }
             fs::write(store.run.join(BEGUN), b"")?;
         }
         // The helper may have ended between a change of the state and that of the memory.
         for at in 0..store.all.len() {
             store.put_in_memory(at)?;
         }
+        // The daemon learns of the values of a boot when it asks first.
+        store.take_changes();
         Ok(store)
+    }
+
+    /// What followed since the last call, also from an event that failed in part.
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.followed)
     }
 
     /// Takes the secrets of the boot out of what the server delivered; returns the others.
@@ -182,46 +198,49 @@ impl Store {
         &mut self,
         mut secrets: BTreeMap<String, Secret>,
         changes: &BTreeMap<String, SecretChange>,
-    ) -> Result<(BTreeMap<String, Secret>, Changes)> {
-        let mut followed = Changes::default();
+    ) -> Result<BTreeMap<String, Secret>> {
+        let mut new = Vec::new();
+        // All are checked before one is used.
         for at in 0..self.all.len() {
             let name = self.all[at].name.to_string();
             // A secret that is not delivered stays: the device needs it.
             let Some(base64) = secrets.remove(&name) else { continue };
-            STANDARD.decode(base64.expose()).with_context(|| format!("the secret {name}"))?;
-            let change = changes.get(&name).copied();
-            let change = change.unwrap_or(SecretChange { version: 0, changed_s: 0 });
-            let value = Value { version: change.version, set_s: change.changed_s };
-            if self.setup.is_sealed {
-                let new = KeptValue { value, base64 };
-                followed.add(self.apply(at, Event::Delivered(value), Some(new))?);
-            } else {
+            let bytes = STANDARD.decode(base64.expose()).map(Zeroizing::new);
+            let length = bytes.with_context(|| format!("the secret {name}"))?.len();
+            ensure!(length <= SECRET_MAX, "the secret {name} has {length} bytes");
+            if !self.setup.is_sealed {
                 tracing::error!("the secret {name} is not stored: {NOT_SEALED}");
-                followed.is_news = true;
+                self.followed.is_news = true;
+            } else if let Some(change) = changes.get(&name) {
+                let value = Value { version: change.version, set_s: change.changed_s };
+                new.push((at, KeptValue { value, base64 }));
+            } else {
+                // A new value could not be told from the one that the device has.
+                tracing::error!("the secret {name}: the server does not say which change set it");
             }
         }
-        followed.add(self.each(Event::Tick)?);
-        Ok((secrets, followed))
+        for (at, new) in new {
+            self.apply(at, Event::Delivered(new.value), Some(new))?;
+        }
+        self.each(Event::Tick)?;
+        Ok(secrets)
     }
 
     /// Applies an event to every secret, and then starts a trial that waited.
     ///
     /// # Errors
     /// I/O.
-    pub fn all(&mut self, event: Event) -> Result<Changes> {
-        let mut followed = self.each(event)?;
-        if event != Event::Tick {
-            followed.add(self.each(Event::Tick)?);
-        }
-        Ok(followed)
+    pub fn all(&mut self, event: Event) -> Result<()> {
+        self.each(event)?;
+        if event == Event::Tick { Ok(()) } else { self.each(Event::Tick) }
     }
 
     /// The running image is kept. Values of secrets that it does not name are deleted.
     ///
     /// # Errors
     /// I/O.
-    pub fn image_kept(&mut self) -> Result<Changes> {
-        self.is_kept = true;
+    pub fn image_kept(&mut self) -> Result<()> {
+        self.setup.is_kept = true;
         let own: Vec<_> = self.all.iter().map(|one| path(&self.folder, &one.name)).collect();
         for entry in fs::read_dir(&self.folder)?.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -234,12 +253,8 @@ impl Store {
         self.each(Event::Tick)
     }
 
-    fn each(&mut self, event: Event) -> Result<Changes> {
-        let mut followed = Changes::default();
-        for at in 0..self.all.len() {
-            followed.add(self.apply(at, event, None)?);
-        }
-        Ok(followed)
+    fn each(&mut self, event: Event) -> Result<()> {
+        (0..self.all.len()).try_for_each(|at| self.apply(at, event, None))
     }
 
     fn context(&self, at: usize) -> Context {
@@ -251,13 +266,14 @@ impl Store {
             now_s: (self.setup.uptime)(),
             at_s: self.clock.now_s(),
             try_s: try_s(&self.all[at]),
-            // Each is used twice as long as the one before it: every combination has its turn.
+            // Each is used twice as long as the one before it: every combination of the first four
+            // has its turn.
             period_s: longest_s << at.min(DOUBLINGS),
-            may_try: self.is_kept && !is_other_on_trial,
+            may_try: self.setup.is_kept && !is_other_on_trial,
         }
     }
 
-    fn apply(&mut self, at: usize, event: Event, new: Option<KeptValue>) -> Result<Changes> {
+    fn apply(&mut self, at: usize, event: Event, new: Option<KeptValue>) -> Result<()> {
         let ctx = self.context(at);
         let one = &self.all[at];
         let (state, effects) = step(&one.kept.state, event, &ctx);
@@ -266,30 +282,27 @@ impl Store {
         values.retain(|v| state.holds(v.value));
         let kept = Kept { state, values };
         // A lost session is not written: a flash disk would wear out with a bad network.
-        if state != one.on_disk && event != Event::Lost && self.setup.is_sealed {
+        let is_new = state != one.kept.state && state != one.on_disk;
+        if is_new && event != Event::Lost && self.setup.is_sealed {
             // INVARIANT: the state is on disk, with its values, before an effect is applied.
             write_durably(&path(&self.folder, &one.name), &serde_json::to_vec(&kept)?)?;
             self.all[at].on_disk = state;
         }
         self.all[at].kept = kept;
-        let mut followed = Changes::default();
         for effect in effects {
-            match effect {
-                Effect::Report => followed.is_news = true,
-                Effect::Use(held) => {
-                    let (name, version) = (&self.all[at].name, held.map(|v| v.version));
-                    let version =
-                        version.map_or_else(|| "no value".into(), |v| format!("version {v}"));
-                    // A device without a network has nothing else to say this with.
-                    (self.setup.say)(&format!("fleeti: the secret {name}: {version} is used"));
-                    self.put_in_memory(at)?;
-                    followed.is_switched = true;
-                    followed.is_news = true;
-                    followed.restart.clone_from(&self.all[at].declared.restart);
-                }
-            }
+            self.followed.is_news = true;
+            let Effect::Use(held) = effect else { continue };
+            let one = &self.all[at];
+            let version = held.map(|value| value.version);
+            let version = version.map_or_else(|| "no value".into(), |v| format!("version {v}"));
+            // A device without a network has nothing else to say this with.
+            (self.setup.say)(&format!("fleeti: the secret {}: {version} is used", one.name));
+            let restart = one.declared.restart.clone();
+            // Before the file: if that fails, the open session must not confirm the value.
+            self.followed.add(Changes { is_switched: true, is_news: true, restart });
+            self.put_in_memory(at)?;
         }
-        Ok(followed)
+        Ok(())
     }
 
     /// Makes the file in memory have the value in use: whole, for root alone.

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use fleeti_core::boot_secret::Fate;
 use fleeti_core::profile::Secret as Declared;
 use fleeti_core::wire::boot::BootSecretPhase::{self, Settled, Trial};
+use fleeti_core::wire::vault::SECRET_MAX;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -81,7 +82,8 @@ fn secrets(list: &[(&str, &str)]) -> BTreeMap<String, Secret> {
 
 fn deliver(store: &mut Store, name: &str, text: &str, version: u64) -> Changes {
     let changes = BTreeMap::from([(name.to_owned(), change(version))]);
-    store.deliver(secrets(&[(name, text)]), &changes).unwrap().1
+    store.deliver(secrets(&[(name, text)]), &changes).unwrap();
+    store.take_changes()
 }
 
 #[test]
@@ -90,7 +92,8 @@ fn a_value_is_for_root_alone_and_what_is_not_of_the_boot_is_returned() {
     let mut store = device.store();
     let given = secrets(&[("wifi", "one"), ("greeting", "hello")]);
     let changes = BTreeMap::from([("wifi".to_owned(), change(1))]);
-    let (rest, changes) = store.deliver(given, &changes).unwrap();
+    let rest = store.deliver(given, &changes).unwrap();
+    let changes = store.take_changes();
     assert_eq!(rest.keys().collect::<Vec<_>>(), ["greeting"]);
     assert_eq!((changes.is_switched, changes.restart), (true, vec!["wifi.service".to_owned()]));
     assert_eq!(device.in_memory("wifi").as_deref(), Some("one"));
@@ -127,7 +130,8 @@ fn a_power_cut_leaves_the_old_value_or_the_new_one_whole() {
     assert_eq!(device.in_memory("proxy").as_deref(), Some("u:two"));
     assert_eq!(store.proxy().unwrap().expose(), STANDARD.encode("u:two"));
     device.pass(60);
-    assert!(store.all(Event::Tick).unwrap().is_switched);
+    store.all(Event::Tick).unwrap();
+    assert!(store.take_changes().is_switched);
     // After its end.
     let store = device.booted();
     assert_eq!(device.in_memory("proxy").as_deref(), Some("u:one"));
@@ -150,10 +154,12 @@ fn one_value_is_tried_at_a_time_and_none_while_the_image_is_on_trial() {
     let phases = |store: &Store| store.statuses().iter().map(|s| s.phase).collect::<Vec<_>>();
     assert_eq!(phases(&store), [Settled, Settled]);
     fs::write(device.paths().helper_state.join("boot-secret-former.json"), "x").unwrap();
-    assert!(store.image_kept().unwrap().is_switched);
+    store.image_kept().unwrap();
+    assert!(store.take_changes().is_switched);
     assert_eq!(phases(&store), [Trial, Settled]);
     assert!(!device.paths().helper_state.join("boot-secret-former.json").exists());
-    assert!(store.all(Event::Reached).unwrap().is_switched);
+    store.all(Event::Reached).unwrap();
+    assert!(store.take_changes().is_switched);
     assert_eq!(phases(&store), [Settled, Trial]);
     assert_eq!(device.in_memory("wifi").as_deref(), Some("one"));
 }
@@ -248,4 +254,74 @@ async fn the_old_value_returns_when_its_time_is_over() {
     let returned = keeper.given(Some(tried.seen)).await.unwrap();
     assert!(returned.proxy.is_none(), "to no value");
     looking.abort();
+}
+
+#[test]
+fn a_lost_session_is_not_written() {
+    let device = Device::new();
+    let mut store = device.store();
+    for version in [1, 2] {
+        deliver(&mut store, "wifi", "one", version);
+        store.all(Event::Reached).unwrap();
+    }
+    let file = device.paths().helper_state.join("boot-secret-wifi.json");
+    let before = fs::read(&file).unwrap();
+    store.all(Event::Lost).unwrap();
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_delivery_with_one_invalid_value_uses_none() {
+    let device = Device::new();
+    let mut store = device.store();
+    let changes = ["proxy", "wifi"].map(|name| (name.to_owned(), change(1)));
+    let mut both = secrets(&[("proxy", "u:one"), ("wifi", "one")]);
+    both.insert("wifi".to_owned(), Secret::new("no base64".to_owned()));
+    store.deliver(both, &BTreeMap::from(changes.clone())).unwrap_err();
+    let large = "x".repeat(SECRET_MAX + 1);
+    let both = secrets(&[("proxy", "u:one"), ("wifi", &large)]);
+    let refused = store.deliver(both, &BTreeMap::from(changes)).unwrap_err().to_string();
+    assert!(refused.contains("the secret wifi has"), "{refused}");
+    assert_eq!(device.in_memory("proxy"), None);
+    // Without the change that set it, it could be the value that the device has.
+    store.deliver(secrets(&[("proxy", "u:one")]), &BTreeMap::new()).unwrap();
+    assert_eq!(device.in_memory("proxy"), None);
+}
+
+/// The switch is on disk, and the file in memory cannot be written.
+#[tokio::test]
+async fn the_daemon_learns_of_a_switch_that_failed_half_way() {
+    let device = Device::new();
+    let keeper = Keeper::new(device.store());
+    let seen = keeper.given(None).await.unwrap().seen;
+    // A folder in the place of the file.
+    fs::create_dir_all(device.paths().boot_secrets.join("proxy/x")).unwrap();
+    let delivery = Delivery {
+        secrets: secrets(&[("proxy", "u:one")]),
+        changes: BTreeMap::from([("proxy".to_owned(), change(1))]),
+        generation: seen.generation,
+    };
+    keeper.put(delivery).await.unwrap_err();
+    let after = keeper.given(Some(seen)).await.unwrap().seen;
+    assert_ne!(after.generation, seen.generation);
+    keeper.contact(seen.generation, true).await.unwrap();
+    assert_eq!(keeper.statuses().await[0].phase, BootSecretPhase::Trial);
+}
+
+#[test]
+fn a_disk_that_cannot_be_written_does_not_take_the_value_away() {
+    let device = Device::new();
+    let mut store = device.store();
+    deliver(&mut store, "wifi", "one", 1);
+    store.all(Event::Reached).unwrap();
+    // The file that is written before it takes the name of the other one.
+    let state = device.paths().helper_state;
+    fs::create_dir_all(state.join(".boot-secret-wifi.json.new/x")).unwrap();
+    let before = fs::read(state.join("boot-secret-wifi.json")).unwrap();
+    // The third boot without contact would write.
+    for _ in 0..3 {
+        device.booted();
+    }
+    assert_eq!(fs::read(state.join("boot-secret-wifi.json")).unwrap(), before);
+    assert_eq!(device.in_memory("wifi").as_deref(), Some("one"));
 }

@@ -206,8 +206,9 @@ async fn answer_about_secrets(request: Request, state: &State) -> Result<Respons
         Request::RecoveryKeyKept { sha256 } => done(storage::recovery_key_kept(paths, &sha256))?,
         Request::ForgetRecoveryKey => done(storage::forget_recovery_key(paths))?,
         Request::PutSecrets { delivery } => {
-            let _one = state.slot.lock().await;
+            // First, and without waiting for a download: the network may change before it ends.
             let rest = state.boot_secrets.put(delivery).await?;
+            let _one = state.slot.lock().await;
             put_secrets(paths, &rest).await?;
             Response::Done
         }

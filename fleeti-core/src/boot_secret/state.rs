@@ -28,7 +28,7 @@ pub struct Spare {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Fate {
-    /// It reached the server before, and another value did later.
+    /// The device used it before the value in use.
     Replaced,
     /// The device tried it and did not reach the server.
     Refused {
