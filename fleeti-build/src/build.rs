@@ -85,8 +85,19 @@ pub fn lock_for(
     named: Option<&Path>,
     refresh: bool,
 ) -> Result<Lock, BuildError> {
-    if let Some(path) = named
-        && !refresh
+    let wanted = LockWanted { path: named, refresh, ..LockWanted::default() };
+    lock_with_notes(cache, revision, &wanted, &mut |_| {})
+}
+
+/// As [`lock_for`]. Says on `line` what is left out.
+fn lock_with_notes(
+    cache: &Cache,
+    revision: &Revision,
+    wanted: &LockWanted<'_>,
+    line: &mut dyn FnMut(&str),
+) -> Result<Lock, BuildError> {
+    if let Some(path) = wanted.path
+        && !wanted.refresh
     {
         let lock = Lock::read(path)?;
         return if is_for(&lock, revision)? {
@@ -95,8 +106,7 @@ pub fn lock_for(
             Err(BuildError::StaleLock(path.to_owned()))
         };
     }
-    let wanted = LockWanted { path: named, refresh, ..LockWanted::default() };
-    written(resolved(cache, revision, &wanted, &mut |_| {})?)
+    written(refreshed(cache, revision, wanted, line)?)
 }
 
 /// Like [`lock_for`], but resolves and writes a given file that does not exist. Refuses fields that
@@ -307,7 +317,8 @@ fn inputs(
     let lock = if request.refresh_lock {
         refreshed_into(cache, &revision, request.lock.as_deref(), line)?
     } else {
-        lock_for(cache, &revision, request.lock.as_deref(), false)?
+        let wanted = LockWanted { path: request.lock.as_deref(), ..LockWanted::default() };
+        lock_with_notes(cache, &revision, &wanted, line)?
     };
     check_compilers(&revision.profile, &lock)?;
     let release =

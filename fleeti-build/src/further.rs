@@ -89,6 +89,8 @@ impl Further {
         if !is_there {
             let folder = cache.root().join("packages");
             fs::create_dir_all(&folder).map_err(io(&folder))?;
+            // Another process may be downloading the same package.
+            let _alone = cache.lock("packages").map_err(io(cache.root()))?;
             let length = Length::AtMost(PACKAGE_MAX);
             let wanted = Wanted { place: place(own), sha256, length };
             let mut problems =
@@ -159,7 +161,13 @@ impl Further {
             stanzas.extend(read.into_iter().map(|stanza| (origin.trim_end().to_owned(), stanza)));
         }
         let named: BTreeSet<String> = repository.packages.iter().cloned().collect();
-        let known = base(&needed(&stanzas, &named, &BTreeSet::new()))?;
+        let asked = needed(&stanzas, &named, &BTreeSet::new());
+        if asked.len() > NEEDED_MAX {
+            let detail = format!("its packages need more than {NEEDED_MAX} packages");
+            return Err(LockError::Repository { origin: repository.name.clone(), detail });
+        }
+        let known = base(&asked)?;
+        // A part of `asked`: the base was asked for each of them.
         let allowed = needed(&stanzas, &named, &known);
         for (origin, stanza) in &stanzas {
             if allowed.contains(field(stanza, "Package")) {
@@ -194,7 +202,7 @@ fn needed(
             let (first, second) = (field(stanza, "Pre-Depends"), field(stanza, "Depends"));
             for other in related(first).chain(related(second)) {
                 let is_new = by_name.contains_key(other) && !known.contains(other);
-                if is_new && found.len() < NEEDED_MAX && found.insert(other.to_owned()) {
+                if is_new && found.insert(other.to_owned()) {
                     open.push(other);
                 }
             }

@@ -32,6 +32,8 @@ pub(crate) use error::io;
 
 /// Size limit of a lock file, bytes.
 const LOCK_MAX: u64 = 16 << 20;
+/// Sets of packages that are in an image; the others are tools of the build.
+pub(crate) const IN_IMAGE: [&str; 3] = ["device", "initrd", "kernel"];
 /// Largest number of sets in a lock.
 const SETS_MAX: usize = 16;
 /// Largest number of packages in a set.

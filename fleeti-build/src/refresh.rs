@@ -2,7 +2,7 @@
 //! are new or gone, sizes, and the security entries of changelogs.
 
 use crate::cache::Cache;
-use crate::lock::{Lock, LockError, fetch_all};
+use crate::lock::{IN_IMAGE, Lock, LockError, fetch_all};
 use crate::package::Package;
 use fleeti_core::package_version::compare;
 use fleeti_core::profile::Software;
@@ -14,8 +14,6 @@ use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Sets that end in an image; the others are tools of the build.
-const IMAGE: [&str; 2] = ["device", "kernel"];
 /// Largest changelog that is read, bytes.
 const CHANGELOG_MAX: u64 = 8 << 20;
 /// Largest number of entries of a changelog that are shown.
@@ -138,7 +136,7 @@ fn by_name(lock: &Lock) -> BTreeMap<&str, Entered<'_>> {
     let mut found = BTreeMap::new();
     for (set, packages) in &lock.sets {
         for package in packages {
-            let in_image = IMAGE.contains(&set.as_str());
+            let in_image = IN_IMAGE.contains(&set.as_str());
             let known = found.entry(&*package.name).or_insert(Entered { package, in_image });
             if in_image {
                 *known = Entered { package, in_image };
@@ -149,7 +147,7 @@ fn by_name(lock: &Lock) -> BTreeMap<&str, Entered<'_>> {
 }
 
 fn size(lock: &Lock) -> u64 {
-    IMAGE.iter().flat_map(|set| lock.set(set)).map(|package| package.size).sum()
+    by_name(lock).values().filter(|entered| entered.in_image).map(|e| e.package.size).sum()
 }
 
 fn origin(package: &Package) -> String {

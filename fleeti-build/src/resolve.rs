@@ -7,7 +7,7 @@ use crate::cache::Cache;
 use crate::further::{Further, control};
 use crate::ids::Ids;
 use crate::lock::{Lock, LockError, fetch_all, io, sources_digest};
-use crate::package::{DEBIAN, Package, WrongForm};
+use crate::package::{DEBIAN, OWN, Package, WrongForm};
 use crate::{snapshot, versions};
 use fleeti_core::profile::Software;
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,8 +61,11 @@ pub fn resolve(
     for repository in &wanted.software.repositories {
         if !repository.packages.is_empty() {
             let base = &mut |names: &BTreeSet<String>| -> Result<BTreeSet<String>, LockError> {
-                let known = versions::of(&apt, names.iter().map(String::as_str))?;
-                Ok(known.into_keys().collect())
+                let names = || names.iter().map(String::as_str);
+                let known = versions::of(&apt, names())?;
+                let mut known: BTreeSet<String> = known.into_keys().collect();
+                known.extend(versions::provided(&apt, names())?);
+                Ok(known)
             };
             further.add_repository(cache, repository, limit_days, base)?;
         }
@@ -168,9 +171,11 @@ impl Resolver<'_> {
         let Some(earlier) = self.wanted.earlier.filter(|_| !self.wanted.only.is_empty()) else {
             return BTreeMap::new();
         };
-        let packages = earlier.sets.values().flatten();
-        let kept =
-            packages.filter(|package| !self.wanted.only.iter().any(|o| **o == *package.name));
+        let is_kept = |package: &&Package| {
+            !self.wanted.only.iter().any(|only| **only == *package.name)
+                && is_from_its_source(self.wanted.software, package)
+        };
+        let kept = earlier.sets.values().flatten().filter(is_kept);
         kept.map(|package| (package.name.to_string(), package.clone())).collect()
     }
 
@@ -327,6 +332,19 @@ impl Resolver<'_> {
                 format!("{DEBIAN} {} {}", list.suite, list.component).parse().map_err(form)?,
             ),
         })
+    }
+}
+
+/// Whether a package comes from where the profile takes it from now.
+fn is_from_its_source(software: &Software, package: &Package) -> bool {
+    match package.repository() {
+        DEBIAN => {
+            let own = software.own.iter().map(|own| &own.name);
+            let named = software.repositories.iter().flat_map(|r| &r.packages);
+            !own.chain(named).any(|name| **name == *package.name)
+        }
+        OWN => software.own.iter().any(|own| *own.sha256 == *package.sha256),
+        name => software.repositories.iter().any(|r| r.name == name),
     }
 }
 

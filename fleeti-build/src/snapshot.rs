@@ -23,11 +23,14 @@ pub(crate) fn read(apt: &Apt, repository: &str) -> Result<BTreeMap<String, Snaps
         let [file, key, suite] = line.split('|').collect::<Vec<_>>()[..] else { continue };
         // The list of a suite is beside those of its components, in a file of the same beginning.
         let end = key.replace('/', "_");
-        let Some(at) = file.rfind(&end) else { continue };
-        let names = ["InRelease", "Release"].map(|name| format!("{}{name}", &file[..at]));
-        let Some(path) = names.iter().find(|path| fs::exists(path).unwrap_or(false)) else {
-            continue;
+        let missing = || LockError::Repository {
+            origin: format!("{repository} {suite}"),
+            detail: "apt has no signed list of it".to_owned(),
         };
+        let at = file.rfind(&end).ok_or_else(missing)?;
+        let names = ["InRelease", "Release"].map(|name| format!("{}{name}", &file[..at]));
+        let is_there = |path: &&String| fs::exists(path).unwrap_or(false);
+        let path = names.iter().find(is_there).ok_or_else(missing)?;
         let text = fs::read_to_string(path).map_err(io(path.as_ref()))?;
         let date = text.lines().find_map(|line| line.strip_prefix("Date:"));
         let date_s = date.and_then(|date| seconds(date.trim())).ok_or_else(|| {

@@ -1,7 +1,7 @@
 //! Which versions of packages apt knows, and from which lists.
 
 use crate::apt::{Apt, AptError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Largest number of names in a call of apt.
 const NAMES_MAX: usize = 1000;
@@ -39,6 +39,35 @@ pub(crate) fn of<'a>(
     Ok(found)
 }
 
+/// Those of some names that packages of the archive provide.
+pub(crate) fn provided<'a>(
+    apt: &Apt,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<BTreeSet<String>, AptError> {
+    let mut found = BTreeSet::new();
+    let names: Vec<_> = names.collect();
+    for names in names.chunks(NAMES_MAX) {
+        let mut arguments = vec!["showpkg", "--"];
+        arguments.extend(names);
+        parse_provided(&apt.output("apt-cache", &arguments)?, &mut found);
+    }
+    Ok(found)
+}
+
+/// Parses the output of `apt-cache showpkg`.
+fn parse_provided(text: &str, found: &mut BTreeSet<String>) {
+    let (mut name, mut is_provider) = ("", false);
+    for line in text.lines() {
+        if let Some(next) = line.strip_prefix("Package: ") {
+            (name, is_provider) = (next, false);
+        } else if line.starts_with("Reverse Provides:") {
+            is_provider = true;
+        } else if is_provider && !line.trim().is_empty() {
+            found.insert(name.to_owned());
+        }
+    }
+}
+
 /// Parses the output of `apt-cache policy`.
 fn parse(text: &str, found: &mut BTreeMap<String, Versions>) {
     let (mut name, mut version) = (String::new(), String::new());
@@ -65,6 +94,16 @@ fn parse(text: &str, found: &mut BTreeMap<String, Versions>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_packages_provide_is_found() {
+        let text = "Package: awk\nVersions: \n\nReverse Depends: \n  base-files,awk\nDependencies: \n\
+                    Provides: \nReverse Provides: \nmawk 1.3.4-1 (= )\ngawk 1:5.2.1-2 (= )\n\
+                    Package: less\nVersions: \n643-1\n\nProvides: \n643-1 - \nReverse Provides: \n";
+        let mut found = BTreeSet::new();
+        parse_provided(text, &mut found);
+        assert_eq!(found, BTreeSet::from(["awk".to_owned()]));
+    }
 
     #[test]
     fn versions_are_read_with_their_lists() {

@@ -1,12 +1,9 @@
 //! Which fixes of the security suite an image does not have.
 
-use crate::lock::Lock;
+use crate::lock::{IN_IMAGE, Lock};
 use crate::package::DEBIAN;
 use fleeti_core::package_version::compare;
 use fleeti_core::profile::{IndexError, SuiteIndex};
-
-/// Sets of packages that are in an image.
-const IMAGE: [&str; 3] = ["device", "initrd", "kernel"];
 
 /// A package for which the security suite has a newer version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +24,7 @@ pub struct WaitingFix {
 /// [`IndexError::Unreadable`].
 pub fn waiting(lock: &Lock, index: &SuiteIndex) -> Result<Vec<WaitingFix>, IndexError> {
     let security = index.security()?;
-    let packages = IMAGE.iter().flat_map(|set| lock.set(set));
+    let packages = IN_IMAGE.iter().flat_map(|set| lock.set(set));
     let mut found: Vec<_> = packages
         .filter(|package| package.repository() == DEBIAN)
         .filter_map(|package| {

@@ -21,7 +21,7 @@ use fleeti_build::base::{Base, HonourError, Ignored};
 pub use fleeti_build::suite::SUITE;
 use fleeti_core::id::Line;
 use fleeti_core::profile::{self, Builtin, Finding, Kind, Profile, Resolved, Severity};
-use fleeti_core::wire::api::{BuildPhase, Event, ProfileRevision};
+use fleeti_core::wire::api::{Event, ProfileRevision};
 use fleeti_core::wire::problem::{Code, FieldError};
 use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, MadeOf, ProfileChanges};
 use fleeti_core::wire::suite::IndexedSuite;
@@ -289,11 +289,7 @@ pub async fn details(cx: &Context, line: &Line, number: u32, limit: u32) -> Resu
         .filter(|b| b.release.line == *line)
         .filter_map(|b| first(b.release.version.as_str()))
         .max();
-    let newest = builds.into_iter().find(|build| {
-        build.release.line == *line
-            && build.phase == BuildPhase::Succeeded
-            && build.directory.is_some()
-    });
+    let newest = store::builds::newest_with_files(cx.db.pool(), line).await?;
     let fixes = match newest {
         Some(build) => fixes::of(cx, build).await?,
         None => None,

@@ -77,6 +77,16 @@ pub async fn insert(
     Ok(())
 }
 
+/// The newest successful build of a line that has its files.
+pub async fn newest_with_files(pool: &Pool, line: &Line) -> Result<Option<Build>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "{COLUMNS} WHERE substr(release_name, 1, length($1)) = $1 AND phase = 'succeeded' \
+         AND directory IS NOT NULL ORDER BY created_s DESC, id LIMIT 1"
+    ));
+    let row = sql::query_as::<Row>(sql).bind(format!("{line}@")).fetch_optional(pool).await?;
+    row.map(Build::try_from).transpose()
+}
+
 /// The first build of a line whose release was published: the release and the revision.
 pub async fn first_released(pool: &Pool, line: &Line) -> Result<Option<(String, u32)>, StoreError> {
     let start = format!("{line}@");

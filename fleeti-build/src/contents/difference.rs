@@ -5,7 +5,7 @@ use crate::lock::Lock;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Folders of units, the more important first.
+/// Folders of units.
 const UNITS: [&str; 2] = ["/etc/systemd/system/", "/usr/lib/systemd/system/"];
 
 /// One of the two images.
@@ -41,7 +41,10 @@ impl Side {
             };
             match below.split_once('/') {
                 None if entry.kind != Kind::Directory && !is_folder_of_unit(below) => {
-                    units.entry(below).or_default().parts.push(entry);
+                    let unit = units.entry(below).or_default();
+                    // Sorted by path: a unit in /etc comes before that of a package.
+                    unit.file.get_or_insert(entry);
+                    unit.parts.push(entry);
                 }
                 Some((folder, name)) => {
                     if let Some(unit) = folder.strip_suffix(".d") {
@@ -53,13 +56,27 @@ impl Side {
                 None => {}
             }
         }
+        let files: BTreeMap<&str, &Entry> =
+            units.iter().filter_map(|(name, unit)| Some((*name, unit.file?))).collect();
+        for (name, unit) in units.iter_mut().filter(|(_, unit)| unit.file.is_none()) {
+            unit.file = template(name).and_then(|of| files.get(of.as_str()).copied());
+        }
         units
     }
+}
+
+/// The template of an instance: `getty@.service` of `getty@tty1.service`.
+fn template(name: &str) -> Option<String> {
+    let (stem, rest) = name.split_once('@')?;
+    let (_, kind) = rest.rsplit_once('.')?;
+    Some(format!("{stem}@.{kind}"))
 }
 
 /// A unit of an image.
 #[derive(Default)]
 struct Unit<'a> {
+    /// What systemd reads first: the unit itself, or the template of an instance.
+    file: Option<&'a Entry>,
     parts: Vec<&'a Entry>,
     is_enabled: bool,
 }
@@ -256,19 +273,19 @@ fn units(before: &Side, after: &Side) -> Vec<UnitChange> {
             after: state_of(new.get(name)),
             text_changed: texts(old.get(name)) != texts(new.get(name)),
         })
-        .filter(|change| change.before != change.after || change.text_changed)
+        .filter(|change| {
+            let is_there = change.after != UnitState::Absent;
+            change.before != change.after || (is_there && change.text_changed)
+        })
         .collect()
 }
 
 fn state_of(unit: Option<&Unit<'_>>) -> UnitState {
-    match unit {
+    match unit.and_then(|unit| Some((unit.file?, unit.is_enabled))) {
         None => UnitState::Absent,
-        Some(unit) if unit.parts.iter().any(|e| e.target.as_deref() == Some("/dev/null")) => {
-            UnitState::Masked
-        }
-        Some(unit) if unit.parts.is_empty() => UnitState::Absent,
-        Some(unit) if unit.is_enabled => UnitState::Enabled,
-        Some(_) => UnitState::Disabled,
+        Some((file, _)) if file.target.as_deref() == Some("/dev/null") => UnitState::Masked,
+        Some((_, true)) => UnitState::Enabled,
+        Some((_, false)) => UnitState::Disabled,
     }
 }
 
@@ -402,6 +419,28 @@ mod tests {
             ("c.service", UnitState::Disabled, UnitState::Disabled, true),
         ];
         assert_eq!(found, expected.map(|(name, a, b, text)| (name.to_owned(), a, b, text)));
+    }
+
+    #[test]
+    fn an_instance_is_its_template_and_a_masked_drop_in_masks_no_unit() {
+        let unit = |name: &str| file(&format!("/usr/lib/systemd/system/{name}"), "1", None);
+        let before = || vec![unit("getty@.service"), unit("a.service")];
+        let mut after = before();
+        after.extend([
+            link("/etc/systemd/system/getty.target.wants/getty@tty2.service", "x"),
+            link("/etc/systemd/system/a.service.d/10-x.conf", "/dev/null"),
+            file("/etc/systemd/system/gone.service.d/10-x.conf", "2", None),
+        ]);
+        let found: Vec<_> = between(&side(&[], &[], before()), &side(&[], &[], after))
+            .units
+            .into_iter()
+            .map(|u| (u.name, u.before, u.after))
+            .collect();
+        let expected = [
+            ("a.service", UnitState::Disabled, UnitState::Disabled),
+            ("getty@tty2.service", UnitState::Absent, UnitState::Enabled),
+        ];
+        assert_eq!(found, expected.map(|(name, a, b)| (name.to_owned(), a, b)));
     }
 
     #[test]

@@ -19,11 +19,21 @@ pub struct Fixes {
 
 /// The fixes that a build lacks; `None` if its lock or the index of the suite cannot be read.
 pub(super) async fn of(cx: &Context, build: Build) -> Result<Option<Fixes>, Error> {
-    let path = cx.settings.data.join("builds").join(&build.id).join("lock.json");
-    suites::with(cx, move |index| {
+    let (now_s, id) = (cx.now_s(), build.id.clone());
+    if let Some(waiting) = cx.profiles.fixes(&id, now_s) {
+        return Ok(Some(Fixes { release: build.release, waiting }));
+    }
+    let path = cx.settings.data.join("builds").join(&id).join("lock.json");
+    let found = suites::with(cx, move |index| {
         let index = index?;
-        let lock = Lock::read(&path).ok()?;
+        let lock = Lock::read(&path)
+            .inspect_err(|e| tracing::error!("the lock of build {}: {e}", build.id))
+            .ok()?;
         Some(Fixes { release: build.release, waiting: index.waiting(&lock)? })
     })
-    .await
+    .await?;
+    if let Some(fixes) = &found {
+        cx.profiles.found(&id, &fixes.waiting, now_s);
+    }
+    Ok(found)
 }

@@ -1,5 +1,6 @@
 //! What the profiles area keeps in memory. Only this area reads it.
 
+use fleeti_build::waiting::WaitingFix;
 use fleeti_core::id::Line;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +16,8 @@ const LINES_MAX: usize = 256;
 pub(crate) struct ProfileState {
     /// By line.
     counts: Mutex<HashMap<String, Count>>,
+    /// Fixes that a build lacks, by its id, and when they were found, Unix seconds.
+    fixes: Mutex<HashMap<String, (u64, Vec<WaitingFix>)>>,
 }
 
 /// A number of devices.
@@ -32,6 +35,22 @@ impl Count {
 }
 
 impl ProfileState {
+    /// The fixes that a build lacks, if they were found less than 30 s ago.
+    pub(super) fn fixes(&self, build: &str, now_s: u64) -> Option<Vec<WaitingFix>> {
+        let fixes = self.fixes.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at_s, found) = fixes.get(build)?;
+        now_s.checked_sub(*at_s).is_some_and(|age_s| age_s < KEPT_S).then(|| found.clone())
+    }
+
+    /// Keeps the fixes that a build lacks.
+    pub(super) fn found(&self, build: &str, fixes: &[WaitingFix], now_s: u64) {
+        let mut kept = self.fixes.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= LINES_MAX {
+            kept.clear();
+        }
+        kept.insert(build.to_owned(), (now_s, fixes.to_vec()));
+    }
+
     /// The number of devices of a line, if they were counted less than 30 s ago.
     pub(super) fn devices(&self, line: &Line, now_s: u64) -> Option<u64> {
         let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);

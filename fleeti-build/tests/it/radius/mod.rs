@@ -11,6 +11,7 @@ use edits::Random;
 use fleeti_build::base::Base;
 use fleeti_build::base::debian::{Debian, kernel_command_line};
 use fleeti_build::build;
+use fleeti_build::contents::Contents;
 use fleeti_build::lock::Lock;
 use fleeti_build::overlay::{Overlay, Trust};
 use fleeti_build::package::Package;
@@ -176,8 +177,8 @@ struct BuiltImage {
     root_hash: String,
     /// Digests of its packages by name.
     debs: BTreeMap<String, String>,
-    /// Paths that scripts of packages made or changed.
-    scripts: BTreeSet<String>,
+    /// Paths that packages bring, and that their scripts made or changed.
+    packaged: BTreeSet<String>,
 }
 
 /// Builds an image, and reads what is in it.
@@ -212,10 +213,13 @@ fn build_image(dir: &Path, profile: &Profile, name: &str) -> BuiltImage {
     let path = |change: &serde_json::Value| {
         change["path"].as_str().unwrap().trim_start_matches('/').to_owned()
     };
-    let scripts = changes.iter().map(path).collect();
+    let contents = Contents::read(&request.out).unwrap();
+    let brought = contents.files.into_iter().filter(|entry| entry.package.is_some());
+    let brought = brought.map(|entry| entry.path.trim_start_matches('/').to_owned());
+    let packaged = changes.iter().map(path).chain(brought).collect();
     fs::remove_dir_all(&root).unwrap();
     fs::remove_dir_all(&request.out).unwrap();
-    BuiltImage { built, root_hash: record.root_hash, debs, scripts }
+    BuiltImage { built, root_hash: record.root_hash, debs, packaged }
 }
 
 /// Files that are made from those of all packages.
@@ -231,26 +235,18 @@ const CACHES: &[&str] = &[
     "usr/share/factory/var/",
 ];
 
-/// Whether a file comes or goes with packages, if some differ: it is a member of one, or scripts made
-/// it. Some members are only in an image with other packages (`exclude.json`), so members of all
-/// packages count.
+/// Whether a file comes or goes with packages, if some differ: in each image that has it, a package
+/// brings it or scripts made it.
 fn of_packages(before: &BuiltImage, after: &BuiltImage) -> impl Fn(&str) -> bool + use<> {
     let is_any = before.debs != after.debs;
-    let mut files: BTreeSet<_> = before.scripts.union(&after.scripts).cloned().collect();
-    let digests: BTreeSet<_> = before.debs.values().chain(after.debs.values()).collect();
-    for sha256 in digests.into_iter().filter(|_| is_any) {
-        let deb = cache().package(sha256);
-        let listed = Command::new("dpkg-deb").arg("--contents").arg(deb).output().unwrap();
-        for line in String::from_utf8_lossy(&listed.stdout).lines() {
-            let path = line.split(" ./").nth(1).unwrap_or_default();
-            let path = path.split(" -> ").next().unwrap_or_default();
-            let path = path.split(" link to ").next().unwrap_or_default();
-            let is_merged = ["bin/", "sbin/", "lib/"].iter().any(|folder| path.starts_with(folder));
-            files.insert(if is_merged { format!("usr/{path}") } else { path.to_owned() });
-        }
-    }
+    let images = [before, after].map(|image| {
+        let all: BTreeSet<String> = image.built.entries.keys().cloned().collect();
+        (all, image.packaged.clone())
+    });
     move |path: &str| {
-        is_any && (files.contains(path) || CACHES.iter().any(|cache| path.starts_with(cache)))
+        let is_packaged =
+            images.iter().all(|(all, packaged)| !all.contains(path) || packaged.contains(path));
+        is_any && (is_packaged || CACHES.iter().any(|cache| path.starts_with(cache)))
     }
 }
 

@@ -65,7 +65,7 @@ impl From<PackageFacts> for FoundPackage {
 pub struct FoundName {
     /// Name.
     pub name: String,
-    /// Packages that bring it; none for what every image has.
+    /// Packages that bring it. The list is empty for what every image has.
     pub packages: Vec<String>,
 }
 
