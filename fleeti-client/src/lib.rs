@@ -426,7 +426,7 @@ impl Client {
     /// Begins the next wave of a rollout.
     ///
     /// # Errors
-    /// [`ClientError`]; a conflict while devices of the current wave update.
+    /// [`ClientError`]; a conflict while devices of the wave, or of the rollout in its last wave, have not finished.
     pub async fn next_wave(&self, id: &str, reason: &str) -> Result<RolloutSummary> {
         let reason = reason.to_owned();
         self.post(&format!("rollouts/{id}/next"), &NextWave { reason }).await

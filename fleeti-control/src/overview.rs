@@ -16,9 +16,7 @@ const DEVICES: u32 = 25;
 /// Maximum number of builds, and of releases.
 const ROWS: u32 = 5;
 /// Maximum number of rollouts.
-const ROLLOUTS: usize = 3;
-/// Number of the newest rollouts, of which those of fleets that the actor may see are shown.
-const ROLLOUTS_SEEN: u32 = 50;
+const ROLLOUTS: u32 = 3;
 
 /// The contents of the overview page.
 pub struct Overview {
@@ -46,8 +44,7 @@ pub async fn get(cx: &Context, by: &Actor) -> Result<Overview, Error> {
     } else {
         (None, vec![])
     };
-    let mut rollouts = rollouts::summaries(cx, by, ROLLOUTS_SEEN).await?;
-    rollouts.truncate(ROLLOUTS);
+    let rollouts = rollouts::summaries(cx, by, ROLLOUTS).await?;
     Ok(Overview {
         problem: ready(cx).await.err(),
         counts,

@@ -153,15 +153,23 @@ pub async fn insert_token(tx: &mut Tx<'_>, row: &TokenRow, now_s: u64) -> Result
     Ok(())
 }
 
+async fn token_where(
+    connection: &mut Connection,
+    condition: &'static str,
+    value: &str,
+) -> Result<Option<TokenRow>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!("{TOKENS} WHERE {condition}"));
+    let found: Option<TokenColumns> =
+        sql::query_as(sql).bind(value).fetch_optional(connection).await?;
+    found.map(token).transpose()
+}
+
 /// The API token with this digest.
 pub async fn token_by_digest(
     connection: &mut Connection,
     token_sha256: &str,
 ) -> Result<Option<TokenRow>, StoreError> {
-    let sql = sql::AssertSqlSafe(format!("{TOKENS} WHERE token_sha256 = $1"));
-    let found: Option<TokenColumns> =
-        sql::query_as(sql).bind(token_sha256).fetch_optional(connection).await?;
-    found.map(token).transpose()
+    token_where(connection, "token_sha256 = $1", token_sha256).await
 }
 
 /// The API tokens of an account, oldest first.
@@ -180,10 +188,7 @@ pub async fn token_by_id(
     connection: &mut Connection,
     id: &str,
 ) -> Result<Option<TokenRow>, StoreError> {
-    let sql = sql::AssertSqlSafe(format!("{TOKENS} WHERE id = $1"));
-    let found: Option<TokenColumns> =
-        sql::query_as(sql).bind(id).fetch_optional(connection).await?;
-    found.map(token).transpose()
+    token_where(connection, "id = $1", id).await
 }
 
 /// Records the use of an API token.

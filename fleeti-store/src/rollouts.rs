@@ -121,12 +121,29 @@ impl TryFrom<HeaderRow> for StoredRollout {
     }
 }
 
-/// The newest rollouts.
-pub async fn summaries(pool: &Pool, limit: u32) -> Result<Vec<RolloutSummary>, StoreError> {
-    let sql = sql::AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM rollouts r ORDER BY r.created_s DESC, r.id LIMIT $1"
-    ));
-    let rows = sql::query_as::<HeaderRow>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
+/// The newest rollouts of these fleets, or of all, without their devices.
+pub async fn summaries(
+    pool: &Pool,
+    fleets: Option<&[&FleetId]>,
+    limit: u32,
+) -> Result<Vec<RolloutSummary>, StoreError> {
+    let sql = match fleets {
+        None => sql::Text::each(|_| {
+            format!("SELECT {COLUMNS} FROM rollouts r ORDER BY r.created_s DESC, r.id LIMIT $1")
+        }),
+        Some(_) => sql::Text::each(|dialect| {
+            format!(
+                "SELECT {COLUMNS} FROM rollouts r WHERE r.fleet IN (SELECT value FROM {}) \
+                 ORDER BY r.created_s DESC, r.id LIMIT $1",
+                dialect.strings_in(2)
+            )
+        }),
+    };
+    let mut query = sql::query_as::<HeaderRow>(sql).bind(i64::from(limit));
+    if let Some(fleets) = fleets {
+        query = query.bind(serde_json::to_string(fleets)?);
+    }
+    let rows = query.fetch_all(pool).await?;
     rows.into_iter().map(|row| Ok(RolloutSummary::from(&StoredRollout::try_from(row)?))).collect()
 }
 

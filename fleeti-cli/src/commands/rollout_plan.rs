@@ -37,7 +37,7 @@ pub struct PlanArgs {
     /// Time after which a device that has started and is not heard of is an error.
     #[arg(long, requires = "waves", value_parser = seconds, default_value = "1h")]
     silent_after: u64,
-    /// Time after which a device that has not started no longer stops anybody.
+    /// Time after which the rollout goes on without a device that has not started.
     #[arg(long, requires = "waves", value_parser = seconds, default_value = "15m")]
     unreached_after: u64,
 }

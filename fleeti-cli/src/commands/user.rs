@@ -167,7 +167,7 @@ fn link(link: &PasswordLink) -> Lines {
     vec![
         link.path.expose().to_owned(),
         format!(
-            "open this path on the server's address until {}; it sets the password once",
+            "the person opens this path on the server's address until {}, once, and sets a password",
             when(link.expires_s)
         ),
     ]

@@ -29,6 +29,8 @@ pub enum Via {
     Session(String),
     /// An API token, by its id.
     Token(String),
+    /// A one-time link.
+    Link,
     /// None: this process acts.
     Process,
 }
@@ -39,6 +41,7 @@ impl fmt::Display for Via {
             Self::Bootstrap => f.write_str("admin.token"),
             Self::Session(id) => write!(f, "session {id}"),
             Self::Token(id) => write!(f, "token {id}"),
+            Self::Link => f.write_str("link"),
             Self::Process => f.write_str("this process"),
         }
     }
@@ -122,6 +125,16 @@ impl Actor {
             || fleets.into_iter().any(|fleet| self.may(permission, Scope::Fleet(fleet)))
     }
 
+    /// The fleets that it has a permission for; `None` for all.
+    #[must_use]
+    pub fn fleets(&self, permission: Permission) -> Option<Vec<&FleetId>> {
+        if self.may(permission, Scope::All) {
+            return None;
+        }
+        let fleets = self.0.grants.iter().filter_map(|grant| grant.fleet.as_ref());
+        Some(fleets.filter(|fleet| self.may(permission, Scope::Fleet(fleet))).collect())
+    }
+
     /// Checks that it has a permission.
     ///
     /// # Errors
@@ -154,6 +167,13 @@ impl Actor {
             grants: self.0.grants.clone(),
             permissions: self.0.limited_to.clone(),
         })
+    }
+
+    /// Whether it may give a role: a limited credential gives only permissions that it has.
+    #[must_use]
+    pub fn may_give(&self, grant: &Grant) -> bool {
+        let has = |own: &Vec<Permission>| grant.role.permissions().iter().all(|p| own.contains(p));
+        self.0.limited_to.as_ref().is_none_or(has)
     }
 
     /// Whether the credential is limited to fewer permissions than its account has.

@@ -1,5 +1,5 @@
 //! Limits on attempts to sign in. They count by the address that attempts, and by address and
-//! account: an attacker exhausts only the attempts of his own address, and locks nobody out.
+//! account: an attacker exhausts only the attempts of their own address, and locks nobody else out.
 //! Attempts from many addresses wait for the one computation of a hash, in turns.
 
 use crate::error::Error;

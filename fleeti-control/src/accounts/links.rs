@@ -94,8 +94,8 @@ pub async fn redeem(
         Some(account) => set(cx, &mut tx, account, &hash).await?,
         None => first_administrator(cx, &mut tx, name, &hash).await?,
     };
-    let by = Actor::new(account.name.as_str(), Via::Process, vec![], None);
-    cx.audit(&mut tx, by.act("account.password", format!("{} by a link", account.name))).await?;
+    let by = Actor::new(account.name.as_str(), Via::Link, vec![], None);
+    cx.audit(&mut tx, by.act("account.password", account.name.as_str())).await?;
     let session = sessions::begin(cx, &mut tx, &account, &hash).await?;
     tx.commit().await?;
     Ok(session)
@@ -121,7 +121,13 @@ async fn first_administrator(
     name: Option<AccountName>,
     hash: &str,
 ) -> Result<AccountRow, Error> {
-    let invalid = || Error::new(Code::Invalid, "name: the account needs a name");
+    // An administrator may have been added since the link was made.
+    if rows::accounts(cx, tx).await?.iter().any(rows::is_person_in_charge) {
+        return Err(unknown());
+    }
+    let invalid = || {
+        Error::new(Code::Invalid, "name: must be a-z, 0-9 and -, and begin with a letter or digit")
+    };
     let row = AccountRow {
         name: name.ok_or_else(invalid)?,
         kind: AccountKind::Person,

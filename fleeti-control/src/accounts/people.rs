@@ -70,11 +70,24 @@ fn check_grant(grant: &Grant) -> Result<(), Error> {
     }
 }
 
+/// A limited credential gives no role with permissions that it lacks.
+fn check_limit(by: &Actor, grants: &[Grant]) -> Result<(), Error> {
+    match grants.iter().find(|grant| !by.may_give(grant)) {
+        None => Ok(()),
+        Some(grant) => {
+            let text =
+                format!("{by} is limited, and does not have all that {} permits", grant.role);
+            Err(Error::new(Code::Forbidden, text))
+        }
+    }
+}
+
 /// Adds an account. A person gets a one-time link that sets the password.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a role that cannot be limited to a fleet; [`Code::Conflict`] for a name that
-/// is taken, or too many accounts.
+/// [`Code::Invalid`] for a role that cannot be limited to a fleet; [`Code::Forbidden`] for a limited
+/// credential that lacks what a role permits; [`Code::Conflict`] for a name that is taken, or too many
+/// accounts.
 pub async fn add(
     cx: &Context,
     by: &Actor,
@@ -84,6 +97,7 @@ pub async fn add(
     grants.sort();
     grants.dedup();
     grants.iter().try_for_each(check_grant)?;
+    check_limit(by, &grants)?;
     if grants.len() > GRANTS_MAX {
         return Err(Error::new(Code::Invalid, format!("grants: more than {GRANTS_MAX} roles")));
     }
@@ -188,6 +202,7 @@ fn is_changeable(name: &AccountName) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Invalid`] for a role that cannot be limited to a fleet;
+/// [`Code::Forbidden`] for a limited credential that lacks what the role permits;
 /// [`Code::Conflict`] for too many roles.
 pub async fn grant(
     cx: &Context,
@@ -196,6 +211,7 @@ pub async fn grant(
     grant: &Grant,
 ) -> Result<Account, Error> {
     check_grant(grant)?;
+    check_limit(by, std::slice::from_ref(grant))?;
     let mut tx = cx.db.write().await?;
     let mut row = get(cx, &mut tx, name).await?;
     is_changeable(name)?;
@@ -315,8 +331,15 @@ pub async fn offboard(
 /// Makes a one-time link with which a person sets a new password.
 ///
 /// # Errors
-/// [`Code::NotFound`]; [`Code::Conflict`] for a program, or an account that is disabled.
+/// [`Code::Forbidden`] for a limited credential; [`Code::NotFound`]; [`Code::Conflict`] for a program,
+/// or an account that is disabled.
 pub async fn link(cx: &Context, by: &Actor, name: &AccountName) -> Result<PasswordLink, Error> {
+    // The session of the link is not limited, whatever roles the account gets later.
+    if by.is_limited() {
+        let text = format!("{by} is limited, and makes no links");
+        return Err(Error::new(Code::Forbidden, text)
+            .hint("use a session, or a token with all permissions of its account"));
+    }
     let mut tx = cx.db.write().await?;
     let row = get(cx, &mut tx, name).await?;
     if row.kind == AccountKind::Service {

@@ -53,13 +53,17 @@ fn actor_of(row: &SessionRow, account: &AccountRow) -> Actor {
     Actor::new(account.name.as_str(), via, account.grants.clone(), None)
 }
 
+/// Whether a session has neither ended nor been idle for too long.
+fn is_in_time(row: &SessionRow, now_s: u64) -> bool {
+    now_s <= row.expires_s && now_s <= row.used_s + IDLE_S
+}
+
 /// A live session and its account.
 async fn live(cx: &Context, token: &str) -> Result<Option<(SessionRow, AccountRow)>, Error> {
     let mut reader = cx.db.reader().await?;
     let found = store::sessions::get(&mut reader, &sha256_hex(token.as_bytes())).await?;
     let now_s = cx.now_s();
-    let is_in_time = |row: &SessionRow| now_s <= row.expires_s && now_s <= row.used_s + IDLE_S;
-    let Some(row) = found.filter(is_in_time) else { return Ok(None) };
+    let Some(row) = found.filter(|row| is_in_time(row, now_s)) else { return Ok(None) };
     let Some(account) = rows::account(cx, &mut reader, &row.account).await? else {
         return Ok(None);
     };
@@ -108,14 +112,13 @@ pub async fn end(cx: &Context, by: &Actor, token: &str) -> Result<(), Error> {
 pub async fn of(cx: &Context, account: &AccountName) -> Result<Vec<LoginSession>, Error> {
     let now_s = cx.now_s();
     let rows = store::sessions::of(&mut cx.db.reader().await?, account).await?;
-    let is_in_time = |row: &SessionRow| now_s <= row.expires_s && now_s <= row.used_s + IDLE_S;
     let shown = |row: SessionRow| LoginSession {
         id: id(&row.token_sha256),
         created_s: row.created_s,
         used_s: row.used_s,
         expires_s: row.expires_s,
     };
-    Ok(rows.into_iter().filter(is_in_time).map(shown).collect())
+    Ok(rows.into_iter().filter(|row| is_in_time(row, now_s)).map(shown).collect())
 }
 
 /// The live sessions of the own account.

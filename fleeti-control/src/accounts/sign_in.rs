@@ -30,20 +30,25 @@ async fn refused(cx: &Context, subject: &str) -> Result<(), Error> {
 /// # Errors
 /// [`Code::Unauthenticated`] for a wrong token.
 pub async fn with_token(cx: &Context, token: &str) -> Result<String, Error> {
-    let name: AccountName = BOOTSTRAP.parse().map_err(Error::internal)?;
-    let is_right = cx.accounts.bootstrap.is(token.trim());
-    let mut tx = cx.db.write().await?;
-    let account = rows::account(cx, &mut tx, &name).await?.filter(|_| is_right);
-    let Some(account) = account else {
-        drop(tx);
+    // A wrong token takes no turn at the database.
+    if !cx.accounts.bootstrap.is(token.trim()) {
         refused(cx, "web").await?;
-        return Err(Error::new(Code::Unauthenticated, "that is not the administrator's token")
-            .hint("read the token from DIR/admin.token"));
-    };
+        return Err(wrong_token());
+    }
+    let name: AccountName = BOOTSTRAP.parse().map_err(Error::internal)?;
+    let mut tx = cx.db.write().await?;
+    // It may have been disabled meanwhile.
+    let account = rows::account(cx, &mut tx, &name).await?;
+    let account = account.filter(|row| row.disabled_s.is_none()).ok_or_else(wrong_token)?;
     let credential = cx.accounts.bootstrap.fingerprint();
     let session = sessions::begin(cx, &mut tx, &account, &credential).await?;
     tx.commit().await?;
     Ok(session)
+}
+
+fn wrong_token() -> Error {
+    Error::new(Code::Unauthenticated, "that is not the administrator's token")
+        .hint("read the token from DIR/admin.token")
 }
 
 /// Begins a session with a password. Takes as long for an unknown account as for a known one.
@@ -147,13 +152,15 @@ pub async fn change_password(
     let hash = hashed(cx, from, new).await?;
     let mut tx = cx.db.write().await?;
     let account = rows::account(cx, &mut tx, &name).await?;
-    let account = account.filter(|row| row.password.as_ref() == Some(&known));
+    let account =
+        account.filter(|row| row.password.as_ref() == Some(&known) && row.disabled_s.is_none());
     let mut account = account.ok_or_else(|| {
-        Error::new(Code::Conflict, "the password was changed meanwhile").hint("sign in again")
+        Error::new(Code::Conflict, "the account was changed meanwhile").hint("sign in again")
     })?;
     account.password = Some(hash.clone());
     rows::update(cx, &mut tx, account.clone()).await?;
     store::sessions::delete_all(&mut tx, &name).await?;
+    store::accounts::remove_link(&mut tx, Some(&name)).await?;
     cx.audit(&mut tx, by.act("account.password", name.as_str())).await?;
     let session = sessions::begin(cx, &mut tx, &account, &hash).await?;
     tx.commit().await?;

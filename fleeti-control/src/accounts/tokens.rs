@@ -14,8 +14,8 @@ use fleeti_core::wire::accounts::{
 };
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::problem::Code;
-use fleeti_store as store;
 use fleeti_store::accounts::{AccountRow, TokenRow};
+use fleeti_store::{self as store, Tx};
 
 /// Every API token begins with this, so that people and scanners recognise one.
 pub const PREFIX: &str = "fleeti_";
@@ -42,7 +42,12 @@ fn check(request: &CreateToken) -> Result<(), Error> {
 }
 
 /// The account that a token is for: the own one, or a service account for an administrator.
-async fn owner(cx: &Context, by: &Actor, request: &CreateToken) -> Result<AccountRow, Error> {
+async fn owner(
+    cx: &Context,
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    request: &CreateToken,
+) -> Result<AccountRow, Error> {
     let own = || by.account().parse::<AccountName>().map_err(Error::internal);
     let name = request.account.clone().map_or_else(own, Ok)?;
     if name.as_str() != by.account() {
@@ -51,15 +56,18 @@ async fn owner(cx: &Context, by: &Actor, request: &CreateToken) -> Result<Accoun
         let text = format!("{by} is limited, and creates no other token of its account");
         return Err(Error::new(Code::Forbidden, text));
     }
-    let found = rows::account(cx, &mut cx.db.reader().await?, &name).await?;
+    let found = rows::account(cx, tx, &name).await?;
     let row = found.ok_or_else(|| Error::not_found("account", name.as_str()))?;
     if name.as_str() == BOOTSTRAP {
         return Err(Error::new(Code::Conflict, "the account bootstrap has no other token")
             .hint("add a service account with `fleeti user add NAME --service`"));
     }
     if name.as_str() != by.account() && row.kind == AccountKind::Person {
-        return Err(Error::new(Code::Conflict, format!("{name} is a person, who creates tokens"))
-            .hint("add a service account with `fleeti user add NAME --service`"));
+        return Err(Error::new(
+            Code::Conflict,
+            format!("{name} is a person: only that person creates tokens of the account"),
+        )
+        .hint("add a service account with `fleeti user add NAME --service`"));
     }
     if row.disabled_s.is_some() {
         return Err(Error::new(Code::Conflict, format!("{name} is disabled")));
@@ -78,7 +86,8 @@ pub async fn create(
     request: &CreateToken,
 ) -> Result<CreatedToken, Error> {
     check(request)?;
-    let owner = owner(cx, by, request).await?;
+    let mut tx = cx.db.write().await?;
+    let owner = owner(cx, &mut tx, by, request).await?;
     let has = |permission: &Permission| {
         owner.grants.iter().any(|grant| grant.role.permissions().contains(permission))
     };
@@ -99,8 +108,8 @@ pub async fn create(
     let mut row =
         TokenRow { about, token_sha256: sha256_hex(token.as_bytes()), seal: String::new() };
     row.seal = cx.accounts.key.token(&row)?;
-    let mut tx = cx.db.write().await?;
-    if store::accounts::tokens_of(&mut tx, &owner.name).await?.len() >= TOKENS_MAX {
+    let all = store::accounts::tokens_of(&mut tx, &owner.name).await?;
+    if all.iter().filter(|row| row.about.expires_s >= now_s).count() >= TOKENS_MAX {
         let text = format!("{} already has the maximum of {TOKENS_MAX} tokens", owner.name);
         return Err(Error::new(Code::Conflict, text).hint("remove one with `fleeti token remove`"));
     }

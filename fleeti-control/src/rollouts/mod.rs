@@ -218,9 +218,8 @@ async fn act(
 
 /// The newest rollouts that the actor may see, without their devices.
 pub async fn summaries(cx: &Context, by: &Actor, limit: u32) -> Result<Vec<RolloutSummary>, Error> {
-    let mut all = store::rollouts::summaries(cx.db.pool(), limit).await?;
-    all.retain(|rollout| by.may(Permission::View, Scope::Fleet(&rollout.fleet)));
-    Ok(all)
+    let fleets = by.fleets(Permission::View);
+    Ok(store::rollouts::summaries(cx.db.pool(), fleets.as_deref(), limit).await?)
 }
 
 /// The fleet of a rollout.

@@ -131,9 +131,7 @@ pub enum Rejected {
     #[error("the rollout has no waves: it was offered to everybody when it started")]
     NoWaves,
     /// Devices of the current wave update.
-    #[error(
-        "{devices} devices of the current wave have not finished; wait for them, or pause the rollout"
-    )]
+    #[error("{devices} devices have not finished; wait for them, or abort the rollout")]
     NotDue {
         /// Number of devices.
         devices: usize,
@@ -294,8 +292,9 @@ fn go_on(mut header: Header, ctx: &Ctx<'_>) -> Result<Header, Rejected> {
     let (Some(waves), Some(world)) = (&mut header.waves, world(&header.counts, ctx)) else {
         return Err(Rejected::NoWaves);
     };
-    if !waves.may_go_on() {
-        return Err(Rejected::NotDue { devices: waves.unfinished() });
+    let devices = waves.unfinished(world);
+    if devices > 0 {
+        return Err(Rejected::NotDue { devices });
     }
     let outcome = waves.go_on(world);
     Ok(Header { phase: phase_after(outcome, world), ..header })

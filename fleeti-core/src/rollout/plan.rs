@@ -40,7 +40,7 @@ pub struct Plan {
     #[schema(minimum = 60, maximum = 2_592_000)]
     pub silent_s: u64,
     /// Seconds after which a device that has not started counts as unreached: the rollout goes on
-    /// without it, and it gets it when it returns.
+    /// without it, and offers it the release again when it reports while the rollout runs.
     #[serde(default = "unreached_s")]
     #[schema(minimum = 60, maximum = 2_592_000)]
     pub unreached_s: u64,

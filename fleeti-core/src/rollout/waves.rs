@@ -225,17 +225,14 @@ impl Waves {
         self.left(world) == 0 && unfinished == 0 && is_evidence
     }
 
-    /// Whether an operator may end the current stage: no device of the wave updates.
-    pub(super) fn may_go_on(&self) -> bool {
+    /// Devices that an operator who goes on must wait for: those of the current wave and, as the
+    /// rollout ends with the last one, then all.
+    pub(super) fn unfinished(&self, world: World<'_>) -> usize {
         match self.stage {
-            Stage::Due | Stage::Soaking { .. } => true,
-            Stage::Open => self.now().unfinished() == 0,
+            Stage::Due | Stage::Soaking { .. } => 0,
+            Stage::Open if self.is_last(world.plan) => world.totals.unfinished(),
+            Stage::Open => self.now().unfinished(),
         }
-    }
-
-    /// Devices of the current wave that can still finish without returning first.
-    pub(super) fn unfinished(&self) -> usize {
-        self.now().unfinished()
     }
 
     /// The errors that stop the rollout.

@@ -30,6 +30,7 @@ use crate::http::extract::{self, BodyMax};
 use crate::http::methods::head_as_get;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::HeaderMap;
 use actix_web::middleware::{Next, from_fn};
 use actix_web::web::{self, Data};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
@@ -192,8 +193,8 @@ async fn nothing_here(request: HttpRequest) -> Result<HttpResponse> {
     Err(openapi::METHODS.refuse(&request))
 }
 
-fn bearer_token(request: &ServiceRequest) -> Option<&str> {
-    request.headers().get("authorization").and_then(|h| h.to_str().ok()?.strip_prefix("Bearer "))
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    headers.get("authorization").and_then(|h| h.to_str().ok()?.strip_prefix("Bearer "))
 }
 
 async fn authenticate(
@@ -205,7 +206,8 @@ async fn authenticate(
         .cloned()
         .ok_or_else(|| AppError::internal("a route without a server"))?;
     let from = request.peer_addr().map(|a| a.ip());
-    let by = access::bearer(&cx, bearer_token(&request), from).await.map_err(AppError::from)?;
+    let by =
+        access::bearer(&cx, bearer_token(request.headers()), from).await.map_err(AppError::from)?;
     let Some(needed) = Needed::of_api(&request) else {
         return Err(openapi::METHODS.refuse(request.request()).into());
     };

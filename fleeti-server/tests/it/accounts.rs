@@ -198,6 +198,36 @@ async fn a_limited_token_does_what_it_is_limited_to() {
     assert_eq!(status(world.client.create_token(&request).await), 422);
 }
 
+/// It would get a session without limits, by an account of its own or by that of somebody else.
+#[actix_web::test]
+async fn a_token_that_is_limited_to_accounts_makes_no_administrator() {
+    let world = World::new().await;
+    let only = Some(vec![Permission::Accounts]);
+    let admin = role(Role::Admin, None);
+    let robot = program(&world, "robot", std::slice::from_ref(&admin), only).await;
+    person(&world, "alice", std::slice::from_ref(&admin)).await;
+    person(&world, "bob", &[]).await;
+    let its = client(&world, robot.token.expose());
+    let request = |grants| CreateAccount { name: name("eve"), kind: AccountKind::Person, grants };
+    assert_eq!(status(its.add_account(&request(vec![admin.clone()])).await), 403);
+    assert_eq!(status(its.grant_role(&name("bob"), &admin).await), 403);
+    assert_eq!(status(its.create_link(&name("alice")).await), 403);
+    assert_eq!(status(its.create_link(&name("bob")).await), 403);
+    its.add_account(&request(vec![])).await.unwrap();
+}
+
+#[actix_web::test]
+async fn the_first_link_makes_no_second_administrator() {
+    let world = World::new().await;
+    let cx = &world.server.control;
+    let link = links::first(cx).await.unwrap().unwrap();
+    let token = link.path.expose().strip_prefix("/join/").unwrap().to_owned();
+    person(&world, "alice", &[role(Role::Admin, None)]).await;
+    let late =
+        links::redeem(cx, from("127.0.0.1"), &token, (Some(name("mallory")), PASSWORD)).await;
+    assert_eq!(late.unwrap_err().code(), Code::NotFound);
+}
+
 /// Wrong passwords, unknown names and disabled accounts look the same.
 #[actix_web::test]
 async fn a_person_signs_in_with_a_password_and_guessing_ends() {

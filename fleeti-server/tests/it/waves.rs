@@ -5,7 +5,7 @@ use crate::trust::until;
 use crate::world::{TestDevice, World};
 use fleeti_control::clock::{Clock, now_s};
 use fleeti_core::rollout::cohort::cohort;
-use fleeti_core::rollout::plan::{ErrorsMax, Plan, Start, Wave};
+use fleeti_core::rollout::plan::{ErrorsMax, Plan, Rate, Start, Wave};
 use fleeti_core::rollout::waves::Stage;
 use fleeti_core::rollout::{DevicePhase, Phase};
 use fleeti_core::update::{FailureCode, State};
@@ -125,7 +125,7 @@ async fn a_wave_by_hand_begins_with_a_reason_and_never_while_devices_update() {
     waves[1].start = Start::ByHand;
     let (rollout, devices) = begun(&world, &plan).await;
     let refused = world.client.next_wave(&rollout.id, "quick").await.unwrap_err().to_string();
-    assert!(refused.contains("1 devices of the current wave"), "{refused}");
+    assert!(refused.contains("1 devices have not finished"), "{refused}");
     report(&world, &devices[0], "kiosk@2", State::Idle).await;
     assert_eq!(offered(&world, &devices[1..]).await, [false, false]);
     let refused = world.client.next_wave(&rollout.id, " ").await.unwrap_err().to_string();
@@ -133,6 +133,19 @@ async fn a_wave_by_hand_begins_with_a_reason_and_never_while_devices_update() {
     world.client.next_wave(&rollout.id, "seen in the lab").await.unwrap();
     assert_eq!(offered(&world, &devices[1..]).await, [true, true]);
     assert!(world.audit().await.contains("seen in the lab"));
+}
+
+#[actix_web::test]
+async fn nobody_ends_the_last_wave_while_devices_wait_for_their_offer() {
+    let (world, _) = world().await;
+    let mut plan = in_waves(&["100%"], 0);
+    plan.plan.as_mut().unwrap().rate = Some(Rate { devices: 1, per_s: 3600 });
+    let (rollout, devices) = begun(&world, &plan).await;
+    report(&world, &devices[0], "kiosk@2", State::Idle).await;
+    let refused = world.client.next_wave(&rollout.id, "quick").await.unwrap_err().to_string();
+    assert!(refused.contains("2 devices have not finished"), "{refused}");
+    let found = world.client.rollout(&rollout.id).await.unwrap();
+    assert_eq!((found.phase, found.counts.pending), (Phase::Running, 2));
 }
 
 #[actix_web::test]

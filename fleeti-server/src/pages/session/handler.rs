@@ -16,6 +16,7 @@ use fleeti_control::places::Origin;
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::problem::Code;
 use serde::Deserialize;
+use std::net::IpAddr;
 
 /// The sign-in form: a name with a password, or the token of the first start.
 #[derive(Deserialize)]
@@ -26,10 +27,15 @@ pub struct Credentials {
     token: Option<Secret>,
 }
 
-/// The address that attempts are counted by.
+/// The address that attempts are counted by. A proxy on this machine says whom it serves, last in the
+/// header; nobody else is believed.
 pub fn origin(request: &HttpRequest) -> Result<Origin> {
-    let address = request.peer_addr().map(|address| Origin::from(address.ip()));
-    Ok(address.ok_or_else(|| AppError::internal("a connection without an address"))?)
+    let peer = request.peer_addr().map(|address| address.ip());
+    let peer = peer.ok_or_else(|| AppError::internal("a connection without an address"))?;
+    let last = request.headers().get_all("x-forwarded-for").next_back();
+    let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+    let served = last.and_then(|text| text.trim().parse::<IpAddr>().ok());
+    Ok(Origin::from(served.filter(|_| peer.is_loopback()).unwrap_or(peer)))
 }
 
 /// A redirect that begins a session in this browser.
