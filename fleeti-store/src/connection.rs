@@ -19,10 +19,12 @@ pub enum Pool {
 
 impl Pool {
     /// One of the connections, for several statements.
+    // sqlx's futures are boxed here and below. They have 4 KiB, because they may have to connect,
+    // and every future that waits for one would have room for them, such as that of each session.
     pub async fn acquire(&self) -> Result<Connection, StoreError> {
         Ok(Connection(match self {
-            Self::Sqlite(pool) => Kind::Sqlite(pool.acquire().await?),
-            Self::Postgres(pool) => Kind::Postgres(pool.acquire().await?),
+            Self::Sqlite(pool) => Kind::Sqlite(Box::pin(pool.acquire()).await?),
+            Self::Postgres(pool) => Kind::Postgres(Box::pin(pool.acquire()).await?),
         }))
     }
 
@@ -30,9 +32,11 @@ impl Pool {
     pub(crate) async fn begin(&self) -> Result<Connection, sqlx::Error> {
         Ok(Connection(match self {
             // The lock at once, so that two of them cannot both read the same state and then write.
-            Self::Sqlite(pool) => Kind::SqliteTx(pool.begin_with("BEGIN IMMEDIATE").await?),
+            Self::Sqlite(pool) => {
+                Kind::SqliteTx(Box::pin(pool.begin_with("BEGIN IMMEDIATE")).await?)
+            }
             // The writer connection is serializable by default.
-            Self::Postgres(pool) => Kind::PostgresTx(pool.begin().await?),
+            Self::Postgres(pool) => Kind::PostgresTx(Box::pin(pool.begin()).await?),
         }))
     }
 
@@ -84,8 +88,8 @@ impl Connection {
 
     async fn commit(self) -> Result<(), StoreError> {
         match self.0 {
-            Kind::SqliteTx(tx) => tx.commit().await?,
-            Kind::PostgresTx(tx) => tx.commit().await?,
+            Kind::SqliteTx(tx) => Box::pin(tx.commit()).await?,
+            Kind::PostgresTx(tx) => Box::pin(tx.commit()).await?,
             Kind::Sqlite(_) | Kind::Postgres(_) => {}
         }
         Ok(())

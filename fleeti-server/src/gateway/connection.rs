@@ -73,7 +73,7 @@ impl From<serde_json::Error> for Ended {
 
 /// The connection.
 pub(super) struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: Box<TlsStream<TcpStream>>,
     input: BytesMut,
     output: Vec<u8>,
     write_limit: Duration,
@@ -86,7 +86,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub fn new(stream: TlsStream<TcpStream>, write_limit: Duration) -> Self {
+    pub fn new(stream: Box<TlsStream<TcpStream>>, write_limit: Duration) -> Self {
         Self {
             stream,
             input: BytesMut::new(),

@@ -50,7 +50,7 @@ const LEAVING_MAX: usize = 32;
 /// dropped.
 pub struct Arrived {
     /// The TLS stream.
-    pub stream: TlsStream<TcpStream>,
+    pub stream: Box<TlsStream<TcpStream>>,
     /// Dropped once the connection has a place of its kind.
     pub handshake: Place<Origin>,
 }
@@ -139,7 +139,7 @@ impl Doors {
             stream = tokio::time::timeout(deadline, start.into_stream(config())) => stream.ok()?.ok()?,
             () = place.evicted() => return None,
         };
-        Some(Arrived { stream, handshake: place })
+        Some(Arrived { stream: Box::new(stream), handshake: place })
     }
 }
 

@@ -82,7 +82,8 @@ impl Session<'_> {
 
     async fn handle(&mut self, packet: Packet<'_>) -> Result<(), Ended> {
         match packet {
-            Packet::Publish(publish) => self.published(publish).await,
+            // Boxed: the session of a device that says nothing needs no room for it.
+            Packet::Publish(publish) => Box::pin(self.published(publish)).await,
             Packet::Subscribe(subscribe) => self.subscribe(&subscribe).await,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
             Packet::PubAck { id, .. } => {

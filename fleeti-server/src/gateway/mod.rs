@@ -46,9 +46,9 @@ pub async fn run(gateway: GatewayRef, listener: TcpListener) {
         let (silent, evicts) = gateway.doors.knock(address);
         let gateway = Arc::clone(&gateway);
         tokio::spawn(async move {
-            if let Some(arrived) =
-                gateway.doors.handshake(stream, silent, || gateway.tls.current()).await
-            {
+            // Boxed: the session that follows needs no room for it.
+            let handshake = gateway.doors.handshake(stream, silent, || gateway.tls.current());
+            if let Some(arrived) = Box::pin(handshake).await {
                 serve(&gateway, arrived).await;
             }
         });
@@ -84,7 +84,7 @@ const SERVER_BUSY: u8 = 0x89;
 const QUOTA_EXCEEDED: u8 = 0x97;
 
 /// Answers CONNECT, the first packet of a client (MQTT 5, 3.1.4), with CONNACK and a reason code.
-async fn refuse(gateway: &GatewayRef, mut stream: TlsStream<TcpStream>, reason: u8) {
+async fn refuse(gateway: &GatewayRef, mut stream: Box<TlsStream<TcpStream>>, reason: u8) {
     let answered = async {
         if stream.read(&mut [0; 1024]).await? == 0 {
             return Ok(());

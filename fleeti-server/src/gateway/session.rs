@@ -32,7 +32,7 @@ const EVICTED: &str = "its place was given to another device";
 /// once it has begun CONNECT: before that, MQTT has no packet for it (MQTT-3.14.0-1).
 pub async fn run(
     gateway: &Gateway,
-    stream: TlsStream<TcpStream>,
+    stream: Box<TlsStream<TcpStream>>,
     peer: Peer,
     place: &Place<DeviceId>,
 ) -> Result<()> {

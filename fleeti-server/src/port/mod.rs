@@ -160,7 +160,7 @@ where
                     ),
                     None => quiet(handshake.key(), &doors.anonymous),
                 };
-            (Transport::Tls(Box::new(stream)), peer, gate)
+            (Transport::Tls(stream), peer, gate)
         }
         Clients::People(Some(config)) => {
             let Some(Arrived { stream, handshake }) =
@@ -168,7 +168,7 @@ where
             else {
                 return;
             };
-            (Transport::Tls(Box::new(stream)), None, quiet(handshake.key(), &doors.api))
+            (Transport::Tls(stream), None, quiet(handshake.key(), &doors.api))
         }
         Clients::People(None) => {
             if !doors.speaks(&stream, &silent).await {
