@@ -25,6 +25,14 @@ impl Client {
     pub async fn sessions(&self) -> Result<Vec<LoginSession>> {
         self.get("sessions").await
     }
+    /// Ends a login session of the own account. Returns those that are left.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn end_session(&self, id: &str) -> Result<Vec<LoginSession>> {
+        let request = self.request(Method::DELETE, &format!("sessions/{id}"));
+        Self::read(Self::send(request).await?).await
+    }
     /// The API tokens of the own account.
     ///
     /// # Errors

@@ -22,13 +22,17 @@ mod answer;
 mod attestation;
 pub mod danger;
 mod events;
+mod pages;
 mod pin;
 mod profiles;
+mod raw;
+mod server;
 mod vault;
 mod worker;
 
 pub use events::Events;
 pub use pin::{NotAPin, OtherKey, Pin, fingerprint_of, is_trusted};
+pub use raw::Content;
 pub use worker::{Piece, WholeIndex, WorkerClient};
 
 use danger::PlainHttp;
@@ -42,16 +46,15 @@ use fleeti_core::wire::api::{
 };
 use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_core::wire::enrollment::EnrollmentRecord;
-use fleeti_core::wire::problem::Problem;
+use fleeti_core::wire::problem::{Code, Problem, TYPE_PREFIX};
 use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
 use reqwest::redirect::Policy;
-use reqwest::{Body, Method, RequestBuilder};
+use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::sync::Once;
-use tokio_util::io::ReaderStream;
 
 /// Page size of the list of devices.
 const PAGE: usize = 500;
@@ -89,6 +92,9 @@ pub enum ClientError {
         /// Error of the operating system.
         source: std::io::Error,
     },
+    /// A path that names no resource of a server.
+    #[error("{0} is no request of a resource")]
+    Path(String),
     /// The address is not an `http:` or `https:` URL.
     #[error("{0:?} is not an http:// or https:// address")]
     Address(String),
@@ -103,6 +109,25 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// The code of the problem that the server reports; `None` for another error, and for a code
+    /// that this client does not know.
+    ///
+    /// ```
+    /// use fleeti_client::ClientError;
+    /// use fleeti_core::wire::problem::Code;
+    ///
+    /// # let problem = fleeti_core::wire::problem::Problem { kind: "urn:fleeti:problem:not_found".into(), status: 404,
+    /// #     detail: "there is no such device".into(), hint: None, errors: vec![] };
+    /// let error = ClientError::Refused(problem);
+    /// assert_eq!(error.code(), Some(Code::NotFound));
+    /// ```
+    #[must_use]
+    pub fn code(&self) -> Option<Code> {
+        let Self::Refused(problem) = self else { return None };
+        Code::ALL
+            .into_iter()
+            .find(|code| problem.kind.strip_prefix(TYPE_PREFIX) == Some(code.as_str()))
+    }
     /// What to do about the error.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -120,7 +145,7 @@ impl ClientError {
             ),
             Self::Address(_) => Some("write an address such as https://fleeti.example:8080".to_owned()),
             Self::Answer(_) | Self::TooLarge(_) => Some("check that server and client have the same version".to_owned()),
-            Self::Transport(_) | Self::Tls(_) | Self::Io { .. } | Self::StreamEnded => None,
+            Self::Transport(_) | Self::Tls(_) | Self::Io { .. } | Self::Path(_) | Self::StreamEnded => None,
         }
     }
 }
@@ -230,23 +255,6 @@ impl Client {
         self.get(&format!("audit/consistency?old={old}&new={new}")).await
     }
 
-    /// Every device.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn devices(&self) -> Result<Vec<Device>> {
-        let mut all: Vec<Device> = Vec::new();
-        loop {
-            let after = all.last().map_or_else(String::new, |d| d.id.to_string());
-            let page: Vec<Device> =
-                self.get(&format!("devices?limit={PAGE}&after={after}")).await?;
-            let last = page.len() < PAGE;
-            all.extend(page);
-            if last {
-                return Ok(all);
-            }
-        }
-    }
     /// One device.
     ///
     /// # Errors
@@ -331,6 +339,13 @@ impl Client {
     pub async fn releases(&self) -> Result<Vec<Release>> {
         self.get("releases").await
     }
+    /// One release.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn release(&self, name: &ReleaseName) -> Result<Release> {
+        self.get(&format!("releases/{name}")).await
+    }
     /// Uploads a boot proof of a release.
     ///
     /// # Errors
@@ -356,14 +371,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn upload(&self, release: &ReleaseName, path: &str, file: &Path) -> Result<()> {
-        let io = |source| ClientError::Io { path: file.display().to_string(), source };
-        let opened = tokio::fs::File::open(file).await.map_err(io)?;
-        let size = opened.metadata().await.map_err(io)?.len();
-        let body = Body::wrap_stream(ReaderStream::with_capacity(opened, 256 * 1024));
-        let request = self
-            .request(Method::PUT, &format!("releases/{release}/files/{path}"))
-            .header("content-length", size)
-            .body(body);
+        let request = self.request(Method::PUT, &format!("releases/{release}/files/{path}"));
+        let request = raw::with_file(request, file).await?;
         Self::send(request).await.map(|_| ())
     }
     /// Publishes an uploaded release. The server verifies it first.

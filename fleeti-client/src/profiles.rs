@@ -55,6 +55,20 @@ impl Client {
         let query = address.as_ref().and_then(Url::query).unwrap_or_default();
         self.get(&format!("profiles/packages?{query}")).await
     }
+    /// The revisions of a profile, newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn revisions(&self, line: &Line) -> Result<Vec<ProfileRevision>> {
+        self.get(&format!("profiles/{line}/revisions")).await
+    }
+    /// One revision of a profile.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn revision(&self, line: &Line, number: u32) -> Result<ProfileRevision> {
+        self.get(&format!("profiles/{line}/revisions/{number}")).await
+    }
     /// What differs between two revisions of a profile.
     ///
     /// # Errors

@@ -39,6 +39,7 @@ pub mod hardware;
 pub mod host;
 pub mod malformed;
 pub mod network;
+pub mod operations;
 pub mod own_build;
 pub mod qemu;
 pub mod recoveries;

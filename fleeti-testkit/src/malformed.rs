@@ -259,6 +259,7 @@ pub struct HttpPeer {
     /// Address, `http://127.0.0.1:PORT`.
     pub url: String,
     answer: Arc<Mutex<Vec<u8>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl HttpPeer {
@@ -270,15 +271,16 @@ impl HttpPeer {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let url = format!("http://{}", listener.local_addr()?);
         let answer: Arc<Mutex<Vec<u8>>> = Arc::default();
-        let shared = Arc::clone(&answer);
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (shared, seen) = (Arc::clone(&answer), Arc::clone(&requests));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let answer = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 // One connection at a time: a client that closes one early opens the next.
-                answer_once(stream, &answer).ok();
+                answer_once(stream, &answer, &seen).ok();
             }
         });
-        Ok(Self { url, answer })
+        Ok(Self { url, answer, requests })
     }
 
     /// Sets this document as the response.
@@ -291,15 +293,24 @@ impl HttpPeer {
         self.answers_bytes(text.into_bytes());
     }
 
+    /// The first line of each request since the last call.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut *self.requests.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Sets this head and body as the response, which ends the connection.
     pub fn answers_bytes(&self, bytes: Vec<u8>) {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = bytes;
     }
 }
 
-fn answer_once(stream: TcpStream, answer: &[u8]) -> Result<()> {
+fn answer_once(stream: TcpStream, answer: &[u8], seen: &Mutex<Vec<String>>) -> Result<()> {
     let mut reader = BufReader::new(stream);
     let (mut line, mut length) = (String::new(), 0);
+    let mut first = String::new();
+    reader.read_line(&mut first)?;
+    seen.lock().unwrap_or_else(PoisonError::into_inner).push(first.trim_end().to_owned());
     while reader.read_line(&mut line)? > 2 {
         if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap_or(0);
