@@ -7,7 +7,7 @@
 //! [`abuse`] (honest clients beside hostile ones) · [`pages`] (response times of pages) ·
 //! [`profile`] (check and editor of a large profile) ·
 //! [`rollout`] (reports and the start of a rollout, in a small fleet and in a large one, with
-//! [`rows`]) · [`trust`] (certificates and the audit log, beside cfssl and openssl).
+//! [`rows`]) · [`sdk`] (the clients in Rust and Python) · [`trust`] (certificates and the audit log, beside cfssl and openssl).
 
 pub mod abuse;
 pub mod artifacts;
@@ -20,6 +20,7 @@ pub mod process;
 pub mod profile;
 pub mod rollout;
 pub mod rows;
+pub mod sdk;
 pub mod suite_index;
 pub mod trust;
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use fleeti_testkit::bench::{
     self, Record, Scale, abuse, artifacts, attestation, boot, channel, pages, profile, rollout,
-    trust,
+    sdk, trust,
 };
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,6 +19,9 @@ struct Arguments {
     /// Path of rumqttd, to measure it as well.
     #[arg(long)]
     rumqttd: Option<PathBuf>,
+    /// Python with the package `fleeti`, for the scenario `sdk`.
+    #[arg(long)]
+    python: Option<PathBuf>,
     /// Run for a few seconds instead of minutes, to check that the scenario works. Ignore its
     /// results.
     #[arg(long)]
@@ -39,6 +42,8 @@ enum Scenario {
     Profile,
     /// Reports during a rollout, and its start, in a small fleet and in a large one.
     Rollout,
+    /// The clients in Rust and Python: the list of a large fleet.
+    Sdk,
     /// Certificates, beside cfssl and openssl, the audit log, and Secure Boot of a fleet.
     Trust,
     /// Certificates alone.
@@ -73,6 +78,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         Scenario::Pages => pages::run(dir.path(), scale)?,
         Scenario::Profile => profile::run(dir.path(), scale)?,
         Scenario::Rollout => rollout::run(dir.path(), scale)?,
+        Scenario::Sdk => sdk::run(dir.path(), arguments.python.as_deref(), scale)?,
         Scenario::Trust => trust::run(dir.path(), scale)?,
         Scenario::Certificates => trust::certificates(dir.path(), scale)?,
         Scenario::Attestation => attestation::run(dir.path(), scale)?,
