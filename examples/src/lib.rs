@@ -1,7 +1,7 @@
 //! Shared by the examples: the keys of an organisation, and a server in this process.
 //!
 //! Code map: [`Organisation`] (keys in a directory, and a server that uses them). The examples are
-//! the programs `control_plane`, `verify_release`, `embed_server` and `fake_fleet`.
+//! the programs of `src/bin`, and the scripts of `python` and `automation`.
 //!
 //! ```no_run
 //! # #[actix_web::main] async fn main() -> anyhow::Result<()> {
@@ -14,6 +14,7 @@
 use anyhow::{Context, Result};
 use fleeti_client::Client;
 use fleeti_core::id::ReleaseName;
+use fleeti_core::manifest::Manifest;
 use fleeti_pki::hierarchy::{self, purpose};
 use fleeti_pki::sealed;
 use fleeti_pki::signer::SoftKey;
@@ -87,13 +88,21 @@ impl Organisation {
         self.dir.join("pki/public")
     }
 
+    /// Signs a release with placeholder content, in a directory that does not exist yet.
+    ///
+    /// # Errors
+    /// I/O errors.
+    pub fn make(&self, name: &ReleaseName, size: usize, dir: &Path) -> Result<Manifest> {
+        synthetic::release(dir, name, &self.release_key, size)
+    }
+
     /// Signs and publishes a release with placeholder content, and returns its directory.
     ///
     /// # Errors
     /// Errors of the server.
     pub async fn publish(&self, name: &ReleaseName, size: usize) -> Result<PathBuf> {
         let dir = self.dir.join("example-releases").join(name.to_string());
-        let manifest = synthetic::release(&dir, name, &self.release_key, size)?;
+        let manifest = self.make(name, size, &dir)?;
         let mut files: Vec<String> = manifest.artifacts.iter().map(|a| a.path.clone()).collect();
         for entry in fs::read_dir(&dir)? {
             let entry = entry?;

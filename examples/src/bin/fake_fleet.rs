@@ -35,6 +35,9 @@ struct Arguments {
     /// Keep running after the rollout, until Ctrl-C.
     #[arg(long)]
     stay: bool,
+    /// Also make the releases 3 and 4 in this directory, signed and not published.
+    #[arg(long)]
+    make: Option<PathBuf>,
     /// Address of a running server.
     #[arg(long, requires_all = ["token_file", "public"])]
     server: Option<String>,
@@ -72,6 +75,13 @@ async fn main() -> Result<()> {
                 1 << 20,
             )
             .await?;
+    }
+    if let Some(dir) = &arguments.make {
+        for version in ["3", "4"] {
+            let line = arguments.running.line.clone();
+            let name = ReleaseName { line, version: version.parse()? };
+            organisation.make(&name, 1 << 20, &dir.join(version))?;
+        }
     }
     let client = organisation.client.clone();
     let started = Instant::now();
