@@ -76,6 +76,7 @@ enum Command {
     /// The audit log: list, verify and prove its entries.
     #[command(subcommand)]
     Audit(commands::audit::Command),
+    Api(commands::api::Api),
 }
 
 /// The command line: every subcommand with its arguments.
@@ -104,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Attest(command) => commands::attest::run(command, &output),
         Command::Secret(command) => commands::secret::run(command, &output),
         Command::Audit(command) => commands::audit::run(command, &output),
+        Command::Api(api) => commands::api::run(api, &output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! One module for each noun of the command line.
 
+pub mod api;
 pub mod attest;
 pub mod audit;
 pub mod build;

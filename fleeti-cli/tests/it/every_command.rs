@@ -4,7 +4,9 @@
 //! that what can be made only once is made under two names. A subcommand without a row fails the
 //! test.
 
+use crate::recorder::Recorder;
 use crate::served::{Ran, Served};
+use fleeti_testkit::operations;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The expected result of a command.
@@ -154,6 +156,7 @@ const ROWS: &[Row] = &[
         Done("are unchanged"),
     ),
     Row("audit prove", "0 --key @data/pki/public/audit.pub", Done("entries contains it")),
+    Row("api", "get devices?limit=5", Done("fleet-1")),
     Row("pki init", "@pki{n}", Done("made")),
     Row(
         "pki root create",
@@ -246,7 +249,7 @@ fn every_subcommand_has_a_row_and_every_row_a_subcommand() {
 
 #[test]
 fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
-    let served = Served::start();
+    let mut served = Served::start();
     let devices = [1, 2].map(|n| served.device(&format!("device-{n}"), &format!("fleet-{n}")));
     for n in [1, 2] {
         let name = format!("gate@{n}").parse().unwrap();
@@ -262,7 +265,9 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
     copy(&served.path("data/pki"), &served.path("org"));
     std::fs::remove_file(served.path("org/offline/pcr.key")).unwrap();
     let mut kept: [BTreeMap<&str, String>; 2] = Default::default();
-    let mut wrong = Vec::new();
+    let (mut wrong, mut requests) = (Vec::new(), Vec::new());
+    let recorder = Recorder::start(&served.api);
+    served.api.clone_from(&recorder.url);
     for Row(path, arguments, says) in ROWS {
         for (run, device) in devices.iter().enumerate() {
             let n = (run + 1).to_string();
@@ -285,6 +290,10 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
             words.extend(path.split(' '));
             words.extend(typed.iter().map(String::as_str));
             let ran = served.run(&words);
+            let seen = recorder.requests();
+            if *path != "api" {
+                requests.extend(seen);
+            }
             // A schema is JSON for people as well.
             let is_for_people = run == 0 && *path != "profile schema";
             let checked =
@@ -309,6 +318,62 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
         ROWS.len() * 2,
         wrong.join("\n\n")
     );
+    every_operation_has_a_subcommand(&requests);
+}
+
+/// Operations without a subcommand of their own, and why `fleeti api` is enough.
+const ONLY_API: &[(&str, &str)] = &[
+    ("get_certificate", "for programs that compare certificates"),
+    ("get_command", "`device show` and the events say what became of a command"),
+    ("list_fleets", "`device list` names the fleet of each device"),
+    ("get_recovery_key", "`device recovery-key` shows the key itself"),
+    ("save_document", "`profile save` resolves the document with the files beside it"),
+    ("check_document", "`profile check` needs no server"),
+    ("list_library", "`profile library` needs no server"),
+    ("search_packages", "`profile search` has an index of its own"),
+    ("get_changes", "for the page of a profile"),
+    ("list_revisions", "`profile list` shows the newest one"),
+    ("get_revision", "`profile list` shows the newest one"),
+    ("get_release", "`release list` shows all of them"),
+    (
+        "list_sessions",
+        "`user show` lists them, and nobody logs in to the pages by the command line",
+    ),
+    ("end_session", "on the page of the account"),
+    ("livez", "for a supervisor"),
+    ("healthz", "for a load balancer"),
+    ("readyz", "for a load balancer"),
+    ("metrics", "for Prometheus"),
+    ("crl", "for TLS servers"),
+    ("document", "for generators of clients"),
+];
+
+/// Operations whose row above ends before the request, and the subcommand that sends it.
+const STOPS_BEFORE: &[(&str, &str)] = &[
+    ("import_transition", "pki transition publish"),
+    ("add_manufacturers", "attest manufacturers add"),
+    ("events", "rollout start"),
+];
+
+fn every_operation_has_a_subcommand(requests: &[String]) {
+    let rows: BTreeSet<&str> = ROWS.iter().map(|row| row.0).collect();
+    assert!(STOPS_BEFORE.iter().all(|(_, command)| rows.contains(command)));
+    let listed: BTreeSet<&str> =
+        ONLY_API.iter().chain(STOPS_BEFORE).map(|(operation, _)| *operation).collect();
+    let (mut without, mut known) = (Vec::new(), BTreeSet::new());
+    for (operation, template) in operations::documented() {
+        let is_used = requests.iter().any(|line| operations::fits(line, &template));
+        let is_listed = listed.contains(operation.as_str());
+        if !is_used && !is_listed {
+            without.push(operation.clone());
+        }
+        known.insert(operation);
+    }
+    assert!(
+        without.is_empty(),
+        "no subcommand sends {without:?}: add one, or a row with the reason to ONLY_API"
+    );
+    assert!(listed.iter().all(|operation| known.contains(*operation)), "an operation is gone");
 }
 
 /// What a command with text output made: the newest item of its list, as JSON.

@@ -10,6 +10,7 @@ mod every_command;
 mod foreign;
 mod login;
 mod profiles;
+mod recorder;
 mod served;
 
 use std::path::Path;
