@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: executables of the release profile, and peers from Debian and the crate
 //! registry.
 
-use crate::{cargo, run, setup, target};
+use crate::{cargo, python, run, setup, target};
 use anyhow::Result;
 use std::process::Command;
 
@@ -49,6 +49,9 @@ pub fn measure(arguments: &[&str]) -> Result<()> {
             run_cargo("build rumqttd", &wanted)?;
         }
         command.arg("--rumqttd").arg(tools.join("bin/rumqttd"));
+    }
+    if arguments.first() == Some(&"sdk") {
+        command.arg("--python").arg(python::with_wheel("release")?);
     }
     run("figures", &mut command)
 }

@@ -152,7 +152,8 @@ pub fn tidy(root: &Path) -> Result<()> {
         let path = root.join(name);
         let Ok(text) = fs::read_to_string(&path) else { continue };
         let lines = text.lines().count();
-        if lines > LINES_MAX {
+        // A generated file is read through what generates it (`cargo xtask sdk`).
+        if lines > LINES_MAX && !text.starts_with("# Generated from ") {
             wrong.push(format!(
                 "{name} has {lines} lines, at most {LINES_MAX} are allowed: split the module"
             ));

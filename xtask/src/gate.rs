@@ -2,7 +2,9 @@
 
 use crate::fuzz::{self, Effort};
 use crate::postgres::Cluster;
-use crate::{aside, build_all, cargo, checks, licences, python, root, run, setup, target, tools};
+use crate::{
+    aside, build_all, cargo, checks, licences, python, root, run, sdk, setup, target, tools,
+};
 use anyhow::Result;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -41,8 +43,17 @@ const VM_SCENARIOS: &[(&str, &[&str])] = &[
 ];
 
 /// Benchmark scenarios; each must work.
-const SCENARIOS: &[&str] =
-    &["artifacts", "channel", "pages", "profile", "rollout", "trust", "attestation", "abuse"];
+const SCENARIOS: &[&str] = &[
+    "artifacts",
+    "channel",
+    "pages",
+    "profile",
+    "rollout",
+    "trust",
+    "attestation",
+    "abuse",
+    "sdk",
+];
 
 /// The fast gate.
 pub fn ci() -> Result<()> {
@@ -103,6 +114,7 @@ fn rules() -> Result<()> {
     checks::deps(&root())?;
     checks::tidy(&root())?;
     licences::check(&root())?;
+    sdk::check()?;
     run(
         "spelling",
         Command::new(tools::typos()?).args(["--config", "typos.toml"]).current_dir(root()),
@@ -189,6 +201,11 @@ fn tests() -> Result<()> {
 fn examples() -> Result<()> {
     for (name, arguments) in [
         ("verify_release", &[][..]),
+        ("issue_device", &[]),
+        ("appraise_quote", &[]),
+        ("plan_rollout", &[]),
+        ("push_rollout", &[]),
+        ("embed_agent", &[]),
         ("control_plane", &[]),
         ("embed_server", &["--exit"]),
         ("fake_fleet", &["--devices", "30", "--unhealthy", "3"]),
@@ -206,6 +223,9 @@ fn benchmarks() -> Result<()> {
     for scenario in SCENARIOS {
         let json = target().join(format!("bench-{scenario}.json"));
         let mut command = Command::new(target().join("ci/fleeti-bench"));
+        if *scenario == "sdk" {
+            command.arg("--python").arg(python::tested());
+        }
         run(
             &format!("tiny benchmark {scenario}"),
             command.args([scenario, "--tiny", "--json"]).arg(json),

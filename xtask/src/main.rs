@@ -14,6 +14,7 @@ mod map;
 mod mutation;
 mod postgres;
 mod python;
+mod sdk;
 mod setup;
 mod tools;
 
@@ -41,6 +42,7 @@ cargo xtask COMMAND
   example NAME [ARGUMENT]...
                    build and run an example of examples/, in the profile of the executables
   python           build the wheel and test it in a new virtual environment
+  sdk              write the parts of the Python package that follow from the OpenAPI document
   fuzz [SECONDS | --inputs N] [READER]...
                    fuzz parsers of untrusted bytes with libFuzzer; by default all of them, for 60 seconds each
   mutate [--list] [PATH]...
@@ -74,6 +76,7 @@ fn main() -> ExitCode {
         Some((&"python", [])) => {
             setup::run().and_then(|()| build_programs()).and_then(|()| python::test())
         }
+        Some((&"sdk", [])) => sdk::write(),
         Some((&"postgres", command)) if !command.is_empty() => postgres::beside(command),
         Some((&"tools", [])) => setup::run().and_then(|()| tools::install()),
         Some((&"deps", [])) => checks::deps(&root()),

@@ -67,6 +67,8 @@ const NEEDED: &[Package] = &[
     package("postgresql", "/usr/bin/pg_createcluster", "a database server, in tests"),
     package("nodejs", "/usr/bin/node", "runs a generated TypeScript client, in tests"),
     package("npm", "/usr/bin/npm", "installs its generator and compiler"),
+    package("curl", "/usr/bin/curl", "uses the API from a shell, in tests"),
+    package("jq", "/usr/bin/jq", "reads its answers"),
     package("pkg-config", "/usr/bin/pkg-config", "finds the libraries of the TPM"),
     package("gcc", "/usr/bin/gcc", "compiles the C parts of crates"),
     package("g++", "/usr/bin/g++", "compiles libFuzzer"),

@@ -1,82 +1,67 @@
-//! The exceptions, all below `FleetiError`. Each has `hint`: what to do, or `None`.
+//! Raises the exceptions of `python/fleeti/errors.py`.
 
 use fleeti_client::ClientError;
 use fleeti_core::wire::problem::{Code, TYPE_PREFIX};
-use pyo3::create_exception;
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
-create_exception!(
-    fleeti,
-    FleetiError,
-    PyException,
-    "Base class of all errors of fleeti. `hint` says what to do, or is None."
-);
-create_exception!(
-    fleeti,
-    UntrustedError,
-    FleetiError,
-    "A signature or digest does not verify. Do not use the release."
-);
-create_exception!(
-    fleeti,
-    RefusedError,
-    FleetiError,
-    "The server refused the request. `code` is the stable problem code, `status` the HTTP status."
-);
-create_exception!(fleeti, AuthenticationError, RefusedError, "The token is missing or wrong.");
-create_exception!(fleeti, NotFoundError, RefusedError, "The resource does not exist.");
-create_exception!(
-    fleeti,
-    ConnectionError,
-    FleetiError,
-    "The server could not be reached, or its response could not be read."
-);
-
-pub fn add_to(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    let python = module.py();
-    module.add("FleetiError", python.get_type::<FleetiError>())?;
-    module.add("UntrustedError", python.get_type::<UntrustedError>())?;
-    module.add("RefusedError", python.get_type::<RefusedError>())?;
-    module.add("AuthenticationError", python.get_type::<AuthenticationError>())?;
-    module.add("NotFoundError", python.get_type::<NotFoundError>())?;
-    module.add("ConnectionError", python.get_type::<ConnectionError>())
+/// The codes of problems.
+#[pyfunction]
+pub fn problem_codes() -> Vec<&'static str> {
+    Code::ALL.into_iter().map(Code::as_str).collect()
 }
 
-fn hinted(python: Python<'_>, error: PyErr, hint: Option<&str>) -> PyErr {
-    match error.value(python).setattr("hint", hint) {
-        Ok(()) => error,
+/// An exception of a class of `fleeti.errors`.
+fn made(python: Python<'_>, class: &str, text: String, hint: Option<String>) -> PyErr {
+    let made = python
+        .import("fleeti.errors")
+        .and_then(|errors| errors.getattr(class)?.call1((text, hint)));
+    match made {
+        Ok(value) => PyErr::from_value(value),
         Err(other) => other,
     }
 }
 
 /// A release, key or file that does not verify or cannot be read.
 pub fn untrusted(python: Python<'_>, error: impl std::fmt::Display) -> PyErr {
-    hinted(python, UntrustedError::new_err(error.to_string()), None)
+    made(python, "UntrustedError", error.to_string(), None)
+}
+
+/// An argument that is not valid.
+pub fn invalid(python: Python<'_>, error: impl std::fmt::Display) -> PyErr {
+    made(python, "InvalidError", error.to_string(), None)
+}
+
+/// An error of cryptography: a wrong signature, or an argument that is not valid.
+pub fn of_pki(python: Python<'_>, error: &fleeti_pki::Error) -> PyErr {
+    match error {
+        fleeti_pki::Error::Refused(_) => untrusted(python, error),
+        _ => invalid(python, error),
+    }
+}
+
+/// A value that does not serialize.
+pub fn of_json(error: serde_json::Error) -> PyErr {
+    PyRuntimeError::new_err(error.to_string())
 }
 
 /// An error of the client.
 pub fn of_client(python: Python<'_>, error: &ClientError) -> PyErr {
-    let (text, hint) = (error.to_string(), error.hint());
-    let raised = match error {
-        ClientError::Refused(problem) => {
-            let code = problem.kind.strip_prefix(TYPE_PREFIX).unwrap_or_default().to_owned();
-            let raised = if code == Code::Unauthenticated.as_str() {
-                AuthenticationError::new_err(text)
-            } else if code == Code::NotFound.as_str() {
-                NotFoundError::new_err(text)
-            } else {
-                RefusedError::new_err(text)
-            };
-            let value = raised.value(python);
-            if let Err(other) =
-                value.setattr("code", code).and_then(|()| value.setattr("status", problem.status))
-            {
-                return other;
-            }
-            raised
-        }
-        _ => ConnectionError::new_err(text),
+    let ClientError::Refused(problem) = error else {
+        let class = match error {
+            ClientError::Answer(_) | ClientError::TooLarge(_) => "AnswerError",
+            _ => "ConnectionError",
+        };
+        return made(python, class, error.to_string(), error.hint());
     };
-    hinted(python, raised, hint.as_deref())
+    let code = problem.kind.strip_prefix(TYPE_PREFIX).unwrap_or_default();
+    let refused = || {
+        let bytes = serde_json::to_vec(problem).map_err(of_json)?;
+        let errors = python.import("fleeti.errors")?;
+        errors.getattr("_refused")?.call1((code, bytes.as_slice()))
+    };
+    match refused() {
+        Ok(value) => PyErr::from_value(value),
+        Err(other) => other,
+    }
 }

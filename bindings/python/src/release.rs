@@ -2,13 +2,13 @@
 
 use crate::errors;
 use fleeti_build::release;
-use fleeti_core::manifest;
-use fleeti_pki::manifest::{ReleaseKeys, Verified};
+use fleeti_core::manifest::{self, Manifest};
+use fleeti_pki::manifest::{ReleaseKeys, Signature, Verified};
 use pyo3::prelude::*;
 use std::path::PathBuf;
 
 /// A verified release: its signatures and files were checked. Only `verify_release` creates one.
-#[pyclass(frozen, module = "fleeti")]
+#[pyclass(frozen, module = "fleeti._fleeti")]
 pub struct VerifiedRelease(Verified);
 
 #[pymethods]
@@ -59,7 +59,7 @@ impl VerifiedRelease {
 }
 
 /// A file of a release.
-#[pyclass(frozen, module = "fleeti")]
+#[pyclass(frozen, module = "fleeti._fleeti")]
 pub struct Artifact(manifest::Artifact);
 
 #[pymethods]
@@ -102,4 +102,23 @@ pub fn verify_release(
         release::verify(&dir, &keys).map_err(|e| e.to_string())
     });
     verified.map(VerifiedRelease).map_err(|e: String| errors::untrusted(python, e))
+}
+
+/// The name of the release in a directory, and the paths of the files to upload. Checks the form
+/// only: the server and each device decide whether to trust it.
+#[pyfunction]
+#[pyo3(signature = (dir))]
+pub fn release_files(python: Python<'_>, dir: PathBuf) -> PyResult<(String, Vec<String>)> {
+    let read = || {
+        let path = dir.join("manifest.json");
+        let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let manifest = Manifest::parse(&bytes).map_err(|e| e.to_string())?;
+        let signatures = release::read_signatures(&dir).map_err(|e| e.to_string())?;
+        let files = ["manifest.json".to_owned()]
+            .into_iter()
+            .chain(signatures.iter().map(Signature::file_name))
+            .chain(manifest.artifacts.iter().map(|a| a.path.clone()));
+        Ok((manifest.release.to_string(), files.collect()))
+    };
+    python.detach(read).map_err(|e: String| errors::invalid(python, e))
 }

@@ -6,20 +6,31 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import fleeti
 import pytest
 
 PROGRAMS = Path(os.environ["FLEETI_PROGRAMS"])
 
 
 class Server:
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token_file: str, releases: Path) -> None:
         self.url = url
-        self.token = token
+        self.token_file = token_file
+        self.token = Path(token_file).read_text().strip()
+        self.releases = releases
+
+    def client(self) -> fleeti.Client:
+        return fleeti.Client(self.url, self.token)
+
+    def release(self, version: str) -> str:
+        """A release directory that is not published: kiosk@3 or kiosk@4."""
+        return str(self.releases / version)
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    command = [str(PROGRAMS / "fake_fleet"), "--devices", "3", "--stay"]
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    releases = tmp_path_factory.mktemp("releases")
+    command = [str(PROGRAMS / "fake_fleet"), "--devices", "3", "--stay", "--make", str(releases)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
@@ -28,7 +39,7 @@ def server() -> Iterator[Server]:
             # The last line before it stays: the rollout is over.
             if " runs " in line:
                 break
-        yield Server(url, Path(token_file).read_text().strip())
+        yield Server(url, token_file, releases)
         process.terminate()
 
 

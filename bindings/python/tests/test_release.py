@@ -39,3 +39,9 @@ def test_a_missing_key_is_named(release: Release, tmp_path: Path) -> None:
 def test_a_verified_release_cannot_be_made_up() -> None:
     with pytest.raises(TypeError):
         fleeti.VerifiedRelease()
+
+
+def test_the_files_of_a_release_are_those_to_upload(release: Release) -> None:
+    name, files = fleeti._fleeti.release_files(release.dir)
+    artifacts = [a["path"] for a in release.manifest["artifacts"]]
+    assert name == "kiosk@1" and files[0] == "manifest.json" and files[-len(artifacts) :] == artifacts

@@ -1,0 +1,892 @@
+# Generated from fleeti-server/openapi.json by `cargo xtask sdk`.
+"""The operations of the API, by resource."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Iterator, Mapping, Sequence
+from os import PathLike
+from typing import Any, Literal
+
+from . import _base, _extras
+from . import models as m
+
+
+class Accounts(_base.Resource):
+    """Operations of the tag `accounts`."""
+
+    __slots__ = ()
+
+    def list(self) -> builtins.list[m.Account]:
+        """List accounts."""
+        answer = _base.call(self._core, "GET", "/api/v1/accounts")
+        return _base.read(answer, lambda v: [m.Account._read(x) for x in _base.items(v)])
+
+    def add(
+        self,
+        *,
+        name: m.AccountName,
+        kind: m.AccountKind,
+        grants: Sequence[m.Grant] = (),
+    ) -> m.CreatedAccount:
+        """Add an account. For a person, the response contains a one-time link that sets the password."""
+        answer = _base.call(self._core, "POST", "/api/v1/accounts", body=m.CreateAccount(name=name, kind=kind, grants=grants))
+        return _base.read(answer, lambda v: m.CreatedAccount._read(v))
+
+    def get(self, account: str) -> m.AccountDetails:
+        """Get an account, with everything that accepts its holder."""
+        answer = _base.call(self._core, "GET", f"/api/v1/accounts/{_base.segment(account)}")
+        return _base.read(answer, lambda v: m.AccountDetails._read(v))
+
+    def disable(self, account: str) -> m.Account:
+        """Disable an account. Its login sessions end, and its API tokens do not count."""
+        answer = _base.call(self._core, "POST", f"/api/v1/accounts/{_base.segment(account)}/disable")
+        return _base.read(answer, lambda v: m.Account._read(v))
+
+    def enable(self, account: str) -> m.Account:
+        """Enable a disabled account."""
+        answer = _base.call(self._core, "POST", f"/api/v1/accounts/{_base.segment(account)}/enable")
+        return _base.read(answer, lambda v: m.Account._read(v))
+
+    def grant_role(self, account: str, grant: m.Grant | Mapping[str, Any]) -> m.Account:
+        """Give an account a role."""
+        answer = _base.call(self._core, "POST", f"/api/v1/accounts/{_base.segment(account)}/grants", body=grant)
+        return _base.read(answer, lambda v: m.Account._read(v))
+
+    def remove_role(self, account: str, grant: m.Grant | Mapping[str, Any]) -> m.Account:
+        """Take a role from an account."""
+        answer = _base.call(self._core, "POST", f"/api/v1/accounts/{_base.segment(account)}/grants/remove", body=grant)
+        return _base.read(answer, lambda v: m.Account._read(v))
+
+    def create_link(self, account: str) -> m.PasswordLink:
+        """Make a one-time link with which a person sets a new password. An earlier link no longer counts.
+        Only this response contains it.
+        """
+        answer = _base.call(self._core, "POST", f"/api/v1/accounts/{_base.segment(account)}/link")
+        return _base.read(answer, lambda v: m.PasswordLink._read(v))
+
+    def offboard(self, account: str) -> m.AccountDetails:
+        """End everything of an account that the server can end: its roles, password, login sessions, API
+        tokens, link, and the enrollment tokens that no device has used.
+        """
+        answer = _base.call(self._core, "POST", f"/api/v1/accounts/{_base.segment(account)}/offboard")
+        return _base.read(answer, lambda v: m.AccountDetails._read(v))
+
+    def get_me(self) -> m.Me:
+        """Get the account and credential of this request, and what they permit."""
+        answer = _base.call(self._core, "GET", "/api/v1/me")
+        return _base.read(answer, lambda v: m.Me._read(v))
+
+    def list_sessions(self) -> builtins.list[m.LoginSession]:
+        """List the login sessions of the own account."""
+        answer = _base.call(self._core, "GET", "/api/v1/sessions")
+        return _base.read(answer, lambda v: [m.LoginSession._read(x) for x in _base.items(v)])
+
+    def end_session(self, session: str) -> builtins.list[m.LoginSession]:
+        """End a login session of the own account."""
+        answer = _base.call(self._core, "DELETE", f"/api/v1/sessions/{_base.segment(session)}")
+        return _base.read(answer, lambda v: [m.LoginSession._read(x) for x in _base.items(v)])
+
+    def list_tokens(self) -> builtins.list[m.ApiToken]:
+        """List the API tokens of the own account."""
+        answer = _base.call(self._core, "GET", "/api/v1/tokens")
+        return _base.read(answer, lambda v: [m.ApiToken._read(x) for x in _base.items(v)])
+
+    def create_token(
+        self,
+        *,
+        label: str,
+        valid_s: int,
+        account: m.AccountName | None = None,
+        permissions: Sequence[m.Permission] | None = None,
+    ) -> m.CreatedToken:
+        """Create an API token of the own account or, as an administrator, of a service account. Only this
+        response contains it.
+        """
+        answer = _base.call(self._core, "POST", "/api/v1/tokens", body=m.CreateToken(label=label, valid_s=valid_s, account=account, permissions=permissions))
+        return _base.read(answer, lambda v: m.CreatedToken._read(v))
+
+    def remove_token(self, token: str) -> None:
+        """Remove an API token of the own account or, as an administrator, of any account."""
+        _base.call(self._core, "DELETE", f"/api/v1/tokens/{_base.segment(token)}")
+
+
+class Attestation(_base.Resource):
+    """Operations of the tag `attestation`."""
+
+    __slots__ = ()
+
+    def get(self, device: str) -> m.Attestation:
+        """Get the attestation of a device: its level, the claims behind it, and its measurements."""
+        answer = _base.call(self._core, "GET", f"/api/v1/devices/{_base.segment(device)}/attestation")
+        return _base.read(answer, lambda v: m.Attestation._read(v))
+
+    def accept_firmware(self, device: str) -> m.Attestation:
+        """Accept the current firmware of a device."""
+        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/attestation/accept-firmware")
+        return _base.read(answer, lambda v: m.Attestation._read(v))
+
+    def challenge(self, device: str) -> None:
+        """Request evidence from a connected device now. The device answers within seconds, or not at all."""
+        _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/attestation/challenge")
+
+    def get_ear(self, device: str) -> Any:
+        """Get the attestation as an unsigned EAT Attestation Result (draft-ietf-rats-ear-04). 404 if the
+        device has never sent evidence.
+        """
+        return _base.as_json(_base.call(self._core, "GET", f"/api/v1/devices/{_base.segment(device)}/attestation/ear"))
+
+    def get_policy(self, fleet: str) -> m.AttestationPolicy:
+        """Get the appraisal policy of a fleet."""
+        answer = _base.call(self._core, "GET", f"/api/v1/fleets/{_base.segment(fleet)}/attestation-policy")
+        return _base.read(answer, lambda v: m.AttestationPolicy._read(v))
+
+    def set_policy(
+        self,
+        fleet: str,
+        attestation_policy: m.AttestationPolicy | Mapping[str, Any],
+    ) -> m.AttestationPolicy:
+        """Set the appraisal policy of a fleet. What the policy leaves out, no device gets."""
+        answer = _base.call(self._core, "PUT", f"/api/v1/fleets/{_base.segment(fleet)}/attestation-policy", body=attestation_policy)
+        return _base.read(answer, lambda v: m.AttestationPolicy._read(v))
+
+    def challenge_fleet(self, fleet: str) -> m.AskedFleet:
+        """Request evidence from every connected device of a fleet."""
+        answer = _base.call(self._core, "POST", f"/api/v1/fleets/{_base.segment(fleet)}/attestation/challenge")
+        return _base.read(answer, lambda v: m.AskedFleet._read(v))
+
+    def list_manufacturers(self) -> m.TpmManufacturers:
+        """List the trusted TPM manufacturers, and the files that the server cannot read."""
+        answer = _base.call(self._core, "GET", "/api/v1/tpm-manufacturers")
+        return _base.read(answer, lambda v: m.TpmManufacturers._read(v))
+
+    def add_manufacturers(self, *, kind: m.TpmKind, file: str) -> builtins.list[m.TpmManufacturer]:
+        """Trust the TPM manufacturers in a file. The server then appraises all TPMs of devices again."""
+        answer = _base.call(self._core, "POST", "/api/v1/tpm-manufacturers", body=m.AddTpmManufacturers(kind=kind, file=file))
+        return _base.read(answer, lambda v: [m.TpmManufacturer._read(x) for x in _base.items(v)])
+
+    def remove_manufacturer(self, id: str) -> m.TpmManufacturer:
+        """Stop trusting a TPM manufacturer. The server then appraises all TPMs of devices again."""
+        answer = _base.call(self._core, "DELETE", f"/api/v1/tpm-manufacturers/{_base.segment(id)}")
+        return _base.read(answer, lambda v: m.TpmManufacturer._read(v))
+
+
+class Audit(_base.Resource):
+    """Operations of the tag `audit`."""
+
+    __slots__ = ()
+
+    def get_checkpoint(self) -> str:
+        """Get the current checkpoint (C2SP): the signed size and root hash of the audit log."""
+        return _base.as_text(_base.call(self._core, "GET", "/api/v1/audit/checkpoint"))
+
+    def get_consistency(self, *, old: int, new: int) -> m.AuditConsistency:
+        """Get the consistency proof between two checkpoints.
+
+        old: Size of the older checkpoint, in entries.
+        new: Size of the newer checkpoint, in entries.
+        """
+        answer = _base.call(self._core, "GET", _base.target("/api/v1/audit/consistency", {"old": old, "new": new}))
+        return _base.read(answer, lambda v: m.AuditConsistency._read(v))
+
+    def list_entries(self, *, from_: int = 0) -> Iterator[str]:
+        """List entries of the audit log, oldest first."""
+
+        def page(number: int) -> Sequence[str]:
+            answer = _base.call(self._core, "GET", _base.target("/api/v1/audit/entries", {"from": number, "limit": 1000}))
+            return _base.read(answer, lambda v: m.AuditEntries._read(v)).lines
+
+        return _base.lines(page, from_)
+
+    def get_proof(self, number: int) -> m.AuditProof:
+        """Get the inclusion proof of an entry."""
+        answer = _base.call(self._core, "GET", f"/api/v1/audit/entries/{_base.segment(number)}/proof")
+        return _base.read(answer, lambda v: m.AuditProof._read(v))
+
+
+class Builds(_base.Resource):
+    """Operations of the tag `builds`."""
+
+    __slots__ = ()
+
+    def list(self) -> builtins.list[m.Build]:
+        """List the newest builds."""
+        answer = _base.call(self._core, "GET", "/api/v1/builds")
+        return _base.read(answer, lambda v: [m.Build._read(x) for x in _base.items(v)])
+
+    def create(
+        self,
+        *,
+        profile: m.Profile,
+        version: m.Version,
+        refresh_lock: bool | None = None,
+    ) -> m.Build:
+        """Queue a build."""
+        answer = _base.call(self._core, "POST", "/api/v1/builds", body=m.CreateBuild(profile=profile, version=version, refresh_lock=refresh_lock))
+        return _base.read(answer, lambda v: m.Build._read(v))
+
+    def get(self, build: str) -> m.Build:
+        """Get a build."""
+        answer = _base.call(self._core, "GET", f"/api/v1/builds/{_base.segment(build)}")
+        return _base.read(answer, lambda v: m.Build._read(v))
+
+    def approve_signature(
+        self,
+        build: str,
+        signed_by: m.SignedBy | Mapping[str, Any],
+    ) -> m.SignatureStatus:
+        """Approve a signing request, with the approver's own signature. The last approval that is needed
+        starts signing and publication.
+        """
+        answer = _base.call(self._core, "POST", f"/api/v1/builds/{_base.segment(build)}/approvals", body=signed_by)
+        return _base.read(answer, lambda v: m.SignatureStatus._read(v))
+
+    def get_record(self, build: str) -> bytes:
+        """Get the record of a build. Approvers sign the digest of exactly these bytes."""
+        return _base.call(self._core, "GET", f"/api/v1/builds/{_base.segment(build)}/record")
+
+    def sign(self, build: str) -> m.Build:
+        """Sign a build and publish it as a release, if the signing service holds the release key and needs
+        no approvals.
+        """
+        answer = _base.call(self._core, "POST", f"/api/v1/builds/{_base.segment(build)}/sign")
+        return _base.read(answer, lambda v: m.Build._read(v))
+
+    def get_signature(self, build: str) -> m.SignatureStatus:
+        """Get the approvals of a build: how many the signing service needs, who may give them, and who
+        did.
+        """
+        answer = _base.call(self._core, "GET", f"/api/v1/builds/{_base.segment(build)}/signature")
+        return _base.read(answer, lambda v: m.SignatureStatus._read(v))
+
+    def request_signature(self, build: str, *, intent: str, by: m.SignedBy) -> m.SignatureStatus:
+        """Request the signature of a build, with the requester's own signature."""
+        answer = _base.call(self._core, "POST", f"/api/v1/builds/{_base.segment(build)}/signature", body=m.RequestSignature(intent=intent, by=by))
+        return _base.read(answer, lambda v: m.SignatureStatus._read(v))
+
+
+class Commands(_base.Resource):
+    """Operations of the tag `commands`."""
+
+    __slots__ = ()
+
+    def get(self, command: str) -> m.CommandStatus:
+        """Get the status of a command."""
+        answer = _base.call(self._core, "GET", f"/api/v1/commands/{_base.segment(command)}")
+        return _base.read(answer, lambda v: m.CommandStatus._read(v))
+
+    def create(self, device: str, *, kind: m.CommandKind, valid_s: int) -> m.CommandStatus:
+        """Queue a command for a device."""
+        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/commands", body=m.CreateCommand(kind=kind, valid_s=valid_s))
+        return _base.read(answer, lambda v: m.CommandStatus._read(v))
+
+
+class Devices(_base.Resource):
+    """Operations of the tag `devices`."""
+
+    __slots__ = ()
+
+    def list(self, *, fleet: m.FleetId | None = None) -> Iterator[m.Device]:
+        """List devices, ordered by id, one page at a time.
+
+        fleet: Return only devices of this fleet.
+        """
+
+        def page(after: str | None) -> builtins.list[m.Device]:
+            answer = _base.call(self._core, "GET", _base.target("/api/v1/devices", {"after": after, "limit": 500, "fleet": fleet}))
+            return _base.read(answer, lambda v: [m.Device._read(x) for x in _base.items(v)])
+
+        return _base.pages(page, lambda last: last.id, 500)
+
+    def get(self, device: str) -> m.Device:
+        """Get a device."""
+        answer = _base.call(self._core, "GET", f"/api/v1/devices/{_base.segment(device)}")
+        return _base.read(answer, lambda v: m.Device._read(v))
+
+    def change_boot(
+        self,
+        device: str,
+        *,
+        change: m.BootKeyChange,
+        may_end_fallback: bool | None = None,
+    ) -> m.Device:
+        """Change the Secure Boot keys of a device. The device applies the change once it learns of it."""
+        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/boot-keys", body=m.ChangeBoot(change=change, may_end_fallback=may_end_fallback))
+        return _base.read(answer, lambda v: m.Device._read(v))
+
+    def get_certificate(self, device: str) -> str:
+        """Get the certificate of a device, PEM."""
+        return _base.as_text(_base.call(self._core, "GET", f"/api/v1/devices/{_base.segment(device)}/certificate"))
+
+    def forgive(self, device: str, *, version: m.Version) -> m.Device:
+        """Allow a device to try a version again after a rollback."""
+        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/forgive", body=m.Forgive(version=version))
+        return _base.read(answer, lambda v: m.Device._read(v))
+
+    def get_recovery_key(self, device: str) -> m.RecoveryKeyStatus:
+        """Check whether the server keeps a recovery key for the data partition of a device."""
+        answer = _base.call(self._core, "GET", f"/api/v1/devices/{_base.segment(device)}/recovery-key")
+        return _base.read(answer, lambda v: m.RecoveryKeyStatus._read(v))
+
+    def show_recovery_key(
+        self,
+        device: str,
+        *,
+        reason: str,
+        previous: bool | None = None,
+    ) -> m.ShownRecoveryKey:
+        """Show the recovery key of a device. The server first records operator and reason in the audit
+        log. Once the device learns of that, it makes a new key at its next boot.
+        """
+        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/recovery-key", body=m.ShowRecoveryKey(reason=reason, previous=previous))
+        return _base.read(answer, lambda v: m.ShownRecoveryKey._read(v))
+
+    def release_hold(self, device: str) -> m.Device:
+        """Release a hold, the only revocation that can be undone."""
+        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/release-hold")
+        return _base.read(answer, lambda v: m.Device._read(v))
+
+    def revoke(self, device: str, *, reason: m.RevocationReason | None = None) -> m.Device:
+        """Revoke the certificate of a device and disconnect the device at once."""
+        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/revoke", body=m.Revoke(reason=reason))
+        return _base.read(answer, lambda v: m.Device._read(v))
+
+    def get_record_without_token(self) -> m.EnrollmentRecord:
+        """Get the enrollment record without a token: the device shows a pairing code, which an operator
+        enters.
+        """
+        answer = _base.call(self._core, "GET", "/api/v1/enrollment-record")
+        return _base.read(answer, lambda v: m.EnrollmentRecord._read(v))
+
+    def list_fleets(self) -> builtins.list[m.Fleet]:
+        """List fleets that have, or had, a device."""
+        answer = _base.call(self._core, "GET", "/api/v1/fleets")
+        return _base.read(answer, lambda v: [m.Fleet._read(x) for x in _base.items(v)])
+
+    def provision(
+        self,
+        fleet: str,
+        *,
+        valid_s: int,
+        ek_sha256: str | None = None,
+        fleet_keys: bool | None = None,
+        proxy: str | None = None,
+        release: m.ReleaseName | None = None,
+    ) -> m.Provisioned:
+        """Provision a new device: create its id, its enrollment token and its Secure Boot keys. Only this
+        response contains the token.
+        """
+        answer = _base.call(self._core, "POST", f"/api/v1/fleets/{_base.segment(fleet)}/devices", body=m.Provision(valid_s=valid_s, ek_sha256=ek_sha256, fleet_keys=fleet_keys, proxy=proxy, release=release))
+        return _base.read(answer, lambda v: m.Provisioned._read(v))
+
+    def create_enrollment(self, fleet: str, *, valid_s: int) -> m.Enrollment:
+        """Create a one-time enrollment token. Only this response contains it."""
+        answer = _base.call(self._core, "POST", f"/api/v1/fleets/{_base.segment(fleet)}/enrollments", body=m.CreateEnrollment(valid_s=valid_s))
+        return _base.read(answer, lambda v: m.Enrollment._read(v))
+
+    def readmit_fleet(self, fleet: str, *, reason: str, valid_s: int) -> m.Readmission:
+        """Readmit devices of a fleet whose certificates have expired and whose keys are files. An attacker
+        with a copy of such a device's disk can then connect as that device.
+        """
+        answer = _base.call(self._core, "POST", f"/api/v1/fleets/{_base.segment(fleet)}/readmission", body=m.CreateReadmission(reason=reason, valid_s=valid_s))
+        return _base.read(answer, lambda v: m.Readmission._read(v))
+
+    def enter_code(self, *, code: str, fleet: m.FleetId) -> m.Paired:
+        """Enter the pairing code that a device shows, so that it may enroll into the fleet."""
+        answer = _base.call(self._core, "POST", "/api/v1/pairings", body=m.Pair(code=code, fleet=fleet))
+        return _base.read(answer, lambda v: m.Paired._read(v))
+
+
+class Events(_base.Resource):
+    """Operations of the tag `events`."""
+
+    __slots__ = ()
+
+    def stream(self) -> Iterator[m.Event | None]:
+        """Watch changes as server-sent events, one for each change. A client that lags gets the event
+        `lagged` and must read the resources again.
+        """
+        return _base.events(self._core, lambda v: m._read_Event(v))
+
+
+class Profiles(_base.Resource):
+    """Operations of the tag `profiles`."""
+
+    __slots__ = ()
+
+    def list(self) -> builtins.list[m.ProfileRevision]:
+        """List the newest revision of each profile."""
+        answer = _base.call(self._core, "GET", "/api/v1/profiles")
+        return _base.read(answer, lambda v: [m.ProfileRevision._read(x) for x in _base.items(v)])
+
+    def save(self, profile: m.Profile | Mapping[str, Any]) -> m.ProfileRevision:
+        """Save a profile as the next revision of its line. An unchanged profile keeps its revision."""
+        answer = _base.call(self._core, "POST", "/api/v1/profiles", body=profile)
+        return _base.read(answer, lambda v: m.ProfileRevision._read(v))
+
+    def check_document(self, *, text: str) -> m.CheckedProfile:
+        """Check a document. Saves nothing."""
+        answer = _base.call(self._core, "POST", "/api/v1/profiles/check", body=m.ProfileText(text=text))
+        return _base.read(answer, lambda v: m.CheckedProfile._read(v))
+
+    def save_document(self, *, text: str) -> m.ProfileRevision:
+        """Save a document as the next revision of its profile. The document is TOML and may extend
+        fragments. An unchanged document keeps its revision.
+        """
+        answer = _base.call(self._core, "POST", "/api/v1/profiles/documents", body=m.ProfileText(text=text))
+        return _base.read(answer, lambda v: m.ProfileRevision._read(v))
+
+    def list_library(self) -> builtins.list[m.LibraryEntry]:
+        """List the fragments that profiles can extend: package sets, user sets, service sets, baselines,
+        templates and profiles of this server.
+        """
+        answer = _base.call(self._core, "GET", "/api/v1/profiles/library")
+        return _base.read(answer, lambda v: [m.LibraryEntry._read(x) for x in _base.items(v)])
+
+    def search_packages(self, *, q: str, limit: int | None = None) -> m.SuiteSearch:
+        """Search the packages and units of the suite that images are made from. Without words the answer
+        only says which suite is searched.
+
+        q: Words, separated by spaces.
+        limit: Maximum number of packages, and of units, 1 to 100; default 20.
+        """
+        answer = _base.call(self._core, "GET", _base.target("/api/v1/profiles/packages", {"q": q, "limit": limit}))
+        return _base.read(answer, lambda v: m.SuiteSearch._read(v))
+
+    def list_revisions(self, line: str) -> builtins.list[m.ProfileRevision]:
+        """List the newest revisions of a profile."""
+        answer = _base.call(self._core, "GET", f"/api/v1/profiles/{_base.segment(line)}/revisions")
+        return _base.read(answer, lambda v: [m.ProfileRevision._read(x) for x in _base.items(v)])
+
+    def get_revision(self, line: str, number: int) -> m.ProfileRevision:
+        """Get a revision of a profile."""
+        answer = _base.call(self._core, "GET", f"/api/v1/profiles/{_base.segment(line)}/revisions/{_base.segment(number)}")
+        return _base.read(answer, lambda v: m.ProfileRevision._read(v))
+
+    def get_changes(self, line: str, number: int, to: int) -> m.ProfileChanges:
+        """Get what differs between two revisions of a profile, and what that changes on a device."""
+        answer = _base.call(self._core, "GET", f"/api/v1/profiles/{_base.segment(line)}/revisions/{_base.segment(number)}/changes/{_base.segment(to)}")
+        return _base.read(answer, lambda v: m.ProfileChanges._read(v))
+
+
+class Releases(_extras.Releases):
+    """Operations of the tag `releases`."""
+
+    __slots__ = ()
+
+    def list(self) -> builtins.list[m.Release]:
+        """List the newest releases."""
+        answer = _base.call(self._core, "GET", "/api/v1/releases")
+        return _base.read(answer, lambda v: [m.Release._read(x) for x in _base.items(v)])
+
+    def get(self, release: str) -> m.Release:
+        """Get a release."""
+        answer = _base.call(self._core, "GET", f"/api/v1/releases/{_base.segment(release)}")
+        return _base.read(answer, lambda v: m.Release._read(v))
+
+    def prove(
+        self,
+        release: str,
+        *,
+        proof: str,
+        signatures: Sequence[tuple[str, str]],
+    ) -> m.Release:
+        """Add the boot proof of a release: a statement, signed by release keys, that a device booted it
+        and measured what its manifest predicts.
+        """
+        answer = _base.call(self._core, "PUT", f"/api/v1/releases/{_base.segment(release)}/boot-proof", body=m.SignedBootProof(proof=proof, signatures=signatures))
+        return _base.read(answer, lambda v: m.Release._read(v))
+
+    def upload_file(self, release: str, path: str, file: str | PathLike[str]) -> None:
+        """Upload a file of a release that is not published yet."""
+        _base.call(self._core, "PUT", f"/api/v1/releases/{_base.segment(release)}/files/{_base.segments(path)}", file=file)
+
+    def publish(self, release: str) -> m.Release:
+        """Verify an uploaded release and publish it. A published release never changes."""
+        answer = _base.call(self._core, "POST", f"/api/v1/releases/{_base.segment(release)}/publish")
+        return _base.read(answer, lambda v: m.Release._read(v))
+
+    def revoke(self, release: str) -> m.Release:
+        """Revoke a release. Its rollouts end, and no device gets it any more."""
+        answer = _base.call(self._core, "POST", f"/api/v1/releases/{_base.segment(release)}/revoke")
+        return _base.read(answer, lambda v: m.Release._read(v))
+
+
+class Rollouts(_extras.Rollouts):
+    """Operations of the tag `rollouts`."""
+
+    __slots__ = ()
+
+    def list(self) -> builtins.list[m.RolloutSummary]:
+        """List the newest rollouts."""
+        answer = _base.call(self._core, "GET", "/api/v1/rollouts")
+        return _base.read(answer, lambda v: [m.RolloutSummary._read(x) for x in _base.items(v)])
+
+    def start(
+        self,
+        *,
+        release: m.ReleaseName,
+        fleet: m.FleetId,
+        plan: m.RolloutPlan | None = None,
+    ) -> m.RolloutSummary:
+        """Start a rollout: to everybody at once, or in waves. The devices of a large fleet join in chunks, while the rollout is `starting`."""
+        answer = _base.call(self._core, "POST", "/api/v1/rollouts", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
+        return _base.read(answer, lambda v: m.RolloutSummary._read(v))
+
+    def get(
+        self,
+        rollout: str,
+        *,
+        category: Literal["failed", "unconfirmed", "moving", "waiting", "pending", "unreached", "succeeded"] | None = None,
+        after: m.DeviceId | None = None,
+        limit: int | None = None,
+    ) -> m.Rollout:
+        """Get a rollout, with a page of its devices.
+
+        category: Return only devices of this category.
+        after: The last device of the previous page; absent for the first page.
+        limit: Maximum number of devices in the page, 1 to 1000; default 100.
+        """
+        answer = _base.call(self._core, "GET", _base.target(f"/api/v1/rollouts/{_base.segment(rollout)}", {"category": category, "after": after, "limit": limit}))
+        return _base.read(answer, lambda v: m.Rollout._read(v))
+
+    def get_pages(
+        self,
+        rollout: str,
+        *,
+        category: Literal["failed", "unconfirmed", "moving", "waiting", "pending", "unreached", "succeeded"] | None = None,
+    ) -> Iterator[m.Rollout]:
+        """Every page: Get a rollout, with a page of its devices.
+
+        category: Return only devices of this category.
+        """
+
+        def page(after: str | None) -> m.Rollout:
+            answer = _base.call(self._core, "GET", _base.target(f"/api/v1/rollouts/{_base.segment(rollout)}", {"category": category, "after": after, "limit": 1000}))
+            return _base.read(answer, lambda v: m.Rollout._read(v))
+
+        return _base.chain(page, lambda last: last.next)
+
+    def abort(self, rollout: str) -> m.RolloutSummary:
+        """Abort a rollout. Devices that have not started the update keep what they run. The offers of a
+        large fleet are withdrawn in chunks, while the rollout is `aborting`.
+        """
+        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/abort")
+        return _base.read(answer, lambda v: m.RolloutSummary._read(v))
+
+    def begin_wave(self, rollout: str, *, reason: str) -> m.RolloutSummary:
+        """Begin the next wave of a rollout, whatever it waits for: its time, its soak time, or an operator."""
+        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/next", body=m.NextWave(reason=reason))
+        return _base.read(answer, lambda v: m.RolloutSummary._read(v))
+
+    def pause(self, rollout: str) -> m.RolloutSummary:
+        """Pause a rollout. No other device is offered the release, and those that have not rebooted into it
+        lose their offer; of a large fleet in chunks, while the rollout is `pausing`.
+        """
+        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/pause")
+        return _base.read(answer, lambda v: m.RolloutSummary._read(v))
+
+    def resume(self, rollout: str) -> m.RolloutSummary:
+        """Resume a rollout that is paused. Its errors so far are accepted."""
+        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/resume")
+        return _base.read(answer, lambda v: m.RolloutSummary._read(v))
+
+
+class Secrets(_base.Resource):
+    """Operations of the tag `secrets`."""
+
+    __slots__ = ()
+
+    def list(self, fleet: str) -> builtins.list[m.FleetSecret]:
+        """List the names of the secrets of a fleet. The API never returns a secret's value."""
+        answer = _base.call(self._core, "GET", f"/api/v1/fleets/{_base.segment(fleet)}/secrets")
+        return _base.read(answer, lambda v: [m.FleetSecret._read(x) for x in _base.items(v)])
+
+    def remove(self, fleet: str, name: str) -> builtins.list[m.FleetSecret]:
+        """Remove a secret of a fleet."""
+        answer = _base.call(self._core, "DELETE", f"/api/v1/fleets/{_base.segment(fleet)}/secrets/{_base.segment(name)}")
+        return _base.read(answer, lambda v: [m.FleetSecret._read(x) for x in _base.items(v)])
+
+    def set(self, fleet: str, name: str, *, value: str) -> builtins.list[m.FleetSecret]:
+        """Set a secret of a fleet. Devices get it once they reach the policy's minimum level for secrets."""
+        answer = _base.call(self._core, "PUT", f"/api/v1/fleets/{_base.segment(fleet)}/secrets/{_base.segment(name)}", body=m.SetSecret(value=value))
+        return _base.read(answer, lambda v: [m.FleetSecret._read(x) for x in _base.items(v)])
+
+
+class Server(_base.Resource):
+    """Operations of the tag `server`."""
+
+    __slots__ = ()
+
+    def document(self) -> Any:
+        """Get this document. It contains no secrets."""
+        return _base.as_json(_base.call(self._core, "GET", "/api/v1/openapi.json"))
+
+    def healthz(self) -> str:
+        """Check that the server can serve devices."""
+        return _base.as_text(_base.call(self._core, "GET", "/healthz"))
+
+    def livez(self) -> str:
+        """Check that the server process runs."""
+        return _base.as_text(_base.call(self._core, "GET", "/livez"))
+
+    def metrics(self) -> str:
+        """Get figures about the server, in the text format of Prometheus."""
+        return _base.as_text(_base.call(self._core, "GET", "/metrics"))
+
+    def crl(self, issuer: str) -> bytes:
+        """Get the CRL of an intermediate CA for devices, DER (RFC 5280). The path contains the id of its
+        key, as in the distribution point of each certificate.
+        """
+        return _base.call(self._core, "GET", f"/pki/{_base.segment(issuer)}.crl")
+
+    def readyz(self) -> str:
+        """Check that the server is ready; the error names everything that is missing."""
+        return _base.as_text(_base.call(self._core, "GET", "/readyz"))
+
+
+class Trust(_base.Resource):
+    """Operations of the tag `trust`."""
+
+    __slots__ = ()
+
+    def list_transitions(self) -> builtins.list[m.SignedTransition]:
+        """List transitions: signed documents by which old trust anchors (root CA, release keys, audit log
+        key) introduce new ones.
+        """
+        answer = _base.call(self._core, "GET", "/api/v1/transitions")
+        return _base.read(answer, lambda v: [m.SignedTransition._read(x) for x in _base.items(v)])
+
+    def import_transition(
+        self,
+        signed_transition: m.SignedTransition | Mapping[str, Any],
+    ) -> builtins.list[m.SignedTransition]:
+        """Import a transition, and announce it to devices. The server keeps it forever. Importing it again
+        with other signatures adds these signatures.
+        """
+        answer = _base.call(self._core, "POST", "/api/v1/transitions", body=signed_transition)
+        return _base.read(answer, lambda v: [m.SignedTransition._read(x) for x in _base.items(v)])
+
+    def get(self) -> m.TrustStatus:
+        """Get the trust bundle: which intermediate CAs count, which of them issue, and how many devices
+        have the bundle.
+        """
+        answer = _base.call(self._core, "GET", "/api/v1/trust-bundle")
+        return _base.read(answer, lambda v: m.TrustStatus._read(v))
+
+    def import_bundle(
+        self,
+        *,
+        bundle: m.SignedBundle,
+        transcript: str,
+        transcript_signature: str,
+        anyway: bool | None = None,
+    ) -> m.TrustStatus:
+        """Import the result of a root ceremony: a trust bundle, and the transcript of how it was made."""
+        answer = _base.call(self._core, "POST", "/api/v1/trust-bundle", body=m.ImportBundle(bundle=bundle, transcript=transcript, transcript_signature=transcript_signature, anyway=anyway))
+        return _base.read(answer, lambda v: m.TrustStatus._read(v))
+
+    def switch_issuer(
+        self,
+        *,
+        purpose: str,
+        certificate_sha256: str,
+        anyway: bool | None = None,
+    ) -> m.TrustStatus:
+        """Make another intermediate CA of the trust bundle the issuer."""
+        answer = _base.call(self._core, "POST", "/api/v1/trust-bundle/issuer", body=m.SwitchIssuer(purpose=purpose, certificate_sha256=certificate_sha256, anyway=anyway))
+        return _base.read(answer, lambda v: m.TrustStatus._read(v))
+
+
+class Workers(_base.Resource):
+    """Operations of the tag `workers`."""
+
+    __slots__ = ()
+
+    def list(self) -> builtins.list[m.Worker]:
+        """List build workers."""
+        answer = _base.call(self._core, "GET", "/api/v1/workers")
+        return _base.read(answer, lambda v: [m.Worker._read(x) for x in _base.items(v)])
+
+    def add(self, *, name: m.WorkerName) -> m.CreatedWorker:
+        """Add a build worker. Only this response contains its token."""
+        answer = _base.call(self._core, "POST", "/api/v1/workers", body=m.CreateWorker(name=name))
+        return _base.read(answer, lambda v: m.CreatedWorker._read(v))
+
+    def remove(self, worker: str) -> builtins.list[m.Worker]:
+        """Remove a build worker. Its token is no longer valid."""
+        answer = _base.call(self._core, "DELETE", f"/api/v1/workers/{_base.segment(worker)}")
+        return _base.read(answer, lambda v: [m.Worker._read(x) for x in _base.items(v)])
+
+
+class Resources(_base.Core):
+    """An attribute for each resource."""
+
+    @property
+    def accounts(self) -> Accounts:
+        """Operations of the tag `accounts`."""
+        return Accounts(self._core)
+
+    @property
+    def attestation(self) -> Attestation:
+        """Operations of the tag `attestation`."""
+        return Attestation(self._core)
+
+    @property
+    def audit(self) -> Audit:
+        """Operations of the tag `audit`."""
+        return Audit(self._core)
+
+    @property
+    def builds(self) -> Builds:
+        """Operations of the tag `builds`."""
+        return Builds(self._core)
+
+    @property
+    def commands(self) -> Commands:
+        """Operations of the tag `commands`."""
+        return Commands(self._core)
+
+    @property
+    def devices(self) -> Devices:
+        """Operations of the tag `devices`."""
+        return Devices(self._core)
+
+    @property
+    def events(self) -> Events:
+        """Operations of the tag `events`."""
+        return Events(self._core)
+
+    @property
+    def profiles(self) -> Profiles:
+        """Operations of the tag `profiles`."""
+        return Profiles(self._core)
+
+    @property
+    def releases(self) -> Releases:
+        """Operations of the tag `releases`."""
+        return Releases(self._core)
+
+    @property
+    def rollouts(self) -> Rollouts:
+        """Operations of the tag `rollouts`."""
+        return Rollouts(self._core)
+
+    @property
+    def secrets(self) -> Secrets:
+        """Operations of the tag `secrets`."""
+        return Secrets(self._core)
+
+    @property
+    def server(self) -> Server:
+        """Operations of the tag `server`."""
+        return Server(self._core)
+
+    @property
+    def trust(self) -> Trust:
+        """Operations of the tag `trust`."""
+        return Trust(self._core)
+
+    @property
+    def workers(self) -> Workers:
+        """Operations of the tag `workers`."""
+        return Workers(self._core)
+
+
+OPERATIONS = {
+    "list_accounts": "accounts.list",
+    "add_account": "accounts.add",
+    "get_account": "accounts.get",
+    "disable_account": "accounts.disable",
+    "enable_account": "accounts.enable",
+    "grant_role": "accounts.grant_role",
+    "remove_role": "accounts.remove_role",
+    "create_link": "accounts.create_link",
+    "offboard_account": "accounts.offboard",
+    "get_me": "accounts.get_me",
+    "list_sessions": "accounts.list_sessions",
+    "end_session": "accounts.end_session",
+    "list_tokens": "accounts.list_tokens",
+    "create_token": "accounts.create_token",
+    "remove_token": "accounts.remove_token",
+    "get_attestation": "attestation.get",
+    "accept_firmware": "attestation.accept_firmware",
+    "challenge": "attestation.challenge",
+    "get_ear": "attestation.get_ear",
+    "get_policy": "attestation.get_policy",
+    "set_policy": "attestation.set_policy",
+    "challenge_fleet": "attestation.challenge_fleet",
+    "list_manufacturers": "attestation.list_manufacturers",
+    "add_manufacturers": "attestation.add_manufacturers",
+    "remove_manufacturer": "attestation.remove_manufacturer",
+    "get_checkpoint": "audit.get_checkpoint",
+    "get_consistency": "audit.get_consistency",
+    "list_entries": "audit.list_entries",
+    "get_proof": "audit.get_proof",
+    "list_builds": "builds.list",
+    "create_build": "builds.create",
+    "get_build": "builds.get",
+    "approve_signature": "builds.approve_signature",
+    "get_record": "builds.get_record",
+    "sign_build": "builds.sign",
+    "get_signature": "builds.get_signature",
+    "request_signature": "builds.request_signature",
+    "get_command": "commands.get",
+    "create_command": "commands.create",
+    "list_devices": "devices.list",
+    "get_device": "devices.get",
+    "change_boot": "devices.change_boot",
+    "get_certificate": "devices.get_certificate",
+    "forgive_device": "devices.forgive",
+    "get_recovery_key": "devices.get_recovery_key",
+    "show_recovery_key": "devices.show_recovery_key",
+    "release_hold": "devices.release_hold",
+    "revoke_device": "devices.revoke",
+    "get_record_without_token": "devices.get_record_without_token",
+    "list_fleets": "devices.list_fleets",
+    "provision_device": "devices.provision",
+    "create_enrollment": "devices.create_enrollment",
+    "readmit_fleet": "devices.readmit_fleet",
+    "enter_code": "devices.enter_code",
+    "events": "events.stream",
+    "list_profiles": "profiles.list",
+    "save_profile": "profiles.save",
+    "check_document": "profiles.check_document",
+    "save_document": "profiles.save_document",
+    "list_library": "profiles.list_library",
+    "search_packages": "profiles.search_packages",
+    "list_revisions": "profiles.list_revisions",
+    "get_revision": "profiles.get_revision",
+    "get_changes": "profiles.get_changes",
+    "list_releases": "releases.list",
+    "get_release": "releases.get",
+    "prove_release": "releases.prove",
+    "upload_file": "releases.upload_file",
+    "publish_release": "releases.publish",
+    "revoke_release": "releases.revoke",
+    "list_rollouts": "rollouts.list",
+    "start_rollout": "rollouts.start",
+    "get_rollout": "rollouts.get",
+    "abort_rollout": "rollouts.abort",
+    "begin_wave": "rollouts.begin_wave",
+    "pause_rollout": "rollouts.pause",
+    "resume_rollout": "rollouts.resume",
+    "list_secrets": "secrets.list",
+    "remove_secret": "secrets.remove",
+    "set_secret": "secrets.set",
+    "document": "server.document",
+    "healthz": "server.healthz",
+    "livez": "server.livez",
+    "metrics": "server.metrics",
+    "crl": "server.crl",
+    "readyz": "server.readyz",
+    "list_transitions": "trust.list_transitions",
+    "import_transition": "trust.import_transition",
+    "get_trust": "trust.get",
+    "import_bundle": "trust.import_bundle",
+    "switch_issuer": "trust.switch_issuer",
+    "list_workers": "workers.list",
+    "add_worker": "workers.add",
+    "remove_worker": "workers.remove",
+}
+"""The method of each operation of the OpenAPI document."""

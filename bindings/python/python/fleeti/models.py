@@ -1,0 +1,5718 @@
+# Generated from fleeti-server/openapi.json by `cargo xtask sdk`.
+"""What the API of a Fleeti server reads and writes.
+
+Each class is immutable. `from_json` reads a value and raises `AnswerError` for one of another form;
+`to_json` writes it. A field that is absent is `None`, or `()` for a list. A name that is a word of
+Python has an underscore at its end: `from_`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeAlias
+
+from . import _base
+
+
+class Account(_base.Model):
+    """An account."""
+
+    name: AccountName
+    """Its name, which the audit log shows. It is never given to another account."""
+    kind: AccountKind
+    """Who it is for."""
+    grants: Sequence[Grant]
+    """Its roles."""
+    created_s: int
+    """When it was added, Unix seconds."""
+    has_password: bool
+    """Whether it has a password."""
+    disabled_s: int | None = None
+    """When it was disabled, Unix seconds."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Account:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "kind": _base.choice(value["kind"]),
+                "grants": [Grant._read(x) for x in _base.items(value["grants"])],
+                "created_s": _base.integer(value["created_s"]),
+                "has_password": _base.boolean(value["has_password"]),
+                "disabled_s": None if (y := get("disabled_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class AccountDetails(_base.Model):
+    """An account with everything that accepts its holder."""
+
+    account: Account
+    """The account."""
+    sessions: Sequence[LoginSession]
+    """Its login sessions."""
+    tokens: Sequence[ApiToken]
+    """Its API tokens."""
+    open_enrollments: int
+    """Number of enrollment tokens that it created and that no device has used."""
+    elsewhere: Sequence[str]
+    """What else may accept the person, which the server cannot end."""
+
+    @classmethod
+    def _read(cls, value: Any) -> AccountDetails:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "account": Account._read(value["account"]),
+                "sessions": [LoginSession._read(x) for x in _base.items(value["sessions"])],
+                "tokens": [ApiToken._read(x) for x in _base.items(value["tokens"])],
+                "open_enrollments": _base.integer(value["open_enrollments"]),
+                "elsewhere": [_base.text(x) for x in _base.items(value["elsewhere"])],
+            },
+        )
+
+
+class AddTpmManufacturers(_base.Model):
+    """`POST /tpm-manufacturers`: adds trusted certificates of TPM manufacturers."""
+
+    kind: TpmKind
+    """What kind of TPM the manufacturers make."""
+    file: str
+    """A file as the manufacturer publishes it (PEM, DER or PKCS#7), base64; at most 512 KiB before
+    encoding.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> AddTpmManufacturers:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "kind": _base.choice(value["kind"]),
+                "file": _base.text(value["file"]),
+            },
+        )
+
+
+class ApiToken(_base.Model):
+    """An API token, without its secret."""
+
+    id: str
+    """Its id, which the audit log shows."""
+    account: AccountName
+    """Its account."""
+    label: str
+    """What it is for."""
+    created_s: int
+    """When it was created, Unix seconds."""
+    expires_s: int
+    """When it ends, Unix seconds."""
+    permissions: Sequence[Permission] | None = None
+    """The permissions that it is limited to; all those of its account if missing."""
+    used_s: int | None = None
+    """When it was last used, Unix seconds, to the minute."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ApiToken:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "account": _base.text(value["account"]),
+                "label": _base.text(value["label"]),
+                "created_s": _base.integer(value["created_s"]),
+                "expires_s": _base.integer(value["expires_s"]),
+                "permissions": None if (y := get("permissions")) is None else [_base.choice(x) for x in _base.items(y)],
+                "used_s": None if (y := get("used_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class Approver(_base.Model):
+    """A person who may approve releases."""
+
+    name: str
+    """Name, for example `alice`."""
+    key_id: str
+    """Id of the approver key."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Approver:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "key_id": _base.text(value["key_id"]),
+            },
+        )
+
+
+class Artifact(_base.Model):
+    """A file of a release."""
+
+    path: str
+    """Path in the release directory, for example `raw/kiosk_2.efi`."""
+    size: int
+    """Size, bytes."""
+    sha256: str
+    """SHA-256, hexadecimal."""
+    authenticode: str | None = None
+    """Authenticode digest of an EFI binary (SHA-256, hexadecimal); absent for other files. The
+    signature of each device is over this digest, and the firmware measures it into PCR 4.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> Artifact:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "path": _base.text(value["path"]),
+                "size": _base.integer(value["size"]),
+                "sha256": _base.text(value["sha256"]),
+                "authenticode": None if (y := get("authenticode")) is None else _base.text(y),
+            },
+        )
+
+
+class AskedFleet(_base.Model):
+    """The response to `POST /fleets/{fleet}/attestation/challenge`."""
+
+    asked: int
+    """Number of connected devices that were challenged."""
+
+    @classmethod
+    def _read(cls, value: Any) -> AskedFleet:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "asked": _base.integer(value["asked"]),
+            },
+        )
+
+
+class Attestation(_base.Model):
+    """`GET /devices/{id}/attestation`."""
+
+    level: Level
+    """The level that counts now."""
+    level_code: str
+    """Code of the level, for example `L4`."""
+    is_fresh: bool
+    """Whether the last result still counts."""
+    pcrs: Sequence[MeasuredPcr]
+    """Measurements by PCR."""
+    result: AttestationResult | None = None
+    """The last result; `null` for a device that never sent evidence."""
+    tpm: Tpm | None = None
+    """The TPM; `null` for a device that has not identified one."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Attestation:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "level": _base.choice(value["level"]),
+                "level_code": _base.text(value["level_code"]),
+                "is_fresh": _base.boolean(value["is_fresh"]),
+                "pcrs": [MeasuredPcr._read(x) for x in _base.items(value["pcrs"])],
+                "result": None if (y := get("result")) is None else AttestationResult._read(y),
+                "tpm": None if (y := get("tpm")) is None else Tpm._read(y),
+            },
+        )
+
+
+class AttestationPolicy(_base.Model):
+    """The appraisal policy of a fleet: what the fleet requires of its devices. A setting that is
+    absent permits nothing, so an empty policy accepts no device.
+    """
+
+    firmware: Firmware | None = None
+    """Accepted firmware."""
+    proved_releases: bool | None = None
+    """Roll out only releases that have a boot proof."""
+    secrets: Level | None = None
+    """Minimum level to receive secrets."""
+    success: Level | None = None
+    """Minimum level to count as a success in a rollout. From L2 on, the device must prove that it
+    runs the release.
+    """
+    update: Level | None = None
+    """Minimum level to receive updates. A device below it is blocked."""
+
+    @classmethod
+    def _read(cls, value: Any) -> AttestationPolicy:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "firmware": None if (y := get("firmware")) is None else _read_Firmware(y),
+                "proved_releases": None if (y := get("proved_releases")) is None else _base.boolean(y),
+                "secrets": None if (y := get("secrets")) is None else _base.choice(y),
+                "success": None if (y := get("success")) is None else _base.choice(y),
+                "update": None if (y := get("update")) is None else _base.choice(y),
+            },
+        )
+
+
+class AttestationResult(_base.Model):
+    """What the verifier concluded from the last evidence of a device (RFC 9334: Attestation Result)."""
+
+    level: Level
+    """The level that the evidence reached."""
+    claims: Sequence[Claim]
+    """The claims that the level is based on."""
+    appraised_s: int
+    """When the evidence was appraised, Unix seconds."""
+    evidence: str
+    """SHA-256 of the quote."""
+    release: ReleaseName | None = None
+    """The release that was measured; `null` if it is not a known one."""
+
+    @classmethod
+    def _read(cls, value: Any) -> AttestationResult:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "level": _base.choice(value["level"]),
+                "claims": [Claim._read(x) for x in _base.items(value["claims"])],
+                "appraised_s": _base.integer(value["appraised_s"]),
+                "evidence": _base.text(value["evidence"]),
+                "release": None if (y := get("release")) is None else _base.text(y),
+            },
+        )
+
+
+class Audit(_base.Model):
+    """The Linux audit daemon."""
+
+    enabled: bool | None = None
+    """Run the audit daemon with rules for logins, sudo, time, accounts and modules."""
+    rules: Sequence[str] = ()
+    """Rules of your own, in the form of audit.rules(7)."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Audit:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "enabled": None if (y := get("enabled")) is None else _base.boolean(y),
+                "rules": () if (y := get("rules")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
+class AuditConsistency(_base.Model):
+    """The consistency proof between two sizes of the audit log."""
+
+    hashes: Sequence[str]
+    """Hashes, base64 (RFC 9162, 2.1.4)."""
+
+    @classmethod
+    def _read(cls, value: Any) -> AuditConsistency:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "hashes": [_base.text(x) for x in _base.items(value["hashes"])],
+            },
+        )
+
+
+class AuditEntries(_base.Model):
+    """Entries of the audit log."""
+
+    lines: Sequence[str]
+    """Lines of canonical JSON, oldest first. The leaves of the Merkle tree are the SHA-256 of
+    exactly these bytes (RFC 9162, 2.1.1).
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> AuditEntries:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "lines": [_base.text(x) for x in _base.items(value["lines"])],
+            },
+        )
+
+
+class AuditProof(_base.Model):
+    """An entry of the audit log with its inclusion proof."""
+
+    entry: str
+    """The entry: a line of canonical JSON."""
+    hashes: Sequence[str]
+    """Hashes of the inclusion proof, from the leaf upwards, base64 (RFC 9162, 2.1.3)."""
+    checkpoint: str
+    """The checkpoint whose root hash the proof leads to: a signed note (C2SP tlog-checkpoint)."""
+
+    @classmethod
+    def _read(cls, value: Any) -> AuditProof:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "entry": _base.text(value["entry"]),
+                "hashes": [_base.text(x) for x in _base.items(value["hashes"])],
+                "checkpoint": _base.text(value["checkpoint"]),
+            },
+        )
+
+
+class Bond(_base.Model):
+    """A bond of several interfaces."""
+
+    name: str
+    """Name of its interface, at most 15 characters."""
+    mode: BondMode | None = None
+    """How the interfaces are used."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Bond:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "mode": None if (y := get("mode")) is None else _base.choice(y),
+            },
+        )
+
+
+class BootKeyChangeBeginEpoch(_base.Model):
+    """Add a new db key beside the current one. New signatures are made with the new key."""
+
+    type: Literal["begin_epoch"] = "begin_epoch"
+
+    @classmethod
+    def _read(cls, value: Any) -> BootKeyChangeBeginEpoch:
+        _base.entries(value)
+        return cls()
+
+
+class BootKeyChangeEndEpoch(_base.Model):
+    """Keep only the newest db key. The firmware then does not boot what older keys signed."""
+
+    type: Literal["end_epoch"] = "end_epoch"
+
+    @classmethod
+    def _read(cls, value: Any) -> BootKeyChangeEndEpoch:
+        _base.entries(value)
+        return cls()
+
+
+class BootKeyChangeForbid(_base.Model):
+    """Forbid a release: its UKI goes into dbx and does not boot, whichever key signed it."""
+
+    release: ReleaseName
+    """The release to forbid."""
+    type: Literal["forbid"] = "forbid"
+
+    @classmethod
+    def _read(cls, value: Any) -> BootKeyChangeForbid:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "release": _base.text(value["release"]),
+            },
+        )
+
+
+def _read_BootKeyChange(value: Any) -> BootKeyChange:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "begin_epoch":
+        return BootKeyChangeBeginEpoch._read(value)
+    if tag == "end_epoch":
+        return BootKeyChangeEndEpoch._read(value)
+    if tag == "forbid":
+        return BootKeyChangeForbid._read(value)
+    raise _base.unknown_variant("BootKeyChange", value)
+
+
+class BootProof(_base.Model):
+    """Proof that a device booted a release and measured what its manifest predicts."""
+
+    type: str
+    """Always `fleeti-boot-proof`."""
+    release: ReleaseName
+    """The release."""
+    manifest_sha256: str
+    """SHA-256 of the release's `manifest.json`, hexadecimal."""
+    device: DeviceId
+    """The device that booted the release."""
+    level: Level
+    """Attestation level of the device."""
+    pcrs: Mapping[str, str]
+    """PCR values of the device's quote, SHA-256, hexadecimal, by the number of the PCR."""
+    evidence: str
+    """SHA-256 of the quote, hexadecimal."""
+    proved_s: int
+    """When the evidence was appraised, Unix seconds."""
+
+    @classmethod
+    def _read(cls, value: Any) -> BootProof:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "type": _base.text(value["type"]),
+                "release": _base.text(value["release"]),
+                "manifest_sha256": _base.text(value["manifest_sha256"]),
+                "device": _base.text(value["device"]),
+                "level": _base.choice(value["level"]),
+                "pcrs": {k: _base.text(x) for k, x in _base.entries(value["pcrs"])},
+                "evidence": _base.text(value["evidence"]),
+                "proved_s": _base.integer(value["proved_s"]),
+            },
+        )
+
+
+class BootSecret(_base.Model):
+    """Which values of a secret of its boot a device holds, by the number of the change that set each."""
+
+    name: SecretName
+    """Name of the secret in the fleet."""
+    phase: BootSecretPhase
+    """What the device does with its values."""
+    fate: Fate | None = None
+    """Why the device does not use the other value; absent if it holds only one."""
+    other: int | None = None
+    """The value that the device holds beside it; absent if there is none."""
+    problem: str | None = None
+    """Why the device stores no value."""
+    until_s: int | None = None
+    """Until when the device waits for the server with the value in use, Unix seconds; absent if it
+    does not wait.
+    """
+    used: int | None = None
+    """The value in use; absent if the device uses none."""
+
+    @classmethod
+    def _read(cls, value: Any) -> BootSecret:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "phase": _base.choice(value["phase"]),
+                "fate": None if (y := get("fate")) is None else _read_Fate(y),
+                "other": None if (y := get("other")) is None else _base.integer(y),
+                "problem": None if (y := get("problem")) is None else _base.text(y),
+                "until_s": None if (y := get("until_s")) is None else _base.integer(y),
+                "used": None if (y := get("used")) is None else _base.integer(y),
+            },
+        )
+
+
+class BootSignatures(_base.Model):
+    """`GET /releases/{line}/{version}/boot.json`: signatures for this device only, by the path of the
+    EFI binary in the release: PKCS#7, DER, base64. Empty for a device that boots what is signed for
+    all devices.
+    """
+
+    binaries: Mapping[str, str]
+    """Signatures by path, for example `raw/kiosk_2.efi`."""
+
+    @classmethod
+    def _read(cls, value: Any) -> BootSignatures:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "binaries": {k: _base.text(x) for k, x in _base.entries(value["binaries"])},
+            },
+        )
+
+
+class BootSummary(_base.Model):
+    """What a device reports that it runs. Self-reported: it proves nothing."""
+
+    boot_id: str
+    """The kernel's boot id."""
+    running: ReleaseName
+    """`IMAGE_ID` and `IMAGE_VERSION` of os-release."""
+    slot: Slot
+    """The slot that it runs from."""
+    verity: Verity
+    """State of dm-verity."""
+    secure_boot: bool
+    """Value of the firmware's SecureBoot variable."""
+    firmware: FirmwareKeys | None = None
+    """Content of the firmware's Secure Boot variables; absent if the device has none."""
+    pcr11: str | None = None
+    """PCR 11 of the SHA-256 bank after `ready`, hexadecimal; `None` without a TPM."""
+    sealed_data: bool | None = None
+    """Whether the data partition is sealed to the TPM; absent from an older agent that does not
+    report it.
+    """
+    secrets: Sequence[BootSecret] = ()
+    """Secrets that the device needs to reach the server, as its image names them."""
+
+    @classmethod
+    def _read(cls, value: Any) -> BootSummary:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "boot_id": _base.text(value["boot_id"]),
+                "running": _base.text(value["running"]),
+                "slot": _base.choice(value["slot"]),
+                "verity": _base.choice(value["verity"]),
+                "secure_boot": _base.boolean(value["secure_boot"]),
+                "firmware": None if (y := get("firmware")) is None else FirmwareKeys._read(y),
+                "pcr11": None if (y := get("pcr11")) is None else _base.text(y),
+                "sealed_data": None if (y := get("sealed_data")) is None else _base.boolean(y),
+                "secrets": () if (y := get("secrets")) is None else [BootSecret._read(x) for x in _base.items(y)],
+            },
+        )
+
+
+class Bridge(_base.Model):
+    """A bridge."""
+
+    name: str
+    """Name of its interface, at most 15 characters."""
+    spanning_tree: bool | None = None
+    """Use the spanning tree protocol."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Bridge:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "spanning_tree": None if (y := get("spanning_tree")) is None else _base.boolean(y),
+            },
+        )
+
+
+class Build(_base.Model):
+    """A build."""
+
+    id: str
+    """Build id."""
+    release: ReleaseName
+    """The release that the build makes."""
+    revision: int
+    """Number of the profile revision that is built."""
+    phase: BuildPhase
+    """Phase of the build."""
+    created_s: int
+    """When the build was requested."""
+    detail: str
+    """What the worker does now, or why the build failed."""
+    directory: str | None = None
+    """Directory on the server that holds `build.json`, once the build has succeeded."""
+    signing: BuildPhase | None = None
+    """Phase of signing the build with this server's keys; `null` if nobody requested it."""
+    signing_detail: str | None = None
+    """What the signing job does now, or why it failed."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Build:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "release": _base.text(value["release"]),
+                "revision": _base.integer(value["revision"]),
+                "phase": _base.choice(value["phase"]),
+                "created_s": _base.integer(value["created_s"]),
+                "detail": _base.text(value["detail"]),
+                "directory": None if (y := get("directory")) is None else _base.text(y),
+                "signing": None if (y := get("signing")) is None else _base.choice(y),
+                "signing_detail": None if (y := get("signing_detail")) is None else _base.text(y),
+            },
+        )
+
+
+class Change(_base.Model):
+    """A field or an entry that differs."""
+
+    path: str
+    """Path. An entry of a list is named by its key, as in `users[ops].shell`; an entry without a
+    key belongs to the path of its list.
+    """
+    after: str | None = None
+    """The value after; `None` if there is none."""
+    before: str | None = None
+    """The value before; `None` if there was none."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Change:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "path": _base.text(value["path"]),
+                "after": None if (y := get("after")) is None else _base.text(y),
+                "before": None if (y := get("before")) is None else _base.text(y),
+            },
+        )
+
+
+class ChangeBoot(_base.Model):
+    """`POST /devices/{device}/boot-keys`."""
+
+    change: BootKeyChange
+    """The change to make."""
+    may_end_fallback: bool | None = None
+    """Whether the other slot may stop booting after the change. If not, the device refuses a
+    change that would cause it.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> ChangeBoot:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "change": _read_BootKeyChange(value["change"]),
+                "may_end_fallback": None if (y := get("may_end_fallback")) is None else _base.boolean(y),
+            },
+        )
+
+
+class CheckedProfile(_base.Model):
+    """The result of a check."""
+
+    findings: Sequence[Finding]
+    """Errors and warnings, ordered by line."""
+    extends: Sequence[str]
+    """The fragments that it extends, directly and indirectly, in the order of merging."""
+    profile: Profile | None = None
+    """The profile with everything that it inherits; `None` if there are errors."""
+    suite: IndexedSuite | None = None
+    """The index against which packages, units, programs, users and groups were checked; `None` if
+    the server has none yet: then only the rules were checked.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> CheckedProfile:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "findings": [Finding._read(x) for x in _base.items(value["findings"])],
+                "extends": [_base.text(x) for x in _base.items(value["extends"])],
+                "profile": None if (y := get("profile")) is None else Profile._read(y),
+                "suite": None if (y := get("suite")) is None else IndexedSuite._read(y),
+            },
+        )
+
+
+class Claim(_base.Model):
+    """A claim: one conclusion of the verifier."""
+
+    aspect: Aspect
+    """The aspect that the claim is about."""
+    tier: Tier
+    """The tier of the claim."""
+    code: str
+    """A stable code of the conclusion, for example `pcr-digest`."""
+    finding: str
+    """The conclusion in words."""
+    source: str
+    """The evidence that the claim is based on, for example `TPM quote, PCR 11`."""
+    raise_: str | None = None
+    """What would raise the tier; absent if nothing can."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Claim:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "aspect": _base.choice(value["aspect"]),
+                "tier": _base.choice(value["tier"]),
+                "code": _base.text(value["code"]),
+                "finding": _base.text(value["finding"]),
+                "source": _base.text(value["source"]),
+                "raise_": None if (y := get("raise")) is None else _base.text(y),
+            },
+        )
+
+
+class CommandKindReport(_base.Model):
+
+    type: Literal["report"] = "report"
+
+    @classmethod
+    def _read(cls, value: Any) -> CommandKindReport:
+        _base.entries(value)
+        return cls()
+
+
+class CommandKindReboot(_base.Model):
+
+    type: Literal["reboot"] = "reboot"
+
+    @classmethod
+    def _read(cls, value: Any) -> CommandKindReboot:
+        _base.entries(value)
+        return cls()
+
+
+class CommandKindClearAlarm(_base.Model):
+
+    type: Literal["clear_alarm"] = "clear_alarm"
+
+    @classmethod
+    def _read(cls, value: Any) -> CommandKindClearAlarm:
+        _base.entries(value)
+        return cls()
+
+
+class CommandKindNewRecoveryKey(_base.Model):
+
+    type: Literal["new_recovery_key"] = "new_recovery_key"
+
+    @classmethod
+    def _read(cls, value: Any) -> CommandKindNewRecoveryKey:
+        _base.entries(value)
+        return cls()
+
+
+class CommandKindTrySecrets(_base.Model):
+
+    type: Literal["try_secrets"] = "try_secrets"
+
+    @classmethod
+    def _read(cls, value: Any) -> CommandKindTrySecrets:
+        _base.entries(value)
+        return cls()
+
+
+def _read_CommandKind(value: Any) -> CommandKind:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "report":
+        return CommandKindReport._read(value)
+    if tag == "reboot":
+        return CommandKindReboot._read(value)
+    if tag == "clear_alarm":
+        return CommandKindClearAlarm._read(value)
+    if tag == "new_recovery_key":
+        return CommandKindNewRecoveryKey._read(value)
+    if tag == "try_secrets":
+        return CommandKindTrySecrets._read(value)
+    raise _base.unknown_variant("CommandKind", value)
+
+
+class CommandStatus(_base.Model):
+    """A command."""
+
+    id: str
+    """Command id."""
+    kind: CommandKind
+    """What the device should do."""
+    status: str
+    """`pending`, `done` or `expired`."""
+
+    @classmethod
+    def _read(cls, value: Any) -> CommandStatus:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "kind": _read_CommandKind(value["kind"]),
+                "status": _base.text(value["status"]),
+            },
+        )
+
+
+class Container(_base.Model):
+    """A container that systemd runs with Podman (Quadlet, podman-systemd.unit(5))."""
+
+    name: str
+    """Name; the unit is `NAME.service`."""
+    image: str
+    """Image with its digest."""
+    command: Sequence[str] = ()
+    """Arguments of the container's program."""
+    environment: Mapping[str, str] | None = None
+    """Environment variables."""
+    ports: Sequence[str] = ()
+    """Published ports, `HOST:CONTAINER` or `ADDRESS:HOST:CONTAINER`."""
+    read_only: bool | None = None
+    """The container's root file system is read-only."""
+    volumes: Sequence[str] = ()
+    """Volumes, `PATH:PATH` or `PATH:PATH:ro`."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Container:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "image": _base.text(value["image"]),
+                "command": () if (y := get("command")) is None else [_base.text(x) for x in _base.items(y)],
+                "environment": None if (y := get("environment")) is None else {k: _base.text(x) for k, x in _base.entries(y)},
+                "ports": () if (y := get("ports")) is None else [_base.text(x) for x in _base.items(y)],
+                "read_only": None if (y := get("read_only")) is None else _base.boolean(y),
+                "volumes": () if (y := get("volumes")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
+class Counts(_base.Model):
+    """Number of devices in each category; those that wait are the rest of the total."""
+
+    total: int
+    """All devices."""
+    succeeded: int
+    """Devices that run the release."""
+    failed: int
+    """Devices that have finished and do not run the release."""
+    moving: int
+    """Devices that have not finished."""
+    pending: int | None = None
+    """Devices that wait for their wave, or for the rollout to be resumed."""
+    unconfirmed: int | None = None
+    """Devices that ran the release but did not reach the server: neither a success nor a failure."""
+    unreached: int | None = None
+    """Devices that did not start and are not heard of: neither a success nor a failure."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Counts:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "total": _base.integer(value["total"]),
+                "succeeded": _base.integer(value["succeeded"]),
+                "failed": _base.integer(value["failed"]),
+                "moving": _base.integer(value["moving"]),
+                "pending": None if (y := get("pending")) is None else _base.integer(y),
+                "unconfirmed": None if (y := get("unconfirmed")) is None else _base.integer(y),
+                "unreached": None if (y := get("unreached")) is None else _base.integer(y),
+            },
+        )
+
+
+class CreateAccount(_base.Model):
+    """`POST /api/v1/accounts`."""
+
+    name: AccountName
+    """Its name."""
+    kind: AccountKind
+    """Who it is for."""
+    grants: Sequence[Grant] = ()
+    """Its roles."""
+
+    @classmethod
+    def _read(cls, value: Any) -> CreateAccount:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "kind": _base.choice(value["kind"]),
+                "grants": () if (y := get("grants")) is None else [Grant._read(x) for x in _base.items(y)],
+            },
+        )
+
+
+class CreateBuild(_base.Model):
+    """`POST /builds`."""
+
+    profile: Profile
+    """The profile to build."""
+    version: Version
+    """The version to build, within the line of the profile."""
+    refresh_lock: bool | None = None
+    """Refresh the package lock of the line first. The log of the build shows what changes."""
+
+    @classmethod
+    def _read(cls, value: Any) -> CreateBuild:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "profile": Profile._read(value["profile"]),
+                "version": _base.text(value["version"]),
+                "refresh_lock": None if (y := get("refresh_lock")) is None else _base.boolean(y),
+            },
+        )
+
+
+class CreateCommand(_base.Model):
+    """`POST /devices/{device}/commands`."""
+
+    kind: CommandKind
+    """What the device should do."""
+    valid_s: int
+    """Seconds until the command expires."""
+
+    @classmethod
+    def _read(cls, value: Any) -> CreateCommand:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "kind": _read_CommandKind(value["kind"]),
+                "valid_s": _base.integer(value["valid_s"]),
+            },
+        )
+
+
+class CreateEnrollment(_base.Model):
+    """`POST /fleets/{fleet}/enrollments`."""
+
+    valid_s: int
+    """Seconds until the enrollment token expires."""
+
+    @classmethod
+    def _read(cls, value: Any) -> CreateEnrollment:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "valid_s": _base.integer(value["valid_s"]),
+            },
+        )
+
+
+class CreateReadmission(_base.Model):
+    """`POST /fleets/{fleet}/readmission`."""
+
+    reason: str
+    """Why devices are readmitted. Kept in the audit log."""
+    valid_s: int
+    """How long the readmission lasts, seconds: 60 to 2,592,000."""
+
+    @classmethod
+    def _read(cls, value: Any) -> CreateReadmission:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "reason": _base.text(value["reason"]),
+                "valid_s": _base.integer(value["valid_s"]),
+            },
+        )
+
+
+class CreateRollout(_base.Model):
+    """`POST /rollouts`."""
+
+    release: ReleaseName
+    """The release to roll out."""
+    fleet: FleetId
+    """The fleet to roll it out to."""
+    plan: RolloutPlan | None = None
+    """Its waves; absent for everybody at once."""
+
+    @classmethod
+    def _read(cls, value: Any) -> CreateRollout:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "release": _base.text(value["release"]),
+                "fleet": _base.text(value["fleet"]),
+                "plan": None if (y := get("plan")) is None else RolloutPlan._read(y),
+            },
+        )
+
+
+class CreateToken(_base.Model):
+    """`POST /api/v1/tokens`."""
+
+    label: str
+    """What it is for."""
+    valid_s: int
+    """Its validity in seconds."""
+    account: AccountName | None = None
+    """The service account that it is for; the own account if missing."""
+    permissions: Sequence[Permission] | None = None
+    """The permissions that it is limited to; all those of its account if missing."""
+
+    @classmethod
+    def _read(cls, value: Any) -> CreateToken:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "label": _base.text(value["label"]),
+                "valid_s": _base.integer(value["valid_s"]),
+                "account": None if (y := get("account")) is None else _base.text(y),
+                "permissions": None if (y := get("permissions")) is None else [_base.choice(x) for x in _base.items(y)],
+            },
+        )
+
+
+class CreateWorker(_base.Model):
+    """`POST /api/v1/workers`."""
+
+    name: WorkerName
+    """Name of the worker, shown in the audit log and with its builds."""
+
+    @classmethod
+    def _read(cls, value: Any) -> CreateWorker:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+            },
+        )
+
+
+class CreatedAccount(_base.Model):
+    """The response to [`CreateAccount`]."""
+
+    account: Account
+    """The account."""
+    link: PasswordLink | None = None
+    """The one-time link of a person. Only this response contains it."""
+    _secrets = ("link",)
+
+    @classmethod
+    def _read(cls, value: Any) -> CreatedAccount:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "account": Account._read(value["account"]),
+                "link": None if (y := get("link")) is None else PasswordLink._read(y),
+            },
+        )
+
+
+class CreatedToken(_base.Model):
+    """The response to [`CreateToken`]. The server shows the token only here."""
+
+    about: ApiToken
+    """What the server keeps of it."""
+    token: str
+    """The token."""
+    _secrets = ("token",)
+
+    @classmethod
+    def _read(cls, value: Any) -> CreatedToken:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "about": ApiToken._read(value["about"]),
+                "token": _base.text(value["token"]),
+            },
+        )
+
+
+class CreatedWorker(_base.Model):
+    """The response to [`CreateWorker`]. The server shows the token only here."""
+
+    name: WorkerName
+    """Name of the worker."""
+    token: str
+    """The token with which the worker authenticates."""
+    _secrets = ("token",)
+
+    @classmethod
+    def _read(cls, value: Any) -> CreatedWorker:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "token": _base.text(value["token"]),
+            },
+        )
+
+
+class Device(_base.Model):
+    """A device."""
+
+    id: DeviceId
+    """Device id."""
+    fleet: FleetId
+    """The fleet that the device belongs to."""
+    online: bool
+    """Whether the device has an MQTT session now."""
+    revoked: bool
+    """Whether the device's certificate is revoked."""
+    last_seen_s: int
+    """When the server last received anything from the device."""
+    certificate_sha256: str
+    """SHA-256 of the device certificate (DER), hexadecimal."""
+    certificate_not_after_s: int
+    """When the device certificate expires."""
+    alarm: str | None = None
+    """An alarm: a code, a colon and words. The device raises one about the server (`log_split`,
+    `log_stale`, `log_unproved`, `bundle_older`), its own state (`state_unusable`), its clock
+    (`clock_wrong`) or a new secret that did not reach the server (`secret_refused`); the server raises one if two clients use the device's certificate
+    (`certificate_shared`), or if it refuses the device's reports (`reports_refused`).
+    """
+    attestation_failure: str | None = None
+    """Why attestation failed: what the evidence of the device's TPM contradicts. Absent if it did
+    not.
+    """
+    boot: BootSummary | None = None
+    """What the device reports that it runs. Not proved."""
+    desired: ReleaseName | None = None
+    """The release that the device should run."""
+    progress: Progress | None = None
+    """Download progress, while the device stages a version."""
+    revocation_reason: RevocationReason | None = None
+    """Why the certificate is revoked; absent if it is not."""
+    secure_boot: SecureBoot | None = None
+    """State of the device's own Secure Boot keys; absent for a device that boots what is signed
+    for all devices.
+    """
+    telemetry: Telemetry | None = None
+    """The last telemetry of the device."""
+    trust_bundle: int | None = None
+    """Version of the trust bundle that the device has installed; 0 for none."""
+    update: UpdateState | None = None
+    """State of the device's update."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Device:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "fleet": _base.text(value["fleet"]),
+                "online": _base.boolean(value["online"]),
+                "revoked": _base.boolean(value["revoked"]),
+                "last_seen_s": _base.integer(value["last_seen_s"]),
+                "certificate_sha256": _base.text(value["certificate_sha256"]),
+                "certificate_not_after_s": _base.integer(value["certificate_not_after_s"]),
+                "alarm": None if (y := get("alarm")) is None else _base.text(y),
+                "attestation_failure": None if (y := get("attestation_failure")) is None else _base.text(y),
+                "boot": None if (y := get("boot")) is None else BootSummary._read(y),
+                "desired": None if (y := get("desired")) is None else _base.text(y),
+                "progress": None if (y := get("progress")) is None else Progress._read(y),
+                "revocation_reason": None if (y := get("revocation_reason")) is None else _base.choice(y),
+                "secure_boot": None if (y := get("secure_boot")) is None else SecureBoot._read(y),
+                "telemetry": None if (y := get("telemetry")) is None else Telemetry._read(y),
+                "trust_bundle": None if (y := get("trust_bundle")) is None else _base.integer(y),
+                "update": None if (y := get("update")) is None else _read_UpdateState(y),
+            },
+        )
+
+
+class DevicePhasePending(_base.Model):
+    """Waits for its wave, for a place, or for the rollout to be resumed."""
+
+    type: Literal["pending"] = "pending"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhasePending:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseBlocked(_base.Model):
+    """Blocked: the attestation level is below the fleet's minimum for updates, so the server does
+    not offer the release.
+    """
+
+    type: Literal["blocked"] = "blocked"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseBlocked:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseOffered(_base.Model):
+    """Offered; no report received yet."""
+
+    type: Literal["offered"] = "offered"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseOffered:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseUnreached(_base.Model):
+    """Was offered the release, did not start, and is not heard of. It is offered again when it
+    returns.
+    """
+
+    type: Literal["unreached"] = "unreached"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseUnreached:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseStaging(_base.Model):
+    """Writes the release to the other slot."""
+
+    type: Literal["staging"] = "staging"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseStaging:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseStaged(_base.Model):
+    """Written to the other slot; waits for its maintenance window."""
+
+    type: Literal["staged"] = "staged"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseStaged:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseRebooting(_base.Model):
+    """Reboots into the release."""
+
+    type: Literal["rebooting"] = "rebooting"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseRebooting:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseTrying(_base.Model):
+    """Runs the release; the result of the health checks is pending."""
+
+    type: Literal["trying"] = "trying"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseTrying:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseUnconfirmed(_base.Model):
+    """Ran the release and did not reach the server. The previous version tries it again."""
+
+    type: Literal["unconfirmed"] = "unconfirmed"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseUnconfirmed:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseProving(_base.Model):
+    """Reports that it runs the release and is healthy; the server waits for evidence of its TPM."""
+
+    type: Literal["proving"] = "proving"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseProving:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseSilent(_base.Model):
+    """Started, and is not heard of: an error until it returns."""
+
+    type: Literal["silent"] = "silent"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseSilent:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseSucceeded(_base.Model):
+    """Runs the release and is healthy."""
+
+    type: Literal["succeeded"] = "succeeded"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseSucceeded:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseAttestationFailed(_base.Model):
+    """Attestation failed: the evidence contradicts that it runs the release."""
+
+    type: Literal["attestation_failed"] = "attestation_failed"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseAttestationFailed:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseRolledBack(_base.Model):
+    """Rolled back to its previous version."""
+
+    reason: RollbackReason
+    """Why it rolled back."""
+    type: Literal["rolled_back"] = "rolled_back"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseRolledBack:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "reason": _read_RollbackReason(value["reason"]),
+            },
+        )
+
+
+class DevicePhaseRevoked(_base.Model):
+    """Its certificate was revoked during the rollout."""
+
+    type: Literal["revoked"] = "revoked"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseRevoked:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseFailed(_base.Model):
+    """Failed to install the release."""
+
+    code: FailureCode
+    """Why it failed."""
+    type: Literal["failed"] = "failed"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseFailed:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "code": _base.choice(value["code"]),
+            },
+        )
+
+
+def _read_DevicePhase(value: Any) -> DevicePhase:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "pending":
+        return DevicePhasePending._read(value)
+    if tag == "blocked":
+        return DevicePhaseBlocked._read(value)
+    if tag == "offered":
+        return DevicePhaseOffered._read(value)
+    if tag == "unreached":
+        return DevicePhaseUnreached._read(value)
+    if tag == "staging":
+        return DevicePhaseStaging._read(value)
+    if tag == "staged":
+        return DevicePhaseStaged._read(value)
+    if tag == "rebooting":
+        return DevicePhaseRebooting._read(value)
+    if tag == "trying":
+        return DevicePhaseTrying._read(value)
+    if tag == "unconfirmed":
+        return DevicePhaseUnconfirmed._read(value)
+    if tag == "proving":
+        return DevicePhaseProving._read(value)
+    if tag == "silent":
+        return DevicePhaseSilent._read(value)
+    if tag == "succeeded":
+        return DevicePhaseSucceeded._read(value)
+    if tag == "attestation_failed":
+        return DevicePhaseAttestationFailed._read(value)
+    if tag == "rolled_back":
+        return DevicePhaseRolledBack._read(value)
+    if tag == "revoked":
+        return DevicePhaseRevoked._read(value)
+    if tag == "failed":
+        return DevicePhaseFailed._read(value)
+    raise _base.unknown_variant("DevicePhase", value)
+
+
+class Dns(_base.Model):
+    """Name resolution (systemd-resolved)."""
+
+    dnssec: bool | None = None
+    """Refuse answers without a valid DNSSEC signature."""
+    over_tls: OverTls | None = None
+    """DNS over TLS."""
+    search: Sequence[str] = ()
+    """Search domains."""
+    servers: Sequence[str] = ()
+    """DNS servers, for every interface."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Dns:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "dnssec": None if (y := get("dnssec")) is None else _base.boolean(y),
+                "over_tls": None if (y := get("over_tls")) is None else _base.choice(y),
+                "search": () if (y := get("search")) is None else [_base.text(x) for x in _base.items(y)],
+                "servers": () if (y := get("servers")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
+class DropIn(_base.Model):
+    """A drop-in of a unit (systemd.unit(5))."""
+
+    name: str
+    """Name, unique in the unit; the file gets the suffix `.conf`."""
+    text: str
+    """Text, with its section."""
+
+    @classmethod
+    def _read(cls, value: Any) -> DropIn:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "text": _base.text(value["text"]),
+            },
+        )
+
+
+class Effects(_base.Model):
+    """What a device notices when it changes from one profile to another. Names are ordered."""
+
+    packages_added: Sequence[str]
+    """Packages that are installed, with what they depend on if the packages of the suite are known."""
+    packages_removed: Sequence[str]
+    """Packages that are no longer installed. Without an index of the suite, some may stay because
+    others depend on them.
+    """
+    packages_unknown: Sequence[str]
+    """Of these packages it is not known which units, users and groups come or go with them: no
+    build installed them yet.
+    """
+    units_started: Sequence[str]
+    """Units that start at boot and did not before."""
+    units_stopped: Sequence[str]
+    """Units that no longer start at boot."""
+    units_changed: Sequence[str]
+    """Units that have other settings than before."""
+    users_added: Sequence[str]
+    """Users that are added."""
+    users_removed: Sequence[str]
+    """Users that are removed. Their home directories stay on the data partition."""
+    users_changed: Sequence[str]
+    """Users with other numbers, groups, keys, rights or passwords."""
+    groups_added: Sequence[str]
+    """Groups that are added."""
+    groups_removed: Sequence[str]
+    """Groups that are removed."""
+    groups_changed: Sequence[str]
+    """Groups with other numbers or rights."""
+    ports_opened: Sequence[str]
+    """Ports that can be reached and could not before, such as `443/tcp`."""
+    ports_closed: Sequence[str]
+    """Ports that can no longer be reached."""
+    files: Sequence[str]
+    """Files of the profile that are added, changed or removed."""
+    state_added: Sequence[str]
+    """Directories that persist from now on."""
+    state_removed: Sequence[str]
+    """Directories that no longer persist. Their content stays on the data partition, unused."""
+    state_changed: Sequence[str]
+    """Directories that persist with another owner or mode."""
+    settings: Sequence[str]
+    """Settings of the system that differ, by their paths, such as `kernel.sysctl["vm.swappiness"]`."""
+    state_version: bool
+    """The persistent data has another version: the device keeps a copy until the update is
+    committed.
+    """
+    reinstall: bool
+    """Sizes of the disk differ: devices of this image line cannot be updated, they have to be
+    installed again.
+    """
+    reboot: bool
+    """The image differs, so the device reboots."""
+    pcrs: Sequence[int]
+    """PCRs with other values after the update."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Effects:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "packages_added": [_base.text(x) for x in _base.items(value["packages_added"])],
+                "packages_removed": [_base.text(x) for x in _base.items(value["packages_removed"])],
+                "packages_unknown": [_base.text(x) for x in _base.items(value["packages_unknown"])],
+                "units_started": [_base.text(x) for x in _base.items(value["units_started"])],
+                "units_stopped": [_base.text(x) for x in _base.items(value["units_stopped"])],
+                "units_changed": [_base.text(x) for x in _base.items(value["units_changed"])],
+                "users_added": [_base.text(x) for x in _base.items(value["users_added"])],
+                "users_removed": [_base.text(x) for x in _base.items(value["users_removed"])],
+                "users_changed": [_base.text(x) for x in _base.items(value["users_changed"])],
+                "groups_added": [_base.text(x) for x in _base.items(value["groups_added"])],
+                "groups_removed": [_base.text(x) for x in _base.items(value["groups_removed"])],
+                "groups_changed": [_base.text(x) for x in _base.items(value["groups_changed"])],
+                "ports_opened": [_base.text(x) for x in _base.items(value["ports_opened"])],
+                "ports_closed": [_base.text(x) for x in _base.items(value["ports_closed"])],
+                "files": [_base.text(x) for x in _base.items(value["files"])],
+                "state_added": [_base.text(x) for x in _base.items(value["state_added"])],
+                "state_removed": [_base.text(x) for x in _base.items(value["state_removed"])],
+                "state_changed": [_base.text(x) for x in _base.items(value["state_changed"])],
+                "settings": [_base.text(x) for x in _base.items(value["settings"])],
+                "state_version": _base.boolean(value["state_version"]),
+                "reinstall": _base.boolean(value["reinstall"]),
+                "reboot": _base.boolean(value["reboot"]),
+                "pcrs": [_base.integer(x) for x in _base.items(value["pcrs"])],
+            },
+        )
+
+
+class Enrollment(_base.Model):
+    """A new enrollment token. The server shows it once."""
+
+    record: EnrollmentRecord
+    """The enrollment record for the device."""
+    expires_s: int
+    """When the enrollment token expires."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Enrollment:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "record": EnrollmentRecord._read(value["record"]),
+                "expires_s": _base.integer(value["expires_s"]),
+            },
+        )
+
+
+class EnrollmentRecord(_base.Model):
+    """The enrollment record, which a device gets at provisioning: the address of its server and the
+    token with which it enrolls. It is stored as the SMBIOS type 11 string
+    `fleeti.enrollment=<base64 of this JSON>` or as the ESP file `/fleeti/enrollment.json`.
+    """
+
+    https_url: str
+    """For example `https://fleeti.example:8443`."""
+    mqtt_address: str
+    """For example `fleeti.example:8883`."""
+    root_sha256: str
+    """SHA-256 of the root certificate (DER), hexadecimal. The image must contain the same root."""
+    token: str
+    """One-time enrollment token; secret. Empty for a device that shows a pairing code and waits
+    until an operator enters it.
+    """
+    proxy: str | None = None
+    """HTTP proxy through which the device makes all connections to the server, for example
+    `http://proxy.example:3128`. The proxy resolves host names.
+    """
+    _secrets = ("token",)
+
+    @classmethod
+    def _read(cls, value: Any) -> EnrollmentRecord:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "https_url": _base.text(value["https_url"]),
+                "mqtt_address": _base.text(value["mqtt_address"]),
+                "root_sha256": _base.text(value["root_sha256"]),
+                "token": _base.text(value["token"]),
+                "proxy": None if (y := get("proxy")) is None else _base.text(y),
+            },
+        )
+
+
+class EventDevice(_base.Model):
+    """A device changed."""
+
+    id: DeviceId
+    """Device id."""
+    type: Literal["device"] = "device"
+
+    @classmethod
+    def _read(cls, value: Any) -> EventDevice:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+            },
+        )
+
+
+class EventRollout(_base.Model):
+    """A rollout changed."""
+
+    id: str
+    """Rollout id."""
+    type: Literal["rollout"] = "rollout"
+
+    @classmethod
+    def _read(cls, value: Any) -> EventRollout:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+            },
+        )
+
+
+class EventBuild(_base.Model):
+    """A build changed."""
+
+    id: str
+    """Build id."""
+    type: Literal["build"] = "build"
+
+    @classmethod
+    def _read(cls, value: Any) -> EventBuild:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+            },
+        )
+
+
+class EventBuildLog(_base.Model):
+    """The log of a build grew."""
+
+    id: str
+    """Build id."""
+    type: Literal["build_log"] = "build_log"
+
+    @classmethod
+    def _read(cls, value: Any) -> EventBuildLog:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+            },
+        )
+
+
+class EventProfile(_base.Model):
+    """A revision of a profile was saved."""
+
+    line: Line
+    """Image line of the profile."""
+    type: Literal["profile"] = "profile"
+
+    @classmethod
+    def _read(cls, value: Any) -> EventProfile:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "line": _base.text(value["line"]),
+            },
+        )
+
+
+class EventFleet(_base.Model):
+    """The appraisal policy of a fleet changed."""
+
+    name: FleetId
+    """Name of the fleet."""
+    type: Literal["fleet"] = "fleet"
+
+    @classmethod
+    def _read(cls, value: Any) -> EventFleet:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+            },
+        )
+
+
+class EventRelease(_base.Model):
+    """A release was published."""
+
+    name: ReleaseName
+    """Name of the release."""
+    type: Literal["release"] = "release"
+
+    @classmethod
+    def _read(cls, value: Any) -> EventRelease:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+            },
+        )
+
+
+def _read_Event(value: Any) -> Event:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "device":
+        return EventDevice._read(value)
+    if tag == "rollout":
+        return EventRollout._read(value)
+    if tag == "build":
+        return EventBuild._read(value)
+    if tag == "build_log":
+        return EventBuildLog._read(value)
+    if tag == "profile":
+        return EventProfile._read(value)
+    if tag == "fleet":
+        return EventFleet._read(value)
+    if tag == "release":
+        return EventRelease._read(value)
+    raise _base.unknown_variant("Event", value)
+
+
+class Extension(_base.Model):
+    """Raw fragments for one base. Fleeti does not check what they do."""
+
+    debian: str | None = None
+    """Shell commands that run in the root of a Debian image after the packages are installed."""
+    nixos: str | None = None
+    """A NixOS module."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Extension:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "debian": None if (y := get("debian")) is None else _base.text(y),
+                "nixos": None if (y := get("nixos")) is None else _base.text(y),
+            },
+        )
+
+
+class FateReplaced(_base.Model):
+    """The device used it before the value in use."""
+
+    type: Literal["replaced"] = "replaced"
+
+    @classmethod
+    def _read(cls, value: Any) -> FateReplaced:
+        _base.entries(value)
+        return cls()
+
+
+class FateRefused(_base.Model):
+    """The device tried it and did not reach the server."""
+
+    at_s: int
+    """When the device returned to the other value, Unix seconds."""
+    type: Literal["refused"] = "refused"
+
+    @classmethod
+    def _read(cls, value: Any) -> FateRefused:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "at_s": _base.integer(value["at_s"]),
+            },
+        )
+
+
+class FateWaiting(_base.Model):
+    """The device has not tried it yet: another trial comes first, or the image is on trial."""
+
+    type: Literal["waiting"] = "waiting"
+
+    @classmethod
+    def _read(cls, value: Any) -> FateWaiting:
+        _base.entries(value)
+        return cls()
+
+
+def _read_Fate(value: Any) -> Fate:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "replaced":
+        return FateReplaced._read(value)
+    if tag == "refused":
+        return FateRefused._read(value)
+    if tag == "waiting":
+        return FateWaiting._read(value)
+    raise _base.unknown_variant("Fate", value)
+
+
+class FieldError(_base.Model):
+    """One error in the body of a request."""
+
+    path: str
+    """Path of the field, for example `users[1].ssh_keys[0]`."""
+    message: str
+    """What is wrong."""
+    remedy: str
+    """What to do about it."""
+    suggestion: Suggestion | None = None
+    """What the author probably meant."""
+
+    @classmethod
+    def _read(cls, value: Any) -> FieldError:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "path": _base.text(value["path"]),
+                "message": _base.text(value["message"]),
+                "remedy": _base.text(value["remedy"]),
+                "suggestion": None if (y := get("suggestion")) is None else _read_Suggestion(y),
+            },
+        )
+
+
+class File(_base.Model):
+    """A file in the image."""
+
+    path: str
+    """Absolute path below `/etc`, `/usr` or `/opt`."""
+    content: str
+    """Content, UTF-8."""
+    group: str | None = None
+    """Group."""
+    mode: str | None = None
+    """File mode, octal, for example `0644`."""
+    owner: str | None = None
+    """Owner."""
+    site_values: bool | None = None
+    """Replace `{site.NAME}` in the content by the device's site values. The device writes the file
+    when it gets the values; dm-verity and the TPM do not measure them.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> File:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "path": _base.text(value["path"]),
+                "content": _base.text(value["content"]),
+                "group": None if (y := get("group")) is None else _base.text(y),
+                "mode": None if (y := get("mode")) is None else _base.text(y),
+                "owner": None if (y := get("owner")) is None else _base.text(y),
+                "site_values": None if (y := get("site_values")) is None else _base.boolean(y),
+            },
+        )
+
+
+class Finding(_base.Model):
+    """What is wrong in a profile: where it is, what it is, and how to fix it."""
+
+    path: str
+    """Path of the field in the document, for example `users[1].ssh_keys[0]`; empty for the whole
+    document.
+    """
+    line: int
+    """Line in the text; 1 for the first."""
+    message: str
+    """What is wrong."""
+    remedy: str
+    """How to fix it."""
+    severity: Severity | None = None
+    """Whether it makes the profile unusable."""
+    suggestion: Suggestion | None = None
+    """What the author probably meant."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Finding:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "path": _base.text(value["path"]),
+                "line": _base.integer(value["line"]),
+                "message": _base.text(value["message"]),
+                "remedy": _base.text(value["remedy"]),
+                "severity": None if (y := get("severity")) is None else _base.choice(y),
+                "suggestion": None if (y := get("suggestion")) is None else _read_Suggestion(y),
+            },
+        )
+
+
+class Firewall(_base.Model):
+    """Packet filter (nftables)."""
+
+    enabled: bool | None = None
+    """Drop every incoming connection that no rule allows. Answers, ICMP and DHCP always pass."""
+    rules: Sequence[FirewallRule] = ()
+    """Rules."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Firewall:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "enabled": None if (y := get("enabled")) is None else _base.boolean(y),
+                "rules": () if (y := get("rules")) is None else [FirewallRule._read(x) for x in _base.items(y)],
+            },
+        )
+
+
+class FirewallRule(_base.Model):
+    """A rule of the packet filter."""
+
+    name: str
+    """Name, unique in the profile."""
+    direction: Direction | None = None
+    """Incoming to the device, or forwarded by it."""
+    from_: Sequence[str] = ()
+    """Networks that may connect. Empty for every network."""
+    interface: str | None = None
+    """Interface on which the connection arrives. Without one, any."""
+    ports: Sequence[str] = ()
+    """Ports or ranges of ports."""
+    protocol: Protocol | None = None
+    """Protocol."""
+    service: str | None = None
+    """The unit that listens on the ports, for example `nginx.service`."""
+
+    @classmethod
+    def _read(cls, value: Any) -> FirewallRule:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "direction": None if (y := get("direction")) is None else _base.choice(y),
+                "from_": () if (y := get("from")) is None else [_base.text(x) for x in _base.items(y)],
+                "interface": None if (y := get("interface")) is None else _base.text(y),
+                "ports": () if (y := get("ports")) is None else [_base.text(x) for x in _base.items(y)],
+                "protocol": None if (y := get("protocol")) is None else _base.choice(y),
+                "service": None if (y := get("service")) is None else _base.text(y),
+            },
+        )
+
+
+class FirmwarePinned(_base.Model):
+    """For each device, the firmware that the server saw first, after an operator has accepted it.
+    Other firmware later is a warning.
+    """
+
+    mode: Literal["pinned"] = "pinned"
+
+    @classmethod
+    def _read(cls, value: Any) -> FirmwarePinned:
+        _base.entries(value)
+        return cls()
+
+
+class FirmwareKnown(_base.Model):
+    """Only the listed firmware."""
+
+    pcrs: Sequence[Sequence[str]]
+    """PCR 0 and PCR 2 of each accepted firmware, SHA-256, hexadecimal."""
+    mode: Literal["known"] = "known"
+    binaries: Sequence[str] = ()
+    """EFI binaries that the firmware may start before it boots: Authenticode SHA-256 of each,
+    hexadecimal.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> FirmwareKnown:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "pcrs": [[_base.text(x) for x in _base.items(x)] for x in _base.items(value["pcrs"])],
+                "binaries": () if (y := get("binaries")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
+def _read_Firmware(value: Any) -> Firmware:
+    _base.entries(value)
+    tag = value.get("mode")
+    if tag == "pinned":
+        return FirmwarePinned._read(value)
+    if tag == "known":
+        return FirmwareKnown._read(value)
+    raise _base.unknown_variant("Firmware", value)
+
+
+class FirmwareKeys(_base.Model):
+    """Content of the Secure Boot variables of a device. Certificates are given by the SHA-256 of their
+    DER, hexadecimal.
+    """
+
+    setup_mode: bool
+    """Whether the firmware is in setup mode: it has no platform key, and software on the device
+    can write the variables.
+    """
+    kek: Sequence[str]
+    """KEK."""
+    db: Sequence[str]
+    """db."""
+    dbx: Sequence[str]
+    """Digests in dbx, SHA-256, hexadecimal."""
+    change: int | None = None
+    """Number of the last change that the device applied."""
+    pk: str | None = None
+    """PK; `null` if there is none."""
+    refused: str | None = None
+    """Why the device refused the next change."""
+
+    @classmethod
+    def _read(cls, value: Any) -> FirmwareKeys:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "setup_mode": _base.boolean(value["setup_mode"]),
+                "kek": [_base.text(x) for x in _base.items(value["kek"])],
+                "db": [_base.text(x) for x in _base.items(value["db"])],
+                "dbx": [_base.text(x) for x in _base.items(value["dbx"])],
+                "change": None if (y := get("change")) is None else _base.integer(y),
+                "pk": None if (y := get("pk")) is None else _base.text(y),
+                "refused": None if (y := get("refused")) is None else _base.text(y),
+            },
+        )
+
+
+class Fleet(_base.Model):
+    """A named group of devices."""
+
+    name: FleetId
+    """Name of the fleet."""
+    devices: int
+    """Number of enrolled devices that are not revoked."""
+    revoked: int
+    """Number of revoked devices."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Fleet:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "devices": _base.integer(value["devices"]),
+                "revoked": _base.integer(value["revoked"]),
+            },
+        )
+
+
+class FleetSecret(_base.Model):
+    """A secret of a fleet, without its value."""
+
+    name: SecretName
+    """Name of the secret, and of its file in `/run/fleeti-secrets` on the devices of the fleet."""
+    changed_s: int
+    """When the secret was last set, Unix seconds."""
+    version: int | None = None
+    """Number of the change of the fleet's secrets that set it. Devices report it."""
+
+    @classmethod
+    def _read(cls, value: Any) -> FleetSecret:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "changed_s": _base.integer(value["changed_s"]),
+                "version": None if (y := get("version")) is None else _base.integer(y),
+            },
+        )
+
+
+class Floors(_base.Model):
+    """Minimum trust that this image asks for. The policy of a fleet can ask for more, never for less."""
+
+    secrets: Level | None = None
+    """Minimum level to receive secrets."""
+    success: Level | None = None
+    """Minimum level to count as a success in a rollout."""
+    update: Level | None = None
+    """Minimum level to receive updates."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Floors:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "secrets": None if (y := get("secrets")) is None else _base.choice(y),
+                "success": None if (y := get("success")) is None else _base.choice(y),
+                "update": None if (y := get("update")) is None else _base.choice(y),
+            },
+        )
+
+
+class Forgive(_base.Model):
+    """`POST /devices/{device}/forgive`: lets the device install a version again that it rolled back."""
+
+    version: Version
+    """The version that was rolled back."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Forgive:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "version": _base.text(value["version"]),
+            },
+        )
+
+
+class FoundPackage(_base.Model):
+    """A package of the suite."""
+
+    name: str
+    """Name."""
+    version: str
+    """Version."""
+    summary: str
+    """What it is, in a few words."""
+    size_kib: int
+    """Size on the disk, KiB."""
+
+    @classmethod
+    def _read(cls, value: Any) -> FoundPackage:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "version": _base.text(value["version"]),
+                "summary": _base.text(value["summary"]),
+                "size_kib": _base.integer(value["size_kib"]),
+            },
+        )
+
+
+class FoundUnit(_base.Model):
+    """A system unit of the suite."""
+
+    name: str
+    """Name."""
+    packages: Sequence[str]
+    """Packages that bring it."""
+
+    @classmethod
+    def _read(cls, value: Any) -> FoundUnit:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "packages": [_base.text(x) for x in _base.items(value["packages"])],
+            },
+        )
+
+
+class Grant(_base.Model):
+    """A role that an account has."""
+
+    role: Role
+    """The role."""
+    fleet: FleetId | None = None
+    """The fleet that it is for; all fleets if missing."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Grant:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "role": _base.choice(value["role"]),
+                "fleet": None if (y := get("fleet")) is None else _base.text(y),
+            },
+        )
+
+
+class Group(_base.Model):
+    """A local group that no package creates."""
+
+    name: str
+    """Name."""
+    id: int | None = None
+    """Numeric group id, 1000 to 59999. Without one the build assigns the next free id."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Group:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "id": None if (y := get("id")) is None else _base.integer(y),
+            },
+        )
+
+
+class Hardware(_base.Model):
+    """Firmware and drivers for real hardware."""
+
+    firmware: Sequence[FirmwareSet] = ()
+    """Sets of firmware."""
+    initrd_drivers: Sequence[InitrdDrivers] = ()
+    """Sets of drivers in the initrd, besides those for common disks."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Hardware:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "firmware": () if (y := get("firmware")) is None else [_base.choice(x) for x in _base.items(y)],
+                "initrd_drivers": () if (y := get("initrd_drivers")) is None else [_base.choice(x) for x in _base.items(y)],
+            },
+        )
+
+
+class HealthCheck(_base.Model):
+    """A health check: a new image is kept only if the checks succeed. Each check names exactly one of
+    `command`, `unit`, `http`, `tcp`, `file`, `disk` and `memory_free_mib`.
+    """
+
+    name: str
+    """Name, shown when the check fails."""
+    command: Sequence[str] = ()
+    """Executable and its arguments. Exit status 0 means healthy."""
+    disk: str | None = None
+    """A directory with a minimum of free space, for example `/var/lib/app:500M`."""
+    file: str | None = None
+    """A file that must exist."""
+    http: str | None = None
+    """An address on the device that must answer with a status from 200 to 399."""
+    memory_free_mib: int | None = None
+    """Minimum memory available, MiB."""
+    tcp: str | None = None
+    """`ADDRESS:PORT` that must accept connections."""
+    timeout_s: int | None = None
+    """Seconds after which the check counts as failed. A check other than a command is repeated
+    until then.
+    """
+    unit: str | None = None
+    """A unit that must be active."""
+    weight: int | None = None
+    """Weight of a failure. The image is unhealthy if the weights of the failed checks reach 100."""
+
+    @classmethod
+    def _read(cls, value: Any) -> HealthCheck:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "command": () if (y := get("command")) is None else [_base.text(x) for x in _base.items(y)],
+                "disk": None if (y := get("disk")) is None else _base.text(y),
+                "file": None if (y := get("file")) is None else _base.text(y),
+                "http": None if (y := get("http")) is None else _base.text(y),
+                "memory_free_mib": None if (y := get("memory_free_mib")) is None else _base.integer(y),
+                "tcp": None if (y := get("tcp")) is None else _base.text(y),
+                "timeout_s": None if (y := get("timeout_s")) is None else _base.integer(y),
+                "unit": None if (y := get("unit")) is None else _base.text(y),
+                "weight": None if (y := get("weight")) is None else _base.integer(y),
+            },
+        )
+
+
+class Identity(_base.Model):
+    """Host name, language, time zone and keyboard."""
+
+    hostname: str | None = None
+    """Host name. `{id}` is replaced by the device id. An RFC 1123 label otherwise."""
+    keyboard: str | None = None
+    """Keyboard layout of the console and of graphical sessions."""
+    locale: str | None = None
+    """Locale of the system, as in `LANG`."""
+    time_zone: str | None = None
+    """Time zone, by its name in the time zone database."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Identity:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "hostname": None if (y := get("hostname")) is None else _base.text(y),
+                "keyboard": None if (y := get("keyboard")) is None else _base.text(y),
+                "locale": None if (y := get("locale")) is None else _base.text(y),
+                "time_zone": None if (y := get("time_zone")) is None else _base.text(y),
+            },
+        )
+
+
+class ImportBundle(_base.Model):
+    """`POST /trust-bundle`: imports the result of a root ceremony."""
+
+    bundle: SignedBundle
+    """The signed trust bundle."""
+    transcript: str
+    """The transcript of the ceremony: what was done with the root key. These are the signed bytes."""
+    transcript_signature: str
+    """Signature of the root CA's key over the transcript: ECDSA, DER, base64."""
+    anyway: bool | None = None
+    """Import the bundle even if devices have certificates of a device intermediate CA that it
+    does not contain. The server then refuses these certificates. Devices with a TPM get new
+    ones by themselves; devices whose key is a file need a readmission. All other checks stay.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> ImportBundle:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "bundle": SignedBundle._read(value["bundle"]),
+                "transcript": _base.text(value["transcript"]),
+                "transcript_signature": _base.text(value["transcript_signature"]),
+                "anyway": None if (y := get("anyway")) is None else _base.boolean(y),
+            },
+        )
+
+
+class IndexedSuite(_base.Model):
+    """The index of a suite against which profiles are checked."""
+
+    suite: str
+    """The suite."""
+    digest: str
+    """SHA-256 of the index, hexadecimal."""
+    has_contents: bool
+    """Whether the index has the units and programs of every package. Otherwise units and programs
+    are checked only in profiles whose packages were all built before.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> IndexedSuite:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "suite": _base.text(value["suite"]),
+                "digest": _base.text(value["digest"]),
+                "has_contents": _base.boolean(value["has_contents"]),
+            },
+        )
+
+
+class Interface(_base.Model):
+    """An interface, or several that match, and their addresses."""
+
+    name: str
+    """Name of this entry, unique in the profile."""
+    match: Match
+    """Which interfaces. All that is given must match."""
+    addresses: Sequence[str] = ()
+    """Static addresses with prefix length."""
+    bond: str | None = None
+    """Name of the bond that the interface belongs to."""
+    bridge: str | None = None
+    """Name of the bridge that the interface belongs to."""
+    dhcp: Dhcp | None = None
+    """Which addresses come from DHCP."""
+    dns: Sequence[str] = ()
+    """DNS servers of this interface."""
+    dot1x: bool | None = None
+    """Authenticate by IEEE 802.1X (EAP-TLS) with the device's certificate."""
+    gateways: Sequence[str] = ()
+    """Default gateways."""
+    mtu: int | None = None
+    """Maximum transmission unit, bytes; 0 for the interface's own."""
+    vlans: Sequence[str] = ()
+    """Names of VLANs on this interface."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Interface:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "match": Match._read(value["match"]),
+                "addresses": () if (y := get("addresses")) is None else [_base.text(x) for x in _base.items(y)],
+                "bond": None if (y := get("bond")) is None else _base.text(y),
+                "bridge": None if (y := get("bridge")) is None else _base.text(y),
+                "dhcp": None if (y := get("dhcp")) is None else _base.choice(y),
+                "dns": () if (y := get("dns")) is None else [_base.text(x) for x in _base.items(y)],
+                "dot1x": None if (y := get("dot1x")) is None else _base.boolean(y),
+                "gateways": () if (y := get("gateways")) is None else [_base.text(x) for x in _base.items(y)],
+                "mtu": None if (y := get("mtu")) is None else _base.integer(y),
+                "vlans": () if (y := get("vlans")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
+class Intermediate(_base.Model):
+    """A trusted intermediate CA."""
+
+    purpose: str
+    """`device`, `server` or `operator`."""
+    certificate_sha256: str
+    """SHA-256 of its certificate (DER), hexadecimal."""
+    name: str
+    """Name of the intermediate CA."""
+    not_after_s: int
+    """When its certificate expires, Unix seconds."""
+    is_issuing: bool
+    """Whether it issues the new certificates of its purpose."""
+    has_key: bool
+    """Whether the signing service has its key."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Intermediate:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "purpose": _base.text(value["purpose"]),
+                "certificate_sha256": _base.text(value["certificate_sha256"]),
+                "name": _base.text(value["name"]),
+                "not_after_s": _base.integer(value["not_after_s"]),
+                "is_issuing": _base.boolean(value["is_issuing"]),
+                "has_key": _base.boolean(value["has_key"]),
+            },
+        )
+
+
+class Kernel(_base.Model):
+    """The kernel and its settings."""
+
+    arguments: Sequence[str] = ()
+    """Kernel arguments, appended to those that Fleeti sets."""
+    blacklist: Sequence[str] = ()
+    """Modules that are never loaded."""
+    flavour: Flavour | None = None
+    """Which kernel of the base."""
+    modules: Sequence[str] = ()
+    """Modules to load at boot."""
+    sysctl: Mapping[str, str] | None = None
+    """Settings of sysctl(8), by name."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Kernel:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "arguments": () if (y := get("arguments")) is None else [_base.text(x) for x in _base.items(y)],
+                "blacklist": () if (y := get("blacklist")) is None else [_base.text(x) for x in _base.items(y)],
+                "flavour": None if (y := get("flavour")) is None else _base.choice(y),
+                "modules": () if (y := get("modules")) is None else [_base.text(x) for x in _base.items(y)],
+                "sysctl": None if (y := get("sysctl")) is None else {k: _base.text(x) for k, x in _base.entries(y)},
+            },
+        )
+
+
+class LeftOut(_base.Model):
+    """A file that the server ignores."""
+
+    file: str
+    """Path of the file below `DATA/pki/tpm-manufacturers`."""
+    problem: str
+    """Why the server ignores it."""
+
+    @classmethod
+    def _read(cls, value: Any) -> LeftOut:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "file": _base.text(value["file"]),
+                "problem": _base.text(value["problem"]),
+            },
+        )
+
+
+class LibraryEntry(_base.Model):
+    """A fragment that profiles can extend."""
+
+    name: str
+    """Name, as `extends` lists it."""
+    kind: FragmentKind
+    """What it is for."""
+    summary: str
+    """One sentence."""
+    text: str
+    """The document, TOML."""
+
+    @classmethod
+    def _read(cls, value: Any) -> LibraryEntry:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "kind": _base.choice(value["kind"]),
+                "summary": _base.text(value["summary"]),
+                "text": _base.text(value["text"]),
+            },
+        )
+
+
+class LoginSession(_base.Model):
+    """A login session in a browser."""
+
+    id: str
+    """Its id, which the audit log shows."""
+    created_s: int
+    """When it began, Unix seconds."""
+    used_s: int
+    """When it was last used, Unix seconds, to the minute."""
+    expires_s: int
+    """When it ends, Unix seconds."""
+
+    @classmethod
+    def _read(cls, value: Any) -> LoginSession:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "created_s": _base.integer(value["created_s"]),
+                "used_s": _base.integer(value["used_s"]),
+                "expires_s": _base.integer(value["expires_s"]),
+            },
+        )
+
+
+class MadeOf(_base.Model):
+    """A fragment that a revision of a profile was made of."""
+
+    name: str
+    """Name, as `extends` lists it."""
+    digest: str
+    """SHA-256 of its text, hexadecimal."""
+    newer: int | None = None
+    """Number of the newest revision of that profile, if there is a newer one now."""
+    revision: int | None = None
+    """Number of its revision, if it is a profile of this server."""
+
+    @classmethod
+    def _read(cls, value: Any) -> MadeOf:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "digest": _base.text(value["digest"]),
+                "newer": None if (y := get("newer")) is None else _base.integer(y),
+                "revision": None if (y := get("revision")) is None else _base.integer(y),
+            },
+        )
+
+
+class Match(_base.Model):
+    """Which interfaces an entry is for (systemd.network(5))."""
+
+    driver: str | None = None
+    """Driver."""
+    mac: str | None = None
+    """MAC address."""
+    name: str | None = None
+    """Name of the interface, with `*` as a wildcard."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Match:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "driver": None if (y := get("driver")) is None else _base.text(y),
+                "mac": None if (y := get("mac")) is None else _base.text(y),
+                "name": None if (y := get("name")) is None else _base.text(y),
+            },
+        )
+
+
+class Me(_base.Model):
+    """Who sends a request, and what that account and credential permit."""
+
+    name: AccountName
+    """The name of the account."""
+    credential: str
+    """The credential, as the audit log shows it."""
+    grants: Sequence[Grant]
+    """The roles of the account."""
+    permissions: Sequence[Permission] | None = None
+    """The permissions that an API token is limited to."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Me:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "credential": _base.text(value["credential"]),
+                "grants": [Grant._read(x) for x in _base.items(value["grants"])],
+                "permissions": None if (y := get("permissions")) is None else [_base.choice(x) for x in _base.items(y)],
+            },
+        )
+
+
+class MeasuredPcr(_base.Model):
+    """A PCR and the events that were measured into it."""
+
+    pcr: int
+    """Number of the PCR."""
+    title: str
+    """What is measured into this PCR."""
+    value: str
+    """Value of the PCR, hexadecimal."""
+    events: Sequence[str]
+    """The measured events in order, described in words."""
+
+    @classmethod
+    def _read(cls, value: Any) -> MeasuredPcr:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "pcr": _base.integer(value["pcr"]),
+                "title": _base.text(value["title"]),
+                "value": _base.text(value["value"]),
+                "events": [_base.text(x) for x in _base.items(value["events"])],
+            },
+        )
+
+
+class Network(_base.Model):
+    """The network. Without interfaces, every wired one uses DHCP."""
+
+    bonds: Sequence[Bond] = ()
+    """Bonds."""
+    bridges: Sequence[Bridge] = ()
+    """Bridges."""
+    dns: Dns | None = None
+    """Name resolution."""
+    firewall: Firewall | None = None
+    """Packet filter."""
+    interfaces: Sequence[Interface] = ()
+    """Interfaces and their addresses."""
+    proxy: Proxy | None = None
+    """HTTP proxy of the system's services."""
+    time: Time | None = None
+    """Time synchronisation."""
+    vlans: Sequence[Vlan] = ()
+    """VLANs (IEEE 802.1Q)."""
+    wifi: Sequence[Wifi] = ()
+    """Wi-Fi networks, in order of preference."""
+    wireguard: Sequence[WireGuard] = ()
+    """WireGuard tunnels."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Network:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "bonds": () if (y := get("bonds")) is None else [Bond._read(x) for x in _base.items(y)],
+                "bridges": () if (y := get("bridges")) is None else [Bridge._read(x) for x in _base.items(y)],
+                "dns": None if (y := get("dns")) is None else Dns._read(y),
+                "firewall": None if (y := get("firewall")) is None else Firewall._read(y),
+                "interfaces": () if (y := get("interfaces")) is None else [Interface._read(x) for x in _base.items(y)],
+                "proxy": None if (y := get("proxy")) is None else Proxy._read(y),
+                "time": None if (y := get("time")) is None else Time._read(y),
+                "vlans": () if (y := get("vlans")) is None else [Vlan._read(x) for x in _base.items(y)],
+                "wifi": () if (y := get("wifi")) is None else [Wifi._read(x) for x in _base.items(y)],
+                "wireguard": () if (y := get("wireguard")) is None else [WireGuard._read(x) for x in _base.items(y)],
+            },
+        )
+
+
+class NextWave(_base.Model):
+    """`POST /rollouts/{rollout}/next`."""
+
+    reason: str
+    """Why, for the audit log: 1 to 200 characters."""
+
+    @classmethod
+    def _read(cls, value: Any) -> NextWave:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "reason": _base.text(value["reason"]),
+            },
+        )
+
+
+class OwnPackage(_base.Model):
+    """A package of your own."""
+
+    name: str
+    """Name of the package."""
+    sha256: str
+    """SHA-256 of the .deb file, hexadecimal."""
+    from_: str | None = None
+    """Where the .deb file is: an `https://` address, or a path on the machine that builds."""
+
+    @classmethod
+    def _read(cls, value: Any) -> OwnPackage:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "sha256": _base.text(value["sha256"]),
+                "from_": None if (y := get("from")) is None else _base.text(y),
+            },
+        )
+
+
+class Pair(_base.Model):
+    """`POST /pairings`: accepts the pending enrollment that shows this code."""
+
+    code: str
+    """The pairing code, for example `BCDF-GHJK`. Spaces, case and the dash do not matter."""
+    fleet: FleetId
+    """The fleet that the device joins."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Pair:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "code": _base.text(value["code"]),
+                "fleet": _base.text(value["fleet"]),
+            },
+        )
+
+
+class Paired(_base.Model):
+    """A pending enrollment that was accepted."""
+
+    fleet: FleetId
+    """The fleet that the device joins."""
+    running: ReleaseName
+    """What the device reports that it runs. Not proved."""
+    key_sha256: str
+    """SHA-256 of the device's public key, hexadecimal."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Paired:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "fleet": _base.text(value["fleet"]),
+                "running": _base.text(value["running"]),
+                "key_sha256": _base.text(value["key_sha256"]),
+            },
+        )
+
+
+class PasswordLink(_base.Model):
+    """A one-time link with which a person sets the password."""
+
+    path: str
+    """The path on the server, such as `/join/…`."""
+    expires_s: int
+    """When it ends, Unix seconds."""
+    _secrets = ("path",)
+
+    @classmethod
+    def _read(cls, value: Any) -> PasswordLink:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "path": _base.text(value["path"]),
+                "expires_s": _base.integer(value["expires_s"]),
+            },
+        )
+
+
+class Passwords(_base.Model):
+    """Rules for passwords that users set."""
+
+    age_days_max: int | None = None
+    """Days after which a password must be changed; 0 for never."""
+    length_min: int | None = None
+    """Minimum length; 0 for the base's own rule."""
+    lock_after: int | None = None
+    """Failed attempts after which an account is locked for 15 minutes; 0 for never."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Passwords:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "age_days_max": None if (y := get("age_days_max")) is None else _base.integer(y),
+                "length_min": None if (y := get("length_min")) is None else _base.integer(y),
+                "lock_after": None if (y := get("lock_after")) is None else _base.integer(y),
+            },
+        )
+
+
+class Peer(_base.Model):
+    """A peer of a WireGuard tunnel."""
+
+    public_key: str
+    """Public key, Base64."""
+    allowed_ips: Sequence[str]
+    """Addresses that are routed to the peer."""
+    endpoint: str | None = None
+    """`HOST:PORT`, for a peer that the device connects to."""
+    keepalive_s: int | None = None
+    """Seconds between keepalive messages; 0 for none."""
+    preshared_key_secret: str | None = None
+    """Name of the secret with the preshared key."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Peer:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "public_key": _base.text(value["public_key"]),
+                "allowed_ips": [_base.text(x) for x in _base.items(value["allowed_ips"])],
+                "endpoint": None if (y := get("endpoint")) is None else _base.text(y),
+                "keepalive_s": None if (y := get("keepalive_s")) is None else _base.integer(y),
+                "preshared_key_secret": None if (y := get("preshared_key_secret")) is None else _base.text(y),
+            },
+        )
+
+
+class Problem(_base.Model):
+    """The body of every error of the HTTP API, `application/problem+json`."""
+
+    type: str
+    """`urn:fleeti:problem:` followed by the code."""
+    status: int
+    """HTTP status."""
+    detail: str
+    """What is wrong, and where."""
+    errors: Sequence[FieldError] = ()
+    """All errors in the body, if there is more to report than `detail` says."""
+    hint: str | None = None
+    """What to do about it."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Problem:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "type": _base.text(value["type"]),
+                "status": _base.integer(value["status"]),
+                "detail": _base.text(value["detail"]),
+                "errors": () if (y := get("errors")) is None else [FieldError._read(x) for x in _base.items(y)],
+                "hint": None if (y := get("hint")) is None else _base.text(y),
+            },
+        )
+
+
+class Profile(_base.Model):
+    """The declarative description of an image."""
+
+    schema: int
+    """Schema version of this document: 1."""
+    name: Line
+    """Name of the profile, and image line of its builds."""
+    architecture: Architecture
+    """Processor architecture of the devices."""
+    containers: Sequence[Container] = ()
+    """Containers."""
+    description: str | None = None
+    """Free text."""
+    extension: Extension | None = None
+    """Raw fragments for one base. Fleeti does not check what they do."""
+    files: Sequence[File] = ()
+    """Files to write, with their content."""
+    floors: Floors | None = None
+    """Minimum trust that this image asks for."""
+    groups: Sequence[Group] = ()
+    """Local groups that no package creates."""
+    hardware: Hardware | None = None
+    """Firmware and drivers for real hardware."""
+    health_checks: Sequence[HealthCheck] = ()
+    """Checks that must succeed before a new image is kept."""
+    identity: Identity | None = None
+    """Host name, language, time zone and keyboard."""
+    kernel: Kernel | None = None
+    """The kernel and its settings."""
+    network: Network | None = None
+    """Interfaces, names, time, proxy and packet filter."""
+    release_log: ReleaseLog | None = None
+    """How a device uses the audit log before it installs a release."""
+    secrets: Sequence[Secret] = ()
+    """Secrets of the fleet that this profile uses."""
+    security: Security | None = None
+    """Security settings."""
+    server_contact: ServerContact | None = None
+    """Whether a new image must reach the server before the device keeps it."""
+    services: Sequence[Service] = ()
+    """systemd units to enable, disable, mask, change or add."""
+    site: Sequence[SiteValue] = ()
+    """Values that differ from site to site."""
+    software: Software | None = None
+    """Packages and where they come from."""
+    state: State | None = None
+    """What persists over updates and rollbacks."""
+    storage: Storage | None = None
+    """Sizes of the disk."""
+    sudo: Sequence[SudoRule] = ()
+    """What users and groups may do with sudo."""
+    timers: Sequence[Timer] = ()
+    """Services that start at certain times."""
+    users: Sequence[User] = ()
+    """Local users."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Profile:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "schema": _base.integer(value["schema"]),
+                "name": _base.text(value["name"]),
+                "architecture": _base.choice(value["architecture"]),
+                "containers": () if (y := get("containers")) is None else [Container._read(x) for x in _base.items(y)],
+                "description": None if (y := get("description")) is None else _base.text(y),
+                "extension": None if (y := get("extension")) is None else Extension._read(y),
+                "files": () if (y := get("files")) is None else [File._read(x) for x in _base.items(y)],
+                "floors": None if (y := get("floors")) is None else Floors._read(y),
+                "groups": () if (y := get("groups")) is None else [Group._read(x) for x in _base.items(y)],
+                "hardware": None if (y := get("hardware")) is None else Hardware._read(y),
+                "health_checks": () if (y := get("health_checks")) is None else [HealthCheck._read(x) for x in _base.items(y)],
+                "identity": None if (y := get("identity")) is None else Identity._read(y),
+                "kernel": None if (y := get("kernel")) is None else Kernel._read(y),
+                "network": None if (y := get("network")) is None else Network._read(y),
+                "release_log": None if (y := get("release_log")) is None else ReleaseLog._read(y),
+                "secrets": () if (y := get("secrets")) is None else [Secret._read(x) for x in _base.items(y)],
+                "security": None if (y := get("security")) is None else Security._read(y),
+                "server_contact": None if (y := get("server_contact")) is None else ServerContact._read(y),
+                "services": () if (y := get("services")) is None else [Service._read(x) for x in _base.items(y)],
+                "site": () if (y := get("site")) is None else [SiteValue._read(x) for x in _base.items(y)],
+                "software": None if (y := get("software")) is None else Software._read(y),
+                "state": None if (y := get("state")) is None else State._read(y),
+                "storage": None if (y := get("storage")) is None else Storage._read(y),
+                "sudo": () if (y := get("sudo")) is None else [SudoRule._read(x) for x in _base.items(y)],
+                "timers": () if (y := get("timers")) is None else [Timer._read(x) for x in _base.items(y)],
+                "users": () if (y := get("users")) is None else [User._read(x) for x in _base.items(y)],
+            },
+        )
+
+
+class ProfileChanges(_base.Model):
+    """What differs between two revisions of a profile."""
+
+    line: Line
+    """The profile."""
+    from_: int
+    """Number of the earlier revision."""
+    to: int
+    """Number of the later revision."""
+    changes: Sequence[Change]
+    """Fields and entries that differ, ordered by path."""
+    effects: Effects
+    """What changes on a device."""
+    devices: int
+    """Number of devices that run an image of this line or are to run one."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ProfileChanges:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "line": _base.text(value["line"]),
+                "from_": _base.integer(value["from"]),
+                "to": _base.integer(value["to"]),
+                "changes": [Change._read(x) for x in _base.items(value["changes"])],
+                "effects": Effects._read(value["effects"]),
+                "devices": _base.integer(value["devices"]),
+            },
+        )
+
+
+class ProfileRevision(_base.Model):
+    """A revision of a profile. It never changes."""
+
+    line: Line
+    """Name of the profile, which is also the image line of its builds."""
+    number: int
+    """Number of the revision; 1 for the first of its line."""
+    digest: str
+    """SHA-256 of the canonical JSON of the profile, hexadecimal."""
+    created_s: int
+    """When the revision was saved."""
+    profile: Profile
+    """The profile, with everything that it inherits."""
+    made_of: Sequence[MadeOf] = ()
+    """The exact fragments that it was made of, in the order of merging. It does not follow newer
+    revisions of them.
+    """
+    text: str | None = None
+    """The document as its author wrote it, TOML; `None` if the profile came as JSON."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ProfileRevision:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "line": _base.text(value["line"]),
+                "number": _base.integer(value["number"]),
+                "digest": _base.text(value["digest"]),
+                "created_s": _base.integer(value["created_s"]),
+                "profile": Profile._read(value["profile"]),
+                "made_of": () if (y := get("made_of")) is None else [MadeOf._read(x) for x in _base.items(y)],
+                "text": None if (y := get("text")) is None else _base.text(y),
+            },
+        )
+
+
+class ProfileText(_base.Model):
+    """`POST /profiles/check` and `POST /profiles/documents`: a document as its author writes it."""
+
+    text: str
+    """TOML, at most 1 MiB."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ProfileText:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "text": _base.text(value["text"]),
+            },
+        )
+
+
+class Progress(_base.Model):
+    """Progress of a download."""
+
+    done: int
+    """Bytes so far."""
+    total: int
+    """Bytes in all."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Progress:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "done": _base.integer(value["done"]),
+                "total": _base.integer(value["total"]),
+            },
+        )
+
+
+class Provision(_base.Model):
+    """`POST /fleets/{fleet}/devices`: provisions a device before its disk is made."""
+
+    valid_s: int
+    """Seconds until the enrollment token expires."""
+    ek_sha256: str | None = None
+    """SHA-256 of the endorsement key of the device's TPM (SubjectPublicKeyInfo), hexadecimal. Only
+    that TPM may use the token.
+    """
+    fleet_keys: bool | None = None
+    """Make no Secure Boot keys for this device: it boots what is signed for all devices of the
+    organisation.
+    """
+    proxy: str | None = None
+    """HTTP proxy (CONNECT) through which the device reaches the server, for example
+    `http://proxy.example:3128`. Default: the server's `--device-proxy`.
+    """
+    release: ReleaseName | None = None
+    """The release on the device's disk. The server signs it for the device."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Provision:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "valid_s": _base.integer(value["valid_s"]),
+                "ek_sha256": None if (y := get("ek_sha256")) is None else _base.text(y),
+                "fleet_keys": None if (y := get("fleet_keys")) is None else _base.boolean(y),
+                "proxy": None if (y := get("proxy")) is None else _base.text(y),
+                "release": None if (y := get("release")) is None else _base.text(y),
+            },
+        )
+
+
+class Provisioned(_base.Model):
+    """A provisioned device, from which its disk is made. The server shows it once. Keep it as secret as
+    the token that it contains.
+    """
+
+    device: DeviceId
+    """Device id."""
+    record: EnrollmentRecord
+    """The enrollment record for the device's disk."""
+    expires_s: int
+    """When the enrollment token expires."""
+    writes: Sequence[VariableWrite]
+    """Writes of Secure Boot variables that turn Secure Boot on, in the order to apply them: db,
+    KEK, PK.
+    """
+    signatures: BootSignatures
+    """Signatures for this device over the EFI binaries of the release."""
+    release: ReleaseName | None = None
+    """The release that the server signed for the device."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Provisioned:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "device": _base.text(value["device"]),
+                "record": EnrollmentRecord._read(value["record"]),
+                "expires_s": _base.integer(value["expires_s"]),
+                "writes": [VariableWrite._read(x) for x in _base.items(value["writes"])],
+                "signatures": BootSignatures._read(value["signatures"]),
+                "release": None if (y := get("release")) is None else _base.text(y),
+            },
+        )
+
+
+class Proxy(_base.Model):
+    """HTTP proxy of the system's services."""
+
+    except_: Sequence[str] = ()
+    """Hosts, domains and networks that are reached without the proxy."""
+    url: str | None = None
+    """Proxy for `http` and `https`."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Proxy:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "except_": () if (y := get("except")) is None else [_base.text(x) for x in _base.items(y)],
+                "url": None if (y := get("url")) is None else _base.text(y),
+            },
+        )
+
+
+class Readmission(_base.Model):
+    """A readmission. While it lasts, a device with an expired certificate and a key in a file may
+    renew with that key.
+    """
+
+    fleet: FleetId
+    """The fleet whose devices are readmitted."""
+    until_s: int
+    """When it ends, Unix seconds."""
+    devices: int
+    """Number of devices that it applies to: not revoked, key in a file, certificate expired."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Readmission:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "fleet": _base.text(value["fleet"]),
+                "until_s": _base.integer(value["until_s"]),
+                "devices": _base.integer(value["devices"]),
+            },
+        )
+
+
+class RecoveryKeyStatus(_base.Model):
+    """Whether the server has a recovery key of a device."""
+
+    kept_s: int
+    """When the device stored the key, Unix seconds."""
+    has_previous: bool
+    """Whether the server also has the previous key."""
+    shown_s: int | None = None
+    """When the key was last revealed, Unix seconds. The device replaces it at the first boot after
+    it learned of this.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> RecoveryKeyStatus:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "kept_s": _base.integer(value["kept_s"]),
+                "has_previous": _base.boolean(value["has_previous"]),
+                "shown_s": None if (y := get("shown_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class Release(_base.Model):
+    """A release."""
+
+    name: ReleaseName
+    """Name of the release."""
+    manifest_sha256: str
+    """SHA-256 of `manifest.json`, hexadecimal."""
+    artifacts: Sequence[Artifact]
+    """The artifacts, with their paths."""
+    boot_proof: BootProof | None = None
+    """Proof that the release boots and measures what its manifest predicts; absent if there is
+    none.
+    """
+    published_s: int | None = None
+    """When it was published; `null` while artifacts are missing."""
+    revoked_s: int | None = None
+    """When it was revoked. The server offers a revoked release to no device."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Release:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "manifest_sha256": _base.text(value["manifest_sha256"]),
+                "artifacts": [Artifact._read(x) for x in _base.items(value["artifacts"])],
+                "boot_proof": None if (y := get("boot_proof")) is None else BootProof._read(y),
+                "published_s": None if (y := get("published_s")) is None else _base.integer(y),
+                "revoked_s": None if (y := get("revoked_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class ReleaseLog(_base.Model):
+    """How a device uses the audit log before it installs a release."""
+
+    age_days_max: int | None = None
+    """Maximum age of the checkpoint, days. An older one may hide newer releases."""
+    optional: bool | None = None
+    """Install a release even if it is not in the audit log, or if the newest checkpoint is too
+    old.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> ReleaseLog:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "age_days_max": None if (y := get("age_days_max")) is None else _base.integer(y),
+                "optional": None if (y := get("optional")) is None else _base.boolean(y),
+            },
+        )
+
+
+class Repository(_base.Model):
+    """A package repository besides the archive of the base."""
+
+    name: str
+    """Name, unique in the profile."""
+    url: str
+    """Address, `https://`."""
+    suite: str
+    """Suite of the repository."""
+    key: str
+    """OpenPGP public key that signs the repository, in armour."""
+    components: Sequence[str] = ()
+    """Components of the repository."""
+    packages: Sequence[str] = ()
+    """Packages that the repository may bring, with what they need and the base does not have. All
+    others come from the base.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> Repository:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "url": _base.text(value["url"]),
+                "suite": _base.text(value["suite"]),
+                "key": _base.text(value["key"]),
+                "components": () if (y := get("components")) is None else [_base.text(x) for x in _base.items(y)],
+                "packages": () if (y := get("packages")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
+class RequestSignature(_base.Model):
+    """`POST /builds/{build}/sign`: a signing request, signed by the requester; needed if the signing
+    service requires approvals.
+    """
+
+    intent: str
+    """What to sign: canonical JSON. These are the signed bytes."""
+    by: SignedBy
+    """Signature of the requester."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RequestSignature:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "intent": _base.text(value["intent"]),
+                "by": SignedBy._read(value["by"]),
+            },
+        )
+
+
+class Revoke(_base.Model):
+    """`POST /devices/{device}/revoke`."""
+
+    reason: RevocationReason | None = None
+    """Reason of the revocation."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Revoke:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "reason": None if (y := get("reason")) is None else _base.choice(y),
+            },
+        )
+
+
+class RollbackReasonVerity(_base.Model):
+    """dm-verity found a block that does not match the root hash."""
+
+    evidence: str
+    """The kernel's message."""
+    type: Literal["verity"] = "verity"
+
+    @classmethod
+    def _read(cls, value: Any) -> RollbackReasonVerity:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "evidence": _base.text(value["evidence"]),
+            },
+        )
+
+
+class RollbackReasonHealth(_base.Model):
+    """A health check failed."""
+
+    evidence: str
+    """The health check and its output."""
+    type: Literal["health"] = "health"
+
+    @classmethod
+    def _read(cls, value: Any) -> RollbackReasonHealth:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "evidence": _base.text(value["evidence"]),
+            },
+        )
+
+
+class RollbackReasonServerUnreachable(_base.Model):
+    """The target did not reach the server in time."""
+
+    evidence: str
+    """How long it tried."""
+    type: Literal["server_unreachable"] = "server_unreachable"
+
+    @classmethod
+    def _read(cls, value: Any) -> RollbackReasonServerUnreachable:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "evidence": _base.text(value["evidence"]),
+            },
+        )
+
+
+class RollbackReasonBootRefused(_base.Model):
+    """The boot entry ran out of attempts before the target reached user space."""
+
+    evidence: str
+    """The boot entry that remained."""
+    type: Literal["boot_refused"] = "boot_refused"
+
+    @classmethod
+    def _read(cls, value: Any) -> RollbackReasonBootRefused:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "evidence": _base.text(value["evidence"]),
+            },
+        )
+
+
+def _read_RollbackReason(value: Any) -> RollbackReason:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "verity":
+        return RollbackReasonVerity._read(value)
+    if tag == "health":
+        return RollbackReasonHealth._read(value)
+    if tag == "server_unreachable":
+        return RollbackReasonServerUnreachable._read(value)
+    if tag == "boot_refused":
+        return RollbackReasonBootRefused._read(value)
+    raise _base.unknown_variant("RollbackReason", value)
+
+
+class Rollout(_base.Model):
+    """A rollout, with a page of its devices."""
+
+    id: str
+    """Rollout id."""
+    fleet: FleetId
+    """The fleet of the rollout."""
+    created_s: int
+    """When the rollout started."""
+    release: ReleaseName
+    """The release that is rolled out."""
+    phase: RolloutPhase
+    """Phase of the rollout."""
+    counts: Counts
+    """Number of devices in each category."""
+    devices: Sequence[RolloutDevice]
+    """A page of the devices, ordered by id."""
+    next: DeviceId | None = None
+    """The last device of this page, to pass as `after`; absent if no page follows."""
+    plan: RolloutPlan | None = None
+    """Its waves, as they were asked for; absent for everybody at once."""
+    waves: RolloutWaves | None = None
+    """How far its waves are."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Rollout:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "fleet": _base.text(value["fleet"]),
+                "created_s": _base.integer(value["created_s"]),
+                "release": _base.text(value["release"]),
+                "phase": _base.choice(value["phase"]),
+                "counts": Counts._read(value["counts"]),
+                "devices": [RolloutDevice._read(x) for x in _base.items(value["devices"])],
+                "next": None if (y := get("next")) is None else _base.text(y),
+                "plan": None if (y := get("plan")) is None else RolloutPlan._read(y),
+                "waves": None if (y := get("waves")) is None else RolloutWaves._read(y),
+            },
+        )
+
+
+class RolloutDevice(_base.Model):
+    """A device of a rollout."""
+
+    device: DeviceId
+    """Device id."""
+    phase: DevicePhase
+    """Phase of the device."""
+    since_s: int
+    """When the phase began."""
+    wave: int | None = None
+    """The wave that took it, from 0."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutDevice:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "device": _base.text(value["device"]),
+                "phase": _read_DevicePhase(value["phase"]),
+                "since_s": _base.integer(value["since_s"]),
+                "wave": None if (y := get("wave")) is None else _base.integer(y),
+            },
+        )
+
+
+class RolloutErrors(_base.Model):
+    """Errors among the devices that have finished."""
+
+    failed: int
+    """Number of errors."""
+    finished: int
+    """Number of devices that have finished."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutErrors:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "failed": _base.integer(value["failed"]),
+                "finished": _base.integer(value["finished"]),
+            },
+        )
+
+
+class RolloutErrorsMaxCount(_base.Model):
+    """This many devices."""
+
+    devices: int
+    """Number of devices."""
+    type: Literal["count"] = "count"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutErrorsMaxCount:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "devices": _base.integer(value["devices"]),
+            },
+        )
+
+
+class RolloutErrorsMaxPercent(_base.Model):
+    """This part of the devices that have finished."""
+
+    percent: int
+    """0 to 99."""
+    type: Literal["percent"] = "percent"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutErrorsMaxPercent:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "percent": _base.integer(value["percent"]),
+            },
+        )
+
+
+def _read_RolloutErrorsMax(value: Any) -> RolloutErrorsMax:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "count":
+        return RolloutErrorsMaxCount._read(value)
+    if tag == "percent":
+        return RolloutErrorsMaxPercent._read(value)
+    raise _base.unknown_variant("RolloutErrorsMax", value)
+
+
+class RolloutExcused(_base.Model):
+    """Devices that are not counted again."""
+
+    wave: RolloutErrors
+    """Of the current wave: errors, and devices that had finished."""
+    rollout: RolloutErrors
+    """Of the rollout."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutExcused:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "wave": RolloutErrors._read(value["wave"]),
+                "rollout": RolloutErrors._read(value["rollout"]),
+            },
+        )
+
+
+class RolloutOffers(_base.Model):
+    """Offers in a period."""
+
+    from_s: int
+    """When the period began, Unix seconds."""
+    devices: int
+    """Number of offers."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutOffers:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "from_s": _base.integer(value["from_s"]),
+                "devices": _base.integer(value["devices"]),
+            },
+        )
+
+
+class RolloutPlan(_base.Model):
+    """The plan of a rollout in waves. A rollout without a plan has one wave: everybody, at once."""
+
+    waves: Sequence[RolloutWave]
+    """The waves, in order, at most 20. The last one is 100 %."""
+    errors_max: RolloutErrorsMax | None = None
+    """What stops the rollout: more errors than this among the devices that have finished, in the
+    current wave or in the whole rollout. Default: no error is accepted.
+    """
+    moving_max: int | None = None
+    """Largest number of devices that update at the same time; absent for no limit."""
+    on_error: RolloutOnError | None = None
+    """What happens when there are too many errors."""
+    rate: RolloutRate | None = None
+    """Largest number of offers in a period; absent for no limit."""
+    sample_min: int | None = None
+    """Number of devices that must have finished before a percentage of errors counts. A smaller
+    wave counts when it is complete.
+    """
+    silent_s: int | None = None
+    """Seconds after which a device that has started and is not heard of counts as an error."""
+    unreached_s: int | None = None
+    """Seconds after which a device that has not started counts as unreached: the rollout goes on
+    without it, and offers it the release again when it reports while the rollout runs.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutPlan:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "waves": [RolloutWave._read(x) for x in _base.items(value["waves"])],
+                "errors_max": None if (y := get("errors_max")) is None else _read_RolloutErrorsMax(y),
+                "moving_max": None if (y := get("moving_max")) is None else _base.integer(y),
+                "on_error": None if (y := get("on_error")) is None else _base.choice(y),
+                "rate": None if (y := get("rate")) is None else RolloutRate._read(y),
+                "sample_min": None if (y := get("sample_min")) is None else _base.integer(y),
+                "silent_s": None if (y := get("silent_s")) is None else _base.integer(y),
+                "unreached_s": None if (y := get("unreached_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class RolloutRate(_base.Model):
+    """Largest number of offers in a period."""
+
+    devices: int
+    """Number of devices."""
+    per_s: int
+    """Length of a period, seconds."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutRate:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "devices": _base.integer(value["devices"]),
+                "per_s": _base.integer(value["per_s"]),
+            },
+        )
+
+
+class RolloutSummary(_base.Model):
+    """A rollout, without its devices."""
+
+    id: str
+    """Rollout id."""
+    fleet: FleetId
+    """The fleet of the rollout."""
+    created_s: int
+    """When the rollout started."""
+    release: ReleaseName
+    """The release that is rolled out."""
+    phase: RolloutPhase
+    """Phase of the rollout."""
+    counts: Counts
+    """Number of devices in each category."""
+    plan: RolloutPlan | None = None
+    """Its waves, as they were asked for; absent for everybody at once."""
+    waves: RolloutWaves | None = None
+    """How far its waves are."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutSummary:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "fleet": _base.text(value["fleet"]),
+                "created_s": _base.integer(value["created_s"]),
+                "release": _base.text(value["release"]),
+                "phase": _base.choice(value["phase"]),
+                "counts": Counts._read(value["counts"]),
+                "plan": None if (y := get("plan")) is None else RolloutPlan._read(y),
+                "waves": None if (y := get("waves")) is None else RolloutWaves._read(y),
+            },
+        )
+
+
+class RolloutWave(_base.Model):
+    """A wave: the devices that the release is offered to until the next wave."""
+
+    size: RolloutWaveSize
+    """How far the rollout goes with this wave."""
+    soak_s: int | None = None
+    """Seconds between its success and the next wave."""
+    start: RolloutWaveStart | None = None
+    """When it starts, once the wave before it has succeeded."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWave:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "size": _read_RolloutWaveSize(value["size"]),
+                "soak_s": None if (y := get("soak_s")) is None else _base.integer(y),
+                "start": None if (y := get("start")) is None else _read_RolloutWaveStart(y),
+            },
+        )
+
+
+class RolloutWaveSizeCount(_base.Model):
+    """Until this many devices have it, in the order of their cohorts."""
+
+    devices: int
+    """Number of devices."""
+    type: Literal["count"] = "count"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWaveSizeCount:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "devices": _base.integer(value["devices"]),
+            },
+        )
+
+
+class RolloutWaveSizePercent(_base.Model):
+    """Until this part of the devices has it, rounded up, in the order of their cohorts."""
+
+    percent: int
+    """1 to 100."""
+    type: Literal["percent"] = "percent"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWaveSizePercent:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "percent": _base.integer(value["percent"]),
+            },
+        )
+
+
+class RolloutWaveSizeList(_base.Model):
+    """These devices."""
+
+    devices: Sequence[DeviceId]
+    """Device ids."""
+    type: Literal["list"] = "list"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWaveSizeList:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "devices": [_base.text(x) for x in _base.items(value["devices"])],
+            },
+        )
+
+
+def _read_RolloutWaveSize(value: Any) -> RolloutWaveSize:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "count":
+        return RolloutWaveSizeCount._read(value)
+    if tag == "percent":
+        return RolloutWaveSizePercent._read(value)
+    if tag == "list":
+        return RolloutWaveSizeList._read(value)
+    raise _base.unknown_variant("RolloutWaveSize", value)
+
+
+class RolloutWaveStageDue(_base.Model):
+    """Waits for its start."""
+
+    type: Literal["due"] = "due"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWaveStageDue:
+        _base.entries(value)
+        return cls()
+
+
+class RolloutWaveStageOpen(_base.Model):
+    """Its devices update."""
+
+    type: Literal["open"] = "open"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWaveStageOpen:
+        _base.entries(value)
+        return cls()
+
+
+class RolloutWaveStageSoaking(_base.Model):
+    """It has succeeded; the next one waits."""
+
+    until_s: int
+    """Until when, Unix seconds."""
+    type: Literal["soaking"] = "soaking"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWaveStageSoaking:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "until_s": _base.integer(value["until_s"]),
+            },
+        )
+
+
+def _read_RolloutWaveStage(value: Any) -> RolloutWaveStage:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "due":
+        return RolloutWaveStageDue._read(value)
+    if tag == "open":
+        return RolloutWaveStageOpen._read(value)
+    if tag == "soaking":
+        return RolloutWaveStageSoaking._read(value)
+    raise _base.unknown_variant("RolloutWaveStage", value)
+
+
+class RolloutWaveStartAfterSuccess(_base.Model):
+    """When the wave before it has succeeded and soaked."""
+
+    type: Literal["after_success"] = "after_success"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWaveStartAfterSuccess:
+        _base.entries(value)
+        return cls()
+
+
+class RolloutWaveStartAt(_base.Model):
+    """Not before this time."""
+
+    time_s: int
+    """Unix seconds."""
+    type: Literal["at"] = "at"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWaveStartAt:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "time_s": _base.integer(value["time_s"]),
+            },
+        )
+
+
+class RolloutWaveStartByHand(_base.Model):
+    """When an operator says so, with a reason."""
+
+    type: Literal["by_hand"] = "by_hand"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWaveStartByHand:
+        _base.entries(value)
+        return cls()
+
+
+def _read_RolloutWaveStart(value: Any) -> RolloutWaveStart:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "after_success":
+        return RolloutWaveStartAfterSuccess._read(value)
+    if tag == "at":
+        return RolloutWaveStartAt._read(value)
+    if tag == "by_hand":
+        return RolloutWaveStartByHand._read(value)
+    raise _base.unknown_variant("RolloutWaveStart", value)
+
+
+class RolloutWaves(_base.Model):
+    """How far the waves of a rollout are."""
+
+    current: int
+    """Number of the current wave, from 0."""
+    stage: RolloutWaveStage
+    """What the current wave does."""
+    counts: Sequence[Counts]
+    """Devices of each wave that has begun."""
+    exhausted: bool
+    """Whether no device is left that this wave could take."""
+    excused: RolloutExcused
+    """Devices that had finished when an operator last resumed the rollout: they are not counted
+    again.
+    """
+    offers: RolloutOffers
+    """Offers in the current period."""
+    checked_s: int
+    """When the server last looked for silent devices, Unix seconds."""
+    errors: RolloutErrors | None = None
+    """Errors that stopped the rollout; absent if an operator did."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWaves:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "current": _base.integer(value["current"]),
+                "stage": _read_RolloutWaveStage(value["stage"]),
+                "counts": [Counts._read(x) for x in _base.items(value["counts"])],
+                "exhausted": _base.boolean(value["exhausted"]),
+                "excused": RolloutExcused._read(value["excused"]),
+                "offers": RolloutOffers._read(value["offers"]),
+                "checked_s": _base.integer(value["checked_s"]),
+                "errors": None if (y := get("errors")) is None else RolloutErrors._read(y),
+            },
+        )
+
+
+class Secret(_base.Model):
+    """A secret of the fleet that this profile uses. Its value is not in the image."""
+
+    name: str
+    """Name of the secret in the fleet."""
+    boot: bool | None = None
+    """The device needs the secret to reach the server. It stays on the encrypted data partition,
+    and a new value is tried beside the old one.
+    """
+    restart: Sequence[str] = ()
+    """Units that are restarted when the value changes. They read it as
+    `/run/fleeti-boot-secrets/NAME`.
+    """
+    server_proxy: bool | None = None
+    """The value is `USER:PASSWORD` for the HTTP proxy through which the device reaches the server."""
+    try_minutes: int | None = None
+    """Minutes in which the device must reach the server with a new value. Afterwards it returns to
+    the old one.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> Secret:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "boot": None if (y := get("boot")) is None else _base.boolean(y),
+                "restart": () if (y := get("restart")) is None else [_base.text(x) for x in _base.items(y)],
+                "server_proxy": None if (y := get("server_proxy")) is None else _base.boolean(y),
+                "try_minutes": None if (y := get("try_minutes")) is None else _base.integer(y),
+            },
+        )
+
+
+class SecureBoot(_base.Model):
+    """State of a device's own Secure Boot keys, compared with what the device reports of its firmware."""
+
+    epoch: int
+    """Number of the newest db key of the device."""
+    change_pending: bool
+    """Whether a change of the device's Secure Boot variables is pending."""
+    problem: str | None = None
+    """How the firmware differs from what was enrolled. The server makes no signatures for such a
+    device.
+    """
+    refused: str | None = None
+    """Why the device refused the change."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SecureBoot:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "epoch": _base.integer(value["epoch"]),
+                "change_pending": _base.boolean(value["change_pending"]),
+                "problem": None if (y := get("problem")) is None else _base.text(y),
+                "refused": None if (y := get("refused")) is None else _base.text(y),
+            },
+        )
+
+
+class Security(_base.Model):
+    """Security settings. The baselines `baseline/standard` and `baseline/strict` set them together."""
+
+    access_control: AccessControl | None = None
+    """Mandatory access control."""
+    audit: Audit | None = None
+    """The Linux audit daemon."""
+    hardened_sysctl: bool | None = None
+    """Restrict kernel pointers, dmesg, ptrace and unprivileged BPF by sysctl."""
+    lockdown: Lockdown | None = None
+    """Kernel lockdown (kernel_lockdown(7))."""
+    no_compiler: bool | None = None
+    """Refuse an image that contains a compiler."""
+    no_core_dumps: bool | None = None
+    """Do not store core dumps."""
+    passwords: Passwords | None = None
+    """Passwords of users."""
+    setuid: Sequence[str] = ()
+    """Further programs that run with the rights of their owner or group (setuid, setgid). An image
+    with one that neither this list nor Fleeti's list of Debian's own names is refused.
+    """
+    ssh: Ssh | None = None
+    """The SSH server."""
+    usb_guard: UsbGuard | None = None
+    """USB devices that may be attached."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Security:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "access_control": None if (y := get("access_control")) is None else _base.choice(y),
+                "audit": None if (y := get("audit")) is None else Audit._read(y),
+                "hardened_sysctl": None if (y := get("hardened_sysctl")) is None else _base.boolean(y),
+                "lockdown": None if (y := get("lockdown")) is None else _base.choice(y),
+                "no_compiler": None if (y := get("no_compiler")) is None else _base.boolean(y),
+                "no_core_dumps": None if (y := get("no_core_dumps")) is None else _base.boolean(y),
+                "passwords": None if (y := get("passwords")) is None else Passwords._read(y),
+                "setuid": () if (y := get("setuid")) is None else [_base.text(x) for x in _base.items(y)],
+                "ssh": None if (y := get("ssh")) is None else Ssh._read(y),
+                "usb_guard": None if (y := get("usb_guard")) is None else UsbGuard._read(y),
+            },
+        )
+
+
+class ServerContact(_base.Model):
+    """Whether a new image must reach the server before the device keeps it. If it does not reach the
+    server in time, the device rolls back to the previous image. It tries the new image again after
+    the previous one has reached the server.
+    """
+
+    deadline_s: int | None = None
+    """Seconds from the start of the health checks within which the image must reach the server."""
+    optional: bool | None = None
+    """Keep a new image even if it has not reached the server."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ServerContact:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "deadline_s": None if (y := get("deadline_s")) is None else _base.integer(y),
+                "optional": None if (y := get("optional")) is None else _base.boolean(y),
+            },
+        )
+
+
+class Service(_base.Model):
+    """A systemd unit: enabled, disabled, masked, changed by drop-ins, or added."""
+
+    name: str
+    """Unit name, for example `kiosk.service`."""
+    drop_ins: Sequence[DropIn] = ()
+    """Changes to the unit of a package."""
+    state: UnitState | None = None
+    """Whether the unit starts at boot."""
+    unit: str | None = None
+    """Text of the unit file, for a unit that no package contains."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Service:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "drop_ins": () if (y := get("drop_ins")) is None else [DropIn._read(x) for x in _base.items(y)],
+                "state": None if (y := get("state")) is None else _base.choice(y),
+                "unit": None if (y := get("unit")) is None else _base.text(y),
+            },
+        )
+
+
+class SetSecret(_base.Model):
+    """Sets a secret of a fleet."""
+
+    value: str
+    """The value, base64; at most 16 KiB before encoding."""
+    _secrets = ("value",)
+
+    @classmethod
+    def _read(cls, value: Any) -> SetSecret:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "value": _base.text(value["value"]),
+            },
+        )
+
+
+class ShowRecoveryKey(_base.Model):
+    """Reveals the recovery key of a device."""
+
+    reason: str
+    """Why the key is needed. Kept in the audit log."""
+    previous: bool | None = None
+    """Reveal the previous key, for the case that the newest one does not open the partition."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ShowRecoveryKey:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "reason": _base.text(value["reason"]),
+                "previous": None if (y := get("previous")) is None else _base.boolean(y),
+            },
+        )
+
+
+class ShownRecoveryKey(_base.Model):
+    """The recovery key of a device."""
+
+    key: str
+    """The key, for `cryptsetup open` or for the prompt of any Linux that boots with this disk
+    attached.
+    """
+    _secrets = ("key",)
+
+    @classmethod
+    def _read(cls, value: Any) -> ShownRecoveryKey:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "key": _base.text(value["key"]),
+            },
+        )
+
+
+class SignatureStatus(_base.Model):
+    """`GET /builds/{build}/signature`: the approvals that this server's keys require to sign a build,
+    and the ones given so far.
+    """
+
+    available: bool
+    """Whether this server has release keys."""
+    approvals_needed: int
+    """Number of approvals required; 0 if the server was set up to sign without."""
+    requester_counts: bool
+    """Whether the requester's signature counts as an approval."""
+    approvers: Sequence[Approver]
+    """The approvers."""
+    approved_by: Sequence[str]
+    """Names of the approvers who have approved."""
+    intent: str | None = None
+    """The signing request: canonical JSON."""
+    keys_needed: int | None = None
+    """Number of release keys that must sign before devices accept a release. If it is 1 and the
+    server has that key, the server's signature alone is sufficient.
+    """
+    release_key: str | None = None
+    """Id of the release key that will sign."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SignatureStatus:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "available": _base.boolean(value["available"]),
+                "approvals_needed": _base.integer(value["approvals_needed"]),
+                "requester_counts": _base.boolean(value["requester_counts"]),
+                "approvers": [Approver._read(x) for x in _base.items(value["approvers"])],
+                "approved_by": [_base.text(x) for x in _base.items(value["approved_by"])],
+                "intent": None if (y := get("intent")) is None else _base.text(y),
+                "keys_needed": None if (y := get("keys_needed")) is None else _base.integer(y),
+                "release_key": None if (y := get("release_key")) is None else _base.text(y),
+            },
+        )
+
+
+class SignedBootProof(_base.Model):
+    """`PUT /releases/{release}/boot-proof`."""
+
+    proof: str
+    """Canonical JSON of a boot proof: the signed bytes."""
+    signatures: Sequence[tuple[str, str]]
+    """Key id and signature (DER, base64) of each signer."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SignedBootProof:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "proof": _base.text(value["proof"]),
+                "signatures": [_base.pair(x) for x in _base.items(value["signatures"])],
+            },
+        )
+
+
+class SignedBundle(_base.Model):
+    """`GET /trust-bundle.json`: the trusted intermediate CAs, signed by the root CA."""
+
+    bundle: str
+    """Canonical JSON: the signed bytes."""
+    signature: str
+    """Signature of the root CA's key: ECDSA, DER, base64."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SignedBundle:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "bundle": _base.text(value["bundle"]),
+                "signature": _base.text(value["signature"]),
+            },
+        )
+
+
+class SignedBy(_base.Model):
+    """A signature and the id of the key that made it."""
+
+    key_id: str
+    """Id of the key that signed."""
+    signature: str
+    """The signature: ECDSA, DER, base64."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SignedBy:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "key_id": _base.text(value["key_id"]),
+                "signature": _base.text(value["signature"]),
+            },
+        )
+
+
+class SignedTransition(_base.Model):
+    """`GET /transitions.json`, anonymous: one of the documents that lead from an old trust anchor to
+    the next. See `fleeti_pki::transition`.
+    """
+
+    transition: str
+    """Canonical JSON: the signed bytes."""
+    signatures: Sequence[tuple[str, str]]
+    """Key id and signature (ECDSA, DER, base64) of each signer."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SignedTransition:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "transition": _base.text(value["transition"]),
+                "signatures": [_base.pair(x) for x in _base.items(value["signatures"])],
+            },
+        )
+
+
+class SiteValue(_base.Model):
+    """A value that differs from site to site. The server takes it from the labels of a device."""
+
+    name: str
+    """Name; a file uses it as `{site.NAME}`, and the device's label has the name `site.NAME`."""
+    default: str | None = None
+    """Value for a device without the label. Without one the device must have the label."""
+    description: str | None = None
+    """What the value is for."""
+    kind: SiteType | None = None
+    """Type of the value."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SiteValue:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "default": None if (y := get("default")) is None else _base.text(y),
+                "description": None if (y := get("description")) is None else _base.text(y),
+                "kind": None if (y := get("kind")) is None else _base.choice(y),
+            },
+        )
+
+
+class Software(_base.Model):
+    """Packages and where they come from."""
+
+    backports: Sequence[str] = ()
+    """Packages to take from backports. All others come from the stable release."""
+    components: Sequence[str] = ()
+    """Components of the archive besides `main`."""
+    own: Sequence[OwnPackage] = ()
+    """Your own packages, pinned by digest."""
+    packages: Sequence[str] = ()
+    """Packages to install, by their names in the base."""
+    repositories: Sequence[Repository] = ()
+    """Further package repositories, each with its own key."""
+    snapshot_age_days_max: int | None = None
+    """Age limit of the signed package lists of further repositories and of all suites but the main
+    one, in days. By default 90 for further repositories; Debian's lists expire by themselves.
+    """
+    suites: Sequence[Suite] = ()
+    """Suites besides the main one. Security updates and updates of the stable release are always
+    used where the mirror has them; if one is named here, a mirror without it is an error.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> Software:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "backports": () if (y := get("backports")) is None else [_base.text(x) for x in _base.items(y)],
+                "components": () if (y := get("components")) is None else [_base.text(x) for x in _base.items(y)],
+                "own": () if (y := get("own")) is None else [OwnPackage._read(x) for x in _base.items(y)],
+                "packages": () if (y := get("packages")) is None else [_base.text(x) for x in _base.items(y)],
+                "repositories": () if (y := get("repositories")) is None else [Repository._read(x) for x in _base.items(y)],
+                "snapshot_age_days_max": None if (y := get("snapshot_age_days_max")) is None else _base.integer(y),
+                "suites": () if (y := get("suites")) is None else [_base.choice(x) for x in _base.items(y)],
+            },
+        )
+
+
+class Ssh(_base.Model):
+    """The SSH server."""
+
+    allow_groups: Sequence[str] = ()
+    """Only members of these groups may log in. Empty for every user."""
+    attempts_max: int | None = None
+    """Maximum number of attempts in one connection."""
+    forwarding: bool | None = None
+    """Allow forwarding of TCP ports and agents."""
+    idle_timeout_s: int | None = None
+    """Seconds after which an idle session ends; 0 for never."""
+    password_login: bool | None = None
+    """Allow logins with a password."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Ssh:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "allow_groups": () if (y := get("allow_groups")) is None else [_base.text(x) for x in _base.items(y)],
+                "attempts_max": None if (y := get("attempts_max")) is None else _base.integer(y),
+                "forwarding": None if (y := get("forwarding")) is None else _base.boolean(y),
+                "idle_timeout_s": None if (y := get("idle_timeout_s")) is None else _base.integer(y),
+                "password_login": None if (y := get("password_login")) is None else _base.boolean(y),
+            },
+        )
+
+
+class State(_base.Model):
+    """What persists over updates and rollbacks. Everything else in `/etc` and `/var` is that of the
+    image after each boot.
+    """
+
+    directories: Sequence[StateDirectory] = ()
+    """Persistent directories."""
+    version: int | None = None
+    """Version of the persistent data. Raise it when a release changes the format of the data, so
+    that the device keeps a copy until the update is committed.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> State:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "directories": () if (y := get("directories")) is None else [StateDirectory._read(x) for x in _base.items(y)],
+                "version": None if (y := get("version")) is None else _base.integer(y),
+            },
+        )
+
+
+class StateDirectory(_base.Model):
+    """A persistent directory."""
+
+    path: str
+    """Absolute path below `/var`, `/srv` or `/opt`."""
+    backup: bool | None = None
+    """Belongs to the device's backup."""
+    group: str | None = None
+    """Group."""
+    mode: str | None = None
+    """Mode, octal."""
+    on_reset: OnReset | None = None
+    """What a factory reset does with it."""
+    owner: str | None = None
+    """Owner."""
+    quota_mib: int | None = None
+    """Maximum size, MiB; 0 for no limit."""
+
+    @classmethod
+    def _read(cls, value: Any) -> StateDirectory:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "path": _base.text(value["path"]),
+                "backup": None if (y := get("backup")) is None else _base.boolean(y),
+                "group": None if (y := get("group")) is None else _base.text(y),
+                "mode": None if (y := get("mode")) is None else _base.text(y),
+                "on_reset": None if (y := get("on_reset")) is None else _base.choice(y),
+                "owner": None if (y := get("owner")) is None else _base.text(y),
+                "quota_mib": None if (y := get("quota_mib")) is None else _base.integer(y),
+            },
+        )
+
+
+class Storage(_base.Model):
+    """Sizes of the disk. They are fixed with the first release of an image line: an update writes into
+    the slots that a device's disk has.
+    """
+
+    esp_mib: int | None = None
+    """Size of the EFI system partition, MiB."""
+    root_mib: int | None = None
+    """Size of each root slot, MiB."""
+    var_mib: int | None = None
+    """Maximum size of `/var` outside the persistent directories, which is in memory, MiB."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Storage:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "esp_mib": None if (y := get("esp_mib")) is None else _base.integer(y),
+                "root_mib": None if (y := get("root_mib")) is None else _base.integer(y),
+                "var_mib": None if (y := get("var_mib")) is None else _base.integer(y),
+            },
+        )
+
+
+class SudoRule(_base.Model):
+    """What a user or a group may do with sudo."""
+
+    name: str
+    """Name of the rule, unique in the profile."""
+    commands: Sequence[str]
+    """Commands with absolute paths and their arguments, or `ALL`."""
+    groups: Sequence[str] = ()
+    """Groups."""
+    no_password: bool | None = None
+    """Do not ask for the password. A user without a password cannot use sudo otherwise."""
+    run_as: str | None = None
+    """The account that runs the commands."""
+    users: Sequence[str] = ()
+    """Users."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SudoRule:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "commands": [_base.text(x) for x in _base.items(value["commands"])],
+                "groups": () if (y := get("groups")) is None else [_base.text(x) for x in _base.items(y)],
+                "no_password": None if (y := get("no_password")) is None else _base.boolean(y),
+                "run_as": None if (y := get("run_as")) is None else _base.text(y),
+                "users": () if (y := get("users")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
+class SuggestionValue(_base.Model):
+    """Another value of the field."""
+
+    value: str
+    """Another value of the field."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SuggestionValue:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "value": _base.text(value["value"]),
+            },
+        )
+
+
+class SuggestionName(_base.Model):
+    """Another name of the field."""
+
+    name: str
+    """Another name of the field."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SuggestionName:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+            },
+        )
+
+
+def _read_Suggestion(value: Any) -> Suggestion:
+    _base.entries(value)
+    if "value" in value:
+        return SuggestionValue._read(value)
+    if "name" in value:
+        return SuggestionName._read(value)
+    raise _base.unknown_variant("Suggestion", value)
+
+
+class SuiteSearch(_base.Model):
+    """`GET /profiles/packages`: packages and units of the suite that fit a search."""
+
+    packages: Sequence[FoundPackage]
+    """Packages whose name or summary contains every word; names that begin with it first."""
+    units: Sequence[FoundUnit]
+    """Units whose name contains every word; names that begin with it first."""
+    suite: IndexedSuite | None = None
+    """What was searched; `None` if the server has no index yet. Its build workers make it."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SuiteSearch:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "packages": [FoundPackage._read(x) for x in _base.items(value["packages"])],
+                "units": [FoundUnit._read(x) for x in _base.items(value["units"])],
+                "suite": None if (y := get("suite")) is None else IndexedSuite._read(y),
+            },
+        )
+
+
+class SwitchIssuer(_base.Model):
+    """`POST /trust-bundle/issuer`: switches to another intermediate CA for new certificates."""
+
+    purpose: str
+    """`device` or `server`."""
+    certificate_sha256: str
+    """SHA-256 of its certificate (DER), hexadecimal."""
+    anyway: bool | None = None
+    """Switch even if fewer than 99 % of the devices have installed the bundle."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SwitchIssuer:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "purpose": _base.text(value["purpose"]),
+                "certificate_sha256": _base.text(value["certificate_sha256"]),
+                "anyway": None if (y := get("anyway")) is None else _base.boolean(y),
+            },
+        )
+
+
+class Telemetry(_base.Model):
+    """`up/telemetry`: sent once a minute."""
+
+    uptime_s: int
+    """Seconds since boot."""
+    load_milli: int
+    """One-minute load average, thousandths."""
+    memory_used_kib: int
+    """Used memory, KiB."""
+    memory_total_kib: int
+    """Total memory, KiB."""
+    data_used_kib: int
+    """Used space of the data partition, KiB."""
+    data_total_kib: int
+    """Size of the data partition, KiB."""
+    agent_memory_kib: int | None = None
+    """Memory of the agent, KiB."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Telemetry:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "uptime_s": _base.integer(value["uptime_s"]),
+                "load_milli": _base.integer(value["load_milli"]),
+                "memory_used_kib": _base.integer(value["memory_used_kib"]),
+                "memory_total_kib": _base.integer(value["memory_total_kib"]),
+                "data_used_kib": _base.integer(value["data_used_kib"]),
+                "data_total_kib": _base.integer(value["data_total_kib"]),
+                "agent_memory_kib": None if (y := get("agent_memory_kib")) is None else _base.integer(y),
+            },
+        )
+
+
+class Time(_base.Model):
+    """Time synchronisation."""
+
+    servers: Sequence[str] = ()
+    """NTP servers. Empty for those of DHCP and of the base."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Time:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "servers": () if (y := get("servers")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
+class Timer(_base.Model):
+    """Starts a service at certain times."""
+
+    service: str
+    """The service to start, for example `report.service`. The timer gets the same name."""
+    on_calendar: str
+    """Times as in systemd.time(7)."""
+    persistent: bool | None = None
+    """Start at once if a time was missed while the device was off."""
+    random_delay_s: int | None = None
+    """Maximum random delay, seconds, so that a fleet does not start at the same moment."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Timer:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "service": _base.text(value["service"]),
+                "on_calendar": _base.text(value["on_calendar"]),
+                "persistent": None if (y := get("persistent")) is None else _base.boolean(y),
+                "random_delay_s": None if (y := get("random_delay_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class Tpm(_base.Model):
+    """The TPM of a device."""
+
+    ek_sha256: str
+    """SHA-256 of its endorsement key (SubjectPublicKeyInfo), hexadecimal."""
+    description: str
+    """Manufacturer, model and version from the endorsement certificate, or why there is no valid
+    one.
+    """
+    bound_s: int
+    """When the TPM was bound to the device, Unix seconds."""
+    manufacturer: str | None = None
+    """Kind of TPM by its manufacturer, for example `hardware` or `virtual`; `null` if no trusted
+    manufacturer certified it.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> Tpm:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "ek_sha256": _base.text(value["ek_sha256"]),
+                "description": _base.text(value["description"]),
+                "bound_s": _base.integer(value["bound_s"]),
+                "manufacturer": None if (y := get("manufacturer")) is None else _base.text(y),
+            },
+        )
+
+
+class TpmManufacturer(_base.Model):
+    """A trusted certificate of a TPM manufacturer."""
+
+    id: str
+    """SHA-256 of the certificate (DER), hexadecimal."""
+    kind: TpmKind
+    """What kind of TPM the manufacturer makes."""
+    subject: str
+    """Subject, for example `CN=Root CA 1, O=Example`."""
+    issuer: str
+    """Issuer; equal to the subject for a root."""
+    chain: Sequence[str]
+    """Subjects of the trusted certificates above this one, up to a root."""
+    not_before_s: int
+    """Start of validity, Unix seconds."""
+    not_after_s: int
+    """End of validity, Unix seconds. The server trusts the certificate until its file is removed,
+    also after this time.
+    """
+    file: str
+    """Path of the file below `DATA/pki/tpm-manufacturers`."""
+
+    @classmethod
+    def _read(cls, value: Any) -> TpmManufacturer:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "kind": _base.choice(value["kind"]),
+                "subject": _base.text(value["subject"]),
+                "issuer": _base.text(value["issuer"]),
+                "chain": [_base.text(x) for x in _base.items(value["chain"])],
+                "not_before_s": _base.integer(value["not_before_s"]),
+                "not_after_s": _base.integer(value["not_after_s"]),
+                "file": _base.text(value["file"]),
+            },
+        )
+
+
+class TpmManufacturers(_base.Model):
+    """`GET /tpm-manufacturers`."""
+
+    manufacturers: Sequence[TpmManufacturer]
+    """Trusted certificates."""
+    left_out: Sequence[LeftOut]
+    """Files that the server cannot read."""
+
+    @classmethod
+    def _read(cls, value: Any) -> TpmManufacturers:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "manufacturers": [TpmManufacturer._read(x) for x in _base.items(value["manufacturers"])],
+                "left_out": [LeftOut._read(x) for x in _base.items(value["left_out"])],
+            },
+        )
+
+
+class TrustStatus(_base.Model):
+    """`GET /trust-bundle`: the trusted intermediate CAs, and how many devices know them."""
+
+    version: int
+    """Version of the trust bundle; 0 before the first."""
+    intermediates: Sequence[Intermediate]
+    """The trusted intermediate CAs."""
+    devices: int
+    """Number of devices that are not revoked."""
+    devices_with_it: int
+    """How many of these devices have installed this bundle."""
+    root_crl_ends_s: int | None = None
+    """When the root CA's CRL in the bundle expires, Unix seconds; absent before the first bundle."""
+    warnings: Sequence[str] = ()
+    """What expires within a month, and what to do about it."""
+
+    @classmethod
+    def _read(cls, value: Any) -> TrustStatus:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "version": _base.integer(value["version"]),
+                "intermediates": [Intermediate._read(x) for x in _base.items(value["intermediates"])],
+                "devices": _base.integer(value["devices"]),
+                "devices_with_it": _base.integer(value["devices_with_it"]),
+                "root_crl_ends_s": None if (y := get("root_crl_ends_s")) is None else _base.integer(y),
+                "warnings": () if (y := get("warnings")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
+class UpdateStateIdle(_base.Model):
+    """The device runs its desired version."""
+
+    type: Literal["idle"] = "idle"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateStateIdle:
+        _base.entries(value)
+        return cls()
+
+
+class UpdateStateStaging(_base.Model):
+    """systemd-sysupdate writes the target to the other slot."""
+
+    target: Version
+    """The version that is staged."""
+    attempt: int
+    """Number of this attempt; 1 for the first."""
+    type: Literal["staging"] = "staging"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateStateStaging:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "target": _base.text(value["target"]),
+                "attempt": _base.integer(value["attempt"]),
+            },
+        )
+
+
+class UpdateStateStaged(_base.Model):
+    """The other slot contains the target. The boot loader does not know it yet."""
+
+    target: Version
+    """The version that is staged."""
+    arm_attempts: int
+    """Failed attempts to arm it."""
+    type: Literal["staged"] = "staged"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateStateStaged:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "target": _base.text(value["target"]),
+                "arm_attempts": _base.integer(value["arm_attempts"]),
+            },
+        )
+
+
+class UpdateStateArmed(_base.Model):
+    """The boot loader will start the target at the next boot."""
+
+    target: Version
+    """The version that will boot."""
+    type: Literal["armed"] = "armed"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateStateArmed:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "target": _base.text(value["target"]),
+            },
+        )
+
+
+class UpdateStateTrying(_base.Model):
+    """The device runs the target; the result of the health checks is pending."""
+
+    target: Version
+    """The version that runs on trial."""
+    type: Literal["trying"] = "trying"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateStateTrying:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "target": _base.text(value["target"]),
+            },
+        )
+
+
+class UpdateStateUnconfirmed(_base.Model):
+    """The target ran and did not reach the server in time. The device runs its previous version
+    again. An outage is not the fault of the target, so the device tries it again after the
+    server was reached.
+    """
+
+    target: Version
+    """The version that was not kept."""
+    trials: int
+    """How often the previous version reached the server at once, where the target did not."""
+    contact: Contact
+    """Whether the previous version reaches the server."""
+    type: Literal["unconfirmed"] = "unconfirmed"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateStateUnconfirmed:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "target": _base.text(value["target"]),
+                "trials": _base.integer(value["trials"]),
+                "contact": _base.choice(value["contact"]),
+            },
+        )
+
+
+class UpdateStateRolledBack(_base.Model):
+    """The target failed, and the device runs its previous version again."""
+
+    target: Version
+    """The version that failed."""
+    reason: RollbackReason
+    """Why it failed."""
+    type: Literal["rolled_back"] = "rolled_back"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateStateRolledBack:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "target": _base.text(value["target"]),
+                "reason": _read_RollbackReason(value["reason"]),
+            },
+        )
+
+
+class UpdateStateFailed(_base.Model):
+    """The target could not be installed."""
+
+    target: Version
+    """The version that could not be installed."""
+    code: FailureCode
+    """Why it could not be installed."""
+    type: Literal["failed"] = "failed"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateStateFailed:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "target": _base.text(value["target"]),
+                "code": _base.choice(value["code"]),
+            },
+        )
+
+
+def _read_UpdateState(value: Any) -> UpdateState:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "idle":
+        return UpdateStateIdle._read(value)
+    if tag == "staging":
+        return UpdateStateStaging._read(value)
+    if tag == "staged":
+        return UpdateStateStaged._read(value)
+    if tag == "armed":
+        return UpdateStateArmed._read(value)
+    if tag == "trying":
+        return UpdateStateTrying._read(value)
+    if tag == "unconfirmed":
+        return UpdateStateUnconfirmed._read(value)
+    if tag == "rolled_back":
+        return UpdateStateRolledBack._read(value)
+    if tag == "failed":
+        return UpdateStateFailed._read(value)
+    raise _base.unknown_variant("UpdateState", value)
+
+
+class UsbGuard(_base.Model):
+    """USB devices that may be attached (usbguard(1))."""
+
+    allow: Sequence[str] = ()
+    """Rules in the form of usbguard-rules.conf(5)."""
+    enabled: bool | None = None
+    """Refuse every USB device that no rule allows."""
+
+    @classmethod
+    def _read(cls, value: Any) -> UsbGuard:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "allow": () if (y := get("allow")) is None else [_base.text(x) for x in _base.items(y)],
+                "enabled": None if (y := get("enabled")) is None else _base.boolean(y),
+            },
+        )
+
+
+class User(_base.Model):
+    """A local user."""
+
+    name: str
+    """Login name."""
+    comment: str | None = None
+    """Full name."""
+    expires: str | None = None
+    """Date after which the account cannot log in, as YYYY-MM-DD."""
+    groups: Sequence[str] = ()
+    """Supplementary groups."""
+    id: int | None = None
+    """Numeric user id, 1000 to 59999. Without one the build assigns the next free id."""
+    password_hash: str | None = None
+    """Password hash in the form of crypt(5) (yescrypt, SHA-512). Without one the password is
+    locked.
+    """
+    shell: str | None = None
+    """Login shell."""
+    ssh_keys: Sequence[str] = ()
+    """OpenSSH public keys."""
+
+    @classmethod
+    def _read(cls, value: Any) -> User:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "comment": None if (y := get("comment")) is None else _base.text(y),
+                "expires": None if (y := get("expires")) is None else _base.text(y),
+                "groups": () if (y := get("groups")) is None else [_base.text(x) for x in _base.items(y)],
+                "id": None if (y := get("id")) is None else _base.integer(y),
+                "password_hash": None if (y := get("password_hash")) is None else _base.text(y),
+                "shell": None if (y := get("shell")) is None else _base.text(y),
+                "ssh_keys": () if (y := get("ssh_keys")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
+class VariableWrite(_base.Model):
+    """A signed write of a Secure Boot variable."""
+
+    variable: BootVariable
+    """The variable."""
+    append: bool
+    """Append to the variable instead of replacing it."""
+    auth: str
+    """EFI_VARIABLE_AUTHENTICATION_2 and the value, base64: the content of an `.auth` file."""
+
+    @classmethod
+    def _read(cls, value: Any) -> VariableWrite:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "variable": _base.choice(value["variable"]),
+                "append": _base.boolean(value["append"]),
+                "auth": _base.text(value["auth"]),
+            },
+        )
+
+
+class Vlan(_base.Model):
+    """A VLAN (IEEE 802.1Q)."""
+
+    name: str
+    """Name of its interface, at most 15 characters."""
+    id: int
+    """VLAN id."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Vlan:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "id": _base.integer(value["id"]),
+            },
+        )
+
+
+class Wifi(_base.Model):
+    """A Wi-Fi network."""
+
+    ssid: str
+    """Name of the network (SSID)."""
+    security: WifiSecurity
+    """How the device authenticates."""
+    hidden: bool | None = None
+    """The network does not announce its name."""
+    passphrase_secret: str | None = None
+    """Name of the secret with the passphrase, for WPA2 and WPA3."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Wifi:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "ssid": _base.text(value["ssid"]),
+                "security": _base.choice(value["security"]),
+                "hidden": None if (y := get("hidden")) is None else _base.boolean(y),
+                "passphrase_secret": None if (y := get("passphrase_secret")) is None else _base.text(y),
+            },
+        )
+
+
+class WireGuard(_base.Model):
+    """A WireGuard tunnel."""
+
+    name: str
+    """Name of its interface, at most 15 characters."""
+    private_key_secret: str
+    """Name of the secret with the private key."""
+    addresses: Sequence[str] = ()
+    """Addresses with prefix length."""
+    listen_port: int | None = None
+    """UDP port to listen on; 0 for any."""
+    peers: Sequence[Peer] = ()
+    """Peers."""
+
+    @classmethod
+    def _read(cls, value: Any) -> WireGuard:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "private_key_secret": _base.text(value["private_key_secret"]),
+                "addresses": () if (y := get("addresses")) is None else [_base.text(x) for x in _base.items(y)],
+                "listen_port": None if (y := get("listen_port")) is None else _base.integer(y),
+                "peers": () if (y := get("peers")) is None else [Peer._read(x) for x in _base.items(y)],
+            },
+        )
+
+
+class Worker(_base.Model):
+    """A build worker."""
+
+    name: WorkerName
+    """Name of the worker."""
+    created_s: int
+    """When it was added, Unix seconds."""
+    seen_s: int | None = None
+    """When it last asked for a build, Unix seconds."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Worker:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "created_s": _base.integer(value["created_s"]),
+                "seen_s": None if (y := get("seen_s")) is None else _base.integer(y),
+            },
+        )
+
+
+
+AccessControl: TypeAlias = Literal["base", "apparmor"]
+"""Mandatory access control."""
+
+AccountKind: TypeAlias = Literal["person", "service"]
+"""Who an account is for."""
+
+AccountName: TypeAlias = str
+"""The name of an account."""
+
+Architecture: TypeAlias = Literal["x86_64", "aarch64"]
+"""The machine architecture of a profile, build, release and device."""
+
+Aspect: TypeAlias = Literal["instance_identity", "configuration", "executables", "file_system", "hardware", "firmware"]
+"""What a claim is about (AR4SI, 2.3: the trustworthiness vector)."""
+
+BondMode: TypeAlias = Literal["active-backup", "802.3ad", "balance-rr"]
+"""How the interfaces of a bond are used (systemd.netdev(5))."""
+
+BootKeyChange: TypeAlias = BootKeyChangeBeginEpoch | BootKeyChangeEndEpoch | BootKeyChangeForbid
+"""A change of the Secure Boot keys of a device."""
+
+BootSecretPhase: TypeAlias = Literal["settled", "trial", "searching"]
+"""What a device does with the values of a secret of its boot."""
+
+BootVariable: TypeAlias = Literal["PK", "KEK", "db", "dbx"]
+"""A Secure Boot variable (UEFI 2.10, 32.4)."""
+
+BuildPhase: TypeAlias = Literal["queued", "running", "succeeded", "failed"]
+"""Phase of a build."""
+
+CommandKind: TypeAlias = CommandKindReport | CommandKindReboot | CommandKindClearAlarm | CommandKindNewRecoveryKey | CommandKindTrySecrets
+"""What a command asks a device to do."""
+
+Contact: TypeAlias = Literal["waiting", "silent", "reached"]
+"""Whether the version that a device fell back to reaches the server."""
+
+DeviceId: TypeAlias = str
+"""The id of a device."""
+
+DevicePhase: TypeAlias = DevicePhasePending | DevicePhaseBlocked | DevicePhaseOffered | DevicePhaseUnreached | DevicePhaseStaging | DevicePhaseStaged | DevicePhaseRebooting | DevicePhaseTrying | DevicePhaseUnconfirmed | DevicePhaseProving | DevicePhaseSilent | DevicePhaseSucceeded | DevicePhaseAttestationFailed | DevicePhaseRolledBack | DevicePhaseRevoked | DevicePhaseFailed
+"""State of a device in a rollout."""
+
+Dhcp: TypeAlias = Literal["yes", "no", "ipv4", "ipv6"]
+"""Which addresses come from DHCP."""
+
+Direction: TypeAlias = Literal["incoming", "forward"]
+"""The direction of a rule."""
+
+Event: TypeAlias = EventDevice | EventRollout | EventBuild | EventBuildLog | EventProfile | EventFleet | EventRelease
+"""`GET /events`: the data of a server-sent event."""
+
+FailureCode: TypeAlias = Literal["manifest_untrusted", "too_old", "wrong_image", "stage_failed", "arm_failed", "unreachable", "rolled_back_before", "not_in_log", "log_stale", "log_split", "revoked"]
+"""Why a target could not be installed. The name is a stable code."""
+
+Fate: TypeAlias = FateReplaced | FateRefused | FateWaiting
+"""Why a held value is not in use."""
+
+Firmware: TypeAlias = FirmwarePinned | FirmwareKnown
+"""Which firmware a fleet accepts."""
+
+FirmwareSet: TypeAlias = Literal["amd-microcode", "intel-microcode", "intel-wifi", "atheros", "broadcom", "realtek", "amd-graphics", "intel-graphics", "intel-sound"]
+"""A set of firmware."""
+
+Flavour: TypeAlias = Literal["cloud", "generic"]
+"""Which kernel of the base."""
+
+FleetId: TypeAlias = str
+"""The id of a fleet."""
+
+FragmentKind: TypeAlias = Literal["package_set", "user_set", "service_set", "baseline", "template", "profile"]
+"""What a fragment is for."""
+
+InitrdDrivers: TypeAlias = Literal["usb-storage", "mmc", "raid"]
+"""A set of drivers in the initrd."""
+
+Level: TypeAlias = Literal["self_reported", "token", "unverified_tpm", "observed_boot", "verified_boot", "verified_firmware"]
+"""Attestation level: how much is proved about a device. Each level requires everything that the
+levels below it require.
+"""
+
+Line: TypeAlias = str
+"""The name of a profile and of the versions that are built from it."""
+
+Lockdown: TypeAlias = Literal["automatic", "integrity", "confidentiality"]
+"""Kernel lockdown (kernel_lockdown(7))."""
+
+OnReset: TypeAlias = Literal["wipe", "keep"]
+"""What a factory reset does with a directory."""
+
+OverTls: TypeAlias = Literal["no", "opportunistic", "yes"]
+"""DNS over TLS (resolved.conf(5))."""
+
+Permission: TypeAlias = Literal["view", "audit", "operate", "enroll", "revoke", "rollout", "secrets", "recovery", "policy", "build", "release", "server", "accounts"]
+"""What a request needs."""
+
+Protocol: TypeAlias = Literal["tcp", "udp"]
+"""Transport protocol."""
+
+ReleaseName: TypeAlias = str
+"""The name of a release: image line and version, for example kiosk@2."""
+
+RevocationReason: TypeAlias = Literal["unspecified", "key_compromise", "cessation_of_operation", "privilege_withdrawn", "certificate_hold"]
+"""Why a certificate is revoked (RFC 5280, 5.3.1)."""
+
+Role: TypeAlias = Literal["viewer", "operator", "builder", "approver", "admin"]
+"""What an account may do: a named set of permissions."""
+
+RollbackReason: TypeAlias = RollbackReasonVerity | RollbackReasonHealth | RollbackReasonServerUnreachable | RollbackReasonBootRefused
+"""Why a boot of the target failed, as found afterwards."""
+
+RolloutErrorsMax: TypeAlias = RolloutErrorsMaxCount | RolloutErrorsMaxPercent
+"""Number of errors that is accepted."""
+
+RolloutOnError: TypeAlias = Literal["pause", "abort"]
+"""What happens when there are too many errors."""
+
+RolloutPhase: TypeAlias = Literal["ready", "starting", "running", "pausing", "paused", "succeeded", "failed", "aborting", "aborted"]
+"""Phase of a rollout."""
+
+RolloutWaveSize: TypeAlias = RolloutWaveSizeCount | RolloutWaveSizePercent | RolloutWaveSizeList
+"""How far a rollout goes with a wave. Numbers count the devices of earlier waves, and leave out
+those that are unreached: another device takes their place.
+"""
+
+RolloutWaveStage: TypeAlias = RolloutWaveStageDue | RolloutWaveStageOpen | RolloutWaveStageSoaking
+"""What a wave does."""
+
+RolloutWaveStart: TypeAlias = RolloutWaveStartAfterSuccess | RolloutWaveStartAt | RolloutWaveStartByHand
+"""When a wave starts."""
+
+SecretName: TypeAlias = str
+"""The name of a secret, and of its file in /run/fleeti-secrets."""
+
+Severity: TypeAlias = Literal["error", "warning"]
+"""Whether a finding makes a profile unusable."""
+
+SiteType: TypeAlias = Literal["text", "address", "hostname", "url", "integer"]
+"""The type of a site value."""
+
+Slot: TypeAlias = Literal["a", "b"]
+"""The slot that a device runs from."""
+
+Suggestion: TypeAlias = SuggestionValue | SuggestionName
+"""What the author of a field probably meant."""
+
+Suite: TypeAlias = Literal["security", "updates", "backports"]
+"""A suite of the archive besides the main one."""
+
+Tier: TypeAlias = Literal["none", "affirming", "warning", "contraindicated"]
+"""The tier of a claim (AR4SI, 2.3.2: trustworthiness tiers)."""
+
+TpmKind: TypeAlias = Literal["processor", "hardware", "virtual"]
+"""What kind of TPM a manufacturer makes, as stated by an operator."""
+
+UnitState: TypeAlias = Literal["enabled", "disabled", "masked"]
+"""Whether a unit starts at boot."""
+
+UpdateState: TypeAlias = UpdateStateIdle | UpdateStateStaging | UpdateStateStaged | UpdateStateArmed | UpdateStateTrying | UpdateStateUnconfirmed | UpdateStateRolledBack | UpdateStateFailed
+"""State of the update of a device."""
+
+Verity: TypeAlias = Literal["verified", "corrupted", "absent"]
+"""State of dm-verity under the root file system."""
+
+Version: TypeAlias = str
+"""A version: numbers without leading zeros, joined by dots."""
+
+WifiSecurity: TypeAlias = Literal["open", "wpa2", "wpa3", "eap_tls"]
+"""How a device authenticates to a Wi-Fi network."""
+
+WorkerName: TypeAlias = str
+"""The name of a build worker."""
+
+__all__ = [
+    "AccessControl",
+    "Account",
+    "AccountDetails",
+    "AccountKind",
+    "AccountName",
+    "AddTpmManufacturers",
+    "ApiToken",
+    "Approver",
+    "Architecture",
+    "Artifact",
+    "AskedFleet",
+    "Aspect",
+    "Attestation",
+    "AttestationPolicy",
+    "AttestationResult",
+    "Audit",
+    "AuditConsistency",
+    "AuditEntries",
+    "AuditProof",
+    "Bond",
+    "BondMode",
+    "BootKeyChange",
+    "BootKeyChangeBeginEpoch",
+    "BootKeyChangeEndEpoch",
+    "BootKeyChangeForbid",
+    "BootProof",
+    "BootSecret",
+    "BootSecretPhase",
+    "BootSignatures",
+    "BootSummary",
+    "BootVariable",
+    "Bridge",
+    "Build",
+    "BuildPhase",
+    "Change",
+    "ChangeBoot",
+    "CheckedProfile",
+    "Claim",
+    "CommandKind",
+    "CommandKindClearAlarm",
+    "CommandKindNewRecoveryKey",
+    "CommandKindReboot",
+    "CommandKindReport",
+    "CommandKindTrySecrets",
+    "CommandStatus",
+    "Contact",
+    "Container",
+    "Counts",
+    "CreateAccount",
+    "CreateBuild",
+    "CreateCommand",
+    "CreateEnrollment",
+    "CreateReadmission",
+    "CreateRollout",
+    "CreateToken",
+    "CreateWorker",
+    "CreatedAccount",
+    "CreatedToken",
+    "CreatedWorker",
+    "Device",
+    "DeviceId",
+    "DevicePhase",
+    "DevicePhaseAttestationFailed",
+    "DevicePhaseBlocked",
+    "DevicePhaseFailed",
+    "DevicePhaseOffered",
+    "DevicePhasePending",
+    "DevicePhaseProving",
+    "DevicePhaseRebooting",
+    "DevicePhaseRevoked",
+    "DevicePhaseRolledBack",
+    "DevicePhaseSilent",
+    "DevicePhaseStaged",
+    "DevicePhaseStaging",
+    "DevicePhaseSucceeded",
+    "DevicePhaseTrying",
+    "DevicePhaseUnconfirmed",
+    "DevicePhaseUnreached",
+    "Dhcp",
+    "Direction",
+    "Dns",
+    "DropIn",
+    "Effects",
+    "Enrollment",
+    "EnrollmentRecord",
+    "Event",
+    "EventBuild",
+    "EventBuildLog",
+    "EventDevice",
+    "EventFleet",
+    "EventProfile",
+    "EventRelease",
+    "EventRollout",
+    "Extension",
+    "FailureCode",
+    "Fate",
+    "FateRefused",
+    "FateReplaced",
+    "FateWaiting",
+    "FieldError",
+    "File",
+    "Finding",
+    "Firewall",
+    "FirewallRule",
+    "Firmware",
+    "FirmwareKeys",
+    "FirmwareKnown",
+    "FirmwarePinned",
+    "FirmwareSet",
+    "Flavour",
+    "Fleet",
+    "FleetId",
+    "FleetSecret",
+    "Floors",
+    "Forgive",
+    "FoundPackage",
+    "FoundUnit",
+    "FragmentKind",
+    "Grant",
+    "Group",
+    "Hardware",
+    "HealthCheck",
+    "Identity",
+    "ImportBundle",
+    "IndexedSuite",
+    "InitrdDrivers",
+    "Interface",
+    "Intermediate",
+    "Kernel",
+    "LeftOut",
+    "Level",
+    "LibraryEntry",
+    "Line",
+    "Lockdown",
+    "LoginSession",
+    "MadeOf",
+    "Match",
+    "Me",
+    "MeasuredPcr",
+    "Network",
+    "NextWave",
+    "OnReset",
+    "OverTls",
+    "OwnPackage",
+    "Pair",
+    "Paired",
+    "PasswordLink",
+    "Passwords",
+    "Peer",
+    "Permission",
+    "Problem",
+    "Profile",
+    "ProfileChanges",
+    "ProfileRevision",
+    "ProfileText",
+    "Progress",
+    "Protocol",
+    "Provision",
+    "Provisioned",
+    "Proxy",
+    "Readmission",
+    "RecoveryKeyStatus",
+    "Release",
+    "ReleaseLog",
+    "ReleaseName",
+    "Repository",
+    "RequestSignature",
+    "RevocationReason",
+    "Revoke",
+    "Role",
+    "RollbackReason",
+    "RollbackReasonBootRefused",
+    "RollbackReasonHealth",
+    "RollbackReasonServerUnreachable",
+    "RollbackReasonVerity",
+    "Rollout",
+    "RolloutDevice",
+    "RolloutErrors",
+    "RolloutErrorsMax",
+    "RolloutErrorsMaxCount",
+    "RolloutErrorsMaxPercent",
+    "RolloutExcused",
+    "RolloutOffers",
+    "RolloutOnError",
+    "RolloutPhase",
+    "RolloutPlan",
+    "RolloutRate",
+    "RolloutSummary",
+    "RolloutWave",
+    "RolloutWaveSize",
+    "RolloutWaveSizeCount",
+    "RolloutWaveSizeList",
+    "RolloutWaveSizePercent",
+    "RolloutWaveStage",
+    "RolloutWaveStageDue",
+    "RolloutWaveStageOpen",
+    "RolloutWaveStageSoaking",
+    "RolloutWaveStart",
+    "RolloutWaveStartAfterSuccess",
+    "RolloutWaveStartAt",
+    "RolloutWaveStartByHand",
+    "RolloutWaves",
+    "Secret",
+    "SecretName",
+    "SecureBoot",
+    "Security",
+    "ServerContact",
+    "Service",
+    "SetSecret",
+    "Severity",
+    "ShowRecoveryKey",
+    "ShownRecoveryKey",
+    "SignatureStatus",
+    "SignedBootProof",
+    "SignedBundle",
+    "SignedBy",
+    "SignedTransition",
+    "SiteType",
+    "SiteValue",
+    "Slot",
+    "Software",
+    "Ssh",
+    "State",
+    "StateDirectory",
+    "Storage",
+    "SudoRule",
+    "Suggestion",
+    "SuggestionName",
+    "SuggestionValue",
+    "Suite",
+    "SuiteSearch",
+    "SwitchIssuer",
+    "Telemetry",
+    "Tier",
+    "Time",
+    "Timer",
+    "Tpm",
+    "TpmKind",
+    "TpmManufacturer",
+    "TpmManufacturers",
+    "TrustStatus",
+    "UnitState",
+    "UpdateState",
+    "UpdateStateArmed",
+    "UpdateStateFailed",
+    "UpdateStateIdle",
+    "UpdateStateRolledBack",
+    "UpdateStateStaged",
+    "UpdateStateStaging",
+    "UpdateStateTrying",
+    "UpdateStateUnconfirmed",
+    "UsbGuard",
+    "User",
+    "VariableWrite",
+    "Verity",
+    "Version",
+    "Vlan",
+    "Wifi",
+    "WifiSecurity",
+    "WireGuard",
+    "Worker",
+    "WorkerName",
+]
