@@ -12,6 +12,8 @@ const VIRT_FIRMWARE: &[&str] = &["virt-firmware==26.10"];
 const MQTT_CLIENTS: &[&str] = &["paho-mqtt==2.2.0", "aiomqtt==2.5.1"];
 /// Validates the OpenAPI document, and tests every operation that it describes.
 const OPENAPI: &[&str] = &["openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
+/// Generates a Python client.
+const OPENAPI_PYTHON: &[&str] = &["openapi-python-client==0.29.1"];
 /// Spell checker.
 const TYPOS: &[&str] = &["typos==1.52.0"];
 /// Generates and compiles a TypeScript client; its lock file has the digest of every package.
@@ -19,12 +21,13 @@ const TYPESCRIPT: &[&str] =
     &["package.json", "package-lock.json", "tsconfig.json", "list-devices.ts"];
 
 /// Environment variables that tell tests the paths of the tools.
-pub fn judges() -> [(&'static str, PathBuf); 4] {
+pub fn judges() -> [(&'static str, PathBuf); 5] {
     let tools = target().join("tools");
     [
         ("FLEETI_VIRT_FW_VARS", tools.join("virt-firmware/bin/virt-fw-vars")),
         ("FLEETI_MQTT_PYTHON", tools.join("mqtt/bin/python")),
         ("FLEETI_OPENAPI_TOOLS", tools.join("openapi/bin")),
+        ("FLEETI_OPENAPI_PYTHON", tools.join("openapi-python/bin")),
         ("FLEETI_OPENAPI_TS", tools.join("openapi-ts")),
     ]
 }
@@ -34,6 +37,7 @@ pub fn install() -> Result<()> {
     of_python("mqtt", MQTT_CLIENTS)?;
     of_python("virt-firmware", VIRT_FIRMWARE)?;
     of_python("openapi", OPENAPI)?;
+    of_python("openapi-python", OPENAPI_PYTHON)?;
     typescript()
 }
 

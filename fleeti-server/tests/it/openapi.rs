@@ -1,5 +1,5 @@
 //! The OpenAPI document with tools that read such documents: a validator, a tester (schemathesis)
-//! and a generator of clients. `cargo xtask tools` installs them.
+//! and two generators of clients. `cargo xtask tools` installs them.
 
 use crate::world::World;
 use std::path::{Path, PathBuf};
@@ -121,6 +121,27 @@ async fn a_generated_typescript_client_compiles_and_lists_devices() {
     let token = std::fs::read_to_string(world.dir.path().join("admin.token")).unwrap();
     let mut list = Command::new("node");
     list.arg("out/list-devices.js").current_dir(work.path());
+    list.env("FLEETI_SERVER", format!("http://{}", world.server.addresses.api))
+        .env("FLEETI_TOKEN", token.trim());
+    let (output, text) = said(list).await;
+    assert!(output.status.success(), "{text}");
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        format!("{} demo\n404 urn:fleeti:problem:not_found\n", device.id)
+    );
+}
+
+#[actix_web::test]
+async fn a_generated_python_client_lists_devices() {
+    let world = World::new().await;
+    let device = world.enroll().await;
+    let work = tempfile::tempdir().unwrap();
+    let script =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../xtask/openapi-python/list_devices.py");
+    let token = std::fs::read_to_string(world.dir.path().join("admin.token")).unwrap();
+    let mut list =
+        Command::new(tools("FLEETI_OPENAPI_PYTHON", "openapi-python/bin").join("python"));
+    list.arg(script).arg(document()).arg(work.path());
     list.env("FLEETI_SERVER", format!("http://{}", world.server.addresses.api))
         .env("FLEETI_TOKEN", token.trim());
     let (output, text) = said(list).await;
