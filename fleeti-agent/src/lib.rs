@@ -25,6 +25,9 @@
 //! outbox.push(Up::Report, b"{}").unwrap();
 //! assert_eq!(outbox.first().unwrap().unwrap().payload, b"{}");
 //! ```
+//!
+//! **Features**: none. **Errors**: Errors that decide something have types in their modules; the
+//! others end in the log. **Stability**: Rust items may change with each release before 1.0.
 
 pub mod anchors;
 pub mod announcements;

@@ -22,6 +22,9 @@
 //! [`suite`] (what the packages of a suite bring) · [`pieces`] (where two files differ) ·
 //! [`release`] (signs a build into a release directory) and [`countersign`] (adds a signature) ·
 //! [`disk`] (the disk of one device) · [`mod@file`] (reads, hashes and writes files).
+//!
+//! **Features**: none. **Errors**: One type for each step, with the file that it is about.
+//! **Stability**: Rust items may change with each release before 1.0.
 
 #![warn(missing_docs)]
 

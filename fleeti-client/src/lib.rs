@@ -11,9 +11,15 @@
 //! # Ok::<_, fleeti_client::ClientError>(()) }).unwrap();
 //! ```
 //!
-//! Code map: [`Client`] has a method for each route of the API · [`Events`] is the event stream ·
+//! Code map: [`Client`] has a method for each operation of the API, and streams for lists of many
+//! pages ([`Client::device_stream`]) · [`Events`] is the event stream · [`Content`] and
+//! [`Client::call`] send requests by path, for other languages ·
 //! [`Pin`] identifies a server by its key · [`WorkerClient`] is the client of a build worker ·
 //! [`danger`] has the options that weaken a client.
+//!
+//! **Features**: none. **Errors**: [`ClientError`]. Its [`code`](ClientError::code) is the stable
+//! code of a refusal (RFC 9457); its [`hint`](ClientError::hint) says what to do. **Stability**:
+//! Rust items may change with each release before 1.0.
 
 #![warn(missing_docs)]
 

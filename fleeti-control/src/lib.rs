@@ -23,6 +23,10 @@
 //! `# Errors` sections name only the other errors.
 //!
 //! `examples/src/bin/control_plane.rs` uses it without a web server.
+//!
+//! **Features**: none. **Errors**: [`error::Error`] has a stable code
+//! ([`fleeti_core::wire::problem::Code`]) and a hint. **Stability**: Rust items may change with
+//! each release before 1.0.
 #![allow(clippy::missing_errors_doc, reason = "said once, above")]
 
 pub mod accounts;

@@ -25,6 +25,10 @@
 //! manifest predicts) · [`secure_boot`] (compares the firmware's keys with the enrolled ones) ·
 //! [`package_version`] (the order of versions of packages) · [`size`] (sizes as text) · [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`support`] (end of support of suites) · [`wire`] (HTTP bodies, MQTT
 //! topics and payloads, problem codes).
+//!
+//! **Features**: none. **Errors**: Each parser and each state machine has its own error, which says
+//! what is wrong and what to do. Foreign input never panics. **Stability**: What crosses the
+//! network is compatible as decision 0005 says; Rust items may change with each release before 1.0.
 
 #![warn(missing_docs)]
 

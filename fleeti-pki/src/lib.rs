@@ -22,6 +22,10 @@
 //! device), [`wrap`] (wrapped keys and secrets) · [`attestation`], [`tpm`], [`measured`]
 //! (attestation) · [`audit`] (the audit log) · [`transparency`] (a log that cannot be rewritten
 //! unnoticed).
+//!
+//! **Features**: `pkcs11` (keys in tokens). **Errors**: [`Error`] separates malformed input, a
+//! refused signature or proof, and a backend that failed. **Stability**: Rust items may change with
+//! each release before 1.0.
 
 #![warn(missing_docs)]
 

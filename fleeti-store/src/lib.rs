@@ -22,6 +22,9 @@
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
 //! [`approvals`], [`releases`], [`rollouts`], [`rollout_devices`] · [`accounts`], [`sessions`],
 //! [`workers`], [`audit`], [`domain_events`].
+//!
+//! **Features**: none. **Errors**: [`StoreError`]: the database does not answer, or what it holds
+//! cannot be read. **Stability**: Rust items may change with each release before 1.0.
 #![allow(clippy::missing_errors_doc, reason = "said once, above")]
 #![warn(missing_docs)]
 
