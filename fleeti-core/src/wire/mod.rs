@@ -17,6 +17,7 @@ pub mod audit;
 pub mod boot;
 pub mod device;
 pub mod enrollment;
+pub mod labels;
 pub mod mqtt;
 pub mod packet;
 pub mod problem;
