@@ -11,4 +11,5 @@ mod isolation;
 mod leases;
 mod lists;
 mod rollouts;
+mod selection;
 mod tls;
