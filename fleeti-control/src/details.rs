@@ -1,13 +1,18 @@
 //! What several areas know of one device or of one fleet, loaded together.
 
+use crate::accounts::actor::Actor;
 use crate::attestation::{challenge, policy};
 use crate::context::Context;
+use crate::devices::search::{self, Wanted};
 use crate::error::Error;
-use crate::{devices, secrets};
+use crate::{devices, labels, secrets, views};
 use fleeti_core::attestation::policy::Policy;
+use fleeti_core::filter::FilterError;
 use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{Device, Fleet};
 use fleeti_core::wire::attestation::Attestation;
+use fleeti_core::wire::labels::{LabelKeyInfo, View};
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus};
 
@@ -21,6 +26,43 @@ pub struct DeviceDetails {
     pub recovery_key: Option<RecoveryKeyStatus>,
     /// Whether its data partition was sealed to its TPM, and it now reports that it is not.
     pub has_lost_its_seal: bool,
+    /// The label keys that are declared.
+    pub label_keys: Vec<LabelKeyInfo>,
+}
+
+/// A page of devices, with the saved views.
+pub struct DeviceList {
+    /// The devices; none if the filter is refused.
+    pub devices: Vec<Device>,
+    /// Number of devices that the filter matches and the actor may change; `None` without a filter.
+    pub matched: Option<u64>,
+    /// Why the filter is refused.
+    pub refused: Option<FilterError>,
+    /// The saved views.
+    pub views: Vec<View>,
+    /// The label keys that are declared.
+    pub label_keys: Vec<LabelKeyInfo>,
+}
+
+/// Loads a page of devices. A filter that is refused is no error: the page shows what is wrong.
+///
+/// # Errors
+/// As [`search::list`], but for the filter.
+pub async fn devices(cx: &Context, by: &Actor, wanted: Wanted<'_>) -> Result<DeviceList, Error> {
+    let (views, label_keys) = (views::list(cx).await?, labels::keys(cx).await?);
+    let mut list = DeviceList { devices: vec![], matched: None, refused: None, views, label_keys };
+    if wanted.filter.trim().is_empty() {
+        list.devices = search::list(cx, by, wanted).await?;
+        return Ok(list);
+    }
+    match search::parsed(cx, wanted.filter).await? {
+        Err(refused) => list.refused = Some(refused),
+        Ok(filter) => {
+            list.devices = search::find(cx, by, &filter, wanted).await?;
+            list.matched = Some(search::count(cx, by, Permission::Operate, &filter).await?);
+        }
+    }
+    Ok(list)
 }
 
 /// A fleet, with its appraisal policy and the names of its secrets.
@@ -46,7 +88,8 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
         Err(e) => return Err(e),
     };
     let has_lost_its_seal = secrets::has_lost_its_seal(&device, recovery_key.is_some());
-    Ok(DeviceDetails { device, attestation, recovery_key, has_lost_its_seal })
+    let label_keys = labels::keys(cx).await?;
+    Ok(DeviceDetails { device, attestation, recovery_key, has_lost_its_seal, label_keys })
 }
 
 /// Loads a fleet with its details.

@@ -1,4 +1,8 @@
 //! Reports of devices, their desired states, and what the API shows of them.
+//!
+//! Code map: [`search`] (filters).
+
+pub mod search;
 
 use crate::accounts::actor::{Actor, Scope};
 use crate::again;
@@ -77,6 +81,18 @@ pub async fn page(
         Filter::All | Filter::InTrouble => Scope::All,
     };
     by.authorize(Permission::View, scope)?;
+    check_page(after, limit)?;
+    let devices = match filter {
+        Filter::All => store::devices::page(cx.db.pool(), None, after, limit).await?,
+        Filter::Fleet(fleet) => {
+            store::devices::page(cx.db.pool(), Some(fleet), after, limit).await?
+        }
+        Filter::InTrouble => store::devices::in_trouble(cx.db.pool(), after, limit).await?,
+    };
+    Ok(devices.into_iter().map(|d| Device { online: cx.hub.is_online(&d.id), ..d }).collect())
+}
+
+fn check_page(after: &str, limit: u32) -> Result<(), Error> {
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Error::new(
             Code::Invalid,
@@ -87,14 +103,7 @@ pub async fn page(
         return Err(Error::new(Code::Invalid, "after is not a device id")
             .hint("use the last id of the previous page"));
     }
-    let devices = match filter {
-        Filter::All => store::devices::page(cx.db.pool(), None, after, limit).await?,
-        Filter::Fleet(fleet) => {
-            store::devices::page(cx.db.pool(), Some(fleet), after, limit).await?
-        }
-        Filter::InTrouble => store::devices::in_trouble(cx.db.pool(), after, limit).await?,
-    };
-    Ok(devices.into_iter().map(|d| Device { online: cx.hub.is_online(&d.id), ..d }).collect())
+    Ok(())
 }
 
 /// The fleet of a device.
