@@ -28,6 +28,7 @@ mod answer;
 mod attestation;
 pub mod danger;
 mod events;
+mod labels;
 mod pages;
 mod pin;
 mod profiles;

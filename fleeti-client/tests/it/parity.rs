@@ -68,6 +68,24 @@ fn devices(c: &Client) -> Vec<(&'static str, Call)> {
     ]
 }
 
+fn labels(c: &Client) -> Vec<(&'static str, Call)> {
+    let change = json!({"filter": "a=b", "change": {"type": "unlabel", "key": "a"}});
+    let rows = json!({"rows": [{"line": 2, "device": "d"}]});
+    rows![c;
+        "list_label_keys" => c.label_keys(),
+        "declare_label_key" => c.declare_label_key(&id("site"), of(json!({"type": "text"}))),
+        "remove_label_key" => c.remove_label_key(&id("site")),
+        "describe_device" => c.describe_device(&id("d"), &of(json!({"name": "n"}))),
+        "change_labels" => c.change_labels(&id("d"), &of(json!({"remove": ["site"]}))),
+        "import_labels" => c.import_labels(&of(rows)),
+        "change_devices" => c.change_devices(&of(change)),
+        "replace_device" => c.replace_device(&id("d"), &id("e")),
+        "list_views" => c.views(),
+        "save_view" => c.save_view(&id("v"), "a=b"),
+        "remove_view" => c.remove_view(&id("v")),
+    ]
+}
+
 fn releases(c: &Client) -> Vec<(&'static str, Call)> {
     let profile = json!({"schema": 1, "name": "web", "architecture": "x86_64"});
     let build = json!({"profile": profile.clone(), "version": "1"});
@@ -168,6 +186,7 @@ async fn every_operation_of_the_document_has_a_method_that_sends_its_request() {
     let peer = refusing();
     let client = Client::new(&peer.url, "TOKEN").unwrap();
     let mut rows = devices(&client);
+    rows.extend(labels(&client));
     rows.extend(releases(&client));
     rows.extend(administration(&client));
     let documented = documented();
