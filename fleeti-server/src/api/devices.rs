@@ -6,7 +6,7 @@ use crate::http::extract::Json;
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, get, post};
 use fleeti_control::context::Context;
-use fleeti_control::devices::Filter;
+use fleeti_control::devices::search::{self, Wanted};
 use fleeti_control::trust::revocation;
 use fleeti_control::{boot, devices};
 use fleeti_core::id::{DeviceId, FleetId};
@@ -30,14 +30,20 @@ pub struct Page {
     limit: Option<u32>,
     /// Return only devices of this fleet.
     fleet: Option<FleetId>,
+    /// Return only devices that this filter matches, such as `site=berlin and version<2`. An account
+    /// with roles for single fleets sees the devices of these.
+    #[serde(default)]
+    #[param(max_length = 1000)]
+    filter: String,
 }
 
 /// List devices, ordered by id, one page at a time.
 #[utoipa::path(tag = "devices", params(Page), responses((status = 200, description = "One page of devices", body = Vec<Device>)))]
 #[get("/devices")]
 pub async fn list_devices(cx: Data<Context>, by: By, page: Query<Page>) -> Result<impl Responder> {
-    let filter = page.fleet.as_ref().map_or(Filter::All, Filter::Fleet);
-    Ok(Json(devices::page(&cx, &by, filter, &page.after, page.limit.unwrap_or(100)).await?))
+    let Page { after, limit, fleet, filter } = &*page;
+    let (fleet, limit) = (fleet.as_ref(), limit.unwrap_or(100));
+    Ok(Json(search::list(&cx, &by, Wanted { fleet, filter, after, limit }).await?))
 }
 
 /// Get a device.

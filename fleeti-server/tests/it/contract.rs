@@ -194,6 +194,8 @@ fn rows() -> Vec<Row> {
         ("get_consistency", &[], None, 200),
         ("events", &[], None, 200),
     ];
+    let before = rows.iter().position(|row| row.0 == "revoke_device").unwrap();
+    rows.splice(before..before, crate::labels::rows());
     rows.extend(crate::accounts::rows());
     rows
 }
@@ -245,6 +247,8 @@ impl Office {
             ("name", "wifi".into()),
             ("number", "0".into()),
             ("worker", "builder".into()),
+            ("key", "site".into()),
+            ("view", "mine".into()),
             ("id", "00000000".into()),
             ("account", "alice".into()),
             ("session", crate::accounts::session_id(&world).await),
@@ -408,6 +412,8 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
                 ("rollout", "nothing"),
                 ("name", "none"),
                 ("worker", "nobody"),
+                ("key", "nothing"),
+                ("view", "nothing"),
                 ("account", "nobody"),
                 ("session", "nothing"),
                 ("token", "nothing"),
@@ -507,6 +513,11 @@ const ELSEWHERE: &[(&str, u16)] = &[
     ("remove_manufacturer", 200),
     ("remove_manufacturer", 409),
     ("set_secret", 409),
+    ("change_labels", 409),
+    ("import_labels", 409),
+    ("save_view", 409),
+    ("replace_device", 200),
+    ("replace_device", 409),
 ];
 
 #[actix_web::test]

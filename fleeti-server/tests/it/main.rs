@@ -23,6 +23,7 @@ mod gateway;
 mod giving_way;
 mod http;
 mod interop;
+mod labels;
 mod large_list;
 mod lifetimes;
 mod machine;
