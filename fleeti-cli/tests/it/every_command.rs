@@ -71,6 +71,22 @@ const ROWS: &[Row] = &[
         Refused("disk1.raw"),
     ),
     Row("device list", "", Done("online")),
+    Row("label key", "site{n} --type choice --values berlin,bonn", Done("choice of berlin, bonn")),
+    Row("label keys", "", Done("site1")),
+    Row("device label", "{device} site{n}=berlin", Done("site1=berlin")),
+    Row("device name", "{device} desk-{n}", Done("has the name desk-1")),
+    Row("device note", "{device} moved", Done("is stored")),
+    Row("label import", "@labels{n}.csv --dry-run", Refused("labels1.csv")),
+    Row("view save", "berlin{n} site{n}=berlin", Done("site1=berlin")),
+    Row("view list", "", Done("berlin1")),
+    Row("view remove", "berlin{n}", Done("is removed")),
+    Row(
+        "device change-all",
+        "--filter site{n}=berlin --devices 1 --label site{n}-",
+        Done("1 devices are changed"),
+    ),
+    Row("label remove-key", "site{n}", Done("is removed")),
+    Row("device replace", "{device} --with {device}", Refused("its own place")),
     Row("device show", "{device}", Done("fleet         fleet-1")),
     Row(
         "device enrollment",
@@ -352,6 +368,7 @@ const ONLY_API: &[(&str, &str)] = &[
 const STOPS_BEFORE: &[(&str, &str)] = &[
     ("import_transition", "pki transition publish"),
     ("add_manufacturers", "attest manufacturers add"),
+    ("import_labels", "label import"),
     ("events", "rollout start"),
 ];
 
