@@ -12,9 +12,10 @@ use fleeti_control::context::Context;
 use fleeti_control::devices::{self, Filter};
 use fleeti_control::enrollment::pairing;
 use fleeti_control::trust::revocation;
-use fleeti_control::{details, secrets};
+use fleeti_control::{channels, details, secrets};
 use fleeti_core::id::{DeviceId, FleetId, Version};
 use fleeti_core::wire::api::{Pair, Revoke};
+use fleeti_core::wire::updates::UpdateOrder;
 use fleeti_core::wire::vault::ShowRecoveryKey;
 use serde::Deserialize;
 
@@ -98,6 +99,16 @@ pub async fn forgive(
     form: Form<ForgiveForm>,
 ) -> Result<HttpResponse> {
     devices::forgive(&cx, &by, &id, &form.version).await?;
+    Ok(see(&format!("/devices/{id}")))
+}
+
+pub async fn order_updates(
+    cx: Data<Context>,
+    by: By,
+    id: Path<DeviceId>,
+    form: Form<UpdateOrder>,
+) -> Result<HttpResponse> {
+    channels::order(&cx, &by, &id, &form).await?;
     Ok(see(&format!("/devices/{id}")))
 }
 

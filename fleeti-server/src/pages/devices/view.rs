@@ -2,6 +2,7 @@
 //! values are HTML: text of the device is escaped here.
 
 use super::attestation::AttestationCard;
+use super::why::WhyCard;
 use crate::pages::display::{Badge, Fact, day, escaped, instant, reason, time};
 use crate::pages::page::{Notice, Page};
 use askama::Template;
@@ -125,6 +126,7 @@ pub struct DevicePage {
     forgivable: Option<String>,
     boot: Vec<Fact>,
     update: Vec<Fact>,
+    why: WhyCard,
     certificate: Vec<Fact>,
     telemetry: Vec<Fact>,
     attestation: AttestationCard,
@@ -133,7 +135,7 @@ pub struct DevicePage {
 
 impl DevicePage {
     pub fn of(page: Page, details: DeviceDetails) -> Self {
-        let DeviceDetails { device, attestation, recovery_key, has_lost_its_seal } = details;
+        let DeviceDetails { device, why, attestation, recovery_key, has_lost_its_seal } = details;
         let trouble = trouble(&device).or_else(|| has_lost_its_seal.then(unsealed));
         Self {
             page,
@@ -144,6 +146,7 @@ impl DevicePage {
             forgivable: forgivable(&device),
             boot: boot(&device),
             update: update(&device),
+            why: WhyCard::of(&why),
             certificate: certificate(&device),
             telemetry: telemetry(&device),
             attestation: AttestationCard::of(attestation, device.online),

@@ -1,6 +1,6 @@
 //! Pages of devices: text of devices is never markup.
 
-use super::Browser;
+use super::{Browser, OURS};
 use crate::rollout::report_of;
 use crate::world::World;
 use fleeti_core::update::{FailureCode, RollbackReason, State};
@@ -78,4 +78,27 @@ async fn the_page_of_a_device_says_what_to_do_about_its_kind_of_alarm() {
             assert_eq!(page.contains(&hint), kind == Some(other), "{other:?}: {page}");
         }
     }
+}
+
+#[actix_web::test]
+async fn the_page_of_a_device_says_why_it_gets_no_release_and_takes_orders() {
+    let world = World::new().await;
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    let device = world.enroll().await;
+    let path = format!("/devices/{}", device.id);
+    let shown = async || browser.get(&path, &session).await.text().await.unwrap();
+    assert!(shown().await.contains("its fleet has no release to run"));
+    let order = format!("{path}/updates");
+    let body = "type=hold&reason=%3Cb%3Eexhibition";
+    assert_eq!(browser.post(&order, &session, OURS, body).await.status(), 303);
+    let page = shown().await;
+    assert!(page.contains("exhibition") && !page.contains("<b>exhibition"), "{page}");
+    assert!(page.contains("Resume updates"), "{page}");
+    assert_eq!(browser.post(&order, &session, OURS, "type=unhold").await.status(), 303);
+    assert!(!shown().await.contains("Resume updates"));
+    let body = "type=move&fleet=shop&reason=sold";
+    assert_eq!(browser.post(&order, &session, OURS, body).await.status(), 303);
+    assert!(shown().await.contains("/fleets/shop"));
+    assert_eq!(browser.post(&order, &session, None, body).await.status(), 403);
 }
