@@ -73,6 +73,10 @@ enum Command {
     /// Rollouts: install a release on the devices of a fleet.
     #[command(subcommand)]
     Rollout(commands::rollout::Command),
+    /// Channels: what the devices of a fleet should run.
+    #[command(subcommand)]
+    Channel(commands::channel::Command),
+    Why(commands::why::Command),
     /// Attestation: the levels and claims that devices prove with their TPMs.
     #[command(subcommand)]
     Attest(commands::attest::Command),
@@ -110,6 +114,8 @@ pub fn main() -> ExitCode {
         Command::Label(command) => commands::label::run(command, &output),
         Command::View(command) => commands::view::run(command, &output),
         Command::Rollout(command) => commands::rollout::run(command, &output),
+        Command::Channel(command) => commands::channel::run(command, &output),
+        Command::Why(command) => commands::why::run(&command, &output),
         Command::Attest(command) => commands::attest::run(command, &output),
         Command::Secret(command) => commands::secret::run(command, &output),
         Command::Audit(command) => commands::audit::run(command, &output),

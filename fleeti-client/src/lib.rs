@@ -34,6 +34,7 @@ mod pin;
 mod profiles;
 mod raw;
 mod server;
+mod updates;
 mod vault;
 mod worker;
 

@@ -5,7 +5,7 @@ use crate::attestation::{challenge, policy};
 use crate::context::Context;
 use crate::devices::search::{self, Wanted};
 use crate::error::Error;
-use crate::{devices, labels, secrets, views};
+use crate::{channels, devices, labels, secrets, views};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::filter::FilterError;
 use fleeti_core::id::{DeviceId, FleetId};
@@ -14,12 +14,15 @@ use fleeti_core::wire::api::{Device, Fleet};
 use fleeti_core::wire::attestation::Attestation;
 use fleeti_core::wire::labels::{LabelKeyInfo, View};
 use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::updates::{Channel, Why};
 use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus};
 
 /// A device, with its attestation and its recovery key.
 pub struct DeviceDetails {
     /// The device.
     pub device: Device,
+    /// Why it is, or is not, offered a release.
+    pub why: Why,
     /// Its attestation.
     pub attestation: Attestation,
     /// Status of its recovery key; `None` if the server has none.
@@ -65,10 +68,12 @@ pub async fn devices(cx: &Context, by: &Actor, wanted: Wanted<'_>) -> Result<Dev
     Ok(list)
 }
 
-/// A fleet, with its appraisal policy and the names of its secrets.
+/// A fleet, with its channel, its appraisal policy and the names of its secrets.
 pub struct FleetDetails {
     /// The fleet.
     pub fleet: Fleet,
+    /// What its devices should run.
+    pub channel: Channel,
     /// Its appraisal policy.
     pub policy: Policy,
     /// Its secrets, without their values.
@@ -81,6 +86,7 @@ pub struct FleetDetails {
 /// [`Code::NotFound`].
 pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error> {
     let device = devices::get(cx, id.as_str()).await?;
+    let why = channels::why(cx, id).await?;
     let attestation = challenge::get(cx, id).await?;
     let recovery_key = match secrets::recovery_key_status(cx, id).await {
         Ok(status) => Some(status),
@@ -89,7 +95,7 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
     };
     let has_lost_its_seal = secrets::has_lost_its_seal(&device, recovery_key.is_some());
     let label_keys = labels::keys(cx).await?;
-    Ok(DeviceDetails { device, attestation, recovery_key, has_lost_its_seal, label_keys })
+    Ok(DeviceDetails { device, why, attestation, recovery_key, has_lost_its_seal, label_keys })
 }
 
 /// Loads a fleet with its details.
@@ -100,5 +106,6 @@ pub async fn fleet(cx: &Context, name: &FleetId) -> Result<FleetDetails, Error> 
     let found = devices::fleets(cx).await?.into_iter().find(|f| f.name == *name);
     let fleet = found.ok_or_else(|| Error::not_found("fleet", name.as_str()))?;
     let secrets = secrets::secrets(cx, name).await?;
-    Ok(FleetDetails { fleet, policy: policy::of(cx, name), secrets })
+    let channel = channels::channel(cx, name).await?;
+    Ok(FleetDetails { fleet, channel, policy: policy::of(cx, name), secrets })
 }

@@ -8,7 +8,7 @@
 //! refuses circles between files, and the compiler circles of reactions (`reaction`).
 //!
 //! Code map, areas: [`devices`], [`enrollment`], [`attestation`], [`boot`], [`secrets`],
-//! [`commands`], [`labels`], [`views`], [`bulk`], [`replacement`] (devices) · [`profiles`], [`suites`], [`builds`], [`releases`], [`rollouts`] (software) ·
+//! [`commands`], [`labels`], [`views`], [`bulk`], [`replacement`] (devices) · [`profiles`], [`suites`], [`builds`], [`releases`], [`rollouts`], [`channels`] (software) ·
 //! [`trust`] (intermediate CAs, CRLs, transitions), [`audit`] (the audit log),
 //! [`accounts`] (people, roles, tokens), [`health`] · [`overview`], [`details`] (what several areas know).
 //!
@@ -37,6 +37,7 @@ pub mod audit;
 pub mod boot;
 pub mod builds;
 pub mod bulk;
+pub mod channels;
 pub mod clock;
 pub mod commands;
 pub mod context;

@@ -541,18 +541,20 @@ pub async fn refuse_report(
         == 1)
 }
 
-/// Stores the last telemetry.
+/// Stores the last telemetry. Returns whether the device's hold, or its penalty, has ended.
 pub async fn telemetry(
     tx: &mut Tx<'_>,
     id: &DeviceId,
     telemetry: &Telemetry,
     now_s: u64,
-) -> Result<(), StoreError> {
-    sql::query("UPDATE devices SET telemetry = $2, last_seen_s = $3 WHERE id = $1")
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE devices SET telemetry = $2, last_seen_s = $3 WHERE id = $1 RETURNING \
+        COALESCE(hold_until_s <= $3, FALSE) OR COALESCE(penalty_until_s > 0 AND penalty_until_s <= $3, FALSE)";
+    let is_due: Option<bool> = sql::query_scalar(sql)
         .bind(id.as_str())
         .bind(serde_json::to_string(telemetry)?)
         .bind(seconds(now_s))
-        .execute(&mut **tx)
+        .fetch_optional(&mut **tx)
         .await?;
     // A statement of its own, because one that names the column writes its index each time.
     sql::query("UPDATE devices SET seen_step = $2 WHERE id = $1 AND seen_step <> $2")
@@ -560,5 +562,5 @@ pub async fn telemetry(
         .bind(seconds(filter::seen_step(now_s)))
         .execute(&mut **tx)
         .await?;
-    Ok(())
+    Ok(is_due == Some(true))
 }

@@ -3,6 +3,7 @@
 mod chosen;
 mod provision;
 mod shown;
+mod updates;
 
 use super::keys;
 use super::request::block_on;
@@ -170,6 +171,8 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    #[command(flatten)]
+    Updates(updates::Order),
     /// Revoke a device: the server ends its sessions now and refuses it from then on.
     Revoke {
         /// Id of the device.
@@ -324,6 +327,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Send { device, kind, minutes, server } => {
             send_command(&device, kind, minutes, &server, output)
         }
+        Command::Updates(order) => updates::run(order, output),
         Command::Forgive { device, version, server } => forgive(&device, &version, &server, output),
         Command::Revoke { device, reason, server } => revoke(&device, reason, &server, output),
         Command::Readmit { fleet, reason, hours, server } => {

@@ -112,6 +112,10 @@ async fn check(cx: &Context, tx: &mut Tx<'_>, request: &CreateRollout) -> Result
         return Err(conflict(format!("{release} is revoked"))
             .hint("publish a higher version and roll that out"));
     }
+    if let Some(pin) = store::channels::pin(tx, fleet).await? {
+        let text = format!("fleet {fleet} is pinned to {}: {}", pin.release, pin.reason);
+        return Err(conflict(text).hint("end the pin first: `fleeti channel unpin FLEET`"));
+    }
     let policy = policy::of(cx, fleet);
     if policy.proved_releases && !store::releases::is_proved(tx, release).await? {
         let text = format!("{release} has no boot proof, which fleet {fleet} requires");

@@ -26,6 +26,7 @@ pub mod readmission;
 pub mod rollout;
 pub mod suite;
 pub mod trust;
+pub mod updates;
 pub mod vault;
 pub mod worker;
 

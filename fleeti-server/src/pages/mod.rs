@@ -129,6 +129,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/devices/{device}/revoke", web::post().to(devices::revoke))
                 .route("/devices/{device}/release-hold", web::post().to(devices::release_hold))
                 .route("/devices/{device}/forgive", web::post().to(devices::forgive))
+                .route("/devices/{device}/updates", web::post().to(devices::order_updates))
                 .route("/devices/{device}/ask", web::post().to(devices::request_evidence))
                 .route(
                     "/devices/{device}/accept-firmware",

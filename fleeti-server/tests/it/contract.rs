@@ -61,6 +61,8 @@ fn rows() -> Vec<Row> {
         "firmware": {"mode": "known", "pcrs": [["0".repeat(64), "1".repeat(64)]]}});
     let command = json!({"kind": {"type": "report"}, "valid_s": 60});
     let rollout = |release: &str| Some(json!({"release": release, "fleet": "demo"}));
+    let pinned =
+        |release: &str| Some(json!({"type": "pin", "release": release, "reason": "because"}));
     let forbid = json!({"type": "forbid", "release": "kiosk@1"});
     let wave = json!({"size": {"type": "percent", "percent": 100}, "start": {"type": "by_hand"}});
     let by_hand = json!({"release": "kiosk@1", "fleet": "demo", "plan": {"waves": [wave]}});
@@ -159,10 +161,20 @@ fn rows() -> Vec<Row> {
         ("create_command", &[], Some(command.clone()), 201),
         ("get_command", &[], None, 200),
         ("forgive_device", &[], Some(json!({"version": "2"})), 200),
+        ("get_why", &[], None, 200),
+        ("order_updates", &[], Some(json!({"type": "hold", "reason": "because"})), 200),
+        ("order_updates", &[], Some(json!({"type": "unhold"})), 200),
+        ("order_updates", &[], pinned("nothing@9"), 404),
+        ("order_updates", &[], pinned("kiosk@1"), 200),
+        ("order_updates", &[], Some(json!({"type": "unpin"})), 200),
+        ("get_channel", &[], None, 200),
+        ("pin_fleet", &[], Some(json!({"release": "nothing@9", "reason": "because"})), 404),
+        ("pin_fleet", &[], Some(json!({"reason": "because"})), 200),
         ("change_boot", &[], Some(json!({"change": forbid, "may_end_fallback": false})), 409),
         ("start_rollout", &[], rollout("nothing@9"), 404),
         ("start_rollout", &[], rollout("kiosk@1"), 201),
         ("start_rollout", &[], rollout("kiosk@1"), 409),
+        ("pin_fleet", &[], Some(json!({"reason": "because"})), 409),
         ("list_rollouts", &[], None, 200),
         ("get_rollout", &[], None, 200),
         ("begin_wave", &[], Some(json!({"reason": "because"})), 409),
@@ -182,6 +194,7 @@ fn rows() -> Vec<Row> {
         ("revoke_device", &[], Some(json!({"reason": "key_compromise"})), 200),
         ("create_command", &[], Some(command), 409),
         ("forgive_device", &[], Some(json!({"version": "2"})), 409),
+        ("order_updates", &[], Some(json!({"type": "unhold"})), 409),
         ("list_workers", &[], None, 200),
         ("add_worker", &[], Some(json!({"name": "builder"})), 201),
         ("add_worker", &[], Some(json!({"name": "builder"})), 409),

@@ -14,6 +14,7 @@ mod boot_proof;
 mod boot_secrets;
 mod builds;
 mod contract;
+mod converge;
 mod dead_signer;
 mod device_port;
 mod disk;

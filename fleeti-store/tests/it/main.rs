@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod builds;
+mod channels;
 mod databases;
 mod devices;
 mod errors;

@@ -14,10 +14,11 @@ use fleeti_control::devices::search::Wanted;
 use fleeti_control::devices::{self, Filter};
 use fleeti_control::enrollment::pairing;
 use fleeti_control::trust::revocation;
-use fleeti_control::{bulk, details, labels, replacement, secrets, views};
+use fleeti_control::{bulk, channels, details, labels, replacement, secrets, views};
 use fleeti_core::id::{DeviceId, FleetId, Version, ViewName};
 use fleeti_core::wire::api::{Pair, Revoke};
 use fleeti_core::wire::labels::{About, ChangeDevices, Replace};
+use fleeti_core::wire::updates::UpdateOrder;
 use fleeti_core::wire::vault::ShowRecoveryKey;
 use serde::Deserialize;
 
@@ -150,6 +151,16 @@ pub async fn forgive(
     form: Form<ForgiveForm>,
 ) -> Result<HttpResponse> {
     devices::forgive(&cx, &by, &id, &form.version).await?;
+    Ok(see(&format!("/devices/{id}")))
+}
+
+pub async fn order_updates(
+    cx: Data<Context>,
+    by: By,
+    id: Path<DeviceId>,
+    form: Form<UpdateOrder>,
+) -> Result<HttpResponse> {
+    channels::order(&cx, &by, &id, &form).await?;
     Ok(see(&format!("/devices/{id}")))
 }
 

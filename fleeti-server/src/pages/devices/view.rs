@@ -2,6 +2,7 @@
 //! values are HTML: text of the device is escaped here.
 
 use super::attestation::AttestationCard;
+use super::why::WhyCard;
 use crate::pages::display::{Badge, Fact, day, escaped, instant, query_value, reason, time};
 use crate::pages::page::{Notice, Page};
 use askama::Template;
@@ -200,6 +201,7 @@ pub struct DevicePage {
     forgivable: Option<String>,
     boot: Vec<Fact>,
     update: Vec<Fact>,
+    why: WhyCard,
     certificate: Vec<Fact>,
     telemetry: Vec<Fact>,
     attestation: AttestationCard,
@@ -212,7 +214,7 @@ pub struct DevicePage {
 
 impl DevicePage {
     pub fn of(page: Page, details: DeviceDetails) -> Self {
-        let DeviceDetails { device, attestation, recovery_key, has_lost_its_seal, label_keys } =
+        let DeviceDetails { device, why, attestation, recovery_key, has_lost_its_seal, label_keys } =
             details;
         let trouble = trouble(&device).or_else(|| has_lost_its_seal.then(unsealed));
         Self {
@@ -224,6 +226,7 @@ impl DevicePage {
             forgivable: forgivable(&device),
             boot: boot(&device),
             update: update(&device),
+            why: WhyCard::of(&why),
             certificate: certificate(&device),
             telemetry: telemetry(&device),
             attestation: AttestationCard::of(attestation, device.online),

@@ -6,7 +6,7 @@ use crate::world::World;
 use fleeti_core::update::{FailureCode, RollbackReason, State};
 use fleeti_core::wire::alarm::AlarmKind;
 
-#[actix_web::test]
+#[tokio::test]
 async fn what_a_device_says_is_never_markup() {
     let world = World::new().await;
     let browser = Browser::new(&world);
@@ -52,7 +52,7 @@ async fn what_a_device_says_is_never_markup() {
     }
 }
 
-#[actix_web::test]
+#[tokio::test]
 async fn the_page_of_a_device_says_what_to_do_about_its_kind_of_alarm() {
     let world = World::new().await;
     let browser = Browser::new(&world);
@@ -80,7 +80,7 @@ async fn the_page_of_a_device_says_what_to_do_about_its_kind_of_alarm() {
     }
 }
 
-#[actix_web::test]
+#[tokio::test]
 async fn the_list_shows_the_devices_of_a_filter_and_points_at_its_error() {
     let world = World::new().await;
     let browser = Browser::new(&world);
@@ -112,4 +112,27 @@ async fn the_list_shows_the_devices_of_a_filter_and_points_at_its_error() {
     assert!(world.client.device(&a.id).await.unwrap().revoked);
     assert!(!world.client.device(&b.id).await.unwrap().revoked);
     assert_eq!(post("/devices/views/desks/remove", "").await.0, 303);
+}
+
+#[tokio::test]
+async fn the_page_of_a_device_says_why_it_gets_no_release_and_takes_orders() {
+    let world = World::new().await;
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    let device = world.enroll().await;
+    let path = format!("/devices/{}", device.id);
+    let shown = async || browser.get(&path, &session).await.text().await.unwrap();
+    assert!(shown().await.contains("its fleet has no release to run"));
+    let order = format!("{path}/updates");
+    let body = "type=hold&reason=%3Cb%3Eexhibition";
+    assert_eq!(browser.post(&order, &session, OURS, body).await.status(), 303);
+    let page = shown().await;
+    assert!(page.contains("exhibition") && !page.contains("<b>exhibition"), "{page}");
+    assert!(page.contains("Resume updates"), "{page}");
+    assert_eq!(browser.post(&order, &session, OURS, "type=unhold").await.status(), 303);
+    assert!(!shown().await.contains("Resume updates"));
+    let body = "type=move&fleet=shop&reason=sold";
+    assert_eq!(browser.post(&order, &session, OURS, body).await.status(), 303);
+    assert!(shown().await.contains("/fleets/shop"));
+    assert_eq!(browser.post(&order, &session, None, body).await.status(), 403);
 }
