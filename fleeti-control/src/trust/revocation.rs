@@ -49,6 +49,27 @@ async fn apply(
     id: &DeviceId,
     reason: RevocationReason,
 ) -> Result<(), Error> {
+    mark(cx, by, id, reason).await?;
+    if let Err(e) = publish_crls(cx).await {
+        tracing::error!(
+            "{id} is revoked and disconnected, but the CRL does not contain it yet: {}",
+            e.for_log()
+        );
+        cx.trust.crls.retry.notify_one();
+    }
+    Ok(())
+}
+
+/// Revokes a device and disconnects it. The CRL has it once [`publish_crls`] is called.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub(crate) async fn mark(
+    cx: &Context,
+    by: &Actor,
+    id: &DeviceId,
+    reason: RevocationReason,
+) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
     if store::devices::revoke(&mut tx, id, reason, cx.now_s()).await? {
         cx.audit(&mut tx, by.act("device.revoke", format!("{id} {}", reason.as_str()))).await?;
@@ -66,13 +87,6 @@ async fn apply(
     cx.hub.kick(id);
     cx.dispatch(after);
     cx.publish(Event::Device { id: id.clone() });
-    if let Err(e) = publish_crls(cx).await {
-        tracing::error!(
-            "{id} is revoked and disconnected, but the CRL does not contain it yet: {}",
-            e.for_log()
-        );
-        cx.trust.crls.retry.notify_one();
-    }
     Ok(())
 }
 
