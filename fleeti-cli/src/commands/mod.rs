@@ -7,6 +7,7 @@ pub mod build;
 pub mod bundle;
 pub mod contents;
 pub mod device;
+pub mod doctor;
 pub mod keys;
 pub mod lock;
 pub mod login;
