@@ -144,6 +144,7 @@ pub const API: &[Rule] = &[
     rule("GET", "/api/v1/fleets/{fleet}/secrets", View, On::Fleet),
     rule("PUT", "/api/v1/fleets/{fleet}/secrets/{name}", Secrets, On::Fleet),
     rule("DELETE", "/api/v1/fleets/{fleet}/secrets/{name}", Secrets, On::Fleet),
+    rule("GET", "/api/v1/doctor", View, On::All),
     rule("GET", "/api/v1/workers", View, On::All),
     rule("POST", "/api/v1/workers", Permission::Server, On::All),
     rule("DELETE", "/api/v1/workers/{worker}", Permission::Server, On::All),

@@ -427,6 +427,41 @@ pub async fn promote_key(
         == 1)
 }
 
+/// Whether a key is one that a device may use next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// It is now.
+    Next,
+    /// It was already, or the device is revoked.
+    Known,
+    /// There is no such device.
+    NoDevice,
+}
+
+/// Makes a key the next one of a device, although its certificate is not in this database: the
+/// database was restored from a backup, and the certificate is newer.
+///
+/// # Errors
+/// When the key belongs to another device.
+pub async fn expect_key(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+    key_sha256: &str,
+) -> Result<Expected, StoreError> {
+    let sql = "UPDATE devices SET next_key_sha256 = $2, next_is_in_tpm = is_in_tpm \
+               WHERE id = $1 AND revoked_s IS NULL AND key_sha256 <> $2 AND COALESCE(next_key_sha256, '') <> $2";
+    let query = sql::query(sql).bind(id.as_str()).bind(key_sha256);
+    if query.execute(&mut **tx).await?.rows_affected() == 1 {
+        device_keys::insert_known(tx, &[(key_sha256, id)]).await?;
+        return Ok(Expected::Next);
+    }
+    let known: i64 = sql::query_scalar("SELECT COUNT(*) FROM devices WHERE id = $1")
+        .bind(id.as_str())
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(if known == 0 { Expected::NoDevice } else { Expected::Known })
+}
+
 /// Stores the alarm that two clients use a device's certificate.
 pub async fn set_clone_alarm(tx: &mut Tx<'_>, id: &DeviceId, text: &str) -> Result<(), StoreError> {
     sql::query("UPDATE devices SET clone_alarm = $2 WHERE id = $1")

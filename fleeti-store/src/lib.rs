@@ -21,7 +21,7 @@
 //! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`policies`], [`boot`],
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
 //! [`approvals`], [`releases`], [`rollouts`], [`rollout_devices`] · [`accounts`], [`sessions`],
-//! [`workers`], [`audit`], [`domain_events`].
+//! [`workers`], [`audit`], [`domain_events`] · [`beside`] (the database beside its server).
 //!
 //! **Features**: none. **Errors**: [`StoreError`]: the database does not answer, or what it holds
 //! cannot be read. **Stability**: Rust items may change with each release before 1.0.
@@ -34,6 +34,7 @@ pub mod approvals;
 pub mod attestations;
 pub mod audit;
 mod batch;
+pub mod beside;
 pub mod boot;
 pub mod builds;
 pub mod certificates;

@@ -8,6 +8,7 @@ pub mod bundle;
 pub mod channel;
 pub mod contents;
 pub mod device;
+pub mod doctor;
 pub mod keys;
 pub mod label;
 pub mod lock;

@@ -70,6 +70,7 @@ const ROWS: &[Row] = &[
         "@made/{n} --release @release/{n} --out @disk{n}.raw --size-gib 3",
         Refused("disk1.raw"),
     ),
+    Row("doctor", "--at 2100-01-01", Done("root CA")),
     Row("device list", "", Done("online")),
     Row("label key", "site{n} --type choice --values berlin,bonn", Done("choice of berlin, bonn")),
     Row("label keys", "", Done("site1")),

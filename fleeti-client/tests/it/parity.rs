@@ -136,6 +136,7 @@ fn administration(c: &Client) -> Vec<(&'static str, Call)> {
     let transition = json!({"transition": "t", "signatures": []});
     rows![c;
         "get_trust" => c.trust(),
+        "get_diagnosis" => c.doctor(),
         "import_bundle" => c.import_bundle(&of(bundle)),
         "switch_issuer" =>
             c.switch_issuer(&of(json!({"purpose": "device", "certificate_sha256": "00"}))),

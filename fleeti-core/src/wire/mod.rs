@@ -7,7 +7,7 @@
 //! approvals, [`attestation`] evidence and attestation results, [`readmission`] devices with
 //! expired certificates, [`vault`] secrets and recovery keys, [`worker`] build workers, [`profile`]
 //! documents of profiles, [`suite`] searches in the packages of a suite, and [`problem`] errors
-//! (RFC 9457).
+//! (RFC 9457). [`doctor`] is the examination of a server.
 
 pub mod accounts;
 pub mod alarm;
@@ -16,6 +16,7 @@ pub mod attestation;
 pub mod audit;
 pub mod boot;
 pub mod device;
+pub mod doctor;
 pub mod enrollment;
 pub mod labels;
 pub mod mqtt;

@@ -12,6 +12,7 @@ mod audit;
 mod builds;
 mod commands;
 mod devices;
+mod doctor;
 mod enrollment;
 mod events;
 mod labels;
@@ -179,9 +180,10 @@ fn attestation_routes(config: &mut ServiceConfig) {
         .service(secrets::remove_secret);
 }
 
-/// Build workers and the audit log.
+/// The examination of the server, build workers and the audit log.
 fn administration_routes(config: &mut ServiceConfig) {
     config
+        .service(doctor::get_diagnosis)
         .service(workers::list_workers)
         .service(workers::add_worker)
         .service(workers::remove_worker)

@@ -195,6 +195,7 @@ fn rows() -> Vec<Row> {
         ("create_command", &[], Some(command), 409),
         ("forgive_device", &[], Some(json!({"version": "2"})), 409),
         ("order_updates", &[], Some(json!({"type": "unhold"})), 409),
+        ("get_diagnosis", &[], None, 200),
         ("list_workers", &[], None, 200),
         ("add_worker", &[], Some(json!({"name": "builder"})), 201),
         ("add_worker", &[], Some(json!({"name": "builder"})), 409),

@@ -630,6 +630,11 @@ class Server(_aio.Resource):
 
     __slots__ = ()
 
+    async def get_diagnosis(self) -> m.Diagnosis:
+        """Examine the server: what works, what ends when, and what to do about it."""
+        answer = await _aio.call(self._core, "GET", "/api/v1/doctor")
+        return _base.read(answer, lambda v: m.Diagnosis._read(v))
+
     async def document(self) -> Any:
         """Get this document. It contains no secrets."""
         return _base.as_json(await _aio.call(self._core, "GET", "/api/v1/openapi.json"))
@@ -886,6 +891,7 @@ OPERATIONS = {
     "list_secrets": "secrets.list",
     "remove_secret": "secrets.remove",
     "set_secret": "secrets.set",
+    "get_diagnosis": "server.get_diagnosis",
     "document": "server.document",
     "healthz": "server.healthz",
     "livez": "server.livez",

@@ -618,6 +618,11 @@ class Server(_base.Resource):
 
     __slots__ = ()
 
+    def get_diagnosis(self) -> m.Diagnosis:
+        """Examine the server: what works, what ends when, and what to do about it."""
+        answer = _base.call(self._core, "GET", "/api/v1/doctor")
+        return _base.read(answer, lambda v: m.Diagnosis._read(v))
+
     def document(self) -> Any:
         """Get this document. It contains no secrets."""
         return _base.as_json(_base.call(self._core, "GET", "/api/v1/openapi.json"))
@@ -874,6 +879,7 @@ OPERATIONS = {
     "list_secrets": "secrets.list",
     "remove_secret": "secrets.remove",
     "set_secret": "secrets.set",
+    "get_diagnosis": "server.get_diagnosis",
     "document": "server.document",
     "healthz": "server.healthz",
     "livez": "server.livez",
