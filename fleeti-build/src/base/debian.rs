@@ -7,7 +7,6 @@ mod partitions;
 use super::{Base, BaseError, Inputs, Parts};
 use crate::cache::Cache;
 use crate::choices;
-use crate::contents;
 use crate::file::sha256_file;
 use crate::lock::Lock;
 use crate::package::Package;
@@ -17,6 +16,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::command_line;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::profile::{Flavour, Profile, Revision};
+use fleeti_core::wire::worker::REPORTS;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -194,10 +194,6 @@ const INITRD: &[&str] = &[
     "liblz4-1",
 ];
 
-/// What a build says of its image: numbers of users of packages, what maintainer scripts changed,
-/// what each package brought, and every file.
-const REPORTS: [&str; 4] = ["ids.json", "scripts.json", "brought.json", contents::FILE];
-
 /// The Debian base.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Debian;
@@ -307,7 +303,7 @@ impl Base for Debian {
         let uki = output("uki");
         Ok(Parts {
             root: output("root").join("root.erofs"),
-            reports: REPORTS.iter().map(|name| output("root").join(name)).collect(),
+            reports: REPORTS.map(|name| (name, output("root").join(name))).into(),
             verity: output("root").join("root.verity"),
             root_hash: read(output("root").join("roothash"))?.trim().to_owned(),
             uki: uki.join("uki.efi"),
