@@ -48,6 +48,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("members.py", include_str!("../../../nix/debian/members.py")),
     ("hold.py", include_str!("../../../nix/debian/hold.py")),
     ("finish.py", include_str!("../../../nix/debian/finish.py")),
+    ("database.py", include_str!("../../../nix/debian/database.py")),
     ("java.py", include_str!("../../../nix/debian/java.py")),
     ("ids.py", include_str!("../../../nix/debian/ids.py")),
     ("ids.json", include_str!("../../../nix/debian/ids.json")),
