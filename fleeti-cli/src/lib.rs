@@ -64,6 +64,9 @@ enum Command {
     /// Devices: enrollment, state, commands, revocation.
     #[command(subcommand)]
     Device(commands::device::Command),
+    /// Packages: the devices that have one.
+    #[command(subcommand)]
+    Package(commands::package::Command),
     /// Rollouts: install a release on the devices of a fleet.
     #[command(subcommand)]
     Rollout(commands::rollout::Command),
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Pki(command) => commands::pki::run(command, &output),
         Command::Release(command) => commands::release::run(command, &output),
         Command::Device(command) => commands::device::run(command, &output),
+        Command::Package(command) => commands::package::run(command, &output),
         Command::Rollout(command) => commands::rollout::run(command, &output),
         Command::Attest(command) => commands::attest::run(command, &output),
         Command::Secret(command) => commands::secret::run(command, &output),

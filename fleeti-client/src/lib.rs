@@ -28,6 +28,7 @@ mod answer;
 mod attestation;
 pub mod danger;
 mod events;
+mod packages;
 mod pages;
 mod pin;
 mod profiles;
@@ -41,7 +42,6 @@ pub use pin::{NotAPin, OtherKey, Pin, fingerprint_of, is_trusted};
 pub use raw::Content;
 pub use worker::{Piece, WholeIndex, WorkerClient};
 
-use bytes::Bytes;
 use danger::PlainHttp;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
@@ -53,7 +53,6 @@ use fleeti_core::wire::api::{
 };
 use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_core::wire::enrollment::EnrollmentRecord;
-use fleeti_core::wire::package::{PackageDevices, PackageQuery, in_url};
 use fleeti_core::wire::problem::{Code, Problem, TYPE_PREFIX};
 use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
@@ -270,20 +269,6 @@ impl Client {
     pub async fn device(&self, id: &DeviceId) -> Result<Device> {
         self.get(&format!("devices/{id}")).await
     }
-    /// The devices that have a package (`openssl<3.5.1-1`), with the first page of at most `limit`
-    /// devices after an id.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn package_devices(
-        &self,
-        query: &PackageQuery,
-        after: &str,
-        limit: u32,
-    ) -> Result<PackageDevices> {
-        let query = in_url(&query.to_string());
-        self.get(&format!("packages/devices?q={query}&after={after}&limit={limit}")).await
-    }
     /// A device's certificate, PEM.
     ///
     /// # Errors
@@ -396,15 +381,6 @@ impl Client {
         let request = self.request(Method::PUT, &format!("releases/{release}/files/{path}"));
         let request = raw::with_file(request, file).await?;
         Self::send(request).await.map(|_| ())
-    }
-    /// A file of a published release: manifest, signature, SBOM or provenance. The caller verifies
-    /// it.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn release_file(&self, release: &ReleaseName, path: &str) -> Result<Bytes> {
-        let path = format!("releases/{release}/files/{path}");
-        Self::bytes(Self::send(self.request(Method::GET, &path)).await?).await
     }
     /// Publishes an uploaded release. The server verifies it first.
     ///

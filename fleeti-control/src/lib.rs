@@ -48,6 +48,7 @@ pub mod health;
 pub mod hub;
 pub mod ledger;
 pub mod overview;
+pub mod packages;
 pub mod pki;
 pub mod places;
 pub mod ports;

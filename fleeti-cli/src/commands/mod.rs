@@ -11,6 +11,7 @@ pub mod keys;
 pub mod lock;
 pub mod login;
 pub mod manufacturers;
+pub mod package;
 pub mod pki;
 pub mod profile;
 pub mod release;

@@ -16,6 +16,7 @@ mod enrollment;
 mod events;
 pub mod open;
 pub mod openapi;
+mod packages;
 mod profiles;
 mod recovery;
 mod releases;
@@ -79,6 +80,7 @@ fn device_routes(config: &mut ServiceConfig) {
         .service(commands::create_command)
         .service(commands::get_command)
         .service(devices::list_fleets)
+        .service(packages::find_package)
         .service(enrollment::create_enrollment)
         .service(enrollment::provision_device)
         .service(enrollment::get_record_without_token)
@@ -126,6 +128,7 @@ fn release_routes(config: &mut ServiceConfig) {
         .service(releases::publish_release)
         .service(releases::prove_release)
         .service(releases::revoke_release)
+        .service(releases::get_file)
         .service(releases::upload_file)
         .service(rollouts::list_rollouts)
         .service(rollouts::start_rollout)

@@ -10,5 +10,6 @@ mod identities;
 mod isolation;
 mod leases;
 mod lists;
+mod packages;
 mod rollouts;
 mod tls;
