@@ -161,7 +161,6 @@ pub struct PackageDevices {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PackageRelease {
     /// The release.
-    #[schema(value_type = String, example = "kiosk@2")]
     pub release: ReleaseName,
     /// The packages.
     pub packages: Vec<ReleasePackage>,
@@ -192,13 +191,10 @@ pub struct ReleasePackage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct PackageDevice {
     /// The device.
-    #[schema(value_type = String)]
     pub id: DeviceId,
     /// Its fleet.
-    #[schema(value_type = String)]
     pub fleet: FleetId,
     /// The release that it runs, as far as that is known.
-    #[schema(value_type = Option<String>)]
     pub release: Option<ReleaseName>,
     /// What the answer is based on.
     pub basis: Basis,

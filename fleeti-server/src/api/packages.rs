@@ -19,7 +19,7 @@ type Result<T> = std::result::Result<T, AppError>;
 #[into_params(parameter_in = Query)]
 pub struct PackageParams {
     /// A package or a source package, perhaps with `<`, `<=`, `=`, `>=` or `>` and a version.
-    #[param(max_length = 400, example = "openssl<3.5.1-1+deb13u2")]
+    #[param(max_length = 400)]
     q: String,
     /// The last id of the previous page; empty for the first page.
     #[serde(default)]
