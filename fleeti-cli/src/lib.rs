@@ -70,6 +70,9 @@ enum Command {
     /// Saved views: filters of devices with a name.
     #[command(subcommand)]
     View(commands::view::Command),
+    /// Packages: the devices that have one.
+    #[command(subcommand)]
+    Package(commands::package::Command),
     /// Rollouts: install a release on the devices of a fleet.
     #[command(subcommand)]
     Rollout(commands::rollout::Command),
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Device(command) => commands::device::run(command, &output),
         Command::Label(command) => commands::label::run(command, &output),
         Command::View(command) => commands::view::run(command, &output),
+        Command::Package(command) => commands::package::run(command, &output),
         Command::Rollout(command) => commands::rollout::run(command, &output),
         Command::Channel(command) => commands::channel::run(command, &output),
         Command::Why(command) => commands::why::run(&command, &output),

@@ -29,6 +29,7 @@ mod attestation;
 pub mod danger;
 mod events;
 mod labels;
+mod packages;
 mod pages;
 mod pin;
 mod profiles;

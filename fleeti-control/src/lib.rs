@@ -54,6 +54,7 @@ pub mod labels;
 pub mod ledger;
 pub mod metrics;
 pub mod overview;
+pub mod packages;
 pub mod pki;
 pub mod places;
 pub mod ports;

@@ -515,14 +515,15 @@ pub async fn report(
 ) -> Result<Taken, StoreError> {
     // Without an epoch, the boot id stands for it: the server accepts a device that has lost its
     // sequence number again after the next boot.
+    let running = report.boot.running.to_string();
     let epoch: String =
         report.epoch.as_deref().unwrap_or(&report.boot.boot_id).chars().take(EPOCH_MAX).collect();
-    let row: Option<(String, i64)> = sql::query_as(
+    let row: Option<(String, i64, Option<String>)> = sql::query_as(
         "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6, update_kind = $7, \
-         trust_bundle = $8, alarm = $9, running = $10, report_epoch = $11, report_refused = NULL, version_key = $13, seen_step = $14, \
+         trust_bundle = $8, alarm = $9, report_epoch = $11, report_refused = NULL, version_key = $13, seen_step = $14, \
          came_with = COALESCE(came_with, (SELECT loader_release FROM boot_keys WHERE device = $1), $10) \
          WHERE id = $1 AND (report_epoch IS DISTINCT FROM $11 OR report_sequence < $2 AND $2 <= report_sequence + $12) \
-         RETURNING fleet, desired_generation",
+         RETURNING fleet, desired_generation, running",
     )
     .bind(id.as_str())
     .bind(seconds(report.sequence))
@@ -533,14 +534,19 @@ pub async fn report(
     .bind(report.update.name())
     .bind(seconds(report.trust_bundle))
     .bind(alarm_of(report))
-    .bind(report.boot.running.to_string())
+    .bind(running.as_str())
     .bind(epoch)
     .bind(seconds(SEQUENCE_JUMP_MAX))
     .bind(report.boot.running.version.sort_key())
     .bind(seconds(filter::seen_step(now_s)))
     .fetch_optional(&mut **tx)
     .await?;
-    if let Some((fleet, generation)) = row {
+    if let Some((fleet, generation, before)) = row {
+        // Only when it changes: an index has this column.
+        if before.as_ref() != Some(&running) {
+            let sql = "UPDATE devices SET running = $2 WHERE id = $1";
+            sql::query(sql).bind(id.as_str()).bind(running).execute(&mut **tx).await?;
+        }
         return Ok(Taken::New(fleet.parse().map_err(StoreError::value)?, from_seconds(generation)));
     }
     let last: i64 = sql::query_scalar("SELECT report_sequence FROM devices WHERE id = $1")

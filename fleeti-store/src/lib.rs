@@ -20,7 +20,7 @@
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
 //! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`policies`], [`boot`],
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
-//! [`approvals`], [`releases`], [`rollouts`], [`rollout_devices`] · [`accounts`], [`sessions`],
+//! [`approvals`], [`releases`], [`packages`], [`rollouts`], [`rollout_devices`] · [`accounts`], [`sessions`],
 //! [`workers`], [`audit`], [`domain_events`] · [`beside`] (the database beside its server).
 //!
 //! **Features**: none. **Errors**: [`StoreError`]: the database does not answer, or what it holds
@@ -57,6 +57,7 @@ mod lease;
 mod location;
 pub mod mqtt_sessions;
 mod open;
+pub mod packages;
 pub mod pairings;
 pub mod policies;
 pub mod readmissions;

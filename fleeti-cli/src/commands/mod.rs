@@ -14,6 +14,7 @@ pub mod label;
 pub mod lock;
 pub mod login;
 pub mod manufacturers;
+pub mod package;
 pub mod pki;
 pub mod profile;
 pub mod release;

@@ -65,6 +65,12 @@ const ROWS: &[Row] = &[
     ),
     Row("release publish", "@release/{n}", Done("published gate@{n}")),
     Row("release list", "", Done("gate@1")),
+    Row("release sbom", "gate@{n} --trust @data/pki/public --out @sbom{n}", Done("its digest")),
+    Row(
+        "release provenance",
+        "gate@{n} --trust @data/pki/public --out @provenance{n}",
+        Done("its digest"),
+    ),
     Row(
         "release disk",
         "@made/{n} --release @release/{n} --out @disk{n}.raw --size-gib 3",
@@ -142,6 +148,7 @@ const ROWS: &[Row] = &[
     Row("rollout resume", "{rollout}", Done("running")),
     Row("rollout cohort", "r device-5 device-2", Done("175634cb1c44e9fe")),
     Row("rollout abort", "{rollout}", Done("aborted")),
+    Row("package who", "openssl<4", Done("openssl<4: 0 proved")),
     Row("release revoke", "gate@{n}", Done("is revoked")),
     Row("device revoke", "{device} --reason hold", Done("is revoked")),
     Row("device release-hold", "{device}", Done("is no longer on hold")),

@@ -18,6 +18,7 @@ mod events;
 mod labels;
 pub mod open;
 pub mod openapi;
+mod packages;
 mod profiles;
 mod recovery;
 mod releases;
@@ -86,6 +87,7 @@ fn device_routes(config: &mut ServiceConfig) {
         .service(devices::list_fleets)
         .service(devices::get_channel)
         .service(devices::pin_fleet)
+        .service(packages::find_package)
         .service(enrollment::create_enrollment)
         .service(enrollment::provision_device)
         .service(enrollment::get_record_without_token)
@@ -149,6 +151,7 @@ fn release_routes(config: &mut ServiceConfig) {
         .service(releases::publish_release)
         .service(releases::prove_release)
         .service(releases::revoke_release)
+        .service(releases::get_file)
         .service(releases::upload_file)
         .service(rollouts::list_rollouts)
         .service(rollouts::start_rollout)

@@ -35,6 +35,7 @@ mod mqtt_conformance;
 mod mqtt_rows;
 mod mqtt_sessions;
 mod openapi;
+mod packages;
 mod pages;
 mod pairing;
 mod peer;

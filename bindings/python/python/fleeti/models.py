@@ -2903,6 +2903,96 @@ class OwnPackage(_base.Model):
         )
 
 
+class PackageDevice(_base.Model):
+    """A device in an answer."""
+
+    id: DeviceId
+    """The device."""
+    fleet: FleetId
+    """Its fleet."""
+    basis: Basis
+    """What the answer is based on."""
+    release: ReleaseName | None = None
+    """The release that it runs, as far as that is known."""
+
+    @classmethod
+    def _read(cls, value: Any) -> PackageDevice:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "fleet": _base.text(value["fleet"]),
+                "basis": _base.choice(value["basis"]),
+                "release": None if (y := get("release")) is None else _base.text(y),
+            },
+        )
+
+
+class PackageDevices(_base.Model):
+    """The devices that have a package. Revoked devices are not counted."""
+
+    query: str
+    """The question, as it was understood."""
+    proved: int
+    """Devices that prove with their TPM that they run such a release."""
+    reported: int
+    """Devices that report such a release and prove none."""
+    unknown: int
+    """Devices of which it is not known: they have not reported, or the packages of their release
+    are not known.
+    """
+    others: int
+    """All other devices."""
+    releases: Sequence[PackageRelease]
+    """Published releases with such a package."""
+    devices: Sequence[PackageDevice]
+    """A page of the proved, reported and unknown devices, ordered by id."""
+
+    @classmethod
+    def _read(cls, value: Any) -> PackageDevices:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "query": _base.text(value["query"]),
+                "proved": _base.integer(value["proved"]),
+                "reported": _base.integer(value["reported"]),
+                "unknown": _base.integer(value["unknown"]),
+                "others": _base.integer(value["others"]),
+                "releases": [PackageRelease._read(x) for x in _base.items(value["releases"])],
+                "devices": [PackageDevice._read(x) for x in _base.items(value["devices"])],
+            },
+        )
+
+
+class PackageRelease(_base.Model):
+    """A published release with such a package."""
+
+    release: ReleaseName
+    """The release."""
+    packages: Sequence[ReleasePackage]
+    """The packages."""
+    proved: int
+    """Devices that prove that they run it."""
+    reported: int
+    """Devices that report it and prove none."""
+
+    @classmethod
+    def _read(cls, value: Any) -> PackageRelease:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "release": _base.text(value["release"]),
+                "packages": [ReleasePackage._read(x) for x in _base.items(value["packages"])],
+                "proved": _base.integer(value["proved"]),
+                "reported": _base.integer(value["reported"]),
+            },
+        )
+
+
 class Pair(_base.Model):
     """`POST /pairings`: accepts the pending enrollment that shows this code."""
 
@@ -5433,6 +5523,9 @@ Architecture: TypeAlias = Literal["x86_64", "aarch64"]
 Aspect: TypeAlias = Literal["instance_identity", "configuration", "executables", "file_system", "hardware", "firmware"]
 """What a claim is about (AR4SI, 2.3: the trustworthiness vector)."""
 
+Basis: TypeAlias = Literal["proved", "reported", "unknown"]
+"""What is known of a device that has a package."""
+
 BondMode: TypeAlias = Literal["active-backup", "802.3ad", "balance-rr"]
 """How the interfaces of a bond are used (systemd.netdev(5))."""
 
@@ -5619,6 +5712,7 @@ __all__ = [
     "AuditConsistency",
     "AuditEntries",
     "AuditProof",
+    "Basis",
     "Bond",
     "BondMode",
     "BootKeyChange",
@@ -5749,6 +5843,9 @@ __all__ = [
     "OnReset",
     "OverTls",
     "OwnPackage",
+    "PackageDevice",
+    "PackageDevices",
+    "PackageRelease",
     "Pair",
     "Paired",
     "PasswordLink",
