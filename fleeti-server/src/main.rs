@@ -286,9 +286,9 @@ async fn work(a: WorkerArguments) -> Result<()> {
 }
 
 /// Writes a one-time link for the first administrator, until there is one.
-async fn first_link(server: &Server, scheme: &str, data: &Path) -> Result<()> {
+async fn first_link(server: &Server, origin: &str, data: &Path) -> Result<()> {
     let Some(link) = links::first(&server.control).await? else { return Ok(()) };
-    let url = format!("{scheme}://{}{}", server.addresses.api, link.path.expose());
+    let url = format!("{origin}{}", link.path.expose());
     let path = write_first_link(data, &url)?;
     tracing::info!(
         "nobody administers this server with a password yet: open the link in {} within a day",
@@ -297,11 +297,20 @@ async fn first_link(server: &Server, scheme: &str, data: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Scheme and authority by which a browser reaches the API: the first name of the server where it
+/// listens on every address.
+fn origin(scheme: &str, api: SocketAddr, names: &[String]) -> String {
+    match names.first() {
+        Some(name) if api.ip().is_unspecified() => format!("{scheme}://{name}:{}", api.port()),
+        _ => format!("{scheme}://{api}"),
+    }
+}
+
 #[actix_web::main]
 async fn serve(options: Options) -> Result<()> {
     fleeti_server::log::start(options.log.unwrap_or_default());
     let config = options.config()?;
-    let data_folder = config.data.clone();
+    let (data_folder, names) = (config.data.clone(), config.names.clone());
     // Install the signal handlers before the log shows that the server is up.
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -314,7 +323,7 @@ async fn serve(options: Options) -> Result<()> {
             "the API's key has the fingerprint {fingerprint}: `fleeti login URL --fingerprint {fingerprint}` pins it"
         );
     }
-    first_link(&server, scheme, &data_folder).await?;
+    first_link(&server, &origin(scheme, at.api, &names), &data_folder).await?;
     // Remote workers upload the index of the suite instead.
     let indexing =
         has_local_worker.then(|| tokio::spawn(suites::local::run(Arc::clone(&server.control))));
@@ -327,4 +336,23 @@ async fn serve(options: Options) -> Result<()> {
     indexing.iter().for_each(JoinHandle::abort);
     server.stop().await;
     lost.map_or(Ok(()), |e| Err(e.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::origin;
+
+    #[test]
+    fn the_first_link_names_a_host_that_a_browser_reaches() {
+        let names = ["fleet.example.com".to_owned(), "127.0.0.1".to_owned()];
+        for (api, expected) in [
+            ("0.0.0.0:8080", "https://fleet.example.com:8080"),
+            ("[::]:8080", "https://fleet.example.com:8080"),
+            ("192.0.2.7:8080", "https://192.0.2.7:8080"),
+            ("[2001:db8::7]:8080", "https://[2001:db8::7]:8080"),
+        ] {
+            assert_eq!(origin("https", api.parse().unwrap(), &names), expected);
+        }
+        assert_eq!(origin("https", "0.0.0.0:8080".parse().unwrap(), &[]), "https://0.0.0.0:8080");
+    }
 }
