@@ -20,6 +20,7 @@ use fleeti_server::options::Options;
 use fleeti_server::remote_worker::{Nix, RemoteWorker};
 use fleeti_server::server::Server;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode};
