@@ -1,9 +1,11 @@
 //! The OpenAPI document against the server: every operation works, every documented error occurs,
 //! and no other one does. A new operation without a row fails.
 
+mod elsewhere;
 use crate::approvals::office;
 use crate::rollout::{make_release, publish_release, release_key};
 use crate::world::World;
+use elsewhere::ELSEWHERE;
 use fleeti_core::wire::problem::Problem;
 use fleeti_testkit::malformed;
 use reqwest::{Method, StatusCode};
@@ -507,33 +509,6 @@ async fn every_operation_does_its_work_and_is_refused_as_documented_and_in_no_ot
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
-
-/// Documented statuses that other tests produce, because they need more than a request: a ceremony,
-/// a TPM, a manufacturer's certificate, a full fleet.
-const ELSEWHERE: &[(&str, u16)] = &[
-    ("import_bundle", 201),
-    ("import_bundle", 409),
-    ("import_transition", 201),
-    ("import_transition", 409),
-    ("accept_firmware", 200),
-    ("accept_firmware", 409),
-    ("challenge", 202),
-    ("change_boot", 200),
-    ("get_ear", 200),
-    ("prove_release", 200),
-    ("sign_build", 202),
-    ("switch_issuer", 409),
-    ("add_manufacturers", 201),
-    ("add_manufacturers", 409),
-    ("remove_manufacturer", 200),
-    ("remove_manufacturer", 409),
-    ("set_secret", 409),
-    ("change_labels", 409),
-    ("import_labels", 409),
-    ("save_view", 409),
-    ("replace_device", 200),
-    ("replace_device", 409),
-];
 
 #[actix_web::test]
 async fn no_body_is_read_in_another_form_than_the_documented_one() {
