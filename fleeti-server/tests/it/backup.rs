@@ -6,13 +6,14 @@ use crate::doctor::renewed;
 use crate::recoveries::{Device, is_online, rolls_out};
 use crate::rollout::{publish_release, release_key};
 use crate::trust::until;
-use crate::world::{World, database_url, write_keys};
+use crate::world::{TestDevice, World, database_url, write_keys};
 use fleeti_control::accounts::actor::Actor;
 use fleeti_control::accounts::people;
 use fleeti_control::restored::RestoreReport;
 use fleeti_core::wire::accounts::{AccountKind, CreateAccount, Grant, Role};
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::doctor::CheckResult;
+use fleeti_pki::signer::{Algorithm, SoftKey};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -31,6 +32,14 @@ fn done(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
+/// A device of another fleet, so that no rollout waits for it.
+async fn enroll(world: &World) -> TestDevice {
+    let key = SoftKey::generate(Algorithm::P256).unwrap();
+    let enrollment = world.client.create_enrollment(&"spare".parse().unwrap(), 3600).await.unwrap();
+    let response = world.try_enroll(&enrollment.record.token, &key).await.json().await.unwrap();
+    world.device_of(response, &key)
+}
+
 #[actix_web::test]
 async fn a_restored_server_gets_its_devices_back_and_revives_nothing() {
     let (dir, ahead) = (tempfile::tempdir().unwrap(), Arc::new(AtomicU64::new(0)));
@@ -46,7 +55,7 @@ async fn a_restored_server_gets_its_devices_back_and_revives_nothing() {
     })
     .await;
     let device = Device::enrolls(&world).await;
-    let (bad, renewing) = (world.enroll().await, world.enroll().await);
+    let (bad, renewing) = (enroll(&world).await, enroll(&world).await);
     rolls_out(&world, "kiosk@2", &release_key()).await;
     publish_release(&world, "kiosk@9").await;
     let by = Actor::of_process("test");
@@ -68,7 +77,7 @@ async fn a_restored_server_gets_its_devices_back_and_revives_nothing() {
     rolls_out(&world, "kiosk@3", &release_key()).await;
     world.client.revoke_release(&"kiosk@9".parse().unwrap()).await.unwrap();
     people::disable(&world.server.control, &by, &bob.name).await.unwrap();
-    let late = world.enroll().await;
+    let late = enroll(&world).await;
     ahead.store(11 * DAY_S, Ordering::SeqCst);
     let renewed = renewed(&world, &then(&renewing, &ahead)).await;
     ahead.store(0, Ordering::SeqCst);
