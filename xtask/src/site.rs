@@ -36,8 +36,9 @@ pub fn build(programs: &Path) -> Result<()> {
     write(&src.join(GENERATED[0].0), &command_line(&programs.join("fleeti"))?)?;
     let document = fs::read_to_string(root().join("fleeti-server/openapi.json"))?;
     write(&src.join(GENERATED[1].0), &openapi::page(&document)?)?;
-    let stubs = fs::read_to_string(root().join("bindings/python/python/fleeti/_fleeti.pyi"))?;
-    write(&src.join(GENERATED[2].0), &python(&stubs))?;
+    let script = ["xtask/python_reference.py", "bindings/python/python/fleeti"];
+    let python = stdout(Command::new("python3").args(script).current_dir(root()))?;
+    write(&src.join(GENERATED[2].0), &python)?;
     write(&folder.join("book.toml"), BOOK)?;
     run("the site", Command::new(mdbook).arg("build").arg(&folder))?;
     let book = folder.join("book");
@@ -94,12 +95,32 @@ fn summary() -> Result<String> {
     for line in text.replace("README.md", "index.md").lines() {
         let line = line.replace("](../", "](@").replace("](", "](docs/").replace("](docs/@", "](");
         let is_reference = line.contains("](docs/reference/index.md)");
+        let has_decisions = line.contains("](docs/decisions/index.md)");
         lines.push(line);
+        if has_decisions {
+            lines.extend(decisions()?);
+        }
         if is_reference {
             lines.extend(GENERATED.iter().map(|(path, title)| format!("  - [{title}]({path})")));
         }
     }
     Ok(lines.join("\n") + "\n")
+}
+
+/// An entry for each decision, by number.
+fn decisions() -> Result<Vec<String>> {
+    let folder = root().join("docs/decisions");
+    let mut names = fs::read_dir(&folder)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<Vec<_>>>()?;
+    names.retain(|name| name.ends_with(".md") && name != "README.md");
+    names.sort();
+    let entry = |name: &String| {
+        let text = fs::read_to_string(folder.join(name))?;
+        let title = text.lines().next().unwrap_or_default().trim_start_matches("# ");
+        Ok(format!("    - [{title}](docs/decisions/{name})"))
+    };
+    names.iter().map(entry).collect()
 }
 
 /// The help of every subcommand.
@@ -132,26 +153,6 @@ fn subcommands(help: &str) -> Vec<String> {
         .filter(|name| *name != "help")
         .map(str::to_owned)
         .collect()
-}
-
-/// The types of the Python package, one section for each class or function.
-fn python(stubs: &str) -> String {
-    let mut page = String::from(
-        "# Python\n\nThe types of the package `fleeti`. Examples: \
-         [fleeti for Python](../../bindings/python/index.md).\n",
-    );
-    for block in stubs.split("\n\n") {
-        let block = block.trim_end();
-        let defines = |line: &str| {
-            let rest = line.strip_prefix("class ").or_else(|| line.strip_prefix("def "))?;
-            rest.split(['(', ':']).next().map(str::to_owned)
-        };
-        if let Some(name) = block.lines().find_map(defines) {
-            page.push_str(&format!("\n## {name}\n"));
-        }
-        page.push_str(&format!("\n```python\n{block}\n```\n"));
-    }
-    page
 }
 
 /// Checks that every relative link of every page leads to a file of the site and a heading in it;
@@ -240,14 +241,5 @@ mod tests {
         for bad in ["#there", "y.json", "../a/z.html", "../a"] {
             assert!(!leads_somewhere(&page, bad), "{bad}");
         }
-    }
-
-    #[test]
-    fn each_class_of_the_stubs_has_a_section() {
-        let page = python(
-            "# x\nimport y\n\n@final\nclass A(B):\n    def m(self) -> str: ...\n\ndef f() -> A: ...\n",
-        );
-        let titles: Vec<&str> = page.lines().filter(|l| l.starts_with("## ")).collect();
-        assert_eq!(titles, ["## A", "## f"]);
     }
 }
