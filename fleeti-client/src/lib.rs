@@ -44,6 +44,7 @@ pub use worker::{Piece, WholeIndex, WorkerClient};
 use danger::PlainHttp;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
+use fleeti_core::rollout::forecast::Forecast;
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout,
     Device, Enrollment, Fleet, Forgive, ImportBundle, NextWave, Pair, Paired, Provision,
@@ -394,6 +395,13 @@ impl Client {
     /// [`ClientError`].
     pub async fn start_rollout(&self, rollout: &CreateRollout) -> Result<RolloutSummary> {
         self.post("rollouts", rollout).await
+    }
+    /// What a rollout would come to if it started now. Starts nothing.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn plan_rollout(&self, rollout: &CreateRollout) -> Result<Forecast> {
+        self.post("rollouts/plan", rollout).await
     }
     /// One rollout, with the first page of its devices.
     ///

@@ -389,7 +389,7 @@ impl Found {
 }
 
 #[derive(sqlx::FromRow, serde::Deserialize)]
-struct FoundRow {
+pub(crate) struct FoundRow {
     id: String,
     fleet: String,
     level: Option<i64>,
@@ -404,7 +404,11 @@ fn level_of(number: i64) -> Result<Level, StoreError> {
 }
 
 impl FoundRow {
-    fn found(&self) -> Result<Found, StoreError> {
+    pub(crate) fn device(&self) -> Result<DeviceId, StoreError> {
+        self.id.parse().map_err(StoreError::value)
+    }
+
+    pub(crate) fn found(&self) -> Result<Found, StoreError> {
         let (Some(level), Some(update_level), Some(appraised_s)) =
             (self.level, self.update_level, self.appraised_s)
         else {

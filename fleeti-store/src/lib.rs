@@ -20,7 +20,8 @@
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
 //! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`policies`], [`boot`],
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
-//! [`approvals`], [`releases`], [`rollouts`], [`rollout_devices`] · [`accounts`], [`sessions`],
+//! [`approvals`], [`releases`], [`rollouts`], [`rollout_devices`],
+//! [`forecast`] · [`accounts`], [`sessions`],
 //! [`workers`], [`audit`], [`domain_events`].
 //!
 //! **Features**: none. **Errors**: [`StoreError`]: the database does not answer, or what it holds
@@ -47,6 +48,7 @@ pub mod dialect;
 pub mod domain_events;
 pub mod enrollments;
 mod error;
+pub mod forecast;
 mod hold;
 mod holder;
 mod lease;

@@ -132,9 +132,11 @@ pub async fn insert(tx: &mut Tx<'_>, rollout: &str, devices: &[Joining]) -> Resu
         let sql = sql::Text::each(|dialect| {
             format!(
                 "INSERT INTO rollout_devices \
-                 (rollout, device, phase, category, since_s, detail, wave, listed, cohort) \
+                 (rollout, device, phase, category, since_s, detail, wave, listed, cohort, \
+                 offered_s, previous) \
                  SELECT $1, substr(value, 17), $3, $4, $5, $6, $7, $8, \
-                 NULLIF(trim(substr(value, 1, 16)), '') FROM {}",
+                 NULLIF(trim(substr(value, 1, 16)), ''), {OFFERED_S}, {} FROM {}",
+                running("substr(value, 17)"),
                 dialect.strings_in(2)
             )
         });
@@ -153,17 +155,34 @@ pub async fn insert(tx: &mut Tx<'_>, rollout: &str, devices: &[Joining]) -> Resu
     Ok(())
 }
 
-const SET_ONE: &str = "UPDATE rollout_devices \
-    SET phase = $3, category = $4, since_s = $5, detail = $6, wave = $7 \
-    WHERE rollout = $1 AND device = $2";
+/// When a device was offered the release, if this row says so: `$3` is the phase, `$5` its time.
+const OFFERED_S: &str = "CASE WHEN $3 = 'offered' THEN $5 END";
 
-fn set_some(dialect: &Dialect) -> String {
+/// What a device runs when it is offered the release.
+fn running(device: &str) -> String {
+    format!(
+        "CASE WHEN $3 = 'offered' THEN (SELECT v.running FROM devices v WHERE v.id = {device}) END"
+    )
+}
+
+/// Sets the rows with these ids. Of several offers, the last one says how long an update takes, and
+/// the first one what the device ran before.
+fn set_where(ids: &str) -> String {
+    let running = running("rollout_devices.device");
     format!(
         "UPDATE rollout_devices \
-         SET phase = $3, category = $4, since_s = $5, detail = $6, wave = $7 \
-         WHERE rollout = $1 AND device IN (SELECT value FROM {})",
-        dialect.strings_in(2)
+         SET phase = $3, category = $4, since_s = $5, detail = $6, wave = $7, \
+         offered_s = COALESCE({OFFERED_S}, offered_s), previous = COALESCE(previous, {running}) \
+         WHERE rollout = $1 AND device {ids}"
     )
+}
+
+fn set_one(_: &Dialect) -> String {
+    set_where("= $2")
+}
+
+fn set_some(dialect: &Dialect) -> String {
+    set_where(&format!("IN (SELECT value FROM {})", dialect.strings_in(2)))
 }
 
 /// Stores the new rows of devices of a rollout.
@@ -174,7 +193,7 @@ pub async fn set(
 ) -> Result<(), StoreError> {
     for (NewRow { phase, category, since_s, detail, wave, .. }, ids) in groups(devices)? {
         let (sql, ids) = match ids.as_slice() {
-            [id] => (sql::Text::from(SET_ONE), id.to_string()),
+            [id] => (sql::Text::each(set_one), id.to_string()),
             ids => (sql::Text::each(set_some), serde_json::to_string(ids)?),
         };
         sql::query(sql)

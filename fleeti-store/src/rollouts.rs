@@ -1,7 +1,7 @@
 //! Headers of rollouts: phase, counters, and how far the chunks are. Their devices are in
 //! [`super::rollout_devices`].
 
-use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
+use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header::Header;
@@ -194,13 +194,13 @@ pub async fn set(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreEr
 
 /// The active rollout of a fleet: there is at most one.
 pub async fn active_in(
-    tx: &mut Tx<'_>,
+    connection: &mut Connection,
     fleet: &FleetId,
 ) -> Result<Option<StoredRollout>, StoreError> {
     let sql = sql::AssertSqlSafe(format!(
         "SELECT {COLUMNS} FROM rollouts r WHERE r.fleet = $1 AND r.active = 1"
     ));
-    let row = sql::query_as::<HeaderRow>(sql).bind(fleet.as_str()).fetch_optional(&mut **tx);
+    let row = sql::query_as::<HeaderRow>(sql).bind(fleet.as_str()).fetch_optional(connection);
     row.await?.map(TryInto::try_into).transpose()
 }
 

@@ -1,7 +1,8 @@
 //! `fleeti rollout`.
 
 use super::request::{block_on, refused};
-use super::rollout_plan::{PlanArgs, count_words, plan_lines};
+use super::rollout_apply::{self, ApplyArgs, Planned};
+use super::rollout_plan::{PlanArgs, count_words, plan_lines, title};
 use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, Progress, rows};
@@ -33,6 +34,28 @@ pub enum Command {
         wait: bool,
         #[command(flatten)]
         plan: PlanArgs,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Plan a rollout: show how many devices would be in which wave, what they would do, and when it
+    /// would end. Starts nothing.
+    Plan {
+        #[command(flatten)]
+        planned: Planned,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Start the rollout of a file, unless the newest rollout of its fleet is the same.
+    Apply {
+        #[command(flatten)]
+        arguments: ApplyArgs,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Write a rollout as a file for `fleeti rollout apply`.
+    Export {
+        /// Id of the rollout, as in `fleeti rollout list`.
+        rollout: String,
         #[command(flatten)]
         server: Server,
     },
@@ -112,16 +135,11 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::Start { release, fleet, wait, plan, server } => {
             let plan = plan.read()?;
-            let request = CreateRollout { release, fleet, plan };
-            let started = server.ask(async |c| c.start_rollout(&request).await)?;
-            if wait {
-                let ended = block_on(wait_for(&server.client()?, &started.id))?;
-                show(&ended, output)?;
-                return if ended.phase == Phase::Paused { Err(paused(&ended)) } else { Ok(()) };
-            }
-            output.data(&started, title);
-            Ok(())
+            start(&CreateRollout { release, fleet, plan }, wait, &server, output)
         }
+        Command::Plan { planned, server } => rollout_apply::plan(planned, &server, output),
+        Command::Apply { arguments, server } => rollout_apply::apply(&arguments, &server, output),
+        Command::Export { rollout, server } => rollout_apply::export(&rollout, &server, output),
         Command::Show { rollout, category, after, limit, server } => {
             let query = RolloutQuery { category, after, limit: Some(limit) };
             show(&server.ask(async |c| attention(c, &rollout, &query).await)?, output)
@@ -139,14 +157,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Ok(())
         }
         Command::Cohort { rollout, devices } => {
-            let mut cohorts: Vec<_> = devices
-                .into_iter()
-                .map(|device| Cohort { cohort: cohort(&rollout, &device), device })
-                .collect();
-            cohorts.sort_by_key(|row| row.cohort);
-            output.data(&cohorts, |rows| {
-                Lines::from(rows.iter().map(Cohort::words).collect::<Vec<_>>())
-            });
+            show_cohorts(&rollout, devices, output);
             Ok(())
         }
         Command::Abort { rollout, server } => {
@@ -154,6 +165,26 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Ok(())
         }
     }
+}
+
+fn start(request: &CreateRollout, wait: bool, server: &Server, output: &Output) -> CommandResult {
+    let started = server.ask(async |c| c.start_rollout(request).await)?;
+    if wait {
+        let ended = block_on(wait_for(&server.client()?, &started.id))?;
+        show(&ended, output)?;
+        return if ended.phase == Phase::Paused { Err(paused(&ended)) } else { Ok(()) };
+    }
+    output.data(&started, title);
+    Ok(())
+}
+
+fn show_cohorts(rollout: &str, devices: Vec<DeviceId>, output: &Output) {
+    let mut cohorts: Vec<_> = devices
+        .into_iter()
+        .map(|device| Cohort { cohort: cohort(rollout, &device), device })
+        .collect();
+    cohorts.sort_by_key(|row| row.cohort);
+    output.data(&cohorts, |rows| Lines::from(rows.iter().map(Cohort::words).collect::<Vec<_>>()));
 }
 
 fn paused(rollout: &Rollout) -> Failure {
@@ -225,11 +256,6 @@ fn row(r: &RolloutSummary) -> String {
     let (release, fleet) = (r.release.to_string(), r.fleet.to_string());
     let phase = r.phase.name();
     format!("{:<30} {release:<20} {fleet:<16} {phase:<10} {}", r.id, count_words(r.counts))
-}
-
-fn title(r: &RolloutSummary) -> Lines {
-    let title = format!("{} {} in {}: {}", r.id, r.release, r.fleet, r.phase);
-    Lines::from(title).and(count_words(r.counts))
 }
 
 fn describe(r: &Rollout) -> Lines {

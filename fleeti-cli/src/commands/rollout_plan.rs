@@ -1,10 +1,11 @@
 //! The plan of a rollout: how it is asked for, and how it is shown.
 
-use crate::output::{Failure, when};
+use crate::output::{Failure, Lines, when};
 use clap::Args;
 use fleeti_core::rollout::Counts;
 use fleeti_core::rollout::plan::{ErrorsMax, OnError, Plan, Rate, Size, Start, Wave};
 use fleeti_core::rollout::waves::{Stage, Waves};
+use fleeti_core::wire::api::RolloutSummary;
 
 /// How a rollout proceeds.
 #[derive(Args)]
@@ -70,7 +71,7 @@ impl PlanArgs {
 }
 
 /// A time, as in 90s, 30m, 1h or 2d.
-fn seconds(text: &str) -> Result<u64, String> {
+pub fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is no time, as in 90s, 30m, 1h or 2d");
     let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
     let unit = match unit {
@@ -84,7 +85,7 @@ fn seconds(text: &str) -> Result<u64, String> {
 }
 
 /// A rate, as in 100/1h.
-fn rate(text: &str) -> Result<Rate, String> {
+pub fn rate(text: &str) -> Result<Rate, String> {
     let wrong = || format!("{text:?} is no rate, as in 100/1h");
     let (devices, period) = text.split_once('/').ok_or_else(wrong)?;
     let devices = devices.parse().map_err(|_| wrong())?;
@@ -134,4 +135,10 @@ pub fn count_words(counts: Counts) -> String {
     ];
     let more = more.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!(", {n} {word}"));
     format!("{}/{total} finished{}", succeeded + failed, more.collect::<String>())
+}
+
+/// A rollout in two lines.
+pub fn title(r: &RolloutSummary) -> Lines {
+    let title = format!("{} {} in {}: {}", r.id, r.release, r.fleet, r.phase);
+    Lines::from(title).and(count_words(r.counts))
 }

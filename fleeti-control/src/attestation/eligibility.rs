@@ -30,7 +30,7 @@ pub(crate) struct Terms<'a> {
 }
 
 /// The eligibility of a device under its fleet's policy.
-fn eligibility(terms: Terms<'_>, found: &Found) -> Eligibility {
+pub(crate) fn eligibility(terms: Terms<'_>, found: &Found) -> Eligibility {
     let Terms { policy, now_s } = terms;
     let level = found.level_at(now_s);
     let proof = match &found.release {

@@ -2,10 +2,11 @@
 //! (`core::rollout`), and stores the result. A report costs the same in every fleet.
 //!
 //! Code map: `change` (steps and stores) · `chunks` (work on all devices) · `waves` (what time
-//! brings) · `reactions` (events of other areas).
+//! brings) · `reactions` (events of other areas) · `forecast` (what a rollout would come to).
 
 mod change;
 pub(crate) mod chunks;
+mod forecast;
 mod reactions;
 pub(crate) mod state;
 mod waves;
@@ -31,7 +32,8 @@ use fleeti_core::wire::api::{
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::Act;
 use fleeti_store::rollouts::StoredRollout;
-use fleeti_store::{self as store, Tx};
+use fleeti_store::{self as store, Connection, Tx};
+pub use forecast::forecast;
 pub(crate) use reactions::react;
 
 /// Number of devices in a page without a limit.
@@ -103,6 +105,22 @@ pub async fn start(
 
 /// Checks that a rollout may start.
 async fn check(cx: &Context, tx: &mut Tx<'_>, request: &CreateRollout) -> Result<(), Error> {
+    check_request(cx, tx, request).await?;
+    if let Some(other) = store::rollouts::active_in(tx, &request.fleet).await? {
+        let StoredRollout { id, release, header, fleet, .. } = other;
+        let text = format!("rollout {id} of {release} is {} in fleet {fleet}", header.phase);
+        return Err(Error::new(Code::Conflict, text)
+            .hint("wait for it to end, or abort it with `fleeti rollout abort`"));
+    }
+    Ok(())
+}
+
+/// Checks what is asked for, whatever is active in the fleet.
+async fn check_request(
+    cx: &Context,
+    tx: &mut Connection,
+    request: &CreateRollout,
+) -> Result<(), Error> {
     let CreateRollout { release, fleet, plan } = request;
     if let Some(plan) = plan {
         check_plan(tx, fleet, plan).await?;
@@ -117,18 +135,11 @@ async fn check(cx: &Context, tx: &mut Tx<'_>, request: &CreateRollout) -> Result
         let text = format!("{release} has no boot proof, which fleet {fleet} requires");
         return Err(conflict(text).hint("roll it out to a fleet that does not require one, then run `fleeti release prove DIR --device DEVICE`"));
     }
-    if let Some(other) = store::rollouts::active_in(tx, fleet).await? {
-        let StoredRollout { id, release, header, .. } = other;
-        let text = format!("rollout {id} of {release} is {} in fleet {fleet}", header.phase);
-        return Err(
-            conflict(text).hint("wait for it to end, or abort it with `fleeti rollout abort`")
-        );
-    }
     Ok(())
 }
 
 /// Checks a plan, and that its lists name devices of the fleet.
-async fn check_plan(tx: &mut Tx<'_>, fleet: &FleetId, plan: &Plan) -> Result<(), Error> {
+async fn check_plan(tx: &mut Connection, fleet: &FleetId, plan: &Plan) -> Result<(), Error> {
     plan.check().map_err(|e| Error::new(Code::Invalid, format!("plan: {e}")))?;
     let listed: Vec<_> = plan.listed().collect();
     let found = store::devices::in_fleet(tx, fleet, &listed).await?;

@@ -129,6 +129,7 @@ fn release_routes(config: &mut ServiceConfig) {
         .service(releases::upload_file)
         .service(rollouts::list_rollouts)
         .service(rollouts::start_rollout)
+        .service(rollouts::plan_rollout)
         .service(rollouts::get_rollout)
         .service(rollouts::pause_rollout)
         .service(rollouts::resume_rollout)

@@ -74,6 +74,7 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("import_transition", &[409]),
     ("offboard_account", &[404, 409]),
     ("pause_rollout", &[404, 409]),
+    ("plan_rollout", &[404, 409]),
     ("resume_rollout", &[404, 409]),
     ("prove_release", &[404]),
     ("provision_device", &[404]),

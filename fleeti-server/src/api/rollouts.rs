@@ -7,6 +7,7 @@ use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, get, post};
 use fleeti_control::context::Context;
 use fleeti_control::rollouts;
+use fleeti_core::rollout::forecast::Forecast;
 use fleeti_core::wire::api::{CreateRollout, NextWave, Rollout, RolloutQuery, RolloutSummary};
 
 use super::LIST_MAX;
@@ -29,6 +30,17 @@ pub async fn start_rollout(
     body: Json<CreateRollout>,
 ) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(rollouts::start(&cx, &by, &body).await?))
+}
+
+/// Plan a rollout: what it would come to if it started now, computed from what is known of the devices. Starts nothing.
+#[utoipa::path(tag = "rollouts", responses((status = 200, description = "How many devices in which wave, and the expected end", body = Forecast)))]
+#[post("/rollouts/plan")]
+pub async fn plan_rollout(
+    cx: Data<Context>,
+    by: By,
+    body: Json<CreateRollout>,
+) -> Result<impl Responder> {
+    Ok(Json(rollouts::forecast(&cx, &by, &body).await?))
 }
 
 /// Get a rollout, with a page of its devices.

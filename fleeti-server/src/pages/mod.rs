@@ -146,6 +146,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/releases/{release}/revoke", web::post().to(releases::revoke))
                 .route("/rollouts", web::get().to(rollouts::list))
                 .route("/rollouts", web::post().to(rollouts::start))
+                .route("/rollouts/plan", web::get().to(rollouts::plan))
                 .route("/rollouts/{rollout}", web::get().to(rollouts::show))
                 .route("/rollouts/{rollout}/pause", web::post().to(rollouts::pause))
                 .route("/rollouts/{rollout}/resume", web::post().to(rollouts::resume))

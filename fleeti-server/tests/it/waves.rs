@@ -5,6 +5,7 @@ use crate::trust::until;
 use crate::world::{TestDevice, World};
 use fleeti_control::clock::{Clock, now_s};
 use fleeti_core::rollout::cohort::cohort;
+use fleeti_core::rollout::forecast::{End, Expected, Group};
 use fleeti_core::rollout::plan::{ErrorsMax, Plan, Rate, Start, Wave};
 use fleeti_core::rollout::waves::Stage;
 use fleeti_core::rollout::{DevicePhase, Phase};
@@ -193,4 +194,44 @@ async fn accepted_errors_do_not_stop_a_rollout() {
     report(&world, &devices[2], "kiosk@2", State::Idle).await;
     let done = world.client.rollout(&rollout.id).await.unwrap();
     assert_eq!((done.phase, done.counts.failed), (Phase::Succeeded, 1));
+}
+
+#[actix_web::test]
+async fn a_plan_says_what_the_rollout_would_do_and_starts_nothing() {
+    let (world, ahead) = world().await;
+    let mut devices = Vec::new();
+    for _ in 0..5 {
+        devices.push(world.enroll().await);
+    }
+    let request = in_waves(&["1", "100%"], 600);
+    // The last one is not heard of again.
+    ahead.store(1000, Ordering::SeqCst);
+    for (device, running) in devices.iter().zip(["kiosk@1", "kiosk@1", "kiosk@2", "kiosk@3"]) {
+        report(&world, device, running, State::Idle).await;
+    }
+    let expected = |expected, devices| Group { expected, devices };
+    let found = world.client.plan_rollout(&request).await.unwrap();
+    let all = [
+        expected(Expected::Updates, 2),
+        expected(Expected::RunsIt, 1),
+        expected(Expected::Offline, 1),
+        expected(Expected::TooOld, 1),
+    ];
+    assert_eq!((found.devices, found.expected.as_slice()), (5, &all[..]));
+    assert!(matches!(found.end, End::Stops { wave: 1, .. }), "{:?}", found.end);
+    assert_eq!((found.duration.measured, found.active), (0, None));
+    assert!(world.client.rollouts().await.unwrap().is_empty());
+    // A device that a wave names is counted there, and only there.
+    let named = format!("devices:{}", devices[2].id);
+    let found = world.client.plan_rollout(&in_waves(&[&named, "100%"], 0)).await.unwrap();
+    assert_eq!(found.waves[0].expected, [expected(Expected::RunsIt, 1)]);
+    assert_eq!((found.devices, found.expected.as_slice()), (5, &all[..]));
+    // What the last rollout took is what the next one is expected to take.
+    let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
+    ahead.store(1120, Ordering::SeqCst);
+    report(&world, &devices[0], "kiosk@2", State::Idle).await;
+    let found = world.client.plan_rollout(&request).await.unwrap();
+    assert_eq!(found.duration.measured, 1, "the one that ran it before is left out");
+    assert!((120..=150).contains(&found.duration.seconds), "{:?}", found.duration);
+    assert_eq!(found.active, Some(rollout.id));
 }

@@ -1,6 +1,7 @@
 //! Requests to the pages of rollouts.
 
 use super::form::StartForm;
+use super::plan::PlanPage;
 use super::view::{DEVICES, ROWS, RolloutList, RolloutPage};
 use crate::access::By;
 use crate::pages::page::{Page, Result, see, show};
@@ -25,6 +26,17 @@ pub async fn show(
     let rollout = rollouts::shown(&cx, &id, &query).await?;
     let page = Page::new("/rollouts", &request, &["rollout"]);
     show!(request, RolloutPage::of(page, rollout, query.category))
+}
+
+pub async fn plan(
+    cx: Data<Context>,
+    by: By,
+    request: HttpRequest,
+    form: Query<StartForm>,
+) -> Result<HttpResponse> {
+    let form = form.into_inner();
+    let found = rollouts::forecast(&cx, &by, &form.clone().read()?).await?;
+    show!(request, PlanPage::of(Page::new("/rollouts", &request, &[]), &found, form))
 }
 
 pub async fn start(cx: Data<Context>, by: By, form: Form<StartForm>) -> Result<HttpResponse> {
