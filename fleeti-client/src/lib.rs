@@ -454,6 +454,25 @@ impl Client {
         let reason = reason.to_owned();
         self.post(&format!("rollouts/{id}/next"), &NextWave { reason }).await
     }
+    /// Starts a rollout in place of an active one.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict for a rollout that has ended.
+    pub async fn supersede_rollout(
+        &self,
+        id: &str,
+        rollout: &CreateRollout,
+    ) -> Result<RolloutSummary> {
+        self.post(&format!("rollouts/{id}/supersede"), rollout).await
+    }
+    /// Takes the devices of a rollout back to the release that they ran before.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict for a rollout without an older release to go back to.
+    pub async fn roll_back_rollout(&self, id: &str, reason: &str) -> Result<RolloutSummary> {
+        let reason = reason.to_owned();
+        self.post(&format!("rollouts/{id}/roll-back"), &NextWave { reason }).await
+    }
     /// Aborts a rollout.
     ///
     /// # Errors

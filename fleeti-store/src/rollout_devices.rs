@@ -2,11 +2,11 @@
 
 use crate::dialect::Dialect;
 use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
-use fleeti_core::id::DeviceId;
+use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::{Category, DevicePhase};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Columns of a row.
 #[derive(sqlx::FromRow)]
@@ -229,6 +229,43 @@ pub async fn of(
         .fetch_all(&mut **tx)
         .await?;
     rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// The release that most devices of a rollout ran before, if it is not the one of the rollout.
+pub async fn most_previous(
+    tx: &mut Tx<'_>,
+    rollout: &str,
+    release: &ReleaseName,
+) -> Result<Option<ReleaseName>, StoreError> {
+    let sql = "SELECT previous FROM rollout_devices \
+        WHERE rollout = $1 AND previous IS NOT NULL AND previous <> $2 \
+        GROUP BY previous ORDER BY COUNT(*) DESC, previous LIMIT 1";
+    let query = sql::query_scalar(sql).bind(rollout).bind(release.to_string());
+    let found: Option<String> = query.fetch_optional(&mut **tx).await?;
+    found.map(|r| r.parse().map_err(StoreError::value)).transpose()
+}
+
+/// Those of these devices that ran a release before a rollout.
+pub async fn ran_before(
+    tx: &mut Tx<'_>,
+    rollout: &str,
+    release: &ReleaseName,
+    devices: &[&DeviceId],
+) -> Result<HashSet<String>, StoreError> {
+    let sql = sql::Text::each(|dialect| {
+        format!(
+            "SELECT d.device FROM rollout_devices d \
+             WHERE d.rollout = $1 AND d.previous = $2 AND d.device IN (SELECT value FROM {})",
+            dialect.strings_in(3)
+        )
+    });
+    let found: Vec<String> = sql::query_scalar(sql)
+        .bind(rollout)
+        .bind(release.to_string())
+        .bind(serde_json::to_string(devices)?)
+        .fetch_all(&mut **tx)
+        .await?;
+    Ok(found.into_iter().collect())
 }
 
 /// The next rows of a rollout after a device, by id.

@@ -1,8 +1,8 @@
 //! `fleeti rollout`.
 
 use super::request::{block_on, refused};
-use super::rollout_apply::{self, ApplyArgs, Planned};
-use super::rollout_plan::{PlanArgs, count_words, plan_lines, title};
+use super::rollout_apply::{self, ApplyArgs, Planned, begin};
+use super::rollout_plan::{PlanArgs, count_words, family, plan_lines, title};
 use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, Progress, rows};
@@ -32,6 +32,9 @@ pub enum Command {
         /// Wait until every device has finished, and fail if one did not succeed.
         #[arg(long)]
         wait: bool,
+        /// The active rollout of the fleet, which is aborted for this one.
+        #[arg(long, value_name = "ROLLOUT")]
+        supersede: Option<String>,
         #[command(flatten)]
         plan: PlanArgs,
         #[command(flatten)]
@@ -106,6 +109,17 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Take the devices of a rollout back to the release that most of them ran before, by another
+    /// rollout. They switch to their other slot; no image is downloaded. An active rollout is aborted.
+    RollBack {
+        /// Id of the rollout, as in `fleeti rollout list`.
+        rollout: String,
+        /// Why, for the audit log.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Compute the cohorts of devices in a rollout: those with the lowest come first. Needs no
     /// server.
     Cohort {
@@ -133,9 +147,10 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             });
             Ok(())
         }
-        Command::Start { release, fleet, wait, plan, server } => {
-            let plan = plan.read()?;
-            start(&CreateRollout { release, fleet, plan }, wait, &server, output)
+        Command::Start { release, fleet, wait, supersede, plan, server } => {
+            let request = CreateRollout { release, fleet, plan: plan.read()? };
+            let started = begin(&request, supersede.as_deref(), &server)?;
+            shown(&started, wait, &server, output)
         }
         Command::Plan { planned, server } => rollout_apply::plan(planned, &server, output),
         Command::Apply { arguments, server } => rollout_apply::apply(&arguments, &server, output),
@@ -156,6 +171,11 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&server.ask(async |c| c.next_wave(&rollout, &reason).await)?, title);
             Ok(())
         }
+        Command::RollBack { rollout, reason, server } => {
+            let back = server.ask(async |c| c.roll_back_rollout(&rollout, &reason).await)?;
+            output.data(&back, title);
+            Ok(())
+        }
         Command::Cohort { rollout, devices } => {
             show_cohorts(&rollout, devices, output);
             Ok(())
@@ -167,14 +187,13 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     }
 }
 
-fn start(request: &CreateRollout, wait: bool, server: &Server, output: &Output) -> CommandResult {
-    let started = server.ask(async |c| c.start_rollout(request).await)?;
+fn shown(started: &RolloutSummary, wait: bool, server: &Server, output: &Output) -> CommandResult {
     if wait {
         let ended = block_on(wait_for(&server.client()?, &started.id))?;
         show(&ended, output)?;
         return if ended.phase == Phase::Paused { Err(paused(&ended)) } else { Ok(()) };
     }
-    output.data(&started, title);
+    output.data(started, title);
     Ok(())
 }
 
@@ -273,7 +292,8 @@ fn describe(r: &Rollout) -> Lines {
         None => Vec::new(),
     };
     let waves = plan_lines(r.plan.as_ref(), r.waves.as_ref());
-    Lines::from(title).and(count_words(r.counts)).and(waves).and(devices).and(rest)
+    let family = family(r.back_of.as_ref(), r.follows.as_ref());
+    Lines::from(title).and(count_words(r.counts)).and(family).and(waves).and(devices).and(rest)
 }
 
 fn phase_words(phase: &DevicePhase) -> String {

@@ -88,6 +88,21 @@ pub struct ApplyArgs {
     /// Start it once more, though the newest rollout of the fleet is the same.
     #[arg(long)]
     pub again: bool,
+    /// Abort the active rollout of the fleet for this one.
+    #[arg(long)]
+    pub supersede: bool,
+}
+
+/// Starts a rollout, also in place of an active one.
+pub fn begin(
+    request: &CreateRollout,
+    supersede: Option<&str>,
+    server: &Server,
+) -> Result<RolloutSummary, Failure> {
+    server.ask(async |c| match supersede {
+        Some(other) => c.supersede_rollout(other, request).await,
+        None => c.start_rollout(request).await,
+    })
 }
 
 /// Makes a file true: starts its rollout, unless the newest rollout of the fleet is the same.
@@ -115,7 +130,8 @@ pub fn apply(arguments: &ApplyArgs, server: &Server, output: &Output) -> Command
         output.data(&applied, would_start);
         return Ok(());
     }
-    let started = server.ask(async |c| c.start_rollout(&wanted).await)?;
+    let active = newest.as_ref().filter(|r| arguments.supersede && !r.phase.is_terminal());
+    let started = begin(&wanted, active.map(|r| r.id.as_str()), server)?;
     let applied = Applied { act: "started", rollout: Some(started), difference, forecast: None };
     output.data(&applied, |applied| {
         Lines::from(applied.difference.clone())

@@ -56,6 +56,7 @@ struct Instant(u64);
 enum Choice {
     Pause,
     Abort,
+    RollBack,
 }
 
 impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
@@ -142,6 +143,7 @@ impl Document {
         plan.unreached_s = self.unreached_after.map_or(plan.unreached_s, |time| time.0);
         plan.on_error = match self.on_error {
             Some(Choice::Abort) => OnError::Abort,
+            Some(Choice::RollBack) => OnError::RollBack,
             Some(Choice::Pause) | None => OnError::Pause,
         };
         plan.moving_max = self.max_moving;
@@ -184,6 +186,7 @@ fn lines(text: &mut String, plan: &Plan) -> std::fmt::Result {
     let on_error = match plan.on_error {
         OnError::Pause => "pause",
         OnError::Abort => "abort",
+        OnError::RollBack => "roll-back",
     };
     writeln!(text, "on_error = \"{on_error}\"")?;
     if let Some(max) = plan.moving_max {

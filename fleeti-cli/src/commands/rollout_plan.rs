@@ -26,6 +26,10 @@ pub struct PlanArgs {
     /// Abort the rollout when there are too many errors, instead of pausing it.
     #[arg(long, requires = "waves")]
     abort_on_error: bool,
+    /// Abort the rollout when there are too many errors, and take its devices back to the release that
+    /// they ran before.
+    #[arg(long, requires = "waves", conflicts_with = "abort_on_error")]
+    roll_back_on_error: bool,
     /// Begin each wave after the first by hand, with `fleeti rollout next`.
     #[arg(long, requires = "waves")]
     by_hand: bool,
@@ -59,7 +63,11 @@ impl PlanArgs {
             sample_min: self.min_sample,
             silent_s: self.silent_after,
             unreached_s: self.unreached_after,
-            on_error: if self.abort_on_error { OnError::Abort } else { OnError::Pause },
+            on_error: match (self.roll_back_on_error, self.abort_on_error) {
+                (true, _) => OnError::RollBack,
+                (false, true) => OnError::Abort,
+                (false, false) => OnError::Pause,
+            },
             moving_max: self.max_moving,
             rate: self.rate,
         };
@@ -140,5 +148,14 @@ pub fn count_words(counts: Counts) -> String {
 /// A rollout in two lines.
 pub fn title(r: &RolloutSummary) -> Lines {
     let title = format!("{} {} in {}: {}", r.id, r.release, r.fleet, r.phase);
-    Lines::from(title).and(count_words(r.counts))
+    Lines::from(title)
+        .and(count_words(r.counts))
+        .and(family(r.back_of.as_ref(), r.follows.as_ref()))
+}
+
+/// The rollouts before and after one.
+pub fn family(back_of: Option<&String>, follows: Option<&String>) -> Vec<String> {
+    let back = back_of.map(|id| format!("takes the devices of {id} back"));
+    let follows = follows.map(|id| format!("{id} follows it"));
+    back.into_iter().chain(follows).collect()
 }

@@ -121,6 +121,7 @@ const ROWS: &[Row] = &[
     Row("rollout pause", "{rollout}", Done("paused")),
     Row("rollout resume", "{rollout}", Done("running")),
     Row("rollout cohort", "r device-5 device-2", Done("175634cb1c44e9fe")),
+    Row("rollout roll-back", "{rollout} --reason because", Refused("ran an older release")),
     Row("rollout abort", "{rollout}", Done("aborted")),
     Row("release revoke", "gate@{n}", Done("is revoked")),
     Row("device revoke", "{device} --reason hold", Done("is revoked")),

@@ -134,6 +134,8 @@ fn release_routes(config: &mut ServiceConfig) {
         .service(rollouts::pause_rollout)
         .service(rollouts::resume_rollout)
         .service(rollouts::begin_wave)
+        .service(rollouts::supersede_rollout)
+        .service(rollouts::roll_back_rollout)
         .service(rollouts::abort_rollout)
         .service(events::events);
 }

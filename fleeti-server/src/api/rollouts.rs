@@ -81,6 +81,30 @@ pub async fn begin_wave(
     Ok(Json(rollouts::next(&cx, &by, &id, &body).await?))
 }
 
+/// Start a rollout in place of an active one of its fleet, which is aborted. It is `ready` until the last offer of that one is withdrawn.
+#[utoipa::path(tag = "rollouts", responses((status = 201, description = "The new rollout, without its devices", body = RolloutSummary)))]
+#[post("/rollouts/{rollout}/supersede")]
+pub async fn supersede_rollout(
+    cx: Data<Context>,
+    by: By,
+    id: Path<String>,
+    body: Json<CreateRollout>,
+) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(rollouts::supersede(&cx, &by, &id, &body).await?))
+}
+
+/// Roll a rollout back: another rollout takes its devices back to the release that most of them ran before. An active one is aborted first.
+#[utoipa::path(tag = "rollouts", responses((status = 201, description = "The rollout that goes back, without its devices", body = RolloutSummary)))]
+#[post("/rollouts/{rollout}/roll-back")]
+pub async fn roll_back_rollout(
+    cx: Data<Context>,
+    by: By,
+    id: Path<String>,
+    body: Json<NextWave>,
+) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(rollouts::roll_back(&cx, &by, &id, &body).await?))
+}
+
 /// Abort a rollout. Devices that have not started the update keep what they run. The offers of a
 /// large fleet are withdrawn in chunks, while the rollout is `aborting`.
 #[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollout, without its devices", body = RolloutSummary)))]

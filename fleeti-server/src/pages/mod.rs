@@ -150,6 +150,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/rollouts/{rollout}", web::get().to(rollouts::show))
                 .route("/rollouts/{rollout}/pause", web::post().to(rollouts::pause))
                 .route("/rollouts/{rollout}/resume", web::post().to(rollouts::resume))
+                .route("/rollouts/{rollout}/roll-back", web::post().to(rollouts::roll_back))
                 .route("/rollouts/{rollout}/next", web::post().to(rollouts::next))
                 .route("/rollouts/{rollout}/abort", web::post().to(rollouts::abort))
                 .route("/trust", web::get().to(trust::show))

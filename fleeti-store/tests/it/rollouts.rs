@@ -62,6 +62,8 @@ mod test {
             withdrawn: None,
             plan: None,
             due_s: None,
+            next: None,
+            back_of: None,
         }
     }
 

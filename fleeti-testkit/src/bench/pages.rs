@@ -107,6 +107,8 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
             withdrawn: None,
             plan: None,
             due_s: None,
+            next: None,
+            back_of: None,
         };
         store::rollouts::insert(&mut tx, &rollout).await?;
         let rows: Vec<_> = ids.iter().map(row).collect();

@@ -64,6 +64,16 @@ pub async fn next(
     Ok(see(&format!("/rollouts/{id}")))
 }
 
+pub async fn roll_back(
+    cx: Data<Context>,
+    by: By,
+    id: Path<String>,
+    form: Form<NextWave>,
+) -> Result<HttpResponse> {
+    let back = rollouts::roll_back(&cx, &by, &id, &form).await?;
+    Ok(see(&format!("/rollouts/{}", back.id)))
+}
+
 pub async fn abort(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
     rollouts::abort(&cx, &by, &id).await?;
     Ok(see(&format!("/rollouts/{id}")))

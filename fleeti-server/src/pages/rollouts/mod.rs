@@ -10,4 +10,4 @@ mod plan;
 pub mod view;
 mod waves;
 
-pub use self::handler::{abort, list, next, pause, plan, resume, show, start};
+pub use self::handler::{abort, list, next, pause, plan, resume, roll_back, show, start};

@@ -138,6 +138,8 @@ impl RolloutPage {
                 counts,
                 plan: None,
                 waves: None,
+                follows: None,
+                back_of: None,
             }),
         }
     }
