@@ -288,6 +288,21 @@ pub async fn after(
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
+/// Number of the devices of a rollout that do not run its release, by phase, most first. Devices that
+/// update or wait are left out, but not those that are blocked.
+pub async fn troubles(pool: &Pool, rollout: &str) -> Result<Vec<(DevicePhase, usize)>, StoreError> {
+    let sql = "SELECT phase, MIN(detail) AS detail, COUNT(*) AS devices FROM rollout_devices \
+        WHERE rollout = $1 AND (category IN ('failed', 'unconfirmed', 'unreached') OR phase = 'blocked') \
+        GROUP BY phase, CASE WHEN phase = 'failed' THEN detail END \
+        ORDER BY devices DESC, phase LIMIT 20";
+    let rows: Vec<(String, Option<String>, i64)> =
+        sql::query_as(sql).bind(rollout).fetch_all(pool).await?;
+    let read = |(name, detail, devices): (String, Option<String>, i64)| {
+        Ok((phase(&name, detail.as_deref())?, usize::try_from(devices).unwrap_or(0)))
+    };
+    rows.into_iter().map(read).collect()
+}
+
 /// A page of the devices of a rollout after a device, by id; of one category, or of all.
 pub async fn page(
     pool: &Pool,

@@ -28,7 +28,7 @@ use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header;
 use fleeti_core::rollout::plan::Plan;
-use fleeti_core::rollout::{Category, Phase};
+use fleeti_core::rollout::{Category, DevicePhase, Phase};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{
     CreateRollout, NextWave, REASON_MAX, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
@@ -328,7 +328,21 @@ pub async fn get(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout
 ///
 /// # Errors
 /// As [`get`].
-pub async fn shown(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout, Error> {
+pub async fn shown(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Shown, Error> {
+    let troubles = store::rollout_devices::troubles(cx.db.pool(), id).await?;
+    Ok(Shown { rollout: attention(cx, id, query).await?, troubles })
+}
+
+/// What the page of a rollout shows.
+#[derive(Debug)]
+pub struct Shown {
+    /// The rollout, with a page of its devices.
+    pub rollout: Rollout,
+    /// Devices that do not run its release, counted by phase, most first.
+    pub troubles: Vec<(DevicePhase, usize)>,
+}
+
+async fn attention(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout, Error> {
     if query.category.is_some() || query.after.is_some() {
         return get(cx, id, query).await;
     }

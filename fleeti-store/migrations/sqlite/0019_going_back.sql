@@ -6,3 +6,6 @@ CREATE INDEX rollouts_ready ON rollouts (id) WHERE phase = 'ready';
 CREATE INDEX rollouts_by_next ON rollouts (next) WHERE next IS NOT NULL;
 -- Whether a device goes back to its desired release.
 ALTER TABLE devices ADD COLUMN desired_back BIGINT NOT NULL DEFAULT 0;
+
+-- Blocked devices of a rollout, which its page counts.
+CREATE INDEX rollout_devices_blocked ON rollout_devices (rollout) WHERE phase = 'blocked';

@@ -23,9 +23,9 @@ pub async fn show(
     query: Query<RolloutQuery>,
 ) -> Result<HttpResponse> {
     let query = RolloutQuery { limit: Some(DEVICES), ..query.into_inner() };
-    let rollout = rollouts::shown(&cx, &id, &query).await?;
+    let shown = rollouts::shown(&cx, &id, &query).await?;
     let page = Page::new("/rollouts", &request, &["rollout"]);
-    show!(request, RolloutPage::of(page, rollout, query.category))
+    show!(request, RolloutPage::of(page, shown, query.category))
 }
 
 pub async fn plan(
