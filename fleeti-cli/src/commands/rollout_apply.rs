@@ -109,7 +109,12 @@ pub fn begin(
 pub fn apply(arguments: &ApplyArgs, server: &Server, output: &Output) -> CommandResult {
     let wanted = read(&arguments.file)?;
     let all = server.ask(async |c| c.rollouts().await)?;
-    let newest = all.into_iter().find(|rollout| rollout.fleet == wanted.fleet);
+    let is_active = |r: &&RolloutSummary| {
+        r.fleet == wanted.fleet && !r.phase.is_terminal() && r.phase != Phase::Ready
+    };
+    let active = all.iter().find(is_active).map(|r| r.id.clone());
+    // A way back is not what a file asked for: what was rolled back must not start again.
+    let newest = all.into_iter().find(|r| r.fleet == wanted.fleet && r.back_of.is_none());
     let is = newest.as_ref().map(|r| CreateRollout {
         release: r.release.clone(),
         fleet: r.fleet.clone(),
@@ -130,8 +135,8 @@ pub fn apply(arguments: &ApplyArgs, server: &Server, output: &Output) -> Command
         output.data(&applied, would_start);
         return Ok(());
     }
-    let active = newest.as_ref().filter(|r| arguments.supersede && !r.phase.is_terminal());
-    let started = begin(&wanted, active.map(|r| r.id.as_str()), server)?;
+    let superseded = active.as_deref().filter(|_| arguments.supersede);
+    let started = begin(&wanted, superseded, server)?;
     let applied = Applied { act: "started", rollout: Some(started), difference, forecast: None };
     output.data(&applied, |applied| {
         Lines::from(applied.difference.clone())

@@ -131,7 +131,8 @@ impl Change {
     /// A rollout that stops by itself and goes back has another one that follows it.
     async fn plan_way_back(&mut self, cx: &Context, tx: &mut Tx<'_>) -> Result<(), Error> {
         let StoredRollout { plan, header, next, .. } = &self.rollout;
-        let is_new = header.phase == Phase::Aborting && self.stored.header.phase != header.phase;
+        let is_over = |phase| matches!(phase, Phase::Aborting | Phase::Aborted);
+        let is_new = is_over(header.phase) && !is_over(self.stored.header.phase);
         let goes_back = plan.as_ref().is_some_and(|plan| plan.on_error == OnError::RollBack);
         let has_errors = header.waves.as_ref().is_some_and(|waves| waves.errors.is_some());
         if !(is_new && goes_back && has_errors) || next.is_some() {
