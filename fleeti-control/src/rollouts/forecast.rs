@@ -1,7 +1,7 @@
 //! What a rollout would come to: the counts of its fleet, and `core::rollout::forecast`. No device is
 //! loaded but those that the plan names.
 
-use super::check_request;
+use super::request as asked;
 use crate::accounts::actor::{Actor, Scope};
 use crate::attestation::eligibility::{self, Terms};
 use crate::attestation::policy;
@@ -38,7 +38,7 @@ pub async fn forecast(
     by.authorize(Permission::View, Scope::Fleet(fleet))?;
     releases::get(cx, release).await?;
     let mut connection = cx.db.reader().await?;
-    check_request(cx, &mut connection, request).await?;
+    asked::check(cx, &mut connection, request).await?;
     let (now_s, policy) = (cx.now_s(), policy::of(cx, fleet));
     let offline_s = plan.as_ref().map_or(OFFLINE_S, |plan| plan.unreached_s);
     let question = Question {

@@ -1,13 +1,16 @@
 //! Rollouts: loads the header of a rollout and the rows that an event is about, steps them
 //! (`core::rollout`), and stores the result. A report costs the same in every fleet.
 //!
-//! Code map: `change` (steps and stores) · `chunks` (work on all devices) · `task` (does it) · `waves`
-//! (what time brings) · `succession` (what follows a rollout) · `way_back` (the release before) · `reactions` (events of other areas) · `forecast` (what a rollout would come to).
+//! Code map: `request` (what may be asked for) · `forecast` (what a rollout would come to) · `change`
+//! (steps and stores) · `chunks` (work on all devices) · `task` (does it) · `waves` (what time
+//! brings) · `succession` (what follows a rollout) · `way_back` (the release before) · `reactions`
+//! (events of other areas).
 
 mod change;
 mod chunks;
 mod forecast;
 mod reactions;
+mod request;
 pub(crate) mod state;
 mod succession;
 pub(crate) mod task;
@@ -27,7 +30,6 @@ use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header;
-use fleeti_core::rollout::plan::Plan;
 use fleeti_core::rollout::{Category, DevicePhase, Phase};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{
@@ -36,7 +38,7 @@ use fleeti_core::wire::api::{
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::Act;
 use fleeti_store::rollouts::StoredRollout;
-use fleeti_store::{self as store, Connection, Tx};
+use fleeti_store::{self as store, Tx};
 pub use forecast::forecast;
 pub(crate) use reactions::react;
 
@@ -61,7 +63,7 @@ pub async fn start(
     let mut tx = cx.db.write().await?;
     check(cx, &mut tx, request).await?;
     let rollout = asked_for(cx, request);
-    let entry = by.act("rollout.start", &words(&rollout));
+    let entry = by.act("rollout.start", words(&rollout));
     store::rollouts::insert(&mut tx, &rollout).await?;
     let begun = succession::begin(cx, &mut tx, rollout).await?;
     let summary = done(cx, tx, begun, entry).await?;
@@ -94,9 +96,9 @@ pub async fn supersede(
         let text = format!("rollout {id} is of fleet {}, not of {}", before.fleet, request.fleet);
         return Err(Error::new(Code::Conflict, text));
     }
-    check_request(cx, &mut tx, request).await?;
+    request::check(cx, &mut tx, request).await?;
     let rollout = asked_for(cx, request);
-    let entry = by.act("rollout.supersede", &format!("{id} {}", words(&rollout)));
+    let entry = by.act("rollout.supersede", format!("{id} {}", words(&rollout)));
     let begun = succession::follow(cx, &mut tx, before, rollout).await?;
     let summary = done(cx, tx, begun, entry).await?;
     boot::sign_ahead(cx, request.fleet.clone(), request.release.clone());
@@ -170,7 +172,7 @@ async fn done(
 
 /// Checks that a rollout may start.
 async fn check(cx: &Context, tx: &mut Tx<'_>, request: &CreateRollout) -> Result<(), Error> {
-    check_request(cx, tx, request).await?;
+    request::check(cx, tx, request).await?;
     if let Some(other) = store::rollouts::active_in(tx, &request.fleet).await? {
         let StoredRollout { id, release, header, fleet, .. } = other;
         let text = format!("rollout {id} of {release} is {} in fleet {fleet}", header.phase);
@@ -178,43 +180,6 @@ async fn check(cx: &Context, tx: &mut Tx<'_>, request: &CreateRollout) -> Result
             .hint("wait for it to end, or abort it with `fleeti rollout abort`"));
     }
     Ok(())
-}
-
-/// Checks what is asked for, whatever is active in the fleet.
-async fn check_request(
-    cx: &Context,
-    tx: &mut Connection,
-    request: &CreateRollout,
-) -> Result<(), Error> {
-    let CreateRollout { release, fleet, plan } = request;
-    if let Some(plan) = plan {
-        check_plan(tx, fleet, plan).await?;
-    }
-    let conflict = |text: String| Error::new(Code::Conflict, text);
-    if !store::releases::is_good(tx, release).await? {
-        return Err(conflict(format!("{release} is revoked"))
-            .hint("publish a higher version and roll that out"));
-    }
-    let policy = policy::of(cx, fleet);
-    if policy.proved_releases && !store::releases::is_proved(tx, release).await? {
-        let text = format!("{release} has no boot proof, which fleet {fleet} requires");
-        return Err(conflict(text).hint("roll it out to a fleet that does not require one, then run `fleeti release prove DIR --device DEVICE`"));
-    }
-    Ok(())
-}
-
-/// Checks a plan, and that its lists name devices of the fleet.
-async fn check_plan(tx: &mut Connection, fleet: &FleetId, plan: &Plan) -> Result<(), Error> {
-    plan.check().map_err(|e| Error::new(Code::Invalid, format!("plan: {e}")))?;
-    let listed: Vec<_> = plan.listed().collect();
-    let found = store::devices::in_fleet(tx, fleet, &listed).await?;
-    match listed.iter().find(|device| !found.contains(device.as_str())) {
-        None => Ok(()),
-        Some(device) => {
-            let text = format!("plan: {device} is not a device of fleet {fleet}, or is revoked");
-            Err(Error::new(Code::Invalid, text).hint("see `fleeti device list`"))
-        }
-    }
 }
 
 /// A rollout and its waves, for the audit log.

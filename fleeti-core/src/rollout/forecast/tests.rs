@@ -2,6 +2,9 @@ use super::*;
 use crate::rollout::plan::{ErrorsMax, Rate, Start, Wave};
 use proptest::prelude::*;
 
+/// When the rollouts start.
+const T: u64 = 1_000_000;
+
 fn release() -> ReleaseName {
     "kiosk@2".parse().unwrap()
 }
@@ -26,7 +29,7 @@ fn forecast(plan: Option<&Plan>, of: &[(Expected, usize)]) -> Forecast {
         plan,
         unlisted: groups(of),
         listed: Vec::new(),
-        now_s: 1000,
+        now_s: T,
         duration: Duration { seconds: 300, measured: 7 },
     };
     Forecast::of(&"lobby".parse().unwrap(), &facts)
@@ -40,8 +43,8 @@ fn a_healthy_fleet_takes_its_updates_and_its_soak_times() {
         found.waves.iter().map(|wave| wave.expected.iter().map(|g| g.devices).sum()).collect();
     assert_eq!(devices, [1, 9, 90]);
     let begins: Vec<u64> = found.waves.iter().map(|wave| wave.begins_s).collect();
-    assert_eq!(begins, [1000, 1900, 2800]);
-    assert_eq!(found.end, End::Succeeds { at_s: 3100 });
+    assert_eq!(begins, [T, T + 900, T + 1800]);
+    assert_eq!(found.end, End::Succeeds { at_s: T + 2100 });
 }
 
 #[test]
@@ -52,7 +55,7 @@ fn every_wave_has_offline_devices_in_proportion_and_goes_on_without_them() {
     // Others take the place of those that are unreached.
     let of_all: usize = found.waves.iter().flat_map(|wave| &wave.expected).map(|g| g.devices).sum();
     assert_eq!(of_all, 100);
-    assert_eq!(found.end, End::Succeeds { at_s: 1000 + 900 + 300 + 900 - 300 });
+    assert_eq!(found.end, End::Succeeds { at_s: T + 900 + 300 + 900 });
 }
 
 #[test]
@@ -60,10 +63,10 @@ fn devices_that_refuse_the_release_stop_the_plan_where_it_would_stop() {
     let plan = plan(&["50%", "100%"], 0);
     let found = forecast(Some(&plan), &[(Expected::Updates, 98), (Expected::TooOld, 2)]);
     let errors = Errors { failed: 1, finished: 1 };
-    assert_eq!(found.end, End::Stops { at_s: 1000, wave: 0, errors });
+    assert_eq!(found.end, End::Stops { at_s: T, wave: 0, errors });
     let accepted = Plan { errors_max: ErrorsMax::Count { devices: 2 }, ..plan };
     let found = forecast(Some(&accepted), &[(Expected::Updates, 98), (Expected::TooOld, 2)]);
-    assert_eq!(found.end, End::Succeeds { at_s: 1600 });
+    assert_eq!(found.end, End::Succeeds { at_s: T + 600 });
 }
 
 #[test]
@@ -71,10 +74,10 @@ fn caps_and_rates_make_it_longer() {
     let one_wave = plan(&["100%"], 0);
     let capped = Plan { moving_max: Some(10), ..one_wave.clone() };
     let found = forecast(Some(&capped), &[(Expected::Updates, 100)]);
-    assert_eq!(found.end, End::Succeeds { at_s: 1000 + 10 * 300 });
+    assert_eq!(found.end, End::Succeeds { at_s: T + 10 * 300 });
     let slow = Plan { rate: Some(Rate { devices: 10, per_s: 3600 }), ..one_wave };
     let found = forecast(Some(&slow), &[(Expected::Updates, 100)]);
-    assert_eq!(found.end, End::Succeeds { at_s: 1000 + 9 * 3600 + 300 });
+    assert_eq!(found.end, End::Succeeds { at_s: T + 9 * 3600 + 300 });
 }
 
 #[test]
@@ -83,7 +86,7 @@ fn a_wave_by_hand_is_named_and_a_wave_that_reaches_nobody_waits() {
     by_hand.waves[1].start = Start::ByHand;
     let found = forecast(Some(&by_hand), &[(Expected::Updates, 3)]);
     assert!(found.waves[1].is_by_hand && !found.waves[0].is_by_hand);
-    assert_eq!(found.end, End::Succeeds { at_s: 1660 });
+    assert_eq!(found.end, End::Succeeds { at_s: T + 660 });
     let nobody = forecast(Some(&by_hand), &[(Expected::Offline, 3)]);
     assert!(matches!(nobody.end, End::Waits { wave: 0, .. }), "{:?}", nobody.end);
 }
@@ -91,10 +94,10 @@ fn a_wave_by_hand_is_named_and_a_wave_that_reaches_nobody_waits() {
 #[test]
 fn without_waves_everybody_is_offered_it_at_once() {
     let all = forecast(None, &[(Expected::Updates, 5), (Expected::RunsIt, 1)]);
-    assert_eq!((all.waves.len(), all.end), (1, End::Succeeds { at_s: 1300 }));
+    assert_eq!((all.waves.len(), all.end), (1, End::Succeeds { at_s: T + 300 }));
     let some = forecast(None, &[(Expected::Updates, 5), (Expected::BelowLevel, 1)]);
-    assert_eq!(some.end, End::Waits { from_s: 1300, wave: 0 });
-    assert_eq!(forecast(None, &[]).end, End::Waits { from_s: 1000, wave: 0 });
+    assert_eq!(some.end, End::Waits { from_s: T + 300, wave: 0 });
+    assert_eq!(forecast(None, &[]).end, End::Waits { from_s: T, wave: 0 });
 }
 
 #[test]
