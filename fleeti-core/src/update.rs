@@ -36,8 +36,8 @@ type Next = (State, Vec<Effect>);
 pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Result<Next, Rejected> {
     let rejected = Rejected { event: event.name(), state: state.name() };
     let next = match event {
-        Event::Desired(version) => Some(desired(state, version, begun, ctx)),
-        Event::DesiredBack(version) => Some(desired(state, version, gone_back, ctx)),
+        Event::Desired(version) => Some(desired(state, version, false, ctx)),
+        Event::DesiredBack(version) => Some(desired(state, version, true, ctx)),
         Event::Refused(target, code) => refused(state, target, code),
         Event::Booted(reason) => Some(booted(state, reason, ctx)),
         Event::Resumed => Some(resumed(state)),
@@ -230,13 +230,7 @@ fn contact(state: &State, event: &Event) -> Next {
     (State::Unconfirmed { target: target.clone(), trials, contact }, vec![Effect::Report])
 }
 
-/// `begin` begins the update, if one can begin.
-fn desired(
-    state: &State,
-    version: Version,
-    begin: fn(Version, &Context<'_>) -> Next,
-    ctx: &Context<'_>,
-) -> Next {
+fn desired(state: &State, version: Version, is_back: bool, ctx: &Context<'_>) -> Next {
     use State as S;
     // Changes nothing and reports the state.
     let unchanged = || (state.clone(), vec![Effect::Report]);
@@ -246,6 +240,10 @@ fn desired(
         S::Staging { .. } | S::Armed { .. } | S::Trying { .. } => (state.clone(), vec![]),
         S::Staged { target, .. } if *target == version => (state.clone(), vec![]),
         S::RolledBack { target, .. } if *target == version => unchanged(),
+        // What is too old for an update may be what the device goes back to.
+        S::Failed { target, code: FailureCode::TooOld } if *target == version && is_back => {
+            gone_back(version, ctx)
+        }
         S::Failed { target, code } if *target == version && !code.is_retryable() => unchanged(),
         // Before the server is reached, it is not known whether the target is faulty.
         S::Unconfirmed { target, contact: Contact::Waiting | Contact::Silent, .. }
@@ -258,7 +256,16 @@ fn desired(
         | S::Staged { .. }
         | S::Unconfirmed { .. }
         | S::RolledBack { .. }
-        | S::Failed { .. } => begin(version, ctx),
+        | S::Failed { .. }
+            if is_back =>
+        {
+            gone_back(version, ctx)
+        }
+        S::Idle
+        | S::Staged { .. }
+        | S::Unconfirmed { .. }
+        | S::RolledBack { .. }
+        | S::Failed { .. } => begun(version, ctx),
     }
 }
 

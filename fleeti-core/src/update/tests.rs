@@ -192,6 +192,8 @@ fn a_device_goes_back_only_to_a_version_that_it_may_run_and_when_it_is_told_to()
     assert_eq!(on(Event::Desired(v("2"))), failed("2", FailureCode::TooOld));
     let staged = State::Staged { target: v("2"), arm_attempts: 0 };
     assert_eq!(on(Event::DesiredBack(v("2"))), staged);
+    let too_old = failed("2", FailureCode::TooOld);
+    assert_eq!(step(&too_old, Event::DesiredBack(v("2")), &ctx).unwrap().0, staged);
     assert_eq!(on(Event::DesiredBack(v("1"))), failed("1", FailureCode::TooOld));
     assert_eq!(on(Event::DesiredBack(v("3"))), State::Idle);
     // A device that missed the newer release gets the older one as any other.
