@@ -64,9 +64,19 @@ enum Command {
     /// Devices: enrollment, state, commands, revocation.
     #[command(subcommand)]
     Device(commands::device::Command),
+    /// Labels: keys with types, and labels of many devices from a CSV file.
+    #[command(subcommand)]
+    Label(commands::label::Command),
+    /// Saved views: filters of devices with a name.
+    #[command(subcommand)]
+    View(commands::view::Command),
     /// Rollouts: install a release on the devices of a fleet.
     #[command(subcommand)]
     Rollout(commands::rollout::Command),
+    /// Channels: what the devices of a fleet should run.
+    #[command(subcommand)]
+    Channel(commands::channel::Command),
+    Why(commands::why::Command),
     /// Attestation: the levels and claims that devices prove with their TPMs.
     #[command(subcommand)]
     Attest(commands::attest::Command),
@@ -101,7 +111,11 @@ pub fn main() -> ExitCode {
         Command::Pki(command) => commands::pki::run(command, &output),
         Command::Release(command) => commands::release::run(command, &output),
         Command::Device(command) => commands::device::run(command, &output),
+        Command::Label(command) => commands::label::run(command, &output),
+        Command::View(command) => commands::view::run(command, &output),
         Command::Rollout(command) => commands::rollout::run(command, &output),
+        Command::Channel(command) => commands::channel::run(command, &output),
+        Command::Why(command) => commands::why::run(&command, &output),
         Command::Attest(command) => commands::attest::run(command, &output),
         Command::Secret(command) => commands::secret::run(command, &output),
         Command::Audit(command) => commands::audit::run(command, &output),

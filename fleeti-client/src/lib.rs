@@ -28,11 +28,13 @@ mod answer;
 mod attestation;
 pub mod danger;
 mod events;
+mod labels;
 mod pages;
 mod pin;
 mod profiles;
 mod raw;
 mod server;
+mod updates;
 mod vault;
 mod worker;
 

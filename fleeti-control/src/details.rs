@@ -1,32 +1,79 @@
 //! What several areas know of one device or of one fleet, loaded together.
 
+use crate::accounts::actor::Actor;
 use crate::attestation::{challenge, policy};
 use crate::context::Context;
+use crate::devices::search::{self, Wanted};
 use crate::error::Error;
-use crate::{devices, secrets};
+use crate::{channels, devices, labels, secrets, views};
 use fleeti_core::attestation::policy::Policy;
+use fleeti_core::filter::FilterError;
 use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{Device, Fleet};
 use fleeti_core::wire::attestation::Attestation;
+use fleeti_core::wire::labels::{LabelKeyInfo, View};
 use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::updates::{Channel, Why};
 use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus};
 
 /// A device, with its attestation and its recovery key.
 pub struct DeviceDetails {
     /// The device.
     pub device: Device,
+    /// Why it is, or is not, offered a release.
+    pub why: Why,
     /// Its attestation.
     pub attestation: Attestation,
     /// Status of its recovery key; `None` if the server has none.
     pub recovery_key: Option<RecoveryKeyStatus>,
     /// Whether its data partition was sealed to its TPM, and it now reports that it is not.
     pub has_lost_its_seal: bool,
+    /// The label keys that are declared.
+    pub label_keys: Vec<LabelKeyInfo>,
 }
 
-/// A fleet, with its appraisal policy and the names of its secrets.
+/// A page of devices, with the saved views.
+pub struct DeviceList {
+    /// The devices; none if the filter is refused.
+    pub devices: Vec<Device>,
+    /// Number of devices that the filter matches and the actor may change; `None` without a filter.
+    pub matched: Option<u64>,
+    /// Why the filter is refused.
+    pub refused: Option<FilterError>,
+    /// The saved views.
+    pub views: Vec<View>,
+    /// The label keys that are declared.
+    pub label_keys: Vec<LabelKeyInfo>,
+}
+
+/// Loads a page of devices. A filter that is refused is no error: the page shows what is wrong.
+///
+/// # Errors
+/// As [`search::list`], but for the filter.
+pub async fn devices(cx: &Context, by: &Actor, wanted: Wanted<'_>) -> Result<DeviceList, Error> {
+    let (views, label_keys) = (views::list(cx).await?, labels::keys(cx).await?);
+    let mut list = DeviceList { devices: vec![], matched: None, refused: None, views, label_keys };
+    if wanted.filter.trim().is_empty() {
+        list.devices = search::list(cx, by, wanted).await?;
+        return Ok(list);
+    }
+    match search::parsed(cx, wanted.filter).await? {
+        Err(refused) => list.refused = Some(refused),
+        Ok(filter) => {
+            list.devices = search::find(cx, by, &filter, wanted).await?;
+            list.matched = Some(search::count(cx, by, Permission::Operate, &filter).await?);
+        }
+    }
+    Ok(list)
+}
+
+/// A fleet, with its channel, its appraisal policy and the names of its secrets.
 pub struct FleetDetails {
     /// The fleet.
     pub fleet: Fleet,
+    /// What its devices should run.
+    pub channel: Channel,
     /// Its appraisal policy.
     pub policy: Policy,
     /// Its secrets, without their values.
@@ -39,6 +86,7 @@ pub struct FleetDetails {
 /// [`Code::NotFound`].
 pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error> {
     let device = devices::get(cx, id.as_str()).await?;
+    let why = channels::why(cx, id).await?;
     let attestation = challenge::get(cx, id).await?;
     let recovery_key = match secrets::recovery_key_status(cx, id).await {
         Ok(status) => Some(status),
@@ -46,7 +94,8 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
         Err(e) => return Err(e),
     };
     let has_lost_its_seal = secrets::has_lost_its_seal(&device, recovery_key.is_some());
-    Ok(DeviceDetails { device, attestation, recovery_key, has_lost_its_seal })
+    let label_keys = labels::keys(cx).await?;
+    Ok(DeviceDetails { device, why, attestation, recovery_key, has_lost_its_seal, label_keys })
 }
 
 /// Loads a fleet with its details.
@@ -57,5 +106,6 @@ pub async fn fleet(cx: &Context, name: &FleetId) -> Result<FleetDetails, Error> 
     let found = devices::fleets(cx).await?.into_iter().find(|f| f.name == *name);
     let fleet = found.ok_or_else(|| Error::not_found("fleet", name.as_str()))?;
     let secrets = secrets::secrets(cx, name).await?;
-    Ok(FleetDetails { fleet, policy: policy::of(cx, name), secrets })
+    let channel = channels::channel(cx, name).await?;
+    Ok(FleetDetails { fleet, channel, policy: policy::of(cx, name), secrets })
 }

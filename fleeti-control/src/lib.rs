@@ -8,7 +8,7 @@
 //! refuses circles between files, and the compiler circles of reactions (`reaction`).
 //!
 //! Code map, areas: [`devices`], [`enrollment`], [`attestation`], [`boot`], [`secrets`],
-//! [`commands`] (devices) · [`profiles`], [`suites`], [`builds`], [`releases`], [`rollouts`] (software) ·
+//! [`commands`], [`labels`], [`views`], [`bulk`], [`replacement`] (devices) · [`profiles`], [`suites`], [`builds`], [`releases`], [`rollouts`], [`channels`] (software) ·
 //! [`trust`] (intermediate CAs, CRLs, transitions), [`audit`] (the audit log),
 //! [`accounts`] (people, roles, tokens), [`health`] · [`overview`], [`details`] (what several areas know).
 //!
@@ -36,6 +36,8 @@ pub mod attestation;
 pub mod audit;
 pub mod boot;
 pub mod builds;
+pub mod bulk;
+pub mod channels;
 pub mod clock;
 pub mod commands;
 pub mod context;
@@ -46,6 +48,7 @@ pub mod error;
 pub mod events;
 pub mod health;
 pub mod hub;
+pub mod labels;
 pub mod ledger;
 pub mod overview;
 pub mod pki;
@@ -55,6 +58,7 @@ pub mod profiles;
 mod reaction;
 mod reactions;
 pub mod releases;
+pub mod replacement;
 pub mod rollouts;
 pub mod secrets;
 pub mod settings;
@@ -63,3 +67,4 @@ pub mod signing;
 pub mod start;
 pub mod suites;
 pub mod trust;
+pub mod views;

@@ -16,6 +16,8 @@ pub const LINE_MAX: usize = 16;
 pub const VERSION_MAX: usize = GPT_LABEL_MAX - LINE_MAX - 1 - "_verity".len();
 /// Longest id.
 pub const ID_MAX: usize = 64;
+/// Longest label key.
+pub const KEY_MAX: usize = 32;
 
 /// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +43,11 @@ pub enum NameError {
         "{0:?} is not the name of a secret: 1 to {ID_MAX} characters of a-z, 0-9, '-', '_' and '.', starting with a letter or digit"
     )]
     Secret(String),
+    /// Not a label key.
+    #[error(
+        "{0:?} is not a label key: 1 to {KEY_MAX} characters of a-z, 0-9, '-' and '_', starting with a letter"
+    )]
+    Label(String),
     /// Not a release name.
     #[error("{0:?} is not a release: write LINE@VERSION, as in kiosk@2")]
     Release(String),
@@ -77,6 +84,8 @@ text_schema!(DeviceId, "The id of a device.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
 text_schema!(FleetId, "The id of a fleet.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
 text_schema!(WorkerName, "The name of a build worker.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
 text_schema!(AccountName, "The name of an account.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
+text_schema!(ViewName, "The name of a saved view.", "^[a-z0-9][a-z0-9-]*$", ID_MAX);
+text_schema!(LabelKey, "The key of a label.", "^[a-z][a-z0-9_-]*$", KEY_MAX);
 text_schema!(
     SecretName,
     "The name of a secret, and of its file in /run/fleeti-secrets.",
@@ -151,6 +160,17 @@ text_type!(
     AccountName, Id, |s| is_word(s, ID_MAX)
 );
 text_type!(
+    /// The name of a saved view.
+    ViewName, Id, |s| is_word(s, ID_MAX)
+);
+text_type!(
+    /// The key of a label of devices.
+    LabelKey, Label, |s| {
+        let is_good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
+        s.len() <= KEY_MAX && s.bytes().all(is_good) && s.starts_with(|c: char| c.is_ascii_lowercase())
+    }
+);
+text_type!(
     /// The name of a secret of a fleet, and of its file in `/run/fleeti-secrets`.
     SecretName, Secret, |s| {
         let is_good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.');
@@ -189,6 +209,18 @@ impl Version {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// A text that sorts by its bytes as versions do: before each component, a letter for its length.
+    #[must_use]
+    pub fn sort_key(&self) -> String {
+        let mut key = String::with_capacity(2 * self.0.len());
+        for component in self.0.split('.') {
+            // At most VERSION_MAX digits: `a` to `l`.
+            key.push(char::from(b'`' + u8::try_from(component.len()).unwrap_or(u8::MAX >> 2)));
+            key.push_str(component);
+        }
+        key
     }
 }
 
@@ -332,6 +364,20 @@ mod tests {
         assert!(v("1") < v("1.0"));
         assert!(v("2026.1") > v("2025.12"));
         assert_eq!(v("3.4").cmp(&v("3.4")), Ordering::Equal);
+    }
+
+    #[test]
+    fn keys_of_versions_sort_by_their_bytes_as_versions_do() {
+        let all = [
+            "0", "1", "1.0", "1.0.9", "1.0.10", "1.9", "1.10", "2", "9.9", "10", "10.0", "99",
+            "100",
+        ];
+        let all: Vec<Version> = all.iter().map(|v| v.parse().unwrap()).collect();
+        for a in &all {
+            for b in &all {
+                assert_eq!(a.cmp(b), a.sort_key().cmp(&b.sort_key()), "{a} {b}");
+            }
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@
 //! ```
 //!
 //! Code map: [`command_line`] (arguments of a UKI: which ones Fleeti sets, which ones a profile may
-//! set) · [`foreign`] (untrusted text, made safe to show) · [`id`] (device ids, image lines,
+//! set) · [`filter`] (the language that selects devices) · [`foreign`] (untrusted text, made safe to show) · [`id`] (device ids, image lines,
 //! versions) · [`profile`] (the typed model, its check and its revisions) · [`manifest`] (the
 //! signed content of a release) · [`update`], [`rollout`], [`build`], [`boot_secret`] and
 //! [`enrollment`] (the state machines) · [`attestation`]
@@ -39,6 +39,7 @@ pub mod build;
 pub mod canonical;
 pub mod command_line;
 pub mod enrollment;
+pub mod filter;
 pub mod foreign;
 pub mod id;
 pub mod image;

@@ -12,6 +12,7 @@ pub mod cohort;
 mod counts;
 pub mod device;
 pub mod forecast;
+pub mod gates;
 pub mod header;
 pub mod plan;
 pub mod waves;
@@ -142,6 +143,9 @@ pub enum DevicePhase {
     Blocked,
     /// Offered; no report received yet.
     Offered,
+    /// Held back by a [gate](gates) other than the level: the rollout goes on without it. It is
+    /// offered the release if the gate opens while the rollout runs.
+    Held,
     /// Was offered the release, did not start, and is not heard of. It is offered again when it
     /// returns.
     Unreached,
@@ -190,6 +194,7 @@ impl DevicePhase {
             Self::Pending
             | Self::Blocked
             | Self::Offered
+            | Self::Held
             | Self::Unreached
             | Self::Silent
             | Self::Staging
@@ -202,11 +207,13 @@ impl DevicePhase {
     }
 }
 
-/// What the appraisal policy of its fleet permits a device.
+/// What the gates permit a device, and the appraisal policy of its fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Eligibility {
     /// Whether the release may be offered to it.
     pub may_update: bool,
+    /// Whether a gate other than the level is closed.
+    pub is_held: bool,
     /// What is proved about the release that it runs.
     pub proof: Proof,
 }

@@ -388,7 +388,7 @@ impl Found {
     }
 }
 
-#[derive(sqlx::FromRow, serde::Deserialize)]
+#[derive(sqlx::FromRow)]
 pub(crate) struct FoundRow {
     id: String,
     fleet: String,
@@ -403,28 +403,32 @@ fn level_of(number: i64) -> Result<Level, StoreError> {
     level.ok_or_else(|| StoreError::value("invalid attestation level in the database"))
 }
 
+/// A result by its columns; that of a device without evidence if one is missing.
+pub(super) fn found_of_row(
+    level: Option<i64>,
+    update_level: Option<i64>,
+    appraised_s: Option<i64>,
+    release: Option<&str>,
+) -> Result<Found, StoreError> {
+    let (Some(level), Some(update_level), Some(appraised_s)) = (level, update_level, appraised_s)
+    else {
+        return Ok(Found::NOTHING);
+    };
+    Ok(Found {
+        level: level_of(level)?,
+        update_level: level_of(update_level)?,
+        appraised_s: from_seconds(appraised_s),
+        release: release.map(str::parse).transpose().map_err(StoreError::value)?,
+    })
+}
+
 impl FoundRow {
     pub(crate) fn device(&self) -> Result<DeviceId, StoreError> {
         self.id.parse().map_err(StoreError::value)
     }
 
     pub(crate) fn found(&self) -> Result<Found, StoreError> {
-        let (Some(level), Some(update_level), Some(appraised_s)) =
-            (self.level, self.update_level, self.appraised_s)
-        else {
-            return Ok(Found::NOTHING);
-        };
-        Ok(Found {
-            level: level_of(level)?,
-            update_level: level_of(update_level)?,
-            appraised_s: from_seconds(appraised_s),
-            release: self
-                .release_name
-                .as_deref()
-                .map(str::parse)
-                .transpose()
-                .map_err(StoreError::value)?,
-        })
+        found_of_row(self.level, self.update_level, self.appraised_s, self.release_name.as_deref())
     }
 }
 
@@ -440,43 +444,6 @@ pub async fn found(
     let row: Option<FoundRow> =
         sql::query_as(sql).bind(device.as_str()).fetch_optional(connection).await?;
     row.map(|row| Ok((row.fleet.parse().map_err(StoreError::value)?, row.found()?))).transpose()
-}
-
-/// The last results of devices.
-pub async fn found_of(
-    connection: &mut Connection,
-    devices: &[&DeviceId],
-) -> Result<Vec<(DeviceId, Found)>, StoreError> {
-    let mut query = QueryBuilder::new(FOUND);
-    query.push(" WHERE d.id IN ");
-    query.push_list(devices.iter().map(|device| device.as_str()));
-    let rows: Vec<FoundRow> = query.build_query_as().fetch_all(connection).await?;
-    rows.iter().map(|row| Ok((row.id.parse().map_err(StoreError::value)?, row.found()?))).collect()
-}
-
-/// The last results of the next devices of a fleet after an id, without revoked devices.
-pub async fn found_after(
-    connection: &mut Connection,
-    fleet: &FleetId,
-    after: &str,
-    limit: u32,
-) -> Result<Vec<(DeviceId, Found)>, StoreError> {
-    // One value for all rows: as single values, those of a large fleet are copied several times.
-    let sql = sql::Text::each(|d| {
-        let (rows, array, text) = (d.json_rows, d.json_array, d.json_as_text);
-        format!(
-            "SELECT COALESCE({rows}({array}(id, fleet, level, appraised_s, release_name, update_level)){text}, '[]') FROM \
-             ({FOUND} WHERE d.fleet = $1 AND d.revoked_s IS NULL AND d.id > $2 ORDER BY d.id LIMIT $3) AS found"
-        )
-    });
-    let text: String = sql::query_scalar(sql)
-        .bind(fleet.as_str())
-        .bind(after)
-        .bind(i64::from(limit))
-        .fetch_one(connection)
-        .await?;
-    let rows: Vec<FoundRow> = serde_json::from_str(&text)?;
-    rows.iter().map(|row| Ok((row.id.parse().map_err(StoreError::value)?, row.found()?))).collect()
 }
 
 /// Devices of a fleet that have sent evidence, after an id.

@@ -162,7 +162,8 @@ pub async fn forgive(
     version: &Version,
 ) -> Result<Option<DesiredState>, StoreError> {
     let sql = sql::AssertSqlSafe(format!(
-        "UPDATE devices SET forgiven = $2, forgiveness = forgiveness + 1, desired_generation = desired_generation + 1 \
+        "UPDATE devices SET forgiven = $2, forgiveness = forgiveness + 1, desired_generation = desired_generation + 1, \
+         penalty_version = CASE WHEN penalty_version = $2 THEN NULL ELSE penalty_version END \
          WHERE id = $1 RETURNING {DESIRED}"
     ));
     let row = sql::query_as::<DesiredRow>(sql)

@@ -2,17 +2,21 @@
 
 use crate::batch::{push_list, push_rows};
 use crate::sql::{self, QueryBuilder};
-use crate::{Connection, Pool, StoreError, Tx, device_keys, from_seconds, seconds};
+use crate::{Connection, Pool, StoreError, Tx, device_keys, from_seconds, labels, seconds};
+use fleeti_core::filter;
 use fleeti_core::id::{DeviceId, FleetId, Line};
 use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
 use fleeti_core::wire::boot::{BootSecret, BootSummary};
 use fleeti_core::wire::device::{EPOCH_MAX, Report, SEQUENCE_JUMP_MAX, Telemetry};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 #[derive(sqlx::FromRow)]
 struct Row {
     id: String,
     fleet: String,
+    name: Option<String>,
+    note: Option<String>,
+    replaced_by: Option<String>,
     last_seen_s: i64,
     certificate_sha256: String,
     certificate_not_after_s: i64,
@@ -31,7 +35,7 @@ struct Row {
     keys: super::boot::JoinedRow,
 }
 
-const COLUMNS: &str = "SELECT id, fleet, last_seen_s, certificate_sha256, certificate_not_after_s, revoked_s, revocation_reason, boot, \
+const COLUMNS: &str = "SELECT id, fleet, name, note, replaced_by, last_seen_s, certificate_sha256, certificate_not_after_s, revoked_s, revocation_reason, boot, \
      update_state, progress, telemetry, desired_release, trust_bundle, COALESCE(alarm, report_refused) AS alarm, clone_alarm, attestation_failure, k.epoch, k.expected, k.change_number \
      FROM devices LEFT JOIN boot_keys k ON k.device = id";
 
@@ -52,6 +56,14 @@ impl TryFrom<Row> for Device {
             secure_boot: row.keys.assess(boot.as_ref())?,
             id: row.id.parse().map_err(StoreError::value)?,
             fleet: row.fleet.parse().map_err(StoreError::value)?,
+            name: row.name,
+            note: row.note,
+            labels: BTreeMap::new(),
+            replaced_by: row
+                .replaced_by
+                .map(|id| id.parse())
+                .transpose()
+                .map_err(StoreError::value)?,
             online: false,
             revoked: row.revoked_s.is_some(),
             revocation_reason: row.revocation_reason.as_deref().map(reason).transpose()?,
@@ -165,9 +177,9 @@ async fn insert(
     // copies each page before it changes it, to undo a failed statement alone.
     let mut query = QueryBuilder::new(
         "INSERT OR FAIL INTO devices (id, fleet, created_s, last_seen_s, key_sha256, serial, certificate_sha256, \
-         certificate_not_after_s, is_in_tpm) SELECT * FROM (",
+         certificate_not_after_s, is_in_tpm, seen_step) SELECT * FROM (",
     );
-    let now_s = seconds(now_s);
+    let (seen_step, now_s) = (seconds(filter::seen_step(now_s)), seconds(now_s));
     push_rows(
         &mut query,
         devices.iter().copied(),
@@ -180,7 +192,7 @@ async fn insert(
                 .push_bind(&c.serial)
                 .push_bind(&c.certificate_sha256)
                 .push_bind(seconds(c.not_after_s));
-            row.push_bind(i64::from(c.is_in_tpm));
+            row.push_bind(i64::from(c.is_in_tpm)).push_bind(seen_step);
         },
     );
     query.push(") AS new WHERE column1 IS NOT NULL").push(on_conflict);
@@ -255,7 +267,31 @@ pub async fn in_fleet(
 /// One device.
 pub async fn get(pool: &Pool, id: &str) -> Result<Option<Device>, StoreError> {
     let sql = sql::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
-    sql::query_as::<Row>(sql).bind(id).fetch_optional(pool).await?.map(Device::try_from).transpose()
+    let row = sql::query_as::<Row>(sql).bind(id).fetch_optional(pool).await?;
+    Ok(shown(pool, row.into_iter().collect()).await?.pop())
+}
+
+/// Devices with their labels.
+async fn shown(pool: &Pool, rows: Vec<Row>) -> Result<Vec<Device>, StoreError> {
+    let mut devices = rows.into_iter().map(Device::try_from).collect::<Result<Vec<_>, _>>()?;
+    let mut labels = labels::of_devices(pool, devices.iter().map(|device| &device.id)).await?;
+    for device in &mut devices {
+        device.labels = labels.remove(device.id.as_str()).unwrap_or_default();
+    }
+    Ok(devices)
+}
+
+/// These devices, ordered by id.
+pub async fn listed(pool: &Pool, ids: &[DeviceId]) -> Result<Vec<Device>, StoreError> {
+    if ids.is_empty() {
+        return Ok(vec![]);
+    }
+    let mut query = QueryBuilder::new(format!("{COLUMNS} WHERE id IN ("));
+    let ids: Vec<_> = ids.iter().map(DeviceId::as_str).collect();
+    push_list(&mut query, &ids);
+    query.push(") ORDER BY id");
+    let rows = query.build_query_as::<Row>().fetch_all(pool).await?;
+    shown(pool, rows).await
 }
 
 /// The fleet of a device.
@@ -282,7 +318,7 @@ pub async fn page(
         Some(fleet) => query.bind(fleet.as_str()),
         None => query,
     };
-    query.fetch_all(pool).await?.into_iter().map(Device::try_from).collect()
+    shown(pool, query.fetch_all(pool).await?).await
 }
 
 /// Devices whose last update failed or was rolled back, that raise an alarm, or whose attestation
@@ -297,7 +333,7 @@ pub async fn in_trouble(pool: &Pool, after: &str, limit: u32) -> Result<Vec<Devi
         .bind(i64::from(limit))
         .fetch_all(pool)
         .await?;
-    rows.into_iter().map(Device::try_from).collect()
+    shown(pool, rows).await
 }
 
 /// All fleets that have, or had, a device, with numbers of devices.
@@ -448,7 +484,7 @@ pub async fn report(
         report.epoch.as_deref().unwrap_or(&report.boot.boot_id).chars().take(EPOCH_MAX).collect();
     let row: Option<(String, i64)> = sql::query_as(
         "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6, update_kind = $7, \
-         trust_bundle = $8, alarm = $9, running = $10, report_epoch = $11, report_refused = NULL, \
+         trust_bundle = $8, alarm = $9, running = $10, report_epoch = $11, report_refused = NULL, version_key = $13, seen_step = $14, \
          came_with = COALESCE(came_with, (SELECT loader_release FROM boot_keys WHERE device = $1), $10) \
          WHERE id = $1 AND (report_epoch IS DISTINCT FROM $11 OR report_sequence < $2 AND $2 <= report_sequence + $12) \
          RETURNING fleet, desired_generation",
@@ -465,6 +501,8 @@ pub async fn report(
     .bind(report.boot.running.to_string())
     .bind(epoch)
     .bind(seconds(SEQUENCE_JUMP_MAX))
+    .bind(report.boot.running.version.sort_key())
+    .bind(seconds(filter::seen_step(now_s)))
     .fetch_optional(&mut **tx)
     .await?;
     if let Some((fleet, generation)) = row {
@@ -503,18 +541,26 @@ pub async fn refuse_report(
         == 1)
 }
 
-/// Stores the last telemetry.
+/// Stores the last telemetry. Returns whether the device's hold, or its penalty, has ended.
 pub async fn telemetry(
     tx: &mut Tx<'_>,
     id: &DeviceId,
     telemetry: &Telemetry,
     now_s: u64,
-) -> Result<(), StoreError> {
-    sql::query("UPDATE devices SET telemetry = $2, last_seen_s = $3 WHERE id = $1")
+) -> Result<bool, StoreError> {
+    let sql = "UPDATE devices SET telemetry = $2, last_seen_s = $3 WHERE id = $1 RETURNING \
+        COALESCE(hold_until_s <= $3, FALSE) OR COALESCE(penalty_until_s > 0 AND penalty_until_s <= $3, FALSE)";
+    let is_due: Option<bool> = sql::query_scalar(sql)
         .bind(id.as_str())
         .bind(serde_json::to_string(telemetry)?)
         .bind(seconds(now_s))
+        .fetch_optional(&mut **tx)
+        .await?;
+    // A statement of its own, because one that names the column writes its index each time.
+    sql::query("UPDATE devices SET seen_step = $2 WHERE id = $1 AND seen_step <> $2")
+        .bind(id.as_str())
+        .bind(seconds(filter::seen_step(now_s)))
         .execute(&mut **tx)
         .await?;
-    Ok(())
+    Ok(is_due == Some(true))
 }

@@ -116,11 +116,11 @@ fn postgres_schema(sqlite: &str) -> String {
     sqlite.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// A built text for PostgreSQL: with `$1`, `$2` for each `?`, and without SQLite's `OR FAIL`, which
-/// saves it the means to undo one statement of a transaction.
+/// A built text for PostgreSQL: with `$1`, `$2` for each `?`, with its name for `instr`, and without
+/// SQLite's `OR FAIL`, which saves it the means to undo one statement of a transaction.
 pub(crate) fn numbered(text: &str) -> String {
     use std::fmt::Write as _;
-    let text = text.replace("INSERT OR FAIL ", "INSERT ");
+    let text = text.replace("INSERT OR FAIL ", "INSERT ").replace("instr(", "strpos(");
     let mut written = String::with_capacity(text.len() + text.len() / 2);
     let mut parts = text.split('?');
     written.push_str(parts.next().unwrap_or_default());
@@ -193,6 +193,7 @@ mod tests {
     fn parameters_are_numbered_in_order() {
         assert_eq!(numbered("a IN (?, ?) AND b = ?"), "a IN ($1, $2) AND b = $3");
         assert_eq!(numbered("no parameter"), "no parameter");
+        assert_eq!(numbered("instr(a, ?) > 0"), "strpos(a, $1) > 0");
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! Every function returns a [`StoreError`] when the database does not answer. The `# Errors`
 //! sections name only the other errors.
 //!
-//! Code map: [`devices`], [`desired`], [`admission`], [`mqtt_sessions`], [`commands`] (devices and
+//! Code map: [`devices`], [`labels`], [`selection`], [`views`], [`desired`], [`admission`], [`mqtt_sessions`], [`commands`] (devices and
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
 //! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`policies`], [`boot`],
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
@@ -38,6 +38,7 @@ mod batch;
 pub mod boot;
 pub mod builds;
 pub mod certificates;
+pub mod channels;
 pub mod commands;
 mod connection;
 mod db;
@@ -51,6 +52,8 @@ mod error;
 pub mod forecast;
 mod hold;
 mod holder;
+pub mod known;
+pub mod labels;
 mod lease;
 mod location;
 pub mod mqtt_sessions;
@@ -62,12 +65,14 @@ pub mod releases;
 pub mod revisions;
 pub mod rollout_devices;
 pub mod rollouts;
+pub mod selection;
 pub mod sessions;
 pub mod sql;
 mod time;
 pub mod tpms;
 pub mod trust;
 pub mod vault;
+pub mod views;
 pub mod workers;
 
 pub use connection::{Connection, Pool, Tx};

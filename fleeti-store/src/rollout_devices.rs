@@ -32,12 +32,12 @@ impl TryFrom<DeviceRow> for (DeviceId, Device) {
     }
 }
 
-fn number(wave: i64) -> Result<u32, StoreError> {
+pub(super) fn number(wave: i64) -> Result<u32, StoreError> {
     u32::try_from(wave).map_err(|_| StoreError::value(format!("wave {wave}")))
 }
 
 /// A phase as it is stored: its name, and what it carries as JSON.
-fn phase(name: &str, detail: Option<&str>) -> Result<DevicePhase, StoreError> {
+pub(super) fn phase(name: &str, detail: Option<&str>) -> Result<DevicePhase, StoreError> {
     let mut fields: Map<String, Value> =
         detail.map(serde_json::from_str).transpose()?.unwrap_or_default();
     fields.insert("type".into(), name.into());
@@ -51,6 +51,7 @@ fn detail(phase: &DevicePhase) -> Result<Option<String>, StoreError> {
         DevicePhase::Failed { code } => serde_json::json!({ "code": code }),
         DevicePhase::Pending
         | DevicePhase::Blocked
+        | DevicePhase::Held
         | DevicePhase::Offered
         | DevicePhase::Unreached
         | DevicePhase::Silent

@@ -323,8 +323,8 @@ pub async fn is_due(pool: &Pool, now_s: u64) -> Result<bool, StoreError> {
     Ok(found > 0)
 }
 
-/// Records that every offer of a release must be withdrawn, whatever became of its rollouts. Each
-/// offer of a release to a device comes from a rollout that the device is part of.
+/// Records that every offer of a release that came from a rollout must be withdrawn, whatever became
+/// of the rollout. An offer that came from a channel is withdrawn when the device is next heard of.
 pub async fn withdraw_release(tx: &mut Tx<'_>, release: &ReleaseName) -> Result<(), StoreError> {
     let sql = "UPDATE rollouts SET withdrawn = '' WHERE release_name = $1";
     sql::query(sql).bind(release.to_string()).execute(&mut **tx).await?;

@@ -435,7 +435,14 @@ impl<'q> QueryBuilder<'q> {
         self
     }
 
-    fn push_bind(&mut self, value: impl Into<Value<'q>>) -> &mut Self {
+    /// Puts words before the statement.
+    pub(crate) fn after(mut self, words: &str) -> Self {
+        self.text.insert_str(0, words);
+        self
+    }
+
+    /// Adds a parameter.
+    pub(crate) fn push_bind(&mut self, value: impl Into<Value<'q>>) -> &mut Self {
         self.text.push('?');
         self.values.push(value.into());
         self
@@ -498,6 +505,11 @@ impl<'q> QueryBuilder<'q> {
     pub fn build(&mut self) -> Query<'q> {
         let text = Text(Source::Built(std::mem::take(&mut self.text)));
         Query { text, values: std::mem::take(&mut self.values) }
+    }
+
+    /// The statement, whose rows have one column. The builder is empty afterwards.
+    pub fn build_query_scalar<T: Scalar>(&mut self) -> QueryScalar<'q, T> {
+        QueryScalar(self.build_query_as())
     }
 
     /// The statement, whose rows become `T`. The builder is empty afterwards.

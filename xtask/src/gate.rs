@@ -46,6 +46,7 @@ const VM_SCENARIOS: &[(&str, &[&str])] = &[
 const SCENARIOS: &[&str] = &[
     "artifacts",
     "channel",
+    "control",
     "pages",
     "profile",
     "rollout",

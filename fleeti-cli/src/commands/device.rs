@@ -1,13 +1,15 @@
 //! `fleeti device`.
 
+mod chosen;
 mod provision;
 mod shown;
+mod updates;
 
 use super::keys;
 use super::request::block_on;
 use super::server::Server;
 use crate::CommandResult;
-use crate::output::{Failure, Lines, Output, rows};
+use crate::output::{Failure, Lines, Output};
 use clap::{Args, Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::strict;
@@ -19,17 +21,13 @@ use fleeti_core::wire::enrollment::{EnrollmentRecord, SMBIOS_PREFIX};
 use fleeti_core::wire::readmission::CreateReadmission;
 use fleeti_core::wire::vault::ShowRecoveryKey;
 use provision::{Provisioning, provision, read_csv};
-use shown::{described, row};
+use shown::described;
 use std::path::{Path, PathBuf};
 
 /// What to do with devices.
 #[derive(Subcommand)]
 pub enum Command {
-    /// List devices with their version and update state.
-    List {
-        #[command(flatten)]
-        server: Server,
-    },
+    List(chosen::List),
     /// Show one device.
     Show {
         /// Id of the device.
@@ -125,6 +123,11 @@ pub enum Command {
         out: PathBuf,
     },
     BootKeys(BootKeys),
+    Label(chosen::LabelDevice),
+    Name(chosen::NameDevice),
+    Note(chosen::NoteDevice),
+    Replace(chosen::ReplaceDevice),
+    ChangeAll(chosen::ChangeAll),
     /// Send a command to a device: now, or on reconnect.
     #[command(name = "command")]
     Send {
@@ -168,6 +171,8 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    #[command(flatten)]
+    Updates(updates::Order),
     /// Revoke a device: the server ends its sessions now and refuses it from then on.
     Revoke {
         /// Id of the device.
@@ -280,7 +285,12 @@ pub struct BootKeys {
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
-        Command::List { server } => list(&server, output),
+        Command::List(request) => chosen::list(&request, output),
+        Command::Label(request) => chosen::label(request, output),
+        Command::Name(request) => chosen::name(request, output),
+        Command::Note(request) => chosen::note(request, output),
+        Command::Replace(request) => chosen::replace(&request, output),
+        Command::ChangeAll(request) => chosen::change_all(request, output),
         Command::Show { device, server } => show(&device, &server, output),
         Command::Pair { code, fleet, server } => pair(code, fleet, &server, output),
         Command::PairingRecord { out, server } => pairing_record(&out, &server, output),
@@ -317,6 +327,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Send { device, kind, minutes, server } => {
             send_command(&device, kind, minutes, &server, output)
         }
+        Command::Updates(order) => updates::run(order, output),
         Command::Forgive { device, version, server } => forgive(&device, &version, &server, output),
         Command::Revoke { device, reason, server } => revoke(&device, reason, &server, output),
         Command::Readmit { fleet, reason, hours, server } => {
@@ -324,14 +335,6 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::ReleaseHold { device, server } => release_hold(&device, &server, output),
     }
-}
-
-fn list(server: &Server, output: &Output) -> CommandResult {
-    let devices = server.ask(async |c| c.devices().await)?;
-    output.data(&devices, |d| {
-        rows(d, "no devices yet; create an enrollment record with `fleeti device enrollment`", row)
-    });
-    Ok(())
 }
 
 fn show(device: &DeviceId, server: &Server, output: &Output) -> CommandResult {

@@ -301,6 +301,7 @@ fn phase_words(phase: &DevicePhase) -> String {
         DevicePhase::Blocked => {
             "blocked: its attestation level is below the minimum of its fleet (`fleeti attest show`)".into()
         }
+        DevicePhase::Held => "held back by a gate: see `fleeti why DEVICE`".into(),
         DevicePhase::Pending => "pending: waits for its wave, a place, or for the rollout to be resumed".into(),
         DevicePhase::Unreached => "unreached: did not start; gets it when it returns".into(),
         DevicePhase::Silent => "silent: started, and is not heard of".into(),

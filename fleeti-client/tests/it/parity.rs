@@ -40,10 +40,14 @@ fn devices(c: &Client) -> Vec<(&'static str, Call)> {
         "release_hold" => c.release_hold(&id("d")),
         "forgive_device" => c.forgive_device(&id("d"), &id("2")),
         "change_boot" => c.change_boot(&id("d"), &of(json!({"change": {"type": "begin_epoch"}}))),
+        "get_why" => c.why(&id("d")),
+        "order_updates" => c.order_updates(&id("d"), &of(json!({"type": "unhold"}))),
         "create_command" =>
             c.create_command(&id("d"), &of(json!({"kind": {"type": "report"}, "valid_s": 60}))),
         "get_command" => c.command("c"),
         "list_fleets" => c.fleets(),
+        "get_channel" => c.channel(&id("f")),
+        "pin_fleet" => c.pin_fleet(&id("f"), &of(json!({"reason": "r"}))),
         "create_enrollment" => c.create_enrollment(&id("f"), 60),
         "provision_device" => c.provision(&id("f"), &of(json!({"valid_s": 60}))),
         "get_record_without_token" => c.enrollment_record(),
@@ -65,6 +69,24 @@ fn devices(c: &Client) -> Vec<(&'static str, Call)> {
         "add_manufacturers" =>
             c.add_tpm_manufacturers(&of(json!({"kind": "virtual", "file": "AA=="}))),
         "remove_manufacturer" => c.remove_tpm_manufacturer("00"),
+    ]
+}
+
+fn labels(c: &Client) -> Vec<(&'static str, Call)> {
+    let change = json!({"filter": "a=b", "change": {"type": "unlabel", "key": "a"}});
+    let rows = json!({"rows": [{"line": 2, "device": "d"}]});
+    rows![c;
+        "list_label_keys" => c.label_keys(),
+        "declare_label_key" => c.declare_label_key(&id("site"), of(json!({"type": "text"}))),
+        "remove_label_key" => c.remove_label_key(&id("site")),
+        "describe_device" => c.describe_device(&id("d"), &of(json!({"name": "n"}))),
+        "change_labels" => c.change_labels(&id("d"), &of(json!({"remove": ["site"]}))),
+        "import_labels" => c.import_labels(&of(rows)),
+        "change_devices" => c.change_devices(&of(change)),
+        "replace_device" => c.replace_device(&id("d"), &id("e")),
+        "list_views" => c.views(),
+        "save_view" => c.save_view(&id("v"), "a=b"),
+        "remove_view" => c.remove_view(&id("v")),
     ]
 }
 
@@ -172,6 +194,7 @@ async fn every_operation_of_the_document_has_a_method_that_sends_its_request() {
     let peer = refusing();
     let client = Client::new(&peer.url, "TOKEN").unwrap();
     let mut rows = devices(&client);
+    rows.extend(labels(&client));
     rows.extend(releases(&client));
     rows.extend(administration(&client));
     let documented = documented();

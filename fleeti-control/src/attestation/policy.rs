@@ -6,12 +6,12 @@ use crate::attestation::eligibility::may_keep_offer;
 use crate::attestation::evidence;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
-use crate::events::{Appraised, DomainEvent, FleetAppraisal, LevelChange};
+use crate::events::{After, Appraised, DomainEvent, FleetAppraisal, LevelChange};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
-use fleeti_store::{self as store, attestations};
+use fleeti_store::{self as store, Tx, attestations};
 use std::sync::Arc;
 
 /// Number of devices per batch of appraisals.
@@ -106,8 +106,22 @@ pub async fn on_reconnect(cx: &Context, device: &DeviceId) -> Result<(), Error> 
         return Ok(());
     }
     let mut tx = cx.db.write().await?;
-    let Some((fleet, found)) = attestations::found(&mut tx, device).await? else { return Ok(()) };
+    let after = look_again(cx, &mut tx, device).await?;
+    tx.commit().await?;
+    cx.dispatch(after);
+    Ok(())
+}
+
+/// Decides again about the updates of a device, because something changed that the gates read.
+pub(crate) async fn look_again(
+    cx: &Context,
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+) -> Result<After, Error> {
     let now = cx.now_s();
+    let Some((fleet, found)) = attestations::found(tx, device).await? else {
+        return Ok(After::default());
+    };
     let change = LevelChange {
         device: device.clone(),
         before: found.stored_level(),
@@ -119,8 +133,5 @@ pub async fn on_reconnect(cx: &Context, device: &DeviceId) -> Result<(), Error> 
         devices: Appraised::Devices(vec![change]),
         has_new_evidence: false,
     });
-    let after = cx.emit(&mut tx, now, event).await?;
-    tx.commit().await?;
-    cx.dispatch(after);
-    Ok(())
+    cx.emit(tx, now, event).await
 }

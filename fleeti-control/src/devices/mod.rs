@@ -1,12 +1,16 @@
 //! Reports of devices, their desired states, and what the API shows of them.
+//!
+//! Code map: [`search`] (filters).
+
+pub mod search;
 
 use crate::accounts::actor::{Actor, Scope};
 use crate::again;
-use crate::attestation::eligibility;
+use crate::attestation::{eligibility, policy};
 use crate::context::Context;
 use crate::enrollment::renewal;
 use crate::error::Error;
-use crate::events::{DeviceReport, DomainEvent};
+use crate::events::{After, DeviceReport, DomainEvent};
 use crate::hub::{TURNS_MAX, TURNS_S};
 use crate::releases::offers;
 use fleeti_core::foreign::Foreign;
@@ -77,6 +81,18 @@ pub async fn page(
         Filter::All | Filter::InTrouble => Scope::All,
     };
     by.authorize(Permission::View, scope)?;
+    check_page(after, limit)?;
+    let devices = match filter {
+        Filter::All => store::devices::page(cx.db.pool(), None, after, limit).await?,
+        Filter::Fleet(fleet) => {
+            store::devices::page(cx.db.pool(), Some(fleet), after, limit).await?
+        }
+        Filter::InTrouble => store::devices::in_trouble(cx.db.pool(), after, limit).await?,
+    };
+    Ok(devices.into_iter().map(|d| Device { online: cx.hub.is_online(&d.id), ..d }).collect())
+}
+
+fn check_page(after: &str, limit: u32) -> Result<(), Error> {
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Error::new(
             Code::Invalid,
@@ -87,14 +103,7 @@ pub async fn page(
         return Err(Error::new(Code::Invalid, "after is not a device id")
             .hint("use the last id of the previous page"));
     }
-    let devices = match filter {
-        Filter::All => store::devices::page(cx.db.pool(), None, after, limit).await?,
-        Filter::Fleet(fleet) => {
-            store::devices::page(cx.db.pool(), Some(fleet), after, limit).await?
-        }
-        Filter::InTrouble => store::devices::in_trouble(cx.db.pool(), after, limit).await?,
-    };
-    Ok(devices.into_iter().map(|d| Device { online: cx.hub.is_online(&d.id), ..d }).collect())
+    Ok(())
 }
 
 /// The fleet of a device.
@@ -181,9 +190,17 @@ async fn store_message(
         Up::Telemetry => {
             let telemetry: Telemetry = strict::from_slice(payload).map_err(invalid)?;
             let mut tx = cx.db.write().await?;
-            store::devices::telemetry(&mut tx, device, &telemetry, cx.now_s()).await?;
+            let now = cx.now_s();
+            // The end of a hold or of a penalty is noticed here: time alone is no event.
+            let after = if store::devices::telemetry(&mut tx, device, &telemetry, now).await? {
+                store::known::end_due(&mut tx, device, now).await?;
+                policy::look_again(cx, &mut tx, device).await?
+            } else {
+                After::default()
+            };
             tx.commit().await?;
             cx.publish(Event::Device { id: device.clone() });
+            cx.dispatch(after);
             Ok(())
         }
         Up::Acknowledgement => {
@@ -380,7 +397,10 @@ pub async fn forgive(
         return Err(Error::not_found("device", device.as_str()));
     };
     cx.audit(&mut tx, by.act("device.forgive", format!("{device} {version}"))).await?;
+    let mut after = After { desired: vec![(device.clone(), desired)], ..After::default() };
+    // The penalty is over: the device may be offered the version at once.
+    after.merge(policy::look_again(cx, &mut tx, device).await?);
     tx.commit().await?;
-    cx.hub.push(device, desired);
+    cx.dispatch(after);
     Ok(())
 }

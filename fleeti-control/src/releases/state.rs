@@ -21,7 +21,7 @@ impl ReleaseState {
         Ok(Self { documents: DocumentCache::default(), revoked })
     }
 
-    pub(super) fn is_revoked(&self, name: &ReleaseName) -> bool {
+    pub(crate) fn is_revoked(&self, name: &ReleaseName) -> bool {
         self.revoked.load().contains(name)
     }
 

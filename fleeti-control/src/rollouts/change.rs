@@ -35,7 +35,6 @@ pub(super) struct Change {
     moved: Vec<(DeviceId, Device)>,
     offered: Vec<DeviceId>,
     withdrawn: Vec<DeviceId>,
-    checked: Vec<DeviceId>,
     challenged: Vec<DeviceId>,
     is_published: bool,
 }
@@ -50,7 +49,6 @@ impl Change {
             moved: Vec::new(),
             offered: Vec::new(),
             withdrawn: Vec::new(),
-            checked: Vec::new(),
             challenged: Vec::new(),
             is_published: false,
         }
@@ -153,7 +151,7 @@ impl Change {
 
     /// Withdraws the release from a device that still has it, whatever became of the device.
     pub(super) fn withdraw_release(&mut self, id: DeviceId) {
-        self.checked.push(id);
+        self.withdrawn.push(id);
     }
 
     fn follow(&mut self, id: &DeviceId, effects: Vec<device::Effect>) {
@@ -182,8 +180,8 @@ impl Change {
             Some(_) => store::desired::set_back(tx, &self.offered, release).await?,
             None => store::desired::set_desired(tx, &self.offered, Some(release)).await?,
         };
-        desired.extend(store::desired::set_desired(tx, &self.withdrawn, None).await?);
-        desired.extend(store::desired::withdraw(tx, &self.checked, release).await?);
+        // A device that is pinned may be offered another release meanwhile.
+        desired.extend(store::desired::withdraw(tx, &self.withdrawn, release).await?);
         let changes =
             if self.is_published { vec![Event::Rollout { id: id.clone() }] } else { Vec::new() };
         let after = After { desired, challenges: self.challenged, changes };

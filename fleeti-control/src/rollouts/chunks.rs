@@ -69,9 +69,9 @@ async fn add_devices(
     // Devices may enroll meanwhile.
     let left = Limits::default().devices_max.saturating_sub(rollout.header.counts.total);
     let limit = CHUNK.min(u32::try_from(left).unwrap_or(CHUNK));
-    let terms = Terms { policy, now_s: change.now_s };
-    let mut devices =
-        eligibility::after(tx, &rollout.fleet, terms, &rollout.reached, limit).await?;
+    let terms = Terms::of(tx, policy, rollout, change.now_s).await?;
+    let page = (rollout.reached.as_str(), limit);
+    let mut devices = eligibility::after(tx, &rollout.fleet, &terms, page).await?;
     let (count, is_last) = (devices.len(), devices.len() < CHUNK as usize);
     let last = devices.last().map(|(last, _)| last.to_string());
     if let Some(of) = &rollout.back_of {
@@ -155,8 +155,8 @@ pub(super) async fn compare(
     if rows.is_empty() {
         return Ok(());
     }
-    let terms = Terms { policy, now_s: change.now_s };
-    for (id, found) in eligibility::of(tx, terms, rows.keys()).await? {
+    let terms = Terms::of(tx, policy, &change.rollout, change.now_s).await?;
+    for (id, found) in eligibility::of(tx, &terms, rows.keys()).await? {
         let eligibility = if has_new_evidence { found } else { eligibility::known_before(found) };
         if let Some(device) = rows.remove(&id) {
             change.device(&id, &device, Event::Appraised(eligibility));

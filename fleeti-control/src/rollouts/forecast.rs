@@ -3,7 +3,6 @@
 
 use super::request as asked;
 use crate::accounts::actor::{Actor, Scope};
-use crate::attestation::eligibility::{self, Terms};
 use crate::attestation::policy;
 use crate::context::Context;
 use crate::error::Error;
@@ -78,12 +77,12 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn expected(&self, alike: &Alike) -> Expected {
-        let terms = Terms { policy: self.policy, now_s: self.now_s };
+        let level = alike.found.level_for_update(self.now_s);
         let known = Known {
             running: alike.running.clone(),
             is_offline: alike.is_offline,
             has_rolled_back: alike.has_rolled_back,
-            may_update: eligibility::eligibility(terms, &alike.found).may_update,
+            may_update: self.policy.may_update(level),
         };
         known.expected(self.release)
     }

@@ -24,6 +24,10 @@ pub(super) async fn check(
         return Err(conflict(format!("{release} is revoked"))
             .hint("publish a higher version and roll that out"));
     }
+    if let Some(pin) = store::channels::pin(tx, fleet).await? {
+        let text = format!("fleet {fleet} is pinned to {}: {}", pin.release, pin.reason);
+        return Err(conflict(text).hint("end the pin first: `fleeti channel unpin FLEET`"));
+    }
     let policy = policy::of(cx, fleet);
     if policy.proved_releases && !store::releases::is_proved(tx, release).await? {
         let text = format!("{release} has no boot proof, which fleet {fleet} requires");

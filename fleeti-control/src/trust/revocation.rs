@@ -43,7 +43,44 @@ pub async fn revoke(
         .map_err(Error::internal)?
 }
 
+/// Revokes devices, with one CRL for all of them.
+///
+/// # Errors
+/// [`Code::NotFound`] for the first one that does not exist; the devices before it are revoked.
+pub async fn revoke_all(
+    cx: &ContextRef,
+    by: &Actor,
+    ids: Vec<DeviceId>,
+    reason: RevocationReason,
+) -> Result<(), Error> {
+    let (cx, by) = (Arc::clone(cx), by.clone());
+    let task = async move {
+        let mut result = Ok(());
+        for id in &ids {
+            result = disconnect(&cx, &by, id, reason).await;
+            if result.is_err() {
+                break;
+            }
+        }
+        list(&cx, &format!("{} devices are", ids.len())).await;
+        result
+    };
+    tokio::spawn(task).await.map_err(Error::internal)?
+}
+
 async fn apply(
+    cx: &Context,
+    by: &Actor,
+    id: &DeviceId,
+    reason: RevocationReason,
+) -> Result<(), Error> {
+    disconnect(cx, by, id, reason).await?;
+    list(cx, &format!("{id} is")).await;
+    Ok(())
+}
+
+/// Puts a revocation into the database and ends the sessions of the device.
+async fn disconnect(
     cx: &Context,
     by: &Actor,
     id: &DeviceId,
@@ -66,14 +103,18 @@ async fn apply(
     cx.hub.kick(id);
     cx.dispatch(after);
     cx.publish(Event::Device { id: id.clone() });
+    Ok(())
+}
+
+/// Puts revocations into the CRL, now or later.
+async fn list(cx: &Context, who: &str) {
     if let Err(e) = publish_crls(cx).await {
         tracing::error!(
-            "{id} is revoked and disconnected, but the CRL does not contain it yet: {}",
+            "{who} revoked and disconnected, but the CRL does not contain it yet: {}",
             e.for_log()
         );
         cx.trust.crls.retry.notify_one();
     }
-    Ok(())
 }
 
 /// Releases a hold.

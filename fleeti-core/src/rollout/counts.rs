@@ -30,7 +30,8 @@ pub enum Category {
     Waiting,
     /// Waits for its wave, or for the rollout to be resumed.
     Pending,
-    /// Was offered the release, did not start, and is not heard of. It stops nobody.
+    /// Was offered the release, did not start, and is not heard of; or a gate holds it back. It stops
+    /// nobody.
     Unreached,
     /// Runs the release.
     Succeeded,
@@ -93,7 +94,8 @@ pub struct Counts {
     /// Devices that wait for their wave, or for the rollout to be resumed.
     #[serde(default)]
     pub pending: usize,
-    /// Devices that did not start and are not heard of: neither a success nor a failure.
+    /// Devices that did not start and are not heard of, or that a gate holds back: neither a success
+    /// nor a failure.
     #[serde(default)]
     pub unreached: usize,
 }

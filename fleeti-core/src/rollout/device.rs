@@ -119,6 +119,8 @@ fn opened(
     }
     let (phase, effects) = if eligibility.may_update {
         (DevicePhase::Offered, vec![Effect::Offer, Effect::Challenge])
+    } else if eligibility.is_held {
+        (DevicePhase::Held, Vec::new())
     } else {
         (DevicePhase::Blocked, vec![Effect::Challenge])
     };
@@ -144,7 +146,8 @@ pub fn step(
         }
         Event::Reported(mut report) => {
             // A failure that it reports is one of an earlier rollout.
-            report.received_offer &= device.phase != DevicePhase::Pending || device.wave.is_some();
+            report.received_offer &= device.phase != DevicePhase::Held
+                && (device.phase != DevicePhase::Pending || device.wave.is_some());
             moved(device, reported(&device.phase, &report, ctx), ctx)
         }
         Event::Opened { wave, eligibility } => opened(device, wave, &eligibility, ctx),
@@ -167,11 +170,10 @@ fn moved(before: &Device, phase: DevicePhase, ctx: &Ctx<'_>) -> (Device, Vec<Eff
     let mut effects = match &phase {
         DevicePhase::Offered => vec![Effect::Offer],
         DevicePhase::Blocked
+        | DevicePhase::Held
         | DevicePhase::Pending
         | DevicePhase::Unreached
-        | DevicePhase::Silent => {
-            vec![Effect::Withdraw]
-        }
+        | DevicePhase::Silent => vec![Effect::Withdraw],
         DevicePhase::Proving => vec![Effect::Challenge],
         DevicePhase::Staging
         | DevicePhase::Staged
@@ -192,7 +194,9 @@ fn moved(before: &Device, phase: DevicePhase, ctx: &Ctx<'_>) -> (Device, Vec<Eff
 /// Whether the rollout withdrew its offer, or made none yet.
 fn is_without_offer(phase: &DevicePhase) -> bool {
     match phase {
-        DevicePhase::Pending | DevicePhase::Unreached | DevicePhase::Silent => true,
+        DevicePhase::Pending | DevicePhase::Held | DevicePhase::Unreached | DevicePhase::Silent => {
+            true
+        }
         DevicePhase::Blocked
         | DevicePhase::Offered
         | DevicePhase::Staging
@@ -231,6 +235,7 @@ fn checked(device: &Device, seen_s: u64, ctx: &Ctx<'_>) -> DevicePhase {
         }
         DevicePhase::Pending
         | DevicePhase::Blocked
+        | DevicePhase::Held
         | DevicePhase::Offered
         | DevicePhase::Unreached
         | DevicePhase::Silent
@@ -257,6 +262,7 @@ fn is_blockable(phase: &DevicePhase) -> bool {
         | DevicePhase::Unconfirmed => true,
         DevicePhase::Pending
         | DevicePhase::Blocked
+        | DevicePhase::Held
         | DevicePhase::Unreached
         | DevicePhase::Silent
         | DevicePhase::Rebooting
@@ -276,10 +282,12 @@ fn is_blockable(phase: &DevicePhase) -> bool {
 fn appraised(before: &DevicePhase, eligibility: &Eligibility, ctx: &Ctx<'_>) -> DevicePhase {
     match (before, &eligibility.proof) {
         // A device that was blocked for long is unreached.
-        (DevicePhase::Blocked | DevicePhase::Unreached, _) if eligibility.may_update => {
+        (DevicePhase::Blocked | DevicePhase::Held | DevicePhase::Unreached, _)
+            if eligibility.may_update =>
+        {
             offered_or_pending(ctx)
         }
-        (before, _) if !eligibility.may_update && is_blockable(before) => DevicePhase::Blocked,
+        (before, _) if is_closed(before, eligibility) => closed(eligibility),
         (DevicePhase::Proving, Proof::NotAsked) => DevicePhase::Succeeded,
         (DevicePhase::Proving, Proof::Of(release)) if release == ctx.release => {
             DevicePhase::Succeeded
@@ -291,6 +299,20 @@ fn appraised(before: &DevicePhase, eligibility: &Eligibility, ctx: &Ctx<'_>) -> 
     }
 }
 
+/// Whether a device has to wait for a gate.
+fn is_closed(phase: &DevicePhase, eligibility: &Eligibility) -> bool {
+    let may_wait = match phase {
+        DevicePhase::Blocked | DevicePhase::Held => true,
+        phase => is_blockable(phase),
+    };
+    may_wait && !eligibility.may_update
+}
+
+/// The phase of a device that waits for a gate.
+fn closed(eligibility: &Eligibility) -> DevicePhase {
+    if eligibility.is_held { DevicePhase::Held } else { DevicePhase::Blocked }
+}
+
 /// A device that may be offered the release: now, or when there is a place.
 fn offered_or_pending(ctx: &Ctx<'_>) -> DevicePhase {
     if ctx.may_offer { DevicePhase::Offered } else { DevicePhase::Pending }
@@ -298,16 +320,19 @@ fn offered_or_pending(ctx: &Ctx<'_>) -> DevicePhase {
 
 /// Levels expire without an event, so a report can be the first sign that a device is now blocked.
 fn reported(before: &DevicePhase, report: &Reported, ctx: &Ctx<'_>) -> DevicePhase {
-    let blocked = |phase: &DevicePhase| !report.eligibility.may_update && is_blockable(phase);
-    let before = if blocked(before) { &DevicePhase::Blocked } else { before };
+    let waits = |phase: &DevicePhase| is_closed(phase, &report.eligibility);
+    let closed = closed(&report.eligibility);
+    let before = if waits(before) { &closed } else { before };
     let after = match phase_by_report(before, report, ctx) {
         // It is back.
-        DevicePhase::Unreached | DevicePhase::Silent if report.eligibility.may_update => {
+        DevicePhase::Unreached | DevicePhase::Silent | DevicePhase::Held
+            if report.eligibility.may_update =>
+        {
             offered_or_pending(ctx)
         }
         after => after,
     };
-    if blocked(&after) { DevicePhase::Blocked } else { after }
+    if waits(&after) { closed } else { after }
 }
 
 /// What the report of a device says of the release.
@@ -362,7 +387,7 @@ impl DevicePhase {
     pub fn category(&self) -> Category {
         match self {
             Self::Pending => Category::Pending,
-            Self::Unreached => Category::Unreached,
+            Self::Held | Self::Unreached => Category::Unreached,
             Self::Blocked | Self::Offered => Category::Waiting,
             Self::Staging | Self::Staged | Self::Rebooting | Self::Trying | Self::Proving => {
                 Category::Moving
@@ -382,6 +407,7 @@ impl DevicePhase {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Blocked => "blocked",
+            Self::Held => "held",
             Self::Offered => "offered",
             Self::Pending => "pending",
             Self::Unreached => "unreached",

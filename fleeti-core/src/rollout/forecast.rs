@@ -41,9 +41,9 @@ pub enum Expected {
     Offline,
     /// Blocked: its attestation level is below the fleet's minimum for updates.
     BelowLevel,
-    /// It refuses the release, because it runs a newer version.
+    /// Held back: it runs a newer version.
     TooOld,
-    /// It refuses the release, because its image line is another one.
+    /// Held back: its image line is another one.
     OtherLine,
     /// It refuses the release, because it rolled it back before.
     RolledBackBefore,
@@ -69,8 +69,8 @@ impl Expected {
             Self::RunsIt => "run it already",
             Self::Offline => "are offline and get it when they return",
             Self::BelowLevel => "are blocked: attestation level below the minimum of the fleet",
-            Self::TooOld => "refuse it: they run a newer version",
-            Self::OtherLine => "refuse it: their image line is another one",
+            Self::TooOld => "are held back: they run a newer version",
+            Self::OtherLine => "are held back: their image line is another one",
             Self::RolledBackBefore => "refuse it: they rolled it back before",
         }
     }
@@ -79,8 +79,13 @@ impl Expected {
     #[must_use]
     pub fn is_error(self) -> bool {
         match self {
-            Self::TooOld | Self::OtherLine | Self::RolledBackBefore => true,
-            Self::Updates | Self::RunsIt | Self::Offline | Self::BelowLevel => false,
+            Self::RolledBackBefore => true,
+            Self::Updates
+            | Self::RunsIt
+            | Self::Offline
+            | Self::BelowLevel
+            | Self::TooOld
+            | Self::OtherLine => false,
         }
     }
 }
@@ -262,9 +267,9 @@ impl Known {
         match running {
             _ if *is_offline => Expected::Offline,
             Some(running) if running == release => Expected::RunsIt,
-            _ if !may_update => Expected::BelowLevel,
             Some(running) if running.line != release.line => Expected::OtherLine,
             Some(running) if running.version > release.version => Expected::TooOld,
+            _ if !may_update => Expected::BelowLevel,
             _ if *has_rolled_back => Expected::RolledBackBefore,
             Some(_) | None => Expected::Updates,
         }

@@ -320,15 +320,17 @@ fn phase_after(outcome: Outcome, world: World<'_>) -> Phase {
     }
 }
 
-/// Ends a running rollout without waves if all devices have finished.
+/// Ends a running rollout without waves if all devices have finished. It does not wait for devices
+/// that a gate holds back.
 fn ended(header: Header) -> Header {
-    let Counts { total, succeeded, failed, .. } = header.counts;
+    let Counts { total, succeeded, failed, unreached, .. } = header.counts;
     if header.phase != Phase::Running || header.waves.is_some() {
         return header;
     }
-    let phase = if total > 0 && succeeded == total {
+    let is_over = succeeded + failed + unreached == total;
+    let phase = if is_over && failed == 0 && succeeded > 0 {
         Phase::Succeeded
-    } else if succeeded + failed == total {
+    } else if is_over && (failed > 0 || total == 0) {
         Phase::Failed
     } else {
         Phase::Running

@@ -148,6 +148,10 @@ impl FailureCode {
 }
 
 impl State {
+    /// The names of all states.
+    pub const NAMES: [&'static str; 8] =
+        ["idle", "staging", "staged", "armed", "trying", "unconfirmed", "rolled_back", "failed"];
+
     /// The name of the state.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -1,7 +1,7 @@
 //! Bodies of the HTTP API under `/api/v1`. Times are Unix seconds.
 
 use crate::boot_proof::BootProof;
-use crate::id::{DeviceId, FleetId, ReleaseName};
+use crate::id::{DeviceId, FleetId, LabelKey, ReleaseName};
 use crate::profile::Profile;
 use crate::update;
 use crate::wire::boot::{BootSignatures, BootSummary, VariableWrite};
@@ -16,6 +16,7 @@ pub use crate::wire::trust::{
     SwitchIssuer, TrustStatus,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -24,6 +25,19 @@ pub struct Device {
     pub id: DeviceId,
     /// The fleet that the device belongs to.
     pub fleet: FleetId,
+    /// Its name; absent if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A note about it; absent if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub labels: BTreeMap<LabelKey, String>,
+    /// The device that took its place; absent if none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<DeviceId>,
     /// Whether the device has an MQTT session now.
     pub online: bool,
     /// Whether the device's certificate is revoked.

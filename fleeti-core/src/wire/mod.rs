@@ -17,6 +17,7 @@ pub mod audit;
 pub mod boot;
 pub mod device;
 pub mod enrollment;
+pub mod labels;
 pub mod mqtt;
 pub mod packet;
 pub mod problem;
@@ -25,6 +26,7 @@ pub mod readmission;
 pub mod rollout;
 pub mod suite;
 pub mod trust;
+pub mod updates;
 pub mod vault;
 pub mod worker;
 

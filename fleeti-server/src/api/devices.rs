@@ -4,13 +4,14 @@ use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
 use actix_web::web::{Data, Path, Query};
-use actix_web::{HttpResponse, Responder, get, post};
+use actix_web::{HttpResponse, Responder, get, post, put};
 use fleeti_control::context::Context;
-use fleeti_control::devices::Filter;
+use fleeti_control::devices::search::{self, Wanted};
 use fleeti_control::trust::revocation;
-use fleeti_control::{boot, devices};
+use fleeti_control::{boot, channels, devices};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{ChangeBoot, Device, Fleet, Forgive, Revoke};
+use fleeti_core::wire::updates::{Channel, PinFleet, UpdateOrder, Why};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -30,14 +31,20 @@ pub struct Page {
     limit: Option<u32>,
     /// Return only devices of this fleet.
     fleet: Option<FleetId>,
+    /// Return only devices that this filter matches, such as `site=berlin and version<2`. An account
+    /// with roles for single fleets sees the devices of these.
+    #[serde(default)]
+    #[param(max_length = 1000)]
+    filter: String,
 }
 
 /// List devices, ordered by id, one page at a time.
 #[utoipa::path(tag = "devices", params(Page), responses((status = 200, description = "One page of devices", body = Vec<Device>)))]
 #[get("/devices")]
 pub async fn list_devices(cx: Data<Context>, by: By, page: Query<Page>) -> Result<impl Responder> {
-    let filter = page.fleet.as_ref().map_or(Filter::All, Filter::Fleet);
-    Ok(Json(devices::page(&cx, &by, filter, &page.after, page.limit.unwrap_or(100)).await?))
+    let Page { after, limit, fleet, filter } = &*page;
+    let (fleet, limit) = (fleet.as_ref(), limit.unwrap_or(100));
+    Ok(Json(search::list(&cx, &by, Wanted { fleet, filter, after, limit }).await?))
 }
 
 /// Get a device.
@@ -91,6 +98,47 @@ pub async fn forgive_device(
 ) -> Result<impl Responder> {
     devices::forgive(&cx, &by, &device, &body.version).await?;
     Ok(Json(devices::get(&cx, device.as_str()).await?))
+}
+
+/// Explain why a device is, or is not, offered a release: all gates in order, and what would change
+/// those that do not let the offer through.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The gates", body = Why)))]
+#[get("/devices/{device}/why")]
+pub async fn get_why(cx: Data<Context>, device: Path<DeviceId>) -> Result<impl Responder> {
+    Ok(Json(channels::why(&cx, &device).await?))
+}
+
+/// Hold the updates of a device, pin it to a release, end either, or move it to another fleet.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The gates, as they are then", body = Why)))]
+#[post("/devices/{device}/updates")]
+pub async fn order_updates(
+    cx: Data<Context>,
+    by: By,
+    device: Path<DeviceId>,
+    body: Json<UpdateOrder>,
+) -> Result<impl Responder> {
+    channels::order(&cx, &by, &device, &body).await?;
+    Ok(Json(channels::why(&cx, &device).await?))
+}
+
+/// Get what the devices of a fleet should run.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The channel of the fleet, and its pin", body = Channel)))]
+#[get("/fleets/{fleet}/channel")]
+pub async fn get_channel(cx: Data<Context>, fleet: Path<FleetId>) -> Result<impl Responder> {
+    Ok(Json(channels::channel(&cx, &fleet).await?))
+}
+
+/// Pin a fleet to a release, or end that. Its devices are offered the release when they next report or
+/// connect, without waves.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The channel of the fleet, and its pin", body = Channel)))]
+#[put("/fleets/{fleet}/channel")]
+pub async fn pin_fleet(
+    cx: Data<Context>,
+    by: By,
+    fleet: Path<FleetId>,
+    body: Json<PinFleet>,
+) -> Result<impl Responder> {
+    Ok(Json(channels::pin_fleet(&cx, &by, &fleet, &body).await?))
 }
 
 /// Change the Secure Boot keys of a device. The device applies the change once it learns of it.

@@ -14,6 +14,7 @@ mod commands;
 mod devices;
 mod enrollment;
 mod events;
+mod labels;
 pub mod open;
 pub mod openapi;
 mod profiles;
@@ -54,6 +55,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(
             utoipa_actix_web::scope("/api/v1")
                 .configure(device_routes)
+                .configure(label_routes)
                 .configure(build_routes)
                 .configure(trust_routes)
                 .configure(release_routes)
@@ -76,13 +78,33 @@ fn device_routes(config: &mut ServiceConfig) {
         .service(devices::release_hold)
         .service(devices::forgive_device)
         .service(devices::change_boot)
+        .service(devices::get_why)
+        .service(devices::order_updates)
         .service(commands::create_command)
         .service(commands::get_command)
         .service(devices::list_fleets)
+        .service(devices::get_channel)
+        .service(devices::pin_fleet)
         .service(enrollment::create_enrollment)
         .service(enrollment::provision_device)
         .service(enrollment::get_record_without_token)
         .service(enrollment::enter_code);
+}
+
+/// Names and labels of devices, saved views, and changes of many devices.
+fn label_routes(config: &mut ServiceConfig) {
+    config
+        .service(labels::list_label_keys)
+        .service(labels::declare_label_key)
+        .service(labels::remove_label_key)
+        .service(labels::describe_device)
+        .service(labels::change_labels)
+        .service(labels::import_labels)
+        .service(labels::change_devices)
+        .service(labels::replace_device)
+        .service(labels::list_views)
+        .service(labels::save_view)
+        .service(labels::remove_view);
 }
 
 /// Profiles and builds.

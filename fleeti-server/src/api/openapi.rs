@@ -4,7 +4,9 @@
 use crate::access;
 use crate::http::methods::Methods;
 use actix_web::http::{Method, StatusCode};
-use fleeti_core::id::{AccountName, DeviceId, FleetId, Line, ReleaseName, SecretName, WorkerName};
+use fleeti_core::id::{
+    AccountName, DeviceId, FleetId, LabelKey, Line, ReleaseName, SecretName, ViewName, WorkerName,
+};
 use fleeti_core::wire::problem::Problem;
 use std::sync::LazyLock;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
@@ -45,10 +47,14 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("approve_signature", &[404, 409]),
     ("begin_wave", &[404, 409]),
     ("challenge", &[404, 409]),
+    ("change_devices", &[409]),
+    ("change_labels", &[404, 409]),
     ("change_boot", &[404, 409]),
     ("create_command", &[404, 409]),
     ("create_link", &[404, 409]),
     ("create_token", &[404, 409]),
+    ("declare_label_key", &[409]),
+    ("describe_device", &[404]),
     ("disable_account", &[404, 409]),
     ("enable_account", &[404]),
     ("end_session", &[404]),
@@ -70,7 +76,11 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("grant_role", &[404, 409]),
     ("get_signature", &[404]),
     ("forgive_device", &[404, 409]),
+    ("get_why", &[404]),
+    ("order_updates", &[404, 409]),
+    ("pin_fleet", &[404, 409]),
     ("import_bundle", &[409]),
+    ("import_labels", &[409]),
     ("import_transition", &[409]),
     ("offboard_account", &[404, 409]),
     ("pause_rollout", &[404, 409]),
@@ -81,15 +91,19 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("provision_device", &[404]),
     ("publish_release", &[404]),
     ("release_hold", &[404, 409]),
+    ("remove_label_key", &[404, 409]),
     ("remove_manufacturer", &[404, 409]),
     ("remove_role", &[404, 409]),
     ("remove_secret", &[404]),
     ("remove_token", &[404]),
+    ("remove_view", &[404]),
     ("remove_worker", &[404]),
+    ("replace_device", &[404, 409]),
     ("request_signature", &[404, 409]),
     ("crl", &[404]),
     ("revoke_device", &[404]),
     ("revoke_release", &[404]),
+    ("save_view", &[409]),
     ("set_secret", &[409]),
     ("show_recovery_key", &[404]),
     ("sign_build", &[404, 409]),
@@ -180,6 +194,8 @@ fn part(name: &str, path: &str) -> Parameter {
         "worker" => ("The name of a build worker", WorkerName::schema()),
         "name" => ("The name of a secret", SecretName::schema()),
         "account" => ("The name of an account", AccountName::schema()),
+        "key" => ("The key of a label", LabelKey::schema()),
+        "view" => ("The name of a saved view", ViewName::schema()),
         "number" if path.contains("/revisions/") => {
             ("The number of a revision", number(i64::from(u32::MAX)))
         }

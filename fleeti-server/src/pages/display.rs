@@ -63,6 +63,21 @@ pub struct FileRow {
     pub sha256: String,
 }
 
+/// A text as a value in the query of a path.
+pub fn query_value(text: &str) -> String {
+    use std::fmt::Write as _;
+    let mut value = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            value.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            write!(value, "%{byte:02X}").ok();
+        }
+    }
+    value
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -90,6 +90,17 @@ fn account_routes(config: &mut ServiceConfig) {
         .route("/users/{account}/link", web::post().to(accounts::link));
 }
 
+/// Names and labels of devices, saved views, and changes of many devices.
+fn label_routes(config: &mut ServiceConfig) {
+    config
+        .route("/devices/change", web::post().to(devices::change_all))
+        .route("/devices/views", web::post().to(devices::save_view))
+        .route("/devices/views/{view}/remove", web::post().to(devices::remove_view))
+        .route("/devices/{device}/about", web::post().to(devices::describe))
+        .route("/devices/{device}/labels", web::post().to(devices::label))
+        .route("/devices/{device}/replace", web::post().to(devices::replace));
+}
+
 /// The one list of pages. What each needs is in [`crate::access`].
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -113,10 +124,12 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/signout", web::post().to(session::end))
                 .route("/devices", web::get().to(devices::list))
                 .route("/devices/pair", web::post().to(devices::pair))
+                .configure(label_routes)
                 .route("/devices/{device}", web::get().to(devices::show))
                 .route("/devices/{device}/revoke", web::post().to(devices::revoke))
                 .route("/devices/{device}/release-hold", web::post().to(devices::release_hold))
                 .route("/devices/{device}/forgive", web::post().to(devices::forgive))
+                .route("/devices/{device}/updates", web::post().to(devices::order_updates))
                 .route("/devices/{device}/ask", web::post().to(devices::request_evidence))
                 .route(
                     "/devices/{device}/accept-firmware",

@@ -61,6 +61,8 @@ fn rows() -> Vec<Row> {
         "firmware": {"mode": "known", "pcrs": [["0".repeat(64), "1".repeat(64)]]}});
     let command = json!({"kind": {"type": "report"}, "valid_s": 60});
     let rollout = |release: &str| Some(json!({"release": release, "fleet": "demo"}));
+    let pinned =
+        |release: &str| Some(json!({"type": "pin", "release": release, "reason": "because"}));
     let forbid = json!({"type": "forbid", "release": "kiosk@1"});
     let wave = json!({"size": {"type": "percent", "percent": 100}, "start": {"type": "by_hand"}});
     let by_hand = json!({"release": "kiosk@1", "fleet": "demo", "plan": {"waves": [wave]}});
@@ -159,12 +161,22 @@ fn rows() -> Vec<Row> {
         ("create_command", &[], Some(command.clone()), 201),
         ("get_command", &[], None, 200),
         ("forgive_device", &[], Some(json!({"version": "2"})), 200),
+        ("get_why", &[], None, 200),
+        ("order_updates", &[], Some(json!({"type": "hold", "reason": "because"})), 200),
+        ("order_updates", &[], Some(json!({"type": "unhold"})), 200),
+        ("order_updates", &[], pinned("nothing@9"), 404),
+        ("order_updates", &[], pinned("kiosk@1"), 200),
+        ("order_updates", &[], Some(json!({"type": "unpin"})), 200),
+        ("get_channel", &[], None, 200),
+        ("pin_fleet", &[], Some(json!({"release": "nothing@9", "reason": "because"})), 404),
+        ("pin_fleet", &[], Some(json!({"reason": "because"})), 200),
         ("change_boot", &[], Some(json!({"change": forbid, "may_end_fallback": false})), 409),
         ("plan_rollout", &[], rollout("nothing@9"), 404),
         ("plan_rollout", &[], rollout("kiosk@1"), 200),
         ("start_rollout", &[], rollout("nothing@9"), 404),
         ("start_rollout", &[], rollout("kiosk@1"), 201),
         ("start_rollout", &[], rollout("kiosk@1"), 409),
+        ("pin_fleet", &[], Some(json!({"reason": "because"})), 409),
         ("list_rollouts", &[], None, 200),
         ("get_rollout", &[], None, 200),
         ("begin_wave", &[], Some(json!({"reason": "because"})), 409),
@@ -188,6 +200,7 @@ fn rows() -> Vec<Row> {
         ("revoke_device", &[], Some(json!({"reason": "key_compromise"})), 200),
         ("create_command", &[], Some(command), 409),
         ("forgive_device", &[], Some(json!({"version": "2"})), 409),
+        ("order_updates", &[], Some(json!({"type": "unhold"})), 409),
         ("list_workers", &[], None, 200),
         ("add_worker", &[], Some(json!({"name": "builder"})), 201),
         ("add_worker", &[], Some(json!({"name": "builder"})), 409),
@@ -200,6 +213,8 @@ fn rows() -> Vec<Row> {
         ("get_consistency", &[], None, 200),
         ("events", &[], None, 200),
     ];
+    let before = rows.iter().position(|row| row.0 == "revoke_device").unwrap();
+    rows.splice(before..before, crate::labels::rows());
     rows.extend(crate::accounts::rows());
     rows
 }
@@ -251,6 +266,8 @@ impl Office {
             ("name", "wifi".into()),
             ("number", "0".into()),
             ("worker", "builder".into()),
+            ("key", "site".into()),
+            ("view", "mine".into()),
             ("id", "00000000".into()),
             ("account", "alice".into()),
             ("session", crate::accounts::session_id(&world).await),
@@ -414,6 +431,8 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
                 ("rollout", "nothing"),
                 ("name", "none"),
                 ("worker", "nobody"),
+                ("key", "nothing"),
+                ("view", "nothing"),
                 ("account", "nobody"),
                 ("session", "nothing"),
                 ("token", "nothing"),
@@ -513,6 +532,11 @@ const ELSEWHERE: &[(&str, u16)] = &[
     ("remove_manufacturer", 200),
     ("remove_manufacturer", 409),
     ("set_secret", 409),
+    ("change_labels", 409),
+    ("import_labels", 409),
+    ("save_view", 409),
+    ("replace_device", 200),
+    ("replace_device", 409),
 ];
 
 #[actix_web::test]

@@ -51,7 +51,7 @@ pub async fn enroll(db: &Db, names: &[&str]) {
     tx.commit().await.unwrap();
 }
 
-mod test {
+pub mod test {
     use super::key;
     use super::{enroll, id};
     use crate::databases::Place;

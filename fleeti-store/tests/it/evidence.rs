@@ -23,6 +23,7 @@ mod test {
     use fleeti_core::wire::vault::SecretChange;
     use fleeti_store::attestations::{self, AttestationRow, FirmwareCodeRow, SentEvidence};
     use fleeti_store::boot::{self, BootKeysRow, SignedForDevice};
+    use fleeti_store::known;
     use fleeti_store::tpms::{self, Bound, Manufacturer, TpmKeys, TpmRow};
     use fleeti_store::{devices, policies, vault};
 
@@ -147,15 +148,15 @@ mod test {
         assert_eq!(subjects[&ids[0]].firmware_code, Some(code(true)));
         assert_eq!(subjects[&ids[1]].attestation_failure.as_deref(), Some("wrong"));
         assert_eq!(subjects[&ids[0]].running, None, "it has not reported");
-        let found = attestations::found_of(&mut tx, &all).await.unwrap();
+        let found = known::of(&mut tx, &all, 201).await.unwrap();
         assert_eq!(found.len(), 3);
-        assert!(attestations::found_of(&mut tx, &[]).await.unwrap().is_empty());
-        let in_fleet = attestations::found_after(&mut tx, &fleet, "", 100).await.unwrap();
+        assert!(known::of(&mut tx, &[], 201).await.unwrap().is_empty());
+        let in_fleet = known::after(&mut tx, &fleet, ("", 100), 201).await.unwrap();
         assert_eq!(in_fleet.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), ids);
-        assert_eq!(in_fleet[0].1.level_at(201), Level::ObservedBoot);
-        assert_eq!(in_fleet[2].1, attestations::Found::NOTHING);
+        assert_eq!(in_fleet[0].1.found.level_at(201), Level::ObservedBoot);
+        assert_eq!(in_fleet[2].1.found, attestations::Found::NOTHING);
         let nobody = "nobody".parse().unwrap();
-        assert!(attestations::found_after(&mut tx, &nobody, "", 100).await.unwrap().is_empty());
+        assert!(known::after(&mut tx, &nobody, ("", 100), 201).await.unwrap().is_empty());
         let (of, _) = attestations::found(&mut tx, &ids[0]).await.unwrap().unwrap();
         assert_eq!(of, fleet);
         tx.commit().await.unwrap();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod builds;
+mod channels;
 mod databases;
 mod devices;
 mod errors;
@@ -11,4 +12,5 @@ mod isolation;
 mod leases;
 mod lists;
 mod rollouts;
+mod selection;
 mod tls;

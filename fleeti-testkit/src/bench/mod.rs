@@ -4,6 +4,7 @@
 //! Code map: [`process`] (a server as a child process, its CPU time and memory) · [`organisation`]
 //! (keys, certificates, Fleeti's server) · [`artifacts`] (downloads, beside nginx) · [`channel`]
 //! (MQTT sessions, beside mosquitto and rumqttd) · [`attestation`] (the cost of TPM evidence) ·
+//! [`control`] (filtered lists of devices) ·
 //! [`abuse`] (honest clients beside hostile ones) · [`pages`] (response times of pages) ·
 //! [`profile`] (check and editor of a large profile) ·
 //! [`rollout`] (reports and the start of a rollout, in a small fleet and in a large one, with
@@ -14,6 +15,7 @@ pub mod artifacts;
 pub mod attestation;
 pub mod boot;
 pub mod channel;
+pub mod control;
 pub mod organisation;
 pub mod pages;
 pub mod process;

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use fleeti_testkit::bench::{
-    self, Record, Scale, abuse, artifacts, attestation, boot, channel, pages, profile, rollout,
-    sdk, trust,
+    self, Record, Scale, abuse, artifacts, attestation, boot, channel, control, pages, profile,
+    rollout, sdk, trust,
 };
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,6 +36,8 @@ enum Scenario {
     Artifacts,
     /// MQTT sessions, beside mosquitto and rumqttd.
     Channel,
+    /// Filtered lists of 100,000 devices.
+    Control,
     /// Response times of pages.
     Pages,
     /// Check and editor of a profile with 300 packages.
@@ -75,6 +77,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let records: Vec<Record> = match arguments.scenario {
         Scenario::Abuse => abuse::run(dir.path(), scale)?,
         Scenario::Artifacts => artifacts::run(dir.path(), scale)?,
+        Scenario::Control => control::run(dir.path(), scale)?,
         Scenario::Pages => pages::run(dir.path(), scale)?,
         Scenario::Profile => profile::run(dir.path(), scale)?,
         Scenario::Rollout => rollout::run(dir.path(), scale)?,

@@ -19,14 +19,26 @@ fn presence(d: &Device) -> &'static str {
 pub(super) fn row(d: &Device) -> String {
     let running = d.boot.as_ref().map_or_else(|| "-".to_owned(), |b| b.running.to_string());
     let update = d.update.as_ref().map_or("-", |u| u.name());
-    format!("{:<26} {:<12} {:<8} {running:<16} {update}", d.id, d.fleet, presence(d))
+    let name = d.name.as_ref().map_or_else(String::new, |name| format!("  {name}"));
+    format!("{:<26} {:<12} {:<8} {running:<16} {update}{name}", d.id, d.fleet, presence(d))
 }
 
 /// One device, with one line for each known value. Text that the device chose is escaped.
 pub(super) fn described(d: &Device) -> Lines {
     let mut lines = vec![d.id.to_string()];
     let mut line = |name: &str, value: String| lines.push(format!("  {name:<13} {value}"));
+    for (name, text) in [("name", &d.name), ("note", &d.note)] {
+        if let Some(text) = text {
+            line(name, text.clone());
+        }
+    }
     line("fleet", d.fleet.to_string());
+    if !d.labels.is_empty() {
+        line("labels", labels(d));
+    }
+    if let Some(by) = &d.replaced_by {
+        line("replaced by", by.to_string());
+    }
     line("state", format!("{}, last seen {}", presence(d), when(d.last_seen_s)));
     if let Some(reason) = d.revocation_reason {
         line("revoked for", reason.as_str().to_owned());
@@ -79,4 +91,13 @@ pub(super) fn described(d: &Device) -> Lines {
     );
     line("trust bundle", d.trust_bundle.to_string());
     lines.into()
+}
+
+/// The labels of a device in one line.
+pub(super) fn labels(device: &Device) -> String {
+    if device.labels.is_empty() {
+        return "no labels".to_owned();
+    }
+    let labels = device.labels.iter().map(|(key, value)| format!("{key}={value}"));
+    labels.collect::<Vec<_>>().join(", ")
 }

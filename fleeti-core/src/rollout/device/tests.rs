@@ -14,7 +14,7 @@ fn at(now_s: u64, act: impl FnOnce(&Ctx<'_>)) {
 }
 
 fn usual() -> Eligibility {
-    Eligibility { may_update: true, proof: Proof::NotAsked }
+    Eligibility { may_update: true, is_held: false, proof: Proof::NotAsked }
 }
 
 fn report(running: &str, update: U) -> Reported {
@@ -54,6 +54,7 @@ fn phases() -> Vec<DevicePhase> {
     vec![
         DevicePhase::Pending,
         DevicePhase::Blocked,
+        DevicePhase::Held,
         DevicePhase::Offered,
         DevicePhase::Unreached,
         DevicePhase::Silent,
@@ -101,10 +102,11 @@ fn all_events() -> Vec<(String, Event)> {
         ("missing", Proof::Missing),
         ("attestation failed", Proof::AttestationFailed),
     ];
-    for may_update in [true, false] {
+    for (may_update, is_held, may) in
+        [(true, false, "may update"), (false, false, "may not update"), (false, true, "is held")]
+    {
         for (name, proof) in &proofs {
-            let eligibility = Eligibility { may_update, proof: proof.clone() };
-            let may = if may_update { "may update" } else { "may not update" };
+            let eligibility = Eligibility { may_update, is_held, proof: proof.clone() };
             events.push((format!("opened: {may}, proof {name}"), open(&eligibility)));
             events.push((
                 format!("appraised: {may}, proof {name}"),
@@ -163,7 +165,10 @@ fn a_second_event_of_the_same_kind_changes_nothing_and_finished_devices_stay_fin
                 Ok((next, _)) => {
                     assert!(!phase.is_finished(), "{name}");
                     // A report of a device that is back has it offered the release again.
-                    let is_back = matches!(phase, DevicePhase::Unreached | DevicePhase::Silent);
+                    let is_back = matches!(
+                        phase,
+                        DevicePhase::Unreached | DevicePhase::Silent | DevicePhase::Held
+                    );
                     if is_back && next.phase == DevicePhase::Offered {
                         return;
                     }
@@ -218,7 +223,7 @@ fn an_old_failure_that_is_reported_again_does_not_end_a_new_rollout() {
 
 #[test]
 fn a_device_below_the_minimum_level_is_blocked_until_it_reaches_it() {
-    let below = Eligibility { may_update: false, proof: Proof::Missing };
+    let below = Eligibility { may_update: false, is_held: false, proof: Proof::Missing };
     at(1, |ctx| {
         let (device, _) = join(&below, ctx);
         let (device, effects) = step(&device, open(&below), ctx).unwrap();
@@ -233,12 +238,13 @@ fn a_device_below_the_minimum_level_is_blocked_until_it_reaches_it() {
         after(DevicePhase::Blocked, Event::Appraised(below.clone())),
         (DevicePhase::Blocked, Vec::new())
     );
-    let reached = Eligibility { may_update: true, proof: Proof::Missing };
+    let reached = Eligibility { may_update: true, is_held: false, proof: Proof::Missing };
     assert_eq!(
         after(DevicePhase::Blocked, Event::Appraised(reached)),
         (DevicePhase::Offered, vec![Effect::Offer, Effect::Publish])
     );
-    let attestation_failed = Eligibility { may_update: false, proof: Proof::AttestationFailed };
+    let attestation_failed =
+        Eligibility { may_update: false, is_held: false, proof: Proof::AttestationFailed };
     for phase in [DevicePhase::Offered, DevicePhase::Staging, DevicePhase::Staged] {
         assert_eq!(
             after(phase, Event::Appraised(attestation_failed.clone())),
@@ -259,7 +265,7 @@ fn a_device_below_the_minimum_level_is_blocked_until_it_reaches_it() {
 
 #[test]
 fn a_device_whose_level_has_expired_is_blocked_and_does_not_fail() {
-    let expired = Eligibility { may_update: false, proof: Proof::Missing };
+    let expired = Eligibility { may_update: false, is_held: false, proof: Proof::Missing };
     let told = Reported { eligibility: expired, ..report("kiosk@1", failed()) };
     assert_eq!(
         after(DevicePhase::Staging, Event::Reported(told)),
@@ -270,7 +276,7 @@ fn a_device_whose_level_has_expired_is_blocked_and_does_not_fail() {
 #[test]
 fn where_a_proof_is_required_a_report_alone_is_no_success() {
     let of = |release: &str| Proof::Of(release.parse().unwrap());
-    let may = |proof| Eligibility { may_update: true, proof };
+    let may = |proof| Eligibility { may_update: true, is_held: false, proof };
     for proof in [Proof::Missing, of("kiosk@1"), of("kiosk@2"), Proof::AttestationFailed] {
         let idle = Reported { eligibility: may(proof), ..report("kiosk@2", U::Idle) };
         assert_eq!(

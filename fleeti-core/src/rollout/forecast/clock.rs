@@ -132,9 +132,8 @@ impl<'a> Simulation<'a> {
         let (after_s, category) = match expected {
             Expected::Updates => (self.facts.duration.seconds, Category::Succeeded),
             Expected::RunsIt => (0, Category::Succeeded),
-            Expected::TooOld | Expected::OtherLine | Expected::RolledBackBefore => {
-                (0, Category::Failed)
-            }
+            Expected::RolledBackBefore => (0, Category::Failed),
+            Expected::TooOld | Expected::OtherLine => (0, Category::Unreached),
             Expected::Offline | Expected::BelowLevel => match unreached_s {
                 Some(unreached_s) => (unreached_s, Category::Unreached),
                 None => return,

@@ -61,11 +61,12 @@ fn every_wave_has_offline_devices_in_proportion_and_goes_on_without_them() {
 #[test]
 fn devices_that_refuse_the_release_stop_the_plan_where_it_would_stop() {
     let plan = plan(&["50%", "100%"], 0);
-    let found = forecast(Some(&plan), &[(Expected::Updates, 98), (Expected::TooOld, 2)]);
+    let found = forecast(Some(&plan), &[(Expected::Updates, 98), (Expected::RolledBackBefore, 2)]);
     let errors = Errors { failed: 1, finished: 1 };
     assert_eq!(found.end, End::Stops { at_s: T, wave: 0, errors });
     let accepted = Plan { errors_max: ErrorsMax::Count { devices: 2 }, ..plan };
-    let found = forecast(Some(&accepted), &[(Expected::Updates, 98), (Expected::TooOld, 2)]);
+    let found =
+        forecast(Some(&accepted), &[(Expected::Updates, 98), (Expected::RolledBackBefore, 2)]);
     assert_eq!(found.end, End::Succeeds { at_s: T + 600 });
 }
 

@@ -30,7 +30,7 @@ fn plan(sizes: &[&str]) -> Plan {
 }
 
 fn usual() -> Eligibility {
-    Eligibility { may_update: true, proof: Proof::NotAsked }
+    Eligibility { may_update: true, is_held: false, proof: Proof::NotAsked }
 }
 
 impl Server {

@@ -1,6 +1,7 @@
 //! Requests to the pages of devices.
 
-use super::view::{DeviceList, DevicePage, ROWS, RecoveryKeyPage};
+use super::form::{ChangeForm, LabelForm, ViewForm};
+use super::view::{DeviceList, DevicePage, ROWS, RecoveryKeyPage, list_path};
 use crate::access::By;
 use crate::pages::page::{Page, Result, html, see, show};
 use actix_web::http::StatusCode;
@@ -9,12 +10,15 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_control::attestation::challenge;
 use fleeti_control::context::Context;
+use fleeti_control::devices::search::Wanted;
 use fleeti_control::devices::{self, Filter};
 use fleeti_control::enrollment::pairing;
 use fleeti_control::trust::revocation;
-use fleeti_control::{details, secrets};
-use fleeti_core::id::{DeviceId, FleetId, Version};
+use fleeti_control::{bulk, channels, details, labels, replacement, secrets, views};
+use fleeti_core::id::{DeviceId, FleetId, Version, ViewName};
 use fleeti_core::wire::api::{Pair, Revoke};
+use fleeti_core::wire::labels::{About, ChangeDevices, Replace};
+use fleeti_core::wire::updates::UpdateOrder;
 use fleeti_core::wire::vault::ShowRecoveryKey;
 use serde::Deserialize;
 
@@ -25,15 +29,14 @@ pub struct ListQuery {
     trouble: Option<String>,
     #[serde(default)]
     after: String,
+    #[serde(default)]
+    filter: String,
 }
 
 impl ListQuery {
-    fn filter(&self) -> Filter<'_> {
-        match (&self.fleet, self.trouble.is_some()) {
-            (_, true) => Filter::InTrouble,
-            (Some(fleet), false) => Filter::Fleet(fleet),
-            (None, false) => Filter::All,
-        }
+    fn wanted(&self) -> Wanted<'_> {
+        let Self { fleet, after, filter, .. } = self;
+        Wanted { fleet: fleet.as_ref(), filter, after, limit: ROWS }
     }
 }
 
@@ -43,9 +46,59 @@ pub async fn list(
     request: HttpRequest,
     query: Query<ListQuery>,
 ) -> Result<HttpResponse> {
-    let filter = query.filter();
-    let found = devices::page(&cx, &by, filter, &query.after, ROWS).await?;
-    show!(request, DeviceList::of(Page::new("/devices", &request, &["device"]), filter, &found))
+    let page = Page::new("/devices", &request, &["device"]);
+    if query.trouble.is_some() {
+        let found = devices::page(&cx, &by, Filter::InTrouble, &query.after, ROWS).await?;
+        return show!(request, DeviceList::in_trouble(page, &found));
+    }
+    let found = details::devices(&cx, &by, query.wanted()).await?;
+    show!(request, DeviceList::of(page, query.wanted(), found))
+}
+
+pub async fn change_all(cx: Data<Context>, by: By, form: Form<ChangeForm>) -> Result<HttpResponse> {
+    let request: ChangeDevices = form.into_inner().try_into()?;
+    bulk::change(&cx, &by, &request).await?;
+    Ok(see(&list_path(&request.filter)))
+}
+
+pub async fn save_view(cx: Data<Context>, by: By, form: Form<ViewForm>) -> Result<HttpResponse> {
+    views::save(&cx, &by, &form.name, &form.filter).await?;
+    Ok(see(&list_path(&form.filter)))
+}
+
+pub async fn remove_view(cx: Data<Context>, by: By, view: Path<ViewName>) -> Result<HttpResponse> {
+    views::remove(&cx, &by, &view).await?;
+    Ok(see("/devices"))
+}
+
+pub async fn describe(
+    cx: Data<Context>,
+    by: By,
+    id: Path<DeviceId>,
+    form: Form<About>,
+) -> Result<HttpResponse> {
+    labels::describe(&cx, &by, &id, &form).await?;
+    Ok(see(&format!("/devices/{id}")))
+}
+
+pub async fn label(
+    cx: Data<Context>,
+    by: By,
+    id: Path<DeviceId>,
+    form: Form<LabelForm>,
+) -> Result<HttpResponse> {
+    labels::change(&cx, &by, &id, &form.into_inner().into()).await?;
+    Ok(see(&format!("/devices/{id}")))
+}
+
+pub async fn replace(
+    cx: Data<Context>,
+    by: By,
+    id: Path<DeviceId>,
+    form: Form<Replace>,
+) -> Result<HttpResponse> {
+    replacement::replace(&cx, &by, &id, &form.with).await?;
+    Ok(see(&format!("/devices/{}", form.with)))
 }
 
 /// The form that approves a pending enrollment.
@@ -98,6 +151,16 @@ pub async fn forgive(
     form: Form<ForgiveForm>,
 ) -> Result<HttpResponse> {
     devices::forgive(&cx, &by, &id, &form.version).await?;
+    Ok(see(&format!("/devices/{id}")))
+}
+
+pub async fn order_updates(
+    cx: Data<Context>,
+    by: By,
+    id: Path<DeviceId>,
+    form: Form<UpdateOrder>,
+) -> Result<HttpResponse> {
+    channels::order(&cx, &by, &id, &form).await?;
     Ok(see(&format!("/devices/{id}")))
 }
 

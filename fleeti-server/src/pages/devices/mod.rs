@@ -1,13 +1,15 @@
 //! Pages of devices.
 //!
-//! Code map: `handler` (requests) · [`view`] (what the pages show) · [`attestation`] (the attestation
-//! card).
+//! Code map: `handler` (requests) · `form` (what forms send) · [`view`] (what the pages show) ·
+//! [`attestation`] (the attestation card) · [`why`] (the gates of its update).
 
 pub mod attestation;
+mod form;
 mod handler;
 pub mod view;
+pub mod why;
 
 pub use self::handler::{
-    accept_firmware, forgive, list, pair, release_hold, request_evidence, revoke, show,
-    show_recovery_key,
+    accept_firmware, change_all, describe, forgive, label, list, order_updates, pair, release_hold,
+    remove_view, replace, request_evidence, revoke, save_view, show, show_recovery_key,
 };

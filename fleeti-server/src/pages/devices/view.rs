@@ -2,11 +2,12 @@
 //! values are HTML: text of the device is escaped here.
 
 use super::attestation::AttestationCard;
-use crate::pages::display::{Badge, Fact, day, escaped, instant, reason, time};
+use super::why::WhyCard;
+use crate::pages::display::{Badge, Fact, day, escaped, instant, query_value, reason, time};
 use crate::pages::page::{Notice, Page};
 use askama::Template;
-use fleeti_control::details::DeviceDetails;
-use fleeti_control::devices::Filter;
+use fleeti_control::details::{DeviceDetails, DeviceList as DeviceListDetails};
+use fleeti_control::devices::search::Wanted;
 use fleeti_core::id::DeviceId;
 use fleeti_core::size::bytes;
 use fleeti_core::update::State;
@@ -14,6 +15,7 @@ use fleeti_core::wire::alarm::AlarmKind;
 use fleeti_core::wire::api::{Device, RevocationReason, SecureBoot};
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::boot::{BootSecret, BootSecretPhase, Slot, Verity};
+use fleeti_core::wire::labels::{View, revocation_phrase};
 use fleeti_core::wire::vault::RecoveryKeyStatus;
 
 /// Maximum number of devices on a page.
@@ -22,6 +24,7 @@ pub const ROWS: u32 = 100;
 /// A row of a list of devices.
 pub struct DeviceRow {
     pub id: String,
+    pub name: Option<String>,
     pub fleet: String,
     pub version: String,
     pub target: Option<String>,
@@ -36,6 +39,7 @@ impl From<&Device> for DeviceRow {
         let running = d.boot.as_ref().map(|b| b.running.clone());
         Self {
             id: d.id.to_string(),
+            name: d.name.clone(),
             fleet: d.fleet.to_string(),
             version: running.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string),
             target: d
@@ -80,6 +84,31 @@ fn health(d: &Device) -> Badge {
     }
 }
 
+/// The path of the list of devices that a filter matches.
+pub fn list_path(filter: &str) -> String {
+    format!("/devices?filter={}", query_value(filter))
+}
+
+/// A filter that is refused: the text, a line that points at the column, and what to write.
+pub struct RefusedFilter {
+    pub shown: String,
+    pub error: String,
+    pub hint: String,
+}
+
+/// A saved view.
+pub struct ViewLink {
+    pub name: String,
+    pub filter: String,
+    pub path: String,
+}
+
+/// What can be done with all devices of a filter.
+pub struct Matched {
+    pub count: u64,
+    pub phrase: String,
+}
+
 /// The list of devices.
 #[derive(Template)]
 #[template(path = "devices.html", blocks = ["main"])]
@@ -89,26 +118,73 @@ pub struct DeviceList {
     trouble: bool,
     devices: Vec<DeviceRow>,
     next: Option<String>,
+    filter: String,
+    refused: Option<RefusedFilter>,
+    matched: Option<Matched>,
+    views: Vec<ViewLink>,
+    label_keys: Vec<String>,
 }
 
 impl DeviceList {
-    pub fn of(page: Page, filter: Filter<'_>, found: &[Device]) -> Self {
-        let query = match filter {
-            Filter::Fleet(fleet) => format!("fleet={fleet}&"),
-            Filter::InTrouble => "trouble=1&".to_owned(),
-            Filter::All => String::new(),
-        };
-        let next = (found.len() == ROWS as usize).then(|| found.last()).flatten();
+    pub fn in_trouble(page: Page, found: &[Device]) -> Self {
         Self {
             page,
-            fleet: match filter {
-                Filter::Fleet(fleet) => Some(fleet.to_string()),
-                Filter::InTrouble | Filter::All => None,
-            },
-            trouble: matches!(filter, Filter::InTrouble),
+            fleet: None,
+            trouble: true,
             devices: found.iter().map(DeviceRow::from).collect(),
-            next: next.map(|last| format!("/devices?{query}after={}", last.id)),
+            next: next(found, "trouble=1&"),
+            filter: String::new(),
+            refused: None,
+            matched: None,
+            views: vec![],
+            label_keys: vec![],
         }
+    }
+
+    pub fn of(page: Page, wanted: Wanted<'_>, found: DeviceListDetails) -> Self {
+        let DeviceListDetails { devices, matched, refused, views, label_keys } = found;
+        let filter = wanted.filter.trim();
+        let fleet = wanted.fleet.map(|fleet| format!("fleet={fleet}&")).unwrap_or_default();
+        let query = match filter.is_empty() {
+            true => fleet,
+            false => format!("{fleet}filter={}&", query_value(filter)),
+        };
+        let is_of_all = wanted.fleet.is_none();
+        Self {
+            page,
+            fleet: wanted.fleet.map(ToString::to_string),
+            trouble: false,
+            devices: devices.iter().map(DeviceRow::from).collect(),
+            next: next(&devices, &query),
+            filter: wanted.filter.to_owned(),
+            refused: refused.map(|e| RefusedFilter {
+                shown: format!(
+                    "{}\n{}",
+                    wanted.filter.replace(['\n', '\r', '\t'], " "),
+                    e.pointer()
+                ),
+                error: format!("Column {}: {}", e.column, e.message),
+                hint: e.hint,
+            }),
+            matched: matched
+                .filter(|count| *count > 0 && is_of_all)
+                .map(|count| Matched { count, phrase: revocation_phrase(count) }),
+            views: views.into_iter().map(ViewLink::from).collect(),
+            label_keys: label_keys.into_iter().map(|info| info.key.to_string()).collect(),
+        }
+    }
+}
+
+/// The path of the page after a full one.
+fn next(found: &[Device], query: &str) -> Option<String> {
+    let last = found.last().filter(|_| found.len() == ROWS as usize)?;
+    Some(format!("/devices?{query}after={}", last.id))
+}
+
+impl From<View> for ViewLink {
+    fn from(view: View) -> Self {
+        let path = list_path(&view.filter);
+        Self { name: view.name.to_string(), filter: view.filter, path }
     }
 }
 
@@ -125,15 +201,21 @@ pub struct DevicePage {
     forgivable: Option<String>,
     boot: Vec<Fact>,
     update: Vec<Fact>,
+    why: WhyCard,
     certificate: Vec<Fact>,
     telemetry: Vec<Fact>,
     attestation: AttestationCard,
     recovery: Option<RecoveryCard>,
+    note: String,
+    labels: Vec<(String, String)>,
+    label_keys: Vec<String>,
+    replaced_by: Option<String>,
 }
 
 impl DevicePage {
     pub fn of(page: Page, details: DeviceDetails) -> Self {
-        let DeviceDetails { device, attestation, recovery_key, has_lost_its_seal } = details;
+        let DeviceDetails { device, why, attestation, recovery_key, has_lost_its_seal, label_keys } =
+            details;
         let trouble = trouble(&device).or_else(|| has_lost_its_seal.then(unsealed));
         Self {
             page,
@@ -144,10 +226,19 @@ impl DevicePage {
             forgivable: forgivable(&device),
             boot: boot(&device),
             update: update(&device),
+            why: WhyCard::of(&why),
             certificate: certificate(&device),
             telemetry: telemetry(&device),
             attestation: AttestationCard::of(attestation, device.online),
             recovery: recovery_key.as_ref().map(RecoveryCard::from),
+            note: device.note.unwrap_or_default(),
+            labels: device
+                .labels
+                .iter()
+                .map(|(key, value)| (key.to_string(), value.clone()))
+                .collect(),
+            label_keys: label_keys.into_iter().map(|info| info.key.to_string()).collect(),
+            replaced_by: device.replaced_by.map(|id| id.to_string()),
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct FleetPage {
     page: Page,
     fleet: String,
     devices: u64,
+    channel: Option<String>,
+    pin: Option<(String, String)>,
     minimums: [MinimumLevel; 3],
     levels: Vec<(&'static str, &'static str)>,
     pinned: bool,
@@ -48,11 +50,13 @@ pub struct FleetPage {
 
 impl FleetPage {
     pub fn of(page: Page, details: &FleetDetails) -> Self {
-        let FleetDetails { fleet, policy, secrets } = details;
+        let FleetDetails { fleet, channel, policy, secrets } = details;
         Self {
             page,
             fleet: fleet.name.to_string(),
             devices: fleet.devices,
+            channel: channel.release.as_ref().map(ToString::to_string),
+            pin: channel.pin.as_ref().map(|p| (p.release.to_string(), p.reason.clone())),
             minimums: minimums(policy),
             levels: Level::ALL.into_iter().map(|l| (l.code(), l.title())).collect(),
             pinned: policy.firmware == Firmware::Pinned,

@@ -35,6 +35,7 @@ pub fn category_words(category: Category) -> &'static str {
 pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
     let badge = match phase {
         DevicePhase::Blocked => Badge::new("warn", "blocked"),
+        DevicePhase::Held => Badge::new("warn", "held"),
         DevicePhase::Offered => Badge::new("", "offered"),
         DevicePhase::Pending => Badge::new("", "pending"),
         DevicePhase::Unreached => Badge::new("warn", "unreached"),
@@ -59,6 +60,7 @@ pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
         DevicePhase::Failed { code } => format!("{code:?}"),
         DevicePhase::Blocked => "its attestation level is below the minimum of its fleet for updates: see its attestation".into(),
         DevicePhase::Pending => "it waits for its wave, for a place, or for the rollout to be resumed".into(),
+        DevicePhase::Held => "a gate holds it back, and the rollout goes on without it: see why on its page".into(),
         DevicePhase::Unreached => "it did not start, and the rollout goes on without it; it gets it when it returns".into(),
         DevicePhase::Silent => "it started, and is not heard of: an error until it returns".into(),
         DevicePhase::Unconfirmed => "it ran the release but did not reach the server; it tries again once the previous version has reached the server".into(),

@@ -1,12 +1,12 @@
 //! Pages of devices: text of devices is never markup.
 
-use super::Browser;
+use super::{Browser, OURS};
 use crate::rollout::report_of;
 use crate::world::World;
 use fleeti_core::update::{FailureCode, RollbackReason, State};
 use fleeti_core::wire::alarm::AlarmKind;
 
-#[actix_web::test]
+#[tokio::test]
 async fn what_a_device_says_is_never_markup() {
     let world = World::new().await;
     let browser = Browser::new(&world);
@@ -52,7 +52,7 @@ async fn what_a_device_says_is_never_markup() {
     }
 }
 
-#[actix_web::test]
+#[tokio::test]
 async fn the_page_of_a_device_says_what_to_do_about_its_kind_of_alarm() {
     let world = World::new().await;
     let browser = Browser::new(&world);
@@ -78,4 +78,61 @@ async fn the_page_of_a_device_says_what_to_do_about_its_kind_of_alarm() {
             assert_eq!(page.contains(&hint), kind == Some(other), "{other:?}: {page}");
         }
     }
+}
+
+#[tokio::test]
+async fn the_list_shows_the_devices_of_a_filter_and_points_at_its_error() {
+    let world = World::new().await;
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    let (a, b) = (world.enroll().await, world.enroll().await);
+    let post = async |path: &str, body: &str| {
+        let response = browser.post(path, &session, OURS, body).await;
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let about = format!("/devices/{}/about", a.id);
+    let (status, _) = post(&about, "name=%3Cb%3EDesk&note=two%0D%0Alines").await;
+    assert_eq!(status, 303);
+    let page = async |path: &str| browser.get(path, &session).await.text().await.unwrap();
+    let found = page("/devices?filter=%3Cb%3Edesk").await;
+    assert!(found.contains("a test is missing") && !found.contains("<b>desk"), "{found}");
+    let found = page("/devices?filter=desk").await;
+    assert!(found.contains(a.id.as_str()) && !found.contains(b.id.as_str()), "{found}");
+    assert!(!found.contains("<b>Desk") && found.contains("1 devices that you may change"));
+    let wrong = page("/devices?filter=desk+and+versoin%3C2").await;
+    assert!(wrong.contains("\n         ^</pre>") && wrong.contains("write version"), "{wrong}");
+    assert!(!wrong.contains(a.id.as_str()), "{wrong}");
+    assert_eq!(post("/devices/views", "name=desks&filter=desk").await.0, 303);
+    assert!(page("/devices").await.contains("href=\"/devices?filter=desk\""));
+    let change =
+        |confirm: &str| format!("filter=desk&expected=1&reason=unspecified&confirm={confirm}");
+    assert_eq!(post("/devices/change", &change("yes")).await.0, 422);
+    assert!(!world.client.device(&a.id).await.unwrap().revoked);
+    assert_eq!(post("/devices/change", &change("revoke+1+device")).await.0, 303);
+    assert!(world.client.device(&a.id).await.unwrap().revoked);
+    assert!(!world.client.device(&b.id).await.unwrap().revoked);
+    assert_eq!(post("/devices/views/desks/remove", "").await.0, 303);
+}
+
+#[tokio::test]
+async fn the_page_of_a_device_says_why_it_gets_no_release_and_takes_orders() {
+    let world = World::new().await;
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    let device = world.enroll().await;
+    let path = format!("/devices/{}", device.id);
+    let shown = async || browser.get(&path, &session).await.text().await.unwrap();
+    assert!(shown().await.contains("its fleet has no release to run"));
+    let order = format!("{path}/updates");
+    let body = "type=hold&reason=%3Cb%3Eexhibition";
+    assert_eq!(browser.post(&order, &session, OURS, body).await.status(), 303);
+    let page = shown().await;
+    assert!(page.contains("exhibition") && !page.contains("<b>exhibition"), "{page}");
+    assert!(page.contains("Resume updates"), "{page}");
+    assert_eq!(browser.post(&order, &session, OURS, "type=unhold").await.status(), 303);
+    assert!(!shown().await.contains("Resume updates"));
+    let body = "type=move&fleet=shop&reason=sold";
+    assert_eq!(browser.post(&order, &session, OURS, body).await.status(), 303);
+    assert!(shown().await.contains("/fleets/shop"));
+    assert_eq!(browser.post(&order, &session, None, body).await.status(), 403);
 }

@@ -1,0 +1,95 @@
+//! `fleeti device`: what is ordered for the updates of a device.
+
+use super::super::server::Server;
+use super::super::why::explained;
+use crate::CommandResult;
+use crate::output::{Failure, Output};
+use clap::Subcommand;
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::wire::updates::UpdateOrder;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What to order for the updates of a device.
+#[derive(Subcommand)]
+pub enum Order {
+    /// Offer a device no release, until a time or until `fleeti device resume-updates`. It stays
+    /// connected.
+    HoldUpdates {
+        /// Id of the device.
+        device: DeviceId,
+        /// Reason, shown by `fleeti why` and kept in the audit log.
+        #[arg(long)]
+        reason: String,
+        /// Hours until the hold ends; without it, until it is ended.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+        hours: Option<u64>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// End the hold of a device's updates.
+    ResumeUpdates {
+        /// Id of the device.
+        device: DeviceId,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Pin a device to a release: it is offered this one, and no other.
+    Pin {
+        /// Id of the device.
+        device: DeviceId,
+        /// The release.
+        #[arg(long)]
+        release: ReleaseName,
+        /// Reason, shown by `fleeti why` and kept in the audit log.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// End the pin of a device. It follows its fleet again.
+    Unpin {
+        /// Id of the device.
+        device: DeviceId,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Move a device to another fleet. It is offered what that fleet should run, and gets that
+    /// fleet's secrets and policy.
+    Move {
+        /// Id of the device.
+        device: DeviceId,
+        /// The fleet.
+        #[arg(long)]
+        fleet: FleetId,
+        /// Reason, for the audit log.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+pub fn run(order: Order, output: &Output) -> CommandResult {
+    let (device, order, server) = match order {
+        Order::HoldUpdates { device, reason, hours, server } => {
+            let until_s = hours.map(in_hours).transpose()?;
+            (device, UpdateOrder::Hold { reason, until_s }, server)
+        }
+        Order::ResumeUpdates { device, server } => (device, UpdateOrder::Unhold {}, server),
+        Order::Pin { device, release, reason, server } => {
+            (device, UpdateOrder::Pin { release, reason }, server)
+        }
+        Order::Unpin { device, server } => (device, UpdateOrder::Unpin {}, server),
+        Order::Move { device, fleet, reason, server } => {
+            (device, UpdateOrder::Move { fleet, reason }, server)
+        }
+    };
+    let why = server.ask(async |c| c.order_updates(&device, &order).await)?;
+    output.data(&why, explained);
+    Ok(())
+}
+
+fn in_hours(hours: u64) -> Result<u64, Failure> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(Failure::plain)?;
+    Ok(now.as_secs().saturating_add(hours.saturating_mul(3600)))
+}

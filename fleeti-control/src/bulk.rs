@@ -1,0 +1,131 @@
+//! Changes of all devices that a filter matches: first a preview with their number, then the change
+//! with that number.
+
+use crate::accounts::actor::Actor;
+use crate::context::ContextRef;
+use crate::devices::search;
+use crate::error::Error;
+use crate::labels;
+use crate::trust::revocation;
+use fleeti_core::filter::Filter;
+use fleeti_core::id::DeviceId;
+use fleeti_core::wire::accounts::Permission;
+use fleeti_core::wire::api::Event;
+use fleeti_core::wire::labels::{
+    Change, ChangeDevices, DevicesChanged, LABELLED_MAX, PREVIEW, REVOKED_MAX, revocation_phrase,
+};
+use fleeti_core::wire::problem::Code;
+use fleeti_store::{self as store, Tx};
+
+/// Maximum number of devices whose change is published.
+const PUBLISHED_MAX: usize = 100;
+
+/// Shows or changes the devices that a filter matches and the actor may change.
+///
+/// # Errors
+/// [`Code::Invalid`] for a filter or label that is refused, and for a revocation that is not
+/// confirmed; [`Code::Forbidden`] without the permission for any fleet; [`Code::Conflict`] for
+/// another number of devices than expected, or too many.
+pub async fn change(
+    cx: &ContextRef,
+    by: &Actor,
+    request: &ChangeDevices,
+) -> Result<DevicesChanged, Error> {
+    let (permission, max) = match &request.change {
+        Change::Label { .. } | Change::Unlabel { .. } => (Permission::Operate, LABELLED_MAX),
+        Change::Revoke { .. } => (Permission::Revoke, REVOKED_MAX),
+    };
+    if !by.may_somewhere(permission) {
+        return Err(by.refused(permission, crate::accounts::actor::Scope::All));
+    }
+    let filter = search::parsed(cx, &request.filter).await?.map_err(search::refused)?;
+    if filter.is_empty() {
+        return Err(Error::new(Code::Invalid, "the filter is empty, and would match every device")
+            .hint("write a filter such as site=berlin"));
+    }
+    let mut tx = cx.db.write().await?;
+    let limit = u32::try_from(max + 1).unwrap_or(u32::MAX);
+    let ids = search::ids_in(cx, &mut tx, (by, permission), &filter, limit).await?;
+    check_label(&mut tx, &request.change).await?;
+    let Some(expected) = request.expected else {
+        drop(tx);
+        let devices = search::count(cx, by, permission, &filter).await?;
+        return Ok(changed(devices, &ids, false));
+    };
+    check(request, expected, ids.len() as u64, max)?;
+    apply(cx, by, tx, (&request.change, &filter), &ids).await?;
+    Ok(changed(expected, &ids, true))
+}
+
+fn changed(devices: u64, ids: &[DeviceId], done: bool) -> DevicesChanged {
+    DevicesChanged { devices, first: ids.iter().take(PREVIEW).cloned().collect(), done }
+}
+
+async fn check_label(tx: &mut Tx<'_>, change: &Change) -> Result<(), Error> {
+    let keys = store::labels::keys_in(tx).await?;
+    match change {
+        Change::Label { key, value } => match labels::wrong(&keys, key, value) {
+            Some(wrong) => {
+                Err(Error::new(Code::Invalid, wrong.message.clone()).errors(vec![wrong]))
+            }
+            None => Ok(()),
+        },
+        Change::Unlabel { key } if !keys.contains_key(key) => {
+            Err(Error::new(Code::Invalid, format!("there is no label key {key}")))
+        }
+        Change::Unlabel { .. } | Change::Revoke { .. } => Ok(()),
+    }
+}
+
+fn check(request: &ChangeDevices, expected: u64, found: u64, max: u64) -> Result<(), Error> {
+    if found > max {
+        let text = format!("the filter matches more than {max} devices, the most for one change");
+        return Err(Error::new(Code::Conflict, text).hint("add tests to the filter"));
+    }
+    if found != expected {
+        let text = format!("the filter matches {found} devices now, not {expected}");
+        return Err(Error::new(Code::Conflict, text).hint("look at the preview again"));
+    }
+    let phrase = revocation_phrase(expected);
+    let is_confirmed = request.confirm.as_deref() == Some(phrase.as_str());
+    if matches!(request.change, Change::Revoke { .. }) && !is_confirmed {
+        let text = format!("a revocation is confirmed by the text {phrase:?}");
+        return Err(Error::new(Code::Invalid, text));
+    }
+    Ok(())
+}
+
+async fn apply(
+    cx: &ContextRef,
+    by: &Actor,
+    mut tx: Tx<'_>,
+    (change, filter): (&Change, &Filter),
+    ids: &[DeviceId],
+) -> Result<(), Error> {
+    let devices: Vec<_> = ids.iter().collect();
+    let said = match change {
+        Change::Label { key, value } => {
+            let keys = store::labels::keys_in(&mut tx).await?;
+            let all: Vec<_> =
+                ids.iter().map(|device| labels::label(&keys, device, key, value)).collect();
+            store::labels::set(&mut tx, &all).await?;
+            labels::check_number(&mut tx, &devices).await?;
+            format!("{key}={value:?}")
+        }
+        Change::Unlabel { key } => {
+            store::labels::unset(&mut tx, key, &devices).await?;
+            format!("-{key}")
+        }
+        Change::Revoke { reason } => format!("revoke {}", reason.as_str()),
+    };
+    let subject = format!("{said} on {} devices of {filter}", ids.len());
+    cx.audit(&mut tx, by.act("device.change-all", subject)).await?;
+    tx.commit().await?;
+    if let Change::Revoke { reason } = change {
+        return revocation::revoke_all(cx, by, ids.to_vec(), *reason).await;
+    }
+    for id in ids.iter().take(PUBLISHED_MAX) {
+        cx.publish(Event::Device { id: id.clone() });
+    }
+    Ok(())
+}

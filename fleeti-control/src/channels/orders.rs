@@ -1,0 +1,127 @@
+//! What operators order for the updates of a device: holds, pins and moves.
+
+use super::checks::{check_release, checked_reason};
+use crate::accounts::actor::{Actor, Scope};
+use crate::attestation::policy;
+use crate::context::Context;
+use crate::devices;
+use crate::error::Error;
+use crate::events::After;
+use fleeti_core::foreign::Foreign;
+use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::rollout::gates::{Hold, Pin};
+use fleeti_core::wire::accounts::Permission;
+use fleeti_core::wire::api::Event;
+use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::updates::UpdateOrder;
+use fleeti_store::known::Situation;
+use fleeti_store::{self as store, Tx};
+
+/// Orders something for the updates of a device, and decides about its offer again.
+///
+/// # Errors
+/// [`Code::Invalid`] for a reason that is empty or too long, or an end that has passed;
+/// [`Code::NotFound`] for an unknown device or release; [`Code::Conflict`] for a device that is
+/// revoked, or that a rollout updates when it is to be moved; [`Code::Forbidden`] for a fleet that
+/// the actor may not move it to.
+pub async fn order(
+    cx: &Context,
+    by: &Actor,
+    device: &DeviceId,
+    order: &UpdateOrder,
+) -> Result<(), Error> {
+    let mut tx = cx.db.write().await?;
+    devices::in_service(&mut tx, device).await?;
+    let (name, subject, mut after) = match order {
+        UpdateOrder::Hold { reason, until_s } => {
+            let reason = checked_reason(reason)?;
+            if until_s.is_some_and(|until_s| until_s <= cx.now_s()) {
+                let text = "until_s has passed";
+                return Err(Error::new(Code::Invalid, text).hint("give a time in the future"));
+            }
+            let hold = Hold { reason: reason.to_owned(), until_s: *until_s };
+            store::known::set_hold(&mut tx, device, Some(&hold)).await?;
+            let until = until_s.map_or_else(String::new, |until_s| format!(" until {until_s}"));
+            ("device.hold", format!("{device}{until} {}", Foreign::log(reason)), After::default())
+        }
+        UpdateOrder::Unhold {} => {
+            store::known::set_hold(&mut tx, device, None).await?;
+            ("device.unhold", device.to_string(), After::default())
+        }
+        UpdateOrder::Pin { release, reason } => {
+            let reason = checked_reason(reason)?;
+            check_release(cx, &mut tx, release).await?;
+            let pin = Pin { release: release.clone(), reason: reason.to_owned() };
+            store::known::set_pin(&mut tx, device, Some(&pin)).await?;
+            let subject = format!("{device} {release} {}", Foreign::log(reason));
+            ("device.pin", subject, After::default())
+        }
+        UpdateOrder::Unpin {} => {
+            ("device.unpin", device.to_string(), unpin(cx, &mut tx, device).await?)
+        }
+        UpdateOrder::Move { fleet, reason } => {
+            by.authorize(Permission::Rollout, Scope::Fleet(fleet))?;
+            let reason = checked_reason(reason)?;
+            let (from, after) = leave(cx, &mut tx, device, fleet).await?;
+            let subject = format!("{device} {from} {fleet} {}", Foreign::log(reason));
+            ("device.move", subject, after)
+        }
+    };
+    cx.audit(&mut tx, by.act(name, subject)).await?;
+    after.merge(policy::look_again(cx, &mut tx, device).await?);
+    tx.commit().await?;
+    cx.dispatch(after);
+    cx.publish(Event::Device { id: device.clone() });
+    Ok(())
+}
+
+async fn situation(cx: &Context, tx: &mut Tx<'_>, device: &DeviceId) -> Result<Situation, Error> {
+    let found = store::known::situation(tx, device, cx.now_s()).await?;
+    found.ok_or_else(|| Error::not_found("device", device.as_str()))
+}
+
+/// Ends a pin, and withdraws what it offered if the device does not run it.
+async fn unpin(cx: &Context, tx: &mut Tx<'_>, device: &DeviceId) -> Result<After, Error> {
+    let known = situation(cx, tx, device).await?.device.known;
+    store::known::set_pin(tx, device, None).await?;
+    let pinned = known.pin.map(|pin| pin.release);
+    match pinned.filter(|pinned| known.running.as_ref() != Some(pinned)) {
+        None => Ok(After::default()),
+        Some(pinned) => {
+            let desired =
+                store::desired::withdraw(tx, std::slice::from_ref(device), &pinned).await?;
+            Ok(After { desired, ..After::default() })
+        }
+    }
+}
+
+/// Moves a device to a fleet. What its old fleet offered is withdrawn. Returns the old fleet.
+async fn leave(
+    cx: &Context,
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    fleet: &FleetId,
+) -> Result<(FleetId, After), Error> {
+    let Situation { fleet: from, device: found, active, .. } = situation(cx, tx, device).await?;
+    let conflict = |text: String| Error::new(Code::Conflict, text);
+    if from == *fleet {
+        return Err(conflict(format!("{device} is in fleet {fleet} already")));
+    }
+    let is_part = |active: &fleeti_core::rollout::gates::Active| {
+        active.row.as_ref().is_some_and(|(phase, _)| !phase.is_finished())
+    };
+    if let Some(active) = active.filter(is_part) {
+        let text = format!("{device} is part of rollout {}, which has not ended", active.rollout);
+        return Err(conflict(text).hint("wait for it to end, or abort it"));
+    }
+    store::known::set_fleet(tx, device, fleet).await?;
+    let known = found.known;
+    let offered = known.desired.filter(|desired| known.running.as_ref() != Some(desired));
+    let desired = match offered {
+        None => Vec::new(),
+        Some(offered) => {
+            store::desired::withdraw(tx, std::slice::from_ref(device), &offered).await?
+        }
+    };
+    Ok((from, After { desired, ..After::default() }))
+}

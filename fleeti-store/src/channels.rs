@@ -1,0 +1,91 @@
+//! What each fleet should run when no rollout updates it.
+
+use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
+use fleeti_core::id::{FleetId, ReleaseName};
+use fleeti_core::rollout::gates::{FleetTarget, Pin};
+use fleeti_core::wire::updates::Channel;
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    release_name: Option<String>,
+    rollout: Option<String>,
+    since_s: i64,
+    pinned: Option<String>,
+    pin_reason: Option<String>,
+}
+
+/// The target of a fleet by its columns.
+pub(super) fn target_of(
+    channel: Option<&str>,
+    pinned: Option<&str>,
+    reason: Option<&str>,
+) -> Result<FleetTarget, StoreError> {
+    let parse = |name: &str| name.parse::<ReleaseName>().map_err(StoreError::value);
+    let pin = pinned.map(parse).transpose()?;
+    let reason = reason.unwrap_or_default().to_owned();
+    let channel = channel.map(parse).transpose()?;
+    Ok(FleetTarget { channel, pin: pin.map(|release| Pin { release, reason }) })
+}
+
+/// The channel of a fleet; an empty one if no rollout has succeeded.
+pub async fn get(pool: &Pool, fleet: &FleetId) -> Result<Channel, StoreError> {
+    let sql =
+        "SELECT release_name, rollout, since_s, pinned, pin_reason FROM channels WHERE fleet = $1";
+    let row: Option<Row> = sql::query_as(sql).bind(fleet.as_str()).fetch_optional(pool).await?;
+    let empty =
+        Channel { fleet: fleet.clone(), release: None, rollout: None, since_s: None, pin: None };
+    let Some(row) = row else { return Ok(empty) };
+    let FleetTarget { channel, pin } =
+        target_of(row.release_name.as_deref(), row.pinned.as_deref(), row.pin_reason.as_deref())?;
+    let since_s = channel.as_ref().map(|_| from_seconds(row.since_s));
+    Ok(Channel { release: channel, rollout: row.rollout, since_s, pin, ..empty })
+}
+
+/// A rollout succeeded: the channel of its fleet points at its release.
+pub async fn moved(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    release: &ReleaseName,
+    rollout: &str,
+    now_s: u64,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO channels (fleet, release_name, rollout, since_s) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (fleet) DO UPDATE SET release_name = excluded.release_name, \
+        rollout = excluded.rollout, since_s = excluded.since_s";
+    sql::query(sql)
+        .bind(fleet.as_str())
+        .bind(release.to_string())
+        .bind(rollout)
+        .bind(seconds(now_s))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Pins a fleet to a release, or ends that.
+pub async fn set_pin(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    pin: Option<&Pin>,
+    now_s: u64,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO channels (fleet, since_s, pinned, pin_reason) VALUES ($1, $2, $3, $4) \
+        ON CONFLICT (fleet) DO UPDATE SET pinned = excluded.pinned, pin_reason = excluded.pin_reason";
+    sql::query(sql)
+        .bind(fleet.as_str())
+        .bind(seconds(now_s))
+        .bind(pin.map(|pin| pin.release.to_string()))
+        .bind(pin.map(|pin| pin.reason.as_str()))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// What a fleet is pinned to.
+pub async fn pin(connection: &mut Connection, fleet: &FleetId) -> Result<Option<Pin>, StoreError> {
+    let sql = "SELECT pinned, pin_reason FROM channels WHERE fleet = $1 AND pinned IS NOT NULL";
+    let row: Option<(String, Option<String>)> =
+        sql::query_as(sql).bind(fleet.as_str()).fetch_optional(connection).await?;
+    let Some((pinned, reason)) = row else { return Ok(None) };
+    Ok(target_of(None, Some(&pinned), reason.as_deref())?.pin)
+}

@@ -1,0 +1,148 @@
+//! What fleets and devices should run.
+
+use crate::databases::on_both;
+
+on_both! {
+    a_channel_moves_and_its_pin_goes_first,
+    holds_pins_and_penalties_come_back_and_end,
+    a_situation_has_the_row_of_the_active_rollout,
+}
+
+mod test {
+    use crate::databases::Place;
+    use fleeti_core::id::{DeviceId, FleetId};
+    use fleeti_core::rollout::device::Device;
+    use fleeti_core::rollout::gates::{Hold, Penalty, Pin};
+    use fleeti_core::rollout::header::Header;
+    use fleeti_core::rollout::{Counts, DevicePhase, Phase};
+    use fleeti_core::wire::device::Telemetry;
+    use fleeti_store::devices::{self, Certified, WithCertificate};
+    use fleeti_store::rollout_devices::Joining;
+    use fleeti_store::rollouts::StoredRollout;
+    use fleeti_store::{Db, channels, desired, known, rollout_devices, rollouts};
+
+    fn fleet() -> FleetId {
+        "demo".parse().unwrap()
+    }
+
+    fn pin(release: &str) -> Pin {
+        Pin { release: release.parse().unwrap(), reason: "lab".into() }
+    }
+
+    async fn enrolled(db: &Db) -> DeviceId {
+        let id: DeviceId = "device-1".parse().unwrap();
+        let certificate = Certified {
+            key_sha256: "key".into(),
+            serial: "01".into(),
+            pem: "pem".into(),
+            certificate_sha256: "cert".into(),
+            not_after_s: 1_000,
+            issuer: "ca".into(),
+            is_in_tpm: false,
+        };
+        let new = WithCertificate { device: &id, fleet: &fleet(), certificate: &certificate };
+        let mut tx = db.write().await.unwrap();
+        devices::insert_new(&mut tx, &[new], 1).await.unwrap();
+        tx.commit().await.unwrap();
+        id
+    }
+
+    pub async fn a_channel_moves_and_its_pin_goes_first(place: Place) {
+        let db = place.open().await;
+        let empty = channels::get(db.pool(), &fleet()).await.unwrap();
+        assert_eq!((empty.release, empty.pin), (None, None));
+        let mut tx = db.write().await.unwrap();
+        channels::set_pin(&mut tx, &fleet(), Some(&pin("kiosk@5")), 3).await.unwrap();
+        assert_eq!(channels::pin(&mut tx, &fleet()).await.unwrap(), Some(pin("kiosk@5")));
+        for (release, at_s) in [("kiosk@1", 5), ("kiosk@2", 7)] {
+            let release = release.parse().unwrap();
+            channels::moved(&mut tx, &fleet(), &release, "rollout-1", at_s).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        let moved = channels::get(db.pool(), &fleet()).await.unwrap();
+        assert_eq!(
+            (moved.release.unwrap().to_string().as_str(), moved.since_s),
+            ("kiosk@2", Some(7))
+        );
+        assert_eq!(
+            (moved.rollout.as_deref(), moved.pin),
+            (Some("rollout-1"), Some(pin("kiosk@5")))
+        );
+        let mut tx = db.write().await.unwrap();
+        channels::set_pin(&mut tx, &fleet(), None, 9).await.unwrap();
+        assert_eq!(channels::pin(&mut tx, &fleet()).await.unwrap(), None);
+    }
+
+    pub async fn holds_pins_and_penalties_come_back_and_end(place: Place) {
+        let db = place.open().await;
+        let id = enrolled(&db).await;
+        let hold = Hold { reason: "exhibition".into(), until_s: Some(100) };
+        let version = "2".parse().unwrap();
+        let penalty = Penalty { version, failures: 3, until_s: Some(200) };
+        let telemetry = Telemetry {
+            uptime_s: 1,
+            load_milli: 1,
+            memory_used_kib: 1,
+            memory_total_kib: 1,
+            agent_memory_kib: 1,
+            data_used_kib: 1,
+            data_total_kib: 1,
+        };
+        let mut tx = db.write().await.unwrap();
+        assert!(!devices::telemetry(&mut tx, &id, &telemetry, 99).await.unwrap());
+        known::set_hold(&mut tx, &id, Some(&hold)).await.unwrap();
+        known::set_pin(&mut tx, &id, Some(&pin("kiosk@2"))).await.unwrap();
+        known::set_penalty(&mut tx, &id, &penalty).await.unwrap();
+        let (of, found) = known::get(&mut tx, &id, 1).await.unwrap().unwrap();
+        assert_eq!((of, found.known.hold), (fleet(), Some(hold)));
+        assert_eq!((found.known.pin, found.known.penalty), (Some(pin("kiosk@2")), Some(penalty)));
+        for (now_s, is_due) in [(99, false), (100, true)] {
+            assert_eq!(devices::telemetry(&mut tx, &id, &telemetry, now_s).await.unwrap(), is_due);
+        }
+        known::end_due(&mut tx, &id, 100).await.unwrap();
+        assert!(!devices::telemetry(&mut tx, &id, &telemetry, 101).await.unwrap());
+        assert!(devices::telemetry(&mut tx, &id, &telemetry, 200).await.unwrap());
+        known::end_due(&mut tx, &id, 200).await.unwrap();
+        let after = known::after(&mut tx, &fleet(), ("", 10), 201).await.unwrap();
+        let found = &after[0].1.known;
+        assert_eq!((&found.hold, found.penalty.as_ref().unwrap().failures), (&None, 3));
+        assert!(!devices::telemetry(&mut tx, &id, &telemetry, 300).await.unwrap());
+        desired::forgive(&mut tx, &id, &"1".parse().unwrap()).await.unwrap();
+        assert!(known::of(&mut tx, &[&id], 1).await.unwrap()[0].1.known.penalty.is_some());
+        desired::forgive(&mut tx, &id, &"2".parse().unwrap()).await.unwrap();
+        assert_eq!(known::of(&mut tx, &[&id], 1).await.unwrap()[0].1.known.penalty, None);
+        known::set_pin(&mut tx, &id, None).await.unwrap();
+        known::set_fleet(&mut tx, &id, &"other".parse().unwrap()).await.unwrap();
+        let (of, found) = known::get(&mut tx, &id, 1).await.unwrap().unwrap();
+        assert_eq!((of.as_str(), found.known.pin), ("other", None));
+    }
+
+    pub async fn a_situation_has_the_row_of_the_active_rollout(place: Place) {
+        let db = place.open().await;
+        let id = enrolled(&db).await;
+        let mut tx = db.write().await.unwrap();
+        let nobody = "nobody".parse().unwrap();
+        assert!(known::situation(&mut tx, &nobody, 1).await.unwrap().is_none());
+        assert_eq!(known::situation(&mut tx, &id, 1).await.unwrap().unwrap().active, None);
+        let rollout = StoredRollout {
+            id: "r".into(),
+            fleet: fleet(),
+            created_s: 1,
+            release: "kiosk@2".parse().unwrap(),
+            header: Header { phase: Phase::Running, counts: Counts::default(), waves: None },
+            reached: String::new(),
+            appraised: None,
+            withdrawn: None,
+            plan: None,
+            due_s: None,
+        };
+        rollouts::insert(&mut tx, &rollout).await.unwrap();
+        let active = known::situation(&mut tx, &id, 1).await.unwrap().unwrap().active.unwrap();
+        assert_eq!((active.row, active.has_waves, active.phase), (None, false, Phase::Running));
+        let device = Device { phase: DevicePhase::Held, since_s: 1, wave: Some(4) };
+        let joining = Joining { id: id.clone(), device, cohort: Some(1), listed: None };
+        rollout_devices::insert(&mut tx, "r", &[joining]).await.unwrap();
+        let active = known::situation(&mut tx, &id, 1).await.unwrap().unwrap().active.unwrap();
+        assert_eq!(active.row, Some((DevicePhase::Held, Some(4))));
+    }
+}
