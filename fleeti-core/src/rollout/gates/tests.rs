@@ -60,22 +60,11 @@ fn held(until_s: Option<u64>) -> Known {
 
 #[test]
 fn only_a_way_back_offers_a_lower_version() {
-    let (known, policy) = (Known::default(), Policy::usual());
-    let known = Known { running: Some("kiosk@2".parse().unwrap()), ..known };
-    for (source, is_open) in
-        [(Source::Rollout, false), (Source::Channel, false), (Source::WayBack, true)]
-    {
-        let target = Target { release: "kiosk@1".parse().unwrap(), source };
-        let facts = Facts {
-            now_s: 1,
-            is_online: None,
-            known: &known,
-            target: Some(&target),
-            release: ReleaseFacts { is_good: true, is_proved: true },
-            policy: &policy,
-            part: None,
-        };
-        assert_eq!(version(&facts).is_none(), is_open, "{source:?}");
+    let (device, policy) = (known("kiosk@2"), Policy::usual());
+    for source in [Source::Rollout, Source::Channel, Source::Pin, Source::WayBack] {
+        let target = Target { source, ..to("kiosk@1") };
+        let is_open = version(&facts(&device, &target, &policy)).is_none();
+        assert_eq!(is_open, source == Source::WayBack, "{source:?}");
     }
 }
 
