@@ -3,19 +3,23 @@
 use crate::base::debian::{Debian, agent_digest};
 use crate::base::{Base, Inputs, Parts, check_compilers};
 use crate::cache::Cache;
+use crate::contents::Contents;
 pub use crate::error::BuildError;
 use crate::error::io;
 use crate::file::{sha256_file, write_with_folder};
 use crate::ids::Ids;
 use crate::lock::{Lock, LockError, sources_digest};
 use crate::overlay::{Overlay, Trust};
+use crate::provenance;
 pub use crate::record::{BuildRecord, FileRecord, RECORD_MAX, RecordedInputs};
 use crate::refresh::{Moved, add_security, changes};
 use crate::resolve;
 use crate::runner::{Nix, Runner, tee};
+use crate::sbom;
 use crate::step::ArtifactName;
 pub use crate::step::Step;
 use crate::suite;
+use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::manifest::ReferenceValues;
 use fleeti_core::profile::{Profile, Revision, broken_rules};
@@ -261,14 +265,14 @@ pub fn run_with<R: Runner>(
     learn(cache, &inputs.lock, &out, &mut line);
     remember_ids(cache, &inputs.revision, &out)?;
     inputs.lock.write(&out.join("lock.json"))?;
-    let record = BuildRecord {
+    let mut record = BuildRecord {
         schema: 1,
-        release: inputs.release,
+        release: inputs.release.clone(),
         architecture: inputs.revision.profile.architecture,
-        minimum_version: inputs.minimum_version,
+        minimum_version: inputs.minimum_version.clone(),
         inputs: RecordedInputs {
             revision: inputs.revision.number,
-            revision_digest: inputs.revision.digest,
+            revision_digest: inputs.revision.digest.clone(),
             lock_digest: inputs.lock.digest(),
             agent_digest: agent_digest(&inputs.agent)?,
         },
@@ -283,11 +287,32 @@ pub fn run_with<R: Runner>(
         },
         files,
     };
+    document(&inputs, &mut record, cache, &out)?;
     let path = out.join("build.json");
     let text = serde_json::to_vec_pretty(&record)
         .map_err(|source| BuildError::Malformed { path: path.clone(), source })?;
     write_with_folder(&path, &text).map_err(io(&path))?;
     Ok(record)
+}
+
+/// Writes the SBOM and the provenance of a build, and adds them to its record.
+fn document(
+    inputs: &Inputs,
+    record: &mut BuildRecord,
+    cache: &Cache,
+    out: &Path,
+) -> Result<(), BuildError> {
+    let add = |record: &mut BuildRecord, name: &'static str, bytes: Vec<u8>| {
+        let path = out.join(name);
+        fleeti_files::write_durably(&path, &bytes, fleeti_files::PUBLIC).map_err(io(&path))?;
+        let file = FileRecord { size: bytes.len() as u64, sha256: sha256_hex(&bytes) };
+        record.files.insert(ArtifactName::ours(name), file);
+        Ok::<_, BuildError>(())
+    };
+    let sbom = sbom::make(inputs, record, &Contents::read(out)?, cache)?;
+    add(record, sbom::FILE, sbom)?;
+    let provenance = provenance::make(inputs, record)?;
+    add(record, provenance::FILE, provenance)
 }
 
 /// Keeps what the packages of an image brought, for checks of other profiles. A build does not fail
@@ -342,13 +367,15 @@ fn inputs(
 /// Copies the artifacts of a build to its folder.
 fn collect(parts: &Parts, out: &Path) -> Result<BTreeMap<ArtifactName, FileRecord>, BuildError> {
     let mut files = BTreeMap::new();
-    for (name, source) in [
+    let artifacts = [
         ("root.erofs", &parts.root),
         ("root.verity", &parts.verity),
         ("uki.efi", &parts.uki),
         ("systemd-boot.efi", &parts.systemd_boot),
         ("disk.raw", &parts.disk),
-    ] {
+    ];
+    let reports = parts.reports.iter().map(|(name, path)| (*name, path));
+    for (name, source) in artifacts.into_iter().chain(reports) {
         let target = out.join(name);
         copy_sparse(source, &target)?;
         let size = fs::metadata(&target).map_err(io(&target))?.len();
@@ -356,12 +383,6 @@ fn collect(parts: &Parts, out: &Path) -> Result<BTreeMap<ArtifactName, FileRecor
             ArtifactName::ours(name),
             FileRecord { size, sha256: sha256_file(&target).map_err(io(&target))? },
         );
-    }
-    for report in &parts.reports {
-        let target = out.join(report.file_name().unwrap_or_default());
-        // The copy of an earlier run cannot be written: files of the store are read-only.
-        let _ = fs::remove_file(&target);
-        fs::copy(report, &target).map_err(io(&target))?;
     }
     Ok(files)
 }

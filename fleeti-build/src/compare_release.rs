@@ -9,7 +9,7 @@ use crate::compare::{Comparison, Own, fields_of, files, read_plain, small};
 use crate::error::{BuildError, io};
 use crate::file::{open_plain, sha256_file};
 use crate::pieces::{Difference, of_binaries};
-use crate::release::{measured_by, partition_uuids};
+use crate::release::{copied, measured_by};
 use fleeti_core::manifest::{Artifact, CRITICAL_KNOWN, KIND, Manifest, ReferenceValues};
 use fleeti_pki::measured::predicted;
 use fleeti_pki::{authenticode, openpgp, pcr_policy, pe};
@@ -39,14 +39,10 @@ pub fn with_release(
 ) -> Result<Comparison, BuildError> {
     let mut found = Comparison::default();
     let (line, version) = (&own.record.release.line, &own.record.release.version);
-    let (root_uuid, verity_uuid) = partition_uuids(&own.record.root_hash);
     let (uki, boot_loader) = (format!("{line}_{version}.efi"), "systemd-boot.efi".to_owned());
-    let images = [
-        (format!("{line}_{version}_{root_uuid}.root"), "root.erofs"),
-        (format!("{line}_{version}_{verity_uuid}.verity"), "root.verity"),
-    ];
+    let copied = copied(&own.record);
 
-    for (name, part) in &images {
+    for (part, name) in &copied {
         found.differences.extend(files(
             &format!("raw/{name}"),
             &own.directory.join(part),
@@ -68,7 +64,7 @@ pub fn with_release(
         }
     }
     let names: BTreeSet<String> =
-        images.iter().map(|(name, _)| name.clone()).chain([uki, boot_loader]).collect();
+        copied.iter().map(|(_, name)| name.clone()).chain([uki, boot_loader]).collect();
     views(own, release, &names, &mut found);
     for name in &names {
         found.differences.extend(

@@ -18,7 +18,8 @@
 //! that Fleeti and a profile add to a base) · [`runner`] (the only trait that runs Nix) · [`build`]
 //! (builds a profile) · [`record`] (`build.json`) and [`step`] (names of steps and files) ·
 //! [`compare`] and [`compare_release`] (compare another party's build or release with one's own) ·
-//! [`contents`] (every file of an image, and what differs between two) ·
+//! [`contents`] (every file of an image, and what differs between two) · [`sbom`] and
+//! [`provenance`] (what is in a release, and what it was made from) with `purl` ·
 //! [`suite`] (what the packages of a suite bring) · [`pieces`] (where two files differ) ·
 //! [`release`] (signs a build into a release directory) and [`countersign`] (adds a signature) ·
 //! [`disk`] (the disk of one device) · [`mod@file`] (reads, hashes and writes files).
@@ -49,11 +50,14 @@ pub mod overlay;
 pub mod package;
 pub mod pieces;
 mod places;
+pub mod provenance;
+mod purl;
 pub mod record;
 pub mod refresh;
 pub mod release;
 pub mod resolve;
 pub mod runner;
+pub mod sbom;
 mod snapshot;
 mod stanza;
 pub mod step;

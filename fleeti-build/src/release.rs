@@ -2,16 +2,21 @@
 //!
 //! ```text
 //! manifest.json  manifest.<key id>.sig
-//! raw/  <line>_<version>_<uuid>.root  ..._<uuid>.verity  <line>_<version>.efi  systemd-boot.efi  SHA256SUMS  SHA256SUMS.gpg
+//! raw/  <line>_<version>_<uuid>.root  ..._<uuid>.verity  <line>_<version>.efi  systemd-boot.efi
+//!       <line>_<version>.cdx.json  <line>_<version>.intoto.json  SHA256SUMS  SHA256SUMS.gpg
 //! xz/   the same names with .xz, for a device without an agent
 //! ```
 
 use crate::error::BuildError;
 use crate::file::{open_plain, sha256_file};
 use crate::pieces::Difference;
+use crate::provenance;
 use crate::record::{BuildRecord, FileRecord};
+use crate::sbom;
 use fleeti_core::canonical::sha256_hex;
-use fleeti_core::manifest::{Artifact, CRITICAL_KNOWN, KIND, Manifest, ReferenceValues};
+use fleeti_core::manifest::{
+    Artifact, CRITICAL_KNOWN, KIND, Manifest, ReferenceValues, provenance_name, sbom_name,
+};
 use fleeti_pki::manifest::{ReleaseKeys, Signature, Verified, VerifyError};
 use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::signer::Signer;
@@ -123,7 +128,7 @@ pub fn create(
 
     line("checking the build");
     let raw = folder("raw");
-    copy_partitions(build, record, &raw)?;
+    copy_files(build, record, &raw)?;
     let reference_values = sign_programs(build, record, &raw, signers, line)?;
     for entry in sorted_files(&raw)? {
         line(&format!("compressing {entry}"));
@@ -160,14 +165,26 @@ pub fn create(
     Ok(manifest)
 }
 
-/// Copies the root file system and its hash tree, and compares them with the record.
-fn copy_partitions(build: &Path, record: &BuildRecord, raw: &Path) -> Result<(), ReleaseError> {
-    let (name, version) = (&record.release.line, &record.release.version);
+/// Files of a build that a release has as they are: their names in the build, and below `raw/`.
+/// Builds of earlier versions have no SBOM and no provenance.
+pub(crate) fn copied(record: &BuildRecord) -> Vec<(&'static str, String)> {
+    let (line, version) = (&record.release.line, &record.release.version);
     let (root_uuid, verity_uuid) = partition_uuids(&record.root_hash);
-    for (from, uuid, kind) in
-        [("root.erofs", root_uuid, "root"), ("root.verity", verity_uuid, "verity")]
-    {
-        let target = raw.join(format!("{name}_{version}_{uuid}.{kind}"));
+    let mut copied = vec![
+        ("root.erofs", format!("{line}_{version}_{root_uuid}.root")),
+        ("root.verity", format!("{line}_{version}_{verity_uuid}.verity")),
+        (sbom::FILE, sbom_name(&record.release)),
+        (provenance::FILE, provenance_name(&record.release)),
+    ];
+    let is_required = |name: &str| name.starts_with("root.");
+    copied.retain(|(name, _)| is_required(name) || record.files.contains_key(*name));
+    copied
+}
+
+/// Copies the root file system, its hash tree and the documents, and compares them with the record.
+fn copy_files(build: &Path, record: &BuildRecord, raw: &Path) -> Result<(), ReleaseError> {
+    for (from, to) in copied(record) {
+        let target = raw.join(to);
         let (mut file, recorded) = recorded(build, record, from)?;
         let mut copy = fs::File::create(&target).map_err(io(&target))?;
         std::io::copy(&mut file, &mut copy).map_err(io(&target))?;

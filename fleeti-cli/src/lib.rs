@@ -1,7 +1,7 @@
 //! `fleeti`: define, build, sign, publish and roll out Linux images.
 //!
 //! Data goes to stdout, everything else to stderr; `-o json` makes the data one JSON document. Exit
-//! codes: 0 done, 1 failed, 2 wrong usage.
+//! codes: 0 done, 1 failed, 2 wrong usage, 3 (`doctor`) a check failed.
 //!
 //! A library, so that tests can list and run every subcommand of [`command`].
 //!
@@ -70,6 +70,9 @@ enum Command {
     /// Saved views: filters of devices with a name.
     #[command(subcommand)]
     View(commands::view::Command),
+    /// Packages: the devices that have one.
+    #[command(subcommand)]
+    Package(commands::package::Command),
     /// Rollouts: install a release on the devices of a fleet.
     #[command(subcommand)]
     Rollout(commands::rollout::Command),
@@ -80,6 +83,9 @@ enum Command {
     /// Attestation: the levels and claims that devices prove with their TPMs.
     #[command(subcommand)]
     Attest(commands::attest::Command),
+    /// Examine the server: each line says ok, warning or failed, and what to do. Exit code 3: a check
+    /// failed. `fleeti-server doctor` examines a server that does not answer.
+    Doctor(commands::doctor::Doctor),
     /// Secrets of fleets, for devices that prove what they run.
     #[command(subcommand)]
     Secret(commands::secret::Command),
@@ -113,10 +119,12 @@ pub fn main() -> ExitCode {
         Command::Device(command) => commands::device::run(command, &output),
         Command::Label(command) => commands::label::run(command, &output),
         Command::View(command) => commands::view::run(command, &output),
+        Command::Package(command) => commands::package::run(command, &output),
         Command::Rollout(command) => commands::rollout::run(command, &output),
         Command::Channel(command) => commands::channel::run(command, &output),
         Command::Why(command) => commands::why::run(&command, &output),
         Command::Attest(command) => commands::attest::run(command, &output),
+        Command::Doctor(doctor) => commands::doctor::run(&doctor, &output),
         Command::Secret(command) => commands::secret::run(command, &output),
         Command::Audit(command) => commands::audit::run(command, &output),
         Command::Api(api) => commands::api::run(api, &output),

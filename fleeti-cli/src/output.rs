@@ -75,13 +75,15 @@ pub struct Failure {
     findings: Vec<Finding>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    #[serde(skip)]
+    code: u8,
 }
 
 impl Failure {
     /// An error, with a hint what to do.
     pub fn new(error: impl Display, hint: Option<impl Into<String>>) -> Self {
         let hint = hint.map(Into::into);
-        Self { error: error.to_string(), details: vec![], findings: vec![], hint }
+        Self { error: error.to_string(), details: vec![], findings: vec![], hint, code: 1 }
     }
     /// An error without a hint.
     pub fn plain(error: impl Display) -> Self {
@@ -92,6 +94,12 @@ impl Failure {
     #[must_use]
     pub fn with_details(mut self, details: impl Into<Lines>) -> Self {
         self.details.extend(details.into().0);
+        self
+    }
+    /// Sets the exit code.
+    #[must_use]
+    pub fn with_code(mut self, code: u8) -> Self {
+        self.code = code;
         self
     }
     /// Adds what is wrong in a profile, which the details say to people.
@@ -159,7 +167,7 @@ impl Output {
                 eprintln!("{}", foreign::json(&serde_json::to_string(failure).unwrap_or_default()))
             }
         }
-        ExitCode::FAILURE
+        ExitCode::from(failure.code)
     }
 }
 

@@ -29,6 +29,7 @@ mod attestation;
 pub mod danger;
 mod events;
 mod labels;
+mod packages;
 mod pages;
 mod pin;
 mod profiles;
@@ -54,6 +55,7 @@ use fleeti_core::wire::api::{
     RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
 };
 use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
+use fleeti_core::wire::doctor::Diagnosis;
 use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::problem::{Code, Problem, TYPE_PREFIX};
 use fleeti_core::wire::readmission::SignedTransition;
@@ -534,6 +536,13 @@ impl Client {
     /// [`ClientError`].
     pub async fn pair(&self, pair: &Pair) -> Result<Paired> {
         self.post("pairings", pair).await
+    }
+    /// Examines the server: what works, what ends when, and what to do about it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn doctor(&self) -> Result<Diagnosis> {
+        self.get("doctor").await
     }
     /// The trusted intermediate CAs.
     ///

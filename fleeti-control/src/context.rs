@@ -10,6 +10,7 @@ use crate::clock::new_id;
 use crate::enrollment::state::EnrollmentState;
 use crate::error::Error;
 use crate::events::{After, Caused, DomainEvent};
+use crate::figures::Figures;
 use crate::health::state::Health;
 use crate::hub::Hub;
 use crate::pki::Pki;
@@ -60,6 +61,7 @@ pub struct Context {
     pub(crate) alarms: Alarms,
     pub(crate) reactions: &'static [Reaction<Self>],
     pub(crate) health: Health,
+    pub(crate) figures: Figures,
     pub(crate) acts: Acts,
     pub(crate) trust: TrustState,
     pub(crate) enrollment: EnrollmentState,

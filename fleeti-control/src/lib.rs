@@ -10,14 +10,14 @@
 //! Code map, areas: [`devices`], [`enrollment`], [`attestation`], [`boot`], [`secrets`],
 //! [`commands`], [`labels`], [`views`], [`bulk`], [`replacement`] (devices) · [`profiles`], [`suites`], [`builds`], [`releases`], [`rollouts`], [`channels`] (software) ·
 //! [`trust`] (intermediate CAs, CRLs, transitions), [`audit`] (the audit log),
-//! [`accounts`] (people, roles, tokens), [`health`] · [`overview`], [`details`] (what several areas know).
+//! [`accounts`] (people, roles, tokens), [`health`] · [`overview`], [`details`], [`doctor`], [`metrics`] (what several areas know).
 //!
 //! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`],
 //! [`pki`], [`ports`] (what it is given) · [`events`], `reaction`, `reactions` (what areas tell each
 //! other, and who reacts) · [`hub`]
 //! (mailboxes of connected devices) · [`places`], [`ledger`] (fair shares) · [`error`], `again`
 //! (conflicts in the database), [`clock`], [`alarms`], [`signing`] (requests to the signing
-//! service) · [`settle`] (database and audit log after a start).
+//! service) · [`settle`] (database and audit log after a start), [`restored`] (the same after a restore).
 //!
 //! Every function that uses the database returns an error when the database does not answer. The
 //! `# Errors` sections name only the other errors.
@@ -43,14 +43,18 @@ pub mod commands;
 pub mod context;
 pub mod details;
 pub mod devices;
+pub mod doctor;
 pub mod enrollment;
 pub mod error;
 pub mod events;
+mod figures;
 pub mod health;
 pub mod hub;
 pub mod labels;
 pub mod ledger;
+pub mod metrics;
 pub mod overview;
+pub mod packages;
 pub mod pki;
 pub mod places;
 pub mod ports;
@@ -59,6 +63,7 @@ mod reaction;
 mod reactions;
 pub mod releases;
 pub mod replacement;
+pub mod restored;
 pub mod rollouts;
 pub mod secrets;
 pub mod settings;

@@ -74,23 +74,3 @@ pub async fn ready(cx: &Context) -> Result<(), Error> {
 pub async fn healthy(cx: &Context) -> Result<(), Error> {
     Ok(store::releases::newest(cx.db.pool(), 1).await.map(drop)?)
 }
-
-/// Figures about the server, in the text format of Prometheus.
-#[must_use]
-pub fn metrics(cx: &Context) -> String {
-    let hold = cx.db.writer_hold();
-    let seconds = |us: u32| f64::from(us) / 1e6;
-    let name = "fleeti_database_writer_hold_seconds";
-    format!(
-        "# HELP {name} How long the newest 1024 transactions held the only connection that writes.\n\
-         # TYPE {name} summary\n\
-         {name}{{quantile=\"0.5\"}} {}\n\
-         {name}{{quantile=\"0.99\"}} {}\n\
-         {name}{{quantile=\"1\"}} {}\n\
-         {name}_count {}\n",
-        seconds(hold.median_us),
-        seconds(hold.p99_us),
-        seconds(hold.max_us),
-        hold.transactions
-    )
-}

@@ -47,6 +47,15 @@ impl Default for Limits {
     }
 }
 
+/// The certificate of API and pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiCertificate {
+    /// Its file, PEM, leaf first.
+    pub path: PathBuf,
+    /// Whether the server issues and renews it.
+    pub is_self_issued: bool,
+}
+
 /// What an operator configures.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -67,6 +76,8 @@ pub struct Settings {
     pub disk_floor: Option<u64>,
     /// Which files of builds and uploads are kept.
     pub retention: Retention,
+    /// The certificate of API and pages; `None` for plain HTTP.
+    pub api_certificate: Option<ApiCertificate>,
     /// The time that certificates are checked against.
     pub clock: Clock,
 }
@@ -82,6 +93,7 @@ impl Settings {
             trusts_hypervisor: false,
             disk_floor: None,
             retention: Retention::default(),
+            api_certificate: None,
             clock: Clock::default(),
         }
     }

@@ -10,6 +10,7 @@ use crate::audit::state::Acts;
 use crate::context::{Context, ContextRef, Grants};
 use crate::enrollment::batch;
 use crate::enrollment::state::{EnrollmentState, QueuedEnrollment};
+use crate::figures::Figures;
 use crate::health::state::Health;
 use crate::hub::Hub;
 use crate::pki::Pki;
@@ -27,7 +28,7 @@ use crate::trust::access::Access;
 use crate::trust::identity::Credentials;
 use crate::trust::state::TrustState;
 use crate::trust::{self, identity, notice, revocation, upkeep};
-use crate::{health, releases, settle};
+use crate::{health, releases, restored, settle};
 use anyhow::{Context as _, Result};
 use fleeti_signer_client::handle::SignerHandle;
 use fleeti_store::Db;
@@ -102,6 +103,7 @@ pub async fn open<P: Ports + 'static>(
         ports: Arc::clone(&ports) as Arc<dyn Ports>,
         grants: Grants::default(),
         health: Health::default(),
+        figures: Figures::default(),
         build_queued: Notify::new(),
         accounts: AccountsState::new(&accounts),
         alarms: Alarms::default(),
@@ -119,6 +121,8 @@ pub async fn open<P: Ports + 'static>(
     people::prepare(&cx).await.context("the account bootstrap")?;
     health::signer_answered(&cx, has_signer);
     health::look_at_disk(&cx);
+    // Before the first connection: what a restored database does not know of.
+    restored::settle(&cx, has_signer).await.context("after the restore")?;
     // Load revoked devices before the first connection.
     revocation::load_revoked(&cx).await?;
     let is_settled = has_signer && settle::is_settled(&cx).await.context("the audit log")?;

@@ -19,6 +19,9 @@ use crate::error::Error;
 use fleeti_core::profile::IndexedKind;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::suite::{SEARCH_LIMIT_MAX, SEARCH_TEXT_MAX, SuiteSearch};
+use std::fs;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 /// Default number of packages, and of units, that a search returns.
 const SEARCH_LIMIT: u32 = 20;
@@ -39,6 +42,14 @@ pub async fn search(cx: &Context, text: String, limit: Option<u32>) -> Result<Su
         None => Ok(SuiteSearch::default()),
     })
     .await?
+}
+
+/// When a build worker made the index, or found that it is the newest, Unix seconds; `None` without
+/// one.
+#[must_use]
+pub fn made_s(data: &Path) -> Option<u64> {
+    let made = fs::metadata(state::index_of(data)).and_then(|index| index.modified()).ok()?;
+    made.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
 }
 
 fn check_text(text: &str) -> Result<(), Error> {

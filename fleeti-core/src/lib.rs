@@ -23,7 +23,7 @@
 //! [`enrollment`] (the state machines) · [`attestation`]
 //! (levels, claims and appraisal policies) · [`boot_proof`] (proof that a release boots as its
 //! manifest predicts) · [`secure_boot`] (compares the firmware's keys with the enrolled ones) ·
-//! [`package_version`] (the order of versions of packages) · [`size`] (sizes as text) · [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`support`] (end of support of suites) · [`wire`] (HTTP bodies, MQTT
+//! [`doctor`] (judges the facts about a server) · [`package_version`] (the order of versions of packages) · [`size`] (sizes as text) · [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`support`] (end of support of suites) · [`wire`] (HTTP bodies, MQTT
 //! topics and payloads, problem codes).
 //!
 //! **Features**: none. **Errors**: Each parser and each state machine has its own error, which says
@@ -38,6 +38,7 @@ pub mod boot_secret;
 pub mod build;
 pub mod canonical;
 pub mod command_line;
+pub mod doctor;
 pub mod enrollment;
 pub mod filter;
 pub mod foreign;

@@ -167,6 +167,30 @@ impl Manifest {
     pub fn uki(&self) -> Option<&Artifact> {
         self.artifact(&format!("raw/{}_{}.efi", self.release.line, self.release.version))
     }
+
+    /// The SBOM (CycloneDX); releases of earlier versions have none.
+    #[must_use]
+    pub fn sbom(&self) -> Option<&Artifact> {
+        self.artifact(&format!("raw/{}", sbom_name(&self.release)))
+    }
+
+    /// The provenance (in-toto, SLSA); releases of earlier versions have none.
+    #[must_use]
+    pub fn provenance(&self) -> Option<&Artifact> {
+        self.artifact(&format!("raw/{}", provenance_name(&self.release)))
+    }
+}
+
+/// File name of the SBOM of a release, below `raw/`.
+#[must_use]
+pub fn sbom_name(release: &ReleaseName) -> String {
+    format!("{}_{}.cdx.json", release.line, release.version)
+}
+
+/// File name of the provenance of a release, below `raw/`.
+#[must_use]
+pub fn provenance_name(release: &ReleaseName) -> String {
+    format!("{}_{}.intoto.json", release.line, release.version)
 }
 
 /// Whether a path is `raw/<file>` or `xz/<file>`, where the file name has no separator and does not

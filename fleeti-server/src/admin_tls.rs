@@ -6,6 +6,7 @@
 
 use anyhow::{Context, Result, bail};
 use fleeti_control::clock::now_s;
+use fleeti_control::settings::ApiCertificate;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_pki::certificate::{self, Period, Role};
 use fleeti_pki::signer::{Algorithm, SoftKey};
@@ -63,6 +64,21 @@ impl ApiTls {
     #[must_use]
     pub fn of(address: SocketAddr, asked: Option<Self>) -> Self {
         asked.unwrap_or(if address.ip().is_loopback() { Self::Loopback } else { Self::SelfIssued })
+    }
+
+    /// Its certificate; `None` for plain HTTP.
+    #[must_use]
+    pub fn certificate(&self, data: &Path) -> Option<ApiCertificate> {
+        match self {
+            Self::Loopback | Self::Insecure => None,
+            Self::SelfIssued => {
+                let path = data.join("pki/admin").join(CERTIFICATE);
+                Some(ApiCertificate { path, is_self_issued: true })
+            }
+            Self::Files { certificate, .. } => {
+                Some(ApiCertificate { path: certificate.clone(), is_self_issued: false })
+            }
+        }
     }
 
     /// Whether the port uses TLS.

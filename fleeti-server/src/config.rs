@@ -130,6 +130,7 @@ impl Config {
             trusts_hypervisor: self.trusts_hypervisor,
             disk_floor: self.disk_floor,
             retention: self.retention,
+            api_certificate: self.api_tls.certificate(&self.data),
             clock: self.clock.clone(),
         }
     }

@@ -7,7 +7,9 @@
 //! accepts connections) · [`port`] (HTTP over these connections) · [`sse`] (server-sent events) ·
 //! [`error`] (errors as HTTP responses) · [`remote_worker`] (builds for another server) ·
 //! [`admin_tls`] (TLS of the API port) · [`limits`] (resources that one client may use) · [`log`]
-//! (log output and its limits).
+//! (log output and its limits) · [`options`] (arguments, environment and file), [`check`] (checks
+//! them) · [`examine`] (`doctor` on the server's machine) ·
+//! [`backup`] (backups, and their restore).
 //!
 //! ```
 //! # actix_web::rt::System::new().block_on(async {
@@ -28,12 +30,16 @@
 pub mod access;
 pub mod admin_tls;
 pub mod api;
+pub mod backup;
+pub mod check;
 pub mod config;
 pub mod error;
+pub mod examine;
 pub mod gateway;
 pub mod http;
 pub mod limits;
 pub mod log;
+pub mod options;
 pub mod pages;
 pub mod port;
 pub mod remote_worker;

@@ -7,12 +7,12 @@
 use anyhow::{Context, Result};
 use fleeti_control::hub::TURNS_MAX;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::Duration;
 
 /// Limits of the ports and of requests. Times are in milliseconds unless the name says otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Time from accept to the whole ClientHello, or to the head of the first request without TLS.

@@ -5,8 +5,12 @@
 //! subject, the log gets one line per minute; per kind without subject, `PER_KIND` lines.
 //! Suppressed lines are counted, and reported in the next minute.
 
+mod json;
+
+use clap::ValueEnum;
 use fleeti_control::clock::now_s;
 use fleeti_core::foreign::{self, Foreign};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt::{self, Debug, Write as _};
 use std::io::{self, IsTerminal, Write};
@@ -14,9 +18,10 @@ use std::sync::{Mutex, PoisonError};
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata, Subscriber};
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, fmt as format};
 
@@ -29,17 +34,50 @@ const BYTES_PER_MINUTE: usize = 768 * 1024;
 /// Maximum lines per minute about suppressed lines.
 const REPORTED_MAX: usize = 50;
 
+/// Format of the log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Text for people.
+    #[default]
+    Text,
+    /// One JSON object per line: `time`, `level`, `target`, `message`, and the fields of the event.
+    Json,
+}
+
 /// Starts the log, filtered by `RUST_LOG` or a default. Colours only for a terminal, and not with
 /// `NO_COLOR`.
-pub fn start() {
+pub fn start(as_format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     let colours =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    let lines = format::layer()
-        .with_ansi(colours)
-        .fmt_fields(debug_fn(field))
-        .with_writer(Bounded::default());
-    tracing_subscriber::registry().with(filter).with(Quota::default()).with(lines).init();
+    let layer = format::layer().fmt_fields(debug_fn(field)).with_writer(Bounded::default());
+    let lines = match as_format {
+        LogFormat::Text => layer.with_ansi(colours).boxed(),
+        LogFormat::Json => layer.with_ansi(false).event_format(Json).boxed(),
+    };
+    let quota = Quota { format: as_format, ..Quota::default() };
+    tracing_subscriber::registry().with(filter).with(quota).with(lines).init();
+}
+
+/// Formats an event as JSON.
+struct Json;
+
+impl<S, N> FormatEvent<S, N> for Json
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let at = event.metadata();
+        let line = json::line(*at.level(), at.target(), |fields| event.record(fields));
+        writeln!(writer, "{line}")
+    }
 }
 
 /// Writes a field, escaped.
@@ -95,7 +133,10 @@ struct Count {
 
 /// Suppresses lines that are too frequent.
 #[derive(Default)]
-struct Quota(Mutex<Minute>);
+struct Quota {
+    minute: Mutex<Minute>,
+    format: LogFormat,
+}
 
 impl Quota {
     /// Whether a line may be written, and the report about the previous minute.
@@ -105,7 +146,7 @@ impl Quota {
         whom: Option<String>,
         now_s: u64,
     ) -> (bool, Vec<String>) {
-        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
         let mut lines = Vec::new();
         if now_s.abs_diff(minute.began_s) >= 60 {
             lines = std::mem::replace(&mut *minute, Minute { began_s: now_s, ..Minute::default() })
@@ -164,8 +205,13 @@ impl<S: Subscriber> Layer<S> for Quota {
         let (may, lines) = self.take(event.metadata(), whom.0, now_s());
         // Not a tracing event: this code handles tracing events.
         for line in lines {
-            writeln!(io::stderr(), "{} WARN fleeti_server::log: {line}", jiff::Timestamp::now())
-                .ok();
+            let line = match self.format {
+                LogFormat::Text => {
+                    format!("{} WARN fleeti_server::log: {line}", jiff::Timestamp::now())
+                }
+                LogFormat::Json => json::said(&line),
+            };
+            writeln!(io::stderr(), "{line}").ok();
         }
         may
     }
@@ -259,6 +305,27 @@ mod tests {
     }
 
     #[test]
+    fn in_json_one_event_is_one_object_with_the_same_escapes() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let lines =
+            format::layer().with_ansi(false).event_format(Json).with_writer(move || writer.clone());
+        let evil = "x\n{\"level\":\"ERROR\"}\r\u{1b}[2J\u{202e}\"";
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(lines), || {
+            tracing::warn!(device = evil, count = 3, "refused: {evil} {}", "y".repeat(100_000))
+        });
+        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert_eq!((text.matches('\n').count(), text.ends_with('\n')), (1, true), "{text}");
+        assert!(!text.contains('\u{1b}') && !text.contains('\u{202e}'), "{text}");
+        let object: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&object["level"], &object["count"]), (&"WARN".into(), &"3".into()));
+        let message = object["message"].as_str().unwrap();
+        assert!(message.starts_with("refused: x\\n{") && message.len() < 1000, "{message}");
+        assert!(object["device"].as_str().unwrap().contains("\\u{1b}"), "{text}");
+        assert!(serde_json::from_str::<serde_json::Value>(&json::said(evil)).is_ok());
+    }
+
+    #[test]
     fn a_device_has_one_line_of_a_kind_in_a_minute_and_others_have_theirs() {
         let text = written(|| {
             for n in 0..1000 {
@@ -296,7 +363,7 @@ mod tests {
         for n in 0..KEYS_MAX * 2 {
             quota.take(at, Some(n.to_string()), 161);
         }
-        assert!(quota.0.lock().unwrap().kinds.len() <= KEYS_MAX, "memory is bounded");
+        assert!(quota.minute.lock().unwrap().kinds.len() <= KEYS_MAX, "memory is bounded");
     }
 
     static FOUND: Mutex<Option<&'static Metadata<'static>>> = Mutex::new(None);

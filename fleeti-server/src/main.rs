@@ -5,16 +5,21 @@ use clap::{Args, Parser, Subcommand};
 use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Pin, WorkerClient};
 use fleeti_control::accounts::links;
+use fleeti_control::clock::now_s;
 use fleeti_control::error::for_log;
-use fleeti_control::settings::Retention;
 use fleeti_control::suites;
-use fleeti_core::foreign::Foreign;
-use fleeti_core::wire::enrollment::is_proxy;
-use fleeti_server::admin_tls::ApiTls;
-use fleeti_server::config::{Config, write_first_link};
-use fleeti_server::limits::Limits;
+use fleeti_core::doctor;
+use fleeti_core::foreign::{self, Foreign};
+use fleeti_core::wire::doctor::{CheckResult, Examined};
+use fleeti_server::backup::write::Wanted;
+use fleeti_server::backup::{self, Manifest, Omitted};
+use fleeti_server::check::Checked;
+use fleeti_server::config::write_first_link;
+use fleeti_server::log::LogFormat;
+use fleeti_server::options::Options;
 use fleeti_server::remote_worker::{Nix, RemoteWorker};
 use fleeti_server::server::Server;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -28,84 +33,16 @@ use tokio::task::JoinHandle;
 /// DIR must contain keys (`fleeti pki init DIR/pki`). The passphrase is read from the systemd
 /// credential fleeti-passphrase or from DIR/passphrase. The first start writes the administrator's
 /// token to DIR/admin.token.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage; of `doctor` 3 if a check failed.
 #[derive(Parser)]
 #[command(version)]
-#[command(subcommand_negates_reqs = true, args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// The data folder.
-    #[arg(long, env = "FLEETI_DATA", required = true)]
-    data: Option<PathBuf>,
-    /// The database: sqlite:PATH, or postgres://USER@HOST/NAME. Default: DIR/fleeti.db. Use
-    /// PGPASSFILE for the password of PostgreSQL, as other users see arguments. One server at a
-    /// time is active on a database.
-    #[arg(long, env = "FLEETI_DATABASE", hide_env_values = true)]
-    database: Option<String>,
-    /// Address of API and pages. Plain HTTP on a loopback address, TLS on every other address, with
-    /// a certificate that the server issues to itself unless --api-cert names one.
-    #[arg(long, default_value = "127.0.0.1:8080")]
-    api: SocketAddr,
-    /// Certificate chain of the API, PEM, leaf first. Reloaded when it changes, like --api-key.
-    #[arg(long, requires = "api_key")]
-    api_cert: Option<PathBuf>,
-    /// Private key of the API, PEM.
-    #[arg(long, requires = "api_cert")]
-    api_key: Option<PathBuf>,
-    /// Use TLS also on a loopback address, with a certificate that the server issues to itself
-    /// (DIR/pki/admin).
-    #[arg(long, conflicts_with = "api_cert")]
-    api_tls: bool,
-    /// Use plain HTTP on a reachable address: the network can read tokens and login sessions.
-    #[arg(long, conflicts_with_all = ["api_cert", "api_tls"])]
-    insecure_http: bool,
-    /// Address of the device port (HTTPS).
-    #[arg(long, default_value = "0.0.0.0:8443")]
-    https: SocketAddr,
-    /// Address of the MQTT port.
-    #[arg(long, default_value = "0.0.0.0:8883")]
-    mqtt: SocketAddr,
-    /// DNS name or address by which devices reach this server; enrollment records contain the first
-    /// one.
-    #[arg(long = "name", default_values_t = ["localhost".to_owned(), "127.0.0.1".to_owned()])]
-    names: Vec<String>,
-    /// HTTP proxy through which devices reach this server, `http://HOST:PORT`; enrollment records
-    /// contain it.
-    #[arg(long, value_parser = proxy_url)]
-    device_proxy: Option<String>,
-    /// Socket of fleeti-signer. Without it this process holds the keys, for development only.
-    #[arg(long, env = "FLEETI_SIGNER")]
-    signer: Option<PathBuf>,
-    /// CRL distribution point in device certificates, such as `http://pki.example/{issuer}.crl`;
-    /// default: the device port. With --signer, the option --crl-url of fleeti-signer counts.
-    #[arg(long)]
-    crl_url: Option<String>,
-    /// Trust a software TPM as much as a chip, if its manufacturer is in
-    /// DIR/pki/tpm-manufacturers/virtual. You then trust the operators of the hosts of such
-    /// devices.
-    #[arg(long)]
-    trust_virtual_tpms: bool,
-    /// Minimum free space on the disk of the data folder, in MiB. Below it the server refuses
-    /// builds and uploads; below twice as much it warns. Default: 5 % of the disk, at most 512.
-    #[arg(long)]
-    disk_floor_mib: Option<u64>,
-    /// Number of builds whose files are kept, beside those that a release was made from.
-    #[arg(long, default_value_t = Retention::default().builds)]
-    keep_builds: u32,
-    /// Days without activity after which an unfinished upload is removed.
-    #[arg(long, default_value_t = Retention::default().upload_s / 86_400)]
-    keep_uploads_days: u64,
-    /// TOML file with limits of connections, bodies and pairing codes. Missing values have
-    /// defaults.
-    #[arg(long)]
-    limits: Option<PathBuf>,
-    /// The agent's program that goes into images; beside this program by default.
-    #[arg(long)]
-    agent: Option<PathBuf>,
-    /// Build images in this process, as the server's user, with the Nix of this machine. For
-    /// development. Otherwise builds wait for `fleeti-server worker`, on this or another machine.
-    #[arg(long)]
-    local_worker: bool,
+    #[command(flatten)]
+    options: Options,
 }
 
 #[derive(Subcommand)]
@@ -113,6 +50,62 @@ enum Command {
     /// Build images for a server, which then needs no Nix. Create the token with
     /// `fleeti worker add NAME`.
     Worker(WorkerArguments),
+    /// Examine the server of this machine, whether or not it runs: each line says ok, warning or
+    /// failed, and what to do. Run it with the options of the server. Exit code 3: a check failed.
+    Doctor(DoctorArguments),
+    /// Back up the server of this machine to one file, while it runs: its database, tokens, public
+    /// keys, releases and builds. Run it with the options of the server, as its user. Keys and audit
+    /// log are the signing service's: see docs/guides/backup.md.
+    Backup {
+        /// The file, which must not exist, or a folder.
+        to: PathBuf,
+        /// Leave out files over 1 MiB of releases and builds, and list them.
+        #[arg(long)]
+        without_artifacts: bool,
+        /// Leave out the database, which pg_dump backs up.
+        #[arg(long)]
+        without_database: bool,
+        #[command(flatten)]
+        options: Box<Options>,
+    },
+    /// Restore a backup into an empty data folder. All of it is verified first. The next start
+    /// repeats what was revoked after the backup, and lists what is lost.
+    Restore {
+        /// The backup.
+        from: PathBuf,
+        /// The data folder.
+        #[arg(long, env = "FLEETI_DATA")]
+        data: PathBuf,
+    },
+    /// Check a file for --config, with the FLEETI_... variables: list the options that count, and
+    /// everything for which a server would not start.
+    CheckConfig {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct DoctorArguments {
+    #[command(flatten)]
+    options: Box<Options>,
+    /// List also what will have ended on this day (YYYY-MM-DD), and who must renew it.
+    #[arg(long, value_parser = day)]
+    at: Option<Day>,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The end of a day in UTC.
+#[derive(Debug, Clone, Copy)]
+struct Day(u64);
+
+fn day(text: &str) -> Result<Day, String> {
+    let date: jiff::civil::Date = text.parse().map_err(|e: jiff::Error| e.to_string())?;
+    let end = jiff::tz::TimeZone::UTC.to_timestamp(date.at(23, 59, 59, 0));
+    let end = end.map_err(|e| e.to_string())?.as_second();
+    u64::try_from(end).map(Day).map_err(|_| "the day is before 1970".to_owned())
 }
 
 #[derive(Args)]
@@ -138,40 +131,115 @@ struct WorkerArguments {
     insecure_http: bool,
 }
 
-/// TLS of the API, according to the arguments.
-fn asked(a: &Arguments) -> Option<ApiTls> {
-    match (&a.api_cert, &a.api_key) {
-        (Some(certificate), Some(key)) => {
-            Some(ApiTls::Files { certificate: certificate.clone(), key: key.clone() })
-        }
-        _ if a.api_tls => Some(ApiTls::SelfIssued),
-        _ if a.insecure_http => Some(ApiTls::Insecure),
-        _ => None,
-    }
-}
-
-/// Checks a proxy URL by the agents' rules: no TLS to the proxy, no password, no path.
-fn proxy_url(url: &str) -> Result<String, String> {
-    if is_proxy(url) { Ok(url.to_owned()) } else { Err("use the form http://HOST:PORT".to_owned()) }
-}
-
 /// Maximum length of the final error message, in characters.
 const ERROR_CHARS_MAX: usize = 2000;
 
 fn main() -> ExitCode {
     with_little_memory();
-    let mut arguments = begin();
-    let done = match arguments.command.take() {
-        Some(Command::Worker(worker)) => work(worker),
-        None => serve(arguments),
+    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+    let Arguments { command, options } = Arguments::parse();
+    let done = match command {
+        Some(Command::Worker(worker)) => work(worker).map(|()| ExitCode::SUCCESS),
+        Some(Command::Doctor(doctor)) => examine(doctor),
+        Some(Command::CheckConfig { file }) => check_config(file, options),
+        Some(Command::Backup { to, without_artifacts, without_database, options }) => {
+            let has = |without: bool| !without;
+            let (has_artifacts, has_database) = (has(without_artifacts), has(without_database));
+            back_up(*options, &Wanted { to, has_artifacts, has_database })
+        }
+        Some(Command::Restore { from, data }) => restored(&from, &data),
+        None => options.complete().and_then(serve).map(|()| ExitCode::SUCCESS),
     };
-    done.map_or_else(
-        |e| {
-            eprintln!("Error: {}", Foreign::new(&for_log(&e), ERROR_CHARS_MAX));
-            ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
+    done.unwrap_or_else(|e| {
+        eprintln!("Error: {}", Foreign::new(&for_log(&e), ERROR_CHARS_MAX));
+        ExitCode::FAILURE
+    })
+}
+
+/// Prints lines on stdout, each escaped.
+fn print(lines: &[String]) {
+    for line in lines {
+        println!("{}", Foreign::new(line, ERROR_CHARS_MAX));
+    }
+}
+
+fn when(at_s: u64) -> String {
+    let at = i64::try_from(at_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    at.map_or_else(|| at_s.to_string(), |at| at.to_string())
+}
+
+/// `fleeti-server doctor`.
+#[actix_web::main]
+async fn examine(a: DoctorArguments) -> Result<ExitCode> {
+    fleeti_server::log::start(LogFormat::Text);
+    let found = fleeti_server::examine::examine(&a.options.complete()?.config()?).await?;
+    let ended = a.at.map(|Day(at_s)| doctor::by(&found.endings, at_s));
+    if a.json {
+        let examined = Examined { diagnosis: found.clone(), ended };
+        let text = foreign::json(&serde_json::to_string_pretty(&examined)?);
+        writeln!(io::stdout(), "{text}")?;
+    } else {
+        print(&doctor::check_lines(&found.checks));
+        print(&ended.map(|all| doctor::ending_lines(&all, when)).unwrap_or_default());
+    }
+    let failed = doctor::worst(&found.checks) == CheckResult::Failed;
+    Ok(if failed { ExitCode::from(FAILED_CHECK) } else { ExitCode::SUCCESS })
+}
+
+/// `fleeti-server backup`.
+#[actix_web::main]
+async fn back_up(options: Options, wanted: &Wanted) -> Result<ExitCode> {
+    fleeti_server::log::start(LogFormat::Text);
+    let config = options.complete()?.config()?;
+    let (made, manifest) = backup::write::write(&config, wanted).await?;
+    let lines = [
+        format!(
+            "wrote {}: {} files, {} MiB",
+            made.path.display(),
+            manifest.files.len(),
+            made.bytes >> 20
+        ),
+        format!("SHA-256 {}", made.sha256),
+    ];
+    print(&lines);
+    left_out(&manifest);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `fleeti-server restore`.
+fn restored(from: &Path, data: &Path) -> Result<ExitCode> {
+    fleeti_server::log::start(LogFormat::Text);
+    let manifest = backup::restore::restore(from, data, now_s())?;
+    let next =
+        "start the signing service and then this server, which repeats what was revoked since";
+    let made = when(manifest.made_s);
+    print(&[format!("restored {} files of {made}; {next}", manifest.files.len())]);
+    left_out(&manifest);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints what a backup does not contain.
+fn left_out(manifest: &Manifest) {
+    let line =
+        |file: &Omitted| format!("left out: {} ({} bytes): {}", file.path, file.bytes, file.why);
+    print(&manifest.omitted.iter().map(line).collect::<Vec<_>>());
+}
+
+/// Exit code of `doctor` if a check failed.
+const FAILED_CHECK: u8 = 3;
+
+/// `fleeti-server check-config`.
+fn check_config(file: PathBuf, options: Options) -> Result<ExitCode> {
+    let given = Options { config: Some(file), ..options };
+    let Checked { lines, problems } = fleeti_server::check::check(given)?;
+    print(&lines);
+    if problems.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    for problem in &problems {
+        eprintln!("error: {}", Foreign::new(problem, ERROR_CHARS_MAX));
+    }
+    Ok(ExitCode::FAILURE)
 }
 
 /// Limits of glibc's allocator (mallopt(3)): two arenas instead of one per thread, as most threads
@@ -200,15 +268,10 @@ fn with_little_memory() {
     eprintln!("the allocator's limits are not set: {}", Foreign::log(&failed.to_string()));
 }
 
-fn begin() -> Arguments {
-    rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
-    fleeti_server::log::start();
-    Arguments::parse()
-}
-
 /// `fleeti-server worker`.
 #[actix_web::main]
 async fn work(a: WorkerArguments) -> Result<()> {
+    fleeti_server::log::start(LogFormat::Text);
     let plain_http = if a.insecure_http { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly };
     let token = std::fs::read_to_string(&a.token_file)
         .with_context(|| a.token_file.display().to_string())?;
@@ -224,9 +287,9 @@ async fn work(a: WorkerArguments) -> Result<()> {
 }
 
 /// Writes a one-time link for the first administrator, until there is one.
-async fn first_link(server: &Server, scheme: &str, data: &Path) -> Result<()> {
+async fn first_link(server: &Server, origin: &str, data: &Path) -> Result<()> {
     let Some(link) = links::first(&server.control).await? else { return Ok(()) };
-    let url = format!("{scheme}://{}{}", server.addresses.api, link.path.expose());
+    let url = format!("{origin}{}", link.path.expose());
     let path = write_first_link(data, &url)?;
     tracing::info!(
         "nobody administers this server with a password yet: open the link in {} within a day",
@@ -235,35 +298,20 @@ async fn first_link(server: &Server, scheme: &str, data: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Scheme and authority by which a browser reaches the API: the first name of the server where it
+/// listens on every address.
+fn origin(scheme: &str, api: SocketAddr, names: &[String]) -> String {
+    match names.first() {
+        Some(name) if api.ip().is_unspecified() => format!("{scheme}://{name}:{}", api.port()),
+        _ => format!("{scheme}://{api}"),
+    }
+}
+
 #[actix_web::main]
-async fn serve(a: Arguments) -> Result<()> {
-    let api_tls = ApiTls::of(a.api, asked(&a));
-    let data = a.data.context("--data is missing")?;
-    let limits = a.limits.as_deref().map_or_else(|| Ok(Limits::default()), Limits::read)?;
-    // Parsed here, as an error of clap would show the password.
-    let database = a.database.as_deref().map(str::parse).transpose().context("--database")?;
-    let config = Config {
-        limits,
-        database,
-        api: a.api,
-        api_tls,
-        https: a.https,
-        mqtt: a.mqtt,
-        names: a.names,
-        device_proxy: a.device_proxy,
-        agent: a.agent,
-        signer: a.signer,
-        crl_url: a.crl_url,
-        trusts_hypervisor: a.trust_virtual_tpms,
-        local_worker: a.local_worker,
-        disk_floor: a.disk_floor_mib.map(|mib| mib << 20),
-        retention: Retention {
-            builds: a.keep_builds,
-            upload_s: a.keep_uploads_days.saturating_mul(86_400),
-        },
-        ..Config::new(data)
-    };
-    let data_folder = config.data.clone();
+async fn serve(options: Options) -> Result<()> {
+    fleeti_server::log::start(options.log.unwrap_or_default());
+    let config = options.config()?;
+    let (data_folder, names) = (config.data.clone(), config.names.clone());
     // Install the signal handlers before the log shows that the server is up.
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -276,7 +324,7 @@ async fn serve(a: Arguments) -> Result<()> {
             "the API's key has the fingerprint {fingerprint}: `fleeti login URL --fingerprint {fingerprint}` pins it"
         );
     }
-    first_link(&server, scheme, &data_folder).await?;
+    first_link(&server, &origin(scheme, at.api, &names), &data_folder).await?;
     // Remote workers upload the index of the suite instead.
     let indexing =
         has_local_worker.then(|| tokio::spawn(suites::local::run(Arc::clone(&server.control))));
@@ -289,4 +337,23 @@ async fn serve(a: Arguments) -> Result<()> {
     indexing.iter().for_each(JoinHandle::abort);
     server.stop().await;
     lost.map_or(Ok(()), |e| Err(e.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::origin;
+
+    #[test]
+    fn the_first_link_names_a_host_that_a_browser_reaches() {
+        let names = ["fleet.example.com".to_owned(), "127.0.0.1".to_owned()];
+        for (api, expected) in [
+            ("0.0.0.0:8080", "https://fleet.example.com:8080"),
+            ("[::]:8080", "https://fleet.example.com:8080"),
+            ("192.0.2.7:8080", "https://192.0.2.7:8080"),
+            ("[2001:db8::7]:8080", "https://[2001:db8::7]:8080"),
+        ] {
+            assert_eq!(origin("https", api.parse().unwrap(), &names), expected);
+        }
+        assert_eq!(origin("https", "0.0.0.0:8080".parse().unwrap(), &[]), "https://0.0.0.0:8080");
+    }
 }

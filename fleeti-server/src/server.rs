@@ -1,6 +1,7 @@
 //! Start and stop of the server.
 
 use crate::admin_tls::{self, AdminTls};
+use crate::backup::restore;
 use crate::config::{self, Config, account_secrets};
 use crate::gateway::doors::Doors;
 use crate::gateway::state::{Gateway, GatewayRef};
@@ -124,6 +125,7 @@ impl Server {
     /// # Errors
     /// Names what is missing, and what to do.
     pub async fn start(config: Config) -> Result<Self> {
+        restore::check_complete(&config.data)?;
         let pki = Pki::open(&config.data)?;
         let db = Db::connect_active(&config.database(), this_server(&config))
             .await

@@ -7,6 +7,7 @@ use fleeti_signer::embedded;
 use fleeti_signer::limits::Limits;
 use fleeti_signer::service::SigningService;
 use fleeti_signer::{disk, keys, socket};
+use std::fs;
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -36,6 +37,9 @@ struct Arguments {
     /// User id of the server. Root and the signing service's own user may connect as well.
     #[arg(long)]
     server_uid: Option<u32>,
+    /// Name of the server's user in /etc/passwd, instead of its id.
+    #[arg(long, value_name = "NAME", conflicts_with = "server_uid")]
+    server_user: Option<String>,
     /// Address of the CRL of devices, which is put into every certificate.
     #[arg(long)]
     crl_url: Option<String>,
@@ -68,6 +72,9 @@ struct Arguments {
     records_per_minute: u32,
 }
 
+/// Accounts of this machine. Accounts of a directory service are not in it: --server-uid.
+const PASSWD: &str = "/etc/passwd";
+
 /// Maximum characters of the error that ends the process.
 const ERROR_CHARS_MAX: usize = 2000;
 
@@ -93,6 +100,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(a: Arguments) -> Result<()> {
+    let server_uid = match &a.server_user {
+        Some(name) => Some(uid_of(name, &fs::read_to_string(PASSWD).context(PASSWD)?)?),
+        None => a.server_uid,
+    };
     let passphrase = keys::passphrase(a.pki.parent().unwrap_or(&a.pki))?;
     let mut keys = keys::open(&a.pki, &passphrase, a.crl_url)?;
     if let (Some(builds), Some(outbox)) = (a.builds, a.outbox) {
@@ -116,14 +127,14 @@ async fn run(a: Arguments) -> Result<()> {
     };
     let service = SigningService::open(keys, &a.log, limits)?;
     tracing::info!("audit log {} in {}", service.log_key().to_text(), a.log.display());
-    let own = std::fs::metadata("/proc/self")?.uid();
+    let own = fs::metadata("/proc/self")?.uid();
     let listener = socket::listen(&a.socket).with_context(|| a.socket.display().to_string())?;
     tracing::info!("listening at {}", a.socket.display());
     let (mut interrupt, mut terminate) =
         (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let signer = embedded::start(service)?;
     tokio::select! {
-        () = socket::serve(listener, signer.clone(), own, a.server_uid) => {}
+        () = socket::serve(listener, signer.clone(), own, server_uid) => {}
         () = disk::watch(&a.log) => {}
         () = signer.stopped() => bail!("the audit log cannot be written"),
         _ = interrupt.recv() => {}
@@ -131,4 +142,43 @@ async fn run(a: Arguments) -> Result<()> {
     }
     tracing::info!("stopping");
     Ok(())
+}
+
+/// The id of a user in the text of /etc/passwd. Root is refused: it may connect anyway.
+fn uid_of(name: &str, passwd: &str) -> Result<u32> {
+    let user = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1).map(str::to_owned))
+    });
+    let Some(Some(uid)) = user else {
+        bail!("there is no user {name:?} in {PASSWD}; create it, or use --server-uid");
+    };
+    match uid.parse() {
+        Ok(0) => bail!("the user {name:?} is root; run the server as its own user"),
+        Ok(uid) => Ok(uid),
+        Err(_) => bail!("the user {name:?} in {PASSWD} has the id {uid:?}, expected a number"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::uid_of;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nfleeti-signer:x:998:998::/:/x\n\
+                          fleeti:x:999:999:Fleeti server:/var/lib/fleeti:/x\nodd:x:-1:0::/:/x\nshort\n";
+
+    #[test]
+    fn the_server_is_found_by_its_whole_name_and_is_never_root() {
+        assert_eq!(uid_of("fleeti", PASSWD).unwrap(), 999);
+        for (name, said) in [
+            ("fleet", "there is no user"),
+            ("", "there is no user"),
+            ("short", "there is no user"),
+            ("root", "is root"),
+            ("odd", "expected a number"),
+        ] {
+            let error = uid_of(name, PASSWD).unwrap_err().to_string();
+            assert!(error.contains(said), "{name}: {error}");
+        }
+    }
 }

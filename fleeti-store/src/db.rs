@@ -1,5 +1,6 @@
 //! The database.
 
+use crate::beside;
 use crate::connection::{Connection, Pool, Tx};
 use crate::error::StoreError;
 use crate::hold::{HoldTimes, WriterHold};
@@ -49,6 +50,14 @@ impl Db {
     /// a migration fails.
     pub async fn connect_active(location: &Location, mine: Holder) -> Result<Self, StoreError> {
         Ok(open::at(location, Some(mine)).await?.into())
+    }
+    /// Connects to an existing database only to read, beside its active server. Runs no migrations.
+    ///
+    /// # Errors
+    /// When the database does not exist or cannot be opened.
+    pub async fn beside(location: &Location) -> Result<Self, StoreError> {
+        let readers = beside::read_only(location).await?;
+        Ok(Opened { writer: readers.clone(), readers, lease: None }.into())
     }
     /// The reader connections.
     #[must_use]

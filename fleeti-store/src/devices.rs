@@ -427,6 +427,41 @@ pub async fn promote_key(
         == 1)
 }
 
+/// Whether a key is one that a device may use next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// It is now.
+    Next,
+    /// It was already, or the device is revoked.
+    Known,
+    /// There is no such device.
+    NoDevice,
+}
+
+/// Makes a key the next one of a device, although its certificate is not in this database: the
+/// database was restored from a backup, and the certificate is newer.
+///
+/// # Errors
+/// When the key belongs to another device.
+pub async fn expect_key(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+    key_sha256: &str,
+) -> Result<Expected, StoreError> {
+    let sql = "UPDATE devices SET next_key_sha256 = $2, next_is_in_tpm = is_in_tpm \
+               WHERE id = $1 AND revoked_s IS NULL AND key_sha256 <> $2 AND COALESCE(next_key_sha256, '') <> $2";
+    let query = sql::query(sql).bind(id.as_str()).bind(key_sha256);
+    if query.execute(&mut **tx).await?.rows_affected() == 1 {
+        device_keys::insert_known(tx, &[(key_sha256, id)]).await?;
+        return Ok(Expected::Next);
+    }
+    let known: i64 = sql::query_scalar("SELECT COUNT(*) FROM devices WHERE id = $1")
+        .bind(id.as_str())
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(if known == 0 { Expected::NoDevice } else { Expected::Known })
+}
+
 /// Stores the alarm that two clients use a device's certificate.
 pub async fn set_clone_alarm(tx: &mut Tx<'_>, id: &DeviceId, text: &str) -> Result<(), StoreError> {
     sql::query("UPDATE devices SET clone_alarm = $2 WHERE id = $1")
@@ -480,14 +515,15 @@ pub async fn report(
 ) -> Result<Taken, StoreError> {
     // Without an epoch, the boot id stands for it: the server accepts a device that has lost its
     // sequence number again after the next boot.
+    let running = report.boot.running.to_string();
     let epoch: String =
         report.epoch.as_deref().unwrap_or(&report.boot.boot_id).chars().take(EPOCH_MAX).collect();
-    let row: Option<(String, i64)> = sql::query_as(
+    let row: Option<(String, i64, Option<String>)> = sql::query_as(
         "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6, update_kind = $7, \
-         trust_bundle = $8, alarm = $9, running = $10, report_epoch = $11, report_refused = NULL, version_key = $13, seen_step = $14, \
+         trust_bundle = $8, alarm = $9, report_epoch = $11, report_refused = NULL, version_key = $13, seen_step = $14, \
          came_with = COALESCE(came_with, (SELECT loader_release FROM boot_keys WHERE device = $1), $10) \
          WHERE id = $1 AND (report_epoch IS DISTINCT FROM $11 OR report_sequence < $2 AND $2 <= report_sequence + $12) \
-         RETURNING fleet, desired_generation",
+         RETURNING fleet, desired_generation, running",
     )
     .bind(id.as_str())
     .bind(seconds(report.sequence))
@@ -498,14 +534,19 @@ pub async fn report(
     .bind(report.update.name())
     .bind(seconds(report.trust_bundle))
     .bind(alarm_of(report))
-    .bind(report.boot.running.to_string())
+    .bind(running.as_str())
     .bind(epoch)
     .bind(seconds(SEQUENCE_JUMP_MAX))
     .bind(report.boot.running.version.sort_key())
     .bind(seconds(filter::seen_step(now_s)))
     .fetch_optional(&mut **tx)
     .await?;
-    if let Some((fleet, generation)) = row {
+    if let Some((fleet, generation, before)) = row {
+        // Only when it changes: an index has this column.
+        if before.as_ref() != Some(&running) {
+            let sql = "UPDATE devices SET running = $2 WHERE id = $1";
+            sql::query(sql).bind(id.as_str()).bind(running).execute(&mut **tx).await?;
+        }
         return Ok(Taken::New(fleet.parse().map_err(StoreError::value)?, from_seconds(generation)));
     }
     let last: i64 = sql::query_scalar("SELECT report_sequence FROM devices WHERE id = $1")

@@ -20,9 +20,9 @@
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
 //! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`policies`], [`boot`],
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
-//! [`approvals`], [`releases`], [`rollouts`], [`rollout_devices`],
-//! [`forecast`] · [`accounts`], [`sessions`],
-//! [`workers`], [`audit`], [`domain_events`].
+//! [`approvals`], [`releases`], [`packages`], [`rollouts`], [`rollout_devices`], [`forecast`] ·
+//! [`accounts`], [`sessions`], [`workers`], [`audit`], [`domain_events`] · [`beside`] (the database
+//! beside its server).
 //!
 //! **Features**: none. **Errors**: [`StoreError`]: the database does not answer, or what it holds
 //! cannot be read. **Stability**: Rust items may change with each release before 1.0.
@@ -35,6 +35,7 @@ pub mod approvals;
 pub mod attestations;
 pub mod audit;
 mod batch;
+pub mod beside;
 pub mod boot;
 pub mod builds;
 pub mod certificates;
@@ -58,6 +59,7 @@ mod lease;
 mod location;
 pub mod mqtt_sessions;
 mod open;
+pub mod packages;
 pub mod pairings;
 pub mod policies;
 pub mod readmissions;

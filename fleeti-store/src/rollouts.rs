@@ -316,6 +316,13 @@ pub async fn next_ready(tx: &mut Tx<'_>) -> Result<Option<StoredRollout>, StoreE
     row.map(TryInto::try_into).transpose()
 }
 
+/// Number of rollouts that have not ended.
+pub async fn active(pool: &Pool) -> Result<u64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM rollouts WHERE active = 1";
+    let count: i64 = sql::query_scalar(sql).fetch_one(pool).await?;
+    Ok(from_seconds(count))
+}
+
 /// Whether a rollout has something to do that no event said.
 pub async fn is_due(pool: &Pool, now_s: u64) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM rollouts r WHERE r.due_s <= $1";

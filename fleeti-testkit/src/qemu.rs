@@ -8,6 +8,7 @@ use fleeti_build::resolve::{Wanted, resolve};
 use fleeti_core::profile::Software;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -59,7 +60,8 @@ impl Tree {
         )
     }
 
-    /// A bootable Debian system with systemd and Nix, without running maintainer scripts.
+    /// A bootable Debian system with systemd and Nix, without running maintainer scripts, in which
+    /// dpkg can install packages.
     ///
     /// # Errors
     /// If the packages cannot be fetched.
@@ -77,6 +79,13 @@ impl Tree {
             "grep",
             "nix-bin",
             "busybox-static",
+            "dpkg",
+            "tar",
+            "diffutils",
+            "libc-bin",
+            "init-system-helpers",
+            "libtss2-esys-3.0.2-0t64",
+            "libtss2-tctildr0t64",
         ];
         Self::ensure(cache, "system", &packages)
     }
@@ -126,6 +135,7 @@ impl Tree {
             set.sort_by_key(|p| &*p.name != "base-files"); // it ships the merged-usr links
             for package in &set {
                 let file = cache.package(&package.sha256);
+                note_installed(&staging, &file)?;
                 let data = Command::new("dpkg-deb")
                     .arg("--fsys-tarfile")
                     .arg(&file)
@@ -181,6 +191,18 @@ impl Tree {
         ]);
         command
     }
+}
+
+/// Tells the dpkg of a tree that a package is installed.
+fn note_installed(tree: &Path, package: &Path) -> Result<()> {
+    let output = Command::new("dpkg-deb").arg("--field").arg(package).output()?;
+    ensure!(output.status.success(), "{}: dpkg-deb failed", package.display());
+    let control = String::from_utf8_lossy(&output.stdout);
+    let folder = tree.join("var/lib/dpkg");
+    fs::create_dir_all(&folder)?;
+    let mut status =
+        fs::OpenOptions::new().create(true).append(true).open(folder.join("status"))?;
+    Ok(write!(status, "Status: install ok installed\n{}\n\n", control.trim_end())?)
 }
 
 /// How QEMU runs the guest's code.

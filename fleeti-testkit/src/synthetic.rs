@@ -112,6 +112,9 @@ pub fn release_that_measures(
 const KERNEL_IMAGE: &[u8] = include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
 const BOOT_LOADER: &[u8] = include_bytes!("../../fleeti-pki/tests/fixtures/secure-boot/binary.efi");
 
+/// An SBOM with one package of a source with another name.
+const SBOM: &str = r#"{"components":[{"name":"libssl3t64","properties":[{"name":"fleeti:source","value":"openssl"},{"name":"fleeti:source_version","value":"3.5.1-1"}],"purl":"pkg:deb/debian/libssl3t64@3.5.1-1","version":"3.5.1-1"}]}"#;
+
 /// Writes the directory of a build, with signable EFI binaries and a dummy file system.
 ///
 /// # Errors
@@ -124,6 +127,8 @@ pub fn build(dir: &Path, name: &ReleaseName) -> Result<BuildRecord> {
         ("root.verity", b"verity"),
         ("uki.efi", KERNEL_IMAGE),
         ("systemd-boot.efi", BOOT_LOADER),
+        ("sbom.cdx.json", SBOM.as_bytes()),
+        ("provenance.intoto.json", b"{}"),
     ];
     for (name, bytes) in parts {
         fs::write(dir.join(name), bytes)?;

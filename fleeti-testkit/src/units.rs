@@ -1,5 +1,5 @@
-//! Server, signing service and build worker, started by systemd from the units in this repository,
-//! in a virtual machine of Debian's packages.
+//! Server, signing service and build worker, installed from the packages of `cargo xtask packages` and
+//! started by systemd, in a virtual machine of Debian's packages.
 //!
 //! The machine has no disk and no network card. Its system is an initramfs that is copied to a
 //! tmpfs once, so that systemd can create namespaces for services.
@@ -19,7 +19,10 @@ use std::path::{Path, PathBuf};
 const PASSED: &str = "fleeti-units: passed: ";
 /// All steps of the script.
 const STEPS: &[&str] = &[
+    "the packages are installed, and their services wait for keys",
+    "the installation says how to begin, and each step works",
     "signing service and server run",
+    "systemd rates every service below its limit",
     "a client logs in with the fingerprint, and the API responds",
     "a build worker with its own token asks for builds",
     "each runs as its own user, without privileges, with seccomp",
@@ -46,24 +49,6 @@ mkdir -p /new/dev /new/proc /new/sys /new/run /new/tmp /new/home
 exec switch_root /new /usr/lib/systemd/systemd
 "#;
 
-/// The installation of the units by an operator, run once.
-const INSTALL: &str = r#"#!/bin/sh
-set -e
-systemd-sysusers
-cp -a /root/signer-pki/. /var/lib/fleeti-signer-pki.new
-cp -a /root/server-pki/. /var/lib/fleeti-pki.new
-systemd-tmpfiles --create /etc/tmpfiles.d/fleeti.conf /etc/tmpfiles.d/fleeti-worker.conf
-mv /var/lib/fleeti-signer-pki.new/* /var/lib/fleeti-signer/pki/
-mv /var/lib/fleeti-pki.new/* /var/lib/fleeti/pki/
-chown -R fleeti-signer:fleeti-signer /var/lib/fleeti-signer
-chown -R fleeti:fleeti /var/lib/fleeti
-systemd-creds encrypt --with-key=host --name=fleeti-passphrase /root/passphrase /etc/fleeti/passphrase.cred
-rm /root/passphrase
-echo "SERVER_UID=$(id -u fleeti)" > /etc/fleeti/signer.conf
-echo "CRL_URL=http://127.0.0.1/{issuer}.crl" >> /etc/fleeti/signer.conf
-echo "FLEETI_OPTIONS=--api 0.0.0.0:8080 --name fleet.test --name 127.0.0.1" > /etc/fleeti/server.conf
-"#;
-
 /// Checks the running units. Every step ends with its console line; a failure ends the script.
 const CHECK: &str = r#"#!/bin/bash
 export HOME=/root XDG_CONFIG_HOME=/root/.config NO_COLOR=1
@@ -79,10 +64,39 @@ until_true() { for _ in $(seq 600); do "$@" > /dev/null 2>&1 && return 0; sleep 
 serves() { fleeti device list; }
 field() { sed -n "s/^$2:[[:space:]]*//p" "/proc/$(pid "$1")/status"; }
 
+dpkg -i /root/packages/*.deb > /root/said 2>&1 || failed "dpkg: $(cat /root/said)"
+for unit in fleeti-signer fleeti-server fleeti-worker; do
+    systemctl is-enabled $unit.service > /dev/null || failed "$unit is not enabled"
+    [ "$(systemctl show -p ConditionResult --value $unit.service)" = no ] || failed "$unit does not wait for keys"
+    [ "$(systemctl is-active $unit.service)" = inactive ] || failed "$unit is $(systemctl is-active $unit.service)"
+done
+passed "the packages are installed, and their services wait for keys"
+
+grep -qF 'fleeti-install-keys pki' /root/said || failed "the installation says: $(cat /root/said)"
+fleeti-install-keys /root/signer-pki --passphrase-file /root/passphrase --with-key host || failed "fleeti-install-keys"
+rm -r /root/passphrase /root/signer-pki
+until_true test -s /var/lib/fleeti/first-admin.link || failed "there is no link for the first administrator"
+link=$(cat /var/lib/fleeti/first-admin.link)
+case "$link" in http://127.0.0.1:8080/join/*) ;; *) failed "the link is $link" ;; esac
+for page in "$link" http://127.0.0.1:8080/signin; do
+    until_true busybox wget -q -O /root/page "$page" || failed "no answer from $page"
+    grep -q '<title>' /root/page || failed "$page is not a page: $(cat /root/page)"
+done
+echo "FLEETI_OPTIONS=--api 0.0.0.0:8080 --name fleet.test --name 127.0.0.1" >> /etc/fleeti/server.conf
+sed -i 's|^CRL_URL=.*|CRL_URL=http://127.0.0.1/{issuer}.crl|' /etc/fleeti/signer.conf
+systemctl restart fleeti-signer.service fleeti-server.service || failed "the services do not restart"
+passed "the installation says how to begin, and each step works"
+
 until_true systemctl is-active fleeti-signer.service || failed "the signing service does not run"
 until_true test -s /var/lib/fleeti/pki/admin/fingerprint || failed "the server has no fingerprint"
 until_true systemctl is-active fleeti-server.service || failed "the server does not run"
 passed "signing service and server run"
+
+for rated in fleeti-signer:24 fleeti-server:24 fleeti-worker:32; do
+    systemd-analyze security --no-pager --threshold "${rated##*:}" "${rated%%:*}.service" > /root/said ||
+        failed "${rated%%:*}: $(grep Overall /root/said)"
+done
+passed "systemd rates every service below its limit"
 
 until_true fleeti login https://127.0.0.1:8080 --fingerprint "$(cat /var/lib/fleeti/pki/admin/fingerprint)" \
     --token-file /var/lib/fleeti/admin.token || failed "login: $(fleeti login https://127.0.0.1:8080 \
@@ -131,7 +145,7 @@ passed "no other user can read keys, tokens or database"
 
 # The worker's unit, once with another command.
 sed -e "s|^ExecStart=.*|ExecStart=/usr/bin/nix-build $(cat /root/nix-options) --out-link /var/lib/fleeti-worker/seen /usr/local/lib/fleeti-nix|" \
-    -e '/^Restart[A-Za-z]*=/d' -e 's/^User=/Type=oneshot\nUser=/' /etc/systemd/system/fleeti-worker.service > /run/systemd/system/fleeti-nix.service
+    -e '/^Restart[A-Za-z]*=/d' -e 's/^User=/Type=oneshot\nUser=/' /usr/lib/systemd/system/fleeti-worker.service > /run/systemd/system/fleeti-nix.service
 systemctl daemon-reload
 systemctl start fleeti-nix.service || failed "Nix does not build there"
 [ "$(cat /var/lib/fleeti-worker/seen)" = "user 0" ] || failed "Nix has built $(cat /var/lib/fleeti-worker/seen)"
@@ -195,25 +209,23 @@ in derivation {
 const NIX_OPTIONS: &str = "--option build-users-group '' --option sandbox true --option sandbox-fallback false \
     --option substitute false --option sandbox-paths ''";
 
-const INSTALL_UNIT: &str = "[Unit]\nBefore=fleeti-signer.service fleeti-server.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
-    ExecStart=/root/install\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/ttyS0\n";
-const CHECK_UNIT: &str = "[Unit]\nAfter=fleeti-signer.service fleeti-server.service fleeti-install.service\n[Service]\nType=oneshot\n\
+const CHECK_UNIT: &str = "[Service]\nType=oneshot\n\
     ExecStart=/root/check\nTimeoutStartSec=infinity\nStandardOutput=tty\nStandardError=tty\nTTYPath=/dev/ttyS0\n";
 
 /// Makes the machine, starts it, and waits for every step.
 ///
 /// # Errors
 /// The output of the machine.
-pub fn run(world: &World, scenario: &mut Scenario, cache: &Cache) -> Result<()> {
+pub fn run(world: &World, scenario: &mut Scenario, cache: &Cache, packages: &Path) -> Result<()> {
     let system = Tree::system(cache)?;
     let image = world.path("units.cpio");
     let kernel = scenario.step(
-        "a machine of Debian's packages with the executables, the units, Nix, and the keys",
+        "a machine of Debian's packages with Nix, the packages of Fleeti, and the keys",
         |e| {
             let kernel = kernel(&system)?;
             let mut archive = Archive::create(&image)?;
             archive.tree(system.root(), Path::new(""))?;
-            install(world, &system, &mut archive)?;
+            install(world, &system, packages, &mut archive)?;
             archive.end()?;
             e.push(format!("{} MiB in memory", fs::metadata(&image)?.len() >> 20));
             Ok(kernel)
@@ -254,7 +266,7 @@ fn kernel(system: &Tree) -> Result<PathBuf> {
     kernel.context("the packages have no kernel")
 }
 
-fn install(world: &World, system: &Tree, archive: &mut Archive) -> Result<()> {
+fn install(world: &World, system: &Tree, packages: &Path, archive: &mut Archive) -> Result<()> {
     archive.file("init", 0o755, INIT.as_bytes())?;
     for name in ["passwd", "group"] {
         let master = system.root().join(format!("usr/share/base-passwd/{name}.master"));
@@ -273,12 +285,11 @@ fn install(world: &World, system: &Tree, archive: &mut Archive) -> Result<()> {
     if fs::symlink_metadata(system.root().join("usr/bin/sh")).is_err() {
         archive.link("usr/bin/sh", "bash")?;
     }
-    install_fleeti(world, archive)?;
+    add_packages(packages, archive)?;
     // No login on the console: the check uses it.
     archive.link("etc/systemd/system/serial-getty@ttyS0.service", "/dev/null")?;
     archive
         .link("etc/systemd/system/default.target", "/usr/lib/systemd/system/multi-user.target")?;
-    archive.file("root/install", 0o755, INSTALL.as_bytes())?;
     archive.file("root/check", 0o755, CHECK.as_bytes())?;
     archive.file("root/profile.toml", 0o644, &read("examples/profiles/kiosk.toml")?)?;
     archive.file("root/nix-options", 0o644, NIX_OPTIONS.as_bytes())?;
@@ -289,8 +300,7 @@ fn install(world: &World, system: &Tree, archive: &mut Archive) -> Result<()> {
         &fs::read(system.root().join("usr/bin/busybox")).context("busybox")?,
     )?;
     archive.file("root/passphrase", 0o600, &fs::read(world.path("passphrase"))?)?;
-    archive.tree(&world.path("signer/pki"), Path::new("root/signer-pki"))?;
-    archive.tree(&world.path("server/pki"), Path::new("root/server-pki"))
+    archive.tree(&world.path("signer/pki"), Path::new("root/signer-pki"))
 }
 
 /// A file of the repository.
@@ -299,45 +309,31 @@ fn read(path: &str) -> Result<Vec<u8>> {
     fs::read(repository.join(path)).with_context(|| path.to_owned())
 }
 
-/// Installs the executables, and the units as the repository has them.
-fn install_fleeti(world: &World, archive: &mut Archive) -> Result<()> {
-    for program in ["fleeti-server", "fleeti-signer", "fleeti", "fleeti-agent"] {
-        archive.file(
-            &format!("usr/local/bin/{program}"),
-            0o755,
-            &fs::read(world.program(program)).context(program)?,
-        )?;
+/// Copies the packages, and the check that installs them.
+fn add_packages(packages: &Path, archive: &mut Archive) -> Result<()> {
+    let mut count = 0;
+    for entry in fs::read_dir(packages).with_context(|| packages.display().to_string())? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().filter(|_| path.extension().is_some_and(|e| e == "deb"))
+        else {
+            continue;
+        };
+        let to = format!("root/packages/{}", name.to_string_lossy());
+        archive.file(&to, 0o644, &fs::read(&path)?)?;
+        count += 1;
     }
-    archive.file(
-        "etc/systemd/system/fleeti-server.service",
-        0o644,
-        &read("fleeti-server/fleeti-server.service")?,
-    )?;
-    archive.file(
-        "etc/systemd/system/fleeti-signer.service",
-        0o644,
-        &read("fleeti-signer/fleeti-signer.service")?,
-    )?;
-    archive.file(
-        "etc/systemd/system/fleeti-worker.service",
-        0o644,
-        &read("fleeti-server/fleeti-worker.service")?,
-    )?;
-    archive.file(
-        "etc/tmpfiles.d/fleeti-worker.conf",
-        0o644,
-        &read("fleeti-server/fleeti-worker.tmpfiles")?,
-    )?;
-    archive.file("etc/sysusers.d/fleeti.conf", 0o644, &read("fleeti-server/fleeti.sysusers")?)?;
-    archive.file("etc/tmpfiles.d/fleeti.conf", 0o644, &read("fleeti-server/fleeti.tmpfiles")?)?;
-    archive.file("etc/systemd/system/fleeti-install.service", 0o644, INSTALL_UNIT.as_bytes())?;
+    ensure!(
+        count == PACKAGES,
+        "{} has {count} packages, expected {PACKAGES}; make them with `cargo xtask packages`",
+        packages.display()
+    );
     archive.file("etc/systemd/system/fleeti-check.service", 0o644, CHECK_UNIT.as_bytes())?;
-    for unit in ["fleeti-install", "fleeti-signer", "fleeti-server", "fleeti-check"] {
-        let to = format!("/etc/systemd/system/{unit}.service");
-        archive.link(&format!("etc/systemd/system/multi-user.target.wants/{unit}.service"), &to)?;
-    }
-    Ok(())
+    let check = "etc/systemd/system/multi-user.target.wants/fleeti-check.service";
+    archive.link(check, "/etc/systemd/system/fleeti-check.service")
 }
+
+/// Packages of Fleeti.
+const PACKAGES: usize = 5;
 
 /// Parts of Debian's packages that this machine does not need.
 const UNUSED: &[&str] = &[

@@ -7,7 +7,7 @@ A build has one user id, so nothing can have another owner. fakeroot remembers o
 against the packages' own lists of members, and finish.py removes what scripts make by chance or time.
 """
 import json, os, shutil, stat, subprocess, sys
-import brought, finish, hold, ids, members
+import brought, database, finish, hold, ids, members
 from owners import another_file
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -192,8 +192,10 @@ def main():
     finish.remove_made(tree, names)
     finish.fix_made(tree, int(ENVIRONMENT["SOURCE_DATE_EPOCH"]))
     finish.make_at_boot(tree, names)
+    database.write(tree, "/build/dpkg", names, sets["kernel"])
     save(out, "enabled.json", finish.enabled_units(tree))
     moved = finish.move_var(tree, holding.names)
+    database.show_in_image(tree)
     brought_by |= {copy: brought_by[path] for path, copy in moved.items() if path in brought_by}
     save(out, "packages.json", {path: name for path, name in brought_by.items() if path in tree.found})
     save(out, "ids.json", ids.renumber(root, json.loads(os.environ["IDS"])))

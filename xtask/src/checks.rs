@@ -1,6 +1,6 @@
 //! Checks of the repository's rules.
 
-use crate::{calls, circles, foreign, map};
+use crate::{calls, circles, documents, foreign, map};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::Path;
@@ -147,6 +147,7 @@ pub fn tidy(root: &Path) -> Result<()> {
     let names = tracked(root)?;
     let map = fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap_or_default();
     let mut wrong = map::wrong(&map, &names.lines().collect::<Vec<_>>());
+    wrong.extend(documents::wrong(root, &names.lines().collect::<Vec<_>>())?);
     let is_source = |name: &&str| [".rs", ".py", ".nix"].iter().any(|end| name.ends_with(end));
     for name in names.lines().filter(is_source) {
         let path = root.join(name);

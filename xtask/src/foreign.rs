@@ -14,6 +14,10 @@ const PLAIN_READERS: &[(&str, &str)] = &[
         "the operator's own file, with numbers only; the root of TOML is always a table",
     ),
     (
+        "fleeti-server/src/options.rs",
+        "the operator's own file; its one table is checked to be a table",
+    ),
+    (
         "fleeti-server/src/pages/profiles/form.rs",
         "a value of any shape, which the profile's check reads",
     ),

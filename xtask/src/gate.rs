@@ -3,7 +3,8 @@
 use crate::fuzz::{self, Effort};
 use crate::postgres::Cluster;
 use crate::{
-    aside, build_all, cargo, checks, licences, python, root, run, sdk, setup, target, tools,
+    aside, build_all, cargo, checks, licences, packages, python, root, run, sdk, setup, site,
+    target, tools,
 };
 use anyhow::Result;
 use std::path::Path;
@@ -39,7 +40,7 @@ const VM_SCENARIOS: &[(&str, &[&str])] = &[
     ("recovery from lost keys, backups, clocks and addresses", &["--recoveries"]),
     ("boots from disks on NVMe, SATA and USB, and their proofs", &["--hardware"]),
     ("changes of a secret without which a device is lost", &["--boot-secrets"]),
-    ("server, signing service and build worker as systemd units", &["--units"]),
+    ("server, signing service and build worker from their packages", &["--units"]),
 ];
 
 /// Benchmark scenarios; each must work.
@@ -81,6 +82,7 @@ pub fn test(length: Length) -> Result<()> {
     let chain = aside::start("chain", title, &mut scenario(arguments))?;
     lints()?;
     tests()?;
+    packages::gate()?;
     benchmarks()?;
     run("the pages in a browser", &mut Command::new(target().join("ci/fleeti-browser")))?;
     fuzz::fuzz(Effort::Aside(if length == Length::Long { FUZZ_LONG } else { FUZZ_GATE }), &[])?;
@@ -90,6 +92,8 @@ pub fn test(length: Length) -> Result<()> {
             run(title, &mut scenario(arguments))?;
         }
         everyday_packages()?;
+        packages::command(&["--profile", "ci", "--check", "--oci"])?;
+        site::build(&target().join("ci"))?;
     }
     println!("all tests passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
@@ -106,6 +110,9 @@ fn everyday_packages() -> Result<()> {
 fn scenario(arguments: &[&str]) -> Command {
     let mut command = Command::new(target().join("ci/fleeti-demo"));
     command.arg("--exit").args(arguments);
+    if arguments.contains(&"--units") {
+        command.arg("--packages").arg(target().join("packages"));
+    }
     command
 }
 

@@ -6,16 +6,24 @@ mod bench;
 mod calls;
 mod checks;
 mod circles;
+mod clean_root;
+mod deb;
+mod documents;
 mod foreign;
 mod fuzz;
 mod gate;
 mod licences;
 mod map;
 mod mutation;
+mod oci;
+mod openapi;
+mod package;
+mod packages;
 mod postgres;
 mod python;
 mod sdk;
 mod setup;
+mod site;
 mod tools;
 
 use anyhow::{Context, Result, bail};
@@ -34,7 +42,7 @@ cargo xtask COMMAND
                    run all of Fleeti on this machine: build, sign, boot, enroll, update, prove; or, with --adversary,
                    devices with forged evidence; with --recoveries, lost keys and addresses; with --hardware, disks on
                    NVMe, SATA and USB; with --boot-secrets, a secret that changes with the network; with --units, the
-                   server's systemd units
+                   server's packages and systemd units
   ci               the fast gate: fmt, deps, tidy, licences, spelling, clippy, docs, tests, examples, Python
   test [--long]    the gate of .ci/run: setup, ci, a tiny run of every benchmark, the pages in a browser, one chain of
                    updates in a virtual machine, and a short fuzz; with --long also the other scenarios in virtual
@@ -50,6 +58,10 @@ cargo xtask COMMAND
   bench SCENARIO [--json FILE] [--tiny]
                    measure beside peers: artifacts (nginx), channel (mosquitto, rumqttd), trust (cfssl, openssl);
                    pages, profile, attestation, certificates, boot; honest clients beside hostile ones: abuse
+  packages [--profile ci] [--check] [--oci]
+                   make Debian packages in target/packages; with --check, install, upgrade, remove and purge them in a
+                   clean root; with --oci, also an OCI image of the server
+  site             build the documents as a site in target/site/book, and check its links
   postgres COMMAND [ARGUMENT]...
                    run a command, such as cargo nextest, beside a PostgreSQL server of its own (FLEETI_POSTGRES;
                    over TLS FLEETI_POSTGRES_TLS, with its CA in FLEETI_POSTGRES_ROOTS)
@@ -77,6 +89,10 @@ fn main() -> ExitCode {
             setup::run().and_then(|()| build_programs()).and_then(|()| python::test())
         }
         Some((&"sdk", [])) => sdk::write(),
+        Some((&"packages", rest)) => setup::run().and_then(|()| packages::command(rest)),
+        Some((&"site", [])) => setup::run()
+            .and_then(|()| build_programs())
+            .and_then(|()| site::build(&target().join("ci"))),
         Some((&"postgres", command)) if !command.is_empty() => postgres::beside(command),
         Some((&"tools", [])) => setup::run().and_then(|()| tools::install()),
         Some((&"deps", [])) => checks::deps(&root()),
@@ -175,7 +191,13 @@ fn target() -> PathBuf {
 fn demo(arguments: &[&str]) -> Result<()> {
     setup::run()?;
     build_programs()?;
-    run("demo", Command::new(target().join("ci/fleeti-demo")).args(arguments))
+    let mut demo = Command::new(target().join("ci/fleeti-demo"));
+    demo.args(arguments);
+    if arguments.contains(&"--units") {
+        deb::make(&package::order("ci")?)?;
+        demo.arg("--packages").arg(target().join("packages"));
+    }
+    run("demo", &mut demo)
 }
 
 fn fuzz_with(words: &[&str]) -> Result<()> {

@@ -43,7 +43,7 @@ const NEEDED: &[Package] = &[
     package(
         "mmdebstrap",
         "/usr/bin/mmdebstrap",
-        "installs packages with dpkg, to compare images with",
+        "makes clean Debian roots, to compare images with and to install packages in",
     ),
     package("chromium", "/usr/bin/chromium", "opens the pages in tests"),
     package(
@@ -69,6 +69,7 @@ const NEEDED: &[Package] = &[
     package("npm", "/usr/bin/npm", "installs its generator and compiler"),
     package("curl", "/usr/bin/curl", "uses the API from a shell, in tests"),
     package("jq", "/usr/bin/jq", "reads its answers"),
+    package("dpkg-dev", "/usr/bin/dpkg-shlibdeps", "finds what packages of Fleeti depend on"),
     package("pkg-config", "/usr/bin/pkg-config", "finds the libraries of the TPM"),
     package("gcc", "/usr/bin/gcc", "compiles the C parts of crates"),
     package("g++", "/usr/bin/g++", "compiles libFuzzer"),

@@ -14,6 +14,9 @@ const MQTT_CLIENTS: &[&str] = &["paho-mqtt==2.2.0", "aiomqtt==2.5.1"];
 const OPENAPI: &[&str] = &["openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
 /// Generates a Python client.
 const OPENAPI_PYTHON: &[&str] = &["openapi-python-client==0.29.1"];
+/// The official readers of SBOMs and of provenance.
+const SBOM: &[&str] =
+    &["cyclonedx-python-lib[json-validation]==11.12.0", "in-toto-attestation==0.9.3"];
 /// Spell checker.
 const TYPOS: &[&str] = &["typos==1.52.0"];
 /// Generates and compiles a TypeScript client; its lock file has the digest of every package.
@@ -21,7 +24,7 @@ const TYPESCRIPT: &[&str] =
     &["package.json", "package-lock.json", "tsconfig.json", "list-devices.ts"];
 
 /// Environment variables that tell tests the paths of the tools.
-pub fn judges() -> [(&'static str, PathBuf); 5] {
+pub fn judges() -> [(&'static str, PathBuf); 6] {
     let tools = target().join("tools");
     [
         ("FLEETI_VIRT_FW_VARS", tools.join("virt-firmware/bin/virt-fw-vars")),
@@ -29,6 +32,7 @@ pub fn judges() -> [(&'static str, PathBuf); 5] {
         ("FLEETI_OPENAPI_TOOLS", tools.join("openapi/bin")),
         ("FLEETI_OPENAPI_PYTHON", tools.join("openapi-python/bin")),
         ("FLEETI_OPENAPI_TS", tools.join("openapi-ts")),
+        ("FLEETI_SBOM_PYTHON", tools.join("sbom/bin/python")),
     ]
 }
 
@@ -38,6 +42,7 @@ pub fn install() -> Result<()> {
     of_python("virt-firmware", VIRT_FIRMWARE)?;
     of_python("openapi", OPENAPI)?;
     of_python("openapi-python", OPENAPI_PYTHON)?;
+    of_python("sbom", SBOM)?;
     typescript()
 }
 

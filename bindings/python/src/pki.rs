@@ -6,6 +6,7 @@ use fleeti_pki::signer::{self, Algorithm, Signer};
 use fleeti_pki::{Error, csr};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::sync::{Mutex, PoisonError};
 
 const ALGORITHMS: [(Algorithm, &str); 4] = [
     (Algorithm::P256, "p256"),
@@ -67,6 +68,8 @@ struct Key {
     object: Py<PyAny>,
     algorithm: Algorithm,
     public_key_der: Vec<u8>,
+    /// What its `sign` raised. Libraries in between keep only that signing failed.
+    raised: Mutex<Option<PyErr>>,
 }
 
 impl Key {
@@ -76,7 +79,14 @@ impl Key {
             algorithm: algorithm(object.py(), &name)?,
             public_key_der: object.getattr("public_key_der")?.extract()?,
             object: object.clone().unbind(),
+            raised: Mutex::new(None),
         })
+    }
+
+    /// The exception of a failure: the one that `sign` raised, or that of the error.
+    fn error(&self, python: Python<'_>, error: &Error) -> PyErr {
+        let raised = self.raised.lock().unwrap_or_else(PoisonError::into_inner).take();
+        raised.unwrap_or_else(|| errors::of_pki(python, error))
     }
 }
 
@@ -92,7 +102,11 @@ impl Signer for Key {
             let signed = self.object.call_method1(python, "sign", (PyBytes::new(python, message),));
             signed.and_then(|bytes| bytes.extract::<Vec<u8>>(python))
         })
-        .map_err(|e| Error::Backend { what: "the Python signer", detail: e.to_string() })
+        .map_err(|e| {
+            let detail = e.to_string();
+            *self.raised.lock().unwrap_or_else(PoisonError::into_inner) = Some(e);
+            Error::Backend { what: "the Python signer", detail }
+        })
     }
     fn sign_digest(&self, _: &[u8]) -> Result<Vec<u8>, Error> {
         Err(Error::Refused("a Python signer signs messages, not digests"))
@@ -102,16 +116,17 @@ impl Signer for Key {
 /// A certificate request, PEM.
 #[pyfunction]
 pub fn create_request(key: &Bound<'_, PyAny>) -> PyResult<String> {
-    csr::create(&Key::of(key)?).map_err(|e| errors::of_pki(key.py(), &e))
+    let signer = Key::of(key)?;
+    csr::create(&signer).map_err(|e| signer.error(key.py(), &e))
 }
 
 /// The certificate of a root, PEM.
 #[pyfunction]
 pub fn self_signed_root(key: &Bound<'_, PyAny>, now_s: u64, valid_s: u64) -> PyResult<String> {
-    let key_of = Key::of(key)?;
-    certificate::self_signed(Role::Root, Period::starting(now_s, valid_s), &key_of)
+    let signer = Key::of(key)?;
+    certificate::self_signed(Role::Root, Period::starting(now_s, valid_s), &signer)
         .and_then(|made| certificate::to_pem(&made))
-        .map_err(|e| errors::of_pki(key.py(), &e))
+        .map_err(|e| signer.error(key.py(), &e))
 }
 
 /// Issues a certificate for the key of a request. `role` is `("device", ID)` or
@@ -138,7 +153,7 @@ pub fn issue(
         let made = certificate::issue(role, period, proved.public_key_der(), &authority)?;
         certificate::to_pem(&made)
     };
-    made().map_err(|e| errors::of_pki(python, &e))
+    made().map_err(|e| signer.error(python, &e))
 }
 
 fn read_role(python: Python<'_>, (kind, of): &(String, String)) -> PyResult<Role> {

@@ -7,7 +7,6 @@ mod partitions;
 use super::{Base, BaseError, Inputs, Parts};
 use crate::cache::Cache;
 use crate::choices;
-use crate::contents;
 use crate::file::sha256_file;
 use crate::lock::Lock;
 use crate::package::Package;
@@ -17,6 +16,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::command_line;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::profile::{Flavour, Profile, Revision};
+use fleeti_core::wire::worker::REPORTS;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fs;
@@ -48,6 +48,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     ("members.py", include_str!("../../../nix/debian/members.py")),
     ("hold.py", include_str!("../../../nix/debian/hold.py")),
     ("finish.py", include_str!("../../../nix/debian/finish.py")),
+    ("database.py", include_str!("../../../nix/debian/database.py")),
     ("java.py", include_str!("../../../nix/debian/java.py")),
     ("ids.py", include_str!("../../../nix/debian/ids.py")),
     ("ids.json", include_str!("../../../nix/debian/ids.json")),
@@ -194,10 +195,6 @@ const INITRD: &[&str] = &[
     "liblz4-1",
 ];
 
-/// What a build says of its image: numbers of users of packages, what maintainer scripts changed,
-/// what each package brought, and every file.
-const REPORTS: [&str; 4] = ["ids.json", "scripts.json", "brought.json", contents::FILE];
-
 /// The Debian base.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Debian;
@@ -307,7 +304,7 @@ impl Base for Debian {
         let uki = output("uki");
         Ok(Parts {
             root: output("root").join("root.erofs"),
-            reports: REPORTS.iter().map(|name| output("root").join(name)).collect(),
+            reports: REPORTS.map(|name| (name, output("root").join(name))).into(),
             verity: output("root").join("root.verity"),
             root_hash: read(output("root").join("roothash"))?.trim().to_owned(),
             uki: uki.join("uki.efi"),

@@ -48,8 +48,8 @@ pub struct Parts {
     pub root: PathBuf,
     /// The dm-verity tree of the root file system.
     pub verity: PathBuf,
-    /// Reports to be kept beside the artifacts, for people.
-    pub reports: Vec<PathBuf>,
+    /// Reports to be kept beside the artifacts, by name.
+    pub reports: BTreeMap<&'static str, PathBuf>,
     /// dm-verity root hash, hexadecimal.
     pub root_hash: String,
     /// The unsigned UKI.

@@ -22,6 +22,15 @@ use std::path::{Path, PathBuf};
 const UKI: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/uki.efi");
 const BINARY: &[u8] = include_bytes!("../../../fleeti-pki/tests/fixtures/secure-boot/binary.efi");
 const NOW_S: u64 = 1_800_000_000;
+/// What a build says of itself. Releases have the last two.
+const DOCUMENTS: [&str; 6] = [
+    "ids.json",
+    "scripts.json",
+    "brought.json",
+    "contents.json",
+    "sbom.cdx.json",
+    "provenance.intoto.json",
+];
 
 /// Another party's build, the keys that sign it, and the same build of one's own.
 struct World {
@@ -120,6 +129,9 @@ fn write_build(folder: &Path, pcr: &SoftKey) {
     ] {
         fs::write(folder.join(name), bytes).unwrap();
     }
+    for name in DOCUMENTS {
+        fs::write(folder.join(name), format!("{{\"this is\": \"{name}\"}}")).unwrap();
+    }
     fs::write(folder.join("disk.raw"), disk()).unwrap();
     fs::write(folder.join("lock.json"), lock().to_string()).unwrap();
     let digest = |text: &str| sha256_hex(text.as_bytes());
@@ -155,8 +167,10 @@ fn write_build(folder: &Path, pcr: &SoftKey) {
 /// A record that matches the files, as an attacker who swaps a file would write it.
 fn record_again(folder: &Path) {
     let mut record = BuildRecord::read(folder).unwrap();
-    record.files = ["root.erofs", "root.verity", "uki.efi", "systemd-boot.efi", "disk.raw"]
+    let images = ["root.erofs", "root.verity", "uki.efi", "systemd-boot.efi", "disk.raw"];
+    record.files = images
         .into_iter()
+        .chain(DOCUMENTS)
         .map(|name| {
             let bytes = fs::read(folder.join(name)).unwrap();
             (
@@ -238,6 +252,12 @@ fn backdoors() -> Vec<Swap> {
         swap("command-line", command_line_with_another_argument, [".efi", "section .cmdline"]),
         swap("more", section_more, [".efi", "section .ucode"]),
         swap("headers", |d| flip(&d.join("uki.efi"), 0x88), [".efi", "headers"]),
+        swap("sbom", |d| flip(&d.join("sbom.cdx.json"), 4), ["cdx.json", "byte 4"]),
+        swap(
+            "provenance",
+            |d| flip(&d.join("provenance.intoto.json"), 4),
+            ["intoto.json", "byte 4"],
+        ),
     ]
 }
 
@@ -278,7 +298,7 @@ fn every_swap_of_what_boots_is_named_although_everything_else_fits() {
         let ReleaseError::Differs(differences) = &refused else { panic!("{name}: {refused}") };
         let found = Comparison { differences: differences.clone(), remarks: vec![] };
         assert!(named(&found, &words), "{name}: {differences:?}");
-        if name != "root" && name != "root-longer" && name != "verity" {
+        if !["root", "root-longer", "verity", "sbom", "provenance"].contains(&name) {
             assert!(named(&found, &["Authenticode digest", "PCR 4"]), "{name}: {differences:?}");
         }
         assert!(
@@ -288,6 +308,12 @@ fn every_swap_of_what_boots_is_named_although_everything_else_fits() {
                 .count()
                 == 1
         );
+    }
+    // Reports are in no release: people read them before they sign.
+    for name in &DOCUMENTS[..4] {
+        let build = world.build(name, &|d| flip(&d.join(name), 4));
+        let found = compare::with_build(&world.own, &build).unwrap();
+        assert!(named(&found, &[name, "byte 4"]), "{name}: {:?}", found.differences);
     }
     // No release contains the disk, but a device first starts from it.
     for (name, at, part) in [
@@ -432,6 +458,8 @@ fn every_swap_within_a_release_is_named() {
         swap(".verity.xz", |p| flip(p, 30), ["", ""]),
         swap("systemd-boot.efi.xz", |p| fs::remove_file(p).unwrap(), ["", "cannot be read"]),
         swap("xz/SHA256SUMS", |p| fs::write(p, "").unwrap(), ["", "byte 0"]),
+        swap("raw/kiosk_2.cdx.json", |p| flip(p, 5), ["", "byte 5"]),
+        swap("raw/kiosk_2.intoto.json", |p| fs::remove_file(p).unwrap(), ["", "cannot be read"]),
     ];
     for Swap { name: end, harm, words: [_, said] } in table {
         let path = path_of(end);

@@ -6,6 +6,7 @@ use crate::{cache, profile, repository, request};
 use fleeti_build::build::{self, BuildRecord};
 use fleeti_build::contents::{Contents, Kind};
 use fleeti_build::file::sha256_file;
+use fleeti_build::lock::Lock;
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -102,6 +103,7 @@ fn the_gateway_is_what_its_profile_says() {
     let image = Unpacked::of(&record, &request.out, dir.path());
 
     image.is_listed(&Contents::read(&request.out).unwrap());
+    is_known_to_dpkg(&image, &Lock::read(&request.out.join("lock.json")).unwrap());
 
     let line_of = |path: &str, name: &str| {
         let text = image.text(path);
@@ -141,6 +143,30 @@ fn the_gateway_is_what_its_profile_says() {
         fleeti_pki::pe::sections(&uki).unwrap().into_iter().find(|s| s.name == ".cmdline");
     let text = String::from_utf8_lossy(&uki[section.unwrap().range]).into_owned();
     assert!(text.contains("systemd.show_status=auto lockdown=integrity"), "{text}");
+}
+
+/// Scanners find the packages in the image's own `/var`, and on a device by a link into `/usr`.
+fn is_known_to_dpkg(image: &Unpacked, lock: &Lock) {
+    let mut expected: Vec<_> = ["device", "kernel"]
+        .iter()
+        .flat_map(|set| lock.set(set))
+        .map(|p| format!("{} {} ii", p.name, p.version))
+        .collect();
+    expected.sort();
+    for folder in ["var/lib/dpkg", "usr/lib/sysimage/dpkg"] {
+        let query = |arguments: &[&str]| {
+            let mut command = Command::new("dpkg-query");
+            command.arg("--admindir").arg(image.root.join(folder)).args(arguments);
+            String::from_utf8(command.output().unwrap().stdout).unwrap()
+        };
+        let listed = query(&["-W", "-f", "${Package} ${Version} ${db:Status-Abbrev}\n"]);
+        let mut found: Vec<_> = listed.lines().map(str::trim_end).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{folder}");
+        assert_eq!(query(&["-S", "/usr/bin/sudo"]), "sudo: /usr/bin/sudo\n", "{folder}");
+    }
+    let line = "L \"/var/lib/dpkg\" - - - - ../../usr/lib/sysimage/dpkg";
+    assert!(image.text("/usr/lib/tmpfiles.d/zz-fleeti-packages.conf").lines().any(|l| l == line));
 }
 
 /// What the build says of files in a root file system.

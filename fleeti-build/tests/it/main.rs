@@ -6,6 +6,7 @@ mod brought;
 mod compare;
 mod contents;
 mod countersign;
+mod documents;
 mod dpkg;
 mod everyday;
 mod images;

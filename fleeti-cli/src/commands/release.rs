@@ -1,5 +1,9 @@
 //! `fleeti release`.
 
+mod document;
+
+pub use document::release_keys;
+
 use super::build::Inputs;
 use super::keys::{self, KeyFile, Passphrase};
 use super::request::{block_on, refused};
@@ -25,7 +29,6 @@ use fleeti_core::wire::attestation::Attestation;
 use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_pki::boot_proof;
 use fleeti_pki::hierarchy::purpose;
-use fleeti_pki::manifest::ReleaseKeys;
 use fleeti_pki::openpgp::OpenPgpKey;
 use fleeti_pki::signer::Signer;
 use std::path::{Path, PathBuf};
@@ -55,6 +58,11 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Get the SBOM of a published release (CycloneDX), verified: release keys signed the manifest,
+    /// which has its digest.
+    Sbom(document::Document),
+    /// Get the provenance of a published release (in-toto with SLSA), verified as its SBOM is.
+    Provenance(document::Document),
     /// Revoke a release: its rollouts end, and no device can download it any more. Devices that run
     /// it keep it until there is a newer release. `fleeti device boot-keys DEVICE forbid` stops it
     /// from booting again.
@@ -171,6 +179,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Verify { release, trust } => verify(&release, &trust, output),
         Command::Publish { release, server } => publish_directory(&release, &server, output),
         Command::List { server } => list(&server, output),
+        Command::Sbom(arguments) => document::get(document::SBOM, &arguments, output),
+        Command::Provenance(arguments) => document::get(document::PROVENANCE, &arguments, output),
         Command::Revoke { release, server } => revoke(&release, &server, output),
         Command::Sign(arguments) => sign(&arguments, output),
         Command::Prove { release, device, key, passphrase, server } => {
@@ -462,12 +472,4 @@ fn read_json<T: serde::de::DeserializeOwned + serde::Serialize>(path: &Path) -> 
     let bytes =
         std::fs::read(path).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
     strict::from_slice(&bytes).map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
-}
-
-/// The release keys of a `public` folder.
-pub fn release_keys(trust: &Path) -> Result<ReleaseKeys, Failure> {
-    let path = trust.join("release.pem");
-    let text = std::fs::read_to_string(&path)
-        .map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
-    ReleaseKeys::from_pem(&text).map_err(Failure::plain)
 }

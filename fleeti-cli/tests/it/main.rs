@@ -6,6 +6,7 @@ mod adopt;
 mod answers;
 mod approvals;
 mod ceremony;
+mod documents;
 mod every_command;
 mod foreign;
 mod login;

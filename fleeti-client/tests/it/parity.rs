@@ -48,6 +48,7 @@ fn devices(c: &Client) -> Vec<(&'static str, Call)> {
         "list_fleets" => c.fleets(),
         "get_channel" => c.channel(&id("f")),
         "pin_fleet" => c.pin_fleet(&id("f"), &of(json!({"reason": "r"}))),
+        "find_package" => c.package_devices(&id("openssl<4"), "", 5),
         "create_enrollment" => c.create_enrollment(&id("f"), 60),
         "provision_device" => c.provision(&id("f"), &of(json!({"valid_s": 60}))),
         "get_record_without_token" => c.enrollment_record(),
@@ -118,6 +119,7 @@ fn releases(c: &Client) -> Vec<(&'static str, Call)> {
         "publish_release" => c.publish(&id("web@1")),
         "prove_release" => c.prove_release(&id("web@1"), &of(json!({"proof": "p", "signatures": []}))),
         "revoke_release" => c.revoke_release(&id("web@1")),
+        "get_file" => c.release_file(&id("web@1"), "manifest.json"),
         "upload_file" =>
             c.upload(&id("web@1"), "raw/web_1.efi", Path::new("Cargo.toml")),
         "list_rollouts" => c.rollouts(),
@@ -140,6 +142,7 @@ fn administration(c: &Client) -> Vec<(&'static str, Call)> {
     let transition = json!({"transition": "t", "signatures": []});
     rows![c;
         "get_trust" => c.trust(),
+        "get_diagnosis" => c.doctor(),
         "import_bundle" => c.import_bundle(&of(bundle)),
         "switch_issuer" =>
             c.switch_issuer(&of(json!({"purpose": "device", "certificate_sha256": "00"}))),

@@ -377,7 +377,9 @@ impl Expected {
         }
         let made: Vec<&str> = ARTIFACTS.into_iter().filter(|name| *name != "lock.json").collect();
         if let Some(name) = made.iter().find(|name| !record.files.contains_key(**name)) {
-            return Err(format!("the record does not name {name}"));
+            return Err(format!(
+                "the record does not name {name}; if the worker is older than the server, update it"
+            ));
         }
         for (name, file) in &record.files {
             let Some(name) = made.iter().find(|known| **known == name.as_str()) else {

@@ -157,6 +157,12 @@ pub async fn received(
     kind: Up,
     payload: &[u8],
 ) -> Result<(), Error> {
+    let taken = take(cx, device, kind, payload).await;
+    cx.figures.message(kind, &taken);
+    taken
+}
+
+async fn take(cx: &Context, device: &DeviceId, kind: Up, payload: &[u8]) -> Result<(), Error> {
     if cx.access.is_revoked(device) {
         return Err(Error::new(Code::Forbidden, format!("{device} is revoked")));
     }

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::settings::Settings;
+use fleeti_core::doctor::Disk;
 use fleeti_core::wire::problem::Code;
 use fleeti_signer_client::room::{FLOOR_MAX, FLOOR_OF_100};
 use std::path::Path;
@@ -30,13 +31,19 @@ fn room(path: &Path) -> std::io::Result<Room> {
     })
 }
 
+/// Free space on the disk of a data folder, and its floor.
+pub(super) fn of(settings: &Settings) -> std::io::Result<Disk> {
+    let Room { free, total } = room(&settings.data)?;
+    let usual = FLOOR_MAX.min(total / 100 * FLOOR_OF_100);
+    Ok(Disk { free, floor: settings.disk_floor.unwrap_or(usual) })
+}
+
 impl Watched {
     /// Checks the disk of the data folder.
     pub(super) fn look(&self, settings: &Settings) {
-        match room(&settings.data) {
-            Ok(Room { free, total }) => {
-                let usual = FLOOR_MAX.min(total / 100 * FLOOR_OF_100);
-                self.floor.store(settings.disk_floor.unwrap_or(usual), Ordering::SeqCst);
+        match of(settings) {
+            Ok(Disk { free, floor }) => {
+                self.floor.store(floor, Ordering::SeqCst);
                 self.free.store(free, Ordering::SeqCst);
             }
             Err(e) => tracing::warn!("{}: {e}", settings.data.display()),

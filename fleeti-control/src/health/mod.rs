@@ -7,7 +7,9 @@ pub(crate) mod state;
 
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
+use crate::settings::Settings;
 use crate::signing;
+use fleeti_core::doctor::{Disk, spoken};
 use fleeti_signer_client::wire::{Request, Response};
 use fleeti_store as store;
 use std::sync::atomic::Ordering;
@@ -25,15 +27,7 @@ const LIST_S_MIN: u64 = 12 * 3600;
 /// Warn about a server certificate that expires within this time: it was not renewed for two weeks.
 const IDENTITY_S_MIN: u64 = 7 * 86_400;
 /// Warn from this many acts on that wait for the audit log.
-const ACTS_MANY: u64 = 1000;
-
-fn spoken(s: u64) -> String {
-    match s {
-        0..7200 => format!("{} min", s / 60),
-        7200..172_800 => format!("{} h", s / 3600),
-        _ => format!("{} days", s / 86_400),
-    }
-}
+pub const ACTS_MANY: u64 = 1000;
 
 /// Warnings in words. None of these conditions disconnects a device.
 #[must_use]
@@ -75,6 +69,30 @@ pub fn warnings(cx: &Context) -> Vec<String> {
     said.extend(cx.health.disk.warning());
     said.extend(cx.health.signer_disk_warning());
     said
+}
+
+/// Since when the signing service does not answer, Unix seconds; `None` while it does.
+#[must_use]
+pub fn signer_away_s(cx: &Context) -> Option<u64> {
+    cx.health.signer_away_s()
+}
+
+/// A warning about the disk of the audit log.
+#[must_use]
+pub fn signer_disk_warning(cx: &Context) -> Option<String> {
+    cx.health.signer_disk_warning()
+}
+
+/// Number of acts that waited for the audit log at the last check.
+#[must_use]
+pub fn waiting_acts(cx: &Context) -> u64 {
+    cx.health.acts.load(Ordering::SeqCst)
+}
+
+/// The disk of a data folder; `None` if it does not answer.
+#[must_use]
+pub fn disk_of(settings: &Settings) -> Option<Disk> {
+    disk::of(settings).ok()
 }
 
 /// Whether the signing service did not answer the last request.

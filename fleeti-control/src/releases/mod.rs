@@ -17,10 +17,12 @@ use crate::{audit, devices, health};
 use bytes::Bytes;
 use fleeti_build::build::BuildRecord;
 use fleeti_build::release::{self, ReleaseError};
+use fleeti_build::sbom::packages_of;
 use fleeti_core::id::ReleaseName;
-use fleeti_core::manifest::{BYTES_MAX, Manifest, is_artifact_path};
+use fleeti_core::manifest::{BYTES_MAX, Manifest, is_artifact_path, provenance_name, sbom_name};
 use fleeti_core::wire::api::{Build, Event, Fleet, Release};
 use fleeti_core::wire::device::ReleaseProof;
+use fleeti_core::wire::package::ReleasePackage;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::{Act, RELEASE_PUBLISH};
 use fleeti_pki::manifest::Signature;
@@ -241,6 +243,23 @@ pub async fn file(cx: &Context, name: &ReleaseName, path: &str) -> Result<PathBu
     if is_file { Ok(file) } else { Err(Error::not_found("file", path)) }
 }
 
+/// A file of a published release that people read: manifest, signatures, SBOM, provenance. Who wants
+/// to trust it verifies the signatures of the manifest, and by it the digest of the file.
+///
+/// # Errors
+/// [`Code::NotFound`] for any other file, or a release that is not published.
+pub async fn document(cx: &Context, name: &ReleaseName, path: &str) -> Result<PathBuf, Error> {
+    let missing = || Error::not_found("file", path);
+    get(cx, name).await?;
+    let documents = [sbom_name(name), provenance_name(name)];
+    let is_document = path == "manifest.json"
+        || Signature::key_id_of(path).is_some()
+        || path.strip_prefix("raw/").is_some_and(|file| documents.iter().any(|d| d == file));
+    let file = directory(cx, name).join(path);
+    let is_there = is_document && tokio::fs::metadata(&file).await.is_ok_and(|m| m.is_file());
+    if is_there { Ok(file) } else { Err(missing()) }
+}
+
 /// Whether a published release was made from exactly this build.
 pub async fn is_of(cx: &Context, name: &ReleaseName, record: &BuildRecord) -> Result<bool, Error> {
     let Some((manifest, _)) = store::releases::documents(cx.db.pool(), name).await? else {
@@ -332,6 +351,7 @@ async fn commit(
         .map(|s| (s.key_id, fleeti_pki::base64_text(&s.der)))
         .collect();
     let digest = fleeti_core::canonical::sha256_hex(manifest.as_bytes());
+    let packages = packages_in(directory, &manifest).await?;
     // Enter it in the log before it becomes visible: devices request the inclusion proof.
     let number = audit::enter(cx, published(by, name, &digest)).await?;
     let mut tx = cx.db.write().await?;
@@ -344,11 +364,25 @@ async fn commit(
     };
     store::releases::insert(&mut tx, &new).await?;
     store::releases::set_audit_number(&mut tx, name, number).await?;
+    store::packages::insert(&mut tx, name, &packages).await?;
     tx.commit().await?;
     cx.publish(Event::Release { name: name.clone() });
     store::releases::get(cx.db.pool(), name)
         .await?
         .ok_or_else(|| Error::internal("the release has disappeared"))
+}
+
+/// The packages that the SBOM of a verified release lists; none without an SBOM.
+async fn packages_in(directory: &Path, manifest: &str) -> Result<Vec<ReleasePackage>, Error> {
+    let manifest = Manifest::parse(manifest.as_bytes()).map_err(Error::internal)?;
+    let Some(sbom) = manifest.sbom() else { return Ok(Vec::new()) };
+    let path = directory.join(&sbom.path);
+    let read = tokio::task::spawn_blocking(move || packages_of(&path)).await;
+    // Release keys signed it: what cannot be read is no reason to refuse the release.
+    Ok(read.map_err(Error::internal)?.unwrap_or_else(|e| {
+        tracing::warn!("the packages of {} are not known: {e}", manifest.release);
+        Vec::new()
+    }))
 }
 
 /// The audit entry of a publication. Devices look for its action, subject and digest.

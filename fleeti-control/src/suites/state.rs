@@ -28,6 +28,11 @@ impl SuiteState {
     }
 }
 
+/// Path of the index in a data folder.
+pub(super) fn index_of(data: &Path) -> PathBuf {
+    data.join("suites").join(format!("{}.index", suite::SUITE))
+}
+
 /// What tasks and blocking threads share.
 pub(super) struct Shared {
     folder: PathBuf,

@@ -11,7 +11,7 @@ pub mod revocation;
 pub mod standby;
 pub mod state;
 pub mod transitions;
-pub(crate) mod upkeep;
+pub mod upkeep;
 
 use self::state::{Accepted, Trust, ends};
 use crate::accounts::actor::Actor;

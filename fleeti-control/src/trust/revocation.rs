@@ -57,7 +57,7 @@ pub async fn revoke_all(
     let task = async move {
         let mut result = Ok(());
         for id in &ids {
-            result = disconnect(&cx, &by, id, reason).await;
+            result = mark(&cx, &by, id, reason).await;
             if result.is_err() {
                 break;
             }
@@ -74,13 +74,16 @@ async fn apply(
     id: &DeviceId,
     reason: RevocationReason,
 ) -> Result<(), Error> {
-    disconnect(cx, by, id, reason).await?;
+    mark(cx, by, id, reason).await?;
     list(cx, &format!("{id} is")).await;
     Ok(())
 }
 
-/// Puts a revocation into the database and ends the sessions of the device.
-async fn disconnect(
+/// Revokes a device and disconnects it. The CRL has it once [`publish_crls`] is called.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub(crate) async fn mark(
     cx: &Context,
     by: &Actor,
     id: &DeviceId,

@@ -77,6 +77,15 @@ impl Trust {
     pub fn server(&self) -> &Accepted {
         &self.server
     }
+    /// When the root's CRL in the bundle ends, Unix seconds; `None` before the first bundle.
+    #[must_use]
+    pub fn root_crl_ends_s(&self) -> Option<u64> {
+        self.root_crl_ends_s
+    }
+    /// All intermediate CAs that count.
+    pub fn accepted(&self) -> impl Iterator<Item = &Accepted> {
+        self.accepted.iter()
+    }
     /// The intermediate CAs for devices.
     pub fn devices(&self) -> impl Iterator<Item = &Accepted> {
         self.accepted.iter().filter(|a| a.purpose == Purpose::Device)

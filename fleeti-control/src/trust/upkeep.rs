@@ -2,8 +2,9 @@
 
 use super::identity::renew_identity;
 use super::{revocation, warnings};
-use crate::context::ContextRef;
+use crate::context::{Context, ContextRef};
 use crate::error::for_log;
+use anyhow::{Context as _, Result};
 use std::time::Duration;
 
 /// Interval at which the CRLs and the server's own certificate are renewed.
@@ -20,15 +21,19 @@ pub(crate) async fn run(cx: ContextRef, has_signer: bool) {
         }
         pause = RENEW_INTERVAL;
         warnings(&cx, cx.now_s()).iter().for_each(|warning| tracing::warn!("{warning}"));
-        if let Err(e) = revocation::publish_crls(&cx).await {
-            tracing::error!("the CRLs were not renewed: {}", e.for_log());
-            pause = RENEW_RETRY;
-            // Without the signing service the certificate cannot be renewed either.
-            continue;
-        }
-        if let Err(e) = renew_identity(&cx).await {
-            tracing::error!("the server's certificate was not renewed: {}", for_log(&e));
+        if let Err(e) = once(&cx).await {
+            tracing::error!("{}", for_log(&e));
             pause = RENEW_RETRY;
         }
     }
+}
+
+/// Renews the CRLs and the server's own certificate.
+///
+/// # Errors
+/// When the database or the signing service does not answer. Without CRLs the certificate is not
+/// renewed either.
+pub async fn once(cx: &Context) -> Result<()> {
+    revocation::publish_crls(cx).await.context("the CRLs were not renewed")?;
+    renew_identity(cx).await.context("the server's certificate was not renewed")
 }

@@ -6,8 +6,9 @@
 //! automation, [`alarm`] alarms of devices, [`rollout`] rollouts, [`trust`] the trust bundle and
 //! approvals, [`attestation`] evidence and attestation results, [`readmission`] devices with
 //! expired certificates, [`vault`] secrets and recovery keys, [`worker`] build workers, [`profile`]
-//! documents of profiles, [`suite`] searches in the packages of a suite, and [`problem`] errors
-//! (RFC 9457).
+//! documents of profiles, [`suite`] searches in the packages of a suite, [`package`] devices that
+//! have a package, and [`problem`] errors
+//! (RFC 9457). [`doctor`] is the examination of a server.
 
 pub mod accounts;
 pub mod alarm;
@@ -16,9 +17,11 @@ pub mod attestation;
 pub mod audit;
 pub mod boot;
 pub mod device;
+pub mod doctor;
 pub mod enrollment;
 pub mod labels;
 pub mod mqtt;
+pub mod package;
 pub mod packet;
 pub mod problem;
 pub mod profile;

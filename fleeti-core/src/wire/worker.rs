@@ -9,9 +9,25 @@ use crate::id::WorkerName;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Files that a worker may upload, besides the record that it finishes with.
-pub const ARTIFACTS: [&str; 6] =
-    ["root.erofs", "root.verity", "uki.efi", "systemd-boot.efi", "disk.raw", "lock.json"];
+/// Files that a worker may upload, besides the record that it finishes with. The record has the
+/// digest of each but the lock, whose own digest it has.
+pub const ARTIFACTS: [&str; 12] = [
+    "root.erofs",
+    "root.verity",
+    "uki.efi",
+    "systemd-boot.efi",
+    "disk.raw",
+    "ids.json",
+    "scripts.json",
+    "brought.json",
+    "contents.json",
+    "sbom.cdx.json",
+    "provenance.intoto.json",
+    "lock.json",
+];
+/// What a build says of its image: numbers of users of packages, what maintainer scripts changed,
+/// what each package brought, and every file.
+pub const REPORTS: [&str; 4] = ["ids.json", "scripts.json", "brought.json", "contents.json"];
 /// Size limit of a file of a build, bytes.
 pub const ARTIFACT_MAX: u64 = 8 << 30;
 /// Size limit of one upload, bytes; a larger file is uploaded in several. The server holds a whole

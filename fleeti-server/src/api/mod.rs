@@ -12,11 +12,13 @@ mod audit;
 mod builds;
 mod commands;
 mod devices;
+mod doctor;
 mod enrollment;
 mod events;
 mod labels;
 pub mod open;
 pub mod openapi;
+mod packages;
 mod profiles;
 mod recovery;
 mod releases;
@@ -85,6 +87,7 @@ fn device_routes(config: &mut ServiceConfig) {
         .service(devices::list_fleets)
         .service(devices::get_channel)
         .service(devices::pin_fleet)
+        .service(packages::find_package)
         .service(enrollment::create_enrollment)
         .service(enrollment::provision_device)
         .service(enrollment::get_record_without_token)
@@ -148,6 +151,7 @@ fn release_routes(config: &mut ServiceConfig) {
         .service(releases::publish_release)
         .service(releases::prove_release)
         .service(releases::revoke_release)
+        .service(releases::get_file)
         .service(releases::upload_file)
         .service(rollouts::list_rollouts)
         .service(rollouts::start_rollout)
@@ -182,9 +186,10 @@ fn attestation_routes(config: &mut ServiceConfig) {
         .service(secrets::remove_secret);
 }
 
-/// Build workers and the audit log.
+/// The examination of the server, build workers and the audit log.
 fn administration_routes(config: &mut ServiceConfig) {
     config
+        .service(doctor::get_diagnosis)
         .service(workers::list_workers)
         .service(workers::add_worker)
         .service(workers::remove_worker)

@@ -7,7 +7,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, Path, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Responder, Route};
 use fleeti_control::context::Context;
-use fleeti_control::{overview, trust};
+use fleeti_control::{metrics, overview, trust};
 use utoipa::OpenApi;
 
 type Result<T> = std::result::Result<T, AppError>;
@@ -61,10 +61,10 @@ async fn readyz(cx: Data<Context>) -> Result<&'static str> {
 
 /// Get figures about the server, in the text format of Prometheus.
 #[utoipa::path(get, path = "/metrics", tag = "server", security(()), responses((status = 200, description = "Figures", body = String, content_type = "text/plain")))]
-async fn metrics(cx: Data<Context>) -> HttpResponse {
-    HttpResponse::Ok()
+async fn metrics(cx: Data<Context>) -> Result<HttpResponse> {
+    Ok(HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(overview::metrics(&cx))
+        .body(metrics::text(&cx).await?))
 }
 
 /// Get the CRL of an intermediate CA for devices, DER (RFC 5280). The path contains the id of its

@@ -66,6 +66,7 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("get_changes", &[404]),
     ("get_command", &[404]),
     ("get_device", &[404]),
+    ("get_file", &[404]),
     ("get_ear", &[404]),
     ("get_proof", &[404]),
     ("get_record", &[404, 409]),

@@ -4,6 +4,7 @@ use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
 use crate::http::extract::{self};
+use crate::http::whole_file;
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpResponse, Responder, get, post, put};
 use fleeti_control::boot::proof;
@@ -65,6 +66,20 @@ pub async fn revoke_release(
 ) -> Result<impl Responder> {
     revoke::revoke(&cx, &by, &name).await?;
     Ok(Json(releases::get(&cx, &name).await?))
+}
+
+/// Get the manifest, a signature of it, the SBOM or the provenance of a published release.
+#[utoipa::path(
+    tag = "releases",
+    responses((status = 200, description = "The file", body = Vec<u8>, content_type = "application/octet-stream"))
+)]
+#[get("/releases/{release}/files/{path:.*}")]
+pub async fn get_file(
+    cx: Data<Context>,
+    path: Path<(ReleaseName, String)>,
+) -> Result<impl Responder> {
+    let file = releases::document(&cx, &path.0, &path.1).await?;
+    Ok(whole_file::respond(&file).await?)
 }
 
 /// Upload a file of a release that is not published yet.

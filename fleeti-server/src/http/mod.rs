@@ -6,3 +6,4 @@ pub mod extract;
 pub(crate) mod file_body;
 pub(crate) mod methods;
 pub(crate) mod range;
+pub(crate) mod whole_file;

@@ -15,6 +15,7 @@ mod display;
 mod fleets;
 mod live;
 mod overview;
+mod packages;
 mod page;
 mod profiles;
 mod releases;
@@ -140,6 +141,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/fleets/{fleet}/policy", web::post().to(fleets::set_policy))
                 .route("/fleets/{fleet}/secrets", web::post().to(fleets::set_secret))
                 .route("/fleets/{fleet}/secrets/remove", web::post().to(fleets::remove_secret))
+                .route("/packages", web::get().to(packages::find))
                 .route("/profiles", web::get().to(profiles::list))
                 .service(editor("/profiles").route(web::post().to(profiles::save)))
                 .route("/profiles/new", web::get().to(profiles::new))
@@ -156,6 +158,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/builds/{build}/release", web::post().to(builds::release))
                 .route("/releases", web::get().to(releases::list))
                 .route("/releases/{release}", web::get().to(releases::show))
+                .route("/releases/{release}/files/{path:.*}", web::get().to(releases::file))
                 .route("/releases/{release}/revoke", web::post().to(releases::revoke))
                 .route("/rollouts", web::get().to(rollouts::list))
                 .route("/rollouts", web::post().to(rollouts::start))

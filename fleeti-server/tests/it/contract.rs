@@ -24,10 +24,9 @@ impl Operation {
         let mut all = Vec::new();
         for (path, item) in document["paths"].as_object().unwrap() {
             for (method, node) in item.as_object().unwrap() {
-                let method = method.to_uppercase().parse().unwrap();
                 all.push(Self {
                     id: node["operationId"].as_str().unwrap().to_owned(),
-                    method,
+                    method: method.to_uppercase().parse().unwrap(),
                     path: path.clone(),
                     node: node.clone(),
                 });
@@ -82,6 +81,7 @@ fn rows() -> Vec<Row> {
         ("get_device", &[], None, 200),
         ("get_certificate", &[], None, 200),
         ("list_fleets", &[], None, 200),
+        ("find_package", &[], None, 200),
         ("create_enrollment", &[], Some(json!({"valid_s": 60})), 201),
         ("get_record_without_token", &[], None, 200),
         ("enter_code", &[], Some(json!({"code": "BBBB-BBBB", "fleet": "demo"})), 404),
@@ -143,6 +143,7 @@ fn rows() -> Vec<Row> {
         ("readmit_fleet", &[], Some(json!({"reason": "because", "valid_s": 60})), 201),
         ("list_releases", &[], None, 200),
         ("get_release", &[], None, 200),
+        ("get_file", &[], None, 200),
         ("upload_file", &[], None, 409),
         ("upload_file", &[("release", "new@1")], None, 204),
         ("publish_release", &[], None, 200),
@@ -201,6 +202,7 @@ fn rows() -> Vec<Row> {
         ("create_command", &[], Some(command), 409),
         ("forgive_device", &[], Some(json!({"version": "2"})), 409),
         ("order_updates", &[], Some(json!({"type": "unhold"})), 409),
+        ("get_diagnosis", &[], None, 200),
         ("list_workers", &[], None, 200),
         ("add_worker", &[], Some(json!({"name": "builder"})), 201),
         ("add_worker", &[], Some(json!({"name": "builder"})), 409),
@@ -293,7 +295,7 @@ impl Office {
     fn request(&self, operation: &Operation, path: &str) -> reqwest::RequestBuilder {
         let query = match operation.id.as_str() {
             "get_consistency" => "?old=1&new=2",
-            "search_packages" => "?q=nginx",
+            "search_packages" | "find_package" => "?q=nginx",
             _ => "",
         };
         self.http.request(

@@ -24,10 +24,10 @@ use tokio::task::JoinHandle;
 const DAY_S: u64 = 86_400;
 
 /// A signing service behind a socket, as a process would be.
-struct Signer(JoinHandle<()>);
+pub struct Signer(JoinHandle<()>);
 
 impl Signer {
-    fn start(data: &Path) -> Self {
+    pub fn start(data: &Path) -> Self {
         let keys = keys::open(&data.join("pki"), b"a passphrase of tests", None).unwrap();
         let service = SigningService::open(keys, &data.join("signer"), Limits::default()).unwrap();
         let handle = fleeti_signer::embedded::start(service).unwrap();
@@ -43,19 +43,19 @@ impl Signer {
     }
 }
 
-fn clock(ahead: &Arc<AtomicU64>) -> Clock {
+pub fn clock(ahead: &Arc<AtomicU64>) -> Clock {
     let ahead = Arc::clone(ahead);
     Clock::of(move || now_s() + ahead.load(Ordering::SeqCst))
 }
 
 /// The device, with its clock moved.
-fn then(device: &TestDevice, ahead: &Arc<AtomicU64>) -> TestDevice {
+pub fn then(device: &TestDevice, ahead: &Arc<AtomicU64>) -> TestDevice {
     let mut tls: ClientConfig = (*device.tls).clone();
     tls.time_provider = Arc::new(TlsClock(clock(ahead)));
     TestDevice { id: device.id.clone(), tls: Arc::new(tls) }
 }
 
-async fn is_served(world: &World, device: &TestDevice) -> bool {
+pub async fn is_served(world: &World, device: &TestDevice) -> bool {
     let http = world.https((*device.tls).clone());
     let is_served = http.get(world.url("/desired")).send().await.is_ok_and(|r| r.status() == 200);
     if is_served {
@@ -65,7 +65,7 @@ async fn is_served(world: &World, device: &TestDevice) -> bool {
 }
 
 /// Whether the device is refused, in the handshake or at its request.
-async fn is_refused(world: &World, device: &TestDevice) -> bool {
+pub async fn is_refused(world: &World, device: &TestDevice) -> bool {
     let http = world.https((*device.tls).clone());
     let http = http.get(world.url("/desired")).send().await.map_or(true, |r| r.status() == 403);
     let mqtt =

@@ -343,3 +343,49 @@ async fn metrics_say_how_long_transactions_hold_the_writer() {
     assert!(0.0 < median && median <= p99, "{text}");
     assert!(figure(&format!("{name}_count")) >= 1.0, "{text}");
 }
+
+/// A line of the text format: a name, labels without a quote or backslash, and a number.
+fn is_sample(line: &str) -> bool {
+    let Some((series, value)) = line.rsplit_once(' ') else { return false };
+    let (name, labels) = series.split_once('{').map_or((series, None), |(n, l)| (n, Some(l)));
+    let is_word = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    let is_label = |label: &str| {
+        let pair = label.split_once("=\"").and_then(|(n, v)| Some((n, v.strip_suffix('"')?)));
+        pair.is_some_and(|(name, value)| is_word(name) && !value.contains(['"', '\\', '\n']))
+    };
+    let labels = labels.map(|l| l.strip_suffix('}').unwrap_or("?"));
+    is_word(name)
+        && labels.is_none_or(|all| all.split(',').all(is_label))
+        && value.parse::<f64>().is_ok()
+}
+
+#[actix_web::test]
+async fn every_figure_has_a_type_and_the_alerts_use_only_figures_that_exist() {
+    let p = Ports::new().await;
+    let text = p.at("api", Method::GET, "/metrics").send().await.unwrap().text().await.unwrap();
+    let typed: Vec<_> =
+        text.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let samples: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    for line in &samples {
+        assert!(is_sample(line), "{line}");
+        let name = line.split(['{', ' ']).next().unwrap();
+        assert!(typed.contains(&name.trim_end_matches("_count")), "{line}");
+    }
+    assert!(samples.len() < 60, "the number of series is bounded: {}", samples.len());
+    assert!(text.contains("fleeti_end_timestamp_seconds{kind=\"root\"} "), "{text}");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/prometheus/fleeti.rules.yml");
+    let rules = std::fs::read_to_string(path).unwrap();
+    let used: Vec<_> = rules
+        .lines()
+        .filter(|line| line.trim_start().starts_with("expr:"))
+        .flat_map(|line| line.split(|c: char| !c.is_ascii_alphanumeric() && c != '_'))
+        .filter(|word| word.starts_with("fleeti_"))
+        .collect();
+    assert!(used.len() > 10, "{used:?}");
+    let absent_here = ["fleeti_backup_timestamp_seconds"];
+    for name in used {
+        assert!(typed.contains(&name) || absent_here.contains(&name), "{name}");
+    }
+}

@@ -35,14 +35,14 @@ fn now_s() -> u64 {
 }
 
 /// A device in memory, with the current image of the organisation.
-struct Device {
-    host: Arc<Host>,
+pub struct Device {
+    pub host: Arc<Host>,
     agent: JoinHandle<anyhow::Result<()>>,
     home: tempfile::TempDir,
 }
 
 impl Device {
-    async fn enrolls(world: &World) -> Self {
+    pub async fn enrolls(world: &World) -> Self {
         let home = tempfile::tempdir().unwrap();
         let record =
             world.client.create_enrollment(&"demo".parse().unwrap(), 3600).await.unwrap().record;
@@ -88,7 +88,7 @@ async fn started(dir: tempfile::TempDir, [https, mqtt]: [std::net::SocketAddr; 2
     World::start(dir, |config| (config.https, config.mqtt) = (https, mqtt)).await
 }
 
-async fn is_online(world: &World) -> bool {
+pub async fn is_online(world: &World) -> bool {
     world.client.devices().await.unwrap().iter().any(|d| d.online)
 }
 
@@ -97,7 +97,7 @@ async fn alarm(world: &World) -> Option<String> {
 }
 
 /// Rolls out a release, and waits until the device runs it.
-async fn rolls_out(world: &World, release: &str, key: &SoftKey) {
+pub async fn rolls_out(world: &World, release: &str, key: &SoftKey) {
     let (dir, name) = (tempfile::tempdir().unwrap(), release.parse().unwrap());
     make_release(dir.path(), &name, key);
     upload(world, dir.path(), &name).await;

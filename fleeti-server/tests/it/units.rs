@@ -57,12 +57,12 @@ fn a_unit_that_is_not_confined_would_be_noticed() {
 
 #[test]
 fn every_unit_has_a_user_of_its_own_limits_and_comes_back_after_a_failure() {
-    let users = std::fs::read_to_string(unit("fleeti-server/fleeti.sysusers")).unwrap();
     for (path, user) in [
         ("fleeti-server/fleeti-server.service", "fleeti"),
         ("fleeti-server/fleeti-worker.service", "fleeti-worker"),
         ("fleeti-signer/fleeti-signer.service", "fleeti-signer"),
     ] {
+        let users = std::fs::read_to_string(unit(path).with_extension("sysusers")).unwrap();
         let text = std::fs::read_to_string(unit(path)).unwrap();
         let value = |key: &str| {
             text.lines()

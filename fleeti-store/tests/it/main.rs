@@ -11,6 +11,7 @@ mod identities;
 mod isolation;
 mod leases;
 mod lists;
+mod packages;
 mod rollouts;
 mod selection;
 mod tls;

@@ -45,10 +45,13 @@ struct Arguments {
     /// evidence by the other's TPM. Check which check rejects it.
     #[arg(long, conflicts_with_all = ["refusals", "firmware"])]
     adversary: bool,
-    /// Run another scenario: start server, signing service and build worker from their units, in a
-    /// virtual machine with systemd.
-    #[arg(long, conflicts_with_all = ["refusals", "firmware", "adversary"], requires = "exit")]
+    /// Run another scenario: install server, signing service and build worker from their packages in
+    /// a virtual machine with systemd.
+    #[arg(long, conflicts_with_all = ["refusals", "firmware", "adversary"], requires_all = ["exit", "packages"])]
     units: bool,
+    /// Folder of the packages of `cargo xtask packages`; `cargo xtask demo --units` makes them.
+    #[arg(long, requires = "units")]
+    packages: Option<PathBuf>,
     /// Run another scenario: lose keys, backups, clocks, and the server's name and address, and
     /// check that devices recover without a visit.
     #[arg(long, conflicts_with_all = ["refusals", "firmware", "adversary", "units"])]
@@ -139,8 +142,8 @@ fn play(arguments: &Arguments, world: &mut World, scenario: &mut Scenario) -> Re
             Ok(())
         },
     )?;
-    if arguments.units {
-        return units::run(world, scenario, &cache);
+    if let Some(packages) = &arguments.packages {
+        return units::run(world, scenario, &cache, packages);
     }
     scenario.step(
         "server: API, device port and MQTT, with its keys in the signing service",

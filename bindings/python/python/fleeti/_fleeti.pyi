@@ -5,6 +5,35 @@ from typing import Any, Literal, final
 
 from .pki import Algorithm, Signer
 
+__all__ = [
+    "Artifact",
+    "Core",
+    "EventStream",
+    "SoftKey",
+    "Task",
+    "VerifiedEvidence",
+    "VerifiedRelease",
+    "appraise",
+    "cohort",
+    "create_request",
+    "device_of",
+    "errors_max",
+    "is_signed_by",
+    "issue",
+    "plan_check",
+    "plan_preview",
+    "problem_codes",
+    "profile_diff",
+    "profile_resolve",
+    "profile_schema",
+    "profile_toml",
+    "release_files",
+    "self_signed_root",
+    "verify_evidence",
+    "verify_release",
+    "wave_sizes",
+]
+
 @final
 class Artifact:
     @property

@@ -391,6 +391,23 @@ class Devices(_base.Resource):
         answer = _base.call(self._core, "POST", f"/api/v1/fleets/{_base.segment(fleet)}/readmission", body=m.CreateReadmission(reason=reason, valid_s=valid_s))
         return _base.read(answer, lambda v: m.Readmission._read(v))
 
+    def find_package(
+        self,
+        *,
+        q: str,
+        after: str | None = None,
+        limit: int | None = None,
+    ) -> m.PackageDevices:
+        """Find the devices that have a package: those that prove it, those that report it, and those of
+        which it is not known.
+
+        q: A package or a source package, perhaps with `<`, `<=`, `=`, `>=` or `>` and a version.
+        after: The last id of the previous page; empty for the first page.
+        limit: Maximum number of devices in the page, 1 to 500; default 100.
+        """
+        answer = _base.call(self._core, "GET", _base.target("/api/v1/packages/devices", {"q": q, "after": after, "limit": limit}))
+        return _base.read(answer, lambda v: m.PackageDevices._read(v))
+
     def enter_code(self, *, code: str, fleet: m.FleetId) -> m.Paired:
         """Enter the pairing code that a device shows, so that it may enroll into the fleet."""
         answer = _base.call(self._core, "POST", "/api/v1/pairings", body=m.Pair(code=code, fleet=fleet))
@@ -496,6 +513,10 @@ class Releases(_extras.Releases):
         """
         answer = _base.call(self._core, "PUT", f"/api/v1/releases/{_base.segment(release)}/boot-proof", body=m.SignedBootProof(proof=proof, signatures=signatures))
         return _base.read(answer, lambda v: m.Release._read(v))
+
+    def get_file(self, release: str, path: str) -> bytes:
+        """Get the manifest, a signature of it, the SBOM or the provenance of a published release."""
+        return _base.call(self._core, "GET", f"/api/v1/releases/{_base.segment(release)}/files/{_base.segments(path)}")
 
     def upload_file(self, release: str, path: str, file: str | PathLike[str]) -> None:
         """Upload a file of a release that is not published yet."""
@@ -617,6 +638,11 @@ class Server(_base.Resource):
     """Operations of the tag `server`."""
 
     __slots__ = ()
+
+    def get_diagnosis(self) -> m.Diagnosis:
+        """Examine the server: what works, what ends when, and what to do about it."""
+        answer = _base.call(self._core, "GET", "/api/v1/doctor")
+        return _base.read(answer, lambda v: m.Diagnosis._read(v))
 
     def document(self) -> Any:
         """Get this document. It contains no secrets."""
@@ -847,6 +873,7 @@ OPERATIONS = {
     "provision_device": "devices.provision",
     "create_enrollment": "devices.create_enrollment",
     "readmit_fleet": "devices.readmit_fleet",
+    "find_package": "devices.find_package",
     "enter_code": "devices.enter_code",
     "events": "events.stream",
     "list_profiles": "profiles.list",
@@ -861,6 +888,7 @@ OPERATIONS = {
     "list_releases": "releases.list",
     "get_release": "releases.get",
     "prove_release": "releases.prove",
+    "get_file": "releases.get_file",
     "upload_file": "releases.upload_file",
     "publish_release": "releases.publish",
     "revoke_release": "releases.revoke",
@@ -874,6 +902,7 @@ OPERATIONS = {
     "list_secrets": "secrets.list",
     "remove_secret": "secrets.remove",
     "set_secret": "secrets.set",
+    "get_diagnosis": "server.get_diagnosis",
     "document": "server.document",
     "healthz": "server.healthz",
     "livez": "server.livez",

@@ -702,6 +702,33 @@ class ChangeBoot(_base.Model):
         )
 
 
+class Check(_base.Model):
+    """One examined thing."""
+
+    name: str
+    """What was examined."""
+    result: CheckResult
+    """The result."""
+    detail: str
+    """What was found."""
+    remedy: str | None = None
+    """What to do about it; absent if nothing is to be done."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Check:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "result": _base.choice(value["result"]),
+                "detail": _base.text(value["detail"]),
+                "remedy": None if (y := get("remedy")) is None else _base.text(y),
+            },
+        )
+
+
 class CheckedProfile(_base.Model):
     """The result of a check."""
 
@@ -1468,6 +1495,29 @@ def _read_DevicePhase(value: Any) -> DevicePhase:
     raise _base.unknown_variant("DevicePhase", value)
 
 
+class Diagnosis(_base.Model):
+    """`GET /doctor`: the examination of a server."""
+
+    now_s: int
+    """Time of the server, Unix seconds."""
+    checks: Sequence[Check]
+    """What was examined."""
+    endings: Sequence[Ending]
+    """Everything that ends, the first one first."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Diagnosis:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "now_s": _base.integer(value["now_s"]),
+                "checks": [Check._read(x) for x in _base.items(value["checks"])],
+                "endings": [Ending._read(x) for x in _base.items(value["endings"])],
+            },
+        )
+
+
 class Dns(_base.Model):
     """Name resolution (systemd-resolved)."""
 
@@ -1602,6 +1652,35 @@ class Effects(_base.Model):
                 "reinstall": _base.boolean(value["reinstall"]),
                 "reboot": _base.boolean(value["reboot"]),
                 "pcrs": [_base.integer(x) for x in _base.items(value["pcrs"])],
+            },
+        )
+
+
+class Ending(_base.Model):
+    """Something that ends."""
+
+    kind: EndingKind
+    """What it is."""
+    subject: str
+    """Which one."""
+    ends_s: int
+    """When it ends, Unix seconds."""
+    renewal: Renewal
+    """Who renews it."""
+    remedy: str
+    """How it is renewed; for what the server renews, what to do if it did not."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Ending:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "kind": _base.choice(value["kind"]),
+                "subject": _base.text(value["subject"]),
+                "ends_s": _base.integer(value["ends_s"]),
+                "renewal": _read_Renewal(value["renewal"]),
+                "remedy": _base.text(value["remedy"]),
             },
         )
 
@@ -2824,6 +2903,96 @@ class OwnPackage(_base.Model):
         )
 
 
+class PackageDevice(_base.Model):
+    """A device in an answer."""
+
+    id: DeviceId
+    """The device."""
+    fleet: FleetId
+    """Its fleet."""
+    basis: Basis
+    """What the answer is based on."""
+    release: ReleaseName | None = None
+    """The release that it runs, as far as that is known."""
+
+    @classmethod
+    def _read(cls, value: Any) -> PackageDevice:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "fleet": _base.text(value["fleet"]),
+                "basis": _base.choice(value["basis"]),
+                "release": None if (y := get("release")) is None else _base.text(y),
+            },
+        )
+
+
+class PackageDevices(_base.Model):
+    """The devices that have a package. Revoked devices are not counted."""
+
+    query: str
+    """The question, as it was understood."""
+    proved: int
+    """Devices that prove with their TPM that they run such a release."""
+    reported: int
+    """Devices that report such a release and prove none."""
+    unknown: int
+    """Devices of which it is not known: they have not reported, or the packages of their release
+    are not known.
+    """
+    others: int
+    """All other devices."""
+    releases: Sequence[PackageRelease]
+    """Published releases with such a package."""
+    devices: Sequence[PackageDevice]
+    """A page of the proved, reported and unknown devices, ordered by id."""
+
+    @classmethod
+    def _read(cls, value: Any) -> PackageDevices:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "query": _base.text(value["query"]),
+                "proved": _base.integer(value["proved"]),
+                "reported": _base.integer(value["reported"]),
+                "unknown": _base.integer(value["unknown"]),
+                "others": _base.integer(value["others"]),
+                "releases": [PackageRelease._read(x) for x in _base.items(value["releases"])],
+                "devices": [PackageDevice._read(x) for x in _base.items(value["devices"])],
+            },
+        )
+
+
+class PackageRelease(_base.Model):
+    """A published release with such a package."""
+
+    release: ReleaseName
+    """The release."""
+    packages: Sequence[ReleasePackage]
+    """The packages."""
+    proved: int
+    """Devices that prove that they run it."""
+    reported: int
+    """Devices that report it and prove none."""
+
+    @classmethod
+    def _read(cls, value: Any) -> PackageRelease:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "release": _base.text(value["release"]),
+                "packages": [ReleasePackage._read(x) for x in _base.items(value["packages"])],
+                "proved": _base.integer(value["proved"]),
+                "reported": _base.integer(value["reported"]),
+            },
+        )
+
+
 class Pair(_base.Model):
     """`POST /pairings`: accepts the pending enrollment that shows this code."""
 
@@ -3373,6 +3542,65 @@ class ReleaseLog(_base.Model):
                 "optional": None if (y := get("optional")) is None else _base.boolean(y),
             },
         )
+
+
+class RenewalServer(_base.Model):
+    """The server, by itself."""
+
+    left_s: int
+    """It has failed to, if fewer seconds are left."""
+    type: Literal["server"] = "server"
+
+    @classmethod
+    def _read(cls, value: Any) -> RenewalServer:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "left_s": _base.integer(value["left_s"]),
+            },
+        )
+
+
+class RenewalPeople(_base.Model):
+    """People."""
+
+    who: str
+    """Who they are."""
+    type: Literal["people"] = "people"
+
+    @classmethod
+    def _read(cls, value: Any) -> RenewalPeople:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "who": _base.text(value["who"]),
+            },
+        )
+
+
+class RenewalNobody(_base.Model):
+    """Nobody: its end is intended."""
+
+    type: Literal["nobody"] = "nobody"
+
+    @classmethod
+    def _read(cls, value: Any) -> RenewalNobody:
+        _base.entries(value)
+        return cls()
+
+
+def _read_Renewal(value: Any) -> Renewal:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "server":
+        return RenewalServer._read(value)
+    if tag == "people":
+        return RenewalPeople._read(value)
+    if tag == "nobody":
+        return RenewalNobody._read(value)
+    raise _base.unknown_variant("Renewal", value)
 
 
 class Repository(_base.Model):
@@ -5295,6 +5523,9 @@ Architecture: TypeAlias = Literal["x86_64", "aarch64"]
 Aspect: TypeAlias = Literal["instance_identity", "configuration", "executables", "file_system", "hardware", "firmware"]
 """What a claim is about (AR4SI, 2.3: the trustworthiness vector)."""
 
+Basis: TypeAlias = Literal["proved", "reported", "unknown"]
+"""What is known of a device that has a package."""
+
 BondMode: TypeAlias = Literal["active-backup", "802.3ad", "balance-rr"]
 """How the interfaces of a bond are used (systemd.netdev(5))."""
 
@@ -5309,6 +5540,9 @@ BootVariable: TypeAlias = Literal["PK", "KEK", "db", "dbx"]
 
 BuildPhase: TypeAlias = Literal["queued", "running", "succeeded", "failed"]
 """Phase of a build."""
+
+CheckResult: TypeAlias = Literal["ok", "warning", "failed"]
+"""The result of a check, from good to bad."""
 
 CommandKind: TypeAlias = CommandKindReport | CommandKindReboot | CommandKindClearAlarm | CommandKindNewRecoveryKey | CommandKindTrySecrets
 """What a command asks a device to do."""
@@ -5327,6 +5561,9 @@ Dhcp: TypeAlias = Literal["yes", "no", "ipv4", "ipv6"]
 
 Direction: TypeAlias = Literal["incoming", "forward"]
 """The direction of a rule."""
+
+EndingKind: TypeAlias = Literal["root", "root_crl", "intermediate_ca", "former_ca", "server_certificate", "device_crl", "api_certificate", "boot_certificate", "manufacturer_crl"]
+"""What ends."""
 
 Event: TypeAlias = EventDevice | EventRollout | EventBuild | EventBuildLog | EventProfile | EventFleet | EventRelease
 """`GET /events`: the data of a server-sent event."""
@@ -5380,6 +5617,9 @@ Protocol: TypeAlias = Literal["tcp", "udp"]
 
 ReleaseName: TypeAlias = str
 """The name of a release: image line and version, for example kiosk@2."""
+
+Renewal: TypeAlias = RenewalServer | RenewalPeople | RenewalNobody
+"""Who renews what ends."""
 
 RevocationReason: TypeAlias = Literal["unspecified", "key_compromise", "cessation_of_operation", "privilege_withdrawn", "certificate_hold"]
 """Why a certificate is revoked (RFC 5280, 5.3.1)."""
@@ -5472,6 +5712,7 @@ __all__ = [
     "AuditConsistency",
     "AuditEntries",
     "AuditProof",
+    "Basis",
     "Bond",
     "BondMode",
     "BootKeyChange",
@@ -5489,6 +5730,8 @@ __all__ = [
     "BuildPhase",
     "Change",
     "ChangeBoot",
+    "Check",
+    "CheckResult",
     "CheckedProfile",
     "Claim",
     "CommandKind",
@@ -5532,10 +5775,13 @@ __all__ = [
     "DevicePhaseUnconfirmed",
     "DevicePhaseUnreached",
     "Dhcp",
+    "Diagnosis",
     "Direction",
     "Dns",
     "DropIn",
     "Effects",
+    "Ending",
+    "EndingKind",
     "Enrollment",
     "EnrollmentRecord",
     "Event",
@@ -5597,6 +5843,9 @@ __all__ = [
     "OnReset",
     "OverTls",
     "OwnPackage",
+    "PackageDevice",
+    "PackageDevices",
+    "PackageRelease",
     "Pair",
     "Paired",
     "PasswordLink",
@@ -5618,6 +5867,10 @@ __all__ = [
     "Release",
     "ReleaseLog",
     "ReleaseName",
+    "Renewal",
+    "RenewalNobody",
+    "RenewalPeople",
+    "RenewalServer",
     "Repository",
     "RequestSignature",
     "RevocationReason",

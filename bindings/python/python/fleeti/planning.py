@@ -2,7 +2,7 @@
 
 >>> waves = plan("1", "10%", "100%", soak_s=3600)
 >>> [wave.size for wave in waves.waves][0]
-RolloutWaveSizeCount(type='count', devices=1)
+RolloutWaveSizeCount(devices=1, type='count')
 >>> [len(wave) for wave in preview(waves, "rollout-1", [f"device-{n}" for n in range(50)])]
 [1, 4, 45]
 """

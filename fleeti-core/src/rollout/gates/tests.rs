@@ -146,6 +146,7 @@ fn a_pin_goes_before_the_rollout_and_the_rollout_before_the_channel() {
         release: named("kiosk@2"),
         phase,
         has_waves,
+        is_back: false,
         row,
     };
     let of = |pin: Option<&Pin>, active: Option<&Active>, fleet: &FleetTarget| {

@@ -2,6 +2,7 @@
 
 use super::view::{ROWS, ReleaseList, ReleasePage};
 use crate::access::By;
+use crate::http::whole_file;
 use crate::pages::page::{Page, Result, see, show};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
@@ -22,6 +23,11 @@ pub async fn show(
 ) -> Result<HttpResponse> {
     let details = releases::details(&cx, &name).await?;
     show!(request, ReleasePage::of(Page::new("/releases", &request, &["release"]), details))
+}
+
+pub async fn file(cx: Data<Context>, path: Path<(ReleaseName, String)>) -> Result<HttpResponse> {
+    let file = releases::document(&cx, &path.0, &path.1).await?;
+    Ok(whole_file::respond(&file).await?)
 }
 
 pub async fn revoke(cx: Data<Context>, by: By, name: Path<ReleaseName>) -> Result<HttpResponse> {

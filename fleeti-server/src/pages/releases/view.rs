@@ -58,6 +58,8 @@ pub struct ReleasePage {
     /// Key id and signature.
     signatures: Vec<(String, String)>,
     artifacts: Vec<FileRow>,
+    /// What is to be read: title, and path below `files`.
+    documents: Vec<(&'static str, String)>,
 }
 
 impl ReleasePage {
@@ -76,8 +78,17 @@ impl ReleasePage {
             proof: release.boot_proof.as_ref().map(proof_facts).unwrap_or_default(),
             signatures,
             artifacts: release.artifacts.iter().map(file).collect(),
+            documents: documents(&manifest),
         }
     }
+}
+
+fn documents(manifest: &Manifest) -> Vec<(&'static str, String)> {
+    let found = [
+        ("SBOM (CycloneDX)", manifest.sbom()),
+        ("Provenance (in-toto, SLSA)", manifest.provenance()),
+    ];
+    found.into_iter().filter_map(|(title, file)| Some((title, file?.path.clone()))).collect()
 }
 
 fn proof_facts(proof: &BootProof) -> Vec<Fact> {

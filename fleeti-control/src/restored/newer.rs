@@ -1,0 +1,231 @@
+//! What the audit log says that a restored database does not know yet.
+
+use fleeti_core::id::{AccountName, DeviceId, ReleaseName, WorkerName};
+use fleeti_core::wire::accounts::Grant;
+use fleeti_core::wire::api::RevocationReason;
+use fleeti_pki::audit::{Entry, Stage};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most acts that are listed one by one.
+const LISTED_MAX: usize = 1000;
+
+/// What is newer than a backup.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Newer {
+    /// Devices that were revoked, and not released from a hold again.
+    pub(super) revoked: BTreeMap<DeviceId, RevocationReason>,
+    /// The last key that was certified for a device: SHA-256, hexadecimal.
+    pub(super) keys: BTreeMap<DeviceId, String>,
+    /// Releases that were revoked.
+    pub(super) releases: Vec<ReleaseName>,
+    /// Rollouts that were aborted.
+    pub(super) aborted: BTreeSet<String>,
+    /// Rollouts that were paused last.
+    pub(super) paused: BTreeSet<String>,
+    /// What was taken from accounts, in order.
+    pub(super) accounts: Vec<Taken>,
+    /// Ids of API tokens that were removed.
+    pub(super) tokens: BTreeSet<String>,
+    /// Build workers that were removed.
+    pub(super) workers: BTreeSet<WorkerName>,
+    /// Other acts, which nobody can repeat without their authors: `TIME ACTOR ACTION SUBJECT`.
+    pub(super) lost: Vec<String>,
+    /// Further ones.
+    pub(super) lost_more: u64,
+}
+
+/// What was taken from an account.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// It was disabled.
+    Disabled(AccountName),
+    /// Everything of it was ended.
+    Offboarded(AccountName),
+    /// A role.
+    Role(AccountName, Grant),
+}
+
+/// Actions that certify the key of a device; the digest is that of the key.
+const CERTIFIED: [&str; 3] = ["certificate.device", "certificate.enroll", "certificate.renew"];
+/// Beginnings of actions that leave nothing in the database that a restore could lose, or that are
+/// repeated by themselves.
+const WITHOUT_TRACE: [&str; 12] = [
+    "certificate.",
+    "crl.",
+    "secret.give",
+    "recovery-key.show",
+    "session.",
+    "signer.",
+    "boot.sign",
+    "release.sign",
+    "command.",
+    "audit.",
+    "server.",
+    "lock.",
+];
+
+impl Newer {
+    /// Adds an entry, in the order of the log.
+    pub(super) fn add(&mut self, entry: &Entry) {
+        let act = &entry.act;
+        match entry.stage {
+            Stage::Intent | Stage::Failed { .. } => return,
+            Stage::Outcome { .. } if CERTIFIED.contains(&act.action.as_str()) => {
+                if let (Ok(device), Some(key)) = (act.subject.parse(), act.sha256.clone()) {
+                    self.keys.insert(device, key);
+                }
+                return;
+            }
+            Stage::Outcome { .. } => return,
+            Stage::Done => {}
+        }
+        if act.action.ends_with("-refused") || act.action.ends_with(".refused") {
+            return;
+        }
+        if self.repeatable(&act.action, &act.subject).is_none()
+            && !WITHOUT_TRACE.iter().any(|begin| act.action.starts_with(begin))
+        {
+            self.lose(format!("{} {} {} {}", entry.at_s, act.actor, act.action, act.subject));
+        }
+    }
+
+    /// Adds an act that the server repeats. `None` for any other.
+    fn repeatable(&mut self, action: &str, subject: &str) -> Option<()> {
+        let first = subject.split_whitespace().next().unwrap_or_default();
+        match action {
+            "device.revoke" => {
+                let reason = subject.split_whitespace().nth(1)?;
+                let reason = RevocationReason::ALL.into_iter().find(|r| r.as_str() == reason)?;
+                self.revoked.insert(first.parse().ok()?, reason);
+            }
+            "device.release-hold" => {
+                let device = first.parse().ok()?;
+                if self.revoked.get(&device) == Some(&RevocationReason::CertificateHold) {
+                    self.revoked.remove(&device);
+                }
+            }
+            "release.revoke" => {
+                let release = first.parse().ok()?;
+                if !self.releases.contains(&release) {
+                    self.releases.push(release);
+                }
+            }
+            "rollout.abort" => {
+                self.paused.remove(first);
+                self.aborted.insert(first.to_owned());
+            }
+            "rollout.pause" => {
+                self.paused.insert(first.to_owned());
+            }
+            "rollout.resume" => {
+                self.paused.remove(first);
+            }
+            "account.disable" => self.accounts.push(Taken::Disabled(first.parse().ok()?)),
+            "account.offboard" => {
+                let name = first.trim_end_matches(':').parse().ok()?;
+                self.accounts.push(Taken::Offboarded(name));
+            }
+            "account.ungrant" => {
+                let (name, grant) = subject.split_once(": ")?;
+                self.accounts.push(Taken::Role(name.parse().ok()?, grant_of(grant)?));
+            }
+            "token.remove" => {
+                self.tokens.insert(first.to_owned());
+            }
+            "worker.remove" => {
+                self.workers.insert(first.parse().ok()?);
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Lists an act, or counts it.
+    pub(super) fn lose(&mut self, act: String) {
+        if self.lost.len() < LISTED_MAX {
+            self.lost.push(act);
+        } else {
+            self.lost_more += 1;
+        }
+    }
+}
+
+/// A role as the audit log writes it.
+fn grant_of(text: &str) -> Option<Grant> {
+    let (role, fleet) = text.split_once(" of ")?;
+    let fleet = if fleet == "all fleets" { None } else { Some(fleet.parse().ok()?) };
+    Some(Grant { role: role.parse().ok()?, fleet })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fleeti_pki::audit::Act;
+
+    fn newer(acts: &[(&str, &str)]) -> Newer {
+        let mut newer = Newer::default();
+        for (number, (action, subject)) in acts.iter().enumerate() {
+            newer.add(&entry(number as u64, Act::new("alice", *action, *subject), Stage::Done));
+        }
+        newer
+    }
+
+    fn entry(number: u64, act: Act, stage: Stage) -> Entry {
+        Entry { number, at_s: 7, previous: String::new(), act, stage }
+    }
+
+    #[test]
+    fn what_was_taken_is_repeated_and_what_was_given_is_lost() {
+        let found = newer(&[
+            ("device.revoke", "dev-00000000000000000000000001 key_compromise"),
+            ("device.revoke", "dev-00000000000000000000000002 certificate_hold"),
+            ("device.release-hold", "dev-00000000000000000000000002"),
+            ("release.revoke", "kiosk@2 abc"),
+            ("rollout.pause", "r-1"),
+            ("rollout.pause", "r-2"),
+            ("rollout.resume", "r-2"),
+            ("rollout.abort", "r-3"),
+            ("account.disable", "bob"),
+            ("account.offboard", "eve: 1 sessions, 0 API tokens, 0 enrollment tokens"),
+            ("account.ungrant", "carol: operator of demo"),
+            ("token.remove", "tok-1 of bob"),
+            ("worker.remove", "builder"),
+            ("account.add", "person dan: admin"),
+            ("release.publish", "kiosk@3"),
+            ("session.end", "web"),
+            ("account.refused", "from 192.0.2.1"),
+        ]);
+        assert_eq!(found.revoked.len(), 1);
+        assert_eq!(found.releases.len() + found.tokens.len() + found.workers.len(), 3);
+        assert_eq!(found.aborted, BTreeSet::from(["r-3".to_owned()]));
+        assert_eq!(found.paused, BTreeSet::from(["r-1".to_owned()]));
+        assert_eq!(found.accounts.len(), 3, "{found:#?}");
+        assert_eq!(
+            found.lost,
+            ["7 alice account.add person dan: admin", "7 alice release.publish kiosk@3"]
+        );
+    }
+
+    #[test]
+    fn the_last_certified_key_of_a_device_counts_and_an_intent_is_none() {
+        let mut newer = Newer::default();
+        let device = "dev-00000000000000000000000001";
+        let act = |key: &str| Act::new("server", "certificate.renew", device).of(key);
+        newer.add(&entry(0, act("a"), Stage::Outcome { intent: 0 }));
+        newer.add(&entry(1, act("b"), Stage::Outcome { intent: 0 }));
+        newer.add(&entry(2, act("c"), Stage::Intent));
+        let failed = Stage::Failed { intent: 2, reason: "no".into() };
+        newer.add(&entry(3, act("c"), failed));
+        assert_eq!(newer.keys.values().collect::<Vec<_>>(), ["b"]);
+        assert!(newer.lost.is_empty());
+    }
+
+    #[test]
+    fn an_act_that_cannot_be_read_is_lost_and_said_and_their_number_is_bounded() {
+        let found = newer(&[("device.revoke", "everything"), ("worker.remove", "")]);
+        assert_eq!(found.lost.len(), 2);
+        let many = vec![("profile.save", "kiosk 1"); LISTED_MAX + 3];
+        let found = newer(&many);
+        assert_eq!((found.lost.len(), found.lost_more), (LISTED_MAX, 3));
+    }
+}

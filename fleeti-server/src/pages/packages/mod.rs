@@ -1,0 +1,6 @@
+//! Which devices have a package.
+
+mod handler;
+mod view;
+
+pub use self::handler::find;
