@@ -30,6 +30,9 @@ struct Kept {
     rolled_back: Vec<Version>,
     /// The desired version, also while something else has to finish first.
     desired: Option<Version>,
+    /// Whether the desired version is one to go back to.
+    #[serde(default)]
+    is_back: bool,
     /// Number of the last forgiveness that was applied.
     forgiveness: Option<u64>,
     /// Number of the newest requested change of the Secure Boot variables.
@@ -216,7 +219,9 @@ impl Driver {
             }
             Some(release) => {
                 self.kept.desired = Some(release.version.clone());
-                self.step(Event::Desired(release.version)).await?;
+                self.kept.is_back = desired.back;
+                let event = self.wanted(release.version);
+                self.step(event).await?;
                 self.go_on().await
             }
         }
@@ -256,6 +261,11 @@ impl Driver {
         self.report()
     }
 
+    /// The event of the desired version.
+    fn wanted(&self, version: Version) -> Event {
+        if self.kept.is_back { Event::DesiredBack(version) } else { Event::Desired(version) }
+    }
+
     /// Refuses a version that the device knows to be revoked.
     async fn refuse_revoked(&mut self, version: Version) -> Result<()> {
         self.detail = Some(format!("{}@{version} was revoked", self.boot.running.line));
@@ -288,21 +298,17 @@ impl Driver {
             (State::Staged { target, .. }, Some(desired)) if target == desired => {
                 self.step(Event::MayActivate).await
             }
-            (State::Idle, Some(desired)) if *desired != self.boot.running.version => {
-                let desired = desired.clone();
-                self.step(Event::Desired(desired)).await
-            }
-            (State::Unconfirmed { contact: Contact::Reached, .. }, Some(desired))
+            (State::Idle | State::Unconfirmed { contact: Contact::Reached, .. }, Some(desired))
                 if *desired != self.boot.running.version =>
             {
-                let desired = desired.clone();
-                self.step(Event::Desired(desired)).await
+                let event = self.wanted(desired.clone());
+                self.step(event).await
             }
             (State::RolledBack { target, .. } | State::Failed { target, .. }, Some(desired))
                 if target != desired && *desired != self.boot.running.version =>
             {
-                let desired = desired.clone();
-                self.step(Event::Desired(desired)).await
+                let event = self.wanted(desired.clone());
+                self.step(event).await
             }
             _ => Ok(()),
         }
@@ -425,6 +431,13 @@ impl Driver {
             && !self.kept.rolled_back.contains(target)
         {
             self.kept.rolled_back.push(target.clone());
+        }
+        // The version that it leaves for an older one is rolled back.
+        if let State::Armed { target } = &state
+            && *target < self.boot.running.version
+            && !self.kept.rolled_back.contains(&self.boot.running.version)
+        {
+            self.kept.rolled_back.push(self.boot.running.version.clone());
         }
         if let State::Unconfirmed { target, trials, .. } = &state {
             let before = self.kept.unreached.take().filter(|u| u.version == *target);

@@ -3,7 +3,7 @@
 
 use crate::announcements::{Announcements, NotTaken};
 use crate::http::read_limited;
-use crate::privileged::{Helper, StageRequest};
+use crate::privileged::{Helper, PreviousRequest, StageRequest};
 use crate::proxy::Proxy;
 use crate::{Paths, anchors};
 use anyhow::{Context, Result};
@@ -97,6 +97,18 @@ impl Staging {
                 () = tokio::time::sleep(Duration::from_secs(2)) => { self.progress.send_replace(Some(proxy.progress())); }
             }
         }
+    }
+
+    /// Has the helper make a release bootable that the other slot has already.
+    ///
+    /// # Errors
+    /// If the release's documents cannot be read, or the helper refuses.
+    pub async fn arm_previous(&self) -> Result<()> {
+        let manifest = self.get("manifest.json").await?;
+        let signatures = self.get("signatures.json").await?;
+        let signatures = strict::from_slice(signatures.as_bytes()).context("signatures.json")?;
+        let transitions = anchors::seen(&self.paths.state);
+        self.helper.arm_previous(PreviousRequest { manifest, signatures, transitions }).await
     }
 
     async fn get(&self, name: &str) -> Result<String> {

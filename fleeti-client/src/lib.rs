@@ -48,6 +48,7 @@ pub use worker::{Piece, WholeIndex, WorkerClient};
 use danger::PlainHttp;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
+use fleeti_core::rollout::forecast::Forecast;
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout,
     Device, Enrollment, Fleet, Forgive, ImportBundle, NextWave, Pair, Paired, Provision,
@@ -400,6 +401,13 @@ impl Client {
     pub async fn start_rollout(&self, rollout: &CreateRollout) -> Result<RolloutSummary> {
         self.post("rollouts", rollout).await
     }
+    /// What a rollout would come to if it started now. Starts nothing.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn plan_rollout(&self, rollout: &CreateRollout) -> Result<Forecast> {
+        self.post("rollouts/plan", rollout).await
+    }
     /// One rollout, with the first page of its devices.
     ///
     /// # Errors
@@ -450,6 +458,25 @@ impl Client {
     pub async fn next_wave(&self, id: &str, reason: &str) -> Result<RolloutSummary> {
         let reason = reason.to_owned();
         self.post(&format!("rollouts/{id}/next"), &NextWave { reason }).await
+    }
+    /// Starts a rollout in place of an active one.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict for a rollout that has ended.
+    pub async fn supersede_rollout(
+        &self,
+        id: &str,
+        rollout: &CreateRollout,
+    ) -> Result<RolloutSummary> {
+        self.post(&format!("rollouts/{id}/supersede"), rollout).await
+    }
+    /// Takes the devices of a rollout back to the release that they ran before.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a conflict for a rollout without an older release to go back to.
+    pub async fn roll_back_rollout(&self, id: &str, reason: &str) -> Result<RolloutSummary> {
+        let reason = reason.to_owned();
+        self.post(&format!("rollouts/{id}/roll-back"), &NextWave { reason }).await
     }
     /// Aborts a rollout.
     ///

@@ -21,8 +21,8 @@ use crate::profiles::state::ProfileState;
 use crate::reactions::REACTIONS;
 use crate::releases::retention;
 use crate::releases::state::ReleaseState;
-use crate::rollouts::chunks;
 use crate::rollouts::state::RolloutState;
+use crate::rollouts::task;
 use crate::secrets::tickets::Vault;
 use crate::settings::Settings;
 use crate::suites::state::SuiteState;
@@ -150,7 +150,7 @@ impl<P> Opened<P> {
             tokio::spawn(tpm::appraise_manufacturers(cx())),
             tokio::spawn(settle::carry(cx(), self.is_settled)),
             tokio::spawn(notice::run(cx())),
-            tokio::spawn(chunks::run(cx())),
+            tokio::spawn(task::run(cx())),
             tokio::spawn(watch::run(cx())),
             tokio::spawn(history::run(cx())),
             tokio::spawn(async move { hub.hub.run().await }),

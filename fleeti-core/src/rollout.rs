@@ -11,6 +11,7 @@
 pub mod cohort;
 mod counts;
 pub mod device;
+pub mod forecast;
 pub mod gates;
 pub mod header;
 pub mod plan;

@@ -8,7 +8,7 @@
 //!
 //! INVARIANT: a version that was rolled back on this device is never staged again until an operator
 //! allows it; the running version is never a target; no version below the minimum version is a
-//! target.
+//! target; an older version is never staged, and armed only to go back to it.
 
 mod event;
 mod state;
@@ -36,7 +36,8 @@ type Next = (State, Vec<Effect>);
 pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Result<Next, Rejected> {
     let rejected = Rejected { event: event.name(), state: state.name() };
     let next = match event {
-        Event::Desired(version) => Some(desired(state, version, ctx)),
+        Event::Desired(version) => Some(desired(state, version, false, ctx)),
+        Event::DesiredBack(version) => Some(desired(state, version, true, ctx)),
         Event::Refused(target, code) => refused(state, target, code),
         Event::Booted(reason) => Some(booted(state, reason, ctx)),
         Event::Resumed => Some(resumed(state)),
@@ -229,7 +230,7 @@ fn contact(state: &State, event: &Event) -> Next {
     (State::Unconfirmed { target: target.clone(), trials, contact }, vec![Effect::Report])
 }
 
-fn desired(state: &State, version: Version, ctx: &Context<'_>) -> Next {
+fn desired(state: &State, version: Version, is_back: bool, ctx: &Context<'_>) -> Next {
     use State as S;
     // Changes nothing and reports the state.
     let unchanged = || (state.clone(), vec![Effect::Report]);
@@ -239,6 +240,10 @@ fn desired(state: &State, version: Version, ctx: &Context<'_>) -> Next {
         S::Staging { .. } | S::Armed { .. } | S::Trying { .. } => (state.clone(), vec![]),
         S::Staged { target, .. } if *target == version => (state.clone(), vec![]),
         S::RolledBack { target, .. } if *target == version => unchanged(),
+        // What is too old for an update may be what the device goes back to.
+        S::Failed { target, code: FailureCode::TooOld } if *target == version && is_back => {
+            gone_back(version, ctx)
+        }
         S::Failed { target, code } if *target == version && !code.is_retryable() => unchanged(),
         // Before the server is reached, it is not known whether the target is faulty.
         S::Unconfirmed { target, contact: Contact::Waiting | Contact::Silent, .. }
@@ -251,8 +256,33 @@ fn desired(state: &State, version: Version, ctx: &Context<'_>) -> Next {
         | S::Staged { .. }
         | S::Unconfirmed { .. }
         | S::RolledBack { .. }
+        | S::Failed { .. }
+            if is_back =>
+        {
+            gone_back(version, ctx)
+        }
+        S::Idle
+        | S::Staged { .. }
+        | S::Unconfirmed { .. }
+        | S::RolledBack { .. }
         | S::Failed { .. } => begun(version, ctx),
     }
+}
+
+/// The device goes back to an older version, which its other slot has. Nothing is staged: arming
+/// checks that it is there.
+fn gone_back(version: Version, ctx: &Context<'_>) -> Next {
+    if version >= *ctx.running {
+        return begun(version, ctx);
+    }
+    let failed = |target, code| (State::Failed { target, code }, vec![Effect::Report]);
+    if version < *ctx.floor {
+        return failed(version, FailureCode::TooOld);
+    }
+    if ctx.rolled_back.contains(&version) {
+        return failed(version, FailureCode::RolledBackBefore);
+    }
+    (State::Staged { target: version, arm_attempts: 0 }, vec![Effect::Report])
 }
 
 /// The update to a version begins, unless the device runs it or may not install it.

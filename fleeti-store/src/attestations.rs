@@ -389,7 +389,7 @@ impl Found {
 }
 
 #[derive(sqlx::FromRow)]
-struct FoundRow {
+pub(crate) struct FoundRow {
     id: String,
     fleet: String,
     level: Option<i64>,
@@ -423,7 +423,11 @@ pub(super) fn found_of_row(
 }
 
 impl FoundRow {
-    fn found(&self) -> Result<Found, StoreError> {
+    pub(crate) fn device(&self) -> Result<DeviceId, StoreError> {
+        self.id.parse().map_err(StoreError::value)
+    }
+
+    pub(crate) fn found(&self) -> Result<Found, StoreError> {
         found_of_row(self.level, self.update_level, self.appraised_s, self.release_name.as_deref())
     }
 }

@@ -1,6 +1,6 @@
 //! What each fleet should run when no rollout updates it.
 
-use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
+use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{FleetId, ReleaseName};
 use fleeti_core::rollout::gates::{FleetTarget, Pin};
 use fleeti_core::wire::updates::Channel;
@@ -82,10 +82,10 @@ pub async fn set_pin(
 }
 
 /// What a fleet is pinned to.
-pub async fn pin(tx: &mut Tx<'_>, fleet: &FleetId) -> Result<Option<Pin>, StoreError> {
+pub async fn pin(connection: &mut Connection, fleet: &FleetId) -> Result<Option<Pin>, StoreError> {
     let sql = "SELECT pinned, pin_reason FROM channels WHERE fleet = $1 AND pinned IS NOT NULL";
     let row: Option<(String, Option<String>)> =
-        sql::query_as(sql).bind(fleet.as_str()).fetch_optional(&mut **tx).await?;
+        sql::query_as(sql).bind(fleet.as_str()).fetch_optional(connection).await?;
     let Some((pinned, reason)) = row else { return Ok(None) };
     Ok(target_of(None, Some(&pinned), reason.as_deref())?.pin)
 }

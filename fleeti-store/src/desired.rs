@@ -12,16 +12,23 @@ pub(super) struct DesiredRow {
     forgiven: Option<String>,
     forgiveness: i64,
     boot_change: Option<i64>,
+    desired_back: i64,
 }
 
 pub(super) const DESIRED: &str =
-    "id, desired_generation, desired_release, forgiven, forgiveness, boot_change";
+    "id, desired_generation, desired_release, forgiven, forgiveness, boot_change, desired_back";
 
 impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
     type Error = StoreError;
     fn try_from(row: DesiredRow) -> Result<Self, StoreError> {
         let forgiven = row.forgiven.map(|v| v.parse()).transpose().map_err(StoreError::value)?;
+        let back = row.desired_back != 0;
+        let mut critical = vec!["release".into()];
+        if back {
+            critical.push("back".into());
+        }
         let desired = DesiredState {
+            back,
             generation: from_seconds(row.desired_generation),
             release: row
                 .desired_release
@@ -31,18 +38,37 @@ impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
             forgiven: forgiven
                 .map(|version| Forgiveness { version, number: from_seconds(row.forgiveness) }),
             boot_change: row.boot_change.map(from_seconds),
-            critical: vec!["release".into()],
+            critical,
         };
         Ok((row.id.parse().map_err(StoreError::value)?, desired))
     }
 }
 
-/// Sets the desired version of devices. Returns their new desired states. All ids are one
-/// parameter, and each row is one value, because single values are copied several times.
+/// Sets the desired version of devices. Returns their new desired states.
 pub async fn set_desired(
     tx: &mut Tx<'_>,
     ids: &[DeviceId],
     release: Option<&ReleaseName>,
+) -> Result<Vec<(DeviceId, DesiredState)>, StoreError> {
+    set_either(tx, ids, release, false).await
+}
+
+/// As [`set_desired`], for a release that the devices go back to.
+pub async fn set_back(
+    tx: &mut Tx<'_>,
+    ids: &[DeviceId],
+    release: &ReleaseName,
+) -> Result<Vec<(DeviceId, DesiredState)>, StoreError> {
+    set_either(tx, ids, Some(release), true).await
+}
+
+/// All ids are one parameter, and each row is one value, because single values are copied several
+/// times.
+async fn set_either(
+    tx: &mut Tx<'_>,
+    ids: &[DeviceId],
+    release: Option<&ReleaseName>,
+    is_back: bool,
 ) -> Result<Vec<(DeviceId, DesiredState)>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -59,7 +85,8 @@ pub async fn set_desired(
     sql::query(keep).bind(&ids).execute(&mut **tx).await?;
     let set = sql::Text::each(|d| {
         format!(
-            "UPDATE devices SET desired_release = $2, desired_generation = desired_generation + 1 \
+            "UPDATE devices SET desired_release = $2, desired_back = $3, \
+             desired_generation = desired_generation + 1 \
              WHERE id IN (SELECT value FROM {}) RETURNING {}({DESIRED}){}",
             d.strings_in(1),
             d.json_array,
@@ -69,6 +96,7 @@ pub async fn set_desired(
     let rows: Vec<String> = sql::query_scalar(set)
         .bind(&ids)
         .bind(release.map(ToString::to_string))
+        .bind(i64::from(is_back))
         .fetch_all(&mut **tx)
         .await?;
     rows.iter().map(|row| serde_json::from_str::<DesiredRow>(row)?.try_into()).collect()
@@ -96,7 +124,7 @@ pub async fn withdraw(
     sql::query(keep).bind(&ids).bind(&release).execute(&mut **tx).await?;
     let set = sql::Text::each(|d| {
         format!(
-            "UPDATE devices SET desired_release = NULL, desired_generation = desired_generation + 1 \
+            "UPDATE devices SET desired_release = NULL, desired_back = 0, desired_generation = desired_generation + 1 \
              WHERE desired_release = $2 AND id IN (SELECT value FROM {}) RETURNING {}({DESIRED}){}",
             d.strings_in(1),
             d.json_array,

@@ -2,7 +2,7 @@
 
 use crate::batch::{push_list, push_rows};
 use crate::sql::{self, QueryBuilder};
-use crate::{Pool, StoreError, Tx, device_keys, from_seconds, labels, seconds};
+use crate::{Connection, Pool, StoreError, Tx, device_keys, from_seconds, labels, seconds};
 use fleeti_core::filter;
 use fleeti_core::id::{DeviceId, FleetId, Line};
 use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
@@ -248,7 +248,7 @@ pub async fn existing(
 
 /// Those of these devices that are in a fleet and not revoked.
 pub async fn in_fleet(
-    tx: &mut Tx<'_>,
+    connection: &mut Connection,
     fleet: &FleetId,
     ids: &[&DeviceId],
 ) -> Result<HashSet<String>, StoreError> {
@@ -260,7 +260,7 @@ pub async fn in_fleet(
         )
     });
     let query = sql::query_scalar(sql).bind(fleet.as_str()).bind(serde_json::to_string(ids)?);
-    let found: Vec<String> = query.fetch_all(&mut **tx).await?;
+    let found: Vec<String> = query.fetch_all(connection).await?;
     Ok(found.into_iter().collect())
 }
 

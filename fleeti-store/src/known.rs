@@ -166,6 +166,7 @@ struct SituationRow {
     rollout_release: Option<String>,
     rollout_phase: Option<String>,
     has_waves: bool,
+    is_back: bool,
     device_phase: Option<String>,
     detail: Option<String>,
     wave: Option<i64>,
@@ -189,8 +190,8 @@ impl SituationRow {
             .into_iter()
             .find(|known| known.name() == phase)
             .ok_or_else(|| StoreError::value(format!("rollout phase {phase:?}")))?;
-        let has_waves = self.has_waves;
-        Ok(Some(Active { rollout: rollout.clone(), release, phase, has_waves, row }))
+        let (rollout, has_waves, is_back) = (rollout.clone(), self.has_waves, self.is_back);
+        Ok(Some(Active { rollout, release, phase, has_waves, is_back, row }))
     }
 }
 
@@ -203,7 +204,7 @@ pub async fn situation(
     let sql = sql::AssertSqlSafe(format!(
         "SELECT {COLUMNS}, d.update_state, c.release_name AS channel, c.pinned, \
          c.pin_reason AS fleet_pin_reason, r.id AS rollout, r.release_name AS rollout_release, \
-         r.phase AS rollout_phase, (r.plan IS NOT NULL) AS has_waves, \
+         r.phase AS rollout_phase, (r.plan IS NOT NULL) AS has_waves, (r.back_of IS NOT NULL) AS is_back, \
          p.phase AS device_phase, p.detail, p.wave \
          {FROM} LEFT JOIN channels c ON c.fleet = d.fleet \
          LEFT JOIN rollouts r ON r.fleet = d.fleet AND r.active = 1 \

@@ -20,9 +20,9 @@
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
 //! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`policies`], [`boot`],
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
-//! [`approvals`], [`releases`], [`packages`], [`rollouts`], [`rollout_devices`] · [`accounts`], [`sessions`],
-//! [`workers`], [`audit`], [`domain_events`] · [`alerts`], [`alert_rules`], [`webhooks`], [`history`] ·
-//! [`beside`] (the database beside its server).
+//! [`approvals`], [`releases`], [`packages`], [`rollouts`], [`rollout_devices`], [`forecast`] ·
+//! [`accounts`], [`sessions`], [`workers`], [`audit`], [`domain_events`] · [`alerts`],
+//! [`alert_rules`], [`webhooks`], [`history`] · [`beside`] (the database beside its server).
 //!
 //! **Features**: none. **Errors**: [`StoreError`]: the database does not answer, or what it holds
 //! cannot be read. **Stability**: Rust items may change with each release before 1.0.
@@ -52,6 +52,7 @@ pub mod dialect;
 pub mod domain_events;
 pub mod enrollments;
 mod error;
+pub mod forecast;
 pub mod history;
 mod hold;
 mod holder;

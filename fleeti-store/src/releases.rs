@@ -89,9 +89,9 @@ pub async fn revoke(tx: &mut Tx<'_>, name: &ReleaseName, now_s: u64) -> Result<b
 
 /// Whether a release can be rolled out (published and not revoked), in the transaction of the
 /// rollout.
-pub async fn is_good(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, StoreError> {
+pub async fn is_good(connection: &mut Connection, name: &ReleaseName) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM releases WHERE name = $1 AND revoked_s IS NULL";
-    let found: i64 = sql::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
+    let found: i64 = sql::query_scalar(sql).bind(name.to_string()).fetch_one(connection).await?;
     Ok(found == 1)
 }
 
@@ -124,9 +124,12 @@ pub async fn set_boot_proof(
 }
 
 /// Whether a release has a boot proof.
-pub async fn is_proved(tx: &mut Tx<'_>, name: &ReleaseName) -> Result<bool, StoreError> {
+pub async fn is_proved(
+    connection: &mut Connection,
+    name: &ReleaseName,
+) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM releases WHERE name = $1 AND boot_proof IS NOT NULL";
-    let found: i64 = sql::query_scalar(sql).bind(name.to_string()).fetch_one(&mut **tx).await?;
+    let found: i64 = sql::query_scalar(sql).bind(name.to_string()).fetch_one(connection).await?;
     Ok(found == 1)
 }
 

@@ -2,11 +2,11 @@
 
 use crate::dialect::Dialect;
 use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
-use fleeti_core::id::DeviceId;
+use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::{Category, DevicePhase};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Columns of a row.
 #[derive(sqlx::FromRow)]
@@ -133,9 +133,11 @@ pub async fn insert(tx: &mut Tx<'_>, rollout: &str, devices: &[Joining]) -> Resu
         let sql = sql::Text::each(|dialect| {
             format!(
                 "INSERT INTO rollout_devices \
-                 (rollout, device, phase, category, since_s, detail, wave, listed, cohort) \
+                 (rollout, device, phase, category, since_s, detail, wave, listed, cohort, \
+                 offered_s, previous) \
                  SELECT $1, substr(value, 17), $3, $4, $5, $6, $7, $8, \
-                 NULLIF(trim(substr(value, 1, 16)), '') FROM {}",
+                 NULLIF(trim(substr(value, 1, 16)), ''), {OFFERED_S}, {} FROM {}",
+                running("substr(value, 17)"),
                 dialect.strings_in(2)
             )
         });
@@ -154,17 +156,34 @@ pub async fn insert(tx: &mut Tx<'_>, rollout: &str, devices: &[Joining]) -> Resu
     Ok(())
 }
 
-const SET_ONE: &str = "UPDATE rollout_devices \
-    SET phase = $3, category = $4, since_s = $5, detail = $6, wave = $7 \
-    WHERE rollout = $1 AND device = $2";
+/// When a device was offered the release, if this row says so: `$3` is the phase, `$5` its time.
+const OFFERED_S: &str = "CASE WHEN $3 = 'offered' THEN $5 END";
 
-fn set_some(dialect: &Dialect) -> String {
+/// What a device runs when it is offered the release.
+fn running(device: &str) -> String {
+    format!(
+        "CASE WHEN $3 = 'offered' THEN (SELECT v.running FROM devices v WHERE v.id = {device}) END"
+    )
+}
+
+/// Sets the rows with these ids. Of several offers, the last one says how long an update takes, and
+/// the first one what the device ran before.
+fn set_where(ids: &str) -> String {
+    let running = running("rollout_devices.device");
     format!(
         "UPDATE rollout_devices \
-         SET phase = $3, category = $4, since_s = $5, detail = $6, wave = $7 \
-         WHERE rollout = $1 AND device IN (SELECT value FROM {})",
-        dialect.strings_in(2)
+         SET phase = $3, category = $4, since_s = $5, detail = $6, wave = $7, \
+         offered_s = COALESCE({OFFERED_S}, offered_s), previous = COALESCE(previous, {running}) \
+         WHERE rollout = $1 AND device {ids}"
     )
+}
+
+fn set_one(_: &Dialect) -> String {
+    set_where("= $2")
+}
+
+fn set_some(dialect: &Dialect) -> String {
+    set_where(&format!("IN (SELECT value FROM {})", dialect.strings_in(2)))
 }
 
 /// Stores the new rows of devices of a rollout.
@@ -175,7 +194,7 @@ pub async fn set(
 ) -> Result<(), StoreError> {
     for (NewRow { phase, category, since_s, detail, wave, .. }, ids) in groups(devices)? {
         let (sql, ids) = match ids.as_slice() {
-            [id] => (sql::Text::from(SET_ONE), id.to_string()),
+            [id] => (sql::Text::each(set_one), id.to_string()),
             ids => (sql::Text::each(set_some), serde_json::to_string(ids)?),
         };
         sql::query(sql)
@@ -213,6 +232,43 @@ pub async fn of(
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
+/// The release that most devices of a rollout ran before, if it is not the one of the rollout.
+pub async fn most_previous(
+    tx: &mut Tx<'_>,
+    rollout: &str,
+    release: &ReleaseName,
+) -> Result<Option<ReleaseName>, StoreError> {
+    let sql = "SELECT previous FROM rollout_devices \
+        WHERE rollout = $1 AND previous IS NOT NULL AND previous <> $2 \
+        GROUP BY previous ORDER BY COUNT(*) DESC, previous LIMIT 1";
+    let query = sql::query_scalar(sql).bind(rollout).bind(release.to_string());
+    let found: Option<String> = query.fetch_optional(&mut **tx).await?;
+    found.map(|r| r.parse().map_err(StoreError::value)).transpose()
+}
+
+/// Those of these devices that ran a release before a rollout.
+pub async fn ran_before(
+    tx: &mut Tx<'_>,
+    rollout: &str,
+    release: &ReleaseName,
+    devices: &[&DeviceId],
+) -> Result<HashSet<String>, StoreError> {
+    let sql = sql::Text::each(|dialect| {
+        format!(
+            "SELECT d.device FROM rollout_devices d \
+             WHERE d.rollout = $1 AND d.previous = $2 AND d.device IN (SELECT value FROM {})",
+            dialect.strings_in(3)
+        )
+    });
+    let found: Vec<String> = sql::query_scalar(sql)
+        .bind(rollout)
+        .bind(release.to_string())
+        .bind(serde_json::to_string(devices)?)
+        .fetch_all(&mut **tx)
+        .await?;
+    Ok(found.into_iter().collect())
+}
+
 /// The next rows of a rollout after a device, by id.
 pub async fn after(
     tx: &mut Tx<'_>,
@@ -231,6 +287,21 @@ pub async fn after(
         .fetch_all(&mut **tx)
         .await?;
     rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Number of the devices of a rollout that do not run its release, by phase, most first. Devices that
+/// update or wait are left out, but not those that are blocked.
+pub async fn troubles(pool: &Pool, rollout: &str) -> Result<Vec<(DevicePhase, usize)>, StoreError> {
+    let sql = "SELECT phase, MIN(detail) AS detail, COUNT(*) AS devices FROM rollout_devices \
+        WHERE rollout = $1 AND (category IN ('failed', 'unconfirmed', 'unreached') OR phase = 'blocked') \
+        GROUP BY phase, CASE WHEN phase = 'failed' THEN detail END \
+        ORDER BY devices DESC, phase LIMIT 20";
+    let rows: Vec<(String, Option<String>, i64)> =
+        sql::query_as(sql).bind(rollout).fetch_all(pool).await?;
+    let read = |(name, detail, devices): (String, Option<String>, i64)| {
+        Ok((phase(&name, detail.as_deref())?, usize::try_from(devices).unwrap_or(0)))
+    };
+    rows.into_iter().map(read).collect()
 }
 
 /// A page of the devices of a rollout after a device, by id; of one category, or of all.

@@ -1,7 +1,7 @@
 //! Headers of rollouts: phase, counters, and how far the chunks are. Their devices are in
 //! [`super::rollout_devices`].
 
-use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
+use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header::Header;
@@ -33,9 +33,32 @@ pub struct StoredRollout {
     pub plan: Option<Plan>,
     /// When it has something to do without an event, Unix seconds.
     pub due_s: Option<u64>,
+    /// The rollout that starts when the last offer of this one is withdrawn.
+    pub next: Option<String>,
+    /// The rollout whose devices go back to what they ran before.
+    pub back_of: Option<String>,
 }
 
 impl StoredRollout {
+    /// A rollout that is ready to begin.
+    #[must_use]
+    pub fn ready(id: String, fleet: FleetId, release: ReleaseName, now_s: u64) -> Self {
+        Self {
+            id,
+            fleet,
+            created_s: now_s,
+            release,
+            header: Header::default(),
+            reached: String::new(),
+            appraised: None,
+            withdrawn: None,
+            plan: None,
+            due_s: None,
+            next: None,
+            back_of: None,
+        }
+    }
+
     /// Whether devices are left that the rollout must add, compare or withdraw, in chunks.
     #[must_use]
     pub fn has_work(&self) -> bool {
@@ -59,6 +82,8 @@ impl From<&StoredRollout> for RolloutSummary {
             counts: r.header.counts,
             plan: r.plan.clone(),
             waves: r.header.waves.clone(),
+            follows: r.next.clone(),
+            back_of: r.back_of.clone(),
         }
     }
 }
@@ -83,11 +108,13 @@ struct HeaderRow {
     due_s: Option<i64>,
     plan: Option<String>,
     waves: Option<String>,
+    next: Option<String>,
+    back_of: Option<String>,
 }
 
 const COLUMNS: &str = "r.id, r.fleet, r.created_s, r.release_name, r.phase, r.total, r.succeeded, \
     r.failed, r.moving, r.unconfirmed, r.reached, r.appraised, r.withdrawn, r.pending, \
-    r.unreached, r.due_s, r.plan, r.waves";
+    r.unreached, r.due_s, r.plan, r.waves, r.next, r.back_of";
 
 impl TryFrom<HeaderRow> for StoredRollout {
     type Error = StoreError;
@@ -117,6 +144,8 @@ impl TryFrom<HeaderRow> for StoredRollout {
             withdrawn: row.withdrawn,
             plan: row.plan.as_deref().map(serde_json::from_str).transpose()?,
             due_s: row.due_s.map(from_seconds),
+            next: row.next,
+            back_of: row.back_of,
         })
     }
 }
@@ -147,10 +176,15 @@ pub async fn summaries(
     rows.into_iter().map(|row| Ok(RolloutSummary::from(&StoredRollout::try_from(row)?))).collect()
 }
 
+/// One that is ready waits for the end of another one.
+fn is_active(phase: Phase) -> bool {
+    !phase.is_terminal() && phase != Phase::Ready
+}
+
 /// Adds a rollout.
 pub async fn insert(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreError> {
-    let sql = "INSERT INTO rollouts (id, fleet, created_s, active, release_name, phase, reached, plan) \
-        VALUES ($1, $2, $3, 1, $4, $5, '', $6)";
+    let sql = "INSERT INTO rollouts (id, fleet, created_s, active, release_name, phase, reached, plan, back_of) \
+        VALUES ($1, $2, $3, 0, $4, $5, '', $6, $7)";
     sql::query(sql)
         .bind(&rollout.id)
         .bind(rollout.fleet.as_str())
@@ -158,6 +192,7 @@ pub async fn insert(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), Stor
         .bind(rollout.release.to_string())
         .bind(rollout.header.phase.name())
         .bind(rollout.plan.as_ref().map(serde_json::to_string).transpose()?)
+        .bind(&rollout.back_of)
         .execute(&mut **tx)
         .await?;
     set(tx, rollout).await
@@ -170,10 +205,10 @@ pub async fn set(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreEr
     let n = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let sql = "UPDATE rollouts SET active = $2, phase = $3, total = $4, succeeded = $5, failed = $6, \
         moving = $7, unconfirmed = $8, reached = $9, appraised = $10, withdrawn = $11, \
-        pending = $12, unreached = $13, due_s = $14, waves = $15 WHERE id = $1";
+        pending = $12, unreached = $13, due_s = $14, waves = $15, next = $16 WHERE id = $1";
     sql::query(sql)
         .bind(&rollout.id)
-        .bind(i64::from(!phase.is_terminal()))
+        .bind(i64::from(is_active(*phase)))
         .bind(phase.name())
         .bind(n(total))
         .bind(n(succeeded))
@@ -187,6 +222,7 @@ pub async fn set(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreEr
         .bind(n(unreached))
         .bind(rollout.due_s.map(seconds))
         .bind(waves.as_ref().map(serde_json::to_string).transpose()?)
+        .bind(&rollout.next)
         .execute(&mut **tx)
         .await?;
     Ok(())
@@ -194,13 +230,13 @@ pub async fn set(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreEr
 
 /// The active rollout of a fleet: there is at most one.
 pub async fn active_in(
-    tx: &mut Tx<'_>,
+    connection: &mut Connection,
     fleet: &FleetId,
 ) -> Result<Option<StoredRollout>, StoreError> {
     let sql = sql::AssertSqlSafe(format!(
         "SELECT {COLUMNS} FROM rollouts r WHERE r.fleet = $1 AND r.active = 1"
     ));
-    let row = sql::query_as::<HeaderRow>(sql).bind(fleet.as_str()).fetch_optional(&mut **tx);
+    let row = sql::query_as::<HeaderRow>(sql).bind(fleet.as_str()).fetch_optional(connection);
     row.await?.map(TryInto::try_into).transpose()
 }
 
@@ -267,6 +303,16 @@ pub async fn next_with_work(
     ));
     let row =
         sql::query_as::<HeaderRow>(sql).bind(seconds(now_s)).fetch_optional(&mut **tx).await?;
+    row.map(TryInto::try_into).transpose()
+}
+
+/// A rollout that is ready, and whose predecessor has ended.
+pub async fn next_ready(tx: &mut Tx<'_>) -> Result<Option<StoredRollout>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM rollouts r WHERE r.phase = 'ready' AND EXISTS \
+         (SELECT 1 FROM rollouts b WHERE b.next = r.id AND b.active = 0) ORDER BY r.id LIMIT 1"
+    ));
+    let row = sql::query_as::<HeaderRow>(sql).fetch_optional(&mut **tx).await?;
     row.map(TryInto::try_into).transpose()
 }
 

@@ -111,7 +111,12 @@ await step("it is rolled out, and one page shows fleet, device and rollout live"
   await other.goto(url);
   await other.locator("#devices").getByText("kiosk@0").waitFor();
   await other.evaluate(() => { window.neverReloaded = true; });
-  await page.getByRole("button", { name: "Roll out" }).click();
+  await page.getByLabel("Waves").fill("");
+  await page.getByRole("button", { name: "Plan rollout" }).click();
+  await page.getByRole("heading", { name: "Plan: kiosk@1 to fleet demo" }).waitFor();
+  await look("rollout-plan");
+  page.once("dialog", (dialog) => dialog.accept());
+  await page.getByRole("button", { name: "Start rollout" }).click();
   await page.getByRole("heading", { name: "kiosk@1 to fleet demo" }).waitFor();
   await page.locator("#phase", { hasText: "succeeded" }).waitFor(LONG);
   await look("rollout");

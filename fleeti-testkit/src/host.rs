@@ -298,6 +298,9 @@ impl Host {
                 Response::LogSize { size: release_log::seen(&self.paths)? }
             }
             Request::Arm { version } => self.arm(&version)?,
+            Request::ArmPrevious(_) => {
+                anyhow::bail!("a device in memory has no image to go back to")
+            }
             Request::Reboot => {
                 self.reboot.notify_one();
                 Response::Done

@@ -60,12 +60,8 @@ impl Driver {
         });
     }
 
-    pub(super) fn spawn_stage(&self, version: Version) {
-        let attempt = match self.kept.state {
-            State::Staging { attempt, .. } => attempt,
-            _ => 1,
-        };
-        let job = Staging {
+    fn staging(&self, version: &Version) -> Staging {
+        Staging {
             paths: self.paths.clone(),
             helper: self.helper.clone(),
             http: self.http.clone(),
@@ -73,7 +69,15 @@ impl Driver {
             upstream: format!("{}/releases/{}/{version}", self.https_url, self.boot.running.line),
             announcements: Arc::clone(&self.announcements),
             progress: self.progress.clone(),
+        }
+    }
+
+    pub(super) fn spawn_stage(&self, version: Version) {
+        let attempt = match self.kept.state {
+            State::Staging { attempt, .. } => attempt,
+            _ => 1,
         };
+        let job = self.staging(&version);
         let results = self.results.clone();
         let tries =
             self.kept.unreached.as_ref().filter(|u| u.version == version).map_or(0, |u| u.tries);
@@ -103,6 +107,8 @@ impl Driver {
     pub(super) fn spawn_arm(&mut self, version: Version) {
         self.arming = true;
         let (helper, results) = (self.helper.clone(), self.results.clone());
+        // An older version is in the other slot already, and nothing was staged.
+        let previous = (version < self.boot.running.version).then(|| self.staging(&version));
         let failures = match self.kept.state {
             State::Staged { arm_attempts, .. } => u32::from(arm_attempts),
             _ => 0,
@@ -111,7 +117,11 @@ impl Driver {
             if failures > 0 {
                 Backoff::after(failures + 2).wait().await;
             }
-            let result = match helper.arm(version.clone()).await {
+            let armed = match previous {
+                Some(previous) => previous.arm_previous().await,
+                None => helper.arm(version.clone()).await,
+            };
+            let result = match armed {
                 Ok(()) => JobResult { target: version, event: Event::ArmSucceeded, detail: None },
                 Err(e) => JobResult {
                     target: version,

@@ -1,6 +1,8 @@
 //! The daemon's end of the helper's socket.
 
-use super::protocol::{MESSAGE_MAX, Measured, Occasion, Request, Response, StageRequest};
+use super::protocol::{
+    MESSAGE_MAX, Measured, Occasion, PreviousRequest, Request, Response, StageRequest,
+};
 use crate::boot_secrets::{Delivery, Given, Seen};
 use crate::tpm::KeySeed;
 use anyhow::{Context, Result, bail, ensure};
@@ -108,6 +110,13 @@ impl Helper {
     /// If it does not match the manifest.
     pub async fn arm(&self, version: Version) -> Result<()> {
         self.done(&Request::Arm { version }).await
+    }
+    /// Makes the older version in the other slot bootable.
+    ///
+    /// # Errors
+    /// If the other slot does not have exactly this release, or the device may not run it.
+    pub async fn arm_previous(&self, request: PreviousRequest) -> Result<()> {
+        self.done(&Request::ArmPrevious(request)).await
     }
     /// Reboots.
     ///

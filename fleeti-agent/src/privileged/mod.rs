@@ -13,5 +13,7 @@ mod server;
 pub mod staging;
 
 pub use caller::Helper;
-pub use protocol::{MESSAGE_MAX, Measured, Occasion, Request, Response, StageRequest};
+pub use protocol::{
+    MESSAGE_MAX, Measured, Occasion, PreviousRequest, Request, Response, StageRequest,
+};
 pub use server::serve;

@@ -32,6 +32,19 @@ pub struct StageRequest {
     pub transitions: Vec<SignedTransition>,
 }
 
+/// A release to go back to.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreviousRequest {
+    /// `manifest.json`, byte for byte.
+    pub manifest: String,
+    /// Key id and DER (base64) of each signature.
+    pub signatures: Vec<(String, String)>,
+    /// Transitions from this image's trust anchors to those that signed the release.
+    #[serde(default)]
+    pub transitions: Vec<SignedTransition>,
+}
+
 /// A verb and its arguments.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
@@ -58,6 +71,8 @@ pub enum Request {
         /// The version.
         version: Version,
     },
+    /// Make the older version in the other slot bootable, and the running one the last choice.
+    ArmPrevious(PreviousRequest),
     /// Reboot.
     Reboot,
     /// Why an armed version does not run.

@@ -1,7 +1,9 @@
 //! The socket of the helper.
 
 use super::first_reboot::{self, FirstReboot};
-use super::{MESSAGE_MAX, Request, Response, StageRequest, dmi, measured, secrets, staging};
+use super::{
+    MESSAGE_MAX, PreviousRequest, Request, Response, StageRequest, dmi, measured, secrets, staging,
+};
 use crate::boot_secrets::{Keeper, Setup, Store};
 use crate::clock::Clock;
 use crate::image::{self, running_release};
@@ -147,6 +149,7 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             Response::LogSize { size: release_log::seen(paths)? }
         }
         Request::Arm { version } => arm_or_reboot(state, &version).await?,
+        Request::ArmPrevious(request) => arm_previous_or_reboot(state, &request).await?,
         Request::Reboot => done(first_reboot::reboot().await)?,
         Request::WhyFailed { version } => Response::Reason { reason: why_failed(paths, &version)? },
         Request::WaitBlessed => wait_until(&state.blessed).await?,
@@ -192,6 +195,14 @@ fn say(line: &str) -> Response {
 async fn arm_or_reboot(state: &State, version: &Version) -> Result<Response> {
     let _one = state.slot.lock().await;
     Ok(match arm(&state.paths, version)? {
+        Next::Arm => Response::Done,
+        Next::Reboot => state.first_reboot.ask().await,
+    })
+}
+
+async fn arm_previous_or_reboot(state: &State, request: &PreviousRequest) -> Result<Response> {
+    let _one = state.slot.lock().await;
+    Ok(match arm_previous(&state.paths, request)? {
         Next::Arm => Response::Done,
         Next::Reboot => state.first_reboot.ask().await,
     })
@@ -317,6 +328,19 @@ fn arm(paths: &Paths, version: &Version) -> Result<Next> {
         return Ok(Next::Reboot);
     }
     staging::arm(paths, &verified).map(|()| Next::Arm)
+}
+
+/// Makes the older version in the other slot bootable if it will open the data partition.
+fn arm_previous(paths: &Paths, request: &PreviousRequest) -> Result<Next> {
+    anchors::take(paths, &paths.helper_state, &request.transitions)?;
+    let verified = staging::check_previous(paths, &request.manifest, &request.signatures)
+        .map_err(|(_, detail)| anyhow::anyhow!(detail))?;
+    let kernel_image = staging::previous_kernel_image(paths, &verified)?;
+    let version = &verified.manifest().release.version;
+    if next_key::before_arming(paths, version, &kernel_image)? == Next::Reboot {
+        return Ok(Next::Reboot);
+    }
+    staging::arm_previous(paths, &verified).map(|()| Next::Arm)
 }
 
 /// The enrollment record: one named SMBIOS string or one ESP file, and no other source.

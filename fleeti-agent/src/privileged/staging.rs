@@ -37,11 +37,31 @@ fn refuse<T>(code: FailureCode, detail: impl Into<String>) -> Result<T, Refusal>
     Err((code, detail.into()))
 }
 
-/// Makes every check of a manifest that this device can make.
+/// Makes every check of the manifest of an update that this device can make.
 pub fn check_manifest(
     paths: &Paths,
     manifest: &str,
     signatures: &[(String, String)],
+) -> Result<Verified, Refusal> {
+    check_either(paths, manifest, signatures, |version, running| version > running)
+}
+
+/// As [`check_manifest`], for a version to go back to: an older one, and none below the minimum
+/// version.
+pub fn check_previous(
+    paths: &Paths,
+    manifest: &str,
+    signatures: &[(String, String)],
+) -> Result<Verified, Refusal> {
+    check_either(paths, manifest, signatures, |version, running| version < running)
+}
+
+/// `is_right` compares the version with the running one.
+fn check_either(
+    paths: &Paths,
+    manifest: &str,
+    signatures: &[(String, String)],
+    is_right: fn(&Version, &Version) -> bool,
 ) -> Result<Verified, Refusal> {
     let internal = |e: anyhow::Error| (FailureCode::ManifestUntrusted, format!("{e:#}"));
     let anchors = anchors::of_helper(paths).map_err(internal)?;
@@ -57,11 +77,11 @@ pub fn check_manifest(
             format!("{} for {} cannot run on this device", m.release, m.architecture),
         );
     }
-    if m.release.version <= running.version || m.release.version < facts.minimum_version {
-        let (v, floor) = (&m.release.version, &facts.minimum_version);
+    let (v, floor) = (&m.release.version, &facts.minimum_version);
+    if !is_right(v, &running.version) || v < floor {
         return refuse(
             FailureCode::TooOld,
-            format!("{v} is not newer than {} (floor {floor})", running.version),
+            format!("{v} may not follow {} here (floor {floor})", running.version),
         );
     }
     if m.uki().is_none() {
@@ -254,6 +274,50 @@ pub fn arm(paths: &Paths, verified: &Verified) -> Result<()> {
     }
     fleeti_files::sync(&staged)?;
     Ok(fleeti_files::rename_durably(&staged, &entry)?)
+}
+
+/// Boot entries of a version to go back to: as it was kept, and with its attempts.
+fn previous_entries(paths: &Paths, verified: &Verified) -> [PathBuf; 2] {
+    let (folder, release) = (paths.esp.join("EFI/Linux"), &verified.manifest().release);
+    [".efi".to_owned(), format!("+{TRIES}-0.efi")]
+        .map(|rest| folder.join(format!("{}_{}{rest}", release.line, release.version)))
+}
+
+/// The UKI of a version to go back to. It is the manifest's, and was kept: it worked on this device.
+pub fn previous_kernel_image(paths: &Paths, verified: &Verified) -> Result<Vec<u8>> {
+    let release = &verified.manifest().release;
+    let entries = previous_entries(paths, verified);
+    let entry = entries.iter().find(|entry| entry.exists()).with_context(|| {
+        format!("the other slot does not have {release}: it has no boot entry that was kept")
+    })?;
+    ensure!(is_whole(verified, entry)?, "the boot entry of {release} is not its manifest's");
+    Ok(fs::read(entry)?)
+}
+
+/// Makes a version that was kept the first choice of the boot loader, with attempts, and the running
+/// version the last one: if the older version does not become healthy, the running one boots again.
+///
+/// The running version comes first: after a power cut between both, the older version boots as the
+/// one that was kept.
+pub fn arm_previous(paths: &Paths, verified: &Verified) -> Result<()> {
+    previous_kernel_image(paths, verified)?;
+    let running = running_release(paths)?;
+    let folder = paths.esp.join("EFI/Linux");
+    let of_running =
+        |rest: &str| folder.join(format!("{}_{}{rest}", running.line, running.version));
+    let (first, last) = (of_running(".efi"), of_running(&format!("+0-{TRIES}.efi")));
+    ensure!(
+        first.exists() || last.exists(),
+        "{running} is on trial itself: it has no boot entry that was kept"
+    );
+    if first.exists() {
+        fleeti_files::rename_durably(&first, &last)?;
+    }
+    let [kept, counted] = previous_entries(paths, verified);
+    if kept.exists() {
+        fleeti_files::rename_durably(&kept, &counted)?;
+    }
+    Ok(())
 }
 
 /// Whether a boot entry is the manifest's UKI, with or without signatures.

@@ -413,6 +413,7 @@ async fn a_device_does_not_go_on_to_a_release_that_it_knows_revoked() {
                     .desired(DesiredState {
                         generation: 2,
                         release,
+                        back: false,
                         forgiven: None,
                         boot_change: None,
                         critical: vec![],

@@ -250,6 +250,7 @@ fn a_malformed_desired_state_is_named() {
     let good = DesiredState {
         generation: 7,
         release: Some("kiosk@2".parse().unwrap()),
+        back: true,
         forgiven: Some(Forgiveness { version: "3".parse().unwrap(), number: 1 }),
         boot_change: Some(1),
         critical: vec!["release".into()],

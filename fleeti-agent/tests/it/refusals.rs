@@ -2,7 +2,7 @@
 
 use crate::bench::Bench;
 use crate::faulty_server::FaultyServer;
-use fleeti_agent::privileged::staging::{arm, check_manifest};
+use fleeti_agent::privileged::staging::{arm, arm_previous, check_manifest, check_previous};
 use fleeti_agent::proxy::Proxy;
 use fleeti_core::update::FailureCode;
 use fleeti_pki::openpgp::OpenPgpKey;
@@ -190,4 +190,54 @@ async fn only_what_was_staged_and_is_as_signed_can_be_armed() {
     arm(&bench.paths, &verified).unwrap();
     arm(&bench.paths, &verified).unwrap(); // after a power cut
     assert_eq!(bench.entries(), ["kiosk_1.efi", "kiosk_2+3-0.efi"]);
+}
+
+#[tokio::test]
+async fn a_device_goes_back_only_to_the_kept_image_of_its_other_slot_and_keeps_its_own_to_return_to()
+ {
+    let (mut bench, server) = (Bench::new(), FaultyServer::start());
+    let release = bench.publish(&server, "r", "2");
+    let back = |bench: &Bench| check_previous(&bench.paths, &release.manifest, &release.signatures);
+    assert_eq!(back(&bench).unwrap_err().0, FailureCode::TooOld, "it is newer than what runs");
+    let verified = check_manifest(&bench.paths, &release.manifest, &release.signatures).unwrap();
+    bench.stage(&release, &server.proxy_like("r/raw")).await.unwrap();
+    arm(&bench.paths, &verified).unwrap();
+    // It was kept, and version 3 after it.
+    let folder = bench.paths.esp.join("EFI/Linux");
+    let rename =
+        |from: &str, to: &str| std::fs::rename(folder.join(from), folder.join(to)).unwrap();
+    rename("kiosk_2+3-0.efi", "kiosk_2.efi");
+    rename("kiosk_1.efi", "kiosk_3.efi");
+    std::fs::write(&bench.paths.os_release, "ID=fleeti\nIMAGE_ID=kiosk\nIMAGE_VERSION=3\n")
+        .unwrap();
+    let refused = check_manifest(&bench.paths, &release.manifest, &release.signatures).unwrap_err();
+    assert_eq!(refused.0, FailureCode::TooOld, "as an update it is refused");
+    let facts = bench.paths.lib.join("image.json");
+    let kept = std::fs::read_to_string(&facts).unwrap();
+    std::fs::write(&facts, kept.replace(r#""minimum_version":"1""#, r#""minimum_version":"3""#))
+        .unwrap();
+    assert_eq!(back(&bench).unwrap_err().0, FailureCode::TooOld, "below the minimum version");
+    std::fs::write(&facts, kept).unwrap();
+    let forged = release.manifest.replace("kiosk@2", "kiosk@1");
+    assert!(check_previous(&bench.paths, &forged, &release.signatures).is_err());
+    let verified = back(&bench).unwrap();
+
+    let good = std::fs::read(folder.join("kiosk_2.efi")).unwrap();
+    std::fs::write(folder.join("kiosk_2.efi"), b"another kernel").unwrap();
+    let refused = format!("{:#}", arm_previous(&bench.paths, &verified).unwrap_err());
+    assert!(refused.contains("is not its manifest's"), "{refused}");
+    std::fs::write(folder.join("kiosk_2.efi"), good).unwrap();
+    rename("kiosk_2.efi", "kiosk_2+0-3.efi");
+    let refused = format!("{:#}", arm_previous(&bench.paths, &verified).unwrap_err());
+    assert!(refused.contains("no boot entry that was kept"), "{refused}");
+    rename("kiosk_2+0-3.efi", "kiosk_2.efi");
+    rename("kiosk_3.efi", "kiosk_3+2-1.efi");
+    let refused = format!("{:#}", arm_previous(&bench.paths, &verified).unwrap_err());
+    assert!(refused.contains("on trial itself"), "{refused}");
+    rename("kiosk_3+2-1.efi", "kiosk_3.efi");
+    assert_eq!(bench.entries(), ["kiosk_2.efi", "kiosk_3.efi"], "nothing was changed");
+
+    arm_previous(&bench.paths, &verified).unwrap();
+    arm_previous(&bench.paths, &verified).unwrap(); // after a power cut
+    assert_eq!(bench.entries(), ["kiosk_2+3-0.efi", "kiosk_3+0-3.efi"]);
 }

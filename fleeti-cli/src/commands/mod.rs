@@ -21,6 +21,8 @@ pub mod profile;
 pub mod release;
 pub mod request;
 pub mod rollout;
+mod rollout_apply;
+mod rollout_file;
 mod rollout_plan;
 pub mod root;
 pub mod secret;

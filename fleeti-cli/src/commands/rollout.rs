@@ -1,7 +1,8 @@
 //! `fleeti rollout`.
 
 use super::request::{block_on, refused};
-use super::rollout_plan::{PlanArgs, count_words, plan_lines};
+use super::rollout_apply::{self, ApplyArgs, Planned, begin};
+use super::rollout_plan::{PlanArgs, count_words, family, plan_lines, title};
 use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, Progress, rows};
@@ -31,8 +32,33 @@ pub enum Command {
         /// Wait until every device has finished, and fail if one did not succeed.
         #[arg(long)]
         wait: bool,
+        /// The active rollout of the fleet, which is aborted for this one.
+        #[arg(long, value_name = "ROLLOUT")]
+        supersede: Option<String>,
         #[command(flatten)]
         plan: PlanArgs,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Plan a rollout: show how many devices would be in which wave, what they would do, and when it
+    /// would end. Starts nothing.
+    Plan {
+        #[command(flatten)]
+        planned: Planned,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Start the rollout of a file, unless the newest rollout of its fleet is the same.
+    Apply {
+        #[command(flatten)]
+        arguments: ApplyArgs,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Write a rollout as a file for `fleeti rollout apply`.
+    Export {
+        /// Id of the rollout, as in `fleeti rollout list`.
+        rollout: String,
         #[command(flatten)]
         server: Server,
     },
@@ -83,6 +109,17 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Take the devices of a rollout back to the release that most of them ran before, by another
+    /// rollout. They switch to their other slot; no image is downloaded. An active rollout is aborted.
+    RollBack {
+        /// Id of the rollout, as in `fleeti rollout list`.
+        rollout: String,
+        /// Why, for the audit log.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Compute the cohorts of devices in a rollout: those with the lowest come first. Needs no
     /// server.
     Cohort {
@@ -110,18 +147,14 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             });
             Ok(())
         }
-        Command::Start { release, fleet, wait, plan, server } => {
-            let plan = plan.read()?;
-            let request = CreateRollout { release, fleet, plan };
-            let started = server.ask(async |c| c.start_rollout(&request).await)?;
-            if wait {
-                let ended = block_on(wait_for(&server.client()?, &started.id))?;
-                show(&ended, output)?;
-                return if ended.phase == Phase::Paused { Err(paused(&ended)) } else { Ok(()) };
-            }
-            output.data(&started, title);
-            Ok(())
+        Command::Start { release, fleet, wait, supersede, plan, server } => {
+            let request = CreateRollout { release, fleet, plan: plan.read()? };
+            let started = begin(&request, supersede.as_deref(), &server)?;
+            shown(&started, wait, &server, output)
         }
+        Command::Plan { planned, server } => rollout_apply::plan(planned, &server, output),
+        Command::Apply { arguments, server } => rollout_apply::apply(&arguments, &server, output),
+        Command::Export { rollout, server } => rollout_apply::export(&rollout, &server, output),
         Command::Show { rollout, category, after, limit, server } => {
             let query = RolloutQuery { category, after, limit: Some(limit) };
             show(&server.ask(async |c| attention(c, &rollout, &query).await)?, output)
@@ -138,15 +171,13 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&server.ask(async |c| c.next_wave(&rollout, &reason).await)?, title);
             Ok(())
         }
+        Command::RollBack { rollout, reason, server } => {
+            let back = server.ask(async |c| c.roll_back_rollout(&rollout, &reason).await)?;
+            output.data(&back, title);
+            Ok(())
+        }
         Command::Cohort { rollout, devices } => {
-            let mut cohorts: Vec<_> = devices
-                .into_iter()
-                .map(|device| Cohort { cohort: cohort(&rollout, &device), device })
-                .collect();
-            cohorts.sort_by_key(|row| row.cohort);
-            output.data(&cohorts, |rows| {
-                Lines::from(rows.iter().map(Cohort::words).collect::<Vec<_>>())
-            });
+            show_cohorts(&rollout, devices, output);
             Ok(())
         }
         Command::Abort { rollout, server } => {
@@ -154,6 +185,25 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Ok(())
         }
     }
+}
+
+fn shown(started: &RolloutSummary, wait: bool, server: &Server, output: &Output) -> CommandResult {
+    if wait {
+        let ended = block_on(wait_for(&server.client()?, &started.id))?;
+        show(&ended, output)?;
+        return if ended.phase == Phase::Paused { Err(paused(&ended)) } else { Ok(()) };
+    }
+    output.data(started, title);
+    Ok(())
+}
+
+fn show_cohorts(rollout: &str, devices: Vec<DeviceId>, output: &Output) {
+    let mut cohorts: Vec<_> = devices
+        .into_iter()
+        .map(|device| Cohort { cohort: cohort(rollout, &device), device })
+        .collect();
+    cohorts.sort_by_key(|row| row.cohort);
+    output.data(&cohorts, |rows| Lines::from(rows.iter().map(Cohort::words).collect::<Vec<_>>()));
 }
 
 fn paused(rollout: &Rollout) -> Failure {
@@ -227,11 +277,6 @@ fn row(r: &RolloutSummary) -> String {
     format!("{:<30} {release:<20} {fleet:<16} {phase:<10} {}", r.id, count_words(r.counts))
 }
 
-fn title(r: &RolloutSummary) -> Lines {
-    let title = format!("{} {} in {}: {}", r.id, r.release, r.fleet, r.phase);
-    Lines::from(title).and(count_words(r.counts))
-}
-
 fn describe(r: &Rollout) -> Lines {
     let title = format!("{} {} in {}: {}", r.id, r.release, r.fleet, r.phase);
     let device = |d: &RolloutDevice| {
@@ -247,7 +292,8 @@ fn describe(r: &Rollout) -> Lines {
         None => Vec::new(),
     };
     let waves = plan_lines(r.plan.as_ref(), r.waves.as_ref());
-    Lines::from(title).and(count_words(r.counts)).and(waves).and(devices).and(rest)
+    let family = family(r.back_of.as_ref(), r.follows.as_ref());
+    Lines::from(title).and(count_words(r.counts)).and(family).and(waves).and(devices).and(rest)
 }
 
 fn phase_words(phase: &DevicePhase) -> String {

@@ -1,10 +1,11 @@
 //! The plan of a rollout: how it is asked for, and how it is shown.
 
-use crate::output::{Failure, when};
+use crate::output::{Failure, Lines, when};
 use clap::Args;
 use fleeti_core::rollout::Counts;
 use fleeti_core::rollout::plan::{ErrorsMax, OnError, Plan, Rate, Size, Start, Wave};
 use fleeti_core::rollout::waves::{Stage, Waves};
+use fleeti_core::wire::api::RolloutSummary;
 
 /// How a rollout proceeds.
 #[derive(Args)]
@@ -25,6 +26,10 @@ pub struct PlanArgs {
     /// Abort the rollout when there are too many errors, instead of pausing it.
     #[arg(long, requires = "waves")]
     abort_on_error: bool,
+    /// Abort the rollout when there are too many errors, and take its devices back to the release that
+    /// they ran before.
+    #[arg(long, requires = "waves", conflicts_with = "abort_on_error")]
+    roll_back_on_error: bool,
     /// Begin each wave after the first by hand, with `fleeti rollout next`.
     #[arg(long, requires = "waves")]
     by_hand: bool,
@@ -58,7 +63,11 @@ impl PlanArgs {
             sample_min: self.min_sample,
             silent_s: self.silent_after,
             unreached_s: self.unreached_after,
-            on_error: if self.abort_on_error { OnError::Abort } else { OnError::Pause },
+            on_error: match (self.roll_back_on_error, self.abort_on_error) {
+                (true, _) => OnError::RollBack,
+                (false, true) => OnError::Abort,
+                (false, false) => OnError::Pause,
+            },
             moving_max: self.max_moving,
             rate: self.rate,
         };
@@ -70,7 +79,7 @@ impl PlanArgs {
 }
 
 /// A time, as in 90s, 30m, 1h or 2d.
-fn seconds(text: &str) -> Result<u64, String> {
+pub fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is no time, as in 90s, 30m, 1h or 2d");
     let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
     let unit = match unit {
@@ -84,7 +93,7 @@ fn seconds(text: &str) -> Result<u64, String> {
 }
 
 /// A rate, as in 100/1h.
-fn rate(text: &str) -> Result<Rate, String> {
+pub fn rate(text: &str) -> Result<Rate, String> {
     let wrong = || format!("{text:?} is no rate, as in 100/1h");
     let (devices, period) = text.split_once('/').ok_or_else(wrong)?;
     let devices = devices.parse().map_err(|_| wrong())?;
@@ -134,4 +143,19 @@ pub fn count_words(counts: Counts) -> String {
     ];
     let more = more.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!(", {n} {word}"));
     format!("{}/{total} finished{}", succeeded + failed, more.collect::<String>())
+}
+
+/// A rollout in two lines.
+pub fn title(r: &RolloutSummary) -> Lines {
+    let title = format!("{} {} in {}: {}", r.id, r.release, r.fleet, r.phase);
+    Lines::from(title)
+        .and(count_words(r.counts))
+        .and(family(r.back_of.as_ref(), r.follows.as_ref()))
+}
+
+/// The rollouts before and after one.
+pub fn family(back_of: Option<&String>, follows: Option<&String>) -> Vec<String> {
+    let back = back_of.map(|id| format!("takes the devices of {id} back"));
+    let follows = follows.map(|id| format!("{id} follows it"));
+    back.into_iter().chain(follows).collect()
 }

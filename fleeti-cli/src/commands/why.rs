@@ -78,6 +78,7 @@ fn source(source: Source) -> &'static str {
     match source {
         Source::Pin => "the device is pinned to it",
         Source::Rollout => "a rollout",
+        Source::WayBack => "a rollout that goes back to it",
         Source::FleetPin => "its fleet is pinned to it",
         Source::Channel => "the channel of its fleet",
     }

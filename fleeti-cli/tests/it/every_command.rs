@@ -141,14 +141,22 @@ const ROWS: &[Row] = &[
     Row("secret set", "{fleet} wifi.psk --file @passphrase", Done("wifi.psk is set")),
     Row("secret list", "{fleet}", Done("wifi.psk")),
     Row("secret remove", "{fleet} wifi.psk", Done("wifi.psk is removed")),
+    Row(
+        "rollout plan",
+        "--release gate@{n} --fleet {fleet} --wave 1 --wave 100%",
+        Done("are blocked: attestation level"),
+    ),
     // No device of the fleet proves the minimum level, so the rollout waits.
     Row("rollout start", "--release gate@{n} --fleet {fleet}", Done("gate@1 in fleet-1")),
     Row("rollout show", "{rollout}", Done("gate@1 in fleet-1")),
     Row("rollout list", "", Done("gate@1")),
+    Row("rollout export", "{rollout}", Done("fleet = \"fleet-1\"")),
+    Row("rollout apply", "@rollout{n}.toml --dry-run", Done("unchanged")),
     Row("rollout next", "{rollout} --reason because", Refused("no waves")),
     Row("rollout pause", "{rollout}", Done("paused")),
     Row("rollout resume", "{rollout}", Done("running")),
     Row("rollout cohort", "r device-5 device-2", Done("175634cb1c44e9fe")),
+    Row("rollout roll-back", "{rollout} --reason because", Refused("ran an older release")),
     Row("rollout abort", "{rollout}", Done("aborted")),
     Row("package who", "openssl<4", Done("openssl<4: 0 proved")),
     Row("release revoke", "gate@{n}", Done("is revoked")),
@@ -307,6 +315,8 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
         let name = format!("gate@{n}").parse().unwrap();
         fleeti_testkit::synthetic::build(&served.dir.path().join(format!("made/{n}")), &name)
             .unwrap();
+        let rollout = format!("release = \"gate@{n}\"\nfleet = \"fleet-{n}\"\n");
+        std::fs::write(served.path(&format!("rollout{n}.toml")), rollout).unwrap();
         for folder in ["online", "public"] {
             std::fs::create_dir_all(served.path(&format!("request{n}/{folder}"))).unwrap();
         }

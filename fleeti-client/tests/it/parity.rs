@@ -124,6 +124,10 @@ fn releases(c: &Client) -> Vec<(&'static str, Call)> {
             c.upload(&id("web@1"), "raw/web_1.efi", Path::new("Cargo.toml")),
         "list_rollouts" => c.rollouts(),
         "start_rollout" => c.start_rollout(&of(json!({"release": "web@1", "fleet": "f"}))),
+        "plan_rollout" => c.plan_rollout(&of(json!({"release": "web@1", "fleet": "f"}))),
+        "supersede_rollout" =>
+            c.supersede_rollout("r", &of(json!({"release": "web@1", "fleet": "f"}))),
+        "roll_back_rollout" => c.roll_back_rollout("r", "because"),
         "get_rollout" => c.rollout("r"),
         "pause_rollout" => c.pause_rollout("r"),
         "resume_rollout" => c.resume_rollout("r"),

@@ -9,6 +9,7 @@ use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::gates::{self, Facts, ReleaseFacts, Source, Target};
 use fleeti_core::rollout::{Eligibility, Proof};
 use fleeti_store::known::{self, KnownDevice};
+use fleeti_store::rollouts::StoredRollout;
 use fleeti_store::{self as store, Connection, Tx, attestations};
 
 /// The eligibility without its proof: a rollout that waits for proof needs new evidence, so old
@@ -35,12 +36,14 @@ impl<'a> Terms<'a> {
     pub(crate) async fn of(
         tx: &mut Tx<'_>,
         policy: &'a Policy,
-        release: &ReleaseName,
+        rollout: &StoredRollout,
         now_s: u64,
     ) -> Result<Self, Error> {
+        let release = &rollout.release;
+        let source = if rollout.back_of.is_some() { Source::WayBack } else { Source::Rollout };
         let is_proved = is_proved(tx, policy, release).await?;
         let release_facts = ReleaseFacts { is_good: true, is_proved };
-        let target = Target { release: release.clone(), source: Source::Rollout };
+        let target = Target { release: release.clone(), source };
         Ok(Self { policy, target, release: release_facts, now_s })
     }
 
@@ -90,7 +93,7 @@ pub(crate) async fn after(
     Ok(found.into_iter().map(|(id, device)| (id, terms.eligibility(&device))).collect())
 }
 
-/// The eligibility of a device for a release.
+/// The eligibility of a device for a rollout.
 ///
 /// # Errors
 /// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
@@ -98,14 +101,14 @@ pub async fn eligibility_of(
     tx: &mut Tx<'_>,
     cx: &Context,
     device: &DeviceId,
-    release: &ReleaseName,
+    rollout: &StoredRollout,
 ) -> Result<Eligibility, Error> {
     let now_s = cx.now_s();
     let (fleet, found) = known::get(tx, device, now_s)
         .await?
         .ok_or_else(|| Error::not_found("device", device.as_str()))?;
     let policy = cx.attestation.policies.of(&fleet);
-    Ok(Terms::of(tx, &policy, release, now_s).await?.eligibility(&found))
+    Ok(Terms::of(tx, &policy, rollout, now_s).await?.eligibility(&found))
 }
 
 /// Whether a device may be offered an update now.

@@ -11,7 +11,12 @@ use fleeti_core::wire::device::DesiredState;
 pub fn permitted(cx: &Context, desired: DesiredState) -> DesiredState {
     let is_revoked = |name| cx.releases.is_revoked(name);
     if desired.release.as_ref().is_some_and(is_revoked) {
-        return DesiredState { release: None, ..desired };
+        return DesiredState {
+            release: None,
+            back: false,
+            critical: vec!["release".into()],
+            ..desired
+        };
     }
     desired
 }

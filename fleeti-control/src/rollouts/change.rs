@@ -1,14 +1,17 @@
 //! A change of a rollout in a transaction: steps rows and header, and stores what they return.
 
+use super::way_back;
 use crate::context::Context;
 use crate::error::Error;
 use crate::events::{After, Caused, DomainEvent};
 use fleeti_core::id::DeviceId;
 use fleeti_core::rollout::device::{self, Device};
 use fleeti_core::rollout::header;
-use fleeti_core::rollout::{Ctx, Eligibility, Limits, cohort};
+use fleeti_core::rollout::plan::OnError;
+use fleeti_core::rollout::{Ctx, Eligibility, Limits, Phase, cohort};
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
+use fleeti_pki::audit::Act;
 use fleeti_store::rollout_devices::Joining;
 use fleeti_store::rollouts::StoredRollout;
 use fleeti_store::{self as store, Tx};
@@ -123,6 +126,29 @@ impl Change {
         self.follow(id, effects);
     }
 
+    /// A rollout that stops by itself and goes back has another one that follows it.
+    async fn plan_way_back(&mut self, cx: &Context, tx: &mut Tx<'_>) -> Result<(), Error> {
+        let StoredRollout { plan, header, next, .. } = &self.rollout;
+        let is_over = |phase| matches!(phase, Phase::Aborting | Phase::Aborted);
+        let is_new = is_over(header.phase) && !is_over(self.stored.header.phase);
+        let goes_back = plan.as_ref().is_some_and(|plan| plan.on_error == OnError::RollBack);
+        let has_errors = header.waves.as_ref().is_some_and(|waves| waves.errors.is_some());
+        if !(is_new && goes_back && has_errors) || next.is_some() {
+            return Ok(());
+        }
+        let id = &self.rollout.id;
+        match way_back::of(tx, &self.rollout, self.now_s).await? {
+            Some(back) => {
+                store::rollouts::insert(tx, &back).await?;
+                let subject = format!("{id} {} {}", back.id, back.release);
+                cx.audit(tx, Act::new("server", "rollout.roll-back", &subject)).await?;
+                self.rollout.next = Some(back.id);
+            }
+            None => tracing::warn!(rollout = id, "no older release to go back to: it is aborted"),
+        }
+        Ok(())
+    }
+
     /// Withdraws the release from a device that still has it, whatever became of the device.
     pub(super) fn withdraw_release(&mut self, id: DeviceId) {
         self.withdrawn.push(id);
@@ -142,6 +168,7 @@ impl Change {
     /// Stores rows, header and desired states. Returns what that causes: the other areas are told
     /// of it if the rollout has ended.
     pub(super) async fn store(mut self, cx: &Context, tx: &mut Tx<'_>) -> Result<Caused, Error> {
+        self.plan_way_back(cx, tx).await?;
         self.rollout.due_s = header::due_s(&self.rollout.header, &self.ctx());
         let StoredRollout { id, fleet, release, header, due_s, .. } = &self.rollout;
         store::rollout_devices::insert(tx, id, &self.joined).await?;
@@ -149,7 +176,10 @@ impl Change {
         if self.rollout != self.stored {
             store::rollouts::set(tx, &self.rollout).await?;
         }
-        let mut desired = store::desired::set_desired(tx, &self.offered, Some(release)).await?;
+        let mut desired = match &self.rollout.back_of {
+            Some(_) => store::desired::set_back(tx, &self.offered, release).await?,
+            None => store::desired::set_desired(tx, &self.offered, Some(release)).await?,
+        };
         // A device that is pinned may be offered another release meanwhile.
         desired.extend(store::desired::withdraw(tx, &self.withdrawn, release).await?);
         let changes =
@@ -164,7 +194,10 @@ impl Change {
                 phase: header.phase,
             });
         }
-        if self.rollout.has_work() || due_s.is_some_and(|due_s| due_s <= self.now_s) {
+        // The next one begins.
+        let is_followed = header.phase.is_terminal() && self.rollout.next.is_some();
+        if is_followed || self.rollout.has_work() || due_s.is_some_and(|due_s| due_s <= self.now_s)
+        {
             cx.rollouts.has_work();
         }
         Ok(Caused { after, events })

@@ -7,8 +7,6 @@
 use super::change::{CHUNK, Change, rejected};
 use super::waves;
 use crate::attestation::eligibility::{self, Terms};
-use crate::attestation::policy;
-use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::DeviceId;
@@ -17,54 +15,6 @@ use fleeti_core::rollout::header;
 use fleeti_core::rollout::{Limits, Phase};
 use fleeti_store::{self as store, Tx};
 use std::collections::HashMap;
-use std::time::Duration;
-
-/// Delay after a failure.
-const RETRY: Duration = Duration::from_secs(1);
-
-/// Works until the task is aborted; first on what a server that was killed has left.
-pub(crate) async fn run(cx: ContextRef) {
-    loop {
-        match one(&cx).await {
-            Ok(true) => {}
-            Ok(false) => wait(&cx).await,
-            Err(e) => {
-                tracing::error!("a rollout waits: {}", e.for_log());
-                tokio::time::sleep(RETRY).await;
-            }
-        }
-    }
-}
-
-/// Returns when a rollout has work: somebody said so, or its time has come.
-async fn wait(cx: &Context) {
-    while !cx.rollouts.wait_for_work().await {
-        match store::rollouts::is_due(cx.db.pool(), cx.now_s()).await {
-            Ok(false) => {}
-            Ok(true) => return,
-            Err(e) => {
-                let e = Error::from(e);
-                tracing::error!("no rollout is looked at: {}", e.for_log());
-            }
-        }
-    }
-}
-
-/// Does one chunk. Returns `false` if no rollout has work.
-async fn one(cx: &Context) -> Result<bool, Error> {
-    let mut tx = cx.db.write().await?;
-    let Some(rollout) = store::rollouts::next_with_work(&mut tx, cx.now_s()).await? else {
-        return Ok(false);
-    };
-    let policy = policy::of(cx, &rollout.fleet);
-    let mut change = Change::of(rollout, cx.now_s());
-    work(&mut tx, &mut change, &policy).await?;
-    let caused = change.store(cx, &mut tx).await?;
-    let after = cx.emit_all(&mut tx, cx.now_s(), caused).await?;
-    tx.commit().await?;
-    cx.dispatch(after);
-    Ok(true)
-}
 
 /// Does the next chunk of a rollout, if it has work. Returns the number of devices in it.
 pub(super) async fn work(
@@ -119,12 +69,18 @@ async fn add_devices(
     // Devices may enroll meanwhile.
     let left = Limits::default().devices_max.saturating_sub(rollout.header.counts.total);
     let limit = CHUNK.min(u32::try_from(left).unwrap_or(CHUNK));
-    let terms = Terms::of(tx, policy, &rollout.release, change.now_s).await?;
+    let terms = Terms::of(tx, policy, rollout, change.now_s).await?;
     let page = (rollout.reached.as_str(), limit);
-    let devices = eligibility::after(tx, &rollout.fleet, &terms, page).await?;
+    let mut devices = eligibility::after(tx, &rollout.fleet, &terms, page).await?;
     let (count, is_last) = (devices.len(), devices.len() < CHUNK as usize);
-    if let Some((last, _)) = devices.last() {
-        change.rollout.reached = last.to_string();
+    let last = devices.last().map(|(last, _)| last.to_string());
+    if let Some(of) = &rollout.back_of {
+        let ids: Vec<_> = devices.iter().map(|(id, _)| id).collect();
+        let back = store::rollout_devices::ran_before(tx, of, &rollout.release, &ids).await?;
+        devices.retain(|(id, _)| back.contains(id.as_str()));
+    }
+    if let Some(last) = last {
+        change.rollout.reached = last;
     }
     for (device, eligibility) in devices {
         change.join(device, &eligibility).map_err(rejected)?;
@@ -199,7 +155,7 @@ pub(super) async fn compare(
     if rows.is_empty() {
         return Ok(());
     }
-    let terms = Terms::of(tx, policy, &change.rollout.release, change.now_s).await?;
+    let terms = Terms::of(tx, policy, &change.rollout, change.now_s).await?;
     for (id, found) in eligibility::of(tx, &terms, rows.keys()).await? {
         let eligibility = if has_new_evidence { found } else { eligibility::known_before(found) };
         if let Some(device) = rows.remove(&id) {

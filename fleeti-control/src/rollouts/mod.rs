@@ -1,29 +1,36 @@
 //! Rollouts: loads the header of a rollout and the rows that an event is about, steps them
 //! (`core::rollout`), and stores the result. A report costs the same in every fleet.
 //!
-//! Code map: `change` (steps and stores) · `chunks` (work on all devices) · `waves` (what time
-//! brings) · `reactions` (events of other areas).
+//! Code map: `request` (what may be asked for) · `forecast` (what a rollout would come to) · `change`
+//! (steps and stores) · `chunks` (work on all devices) · `task` (does it) · `waves` (what time
+//! brings) · `succession` (what follows a rollout) · `way_back` (the release before) · `reactions`
+//! (events of other areas).
 
 mod change;
-pub(crate) mod chunks;
+mod chunks;
+mod forecast;
 mod reactions;
+mod request;
 pub(crate) mod state;
+mod succession;
+pub(crate) mod task;
 mod waves;
+mod way_back;
 
 use crate::accounts::actor::{Actor, Scope};
 use crate::attestation::policy;
 use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
+use crate::events::After;
 use crate::{boot, releases};
 pub use change::CHUNK;
 use change::{Change, rejected};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::rollout::device::Device;
-use fleeti_core::rollout::header::{self, Header};
-use fleeti_core::rollout::plan::Plan;
-use fleeti_core::rollout::{Category, Phase};
+use fleeti_core::rollout::header;
+use fleeti_core::rollout::{Category, DevicePhase, Phase};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{
     CreateRollout, NextWave, REASON_MAX, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
@@ -32,6 +39,7 @@ use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::Act;
 use fleeti_store::rollouts::StoredRollout;
 use fleeti_store::{self as store, Tx};
+pub use forecast::forecast;
 pub(crate) use reactions::react;
 
 /// Number of devices in a page without a limit.
@@ -52,102 +60,145 @@ pub async fn start(
 ) -> Result<RolloutSummary, Error> {
     by.authorize(Permission::Rollout, Scope::Fleet(&request.fleet))?;
     releases::get(cx, &request.release).await?;
-    let now = cx.now_s();
     let mut tx = cx.db.write().await?;
     check(cx, &mut tx, request).await?;
-    let rollout = StoredRollout {
-        id: new_id("rollout"),
-        fleet: request.fleet.clone(),
-        created_s: now,
-        release: request.release.clone(),
-        header: Header::default(),
-        reached: String::new(),
-        appraised: None,
-        withdrawn: None,
-        plan: request.plan.clone(),
-        due_s: None,
-    };
-    let waves = rollout.plan.as_ref().map_or_else(String::new, words);
-    let act = format!("{} {} {}{waves}", rollout.id, rollout.release, rollout.fleet);
-    let devices = store::devices::count(&mut tx, &request.fleet).await?;
+    let rollout = asked_for(cx, request);
+    let entry = by.act("rollout.start", words(&rollout));
     store::rollouts::insert(&mut tx, &rollout).await?;
-    let mut change = Change::of(rollout, now);
-    change.header(header::Event::Start { devices }).map_err(rejected)?;
-    let policy = policy::of(cx, &request.fleet);
-    chunks::work(&mut tx, &mut change, &policy).await?;
-    let (mut summary, id) = (RolloutSummary::from(&change.rollout), change.rollout.id.clone());
-    let caused = change.store(cx, &mut tx).await?;
-    let joined = cx.emit_all(&mut tx, now, caused).await?;
-    // The first wave of a small fleet. It is chosen among the rows of those that joined.
-    let started = store::rollouts::load(&mut tx, &id).await?;
-    let started = started.filter(|r| r.header.phase == Phase::Running);
-    let offered = match started {
-        Some(started) => {
-            let mut change = Change::of(started, now);
-            chunks::work(&mut tx, &mut change, &policy).await?;
-            summary = RolloutSummary::from(&change.rollout);
-            let caused = change.store(cx, &mut tx).await?;
-            Some(cx.emit_all(&mut tx, now, caused).await?)
-        }
-        None => None,
-    };
-    cx.audit(&mut tx, by.act("rollout.start", &act)).await?;
-    tx.commit().await?;
+    let begun = succession::begin(cx, &mut tx, rollout).await?;
+    let summary = done(cx, tx, begun, entry).await?;
     boot::sign_ahead(cx, request.fleet.clone(), request.release.clone());
-    cx.dispatch(joined);
-    if let Some(offered) = offered {
-        cx.dispatch(offered);
+    Ok(summary)
+}
+
+/// Starts a rollout in place of one that is active in its fleet. That one is aborted; the new one
+/// begins when its last offer is withdrawn, and is `ready` until then.
+///
+/// # Errors
+/// As [`start`]; [`Code::NotFound`]; [`Code::Conflict`] for a rollout that has ended or is of another
+/// fleet.
+pub async fn supersede(
+    cx: &ContextRef,
+    by: &Actor,
+    id: &str,
+    request: &CreateRollout,
+) -> Result<RolloutSummary, Error> {
+    by.authorize(Permission::Rollout, Scope::Fleet(&request.fleet))?;
+    releases::get(cx, &request.release).await?;
+    let mut tx = cx.db.write().await?;
+    let before = load(&mut tx, id).await?;
+    if before.header.phase.is_terminal() || before.header.phase == Phase::Ready {
+        let text =
+            format!("rollout {id} is {}: there is nothing to supersede", before.header.phase);
+        return Err(Error::new(Code::Conflict, text).hint("use `fleeti rollout start`"));
     }
+    if before.fleet != request.fleet {
+        let text = format!("rollout {id} is of fleet {}, not of {}", before.fleet, request.fleet);
+        return Err(Error::new(Code::Conflict, text));
+    }
+    request::check(cx, &mut tx, request).await?;
+    let rollout = asked_for(cx, request);
+    let entry = by.act("rollout.supersede", format!("{id} {}", words(&rollout)));
+    let begun = succession::follow(cx, &mut tx, before, rollout).await?;
+    let summary = done(cx, tx, begun, entry).await?;
+    boot::sign_ahead(cx, request.fleet.clone(), request.release.clone());
+    Ok(summary)
+}
+
+/// Takes the devices of a rollout back to the release that most of them ran before, by another
+/// rollout. An active one is aborted first. A device switches to its other slot; no image is
+/// downloaded.
+///
+/// # Errors
+/// [`Code::NotFound`]; [`Code::Invalid`] for a reason that is empty or too long; [`Code::Conflict`]
+/// for a rollout without an older release to go back to, or whose fleet has another active one.
+pub async fn roll_back(
+    cx: &Context,
+    by: &Actor,
+    id: &str,
+    request: &NextWave,
+) -> Result<RolloutSummary, Error> {
+    let reason = checked(&request.reason)?;
+    let conflict = |text: String| Error::new(Code::Conflict, text);
+    let mut tx = cx.db.write().await?;
+    let before = load(&mut tx, id).await?;
+    if let Some(next) = &before.next {
+        return Err(conflict(format!("rollout {next} follows {id} already")));
+    }
+    let active = store::rollouts::active_in(&mut tx, &before.fleet).await?;
+    if let Some(other) = active.filter(|other| other.id != id) {
+        return Err(conflict(format!("rollout {} is active in fleet {}", other.id, other.fleet))
+            .hint("abort it with `fleeti rollout abort`"));
+    }
+    let Some(back) = way_back::of(&mut tx, &before, cx.now_s()).await? else {
+        let text = format!("no device of rollout {id} ran an older release that is not revoked");
+        return Err(
+            conflict(text).hint("abort it: devices that have not started keep what they run")
+        );
+    };
+    let subject = format!("{id} {} {} {}", back.id, back.release, Foreign::log(reason));
+    let mut before = before;
+    if before.header.phase.is_terminal() {
+        before.next = Some(back.id.clone());
+        store::rollouts::set(&mut tx, &before).await?;
+    }
+    let begun = succession::follow(cx, &mut tx, before, back).await?;
+    done(cx, tx, begun, by.act("rollout.roll-back", &subject)).await
+}
+
+async fn load(tx: &mut Tx<'_>, id: &str) -> Result<StoredRollout, Error> {
+    store::rollouts::load(tx, id).await?.ok_or_else(|| Error::not_found("rollout", id))
+}
+
+/// What is asked for, ready to begin.
+fn asked_for(cx: &Context, request: &CreateRollout) -> StoredRollout {
+    let CreateRollout { release, fleet, plan } = request.clone();
+    let ready = StoredRollout::ready(new_id("rollout"), fleet, release, cx.now_s());
+    StoredRollout { plan, ..ready }
+}
+
+/// Records the act and makes it durable.
+async fn done(
+    cx: &Context,
+    mut tx: Tx<'_>,
+    (summary, after): (RolloutSummary, After),
+    entry: Act,
+) -> Result<RolloutSummary, Error> {
+    cx.audit(&mut tx, entry).await?;
+    tx.commit().await?;
+    cx.dispatch(after);
     Ok(summary)
 }
 
 /// Checks that a rollout may start.
 async fn check(cx: &Context, tx: &mut Tx<'_>, request: &CreateRollout) -> Result<(), Error> {
-    let CreateRollout { release, fleet, plan } = request;
-    if let Some(plan) = plan {
-        check_plan(tx, fleet, plan).await?;
-    }
-    let conflict = |text: String| Error::new(Code::Conflict, text);
-    if !store::releases::is_good(tx, release).await? {
-        return Err(conflict(format!("{release} is revoked"))
-            .hint("publish a higher version and roll that out"));
-    }
-    if let Some(pin) = store::channels::pin(tx, fleet).await? {
-        let text = format!("fleet {fleet} is pinned to {}: {}", pin.release, pin.reason);
-        return Err(conflict(text).hint("end the pin first: `fleeti channel unpin FLEET`"));
-    }
-    let policy = policy::of(cx, fleet);
-    if policy.proved_releases && !store::releases::is_proved(tx, release).await? {
-        let text = format!("{release} has no boot proof, which fleet {fleet} requires");
-        return Err(conflict(text).hint("roll it out to a fleet that does not require one, then run `fleeti release prove DIR --device DEVICE`"));
-    }
-    if let Some(other) = store::rollouts::active_in(tx, fleet).await? {
-        let StoredRollout { id, release, header, .. } = other;
+    request::check(cx, tx, request).await?;
+    if let Some(other) = store::rollouts::active_in(tx, &request.fleet).await? {
+        let StoredRollout { id, release, header, fleet, .. } = other;
         let text = format!("rollout {id} of {release} is {} in fleet {fleet}", header.phase);
-        return Err(
-            conflict(text).hint("wait for it to end, or abort it with `fleeti rollout abort`")
-        );
+        return Err(Error::new(Code::Conflict, text)
+            .hint("wait for it to end, or abort it with `fleeti rollout abort`"));
     }
     Ok(())
 }
 
-/// Checks a plan, and that its lists name devices of the fleet.
-async fn check_plan(tx: &mut Tx<'_>, fleet: &FleetId, plan: &Plan) -> Result<(), Error> {
-    plan.check().map_err(|e| Error::new(Code::Invalid, format!("plan: {e}")))?;
-    let listed: Vec<_> = plan.listed().collect();
-    let found = store::devices::in_fleet(tx, fleet, &listed).await?;
-    match listed.iter().find(|device| !found.contains(device.as_str())) {
-        None => Ok(()),
-        Some(device) => {
-            let text = format!("plan: {device} is not a device of fleet {fleet}, or is revoked");
-            Err(Error::new(Code::Invalid, text).hint("see `fleeti device list`"))
-        }
-    }
+/// A rollout and its waves, for the audit log.
+fn words(rollout: &StoredRollout) -> String {
+    let StoredRollout { id, release, fleet, plan, .. } = rollout;
+    let waves = plan.iter().flat_map(|plan| &plan.waves);
+    let waves: String = waves.map(|wave| format!(" wave {}", wave.size)).collect();
+    format!("{id} {release} {fleet}{waves}")
 }
 
-/// The waves of a plan, for the audit log.
-fn words(plan: &Plan) -> String {
-    plan.waves.iter().map(|wave| format!(" wave {}", wave.size)).collect()
+/// A reason for the audit log.
+fn checked(reason: &str) -> Result<&str, Error> {
+    let reason = reason.trim();
+    let length = reason.chars().count();
+    if !(1..=REASON_MAX).contains(&length) {
+        let text = format!("reason has {length} characters, must have 1 to {REASON_MAX}");
+        return Err(Error::new(Code::Invalid, text));
+    }
+    Ok(reason)
 }
 
 /// Pauses a rollout: it offers the release to no other device, and withdraws its offers from those
@@ -178,13 +229,7 @@ pub async fn next(
     id: &str,
     request: &NextWave,
 ) -> Result<RolloutSummary, Error> {
-    let reason = request.reason.trim();
-    let length = reason.chars().count();
-    if !(1..=REASON_MAX).contains(&length) {
-        let text = format!("reason has {length} characters, must have 1 to {REASON_MAX}");
-        return Err(Error::new(Code::Invalid, text));
-    }
-    let subject = format!("{id} {}", Foreign::log(reason));
+    let subject = format!("{id} {}", Foreign::log(checked(&request.reason)?));
     act(cx, id, header::Event::Next, by.act("rollout.next", &subject)).await
 }
 
@@ -205,19 +250,14 @@ async fn act(
     entry: Act,
 ) -> Result<RolloutSummary, Error> {
     let mut tx = cx.db.write().await?;
-    let rollout =
-        store::rollouts::load(&mut tx, id).await?.ok_or_else(|| Error::not_found("rollout", id))?;
-    let mut change = Change::of(rollout, cx.now_s());
+    let mut change = Change::of(load(&mut tx, id).await?, cx.now_s());
     change.header(event).map_err(rejected)?;
     let policy = policy::of(cx, &change.rollout.fleet);
     chunks::work(&mut tx, &mut change, &policy).await?;
     let summary = RolloutSummary::from(&change.rollout);
     let caused = change.store(cx, &mut tx).await?;
     let after = cx.emit_all(&mut tx, cx.now_s(), caused).await?;
-    cx.audit(&mut tx, entry).await?;
-    tx.commit().await?;
-    cx.dispatch(after);
-    Ok(summary)
+    done(cx, tx, (summary, after), entry).await
 }
 
 /// The newest rollouts that the actor may see, without their devices.
@@ -253,7 +293,21 @@ pub async fn get(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout
 ///
 /// # Errors
 /// As [`get`].
-pub async fn shown(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout, Error> {
+pub async fn shown(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Shown, Error> {
+    let troubles = store::rollout_devices::troubles(cx.db.pool(), id).await?;
+    Ok(Shown { rollout: attention(cx, id, query).await?, troubles })
+}
+
+/// What the page of a rollout shows.
+#[derive(Debug)]
+pub struct Shown {
+    /// The rollout, with a page of its devices.
+    pub rollout: Rollout,
+    /// Devices that do not run its release, counted by phase, most first.
+    pub troubles: Vec<(DevicePhase, usize)>,
+}
+
+async fn attention(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout, Error> {
     if query.category.is_some() || query.after.is_some() {
         return get(cx, id, query).await;
     }
@@ -280,7 +334,8 @@ fn with_devices(
     rows: Vec<(DeviceId, Device)>,
     next: Option<DeviceId>,
 ) -> Rollout {
-    let RolloutSummary { id, fleet, created_s, release, phase, counts, plan, waves } = summary;
+    let RolloutSummary { id, fleet, created_s, release, phase, counts, .. } = summary;
+    let RolloutSummary { plan, waves, follows, back_of, .. } = summary;
     let devices = rows
         .into_iter()
         .map(|(device, Device { phase, since_s, wave })| RolloutDevice {
@@ -290,5 +345,18 @@ fn with_devices(
             wave,
         })
         .collect();
-    Rollout { id, fleet, created_s, release, phase, counts, plan, waves, devices, next }
+    Rollout {
+        id,
+        fleet,
+        created_s,
+        release,
+        phase,
+        counts,
+        plan,
+        waves,
+        follows,
+        back_of,
+        devices,
+        next,
+    }
 }

@@ -66,7 +66,7 @@ async fn reported(cx: &Context, tx: &mut Tx<'_>, sent: &DeviceReport) -> Result<
         running: report.boot.running.clone(),
         update: report.update.clone(),
         received_offer: *received_offer,
-        eligibility: eligibility::eligibility_of(tx, cx, device, &rollout.release).await?,
+        eligibility: eligibility::eligibility_of(tx, cx, device, &rollout).await?,
     });
     let mut change = Change::of(rollout, cx.now_s());
     change.device(device, &row, event);

@@ -101,7 +101,7 @@ async fn offer(
 ) -> Result<usize, Error> {
     let count = rows.len();
     let new = change.rollout.plan.is_some().then(|| current(change).0);
-    let terms = Terms::of(tx, policy, &change.rollout.release, change.now_s).await?;
+    let terms = Terms::of(tx, policy, &change.rollout, change.now_s).await?;
     let found = eligibility::of(tx, &terms, rows.iter().map(|(id, _)| id)).await?;
     let mut found: HashMap<_, _> = found.into_iter().collect();
     for (id, device) in rows {

@@ -332,7 +332,9 @@ fn line(facts: &Facts<'_>) -> Option<Stop> {
 
 fn version(facts: &Facts<'_>) -> Option<Stop> {
     let (running, target) = (facts.known.running.as_ref()?, facts.target?);
-    let is_lower = running.line == target.release.line && target.release.version < running.version;
+    let is_lower = running.line == target.release.line
+        && target.release.version < running.version
+        && target.source != Source::WayBack;
     is_lower.then(|| {
         let text = format!("it runs {running}, which is higher than {}", target.release);
         let change =

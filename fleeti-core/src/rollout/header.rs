@@ -316,7 +316,7 @@ fn phase_after(outcome: Outcome, world: World<'_>) -> Phase {
         (Outcome::Going, _) => Phase::Running,
         (Outcome::Done, _) => Phase::Succeeded,
         (Outcome::TooManyErrors, OnError::Pause) => Phase::Pausing,
-        (Outcome::TooManyErrors, OnError::Abort) => Phase::Aborting,
+        (Outcome::TooManyErrors, OnError::Abort | OnError::RollBack) => Phase::Aborting,
     }
 }
 

@@ -145,6 +145,9 @@ pub enum OnError {
     Pause,
     /// The rollout is aborted.
     Abort,
+    /// The rollout is aborted, and another one takes its devices back to the release that they ran
+    /// before.
+    RollBack,
 }
 
 /// Largest number of offers in a period.

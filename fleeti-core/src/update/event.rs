@@ -8,6 +8,8 @@ use crate::id::Version;
 pub enum Event {
     /// The desired state names this version.
     Desired(Version),
+    /// The desired state names a version that this device ran before, to go back to.
+    DesiredBack(Version),
     /// The desired state names a release that this device cannot run.
     Refused(Version, FailureCode),
     /// The agent restarted within the same boot: effects may be lost.
@@ -39,7 +41,8 @@ pub enum Event {
 pub enum Effect {
     /// Verify the manifest and run systemd-sysupdate for this version.
     Stage(Version),
-    /// Check the staged files against the manifest and make the entry bootable.
+    /// Check the files of this version in the other slot against the manifest and make its entry
+    /// bootable. A version older than the running one was not staged: the device goes back to it.
     Arm(Version),
     /// Reboot.
     Reboot,
@@ -74,6 +77,7 @@ impl Event {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Desired(_) => "desired",
+            Self::DesiredBack(_) => "desired_back",
             Self::Refused(..) => "refused",
             Self::Resumed => "resumed",
             Self::StageSucceeded => "stage_succeeded",

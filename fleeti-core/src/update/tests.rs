@@ -32,6 +32,9 @@ fn events() -> Vec<Event> {
         Event::Desired(v("3")),
         Event::Desired(v("1")),
         Event::Desired(v("0")),
+        Event::DesiredBack(v("2")),
+        Event::DesiredBack(v("1")),
+        Event::DesiredBack(v("0")),
         Event::Refused(v("2"), FailureCode::WrongImage),
         Event::Resumed,
         Event::StageSucceeded,
@@ -81,6 +84,7 @@ fn any_event() -> impl Strategy<Value = Event> {
     ];
     prop_oneof![
         version.clone().prop_map(Event::Desired),
+        version.clone().prop_map(Event::DesiredBack),
         Just(Event::Resumed),
         Just(Event::StageSucceeded),
         prop_oneof![
@@ -105,16 +109,23 @@ proptest! {
     fn the_running_slot_and_a_rolled_back_version_are_never_targets(
         events in prop::collection::vec(any_event(), 0..60)
     ) {
-        let (running, floor, rolled_back) = (v("1"), v("1"), vec![v("4")]);
+        let (running, floor, rolled_back) = (v("2"), v("1"), vec![v("4")]);
         let ctx = Context { running: &running, floor: &floor, rolled_back: &rolled_back, trials: 0 };
-        let mut state = State::Idle;
+        let (mut state, mut backs) = (State::Idle, Vec::new());
         for event in events {
+            if let Event::DesiredBack(version) = &event { backs.push(version.clone()); }
             let Ok((next, effects)) = step(&state, event, &ctx) else { continue };
             for effect in &effects {
                 if let Effect::Stage(t) | Effect::Arm(t) = effect {
-                    prop_assert!(*t > running && *t >= floor, "{t} is not newer than the running version");
+                    prop_assert!(*t != running && *t >= floor, "{t} is running or too old");
                     prop_assert!(!rolled_back.contains(t), "{t} was rolled back here");
                     prop_assert_eq!(Some(t), next.target());
+                }
+                if let Effect::Stage(t) = effect {
+                    prop_assert!(*t > running, "{t} is not newer than the running version");
+                }
+                if let Effect::Arm(t) = effect {
+                    prop_assert!(*t > running || backs.contains(t), "nobody asked to go back to {t}");
                 }
                 if *effect == Effect::Reboot {
                     let armed = matches!(next, State::Armed { .. });
@@ -170,6 +181,32 @@ proptest! {
             prop_assert!(retries || once == twice || effects == [Effect::Report], "{once:?} {twice:?} {effects:?}");
         }
     }
+}
+
+#[test]
+fn a_device_goes_back_only_to_a_version_that_it_may_run_and_when_it_is_told_to() {
+    let (running, floor) = (v("3"), v("2"));
+    let ctx = Context { running: &running, floor: &floor, rolled_back: &[], trials: 0 };
+    let on = |event| step(&State::Idle, event, &ctx).unwrap().0;
+    let failed = |n: &str, code| State::Failed { target: v(n), code };
+    assert_eq!(on(Event::Desired(v("2"))), failed("2", FailureCode::TooOld));
+    let staged = State::Staged { target: v("2"), arm_attempts: 0 };
+    assert_eq!(on(Event::DesiredBack(v("2"))), staged);
+    let too_old = failed("2", FailureCode::TooOld);
+    assert_eq!(step(&too_old, Event::DesiredBack(v("2")), &ctx).unwrap().0, staged);
+    assert_eq!(on(Event::DesiredBack(v("1"))), failed("1", FailureCode::TooOld));
+    assert_eq!(on(Event::DesiredBack(v("3"))), State::Idle);
+    // A device that missed the newer release gets the older one as any other.
+    assert_eq!(on(Event::DesiredBack(v("4"))), State::Staging { target: v("4"), attempt: 1 });
+    let armed = step(&staged, Event::ArmSucceeded, &ctx).unwrap();
+    assert_eq!(armed, (State::Armed { target: v("2") }, vec![Effect::Report, Effect::Reboot]));
+    let two = v("2");
+    let back = Context { running: &two, ..ctx.clone() };
+    let tried = step(&armed.0, Event::Booted(None), &back).unwrap().0;
+    assert_eq!(step(&tried, Event::HealthConfirmed, &back).unwrap().0, State::Idle);
+    let known = Context { rolled_back: &[v("2")], ..ctx.clone() };
+    let refused = step(&State::Idle, Event::DesiredBack(v("2")), &known).unwrap().0;
+    assert_eq!(refused, failed("2", FailureCode::RolledBackBefore));
 }
 
 #[test]

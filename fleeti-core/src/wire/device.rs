@@ -65,6 +65,10 @@ pub struct DesiredState {
     pub generation: u64,
     /// The release to run; `None` leaves the device as it is.
     pub release: Option<ReleaseName>,
+    /// Whether the device goes back to the release: it ran it before, and its other slot has it. A
+    /// critical field where it is set.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub back: bool,
     /// The last rolled-back version that an operator allowed again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgiven: Option<Forgiveness>,
@@ -100,7 +104,8 @@ pub enum DesiredError {
 
 impl DesiredState {
     /// Critical fields that this agent knows.
-    pub const CRITICAL_KNOWN: &'static [&'static str] = &["release", "forgiven", "boot_change"];
+    pub const CRITICAL_KNOWN: &'static [&'static str] =
+        &["release", "back", "forgiven", "boot_change"];
 
     /// Parses a desired state and checks that this agent knows its critical fields.
     ///
@@ -321,7 +326,7 @@ mod tests {
         };
         let reason = update::RollbackReason::Verity { evidence: "block 0".into() };
         insta::assert_json_snapshot!(json!({
-            "desired": DesiredState { generation: 3, release: Some("kiosk@2".parse().unwrap()), forgiven: None, boot_change: Some(2), critical: vec![] },
+            "desired": DesiredState { generation: 3, release: Some("kiosk@2".parse().unwrap()), back: false, forgiven: None, boot_change: Some(2), critical: vec![] },
             "command": Command { id: "cmd-1".into(), kind: CommandKind::Reboot, deadline_s: 9 },
             "ack": Acknowledgement { command: "cmd-1".into(), outcome: Outcome::Done },
             "report": Report {

@@ -50,6 +50,12 @@ pub struct Rollout {
     /// How far its waves are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waves: Option<rollout::waves::Waves>,
+    /// The rollout that starts when the last offer of this one is withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
+    /// The rollout whose devices go back to what they ran before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_of: Option<String>,
     /// A page of the devices, ordered by id.
     pub devices: Vec<RolloutDevice>,
     /// The last device of this page, to pass as `after`; absent if no page follows.
@@ -110,4 +116,10 @@ pub struct RolloutSummary {
     /// How far its waves are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waves: Option<rollout::waves::Waves>,
+    /// The rollout that starts when the last offer of this one is withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<String>,
+    /// The rollout whose devices go back to what they ran before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub back_of: Option<String>,
 }

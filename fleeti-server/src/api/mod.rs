@@ -160,10 +160,13 @@ fn release_routes(config: &mut ServiceConfig) {
         .service(releases::upload_file)
         .service(rollouts::list_rollouts)
         .service(rollouts::start_rollout)
+        .service(rollouts::plan_rollout)
         .service(rollouts::get_rollout)
         .service(rollouts::pause_rollout)
         .service(rollouts::resume_rollout)
         .service(rollouts::begin_wave)
+        .service(rollouts::supersede_rollout)
+        .service(rollouts::roll_back_rollout)
         .service(rollouts::abort_rollout)
         .service(events::events);
 }

@@ -97,7 +97,9 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("import_transition", &[409]),
     ("offboard_account", &[404, 409]),
     ("pause_rollout", &[404, 409]),
+    ("plan_rollout", &[404, 409]),
     ("resume_rollout", &[404, 409]),
+    ("roll_back_rollout", &[404, 409]),
     ("prove_release", &[404]),
     ("provision_device", &[404]),
     ("publish_release", &[404]),
@@ -119,6 +121,7 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("show_recovery_key", &[404]),
     ("sign_build", &[404, 409]),
     ("start_rollout", &[404, 409]),
+    ("supersede_rollout", &[404, 409]),
     ("switch_issuer", &[404, 409]),
     ("upload_file", &[409, 413]),
 ];

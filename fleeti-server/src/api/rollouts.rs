@@ -7,6 +7,7 @@ use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, get, post};
 use fleeti_control::context::Context;
 use fleeti_control::rollouts;
+use fleeti_core::rollout::forecast::Forecast;
 use fleeti_core::wire::api::{CreateRollout, NextWave, Rollout, RolloutQuery, RolloutSummary};
 
 use super::LIST_MAX;
@@ -29,6 +30,17 @@ pub async fn start_rollout(
     body: Json<CreateRollout>,
 ) -> Result<impl Responder> {
     Ok(HttpResponse::Created().json(rollouts::start(&cx, &by, &body).await?))
+}
+
+/// Plan a rollout: what it would come to if it started now, computed from what is known of the devices. Starts nothing.
+#[utoipa::path(tag = "rollouts", responses((status = 200, description = "How many devices in which wave, and the expected end", body = Forecast)))]
+#[post("/rollouts/plan")]
+pub async fn plan_rollout(
+    cx: Data<Context>,
+    by: By,
+    body: Json<CreateRollout>,
+) -> Result<impl Responder> {
+    Ok(Json(rollouts::forecast(&cx, &by, &body).await?))
 }
 
 /// Get a rollout, with a page of its devices.
@@ -67,6 +79,30 @@ pub async fn begin_wave(
     body: Json<NextWave>,
 ) -> Result<impl Responder> {
     Ok(Json(rollouts::next(&cx, &by, &id, &body).await?))
+}
+
+/// Start a rollout in place of an active one of its fleet, which is aborted. It is `ready` until the last offer of that one is withdrawn.
+#[utoipa::path(tag = "rollouts", responses((status = 201, description = "The new rollout, without its devices", body = RolloutSummary)))]
+#[post("/rollouts/{rollout}/supersede")]
+pub async fn supersede_rollout(
+    cx: Data<Context>,
+    by: By,
+    id: Path<String>,
+    body: Json<CreateRollout>,
+) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(rollouts::supersede(&cx, &by, &id, &body).await?))
+}
+
+/// Roll a rollout back: another rollout takes its devices back to the release that most of them ran before. An active one is aborted first.
+#[utoipa::path(tag = "rollouts", responses((status = 201, description = "The rollout that goes back, without its devices", body = RolloutSummary)))]
+#[post("/rollouts/{rollout}/roll-back")]
+pub async fn roll_back_rollout(
+    cx: Data<Context>,
+    by: By,
+    id: Path<String>,
+    body: Json<NextWave>,
+) -> Result<impl Responder> {
+    Ok(HttpResponse::Created().json(rollouts::roll_back(&cx, &by, &id, &body).await?))
 }
 
 /// Abort a rollout. Devices that have not started the update keep what they run. The offers of a

@@ -190,6 +190,8 @@ async fn interrupted(phase: Phase) -> Phase {
         withdrawn: None,
         plan: None,
         due_s: None,
+        next: None,
+        back_of: None,
     };
     let mut tx = db.write().await.unwrap();
     store::rollouts::insert(&mut tx, &rollout).await.unwrap();

@@ -1,11 +1,13 @@
 //! Rollouts in waves, over the wire: who is offered the release, and when.
 
-use crate::rollout::{publish_release, report, start};
+use crate::peer::Peer;
+use crate::rollout::{next_desired, publish_release, report, start};
 use crate::trust::until;
 use crate::world::{TestDevice, World};
 use fleeti_control::clock::{Clock, now_s};
 use fleeti_core::rollout::cohort::cohort;
-use fleeti_core::rollout::plan::{ErrorsMax, Plan, Rate, Start, Wave};
+use fleeti_core::rollout::forecast::{End, Expected, Group};
+use fleeti_core::rollout::plan::{ErrorsMax, OnError, Plan, Rate, Start, Wave};
 use fleeti_core::rollout::waves::Stage;
 use fleeti_core::rollout::{DevicePhase, Phase};
 use fleeti_core::update::{FailureCode, State};
@@ -193,4 +195,134 @@ async fn accepted_errors_do_not_stop_a_rollout() {
     report(&world, &devices[2], "kiosk@2", State::Idle).await;
     let done = world.client.rollout(&rollout.id).await.unwrap();
     assert_eq!((done.phase, done.counts.failed), (Phase::Succeeded, 1));
+}
+
+#[actix_web::test]
+async fn a_plan_says_what_the_rollout_would_do_and_starts_nothing() {
+    let (world, ahead) = world().await;
+    let mut devices = Vec::new();
+    for _ in 0..5 {
+        devices.push(world.enroll().await);
+    }
+    let request = in_waves(&["1", "100%"], 600);
+    // The last one is not heard of again.
+    ahead.store(1000, Ordering::SeqCst);
+    for (device, running) in devices.iter().zip(["kiosk@1", "kiosk@1", "kiosk@2", "kiosk@3"]) {
+        report(&world, device, running, State::Idle).await;
+    }
+    let expected = |expected, devices| Group { expected, devices };
+    let found = world.client.plan_rollout(&request).await.unwrap();
+    let all = [
+        expected(Expected::Updates, 2),
+        expected(Expected::RunsIt, 1),
+        expected(Expected::Offline, 1),
+        expected(Expected::TooOld, 1),
+    ];
+    assert_eq!((found.devices, found.expected.as_slice()), (5, &all[..]));
+    assert!(matches!(found.end, End::Succeeds { .. }), "{:?}", found.end);
+    assert_eq!((found.duration.measured, found.active), (0, None));
+    assert!(world.client.rollouts().await.unwrap().is_empty());
+    // A device that a wave names is counted there, and only there.
+    let named = format!("devices:{}", devices[2].id);
+    let found = world.client.plan_rollout(&in_waves(&[&named, "100%"], 0)).await.unwrap();
+    assert_eq!(found.waves[0].expected, [expected(Expected::RunsIt, 1)]);
+    assert_eq!((found.devices, found.expected.as_slice()), (5, &all[..]));
+    // What the last rollout took is what the next one is expected to take.
+    let rollout = world.client.start_rollout(&start("kiosk@2")).await.unwrap();
+    ahead.store(1120, Ordering::SeqCst);
+    report(&world, &devices[0], "kiosk@2", State::Idle).await;
+    let found = world.client.plan_rollout(&request).await.unwrap();
+    assert_eq!(found.duration.measured, 1, "the one that ran it before is left out");
+    assert!((120..=150).contains(&found.duration.seconds), "{:?}", found.duration);
+    assert_eq!(found.active, Some(rollout.id));
+}
+
+/// Devices that run kiosk@1, and a rollout of kiosk@2 to them, in the order of their cohorts.
+async fn updating(world: &World, plan: &CreateRollout) -> (RolloutSummary, Vec<TestDevice>) {
+    publish_release(world, "kiosk@1").await;
+    let mut devices = vec![world.enroll().await, world.enroll().await, world.enroll().await];
+    for device in &devices {
+        report(world, device, "kiosk@1", State::Idle).await;
+    }
+    let rollout = world.client.start_rollout(plan).await.unwrap();
+    devices.sort_by_key(|device| cohort(&rollout.id, &device.id));
+    (rollout, devices)
+}
+
+async fn way_back(world: &World, of: &RolloutSummary) -> Option<RolloutSummary> {
+    let all = world.client.rollouts().await.unwrap();
+    all.into_iter().find(|rollout| rollout.back_of.as_ref() == Some(&of.id))
+}
+
+#[actix_web::test]
+async fn too_many_errors_take_devices_back_to_what_they_ran_before() {
+    let (world, _) = world().await;
+    let mut request = in_waves(&["2", "100%"], 0);
+    request.plan.as_mut().unwrap().on_error = OnError::RollBack;
+    let (rollout, devices) = updating(&world, &request).await;
+    report(&world, &devices[0], "kiosk@2", State::Idle).await;
+    assert_eq!(way_back(&world, &rollout).await, None);
+    report(&world, &devices[1], "kiosk@1", failed()).await;
+    let is_running =
+        async || way_back(&world, &rollout).await.is_some_and(|back| back.phase == Phase::Running);
+    until("the way back begins", is_running).await;
+    let back = way_back(&world, &rollout).await.unwrap();
+    assert_eq!((back.release.to_string().as_str(), back.counts.total), ("kiosk@1", 2));
+    let stopped = world.client.rollout(&rollout.id).await.unwrap();
+    assert_eq!((stopped.phase, stopped.follows), (Phase::Aborted, Some(back.id.clone())));
+    // The device may go down, and only because the desired state says that it goes back.
+    let mut peer = Peer::session(&world, &devices[0]).await;
+    let desired = next_desired(&mut peer).await;
+    assert_eq!(desired.release, Some("kiosk@1".parse().unwrap()));
+    assert!(desired.back && desired.critical.contains(&"back".to_owned()), "{desired:?}");
+    drop(peer);
+    assert!(!is_offered(&world, &devices[2]).await, "it was not offered the release");
+    for device in &devices[..2] {
+        report(&world, device, "kiosk@1", State::Idle).await;
+    }
+    let ended = world.client.rollout(&back.id).await.unwrap();
+    assert_eq!((ended.phase, ended.counts.succeeded), (Phase::Succeeded, 2));
+    let refused = world.client.roll_back_rollout(&back.id, "again").await.unwrap_err();
+    assert!(refused.to_string().contains("older release"), "{refused}");
+    let log = world.audit().await;
+    assert!(log.contains("rollout.roll-back"), "{log}");
+}
+
+#[actix_web::test]
+async fn an_operator_rolls_back_what_has_ended_and_not_twice() {
+    let (world, _) = world().await;
+    let (rollout, devices) = updating(&world, &start("kiosk@2")).await;
+    for device in &devices {
+        report(&world, device, "kiosk@2", State::Idle).await;
+    }
+    let back = world.client.roll_back_rollout(&rollout.id, "seen in the field").await.unwrap();
+    assert_eq!((back.phase, back.counts.total), (Phase::Running, 3));
+    let refused = world.client.roll_back_rollout(&rollout.id, "again").await.unwrap_err();
+    assert!(refused.to_string().contains("follows"), "{refused}");
+    // A later offer of the newer release is an ordinary one.
+    world.client.abort_rollout(&back.id).await.unwrap();
+    world.client.start_rollout(&start("kiosk@2")).await.unwrap();
+    let mut peer = Peer::session(&world, &devices[0]).await;
+    let desired = next_desired(&mut peer).await;
+    assert!(!desired.back && desired.critical == ["release"], "{desired:?}");
+}
+
+#[actix_web::test]
+async fn a_rollout_supersedes_another_one_and_offers_its_devices_the_newer_release() {
+    let (world, _) = world().await;
+    publish_release(&world, "kiosk@3").await;
+    let (old, devices) = updating(&world, &start("kiosk@2")).await;
+    let staging = State::Staging { target: "2".parse().unwrap(), attempt: 1 };
+    report(&world, &devices[0], "kiosk@1", staging).await;
+    assert!(world.client.start_rollout(&start("kiosk@3")).await.is_err());
+    let new = world.client.supersede_rollout(&old.id, &start("kiosk@3")).await.unwrap();
+    assert_eq!((new.phase, new.counts.total), (Phase::Running, 3));
+    let ended = world.client.rollout(&old.id).await.unwrap();
+    assert_eq!((ended.phase, ended.follows), (Phase::Aborted, Some(new.id.clone())));
+    for device in &devices {
+        let desired = world.client.device(&device.id).await.unwrap().desired;
+        assert_eq!(desired, Some("kiosk@3".parse().unwrap()));
+    }
+    let refused = world.client.supersede_rollout(&old.id, &start("kiosk@3")).await.unwrap_err();
+    assert!(refused.to_string().contains("nothing to supersede"), "{refused}");
 }

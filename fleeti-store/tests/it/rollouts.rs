@@ -9,6 +9,7 @@ on_both! {
     pending_devices_come_by_cohort_and_each_in_its_list,
     a_plan_and_its_waves_come_back_and_are_due_at_their_time,
     devices_that_are_not_heard_of_are_found_by_what_they_did_last,
+    a_forecast_counts_devices_that_are_alike_and_measures_the_last_rollout,
     a_revoked_release_is_withdrawn_in_all_its_rollouts_from_the_devices_that_have_it,
 }
 
@@ -24,6 +25,7 @@ mod test {
     use fleeti_store::Db;
     use fleeti_store::desired;
     use fleeti_store::devices::{self, Certified, WithCertificate};
+    use fleeti_store::forecast::{self, Question};
     use fleeti_store::rollout_devices::{
         Deadlines, Joining, Pending, after, insert, of, page, pending, set, unheard,
     };
@@ -60,6 +62,8 @@ mod test {
             withdrawn: None,
             plan: None,
             due_s: None,
+            next: None,
+            back_of: None,
         }
     }
 
@@ -285,6 +289,42 @@ mod test {
         assert_eq!(found(19, 9).await, []);
         assert_eq!(found(19, 10).await, [id(0)]);
         assert_eq!(found(20, 10).await, [1, 0].map(id));
+    }
+
+    pub async fn a_forecast_counts_devices_that_are_alike_and_measures_the_last_rollout(
+        place: Place,
+    ) {
+        let db = database(&place, 3).await;
+        let (fleet, release) = ("demo".parse().unwrap(), "kiosk@2".parse().unwrap());
+        let question = |offline_before_s| Question {
+            fleet: &fleet,
+            release: &release,
+            offline_before_s,
+            expired_before_s: 0,
+        };
+        let mut reader = db.reader().await.unwrap();
+        let counted = forecast::counted(&mut reader, question(0)).await.unwrap();
+        let [all] = counted.as_slice() else { panic!("{counted:?}") };
+        assert_eq!((all.devices, all.is_offline, all.has_rolled_back), (3, false, false));
+        assert!(forecast::counted(&mut reader, question(1)).await.unwrap()[0].is_offline);
+        let (here, nobody) = (id(1), "nobody".parse().unwrap());
+        let named = forecast::named(&mut reader, question(0), &[&here, &nobody]).await.unwrap();
+        assert_eq!(named.iter().map(|a| (&a.device, a.devices)).collect::<Vec<_>>(), [(&id(1), 1)]);
+        drop(reader);
+
+        let mut tx = db.write().await.unwrap();
+        let mut done = rollout("r");
+        rollouts::insert(&mut tx, &done).await.unwrap();
+        let offered: Vec<_> = (0..2).map(|n| (id(n), at(DevicePhase::Offered, 5))).collect();
+        insert(&mut tx, "r", &joining(&offered)).await.unwrap();
+        insert(&mut tx, "r", &joining(&[(id(2), at(DevicePhase::Pending, 5))])).await.unwrap();
+        set(&mut tx, "r", &[(id(2), at(DevicePhase::Offered, 7))]).await.unwrap();
+        let ended: Vec<_> = [0, 2].map(|n| (id(n), at(DevicePhase::Succeeded, 15))).into();
+        set(&mut tx, "r", &ended).await.unwrap();
+        done.header.counts = Counts { total: 3, succeeded: 2, ..Counts::default() };
+        rollouts::set(&mut tx, &done).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(forecast::durations(db.pool(), &fleet).await.unwrap(), [10, 8]);
     }
 
     pub async fn a_revoked_release_is_withdrawn_in_all_its_rollouts_from_the_devices_that_have_it(

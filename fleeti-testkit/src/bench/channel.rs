@@ -226,6 +226,7 @@ async fn publish_to_all(mut publisher: Session, devices: Vec<Device>) -> Result<
     let desired = DesiredState {
         generation: 1,
         release: Some("kiosk@1".parse()?),
+        back: false,
         forgiven: None,
         boot_change: None,
         critical: vec!["release".into()],

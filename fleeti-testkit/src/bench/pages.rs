@@ -92,21 +92,11 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
             cohort: None,
             listed: None,
         };
+        let (fleet, release) = ("bench".parse()?, "kiosk@0".parse()?);
+        let counts = Counts { total: ids.len(), succeeded: ids.len(), ..Counts::default() };
         let rollout = StoredRollout {
-            id: format!("rollout-{i}"),
-            fleet: "bench".parse()?,
-            created_s: i,
-            release: "kiosk@0".parse()?,
-            header: Header {
-                phase: Phase::Succeeded,
-                counts: Counts { total: ids.len(), succeeded: ids.len(), ..Counts::default() },
-                waves: None,
-            },
-            reached: String::new(),
-            appraised: None,
-            withdrawn: None,
-            plan: None,
-            due_s: None,
+            header: Header { phase: Phase::Succeeded, counts, waves: None },
+            ..StoredRollout::ready(format!("rollout-{i}"), fleet, release, i)
         };
         store::rollouts::insert(&mut tx, &rollout).await?;
         let rows: Vec<_> = ids.iter().map(row).collect();

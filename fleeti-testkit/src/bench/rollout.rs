@@ -8,8 +8,10 @@ use super::process::{cpu_s, spent_s};
 use super::{Record, Scale, rows};
 use crate::synthetic;
 use anyhow::{Context, Result, bail, ensure};
+use fleeti_client::Client;
 use fleeti_core::id::ReleaseName;
-use fleeti_core::rollout::Phase;
+use fleeti_core::rollout::plan::{Plan, Rate, Start, Wave};
+use fleeti_core::rollout::{Counts, Phase};
 use fleeti_core::update::{Contact, State};
 use fleeti_core::wire::api::CreateRollout;
 use fleeti_core::wire::boot::{BootSummary, Slot, Verity};
@@ -39,6 +41,9 @@ const COUNTED: usize = 20;
 /// reports stay below the burst that the server reads at once from a device.
 const WRITERS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(40);
+/// Devices that change in a period, and how long the periods are watched.
+const CHANGED: usize = 100;
+const WATCHED: Duration = Duration::from_secs(20);
 /// Most time that another write may wait while a rollout starts, at p99.
 const WAIT_MS_MAX: f64 = 100.0;
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -60,6 +65,7 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
         ensure!(waited_ms < WAIT_MS_MAX, "another write waited {waited_ms:.0} ms at p99");
     }
     let us = runtime.block_on(small_and_large(&mut small, &mut large))?;
+    let tick_ms = runtime.block_on(large.tick(scale.pick(WATCHED, WATCHED / 5)))?;
     let rows_of = |side: &mut Side| side.rows(&runtime);
     let counted = [rows_of(&mut small)?, rows_of(&mut large)?];
     ensure!(counted[0] == counted[1], "a report touches {counted:?} rows");
@@ -72,6 +78,7 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
         Record::new("report_rows_100k", counted[1], "rows", "fleeti"),
         Record::new("start_100k_seconds", start_s, "s", "fleeti"),
         Record::new("start_100k_other_write_p99_ms", waited_ms, "ms", "fleeti"),
+        Record::new("tick_100k_100_changed_ms", tick_ms, "ms", "fleeti"),
     ])
 }
 
@@ -97,6 +104,7 @@ struct Side {
     devices: Vec<Device>,
     others: Vec<Device>,
     sessions: Vec<Reporter>,
+    rollout: String,
 }
 
 impl Side {
@@ -111,9 +119,9 @@ impl Side {
         synthetic::release(&folder, &release, &organisation.release_key()?, 4096)?;
         organisation.world.fleeti(&["release", "publish", &folder.display().to_string()])?;
         let server = organisation.world.server_id()?;
-        let sessions = Vec::new();
+        let (sessions, rollout) = (Vec::new(), String::new());
         let mqtt = ports.mqtt;
-        Ok(Self { organisation, server, mqtt, release, size, devices, others, sessions })
+        Ok(Self { organisation, server, mqtt, release, size, devices, others, sessions, rollout })
     }
 
     /// Starts the rollout, while devices of another fleet report. Returns the seconds until all
@@ -129,20 +137,10 @@ impl Side {
         let request =
             CreateRollout { release: self.release.clone(), fleet: FLEET.parse()?, plan: None };
         let began = Instant::now();
-        let id = client.start_rollout(&request).await?.id;
-        let seconds = loop {
-            let rollout = client.rollout(&id).await?;
-            match rollout.phase {
-                Phase::Running => {
-                    ensure!(rollout.counts.total == self.size, "{:?}", rollout.counts);
-                    break began.elapsed().as_secs_f64();
-                }
-                Phase::Starting => {}
-                other => bail!("the rollout is {other}"),
-            }
-            ensure!(began.elapsed() < PATIENCE, "the rollout does not start");
-            tokio::time::sleep(PAUSE).await;
-        };
+        self.rollout = client.start_rollout(&request).await?.id;
+        let counts = reaches(&client, &self.rollout, Phase::Running).await?;
+        let seconds = began.elapsed().as_secs_f64();
+        ensure!(counts.total == self.size, "{counts:?}");
         stop.send(true).ok();
         let mut times = Vec::new();
         while let Some(some) = writing.join_next().await {
@@ -155,6 +153,28 @@ impl Side {
             self.sessions.push(Reporter::open(device, self.mqtt).await?);
         }
         Ok((seconds, waited_ms))
+    }
+
+    /// Starts the rollout again, so that most devices wait for their place. Returns the CPU time of
+    /// the server for the offers of a period, milliseconds: [`CHANGED`] of all devices change.
+    async fn tick(&mut self, watched: Duration) -> Result<f64> {
+        let client = self.organisation.world.client()?.clone();
+        client.abort_rollout(&self.rollout).await?;
+        reaches(&client, &self.rollout, Phase::Aborted).await?;
+        let wave = Wave { size: "100%".parse()?, start: Start::AfterSuccess, soak_s: 0 };
+        let rate = Some(Rate { devices: CHANGED, per_s: 1 });
+        let plan = Some(Plan { rate, ..Plan::of(vec![wave]) });
+        let request = CreateRollout { release: self.release.clone(), fleet: FLEET.parse()?, plan };
+        let id = client.start_rollout(&request).await?.id;
+        reaches(&client, &id, Phase::Running).await?;
+        let before = (client.rollout(&id).await?.counts.pending, cpu_s(self.server)?);
+        tokio::time::sleep(watched).await;
+        let spent = spent_s(before.1, cpu_s(self.server)?);
+        let offered = before.0.saturating_sub(client.rollout(&id).await?.counts.pending);
+        ensure!(offered >= CHANGED, "{offered} devices were offered the release");
+        #[allow(clippy::cast_precision_loss)]
+        let periods = offered as f64 / CHANGED as f64;
+        Ok(spent * 1000.0 / periods)
     }
 
     /// Lets all sessions report. Returns the CPU time of the server for a report, microseconds.
@@ -197,6 +217,21 @@ impl Side {
             }
             Ok(fewest)
         })
+    }
+}
+
+/// Waits until a rollout is in a phase, through those on the way there.
+async fn reaches(client: &Client, id: &str, phase: Phase) -> Result<Counts> {
+    let began = Instant::now();
+    loop {
+        let rollout = client.rollout(id).await?;
+        match rollout.phase {
+            found if found == phase => return Ok(rollout.counts),
+            Phase::Starting | Phase::Aborting => {}
+            other => bail!("the rollout is {other}"),
+        }
+        ensure!(began.elapsed() < PATIENCE, "the rollout does not become {phase}");
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -76,6 +76,8 @@ pub enum Source {
     Pin,
     /// An active rollout.
     Rollout,
+    /// An active rollout that takes devices back to what they ran before.
+    WayBack,
     /// An operator pinned the fleet.
     FleetPin,
     /// The channel of the fleet: the release of the last rollout that succeeded.
@@ -112,6 +114,8 @@ pub struct Active {
     pub phase: Phase,
     /// Whether it has waves.
     pub has_waves: bool,
+    /// Whether it takes its devices back to what they ran before.
+    pub is_back: bool,
     /// Phase and wave of the device; `None` if the device is no part of it.
     pub row: Option<(DevicePhase, Option<u32>)>,
 }
@@ -171,9 +175,11 @@ pub fn target(
             wave: *wave,
         };
         let release = active.release.clone();
-        return (Some(Target { release, source: Source::Rollout }), Some(part));
+        let source = if active.is_back { Source::WayBack } else { Source::Rollout };
+        return (Some(Target { release, source }), Some(part));
     }
-    let is_for_all = |active: &&Active| active.phase == Phase::Running && !active.has_waves;
+    let is_for_all =
+        |active: &&Active| active.phase == Phase::Running && !active.has_waves && !active.is_back;
     let of = |release: &ReleaseName, source| Some(Target { release: release.clone(), source });
     let found = pin
         .and_then(|pin| of(&pin.release, Source::Pin))

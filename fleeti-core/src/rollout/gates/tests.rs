@@ -59,6 +59,16 @@ fn held(until_s: Option<u64>) -> Known {
 }
 
 #[test]
+fn only_a_way_back_offers_a_lower_version() {
+    let (device, policy) = (known("kiosk@2"), Policy::usual());
+    for source in [Source::Rollout, Source::Channel, Source::Pin, Source::WayBack] {
+        let target = Target { source, ..to("kiosk@1") };
+        let is_open = version(&facts(&device, &target, &policy)).is_none();
+        assert_eq!(is_open, source == Source::WayBack, "{source:?}");
+    }
+}
+
+#[test]
 fn a_device_that_runs_a_lower_version_is_offered_what_its_fleet_should_run() {
     assert_eq!(ordered(&known("kiosk@1"), "kiosk@2"), Order::Offer);
     assert_eq!(ordered(&known("kiosk@2"), "kiosk@2"), Order::Keep);
@@ -136,6 +146,7 @@ fn a_pin_goes_before_the_rollout_and_the_rollout_before_the_channel() {
         release: named("kiosk@2"),
         phase,
         has_waves,
+        is_back: false,
         row,
     };
     let of = |pin: Option<&Pin>, active: Option<&Active>, fleet: &FleetTarget| {

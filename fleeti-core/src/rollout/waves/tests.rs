@@ -418,15 +418,17 @@ fn plans() -> impl Strategy<Value = Plan> {
         (0usize..3).prop_map(|devices| ErrorsMax::Count { devices }),
         (0u8..60).prop_map(|percent| ErrorsMax::Percent { percent }),
     ];
+    let stops = prop_oneof![Just(OnError::Pause), Just(OnError::Abort), Just(OnError::RollBack)];
+    let errors = (errors, stops);
     (sizes, limits, errors, 1usize..4, 0u64..300, any::<bool>()).prop_map(
-        |(sizes, (moving_max, rate), errors_max, sample_min, soak_s, is_by_hand)| {
+        |(sizes, (moving_max, rate), (errors_max, on_error), sample_min, soak_s, is_by_hand)| {
             let mut plan = plan(sizes);
             plan.waves[0].soak_s = soak_s;
             if is_by_hand && let Some(last) = plan.waves.last_mut() {
                 last.start = Start::ByHand;
             }
             let rate = rate.map(|(devices, per_s)| Rate { devices, per_s });
-            Plan { errors_max, sample_min, moving_max, rate, ..plan }
+            Plan { errors_max, on_error, sample_min, moving_max, rate, ..plan }
         },
     )
 }

@@ -9,19 +9,19 @@ use fleeti_core::wire::problem::Code;
 use serde::Deserialize;
 use std::fmt::Display;
 
-/// The form on the page of a release.
-#[derive(Deserialize)]
+/// The form on the page of a release, and on the page of a plan.
+#[derive(Deserialize, Clone)]
 #[serde(deny_unknown_fields)]
 pub struct StartForm {
-    release: ReleaseName,
-    fleet: FleetId,
+    pub release: ReleaseName,
+    pub fleet: FleetId,
     /// Sizes, separated by blanks or commas; empty for everybody at once.
     #[serde(default)]
-    waves: String,
+    pub waves: String,
     #[serde(default)]
-    soak_minutes: String,
+    pub soak_minutes: String,
     #[serde(default)]
-    errors_max: String,
+    pub errors_max: String,
 }
 
 impl StartForm {

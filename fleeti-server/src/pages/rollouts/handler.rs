@@ -1,6 +1,7 @@
 //! Requests to the pages of rollouts.
 
 use super::form::StartForm;
+use super::plan::PlanPage;
 use super::view::{DEVICES, ROWS, RolloutList, RolloutPage};
 use crate::access::By;
 use crate::pages::page::{Page, Result, see, show};
@@ -22,9 +23,20 @@ pub async fn show(
     query: Query<RolloutQuery>,
 ) -> Result<HttpResponse> {
     let query = RolloutQuery { limit: Some(DEVICES), ..query.into_inner() };
-    let rollout = rollouts::shown(&cx, &id, &query).await?;
+    let shown = rollouts::shown(&cx, &id, &query).await?;
     let page = Page::new("/rollouts", &request, &["rollout"]);
-    show!(request, RolloutPage::of(page, rollout, query.category))
+    show!(request, RolloutPage::of(page, shown, query.category))
+}
+
+pub async fn plan(
+    cx: Data<Context>,
+    by: By,
+    request: HttpRequest,
+    form: Query<StartForm>,
+) -> Result<HttpResponse> {
+    let form = form.into_inner();
+    let found = rollouts::forecast(&cx, &by, &form.clone().read()?).await?;
+    show!(request, PlanPage::of(Page::new("/rollouts", &request, &[]), &found, form))
 }
 
 pub async fn start(cx: Data<Context>, by: By, form: Form<StartForm>) -> Result<HttpResponse> {
@@ -50,6 +62,16 @@ pub async fn next(
 ) -> Result<HttpResponse> {
     rollouts::next(&cx, &by, &id, &form).await?;
     Ok(see(&format!("/rollouts/{id}")))
+}
+
+pub async fn roll_back(
+    cx: Data<Context>,
+    by: By,
+    id: Path<String>,
+    form: Form<NextWave>,
+) -> Result<HttpResponse> {
+    let back = rollouts::roll_back(&cx, &by, &id, &form).await?;
+    Ok(see(&format!("/rollouts/{}", back.id)))
 }
 
 pub async fn abort(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {

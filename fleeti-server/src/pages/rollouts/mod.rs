@@ -1,12 +1,13 @@
 //! Pages of rollouts.
 //!
-//! Code map: `handler` (requests) · [`view`] (what the pages show) · `waves` (its waves) · `form`
-//! (what an operator fills in) · `phases` (phases in words).
+//! Code map: `handler` (requests) · [`view`] (what the pages show) · `waves` (its waves) · `plan`
+//! (what a rollout would come to) · `form` (what an operator fills in) · `phases` (phases in words).
 
 mod form;
 mod handler;
 mod phases;
+mod plan;
 pub mod view;
 mod waves;
 
-pub use self::handler::{abort, list, next, pause, resume, show, start};
+pub use self::handler::{abort, list, next, pause, plan, resume, roll_back, show, start};

@@ -5,7 +5,8 @@ use super::waves::{WaveRow, can_go_on, count_words, stopped, wave_rows};
 use crate::pages::display::{Badge, time};
 use crate::pages::page::Page;
 use askama::Template;
-use fleeti_core::rollout::{Category, Counts, Phase};
+use fleeti_control::rollouts::Shown;
+use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
 use fleeti_core::wire::api::{Rollout, RolloutDevice, RolloutSummary};
 
 /// Maximum number of rollouts on a page.
@@ -74,6 +75,13 @@ struct RolloutDeviceRow {
     since: String,
 }
 
+/// Devices with the same trouble.
+struct Trouble {
+    devices: usize,
+    phase: Badge,
+    why: String,
+}
+
 /// A link to the devices of one category.
 struct Filter {
     href: String,
@@ -91,6 +99,10 @@ pub struct RolloutPage {
     can_pause: bool,
     can_resume: bool,
     can_go_on: bool,
+    can_roll_back: bool,
+    follows: Option<String>,
+    back_of: Option<String>,
+    troubles: Vec<Trouble>,
     waves: Vec<WaveRow>,
     stopped: String,
     filters: Vec<Filter>,
@@ -100,9 +112,10 @@ pub struct RolloutPage {
 }
 
 impl RolloutPage {
-    pub fn of(page: Page, rollout: Rollout, current: Option<Category>) -> Self {
+    pub fn of(page: Page, shown: Shown, current: Option<Category>) -> Self {
+        let Shown { rollout, troubles } = shown;
         let Rollout { id, fleet, created_s, release, phase, counts, .. } = rollout;
-        let Rollout { devices, next, plan, waves, .. } = rollout;
+        let Rollout { devices, next, plan, waves, follows, back_of, .. } = rollout;
         let path = format!("/rollouts/{id}");
         let all = Filter {
             href: path.clone(),
@@ -119,6 +132,10 @@ impl RolloutPage {
         let is_paged = current.is_some() || next.is_some();
         Self {
             page,
+            can_roll_back: can_roll_back(phase, follows.as_ref().or(back_of.as_ref())),
+            follows,
+            back_of,
+            troubles: troubles.into_iter().map(Trouble::from).collect(),
             can_abort: !phase.is_terminal() && phase != Phase::Aborting,
             can_pause: phase == Phase::Running,
             can_resume: phase == Phase::Paused,
@@ -138,8 +155,27 @@ impl RolloutPage {
                 counts,
                 plan: None,
                 waves: None,
+                follows: None,
+                back_of: None,
             }),
         }
+    }
+}
+
+/// A rollout that has another one after it, or is on its way back, cannot be rolled back.
+fn can_roll_back(phase: Phase, other: Option<&String>) -> bool {
+    other.is_none() && phase != Phase::Ready
+}
+
+impl From<(DevicePhase, usize)> for Trouble {
+    fn from((phase, devices): (DevicePhase, usize)) -> Self {
+        let (badge, why) = device_phase(&phase);
+        // The evidence is that of one device.
+        let why = match phase {
+            DevicePhase::RolledBack { .. } => "for example: ".to_owned() + &why,
+            _ => why,
+        };
+        Self { devices, phase: badge, why }
     }
 }
 

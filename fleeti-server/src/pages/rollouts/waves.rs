@@ -13,6 +13,29 @@ pub struct WaveRow {
     /// HTML.
     pub detail: String,
     pub summary: String,
+    /// Parts of its bar, percent: succeeded, failed, in progress; and where the last two begin.
+    pub bar: Option<WaveBar>,
+}
+
+/// The bar of a wave, percent.
+pub struct WaveBar {
+    pub succeeded: f64,
+    pub failed: f64,
+    pub finished: f64,
+    pub moving: f64,
+}
+
+impl From<Counts> for WaveBar {
+    #[allow(clippy::cast_precision_loss)]
+    fn from(counts: Counts) -> Self {
+        let part = |n: usize| (n as f64 * 1000.0 / counts.total.max(1) as f64).round() / 10.0;
+        Self {
+            succeeded: part(counts.succeeded),
+            failed: part(counts.failed),
+            finished: part(counts.finished()),
+            moving: part(counts.moving),
+        }
+    }
 }
 
 /// As `1 of 2 succeeded, 1 unconfirmed`; counts of zero are omitted.
@@ -52,7 +75,8 @@ fn row(n: usize, wave: &Wave, waves: &Waves) -> WaveRow {
         }
     };
     let summary = counts.map_or_else(String::new, count_words);
-    WaveRow { number: n + 1, size: wave.size.to_string(), state, detail, summary }
+    let bar = counts.filter(|counts| counts.total > 0).map(WaveBar::from);
+    WaveRow { number: n + 1, size: wave.size.to_string(), state, detail, summary, bar }
 }
 
 /// Whether an operator may begin the next wave.

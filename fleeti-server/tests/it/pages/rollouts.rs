@@ -40,6 +40,14 @@ async fn an_operator_starts_waves_from_a_release_and_pauses_and_resumes_them() {
     let form = |waves: &str| {
         format!("release=kiosk%402&fleet=demo&waves={waves}&soak_minutes=60&errors_max=2%25")
     };
+    let planned = browser.get(&format!("/rollouts/plan?{}", form("1,100%25")), &session).await;
+    let planned = planned.text().await.unwrap();
+    for wanted in ["Plan: kiosk@2 to fleet demo", "wave-2", "2</dt><dd>update", "Start rollout"] {
+        assert!(planned.contains(wanted), "{wanted}: {planned}");
+    }
+    assert!(world.client.rollouts().await.unwrap().is_empty(), "a plan starts nothing");
+    let refused = browser.get(&format!("/rollouts/plan?{}", form("lots")), &session).await;
+    assert_eq!(refused.status(), 422);
     let refused = browser.post("/rollouts", &session, OURS, &form("1,lots")).await;
     assert_eq!(refused.status(), 422);
     assert!(refused.text().await.unwrap().contains("lots"));
@@ -47,6 +55,11 @@ async fn an_operator_starts_waves_from_a_release_and_pauses_and_resumes_them() {
     assert_eq!(started.status(), 303);
     let page = started.headers()["location"].to_str().unwrap().to_owned();
     let text = async || browser.get(&page, &session).await.text().await.unwrap();
+    let planned = browser.get(&format!("/rollouts/plan?{}", form("1")), &session).await;
+    assert_eq!(planned.status(), 422, "the last wave is not everybody");
+    let planned = browser.get(&format!("/rollouts/plan?{}", form("1,100%25")), &session).await;
+    let planned = planned.text().await.unwrap();
+    assert!(planned.contains("must end") && !planned.contains("Start rollout"), "{planned}");
     let shown = text().await;
     for wanted in ["wave-2", "0 of 1 succeeded", "after the success of the wave before"] {
         assert!(shown.contains(wanted), "{wanted}: {shown}");

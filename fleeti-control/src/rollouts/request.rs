@@ -1,0 +1,51 @@
+//! What may be asked for.
+
+use crate::attestation::policy;
+use crate::context::Context;
+use crate::error::Error;
+use fleeti_core::id::FleetId;
+use fleeti_core::rollout::plan::Plan;
+use fleeti_core::wire::api::CreateRollout;
+use fleeti_core::wire::problem::Code;
+use fleeti_store::{self as store, Connection};
+
+/// Checks what is asked for, whatever is active in the fleet.
+pub(super) async fn check(
+    cx: &Context,
+    tx: &mut Connection,
+    request: &CreateRollout,
+) -> Result<(), Error> {
+    let CreateRollout { release, fleet, plan } = request;
+    if let Some(plan) = plan {
+        check_plan(tx, fleet, plan).await?;
+    }
+    let conflict = |text: String| Error::new(Code::Conflict, text);
+    if !store::releases::is_good(tx, release).await? {
+        return Err(conflict(format!("{release} is revoked"))
+            .hint("publish a higher version and roll that out"));
+    }
+    if let Some(pin) = store::channels::pin(tx, fleet).await? {
+        let text = format!("fleet {fleet} is pinned to {}: {}", pin.release, pin.reason);
+        return Err(conflict(text).hint("end the pin first: `fleeti channel unpin FLEET`"));
+    }
+    let policy = policy::of(cx, fleet);
+    if policy.proved_releases && !store::releases::is_proved(tx, release).await? {
+        let text = format!("{release} has no boot proof, which fleet {fleet} requires");
+        return Err(conflict(text).hint("roll it out to a fleet that does not require one, then run `fleeti release prove DIR --device DEVICE`"));
+    }
+    Ok(())
+}
+
+/// Checks a plan, and that its lists name devices of the fleet.
+async fn check_plan(tx: &mut Connection, fleet: &FleetId, plan: &Plan) -> Result<(), Error> {
+    plan.check().map_err(|e| Error::new(Code::Invalid, format!("plan: {e}")))?;
+    let listed: Vec<_> = plan.listed().collect();
+    let found = store::devices::in_fleet(tx, fleet, &listed).await?;
+    match listed.iter().find(|device| !found.contains(device.as_str())) {
+        None => Ok(()),
+        Some(device) => {
+            let text = format!("plan: {device} is not a device of fleet {fleet}, or is revoked");
+            Err(Error::new(Code::Invalid, text).hint("see `fleeti device list`"))
+        }
+    }
+}

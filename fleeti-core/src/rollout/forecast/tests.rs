@@ -1,0 +1,211 @@
+use super::*;
+use crate::rollout::plan::{ErrorsMax, Rate, Start, Wave};
+use proptest::prelude::*;
+
+/// When the rollouts start.
+const T: u64 = 1_000_000;
+
+fn release() -> ReleaseName {
+    "kiosk@2".parse().unwrap()
+}
+
+fn plan(sizes: &[&str], soak_s: u64) -> Plan {
+    let wave =
+        |size: &&str| Wave { size: size.parse().unwrap(), start: Start::AfterSuccess, soak_s };
+    Plan::of(sizes.iter().map(wave).collect())
+}
+
+fn groups(groups: &[(Expected, usize)]) -> Vec<Group> {
+    groups
+        .iter()
+        .map(|(expected, devices)| Group { expected: *expected, devices: *devices })
+        .collect()
+}
+
+fn forecast(plan: Option<&Plan>, of: &[(Expected, usize)]) -> Forecast {
+    let release = release();
+    let facts = Facts {
+        release: &release,
+        plan,
+        unlisted: groups(of),
+        listed: Vec::new(),
+        now_s: T,
+        duration: Duration { seconds: 300, measured: 7 },
+    };
+    Forecast::of(&"lobby".parse().unwrap(), &facts)
+}
+
+#[test]
+fn a_healthy_fleet_takes_its_updates_and_its_soak_times() {
+    let plan = plan(&["1", "10%", "100%"], 600);
+    let found = forecast(Some(&plan), &[(Expected::Updates, 100)]);
+    let devices: Vec<usize> =
+        found.waves.iter().map(|wave| wave.expected.iter().map(|g| g.devices).sum()).collect();
+    assert_eq!(devices, [1, 9, 90]);
+    let begins: Vec<u64> = found.waves.iter().map(|wave| wave.begins_s).collect();
+    assert_eq!(begins, [T, T + 900, T + 1800]);
+    assert_eq!(found.end, End::Succeeds { at_s: T + 2100 });
+}
+
+#[test]
+fn every_wave_has_offline_devices_in_proportion_and_goes_on_without_them() {
+    let plan = plan(&["10%", "100%"], 0);
+    let found = forecast(Some(&plan), &[(Expected::Updates, 80), (Expected::Offline, 20)]);
+    assert_eq!(found.waves[0].expected, groups(&[(Expected::Updates, 10), (Expected::Offline, 2)]));
+    // Others take the place of those that are unreached.
+    let of_all: usize = found.waves.iter().flat_map(|wave| &wave.expected).map(|g| g.devices).sum();
+    assert_eq!(of_all, 100);
+    assert_eq!(found.end, End::Succeeds { at_s: T + 900 + 300 + 900 });
+}
+
+#[test]
+fn devices_that_refuse_the_release_stop_the_plan_where_it_would_stop() {
+    let plan = plan(&["50%", "100%"], 0);
+    let found = forecast(Some(&plan), &[(Expected::Updates, 98), (Expected::RolledBackBefore, 2)]);
+    let errors = Errors { failed: 1, finished: 1 };
+    assert_eq!(found.end, End::Stops { at_s: T, wave: 0, errors });
+    let accepted = Plan { errors_max: ErrorsMax::Count { devices: 2 }, ..plan };
+    let found =
+        forecast(Some(&accepted), &[(Expected::Updates, 98), (Expected::RolledBackBefore, 2)]);
+    assert_eq!(found.end, End::Succeeds { at_s: T + 600 });
+}
+
+#[test]
+fn caps_and_rates_make_it_longer() {
+    let one_wave = plan(&["100%"], 0);
+    let capped = Plan { moving_max: Some(10), ..one_wave.clone() };
+    let found = forecast(Some(&capped), &[(Expected::Updates, 100)]);
+    assert_eq!(found.end, End::Succeeds { at_s: T + 10 * 300 });
+    let slow = Plan { rate: Some(Rate { devices: 10, per_s: 3600 }), ..one_wave };
+    let found = forecast(Some(&slow), &[(Expected::Updates, 100)]);
+    assert_eq!(found.end, End::Succeeds { at_s: T + 9 * 3600 + 300 });
+}
+
+#[test]
+fn a_wave_by_hand_is_named_and_a_wave_that_reaches_nobody_waits() {
+    let mut by_hand = plan(&["1", "100%"], 60);
+    by_hand.waves[1].start = Start::ByHand;
+    let found = forecast(Some(&by_hand), &[(Expected::Updates, 3)]);
+    assert!(found.waves[1].is_by_hand && !found.waves[0].is_by_hand);
+    assert_eq!(found.end, End::Succeeds { at_s: T + 660 });
+    let nobody = forecast(Some(&by_hand), &[(Expected::Offline, 3)]);
+    assert!(matches!(nobody.end, End::Waits { wave: 0, .. }), "{:?}", nobody.end);
+}
+
+#[test]
+fn without_waves_everybody_is_offered_it_at_once() {
+    let all = forecast(None, &[(Expected::Updates, 5), (Expected::RunsIt, 1)]);
+    assert_eq!((all.waves.len(), all.end), (1, End::Succeeds { at_s: T + 300 }));
+    let some = forecast(None, &[(Expected::Updates, 5), (Expected::BelowLevel, 1)]);
+    assert_eq!(some.end, End::Waits { from_s: T + 300, wave: 0 });
+    assert_eq!(forecast(None, &[]).end, End::Waits { from_s: T, wave: 0 });
+}
+
+#[test]
+fn listed_devices_come_in_their_wave() {
+    let (release, mut plan) = (release(), plan(&["devices:lab-1,lab-2", "100%"], 0));
+    plan.waves[0].soak_s = 60;
+    let facts = Facts {
+        release: &release,
+        plan: Some(&plan),
+        unlisted: groups(&[(Expected::Updates, 8)]),
+        listed: vec![(0, Expected::Updates), (0, Expected::RunsIt)],
+        now_s: 0,
+        duration: Duration::of(vec![]),
+    };
+    let found = Forecast::of(&"lobby".parse().unwrap(), &facts);
+    assert_eq!(found.waves[0].expected, groups(&[(Expected::Updates, 1), (Expected::RunsIt, 1)]));
+    assert_eq!((found.devices, found.end), (10, End::Succeeds { at_s: 900 + 60 + 900 }));
+}
+
+#[test]
+fn the_duration_is_that_of_nine_of_ten_devices() {
+    assert_eq!(Duration::of((1..=10).rev().collect()), Duration { seconds: 9, measured: 10 });
+    assert_eq!(Duration::of(vec![5]), Duration { seconds: 5, measured: 1 });
+    assert_eq!(Duration::of(vec![]), Duration { seconds: UPDATE_S, measured: 0 });
+}
+
+#[test]
+fn what_is_known_of_a_device_says_what_it_will_do() {
+    let known = |running: &str| Known {
+        running: Some(running.parse().unwrap()),
+        is_offline: false,
+        has_rolled_back: false,
+        may_update: true,
+    };
+    let expected = |known: Known| known.expected(&release());
+    assert_eq!(expected(known("kiosk@1")), Expected::Updates);
+    assert_eq!(expected(known("kiosk@2")), Expected::RunsIt);
+    assert_eq!(expected(known("kiosk@10")), Expected::TooOld);
+    assert_eq!(expected(known("gate@1")), Expected::OtherLine);
+    assert_eq!(expected(Known { running: None, ..known("kiosk@1") }), Expected::Updates);
+    assert_eq!(expected(Known { is_offline: true, ..known("kiosk@2") }), Expected::Offline);
+    assert_eq!(expected(Known { may_update: false, ..known("kiosk@1") }), Expected::BelowLevel);
+    let rolled_back = Known { has_rolled_back: true, ..known("kiosk@1") };
+    assert_eq!(expected(rolled_back), Expected::RolledBackBefore);
+}
+
+#[test]
+fn every_prefix_of_a_mix_has_each_kind_in_proportion() {
+    let mut seen = [0usize; 2];
+    for (n, expected) in
+        (1..).zip(mix::Mix::of(groups(&[(Expected::Updates, 70), (Expected::Offline, 30)])))
+    {
+        seen[usize::from(expected == Expected::Offline)] += 1;
+        let due = n * 30 / 100;
+        assert!(seen[1].abs_diff(due) <= 1, "{seen:?} of {n}");
+    }
+    assert_eq!(seen, [70, 30]);
+}
+
+fn plans() -> impl Strategy<Value = Plan> {
+    let caps = (
+        prop::option::of(1usize..20),
+        prop::option::of((1usize..20, 1u64..4000)),
+        prop_oneof![
+            (0usize..5).prop_map(|devices| ErrorsMax::Count { devices }),
+            (0u8..50).prop_map(|percent| ErrorsMax::Percent { percent })
+        ],
+    );
+    (1u8..40, 0u64..5000, any::<bool>(), caps).prop_map(
+        |(part, soak_s, by_hand, (moving_max, rate, errors_max))| {
+            let mut plan = plan(&["1", &format!("{part}%"), "100%"], soak_s);
+            if by_hand {
+                plan.waves[2].start = Start::ByHand;
+            }
+            let rate = rate.map(|(devices, per_s)| Rate { devices, per_s });
+            Plan { moving_max, rate, errors_max, ..plan }
+        },
+    )
+}
+
+proptest! {
+    /// The forecast ends, counts no device twice, and does not say that it succeeds with more errors
+    /// than the plan accepts.
+    #[test]
+    fn a_forecast_counts_each_device_once(
+        plan in plans(),
+        numbers in prop::collection::vec(0usize..40, Expected::ALL.len()),
+    ) {
+        let of: Vec<_> = Expected::ALL.into_iter().zip(numbers).collect();
+        let found = forecast(Some(&plan), &of);
+        let all: usize = of.iter().map(|(_, n)| n).sum();
+        prop_assert_eq!(found.devices, all);
+        for expected in Expected::ALL {
+            let there = of.iter().find(|(e, _)| *e == expected).unwrap().1;
+            let taken: usize = found.waves.iter().flat_map(|wave| &wave.expected)
+                .filter(|group| group.expected == expected).map(|group| group.devices).sum();
+            prop_assert!(taken <= there);
+            if matches!(found.end, End::Succeeds { .. }) {
+                prop_assert_eq!(taken, there);
+            }
+        }
+        prop_assert!(found.waves.windows(2).all(|two| two[0].begins_s <= two[1].begins_s));
+        let errors: usize = of.iter().filter(|(e, _)| e.is_error()).map(|(_, n)| n).sum();
+        if let (ErrorsMax::Count { devices }, End::Succeeds { .. }) = (plan.errors_max, found.end) {
+            prop_assert!(errors <= devices);
+        }
+        let is_odd = matches!(found.end, End::TooLong { .. } | End::Fails { .. });
+        prop_assert!(!is_odd, "{:?}", found.end);
+    }
+}
