@@ -35,6 +35,7 @@ mod pages;
 mod pin;
 mod profiles;
 mod raw;
+mod rollouts;
 mod server;
 mod updates;
 mod vault;
@@ -393,97 +394,6 @@ impl Client {
     /// [`ClientError`].
     pub async fn publish(&self, release: &ReleaseName) -> Result<Release> {
         self.post(&format!("releases/{release}/publish"), &()).await
-    }
-    /// Starts a rollout.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn start_rollout(&self, rollout: &CreateRollout) -> Result<RolloutSummary> {
-        self.post("rollouts", rollout).await
-    }
-    /// What a rollout would come to if it started now. Starts nothing.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn plan_rollout(&self, rollout: &CreateRollout) -> Result<Forecast> {
-        self.post("rollouts/plan", rollout).await
-    }
-    /// One rollout, with the first page of its devices.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn rollout(&self, id: &str) -> Result<Rollout> {
-        self.rollout_page(id, &RolloutQuery::default()).await
-    }
-    /// One rollout, with a page of its devices.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn rollout_page(&self, id: &str, query: &RolloutQuery) -> Result<Rollout> {
-        let RolloutQuery { category, after, limit } = query;
-        let values = [
-            ("category", category.map(|category| category.name().to_owned())),
-            ("after", after.as_ref().map(ToString::to_string)),
-            ("limit", limit.map(|limit| limit.to_string())),
-        ];
-        let given = values.into_iter().filter_map(|(name, v)| Some(format!("{name}={}", v?)));
-        let query = given.collect::<Vec<_>>().join("&");
-        self.get(&format!("rollouts/{id}?{query}")).await
-    }
-    /// The newest rollouts.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn rollouts(&self) -> Result<Vec<RolloutSummary>> {
-        self.get("rollouts").await
-    }
-    /// Pauses a rollout.
-    ///
-    /// # Errors
-    /// [`ClientError`]; a conflict for a rollout that is not running.
-    pub async fn pause_rollout(&self, id: &str) -> Result<RolloutSummary> {
-        self.post(&format!("rollouts/{id}/pause"), &()).await
-    }
-    /// Resumes a rollout that is paused.
-    ///
-    /// # Errors
-    /// [`ClientError`]; a conflict for a rollout that is not paused.
-    pub async fn resume_rollout(&self, id: &str) -> Result<RolloutSummary> {
-        self.post(&format!("rollouts/{id}/resume"), &()).await
-    }
-    /// Begins the next wave of a rollout.
-    ///
-    /// # Errors
-    /// [`ClientError`]; a conflict while devices of the wave, or of the rollout in its last wave, have not finished.
-    pub async fn next_wave(&self, id: &str, reason: &str) -> Result<RolloutSummary> {
-        let reason = reason.to_owned();
-        self.post(&format!("rollouts/{id}/next"), &NextWave { reason }).await
-    }
-    /// Starts a rollout in place of an active one.
-    ///
-    /// # Errors
-    /// [`ClientError`]; a conflict for a rollout that has ended.
-    pub async fn supersede_rollout(
-        &self,
-        id: &str,
-        rollout: &CreateRollout,
-    ) -> Result<RolloutSummary> {
-        self.post(&format!("rollouts/{id}/supersede"), rollout).await
-    }
-    /// Takes the devices of a rollout back to the release that they ran before.
-    ///
-    /// # Errors
-    /// [`ClientError`]; a conflict for a rollout without an older release to go back to.
-    pub async fn roll_back_rollout(&self, id: &str, reason: &str) -> Result<RolloutSummary> {
-        let reason = reason.to_owned();
-        self.post(&format!("rollouts/{id}/roll-back"), &NextWave { reason }).await
-    }
-    /// Aborts a rollout.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn abort_rollout(&self, id: &str) -> Result<RolloutSummary> {
-        self.post(&format!("rollouts/{id}/abort"), &()).await
     }
     /// Queues a build on the server.
     ///

@@ -16,7 +16,7 @@
 //! Every function returns a [`StoreError`] when the database does not answer. The `# Errors`
 //! sections name only the other errors.
 //!
-//! Code map: [`devices`], [`labels`], [`selection`], [`views`], [`desired`], [`admission`], [`mqtt_sessions`], [`commands`] (devices and
+//! Code map: [`devices`], [`reports`], [`labels`], [`selection`], [`views`], [`desired`], [`admission`], [`mqtt_sessions`], [`commands`] (devices and
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
 //! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`policies`], [`boot`],
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
@@ -67,6 +67,7 @@ pub mod pairings;
 pub mod policies;
 pub mod readmissions;
 pub mod releases;
+pub mod reports;
 pub mod revisions;
 pub mod rollout_devices;
 pub mod rollouts;

@@ -10,6 +10,14 @@ const PLAIN_READERS: &[(&str, &str)] = &[
     ("fleeti-build/src/overlay/sample.rs", "what a test wrote"),
     ("fleeti-store/src/", "columns that the server itself wrote"),
     (
+        "fleeti-cli/src/commands/rollout_file.rs",
+        "the operator's own file; its waves are checked to be tables",
+    ),
+    (
+        "fleeti-control/src/webhooks/outbox.rs",
+        "a value of any shape: bodies of events that the server itself wrote",
+    ),
+    (
         "fleeti-server/src/limits.rs",
         "the operator's own file, with numbers only; the root of TOML is always a table",
     ),

@@ -106,11 +106,18 @@ pub fn read(path: &Path) -> Result<CreateRollout, Failure> {
 
 /// Reads a document. The error has a line.
 fn parse(text: &str) -> Result<CreateRollout, String> {
-    let document: Document = toml::from_str(text).map_err(|e| {
+    let shown = |e: toml::de::Error| {
         let at = e.span().map_or(0, |span| span.start);
         let line = text.get(..at).map_or(0, |before| before.matches('\n').count()) + 1;
         format!("line {line}: {}", Foreign::log(e.message()))
-    })?;
+    };
+    let table: toml::Table = text.parse().map_err(shown)?;
+    // serde would read a list of values as a wave.
+    let waves = table.get("wave").and_then(toml::Value::as_array);
+    if waves.is_some_and(|waves| waves.iter().any(|wave| !wave.is_table())) {
+        return Err("wave: each one is a table: write [[wave]]".into());
+    }
+    let document: Document = toml::from_str(text).map_err(shown)?;
     let (release, fleet) = (document.release.0.clone(), document.fleet.0.clone());
     let plan = document.plan()?;
     Ok(CreateRollout { release, fleet, plan })

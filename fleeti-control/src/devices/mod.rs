@@ -219,7 +219,7 @@ async fn store_message(
 async fn telemetered(cx: &Context, device: &DeviceId, telemetry: &Telemetry) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
     let now_s = cx.now_s();
-    let stored = store::devices::telemetry(&mut tx, device, telemetry, now_s).await?;
+    let stored = store::reports::telemetry(&mut tx, device, telemetry, now_s).await?;
     let Some((fleet, is_due)) = stored else { return Ok(()) };
     // The end of a hold or of a penalty is noticed here: time alone is no event.
     let after = if is_due {
@@ -241,10 +241,10 @@ async fn telemetered(cx: &Context, device: &DeviceId, telemetry: &Telemetry) -> 
 
 async fn reported(cx: &Context, device: &DeviceId, report: &Report) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
-    let taken = match store::devices::report(&mut tx, device, report, cx.now_s()).await? {
-        store::devices::Taken::New(taken) => taken,
-        store::devices::Taken::Again => return Ok(()),
-        store::devices::Taken::Jumped(last) => {
+    let taken = match store::reports::report(&mut tx, device, report, cx.now_s()).await? {
+        store::reports::Taken::New(taken) => taken,
+        store::reports::Taken::Again => return Ok(()),
+        store::reports::Taken::Jumped(last) => {
             drop(tx);
             let text = format!(
                 "report number {} is too far ahead: the last one was {last}",
@@ -274,7 +274,7 @@ async fn refuse_report(cx: &Context, device: &DeviceId, refused: Error) -> Resul
     let words = format!("the server refuses its reports: {}", Foreign::log(&refused.to_string()));
     let reason = AlarmKind::ReportsRefused.text(words);
     let mut tx = cx.db.write().await?;
-    if store::devices::refuse_report(&mut tx, device, &reason).await? {
+    if store::reports::refuse_report(&mut tx, device, &reason).await? {
         tx.commit().await?;
         cx.publish(Event::Device { id: device.clone() });
     }

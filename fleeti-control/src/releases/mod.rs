@@ -13,7 +13,7 @@ use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
 use crate::releases::documents::Documents;
-use crate::{audit, devices, health};
+use crate::{audit, health};
 use bytes::Bytes;
 use fleeti_build::build::BuildRecord;
 use fleeti_build::release::{self, ReleaseError};
@@ -227,7 +227,12 @@ pub async fn details(cx: &Context, name: &ReleaseName) -> Result<Details, Error>
     let documents = documents(cx, name).await?;
     let manifest = Manifest::parse(&documents.manifest).map_err(Error::internal)?;
     let signatures = serde_json::from_slice(&documents.signatures)?;
-    Ok(Details { release, manifest, signatures, fleets: devices::fleets(cx).await? })
+    Ok(Details {
+        release,
+        manifest,
+        signatures,
+        fleets: store::devices::fleets(cx.db.pool()).await?,
+    })
 }
 
 /// A file of a release.

@@ -2,143 +2,18 @@
 //! virtual clock. It knows numbers of devices, and no device: which ones are in a wave depends on
 //! the id that the rollout will get.
 //!
-//! Code map: `clock` (the virtual clock) · `mix` (devices of a kind, evenly through the waves).
+//! Code map: `parts` (what it has) · `clock` (the virtual clock) · `mix` (devices of a kind, evenly through the waves).
 
 mod clock;
 mod mix;
+mod parts;
 
-use self::clock::Simulation;
-use super::plan::{Plan, Size};
-use super::waves::Errors;
+pub use parts::{Duration, End, Expected, Facts, Group, UPDATE_S, WaveForecast};
+
 use crate::id::{DeviceId, FleetId, ReleaseName};
+use clock::Simulation;
+use parts::sums;
 use serde::{Deserialize, Serialize};
-
-/// Time from the offer to the success of a device where none was measured, seconds.
-pub const UPDATE_S: u64 = 900;
-
-/// What a device is expected to do when it is offered the release.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    utoipa::ToSchema,
-)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = RolloutExpected)]
-pub enum Expected {
-    /// It updates.
-    Updates,
-    /// It runs the release already.
-    RunsIt,
-    /// It was not heard of for so long that it is unreached. It gets the release when it returns.
-    Offline,
-    /// Blocked: its attestation level is below the fleet's minimum for updates.
-    BelowLevel,
-    /// Held back: it runs a newer version.
-    TooOld,
-    /// Held back: its image line is another one.
-    OtherLine,
-    /// It refuses the release, because it rolled it back before.
-    RolledBackBefore,
-}
-
-impl Expected {
-    /// All of them, in the order of lists.
-    pub const ALL: [Self; 7] = [
-        Self::Updates,
-        Self::RunsIt,
-        Self::Offline,
-        Self::BelowLevel,
-        Self::TooOld,
-        Self::OtherLine,
-        Self::RolledBackBefore,
-    ];
-
-    /// What such devices do, in words, as in `12 update`.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Updates => "update",
-            Self::RunsIt => "run it already",
-            Self::Offline => "are offline and get it when they return",
-            Self::BelowLevel => "are blocked: attestation level below the minimum of the fleet",
-            Self::TooOld => "are held back: they run a newer version",
-            Self::OtherLine => "are held back: their image line is another one",
-            Self::RolledBackBefore => "refuse it: they rolled it back before",
-        }
-    }
-
-    /// Whether such a device is an error of the rollout.
-    #[must_use]
-    pub fn is_error(self) -> bool {
-        match self {
-            Self::RolledBackBefore => true,
-            Self::Updates
-            | Self::RunsIt
-            | Self::Offline
-            | Self::BelowLevel
-            | Self::TooOld
-            | Self::OtherLine => false,
-        }
-    }
-}
-
-/// A number of devices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[schema(as = RolloutExpectedDevices)]
-pub struct Group {
-    /// What they are expected to do.
-    pub expected: Expected,
-    /// How many they are.
-    pub devices: usize,
-}
-
-/// What a forecast is computed from.
-#[derive(Debug, Clone)]
-pub struct Facts<'a> {
-    /// The release.
-    pub release: &'a ReleaseName,
-    /// The plan; `None` for everybody at once.
-    pub plan: Option<&'a Plan>,
-    /// Devices that no wave names.
-    pub unlisted: Vec<Group>,
-    /// Devices that waves name, and the wave of each.
-    pub listed: Vec<(u32, Expected)>,
-    /// When the rollout would start, Unix seconds.
-    pub now_s: u64,
-    /// How long a device takes.
-    pub duration: Duration,
-}
-
-/// How long a device takes from the offer to its success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[schema(as = RolloutDuration)]
-pub struct Duration {
-    /// Seconds.
-    pub seconds: u64,
-    /// Number of devices that this was measured on, in the last rollout of the fleet; 0 for an
-    /// assumption.
-    pub measured: usize,
-}
-
-impl Duration {
-    /// The time in which nine of ten devices were done; [`UPDATE_S`] without any.
-    #[must_use]
-    pub fn of(mut seconds: Vec<u64>) -> Self {
-        seconds.sort_unstable();
-        match seconds.get((seconds.len() * 9).div_ceil(10).saturating_sub(1)) {
-            Some(most) => Self { seconds: *most, measured: seconds.len() },
-            None => Self { seconds: UPDATE_S, measured: 0 },
-        }
-    }
-}
 
 /// What a rollout is expected to come to. It assumes that nothing changes: devices that are offline
 /// stay offline, and no device fails that has no known reason to.
@@ -164,58 +39,6 @@ pub struct Forecast {
     pub active: Option<String>,
 }
 
-/// What a wave is expected to come to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[schema(as = RolloutWaveForecast)]
-pub struct WaveForecast {
-    /// How far the rollout goes with it.
-    pub size: Size,
-    /// Whether an operator begins it. The time until then is not counted.
-    pub is_by_hand: bool,
-    /// When it begins, Unix seconds.
-    pub begins_s: u64,
-    /// Its devices; kinds without devices are left out.
-    pub expected: Vec<Group>,
-}
-
-/// How a rollout is expected to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[schema(as = RolloutEnd)]
-pub enum End {
-    /// Every device that can have it has it.
-    Succeeds {
-        /// When, Unix seconds.
-        at_s: u64,
-    },
-    /// Devices that refuse it are more errors than the plan accepts.
-    Stops {
-        /// When, Unix seconds.
-        at_s: u64,
-        /// Number of the wave, from 0.
-        wave: u32,
-        /// The errors.
-        errors: Errors,
-    },
-    /// Every device has finished, and some do not run it: of a rollout without waves.
-    Fails {
-        /// When, Unix seconds.
-        at_s: u64,
-    },
-    /// It stays open: devices that it waits for are offline or blocked.
-    Waits {
-        /// Since when nothing else happens, Unix seconds.
-        from_s: u64,
-        /// Number of the wave, from 0.
-        wave: u32,
-    },
-    /// It takes longer than this could be computed.
-    TooLong {
-        /// How far it was computed, Unix seconds.
-        at_s: u64,
-    },
-}
-
 impl Forecast {
     /// Computes a forecast.
     #[must_use]
@@ -235,15 +58,6 @@ impl Forecast {
             active: None,
         }
     }
-}
-
-/// Kinds of devices, each once; kinds without devices are left out.
-fn sums(groups: impl Iterator<Item = Group> + Clone) -> Vec<Group> {
-    let of = |expected: Expected| {
-        let same = groups.clone().filter(|group| group.expected == expected);
-        Group { expected, devices: same.map(|group| group.devices).sum() }
-    };
-    Expected::ALL.into_iter().map(of).filter(|group| group.devices > 0).collect()
 }
 
 /// What the server knows of a device, or of many that are alike.

@@ -2,6 +2,7 @@
 //! and no other one does. A new operation without a row fails.
 
 mod elsewhere;
+mod faults;
 use crate::approvals::office;
 use crate::rollout::{make_release, publish_release, release_key};
 use crate::world::World;
@@ -575,46 +576,4 @@ async fn no_body_is_read_in_another_form_than_the_documented_one() {
         operations.iter().filter(|o| o.takes_json()).map(|o| o.id.as_str()).collect();
     assert_eq!(documented, bodies, "left: what takes JSON; right: what has a row with a body");
     assert!(tried >= 150, "{tried}");
-}
-
-/// Errors 503 and 500 are problem documents, and contain no internals of the server.
-#[actix_web::test]
-async fn faults_of_the_server_are_problems_as_well_and_say_nothing_of_it() {
-    let world = World::new().await;
-    let guess =
-        fleeti_core::wire::api::Pair { code: "BBBB-BBBB".into(), fleet: "demo".parse().unwrap() };
-    let mut last = 0;
-    for _ in 0..12 {
-        match world.client.pair(&guess).await {
-            Err(fleeti_client::ClientError::Refused(p)) => last = p.status,
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(last, 503);
-    world.server.control.db.close().await;
-    match world.client.devices().await {
-        Err(fleeti_client::ClientError::Refused(p)) => {
-            assert_eq!((p.status, p.kind.as_str()), (500, "urn:fleeti:problem:internal"));
-            assert!(
-                !p.detail.to_lowercase().contains("sql") && !p.detail.contains("pool"),
-                "{p:?}"
-            );
-        }
-        other => panic!("{other:?}"),
-    }
-}
-
-#[actix_web::test]
-async fn an_upload_that_is_no_release_is_not_published() {
-    let world = World::new().await;
-    let (dir, name) = (tempfile::tempdir().unwrap(), "kiosk@4".parse().unwrap());
-    make_release(dir.path(), &name, &release_key());
-    std::fs::write(dir.path().join("raw/kiosk_4.efi"), "another one").unwrap();
-    crate::rollout::upload(&world, dir.path(), &name).await;
-    match world.client.publish(&name).await {
-        Err(fleeti_client::ClientError::Refused(p)) => {
-            assert_eq!((p.status, p.kind.as_str()), (422, "urn:fleeti:problem:untrusted"))
-        }
-        other => panic!("{other:?}"),
-    }
 }

@@ -121,15 +121,15 @@ pub mod test {
         let mut tx = db.write().await.unwrap();
         let mut first = report(5, "kiosk@1");
         first.progress = Some(Progress { done: 1, total: 2 });
-        let taken = devices::report(&mut tx, &device, &first, 100).await.unwrap();
+        let taken = reports::report(&mut tx, &device, &first, 100).await.unwrap();
         assert!(matches!(taken, Taken::New(t) if t.fleet.as_str() == "bench" && t.generation == 0));
-        let again = devices::report(&mut tx, &device, &first, 100).await.unwrap();
+        let again = reports::report(&mut tx, &device, &first, 100).await.unwrap();
         assert!(matches!(again, Taken::Again));
         let far = report(6 + SEQUENCE_JUMP_MAX, "kiosk@1");
-        let jumped = devices::report(&mut tx, &device, &far, 100).await.unwrap();
+        let jumped = reports::report(&mut tx, &device, &far, 100).await.unwrap();
         assert!(matches!(jumped, Taken::Jumped(5)));
-        assert!(devices::refuse_report(&mut tx, &device, "too far").await.unwrap());
-        assert!(!devices::refuse_report(&mut tx, &device, "too far").await.unwrap());
+        assert!(reports::refuse_report(&mut tx, &device, "too far").await.unwrap());
+        assert!(!reports::refuse_report(&mut tx, &device, "too far").await.unwrap());
         let telemetry = Telemetry {
             uptime_s: 1,
             load_milli: 2,
@@ -139,7 +139,7 @@ pub mod test {
             data_used_kib: 6,
             data_total_kib: 7,
         };
-        devices::telemetry(&mut tx, &device, &telemetry, 101).await.unwrap();
+        reports::telemetry(&mut tx, &device, &telemetry, 101).await.unwrap();
         tx.commit().await.unwrap();
         let found = devices::get(db.pool(), "dev-1").await.unwrap().unwrap();
         assert_eq!((found.alarm.as_deref(), found.last_seen_s), (Some("too far"), 101));
@@ -150,7 +150,7 @@ pub mod test {
         // Another epoch begins anew, and ends the refusal.
         let mut tx = db.write().await.unwrap();
         let next = Report { epoch: Some("epoch-2".into()), ..report(1, "kiosk@1") };
-        let taken = devices::report(&mut tx, &device, &next, 102).await.unwrap();
+        let taken = reports::report(&mut tx, &device, &next, 102).await.unwrap();
         assert!(matches!(taken, Taken::New(..)));
         tx.commit().await.unwrap();
         assert_eq!(devices::by_update(db.pool()).await.unwrap(), [("idle".to_owned(), 1)]);
@@ -161,7 +161,7 @@ pub mod test {
         enroll(&db, &["dev-1"]).await;
         let mut tx = db.write().await.unwrap();
         let alarmed = Report { alarm: Some("a\0b".into()), ..report(1, "kiosk@1") };
-        let taken = devices::report(&mut tx, &id("dev-1"), &alarmed, 100).await.unwrap();
+        let taken = reports::report(&mut tx, &id("dev-1"), &alarmed, 100).await.unwrap();
         assert!(matches!(taken, Taken::New(..)));
         tx.commit().await.unwrap();
         let found = devices::get(db.pool(), "dev-1").await.unwrap().unwrap();
@@ -229,11 +229,11 @@ pub mod test {
         let running = async || desired::running_as_given(db.pool(), &device).await.unwrap();
         assert_eq!(running().await, None, "it has not reported yet");
         let mut tx = db.write().await.unwrap();
-        devices::report(&mut tx, &device, &report(1, "kiosk@1"), 100).await.unwrap();
+        reports::report(&mut tx, &device, &report(1, "kiosk@1"), 100).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(running().await, Some("kiosk@1".parse().unwrap()), "it came with it");
         let mut tx = db.write().await.unwrap();
-        devices::report(&mut tx, &device, &report(2, "kiosk@2"), 100).await.unwrap();
+        reports::report(&mut tx, &device, &report(2, "kiosk@2"), 100).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(running().await, None, "nobody gave it that");
         for release in ["kiosk@2", "kiosk@3"] {

@@ -52,7 +52,7 @@ mod test {
 
     async fn reports(db: &Db, device: &str, sequence: u64, release: &str) {
         let mut tx = db.write().await.unwrap();
-        devices::report(&mut tx, &id(device), &report(sequence, release), 10).await.unwrap();
+        reports::report(&mut tx, &id(device), &report(sequence, release), 10).await.unwrap();
         tx.commit().await.unwrap();
     }
 

@@ -62,7 +62,7 @@ mod test {
                 let update = if n % 5 == 0 { failed() } else { State::Idle };
                 let alarm = (n % 7 == 0).then(|| "clock_wrong: 5 s".to_owned());
                 let report = Report { update, alarm, ..report(1, running) };
-                devices::report(&mut tx, &device, &report, NOW_S - n * 7200).await.unwrap();
+                reports::report(&mut tx, &device, &report, NOW_S - n * 7200).await.unwrap();
             }
             if n % 4 != 0 {
                 let name = ["Front Desk", "front desk", "Ädesk 100%_"][n as usize % 3];
@@ -81,7 +81,7 @@ mod test {
                 devices::revoke(&mut tx, &device, reason, NOW_S).await.unwrap();
             }
             if n % 13 == 2 {
-                assert!(devices::refuse_report(&mut tx, &device, "refused").await.unwrap());
+                assert!(reports::refuse_report(&mut tx, &device, "refused").await.unwrap());
             }
             if n == 17 {
                 devices::set_clone_alarm(&mut tx, &device, "two").await.unwrap();

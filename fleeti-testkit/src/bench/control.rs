@@ -132,7 +132,7 @@ async fn describe(tx: &mut store::Tx<'_>, device: &DeviceId, number: usize) -> R
         progress: None,
         detail: None,
     };
-    store::devices::report(tx, device, &report, seen_s).await?;
+    store::reports::report(tx, device, &report, seen_s).await?;
     let telemetry = Telemetry {
         uptime_s: 1,
         load_milli: 1,
@@ -142,7 +142,7 @@ async fn describe(tx: &mut store::Tx<'_>, device: &DeviceId, number: usize) -> R
         data_used_kib: 1,
         data_total_kib: 1,
     };
-    store::devices::telemetry(tx, device, &telemetry, seen_s).await?;
+    store::reports::telemetry(tx, device, &telemetry, seen_s).await?;
     Ok(())
 }
 

@@ -74,7 +74,7 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
             progress: None,
             detail: None,
         };
-        store::devices::report(&mut tx, id, &report, 1).await?;
+        store::reports::report(&mut tx, id, &report, 1).await?;
     }
     for i in 0..HISTORY {
         let Ok(profile) = profile::check(&text.replace('N', &i.to_string())) else {

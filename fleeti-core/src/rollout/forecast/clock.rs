@@ -1,7 +1,7 @@
 //! The virtual clock: steps the header of a rollout through what its devices are expected to do.
 
 use super::mix::Mix;
-use super::{End, Expected, Facts, Group, WaveForecast, sums};
+use super::parts::{End, Expected, Facts, Group, WaveForecast, sums};
 use crate::rollout::header::{self, Event, Header, Rejected, ToOpen};
 use crate::rollout::plan::{Size, Start};
 use crate::rollout::waves::{Errors, Stage};

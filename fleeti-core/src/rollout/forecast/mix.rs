@@ -1,7 +1,7 @@
 //! Devices of several kinds, taken one after the other so that every prefix has each kind in
 //! proportion: what the cohorts of a rollout are on average.
 
-use super::{Expected, Group};
+use super::parts::{Expected, Group};
 
 /// Devices of several kinds.
 pub(super) struct Mix {

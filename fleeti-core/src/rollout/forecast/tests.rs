@@ -1,5 +1,6 @@
 use super::*;
-use crate::rollout::plan::{ErrorsMax, Rate, Start, Wave};
+use crate::rollout::plan::{ErrorsMax, Plan, Rate, Start, Wave};
+use crate::rollout::waves::Errors;
 use proptest::prelude::*;
 
 /// When the rollouts start.
