@@ -143,6 +143,8 @@ mod test {
             withdrawn: None,
             plan: None,
             due_s: None,
+            next: None,
+            back_of: None,
         };
         rollouts::insert(&mut tx, &rollout).await.unwrap();
         let active = known::situation(&mut tx, &id, 1).await.unwrap().unwrap().active.unwrap();
