@@ -89,6 +89,12 @@ enum Command {
     /// Secrets of fleets, for devices that prove what they run.
     #[command(subcommand)]
     Secret(commands::secret::Command),
+    /// Alerts, their rules and silences.
+    #[command(subcommand)]
+    Alert(commands::alert::Command),
+    /// Webhooks: events for other programs.
+    #[command(subcommand)]
+    Webhook(commands::webhook::Command),
     /// The audit log: list, verify and prove its entries.
     #[command(subcommand)]
     Audit(commands::audit::Command),
@@ -126,6 +132,8 @@ pub fn main() -> ExitCode {
         Command::Attest(command) => commands::attest::run(command, &output),
         Command::Doctor(doctor) => commands::doctor::run(&doctor, &output),
         Command::Secret(command) => commands::secret::run(command, &output),
+        Command::Alert(command) => commands::alert::run(command, &output),
+        Command::Webhook(command) => commands::webhook::run(command, &output),
         Command::Audit(command) => commands::audit::run(command, &output),
         Command::Api(api) => commands::api::run(api, &output),
     };

@@ -24,6 +24,7 @@
 #![warn(missing_docs)]
 
 mod accounts;
+mod alerts;
 mod answer;
 mod attestation;
 pub mod danger;

@@ -4,6 +4,7 @@
 
 use crate::accounts::state::AccountsState;
 use crate::alarms::Alarms;
+use crate::alerts::state::AlertState;
 use crate::attestation::state::AttestationState;
 use crate::audit::state::Acts;
 use crate::clock::new_id;
@@ -59,6 +60,7 @@ pub struct Context {
     pub build_queued: Notify,
     pub(crate) accounts: AccountsState,
     pub(crate) alarms: Alarms,
+    pub(crate) alerts: AlertState,
     pub(crate) reactions: &'static [Reaction<Self>],
     pub(crate) health: Health,
     pub(crate) figures: Figures,

@@ -5,17 +5,22 @@ use crate::attestation::{challenge, policy};
 use crate::context::Context;
 use crate::devices::search::{self, Wanted};
 use crate::error::Error;
-use crate::{channels, devices, labels, secrets, views};
+use crate::{alerts, channels, devices, drift, history, labels, secrets, views};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::filter::FilterError;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::accounts::Permission;
+use fleeti_core::wire::alerts::Alert;
 use fleeti_core::wire::api::{Device, Fleet};
 use fleeti_core::wire::attestation::Attestation;
+use fleeti_core::wire::history::{Drift, History, HistoryQuery};
 use fleeti_core::wire::labels::{LabelKeyInfo, View};
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::updates::{Channel, Why};
 use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus};
+
+/// The page of a device shows this part of its history, seconds.
+const WEEK_S: u64 = 7 * 86_400;
 
 /// A device, with its attestation and its recovery key.
 pub struct DeviceDetails {
@@ -31,6 +36,12 @@ pub struct DeviceDetails {
     pub has_lost_its_seal: bool,
     /// The label keys that are declared.
     pub label_keys: Vec<LabelKeyInfo>,
+    /// Alerts about it that are not resolved.
+    pub alerts: Vec<Alert>,
+    /// How it differs from what is desired of it.
+    pub drift: Drift,
+    /// Its history: a week.
+    pub history: History,
 }
 
 /// A page of devices, with the saved views.
@@ -95,7 +106,21 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
     };
     let has_lost_its_seal = secrets::has_lost_its_seal(&device, recovery_key.is_some());
     let label_keys = labels::keys(cx).await?;
-    Ok(DeviceDetails { device, why, attestation, recovery_key, has_lost_its_seal, label_keys })
+    let alerts = alerts::of_device(cx, id).await?;
+    let drift = drift::of(cx, id).await?;
+    let week = HistoryQuery { from_s: Some(cx.now_s().saturating_sub(WEEK_S)), until_s: None };
+    let history = history::get(cx, id, &week).await?;
+    Ok(DeviceDetails {
+        device,
+        why,
+        attestation,
+        recovery_key,
+        has_lost_its_seal,
+        label_keys,
+        alerts,
+        drift,
+        history,
+    })
 }
 
 /// Loads a fleet with its details.

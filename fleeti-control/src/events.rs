@@ -11,6 +11,7 @@ use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::Phase;
+use fleeti_core::wire::alerts::AlertMessage;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::device::{DesiredState, Report};
 use serde_json::json;
@@ -45,6 +46,13 @@ pub enum DomainEvent {
         /// How it ended.
         phase: Phase,
     },
+    /// People are told of alerts.
+    AlertsTold {
+        /// Whether they have ended.
+        are_resolved: bool,
+        /// Which alerts.
+        message: Box<AlertMessage>,
+    },
 }
 
 /// The kinds of [`DomainEvent`].
@@ -60,11 +68,13 @@ pub enum Kind {
     ReleaseRevoked,
     /// [`DomainEvent::RolloutFinished`].
     RolloutFinished,
+    /// [`DomainEvent::AlertsTold`].
+    AlertsTold,
 }
 
 impl Kind {
     /// Number of kinds.
-    pub const COUNT: usize = Self::RolloutFinished as usize + 1;
+    pub const COUNT: usize = Self::AlertsTold as usize + 1;
 }
 
 /// A new report of a device.
@@ -78,6 +88,10 @@ pub struct DeviceReport {
     pub report: Box<Report>,
     /// Whether the device had received its last offer when it reported.
     pub received_offer: bool,
+    /// Since when it runs another release than its desired one.
+    pub drift_since_s: Option<u64>,
+    /// Its alarm: of the report, or of the server about it.
+    pub alarm: Option<String>,
 }
 
 /// Devices of a fleet whose levels, or whose policy, may have changed.
@@ -123,6 +137,7 @@ impl DomainEvent {
             Self::DeviceRevoked { .. } => Kind::DeviceRevoked,
             Self::ReleaseRevoked { .. } => Kind::ReleaseRevoked,
             Self::RolloutFinished { .. } => Kind::RolloutFinished,
+            Self::AlertsTold { .. } => Kind::AlertsTold,
         }
     }
 
@@ -164,6 +179,10 @@ impl DomainEvent {
             Self::RolloutFinished { rollout, fleet, release, phase } => record(
                 "rollout.finished",
                 json!({"rollout": rollout, "fleet": fleet, "release": release, "phase": phase}),
+            ),
+            Self::AlertsTold { are_resolved, message } => record(
+                if *are_resolved { "alerts.resolved" } else { "alerts.raised" },
+                serde_json::to_value(message)?,
             ),
         })
     }

@@ -10,7 +10,7 @@
 //! Code map, areas: [`devices`], [`enrollment`], [`attestation`], [`boot`], [`secrets`],
 //! [`commands`], [`labels`], [`views`], [`bulk`], [`replacement`] (devices) · [`profiles`], [`suites`], [`builds`], [`releases`], [`rollouts`], [`channels`] (software) ·
 //! [`trust`] (intermediate CAs, CRLs, transitions), [`audit`] (the audit log),
-//! [`accounts`] (people, roles, tokens), [`health`] · [`overview`], [`details`], [`doctor`], [`metrics`] (what several areas know).
+//! [`accounts`] (people, roles, tokens), [`alerts`], [`webhooks`], [`history`], [`health`] · [`overview`], [`details`], [`drift`], [`doctor`], [`metrics`] (what several areas know).
 //!
 //! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`],
 //! [`pki`], [`ports`] (what it is given) · [`events`], `reaction`, `reactions` (what areas tell each
@@ -32,6 +32,7 @@
 pub mod accounts;
 mod again;
 pub mod alarms;
+pub mod alerts;
 pub mod attestation;
 pub mod audit;
 pub mod boot;
@@ -44,11 +45,13 @@ pub mod context;
 pub mod details;
 pub mod devices;
 pub mod doctor;
+pub mod drift;
 pub mod enrollment;
 pub mod error;
 pub mod events;
 mod figures;
 pub mod health;
+pub mod history;
 pub mod hub;
 pub mod labels;
 pub mod ledger;
@@ -73,3 +76,4 @@ pub mod start;
 pub mod suites;
 pub mod trust;
 pub mod views;
+pub mod webhooks;

@@ -71,6 +71,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Whether a software TPM of a trusted manufacturer counts as much as a chip.
     pub trusts_hypervisor: bool,
+    /// Whether webhooks may be sent to private addresses and, to loopback, without TLS.
+    pub private_webhooks: bool,
     /// Minimum free space on the disk of the data folder, in bytes. Below it the server refuses
     /// builds and uploads. Default: 5 % of the disk, at most 512 MiB.
     pub disk_floor: Option<u64>,
@@ -91,6 +93,7 @@ impl Settings {
             device_proxy: None,
             limits: Limits::default(),
             trusts_hypervisor: false,
+            private_webhooks: false,
             disk_floor: None,
             retention: Retention::default(),
             api_certificate: None,

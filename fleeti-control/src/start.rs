@@ -3,6 +3,8 @@
 use crate::accounts::people;
 use crate::accounts::state::{AccountSecrets, AccountsState};
 use crate::alarms::Alarms;
+use crate::alerts::state::AlertState;
+use crate::alerts::watch;
 use crate::attestation::evidence;
 use crate::attestation::state::{self, AttestationState};
 use crate::attestation::tpm;
@@ -28,7 +30,7 @@ use crate::trust::access::Access;
 use crate::trust::identity::Credentials;
 use crate::trust::state::TrustState;
 use crate::trust::{self, identity, notice, revocation, upkeep};
-use crate::{health, releases, restored, settle};
+use crate::{health, history, releases, restored, settle};
 use anyhow::{Context as _, Result};
 use fleeti_signer_client::handle::SignerHandle;
 use fleeti_store::Db;
@@ -84,6 +86,7 @@ pub async fn open<P: Ports + 'static>(
     let (attestation, evidence) = AttestationState::load(&db).await?;
     let releases = ReleaseState::load(&db).await?;
     let secrets = Vault::load(&db).await?;
+    let alerts = AlertState::load(&db, settings.clock.now_s()).await?;
     let Credentials { identity, crls, has_signer } =
         identity::credentials(&settings, &db, &signer, &trust).await?;
     let issuers: Vec<_> = crls.issuers().cloned().collect();
@@ -107,6 +110,7 @@ pub async fn open<P: Ports + 'static>(
         build_queued: Notify::new(),
         accounts: AccountsState::new(&accounts),
         alarms: Alarms::default(),
+        alerts,
         reactions: REACTIONS,
         acts: Acts::default(),
         trust: TrustState::new(trust),
@@ -147,6 +151,8 @@ impl<P> Opened<P> {
             tokio::spawn(settle::carry(cx(), self.is_settled)),
             tokio::spawn(notice::run(cx())),
             tokio::spawn(chunks::run(cx())),
+            tokio::spawn(watch::run(cx())),
+            tokio::spawn(history::run(cx())),
             tokio::spawn(async move { hub.hub.run().await }),
         ]
     }

@@ -56,7 +56,8 @@ pub enum NameError {
     Architecture(String),
 }
 
-fn is_word(s: &str, max: usize) -> bool {
+/// Whether a text is a word of `[a-z0-9-]` that does not begin with `-`, of 1 to `max` characters.
+pub(crate) fn is_word(s: &str, max: usize) -> bool {
     !s.is_empty()
         && s.len() <= max
         && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')

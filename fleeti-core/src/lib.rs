@@ -20,7 +20,7 @@
 //! set) · [`filter`] (the language that selects devices) · [`foreign`] (untrusted text, made safe to show) · [`id`] (device ids, image lines,
 //! versions) · [`profile`] (the typed model, its check and its revisions) · [`manifest`] (the
 //! signed content of a release) · [`update`], [`rollout`], [`build`], [`boot_secret`] and
-//! [`enrollment`] (the state machines) · [`attestation`]
+//! [`enrollment`] (the state machines) · [`alert`] (alert rules, and the state machine of alerts) · [`drift`] (differences from what is desired) · [`attestation`]
 //! (levels, claims and appraisal policies) · [`boot_proof`] (proof that a release boots as its
 //! manifest predicts) · [`secure_boot`] (compares the firmware's keys with the enrolled ones) ·
 //! [`doctor`] (judges the facts about a server) · [`package_version`] (the order of versions of packages) · [`size`] (sizes as text) · [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`support`] (end of support of suites) · [`wire`] (HTTP bodies, MQTT
@@ -32,6 +32,7 @@
 
 #![warn(missing_docs)]
 
+pub mod alert;
 pub mod attestation;
 pub mod boot_proof;
 pub mod boot_secret;
@@ -39,6 +40,7 @@ pub mod build;
 pub mod canonical;
 pub mod command_line;
 pub mod doctor;
+pub mod drift;
 pub mod enrollment;
 pub mod filter;
 pub mod foreign;

@@ -18,6 +18,8 @@ pub enum Wrapped<'a> {
     RecoveryKey(&'a DeviceId),
     /// A secret of a fleet, by name.
     FleetSecret(&'a FleetId, &'a str),
+    /// The secret of a webhook, with where it sends what. The server's own key wraps it.
+    Webhook(&'a str),
 }
 
 impl Wrapped<'_> {
@@ -26,12 +28,13 @@ impl Wrapped<'_> {
             Self::BootKeys(device) => format!("fleeti boot keys of {device}"),
             Self::RecoveryKey(device) => format!("fleeti recovery key of {device}"),
             Self::FleetSecret(fleet, name) => format!("fleeti secret of fleet {fleet}: {name}"),
+            Self::Webhook(target) => format!("fleeti secret of a webhook: {target}"),
         }
         .into_bytes()
     }
 }
 
-/// The wrapping key.
+/// A wrapping key.
 pub struct WrapKey(Zeroizing<[u8; 32]>);
 
 impl std::fmt::Debug for WrapKey {

@@ -66,6 +66,8 @@ pub const API: &[Rule] = &[
     rule("GET", "/api/v1/devices", View, On::Some),
     rule("GET", "/api/v1/devices/{device}", View, On::Device),
     rule("GET", "/api/v1/devices/{device}/certificate", View, On::Device),
+    rule("GET", "/api/v1/devices/{device}/drift", View, On::Device),
+    rule("GET", "/api/v1/devices/{device}/history", View, On::Device),
     rule("POST", "/api/v1/devices/{device}/revoke", Revoke, On::Device),
     rule("POST", "/api/v1/devices/{device}/release-hold", Revoke, On::Device),
     rule("POST", "/api/v1/devices/{device}/forgive", Operate, On::Device),
@@ -169,6 +171,20 @@ pub const API: &[Rule] = &[
     rule("POST", "/api/v1/accounts/{account}/enable", Accounts, On::All),
     rule("POST", "/api/v1/accounts/{account}/offboard", Accounts, On::All),
     rule("POST", "/api/v1/accounts/{account}/link", Accounts, On::All),
+    rule("GET", "/api/v1/alerts", View, On::Some),
+    rule("GET", "/api/v1/alerts/{alert}", View, On::Some),
+    rule("POST", "/api/v1/alerts/{alert}/acknowledge", Operate, On::Some),
+    rule("GET", "/api/v1/alert-rules", View, On::Some),
+    rule("PUT", "/api/v1/alert-rules/{rule}", Permission::Server, On::All),
+    rule("DELETE", "/api/v1/alert-rules/{rule}", Permission::Server, On::All),
+    rule("GET", "/api/v1/silences", View, On::Some),
+    rule("POST", "/api/v1/silences", Operate, On::Some),
+    rule("DELETE", "/api/v1/silences/{silence}", Operate, On::Some),
+    rule("GET", "/api/v1/webhooks", Permission::Server, On::All),
+    rule("POST", "/api/v1/webhooks", Permission::Server, On::All),
+    rule("DELETE", "/api/v1/webhooks/{webhook}", Permission::Server, On::All),
+    rule("POST", "/api/v1/webhooks/{webhook}/test", Permission::Server, On::All),
+    rule("GET", "/api/v1/webhooks/{webhook}/deliveries", Permission::Server, On::All),
 ];
 
 /// The pages.
@@ -238,6 +254,13 @@ pub const PAGES: &[Rule] = &[
     rule("POST", "/users/{account}/enable", Accounts, On::All),
     rule("POST", "/users/{account}/offboard", Accounts, On::All),
     rule("POST", "/users/{account}/link", Accounts, On::All),
+    rule("GET", "/alerts", View, On::Some),
+    rule("GET", "/alerts/{alert}", View, On::Some),
+    rule("POST", "/alerts/{alert}/acknowledge", Operate, On::Some),
+    rule("POST", "/alerts/rules/{rule}", Permission::Server, On::All),
+    rule("POST", "/alerts/rules/{rule}/reset", Permission::Server, On::All),
+    rule("POST", "/alerts/silences", Operate, On::Some),
+    rule("POST", "/alerts/silences/{silence}/remove", Operate, On::Some),
 ];
 
 /// Whether the API can refuse an authenticated request of this route with 403.

@@ -76,6 +76,8 @@ pub struct Config {
     /// Minimum free space on the disk of the data folder, in bytes. Below it the server refuses
     /// builds and uploads. Default: 5 % of the disk, at most 512 MiB.
     pub disk_floor: Option<u64>,
+    /// Whether webhooks may be sent to private addresses and, to loopback, without TLS.
+    pub private_webhooks: bool,
     /// Which files of builds and uploads are kept.
     pub retention: Retention,
     /// What a guess at a password costs.
@@ -104,6 +106,7 @@ impl Config {
             signer_limits: SignerLimits::default(),
             trusts_hypervisor: false,
             disk_floor: None,
+            private_webhooks: false,
             retention: Retention::default(),
             password_cost: PasswordCost::default(),
             clock: Clock::default(),
@@ -129,6 +132,7 @@ impl Config {
             },
             trusts_hypervisor: self.trusts_hypervisor,
             disk_floor: self.disk_floor,
+            private_webhooks: self.private_webhooks,
             retention: self.retention,
             api_certificate: self.api_tls.certificate(&self.data),
             clock: self.clock.clone(),

@@ -45,3 +45,4 @@ pub mod port;
 pub mod remote_worker;
 pub mod server;
 pub mod sse;
+pub mod webhooks;

@@ -88,6 +88,9 @@ pub struct Options {
     /// builds and uploads; below twice as much it warns. Default: 5 % of the disk, at most 512.
     #[arg(long, env = "FLEETI_DISK_FLOOR_MIB")]
     pub disk_floor_mib: Option<u64>,
+    /// Webhooks may be sent to private addresses and, to this machine, without TLS.
+    #[arg(long, env = "FLEETI_PRIVATE_WEBHOOKS", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub private_webhooks: Option<bool>,
     /// Number of builds whose files are kept, beside those that a release was made from
     /// [default: 20].
     #[arg(long, env = "FLEETI_KEEP_BUILDS")]
@@ -154,6 +157,7 @@ impl Options {
             crl_url: self.crl_url.or(other.crl_url),
             trust_virtual_tpms: self.trust_virtual_tpms.or(other.trust_virtual_tpms),
             disk_floor_mib: self.disk_floor_mib.or(other.disk_floor_mib),
+            private_webhooks: self.private_webhooks.or(other.private_webhooks),
             keep_builds: self.keep_builds.or(other.keep_builds),
             keep_uploads_days: self.keep_uploads_days.or(other.keep_uploads_days),
             limits_file: self.limits_file.or(other.limits_file),
@@ -249,6 +253,7 @@ impl Options {
             crl_url: self.crl_url,
             trusts_hypervisor: self.trust_virtual_tpms.unwrap_or_default(),
             local_worker: self.local_worker.unwrap_or_default(),
+            private_webhooks: self.private_webhooks.unwrap_or_default(),
             disk_floor: self.disk_floor_mib.map(|mib| mib.saturating_mul(1 << 20)),
             retention: Retention {
                 builds: self.keep_builds.unwrap_or(usual.builds),
@@ -354,6 +359,7 @@ mod tests {
             crl_url: Some("x".into()),
             trust_virtual_tpms: Some(true),
             disk_floor_mib: Some(1),
+            private_webhooks: Some(true),
             agent: Some("x".into()),
             local_worker: Some(true),
             limits: Some(Limits::default()),

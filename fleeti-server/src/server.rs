@@ -8,7 +8,7 @@ use crate::gateway::state::{Gateway, GatewayRef};
 use crate::gateway::tls::{TlsState, https_config};
 use crate::limits::raise_descriptors;
 use crate::port::{Clients, TlsOfNow, deadline, serve};
-use crate::{api, gateway, http, pages};
+use crate::{api, gateway, http, pages, webhooks};
 use actix_web::App as WebApp;
 use actix_web::dev::{Server as WebServer, ServerHandle};
 use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
@@ -163,6 +163,7 @@ impl Server {
             tokio::spawn(async move { drop(device_server.await) }),
             tokio::spawn(gateway::run(Arc::clone(&gateway), mqtt)),
             tokio::spawn(local_worker::run(Arc::clone(&control), agent)),
+            tokio::spawn(webhooks::run(Arc::clone(&control))),
             tokio::spawn({
                 let gateway = Arc::clone(&gateway);
                 async move { gateway::sessions::run(&gateway.sessions, &gateway.control).await }

@@ -87,6 +87,18 @@ pub async fn newest_with_files(pool: &Pool, line: &Line) -> Result<Option<Build>
     row.map(Build::try_from).transpose()
 }
 
+/// The revision from which a release was built; `None` if this server did not build it.
+pub async fn revision_of(
+    pool: &Pool,
+    release: &fleeti_core::id::ReleaseName,
+) -> Result<Option<u32>, StoreError> {
+    let sql =
+        "SELECT revision FROM builds WHERE release_name = $1 ORDER BY created_s DESC, id LIMIT 1";
+    let found: Option<i64> =
+        sql::query_scalar(sql).bind(release.to_string()).fetch_optional(pool).await?;
+    found.map(|number| u32::try_from(number).map_err(StoreError::value)).transpose()
+}
+
 /// The first build of a line whose release was published: the release and the revision.
 pub async fn first_released(pool: &Pool, line: &Line) -> Result<Option<(String, u32)>, StoreError> {
     let start = format!("{line}@");

@@ -336,6 +336,32 @@ pub async fn in_trouble(pool: &Pool, after: &str, limit: u32) -> Result<Vec<Devi
     shown(pool, rows).await
 }
 
+/// A page of devices that run another release than their desired one; of one fleet, or of all.
+pub async fn drifting(
+    pool: &Pool,
+    fleet: Option<&FleetId>,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<Device>, StoreError> {
+    let of = if fleet.is_some() { "fleet = $3 AND " } else { "" };
+    let sql = format!(
+        "{COLUMNS} WHERE {of}drift_since_s IS NOT NULL AND COALESCE(revoked_s, 0) = 0 AND id > $1 ORDER BY id LIMIT $2"
+    );
+    let query = sql::query_as::<Row>(sql::AssertSqlSafe(sql)).bind(after).bind(i64::from(limit));
+    let query = match fleet {
+        Some(fleet) => query.bind(fleet.as_str()),
+        None => query,
+    };
+    query.fetch_all(pool).await?.into_iter().map(Device::try_from).collect()
+}
+
+/// Since when a device runs another release than its desired one.
+pub async fn drift_since_s(pool: &Pool, id: &DeviceId) -> Result<Option<u64>, StoreError> {
+    let sql = "SELECT drift_since_s FROM devices WHERE id = $1 AND drift_since_s IS NOT NULL";
+    let found: Option<i64> = sql::query_scalar(sql).bind(id.as_str()).fetch_optional(pool).await?;
+    Ok(found.map(from_seconds))
+}
+
 /// All fleets that have, or had, a device, with numbers of devices.
 pub async fn fleets(pool: &Pool) -> Result<Vec<Fleet>, StoreError> {
     #[derive(sqlx::FromRow)]
@@ -491,10 +517,23 @@ pub async fn revoked(pool: &Pool) -> Result<HashSet<DeviceId>, StoreError> {
     ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }
 
+/// What is known of a device whose report was stored.
+#[derive(Debug, Clone)]
+pub struct TakenReport {
+    /// Its fleet.
+    pub fleet: FleetId,
+    /// The generation of its desired state.
+    pub generation: u64,
+    /// Since when it runs another release than its desired one.
+    pub drift_since_s: Option<u64>,
+    /// Its alarm: of this report, or of the server about it.
+    pub alarm: Option<String>,
+}
+
 /// The result of storing a report.
 pub enum Taken {
-    /// Stored: the device's fleet and the generation of its desired state.
-    New(FleetId, u64),
+    /// Stored.
+    New(TakenReport),
     /// A duplicate.
     Again,
     /// The sequence number is too far ahead; with the last one.
@@ -518,12 +557,13 @@ pub async fn report(
     let running = report.boot.running.to_string();
     let epoch: String =
         report.epoch.as_deref().unwrap_or(&report.boot.boot_id).chars().take(EPOCH_MAX).collect();
-    let row: Option<(String, i64, Option<String>)> = sql::query_as(
+    let row: Option<(String, i64, Option<String>, Option<i64>, Option<String>)> = sql::query_as(
         "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6, update_kind = $7, \
          trust_bundle = $8, alarm = $9, report_epoch = $11, report_refused = NULL, version_key = $13, seen_step = $14, \
+         drift_since_s = CASE WHEN desired_release IS NULL OR desired_release = $10 THEN NULL ELSE COALESCE(drift_since_s, $6) END, \
          came_with = COALESCE(came_with, (SELECT loader_release FROM boot_keys WHERE device = $1), $10) \
          WHERE id = $1 AND (report_epoch IS DISTINCT FROM $11 OR report_sequence < $2 AND $2 <= report_sequence + $12) \
-         RETURNING fleet, desired_generation, running",
+         RETURNING fleet, desired_generation, running, drift_since_s, COALESCE(clone_alarm, alarm)",
     )
     .bind(id.as_str())
     .bind(seconds(report.sequence))
@@ -541,13 +581,18 @@ pub async fn report(
     .bind(seconds(filter::seen_step(now_s)))
     .fetch_optional(&mut **tx)
     .await?;
-    if let Some((fleet, generation, before)) = row {
+    if let Some((fleet, generation, before, drift_since_s, alarm)) = row {
         // Only when it changes: an index has this column.
         if before.as_ref() != Some(&running) {
             let sql = "UPDATE devices SET running = $2 WHERE id = $1";
             sql::query(sql).bind(id.as_str()).bind(running).execute(&mut **tx).await?;
         }
-        return Ok(Taken::New(fleet.parse().map_err(StoreError::value)?, from_seconds(generation)));
+        return Ok(Taken::New(TakenReport {
+            fleet: fleet.parse().map_err(StoreError::value)?,
+            generation: from_seconds(generation),
+            drift_since_s: drift_since_s.map(from_seconds),
+            alarm,
+        }));
     }
     let last: i64 = sql::query_scalar("SELECT report_sequence FROM devices WHERE id = $1")
         .bind(id.as_str())
@@ -582,16 +627,17 @@ pub async fn refuse_report(
         == 1)
 }
 
-/// Stores the last telemetry. Returns whether the device's hold, or its penalty, has ended.
+/// Stores the last telemetry. Returns the fleet of the device, and whether its hold, or its penalty,
+/// has ended.
 pub async fn telemetry(
     tx: &mut Tx<'_>,
     id: &DeviceId,
     telemetry: &Telemetry,
     now_s: u64,
-) -> Result<bool, StoreError> {
-    let sql = "UPDATE devices SET telemetry = $2, last_seen_s = $3 WHERE id = $1 RETURNING \
+) -> Result<Option<(FleetId, bool)>, StoreError> {
+    let sql = "UPDATE devices SET telemetry = $2, last_seen_s = $3 WHERE id = $1 RETURNING fleet, \
         COALESCE(hold_until_s <= $3, FALSE) OR COALESCE(penalty_until_s > 0 AND penalty_until_s <= $3, FALSE)";
-    let is_due: Option<bool> = sql::query_scalar(sql)
+    let row: Option<(String, bool)> = sql::query_as(sql)
         .bind(id.as_str())
         .bind(serde_json::to_string(telemetry)?)
         .bind(seconds(now_s))
@@ -603,5 +649,5 @@ pub async fn telemetry(
         .bind(seconds(filter::seen_step(now_s)))
         .execute(&mut **tx)
         .await?;
-    Ok(is_due == Some(true))
+    row.map(|(fleet, is_due)| Ok((fleet.parse().map_err(StoreError::value)?, is_due))).transpose()
 }

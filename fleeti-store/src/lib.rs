@@ -21,7 +21,8 @@
 //! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`policies`], [`boot`],
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
 //! [`approvals`], [`releases`], [`packages`], [`rollouts`], [`rollout_devices`] · [`accounts`], [`sessions`],
-//! [`workers`], [`audit`], [`domain_events`] · [`beside`] (the database beside its server).
+//! [`workers`], [`audit`], [`domain_events`] · [`alerts`], [`alert_rules`], [`webhooks`], [`history`] ·
+//! [`beside`] (the database beside its server).
 //!
 //! **Features**: none. **Errors**: [`StoreError`]: the database does not answer, or what it holds
 //! cannot be read. **Stability**: Rust items may change with each release before 1.0.
@@ -30,6 +31,8 @@
 
 pub mod accounts;
 pub mod admission;
+pub mod alert_rules;
+pub mod alerts;
 pub mod approvals;
 pub mod attestations;
 pub mod audit;
@@ -49,6 +52,7 @@ pub mod dialect;
 pub mod domain_events;
 pub mod enrollments;
 mod error;
+pub mod history;
 mod hold;
 mod holder;
 pub mod known;
@@ -73,6 +77,7 @@ pub mod tpms;
 pub mod trust;
 pub mod vault;
 pub mod views;
+pub mod webhooks;
 pub mod workers;
 
 pub use connection::{Connection, Pool, Tx};

@@ -1,6 +1,7 @@
 //! `fleeti device`.
 
 mod chosen;
+mod past;
 mod provision;
 mod shown;
 mod updates;
@@ -30,6 +31,15 @@ pub enum Command {
     List(chosen::List),
     /// Show one device.
     Show {
+        /// Id of the device.
+        device: DeviceId,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show what a device was and ran, for example on a Tuesday, and its metrics.
+    History(past::Past),
+    /// Show how a device differs from what is desired of it.
+    Drift {
         /// Id of the device.
         device: DeviceId,
         #[command(flatten)]
@@ -292,6 +302,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Replace(request) => chosen::replace(&request, output),
         Command::ChangeAll(request) => chosen::change_all(request, output),
         Command::Show { device, server } => show(&device, &server, output),
+        Command::History(past) => past::history(&past, output),
+        Command::Drift { device, server } => past::drift(&device, &server, output),
         Command::Pair { code, fleet, server } => pair(code, fleet, &server, output),
         Command::PairingRecord { out, server } => pairing_record(&out, &server, output),
         Command::Enrollment { fleet, hours, out, server } => {

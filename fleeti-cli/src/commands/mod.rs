@@ -1,5 +1,6 @@
 //! One module for each noun of the command line.
 
+pub mod alert;
 pub mod api;
 pub mod attest;
 pub mod audit;
@@ -29,5 +30,6 @@ pub mod token;
 pub mod transition;
 pub mod user;
 pub mod view;
+pub mod webhook;
 pub mod why;
 pub mod worker;

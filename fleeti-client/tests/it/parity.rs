@@ -175,6 +175,30 @@ fn administration(c: &Client) -> Vec<(&'static str, Call)> {
     ]
 }
 
+fn alerts(c: &Client) -> Vec<(&'static str, Call)> {
+    let rule = json!({"kind": "disk", "threshold": 80, "severity": "info", "enabled": true});
+    let silence = json!({"valid_s": 60, "reason": "r"});
+    let webhook = json!({"url": "https://ops.example/", "events": ["alerts.raised"]});
+    rows![c;
+        "list_alerts" => c.alerts(&of(json!({"fleet": "f"}))),
+        "get_alert" => c.alert("a"),
+        "acknowledge_alert" => c.acknowledge_alert("a", "note"),
+        "list_rules" => c.alert_rules(),
+        "set_rule" => c.set_alert_rule("disk", &of(rule)),
+        "remove_rule" => c.remove_alert_rule("disk"),
+        "list_silences" => c.silences(),
+        "add_silence" => c.add_silence(&of(silence)),
+        "remove_silence" => c.remove_silence("s"),
+        "list_webhooks" => c.webhooks(),
+        "add_webhook" => c.add_webhook(&of(webhook)),
+        "remove_webhook" => c.remove_webhook("h"),
+        "test_webhook" => c.test_webhook("h"),
+        "list_deliveries" => c.deliveries("h"),
+        "get_drift" => c.drift(&id("d")),
+        "get_history" => c.history(&id("d"), &of(json!({"from_s": 1}))),
+    ]
+}
+
 fn refusing() -> HttpPeer {
     let peer = HttpPeer::start().unwrap();
     let problem = Problem {
@@ -196,6 +220,7 @@ async fn every_operation_of_the_document_has_a_method_that_sends_its_request() {
     rows.extend(labels(&client));
     rows.extend(releases(&client));
     rows.extend(administration(&client));
+    rows.extend(alerts(&client));
     let documented = documented();
     let have: BTreeSet<&str> = rows.iter().map(|(operation, _)| *operation).collect();
     let wanted: BTreeSet<&str> = documented.keys().map(String::as_str).collect();

@@ -16,6 +16,13 @@ impl SealKey {
         Self(key.as_bytes().to_vec())
     }
 
+    /// A key for another purpose than seals.
+    pub(super) fn derived(&self, purpose: &str) -> Result<[u8; 32], Error> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).map_err(Error::internal)?;
+        mac.update(format!("fleeti key for {purpose}").as_bytes());
+        Ok(mac.finalize().into_bytes().into())
+    }
+
     /// The MAC of a value, hexadecimal. `kind` keeps the rows of one table out of another.
     fn seal(&self, kind: &str, value: &impl Serialize) -> Result<String, Error> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).map_err(Error::internal)?;

@@ -4,6 +4,7 @@ use super::attempts::Attempts;
 use super::bootstrap::BootstrapToken;
 use super::password::PasswordCost;
 use super::seal::SealKey;
+use crate::error::Error;
 use crate::places::{Origin, Places};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,5 +44,10 @@ impl AccountsState {
             cost: secrets.password_cost,
             hashing: Places::with_queue(1, 1, WAITING_MAX, STALLED),
         }
+    }
+
+    /// A key of this server for a purpose. It is not in the database.
+    pub(crate) fn derived_key(&self, purpose: &str) -> Result<[u8; 32], Error> {
+        self.key.derived(purpose)
     }
 }

@@ -113,9 +113,9 @@ pub(crate) fn react<'a>(
                 }
                 Ok(Caused::default())
             }
-            DomainEvent::DeviceRevoked { .. } | DomainEvent::ReleaseRevoked { .. } => {
-                Ok(Caused::default())
-            }
+            DomainEvent::DeviceRevoked { .. }
+            | DomainEvent::ReleaseRevoked { .. }
+            | DomainEvent::AlertsTold { .. } => Ok(Caused::default()),
         }
     })
 }

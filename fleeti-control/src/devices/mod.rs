@@ -6,11 +6,13 @@ pub mod search;
 
 use crate::accounts::actor::{Actor, Scope};
 use crate::again;
+use crate::alerts;
 use crate::attestation::{eligibility, policy};
 use crate::context::Context;
 use crate::enrollment::renewal;
 use crate::error::Error;
 use crate::events::{After, DeviceReport, DomainEvent};
+use crate::history;
 use crate::hub::{TURNS_MAX, TURNS_S};
 use crate::releases::offers;
 use fleeti_core::foreign::Foreign;
@@ -52,6 +54,8 @@ pub enum Filter<'a> {
     Fleet(&'a FleetId),
     /// Devices whose last update failed or was rolled back, or that raise an alarm.
     InTrouble,
+    /// Devices that run another release than their desired one; of a fleet, or of all.
+    Drifting(Option<&'a FleetId>),
 }
 
 /// A device's certificate, PEM.
@@ -77,8 +81,8 @@ pub async fn page(
     limit: u32,
 ) -> Result<Vec<Device>, Error> {
     let scope = match filter {
-        Filter::Fleet(fleet) => Scope::Fleet(fleet),
-        Filter::All | Filter::InTrouble => Scope::All,
+        Filter::Fleet(fleet) | Filter::Drifting(Some(fleet)) => Scope::Fleet(fleet),
+        Filter::All | Filter::InTrouble | Filter::Drifting(None) => Scope::All,
     };
     by.authorize(Permission::View, scope)?;
     check_page(after, limit)?;
@@ -88,6 +92,9 @@ pub async fn page(
             store::devices::page(cx.db.pool(), Some(fleet), after, limit).await?
         }
         Filter::InTrouble => store::devices::in_trouble(cx.db.pool(), after, limit).await?,
+        Filter::Drifting(fleet) => {
+            store::devices::drifting(cx.db.pool(), fleet, after, limit).await?
+        }
     };
     Ok(devices.into_iter().map(|d| Device { online: cx.hub.is_online(&d.id), ..d }).collect())
 }
@@ -195,19 +202,7 @@ async fn store_message(
         },
         Up::Telemetry => {
             let telemetry: Telemetry = strict::from_slice(payload).map_err(invalid)?;
-            let mut tx = cx.db.write().await?;
-            let now = cx.now_s();
-            // The end of a hold or of a penalty is noticed here: time alone is no event.
-            let after = if store::devices::telemetry(&mut tx, device, &telemetry, now).await? {
-                store::known::end_due(&mut tx, device, now).await?;
-                policy::look_again(cx, &mut tx, device).await?
-            } else {
-                After::default()
-            };
-            tx.commit().await?;
-            cx.publish(Event::Device { id: device.clone() });
-            cx.dispatch(after);
-            Ok(())
+            telemetered(cx, device, &telemetry).await
         }
         Up::Acknowledgement => {
             let answer: Acknowledgement = strict::from_slice(payload).map_err(invalid)?;
@@ -221,26 +216,50 @@ async fn store_message(
     }
 }
 
+async fn telemetered(cx: &Context, device: &DeviceId, telemetry: &Telemetry) -> Result<(), Error> {
+    let mut tx = cx.db.write().await?;
+    let now_s = cx.now_s();
+    let stored = store::devices::telemetry(&mut tx, device, telemetry, now_s).await?;
+    let Some((fleet, is_due)) = stored else { return Ok(()) };
+    // The end of a hold or of a penalty is noticed here: time alone is no event.
+    let after = if is_due {
+        store::known::end_due(&mut tx, device, now_s).await?;
+        policy::look_again(cx, &mut tx, device).await?
+    } else {
+        After::default()
+    };
+    history::telemetry(cx, &mut tx, device, telemetry).await?;
+    let has_changed = alerts::telemetry(cx, &mut tx, (&fleet, device), telemetry).await?;
+    tx.commit().await?;
+    cx.publish(Event::Device { id: device.clone() });
+    cx.dispatch(after);
+    if has_changed {
+        cx.publish(Event::Alerts);
+    }
+    Ok(())
+}
+
 async fn reported(cx: &Context, device: &DeviceId, report: &Report) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
-    let (fleet, generation) =
-        match store::devices::report(&mut tx, device, report, cx.now_s()).await? {
-            store::devices::Taken::New(fleet, generation) => (fleet, generation),
-            store::devices::Taken::Again => return Ok(()),
-            store::devices::Taken::Jumped(last) => {
-                drop(tx);
-                let text = format!(
-                    "report number {} is too far ahead: the last one was {last}",
-                    report.sequence
-                );
-                return refuse_report(cx, device, Error::new(Code::Invalid, text)).await;
-            }
-        };
+    let taken = match store::devices::report(&mut tx, device, report, cx.now_s()).await? {
+        store::devices::Taken::New(taken) => taken,
+        store::devices::Taken::Again => return Ok(()),
+        store::devices::Taken::Jumped(last) => {
+            drop(tx);
+            let text = format!(
+                "report number {} is too far ahead: the last one was {last}",
+                report.sequence
+            );
+            return refuse_report(cx, device, Error::new(Code::Invalid, text)).await;
+        }
+    };
     let event = DomainEvent::DeviceReported(DeviceReport {
-        fleet,
+        fleet: taken.fleet,
         device: device.clone(),
         report: Box::new(report.clone()),
-        received_offer: report.generation >= generation,
+        received_offer: report.generation >= taken.generation,
+        drift_since_s: taken.drift_since_s,
+        alarm: taken.alarm,
     });
     let after = cx.emit(&mut tx, cx.now_s(), event).await?;
     tx.commit().await?;

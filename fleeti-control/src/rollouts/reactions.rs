@@ -35,7 +35,9 @@ pub(crate) fn react<'a>(
                 device_revoked(cx, tx, fleet, device).await
             }
             DomainEvent::ReleaseRevoked { release } => release_revoked(cx, tx, release).await,
-            DomainEvent::RolloutFinished { .. } => Ok(Caused::default()),
+            DomainEvent::RolloutFinished { .. } | DomainEvent::AlertsTold { .. } => {
+                Ok(Caused::default())
+            }
         }
     })
 }
@@ -55,7 +57,7 @@ async fn device_revoked(
 }
 
 async fn reported(cx: &Context, tx: &mut Tx<'_>, sent: &DeviceReport) -> Result<Caused, Error> {
-    let DeviceReport { fleet, device, report, received_offer } = sent;
+    let DeviceReport { fleet, device, report, received_offer, .. } = sent;
     let found = store::rollouts::active_with(tx, fleet, device).await?;
     let Some((rollout, row)) = found.filter(|(_, row)| !row.phase.is_finished()) else {
         return Ok(Caused::default());

@@ -449,4 +449,6 @@ pub enum Event {
         /// Name of the release.
         name: ReleaseName,
     },
+    /// Alerts, their rules or silences changed.
+    Alerts,
 }

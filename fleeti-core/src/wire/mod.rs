@@ -3,15 +3,17 @@
 //! [`mqtt`] has the table of topics and their payloads, [`packet`] reads and writes MQTT packets,
 //! [`device`] has the messages between device and server, [`enrollment`] how a device gets its
 //! identity, [`accounts`] people, their roles and tokens, [`boot`] what it has booted and may boot, [`api`] the HTTP API for operators and
-//! automation, [`alarm`] alarms of devices, [`rollout`] rollouts, [`trust`] the trust bundle and
+//! automation, [`alarm`] alarms of devices, [`alerts`] alerts and their rules, [`rollout`] rollouts, [`trust`] the trust bundle and
 //! approvals, [`attestation`] evidence and attestation results, [`readmission`] devices with
-//! expired certificates, [`vault`] secrets and recovery keys, [`worker`] build workers, [`profile`]
+//! expired certificates, [`vault`] secrets and recovery keys, [`history`] drift and history of
+//! devices, [`webhook`] webhooks, [`worker`] build workers, [`profile`]
 //! documents of profiles, [`suite`] searches in the packages of a suite, [`package`] devices that
 //! have a package, and [`problem`] errors
 //! (RFC 9457). [`doctor`] is the examination of a server.
 
 pub mod accounts;
 pub mod alarm;
+pub mod alerts;
 pub mod api;
 pub mod attestation;
 pub mod audit;
@@ -19,6 +21,7 @@ pub mod boot;
 pub mod device;
 pub mod doctor;
 pub mod enrollment;
+pub mod history;
 pub mod labels;
 pub mod mqtt;
 pub mod package;
@@ -31,6 +34,7 @@ pub mod suite;
 pub mod trust;
 pub mod updates;
 pub mod vault;
+pub mod webhook;
 pub mod worker;
 
 use std::time::Duration;

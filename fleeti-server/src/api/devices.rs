@@ -6,11 +6,13 @@ use crate::http::extract::Json;
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, get, post, put};
 use fleeti_control::context::Context;
+use fleeti_control::devices::Filter;
 use fleeti_control::devices::search::{self, Wanted};
 use fleeti_control::trust::revocation;
-use fleeti_control::{boot, channels, devices};
+use fleeti_control::{boot, channels, devices, drift, history};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{ChangeBoot, Device, Fleet, Forgive, Revoke};
+use fleeti_core::wire::history::{Drift, History, HistoryQuery};
 use fleeti_core::wire::updates::{Channel, PinFleet, UpdateOrder, Why};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -36,14 +38,20 @@ pub struct Page {
     #[serde(default)]
     #[param(max_length = 1000)]
     filter: String,
+    /// Return only devices that run another release than their desired one.
+    #[serde(default)]
+    drift: bool,
 }
 
 /// List devices, ordered by id, one page at a time.
 #[utoipa::path(tag = "devices", params(Page), responses((status = 200, description = "One page of devices", body = Vec<Device>)))]
 #[get("/devices")]
 pub async fn list_devices(cx: Data<Context>, by: By, page: Query<Page>) -> Result<impl Responder> {
-    let Page { after, limit, fleet, filter } = &*page;
+    let Page { after, limit, fleet, filter, drift } = &*page;
     let (fleet, limit) = (fleet.as_ref(), limit.unwrap_or(100));
+    if *drift {
+        return Ok(Json(devices::page(&cx, &by, Filter::Drifting(fleet), after, limit).await?));
+    }
     Ok(Json(search::list(&cx, &by, Wanted { fleet, filter, after, limit }).await?))
 }
 
@@ -52,6 +60,24 @@ pub async fn list_devices(cx: Data<Context>, by: By, page: Query<Page>) -> Resul
 #[get("/devices/{device}")]
 pub async fn get_device(cx: Data<Context>, device: Path<DeviceId>) -> Result<impl Responder> {
     Ok(Json(devices::get(&cx, device.as_str()).await?))
+}
+
+/// Get how a device differs from what is desired of it.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The differences", body = Drift)))]
+#[get("/devices/{device}/drift")]
+pub async fn get_drift(cx: Data<Context>, device: Path<DeviceId>) -> Result<impl Responder> {
+    Ok(Json(drift::of(&cx, &device).await?))
+}
+
+/// Get what a device was in a span of time, and its metrics.
+#[utoipa::path(tag = "devices", params(HistoryQuery), responses((status = 200, description = "The history", body = History)))]
+#[get("/devices/{device}/history")]
+pub async fn get_history(
+    cx: Data<Context>,
+    device: Path<DeviceId>,
+    query: Query<HistoryQuery>,
+) -> Result<impl Responder> {
+    Ok(Json(history::get(&cx, &device, &query).await?))
 }
 
 /// Get the certificate of a device, PEM.

@@ -7,6 +7,7 @@
 //! [`open`] has the paths that need no token, [`workers`] those of build workers.
 
 mod accounts;
+mod alerts;
 mod attestation;
 mod audit;
 mod builds;
@@ -25,6 +26,7 @@ mod releases;
 mod rollouts;
 mod secrets;
 mod trust;
+mod webhooks;
 pub mod workers;
 
 use crate::access::Needed;
@@ -64,6 +66,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .configure(attestation_routes)
                 .configure(administration_routes)
                 .configure(account_routes)
+                .configure(alert_routes)
                 .default_service(web::to(nothing_here))
                 .wrap(from_fn(authenticate))
                 .wrap(from_fn(head_as_get)),
@@ -76,6 +79,8 @@ fn device_routes(config: &mut ServiceConfig) {
         .service(devices::list_devices)
         .service(devices::get_device)
         .service(devices::get_certificate)
+        .service(devices::get_drift)
+        .service(devices::get_history)
         .service(devices::revoke_device)
         .service(devices::release_hold)
         .service(devices::forgive_device)
@@ -214,6 +219,25 @@ fn account_routes(config: &mut ServiceConfig) {
         .service(accounts::enable_account)
         .service(accounts::offboard_account)
         .service(accounts::create_link);
+}
+
+/// Alerts, their rules, silences, and webhooks.
+fn alert_routes(config: &mut ServiceConfig) {
+    config
+        .service(alerts::list_alerts)
+        .service(alerts::get_alert)
+        .service(alerts::acknowledge_alert)
+        .service(alerts::list_rules)
+        .service(alerts::set_rule)
+        .service(alerts::remove_rule)
+        .service(alerts::list_silences)
+        .service(alerts::add_silence)
+        .service(alerts::remove_silence)
+        .service(webhooks::list_webhooks)
+        .service(webhooks::add_webhook)
+        .service(webhooks::remove_webhook)
+        .service(webhooks::test_webhook)
+        .service(webhooks::list_deliveries);
 }
 
 async fn nothing_here(request: HttpRequest) -> Result<HttpResponse> {

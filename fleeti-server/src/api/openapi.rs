@@ -41,6 +41,16 @@ pub fn text() -> &'static str {
 const REFUSED: &[(&str, &[u16])] = &[
     ("abort_rollout", &[404, 409]),
     ("accept_firmware", &[404, 409]),
+    ("acknowledge_alert", &[404, 409]),
+    ("get_alert", &[404]),
+    ("set_rule", &[409]),
+    ("remove_rule", &[404]),
+    ("add_silence", &[404, 409]),
+    ("remove_silence", &[404]),
+    ("add_webhook", &[409]),
+    ("remove_webhook", &[404]),
+    ("test_webhook", &[404]),
+    ("list_deliveries", &[404]),
     ("add_manufacturers", &[409]),
     ("add_account", &[409]),
     ("add_worker", &[409]),
@@ -67,6 +77,8 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("get_command", &[404]),
     ("get_device", &[404]),
     ("get_file", &[404]),
+    ("get_drift", &[404]),
+    ("get_history", &[404]),
     ("get_ear", &[404]),
     ("get_proof", &[404]),
     ("get_record", &[404, 409]),
@@ -245,7 +257,11 @@ fn refusals(
     }
     // Ids that the server generated have no format to violate: an unknown one is 404, never 422.
     let is_free = |name: &str| {
-        ["build", "command", "rollout", "issuer", "id", "session", "token"].contains(&name)
+        [
+            "build", "command", "rollout", "issuer", "id", "session", "token", "alert", "rule",
+            "silence",
+        ]
+        .contains(&name)
     };
     if parameters.iter().any(|p| matches!(p, RefOr::T(p) if !is_free(&p.name))) {
         statuses.push(422);

@@ -7,6 +7,7 @@ use super::window::{IN_FLIGHT_MAX, Window};
 use crate::gateway::state::Gateway;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
+use fleeti_control::alerts;
 use fleeti_control::channels;
 use fleeti_control::devices::{self, Admitted};
 use fleeti_control::hub::Registration;
@@ -72,6 +73,7 @@ pub async fn run(
         gateway.conducts.punish(&device, pause, Instant::now());
     }
     devices::taken_over(&gateway.control, &device, registration.turns).await?;
+    alerts::connected(&gateway.control, &device).await?;
     if let Err(e) = channels::on_reconnect(&gateway.control, &device).await {
         connection.end(Some(write::refused(Reason::ServerUnavailable))).await;
         return Err(e.into());

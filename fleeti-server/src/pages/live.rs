@@ -17,7 +17,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 const GATHER: Duration = Duration::from_millis(200);
 
 /// All names, for a page that may have missed events.
-const ALL: &[&str] = &["device", "rollout", "build", "release", "profile", "fleet"];
+const ALL: &[&str] = &["device", "rollout", "build", "release", "profile", "fleet", "alerts"];
 
 fn name(event: &Event) -> Option<&'static str> {
     match event {
@@ -27,6 +27,7 @@ fn name(event: &Event) -> Option<&'static str> {
         Event::Release { .. } => Some("release"),
         Event::Profile { .. } => Some("profile"),
         Event::Fleet { .. } => Some("fleet"),
+        Event::Alerts => Some("alerts"),
         // The log has a stream of its own.
         Event::BuildLog { .. } => None,
     }

@@ -7,6 +7,7 @@
 //! `fleeti_control` and maps; `view.rs` has what a template shows, ready for display.
 
 mod accounts;
+mod alerts;
 pub mod assets;
 mod audit;
 mod builds;
@@ -37,6 +38,7 @@ pub const NAVIGATION: &[(&str, &str)] = &[
     ("/builds", "Builds"),
     ("/releases", "Releases"),
     ("/rollouts", "Rollouts"),
+    ("/alerts", "Alerts"),
     ("/trust", "Trust"),
     ("/audit", "Audit"),
     ("/users", "Users"),
@@ -100,6 +102,18 @@ fn label_routes(config: &mut ServiceConfig) {
         .route("/devices/{device}/about", web::post().to(devices::describe))
         .route("/devices/{device}/labels", web::post().to(devices::label))
         .route("/devices/{device}/replace", web::post().to(devices::replace));
+}
+
+/// Alerts, their rules and silences.
+fn alert_routes(config: &mut ServiceConfig) {
+    config
+        .route("/alerts", web::get().to(alerts::list))
+        .route("/alerts/silences", web::post().to(alerts::add_silence))
+        .route("/alerts/silences/{silence}/remove", web::post().to(alerts::remove_silence))
+        .route("/alerts/rules/{rule}", web::post().to(alerts::set_rule))
+        .route("/alerts/rules/{rule}/reset", web::post().to(alerts::reset_rule))
+        .route("/alerts/{alert}", web::get().to(alerts::show))
+        .route("/alerts/{alert}/acknowledge", web::post().to(alerts::acknowledge));
 }
 
 /// The one list of pages. What each needs is in [`crate::access`].
@@ -170,6 +184,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/trust", web::get().to(trust::show))
                 .route("/audit", web::get().to(audit::list))
                 .configure(account_routes)
+                .configure(alert_routes)
                 .default_service(web::to(page::nothing_here)),
         );
 }

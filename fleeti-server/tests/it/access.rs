@@ -91,7 +91,8 @@ impl Walk {
             })
             .collect::<Vec<_>>()
             .join("/");
-        let query = if path.ends_with("/devices") { "?fleet=demo" } else { "" };
+        let is_list = path.ends_with("/devices") || path.ends_with("/alerts");
+        let query = if is_list { "?fleet=demo" } else { "" };
         let url = format!("http://{}{path}{query}", self.world.server.addresses.api);
         let method: Method = rule.method.parse().unwrap();
         let request = self.http.request(method, url).header("sec-fetch-site", "same-origin");

@@ -10,8 +10,10 @@ use crate::trust::until;
 use crate::world::{TestDevice, World, write_keys};
 use base64::Engine;
 use fleeti_control::attestation::tpm::reappraise_manufacturers;
+use fleeti_core::alert::Kind;
 use fleeti_core::attestation::{Level, Tier};
 use fleeti_core::canonical::sha256_hex;
+use fleeti_core::wire::alerts::AlertQuery;
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::attestation::{Challenge, Evidence, Secret, TpmProof};
 use fleeti_core::wire::problem::Code;
@@ -252,6 +254,10 @@ async fn evidence_is_the_answer_of_one_device_to_one_question_in_one_session() {
     );
     assert_eq!(wrong(&world, &b).await, ["quote-signature"]);
     assert_eq!(level(&world, &b).await, Level::SelfReported);
+    let alerts = world.client.alerts(&AlertQuery::default()).await.unwrap();
+    let fell = alerts.iter().find(|alert| alert.kind == Kind::TrustDrop).unwrap();
+    assert_eq!(fell.device.as_ref(), Some(&b.id));
+    assert!(fell.detail.ends_with("to L0"), "{fell:?}");
 
     // The answer to a challenge of a session that has ended is refused.
     drop(of_a);

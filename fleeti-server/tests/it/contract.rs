@@ -80,6 +80,8 @@ fn rows() -> Vec<Row> {
         ("list_devices", &[], None, 200),
         ("get_device", &[], None, 200),
         ("get_certificate", &[], None, 200),
+        ("get_drift", &[], None, 200),
+        ("get_history", &[], None, 200),
         ("list_fleets", &[], None, 200),
         ("find_package", &[], None, 200),
         ("create_enrollment", &[], Some(json!({"valid_s": 60})), 201),
@@ -212,6 +214,8 @@ fn rows() -> Vec<Row> {
     let before = rows.iter().position(|row| row.0 == "revoke_device").unwrap();
     rows.splice(before..before, crate::labels::rows());
     rows.extend(crate::accounts::rows());
+    rows.extend(crate::alerts::rows());
+    rows.extend(crate::webhooks::rows());
     rows
 }
 
@@ -241,6 +245,7 @@ impl Office {
             .unwrap();
         assert!(kept.status().is_success());
         publish_release(&world, "kiosk@1").await;
+        crate::alerts::plant(&world).await;
         let trust = world.client.trust().await.unwrap();
         let issuer = trust.intermediates.iter().find(|i| i.purpose == "device").unwrap();
         let key_id = fleeti_pki::bundle::names(&world.server.control.pki.device_ca).unwrap().1;
@@ -266,6 +271,9 @@ impl Office {
             ("view", "mine".into()),
             ("id", "00000000".into()),
             ("account", "alice".into()),
+            ("alert", "alert-a".into()),
+            ("rule", "lab-disk".into()),
+            ("silence", "silence-a".into()),
             ("session", crate::accounts::session_id(&world).await),
             ("path", "manifest.json".into()),
             ("issuer", key_id),
@@ -374,9 +382,11 @@ impl Office {
             ("create_command", "command"),
             ("start_rollout", "rollout"),
             ("create_token", "token"),
+            ("add_webhook", "webhook"),
         ] {
             if of == *id && *status == 201 {
-                let made = if answer["about"].is_object() { &answer["about"] } else { &answer };
+                let inner = ["about", "webhook"].map(|part| &answer[part]);
+                let made = inner.into_iter().find(|made| made.is_object()).unwrap_or(&answer);
                 self.values.insert(name, made["id"].as_str().unwrap().to_owned());
             }
         }
@@ -432,6 +442,10 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
                 ("account", "nobody"),
                 ("session", "nothing"),
                 ("token", "nothing"),
+                ("alert", "nothing"),
+                ("rule", "nothing"),
+                ("silence", "nothing"),
+                ("webhook", "nothing"),
             ];
             let mut values = office.values.clone();
             values.extend(unknown.map(|(name, value)| (name, value.to_owned())));

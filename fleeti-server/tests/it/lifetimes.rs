@@ -10,6 +10,7 @@ use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::enrollment::RenewResponse;
 use fleeti_core::wire::problem::Problem;
 use fleeti_pki::signer::{Algorithm, SoftKey};
+use fleeti_server::config::Config;
 use fleeti_store::sql;
 use rumqttc::v5::mqttbytes::v5::{ConnectReturnCode, DisconnectReasonCode};
 use std::cell::Cell;
@@ -21,10 +22,16 @@ const DAY_S: u64 = 86_400;
 
 /// A server whose clock can be moved.
 pub async fn world() -> (World, Arc<AtomicU64>) {
+    world_with(|_| {}).await
+}
+
+/// As [`world`], with other settings.
+pub async fn world_with(change: impl FnOnce(&mut Config)) -> (World, Arc<AtomicU64>) {
     let ahead = Arc::new(AtomicU64::new(0));
     let moved = Arc::clone(&ahead);
     let world = World::with(|config| {
-        config.clock = Clock::of(move || now_s() + moved.load(Ordering::SeqCst))
+        config.clock = Clock::of(move || now_s() + moved.load(Ordering::SeqCst));
+        change(config);
     })
     .await;
     (world, ahead)

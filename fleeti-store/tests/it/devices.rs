@@ -122,7 +122,7 @@ pub mod test {
         let mut first = report(5, "kiosk@1");
         first.progress = Some(Progress { done: 1, total: 2 });
         let taken = devices::report(&mut tx, &device, &first, 100).await.unwrap();
-        assert!(matches!(taken, Taken::New(fleet, 0) if fleet.as_str() == "bench"));
+        assert!(matches!(taken, Taken::New(t) if t.fleet.as_str() == "bench" && t.generation == 0));
         let again = devices::report(&mut tx, &device, &first, 100).await.unwrap();
         assert!(matches!(again, Taken::Again));
         let far = report(6 + SEQUENCE_JUMP_MAX, "kiosk@1");

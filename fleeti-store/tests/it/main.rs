@@ -1,6 +1,7 @@
 //! Every test runs on SQLite and on PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod alerts;
 mod builds;
 mod channels;
 mod databases;

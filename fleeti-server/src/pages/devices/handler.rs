@@ -120,7 +120,8 @@ pub async fn show(
     id: Path<DeviceId>,
 ) -> Result<HttpResponse> {
     let details = details::device(&cx, &id).await?;
-    show!(request, DevicePage::of(Page::new("/devices", &request, &["device"]), details))
+    let page = Page::new("/devices", &request, &["device", "alerts"]);
+    show!(request, DevicePage::of(page, details))
 }
 
 pub async fn revoke(

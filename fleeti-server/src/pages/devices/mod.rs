@@ -4,8 +4,10 @@
 //! [`attestation`] (the attestation card) · [`why`] (the gates of its update).
 
 pub mod attestation;
+mod chart;
 mod form;
 mod handler;
+mod past;
 pub mod view;
 pub mod why;
 

@@ -2,7 +2,10 @@
 //! values are HTML: text of the device is escaped here.
 
 use super::attestation::AttestationCard;
+use super::chart::Chart;
+use super::past::{DriftRow, StateRow};
 use super::why::WhyCard;
+use crate::pages::alerts::AlertLine;
 use crate::pages::display::{Badge, Fact, day, escaped, instant, query_value, reason, time};
 use crate::pages::page::{Notice, Page};
 use askama::Template;
@@ -210,12 +213,25 @@ pub struct DevicePage {
     labels: Vec<(String, String)>,
     label_keys: Vec<String>,
     replaced_by: Option<String>,
+    alerts: Vec<AlertLine>,
+    drift: Vec<DriftRow>,
+    chart: Option<Chart>,
+    states: Vec<StateRow>,
 }
 
 impl DevicePage {
     pub fn of(page: Page, details: DeviceDetails) -> Self {
-        let DeviceDetails { device, why, attestation, recovery_key, has_lost_its_seal, label_keys } =
-            details;
+        let DeviceDetails {
+            device,
+            why,
+            attestation,
+            recovery_key,
+            has_lost_its_seal,
+            label_keys,
+            alerts,
+            drift,
+            history,
+        } = details;
         let trouble = trouble(&device).or_else(|| has_lost_its_seal.then(unsealed));
         Self {
             page,
@@ -239,6 +255,10 @@ impl DevicePage {
                 .collect(),
             label_keys: label_keys.into_iter().map(|info| info.key.to_string()).collect(),
             replaced_by: device.replaced_by.map(|id| id.to_string()),
+            alerts: alerts.iter().map(AlertLine::from).collect(),
+            drift: drift.differences.iter().map(DriftRow::from).collect(),
+            chart: Chart::of(&history.metrics),
+            states: history.states.iter().map(StateRow::from).collect(),
         }
     }
 }

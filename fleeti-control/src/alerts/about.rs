@@ -1,0 +1,42 @@
+//! What an alert is about, and what operators write about it.
+
+use crate::accounts::actor::Scope;
+use crate::error::Error;
+use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::wire::alerts::{Alert, NOTE_MAX};
+use fleeti_core::wire::problem::Code;
+
+/// What an alert is about: a device of a fleet, or the server.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct About<'a>(Option<(&'a FleetId, &'a DeviceId)>);
+
+impl<'a> About<'a> {
+    pub(super) const SERVER: Self = Self(None);
+
+    pub(super) fn device_of(fleet: &'a FleetId, device: &'a DeviceId) -> Self {
+        Self(Some((fleet, device)))
+    }
+    pub(super) fn pair(self) -> Option<(&'a FleetId, &'a DeviceId)> {
+        self.0
+    }
+    pub(super) fn fleet(self) -> Option<&'a FleetId> {
+        self.0.map(|(fleet, _)| fleet)
+    }
+    pub(super) fn device(self) -> Option<&'a DeviceId> {
+        self.0.map(|(_, device)| device)
+    }
+}
+
+/// The fleet of an alert as a scope of permissions. An alert about the server concerns all fleets.
+pub(super) fn scope(alert: &Alert) -> Scope<'_> {
+    alert.fleet.as_ref().map_or(Scope::All, Scope::Fleet)
+}
+
+/// Checks a note or a reason of an operator.
+pub(super) fn check_text(name: &str, text: &str) -> Result<(), Error> {
+    if text.len() > NOTE_MAX || text.chars().any(char::is_control) {
+        let text = format!("{name}: must be one line of at most {NOTE_MAX} bytes");
+        return Err(Error::new(Code::Invalid, text));
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! Rules: the shipped ones, and what an operator changes and adds.
+
+use super::watch;
+use crate::accounts::actor::Actor;
+use crate::context::Context;
+use crate::error::Error;
+use fleeti_core::alert::{RULES_MAX, Rule};
+use fleeti_core::wire::alerts::RuleStatus;
+use fleeti_core::wire::api::Event;
+use fleeti_core::wire::problem::Code;
+use fleeti_store as store;
+
+fn status(rule: Rule) -> RuleStatus {
+    let is_shipped = Rule::shipped().contains(&rule);
+    RuleStatus { unit: rule.kind.unit().to_owned(), is_shipped, rule }
+}
+
+/// The rules that count now.
+#[must_use]
+pub fn rules(cx: &Context) -> Vec<RuleStatus> {
+    cx.alerts.rules().iter().cloned().map(status).collect()
+}
+
+/// Changes a shipped rule, or adds or changes another one. Devices are judged by it from then on;
+/// their time is looked at again in chunks.
+///
+/// # Errors
+/// [`Code::Invalid`]; [`Code::Conflict`] for too many rules, or a rule of another kind.
+pub async fn set_rule(cx: &Context, by: &Actor, rule: Rule) -> Result<RuleStatus, Error> {
+    rule.check().map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
+    let mut tx = cx.db.write().await?;
+    let stored = store::alert_rules::rules(&mut tx).await?;
+    match stored.iter().find(|other| other.id == rule.id) {
+        Some(other) if other.kind != rule.kind => {
+            let text = format!("kind: the rule {} watches {}", rule.id, other.kind);
+            return Err(Error::new(Code::Conflict, text).hint("add a rule with another id"));
+        }
+        None if stored.len() >= RULES_MAX => {
+            let text = format!("there are already {RULES_MAX} changed and added rules");
+            return Err(Error::new(Code::Conflict, text).hint("remove one that is not needed"));
+        }
+        Some(_) | None => {}
+    }
+    store::alert_rules::put(&mut tx, &rule).await?;
+    store::alert_rules::begin_sweep(&mut tx).await?;
+    let enabled = if rule.enabled { "enabled" } else { "disabled" };
+    let what = format!("{} {} {} {enabled}", rule.id, rule.threshold, rule.severity);
+    cx.audit(&mut tx, by.act("alert-rule.set", what)).await?;
+    tx.commit().await?;
+    changed(cx).await?;
+    Ok(status(rule))
+}
+
+/// Removes an added rule, or the change of a shipped one.
+///
+/// # Errors
+/// [`Code::NotFound`] for a rule that is as it was shipped.
+pub async fn remove_rule(cx: &Context, by: &Actor, id: &str) -> Result<(), Error> {
+    let mut tx = cx.db.write().await?;
+    if !store::alert_rules::remove(&mut tx, id).await? {
+        return Err(Error::not_found("changed or added rule", id));
+    }
+    store::alert_rules::begin_sweep(&mut tx).await?;
+    cx.audit(&mut tx, by.act("alert-rule.remove", id)).await?;
+    tx.commit().await?;
+    changed(cx).await
+}
+
+async fn changed(cx: &Context) -> Result<(), Error> {
+    cx.alerts.reload(&cx.db).await?;
+    watch::wake(cx);
+    cx.publish(Event::Alerts);
+    Ok(())
+}

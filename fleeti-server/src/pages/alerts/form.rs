@@ -1,0 +1,86 @@
+//! Reads the forms of alerts: an empty field stands for a missing value.
+
+use crate::error::AppError;
+use fleeti_core::alert::{Kind, Severity};
+use fleeti_core::wire::alerts::{CreateSilence, SetRule};
+use fleeti_core::wire::problem::Code;
+use serde::Deserialize;
+use std::fmt::Display;
+use std::str::FromStr;
+
+fn invalid(e: impl Display) -> AppError {
+    AppError::new(Code::Invalid, e.to_string())
+}
+
+fn some<T: FromStr>(text: &str) -> Result<Option<T>, AppError>
+where
+    T::Err: Display,
+{
+    let text = text.trim();
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(invalid) }
+}
+
+/// A note of an operator.
+#[derive(Deserialize)]
+pub struct NoteForm {
+    #[serde(default)]
+    pub note: String,
+}
+
+/// A rule.
+#[derive(Deserialize)]
+pub struct RuleForm {
+    kind: Kind,
+    threshold: u64,
+    severity: Severity,
+    /// Names with commas between them.
+    #[serde(default)]
+    fleets: String,
+    /// A checkbox.
+    enabled: Option<String>,
+}
+
+impl TryFrom<RuleForm> for SetRule {
+    type Error = AppError;
+    fn try_from(form: RuleForm) -> Result<Self, AppError> {
+        let names = form.fleets.split([',', ' ']).filter(|name| !name.is_empty());
+        let fleets = names.map(|name| name.parse().map_err(invalid)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            kind: form.kind,
+            threshold: form.threshold,
+            severity: form.severity,
+            fleets,
+            enabled: form.enabled.is_some(),
+        })
+    }
+}
+
+/// A silence.
+#[derive(Deserialize)]
+pub struct SilenceForm {
+    #[serde(default)]
+    rule: String,
+    #[serde(default)]
+    fleet: String,
+    #[serde(default)]
+    device: String,
+    /// Hours until it begins.
+    #[serde(default)]
+    after_hours: u64,
+    hours: u64,
+    reason: String,
+}
+
+impl SilenceForm {
+    pub fn request(self, now_s: u64) -> Result<CreateSilence, AppError> {
+        let from_s = now_s.saturating_add(self.after_hours.saturating_mul(3600));
+        Ok(CreateSilence {
+            rule: some(&self.rule)?,
+            fleet: some(&self.fleet)?,
+            device: some(&self.device)?,
+            from_s: Some(from_s),
+            valid_s: self.hours.saturating_mul(3600),
+            reason: self.reason,
+        })
+    }
+}

@@ -1,0 +1,83 @@
+//! Requests to the pages of alerts.
+
+use super::form::{NoteForm, RuleForm, SilenceForm};
+use super::view::{AlertPage, AlertsPage, ROWS};
+use crate::access::By;
+use crate::pages::page::{Page, Result, see, show};
+use actix_web::web::{Data, Form, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use fleeti_control::alerts;
+use fleeti_control::context::Context;
+use fleeti_core::id::FleetId;
+use fleeti_core::wire::alerts::{AlertQuery, SetRule};
+use serde::Deserialize;
+
+/// The query of the list of alerts.
+#[derive(Deserialize)]
+pub struct ListQuery {
+    fleet: Option<FleetId>,
+    all: Option<String>,
+    after: Option<String>,
+}
+
+pub async fn list(
+    cx: Data<Context>,
+    by: By,
+    request: HttpRequest,
+    query: Query<ListQuery>,
+) -> Result<HttpResponse> {
+    let ListQuery { fleet, all, after } = query.into_inner();
+    let query = AlertQuery { all: all.is_some(), fleet, after, limit: Some(ROWS) };
+    let found = alerts::overview(&cx, &by, &query).await?;
+    show!(request, AlertsPage::of(Page::new("/alerts", &request, &["alerts"]), &query, &found))
+}
+
+pub async fn show(
+    cx: Data<Context>,
+    by: By,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse> {
+    let details = alerts::get(&cx, &by, &id).await?;
+    show!(request, AlertPage::of(Page::new("/alerts", &request, &["alerts"]), &details))
+}
+
+pub async fn acknowledge(
+    cx: Data<Context>,
+    by: By,
+    id: Path<String>,
+    form: Form<NoteForm>,
+) -> Result<HttpResponse> {
+    alerts::acknowledge(&cx, &by, &id, &form.note).await?;
+    Ok(see(&format!("/alerts/{id}")))
+}
+
+pub async fn set_rule(
+    cx: Data<Context>,
+    by: By,
+    id: Path<String>,
+    form: Form<RuleForm>,
+) -> Result<HttpResponse> {
+    alerts::set_rule(&cx, &by, SetRule::try_from(form.into_inner())?.rule(&id)).await?;
+    Ok(see("/alerts"))
+}
+
+pub async fn reset_rule(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
+    alerts::remove_rule(&cx, &by, &id).await?;
+    Ok(see("/alerts"))
+}
+
+pub async fn add_silence(
+    cx: Data<Context>,
+    by: By,
+    form: Form<SilenceForm>,
+) -> Result<HttpResponse> {
+    let request = form.into_inner().request(cx.now_s())?;
+    alerts::add_silence(&cx, &by, &request).await?;
+    Ok(see("/alerts"))
+}
+
+pub async fn remove_silence(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
+    alerts::remove_silence(&cx, &by, &id).await?;
+    Ok(see("/alerts"))
+}
