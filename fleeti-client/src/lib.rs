@@ -49,12 +49,11 @@ pub use worker::{Piece, WholeIndex, WorkerClient};
 use danger::PlainHttp;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
-use fleeti_core::rollout::forecast::Forecast;
 use fleeti_core::wire::api::{
-    Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, CreateRollout,
-    Device, Enrollment, Fleet, Forgive, ImportBundle, NextWave, Pair, Paired, Provision,
-    Provisioned, Release, RequestSignature, RevocationReason, Revoke, Rollout, RolloutQuery,
-    RolloutSummary, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer, TrustStatus,
+    Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, Device,
+    Enrollment, Fleet, Forgive, ImportBundle, Pair, Paired, Provision, Provisioned, Release,
+    RequestSignature, RevocationReason, Revoke, SignatureStatus, SignedBootProof, SignedBy,
+    SwitchIssuer, TrustStatus,
 };
 use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_core::wire::doctor::Diagnosis;

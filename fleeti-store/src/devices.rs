@@ -6,8 +6,7 @@ use crate::{Connection, Pool, StoreError, Tx, device_keys, from_seconds, labels,
 use fleeti_core::filter;
 use fleeti_core::id::{DeviceId, FleetId, Line};
 use fleeti_core::wire::api::{Device, Fleet, RevocationReason};
-use fleeti_core::wire::boot::{BootSecret, BootSummary};
-use fleeti_core::wire::device::{EPOCH_MAX, Report, SEQUENCE_JUMP_MAX, Telemetry};
+use fleeti_core::wire::boot::BootSummary;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 #[derive(sqlx::FromRow)]

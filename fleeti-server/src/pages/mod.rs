@@ -116,6 +116,20 @@ fn alert_routes(config: &mut ServiceConfig) {
         .route("/alerts/{alert}/acknowledge", web::post().to(alerts::acknowledge));
 }
 
+/// Rollouts.
+fn rollout_routes(config: &mut ServiceConfig) {
+    config
+        .route("/rollouts", web::get().to(rollouts::list))
+        .route("/rollouts", web::post().to(rollouts::start))
+        .route("/rollouts/plan", web::get().to(rollouts::plan))
+        .route("/rollouts/{rollout}", web::get().to(rollouts::show))
+        .route("/rollouts/{rollout}/pause", web::post().to(rollouts::pause))
+        .route("/rollouts/{rollout}/resume", web::post().to(rollouts::resume))
+        .route("/rollouts/{rollout}/roll-back", web::post().to(rollouts::roll_back))
+        .route("/rollouts/{rollout}/next", web::post().to(rollouts::next))
+        .route("/rollouts/{rollout}/abort", web::post().to(rollouts::abort));
+}
+
 /// The one list of pages. What each needs is in [`crate::access`].
 pub fn routes(config: &mut ServiceConfig) {
     config
@@ -174,15 +188,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/releases/{release}", web::get().to(releases::show))
                 .route("/releases/{release}/files/{path:.*}", web::get().to(releases::file))
                 .route("/releases/{release}/revoke", web::post().to(releases::revoke))
-                .route("/rollouts", web::get().to(rollouts::list))
-                .route("/rollouts", web::post().to(rollouts::start))
-                .route("/rollouts/plan", web::get().to(rollouts::plan))
-                .route("/rollouts/{rollout}", web::get().to(rollouts::show))
-                .route("/rollouts/{rollout}/pause", web::post().to(rollouts::pause))
-                .route("/rollouts/{rollout}/resume", web::post().to(rollouts::resume))
-                .route("/rollouts/{rollout}/roll-back", web::post().to(rollouts::roll_back))
-                .route("/rollouts/{rollout}/next", web::post().to(rollouts::next))
-                .route("/rollouts/{rollout}/abort", web::post().to(rollouts::abort))
+                .configure(rollout_routes)
                 .route("/trust", web::get().to(trust::show))
                 .route("/audit", web::get().to(audit::list))
                 .configure(account_routes)

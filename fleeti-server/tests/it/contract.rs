@@ -4,7 +4,7 @@
 mod elsewhere;
 mod faults;
 use crate::approvals::office;
-use crate::rollout::{make_release, publish_release, release_key};
+use crate::rollout::publish_release;
 use crate::world::World;
 use elsewhere::ELSEWHERE;
 use fleeti_core::wire::problem::Problem;

@@ -116,7 +116,7 @@ async fn read(stream: &mut tokio::net::TcpStream) -> Option<Got> {
             .filter_map(|line| line.split_once(": "))
             .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
             .collect();
-        if body.len() >= headers["content-length"].parse().unwrap() {
+        if body.len() >= headers["content-length"].parse::<usize>().unwrap() {
             return Some(Got { headers, body: body.to_owned() });
         }
     }

@@ -19,7 +19,7 @@ mod test {
     use fleeti_store::devices::{self, Certified, WithCertificate};
     use fleeti_store::rollout_devices::Joining;
     use fleeti_store::rollouts::StoredRollout;
-    use fleeti_store::{Db, channels, desired, known, rollout_devices, rollouts};
+    use fleeti_store::{Db, channels, desired, known, reports, rollout_devices, rollouts};
 
     fn fleet() -> FleetId {
         "demo".parse().unwrap()

@@ -62,8 +62,9 @@ pub mod test {
         Command, CommandKind, Outcome, Progress, Report, SEQUENCE_JUMP_MAX, Telemetry,
     };
     use fleeti_core::wire::mqtt::Down;
-    use fleeti_store::devices::{self, Taken};
+    use fleeti_store::devices;
     use fleeti_store::mqtt_sessions::{self, Stored, Subscriptions};
+    use fleeti_store::reports::{self, Taken};
     use fleeti_store::{admission, commands, desired};
     use std::collections::HashMap;
 

@@ -19,7 +19,7 @@ mod test {
     use fleeti_store::dialect::SQLITE;
     use fleeti_store::packages::{self, Among, Count};
     use fleeti_store::releases::NewRelease;
-    use fleeti_store::{Db, devices, releases, sql};
+    use fleeti_store::{Db, devices, releases, reports, sql};
 
     const ALL: Among<'static> = Among { fresh_after_s: 1000, fleets: None };
 

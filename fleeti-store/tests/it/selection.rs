@@ -23,7 +23,7 @@ mod test {
     use fleeti_store::devices::{self, WithCertificate};
     use fleeti_store::labels::{self, Described, Label};
     use fleeti_store::selection::{self, Selection};
-    use fleeti_store::{Db, Tx};
+    use fleeti_store::{Db, Tx, reports};
 
     const NOW_S: u64 = 1_800_000_000;
 

@@ -32,6 +32,7 @@ impl WhyCard {
         let from = |source| match source {
             Source::Pin => "the device is pinned to it",
             Source::Rollout => "by a rollout",
+            Source::WayBack => "by a rollout that goes back",
             Source::FleetPin => "its fleet is pinned to it",
             Source::Channel => "the channel of its fleet",
         };
