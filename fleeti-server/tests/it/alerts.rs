@@ -196,7 +196,7 @@ async fn a_silence_tells_nobody_until_its_end_and_a_maintenance_window_begins_la
     look(&world).await;
     let messages = told(&world).await;
     assert_eq!(messages.len(), 1, "it still holds");
-    assert_eq!(messages[0].1.devices, [device.id.clone()]);
+    assert_eq!(messages[0].1.devices, std::slice::from_ref(&device.id));
     assert_eq!(world.client.silences().await.unwrap(), []);
 }
 
