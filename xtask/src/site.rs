@@ -115,7 +115,7 @@ fn decisions() -> Result<Vec<String>> {
         .collect::<Result<Vec<_>>>()?;
     names.retain(|name| name.ends_with(".md") && name != "README.md");
     names.sort();
-    let entry = |name: &String| {
+    let entry = |name: &String| -> Result<String> {
         let text = fs::read_to_string(folder.join(name))?;
         let title = text.lines().next().unwrap_or_default().trim_start_matches("# ");
         Ok(format!("    - [{title}](docs/decisions/{name})"))
