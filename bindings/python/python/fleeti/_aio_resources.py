@@ -112,6 +112,109 @@ class Accounts(_aio.Resource):
         await _aio.call(self._core, "DELETE", f"/api/v1/tokens/{_base.segment(token)}")
 
 
+class Alerts(_aio.Resource):
+    """Operations of the tag `alerts`."""
+
+    __slots__ = ()
+
+    async def list_rules(self) -> builtins.list[m.RuleStatus]:
+        """List the rules that count now: the shipped ones, and what operators changed and added."""
+        answer = await _aio.call(self._core, "GET", "/api/v1/alert-rules")
+        return _base.read(answer, lambda v: [m.RuleStatus._read(x) for x in _base.items(v)])
+
+    async def remove_rule(self, rule: str) -> None:
+        """Remove an added rule, or the change of a shipped one."""
+        await _aio.call(self._core, "DELETE", f"/api/v1/alert-rules/{_base.segment(rule)}")
+
+    async def set_rule(
+        self,
+        rule: str,
+        *,
+        kind: m.Kind,
+        threshold: int,
+        severity: m.Severity,
+        enabled: bool,
+        fleets: Sequence[m.FleetId] = (),
+    ) -> m.RuleStatus:
+        """Change a shipped rule, or add or change another one."""
+        answer = await _aio.call(self._core, "PUT", f"/api/v1/alert-rules/{_base.segment(rule)}", body=m.SetRule(kind=kind, threshold=threshold, severity=severity, enabled=enabled, fleets=fleets))
+        return _base.read(answer, lambda v: m.RuleStatus._read(v))
+
+    def list(
+        self,
+        *,
+        all: bool | None = None,
+        fleet: m.FleetId | None = None,
+    ) -> AsyncIterator[m.Alert]:
+        """List alerts, newest first, one page at a time. Without `all` only those that are not resolved.
+
+        all: Return also resolved alerts.
+        fleet: Return only alerts about devices of this fleet.
+        """
+
+        async def page(after: str | None) -> builtins.list[m.Alert]:
+            answer = await _aio.call(self._core, "GET", _base.target("/api/v1/alerts", {"all": all, "fleet": fleet, "after": after, "limit": 500}))
+            return _base.read(answer, lambda v: [m.Alert._read(x) for x in _base.items(v)])
+
+        return _aio.pages(page, lambda last: last.id, 500)
+
+    async def get(self, alert: str) -> m.AlertDetails:
+        """Get an alert with its history."""
+        answer = await _aio.call(self._core, "GET", f"/api/v1/alerts/{_base.segment(alert)}")
+        return _base.read(answer, lambda v: m.AlertDetails._read(v))
+
+    async def acknowledge(self, alert: str, *, note: str | None = None) -> m.AlertDetails:
+        """Acknowledge an open alert: an operator takes care of it."""
+        answer = await _aio.call(self._core, "POST", f"/api/v1/alerts/{_base.segment(alert)}/acknowledge", body=m.AcknowledgeAlert(note=note))
+        return _base.read(answer, lambda v: m.AlertDetails._read(v))
+
+    async def list_silences(self) -> builtins.list[m.Silence]:
+        """List silences and maintenance windows that have not ended."""
+        answer = await _aio.call(self._core, "GET", "/api/v1/silences")
+        return _base.read(answer, lambda v: [m.Silence._read(x) for x in _base.items(v)])
+
+    async def add_silence(
+        self,
+        *,
+        valid_s: int,
+        reason: str,
+        device: m.DeviceId | None = None,
+        fleet: m.FleetId | None = None,
+        from_s: int | None = None,
+        rule: str | None = None,
+    ) -> m.Silence:
+        """Add a silence: nobody is told of alerts that begin while it lasts."""
+        answer = await _aio.call(self._core, "POST", "/api/v1/silences", body=m.CreateSilence(valid_s=valid_s, reason=reason, device=device, fleet=fleet, from_s=from_s, rule=rule))
+        return _base.read(answer, lambda v: m.Silence._read(v))
+
+    async def remove_silence(self, silence: str) -> None:
+        """Remove a silence."""
+        await _aio.call(self._core, "DELETE", f"/api/v1/silences/{_base.segment(silence)}")
+
+    async def list_webhooks(self) -> builtins.list[m.Webhook]:
+        """List webhooks, without their secrets."""
+        answer = await _aio.call(self._core, "GET", "/api/v1/webhooks")
+        return _base.read(answer, lambda v: [m.Webhook._read(x) for x in _base.items(v)])
+
+    async def add_webhook(self, *, url: str, events: Sequence[str]) -> m.CreatedWebhook:
+        """Add a webhook, which gets events from now on. Only this response contains its secret."""
+        answer = await _aio.call(self._core, "POST", "/api/v1/webhooks", body=m.CreateWebhook(url=url, events=events))
+        return _base.read(answer, lambda v: m.CreatedWebhook._read(v))
+
+    async def remove_webhook(self, webhook: str) -> None:
+        """Remove a webhook with its deliveries."""
+        await _aio.call(self._core, "DELETE", f"/api/v1/webhooks/{_base.segment(webhook)}")
+
+    async def list_deliveries(self, webhook: str) -> builtins.list[m.Delivery]:
+        """List the newest deliveries of a webhook, newest first."""
+        answer = await _aio.call(self._core, "GET", f"/api/v1/webhooks/{_base.segment(webhook)}/deliveries")
+        return _base.read(answer, lambda v: [m.Delivery._read(x) for x in _base.items(v)])
+
+    async def test_webhook(self, webhook: str) -> None:
+        """Send the event `webhook.test` to a webhook."""
+        await _aio.call(self._core, "POST", f"/api/v1/webhooks/{_base.segment(webhook)}/test")
+
+
 class Attestation(_aio.Resource):
     """Operations of the tag `attestation`."""
 
@@ -298,14 +401,35 @@ class Devices(_aio.Resource):
 
     __slots__ = ()
 
-    def list(self, *, fleet: m.FleetId | None = None) -> AsyncIterator[m.Device]:
+    async def change(
+        self,
+        *,
+        filter: str,
+        change: m.DeviceChange,
+        confirm: str | None = None,
+        expected: int | None = None,
+    ) -> m.DevicesChanged:
+        """Preview or make a change of all devices that a filter matches."""
+        answer = await _aio.call(self._core, "POST", "/api/v1/device-changes", body=m.ChangeDevices(filter=filter, change=change, confirm=confirm, expected=expected))
+        return _base.read(answer, lambda v: m.DevicesChanged._read(v))
+
+    def list(
+        self,
+        *,
+        fleet: m.FleetId | None = None,
+        filter: str | None = None,
+        drift: bool | None = None,
+    ) -> AsyncIterator[m.Device]:
         """List devices, ordered by id, one page at a time.
 
         fleet: Return only devices of this fleet.
+        filter: Return only devices that this filter matches, such as `site=berlin and version<2`. An account
+        with roles for single fleets sees the devices of these.
+        drift: Return only devices that run another release than their desired one.
         """
 
         async def page(after: str | None) -> builtins.list[m.Device]:
-            answer = await _aio.call(self._core, "GET", _base.target("/api/v1/devices", {"after": after, "limit": 500, "fleet": fleet}))
+            answer = await _aio.call(self._core, "GET", _base.target("/api/v1/devices", {"after": after, "limit": 500, "fleet": fleet, "filter": filter, "drift": drift}))
             return _base.read(answer, lambda v: [m.Device._read(x) for x in _base.items(v)])
 
         return _aio.pages(page, lambda last: last.id, 500)
@@ -313,6 +437,17 @@ class Devices(_aio.Resource):
     async def get(self, device: str) -> m.Device:
         """Get a device."""
         answer = await _aio.call(self._core, "GET", f"/api/v1/devices/{_base.segment(device)}")
+        return _base.read(answer, lambda v: m.Device._read(v))
+
+    async def describe(
+        self,
+        device: str,
+        *,
+        name: str | None = None,
+        note: str | None = None,
+    ) -> m.Device:
+        """Change the name and the note of a device."""
+        answer = await _aio.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/about", body=m.About(name=name, note=note))
         return _base.read(answer, lambda v: m.Device._read(v))
 
     async def change_boot(
@@ -330,9 +465,40 @@ class Devices(_aio.Resource):
         """Get the certificate of a device, PEM."""
         return _base.as_text(await _aio.call(self._core, "GET", f"/api/v1/devices/{_base.segment(device)}/certificate"))
 
+    async def get_drift(self, device: str) -> m.Drift:
+        """Get how a device differs from what is desired of it."""
+        answer = await _aio.call(self._core, "GET", f"/api/v1/devices/{_base.segment(device)}/drift")
+        return _base.read(answer, lambda v: m.Drift._read(v))
+
     async def forgive(self, device: str, *, version: m.Version) -> m.Device:
         """Allow a device to try a version again after a rollback."""
         answer = await _aio.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/forgive", body=m.Forgive(version=version))
+        return _base.read(answer, lambda v: m.Device._read(v))
+
+    async def get_history(
+        self,
+        device: str,
+        *,
+        from_s: int | None = None,
+        until_s: int | None = None,
+    ) -> m.History:
+        """Get what a device was in a span of time, and its metrics.
+
+        from_s: From when on, Unix seconds; absent for the beginning. The first state is the one of that time.
+        until_s: Until when, Unix seconds; absent for now.
+        """
+        answer = await _aio.call(self._core, "GET", _base.target(f"/api/v1/devices/{_base.segment(device)}/history", {"from_s": from_s, "until_s": until_s}))
+        return _base.read(answer, lambda v: m.History._read(v))
+
+    async def change_labels(
+        self,
+        device: str,
+        *,
+        remove: Sequence[m.LabelKey] = (),
+        set: Mapping[str, str] | None = None,
+    ) -> m.Device:
+        """Set and remove labels of a device."""
+        answer = await _aio.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/labels", body=m.ChangeLabels(remove=remove, set=set))
         return _base.read(answer, lambda v: m.Device._read(v))
 
     async def get_recovery_key(self, device: str) -> m.RecoveryKeyStatus:
@@ -358,10 +524,27 @@ class Devices(_aio.Resource):
         answer = await _aio.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/release-hold")
         return _base.read(answer, lambda v: m.Device._read(v))
 
+    async def replace(self, device: str, *, with_: m.DeviceId) -> m.Device:
+        """Put an enrolled device in the place of another one, and revoke that one."""
+        answer = await _aio.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/replace", body=m.Replace(with_=with_))
+        return _base.read(answer, lambda v: m.Device._read(v))
+
     async def revoke(self, device: str, *, reason: m.RevocationReason | None = None) -> m.Device:
         """Revoke the certificate of a device and disconnect the device at once."""
         answer = await _aio.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/revoke", body=m.Revoke(reason=reason))
         return _base.read(answer, lambda v: m.Device._read(v))
+
+    async def order_updates(self, device: str) -> m.Why:
+        """Hold the updates of a device, pin it to a release, end either, or move it to another fleet."""
+        answer = await _aio.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/updates", body=m.UpdateOrder())
+        return _base.read(answer, lambda v: m.Why._read(v))
+
+    async def get_why(self, device: str) -> m.Why:
+        """Explain why a device is, or is not, offered a release: all gates in order, and what would change
+        those that do not let the offer through.
+        """
+        answer = await _aio.call(self._core, "GET", f"/api/v1/devices/{_base.segment(device)}/why")
+        return _base.read(answer, lambda v: m.Why._read(v))
 
     async def get_record_without_token(self) -> m.EnrollmentRecord:
         """Get the enrollment record without a token: the device shows a pairing code, which an operator
@@ -374,6 +557,24 @@ class Devices(_aio.Resource):
         """List fleets that have, or had, a device."""
         answer = await _aio.call(self._core, "GET", "/api/v1/fleets")
         return _base.read(answer, lambda v: [m.Fleet._read(x) for x in _base.items(v)])
+
+    async def get_channel(self, fleet: str) -> m.Channel:
+        """Get what the devices of a fleet should run."""
+        answer = await _aio.call(self._core, "GET", f"/api/v1/fleets/{_base.segment(fleet)}/channel")
+        return _base.read(answer, lambda v: m.Channel._read(v))
+
+    async def pin_fleet(
+        self,
+        fleet: str,
+        *,
+        reason: str,
+        release: m.ReleaseName | None = None,
+    ) -> m.Channel:
+        """Pin a fleet to a release, or end that. Its devices are offered the release when they next report or
+        connect, without waves.
+        """
+        answer = await _aio.call(self._core, "PUT", f"/api/v1/fleets/{_base.segment(fleet)}/channel", body=m.PinFleet(reason=reason, release=release))
+        return _base.read(answer, lambda v: m.Channel._read(v))
 
     async def provision(
         self,
@@ -403,6 +604,30 @@ class Devices(_aio.Resource):
         answer = await _aio.call(self._core, "POST", f"/api/v1/fleets/{_base.segment(fleet)}/readmission", body=m.CreateReadmission(reason=reason, valid_s=valid_s))
         return _base.read(answer, lambda v: m.Readmission._read(v))
 
+    async def import_labels(
+        self,
+        *,
+        rows: Sequence[m.ImportRow],
+        dry_run: bool | None = None,
+    ) -> m.Imported:
+        """Set names, notes and labels of many devices: of all rows, or of none."""
+        answer = await _aio.call(self._core, "POST", "/api/v1/label-imports", body=m.ImportLabels(rows=rows, dry_run=dry_run))
+        return _base.read(answer, lambda v: m.Imported._read(v))
+
+    async def list_label_keys(self) -> builtins.list[m.LabelKeyInfo]:
+        """List label keys."""
+        answer = await _aio.call(self._core, "GET", "/api/v1/label-keys")
+        return _base.read(answer, lambda v: [m.LabelKeyInfo._read(x) for x in _base.items(v)])
+
+    async def remove_label_key(self, key: str) -> None:
+        """Remove a label key that no device has."""
+        await _aio.call(self._core, "DELETE", f"/api/v1/label-keys/{_base.segment(key)}")
+
+    async def declare_label_key(self, key: str, *, of: m.LabelType) -> m.LabelKeyInfo:
+        """Declare a label key, or change what values it can have."""
+        answer = await _aio.call(self._core, "PUT", f"/api/v1/label-keys/{_base.segment(key)}", body=m.DeclareLabelKey(of=of))
+        return _base.read(answer, lambda v: m.LabelKeyInfo._read(v))
+
     async def find_package(
         self,
         *,
@@ -424,6 +649,20 @@ class Devices(_aio.Resource):
         """Enter the pairing code that a device shows, so that it may enroll into the fleet."""
         answer = await _aio.call(self._core, "POST", "/api/v1/pairings", body=m.Pair(code=code, fleet=fleet))
         return _base.read(answer, lambda v: m.Paired._read(v))
+
+    async def list_views(self) -> builtins.list[m.View]:
+        """List saved views."""
+        answer = await _aio.call(self._core, "GET", "/api/v1/views")
+        return _base.read(answer, lambda v: [m.View._read(x) for x in _base.items(v)])
+
+    async def remove_view(self, view: str) -> None:
+        """Remove a saved view."""
+        await _aio.call(self._core, "DELETE", f"/api/v1/views/{_base.segment(view)}")
+
+    async def save_view(self, view: str, *, filter: str) -> m.View:
+        """Save a view, in place of an earlier one of its name."""
+        answer = await _aio.call(self._core, "PUT", f"/api/v1/views/{_base.segment(view)}", body=m.SaveView(filter=filter))
+        return _base.read(answer, lambda v: m.View._read(v))
 
 
 class Events(_aio.Resource):
@@ -566,6 +805,17 @@ class Rollouts(_extras.Rollouts):
         answer = await _aio.call(self._core, "POST", "/api/v1/rollouts", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
+    async def plan(
+        self,
+        *,
+        release: m.ReleaseName,
+        fleet: m.FleetId,
+        plan: m.RolloutPlan | None = None,
+    ) -> m.RolloutForecast:
+        """Plan a rollout: what it would come to if it started now, computed from what is known of the devices. Starts nothing."""
+        answer = await _aio.call(self._core, "POST", "/api/v1/rollouts/plan", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
+        return _base.read(answer, lambda v: m.RolloutForecast._read(v))
+
     async def get(
         self,
         rollout: str,
@@ -622,6 +872,23 @@ class Rollouts(_extras.Rollouts):
     async def resume(self, rollout: str) -> m.RolloutSummary:
         """Resume a rollout that is paused. Its errors so far are accepted."""
         answer = await _aio.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/resume")
+        return _base.read(answer, lambda v: m.RolloutSummary._read(v))
+
+    async def roll_back(self, rollout: str, *, reason: str) -> m.RolloutSummary:
+        """Roll a rollout back: another rollout takes its devices back to the release that most of them ran before. An active one is aborted first."""
+        answer = await _aio.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/roll-back", body=m.NextWave(reason=reason))
+        return _base.read(answer, lambda v: m.RolloutSummary._read(v))
+
+    async def supersede(
+        self,
+        rollout: str,
+        *,
+        release: m.ReleaseName,
+        fleet: m.FleetId,
+        plan: m.RolloutPlan | None = None,
+    ) -> m.RolloutSummary:
+        """Start a rollout in place of an active one of its fleet, which is aborted. It is `ready` until the last offer of that one is withdrawn."""
+        answer = await _aio.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/supersede", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
 
@@ -766,6 +1033,11 @@ class Resources(_aio.Core):
         return Accounts(self._core)
 
     @property
+    def alerts(self) -> Alerts:
+        """Operations of the tag `alerts`."""
+        return Alerts(self._core)
+
+    @property
     def attestation(self) -> Attestation:
         """Operations of the tag `attestation`."""
         return Attestation(self._core)
@@ -847,6 +1119,20 @@ OPERATIONS = {
     "list_tokens": "accounts.list_tokens",
     "create_token": "accounts.create_token",
     "remove_token": "accounts.remove_token",
+    "list_rules": "alerts.list_rules",
+    "remove_rule": "alerts.remove_rule",
+    "set_rule": "alerts.set_rule",
+    "list_alerts": "alerts.list",
+    "get_alert": "alerts.get",
+    "acknowledge_alert": "alerts.acknowledge",
+    "list_silences": "alerts.list_silences",
+    "add_silence": "alerts.add_silence",
+    "remove_silence": "alerts.remove_silence",
+    "list_webhooks": "alerts.list_webhooks",
+    "add_webhook": "alerts.add_webhook",
+    "remove_webhook": "alerts.remove_webhook",
+    "list_deliveries": "alerts.list_deliveries",
+    "test_webhook": "alerts.test_webhook",
     "get_attestation": "attestation.get",
     "accept_firmware": "attestation.accept_firmware",
     "challenge": "attestation.challenge",
@@ -871,22 +1157,39 @@ OPERATIONS = {
     "request_signature": "builds.request_signature",
     "get_command": "commands.get",
     "create_command": "commands.create",
+    "change_devices": "devices.change",
     "list_devices": "devices.list",
     "get_device": "devices.get",
+    "describe_device": "devices.describe",
     "change_boot": "devices.change_boot",
     "get_certificate": "devices.get_certificate",
+    "get_drift": "devices.get_drift",
     "forgive_device": "devices.forgive",
+    "get_history": "devices.get_history",
+    "change_labels": "devices.change_labels",
     "get_recovery_key": "devices.get_recovery_key",
     "show_recovery_key": "devices.show_recovery_key",
     "release_hold": "devices.release_hold",
+    "replace_device": "devices.replace",
     "revoke_device": "devices.revoke",
+    "order_updates": "devices.order_updates",
+    "get_why": "devices.get_why",
     "get_record_without_token": "devices.get_record_without_token",
     "list_fleets": "devices.list_fleets",
+    "get_channel": "devices.get_channel",
+    "pin_fleet": "devices.pin_fleet",
     "provision_device": "devices.provision",
     "create_enrollment": "devices.create_enrollment",
     "readmit_fleet": "devices.readmit_fleet",
+    "import_labels": "devices.import_labels",
+    "list_label_keys": "devices.list_label_keys",
+    "remove_label_key": "devices.remove_label_key",
+    "declare_label_key": "devices.declare_label_key",
     "find_package": "devices.find_package",
     "enter_code": "devices.enter_code",
+    "list_views": "devices.list_views",
+    "remove_view": "devices.remove_view",
+    "save_view": "devices.save_view",
     "events": "events.stream",
     "list_profiles": "profiles.list",
     "save_profile": "profiles.save",
@@ -906,11 +1209,14 @@ OPERATIONS = {
     "revoke_release": "releases.revoke",
     "list_rollouts": "rollouts.list",
     "start_rollout": "rollouts.start",
+    "plan_rollout": "rollouts.plan",
     "get_rollout": "rollouts.get",
     "abort_rollout": "rollouts.abort",
     "begin_wave": "rollouts.begin_wave",
     "pause_rollout": "rollouts.pause",
     "resume_rollout": "rollouts.resume",
+    "roll_back_rollout": "rollouts.roll_back",
+    "supersede_rollout": "rollouts.supersede",
     "list_secrets": "secrets.list",
     "remove_secret": "secrets.remove",
     "set_secret": "secrets.set",

@@ -14,6 +14,29 @@ from typing import Any, Literal, TypeAlias
 from . import _base
 
 
+class About(_base.Model):
+    """`POST /devices/{device}/about`: changes its name and note. What is absent stays; an empty text
+    removes.
+    """
+
+    name: str | None = None
+    """The name."""
+    note: str | None = None
+    """The note."""
+
+    @classmethod
+    def _read(cls, value: Any) -> About:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": None if (y := get("name")) is None else _base.text(y),
+                "note": None if (y := get("note")) is None else _base.text(y),
+            },
+        )
+
+
 class Account(_base.Model):
     """An account."""
 
@@ -76,6 +99,24 @@ class AccountDetails(_base.Model):
         )
 
 
+class AcknowledgeAlert(_base.Model):
+    """`POST /alerts/{alert}/acknowledge`."""
+
+    note: str | None = None
+    """What the operator does about it; may be empty."""
+
+    @classmethod
+    def _read(cls, value: Any) -> AcknowledgeAlert:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "note": None if (y := get("note")) is None else _base.text(y),
+            },
+        )
+
+
 class AddTpmManufacturers(_base.Model):
     """`POST /tpm-manufacturers`: adds trusted certificates of TPM manufacturers."""
 
@@ -94,6 +135,103 @@ class AddTpmManufacturers(_base.Model):
             {
                 "kind": _base.choice(value["kind"]),
                 "file": _base.text(value["file"]),
+            },
+        )
+
+
+class Alert(_base.Model):
+    """An alert."""
+
+    id: str
+    """Alert id."""
+    rule: str
+    """The rule that raised it."""
+    kind: Kind
+    """What the rule watches."""
+    severity: Severity
+    """Severity of the rule when the alert began."""
+    state: State
+    """State of the alert."""
+    detail: str
+    """What it is about, in words."""
+    since_s: int
+    """When it began."""
+    changed_s: int
+    """When its state began."""
+    times: int
+    """How often it opened: more than once if it came back within an hour of its end."""
+    device: DeviceId | None = None
+    """The device that it is about; absent if it is about the server."""
+    fleet: FleetId | None = None
+    """The fleet of the device."""
+    silenced_until_s: int | None = None
+    """Until when nobody is told of it; absent if people are told."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Alert:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "rule": _base.text(value["rule"]),
+                "kind": _base.choice(value["kind"]),
+                "severity": _base.choice(value["severity"]),
+                "state": _base.choice(value["state"]),
+                "detail": _base.text(value["detail"]),
+                "since_s": _base.integer(value["since_s"]),
+                "changed_s": _base.integer(value["changed_s"]),
+                "times": _base.integer(value["times"]),
+                "device": None if (y := get("device")) is None else _base.text(y),
+                "fleet": None if (y := get("fleet")) is None else _base.text(y),
+                "silenced_until_s": None if (y := get("silenced_until_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class AlertChange(_base.Model):
+    """What happened to an alert."""
+
+    at_s: int
+    """When."""
+    state: State
+    """Its state from then on."""
+    by: str
+    """Who changed it: an account, or `server`."""
+    note: str
+    """Why, in words."""
+
+    @classmethod
+    def _read(cls, value: Any) -> AlertChange:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "at_s": _base.integer(value["at_s"]),
+                "state": _base.choice(value["state"]),
+                "by": _base.text(value["by"]),
+                "note": _base.text(value["note"]),
+            },
+        )
+
+
+class AlertDetails(_base.Model):
+    """An alert with its history."""
+
+    alert: Alert
+    """The alert."""
+    history: Sequence[AlertChange]
+    """What happened to it, oldest first."""
+
+    @classmethod
+    def _read(cls, value: Any) -> AlertDetails:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "alert": Alert._read(value["alert"]),
+                "history": [AlertChange._read(x) for x in _base.items(value["history"])],
             },
         )
 
@@ -702,6 +840,86 @@ class ChangeBoot(_base.Model):
         )
 
 
+class ChangeDevices(_base.Model):
+    """`POST /device-changes`: changes all devices that a filter matches."""
+
+    filter: str
+    """The filter. It cannot be empty."""
+    change: DeviceChange
+    """The change."""
+    confirm: str | None = None
+    """For a revocation: `revoke 12 devices`, with the number."""
+    expected: int | None = None
+    """The number of devices of the preview. The server refuses the change if the filter matches
+    another number now. Absent for a preview.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> ChangeDevices:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "filter": _base.text(value["filter"]),
+                "change": _read_DeviceChange(value["change"]),
+                "confirm": None if (y := get("confirm")) is None else _base.text(y),
+                "expected": None if (y := get("expected")) is None else _base.integer(y),
+            },
+        )
+
+
+class ChangeLabels(_base.Model):
+    """`POST /devices/{device}/labels`: sets and removes labels."""
+
+    remove: Sequence[LabelKey] = ()
+    """Keys of labels to remove."""
+    set: Mapping[str, str] | None = None
+    """Labels to set."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ChangeLabels:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "remove": () if (y := get("remove")) is None else [_base.text(x) for x in _base.items(y)],
+                "set": None if (y := get("set")) is None else {k: _base.text(x) for k, x in _base.entries(y)},
+            },
+        )
+
+
+class Channel(_base.Model):
+    """`GET /fleets/{fleet}/channel`: what the devices of a fleet should run."""
+
+    fleet: FleetId
+    """The fleet."""
+    pin: UpdatePin | None = None
+    """What an operator pinned the fleet to: it goes before the channel."""
+    release: ReleaseName | None = None
+    """The release of the last rollout that succeeded."""
+    rollout: str | None = None
+    """That rollout."""
+    since_s: int | None = None
+    """When it ended."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Channel:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "fleet": _base.text(value["fleet"]),
+                "pin": None if (y := get("pin")) is None else UpdatePin._read(y),
+                "release": None if (y := get("release")) is None else _base.text(y),
+                "rollout": None if (y := get("rollout")) is None else _base.text(y),
+                "since_s": None if (y := get("since_s")) is None else _base.integer(y),
+            },
+        )
+
+
 class Check(_base.Model):
     """One examined thing."""
 
@@ -932,7 +1150,9 @@ class Counts(_base.Model):
     unconfirmed: int | None = None
     """Devices that ran the release but did not reach the server: neither a success nor a failure."""
     unreached: int | None = None
-    """Devices that did not start and are not heard of: neither a success nor a failure."""
+    """Devices that did not start and are not heard of, or that a gate holds back: neither a success
+    nor a failure.
+    """
 
     @classmethod
     def _read(cls, value: Any) -> Counts:
@@ -1081,6 +1301,41 @@ class CreateRollout(_base.Model):
         )
 
 
+class CreateSilence(_base.Model):
+    """`POST /silences`: nobody is told of alerts that begin in this time. A silence that begins later
+    is a maintenance window.
+    """
+
+    valid_s: int
+    """Seconds until it ends, from its beginning: at most 90 days."""
+    reason: str
+    """Why: 1 to 200 bytes."""
+    device: DeviceId | None = None
+    """Only alerts about this device; absent for all devices."""
+    fleet: FleetId | None = None
+    """Only alerts about devices of this fleet; absent for all fleets."""
+    from_s: int | None = None
+    """When it begins; absent for now."""
+    rule: str | None = None
+    """Only alerts of this rule; absent for all rules."""
+
+    @classmethod
+    def _read(cls, value: Any) -> CreateSilence:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "valid_s": _base.integer(value["valid_s"]),
+                "reason": _base.text(value["reason"]),
+                "device": None if (y := get("device")) is None else _base.text(y),
+                "fleet": None if (y := get("fleet")) is None else _base.text(y),
+                "from_s": None if (y := get("from_s")) is None else _base.integer(y),
+                "rule": None if (y := get("rule")) is None else _base.text(y),
+            },
+        )
+
+
 class CreateToken(_base.Model):
     """`POST /api/v1/tokens`."""
 
@@ -1104,6 +1359,28 @@ class CreateToken(_base.Model):
                 "valid_s": _base.integer(value["valid_s"]),
                 "account": None if (y := get("account")) is None else _base.text(y),
                 "permissions": None if (y := get("permissions")) is None else [_base.choice(x) for x in _base.items(y)],
+            },
+        )
+
+
+class CreateWebhook(_base.Model):
+    """`POST /webhooks`."""
+
+    url: str
+    """Where events are sent: `https`, without user and password. A private address only if the
+    server permits it.
+    """
+    events: Sequence[str]
+    """Events to send, such as `alerts.raised`."""
+
+    @classmethod
+    def _read(cls, value: Any) -> CreateWebhook:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "url": _base.text(value["url"]),
+                "events": [_base.text(x) for x in _base.items(value["events"])],
             },
         )
 
@@ -1168,6 +1445,26 @@ class CreatedToken(_base.Model):
         )
 
 
+class CreatedWebhook(_base.Model):
+    """A new webhook. The server shows its secret once."""
+
+    webhook: Webhook
+    """The webhook."""
+    secret: str
+    """The key of its signatures: `whsec_` and base64."""
+
+    @classmethod
+    def _read(cls, value: Any) -> CreatedWebhook:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "webhook": Webhook._read(value["webhook"]),
+                "secret": _base.text(value["secret"]),
+            },
+        )
+
+
 class CreatedWorker(_base.Model):
     """The response to [`CreateWorker`]. The server shows the token only here."""
 
@@ -1185,6 +1482,62 @@ class CreatedWorker(_base.Model):
             {
                 "name": _base.text(value["name"]),
                 "token": _base.text(value["token"]),
+            },
+        )
+
+
+class DeclareLabelKey(_base.Model):
+    """`PUT /label-keys/{key}`: declares a key, or changes what values it can have."""
+
+    of: LabelType
+    """What values it can have."""
+
+    @classmethod
+    def _read(cls, value: Any) -> DeclareLabelKey:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "of": _read_LabelType(value["of"]),
+            },
+        )
+
+
+class Delivery(_base.Model):
+    """An event on its way to a webhook."""
+
+    id: str
+    """The `webhook-id` of all its attempts. A receiver drops an id that it had already."""
+    event: str
+    """The event."""
+    at_s: int
+    """When it happened."""
+    status: DeliveryStatus
+    """State of the delivery."""
+    attempts: int
+    """Number of attempts so far."""
+    answer: str
+    """The last answer: a status with the beginning of the body, or why there was none."""
+    answered_s: int | None = None
+    """When the last attempt ended."""
+    next_s: int | None = None
+    """When the next attempt follows."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Delivery:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "event": _base.text(value["event"]),
+                "at_s": _base.integer(value["at_s"]),
+                "status": _base.choice(value["status"]),
+                "attempts": _base.integer(value["attempts"]),
+                "answer": _base.text(value["answer"]),
+                "answered_s": None if (y := get("answered_s")) is None else _base.integer(y),
+                "next_s": None if (y := get("next_s")) is None else _base.integer(y),
             },
         )
 
@@ -1220,8 +1573,16 @@ class Device(_base.Model):
     """What the device reports that it runs. Not proved."""
     desired: ReleaseName | None = None
     """The release that the device should run."""
+    labels: Mapping[str, str] | None = None
+    """Its labels."""
+    name: str | None = None
+    """Its name; absent if it has none."""
+    note: str | None = None
+    """A note about it; absent if there is none."""
     progress: Progress | None = None
     """Download progress, while the device stages a version."""
+    replaced_by: DeviceId | None = None
+    """The device that took its place; absent if none did."""
     revocation_reason: RevocationReason | None = None
     """Why the certificate is revoked; absent if it is not."""
     secure_boot: SecureBoot | None = None
@@ -1253,7 +1614,11 @@ class Device(_base.Model):
                 "attestation_failure": None if (y := get("attestation_failure")) is None else _base.text(y),
                 "boot": None if (y := get("boot")) is None else BootSummary._read(y),
                 "desired": None if (y := get("desired")) is None else _base.text(y),
+                "labels": None if (y := get("labels")) is None else {k: _base.text(x) for k, x in _base.entries(y)},
+                "name": None if (y := get("name")) is None else _base.text(y),
+                "note": None if (y := get("note")) is None else _base.text(y),
                 "progress": None if (y := get("progress")) is None else Progress._read(y),
+                "replaced_by": None if (y := get("replaced_by")) is None else _base.text(y),
                 "revocation_reason": None if (y := get("revocation_reason")) is None else _base.choice(y),
                 "secure_boot": None if (y := get("secure_boot")) is None else SecureBoot._read(y),
                 "telemetry": None if (y := get("telemetry")) is None else Telemetry._read(y),
@@ -1261,6 +1626,75 @@ class Device(_base.Model):
                 "update": None if (y := get("update")) is None else _read_UpdateState(y),
             },
         )
+
+
+class DeviceChangeLabel(_base.Model):
+    """Set a label."""
+
+    key: LabelKey
+    """Its key."""
+    value: str
+    """Its value."""
+    type: Literal["label"] = "label"
+
+    @classmethod
+    def _read(cls, value: Any) -> DeviceChangeLabel:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "key": _base.text(value["key"]),
+                "value": _base.text(value["value"]),
+            },
+        )
+
+
+class DeviceChangeUnlabel(_base.Model):
+    """Remove a label."""
+
+    key: LabelKey
+    """Its key."""
+    type: Literal["unlabel"] = "unlabel"
+
+    @classmethod
+    def _read(cls, value: Any) -> DeviceChangeUnlabel:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "key": _base.text(value["key"]),
+            },
+        )
+
+
+class DeviceChangeRevoke(_base.Model):
+    """Revoke the certificates and disconnect the devices at once."""
+
+    reason: RevocationReason
+    """The reason."""
+    type: Literal["revoke"] = "revoke"
+
+    @classmethod
+    def _read(cls, value: Any) -> DeviceChangeRevoke:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "reason": _base.choice(value["reason"]),
+            },
+        )
+
+
+def _read_DeviceChange(value: Any) -> DeviceChange:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "label":
+        return DeviceChangeLabel._read(value)
+    if tag == "unlabel":
+        return DeviceChangeUnlabel._read(value)
+    if tag == "revoke":
+        return DeviceChangeRevoke._read(value)
+    raise _base.unknown_variant("DeviceChange", value)
 
 
 class DevicePhasePending(_base.Model):
@@ -1294,6 +1728,19 @@ class DevicePhaseOffered(_base.Model):
 
     @classmethod
     def _read(cls, value: Any) -> DevicePhaseOffered:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseHeld(_base.Model):
+    """Held back by a [gate](gates) other than the level: the rollout goes on without it. It is
+    offered the release if the gate opens while the rollout runs.
+    """
+
+    type: Literal["held"] = "held"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseHeld:
         _base.entries(value)
         return cls()
 
@@ -1466,6 +1913,8 @@ def _read_DevicePhase(value: Any) -> DevicePhase:
         return DevicePhaseBlocked._read(value)
     if tag == "offered":
         return DevicePhaseOffered._read(value)
+    if tag == "held":
+        return DevicePhaseHeld._read(value)
     if tag == "unreached":
         return DevicePhaseUnreached._read(value)
     if tag == "staging":
@@ -1495,6 +1944,59 @@ def _read_DevicePhase(value: Any) -> DevicePhase:
     raise _base.unknown_variant("DevicePhase", value)
 
 
+class DeviceState(_base.Model):
+    """What a device was from a time on."""
+
+    at_s: int
+    """From when on."""
+    fleet: FleetId
+    """Its fleet."""
+    boot_id: str
+    """Its boot."""
+    level: str
+    """Code of its attestation level, such as `L4`."""
+    running: ReleaseName | None = None
+    """The release that it reported."""
+
+    @classmethod
+    def _read(cls, value: Any) -> DeviceState:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "at_s": _base.integer(value["at_s"]),
+                "fleet": _base.text(value["fleet"]),
+                "boot_id": _base.text(value["boot_id"]),
+                "level": _base.text(value["level"]),
+                "running": None if (y := get("running")) is None else _base.text(y),
+            },
+        )
+
+
+class DevicesChanged(_base.Model):
+    """The preview or the result of a change of many devices."""
+
+    devices: int
+    """Number of devices that the filter matches."""
+    first: Sequence[DeviceId]
+    """The first of them, at most 20."""
+    done: bool
+    """Whether they are changed."""
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicesChanged:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "devices": _base.integer(value["devices"]),
+                "first": [_base.text(x) for x in _base.items(value["first"])],
+                "done": _base.boolean(value["done"]),
+            },
+        )
+
+
 class Diagnosis(_base.Model):
     """`GET /doctor`: the examination of a server."""
 
@@ -1514,6 +2016,32 @@ class Diagnosis(_base.Model):
                 "now_s": _base.integer(value["now_s"]),
                 "checks": [Check._read(x) for x in _base.items(value["checks"])],
                 "endings": [Ending._read(x) for x in _base.items(value["endings"])],
+            },
+        )
+
+
+class Difference(_base.Model):
+    """One difference."""
+
+    aspect: Aspect
+    """What it is about."""
+    severity: Severity
+    """How severe it is."""
+    expected: str
+    """What was expected."""
+    found: str
+    """What was found."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Difference:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "aspect": _base.choice(value["aspect"]),
+                "severity": _base.choice(value["severity"]),
+                "expected": _base.text(value["expected"]),
+                "found": _base.text(value["found"]),
             },
         )
 
@@ -1541,6 +2069,30 @@ class Dns(_base.Model):
                 "over_tls": None if (y := get("over_tls")) is None else _base.choice(y),
                 "search": () if (y := get("search")) is None else [_base.text(x) for x in _base.items(y)],
                 "servers": () if (y := get("servers")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
+class Drift(_base.Model):
+    """How a device differs from what is desired of it."""
+
+    differences: Sequence[Difference]
+    """The differences, the most severe first."""
+    severity: Severity | None = None
+    """The severity of the first one; absent if there is none."""
+    since_s: int | None = None
+    """Since when the device reports another release than its desired one."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Drift:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "differences": [Difference._read(x) for x in _base.items(value["differences"])],
+                "severity": None if (y := get("severity")) is None else _base.choice(y),
+                "since_s": None if (y := get("since_s")) is None else _base.integer(y),
             },
         )
 
@@ -1869,6 +2421,17 @@ class EventRelease(_base.Model):
         )
 
 
+class EventAlerts(_base.Model):
+    """Alerts, their rules or silences changed."""
+
+    type: Literal["alerts"] = "alerts"
+
+    @classmethod
+    def _read(cls, value: Any) -> EventAlerts:
+        _base.entries(value)
+        return cls()
+
+
 def _read_Event(value: Any) -> Event:
     _base.entries(value)
     tag = value.get("type")
@@ -1886,6 +2449,8 @@ def _read_Event(value: Any) -> Event:
         return EventFleet._read(value)
     if tag == "release":
         return EventRelease._read(value)
+    if tag == "alerts":
+        return EventAlerts._read(value)
     raise _base.unknown_variant("Event", value)
 
 
@@ -2337,6 +2902,36 @@ class FoundUnit(_base.Model):
         )
 
 
+class GateCheck(_base.Model):
+    """A gate, as it is explained."""
+
+    gate: Gate
+    """The gate."""
+    state: GateState
+    """Its state."""
+    text: str
+    """What is true."""
+    change: str | None = None
+    """What would change it; absent for an open gate."""
+    until_s: int | None = None
+    """When time changes it, Unix seconds."""
+
+    @classmethod
+    def _read(cls, value: Any) -> GateCheck:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "gate": _base.choice(value["gate"]),
+                "state": _base.choice(value["state"]),
+                "text": _base.text(value["text"]),
+                "change": None if (y := get("change")) is None else _base.text(y),
+                "until_s": None if (y := get("until_s")) is None else _base.integer(y),
+            },
+        )
+
+
 class Grant(_base.Model):
     """A role that an account has."""
 
@@ -2449,6 +3044,26 @@ class HealthCheck(_base.Model):
         )
 
 
+class History(_base.Model):
+    """`GET /devices/{device}/history`."""
+
+    states: Sequence[DeviceState]
+    """What the device was, newest first."""
+    metrics: Sequence[Metrics]
+    """Its metrics, oldest first: days, then hours."""
+
+    @classmethod
+    def _read(cls, value: Any) -> History:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "states": [DeviceState._read(x) for x in _base.items(value["states"])],
+                "metrics": [Metrics._read(x) for x in _base.items(value["metrics"])],
+            },
+        )
+
+
 class Identity(_base.Model):
     """Host name, language, time zone and keyboard."""
 
@@ -2502,6 +3117,80 @@ class ImportBundle(_base.Model):
                 "transcript": _base.text(value["transcript"]),
                 "transcript_signature": _base.text(value["transcript_signature"]),
                 "anyway": None if (y := get("anyway")) is None else _base.boolean(y),
+            },
+        )
+
+
+class ImportLabels(_base.Model):
+    """`POST /label-imports`: names, notes and labels of many devices. All rows are stored or none."""
+
+    rows: Sequence[ImportRow]
+    """The rows, at most 10,000."""
+    dry_run: bool | None = None
+    """Check the rows and store nothing."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ImportLabels:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "rows": [ImportRow._read(x) for x in _base.items(value["rows"])],
+                "dry_run": None if (y := get("dry_run")) is None else _base.boolean(y),
+            },
+        )
+
+
+class ImportRow(_base.Model):
+    """A row of an import."""
+
+    line: int
+    """The line of the row in its file, for errors."""
+    device: str
+    """The id of the device, or its name if no other device has it."""
+    labels: Mapping[str, str] | None = None
+    """Labels; an empty value removes one."""
+    name: str | None = None
+    """The name; absent to keep it, empty to remove it."""
+    note: str | None = None
+    """The note; absent to keep it, empty to remove it."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ImportRow:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "line": _base.integer(value["line"]),
+                "device": _base.text(value["device"]),
+                "labels": None if (y := get("labels")) is None else {k: _base.text(x) for k, x in _base.entries(y)},
+                "name": None if (y := get("name")) is None else _base.text(y),
+                "note": None if (y := get("note")) is None else _base.text(y),
+            },
+        )
+
+
+class Imported(_base.Model):
+    """The result of an import."""
+
+    devices: int
+    """Number of devices in the rows."""
+    changed: int
+    """Number of them that change."""
+    stored: bool
+    """Whether the changes are stored."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Imported:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "devices": _base.integer(value["devices"]),
+                "changed": _base.integer(value["changed"]),
+                "stored": _base.boolean(value["stored"]),
             },
         )
 
@@ -2639,6 +3328,91 @@ class Kernel(_base.Model):
                 "sysctl": None if (y := get("sysctl")) is None else {k: _base.text(x) for k, x in _base.entries(y)},
             },
         )
+
+
+class LabelKeyInfo(_base.Model):
+    """A label key."""
+
+    key: LabelKey
+    """The key."""
+    of: LabelType
+    """What values it can have."""
+
+    @classmethod
+    def _read(cls, value: Any) -> LabelKeyInfo:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "key": _base.text(value["key"]),
+                "of": _read_LabelType(value["of"]),
+            },
+        )
+
+
+class LabelTypeText(_base.Model):
+    """Any text of 1 to 64 characters."""
+
+    type: Literal["text"] = "text"
+
+    @classmethod
+    def _read(cls, value: Any) -> LabelTypeText:
+        _base.entries(value)
+        return cls()
+
+
+class LabelTypeNumber(_base.Model):
+    """A whole number."""
+
+    type: Literal["number"] = "number"
+
+    @classmethod
+    def _read(cls, value: Any) -> LabelTypeNumber:
+        _base.entries(value)
+        return cls()
+
+
+class LabelTypeBoolean(_base.Model):
+    """`true` or `false`."""
+
+    type: Literal["boolean"] = "boolean"
+
+    @classmethod
+    def _read(cls, value: Any) -> LabelTypeBoolean:
+        _base.entries(value)
+        return cls()
+
+
+class LabelTypeChoice(_base.Model):
+    """One of these values."""
+
+    values: Sequence[str]
+    """The values, at most 64."""
+    type: Literal["choice"] = "choice"
+
+    @classmethod
+    def _read(cls, value: Any) -> LabelTypeChoice:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "values": [_base.text(x) for x in _base.items(value["values"])],
+            },
+        )
+
+
+def _read_LabelType(value: Any) -> LabelType:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "text":
+        return LabelTypeText._read(value)
+    if tag == "number":
+        return LabelTypeNumber._read(value)
+    if tag == "boolean":
+        return LabelTypeBoolean._read(value)
+    if tag == "choice":
+        return LabelTypeChoice._read(value)
+    raise _base.unknown_variant("LabelType", value)
 
 
 class LeftOut(_base.Model):
@@ -2813,6 +3587,50 @@ class MeasuredPcr(_base.Model):
                 "title": _base.text(value["title"]),
                 "value": _base.text(value["value"]),
                 "events": [_base.text(x) for x in _base.items(value["events"])],
+            },
+        )
+
+
+class Metrics(_base.Model):
+    """A row of metrics of a device: means and largest values of a span of time."""
+
+    at_s: int
+    """When the span began."""
+    span_s: int
+    """Length of the span, seconds: an hour or a day."""
+    samples: int
+    """Number of samples."""
+    load_milli: int
+    """Mean of the one-minute load average, thousandths."""
+    load_milli_max: int
+    """Its largest value."""
+    memory_percent: int
+    """Mean of the used memory, percent."""
+    memory_percent_max: int
+    """Its largest value."""
+    data_percent: int
+    """Mean of the used space of the data partition, percent."""
+    data_percent_max: int
+    """Its largest value."""
+    points: Sequence[Sample]
+    """The samples of the last day, as they came."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Metrics:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "at_s": _base.integer(value["at_s"]),
+                "span_s": _base.integer(value["span_s"]),
+                "samples": _base.integer(value["samples"]),
+                "load_milli": _base.integer(value["load_milli"]),
+                "load_milli_max": _base.integer(value["load_milli_max"]),
+                "memory_percent": _base.integer(value["memory_percent"]),
+                "memory_percent_max": _base.integer(value["memory_percent_max"]),
+                "data_percent": _base.integer(value["data_percent"]),
+                "data_percent_max": _base.integer(value["data_percent_max"]),
+                "points": [Sample._read(x) for x in _base.items(value["points"])],
             },
         )
 
@@ -3111,6 +3929,27 @@ class Peer(_base.Model):
         )
 
 
+class PinFleet(_base.Model):
+    """`PUT /fleets/{fleet}/channel`: pins a fleet to a release, or ends that."""
+
+    reason: str
+    """Why: 1 to 200 characters."""
+    release: ReleaseName | None = None
+    """The release; absent to follow the channel again."""
+
+    @classmethod
+    def _read(cls, value: Any) -> PinFleet:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "reason": _base.text(value["reason"]),
+                "release": None if (y := get("release")) is None else _base.text(y),
+            },
+        )
+
+
 class Problem(_base.Model):
     """The body of every error of the HTTP API, `application/problem+json`."""
 
@@ -3225,7 +4064,7 @@ class Profile(_base.Model):
                 "services": () if (y := get("services")) is None else [Service._read(x) for x in _base.items(y)],
                 "site": () if (y := get("site")) is None else [SiteValue._read(x) for x in _base.items(y)],
                 "software": None if (y := get("software")) is None else Software._read(y),
-                "state": None if (y := get("state")) is None else State._read(y),
+                "state": None if (y := get("state")) is None else _base.choice(y),
                 "storage": None if (y := get("storage")) is None else Storage._read(y),
                 "sudo": () if (y := get("sudo")) is None else [SudoRule._read(x) for x in _base.items(y)],
                 "timers": () if (y := get("timers")) is None else [Timer._read(x) for x in _base.items(y)],
@@ -3544,6 +4383,32 @@ class ReleaseLog(_base.Model):
         )
 
 
+class ReleasePackage(_base.Model):
+    """A package of a release."""
+
+    name: str
+    """Name."""
+    version: str
+    """Version."""
+    source: str
+    """The source package that it was built from."""
+    source_version: str
+    """Version of the source package."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ReleasePackage:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "version": _base.text(value["version"]),
+                "source": _base.text(value["source"]),
+                "source_version": _base.text(value["source_version"]),
+            },
+        )
+
+
 class RenewalServer(_base.Model):
     """The server, by itself."""
 
@@ -3601,6 +4466,23 @@ def _read_Renewal(value: Any) -> Renewal:
     if tag == "nobody":
         return RenewalNobody._read(value)
     raise _base.unknown_variant("Renewal", value)
+
+
+class Replace(_base.Model):
+    """`POST /devices/{device}/replace`."""
+
+    with_: DeviceId
+    """The new device, which is enrolled in the same fleet."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Replace:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "with_": _base.text(value["with"]),
+            },
+        )
 
 
 class Repository(_base.Model):
@@ -3781,6 +4663,10 @@ class Rollout(_base.Model):
     """Number of devices in each category."""
     devices: Sequence[RolloutDevice]
     """A page of the devices, ordered by id."""
+    back_of: str | None = None
+    """The rollout whose devices go back to what they ran before."""
+    follows: str | None = None
+    """The rollout that starts when the last offer of this one is withdrawn."""
     next: DeviceId | None = None
     """The last device of this page, to pass as `after`; absent if no page follows."""
     plan: RolloutPlan | None = None
@@ -3802,6 +4688,8 @@ class Rollout(_base.Model):
                 "phase": _base.choice(value["phase"]),
                 "counts": Counts._read(value["counts"]),
                 "devices": [RolloutDevice._read(x) for x in _base.items(value["devices"])],
+                "back_of": None if (y := get("back_of")) is None else _base.text(y),
+                "follows": None if (y := get("follows")) is None else _base.text(y),
                 "next": None if (y := get("next")) is None else _base.text(y),
                 "plan": None if (y := get("plan")) is None else RolloutPlan._read(y),
                 "waves": None if (y := get("waves")) is None else RolloutWaves._read(y),
@@ -3834,6 +4722,143 @@ class RolloutDevice(_base.Model):
                 "wave": None if (y := get("wave")) is None else _base.integer(y),
             },
         )
+
+
+class RolloutDuration(_base.Model):
+    """How long a device takes from the offer to its success."""
+
+    seconds: int
+    """Seconds."""
+    measured: int
+    """Number of devices that this was measured on, in the last rollout of the fleet; 0 for an
+    assumption.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutDuration:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "seconds": _base.integer(value["seconds"]),
+                "measured": _base.integer(value["measured"]),
+            },
+        )
+
+
+class RolloutEndSucceeds(_base.Model):
+    """Every device that can have it has it."""
+
+    at_s: int
+    """When, Unix seconds."""
+    type: Literal["succeeds"] = "succeeds"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutEndSucceeds:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "at_s": _base.integer(value["at_s"]),
+            },
+        )
+
+
+class RolloutEndStops(_base.Model):
+    """Devices that refuse it are more errors than the plan accepts."""
+
+    at_s: int
+    """When, Unix seconds."""
+    wave: int
+    """Number of the wave, from 0."""
+    errors: RolloutErrors
+    """The errors."""
+    type: Literal["stops"] = "stops"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutEndStops:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "at_s": _base.integer(value["at_s"]),
+                "wave": _base.integer(value["wave"]),
+                "errors": RolloutErrors._read(value["errors"]),
+            },
+        )
+
+
+class RolloutEndFails(_base.Model):
+    """Every device has finished, and some do not run it: of a rollout without waves."""
+
+    at_s: int
+    """When, Unix seconds."""
+    type: Literal["fails"] = "fails"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutEndFails:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "at_s": _base.integer(value["at_s"]),
+            },
+        )
+
+
+class RolloutEndWaits(_base.Model):
+    """It stays open: devices that it waits for are offline or blocked."""
+
+    from_s: int
+    """Since when nothing else happens, Unix seconds."""
+    wave: int
+    """Number of the wave, from 0."""
+    type: Literal["waits"] = "waits"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutEndWaits:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "from_s": _base.integer(value["from_s"]),
+                "wave": _base.integer(value["wave"]),
+            },
+        )
+
+
+class RolloutEndTooLong(_base.Model):
+    """It takes longer than this could be computed."""
+
+    at_s: int
+    """How far it was computed, Unix seconds."""
+    type: Literal["too_long"] = "too_long"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutEndTooLong:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "at_s": _base.integer(value["at_s"]),
+            },
+        )
+
+
+def _read_RolloutEnd(value: Any) -> RolloutEnd:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "succeeds":
+        return RolloutEndSucceeds._read(value)
+    if tag == "stops":
+        return RolloutEndStops._read(value)
+    if tag == "fails":
+        return RolloutEndFails._read(value)
+    if tag == "waits":
+        return RolloutEndWaits._read(value)
+    if tag == "too_long":
+        return RolloutEndTooLong._read(value)
+    raise _base.unknown_variant("RolloutEnd", value)
 
 
 class RolloutErrors(_base.Model):
@@ -3918,6 +4943,67 @@ class RolloutExcused(_base.Model):
             {
                 "wave": RolloutErrors._read(value["wave"]),
                 "rollout": RolloutErrors._read(value["rollout"]),
+            },
+        )
+
+
+class RolloutExpectedDevices(_base.Model):
+    """A number of devices."""
+
+    expected: RolloutExpected
+    """What they are expected to do."""
+    devices: int
+    """How many they are."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutExpectedDevices:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "expected": _base.choice(value["expected"]),
+                "devices": _base.integer(value["devices"]),
+            },
+        )
+
+
+class RolloutForecast(_base.Model):
+    """What a rollout is expected to come to. It assumes that nothing changes: devices that are offline
+    stay offline, and no device fails that has no known reason to.
+    """
+
+    release: ReleaseName
+    """The release."""
+    fleet: FleetId
+    """The fleet."""
+    devices: int
+    """Number of devices."""
+    expected: Sequence[RolloutExpectedDevices]
+    """What they are expected to do; kinds without devices are left out."""
+    waves: Sequence[RolloutWaveForecast]
+    """The waves that begin; one for everybody at once."""
+    end: RolloutEnd
+    """How it ends."""
+    duration: RolloutDuration
+    """How long a device takes."""
+    active: str | None = None
+    """The active rollout of the fleet, which must end before."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutForecast:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "release": _base.text(value["release"]),
+                "fleet": _base.text(value["fleet"]),
+                "devices": _base.integer(value["devices"]),
+                "expected": [RolloutExpectedDevices._read(x) for x in _base.items(value["expected"])],
+                "waves": [RolloutWaveForecast._read(x) for x in _base.items(value["waves"])],
+                "end": _read_RolloutEnd(value["end"]),
+                "duration": RolloutDuration._read(value["duration"]),
+                "active": None if (y := get("active")) is None else _base.text(y),
             },
         )
 
@@ -4022,6 +5108,10 @@ class RolloutSummary(_base.Model):
     """Phase of the rollout."""
     counts: Counts
     """Number of devices in each category."""
+    back_of: str | None = None
+    """The rollout whose devices go back to what they ran before."""
+    follows: str | None = None
+    """The rollout that starts when the last offer of this one is withdrawn."""
     plan: RolloutPlan | None = None
     """Its waves, as they were asked for; absent for everybody at once."""
     waves: RolloutWaves | None = None
@@ -4040,6 +5130,8 @@ class RolloutSummary(_base.Model):
                 "release": _base.text(value["release"]),
                 "phase": _base.choice(value["phase"]),
                 "counts": Counts._read(value["counts"]),
+                "back_of": None if (y := get("back_of")) is None else _base.text(y),
+                "follows": None if (y := get("follows")) is None else _base.text(y),
                 "plan": None if (y := get("plan")) is None else RolloutPlan._read(y),
                 "waves": None if (y := get("waves")) is None else RolloutWaves._read(y),
             },
@@ -4066,6 +5158,32 @@ class RolloutWave(_base.Model):
                 "size": _read_RolloutWaveSize(value["size"]),
                 "soak_s": None if (y := get("soak_s")) is None else _base.integer(y),
                 "start": None if (y := get("start")) is None else _read_RolloutWaveStart(y),
+            },
+        )
+
+
+class RolloutWaveForecast(_base.Model):
+    """What a wave is expected to come to."""
+
+    size: RolloutWaveSize
+    """How far the rollout goes with it."""
+    is_by_hand: bool
+    """Whether an operator begins it. The time until then is not counted."""
+    begins_s: int
+    """When it begins, Unix seconds."""
+    expected: Sequence[RolloutExpectedDevices]
+    """Its devices; kinds without devices are left out."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWaveForecast:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "size": _read_RolloutWaveSize(value["size"]),
+                "is_by_hand": _base.boolean(value["is_by_hand"]),
+                "begins_s": _base.integer(value["begins_s"]),
+                "expected": [RolloutExpectedDevices._read(x) for x in _base.items(value["expected"])],
             },
         )
 
@@ -4281,6 +5399,104 @@ class RolloutWaves(_base.Model):
         )
 
 
+class Rule(_base.Model):
+    """A rule."""
+
+    id: str
+    """Its id: 1 to 64 characters of a-z, 0-9 and '-'."""
+    kind: Kind
+    """What it watches."""
+    threshold: int
+    """From which value on it raises an alert, in the unit of its kind."""
+    severity: Severity
+    """How severe its alerts are."""
+    fleets: Sequence[FleetId]
+    """Fleets whose devices it watches; empty for all. A rule about the server has none."""
+    enabled: bool
+    """Whether it raises alerts."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Rule:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "kind": _base.choice(value["kind"]),
+                "threshold": _base.integer(value["threshold"]),
+                "severity": _base.choice(value["severity"]),
+                "fleets": [_base.text(x) for x in _base.items(value["fleets"])],
+                "enabled": _base.boolean(value["enabled"]),
+            },
+        )
+
+
+class RuleStatus(_base.Model):
+    """A rule as it counts now."""
+
+    rule: Rule
+    """The rule."""
+    unit: str
+    """The unit of its threshold."""
+    is_shipped: bool
+    """Whether it is as it was shipped."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RuleStatus:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "rule": Rule._read(value["rule"]),
+                "unit": _base.text(value["unit"]),
+                "is_shipped": _base.boolean(value["is_shipped"]),
+            },
+        )
+
+
+class Sample(_base.Model):
+    """One sample: telemetry of a moment."""
+
+    at_s: int
+    """When."""
+    load_milli: int
+    """One-minute load average, thousandths."""
+    memory_percent: int
+    """Used memory, percent."""
+    data_percent: int
+    """Used space of the data partition, percent."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Sample:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "at_s": _base.integer(value["at_s"]),
+                "load_milli": _base.integer(value["load_milli"]),
+                "memory_percent": _base.integer(value["memory_percent"]),
+                "data_percent": _base.integer(value["data_percent"]),
+            },
+        )
+
+
+class SaveView(_base.Model):
+    """`PUT /views/{view}`."""
+
+    filter: str
+    """The filter."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SaveView:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "filter": _base.text(value["filter"]),
+            },
+        )
+
+
 class Secret(_base.Model):
     """A secret of the fleet that this profile uses. Its value is not in the image."""
 
@@ -4440,6 +5656,36 @@ class Service(_base.Model):
                 "drop_ins": () if (y := get("drop_ins")) is None else [DropIn._read(x) for x in _base.items(y)],
                 "state": None if (y := get("state")) is None else _base.choice(y),
                 "unit": None if (y := get("unit")) is None else _base.text(y),
+            },
+        )
+
+
+class SetRule(_base.Model):
+    """`PUT /alert-rules/{rule}`."""
+
+    kind: Kind
+    """What it watches. A shipped rule keeps its kind."""
+    threshold: int
+    """From which value on it raises an alert, in the unit of its kind."""
+    severity: Severity
+    """How severe its alerts are."""
+    enabled: bool
+    """Whether it raises alerts."""
+    fleets: Sequence[FleetId] = ()
+    """Fleets whose devices it watches; empty for all."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SetRule:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "kind": _base.choice(value["kind"]),
+                "threshold": _base.integer(value["threshold"]),
+                "severity": _base.choice(value["severity"]),
+                "enabled": _base.boolean(value["enabled"]),
+                "fleets": () if (y := get("fleets")) is None else [_base.text(x) for x in _base.items(y)],
             },
         )
 
@@ -4628,6 +5874,45 @@ class SignedTransition(_base.Model):
         )
 
 
+class Silence(_base.Model):
+    """A silence."""
+
+    id: str
+    """Silence id."""
+    from_s: int
+    """When it begins."""
+    until_s: int
+    """When it ends."""
+    reason: str
+    """Why."""
+    by: str
+    """Who made it."""
+    device: DeviceId | None = None
+    """Only alerts about this device; absent for all devices."""
+    fleet: FleetId | None = None
+    """Only alerts about devices of this fleet; absent for all fleets."""
+    rule: str | None = None
+    """Only alerts of this rule; absent for all rules."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Silence:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "from_s": _base.integer(value["from_s"]),
+                "until_s": _base.integer(value["until_s"]),
+                "reason": _base.text(value["reason"]),
+                "by": _base.text(value["by"]),
+                "device": None if (y := get("device")) is None else _base.text(y),
+                "fleet": None if (y := get("fleet")) is None else _base.text(y),
+                "rule": None if (y := get("rule")) is None else _base.text(y),
+            },
+        )
+
+
 class SiteValue(_base.Model):
     """A value that differs from site to site. The server takes it from the labels of a device."""
 
@@ -4721,31 +6006,6 @@ class Ssh(_base.Model):
                 "forwarding": None if (y := get("forwarding")) is None else _base.boolean(y),
                 "idle_timeout_s": None if (y := get("idle_timeout_s")) is None else _base.integer(y),
                 "password_login": None if (y := get("password_login")) is None else _base.boolean(y),
-            },
-        )
-
-
-class State(_base.Model):
-    """What persists over updates and rollbacks. Everything else in `/etc` and `/var` is that of the
-    image after each boot.
-    """
-
-    directories: Sequence[StateDirectory] = ()
-    """Persistent directories."""
-    version: int | None = None
-    """Version of the persistent data. Raise it when a release changes the format of the data, so
-    that the device keeps a copy until the update is committed.
-    """
-
-    @classmethod
-    def _read(cls, value: Any) -> State:
-        _base.entries(value)
-        get = value.get
-        return _base.made(
-            cls,
-            {
-                "directories": () if (y := get("directories")) is None else [StateDirectory._read(x) for x in _base.items(y)],
-                "version": None if (y := get("version")) is None else _base.integer(y),
             },
         )
 
@@ -5141,6 +6401,173 @@ class TrustStatus(_base.Model):
         )
 
 
+class UpdateHold(_base.Model):
+    """An operator holds the updates of a device."""
+
+    reason: str
+    """Why."""
+    until_s: int | None = None
+    """When it ends, Unix seconds; absent until an operator ends it."""
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateHold:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "reason": _base.text(value["reason"]),
+                "until_s": None if (y := get("until_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class UpdateOrderHold(_base.Model):
+    """Offer it no release."""
+
+    reason: str
+    """Why: 1 to 200 characters."""
+    type: Literal["hold"] = "hold"
+    until_s: int | None = None
+    """When the hold ends; absent for until it is ended."""
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateOrderHold:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "reason": _base.text(value["reason"]),
+                "until_s": None if (y := get("until_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class UpdateOrderUnhold(_base.Model):
+    """End its hold."""
+
+    type: Literal["unhold"] = "unhold"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateOrderUnhold:
+        _base.entries(value)
+        return cls()
+
+
+class UpdateOrderPin(_base.Model):
+    """Offer it this release and no other."""
+
+    release: ReleaseName
+    """The release."""
+    reason: str
+    """Why: 1 to 200 characters."""
+    type: Literal["pin"] = "pin"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateOrderPin:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "release": _base.text(value["release"]),
+                "reason": _base.text(value["reason"]),
+            },
+        )
+
+
+class UpdateOrderUnpin(_base.Model):
+    """End its pin."""
+
+    type: Literal["unpin"] = "unpin"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateOrderUnpin:
+        _base.entries(value)
+        return cls()
+
+
+class UpdateOrderMove(_base.Model):
+    """Move it to another fleet."""
+
+    fleet: FleetId
+    """The fleet."""
+    reason: str
+    """Why: 1 to 200 characters."""
+    type: Literal["move"] = "move"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateOrderMove:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "fleet": _base.text(value["fleet"]),
+                "reason": _base.text(value["reason"]),
+            },
+        )
+
+
+def _read_UpdateOrder(value: Any) -> UpdateOrder:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "hold":
+        return UpdateOrderHold._read(value)
+    if tag == "unhold":
+        return UpdateOrderUnhold._read(value)
+    if tag == "pin":
+        return UpdateOrderPin._read(value)
+    if tag == "unpin":
+        return UpdateOrderUnpin._read(value)
+    if tag == "move":
+        return UpdateOrderMove._read(value)
+    raise _base.unknown_variant("UpdateOrder", value)
+
+
+class UpdatePenalty(_base.Model):
+    """A version that failed on a device."""
+
+    version: Version
+    """The version."""
+    failures: int
+    """How often it failed in succession."""
+    until_s: int | None = None
+    """When it may be offered again, Unix seconds; absent until an operator allows it."""
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdatePenalty:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "version": _base.text(value["version"]),
+                "failures": _base.integer(value["failures"]),
+                "until_s": None if (y := get("until_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class UpdatePin(_base.Model):
+    """An operator pinned a device, or a fleet, to a release."""
+
+    release: ReleaseName
+    """The release."""
+    reason: str
+    """Why."""
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdatePin:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "release": _base.text(value["release"]),
+                "reason": _base.text(value["reason"]),
+            },
+        )
+
+
 class UpdateStateIdle(_base.Model):
     """The device runs its desired version."""
 
@@ -5321,6 +6748,26 @@ def _read_UpdateState(value: Any) -> UpdateState:
     raise _base.unknown_variant("UpdateState", value)
 
 
+class UpdateTarget(_base.Model):
+    """The release that a device should run."""
+
+    release: ReleaseName
+    """The release."""
+    source: TargetSource
+    """Where it comes from."""
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateTarget:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "release": _base.text(value["release"]),
+                "source": _base.choice(value["source"]),
+            },
+        )
+
+
 class UsbGuard(_base.Model):
     """USB devices that may be attached (usbguard(1))."""
 
@@ -5406,6 +6853,29 @@ class VariableWrite(_base.Model):
         )
 
 
+class View(_base.Model):
+    """A saved view: a filter with a name."""
+
+    name: ViewName
+    """Its name."""
+    filter: str
+    """Its filter."""
+    saved_by: str
+    """The account that saved it."""
+
+    @classmethod
+    def _read(cls, value: Any) -> View:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "filter": _base.text(value["filter"]),
+                "saved_by": _base.text(value["saved_by"]),
+            },
+        )
+
+
 class Vlan(_base.Model):
     """A VLAN (IEEE 802.1Q)."""
 
@@ -5422,6 +6892,80 @@ class Vlan(_base.Model):
             {
                 "name": _base.text(value["name"]),
                 "id": _base.integer(value["id"]),
+            },
+        )
+
+
+class Webhook(_base.Model):
+    """A webhook, without its secret."""
+
+    id: str
+    """Webhook id."""
+    url: str
+    """Where events are sent."""
+    events: Sequence[str]
+    """Events that are sent."""
+    created_s: int
+    """When it was added."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Webhook:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "url": _base.text(value["url"]),
+                "events": [_base.text(x) for x in _base.items(value["events"])],
+                "created_s": _base.integer(value["created_s"]),
+            },
+        )
+
+
+class Why(_base.Model):
+    """`GET /devices/{device}/why`: why a device is, or is not, offered a release."""
+
+    device: DeviceId
+    """Device id."""
+    fleet: FleetId
+    """Its fleet."""
+    gates: Sequence[GateCheck]
+    """All gates, in the order in which they are read."""
+    desired: ReleaseName | None = None
+    """The release that it is offered."""
+    first: Gate | None = None
+    """The first gate that is closed; if none is, the first at which the offer waits."""
+    hold: UpdateHold | None = None
+    """Its hold."""
+    penalty: UpdatePenalty | None = None
+    """The version that failed on it."""
+    pin: UpdatePin | None = None
+    """Its pin."""
+    rollout: str | None = None
+    """The rollout that updates it."""
+    running: ReleaseName | None = None
+    """The release that it runs; absent before its first report."""
+    target: UpdateTarget | None = None
+    """The release that it should run, and where that comes from."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Why:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "device": _base.text(value["device"]),
+                "fleet": _base.text(value["fleet"]),
+                "gates": [GateCheck._read(x) for x in _base.items(value["gates"])],
+                "desired": None if (y := get("desired")) is None else _base.text(y),
+                "first": None if (y := get("first")) is None else _base.choice(y),
+                "hold": None if (y := get("hold")) is None else UpdateHold._read(y),
+                "penalty": None if (y := get("penalty")) is None else UpdatePenalty._read(y),
+                "pin": None if (y := get("pin")) is None else UpdatePin._read(y),
+                "rollout": None if (y := get("rollout")) is None else _base.text(y),
+                "running": None if (y := get("running")) is None else _base.text(y),
+                "target": None if (y := get("target")) is None else UpdateTarget._read(y),
             },
         )
 
@@ -5550,10 +7094,16 @@ CommandKind: TypeAlias = CommandKindReport | CommandKindReboot | CommandKindClea
 Contact: TypeAlias = Literal["waiting", "silent", "reached"]
 """Whether the version that a device fell back to reaches the server."""
 
+DeliveryStatus: TypeAlias = Literal["waiting", "delivered", "failed"]
+"""State of a delivery."""
+
+DeviceChange: TypeAlias = DeviceChangeLabel | DeviceChangeUnlabel | DeviceChangeRevoke
+"""A change of many devices."""
+
 DeviceId: TypeAlias = str
 """The id of a device."""
 
-DevicePhase: TypeAlias = DevicePhasePending | DevicePhaseBlocked | DevicePhaseOffered | DevicePhaseUnreached | DevicePhaseStaging | DevicePhaseStaged | DevicePhaseRebooting | DevicePhaseTrying | DevicePhaseUnconfirmed | DevicePhaseProving | DevicePhaseSilent | DevicePhaseSucceeded | DevicePhaseAttestationFailed | DevicePhaseRolledBack | DevicePhaseRevoked | DevicePhaseFailed
+DevicePhase: TypeAlias = DevicePhasePending | DevicePhaseBlocked | DevicePhaseOffered | DevicePhaseHeld | DevicePhaseUnreached | DevicePhaseStaging | DevicePhaseStaged | DevicePhaseRebooting | DevicePhaseTrying | DevicePhaseUnconfirmed | DevicePhaseProving | DevicePhaseSilent | DevicePhaseSucceeded | DevicePhaseAttestationFailed | DevicePhaseRolledBack | DevicePhaseRevoked | DevicePhaseFailed
 """State of a device in a rollout."""
 
 Dhcp: TypeAlias = Literal["yes", "no", "ipv4", "ipv6"]
@@ -5565,7 +7115,7 @@ Direction: TypeAlias = Literal["incoming", "forward"]
 EndingKind: TypeAlias = Literal["root", "root_crl", "intermediate_ca", "former_ca", "server_certificate", "device_crl", "api_certificate", "boot_certificate", "manufacturer_crl"]
 """What ends."""
 
-Event: TypeAlias = EventDevice | EventRollout | EventBuild | EventBuildLog | EventProfile | EventFleet | EventRelease
+Event: TypeAlias = EventDevice | EventRollout | EventBuild | EventBuildLog | EventProfile | EventFleet | EventRelease | EventAlerts
 """`GET /events`: the data of a server-sent event."""
 
 FailureCode: TypeAlias = Literal["manifest_untrusted", "too_old", "wrong_image", "stage_failed", "arm_failed", "unreachable", "rolled_back_before", "not_in_log", "log_stale", "log_split", "revoked"]
@@ -5589,8 +7139,23 @@ FleetId: TypeAlias = str
 FragmentKind: TypeAlias = Literal["package_set", "user_set", "service_set", "baseline", "template", "profile"]
 """What a fragment is for."""
 
+Gate: TypeAlias = Literal["revoked", "target", "runs", "offline", "hold", "pin", "line", "version", "release", "proof", "level", "penalty", "rollout", "wave", "cap", "heard", "device"]
+"""A condition on an offer."""
+
+GateState: TypeAlias = Literal["open", "waits", "closed"]
+"""The state of a gate."""
+
 InitrdDrivers: TypeAlias = Literal["usb-storage", "mmc", "raid"]
 """A set of drivers in the initrd."""
+
+Kind: TypeAlias = Literal["offline", "drift", "trust-drop", "failed-update", "alarm", "certificate", "disk", "flapping", "crl", "audit-gap"]
+"""What a rule watches."""
+
+LabelKey: TypeAlias = str
+"""The key of a label."""
+
+LabelType: TypeAlias = LabelTypeText | LabelTypeNumber | LabelTypeBoolean | LabelTypeChoice
+"""What values a label can have."""
 
 Level: TypeAlias = Literal["self_reported", "token", "unverified_tpm", "observed_boot", "verified_boot", "verified_firmware"]
 """Attestation level: how much is proved about a device. Each level requires everything that the
@@ -5630,10 +7195,16 @@ Role: TypeAlias = Literal["viewer", "operator", "builder", "approver", "admin"]
 RollbackReason: TypeAlias = RollbackReasonVerity | RollbackReasonHealth | RollbackReasonServerUnreachable | RollbackReasonBootRefused
 """Why a boot of the target failed, as found afterwards."""
 
+RolloutEnd: TypeAlias = RolloutEndSucceeds | RolloutEndStops | RolloutEndFails | RolloutEndWaits | RolloutEndTooLong
+"""How a rollout is expected to end."""
+
 RolloutErrorsMax: TypeAlias = RolloutErrorsMaxCount | RolloutErrorsMaxPercent
 """Number of errors that is accepted."""
 
-RolloutOnError: TypeAlias = Literal["pause", "abort"]
+RolloutExpected: TypeAlias = Literal["updates", "runs_it", "offline", "below_level", "too_old", "other_line", "rolled_back_before"]
+"""What a device is expected to do when it is offered the release."""
+
+RolloutOnError: TypeAlias = Literal["pause", "abort", "roll_back"]
 """What happens when there are too many errors."""
 
 RolloutPhase: TypeAlias = Literal["ready", "starting", "running", "pausing", "paused", "succeeded", "failed", "aborting", "aborted"]
@@ -5653,8 +7224,8 @@ RolloutWaveStart: TypeAlias = RolloutWaveStartAfterSuccess | RolloutWaveStartAt 
 SecretName: TypeAlias = str
 """The name of a secret, and of its file in /run/fleeti-secrets."""
 
-Severity: TypeAlias = Literal["error", "warning"]
-"""Whether a finding makes a profile unusable."""
+Severity: TypeAlias = Literal["info", "warning", "critical"]
+"""How severe an alert is."""
 
 SiteType: TypeAlias = Literal["text", "address", "hostname", "url", "integer"]
 """The type of a site value."""
@@ -5662,11 +7233,17 @@ SiteType: TypeAlias = Literal["text", "address", "hostname", "url", "integer"]
 Slot: TypeAlias = Literal["a", "b"]
 """The slot that a device runs from."""
 
+State: TypeAlias = Literal["open", "acknowledged", "resolved"]
+"""State of an alert."""
+
 Suggestion: TypeAlias = SuggestionValue | SuggestionName
 """What the author of a field probably meant."""
 
 Suite: TypeAlias = Literal["security", "updates", "backports"]
 """A suite of the archive besides the main one."""
+
+TargetSource: TypeAlias = Literal["pin", "rollout", "way_back", "fleet_pin", "channel"]
+"""Where a target comes from."""
 
 Tier: TypeAlias = Literal["none", "affirming", "warning", "contraindicated"]
 """The tier of a claim (AR4SI, 2.3.2: trustworthiness tiers)."""
@@ -5677,6 +7254,9 @@ TpmKind: TypeAlias = Literal["processor", "hardware", "virtual"]
 UnitState: TypeAlias = Literal["enabled", "disabled", "masked"]
 """Whether a unit starts at boot."""
 
+UpdateOrder: TypeAlias = UpdateOrderHold | UpdateOrderUnhold | UpdateOrderPin | UpdateOrderUnpin | UpdateOrderMove
+"""`POST /devices/{device}/updates`: what an operator orders for a device."""
+
 UpdateState: TypeAlias = UpdateStateIdle | UpdateStateStaging | UpdateStateStaged | UpdateStateArmed | UpdateStateTrying | UpdateStateUnconfirmed | UpdateStateRolledBack | UpdateStateFailed
 """State of the update of a device."""
 
@@ -5686,6 +7266,9 @@ Verity: TypeAlias = Literal["verified", "corrupted", "absent"]
 Version: TypeAlias = str
 """A version: numbers without leading zeros, joined by dots."""
 
+ViewName: TypeAlias = str
+"""The name of a saved view."""
+
 WifiSecurity: TypeAlias = Literal["open", "wpa2", "wpa3", "eap_tls"]
 """How a device authenticates to a Wi-Fi network."""
 
@@ -5693,12 +7276,17 @@ WorkerName: TypeAlias = str
 """The name of a build worker."""
 
 __all__ = [
+    "About",
     "AccessControl",
     "Account",
     "AccountDetails",
     "AccountKind",
     "AccountName",
+    "AcknowledgeAlert",
     "AddTpmManufacturers",
+    "Alert",
+    "AlertChange",
+    "AlertDetails",
     "ApiToken",
     "Approver",
     "Architecture",
@@ -5730,6 +7318,9 @@ __all__ = [
     "BuildPhase",
     "Change",
     "ChangeBoot",
+    "ChangeDevices",
+    "ChangeLabels",
+    "Channel",
     "Check",
     "CheckResult",
     "CheckedProfile",
@@ -5750,17 +7341,28 @@ __all__ = [
     "CreateEnrollment",
     "CreateReadmission",
     "CreateRollout",
+    "CreateSilence",
     "CreateToken",
+    "CreateWebhook",
     "CreateWorker",
     "CreatedAccount",
     "CreatedToken",
+    "CreatedWebhook",
     "CreatedWorker",
+    "DeclareLabelKey",
+    "Delivery",
+    "DeliveryStatus",
     "Device",
+    "DeviceChange",
+    "DeviceChangeLabel",
+    "DeviceChangeRevoke",
+    "DeviceChangeUnlabel",
     "DeviceId",
     "DevicePhase",
     "DevicePhaseAttestationFailed",
     "DevicePhaseBlocked",
     "DevicePhaseFailed",
+    "DevicePhaseHeld",
     "DevicePhaseOffered",
     "DevicePhasePending",
     "DevicePhaseProving",
@@ -5774,10 +7376,14 @@ __all__ = [
     "DevicePhaseTrying",
     "DevicePhaseUnconfirmed",
     "DevicePhaseUnreached",
+    "DeviceState",
+    "DevicesChanged",
     "Dhcp",
     "Diagnosis",
+    "Difference",
     "Direction",
     "Dns",
+    "Drift",
     "DropIn",
     "Effects",
     "Ending",
@@ -5785,6 +7391,7 @@ __all__ = [
     "Enrollment",
     "EnrollmentRecord",
     "Event",
+    "EventAlerts",
     "EventBuild",
     "EventBuildLog",
     "EventDevice",
@@ -5817,17 +7424,32 @@ __all__ = [
     "FoundPackage",
     "FoundUnit",
     "FragmentKind",
+    "Gate",
+    "GateCheck",
+    "GateState",
     "Grant",
     "Group",
     "Hardware",
     "HealthCheck",
+    "History",
     "Identity",
     "ImportBundle",
+    "ImportLabels",
+    "ImportRow",
+    "Imported",
     "IndexedSuite",
     "InitrdDrivers",
     "Interface",
     "Intermediate",
     "Kernel",
+    "Kind",
+    "LabelKey",
+    "LabelKeyInfo",
+    "LabelType",
+    "LabelTypeBoolean",
+    "LabelTypeChoice",
+    "LabelTypeNumber",
+    "LabelTypeText",
     "LeftOut",
     "Level",
     "LibraryEntry",
@@ -5838,6 +7460,7 @@ __all__ = [
     "Match",
     "Me",
     "MeasuredPcr",
+    "Metrics",
     "Network",
     "NextWave",
     "OnReset",
@@ -5852,6 +7475,7 @@ __all__ = [
     "Passwords",
     "Peer",
     "Permission",
+    "PinFleet",
     "Problem",
     "Profile",
     "ProfileChanges",
@@ -5867,10 +7491,12 @@ __all__ = [
     "Release",
     "ReleaseLog",
     "ReleaseName",
+    "ReleasePackage",
     "Renewal",
     "RenewalNobody",
     "RenewalPeople",
     "RenewalServer",
+    "Replace",
     "Repository",
     "RequestSignature",
     "RevocationReason",
@@ -5883,11 +7509,21 @@ __all__ = [
     "RollbackReasonVerity",
     "Rollout",
     "RolloutDevice",
+    "RolloutDuration",
+    "RolloutEnd",
+    "RolloutEndFails",
+    "RolloutEndStops",
+    "RolloutEndSucceeds",
+    "RolloutEndTooLong",
+    "RolloutEndWaits",
     "RolloutErrors",
     "RolloutErrorsMax",
     "RolloutErrorsMaxCount",
     "RolloutErrorsMaxPercent",
     "RolloutExcused",
+    "RolloutExpected",
+    "RolloutExpectedDevices",
+    "RolloutForecast",
     "RolloutOffers",
     "RolloutOnError",
     "RolloutPhase",
@@ -5895,6 +7531,7 @@ __all__ = [
     "RolloutRate",
     "RolloutSummary",
     "RolloutWave",
+    "RolloutWaveForecast",
     "RolloutWaveSize",
     "RolloutWaveSizeCount",
     "RolloutWaveSizeList",
@@ -5908,12 +7545,17 @@ __all__ = [
     "RolloutWaveStartAt",
     "RolloutWaveStartByHand",
     "RolloutWaves",
+    "Rule",
+    "RuleStatus",
+    "Sample",
+    "SaveView",
     "Secret",
     "SecretName",
     "SecureBoot",
     "Security",
     "ServerContact",
     "Service",
+    "SetRule",
     "SetSecret",
     "Severity",
     "ShowRecoveryKey",
@@ -5923,6 +7565,7 @@ __all__ = [
     "SignedBundle",
     "SignedBy",
     "SignedTransition",
+    "Silence",
     "SiteType",
     "SiteValue",
     "Slot",
@@ -5938,6 +7581,7 @@ __all__ = [
     "Suite",
     "SuiteSearch",
     "SwitchIssuer",
+    "TargetSource",
     "Telemetry",
     "Tier",
     "Time",
@@ -5948,6 +7592,15 @@ __all__ = [
     "TpmManufacturers",
     "TrustStatus",
     "UnitState",
+    "UpdateHold",
+    "UpdateOrder",
+    "UpdateOrderHold",
+    "UpdateOrderMove",
+    "UpdateOrderPin",
+    "UpdateOrderUnhold",
+    "UpdateOrderUnpin",
+    "UpdatePenalty",
+    "UpdatePin",
     "UpdateState",
     "UpdateStateArmed",
     "UpdateStateFailed",
@@ -5957,12 +7610,17 @@ __all__ = [
     "UpdateStateStaging",
     "UpdateStateTrying",
     "UpdateStateUnconfirmed",
+    "UpdateTarget",
     "UsbGuard",
     "User",
     "VariableWrite",
     "Verity",
     "Version",
+    "View",
+    "ViewName",
     "Vlan",
+    "Webhook",
+    "Why",
     "Wifi",
     "WifiSecurity",
     "WireGuard",
