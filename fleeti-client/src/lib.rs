@@ -67,6 +67,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::Path;
 use std::sync::Once;
+use std::time::Duration;
 
 /// Page size of the list of devices.
 const PAGE: usize = 500;
@@ -180,6 +181,9 @@ fn http_client() -> reqwest::ClientBuilder {
     // The API never redirects. A redirect would send the token elsewhere.
     reqwest::Client::builder()
         .pool_idle_timeout(fleeti_core::wire::HTTP_IDLE)
+        // The event stream is silent for long: keep-alive finds a dead peer.
+        .connect_timeout(Duration::from_secs(30))
+        .tcp_keepalive(Duration::from_secs(30))
         .redirect(Policy::none())
 }
 

@@ -1,12 +1,13 @@
 //! New hardware in the place of a device: it takes over the name, the note and the labels, and
 //! nothing that the old device has proved.
 
-use crate::accounts::actor::Actor;
+use crate::accounts::actor::{Actor, Scope};
 use crate::context::{Context, ContextRef};
 use crate::devices;
 use crate::error::Error;
 use crate::trust::revocation;
 use fleeti_core::id::DeviceId;
+use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{Device, Event, RevocationReason};
 use fleeti_core::wire::problem::Code;
 use fleeti_store as store;
@@ -23,8 +24,14 @@ pub async fn replace(
     new: &DeviceId,
 ) -> Result<(), Error> {
     let before = devices::get(cx, old.as_str()).await?;
+    let other = devices::get(cx, new.as_str()).await?;
+    let scope = Scope::Fleet(&other.fleet);
+    // One that the actor may not see does not exist for it.
+    if !by.may(Permission::View, scope) && !by.may(Permission::Revoke, scope) {
+        return Err(Error::not_found("device", new.as_str()));
+    }
     if before.replaced_by.as_ref() != Some(new) {
-        check(&before, &devices::get(cx, new.as_str()).await?)?;
+        check(&before, &other)?;
         hand_over(cx, by, old, new).await?;
     }
     if before.revoked {

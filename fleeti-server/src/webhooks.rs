@@ -98,7 +98,12 @@ impl Sender {
 
     /// Sends what is due to one receiver, until it does not accept something.
     async fn send_due(&self, cx: &Context, webhook: &str) -> Result<(), Error> {
+        // The others wait for the slowest, so it gets as long as one request.
+        let began = std::time::Instant::now();
         for _ in 0..BATCH {
+            if began.elapsed() >= REQUEST {
+                return Ok(());
+            }
             let Some(outgoing) = webhooks::next(cx, webhook).await? else { return Ok(()) };
             let answer = self.send(&outgoing).await;
             if !webhooks::answered(cx, &outgoing, &answer).await? {

@@ -51,7 +51,8 @@ pub async fn moved(
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO channels (fleet, release_name, rollout, since_s) VALUES ($1, $2, $3, $4) \
         ON CONFLICT (fleet) DO UPDATE SET release_name = excluded.release_name, \
-        rollout = excluded.rollout, since_s = excluded.since_s";
+        rollout = excluded.rollout, since_s = excluded.since_s WHERE channels.release_name IS NULL \
+        OR NOT EXISTS (SELECT 1 FROM rollouts r WHERE r.id = $3 AND r.back_of IS NOT NULL)";
     sql::query(sql)
         .bind(fleet.as_str())
         .bind(release.to_string())
@@ -88,4 +89,26 @@ pub async fn pin(connection: &mut Connection, fleet: &FleetId) -> Result<Option<
         sql::query_as(sql).bind(fleet.as_str()).fetch_optional(connection).await?;
     let Some((pinned, reason)) = row else { return Ok(None) };
     Ok(target_of(None, Some(&pinned), reason.as_deref())?.pin)
+}
+
+/// Devices leave the release of the rollout `of` for `release`, by the rollout `rollout`: the
+/// channel leaves it, too, if it points there.
+pub async fn left(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    of: &str,
+    release: &ReleaseName,
+    (rollout, now_s): (&str, u64),
+) -> Result<(), StoreError> {
+    let sql = "UPDATE channels SET release_name = $2, rollout = $3, since_s = $4 WHERE fleet = $1 \
+        AND release_name = (SELECT release_name FROM rollouts WHERE id = $5)";
+    sql::query(sql)
+        .bind(fleet.as_str())
+        .bind(release.to_string())
+        .bind(rollout)
+        .bind(seconds(now_s))
+        .bind(of)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
 }

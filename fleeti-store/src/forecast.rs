@@ -63,7 +63,7 @@ pub struct Question<'a> {
 
 /// Columns and tables of both queries. Results that have expired, and those that have not, are
 /// alike each.
-const KNOWN: &str = "d.fleet, d.running, a.level, a.update_level, (d.last_seen_s <= $2) AS is_offline, \
+const KNOWN: &str = "d.fleet, d.running, a.level, a.update_level, (d.last_seen_s <= $2 OR d.hold_reason IS NOT NULL) AS is_offline, \
     (d.update_kind IN ('rolled_back', 'failed') AND d.update_state LIKE '%rolled_back%' \
     AND d.update_state LIKE $3) AS has_rolled_back";
 const FROM: &str = "FROM devices d LEFT JOIN attestations a ON a.device = d.id \
@@ -102,7 +102,7 @@ pub async fn named(
 ) -> Result<Vec<Alike>, StoreError> {
     let sql = sql::Text::each(|dialect| {
         format!(
-            "SELECT d.id, {KNOWN}, a.appraised_s, a.release_name, 1 AS devices {FROM} \
+            "SELECT d.id, {KNOWN}, a.appraised_s, a.release_name, CAST(1 AS BIGINT) AS devices {FROM} \
              AND d.id IN (SELECT value FROM {})",
             dialect.strings_in(4)
         )

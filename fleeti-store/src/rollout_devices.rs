@@ -255,8 +255,10 @@ pub async fn ran_before(
 ) -> Result<HashSet<String>, StoreError> {
     let sql = sql::Text::each(|dialect| {
         format!(
-            "SELECT d.device FROM rollout_devices d \
-             WHERE d.rollout = $1 AND d.previous = $2 AND d.device IN (SELECT value FROM {})",
+            "SELECT d.device FROM rollout_devices d JOIN rollouts r ON r.id = d.rollout \
+             JOIN devices v ON v.id = d.device \
+             WHERE d.rollout = $1 AND d.previous = $2 AND v.running IN (r.release_name, d.previous) \
+             AND d.device IN (SELECT value FROM {})",
             dialect.strings_in(3)
         )
     });

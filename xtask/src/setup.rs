@@ -67,6 +67,11 @@ const NEEDED: &[Package] = &[
     package("postgresql", "/usr/bin/pg_createcluster", "a database server, in tests"),
     package("nodejs", "/usr/bin/node", "runs a generated TypeScript client, in tests"),
     package("npm", "/usr/bin/npm", "installs its generator and compiler"),
+    package(
+        "python3-venv",
+        "/usr/share/doc/python3-venv",
+        "makes virtual environments, for tools of tests",
+    ),
     package("curl", "/usr/bin/curl", "uses the API from a shell, in tests"),
     package("jq", "/usr/bin/jq", "reads its answers"),
     package("dpkg-dev", "/usr/bin/dpkg-shlibdeps", "finds what packages of Fleeti depend on"),

@@ -73,9 +73,10 @@ fn in_text(text: &str) -> Vec<Example> {
     let joined: String = before.iter().map(|(_, line)| line.trim().to_owned() + "\n").collect();
     let mut at = 0;
     for (n, part) in joined.split('`').enumerate() {
-        if n % 2 == 1 && part.starts_with("fleeti ") {
+        let text = part.replace('\n', " ");
+        if n % 2 == 1 && text.starts_with("fleeti ") {
             let line = before.get(at).map_or(0, |(line, _)| *line);
-            found.push(Example { line, text: part.replace('\n', " ") });
+            found.push(Example { line, text });
         }
         at += part.matches('\n').count();
     }
@@ -97,7 +98,20 @@ fn words(text: &str) -> Vec<String> {
     words.extend((!word.is_empty()).then_some(word));
     // "and so on", and a digest that is not written out.
     words.retain(|w| w != "..." && w != "&");
-    words.iter().map(|w| w.replace("sha256:...", &format!("sha256:{}", "0".repeat(64)))).collect()
+    let digest = format!("sha256:{}", "0".repeat(64));
+    words
+        .iter()
+        .map(|w| for_placeholder(w).unwrap_or_else(|| w.replace("sha256:...", &digest)))
+        .collect()
+}
+
+/// A value for a word in capitals, which stands for one.
+fn for_placeholder(word: &str) -> Option<String> {
+    let is_one = word.len() > 1 && word.bytes().all(|b| b.is_ascii_uppercase());
+    is_one.then(|| match word {
+        "RELEASE" => "kiosk@1".to_owned(),
+        word => word.to_lowercase(),
+    })
 }
 
 /// What is wrong with a whole command.

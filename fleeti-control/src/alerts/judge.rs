@@ -7,6 +7,7 @@ use crate::error::Error;
 use fleeti_core::alert::state::{Alert as Machine, Effect, Event, State, step};
 use fleeti_core::alert::{Kind, Observation, Rule, Verdict};
 use fleeti_core::attestation::Level;
+use fleeti_core::wire::alarm::AlarmKind;
 use fleeti_core::wire::alerts::{Alert, AlertChange};
 use fleeti_store::alerts::{AlertRow, Counted, Pace};
 use fleeti_store::{self as store, Tx};
@@ -39,6 +40,12 @@ pub(super) async fn observe(
 ) -> Result<Judged, Error> {
     let (rules, mut judged) = (cx.alerts.rules(), Judged::default());
     let (watching, mut active) = (rules.iter().filter(|rule| rule.watches(about.fleet())), active);
+    // A moved device: those who see its new fleet see its alerts, and the others do not.
+    for row in active.iter_mut().filter(|row| row.alert.fleet.as_ref() != about.fleet()) {
+        row.alert.fleet = about.fleet().cloned();
+        store::alerts::update(tx, &row.alert).await?;
+        judged.has_changed = true;
+    }
     for rule in watching {
         let position = active.iter().position(|row| row.alert.rule == rule.id);
         let row = position.map(|n| active.swap_remove(n));
@@ -54,7 +61,7 @@ pub(super) async fn observe(
                     raise(cx, tx, (rule, about), &words, &observation).await?;
                     true
                 }
-                (Verdict::Holds(words), Some(row)) => say(tx, row, words).await?,
+                (Verdict::Holds(words), Some(row)) => say(cx, tx, row, words).await?,
                 (Verdict::Ends | Verdict::EndsUntil(_), Some(row)) => {
                     end(cx, tx, row, "").await?;
                     true
@@ -139,22 +146,39 @@ async fn raise(
         store::alerts::update(tx, &row.alert).await?;
     }
     add_change(tx, &row.alert, words).await?;
-    if is_new && silenced_until_s.is_none() {
+    let is_other = again.as_ref().is_some_and(|alert| is_other_alarm(alert, words));
+    if (is_new || is_other) && silenced_until_s.is_none() {
         tell(cx, tx, &row.alert, Counted { raised: 1, resolved: 0 }).await?;
     }
     Ok(())
 }
 
 /// Stores other words of an alert that goes on, where they say what is wrong and not how much.
-async fn say(tx: &mut Tx<'_>, row: &AlertRow, words: String) -> Result<bool, Error> {
+/// An alarm of another kind is news, also while an earlier one lasts: a device must not hide it.
+fn is_other_alarm(alert: &Alert, words: &str) -> bool {
+    alert.kind == Kind::Alarm && AlarmKind::of(&alert.detail) != AlarmKind::of(words)
+}
+
+async fn say(cx: &Context, tx: &mut Tx<'_>, row: &AlertRow, words: String) -> Result<bool, Error> {
     let alert = &row.alert;
     let is_text = matches!(alert.kind, Kind::Alarm | Kind::FailedUpdate);
     let detail: String = words.chars().take(500).collect();
     if !is_text || alert.detail == detail {
         return Ok(false);
     }
-    store::alerts::update(tx, &Alert { detail, ..alert.clone() }).await?;
-    Ok(false)
+    let is_other = is_other_alarm(alert, &detail);
+    let mut next = Alert { detail, ..alert.clone() };
+    if is_other {
+        (next.state, next.changed_s) = (State::Open, cx.now_s());
+    }
+    store::alerts::update(tx, &next).await?;
+    if is_other {
+        add_change(tx, &next, &words).await?;
+        if next.silenced_until_s.is_none() {
+            tell(cx, tx, &next, Counted { raised: 1, resolved: 0 }).await?;
+        }
+    }
+    Ok(is_other)
 }
 
 /// Ends an alert.

@@ -67,7 +67,11 @@ pub async fn add_silence(
 ) -> Result<Silence, Error> {
     check(cx, request)?;
     let of = fleet_of(cx, request.fleet.as_ref(), request.device.as_ref()).await?;
-    if let (Some(device), None) = (&request.device, &of) {
+    let sees = |fleet: &FleetId| {
+        let scope = Scope::Fleet(fleet);
+        by.may(Permission::View, scope) || by.may(Permission::Operate, scope)
+    };
+    if let (Some(device), false) = (&request.device, of.as_ref().is_some_and(sees)) {
         return Err(Error::not_found("device", device.as_str()));
     }
     by.authorize(Permission::Operate, of.as_ref().map_or(Scope::All, Scope::Fleet))?;

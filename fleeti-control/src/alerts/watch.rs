@@ -169,11 +169,11 @@ async fn flapping(cx: &Context) -> Result<(), Error> {
 
 /// Tells of alerts whose silence has ended and that still hold.
 async fn silences(cx: &Context) -> Result<(), Error> {
-    let ended = store::alerts::silence_ended(&mut cx.db.reader().await?, cx.now_s(), CHUNK).await?;
+    let mut tx = cx.db.write().await?;
+    let ended = store::alerts::silence_ended(&mut tx, cx.now_s(), CHUNK).await?;
     if ended.is_empty() {
         return Ok(());
     }
-    let mut tx = cx.db.write().await?;
     for AlertRow { mut alert, .. } in ended {
         alert.silenced_until_s = None;
         store::alerts::update(&mut tx, &alert).await?;

@@ -8,7 +8,8 @@ use crate::devices;
 use crate::error::Error;
 use crate::events::After;
 use fleeti_core::foreign::Foreign;
-use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::rollout::DevicePhase;
 use fleeti_core::rollout::gates::{Hold, Pin};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::Event;
@@ -82,9 +83,26 @@ async fn situation(cx: &Context, tx: &mut Tx<'_>, device: &DeviceId) -> Result<S
 
 /// Ends a pin, and withdraws what it offered if the device does not run it.
 async fn unpin(cx: &Context, tx: &mut Tx<'_>, device: &DeviceId) -> Result<After, Error> {
-    let known = situation(cx, tx, device).await?.device.known;
+    let Situation { device: found, active, .. } = situation(cx, tx, device).await?;
+    let known = found.known;
     store::known::set_pin(tx, device, None).await?;
-    let pinned = known.pin.map(|pin| pin.release);
+    // A rollout offers it, too: its row says so.
+    let is_of_rollout = |pinned: &ReleaseName| {
+        active.as_ref().filter(|active| active.release == *pinned).is_some_and(|active| {
+            active.row.as_ref().is_some_and(|(phase, _)| {
+                !phase.is_finished()
+                    && !matches!(
+                        phase,
+                        DevicePhase::Pending
+                            | DevicePhase::Held
+                            | DevicePhase::Blocked
+                            | DevicePhase::Unreached
+                            | DevicePhase::Silent
+                    )
+            })
+        })
+    };
+    let pinned = known.pin.map(|pin| pin.release).filter(|pinned| !is_of_rollout(pinned));
     match pinned.filter(|pinned| known.running.as_ref() != Some(pinned)) {
         None => Ok(After::default()),
         Some(pinned) => {

@@ -39,7 +39,8 @@ pub async fn import(cx: &Context, by: &Actor, request: &ImportLabels) -> Result<
     let mut tx = cx.db.write().await?;
     let keys = store::labels::keys_in(&mut tx).await?;
     let (known, mut errors) = find(&mut tx, by, rows).await?;
-    errors.extend(rows.iter().flat_map(|row| errors_of(&keys, row)));
+    let left = (ERRORS_MAX + 1).saturating_sub(errors.len());
+    errors.extend(rows.iter().flat_map(|row| errors_of(&keys, row)).take(left));
     if !errors.is_empty() {
         return Err(refused(errors));
     }

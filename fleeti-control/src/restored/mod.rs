@@ -225,7 +225,10 @@ impl Repeated {
         match result {
             Ok(_) => self.done.push(act),
             // What it is about is newer than the backup as well, or has ended by itself.
-            Err(e) if e.code() == Code::NotFound => {}
+            // Said, so that nobody gives it again without knowing.
+            Err(e) if e.code() == Code::NotFound => {
+                self.refused.push(format!("{act}: not in the backup; do not give it again"));
+            }
             Err(e) if e.code() == Code::Conflict => self.refused.push(format!("{act}: {e}")),
             Err(e) => return Err(e).context(act),
         }
@@ -255,7 +258,10 @@ async fn sign_everybody_out(cx: &Context, by: &Actor) -> Result<()> {
     let mut tx = cx.db.write().await?;
     for account in accounts {
         store::sessions::delete_all(&mut tx, &account.name).await?;
+        // One-time links: the copy does not know which were used since.
+        store::accounts::remove_link(&mut tx, Some(&account.name)).await?;
     }
+    store::accounts::remove_link(&mut tx, None).await?;
     cx.audit(&mut tx, by.act("server.restored", "from a backup; all login sessions ended")).await?;
     Ok(tx.commit().await?)
 }

@@ -114,6 +114,12 @@ impl Newer {
                 self.paused.remove(first);
                 self.aborted.insert(first.to_owned());
             }
+            // The first rollout ended for another one, which is lost and said.
+            "rollout.roll-back" | "rollout.supersede" => {
+                self.paused.remove(first);
+                self.aborted.insert(first.to_owned());
+                return None;
+            }
             "rollout.pause" => {
                 self.paused.insert(first.to_owned());
             }

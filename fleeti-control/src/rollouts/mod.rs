@@ -123,7 +123,15 @@ pub async fn roll_back(
     let mut tx = cx.db.write().await?;
     let before = load(&mut tx, id).await?;
     if let Some(next) = &before.next {
-        return Err(conflict(format!("rollout {next} follows {id} already")));
+        let next = load(&mut tx, next).await?;
+        // One that never began took nobody back.
+        if next.header.phase != Phase::Aborted || next.header.counts.total > 0 {
+            return Err(conflict(format!("rollout {} follows {id} already", next.id)));
+        }
+    }
+    if let Some(pin) = store::channels::pin(&mut tx, &before.fleet).await? {
+        let text = format!("fleet {} is pinned to {}: {}", before.fleet, pin.release, pin.reason);
+        return Err(conflict(text).hint("end the pin first: `fleeti channel unpin FLEET`"));
     }
     let active = store::rollouts::active_in(&mut tx, &before.fleet).await?;
     if let Some(other) = active.filter(|other| other.id != id) {

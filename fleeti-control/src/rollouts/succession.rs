@@ -22,6 +22,10 @@ pub(super) async fn begin(
     let (now, id) = (cx.now_s(), rollout.id.clone());
     let policy = policy::of(cx, &rollout.fleet);
     let devices = store::devices::count(tx, &rollout.fleet).await?;
+    if let Some(of) = &rollout.back_of {
+        let StoredRollout { fleet, release, .. } = &rollout;
+        store::channels::left(tx, fleet, of, release, (&id, now)).await?;
+    }
     let mut change = Change::of(rollout, now);
     change.header(header::Event::Start { devices }).map_err(rejected)?;
     chunks::work(tx, &mut change, &policy).await?;
@@ -90,8 +94,13 @@ pub(super) async fn begin_next(cx: &Context, tx: &mut Tx<'_>) -> Result<Option<A
     let Some(ready) = store::rollouts::next_ready(tx).await? else { return Ok(None) };
     // A release that was revoked meanwhile, or a fleet without devices.
     let is_good = store::releases::is_good(tx, &ready.release).await?;
-    if !is_good || store::devices::count(tx, &ready.fleet).await? == 0 {
-        let why = "it does not begin: its release is revoked, or its fleet has no devices";
+    // Somebody started another one, or pinned the fleet, since its predecessor ended.
+    let is_free = store::rollouts::active_in(tx, &ready.fleet).await?.is_none()
+        && store::channels::pin(tx, &ready.fleet).await?.is_none();
+    let devices = store::devices::count(tx, &ready.fleet).await?;
+    let fits = (1..=fleeti_core::rollout::DEVICES_MAX).contains(&devices);
+    if !is_good || !is_free || !fits {
+        let why = "it does not begin: its release is revoked, or its fleet has no devices, too many, a pin, or another rollout";
         tracing::warn!(rollout = ready.id, "{why}");
         return drop_ready(cx, tx, &ready.id).await.map(Some);
     }

@@ -380,7 +380,9 @@ fn level(facts: &Facts<'_>) -> Option<Stop> {
 fn penalty(facts: &Facts<'_>) -> Option<Stop> {
     let (penalty, target) = (facts.known.penalty.as_ref()?, facts.target?);
     let is_line = facts.known.running.as_ref().is_none_or(|r| r.line == target.release.line);
-    let is_closed = is_line && penalty.closes(&target.release.version, facts.now_s);
+    // A device that goes back leaves the higher version that failed.
+    let is_left = target.source == Source::WayBack && penalty.version != target.release.version;
+    let is_closed = is_line && !is_left && penalty.closes(&target.release.version, facts.now_s);
     is_closed.then(|| {
         let times = if penalty.failures == 1 { "once" } else { "repeatedly" };
         let text = format!("version {} failed on it {times}", penalty.version);

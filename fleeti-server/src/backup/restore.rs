@@ -62,7 +62,13 @@ pub fn restore(from: &Path, data: &Path, now_s: u64) -> Result<Manifest> {
 
 fn is_empty(data: &Path) -> Result<bool> {
     match fs::read_dir(data) {
-        Ok(mut entries) => Ok(entries.next().is_none()),
+        // The package makes an empty folder `pki`. No link: what is unpacked would leave the folder.
+        Ok(mut entries) => Ok(entries.all(|entry| {
+            entry.is_ok_and(|entry| {
+                entry.file_type().is_ok_and(|kind| kind.is_dir())
+                    && fs::read_dir(entry.path()).is_ok_and(|mut below| below.next().is_none())
+            })
+        })),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(e) => Err(e).with_context(|| data.display().to_string()),
     }

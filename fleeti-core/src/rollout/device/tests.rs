@@ -164,12 +164,13 @@ fn a_second_event_of_the_same_kind_changes_nothing_and_finished_devices_stay_fin
                 Err(Rejected::Finished { .. }) => assert!(phase.is_finished(), "{name}"),
                 Ok((next, _)) => {
                     assert!(!phase.is_finished(), "{name}");
-                    // A report of a device that is back has it offered the release again.
+                    // A report of a device that is back is as that of one that joins.
                     let is_back = matches!(
                         phase,
                         DevicePhase::Unreached | DevicePhase::Silent | DevicePhase::Held
                     );
-                    if is_back && next.phase == DevicePhase::Offered {
+                    if is_back && matches!(next.phase, DevicePhase::Offered | DevicePhase::Blocked)
+                    {
                         return;
                     }
                     match step(&next, event.clone(), ctx) {
