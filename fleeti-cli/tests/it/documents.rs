@@ -98,11 +98,7 @@ fn words(text: &str) -> Vec<String> {
     words.extend((!word.is_empty()).then_some(word));
     // "and so on", and a digest that is not written out.
     words.retain(|w| w != "..." && w != "&");
-    let digest = format!("sha256:{}", "0".repeat(64));
-    words
-        .iter()
-        .map(|w| for_placeholder(w).unwrap_or_else(|| w.replace("sha256:...", &digest)))
-        .collect()
+    words.iter().map(|w| w.replace("sha256:...", &format!("sha256:{}", "0".repeat(64)))).collect()
 }
 
 /// A value for a word in capitals, which stands for one.
@@ -116,7 +112,8 @@ fn for_placeholder(word: &str) -> Option<String> {
 
 /// What is wrong with a whole command.
 fn refused(text: &str) -> Option<String> {
-    let result = fleeti_cli::command().try_get_matches_from(words(text));
+    let words = words(text).into_iter().map(|w| for_placeholder(&w).unwrap_or(w));
+    let result = fleeti_cli::command().try_get_matches_from(words);
     let error = result.err()?;
     let is_answer = matches!(
         error.kind(),
