@@ -41,7 +41,10 @@ pub(super) async fn observe(
     let (rules, mut judged) = (cx.alerts.rules(), Judged::default());
     let (watching, mut active) = (rules.iter().filter(|rule| rule.watches(about.fleet())), active);
     // A moved device: those who see its new fleet see its alerts, and the others do not.
-    for row in active.iter_mut().filter(|row| row.alert.fleet.as_ref() != about.fleet()) {
+    for row in active
+        .iter_mut()
+        .filter(|row| row.alert.device.is_some() && row.alert.fleet.as_ref() != about.fleet())
+    {
         row.alert.fleet = about.fleet().cloned();
         store::alerts::update(tx, &row.alert).await?;
         judged.has_changed = true;

@@ -262,7 +262,7 @@ fn refusals(
     let is_free = |name: &str| {
         [
             "build", "command", "rollout", "issuer", "id", "session", "token", "alert", "rule",
-            "silence",
+            "silence", "webhook",
         ]
         .contains(&name)
     };

@@ -25,4 +25,7 @@ pub const ELSEWHERE: &[(&str, u16)] = &[
     ("save_view", 409),
     ("replace_device", 200),
     ("replace_device", 409),
+    ("roll_back_rollout", 201),
+    ("add_silence", 409),
+    ("add_webhook", 409),
 ];
