@@ -47,7 +47,7 @@ pub async fn page(cx: &Context, by: &Actor, query: &AlertQuery) -> Result<Vec<Al
     }
     let after = query.after.as_deref().unwrap_or_default();
     let is_id = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    if !after.bytes().all(is_id) {
+    if after.len() > 64 || !after.bytes().all(is_id) {
         return Err(Error::new(Code::Invalid, "after is not the id of an alert")
             .hint("use the last id of the previous page"));
     }

@@ -22,6 +22,7 @@ const DAY_S: u64 = 86_400;
     utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AlertSeverity)]
 pub enum Severity {
     /// Good to know.
     Info,

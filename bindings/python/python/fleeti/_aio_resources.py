@@ -132,7 +132,7 @@ class Alerts(_aio.Resource):
         *,
         kind: m.Kind,
         threshold: int,
-        severity: m.Severity,
+        severity: m.AlertSeverity,
         enabled: bool,
         fleets: Sequence[m.FleetId] = (),
     ) -> m.RuleStatus:

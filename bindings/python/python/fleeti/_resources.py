@@ -131,7 +131,7 @@ class Alerts(_base.Resource):
         *,
         kind: m.Kind,
         threshold: int,
-        severity: m.Severity,
+        severity: m.AlertSeverity,
         enabled: bool,
         fleets: Sequence[m.FleetId] = (),
     ) -> m.RuleStatus:

@@ -148,7 +148,7 @@ class Alert(_base.Model):
     """The rule that raised it."""
     kind: Kind
     """What the rule watches."""
-    severity: Severity
+    severity: AlertSeverity
     """Severity of the rule when the alert began."""
     state: State
     """State of the alert."""
@@ -2025,7 +2025,7 @@ class Difference(_base.Model):
 
     aspect: Aspect
     """What it is about."""
-    severity: Severity
+    severity: AlertSeverity
     """How severe it is."""
     expected: str
     """What was expected."""
@@ -2078,7 +2078,7 @@ class Drift(_base.Model):
 
     differences: Sequence[Difference]
     """The differences, the most severe first."""
-    severity: Severity | None = None
+    severity: AlertSeverity | None = None
     """The severity of the first one; absent if there is none."""
     since_s: int | None = None
     """Since when the device reports another release than its desired one."""
@@ -5408,7 +5408,7 @@ class Rule(_base.Model):
     """What it watches."""
     threshold: int
     """From which value on it raises an alert, in the unit of its kind."""
-    severity: Severity
+    severity: AlertSeverity
     """How severe its alerts are."""
     fleets: Sequence[FleetId]
     """Fleets whose devices it watches; empty for all. A rule about the server has none."""
@@ -5667,7 +5667,7 @@ class SetRule(_base.Model):
     """What it watches. A shipped rule keeps its kind."""
     threshold: int
     """From which value on it raises an alert, in the unit of its kind."""
-    severity: Severity
+    severity: AlertSeverity
     """How severe its alerts are."""
     enabled: bool
     """Whether it raises alerts."""
@@ -7061,6 +7061,9 @@ AccountKind: TypeAlias = Literal["person", "service"]
 AccountName: TypeAlias = str
 """The name of an account."""
 
+AlertSeverity: TypeAlias = Literal["info", "warning", "critical"]
+"""How severe an alert is."""
+
 Architecture: TypeAlias = Literal["x86_64", "aarch64"]
 """The machine architecture of a profile, build, release and device."""
 
@@ -7224,8 +7227,8 @@ RolloutWaveStart: TypeAlias = RolloutWaveStartAfterSuccess | RolloutWaveStartAt 
 SecretName: TypeAlias = str
 """The name of a secret, and of its file in /run/fleeti-secrets."""
 
-Severity: TypeAlias = Literal["info", "warning", "critical"]
-"""How severe an alert is."""
+Severity: TypeAlias = Literal["error", "warning"]
+"""Whether a finding makes a profile unusable."""
 
 SiteType: TypeAlias = Literal["text", "address", "hostname", "url", "integer"]
 """The type of a site value."""
@@ -7287,6 +7290,7 @@ __all__ = [
     "Alert",
     "AlertChange",
     "AlertDetails",
+    "AlertSeverity",
     "ApiToken",
     "Approver",
     "Architecture",
