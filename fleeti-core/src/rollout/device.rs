@@ -320,6 +320,12 @@ fn offered_or_pending(ctx: &Ctx<'_>) -> DevicePhase {
 
 /// Levels expire without an event, so a report can be the first sign that a device is now blocked.
 fn reported(before: &DevicePhase, report: &Reported, ctx: &Ctx<'_>) -> DevicePhase {
+    use update::State as U;
+    // What failed is an error of the rollout, although the device is held for it from now on.
+    let has_failed = matches!(report.update, U::Failed { .. } | U::RolledBack { .. });
+    if has_failed && report.eligibility.is_held && !is_without_offer(before) {
+        return phase_by_report(before, report, ctx);
+    }
     let waits = |phase: &DevicePhase| is_closed(phase, &report.eligibility);
     let closed = closed(&report.eligibility);
     let before = if waits(before) { &closed } else { before };
