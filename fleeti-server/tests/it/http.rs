@@ -189,7 +189,7 @@ async fn a_path_names_its_methods_and_head_is_get_without_the_body() {
         ("api", Method::DELETE, "/api/v1/devices".to_owned(), "GET, HEAD"),
         ("api", Method::PATCH, "/api/v1/rollouts".into(), "GET, HEAD, POST"),
         ("api", Method::GET, "/api/v1/fleets/demo/secrets/x".into(), "DELETE, PUT"),
-        ("api", Method::POST, "/api/v1/releases/kiosk@1/files/raw/x".into(), "PUT"),
+        ("api", Method::POST, "/api/v1/releases/kiosk@1/files/raw/x".into(), "GET, HEAD, PUT"),
         (
             "api",
             Method::from_bytes(b"BREW").unwrap(),

@@ -32,7 +32,7 @@ mod test {
     async fn enrolled(db: &Db) -> DeviceId {
         let id: DeviceId = "device-1".parse().unwrap();
         let certificate = Certified {
-            key_sha256: "key".into(),
+            key_sha256: "ab".repeat(32),
             serial: "01".into(),
             pem: "pem".into(),
             certificate_sha256: "cert".into(),
