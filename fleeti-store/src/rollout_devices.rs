@@ -232,21 +232,28 @@ pub async fn of(
     rows.into_iter().map(TryInto::try_into).collect()
 }
 
-/// The release that most devices of a rollout ran before, if it is not the one of the rollout.
+/// Devices of a rollout that can go back: those that still run its release, or run again what they
+/// ran before. A device that got something else since is not taken two releases back.
+const GO_BACK: &str = "FROM rollout_devices d JOIN rollouts r ON r.id = d.rollout \
+    JOIN devices v ON v.id = d.device \
+    WHERE d.rollout = $1 AND v.running IN (r.release_name, d.previous)";
+
+/// The release that most devices of a rollout that can go back ran before, if it is not the one of
+/// the rollout.
 pub async fn most_previous(
     tx: &mut Tx<'_>,
     rollout: &str,
-    release: &ReleaseName,
 ) -> Result<Option<ReleaseName>, StoreError> {
-    let sql = "SELECT previous FROM rollout_devices \
-        WHERE rollout = $1 AND previous IS NOT NULL AND previous <> $2 \
-        GROUP BY previous ORDER BY COUNT(*) DESC, previous LIMIT 1";
-    let query = sql::query_scalar(sql).bind(rollout).bind(release.to_string());
+    let sql = format!(
+        "SELECT d.previous {GO_BACK} AND d.previous <> r.release_name \
+         GROUP BY d.previous ORDER BY COUNT(*) DESC, d.previous LIMIT 1"
+    );
+    let query = sql::query_scalar(sql::AssertSqlSafe(sql)).bind(rollout);
     let found: Option<String> = query.fetch_optional(&mut **tx).await?;
     found.map(|r| r.parse().map_err(StoreError::value)).transpose()
 }
 
-/// Those of these devices that ran a release before a rollout.
+/// Those of these devices that can go back to the release that they ran before a rollout.
 pub async fn ran_before(
     tx: &mut Tx<'_>,
     rollout: &str,
@@ -255,10 +262,7 @@ pub async fn ran_before(
 ) -> Result<HashSet<String>, StoreError> {
     let sql = sql::Text::each(|dialect| {
         format!(
-            "SELECT d.device FROM rollout_devices d JOIN rollouts r ON r.id = d.rollout \
-             JOIN devices v ON v.id = d.device \
-             WHERE d.rollout = $1 AND d.previous = $2 AND v.running IN (r.release_name, d.previous) \
-             AND d.device IN (SELECT value FROM {})",
+            "SELECT d.device {GO_BACK} AND d.previous = $2 AND d.device IN (SELECT value FROM {})",
             dialect.strings_in(3)
         )
     });

@@ -14,7 +14,7 @@ pub(crate) mod watch;
 
 use self::about::{check_text, scope};
 pub(crate) use self::reactions::react;
-pub use self::reactions::{connected, telemetry};
+pub use self::reactions::{alarmed, connected, telemetry};
 pub use self::rules::{remove_rule, rules, set_rule};
 pub use self::silences::{add_silence, remove_silence, silences};
 pub use self::watch::look;

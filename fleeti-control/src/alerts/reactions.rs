@@ -135,6 +135,26 @@ pub async fn telemetry(
     Ok(judged.has_changed)
 }
 
+/// Judges an alarm that the server raises about a device, in its transaction. Returns whether an
+/// alert changed.
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn alarmed(
+    cx: &Context,
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    words: &str,
+) -> Result<bool, Error> {
+    let Some(fleet) = store::devices::fleet_of(cx.db.pool(), device).await? else {
+        return Ok(false);
+    };
+    let active = store::alerts::active(tx, Some(device)).await?;
+    let about = About::device_of(&fleet, device);
+    let seen = [Observation::Alarm(Some(words))];
+    Ok(judge::observe(cx, tx, about, &seen, active).await?.has_changed)
+}
+
 /// Counts a connection of a device, and judges it once it has connected often.
 ///
 /// # Errors

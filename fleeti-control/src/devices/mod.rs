@@ -275,8 +275,9 @@ async fn refuse_report(cx: &Context, device: &DeviceId, refused: Error) -> Resul
     let reason = AlarmKind::ReportsRefused.text(words);
     let mut tx = cx.db.write().await?;
     if store::reports::refuse_report(&mut tx, device, &reason).await? {
+        let has_changed = alerts::alarmed(cx, &mut tx, device, &reason).await?;
         tx.commit().await?;
-        cx.publish(Event::Device { id: device.clone() });
+        publish(cx, device, has_changed);
     }
     Err(refused)
 }
@@ -401,9 +402,18 @@ pub async fn taken_over(cx: &Context, device: &DeviceId, turns: u32) -> Result<(
     store::devices::set_clone_alarm(&mut tx, device, &text).await?;
     let act = format!("{device} {turns} sessions in {minutes} minutes");
     cx.audit(&mut tx, Act::new("server", CLONED, &act)).await?;
+    let has_changed = alerts::alarmed(cx, &mut tx, device, &text).await?;
     tx.commit().await?;
-    cx.publish(Event::Device { id: device.clone() });
+    publish(cx, device, has_changed);
     Ok(())
+}
+
+/// Publishes that a device changed, and perhaps an alert about it.
+fn publish(cx: &Context, device: &DeviceId, has_changed_alerts: bool) {
+    cx.publish(Event::Device { id: device.clone() });
+    if has_changed_alerts {
+        cx.publish(Event::Alerts);
+    }
 }
 
 /// Allows a device to try a version again after a rollback.

@@ -28,8 +28,9 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The clocks of server and signing service may differ by this time, seconds. What is repeated
-/// although the database has it already changes nothing.
+/// The clocks of server and signing service may differ by this time, seconds. An act that the
+/// database has already is repeated without effect. What was taken and given back within this time is
+/// taken again: the safe side.
 const MARGIN_S: u64 = 3600;
 
 /// A restore whose consequences are still to be drawn (`DIR/restored.json`).

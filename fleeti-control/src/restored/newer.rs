@@ -191,6 +191,8 @@ mod tests {
             ("rollout.pause", "r-2"),
             ("rollout.resume", "r-2"),
             ("rollout.abort", "r-3"),
+            ("rollout.pause", "r-4"),
+            ("rollout.roll-back", "r-4 r-5 kiosk@1 screens stay black"),
             ("account.disable", "bob"),
             ("account.offboard", "eve: 1 sessions, 0 API tokens, 0 enrollment tokens"),
             ("account.ungrant", "carol: operator of demo"),
@@ -203,12 +205,16 @@ mod tests {
         ]);
         assert_eq!(found.revoked.len(), 1);
         assert_eq!(found.releases.len() + found.tokens.len() + found.workers.len(), 3);
-        assert_eq!(found.aborted, BTreeSet::from(["r-3".to_owned()]));
+        assert_eq!(found.aborted, BTreeSet::from(["r-3".to_owned(), "r-4".to_owned()]));
         assert_eq!(found.paused, BTreeSet::from(["r-1".to_owned()]));
         assert_eq!(found.accounts.len(), 3, "{found:#?}");
         assert_eq!(
             found.lost,
-            ["7 alice account.add person dan: admin", "7 alice release.publish kiosk@3"]
+            [
+                "7 alice rollout.roll-back r-4 r-5 kiosk@1 screens stay black",
+                "7 alice account.add person dan: admin",
+                "7 alice release.publish kiosk@3"
+            ]
         );
     }
 

@@ -16,7 +16,7 @@ pub(super) async fn of(
     if rollout.back_of.is_some() {
         return Ok(None);
     }
-    let Some(previous) = store::rollout_devices::most_previous(tx, id, release).await? else {
+    let Some(previous) = store::rollout_devices::most_previous(tx, id).await? else {
         return Ok(None);
     };
     let is_older = previous.line == release.line && previous.version < release.version;

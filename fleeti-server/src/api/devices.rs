@@ -13,6 +13,7 @@ use fleeti_control::{boot, channels, devices, drift, history};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{ChangeBoot, Device, Fleet, Forgive, Revoke};
 use fleeti_core::wire::history::{Drift, History, HistoryQuery};
+use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::updates::{Channel, PinFleet, UpdateOrder, Why};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -49,6 +50,9 @@ pub struct Page {
 pub async fn list_devices(cx: Data<Context>, by: By, page: Query<Page>) -> Result<impl Responder> {
     let Page { after, limit, fleet, filter, drift } = &*page;
     let (fleet, limit) = (fleet.as_ref(), limit.unwrap_or(100));
+    if *drift && !filter.trim().is_empty() {
+        return Err(AppError::new(Code::Invalid, "filter and drift cannot be combined"));
+    }
     if *drift {
         return Ok(Json(devices::page(&cx, &by, Filter::Drifting(fleet), after, limit).await?));
     }

@@ -88,6 +88,8 @@ async fn what_is_backed_up_is_restored_and_keys_of_the_signing_service_are_not()
     assert_eq!(manifest.omitted.len(), 1, "the link: {:?}", manifest.omitted);
     db.close().await;
     let again = folder.path().join("again");
+    // As the Debian package leaves it.
+    fs::create_dir_all(again.join("pki")).unwrap();
     restore(&to, &again, 1).unwrap();
     assert_eq!(
         listed(&again),

@@ -18,6 +18,7 @@ use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::device::Telemetry;
 use fleeti_core::wire::history::HistoryQuery;
 use fleeti_core::wire::mqtt::Up;
+use fleeti_core::wire::updates::UpdateOrder;
 use fleeti_store::{self as store, alerts::AlertRow};
 use serde_json::json;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -313,6 +314,39 @@ async fn an_operator_of_another_fleet_neither_sees_nor_changes_an_alert() {
     let log = world.audit().await;
     assert!(log.contains("\"action\":\"alert.acknowledge\",\"actor\":\"here (token "), "{log}");
     assert!(log.contains("\"action\":\"silence.add\""), "{log}");
+}
+
+#[actix_web::test]
+async fn an_alarm_of_the_server_is_an_alert_and_another_alarm_cannot_hide_behind_it() {
+    let world = World::new().await;
+    let device = world.enroll().await;
+    let cx = &world.server.control;
+    devices::received(cx, &device.id, Up::Report, b"{").await.unwrap_err();
+    let raised = of_devices(&world).await.pop().unwrap();
+    assert_eq!((raised.rule.as_str(), raised.state), ("alarm", State::Open));
+    assert!(raised.detail.starts_with("reports_refused: "), "{raised:?}");
+    world.client.acknowledge_alert(&raised.id, "a new agent").await.unwrap();
+    let mut tx = cx.db.write().await.unwrap();
+    alerts::alarmed(cx, &mut tx, &device.id, "certificate_shared: two clients").await.unwrap();
+    tx.commit().await.unwrap();
+    let now = of_devices(&world).await.pop().unwrap();
+    assert_eq!((&now.id, now.state), (&raised.id, State::Open));
+    assert!(now.detail.starts_with("certificate_shared: "), "{now:?}");
+}
+
+#[actix_web::test]
+async fn the_alerts_of_a_device_move_with_it() {
+    let world = World::new().await;
+    let device = world.enroll().await;
+    let cx = &world.server.control;
+    devices::received(cx, &device.id, Up::Report, b"{").await.unwrap_err();
+    let moved = UpdateOrder::Move { fleet: "spare".parse().unwrap(), reason: "sold".into() };
+    world.client.order_updates(&device.id, &moved).await.unwrap();
+    let mut tx = cx.db.write().await.unwrap();
+    alerts::alarmed(cx, &mut tx, &device.id, "reports_refused: again").await.unwrap();
+    tx.commit().await.unwrap();
+    let now = of_devices(&world).await.pop().unwrap();
+    assert_eq!(now.fleet, Some("spare".parse().unwrap()));
 }
 
 #[actix_web::test]

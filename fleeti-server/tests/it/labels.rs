@@ -1,15 +1,18 @@
 //! Names, notes, labels, filters, saved views and changes of many devices, over the API.
 
+use crate::accounts::{client, program, role};
 use crate::contract::Row;
 use crate::world::World;
 use fleeti_client::{Client, ClientError};
 use fleeti_core::id::LabelKey;
 use fleeti_core::wire::accounts::Role;
+use fleeti_core::wire::alerts::CreateSilence;
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::labels::{
     About, Change, ChangeDevices, ChangeLabels, ImportLabels, ImportRow, LABELS_MAX, LabelType,
 };
 use fleeti_core::wire::problem::{Code, Problem};
+use fleeti_core::wire::updates::UpdateOrder;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -277,4 +280,26 @@ async fn new_hardware_takes_the_name_and_the_labels_and_nothing_that_was_proved(
     assert!(is(&other, Code::Conflict) && other.detail.contains("already"), "{other:?}");
     let revoked = problem(client.replace_device(&third.id, &old.id).await);
     assert!(is(&revoked, Code::Conflict), "{revoked:?}");
+}
+
+#[actix_web::test]
+async fn a_device_of_another_fleet_does_not_exist_for_whoever_may_not_see_it() {
+    let world = World::new().await;
+    let (old, other) = (world.enroll().await, world.enroll().await);
+    let moved = UpdateOrder::Move { fleet: "spare".parse().unwrap(), reason: "sold".into() };
+    world.client.order_updates(&other.id, &moved).await.unwrap();
+    let here = [role(Role::Operator, Some("demo"))];
+    let here = client(&world, program(&world, "here", &here, None).await.token.expose());
+    let refused = problem(here.replace_device(&old.id, &other.id).await);
+    assert!(is(&refused, Code::NotFound) && !refused.detail.contains("spare"), "{refused:?}");
+    let silence = CreateSilence {
+        rule: None,
+        fleet: None,
+        device: Some(other.id.clone()),
+        from_s: None,
+        valid_s: 3600,
+        reason: "because".into(),
+    };
+    let refused = problem(here.add_silence(&silence).await);
+    assert!(is(&refused, Code::NotFound) && !refused.detail.contains("spare"), "{refused:?}");
 }

@@ -12,6 +12,7 @@ use fleeti_core::rollout::waves::Stage;
 use fleeti_core::rollout::{DevicePhase, Phase};
 use fleeti_core::update::{FailureCode, State};
 use fleeti_core::wire::api::{CreateRollout, RolloutSummary};
+use fleeti_core::wire::updates::PinFleet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -305,6 +306,47 @@ async fn an_operator_rolls_back_what_has_ended_and_not_twice() {
     let mut peer = Peer::session(&world, &devices[0]).await;
     let desired = next_desired(&mut peer).await;
     assert!(!desired.back && desired.critical == ["release"], "{desired:?}");
+}
+
+#[actix_web::test]
+async fn devices_that_got_something_else_since_do_not_go_back() {
+    let (world, _) = world().await;
+    publish_release(&world, "kiosk@3").await;
+    let (old, devices) = updating(&world, &start("kiosk@2")).await;
+    for device in &devices {
+        report(&world, device, "kiosk@2", State::Idle).await;
+    }
+    world.client.start_rollout(&start("kiosk@3")).await.unwrap();
+    for device in &devices {
+        report(&world, device, "kiosk@3", State::Idle).await;
+    }
+    let refused = world.client.roll_back_rollout(&old.id, "late").await.unwrap_err();
+    assert!(refused.to_string().contains("older release"), "{refused}");
+}
+
+#[actix_web::test]
+async fn a_fleet_that_goes_back_leaves_the_channel_and_its_pin_forbids_it() {
+    let (world, _) = world().await;
+    let (rollout, devices) = updating(&world, &start("kiosk@2")).await;
+    for device in &devices {
+        report(&world, device, "kiosk@2", State::Idle).await;
+    }
+    let fleet = rollout.fleet.clone();
+    let release = async || world.client.channel(&fleet).await.unwrap().release;
+    assert_eq!(release().await, Some("kiosk@2".parse().unwrap()));
+    let pin = |release: Option<&str>| PinFleet {
+        release: release.map(|name| name.parse().unwrap()),
+        reason: "fair".into(),
+    };
+    world.client.pin_fleet(&fleet, &pin(Some("kiosk@2"))).await.unwrap();
+    let refused = world.client.roll_back_rollout(&rollout.id, "seen").await.unwrap_err();
+    assert!(refused.to_string().contains("is pinned to kiosk@2"), "{refused}");
+    world.client.pin_fleet(&fleet, &pin(None)).await.unwrap();
+    world.client.roll_back_rollout(&rollout.id, "seen").await.unwrap();
+    assert_eq!(release().await, Some("kiosk@1".parse().unwrap()));
+    report(&world, &devices[0], "kiosk@1", State::Idle).await;
+    let desired = world.client.device(&devices[0].id).await.unwrap().desired;
+    assert_ne!(desired, Some("kiosk@2".parse().unwrap()), "the channel left it, too");
 }
 
 #[actix_web::test]

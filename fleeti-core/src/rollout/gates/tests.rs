@@ -69,6 +69,18 @@ fn only_a_way_back_offers_a_lower_version() {
 }
 
 #[test]
+fn a_device_goes_back_from_the_version_that_failed_and_not_to_it() {
+    let policy = Policy::usual();
+    for (failed, is_open) in [("2", true), ("3", true), ("1", false)] {
+        let penalty = Penalty { version: failed.parse().unwrap(), failures: 1, until_s: None };
+        let device = Known { penalty: Some(penalty), ..known("kiosk@2") };
+        let target = Target { source: Source::WayBack, ..to("kiosk@1") };
+        let found = first_closed(&facts(&device, &target, &policy)).map(|(gate, _)| gate);
+        assert_eq!(found, (!is_open).then_some(Gate::Penalty), "{failed}");
+    }
+}
+
+#[test]
 fn a_device_that_runs_a_lower_version_is_offered_what_its_fleet_should_run() {
     assert_eq!(ordered(&known("kiosk@1"), "kiosk@2"), Order::Offer);
     assert_eq!(ordered(&known("kiosk@2"), "kiosk@2"), Order::Keep);
