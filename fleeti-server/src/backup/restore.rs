@@ -13,7 +13,7 @@ use fleeti_store::beside;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
@@ -40,24 +40,32 @@ pub fn restore(from: &Path, data: &Path, now_s: u64) -> Result<Manifest> {
     };
     let mark = data.join(INCOMPLETE);
     fleeti_files::create_durably(&mark, b"", fleeti_files::PRIVATE)?;
-    each(from, |path, reader| {
-        if path != MANIFEST {
-            unpack(data, path, reader, &own)?;
-        }
-        Ok(())
-    })?;
-    // A second look: the file may have changed after it was verified.
-    for entry in &manifest.files {
-        let mut file = BufReader::new(File::open(data.join(&entry.path))?);
-        let found = digest(&entry.path, &mut file)?;
-        ensure!(found == *entry, "{} is not what was verified", entry.path);
-    }
+    unpack_all(from, data, &manifest, &own)?;
     // Without a database as well: it is restored by other means, from the same time.
     let restored = Restored { made_s: manifest.made_s, restored_s: now_s };
     own(&restored.write(data)?)?;
     fs::remove_file(&mark)?;
     fleeti_files::sync(data)?;
     Ok(manifest)
+}
+
+/// Unpacks a backup that was verified, and verifies it again: it may have changed since.
+pub(super) fn unpack_all(
+    from: &Path,
+    data: &Path,
+    manifest: &Manifest,
+    own: &dyn Fn(&Path) -> io::Result<()>,
+) -> Result<()> {
+    let mut verified = manifest.files.iter();
+    each(from, |path, reader| {
+        if path != MANIFEST {
+            let unpacked = unpack(data, path, reader, own)?;
+            ensure!(verified.next() == Some(&unpacked), "{path} is not what was verified");
+        }
+        Ok(())
+    })?;
+    ensure!(verified.next().is_none(), "{} became shorter meanwhile", from.display());
+    Ok(())
 }
 
 fn is_empty(data: &Path) -> Result<bool> {
@@ -88,7 +96,7 @@ pub fn check_complete(data: &Path) -> Result<()> {
 }
 
 /// Verifies a whole backup.
-fn verify(from: &Path) -> Result<Manifest> {
+pub(super) fn verify(from: &Path) -> Result<Manifest> {
     let (mut found, mut manifest) = (Vec::new(), None);
     let mut names = HashSet::new();
     each(from, |path, reader| {
@@ -98,9 +106,9 @@ fn verify(from: &Path) -> Result<Manifest> {
             reader.take(MANIFEST_MAX).read_to_end(&mut list)?;
             manifest = Some(read(&list)?);
         } else {
-            ensure!(is_known(path), "{path:?} is nothing that a backup contains");
+            ensure!(is_known(path), "{path:?} does not belong in a backup");
             ensure!(names.insert(path.to_owned()), "it contains {path} twice");
-            found.push(digest(path, reader)?);
+            found.push(copy(path, reader, &mut io::sink())?);
         }
         Ok(())
     })?;
@@ -152,9 +160,10 @@ fn each(from: &Path, mut act: impl FnMut(&str, &mut dyn Read) -> Result<()>) -> 
     Ok(())
 }
 
-fn digest(path: &str, reader: &mut dyn Read) -> Result<Entry> {
+/// Copies a file, and returns what was copied.
+fn copy(path: &str, reader: &mut dyn Read, to: &mut dyn Write) -> Result<Entry> {
     let mut reader = Digesting { from: reader, sha256: Sha256::new(), read: 0 };
-    io::copy(&mut reader, &mut io::sink())?;
+    io::copy(&mut reader, to)?;
     let sha256 = hex::encode(reader.sha256.finalize());
     Ok(Entry { path: path.into(), bytes: reader.read, sha256 })
 }
@@ -165,8 +174,8 @@ fn unpack(
     path: &str,
     reader: &mut dyn Read,
     own: &dyn Fn(&Path) -> io::Result<()>,
-) -> Result<()> {
-    ensure!(is_known(path), "{path:?} is nothing that a backup contains");
+) -> Result<Entry> {
+    ensure!(is_known(path), "{path:?} does not belong in a backup");
     let to: PathBuf = data.join(path);
     let above: Vec<_> = Path::new(path).ancestors().skip(1).collect();
     for folder in above.iter().rev().filter(|folder| !folder.as_os_str().is_empty()) {
@@ -183,8 +192,9 @@ fn unpack(
         .mode(mode)
         .open(&to)
         .with_context(|| to.display().to_string())?;
-    io::copy(reader, &mut file)?;
+    let entry = copy(path, reader, &mut file)?;
     file.sync_all()?;
     own(&to)?;
-    Ok(fleeti_files::sync(to.parent().unwrap_or(data))?)
+    fleeti_files::sync(to.parent().unwrap_or(data))?;
+    Ok(entry)
 }

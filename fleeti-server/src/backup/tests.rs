@@ -186,6 +186,24 @@ fn archive(to: &Path, files: &[(&str, tar::EntryType)], change: impl FnOnce(&mut
 }
 
 #[test]
+fn a_backup_that_changed_after_it_was_verified_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (to, data) = (folder.path().join("a.tar"), folder.path().join("data"));
+    let token = ("admin.token", tar::EntryType::Regular);
+    let other = ("fleeti.db", tar::EntryType::Regular);
+    archive(&to, &[token], |_| {});
+    let manifest = super::restore::verify(&to).unwrap();
+    let own = |_: &Path| Ok(());
+    for (files, wanted) in [(&[token, other][..], "fleeti.db is not"), (&[][..], "shorter")] {
+        fs::create_dir(&data).unwrap();
+        archive(&to, files, |_| {});
+        let refused = super::restore::unpack_all(&to, &data, &manifest, &own).unwrap_err();
+        assert!(refused.to_string().contains(wanted), "{refused}");
+        fs::remove_dir_all(&data).unwrap();
+    }
+}
+
+#[test]
 fn a_forged_backup_writes_nothing_outside_of_the_folder_and_no_key() {
     let folder = tempfile::tempdir().unwrap();
     let (to, data) = (folder.path().join("a.tar"), folder.path().join("data"));
@@ -196,7 +214,7 @@ fn a_forged_backup_writes_nothing_outside_of_the_folder_and_no_key() {
     };
     for path in ["../x", "/tmp/fleeti-x", "pki/online/audit.key", "releases/../../x", ".x"] {
         archive(&to, &[(path, tar::EntryType::Regular)], |_| {});
-        assert!(refused().contains("nothing that a backup contains"), "{path}");
+        assert!(refused().contains("does not belong in a backup"), "{path}");
     }
     for kind in [tar::EntryType::Symlink, tar::EntryType::Link, tar::EntryType::Directory] {
         archive(&to, &[("admin.token", kind)], |_| {});

@@ -8,6 +8,7 @@ use super::{ARTIFACTS, DATABASE, Entry, FILES, FOLDERS, FORMAT, MANIFEST, Manife
 use super::{SMALL_MAX, is_known};
 use crate::config::Config;
 use anyhow::{Context, Result, bail};
+use fleeti_control::clock::instant;
 use fleeti_control::doctor::LastBackup;
 use fleeti_store::{Location, beside};
 use sha2::{Digest, Sha256};
@@ -71,8 +72,7 @@ pub async fn write(config: &Config, wanted: &Wanted) -> Result<(LastBackup, Mani
 /// The path of the backup.
 fn target(to: &Path, made_s: u64) -> Result<PathBuf> {
     let to = if to.is_dir() {
-        let at = i64::try_from(made_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-        let at = at.map_or_else(|| made_s.to_string(), |at| at.to_string().replace(':', ""));
+        let at = instant(made_s).replace(':', "");
         to.join(format!("fleeti-{at}.tar"))
     } else {
         to.to_owned()
