@@ -216,9 +216,8 @@ pub fn tidy(root: &Path) -> Result<()> {
 }
 
 /// The names of the repository's files, one a line.
-fn tracked(root: &Path) -> Result<String> {
-    let output = Command::new("git").arg("ls-files").current_dir(root).output().context("git")?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+pub fn tracked(root: &Path) -> Result<String> {
+    crate::package::stdout(Command::new("git").arg("ls-files").current_dir(root))
 }
 
 /// Async functions without indentation (the handlers of routes) whose body is longer than

@@ -62,14 +62,12 @@ fn fill(package: &Package, order: &Order, epoch: u64, tree: &Path) -> Result<()>
     let doc = format!("/usr/share/doc/{}", package.name);
     put(&format!("{doc}/copyright"), text("copyright")?.as_bytes(), 0o644)?;
     let log = tree.join(&doc[1..]).join("changelog");
-    let date = Command::new("date")
-        .args(["--utc", "--rfc-email", &format!("--date=@{epoch}")])
-        .output()
-        .context("date")?;
+    let date = format!("--date=@{epoch}");
+    let date = stdout(Command::new("date").args(["--utc", "--rfc-email", &date]))?;
     let entry = format!(
         "fleeti ({}) unstable; urgency=medium\n\n  * See CHANGELOG.md of this version.\n\n -- {MAINTAINER}  {}\n",
         order.version,
-        String::from_utf8_lossy(&date.stdout).trim()
+        date.trim()
     );
     put(&format!("{doc}/changelog"), entry.as_bytes(), 0o644)?;
     stdout(Command::new("gzip").args(["-9n"]).arg(&log))?;

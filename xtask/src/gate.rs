@@ -82,7 +82,7 @@ pub fn test(length: Length) -> Result<()> {
     let chain = aside::start("chain", title, &mut scenario(arguments))?;
     lints()?;
     tests()?;
-    packages::gate()?;
+    let made = packages::gate()?;
     benchmarks()?;
     run("the pages in a browser", &mut Command::new(target().join("ci/fleeti-browser")))?;
     fuzz::fuzz(Effort::Aside(if length == Length::Long { FUZZ_LONG } else { FUZZ_GATE }), &[])?;
@@ -92,7 +92,7 @@ pub fn test(length: Length) -> Result<()> {
             run(title, &mut scenario(arguments))?;
         }
         everyday_packages()?;
-        packages::command(&["--profile", "ci", "--check", "--oci"])?;
+        packages::long_gate(&made)?;
         site::build(&target().join("ci"))?;
     }
     println!("all tests passed in {:.0} s", started.elapsed().as_secs_f64());

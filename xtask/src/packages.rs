@@ -5,6 +5,7 @@ use crate::package::{Order, PACKAGES, order};
 use crate::{cargo, clean_root, deb, oci, run, target};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// `cargo xtask packages [--profile ci|release] [--check] [--oci]`.
@@ -38,7 +39,7 @@ pub fn command(words: &[&str]) -> Result<()> {
 }
 
 /// In the gate: makes the packages twice, and checks what is in them.
-pub fn gate() -> Result<()> {
+pub fn gate() -> Result<Vec<PathBuf>> {
     println!("==> Debian packages");
     let started = Instant::now();
     let first = order("ci")?;
@@ -52,5 +53,12 @@ pub fn gate() -> Result<()> {
         deb::check(package, file)?;
     }
     println!("    ok after {:.1} s", started.elapsed().as_secs_f64());
-    Ok(())
+    Ok(made)
+}
+
+/// In the long gate: the packages that [`gate`] made, in a clean root and as an OCI image.
+pub fn long_gate(made: &[PathBuf]) -> Result<()> {
+    let order = order("ci")?;
+    clean_root::check(&order, made)?;
+    oci::image(&order)
 }

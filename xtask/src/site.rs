@@ -28,7 +28,7 @@ pub fn build(programs: &Path) -> Result<()> {
     let folder = target().join("site");
     fs::remove_dir_all(&folder).ok();
     let src = folder.join("src");
-    let names = stdout(Command::new("git").args(["ls-files"]).current_dir(root()))?;
+    let names = crate::checks::tracked(&root())?;
     for name in names.lines() {
         copy(name, &src)?;
     }
@@ -191,7 +191,7 @@ fn collect(folder: &Path, pages: &mut Vec<PathBuf>) -> Result<()> {
         if path.is_dir() {
             collect(&path, pages)?;
         } else if path.extension().is_some_and(|e| e == "html") {
-            // These two belong to no folder: their links count from the root of a web server.
+            // It belongs to no folder: its links count from the root of a web server.
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name != "404.html" {
                 pages.push(path);
