@@ -1,6 +1,6 @@
 //! Alerts, their rules, silences, webhooks, and the history of devices.
 
-use crate::{Client, Result};
+use crate::{Client, Result, with_query};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::alerts::{
     AcknowledgeAlert, Alert, AlertDetails, AlertQuery, CreateSilence, RuleStatus, SetRule, Silence,
@@ -22,9 +22,7 @@ impl Client {
             ("after", after.clone()),
             ("limit", limit.map(|limit| limit.to_string())),
         ];
-        let set =
-            values.iter().filter_map(|(name, value)| Some(format!("{name}={}", value.as_ref()?)));
-        self.get(&format!("alerts?{}", set.collect::<Vec<_>>().join("&"))).await
+        self.get(&with_query("alerts", values)).await
     }
     /// An alert with its history.
     ///
@@ -135,9 +133,9 @@ impl Client {
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn history(&self, device: &DeviceId, query: &HistoryQuery) -> Result<History> {
-        let values = [("from_s", query.from_s), ("until_s", query.until_s)];
-        let set = values.iter().filter_map(|(name, s)| Some(format!("{name}={}", (*s)?)));
-        let query = set.collect::<Vec<_>>().join("&");
-        self.get(&format!("devices/{device}/history?{query}")).await
+        let HistoryQuery { from_s, until_s } = query;
+        let values = [("from_s", *from_s), ("until_s", *until_s)]
+            .map(|(name, s)| (name, s.map(|s| s.to_string())));
+        self.get(&with_query(&format!("devices/{device}/history"), values)).await
     }
 }

@@ -1,13 +1,13 @@
 //! Filters, names, notes and labels of devices, saved views, and changes of many devices.
 
-use crate::{Client, PAGE, Result};
+use crate::{Client, PAGE, Result, with_query};
 use fleeti_core::id::{DeviceId, LabelKey, ViewName};
 use fleeti_core::wire::api::Device;
 use fleeti_core::wire::labels::{
     About, ChangeDevices, ChangeLabels, DeclareLabelKey, DevicesChanged, ImportLabels, Imported,
     LabelKeyInfo, LabelType, Replace, SaveView, View,
 };
-use reqwest::{Method, Url};
+use reqwest::Method;
 
 impl Client {
     /// Every device that a filter matches.
@@ -36,11 +36,9 @@ impl Client {
         after: &str,
         limit: usize,
     ) -> Result<Vec<Device>> {
-        let values = [("filter", filter), ("after", after), ("limit", &limit.to_string())];
-        // Only the query of this address is used.
-        let address = Url::parse_with_params("http://server", values).ok();
-        let query = address.as_ref().and_then(Url::query).unwrap_or_default();
-        self.get(&format!("devices?{query}")).await
+        let values = [("filter", filter), ("after", after), ("limit", &limit.to_string())]
+            .map(|(name, value)| (name, Some(value.to_owned())));
+        self.get(&with_query("devices", values)).await
     }
     /// All label keys.
     ///

@@ -187,6 +187,14 @@ fn http_client() -> reqwest::ClientBuilder {
         .redirect(Policy::none())
 }
 
+/// A path with those values of a query that are set.
+fn with_query<const N: usize>(path: &str, values: [(&str, Option<String>); N]) -> String {
+    let set = values.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    // Only the query of this address is used.
+    let address = reqwest::Url::parse_with_params("http://server", set).ok();
+    format!("{path}?{}", address.as_ref().and_then(reqwest::Url::query).unwrap_or_default())
+}
+
 /// A client of one server.
 #[derive(Debug, Clone)]
 pub struct Client {

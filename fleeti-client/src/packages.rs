@@ -1,9 +1,9 @@
 //! What is in releases, and which devices have it.
 
-use crate::{Client, Result};
+use crate::{Client, Result, with_query};
 use bytes::Bytes;
 use fleeti_core::id::ReleaseName;
-use fleeti_core::wire::package::{PackageDevices, PackageQuery, in_url};
+use fleeti_core::wire::package::{PackageDevices, PackageQuery};
 use reqwest::Method;
 
 impl Client {
@@ -18,8 +18,10 @@ impl Client {
         after: &str,
         limit: u32,
     ) -> Result<PackageDevices> {
-        let query = in_url(&query.to_string());
-        self.get(&format!("packages/devices?q={query}&after={after}&limit={limit}")).await
+        let values =
+            [("q", query.to_string()), ("after", after.into()), ("limit", limit.to_string())]
+                .map(|(name, value)| (name, Some(value)));
+        self.get(&with_query("packages/devices", values)).await
     }
     /// A file of a published release: manifest, signature, SBOM or provenance. The caller verifies
     /// it.

@@ -1,12 +1,11 @@
 //! Profiles, their documents and revisions.
 
-use crate::{Client, Result};
+use crate::{Client, Result, with_query};
 use fleeti_core::id::Line;
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::ProfileRevision;
 use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, ProfileChanges, ProfileText};
 use fleeti_core::wire::suite::SuiteSearch;
-use reqwest::Url;
 
 impl Client {
     /// The newest revision of each profile.
@@ -49,11 +48,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn search_packages(&self, text: &str, limit: u32) -> Result<SuiteSearch> {
-        let values = [("q", text), ("limit", &limit.to_string())];
-        // Only the query of this address is used.
-        let address = Url::parse_with_params("http://server", values).ok();
-        let query = address.as_ref().and_then(Url::query).unwrap_or_default();
-        self.get(&format!("profiles/packages?{query}")).await
+        let values = [("q", Some(text.to_owned())), ("limit", Some(limit.to_string()))];
+        self.get(&with_query("profiles/packages", values)).await
     }
     /// The revisions of a profile, newest first.
     ///

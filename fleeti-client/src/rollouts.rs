@@ -1,6 +1,6 @@
 //! Rollouts.
 
-use crate::{Client, Result};
+use crate::{Client, Result, with_query};
 use fleeti_core::rollout::forecast::Forecast;
 use fleeti_core::wire::api::{CreateRollout, NextWave, Rollout, RolloutQuery, RolloutSummary};
 
@@ -37,9 +37,7 @@ impl Client {
             ("after", after.as_ref().map(ToString::to_string)),
             ("limit", limit.map(|limit| limit.to_string())),
         ];
-        let given = values.into_iter().filter_map(|(name, v)| Some(format!("{name}={}", v?)));
-        let query = given.collect::<Vec<_>>().join("&");
-        self.get(&format!("rollouts/{id}?{query}")).await
+        self.get(&with_query(&format!("rollouts/{id}"), values)).await
     }
     /// The newest rollouts.
     ///

@@ -12,7 +12,8 @@ use fleeti_core::id::DeviceId;
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::labels::{
-    Change, ChangeDevices, DevicesChanged, LABELLED_MAX, PREVIEW, REVOKED_MAX, revocation_phrase,
+    Change, ChangeDevices, DevicesChanged, LABELLED_MAX, PREVIEW, REVOKED_MAX, devices_in_words,
+    revocation_phrase,
 };
 use fleeti_core::wire::problem::Code;
 use fleeti_store::{self as store, Tx};
@@ -83,7 +84,7 @@ fn check(request: &ChangeDevices, expected: u64, found: u64, max: u64) -> Result
         return Err(Error::new(Code::Conflict, text).hint("add tests to the filter"));
     }
     if found != expected {
-        let text = format!("the filter matches {found} devices now, not {expected}");
+        let text = format!("the filter matches {} now, not {expected}", devices_in_words(found));
         return Err(Error::new(Code::Conflict, text).hint("look at the preview again"));
     }
     let phrase = revocation_phrase(expected);

@@ -46,3 +46,10 @@ pub fn now_s() -> u64 {
 pub fn new_id(prefix: &str) -> String {
     format!("{prefix}-{}", Ulid::generate().to_string().to_ascii_lowercase())
 }
+
+/// RFC 3339 in UTC.
+#[must_use]
+pub fn instant(s: u64) -> String {
+    let at = i64::try_from(s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+    at.map_or_else(|| s.to_string(), |at| at.to_string())
+}

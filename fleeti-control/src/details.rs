@@ -107,7 +107,7 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
     let has_lost_its_seal = secrets::has_lost_its_seal(&device, recovery_key.is_some());
     let label_keys = labels::keys(cx).await?;
     let alerts = alerts::of_device(cx, id).await?;
-    let drift = drift::of(cx, id).await?;
+    let drift = drift::between(cx, &device, &attestation).await?;
     let week = HistoryQuery { from_s: Some(cx.now_s().saturating_sub(WEEK_S)), until_s: None };
     let history = history::get(cx, id, &week).await?;
     Ok(DeviceDetails {

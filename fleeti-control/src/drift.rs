@@ -6,6 +6,8 @@ use crate::devices;
 use crate::error::Error;
 use fleeti_core::drift::{Facts, differences};
 use fleeti_core::id::{DeviceId, ReleaseName};
+use fleeti_core::wire::api::Device;
+use fleeti_core::wire::attestation::Attestation;
 use fleeti_core::wire::history::Drift;
 use fleeti_store as store;
 
@@ -30,6 +32,15 @@ async fn revisions(
 pub async fn of(cx: &Context, id: &DeviceId) -> Result<Drift, Error> {
     let device = devices::get(cx, id.as_str()).await?;
     let attestation = challenge::get(cx, id).await?;
+    between(cx, &device, &attestation).await
+}
+
+/// How a device differs from what is desired of it, by what is already loaded.
+pub(crate) async fn between(
+    cx: &Context,
+    device: &Device,
+    attestation: &Attestation,
+) -> Result<Drift, Error> {
     let reported = device.boot.as_ref().map(|boot| &boot.running);
     let (revision, newest_revision) = revisions(cx, reported).await?;
     let result = attestation.result.as_ref().filter(|_| attestation.is_fresh);
@@ -48,6 +59,6 @@ pub async fn of(cx: &Context, id: &DeviceId) -> Result<Drift, Error> {
     Ok(Drift {
         severity: found.first().map(|difference| difference.severity),
         differences: found,
-        since_s: store::devices::drift_since_s(cx.db.pool(), id).await?,
+        since_s: store::devices::drift_since_s(cx.db.pool(), &device.id).await?,
     })
 }

@@ -2,8 +2,9 @@
 
 use crate::accounts::actor::{Actor, Scope};
 use crate::context::Context;
+use crate::devices::check_page;
 use crate::error::Error;
-use fleeti_core::id::{DeviceId, ReleaseName};
+use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::attestation::FRESH_S;
 use fleeti_core::wire::package::{
@@ -15,9 +16,6 @@ use fleeti_store as store;
 use fleeti_store::packages::{Among, Runs};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
-
-/// Largest page of devices.
-pub const PAGE_MAX: u32 = 500;
 
 /// A question, and the page of devices that is wanted.
 #[derive(Debug, Clone)]
@@ -33,7 +31,7 @@ pub struct Question {
 /// The devices that have a package, among those that the actor may see.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a question that is none, or an invalid limit or id; [`Code::Forbidden`].
+/// [`Code::Invalid`] for an invalid question, limit or id; [`Code::Forbidden`].
 pub async fn devices(
     cx: &Context,
     by: &Actor,
@@ -87,13 +85,7 @@ fn read(question: &Question) -> Result<PackageQuery, Error> {
     if query.len() > QUERY_MAX {
         return Err(invalid(format!("the question is longer than {QUERY_MAX} characters")));
     }
-    if !(1..=PAGE_MAX).contains(limit) {
-        return Err(invalid(format!("limit is {limit}, must be 1 to {PAGE_MAX}")));
-    }
-    if !after.is_empty() && after.parse::<DeviceId>().is_err() {
-        return Err(invalid("after is not a device id".to_owned())
-            .hint("use the last id of the previous page"));
-    }
+    check_page(after, *limit)?;
     query.parse::<PackageQuery>().map_err(|e| {
         invalid(e.to_string()).hint("write a question such as `openssl<3.5.1-1+deb13u2`")
     })

@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use fleeti_client::danger::PlainHttp;
 use fleeti_client::{Pin, WorkerClient};
 use fleeti_control::accounts::links;
-use fleeti_control::clock::now_s;
+use fleeti_control::clock::{instant, now_s};
 use fleeti_control::error::for_log;
 use fleeti_control::suites;
 use fleeti_core::doctor;
@@ -143,8 +143,7 @@ fn main() -> ExitCode {
         Some(Command::Doctor(doctor)) => examine(doctor),
         Some(Command::CheckConfig { file }) => check_config(file, options),
         Some(Command::Backup { to, without_artifacts, without_database, options }) => {
-            let has = |without: bool| !without;
-            let (has_artifacts, has_database) = (has(without_artifacts), has(without_database));
+            let (has_artifacts, has_database) = (!without_artifacts, !without_database);
             back_up(*options, &Wanted { to, has_artifacts, has_database })
         }
         Some(Command::Restore { from, data }) => restored(&from, &data),
@@ -163,11 +162,6 @@ fn print(lines: &[String]) {
     }
 }
 
-fn when(at_s: u64) -> String {
-    let at = i64::try_from(at_s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-    at.map_or_else(|| at_s.to_string(), |at| at.to_string())
-}
-
 /// `fleeti-server doctor`.
 #[actix_web::main]
 async fn examine(a: DoctorArguments) -> Result<ExitCode> {
@@ -180,7 +174,7 @@ async fn examine(a: DoctorArguments) -> Result<ExitCode> {
         writeln!(io::stdout(), "{text}")?;
     } else {
         print(&doctor::check_lines(&found.checks));
-        print(&ended.map(|all| doctor::ending_lines(&all, when)).unwrap_or_default());
+        print(&ended.map(|all| doctor::ending_lines(&all, instant)).unwrap_or_default());
     }
     let failed = doctor::worst(&found.checks) == CheckResult::Failed;
     Ok(if failed { ExitCode::from(FAILED_CHECK) } else { ExitCode::SUCCESS })
@@ -212,7 +206,7 @@ fn restored(from: &Path, data: &Path) -> Result<ExitCode> {
     let manifest = backup::restore::restore(from, data, now_s())?;
     let next =
         "start the signing service and then this server, which repeats what was revoked since";
-    let made = when(manifest.made_s);
+    let made = instant(manifest.made_s);
     print(&[format!("restored {} files of {made}; {next}", manifest.files.len())]);
     left_out(&manifest);
     Ok(ExitCode::SUCCESS)

@@ -302,22 +302,18 @@ fn wrong(path: &Path, text: &str, e: &toml::de::Error) -> anyhow::Error {
     let message = e.message();
     // serde writes: unknown field `a`, expected one of `b`, `c`.
     let mut quoted = message.split('`').skip(1).step_by(2);
-    let hint = match (message.starts_with("unknown field"), quoted.next()) {
-        (true, Some(unknown)) => {
-            let near = nearest(&unknown.replace('-', "_"), quoted);
-            let hint = near.map_or_else(
-                || "see `fleeti-server --help` and docs/limits.md".to_owned(),
-                |near| format!("did you mean `{near}`?"),
-            );
-            return anyhow::anyhow!(
-                "{}:{line}: unknown key `{unknown}`; hint: {hint}",
-                path.display()
-            );
-        }
-        _ => "",
-    };
+    if message.starts_with("unknown field")
+        && let Some(unknown) = quoted.next()
+    {
+        let near = nearest(&unknown.replace('-', "_"), quoted);
+        let hint = near.map_or_else(
+            || "see `fleeti-server --help` and docs/limits.md".to_owned(),
+            |near| format!("did you mean `{near}`?"),
+        );
+        return anyhow::anyhow!("{}:{line}: unknown key `{unknown}`; hint: {hint}", path.display());
+    }
     let first = message.lines().next().unwrap_or_default();
-    anyhow::anyhow!("{}:{line}: {first}{hint}", path.display())
+    anyhow::anyhow!("{}:{line}: {first}", path.display())
 }
 
 #[cfg(test)]

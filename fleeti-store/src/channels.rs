@@ -41,7 +41,8 @@ pub async fn get(pool: &Pool, fleet: &FleetId) -> Result<Channel, StoreError> {
     Ok(Channel { release: channel, rollout: row.rollout, since_s, pin, ..empty })
 }
 
-/// A rollout succeeded: the channel of its fleet points at its release.
+/// A rollout succeeded: points the channel of its fleet at its release. A rollout that goes back sets
+/// only an empty channel: [`left`] moved the others when it began.
 pub async fn moved(
     tx: &mut Tx<'_>,
     fleet: &FleetId,

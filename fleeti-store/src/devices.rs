@@ -351,7 +351,7 @@ pub async fn drifting(
         Some(fleet) => query.bind(fleet.as_str()),
         None => query,
     };
-    query.fetch_all(pool).await?.into_iter().map(Device::try_from).collect()
+    shown(pool, query.fetch_all(pool).await?).await
 }
 
 /// Since when a device runs another release than its desired one.

@@ -16,7 +16,7 @@ pub struct Alike {
     pub found: Found,
     /// The release that they report.
     pub running: Option<ReleaseName>,
-    /// Whether they were not heard of.
+    /// Whether they were not heard of, or an operator holds their updates.
     pub is_offline: bool,
     /// Whether they rolled the release back.
     pub has_rolled_back: bool,

@@ -3,7 +3,6 @@
 use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::manifest::Manifest;
-use fleeti_core::rollout::gates::ReleaseFacts;
 use fleeti_core::wire::api::{Release, SignedBootProof};
 
 #[derive(sqlx::FromRow)]
@@ -87,25 +86,11 @@ pub async fn revoke(tx: &mut Tx<'_>, name: &ReleaseName, now_s: u64) -> Result<b
         == 1)
 }
 
-/// Whether a release can be rolled out (published and not revoked), in the transaction of the
-/// rollout.
+/// Whether a release can be rolled out: it is published and not revoked.
 pub async fn is_good(connection: &mut Connection, name: &ReleaseName) -> Result<bool, StoreError> {
     let sql = "SELECT COUNT(*) FROM releases WHERE name = $1 AND revoked_s IS NULL";
     let found: i64 = sql::query_scalar(sql).bind(name.to_string()).fetch_one(connection).await?;
     Ok(found == 1)
-}
-
-/// What the gates of an offer read of a release.
-pub async fn facts(
-    connection: &mut Connection,
-    name: &ReleaseName,
-) -> Result<ReleaseFacts, StoreError> {
-    let sql = "SELECT (revoked_s IS NULL) AS good, (boot_proof IS NOT NULL) AS proved \
-        FROM releases WHERE name = $1";
-    let found: Option<(bool, bool)> =
-        sql::query_as(sql).bind(name.to_string()).fetch_optional(connection).await?;
-    let (is_good, is_proved) = found.unwrap_or_default();
-    Ok(ReleaseFacts { is_good, is_proved })
 }
 
 /// Stores a boot proof of a release. Replaces an earlier one.

@@ -316,7 +316,7 @@ pub async fn next_ready(tx: &mut Tx<'_>) -> Result<Option<StoredRollout>, StoreE
     row.map(TryInto::try_into).transpose()
 }
 
-/// Number of rollouts that have not ended.
+/// Number of rollouts that have begun and not ended.
 pub async fn active(pool: &Pool) -> Result<u64, StoreError> {
     let sql = "SELECT COUNT(*) FROM rollouts WHERE active = 1";
     let count: i64 = sql::query_scalar(sql).fetch_one(pool).await?;

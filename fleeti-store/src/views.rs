@@ -46,7 +46,7 @@ pub async fn save(tx: &mut Tx<'_>, view: &View, now_s: u64) -> Result<(), StoreE
     Ok(())
 }
 
-/// Removes a view. Returns `false` if there is none of this name.
+/// Removes a view. Returns `false` if no view has this name.
 pub async fn remove(tx: &mut Tx<'_>, name: &ViewName) -> Result<bool, StoreError> {
     let query = sql::query("DELETE FROM views WHERE name = $1").bind(name.as_str());
     Ok(query.execute(&mut **tx).await?.rows_affected() == 1)

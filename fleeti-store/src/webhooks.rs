@@ -139,7 +139,7 @@ pub async fn take(
 pub struct Answered {
     /// State of the delivery.
     pub status: DeliveryStatus,
-    /// When the next attempt is due; `None` for none.
+    /// When the next attempt is due; `None` after the last attempt.
     pub next_s: Option<u64>,
     /// The answer, in words.
     pub answer: String,

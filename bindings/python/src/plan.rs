@@ -67,12 +67,7 @@ pub fn plan_preview(
         for (number, wave) in (0..).zip(&plan.waves) {
             let mut of_wave: Vec<_> =
                 listed.iter().filter(|d| plan.wave_of(d) == Some(number)).cloned().collect();
-            let until = match &wave.size {
-                Size::Count { devices } => *devices,
-                Size::Percent { percent: 100 } => usize::MAX,
-                Size::Percent { percent } => (total * usize::from(*percent)).div_ceil(100),
-                Size::List { .. } => 0,
-            };
+            let until = wave.size.until(total).unwrap_or(0);
             of_wave.extend(rest.by_ref().take(until.saturating_sub(begun)));
             begun += of_wave.len();
             waves.push(of_wave.iter().map(ToString::to_string).collect());

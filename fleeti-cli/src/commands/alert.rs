@@ -12,6 +12,9 @@ use fleeti_core::wire::alerts::{
 };
 
 /// Alerts.
+/// Maximum number of alerts of one answer.
+const PAGE: u32 = 500;
+
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// List alerts, newest first.
@@ -22,6 +25,9 @@ pub enum Command {
         /// Also resolved alerts.
         #[arg(long)]
         all: bool,
+        /// Continue after this alert.
+        #[arg(long)]
+        after: Option<String>,
         #[command(flatten)]
         server: Server,
     },
@@ -124,10 +130,16 @@ pub struct SilenceOf {
 /// Runs the command.
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
-        Command::List { fleet, all, server } => {
-            let query = AlertQuery { all, fleet, ..AlertQuery::default() };
+        Command::List { fleet, all, after, server } => {
+            let query = AlertQuery { all, fleet, after, limit: Some(PAGE) };
             let found = server.ask(async |c| c.alerts(&query).await)?;
-            output.data(&found, |all| rows(all, "no alerts", alert));
+            output.data(&found, |all| {
+                let lines = rows(all, "no alerts", alert);
+                match all.last().filter(|_| all.len() == PAGE as usize) {
+                    Some(last) => lines.and(format!("more: add --after {}", last.id)),
+                    None => lines,
+                }
+            });
         }
         Command::Show { id, server } => {
             output.data(&server.ask(async |c| c.alert(&id).await)?, details);

@@ -3,7 +3,7 @@
 use super::server::Server;
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, when};
-use fleeti_core::doctor::{by, check_lines, ending_lines, worst};
+use fleeti_core::doctor::{by, check_lines, ending_lines};
 use fleeti_core::wire::doctor::{CheckResult, Examined};
 
 /// Exit code if a check failed.
@@ -41,8 +41,8 @@ pub fn run(doctor: &Doctor, output: &Output) -> CommandResult {
     });
     let failed = examined.diagnosis.checks.iter().filter(|c| c.result == CheckResult::Failed);
     let count = failed.count();
-    if worst(&examined.diagnosis.checks) == CheckResult::Failed {
-        let error = format!("{count} checks failed");
+    if count > 0 {
+        let error = format!("{count} check{} failed", if count == 1 { "" } else { "s" });
         return Err(Failure::plain(error).with_code(FAILED_CHECK));
     }
     Ok(())

@@ -78,11 +78,12 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     Ok(())
 }
 
-fn write(path: &Path, token: &str) -> Result<(), Failure> {
+/// Writes a secret to a new file that only its owner can read.
+pub(super) fn write(path: &Path, secret: &str) -> Result<(), Failure> {
     let at = |e: std::io::Error| Failure::plain(format!("{}: {e}", path.display()));
     let mut options = std::fs::OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(at)?;
-    file.write_all(format!("{token}\n").as_bytes()).map_err(at)
+    file.write_all(format!("{secret}\n").as_bytes()).map_err(at)
 }
 
 fn line(token: &ApiToken) -> String {

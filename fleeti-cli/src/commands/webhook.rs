@@ -2,13 +2,11 @@
 
 use super::server::Server;
 use crate::CommandResult;
-use crate::output::{Failure, Output, rows, when};
+use crate::output::{Output, rows, when};
 use fleeti_client::Client;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::wire::webhook::{CreateWebhook, Delivery, EVENTS, Webhook};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Webhooks.
 #[derive(clap::Subcommand)]
@@ -69,7 +67,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             let created = server.ask(async |c| c.add_webhook(&request).await)?;
             match out {
                 Some(path) => {
-                    write(&path, created.secret.expose())?;
+                    super::token::write(&path, created.secret.expose())?;
                     output.data(&created.webhook, |added| {
                         format!("added {}; its secret is in {}", added.id, path.display())
                     });
@@ -93,13 +91,6 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
     }
     Ok(())
-}
-
-fn write(path: &Path, secret: &str) -> Result<(), Failure> {
-    let at = |e: std::io::Error| Failure::plain(format!("{}: {e}", path.display()));
-    let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(at)?;
-    file.write_all(format!("{secret}\n").as_bytes()).map_err(at)
 }
 
 fn webhook(webhook: &Webhook) -> String {

@@ -3,10 +3,8 @@
 use super::request::{block_on, refused};
 use super::server::Server;
 use crate::CommandResult;
-use crate::output::{Failure, Output, rows, when};
+use crate::output::{Output, rows, when};
 use fleeti_core::id::WorkerName;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 /// Build workers.
@@ -52,16 +50,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 let created = server.client()?.add_worker(&name).await.map_err(refused)?;
                 match out {
                     Some(path) => {
-                        let at =
-                            |e: std::io::Error| Failure::plain(format!("{}: {e}", path.display()));
-                        let mut file = std::fs::OpenOptions::new()
-                            .write(true)
-                            .create_new(true)
-                            .mode(0o600)
-                            .open(&path)
-                            .map_err(at)?;
-                        file.write_all(format!("{}\n", created.token.expose()).as_bytes())
-                            .map_err(at)?;
+                        super::token::write(&path, created.token.expose())?;
                         output
                             .data(&serde_json::json!({ "name": name, "token_file": path }), |_| {
                                 format!("added {name}; its token is in {}", path.display())

@@ -90,7 +90,7 @@ const ROWS: &[Row] = &[
     Row(
         "device change-all",
         "--filter site{n}=berlin --devices 1 --label site{n}-",
-        Done("1 devices are changed"),
+        Done("changed 1 device"),
     ),
     Row("label remove-key", "site{n}", Done("is removed")),
     Row("device replace", "{device} --with {device}", Refused("its own place")),

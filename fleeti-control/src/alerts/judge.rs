@@ -41,10 +41,7 @@ pub(super) async fn observe(
     let (rules, mut judged) = (cx.alerts.rules(), Judged::default());
     let (watching, mut active) = (rules.iter().filter(|rule| rule.watches(about.fleet())), active);
     // A moved device: those who see its new fleet see its alerts, and the others do not.
-    for row in active
-        .iter_mut()
-        .filter(|row| row.alert.device.is_some() && row.alert.fleet.as_ref() != about.fleet())
-    {
+    for row in active.iter_mut().filter(|row| row.alert.fleet.as_ref() != about.fleet()) {
         row.alert.fleet = about.fleet().cloned();
         store::alerts::update(tx, &row.alert).await?;
         judged.has_changed = true;
@@ -58,7 +55,6 @@ pub(super) async fn observe(
             if let Verdict::EndsUntil(at_s) = verdict {
                 judged.again_s = Some(judged.again_s.map_or(at_s, |other| other.min(at_s)));
             }
-            let was_active = row.is_some();
             let changed = match (verdict, row.as_ref()) {
                 (Verdict::Holds(words), None) => {
                     raise(cx, tx, (rule, about), &words, &observation).await?;
@@ -67,13 +63,11 @@ pub(super) async fn observe(
                 (Verdict::Holds(words), Some(row)) => say(cx, tx, row, words).await?,
                 (Verdict::Ends | Verdict::EndsUntil(_), Some(row)) => {
                     end(cx, tx, row, "").await?;
+                    judged.ended.push(rule.kind);
                     true
                 }
                 (Verdict::Ends | Verdict::EndsUntil(_), None) | (Verdict::Unchanged, _) => false,
             };
-            if changed && was_active {
-                judged.ended.push(rule.kind);
-            }
             judged.has_changed |= changed;
         }
     }
@@ -95,7 +89,7 @@ fn since_it_began<'a>(observation: Observation<'a>, row: Option<&AlertRow>) -> O
     }
 }
 
-fn machine(alert: &Alert) -> Machine {
+pub(super) fn machine(alert: &Alert) -> Machine {
     Machine { state: alert.state, changed_s: alert.changed_s, times: alert.times }
 }
 
@@ -156,12 +150,14 @@ async fn raise(
     Ok(())
 }
 
-/// Stores other words of an alert that goes on, where they say what is wrong and not how much.
-/// An alarm of another kind is news, also while an earlier one lasts: a device must not hide it.
+/// Whether an alarm is of another kind than the alert says. It is news, also while an earlier alarm
+/// lasts: a device must not hide it.
 fn is_other_alarm(alert: &Alert, words: &str) -> bool {
     alert.kind == Kind::Alarm && AlarmKind::of(&alert.detail) != AlarmKind::of(words)
 }
 
+/// Updates the text of an alert that goes on, if the text says what is wrong and not how much.
+/// Returns whether it is another alarm.
 async fn say(cx: &Context, tx: &mut Tx<'_>, row: &AlertRow, words: String) -> Result<bool, Error> {
     let alert = &row.alert;
     let is_text = matches!(alert.kind, Kind::Alarm | Kind::FailedUpdate);

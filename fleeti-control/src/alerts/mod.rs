@@ -23,7 +23,7 @@ use crate::accounts::actor::{Actor, Scope};
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::alert::Severity;
-use fleeti_core::alert::state::{Alert as Machine, Event as Step, step};
+use fleeti_core::alert::state::{Event as Step, step};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::alerts::{
@@ -128,8 +128,7 @@ pub async fn acknowledge(
         .filter(|alert| by.may(Permission::View, scope(alert)))
         .ok_or_else(|| Error::not_found("alert", id))?;
     by.authorize(Permission::Operate, scope(&alert))?;
-    let machine = Machine { state: alert.state, changed_s: alert.changed_s, times: alert.times };
-    let (next, _) = step(machine, Step::Acknowledged, cx.now_s())
+    let (next, _) = step(judge::machine(&alert), Step::Acknowledged, cx.now_s())
         .map_err(|e| Error::new(Code::Conflict, e.to_string()))?;
     (alert.state, alert.changed_s) = (next.state, next.changed_s);
     store::alerts::update(&mut tx, &alert).await?;

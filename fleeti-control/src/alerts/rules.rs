@@ -1,6 +1,5 @@
 //! Rules: the shipped ones, and what an operator changes and adds.
 
-use super::watch;
 use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::error::Error;
@@ -68,7 +67,7 @@ pub async fn remove_rule(cx: &Context, by: &Actor, id: &str) -> Result<(), Error
 
 async fn changed(cx: &Context) -> Result<(), Error> {
     cx.alerts.reload(&cx.db).await?;
-    watch::wake(cx);
+    cx.alerts.wake();
     cx.publish(Event::Alerts);
     Ok(())
 }

@@ -49,11 +49,6 @@ pub(crate) async fn run(cx: ContextRef) {
     }
 }
 
-/// Makes the task look now.
-pub(super) fn wake(cx: &Context) {
-    cx.alerts.wake();
-}
-
 /// Looks at what is due now.
 ///
 /// # Errors

@@ -79,7 +79,7 @@ pub(crate) async fn is_proved(
     policy: &Policy,
     release: &ReleaseName,
 ) -> Result<bool, Error> {
-    Ok(policy.proved_releases && store::releases::facts(connection, release).await?.is_proved)
+    Ok(policy.proved_releases && store::releases::is_proved(connection, release).await?)
 }
 
 /// The eligibility of the next devices of a fleet after an id, by id.

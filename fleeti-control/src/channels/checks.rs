@@ -1,22 +1,10 @@
-//! What acts on updates need: a reason, and a release that may be offered.
+//! What acts on updates need: a release that may be offered.
 
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::id::ReleaseName;
-use fleeti_core::wire::api::REASON_MAX;
 use fleeti_core::wire::problem::Code;
 use fleeti_store::{self as store, Tx};
-
-/// The reason of an act, without space around it.
-pub(super) fn checked_reason(reason: &str) -> Result<&str, Error> {
-    let reason = reason.trim();
-    let length = reason.chars().count();
-    if (1..=REASON_MAX).contains(&length) {
-        return Ok(reason);
-    }
-    let text = format!("reason has {length} characters, must have 1 to {REASON_MAX}");
-    Err(Error::new(Code::Invalid, text))
-}
 
 /// Checks that a release is published and not revoked.
 pub(super) async fn check_release(

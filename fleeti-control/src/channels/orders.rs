@@ -1,15 +1,15 @@
 //! What operators order for the updates of a device: holds, pins and moves.
 
-use super::checks::{check_release, checked_reason};
+use super::checks::check_release;
 use crate::accounts::actor::{Actor, Scope};
 use crate::attestation::policy;
 use crate::context::Context;
 use crate::devices;
 use crate::error::Error;
 use crate::events::After;
+use crate::rollouts::checked_reason;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
-use fleeti_core::rollout::DevicePhase;
 use fleeti_core::rollout::gates::{Hold, Pin};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::Event;
@@ -87,21 +87,9 @@ async fn unpin(cx: &Context, tx: &mut Tx<'_>, device: &DeviceId) -> Result<After
     let known = found.known;
     store::known::set_pin(tx, device, None).await?;
     // A rollout offers it, too: its row says so.
-    let is_of_rollout = |pinned: &ReleaseName| {
-        active.as_ref().filter(|active| active.release == *pinned).is_some_and(|active| {
-            active.row.as_ref().is_some_and(|(phase, _)| {
-                !phase.is_finished()
-                    && !matches!(
-                        phase,
-                        DevicePhase::Pending
-                            | DevicePhase::Held
-                            | DevicePhase::Blocked
-                            | DevicePhase::Unreached
-                            | DevicePhase::Silent
-                    )
-            })
-        })
-    };
+    let rollout = active.filter(|a| a.row.as_ref().is_some_and(|(phase, _)| phase.has_offer()));
+    let is_of_rollout =
+        |pinned: &ReleaseName| rollout.as_ref().is_some_and(|r| r.release == *pinned);
     let pinned = known.pin.map(|pin| pin.release).filter(|pinned| !is_of_rollout(pinned));
     match pinned.filter(|pinned| known.running.as_ref() != Some(pinned)) {
         None => Ok(After::default()),

@@ -99,7 +99,7 @@ pub async fn page(
     Ok(devices.into_iter().map(|d| Device { online: cx.hub.is_online(&d.id), ..d }).collect())
 }
 
-fn check_page(after: &str, limit: u32) -> Result<(), Error> {
+pub(crate) fn check_page(after: &str, limit: u32) -> Result<(), Error> {
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Error::new(
             Code::Invalid,

@@ -143,7 +143,7 @@ fn api(api: &ApiCertificate) -> Option<Ending> {
     })
 }
 
-/// The first certificate of a PEM file; `None` if there is none.
+/// The first certificate of a PEM file; `None` if the file is missing or has no certificate.
 fn leaf(path: &Path) -> Option<Certificate> {
     let der = CertificateDer::from_pem_slice(&std::fs::read(path).ok()?).ok()?;
     certificate::from_der(&der).ok()

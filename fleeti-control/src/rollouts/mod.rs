@@ -118,10 +118,10 @@ pub async fn roll_back(
     id: &str,
     request: &NextWave,
 ) -> Result<RolloutSummary, Error> {
-    let reason = checked(&request.reason)?;
+    let reason = checked_reason(&request.reason)?;
     let conflict = |text: String| Error::new(Code::Conflict, text);
     let mut tx = cx.db.write().await?;
-    let before = load(&mut tx, id).await?;
+    let mut before = load(&mut tx, id).await?;
     if let Some(next) = &before.next {
         let next = load(&mut tx, next).await?;
         // One that never began took nobody back.
@@ -129,10 +129,7 @@ pub async fn roll_back(
             return Err(conflict(format!("rollout {} follows {id} already", next.id)));
         }
     }
-    if let Some(pin) = store::channels::pin(&mut tx, &before.fleet).await? {
-        let text = format!("fleet {} is pinned to {}: {}", before.fleet, pin.release, pin.reason);
-        return Err(conflict(text).hint("end the pin first: `fleeti channel unpin FLEET`"));
-    }
+    request::check_pin(&mut tx, &before.fleet).await?;
     let active = store::rollouts::active_in(&mut tx, &before.fleet).await?;
     if let Some(other) = active.filter(|other| other.id != id) {
         return Err(conflict(format!("rollout {} is active in fleet {}", other.id, other.fleet))
@@ -145,7 +142,6 @@ pub async fn roll_back(
         );
     };
     let subject = format!("{id} {} {} {}", back.id, back.release, Foreign::log(reason));
-    let mut before = before;
     if before.header.phase.is_terminal() {
         before.next = Some(back.id.clone());
         store::rollouts::set(&mut tx, &before).await?;
@@ -199,7 +195,7 @@ fn words(rollout: &StoredRollout) -> String {
 }
 
 /// A reason for the audit log.
-fn checked(reason: &str) -> Result<&str, Error> {
+pub(crate) fn checked_reason(reason: &str) -> Result<&str, Error> {
     let reason = reason.trim();
     let length = reason.chars().count();
     if !(1..=REASON_MAX).contains(&length) {
@@ -237,7 +233,7 @@ pub async fn next(
     id: &str,
     request: &NextWave,
 ) -> Result<RolloutSummary, Error> {
-    let subject = format!("{id} {}", Foreign::log(checked(&request.reason)?));
+    let subject = format!("{id} {}", Foreign::log(checked_reason(&request.reason)?));
     act(cx, id, header::Event::Next, by.act("rollout.next", &subject)).await
 }
 

@@ -24,16 +24,20 @@ pub(super) async fn check(
         return Err(conflict(format!("{release} is revoked"))
             .hint("publish a higher version and roll that out"));
     }
-    if let Some(pin) = store::channels::pin(tx, fleet).await? {
-        let text = format!("fleet {fleet} is pinned to {}: {}", pin.release, pin.reason);
-        return Err(conflict(text).hint("end the pin first: `fleeti channel unpin FLEET`"));
-    }
+    check_pin(tx, fleet).await?;
     let policy = policy::of(cx, fleet);
     if policy.proved_releases && !store::releases::is_proved(tx, release).await? {
         let text = format!("{release} has no boot proof, which fleet {fleet} requires");
         return Err(conflict(text).hint("roll it out to a fleet that does not require one, then run `fleeti release prove DIR --device DEVICE`"));
     }
     Ok(())
+}
+
+/// Checks that a fleet is not pinned.
+pub(super) async fn check_pin(tx: &mut Connection, fleet: &FleetId) -> Result<(), Error> {
+    let Some(pin) = store::channels::pin(tx, fleet).await? else { return Ok(()) };
+    let text = format!("fleet {fleet} is pinned to {}: {}", pin.release, pin.reason);
+    Err(Error::new(Code::Conflict, text).hint("end the pin first: `fleeti channel unpin FLEET`"))
 }
 
 /// Checks a plan, and that its lists name devices of the fleet.

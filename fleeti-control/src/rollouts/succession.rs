@@ -89,7 +89,8 @@ async fn drop_ready(cx: &Context, tx: &mut Tx<'_>, id: &str) -> Result<After, Er
     cx.emit_all(tx, cx.now_s(), caused).await
 }
 
-/// Begins a rollout whose predecessor has ended. `None` if there is none.
+/// Begins a rollout whose predecessor has ended, or aborts it if it can no longer begin. Returns
+/// `None` if no rollout is ready.
 pub(super) async fn begin_next(cx: &Context, tx: &mut Tx<'_>) -> Result<Option<After>, Error> {
     let Some(ready) = store::rollouts::next_ready(tx).await? else { return Ok(None) };
     // A release that was revoked meanwhile, or a fleet without devices.

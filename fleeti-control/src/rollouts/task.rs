@@ -43,11 +43,10 @@ async fn wait(cx: &Context) {
 async fn one(cx: &Context) -> Result<bool, Error> {
     let mut tx = cx.db.write().await?;
     let Some(rollout) = store::rollouts::next_with_work(&mut tx, cx.now_s()).await? else {
-        let begun = succession::begin_next(cx, &mut tx).await?;
-        let has_begun = begun.is_some();
+        let Some(after) = succession::begin_next(cx, &mut tx).await? else { return Ok(false) };
         tx.commit().await?;
-        cx.dispatch(begun.unwrap_or_default());
-        return Ok(has_begun);
+        cx.dispatch(after);
+        return Ok(true);
     };
     let policy = policy::of(cx, &rollout.fleet);
     let mut change = Change::of(rollout, cx.now_s());

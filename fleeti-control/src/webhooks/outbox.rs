@@ -1,6 +1,7 @@
 //! From the outbox of domain events to deliveries, and their results. The server sends them.
 
 use super::secret;
+use crate::clock::instant;
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::foreign::Foreign;
@@ -53,11 +54,6 @@ fn wants(webhook: &Webhook, record: &Record) -> bool {
         return body["webhook"] == webhook.id;
     }
     webhook.events.contains(&record.kind)
-}
-
-fn instant(s: u64) -> String {
-    let at = i64::try_from(s).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
-    at.map_or_else(|| s.to_string(), |at| at.to_string())
 }
 
 fn event(record: Record) -> Result<Event, Error> {

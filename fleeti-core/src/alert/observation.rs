@@ -87,12 +87,7 @@ pub enum Verdict {
 
 /// A duration in words.
 fn spoken(s: u64) -> String {
-    match s {
-        0..120 => format!("{s} s"),
-        120..7200 => format!("{} min", s / 60),
-        7200..172_800 => format!("{} h", s / 3600),
-        _ => format!("{} days", s / 86_400),
-    }
+    if s < 120 { format!("{s} s") } else { crate::doctor::spoken(s) }
 }
 
 /// `Holds` from a time on.

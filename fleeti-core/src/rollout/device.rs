@@ -322,11 +322,10 @@ fn offered_or_pending(ctx: &Ctx<'_>) -> DevicePhase {
 fn reported(before: &DevicePhase, report: &Reported, ctx: &Ctx<'_>) -> DevicePhase {
     use update::State as U;
     // What failed is an error of the rollout, although the device is held for it from now on.
-    let has_failed = matches!(report.update, U::Failed { .. } | U::RolledBack { .. });
-    if has_failed && report.eligibility.is_held && !is_without_offer(before) {
-        return phase_by_report(before, report, ctx);
-    }
-    let waits = |phase: &DevicePhase| is_closed(phase, &report.eligibility);
+    let is_error = matches!(report.update, U::Failed { .. } | U::RolledBack { .. })
+        && report.eligibility.is_held
+        && !is_without_offer(before);
+    let waits = |phase: &DevicePhase| !is_error && is_closed(phase, &report.eligibility);
     let closed = closed(&report.eligibility);
     let before = if waits(before) { &closed } else { before };
     let after = match phase_by_report(before, report, ctx) {
@@ -388,6 +387,12 @@ fn phase_by_report(before: &DevicePhase, report: &Reported, ctx: &Ctx<'_>) -> De
 }
 
 impl DevicePhase {
+    /// Whether the rollout offers its release to a device in this phase.
+    #[must_use]
+    pub fn has_offer(&self) -> bool {
+        !self.is_finished() && *self != Self::Blocked && !is_without_offer(self)
+    }
+
     /// The category in which the header counts the device.
     #[must_use]
     pub fn category(&self) -> Category {

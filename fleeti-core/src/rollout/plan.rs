@@ -95,6 +95,18 @@ pub enum Size {
     },
 }
 
+impl Size {
+    /// Number of devices that have the release after the wave, of this many; `None` for a list.
+    #[must_use]
+    pub fn until(&self, total: usize) -> Option<usize> {
+        match self {
+            Self::Count { devices } => Some(*devices),
+            Self::Percent { percent } => Some((total * usize::from(*percent)).div_ceil(100)),
+            Self::List { .. } => None,
+        }
+    }
+}
+
 /// When a wave starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]

@@ -205,12 +205,8 @@ impl Waves {
         let reached = self.counts.iter().map(|counts| counts.total).sum::<usize>();
         let reached = reached.saturating_sub(world.totals.unreached);
         match &wave.size {
-            Size::Count { devices } => devices.saturating_sub(reached),
-            Size::Percent { percent } => {
-                let target = (world.totals.total * usize::from(*percent)).div_ceil(100);
-                target.saturating_sub(reached)
-            }
             Size::List { devices } => devices.len(),
+            size => size.until(world.totals.total).unwrap_or(0).saturating_sub(reached),
         }
     }
 

@@ -292,10 +292,16 @@ pub struct DevicesChanged {
     pub done: bool,
 }
 
+/// A number of devices in words: `1 device`, `2 devices`.
+#[must_use]
+pub fn devices_in_words(devices: u64) -> String {
+    format!("{devices} device{}", if devices == 1 { "" } else { "s" })
+}
+
 /// What must be typed to revoke this many devices.
 #[must_use]
 pub fn revocation_phrase(devices: u64) -> String {
-    format!("revoke {devices} device{}", if devices == 1 { "" } else { "s" })
+    format!("revoke {}", devices_in_words(devices))
 }
 
 /// `POST /devices/{device}/replace`.

@@ -88,14 +88,6 @@ impl PackageQuery {
     }
 }
 
-/// A question as the value of a parameter of an address. Its other characters need no encoding.
-#[must_use]
-pub fn in_url(query: &str) -> String {
-    [("+", "%2B"), ("<", "%3C"), ("=", "%3D"), (">", "%3E")]
-        .into_iter()
-        .fold(query.to_owned(), |text, (sign, code)| text.replace(sign, code))
-}
-
 impl FromStr for PackageQuery {
     type Err = NoPackageQuery;
     fn from_str(text: &str) -> Result<Self, NoPackageQuery> {

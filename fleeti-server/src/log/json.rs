@@ -22,22 +22,25 @@ impl Visit for Fields {
     }
 }
 
+/// The beginning of a line.
+fn head(level: Level, target: &str) -> Map<String, Value> {
+    let mut object = Map::new();
+    object.insert("time".into(), jiff::Timestamp::now().to_string().into());
+    object.insert("level".into(), level.as_str().into());
+    object.insert("target".into(), target.into());
+    object
+}
+
 /// The line of an event.
 pub fn line(level: Level, target: &str, fields: impl FnOnce(&mut dyn Visit)) -> String {
-    let mut object = Fields(Map::new());
-    object.0.insert("time".into(), jiff::Timestamp::now().to_string().into());
-    object.0.insert("level".into(), level.as_str().into());
-    object.0.insert("target".into(), target.into());
+    let mut object = Fields(head(level, target));
     fields(&mut object);
     foreign::json(&Value::Object(object.0).to_string())
 }
 
 /// The line of a text, as a warning of the log itself.
 pub fn said(text: &str) -> String {
-    let mut object = Map::new();
-    object.insert("time".into(), jiff::Timestamp::now().to_string().into());
-    object.insert("level".into(), Level::WARN.as_str().into());
-    object.insert("target".into(), "fleeti_server::log".into());
+    let mut object = head(Level::WARN, "fleeti_server::log");
     object.insert("message".into(), text.into());
     foreign::json(&Value::Object(object).to_string())
 }

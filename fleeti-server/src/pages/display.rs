@@ -1,5 +1,7 @@
 //! Display text that several kinds of page share, ready for the templates.
 
+pub use fleeti_control::clock::instant;
+
 use fleeti_core::update::RollbackReason;
 
 /// A label with a tone: `good`, `warn`, `bad`, `busy` or none.
@@ -12,14 +14,6 @@ impl Badge {
     pub fn new(tone: &'static str, text: impl Into<String>) -> Self {
         Self { tone, text: text.into() }
     }
-}
-
-/// RFC 3339 in UTC.
-pub fn instant(s: u64) -> String {
-    i64::try_from(s)
-        .ok()
-        .and_then(|s| jiff::Timestamp::from_second(s).ok())
-        .map_or_else(|| s.to_string(), |t| t.to_string())
 }
 
 /// A `time` element. A script in the browser shows it as relative time and keeps it current.

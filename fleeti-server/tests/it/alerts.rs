@@ -53,7 +53,7 @@ pub async fn plant(world: &World) {
         rule: "planted".into(),
         kind: Kind::Disk,
         severity: Severity::Info,
-        device: None,
+        device: Some("planted".parse().unwrap()),
         fleet: Some("demo".parse().unwrap()),
         state: State::Open,
         detail: "planted".into(),

@@ -234,7 +234,7 @@ async fn a_change_of_all_devices_of_a_filter_needs_their_number_and_a_revocation
     let seen = client.change_devices(&change("site=berlin", label(), None)).await.unwrap();
     assert_eq!((seen.devices, seen.first.as_slice(), seen.done), (1, &[a.id.clone()][..], false));
     let other = problem(client.change_devices(&change("site=berlin", label(), Some(2))).await);
-    assert!(is(&other, Code::Conflict) && other.detail.contains("1 devices now, not 2"));
+    assert!(is(&other, Code::Conflict) && other.detail.contains("1 device now, not 2"));
     assert!(ids(client, "floor=7").await.is_empty());
     client.change_devices(&change("site=berlin", label(), Some(1))).await.unwrap();
     assert_eq!(ids(client, "floor=7").await, [a.id.to_string()]);

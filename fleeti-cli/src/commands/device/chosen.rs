@@ -8,7 +8,7 @@ use clap::Args;
 use fleeti_core::filter::Filter;
 use fleeti_core::id::{DeviceId, LabelKey, ViewName};
 use fleeti_core::wire::labels::{
-    About, Change, ChangeDevices, ChangeLabels, DevicesChanged, revocation_phrase,
+    About, Change, ChangeDevices, ChangeLabels, DevicesChanged, devices_in_words, revocation_phrase,
 };
 use std::str::FromStr;
 
@@ -225,9 +225,10 @@ pub(super) fn change_all(request: ChangeAll, output: &Output) -> CommandResult {
 fn summary(changed: &DevicesChanged, is_revocation: bool) -> Lines {
     let DevicesChanged { devices, first, done } = changed;
     if *done {
-        return Lines::from(format!("{devices} devices are changed"));
+        return Lines::from(format!("changed {}", devices_in_words(*devices)));
     }
-    let mut lines = vec![format!("the filter matches {devices} devices; none is changed")];
+    let mut lines =
+        vec![format!("the filter matches {}; nothing is changed", devices_in_words(*devices))];
     lines.extend(first.iter().map(|id| format!("  {id}")));
     let more = devices.saturating_sub(first.len() as u64);
     if more > 0 {

@@ -9,4 +9,4 @@ mod view;
 pub use self::handler::{
     acknowledge, add_silence, list, remove_silence, reset_rule, set_rule, show,
 };
-pub use self::view::AlertLine;
+pub use self::view::{AlertLine, severity};

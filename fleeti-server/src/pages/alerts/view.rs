@@ -12,7 +12,8 @@ use fleeti_core::wire::alerts::{Alert, AlertDetails, AlertQuery, RuleStatus, Sil
 /// Maximum number of alerts on a page.
 pub const ROWS: u32 = 100;
 
-fn severity(severity: Severity) -> Badge {
+/// A severity in its color.
+pub fn severity(severity: Severity) -> Badge {
     let tone = match severity {
         Severity::Info => "",
         Severity::Warning => "warn",

@@ -1,7 +1,7 @@
 //! What the page of a device shows of its drift and of its past.
 
+use crate::pages::alerts::severity;
 use crate::pages::display::{Badge, time};
-use fleeti_core::alert::Severity;
 use fleeti_core::drift::Difference;
 use fleeti_core::wire::history::DeviceState;
 
@@ -15,14 +15,9 @@ pub struct DriftRow {
 
 impl From<&Difference> for DriftRow {
     fn from(of: &Difference) -> Self {
-        let tone = match of.severity {
-            Severity::Info => "",
-            Severity::Warning => "warn",
-            Severity::Critical => "bad",
-        };
         Self {
             title: of.aspect.title(),
-            severity: Badge::new(tone, of.severity.as_str()),
+            severity: severity(of.severity),
             expected: of.expected.clone(),
             found: of.found.clone(),
         }

@@ -18,7 +18,7 @@ use fleeti_core::wire::alarm::AlarmKind;
 use fleeti_core::wire::api::{Device, RevocationReason, SecureBoot};
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::boot::{BootSecret, BootSecretPhase, Slot, Verity};
-use fleeti_core::wire::labels::{View, revocation_phrase};
+use fleeti_core::wire::labels::{View, devices_in_words, revocation_phrase};
 use fleeti_core::wire::vault::RecoveryKeyStatus;
 
 /// Maximum number of devices on a page.
@@ -109,6 +109,8 @@ pub struct ViewLink {
 /// What can be done with all devices of a filter.
 pub struct Matched {
     pub count: u64,
+    /// As in `2 devices`.
+    pub devices: String,
     pub phrase: String,
 }
 
@@ -169,9 +171,11 @@ impl DeviceList {
                 error: format!("Column {}: {}", e.column, e.message),
                 hint: e.hint,
             }),
-            matched: matched
-                .filter(|count| *count > 0 && is_of_all)
-                .map(|count| Matched { count, phrase: revocation_phrase(count) }),
+            matched: matched.filter(|count| *count > 0 && is_of_all).map(|count| Matched {
+                count,
+                devices: devices_in_words(count),
+                phrase: revocation_phrase(count),
+            }),
             views: views.into_iter().map(ViewLink::from).collect(),
             label_keys: label_keys.into_iter().map(|info| info.key.to_string()).collect(),
         }

@@ -1,8 +1,9 @@
 //! What the page of packages shows.
 
+use crate::pages::display::query_value;
 use crate::pages::page::Page;
 use askama::Template;
-use fleeti_core::wire::package::{Basis, PackageDevices, ReleasePackage, in_url};
+use fleeti_core::wire::package::{Basis, PackageDevices, ReleasePackage};
 
 /// Number of devices on a page.
 pub const ROWS: u32 = 100;
@@ -58,7 +59,7 @@ impl PackagePage {
         let is_full = found.devices.len() == ROWS as usize;
         let last = found.devices.last().filter(|_| is_full);
         let next =
-            last.map(|last| format!("/packages?q={}&after={}", in_url(&found.query), last.id));
+            last.map(|last| format!("/packages?q={}&after={}", query_value(&found.query), last.id));
         let device = |device: &fleeti_core::wire::package::PackageDevice| DeviceRow {
             id: device.id.to_string(),
             fleet: device.fleet.to_string(),

@@ -98,7 +98,7 @@ async fn the_list_shows_the_devices_of_a_filter_and_points_at_its_error() {
     assert!(found.contains("a test is missing") && !found.contains("<b>desk"), "{found}");
     let found = page("/devices?filter=desk").await;
     assert!(found.contains(a.id.as_str()) && !found.contains(b.id.as_str()), "{found}");
-    assert!(!found.contains("<b>Desk") && found.contains("1 devices that you may change"));
+    assert!(!found.contains("<b>Desk") && found.contains("1 device that you may change"));
     let wrong = page("/devices?filter=desk+and+versoin%3C2").await;
     assert!(wrong.contains("\n         ^</pre>") && wrong.contains("write version"), "{wrong}");
     assert!(!wrong.contains(a.id.as_str()), "{wrong}");
