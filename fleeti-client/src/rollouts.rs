@@ -17,7 +17,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`](crate::ClientError).
     pub async fn plan_rollout(&self, rollout: &CreateRollout) -> Result<Forecast> {
-        self.post("rollouts/plan", rollout).await
+        self.post("rollout-plans", rollout).await
     }
     /// One rollout, with the first page of its devices.
     ///

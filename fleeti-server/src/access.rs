@@ -127,7 +127,7 @@ pub const API: &[Rule] = &[
     rule("PUT", "/api/v1/releases/{release}/files/{path:.*}", Release, On::Shared),
     rule("GET", "/api/v1/rollouts", View, On::Some),
     rule("POST", "/api/v1/rollouts", Rollout, On::Some),
-    rule("POST", "/api/v1/rollouts/plan", View, On::Some),
+    rule("POST", "/api/v1/rollout-plans", View, On::Some),
     rule("GET", "/api/v1/rollouts/{rollout}", View, On::Rollout),
     rule("POST", "/api/v1/rollouts/{rollout}/abort", Rollout, On::Rollout),
     rule("POST", "/api/v1/rollouts/{rollout}/next", Rollout, On::Rollout),

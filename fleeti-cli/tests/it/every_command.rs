@@ -386,6 +386,7 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
 /// Operations without a subcommand of their own, and why `fleeti api` is enough.
 const ONLY_API: &[(&str, &str)] = &[
     ("get_certificate", "for programs that compare certificates"),
+    ("get_consistency", "for monitors that keep checkpoints and no entries"),
     ("get_command", "`device show` and the events say what became of a command"),
     ("list_fleets", "`device list` names the fleet of each device"),
     ("get_recovery_key", "`device recovery-key` shows the key itself"),
@@ -416,6 +417,11 @@ const STOPS_BEFORE: &[(&str, &str)] = &[
     ("add_manufacturers", "attest manufacturers add"),
     ("import_labels", "label import"),
     ("events", "rollout start"),
+    ("get_build", "build start"),
+    ("sign_build", "build sign"),
+    ("get_ear", "attest show"),
+    ("prove_release", "release prove"),
+    ("supersede_rollout", "rollout start"),
 ];
 
 fn every_operation_has_a_subcommand(requests: &[String]) {

@@ -34,7 +34,7 @@ pub async fn start_rollout(
 
 /// Plan a rollout: what it would come to if it started now, computed from what is known of the devices. Starts nothing.
 #[utoipa::path(tag = "rollouts", responses((status = 200, description = "How many devices in which wave, and the expected end", body = Forecast)))]
-#[post("/rollouts/plan")]
+#[post("/rollout-plans")]
 pub async fn plan_rollout(
     cx: Data<Context>,
     by: By,

@@ -448,6 +448,8 @@ async fn a_device_has_a_past_and_its_drift_is_shown_until_it_ends() {
     let samples: u64 = metrics.iter().map(|hour| hour.samples).sum();
     assert_eq!(samples, 2);
     assert!(metrics.iter().all(|hour| hour.data_percent == 50 && !hour.points.is_empty()));
+    // The login session ended days ago.
+    let admin = browser.sign_in(&world).await;
     let page = browser.get(&format!("/devices/{}", device.id), &admin).await.text().await.unwrap();
     assert!(page.contains("<polyline") && page.contains("What it ran"), "{page}");
 

@@ -777,6 +777,17 @@ class Rollouts(_extras.Rollouts):
 
     __slots__ = ()
 
+    def plan(
+        self,
+        *,
+        release: m.ReleaseName,
+        fleet: m.FleetId,
+        plan: m.RolloutPlan | None = None,
+    ) -> m.RolloutForecast:
+        """Plan a rollout: what it would come to if it started now, computed from what is known of the devices. Starts nothing."""
+        answer = _base.call(self._core, "POST", "/api/v1/rollout-plans", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
+        return _base.read(answer, lambda v: m.RolloutForecast._read(v))
+
     def list(self) -> builtins.list[m.RolloutSummary]:
         """List the newest rollouts."""
         answer = _base.call(self._core, "GET", "/api/v1/rollouts")
@@ -792,17 +803,6 @@ class Rollouts(_extras.Rollouts):
         """Start a rollout: to everybody at once, or in waves. The devices of a large fleet join in chunks, while the rollout is `starting`."""
         answer = _base.call(self._core, "POST", "/api/v1/rollouts", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
-
-    def plan(
-        self,
-        *,
-        release: m.ReleaseName,
-        fleet: m.FleetId,
-        plan: m.RolloutPlan | None = None,
-    ) -> m.RolloutForecast:
-        """Plan a rollout: what it would come to if it started now, computed from what is known of the devices. Starts nothing."""
-        answer = _base.call(self._core, "POST", "/api/v1/rollouts/plan", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
-        return _base.read(answer, lambda v: m.RolloutForecast._read(v))
 
     def get(
         self,
@@ -1195,9 +1195,9 @@ OPERATIONS = {
     "upload_file": "releases.upload_file",
     "publish_release": "releases.publish",
     "revoke_release": "releases.revoke",
+    "plan_rollout": "rollouts.plan",
     "list_rollouts": "rollouts.list",
     "start_rollout": "rollouts.start",
-    "plan_rollout": "rollouts.plan",
     "get_rollout": "rollouts.get",
     "abort_rollout": "rollouts.abort",
     "begin_wave": "rollouts.begin_wave",
