@@ -99,11 +99,11 @@ pub struct Options {
     #[arg(long, env = "FLEETI_KEEP_UPLOADS_DAYS")]
     pub keep_uploads_days: Option<u64>,
     /// TOML file with limits of connections, bodies and pairing codes. Missing values have
-    /// defaults. In the file of --config it is the table [limits].
+    /// defaults. In the file of --config it is the table `limits`.
     #[arg(long = "limits", env = "FLEETI_LIMITS", value_name = "FILE")]
     #[serde(skip)]
     pub limits_file: Option<PathBuf>,
-    /// The table [limits] of the file.
+    /// The table `limits` of the file.
     #[arg(skip)]
     pub limits: Option<Limits>,
     /// The agent's program that goes into images; beside this program by default.
