@@ -1,7 +1,7 @@
 //! Alerts: what rules say of devices and of the server, who is told, and what operators do.
 //!
 //! Rules judge what domain events and telemetry bring, and what a device that is due tells
-//! ([`watch`]); nothing looks at a whole fleet. Alerts of one rule in one fleet are told in one
+//! (`watch`); nothing looks at a whole fleet. Alerts of one rule in one fleet are told in one
 //! message, as a domain event.
 
 mod about;
