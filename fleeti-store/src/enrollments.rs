@@ -125,3 +125,25 @@ pub async fn consume(tx: &mut Tx<'_>, uses: &[Use<'_>]) -> Result<(), StoreError
     query.build().execute(&mut **tx).await?;
     Ok(())
 }
+
+/// Ends tokens that devices may have used since the database was copied: those that are reserved
+/// for these devices, and, if there is another device among them, each that is reserved for none.
+/// Returns their number.
+pub async fn end_open(
+    tx: &mut Tx<'_>,
+    devices: &[DeviceId],
+    now_s: u64,
+) -> Result<u64, StoreError> {
+    let mut reserved = 0;
+    for device in devices {
+        let sql = "UPDATE enrollments SET expires_s = 0 WHERE reserved = $1 AND device IS NULL";
+        reserved += sql::query(sql).bind(device.as_str()).execute(&mut **tx).await?.rows_affected();
+    }
+    if usize::try_from(reserved).is_ok_and(|reserved| reserved >= devices.len()) {
+        return Ok(reserved);
+    }
+    let sql = "UPDATE enrollments SET expires_s = 0 \
+               WHERE reserved IS NULL AND device IS NULL AND expires_s >= $1";
+    let open = sql::query(sql).bind(seconds(now_s)).execute(&mut **tx).await?.rows_affected();
+    Ok(reserved + open)
+}

@@ -1,6 +1,6 @@
 //! The first start after a restore: the audit log, which the signing service holds, says what
 //! happened after the backup was made. What was *taken* is taken again, before any device connects:
-//! revocations of devices and releases, roles, accounts, tokens, build workers, rollouts. Devices
+//! revocations of devices and releases, holds, roles, accounts, tokens, build workers, rollouts. Devices
 //! that have renewed their certificates meanwhile are known by their new keys, so that none needs a
 //! visit. What was *given* is not given again: it is listed in `DIR/restore-report.json`.
 //!
@@ -17,10 +17,12 @@ use crate::error::Error;
 use crate::releases::revoke;
 use crate::restored::newer::{Newer, Taken};
 use crate::trust::revocation;
-use crate::{audit, rollouts};
+use crate::{audit, channels, rollouts};
 use anyhow::{Context as _, Result, ensure};
+use fleeti_core::id::DeviceId;
 use fleeti_core::strict;
 use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::updates::UpdateOrder;
 use fleeti_pki::audit::Entry;
 use fleeti_signer_client::wire::ENTRIES_MAX;
 use fleeti_store as store;
@@ -77,6 +79,9 @@ pub struct RestoreReport {
     pub devices_with_newer_keys: u64,
     /// Devices that enrolled after the backup. They must enroll again.
     pub unknown_devices: Vec<String>,
+    /// Number of enrollment tokens that were ended, because these devices may have used them.
+    #[serde(default)]
+    pub enrollment_tokens_ended: u64,
     /// Acts that are lost: `TIME ACTOR ACTION SUBJECT`.
     pub lost: Vec<String>,
     /// Further ones.
@@ -191,13 +196,21 @@ async fn repeat(cx: &ContextRef, mut newer: Newer, restored: Restored) -> Result
             }
         }
     }
+    for (device, (reason, until_s)) in &newer.holds {
+        if until_s.is_none_or(|until_s| until_s > cx.now_s()) {
+            let hold = UpdateOrder::Hold { reason: reason.clone(), until_s: *until_s };
+            let done = channels::order(cx, &by, device, &hold).await;
+            repeated.note(format!("device.hold {device}"), done)?;
+        }
+    }
     for id in &newer.tokens {
         repeated.note(format!("token.remove {id}"), tokens::remove(cx, &by, id).await)?;
     }
     for name in &newer.workers {
         repeated.note(format!("worker.remove {name}"), workers::remove(cx, &by, name).await)?;
     }
-    let (known, unknown_devices) = keys(cx, &newer).await?;
+    let (known, unknown) = keys(cx, &newer).await?;
+    let enrollment_tokens_ended = end_used_tokens(cx, &by, &unknown).await?;
     sign_everybody_out(cx, &by).await?;
     // CRLs of before do not have what was revoked again.
     revocation::publish_crls(cx).await?;
@@ -207,7 +220,8 @@ async fn repeat(cx: &ContextRef, mut newer: Newer, restored: Restored) -> Result
         restored_s: restored.restored_s,
         repeated: repeated.done,
         devices_with_newer_keys: known,
-        unknown_devices,
+        unknown_devices: unknown.iter().map(DeviceId::to_string).collect(),
+        enrollment_tokens_ended,
         lost: newer.lost,
         lost_more: newer.lost_more,
     })
@@ -239,18 +253,29 @@ impl Repeated {
 
 /// Makes devices known by the keys that they have renewed to. Returns their number, and the devices
 /// that the database does not know.
-async fn keys(cx: &Context, newer: &Newer) -> Result<(u64, Vec<String>)> {
+async fn keys(cx: &Context, newer: &Newer) -> Result<(u64, Vec<DeviceId>)> {
     let (mut count, mut unknown) = (0, Vec::new());
     for (device, key) in &newer.keys {
         let mut tx = cx.db.write().await?;
         match store::devices::expect_key(&mut tx, device, key).await? {
             store::devices::Expected::Next => count += 1,
             store::devices::Expected::Known => {}
-            store::devices::Expected::NoDevice => unknown.push(device.to_string()),
+            store::devices::Expected::NoDevice => unknown.push(device.clone()),
         }
         tx.commit().await?;
     }
     Ok((count, unknown))
+}
+
+/// Ends the enrollment tokens that devices may have used since the backup. Returns their number.
+async fn end_used_tokens(cx: &Context, by: &Actor, unknown: &[DeviceId]) -> Result<u64> {
+    let mut tx = cx.db.write().await?;
+    let count = store::enrollments::end_open(&mut tx, unknown, cx.now_s()).await?;
+    if count > 0 {
+        cx.audit(&mut tx, by.act("enrollment.end", format!("{count} tokens"))).await?;
+    }
+    tx.commit().await?;
+    Ok(count)
 }
 
 /// Ends all login sessions: which of them were ended since the backup, the log does not say.

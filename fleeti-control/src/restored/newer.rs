@@ -3,7 +3,7 @@
 use fleeti_core::id::{AccountName, DeviceId, ReleaseName, WorkerName};
 use fleeti_core::wire::accounts::Grant;
 use fleeti_core::wire::api::RevocationReason;
-use fleeti_pki::audit::{Entry, Stage};
+use fleeti_pki::audit::{Act, Entry, Stage};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Most acts that are listed one by one.
@@ -16,6 +16,9 @@ pub(super) struct Newer {
     pub(super) revoked: BTreeMap<DeviceId, RevocationReason>,
     /// The last key that was certified for a device: SHA-256, hexadecimal.
     pub(super) keys: BTreeMap<DeviceId, String>,
+    /// Keys that are being certified, by the number of the intent. The outcome names the digest of
+    /// the certificate, not of the key.
+    intents: BTreeMap<u64, String>,
     /// Releases that were revoked.
     pub(super) releases: Vec<ReleaseName>,
     /// Rollouts that were aborted.
@@ -26,6 +29,8 @@ pub(super) struct Newer {
     pub(super) accounts: Vec<Taken>,
     /// Ids of API tokens that were removed.
     pub(super) tokens: BTreeSet<String>,
+    /// Devices whose updates an operator holds: the reason, and the end, Unix seconds.
+    pub(super) holds: BTreeMap<DeviceId, (String, Option<u64>)>,
     /// Build workers that were removed.
     pub(super) workers: BTreeSet<WorkerName>,
     /// Other acts, which nobody can repeat without their authors: `TIME ACTOR ACTION SUBJECT`.
@@ -45,7 +50,7 @@ pub(super) enum Taken {
     Role(AccountName, Grant),
 }
 
-/// Actions that certify the key of a device; the digest is that of the key.
+/// Actions that certify the key of a device; the digest of the intent is that of the key.
 const CERTIFIED: [&str; 3] = ["certificate.device", "certificate.enroll", "certificate.renew"];
 /// Beginnings of actions that leave nothing in the database that a restore could lose, or that are
 /// repeated by themselves.
@@ -69,20 +74,29 @@ impl Newer {
     pub(super) fn add(&mut self, entry: &Entry) {
         let act = &entry.act;
         match entry.stage {
-            Stage::Intent | Stage::Failed { .. } => return,
-            Stage::Outcome { .. } if CERTIFIED.contains(&act.action.as_str()) => {
-                if let (Ok(device), Some(key)) = (act.subject.parse(), act.sha256.clone()) {
+            Stage::Intent => {
+                if let (true, Some(key)) = (certifies(act), act.sha256.clone()) {
+                    self.intents.insert(entry.number, key);
+                }
+                return;
+            }
+            Stage::Failed { intent, .. } => {
+                self.intents.remove(intent);
+                return;
+            }
+            Stage::Outcome { intent } => {
+                let key = self.intents.remove(intent).filter(|_| certifies(act));
+                if let (Ok(device), Some(key)) = (act.subject.parse(), key) {
                     self.keys.insert(device, key);
                 }
                 return;
             }
-            Stage::Outcome { .. } => return,
             Stage::Done => {}
         }
         if act.action.ends_with("-refused") || act.action.ends_with(".refused") {
             return;
         }
-        if self.repeatable(&act.action, &act.subject).is_none()
+        if self.repeatable(&act.action, &act.subject, entry.at_s).is_none()
             && !WITHOUT_TRACE.iter().any(|begin| act.action.starts_with(begin))
         {
             self.lose(format!("{} {} {} {}", entry.at_s, act.actor, act.action, act.subject));
@@ -90,7 +104,7 @@ impl Newer {
     }
 
     /// Adds an act that the server repeats. `None` for any other.
-    fn repeatable(&mut self, action: &str, subject: &str) -> Option<()> {
+    fn repeatable(&mut self, action: &str, subject: &str, at_s: u64) -> Option<()> {
         let first = subject.split_whitespace().next().unwrap_or_default();
         match action {
             "device.revoke" => {
@@ -103,6 +117,13 @@ impl Newer {
                 if self.revoked.get(&device) == Some(&RevocationReason::CertificateHold) {
                     self.revoked.remove(&device);
                 }
+            }
+            "device.hold" => {
+                let (device, rest) = subject.split_once(' ')?;
+                self.holds.insert(device.parse().ok()?, hold_of(rest, at_s));
+            }
+            "device.unhold" => {
+                self.holds.remove(&first.parse().ok()?);
             }
             "release.revoke" => {
                 let release = first.parse().ok()?;
@@ -156,6 +177,21 @@ impl Newer {
     }
 }
 
+fn certifies(act: &Act) -> bool {
+    CERTIFIED.contains(&act.action.as_str())
+}
+
+/// Reason and end of a hold as the audit log writes it. A reason can begin like an end, which is
+/// never before the act.
+fn hold_of(text: &str, at_s: u64) -> (String, Option<u64>) {
+    let end = text.strip_prefix("until ").and_then(|rest| rest.split_once(' '));
+    let end = end.and_then(|(until_s, reason)| Some((reason, until_s.parse::<u64>().ok()?)));
+    match end.filter(|(_, until_s)| *until_s > at_s) {
+        Some((reason, until_s)) => (reason.to_owned(), Some(until_s)),
+        None => (text.to_owned(), None),
+    }
+}
+
 /// A role as the audit log writes it.
 fn grant_of(text: &str) -> Option<Grant> {
     let (role, fleet) = text.split_once(" of ")?;
@@ -166,7 +202,6 @@ fn grant_of(text: &str) -> Option<Grant> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fleeti_pki::audit::Act;
 
     fn newer(acts: &[(&str, &str)]) -> Newer {
         let mut newer = Newer::default();
@@ -219,16 +254,40 @@ mod tests {
     }
 
     #[test]
+    fn a_hold_counts_until_it_is_ended_and_its_reason_can_begin_like_an_end() {
+        let device = |number| format!("dev-0000000000000000000000000{number}");
+        let found = newer(&[
+            ("device.hold", &format!("{} the till is open", device(1))),
+            ("device.hold", &format!("{} until 900 it counts", device(2))),
+            ("device.hold", &format!("{} until 5 o'clock", device(3))),
+            ("device.hold", &format!("{} a mistake", device(4))),
+            ("device.unhold", &device(4)),
+        ]);
+        let holds: Vec<_> = found.holds.into_values().collect();
+        let hold = |reason: &str, until_s| (reason.to_owned(), until_s);
+        let expected = [
+            hold("the till is open", None),
+            hold("it counts", Some(900)),
+            hold("until 5 o'clock", None),
+        ];
+        assert_eq!(holds, expected);
+        assert!(found.lost.is_empty());
+    }
+
+    #[test]
     fn the_last_certified_key_of_a_device_counts_and_an_intent_is_none() {
         let mut newer = Newer::default();
         let device = "dev-00000000000000000000000001";
-        let act = |key: &str| Act::new("server", "certificate.renew", device).of(key);
-        newer.add(&entry(0, act("a"), Stage::Outcome { intent: 0 }));
-        newer.add(&entry(1, act("b"), Stage::Outcome { intent: 0 }));
-        newer.add(&entry(2, act("c"), Stage::Intent));
-        let failed = Stage::Failed { intent: 2, reason: "no".into() };
-        newer.add(&entry(3, act("c"), failed));
-        assert_eq!(newer.keys.values().collect::<Vec<_>>(), ["b"]);
+        let act = |digest: &str| Act::new("server", "certificate.renew", device).of(digest);
+        newer.add(&entry(0, act("key a"), Stage::Intent));
+        newer.add(&entry(1, act("key b"), Stage::Intent));
+        newer.add(&entry(2, act("certificate a"), Stage::Outcome { intent: 0 }));
+        newer.add(&entry(3, act("certificate b"), Stage::Outcome { intent: 1 }));
+        newer.add(&entry(4, act("key c"), Stage::Intent));
+        let failed = Stage::Failed { intent: 4, reason: "no".into() };
+        newer.add(&entry(5, act("key c"), failed));
+        newer.add(&entry(6, act("key d"), Stage::Intent));
+        assert_eq!(newer.keys.values().collect::<Vec<_>>(), ["key b"]);
         assert!(newer.lost.is_empty());
     }
 

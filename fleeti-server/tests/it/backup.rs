@@ -13,6 +13,7 @@ use fleeti_control::restored::RestoreReport;
 use fleeti_core::wire::accounts::{AccountKind, CreateAccount, Grant, Role};
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::doctor::CheckResult;
+use fleeti_core::wire::updates::UpdateOrder;
 use fleeti_pki::signer::{Algorithm, SoftKey};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -32,12 +33,20 @@ fn done(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-/// A device of another fleet, so that no rollout waits for it.
-async fn enroll(world: &World) -> TestDevice {
+/// An enrollment token of another fleet, so that no rollout waits for its device.
+async fn token(world: &World) -> String {
+    let fleet = "spare".parse().unwrap();
+    world.client.create_enrollment(&fleet, 3600).await.unwrap().record.token
+}
+
+async fn enroll_with(world: &World, token: &str) -> TestDevice {
     let key = SoftKey::generate(Algorithm::P256).unwrap();
-    let enrollment = world.client.create_enrollment(&"spare".parse().unwrap(), 3600).await.unwrap();
-    let response = world.try_enroll(&enrollment.record.token, &key).await.json().await.unwrap();
+    let response = world.try_enroll(token, &key).await.json().await.unwrap();
     world.device_of(response, &key)
+}
+
+async fn enroll(world: &World) -> TestDevice {
+    enroll_with(world, &token(world).await).await
 }
 
 #[actix_web::test]
@@ -66,6 +75,7 @@ async fn a_restored_server_gets_its_devices_back_and_revives_nothing() {
     };
     people::add(&world.server.control, &by, &bob).await.unwrap();
 
+    let used_later = token(&world).await;
     let kept = tempfile::tempdir().unwrap();
     let file = kept.path().join("backup.tar");
     let path = file.to_str().unwrap();
@@ -77,7 +87,9 @@ async fn a_restored_server_gets_its_devices_back_and_revives_nothing() {
     rolls_out(&world, "kiosk@3", &release_key()).await;
     world.client.revoke_release(&"kiosk@9".parse().unwrap()).await.unwrap();
     people::disable(&world.server.control, &by, &bob.name).await.unwrap();
-    let late = enroll(&world).await;
+    let late = enroll_with(&world, &used_later).await;
+    let hold = UpdateOrder::Hold { reason: "the till is open".into(), until_s: None };
+    world.client.order_updates(&renewing.id, &hold).await.unwrap();
     ahead.store(11 * DAY_S, Ordering::SeqCst);
     let renewed = renewed(&world, &then(&renewing, &ahead)).await;
     ahead.store(0, Ordering::SeqCst);
@@ -104,6 +116,11 @@ async fn a_restored_server_gets_its_devices_back_and_revives_nothing() {
     ahead.store(0, Ordering::SeqCst);
     assert!(is_refused(&world, &bad).await, "what was revoked stays so");
     assert!(is_refused(&world, &late).await, "the database does not know it");
+    let other = SoftKey::generate(Algorithm::P256).unwrap();
+    let status = world.try_enroll(&used_later, &other).await.status();
+    assert!(status.is_client_error(), "a token that was used since: {status}");
+    let held = world.client.why(&renewing.id).await.unwrap().hold;
+    assert_eq!(held.unwrap().reason, "the till is open");
     let releases = world.client.releases().await.unwrap();
     let revoked = releases.iter().find(|r| r.name.to_string() == "kiosk@9").unwrap();
     assert!(revoked.revoked_s.is_some(), "{revoked:?}");
@@ -121,6 +138,7 @@ async fn a_restored_server_gets_its_devices_back_and_revives_nothing() {
     }
     assert_eq!(report.devices_with_newer_keys, 1);
     assert_eq!(report.unknown_devices, [late.id.to_string()]);
+    assert_eq!(report.enrollment_tokens_ended, 1);
     assert!(report.lost.iter().any(|act| act.ends_with("release.publish kiosk@3")), "{report:#?}");
     assert!(!world.dir.path().join("restored.json").exists());
     let doctor = world.client.doctor().await.unwrap();
