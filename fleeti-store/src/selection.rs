@@ -20,6 +20,8 @@ pub struct Selection<'a> {
     pub filter: &'a Filter,
     /// The fleets; `None` for all.
     pub fleets: Option<&'a [&'a FleetId]>,
+    /// Only devices that are in service and run another release than their desired one.
+    pub is_drifting: bool,
     /// Unix seconds.
     pub now_s: u64,
 }
@@ -84,7 +86,7 @@ fn driver(selection: Selection<'_>) -> Option<Driver<'_>> {
         Node::All(all) => all.as_slice(),
         one => std::slice::from_ref(one),
     };
-    let is_all = tests.len() == 1 && selection.fleets.is_none();
+    let is_all = tests.len() == 1 && selection.fleets.is_none() && !selection.is_drifting;
     let all = || tests.iter().filter_map(|node| label(node, is_all));
     // One value is found at once, the others among all devices that have the key.
     let one =
@@ -136,7 +138,13 @@ fn statement<'q>(
 }
 
 fn conditions<'q>(query: &mut QueryBuilder<'q>, selection: Selection<'q>) {
-    let Selection { filter, fleets, now_s } = selection;
+    let Selection { filter, fleets, is_drifting, now_s } = selection;
+    if is_drifting {
+        // From an index of these: few devices drift.
+        let drifting =
+            "SELECT id FROM devices WHERE drift_since_s IS NOT NULL AND COALESCE(revoked_s, 0) = 0";
+        query.push(" AND d.id IN (").push(drifting).push(")");
+    }
     if let Some(fleets) = fleets {
         query.push(" AND ").push(fleet(filter.is_empty())).push(" IN ");
         query.push_list(fleets.iter().map(|fleet| fleet.as_str()));

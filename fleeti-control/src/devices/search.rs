@@ -19,6 +19,8 @@ pub struct Wanted<'a> {
     pub fleet: Option<&'a FleetId>,
     /// The filter, which may be empty.
     pub filter: &'a str,
+    /// Only devices that run another release than their desired one.
+    pub is_drifting: bool,
     /// The last id of the page before; empty for the first page.
     pub after: &'a str,
     /// Maximum number of devices.
@@ -31,9 +33,13 @@ pub struct Wanted<'a> {
 /// [`Code::Invalid`] for a filter, a limit or an id that is refused; [`Code::Forbidden`] for a fleet
 /// that the actor may not see, and for all devices without a filter unless the actor may see all.
 pub async fn list(cx: &Context, by: &Actor, wanted: Wanted<'_>) -> Result<Vec<Device>, Error> {
-    let Wanted { fleet, filter, after, limit } = wanted;
+    let Wanted { fleet, filter, is_drifting, after, limit } = wanted;
     if filter.trim().is_empty() {
-        let all = fleet.map_or(super::Filter::All, super::Filter::Fleet);
+        let all = match fleet {
+            fleet if is_drifting => super::Filter::Drifting(fleet),
+            Some(fleet) => super::Filter::Fleet(fleet),
+            None => super::Filter::All,
+        };
         return page(cx, by, all, after, limit).await;
     }
     find(cx, by, &parsed(cx, filter).await?.map_err(refused)?, wanted).await
@@ -49,7 +55,7 @@ pub async fn find(
     filter: &Filter,
     wanted: Wanted<'_>,
 ) -> Result<Vec<Device>, Error> {
-    let Wanted { fleet, after, limit, .. } = wanted;
+    let Wanted { fleet, is_drifting, after, limit, .. } = wanted;
     let of_fleet = match fleet {
         Some(fleet) => {
             by.authorize(Permission::View, Scope::Fleet(fleet))?;
@@ -60,7 +66,8 @@ pub async fn find(
     super::check_page(after, limit)?;
     let filter = of_fleet.and(filter.clone());
     let fleets = by.fleets(Permission::View);
-    let selection = Selection { filter: &filter, fleets: fleets.as_deref(), now_s: cx.now_s() };
+    let (fleets, now_s) = (fleets.as_deref(), cx.now_s());
+    let selection = Selection { filter: &filter, fleets, is_drifting, now_s };
     let ids = store::selection::page(cx.db.pool(), selection, after, limit).await?;
     let devices = store::devices::listed(cx.db.pool(), &ids).await?;
     Ok(devices.into_iter().map(|d| Device { online: cx.hub.is_online(&d.id), ..d }).collect())
@@ -77,7 +84,8 @@ pub async fn count(
     filter: &Filter,
 ) -> Result<u64, Error> {
     let fleets = by.fleets(permission);
-    let selection = Selection { filter, fleets: fleets.as_deref(), now_s: cx.now_s() };
+    let (fleets, now_s) = (fleets.as_deref(), cx.now_s());
+    let selection = Selection { filter, fleets, is_drifting: false, now_s };
     Ok(store::selection::count(cx.db.pool(), selection).await?)
 }
 
@@ -107,6 +115,7 @@ pub(crate) async fn ids_in(
 ) -> Result<Vec<DeviceId>, Error> {
     let (actor, permission) = by;
     let fleets = actor.fleets(permission);
-    let selection = Selection { filter, fleets: fleets.as_deref(), now_s: cx.now_s() };
+    let (fleets, now_s) = (fleets.as_deref(), cx.now_s());
+    let selection = Selection { filter, fleets, is_drifting: false, now_s };
     Ok(store::selection::page_in(tx, selection, "", limit).await?)
 }

@@ -73,7 +73,7 @@ impl Newer {
     /// Adds an entry, in the order of the log.
     pub(super) fn add(&mut self, entry: &Entry) {
         let act = &entry.act;
-        match entry.stage {
+        match &entry.stage {
             Stage::Intent => {
                 if let (true, Some(key)) = (certifies(act), act.sha256.clone()) {
                     self.intents.insert(entry.number, key);

@@ -6,14 +6,12 @@ use crate::http::extract::Json;
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, get, post, put};
 use fleeti_control::context::Context;
-use fleeti_control::devices::Filter;
 use fleeti_control::devices::search::{self, Wanted};
 use fleeti_control::trust::revocation;
 use fleeti_control::{boot, channels, devices, drift, history};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{ChangeBoot, Device, Fleet, Forgive, Revoke};
 use fleeti_core::wire::history::{Drift, History, HistoryQuery};
-use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::updates::{Channel, PinFleet, UpdateOrder, Why};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -50,13 +48,8 @@ pub struct Page {
 pub async fn list_devices(cx: Data<Context>, by: By, page: Query<Page>) -> Result<impl Responder> {
     let Page { after, limit, fleet, filter, drift } = &*page;
     let (fleet, limit) = (fleet.as_ref(), limit.unwrap_or(100));
-    if *drift && !filter.trim().is_empty() {
-        return Err(AppError::new(Code::Invalid, "filter and drift cannot be combined"));
-    }
-    if *drift {
-        return Ok(Json(devices::page(&cx, &by, Filter::Drifting(fleet), after, limit).await?));
-    }
-    Ok(Json(search::list(&cx, &by, Wanted { fleet, filter, after, limit }).await?))
+    let is_drifting = *drift;
+    Ok(Json(search::list(&cx, &by, Wanted { fleet, filter, is_drifting, after, limit }).await?))
 }
 
 /// Get a device.

@@ -7,6 +7,8 @@ use crate::pages::{Browser, OURS};
 use crate::rollout::report_of;
 use crate::world::{TestDevice, World};
 use fleeti_client::ClientError;
+use fleeti_control::accounts::actor::Actor;
+use fleeti_control::devices::search::{self, Wanted};
 use fleeti_control::{alerts, devices, history};
 use fleeti_core::alert::state::State;
 use fleeti_core::alert::{Kind, Severity};
@@ -417,6 +419,15 @@ async fn a_device_has_a_past_and_its_drift_is_shown_until_it_ends() {
     assert_eq!(drift.severity, Some(Severity::Warning), "{drift:?}");
     assert_eq!(drift.differences[0].expected, "kiosk@2");
     assert!(drift.since_s.unwrap() >= begin_s + 1000);
+    let found = async |filter: &str, fleet: &str| {
+        let (filter, fleet) = (filter.to_owned(), fleet.parse().unwrap());
+        let cx = &world.server.control;
+        let wanted =
+            Wanted { fleet: Some(&fleet), filter: &filter, is_drifting: true, after: "", limit: 9 };
+        search::list(cx, &Actor::of_process("test"), wanted).await.unwrap().len()
+    };
+    assert_eq!((found("", "demo").await, found("version<2", "demo").await), (1, 1));
+    assert_eq!((found("version=2", "demo").await, found("version<2", "other").await), (0, 0));
     let browser = Browser::new(&world);
     let admin = browser.sign_in(&world).await;
     let page = browser.get(&format!("/devices/{}", device.id), &admin).await.text().await.unwrap();

@@ -148,7 +148,7 @@ mod test {
     }
 
     fn selection(filter: &Filter) -> Selection<'_> {
-        Selection { filter, fleets: None, now_s: NOW_S }
+        Selection { filter, fleets: None, is_drifting: false, now_s: NOW_S }
     }
 
     async fn compare(db: &Db, devices: &[Device], text: &str) -> usize {

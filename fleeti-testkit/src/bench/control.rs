@@ -151,7 +151,8 @@ async fn look(db: &Db, looks: usize) -> Result<f64> {
     let mut slowest = 0.0_f64;
     for text in FILTERS {
         let filter: Filter = text.parse()?;
-        let selection = Selection { filter: &filter, fleets: None, now_s: NOW_S };
+        let selection =
+            Selection { filter: &filter, fleets: None, is_drifting: false, now_s: NOW_S };
         let (mut times, mut found) = (Vec::new(), 0);
         for _ in 0..looks {
             let began = Instant::now();

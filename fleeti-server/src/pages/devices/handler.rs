@@ -36,7 +36,7 @@ pub struct ListQuery {
 impl ListQuery {
     fn wanted(&self) -> Wanted<'_> {
         let Self { fleet, after, filter, .. } = self;
-        Wanted { fleet: fleet.as_ref(), filter, after, limit: ROWS }
+        Wanted { fleet: fleet.as_ref(), filter, is_drifting: false, after, limit: ROWS }
     }
 }
 
