@@ -25,7 +25,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use utoipa_actix_web::AppExt;
 
 /// A running server.
 pub struct Server {
@@ -96,9 +95,7 @@ fn serve_api(
             .app_data(limits.clone())
             .app_data(addresses.clone())
             .configure(api::open::routes)
-            .into_utoipa_app()
             .configure(api::routes)
-            .into_app()
             .configure(api::workers::routes)
             .configure(pages::routes)
             .wrap(from_fn(deadline::keep))

@@ -34,14 +34,15 @@ use crate::error::AppError;
 use crate::http::extract::{self, BodyMax};
 use crate::http::methods::head_as_get;
 use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{HttpServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderMap;
 use actix_web::middleware::{Next, from_fn};
-use actix_web::web::{self, Data};
+use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use fleeti_control::accounts::access;
 use fleeti_control::context::Context;
-use utoipa_actix_web::service_config::ServiceConfig;
+use utoipa_actix_web::OpenApiFactory;
+use utoipa_actix_web::service_config::ServiceConfig as DocumentedConfig;
 
 /// Maximum size of a JSON body in bytes.
 const JSON_MAX: usize = 2 << 20;
@@ -50,31 +51,63 @@ const LIST_MAX: u32 = 200;
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// The one list of routes.
+/// Where routes are registered: a server, or the generator of the OpenAPI document. A server does not
+/// generate it: that takes 4 MiB of memory for each of its threads.
+trait Routes {
+    /// Adds a route.
+    fn service<F>(&mut self, route: F) -> &mut Self
+    where
+        F: HttpServiceFactory + OpenApiFactory + 'static;
+}
+
+impl Routes for ServiceConfig {
+    fn service<F>(&mut self, route: F) -> &mut Self
+    where
+        F: HttpServiceFactory + OpenApiFactory + 'static,
+    {
+        Self::service(self, route)
+    }
+}
+
+impl Routes for DocumentedConfig<'_> {
+    fn service<F>(&mut self, route: F) -> &mut Self
+    where
+        F: HttpServiceFactory + OpenApiFactory + 'static,
+    {
+        Self::service(self, route)
+    }
+}
+
+/// Registers the API.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .app_data(BodyMax(JSON_MAX))
         .app_data(extract::paths())
         .app_data(extract::queries())
         .service(
-            utoipa_actix_web::scope("/api/v1")
-                .configure(device_routes)
-                .configure(label_routes)
-                .configure(build_routes)
-                .configure(trust_routes)
-                .configure(release_routes)
-                .configure(attestation_routes)
-                .configure(administration_routes)
-                .configure(account_routes)
-                .configure(alert_routes)
+            web::scope("/api/v1")
+                .configure(all_routes)
                 .default_service(web::to(nothing_here))
                 .wrap(from_fn(authenticate))
                 .wrap(from_fn(head_as_get)),
         );
 }
 
+/// The one list of routes.
+fn all_routes<C: Routes>(config: &mut C) {
+    device_routes(config);
+    label_routes(config);
+    build_routes(config);
+    trust_routes(config);
+    release_routes(config);
+    attestation_routes(config);
+    administration_routes(config);
+    account_routes(config);
+    alert_routes(config);
+}
+
 /// Devices, their enrollment, and commands to them.
-fn device_routes(config: &mut ServiceConfig) {
+fn device_routes<C: Routes>(config: &mut C) {
     config
         .service(devices::list_devices)
         .service(devices::get_device)
@@ -100,7 +133,7 @@ fn device_routes(config: &mut ServiceConfig) {
 }
 
 /// Names and labels of devices, saved views, and changes of many devices.
-fn label_routes(config: &mut ServiceConfig) {
+fn label_routes<C: Routes>(config: &mut C) {
     config
         .service(labels::list_label_keys)
         .service(labels::declare_label_key)
@@ -116,7 +149,7 @@ fn label_routes(config: &mut ServiceConfig) {
 }
 
 /// Profiles and builds.
-fn build_routes(config: &mut ServiceConfig) {
+fn build_routes<C: Routes>(config: &mut C) {
     config
         .service(profiles::list_profiles)
         .service(profiles::save_profile)
@@ -138,7 +171,7 @@ fn build_routes(config: &mut ServiceConfig) {
 }
 
 /// Trust bundles and transitions.
-fn trust_routes(config: &mut ServiceConfig) {
+fn trust_routes<C: Routes>(config: &mut C) {
     config
         .service(trust::get_trust)
         .service(trust::import_bundle)
@@ -149,7 +182,7 @@ fn trust_routes(config: &mut ServiceConfig) {
 }
 
 /// Releases, rollouts, and the stream of events.
-fn release_routes(config: &mut ServiceConfig) {
+fn release_routes<C: Routes>(config: &mut C) {
     config
         .service(releases::list_releases)
         .service(releases::get_release)
@@ -172,7 +205,7 @@ fn release_routes(config: &mut ServiceConfig) {
 }
 
 /// What devices prove, and the secrets that they get for it.
-fn attestation_routes(config: &mut ServiceConfig) {
+fn attestation_routes<C: Routes>(config: &mut C) {
     config
         .service(attestation::get_attestation)
         .service(attestation::get_ear)
@@ -192,7 +225,7 @@ fn attestation_routes(config: &mut ServiceConfig) {
 }
 
 /// The examination of the server, build workers and the audit log.
-fn administration_routes(config: &mut ServiceConfig) {
+fn administration_routes<C: Routes>(config: &mut C) {
     config
         .service(doctor::get_diagnosis)
         .service(workers::list_workers)
@@ -205,7 +238,7 @@ fn administration_routes(config: &mut ServiceConfig) {
 }
 
 /// Accounts, API tokens and login sessions.
-fn account_routes(config: &mut ServiceConfig) {
+fn account_routes<C: Routes>(config: &mut C) {
     config
         .service(accounts::get_me)
         .service(accounts::list_sessions)
@@ -225,7 +258,7 @@ fn account_routes(config: &mut ServiceConfig) {
 }
 
 /// Alerts, their rules, silences, and webhooks.
-fn alert_routes(config: &mut ServiceConfig) {
+fn alert_routes<C: Routes>(config: &mut C) {
     config
         .service(alerts::list_alerts)
         .service(alerts::get_alert)

@@ -17,6 +17,10 @@ type Result<T> = std::result::Result<T, AppError>;
 #[openapi(paths(livez, healthz, readyz, metrics, crl, document))]
 pub struct Documented;
 
+/// The paths of these routes. All have GET only.
+pub(super) const PATHS: [&str; 6] =
+    ["/livez", "/healthz", "/readyz", "/metrics", "/pki/{issuer}.crl", "/api/v1/openapi.json"];
+
 /// The one list of these routes. Register it before the API, whose scope contains one of them.
 pub fn routes(config: &mut ServiceConfig) {
     let mut serve = |path: &str, route: Route| {
@@ -27,12 +31,13 @@ pub fn routes(config: &mut ServiceConfig) {
                 .wrap(from_fn(head_as_get)),
         );
     };
-    serve("/livez", web::get().to(livez));
-    serve("/healthz", web::get().to(healthz));
-    serve("/readyz", web::get().to(readyz));
-    serve("/metrics", web::get().to(metrics));
-    serve("/pki/{issuer}.crl", web::get().to(crl));
-    serve("/api/v1/openapi.json", web::get().to(document));
+    let [live, health, ready, figures, crls, openapi] = PATHS;
+    serve(live, web::get().to(livez));
+    serve(health, web::get().to(healthz));
+    serve(ready, web::get().to(readyz));
+    serve(figures, web::get().to(metrics));
+    serve(crls, web::get().to(crl));
+    serve(openapi, web::get().to(document));
 }
 
 async fn nothing_here(request: HttpRequest) -> Result<HttpResponse> {

@@ -55,10 +55,8 @@ async fn the_api_document_is_the_one_that_is_checked_in() {
     let served = reqwest::get(format!("http://{}/api/v1/openapi.json", world.server.addresses.api))
         .await
         .unwrap();
-    assert_eq!(
-        served.json::<serde_json::Value>().await.unwrap(),
-        serde_json::from_str::<serde_json::Value>(&now).unwrap()
-    );
+    let text = served.text().await.unwrap();
+    assert!(text == kept, "the server serves another document: compile it again");
 }
 
 #[actix_web::test]
