@@ -14,7 +14,7 @@ use fleeti_core::enrollment::token::Terms;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{CreateEnrollment, Enrollment, Event};
 use fleeti_core::wire::enrollment::{
-    EnrollmentRecord, ProvedRenewRequest, RenewRequest, RenewResponse,
+    EnrollmentRecord, ProvedRenewRequest, RenewRequest, RenewResponse, TOKEN_S_MAX,
 };
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::attestation::key::{CHANNEL_BYTES, Purpose};
@@ -24,9 +24,6 @@ use fleeti_pki::signer::fast;
 use fleeti_signer_client::wire::{Occasion, Request};
 use fleeti_store::devices::Certified;
 use fleeti_store::{self as store, Tx, tpms};
-
-/// Maximum validity of a token, in seconds.
-const TOKEN_S_MAX: u32 = 30 * 86_400;
 
 /// Creates a one-time token. Only the return value contains it.
 ///

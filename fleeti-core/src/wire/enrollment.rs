@@ -5,6 +5,9 @@ use crate::id::{Architecture, DeviceId, FleetId, ReleaseName};
 use crate::wire::attestation::{KeyProof, TpmEnrollment};
 use serde::{Deserialize, Serialize};
 
+/// Maximum validity of an enrollment token, in seconds.
+pub const TOKEN_S_MAX: u32 = 30 * 86_400;
+
 /// The enrollment record, which a device gets at provisioning: the address of its server and the
 /// token with which it enrolls. It is stored as the SMBIOS type 11 string
 /// `fleeti.enrollment=<base64 of this JSON>` or as the ESP file `/fleeti/enrollment.json`.
