@@ -82,7 +82,8 @@ pub async fn of(
         .bind(serde_json::to_string(groups)?)
         .fetch_all(&mut **tx)
         .await?;
-    let group = |(name, total, in_use)| (name, Group { total: count(total), in_use: count(in_use) });
+    let group =
+        |(name, total, in_use)| (name, Group { total: count(total), in_use: count(in_use) });
     Ok(rows.into_iter().map(group).collect())
 }
 

@@ -323,14 +323,13 @@ by_hand = true
 
     #[test]
     fn a_filter_with_quotes_comes_back() {
-        let file = FILE.replace(
-            "size = \"10%\"",
-            "size = 'filter:name=\"first \\\"lab\\\"\" and site=lab'",
-        );
+        let file = FILE
+            .replace("size = \"10%\"", "size = 'filter:name=\"first \\\"lab\\\"\" and site=lab'");
         let read = parse(&file).unwrap();
         assert!(matches!(&read.plan.as_ref().unwrap().waves[1].size, Size::Filter { .. }));
         assert_eq!(parse(&text(&read)).unwrap().plan, read.plan);
-        let refused = parse(&FILE.replace("size = \"10%\"", "size = \"filter:site=\"")).unwrap_err();
+        let refused =
+            parse(&FILE.replace("size = \"10%\"", "size = \"filter:site=\"")).unwrap_err();
         assert!(refused.contains("filter of wave 2"), "{refused}");
     }
 

@@ -52,9 +52,7 @@ impl Looked {
         };
         let paths = match &target {
             None => Paths::default(),
-            Some(target) => {
-                store::release_paths::of_line(connection, &target.release.line).await?
-            }
+            Some(target) => store::release_paths::of_line(connection, &target.release.line).await?,
         };
         Ok(Some(Self { fleet, known, target, part, policy, release, paths, now_s }))
     }

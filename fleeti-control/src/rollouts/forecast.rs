@@ -65,8 +65,7 @@ pub async fn forecast(
     drop(connection);
     let duration = Duration::of(store::forecast::durations(cx.db.pool(), fleet).await?);
     let (request, unlisted) = (request.clone(), judge.unlisted(&counted, &named));
-    let of_wave =
-        |alike: &Alike| Some((*waves.get(&alike.device)?, judge.expected(alike)));
+    let of_wave = |alike: &Alike| Some((*waves.get(&alike.device)?, judge.expected(alike)));
     let listed: Vec<_> = named.iter().filter_map(of_wave).collect();
     let floors = counted.iter().map(|alike| judge.floors(alike)).max().unwrap_or(0);
     // A rollout of a large fleet is a hundred thousand steps.

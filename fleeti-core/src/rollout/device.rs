@@ -190,14 +190,13 @@ fn seen(device: &Device, mut report: Reported, ctx: &Ctx<'_>) -> (Device, Vec<Ef
         let phase = reported(device, &report, ctx);
         return moved_by(device, phase, report.eligibility, ctx);
     }
-    let device = Device { via: None, ..device.clone() };
     match device.phase {
         DevicePhase::Blocked | DevicePhase::Held | DevicePhase::Pending | DevicePhase::Queued => {
-            let phase = reported(&device, &report, ctx);
-            moved_by(&device, phase, report.eligibility, ctx)
+            let phase = reported(device, &report, ctx);
+            moved_by(device, phase, report.eligibility, ctx)
         }
         // It goes on when there is a place for it. It runs what it was offered, so there is no offer to
-        // withdraw.
+        // withdraw; and until the next one, what it reports is about this one.
         DevicePhase::Offered
         | DevicePhase::Unreached
         | DevicePhase::Silent
@@ -209,13 +208,13 @@ fn seen(device: &Device, mut report: Reported, ctx: &Ctx<'_>) -> (Device, Vec<Ef
         | DevicePhase::Unconfirmed
         | DevicePhase::Proving => {
             let phase = DevicePhase::Pending;
-            (Device { phase, since_s: ctx.now_s, ..device }, vec![Effect::Publish])
+            (Device { phase, since_s: ctx.now_s, ..device.clone() }, vec![Effect::Publish])
         }
         DevicePhase::Succeeded
         | DevicePhase::AttestationFailed
         | DevicePhase::RolledBack { .. }
         | DevicePhase::Revoked
-        | DevicePhase::Failed { .. } => (device, Vec::new()),
+        | DevicePhase::Failed { .. } => (device.clone(), Vec::new()),
     }
 }
 

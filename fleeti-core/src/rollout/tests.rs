@@ -45,7 +45,7 @@ fn plans() -> impl Strategy<Value = Plan> {
     let limits = (
         prop::option::of(1_usize..5),
         prop::option::of((1_usize..4, 1_u64..1000)),
-        prop::option::of(prop::sample::select(vec!["rack:1", "rack:3", "rack:50%", "rack:75%"])),
+        prop::option::of(prop::sample::select(vec!["rack:1", "rack:2", "rack:50%"])),
         0_u32..3,
     );
     let errors = prop_oneof![
@@ -74,9 +74,13 @@ proptest! {
             let before = server.clone();
             server.act(&act);
             server.judge(&before)?;
-            let again = { let mut again = server.clone(); again.act_again(&act, &before); again };
-            prop_assert_eq!(&again.rows, &server.rows, "{:?} once more", act);
-            prop_assert_eq!(&again.groups, &server.groups);
+            let mut again = server.clone();
+            // A report that brought a device back is about another offer the second time.
+            if again.act_again(&act, &before) {
+                prop_assert_eq!(&again.rows, &server.rows, "{:?} once more", act);
+                prop_assert_eq!(&again.groups, &server.groups);
+            }
+            again.judge(&server)?;
         }
     }
 
@@ -84,11 +88,11 @@ proptest! {
     #[test]
     fn a_healthy_fleet_always_gets_the_release(plan in plans(), has_floor: bool) {
         let mut server = Server::start(plan, 12, has_floor);
-        for _ in 0..400 {
+        for _ in 0..100 {
             for device in server.in_phase(|phase| *phase == DevicePhase::Offered) {
                 server.obey(&device);
             }
-            server.now_s += 60;
+            server.now_s += 600;
             server.work();
         }
         prop_assert_eq!(server.header.phase, super::Phase::Succeeded, "{:?}", server.header);

@@ -28,16 +28,16 @@ mod test {
     use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
     use fleeti_core::update::{FailureCode, RollbackReason};
     use fleeti_core::wire::labels::{LabelKeyInfo, LabelType};
-    use fleeti_store::releases::NewRelease;
-    use fleeti_store::{Db, budgets, labels, release_paths, releases};
     use fleeti_store::desired;
     use fleeti_store::devices::{self, Certified, WithCertificate};
     use fleeti_store::forecast::{self, Question};
+    use fleeti_store::releases::NewRelease;
     use fleeti_store::rollout_devices::{
         Deadlines, Joining, Pending, after, insert, of, page, paused_until, pending, queued, set,
         unheard,
     };
     use fleeti_store::rollouts::{self, StoredRollout};
+    use fleeti_store::{Db, budgets, labels, release_paths, releases};
 
     fn id(n: usize) -> DeviceId {
         format!("device-{n:03}").parse().unwrap()
@@ -397,11 +397,8 @@ mod test {
         rollouts::insert(&mut tx, &rollout("r")).await.unwrap();
         let via = Some("kiosk@1.5".parse().unwrap());
         let code = FailureCode::StageFailed;
-        let failed = Device {
-            via,
-            retries: 2,
-            ..at(DevicePhase::Retrying { code, until_s: 50 }, 5)
-        };
+        let failed =
+            Device { via, retries: 2, ..at(DevicePhase::Retrying { code, until_s: 50 }, 5) };
         insert(&mut tx, "r", &joining(&[(id(0), failed.clone())])).await.unwrap();
         set(&mut tx, "r", &[(id(0), failed.clone())]).await.unwrap();
         assert_eq!(of(&mut tx, "r", &[&id(0)]).await.unwrap(), [(id(0), failed.clone())]);
@@ -451,7 +448,10 @@ mod test {
         let found = rollouts::load(&mut tx, "r").await.unwrap().unwrap();
         assert_eq!(found.appraised.as_deref(), Some(""));
         release_paths::set(&mut tx, &named("kiosk@2"), &ReleasePath::default()).await.unwrap();
-        assert_eq!(release_paths::get(&mut tx, &named("kiosk@2")).await.unwrap(), ReleasePath::default());
+        assert_eq!(
+            release_paths::get(&mut tx, &named("kiosk@2")).await.unwrap(),
+            ReleasePath::default()
+        );
     }
 
     pub async fn a_revoked_release_is_withdrawn_in_all_its_rollouts_from_the_devices_that_have_it(

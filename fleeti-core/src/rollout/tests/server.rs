@@ -379,19 +379,33 @@ impl Server {
             Act::Resume => drop(self.on(Event::Resume)),
             Act::Next => drop(self.on(Event::Next)),
             Act::Abort => drop(self.on(Event::Abort)),
-            Act::Floor(is_on) => self.paths = floors(*is_on),
+            Act::Floor(is_on) => self.declare(*is_on),
         }
         self.work();
     }
 
-    /// A report arrives twice. The second is of before what the server offered since.
-    pub fn act_again(&mut self, act: &Act, before: &Self) {
+    /// A report arrives twice. Returns whether the server offered its device nothing meanwhile: the
+    /// second is from before that otherwise.
+    pub fn act_again(&mut self, act: &Act, before: &Self) -> bool {
+        let mut is_same = true;
         if let Act::Report(n, running, update) = act {
             let offered = &self.offers[before.offers.len()..];
-            let received_offer = offered.iter().all(|(_, device, _)| *device != id(*n));
-            self.report_with(&id(*n), RUNNING[*running], updates(*update), received_offer);
+            is_same = offered.iter().all(|(_, device, _)| *device != id(*n));
+            self.report_with(&id(*n), RUNNING[*running], updates(*update), is_same);
         }
         self.work();
+        is_same
+    }
+
+    /// Declares the floor, or ends it, and compares all devices with it.
+    fn declare(&mut self, is_on: bool) {
+        self.paths = floors(is_on);
+        if matches!(self.header.phase, Phase::Running | Phase::Paused) {
+            for id in self.rows.keys().cloned().collect::<Vec<_>>() {
+                let eligibility = self.eligibility(&id);
+                self.device(&id, device::Event::Appraised(eligibility));
+            }
+        }
     }
 
     fn counted(&self) -> Counts {

@@ -79,7 +79,11 @@ impl ReleasePage {
             r: ReleaseRow::from(&release),
             fleets,
             floor: path.floor.unwrap_or_default(),
-            blocked: path.blocked.iter().map(|way| (way.from.to_string(), way.reason.clone())).collect(),
+            blocked: path
+                .blocked
+                .iter()
+                .map(|way| (way.from.to_string(), way.reason.clone()))
+                .collect(),
             manifest: manifest_facts(&release.manifest_sha256, &manifest),
             proof: release.boot_proof.as_ref().map(proof_facts).unwrap_or_default(),
             signatures,

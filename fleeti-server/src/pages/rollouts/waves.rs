@@ -88,9 +88,8 @@ pub fn limits(plan: Option<&Plan>) -> String {
         let (key, min) = (&budget.group_by, budget.min_available);
         format!("Of the devices with the same label {key}, {min} at least do not update.")
     });
-    let retries = (plan.retries > 0).then(|| {
-        format!("A device that fails is tried again at most {} times.", plan.retries)
-    });
+    let retries = (plan.retries > 0)
+        .then(|| format!("A device that fails is tried again at most {} times.", plan.retries));
     budget.into_iter().chain(retries).collect::<Vec<_>>().join(" ")
 }
 
