@@ -235,7 +235,7 @@ pub async fn details(cx: &Context, name: &ReleaseName) -> Result<Details, Error>
         manifest,
         signatures,
         fleets: store::devices::fleets(cx.db.pool()).await?,
-        path: store::release_paths::get(&mut *cx.db.reader().await?, name).await?,
+        path: store::release_paths::get(&mut cx.db.reader().await?, name).await?,
     })
 }
 

@@ -18,7 +18,7 @@ use fleeti_store as store;
 /// [`Code::NotFound`] for a release that is not published.
 pub async fn get(cx: &Context, release: &ReleaseName) -> Result<ReleasePath, Error> {
     releases::get(cx, release).await?;
-    Ok(store::release_paths::get(&mut *cx.db.reader().await?, release).await?)
+    Ok(store::release_paths::get(&mut cx.db.reader().await?, release).await?)
 }
 
 /// Replaces the path to a release. Devices of active rollouts are compared with it in chunks; others
