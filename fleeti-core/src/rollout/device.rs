@@ -1,9 +1,14 @@
 //! One device of a rollout. An event changes one row, whatever the size of the fleet.
+//!
+//! Code map: `phase` (what the phases mean).
+
+mod phase;
 
 use super::budget::Room;
-use super::{Category, Ctx, DevicePhase, Eligibility, Proof};
+use super::{Ctx, DevicePhase, Eligibility, Proof};
 use crate::id::ReleaseName;
 use crate::update;
+use phase::{is_blockable, is_without_offer};
 
 /// A device of a rollout.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,7 +152,7 @@ fn opened(
 }
 
 /// Applies an event to a device. The header follows with [`super::header::Event::Moved`] if the
-/// [`Category`] of the device changes.
+/// [category](DevicePhase::category) of the device changes.
 ///
 /// # Errors
 /// [`Rejected`] if the event does not apply. The caller keeps its row.
@@ -278,31 +283,6 @@ fn moved(before: &Device, phase: DevicePhase, ctx: &Ctx<'_>) -> (Device, Vec<Eff
     (Device { phase, since_s: ctx.now_s, retries, ..before.clone() }, effects)
 }
 
-/// Whether the rollout withdrew its offer, or made none yet.
-fn is_without_offer(phase: &DevicePhase) -> bool {
-    match phase {
-        DevicePhase::Pending
-        | DevicePhase::Queued
-        | DevicePhase::Retrying { .. }
-        | DevicePhase::Held
-        | DevicePhase::Unreached
-        | DevicePhase::Silent => true,
-        DevicePhase::Blocked
-        | DevicePhase::Offered
-        | DevicePhase::Staging
-        | DevicePhase::Staged
-        | DevicePhase::Rebooting
-        | DevicePhase::Trying
-        | DevicePhase::Unconfirmed
-        | DevicePhase::Proving
-        | DevicePhase::Succeeded
-        | DevicePhase::AttestationFailed
-        | DevicePhase::RolledBack { .. }
-        | DevicePhase::Revoked
-        | DevicePhase::Failed { .. } => false,
-    }
-}
-
 /// A device that the server has not heard of for too long. One that has started is an error; one
 /// that has not is unreached, and the rollout goes on without it.
 fn checked(device: &Device, seen_s: u64, ctx: &Ctx<'_>) -> DevicePhase {
@@ -343,31 +323,6 @@ fn checked(device: &Device, seen_s: u64, ctx: &Ctx<'_>) -> DevicePhase {
         | DevicePhase::RolledBack { .. }
         | DevicePhase::Revoked
         | DevicePhase::Failed { .. } => device.phase.clone(),
-    }
-}
-
-/// Whether the offer to a device in this phase can still be withdrawn.
-fn is_blockable(phase: &DevicePhase) -> bool {
-    match phase {
-        DevicePhase::Offered
-        | DevicePhase::Staging
-        | DevicePhase::Staged
-        | DevicePhase::Unconfirmed => true,
-        DevicePhase::Pending
-        | DevicePhase::Queued
-        | DevicePhase::Retrying { .. }
-        | DevicePhase::Blocked
-        | DevicePhase::Held
-        | DevicePhase::Unreached
-        | DevicePhase::Silent
-        | DevicePhase::Rebooting
-        | DevicePhase::Trying
-        | DevicePhase::Proving
-        | DevicePhase::Succeeded
-        | DevicePhase::AttestationFailed
-        | DevicePhase::RolledBack { .. }
-        | DevicePhase::Revoked
-        | DevicePhase::Failed { .. } => false,
     }
 }
 
@@ -517,87 +472,6 @@ fn failed(
             DevicePhase::Retrying { code, until_s }
         }
         Some(_) | None => DevicePhase::Failed { code },
-    }
-}
-
-impl DevicePhase {
-    /// Whether the rollout offers its release to a device in this phase.
-    #[must_use]
-    pub fn has_offer(&self) -> bool {
-        !self.is_finished() && *self != Self::Blocked && !is_without_offer(self)
-    }
-
-    /// Whether a device in this phase uses a place in the budget of its group.
-    #[must_use]
-    pub fn uses_place(&self) -> bool {
-        match self {
-            Self::Offered
-            | Self::Staging
-            | Self::Staged
-            | Self::Rebooting
-            | Self::Trying
-            | Self::Unconfirmed
-            | Self::Proving
-            | Self::Silent => true,
-            Self::Pending
-            | Self::Queued
-            | Self::Retrying { .. }
-            | Self::Blocked
-            | Self::Held
-            | Self::Unreached
-            | Self::Succeeded
-            | Self::AttestationFailed
-            | Self::RolledBack { .. }
-            | Self::Revoked
-            | Self::Failed { .. } => false,
-        }
-    }
-
-    /// The category in which the header counts the device.
-    #[must_use]
-    pub fn category(&self) -> Category {
-        match self {
-            Self::Pending => Category::Pending,
-            Self::Queued | Self::Retrying { .. } => Category::Queued,
-            Self::Held | Self::Unreached => Category::Unreached,
-            Self::Blocked | Self::Offered => Category::Waiting,
-            Self::Staging | Self::Staged | Self::Rebooting | Self::Trying | Self::Proving => {
-                Category::Moving
-            }
-            Self::Unconfirmed => Category::Unconfirmed,
-            Self::Succeeded => Category::Succeeded,
-            Self::AttestationFailed
-            | Self::Silent
-            | Self::RolledBack { .. }
-            | Self::Revoked
-            | Self::Failed { .. } => Category::Failed,
-        }
-    }
-
-    /// The name on the wire.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Blocked => "blocked",
-            Self::Held => "held",
-            Self::Offered => "offered",
-            Self::Pending => "pending",
-            Self::Queued => "queued",
-            Self::Retrying { .. } => "retrying",
-            Self::Unreached => "unreached",
-            Self::Silent => "silent",
-            Self::Staging => "staging",
-            Self::Staged => "staged",
-            Self::Rebooting => "rebooting",
-            Self::Trying => "trying",
-            Self::Unconfirmed => "unconfirmed",
-            Self::Proving => "proving",
-            Self::Succeeded => "succeeded",
-            Self::AttestationFailed => "attestation_failed",
-            Self::RolledBack { .. } => "rolled_back",
-            Self::Revoked => "revoked",
-            Self::Failed { .. } => "failed",
-        }
     }
 }
 

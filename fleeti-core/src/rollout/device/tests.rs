@@ -1,6 +1,6 @@
 use super::*;
-use crate::rollout::Limits;
 use crate::rollout::plan::Plan;
+use crate::rollout::{Category, Limits};
 use update::State as U;
 
 fn release() -> ReleaseName {
