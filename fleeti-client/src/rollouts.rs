@@ -1,8 +1,11 @@
 //! Rollouts.
 
 use crate::{Client, Result, with_query};
+use fleeti_core::id::ReleaseName;
 use fleeti_core::rollout::forecast::Forecast;
+use fleeti_core::rollout::gates::ReleasePath;
 use fleeti_core::wire::api::{CreateRollout, NextWave, Rollout, RolloutQuery, RolloutSummary};
+use reqwest::Method;
 
 impl Client {
     /// Starts a rollout.
@@ -18,6 +21,25 @@ impl Client {
     /// [`ClientError`](crate::ClientError).
     pub async fn plan_rollout(&self, rollout: &CreateRollout) -> Result<Forecast> {
         self.post("rollout-plans", rollout).await
+    }
+    /// The ways to a release: whether it is a floor, and from which versions it is not offered.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn release_path(&self, release: &ReleaseName) -> Result<ReleasePath> {
+        self.get(&format!("releases/{release}/path")).await
+    }
+    /// Replaces the ways to a release.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn set_release_path(
+        &self,
+        release: &ReleaseName,
+        path: &ReleasePath,
+    ) -> Result<ReleasePath> {
+        let request = self.request(Method::PUT, &format!("releases/{release}/path")).json(path);
+        Self::read(Self::send(request).await?).await
     }
     /// One rollout, with the first page of its devices.
     ///

@@ -8,6 +8,7 @@
 //! rollout starts, and the rollout ends when every device has finished. With one, devices are pending
 //! until their wave; [`waves`] says how far it is.
 
+pub mod budget;
 pub mod cohort;
 mod counts;
 pub mod device;
@@ -130,6 +131,8 @@ pub struct Ctx<'a> {
     pub plan: Option<&'a plan::Plan>,
     /// Whether the release may be offered to one more device now: see [`header::may_offer`].
     pub may_offer: bool,
+    /// Whether the group of the device has a place for it.
+    pub room: budget::Room,
 }
 
 /// State of a device in a rollout.
@@ -138,6 +141,15 @@ pub struct Ctx<'a> {
 pub enum DevicePhase {
     /// Waits for its wave, for a place, or for the rollout to be resumed.
     Pending,
+    /// Waits until the [budget](budget) of its group has a place for it.
+    Queued,
+    /// Failed to install the release, and is offered it again after a pause.
+    Retrying {
+        /// Why it failed.
+        code: update::FailureCode,
+        /// When the pause ends, Unix seconds.
+        until_s: u64,
+    },
     /// Blocked: the attestation level is below the fleet's minimum for updates, so the server does
     /// not offer the release.
     Blocked,
@@ -192,6 +204,8 @@ impl DevicePhase {
             | Self::Revoked
             | Self::Failed { .. } => true,
             Self::Pending
+            | Self::Queued
+            | Self::Retrying { .. }
             | Self::Blocked
             | Self::Offered
             | Self::Held
@@ -214,6 +228,10 @@ pub struct Eligibility {
     pub may_update: bool,
     /// Whether a gate other than the level is closed.
     pub is_held: bool,
+    /// When that gate opens by itself, because the version failed on the device, Unix seconds.
+    pub again_s: Option<u64>,
+    /// The release that the device must run before the one of the rollout.
+    pub via: Option<ReleaseName>,
     /// What is proved about the release that it runs.
     pub proof: Proof,
 }
@@ -230,3 +248,6 @@ pub enum Proof {
     /// Attestation failed.
     AttestationFailed,
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,6 +123,8 @@ pub const API: &[Rule] = &[
     rule("POST", "/api/v1/releases/{release}/publish", Release, On::Shared),
     rule("PUT", "/api/v1/releases/{release}/boot-proof", Release, On::Shared),
     rule("POST", "/api/v1/releases/{release}/revoke", Release, On::Shared),
+    rule("GET", "/api/v1/releases/{release}/path", View, On::Shared),
+    rule("PUT", "/api/v1/releases/{release}/path", Release, On::Shared),
     rule("GET", "/api/v1/releases/{release}/files/{path:.*}", View, On::Shared),
     rule("PUT", "/api/v1/releases/{release}/files/{path:.*}", Release, On::Shared),
     rule("GET", "/api/v1/rollouts", View, On::Some),

@@ -2,7 +2,7 @@
 
 use crate::attestations::{Found, FoundRow};
 use crate::{Connection, Pool, StoreError, from_seconds, seconds, sql};
-use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 
 /// Most devices whose time is measured.
 const MEASURED_MAX: i64 = 1000;
@@ -16,8 +16,14 @@ pub struct Alike {
     pub found: Found,
     /// The release that they report.
     pub running: Option<ReleaseName>,
-    /// Whether they were not heard of, or an operator holds their updates.
+    /// Whether they were not heard of.
     pub is_offline: bool,
+    /// Whether an operator holds their updates.
+    pub is_held: bool,
+    /// The release that an operator pinned them to.
+    pub pin: Option<ReleaseName>,
+    /// The version that failed on them, if its pause has not ended.
+    pub penalty: Option<Version>,
     /// Whether they rolled the release back.
     pub has_rolled_back: bool,
     /// How many they are.
@@ -30,6 +36,9 @@ struct Row {
     found: FoundRow,
     running: Option<String>,
     is_offline: bool,
+    is_held: bool,
+    pin: Option<String>,
+    penalty: Option<String>,
     has_rolled_back: bool,
     devices: i64,
 }
@@ -42,6 +51,9 @@ impl TryFrom<Row> for Alike {
             found: row.found.found()?,
             running: row.running.map(|r| r.parse()).transpose().map_err(StoreError::value)?,
             is_offline: row.is_offline,
+            is_held: row.is_held,
+            pin: row.pin.map(|pin| pin.parse()).transpose().map_err(StoreError::value)?,
+            penalty: row.penalty.map(|v| v.parse()).transpose().map_err(StoreError::value)?,
             has_rolled_back: row.has_rolled_back,
             devices: usize::try_from(row.devices).unwrap_or(0),
         })
@@ -59,11 +71,15 @@ pub struct Question<'a> {
     pub offline_before_s: u64,
     /// Attestation results of before have expired, Unix seconds.
     pub expired_before_s: u64,
+    /// Holds and pauses of before have ended, Unix seconds.
+    pub now_s: u64,
 }
 
 /// Columns and tables of both queries. Results that have expired, and those that have not, are
 /// alike each.
-const KNOWN: &str = "d.fleet, d.running, a.level, a.update_level, (d.last_seen_s <= $2 OR d.hold_reason IS NOT NULL) AS is_offline, \
+const KNOWN: &str = "d.fleet, d.running, a.level, a.update_level, (d.last_seen_s <= $2) AS is_offline, \
+    (d.hold_reason IS NOT NULL AND (d.hold_until_s IS NULL OR d.hold_until_s > $5)) AS is_held, d.pin, \
+    CASE WHEN d.penalty_until_s IS NULL OR d.penalty_until_s > $5 THEN d.penalty_version END AS penalty, \
     (d.update_kind IN ('rolled_back', 'failed') AND d.update_state LIKE '%rolled_back%' \
     AND d.update_state LIKE $3) AS has_rolled_back";
 const FROM: &str = "FROM devices d LEFT JOIN attestations a ON a.device = d.id \
@@ -81,7 +97,7 @@ pub async fn counted(
     let sql = sql::AssertSqlSafe(format!(
         "SELECT MIN(d.id) AS id, {KNOWN}, MIN(a.appraised_s) AS appraised_s, \
          MIN(a.release_name) AS release_name, COUNT(*) AS devices {FROM} \
-         GROUP BY d.fleet, d.running, a.level, a.update_level, is_offline, has_rolled_back, \
+         GROUP BY d.fleet, d.running, a.level, a.update_level, is_offline, is_held, d.pin, penalty, has_rolled_back, \
          (a.appraised_s > $4)"
     ));
     let rows: Vec<Row> = sql::query_as(sql)
@@ -89,6 +105,7 @@ pub async fn counted(
         .bind(seconds(question.offline_before_s))
         .bind(target(question.release))
         .bind(seconds(question.expired_before_s))
+        .bind(seconds(question.now_s))
         .fetch_all(connection)
         .await?;
     rows.into_iter().map(TryInto::try_into).collect()
@@ -112,6 +129,7 @@ pub async fn named(
         .bind(seconds(question.offline_before_s))
         .bind(target(question.release))
         .bind(serde_json::to_string(devices)?)
+        .bind(seconds(question.now_s))
         .fetch_all(connection)
         .await?;
     rows.into_iter().map(TryInto::try_into).collect()

@@ -20,7 +20,8 @@
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
 //! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`policies`], [`boot`],
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
-//! [`approvals`], [`releases`], [`packages`], [`rollouts`], [`rollout_devices`], [`forecast`] ·
+//! [`approvals`], [`releases`], [`packages`], [`rollouts`], [`rollout_devices`],
+//! [`budgets`], [`release_paths`], [`forecast`] ·
 //! [`accounts`], [`sessions`], [`workers`], [`audit`], [`domain_events`] · [`alerts`],
 //! [`alert_rules`], [`webhooks`], [`history`] · [`beside`] (the database beside its server).
 //!
@@ -39,6 +40,7 @@ pub mod audit;
 mod batch;
 pub mod beside;
 pub mod boot;
+pub mod budgets;
 pub mod builds;
 pub mod certificates;
 pub mod channels;
@@ -66,6 +68,7 @@ pub mod packages;
 pub mod pairings;
 pub mod policies;
 pub mod readmissions;
+pub mod release_paths;
 pub mod releases;
 pub mod reports;
 pub mod revisions;

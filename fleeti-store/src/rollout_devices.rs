@@ -16,9 +16,13 @@ pub(super) struct DeviceRow {
     since_s: i64,
     detail: Option<String>,
     wave: Option<i64>,
+    via: Option<String>,
+    retries: i64,
+    budget_group: Option<String>,
 }
 
-pub(super) const COLUMNS: &str = "d.device, d.phase AS device_phase, d.since_s, d.detail, d.wave";
+pub(super) const COLUMNS: &str = "d.device, d.phase AS device_phase, d.since_s, d.detail, d.wave, \
+    d.via, d.retries, d.budget_group";
 
 impl TryFrom<DeviceRow> for (DeviceId, Device) {
     type Error = StoreError;
@@ -27,6 +31,9 @@ impl TryFrom<DeviceRow> for (DeviceId, Device) {
             phase: phase(&row.device_phase, row.detail.as_deref())?,
             since_s: from_seconds(row.since_s),
             wave: row.wave.map(number).transpose()?,
+            via: row.via.map(|via| via.parse()).transpose().map_err(StoreError::value)?,
+            retries: u32::try_from(row.retries).unwrap_or(u32::MAX),
+            group: row.budget_group,
         };
         Ok((row.device.parse().map_err(StoreError::value)?, device))
     }
@@ -49,7 +56,11 @@ fn detail(phase: &DevicePhase) -> Result<Option<String>, StoreError> {
     let fields = match phase {
         DevicePhase::RolledBack { reason } => serde_json::json!({ "reason": reason }),
         DevicePhase::Failed { code } => serde_json::json!({ "code": code }),
+        DevicePhase::Retrying { code, until_s } => {
+            serde_json::json!({ "code": code, "until_s": until_s })
+        }
         DevicePhase::Pending
+        | DevicePhase::Queued
         | DevicePhase::Blocked
         | DevicePhase::Held
         | DevicePhase::Offered
@@ -77,12 +88,40 @@ struct NewRow {
     detail: Option<String>,
     wave: Option<i64>,
     listed: Option<i64>,
+    via: Option<String>,
+    retries: u32,
+    retry_s: Option<u64>,
 }
 
 impl NewRow {
     fn of(device: &Device, listed: Option<u32>) -> Result<Self, StoreError> {
-        let Device { phase, since_s, wave } = device;
+        // The group of a device never changes.
+        let Device { phase, since_s, wave, via, retries, group: _ } = device;
+        let retry_s = match phase {
+            DevicePhase::Retrying { until_s, .. } => Some(*until_s),
+            DevicePhase::Pending
+            | DevicePhase::Queued
+            | DevicePhase::Blocked
+            | DevicePhase::Offered
+            | DevicePhase::Held
+            | DevicePhase::Unreached
+            | DevicePhase::Silent
+            | DevicePhase::Staging
+            | DevicePhase::Staged
+            | DevicePhase::Rebooting
+            | DevicePhase::Trying
+            | DevicePhase::Unconfirmed
+            | DevicePhase::Proving
+            | DevicePhase::Succeeded
+            | DevicePhase::AttestationFailed
+            | DevicePhase::RolledBack { .. }
+            | DevicePhase::Revoked
+            | DevicePhase::Failed { .. } => None,
+        };
         Ok(Self {
+            via: via.as_ref().map(ToString::to_string),
+            retries: *retries,
+            retry_s,
             phase: phase.name(),
             category: phase.category().name(),
             since_s: *since_s,
@@ -129,14 +168,14 @@ pub async fn insert(tx: &mut Tx<'_>, rollout: &str, devices: &[Joining]) -> Resu
         let both = format!("{cohort:DIGITS$}{id}");
         groups.entry(NewRow::of(device, *listed)?).or_default().push(both);
     }
-    for (NewRow { phase, category, since_s, detail, wave, listed }, ids) in groups {
+    for (NewRow { phase, category, since_s, detail, wave, listed, via, .. }, ids) in groups {
         let sql = sql::Text::each(|dialect| {
             format!(
                 "INSERT INTO rollout_devices \
                  (rollout, device, phase, category, since_s, detail, wave, listed, cohort, \
-                 offered_s, previous) \
+                 offered_s, previous, via) \
                  SELECT $1, substr(value, 17), $3, $4, $5, $6, $7, $8, \
-                 NULLIF(trim(substr(value, 1, 16)), ''), {OFFERED_S}, {} FROM {}",
+                 NULLIF(trim(substr(value, 1, 16)), ''), {OFFERED_S}, {}, $9 FROM {}",
                 running("substr(value, 17)"),
                 dialect.strings_in(2)
             )
@@ -150,6 +189,7 @@ pub async fn insert(tx: &mut Tx<'_>, rollout: &str, devices: &[Joining]) -> Resu
             .bind(detail)
             .bind(wave)
             .bind(listed)
+            .bind(via)
             .execute(&mut **tx)
             .await?;
     }
@@ -167,13 +207,14 @@ fn running(device: &str) -> String {
 }
 
 /// Sets the rows with these ids. Of several offers, the last one says how long an update takes, and
-/// the first one what the device ran before.
+/// what the device ran before: after a floor, its other slot has that.
 fn set_where(ids: &str) -> String {
     let running = running("rollout_devices.device");
     format!(
         "UPDATE rollout_devices \
-         SET phase = $3, category = $4, since_s = $5, detail = $6, wave = $7, \
-         offered_s = COALESCE({OFFERED_S}, offered_s), previous = COALESCE(previous, {running}) \
+         SET phase = $3, category = $4, since_s = $5, detail = $6, wave = $7, via = $8, \
+         retries = $9, retry_s = $10, \
+         offered_s = COALESCE({OFFERED_S}, offered_s), previous = COALESCE({running}, previous) \
          WHERE rollout = $1 AND device {ids}"
     )
 }
@@ -192,7 +233,8 @@ pub async fn set(
     rollout: &str,
     devices: &[(DeviceId, Device)],
 ) -> Result<(), StoreError> {
-    for (NewRow { phase, category, since_s, detail, wave, .. }, ids) in groups(devices)? {
+    for (row, ids) in groups(devices)? {
+        let NewRow { phase, category, since_s, detail, wave, listed: _, via, .. } = row;
         let (sql, ids) = match ids.as_slice() {
             [id] => (sql::Text::each(set_one), id.to_string()),
             ids => (sql::Text::each(set_some), serde_json::to_string(ids)?),
@@ -205,10 +247,53 @@ pub async fn set(
             .bind(seconds(since_s))
             .bind(detail)
             .bind(wave)
+            .bind(via)
+            .bind(i64::from(row.retries))
+            .bind(row.retry_s.map(seconds))
             .execute(&mut **tx)
             .await?;
     }
     Ok(())
+}
+
+/// Devices of a group that wait for a place, in the order of their waves.
+pub async fn queued(
+    tx: &mut Tx<'_>,
+    rollout: &str,
+    group: &str,
+    limit: u32,
+) -> Result<Vec<(DeviceId, Device)>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM rollout_devices d WHERE d.rollout = $1 AND d.budget_group = $2 \
+         AND d.phase = 'queued' ORDER BY d.wave, d.cohort LIMIT $3"
+    ));
+    let rows: Vec<DeviceRow> = sql::query_as(sql)
+        .bind(rollout)
+        .bind(group)
+        .bind(i64::from(limit))
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Devices whose pause after a failure has ended.
+pub async fn paused_until(
+    tx: &mut Tx<'_>,
+    rollout: &str,
+    now_s: u64,
+    limit: u32,
+) -> Result<Vec<(DeviceId, Device)>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM rollout_devices d \
+         WHERE d.rollout = $1 AND d.retry_s <= $2 ORDER BY d.retry_s LIMIT $3"
+    ));
+    let rows: Vec<DeviceRow> = sql::query_as(sql)
+        .bind(rollout)
+        .bind(seconds(now_s))
+        .bind(i64::from(limit))
+        .fetch_all(&mut **tx)
+        .await?;
+    rows.into_iter().map(TryInto::try_into).collect()
 }
 
 /// Rows of these devices; devices that are not part of the rollout are left out.
@@ -299,7 +384,7 @@ pub async fn after(
 /// update or wait are left out, but not those that are blocked.
 pub async fn troubles(pool: &Pool, rollout: &str) -> Result<Vec<(DevicePhase, usize)>, StoreError> {
     let sql = "SELECT phase, MIN(detail) AS detail, COUNT(*) AS devices FROM rollout_devices \
-        WHERE rollout = $1 AND (category IN ('failed', 'unconfirmed', 'unreached') OR phase = 'blocked') \
+        WHERE rollout = $1 AND (category IN ('failed', 'unconfirmed', 'queued', 'unreached') OR phase = 'blocked') \
         GROUP BY phase, CASE WHEN phase = 'failed' THEN detail END \
         ORDER BY devices DESC, phase LIMIT 20";
     let rows: Vec<(String, Option<String>, i64)> =

@@ -104,6 +104,7 @@ struct HeaderRow {
     appraised: Option<String>,
     withdrawn: Option<String>,
     pending: i64,
+    queued: i64,
     unreached: i64,
     due_s: Option<i64>,
     plan: Option<String>,
@@ -114,7 +115,7 @@ struct HeaderRow {
 
 const COLUMNS: &str = "r.id, r.fleet, r.created_s, r.release_name, r.phase, r.total, r.succeeded, \
     r.failed, r.moving, r.unconfirmed, r.reached, r.appraised, r.withdrawn, r.pending, \
-    r.unreached, r.due_s, r.plan, r.waves, r.next, r.back_of";
+    r.queued, r.unreached, r.due_s, r.plan, r.waves, r.next, r.back_of";
 
 impl TryFrom<HeaderRow> for StoredRollout {
     type Error = StoreError;
@@ -128,6 +129,7 @@ impl TryFrom<HeaderRow> for StoredRollout {
             moving: n(row.moving),
             unconfirmed: n(row.unconfirmed),
             pending: n(row.pending),
+            queued: n(row.queued),
             unreached: n(row.unreached),
         };
         let waves = row.waves.as_deref().map(serde_json::from_str).transpose()?;
@@ -201,11 +203,13 @@ pub async fn insert(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), Stor
 /// Stores the new header of a rollout, and how far its chunks are.
 pub async fn set(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreError> {
     let Header { phase, counts, waves } = &rollout.header;
-    let Counts { total, succeeded, failed, moving, unconfirmed, pending, unreached } = *counts;
+    let Counts { total, succeeded, failed, moving, unconfirmed, pending, queued, unreached } =
+        *counts;
     let n = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let sql = "UPDATE rollouts SET active = $2, phase = $3, total = $4, succeeded = $5, failed = $6, \
         moving = $7, unconfirmed = $8, reached = $9, appraised = $10, withdrawn = $11, \
-        pending = $12, unreached = $13, due_s = $14, waves = $15, next = $16 WHERE id = $1";
+        pending = $12, unreached = $13, due_s = $14, waves = $15, next = $16, \
+        queued = $17 WHERE id = $1";
     sql::query(sql)
         .bind(&rollout.id)
         .bind(i64::from(is_active(*phase)))
@@ -223,6 +227,7 @@ pub async fn set(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreEr
         .bind(rollout.due_s.map(seconds))
         .bind(waves.as_ref().map(serde_json::to_string).transpose()?)
         .bind(&rollout.next)
+        .bind(n(queued))
         .execute(&mut **tx)
         .await?;
     Ok(())

@@ -34,7 +34,7 @@ mod _fleeti {
     #[pymodule_export]
     use super::pki::{SoftKey, create_request, device_of, is_signed_by, issue, self_signed_root};
     #[pymodule_export]
-    use super::plan::{cohort, errors_max, plan_check, plan_preview, wave_sizes};
+    use super::plan::{budget, cohort, errors_max, plan_check, plan_preview, wave_sizes};
     #[pymodule_export]
     use super::profile::{profile_diff, profile_resolve, profile_schema, profile_toml};
     #[pymodule_export]

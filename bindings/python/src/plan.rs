@@ -2,6 +2,7 @@
 
 use crate::errors;
 use fleeti_core::id::DeviceId;
+use fleeti_core::rollout::budget::Budget;
 use fleeti_core::rollout::cohort::cohort as cohort_of;
 use fleeti_core::rollout::plan::{ErrorsMax, Plan, Size};
 use fleeti_core::strict;
@@ -26,6 +27,13 @@ fn read(python: Python<'_>, bytes: &[u8]) -> PyResult<Plan> {
         strict::from_request(bytes).map_err(|e| errors::invalid(python, format!("plan: {e}")))?;
     plan.check().map_err(|e| errors::invalid(python, e))?;
     Ok(plan)
+}
+
+/// A budget, as JSON.
+#[pyfunction]
+pub fn budget(python: Python<'_>, text: &str) -> PyResult<Vec<u8>> {
+    let budget: Budget = text.parse().map_err(|e| errors::invalid(python, e))?;
+    serde_json::to_vec(&budget).map_err(errors::of_json)
 }
 
 /// Checks a plan.
@@ -67,6 +75,7 @@ pub fn plan_preview(
         for (number, wave) in (0..).zip(&plan.waves) {
             let mut of_wave: Vec<_> =
                 listed.iter().filter(|d| plan.wave_of(d) == Some(number)).cloned().collect();
+            // Which devices a filter matches is known to a server alone: none is shown there.
             let until = wave.size.until(total).unwrap_or(0);
             of_wave.extend(rest.by_ref().take(until.saturating_sub(begun)));
             begun += of_wave.len();

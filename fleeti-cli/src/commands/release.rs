@@ -1,6 +1,7 @@
 //! `fleeti release`.
 
 mod document;
+mod path;
 
 pub use document::release_keys;
 
@@ -72,6 +73,7 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    Path(path::PathArgs),
     Sign(Sign),
     /// Prove that a published release boots, with the evidence of a device that runs it: in QEMU or
     /// in a lab.
@@ -182,6 +184,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Sbom(arguments) => document::get(document::SBOM, &arguments, output),
         Command::Provenance(arguments) => document::get(document::PROVENANCE, &arguments, output),
         Command::Revoke { release, server } => revoke(&release, &server, output),
+        Command::Path(arguments) => path::path(arguments, output),
         Command::Sign(arguments) => sign(&arguments, output),
         Command::Prove { release, device, key, passphrase, server } => {
             let key = KeyFile { path: &key, passphrase: &passphrase };

@@ -5,7 +5,7 @@ use super::rollout_apply::{self, ApplyArgs, Planned, begin};
 use super::rollout_plan::{PlanArgs, count_words, family, plan_lines, title};
 use super::server::Server;
 use crate::CommandResult;
-use crate::output::{Failure, Lines, Output, Progress, rows};
+use crate::output::{Failure, Lines, Output, Progress, rows, when};
 use clap::Subcommand;
 use fleeti_client::{Client, ClientError};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
@@ -72,8 +72,8 @@ pub enum Command {
     Show {
         /// Id of the rollout, as in `fleeti rollout list`.
         rollout: String,
-        /// Show only devices of this category: failed, unconfirmed, moving, waiting, pending, unreached or
-        /// succeeded.
+        /// Show only devices of this category: failed, unconfirmed, moving, waiting, pending, queued,
+        /// unreached or succeeded.
         #[arg(long)]
         category: Option<Category>,
         /// Show the devices after this one, by id.
@@ -281,7 +281,9 @@ fn describe(r: &Rollout) -> Lines {
     let title = format!("{} {} in {}: {}", r.id, r.release, r.fleet, r.phase);
     let device = |d: &RolloutDevice| {
         let words = phase_words(&d.phase);
-        format!("  {:<26} {words}", d.device.to_string())
+        let via = d.via.as_ref().filter(|_| !d.phase.is_finished());
+        let via = via.map_or_else(String::new, |via| format!("; by way of {via}"));
+        format!("  {:<26} {words}{via}", d.device.to_string())
     };
     let devices = r.devices.iter().map(device).collect::<Vec<_>>();
     let rest = match &r.next {
@@ -302,6 +304,10 @@ fn phase_words(phase: &DevicePhase) -> String {
             "blocked: its attestation level is below the minimum of its fleet (`fleeti attest show`)".into()
         }
         DevicePhase::Held => "held back by a gate: see `fleeti why DEVICE`".into(),
+        DevicePhase::Queued => "queued: enough devices of its group update".into(),
+        DevicePhase::Retrying { code, until_s } => {
+            format!("retrying: failed ({code:?}), again from {}", when(*until_s))
+        }
         DevicePhase::Pending => "pending: waits for its wave, a place, or for the rollout to be resumed".into(),
         DevicePhase::Unreached => "unreached: did not start; gets it when it returns".into(),
         DevicePhase::Silent => "silent: started, and is not heard of".into(),

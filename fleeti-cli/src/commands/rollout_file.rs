@@ -4,6 +4,7 @@ use super::rollout_plan::{rate, seconds};
 use crate::output::{Failure, when};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{FleetId, ReleaseName};
+use fleeti_core::rollout::budget::Budget;
 use fleeti_core::rollout::plan::{ErrorsMax, OnError, Plan, Rate, Size, Start, Wave};
 use fleeti_core::wire::api::CreateRollout;
 use serde::Deserialize;
@@ -28,6 +29,8 @@ struct Document {
     on_error: Option<Choice>,
     max_moving: Option<usize>,
     rate: Option<Period>,
+    budget: Option<Text<Budget>>,
+    retries: Option<u32>,
     #[serde(default)]
     wave: Vec<WaveTable>,
 }
@@ -133,6 +136,8 @@ impl Document {
             ("on_error", self.on_error.is_some()),
             ("max_moving", self.max_moving.is_some()),
             ("rate", self.rate.is_some()),
+            ("budget", self.budget.is_some()),
+            ("retries", self.retries.is_some()),
         ];
         if self.wave.is_empty() {
             return match fields.into_iter().find(|(_, is_set)| *is_set) {
@@ -155,6 +160,8 @@ impl Document {
         };
         plan.moving_max = self.max_moving;
         plan.rate = self.rate.map(|rate| rate.0);
+        plan.budget = self.budget.map(|budget| budget.0);
+        plan.retries = self.retries.unwrap_or(plan.retries);
         plan.check().map_err(|e| e.to_string())?;
         Ok(Some(plan))
     }
@@ -202,8 +209,16 @@ fn lines(text: &mut String, plan: &Plan) -> std::fmt::Result {
     if let Some(Rate { devices, per_s }) = plan.rate {
         writeln!(text, "rate = \"{devices}/{}\"", time(per_s))?;
     }
+    if let Some(budget) = &plan.budget {
+        writeln!(text, "budget = \"{budget}\"")?;
+    }
+    if plan.retries > 0 {
+        writeln!(text, "retries = {}", plan.retries)?;
+    }
     for Wave { size, start, soak_s } in &plan.waves {
-        writeln!(text, "\n[[wave]]\nsize = \"{}\"", size_text(size))?;
+        // A filter may have quotes.
+        let size = toml::Value::String(size_text(size));
+        writeln!(text, "\n[[wave]]\nsize = {size}")?;
         match start {
             Start::AfterSuccess => {}
             Start::At { time_s } => writeln!(text, "not_before = {}", when(*time_s))?,
@@ -225,6 +240,7 @@ fn size_text(size: &Size) -> String {
             let ids: Vec<_> = devices.iter().map(ToString::to_string).collect();
             format!("devices:{}", ids.join(","))
         }
+        Size::Filter { filter } => format!("filter:{filter}"),
     }
 }
 
@@ -289,6 +305,8 @@ max_errors = "2%"
 on_error = "abort"
 rate = "100/1h"
 max_moving = 50
+budget = "rack:80%"
+retries = 2
 
 [[wave]]
 size = "devices:lab-1,lab-2"
@@ -302,6 +320,18 @@ not_before = 2026-12-01T09:00:00Z
 size = "100%"
 by_hand = true
 "#;
+
+    #[test]
+    fn a_filter_with_quotes_comes_back() {
+        let file = FILE
+            .replace("size = \"10%\"", "size = 'filter:name=\"first \\\"lab\\\"\" and site=lab'");
+        let read = parse(&file).unwrap();
+        assert!(matches!(&read.plan.as_ref().unwrap().waves[1].size, Size::Filter { .. }));
+        assert_eq!(parse(&text(&read)).unwrap().plan, read.plan);
+        let refused =
+            parse(&FILE.replace("size = \"10%\"", "size = \"filter:site=\"")).unwrap_err();
+        assert!(refused.contains("filter of wave 2"), "{refused}");
+    }
 
     #[test]
     fn a_file_is_read_and_written_in_one_form() {
@@ -326,10 +356,12 @@ by_hand = true
             ("on_error = \"abort\"", "on_error = \"explode\"", "line 5"),
             ("max_moving = 50", "max_moving = \"50\"", "line 7"),
             ("rate = \"100/1h\"", "rate = \"100 an hour\"", "line 6"),
-            ("size = \"10%\"", "size = \"ten\"", "line 14"),
-            ("soak = \"1h\"", "soak = 3600", "line 11"),
-            ("soak = \"1h\"", "sok = \"1h\"", "line 11"),
-            ("2026-12-01T09:00:00Z", "2026-12-01T09:00:00", "line 15"),
+            ("budget = \"rack:80%\"", "budget = \"rack\"", "line 8"),
+            ("retries = 2", "retries = 11", "retries is 11"),
+            ("size = \"10%\"", "size = \"ten\"", "line 16"),
+            ("soak = \"1h\"", "soak = 3600", "line 13"),
+            ("soak = \"1h\"", "sok = \"1h\"", "line 13"),
+            ("2026-12-01T09:00:00Z", "2026-12-01T09:00:00", "line 17"),
             ("size = \"100%\"", "size = \"90%\"", "100%"),
             ("by_hand = true", "by_hand = true\nnot_before = 2026-12-01T09:00:00Z", "wave 3"),
         ];

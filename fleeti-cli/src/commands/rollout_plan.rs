@@ -3,6 +3,7 @@
 use crate::output::{Failure, Lines, when};
 use clap::Args;
 use fleeti_core::rollout::Counts;
+use fleeti_core::rollout::budget::Budget;
 use fleeti_core::rollout::plan::{ErrorsMax, OnError, Plan, Rate, Size, Start, Wave};
 use fleeti_core::rollout::waves::{Stage, Waves};
 use fleeti_core::wire::api::RolloutSummary;
@@ -10,8 +11,8 @@ use fleeti_core::wire::api::RolloutSummary;
 /// How a rollout proceeds.
 #[derive(Args)]
 pub struct PlanArgs {
-    /// A wave: a number of devices (1), a part of the fleet (10%), or devices:ID,ID. Sizes include
-    /// the waves before; the last one is 100%. Without waves, everybody at once.
+    /// A wave: a number of devices (1), a part of the fleet (10%), devices:ID,ID or filter:site=lab.
+    /// Sizes include the waves before; the last one is 100%. Without waves, everybody at once.
     #[arg(long = "wave")]
     waves: Vec<Size>,
     /// Time between the success of a wave and the next one, as in 90s, 30m, 1h or 2d.
@@ -39,6 +40,12 @@ pub struct PlanArgs {
     /// Largest number of offers in a period, as in 100/1h.
     #[arg(long, requires = "waves", value_parser = rate)]
     rate: Option<Rate>,
+    /// Devices with the same value of a label of which so many must not update: rack:2 or rack:80%.
+    #[arg(long, requires = "waves", value_name = "LABEL:MIN")]
+    budget: Option<Budget>,
+    /// How often a device that fails to install the release is offered it again, after a pause.
+    #[arg(long, requires = "waves", default_value_t = 0)]
+    retries: u32,
     /// Time after which a device that has started and is not heard of is an error.
     #[arg(long, requires = "waves", value_parser = seconds, default_value = "1h")]
     silent_after: u64,
@@ -70,6 +77,8 @@ impl PlanArgs {
             },
             moving_max: self.max_moving,
             rate: self.rate,
+            budget: self.budget,
+            retries: self.retries,
         };
         plan.check().map_err(|e| {
             Failure::new(e.to_string(), Some("for example: --wave 1 --wave 10% --wave 100%"))
@@ -122,6 +131,12 @@ pub fn plan_lines(plan: Option<&Plan>, waves: Option<&Waves>) -> Vec<String> {
         format!("  wave {:<2} {:<18} {state}", n + 1, wave.size.to_string())
     };
     let mut lines: Vec<_> = plan.waves.iter().enumerate().map(line).collect();
+    if let Some(budget) = &plan.budget {
+        lines.push(format!("  budget {budget}"));
+    }
+    if plan.retries > 0 {
+        lines.push(format!("  retries {}", plan.retries));
+    }
     if let Some(errors) = waves.errors {
         lines.push(format!(
             "  stopped: {} errors among {} finished, {} accepted",
@@ -133,12 +148,14 @@ pub fn plan_lines(plan: Option<&Plan>, waves: Option<&Waves>) -> Vec<String> {
 
 /// As `3/5 finished, 1 failed, 1 unconfirmed`; counts of zero are omitted.
 pub fn count_words(counts: Counts) -> String {
-    let Counts { total, succeeded, failed, moving, unconfirmed, pending, unreached } = counts;
+    let Counts { total, succeeded, failed, moving, unconfirmed, pending, queued, unreached } =
+        counts;
     let more = [
         (failed, "failed"),
         (moving, "in progress"),
         (unconfirmed, "unconfirmed"),
         (pending, "pending"),
+        (queued, "queued"),
         (unreached, "unreached"),
     ];
     let more = more.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!(", {n} {word}"));

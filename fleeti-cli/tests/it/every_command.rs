@@ -159,6 +159,7 @@ const ROWS: &[Row] = &[
     Row("rollout roll-back", "{rollout} --reason because", Refused("ran an older release")),
     Row("rollout abort", "{rollout}", Done("aborted")),
     Row("package who", "openssl<4", Done("openssl<4: 0 proved")),
+    Row("release path", "gate@{n} --floor because", Done("gate@1 is a floor")),
     Row("release revoke", "gate@{n}", Done("is revoked")),
     Row("device revoke", "{device} --reason hold", Done("is revoked")),
     Row("device release-hold", "{device}", Done("is no longer on hold")),

@@ -119,6 +119,8 @@ fn releases(c: &Client) -> Vec<(&'static str, Call)> {
         "publish_release" => c.publish(&id("web@1")),
         "prove_release" => c.prove_release(&id("web@1"), &of(json!({"proof": "p", "signatures": []}))),
         "revoke_release" => c.revoke_release(&id("web@1")),
+        "get_release_path" => c.release_path(&id("web@1")),
+        "set_release_path" => c.set_release_path(&id("web@1"), &of(json!({"blocked": []}))),
         "get_file" => c.release_file(&id("web@1"), "manifest.json"),
         "upload_file" =>
             c.upload(&id("web@1"), "raw/web_1.efi", Path::new("Cargo.toml")),

@@ -6,7 +6,7 @@ use crate::error::Error;
 use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
-use fleeti_core::rollout::gates::{self, Facts, ReleaseFacts, Source, Target};
+use fleeti_core::rollout::gates::{self, Facts, Paths, ReleaseFacts, Source, Target};
 use fleeti_core::rollout::{Eligibility, Proof};
 use fleeti_store::known::{self, KnownDevice};
 use fleeti_store::rollouts::StoredRollout;
@@ -28,6 +28,7 @@ pub(crate) struct Terms<'a> {
     policy: &'a Policy,
     target: Target,
     release: ReleaseFacts,
+    paths: Paths,
     now_s: u64,
 }
 
@@ -44,12 +45,13 @@ impl<'a> Terms<'a> {
         let is_proved = is_proved(tx, policy, release).await?;
         let release_facts = ReleaseFacts { is_good: true, is_proved };
         let target = Target { release: release.clone(), source };
-        Ok(Self { policy, target, release: release_facts, now_s })
+        let paths = store::release_paths::of_line(tx, &release.line).await?;
+        Ok(Self { policy, target, release: release_facts, paths, now_s })
     }
 
     /// The eligibility of a device under its fleet's policy.
     fn eligibility(&self, device: &KnownDevice) -> Eligibility {
-        let Self { policy, target, release, now_s } = self;
+        let Self { policy, target, release, paths, now_s } = self;
         let KnownDevice { known, found } = device;
         let level = found.level_at(*now_s);
         let proof = match &found.release {
@@ -66,6 +68,7 @@ impl<'a> Terms<'a> {
             target: Some(target),
             release: *release,
             policy,
+            paths,
             part: None,
         };
         gates::eligibility(&facts, proof)

@@ -9,7 +9,7 @@ use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::rollout::Phase;
 use fleeti_core::rollout::gates::{
-    self, Facts, FleetTarget, Known, Order, Part, ReleaseFacts, Target, after_failure,
+    self, Facts, FleetTarget, Known, Order, Part, Paths, ReleaseFacts, Target, after_failure,
 };
 use fleeti_core::wire::api::Event;
 use fleeti_store::known::Situation;
@@ -23,6 +23,7 @@ pub(super) struct Looked {
     pub(super) part: Option<Part>,
     policy: Policy,
     release: ReleaseFacts,
+    paths: Paths,
     now_s: u64,
 }
 
@@ -49,7 +50,11 @@ impl Looked {
                 is_proved: eligibility::is_proved(connection, &policy, release).await?,
             },
         };
-        Ok(Some(Self { fleet, known, target, part, policy, release, now_s }))
+        let paths = match &target {
+            None => Paths::default(),
+            Some(target) => store::release_paths::of_line(connection, &target.release.line).await?,
+        };
+        Ok(Some(Self { fleet, known, target, part, policy, release, paths, now_s }))
     }
 
     /// What the gates are computed from.
@@ -61,6 +66,7 @@ impl Looked {
             target: self.target.as_ref(),
             release: self.release,
             policy: &self.policy,
+            paths: &self.paths,
             part: self.part.clone(),
         }
     }
@@ -124,9 +130,10 @@ pub(crate) fn react<'a>(
 async fn converge(cx: &Context, tx: &mut Tx<'_>, device: &DeviceId) -> Result<Caused, Error> {
     let Some(looked) = Looked::at(cx, tx, device).await? else { return Ok(Caused::default()) };
     let id = std::slice::from_ref(device);
-    let (desired, challenges) = match (looked.order(), &looked.target, &looked.known.desired) {
-        (Order::Offer, Some(target), _) => {
-            let offered = store::desired::set_desired(tx, id, Some(&target.release)).await?;
+    let next = looked.facts(None).next().cloned();
+    let (desired, challenges) = match (looked.order(), &next, &looked.known.desired) {
+        (Order::Offer, Some(next), _) => {
+            let offered = store::desired::set_desired(tx, id, Some(next)).await?;
             (offered, vec![device.clone()])
         }
         (Order::Withdraw, _, Some(desired)) => {

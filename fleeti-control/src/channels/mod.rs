@@ -36,7 +36,8 @@ pub async fn why(cx: &Context, device: &DeviceId) -> Result<Why, Error> {
     let mut connection = cx.db.reader().await?;
     let looked = Looked::at(cx, &mut connection, device).await?;
     let Some(looked) = looked else { return Err(Error::not_found("device", device.as_str())) };
-    let gates = gates::list(&looked.facts(Some(cx.hub.is_online(device))));
+    let facts = looked.facts(Some(cx.hub.is_online(device)));
+    let (gates, via) = (gates::list(&facts), facts.floor().map(|floor| floor.release.clone()));
     let first = [GateState::Closed, GateState::Waits]
         .into_iter()
         .find_map(|state| gates.iter().find(|check| check.state == state))
@@ -48,6 +49,7 @@ pub async fn why(cx: &Context, device: &DeviceId) -> Result<Why, Error> {
         running: known.running,
         desired: known.desired,
         target,
+        via,
         rollout: part.map(|part| part.rollout),
         first,
         gates,

@@ -20,6 +20,7 @@ use fleeti_build::release::{self, ReleaseError};
 use fleeti_build::sbom::packages_of;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::manifest::{BYTES_MAX, Manifest, is_artifact_path, provenance_name, sbom_name};
+use fleeti_core::rollout::gates::ReleasePath;
 use fleeti_core::wire::api::{Build, Event, Fleet, Release};
 use fleeti_core::wire::device::ReleaseProof;
 use fleeti_core::wire::package::ReleasePackage;
@@ -216,6 +217,8 @@ pub struct Details {
     pub signatures: Vec<(String, String)>,
     /// The fleets that it can be rolled out to.
     pub fleets: Vec<Fleet>,
+    /// The ways to it.
+    pub path: ReleasePath,
 }
 
 /// A release with its manifest.
@@ -232,6 +235,7 @@ pub async fn details(cx: &Context, name: &ReleaseName) -> Result<Details, Error>
         manifest,
         signatures,
         fleets: store::devices::fleets(cx.db.pool()).await?,
+        path: store::release_paths::get(&mut cx.db.reader().await?, name).await?,
     })
 }
 

@@ -1,10 +1,12 @@
 //! A change of a rollout in a transaction: steps rows and header, and stores what they return.
 
+use super::groups::{Groups, budget_of};
 use super::way_back;
 use crate::context::Context;
 use crate::error::Error;
 use crate::events::{After, Caused, DomainEvent};
-use fleeti_core::id::DeviceId;
+use fleeti_core::id::{DeviceId, ReleaseName};
+use fleeti_core::rollout::budget::Room;
 use fleeti_core::rollout::device::{self, Device};
 use fleeti_core::rollout::header;
 use fleeti_core::rollout::plan::OnError;
@@ -15,6 +17,7 @@ use fleeti_pki::audit::Act;
 use fleeti_store::rollout_devices::Joining;
 use fleeti_store::rollouts::StoredRollout;
 use fleeti_store::{self as store, Tx};
+use std::collections::HashMap;
 
 /// Devices in a chunk.
 pub const CHUNK: u32 = 2000;
@@ -33,9 +36,11 @@ pub(super) struct Change {
     pub(super) now_s: u64,
     joined: Vec<Joining>,
     moved: Vec<(DeviceId, Device)>,
-    offered: Vec<DeviceId>,
-    withdrawn: Vec<DeviceId>,
+    /// By release: a device may be offered a floor first.
+    offered: HashMap<ReleaseName, Vec<DeviceId>>,
+    withdrawn: HashMap<ReleaseName, Vec<DeviceId>>,
     challenged: Vec<DeviceId>,
+    groups: Groups,
     is_published: bool,
 }
 
@@ -47,18 +52,28 @@ impl Change {
             now_s,
             joined: Vec::new(),
             moved: Vec::new(),
-            offered: Vec::new(),
-            withdrawn: Vec::new(),
+            offered: HashMap::new(),
+            withdrawn: HashMap::new(),
             challenged: Vec::new(),
+            groups: Groups::default(),
             is_published: false,
         }
     }
 
     fn ctx(&self) -> Ctx<'_> {
         let StoredRollout { release, plan, header, .. } = &self.rollout;
-        let (now_s, limits) = (self.now_s, Limits::default());
-        let ctx = Ctx { now_s, release, limits, plan: plan.as_ref(), may_offer: false };
+        let (now_s, limits, room) = (self.now_s, Limits::default(), Room::Free);
+        let ctx = Ctx { now_s, release, limits, plan: plan.as_ref(), may_offer: false, room };
         Ctx { may_offer: header::may_offer(header, &ctx) > 0, ..ctx }
+    }
+
+    /// Reads the groups of devices that will be stepped.
+    pub(super) async fn read_groups<'a>(
+        &mut self,
+        tx: &mut Tx<'_>,
+        devices: impl Iterator<Item = &'a Device>,
+    ) -> Result<(), Error> {
+        self.groups.read(tx, &self.rollout, devices).await
     }
 
     /// Pending devices that are to be offered the release now.
@@ -89,12 +104,13 @@ impl Change {
         &mut self,
         id: DeviceId,
         eligibility: &Eligibility,
+        selected: Option<u32>,
     ) -> Result<(), header::Rejected> {
         let (device, effects) = device::join(eligibility, &self.ctx());
         self.header(header::Event::Added(device.phase.category()))?;
-        self.follow(&id, effects);
+        self.follow(&id, (&device, &device), effects);
         let StoredRollout { id: salt, plan, .. } = &self.rollout;
-        let listed = plan.as_ref().and_then(|plan| plan.wave_of(&id));
+        let listed = plan.as_ref().and_then(|plan| plan.wave_of(&id)).or(selected);
         let cohort = plan.as_ref().map(|_| cohort::cohort(salt, &id));
         self.joined.push(Joining { id, device, cohort, listed });
         Ok(())
@@ -102,7 +118,9 @@ impl Change {
 
     /// Applies an event to a device. An event that does not apply changes nothing.
     pub(super) fn device(&mut self, id: &DeviceId, before: &Device, event: device::Event) {
-        let (after, effects) = match device::step(before, event, &self.ctx()) {
+        let room = self.groups.room(budget_of(&self.rollout), before);
+        let stepped = device::step(before, event, &Ctx { room, ..self.ctx() });
+        let (after, effects) = match stepped {
             Ok(stepped) => stepped,
             Err(e) => return tracing::debug!(device = %id, "{e}"),
         };
@@ -121,9 +139,46 @@ impl Change {
                     e => tracing::debug!(device = %id, "{e}"),
                 };
             }
-            self.moved.push((id.clone(), after));
+            if after.phase != before.phase {
+                self.groups.moved(after.group.as_ref(), &before.phase, &after.phase);
+            }
+            self.moved.push((id.clone(), after.clone()));
         }
-        self.follow(id, effects);
+        self.follow(id, (before, &after), effects);
+    }
+
+    /// Devices that wait for a place in a group that has one again.
+    async fn wake(&mut self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        let Some(budget) = budget_of(&self.rollout) else { return Ok(()) };
+        for (group, free) in self.groups.free(budget) {
+            let limit = u32::try_from(free).unwrap_or(CHUNK).min(CHUNK);
+            let rollout = &self.rollout.id;
+            for (id, row) in store::rollout_devices::queued(tx, rollout, &group, limit).await? {
+                self.device(&id, &row, device::Event::Freed);
+            }
+        }
+        self.groups.store(tx, &self.rollout.id).await
+    }
+
+    /// Stores the rows, and wakes those that wait for a place that they leave.
+    async fn store_rows(&mut self, tx: &mut Tx<'_>) -> Result<(), Error> {
+        let id = self.rollout.id.clone();
+        store::rollout_devices::insert(tx, &id, &self.joined).await?;
+        if let Some(budget) = budget_of(&self.rollout) {
+            let joined: Vec<_> = self.joined.iter().map(|joining| &joining.id).collect();
+            if !joined.is_empty() {
+                store::budgets::assign(tx, &id, &budget.group_by, &joined).await?;
+            }
+            let is = |rollout: &StoredRollout, phase| rollout.header.phase == phase;
+            let was_starting = is(&self.stored, Phase::Ready) || is(&self.stored, Phase::Starting);
+            if was_starting && is(&self.rollout, Phase::Running) {
+                store::budgets::begin(tx, &id).await?;
+            }
+        }
+        let moved = std::mem::take(&mut self.moved);
+        store::rollout_devices::set(tx, &id, &moved).await?;
+        self.wake(tx).await?;
+        Ok(store::rollout_devices::set(tx, &id, &self.moved).await?)
     }
 
     /// A rollout that stops by itself and goes back has another one that follows it.
@@ -151,14 +206,26 @@ impl Change {
 
     /// Withdraws the release from a device that still has it, whatever became of the device.
     pub(super) fn withdraw_release(&mut self, id: DeviceId) {
-        self.withdrawn.push(id);
+        self.withdrawn.entry(self.rollout.release.clone()).or_default().push(id);
     }
 
-    fn follow(&mut self, id: &DeviceId, effects: Vec<device::Effect>) {
+    fn follow(
+        &mut self,
+        id: &DeviceId,
+        (before, after): (&Device, &Device),
+        effects: Vec<device::Effect>,
+    ) {
         for effect in effects {
             match effect {
-                device::Effect::Offer => self.offered.push(id.clone()),
-                device::Effect::Withdraw => self.withdrawn.push(id.clone()),
+                device::Effect::Offer => {
+                    let release = after.via.as_ref().unwrap_or(&self.rollout.release);
+                    self.offered.entry(release.clone()).or_default().push(id.clone());
+                }
+                device::Effect::Withdraw => {
+                    for release in before.via.iter().chain([&self.rollout.release]) {
+                        self.withdrawn.entry(release.clone()).or_default().push(id.clone());
+                    }
+                }
                 device::Effect::Challenge => self.challenged.push(id.clone()),
                 device::Effect::Publish => self.is_published = true,
             }
@@ -169,19 +236,23 @@ impl Change {
     /// of it if the rollout has ended.
     pub(super) async fn store(mut self, cx: &Context, tx: &mut Tx<'_>) -> Result<Caused, Error> {
         self.plan_way_back(cx, tx).await?;
+        self.store_rows(tx).await?;
         self.rollout.due_s = header::due_s(&self.rollout.header, &self.ctx());
         let StoredRollout { id, fleet, release, header, due_s, .. } = &self.rollout;
-        store::rollout_devices::insert(tx, id, &self.joined).await?;
-        store::rollout_devices::set(tx, id, &self.moved).await?;
         if self.rollout != self.stored {
             store::rollouts::set(tx, &self.rollout).await?;
         }
-        let mut desired = match &self.rollout.back_of {
-            Some(_) => store::desired::set_back(tx, &self.offered, release).await?,
-            None => store::desired::set_desired(tx, &self.offered, Some(release)).await?,
-        };
+        let mut desired = Vec::new();
+        for (offer, devices) in &self.offered {
+            desired.extend(match &self.rollout.back_of {
+                Some(_) => store::desired::set_back(tx, devices, offer).await?,
+                None => store::desired::set_desired(tx, devices, Some(offer)).await?,
+            });
+        }
         // A device that is pinned may be offered another release meanwhile.
-        desired.extend(store::desired::withdraw(tx, &self.withdrawn, release).await?);
+        for (offer, devices) in &self.withdrawn {
+            desired.extend(store::desired::withdraw(tx, devices, offer).await?);
+        }
         let changes =
             if self.is_published { vec![Event::Rollout { id: id.clone() }] } else { Vec::new() };
         let after = After { desired, challenges: self.challenged, changes };

@@ -5,7 +5,7 @@
 //! rollout says how far the work is: after a crash it goes on at the next start.
 
 use super::change::{CHUNK, Change, rejected};
-use super::waves;
+use super::{select, waves};
 use crate::attestation::eligibility::{self, Terms};
 use crate::error::Error;
 use fleeti_core::attestation::policy::Policy;
@@ -72,6 +72,7 @@ async fn add_devices(
     let terms = Terms::of(tx, policy, rollout, change.now_s).await?;
     let page = (rollout.reached.as_str(), limit);
     let mut devices = eligibility::after(tx, &rollout.fleet, &terms, page).await?;
+    let selected = select::waves(tx, rollout, change.now_s).await?;
     let (count, is_last) = (devices.len(), devices.len() < CHUNK as usize);
     let last = devices.last().map(|(last, _)| last.to_string());
     if let Some(of) = &rollout.back_of {
@@ -83,7 +84,8 @@ async fn add_devices(
         change.rollout.reached = last;
     }
     for (device, eligibility) in devices {
-        change.join(device, &eligibility).map_err(rejected)?;
+        let selected = selected.get(&device).copied();
+        change.join(device, &eligibility, selected).map_err(rejected)?;
     }
     if is_last {
         change.header(header::Event::Started).map_err(rejected)?;
@@ -105,6 +107,7 @@ async fn each_unfinished(
     if let Some((last, _)) = rows.last() {
         change.rollout.reached = last.to_string();
     }
+    change.read_groups(tx, rows.iter().map(|(_, device)| device)).await?;
     for (id, device) in rows.into_iter().filter(|(_, device)| !device.phase.is_finished()) {
         change.device(&id, &device, event.clone());
     }
@@ -155,6 +158,7 @@ pub(super) async fn compare(
     if rows.is_empty() {
         return Ok(());
     }
+    change.read_groups(tx, rows.values()).await?;
     let terms = Terms::of(tx, policy, &change.rollout, change.now_s).await?;
     for (id, found) in eligibility::of(tx, &terms, rows.keys()).await? {
         let eligibility = if has_new_evidence { found } else { eligibility::known_before(found) };

@@ -1,16 +1,17 @@
 //! What a rollout would come to: the counts of its fleet, and `core::rollout::forecast`. No device is
 //! loaded but those that the plan names.
 
-use super::request as asked;
+use super::{request as asked, select};
 use crate::accounts::actor::{Actor, Scope};
 use crate::attestation::policy;
 use crate::context::Context;
 use crate::error::Error;
 use crate::releases;
 use fleeti_core::attestation::policy::Policy;
-use fleeti_core::id::{DeviceId, ReleaseName};
+use fleeti_core::id::DeviceId;
 use fleeti_core::rollout::forecast::{Duration, Expected, Facts, Forecast, Group, Known};
-use fleeti_core::rollout::plan::Plan;
+use fleeti_core::rollout::gates::{self, Hold, Paths, Penalty, Pin, ReleaseFacts, Source, Target};
+use fleeti_core::update::State;
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::CreateRollout;
 use fleeti_core::wire::attestation::FRESH_S;
@@ -45,24 +46,33 @@ pub async fn forecast(
         release,
         offline_before_s: now_s.saturating_sub(offline_s),
         expired_before_s: now_s.saturating_sub(FRESH_S),
+        now_s,
     };
-    let judge = Judge { release, policy: &policy, now_s };
+    let target = Target { release: release.clone(), source: Source::Rollout };
+    let paths = store::release_paths::of_line(&mut connection, &release.line).await?;
+    let judge = Judge { target, policy: &policy, paths, now_s };
     let counted = store::forecast::counted(&mut connection, question).await?;
-    let named: Vec<&DeviceId> = plan.iter().flat_map(Plan::listed).collect();
-    let named = match named.as_slice() {
-        [] => Vec::new(),
-        named => store::forecast::named(&mut connection, question, named).await?,
+    let waves = match plan {
+        Some(plan) => select::all_waves(cx, fleet, plan).await?,
+        None => BTreeMap::new(),
     };
+    let ids: Vec<&DeviceId> = waves.keys().collect();
+    let mut named = Vec::new();
+    for ids in ids.chunks(super::CHUNK as usize) {
+        named.extend(store::forecast::named(&mut connection, question, ids).await?);
+    }
     let active = store::rollouts::active_in(&mut connection, fleet).await?;
     drop(connection);
     let duration = Duration::of(store::forecast::durations(cx.db.pool(), fleet).await?);
     let (request, unlisted) = (request.clone(), judge.unlisted(&counted, &named));
-    let listed = plan.as_ref().map_or_else(Vec::new, |plan| judge.listed(plan, &named));
+    let of_wave = |alike: &Alike| Some((*waves.get(&alike.device)?, judge.expected(alike)));
+    let listed: Vec<_> = named.iter().filter_map(of_wave).collect();
+    let floors = counted.iter().map(|alike| judge.floors(alike)).max().unwrap_or(0);
     // A rollout of a large fleet is a hundred thousand steps.
     let found = tokio::task::spawn_blocking(move || {
         let CreateRollout { release, fleet, plan } = &request;
         let plan = plan.as_ref();
-        Forecast::of(fleet, &Facts { release, plan, unlisted, listed, now_s, duration })
+        Forecast::of(fleet, &Facts { release, plan, unlisted, listed, now_s, duration, floors })
     });
     let found = found.await.map_err(Error::internal)?;
     Ok(Forecast { active: active.map(|active| active.id), ..found })
@@ -70,21 +80,50 @@ pub async fn forecast(
 
 /// What devices are compared with.
 struct Judge<'a> {
-    release: &'a ReleaseName,
+    target: Target,
     policy: &'a Policy,
+    paths: Paths,
     now_s: u64,
 }
 
 impl Judge<'_> {
+    /// What the gates say of such devices. The pauses and holds of `alike` have not ended.
     fn expected(&self, alike: &Alike) -> Expected {
-        let level = alike.found.level_for_update(self.now_s);
-        let known = Known {
+        let words = String::new;
+        let known = gates::Known {
+            is_revoked: false,
             running: alike.running.clone(),
-            is_offline: alike.is_offline,
-            has_rolled_back: alike.has_rolled_back,
-            may_update: self.policy.may_update(level),
+            desired: None,
+            update: State::Idle,
+            hold: alike.is_held.then(|| Hold { reason: words(), until_s: None }),
+            pin: alike.pin.clone().map(|release| Pin { release, reason: words() }),
+            penalty: alike.penalty.clone().map(|version| Penalty {
+                version,
+                failures: 1,
+                until_s: None,
+            }),
+            level: alike.found.level_for_update(self.now_s),
         };
-        known.expected(self.release)
+        let facts = gates::Facts {
+            now_s: self.now_s,
+            is_online: None,
+            known: &known,
+            target: Some(&self.target),
+            // A release that is revoked, or not proved, is refused before.
+            release: ReleaseFacts { is_good: true, is_proved: true },
+            policy: self.policy,
+            paths: &self.paths,
+            part: None,
+        };
+        let Alike { is_offline, has_rolled_back, .. } = *alike;
+        Known { facts, is_offline, has_rolled_back }.expected()
+    }
+
+    /// Number of floors on the way of such devices.
+    fn floors(&self, alike: &Alike) -> usize {
+        let to = &self.target.release;
+        let running = alike.running.as_ref().filter(|running| running.line == to.line);
+        running.map_or(0, |running| self.paths.floors(Some(&running.version), &to.version))
     }
 
     /// All devices but those that the plan names.
@@ -98,10 +137,5 @@ impl Judge<'_> {
             *group = group.saturating_sub(1);
         }
         groups.into_iter().map(|(expected, devices)| Group { expected, devices }).collect()
-    }
-
-    fn listed(&self, plan: &Plan, named: &[Alike]) -> Vec<(u32, Expected)> {
-        let of = |alike: &Alike| Some((plan.wave_of(&alike.device)?, self.expected(alike)));
-        named.iter().filter_map(of).collect()
     }
 }

@@ -1,7 +1,8 @@
 //! Rollouts: loads the header of a rollout and the rows that an event is about, steps them
 //! (`core::rollout`), and stores the result. A report costs the same in every fleet.
 //!
-//! Code map: `request` (what may be asked for) · `forecast` (what a rollout would come to) · `change`
+//! Code map: `request` (what may be asked for) · `select` (filters and budgets of plans) · `groups`
+//! (places in groups) · `path` (floors and blocked ways) · `forecast` (what a rollout would come to) · `change`
 //! (steps and stores) · `chunks` (work on all devices) · `task` (does it) · `waves` (what time
 //! brings) · `succession` (what follows a rollout) · `way_back` (the release before) · `reactions`
 //! (events of other areas).
@@ -9,8 +10,11 @@
 mod change;
 mod chunks;
 mod forecast;
+mod groups;
+pub mod path;
 mod reactions;
 mod request;
+mod select;
 pub(crate) mod state;
 mod succession;
 pub(crate) mod task;
@@ -30,6 +34,7 @@ use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header;
+use fleeti_core::rollout::plan::Wave;
 use fleeti_core::rollout::{Category, DevicePhase, Phase};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{
@@ -190,8 +195,11 @@ async fn check(cx: &Context, tx: &mut Tx<'_>, request: &CreateRollout) -> Result
 fn words(rollout: &StoredRollout) -> String {
     let StoredRollout { id, release, fleet, plan, .. } = rollout;
     let waves = plan.iter().flat_map(|plan| &plan.waves);
-    let waves: String = waves.map(|wave| format!(" wave {}", wave.size)).collect();
-    format!("{id} {release} {fleet}{waves}")
+    let size = |wave: &Wave| format!(" wave {}", Foreign::log(&wave.size.to_string()));
+    let waves: String = waves.map(size).collect();
+    let budget = plan.as_ref().and_then(|plan| plan.budget.as_ref());
+    let budget = budget.map_or_else(String::new, |budget| format!(" budget {budget}"));
+    format!("{id} {release} {fleet}{waves}{budget}")
 }
 
 /// A reason for the audit log.
@@ -342,11 +350,14 @@ fn with_devices(
     let RolloutSummary { plan, waves, follows, back_of, .. } = summary;
     let devices = rows
         .into_iter()
-        .map(|(device, Device { phase, since_s, wave })| RolloutDevice {
+        .map(|(device, Device { phase, since_s, wave, via, retries, group })| RolloutDevice {
             device,
             phase,
             since_s,
             wave,
+            via,
+            retries: (retries > 0).then_some(retries),
+            group,
         })
         .collect();
     Rollout {

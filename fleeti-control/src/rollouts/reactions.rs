@@ -52,6 +52,7 @@ async fn device_revoked(
         return Ok(Caused::default());
     };
     let mut change = Change::of(rollout, cx.now_s());
+    change.read_groups(tx, std::iter::once(&row)).await?;
     change.device(device, &row, Event::Revoked);
     change.store(cx, tx).await
 }
@@ -69,6 +70,7 @@ async fn reported(cx: &Context, tx: &mut Tx<'_>, sent: &DeviceReport) -> Result<
         eligibility: eligibility::eligibility_of(tx, cx, device, &rollout).await?,
     });
     let mut change = Change::of(rollout, cx.now_s());
+    change.read_groups(tx, std::iter::once(&row)).await?;
     change.device(device, &row, event);
     change.store(cx, tx).await
 }

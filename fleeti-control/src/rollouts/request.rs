@@ -1,5 +1,6 @@
 //! What may be asked for.
 
+use super::select;
 use crate::attestation::policy;
 use crate::context::Context;
 use crate::error::Error;
@@ -18,6 +19,7 @@ pub(super) async fn check(
     let CreateRollout { release, fleet, plan } = request;
     if let Some(plan) = plan {
         check_plan(tx, fleet, plan).await?;
+        select::check(cx, tx, fleet, plan).await?;
     }
     let conflict = |text: String| Error::new(Code::Conflict, text);
     if !store::releases::is_good(tx, release).await? {

@@ -9,7 +9,6 @@ use fleeti_core::id::DeviceId;
 use fleeti_core::rollout::Phase;
 use fleeti_core::rollout::device::{Device, Event};
 use fleeti_core::rollout::header::{self, ToOpen};
-use fleeti_core::rollout::plan::Size;
 use fleeti_store::rollout_devices::{Deadlines, Pending};
 use fleeti_store::{self as store, Tx};
 use std::collections::HashMap;
@@ -41,14 +40,30 @@ async fn check(tx: &mut Tx<'_>, change: &mut Change) -> Result<usize, Error> {
     };
     let found = store::rollout_devices::unheard(tx, &rollout.id, deadlines, CHUNK).await?;
     let count = found.len();
+    change.read_groups(tx, found.iter().map(|(_, device, _)| device)).await?;
     for (id, device, seen_s) in found {
         change.device(&id, &device, Event::Checked { seen_s });
     }
+    let retried = retry(tx, change).await?;
     // A full chunk may have left others.
-    if count < CHUNK as usize && change.rollout.header.phase == Phase::Running {
+    if count.max(retried) < CHUNK as usize && change.rollout.header.phase == Phase::Running {
         change.header(header::Event::Checked).map_err(rejected)?;
     }
-    Ok(count)
+    Ok(count + retried)
+}
+
+/// Ends the pauses of devices that failed.
+async fn retry(tx: &mut Tx<'_>, change: &mut Change) -> Result<usize, Error> {
+    if change.rollout.header.counts.queued == 0 {
+        return Ok(0);
+    }
+    let (id, now_s) = (change.rollout.id.clone(), change.now_s);
+    let rows = store::rollout_devices::paused_until(tx, &id, now_s, CHUNK).await?;
+    change.read_groups(tx, rows.iter().map(|(_, device)| device)).await?;
+    for (id, device) in &rows {
+        change.device(id, device, Event::Checked { seen_s: now_s });
+    }
+    Ok(rows.len())
 }
 
 /// Offers the release to pending devices, as many as there are places for.
@@ -85,12 +100,12 @@ fn limit(devices: usize) -> u32 {
     u32::try_from(devices).unwrap_or(CHUNK).min(CHUNK)
 }
 
-/// Number of the current wave, and whether it is a list.
+/// Number of the current wave, and whether it has only the devices that it names.
 fn current(change: &Change) -> (u32, bool) {
     let wave = change.rollout.header.waves.as_ref().map_or(0, |waves| waves.current);
     let plan = change.rollout.plan.as_ref();
     let found = plan.and_then(|plan| plan.waves.get(wave as usize));
-    (wave, found.is_some_and(|found| matches!(found.size, Size::List { .. })))
+    (wave, found.is_some_and(|found| found.size.until(0).is_none()))
 }
 
 async fn offer(
@@ -100,6 +115,7 @@ async fn offer(
     rows: Vec<(DeviceId, Device)>,
 ) -> Result<usize, Error> {
     let count = rows.len();
+    change.read_groups(tx, rows.iter().map(|(_, device)| device)).await?;
     let new = change.rollout.plan.is_some().then(|| current(change).0);
     let terms = Terms::of(tx, policy, &change.rollout, change.now_s).await?;
     let found = eligibility::of(tx, &terms, rows.iter().map(|(id, _)| id)).await?;

@@ -30,6 +30,8 @@ pub enum Category {
     Waiting,
     /// Waits for its wave, or for the rollout to be resumed.
     Pending,
+    /// Its wave took it, and it waits for the budget of its group, or for its next attempt.
+    Queued,
     /// Was offered the release, did not start, and is not heard of; or a gate holds it back. It stops
     /// nobody.
     Unreached,
@@ -39,12 +41,13 @@ pub enum Category {
 
 impl Category {
     /// All categories, in the order of attention.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Failed,
         Self::Unconfirmed,
         Self::Moving,
         Self::Waiting,
         Self::Pending,
+        Self::Queued,
         Self::Unreached,
         Self::Succeeded,
     ];
@@ -58,6 +61,7 @@ impl Category {
             Self::Moving => "moving",
             Self::Waiting => "waiting",
             Self::Pending => "pending",
+            Self::Queued => "queued",
             Self::Unreached => "unreached",
             Self::Succeeded => "succeeded",
         }
@@ -74,7 +78,9 @@ impl FromStr for Category {
 
 /// A text that names no [`Category`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not failed, unconfirmed, moving, waiting, pending, unreached or succeeded")]
+#[error(
+    "{0:?} is not failed, unconfirmed, moving, waiting, pending, queued, unreached or succeeded"
+)]
 pub struct UnknownCategory(String);
 
 /// Number of devices in each category; those that wait are the rest of the total.
@@ -94,6 +100,9 @@ pub struct Counts {
     /// Devices that wait for their wave, or for the rollout to be resumed.
     #[serde(default)]
     pub pending: usize,
+    /// Devices that wait for the budget of their group, or for their next attempt.
+    #[serde(default)]
+    pub queued: usize,
     /// Devices that did not start and are not heard of, or that a gate holds back: neither a success
     /// nor a failure.
     #[serde(default)]
@@ -113,11 +122,13 @@ impl Counts {
                     + self.unconfirmed
                     + self.moving
                     + self.pending
+                    + self.queued
                     + self.unreached
                     + self.succeeded;
                 self.total.saturating_sub(others)
             }
             Category::Pending => self.pending,
+            Category::Queued => self.queued,
             Category::Unreached => self.unreached,
             Category::Succeeded => self.succeeded,
         }
@@ -131,6 +142,7 @@ impl Counts {
             Category::Moving => Some(&mut self.moving),
             Category::Waiting => None,
             Category::Pending => Some(&mut self.pending),
+            Category::Queued => Some(&mut self.queued),
             Category::Unreached => Some(&mut self.unreached),
             Category::Succeeded => Some(&mut self.succeeded),
         }
@@ -174,6 +186,6 @@ impl Counts {
     /// Devices that can still finish without returning first.
     #[must_use]
     pub fn unfinished(&self) -> usize {
-        self.in_flight() + self.pending
+        self.in_flight() + self.pending + self.queued
     }
 }

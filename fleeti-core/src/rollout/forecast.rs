@@ -10,7 +10,8 @@ mod parts;
 
 pub use parts::{Duration, End, Expected, Facts, Group, UPDATE_S, WaveForecast};
 
-use crate::id::{DeviceId, FleetId, ReleaseName};
+use super::gates::{self, Gate};
+use crate::id::{FleetId, ReleaseName};
 use clock::Simulation;
 use parts::sums;
 use serde::{Deserialize, Serialize};
@@ -61,37 +62,50 @@ impl Forecast {
 }
 
 /// What the server knows of a device, or of many that are alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// The release that it runs; `None` before its first report.
-    pub running: Option<ReleaseName>,
+#[derive(Debug, Clone)]
+pub struct Known<'a> {
+    /// What the gates read.
+    pub facts: gates::Facts<'a>,
     /// Whether it was not heard of for so long that it is unreached.
     pub is_offline: bool,
     /// Whether it rolled the release back.
     pub has_rolled_back: bool,
-    /// Whether the policy of its fleet permits updates.
-    pub may_update: bool,
 }
 
-impl Known {
-    /// What such a device is expected to do.
+impl Known<'_> {
+    /// What such a device is expected to do: what the gates say, which decide in the rollout.
     #[must_use]
-    pub fn expected(&self, release: &ReleaseName) -> Expected {
-        let Self { running, is_offline, has_rolled_back, may_update } = self;
-        match running {
-            _ if *is_offline => Expected::Offline,
-            Some(running) if running == release => Expected::RunsIt,
-            Some(running) if running.line != release.line => Expected::OtherLine,
-            Some(running) if running.version > release.version => Expected::TooOld,
-            _ if !may_update => Expected::BelowLevel,
-            _ if *has_rolled_back => Expected::RolledBackBefore,
-            Some(_) | None => Expected::Updates,
+    pub fn expected(&self) -> Expected {
+        match gates::first_closed(&self.facts).map(|(gate, _)| gate) {
+            _ if self.is_offline => Expected::Offline,
+            Some(Gate::Runs) => Expected::RunsIt,
+            Some(Gate::Hold) => Expected::OnHold,
+            Some(Gate::Pin) => Expected::Pinned,
+            Some(Gate::Line) => Expected::OtherLine,
+            Some(Gate::Version) => Expected::TooOld,
+            Some(Gate::Floor | Gate::Edge) => Expected::BlockedWay,
+            Some(Gate::Penalty) => Expected::InPenalty,
+            Some(Gate::Level) => Expected::BelowLevel,
+            None if self.has_rolled_back => Expected::RolledBackBefore,
+            None if self.facts.floor().is_some() => Expected::ByFloor,
+            // What is asked of the release or of the rollout is refused before.
+            None
+            | Some(
+                Gate::Revoked
+                | Gate::Target
+                | Gate::Offline
+                | Gate::Release
+                | Gate::Proof
+                | Gate::Rollout
+                | Gate::Wave
+                | Gate::Cap
+                | Gate::Budget
+                | Gate::Heard
+                | Gate::Device,
+            ) => Expected::Updates,
         }
     }
 }
-
-/// A device that a wave names.
-pub type Listed = (DeviceId, Known);
 
 #[cfg(test)]
 mod tests;

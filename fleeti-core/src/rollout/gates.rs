@@ -4,13 +4,17 @@
 //! what would change it. The server offers by [`order`] and [`eligibility`], and explains by
 //! [`list`]: all three read the same list, so the explanation is what happens.
 //!
-//! Code map: `facts` (what the gates read) · `penalty` (how long a version that failed waits).
+//! Code map: `facts` (what the gates read) · `penalty` (how long a version that failed waits) · `path`
+//! (floors and blocked ways).
 
 mod facts;
+mod path;
 mod penalty;
 
-pub use facts::{
-    Active, Facts, FleetTarget, Hold, Known, Part, Pin, ReleaseFacts, Source, Target, target,
+pub use facts::{Active, Facts, FleetTarget, Hold, Known, Part, Pin, Source, Target, target};
+pub use path::{
+    BLOCKED_MAX, Blocked, Floor, PathError, Paths, ReleaseFacts, ReleasePath, UnknownVersions,
+    Versions,
 };
 pub use penalty::{FIRST_S, LONGEST_S, Penalty, after_failure};
 
@@ -50,6 +54,10 @@ pub enum Gate {
     Line,
     /// The device does not run a higher version.
     Version,
+    /// The device has run each release that is mandatory on its way.
+    Floor,
+    /// The way from what it runs is not blocked.
+    Edge,
     /// The release is published, and not revoked.
     Release,
     /// The release has a boot proof, where the fleet requires one.
@@ -64,6 +72,8 @@ pub enum Gate {
     Wave,
     /// The rollout has a place for one more device.
     Cap,
+    /// Enough devices of its group do not update.
+    Budget,
     /// The server has heard of the device since it offered the release.
     Heard,
     /// The device has installed what it was offered.
@@ -98,7 +108,7 @@ impl Stop {
 type Row = (Gate, fn(&Facts<'_>) -> Option<Stop>);
 
 /// The list, in the order in which it is read.
-const LIST: [Row; 17] = [
+const LIST: [Row; 20] = [
     (Gate::Revoked, revoked),
     (Gate::Target, no_target),
     (Gate::Runs, runs),
@@ -107,6 +117,8 @@ const LIST: [Row; 17] = [
     (Gate::Pin, pin),
     (Gate::Line, line),
     (Gate::Version, version),
+    (Gate::Floor, floor),
+    (Gate::Edge, edge),
     (Gate::Release, release),
     (Gate::Proof, proof),
     (Gate::Level, level),
@@ -114,6 +126,7 @@ const LIST: [Row; 17] = [
     (Gate::Rollout, rollout),
     (Gate::Wave, wave),
     (Gate::Cap, cap),
+    (Gate::Budget, budget),
     (Gate::Heard, heard),
     (Gate::Device, device),
 ];
@@ -142,6 +155,8 @@ impl Gate {
             Self::Pin => "it is not pinned to another release",
             Self::Line => "it runs the same image line",
             Self::Version => "it runs a lower version",
+            Self::Floor => "it needs no other release before",
+            Self::Edge => "the way from what it runs is not blocked",
             Self::Release => "the release is published and not revoked",
             Self::Proof => "the release has the proof that the fleet requires",
             Self::Level => "it has the minimum level to receive updates",
@@ -149,6 +164,7 @@ impl Gate {
             Self::Rollout => "the rollout is running",
             Self::Wave => "its wave has begun",
             Self::Cap => "the rollout has a place for it",
+            Self::Budget => "the budget of its group has a place for it",
             Self::Heard => "the device was heard of since the offer",
             Self::Device => "the device has installed the release",
         }
@@ -161,6 +177,8 @@ impl Gate {
             | Self::Pin
             | Self::Line
             | Self::Version
+            | Self::Floor
+            | Self::Edge
             | Self::Release
             | Self::Proof
             | Self::Penalty => true,
@@ -172,6 +190,7 @@ impl Gate {
             | Self::Rollout
             | Self::Wave
             | Self::Cap
+            | Self::Budget
             | Self::Heard
             | Self::Device => false,
         }
@@ -244,8 +263,15 @@ fn closed_in(facts: &Facts<'_>, which: impl Fn(Gate) -> bool) -> Option<(Gate, S
 /// What the gates permit a device in a rollout. Those of the rollout itself are its state machine's.
 #[must_use]
 pub fn eligibility(facts: &Facts<'_>, proof: Proof) -> Eligibility {
-    let is_held = closed_in(facts, Gate::holds).is_some();
-    Eligibility { may_update: !is_held && level(facts).is_none(), is_held, proof }
+    let held = closed_in(facts, Gate::holds);
+    let is_held = held.is_some();
+    Eligibility {
+        may_update: !is_held && level(facts).is_none(),
+        is_held,
+        again_s: held.filter(|(gate, _)| *gate == Gate::Penalty).and_then(|(_, stop)| stop.until_s),
+        via: facts.floor().map(|floor| floor.release.clone()),
+        proof,
+    }
 }
 
 /// What the server must do about the offer of a device that no rollout updates.
@@ -264,9 +290,9 @@ pub enum Order {
 #[must_use]
 pub fn order(facts: &Facts<'_>) -> Order {
     let Known { running, desired, update, .. } = facts.known;
-    let Some(target) = facts.target.filter(|_| facts.part.is_none()) else { return Order::Keep };
+    let Some(next) = facts.next().filter(|_| facts.part.is_none()) else { return Order::Keep };
     match first_closed(facts) {
-        None if desired.as_ref() == Some(&target.release) => Order::Keep,
+        None if desired.as_ref() == Some(next) => Order::Keep,
         None => Order::Offer,
         Some((Gate::Revoked, _)) => Order::Keep,
         // It runs what it was offered last.
@@ -343,6 +369,40 @@ fn version(facts: &Facts<'_>) -> Option<Stop> {
     })
 }
 
+fn floor(facts: &Facts<'_>) -> Option<Stop> {
+    let (target, floor) = (facts.target?, facts.floor()?);
+    let first = &floor.release;
+    if facts.known.running.is_none() {
+        let text = format!("it has not reported what it runs, and {first} is a floor");
+        return Some(Stop::closed(text, "its first report"));
+    }
+    let is_proved = floor.facts.is_proved || !facts.policy.proved_releases;
+    if !floor.facts.is_good || !is_proved {
+        let what = if floor.facts.is_good { "has no boot proof" } else { "is revoked" };
+        let text = format!("it must run {first} first ({}), which {what}", floor.reason);
+        let change = format!("`fleeti release path {first} --no-floor`, or another floor");
+        return Some(Stop::closed(text, change));
+    }
+    let text = format!("it must run {first} first: {}", floor.reason);
+    let change = format!("it is offered {first}, and goes on to {} by itself", target.release);
+    Some(Stop::waits(text, change))
+}
+
+fn edge(facts: &Facts<'_>) -> Option<Stop> {
+    let (running, next) = (facts.known.running.as_ref()?, facts.next()?);
+    let is_back = facts.target.is_some_and(|target| target.source == Source::WayBack);
+    if is_back || running.line != next.line {
+        return None;
+    }
+    let way = facts.paths.blocked(&running.version, &next.version)?;
+    let text = format!("the way from {running} to {next} is blocked: {}", way.reason);
+    let change = format!(
+        "another release between them, or `fleeti release path {next} --unblock {}`",
+        way.from
+    );
+    Some(Stop::closed(text, change))
+}
+
 fn release(facts: &Facts<'_>) -> Option<Stop> {
     let target = facts.target?;
     (!facts.release.is_good).then(|| {
@@ -378,11 +438,11 @@ fn level(facts: &Facts<'_>) -> Option<Stop> {
 }
 
 fn penalty(facts: &Facts<'_>) -> Option<Stop> {
-    let (penalty, target) = (facts.known.penalty.as_ref()?, facts.target?);
-    let is_line = facts.known.running.as_ref().is_none_or(|r| r.line == target.release.line);
+    let (penalty, target, next) = (facts.known.penalty.as_ref()?, facts.target?, facts.next()?);
+    let is_line = facts.known.running.as_ref().is_none_or(|r| r.line == next.line);
     // A device that goes back leaves the higher version that failed.
-    let is_left = target.source == Source::WayBack && penalty.version != target.release.version;
-    let is_closed = is_line && !is_left && penalty.closes(&target.release.version, facts.now_s);
+    let is_left = target.source == Source::WayBack && penalty.version != next.version;
+    let is_closed = is_line && !is_left && penalty.closes(&next.version, facts.now_s);
     is_closed.then(|| {
         let times = if penalty.failures == 1 { "once" } else { "repeatedly" };
         let text = format!("version {} failed on it {times}", penalty.version);
@@ -427,14 +487,29 @@ fn cap(facts: &Facts<'_>) -> Option<Stop> {
     })
 }
 
+fn budget(facts: &Facts<'_>) -> Option<Stop> {
+    let part = facts.part.as_ref()?;
+    (part.phase == DevicePhase::Queued).then(|| {
+        let text =
+            format!("as many devices of its group update as rollout {} permits", part.rollout);
+        Stop::closed(text, "another device of its group finishes")
+    })
+}
+
 fn heard(facts: &Facts<'_>) -> Option<Stop> {
     let part = facts.part.as_ref()?;
     let text = match part.phase {
+        DevicePhase::Retrying { until_s, .. } => {
+            let text = "its update failed, and the rollout tries it again";
+            let stop = Stop::closed(text, "the pause ends");
+            return Some(Stop { until_s: Some(until_s), ..stop });
+        }
         DevicePhase::Unreached => "it did not start the update in time",
         DevicePhase::Silent => "it started the update, and was not heard of in time",
         DevicePhase::Held => "a gate held it back, and it has not reported since",
         DevicePhase::Blocked => "its level was too low, and it has not reported since",
         DevicePhase::Pending
+        | DevicePhase::Queued
         | DevicePhase::Offered
         | DevicePhase::Staging
         | DevicePhase::Staged
@@ -452,8 +527,7 @@ fn heard(facts: &Facts<'_>) -> Option<Stop> {
 }
 
 fn device(facts: &Facts<'_>) -> Option<Stop> {
-    let target = facts.target?;
-    if facts.known.desired.as_ref() != Some(&target.release) {
+    if facts.known.desired.as_ref() != Some(facts.next()?) {
         return None;
     }
     let (text, change) = match &facts.known.update {

@@ -267,7 +267,11 @@ fn moved(
     }
     let is_offer = match from {
         Category::Pending | Category::Unreached | Category::Failed => to == Category::Waiting,
-        Category::Unconfirmed | Category::Moving | Category::Waiting | Category::Succeeded => false,
+        Category::Unconfirmed
+        | Category::Moving
+        | Category::Waiting
+        | Category::Queued
+        | Category::Succeeded => false,
     };
     if is_offer && let Some(world) = world(&header.counts, ctx) {
         waves.offer(world);
@@ -281,7 +285,9 @@ fn opened(header: &mut Header, to: Category, ctx: &Ctx<'_>) -> Result<(), Reject
     header.counts = header.counts.moved(from, to).ok_or(Rejected::Miscounted(from))?;
     let waves = header.waves.as_mut().ok_or(Rejected::NoWaves)?;
     waves.take(to);
-    if let Some(world) = world(&header.counts, ctx) {
+    if to != Category::Queued
+        && let Some(world) = world(&header.counts, ctx)
+    {
         waves.offer(world);
     }
     Ok(())
@@ -384,12 +390,12 @@ pub fn to_open(header: &Header, ctx: &Ctx<'_>) -> ToOpen {
     ToOpen { returned, new: waves.left(world).min(places - returned) }
 }
 
-/// Whether the server should look for silent devices.
+/// Whether the server should look for silent devices, and for those whose pause has ended.
 #[must_use]
 pub fn is_check_due(header: &Header, now_s: u64) -> bool {
     let checked = header.waves.as_ref().map(|waves| waves.checked_s);
     header.phase == Phase::Running
-        && header.counts.in_flight() > 0
+        && header.counts.in_flight() + header.counts.queued > 0
         && checked.is_some_and(|checked_s| now_s >= checked_s.saturating_add(CHECK_S))
 }
 

@@ -1,5 +1,7 @@
 //! How a rollout proceeds: its waves, and when it stops by itself.
 
+use super::budget::{Budget, MinAvailable};
+use crate::filter::{Filter, FilterError};
 use crate::id::DeviceId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -13,6 +15,9 @@ pub const LISTED_MAX: usize = 100;
 pub const SECONDS_MAX: u64 = 30 * 24 * 3600;
 /// Shortest time after which a device counts as silent or unreached.
 pub const DEADLINE_S_MIN: u64 = 60;
+
+/// Largest number of times that a device is offered the release again after a failure.
+pub const RETRIES_MAX: u32 = 10;
 
 const SAMPLE: usize = 10;
 const SILENT_S: u64 = 3600;
@@ -54,6 +59,20 @@ pub struct Plan {
     /// Largest number of offers in a period; absent for no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// How many devices of each group must not update at the same time; absent for no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// How often a device that failed to install the release is offered it again, after the pause
+    /// of that version on it: 10 minutes, then twice as long each time. Only then it is an error. A
+    /// version that was rolled back is not offered again. Default: 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schema(maximum = 10)]
+    pub retries: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// A wave: the devices that the release is offered to until the next wave.
@@ -93,16 +112,24 @@ pub enum Size {
         /// Device ids.
         devices: Vec<DeviceId>,
     },
+    /// The devices that a filter matches when the rollout starts, but those of lists and of earlier
+    /// filters.
+    Filter {
+        /// A filter of devices: see the reference of filters.
+        #[schema(min_length = 1, max_length = 1000)]
+        filter: String,
+    },
 }
 
 impl Size {
-    /// Number of devices that have the release after the wave, of this many; `None` for a list.
+    /// Number of devices that have the release after the wave, of this many; `None` for a list or
+    /// a filter.
     #[must_use]
     pub fn until(&self, total: usize) -> Option<usize> {
         match self {
             Self::Count { devices } => Some(*devices),
             Self::Percent { percent } => Some((total * usize::from(*percent)).div_ceil(100)),
-            Self::List { .. } => None,
+            Self::List { .. } | Self::Filter { .. } => None,
         }
     }
 }
@@ -200,6 +227,8 @@ impl Plan {
             on_error: OnError::default(),
             moving_max: None,
             rate: None,
+            budget: None,
+            retries: 0,
         }
     }
 
@@ -208,7 +237,7 @@ impl Plan {
     pub fn wave_of(&self, device: &DeviceId) -> Option<u32> {
         let names = |wave: &Wave| match &wave.size {
             Size::List { devices } => devices.contains(device),
-            Size::Count { .. } | Size::Percent { .. } => false,
+            Size::Count { .. } | Size::Percent { .. } | Size::Filter { .. } => false,
         };
         self.waves.iter().position(names).and_then(|n| u32::try_from(n).ok())
     }
@@ -217,7 +246,15 @@ impl Plan {
     pub fn listed(&self) -> impl Iterator<Item = &DeviceId> {
         self.waves.iter().flat_map(|wave| match &wave.size {
             Size::List { devices } => devices.as_slice(),
-            Size::Count { .. } | Size::Percent { .. } => &[],
+            Size::Count { .. } | Size::Percent { .. } | Size::Filter { .. } => &[],
+        })
+    }
+
+    /// The filters of waves, each with the number of its wave, from 0.
+    pub fn filters(&self) -> impl Iterator<Item = (u32, &str)> {
+        (0..).zip(&self.waves).filter_map(|(n, wave)| match &wave.size {
+            Size::Filter { filter } => Some((n, filter.as_str())),
+            Size::Count { .. } | Size::Percent { .. } | Size::List { .. } => None,
         })
     }
 
@@ -242,6 +279,16 @@ impl Plan {
         if let Some(Rate { devices, per_s }) = self.rate {
             within("rate.devices", devices as u64, 1, super::DEVICES_MAX as u64)?;
             within("rate.per_s", per_s, 1, SECONDS_MAX)?;
+        }
+        within("retries", self.retries.into(), 0, RETRIES_MAX.into())?;
+        match self.budget.as_ref().map(|budget| budget.min_available) {
+            Some(MinAvailable::Count { devices }) => {
+                within("min_available", devices as u64, 1, super::DEVICES_MAX as u64)?;
+            }
+            Some(MinAvailable::Percent { percent }) => {
+                within("min_available.percent", percent.into(), 1, 99)?;
+            }
+            None => {}
         }
         self.check_sizes()
     }
@@ -269,9 +316,18 @@ impl Plan {
                         return Err(PlanError::Twice(device.clone()));
                     }
                 }
+                Size::Filter { filter } => check_filter(n, filter)?,
             }
         }
         within("devices of all lists", listed.len() as u64, 0, LISTED_MAX as u64)
+    }
+}
+
+fn check_filter(wave: usize, text: &str) -> Result<(), PlanError> {
+    match text.parse::<Filter>() {
+        Ok(filter) if filter.is_empty() => Err(PlanError::NoFilter { wave }),
+        Ok(_) => Ok(()),
+        Err(error) => Err(PlanError::Filter { wave, error }),
     }
 }
 
@@ -310,6 +366,20 @@ pub enum PlanError {
     /// A device is listed twice.
     #[error("{0} is listed twice")]
     Twice(DeviceId),
+    /// A filter is wrong.
+    #[error("filter of wave {wave}: {error}: {}", error.hint)]
+    Filter {
+        /// Number of the wave, from 1.
+        wave: usize,
+        /// What is wrong.
+        error: FilterError,
+    },
+    /// A filter that matches every device.
+    #[error("the filter of wave {wave} is empty: write 100% for all devices")]
+    NoFilter {
+        /// Number of the wave, from 1.
+        wave: usize,
+    },
 }
 
 /// A text that is no size, number of errors or rate.
@@ -324,7 +394,8 @@ fn unknown(text: &str, wanted: &'static str) -> UnknownSize {
     UnknownSize { text: text.to_owned(), wanted }
 }
 
-const SIZES: &str = "a number of devices (5), a part (10%) or a list (devices:ID,ID)";
+const SIZES: &str =
+    "a number of devices (5), a part (10%), a list (devices:ID,ID) or a filter (filter:site=lab)";
 
 impl FromStr for Size {
     type Err = UnknownSize;
@@ -333,6 +404,9 @@ impl FromStr for Size {
         if let Some(ids) = text.strip_prefix("devices:") {
             let devices = ids.split(',').map(|id| id.parse().map_err(|_| wrong()));
             return Ok(Self::List { devices: devices.collect::<Result<_, _>>()? });
+        }
+        if let Some(filter) = text.strip_prefix("filter:") {
+            return Ok(Self::Filter { filter: filter.to_owned() });
         }
         match text.strip_suffix('%') {
             Some(percent) => Ok(Self::Percent { percent: percent.parse().map_err(|_| wrong())? }),
@@ -349,6 +423,7 @@ impl std::fmt::Display for Size {
             Self::Percent { percent } => write!(f, "{percent} %"),
             Self::List { devices } if devices.len() == 1 => f.write_str("1 listed device"),
             Self::List { devices } => write!(f, "{} listed devices", devices.len()),
+            Self::Filter { filter } => write!(f, "devices of {filter}"),
         }
     }
 }

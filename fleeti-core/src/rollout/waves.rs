@@ -206,6 +206,8 @@ impl Waves {
         let reached = reached.saturating_sub(world.totals.unreached);
         match &wave.size {
             Size::List { devices } => devices.len(),
+            // The server says when none is left.
+            Size::Filter { .. } => world.totals.pending,
             size => size.until(world.totals.total).unwrap_or(0).saturating_sub(reached),
         }
     }
@@ -328,7 +330,8 @@ impl Waves {
         };
         // A period that is over, and no place: a device that finishes gives one.
         let offer = offer.filter(|due_s| *due_s > now_s || self.places(world) > 0);
-        let check = (totals.in_flight() > 0).then(|| self.checked_s.saturating_add(CHECK_S));
+        let check = (totals.in_flight() + totals.queued > 0)
+            .then(|| self.checked_s.saturating_add(CHECK_S));
         [start, offer, check].into_iter().flatten().min()
     }
 }

@@ -75,6 +75,15 @@ pub struct RolloutDevice {
     /// The wave that took it, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wave: Option<u32>,
+    /// The mandatory release that it was last offered on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<ReleaseName>,
+    /// How often it failed and was, or will be, offered the release again; absent for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// Its group in the budget of the rollout; empty for a device without the label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 /// Selects the devices in `GET /rollouts/{rollout}`.

@@ -20,6 +20,9 @@ pub struct Why {
     /// The release that it should run, and where that comes from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<Target>,
+    /// The mandatory release that it must run on its way to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<ReleaseName>,
     /// The rollout that updates it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<String>,

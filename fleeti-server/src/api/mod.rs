@@ -189,6 +189,8 @@ fn release_routes<C: Routes>(config: &mut C) {
         .service(releases::publish_release)
         .service(releases::prove_release)
         .service(releases::revoke_release)
+        .service(releases::get_release_path)
+        .service(releases::set_release_path)
         .service(releases::get_file)
         .service(releases::upload_file)
         .service(rollouts::list_rollouts)

@@ -11,7 +11,9 @@ use fleeti_control::boot::proof;
 use fleeti_control::context::Context;
 use fleeti_control::releases;
 use fleeti_control::releases::revoke;
+use fleeti_control::rollouts::path;
 use fleeti_core::id::ReleaseName;
+use fleeti_core::rollout::gates::ReleasePath;
 use fleeti_core::wire::api::{Release, SignedBootProof};
 
 use super::LIST_MAX;
@@ -66,6 +68,29 @@ pub async fn revoke_release(
 ) -> Result<impl Responder> {
     revoke::revoke(&cx, &by, &name).await?;
     Ok(Json(releases::get(&cx, &name).await?))
+}
+
+/// Get the ways to a release: whether it is a floor, and from which versions it is not offered.
+#[utoipa::path(tag = "releases", responses((status = 200, description = "The ways", body = ReleasePath)))]
+#[get("/releases/{release}/path")]
+pub async fn get_release_path(
+    cx: Data<Context>,
+    name: Path<ReleaseName>,
+) -> Result<impl Responder> {
+    Ok(Json(path::get(&cx, &name).await?))
+}
+
+/// Replace the ways to a release. A device with a version below a floor is offered the floor before a
+/// higher version; a device with a blocked version is not offered the release.
+#[utoipa::path(tag = "releases", responses((status = 200, description = "The ways", body = ReleasePath)))]
+#[put("/releases/{release}/path")]
+pub async fn set_release_path(
+    cx: Data<Context>,
+    by: By,
+    name: Path<ReleaseName>,
+    body: Json<ReleasePath>,
+) -> Result<impl Responder> {
+    Ok(Json(path::set(&cx, &by, &name, &body).await?))
 }
 
 /// Get the manifest, a signature of it, the SBOM or the provenance of a published release.

@@ -149,7 +149,7 @@ mod test {
         rollouts::insert(&mut tx, &rollout).await.unwrap();
         let active = known::situation(&mut tx, &id, 1).await.unwrap().unwrap().active.unwrap();
         assert_eq!((active.row, active.has_waves, active.phase), (None, false, Phase::Running));
-        let device = Device { phase: DevicePhase::Held, since_s: 1, wave: Some(4) };
+        let device = Device::new(DevicePhase::Held, 1, Some(4));
         let joining = Joining { id: id.clone(), device, cohort: Some(1), listed: None };
         rollout_devices::insert(&mut tx, "r", &[joining]).await.unwrap();
         let active = known::situation(&mut tx, &id, 1).await.unwrap().unwrap().active.unwrap();

@@ -10,33 +10,41 @@ on_both! {
     a_plan_and_its_waves_come_back_and_are_due_at_their_time,
     devices_that_are_not_heard_of_are_found_by_what_they_did_last,
     a_forecast_counts_devices_that_are_alike_and_measures_the_last_rollout,
+    groups_of_a_budget_are_those_of_labels_and_their_devices_are_woken_in_order,
+    pauses_end_at_their_time_and_what_a_device_ran_before_is_that_of_its_last_offer,
+    floors_and_blocked_ways_of_a_line_come_back,
     a_revoked_release_is_withdrawn_in_all_its_rollouts_from_the_devices_that_have_it,
 }
 
 mod test {
     use crate::databases::Place;
-    use fleeti_core::id::DeviceId;
+    use fleeti_core::id::{DeviceId, ReleaseName};
+    use fleeti_core::rollout::budget::Group;
     use fleeti_core::rollout::device::Device;
+    use fleeti_core::rollout::gates::{Blocked, Paths, ReleasePath};
     use fleeti_core::rollout::header::Header;
     use fleeti_core::rollout::plan::{Plan, Size, Start, Wave};
     use fleeti_core::rollout::waves::Waves;
     use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
     use fleeti_core::update::{FailureCode, RollbackReason};
-    use fleeti_store::Db;
+    use fleeti_core::wire::labels::{LabelKeyInfo, LabelType};
     use fleeti_store::desired;
     use fleeti_store::devices::{self, Certified, WithCertificate};
     use fleeti_store::forecast::{self, Question};
+    use fleeti_store::releases::NewRelease;
     use fleeti_store::rollout_devices::{
-        Deadlines, Joining, Pending, after, insert, of, page, pending, set, unheard,
+        Deadlines, Joining, Pending, after, insert, of, page, paused_until, pending, queued, set,
+        unheard,
     };
     use fleeti_store::rollouts::{self, StoredRollout};
+    use fleeti_store::{Db, budgets, labels, release_paths, releases};
 
     fn id(n: usize) -> DeviceId {
         format!("device-{n:03}").parse().unwrap()
     }
 
     fn at(phase: DevicePhase, since_s: u64) -> Device {
-        Device { phase, since_s, wave: None }
+        Device::new(phase, since_s, None)
     }
 
     /// Devices that join a rollout without waves.
@@ -98,6 +106,8 @@ mod test {
     pub async fn every_phase_comes_back_as_it_was_stored(place: Place) {
         let phases = [
             DevicePhase::Pending,
+            DevicePhase::Queued,
+            DevicePhase::Retrying { code: FailureCode::StageFailed, until_s: 7 },
             DevicePhase::Unreached,
             DevicePhase::Silent,
             DevicePhase::Blocked,
@@ -214,7 +224,7 @@ mod test {
         rollouts::insert(&mut tx, &rollout("r")).await.unwrap();
         let pending_at = |n: usize, wave, listed| Joining {
             id: id(n),
-            device: Device { phase: DevicePhase::Pending, since_s: 1, wave },
+            device: Device::new(DevicePhase::Pending, 1, wave),
             // The highest bit counts.
             cohort: Some(u64::MAX - n as u64),
             listed,
@@ -239,7 +249,7 @@ mod test {
         assert_eq!(found(Pending::Listed(2), 9).await, [4, 5].map(id));
         assert_eq!(found(Pending::Returned, 9).await, [id(6)]);
         // A device that a wave took has its number.
-        let taken = Device { phase: DevicePhase::Offered, since_s: 2, wave: Some(1) };
+        let taken = Device::new(DevicePhase::Offered, 2, Some(1));
         set(&mut tx, "r", &[(id(3), taken.clone())]).await.unwrap();
         assert_eq!(of(&mut tx, "r", &[&id(3)]).await.unwrap(), [(id(3), taken)]);
         let rows = pending(&mut tx, "r", Pending::Unlisted, 1).await.unwrap();
@@ -301,6 +311,7 @@ mod test {
             release: &release,
             offline_before_s,
             expired_before_s: 0,
+            now_s: 1,
         };
         let mut reader = db.reader().await.unwrap();
         let counted = forecast::counted(&mut reader, question(0)).await.unwrap();
@@ -325,6 +336,122 @@ mod test {
         rollouts::set(&mut tx, &done).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(forecast::durations(db.pool(), &fleet).await.unwrap(), [10, 8]);
+    }
+
+    pub async fn groups_of_a_budget_are_those_of_labels_and_their_devices_are_woken_in_order(
+        place: Place,
+    ) {
+        let db = database(&place, 4).await;
+        let key = "rack".parse().unwrap();
+        let mut tx = db.write().await.unwrap();
+        let info = LabelKeyInfo { key, of: LabelType::Text };
+        labels::declare(&mut tx, &info, 1).await.unwrap();
+        let key = &info.key;
+        let label = |device, value| labels::Label { device, key, value, number: None };
+        let ids: Vec<_> = (0..4).map(id).collect();
+        let all = [label(&ids[0], "a"), label(&ids[1], "a"), label(&ids[2], "b")];
+        labels::set(&mut tx, &all).await.unwrap();
+        let fleet = "demo".parse().unwrap();
+        let sizes = budgets::sizes(&mut tx, &fleet, key, 9).await.unwrap();
+        let named = |name: &str, n| (name.to_owned(), n);
+        assert_eq!(sizes, [named("", 1), named("b", 1), named("a", 2)]);
+        assert_eq!(budgets::sizes(&mut tx, &fleet, key, 2).await.unwrap().len(), 2);
+
+        rollouts::insert(&mut tx, &rollout("r")).await.unwrap();
+        let joined: Vec<_> = ids
+            .iter()
+            .zip(0_u64..)
+            .map(|(device, n)| Joining {
+                id: device.clone(),
+                device: at(DevicePhase::Pending, 1),
+                cohort: Some(9 - n),
+                listed: None,
+            })
+            .collect();
+        insert(&mut tx, "r", &joined).await.unwrap();
+        let refs: Vec<_> = ids.iter().collect();
+        budgets::assign(&mut tx, "r", key, &refs).await.unwrap();
+        budgets::begin(&mut tx, "r").await.unwrap();
+        let found = budgets::of(&mut tx, "r", &["a", "", "nothing"]).await.unwrap();
+        assert_eq!(found.len(), 2);
+        assert_eq!(found["a"], Group { total: 2, in_use: 0 });
+        let group = of(&mut tx, "r", &[&ids[3]]).await.unwrap().remove(0).1.group;
+        assert_eq!(group.as_deref(), Some(""));
+        budgets::set(&mut tx, "r", "a", Group { total: 2, in_use: 1 }).await.unwrap();
+        assert_eq!(budgets::of(&mut tx, "r", &["a"]).await.unwrap()["a"].in_use, 1);
+        // A new row keeps its group.
+        let waiting = Device::new(DevicePhase::Queued, 2, Some(0));
+        let rows: Vec<_> = ids.iter().take(3).map(|id| (id.clone(), waiting.clone())).collect();
+        set(&mut tx, "r", &rows).await.unwrap();
+        let next = queued(&mut tx, "r", "a", 9).await.unwrap();
+        let next: Vec<_> = next.into_iter().map(|(id, _)| id).collect();
+        assert_eq!(next, [id(1), id(0)]);
+        assert_eq!(queued(&mut tx, "r", "a", 1).await.unwrap().len(), 1);
+    }
+
+    pub async fn pauses_end_at_their_time_and_what_a_device_ran_before_is_that_of_its_last_offer(
+        place: Place,
+    ) {
+        let db = database(&place, 2).await;
+        let mut tx = db.write().await.unwrap();
+        rollouts::insert(&mut tx, &rollout("r")).await.unwrap();
+        let via = Some("kiosk@1.5".parse().unwrap());
+        let code = FailureCode::StageFailed;
+        let failed =
+            Device { via, retries: 2, ..at(DevicePhase::Retrying { code, until_s: 50 }, 5) };
+        insert(&mut tx, "r", &joining(&[(id(0), failed.clone())])).await.unwrap();
+        set(&mut tx, "r", &[(id(0), failed.clone())]).await.unwrap();
+        assert_eq!(of(&mut tx, "r", &[&id(0)]).await.unwrap(), [(id(0), failed.clone())]);
+        assert_eq!(paused_until(&mut tx, "r", 49, 9).await.unwrap(), []);
+        assert_eq!(paused_until(&mut tx, "r", 50, 9).await.unwrap(), [(id(0), failed.clone())]);
+        let again = Device { phase: DevicePhase::Pending, ..failed };
+        set(&mut tx, "r", &[(id(0), again)]).await.unwrap();
+        assert_eq!(paused_until(&mut tx, "r", 90, 9).await.unwrap(), []);
+    }
+
+    pub async fn floors_and_blocked_ways_of_a_line_come_back(place: Place) {
+        let db = database(&place, 1).await;
+        let mut tx = db.write().await.unwrap();
+        let named = |name: &str| name.parse::<ReleaseName>().unwrap();
+        let line = named("kiosk@1").line;
+        for name in ["kiosk@2", "kiosk@3", "kiosk-x@2"] {
+            let name = named(name);
+            let release = NewRelease {
+                name: &name,
+                manifest_sha256: "",
+                manifest: "{}",
+                signatures: "[]",
+                published_s: 1,
+            };
+            releases::insert(&mut tx, &release).await.unwrap();
+        }
+        let blocked = vec![Blocked { from: "..1.4".parse().unwrap(), reason: "r".into() }];
+        let floor = ReleasePath { floor: Some("data".into()), blocked };
+        assert_eq!(release_paths::of_line(&mut tx, &line).await.unwrap(), Paths::default());
+        release_paths::set(&mut tx, &named("kiosk@2"), &floor).await.unwrap();
+        release_paths::set(&mut tx, &named("kiosk-x@2"), &floor).await.unwrap();
+        let version = |text: &str| named(&format!("kiosk@{text}")).version;
+        let paths = release_paths::of_line(&mut tx, &line).await.unwrap();
+        let found = paths.floor(Some(&version("1")), &version("3")).unwrap();
+        assert_eq!((&found.release, found.reason.as_str()), (&named("kiosk@2"), "data"));
+        assert!(found.facts.is_good && !found.facts.is_proved);
+        assert!(paths.blocked(&version("1"), &version("2")).is_some());
+        assert_eq!(paths.floors(None, &version("9")), 1, "another line is another way");
+        releases::revoke(&mut tx, &named("kiosk@2"), 5).await.unwrap();
+        let paths = release_paths::of_line(&mut tx, &line).await.unwrap();
+        assert!(!paths.floor(None, &version("3")).unwrap().facts.is_good);
+        // A rollout of a higher version looks again at its devices.
+        let mut active = rollout("r");
+        active.header.phase = Phase::Running;
+        rollouts::insert(&mut tx, &active).await.unwrap();
+        release_paths::changed(&mut tx, &line).await.unwrap();
+        let found = rollouts::load(&mut tx, "r").await.unwrap().unwrap();
+        assert_eq!(found.appraised.as_deref(), Some(""));
+        release_paths::set(&mut tx, &named("kiosk@2"), &ReleasePath::default()).await.unwrap();
+        assert_eq!(
+            release_paths::get(&mut tx, &named("kiosk@2")).await.unwrap(),
+            ReleasePath::default()
+        );
     }
 
     pub async fn a_revoked_release_is_withdrawn_in_all_its_rollouts_from_the_devices_that_have_it(

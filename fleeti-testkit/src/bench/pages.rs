@@ -88,7 +88,7 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
         let phase = DevicePhase::Succeeded;
         let row = |id: &DeviceId| Joining {
             id: id.clone(),
-            device: Device { phase: phase.clone(), since_s: i, wave: None },
+            device: Device::new(phase.clone(), i, None),
             cohort: None,
             listed: None,
         };

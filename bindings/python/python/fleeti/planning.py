@@ -24,12 +24,17 @@ def plan(
     abort_on_error: bool = False,
     moving_max: int | None = None,
     rate: m.RolloutRate | None = None,
+    budget: str | None = None,
+    retries: int = 0,
 ) -> m.RolloutPlan:
-    """A plan of waves: a number of devices (`1`), a part of the fleet (`10%`), or `devices:ID,ID`.
+    """A plan of waves: a number of devices (`1`), a part of the fleet (`10%`), `devices:ID,ID`, or
+    `filter:site=lab`.
 
     Sizes include the waves before; the last one is `100%`. `soak_s` is the time between the success
     of a wave and the next one, `errors_max` the number or part of errors that is accepted. With
-    `by_hand`, an operator begins each wave after the first. Raises `InvalidError`.
+    `by_hand`, an operator begins each wave after the first. `budget` is `LABEL:2` or `LABEL:80%`: so
+    many of the devices with the same value of the label do not update. `retries` is how often a
+    device that fails is offered the release again. Raises `InvalidError`.
     """
     start = m.RolloutWaveStartByHand() if by_hand else m.RolloutWaveStartAfterSuccess()
     sizes = json.loads(_fleeti.wave_sizes(list(waves)))
@@ -46,6 +51,10 @@ def plan(
         on_error="abort" if abort_on_error else "pause",
         moving_max=moving_max,
         rate=rate,
+        budget=(
+            m._read_RolloutBudget(json.loads(_fleeti.budget(budget))) if budget is not None else None
+        ),
+        retries=retries,
     )
     check(made)
     return made
@@ -62,5 +71,8 @@ def cohort(rollout: str, device: str) -> int:
 
 
 def preview(plan: m.RolloutPlan, rollout: str, devices: Iterable[str]) -> list[list[str]]:
-    """The devices of each wave if all of them are reached, in the order in which they come."""
+    """The devices of each wave if all of them are reached, in the order in which they come.
+
+    Which devices a filter matches is known to a server alone: such a wave is empty here.
+    """
     return _fleeti.plan_preview(_base.content(plan) or b"", rollout, list(devices))

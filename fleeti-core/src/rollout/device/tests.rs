@@ -1,6 +1,6 @@
 use super::*;
-use crate::rollout::Limits;
 use crate::rollout::plan::Plan;
+use crate::rollout::{Category, Limits};
 use update::State as U;
 
 fn release() -> ReleaseName {
@@ -10,11 +10,24 @@ fn release() -> ReleaseName {
 fn at(now_s: u64, act: impl FnOnce(&Ctx<'_>)) {
     let (release, limits) = (release(), Limits::default());
     let plan = &Plan::of(Vec::new());
-    act(&Ctx { now_s, release: &release, limits, plan: Some(plan), may_offer: true });
+    act(&Ctx {
+        now_s,
+        release: &release,
+        limits,
+        plan: Some(plan),
+        may_offer: true,
+        room: Room::Free,
+    });
 }
 
 fn usual() -> Eligibility {
-    Eligibility { may_update: true, is_held: false, proof: Proof::NotAsked }
+    Eligibility {
+        may_update: true,
+        is_held: false,
+        again_s: None,
+        via: None,
+        proof: Proof::NotAsked,
+    }
 }
 
 fn report(running: &str, update: U) -> Reported {
@@ -58,6 +71,8 @@ fn phases() -> Vec<DevicePhase> {
         DevicePhase::Offered,
         DevicePhase::Unreached,
         DevicePhase::Silent,
+        DevicePhase::Queued,
+        DevicePhase::Retrying { code: update::FailureCode::StageFailed, until_s: 9 },
         DevicePhase::Staging,
         DevicePhase::Staged,
         DevicePhase::Rebooting,
@@ -73,7 +88,7 @@ fn phases() -> Vec<DevicePhase> {
 }
 
 fn in_phase(phase: DevicePhase) -> Device {
-    Device { phase, since_s: 1, wave: None }
+    Device::new(phase, 1, None)
 }
 
 /// The second wave takes it.
@@ -94,6 +109,7 @@ fn all_events() -> Vec<(String, Event)> {
         ("revoked".to_owned(), Event::Revoked),
         ("aborted".to_owned(), Event::Aborted),
         ("paused".to_owned(), Event::Paused),
+        ("freed".to_owned(), Event::Freed),
     ];
     let proofs = [
         ("not asked", Proof::NotAsked),
@@ -106,7 +122,8 @@ fn all_events() -> Vec<(String, Event)> {
         [(true, false, "may update"), (false, false, "may not update"), (false, true, "is held")]
     {
         for (name, proof) in &proofs {
-            let eligibility = Eligibility { may_update, is_held, proof: proof.clone() };
+            let eligibility =
+                Eligibility { may_update, is_held, again_s: None, via: None, proof: proof.clone() };
             events.push((format!("opened: {may}, proof {name}"), open(&eligibility)));
             events.push((
                 format!("appraised: {may}, proof {name}"),
@@ -197,7 +214,7 @@ fn a_phase_says_since_when_it_lasts() {
     at(7, |ctx| {
         let (device, _) = join(&usual(), ctx);
         let (device, _) = step(&device, open(&usual()), ctx).unwrap();
-        assert_eq!(device, Device { phase: DevicePhase::Offered, since_s: 7, wave: Some(1) });
+        assert_eq!(device, Device::new(DevicePhase::Offered, 7, Some(1)));
         let staging = report("kiosk@1", U::Staging { target: two(), attempt: 1 });
         at(9, |ctx| {
             let (device, _) = step(&device, Event::Reported(staging.clone()), ctx).unwrap();
@@ -224,7 +241,13 @@ fn an_old_failure_that_is_reported_again_does_not_end_a_new_rollout() {
 
 #[test]
 fn a_device_below_the_minimum_level_is_blocked_until_it_reaches_it() {
-    let below = Eligibility { may_update: false, is_held: false, proof: Proof::Missing };
+    let below = Eligibility {
+        may_update: false,
+        is_held: false,
+        again_s: None,
+        via: None,
+        proof: Proof::Missing,
+    };
     at(1, |ctx| {
         let (device, _) = join(&below, ctx);
         let (device, effects) = step(&device, open(&below), ctx).unwrap();
@@ -239,13 +262,24 @@ fn a_device_below_the_minimum_level_is_blocked_until_it_reaches_it() {
         after(DevicePhase::Blocked, Event::Appraised(below.clone())),
         (DevicePhase::Blocked, Vec::new())
     );
-    let reached = Eligibility { may_update: true, is_held: false, proof: Proof::Missing };
+    let reached = Eligibility {
+        may_update: true,
+        is_held: false,
+        again_s: None,
+        via: None,
+        proof: Proof::Missing,
+    };
     assert_eq!(
         after(DevicePhase::Blocked, Event::Appraised(reached)),
         (DevicePhase::Offered, vec![Effect::Offer, Effect::Publish])
     );
-    let attestation_failed =
-        Eligibility { may_update: false, is_held: false, proof: Proof::AttestationFailed };
+    let attestation_failed = Eligibility {
+        may_update: false,
+        is_held: false,
+        again_s: None,
+        via: None,
+        proof: Proof::AttestationFailed,
+    };
     for phase in [DevicePhase::Offered, DevicePhase::Staging, DevicePhase::Staged] {
         assert_eq!(
             after(phase, Event::Appraised(attestation_failed.clone())),
@@ -266,7 +300,13 @@ fn a_device_below_the_minimum_level_is_blocked_until_it_reaches_it() {
 
 #[test]
 fn a_device_whose_level_has_expired_is_blocked_and_does_not_fail() {
-    let expired = Eligibility { may_update: false, is_held: false, proof: Proof::Missing };
+    let expired = Eligibility {
+        may_update: false,
+        is_held: false,
+        again_s: None,
+        via: None,
+        proof: Proof::Missing,
+    };
     let told = Reported { eligibility: expired, ..report("kiosk@1", failed()) };
     assert_eq!(
         after(DevicePhase::Staging, Event::Reported(told)),
@@ -277,7 +317,8 @@ fn a_device_whose_level_has_expired_is_blocked_and_does_not_fail() {
 #[test]
 fn where_a_proof_is_required_a_report_alone_is_no_success() {
     let of = |release: &str| Proof::Of(release.parse().unwrap());
-    let may = |proof| Eligibility { may_update: true, is_held: false, proof };
+    let may =
+        |proof| Eligibility { may_update: true, is_held: false, again_s: None, via: None, proof };
     for proof in [Proof::Missing, of("kiosk@1"), of("kiosk@2"), Proof::AttestationFailed] {
         let idle = Reported { eligibility: may(proof), ..report("kiosk@2", U::Idle) };
         assert_eq!(
@@ -318,9 +359,10 @@ fn the_name_of_a_phase_is_that_of_its_json_and_its_category_says_whether_it_is_f
 #[test]
 fn a_device_without_a_plan_is_offered_the_release_when_it_joins() {
     let (release, limits) = (release(), Limits::default());
-    let ctx = Ctx { now_s: 7, release: &release, limits, plan: None, may_offer: true };
+    let ctx =
+        Ctx { now_s: 7, release: &release, limits, plan: None, may_offer: true, room: Room::Free };
     let (device, effects) = join(&usual(), &ctx);
-    assert_eq!(device, Device { phase: DevicePhase::Offered, since_s: 7, wave: None });
+    assert_eq!(device, Device::new(DevicePhase::Offered, 7, None));
     assert_eq!(effects, [Effect::Offer, Effect::Challenge]);
     // It enrolls while the rollout is paused.
     let (device, effects) = join(&usual(), &Ctx { may_offer: false, ..ctx });

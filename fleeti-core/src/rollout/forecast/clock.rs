@@ -2,6 +2,7 @@
 
 use super::mix::Mix;
 use super::parts::{End, Expected, Facts, Group, WaveForecast, sums};
+use crate::rollout::budget::Room;
 use crate::rollout::header::{self, Event, Header, Rejected, ToOpen};
 use crate::rollout::plan::{Size, Start};
 use crate::rollout::waves::{Errors, Stage};
@@ -47,7 +48,8 @@ impl<'a> Simulation<'a> {
     fn ctx(&self) -> Ctx<'a> {
         let limits = Limits { devices_max: DEVICES_MAX };
         let Facts { release, plan, .. } = self.facts;
-        Ctx { now_s: self.now_s, release, limits, plan: *plan, may_offer: true }
+        let room = Room::Free;
+        Ctx { now_s: self.now_s, release, limits, plan: *plan, may_offer: true, room }
     }
 
     fn step(&mut self, event: Event) -> Result<(), Rejected> {
@@ -131,9 +133,19 @@ impl<'a> Simulation<'a> {
         let unreached_s = self.facts.plan.map(|plan| plan.unreached_s);
         let (after_s, category) = match expected {
             Expected::Updates => (self.facts.duration.seconds, Category::Succeeded),
+            // An update for each floor, and one more.
+            Expected::ByFloor => {
+                let updates = self.facts.floors as u64 + 1;
+                (self.facts.duration.seconds.saturating_mul(updates), Category::Succeeded)
+            }
             Expected::RunsIt => (0, Category::Succeeded),
             Expected::RolledBackBefore => (0, Category::Failed),
-            Expected::TooOld | Expected::OtherLine => (0, Category::Unreached),
+            Expected::TooOld
+            | Expected::OtherLine
+            | Expected::OnHold
+            | Expected::Pinned
+            | Expected::BlockedWay
+            | Expected::InPenalty => (0, Category::Unreached),
             Expected::Offline | Expected::BelowLevel => match unreached_s {
                 Some(unreached_s) => (unreached_s, Category::Unreached),
                 None => return,
@@ -148,7 +160,7 @@ impl<'a> Simulation<'a> {
         let wave = self.wave();
         let listed = self.listed.range_mut(..=wave).find_map(|(_, devices)| devices.pop());
         let of_list = self.facts.plan.and_then(|plan| plan.waves.get(wave as usize));
-        let is_list = of_list.is_some_and(|wave| matches!(wave.size, Size::List { .. }));
+        let is_list = of_list.is_some_and(|wave| wave.size.until(0).is_none());
         listed.or_else(|| if is_list { None } else { self.unlisted.next() })
     }
 

@@ -27,6 +27,8 @@ pub const UPDATE_S: u64 = 900;
 pub enum Expected {
     /// It updates.
     Updates,
+    /// It updates, to each mandatory release on its way first.
+    ByFloor,
     /// It runs the release already.
     RunsIt,
     /// It was not heard of for so long that it is unreached. It gets the release when it returns.
@@ -37,19 +39,32 @@ pub enum Expected {
     TooOld,
     /// Held back: its image line is another one.
     OtherLine,
+    /// Held back: an operator holds its updates.
+    OnHold,
+    /// Held back: an operator pinned it to another release.
+    Pinned,
+    /// Held back: the way from what it runs is blocked.
+    BlockedWay,
+    /// Held back: the version failed on it, and its pause has not ended.
+    InPenalty,
     /// It refuses the release, because it rolled it back before.
     RolledBackBefore,
 }
 
 impl Expected {
     /// All of them, in the order of lists.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 12] = [
         Self::Updates,
+        Self::ByFloor,
         Self::RunsIt,
         Self::Offline,
         Self::BelowLevel,
         Self::TooOld,
         Self::OtherLine,
+        Self::OnHold,
+        Self::Pinned,
+        Self::BlockedWay,
+        Self::InPenalty,
         Self::RolledBackBefore,
     ];
 
@@ -58,11 +73,16 @@ impl Expected {
     pub fn words(self) -> &'static str {
         match self {
             Self::Updates => "update",
+            Self::ByFloor => "update, to the mandatory releases on their way first",
             Self::RunsIt => "run it already",
             Self::Offline => "are offline and get it when they return",
             Self::BelowLevel => "are blocked: attestation level below the minimum of the fleet",
             Self::TooOld => "are held back: they run a newer version",
             Self::OtherLine => "are held back: their image line is another one",
+            Self::OnHold => "are held back: an operator holds their updates",
+            Self::Pinned => "are held back: they are pinned to another release",
+            Self::BlockedWay => "are held back: the way from what they run is blocked",
+            Self::InPenalty => "are held back: the version failed on them",
             Self::RolledBackBefore => "refuse it: they rolled it back before",
         }
     }
@@ -73,11 +93,16 @@ impl Expected {
         match self {
             Self::RolledBackBefore => true,
             Self::Updates
+            | Self::ByFloor
             | Self::RunsIt
             | Self::Offline
             | Self::BelowLevel
             | Self::TooOld
-            | Self::OtherLine => false,
+            | Self::OtherLine
+            | Self::OnHold
+            | Self::Pinned
+            | Self::BlockedWay
+            | Self::InPenalty => false,
         }
     }
 }
@@ -107,6 +132,8 @@ pub struct Facts<'a> {
     pub now_s: u64,
     /// How long a device takes.
     pub duration: Duration,
+    /// Most floors on the way of a device.
+    pub floors: usize,
 }
 
 /// How long a device takes from the offer to its success.

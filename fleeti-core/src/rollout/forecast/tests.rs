@@ -1,4 +1,7 @@
 use super::*;
+use crate::attestation::Level;
+use crate::attestation::policy::Policy;
+use crate::rollout::gates::Paths;
 use crate::rollout::plan::{ErrorsMax, Plan, Rate, Start, Wave};
 use crate::rollout::waves::Errors;
 use proptest::prelude::*;
@@ -32,6 +35,7 @@ fn forecast(plan: Option<&Plan>, of: &[(Expected, usize)]) -> Forecast {
         listed: Vec::new(),
         now_s: T,
         duration: Duration { seconds: 300, measured: 7 },
+        floors: 2,
     };
     Forecast::of(&"lobby".parse().unwrap(), &facts)
 }
@@ -113,6 +117,7 @@ fn listed_devices_come_in_their_wave() {
         listed: vec![(0, Expected::Updates), (0, Expected::RunsIt)],
         now_s: 0,
         duration: Duration::of(vec![]),
+        floors: 0,
     };
     let found = Forecast::of(&"lobby".parse().unwrap(), &facts);
     assert_eq!(found.waves[0].expected, groups(&[(Expected::Updates, 1), (Expected::RunsIt, 1)]));
@@ -128,22 +133,66 @@ fn the_duration_is_that_of_nine_of_ten_devices() {
 
 #[test]
 fn what_is_known_of_a_device_says_what_it_will_do() {
-    let known = |running: &str| Known {
+    let known = |running: &str| gates::Known {
+        is_revoked: false,
         running: Some(running.parse().unwrap()),
-        is_offline: false,
-        has_rolled_back: false,
-        may_update: true,
+        desired: None,
+        update: crate::update::State::Idle,
+        hold: None,
+        pin: None,
+        penalty: None,
+        level: Level::Token,
     };
-    let expected = |known: Known| known.expected(&release());
-    assert_eq!(expected(known("kiosk@1")), Expected::Updates);
-    assert_eq!(expected(known("kiosk@2")), Expected::RunsIt);
-    assert_eq!(expected(known("kiosk@10")), Expected::TooOld);
-    assert_eq!(expected(known("gate@1")), Expected::OtherLine);
-    assert_eq!(expected(Known { running: None, ..known("kiosk@1") }), Expected::Updates);
-    assert_eq!(expected(Known { is_offline: true, ..known("kiosk@2") }), Expected::Offline);
-    assert_eq!(expected(Known { may_update: false, ..known("kiosk@1") }), Expected::BelowLevel);
-    let rolled_back = Known { has_rolled_back: true, ..known("kiosk@1") };
-    assert_eq!(expected(rolled_back), Expected::RolledBackBefore);
+    let all = |known: &gates::Known, is_offline, has_rolled_back, paths: &Paths| {
+        let (policy, release) = (Policy::usual(), release());
+        let target = gates::Target { release, source: gates::Source::Rollout };
+        let facts = gates::Facts {
+            now_s: T,
+            is_online: None,
+            known,
+            target: Some(&target),
+            release: gates::ReleaseFacts { is_good: true, is_proved: true },
+            policy: &policy,
+            paths,
+            part: None,
+        };
+        Known { facts, is_offline, has_rolled_back }.expected()
+    };
+    let expected = |known: &gates::Known| all(known, false, false, Paths::NONE);
+    let one = known("kiosk@1");
+    assert_eq!(expected(&one), Expected::Updates);
+    assert_eq!(expected(&known("kiosk@2")), Expected::RunsIt);
+    assert_eq!(expected(&known("kiosk@10")), Expected::TooOld);
+    assert_eq!(expected(&known("gate@1")), Expected::OtherLine);
+    assert_eq!(expected(&gates::Known { running: None, ..one.clone() }), Expected::Updates);
+    assert_eq!(all(&known("kiosk@2"), true, false, Paths::NONE), Expected::Offline);
+    let below = gates::Known { level: Level::SelfReported, ..one.clone() };
+    assert_eq!(expected(&below), Expected::BelowLevel);
+    assert_eq!(all(&one, false, true, Paths::NONE), Expected::RolledBackBefore);
+    let hold = gates::Hold { reason: "r".into(), until_s: None };
+    assert_eq!(expected(&gates::Known { hold: Some(hold), ..one.clone() }), Expected::OnHold);
+    let pin = gates::Pin { release: "kiosk@1".parse().unwrap(), reason: "r".into() };
+    assert_eq!(expected(&gates::Known { pin: Some(pin), ..one.clone() }), Expected::Pinned);
+    let penalty = |until_s| gates::Penalty { version: "2".parse().unwrap(), failures: 1, until_s };
+    let failed = |until_s| gates::Known { penalty: Some(penalty(until_s)), ..one.clone() };
+    assert_eq!(expected(&failed(None)), Expected::InPenalty);
+    assert_eq!(expected(&failed(Some(T + 1))), Expected::InPenalty);
+    assert_eq!(expected(&failed(Some(T))), Expected::Updates);
+    let good = |_: &ReleaseName| gates::ReleaseFacts { is_good: true, is_proved: true };
+    let path = gates::ReleasePath { floor: Some("r".into()), blocked: vec![] };
+    let floor = Paths::of(std::iter::once((&"kiosk@1.5".parse().unwrap(), &path)), good);
+    assert_eq!(all(&one, false, false, &floor), Expected::ByFloor);
+    assert_eq!(all(&known("kiosk@1.5"), false, false, &floor), Expected::Updates);
+    let blocked = vec![gates::Blocked { from: "1".parse().unwrap(), reason: "r".into() }];
+    let path = gates::ReleasePath { floor: None, blocked };
+    let blocked = Paths::of(std::iter::once((&release(), &path)), good);
+    assert_eq!(all(&one, false, false, &blocked), Expected::BlockedWay);
+}
+
+#[test]
+fn a_device_below_floors_takes_an_update_for_each() {
+    let found = forecast(None, &[(Expected::ByFloor, 3), (Expected::Pinned, 1)]);
+    assert_eq!(found.end, End::Succeeds { at_s: T + 3 * 300 });
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What the gates read.
 
+use super::path::{Floor, Paths, ReleaseFacts};
 use super::penalty::Penalty;
 use crate::attestation::Level;
 use crate::attestation::policy::Policy;
@@ -56,15 +57,6 @@ pub struct Known {
     pub penalty: Option<Penalty>,
     /// Its level now, as it counts for updates.
     pub level: Level,
-}
-
-/// What is known of a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReleaseFacts {
-    /// Whether it is published and not revoked.
-    pub is_good: bool,
-    /// Whether it has a boot proof.
-    pub is_proved: bool,
 }
 
 /// Where a target comes from.
@@ -148,8 +140,30 @@ pub struct Facts<'a> {
     pub release: ReleaseFacts,
     /// The policy of its fleet.
     pub policy: &'a Policy,
+    /// The ways to the releases of the target's image line.
+    pub paths: &'a Paths,
     /// Its part in a rollout of the target.
     pub part: Option<Part>,
+}
+
+impl<'a> Facts<'a> {
+    /// The floor that the device must run before its target. A device that goes back passes none.
+    #[must_use]
+    pub fn floor(&self) -> Option<&'a Floor> {
+        let target = self.target.filter(|target| target.source != Source::WayBack)?;
+        let running = match &self.known.running {
+            Some(running) if running.line != target.release.line => return None,
+            running => running.as_ref().map(|running| &running.version),
+        };
+        self.paths.floor(running, &target.release.version)
+    }
+
+    /// The release that the device is to be offered: a floor, or its target.
+    #[must_use]
+    pub fn next(&self) -> Option<&'a ReleaseName> {
+        let floor = self.floor().map(|floor| &floor.release);
+        floor.or_else(|| self.target.map(|target| &target.release))
+    }
 }
 
 /// The release that a device should run, and its part in a rollout of that.

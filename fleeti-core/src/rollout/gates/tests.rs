@@ -2,6 +2,7 @@ use super::*;
 use crate::attestation::Level;
 use crate::attestation::policy::Policy;
 use crate::id::ReleaseName;
+use crate::rollout::budget::Room;
 use crate::rollout::device::{self, Device, Event};
 use crate::rollout::plan::Plan;
 use crate::rollout::{Ctx, Limits};
@@ -39,6 +40,7 @@ fn facts<'a>(known: &'a Known, target: &'a Target, policy: &'a Policy) -> Facts<
         target: Some(target),
         release: ReleaseFacts { is_good: true, is_proved: true },
         policy,
+        paths: Paths::NONE,
         part: None,
     }
 }
@@ -204,7 +206,7 @@ fn each_gate_has_a_place_and_says_what_would_change_it() {
         |phase| Part { rollout: "r".into(), rollout_phase: Phase::Paused, phase, wave: None };
     let release = ReleaseFacts { is_good: false, is_proved: false };
     let mut table = String::new();
-    for phase in [DevicePhase::Pending, DevicePhase::Unreached] {
+    for phase in [DevicePhase::Pending, DevicePhase::Unreached, DevicePhase::Queued] {
         let facts = Facts {
             release,
             is_online: Some(false),
@@ -269,6 +271,8 @@ fn devices() -> impl Strategy<Value = Known> {
 fn phases() -> impl Strategy<Value = DevicePhase> {
     prop::sample::select(vec![
         DevicePhase::Pending,
+        DevicePhase::Queued,
+        DevicePhase::Retrying { code: FailureCode::StageFailed, until_s: NOW_S + 1 },
         DevicePhase::Blocked,
         DevicePhase::Held,
         DevicePhase::Offered,
@@ -318,14 +322,15 @@ proptest! {
     #[test]
     fn a_row_has_an_offer_exactly_if_no_gate_is_closed(
         known in devices(), phase in phases(), wave in prop::option::of(0_u32..2), may_offer: bool,
-        is_opened: bool,
+        is_opened: bool, is_full: bool,
     ) {
         let release = named("kiosk@2");
         let (target, policy) = (Target { release: release.clone(), source: Source::Rollout }, Policy::usual());
         let known = Known { is_revoked: false, ..known };
         let plan = Plan::of(Vec::new());
+        let room = if is_full { Room::Full } else { Room::Free };
         let ctx = Ctx {
-            now_s: NOW_S, release: &release, limits: Limits::default(), plan: Some(&plan), may_offer,
+            now_s: NOW_S, release: &release, limits: Limits::default(), plan: Some(&plan), may_offer, room,
         };
         let eligibility = eligibility(&facts(&known, &target, &policy), Proof::Missing);
         let is_opened = is_opened && may_offer && phase == DevicePhase::Pending;
@@ -334,7 +339,7 @@ proptest! {
         } else {
             Event::Appraised(eligibility)
         };
-        let row = Device { phase, since_s: 0, wave };
+        let row = Device::new(phase, 0, wave);
         let (after, _) = device::step(&row, event, &ctx).unwrap();
         let part = Part {
             rollout: "r".into(), rollout_phase: Phase::Running, phase: after.phase.clone(), wave: after.wave,

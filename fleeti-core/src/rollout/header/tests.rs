@@ -1,5 +1,6 @@
 use super::*;
 use crate::id::ReleaseName;
+use crate::rollout::budget::Room;
 use crate::rollout::device::{self, Device, Reported};
 use crate::rollout::{DevicePhase, Eligibility, Limits, Proof};
 use crate::update::{self, State as U};
@@ -12,7 +13,8 @@ fn release() -> ReleaseName {
 
 fn on(header: Header, event: Event) -> Result<(Header, Vec<Effect>), Rejected> {
     let (release, limits) = (release(), Limits { devices_max: 3 });
-    let ctx = Ctx { now_s: 1, release: &release, limits, plan: None, may_offer: true };
+    let ctx =
+        Ctx { now_s: 1, release: &release, limits, plan: None, may_offer: true, room: Room::Free };
     step(&header, event, &ctx)
 }
 
@@ -127,6 +129,7 @@ impl Rollout {
             moving: of(Category::Moving),
             unconfirmed: of(Category::Unconfirmed),
             pending: of(Category::Pending),
+            queued: of(Category::Queued),
             unreached: of(Category::Unreached),
         }
     }
@@ -135,13 +138,19 @@ impl Rollout {
     fn act(&self, act: Act, now_s: u64) -> Option<Self> {
         let release = release();
         let limits = Limits { devices_max: 4 };
-        let mut ctx = Ctx { now_s, release: &release, limits, plan: None, may_offer: true };
+        let mut ctx =
+            Ctx { now_s, release: &release, limits, plan: None, may_offer: true, room: Room::Free };
         ctx.may_offer = may_offer(&self.header, &ctx) > 0;
         let mut next = self.clone();
         let event = match act {
             Act::Join(n, may_update) => {
-                let eligibility =
-                    Eligibility { may_update, is_held: false, proof: Proof::NotAsked };
+                let eligibility = Eligibility {
+                    may_update,
+                    is_held: false,
+                    again_s: None,
+                    via: None,
+                    proof: Proof::NotAsked,
+                };
                 let row = device::join(&eligibility, &ctx).0;
                 let category = row.phase.category();
                 if next.rows.insert(n, row).is_some() {
@@ -169,8 +178,13 @@ impl Rollout {
             Act::Resume => Event::Resume,
             Act::Reopen(_) if to_open(&self.header, &ctx).returned == 0 => return None,
             Act::Reopen(n) => {
-                let eligibility =
-                    Eligibility { may_update: true, is_held: false, proof: Proof::NotAsked };
+                let eligibility = Eligibility {
+                    may_update: true,
+                    is_held: false,
+                    again_s: None,
+                    via: None,
+                    proof: Proof::NotAsked,
+                };
                 let event = device::Event::Opened { wave: None, eligibility };
                 return self.act(Act::Device(n, event), now_s);
             }
@@ -211,7 +225,13 @@ fn proofs() -> impl Strategy<Value = Proof> {
 fn acts() -> impl Strategy<Value = Act> {
     let gates = prop::sample::select(vec![(true, false), (false, false), (false, true)]);
     let eligibility = (gates, proofs())
-        .prop_map(|((may_update, is_held), proof)| Eligibility { may_update, is_held, proof })
+        .prop_map(|((may_update, is_held), proof)| Eligibility {
+            may_update,
+            is_held,
+            again_s: None,
+            via: None,
+            proof,
+        })
         .boxed();
     let report = (any::<bool>(), 0..updates().len(), any::<bool>(), eligibility.clone()).prop_map(
         |(is_new, update, received_offer, eligibility)| Reported {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::id::{DeviceId, ReleaseName};
+use crate::rollout::budget::Room;
 use crate::rollout::cohort::cohort;
 use crate::rollout::device::{self, Device, Reported};
 use crate::rollout::header::{self, Event, Header};
@@ -30,13 +31,20 @@ fn plan(sizes: &[&str]) -> Plan {
 }
 
 fn usual() -> Eligibility {
-    Eligibility { may_update: true, is_held: false, proof: Proof::NotAsked }
+    Eligibility {
+        may_update: true,
+        is_held: false,
+        again_s: None,
+        via: None,
+        proof: Proof::NotAsked,
+    }
 }
 
 impl Server {
     fn ctx<'a>(&'a self, release: &'a ReleaseName) -> Ctx<'a> {
         let (plan, limits) = (Some(&self.plan), Limits { devices_max: 1000 });
-        let ctx = Ctx { now_s: self.now_s, release, limits, plan, may_offer: false };
+        let ctx =
+            Ctx { now_s: self.now_s, release, limits, plan, may_offer: false, room: Room::Free };
         Ctx { may_offer: header::may_offer(&self.header, &ctx) > 0, ..ctx }
     }
 
@@ -464,6 +472,7 @@ impl Server {
             moving: of(Category::Moving),
             unconfirmed: of(Category::Unconfirmed),
             pending: of(Category::Pending),
+            queued: of(Category::Queued),
             unreached: of(Category::Unreached),
         }
     }

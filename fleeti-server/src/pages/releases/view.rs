@@ -52,6 +52,10 @@ pub struct ReleasePage {
     page: Page,
     r: ReleaseRow,
     fleets: Vec<Fleet>,
+    /// Why lower versions must run it first; empty if it is no floor.
+    floor: String,
+    /// Versions that are not offered it, and why.
+    blocked: Vec<(String, String)>,
     manifest: Vec<Fact>,
     /// Rows of the boot proof; empty if there is none.
     proof: Vec<Fact>,
@@ -64,7 +68,7 @@ pub struct ReleasePage {
 
 impl ReleasePage {
     pub fn of(page: Page, details: Details) -> Self {
-        let Details { release, manifest, signatures, fleets } = details;
+        let Details { release, manifest, signatures, fleets, path } = details;
         let file = |a: &Artifact| FileRow {
             path: a.path.clone(),
             size: bytes(a.size),
@@ -74,6 +78,12 @@ impl ReleasePage {
             page,
             r: ReleaseRow::from(&release),
             fleets,
+            floor: path.floor.unwrap_or_default(),
+            blocked: path
+                .blocked
+                .iter()
+                .map(|way| (way.from.to_string(), way.reason.clone()))
+                .collect(),
             manifest: manifest_facts(&release.manifest_sha256, &manifest),
             proof: release.boot_proof.as_ref().map(proof_facts).unwrap_or_default(),
             signatures,

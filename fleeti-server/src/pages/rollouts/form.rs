@@ -22,6 +22,11 @@ pub struct StartForm {
     pub soak_minutes: String,
     #[serde(default)]
     pub errors_max: String,
+    /// As in `rack:2` or `rack:80%`; empty for none.
+    #[serde(default)]
+    pub budget: String,
+    #[serde(default)]
+    pub retries: String,
 }
 
 impl StartForm {
@@ -30,7 +35,7 @@ impl StartForm {
     /// # Errors
     /// A field in words.
     pub fn read(self) -> Result<CreateRollout, AppError> {
-        let Self { release, fleet, waves, soak_minutes, errors_max } = self;
+        let Self { release, fleet, waves, soak_minutes, errors_max, budget, retries } = self;
         let soak_s = match soak_minutes.trim() {
             "" => 0,
             minutes => {
@@ -44,10 +49,16 @@ impl StartForm {
         };
         let waves = sizes.map(wave).collect::<Result<Vec<_>, AppError>>()?;
         let mut plan = (!waves.is_empty()).then(|| Plan::of(waves));
-        if let Some(plan) = &mut plan
-            && !errors_max.trim().is_empty()
-        {
-            plan.errors_max = errors_max.trim().parse().map_err(|e| wrong("errors", e))?;
+        if let Some(plan) = &mut plan {
+            if !errors_max.trim().is_empty() {
+                plan.errors_max = errors_max.trim().parse().map_err(|e| wrong("errors", e))?;
+            }
+            if !budget.trim().is_empty() {
+                plan.budget = Some(budget.trim().parse().map_err(|e| wrong("budget", e))?);
+            }
+            if !retries.trim().is_empty() {
+                plan.retries = retries.trim().parse().map_err(|e| wrong("retries", e))?;
+            }
         }
         Ok(CreateRollout { release, fleet, plan })
     }

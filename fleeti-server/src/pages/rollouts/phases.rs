@@ -1,6 +1,6 @@
 //! Phases of rollouts and of their devices, in words.
 
-use crate::pages::display::{Badge, reason};
+use crate::pages::display::{Badge, instant, reason};
 use fleeti_core::rollout::{Category, DevicePhase, Phase};
 
 /// The phase of a rollout.
@@ -26,6 +26,7 @@ pub fn category_words(category: Category) -> &'static str {
         Category::Moving => "in progress",
         Category::Waiting => "waiting",
         Category::Pending => "pending",
+        Category::Queued => "queued",
         Category::Unreached => "unreached",
         Category::Succeeded => "succeeded",
     }
@@ -38,6 +39,8 @@ pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
         DevicePhase::Held => Badge::new("warn", "held"),
         DevicePhase::Offered => Badge::new("", "offered"),
         DevicePhase::Pending => Badge::new("", "pending"),
+        DevicePhase::Queued => Badge::new("", "queued"),
+        DevicePhase::Retrying { .. } => Badge::new("warn", "retrying"),
         DevicePhase::Unreached => Badge::new("warn", "unreached"),
         DevicePhase::Silent => Badge::new("bad", "silent"),
         DevicePhase::Staging => Badge::new("busy", "staging"),
@@ -60,6 +63,10 @@ pub fn device_phase(phase: &DevicePhase) -> (Badge, String) {
         DevicePhase::Failed { code } => format!("{code:?}"),
         DevicePhase::Blocked => "its attestation level is below the minimum of its fleet for updates: see its attestation".into(),
         DevicePhase::Pending => "it waits for its wave, for a place, or for the rollout to be resumed".into(),
+        DevicePhase::Queued => "enough devices of its group update: it waits until another one finishes".into(),
+        DevicePhase::Retrying { code, until_s } => {
+            format!("it failed ({code:?}), and is tried again from {}", instant(*until_s))
+        }
         DevicePhase::Held => "a gate holds it back, and the rollout goes on without it: see why on its page".into(),
         DevicePhase::Unreached => "it did not start, and the rollout goes on without it; it gets it when it returns".into(),
         DevicePhase::Silent => "it started, and is not heard of: an error until it returns".into(),

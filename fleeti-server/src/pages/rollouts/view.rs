@@ -1,7 +1,7 @@
 //! What the pages of rollouts show.
 
 use super::phases::{category_words, device_phase, rollout_phase};
-use super::waves::{WaveRow, can_go_on, count_words, stopped, wave_rows};
+use super::waves::{WaveRow, can_go_on, count_words, limits, stopped, wave_rows};
 use crate::pages::display::{Badge, time};
 use crate::pages::page::Page;
 use askama::Template;
@@ -104,6 +104,7 @@ pub struct RolloutPage {
     back_of: Option<String>,
     troubles: Vec<Trouble>,
     waves: Vec<WaveRow>,
+    limits: String,
     stopped: String,
     filters: Vec<Filter>,
     devices: Vec<RolloutDeviceRow>,
@@ -141,6 +142,7 @@ impl RolloutPage {
             can_resume: phase == Phase::Paused,
             can_go_on: phase == Phase::Running && waves.as_ref().is_some_and(can_go_on),
             waves: wave_rows(plan.as_ref(), waves.as_ref()),
+            limits: limits(plan.as_ref()),
             stopped: stopped(plan.as_ref(), waves.as_ref()),
             filters: std::iter::once(all).chain(filters).collect(),
             more: if is_paged { 0 } else { counts.total.saturating_sub(devices.len()) },
@@ -172,7 +174,9 @@ impl From<(DevicePhase, usize)> for Trouble {
         let (badge, why) = device_phase(&phase);
         // The evidence is that of one device.
         let why = match phase {
-            DevicePhase::RolledBack { .. } => "for example: ".to_owned() + &why,
+            DevicePhase::RolledBack { .. } | DevicePhase::Retrying { .. } => {
+                "for example: ".to_owned() + &why
+            }
             _ => why,
         };
         Self { devices, phase: badge, why }
@@ -182,6 +186,10 @@ impl From<(DevicePhase, usize)> for Trouble {
 impl From<RolloutDevice> for RolloutDeviceRow {
     fn from(d: RolloutDevice) -> Self {
         let (phase, why) = device_phase(&d.phase);
+        let via = d.via.filter(|_| !d.phase.is_finished());
+        let via = via.map(|via| format!("by way of {via}"));
+        let words = [Some(why).filter(|why| !why.is_empty()), via];
+        let why = words.into_iter().flatten().collect::<Vec<_>>().join("; ");
         Self { id: d.device.to_string(), phase, why, since: time(d.since_s) }
     }
 }

@@ -40,12 +40,14 @@ impl From<Counts> for WaveBar {
 
 /// As `1 of 2 succeeded, 1 unconfirmed`; counts of zero are omitted.
 pub fn count_words(counts: Counts) -> String {
-    let Counts { total, succeeded, failed, moving, unconfirmed, pending, unreached } = counts;
+    let Counts { total, succeeded, failed, moving, unconfirmed, pending, queued, unreached } =
+        counts;
     let more = [
         (moving, "in progress"),
         (unconfirmed, "unconfirmed"),
         (failed, "failed"),
         (pending, "pending"),
+        (queued, "queued"),
         (unreached, "unreached"),
     ];
     let more = more.iter().filter(|(n, _)| *n > 0).map(|(n, word)| format!(", {n} {word}"));
@@ -77,6 +79,18 @@ fn row(n: usize, wave: &Wave, waves: &Waves) -> WaveRow {
     let summary = counts.map_or_else(String::new, count_words);
     let bar = counts.filter(|counts| counts.total > 0).map(WaveBar::from);
     WaveRow { number: n + 1, size: wave.size.to_string(), state, detail, summary, bar }
+}
+
+/// The budget and the attempts of a rollout, in words; empty without.
+pub fn limits(plan: Option<&Plan>) -> String {
+    let Some(plan) = plan else { return String::new() };
+    let budget = plan.budget.as_ref().map(|budget| {
+        let (key, min) = (&budget.group_by, budget.min_available);
+        format!("Of the devices with the same label {key}, {min} at least do not update.")
+    });
+    let retries = (plan.retries > 0)
+        .then(|| format!("A device that fails is tried again at most {} times.", plan.retries));
+    budget.into_iter().chain(retries).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether an operator may begin the next wave.
