@@ -56,5 +56,6 @@ mod units;
 mod vault;
 mod waves;
 mod webhooks;
+mod windows;
 mod workers;
 mod world;
