@@ -215,7 +215,10 @@ impl Driver {
             return Ok(());
         }
         self.kept.generation = desired.generation;
-        self.observed.take(&desired)?;
+        if self.observed.take(&desired)? {
+            // Other news may change nothing, and the server waits for the generation.
+            self.report()?;
+        }
         if let Some(Forgiveness { version, number }) = desired.forgiven
             && self.kept.forgiveness != Some(number)
         {

@@ -53,15 +53,19 @@ impl Observed {
         self.kept.windows.download_kib_s
     }
 
-    /// Takes the windows of a desired state.
-    pub(super) fn take(&mut self, desired: &DesiredState) -> std::io::Result<()> {
+    /// Takes the windows of a desired state. Returns whether they are others than before.
+    pub(super) fn take(&mut self, desired: &DesiredState) -> std::io::Result<bool> {
         let was_unknown = std::mem::replace(&mut self.is_unknown, false);
         let next = Kept {
             windows: desired.windows.clone(),
             skip_until_s: desired.skip_windows_until_s,
             blocked_since_s: self.kept.blocked_since_s,
         };
-        if was_unknown { self.keep(next) } else { self.change(next) }
+        let is_other = was_unknown || next != self.kept;
+        if is_other {
+            self.keep(next)?;
+        }
+        Ok(is_other)
     }
 
     fn change(&mut self, next: Kept) -> std::io::Result<()> {

@@ -220,7 +220,7 @@ async fn a_release_that_the_helper_refuses_changes_nothing_of_the_staged_one() {
         assert!(detail.starts_with("manifest "), "{shown}: {detail}");
         assert_eq!(on_disk(scene.bench.dir.path()), before, "{shown}");
     }
-    scene.helper.arm("2".parse().unwrap()).await.unwrap();
+    scene.helper.arm("2".parse().unwrap(), true).await.unwrap();
     assert!(scene.bench.entries().contains(&"kiosk_2+3-0.efi".to_owned()));
 }
 

@@ -75,10 +75,10 @@ fn moment(
     let time = zone.to_ambiguous_timestamp(date.at(hour, minute, 0, 0));
     let moment = match time.offset() {
         AmbiguousOffset::Unambiguous { .. } => time.unambiguous().ok()?,
-        AmbiguousOffset::Fold { .. } => pick(time.clone().earlier().ok()?, time.later().ok()?),
+        AmbiguousOffset::Fold { .. } => pick(time.earlier().ok()?, time.later().ok()?),
         // Between both is the moment at which clocks are set forward.
         AmbiguousOffset::Gap { .. } => {
-            let (before, after) = (time.clone().earlier().ok()?, time.later().ok()?);
+            let (before, after) = (time.earlier().ok()?, time.later().ok()?);
             let jump = zone.following(before).next()?.timestamp();
             if jump <= after { jump } else { after }
         }
