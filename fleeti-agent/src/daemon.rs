@@ -114,7 +114,7 @@ pub async fn run(paths: Paths) -> Result<()> {
             _ = renewal.tick(), if is_blessed => {
                 if is_renewed(&paths, &identity, &helper).await? { return Ok(()); }
             }
-            _ = clock.tick() => outbox.push(Up::Telemetry, &serde_json::to_vec(&telemetry::read())?)?,
+            _ = clock.tick() => daemon.minute_passed().await?,
         }
     }
 }
@@ -265,6 +265,12 @@ impl Daemon {
             notices,
         };
         Ok((daemon, jobs, noticed))
+    }
+
+    /// Sends telemetry, and looks whether a window has opened.
+    async fn minute_passed(&mut self) -> Result<()> {
+        self.outbox.push(Up::Telemetry, &serde_json::to_vec(&telemetry::read())?)?;
+        self.driver.look().await
     }
 
     async fn handle(&mut self, message: Incoming) -> Result<()> {

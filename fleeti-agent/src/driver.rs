@@ -2,6 +2,7 @@
 //! effects.
 
 mod jobs;
+mod observed;
 
 use crate::announcements::Announcements;
 use crate::image;
@@ -11,14 +12,17 @@ use crate::{Paths, kept, write_durably};
 use anyhow::Result;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{self, Contact, Context, Effect, Event, FailureCode, State};
+use fleeti_core::windows::{Job, Wait};
 use fleeti_core::wire::boot::BootSummary;
 use fleeti_core::wire::device::{
     DesiredState, Forgiveness, NUMBER_MAX, Progress, Report, TEXT_MAX,
 };
 use fleeti_core::wire::mqtt::Up;
+use observed::Observed;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{Notify, mpsc, watch};
 
 /// The state on the data partition.
@@ -70,6 +74,16 @@ pub struct Driver {
     detail: Option<String>,
     progress: watch::Sender<Option<Progress>>,
     results: mpsc::Sender<JobResult>,
+    /// The windows, and what else the device observes.
+    observed: Observed,
+    /// What the last report says that the update waits for.
+    reported: Option<Wait>,
+    /// A version is being staged.
+    staging: bool,
+    /// A reboot was requested, and its window is open.
+    rebooting: Arc<AtomicBool>,
+    /// The helper must reboot before it can arm.
+    needs_reboot: bool,
     /// A staged version is being armed. That is finished in any case.
     arming: bool,
     /// A change of the Secure Boot variables is in progress.
@@ -93,7 +107,11 @@ pub struct Jobs {
 pub struct JobResult {
     /// The version it was for: the device may have another target when a job ends.
     target: Version,
-    event: Event,
+    job: Job,
+    /// `None` if the job did not begin, because its window has closed.
+    event: Option<Event>,
+    /// Whether the helper must reboot before it can arm.
+    needs_reboot: bool,
     detail: Option<String>,
 }
 
@@ -129,7 +147,8 @@ impl Driver {
         let (results, receiver) = mpsc::channel(8);
         let (boot_results, boot_receiver) = mpsc::channel(8);
         let (progress, progress_receiver) = watch::channel(None);
-        let floor = image::facts(&parts.paths)?.minimum_version;
+        let facts = image::facts(&parts.paths)?;
+        let observed = Observed::load(&parts.paths, facts.time_zone);
         let Parts { paths, helper, outbox, http, https_url, boot, announcements } = parts;
         let driver = Self {
             paths,
@@ -139,12 +158,17 @@ impl Driver {
             https_url,
             boot,
             announcements,
-            floor,
+            floor: facts.minimum_version,
             kept,
             epoch: hex::encode(rand::random::<[u8; 8]>()),
             detail: None,
             progress,
             results,
+            observed,
+            reported: None,
+            staging: false,
+            rebooting: Arc::default(),
+            needs_reboot: false,
             arming: false,
             changing_boot: false,
             boot_wanted: Arc::new(Notify::new()),
@@ -191,6 +215,10 @@ impl Driver {
             return Ok(());
         }
         self.kept.generation = desired.generation;
+        if self.observed.take(&desired)? {
+            // Other news may change nothing, and the server waits for the generation.
+            self.report()?;
+        }
         if let Some(Forgiveness { version, number }) = desired.forgiven
             && self.kept.forgiveness != Some(number)
         {
@@ -272,9 +300,61 @@ impl Driver {
         self.step(Event::Refused(version, FailureCode::Revoked)).await
     }
 
-    /// Does what no later event would trigger: activates a staged version, and starts on a desired
-    /// version that had to wait.
+    /// Looks at the time: a window may have opened, or a program may not block shutdowns any more.
+    ///
+    /// # Errors
+    /// If the state cannot be stored.
+    pub async fn look(&mut self) -> Result<()> {
+        self.go_on().await
+    }
+
+    /// Does what no later event would trigger, and reports what the update waits for.
     async fn go_on(&mut self) -> Result<()> {
+        self.observed.look(matches!(self.kept.state, State::Armed { .. }))?;
+        self.proceed().await?;
+        if self.waits() == self.reported { Ok(()) } else { self.report() }
+    }
+
+    /// The job that would begin next; `None` while one is in progress, or if there is nothing to
+    /// do.
+    fn next_job(&self) -> Option<Job> {
+        let desired = self.kept.desired.as_ref().filter(|d| **d != self.boot.running.version);
+        match &self.kept.state {
+            State::Staging { .. } => (!self.staging).then_some(Job::Download),
+            State::Staged { target, .. } => {
+                let is_next = !self.arming && desired == Some(target);
+                is_next.then_some(Job::Install)
+            }
+            State::Armed { .. } => (!self.rebooting.load(Ordering::SeqCst)).then_some(Job::Reboot),
+            State::Idle | State::Unconfirmed { contact: Contact::Reached, .. } => {
+                desired.map(|_| Job::Download)
+            }
+            State::Trying { .. } | State::Unconfirmed { .. } => None,
+            State::RolledBack { target, .. } | State::Failed { target, .. } => {
+                desired.filter(|d| *d != target).map(|_| Job::Download)
+            }
+        }
+    }
+
+    /// What the update waits for.
+    fn waits(&self) -> Option<Wait> {
+        match self.next_job()? {
+            // A device that goes back to its other slot downloads nothing.
+            Job::Download if self.goes_back() => None,
+            Job::Install if self.needs_reboot => {
+                self.observed.wait(Job::Install).or_else(|| self.observed.wait(Job::Reboot))
+            }
+            job => self.observed.wait(job),
+        }
+    }
+
+    fn goes_back(&self) -> bool {
+        let is_lower = |v: &Version| *v < self.boot.running.version;
+        self.kept.is_back && self.kept.desired.as_ref().is_some_and(is_lower)
+    }
+
+    /// Activates a staged version, and starts on a desired version that had to wait.
+    async fn proceed(&mut self) -> Result<()> {
         let (announcements, line) =
             (Arc::clone(&self.announcements), self.boot.running.line.clone());
         let is_revoked = |version: &Version| {
@@ -292,9 +372,10 @@ impl Driver {
         {
             return self.refuse_revoked(desired).await;
         }
+        // What waits changes nothing, so that nothing is written each time.
+        let (Some(_), None) = (self.next_job(), self.waits()) else { return Ok(()) };
         match (&self.kept.state, &self.kept.desired) {
-            // A staged version that is still desired may always be activated, because rollout
-            // policies have no windows or locks yet.
+            (State::Staging { .. } | State::Armed { .. }, _) => self.step(Event::Opened).await,
             (State::Staged { target, .. }, Some(desired)) if target == desired => {
                 self.step(Event::MayActivate).await
             }
@@ -319,12 +400,17 @@ impl Driver {
     /// # Errors
     /// If the state cannot be stored.
     pub async fn job_ended(&mut self, result: JobResult) -> Result<()> {
-        let is_arming = matches!(result.event, Event::ArmSucceeded | Event::ArmFailed);
-        self.arming &= !is_arming;
-        if self.kept.state.target() == Some(&result.target) {
+        let is_of_target = self.kept.state.target() == Some(&result.target);
+        match result.job {
+            // Another version may be staged since.
+            Job::Download => self.staging &= !is_of_target,
+            Job::Install | Job::Reboot => self.arming = false,
+        }
+        self.needs_reboot = is_of_target && result.needs_reboot;
+        if let Some(event) = result.event.filter(|_| is_of_target) {
             self.detail = result.detail;
             self.progress.send_replace(None);
-            self.step(result.event).await?;
+            self.step(event).await?;
         }
         self.go_on().await
     }
@@ -396,9 +482,12 @@ impl Driver {
             boot: self.boot.clone(),
             update: self.kept.state.clone(),
             progress: *self.progress.borrow(),
+            waits: self.waits(),
+            time_zone: Some(self.observed.zone().to_owned()),
             detail: self.detail.as_ref().map(|d| d.chars().take(TEXT_MAX / 4).collect()),
         };
         self.outbox.push(Up::Report, &serde_json::to_vec(&report)?)?;
+        self.reported = report.waits;
         Ok(())
     }
 
@@ -407,6 +496,9 @@ impl Driver {
     }
 
     async fn step(&mut self, event: Event) -> Result<()> {
+        if event == Event::ArmSucceeded {
+            self.observed.look(true)?;
+        }
         let target = self.kept.state.target();
         let trials = self
             .kept
@@ -419,6 +511,7 @@ impl Driver {
             floor: &self.floor,
             rolled_back: &self.kept.rolled_back,
             trials,
+            may: self.observed.may(),
         };
         let (state, effects) = match update::step(&self.kept.state, event, &ctx) {
             Ok(next) => next,

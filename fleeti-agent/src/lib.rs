@@ -5,17 +5,18 @@
 //! certificate of the device) · [`reach`] (direct connections or a proxy) · [`channel`] (one
 //! connection, and what is bound to it) · [`session`] (MQTT) · [`outbox`] (messages that must not
 //! be lost) · [`driver`] (turns input into events for `step`, and applies effects) · [`staging`],
-//! [`proxy`] (downloads of systemd-sysupdate) · [`anchors`], [`transitions`] and [`trust_bundle`]
-//! (trust anchors) · [`server_trust`] (which servers the device trusts) · [`search`] (finds the
-//! server again) · [`clock`] (the time) · [`kept`] (state files that may be damaged) ·
-//! [`privileged`] (the root helper) · [`boot`] (what runs, and what failed boots left behind) ·
-//! [`image`] (what the image states about itself) · [`console`] (lines on the console) ·
-//! [`announcements`] and [`release_log`] (what the server announces, and the audit log) ·
-//! [`secure_boot`] (what the firmware would start) · [`tpm`] and [`attestation`] (evidence) ·
-//! [`storage`], [`luks`] and [`next_key`] (the data partition) · [`program`] (the command line) ·
-//! [`health`] and [`checks`] (health checks) · [`telemetry`] · [`vault`] (secrets and the recovery
-//! key), [`boot_secrets`] (those without which the server is not reached) · [`backoff`] (delays between attempts: of the MQTT session, downloads and all else) ·
-//! [`http`] (requests to the server).
+//! [`proxy`] (downloads of systemd-sysupdate), [`pace`] (their rate) · [`inhibitors`] (programs
+//! that block shutdowns) · [`anchors`], [`transitions`] and [`trust_bundle`] (trust anchors) ·
+//! [`server_trust`] (which servers the device trusts) · [`search`] (finds the server again) ·
+//! [`clock`] (the time) · [`kept`] (state files that may be damaged) · [`privileged`] (the root
+//! helper) · [`boot`] (what runs, and what failed boots left behind) · [`image`] (what the image
+//! states about itself) · [`console`] (lines on the console) · [`announcements`] and
+//! [`release_log`] (what the server announces, and the audit log) · [`secure_boot`] (what the
+//! firmware would start) · [`tpm`] and [`attestation`] (evidence) · [`storage`], [`luks`] and
+//! [`next_key`] (the data partition) · [`program`] (the command line) · [`health`] and [`checks`]
+//! (health checks) · [`telemetry`] · [`vault`] (secrets and the recovery key), [`boot_secrets`]
+//! (those without which the server is not reached) · [`backoff`] (delays between attempts: of the
+//! MQTT session, downloads and all else) · [`http`] (requests to the server).
 //!
 //! ```
 //! use fleeti_agent::outbox::Outbox;
@@ -47,10 +48,12 @@ pub mod health;
 pub mod http;
 pub mod identity;
 pub mod image;
+pub mod inhibitors;
 pub mod kept;
 pub mod luks;
 pub mod next_key;
 pub mod outbox;
+pub mod pace;
 pub mod privileged;
 pub mod program;
 pub mod proxy;
@@ -106,6 +109,8 @@ pub struct Paths {
     pub keyrings: Vec<PathBuf>,
     /// unshare(1): starts systemd-sysupdate where it must see another keyring there.
     pub unshare: PathBuf,
+    /// `/run/systemd/inhibit`: the locks of programs that block shutdowns.
+    pub inhibitors: PathBuf,
     /// The daemon's clock.
     pub clock: Clock,
     /// Whether the helper sets the system clock if it is wrong.
@@ -138,6 +143,7 @@ impl Paths {
                 })
                 .collect(),
             unshare: "/usr/bin/unshare".into(),
+            inhibitors: "/run/systemd/inhibit".into(),
             clock: Clock::system("/var/lib/fleeti/agent/time-floor".into()),
             may_set_clock: true,
         }
@@ -161,6 +167,7 @@ impl Paths {
             sysupdate: folder.join("systemd-sysupdate"),
             keyrings: vec![folder.join("keyring.gpg")],
             unshare: "/usr/bin/unshare".into(),
+            inhibitors: folder.join("inhibit"),
             clock: Clock::system(folder.join("agent/time-floor")),
             may_set_clock: false,
         }

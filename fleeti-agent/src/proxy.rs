@@ -4,6 +4,7 @@
 //! on an ephemeral port below a path of 256 random bits, serves only the files of one verified
 //! manifest, and resumes an upstream transfer that breaks off, which systemd-sysupdate cannot do.
 
+use crate::pace::Pace;
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use fleeti_core::manifest::Artifact;
@@ -43,10 +44,12 @@ struct State {
     verified: Verified,
     done: AtomicU64,
     total: u64,
+    pace: Option<Pace>,
 }
 
 impl Proxy {
-    /// Starts a proxy for a verified release; `upstream` is the release's URL on the server.
+    /// Starts a proxy for a verified release; `upstream` is the release's URL on the server. All
+    /// its transfers share the pace.
     ///
     /// # Errors
     /// If no loopback port is available.
@@ -54,14 +57,15 @@ impl Proxy {
         client: reqwest::Client,
         upstream: String,
         verified: Verified,
+        pace: Option<Pace>,
     ) -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let prefix = format!("/{}/", hex::encode(rand::random::<[u8; 32]>()));
         let url = format!("http://{}{prefix}", listener.local_addr()?);
         let total =
             verified.manifest().artifacts.iter().filter(|a| is_payload(a)).map(|a| a.size).sum();
-        let state =
-            Arc::new(State { client, upstream, prefix, verified, done: AtomicU64::new(0), total });
+        let done = AtomicU64::new(0);
+        let state = Arc::new(State { client, upstream, prefix, verified, done, total, pace });
         let task = tokio::spawn(serve(listener, Arc::clone(&state)));
         Ok(Self { url, state, task })
     }
@@ -188,8 +192,12 @@ async fn fetch_from(
         if is_payload(artifact) {
             state.done.fetch_add(chunk.len() as u64, Ordering::Relaxed);
         }
+        let received = chunk.len();
         if sender.send(Ok(chunk)).await.is_err() {
             bail!("systemd-sysupdate closed the connection");
+        }
+        if let Some(pace) = &state.pace {
+            pace.take(received).await;
         }
     }
     Ok(())

@@ -3,7 +3,8 @@
 
 use crate::announcements::{Announcements, NotTaken};
 use crate::http::read_limited;
-use crate::privileged::{Helper, PreviousRequest, StageRequest};
+use crate::pace::Pace;
+use crate::privileged::{Armed, Helper, PreviousRequest, StageRequest};
 use crate::proxy::Proxy;
 use crate::{Paths, anchors};
 use anyhow::{Context, Result};
@@ -29,6 +30,8 @@ pub struct Staging {
     pub upstream: String,
     /// The announcements.
     pub announcements: Arc<Announcements>,
+    /// Highest rate of the download, KiB per second.
+    pub download_kib_s: Option<u32>,
     /// The progress of the download.
     pub progress: watch::Sender<Option<Progress>>,
 }
@@ -79,7 +82,8 @@ impl Staging {
         let boot = self.get("boot.json").await.map_err(unreachable)?;
         let boot = strict::from_slice(boot.as_bytes())
             .map_err(|e| (FailureCode::StageFailed, format!("boot.json: {e}")))?;
-        let proxy = Proxy::start(self.http.clone(), self.upstream.clone(), verified)
+        let pace = self.download_kib_s.map(Pace::of);
+        let proxy = Proxy::start(self.http.clone(), self.upstream.clone(), verified, pace)
             .await
             .map_err(unreachable)?;
         let staging = self.helper.stage(StageRequest {
@@ -103,12 +107,13 @@ impl Staging {
     ///
     /// # Errors
     /// If the release's documents cannot be read, or the helper refuses.
-    pub async fn arm_previous(&self) -> Result<()> {
+    pub async fn arm_previous(&self, may_reboot: bool) -> Result<Armed> {
         let manifest = self.get("manifest.json").await?;
         let signatures = self.get("signatures.json").await?;
         let signatures = strict::from_slice(signatures.as_bytes()).context("signatures.json")?;
         let transitions = anchors::seen(&self.paths.state);
-        self.helper.arm_previous(PreviousRequest { manifest, signatures, transitions }).await
+        let request = PreviousRequest { manifest, signatures, transitions, may_reboot };
+        self.helper.arm_previous(request).await
     }
 
     async fn get(&self, name: &str) -> Result<String> {

@@ -11,6 +11,9 @@ pub struct ImageFacts {
     pub minimum_version: Version,
     /// The pattern of the host name, with `{id}` for the device id.
     pub hostname: String,
+    /// The time zone, of the IANA database: windows without a zone of their own are in it.
+    #[serde(default = "utc")]
+    pub time_zone: String,
     /// The checks that must succeed before a boot is kept.
     pub health_checks: Vec<HealthCheck>,
     /// The policy for the audit log.
@@ -22,4 +25,8 @@ pub struct ImageFacts {
     /// The secrets that a device with this image needs to reach the server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub boot_secrets: Vec<Secret>,
+}
+
+fn utc() -> String {
+    "Etc/UTC".to_owned()
 }

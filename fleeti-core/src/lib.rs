@@ -23,7 +23,7 @@
 //! [`enrollment`] (the state machines) · [`alert`] (alert rules, and the state machine of alerts) · [`drift`] (differences from what is desired) · [`attestation`]
 //! (levels, claims and appraisal policies) · [`boot_proof`] (proof that a release boots as its
 //! manifest predicts) · [`secure_boot`] (compares the firmware's keys with the enrolled ones) ·
-//! [`doctor`] (judges the facts about a server) · [`package_version`] (the order of versions of packages) · [`size`] (sizes as text) · [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`support`] (end of support of suites) · [`wire`] (HTTP bodies, MQTT
+//! [`doctor`] (judges the facts about a server) · [`package_version`] (the order of versions of packages) · [`size`] (sizes as text) · [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`support`] (end of support of suites) · [`windows`] (update windows) · [`wire`] (HTTP bodies, MQTT
 //! topics and payloads, problem codes).
 //!
 //! **Features**: none. **Errors**: Each parser and each state machine has its own error, which says
@@ -55,4 +55,5 @@ pub mod size;
 pub mod strict;
 pub mod support;
 pub mod update;
+pub mod windows;
 pub mod wire;

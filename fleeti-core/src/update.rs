@@ -6,9 +6,10 @@
 //!
 //! Code map: `state` (the states) · `event` (events, effects, and what a step may know).
 //!
-//! INVARIANT: a version that was rolled back on this device is never staged again until an operator
-//! allows it; the running version is never a target; no version below the minimum version is a
-//! target; an older version is never staged, and armed only to go back to it.
+//! INVARIANT: nothing is staged, armed or rebooted while the windows of the device do not permit it
+//! ([`Context::may`]). A version that was rolled back on this device is never staged again until an
+//! operator allows it; the running version is never a target; no version below the minimum version
+//! is a target; an older version is never staged, and armed only to go back to it.
 
 mod event;
 mod state;
@@ -40,11 +41,12 @@ pub fn step(state: &State, event: Event, ctx: &Context<'_>) -> Result<Next, Reje
         Event::DesiredBack(version) => Some(desired(state, version, true, ctx)),
         Event::Refused(target, code) => refused(state, target, code),
         Event::Booted(reason) => Some(booted(state, reason, ctx)),
-        Event::Resumed => Some(resumed(state)),
+        Event::Resumed => Some(resumed(state, ctx)),
+        Event::Opened => Some(opened(state, ctx)),
         Event::StageSucceeded => stage_succeeded(state),
-        Event::StageFailed(code) => stage_failed(state, code),
-        Event::MayActivate => may_activate(state),
-        Event::ArmSucceeded => arm_succeeded(state),
+        Event::StageFailed(code) => stage_failed(state, code, ctx),
+        Event::MayActivate => may_activate(state, ctx),
+        Event::ArmSucceeded => arm_succeeded(state, ctx),
         Event::ArmFailed => arm_failed(state),
         Event::HealthConfirmed => Some(health_confirmed(state)),
         Event::ServerReached | Event::ServerSilent => Some(contact(state, &event)),
@@ -69,12 +71,38 @@ fn refused(state: &State, unsuitable: Version, code: FailureCode) -> Option<Next
     }
 }
 
-fn resumed(state: &State) -> Next {
+/// The effect, if a window permits it.
+fn if_open(is_open: bool, effect: Effect) -> impl Iterator<Item = Effect> {
+    is_open.then_some(effect).into_iter()
+}
+
+/// What a state waits for its window with.
+fn waiting_effects(state: &State, ctx: &Context<'_>) -> Vec<Effect> {
+    use State as S;
+    match state {
+        S::Staging { target, .. } => {
+            if_open(ctx.may.download, Effect::Stage(target.clone())).collect()
+        }
+        S::Armed { .. } => if_open(ctx.may.reboot, Effect::Reboot).collect(),
+        S::Idle
+        | S::Staged { .. }
+        | S::Trying { .. }
+        | S::Unconfirmed { .. }
+        | S::RolledBack { .. }
+        | S::Failed { .. } => vec![],
+    }
+}
+
+fn opened(state: &State, ctx: &Context<'_>) -> Next {
+    (state.clone(), waiting_effects(state, ctx))
+}
+
+fn resumed(state: &State, ctx: &Context<'_>) -> Next {
     use State as S;
     let effects = match state {
-        S::Staging { target, .. } => vec![Effect::Stage(target.clone())],
+        S::Staging { .. } => waiting_effects(state, ctx),
         // The entry is armed, but the reboot was lost.
-        S::Armed { .. } => vec![Effect::Report, Effect::Reboot],
+        S::Armed { .. } => [vec![Effect::Report], waiting_effects(state, ctx)].concat(),
         S::Staged { .. }
         | S::Idle
         | S::Trying { .. }
@@ -101,14 +129,13 @@ fn stage_succeeded(state: &State) -> Option<Next> {
     }
 }
 
-fn stage_failed(state: &State, code: FailureCode) -> Option<Next> {
+fn stage_failed(state: &State, code: FailureCode, ctx: &Context<'_>) -> Option<Next> {
     use State as S;
     match state {
         S::Staging { target, attempt } if code.is_retryable() && *attempt < STAGE_ATTEMPTS_MAX => {
-            Some((
-                S::Staging { target: target.clone(), attempt: attempt + 1 },
-                vec![Effect::Report, Effect::Stage(target.clone())],
-            ))
+            let next = S::Staging { target: target.clone(), attempt: attempt + 1 };
+            let effects = [vec![Effect::Report], waiting_effects(&next, ctx)].concat();
+            Some((next, effects))
         }
         S::Staging { target, .. } => {
             Some((S::Failed { target: target.clone(), code }, vec![Effect::Report]))
@@ -123,10 +150,13 @@ fn stage_failed(state: &State, code: FailureCode) -> Option<Next> {
     }
 }
 
-fn may_activate(state: &State) -> Option<Next> {
+fn may_activate(state: &State, ctx: &Context<'_>) -> Option<Next> {
     use State as S;
     match state {
-        S::Staged { target, .. } => Some((state.clone(), vec![Effect::Arm(target.clone())])),
+        S::Staged { target, .. } => {
+            let effects = if_open(ctx.may.install, Effect::Arm(target.clone()));
+            Some((state.clone(), effects.collect()))
+        }
         S::Idle
         | S::Staging { .. }
         | S::Armed { .. }
@@ -137,11 +167,13 @@ fn may_activate(state: &State) -> Option<Next> {
     }
 }
 
-fn arm_succeeded(state: &State) -> Option<Next> {
+fn arm_succeeded(state: &State, ctx: &Context<'_>) -> Option<Next> {
     use State as S;
     match state {
         S::Staged { target, .. } => {
-            Some((S::Armed { target: target.clone() }, vec![Effect::Report, Effect::Reboot]))
+            let next = S::Armed { target: target.clone() };
+            let effects = [vec![Effect::Report], waiting_effects(&next, ctx)].concat();
+            Some((next, effects))
         }
         S::Idle
         | S::Staging { .. }
@@ -242,7 +274,7 @@ fn desired(state: &State, version: Version, is_back: bool, ctx: &Context<'_>) ->
         S::RolledBack { target, .. } if *target == version => unchanged(),
         // What is too old for an update may be what the device goes back to.
         S::Failed { target, code: FailureCode::TooOld } if *target == version && is_back => {
-            gone_back(version, ctx)
+            gone_back(state, version, ctx)
         }
         S::Failed { target, code } if *target == version && !code.is_retryable() => unchanged(),
         // Before the server is reached, it is not known whether the target is faulty.
@@ -259,21 +291,21 @@ fn desired(state: &State, version: Version, is_back: bool, ctx: &Context<'_>) ->
         | S::Failed { .. }
             if is_back =>
         {
-            gone_back(version, ctx)
+            gone_back(state, version, ctx)
         }
         S::Idle
         | S::Staged { .. }
         | S::Unconfirmed { .. }
         | S::RolledBack { .. }
-        | S::Failed { .. } => begun(version, ctx),
+        | S::Failed { .. } => begun(state, version, ctx),
     }
 }
 
 /// The device goes back to an older version, which its other slot has. Nothing is staged: arming
 /// checks that it is there.
-fn gone_back(version: Version, ctx: &Context<'_>) -> Next {
+fn gone_back(state: &State, version: Version, ctx: &Context<'_>) -> Next {
     if version >= *ctx.running {
-        return begun(version, ctx);
+        return begun(state, version, ctx);
     }
     let failed = |target, code| (State::Failed { target, code }, vec![Effect::Report]);
     if version < *ctx.floor {
@@ -285,8 +317,9 @@ fn gone_back(version: Version, ctx: &Context<'_>) -> Next {
     (State::Staged { target: version, arm_attempts: 0 }, vec![Effect::Report])
 }
 
-/// The update to a version begins, unless the device runs it or may not install it.
-fn begun(version: Version, ctx: &Context<'_>) -> Next {
+/// The update to a version begins, unless the device runs it or may not install it. Until its
+/// download may begin, nothing changes: the agent keeps the desired version and repeats the event.
+fn begun(state: &State, version: Version, ctx: &Context<'_>) -> Next {
     if version == *ctx.running {
         return (State::Idle, vec![Effect::Report]);
     }
@@ -294,6 +327,9 @@ fn begun(version: Version, ctx: &Context<'_>) -> Next {
     if is_too_old || ctx.rolled_back.contains(&version) {
         let code = if is_too_old { FailureCode::TooOld } else { FailureCode::RolledBackBefore };
         return (State::Failed { target: version, code }, vec![Effect::Report]);
+    }
+    if !ctx.may.download {
+        return (state.clone(), vec![]);
     }
     let effects = vec![Effect::Report, Effect::Stage(version.clone())];
     (State::Staging { target: version, attempt: 1 }, effects)
@@ -326,8 +362,9 @@ fn booted(state: &State, reason: Option<RollbackReason>, ctx: &Context<'_>) -> N
             let reason = RollbackReason::BootRefused { evidence };
             S::RolledBack { target: target.clone(), reason }
         }
-        (S::Staging { target, .. }, _) => {
-            return (state.clone(), vec![Effect::Report, Effect::Stage(target.clone())]);
+        (S::Staging { .. }, _) => {
+            let effects = [vec![Effect::Report], waiting_effects(state, ctx)].concat();
+            return (state.clone(), effects);
         }
         (S::Staged { .. }, None)
         | (S::Idle | S::Unconfirmed { .. } | S::RolledBack { .. } | S::Failed { .. }, _) => {

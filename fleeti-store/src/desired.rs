@@ -1,7 +1,8 @@
 //! Desired states of devices, and whether devices run what was rolled out to them.
 
 use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
-use fleeti_core::id::{DeviceId, ReleaseName, Version};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
+use fleeti_core::windows::Windows;
 use fleeti_core::wire::device::{DesiredState, Forgiveness};
 
 #[derive(sqlx::FromRow, serde::Deserialize)]
@@ -13,10 +14,18 @@ pub(super) struct DesiredRow {
     forgiveness: i64,
     boot_change: Option<i64>,
     desired_back: i64,
+    skip_windows_until_s: Option<i64>,
+    /// Of its fleet, JSON.
+    windows: Option<String>,
 }
 
-pub(super) const DESIRED: &str =
-    "id, desired_generation, desired_release, forgiven, forgiveness, boot_change, desired_back";
+/// Columns of a row, in the order of its fields, without names.
+const VALUES: &str = "id, desired_generation, desired_release, forgiven, forgiveness, boot_change, desired_back, \
+    skip_windows_until_s, (SELECT p.windows FROM attestation_policies p WHERE p.fleet = devices.fleet)";
+/// Columns of a row of `devices`.
+pub(super) const DESIRED: &str = "id, desired_generation, desired_release, forgiven, forgiveness, boot_change, desired_back, \
+    skip_windows_until_s, \
+    (SELECT p.windows FROM attestation_policies p WHERE p.fleet = devices.fleet) AS windows";
 
 impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
     type Error = StoreError;
@@ -26,6 +35,11 @@ impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
         let mut critical = vec!["release".into()];
         if back {
             critical.push("back".into());
+        }
+        let windows: Windows =
+            row.windows.map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default();
+        if !windows.is_empty() {
+            critical.push("windows".into());
         }
         let desired = DesiredState {
             back,
@@ -38,6 +52,8 @@ impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
             forgiven: forgiven
                 .map(|version| Forgiveness { version, number: from_seconds(row.forgiveness) }),
             boot_change: row.boot_change.map(from_seconds),
+            windows,
+            skip_windows_until_s: row.skip_windows_until_s.map(from_seconds),
             critical,
         };
         Ok((row.id.parse().map_err(StoreError::value)?, desired))
@@ -87,7 +103,7 @@ async fn set_either(
         format!(
             "UPDATE devices SET desired_release = $2, desired_back = $3, \
              desired_generation = desired_generation + 1 \
-             WHERE id IN (SELECT value FROM {}) RETURNING {}({DESIRED}){}",
+             WHERE id IN (SELECT value FROM {}) RETURNING {}({VALUES}){}",
             d.strings_in(1),
             d.json_array,
             d.json_as_text
@@ -125,7 +141,7 @@ pub async fn withdraw(
     let set = sql::Text::each(|d| {
         format!(
             "UPDATE devices SET desired_release = NULL, desired_back = 0, desired_generation = desired_generation + 1 \
-             WHERE desired_release = $2 AND id IN (SELECT value FROM {}) RETURNING {}({DESIRED}){}",
+             WHERE desired_release = $2 AND id IN (SELECT value FROM {}) RETURNING {}({VALUES}){}",
             d.strings_in(1),
             d.json_array,
             d.json_as_text
@@ -134,6 +150,47 @@ pub async fn withdraw(
     let rows: Vec<String> =
         sql::query_scalar(set).bind(&ids).bind(&release).fetch_all(&mut **tx).await?;
     rows.iter().map(|row| serde_json::from_str::<DesiredRow>(row)?.try_into()).collect()
+}
+
+/// Makes the desired states of devices new, because what belongs to them changed: the windows of
+/// their fleet, or whether they skip them. Returns them.
+pub async fn renew(
+    tx: &mut Tx<'_>,
+    ids: &[DeviceId],
+) -> Result<Vec<(DeviceId, DesiredState)>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let set = sql::Text::each(|d| {
+        format!(
+            "UPDATE devices SET desired_generation = desired_generation + 1 \
+             WHERE id IN (SELECT value FROM {}) RETURNING {}({VALUES}){}",
+            d.strings_in(1),
+            d.json_array,
+            d.json_as_text
+        )
+    });
+    let rows: Vec<String> =
+        sql::query_scalar(set).bind(serde_json::to_string(ids)?).fetch_all(&mut **tx).await?;
+    rows.iter().map(|row| serde_json::from_str::<DesiredRow>(row)?.try_into()).collect()
+}
+
+/// The next devices of a fleet after an id, without revoked devices.
+pub async fn next_of(
+    tx: &mut Tx<'_>,
+    fleet: &FleetId,
+    after: &str,
+    limit: u32,
+) -> Result<Vec<DeviceId>, StoreError> {
+    let sql = "SELECT id FROM devices WHERE fleet = $1 AND revoked_s IS NULL AND id > $2 \
+        ORDER BY id LIMIT $3";
+    let ids: Vec<String> = sql::query_scalar(sql)
+        .bind(fleet.as_str())
+        .bind(after)
+        .bind(i64::from(limit))
+        .fetch_all(&mut **tx)
+        .await?;
+    ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }
 
 /// Condition on a row `d` of `devices`: the device was provisioned with the release that it

@@ -12,7 +12,8 @@ use fleeti_core::update::State;
 /// A device, and the last result of its attestation.
 #[derive(Debug, Clone)]
 pub struct KnownDevice {
-    /// The device. The state of its update is only known in a [`Situation`].
+    /// The device. The state of its update, and what that waits for, are only known in a
+    /// [`Situation`].
     pub known: Known,
     /// The last result.
     pub found: Found,
@@ -91,6 +92,9 @@ impl Row {
             running: release(self.running.as_deref())?,
             desired: release(self.desired_release.as_deref())?,
             update: State::Idle,
+            waits: None,
+            time_zone: None,
+            skip_windows_until_s: None,
             hold,
             pin,
             penalty,
@@ -159,6 +163,9 @@ struct SituationRow {
     #[sqlx(flatten)]
     device: Row,
     update_state: Option<String>,
+    waits: Option<String>,
+    time_zone: Option<String>,
+    skip_windows_until_s: Option<i64>,
     channel: Option<String>,
     pinned: Option<String>,
     fleet_pin_reason: Option<String>,
@@ -202,7 +209,7 @@ pub async fn situation(
     now_s: u64,
 ) -> Result<Option<Situation>, StoreError> {
     let sql = sql::AssertSqlSafe(format!(
-        "SELECT {COLUMNS}, d.update_state, c.release_name AS channel, c.pinned, \
+        "SELECT {COLUMNS}, d.update_state, d.waits, d.time_zone, d.skip_windows_until_s, c.release_name AS channel, c.pinned, \
          c.pin_reason AS fleet_pin_reason, r.id AS rollout, r.release_name AS rollout_release, \
          r.phase AS rollout_phase, (r.plan IS NOT NULL) AS has_waves, (r.back_of IS NOT NULL) AS is_back, \
          p.phase AS device_phase, p.detail, p.wave \
@@ -217,6 +224,9 @@ pub async fn situation(
     if let Some(text) = &row.update_state {
         device.known.update = serde_json::from_str(text)?;
     }
+    device.known.waits = row.waits.as_deref().map(serde_json::from_str).transpose()?;
+    device.known.skip_windows_until_s = row.skip_windows_until_s.map(from_seconds);
+    device.known.time_zone = row.time_zone.clone();
     let target =
         target_of(row.channel.as_deref(), row.pinned.as_deref(), row.fleet_pin_reason.as_deref())?;
     let fleet = row.device.fleet.parse().map_err(StoreError::value)?;
@@ -253,6 +263,28 @@ pub async fn set_pin(
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+/// Stores until when a device may skip its windows, or ends that.
+pub async fn set_skip_windows(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    until_s: Option<u64>,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE devices SET skip_windows_until_s = $2 WHERE id = $1";
+    sql::query(sql).bind(device.as_str()).bind(until_s.map(seconds)).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// The time zone that a device reports.
+pub async fn time_zone(
+    connection: &mut Connection,
+    device: &DeviceId,
+) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT time_zone FROM devices WHERE id = $1";
+    let found: Option<Option<String>> =
+        sql::query_scalar(sql).bind(device.as_str()).fetch_optional(connection).await?;
+    Ok(found.flatten())
 }
 
 /// Stores the penalty of a device.

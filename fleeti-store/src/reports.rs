@@ -3,6 +3,7 @@
 use crate::{StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::filter;
 use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::windows;
 use fleeti_core::wire::boot::BootSecret;
 use fleeti_core::wire::device::{EPOCH_MAX, Report, SEQUENCE_JUMP_MAX, Telemetry};
 
@@ -51,7 +52,7 @@ pub async fn report(
         report.epoch.as_deref().unwrap_or(&report.boot.boot_id).chars().take(EPOCH_MAX).collect();
     let row: Option<TakenRow> = sql::query_as(
         "UPDATE devices SET report_sequence = $2, boot = $3, update_state = $4, progress = $5, last_seen_s = $6, update_kind = $7, \
-         trust_bundle = $8, alarm = $9, report_epoch = $11, report_refused = NULL, version_key = $13, seen_step = $14, \
+         trust_bundle = $8, alarm = $9, report_epoch = $11, report_refused = NULL, version_key = $13, seen_step = $14, waits = $15, time_zone = $16, \
          drift_since_s = CASE WHEN desired_release IS NULL OR desired_release = $10 THEN NULL ELSE COALESCE(drift_since_s, $6) END, \
          came_with = COALESCE(came_with, (SELECT loader_release FROM boot_keys WHERE device = $1), $10) \
          WHERE id = $1 AND (report_epoch IS DISTINCT FROM $11 OR report_sequence < $2 AND $2 <= report_sequence + $12) \
@@ -71,6 +72,8 @@ pub async fn report(
     .bind(seconds(SEQUENCE_JUMP_MAX))
     .bind(report.boot.running.version.sort_key())
     .bind(seconds(filter::seen_step(now_s)))
+    .bind(report.waits.map(|waits| serde_json::to_string(&waits)).transpose()?)
+    .bind(report.time_zone.as_deref().filter(|zone| windows::is_zone(zone)))
     .fetch_optional(&mut **tx)
     .await?;
     if let Some((fleet, generation, before, drift_since_s, alarm)) = row {

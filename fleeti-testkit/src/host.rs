@@ -297,7 +297,7 @@ impl Host {
                 anchors::take(&self.paths, &self.paths.helper_state, &transitions)?;
                 Response::LogSize { size: release_log::seen(&self.paths)? }
             }
-            Request::Arm { version } => self.arm(&version)?,
+            Request::Arm { version, .. } => self.arm(&version)?,
             Request::ArmPrevious(_) => {
                 anyhow::bail!("a device in memory has no image to go back to")
             }

@@ -3,17 +3,32 @@
 use super::{Driver, JobResult};
 use crate::backoff::Backoff;
 use crate::http::read_document;
+use crate::privileged::Armed;
 use crate::staging::Staging;
 use anyhow::Result;
 use fleeti_core::id::Version;
 use fleeti_core::update::{Event, State};
+use fleeti_core::windows::Job;
 use fleeti_core::wire::boot::BootChange;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Added to the number of trials of a version that did not reach the server: the delay before the
 /// second trial is at most 16 seconds.
 const RETRY_AFTER: u32 = 3;
+
+impl JobResult {
+    /// A job that ended.
+    fn of(target: Version, job: Job, event: Event, detail: Option<String>) -> Self {
+        Self { target, job, event: Some(event), needs_reboot: false, detail }
+    }
+
+    /// A job that did not begin.
+    fn closed(target: Version, job: Job) -> Self {
+        Self { target, job, event: None, needs_reboot: false, detail: None }
+    }
+}
 
 impl Driver {
     /// Starts to apply the requested change of the Secure Boot variables, and retries until it
@@ -68,17 +83,19 @@ impl Driver {
             https_url: self.https_url.clone(),
             upstream: format!("{}/releases/{}/{version}", self.https_url, self.boot.running.line),
             announcements: Arc::clone(&self.announcements),
+            download_kib_s: self.observed.download_kib_s(),
             progress: self.progress.clone(),
         }
     }
 
-    pub(super) fn spawn_stage(&self, version: Version) {
+    pub(super) fn spawn_stage(&mut self, version: Version) {
+        self.staging = true;
         let attempt = match self.kept.state {
             State::Staging { attempt, .. } => attempt,
             _ => 1,
         };
         let job = self.staging(&version);
-        let results = self.results.clone();
+        let (results, observed) = (self.results.clone(), self.observed.clone());
         let tries =
             self.kept.unreached.as_ref().filter(|u| u.version == version).map_or(0, |u| u.tries);
         tokio::spawn(async move {
@@ -89,14 +106,19 @@ impl Driver {
                 // again now.
                 Backoff::after(tries + RETRY_AFTER).wait().await;
             }
-            let result = match job.run().await {
-                Ok(()) => JobResult { target: version, event: Event::StageSucceeded, detail: None },
-                Err((code, detail)) => {
-                    tracing::warn!("staging {version}: {detail}");
-                    JobResult {
-                        target: version,
-                        event: Event::StageFailed(code),
-                        detail: Some(detail),
+            let result = if observed.wait(Job::Download).is_some() {
+                JobResult::closed(version, Job::Download)
+            } else {
+                match job.run().await {
+                    Ok(()) => JobResult::of(version, Job::Download, Event::StageSucceeded, None),
+                    Err((code, detail)) => {
+                        tracing::warn!("staging {version}: {detail}");
+                        JobResult::of(
+                            version,
+                            Job::Download,
+                            Event::StageFailed(code),
+                            Some(detail),
+                        )
                     }
                 }
             };
@@ -107,6 +129,7 @@ impl Driver {
     pub(super) fn spawn_arm(&mut self, version: Version) {
         self.arming = true;
         let (helper, results) = (self.helper.clone(), self.results.clone());
+        let observed = self.observed.clone();
         // An older version is in the other slot already, and nothing was staged.
         let previous = (version < self.boot.running.version).then(|| self.staging(&version));
         let failures = match self.kept.state {
@@ -117,24 +140,34 @@ impl Driver {
             if failures > 0 {
                 Backoff::after(failures + 2).wait().await;
             }
+            let may = observed.may();
             let armed = match previous {
-                Some(previous) => previous.arm_previous().await,
-                None => helper.arm(version.clone()).await,
+                _ if !may.install => {
+                    results.send(JobResult::closed(version, Job::Install)).await.ok();
+                    return;
+                }
+                Some(previous) => previous.arm_previous(may.reboot).await,
+                None => helper.arm(version.clone(), may.reboot).await,
             };
             let result = match armed {
-                Ok(()) => JobResult { target: version, event: Event::ArmSucceeded, detail: None },
-                Err(e) => JobResult {
-                    target: version,
-                    event: Event::ArmFailed,
-                    detail: Some(format!("{e:#}")),
-                },
+                Ok(Armed::Yes) => JobResult::of(version, Job::Install, Event::ArmSucceeded, None),
+                Ok(Armed::NeedsReboot) => {
+                    JobResult { needs_reboot: true, ..JobResult::closed(version, Job::Install) }
+                }
+                Err(e) => {
+                    JobResult::of(version, Job::Install, Event::ArmFailed, Some(format!("{e:#}")))
+                }
             };
             results.send(result).await.ok();
         });
     }
 
     pub(super) fn spawn_reboot(&self) {
+        if self.rebooting.swap(true, Ordering::SeqCst) {
+            return;
+        }
         let (helper, outbox) = (self.helper.clone(), Arc::clone(&self.outbox));
+        let (observed, rebooting) = (self.observed.clone(), Arc::clone(&self.rebooting));
         tokio::spawn(async move {
             // The server should learn of the reboot; an unreachable server must not prevent it.
             for _ in 0..50 {
@@ -143,12 +176,17 @@ impl Driver {
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            // The entry is armed: only a reboot leads on.
+            // The entry is armed: only a reboot leads on. If its window closes before, the driver
+            // begins again when it opens.
             let mut backoff = Backoff::default();
-            while let Err(e) = helper.reboot().await {
-                tracing::error!("reboot: {e:#}");
+            while observed.wait(Job::Reboot).is_none() {
+                match helper.reboot().await {
+                    Ok(()) => return,
+                    Err(e) => tracing::error!("reboot: {e:#}"),
+                }
                 backoff.wait().await;
             }
+            rebooting.store(false, Ordering::SeqCst);
         });
     }
 }

@@ -22,6 +22,15 @@ use tokio::net::UnixStream;
 /// How long a TPM may take for a signature, including the wait for other requests.
 const SIGNING: Duration = Duration::from_secs(20);
 
+/// The answer to a request to arm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Armed {
+    /// It is armed.
+    Yes,
+    /// Nothing was done: the device must reboot before, and may not.
+    NeedsReboot,
+}
+
 /// The daemon's end of the helper's socket.
 #[derive(Debug, Clone)]
 pub struct Helper {
@@ -104,19 +113,27 @@ impl Helper {
             other => bail!("the helper answered {other:?}"),
         }
     }
-    /// Arms the staged version.
+    /// Arms the staged version. The helper may have to reboot before.
     ///
     /// # Errors
     /// If it does not match the manifest.
-    pub async fn arm(&self, version: Version) -> Result<()> {
-        self.done(&Request::Arm { version }).await
+    pub async fn arm(&self, version: Version, may_reboot: bool) -> Result<Armed> {
+        self.armed(&Request::Arm { version, may_reboot }).await
+    }
+    async fn armed(&self, request: &Request) -> Result<Armed> {
+        match self.call(request).await? {
+            Response::Done => Ok(Armed::Yes),
+            Response::NeedsReboot => Ok(Armed::NeedsReboot),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
     }
     /// Makes the older version in the other slot bootable.
     ///
     /// # Errors
     /// If the other slot does not have exactly this release, or the device may not run it.
-    pub async fn arm_previous(&self, request: PreviousRequest) -> Result<()> {
-        self.done(&Request::ArmPrevious(request)).await
+    pub async fn arm_previous(&self, request: PreviousRequest) -> Result<Armed> {
+        self.armed(&Request::ArmPrevious(request)).await
     }
     /// Reboots.
     ///

@@ -12,7 +12,7 @@ pub mod secrets;
 mod server;
 pub mod staging;
 
-pub use caller::Helper;
+pub use caller::{Armed, Helper};
 pub use protocol::{
     MESSAGE_MAX, Measured, Occasion, PreviousRequest, Request, Response, StageRequest,
 };

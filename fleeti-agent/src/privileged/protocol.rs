@@ -43,6 +43,8 @@ pub struct PreviousRequest {
     /// Transitions from this image's trust anchors to those that signed the release.
     #[serde(default)]
     pub transitions: Vec<SignedTransition>,
+    /// As in [`Request::Arm`].
+    pub may_reboot: bool,
 }
 
 /// A verb and its arguments.
@@ -70,6 +72,9 @@ pub enum Request {
     Arm {
         /// The version.
         version: Version,
+        /// Whether the helper may reboot at once, if the data partition must be sealed to another
+        /// key before.
+        may_reboot: bool,
     },
     /// Make the older version in the other slot bootable, and the running one the last choice.
     ArmPrevious(PreviousRequest),
@@ -190,6 +195,9 @@ pub enum Occasion {
 pub enum Response {
     /// Done.
     Done,
+    /// To [`Request::Arm`] and [`Request::ArmPrevious`]: nothing was done, because the device must
+    /// reboot before, and may not.
+    NeedsReboot,
     /// To [`Request::SetAside`].
     SetAside {
         /// One text for each file.

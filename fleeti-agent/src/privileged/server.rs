@@ -148,7 +148,7 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
             anchors::take(paths, &paths.helper_state, &transitions)?;
             Response::LogSize { size: release_log::seen(paths)? }
         }
-        Request::Arm { version } => arm_or_reboot(state, &version).await?,
+        Request::Arm { version, may_reboot } => arm_or_reboot(state, &version, may_reboot).await?,
         Request::ArmPrevious(request) => arm_previous_or_reboot(state, &request).await?,
         Request::Reboot => done(first_reboot::reboot().await)?,
         Request::WhyFailed { version } => Response::Reason { reason: why_failed(paths, &version)? },
@@ -192,10 +192,11 @@ fn say(line: &str) -> Response {
     Response::Done
 }
 
-async fn arm_or_reboot(state: &State, version: &Version) -> Result<Response> {
+async fn arm_or_reboot(state: &State, version: &Version, may_reboot: bool) -> Result<Response> {
     let _one = state.slot.lock().await;
     Ok(match arm(&state.paths, version)? {
         Next::Arm => Response::Done,
+        Next::Reboot if !may_reboot => Response::NeedsReboot,
         Next::Reboot => state.first_reboot.ask().await,
     })
 }
@@ -204,6 +205,7 @@ async fn arm_previous_or_reboot(state: &State, request: &PreviousRequest) -> Res
     let _one = state.slot.lock().await;
     Ok(match arm_previous(&state.paths, request)? {
         Next::Arm => Response::Done,
+        Next::Reboot if !request.may_reboot => Response::NeedsReboot,
         Next::Reboot => state.first_reboot.ask().await,
     })
 }

@@ -4,7 +4,7 @@
 use crate::bench::{Bench, now_s};
 use crate::faulty_server::FaultyServer;
 use fleeti_agent::announcements::{Announcements, NotTaken};
-use fleeti_agent::driver::{Driver, Parts};
+use fleeti_agent::driver::{Driver, Jobs, Parts};
 use fleeti_agent::outbox::Outbox;
 use fleeti_agent::privileged::{self, Helper};
 use fleeti_agent::staging::Staging;
@@ -21,15 +21,15 @@ use fleeti_testkit::release_log::MemoryLog;
 use std::sync::Arc;
 
 /// A server, and a device that runs kiosk@1.
-struct Scene {
-    bench: Bench,
+pub struct Scene {
+    pub bench: Bench,
     server: FaultyServer,
     announcements: Announcements,
     http: reqwest::Client,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let bench = Bench::new();
         let announcements = Announcements::open(&bench.paths).unwrap();
         Self { bench, server: FaultyServer::start(), announcements, http: reqwest::Client::new() }
@@ -255,6 +255,7 @@ async fn a_release_whose_log_is_not_the_one_of_the_notices_raises_the_alarm() {
         https_url: scene.server.url.clone(),
         upstream: format!("{}/r", scene.server.url),
         announcements: Arc::clone(&announcements),
+        download_kib_s: None,
         progress: tokio::sync::watch::channel(None).0,
     };
     let (code, why) = staging.run().await.unwrap_err();
@@ -356,14 +357,15 @@ async fn a_trust_bundle_never_goes_back() {
 }
 
 /// A driver, with what it shares with the daemon.
-struct Driven {
-    driver: Driver,
+pub struct Driven {
+    pub driver: Driver,
     announcements: Arc<Announcements>,
-    outbox: Arc<Outbox>,
+    pub outbox: Arc<Outbox>,
+    pub jobs: Jobs,
 }
 
 /// A driver in a stored state.
-fn driver(scene: &Scene, kept: &serde_json::Value) -> Driven {
+pub fn driver(scene: &Scene, kept: &serde_json::Value) -> Driven {
     std::fs::write(scene.bench.paths.state.join("update.json"), kept.to_string()).unwrap();
     let outbox = Arc::new(Outbox::open(&scene.bench.paths.state.join("outbox")).unwrap());
     let announcements = Arc::new(Announcements::open(&scene.bench.paths).unwrap());
@@ -388,7 +390,8 @@ fn driver(scene: &Scene, kept: &serde_json::Value) -> Driven {
         boot,
         announcements: Arc::clone(&announcements),
     };
-    Driven { driver: Driver::new(parts).unwrap().0, announcements, outbox }
+    let (driver, jobs) = Driver::new(parts).unwrap();
+    Driven { driver, announcements, outbox, jobs }
 }
 
 #[tokio::test]
@@ -403,7 +406,8 @@ async fn a_device_does_not_go_on_to_a_release_that_it_knows_revoked() {
         // Revoked before the release is offered, and while it is being installed.
         for is_offered_again in [true, false] {
             let scene = Scene::new();
-            let Driven { mut driver, announcements, outbox } = driver(&scene, &kept(state.clone()));
+            let Driven { mut driver, announcements, outbox, .. } =
+                driver(&scene, &kept(state.clone()));
             let notice =
                 Notice { revoked_releases: vec!["kiosk@3".parse().unwrap()], ..Notice::default() };
             announcements.listen(&notice, &scene.http, &scene.server.url).await.unwrap();
@@ -416,6 +420,8 @@ async fn a_device_does_not_go_on_to_a_release_that_it_knows_revoked() {
                         back: false,
                         forgiven: None,
                         boot_change: None,
+                        windows: fleeti_core::windows::Windows::default(),
+                        skip_windows_until_s: None,
                         critical: vec![],
                     })
                     .await

@@ -113,6 +113,7 @@ impl Scene {
             https_url: self.server.url.clone(),
             upstream: format!("{}/r", self.server.url),
             announcements: Arc::new(Announcements::open(&self.bench.paths).unwrap()),
+            download_kib_s: None,
             progress: tokio::sync::watch::channel(None).0,
         };
         staging.run().await
@@ -219,7 +220,7 @@ async fn a_release_that_the_helper_refuses_changes_nothing_of_the_staged_one() {
         assert!(detail.starts_with("manifest "), "{shown}: {detail}");
         assert_eq!(on_disk(scene.bench.dir.path()), before, "{shown}");
     }
-    scene.helper.arm("2".parse().unwrap()).await.unwrap();
+    scene.helper.arm("2".parse().unwrap(), true).await.unwrap();
     assert!(scene.bench.entries().contains(&"kiosk_2+3-0.efi".to_owned()));
 }
 
@@ -253,6 +254,8 @@ fn a_malformed_desired_state_is_named() {
         back: true,
         forgiven: Some(Forgiveness { version: "3".parse().unwrap(), number: 1 }),
         boot_change: Some(1),
+        windows: fleeti_core::windows::Windows::default(),
+        skip_windows_until_s: None,
         critical: vec!["release".into()],
     };
     let text = serde_json::to_string(&good).unwrap();

@@ -15,3 +15,4 @@ mod release_log;
 mod secure_boot;
 mod time;
 mod tpm;
+mod windows;

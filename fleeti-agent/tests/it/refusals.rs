@@ -141,8 +141,9 @@ async fn a_server_that_goes_away_in_the_middle_is_resumed_through_the_proxy() {
     let release = bench.publish(&server, "r", "2");
     server.cut(&format!("r/raw/{}", release.root_name), 700_000, 3);
     let verified = check_manifest(&bench.paths, &release.manifest, &release.signatures).unwrap();
-    let proxy =
-        Proxy::start(reqwest::Client::new(), format!("{}/r", server.url), verified).await.unwrap();
+    let proxy = Proxy::start(reqwest::Client::new(), format!("{}/r", server.url), verified, None)
+        .await
+        .unwrap();
     bench.stage(&release, &proxy.url).await.unwrap();
     bench.assert_staged(&release, "2");
     assert_eq!(proxy.progress().done, proxy.progress().total);
@@ -156,8 +157,9 @@ async fn the_proxy_serves_only_the_verified_release_and_only_below_its_secret_pa
     let release = bench.publish(&server, "r", "2");
     server.put("r/raw/secret", b"x".to_vec());
     let verified = check_manifest(&bench.paths, &release.manifest, &release.signatures).unwrap();
-    let proxy =
-        Proxy::start(reqwest::Client::new(), format!("{}/r", server.url), verified).await.unwrap();
+    let proxy = Proxy::start(reqwest::Client::new(), format!("{}/r", server.url), verified, None)
+        .await
+        .unwrap();
     let base = proxy.url.rsplitn(3, '/').last().unwrap();
     for url in [
         format!("{}secret", proxy.url),

@@ -166,6 +166,7 @@ fn facts(image: Image, out: &mut Additions) -> Result<(), OverlayError> {
     let facts = ImageFacts {
         minimum_version: image.minimum.clone(),
         hostname: profile.identity.hostname.clone(),
+        time_zone: profile.identity.time_zone.clone(),
         health_checks: profile
             .health_checks
             .iter()

@@ -2,6 +2,7 @@
 
 use super::request::{block_on, refused};
 use super::server::Server;
+use super::windows::{self, WindowChanges, WindowOptions};
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, when};
 use clap::Subcommand;
@@ -53,7 +54,7 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Show or change the appraisal policy of a fleet.
+    /// Show or change the appraisal policy of a fleet, and when its devices update.
     ///
     /// Levels are those of `fleeti attest show`; `none` excludes every device. Options that are not
     /// given stay unchanged. A change takes effect at once, also for running rollouts: a device
@@ -84,6 +85,8 @@ pub enum Command {
         /// Roll out only releases that have a boot proof (`fleeti release prove`).
         #[arg(long)]
         proved_releases: Option<bool>,
+        #[command(flatten)]
+        windows: Box<WindowOptions>,
         #[command(flatten)]
         server: Server,
     },
@@ -122,6 +125,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             firmware,
             firmware_binaries: binaries,
             proved_releases,
+            windows,
             server,
         } => {
             let changes = Changes {
@@ -131,6 +135,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 firmware: firmware_of(firmware)?,
                 binaries,
                 proved_releases,
+                windows: windows.read()?,
             };
             let policy = block_on(async { changed(&server.client()?, &fleet, changes).await })?;
             output.data(&policy, |p| policy_words(&fleet, p));
@@ -184,6 +189,7 @@ struct Changes {
     firmware: Option<Firmware>,
     binaries: Vec<String>,
     proved_releases: Option<bool>,
+    windows: WindowChanges,
 }
 
 fn firmware_of(words: Vec<String>) -> Result<Option<Firmware>, Failure> {
@@ -238,6 +244,7 @@ async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<P
         }
     }
     policy.proved_releases = changes.proved_releases.unwrap_or(policy.proved_releases);
+    changes.windows.apply(&mut policy.windows);
     if policy == before {
         return Ok(before);
     }
@@ -268,6 +275,7 @@ fn policy_words(fleet: &FleetId, policy: &Policy) -> Lines {
         .and(format!("  firmware  {firmware}"))
         .and(known)
         .and(format!("  releases  {releases}"))
+        .and(windows::words(&policy.windows))
 }
 
 async fn asked(client: &Client, device: &DeviceId) -> Result<Attestation, Failure> {

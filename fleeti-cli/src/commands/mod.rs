@@ -34,4 +34,5 @@ pub mod user;
 pub mod view;
 pub mod webhook;
 pub mod why;
+mod windows;
 pub mod worker;

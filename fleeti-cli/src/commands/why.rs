@@ -45,6 +45,9 @@ pub fn explained(why: &Why) -> Lines {
     if let Some(rollout) = &why.rollout {
         lines = lines.and(format!("  rollout       {rollout}"));
     }
+    if let Some(until_s) = why.skip_windows_until_s {
+        lines = lines.and(format!("  skips windows until {}", when(until_s)));
+    }
     lines = match why.deciding() {
         None => lines.and("  because       no gate is closed"),
         Some(check) => {

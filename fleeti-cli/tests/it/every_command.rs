@@ -122,6 +122,8 @@ const ROWS: &[Row] = &[
     Row("device resume-updates", "{device}", Done("should run")),
     Row("device pin", "{device} --release gate@{n} --reason because", Done("is pinned to it")),
     Row("device unpin", "{device}", Done("should run")),
+    Row("device skip-windows", "{device} --reason because", Done("skips windows until")),
+    Row("device observe-windows", "{device}", Done("should run")),
     Row("device move", "{device} --fleet spare --reason because", Done("should run")),
     Row("device move", "{device} --fleet {fleet} --reason because", Done("should run")),
     Row("channel show", "{fleet}", Done("no rollout has succeeded")),
@@ -132,6 +134,17 @@ const ROWS: &[Row] = &[
     Row("attest now", "{device}", Refused("has not shown a TPM")),
     Row("attest fleet", "{fleet}", Done("devices of fleet-1")),
     Row("attest policy", "{fleet} --update L5 --secrets none", Done("secrets")),
+    Row(
+        "attest policy",
+        "{fleet} --download-limit 512 --user-delay 60 --reboot-window 02:00-05:00",
+        Done("512 KiB/s on each device"),
+    ),
+    Row("attest policy", "{fleet} --reboot-window 02:00-02:00", Refused("so it never opens")),
+    Row(
+        "attest policy",
+        "{fleet} --reboot-window none --user-delay none --download-limit none",
+        Done("devices update at any time"),
+    ),
     Row("attest accept-firmware", "{device}", Refused("evidence of device")),
     Row(
         "release prove",

@@ -1,6 +1,7 @@
 //! Lets rules judge observations, and stores what follows, in the transaction of the observation.
 
 use super::about::About;
+use super::windows;
 use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
@@ -105,7 +106,8 @@ async fn raise(
     observation: &Observation<'_>,
 ) -> Result<(), Error> {
     let now_s = cx.now_s();
-    let silenced_until_s = cx.alerts.silenced_until_s(&rule.id, about, now_s);
+    let of_window = windows::silenced_until_s(cx, tx, rule.kind, about).await?;
+    let silenced_until_s = cx.alerts.silenced_until_s(&rule.id, about, now_s).max(of_window);
     let last = store::alerts::newest(tx, &rule.id, about.device()).await?;
     let mut next = Machine::new(now_s);
     let again = match last {

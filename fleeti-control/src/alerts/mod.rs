@@ -11,6 +11,7 @@ mod rules;
 mod silences;
 pub(crate) mod state;
 pub(crate) mod watch;
+mod windows;
 
 use self::about::{check_text, scope};
 pub(crate) use self::reactions::react;

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// Number of devices per batch of appraisals.
 const BATCH: u32 = 64;
+/// Number of devices per transaction that get other windows.
+const WINDOWS_BATCH: u32 = 1000;
 
 /// The policy of a fleet.
 #[must_use]
@@ -44,14 +46,19 @@ pub async fn set(
     let (cx, by, fleet, policy) = (Arc::clone(cx), by.clone(), fleet.clone(), policy.clone());
     // In a task of its own, because the client may disconnect.
     let changed = tokio::spawn(async move {
-        change(&cx, &by, &fleet, &policy).await?;
+        let has_other_windows = change(&cx, &by, &fleet, &policy).await?;
+        if has_other_windows {
+            let (cx, fleet) = (Arc::clone(&cx), fleet.clone());
+            tokio::spawn(async move { tell_windows(&cx, &fleet).await });
+        }
         tokio::spawn(async move { reappraise(&cx, &fleet).await });
         Ok(())
     });
     changed.await.map_err(Error::internal)?
 }
 
-async fn change(cx: &Context, by: &Actor, fleet: &FleetId, policy: &Policy) -> Result<(), Error> {
+/// Returns whether the windows are others than before.
+async fn change(cx: &Context, by: &Actor, fleet: &FleetId, policy: &Policy) -> Result<bool, Error> {
     let mut tx = cx.db.write().await?;
     let before = cx.attestation.policies.of(fleet);
     store::policies::set(&mut tx, fleet, policy).await?;
@@ -78,7 +85,37 @@ async fn change(cx: &Context, by: &Actor, fleet: &FleetId, policy: &Policy) -> R
     committed?;
     cx.publish(Event::Fleet { name: fleet.clone() });
     cx.dispatch(after);
-    Ok(())
+    Ok(before.windows != policy.windows)
+}
+
+/// Tells the devices of a fleet its windows. One that is not connected gets them when it connects,
+/// and so does every device if this server ends before it is done.
+async fn tell_windows(cx: &Context, fleet: &FleetId) {
+    let mut after = String::new();
+    loop {
+        match tell_windows_after(cx, fleet, &after).await {
+            Ok(Some(last)) => after = last.to_string(),
+            Ok(None) => return,
+            Err(e) => {
+                return tracing::error!(
+                    "devices of fleet {fleet} do not have its windows yet: {e}"
+                );
+            }
+        }
+    }
+}
+
+async fn tell_windows_after(
+    cx: &Context,
+    fleet: &FleetId,
+    after: &str,
+) -> Result<Option<DeviceId>, Error> {
+    let mut tx = cx.db.write().await?;
+    let devices = store::desired::next_of(&mut tx, fleet, after, WINDOWS_BATCH).await?;
+    let desired = store::desired::renew(&mut tx, &devices).await?;
+    tx.commit().await?;
+    cx.dispatch(After { desired, ..After::default() });
+    Ok(devices.last().cloned())
 }
 
 /// Appraises the evidence of a fleet's devices again.

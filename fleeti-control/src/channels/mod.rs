@@ -56,6 +56,7 @@ pub async fn why(cx: &Context, device: &DeviceId) -> Result<Why, Error> {
         hold: known.hold,
         pin: known.pin,
         penalty: known.penalty,
+        skip_windows_until_s: known.skip_windows_until_s.filter(|until_s| *until_s > cx.now_s()),
     })
 }
 

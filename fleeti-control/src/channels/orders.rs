@@ -14,17 +14,17 @@ use fleeti_core::rollout::gates::{Hold, Pin};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
-use fleeti_core::wire::updates::UpdateOrder;
+use fleeti_core::wire::updates::{SKIP_WINDOWS_S_MAX, UpdateOrder};
 use fleeti_store::known::Situation;
 use fleeti_store::{self as store, Tx};
 
 /// Orders something for the updates of a device, and decides about its offer again.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a reason that is empty or too long, or an end that has passed;
-/// [`Code::NotFound`] for an unknown device or release; [`Code::Conflict`] for a device that is
-/// revoked, or that a rollout updates when it is to be moved; [`Code::Forbidden`] for a fleet that
-/// the actor may not move it to.
+/// [`Code::Invalid`] for a reason that is empty or too long, or an end that has passed or is too
+/// late; [`Code::NotFound`] for an unknown device or release; [`Code::Conflict`] for a device that
+/// is revoked, or that a rollout updates when it is to be moved; [`Code::Forbidden`] for a fleet
+/// that the actor may not move it to.
 pub async fn order(
     cx: &Context,
     by: &Actor,
@@ -60,6 +60,17 @@ pub async fn order(
         UpdateOrder::Unpin {} => {
             ("device.unpin", device.to_string(), unpin(cx, &mut tx, device).await?)
         }
+        UpdateOrder::SkipWindows { until_s, reason } => {
+            let reason = checked_reason(reason)?;
+            check_skip(*until_s, cx.now_s())?;
+            let subject = format!("{device} until {until_s} {}", Foreign::log(reason));
+            let after = skip_windows(&mut tx, device, Some(*until_s)).await?;
+            ("device.skip-windows", subject, after)
+        }
+        UpdateOrder::ObserveWindows {} => {
+            let after = skip_windows(&mut tx, device, None).await?;
+            ("device.observe-windows", device.to_string(), after)
+        }
         UpdateOrder::Move { fleet, reason } => {
             by.authorize(Permission::Rollout, Scope::Fleet(fleet))?;
             let reason = checked_reason(reason)?;
@@ -74,6 +85,26 @@ pub async fn order(
     cx.dispatch(after);
     cx.publish(Event::Device { id: device.clone() });
     Ok(())
+}
+
+fn check_skip(until_s: u64, now_s: u64) -> Result<(), Error> {
+    let latest_s = now_s.saturating_add(SKIP_WINDOWS_S_MAX);
+    if (now_s.saturating_add(1)..=latest_s).contains(&until_s) {
+        return Ok(());
+    }
+    let text = format!("until_s is {until_s}, must be after {now_s} and at most {latest_s}");
+    Err(Error::new(Code::Invalid, text).hint("give a time within a week from now"))
+}
+
+/// Lets a device skip its windows, or not any more. Its desired state says so.
+async fn skip_windows(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    until_s: Option<u64>,
+) -> Result<After, Error> {
+    store::known::set_skip_windows(tx, device, until_s).await?;
+    let desired = store::desired::renew(tx, std::slice::from_ref(device)).await?;
+    Ok(After { desired, ..After::default() })
 }
 
 async fn situation(cx: &Context, tx: &mut Tx<'_>, device: &DeviceId) -> Result<Situation, Error> {
@@ -124,7 +155,8 @@ async fn leave(
     let known = found.known;
     let offered = known.desired.filter(|desired| known.running.as_ref() != Some(desired));
     let desired = match offered {
-        None => Vec::new(),
+        // The windows of its new fleet count from now on.
+        None => store::desired::renew(tx, std::slice::from_ref(device)).await?,
         Some(offered) => {
             store::desired::withdraw(tx, std::slice::from_ref(device), &offered).await?
         }

@@ -100,6 +100,21 @@ impl Kind {
         Self::AuditGap,
     ];
 
+    /// Whether a device in its reboot window may cause it by an update: it is silent then.
+    #[must_use]
+    pub const fn is_of_reboots(self) -> bool {
+        match self {
+            Self::Offline | Self::Drift | Self::Flapping => true,
+            Self::TrustDrop
+            | Self::FailedUpdate
+            | Self::Alarm
+            | Self::Certificate
+            | Self::Disk
+            | Self::Crl
+            | Self::AuditGap => false,
+        }
+    }
+
     /// The name on the wire, and the id of its shipped rule.
     #[must_use]
     pub const fn code(self) -> &'static str {

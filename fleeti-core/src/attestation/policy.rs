@@ -1,6 +1,7 @@
 //! The appraisal policy of a fleet.
 
 use super::Level;
+use crate::windows::{InvalidWindows, Windows};
 use serde::{Deserialize, Serialize};
 
 /// Largest number of firmware versions, and of their EFI binaries, in a policy.
@@ -28,6 +29,14 @@ pub struct Policy {
     /// Roll out only releases that have a boot proof.
     #[serde(default)]
     pub proved_releases: bool,
+    /// When devices may download, install and reboot. What this leaves out, they may do at any
+    /// time.
+    #[serde(
+        default,
+        deserialize_with = "crate::strict::object",
+        skip_serializing_if = "Windows::is_empty"
+    )]
+    pub windows: Windows,
 }
 
 /// Which firmware a fleet accepts.
@@ -69,19 +78,23 @@ pub enum Invalid {
     /// A PCR value has a wrong form.
     #[error("firmware: {0:?} is not a PCR value: expected 64 lower-case hexadecimal digits")]
     Pcr(String),
+    /// The windows are wrong.
+    #[error(transparent)]
+    Windows(#[from] InvalidWindows),
 }
 
 impl Policy {
     /// The policy of a fleet that has none of its own: every connected device receives updates and
     /// counts as a success unless its attestation failed. Secrets require a verified boot.
     #[must_use]
-    pub const fn usual() -> Self {
+    pub fn usual() -> Self {
         Self {
             update: Some(Level::Token),
             success: Some(Level::Token),
             secrets: Some(Level::VerifiedBoot),
             firmware: Firmware::Pinned,
             proved_releases: false,
+            windows: Windows::default(),
         }
     }
 
@@ -109,11 +122,12 @@ impl Policy {
         self.success.is_none_or(|lowest| lowest > Level::Token)
     }
 
-    /// Checks the number and the form of the firmware digests.
+    /// Checks the number and the form of the firmware digests, and the windows.
     ///
     /// # Errors
     /// [`Invalid`].
     pub fn check(&self) -> Result<(), Invalid> {
+        self.windows.check()?;
         let Firmware::Known { pcrs, binaries } = &self.firmware else { return Ok(()) };
         let most = pcrs.len().max(binaries.len());
         if most > FIRMWARE_MAX {

@@ -20,6 +20,7 @@ pub use penalty::{FIRST_S, LONGEST_S, Penalty, after_failure};
 
 use crate::rollout::{DevicePhase, Eligibility, Phase, Proof};
 use crate::update::State;
+use crate::windows::{Job, Local, Opening, Wait, WaitReason};
 use serde::{Deserialize, Serialize};
 
 /// A condition on an offer.
@@ -76,6 +77,8 @@ pub enum Gate {
     Budget,
     /// The server has heard of the device since it offered the release.
     Heard,
+    /// The windows of the device are open, and nothing on it blocks the update.
+    Window,
     /// The device has installed what it was offered.
     Device,
 }
@@ -108,7 +111,7 @@ impl Stop {
 type Row = (Gate, fn(&Facts<'_>) -> Option<Stop>);
 
 /// The list, in the order in which it is read.
-const LIST: [Row; 20] = [
+const LIST: [Row; 21] = [
     (Gate::Revoked, revoked),
     (Gate::Target, no_target),
     (Gate::Runs, runs),
@@ -128,6 +131,7 @@ const LIST: [Row; 20] = [
     (Gate::Cap, cap),
     (Gate::Budget, budget),
     (Gate::Heard, heard),
+    (Gate::Window, window),
     (Gate::Device, device),
 ];
 
@@ -166,6 +170,7 @@ impl Gate {
             Self::Cap => "the rollout has a place for it",
             Self::Budget => "the budget of its group has a place for it",
             Self::Heard => "the device was heard of since the offer",
+            Self::Window => "its update windows are open",
             Self::Device => "the device has installed the release",
         }
     }
@@ -192,6 +197,7 @@ impl Gate {
             | Self::Cap
             | Self::Budget
             | Self::Heard
+            | Self::Window
             | Self::Device => false,
         }
     }
@@ -526,12 +532,59 @@ fn heard(facts: &Facts<'_>) -> Option<Stop> {
     Some(Stop::closed(text, "its next report"))
 }
 
+/// The job that the device would begin next; `None` if it is busy, or runs the release.
+fn next_job(facts: &Facts<'_>) -> Option<Job> {
+    let (known, target) = (facts.known, facts.target?);
+    if known.running.as_ref() == Some(&target.release) {
+        return None;
+    }
+    let is_its = known.update.target() == Some(&target.release.version);
+    match &known.update {
+        State::Staged { .. } if is_its => Some(Job::Install),
+        State::Armed { .. } => Some(Job::Reboot),
+        State::Trying { .. } => None,
+        // The server does not know whether the download is in progress.
+        State::Staging { .. } => known.waits.map(|wait| wait.job),
+        State::Idle
+        | State::Staged { .. }
+        | State::Unconfirmed { .. }
+        | State::RolledBack { .. }
+        | State::Failed { .. } => {
+            // A device that goes back has the release in its other slot.
+            (target.source != Source::WayBack).then_some(Job::Download)
+        }
+    }
+}
+
+fn window(facts: &Facts<'_>) -> Option<Stop> {
+    let (known, job) = (facts.known, next_job(facts)?);
+    if known.skip_windows_until_s.is_some_and(|until_s| facts.now_s < until_s) {
+        return None;
+    }
+    let waits = |wait: Wait| {
+        let stop = Stop::waits(wait.words(), wait.change());
+        Some(Stop { until_s: wait.until_s, ..stop })
+    };
+    // The device alone knows its users and its clock.
+    let of_device = known.waits.filter(|wait| wait.reason != WaitReason::Window);
+    if let Some(wait) = of_device.filter(|wait| wait.job == job) {
+        return waits(wait);
+    }
+    let zone = known.time_zone.as_deref().unwrap_or("Etc/UTC");
+    match facts.policy.windows.opening(job, Local { now_s: facts.now_s, zone }) {
+        Opening::Open { .. } => None,
+        Opening::Closed { opens_s: until_s } => {
+            waits(Wait { job, reason: WaitReason::Window, until_s })
+        }
+    }
+}
+
 fn device(facts: &Facts<'_>) -> Option<Stop> {
     if facts.known.desired.as_ref() != Some(facts.next()?) {
         return None;
     }
     let (text, change) = match &facts.known.update {
-        State::Staged { .. } => ("it waits for its maintenance window", "its window opens"),
+        State::Staged { .. } => ("its other slot has the release", "it makes the release bootable"),
         State::Staging { .. } => ("it downloads and writes the release", "it is done"),
         State::Armed { .. } => ("it reboots into the release", "it is back"),
         State::Trying { .. } => ("it checks whether it is healthy", "its health checks"),

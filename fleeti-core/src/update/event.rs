@@ -2,6 +2,7 @@
 
 use super::state::{FailureCode, RollbackReason};
 use crate::id::Version;
+use crate::windows::May;
 
 /// What happened on the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,11 +15,13 @@ pub enum Event {
     Refused(Version, FailureCode),
     /// The agent restarted within the same boot: effects may be lost.
     Resumed,
+    /// A window opened, or what else a download or a reboot waited for ended; none is in progress.
+    Opened,
     /// systemd-sysupdate finished.
     StageSucceeded,
     /// Staging failed.
     StageFailed(FailureCode),
-    /// The update may be activated now: the maintenance window is open and no lock is held.
+    /// The staged version is still desired: it may be activated as soon as its window is open.
     MayActivate,
     /// The boot loader will start the target next.
     ArmSucceeded,
@@ -61,6 +64,8 @@ pub struct Context<'a> {
     pub rolled_back: &'a [Version],
     /// How often the previous version reached the server so far, where the target did not.
     pub trials: u8,
+    /// Which jobs may begin now, by the windows of the device and by what else it waits for.
+    pub may: May,
 }
 
 /// An event that does not apply in a state. The state does not change.
@@ -80,6 +85,7 @@ impl Event {
             Self::DesiredBack(_) => "desired_back",
             Self::Refused(..) => "refused",
             Self::Resumed => "resumed",
+            Self::Opened => "opened",
             Self::StageSucceeded => "stage_succeeded",
             Self::StageFailed(_) => "stage_failed",
             Self::MayActivate => "may_activate",

@@ -1,4 +1,5 @@
 use super::*;
+use crate::windows::May;
 use proptest::prelude::*;
 
 fn v(s: &str) -> Version {
@@ -37,6 +38,7 @@ fn events() -> Vec<Event> {
         Event::DesiredBack(v("0")),
         Event::Refused(v("2"), FailureCode::WrongImage),
         Event::Resumed,
+        Event::Opened,
         Event::StageSucceeded,
         Event::StageFailed(FailureCode::Unreachable),
         Event::StageFailed(FailureCode::ManifestUntrusted),
@@ -57,7 +59,8 @@ fn events() -> Vec<Event> {
 #[test]
 fn the_transition_table_is_the_diagram() {
     let (one, rolled_back) = (v("1"), vec![]);
-    let ctx = Context { running: &one, floor: &one, rolled_back: &rolled_back, trials: 0 };
+    let ctx =
+        Context { running: &one, floor: &one, rolled_back: &rolled_back, trials: 0, may: May::ALL };
     let mut table = String::from("running version 1, floor 1\n");
     for state in states() {
         for event in events() {
@@ -86,6 +89,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         version.clone().prop_map(Event::Desired),
         version.clone().prop_map(Event::DesiredBack),
         Just(Event::Resumed),
+        Just(Event::Opened),
         Just(Event::StageSucceeded),
         prop_oneof![
             Just(FailureCode::Unreachable),
@@ -104,13 +108,62 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
+fn any_may() -> impl Strategy<Value = May> {
+    any::<(bool, bool, bool)>().prop_map(|(download, install, reboot)| May {
+        download,
+        install,
+        reboot,
+    })
+}
+
 proptest! {
+    /// For any sequence of events and windows: nothing begins whose window is closed. What waits
+    /// goes on when every window is open, whatever happened before.
+    #[test]
+    fn nothing_begins_outside_its_window(
+        events in prop::collection::vec((any_event(), any_may()), 0..80)
+    ) {
+        let (running, floor) = (v("1"), v("1"));
+        let mut state = State::Idle;
+        for (event, may) in events {
+            let ctx = Context { running: &running, floor: &floor, rolled_back: &[], trials: 0, may };
+            let Ok((next, effects)) = step(&state, event, &ctx) else { continue };
+            for effect in effects {
+                match effect {
+                    Effect::Stage(_) => prop_assert!(may.download),
+                    Effect::Arm(_) => prop_assert!(may.install),
+                    Effect::Reboot => prop_assert!(may.reboot),
+                    Effect::Report => {}
+                }
+            }
+            if !may.download {
+                let is_new = next.name() == "staging" && state.name() != "staging";
+                prop_assert!(!is_new, "{state:?} -> {next:?}");
+            }
+            state = next;
+        }
+        let ctx = Context {
+            running: &running, floor: &floor, rolled_back: &[], trials: 0, may: May::ALL,
+        };
+        let effects = |event| step(&state, event, &ctx).map(|(_, effects)| effects).unwrap_or_default();
+        match &state {
+            State::Staging { target, .. } => {
+                prop_assert_eq!(effects(Event::Opened), [Effect::Stage(target.clone())]);
+            }
+            State::Staged { target, .. } => {
+                prop_assert_eq!(effects(Event::MayActivate), [Effect::Arm(target.clone())]);
+            }
+            State::Armed { .. } => prop_assert_eq!(effects(Event::Opened), [Effect::Reboot]),
+            _ => {}
+        }
+    }
+
     #[test]
     fn the_running_slot_and_a_rolled_back_version_are_never_targets(
         events in prop::collection::vec(any_event(), 0..60)
     ) {
         let (running, floor, rolled_back) = (v("2"), v("1"), vec![v("4")]);
-        let ctx = Context { running: &running, floor: &floor, rolled_back: &rolled_back, trials: 0 };
+        let ctx = Context { running: &running, floor: &floor, rolled_back: &rolled_back, trials: 0, may: May::ALL };
         let (mut state, mut backs) = (State::Idle, Vec::new());
         for event in events {
             if let Event::DesiredBack(version) = &event { backs.push(version.clone()); }
@@ -155,7 +208,7 @@ proptest! {
                 Event::ServerReached if matches!(state, State::Unconfirmed { contact: Contact::Waiting, .. }) => Event::ServerSilent,
                 other => other,
             };
-            let ctx = Context { running: &running, floor: &floor, rolled_back: &[], trials };
+            let ctx = Context { running: &running, floor: &floor, rolled_back: &[], trials, may: May::ALL };
             let Ok((next, _)) = step(&state, event, &ctx) else { continue };
             prop_assert!(!matches!(next, State::RolledBack { .. }), "{state:?} -> {next:?}");
             if let State::Unconfirmed { trials: counted, .. } = &next {
@@ -169,7 +222,7 @@ proptest! {
     #[test]
     fn a_replayed_desired_is_harmless(events in prop::collection::vec(any_event(), 0..40), n in 0u8..5) {
         let (running, floor) = (v("1"), v("1"));
-        let ctx = Context { running: &running, floor: &floor, rolled_back: &[], trials: 0 };
+        let ctx = Context { running: &running, floor: &floor, rolled_back: &[], trials: 0, may: May::ALL };
         let mut state = State::Idle;
         for event in events {
             if let Ok((next, _)) = step(&state, event, &ctx) { state = next; }
@@ -186,7 +239,8 @@ proptest! {
 #[test]
 fn a_device_goes_back_only_to_a_version_that_it_may_run_and_when_it_is_told_to() {
     let (running, floor) = (v("3"), v("2"));
-    let ctx = Context { running: &running, floor: &floor, rolled_back: &[], trials: 0 };
+    let ctx =
+        Context { running: &running, floor: &floor, rolled_back: &[], trials: 0, may: May::ALL };
     let on = |event| step(&State::Idle, event, &ctx).unwrap().0;
     let failed = |n: &str, code| State::Failed { target: v(n), code };
     assert_eq!(on(Event::Desired(v("2"))), failed("2", FailureCode::TooOld));
@@ -212,7 +266,8 @@ fn a_device_goes_back_only_to_a_version_that_it_may_run_and_when_it_is_told_to()
 #[test]
 fn a_rolled_back_version_is_offered_again_only_after_an_operators_word() {
     let (running, floor) = (v("1"), v("1"));
-    let ctx = Context { running: &running, floor: &floor, rolled_back: &[], trials: 0 };
+    let ctx =
+        Context { running: &running, floor: &floor, rolled_back: &[], trials: 0, may: May::ALL };
     let state = State::RolledBack {
         target: v("2"),
         reason: RollbackReason::Verity { evidence: String::new() },
@@ -233,7 +288,7 @@ fn a_rolled_back_version_is_offered_again_only_after_an_operators_word() {
 fn a_power_cut_between_arming_and_keeping_that_is_made_good_at_the_next_boot() {
     let staged = State::Staged { target: v("2"), arm_attempts: 0 };
     let (one, two) = (v("1"), v("2"));
-    let on = |running| Context { running, floor: &one, rolled_back: &[], trials: 0 };
+    let on = |running| Context { running, floor: &one, rolled_back: &[], trials: 0, may: May::ALL };
     assert_eq!(
         step(&staged, Event::Booted(None), &on(&two)).unwrap().0,
         State::Trying { target: v("2") }
@@ -248,7 +303,8 @@ fn a_power_cut_between_arming_and_keeping_that_is_made_good_at_the_next_boot() {
 /// reaches it, or does not in time.
 fn trial(state: &State, trials: &mut u8, is_outage: bool) -> State {
     let one = v("1");
-    let on = |trials| Context { running: &one, floor: &one, rolled_back: &[], trials };
+    let on =
+        |trials| Context { running: &one, floor: &one, rolled_back: &[], trials, may: May::ALL };
     let mut state = step(state, Event::Desired(v("2")), &on(*trials)).unwrap().0;
     let reason = RollbackReason::ServerUnreachable { evidence: "e".into() };
     for event in [Event::StageSucceeded, Event::ArmSucceeded, Event::Booted(Some(reason))] {
@@ -289,7 +345,7 @@ fn a_version_that_never_reaches_the_server_is_rolled_back_after_three_trials_and
         );
         // The server comes and goes: the trial was counted already.
         let one = v("1");
-        let ctx = Context { running: &one, floor: &one, rolled_back: &[], trials };
+        let ctx = Context { running: &one, floor: &one, rolled_back: &[], trials, may: May::ALL };
         assert_eq!(step(&state, Event::ServerReached, &ctx).unwrap().0, state);
     }
     state = trial(&state, &mut trials, false);
@@ -297,4 +353,35 @@ fn a_version_that_never_reaches_the_server_is_rolled_back_after_three_trials_and
         matches!(state, State::RolledBack { reason: RollbackReason::ServerUnreachable { .. }, .. }),
         "{state:?}"
     );
+}
+
+#[test]
+fn an_update_waits_for_each_window_in_turn_also_across_reboots() {
+    let (one, target) = (v("1"), v("2"));
+    let closed = May { download: false, install: false, reboot: false };
+    let on = |state: &State, event, may| {
+        let ctx = Context { running: &one, floor: &one, rolled_back: &[], trials: 0, may };
+        step(state, event, &ctx).unwrap()
+    };
+    let desired = || Event::Desired(v("2"));
+    assert_eq!(on(&State::Idle, desired(), closed), (State::Idle, vec![]));
+    let download = May { download: true, ..closed };
+    let (staging, effects) = on(&State::Idle, desired(), download);
+    assert_eq!(effects, [Effect::Report, Effect::Stage(target.clone())]);
+    // A power cut, or a failure, outside the window: it goes on when the window opens.
+    assert_eq!(on(&staging, Event::Booted(None), closed), (staging.clone(), vec![Effect::Report]));
+    let (again, effects) = on(&staging, Event::StageFailed(FailureCode::Unreachable), closed);
+    assert_eq!(effects, [Effect::Report]);
+    assert_eq!(on(&again, Event::Opened, download).1, [Effect::Stage(target.clone())]);
+    // A download that began in its window ends outside.
+    let (staged, _) = on(&staging, Event::StageSucceeded, closed);
+    assert_eq!(on(&staged, Event::MayActivate, closed), (staged.clone(), vec![]));
+    let install = May { install: true, ..closed };
+    assert_eq!(on(&staged, Event::MayActivate, install).1, [Effect::Arm(target.clone())]);
+    let (armed, effects) = on(&staged, Event::ArmSucceeded, install);
+    assert_eq!(effects, [Effect::Report]);
+    for event in [Event::Resumed, Event::Opened] {
+        assert!(!on(&armed, event, install).1.contains(&Effect::Reboot));
+    }
+    assert_eq!(on(&armed, Event::Opened, May { reboot: true, ..closed }).1, [Effect::Reboot]);
 }

@@ -8,6 +8,7 @@
 use crate::id::{ReleaseName, Version};
 use crate::strict;
 use crate::update;
+use crate::windows::{Wait, Windows};
 use crate::wire::audit::AuditProof;
 use crate::wire::boot::BootSummary;
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,18 @@ pub struct DesiredState {
     /// change that it has not applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_change: Option<u64>,
+    /// The windows of the fleet, and what else the device observes when it updates. A critical
+    /// field where it is set.
+    #[serde(
+        default,
+        deserialize_with = "crate::strict::object",
+        skip_serializing_if = "Windows::is_empty"
+    )]
+    pub windows: Windows,
+    /// Until when the device may begin each job at once, whatever the windows say, Unix seconds: an
+    /// operator ordered it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_windows_until_s: Option<u64>,
     /// Fields that the agent must know. If it does not know one of them, it applies nothing.
     #[serde(default)]
     pub critical: Vec<String>,
@@ -105,7 +118,7 @@ pub enum DesiredError {
 impl DesiredState {
     /// Critical fields that this agent knows.
     pub const CRITICAL_KNOWN: &'static [&'static str] =
-        &["release", "back", "forgiven", "boot_change"];
+        &["release", "back", "forgiven", "boot_change", "windows", "skip_windows_until_s"];
 
     /// Parses a desired state and checks that this agent knows its critical fields.
     ///
@@ -253,6 +266,12 @@ pub struct Report {
     /// Bytes downloaded and in total, while staging.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// What the update waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Wait>,
+    /// The time zone of the device, of the IANA database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<String>,
     /// The last failure in words, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
@@ -326,11 +345,11 @@ mod tests {
         };
         let reason = update::RollbackReason::Verity { evidence: "block 0".into() };
         insta::assert_json_snapshot!(json!({
-            "desired": DesiredState { generation: 3, release: Some("kiosk@2".parse().unwrap()), back: false, forgiven: None, boot_change: Some(2), critical: vec![] },
+            "desired": DesiredState { generation: 3, release: Some("kiosk@2".parse().unwrap()), back: false, forgiven: None, boot_change: Some(2), windows: Windows::default(), skip_windows_until_s: None, critical: vec![] },
             "command": Command { id: "cmd-1".into(), kind: CommandKind::Reboot, deadline_s: 9 },
             "ack": Acknowledgement { command: "cmd-1".into(), outcome: Outcome::Done },
             "report": Report {
-                sequence: 1, epoch: Some("e".into()), generation: 3, boot, trust_bundle: 4, clock_wrong_by_s: None, alarm: None, progress: Some(Progress { done: 1, total: 2 }), detail: None,
+                sequence: 1, epoch: Some("e".into()), generation: 3, boot, trust_bundle: 4, clock_wrong_by_s: None, alarm: None, progress: Some(Progress { done: 1, total: 2 }), waits: None, time_zone: None, detail: None,
                 update: update::State::RolledBack { target: two, reason },
             },
             "notice": Notice { trust_bundle: 4, checkpoint: Some("note".into()), revoked_releases: vec!["kiosk@2".parse().unwrap()], root_sha256: Some("ab".into()), transitions: None },

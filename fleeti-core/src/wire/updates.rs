@@ -4,6 +4,9 @@ use crate::id::{DeviceId, FleetId, ReleaseName};
 use crate::rollout::gates::{Check, Gate, Hold, Penalty, Pin, Target};
 use serde::{Deserialize, Serialize};
 
+/// Longest time for which a device may skip its windows, seconds: a week.
+pub const SKIP_WINDOWS_S_MAX: u64 = 7 * 86_400;
+
 /// `GET /devices/{device}/why`: why a device is, or is not, offered a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Why {
@@ -40,6 +43,9 @@ pub struct Why {
     /// The version that failed on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub penalty: Option<Penalty>,
+    /// Until when it may skip its windows, Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skip_windows_until_s: Option<u64>,
 }
 
 impl Why {
@@ -75,6 +81,17 @@ pub enum UpdateOrder {
     },
     /// End its pin.
     Unpin {},
+    /// Let it download, install and reboot whatever its windows say, and without waiting for a
+    /// user.
+    SkipWindows {
+        /// Until when, Unix seconds: at most a week from now.
+        until_s: u64,
+        /// Why: 1 to 200 characters.
+        #[schema(min_length = 1, max_length = 200)]
+        reason: String,
+    },
+    /// Let it observe its windows again.
+    ObserveWindows {},
     /// Move it to another fleet.
     Move {
         /// The fleet.

@@ -91,6 +91,8 @@ async fn report_running(
         clock_wrong_by_s: None,
         alarm: None,
         progress: None,
+        waits: None,
+        time_zone: None,
         detail: None,
     };
     let mut peer = Peer::session(world, device).await;

@@ -57,5 +57,6 @@ mod units;
 mod vault;
 mod waves;
 mod webhooks;
+mod windows;
 mod workers;
 mod world;

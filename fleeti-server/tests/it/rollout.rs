@@ -135,6 +135,8 @@ pub fn report_of(running: &str, update: State) -> Vec<u8> {
         clock_wrong_by_s: None,
         alarm: None,
         progress: None,
+        waits: None,
+        time_zone: None,
         detail: None,
     })
     .unwrap()

@@ -6,20 +6,25 @@ on_both! {
     a_channel_moves_and_its_pin_goes_first,
     holds_pins_and_penalties_come_back_and_end,
     a_situation_has_the_row_of_the_active_rollout,
+    windows_of_a_fleet_are_in_each_desired_state_and_only_those_of_the_fleet,
 }
 
 mod test {
     use crate::databases::Place;
+    use fleeti_core::attestation::policy::Policy;
     use fleeti_core::id::{DeviceId, FleetId};
     use fleeti_core::rollout::device::Device;
     use fleeti_core::rollout::gates::{Hold, Penalty, Pin};
     use fleeti_core::rollout::header::Header;
     use fleeti_core::rollout::{Counts, DevicePhase, Phase};
+    use fleeti_core::windows::Windows;
     use fleeti_core::wire::device::Telemetry;
     use fleeti_store::devices::{self, Certified, WithCertificate};
     use fleeti_store::rollout_devices::Joining;
     use fleeti_store::rollouts::StoredRollout;
-    use fleeti_store::{Db, channels, desired, known, reports, rollout_devices, rollouts};
+    use fleeti_store::{
+        Db, channels, desired, known, policies, reports, rollout_devices, rollouts,
+    };
 
     fn fleet() -> FleetId {
         "demo".parse().unwrap()
@@ -45,6 +50,42 @@ mod test {
         devices::insert_new(&mut tx, &[new], 1).await.unwrap();
         tx.commit().await.unwrap();
         id
+    }
+
+    pub async fn windows_of_a_fleet_are_in_each_desired_state_and_only_those_of_the_fleet(
+        place: Place,
+    ) {
+        let db = place.open().await;
+        let device = enrolled(&db).await;
+        let ids = [device.clone()];
+        let reboot = vec!["sun 02:00-03:00 Europe/Berlin".parse().unwrap()];
+        let windows = Windows { reboot, ..Windows::default() };
+        let policy = Policy { windows: windows.clone(), ..Policy::usual() };
+        let mut tx = db.write().await.unwrap();
+        policies::set(&mut tx, &"other".parse().unwrap(), &policy).await.unwrap();
+        let before = desired::renew(&mut tx, &ids).await.unwrap().remove(0).1;
+        assert_eq!((before.windows, before.critical.len()), (Windows::default(), 1));
+        policies::set(&mut tx, &fleet(), &policy).await.unwrap();
+        known::set_skip_windows(&mut tx, &device, Some(7)).await.unwrap();
+        assert_eq!(desired::next_of(&mut tx, &fleet(), "", 9).await.unwrap(), ids);
+        assert_eq!(desired::next_of(&mut tx, &fleet(), device.as_str(), 9).await.unwrap(), []);
+        let release = "kiosk@2".parse().unwrap();
+        let set = desired::set_desired(&mut tx, &ids, Some(&release)).await.unwrap().remove(0).1;
+        assert_eq!(set.generation, before.generation + 1);
+        let withdrawn = desired::withdraw(&mut tx, &ids, &release).await.unwrap().remove(0).1;
+        let renewed = desired::renew(&mut tx, &ids).await.unwrap().remove(0).1;
+        tx.commit().await.unwrap();
+        let read = desired::desired(db.pool(), &device).await.unwrap().unwrap();
+        for state in [&set, &withdrawn, &renewed, &read] {
+            assert_eq!((&state.windows, state.skip_windows_until_s), (&windows, Some(7)));
+            assert_eq!(state.critical, ["release", "windows"]);
+        }
+        let all = policies::all(db.pool()).await.unwrap();
+        assert_eq!(all[&fleet()], policy);
+        let mut tx = db.write().await.unwrap();
+        policies::set(&mut tx, &fleet(), &Policy::usual()).await.unwrap();
+        let without = desired::renew(&mut tx, &ids).await.unwrap().remove(0).1;
+        assert_eq!(without.windows, Windows::default());
     }
 
     /// Whether telemetry found the end of a hold or of a penalty.

@@ -89,6 +89,8 @@ pub mod test {
             alarm: None,
             update: State::Idle,
             progress: None,
+            waits: None,
+            time_zone: None,
             detail: None,
         }
     }

@@ -229,6 +229,8 @@ async fn publish_to_all(mut publisher: Session, devices: Vec<Device>) -> Result<
         back: false,
         forgiven: None,
         boot_change: None,
+        windows: fleeti_core::windows::Windows::default(),
+        skip_windows_until_s: None,
         critical: vec!["release".into()],
     };
     let payload = Bytes::from(serde_json::to_vec(&desired)?);

@@ -130,6 +130,8 @@ async fn describe(tx: &mut store::Tx<'_>, device: &DeviceId, number: usize) -> R
         trust_bundle: 1,
         alarm: None,
         progress: None,
+        waits: None,
+        time_zone: None,
         detail: None,
     };
     store::reports::report(tx, device, &report, seen_s).await?;

@@ -72,6 +72,8 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
             trust_bundle: 0,
             alarm: None,
             progress: None,
+            waits: None,
+            time_zone: None,
             detail: None,
         };
         store::reports::report(&mut tx, id, &report, 1).await?;

@@ -290,6 +290,8 @@ impl Reporter {
             trust_bundle: 0,
             alarm: None,
             progress: None,
+            waits: None,
+            time_zone: None,
             detail: None,
         };
         let publish = Publish {

@@ -53,6 +53,27 @@ pub enum Order {
         #[command(flatten)]
         server: Server,
     },
+    /// Let a device download, install and reboot now, whatever its windows say, and without waiting
+    /// for a user: for an urgent update.
+    SkipWindows {
+        /// Id of the device.
+        device: DeviceId,
+        /// Reason, for the audit log.
+        #[arg(long)]
+        reason: String,
+        /// Hours until its windows count again.
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=167))]
+        hours: u64,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Let a device observe its windows again.
+    ObserveWindows {
+        /// Id of the device.
+        device: DeviceId,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Move a device to another fleet. It is offered what that fleet should run, and gets that
     /// fleet's secrets and policy.
     Move {
@@ -80,6 +101,14 @@ pub fn run(order: Order, output: &Output) -> CommandResult {
             (device, UpdateOrder::Pin { release, reason }, server)
         }
         Order::Unpin { device, server } => (device, UpdateOrder::Unpin {}, server),
+        Order::SkipWindows { device, reason, hours, server } => {
+            // An hour less than a week: the clock of the server may be behind.
+            let until_s = in_hours(hours)?;
+            (device, UpdateOrder::SkipWindows { until_s, reason }, server)
+        }
+        Order::ObserveWindows { device, server } => {
+            (device, UpdateOrder::ObserveWindows {}, server)
+        }
         Order::Move { device, fleet, reason, server } => {
             (device, UpdateOrder::Move { fleet, reason }, server)
         }

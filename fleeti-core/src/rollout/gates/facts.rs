@@ -7,6 +7,7 @@ use crate::attestation::policy::Policy;
 use crate::id::ReleaseName;
 use crate::rollout::{DevicePhase, Phase};
 use crate::update::State;
+use crate::windows::Wait;
 use serde::{Deserialize, Serialize};
 
 /// An operator holds the updates of a device.
@@ -49,6 +50,12 @@ pub struct Known {
     pub desired: Option<ReleaseName>,
     /// The state of its update.
     pub update: State,
+    /// What its update waits for, as it reports.
+    pub waits: Option<Wait>,
+    /// Its time zone, as it reports; UTC before.
+    pub time_zone: Option<String>,
+    /// Until when it may skip its windows, Unix seconds.
+    pub skip_windows_until_s: Option<u64>,
     /// Its hold.
     pub hold: Option<Hold>,
     /// Its pin.

@@ -7,6 +7,7 @@ use crate::rollout::device::{self, Device, Event};
 use crate::rollout::plan::Plan;
 use crate::rollout::{Ctx, Limits};
 use crate::update::{FailureCode, RollbackReason};
+use crate::windows::Windows;
 use proptest::prelude::*;
 
 const NOW_S: u64 = 1_000;
@@ -21,6 +22,9 @@ fn known(running: &str) -> Known {
         running: Some(named(running)),
         desired: None,
         update: State::Idle,
+        waits: None,
+        time_zone: None,
+        skip_windows_until_s: None,
         hold: None,
         pin: None,
         penalty: None,
@@ -224,6 +228,58 @@ fn each_gate_has_a_place_and_says_what_would_change_it() {
     insta::assert_snapshot!(table);
 }
 
+/// 2026-01-10 is a Saturday.
+#[test]
+fn the_window_gate_says_when_each_job_may_begin_and_never_withdraws_an_offer() {
+    let line = |text: &str| vec![text.parse().unwrap()];
+    let windows = Windows {
+        download: line("01:00-02:00"),
+        install: line("sun 03:00-04:00"),
+        reboot: line("sun 05:00-06:00 Europe/Berlin"),
+        ..Windows::default()
+    };
+    let (policy, target) = (Policy { windows, ..Policy::usual() }, to("kiosk@2"));
+    let saturday_s = 1_768_003_200;
+    let two = || "2".parse().unwrap();
+    let of = |known: &Known| {
+        let facts = Facts { now_s: saturday_s, ..facts(known, &target, &policy) };
+        let (order, check) = (order(&facts), list(&facts));
+        let check = check.into_iter().find(|c| c.gate == Gate::Window).unwrap();
+        let hours = check.until_s.map(|until_s| (until_s - saturday_s) / 3600);
+        (check.state, check.text, hours, order)
+    };
+    let desired = Some(named("kiosk@2"));
+    let on = |update| Known { desired: desired.clone(), update, ..known("kiosk@1") };
+    let tokyo = |update| Known { time_zone: Some("Asia/Tokyo".into()), ..on(update) };
+    let mut table = String::new();
+    for (name, device) in [
+        ("idle", on(State::Idle)),
+        ("idle in Tokyo", tokyo(State::Idle)),
+        ("staged", on(State::Staged { target: two(), arm_attempts: 0 })),
+        ("staged in Tokyo", tokyo(State::Staged { target: two(), arm_attempts: 0 })),
+        ("armed", on(State::Armed { target: two() })),
+        ("armed in Tokyo", tokyo(State::Armed { target: two() })),
+        ("trying", on(State::Trying { target: two() })),
+        ("staging", on(State::Staging { target: two(), attempt: 1 })),
+    ] {
+        let (state, text, hours, order) = of(&device);
+        assert_eq!(order, Order::Keep);
+        table += &format!("{name}: {state:?}, {text}, {hours:?}\n");
+    }
+    insta::assert_snapshot!(table);
+    // What the device says of its users and its clock counts; a skip opens everything.
+    let user =
+        Wait { job: Job::Reboot, reason: WaitReason::User, until_s: Some(saturday_s + 3600) };
+    let armed = Known { waits: Some(user), ..on(State::Armed { target: two() }) };
+    assert!(of(&armed).1.contains("blocks shutdowns"), "{:?}", of(&armed));
+    let skips = Known { skip_windows_until_s: Some(saturday_s + 1), ..armed.clone() };
+    assert_eq!(of(&skips).0, GateState::Open);
+    let over = Known { skip_windows_until_s: Some(saturday_s), ..armed };
+    assert_eq!(of(&over).0, GateState::Waits);
+    let runs = Known { running: Some(named("kiosk@2")), ..on(State::Idle) };
+    assert_eq!(of(&runs).0, GateState::Open);
+}
+
 fn release_names() -> impl Strategy<Value = ReleaseName> {
     prop::sample::select(vec!["kiosk@1", "kiosk@2", "kiosk@3", "signage@2"]).prop_map(named)
 }
@@ -256,6 +312,9 @@ fn devices() -> impl Strategy<Value = Known> {
                 running,
                 desired,
                 update,
+                waits: None,
+                time_zone: None,
+                skip_windows_until_s: None,
                 hold: hold.map(|until_s| Hold { reason: "r".into(), until_s }),
                 pin: pin.map(|release| Pin { release, reason: "r".into() }),
                 penalty: penalty.map(|(version, until_s)| Penalty {

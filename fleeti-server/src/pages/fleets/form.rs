@@ -3,6 +3,7 @@
 use crate::error::AppError;
 use fleeti_core::attestation::policy::{Firmware, Policy};
 use fleeti_core::attestation::{Level, NoLevel};
+use fleeti_core::windows::{Job, Window, Windows};
 use fleeti_core::wire::problem::Code;
 use serde::Deserialize;
 
@@ -17,6 +18,17 @@ pub struct PolicyForm {
     /// Browsers do not send an unchecked box.
     #[serde(default)]
     proved_releases: Option<String>,
+    /// Windows, one for each line.
+    #[serde(default)]
+    download: String,
+    #[serde(default)]
+    install: String,
+    #[serde(default)]
+    reboot: String,
+    #[serde(default)]
+    user_delay_min: String,
+    #[serde(default)]
+    download_kib_s: String,
 }
 
 impl TryFrom<PolicyForm> for Policy {
@@ -31,8 +43,34 @@ impl TryFrom<PolicyForm> for Policy {
             success: level(&form.success)?,
             secrets: level(&form.secrets)?,
             proved_releases: form.proved_releases.is_some(),
+            windows: Windows {
+                download: lines(Job::Download, &form.download)?,
+                install: lines(Job::Install, &form.install)?,
+                reboot: lines(Job::Reboot, &form.reboot)?,
+                user_delay_min: number("user_delay_min", &form.user_delay_min)?,
+                download_kib_s: number("download_kib_s", &form.download_kib_s)?,
+            },
         })
     }
+}
+
+/// Windows: one per line. A wrong one is named with its number and its column.
+fn lines(job: Job, text: &str) -> Result<Vec<Window>, AppError> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let read = |(n, line): (usize, &str)| {
+        line.parse().map_err(|e| invalid(format!("windows.{job}[{n}]: {e}")))
+    };
+    lines.enumerate().map(read).collect()
+}
+
+/// A number; an empty text stands for none.
+fn number(name: &str, text: &str) -> Result<Option<u32>, AppError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |_| invalid(format!("windows.{name}: {text:?} is not a number"));
+    text.parse().map(Some).map_err(wrong)
 }
 
 fn invalid(detail: impl Into<String>) -> AppError {
@@ -80,7 +118,25 @@ mod tests {
             firmware: firmware.into(),
             pcrs: pcrs.into(),
             proved_releases: None,
+            download: String::new(),
+            install: String::new(),
+            reboot: String::new(),
+            user_delay_min: String::new(),
+            download_kib_s: String::new(),
         }
+    }
+
+    #[test]
+    fn each_line_is_a_window_and_a_wrong_one_is_named_with_its_column() {
+        let lines = "02:00-05:00\r\n\r\n sat,sun 01:00-02:00 Europe/Berlin\r\n";
+        let reboot = PolicyForm { reboot: lines.into(), ..form("pinned", "") };
+        assert_eq!(Policy::try_from(reboot).unwrap().windows.reboot.len(), 2);
+        let lines = "02:00-05:00\r\nsat,sun 01:00-02:00 Europe/Berln\r\n";
+        let wrong = PolicyForm { install: lines.into(), ..form("pinned", "") };
+        let refused = Policy::try_from(wrong).unwrap_err().to_string();
+        assert!(refused.starts_with("windows.install[1]: column 21 of the window"), "{refused}");
+        let wrong = PolicyForm { user_delay_min: "soon".into(), ..form("pinned", "") };
+        assert!(Policy::try_from(wrong).unwrap_err().to_string().contains("user_delay_min"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use askama::Template;
 use fleeti_control::details::FleetDetails;
 use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::{Firmware, Policy};
+use fleeti_core::windows::{Job, Windows};
 use fleeti_core::wire::vault::FleetSecret;
 
 /// One minimum level of the policy.
@@ -15,6 +16,13 @@ struct MinimumLevel {
     help: &'static str,
     /// Code of the level; empty for no device.
     chosen: &'static str,
+}
+
+/// The windows of a job, one per line.
+struct JobWindows {
+    name: &'static str,
+    label: &'static str,
+    lines: Vec<String>,
 }
 
 /// A secret: its name and version, and when it was set.
@@ -45,6 +53,9 @@ pub struct FleetPage {
     pinned: bool,
     proved_releases: bool,
     known: Vec<String>,
+    windows: [JobWindows; 3],
+    user_delay_min: String,
+    download_kib_s: String,
     secrets: Vec<SecretRow>,
 }
 
@@ -62,6 +73,9 @@ impl FleetPage {
             pinned: policy.firmware == Firmware::Pinned,
             proved_releases: policy.proved_releases,
             known: known(&policy.firmware),
+            windows: windows(&policy.windows),
+            user_delay_min: text(policy.windows.user_delay_min),
+            download_kib_s: text(policy.windows.download_kib_s),
             secrets: secrets.iter().map(SecretRow::from).collect(),
         }
     }
@@ -89,6 +103,23 @@ fn minimums(policy: &Policy) -> [MinimumLevel; 3] {
             chosen: code(policy.secrets),
         },
     ]
+}
+
+fn windows(windows: &Windows) -> [JobWindows; 3] {
+    let of = |job: Job, label| {
+        let lines = windows.of(job).iter().map(ToString::to_string).collect();
+        JobWindows { name: job.as_str(), label, lines }
+    };
+    [
+        of(Job::Download, "Windows in which a download may begin"),
+        of(Job::Install, "Windows in which a release may be made bootable"),
+        of(Job::Reboot, "Windows in which a device may reboot for an update"),
+    ]
+}
+
+/// A number; empty for none.
+fn text(number: Option<u32>) -> String {
+    number.map_or_else(String::new, |number| number.to_string())
 }
 
 /// The accepted firmware, as the form has it: one per line.

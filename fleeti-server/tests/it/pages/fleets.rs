@@ -32,6 +32,19 @@ async fn a_policy_is_set_by_its_form_and_a_wrong_one_changes_nothing() {
     for chosen in ["<option value=\"L3\" selected>", "<option value=\"L4\" selected>"] {
         assert_eq!(page.matches(chosen).count(), 1, "{chosen} in {page}");
     }
+    let with =
+        |reboot: &str| format!("{good}&reboot={reboot}&user_delay_min=60&download_kib_s=512");
+    let wrong =
+        browser.post("/fleets/demo/policy", &session, OURS, &with("sun%2002:00-02:00")).await;
+    assert_eq!(wrong.status(), 422);
+    let windows = with("sun%2002:00-05:00%0D%0A00:00-01:00%20Asia/Tokyo");
+    browser.post("/fleets/demo/policy", &session, OURS, &windows).await;
+    let policy = world.client.attestation_policy(&"demo".parse().unwrap()).await.unwrap();
+    assert_eq!((policy.windows.reboot.len(), policy.windows.user_delay_min), (2, Some(60)));
+    let page = browser.get("/fleets/demo", &session).await.text().await.unwrap();
+    for shown in ["sun 02:00-05:00\n00:00-01:00 Asia/Tokyo\n", "value=\"512\""] {
+        assert!(page.contains(shown), "{shown} in {page}");
+    }
     let missing = browser.get("/fleets/nothing", &session).await;
     assert_eq!(missing.status(), 404);
 }
