@@ -26,7 +26,8 @@ use Says::{Done, Refused};
 struct Row(&'static str, &'static str, Says);
 
 /// Values that later rows need: path of the row, JSON pointer into its output, and name.
-const KEPT: &[(&str, &str, &str)] = &[("rollout start", "/id", "rollout")];
+const KEPT: &[(&str, &str, &str)] =
+    &[("rollout start", "/id", "rollout"), ("approval request", "/id", "approval")];
 
 const ROWS: &[Row] = &[
     Row("profile check", "examples/profiles/kiosk.toml", Done("kiosk is valid")),
@@ -178,7 +179,20 @@ const ROWS: &[Row] = &[
     Row("user link", "person-{n}", Done("/join/")),
     Row("user disable", "person-{n}", Done("disabled 20")),
     Row("user enable", "person-{n}", Done("has not set a password")),
+    Row("user sessions", "person-{n}", Done("no login sessions")),
+    Row("user sessions", "", Done("no login sessions")),
+    Row("user end-sessions", "person-{n}", Done("no login sessions")),
+    Row("user end-sessions", "person-{n} --session none", Refused("there is no session")),
+    Row("user end-sessions", "--session none", Refused("there is no session")),
     Row("user offboard", "person-{n}", Done("login sessions            0")),
+    Row("approval policy", "", Done("no act needs a second person")),
+    Row("approval set-policy", "--recovery-keys", Refused("fewer than two people")),
+    Row("approval request", "@act.json --reason because", Done("waiting")),
+    Row("approval list", "", Done("set the approval policy")),
+    Row("approval show", "{approval}", Done("bootstrap requested it")),
+    Row("approval approve", "{approval}", Refused("another person decides")),
+    Row("approval collect", "{approval}", Refused("is not approved")),
+    Row("approval deny", "{approval}", Done("withdrawn")),
     Row(
         "token add",
         "ci --account robot-{n} --permission view --out @robot{n}.token",
@@ -310,6 +324,8 @@ fn every_subcommand_has_a_row_and_every_row_a_subcommand() {
 #[test]
 fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
     let mut served = Served::start();
+    let act = "{\"type\": \"set_policy\", \"policy\": {\"recovery_keys\": true}}";
+    std::fs::write(served.path("act.json"), act).unwrap();
     let devices = [1, 2].map(|n| served.device(&format!("device-{n}"), &format!("fleet-{n}")));
     for n in [1, 2] {
         let name = format!("gate@{n}").parse().unwrap();
@@ -398,11 +414,6 @@ const ONLY_API: &[(&str, &str)] = &[
     ("list_revisions", "`profile list` shows the newest one"),
     ("get_revision", "`profile list` shows the newest one"),
     ("get_release", "`release list` shows all of them"),
-    (
-        "list_sessions",
-        "`user show` lists them, and nobody logs in to the pages by the command line",
-    ),
-    ("end_session", "on the page of the account"),
     ("livez", "for a supervisor"),
     ("healthz", "for a load balancer"),
     ("readyz", "for a load balancer"),

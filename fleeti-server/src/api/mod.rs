@@ -8,6 +8,7 @@
 
 mod accounts;
 mod alerts;
+mod approvals;
 mod attestation;
 mod audit;
 mod builds;
@@ -204,7 +205,7 @@ fn administration_routes(config: &mut ServiceConfig) {
         .service(audit::get_consistency);
 }
 
-/// Accounts, API tokens and login sessions.
+/// Accounts, API tokens, login sessions, and acts that wait for a second person.
 fn account_routes(config: &mut ServiceConfig) {
     config
         .service(accounts::get_me)
@@ -221,7 +222,18 @@ fn account_routes(config: &mut ServiceConfig) {
         .service(accounts::disable_account)
         .service(accounts::enable_account)
         .service(accounts::offboard_account)
-        .service(accounts::create_link);
+        .service(accounts::create_link)
+        .service(accounts::list_account_sessions)
+        .service(accounts::end_account_sessions)
+        .service(accounts::end_account_session)
+        .service(approvals::list_approvals)
+        .service(approvals::request_approval)
+        .service(approvals::get_approval)
+        .service(approvals::approve_act)
+        .service(approvals::deny_act)
+        .service(approvals::collect_recovery_key)
+        .service(approvals::get_approval_policy)
+        .service(approvals::set_approval_policy);
 }
 
 /// Alerts, their rules, silences, and webhooks.

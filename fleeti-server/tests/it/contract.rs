@@ -222,6 +222,7 @@ fn rows() -> Vec<Row> {
     ];
     let before = rows.iter().position(|row| row.0 == "revoke_device").unwrap();
     rows.splice(before..before, crate::labels::rows());
+    rows.extend(crate::second_person::rows());
     rows.extend(crate::accounts::rows());
     rows.extend(crate::alerts::rows());
     rows.extend(crate::webhooks::rows());
@@ -392,6 +393,7 @@ impl Office {
             ("start_rollout", "rollout"),
             ("create_token", "token"),
             ("add_webhook", "webhook"),
+            ("request_approval", "approval"),
         ] {
             if of == *id && *status == 201 {
                 let inner = ["about", "webhook"].map(|part| &answer[part]);
@@ -455,6 +457,7 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
                 ("rule", "nothing"),
                 ("silence", "nothing"),
                 ("webhook", "nothing"),
+                ("approval", "nothing"),
             ];
             let mut values = office.values.clone();
             values.extend(unknown.map(|(name, value)| (name, value.to_owned())));

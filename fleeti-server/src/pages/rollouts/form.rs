@@ -22,6 +22,9 @@ pub struct StartForm {
     pub soak_minutes: String,
     #[serde(default)]
     pub errors_max: String,
+    /// Why, if a second person must approve.
+    #[serde(default)]
+    pub ask: String,
 }
 
 impl StartForm {
@@ -30,7 +33,7 @@ impl StartForm {
     /// # Errors
     /// A field in words.
     pub fn read(self) -> Result<CreateRollout, AppError> {
-        let Self { release, fleet, waves, soak_minutes, errors_max } = self;
+        let Self { release, fleet, waves, soak_minutes, errors_max, ask: _ } = self;
         let soak_s = match soak_minutes.trim() {
             "" => 0,
             minutes => {

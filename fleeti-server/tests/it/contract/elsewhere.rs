@@ -28,4 +28,11 @@ pub const ELSEWHERE: &[(&str, u16)] = &[
     ("roll_back_rollout", 201),
     ("add_silence", 409),
     ("add_webhook", 409),
+    ("request_approval", 409),
+    ("get_approval", 409),
+    ("approve_act", 200),
+    ("approve_act", 409),
+    ("collect_recovery_key", 200),
+    ("get_approval_policy", 409),
+    ("end_account_session", 204),
 ];
