@@ -157,7 +157,7 @@ pub async fn late(tx: &mut Tx<'_>, now_s: u64, limit: u32) -> Result<Vec<String>
     let sql = "SELECT id FROM pending_acts WHERE state IN ('waiting', 'approved') \
                AND expires_s < $1 ORDER BY expires_s LIMIT $2";
     let query = sql::query_scalar(sql).bind(seconds(now_s)).bind(i64::from(limit));
-    Ok(query.fetch_all(&mut **tx).await?)
+    query.fetch_all(&mut **tx).await
 }
 
 /// Removes acts that were requested before a time and have ended.
@@ -171,7 +171,7 @@ pub async fn prune(tx: &mut Tx<'_>, before_s: u64) -> Result<(), StoreError> {
 /// Which acts need a second person, as JSON, and the seal of that.
 pub async fn policy(connection: &mut Connection) -> Result<Option<(String, String)>, StoreError> {
     let sql = "SELECT policy, seal FROM approval_policy WHERE one = 1";
-    Ok(sql::query_as(sql).fetch_optional(connection).await?)
+    sql::query_as(sql).fetch_optional(connection).await
 }
 
 /// Stores which acts need a second person.

@@ -2,6 +2,7 @@
 
 use super::{kept, rights};
 use crate::accounts::actor::Actor;
+use crate::accounts::independence;
 use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
@@ -50,7 +51,7 @@ pub async fn or_request<T>(
 ///
 /// # Errors
 /// [`Code::Invalid`] for a reason or validity that is refused, and as the act itself;
-/// [`Code::Forbidden`] without what the act needs; [`Code::Conflict`] for an account with too many
+/// [`Code::Forbidden`] without what the act needs, and for `bootstrap`; [`Code::Conflict`] for an account with too many
 /// acts that wait.
 pub async fn request(
     cx: &Context,
@@ -58,6 +59,7 @@ pub async fn request(
     request: &RequestApproval,
 ) -> Result<Approval, Error> {
     let valid_s = check(request)?;
+    independence::names_somebody(by)?;
     let act = resolved(cx, by, &request.act).await?;
     rights::authorize(cx, by, &act).await?;
     let (_, fleets) = rights::needed(cx, &act).await?;

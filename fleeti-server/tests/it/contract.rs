@@ -393,7 +393,6 @@ impl Office {
             ("start_rollout", "rollout"),
             ("create_token", "token"),
             ("add_webhook", "webhook"),
-            ("request_approval", "approval"),
         ] {
             if of == *id && *status == 201 {
                 let inner = ["about", "webhook"].map(|part| &answer[part]);
