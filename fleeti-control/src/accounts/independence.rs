@@ -72,10 +72,14 @@ pub(crate) async fn objection(
     if last.is_some_and(|at_s| at_s >= requested_s) {
         return Ok(Some(format!("{name} was added, or got a role or a link, after the request")));
     }
-    for (account, other) in [(name, requester.as_str()), (requester.as_str(), name)] {
+    let requester = requester.as_str();
+    // Who holds the token of `bootstrap` may be either of the two.
+    let changes = [(name, requester), (requester, name), (name, BOOTSTRAP), (requester, BOOTSTRAP)];
+    for (account, other) in changes {
         let last = store::pending_acts::last_change(connection, account, Some(other)).await?;
         // Who has made a token of a program may have kept it.
-        if last.is_some_and(|at_s| !is_person || at_s + SETTLED_S > requested_s) {
+        let is_for_ever = account == requester && !is_person;
+        if last.is_some_and(|at_s| is_for_ever || at_s + SETTLED_S > requested_s) {
             let text = format!(
                 "{other} added {account}, or gave it a role, a link or a token: the two may be one person"
             );
