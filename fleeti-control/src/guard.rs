@@ -5,11 +5,11 @@ use crate::accounts::actor::{Actor, Via};
 use crate::accounts::people;
 use crate::context::Context;
 use crate::error::Error;
-use fleeti_core::canonical;
 use fleeti_core::id::FleetId;
 use fleeti_core::wire::approval::{ApprovalPolicy, FLEETS_MAX, REVOKED_WITHIN_S};
 use fleeti_core::wire::labels::REVOKED_MAX;
 use fleeti_core::wire::problem::Code;
+use fleeti_core::{canonical, strict};
 use fleeti_store::{self as store, Connection, Tx};
 
 /// What the policy is sealed as.
@@ -26,7 +26,7 @@ async fn kept(cx: &Context, connection: &mut Connection) -> Result<Kept, Error> 
     let Some((text, seal)) = store::pending_acts::policy(connection).await? else {
         return Ok(Kept::Policy(ApprovalPolicy::default()));
     };
-    let policy = serde_json::from_str(&text).ok();
+    let policy = strict::from_slice::<ApprovalPolicy>(text.as_bytes()).ok();
     let is_sealed = cx.accounts.seal(SEALED_AS, &text)? == seal;
     match policy.filter(|_| is_sealed) {
         Some(policy) => Ok(Kept::Policy(policy)),

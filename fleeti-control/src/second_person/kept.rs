@@ -5,6 +5,7 @@ use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::approval::{self, Event, Rejected, State};
+use fleeti_core::strict;
 use fleeti_core::wire::approval::GuardedAct;
 use fleeti_core::wire::problem::Code;
 use fleeti_store::pending_acts::PendingAct;
@@ -46,7 +47,7 @@ pub(super) async fn load(
 
 /// The act of a row.
 pub(super) fn act(row: &PendingAct) -> Result<GuardedAct, Error> {
-    serde_json::from_str(&row.act).map_err(Error::internal)
+    strict::from_slice(row.act.as_bytes()).map_err(Error::internal)
 }
 
 /// Takes a step and stores it.
