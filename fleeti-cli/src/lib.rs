@@ -52,6 +52,9 @@ enum Command {
     /// Accounts of people and programs, and their roles.
     #[command(subcommand)]
     User(commands::user::Command),
+    /// Acts that need a second person: list, approve or deny them.
+    #[command(subcommand)]
+    Approval(commands::approval::Command),
     /// API tokens.
     #[command(subcommand)]
     Token(commands::token::Command),
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Profile(command) => commands::profile::run(command, &output),
         Command::Build(command) => commands::build::run(command, &output),
         Command::Worker(command) => commands::worker::run(command, &output),
+        Command::Approval(command) => commands::approval::run(command, &output),
         Command::User(command) => commands::user::run(command, &output),
         Command::Token(command) => commands::token::run(command, &output),
         Command::Pki(command) => commands::pki::run(command, &output),

@@ -119,6 +119,30 @@ impl Client {
         self.act(name, "link").await
     }
 
+    /// The login sessions of an account.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn sessions_of(&self, name: &AccountName) -> Result<Vec<LoginSession>> {
+        self.get(&format!("accounts/{name}/sessions")).await
+    }
+    /// Ends all login sessions of an account.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn end_sessions_of(&self, name: &AccountName) -> Result<()> {
+        let request = self.request(Method::DELETE, &format!("accounts/{name}/sessions"));
+        Self::send(request).await.map(drop)
+    }
+    /// Ends a login session of an account.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn end_session_of(&self, name: &AccountName, id: &str) -> Result<()> {
+        let request = self.request(Method::DELETE, &format!("accounts/{name}/sessions/{id}"));
+        Self::send(request).await.map(drop)
+    }
+
     async fn act<T: DeserializeOwned + Serialize>(
         &self,
         name: &AccountName,

@@ -26,6 +26,7 @@
 mod accounts;
 mod alerts;
 mod answer;
+mod approvals;
 mod attestation;
 pub mod danger;
 mod events;

@@ -2,15 +2,16 @@
 //! with that number.
 
 use crate::accounts::actor::Actor;
-use crate::context::ContextRef;
+use crate::context::{Context, ContextRef};
 use crate::devices::search;
 use crate::error::Error;
+use crate::guard;
 use crate::labels;
 use crate::trust::revocation;
 use fleeti_core::filter::Filter;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::accounts::Permission;
-use fleeti_core::wire::api::Event;
+use fleeti_core::wire::api::{Event, RevocationReason};
 use fleeti_core::wire::labels::{
     Change, ChangeDevices, DevicesChanged, LABELLED_MAX, PREVIEW, REVOKED_MAX, devices_in_words,
     revocation_phrase,
@@ -25,7 +26,7 @@ const PUBLISHED_MAX: usize = 100;
 ///
 /// # Errors
 /// [`Code::Invalid`] for a filter or label that is refused, and for a revocation that is not
-/// confirmed; [`Code::Forbidden`] without the permission for any fleet; [`Code::Conflict`] for
+/// confirmed; [`Code::SecondPerson`]; [`Code::Forbidden`] without the permission for any fleet; [`Code::Conflict`] for
 /// another number of devices than expected, or too many.
 pub async fn change(
     cx: &ContextRef,
@@ -36,14 +37,7 @@ pub async fn change(
         Change::Label { .. } | Change::Unlabel { .. } => (Permission::Operate, LABELLED_MAX),
         Change::Revoke { .. } => (Permission::Revoke, REVOKED_MAX),
     };
-    if !by.may_somewhere(permission) {
-        return Err(by.refused(permission, crate::accounts::actor::Scope::All));
-    }
-    let filter = search::parsed(cx, &request.filter).await?.map_err(search::refused)?;
-    if filter.is_empty() {
-        return Err(Error::new(Code::Invalid, "the filter is empty, and would match every device")
-            .hint("write a filter such as site=berlin"));
-    }
+    let filter = wanted(cx, by, request, permission).await?;
     let mut tx = cx.db.write().await?;
     let limit = u32::try_from(max + 1).unwrap_or(u32::MAX);
     let ids = search::ids_in(cx, &mut tx, (by, permission), &filter, limit).await?;
@@ -56,6 +50,45 @@ pub async fn change(
     check(request, expected, ids.len() as u64, max)?;
     apply(cx, by, tx, (&request.change, &filter), &ids).await?;
     Ok(changed(expected, &ids, true))
+}
+
+/// The devices that a confirmed request to revoke names now, for a second person.
+///
+/// # Errors
+/// As [`change`]; [`Code::Invalid`] for a preview, or another change.
+pub(crate) async fn to_revoke(
+    cx: &Context,
+    by: &Actor,
+    request: &ChangeDevices,
+) -> Result<(Vec<DeviceId>, RevocationReason), Error> {
+    let (Change::Revoke { reason }, Some(expected)) = (&request.change, request.expected) else {
+        let text = "only a revocation with the number of its preview needs a second person";
+        return Err(Error::new(Code::Invalid, text));
+    };
+    let filter = wanted(cx, by, request, Permission::Revoke).await?;
+    let mut tx = cx.db.write().await?;
+    let limit = u32::try_from(REVOKED_MAX + 1).unwrap_or(u32::MAX);
+    let ids = search::ids_in(cx, &mut tx, (by, Permission::Revoke), &filter, limit).await?;
+    check(request, expected, ids.len() as u64, REVOKED_MAX)?;
+    Ok((ids, *reason))
+}
+
+/// The filter of a request.
+async fn wanted(
+    cx: &Context,
+    by: &Actor,
+    request: &ChangeDevices,
+    permission: Permission,
+) -> Result<Filter, Error> {
+    if !by.may_somewhere(permission) {
+        return Err(by.refused(permission, crate::accounts::actor::Scope::All));
+    }
+    let filter = search::parsed(cx, &request.filter).await?.map_err(search::refused)?;
+    if filter.is_empty() {
+        return Err(Error::new(Code::Invalid, "the filter is empty, and would match every device")
+            .hint("write a filter such as site=berlin"));
+    }
+    Ok(filter)
 }
 
 fn changed(devices: u64, ids: &[DeviceId], done: bool) -> DevicesChanged {
@@ -117,7 +150,10 @@ async fn apply(
             store::labels::unset(&mut tx, key, &devices).await?;
             format!("-{key}")
         }
-        Change::Revoke { reason } => format!("revoke {}", reason.as_str()),
+        Change::Revoke { reason } => {
+            guard::revocation(cx, &mut tx, by, ids.len() as u64).await?;
+            format!("revoke {}", reason.as_str())
+        }
     };
     let subject = format!("{said} on {} devices of {filter}", ids.len());
     cx.audit(&mut tx, by.act("device.change-all", subject)).await?;

@@ -1,17 +1,18 @@
 //! What several areas know of one device or of one fleet, loaded together.
 
-use crate::accounts::actor::Actor;
+use crate::accounts::actor::{Actor, Scope};
 use crate::attestation::{challenge, policy};
 use crate::context::Context;
 use crate::devices::search::{self, Wanted};
 use crate::error::Error;
-use crate::{alerts, channels, devices, drift, history, labels, secrets, views};
+use crate::{alerts, channels, devices, drift, history, labels, second_person, secrets, views};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::filter::FilterError;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::alerts::Alert;
 use fleeti_core::wire::api::{Device, Fleet};
+use fleeti_core::wire::approval::{Approval, ApprovalPolicy};
 use fleeti_core::wire::attestation::Attestation;
 use fleeti_core::wire::history::{Drift, History, HistoryQuery};
 use fleeti_core::wire::labels::{LabelKeyInfo, View};
@@ -133,4 +134,18 @@ pub async fn fleet(cx: &Context, name: &FleetId) -> Result<FleetDetails, Error> 
     let secrets = secrets::secrets(cx, name).await?;
     let channel = channels::channel(cx, name).await?;
     Ok(FleetDetails { fleet, channel, policy: policy::of(cx, name), secrets })
+}
+
+/// Acts that need a second person, and the policy for those who may change it.
+pub async fn approvals(
+    cx: &Context,
+    by: &Actor,
+) -> Result<(Vec<Approval>, Option<ApprovalPolicy>), Error> {
+    let policy = if by.may(Permission::Accounts, Scope::All) {
+        // One that does not count is set again: as if there were none.
+        Some(second_person::policy(cx, by).await.unwrap_or_default())
+    } else {
+        None
+    };
+    Ok((second_person::list(cx, by).await?, policy))
 }

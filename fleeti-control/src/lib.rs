@@ -10,7 +10,7 @@
 //! Code map, areas: [`devices`], [`enrollment`], [`attestation`], [`boot`], [`secrets`],
 //! [`commands`], [`labels`], [`views`], [`bulk`], [`replacement`] (devices) · [`profiles`], [`suites`], [`builds`], [`releases`], [`rollouts`], [`channels`] (software) ·
 //! [`trust`] (intermediate CAs, CRLs, transitions), [`audit`] (the audit log),
-//! [`accounts`] (people, roles, tokens), [`alerts`], [`webhooks`], [`history`], [`health`] · [`overview`], [`details`], [`drift`], [`doctor`], [`metrics`] (what several areas know).
+//! [`accounts`] (people, roles, tokens), [`guard`], [`second_person`] (acts of two people), [`alerts`], [`webhooks`], [`history`], [`health`] · [`overview`], [`details`], [`drift`], [`doctor`], [`metrics`] (what several areas know).
 //!
 //! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`],
 //! [`pki`], [`ports`] (what it is given) · [`events`], `reaction`, `reactions` (what areas tell each
@@ -50,6 +50,7 @@ pub mod enrollment;
 pub mod error;
 pub mod events;
 mod figures;
+pub mod guard;
 pub mod health;
 pub mod history;
 pub mod hub;
@@ -68,6 +69,7 @@ pub mod releases;
 pub mod replacement;
 pub mod restored;
 pub mod rollouts;
+pub mod second_person;
 pub mod secrets;
 pub mod settings;
 pub mod settle;

@@ -5,6 +5,7 @@ use crate::accounts::actor::{Actor, Scope};
 use crate::context::{Context, ContextRef};
 use crate::devices;
 use crate::error::Error;
+use crate::guard;
 use crate::trust::revocation;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::accounts::Permission;
@@ -16,7 +17,8 @@ use fleeti_store as store;
 /// the call completes an interrupted one.
 ///
 /// # Errors
-/// [`Code::NotFound`]; [`Code::Conflict`] if the two cannot take each other's place.
+/// [`Code::NotFound`]; [`Code::Conflict`] if the two cannot take each other's place;
+/// [`Code::SecondPerson`] after too many revocations by this account.
 pub async fn replace(
     cx: &ContextRef,
     by: &Actor,
@@ -30,6 +32,9 @@ pub async fn replace(
     if !by.may(Permission::View, scope) && !by.may(Permission::Revoke, scope) {
         return Err(Error::not_found("device", new.as_str()));
     }
+    if !before.revoked {
+        guard::revocation_of_one(cx, by).await?;
+    }
     if before.replaced_by.as_ref() != Some(new) {
         check(&before, &other)?;
         hand_over(cx, by, old, new).await?;
@@ -37,7 +42,7 @@ pub async fn replace(
     if before.revoked {
         return Ok(());
     }
-    revocation::revoke(cx, by, old, RevocationReason::CessationOfOperation).await
+    revocation::revoke_checked(cx, by, old, RevocationReason::CessationOfOperation).await
 }
 
 fn check(old: &Device, new: &Device) -> Result<(), Error> {

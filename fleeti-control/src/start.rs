@@ -23,6 +23,7 @@ use crate::releases::retention;
 use crate::releases::state::ReleaseState;
 use crate::rollouts::state::RolloutState;
 use crate::rollouts::task;
+use crate::second_person::expiry;
 use crate::secrets::tickets::Vault;
 use crate::settings::Settings;
 use crate::suites::state::SuiteState;
@@ -153,6 +154,7 @@ impl<P> Opened<P> {
             tokio::spawn(task::run(cx())),
             tokio::spawn(watch::run(cx())),
             tokio::spawn(history::run(cx())),
+            tokio::spawn(expiry::run(cx())),
             tokio::spawn(async move { hub.hub.run().await }),
         ]
     }

@@ -19,7 +19,7 @@
 //! Code map: [`command_line`] (arguments of a UKI: which ones Fleeti sets, which ones a profile may
 //! set) · [`filter`] (the language that selects devices) · [`foreign`] (untrusted text, made safe to show) · [`id`] (device ids, image lines,
 //! versions) · [`profile`] (the typed model, its check and its revisions) · [`manifest`] (the
-//! signed content of a release) · [`update`], [`rollout`], [`build`], [`boot_secret`] and
+//! signed content of a release) · [`update`], [`rollout`], [`build`], [`approval`], [`boot_secret`] and
 //! [`enrollment`] (the state machines) · [`alert`] (alert rules, and the state machine of alerts) · [`drift`] (differences from what is desired) · [`attestation`]
 //! (levels, claims and appraisal policies) · [`boot_proof`] (proof that a release boots as its
 //! manifest predicts) · [`secure_boot`] (compares the firmware's keys with the enrolled ones) ·
@@ -33,6 +33,7 @@
 #![warn(missing_docs)]
 
 pub mod alert;
+pub mod approval;
 pub mod attestation;
 pub mod boot_proof;
 pub mod boot_secret;

@@ -86,7 +86,7 @@ impl ResponseError for AppError {
             Code::Malformed => StatusCode::BAD_REQUEST,
             Code::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Code::Forbidden => StatusCode::FORBIDDEN,
+            Code::Forbidden | Code::SecondPerson => StatusCode::FORBIDDEN,
             Code::NotFound => StatusCode::NOT_FOUND,
             Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,

@@ -22,7 +22,7 @@
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
 //! [`approvals`], [`releases`], [`packages`], [`rollouts`], [`rollout_devices`],
 //! [`budgets`], [`release_paths`], [`forecast`] ·
-//! [`accounts`], [`sessions`], [`workers`], [`audit`], [`domain_events`] · [`alerts`],
+//! [`accounts`], [`sessions`], [`pending_acts`], [`workers`], [`audit`], [`domain_events`] · [`alerts`],
 //! [`alert_rules`], [`webhooks`], [`history`] · [`beside`] (the database beside its server).
 //!
 //! **Features**: none. **Errors**: [`StoreError`]: the database does not answer, or what it holds
@@ -66,6 +66,7 @@ pub mod mqtt_sessions;
 mod open;
 pub mod packages;
 pub mod pairings;
+pub mod pending_acts;
 pub mod policies;
 pub mod readmissions;
 pub mod release_paths;

@@ -6,6 +6,7 @@ mod provision;
 mod shown;
 mod updates;
 
+use super::approval;
 use super::keys;
 use super::request::block_on;
 use super::server::Server;
@@ -17,6 +18,7 @@ use fleeti_core::strict;
 use fleeti_core::wire::api::{
     BootKeyChange, ChangeBoot, CreateCommand, Pair, Provision, Provisioned, RevocationReason,
 };
+use fleeti_core::wire::approval::AskedAct;
 use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::enrollment::{EnrollmentRecord, SMBIOS_PREFIX};
 use fleeti_core::wire::readmission::CreateReadmission;
@@ -168,6 +170,10 @@ pub enum Command {
         /// Show the previous key, for when the newest one does not open the partition.
         #[arg(long)]
         previous: bool,
+        /// Request the approval of a second person instead. `fleeti approval collect` then shows the
+        /// key.
+        #[arg(long)]
+        ask: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -333,8 +339,13 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::Smbios { record, out } => smbios(&record, &out, output),
         Command::BootKeys(arguments) => boot_keys(arguments, output),
-        Command::RecoveryKey { device, reason, previous, server } => {
-            recovery_key(&device, reason, previous, &server, output)
+        Command::RecoveryKey { device, reason, previous, ask, server } => {
+            let request = ShowRecoveryKey { reason: reason.clone(), previous };
+            if ask {
+                let act = AskedAct::ShowRecoveryKey { device, request };
+                return approval::request(act, reason, &server, output);
+            }
+            recovery_key(&device, &request, &server, output)
         }
         Command::Send { device, kind, minutes, server } => {
             send_command(&device, kind, minutes, &server, output)
@@ -435,13 +446,11 @@ fn boot_keys(arguments: BootKeys, output: &Output) -> CommandResult {
 
 fn recovery_key(
     device: &DeviceId,
-    reason: String,
-    previous: bool,
+    request: &ShowRecoveryKey,
     server: &Server,
     output: &Output,
 ) -> CommandResult {
-    let key = server
-        .ask(async |c| c.show_recovery_key(device, &ShowRecoveryKey { reason, previous }).await)?;
+    let key = server.ask(async |c| c.show_recovery_key(device, request).await)?;
     let until = "it opens the data partition until the device learns that it was shown, and boots after that";
     output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| {
         Lines::from(key.expose().to_owned()).and(until)

@@ -2,6 +2,7 @@
 
 pub mod alert;
 pub mod api;
+pub mod approval;
 pub mod attest;
 pub mod audit;
 pub mod build;

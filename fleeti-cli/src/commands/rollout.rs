@@ -1,5 +1,6 @@
 //! `fleeti rollout`.
 
+use super::approval;
 use super::request::{block_on, refused};
 use super::rollout_apply::{self, ApplyArgs, Planned, begin};
 use super::rollout_plan::{PlanArgs, count_words, family, plan_lines, title};
@@ -14,6 +15,7 @@ use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
 use fleeti_core::wire::api::{
     CreateRollout, Event, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
 };
+use fleeti_core::wire::approval::AskedAct;
 
 /// Devices that are shown without `--limit`.
 const DEVICES: u32 = 100;
@@ -35,6 +37,9 @@ pub enum Command {
         /// The active rollout of the fleet, which is aborted for this one.
         #[arg(long, value_name = "ROLLOUT")]
         supersede: Option<String>,
+        /// Request the approval of a second person instead, for this reason.
+        #[arg(long, value_name = "REASON", conflicts_with = "wait")]
+        ask: Option<String>,
         #[command(flatten)]
         plan: PlanArgs,
         #[command(flatten)]
@@ -147,8 +152,15 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             });
             Ok(())
         }
-        Command::Start { release, fleet, wait, supersede, plan, server } => {
+        Command::Start { release, fleet, wait, supersede, ask, plan, server } => {
             let request = CreateRollout { release, fleet, plan: plan.read()? };
+            if let Some(reason) = ask {
+                let act = match supersede {
+                    Some(rollout) => AskedAct::SupersedeRollout { rollout, request },
+                    None => AskedAct::StartRollout { request },
+                };
+                return approval::request(act, reason, &server, output);
+            }
             let started = begin(&request, supersede.as_deref(), &server)?;
             shown(&started, wait, &server, output)
         }

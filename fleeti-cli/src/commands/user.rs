@@ -6,8 +6,8 @@ use crate::output::{Lines, Output, rows, when};
 use fleeti_client::Client;
 use fleeti_core::id::{AccountName, FleetId};
 use fleeti_core::wire::accounts::{
-    Account, AccountDetails, AccountKind, CreateAccount, CreatedAccount, Grant, Me, PasswordLink,
-    Role,
+    Account, AccountDetails, AccountKind, CreateAccount, CreatedAccount, Grant, LoginSession, Me,
+    PasswordLink, Role,
 };
 
 /// Accounts.
@@ -71,6 +71,23 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// List login sessions: those of your account, or of another one.
+    Sessions {
+        /// Name of the account; your own by default.
+        name: Option<AccountName>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// End login sessions: one, or all of another account.
+    EndSessions {
+        /// Id of the session, as in `fleeti user sessions`; all if missing.
+        #[arg(long, required_unless_present = "name")]
+        session: Option<String>,
+        /// Name of the account; your own by default.
+        name: Option<AccountName>,
+        #[command(flatten)]
+        server: Server,
+    },
     /// End everything of an account: roles, password, sessions, API tokens, and enrollment tokens
     /// that no device has used. Lists what may still accept the person.
     Offboard {
@@ -129,11 +146,48 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Link { name, server } => {
             output.data(&server.ask(async |c| c.create_link(&name).await)?, link);
         }
+        Command::Sessions { name, server } => {
+            let all = server.ask(async |c| match &name {
+                Some(name) => c.sessions_of(name).await,
+                None => c.sessions().await,
+            })?;
+            output.data(&all, |all| rows(all, "no login sessions", session));
+        }
+        Command::EndSessions { session: id, name, server } => {
+            end_sessions(id.as_deref(), name.as_ref(), &server, output)?;
+        }
         Command::Offboard { name, server } => {
             output.data(&server.ask(async |c| c.offboard_account(&name).await)?, details);
         }
     }
     Ok(())
+}
+
+fn end_sessions(
+    id: Option<&str>,
+    name: Option<&AccountName>,
+    server: &Server,
+    output: &Output,
+) -> CommandResult {
+    let left = server.ask(async |c| match (name, id) {
+        (Some(name), Some(id)) => {
+            c.end_session_of(name, id).await?;
+            c.sessions_of(name).await
+        }
+        (Some(name), None) => {
+            c.end_sessions_of(name).await?;
+            c.sessions_of(name).await
+        }
+        (None, id) => c.end_session(id.unwrap_or_default()).await,
+    })?;
+    output.data(&left, |left| rows(left, "no login sessions", session));
+    Ok(())
+}
+
+fn session(session: &LoginSession) -> String {
+    let LoginSession { id, created_s, used_s, expires_s } = session;
+    let (began, used, ends) = (when(*created_s), when(*used_s), when(*expires_s));
+    format!("{id}  began {began}  used {used}  ends {ends}")
 }
 
 fn roles(grants: &[Grant]) -> String {

@@ -192,7 +192,20 @@ const ROWS: &[Row] = &[
     Row("user link", "person-{n}", Done("/join/")),
     Row("user disable", "person-{n}", Done("disabled 20")),
     Row("user enable", "person-{n}", Done("has not set a password")),
+    Row("user sessions", "person-{n}", Done("no login sessions")),
+    Row("user sessions", "", Done("no login sessions")),
+    Row("user end-sessions", "person-{n}", Done("no login sessions")),
+    Row("user end-sessions", "person-{n} --session none", Refused("there is no session")),
+    Row("user end-sessions", "--session none", Refused("there is no session")),
     Row("user offboard", "person-{n}", Done("login sessions            0")),
+    Row("approval policy", "", Done("no act needs a second person")),
+    Row("approval set-policy", "--recovery-keys", Refused("fewer than two people")),
+    Row("approval request", "@act.json --reason because", Refused("names nobody")),
+    Row("approval list", "", Done("no act waits for a second person")),
+    Row("approval show", "approval-none", Refused("there is no approval")),
+    Row("approval approve", "approval-none", Refused("there is no approval")),
+    Row("approval collect", "approval-none", Refused("there is no approval")),
+    Row("approval deny", "approval-none", Refused("there is no approval")),
     Row(
         "token add",
         "ci --account robot-{n} --permission view --out @robot{n}.token",
@@ -324,6 +337,8 @@ fn every_subcommand_has_a_row_and_every_row_a_subcommand() {
 #[test]
 fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
     let mut served = Served::start();
+    let act = "{\"type\": \"set_policy\", \"policy\": {\"recovery_keys\": true}}";
+    std::fs::write(served.path("act.json"), act).unwrap();
     let devices = [1, 2].map(|n| served.device(&format!("device-{n}"), &format!("fleet-{n}")));
     for n in [1, 2] {
         let name = format!("gate@{n}").parse().unwrap();
@@ -412,11 +427,6 @@ const ONLY_API: &[(&str, &str)] = &[
     ("list_revisions", "`profile list` shows the newest one"),
     ("get_revision", "`profile list` shows the newest one"),
     ("get_release", "`release list` shows all of them"),
-    (
-        "list_sessions",
-        "`user show` lists them, and nobody logs in to the pages by the command line",
-    ),
-    ("end_session", "on the page of the account"),
     ("livez", "for a supervisor"),
     ("healthz", "for a load balancer"),
     ("readyz", "for a load balancer"),

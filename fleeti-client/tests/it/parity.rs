@@ -142,6 +142,7 @@ fn releases(c: &Client) -> Vec<(&'static str, Call)> {
 fn administration(c: &Client) -> Vec<(&'static str, Call)> {
     let bundle = json!({"bundle": {"bundle": "b", "signature": "s"}, "transcript": "t", "transcript_signature": "s"});
     let transition = json!({"transition": "t", "signatures": []});
+    let ask = json!({"act": {"type": "set_policy", "policy": {}}, "reason": "r"});
     rows![c;
         "get_trust" => c.trust(),
         "get_diagnosis" => c.doctor(),
@@ -172,6 +173,17 @@ fn administration(c: &Client) -> Vec<(&'static str, Call)> {
         "enable_account" => c.enable_account(&id("a")),
         "offboard_account" => c.offboard_account(&id("a")),
         "create_link" => c.create_link(&id("a")),
+        "list_account_sessions" => c.sessions_of(&id("a")),
+        "end_account_sessions" => c.end_sessions_of(&id("a")),
+        "end_account_session" => c.end_session_of(&id("a"), "s"),
+        "list_approvals" => c.approvals(),
+        "request_approval" => c.request_approval(&of(ask)),
+        "get_approval" => c.approval("x"),
+        "approve_act" => c.approve_act("x", ""),
+        "deny_act" => c.deny_act("x", ""),
+        "collect_recovery_key" => c.collect_recovery_key("x"),
+        "get_approval_policy" => c.approval_policy(),
+        "set_approval_policy" => c.set_approval_policy(&of(json!({}))),
         "livez" => c.livez(),
         "healthz" => c.healthz(),
         "readyz" => c.readyz(),

@@ -8,6 +8,7 @@ use super::tokens::PREFIX;
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::canonical::sha256_hex;
+use fleeti_core::id::AccountName;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::Act;
 use fleeti_store as store;
@@ -68,6 +69,37 @@ async fn by_token(cx: &Context, token: &str) -> Result<Option<Actor>, Error> {
     }
     let via = Via::Token(row.about.id);
     Ok(Some(Actor::new(account.name.as_str(), via, account.grants, row.about.permissions)))
+}
+
+/// An account and a credential of it, by their names in a record, as they count now; `None` if
+/// they do not. A session may have ended meanwhile: people sign out.
+pub(crate) async fn again(
+    cx: &Context,
+    name: &AccountName,
+    via: &str,
+) -> Result<Option<Actor>, Error> {
+    let mut reader = cx.db.reader().await?;
+    let account = rows::account(cx, &mut reader, name).await?;
+    let Some(account) = account.filter(|account| account.disabled_s.is_none()) else {
+        return Ok(None);
+    };
+    let (via, limited_to) = if let Some(id) = via.strip_prefix("token ") {
+        let Some(row) = store::accounts::token_by_id(&mut reader, id).await? else {
+            return Ok(None);
+        };
+        let is_in_time = cx.now_s() <= row.about.expires_s;
+        if !is_in_time || row.about.account != *name || cx.accounts.key.token(&row)? != row.seal {
+            return Ok(None);
+        }
+        (Via::Token(row.about.id), row.about.permissions)
+    } else if let Some(id) = via.strip_prefix("session ") {
+        (Via::Session(id.to_owned()), None)
+    } else if via == Via::Bootstrap.to_string() && name.as_str() == BOOTSTRAP {
+        (Via::Bootstrap, None)
+    } else {
+        return Ok(None);
+    };
+    Ok(Some(Actor::new(account.name.as_str(), via, account.grants, limited_to)))
 }
 
 /// Records an API request with a wrong token in the audit log, once per address and alarm interval.

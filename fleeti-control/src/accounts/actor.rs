@@ -33,6 +33,15 @@ pub enum Via {
     Link,
     /// None: this process acts.
     Process,
+    /// That of a requester, for an act that another account approved.
+    Seconded {
+        /// The requester's credential.
+        own: Box<Via>,
+        /// The account that approved, and its credential.
+        second: String,
+        /// The id of the approval.
+        approval: String,
+    },
 }
 
 impl fmt::Display for Via {
@@ -43,6 +52,9 @@ impl fmt::Display for Via {
             Self::Token(id) => write!(f, "token {id}"),
             Self::Link => f.write_str("link"),
             Self::Process => f.write_str("this process"),
+            Self::Seconded { own, second, approval } => {
+                write!(f, "{own}, approved by {second} as {approval}")
+            }
         }
     }
 }
@@ -80,6 +92,23 @@ impl Actor {
     #[must_use]
     pub fn server() -> Self {
         Self::of_process("server")
+    }
+
+    /// The same account, for the one act that another account approved.
+    pub(crate) fn with_second(&self, second: &Self, approval: &str) -> Self {
+        let via = Via::Seconded {
+            own: Box::new(self.0.via.clone()),
+            second: second.to_string(),
+            approval: approval.to_owned(),
+        };
+        let Known { account, grants, limited_to, .. } = &*self.0;
+        Self::new(account, via, grants.clone(), limited_to.clone())
+    }
+
+    /// Whether another account approved what it does.
+    #[must_use]
+    pub(crate) fn has_second(&self) -> bool {
+        matches!(self.0.via, Via::Seconded { .. })
     }
 
     /// The name of its account.

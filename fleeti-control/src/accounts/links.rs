@@ -2,7 +2,7 @@
 //! and for the first administrator.
 
 use super::actor::{Actor, Via};
-use super::{rows, sessions, sign_in};
+use super::{independence, rows, sessions, sign_in};
 use crate::context::Context;
 use crate::error::Error;
 use crate::places::Origin;
@@ -94,6 +94,7 @@ pub async fn redeem(
         Some(account) => set(cx, &mut tx, account, &hash).await?,
         None => first_administrator(cx, &mut tx, name, &hash).await?,
     };
+    independence::joined(cx, &mut tx, &account.name).await?;
     let by = Actor::new(account.name.as_str(), Via::Link, vec![], None);
     cx.audit(&mut tx, by.act("account.password", account.name.as_str())).await?;
     let session = sessions::begin(cx, &mut tx, &account, &hash).await?;

@@ -4,12 +4,14 @@
 //! Code map: [`actor`] (who acts, and the one check of a permission) · [`access`] (a request's
 //! credential becomes an actor) · [`sign_in`], [`sessions`] (login sessions) · [`tokens`] (API
 //! tokens) · [`people`] (accounts and their roles) · [`links`] (one-time links that set passwords) ·
-//! [`bootstrap`] (the token of the first start) · `rows` (reads only rows whose seal is right).
+//! [`bootstrap`] (the token of the first start) ·
+//! [`independence`] (whether two accounts are two people) · `rows` (reads only rows whose seal is right).
 
 pub mod access;
 pub mod actor;
 mod attempts;
 pub mod bootstrap;
+pub mod independence;
 pub mod links;
 pub mod password;
 pub mod people;

@@ -3,7 +3,7 @@
 
 use super::actor::Actor;
 use super::bootstrap::BOOTSTRAP;
-use super::{links, rows, sessions, tokens};
+use super::{independence, links, rows, sessions, tokens};
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::id::AccountName;
@@ -121,6 +121,7 @@ pub async fn add(
     if !store::accounts::insert(&mut tx, &row).await? {
         return Err(rows::taken(&row.name));
     }
+    independence::changed(cx, &mut tx, &row.name, by).await?;
     let roles = row.grants.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let act = format!("{} {}: {roles}", row.kind.as_str(), row.name);
     cx.audit(&mut tx, by.act("account.add", act)).await?;
@@ -189,6 +190,12 @@ async fn keeps_administrator(cx: &Context, tx: &mut Tx<'_>) -> Result<(), Error>
         .hint("first give the role admin to another person, who has set a password"))
 }
 
+/// Number of people who administer the server.
+pub(crate) async fn administrators(cx: &Context, tx: &mut Tx<'_>) -> Result<usize, Error> {
+    let all = rows::accounts(cx, tx).await?;
+    Ok(all.iter().filter(|row| rows::is_person_in_charge(row)).count())
+}
+
 /// Refuses to change the roles of `bootstrap`.
 fn is_changeable(name: &AccountName) -> Result<(), Error> {
     if name.as_str() == BOOTSTRAP {
@@ -224,6 +231,7 @@ pub async fn grant(
     row.grants.push(grant.clone());
     row.grants.sort();
     rows::update(cx, &mut tx, row.clone()).await?;
+    independence::changed(cx, &mut tx, name, by).await?;
     cx.audit(&mut tx, by.act("account.grant", format!("{name}: {grant}"))).await?;
     tx.commit().await?;
     Ok(rows::shown(&row))
@@ -283,7 +291,9 @@ async fn set_enabled(
     }
     row.disabled_s = if is_enabled { None } else { Some(cx.now_s()) };
     rows::update(cx, &mut tx, row.clone()).await?;
-    if !is_enabled {
+    if is_enabled {
+        independence::changed(cx, &mut tx, name, by).await?;
+    } else {
         store::sessions::delete_all(&mut tx, name).await?;
         store::accounts::remove_link(&mut tx, Some(name)).await?;
         keeps_administrator(cx, &mut tx).await?;
@@ -351,6 +361,7 @@ pub async fn link(cx: &Context, by: &Actor, name: &AccountName) -> Result<Passwo
             .hint("enable it with `fleeti user enable NAME`"));
     }
     let link = links::make(cx, &mut tx, Some(name), links::LINK_S).await?;
+    independence::changed(cx, &mut tx, name, by).await?;
     cx.audit(&mut tx, by.act("account.link", name.as_str())).await?;
     tx.commit().await?;
     Ok(link)

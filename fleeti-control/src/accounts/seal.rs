@@ -24,7 +24,7 @@ impl SealKey {
     }
 
     /// The MAC of a value, hexadecimal. `kind` keeps the rows of one table out of another.
-    fn seal(&self, kind: &str, value: &impl Serialize) -> Result<String, Error> {
+    pub(super) fn seal(&self, kind: &str, value: &impl Serialize) -> Result<String, Error> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).map_err(Error::internal)?;
         mac.update(&serde_json::to_vec(&(kind, value))?);
         Ok(hex::encode(mac.finalize().into_bytes()))

@@ -134,12 +134,38 @@ pub async fn own(cx: &Context, by: &Actor) -> Result<Vec<LoginSession>, Error> {
 /// # Errors
 /// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
 pub async fn end_own(cx: &Context, by: &Actor, wanted: &str) -> Result<(), Error> {
-    let account = by.account().parse().map_err(Error::internal)?;
+    end_of(cx, by, &by.account().parse().map_err(Error::internal)?, wanted).await
+}
+
+/// Ends a session of an account, by its id.
+///
+/// # Errors
+/// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
+pub async fn end_of(
+    cx: &Context,
+    by: &Actor,
+    account: &AccountName,
+    wanted: &str,
+) -> Result<(), Error> {
     let mut tx = cx.db.write().await?;
-    let all = store::sessions::of(&mut tx, &account).await?;
+    let all = store::sessions::of(&mut tx, account).await?;
     let found = all.into_iter().find(|row| id(&row.token_sha256) == wanted);
     let row = found.ok_or_else(|| Error::not_found("session", wanted))?;
     store::sessions::delete(&mut tx, &row.token_sha256).await?;
-    cx.audit(&mut tx, by.act("session.end", wanted)).await?;
+    cx.audit(&mut tx, by.act("session.end", format!("{wanted} of {account}"))).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Ends all sessions of an account.
+///
+/// # Errors
+/// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
+pub async fn end_all(cx: &Context, by: &Actor, account: &AccountName) -> Result<(), Error> {
+    let mut tx = cx.db.write().await?;
+    if rows::account(cx, &mut tx, account).await?.is_none() {
+        return Err(Error::not_found("account", account.as_str()));
+    }
+    let ended = store::sessions::delete_all(&mut tx, account).await?;
+    cx.audit(&mut tx, by.act("session.end", format!("{ended} of {account}"))).await?;
     Ok(tx.commit().await?)
 }

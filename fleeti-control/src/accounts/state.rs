@@ -6,6 +6,7 @@ use super::password::PasswordCost;
 use super::seal::SealKey;
 use crate::error::Error;
 use crate::places::{Origin, Places};
+use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,11 @@ impl AccountsState {
             cost: secrets.password_cost,
             hashing: Places::with_queue(1, 1, WAITING_MAX, STALLED),
         }
+    }
+
+    /// A MAC over a value of another area, by the key of the seals.
+    pub(crate) fn seal(&self, kind: &str, value: &impl Serialize) -> Result<String, Error> {
+        self.key.seal(kind, value)
     }
 
     /// A key of this server for a purpose. It is not in the database.

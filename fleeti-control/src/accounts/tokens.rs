@@ -2,7 +2,7 @@
 
 use super::actor::{Actor, Scope};
 use super::bootstrap::BOOTSTRAP;
-use super::rows;
+use super::{independence, rows};
 use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
@@ -114,6 +114,7 @@ pub async fn create(
         return Err(Error::new(Code::Conflict, text).hint("remove one with `fleeti token remove`"));
     }
     store::accounts::insert_token(&mut tx, &row, now_s).await?;
+    independence::changed(cx, &mut tx, &owner.name, by).await?;
     let subject = format!("{} of {}", row.about.id, owner.name);
     cx.audit(&mut tx, by.act("token.create", subject)).await?;
     tx.commit().await?;

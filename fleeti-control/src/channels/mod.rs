@@ -14,6 +14,7 @@ mod orders;
 use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::error::Error;
+use crate::guard;
 use crate::rollouts::checked_reason;
 use checks::check_release;
 use converge::Looked;
@@ -69,8 +70,8 @@ pub async fn channel(cx: &Context, fleet: &FleetId) -> Result<Channel, Error> {
 /// or reconnect: without waves, so this is for a fleet that must leave a release, or stay on one.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a reason that is empty or too long; [`Code::NotFound`] for a release that
-/// is not published; [`Code::Conflict`] for one that is revoked, or while a rollout is active.
+/// [`Code::Invalid`] for a reason that is empty or too long; [`Code::SecondPerson`];
+/// [`Code::NotFound`] for a release that is not published; [`Code::Conflict`] for one that is revoked, or while a rollout is active.
 pub async fn pin_fleet(
     cx: &Context,
     by: &Actor,
@@ -78,6 +79,7 @@ pub async fn pin_fleet(
     request: &PinFleet,
 ) -> Result<Channel, Error> {
     let reason = checked_reason(&request.reason)?;
+    guard::rollout(cx, by, fleet).await?;
     let mut tx = cx.db.write().await?;
     let (pin, act) = match &request.release {
         None => (None, format!("{fleet} {}", Foreign::log(reason))),

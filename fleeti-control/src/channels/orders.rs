@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::devices;
 use crate::error::Error;
 use crate::events::After;
+use crate::guard;
 use crate::rollouts::checked_reason;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
@@ -24,13 +25,18 @@ use fleeti_store::{self as store, Tx};
 /// [`Code::Invalid`] for a reason that is empty or too long, or an end that has passed or is too
 /// late; [`Code::NotFound`] for an unknown device or release; [`Code::Conflict`] for a device that
 /// is revoked, or that a rollout updates when it is to be moved; [`Code::Forbidden`] for a fleet
-/// that the actor may not move it to.
+/// that the actor may not move it to; [`Code::SecondPerson`].
 pub async fn order(
     cx: &Context,
     by: &Actor,
     device: &DeviceId,
     order: &UpdateOrder,
 ) -> Result<(), Error> {
+    if let UpdateOrder::Pin { .. } | UpdateOrder::Unpin {} | UpdateOrder::Move { .. } = order
+        && let Some(fleet) = devices::fleet_of(cx, device).await?
+    {
+        guard::rollout(cx, by, &fleet).await?;
+    }
     let mut tx = cx.db.write().await?;
     devices::in_service(&mut tx, device).await?;
     let (name, subject, mut after) = match order {

@@ -27,7 +27,7 @@ use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::events::After;
-use crate::{boot, releases};
+use crate::{boot, guard, releases};
 pub use change::CHUNK;
 use change::{Change, rejected};
 use fleeti_core::foreign::Foreign;
@@ -57,13 +57,15 @@ pub const PAGE_MAX: u32 = 1000;
 ///
 /// # Errors
 /// [`Code::Invalid`] for a plan that is refused; [`Code::NotFound`] for a release that is not
-/// published; [`Code::Conflict`] for a fleet without devices, or with another active rollout.
+/// published; [`Code::SecondPerson`]; [`Code::Conflict`] for a fleet without devices, or with another
+/// active rollout.
 pub async fn start(
     cx: &ContextRef,
     by: &Actor,
     request: &CreateRollout,
 ) -> Result<RolloutSummary, Error> {
     by.authorize(Permission::Rollout, Scope::Fleet(&request.fleet))?;
+    guard::rollout(cx, by, &request.fleet).await?;
     releases::get(cx, &request.release).await?;
     let mut tx = cx.db.write().await?;
     check(cx, &mut tx, request).await?;
@@ -89,6 +91,7 @@ pub async fn supersede(
     request: &CreateRollout,
 ) -> Result<RolloutSummary, Error> {
     by.authorize(Permission::Rollout, Scope::Fleet(&request.fleet))?;
+    guard::rollout(cx, by, &request.fleet).await?;
     releases::get(cx, &request.release).await?;
     let mut tx = cx.db.write().await?;
     let before = load(&mut tx, id).await?;

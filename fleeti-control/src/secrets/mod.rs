@@ -13,6 +13,7 @@ use crate::attestation::{challenge, policy};
 use crate::commands::queue;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
+use crate::guard;
 use crate::signing;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -108,27 +109,37 @@ fn no_recovery_key(device: &DeviceId) -> Error {
         .hint("its data partition is not sealed, or the device has not connected since")
 }
 
+/// A reason to show a recovery key.
+///
+/// # Errors
+/// [`Code::Invalid`].
+pub(crate) fn checked_reason(reason: &str) -> Result<&str, Error> {
+    let reason = reason.trim();
+    if is_reason(reason) {
+        return Ok(reason);
+    }
+    let (min, max) = (REASON.start(), REASON.end());
+    let text = format!(
+        "reason must be one line of {min} to {max} bytes; it stays in the audit log forever"
+    );
+    Err(Error::new(Code::Invalid, text))
+}
+
 /// Shows the recovery key of a device to an operator. The signing service first writes actor,
 /// subject and reason to the audit log. Once the device learns of it, it makes a new key at its
 /// next boot.
 ///
 /// # Errors
-/// [`Code::NotFound`] without a recovery key; [`Code::Invalid`] for an invalid reason.
+/// [`Code::NotFound`] without a recovery key; [`Code::Invalid`] for an invalid reason;
+/// [`Code::SecondPerson`].
 pub async fn show_recovery_key(
     cx: &Context,
     by: &Actor,
     device: &DeviceId,
     request: &ShowRecoveryKey,
 ) -> Result<Secret, Error> {
-    let reason = request.reason.trim();
-    if !is_reason(reason) {
-        let text = format!(
-            "reason must be one line of {} to {} bytes; it stays in the audit log forever",
-            REASON.start(),
-            REASON.end()
-        );
-        return Err(Error::new(Code::Invalid, text));
-    }
+    let reason = checked_reason(&request.reason)?;
+    guard::recovery_key(cx, by).await?;
     let row = store::vault::recovery_key(cx.db.pool(), device)
         .await?
         .ok_or_else(|| no_recovery_key(device))?;

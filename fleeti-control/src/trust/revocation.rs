@@ -10,7 +10,7 @@ use crate::events::DomainEvent;
 use crate::trust::access::{CheckedCrls, IssuerCrl};
 use crate::trust::standby::Standby;
 use crate::trust::state::Trust;
-use crate::{devices, health, signing};
+use crate::{devices, guard, health, signing};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::api::{Event, RevocationReason};
 use fleeti_core::wire::problem::Code;
@@ -28,8 +28,22 @@ const PROBE: Duration = Duration::from_secs(1);
 /// Revokes a device. Idempotent: repeating the call completes an interrupted one.
 ///
 /// # Errors
-/// [`Code::NotFound`].
+/// [`Code::NotFound`]; [`Code::SecondPerson`] after too many by this account.
 pub async fn revoke(
+    cx: &ContextRef,
+    by: &Actor,
+    id: &DeviceId,
+    reason: RevocationReason,
+) -> Result<(), Error> {
+    guard::revocation_of_one(cx, by).await?;
+    revoke_checked(cx, by, id, reason).await
+}
+
+/// As [`revoke`], for a caller that has asked whether a second person is needed.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub(crate) async fn revoke_checked(
     cx: &ContextRef,
     by: &Actor,
     id: &DeviceId,
@@ -43,11 +57,12 @@ pub async fn revoke(
         .map_err(Error::internal)?
 }
 
-/// Revokes devices, with one CRL for all of them.
+/// Revokes devices, with one CRL for all of them. The caller has asked whether a second person is
+/// needed.
 ///
 /// # Errors
 /// [`Code::NotFound`] for the first one that does not exist; the devices before it are revoked.
-pub async fn revoke_all(
+pub(crate) async fn revoke_all(
     cx: &ContextRef,
     by: &Actor,
     ids: Vec<DeviceId>,

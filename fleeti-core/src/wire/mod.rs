@@ -15,6 +15,7 @@ pub mod accounts;
 pub mod alarm;
 pub mod alerts;
 pub mod api;
+pub mod approval;
 pub mod attestation;
 pub mod audit;
 pub mod boot;

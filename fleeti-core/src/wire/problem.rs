@@ -18,6 +18,8 @@ pub enum Code {
     Unauthenticated,
     /// The credential does not permit the request.
     Forbidden,
+    /// The act needs the approval of a second person.
+    SecondPerson,
     /// The resource does not exist.
     NotFound,
     /// The resource does not support this method; `Allow` lists the ones that it does.
@@ -48,11 +50,12 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Malformed,
         Self::Invalid,
         Self::Unauthenticated,
         Self::Forbidden,
+        Self::SecondPerson,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
@@ -76,6 +79,7 @@ impl Code {
             Self::Invalid => "invalid",
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
+            Self::SecondPerson => "second_person",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Conflict => "conflict",

@@ -169,3 +169,37 @@ pub async fn create_link(
     let link = people::link(&cx, &by, &account).await?;
     Ok(HttpResponse::Created().insert_header(("cache-control", "no-store")).json(link))
 }
+
+/// List the login sessions of an account.
+#[utoipa::path(tag = "accounts", responses((status = 200, description = "Sessions, oldest first", body = Vec<LoginSession>)))]
+#[get("/accounts/{account}/sessions")]
+pub async fn list_account_sessions(
+    cx: Data<Context>,
+    account: Path<AccountName>,
+) -> Result<impl Responder> {
+    Ok(Json(people::details(&cx, &account).await?.sessions))
+}
+
+/// End all login sessions of an account.
+#[utoipa::path(tag = "accounts", responses((status = 204, description = "They have ended")))]
+#[delete("/accounts/{account}/sessions")]
+pub async fn end_account_sessions(
+    cx: Data<Context>,
+    by: By,
+    account: Path<AccountName>,
+) -> Result<impl Responder> {
+    sessions::end_all(&cx, &by, &account).await?;
+    Ok(HttpResponse::NoContent())
+}
+
+/// End a login session of an account.
+#[utoipa::path(tag = "accounts", responses((status = 204, description = "It has ended")))]
+#[delete("/accounts/{account}/sessions/{session}")]
+pub async fn end_account_session(
+    cx: Data<Context>,
+    by: By,
+    path: Path<(AccountName, String)>,
+) -> Result<impl Responder> {
+    sessions::end_of(&cx, &by, &path.0, &path.1).await?;
+    Ok(HttpResponse::NoContent())
+}

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod alerts;
+mod approvals;
 mod attestation;
 mod audit;
 mod builds;
@@ -239,7 +240,7 @@ fn administration_routes<C: Routes>(config: &mut C) {
         .service(audit::get_consistency);
 }
 
-/// Accounts, API tokens and login sessions.
+/// Accounts, API tokens, login sessions, and acts that wait for a second person.
 fn account_routes<C: Routes>(config: &mut C) {
     config
         .service(accounts::get_me)
@@ -256,7 +257,18 @@ fn account_routes<C: Routes>(config: &mut C) {
         .service(accounts::disable_account)
         .service(accounts::enable_account)
         .service(accounts::offboard_account)
-        .service(accounts::create_link);
+        .service(accounts::create_link)
+        .service(accounts::list_account_sessions)
+        .service(accounts::end_account_sessions)
+        .service(accounts::end_account_session)
+        .service(approvals::list_approvals)
+        .service(approvals::request_approval)
+        .service(approvals::get_approval)
+        .service(approvals::approve_act)
+        .service(approvals::deny_act)
+        .service(approvals::collect_recovery_key)
+        .service(approvals::get_approval_policy)
+        .service(approvals::set_approval_policy);
 }
 
 /// Alerts, their rules, silences, and webhooks.

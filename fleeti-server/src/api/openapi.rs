@@ -46,6 +46,16 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("abort_rollout", &[404, 409]),
     ("accept_firmware", &[404, 409]),
     ("acknowledge_alert", &[404, 409]),
+    ("request_approval", &[404, 409]),
+    ("get_approval", &[404, 409]),
+    ("approve_act", &[404, 409]),
+    ("deny_act", &[404, 409]),
+    ("collect_recovery_key", &[404, 409]),
+    ("get_approval_policy", &[409]),
+    ("set_approval_policy", &[409]),
+    ("list_account_sessions", &[404]),
+    ("end_account_sessions", &[404]),
+    ("end_account_session", &[404]),
     ("get_alert", &[404]),
     ("set_rule", &[409]),
     ("remove_rule", &[404]),
@@ -268,7 +278,7 @@ fn refusals(
     let is_free = |name: &str| {
         [
             "build", "command", "rollout", "issuer", "id", "session", "token", "alert", "rule",
-            "silence", "webhook",
+            "silence", "webhook", "approval",
         ]
         .contains(&name)
     };

@@ -8,6 +8,7 @@
 
 mod accounts;
 mod alerts;
+mod approvals;
 pub mod assets;
 mod audit;
 mod builds;
@@ -39,6 +40,7 @@ pub const NAVIGATION: &[(&str, &str)] = &[
     ("/releases", "Releases"),
     ("/rollouts", "Rollouts"),
     ("/alerts", "Alerts"),
+    ("/approvals", "Approvals"),
     ("/trust", "Trust"),
     ("/audit", "Audit"),
     ("/users", "Users"),
@@ -90,7 +92,9 @@ fn account_routes(config: &mut ServiceConfig) {
         .route("/users/{account}/disable", web::post().to(accounts::disable))
         .route("/users/{account}/enable", web::post().to(accounts::enable))
         .route("/users/{account}/offboard", web::post().to(accounts::offboard))
-        .route("/users/{account}/link", web::post().to(accounts::link));
+        .route("/users/{account}/link", web::post().to(accounts::link))
+        .route("/users/{account}/sessions/end", web::post().to(accounts::end_sessions_of))
+        .route("/users/{account}/sessions/{session}/end", web::post().to(accounts::end_session_of));
 }
 
 /// Names and labels of devices, saved views, and changes of many devices.
@@ -114,6 +118,17 @@ fn alert_routes(config: &mut ServiceConfig) {
         .route("/alerts/rules/{rule}/reset", web::post().to(alerts::reset_rule))
         .route("/alerts/{alert}", web::get().to(alerts::show))
         .route("/alerts/{alert}/acknowledge", web::post().to(alerts::acknowledge));
+}
+
+/// Acts that need a second person.
+fn approval_routes(config: &mut ServiceConfig) {
+    config
+        .route("/approvals", web::get().to(approvals::list))
+        .route("/approvals/policy", web::post().to(approvals::set_policy))
+        .route("/approvals/{approval}", web::get().to(approvals::show))
+        .route("/approvals/{approval}/approve", web::post().to(approvals::approve))
+        .route("/approvals/{approval}/deny", web::post().to(approvals::deny))
+        .route("/approvals/{approval}/recovery-key", web::post().to(approvals::collect));
 }
 
 /// Rollouts.
@@ -193,6 +208,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/audit", web::get().to(audit::list))
                 .configure(account_routes)
                 .configure(alert_routes)
+                .configure(approval_routes)
                 .default_service(web::to(page::nothing_here)),
         );
 }

@@ -103,6 +103,8 @@ pub fn rows() -> Vec<Row> {
         ("list_tokens", &[], None, 200),
         ("list_sessions", &[], None, 200),
         ("end_session", &[], None, 200),
+        ("list_account_sessions", &[], None, 200),
+        ("end_account_sessions", &[], None, 204),
         ("disable_account", &[], None, 200),
         ("disable_account", &[("account", "bootstrap")], None, 409),
         ("enable_account", &[], None, 200),

@@ -225,6 +225,7 @@ fn rows() -> Vec<Row> {
     ];
     let before = rows.iter().position(|row| row.0 == "revoke_device").unwrap();
     rows.splice(before..before, crate::labels::rows());
+    rows.extend(crate::second_person::rows());
     rows.extend(crate::accounts::rows());
     rows.extend(crate::alerts::rows());
     rows.extend(crate::webhooks::rows());
@@ -458,6 +459,7 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
                 ("rule", "nothing"),
                 ("silence", "nothing"),
                 ("webhook", "nothing"),
+                ("approval", "nothing"),
             ];
             let mut values = office.values.clone();
             values.extend(unknown.map(|(name, value)| (name, value.to_owned())));

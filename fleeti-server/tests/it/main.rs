@@ -48,6 +48,7 @@ mod reach;
 mod recoveries;
 mod rollout;
 mod rollout_chunks;
+mod second_person;
 mod steps;
 mod strangers;
 mod suites;

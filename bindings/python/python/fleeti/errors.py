@@ -89,6 +89,10 @@ class ForbiddenError(RefusedError):
     """The token does not permit the request."""
 
 
+class SecondPersonError(ForbiddenError):
+    """The act needs the approval of a second person."""
+
+
 class NotFoundError(RefusedError):
     """The resource does not exist."""
 
@@ -146,6 +150,7 @@ BY_CODE: dict[str, type[RefusedError]] = {
     "invalid": InvalidRequestError,
     "unauthenticated": AuthenticationError,
     "forbidden": ForbiddenError,
+    "second_person": SecondPersonError,
     "not_found": NotFoundError,
     "method_not_allowed": MethodNotAllowedError,
     "conflict": ConflictError,

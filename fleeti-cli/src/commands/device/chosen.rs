@@ -3,10 +3,12 @@
 use super::shown::{labels, row};
 use super::{ReasonName, Server};
 use crate::CommandResult;
+use crate::commands::approval;
 use crate::output::{Failure, Lines, Output, rows};
 use clap::Args;
 use fleeti_core::filter::Filter;
 use fleeti_core::id::{DeviceId, LabelKey, ViewName};
+use fleeti_core::wire::approval::AskedAct;
 use fleeti_core::wire::labels::{
     About, Change, ChangeDevices, ChangeLabels, DevicesChanged, devices_in_words, revocation_phrase,
 };
@@ -99,6 +101,9 @@ pub struct ChangeAll {
     /// then on.
     #[arg(long, value_enum, value_name = "REASON")]
     revoke: Option<ReasonName>,
+    /// Request the approval of a second person for the revocation instead, for this reason.
+    #[arg(long, value_name = "REASON", requires = "revoke")]
+    ask: Option<String>,
     #[command(flatten)]
     server: Server,
 }
@@ -207,7 +212,7 @@ pub(super) fn replace(request: &ReplaceDevice, output: &Output) -> CommandResult
 }
 
 pub(super) fn change_all(request: ChangeAll, output: &Output) -> CommandResult {
-    let ChangeAll { filter, devices, confirm, label, revoke, server } = request;
+    let ChangeAll { filter, devices, confirm, label, revoke, ask, server } = request;
     check(&filter)?;
     let change = match (label, revoke) {
         (Some(LabelChange { key, value: Some(value) }), _) => Change::Label { key, value },
@@ -217,6 +222,9 @@ pub(super) fn change_all(request: ChangeAll, output: &Output) -> CommandResult {
     };
     let is_revocation = matches!(change, Change::Revoke { .. });
     let request = ChangeDevices { filter, change, expected: devices, confirm };
+    if let Some(reason) = ask {
+        return approval::request(AskedAct::RevokeDevices { request }, reason, &server, output);
+    }
     let changed = server.ask(async |c| c.change_devices(&request).await)?;
     output.data(&changed, |changed| summary(changed, is_revocation));
     Ok(())

@@ -30,6 +30,26 @@ pub async fn end_session(cx: Data<Context>, by: By, id: Path<String>) -> Result<
     Ok(see("/account"))
 }
 
+/// Ends a session of any account.
+pub async fn end_session_of(
+    cx: Data<Context>,
+    by: By,
+    path: Path<(AccountName, String)>,
+) -> Result<HttpResponse> {
+    sessions::end_of(&cx, &by, &path.0, &path.1).await?;
+    Ok(see(&format!("/users/{}", path.0)))
+}
+
+/// Ends all sessions of any account.
+pub async fn end_sessions_of(
+    cx: Data<Context>,
+    by: By,
+    name: Path<AccountName>,
+) -> Result<HttpResponse> {
+    sessions::end_all(&cx, &by, &name).await?;
+    Ok(see(&format!("/users/{name}")))
+}
+
 /// Answers directly, without a redirect, so that the user cannot return to the token.
 pub async fn add_token(
     cx: Data<Context>,

@@ -7,6 +7,6 @@ mod handler;
 mod view;
 
 pub use self::handler::{
-    add, add_token, disable, enable, end_session, grant, link, list, offboard, own, remove_token,
-    set_password, show, ungrant,
+    add, add_token, disable, enable, end_session, end_session_of, end_sessions_of, grant, link,
+    list, offboard, own, remove_token, set_password, show, ungrant,
 };

@@ -17,12 +17,15 @@ pub struct ChangeForm {
     value: String,
     reason: Option<RevocationReason>,
     confirm: Option<String>,
+    /// Why, if a second person must approve.
+    #[serde(default)]
+    pub ask: String,
 }
 
 impl TryFrom<ChangeForm> for ChangeDevices {
     type Error = AppError;
     fn try_from(form: ChangeForm) -> Result<Self, AppError> {
-        let ChangeForm { filter, expected, key, value, reason, confirm } = form;
+        let ChangeForm { filter, expected, key, value, reason, confirm, ask: _ } = form;
         let change = match (key, reason) {
             (Some(key), _) if value.is_empty() => Change::Unlabel { key },
             (Some(key), _) => Change::Label { key, value },

@@ -13,10 +13,12 @@ use fleeti_control::context::Context;
 use fleeti_control::devices::search::Wanted;
 use fleeti_control::devices::{self, Filter};
 use fleeti_control::enrollment::pairing;
+use fleeti_control::second_person::{self, Submitted};
 use fleeti_control::trust::revocation;
 use fleeti_control::{bulk, channels, details, labels, replacement, secrets, views};
 use fleeti_core::id::{DeviceId, FleetId, Version, ViewName};
 use fleeti_core::wire::api::{Pair, Revoke};
+use fleeti_core::wire::approval::AskedAct;
 use fleeti_core::wire::labels::{About, ChangeDevices, Replace};
 use fleeti_core::wire::updates::UpdateOrder;
 use fleeti_core::wire::vault::ShowRecoveryKey;
@@ -56,9 +58,13 @@ pub async fn list(
 }
 
 pub async fn change_all(cx: Data<Context>, by: By, form: Form<ChangeForm>) -> Result<HttpResponse> {
-    let request: ChangeDevices = form.into_inner().try_into()?;
-    bulk::change(&cx, &by, &request).await?;
-    Ok(see(&list_path(&request.filter)))
+    let (ask, request) = (form.ask.clone(), ChangeDevices::try_from(form.into_inner())?);
+    let act = AskedAct::RevokeDevices { request: request.clone() };
+    let changed = bulk::change(&cx, &by, &request);
+    Ok(match second_person::or_request(&cx, &by, (act, &ask), changed).await? {
+        Submitted::Done(_) => see(&list_path(&request.filter)),
+        Submitted::Waits(waits) => see(&format!("/approvals/{}", waits.id)),
+    })
 }
 
 pub async fn save_view(cx: Data<Context>, by: By, form: Form<ViewForm>) -> Result<HttpResponse> {
@@ -187,7 +193,14 @@ pub async fn show_recovery_key(
     id: Path<DeviceId>,
     form: Form<ShowRecoveryKey>,
 ) -> Result<HttpResponse> {
-    let key = secrets::show_recovery_key(&cx, &by, &id, &form).await?;
-    let page = RecoveryKeyPage::of(Page::new("/devices", &request, &[]), &id, &key);
-    Ok(html(StatusCode::OK, page.render()))
+    let (device, asked) = (id.into_inner(), form.into_inner());
+    let act = AskedAct::ShowRecoveryKey { device: device.clone(), request: asked.clone() };
+    let shown = secrets::show_recovery_key(&cx, &by, &device, &asked);
+    let page = Page::new("/devices", &request, &[]);
+    Ok(match second_person::or_request(&cx, &by, (act, &asked.reason), shown).await? {
+        Submitted::Done(key) => {
+            html(StatusCode::OK, RecoveryKeyPage::of(page, &device, &key).render())
+        }
+        Submitted::Waits(waits) => see(&format!("/approvals/{}", waits.id)),
+    })
 }

@@ -27,6 +27,9 @@ pub struct StartForm {
     pub budget: String,
     #[serde(default)]
     pub retries: String,
+    /// Why, if a second person must approve.
+    #[serde(default)]
+    pub ask: String,
 }
 
 impl StartForm {
@@ -35,7 +38,7 @@ impl StartForm {
     /// # Errors
     /// A field in words.
     pub fn read(self) -> Result<CreateRollout, AppError> {
-        let Self { release, fleet, waves, soak_minutes, errors_max, budget, retries } = self;
+        let Self { release, fleet, waves, soak_minutes, errors_max, budget, retries, ask: _ } = self;
         let soak_s = match soak_minutes.trim() {
             "" => 0,
             minutes => {

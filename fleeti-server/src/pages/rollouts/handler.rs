@@ -9,7 +9,9 @@ use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use fleeti_control::context::Context;
 use fleeti_control::rollouts;
+use fleeti_control::second_person::{self, Submitted};
 use fleeti_core::wire::api::{NextWave, RolloutQuery};
+use fleeti_core::wire::approval::AskedAct;
 
 pub async fn list(cx: Data<Context>, by: By, request: HttpRequest) -> Result<HttpResponse> {
     let rollouts = rollouts::summaries(&cx, &by, ROWS).await?;
@@ -40,8 +42,13 @@ pub async fn plan(
 }
 
 pub async fn start(cx: Data<Context>, by: By, form: Form<StartForm>) -> Result<HttpResponse> {
-    let rollout = rollouts::start(&cx, &by, &form.into_inner().read()?).await?;
-    Ok(see(&format!("/rollouts/{}", rollout.id)))
+    let (ask, request) = (form.ask.clone(), form.into_inner().read()?);
+    let act = AskedAct::StartRollout { request: request.clone() };
+    let started = rollouts::start(&cx, &by, &request);
+    Ok(match second_person::or_request(&cx, &by, (act, &ask), started).await? {
+        Submitted::Done(rollout) => see(&format!("/rollouts/{}", rollout.id)),
+        Submitted::Waits(waits) => see(&format!("/approvals/{}", waits.id)),
+    })
 }
 
 pub async fn pause(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {

@@ -1,6 +1,7 @@
 //! The pages, one file for each folder of `src/pages`: what they show, and what they refuse. Their
 //! use by a person is tested in a real browser (`fleeti-browser`).
 
+mod approvals;
 mod devices;
 mod fleets;
 mod live;

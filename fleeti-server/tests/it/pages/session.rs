@@ -13,6 +13,7 @@ const PAGES: &[&str] = &[
     "/builds",
     "/releases",
     "/rollouts",
+    "/approvals",
     "/live",
 ];
 
