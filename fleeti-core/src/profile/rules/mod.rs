@@ -55,6 +55,7 @@ pub(super) fn broken(profile: &Profile) -> Vec<FieldError> {
 /// What a profile's author should look at.
 pub(super) fn doubtful(profile: &Profile) -> Vec<FieldError> {
     let mut sink = Sink::default();
+    identity::doubt(profile, &mut sink);
     accounts::doubt(profile, &mut sink);
     health::doubt(profile, &mut sink);
     network::doubt(profile, &mut sink);
