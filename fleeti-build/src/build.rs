@@ -1,7 +1,7 @@
 //! Builds a profile into a directory with unsigned artifacts, the log and `build.json`.
 
-use crate::base::debian::{Debian, agent_digest};
-use crate::base::{Base, Inputs, Parts, check_compilers};
+use crate::base::debian::agent_digest;
+use crate::base::{Inputs, Parts, check_compilers, maker};
 use crate::cache::Cache;
 use crate::contents::Contents;
 pub use crate::error::BuildError;
@@ -117,14 +117,14 @@ fn lock_with_notes(
 /// the base does not honour, as [`run`] does.
 ///
 /// # Errors
-/// As [`lock_for`]; [`BuildError::Honour`].
+/// As [`lock_for`]; [`BuildError::Refused`].
 pub fn lock_into(
     cache: &Cache,
     revision: &Revision,
     named: Option<&Path>,
     refresh: bool,
 ) -> Result<Lock, BuildError> {
-    Debian.check(&revision.profile)?;
+    maker(&revision.profile)?;
     let is_missing = named.is_some_and(|path| !path.exists());
     lock_for(cache, revision, named, refresh || is_missing)
 }
@@ -139,7 +139,7 @@ pub fn refreshed(
     wanted: &LockWanted<'_>,
     line: &mut dyn FnMut(&str),
 ) -> Result<Resolved, BuildError> {
-    Debian.check(&revision.profile)?;
+    maker(&revision.profile)?;
     let found = resolved(cache, revision, wanted, line)?;
     if let Some(earlier) = found.earlier.as_ref().filter(|_| !wanted.allow_downgrade) {
         let down = changes(earlier, &found.lock).down;
@@ -182,7 +182,8 @@ fn refreshed_into(
 /// Whether a lock is for the packages and the sources of a profile.
 fn is_for(lock: &Lock, revision: &Revision) -> Result<bool, BuildError> {
     let sources = sources_digest(&revision.profile.software)?;
-    Ok(lock.requested == Debian.packages(revision) && lock.sources == sources)
+    let requested = maker(&revision.profile)?.packages(revision);
+    Ok(lock.requested == requested && lock.sources == sources)
 }
 
 fn resolved(
@@ -204,10 +205,11 @@ fn resolved(
     // builds on this machine.
     let before = earlier.as_ref().map(|lock| lock.ids.clone()).unwrap_or_default();
     let ids = before.and(&known_ids(cache, revision)?)?;
+    let maker = maker(&revision.profile)?;
     let from = resolve::Wanted {
-        requested: &Debian.packages(revision),
+        requested: &maker.packages(revision),
         software: &revision.profile.software,
-        base: Debian.own_packages(),
+        base: maker.own_packages(),
         earlier: earlier.as_ref(),
         only: wanted.only,
         allow_older: wanted.allow_downgrade,
@@ -258,7 +260,7 @@ pub fn run_with<R: Runner>(
 
     let inputs = inputs(request, cache, &mut line)?;
     let runner = runner(&out);
-    let parts = Debian.build(&inputs, cache, &runner, &mut line)?;
+    let parts = maker(&inputs.revision.profile)?.build(&inputs, cache, &runner, &mut line)?;
 
     line("collecting");
     let files = collect(&parts, &out)?;
@@ -336,7 +338,7 @@ fn inputs(
         let FieldError { path, message, remedy, .. } = broken;
         return Err(BuildError::Profile { path, message, remedy });
     }
-    Debian.check(&request.profile)?;
+    maker(&request.profile)?;
     let revision = Revision::new(request.revision, request.profile.clone())?;
     line("resolving packages");
     let lock = if request.refresh_lock {

@@ -1,6 +1,6 @@
 //! Errors of builds.
 
-use crate::base::{BaseError, Compilers, HonourError};
+use crate::base::{BaseError, BaseRefusal, Compilers};
 use crate::ids::Shifted;
 use crate::lock::LockError;
 use crate::overlay::OverlayError;
@@ -19,9 +19,9 @@ pub enum BuildError {
     /// The base.
     #[error(transparent)]
     Base(#[from] BaseError),
-    /// The base does not honour a field of the profile.
+    /// The base makes no image of the profile.
     #[error(transparent)]
-    Honour(#[from] HonourError),
+    Refused(#[from] BaseRefusal),
     /// The image would contain a compiler, and the profile refuses it.
     #[error(transparent)]
     Compilers(#[from] Compilers),
@@ -96,6 +96,9 @@ impl BuildError {
             }
             Self::Lock(LockError::BasePackage { .. }) => {
                 Some("remove it from `packages` of the repository, or from software.own")
+            }
+            Self::Refused(BaseRefusal::NotBuilt(_)) => {
+                Some("set base = \"debian\" for images of devices")
             }
             Self::Shifted(_) => Some(
                 "remove the names from `ids` in the lock and from `ids/LINE.json` in the cache, if no \

@@ -13,8 +13,7 @@ mod tar;
 use crate::apt::Apt;
 pub use crate::apt::SUITE;
 use crate::archive::{self, Archive, State};
-use crate::base::Base;
-use crate::base::debian::Debian;
+use crate::base::{self, HonourError};
 use crate::cache::Cache;
 use crate::choices;
 use crate::file::{open_plain, write_with_folder};
@@ -24,7 +23,7 @@ use crate::package::DEBIAN;
 use crate::snapshot;
 use fleeti_core::canonical::{CanonicalError, sha256_hex};
 use fleeti_core::profile::{
-    IndexError, IndexHead, IndexParts, IndexText, Installed, Profile, Revision, Software,
+    BaseName, IndexError, IndexHead, IndexParts, IndexText, Installed, Profile, Revision, Software,
     SuiteFindings, SuiteIndex, against_suite,
 };
 pub use learnt::{add_learnt, learn};
@@ -201,7 +200,8 @@ fn make(cache: &Cache, apt: &Apt, line: &mut dyn FnMut(&str)) -> Result<SuiteInd
 /// [`CanonicalError`] when the profile does not serialise.
 pub fn base_packages(profile: &Profile) -> Result<Vec<String>, CanonicalError> {
     let revision = Revision::new(0, profile.clone())?;
-    let mut packages = Debian.packages(&revision).remove("device").unwrap_or_default();
+    let Some(maker) = base::of(profile.base).maker() else { return Ok(Vec::new()) };
+    let mut packages = maker.packages(&revision).remove("device").unwrap_or_default();
     packages.retain(|package| !profile.software.packages.contains(package));
     Ok(packages)
 }
@@ -229,11 +229,31 @@ pub fn installed(profile: &Profile, index: Option<&SuiteIndex>) -> Result<Instal
     Ok(installed)
 }
 
-/// Errors and warnings of a profile that only the packages of its suite show.
+/// Errors and warnings of a profile that its base and the packages of its suite show. The index is
+/// about Debian's packages: without it, and for another base, packages are not checked. What Debian
+/// does not honour yet may be saved, and a build refuses it; what another base does not honour is an
+/// error at once.
 ///
 /// # Errors
 /// [`IndexError::Unreadable`].
-pub fn check(profile: &Profile, index: &SuiteIndex) -> Result<SuiteFindings, IndexError> {
+pub fn check(profile: &Profile, index: Option<&SuiteIndex>) -> Result<SuiteFindings, IndexError> {
+    match (profile.base, index) {
+        (BaseName::Debian, Some(index)) => of_packages(profile, index),
+        (BaseName::Debian, None) => Ok(SuiteFindings::default()),
+        (BaseName::Nixos, _) => of_base(profile),
+    }
+}
+
+fn of_base(profile: &Profile) -> Result<SuiteFindings, IndexError> {
+    let errors = match base::of(profile.base).check(profile) {
+        Ok(()) => Vec::new(),
+        Err(HonourError::Fields(fields)) => fields.iter().map(base::Ignored::to_error).collect(),
+        Err(HonourError::Json(e)) => return Err(IndexError::Unreadable(e.to_string())),
+    };
+    Ok(SuiteFindings { errors, ..SuiteFindings::default() })
+}
+
+fn of_packages(profile: &Profile, index: &SuiteIndex) -> Result<SuiteFindings, IndexError> {
     let base = base_packages(profile).map_err(|e| IndexError::Unreadable(e.to_string()))?;
     against_suite(profile, index, &base)
 }

@@ -16,8 +16,7 @@ use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::error::Error;
 use crate::suites::{self, OpenIndex};
-use fleeti_build::base::debian::Debian;
-use fleeti_build::base::{Base, HonourError, Ignored};
+use fleeti_build::base::{self, HonourError, Ignored, NotBuilt};
 pub use fleeti_build::suite::SUITE;
 use fleeti_core::id::Line;
 use fleeti_core::profile::{self, Builtin, Finding, Kind, Profile, Resolved, Severity};
@@ -38,17 +37,22 @@ pub fn check(profile: &Profile) -> Result<(), Error> {
     refuse(profile::broken_rules(profile))
 }
 
-/// Checks that the base honours every field that a profile sets, as a build does: nobody waits for
-/// a worker that only refuses.
+/// Checks that images of the base are built, and that it honours every field that a profile sets, as
+/// a build does: nobody waits for a worker that only refuses.
 ///
 /// # Errors
-/// [`Code::Invalid`] with every other field.
+/// [`Code::Invalid`] with the base, or with every other field.
 pub fn check_base(profile: &Profile) -> Result<(), Error> {
-    match Debian.check(profile) {
-        Ok(()) => Ok(()),
-        Err(HonourError::Fields(fields)) => refuse(fields.into_iter().map(ignored).collect()),
-        Err(e) => Err(Error::internal(e)),
+    let base = base::of(profile.base);
+    match base.check(profile) {
+        Ok(()) => {}
+        Err(HonourError::Fields(fields)) => {
+            return refuse(fields.iter().map(Ignored::to_error).collect());
+        }
+        Err(e) => return Err(Error::internal(e)),
     }
+    let is_built = base.maker().is_some();
+    refuse(if is_built { Vec::new() } else { vec![NotBuilt { base: profile.base }.to_error()] })
 }
 
 /// Refuses other sizes of the disk than those of the line's first release that was built here: an
@@ -85,12 +89,6 @@ pub async fn check_sizes(cx: &Context, profile: &Profile) -> Result<(), Error> {
     )
 }
 
-fn ignored(field: Ignored) -> FieldError {
-    let message = field.message();
-    let remedy = "remove it, or build on a later Fleeti".to_owned();
-    FieldError { path: field.path, message, remedy, suggestion: None }
-}
-
 fn refuse(errors: Vec<FieldError>) -> Result<(), Error> {
     match errors.first() {
         None => Ok(()),
@@ -108,8 +106,8 @@ fn refuse(errors: Vec<FieldError>) -> Result<(), Error> {
 pub async fn save(cx: &Context, by: &Actor, profile: &Profile) -> Result<ProfileRevision, Error> {
     check(profile)?;
     let checked = profile.clone();
-    let found = suites::with(cx, move |index| index.map(|index| index.check(&checked))).await?;
-    refuse(found.unwrap_or_default().errors)?;
+    let found = suites::with(cx, move |index| suites::found(index, &checked)).await?;
+    refuse(found.errors)?;
     save_checked(cx, by, profile, None).await
 }
 
@@ -154,7 +152,7 @@ async fn resolve(cx: &Context, text: &str) -> Result<Checked, Error> {
     let shelf = Shelf::load(cx, text).await?;
     let text = text.to_owned();
     suites::with(cx, move |index| {
-        let packages = |profile: &Profile| index.map(|i| i.check(profile)).unwrap_or_default();
+        let packages = |profile: &Profile| suites::found(index, profile);
         let resolved = profile::resolve_with(&text, &shelf, &packages);
         let made_of = resolved.as_ref().map(|resolved| shelf.made_of(&resolved.extends));
         let made_of = made_of.unwrap_or_default();

@@ -11,7 +11,7 @@ pub mod upload;
 mod using;
 
 pub use opened::Names;
-pub(crate) use opened::OpenIndex;
+pub(crate) use opened::{OpenIndex, found};
 pub(crate) use using::{effects_of, with};
 
 use crate::context::Context;

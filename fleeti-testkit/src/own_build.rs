@@ -2,7 +2,7 @@
 //! that Nix would make.
 
 use anyhow::{Result, ensure};
-use fleeti_build::base::Base;
+use fleeti_build::base::Maker;
 use fleeti_build::base::debian::Debian;
 use fleeti_build::cache::Cache;
 use fleeti_build::lock::Lock;

@@ -4,7 +4,7 @@ mod drivers;
 mod honoured;
 mod partitions;
 
-use super::{Base, BaseError, Inputs, Parts};
+use super::{Base, BaseError, Inputs, Maker, Parts};
 use crate::cache::Cache;
 use crate::choices;
 use crate::file::sha256_file;
@@ -15,7 +15,7 @@ use crate::step::{ArtifactName, Step};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::command_line;
 use fleeti_core::id::ReleaseName;
-use fleeti_core::profile::{Flavour, Profile, Revision};
+use fleeti_core::profile::{BaseName, Flavour, Profile, Revision};
 use fleeti_core::wire::worker::REPORTS;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -199,21 +199,24 @@ const INITRD: &[&str] = &[
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Debian;
 
-impl Debian {
-    /// Packages that every device has. They come from Debian's archive only.
-    #[must_use]
-    pub fn own_packages(self) -> &'static [&'static str] {
-        DEVICE
-    }
-}
-
 impl Base for Debian {
-    fn name(&self) -> &'static str {
-        "debian"
+    fn name(&self) -> BaseName {
+        BaseName::Debian
     }
 
     fn honoured(&self) -> &'static [&'static str] {
         honoured::HONOURED
+    }
+
+    fn maker(&self) -> Option<&dyn Maker> {
+        Some(self)
+    }
+}
+
+impl Maker for Debian {
+    /// Packages that every device has. They come from Debian's archive only.
+    fn own_packages(&self) -> &'static [&'static str] {
+        DEVICE
     }
 
     fn packages(&self, revision: &Revision) -> BTreeMap<String, Vec<String>> {

@@ -1,7 +1,8 @@
 //! What a base honours. A field that it does not honour is refused by its path before anything is
 //! fetched, never ignored.
 
-use fleeti_core::profile::{self, Profile};
+use fleeti_core::profile::{self, BaseName, Profile};
+use fleeti_core::wire::problem::FieldError;
 
 /// Why a base refuses a profile.
 #[derive(Debug, thiserror::Error)]
@@ -19,16 +20,42 @@ pub enum HonourError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ignored {
     /// Name of the base.
-    pub base: &'static str,
+    pub base: BaseName,
     /// Path of the field, for example `kernel.flavour`.
     pub path: String,
+    /// Why the base cannot honour it; `None` if a later version may.
+    pub why: Option<&'static str>,
 }
 
 impl Ignored {
     /// What is wrong with the field.
     #[must_use]
     pub fn message(&self) -> String {
-        format!("the base {} does not honour this field yet", self.base)
+        let base = self.base;
+        match self.why {
+            None => format!("the base {base} does not honour this field yet"),
+            Some(why) => format!("the base {base} cannot honour this: {why}"),
+        }
+    }
+
+    /// As the server and the command line report it.
+    #[must_use]
+    pub fn to_error(&self) -> FieldError {
+        FieldError {
+            path: self.path.clone(),
+            message: self.message(),
+            remedy: self.remedy().to_owned(),
+            suggestion: None,
+        }
+    }
+
+    /// What the author can do.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self.why {
+            None => "remove it, or build on a later Fleeti",
+            Some(_) => "remove it, or choose another base",
+        }
     }
 }
 
@@ -38,18 +65,36 @@ impl std::fmt::Display for Ignored {
     }
 }
 
-/// Checks that every field that a profile sets is in a list as [`profile::fields`] has them.
+/// Checks that every field that a profile sets is in a list as [`profile::fields`] has them, and that
+/// nothing was refused before.
 ///
 /// # Errors
 /// [`HonourError::Fields`] with every other field.
 pub(super) fn check(
-    base: &'static str,
+    base: BaseName,
     honoured: &[&str],
+    impossible: &[(&str, &'static str)],
+    refused: Vec<Ignored>,
     profile: &Profile,
 ) -> Result<(), HonourError> {
     let paths = profile::beyond(profile, honoured)?;
-    if paths.is_empty() {
-        return Ok(());
+    let why = |path: &str| {
+        let pattern = pattern(path);
+        impossible.iter().find(|(field, _)| *field == pattern).map(|(_, why)| *why)
+    };
+    let fields = paths.into_iter().map(|path| Ignored { base, why: why(&path), path });
+    let found: Vec<_> = fields.chain(refused).collect();
+    if found.is_empty() { Ok(()) } else { Err(HonourError::Fields(found)) }
+}
+
+/// A path with `[]` for each entry of a list.
+fn pattern(path: &str) -> String {
+    let mut parts = path.split('[');
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.split_once(']').map_or("", |(_, rest)| rest);
+        out.push_str("[]");
+        out.push_str(rest);
     }
-    Err(HonourError::Fields(paths.into_iter().map(|path| Ignored { base, path }).collect()))
+    out
 }

@@ -1,9 +1,10 @@
-//! The trait of bases: builds the unsigned artifacts of an image from a profile revision and a
-//! lock.
+//! The trait of bases: what a base honours of a profile, and, for a base that has images, how their
+//! unsigned artifacts are built from a profile revision and a lock.
 
 mod compiler;
 pub mod debian;
 mod honoured;
+pub mod nixos;
 
 pub use compiler::Compilers;
 pub(crate) use compiler::check as check_compilers;
@@ -15,7 +16,8 @@ use crate::overlay::Overlay;
 use crate::runner::{RunError, Runner};
 use crate::step::{ArtifactName, Step};
 use fleeti_core::id::{ReleaseName, Version};
-use fleeti_core::profile::{Profile, Revision};
+use fleeti_core::profile::{BaseName, Profile, Revision};
+use fleeti_core::wire::problem::FieldError;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -87,19 +89,41 @@ pub enum BaseError {
     Output(&'static str),
 }
 
-/// A base makes an image from locked packages and an overlay.
-pub trait Base {
-    /// Name of the base, for example `debian`.
-    fn name(&self) -> &'static str;
+/// A base: a distribution that profiles are for.
+pub trait Base: Sync {
+    /// Its name.
+    fn name(&self) -> BaseName;
     /// The fields of a profile that the base honours, as [`fleeti_core::profile::fields`] has them.
     fn honoured(&self) -> &'static [&'static str];
-    /// Checks that the base honours every field that a profile sets.
+    /// Fields that the base cannot honour, with the reason: others may be honoured later.
+    fn impossible(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+    /// Values of honoured fields that the base cannot honour.
+    fn refused(&self, _profile: &Profile) -> Vec<Ignored> {
+        Vec::new()
+    }
+    /// Checks that the base honours everything that a profile sets.
     ///
     /// # Errors
-    /// [`HonourError::Fields`] with every other field.
+    /// [`HonourError::Fields`] with everything else.
     fn check(&self, profile: &Profile) -> Result<(), HonourError> {
-        honoured::check(self.name(), self.honoured(), profile)
+        honoured::check(
+            self.name(),
+            self.honoured(),
+            self.impossible(),
+            self.refused(profile),
+            profile,
+        )
     }
+    /// How images of the base are made; `None` if this version makes none.
+    fn maker(&self) -> Option<&dyn Maker>;
+}
+
+/// Makes images of a base from locked packages and an overlay.
+pub trait Maker {
+    /// The packages that the base chooses, and that no other source may replace.
+    fn own_packages(&self) -> &'static [&'static str];
     /// The packages that an image of this profile needs, by set.
     fn packages(&self, revision: &Revision) -> BTreeMap<String, Vec<String>>;
     /// Builds the artifacts.
@@ -113,4 +137,57 @@ pub trait Base {
         runner: &dyn Runner,
         line: &mut dyn FnMut(&str),
     ) -> Result<Parts, BaseError>;
+}
+
+/// The base of a name.
+#[must_use]
+pub fn of(name: BaseName) -> &'static dyn Base {
+    match name {
+        BaseName::Debian => &debian::Debian,
+        BaseName::Nixos => &nixos::Nixos,
+    }
+}
+
+/// The maker of the images of a profile.
+///
+/// # Errors
+/// [`HonourError`] if the base does not honour the profile; [`NotBuilt`] if it makes no images.
+pub(crate) fn maker(profile: &Profile) -> Result<&'static dyn Maker, BaseRefusal> {
+    let base = of(profile.base);
+    base.check(profile)?;
+    Ok(base.maker().ok_or(NotBuilt { base: profile.base })?)
+}
+
+/// Images of a base cannot be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("base: no images of the base {base} are built: it is {}", .base.standing())]
+pub struct NotBuilt {
+    /// The base.
+    pub base: BaseName,
+}
+
+impl NotBuilt {
+    /// As the server reports it.
+    #[must_use]
+    pub fn to_error(&self) -> FieldError {
+        let (base, standing) = (self.base, self.base.standing());
+        FieldError {
+            path: "base".to_owned(),
+            message: format!("no images of the base {base} are built: it is {standing}"),
+            remedy: "set base = \"debian\" for images of devices".to_owned(),
+            suggestion: None,
+        }
+    }
+}
+
+/// Why no image of a profile is built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BaseRefusal {
+    /// The base does not honour a field of the profile.
+    #[error(transparent)]
+    Honour(#[from] HonourError),
+    /// The base makes no images.
+    #[error(transparent)]
+    NotBuilt(#[from] NotBuilt),
 }

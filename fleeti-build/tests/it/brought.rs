@@ -1,7 +1,7 @@
 //! What maintainer scripts bring into being, and by which package.
 
 use crate::{cache, profile, repository, request};
-use fleeti_build::base::Base;
+use fleeti_build::base::Maker;
 use fleeti_build::base::debian::Debian;
 use fleeti_build::file::sha256_file;
 use fleeti_build::lock::Lock;

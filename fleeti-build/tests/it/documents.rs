@@ -1,7 +1,7 @@
 //! The SBOM and the provenance of a build, held against their official schemas.
 
 use crate::runner::World;
-use fleeti_build::base::Base;
+use fleeti_build::base::Maker;
 use fleeti_build::base::debian::Debian;
 use fleeti_build::build;
 use fleeti_build::lock::Lock;

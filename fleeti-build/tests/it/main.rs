@@ -11,6 +11,7 @@ mod dpkg;
 mod everyday;
 mod images;
 mod lock;
+mod nixos;
 mod owners;
 mod radius;
 mod runner;

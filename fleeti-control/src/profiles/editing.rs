@@ -30,7 +30,7 @@ pub async fn draft(cx: &Context, text: &str) -> Result<Draft, Error> {
     let shelf = Shelf::load(cx, text).await?;
     let text = text.to_owned();
     suites::with(cx, move |index| {
-        let packages = |profile: &Profile| index.map(|i| i.check(profile)).unwrap_or_default();
+        let packages = |profile: &Profile| suites::found(index, profile);
         profile::draft_with(&text, &shelf, &packages)
     })
     .await

@@ -25,6 +25,15 @@ pub(crate) struct OpenIndex {
     pub(super) digest: String,
 }
 
+/// What the base and the packages of the suite show of a profile. A file that can no longer be read
+/// shows nothing: a profile must not wait for a disk.
+pub(crate) fn found(open: Option<&OpenIndex>, profile: &Profile) -> SuiteFindings {
+    suite::check(profile, open.map(|open| &open.index)).unwrap_or_else(|e| {
+        tracing::error!("the index of the suite: {e}");
+        SuiteFindings::default()
+    })
+}
+
 impl OpenIndex {
     /// What is known of the suite.
     pub(crate) fn suite(&self) -> IndexedSuite {
@@ -34,15 +43,6 @@ impl OpenIndex {
             digest: self.digest.clone(),
             has_contents: head.has_contents,
         }
-    }
-
-    /// What the packages of the suite show of a profile. A file that can no longer be read shows
-    /// nothing: a profile must not wait for a disk.
-    pub(crate) fn check(&self, profile: &Profile) -> SuiteFindings {
-        suite::check(profile, &self.index).unwrap_or_else(|e| {
-            tracing::error!("the index of {}: {e}", self.index.head().suite);
-            SuiteFindings::default()
-        })
     }
 
     /// What is installed in the image of a profile.

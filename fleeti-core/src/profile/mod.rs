@@ -70,6 +70,9 @@ pub struct Profile {
     pub description: String,
     /// Processor architecture of the devices.
     pub architecture: Architecture,
+    /// The distribution that images are made of.
+    #[serde(default, skip_serializing_if = "model::is_default")]
+    pub base: BaseName,
     /// Host name, language, time zone and keyboard.
     #[serde(
         default,

@@ -6,6 +6,7 @@ pub(super) const HONOURED: &[&str] = &[
     "name",
     "description",
     "architecture",
+    "base",
     "identity.hostname",
     "identity.time_zone",
     "users[].name",

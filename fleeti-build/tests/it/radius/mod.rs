@@ -8,7 +8,7 @@ mod tree;
 use crate::dpkg::extract;
 use crate::{cache, repository, request, trust};
 use edits::Random;
-use fleeti_build::base::Base;
+use fleeti_build::base::Maker;
 use fleeti_build::base::debian::{Debian, kernel_command_line};
 use fleeti_build::build;
 use fleeti_build::contents::Contents;

@@ -2,9 +2,11 @@
 
 use super::suite::Indexed;
 use crate::output::{Failure, Output};
+use fleeti_build::base::nixos;
 use fleeti_build::suite;
 use fleeti_core::profile::{
-    self, Builtin, Finding, Fragment, Kind, Library, Missing, Profile, Resolved, Severity, TEXT_MAX,
+    self, BaseName, Builtin, Finding, Fragment, Kind, Library, Missing, Profile, Resolved,
+    Severity, SuiteFindings, SuiteIndex, TEXT_MAX,
 };
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -123,16 +125,14 @@ pub fn resolve_text(
     let index = indexed.and_then(|indexed| indexed.index.as_ref());
     let unreadable = RefCell::new(None);
     let packages = |profile: &Profile| {
-        let found = index.map(|index| suite::check(profile, index)).transpose();
-        found.unwrap_or_else(|e| {
+        found(profile, index).unwrap_or_else(|e| {
             *unreadable.borrow_mut() = Some(e);
-            None
+            SuiteFindings::default()
         })
     };
-    let packages = |profile: &Profile| packages(profile).unwrap_or_default();
     let resolved = profile::resolve_with(text, &Files::around(file), &packages);
     if let Some(e) = unreadable.take() {
-        return Err(Failure::plain(format!("the index of packages {e}")));
+        return Err(e);
     }
     resolved.map_err(|findings| {
         let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
@@ -143,6 +143,20 @@ pub fn resolve_text(
             .with_details(details)
             .with_findings(findings)
     })
+}
+
+/// What the base and the packages of the suite show of a profile. The base NixOS evaluates it if there
+/// is a module tree.
+fn found(profile: &Profile, index: Option<&SuiteIndex>) -> Result<SuiteFindings, Failure> {
+    let found = suite::check(profile, index);
+    let mut found = found.map_err(|e| Failure::plain(format!("the index of packages {e}")))?;
+    if profile.base == BaseName::Nixos && found.errors.is_empty() {
+        let first = "1".parse().map_err(Failure::plain)?;
+        let evaluated = nixos::check(profile, &first).map_err(Failure::plain)?.unwrap_or_default();
+        found.errors.extend(evaluated.errors);
+        found.warnings.extend(evaluated.warnings);
+    }
+    Ok(found)
 }
 
 /// Prints on stderr what was not checked, and the warnings.

@@ -4,6 +4,7 @@
 //! a new section does not change the digest of a profile that does not use it.
 
 mod accounts;
+mod base;
 mod files;
 mod health;
 mod identity;
@@ -16,6 +17,7 @@ mod storage;
 mod updates;
 
 pub use accounts::{Group, SudoRule, User};
+pub use base::{BaseName, Standing};
 pub use files::{File, Secret, SiteType, SiteValue};
 pub use health::{DiskCheck, HealthCheck, Probe};
 pub use identity::Identity;

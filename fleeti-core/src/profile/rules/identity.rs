@@ -4,7 +4,7 @@
 use super::Sink;
 use crate::id::Architecture;
 use crate::profile::finding::{Remedy, nearest};
-use crate::profile::{Profile, SCHEMA};
+use crate::profile::{Profile, SCHEMA, Standing};
 
 /// Longest time that a device may go without a new checkpoint of the audit log, days.
 const AGE_DAYS_MAX: u32 = 365;
@@ -36,6 +36,18 @@ pub(super) fn check(profile: &Profile, sink: &mut Sink) {
     if !(1..=AGE_DAYS_MAX).contains(&age) {
         let remedy = format!("use 1 to {AGE_DAYS_MAX}");
         sink.say("release_log.age_days_max", format!("{age} days is out of range"), remedy);
+    }
+}
+
+pub(super) fn doubt(profile: &Profile, sink: &mut Sink) {
+    let base = profile.base;
+    match base.standing() {
+        Standing::Booted => {}
+        Standing::Evaluated => sink.say(
+            "base",
+            format!("the base {base} is {}", base.standing()),
+            "check profiles with it; images for devices are built with base = \"debian\"",
+        ),
     }
 }
 

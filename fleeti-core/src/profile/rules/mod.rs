@@ -55,6 +55,7 @@ pub(super) fn broken(profile: &Profile) -> Vec<FieldError> {
 /// What a profile's author should look at.
 pub(super) fn doubtful(profile: &Profile) -> Vec<FieldError> {
     let mut sink = Sink::default();
+    identity::doubt(profile, &mut sink);
     accounts::doubt(profile, &mut sink);
     health::doubt(profile, &mut sink);
     network::doubt(profile, &mut sink);
@@ -405,6 +406,21 @@ mod tests {
     }
 
     #[test]
+    fn a_profile_for_a_base_that_was_never_booted_has_a_warning_that_says_so() {
+        let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\nbase = \"nixos\"\n";
+        let resolved = crate::profile::resolve(text, &crate::profile::Builtin).unwrap();
+        let warnings: Vec<_> = resolved.warnings.iter().map(|f| (&*f.path, &*f.message)).collect();
+        assert_eq!(warnings, [("base", "the base nixos is evaluated, never booted")]);
+        let packages = "software.packages = [\"python3Packages.pip\", \"qt6.qtbase\"]\n";
+        assert!(check(&format!("{text}{packages}")).is_ok());
+        for wrong in ["a b", "jq; x", "${x}", "a..b", "-a", ".a"] {
+            let text = format!("{text}software.packages = [\"{wrong}\"]\n");
+            let findings = check(&text).unwrap_err();
+            assert_eq!(findings[0].path, "software.packages[0]", "{wrong}");
+        }
+    }
+
+    #[test]
     fn a_profile_that_uses_every_section_passes() {
         let text = include_str!("everything.toml");
         let resolved = crate::profile::resolve(text, &crate::profile::Builtin);
@@ -428,7 +444,9 @@ mod tests {
             let map = field.strip_suffix(".*");
             set.iter().any(|s| s == field || map.is_some_and(|map| s.starts_with(map)))
         };
-        let missing: Vec<_> = crate::profile::fields().into_iter().filter(|f| !is_set(f)).collect();
+        // No other base honours every field.
+        let fields = crate::profile::fields().into_iter().filter(|field| field != "base");
+        let missing: Vec<_> = fields.filter(|f| !is_set(f)).collect();
         assert!(missing.is_empty(), "{missing:?}");
     }
 

@@ -1,7 +1,7 @@
 //! Rules for packages and where they come from.
 
 use super::Sink;
-use crate::profile::{Profile, Repository, Software, Suite};
+use crate::profile::{BaseName, Profile, Repository, Software, Suite};
 
 /// Components of Debian's archive besides `main`.
 const COMPONENTS: [&str; 3] = ["contrib", "non-free", "non-free-firmware"];
@@ -13,7 +13,10 @@ const DAYS_MAX: u32 = 3650;
 
 pub(super) fn check(profile: &Profile, sink: &mut Sink) {
     let software = &profile.software;
-    names("software.packages", &software.packages, sink);
+    match profile.base {
+        BaseName::Debian => names("software.packages", &software.packages, sink),
+        BaseName::Nixos => attributes("software.packages", &software.packages, sink),
+    }
     names("software.backports", &software.backports, sink);
     if software.snapshot_age_days_max.is_some_and(|days| !(1..=DAYS_MAX).contains(&days)) {
         let remedy = format!("write 1 to {DAYS_MAX}");
@@ -53,6 +56,18 @@ fn names(list: &str, packages: &[String], sink: &mut Sink) {
         if !is_package(name) {
             let remedy = "use the name of a package, such as jq";
             sink.say(format!("{list}[{i}]"), "is not a package name", remedy);
+        }
+    }
+    super::unique(list, "", packages.iter(), sink);
+}
+
+/// Names of nixpkgs, each once.
+fn attributes(list: &str, packages: &[String], sink: &mut Sink) {
+    for (i, name) in packages.iter().enumerate() {
+        if !is_attribute_path(name) {
+            let remedy =
+                "use the name of an attribute of nixpkgs, such as jq or python3Packages.pip";
+            sink.say(format!("{list}[{i}]"), "is not the name of a package of nixpkgs", remedy);
         }
     }
     super::unique(list, "", packages.iter(), sink);
@@ -188,4 +203,13 @@ fn is_package(name: &str) -> bool {
         // apt reads a `-` at the end as a request to remove the package.
         && !name.ends_with('-')
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b))
+}
+
+/// Identifiers of the Nix language with `.` between them.
+fn is_attribute_path(name: &str) -> bool {
+    let is_identifier = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-+".contains(&b))
+    };
+    (1..=128).contains(&name.len()) && name.split('.').all(is_identifier)
 }

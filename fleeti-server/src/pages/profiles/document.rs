@@ -5,7 +5,7 @@ use super::sections::SECTIONS;
 use serde_json::{Map, Value};
 
 /// Plain fields, which are first in a document.
-const HEAD: &[&str] = &["schema", "name", "description", "architecture", "extends"];
+const HEAD: &[&str] = &["schema", "name", "description", "architecture", "base", "extends"];
 
 /// The document, TOML, with the fields in the order of the editor.
 ///

@@ -22,7 +22,7 @@ const fn section(
 
 /// The sections, in the order of the editor. Each field of a profile but `schema` is in one.
 pub const SECTIONS: &[Section] = &[
-    section("general", "General", &["name", "description", "architecture"]),
+    section("general", "General", &["name", "description", "architecture", "base"]),
     section("users", "Users and groups", &["users", "groups", "sudo"]),
     section("software", "Software", &["software"]),
     section("services", "Services", &["services", "timers", "containers"]),
