@@ -18,6 +18,7 @@ pub mod api;
 pub mod attestation;
 pub mod audit;
 pub mod boot;
+pub mod command;
 pub mod device;
 pub mod doctor;
 pub mod enrollment;
