@@ -333,13 +333,20 @@ impl Host {
             Request::WaitReached => self.wait_reached().await?,
             // A trial boot is kept after it has reached the server.
             Request::WaitBlessed if self.deadline.is_some() => self.wait_reached().await?,
-            Request::SetAside => {
-                Response::SetAside { reasons: kept::unreported(&self.paths.helper_state) }
-            }
-            Request::SetAsideReported => {
-                kept::reported(&self.paths.helper_state);
-                Response::Done
-            }
+            request @ (Request::Collect { .. }
+            | Request::FactoryReset { .. }
+            | Request::SetAside
+            | Request::SetAsideReported) => self.answer_about_files(request).await?,
+            Request::SignedTime { .. }
+            | Request::WaitBlessed
+            | Request::BlessedChanged
+            | Request::SetHostname { .. }
+            | Request::Say { .. } => Response::Done,
+        })
+    }
+
+    async fn answer_about_files(&self, request: Request) -> Result<Response> {
+        Ok(match request {
             Request::Collect { what } => {
                 let Collected { bytes, detail } = collect::collect(&self.paths, &what).await?;
                 let content = base64::engine::general_purpose::STANDARD.encode(bytes);
@@ -349,11 +356,14 @@ impl Host {
                 let boot_id = self.summary().boot_id;
                 Response::Reset { wiped: reset::request(&self.paths, &command, &boot_id)? }
             }
-            Request::SignedTime { .. }
-            | Request::WaitBlessed
-            | Request::BlessedChanged
-            | Request::SetHostname { .. }
-            | Request::Say { .. } => Response::Done,
+            Request::SetAside => {
+                Response::SetAside { reasons: kept::unreported(&self.paths.helper_state) }
+            }
+            Request::SetAsideReported => {
+                kept::reported(&self.paths.helper_state);
+                Response::Done
+            }
+            _ => bail!("not a request about files"),
         })
     }
 

@@ -1,4 +1,4 @@
-//! What the helper collects for commands: with the real journalctl and the real gpg, where they are.
+//! What the helper collects for commands: with the real journalctl and gpg, where they exist.
 
 use crate::bench::Bench;
 use fleeti_agent::Paths;

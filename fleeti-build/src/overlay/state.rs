@@ -165,7 +165,7 @@ mod tests {
                     [[state.directories]]\npath = \"/srv/kept\"\non_reset = \"keep\"\n";
         let overlay = sample::overlay(text);
         let facts = overlay.text("/usr/lib/fleeti/image.json");
-        let facts: fleeti_core::image::ImageFacts = serde_json::from_str(facts).unwrap();
+        let facts: fleeti_core::image::ImageFacts = serde_json::from_str(&facts).unwrap();
         assert_eq!(facts.wiped, ["var+lib+a%2bb"]);
     }
 }

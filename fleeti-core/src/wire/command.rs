@@ -37,7 +37,7 @@ pub struct Cancellation {
 
 /// What a command asks a device to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "type", rename_all = "snake_case")]
 pub enum CommandKind {
     /// Send a report now.
     Report,

@@ -293,8 +293,9 @@ pub mod test {
         for (outcome, is_new) in
             [(Outcome::Begun, true), (Outcome::Done, true), (Outcome::Expired, false)]
         {
-            let changed = commands::acknowledge(&mut tx, &device, &answer("c-1", outcome), 150);
-            assert_eq!(changed.await.unwrap(), is_new, "{outcome:?}");
+            let answer = answer("c-1", outcome);
+            let changed = commands::acknowledge(&mut tx, &device, &answer, 150).await.unwrap();
+            assert_eq!(changed, is_new, "{outcome:?}");
         }
         let foreign = answer("c-2", Outcome::Done);
         assert!(!commands::acknowledge(&mut tx, &id("dev-2"), &foreign, 150).await.unwrap());
@@ -323,8 +324,9 @@ pub mod test {
         assert_eq!(commands::expire_all(&mut tx, 201).await.unwrap(), 1, "one is cancelled");
         assert_eq!(commands::pending_count(&mut tx, &device, 201).await.unwrap(), 1);
         assert_eq!(commands::expire_all(&mut tx, 201 + OVERDUE_S).await.unwrap(), 1);
-        let late = commands::acknowledge(&mut tx, &device, &answer("c-2", Outcome::Done), 300);
-        assert!(late.await.unwrap(), "the device began in time and came back late");
+        let late = answer("c-2", Outcome::Done);
+        let late = commands::acknowledge(&mut tx, &device, &late, 300).await.unwrap();
+        assert!(late, "the device began in time and came back late");
         tx.commit().await.unwrap();
         let newest = commands::of_device(db.pool(), &device, 2, 300).await.unwrap();
         let seen = newest.iter().map(|c| (c.id.as_str(), c.status.as_str()));
