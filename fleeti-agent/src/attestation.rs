@@ -4,7 +4,7 @@ use crate::backoff::Backoff;
 use crate::http::read_document;
 use crate::outbox::Outbox;
 use crate::privileged::Helper;
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::attestation::{Challenge, Evidence, TpmProof, TpmSecret};
@@ -12,7 +12,7 @@ use fleeti_core::wire::mqtt::{PAYLOAD_MAX, Up};
 use reqwest::StatusCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 
 /// Timeout of a request.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,6 +28,8 @@ pub struct Attester {
     outbox: Arc<Outbox>,
     /// Held while one challenge is answered.
     answering: Mutex<()>,
+    /// The last answer to a challenge: sent, or why not.
+    answered: watch::Sender<Result<(), String>>,
 }
 
 impl Attester {
@@ -40,7 +42,14 @@ impl Attester {
         device: DeviceId,
         outbox: Arc<Outbox>,
     ) -> Self {
-        Self { helper, http, url, device, outbox, answering: Mutex::default() }
+        let answered = watch::Sender::new(Ok(()));
+        Self { helper, http, url, device, outbox, answering: Mutex::default(), answered }
+    }
+
+    /// Changes with each challenge that is answered from now on: sent, or why not.
+    #[must_use]
+    pub fn answered(&self) -> watch::Receiver<Result<(), String>> {
+        self.answered.subscribe()
     }
 
     /// Registers the TPM, until the server has accepted or refused it. Does nothing without a TPM.
@@ -62,7 +71,7 @@ impl Attester {
 
     /// Whether the server accepted the TPM. It is registered again at each start, because the
     /// server may have lost it.
-    async fn introduced(&self) -> Result<bool> {
+    async fn introduced(&self) -> anyhow::Result<bool> {
         let Some(identity) = self.helper.tpm_identity().await? else { return Ok(true) };
         let response = self
             .http
@@ -99,7 +108,13 @@ impl Attester {
     /// Answers a challenge, or prints on the console why it cannot; the server then gets no
     /// evidence.
     pub async fn answer(&self, challenge: Challenge) {
-        if let Err(e) = self.answered(challenge).await {
+        let result = self.send_evidence(challenge).await;
+        let answered = match &result {
+            Ok(()) => Ok(()),
+            Err(e) => Err(format!("{e:#}")),
+        };
+        self.answered.send_modify(|last| *last = answered);
+        if let Err(e) = result {
             tracing::warn!("answering a challenge: {e:#}");
             self.helper
                 .say(&format!("fleeti: the TPM does not answer the server: {e:#}"))
@@ -109,7 +124,7 @@ impl Attester {
     }
 
     /// A new challenge waits while another one is answered; the server has dropped the older one.
-    async fn answered(&self, challenge: Challenge) -> Result<()> {
+    async fn send_evidence(&self, challenge: Challenge) -> anyhow::Result<()> {
         let _one = self.answering.lock().await;
         let measured = self.helper.evidence(challenge.nonce, self.device.clone()).await?;
         let log_sha256 = sha256_hex(&measured.firmware_log);

@@ -3,6 +3,7 @@
 use crate::announcements::Announcements;
 use crate::attestation::Attester;
 use crate::boot_secrets::{Given, Seen};
+use crate::commands::{self, Background, Commands};
 use crate::driver::{Driver, Jobs, Parts};
 use crate::identity::Identity;
 use crate::image;
@@ -11,18 +12,17 @@ use crate::privileged::Helper;
 use crate::reach::Credential;
 use crate::session::{self, Incoming};
 use crate::vault::{self, Vault};
-use crate::{
-    Paths, anchors, clock, enrollment, http, identity, kept, search, telemetry, write_durably,
-};
+use crate::{Paths, anchors, clock, enrollment, http, identity, kept, search, telemetry};
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fleeti_core::canonical::sha256_hex;
+use fleeti_core::command::ledger::{Effect, Entry, Event};
 use fleeti_core::strict;
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::boot::BootSummary;
-use fleeti_core::wire::device::{
-    Acknowledgement, Command, CommandKind, DesiredState, Notice, Outcome,
-};
+use fleeti_core::wire::command::{Cancellation, Command, CommandKind};
+use fleeti_core::wire::device::{DesiredState, Notice};
 use fleeti_core::wire::mqtt::{Down, Up};
 use rustls::ClientConfig;
 use std::collections::VecDeque;
@@ -33,8 +33,6 @@ use tokio::sync::{Notify, mpsc, watch};
 use zeroize::Zeroizing;
 
 const TELEMETRY_INTERVAL: Duration = Duration::from_secs(60);
-/// Maximum number of remembered commands. A remembered command is not run twice.
-const COMMANDS_MAX: usize = 256;
 
 /// How often the daemon asks for a certificate that is due.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 3600);
@@ -45,16 +43,10 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 /// If the device cannot enroll permanently, or its state cannot be stored.
 pub async fn run(paths: Paths) -> Result<()> {
     let helper = Helper::at(paths.socket());
-    paths.clock.raise(clock::image_s(&paths.lib)?);
-    let Given { seen, proxy } = helper.boot_secrets(None).await?;
-    let boot = helper.boot_summary().await?;
-    let identity = load_identity(&paths, &helper, proxy).await?;
-    let tls = identity.tls(&paths)?;
-    let http = http_client(&identity, tls.clone())?;
+    let Begun { seen, boot, identity, tls, http } = begin(&paths, &helper).await?;
     let parts = Outside { paths: &paths, helper: &helper, identity: &identity, http: &http };
-    let (mut daemon, mut jobs, noticed) = Daemon::new(parts, boot, seen)?;
-    report_broken(&paths, &daemon.announcements, &helper).await?;
-    daemon.driver.started().await?;
+    let (mut daemon, mut jobs, noticed, mut background) = Daemon::new(parts, boot, seen)?;
+    daemon.started(&paths).await?;
     let (outbox, announcements) = (Arc::clone(&daemon.outbox), Arc::clone(&daemon.announcements));
     let (attester, vault) = (Arc::clone(&daemon.attester), Arc::clone(&daemon.vault));
     let mut introduction = pin!(attester.introduce());
@@ -102,6 +94,11 @@ pub async fn run(paths: Paths) -> Result<()> {
                 daemon.handle(message).await?;
             }
             Some(result) = jobs.results.recv() => daemon.driver.job_ended(result).await?,
+            Some(event) = background.events.recv() => daemon.command(event).await?,
+            // As a renewal, not on trial.
+            Some(id) = background.rotations.recv(), if is_blessed => {
+                if daemon.rotate(id, parts).await? { return Ok(()); }
+            }
             Some(result) = jobs.boot.recv() => daemon.driver.boot_changed(result).await?,
             Ok(()) = jobs.progress.changed() => {
                 if jobs.progress.borrow_and_update().is_some() { daemon.driver.report()?; }
@@ -117,6 +114,25 @@ pub async fn run(paths: Paths) -> Result<()> {
             _ = clock.tick() => daemon.minute_passed().await?,
         }
     }
+}
+
+/// What is there before the parts.
+struct Begun {
+    seen: Seen,
+    boot: BootSummary,
+    identity: Identity,
+    tls: ClientConfig,
+    http: reqwest::Client,
+}
+
+async fn begin(paths: &Paths, helper: &Helper) -> Result<Begun> {
+    paths.clock.raise(clock::image_s(&paths.lib)?);
+    let Given { seen, proxy } = helper.boot_secrets(None).await?;
+    let boot = helper.boot_summary().await?;
+    let identity = load_identity(paths, helper, proxy).await?;
+    let tls = identity.tls(paths)?;
+    let http = http_client(&identity, tls.clone())?;
+    Ok(Begun { seen, boot, identity, tls, http })
 }
 
 /// The device's identity, after enrollment if it has none. Sets the host name and names the server.
@@ -218,6 +234,7 @@ struct Daemon {
 }
 
 /// What the parts work with.
+#[derive(Clone, Copy)]
 struct Outside<'a> {
     paths: &'a Paths,
     helper: &'a Helper,
@@ -226,12 +243,13 @@ struct Outside<'a> {
 }
 
 impl Daemon {
-    /// The parts, the results of the driver's jobs, and the notices for the announcements.
+    /// The parts, the results of the driver's jobs, the notices for the announcements, and what
+    /// happens to commands.
     fn new(
         outside: Outside<'_>,
         boot: BootSummary,
         seen: Seen,
-    ) -> Result<(Self, Jobs, watch::Receiver<Option<Notice>>)> {
+    ) -> Result<(Self, Jobs, watch::Receiver<Option<Notice>>, Background)> {
         let Outside { paths, helper, identity, http } = outside;
         let https_url = &identity.server.https_url;
         let outbox = Arc::new(Outbox::open(&paths.state.join("outbox"))?);
@@ -245,26 +263,42 @@ impl Daemon {
             https_url: https_url.clone(),
             boot,
         })?;
-        let attester = Attester::new(
+        let attester = Arc::new(Attester::new(
             helper.clone(),
             http.clone(),
             https_url.clone(),
             identity.device.clone(),
             Arc::clone(&outbox),
-        );
+        ));
+        let (commands, background) = Commands::load(commands::Parts {
+            paths,
+            device: identity.device.clone(),
+            key_sha256: sha256_hex(identity.signer().public_key_der()),
+            helper: helper.clone(),
+            attester: Arc::clone(&attester),
+            http: http.clone(),
+            https_url: https_url.clone(),
+        })?;
         let vault = Vault::new(helper.clone(), http.clone(), https_url.clone(), seen.generation);
         let (notices, noticed) = watch::channel(None);
         let daemon = Self {
             driver,
-            commands: Commands::load(paths),
+            commands,
             outbox,
             helper: helper.clone(),
             announcements,
-            attester: Arc::new(attester),
+            attester,
             vault: Arc::new(vault),
             notices,
         };
-        Ok((daemon, jobs, noticed))
+        Ok((daemon, jobs, noticed, background))
+    }
+
+    /// Handles a boot, or a restart of the agent.
+    async fn started(&mut self, paths: &Paths) -> Result<()> {
+        report_broken(paths, &self.announcements, &self.helper).await?;
+        self.driver.started().await?;
+        self.command(Event::Started).await
     }
 
     /// Sends telemetry, and looks whether a window has opened.
@@ -279,8 +313,8 @@ impl Daemon {
                 Ok(desired) => self.driver.desired(desired).await?,
                 Err(e) => tracing::error!("{e}"),
             },
-            Down::Command => match strict::from_slice::<Command>(&message.payload) {
-                Ok(command) => self.apply(command).await?,
+            Down::Command => match command_of(&message.payload) {
+                Ok(event) => self.command(event).await?,
                 Err(e) => tracing::error!("command: {e}"),
             },
             Down::Challenge => answer(&self.attester, &message.payload),
@@ -300,59 +334,59 @@ impl Daemon {
         Ok(())
     }
 
-    async fn apply(&mut self, command: Command) -> Result<()> {
-        let outcome =
-            if self.driver.now_s() > command.deadline_s { Outcome::Expired } else { Outcome::Done };
-        let boot_id = self.driver.boot_id().to_owned();
-        if outcome == Outcome::Done && !self.commands.is_done(&command, &boot_id) {
-            match command.kind {
-                CommandKind::Report => self.driver.report()?,
-                CommandKind::ClearAlarm => self.announcements.clear_alarm()?,
-                CommandKind::NewRecoveryKey => self.helper.forget_recovery_key().await?,
-                CommandKind::TrySecrets => self.helper.try_secrets().await?,
-                CommandKind::Reboot => {
-                    // Stored with this boot first: a reboot counts as done only in another boot.
-                    self.commands.remember(&command.id, &boot_id)?;
-                    self.helper.reboot().await?;
+    /// Applies an event of commands, and what follows from it.
+    async fn command(&mut self, event: Event) -> Result<()> {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let (now_s, boot_id) = (self.driver.now_s(), self.driver.boot_id().to_owned());
+            for effect in self.commands.step(event, now_s, &boot_id)? {
+                match effect {
+                    Effect::Run(entry) => events.extend(self.run_command(&entry).await?),
+                    Effect::Stop(id) => self.commands.stop(&id),
+                    Effect::Upload(id) => self.commands.upload(id),
+                    Effect::Answer(answer) => {
+                        self.outbox.push(Up::Acknowledgement, &serde_json::to_vec(&answer)?)?;
+                    }
                 }
             }
-            self.commands.remember(&command.id, &boot_id)?;
         }
-        let acknowledgement = Acknowledgement { command: command.id, outcome };
-        self.outbox.push(Up::Acknowledgement, &serde_json::to_vec(&acknowledgement)?)
+        Ok(())
+    }
+
+    async fn run_command(&mut self, entry: &Entry) -> Result<Option<Event>> {
+        match entry.kind {
+            Some(CommandKind::Report) => self.driver.report()?,
+            Some(CommandKind::ClearAlarm) => self.announcements.clear_alarm()?,
+            None
+            | Some(
+                CommandKind::Reboot
+                | CommandKind::NewRecoveryKey
+                | CommandKind::TrySecrets
+                | CommandKind::Attest
+                | CommandKind::RotateKey
+                | CommandKind::Logs { .. }
+                | CommandKind::Diagnostic { .. }
+                | CommandKind::SupportBundle { .. }
+                | CommandKind::FactoryReset { .. },
+            ) => return Ok(self.commands.run(entry).await),
+        }
+        Ok(Some(Event::Finished(entry.id.clone(), Ok(String::new()))))
+    }
+
+    /// Replaces the device key for a command. Whether the daemon must start again with it.
+    async fn rotate(&mut self, id: String, outside: Outside<'_>) -> Result<bool> {
+        let renewed = enrollment::renew(outside.paths, outside.identity, outside.helper).await;
+        let is_renewed = renewed.is_ok();
+        let result = renewed.map(|()| "the device has a new key".to_owned());
+        self.command(Event::Finished(id, result.map_err(|e| format!("{e:#}")))).await?;
+        Ok(is_renewed)
     }
 }
 
-/// Commands that were run, and the boot in which they were; on the data partition, because one of
-/// them is a reboot.
-struct Commands {
-    path: std::path::PathBuf,
-    done: VecDeque<(String, String)>,
-}
-
-impl Commands {
-    fn load(paths: &Paths) -> Self {
-        let path = paths.state.join("commands.json");
-        let done = kept::read(&path, kept::json).unwrap_or_default();
-        Self { path, done }
-    }
-    /// A reboot is done once the device has booted again; other commands are done once they are
-    /// remembered.
-    fn is_done(&self, command: &Command, boot_id: &str) -> bool {
-        let remembered = self.done.iter().find(|(id, _)| *id == command.id);
-        remembered.is_some_and(|(_, boot)| command.kind != CommandKind::Reboot || boot != boot_id)
-    }
-    fn remember(&mut self, id: &str, boot_id: &str) -> Result<()> {
-        if self.done.iter().any(|(known, _)| known == id) {
-            return Ok(());
-        }
-        self.done.push_back((id.to_owned(), boot_id.to_owned()));
-        while self.done.len() > COMMANDS_MAX {
-            self.done.pop_front();
-        }
-        self.keep()
-    }
-    fn keep(&self) -> Result<()> {
-        Ok(write_durably(&self.path, &serde_json::to_vec(&self.done)?)?)
+/// What a message on the topic of commands asks for.
+fn command_of(payload: &[u8]) -> Result<Event, serde_json::Error> {
+    match strict::from_slice::<Cancellation>(payload) {
+        Ok(cancellation) => Ok(Event::Cancelled(cancellation)),
+        Err(_) => strict::from_slice::<Command>(payload).map(Event::Received),
     }
 }

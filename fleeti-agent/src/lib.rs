@@ -14,7 +14,7 @@
 //! [`release_log`] (what the server announces, and the audit log) · [`secure_boot`] (what the
 //! firmware would start) · [`tpm`] and [`attestation`] (evidence) · [`storage`], [`luks`] and
 //! [`next_key`] (the data partition) · [`program`] (the command line) · [`health`] and [`checks`]
-//! (health checks) · [`telemetry`] · [`vault`] (secrets and the recovery key), [`boot_secrets`]
+//! (health checks) · [`commands`] (commands of the server) · [`telemetry`] · [`vault`] (secrets and the recovery key), [`boot_secrets`]
 //! (those without which the server is not reached) · [`backoff`] (delays between attempts: of the
 //! MQTT session, downloads and all else) · [`http`] (requests to the server).
 //!
@@ -39,6 +39,7 @@ pub mod boot_secrets;
 pub mod channel;
 pub mod checks;
 pub mod clock;
+pub mod commands;
 pub mod console;
 pub mod daemon;
 pub mod device_key;
@@ -107,6 +108,10 @@ pub struct Paths {
     pub sysupdate: PathBuf,
     /// Where systemd-sysupdate looks for OpenPGP keys. The first existing file is the image's.
     pub keyrings: Vec<PathBuf>,
+    /// journalctl(1).
+    pub journalctl: PathBuf,
+    /// `/data`: the data partition.
+    pub data: PathBuf,
     /// unshare(1): starts systemd-sysupdate where it must see another keyring there.
     pub unshare: PathBuf,
     /// `/run/systemd/inhibit`: the locks of programs that block shutdowns.
@@ -142,6 +147,8 @@ impl Paths {
                     ["gpg", "pgp"].map(|suffix| format!("{folder}/import-pubring.{suffix}").into())
                 })
                 .collect(),
+            journalctl: "/usr/bin/journalctl".into(),
+            data: "/data".into(),
             unshare: "/usr/bin/unshare".into(),
             inhibitors: "/run/systemd/inhibit".into(),
             clock: Clock::system("/var/lib/fleeti/agent/time-floor".into()),
@@ -166,6 +173,8 @@ impl Paths {
             os_release: folder.join("os-release"),
             sysupdate: folder.join("systemd-sysupdate"),
             keyrings: vec![folder.join("keyring.gpg")],
+            journalctl: "/usr/bin/journalctl".into(),
+            data: folder.join("data"),
             unshare: "/usr/bin/unshare".into(),
             inhibitors: folder.join("inhibit"),
             clock: Clock::system(folder.join("agent/time-floor")),

@@ -30,6 +30,8 @@ enum Command {
     Blessed,
     /// Create, open and mount the data partition.
     Storage,
+    /// Empty the persistent directories if a factory reset was requested, before they are used.
+    FactoryReset,
     /// Put the secrets without which the server is not reached into memory, before the network.
     BootSecrets,
     /// Add to the data partition what it needs: the next key of PCR 11, a recovery key.
@@ -71,6 +73,12 @@ async fn run(command: Command) -> Result<bool> {
         Command::OnTrial => Ok(is_on_trial(&paths)),
         Command::Blessed => Helper::at(paths.socket()).blessed_changed().await.map(|()| true),
         Command::Storage => storage::open(&paths).map(|()| true),
+        Command::FactoryReset => {
+            privileged::reset::apply(&paths).inspect_err(|e| {
+                crate::console::say(&format!("fleeti: no factory reset: {e:#}"));
+            })?;
+            Ok(true)
+        }
         Command::BootSecrets => {
             boot_secrets(&paths)?;
             Ok(true)

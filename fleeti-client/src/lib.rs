@@ -28,6 +28,7 @@ mod alerts;
 mod answer;
 mod approvals;
 mod attestation;
+mod commands;
 pub mod danger;
 mod events;
 mod labels;
@@ -51,10 +52,10 @@ use danger::PlainHttp;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{
-    Build, ChangeBoot, CommandStatus, CreateBuild, CreateCommand, CreateEnrollment, Device,
-    Enrollment, Fleet, Forgive, ImportBundle, Pair, Paired, Provision, Provisioned, Release,
-    RequestSignature, RevocationReason, Revoke, SignatureStatus, SignedBootProof, SignedBy,
-    SwitchIssuer, TrustStatus,
+    Build, ChangeBoot, CreateBuild, CreateEnrollment, Device, Enrollment, Fleet, Forgive,
+    ImportBundle, Pair, Paired, Provision, Provisioned, Release, RequestSignature,
+    RevocationReason, Revoke, SignatureStatus, SignedBootProof, SignedBy, SwitchIssuer,
+    TrustStatus,
 };
 use fleeti_core::wire::audit::{AuditConsistency, AuditEntries, AuditProof};
 use fleeti_core::wire::doctor::Diagnosis;
@@ -317,24 +318,6 @@ impl Client {
     /// [`ClientError`].
     pub async fn forgive_device(&self, id: &DeviceId, version: &Version) -> Result<Device> {
         self.post(&format!("devices/{id}/forgive"), &Forgive { version: version.clone() }).await
-    }
-    /// Sends a command to a device.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn create_command(
-        &self,
-        id: &DeviceId,
-        command: &CreateCommand,
-    ) -> Result<CommandStatus> {
-        self.post(&format!("devices/{id}/commands"), command).await
-    }
-    /// The status of a command.
-    ///
-    /// # Errors
-    /// [`ClientError`].
-    pub async fn command(&self, id: &str) -> Result<CommandStatus> {
-        self.get(&format!("commands/{id}")).await
     }
     /// Creates a one-time enrollment token.
     ///

@@ -2,6 +2,7 @@
 //! with that number.
 
 use crate::accounts::actor::Actor;
+use crate::commands::queue;
 use crate::context::{Context, ContextRef};
 use crate::devices::search;
 use crate::error::Error;
@@ -13,8 +14,8 @@ use fleeti_core::id::DeviceId;
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{Event, RevocationReason};
 use fleeti_core::wire::labels::{
-    Change, ChangeDevices, DevicesChanged, LABELLED_MAX, PREVIEW, REVOKED_MAX, devices_in_words,
-    revocation_phrase,
+    COMMANDED_MAX, Change, ChangeDevices, DevicesChanged, LABELLED_MAX, PREVIEW, REVOKED_MAX,
+    devices_in_words,
 };
 use fleeti_core::wire::problem::Code;
 use fleeti_store::{self as store, Tx};
@@ -25,7 +26,7 @@ const PUBLISHED_MAX: usize = 100;
 /// Shows or changes the devices that a filter matches and the actor may change.
 ///
 /// # Errors
-/// [`Code::Invalid`] for a filter or label that is refused, and for a revocation that is not
+/// [`Code::Invalid`] for a filter, label or command that is refused, and for a change that is not
 /// confirmed; [`Code::SecondPerson`]; [`Code::Forbidden`] without the permission for any fleet; [`Code::Conflict`] for
 /// another number of devices than expected, or too many.
 pub async fn change(
@@ -36,12 +37,13 @@ pub async fn change(
     let (permission, max) = match &request.change {
         Change::Label { .. } | Change::Unlabel { .. } => (Permission::Operate, LABELLED_MAX),
         Change::Revoke { .. } => (Permission::Revoke, REVOKED_MAX),
+        Change::Command { .. } => (Permission::Operate, COMMANDED_MAX),
     };
     let filter = wanted(cx, by, request, permission).await?;
     let mut tx = cx.db.write().await?;
     let limit = u32::try_from(max + 1).unwrap_or(u32::MAX);
     let ids = search::ids_in(cx, &mut tx, (by, permission), &filter, limit).await?;
-    check_label(&mut tx, &request.change).await?;
+    check_change(&mut tx, &request.change).await?;
     let Some(expected) = request.expected else {
         drop(tx);
         let devices = search::count(cx, by, permission, &filter).await?;
@@ -95,7 +97,10 @@ fn changed(devices: u64, ids: &[DeviceId], done: bool) -> DevicesChanged {
     DevicesChanged { devices, first: ids.iter().take(PREVIEW).cloned().collect(), done }
 }
 
-async fn check_label(tx: &mut Tx<'_>, change: &Change) -> Result<(), Error> {
+async fn check_change(tx: &mut Tx<'_>, change: &Change) -> Result<(), Error> {
+    if let Change::Command { kind, valid_s } = change {
+        return queue::check_for_many(kind, *valid_s);
+    }
     let keys = store::labels::keys_in(tx).await?;
     match change {
         Change::Label { key, value } => match labels::wrong(&keys, key, value) {
@@ -107,7 +112,7 @@ async fn check_label(tx: &mut Tx<'_>, change: &Change) -> Result<(), Error> {
         Change::Unlabel { key } if !keys.contains_key(key) => {
             Err(Error::new(Code::Invalid, format!("there is no label key {key}")))
         }
-        Change::Unlabel { .. } | Change::Revoke { .. } => Ok(()),
+        Change::Unlabel { .. } | Change::Revoke { .. } | Change::Command { .. } => Ok(()),
     }
 }
 
@@ -120,11 +125,10 @@ fn check(request: &ChangeDevices, expected: u64, found: u64, max: u64) -> Result
         let text = format!("the filter matches {} now, not {expected}", devices_in_words(found));
         return Err(Error::new(Code::Conflict, text).hint("look at the preview again"));
     }
-    let phrase = revocation_phrase(expected);
-    let is_confirmed = request.confirm.as_deref() == Some(phrase.as_str());
-    if matches!(request.change, Change::Revoke { .. }) && !is_confirmed {
-        let text = format!("a revocation is confirmed by the text {phrase:?}");
-        return Err(Error::new(Code::Invalid, text));
+    let phrase = request.change.phrase(expected);
+    if phrase.is_some() && request.confirm != phrase {
+        let text = phrase.unwrap_or_default();
+        return Err(Error::new(Code::Invalid, format!("this is confirmed by the text {text:?}")));
     }
     Ok(())
 }
@@ -154,12 +158,19 @@ async fn apply(
             guard::revocation(cx, &mut tx, by, ids.len() as u64).await?;
             format!("revoke {}", reason.as_str())
         }
+        Change::Command { kind, valid_s } => {
+            queue::put_all(cx, by, &mut tx, (kind, *valid_s), ids).await?;
+            format!("command {}", kind.describe())
+        }
     };
     let subject = format!("{said} on {} devices of {filter}", ids.len());
     cx.audit(&mut tx, by.act("device.change-all", subject)).await?;
     tx.commit().await?;
     if let Change::Revoke { reason } = change {
         return revocation::revoke_all(cx, by, ids.to_vec(), *reason).await;
+    }
+    if matches!(change, Change::Command { .. }) {
+        ids.iter().for_each(|id| cx.hub.commands_wait(id));
     }
     for id in ids.iter().take(PUBLISHED_MAX) {
         cx.publish(Event::Device { id: id.clone() });

@@ -5,13 +5,15 @@ use crate::attestation::{challenge, policy};
 use crate::context::Context;
 use crate::devices::search::{self, Wanted};
 use crate::error::Error;
-use crate::{alerts, channels, devices, drift, history, labels, second_person, secrets, views};
+use crate::{
+    alerts, channels, commands, devices, drift, history, labels, second_person, secrets, views,
+};
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::filter::FilterError;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::alerts::Alert;
-use fleeti_core::wire::api::{Device, Fleet};
+use fleeti_core::wire::api::{CommandStatus, Device, Fleet};
 use fleeti_core::wire::approval::{Approval, ApprovalPolicy};
 use fleeti_core::wire::attestation::Attestation;
 use fleeti_core::wire::history::{Drift, History, HistoryQuery};
@@ -43,6 +45,8 @@ pub struct DeviceDetails {
     pub drift: Drift,
     /// Its history: a week.
     pub history: History,
+    /// The newest commands, newest first.
+    pub commands: Vec<CommandStatus>,
 }
 
 /// A page of devices, with the saved views.
@@ -111,6 +115,7 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
     let drift = drift::between(cx, &device, &attestation).await?;
     let week = HistoryQuery { from_s: Some(cx.now_s().saturating_sub(WEEK_S)), until_s: None };
     let history = history::get(cx, id, &week).await?;
+    let commands = commands::of_device(cx, id).await?;
     Ok(DeviceDetails {
         device,
         why,
@@ -121,6 +126,7 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
         alerts,
         drift,
         history,
+        commands,
     })
 }
 

@@ -1,7 +1,7 @@
 //! What an image states about itself to the agent: the build writes it, the agent reads it.
 
 use crate::id::Version;
-use crate::profile::{HealthCheck, ReleaseLog, Secret, ServerContact};
+use crate::profile::{Diagnostic, HealthCheck, ReleaseLog, Secret, ServerContact, SupportKey};
 use serde::{Deserialize, Serialize};
 
 /// `/usr/lib/fleeti/image.json`.
@@ -25,6 +25,15 @@ pub struct ImageFacts {
     /// The secrets that a device with this image needs to reach the server.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub boot_secrets: Vec<Secret>,
+    /// The diagnostics that a command can name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<Diagnostic>,
+    /// The keys that support bundles can be encrypted to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub support_keys: Vec<SupportKey>,
+    /// Folders below `state` of the data partition that a factory reset empties.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wiped: Vec<String>,
 }
 
 fn utc() -> String {

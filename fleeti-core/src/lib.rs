@@ -39,6 +39,7 @@ pub mod boot_proof;
 pub mod boot_secret;
 pub mod build;
 pub mod canonical;
+pub mod command;
 pub mod command_line;
 pub mod doctor;
 pub mod drift;

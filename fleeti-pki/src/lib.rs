@@ -48,6 +48,7 @@ pub mod pcr_policy;
 pub mod pe;
 mod pkcs7;
 pub mod readmission;
+pub mod recipient;
 pub mod sealed;
 pub mod signer;
 pub mod tpm;

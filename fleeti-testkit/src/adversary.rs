@@ -181,7 +181,7 @@ fn after_a_reboot(
     seen: &mut Seen<'_>,
 ) -> Result<()> {
     let from = seen.vm.lines();
-    let command = CreateCommand { kind: CommandKind::Reboot, valid_s: 600 };
+    let command = CreateCommand { kind: CommandKind::Reboot, valid_s: 600, confirm: None };
     world.runtime.block_on(world.client()?.create_command(device, &command))?;
     let (line, _) = seen.vm.wait_for("fleeti: boot image=", from, BOOT)?;
     seen.line = line;

@@ -15,7 +15,8 @@ use base64::Engine;
 use fleeti_agent::Paths;
 use fleeti_agent::boot_secrets::Keeper;
 use fleeti_agent::identity::Identity;
-use fleeti_agent::privileged::{MESSAGE_MAX, Request, Response, StageRequest, secrets};
+use fleeti_agent::privileged::collect::{self, Collected};
+use fleeti_agent::privileged::{MESSAGE_MAX, Request, Response, StageRequest, reset, secrets};
 use fleeti_agent::{anchors, boot_secrets, kept, release_log, storage};
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{FailureCode, RollbackReason};
@@ -114,7 +115,8 @@ impl Host {
         declared: Vec<fleeti_core::profile::Secret>,
     ) -> Result<Arc<Self>> {
         let paths = Paths::below(&setup.dir);
-        for folder in [&paths.state, &paths.helper_state, &paths.run, &paths.lib.join("trust")] {
+        let (trust, state) = (paths.lib.join("trust"), paths.data.join("state"));
+        for folder in [&paths.state, &paths.helper_state, &paths.run, &trust, &state] {
             fs::create_dir_all(folder)?;
         }
         for name in ["root.pem", "release.pem", "issuers.pem", "audit.pub"] {
@@ -266,8 +268,10 @@ impl Host {
         }
         let deadline_s = self.deadline.map_or(600, |d| d.as_secs().max(1));
         let facts = serde_json::json!({"minimum_version": state.running.version, "hostname": "{id}", "health_checks": [],
-            "server_contact": {"deadline_s": deadline_s}});
+            "server_contact": {"deadline_s": deadline_s}, "wiped": ["var+lib+app"],
+            "diagnostics": [{"name": "hello", "command": ["/bin/echo", "hello"]}, {"name": "slow", "command": ["/bin/sleep", "600"]}]});
         fs::write(self.paths.lib.join("image.json"), facts.to_string())?;
+        reset::apply(&self.paths)?;
         let text =
             format!("IMAGE_ID={}\nIMAGE_VERSION={}\n", state.running.line, state.running.version);
         Ok(fs::write(&self.paths.os_release, text)?)
@@ -329,6 +333,29 @@ impl Host {
             Request::WaitReached => self.wait_reached().await?,
             // A trial boot is kept after it has reached the server.
             Request::WaitBlessed if self.deadline.is_some() => self.wait_reached().await?,
+            request @ (Request::Collect { .. }
+            | Request::FactoryReset { .. }
+            | Request::SetAside
+            | Request::SetAsideReported) => self.answer_about_files(request).await?,
+            Request::SignedTime { .. }
+            | Request::WaitBlessed
+            | Request::BlessedChanged
+            | Request::SetHostname { .. }
+            | Request::Say { .. } => Response::Done,
+        })
+    }
+
+    async fn answer_about_files(&self, request: Request) -> Result<Response> {
+        Ok(match request {
+            Request::Collect { what } => {
+                let Collected { bytes, detail } = collect::collect(&self.paths, &what).await?;
+                let content = base64::engine::general_purpose::STANDARD.encode(bytes);
+                Response::Collected { content, detail }
+            }
+            Request::FactoryReset { command } => {
+                let boot_id = self.summary().boot_id;
+                Response::Reset { wiped: reset::request(&self.paths, &command, &boot_id)? }
+            }
             Request::SetAside => {
                 Response::SetAside { reasons: kept::unreported(&self.paths.helper_state) }
             }
@@ -336,11 +363,7 @@ impl Host {
                 kept::reported(&self.paths.helper_state);
                 Response::Done
             }
-            Request::SignedTime { .. }
-            | Request::WaitBlessed
-            | Request::BlessedChanged
-            | Request::SetHostname { .. }
-            | Request::Say { .. } => Response::Done,
+            _ => bail!("not a request about files"),
         })
     }
 

@@ -1,7 +1,7 @@
 //! The daemon's end of the helper's socket.
 
 use super::protocol::{
-    MESSAGE_MAX, Measured, Occasion, PreviousRequest, Request, Response, StageRequest,
+    Collect, MESSAGE_MAX, Measured, Occasion, PreviousRequest, Request, Response, StageRequest,
 };
 use crate::boot_secrets::{Delivery, Given, Seen};
 use crate::tpm::KeySeed;
@@ -358,6 +358,32 @@ impl Helper {
     /// If the helper does not answer.
     pub async fn set_hostname(&self, device: DeviceId) -> Result<()> {
         self.done(&Request::SetHostname { device }).await
+    }
+    /// Collects the result of a command: bytes, and what they are in words.
+    ///
+    /// # Errors
+    /// If the image does not declare it, or it cannot be collected.
+    pub async fn collect(&self, what: Collect) -> Result<(Vec<u8>, String)> {
+        match self.call(&Request::Collect { what }).await? {
+            Response::Collected { content, detail } => {
+                let bytes = base64::engine::general_purpose::STANDARD.decode(content)?;
+                Ok((bytes, detail))
+            }
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
+    }
+    /// Requests a factory reset for a command: the number of emptied directories after it, `None`
+    /// if the device must reboot.
+    ///
+    /// # Errors
+    /// If the image names nothing to wipe, or the boot did not make the reset.
+    pub async fn factory_reset(&self, command: &str) -> Result<Option<usize>> {
+        match self.call(&Request::FactoryReset { command: command.to_owned() }).await? {
+            Response::Reset { wiped } => Ok(wiped),
+            Response::Failed { detail, .. } => bail!(detail),
+            other => bail!("the helper answered {other:?}"),
+        }
     }
     /// Writes a line to the console.
     ///

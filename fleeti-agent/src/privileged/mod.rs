@@ -4,16 +4,18 @@
 //! proxy, and arms only what the manifest that it staged names.
 
 mod caller;
+pub mod collect;
 mod dmi;
 mod first_reboot;
 pub mod measured;
 mod protocol;
+pub mod reset;
 pub mod secrets;
 mod server;
 pub mod staging;
 
 pub use caller::{Armed, Helper};
 pub use protocol::{
-    MESSAGE_MAX, Measured, Occasion, PreviousRequest, Request, Response, StageRequest,
+    Collect, MESSAGE_MAX, Measured, Occasion, PreviousRequest, Request, Response, StageRequest,
 };
 pub use server::serve;

@@ -47,6 +47,27 @@ pub struct PreviousRequest {
     pub may_reboot: bool,
 }
 
+/// What a command collects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "of", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Collect {
+    /// The log of this boot.
+    Logs {
+        /// The unit; `None` for all.
+        unit: Option<String>,
+    },
+    /// What a diagnostic of the image prints.
+    Diagnostic {
+        /// Its name.
+        name: String,
+    },
+    /// A support bundle.
+    SupportBundle {
+        /// Name of a support key of the image.
+        key: String,
+    },
+}
+
 /// A verb and its arguments.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "verb", rename_all = "snake_case", deny_unknown_fields)]
@@ -172,6 +193,16 @@ pub enum Request {
     SetAside,
     /// The damaged state files were reported.
     SetAsideReported,
+    /// Collect the result of a command. Closing the connection stops it.
+    Collect {
+        /// What.
+        what: Collect,
+    },
+    /// Request a factory reset, or say what became of it.
+    FactoryReset {
+        /// Id of the command.
+        command: String,
+    },
     /// Write a line to the console.
     Say {
         /// The line.
@@ -262,6 +293,18 @@ pub enum Response {
     Evidence {
         /// The evidence.
         measured: Box<Measured>,
+    },
+    /// To [`Request::Collect`].
+    Collected {
+        /// Base64.
+        content: String,
+        /// What it is, in words.
+        detail: String,
+    },
+    /// To [`Request::FactoryReset`].
+    Reset {
+        /// Number of emptied directories; `None` until the device has booted.
+        wiped: Option<usize>,
     },
     /// The request failed.
     Failed {

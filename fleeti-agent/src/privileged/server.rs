@@ -2,7 +2,8 @@
 
 use super::first_reboot::{self, FirstReboot};
 use super::{
-    MESSAGE_MAX, PreviousRequest, Request, Response, StageRequest, dmi, measured, secrets, staging,
+    MESSAGE_MAX, PreviousRequest, Request, Response, StageRequest, collect, dmi, measured, reset,
+    secrets, staging,
 };
 use crate::boot_secrets::{Keeper, Setup, Store};
 use crate::clock::Clock;
@@ -34,6 +35,8 @@ struct State {
     slot: Mutex<()>,
     /// One TPM operation at a time.
     tpm: Mutex<()>,
+    /// One collection at a time.
+    collecting: Mutex<()>,
     first_reboot: FirstReboot,
     boot_secrets: Keeper,
 }
@@ -57,7 +60,10 @@ pub async fn serve(paths: Paths, group: Option<u32>) -> Result<()> {
     let (reached, _) = watch::channel(false);
     let (slot, tpm, first_reboot) = (Mutex::new(()), Mutex::new(()), FirstReboot::by_systemd());
     let boot_secrets = boot_secrets(&paths)?;
-    let state = Arc::new(State { paths, blessed, reached, slot, tpm, first_reboot, boot_secrets });
+    let collecting = Mutex::new(());
+    let state =
+        State { paths, blessed, reached, slot, tpm, collecting, first_reboot, boot_secrets };
+    let state = Arc::new(state);
     let looking = Arc::clone(&state);
     tokio::spawn(async move { looking.boot_secrets.run().await });
     ready();
@@ -103,9 +109,18 @@ fn ready() {
 async fn converse(mut stream: UnixStream, state: &State) -> Result<()> {
     let (reader, mut writer) = stream.split();
     let mut line = Vec::new();
-    BufReader::new(reader.take(MESSAGE_MAX)).read_until(b'\n', &mut line).await?;
+    let mut reader = BufReader::new(reader.take(MESSAGE_MAX));
+    reader.read_until(b'\n', &mut line).await?;
     let request: Request = strict::from_request(&line).context("not a request")?;
-    let response = answer(request, state).await.unwrap_or_else(|e| {
+    let is_for_caller = matches!(request, Request::Collect { .. });
+    let answered = async {
+        tokio::select! {
+            answered = answer(request, state) => answered,
+            // What is collected for a caller that is gone is of no use.
+            _ = reader.fill_buf(), if is_for_caller => anyhow::bail!("the caller is gone"),
+        }
+    };
+    let response = answered.await.unwrap_or_else(|e| {
         tracing::warn!("{e:#}");
         Response::Failed { code: FailureCode::StageFailed, detail: format!("{e:#}") }
     });
@@ -152,16 +167,10 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         Request::ArmPrevious(request) => arm_previous_or_reboot(state, &request).await?,
         Request::Reboot => done(first_reboot::reboot().await)?,
         Request::WhyFailed { version } => Response::Reason { reason: why_failed(paths, &version)? },
-        Request::WaitBlessed => wait_until(&state.blessed).await?,
-        Request::BlessedChanged => {
-            update_blessed(state).await?;
-            Response::Done
-        }
-        Request::Reached => {
-            state.reached.send_replace(true);
-            Response::Done
-        }
-        Request::WaitReached => wait_until(&state.reached).await?,
+        request @ (Request::WaitBlessed
+        | Request::BlessedChanged
+        | Request::Reached
+        | Request::WaitReached) => answer_about_boot(request, state).await?,
         Request::SignedTime { note } => done(apply_signed_time(paths, &note))?,
         Request::SetAside => Response::SetAside { reasons: kept::unreported(&paths.helper_state) },
         Request::SetAsideReported => {
@@ -181,8 +190,42 @@ async fn answer(request: Request, state: &State) -> Result<Response> {
         | Request::BootSecrets { .. }
         | Request::Contact { .. }
         | Request::TrySecrets) => answer_about_secrets(request, state).await?,
+        request @ (Request::Collect { .. } | Request::FactoryReset { .. }) => {
+            answer_to_command(request, state).await?
+        }
         Request::SetHostname { device } => done(set_hostname(paths, &device))?,
         Request::Say { line } => say(&line),
+    })
+}
+
+async fn answer_about_boot(request: Request, state: &State) -> Result<Response> {
+    match request {
+        Request::WaitBlessed => wait_until(&state.blessed).await,
+        Request::BlessedChanged => done(update_blessed(state).await),
+        Request::Reached => {
+            state.reached.send_replace(true);
+            Ok(Response::Done)
+        }
+        Request::WaitReached => wait_until(&state.reached).await,
+        _ => anyhow::bail!("not a request about this boot"),
+    }
+}
+
+async fn answer_to_command(request: Request, state: &State) -> Result<Response> {
+    use base64::Engine;
+    let paths = &state.paths;
+    Ok(match request {
+        Request::Collect { what } => {
+            let _one = state.collecting.lock().await;
+            let collect::Collected { bytes, detail } = collect::collect(paths, &what).await?;
+            let content = base64::engine::general_purpose::STANDARD.encode(bytes);
+            Response::Collected { content, detail }
+        }
+        Request::FactoryReset { command } => {
+            let boot_id = boot::summary(paths)?.boot_id;
+            Response::Reset { wiped: reset::request(paths, &command, &boot_id)? }
+        }
+        _ => anyhow::bail!("not a request of a command"),
     })
 }
 

@@ -7,6 +7,7 @@ mod anchors;
 mod announcements;
 mod answers;
 mod bench;
+mod commands;
 mod contact;
 mod documents;
 mod faulty_server;

@@ -21,6 +21,14 @@ pub enum OverlayError {
         "files: another section of the profile writes {0} as well; remove the file or the section"
     )]
     Written(String),
+    /// Support bundles cannot be encrypted to a key of the profile.
+    #[error("support_keys: {name}: {why}")]
+    SupportKey {
+        /// Name of the key.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// The profile cannot be serialized.
     #[error("the profile cannot be serialized: {0}")]
     Json(#[from] serde_json::Error),

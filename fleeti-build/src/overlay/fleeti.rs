@@ -3,11 +3,13 @@
 use super::entry::{Additions, Content};
 use super::error::OverlayError;
 use super::firewall;
+use super::state;
 use super::trust::Trust;
 use crate::choices;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::image::ImageFacts;
-use fleeti_core::profile::Profile;
+use fleeti_core::profile::{Profile, SupportKey};
+use fleeti_pki::recipient::Recipient;
 
 macro_rules! embedded {
     ($name:literal) => {
@@ -176,9 +178,21 @@ fn facts(image: Image, out: &mut Additions) -> Result<(), OverlayError> {
         release_log: profile.release_log,
         server_contact: profile.server_contact,
         boot_secrets: profile.secrets.iter().filter(|secret| secret.boot).cloned().collect(),
+        diagnostics: profile.diagnostics.clone(),
+        support_keys: support_keys(profile)?,
+        wiped: state::wiped(profile),
     };
     out.text(&format!("{LIB}/image.json"), 0o644, serde_json::to_string_pretty(&facts)?);
     Ok(())
+}
+
+/// The support keys. A key that nothing can be encrypted to is found here, not on a device.
+fn support_keys(profile: &Profile) -> Result<Vec<SupportKey>, OverlayError> {
+    for key in &profile.support_keys {
+        Recipient::from_armored(&key.key)
+            .map_err(|e| OverlayError::SupportKey { name: key.name.clone(), why: e.to_string() })?;
+    }
+    Ok(profile.support_keys.clone())
 }
 
 fn keys(trust: &Trust, out: &mut Additions) {

@@ -2,7 +2,7 @@
 
 use super::entry::{Account, Additions, UNITS};
 use super::text::{command_word, line, mount_unit};
-use fleeti_core::profile::Profile;
+use fleeti_core::profile::{OnReset, Profile};
 
 /// The folder of the data partition that has the folders of all persistent directories.
 const FOLDER: &str = "/data/state";
@@ -50,8 +50,19 @@ pub(super) fn add(profile: &Profile, out: &mut Additions) {
 /// The folder of the data partition. All of them are beside each other, in a folder that only root
 /// can change: the owner of one cannot put a link where another one is expected.
 fn source(path: &str) -> String {
+    format!("{FOLDER}/{}", folder(path))
+}
+
+fn folder(path: &str) -> String {
     let name = path.trim_start_matches('/').replace('%', "%25").replace('+', "%2b");
-    format!("{FOLDER}/{}", name.replace('/', "+"))
+    name.replace('/', "+")
+}
+
+/// The folders below [`FOLDER`] that a factory reset empties.
+pub(super) fn wiped(profile: &Profile) -> Vec<String> {
+    let directories = profile.state.directories.iter();
+    let wiped = directories.filter(|d| d.on_reset == OnReset::Wipe);
+    wiped.map(|d| folder(&d.path)).collect()
 }
 
 fn service(bound: &[Bound]) -> String {
@@ -59,6 +70,7 @@ fn service(bound: &[Bound]) -> String {
         "[Unit]\nDescription=Folders of the profile's persistent directories\n\
          DefaultDependencies=no\nRequires=fleeti-data.service\nAfter=fleeti-data.service\n\
          Before=local-fs.target\n\n[Service]\nType=oneshot\nRemainAfterExit=yes\n\
+         ExecStart=-/usr/lib/fleeti/fleeti-agent factory-reset\n\
          ExecStart=/usr/bin/mkdir -p -m 0755 {FOLDER}\n"
     );
     for Bound { path, owner, group, mode } in bound {
@@ -97,7 +109,8 @@ mod tests {
         let (_, commands) = service.split_once("RemainAfterExit=yes\n").unwrap();
         assert_eq!(
             commands,
-            "ExecStart=/usr/bin/mkdir -p -m 0755 /data/state\n\
+            "ExecStart=-/usr/lib/fleeti/fleeti-agent factory-reset\n\
+             ExecStart=/usr/bin/mkdir -p -m 0755 /data/state\n\
              ExecStart=/usr/bin/install -d -o www-data -g adm -m 0750 \"/data/state/var+lib+my-app\"\n\
              ExecStart=/usr/bin/install -d -o root -g root -m 0755 \"/data/state/srv+data\"\n"
         );
@@ -144,5 +157,15 @@ mod tests {
     fn a_profile_without_state_has_no_service_for_it() {
         let o = sample::overlay("");
         assert!(o.find("/usr/lib/systemd/system/fleeti-state.service").is_none());
+    }
+
+    #[test]
+    fn a_factory_reset_empties_the_folders_of_directories_that_are_not_kept() {
+        let text = "[[state.directories]]\npath = \"/var/lib/a+b\"\n\
+                    [[state.directories]]\npath = \"/srv/kept\"\non_reset = \"keep\"\n";
+        let overlay = sample::overlay(text);
+        let facts = overlay.text("/usr/lib/fleeti/image.json");
+        let facts: fleeti_core::image::ImageFacts = serde_json::from_str(&facts).unwrap();
+        assert_eq!(facts.wiped, ["var+lib+a%2bb"]);
     }
 }

@@ -1,6 +1,7 @@
 //! `fleeti device`.
 
 mod chosen;
+mod commands;
 mod past;
 mod provision;
 mod shown;
@@ -16,10 +17,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::strict;
 use fleeti_core::wire::api::{
-    BootKeyChange, ChangeBoot, CreateCommand, Pair, Provision, Provisioned, RevocationReason,
+    BootKeyChange, ChangeBoot, Pair, Provision, Provisioned, RevocationReason,
 };
 use fleeti_core::wire::approval::AskedAct;
-use fleeti_core::wire::device::CommandKind;
 use fleeti_core::wire::enrollment::{EnrollmentRecord, SMBIOS_PREFIX};
 use fleeti_core::wire::readmission::CreateReadmission;
 use fleeti_core::wire::vault::ShowRecoveryKey;
@@ -140,20 +140,11 @@ pub enum Command {
     Note(chosen::NoteDevice),
     Replace(chosen::ReplaceDevice),
     ChangeAll(chosen::ChangeAll),
-    /// Send a command to a device: now, or on reconnect.
     #[command(name = "command")]
-    Send {
-        /// Id of the device.
-        device: DeviceId,
-        /// The command.
-        #[arg(value_enum)]
-        kind: CommandName,
-        /// Minutes until the command expires.
-        #[arg(long, default_value_t = 60)]
-        minutes: u32,
-        #[command(flatten)]
-        server: Server,
-    },
+    Send(commands::SendCommand),
+    Commands(commands::ListCommands),
+    Cancel(commands::CancelCommand),
+    Result(commands::ResultOf),
     /// Show the recovery key of a device's data partition: for use after a repair, or when the disk
     /// is in another machine.
     ///
@@ -261,21 +252,6 @@ pub enum BootChangeName {
     Forbid,
 }
 
-/// The command to send.
-#[derive(Clone, Copy, ValueEnum)]
-pub enum CommandName {
-    /// Send a report.
-    Report,
-    /// Reboot.
-    Reboot,
-    /// Acknowledge the alarm of the device.
-    ClearAlarm,
-    /// Make a new recovery key at the next boot, and remove the current one.
-    NewRecoveryKey,
-    /// Try new values of boot secrets again that did not reach the server.
-    TrySecrets,
-}
-
 /// Change the Secure Boot keys of a device.
 ///
 /// `begin-epoch` adds a new db key and signs the releases of the device with it. `end-epoch`
@@ -347,9 +323,10 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             }
             recovery_key(&device, &request, &server, output)
         }
-        Command::Send { device, kind, minutes, server } => {
-            send_command(&device, kind, minutes, &server, output)
-        }
+        Command::Send(request) => commands::send(request, output),
+        Command::Commands(request) => commands::list(&request, output),
+        Command::Cancel(request) => commands::cancel(&request, output),
+        Command::Result(request) => commands::result(&request, output),
         Command::Updates(order) => updates::run(order, output),
         Command::Forgive { device, version, server } => forgive(&device, &version, &server, output),
         Command::Revoke { device, reason, server } => revoke(&device, reason, &server, output),
@@ -455,26 +432,6 @@ fn recovery_key(
     output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| {
         Lines::from(key.expose().to_owned()).and(until)
     });
-    Ok(())
-}
-
-fn send_command(
-    device: &DeviceId,
-    kind: CommandName,
-    minutes: u32,
-    server: &Server,
-    output: &Output,
-) -> CommandResult {
-    let kind = match kind {
-        CommandName::Report => CommandKind::Report,
-        CommandName::Reboot => CommandKind::Reboot,
-        CommandName::ClearAlarm => CommandKind::ClearAlarm,
-        CommandName::NewRecoveryKey => CommandKind::NewRecoveryKey,
-        CommandName::TrySecrets => CommandKind::TrySecrets,
-    };
-    let request = CreateCommand { kind, valid_s: minutes.saturating_mul(60) };
-    let status = server.ask(async |c| c.create_command(device, &request).await)?;
-    output.data(&status, |s| format!("{} {}", s.id, s.status));
     Ok(())
 }
 

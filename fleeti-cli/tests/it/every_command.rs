@@ -26,7 +26,8 @@ use Says::{Done, Refused};
 struct Row(&'static str, &'static str, Says);
 
 /// Values that later rows need: path of the row, JSON pointer into its output, and name.
-const KEPT: &[(&str, &str, &str)] = &[("rollout start", "/id", "rollout")];
+const KEPT: &[(&str, &str, &str)] =
+    &[("rollout start", "/id", "rollout"), ("device command", "/id", "command")];
 
 const ROWS: &[Row] = &[
     Row("profile check", "examples/profiles/kiosk.toml", Done("kiosk is valid")),
@@ -116,6 +117,9 @@ const ROWS: &[Row] = &[
     Row("device smbios", "@record{n}.json --out @smbios{n}", Done("-smbios type=11")),
     Row("device boot-keys", "{device} begin-epoch", Refused("no Secure Boot keys")),
     Row("device command", "{device} report", Done("pending")),
+    Row("device commands", "{device}", Done("report")),
+    Row("device cancel", "{command}", Done("cancelling")),
+    Row("device result", "{command} --out @result{n}", Refused("result of command")),
     Row("device recovery-key", "{device} --reason because", Done("it opens the data partition")),
     Row("why", "{device}", Done("should run")),
     Row("device hold-updates", "{device} --reason because", Done("an operator holds its updates")),

@@ -45,6 +45,9 @@ fn devices(c: &Client) -> Vec<(&'static str, Call)> {
         "create_command" =>
             c.create_command(&id("d"), &of(json!({"kind": {"type": "report"}, "valid_s": 60}))),
         "get_command" => c.command("c"),
+        "list_commands" => c.commands(&id("d")),
+        "cancel_command" => c.cancel_command("c"),
+        "get_command_result" => c.command_result("c"),
         "list_fleets" => c.fleets(),
         "get_channel" => c.channel(&id("f")),
         "pin_fleet" => c.pin_fleet(&id("f"), &of(json!({"reason": "r"}))),

@@ -7,15 +7,16 @@ use crate::error::Error;
 use crate::trust;
 use fleeti_core::enrollment::KeyOwner;
 use fleeti_core::enrollment::certificate::{
-    self as machine, Anchor, Authority, Effect, Event, KeyPlace, Rejected, Request, Stored,
-    Successors,
+    self as machine, Anchor, Authority, Commanded, Effect, Event, KeyPlace, Rejected, Request,
+    Stored, Successors,
 };
 use fleeti_core::id::DeviceId;
+use fleeti_core::wire::command::CommandKind;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
 use fleeti_store::certificates::{self, StoredCertificates};
 use fleeti_store::devices::{Certified, WithCertificate};
-use fleeti_store::{Connection, device_keys, readmissions};
+use fleeti_store::{Connection, commands, device_keys, readmissions};
 use x509_cert::Certificate;
 
 /// By what right a device requests its next certificate.
@@ -104,6 +105,7 @@ async fn decide(
         place: requester.place,
         authority,
         stored: if certified.is_some() { Stored::Yes } else { Stored::No },
+        commanded: commanded(connection, requester.device, now_s).await?,
     };
     let (after, effects) = machine::step(&certificates, Event::Request(request), now_s)
         .map_err(|rejected| refused(rejected, requester, now_s))?;
@@ -111,6 +113,17 @@ async fn decide(
         Some(certified) if effects.contains(&Effect::Repeat) => Ok(Decided::Again(certified)),
         Some(_) | None => Ok(Decided::New(after.successors)),
     }
+}
+
+/// Whether the device is to replace its key now, by a command that it has not ended.
+async fn commanded(
+    connection: &mut Connection,
+    device: &DeviceId,
+    now_s: u64,
+) -> Result<Commanded, Error> {
+    let kind = CommandKind::RotateKey;
+    let is_commanded = commands::is_commanded(connection, device, &kind, now_s).await?;
+    Ok(if is_commanded { Commanded::Yes } else { Commanded::No })
 }
 
 /// Whom a key belongs to, as seen by a device.

@@ -195,7 +195,7 @@ pub(crate) async fn request_new_recovery_key(cx: &Context, device: &DeviceId) ->
         &Actor::server(),
         &mut tx,
         device,
-        &CreateCommand { kind: CommandKind::NewRecoveryKey, valid_s: COMMAND_S },
+        &CreateCommand { kind: CommandKind::NewRecoveryKey, valid_s: COMMAND_S, confirm: None },
     )
     .await?;
     Ok(tx.commit().await?)

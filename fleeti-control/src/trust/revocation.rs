@@ -239,9 +239,10 @@ pub async fn prune_some(cx: &Context) -> Result<u64, Error> {
     let mut tx = cx.db.write().await?;
     let gone = store::certificates::prune(&mut tx, cx.now_s(), PRUNED_TOGETHER).await?;
     let expired = store::commands::expire_all(&mut tx, cx.now_s()).await?;
+    let old = store::commands::prune(&mut tx, cx.now_s(), PRUNED_TOGETHER).await?;
     let delivered = store::domain_events::prune(&mut tx, PRUNED_TOGETHER).await?;
     tx.commit().await?;
-    Ok(gone + expired + delivered)
+    Ok(gone + expired + old + delivered)
 }
 
 /// New CRLs of all intermediate CAs for devices that count. An intermediate CA whose CRL cannot be

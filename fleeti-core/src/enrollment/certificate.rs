@@ -117,6 +117,17 @@ pub struct Request {
     pub authority: Authority,
     /// Whether the server has an unexpired certificate of this device for this key.
     pub stored: Stored,
+    /// Whether an operator requested it.
+    pub commanded: Commanded,
+}
+
+/// Whether an operator has commanded the device to replace its key now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Commanded {
+    /// A command to do so is not answered yet: renewal is due.
+    Yes,
+    /// There is none.
+    No,
 }
 
 /// Whether the server has an unexpired certificate for a key.
@@ -261,9 +272,10 @@ fn check_owner(owner: KeyOwner) -> Result<(), Rejected> {
 fn requested(certificates: &Certificates, keys: Keys<'_>, request: &Request, now_s: u64) -> Step {
     // From when on the newest certificate can be renewed.
     let start_s = match &request.authority {
-        Authority::Certificate | Authority::Tpm(Anchor::Counts) => {
-            window_of(certificates.not_after_s).start_s
-        }
+        Authority::Certificate | Authority::Tpm(Anchor::Counts) => match request.commanded {
+            Commanded::Yes => 0,
+            Commanded::No => window_of(certificates.not_after_s).start_s,
+        },
         Authority::Tpm(Anchor::Ended) => 0,
         Authority::Readmission { key_sha256, until_s } => {
             let is_open = until_s.is_some_and(|until_s| now_s <= until_s);

@@ -9,7 +9,7 @@ mod units;
 
 pub use image::{Image, Installed};
 
-use super::Profile;
+use super::{OnReset, Profile, StateDirectory};
 use keys::{Keys, keys};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -149,16 +149,16 @@ fn files(profile: &Profile) -> BTreeMap<String, super::File> {
 /// Where a device keeps when timers were last due, if one of them is to catch up.
 const TIMER_STAMPS: &str = "/var/lib/systemd/timers";
 
-/// Directories that persist, with owner, group and mode.
-fn directories(profile: &Profile) -> BTreeMap<String, (String, String, String)> {
+/// Directories that persist, with owner, group, mode and what a factory reset does with them.
+fn directories(profile: &Profile) -> BTreeMap<String, (String, String, String, OnReset)> {
     let of_profile = profile.state.directories.iter().map(|directory| {
-        let access = (directory.owner.clone(), directory.group.clone(), directory.mode.clone());
-        (directory.path.clone(), access)
+        let StateDirectory { path, owner, group, mode, on_reset, .. } = directory.clone();
+        (path, (owner, group, mode, on_reset))
     });
     let is_persistent = profile.timers.iter().any(|timer| timer.persistent);
     let stamps = || {
         let (root, mode) = ("root".to_owned(), "0755".to_owned());
-        (TIMER_STAMPS.to_owned(), (root.clone(), root, mode))
+        (TIMER_STAMPS.to_owned(), (root.clone(), root, mode, OnReset::Keep))
     };
     of_profile.chain(is_persistent.then(stamps)).collect()
 }

@@ -35,6 +35,8 @@ pub(super) const KEYED: &[(&str, &str)] = &[
     ("site", "name"),
     ("state.directories", "path"),
     ("health_checks", "name"),
+    ("diagnostics", "name"),
+    ("support_keys", "name"),
 ];
 
 /// Lists that are one value.
@@ -44,6 +46,7 @@ pub(super) const WHOLE: &[&str] = &[
     "containers[].ports",
     "containers[].volumes",
     "health_checks[].command",
+    "diagnostics[].command",
     "network.interfaces[].addresses",
     "network.interfaces[].gateways",
     "network.firewall.rules[].ports",

@@ -159,6 +159,12 @@ pub struct Profile {
     /// Checks that must succeed before a new image is kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub health_checks: Vec<HealthCheck>,
+    /// Diagnostics that an operator can run on a device, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<Diagnostic>,
+    /// Keys that support bundles can be encrypted to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub support_keys: Vec<SupportKey>,
     /// Minimum trust that this image asks for.
     #[serde(
         default,

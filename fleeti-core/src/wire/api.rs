@@ -304,6 +304,9 @@ pub struct CreateCommand {
     pub kind: CommandKind,
     /// Seconds until the command expires.
     pub valid_s: u32,
+    /// For a factory reset: the id of the device, which the operator has typed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<String>,
 }
 
 /// `POST /devices/{device}/forgive`: lets the device install a version again that it rolled back.
@@ -319,10 +322,26 @@ pub struct Forgive {
 pub struct CommandStatus {
     /// Command id.
     pub id: String,
+    /// The device.
+    pub device: DeviceId,
     /// What the device should do.
     pub kind: CommandKind,
-    /// `pending`, `done` or `expired`.
+    /// `pending`, `running`, `cancelling`, `done`, `failed`, `cancelled` or `expired`.
     pub status: String,
+    /// Progress, or the result or the reason in words, as the device states it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// When it was sent, Unix seconds.
+    pub created_s: u64,
+    /// After this time the device does not begin it, Unix seconds.
+    pub deadline_s: u64,
+    /// When the status changed, Unix seconds.
+    pub changed_s: u64,
+    /// Who sent it.
+    pub sent_by: String,
+    /// Size of its result, bytes; absent if there is none, or not any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_bytes: Option<u64>,
 }
 
 /// A revision of a profile. It never changes.

@@ -13,6 +13,8 @@ use crate::wire::audit::AuditProof;
 use crate::wire::boot::BootSummary;
 use serde::{Deserialize, Serialize};
 
+pub use crate::wire::command::{Acknowledgement, Cancellation, Command, CommandKind, Outcome};
+
 /// Longest text in one field of a device's message, bytes.
 pub const TEXT_MAX: usize = 4096;
 /// Largest number that a device may report. Every JSON reader and database keeps it exactly (RFC
@@ -141,53 +143,6 @@ impl DesiredState {
             None => Ok(()),
         }
     }
-}
-
-/// A one-time request to a device. Idempotent by id.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Command {
-    /// Chosen by the server.
-    pub id: String,
-    /// What the device should do.
-    pub kind: CommandKind,
-    /// After this time the device does not run the command.
-    pub deadline_s: u64,
-}
-
-/// What a command asks a device to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum CommandKind {
-    /// Send a report now.
-    Report,
-    /// Reboot.
-    Reboot,
-    /// Clear the alarm that the device raised: an operator has handled it.
-    ClearAlarm,
-    /// Make a new recovery key at the next boot and remove the current one, because a person has
-    /// seen it.
-    NewRecoveryKey,
-    /// Try values of secrets of the boot again that did not reach the server.
-    TrySecrets,
-}
-
-/// A device's response to a [`Command`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Acknowledgement {
-    /// The command's id.
-    pub command: String,
-    /// Result of the command.
-    pub outcome: Outcome,
-}
-
-/// Result of a command.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Done, or about to be done if the command ends the session.
-    Done,
-    /// The command arrived after its deadline.
-    Expired,
 }
 
 /// `down/notice`: the newest announcements, the same for every device.
@@ -347,7 +302,7 @@ mod tests {
         insta::assert_json_snapshot!(json!({
             "desired": DesiredState { generation: 3, release: Some("kiosk@2".parse().unwrap()), back: false, forgiven: None, boot_change: Some(2), windows: Windows::default(), skip_windows_until_s: None, critical: vec![] },
             "command": Command { id: "cmd-1".into(), kind: CommandKind::Reboot, deadline_s: 9 },
-            "ack": Acknowledgement { command: "cmd-1".into(), outcome: Outcome::Done },
+            "ack": Acknowledgement { command: "cmd-1".into(), outcome: Outcome::Done, detail: None },
             "report": Report {
                 sequence: 1, epoch: Some("e".into()), generation: 3, boot, trust_bundle: 4, clock_wrong_by_s: None, alarm: None, progress: Some(Progress { done: 1, total: 2 }), waits: None, time_zone: None, detail: None,
                 update: update::State::RolledBack { target: two, reason },

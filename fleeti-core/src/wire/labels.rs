@@ -1,6 +1,7 @@
 //! Names, notes and labels of devices, saved views, and changes to all devices of a filter.
 
 use super::api::RevocationReason;
+use super::command::{CommandKind, Impact};
 use crate::id::{DeviceId, LabelKey, ViewName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,6 +28,8 @@ pub const VIEWS_MAX: usize = 100;
 pub const LABELLED_MAX: u64 = 10_000;
 /// Largest number of devices that one request revokes.
 pub const REVOKED_MAX: u64 = 1000;
+/// Largest number of devices that one request sends a command to.
+pub const COMMANDED_MAX: u64 = 1000;
 /// Number of device ids that the preview of a change shows.
 pub const PREVIEW: usize = 20;
 
@@ -252,7 +255,8 @@ pub struct ChangeDevices {
     /// another number now. Absent for a preview.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<u64>,
-    /// For a revocation: `revoke 12 devices`, with the number.
+    /// For a revocation and a command that interrupts: `revoke 12 devices` or `reboot 12 devices`,
+    /// with the number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<String>,
 }
@@ -279,6 +283,31 @@ pub enum Change {
         /// The reason.
         reason: RevocationReason,
     },
+    /// Send a command, which is not a factory reset.
+    Command {
+        /// What the devices should do.
+        kind: CommandKind,
+        /// Seconds until the command expires.
+        valid_s: u32,
+    },
+}
+
+impl Change {
+    /// What must be typed to change this many devices; `None` if nothing must.
+    #[must_use]
+    pub fn phrase(&self, devices: u64) -> Option<String> {
+        match self {
+            Self::Label { .. } | Self::Unlabel { .. } => None,
+            Self::Revoke { .. } => Some(revocation_phrase(devices)),
+            Self::Command { kind, .. } => match kind.impact() {
+                Impact::None => None,
+                Impact::Interrupts | Impact::Deletes => {
+                    let name = kind.as_str().replace('_', "-");
+                    Some(format!("{name} {}", devices_in_words(devices)))
+                }
+            },
+        }
+    }
 }
 
 /// The preview or the result of a change of many devices.

@@ -19,6 +19,7 @@ pub mod approval;
 pub mod attestation;
 pub mod audit;
 pub mod boot;
+pub mod command;
 pub mod device;
 pub mod doctor;
 pub mod enrollment;

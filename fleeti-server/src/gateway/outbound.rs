@@ -8,8 +8,10 @@ use fleeti_control::attestation::challenge;
 use fleeti_control::releases::offers;
 use fleeti_control::trust::notice;
 use fleeti_control::{commands, devices, secrets};
+use fleeti_core::wire::command::CommandKind;
 use fleeti_core::wire::mqtt::Down;
 use fleeti_core::wire::packet::write;
+use fleeti_store::commands::Message;
 
 impl Session<'_> {
     /// Reads from the database everything that was not pushed to this session.
@@ -68,6 +70,22 @@ impl Session<'_> {
             let notice = notice::current(&self.gateway.control);
             self.send(Down::Notice, notice, Sent::Other);
         }
+        self.deliver_challenge().await?;
+        if self.may_send(Down::Secrets, self.has_proved) {
+            self.has_proved = false;
+            if let Some(ticket) = secrets::ticket(&self.gateway.control, &self.device).await? {
+                self.send(Down::Secrets, serde_json::to_vec(&ticket)?.into(), Sent::Other);
+            }
+        }
+        if self.deliver_commands().await? {
+            // The command is answered with the evidence for this challenge.
+            self.challenge = true;
+            self.deliver_challenge().await?;
+        }
+        Ok(())
+    }
+
+    async fn deliver_challenge(&mut self) -> Result<(), Ended> {
         if self.may_send(Down::Challenge, self.challenge) {
             self.challenge = false;
             if let Some((asked, challenge)) =
@@ -78,32 +96,43 @@ impl Session<'_> {
                 self.send(Down::Challenge, serde_json::to_vec(&challenge)?.into(), Sent::Other);
             }
         }
-        if self.may_send(Down::Secrets, self.has_proved) {
-            self.has_proved = false;
-            if let Some(ticket) = secrets::ticket(&self.gateway.control, &self.device).await? {
-                self.send(Down::Secrets, serde_json::to_vec(&ticket)?.into(), Sent::Other);
-            }
-        }
-        if self.may_send(Down::Command, self.commands) {
-            self.commands = false;
-            for command in commands::pending(&self.gateway.control, &self.device).await? {
-                if !self.may_send(Down::Command, true) {
-                    self.commands = true;
-                    break;
-                }
-                if self.sent_commands.insert(command.id.clone()) {
-                    self.send(
-                        Down::Command,
-                        serde_json::to_vec(&command)?.into(),
-                        Sent::Command(command.id),
-                    );
-                }
-                if self.connection.is_full() {
-                    self.connection.flush().await?;
-                }
-            }
-        }
         Ok(())
+    }
+
+    /// Sends commands, and cancellations of commands. Whether one of them needs a challenge.
+    async fn deliver_commands(&mut self) -> Result<bool, Ended> {
+        let mut needs_challenge = false;
+        if !self.may_send(Down::Command, self.commands) {
+            return Ok(needs_challenge);
+        }
+        self.commands = false;
+        for message in commands::pending(&self.gateway.control, &self.device).await? {
+            if !self.may_send(Down::Command, true) {
+                self.commands = true;
+                break;
+            }
+            let (id, payload) = match message {
+                Message::Command(command) => {
+                    let payload = serde_json::to_vec(&command)?;
+                    if !self.sent_commands.contains(&command.id) {
+                        needs_challenge |= command.kind == CommandKind::Attest;
+                    }
+                    (command.id, payload)
+                }
+                Message::Cancellation(cancellation) => {
+                    let payload = serde_json::to_vec(&cancellation)?;
+                    // No id has a space: the command itself is another message.
+                    (format!("cancel {}", cancellation.cancel), payload)
+                }
+            };
+            if self.sent_commands.insert(id.clone()) {
+                self.send(Down::Command, payload.into(), Sent::Command(id));
+            }
+            if self.connection.is_full() {
+                self.connection.flush().await?;
+            }
+        }
+        Ok(needs_challenge)
     }
 
     /// Whether a waiting message can be sent: the device has subscribed its topic, and the window

@@ -24,9 +24,10 @@ use fleeti_control::enrollment::{batch, pairing, readmission, token};
 use fleeti_control::places::Origin;
 use fleeti_control::releases::documents::Documents;
 use fleeti_control::trust::transitions;
-use fleeti_control::{audit, boot, devices, releases, secrets, trust};
+use fleeti_control::{audit, boot, commands, devices, releases, secrets, trust};
 use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
 use fleeti_core::wire::attestation::{TpmEnrollRequest, TpmIdentity, TpmProof};
+use fleeti_core::wire::command::RESULT_MAX;
 use fleeti_core::wire::device::LogConsistency;
 use fleeti_core::wire::enrollment::{
     EnrollRequest, PairRequest, PairWait, ProvedRenewRequest, RenewRequest,
@@ -84,6 +85,10 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(at("/releases/{line}/{version}/proof.json", &get, web::to(proof)))
                 .service(at("/releases/{line}/{version}/{file:.*}", &get, web::to(artifact)))
                 .service(at("/logs/{sha256}", &put, web::to(log)).app_data(BodyMax(LOG_MAX)))
+                .service(
+                    at("/commands/{command}/result", &put, web::to(command_result))
+                        .app_data(BodyMax(RESULT_MAX)),
+                )
                 .service(at("/pki/{issuer}.crl", &get, web::to(open::crl)))
                 .default_service(web::to(nothing_here))
                 .wrap(from_fn(head_as_get)),
@@ -267,6 +272,17 @@ async fn log(
     body: Octets,
 ) -> Result<impl Responder> {
     challenge::keep_log(&cx, &device.id, &path, &body.0).await?;
+    Ok(HttpResponse::NoContent())
+}
+
+/// The result of a command, which the device uploads before it answers that it is done.
+async fn command_result(
+    cx: Data<Context>,
+    device: AuthenticatedDevice,
+    path: Path<String>,
+    body: Octets,
+) -> Result<impl Responder> {
+    commands::keep_result(&cx, &device.id, &path, &body.0).await?;
     Ok(HttpResponse::NoContent())
 }
 

@@ -101,6 +101,9 @@ fn account_routes(config: &mut ServiceConfig) {
 fn label_routes(config: &mut ServiceConfig) {
     config
         .route("/devices/change", web::post().to(devices::change_all))
+        .route("/devices/{device}/commands", web::post().to(devices::send_command))
+        .route("/commands/{command}/cancel", web::post().to(devices::cancel_command))
+        .route("/commands/{command}/result", web::get().to(devices::command_result))
         .route("/devices/views", web::post().to(devices::save_view))
         .route("/devices/views/{view}/remove", web::post().to(devices::remove_view))
         .route("/devices/{device}/about", web::post().to(devices::describe))

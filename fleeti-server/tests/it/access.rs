@@ -46,7 +46,7 @@ impl Walk {
         let device = world.enroll().await.id;
         publish_release(&world, "kiosk@1").await;
         let rollout = world.client.start_rollout(&start("kiosk@1")).await.unwrap().id;
-        let command = CreateCommand { kind: CommandKind::Report, valid_s: 3600 };
+        let command = CreateCommand { kind: CommandKind::Report, valid_s: 3600, confirm: None };
         let command = world.client.create_command(&device, &command).await.unwrap().id;
         person(&world, "victim", &[]).await;
         let values = BTreeMap::from([

@@ -169,6 +169,10 @@ fn rows() -> Vec<Row> {
         ("get_recovery_key", &[], None, 200),
         ("create_command", &[], Some(command.clone()), 201),
         ("get_command", &[], None, 200),
+        ("list_commands", &[], None, 200),
+        ("get_command_result", &[("command", "{logged}")], None, 200),
+        ("cancel_command", &[], None, 200),
+        ("cancel_command", &[("command", "{logged}")], None, 409),
         ("forgive_device", &[], Some(json!({"version": "2"})), 200),
         ("get_why", &[], None, 200),
         ("order_updates", &[], Some(json!({"type": "hold", "reason": "because"})), 200),
@@ -264,6 +268,7 @@ impl Office {
         let key_id = fleeti_pki::bundle::names(&world.server.control.pki.device_ca).unwrap().1;
         let intent = crate::approvals::intent(&world, &people[0]).await;
         let approval = fleeti_pki::approval::Word::Approve.sign(&intent, &people[1]).unwrap();
+        let logged = crate::commands::ended_with_a_result(&world, &device.id).await;
         let bodies = BTreeMap::from([
             (
                 "{intent}",
@@ -273,6 +278,7 @@ impl Office {
         ]);
         let values = [
             ("device", device.id.to_string()),
+            ("logged", logged),
             ("fleet", "demo".into()),
             ("line", "kiosk".into()),
             ("release", "kiosk@1".into()),

@@ -111,7 +111,7 @@ async fn a_signer_that_is_dead_for_two_weeks_takes_no_device_offline() {
     // once.
     world.client.revoke_device(&late.id, RevocationReason::KeyCompromise).await.unwrap();
     assert!(is_refused(&world, &late).await);
-    let command = CreateCommand { kind: CommandKind::Report, valid_s: 60 };
+    let command = CreateCommand { kind: CommandKind::Report, valid_s: 60, confirm: None };
     let command_sent = world.client.create_command(&good.id, &command).await.unwrap();
     ahead.store(14 * DAY_S, Ordering::SeqCst);
     let [good, bad, late] = [good, bad, late].map(|device| then(&device, &ahead));

@@ -257,7 +257,7 @@ async fn without_a_certificate_of_the_device_authority_there_is_no_session() {
 async fn a_command_sent_while_the_device_is_offline_arrives_when_it_is_back() {
     let world = World::new().await;
     let a = world.enroll().await;
-    let command = CreateCommand { kind: CommandKind::Report, valid_s: 600 };
+    let command = CreateCommand { kind: CommandKind::Report, valid_s: 600, confirm: None };
     let status = world.client.create_command(&a.id, &command).await.unwrap();
     let mut peer = Peer::session(&world, &a).await;
     let delivered = next_command(&mut peer).await;
@@ -276,7 +276,7 @@ async fn a_command_sent_while_the_device_is_offline_arrives_when_it_is_back() {
 async fn every_command_of_a_full_mailbox_arrives_in_one_session() {
     let world = World::new().await;
     let a = world.enroll().await;
-    let command = CreateCommand { kind: CommandKind::Report, valid_s: 600 };
+    let command = CreateCommand { kind: CommandKind::Report, valid_s: 600, confirm: None };
     let mut sent = HashSet::new();
     for _ in 0..64 {
         sent.insert(world.client.create_command(&a.id, &command).await.unwrap().id);
@@ -319,7 +319,7 @@ async fn a_head_request_says_the_size_that_a_get_then_brings() {
 async fn a_device_cannot_answer_the_command_of_another() {
     let world = World::new().await;
     let (a, b) = (world.enroll().await, world.enroll().await);
-    let command = CreateCommand { kind: CommandKind::Report, valid_s: 600 };
+    let command = CreateCommand { kind: CommandKind::Report, valid_s: 600, confirm: None };
     let status = world.client.create_command(&a.id, &command).await.unwrap();
     let mut attacker = Peer::session(&world, &b).await;
     let answer = serde_json::json!({"command": status.id, "outcome": "done"});

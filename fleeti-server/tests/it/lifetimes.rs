@@ -56,7 +56,7 @@ async fn rows(world: &World, device: &TestDevice) -> i64 {
 }
 
 async fn command(world: &World, device: &TestDevice, valid_s: u32) -> Result<String, u16> {
-    let request = CreateCommand { kind: CommandKind::Reboot, valid_s };
+    let request = CreateCommand { kind: CommandKind::Reboot, valid_s, confirm: None };
     match world.client.create_command(&device.id, &request).await {
         Ok(status) => Ok(status.id),
         Err(fleeti_client::ClientError::Refused(problem)) => Err(problem.status),

@@ -15,6 +15,7 @@ mod boot;
 mod boot_proof;
 mod boot_secrets;
 mod builds;
+mod commands;
 mod contract;
 mod converge;
 mod dead_signer;

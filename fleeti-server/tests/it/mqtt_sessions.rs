@@ -8,7 +8,8 @@ use fleeti_core::wire::device::{CommandKind, TEXT_MAX};
 use fleeti_core::wire::mqtt::{Down, Up};
 use std::time::{Duration, Instant};
 
-const COMMAND: CreateCommand = CreateCommand { kind: CommandKind::Report, valid_s: 600 };
+const COMMAND: CreateCommand =
+    CreateCommand { kind: CommandKind::Report, valid_s: 600, confirm: None };
 const TELEMETRY: &[u8] = br#"{"uptime_s":1,"load_milli":1,"memory_used_kib":1,"memory_total_kib":1,"data_used_kib":1,"data_total_kib":1}"#;
 
 /// Connects without Clean Start; also returns whether a session was present.

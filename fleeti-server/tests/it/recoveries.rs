@@ -188,7 +188,9 @@ async fn an_agent_whose_state_does_not_parse_goes_on_and_says_so() {
     let mut device = Device::enrolls(&world).await;
     rolls_out(&world, "kiosk@2", &release_key()).await;
     device.agent.abort();
-    for name in ["update.json", "announcements.json", "commands.json", "renew-at", "server.json"] {
+    for name in
+        ["update.json", "announcements.json", "command-ledger.json", "renew-at", "server.json"]
+    {
         std::fs::write(device.kept(name), b"\0\0\0\0").unwrap();
     }
     let outbox = device.kept("outbox/0000000000000001.report");
@@ -196,7 +198,7 @@ async fn an_agent_whose_state_does_not_parse_goes_on_and_says_so() {
     device.restart();
     until("it says so", async || alarm(&world).await.is_some()).await;
     let alarm = alarm(&world).await.unwrap();
-    for name in ["update.json", "announcements.json", "commands.json", "server.json"] {
+    for name in ["update.json", "announcements.json", "command-ledger.json", "server.json"] {
         assert!(alarm.contains(&format!("{name} could not be used")), "{name}: {alarm}");
     }
     until("it is there", async || is_online(&world).await).await;

@@ -60,7 +60,10 @@ async fn answer(
 async fn ticket(world: &World, device: &TestDevice, peer: &mut Peer) -> Option<SecretsTicket> {
     world
         .client
-        .create_command(&device.id, &CreateCommand { kind: CommandKind::Report, valid_s: 60 })
+        .create_command(
+            &device.id,
+            &CreateCommand { kind: CommandKind::Report, valid_s: 60, confirm: None },
+        )
         .await
         .unwrap();
     loop {

@@ -14,6 +14,7 @@ on_both! {
     a_device_may_run_what_it_was_given,
     a_session_outlasts_its_connection,
     a_command_is_acknowledged_once,
+    a_device_has_a_bounded_number_of_results_for_a_bounded_time,
 }
 
 pub fn id(text: &str) -> DeviceId {
@@ -55,13 +56,16 @@ pub mod test {
     use super::key;
     use super::{enroll, id};
     use crate::databases::Place;
+    use fleeti_core::command::{OVERDUE_S, State as CommandState};
     use fleeti_core::update::State;
     use fleeti_core::wire::api::RevocationReason;
     use fleeti_core::wire::boot::{BootSummary, Slot, Verity};
-    use fleeti_core::wire::device::{
-        Command, CommandKind, Outcome, Progress, Report, SEQUENCE_JUMP_MAX, Telemetry,
+    use fleeti_core::wire::command::{
+        Acknowledgement, Cancellation, Command, CommandKind, Outcome,
     };
+    use fleeti_core::wire::device::{Progress, Report, SEQUENCE_JUMP_MAX, Telemetry};
     use fleeti_core::wire::mqtt::Down;
+    use fleeti_store::commands::{Message, New};
     use fleeti_store::devices;
     use fleeti_store::mqtt_sessions::{self, Stored, Subscriptions};
     use fleeti_store::reports::{self, Taken};
@@ -273,7 +277,8 @@ pub mod test {
             |id: &str| Command { id: id.into(), kind: CommandKind::Reboot, deadline_s: 200 };
         let mut tx = db.write().await.unwrap();
         for name in ["c-1", "c-2", "c-3"] {
-            commands::insert(&mut tx, &device, &command(name), 100).await.unwrap();
+            let new = New { device: &device, command: &command(name), sent_by: "alice" };
+            commands::insert(&mut tx, new, 100).await.unwrap();
         }
         assert_eq!(commands::pending_count(&mut tx, &device, 150).await.unwrap(), 3);
         assert!(
@@ -282,8 +287,20 @@ pub mod test {
         assert!(
             !commands::has_command_since(&mut tx, &device, CommandKind::Reboot, 101).await.unwrap()
         );
-        commands::acknowledge(&mut tx, &device, "c-1", Outcome::Done).await.unwrap();
-        commands::acknowledge(&mut tx, &device, "c-1", Outcome::Expired).await.unwrap();
+        let answer = |id: &str, outcome| Acknowledgement {
+            command: id.into(),
+            outcome,
+            detail: Some(format!("{outcome:?}")),
+        };
+        for (outcome, is_new) in
+            [(Outcome::Begun, true), (Outcome::Done, true), (Outcome::Expired, false)]
+        {
+            let answer = answer("c-1", outcome);
+            let changed = commands::acknowledge(&mut tx, &device, &answer, 150).await.unwrap();
+            assert_eq!(changed, is_new, "{outcome:?}");
+        }
+        let foreign = answer("c-2", Outcome::Done);
+        assert!(!commands::acknowledge(&mut tx, &id("dev-2"), &foreign, 150).await.unwrap());
         tx.commit().await.unwrap();
         let status =
             async |id, now_s| commands::get(db.pool(), id, now_s).await.unwrap().map(|c| c.status);
@@ -291,10 +308,71 @@ pub mod test {
         assert_eq!(status("c-2", 150).await.as_deref(), Some("pending"));
         assert_eq!(status("c-2", 201).await.as_deref(), Some("expired"));
         assert_eq!(status("c-9", 150).await, None);
-        let pending = commands::pending(db.pool(), &device, 200).await.unwrap();
-        assert_eq!(pending.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["c-2", "c-3"]);
         let mut tx = db.write().await.unwrap();
-        assert_eq!(commands::expire_all(&mut tx, 201).await.unwrap(), 2);
-        assert_eq!(commands::pending_count(&mut tx, &device, 201).await.unwrap(), 0);
+        assert_eq!(
+            commands::cancel(&mut tx, "c-1", 150).await.unwrap(),
+            Some(Err(CommandState::Done))
+        );
+        assert_eq!(
+            commands::cancel(&mut tx, "c-3", 150).await.unwrap(),
+            Some(Ok(CommandState::Cancelling))
+        );
+        assert_eq!(commands::cancel(&mut tx, "c-9", 150).await.unwrap(), None);
+        tx.commit().await.unwrap();
+        let pending = commands::pending(db.pool(), &device, 200).await.unwrap();
+        let cancellation = Message::Cancellation(Cancellation { cancel: "c-3".into() });
+        assert_eq!(pending, [Message::Command(command("c-2")), cancellation]);
+        let mut tx = db.write().await.unwrap();
+        assert_eq!(commands::expire_all(&mut tx, 201).await.unwrap(), 1, "one is cancelled");
+        assert_eq!(commands::pending_count(&mut tx, &device, 201).await.unwrap(), 1);
+        assert_eq!(commands::expire_all(&mut tx, 201 + OVERDUE_S).await.unwrap(), 1);
+        let late = answer("c-2", Outcome::Done);
+        let late = commands::acknowledge(&mut tx, &device, &late, 300).await.unwrap();
+        assert!(late, "the device began in time and came back late");
+        tx.commit().await.unwrap();
+        let newest = commands::of_device(db.pool(), &device, 2, 300).await.unwrap();
+        let seen = newest.iter().map(|c| (c.id.as_str(), c.status.as_str()));
+        assert_eq!(seen.collect::<Vec<_>>(), [("c-3", "expired"), ("c-2", "done")]);
+        assert_eq!(newest[1].detail.as_deref(), Some("Done"));
+        assert_eq!((newest[1].sent_by.as_str(), newest[1].created_s), ("alice", 100));
+    }
+
+    pub async fn a_device_has_a_bounded_number_of_results_for_a_bounded_time(place: Place) {
+        let db = place.open().await;
+        enroll(&db, &["dev-1"]).await;
+        let device = id("dev-1");
+        let mut tx = db.write().await.unwrap();
+        let results = u64::try_from(commands::RESULTS_MAX).unwrap() + 2;
+        for n in 0..results {
+            let command = Command {
+                id: format!("c-{n:02}"),
+                kind: CommandKind::Logs { unit: None },
+                deadline_s: 200,
+            };
+            let new = New { device: &device, command: &command, sent_by: "alice" };
+            commands::insert(&mut tx, new, 100 + n).await.unwrap();
+            for bytes in [&b"first"[..], b"again"] {
+                let at = (bytes, 100 + n);
+                commands::put_result(&mut tx, &device, &command.id, at).await.unwrap();
+            }
+        }
+        tx.commit().await.unwrap();
+        let all = commands::of_device(db.pool(), &device, 50, 150).await.unwrap();
+        let kept = all.iter().filter(|c| c.result_bytes == Some(5)).count();
+        assert_eq!(kept, usize::try_from(commands::RESULTS_MAX).unwrap());
+        assert_eq!(commands::result(db.pool(), "c-00").await.unwrap(), None);
+        let newest = commands::result(db.pool(), "c-09").await.unwrap();
+        assert_eq!(newest.as_deref(), Some(&b"again"[..]));
+        let mut tx = db.write().await.unwrap();
+        let later = 120 + commands::RESULT_S;
+        assert_eq!(commands::prune(&mut tx, later, 3).await.unwrap(), 3, "a few at once");
+        assert_eq!(commands::prune(&mut tx, later, 100).await.unwrap(), 5);
+        commands::expire_all(&mut tx, later).await.unwrap();
+        assert_eq!(
+            commands::prune(&mut tx, 120 + commands::COMMAND_S, 100).await.unwrap(),
+            results
+        );
+        tx.commit().await.unwrap();
+        assert!(commands::of_device(db.pool(), &device, 50, later).await.unwrap().is_empty());
     }
 }

@@ -67,7 +67,7 @@ impl World {
     /// If the device does not do so in time.
     pub fn command(&self, device: &DeviceId) -> Result<String> {
         let client = self.client()?;
-        let request = CreateCommand { kind: CommandKind::Report, valid_s: 600 };
+        let request = CreateCommand { kind: CommandKind::Report, valid_s: 600, confirm: None };
         self.runtime.block_on(async {
             let mut events = client.events().await?;
             let id = client.create_command(device, &request).await?.id;

@@ -122,6 +122,7 @@ pub(super) const HONOURED: &[&str] = &[
     "state.directories[].owner",
     "state.directories[].group",
     "state.directories[].mode",
+    "state.directories[].on_reset",
     "health_checks[].name",
     "health_checks[].command",
     "health_checks[].unit",
@@ -132,6 +133,11 @@ pub(super) const HONOURED: &[&str] = &[
     "health_checks[].memory_free_mib",
     "health_checks[].timeout_s",
     "health_checks[].weight",
+    "diagnostics[].name",
+    "diagnostics[].command",
+    "diagnostics[].timeout_s",
+    "support_keys[].name",
+    "support_keys[].key",
     "release_log.optional",
     "release_log.age_days_max",
     "server_contact.optional",
@@ -238,13 +244,8 @@ mod tests {
         ),
         (
             "state.version = 2\n[[state.directories]]\npath = \"/var/lib/web\"\nquota_mib = 10\n\
-             backup = true\non_reset = \"keep\"\n",
-            &[
-                "state.version",
-                "state.directories[0].quota_mib",
-                "state.directories[0].backup",
-                "state.directories[0].on_reset",
-            ],
+             backup = true\n",
+            &["state.version", "state.directories[0].quota_mib", "state.directories[0].backup"],
         ),
         (
             "floors = { update = \"token\", success = \"observed_boot\", \

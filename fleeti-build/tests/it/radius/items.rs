@@ -293,6 +293,12 @@ fn settings(built: &Built, other: &Built) -> Facts {
             check.to_string(),
         );
     }
+    for field in ["diagnostics", "support_keys"] {
+        for entry in image[field].as_array().into_iter().flatten() {
+            let name = entry["name"].as_str().unwrap();
+            found.insert(format!("{field}[{name}]"), entry.to_string());
+        }
+    }
     let words = |is_lockdown: bool| -> Vec<&str> {
         let words = built.command_line.split(' ');
         words

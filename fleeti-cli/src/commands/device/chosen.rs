@@ -1,5 +1,6 @@
 //! Devices of a filter: listed, described and changed together.
 
+use super::commands::{self, CommandName, Details};
 use super::shown::{labels, row};
 use super::{ReasonName, Server};
 use crate::CommandResult;
@@ -10,7 +11,7 @@ use fleeti_core::filter::Filter;
 use fleeti_core::id::{DeviceId, LabelKey, ViewName};
 use fleeti_core::wire::approval::AskedAct;
 use fleeti_core::wire::labels::{
-    About, Change, ChangeDevices, ChangeLabels, DevicesChanged, devices_in_words, revocation_phrase,
+    About, Change, ChangeDevices, ChangeLabels, DevicesChanged, devices_in_words,
 };
 use std::str::FromStr;
 
@@ -86,15 +87,15 @@ pub struct ChangeAll {
     /// another number by now.
     #[arg(long)]
     devices: Option<u64>,
-    /// For a revocation: `revoke N devices`, with the number.
+    /// For a revocation: `revoke N devices`, with the number; for a reboot, `reboot N devices`.
     #[arg(long)]
     confirm: Option<String>,
     /// Set a label (KEY=VALUE), or remove one (KEY-).
     #[arg(
         long,
         value_name = "KEY=VALUE",
-        conflicts_with = "revoke",
-        required_unless_present = "revoke"
+        conflicts_with_all = ["revoke", "command"],
+        required_unless_present_any = ["revoke", "command"]
     )]
     label: Option<LabelChange>,
     /// Revoke the devices for this reason: the server ends their sessions now and refuses them from
@@ -104,6 +105,11 @@ pub struct ChangeAll {
     /// Request the approval of a second person for the revocation instead, for this reason.
     #[arg(long, value_name = "REASON", requires = "revoke")]
     ask: Option<String>,
+    /// Send a command, which is not a factory reset.
+    #[arg(long, value_enum, conflicts_with = "revoke")]
+    command: Option<CommandName>,
+    #[command(flatten)]
+    details: Details,
     #[command(flatten)]
     server: Server,
 }
@@ -212,25 +218,32 @@ pub(super) fn replace(request: &ReplaceDevice, output: &Output) -> CommandResult
 }
 
 pub(super) fn change_all(request: ChangeAll, output: &Output) -> CommandResult {
-    let ChangeAll { filter, devices, confirm, label, revoke, ask, server } = request;
+    let ChangeAll {
+        filter, devices, confirm, label, revoke, ask, command, details, server,
+    } = request;
     check(&filter)?;
-    let change = match (label, revoke) {
-        (Some(LabelChange { key, value: Some(value) }), _) => Change::Label { key, value },
-        (Some(LabelChange { key, value: None }), _) => Change::Unlabel { key },
-        (None, Some(reason)) => Change::Revoke { reason: reason.into() },
-        (None, None) => return Err(Failure::plain("a change needs --label or --revoke")),
+    let change = match (label, revoke, command) {
+        (Some(LabelChange { key, value: Some(value) }), _, _) => Change::Label { key, value },
+        (Some(LabelChange { key, value: None }), _, _) => Change::Unlabel { key },
+        (None, Some(reason), _) => Change::Revoke { reason: reason.into() },
+        (None, None, Some(name)) => {
+            let (kind, valid_s) = commands::for_many(name, &details)?;
+            Change::Command { kind, valid_s }
+        }
+        (None, None, None) => {
+            return Err(Failure::plain("a change needs --label, --revoke or --command"));
+        }
     };
-    let is_revocation = matches!(change, Change::Revoke { .. });
     let request = ChangeDevices { filter, change, expected: devices, confirm };
     if let Some(reason) = ask {
         return approval::request(AskedAct::RevokeDevices { request }, reason, &server, output);
     }
     let changed = server.ask(async |c| c.change_devices(&request).await)?;
-    output.data(&changed, |changed| summary(changed, is_revocation));
+    output.data(&changed, |changed| summary(changed, &request.change));
     Ok(())
 }
 
-fn summary(changed: &DevicesChanged, is_revocation: bool) -> Lines {
+fn summary(changed: &DevicesChanged, change: &Change) -> Lines {
     let DevicesChanged { devices, first, done } = changed;
     if *done {
         return Lines::from(format!("changed {}", devices_in_words(*devices)));
@@ -242,10 +255,8 @@ fn summary(changed: &DevicesChanged, is_revocation: bool) -> Lines {
     if more > 0 {
         lines.push(format!("  and {more} more"));
     }
-    let confirm = match is_revocation {
-        true => format!(" --confirm \"{}\"", revocation_phrase(*devices)),
-        false => String::new(),
-    };
+    let phrase = change.phrase(*devices);
+    let confirm = phrase.map_or_else(String::new, |phrase| format!(" --confirm \"{phrase}\""));
     lines.push(format!("to change them, add --devices {devices}{confirm}"));
     Lines::from(lines)
 }

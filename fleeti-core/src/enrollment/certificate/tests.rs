@@ -29,6 +29,7 @@ fn request(key: &str, authority: Authority) -> Request {
         place: KeyPlace::File,
         authority,
         stored: Stored::Yes,
+        commanded: Commanded::No,
     }
 }
 
@@ -160,6 +161,25 @@ fn a_few_responses_may_be_lost_in_a_day() {
 }
 
 #[test]
+fn a_command_makes_renewal_due_and_lifts_no_other_rule() {
+    let fresh = certificates(current(), 0, 0);
+    let commanded =
+        |request: Request| Event::Request(Request { commanded: Commanded::Yes, ..request });
+    let of = |key: &str| commanded(request(key, Authority::Certificate));
+    assert!(due(&fresh, "other", NOW_S).is_err());
+    let effects = step(&fresh, of("other"), NOW_S).unwrap().1;
+    assert_eq!(effects, [Effect::Certify]);
+    let many = certificates(current(), 0, SUCCESSORS_MAX);
+    let refused = step(&many, of("other"), NOW_S).unwrap_err();
+    assert_eq!(refused, Rejected::Early { at_s: NOW_S + AGAIN_S });
+    let in_tpm = Certificates { place: KeyPlace::Tpm, ..fresh };
+    assert_eq!(step(&in_tpm, of("other"), NOW_S), Err(Rejected::KeyLeavesTpm));
+    let readmitted = commanded(request("other", readmission("first", None)));
+    let file = certificates(current(), 0, 0);
+    assert_eq!(step(&file, readmitted, NOW_S), Err(Rejected::NotReadmitted));
+}
+
+#[test]
 fn a_signature_that_fails_gives_back_one_certificate_and_no_more() {
     let before = certificates(renewed(), 0, 1);
     let other = step(&before, by_certificate("other"), NOW_S).unwrap().0;
@@ -181,9 +201,12 @@ fn any_event() -> impl Strategy<Value = Event> {
     ];
     let place = prop_oneof![Just(KeyPlace::File), Just(KeyPlace::Tpm)];
     let stored = prop_oneof![Just(Stored::Yes), Just(Stored::No)];
-    let request = (key(), owner(), authority, place, stored).prop_map(
-        |(key, key_owner, authority, place, stored)| {
-            Event::Request(Request { key_sha256: key.into(), key_owner, place, authority, stored })
+    let commanded = prop_oneof![4 => Just(Commanded::No), 1 => Just(Commanded::Yes)];
+    let request = (key(), owner(), authority, place, stored, commanded).prop_map(
+        |(key, key_owner, authority, place, stored, commanded)| {
+            let key_sha256 = key.into();
+            let request = Request { key_sha256, key_owner, place, authority, stored, commanded };
+            Event::Request(request)
         },
     );
     prop_oneof![

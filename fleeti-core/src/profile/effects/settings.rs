@@ -69,6 +69,8 @@ fn of(image: &Image) -> BTreeMap<String, String> {
     let checks = profile.health_checks.iter();
     let checks = checks.chain(profile.network.firewall.enabled.then_some(&filter));
     settings.each("health_checks", checks, |check| &check.name);
+    settings.each("diagnostics", &profile.diagnostics, |diagnostic| &diagnostic.name);
+    settings.each("support_keys", &profile.support_keys, |key| &key.name);
     settings.0
 }
 

@@ -193,6 +193,12 @@ impl Against<'_> {
                 named.push(Named { path, name: program.clone() });
             }
         }
+        for (i, diagnostic) in profile.diagnostics.iter().enumerate() {
+            if let Some(program) = diagnostic.command.first() {
+                let path = format!("diagnostics[{i}].command");
+                named.push(Named { path, name: program.clone() });
+            }
+        }
         for Named { path, name } in named {
             let is_indexed = ["/bin/", "/sbin/", "/usr/bin/", "/usr/sbin/"]
                 .iter()

@@ -14,6 +14,7 @@ mod security;
 mod services;
 mod software;
 mod storage;
+mod support;
 mod updates;
 
 pub use accounts::{Group, SudoRule, User};
@@ -30,6 +31,7 @@ pub use security::{AccessControl, Audit, Lockdown, Passwords, Security, Ssh, Usb
 pub use services::{Container, DropIn, Service, Timer, UnitState};
 pub use software::{OwnPackage, Repository, Software, Suite};
 pub use storage::{OnReset, State, StateDirectory, Storage};
+pub use support::{Diagnostic, SupportKey};
 pub use updates::{Extension, Floors, ReleaseLog, ServerContact};
 
 /// Whether a section has its default, and so is not serialized.

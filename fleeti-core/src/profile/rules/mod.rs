@@ -10,6 +10,7 @@ mod security;
 mod services;
 mod software;
 mod storage;
+mod support;
 
 pub(super) use accounts::{
     SYSTEM_GROUPS, SYSTEM_USERS, has_advice, is_known_group, is_known_user, is_own_group,
@@ -49,6 +50,7 @@ pub(super) fn broken(profile: &Profile) -> Vec<FieldError> {
     storage::check(profile, &mut sink);
     security::check(profile, &mut sink);
     health::check(profile, &mut sink);
+    support::check(profile, &mut sink);
     sink.0
 }
 
@@ -395,6 +397,19 @@ mod tests {
         ),
         ("health_checks = [{name = \"x\", disk = \"/var\"}]", "health_checks[0].disk"),
         ("health_checks = [{name = \"x\", tcp = \"localhost\"}]", "health_checks[0].tcp"),
+        ("diagnostics = [{name = \"A b\", command = [\"/bin/a\"]}]", "diagnostics[0].name"),
+        ("diagnostics = [{name = \"a\", command = []}]", "diagnostics[0].command"),
+        ("diagnostics = [{name = \"a\", command = [\"sh\"]}]", "diagnostics[0].command"),
+        (
+            "diagnostics = [{name = \"a\", command = [\"/bin/a\"], timeout_s = 601}]",
+            "diagnostics[0].timeout_s",
+        ),
+        ("support_keys = [{name = \"a b\", key = \"x\"}]", "support_keys[0].name"),
+        ("support_keys = [{name = \"a\", key = \"x\"}]", "support_keys[0].key"),
+        (
+            "support_keys = [{name = \"a\", key = \"-----BEGIN PGP PRIVATE KEY BLOCK-----\"}]",
+            "support_keys[0].key",
+        ),
     ];
 
     #[test]

@@ -1,5 +1,6 @@
 //! Requests to the pages of devices.
 
+use super::commands::CommandForm;
 use super::form::{ChangeForm, LabelForm, ViewForm};
 use super::view::{DeviceList, DevicePage, ROWS, RecoveryKeyPage, list_path};
 use crate::access::By;
@@ -15,7 +16,7 @@ use fleeti_control::devices::{self, Filter};
 use fleeti_control::enrollment::pairing;
 use fleeti_control::second_person::{self, Submitted};
 use fleeti_control::trust::revocation;
-use fleeti_control::{bulk, channels, details, labels, replacement, secrets, views};
+use fleeti_control::{bulk, channels, commands, details, labels, replacement, secrets, views};
 use fleeti_core::id::{DeviceId, FleetId, Version, ViewName};
 use fleeti_core::wire::api::{Pair, Revoke};
 use fleeti_core::wire::approval::AskedAct;
@@ -174,6 +175,30 @@ pub async fn order_updates(
 pub async fn request_evidence(cx: Data<Context>, id: Path<DeviceId>) -> Result<HttpResponse> {
     challenge::ask_now(&cx, &id).await?;
     Ok(see(&format!("/devices/{id}")))
+}
+
+pub async fn send_command(
+    cx: Data<Context>,
+    by: By,
+    id: Path<DeviceId>,
+    form: Form<CommandForm>,
+) -> Result<HttpResponse> {
+    commands::create(&cx, &by, &id, &form.into_inner().command(&id)?).await?;
+    Ok(see(&format!("/devices/{id}")))
+}
+
+pub async fn cancel_command(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
+    let status = commands::cancel(&cx, &by, &id).await?;
+    Ok(see(&format!("/devices/{}", status.device)))
+}
+
+/// A download: text of a device is never shown as a page of the server.
+pub async fn command_result(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
+    let result = commands::result(&cx, &by, &id).await?;
+    Ok(HttpResponse::Ok()
+        .content_type("application/octet-stream")
+        .insert_header(("content-disposition", "attachment; filename=\"result\""))
+        .body(result))
 }
 
 pub async fn accept_firmware(

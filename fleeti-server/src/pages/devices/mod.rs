@@ -1,10 +1,11 @@
 //! Pages of devices.
 //!
 //! Code map: `handler` (requests) · `form` (what forms send) · [`view`] (what the pages show) ·
-//! [`attestation`] (the attestation card) · [`why`] (the gates of its update).
+//! [`attestation`] (the attestation card) · [`commands`] (commands) · [`why`] (the gates of its update).
 
 pub mod attestation;
 mod chart;
+pub mod commands;
 mod form;
 mod handler;
 mod past;
@@ -12,6 +13,7 @@ pub mod view;
 pub mod why;
 
 pub use self::handler::{
-    accept_firmware, change_all, describe, forgive, label, list, order_updates, pair, release_hold,
-    remove_view, replace, request_evidence, revoke, save_view, show, show_recovery_key,
+    accept_firmware, cancel_command, change_all, command_result, describe, forgive, label, list,
+    order_updates, pair, release_hold, remove_view, replace, request_evidence, revoke, save_view,
+    send_command, show, show_recovery_key,
 };

@@ -3,6 +3,7 @@
 
 use super::attestation::AttestationCard;
 use super::chart::Chart;
+use super::commands::CommandRow;
 use super::past::{DriftRow, StateRow};
 use super::why::WhyCard;
 use crate::pages::alerts::AlertLine;
@@ -221,6 +222,7 @@ pub struct DevicePage {
     drift: Vec<DriftRow>,
     chart: Option<Chart>,
     states: Vec<StateRow>,
+    commands: Vec<CommandRow>,
 }
 
 impl DevicePage {
@@ -235,10 +237,12 @@ impl DevicePage {
             alerts,
             drift,
             history,
+            commands,
         } = details;
         let trouble = trouble(&device).or_else(|| has_lost_its_seal.then(unsealed));
         Self {
             page,
+            commands: commands.into_iter().map(CommandRow::from).collect(),
             d: DeviceRow::from(&device),
             revoked: device.revoked,
             on_hold: device.revocation_reason == Some(RevocationReason::CertificateHold),

@@ -28,6 +28,7 @@ pub const SECTIONS: &[Section] = &[
     section("services", "Services", &["services", "timers", "containers"]),
     section("network", "Network and firewall", &["network"]),
     section("health", "Health checks", &["health_checks"]),
+    section("support", "Diagnostics and support", &["diagnostics", "support_keys"]),
     section("files", "Files, secrets and site values", &["files", "secrets", "site"]),
     section("identity", "Host name and language", &["identity"]),
     section("security", "Security", &["security"]),
