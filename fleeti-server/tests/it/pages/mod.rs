@@ -4,6 +4,7 @@
 mod devices;
 mod fleets;
 mod live;
+mod overview;
 mod profiles;
 mod rollouts;
 mod session;
