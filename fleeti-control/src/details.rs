@@ -2,18 +2,22 @@
 
 use crate::accounts::actor::{Actor, Scope};
 use crate::attestation::{challenge, policy};
+use crate::board::Numbers;
 use crate::context::Context;
+use crate::devices::Filter;
 use crate::devices::search::{self, Wanted};
 use crate::error::Error;
+use crate::timeline::{self, Timeline};
 use crate::{
-    alerts, channels, commands, devices, drift, history, labels, second_person, secrets, views,
+    alerts, board, channels, commands, devices, drift, history, labels, rollouts, second_person,
+    secrets, views,
 };
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::filter::FilterError;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::alerts::Alert;
-use fleeti_core::wire::api::{CommandStatus, Device, Fleet};
+use fleeti_core::wire::api::{CommandStatus, Device, RolloutSummary};
 use fleeti_core::wire::approval::{Approval, ApprovalPolicy};
 use fleeti_core::wire::attestation::Attestation;
 use fleeti_core::wire::history::{Drift, History, HistoryQuery};
@@ -24,6 +28,8 @@ use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus};
 
 /// The page of a device shows this part of its history, seconds.
 const WEEK_S: u64 = 7 * 86_400;
+/// The page of a fleet shows this many of its devices.
+const DEVICES: u32 = 25;
 
 /// A device, with its attestation and its recovery key.
 pub struct DeviceDetails {
@@ -47,6 +53,8 @@ pub struct DeviceDetails {
     pub history: History,
     /// The newest commands, newest first.
     pub commands: Vec<CommandStatus>,
+    /// What happened to it last.
+    pub timeline: Timeline,
 }
 
 /// A page of devices, with the saved views.
@@ -87,7 +95,13 @@ pub async fn devices(cx: &Context, by: &Actor, wanted: Wanted<'_>) -> Result<Dev
 /// A fleet, with its channel, its appraisal policy and the names of its secrets.
 pub struct FleetDetails {
     /// The fleet.
-    pub fleet: Fleet,
+    pub fleet: FleetId,
+    /// Numbers of its devices.
+    pub numbers: Numbers,
+    /// Its first devices.
+    pub devices: Vec<Device>,
+    /// Its rollout that has not ended.
+    pub rollout: Option<RolloutSummary>,
     /// What its devices should run.
     pub channel: Channel,
     /// Its appraisal policy.
@@ -116,6 +130,7 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
     let week = HistoryQuery { from_s: Some(cx.now_s().saturating_sub(WEEK_S)), until_s: None };
     let history = history::get(cx, id, &week).await?;
     let commands = commands::of_device(cx, id).await?;
+    let timeline = timeline::get(cx, id, None).await?;
     Ok(DeviceDetails {
         device,
         why,
@@ -127,6 +142,7 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
         drift,
         history,
         commands,
+        timeline,
     })
 }
 
@@ -134,12 +150,20 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
 ///
 /// # Errors
 /// [`Code::NotFound`].
-pub async fn fleet(cx: &Context, name: &FleetId) -> Result<FleetDetails, Error> {
-    let found = devices::fleets(cx).await?.into_iter().find(|f| f.name == *name);
-    let fleet = found.ok_or_else(|| Error::not_found("fleet", name.as_str()))?;
-    let secrets = secrets::secrets(cx, name).await?;
-    let channel = channels::channel(cx, name).await?;
-    Ok(FleetDetails { fleet, channel, policy: policy::of(cx, name), secrets })
+pub async fn fleet(cx: &Context, by: &Actor, name: &FleetId) -> Result<FleetDetails, Error> {
+    let devices = devices::page(cx, by, Filter::Fleet(name), "", DEVICES).await?;
+    if devices.is_empty() {
+        return Err(Error::not_found("fleet", name.as_str()));
+    }
+    Ok(FleetDetails {
+        fleet: name.clone(),
+        numbers: board::of_fleet(cx, name).await?,
+        devices,
+        rollout: rollouts::active_in(cx, name).await?,
+        channel: channels::channel(cx, name).await?,
+        policy: policy::of(cx, name),
+        secrets: secrets::secrets(cx, name).await?,
+    })
 }
 
 /// Acts that need a second person, and the policy for those who may change it.

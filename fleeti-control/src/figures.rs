@@ -1,5 +1,6 @@
 //! Counters of the running server, for `/metrics`.
 
+use crate::board::state::BoardState;
 use crate::error::Error;
 use fleeti_core::wire::mqtt::Up;
 use fleeti_core::wire::problem::Code;
@@ -51,6 +52,8 @@ pub(crate) const KINDS: [(Up, &str); 4] = [
 pub(crate) struct Figures {
     /// By kind and outcome.
     messages: [[AtomicU64; Outcome::ALL.len()]; KINDS.len()],
+    /// The last numbers of devices.
+    pub(crate) board: BoardState,
     /// The last text, and when it was made: anybody may ask for it, so it is not made each time.
     pub(crate) text: Mutex<Option<(Instant, String)>>,
 }

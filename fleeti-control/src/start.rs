@@ -31,7 +31,7 @@ use crate::trust::access::Access;
 use crate::trust::identity::Credentials;
 use crate::trust::state::TrustState;
 use crate::trust::{self, identity, notice, revocation, upkeep};
-use crate::{health, history, releases, restored, settle};
+use crate::{board, health, history, releases, restored, settle};
 use anyhow::{Context as _, Result};
 use fleeti_signer_client::handle::SignerHandle;
 use fleeti_store::Db;
@@ -155,6 +155,7 @@ impl<P> Opened<P> {
             tokio::spawn(watch::run(cx())),
             tokio::spawn(history::run(cx())),
             tokio::spawn(expiry::run(cx())),
+            tokio::spawn(board::run(cx())),
             tokio::spawn(async move { hub.hub.run().await }),
         ]
     }

@@ -217,6 +217,7 @@ pub const PAGES: &[Rule] = &[
     rule("POST", "/devices/views", Operate, On::All),
     rule("POST", "/devices/views/{view}/remove", Operate, On::All),
     rule("GET", "/devices/{device}", View, On::Device),
+    rule("GET", "/devices/{device}/timeline", View, On::Device),
     rule("POST", "/devices/{device}/revoke", Revoke, On::Device),
     rule("POST", "/devices/{device}/release-hold", Revoke, On::Device),
     rule("POST", "/devices/{device}/forgive", Operate, On::Device),
@@ -230,6 +231,8 @@ pub const PAGES: &[Rule] = &[
     rule("GET", "/commands/{command}/result", Operate, On::Command),
     rule("POST", "/devices/{device}/accept-firmware", Policy, On::Device),
     rule("POST", "/devices/{device}/recovery-key", Recovery, On::Device),
+    rule("GET", "/enroll", Enroll, On::Some),
+    rule("POST", "/enroll", Enroll, On::Some),
     rule("GET", "/fleets/{fleet}", View, On::Fleet),
     rule("POST", "/fleets/{fleet}/policy", Policy, On::Fleet),
     rule("POST", "/fleets/{fleet}/secrets", Secrets, On::Fleet),
@@ -321,6 +324,42 @@ impl Rule {
             }
         }
         parts.next().is_none().then(|| first.unwrap_or_default())
+    }
+}
+
+/// Whether an actor may open a page.
+#[must_use]
+pub fn may_open(by: &Actor, path: &str) -> bool {
+    let rule = PAGES.iter().find(|rule| rule.method == "GET" && rule.pattern == path);
+    rule.is_some_and(|rule| rule.permits(by, None))
+}
+
+/// Whether an actor may send a form: the pattern of its route, and the fleet that it is about. A form
+/// that is not in the table may not be sent.
+#[must_use]
+pub fn may_send(by: &Actor, pattern: &str, fleet: Option<&str>) -> bool {
+    let rule = PAGES.iter().find(|rule| rule.method == "POST" && rule.pattern == pattern);
+    rule.is_some_and(|rule| rule.permits(by, fleet))
+}
+
+impl Rule {
+    /// Whether an actor may use the route for something of a fleet.
+    fn permits(&self, by: &Actor, fleet: Option<&str>) -> bool {
+        let Some(permission) = self.permission else {
+            return self.method == "GET" || !by.is_limited();
+        };
+        match self.on {
+            On::Own | On::All => by.may(permission, Scope::All),
+            On::Shared => by.may(permission, Scope::Shared),
+            On::Some if fleet.is_none() => by.may_somewhere(permission),
+            On::Some | On::Fleet | On::Device | On::Rollout | On::Command => {
+                let fleet = fleet.and_then(|name| name.parse::<FleetId>().ok());
+                match fleet {
+                    Some(fleet) => by.may(permission, Scope::Fleet(&fleet)),
+                    None => by.may(permission, Scope::All),
+                }
+            }
+        }
     }
 }
 
@@ -458,6 +497,44 @@ mod tests {
             ("/releases/{release}/files/{path:.*}", "/releases/k@1/files/raw/x", Some("k@1")),
         ] {
             assert_eq!(parameter(pattern, path).as_deref(), found, "{pattern} {path}");
+        }
+    }
+
+    /// Where a template writes a value, a route has a parameter.
+    fn is_route(pattern: &str, action: &str) -> bool {
+        let parts = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
+        let (pattern, action) = (parts(pattern), parts(action));
+        let is_same = |(p, a): (&String, &String)| p == a || (p.starts_with('{') && a == "*");
+        pattern.len() == action.len() && pattern.iter().zip(&action).all(is_same)
+    }
+
+    /// What follows each mark, until a quotation mark.
+    fn after<'a>(text: &'a str, mark: &str) -> Vec<&'a str> {
+        text.split(mark).skip(1).filter_map(|rest| rest.split('"').next()).collect()
+    }
+
+    #[test]
+    fn templates_name_only_routes_of_the_table() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/templates");
+        let posts: Vec<_> = PAGES.iter().filter(|rule| rule.method == "POST").collect();
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            let text = std::fs::read_to_string(&path).unwrap();
+            for asked in
+                after(&text, "page.may(\"").into_iter().chain(after(&text, "page.may_in(\""))
+            {
+                let known = posts.iter().any(|rule| rule.pattern == asked);
+                assert!(known, "{}: {asked} is not in the table", path.display());
+            }
+            for action in after(&text, "method=\"post\" action=\"") {
+                let mut action = action.to_owned();
+                while let Some((before, rest)) = action.split_once("{{") {
+                    action = format!("{before}*{}", rest.split_once("}}").unwrap().1);
+                }
+                let opens_session = ["/signin", "*"].contains(&action.as_str());
+                let known = posts.iter().any(|rule| is_route(rule.pattern, &action));
+                assert!(known || opens_session, "{}: {action}", path.display());
+            }
         }
     }
 

@@ -34,7 +34,7 @@ struct Row {
 
 const COLUMNS: &str = "SELECT id, rule, kind, severity, device, fleet, state, since_s, changed_s, times, silenced_until_s, level, detail FROM alerts";
 
-fn state(text: &str) -> Result<State, StoreError> {
+pub(crate) fn state(text: &str) -> Result<State, StoreError> {
     let known = State::ALL.into_iter().find(|state| state.as_str() == text);
     known.ok_or_else(|| StoreError::value(format!("state of an alert {text:?}")))
 }

@@ -182,7 +182,7 @@ await step("a secret of the fleet is set, named and removed, and a recovery key 
   await text("None yet.").waitFor();
   await page.goto(url);
   await page.locator("#devices a").last().click();
-  await page.getByLabel("Reason").fill("mainboard replaced");
+  await page.getByLabel("Reason", { exact: true }).last().fill("mainboard replaced");
   await page.getByRole("button", { name: "Show recovery key" }).click();
   await page.locator("code", { hasText: /^[a-z]+(-[a-z]+)+$/ }).waitFor();
   await look("recovery-key");
@@ -194,7 +194,10 @@ await step("a secret of the fleet is set, named and removed, and a recovery key 
 await step("a device is revoked, and shown as revoked", async () => {
   await page.locator("#devices a").last().click();
   await look("device");
-  page.once("dialog", (dialog) => dialog.accept());
+  const id = await page.locator("h1").innerText();
+  await page.getByRole("button", { name: "Revoke certificate" }).click();
+  assert.equal(await page.locator(".head .badge", { hasText: "revoked" }).count(), 0, "not without its name");
+  await page.getByLabel(`Type ${id}`).fill(id);
   await page.getByRole("button", { name: "Revoke certificate" }).click();
   await page.locator(".head .badge", { hasText: "revoked" }).waitFor();
 });

@@ -281,6 +281,12 @@ pub async fn summaries(cx: &Context, by: &Actor, limit: u32) -> Result<Vec<Rollo
     Ok(store::rollouts::summaries(cx.db.pool(), fleets.as_deref(), limit).await?)
 }
 
+/// The rollout of a fleet that has begun and not ended.
+pub async fn active_in(cx: &Context, fleet: &FleetId) -> Result<Option<RolloutSummary>, Error> {
+    let found = store::rollouts::active_in(&mut cx.db.reader().await?, fleet).await?;
+    Ok(found.as_ref().map(RolloutSummary::from))
+}
+
 /// The fleet of a rollout.
 pub async fn fleet_of(cx: &Context, id: &str) -> Result<Option<FleetId>, Error> {
     let found = store::rollouts::get(cx.db.pool(), id).await?;

@@ -57,6 +57,18 @@ pub struct FileRow {
     pub sha256: String,
 }
 
+/// A pattern of HTML that matches this text and no other.
+pub fn exactly(text: &str) -> String {
+    let mut pattern = String::with_capacity(text.len());
+    for c in text.chars() {
+        if !c.is_alphanumeric() && !"@ _-".contains(c) {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern
+}
+
 /// A text as a value in the query of a path.
 pub fn query_value(text: &str) -> String {
     use std::fmt::Write as _;
@@ -80,5 +92,11 @@ mod tests {
     fn times_are_in_words_that_people_use() {
         assert_eq!(instant(0), "1970-01-01T00:00:00Z");
         assert_eq!(day(86_400), "1970-01-02");
+    }
+
+    #[test]
+    fn a_pattern_matches_only_its_text() {
+        assert_eq!(exactly("dev-1@2.0"), "dev-1@2\\.0");
+        assert_eq!(exactly("a|b"), "a\\|b");
     }
 }

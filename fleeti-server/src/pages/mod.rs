@@ -14,6 +14,7 @@ mod audit;
 mod builds;
 mod devices;
 mod display;
+mod enroll;
 mod fleets;
 mod live;
 mod overview;
@@ -23,6 +24,7 @@ mod profiles;
 mod releases;
 mod rollouts;
 mod session;
+mod svg;
 mod trust;
 
 use actix_web::dev::HttpServiceFactory;
@@ -173,6 +175,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/devices/pair", web::post().to(devices::pair))
                 .configure(label_routes)
                 .route("/devices/{device}", web::get().to(devices::show))
+                .route("/devices/{device}/timeline", web::get().to(devices::show_timeline))
                 .route("/devices/{device}/revoke", web::post().to(devices::revoke))
                 .route("/devices/{device}/release-hold", web::post().to(devices::release_hold))
                 .route("/devices/{device}/forgive", web::post().to(devices::forgive))
@@ -183,6 +186,8 @@ pub fn routes(config: &mut ServiceConfig) {
                     web::post().to(devices::accept_firmware),
                 )
                 .route("/devices/{device}/recovery-key", web::post().to(devices::show_recovery_key))
+                .route("/enroll", web::get().to(enroll::show))
+                .route("/enroll", web::post().to(enroll::create))
                 .route("/fleets/{fleet}", web::get().to(fleets::show))
                 .route("/fleets/{fleet}/policy", web::post().to(fleets::set_policy))
                 .route("/fleets/{fleet}/secrets", web::post().to(fleets::set_secret))

@@ -1,9 +1,10 @@
 //! What all pages share.
 
+use crate::access::{self, By};
 use crate::error::AppError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, ContentType};
-use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use actix_web::{FromRequest, HttpRequest, HttpResponse, ResponseError, dev::Payload};
 use askama::Template;
 use fleeti_core::wire::problem::Code;
 
@@ -15,6 +16,8 @@ pub struct Page {
     pub path: String,
     /// htmx triggers: the events on which the page refreshes itself.
     pub triggers: String,
+    /// Who looks at it; `None` without a session.
+    by: Option<By>,
 }
 
 /// A message and a hint.
@@ -34,7 +37,29 @@ impl Page {
         let names = events.iter().chain(events.first().map(|_| &"again"));
         let triggers =
             names.map(|e| format!("{e} from:body throttle:700ms")).collect::<Vec<_>>().join(", ");
-        Self { section, path, triggers }
+        let by = By::from_request(request, &mut Payload::None).into_inner().ok();
+        Self { section, path, triggers, by }
+    }
+
+    /// Whether the caller may open this page.
+    pub fn opens(&self, path: &str) -> bool {
+        self.by.as_ref().is_none_or(|by| access::may_open(by, path))
+    }
+
+    /// Whether the caller may send this form, of no fleet: the pattern of its route. What a page does
+    /// not offer is refused all the same.
+    pub fn may(&self, form: &str) -> bool {
+        self.by.as_ref().is_some_and(|by| access::may_send(by, form, None))
+    }
+
+    /// As [`Self::may`], for a form about a fleet, or about a device or rollout of it.
+    pub fn may_in(&self, form: &str, fleet: &str) -> bool {
+        self.by.as_ref().is_some_and(|by| access::may_send(by, form, Some(fleet)))
+    }
+
+    /// A page without a caller.
+    pub fn plain() -> Self {
+        Self { section: "", path: String::new(), triggers: String::new(), by: None }
     }
 }
 
@@ -109,9 +134,8 @@ impl ResponseError for Refused {
         self.0.status_code()
     }
     fn error_response(&self) -> HttpResponse {
-        let page = Page { section: "", path: String::new(), triggers: String::new() };
         let problem = Problem {
-            page,
+            page: Page::plain(),
             title: self.0.to_string(),
             hint: self.0.error().what_to_do().map(str::to_owned),
         };

@@ -462,7 +462,7 @@ async fn a_device_has_a_past_and_its_drift_is_shown_until_it_ends() {
     // The login session ended days ago.
     let admin = browser.sign_in(&world).await;
     let page = browser.get(&format!("/devices/{}", device.id), &admin).await.text().await.unwrap();
-    assert!(page.contains("<polyline") && page.contains("What it ran"), "{page}");
+    assert!(page.contains("<polyline") && page.contains("Whole timeline"), "{page}");
 
     later(&ahead, 2 * 86_400);
     history::tidy(&world.server.control).await.unwrap();

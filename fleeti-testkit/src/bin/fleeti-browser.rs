@@ -25,6 +25,8 @@ struct Arguments {
 /// A script in `browser/`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Script {
+    /// Tasks of an operator, with their clicks counted. First, while a device is not revoked.
+    Tasks,
     /// The main job: from a profile to a rollout.
     Pages,
     /// The path of a newcomer through the editor of profiles.
@@ -36,6 +38,7 @@ impl Script {
         match self {
             Self::Pages => "pages.mjs",
             Self::Editor => "editor.mjs",
+            Self::Tasks => "tasks.mjs",
         }
     }
 }

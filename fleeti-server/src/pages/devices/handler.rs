@@ -2,7 +2,7 @@
 
 use super::commands::CommandForm;
 use super::form::{ChangeForm, LabelForm, ViewForm};
-use super::view::{DeviceList, DevicePage, ROWS, RecoveryKeyPage, list_path};
+use super::view::{DeviceList, DevicePage, ROWS, RecoveryKeyPage, Special, list_path};
 use crate::access::By;
 use crate::pages::page::{Page, Result, html, see, show};
 use actix_web::http::StatusCode;
@@ -30,6 +30,9 @@ use serde::Deserialize;
 pub struct ListQuery {
     fleet: Option<FleetId>,
     trouble: Option<String>,
+    drifting: Option<String>,
+    /// From the search in the header: one device is opened.
+    go: Option<String>,
     #[serde(default)]
     after: String,
     #[serde(default)]
@@ -37,6 +40,13 @@ pub struct ListQuery {
 }
 
 impl ListQuery {
+    fn special(&self) -> Option<(Filter<'_>, Special)> {
+        match (&self.trouble, &self.drifting) {
+            (Some(_), _) => Some((Filter::InTrouble, Special::Trouble)),
+            (None, Some(_)) => Some((Filter::Drifting(None), Special::Drifting)),
+            (None, None) => None,
+        }
+    }
     fn wanted(&self) -> Wanted<'_> {
         let Self { fleet, after, filter, .. } = self;
         Wanted { fleet: fleet.as_ref(), filter, is_drifting: false, after, limit: ROWS }
@@ -50,11 +60,14 @@ pub async fn list(
     query: Query<ListQuery>,
 ) -> Result<HttpResponse> {
     let page = Page::new("/devices", &request, &["device"]);
-    if query.trouble.is_some() {
-        let found = devices::page(&cx, &by, Filter::InTrouble, &query.after, ROWS).await?;
-        return show!(request, DeviceList::in_trouble(page, &found));
+    if let Some((filter, special)) = query.special() {
+        let found = devices::page(&cx, &by, filter, &query.after, ROWS).await?;
+        return show!(request, DeviceList::special(page, special, &found));
     }
     let found = details::devices(&cx, &by, query.wanted()).await?;
+    if let ([one], Some(_)) = (found.devices.as_slice(), &query.go) {
+        return Ok(see(&format!("/devices/{}", one.id)));
+    }
     show!(request, DeviceList::of(page, query.wanted(), found))
 }
 

@@ -1,9 +1,8 @@
-//! What the page of a device shows of its drift and of its past.
+//! What the page of a device shows of its drift.
 
 use crate::pages::alerts::severity;
-use crate::pages::display::{Badge, time};
+use crate::pages::display::Badge;
 use fleeti_core::drift::Difference;
-use fleeti_core::wire::history::DeviceState;
 
 /// A difference from what is desired.
 pub struct DriftRow {
@@ -20,26 +19,6 @@ impl From<&Difference> for DriftRow {
             severity: severity(of.severity),
             expected: of.expected.clone(),
             found: of.found.clone(),
-        }
-    }
-}
-
-/// What the device was from a time on.
-pub struct StateRow {
-    pub at: String,
-    pub running: String,
-    pub boot_id: String,
-    pub level: String,
-}
-
-impl From<&DeviceState> for StateRow {
-    fn from(state: &DeviceState) -> Self {
-        let running = state.running.as_ref().map_or_else(|| "unknown".into(), ToString::to_string);
-        Self {
-            at: time(state.at_s),
-            running,
-            boot_id: state.boot_id.clone(),
-            level: state.level.clone(),
         }
     }
 }

@@ -4,7 +4,8 @@
 use super::attestation::AttestationCard;
 use super::chart::Chart;
 use super::commands::CommandRow;
-use super::past::{DriftRow, StateRow};
+use super::past::DriftRow;
+use super::timeline::{EntryRow, FIRST, previous};
 use super::why::WhyCard;
 use crate::pages::alerts::AlertLine;
 use crate::pages::display::{Badge, Fact, day, escaped, instant, query_value, reason, time};
@@ -115,13 +116,38 @@ pub struct Matched {
     pub phrase: String,
 }
 
+/// Devices that are listed without a filter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Special {
+    /// Those that need attention.
+    Trouble,
+    /// Those that run another release than their desired one.
+    Drifting,
+}
+
+impl Special {
+    fn query(self) -> &'static str {
+        match self {
+            Self::Trouble => "trouble=1&",
+            Self::Drifting => "drifting=1&",
+        }
+    }
+    fn title(self) -> &'static str {
+        match self {
+            Self::Trouble => "that need attention",
+            Self::Drifting => "that run another release than desired",
+        }
+    }
+}
+
 /// The list of devices.
 #[derive(Template)]
 #[template(path = "devices.html", blocks = ["main"])]
 pub struct DeviceList {
     page: Page,
     fleet: Option<String>,
-    trouble: bool,
+    /// Which devices of all; none for those of a filter.
+    special: Option<Special>,
     devices: Vec<DeviceRow>,
     next: Option<String>,
     filter: String,
@@ -132,13 +158,13 @@ pub struct DeviceList {
 }
 
 impl DeviceList {
-    pub fn in_trouble(page: Page, found: &[Device]) -> Self {
+    pub fn special(page: Page, special: Special, found: &[Device]) -> Self {
         Self {
             page,
             fleet: None,
-            trouble: true,
+            special: Some(special),
             devices: found.iter().map(DeviceRow::from).collect(),
-            next: next(found, "trouble=1&"),
+            next: next(found, special.query()),
             filter: String::new(),
             refused: None,
             matched: None,
@@ -159,7 +185,7 @@ impl DeviceList {
         Self {
             page,
             fleet: wanted.fleet.map(ToString::to_string),
-            trouble: false,
+            special: None,
             devices: devices.iter().map(DeviceRow::from).collect(),
             next: next(&devices, &query),
             filter: wanted.filter.to_owned(),
@@ -221,8 +247,11 @@ pub struct DevicePage {
     alerts: Vec<AlertLine>,
     drift: Vec<DriftRow>,
     chart: Option<Chart>,
-    states: Vec<StateRow>,
     commands: Vec<CommandRow>,
+    /// The newest entries of its timeline.
+    entries: Vec<EntryRow>,
+    /// The release that it ran before.
+    previous: Option<String>,
 }
 
 impl DevicePage {
@@ -238,11 +267,14 @@ impl DevicePage {
             drift,
             history,
             commands,
+            timeline,
         } = details;
+        let running = device.boot.as_ref().map(|boot| &boot.running);
         let trouble = trouble(&device).or_else(|| has_lost_its_seal.then(unsealed));
         Self {
             page,
             commands: commands.into_iter().map(CommandRow::from).collect(),
+            previous: previous(&history.states, running),
             d: DeviceRow::from(&device),
             revoked: device.revoked,
             on_hold: device.revocation_reason == Some(RevocationReason::CertificateHold),
@@ -266,7 +298,7 @@ impl DevicePage {
             alerts: alerts.iter().map(AlertLine::from).collect(),
             drift: drift.differences.iter().map(DriftRow::from).collect(),
             chart: Chart::of(&history.metrics),
-            states: history.states.iter().map(StateRow::from).collect(),
+            entries: timeline.entries.iter().take(FIRST).map(EntryRow::from).collect(),
         }
     }
 }

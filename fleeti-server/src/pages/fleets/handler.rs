@@ -17,11 +17,15 @@ use serde::Deserialize;
 
 pub async fn show(
     cx: Data<Context>,
+    by: By,
     request: HttpRequest,
     fleet: Path<FleetId>,
 ) -> Result<HttpResponse> {
-    let details = details::fleet(&cx, &fleet).await?;
-    show!(request, FleetPage::of(Page::new("/", &request, &["fleet", "device"]), &details))
+    let details = details::fleet(&cx, &by, &fleet).await?;
+    show!(
+        request,
+        FleetPage::of(Page::new("/", &request, &["fleet", "device", "rollout"]), &details)
+    )
 }
 
 pub async fn set_policy(

@@ -1,7 +1,11 @@
 //! What the page of a fleet shows.
 
+use crate::pages::devices::view::DeviceRow;
 use crate::pages::display::time;
+use crate::pages::overview::charts::charts;
 use crate::pages::page::Page;
+use crate::pages::rollouts::view::RolloutRow;
+use crate::pages::svg::Chart;
 use askama::Template;
 use fleeti_control::details::FleetDetails;
 use fleeti_core::attestation::Level;
@@ -45,7 +49,11 @@ impl From<&FleetSecret> for SecretRow {
 pub struct FleetPage {
     page: Page,
     fleet: String,
-    devices: u64,
+    devices_total: u64,
+    revoked: u64,
+    charts: Vec<Chart>,
+    rollout: Option<RolloutRow>,
+    devices: Vec<DeviceRow>,
     channel: Option<String>,
     pin: Option<(String, String)>,
     minimums: [MinimumLevel; 3],
@@ -61,11 +69,15 @@ pub struct FleetPage {
 
 impl FleetPage {
     pub fn of(page: Page, details: &FleetDetails) -> Self {
-        let FleetDetails { fleet, channel, policy, secrets } = details;
+        let FleetDetails { fleet, numbers, devices, rollout, channel, policy, secrets } = details;
         Self {
             page,
-            fleet: fleet.name.to_string(),
-            devices: fleet.devices,
+            fleet: fleet.to_string(),
+            devices_total: numbers.devices,
+            revoked: numbers.revoked,
+            charts: charts(numbers, Some(fleet.as_str()), false),
+            rollout: rollout.as_ref().map(RolloutRow::from),
+            devices: devices.iter().map(DeviceRow::from).collect(),
             channel: channel.release.as_ref().map(ToString::to_string),
             pin: channel.pin.as_ref().map(|p| (p.release.to_string(), p.reason.clone())),
             minimums: minimums(policy),

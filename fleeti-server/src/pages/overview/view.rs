@@ -1,46 +1,90 @@
 //! What the overview shows.
 
+use super::charts::charts;
+use super::needs::{Need, needs};
 use crate::pages::builds::view::BuildRow;
 use crate::pages::devices::view::DeviceRow;
-use crate::pages::page::{Notice, Page};
+use crate::pages::page::Page;
 use crate::pages::releases::view::ReleaseRow;
 use crate::pages::rollouts::view::RolloutRow;
+use crate::pages::svg::Chart;
 use askama::Template;
-use fleeti_control::devices::Counts;
+use fleeti_control::board::Numbers;
 use fleeti_control::overview::Overview;
-use fleeti_core::wire::api::Fleet;
+use fleeti_core::id::FleetId;
+use fleeti_core::rollout::Phase;
+use fleeti_core::wire::api::{BuildPhase, RolloutSummary};
+
+/// A fleet in the list.
+struct FleetRow {
+    name: String,
+    devices: u64,
+    updating: u64,
+    troubled: u64,
+    revoked: u64,
+}
+
+impl From<&(FleetId, Numbers)> for FleetRow {
+    fn from((name, n): &(FleetId, Numbers)) -> Self {
+        Self {
+            name: name.to_string(),
+            devices: n.devices,
+            updating: n.updating,
+            troubled: n.failed + n.alarms,
+            revoked: n.revoked,
+        }
+    }
+}
+
+/// A rollout that has not ended, and whether the caller may pause it.
+fn in_flight(page: &Page, r: &RolloutSummary) -> (RolloutRow, bool) {
+    let may = page.may_in("/rollouts/{rollout}/pause", r.fleet.as_str());
+    (RolloutRow::from(r), may && r.phase == Phase::Running)
+}
 
 /// The overview.
 #[derive(Template)]
 #[template(path = "overview.html", blocks = ["main"])]
 pub struct OverviewPage {
     page: Page,
-    /// Why devices cannot connect, or soon no longer can.
-    problem: Option<Notice>,
     devices_total: u64,
-    counts: Option<Counts>,
-    rollouts: Vec<RolloutRow>,
-    fleets: Vec<Fleet>,
+    updating: u64,
+    troubled: u64,
+    online: Option<usize>,
+    needs: Vec<Need>,
+    charts: Vec<Chart>,
+    in_flight: Vec<(RolloutRow, bool)>,
+    /// Builds that have not ended.
+    building: Vec<BuildRow>,
+    ended: Vec<RolloutRow>,
+    fleets: Vec<FleetRow>,
     devices: Vec<DeviceRow>,
     builds: Vec<BuildRow>,
     releases: Vec<ReleaseRow>,
+    may_enroll: bool,
 }
 
 impl OverviewPage {
-    pub fn of(page: Page, o: Overview) -> Self {
+    pub fn of(page: Page, o: &Overview) -> Self {
+        let total = &o.board.total;
+        let is_moving = |phase| matches!(phase, BuildPhase::Queued | BuildPhase::Running);
+        let building = o.builds.iter().filter(|b| is_moving(b.signing.unwrap_or(b.phase)));
         Self {
-            page,
-            problem: o.problem.map(|e| Notice {
-                message: e.to_string(),
-                hint: e.what_to_do().map(str::to_owned),
-            }),
-            devices_total: o.fleets.iter().map(|f| f.devices).sum(),
-            counts: o.counts,
-            fleets: o.fleets,
-            rollouts: o.rollouts.iter().map(RolloutRow::from).collect(),
+            devices_total: total.devices,
+            updating: total.updating,
+            troubled: total.failed + total.alarms,
+            online: o.online,
+            needs: needs(&page, o),
+            charts: charts(total, None, o.online.is_some()),
+            in_flight: o.active.iter().map(|r| in_flight(&page, r)).collect(),
+            building: building.map(BuildRow::from).collect(),
+            ended: o.ended.iter().map(RolloutRow::from).collect(),
+            fleets: o.board.fleets.iter().map(FleetRow::from).collect(),
             devices: o.devices.iter().map(DeviceRow::from).collect(),
             builds: o.builds.iter().map(BuildRow::from).collect(),
             releases: o.releases.iter().map(ReleaseRow::from).collect(),
+            may_enroll: page.may("/enroll"),
+            page,
         }
     }
 }

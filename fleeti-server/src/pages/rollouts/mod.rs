@@ -5,7 +5,7 @@
 
 mod form;
 mod handler;
-mod phases;
+pub mod phases;
 mod plan;
 pub mod view;
 mod waves;

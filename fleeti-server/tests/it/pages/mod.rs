@@ -5,6 +5,7 @@ mod approvals;
 mod devices;
 mod fleets;
 mod live;
+mod overview;
 mod profiles;
 mod rollouts;
 mod session;

@@ -7,6 +7,7 @@ use fleeti_store::sql;
 const PAGES: &[&str] = &[
     "/",
     "/devices",
+    "/enroll",
     "/profiles",
     "/profiles/new",
     "/profiles/search?of=package&q=a",

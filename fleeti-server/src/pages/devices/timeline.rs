@@ -1,0 +1,172 @@
+//! The timeline of a device: what happened to it, in words.
+
+use crate::pages::alerts::severity;
+use crate::pages::display::{Badge, time};
+use crate::pages::page::{Page, Result, show};
+use crate::pages::rollouts::phases::device_phase;
+use actix_web::web::{Data, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use askama::Template;
+use fleeti_control::context::Context;
+use fleeti_control::timeline::{self, Entry, Timeline, What};
+use fleeti_core::alert::state::State;
+use fleeti_core::foreign::Foreign;
+use fleeti_core::id::{DeviceId, ReleaseName};
+use fleeti_core::wire::history::DeviceState;
+use serde::Deserialize;
+
+/// The page of a device shows this many entries.
+pub const FIRST: usize = 12;
+
+/// An entry, ready for the page.
+pub struct EntryRow {
+    /// HTML.
+    pub at: String,
+    pub kind: Badge,
+    pub title: String,
+    pub detail: String,
+    /// Path and text.
+    pub link: Option<(String, String)>,
+}
+
+fn release(name: Option<&ReleaseName>) -> String {
+    name.map_or_else(|| "an unknown release".to_owned(), ToString::to_string)
+}
+
+impl From<&Entry> for EntryRow {
+    fn from(entry: &Entry) -> Self {
+        let (kind, title, detail) = words(&entry.what);
+        let link = match &entry.what {
+            What::Alert(row) => Some((format!("/alerts/{}", row.id), "Open alert".into())),
+            What::Rollout(row) => {
+                Some((format!("/rollouts/{}", row.rollout), "Open rollout".into()))
+            }
+            What::Moved { to, .. } => Some((format!("/fleets/{to}"), "Open fleet".into())),
+            What::First { .. }
+            | What::Booted { .. }
+            | What::Updated { .. }
+            | What::Level { .. }
+            | What::Command(_) => None,
+        };
+        Self { at: time(entry.at_s), kind, title, detail, link }
+    }
+}
+
+/// Kind, title and detail.
+fn words(what: &What) -> (Badge, String, String) {
+    match what {
+        What::First { running, level } => {
+            let title = format!("First known state: {}", release(running.as_ref()));
+            (Badge::new("", "enrolled"), title, format!("level {}", level.code()))
+        }
+        What::Booted { running } => {
+            let title = format!("Booted {}", release(running.as_ref()));
+            (Badge::new("", "boot"), title, String::new())
+        }
+        What::Updated { from, to } => {
+            let title = format!("Runs {}", release(to.as_ref()));
+            let detail = format!("before: {}", release(from.as_ref()));
+            (Badge::new("good", "update"), title, detail)
+        }
+        What::Level { from, to } => {
+            let tone = if to < from { "warn" } else { "good" };
+            let title = format!("Attestation level {}: {}", to.code(), to.title());
+            (Badge::new(tone, "evidence"), title, format!("before: {}", from.code()))
+        }
+        What::Moved { from, to } => {
+            (Badge::new("", "fleet"), format!("Moved to fleet {to}"), format!("before: {from}"))
+        }
+        What::Alert(row) => {
+            let (kind, title) = match row.state {
+                State::Open => (severity(row.severity), row.kind.title().to_owned()),
+                State::Acknowledged => {
+                    (Badge::new("busy", "alert"), format!("Acknowledged: {}", row.kind.title()))
+                }
+                State::Resolved => {
+                    (Badge::new("good", "alert"), format!("Resolved: {}", row.kind.title()))
+                }
+            };
+            let detail = match row.state {
+                State::Acknowledged => format!("by {}", row.by),
+                State::Open | State::Resolved => Foreign::log(&row.detail).to_string(),
+            };
+            (kind, title, detail)
+        }
+        What::Command(row) => {
+            let tone = match row.status.as_str() {
+                "done" => "good",
+                "pending" => "busy",
+                _ => "warn",
+            };
+            let title = format!("Command: {}", command(&row.kind));
+            (Badge::new(tone, "command"), title, row.status.replace('_', " "))
+        }
+        What::Rollout(row) => {
+            let (phase, why) = device_phase(&row.phase);
+            let title = format!("Rollout of {}: {}", row.release, phase.text);
+            (Badge::new(phase.tone, "rollout"), title, why)
+        }
+    }
+}
+
+/// The name of a command: its kind is a name as JSON, or an object whose first word names it.
+fn command(kind: &str) -> String {
+    let name = kind.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
+    let mut names = name.filter(|word| !word.is_empty() && *word != "type");
+    names.next().unwrap_or("unknown").replace('_', " ")
+}
+
+/// A page of the timeline.
+#[derive(Template)]
+#[template(path = "timeline.html", blocks = ["main"])]
+pub struct TimelinePage {
+    page: Page,
+    device: String,
+    entries: Vec<EntryRow>,
+    next: Option<String>,
+}
+
+impl TimelinePage {
+    fn of(page: Page, device: &DeviceId, found: &Timeline) -> Self {
+        let next = found.next_s.map(|s| format!("/devices/{device}/timeline?before={s}"));
+        let entries = found.entries.iter().map(EntryRow::from).collect();
+        Self { page, device: device.to_string(), entries, next }
+    }
+}
+
+/// The query of the page.
+#[derive(Deserialize)]
+pub struct TimelineQuery {
+    before: Option<u64>,
+}
+
+pub async fn show_timeline(
+    cx: Data<Context>,
+    request: HttpRequest,
+    id: Path<DeviceId>,
+    query: Query<TimelineQuery>,
+) -> Result<HttpResponse> {
+    let found = timeline::get(&cx, &id, query.before).await?;
+    // An older part does not change.
+    let events: &[&str] = if query.before.is_some() { &[] } else { &["device", "alerts"] };
+    show!(request, TimelinePage::of(Page::new("/devices", &request, events), &id, &found))
+}
+
+/// The release that the device ran before the one that it runs.
+pub fn previous(states: &[DeviceState], running: Option<&ReleaseName>) -> Option<String> {
+    let before = states.iter().filter_map(|state| state.running.as_ref());
+    before.into_iter().find(|name| Some(*name) != running).map(ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_named_whatever_it_carries() {
+        assert_eq!(command("\"clear_alarm\""), "clear alarm");
+        assert_eq!(command("{\"type\":\"logs\",\"unit\":\"x\"}"), "logs");
+        assert_eq!(command("{\"logs\":{}}"), "logs");
+        assert_eq!(command(""), "unknown");
+    }
+}
