@@ -238,7 +238,8 @@ impl Base for Debian {
         device.dedup();
         let mut tools = owned(TOOLS);
         if needs_locale(profile) {
-            tools.extend(owned(&["libc-bin", "locales"]));
+            // Definitions, compiler, and what unpacks the character map.
+            tools.extend(owned(&["libc-bin", "locales", "gzip"]));
         }
         [
             ("tools", tools),
