@@ -479,13 +479,14 @@ mod tests {
 
     #[test]
     fn a_lock_is_refused_for_a_field_that_the_base_does_not_honour() {
-        let text = "schema = 1\nname = \"x\"\narchitecture = \"x86_64\"\nidentity.locale = \"de_DE.UTF-8\"\n";
+        let text =
+            "schema = 1\nname = \"x\"\narchitecture = \"x86_64\"\nidentity.keyboard = \"de\"\n";
         let profile = fleeti_core::profile::check(text).unwrap();
         let revision = Revision::new(1, profile).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path());
         let refused = lock_into(&cache, &revision, None, false).unwrap_err();
-        assert!(refused.to_string().contains("identity.locale"), "{refused}");
+        assert!(refused.to_string().contains("identity.keyboard"), "{refused}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was fetched");
     }
 

@@ -7,7 +7,7 @@ use crate::world::{BOOT, World};
 use anyhow::{Result, ensure};
 use fleeti_build::cache::Cache;
 use fleeti_core::attestation::Level;
-use fleeti_core::profile::{Flavour, Profile};
+use fleeti_core::profile::{AccessControl, Firmware, Flavour, Profile, Service, UnitState};
 use fleeti_core::wire::boot::Verity;
 
 /// The boards, with the names of their folders.
@@ -18,6 +18,41 @@ const BOARDS: [(&str, &str, Board); 3] = [
 ];
 /// Size of a root slot, MiB: not the default, so that a disk with other slots boots as well.
 const ROOT_MIB: u32 = 1024;
+
+/// What the unit `equipped.service` prints: three active units, a word in German, and that the
+/// kernel has rules of audit and profiles of AppArmor.
+const EQUIPPED: &str = "equipped: active active active Montag audited confined";
+const EQUIPPED_UNIT: &str = "[Unit]\nDescription=Says what runs\n\
+     After=apparmor.service auditd.service usbguard.service\n[Service]\nType=oneshot\n\
+     ExecStart=/usr/bin/sh -c 'echo equipped: $(systemctl is-active apparmor auditd usbguard) \
+     $(date -d 2026-11-30 +%%A) $(auditctl -l | grep -q modules && echo audited) \
+     $(grep -q enforce /sys/kernel/security/apparmor/profiles && echo confined) >/dev/console'\n\
+     [Install]\nWantedBy=multi-user.target\n";
+
+/// What real machines have besides: firmware, microcode, and what protects them.
+fn equip(profile: &mut Profile) {
+    profile.software.components.push("non-free-firmware".into());
+    profile.software.packages.extend(["apparmor", "auditd", "usbguard"].map(String::from));
+    profile.hardware.firmware = vec![
+        Firmware::IntelMicrocode,
+        Firmware::AmdMicrocode,
+        Firmware::Realtek,
+        Firmware::IntelSound,
+    ];
+    profile.identity.locale = "de_DE.UTF-8".into();
+    profile.security.access_control = AccessControl::Apparmor;
+    profile.security.audit.enabled = true;
+    profile.security.usb_guard.enabled = true;
+    // Disks, hubs and keyboards: one of the boards starts from USB.
+    let allowed = "allow with-interface one-of { 08:*:* 09:*:* 03:*:* }";
+    profile.security.usb_guard.allow = vec![allowed.into()];
+    profile.services.push(Service {
+        name: "equipped.service".into(),
+        state: UnitState::Enabled,
+        unit: Some(EQUIPPED_UNIT.into()),
+        drop_ins: Vec::new(),
+    });
+}
 
 /// Runs the scenario.
 ///
@@ -32,6 +67,7 @@ pub fn run(
     let mut profile = profile.clone();
     profile.kernel.flavour = Flavour::Generic;
     profile.storage.root_mib = ROOT_MIB;
+    equip(&mut profile);
     let name = format!("{}@1", profile.name);
     let (build, release) = scenario.step(
         &format!("build, sign and publish {name} with the kernel for hardware of all kinds"),
@@ -48,6 +84,7 @@ pub fn run(
             let id = world.provision(folder, &build, &release)?;
             let parts = Parts { board, ..Parts::default() };
             let (vm, accelerator) = world.start_with(cache, folder, None, parts)?;
+            e.push(vm.wait_for(EQUIPPED, 0, BOOT)?.1);
             let device = world.device_with(BOOT, &id, |d| d.online && d.boot.is_some())?;
             let boot = device.boot.as_ref();
             ensure!(

@@ -77,7 +77,7 @@ let
   root = inTools "fleeti-root-${s.line}-${s.version}"
     (E // { OVERLAY = builtins.path { path = /. + s.overlay; name = "overlay.json"; recursive = false; };
             AGENT = builtins.path { path = /. + s.agent; name = "fleeti-agent"; recursive = false; };
-            ROOT_UUID = s.root_uuid; LINE = s.line; VERITY_SALT = s.verity_salt; ROOT_MIB = s.root_mib; })
+            LOCALE = s.locale; ROOT_UUID = s.root_uuid; LINE = s.line; VERITY_SALT = s.verity_salt; ROOT_MIB = s.root_mib; })
     ''
       python3 ${scripts}/root.py ${deviceTree} "$OVERLAY" "$AGENT" "$out"
       # For small deltas: no inline tails, and one salt for each image line (the verity tree is the block index).
@@ -94,7 +94,8 @@ let
   uki = inTools "fleeti-uki-${s.line}-${s.version}"
     (E // { PCR = builtins.path { path = /. + s.pcr; name = "pcr.pem"; recursive = false; };
             SBAT = builtins.toFile "sbat.csv" s.sbat;
-            COMMAND_LINE = builtins.toFile "cmdline" s.cmdline; })
+            COMMAND_LINE = builtins.toFile "cmdline" s.cmdline;
+            MICROCODE = builtins.concatStringsSep " " (map (vendor: "${vendor}=${deviceTree}") s.microcode); })
     "python3 ${scripts}/uki.py ${root} ${initrd} $out";
 
   disk = inTools "fleeti-disk-${s.line}-${s.version}" (E // { DEFS = json "repart.json" s.partitions; }) ''

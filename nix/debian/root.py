@@ -165,6 +165,17 @@ def enable_units():
             os.symlink(target, f"{ROOT}/{path}")
 
 
+def compile_locale(name):
+    """Compiles a locale of glibc, NAME.UTF-8 (locale(7)). Returns its files with their modes."""
+    source = name[:name.rindex(".")]
+    folder = f"usr/lib/locale/{source}.utf8"
+    if not os.path.exists(f"/usr/share/i18n/locales/{source}"):
+        sys.exit(f"error: identity.locale: glibc has no locale {source}")
+    os.makedirs(f"{ROOT}/usr/lib/locale", exist_ok=True)
+    subprocess.run(["localedef", "--no-warnings=ascii", "-i", source, "-f", "UTF-8", f"{ROOT}/{folder}"], check=True)
+    return {f"{folder}/{path}": 0o644 for path in entries(f"{ROOT}/{folder}") if os.path.isfile(f"{ROOT}/{folder}/{path}")}
+
+
 def main():
     subprocess.run(["cp", "-a", "--no-preserve=ownership", f"{TREE}/root", ROOT], check=True)
     subprocess.run(["chmod", "-R", "u+w", ROOT], check=True)
@@ -201,6 +212,8 @@ def main():
             write(path, entry["content"])
             written[path] = int(entry["mode"], 8)
         owned[path] = (entry.get("owner", "root"), entry.get("group", "root"))
+    if os.environ["LOCALE"]:
+        written |= compile_locale(os.environ["LOCALE"])
     accounts(overlay["users"], overlay["groups"])
     needed_libraries()
     shutil.copyfile(AGENT, f"{ROOT}/usr/lib/fleeti/fleeti-agent")

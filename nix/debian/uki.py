@@ -2,7 +2,8 @@
 
 usage: uki.py ROOT INITRD OUT   (COMMAND_LINE, SBAT and PCR name files)
 """
-import os, re, shutil, subprocess, sys
+import glob, os, re, shutil, subprocess, sys
+from archive import write_cpio
 
 ROOT, INITRD, OUT = sys.argv[1:4]
 BOOT = "/usr/lib/systemd/boot/efi"
@@ -11,6 +12,24 @@ BOOT = "/usr/lib/systemd/boot/efi"
 def read(path):
     with open(path) as f:
         return f.read()
+
+
+def microcode(vendors):
+    """An uncompressed archive with the microcode of these vendors, each VENDOR=TREE. None without vendors."""
+    for vendor, tree in (vendor.split("=") for vendor in vendors):
+        folder, name = {"amd": ("amd-ucode", "AuthenticAMD.bin"), "intel": ("intel-ucode", "GenuineIntel.bin")}[vendor]
+        parts = sorted(glob.glob(f"{tree}/root/usr/lib/firmware/{folder}/*"))
+        parts = [part for part in parts if re.search("[.]bin$|/[0-9a-f]{2}-[0-9a-f]{2}-[0-9a-f]{2}$", part)]
+        if not parts:
+            sys.exit(f"error: hardware.firmware: the packages have no microcode in /usr/lib/firmware/{folder}")
+        os.makedirs("early/kernel/x86/microcode", exist_ok=True)
+        with open(f"early/kernel/x86/microcode/{name}", "wb") as f:
+            for part in parts:
+                with open(part, "rb") as g:
+                    f.write(g.read())
+    if vendors:
+        write_cpio("early", "early.cpio", int(os.environ["SOURCE_DATE_EPOCH"]))
+    return ["early.cpio"] if vendors else []
 
 
 def main():
@@ -24,9 +43,11 @@ def main():
     # As files: ukify uses their content unchanged.
     with open("cmdline", "w") as f:
         f.write(template.replace("@ROOT_HASH@", root_hash))
+    # The kernel looks for microcode before it unpacks the initrd (Documentation/arch/x86/microcode.rst).
+    initrds = [f"--initrd={initrd}" for initrd in [*microcode(os.environ["MICROCODE"].split()), f"{INITRD}/initrd.zst"]]
     with open(f"{OUT}/pcr11.txt", "w") as measured:
         subprocess.run(
-            ["ukify", "build", f"--linux={ROOT}/vmlinuz", f"--initrd={INITRD}/initrd.zst", f"--os-release=@{ROOT}/os-release",
+            ["ukify", "build", f"--linux={ROOT}/vmlinuz", *initrds, f"--os-release=@{ROOT}/os-release",
              "--cmdline=@cmdline", f"--uname={read(f'{ROOT}/kernel-version')}", f"--stub={BOOT}/linuxx64.efi.stub",
              f"--sbat=@{os.environ['SBAT']}", f"--pcrpkey={os.environ['PCR']}", "--measure", f"--output={OUT}/uki.efi"],
             stdout=measured, check=True)

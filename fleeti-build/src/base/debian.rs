@@ -1,6 +1,7 @@
 //! The Debian base: pinned .debs, assembled by Nix derivations without nixpkgs.
 
 mod drivers;
+mod firmware;
 mod honoured;
 mod partitions;
 
@@ -235,10 +236,16 @@ impl Maker for Debian {
         if profile.network.firewall.enabled {
             device.push("nftables".to_owned());
         }
+        device.extend(firmware::packages(profile));
         device.sort();
         device.dedup();
+        let mut tools = owned(TOOLS);
+        if needs_locale(profile) {
+            // Definitions, compiler, and what unpacks the character map.
+            tools.extend(owned(&["libc-bin", "locales", "gzip"]));
+        }
         [
-            ("tools", owned(TOOLS)),
+            ("tools", tools),
             ("initrd", owned(INITRD)),
             ("installer", owned(INSTALLER)),
             ("kernel", owned(&[kernel(profile)])),
@@ -436,7 +443,16 @@ fn spec_json(
         ),
         "root_mib": inputs.revision.profile.storage.root_mib.to_string(),
         "modules": drivers::modules(&inputs.revision.profile),
+        "microcode": firmware::microcode(&inputs.revision.profile),
+        "locale": needs_locale(&inputs.revision.profile)
+            .then_some(inputs.revision.profile.identity.locale.as_str())
+            .unwrap_or_default(),
     })
+}
+
+/// Whether the locale has to be compiled. C.UTF-8 is in glibc.
+fn needs_locale(profile: &Profile) -> bool {
+    !["C.UTF-8", "POSIX.UTF-8"].contains(&profile.identity.locale.as_str())
 }
 
 fn kernel(profile: &Profile) -> &'static str {

@@ -2,9 +2,8 @@
 
 use super::entry::{Additions, Content};
 use super::error::OverlayError;
-use super::firewall;
-use super::state;
 use super::trust::Trust;
+use super::{firewall, security, state};
 use crate::choices;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::image::ImageFacts;
@@ -17,6 +16,8 @@ macro_rules! embedded {
     };
 }
 
+/// The locale of glibc itself, which services have without a setting.
+const DEFAULT_LOCALE: &str = "C.UTF-8";
 /// Directory of Fleeti's files in the image.
 const LIB: &str = "/usr/lib/fleeti";
 
@@ -158,7 +159,13 @@ fn names(image: Image, out: &mut Additions) {
     );
     out.link("/etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf");
     out.link("/etc/mtab", "../proc/self/mounts");
-    let zone = &image.profile.identity.time_zone;
+    let identity = &image.profile.identity;
+    if identity.locale != DEFAULT_LOCALE {
+        for path in ["/etc/locale.conf", "/etc/default/locale"] {
+            out.text(path, 0o644, format!("LANG={}\n", identity.locale));
+        }
+    }
+    let zone = &identity.time_zone;
     out.link("/etc/localtime", &format!("/usr/share/zoneinfo/{zone}"));
 }
 
@@ -174,6 +181,7 @@ fn facts(image: Image, out: &mut Additions) -> Result<(), OverlayError> {
             .iter()
             .cloned()
             .chain(firewall::health_check(profile))
+            .chain(security::health_checks(profile))
             .collect(),
         release_log: profile.release_log,
         server_contact: profile.server_contact,

@@ -12,6 +12,7 @@ mod fleeti;
 mod kernel;
 mod network;
 mod proxy;
+mod security;
 mod state;
 mod text;
 mod trust;
@@ -53,6 +54,7 @@ impl Overlay {
             proxy::add,
             firewall::add,
             kernel::add,
+            security::add,
             state::add,
         ] {
             add(profile, &mut out);

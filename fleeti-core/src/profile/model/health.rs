@@ -126,6 +126,12 @@ impl HealthCheck {
         }
     }
 
+    /// A check that a unit is active.
+    #[must_use]
+    pub fn of_unit(name: &str, unit: &str) -> Self {
+        Self { unit: Some(unit.to_owned()), ..Self::of_command(name, &[], default_timeout()) }
+    }
+
     /// What the check looks at; `None` unless it names exactly one thing.
     #[must_use]
     pub fn probe(&self) -> Option<Probe<'_>> {

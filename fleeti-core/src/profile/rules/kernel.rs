@@ -8,6 +8,9 @@ use crate::profile::{Flavour, Profile};
 /// they stay below the kernel's limit.
 const ARGUMENTS_MAX: usize = 1024;
 
+/// The component of Debian's archive that firmware is in.
+const FIRMWARE_COMPONENT: &str = "non-free-firmware";
+
 /// Settings that would weaken what Fleeti proves, or stop its agent.
 const SYSCTL_RESERVED: &[&str] =
     &["kernel.modprobe", "kernel.hotplug", "kernel.kexec_load_disabled"];
@@ -18,6 +21,7 @@ pub(super) fn check(profile: &Profile, sink: &mut Sink) {
         let remedy = "set kernel.flavour = \"generic\", or remove the drivers";
         sink.say("hardware.initrd_drivers", "are not in the kernel for virtual machines", remedy);
     }
+    firmware(profile, sink);
     let kernel = &profile.kernel;
     for (list, modules) in [("modules", &kernel.modules), ("blacklist", &kernel.blacklist)] {
         for (i, module) in modules.iter().enumerate() {
@@ -45,6 +49,28 @@ pub(super) fn check(profile: &Profile, sink: &mut Sink) {
             sink.say(path, "is not a setting of sysctl", "write \"net.ipv4.ip_forward\" = \"1\"");
         } else if SYSCTL_RESERVED.contains(&name.replace('/', ".").as_str()) {
             sink.say(path, "is reserved for the chain of trust", "remove the entry");
+        }
+    }
+}
+
+fn firmware(profile: &Profile, sink: &mut Sink) {
+    let sets = &profile.hardware.firmware;
+    if sets.is_empty() {
+        return;
+    }
+    if profile.kernel.flavour == Flavour::Cloud {
+        let remedy = "set kernel.flavour = \"generic\", or remove the firmware";
+        sink.say("hardware.firmware", "is not for the kernel for virtual machines", remedy);
+    }
+    if !profile.software.components.iter().any(|component| component == FIRMWARE_COMPONENT) {
+        let remedy = format!("add {FIRMWARE_COMPONENT} to software.components");
+        let text = format!("needs the component {FIRMWARE_COMPONENT}");
+        sink.say("hardware.firmware", text, remedy);
+    }
+    for (i, set) in sets.iter().enumerate() {
+        if sets[..i].contains(set) {
+            let path = format!("hardware.firmware[{i}]");
+            sink.say(path, "is in the list twice", "remove one of the entries");
         }
     }
 }

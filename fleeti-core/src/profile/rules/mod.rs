@@ -286,6 +286,11 @@ mod tests {
         ("software.snapshot_age_days_max = 0", "software.snapshot_age_days_max"),
         ("software.packages = [\"gcc\"]\nsecurity.no_compiler = true", "software.packages[0]"),
         ("hardware.initrd_drivers = [\"mmc\"]", "hardware.initrd_drivers"),
+        ("kernel.flavour = \"generic\"\nhardware.firmware = [\"realtek\"]", "hardware.firmware"),
+        (
+            "software.components = [\"non-free-firmware\"]\nhardware.firmware = [\"realtek\"]",
+            "hardware.firmware",
+        ),
         ("security.setuid = [\"bin/su\"]", "security.setuid[0]"),
         ("services = [{name = \"x\"}]", "services[0].name"),
         (
