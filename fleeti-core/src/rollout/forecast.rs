@@ -101,6 +101,7 @@ impl Known<'_> {
                 | Gate::Cap
                 | Gate::Budget
                 | Gate::Heard
+                | Gate::Window
                 | Gate::Device,
             ) => Expected::Updates,
         }

@@ -180,6 +180,8 @@ impl fmt::Display for GuardedAct {
                 UpdateOrder::Unhold {} => write!(f, "end the hold of {device}"),
                 UpdateOrder::Pin { release, .. } => write!(f, "pin {device} to {release}"),
                 UpdateOrder::Unpin {} => write!(f, "end the pin of {device}"),
+                UpdateOrder::SkipWindows { .. } => write!(f, "skip the windows of {device}"),
+                UpdateOrder::ObserveWindows {} => write!(f, "observe the windows of {device}"),
                 UpdateOrder::Move { fleet, .. } => write!(f, "move {device} to fleet {fleet}"),
             },
             Self::ShowRecoveryKey { device, request, .. } => {

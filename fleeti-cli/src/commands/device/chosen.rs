@@ -218,9 +218,8 @@ pub(super) fn replace(request: &ReplaceDevice, output: &Output) -> CommandResult
 }
 
 pub(super) fn change_all(request: ChangeAll, output: &Output) -> CommandResult {
-    let ChangeAll {
-        filter, devices, confirm, label, revoke, ask, command, details, server,
-    } = request;
+    let ChangeAll { filter, devices, confirm, label, revoke, ask, command, details, server } =
+        request;
     check(&filter)?;
     let change = match (label, revoke, command) {
         (Some(LabelChange { key, value: Some(value) }), _, _) => Change::Label { key, value },

@@ -38,7 +38,8 @@ impl StartForm {
     /// # Errors
     /// A field in words.
     pub fn read(self) -> Result<CreateRollout, AppError> {
-        let Self { release, fleet, waves, soak_minutes, errors_max, budget, retries, ask: _ } = self;
+        let Self { release, fleet, waves, soak_minutes, errors_max, budget, retries, ask: _ } =
+            self;
         let soak_s = match soak_minutes.trim() {
             "" => 0,
             minutes => {
