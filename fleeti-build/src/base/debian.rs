@@ -421,6 +421,8 @@ fn spec_json(
         .collect();
     let (line, version) = (&inputs.release.line, &inputs.release.version);
     let agent = fs::canonicalize(&inputs.agent).unwrap_or_else(|_| inputs.agent.clone());
+    let identity = &inputs.revision.profile.identity;
+    let locale = if needs_locale(&inputs.revision.profile) { identity.locale.as_str() } else { "" };
     json!({
         "sets": sets,
         "ids": inputs.lock.ids,
@@ -444,9 +446,7 @@ fn spec_json(
         "root_mib": inputs.revision.profile.storage.root_mib.to_string(),
         "modules": drivers::modules(&inputs.revision.profile),
         "microcode": firmware::microcode(&inputs.revision.profile),
-        "locale": needs_locale(&inputs.revision.profile)
-            .then_some(inputs.revision.profile.identity.locale.as_str())
-            .unwrap_or_default(),
+        "locale": locale,
     })
 }
 
