@@ -106,6 +106,7 @@ struct Rollout {
 }
 
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a test has few of them")]
 enum Act {
     Join(u8, bool),
     Started,
