@@ -238,7 +238,9 @@ fn numbers_out_of_range_are_refused_with_their_field() {
 
 #[test]
 fn windows_are_read_strictly() {
-    let read = |json: &str| serde_json::from_str::<Windows>(json).map_err(|e| e.to_string());
+    let read = |json: &str| {
+        crate::strict::from_slice::<Windows>(json.as_bytes()).map_err(|e| e.to_string())
+    };
     assert!(read(r#"{"reboot":["sun 02:00-03:00"]}"#).is_ok());
     assert!(read(r#"{"reboots":[]}"#).is_err());
     let refused = read(r#"{"reboot":["sun 02:00-03:00 Europe/Berln"]}"#).unwrap_err();
