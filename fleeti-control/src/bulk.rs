@@ -133,6 +133,17 @@ fn check(request: &ChangeDevices, expected: u64, found: u64, max: u64) -> Result
     Ok(())
 }
 
+/// A revoked device gets no command.
+async fn check_in_service(tx: &mut Tx<'_>, devices: &[&DeviceId]) -> Result<(), Error> {
+    let known = store::devices::existing(tx, devices).await?;
+    let revoked = |(_, is_revoked): &(String, bool)| *is_revoked;
+    match devices.iter().find(|id| known.get(id.as_str()).is_some_and(revoked)) {
+        Some(revoked) => Err(Error::new(Code::Conflict, format!("{revoked} is revoked"))
+            .hint("add `and not revoked` to the filter")),
+        None => Ok(()),
+    }
+}
+
 async fn apply(
     cx: &ContextRef,
     by: &Actor,
@@ -159,6 +170,7 @@ async fn apply(
             format!("revoke {}", reason.as_str())
         }
         Change::Command { kind, valid_s } => {
+            check_in_service(&mut tx, &devices).await?;
             queue::put_all(cx, by, &mut tx, (kind, *valid_s), ids).await?;
             format!("command {}", kind.describe())
         }

@@ -9,9 +9,10 @@ use anyhow::{Context, Result, bail, ensure};
 use fleeti_core::command::log::{Digest, Line};
 use fleeti_core::profile::Diagnostic;
 use fleeti_core::size::bytes;
+use fleeti_core::strict;
 use fleeti_core::wire::command::{CommandKind, RESULT_MAX, is_unit};
 use fleeti_pki::recipient::Recipient;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -107,23 +108,23 @@ async fn read_journal(
 }
 
 /// The fields of an entry (`systemd.journal-fields(7)`).
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 struct Entry {
     #[serde(rename = "__REALTIME_TIMESTAMP")]
     at_us: String,
-    #[serde(rename = "MESSAGE")]
+    #[serde(rename = "MESSAGE", default, skip_serializing_if = "Option::is_none")]
     message: Option<Message>,
-    #[serde(rename = "_SYSTEMD_UNIT")]
+    #[serde(rename = "_SYSTEMD_UNIT", default, skip_serializing_if = "Option::is_none")]
     unit: Option<String>,
     /// The unit that a line of systemd is about.
-    #[serde(rename = "UNIT")]
+    #[serde(rename = "UNIT", default, skip_serializing_if = "Option::is_none")]
     about: Option<String>,
-    #[serde(rename = "SYSLOG_IDENTIFIER")]
+    #[serde(rename = "SYSLOG_IDENTIFIER", default, skip_serializing_if = "Option::is_none")]
     identifier: Option<String>,
 }
 
 /// Text, or bytes that are none.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Message {
     Text(String),
@@ -131,7 +132,7 @@ enum Message {
 }
 
 fn entry(line: &[u8]) -> Option<Line> {
-    let Entry { at_us, message, unit, about, identifier } = serde_json::from_slice(line).ok()?;
+    let Entry { at_us, message, unit, about, identifier } = strict::from_slice(line).ok()?;
     let message = match message? {
         Message::Text(text) => text,
         Message::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),

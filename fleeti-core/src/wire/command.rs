@@ -317,6 +317,35 @@ mod tests {
         assert!(serde_json::from_slice::<Cancellation>(&command).is_err());
     }
 
+    /// A changed line is a changed protocol: agents in the field use the old one.
+    #[test]
+    fn the_payloads_of_commands_are_the_protocol() {
+        let device = "dev-a".parse().unwrap();
+        let (name, key) = ("network".to_owned(), "helpdesk".to_owned());
+        for (kind, text) in [
+            (CommandKind::Report, r#"{"type":"report"}"#),
+            (CommandKind::Reboot, r#"{"type":"reboot"}"#),
+            (CommandKind::ClearAlarm, r#"{"type":"clear_alarm"}"#),
+            (CommandKind::NewRecoveryKey, r#"{"type":"new_recovery_key"}"#),
+            (CommandKind::TrySecrets, r#"{"type":"try_secrets"}"#),
+            (CommandKind::Attest, r#"{"type":"attest"}"#),
+            (CommandKind::RotateKey, r#"{"type":"rotate_key"}"#),
+            (CommandKind::Logs { unit: None }, r#"{"type":"logs"}"#),
+            (CommandKind::Diagnostic { name }, r#"{"type":"diagnostic","name":"network"}"#),
+            (CommandKind::SupportBundle { key }, r#"{"type":"support_bundle","key":"helpdesk"}"#),
+            (CommandKind::FactoryReset { device }, r#"{"type":"factory_reset","device":"dev-a"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&kind).unwrap(), text);
+            assert!(text.contains(&format!("\"{}\"", kind.as_str())), "{text}");
+        }
+        let cancellation = Cancellation { cancel: "c".into() };
+        assert_eq!(serde_json::to_string(&cancellation).unwrap(), r#"{"cancel":"c"}"#);
+        let outcome = Outcome::Cancelled;
+        let answer = Acknowledgement { command: "c".into(), outcome, detail: Some("d".into()) };
+        let text = r#"{"command":"c","outcome":"cancelled","detail":"d"}"#;
+        assert_eq!(serde_json::to_string(&answer).unwrap(), text);
+    }
+
     #[test]
     fn a_detail_is_one_short_line() {
         assert_eq!(detail("a\nb\u{1b}[31m"), "a b [31m");

@@ -309,6 +309,10 @@ async fn a_command_for_many_devices_has_a_preview_a_typed_phrase_and_one_audit_e
     let audit = world.audit().await;
     let entries = audit.lines().filter(|line| line.contains("command reboot on 2 devices"));
     assert_eq!(entries.count(), 1, "{audit}");
+    let reason = fleeti_core::wire::api::RevocationReason::CertificateHold;
+    world.client.revoke_device(&b.id, reason).await.unwrap();
+    let refused = problem(world.client.change_devices(&change(logs(), Some(2), None)).await);
+    assert!(refused.detail.contains("is revoked"), "{refused:?}");
     let foreign = operator(&world, "foreign", "other").await;
     let refused = problem(foreign.change_devices(&right).await);
     assert!(is(&refused, Code::Conflict), "it sees no device: {refused:?}");

@@ -206,7 +206,7 @@ proptest! {
             let boot_id = boot.to_string();
             // What is stored is what the next start reads.
             let stored = serde_json::to_vec(&ledger).unwrap();
-            let read: Ledger = serde_json::from_slice(&stored).unwrap();
+            let read: Ledger = crate::strict::from_slice(&stored).unwrap();
             prop_assert_eq!(&read, &ledger);
             let known: BTreeSet<_> = read.entries.iter().map(|e| e.id.clone()).collect();
             let (next, effects) = read.step(event, ctx(now_s, &boot_id, "k"));
