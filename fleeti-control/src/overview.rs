@@ -15,6 +15,7 @@ use fleeti_core::wire::api::{Build, BuildPhase, Device, Release, RolloutSummary}
 use fleeti_core::wire::doctor::Ending;
 use fleeti_core::wire::problem::Code;
 use fleeti_store as store;
+use std::cmp::Reverse;
 
 /// An organisation with at most this many devices sees them in the overview.
 const DEVICES: u32 = 25;
@@ -100,7 +101,7 @@ async fn open_alerts(cx: &Context, by: &Actor, board: &Board) -> Result<Vec<Aler
         all.extend(alerts::page(cx, by, &query).await?);
     }
     all.retain(|alert| alert.state == State::Open);
-    all.sort_by(|a, b| (b.severity, b.since_s).cmp(&(a.severity, a.since_s)));
+    all.sort_by_key(|alert| Reverse((alert.severity, alert.since_s)));
     all.truncate(ALERTS as usize);
     Ok(all)
 }

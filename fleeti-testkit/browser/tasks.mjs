@@ -5,7 +5,7 @@
 // A click is a click, or the answer to a question of the browser. An action is a click, a field that is filled or chosen,
 // or a key. Tasks that the pages cannot do yet are named at the end.
 import assert from "node:assert/strict";
-import { close, complaints, look, page, step, token, url } from "./opened.mjs";
+import { close, complaints, context, look, page, step, token, url } from "./opened.mjs";
 
 const CLICKS_MAX = 3;
 const ACTIONS_MAX = 5;
@@ -190,6 +190,20 @@ await step("the settings page and the list of devices", async () => {
   await look("settings");
   await page.goto(`${url}/devices`);
   await look("devices-list");
+});
+
+await step("no page moves while it loads", async () => {
+  await context.addInitScript(() => {
+    window.shift = 0;
+    const add = (list) => list.getEntries().forEach((entry) => { window.shift += entry.hadRecentInput ? 0 : entry.value; });
+    new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
+  });
+  for (const path of ["/", "/devices", `/devices/${device.id}`, `/devices/${device.id}/timeline`, "/fleets/demo", "/enroll", "/account", "/alerts"]) {
+    await page.goto(`${url}${path}`);
+    await page.waitForTimeout(800);
+    const shift = await page.evaluate(() => window.shift);
+    assert.ok(shift < 0.02, `${path} moves by ${shift}`);
+  }
 });
 
 console.log("      not on the pages yet: stop everything at once, send a support bundle, export the evidence of a release");

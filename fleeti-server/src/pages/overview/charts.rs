@@ -27,7 +27,7 @@ pub fn charts(numbers: &Numbers, fleet: Option<&str>, lists_drift: bool) -> Vec<
 fn releases(numbers: &Numbers, fleet: Option<&str>) -> Chart {
     let named = numbers.releases.iter().filter_map(|(name, n)| Some((name.as_ref()?, *n)));
     let mut named: Vec<_> = named.map(|(name, n)| (name.to_string(), n)).collect();
-    named.sort_by(|a, b| (b.1, &a.0).cmp(&(a.1, &b.0)));
+    named.sort_by(|(a, devices), (b, others)| others.cmp(devices).then_with(|| a.cmp(b)));
     let others: u64 = named.iter().skip(SERIES.len()).map(|(_, n)| n).sum();
     let mut parts: Vec<_> = named
         .into_iter()
