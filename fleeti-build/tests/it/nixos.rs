@@ -181,6 +181,12 @@ fn an_attack_or_an_error_of_a_profile_is_found_at_its_field() {
     };
     let network = "[[users]]\nname = \"ops\"\nid = 2000\ngroups = [\"video\", \"plugdev\"]\n";
     let owner = "[[state.directories]]\npath = \"/var/lib/web\"\nowner = \"www-data\"\n";
+    // A module does not switch the timer on by its usual option.
+    let timer = module("systemd.timers.systemd-sysupdate.enable = lib.mkForce true;");
+    let report = evaluated(&tree, &timer).report.unwrap();
+    assert!(report["masked"].as_array().unwrap().contains(&json!("systemd-sysupdate.timer")));
+    let ok = module("services.nginx.enable = true; environment.systemPackages = [ pkgs.htop ];");
+    assert_eq!(evaluated(&tree, &ok).findings.errors, []);
     for (profile, path, part) in [
         (text(network), "users[0].groups[1]", "no group plugdev"),
         (text(owner), "state.directories[0].owner", "no user www-data"),
@@ -203,7 +209,7 @@ fn an_attack_or_an_error_of_a_profile_is_found_at_its_field() {
         ),
         (module("boot.kernelParams = [ \"init=/bin/sh\" ];"), "extension.nixos", "init=/bin/sh"),
         (
-            module("systemd.timers.systemd-sysupdate.enable = lib.mkForce true;"),
+            module("systemd.units.\"systemd-sysupdate.timer\".enable = lib.mkOverride 10 true;"),
             "extension.nixos",
             "systemd-sysupdate",
         ),
