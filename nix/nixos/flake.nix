@@ -11,11 +11,19 @@
       image = { imports = import ./image-modules.nix; };
     };
 
-    # A system from the text of `fleeti profile show --resolved -o json` with a release.
-    lib.system = { input, pkgs, modules ? [ ] }: import ./system.nix {
-      inherit nixpkgs pkgs modules;
-      inherit (nixpkgs) lib;
-      input = builtins.fromJSON input;
-    };
+    # A system from a JSON text with `profile` (as `fleeti profile show --resolved -o json` has it),
+    # `release` with `version` and `minimum`, `command_line`, and `agent`, the path of its executable.
+    lib.system = { input, pkgs, modules ? [ ] }:
+      let
+        read = builtins.fromJSON input;
+        extension = read.profile.extension.nixos or "";
+      in
+      import ./system.nix {
+        inherit nixpkgs pkgs;
+        inherit (nixpkgs) lib;
+        input = read;
+        modules = modules ++ nixpkgs.lib.optional (extension != "")
+          (builtins.toFile "extension.nix" extension);
+      };
   };
 }

@@ -175,6 +175,7 @@ in
         attempts_max = value (between 1 20) 6;
       };
       lockdown = value (enum [ "automatic" "integrity" "confidentiality" ]) "automatic";
+      access_control = value (enum [ "base" ]) "base";
       no_compiler = flag false;
       no_core_dumps = flag false;
       hardened_sysctl = flag false;
@@ -186,11 +187,15 @@ in
       var_mib = value (between 64 65536) 256;
     };
     state = table {
+      # Not honoured: the default, which every profile has, and no other value. So are
+      # `on_reset` and `security.access_control`.
+      version = value (enum [ 1 ]) 1;
       directories = tables {
         path = required path;
         owner = value account "root";
         group = value account "root";
         mode = value mode "0755";
+        on_reset = value (enum [ "wipe" ]) "wipe";
       };
     };
 

@@ -26,6 +26,7 @@ let
         doc = self;
         terminfo = self;
         passthru = { };
+        modules = [ ];
         meta = { mainProgram = name; priority = 5; license = { }; platforms = [ ]; };
         override = _: self;
         overrideAttrs = _: self;
@@ -115,6 +116,19 @@ let
     writeShellScript = written;
     writeShellScriptBin = written;
     writeShellApplication = named;
+    writers = {
+      writeBash = written;
+      writeBashBin = written;
+      writeDash = written;
+      writeDashBin = written;
+      writeNginxConfig = written;
+      writeJSON = name: _: fake name;
+      writeTOML = name: _: fake name;
+      writeYAML = name: _: fake name;
+      writePython3 = name: _: written name;
+      writePython3Bin = name: _: written name;
+      writePerl = name: _: written name;
+    };
     runCommand = name: _: command: fake name // { inherit command; };
     runCommandLocal = pkgs.runCommand;
     runCommandCC = pkgs.runCommand;

@@ -8,6 +8,7 @@ const PLAIN_READERS: &[(&str, &str)] = &[
     ("fleeti-core/src/profile/honoured.rs", "a profile that was written here without a field"),
     ("fleeti-core/src/profile/resolve.rs", "a tree whose shape was compared with the type before"),
     ("fleeti-build/src/overlay/sample.rs", "what a test wrote"),
+    ("fleeti-build/src/base/nixos/evaluate.rs", "a value of any shape: a report of the evaluator"),
     ("fleeti-store/src/", "columns that the server itself wrote"),
     (
         "fleeti-cli/src/commands/rollout_file.rs",

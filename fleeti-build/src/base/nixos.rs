@@ -3,6 +3,7 @@
 //! The Nix files are in `nix/nixos`. [`Tree`] is a checkout of nixpkgs, or only its folders `nixos`
 //! and `lib`; [`evaluate`] runs the modules with stand-ins for packages.
 
+mod error;
 mod evaluate;
 mod findings;
 mod honoured;
@@ -11,7 +12,8 @@ mod process;
 mod sources;
 mod tree;
 
-pub use evaluate::{Evaluation, EvaluationError, evaluate};
+pub use error::EvaluationError;
+pub use evaluate::{Evaluation, evaluate};
 pub use input::Input;
 pub use sources::digest as sources_digest;
 pub use tree::{Tree, VARIABLE};

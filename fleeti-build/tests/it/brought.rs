@@ -185,7 +185,7 @@ fn said_by_index(profile: &Profile, lock: &Lock) -> (Vec<String>, Vec<String>) {
     suite::add_learnt(&cache(), &mut parts).unwrap();
     let head = IndexHead { suite: "trixie".into(), snapshot: "0".repeat(64), has_contents: false };
     let index = SuiteIndex::open(Box::new(parts.to_text(&head))).unwrap();
-    let found = suite::check(profile, &index).unwrap();
+    let found = suite::check(profile, Some(&index)).unwrap();
     let of_group = |list: Vec<fleeti_core::wire::problem::FieldError>| {
         let of_group = list.into_iter().filter(|finding| finding.path.starts_with("users["));
         of_group.map(|finding| finding.message).collect()

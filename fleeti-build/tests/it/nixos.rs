@@ -10,7 +10,7 @@ use fleeti_build::base::nixos::{
 use fleeti_build::base::{Base, HonourError};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::ReleaseName;
-use fleeti_core::profile::{BaseName, Profile, beyond, fields};
+use fleeti_core::profile::{BaseName, Profile, Revision, beyond, fields};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
@@ -166,7 +166,10 @@ fn the_options_are_the_fields_that_the_base_honours() {
     leaves(&report["profile"], "", &fields(), &mut options);
     options.sort();
     options.dedup();
-    let mut honoured: Vec<_> = Nixos.honoured().iter().map(|f| (*f).to_owned()).collect();
+    // Every profile has these, with their defaults.
+    let defaults = ["security.access_control", "state.directories[].on_reset", "state.version"];
+    let all = Nixos.honoured().iter().chain(&defaults);
+    let mut honoured: Vec<_> = all.map(|f| (*f).to_owned()).collect();
     honoured.sort();
     assert_eq!(options, honoured);
 }
@@ -181,6 +184,12 @@ fn an_attack_or_an_error_of_a_profile_is_found_at_its_field() {
     };
     let network = "[[users]]\nname = \"ops\"\nid = 2000\ngroups = [\"video\", \"plugdev\"]\n";
     let owner = "[[state.directories]]\npath = \"/var/lib/web\"\nowner = \"www-data\"\n";
+    // A module does not switch the timer on by its usual option.
+    let timer = module("systemd.timers.systemd-sysupdate.enable = lib.mkForce true;");
+    let report = evaluated(&tree, &timer).report.unwrap();
+    assert!(report["masked"].as_array().unwrap().contains(&json!("systemd-sysupdate.timer")));
+    let ok = module("services.nginx.enable = true; environment.systemPackages = [ pkgs.htop ];");
+    assert_eq!(evaluated(&tree, &ok).findings.errors, []);
     for (profile, path, part) in [
         (text(network), "users[0].groups[1]", "no group plugdev"),
         (text(owner), "state.directories[0].owner", "no user www-data"),
@@ -203,7 +212,7 @@ fn an_attack_or_an_error_of_a_profile_is_found_at_its_field() {
         ),
         (module("boot.kernelParams = [ \"init=/bin/sh\" ];"), "extension.nixos", "init=/bin/sh"),
         (
-            module("systemd.timers.systemd-sysupdate.enable = lib.mkForce true;"),
+            module("systemd.units.\"systemd-sysupdate.timer\".enable = lib.mkOverride 10 true;"),
             "extension.nixos",
             "systemd-sysupdate",
         ),
@@ -274,4 +283,67 @@ fn the_module_of_the_server_evaluates_and_refuses_secrets_in_options() {
     }
     let bad = report("[ \"--passphrase\" \"x\" ]");
     assert!(bad["assertions"][0].as_str().unwrap().contains("secret in an option"));
+}
+
+#[test]
+fn the_flake_makes_a_system_of_a_profile_with_its_extension() {
+    let Some(tree) = tree() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let names = folder.path().join("names.json");
+    std::fs::write(&names, serde_json::to_vec(tree.names()).unwrap()).unwrap();
+    let mut profile = text("");
+    profile.extension.nixos = "{ ... }: { time.timeZone = \"Asia/Tokyo\"; }".into();
+    let version = "7".parse().unwrap();
+    let release = ReleaseName { line: profile.name.clone(), version };
+    let input = Input::new(&profile, &release, &release.version).to_json().unwrap();
+    let input_file = folder.path().join("input.json");
+    std::fs::write(&input_file, input).unwrap();
+    let expression = format!(
+        "let tree = {tree}; lib = import (tree + \"/lib\"); \
+         pkgs = import {nix}/stub.nix {{ inherit lib; system = \"x86_64-linux\"; \
+           names = builtins.fromJSON (builtins.readFile {names}); }}; \
+         flake = (import {nix}/flake.nix).outputs \
+           {{ nixpkgs = {{ inherit lib; outPath = toString tree; }}; }}; \
+         system = flake.lib.system {{ inherit pkgs; input = builtins.readFile {input}; \
+           modules = [ {{ _module.args.pkgs = lib.mkForce pkgs; }} ]; }}; \
+         in {{ modules = builtins.attrNames flake.nixosModules; \
+           zone = system.config.time.timeZone; uki = system.config.system.boot.loader.ukiFile; }}",
+        tree = tree.root().display(),
+        nix = repository().join("nix/nixos").display(),
+        names = names.display(),
+        input = input_file.display(),
+    );
+    let output = Command::new("nix-instantiate")
+        // The extension becomes a file of the store.
+        .args(["--eval", "--strict", "--json", "--option", "build-users-group", ""])
+        .args(["-E", &expression])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        found,
+        json!({
+            "modules": ["fleeti-agent", "fleeti-server", "image"],
+            "zone": "Asia/Tokyo",
+            "uki": "kiosk_7+3.efi",
+        })
+    );
+}
+
+#[test]
+fn no_image_is_built_and_what_the_base_cannot_honour_is_found_without_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = fleeti_build::cache::Cache::at(folder.path());
+    let revision = Revision::new(1, text("")).unwrap();
+    let error = fleeti_build::build::lock_into(&cache, &revision, None, false).unwrap_err();
+    assert!(error.to_string().contains("evaluated, never booted"), "{error}");
+    assert!(error.hint().unwrap().contains("base = \"debian\""));
+
+    let expires = "[[users]]\nname = \"ops\"\nexpires = \"2027-12-31\"\n";
+    let found = fleeti_build::suite::check(&text(expires), None).unwrap();
+    assert_eq!(found.errors[0].path, "users[0].expires");
+    let on_debian = Profile { base: BaseName::Debian, ..text(expires) };
+    let found = fleeti_build::suite::check(&on_debian, None).unwrap();
+    assert_eq!(found.errors, []);
 }

@@ -46,7 +46,7 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
 }
 
 fn check(text: &str, index: &SuiteIndex) -> Result<()> {
-    let packages = |profile: &Profile| suite::check(profile, index).unwrap_or_default();
+    let packages = |profile: &Profile| suite::check(profile, Some(index)).unwrap_or_default();
     let resolved = resolve_with(text, &Builtin, &packages);
     let profile = match resolved {
         Ok(resolved) => resolved.profile,

@@ -1,44 +1,16 @@
 //! Evaluates a profile with the modules of a tree.
 
+use super::error::EvaluationError;
 use super::findings;
+use super::input::Input;
 use super::process;
 use super::sources;
-use super::{Input, Tree};
-use fleeti_core::foreign::Foreign;
+use super::tree::{Tree, packages};
 use fleeti_core::profile::SuiteFindings;
 use serde_json::Value;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-
-/// Why a profile could not be evaluated. What is wrong with the profile itself is a finding.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EvaluationError {
-    /// A directory is no module tree.
-    #[error("{0} is no module tree of NixOS: it needs `nixos` and `lib` of nixpkgs")]
-    NoTree(PathBuf),
-    /// A tree has more or larger files than nixpkgs.
-    #[error("{0} is too large, or one file too many, for a module tree")]
-    TooLarge(PathBuf),
-    /// A file could not be read or written.
-    #[error("{path}: {source}")]
-    Io {
-        /// Path of the file.
-        path: PathBuf,
-        /// Error of the operating system.
-        source: io::Error,
-    },
-    /// The evaluator could not be started.
-    #[error("prlimit and nix-instantiate could not be run: {0}")]
-    Start(io::Error),
-    /// The evaluation took too much time or memory, or its report is too long.
-    #[error("the evaluation took more than its limit of time, memory or output")]
-    Limit,
-    /// The report has another form.
-    #[error("the report of the evaluation is malformed: {}", Foreign::log(&.0.to_string()))]
-    Report(serde_json::Error),
-}
+use std::path::Path;
 
 /// What an evaluation found.
 #[derive(Debug, Clone)]
@@ -62,7 +34,10 @@ pub fn evaluate(tree: &Tree, input: &Input<'_>) -> Result<Evaluation, Evaluation
     sources::write(&work).map_err(io_at(&work))?;
     let extension = &input.profile().extension.nixos;
     let json = input.to_json().map_err(EvaluationError::Report)?;
-    let names = serde_json::to_vec(tree.names()).map_err(EvaluationError::Report)?;
+    // Nobody can tell without a package set whether a package of the extension exists.
+    let own = packages(extension).filter(|name| !tree.names().iter().any(|known| known == name));
+    let names: Vec<_> = tree.names().iter().map(String::as_str).chain(own).collect();
+    let names = serde_json::to_vec(&names).map_err(EvaluationError::Report)?;
     let write = |name: &str, bytes: &[u8]| {
         let path = work.join(name);
         fs::write(&path, bytes).map_err(io_at(&path))

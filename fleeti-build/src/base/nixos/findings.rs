@@ -50,11 +50,24 @@ pub(super) fn of_report(profile: &Profile, report: &Value) -> SuiteFindings {
     }
 }
 
-/// What the evaluator says about a system that does not evaluate.
+/// What the evaluator says about a system that does not evaluate. A package that the stand-in does not
+/// have is a warning: a package set may have it.
 pub(super) fn of_error(profile: &Profile, stderr: &str) -> SuiteFindings {
     let begin = stderr.find("error:").map_or(0, |at| at + "error:".len());
-    let error = finding(profile, stderr[begin..].trim());
-    SuiteFindings { errors: vec![error], ..SuiteFindings::default() }
+    let mut found = finding(profile, stderr[begin..].trim());
+    let mut findings = SuiteFindings::default();
+    let is_missing =
+        found.message.starts_with("attribute '") && found.message.contains("' missing");
+    // In the extension it is more often a mistake.
+    let is_unknown =
+        found.message.starts_with("undefined variable '") && !stderr.contains("extension.nix:");
+    if is_missing || is_unknown {
+        found.message.insert_str(0, "not evaluated, because packages are stand-ins: ");
+        findings.warnings.push(found);
+    } else {
+        findings.errors.push(found);
+    }
+    findings
 }
 
 fn finding(profile: &Profile, text: &str) -> FieldError {
@@ -130,15 +143,22 @@ fn account(profile: &Profile, text: &str) -> Option<String> {
     user.map(|i| format!("users[{i}]")).or_else(|| group.map(|i| format!("groups[{i}]")))
 }
 
-/// A message without the directories of the evaluation, and of limited length.
+/// The message without the source that follows it and without directories of the evaluation, with the
+/// line of the extension if it names one; of limited length.
 fn plain(text: &str) -> String {
-    let words = text.split_whitespace().map(|word| {
+    const FILE: &str = "extension.nix:";
+    let lines = text.lines().map(str::trim);
+    let said = lines.take_while(|l| !l.is_empty() && !l.starts_with("(use '--show-trace'"));
+    let words = said.flat_map(str::split_whitespace).map(|word| {
         let at = word.find("extension.nix").filter(|at| word[..*at].contains('/'));
         at.map_or(word, |at| &word[at..])
     });
-    let text = words.collect::<Vec<_>>().join(" ");
-    let printable = text.chars().filter(|c| !c.is_control());
-    printable.take(MESSAGE_MAX).collect()
+    let mut message = words.collect::<Vec<_>>().join(" ");
+    if let Some((_, place)) = text.split_once(FILE).filter(|_| !message.contains(FILE)) {
+        let line: String = place.chars().take_while(char::is_ascii_digit).collect();
+        message.push_str(&format!(" (line {line})"));
+    }
+    message.chars().filter(|c| !c.is_control()).take(MESSAGE_MAX).collect()
 }
 
 #[cfg(test)]
@@ -176,6 +196,15 @@ mod tests {
         ] {
             assert_eq!(finding(profile, text).path, path, "{text}");
         }
+    }
+
+    #[test]
+    fn a_package_that_the_stand_in_lacks_is_a_warning() {
+        let profile = profile("extension.nixos = \"{ }\"\n");
+        let found =
+            of_error(&profile, "error: attribute 'htop' missing\n\n at /x/extension.nix:1:5:");
+        assert!(found.errors.is_empty());
+        assert_eq!(found.warnings[0].path, "extension.nixos");
     }
 
     #[test]

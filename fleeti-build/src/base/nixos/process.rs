@@ -1,6 +1,6 @@
 //! A run of the evaluator, with limits: the text of a profile is code there.
 
-use super::evaluate::EvaluationError;
+use super::error::EvaluationError;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

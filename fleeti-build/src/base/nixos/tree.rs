@@ -1,6 +1,6 @@
 //! A module tree of NixOS: the folders `nixos` and `lib` of nixpkgs.
 
-use super::evaluate::EvaluationError;
+use super::error::EvaluationError;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,7 +92,7 @@ fn collect(
 }
 
 /// The names after `pkgs.` in a text.
-fn packages(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn packages(text: &str) -> impl Iterator<Item = &str> {
     const PREFIX: &str = "pkgs.";
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     text.match_indices(PREFIX).filter_map(move |(at, _)| {
