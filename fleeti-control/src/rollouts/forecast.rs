@@ -95,6 +95,10 @@ impl Judge<'_> {
             running: alike.running.clone(),
             desired: None,
             update: State::Idle,
+            // The plan knows no windows.
+            waits: None,
+            time_zone: None,
+            skip_windows_until_s: None,
             hold: alike.is_held.then(|| Hold { reason: words(), until_s: None }),
             pin: alike.pin.clone().map(|release| Pin { release, reason: words() }),
             penalty: alike.penalty.clone().map(|version| Penalty {

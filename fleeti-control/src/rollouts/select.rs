@@ -44,7 +44,8 @@ pub(super) async fn check(
         let parsed = text.parse::<Filter>().and_then(|filter| filter.check(&keys));
         parsed.map_err(|e| invalid(format!("filter of wave {number}: {e}: {}", e.hint)))?;
         let filter = in_service(fleet, text)?;
-        let selection = Selection { filter: &filter, fleets: None, now_s: cx.now_s() };
+        let selection =
+            Selection { filter: &filter, fleets: None, is_drifting: false, now_s: cx.now_s() };
         if store::selection::count(cx.db.pool(), selection).await? == 0 {
             let text = format!("wave {number}: no device of fleet {fleet} matches {text}");
             return Err(invalid(text).hint("try it with `fleeti device list --filter`"));
@@ -88,7 +89,7 @@ pub(super) async fn waves(
     let mut found = HashMap::new();
     for (wave, text) in rollout.plan.iter().flat_map(Plan::filters) {
         let filter = in_service(&rollout.fleet, text)?;
-        let selection = Selection { filter: &filter, fleets: None, now_s };
+        let selection = Selection { filter: &filter, fleets: None, is_drifting: false, now_s };
         for device in store::selection::page_in(tx, selection, &rollout.reached, CHUNK).await? {
             found.entry(device).or_insert(wave);
         }
@@ -106,7 +107,8 @@ pub(super) async fn all_waves(
     let mut found: BTreeMap<_, _> = listed.collect();
     for (wave, text) in plan.filters() {
         let filter = in_service(fleet, text)?;
-        let selection = Selection { filter: &filter, fleets: None, now_s: cx.now_s() };
+        let selection =
+            Selection { filter: &filter, fleets: None, is_drifting: false, now_s: cx.now_s() };
         let mut after = String::new();
         loop {
             let page = store::selection::page(cx.db.pool(), selection, &after, CHUNK).await?;

@@ -97,7 +97,8 @@ mod test {
         for (at_s, of) in [(15, &device), (25, &device), (15, &id("dev-2"))] {
             let command =
                 Command { id: format!("{of}-{at_s}"), kind: CommandKind::Reboot, deadline_s: 99 };
-            commands::insert(&mut tx, of, &command, at_s).await.unwrap();
+            let new = commands::New { device: of, command: &command, sent_by: "alice" };
+            commands::insert(&mut tx, new, at_s).await.unwrap();
         }
         tx.commit().await.unwrap();
         run(&db, "INSERT INTO alerts (id, rule, kind, severity, device, fleet, state, since_s, changed_s, times, detail) \
@@ -117,7 +118,7 @@ mod test {
         let states = timeline::states(&mut connection, part(30, 9)).await.unwrap();
         assert_eq!(states.iter().map(|s| s.at_s).collect::<Vec<_>>(), [20, 10]);
         let found = timeline::commands(&mut connection, part(99, 1)).await.unwrap();
-        assert_eq!((found.len(), found[0].at_s, found[0].kind.as_str()), (1, 25, "\"reboot\""));
+        assert_eq!((found.len(), found[0].at_s, found[0].kind.as_str()), (1, 25, "{\"type\":\"reboot\"}"));
         let alerts = timeline::alerts(&mut connection, part(99, 9)).await.unwrap();
         assert_eq!(alerts.iter().map(|a| a.at_s).collect::<Vec<_>>(), [22, 11]);
         let rollouts = timeline::rollouts(&mut connection, part(99, 9)).await.unwrap();

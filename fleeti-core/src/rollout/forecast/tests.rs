@@ -134,6 +134,9 @@ fn the_duration_is_that_of_nine_of_ten_devices() {
 #[test]
 fn what_is_known_of_a_device_says_what_it_will_do() {
     let known = |running: &str| gates::Known {
+        waits: None,
+        time_zone: None,
+        skip_windows_until_s: None,
         is_revoked: false,
         running: Some(running.parse().unwrap()),
         desired: None,

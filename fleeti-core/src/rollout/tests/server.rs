@@ -125,6 +125,9 @@ impl Server {
 
     fn join(&mut self, id: DeviceId) {
         let known = Known {
+            waits: None,
+            time_zone: None,
+            skip_windows_until_s: None,
             is_revoked: false,
             running: Some(named("kiosk@1")),
             desired: None,
