@@ -118,7 +118,10 @@ mod test {
         let states = timeline::states(&mut connection, part(30, 9)).await.unwrap();
         assert_eq!(states.iter().map(|s| s.at_s).collect::<Vec<_>>(), [20, 10]);
         let found = timeline::commands(&mut connection, part(99, 1)).await.unwrap();
-        assert_eq!((found.len(), found[0].at_s, found[0].kind.as_str()), (1, 25, "{\"type\":\"reboot\"}"));
+        assert_eq!(
+            (found.len(), found[0].at_s, found[0].kind.as_str()),
+            (1, 25, "{\"type\":\"reboot\"}")
+        );
         let alerts = timeline::alerts(&mut connection, part(99, 9)).await.unwrap();
         assert_eq!(alerts.iter().map(|a| a.at_s).collect::<Vec<_>>(), [22, 11]);
         let rollouts = timeline::rollouts(&mut connection, part(99, 9)).await.unwrap();

@@ -12,6 +12,8 @@ use fleeti_control::timeline::{self, Entry, Timeline, What};
 use fleeti_core::alert::state::State;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, ReleaseName};
+use fleeti_core::strict;
+use fleeti_core::wire::command::CommandKind;
 use fleeti_core::wire::history::DeviceState;
 use serde::Deserialize;
 
@@ -109,11 +111,10 @@ fn words(what: &What) -> (Badge, String, String) {
     }
 }
 
-/// The name of a command: its kind is a name as JSON, or an object whose first word names it.
+/// A command in words.
 fn command(kind: &str) -> String {
-    let name = kind.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '-');
-    let mut names = name.filter(|word| !word.is_empty() && *word != "type");
-    names.next().unwrap_or("unknown").replace('_', " ")
+    let kind = strict::from_slice::<CommandKind>(kind.as_bytes());
+    kind.map_or_else(|_| "unknown".to_owned(), |kind| kind.describe())
 }
 
 /// A page of the timeline.
@@ -164,9 +165,8 @@ mod tests {
 
     #[test]
     fn a_command_is_named_whatever_it_carries() {
-        assert_eq!(command("\"clear_alarm\""), "clear alarm");
-        assert_eq!(command("{\"type\":\"logs\",\"unit\":\"x\"}"), "logs");
-        assert_eq!(command("{\"logs\":{}}"), "logs");
+        assert_eq!(command("{\"type\":\"clear_alarm\"}"), "clear-alarm");
+        assert_eq!(command("{\"type\":\"logs\",\"unit\":\"x.service\"}"), "logs of x.service");
         assert_eq!(command(""), "unknown");
     }
 }
