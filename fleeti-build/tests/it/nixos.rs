@@ -149,6 +149,8 @@ fn leaves(value: &Value, at: &str, known: &[String], out: &mut Vec<String>) {
         Value::Array(items) if items.first().is_some_and(Value::is_object) => {
             items.iter().for_each(|item| leaves(item, &format!("{at}[]"), known, out));
         }
+        // A list of tables without an entry.
+        Value::Array(_) if known.iter().any(|field| field.starts_with(&format!("{at}[]"))) => {}
         _ => out.push(at.to_owned()),
     }
 }
@@ -315,7 +317,8 @@ fn the_flake_makes_a_system_of_a_profile_with_its_extension() {
     );
     let output = Command::new("nix-instantiate")
         // The extension becomes a file of the store.
-        .args(["--eval", "--strict", "--json", "--option", "build-users-group", ""])
+        .args(["--eval", "--strict", "--json", "--read-write-mode"])
+        .args(["--option", "build-users-group", ""])
         .args(["-E", &expression])
         .output()
         .unwrap();
