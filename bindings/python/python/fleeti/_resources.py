@@ -72,6 +72,19 @@ class Accounts(_base.Resource):
         answer = _base.call(self._core, "POST", f"/api/v1/accounts/{_base.segment(account)}/offboard")
         return _base.read(answer, lambda v: m.AccountDetails._read(v))
 
+    def end_account_sessions(self, account: str) -> None:
+        """End all login sessions of an account."""
+        _base.call(self._core, "DELETE", f"/api/v1/accounts/{_base.segment(account)}/sessions")
+
+    def list_account_sessions(self, account: str) -> builtins.list[m.LoginSession]:
+        """List the login sessions of an account."""
+        answer = _base.call(self._core, "GET", f"/api/v1/accounts/{_base.segment(account)}/sessions")
+        return _base.read(answer, lambda v: [m.LoginSession._read(x) for x in _base.items(v)])
+
+    def end_account_session(self, account: str, session: str) -> None:
+        """End a login session of an account."""
+        _base.call(self._core, "DELETE", f"/api/v1/accounts/{_base.segment(account)}/sessions/{_base.segment(session)}")
+
     def get_me(self) -> m.Me:
         """Get the account and credential of this request, and what they permit."""
         answer = _base.call(self._core, "GET", "/api/v1/me")
@@ -212,6 +225,57 @@ class Alerts(_base.Resource):
     def test_webhook(self, webhook: str) -> None:
         """Send the event `webhook.test` to a webhook."""
         _base.call(self._core, "POST", f"/api/v1/webhooks/{_base.segment(webhook)}/test")
+
+
+class Approvals(_base.Resource):
+    """Operations of the tag `approvals`."""
+
+    __slots__ = ()
+
+    def get_approval_policy(self) -> m.ApprovalPolicy:
+        """Get which acts need a second person."""
+        answer = _base.call(self._core, "GET", "/api/v1/approval-policy")
+        return _base.read(answer, lambda v: m.ApprovalPolicy._read(v))
+
+    def set_approval_policy(
+        self,
+        approval_policy: m.ApprovalPolicy | Mapping[str, Any],
+    ) -> m.ApprovalPolicy:
+        """Set which acts need a second person. Where any does already, this needs one as well."""
+        answer = _base.call(self._core, "PUT", "/api/v1/approval-policy", body=approval_policy)
+        return _base.read(answer, lambda v: m.ApprovalPolicy._read(v))
+
+    def list(self) -> builtins.list[m.Approval]:
+        """List acts that wait for a second person, and then the newest that waited."""
+        answer = _base.call(self._core, "GET", "/api/v1/approvals")
+        return _base.read(answer, lambda v: [m.Approval._read(x) for x in _base.items(v)])
+
+    def request(self, *, act: m.AskedAct, reason: str, valid_s: int | None = None) -> m.Approval:
+        """Request the approval of a second person. The caller needs what the act needs."""
+        answer = _base.call(self._core, "POST", "/api/v1/approvals", body=m.RequestApproval(act=act, reason=reason, valid_s=valid_s))
+        return _base.read(answer, lambda v: m.Approval._read(v))
+
+    def get(self, approval: str) -> m.ApprovalDetails:
+        """Get an act that waits for a second person, or waited, with exactly what is performed."""
+        answer = _base.call(self._core, "GET", f"/api/v1/approvals/{_base.segment(approval)}")
+        return _base.read(answer, lambda v: m.ApprovalDetails._read(v))
+
+    def approve_act(self, approval: str, *, note: str | None = None) -> m.Approval:
+        """Approve an act as a second person. The server performs exactly what was requested, or refuses it;
+        a recovery key waits for its requester.
+        """
+        answer = _base.call(self._core, "POST", f"/api/v1/approvals/{_base.segment(approval)}/approve", body=m.Decide(note=note))
+        return _base.read(answer, lambda v: m.Approval._read(v))
+
+    def deny_act(self, approval: str, *, note: str | None = None) -> m.Approval:
+        """Deny an act as a second person, or withdraw an own one."""
+        answer = _base.call(self._core, "POST", f"/api/v1/approvals/{_base.segment(approval)}/deny", body=m.Decide(note=note))
+        return _base.read(answer, lambda v: m.Approval._read(v))
+
+    def collect_recovery_key(self, approval: str) -> m.ShownRecoveryKey:
+        """Show the recovery key of an approved act to its requester, once."""
+        answer = _base.call(self._core, "POST", f"/api/v1/approvals/{_base.segment(approval)}/recovery-key")
+        return _base.read(answer, lambda v: m.ShownRecoveryKey._read(v))
 
 
 class Attestation(_base.Resource):
@@ -378,9 +442,30 @@ class Commands(_base.Resource):
         answer = _base.call(self._core, "GET", f"/api/v1/commands/{_base.segment(command)}")
         return _base.read(answer, lambda v: m.CommandStatus._read(v))
 
-    def create(self, device: str, *, kind: m.CommandKind, valid_s: int) -> m.CommandStatus:
+    def cancel(self, command: str) -> m.CommandStatus:
+        """Cancel a command. The device is asked to stop it, or not to begin it."""
+        answer = _base.call(self._core, "POST", f"/api/v1/commands/{_base.segment(command)}/cancel")
+        return _base.read(answer, lambda v: m.CommandStatus._read(v))
+
+    def get_command_result(self, command: str) -> bytes:
+        """Get the result of a command: the text of logs and diagnostics, or an encrypted support bundle."""
+        return _base.call(self._core, "GET", f"/api/v1/commands/{_base.segment(command)}/result")
+
+    def list(self, device: str) -> builtins.list[m.CommandStatus]:
+        """List the newest commands of a device, newest first."""
+        answer = _base.call(self._core, "GET", f"/api/v1/devices/{_base.segment(device)}/commands")
+        return _base.read(answer, lambda v: [m.CommandStatus._read(x) for x in _base.items(v)])
+
+    def create(
+        self,
+        device: str,
+        *,
+        kind: m.CommandKind,
+        valid_s: int,
+        confirm: str | None = None,
+    ) -> m.CommandStatus:
         """Queue a command for a device."""
-        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/commands", body=m.CreateCommand(kind=kind, valid_s=valid_s))
+        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/commands", body=m.CreateCommand(kind=kind, valid_s=valid_s, confirm=confirm))
         return _base.read(answer, lambda v: m.CommandStatus._read(v))
 
 
@@ -389,16 +474,9 @@ class Devices(_base.Resource):
 
     __slots__ = ()
 
-    def change(
-        self,
-        *,
-        filter: str,
-        change: m.DeviceChange,
-        confirm: str | None = None,
-        expected: int | None = None,
-    ) -> m.DevicesChanged:
+    def change(self, change_devices: m.ChangeDevices | Mapping[str, Any]) -> m.DevicesChanged:
         """Preview or make a change of all devices that a filter matches."""
-        answer = _base.call(self._core, "POST", "/api/v1/device-changes", body=m.ChangeDevices(filter=filter, change=change, confirm=confirm, expected=expected))
+        answer = _base.call(self._core, "POST", "/api/v1/device-changes", body=change_devices)
         return _base.read(answer, lambda v: m.DevicesChanged._read(v))
 
     def list(
@@ -497,14 +575,12 @@ class Devices(_base.Resource):
     def show_recovery_key(
         self,
         device: str,
-        *,
-        reason: str,
-        previous: bool | None = None,
+        show_recovery_key: m.ShowRecoveryKey | Mapping[str, Any],
     ) -> m.ShownRecoveryKey:
         """Show the recovery key of a device. The server first records operator and reason in the audit
         log. Once the device learns of that, it makes a new key at its next boot.
         """
-        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/recovery-key", body=m.ShowRecoveryKey(reason=reason, previous=previous))
+        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/recovery-key", body=show_recovery_key)
         return _base.read(answer, lambda v: m.ShownRecoveryKey._read(v))
 
     def release_hold(self, device: str) -> m.Device:
@@ -522,9 +598,9 @@ class Devices(_base.Resource):
         answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/revoke", body=m.Revoke(reason=reason))
         return _base.read(answer, lambda v: m.Device._read(v))
 
-    def order_updates(self, device: str) -> m.Why:
+    def order_updates(self, device: str, update_order: m.UpdateOrder | Mapping[str, Any]) -> m.Why:
         """Hold the updates of a device, pin it to a release, end either, or move it to another fleet."""
-        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/updates", body=m.UpdateOrder())
+        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/updates", body=update_order)
         return _base.read(answer, lambda v: m.Why._read(v))
 
     def get_why(self, device: str) -> m.Why:
@@ -551,17 +627,11 @@ class Devices(_base.Resource):
         answer = _base.call(self._core, "GET", f"/api/v1/fleets/{_base.segment(fleet)}/channel")
         return _base.read(answer, lambda v: m.Channel._read(v))
 
-    def pin_fleet(
-        self,
-        fleet: str,
-        *,
-        reason: str,
-        release: m.ReleaseName | None = None,
-    ) -> m.Channel:
+    def pin_fleet(self, fleet: str, pin_fleet: m.PinFleet | Mapping[str, Any]) -> m.Channel:
         """Pin a fleet to a release, or end that. Its devices are offered the release when they next report or
         connect, without waves.
         """
-        answer = _base.call(self._core, "PUT", f"/api/v1/fleets/{_base.segment(fleet)}/channel", body=m.PinFleet(reason=reason, release=release))
+        answer = _base.call(self._core, "PUT", f"/api/v1/fleets/{_base.segment(fleet)}/channel", body=pin_fleet)
         return _base.read(answer, lambda v: m.Channel._read(v))
 
     def provision(
@@ -761,6 +831,22 @@ class Releases(_extras.Releases):
         """Upload a file of a release that is not published yet."""
         _base.call(self._core, "PUT", f"/api/v1/releases/{_base.segment(release)}/files/{_base.segments(path)}", file=file)
 
+    def get_release_path(self, release: str) -> m.ReleasePath:
+        """Get the ways to a release: whether it is a floor, and from which versions it is not offered."""
+        answer = _base.call(self._core, "GET", f"/api/v1/releases/{_base.segment(release)}/path")
+        return _base.read(answer, lambda v: m.ReleasePath._read(v))
+
+    def set_release_path(
+        self,
+        release: str,
+        release_path: m.ReleasePath | Mapping[str, Any],
+    ) -> m.ReleasePath:
+        """Replace the ways to a release. A device with a version below a floor is offered the floor before a
+        higher version; a device with a blocked version is not offered the release.
+        """
+        answer = _base.call(self._core, "PUT", f"/api/v1/releases/{_base.segment(release)}/path", body=release_path)
+        return _base.read(answer, lambda v: m.ReleasePath._read(v))
+
     def publish(self, release: str) -> m.Release:
         """Verify an uploaded release and publish it. A published release never changes."""
         answer = _base.call(self._core, "POST", f"/api/v1/releases/{_base.segment(release)}/publish")
@@ -777,15 +863,9 @@ class Rollouts(_extras.Rollouts):
 
     __slots__ = ()
 
-    def plan(
-        self,
-        *,
-        release: m.ReleaseName,
-        fleet: m.FleetId,
-        plan: m.RolloutPlan | None = None,
-    ) -> m.RolloutForecast:
+    def plan(self, create_rollout: m.CreateRollout | Mapping[str, Any]) -> m.RolloutForecast:
         """Plan a rollout: what it would come to if it started now, computed from what is known of the devices. Starts nothing."""
-        answer = _base.call(self._core, "POST", "/api/v1/rollout-plans", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
+        answer = _base.call(self._core, "POST", "/api/v1/rollout-plans", body=create_rollout)
         return _base.read(answer, lambda v: m.RolloutForecast._read(v))
 
     def list(self) -> builtins.list[m.RolloutSummary]:
@@ -793,22 +873,16 @@ class Rollouts(_extras.Rollouts):
         answer = _base.call(self._core, "GET", "/api/v1/rollouts")
         return _base.read(answer, lambda v: [m.RolloutSummary._read(x) for x in _base.items(v)])
 
-    def start(
-        self,
-        *,
-        release: m.ReleaseName,
-        fleet: m.FleetId,
-        plan: m.RolloutPlan | None = None,
-    ) -> m.RolloutSummary:
+    def start(self, create_rollout: m.CreateRollout | Mapping[str, Any]) -> m.RolloutSummary:
         """Start a rollout: to everybody at once, or in waves. The devices of a large fleet join in chunks, while the rollout is `starting`."""
-        answer = _base.call(self._core, "POST", "/api/v1/rollouts", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
+        answer = _base.call(self._core, "POST", "/api/v1/rollouts", body=create_rollout)
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
     def get(
         self,
         rollout: str,
         *,
-        category: Literal["failed", "unconfirmed", "moving", "waiting", "pending", "unreached", "succeeded"] | None = None,
+        category: Literal["failed", "unconfirmed", "moving", "waiting", "pending", "queued", "unreached", "succeeded"] | None = None,
         after: m.DeviceId | None = None,
         limit: int | None = None,
     ) -> m.Rollout:
@@ -825,7 +899,7 @@ class Rollouts(_extras.Rollouts):
         self,
         rollout: str,
         *,
-        category: Literal["failed", "unconfirmed", "moving", "waiting", "pending", "unreached", "succeeded"] | None = None,
+        category: Literal["failed", "unconfirmed", "moving", "waiting", "pending", "queued", "unreached", "succeeded"] | None = None,
     ) -> Iterator[m.Rollout]:
         """Every page: Get a rollout, with a page of its devices.
 
@@ -870,13 +944,10 @@ class Rollouts(_extras.Rollouts):
     def supersede(
         self,
         rollout: str,
-        *,
-        release: m.ReleaseName,
-        fleet: m.FleetId,
-        plan: m.RolloutPlan | None = None,
+        create_rollout: m.CreateRollout | Mapping[str, Any],
     ) -> m.RolloutSummary:
         """Start a rollout in place of an active one of its fleet, which is aborted. It is `ready` until the last offer of that one is withdrawn."""
-        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/supersede", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
+        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/supersede", body=create_rollout)
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
 
@@ -1026,6 +1097,11 @@ class Resources(_base.Core):
         return Alerts(self._core)
 
     @property
+    def approvals(self) -> Approvals:
+        """Operations of the tag `approvals`."""
+        return Approvals(self._core)
+
+    @property
     def attestation(self) -> Attestation:
         """Operations of the tag `attestation`."""
         return Attestation(self._core)
@@ -1101,6 +1177,9 @@ OPERATIONS = {
     "remove_role": "accounts.remove_role",
     "create_link": "accounts.create_link",
     "offboard_account": "accounts.offboard",
+    "end_account_sessions": "accounts.end_account_sessions",
+    "list_account_sessions": "accounts.list_account_sessions",
+    "end_account_session": "accounts.end_account_session",
     "get_me": "accounts.get_me",
     "list_sessions": "accounts.list_sessions",
     "end_session": "accounts.end_session",
@@ -1121,6 +1200,14 @@ OPERATIONS = {
     "remove_webhook": "alerts.remove_webhook",
     "list_deliveries": "alerts.list_deliveries",
     "test_webhook": "alerts.test_webhook",
+    "get_approval_policy": "approvals.get_approval_policy",
+    "set_approval_policy": "approvals.set_approval_policy",
+    "list_approvals": "approvals.list",
+    "request_approval": "approvals.request",
+    "get_approval": "approvals.get",
+    "approve_act": "approvals.approve_act",
+    "deny_act": "approvals.deny_act",
+    "collect_recovery_key": "approvals.collect_recovery_key",
     "get_attestation": "attestation.get",
     "accept_firmware": "attestation.accept_firmware",
     "challenge": "attestation.challenge",
@@ -1144,6 +1231,9 @@ OPERATIONS = {
     "get_signature": "builds.get_signature",
     "request_signature": "builds.request_signature",
     "get_command": "commands.get",
+    "cancel_command": "commands.cancel",
+    "get_command_result": "commands.get_command_result",
+    "list_commands": "commands.list",
     "create_command": "commands.create",
     "change_devices": "devices.change",
     "list_devices": "devices.list",
@@ -1193,6 +1283,8 @@ OPERATIONS = {
     "prove_release": "releases.prove",
     "get_file": "releases.get_file",
     "upload_file": "releases.upload_file",
+    "get_release_path": "releases.get_release_path",
+    "set_release_path": "releases.set_release_path",
     "publish_release": "releases.publish",
     "revoke_release": "releases.revoke",
     "plan_rollout": "rollouts.plan",

@@ -272,6 +272,116 @@ class ApiToken(_base.Model):
         )
 
 
+class Approval(_base.Model):
+    """An act that waits for a second person, or waited."""
+
+    id: str
+    """Its id."""
+    act: str
+    """The act, in one line."""
+    requester: AccountName
+    """The account that requested it."""
+    via: str
+    """The credential of the request."""
+    reason: str
+    """Why."""
+    requested_s: int
+    """When it was requested."""
+    expires_s: int
+    """When it expires."""
+    state: ApprovalState
+    """Its state."""
+    decided_by: AccountName | None = None
+    """The account that approved or denied it."""
+    decided_s: int | None = None
+    """When."""
+    fleets: Sequence[FleetId] | None = None
+    """The fleets that it concerns; absent for the whole server."""
+    note: str | None = None
+    """The note of that account."""
+    outcome: str | None = None
+    """What became of it."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Approval:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "act": _base.text(value["act"]),
+                "requester": _base.text(value["requester"]),
+                "via": _base.text(value["via"]),
+                "reason": _base.text(value["reason"]),
+                "requested_s": _base.integer(value["requested_s"]),
+                "expires_s": _base.integer(value["expires_s"]),
+                "state": _base.choice(value["state"]),
+                "decided_by": None if (y := get("decided_by")) is None else _base.text(y),
+                "decided_s": None if (y := get("decided_s")) is None else _base.integer(y),
+                "fleets": None if (y := get("fleets")) is None else [_base.text(x) for x in _base.items(y)],
+                "note": None if (y := get("note")) is None else _base.text(y),
+                "outcome": None if (y := get("outcome")) is None else _base.text(y),
+            },
+        )
+
+
+class ApprovalDetails(_base.Model):
+    """An approval with the whole act."""
+
+    approval: Approval
+    """The approval."""
+    act: GuardedAct
+    """Exactly what is performed."""
+    may_decide: bool
+    """Whether the caller may approve and deny it."""
+    is_own: bool
+    """Whether the caller requested it."""
+    why_not: str | None = None
+    """Why not; absent if the caller may."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ApprovalDetails:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "approval": Approval._read(value["approval"]),
+                "act": _read_GuardedAct(value["act"]),
+                "may_decide": _base.boolean(value["may_decide"]),
+                "is_own": _base.boolean(value["is_own"]),
+                "why_not": None if (y := get("why_not")) is None else _base.text(y),
+            },
+        )
+
+
+class ApprovalPolicy(_base.Model):
+    """Which acts need the approval of a second person. Without any, none does."""
+
+    recovery_keys: bool | None = None
+    """Whether a recovery key is shown only with a second person."""
+    revoked_max: int | None = None
+    """Number of devices that an account revokes within an hour without a second person; absent
+    for any number.
+    """
+    rollout_fleets: Sequence[FleetId] = ()
+    """Fleets to which a rollout, a pin or a move of a device away needs a second person."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ApprovalPolicy:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "recovery_keys": None if (y := get("recovery_keys")) is None else _base.boolean(y),
+                "revoked_max": None if (y := get("revoked_max")) is None else _base.integer(y),
+                "rollout_fleets": () if (y := get("rollout_fleets")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
 class Approver(_base.Model):
     """A person who may approve releases."""
 
@@ -319,6 +429,164 @@ class Artifact(_base.Model):
                 "authenticode": None if (y := get("authenticode")) is None else _base.text(y),
             },
         )
+
+
+class AskedActRevokeDevices(_base.Model):
+    """Revoke the devices that a filter matches now."""
+
+    request: ChangeDevices
+    """The request, with the number of its preview."""
+    type: Literal["revoke_devices"] = "revoke_devices"
+
+    @classmethod
+    def _read(cls, value: Any) -> AskedActRevokeDevices:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "request": ChangeDevices._read(value["request"]),
+            },
+        )
+
+
+class AskedActStartRollout(_base.Model):
+    """Start a rollout."""
+
+    request: CreateRollout
+    """The request."""
+    type: Literal["start_rollout"] = "start_rollout"
+
+    @classmethod
+    def _read(cls, value: Any) -> AskedActStartRollout:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "request": CreateRollout._read(value["request"]),
+            },
+        )
+
+
+class AskedActSupersedeRollout(_base.Model):
+    """Start a rollout in place of an active one."""
+
+    rollout: str
+    """The active rollout."""
+    request: CreateRollout
+    """The request."""
+    type: Literal["supersede_rollout"] = "supersede_rollout"
+
+    @classmethod
+    def _read(cls, value: Any) -> AskedActSupersedeRollout:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "rollout": _base.text(value["rollout"]),
+                "request": CreateRollout._read(value["request"]),
+            },
+        )
+
+
+class AskedActPinFleet(_base.Model):
+    """Pin a fleet to a release, or end that."""
+
+    fleet: FleetId
+    """The fleet."""
+    request: PinFleet
+    """The request."""
+    type: Literal["pin_fleet"] = "pin_fleet"
+
+    @classmethod
+    def _read(cls, value: Any) -> AskedActPinFleet:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "fleet": _base.text(value["fleet"]),
+                "request": PinFleet._read(value["request"]),
+            },
+        )
+
+
+class AskedActOrderUpdates(_base.Model):
+    """Order something for the updates of a device."""
+
+    device: DeviceId
+    """The device."""
+    request: UpdateOrder
+    """The request."""
+    type: Literal["order_updates"] = "order_updates"
+
+    @classmethod
+    def _read(cls, value: Any) -> AskedActOrderUpdates:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "device": _base.text(value["device"]),
+                "request": _read_UpdateOrder(value["request"]),
+            },
+        )
+
+
+class AskedActShowRecoveryKey(_base.Model):
+    """Show the recovery key of a device. The requester collects it after the approval."""
+
+    device: DeviceId
+    """The device."""
+    request: ShowRecoveryKey
+    """The request."""
+    type: Literal["show_recovery_key"] = "show_recovery_key"
+
+    @classmethod
+    def _read(cls, value: Any) -> AskedActShowRecoveryKey:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "device": _base.text(value["device"]),
+                "request": ShowRecoveryKey._read(value["request"]),
+            },
+        )
+
+
+class AskedActSetPolicy(_base.Model):
+    """Change which acts need a second person."""
+
+    policy: ApprovalPolicy
+    """The policy."""
+    type: Literal["set_policy"] = "set_policy"
+
+    @classmethod
+    def _read(cls, value: Any) -> AskedActSetPolicy:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "policy": ApprovalPolicy._read(value["policy"]),
+            },
+        )
+
+
+def _read_AskedAct(value: Any) -> AskedAct:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "revoke_devices":
+        return AskedActRevokeDevices._read(value)
+    if tag == "start_rollout":
+        return AskedActStartRollout._read(value)
+    if tag == "supersede_rollout":
+        return AskedActSupersedeRollout._read(value)
+    if tag == "pin_fleet":
+        return AskedActPinFleet._read(value)
+    if tag == "order_updates":
+        return AskedActOrderUpdates._read(value)
+    if tag == "show_recovery_key":
+        return AskedActShowRecoveryKey._read(value)
+    if tag == "set_policy":
+        return AskedActSetPolicy._read(value)
+    raise _base.unknown_variant("AskedAct", value)
 
 
 class AskedFleet(_base.Model):
@@ -388,6 +656,10 @@ class AttestationPolicy(_base.Model):
     """
     update: Level | None = None
     """Minimum level to receive updates. A device below it is blocked."""
+    windows: UpdateWindows | None = None
+    """When devices may download, install and reboot. What this leaves out, they may do at any
+    time.
+    """
 
     @classmethod
     def _read(cls, value: Any) -> AttestationPolicy:
@@ -401,6 +673,7 @@ class AttestationPolicy(_base.Model):
                 "secrets": None if (y := get("secrets")) is None else _base.choice(y),
                 "success": None if (y := get("success")) is None else _base.choice(y),
                 "update": None if (y := get("update")) is None else _base.choice(y),
+                "windows": None if (y := get("windows")) is None else UpdateWindows._read(y),
             },
         )
 
@@ -511,6 +784,26 @@ class AuditProof(_base.Model):
                 "entry": _base.text(value["entry"]),
                 "hashes": [_base.text(x) for x in _base.items(value["hashes"])],
                 "checkpoint": _base.text(value["checkpoint"]),
+            },
+        )
+
+
+class BlockedWay(_base.Model):
+    """Versions from which a way is blocked."""
+
+    from_: VersionRange
+    """The versions."""
+    reason: str
+    """Why: 1 to 200 characters."""
+
+    @classmethod
+    def _read(cls, value: Any) -> BlockedWay:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "from_": VersionRange._read(value["from"]),
+                "reason": _base.text(value["reason"]),
             },
         )
 
@@ -848,7 +1141,9 @@ class ChangeDevices(_base.Model):
     change: DeviceChange
     """The change."""
     confirm: str | None = None
-    """For a revocation: `revoke 12 devices`, with the number."""
+    """For a revocation and a command that interrupts: `revoke 12 devices` or `reboot 12 devices`,
+    with the number.
+    """
     expected: int | None = None
     """The number of devices of the preview. The server refuses the change if the filter matches
     another number now. Absent for a preview.
@@ -1010,6 +1305,7 @@ class Claim(_base.Model):
 
 
 class CommandKindReport(_base.Model):
+    """Send a report now."""
 
     type: Literal["report"] = "report"
 
@@ -1020,6 +1316,7 @@ class CommandKindReport(_base.Model):
 
 
 class CommandKindReboot(_base.Model):
+    """Reboot."""
 
     type: Literal["reboot"] = "reboot"
 
@@ -1030,6 +1327,7 @@ class CommandKindReboot(_base.Model):
 
 
 class CommandKindClearAlarm(_base.Model):
+    """Clear the alarm that the device raised: an operator has handled it."""
 
     type: Literal["clear_alarm"] = "clear_alarm"
 
@@ -1040,6 +1338,9 @@ class CommandKindClearAlarm(_base.Model):
 
 
 class CommandKindNewRecoveryKey(_base.Model):
+    """Make a new recovery key at the next boot and remove the current one, because a person has
+    seen it.
+    """
 
     type: Literal["new_recovery_key"] = "new_recovery_key"
 
@@ -1050,6 +1351,7 @@ class CommandKindNewRecoveryKey(_base.Model):
 
 
 class CommandKindTrySecrets(_base.Model):
+    """Try values of secrets of the boot again that did not reach the server."""
 
     type: Literal["try_secrets"] = "try_secrets"
 
@@ -1057,6 +1359,103 @@ class CommandKindTrySecrets(_base.Model):
     def _read(cls, value: Any) -> CommandKindTrySecrets:
         _base.entries(value)
         return cls()
+
+
+class CommandKindAttest(_base.Model):
+    """Prove what runs: done when the evidence for a new challenge is sent."""
+
+    type: Literal["attest"] = "attest"
+
+    @classmethod
+    def _read(cls, value: Any) -> CommandKindAttest:
+        _base.entries(value)
+        return cls()
+
+
+class CommandKindRotateKey(_base.Model):
+    """Replace the device key and its certificate now, before their renewal is due."""
+
+    type: Literal["rotate_key"] = "rotate_key"
+
+    @classmethod
+    def _read(cls, value: Any) -> CommandKindRotateKey:
+        _base.entries(value)
+        return cls()
+
+
+class CommandKindLogs(_base.Model):
+    """Collect the log of the current boot. Of lines that repeat, the first one is kept."""
+
+    type: Literal["logs"] = "logs"
+    unit: str | None = None
+    """The unit; absent for all units."""
+
+    @classmethod
+    def _read(cls, value: Any) -> CommandKindLogs:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "unit": None if (y := get("unit")) is None else _base.text(y),
+            },
+        )
+
+
+class CommandKindDiagnostic(_base.Model):
+    """Run a diagnostic that the image declares, and collect what it prints."""
+
+    name: str
+    """Its name in the profile."""
+    type: Literal["diagnostic"] = "diagnostic"
+
+    @classmethod
+    def _read(cls, value: Any) -> CommandKindDiagnostic:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+            },
+        )
+
+
+class CommandKindSupportBundle(_base.Model):
+    """Collect a support bundle, encrypted on the device."""
+
+    key: str
+    """Name of the support key in the profile. The server cannot name another key than those of
+    the image.
+    """
+    type: Literal["support_bundle"] = "support_bundle"
+
+    @classmethod
+    def _read(cls, value: Any) -> CommandKindSupportBundle:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "key": _base.text(value["key"]),
+            },
+        )
+
+
+class CommandKindFactoryReset(_base.Model):
+    """Empty the persistent directories of the profile, unless they are kept, and reboot."""
+
+    device: DeviceId
+    """The device that is meant. Another device refuses."""
+    type: Literal["factory_reset"] = "factory_reset"
+
+    @classmethod
+    def _read(cls, value: Any) -> CommandKindFactoryReset:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "device": _base.text(value["device"]),
+            },
+        )
 
 
 def _read_CommandKind(value: Any) -> CommandKind:
@@ -1072,6 +1471,18 @@ def _read_CommandKind(value: Any) -> CommandKind:
         return CommandKindNewRecoveryKey._read(value)
     if tag == "try_secrets":
         return CommandKindTrySecrets._read(value)
+    if tag == "attest":
+        return CommandKindAttest._read(value)
+    if tag == "rotate_key":
+        return CommandKindRotateKey._read(value)
+    if tag == "logs":
+        return CommandKindLogs._read(value)
+    if tag == "diagnostic":
+        return CommandKindDiagnostic._read(value)
+    if tag == "support_bundle":
+        return CommandKindSupportBundle._read(value)
+    if tag == "factory_reset":
+        return CommandKindFactoryReset._read(value)
     raise _base.unknown_variant("CommandKind", value)
 
 
@@ -1080,20 +1491,42 @@ class CommandStatus(_base.Model):
 
     id: str
     """Command id."""
+    device: DeviceId
+    """The device."""
     kind: CommandKind
     """What the device should do."""
     status: str
-    """`pending`, `done` or `expired`."""
+    """`pending`, `running`, `cancelling`, `done`, `failed`, `cancelled` or `expired`."""
+    created_s: int
+    """When it was sent, Unix seconds."""
+    deadline_s: int
+    """After this time the device does not begin it, Unix seconds."""
+    changed_s: int
+    """When the status changed, Unix seconds."""
+    sent_by: str
+    """Who sent it."""
+    detail: str | None = None
+    """Progress, or the result or the reason in words, as the device states it."""
+    result_bytes: int | None = None
+    """Size of its result, bytes; absent if there is none, or not any more."""
 
     @classmethod
     def _read(cls, value: Any) -> CommandStatus:
         _base.entries(value)
+        get = value.get
         return _base.made(
             cls,
             {
                 "id": _base.text(value["id"]),
+                "device": _base.text(value["device"]),
                 "kind": _read_CommandKind(value["kind"]),
                 "status": _base.text(value["status"]),
+                "created_s": _base.integer(value["created_s"]),
+                "deadline_s": _base.integer(value["deadline_s"]),
+                "changed_s": _base.integer(value["changed_s"]),
+                "sent_by": _base.text(value["sent_by"]),
+                "detail": None if (y := get("detail")) is None else _base.text(y),
+                "result_bytes": None if (y := get("result_bytes")) is None else _base.integer(y),
             },
         )
 
@@ -1147,6 +1580,8 @@ class Counts(_base.Model):
     """Devices that have not finished."""
     pending: int | None = None
     """Devices that wait for their wave, or for the rollout to be resumed."""
+    queued: int | None = None
+    """Devices that wait for the budget of their group, or for their next attempt."""
     unconfirmed: int | None = None
     """Devices that ran the release but did not reach the server: neither a success nor a failure."""
     unreached: int | None = None
@@ -1166,6 +1601,7 @@ class Counts(_base.Model):
                 "failed": _base.integer(value["failed"]),
                 "moving": _base.integer(value["moving"]),
                 "pending": None if (y := get("pending")) is None else _base.integer(y),
+                "queued": None if (y := get("queued")) is None else _base.integer(y),
                 "unconfirmed": None if (y := get("unconfirmed")) is None else _base.integer(y),
                 "unreached": None if (y := get("unreached")) is None else _base.integer(y),
             },
@@ -1227,15 +1663,19 @@ class CreateCommand(_base.Model):
     """What the device should do."""
     valid_s: int
     """Seconds until the command expires."""
+    confirm: str | None = None
+    """For a factory reset: the id of the device, which the operator has typed."""
 
     @classmethod
     def _read(cls, value: Any) -> CreateCommand:
         _base.entries(value)
+        get = value.get
         return _base.made(
             cls,
             {
                 "kind": _read_CommandKind(value["kind"]),
                 "valid_s": _base.integer(value["valid_s"]),
+                "confirm": None if (y := get("confirm")) is None else _base.text(y),
             },
         )
 
@@ -1486,6 +1926,24 @@ class CreatedWorker(_base.Model):
         )
 
 
+class Decide(_base.Model):
+    """`POST /approvals/{approval}/approve` and `/deny`."""
+
+    note: str | None = None
+    """A note, which may be empty."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Decide:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "note": None if (y := get("note")) is None else _base.text(y),
+            },
+        )
+
+
 class DeclareLabelKey(_base.Model):
     """`PUT /label-keys/{key}`: declares a key, or changes what values it can have."""
 
@@ -1685,6 +2143,27 @@ class DeviceChangeRevoke(_base.Model):
         )
 
 
+class DeviceChangeCommand(_base.Model):
+    """Send a command, which is not a factory reset."""
+
+    kind: CommandKind
+    """What the devices should do."""
+    valid_s: int
+    """Seconds until the command expires."""
+    type: Literal["command"] = "command"
+
+    @classmethod
+    def _read(cls, value: Any) -> DeviceChangeCommand:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "kind": _read_CommandKind(value["kind"]),
+                "valid_s": _base.integer(value["valid_s"]),
+            },
+        )
+
+
 def _read_DeviceChange(value: Any) -> DeviceChange:
     _base.entries(value)
     tag = value.get("type")
@@ -1694,6 +2173,8 @@ def _read_DeviceChange(value: Any) -> DeviceChange:
         return DeviceChangeUnlabel._read(value)
     if tag == "revoke":
         return DeviceChangeRevoke._read(value)
+    if tag == "command":
+        return DeviceChangeCommand._read(value)
     raise _base.unknown_variant("DeviceChange", value)
 
 
@@ -1706,6 +2187,38 @@ class DevicePhasePending(_base.Model):
     def _read(cls, value: Any) -> DevicePhasePending:
         _base.entries(value)
         return cls()
+
+
+class DevicePhaseQueued(_base.Model):
+    """Waits until the [budget](budget) of its group has a place for it."""
+
+    type: Literal["queued"] = "queued"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseQueued:
+        _base.entries(value)
+        return cls()
+
+
+class DevicePhaseRetrying(_base.Model):
+    """Failed to install the release, and is offered it again after a pause."""
+
+    code: FailureCode
+    """Why it failed."""
+    until_s: int
+    """When the pause ends, Unix seconds."""
+    type: Literal["retrying"] = "retrying"
+
+    @classmethod
+    def _read(cls, value: Any) -> DevicePhaseRetrying:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "code": _base.choice(value["code"]),
+                "until_s": _base.integer(value["until_s"]),
+            },
+        )
 
 
 class DevicePhaseBlocked(_base.Model):
@@ -1909,6 +2422,10 @@ def _read_DevicePhase(value: Any) -> DevicePhase:
     tag = value.get("type")
     if tag == "pending":
         return DevicePhasePending._read(value)
+    if tag == "queued":
+        return DevicePhaseQueued._read(value)
+    if tag == "retrying":
+        return DevicePhaseRetrying._read(value)
     if tag == "blocked":
         return DevicePhaseBlocked._read(value)
     if tag == "offered":
@@ -2016,6 +2533,32 @@ class Diagnosis(_base.Model):
                 "now_s": _base.integer(value["now_s"]),
                 "checks": [Check._read(x) for x in _base.items(value["checks"])],
                 "endings": [Ending._read(x) for x in _base.items(value["endings"])],
+            },
+        )
+
+
+class Diagnostic(_base.Model):
+    """A diagnostic that `fleeti device command DEVICE diagnostic` can run. The server sends its name, and
+    never a command line.
+    """
+
+    name: str
+    """Name."""
+    command: Sequence[str]
+    """Executable and its arguments. It runs as root, and its output is the result."""
+    timeout_s: int | None = None
+    """Seconds after which it is ended."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Diagnostic:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "command": [_base.text(x) for x in _base.items(value["command"])],
+                "timeout_s": None if (y := get("timeout_s")) is None else _base.integer(y),
             },
         )
 
@@ -2972,6 +3515,173 @@ class Group(_base.Model):
                 "id": None if (y := get("id")) is None else _base.integer(y),
             },
         )
+
+
+class GuardedActRevokeDevices(_base.Model):
+    """Revoke these devices."""
+
+    devices: Sequence[DeviceId]
+    """The devices."""
+    filter: str
+    """The filter that they matched."""
+    reason: RevocationReason
+    """The reason."""
+    type: Literal["revoke_devices"] = "revoke_devices"
+
+    @classmethod
+    def _read(cls, value: Any) -> GuardedActRevokeDevices:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "devices": [_base.text(x) for x in _base.items(value["devices"])],
+                "filter": _base.text(value["filter"]),
+                "reason": _base.choice(value["reason"]),
+            },
+        )
+
+
+class GuardedActStartRollout(_base.Model):
+    """Start a rollout."""
+
+    request: CreateRollout
+    """The request."""
+    type: Literal["start_rollout"] = "start_rollout"
+
+    @classmethod
+    def _read(cls, value: Any) -> GuardedActStartRollout:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "request": CreateRollout._read(value["request"]),
+            },
+        )
+
+
+class GuardedActSupersedeRollout(_base.Model):
+    """Start a rollout in place of an active one."""
+
+    rollout: str
+    """The active rollout."""
+    request: CreateRollout
+    """The request."""
+    type: Literal["supersede_rollout"] = "supersede_rollout"
+
+    @classmethod
+    def _read(cls, value: Any) -> GuardedActSupersedeRollout:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "rollout": _base.text(value["rollout"]),
+                "request": CreateRollout._read(value["request"]),
+            },
+        )
+
+
+class GuardedActPinFleet(_base.Model):
+    """Pin a fleet to a release, or end that."""
+
+    fleet: FleetId
+    """The fleet."""
+    request: PinFleet
+    """The request."""
+    type: Literal["pin_fleet"] = "pin_fleet"
+
+    @classmethod
+    def _read(cls, value: Any) -> GuardedActPinFleet:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "fleet": _base.text(value["fleet"]),
+                "request": PinFleet._read(value["request"]),
+            },
+        )
+
+
+class GuardedActOrderUpdates(_base.Model):
+    """Order something for the updates of a device."""
+
+    device: DeviceId
+    """The device."""
+    request: UpdateOrder
+    """The request."""
+    type: Literal["order_updates"] = "order_updates"
+
+    @classmethod
+    def _read(cls, value: Any) -> GuardedActOrderUpdates:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "device": _base.text(value["device"]),
+                "request": _read_UpdateOrder(value["request"]),
+            },
+        )
+
+
+class GuardedActShowRecoveryKey(_base.Model):
+    """Show the recovery key that the server got at this time."""
+
+    device: DeviceId
+    """The device."""
+    request: ShowRecoveryKey
+    """The request."""
+    kept_s: int
+    """When the server got the newest key of the device."""
+    type: Literal["show_recovery_key"] = "show_recovery_key"
+
+    @classmethod
+    def _read(cls, value: Any) -> GuardedActShowRecoveryKey:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "device": _base.text(value["device"]),
+                "request": ShowRecoveryKey._read(value["request"]),
+                "kept_s": _base.integer(value["kept_s"]),
+            },
+        )
+
+
+class GuardedActSetPolicy(_base.Model):
+    """Change which acts need a second person."""
+
+    policy: ApprovalPolicy
+    """The policy."""
+    type: Literal["set_policy"] = "set_policy"
+
+    @classmethod
+    def _read(cls, value: Any) -> GuardedActSetPolicy:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "policy": ApprovalPolicy._read(value["policy"]),
+            },
+        )
+
+
+def _read_GuardedAct(value: Any) -> GuardedAct:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "revoke_devices":
+        return GuardedActRevokeDevices._read(value)
+    if tag == "start_rollout":
+        return GuardedActStartRollout._read(value)
+    if tag == "supersede_rollout":
+        return GuardedActSupersedeRollout._read(value)
+    if tag == "pin_fleet":
+        return GuardedActPinFleet._read(value)
+    if tag == "order_updates":
+        return GuardedActOrderUpdates._read(value)
+    if tag == "show_recovery_key":
+        return GuardedActShowRecoveryKey._read(value)
+    if tag == "set_policy":
+        return GuardedActSetPolicy._read(value)
+    raise _base.unknown_variant("GuardedAct", value)
 
 
 class Hardware(_base.Model):
@@ -3989,10 +4699,14 @@ class Profile(_base.Model):
     """Name of the profile, and image line of its builds."""
     architecture: Architecture
     """Processor architecture of the devices."""
+    base: BaseName | None = None
+    """The distribution that images are made of."""
     containers: Sequence[Container] = ()
     """Containers."""
     description: str | None = None
     """Free text."""
+    diagnostics: Sequence[Diagnostic] = ()
+    """Diagnostics that an operator can run on a device, by name."""
     extension: Extension | None = None
     """Raw fragments for one base. Fleeti does not check what they do."""
     files: Sequence[File] = ()
@@ -4031,6 +4745,8 @@ class Profile(_base.Model):
     """Sizes of the disk."""
     sudo: Sequence[SudoRule] = ()
     """What users and groups may do with sudo."""
+    support_keys: Sequence[SupportKey] = ()
+    """Keys that support bundles can be encrypted to."""
     timers: Sequence[Timer] = ()
     """Services that start at certain times."""
     users: Sequence[User] = ()
@@ -4046,8 +4762,10 @@ class Profile(_base.Model):
                 "schema": _base.integer(value["schema"]),
                 "name": _base.text(value["name"]),
                 "architecture": _base.choice(value["architecture"]),
+                "base": None if (y := get("base")) is None else _base.choice(y),
                 "containers": () if (y := get("containers")) is None else [Container._read(x) for x in _base.items(y)],
                 "description": None if (y := get("description")) is None else _base.text(y),
+                "diagnostics": () if (y := get("diagnostics")) is None else [Diagnostic._read(x) for x in _base.items(y)],
                 "extension": None if (y := get("extension")) is None else Extension._read(y),
                 "files": () if (y := get("files")) is None else [File._read(x) for x in _base.items(y)],
                 "floors": None if (y := get("floors")) is None else Floors._read(y),
@@ -4067,6 +4785,7 @@ class Profile(_base.Model):
                 "state": None if (y := get("state")) is None else _base.choice(y),
                 "storage": None if (y := get("storage")) is None else Storage._read(y),
                 "sudo": () if (y := get("sudo")) is None else [SudoRule._read(x) for x in _base.items(y)],
+                "support_keys": () if (y := get("support_keys")) is None else [SupportKey._read(x) for x in _base.items(y)],
                 "timers": () if (y := get("timers")) is None else [Timer._read(x) for x in _base.items(y)],
                 "users": () if (y := get("users")) is None else [User._read(x) for x in _base.items(y)],
             },
@@ -4409,6 +5128,29 @@ class ReleasePackage(_base.Model):
         )
 
 
+class ReleasePath(_base.Model):
+    """What operators say about the ways to a release."""
+
+    blocked: Sequence[BlockedWay] = ()
+    """Versions whose devices are not offered the release, at most 20 ranges."""
+    floor: str | None = None
+    """Why a device that runs a lower version must run this release before a higher one: 1 to 200
+    characters. Absent if the release is no floor.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> ReleasePath:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "blocked": () if (y := get("blocked")) is None else [BlockedWay._read(x) for x in _base.items(y)],
+                "floor": None if (y := get("floor")) is None else _base.text(y),
+            },
+        )
+
+
 class RenewalServer(_base.Model):
     """The server, by itself."""
 
@@ -4516,6 +5258,30 @@ class Repository(_base.Model):
                 "key": _base.text(value["key"]),
                 "components": () if (y := get("components")) is None else [_base.text(x) for x in _base.items(y)],
                 "packages": () if (y := get("packages")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
+class RequestApproval(_base.Model):
+    """`POST /approvals`: requests the approval of a second person."""
+
+    act: AskedAct
+    """The act."""
+    reason: str
+    """Why, for the second person: 1 to 200 characters."""
+    valid_s: int | None = None
+    """Seconds within which it is approved; one day if absent."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RequestApproval:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "act": _read_AskedAct(value["act"]),
+                "reason": _base.text(value["reason"]),
+                "valid_s": None if (y := get("valid_s")) is None else _base.integer(y),
             },
         )
 
@@ -4697,6 +5463,26 @@ class Rollout(_base.Model):
         )
 
 
+class RolloutBudget(_base.Model):
+    """How many devices of each group must not update at the same time."""
+
+    group_by: LabelKey
+    """The label whose value is the group."""
+    min_available: RolloutMinAvailable
+    """How many devices of each group the rollout leaves alone at any time."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutBudget:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "group_by": _base.text(value["group_by"]),
+                "min_available": _read_RolloutMinAvailable(value["min_available"]),
+            },
+        )
+
+
 class RolloutDevice(_base.Model):
     """A device of a rollout."""
 
@@ -4706,6 +5492,12 @@ class RolloutDevice(_base.Model):
     """Phase of the device."""
     since_s: int
     """When the phase began."""
+    group: str | None = None
+    """Its group in the budget of the rollout; empty for a device without the label."""
+    retries: int | None = None
+    """How often it failed and was, or will be, offered the release again; absent for never."""
+    via: ReleaseName | None = None
+    """The mandatory release that it was last offered on its way."""
     wave: int | None = None
     """The wave that took it, from 0."""
 
@@ -4719,6 +5511,9 @@ class RolloutDevice(_base.Model):
                 "device": _base.text(value["device"]),
                 "phase": _read_DevicePhase(value["phase"]),
                 "since_s": _base.integer(value["since_s"]),
+                "group": None if (y := get("group")) is None else _base.text(y),
+                "retries": None if (y := get("retries")) is None else _base.integer(y),
+                "via": None if (y := get("via")) is None else _base.text(y),
                 "wave": None if (y := get("wave")) is None else _base.integer(y),
             },
         )
@@ -5008,6 +5803,52 @@ class RolloutForecast(_base.Model):
         )
 
 
+class RolloutMinAvailableCount(_base.Model):
+    """This many devices."""
+
+    devices: int
+    """Number of devices."""
+    type: Literal["count"] = "count"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutMinAvailableCount:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "devices": _base.integer(value["devices"]),
+            },
+        )
+
+
+class RolloutMinAvailablePercent(_base.Model):
+    """This part of the group, rounded up."""
+
+    percent: int
+    """1 to 99."""
+    type: Literal["percent"] = "percent"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutMinAvailablePercent:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "percent": _base.integer(value["percent"]),
+            },
+        )
+
+
+def _read_RolloutMinAvailable(value: Any) -> RolloutMinAvailable:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "count":
+        return RolloutMinAvailableCount._read(value)
+    if tag == "percent":
+        return RolloutMinAvailablePercent._read(value)
+    raise _base.unknown_variant("RolloutMinAvailable", value)
+
+
 class RolloutOffers(_base.Model):
     """Offers in a period."""
 
@@ -5033,6 +5874,8 @@ class RolloutPlan(_base.Model):
 
     waves: Sequence[RolloutWave]
     """The waves, in order, at most 20. The last one is 100 %."""
+    budget: RolloutBudget | None = None
+    """How many devices of each group must not update at the same time; absent for no limit."""
     errors_max: RolloutErrorsMax | None = None
     """What stops the rollout: more errors than this among the devices that have finished, in the
     current wave or in the whole rollout. Default: no error is accepted.
@@ -5043,6 +5886,11 @@ class RolloutPlan(_base.Model):
     """What happens when there are too many errors."""
     rate: RolloutRate | None = None
     """Largest number of offers in a period; absent for no limit."""
+    retries: int | None = None
+    """How often a device that failed to install the release is offered it again, after the pause
+    of that version on it: 10 minutes, then twice as long each time. Only then it is an error. A
+    version that was rolled back is not offered again. Default: 0.
+    """
     sample_min: int | None = None
     """Number of devices that must have finished before a percentage of errors counts. A smaller
     wave counts when it is complete.
@@ -5062,10 +5910,12 @@ class RolloutPlan(_base.Model):
             cls,
             {
                 "waves": [RolloutWave._read(x) for x in _base.items(value["waves"])],
+                "budget": None if (y := get("budget")) is None else RolloutBudget._read(y),
                 "errors_max": None if (y := get("errors_max")) is None else _read_RolloutErrorsMax(y),
                 "moving_max": None if (y := get("moving_max")) is None else _base.integer(y),
                 "on_error": None if (y := get("on_error")) is None else _base.choice(y),
                 "rate": None if (y := get("rate")) is None else RolloutRate._read(y),
+                "retries": None if (y := get("retries")) is None else _base.integer(y),
                 "sample_min": None if (y := get("sample_min")) is None else _base.integer(y),
                 "silent_s": None if (y := get("silent_s")) is None else _base.integer(y),
                 "unreached_s": None if (y := get("unreached_s")) is None else _base.integer(y),
@@ -5242,6 +6092,26 @@ class RolloutWaveSizeList(_base.Model):
         )
 
 
+class RolloutWaveSizeFilter(_base.Model):
+    """The devices that a filter matches when the rollout starts, but those of lists and of earlier
+    filters.
+    """
+
+    filter: str
+    """A filter of devices: see the reference of filters."""
+    type: Literal["filter"] = "filter"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWaveSizeFilter:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "filter": _base.text(value["filter"]),
+            },
+        )
+
+
 def _read_RolloutWaveSize(value: Any) -> RolloutWaveSize:
     _base.entries(value)
     tag = value.get("type")
@@ -5251,6 +6121,8 @@ def _read_RolloutWaveSize(value: Any) -> RolloutWaveSize:
         return RolloutWaveSizePercent._read(value)
     if tag == "list":
         return RolloutWaveSizeList._read(value)
+    if tag == "filter":
+        return RolloutWaveSizeFilter._read(value)
     raise _base.unknown_variant("RolloutWaveSize", value)
 
 
@@ -6172,6 +7044,28 @@ class SuiteSearch(_base.Model):
         )
 
 
+class SupportKey(_base.Model):
+    """A key of a person or a team that support bundles can be encrypted to. Devices encrypt to no other
+    key, whatever the server says.
+    """
+
+    name: str
+    """Name."""
+    key: str
+    """The public OpenPGP key, armored, with a subkey for encryption (`gpg --export --armor`)."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SupportKey:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "name": _base.text(value["name"]),
+                "key": _base.text(value["key"]),
+            },
+        )
+
+
 class SwitchIssuer(_base.Model):
     """`POST /trust-bundle/issuer`: switches to another intermediate CA for new certificates."""
 
@@ -6487,6 +7381,40 @@ class UpdateOrderUnpin(_base.Model):
         return cls()
 
 
+class UpdateOrderSkipWindows(_base.Model):
+    """Let it download, install and reboot whatever its windows say, and without waiting for a
+    user.
+    """
+
+    until_s: int
+    """Until when, Unix seconds: at most a week from now."""
+    reason: str
+    """Why: 1 to 200 characters."""
+    type: Literal["skip_windows"] = "skip_windows"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateOrderSkipWindows:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "until_s": _base.integer(value["until_s"]),
+                "reason": _base.text(value["reason"]),
+            },
+        )
+
+
+class UpdateOrderObserveWindows(_base.Model):
+    """Let it observe its windows again."""
+
+    type: Literal["observe_windows"] = "observe_windows"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateOrderObserveWindows:
+        _base.entries(value)
+        return cls()
+
+
 class UpdateOrderMove(_base.Model):
     """Move it to another fleet."""
 
@@ -6519,6 +7447,10 @@ def _read_UpdateOrder(value: Any) -> UpdateOrder:
         return UpdateOrderPin._read(value)
     if tag == "unpin":
         return UpdateOrderUnpin._read(value)
+    if tag == "skip_windows":
+        return UpdateOrderSkipWindows._read(value)
+    if tag == "observe_windows":
+        return UpdateOrderObserveWindows._read(value)
     if tag == "move":
         return UpdateOrderMove._read(value)
     raise _base.unknown_variant("UpdateOrder", value)
@@ -6768,6 +7700,44 @@ class UpdateTarget(_base.Model):
         )
 
 
+class UpdateWindows(_base.Model):
+    """The update windows of a fleet, and what else its devices observe when they update. A job without
+    windows may begin at any time.
+    """
+
+    download: Sequence[UpdateWindow] = ()
+    """When a download may begin; at most 16. A download that has begun goes on when its window
+    ends.
+    """
+    download_kib_s: int | None = None
+    """Highest rate at which each device downloads, KiB per second: 128 to 10485760. Absent: no
+    limit.
+    """
+    install: Sequence[UpdateWindow] = ()
+    """When a release may be made bootable; at most 16."""
+    reboot: Sequence[UpdateWindow] = ()
+    """When the device may reboot for an update; at most 16."""
+    user_delay_min: int | None = None
+    """How long a reboot waits for a program on the device that blocks shutdowns
+    (`systemd-inhibit`), minutes: 1 to 10080. Absent: it does not wait.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateWindows:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "download": () if (y := get("download")) is None else [_base.text(x) for x in _base.items(y)],
+                "download_kib_s": None if (y := get("download_kib_s")) is None else _base.integer(y),
+                "install": () if (y := get("install")) is None else [_base.text(x) for x in _base.items(y)],
+                "reboot": () if (y := get("reboot")) is None else [_base.text(x) for x in _base.items(y)],
+                "user_delay_min": None if (y := get("user_delay_min")) is None else _base.integer(y),
+            },
+        )
+
+
 class UsbGuard(_base.Model):
     """USB devices that may be attached (usbguard(1))."""
 
@@ -6849,6 +7819,27 @@ class VariableWrite(_base.Model):
                 "variable": _base.choice(value["variable"]),
                 "append": _base.boolean(value["append"]),
                 "auth": _base.text(value["auth"]),
+            },
+        )
+
+
+class VersionRange(_base.Model):
+    """A range of versions; both ends belong to it."""
+
+    highest: Version | None = None
+    """The highest version; absent for no limit."""
+    lowest: Version | None = None
+    """The lowest version; absent for no limit."""
+
+    @classmethod
+    def _read(cls, value: Any) -> VersionRange:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "highest": None if (y := get("highest")) is None else _base.text(y),
+                "lowest": None if (y := get("lowest")) is None else _base.text(y),
             },
         )
 
@@ -6945,8 +7936,12 @@ class Why(_base.Model):
     """The rollout that updates it."""
     running: ReleaseName | None = None
     """The release that it runs; absent before its first report."""
+    skip_windows_until_s: int | None = None
+    """Until when it may skip its windows, Unix seconds."""
     target: UpdateTarget | None = None
     """The release that it should run, and where that comes from."""
+    via: ReleaseName | None = None
+    """The mandatory release that it must run on its way to that."""
 
     @classmethod
     def _read(cls, value: Any) -> Why:
@@ -6965,7 +7960,9 @@ class Why(_base.Model):
                 "pin": None if (y := get("pin")) is None else UpdatePin._read(y),
                 "rollout": None if (y := get("rollout")) is None else _base.text(y),
                 "running": None if (y := get("running")) is None else _base.text(y),
+                "skip_windows_until_s": None if (y := get("skip_windows_until_s")) is None else _base.integer(y),
                 "target": None if (y := get("target")) is None else UpdateTarget._read(y),
+                "via": None if (y := get("via")) is None else _base.text(y),
             },
         )
 
@@ -7064,11 +8061,20 @@ AccountName: TypeAlias = str
 AlertSeverity: TypeAlias = Literal["info", "warning", "critical"]
 """How severe an alert is."""
 
+ApprovalState: TypeAlias = Literal["waiting", "approved", "denied", "withdrawn", "expired", "done", "failed"]
+"""State of a pending act."""
+
 Architecture: TypeAlias = Literal["x86_64", "aarch64"]
 """The machine architecture of a profile, build, release and device."""
 
+AskedAct: TypeAlias = AskedActRevokeDevices | AskedActStartRollout | AskedActSupersedeRollout | AskedActPinFleet | AskedActOrderUpdates | AskedActShowRecoveryKey | AskedActSetPolicy
+"""An act for which an approval is requested, as its own request has it."""
+
 Aspect: TypeAlias = Literal["instance_identity", "configuration", "executables", "file_system", "hardware", "firmware"]
 """What a claim is about (AR4SI, 2.3: the trustworthiness vector)."""
+
+BaseName: TypeAlias = Literal["debian", "nixos"]
+"""The distribution that images are made of."""
 
 Basis: TypeAlias = Literal["proved", "reported", "unknown"]
 """What is known of a device that has a package."""
@@ -7091,7 +8097,7 @@ BuildPhase: TypeAlias = Literal["queued", "running", "succeeded", "failed"]
 CheckResult: TypeAlias = Literal["ok", "warning", "failed"]
 """The result of a check, from good to bad."""
 
-CommandKind: TypeAlias = CommandKindReport | CommandKindReboot | CommandKindClearAlarm | CommandKindNewRecoveryKey | CommandKindTrySecrets
+CommandKind: TypeAlias = CommandKindReport | CommandKindReboot | CommandKindClearAlarm | CommandKindNewRecoveryKey | CommandKindTrySecrets | CommandKindAttest | CommandKindRotateKey | CommandKindLogs | CommandKindDiagnostic | CommandKindSupportBundle | CommandKindFactoryReset
 """What a command asks a device to do."""
 
 Contact: TypeAlias = Literal["waiting", "silent", "reached"]
@@ -7100,13 +8106,13 @@ Contact: TypeAlias = Literal["waiting", "silent", "reached"]
 DeliveryStatus: TypeAlias = Literal["waiting", "delivered", "failed"]
 """State of a delivery."""
 
-DeviceChange: TypeAlias = DeviceChangeLabel | DeviceChangeUnlabel | DeviceChangeRevoke
+DeviceChange: TypeAlias = DeviceChangeLabel | DeviceChangeUnlabel | DeviceChangeRevoke | DeviceChangeCommand
 """A change of many devices."""
 
 DeviceId: TypeAlias = str
 """The id of a device."""
 
-DevicePhase: TypeAlias = DevicePhasePending | DevicePhaseBlocked | DevicePhaseOffered | DevicePhaseHeld | DevicePhaseUnreached | DevicePhaseStaging | DevicePhaseStaged | DevicePhaseRebooting | DevicePhaseTrying | DevicePhaseUnconfirmed | DevicePhaseProving | DevicePhaseSilent | DevicePhaseSucceeded | DevicePhaseAttestationFailed | DevicePhaseRolledBack | DevicePhaseRevoked | DevicePhaseFailed
+DevicePhase: TypeAlias = DevicePhasePending | DevicePhaseQueued | DevicePhaseRetrying | DevicePhaseBlocked | DevicePhaseOffered | DevicePhaseHeld | DevicePhaseUnreached | DevicePhaseStaging | DevicePhaseStaged | DevicePhaseRebooting | DevicePhaseTrying | DevicePhaseUnconfirmed | DevicePhaseProving | DevicePhaseSilent | DevicePhaseSucceeded | DevicePhaseAttestationFailed | DevicePhaseRolledBack | DevicePhaseRevoked | DevicePhaseFailed
 """State of a device in a rollout."""
 
 Dhcp: TypeAlias = Literal["yes", "no", "ipv4", "ipv6"]
@@ -7142,11 +8148,14 @@ FleetId: TypeAlias = str
 FragmentKind: TypeAlias = Literal["package_set", "user_set", "service_set", "baseline", "template", "profile"]
 """What a fragment is for."""
 
-Gate: TypeAlias = Literal["revoked", "target", "runs", "offline", "hold", "pin", "line", "version", "release", "proof", "level", "penalty", "rollout", "wave", "cap", "heard", "device"]
+Gate: TypeAlias = Literal["revoked", "target", "runs", "offline", "hold", "pin", "line", "version", "floor", "edge", "release", "proof", "level", "penalty", "rollout", "wave", "cap", "budget", "heard", "window", "device"]
 """A condition on an offer."""
 
 GateState: TypeAlias = Literal["open", "waits", "closed"]
 """The state of a gate."""
+
+GuardedAct: TypeAlias = GuardedActRevokeDevices | GuardedActStartRollout | GuardedActSupersedeRollout | GuardedActPinFleet | GuardedActOrderUpdates | GuardedActShowRecoveryKey | GuardedActSetPolicy
+"""An act as it is approved: nothing in it is looked up again when it is performed."""
 
 InitrdDrivers: TypeAlias = Literal["usb-storage", "mmc", "raid"]
 """A set of drivers in the initrd."""
@@ -7204,8 +8213,11 @@ RolloutEnd: TypeAlias = RolloutEndSucceeds | RolloutEndStops | RolloutEndFails |
 RolloutErrorsMax: TypeAlias = RolloutErrorsMaxCount | RolloutErrorsMaxPercent
 """Number of errors that is accepted."""
 
-RolloutExpected: TypeAlias = Literal["updates", "runs_it", "offline", "below_level", "too_old", "other_line", "rolled_back_before"]
+RolloutExpected: TypeAlias = Literal["updates", "by_floor", "runs_it", "offline", "below_level", "too_old", "other_line", "on_hold", "pinned", "blocked_way", "in_penalty", "rolled_back_before"]
 """What a device is expected to do when it is offered the release."""
+
+RolloutMinAvailable: TypeAlias = RolloutMinAvailableCount | RolloutMinAvailablePercent
+"""How many devices of a group the rollout leaves alone."""
 
 RolloutOnError: TypeAlias = Literal["pause", "abort", "roll_back"]
 """What happens when there are too many errors."""
@@ -7213,7 +8225,7 @@ RolloutOnError: TypeAlias = Literal["pause", "abort", "roll_back"]
 RolloutPhase: TypeAlias = Literal["ready", "starting", "running", "pausing", "paused", "succeeded", "failed", "aborting", "aborted"]
 """Phase of a rollout."""
 
-RolloutWaveSize: TypeAlias = RolloutWaveSizeCount | RolloutWaveSizePercent | RolloutWaveSizeList
+RolloutWaveSize: TypeAlias = RolloutWaveSizeCount | RolloutWaveSizePercent | RolloutWaveSizeList | RolloutWaveSizeFilter
 """How far a rollout goes with a wave. Numbers count the devices of earlier waves, and leave out
 those that are unreached: another device takes their place.
 """
@@ -7257,11 +8269,14 @@ TpmKind: TypeAlias = Literal["processor", "hardware", "virtual"]
 UnitState: TypeAlias = Literal["enabled", "disabled", "masked"]
 """Whether a unit starts at boot."""
 
-UpdateOrder: TypeAlias = UpdateOrderHold | UpdateOrderUnhold | UpdateOrderPin | UpdateOrderUnpin | UpdateOrderMove
+UpdateOrder: TypeAlias = UpdateOrderHold | UpdateOrderUnhold | UpdateOrderPin | UpdateOrderUnpin | UpdateOrderSkipWindows | UpdateOrderObserveWindows | UpdateOrderMove
 """`POST /devices/{device}/updates`: what an operator orders for a device."""
 
 UpdateState: TypeAlias = UpdateStateIdle | UpdateStateStaging | UpdateStateStaged | UpdateStateArmed | UpdateStateTrying | UpdateStateUnconfirmed | UpdateStateRolledBack | UpdateStateFailed
 """State of the update of a device."""
+
+UpdateWindow: TypeAlias = str
+"""A window: `[DAYS] FROM-UNTIL [ZONE] [fits TIME]`, as in `mon-fri 22:00-05:00 Europe/Berlin fits 30m`."""
 
 Verity: TypeAlias = Literal["verified", "corrupted", "absent"]
 """State of dm-verity under the root file system."""
@@ -7292,9 +8307,21 @@ __all__ = [
     "AlertDetails",
     "AlertSeverity",
     "ApiToken",
+    "Approval",
+    "ApprovalDetails",
+    "ApprovalPolicy",
+    "ApprovalState",
     "Approver",
     "Architecture",
     "Artifact",
+    "AskedAct",
+    "AskedActOrderUpdates",
+    "AskedActPinFleet",
+    "AskedActRevokeDevices",
+    "AskedActSetPolicy",
+    "AskedActShowRecoveryKey",
+    "AskedActStartRollout",
+    "AskedActSupersedeRollout",
     "AskedFleet",
     "Aspect",
     "Attestation",
@@ -7304,7 +8331,9 @@ __all__ = [
     "AuditConsistency",
     "AuditEntries",
     "AuditProof",
+    "BaseName",
     "Basis",
+    "BlockedWay",
     "Bond",
     "BondMode",
     "BootKeyChange",
@@ -7330,10 +8359,16 @@ __all__ = [
     "CheckedProfile",
     "Claim",
     "CommandKind",
+    "CommandKindAttest",
     "CommandKindClearAlarm",
+    "CommandKindDiagnostic",
+    "CommandKindFactoryReset",
+    "CommandKindLogs",
     "CommandKindNewRecoveryKey",
     "CommandKindReboot",
     "CommandKindReport",
+    "CommandKindRotateKey",
+    "CommandKindSupportBundle",
     "CommandKindTrySecrets",
     "CommandStatus",
     "Contact",
@@ -7353,11 +8388,13 @@ __all__ = [
     "CreatedToken",
     "CreatedWebhook",
     "CreatedWorker",
+    "Decide",
     "DeclareLabelKey",
     "Delivery",
     "DeliveryStatus",
     "Device",
     "DeviceChange",
+    "DeviceChangeCommand",
     "DeviceChangeLabel",
     "DeviceChangeRevoke",
     "DeviceChangeUnlabel",
@@ -7370,7 +8407,9 @@ __all__ = [
     "DevicePhaseOffered",
     "DevicePhasePending",
     "DevicePhaseProving",
+    "DevicePhaseQueued",
     "DevicePhaseRebooting",
+    "DevicePhaseRetrying",
     "DevicePhaseRevoked",
     "DevicePhaseRolledBack",
     "DevicePhaseSilent",
@@ -7384,6 +8423,7 @@ __all__ = [
     "DevicesChanged",
     "Dhcp",
     "Diagnosis",
+    "Diagnostic",
     "Difference",
     "Direction",
     "Dns",
@@ -7433,6 +8473,14 @@ __all__ = [
     "GateState",
     "Grant",
     "Group",
+    "GuardedAct",
+    "GuardedActOrderUpdates",
+    "GuardedActPinFleet",
+    "GuardedActRevokeDevices",
+    "GuardedActSetPolicy",
+    "GuardedActShowRecoveryKey",
+    "GuardedActStartRollout",
+    "GuardedActSupersedeRollout",
     "Hardware",
     "HealthCheck",
     "History",
@@ -7496,12 +8544,14 @@ __all__ = [
     "ReleaseLog",
     "ReleaseName",
     "ReleasePackage",
+    "ReleasePath",
     "Renewal",
     "RenewalNobody",
     "RenewalPeople",
     "RenewalServer",
     "Replace",
     "Repository",
+    "RequestApproval",
     "RequestSignature",
     "RevocationReason",
     "Revoke",
@@ -7512,6 +8562,7 @@ __all__ = [
     "RollbackReasonServerUnreachable",
     "RollbackReasonVerity",
     "Rollout",
+    "RolloutBudget",
     "RolloutDevice",
     "RolloutDuration",
     "RolloutEnd",
@@ -7528,6 +8579,9 @@ __all__ = [
     "RolloutExpected",
     "RolloutExpectedDevices",
     "RolloutForecast",
+    "RolloutMinAvailable",
+    "RolloutMinAvailableCount",
+    "RolloutMinAvailablePercent",
     "RolloutOffers",
     "RolloutOnError",
     "RolloutPhase",
@@ -7538,6 +8592,7 @@ __all__ = [
     "RolloutWaveForecast",
     "RolloutWaveSize",
     "RolloutWaveSizeCount",
+    "RolloutWaveSizeFilter",
     "RolloutWaveSizeList",
     "RolloutWaveSizePercent",
     "RolloutWaveStage",
@@ -7584,6 +8639,7 @@ __all__ = [
     "SuggestionValue",
     "Suite",
     "SuiteSearch",
+    "SupportKey",
     "SwitchIssuer",
     "TargetSource",
     "Telemetry",
@@ -7600,7 +8656,9 @@ __all__ = [
     "UpdateOrder",
     "UpdateOrderHold",
     "UpdateOrderMove",
+    "UpdateOrderObserveWindows",
     "UpdateOrderPin",
+    "UpdateOrderSkipWindows",
     "UpdateOrderUnhold",
     "UpdateOrderUnpin",
     "UpdatePenalty",
@@ -7615,11 +8673,14 @@ __all__ = [
     "UpdateStateTrying",
     "UpdateStateUnconfirmed",
     "UpdateTarget",
+    "UpdateWindow",
+    "UpdateWindows",
     "UsbGuard",
     "User",
     "VariableWrite",
     "Verity",
     "Version",
+    "VersionRange",
     "View",
     "ViewName",
     "Vlan",
