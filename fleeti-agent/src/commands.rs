@@ -153,7 +153,13 @@ impl Commands {
             }
             CommandKind::FactoryReset { .. } => match self.helper.factory_reset(&id).await {
                 Ok(Some(wiped)) => end(Ok(format!("{wiped} directories are emptied"))),
-                Ok(None) => end_if_failed(id, self.helper.reboot().await),
+                // The next boot makes it, whenever that is: only then is it known what became of it.
+                Ok(None) => {
+                    if let Err(e) = self.helper.reboot().await {
+                        tracing::error!("the factory reset waits for a reboot: {e:#}");
+                    }
+                    None
+                }
                 Err(e) => end(Err(e)),
             },
         }

@@ -12,7 +12,7 @@ use crate::{Paths, kept, write_durably};
 use anyhow::Result;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::update::{self, Contact, Context, Effect, Event, FailureCode, State};
-use fleeti_core::windows::{Job, Wait};
+use fleeti_core::windows::{Job, May, Wait};
 use fleeti_core::wire::boot::BootSummary;
 use fleeti_core::wire::device::{
     DesiredState, Forgiveness, NUMBER_MAX, Progress, Report, TEXT_MAX,
@@ -310,7 +310,8 @@ impl Driver {
 
     /// Does what no later event would trigger, and reports what the update waits for.
     async fn go_on(&mut self) -> Result<()> {
-        self.observed.look(matches!(self.kept.state, State::Armed { .. }))?;
+        self.observed
+            .look(matches!(self.kept.state, State::Staged { .. } | State::Armed { .. }))?;
         self.proceed().await?;
         if self.waits() == self.reported { Ok(()) } else { self.report() }
     }
@@ -341,9 +342,12 @@ impl Driver {
         match self.next_job()? {
             // A device that goes back to its other slot downloads nothing.
             Job::Download if self.goes_back() => None,
-            Job::Install if self.needs_reboot => {
-                self.observed.wait(Job::Install).or_else(|| self.observed.wait(Job::Reboot))
-            }
+            // The install window was open, and the helper asked for a reboot first.
+            Job::Install if self.needs_reboot => self.observed.wait(Job::Reboot),
+            // An armed device starts the version at any power cut. Without a window of its own to
+            // install in, it is armed only where it reboots at once.
+            Job::Install if self.observed.has_install_windows() => self.observed.wait(Job::Install),
+            Job::Install => self.observed.wait(Job::Reboot),
             job => self.observed.wait(job),
         }
     }
@@ -511,7 +515,10 @@ impl Driver {
             floor: &self.floor,
             rolled_back: &self.kept.rolled_back,
             trials,
-            may: self.observed.may(),
+            may: May {
+                install: self.next_job() == Some(Job::Install) && self.waits().is_none(),
+                ..self.observed.may()
+            },
         };
         let (state, effects) = match update::step(&self.kept.state, event, &ctx) {
             Ok(next) => next,

@@ -107,7 +107,9 @@ pub(crate) async fn revocation(
     let since_s = now_s.saturating_sub(REVOKED_WITHIN_S);
     let before = store::pending_acts::revoked_alone(tx, by.account(), since_s).await?;
     if before.saturating_add(devices) > max {
-        return Err(refused(&format!("a revocation of more than {max} devices within an hour")));
+        return Err(refused(&format!(
+            "the revocation or reset of more than {max} devices within an hour"
+        )));
     }
     let counted = (by.account(), devices);
     Ok(store::pending_acts::count_alone(tx, counted, (now_s, since_s)).await?)

@@ -329,7 +329,16 @@ fn begun(state: &State, version: Version, ctx: &Context<'_>) -> Next {
         return (State::Failed { target: version, code }, vec![Effect::Report]);
     }
     if !ctx.may.download {
-        return (state.clone(), vec![]);
+        // What failed before is offered again: it has not failed again while it waits.
+        let has_failed = matches!(
+            state,
+            State::RolledBack { target, .. } | State::Failed { target, .. } if *target == version
+        );
+        return if has_failed {
+            (State::Idle, vec![Effect::Report])
+        } else {
+            (state.clone(), vec![])
+        };
     }
     let effects = vec![Effect::Report, Effect::Stage(version.clone())];
     (State::Staging { target: version, attempt: 1 }, effects)

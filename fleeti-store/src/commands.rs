@@ -149,6 +149,18 @@ pub async fn pending_count(
     sql::query_scalar(sql).bind(device.as_str()).fetch_one(&mut **tx).await
 }
 
+/// Number of the commands of a device whose deadline has not passed, whatever became of them: the
+/// device remembers each until then.
+pub async fn remembered_count(
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    now_s: u64,
+) -> Result<i64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM commands WHERE device = $1 AND deadline_s >= $2";
+    let query = sql::query_scalar(sql).bind(device.as_str()).bind(seconds(now_s));
+    query.fetch_one(&mut **tx).await
+}
+
 /// Marks commands whose time has passed as expired. Returns their number.
 pub async fn expire_all(tx: &mut Tx<'_>, now_s: u64) -> Result<u64, StoreError> {
     expire(tx, None, now_s).await

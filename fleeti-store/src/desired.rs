@@ -38,7 +38,8 @@ impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
         }
         let windows: Windows =
             row.windows.map(|text| serde_json::from_str(&text)).transpose()?.unwrap_or_default();
-        if !windows.is_empty() {
+        // An agent that knows no windows must refuse an offer, and take a withdrawal.
+        if !windows.is_empty() && row.desired_release.is_some() {
             critical.push("windows".into());
         }
         let desired = DesiredState {

@@ -384,7 +384,7 @@ pub async fn after(
 /// update or wait are left out, but not those that are blocked.
 pub async fn troubles(pool: &Pool, rollout: &str) -> Result<Vec<(DevicePhase, usize)>, StoreError> {
     let sql = "SELECT phase, MIN(detail) AS detail, COUNT(*) AS devices FROM rollout_devices \
-        WHERE rollout = $1 AND (category IN ('failed', 'unconfirmed', 'queued', 'unreached') OR phase = 'blocked') \
+        WHERE rollout = $1 AND (category IN ('failed', 'unconfirmed', 'unreached') OR phase IN ('blocked', 'retrying')) \
         GROUP BY phase, CASE WHEN phase = 'failed' THEN detail END \
         ORDER BY devices DESC, phase LIMIT 20";
     let rows: Vec<(String, Option<String>, i64)> =

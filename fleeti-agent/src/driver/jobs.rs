@@ -132,6 +132,7 @@ impl Driver {
         let observed = self.observed.clone();
         // An older version is in the other slot already, and nothing was staged.
         let previous = (version < self.boot.running.version).then(|| self.staging(&version));
+        let needs_reboot = self.needs_reboot;
         let failures = match self.kept.state {
             State::Staged { arm_attempts, .. } => u32::from(arm_attempts),
             _ => 0,
@@ -141,8 +142,9 @@ impl Driver {
                 Backoff::after(failures + 2).wait().await;
             }
             let may = observed.may();
+            let is_open = needs_reboot || !observed.has_install_windows() || may.install;
             let armed = match previous {
-                _ if !may.install => {
+                _ if !is_open => {
                     results.send(JobResult::closed(version, Job::Install)).await.ok();
                     return;
                 }

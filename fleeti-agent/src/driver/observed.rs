@@ -114,6 +114,11 @@ impl Observed {
         self.kept.windows.wait(job, self.device())
     }
 
+    /// Whether there are windows to install in.
+    pub(super) fn has_install_windows(&self) -> bool {
+        !self.kept.windows.install.is_empty()
+    }
+
     /// Which jobs may begin now.
     pub(super) fn may(&self) -> May {
         if self.is_unknown {

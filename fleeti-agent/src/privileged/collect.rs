@@ -10,8 +10,9 @@ use fleeti_core::command::log::{Digest, Line};
 use fleeti_core::profile::Diagnostic;
 use fleeti_core::size::bytes;
 use fleeti_core::strict;
-use fleeti_core::wire::command::{CommandKind, RESULT_MAX, is_unit};
+use fleeti_core::wire::command::{CommandKind, RESULT_MAX, UNIT_MAX, is_unit};
 use fleeti_pki::recipient::Recipient;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::Read;
@@ -69,7 +70,7 @@ async fn logs(paths: &Paths, unit: Option<&str>) -> Result<Collected> {
 async fn journal(paths: &Paths, unit: Option<&str>, max: usize) -> Result<Digest> {
     let mut command = Command::new(&paths.journalctl);
     command.args(["--boot", "--no-pager", "--quiet", "--output=json"]);
-    command.arg("--output-fields=MESSAGE,_SYSTEMD_UNIT,UNIT,SYSLOG_IDENTIFIER");
+    command.arg("--output-fields=MESSAGE,_SYSTEMD_UNIT,_PID,UNIT,SYSLOG_IDENTIFIER");
     command.arg(format!("--lines={LINES_MAX}"));
     if let Some(unit) = unit {
         ensure!(is_unit(unit), "{unit:?} is not a unit");
@@ -119,6 +120,9 @@ struct Entry {
     /// The unit that a line of systemd is about.
     #[serde(rename = "UNIT", default, skip_serializing_if = "Option::is_none")]
     about: Option<String>,
+    /// Trusted, as the unit is: any program can write the fields without an underscore.
+    #[serde(rename = "_PID", default, skip_serializing_if = "Option::is_none")]
+    pid: Option<String>,
     #[serde(rename = "SYSLOG_IDENTIFIER", default, skip_serializing_if = "Option::is_none")]
     identifier: Option<String>,
 }
@@ -132,18 +136,40 @@ enum Message {
 }
 
 fn entry(line: &[u8]) -> Option<Line> {
-    let Entry { at_us, message, unit, about, identifier } = strict::from_slice(line).ok()?;
+    let Entry { at_us, message, unit, about, pid, identifier } = strict::from_slice(line).ok()?;
     let message = match message? {
         Message::Text(text) => text,
         Message::Bytes(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
     };
+    // Only systemd says what happened to other units.
+    let about = about.filter(|_| pid.as_deref() == Some("1"));
     let unit = about.or(unit).or(identifier).unwrap_or_else(|| "unknown".to_owned());
+    let unit = unit.chars().filter(|c| !c.is_control()).take(UNIT_MAX).collect();
     Some(Line { at_us: at_us.parse().ok()?, unit, message })
 }
 
-/// Starts a program that ends with its handle: a command that is stopped leaves none behind.
+/// The process group of a program that runs: stopped with all that it started, unless it has ended.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0.take() {
+            // Ignore the error: it may have ended meanwhile.
+            kill_process_group(group, Signal::KILL).ok();
+        }
+    }
+}
+
+/// Starts a program that ends with its handle.
 fn spawn(command: &mut Command) -> Result<Child> {
     let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+    command.process_group(0);
     command.spawn().with_context(|| command.as_std().get_program().display().to_string())
 }
 
@@ -167,6 +193,7 @@ async fn diagnostic(paths: &Paths, name: &str) -> Result<Collected> {
 /// Runs a program. Returns how it ended, and the beginning of its output and errors.
 async fn run(command: &mut Command, max: usize, limit: Duration) -> Result<(String, Vec<u8>)> {
     let mut child = spawn(command.stderr(Stdio::piped()))?;
+    let mut group = Group::of(&child);
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let (out, err) = (out.context("no output")?, err.context("no errors")?);
     let mut kept = (Vec::new(), Vec::new());
@@ -176,8 +203,13 @@ async fn run(command: &mut Command, max: usize, limit: Duration) -> Result<(Stri
         anyhow::Ok(child.wait().await?)
     };
     let status = match timeout(limit, all).await {
-        Ok(status) => status?.to_string(),
+        Ok(status) => {
+            let status = status?.to_string();
+            group.0 = None;
+            status
+        }
         Err(_) => {
+            drop(group);
             child.kill().await.ok();
             format!("no end in {} s", limit.as_secs())
         }

@@ -68,11 +68,18 @@ pub(crate) async fn objection(
     let is_person = rows::account(cx, connection, requester)
         .await?
         .is_some_and(|row| row.kind == AccountKind::Person);
-    let last = store::pending_acts::last_change(connection, name, None).await?;
-    if last.is_some_and(|at_s| at_s >= requested_s) {
-        return Ok(Some(format!("{name} was added, or got a role or a link, after the request")));
-    }
     let requester = requester.as_str();
+    // By whomever: one person can add an account that adds the other one.
+    for account in [name, requester] {
+        let last = store::pending_acts::last_change(connection, account, None).await?;
+        if last.is_some_and(|at_s| at_s + SETTLED_S > requested_s) {
+            let text = format!(
+                "{account} was added, or got a role, a link or a token, less than {} days before the request, or after it: the two may be one person",
+                SETTLED_S / 86_400
+            );
+            return Ok(Some(text));
+        }
+    }
     // Who holds the token of `bootstrap` may be either of the two.
     let changes = [(name, requester), (requester, name), (name, BOOTSTRAP), (requester, BOOTSTRAP)];
     for (account, other) in changes {

@@ -13,11 +13,14 @@ use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
 use fleeti_store::{self as store, Tx, attestations};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Number of devices per batch of appraisals.
 const BATCH: u32 = 64;
 /// Number of devices per transaction that get other windows.
 const WINDOWS_BATCH: u32 = 1000;
+/// Delay before the server tells devices their windows again after an error.
+const WINDOWS_AGAIN: Duration = Duration::from_secs(5);
 
 /// The policy of a fleet.
 #[must_use]
@@ -97,9 +100,8 @@ async fn tell_windows(cx: &Context, fleet: &FleetId) {
             Ok(Some(last)) => after = last.to_string(),
             Ok(None) => return,
             Err(e) => {
-                return tracing::error!(
-                    "devices of fleet {fleet} do not have its windows yet: {e}"
-                );
+                tracing::error!("devices of fleet {fleet} do not have its windows yet: {e}");
+                tokio::time::sleep(WINDOWS_AGAIN).await;
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::accounts::actor::{Actor, Scope};
 use crate::context::Context;
 use crate::devices;
 use crate::error::Error;
+use crate::guard;
 use crate::secrets;
 use fleeti_core::command::State;
 use fleeti_core::id::{DeviceId, FleetId};
@@ -57,6 +58,7 @@ pub async fn of_device(cx: &Context, device: &DeviceId) -> Result<Vec<CommandSta
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Invalid`], also for a factory reset that does not name the device;
 /// [`Code::Forbidden`] for a factory reset by an actor who may not revoke devices;
+/// [`Code::SecondPerson`] for more factory resets and revocations than one person may make;
 /// [`Code::Conflict`] if [`PENDING_MAX`](fleeti_store::commands::PENDING_MAX) commands wait for the
 /// device, or the device is revoked.
 pub async fn create(
@@ -70,6 +72,10 @@ pub async fn create(
     }
     let mut tx = cx.db.write().await?;
     devices::in_service(&mut tx, device).await?;
+    if request.kind.impact() == Impact::Deletes {
+        // As much as a revocation, so it counts as one.
+        guard::revocation(cx, &mut tx, by, 1).await?;
+    }
     let status = queue::put(cx, by, &mut tx, device, request).await?;
     tx.commit().await?;
     cx.hub.commands_wait(device);

@@ -1,6 +1,6 @@
 //! The queue of commands of a device.
 
-use crate::accounts::actor::Actor;
+use crate::accounts::actor::{Actor, Via};
 use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
@@ -10,6 +10,10 @@ use fleeti_core::wire::command::{Command, CommandKind, Impact, VALID_S_MAX};
 use fleeti_core::wire::problem::Code;
 use fleeti_store::commands::{New, PENDING_MAX};
 use fleeti_store::{self as store, Tx};
+
+/// Maximum number of commands of people that a device remembers. It remembers at most 256, and takes
+/// no others then.
+const REMEMBERED_MAX: i64 = 192;
 
 /// Queues a command in the caller's transaction. The caller notifies the device's session
 /// afterwards.
@@ -27,9 +31,7 @@ pub(crate) async fn put(
         kind: request.kind.clone(),
         deadline_s: now_s + u64::from(request.valid_s),
     };
-    if store::commands::pending_count(tx, device, now_s).await? >= PENDING_MAX {
-        return Err(full(device));
-    }
+    check_room(tx, by, device, now_s).await?;
     let sent_by = by.account();
     let new = New { device, command: &command, sent_by };
     store::commands::insert(tx, new, now_s).await?;
@@ -59,13 +61,31 @@ pub(crate) async fn put_all(
 ) -> Result<(), Error> {
     let now_s = cx.now_s();
     for device in devices {
-        if store::commands::pending_count(tx, device, now_s).await? >= PENDING_MAX {
-            return Err(full(device));
-        }
+        check_room(tx, by, device, now_s).await?;
         let (id, deadline_s) = (new_id("cmd"), now_s + u64::from(valid_s));
         let command = Command { id, kind: kind.clone(), deadline_s };
         let new = New { device, command: &command, sent_by: by.account() };
         store::commands::insert(tx, new, now_s).await?;
+    }
+    Ok(())
+}
+
+/// Whether the device has room for one more command. The server's own have places that nobody else
+/// can take.
+async fn check_room(
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    device: &DeviceId,
+    now_s: u64,
+) -> Result<(), Error> {
+    if store::commands::pending_count(tx, device, now_s).await? >= PENDING_MAX {
+        return Err(full(device));
+    }
+    let is_server = *by.via() == Via::Process;
+    if !is_server && store::commands::remembered_count(tx, device, now_s).await? >= REMEMBERED_MAX {
+        let text =
+            format!("{device} remembers {REMEMBERED_MAX} commands whose deadlines have not passed");
+        return Err(Error::new(Code::Conflict, text).hint("give commands shorter deadlines"));
     }
     Ok(())
 }

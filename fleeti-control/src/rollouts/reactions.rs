@@ -117,6 +117,9 @@ async fn release_revoked(
 ) -> Result<Caused, Error> {
     let (mut caused, mut room) = (Caused::default(), super::CHUNK as usize);
     store::rollouts::withdraw_release(tx, release).await?;
+    // It may be a floor of other rollouts: their devices are compared again.
+    store::release_paths::changed(tx, &release.line).await?;
+    cx.rollouts.has_work();
     for rollout in store::rollouts::active_of(tx, release).await? {
         let policy = policy::of(cx, &rollout.fleet);
         let mut change = Change::of(rollout, cx.now_s());

@@ -63,6 +63,9 @@ async fn approved(
     if of.state == State::Waiting
         && let Err(e) = perform::still(cx, &of.requester, &of.via, &act).await
     {
+        if !matches!(e.code(), Code::Forbidden | Code::NotFound | Code::Conflict) {
+            return Err(e);
+        }
         fail(cx, tx, &mut row, by, &e).await?;
         return Err(Error::new(Code::Conflict, e.to_string()).hint("it cannot be performed"));
     }

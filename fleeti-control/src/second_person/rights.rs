@@ -14,12 +14,12 @@ use fleeti_store::Connection;
 use fleeti_store::pending_acts::PendingAct;
 use std::collections::BTreeSet;
 
-/// Whether an actor sees an act: its own, or one of a fleet that it sees.
+/// Whether an actor sees an act: its own, or one of fleets that it sees all of.
 pub(super) fn sees(by: &Actor, approval: &Approval) -> bool {
     let is_seen = |fleet: &FleetId| by.may(Permission::View, Scope::Fleet(fleet));
     by.account() == approval.requester.as_str()
         || by.may(Permission::View, Scope::All)
-        || approval.fleets.as_ref().is_some_and(|all| all.iter().any(is_seen))
+        || approval.fleets.as_ref().is_some_and(|all| !all.is_empty() && all.iter().all(is_seen))
 }
 
 /// The permission for an act, and its fleets; no fleets for the whole server.

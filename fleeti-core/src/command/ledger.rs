@@ -256,8 +256,9 @@ impl Entry {
                 return self.end(Outcome::Done, &text, effects);
             }
             Some(CommandKind::Reboot | CommandKind::RotateKey) => ctx.now_s <= self.deadline_s,
-            // The boot did it, or could not; the helper knows.
-            Some(CommandKind::FactoryReset { .. }) => is_other_boot || ctx.now_s <= self.deadline_s,
+            // The next boot makes it: the helper knows whether it did. Before, it is never said to
+            // have failed, because it may still be made.
+            Some(CommandKind::FactoryReset { .. }) => true,
             None
             | Some(
                 CommandKind::Report

@@ -466,6 +466,10 @@ fn failed(
     eligibility: &Eligibility,
     ctx: &Ctx<'_>,
 ) -> DevicePhase {
+    if code == update::FailureCode::Revoked && device.via.is_some() {
+        // Not what is rolled out failed, but the floor on the way to it: it goes on by another one.
+        return DevicePhase::Held;
+    }
     let retries_max = ctx.plan.map_or(0, |plan| plan.retries);
     match eligibility.again_s {
         Some(until_s) if code.is_retryable() && device.retries < retries_max => {

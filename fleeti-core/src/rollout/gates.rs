@@ -534,11 +534,11 @@ fn heard(facts: &Facts<'_>) -> Option<Stop> {
 
 /// The job that the device would begin next; `None` if it is busy, or runs the release.
 fn next_job(facts: &Facts<'_>) -> Option<Job> {
-    let (known, target) = (facts.known, facts.target?);
-    if known.running.as_ref() == Some(&target.release) {
+    let (known, target, next) = (facts.known, facts.target?, facts.next()?);
+    if known.running.as_ref() == Some(next) {
         return None;
     }
-    let is_its = known.update.target() == Some(&target.release.version);
+    let is_its = known.update.target() == Some(&next.version);
     match &known.update {
         State::Staged { .. } if is_its => Some(Job::Install),
         State::Armed { .. } => Some(Job::Reboot),
