@@ -4,7 +4,7 @@
 use super::attestation::AttestationCard;
 use super::chart::Chart;
 use super::past::DriftRow;
-use super::timeline::{EntryRow, FIRST, previous};
+use super::timeline::{EntryRow, FIRST};
 use super::why::WhyCard;
 use crate::pages::alerts::AlertLine;
 use crate::pages::display::{Badge, Fact, day, escaped, instant, query_value, reason, time};
@@ -248,8 +248,6 @@ pub struct DevicePage {
     chart: Option<Chart>,
     /// The newest entries of its timeline.
     entries: Vec<EntryRow>,
-    /// The release that it ran before.
-    previous: Option<String>,
 }
 
 impl DevicePage {
@@ -266,11 +264,9 @@ impl DevicePage {
             history,
             timeline,
         } = details;
-        let running = device.boot.as_ref().map(|boot| &boot.running);
         let trouble = trouble(&device).or_else(|| has_lost_its_seal.then(unsealed));
         Self {
             page,
-            previous: previous(&history.states, running),
             d: DeviceRow::from(&device),
             revoked: device.revoked,
             on_hold: device.revocation_reason == Some(RevocationReason::CertificateHold),
