@@ -18,7 +18,7 @@ use fleeti_store as store;
 use std::cmp::Reverse;
 
 /// An organisation with at most this many devices sees them in the overview.
-const DEVICES: u32 = 25;
+const DEVICES: u32 = 10;
 /// Maximum number of builds, and of releases.
 const ROWS: u32 = 5;
 /// Number of rollouts that are looked at, and maximum number of those that have ended in the overview.

@@ -182,7 +182,7 @@ await step("a secret of the fleet is set, named and removed, and a recovery key 
   await text("None yet.").waitFor();
   await page.goto(url);
   await page.locator("#devices a").last().click();
-  await page.getByLabel("Reason", { exact: true }).last().fill("mainboard replaced");
+  await page.getByLabel("Reason", { exact: true }).fill("mainboard replaced");
   await page.getByRole("button", { name: "Show recovery key" }).click();
   await page.locator("code", { hasText: /^[a-z]+(-[a-z]+)+$/ }).waitFor();
   await look("recovery-key");

@@ -25,7 +25,7 @@ struct Arguments {
 /// A script in `browser/`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Script {
-    /// Tasks of an operator, with their clicks counted. Only by name.
+    /// Tasks of an operator, with their clicks counted. First, while a device is not revoked.
     Tasks,
     /// The main job: from a profile to a rollout.
     Pages,
@@ -84,7 +84,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         }
     });
     for script in Script::value_variants() {
-        if arguments.only.map_or(*script != Script::Tasks, |only| only == *script) {
+        if arguments.only.is_none_or(|only| only == *script) {
             browse(*script, &world, &playwright, &screenshots)?;
         }
     }

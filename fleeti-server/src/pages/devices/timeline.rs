@@ -14,7 +14,6 @@ use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::strict;
 use fleeti_core::wire::command::CommandKind;
-use fleeti_core::wire::history::DeviceState;
 use serde::Deserialize;
 
 /// The page of a device shows this many entries.
@@ -151,12 +150,6 @@ pub async fn show_timeline(
     // An older part does not change.
     let events: &[&str] = if query.before.is_some() { &[] } else { &["device", "alerts"] };
     show!(request, TimelinePage::of(Page::new("/devices", &request, events), &id, &found))
-}
-
-/// The release that the device ran before the one that it runs.
-pub fn previous(states: &[DeviceState], running: Option<&ReleaseName>) -> Option<String> {
-    let before = states.iter().filter_map(|state| state.running.as_ref());
-    before.into_iter().find(|name| Some(*name) != running).map(ToString::to_string)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::attestation::AttestationCard;
 use super::chart::Chart;
 use super::commands::CommandRow;
 use super::past::DriftRow;
-use super::timeline::{EntryRow, FIRST, previous};
+use super::timeline::{EntryRow, FIRST};
 use super::why::WhyCard;
 use crate::pages::alerts::AlertLine;
 use crate::pages::display::{Badge, Fact, day, escaped, instant, query_value, reason, time};
@@ -250,8 +250,6 @@ pub struct DevicePage {
     commands: Vec<CommandRow>,
     /// The newest entries of its timeline.
     entries: Vec<EntryRow>,
-    /// The release that it ran before.
-    previous: Option<String>,
 }
 
 impl DevicePage {
@@ -269,12 +267,10 @@ impl DevicePage {
             commands,
             timeline,
         } = details;
-        let running = device.boot.as_ref().map(|boot| &boot.running);
         let trouble = trouble(&device).or_else(|| has_lost_its_seal.then(unsealed));
         Self {
             page,
             commands: commands.into_iter().map(CommandRow::from).collect(),
-            previous: previous(&history.states, running),
             d: DeviceRow::from(&device),
             revoked: device.revoked,
             on_hold: device.revocation_reason == Some(RevocationReason::CertificateHold),

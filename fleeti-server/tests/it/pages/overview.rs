@@ -169,7 +169,7 @@ async fn a_timeline_says_what_happened_newest_first() {
     assert!(places.is_sorted(), "{page}");
     assert!(!page.contains(attack), "{page}");
     let own = browser.get(&format!("/devices/{}", device.id), &admin).await.text().await.unwrap();
-    assert!(own.contains("Runs kiosk@2") && own.contains("Go back to kiosk@1"), "{own}");
+    assert!(own.contains("Runs kiosk@2"), "{own}");
     let older = browser.get(&format!("{path}?before=1"), &admin).await.text().await.unwrap();
     assert!(older.contains("Nothing older"), "{older}");
     assert_eq!(browser.get("/devices/dev-none/timeline", &admin).await.status(), 404);
