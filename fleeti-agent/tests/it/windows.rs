@@ -88,7 +88,8 @@ async fn helper(listener: UnixListener, asked: Arc<Mutex<Vec<String>>>) {
         tokio::spawn(async move {
             let mut stream = BufReader::new(stream);
             let mut line = String::new();
-            while stream.read_line(&mut line).await.unwrap_or(0) > 0 {
+            // One request for each connection: its end is that of the answer.
+            if stream.read_line(&mut line).await.unwrap_or(0) > 0 {
                 let request: Request = serde_json::from_str(&line).unwrap();
                 let verb =
                     serde_json::to_value(&request).unwrap()["verb"].as_str().unwrap().to_owned();
@@ -96,7 +97,6 @@ async fn helper(listener: UnixListener, asked: Arc<Mutex<Vec<String>>>) {
                 let mut answer = serde_json::to_vec(&Response::Done).unwrap();
                 answer.push(b'\n');
                 stream.write_all(&answer).await.ok();
-                line.clear();
             }
         });
     }

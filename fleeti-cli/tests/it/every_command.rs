@@ -397,7 +397,7 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
                 wrong.push(format!("fleeti {}: {why}\n{ran:?}", words.join(" ")));
             }
             if let Some((_, pointer, name)) = KEPT.iter().find(|(of, ..)| of == path) {
-                let text = if run == 1 { ran.stdout } else { last_as_json(&served, path) };
+                let text = if run == 1 { ran.stdout } else { last_as_json(&served, path, device) };
                 let value: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
                 kept[run].insert(
                     name,
@@ -474,9 +474,13 @@ fn every_operation_has_a_subcommand(requests: &[String]) {
 }
 
 /// What a command with text output made: the newest item of its list, as JSON.
-fn last_as_json(served: &Served, path: &str) -> String {
+fn last_as_json(served: &Served, path: &str, device: &str) -> String {
     let noun = path.split(' ').next().unwrap_or_default();
-    let listed = served.run(&["-o", "json", noun, "list"]).stdout;
+    let list = match path {
+        "device command" => ["device", "commands", device].to_vec(),
+        _ => [noun, "list"].to_vec(),
+    };
+    let listed = served.run(&[&["-o", "json"], list.as_slice()].concat()).stdout;
     let listed: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap_or_default();
     listed.first().map(ToString::to_string).unwrap_or_default()
 }

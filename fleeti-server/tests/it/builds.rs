@@ -208,14 +208,14 @@ async fn a_field_that_the_base_does_not_honour_is_refused_before_a_worker_hears_
     let w = World::new().await;
     let mut wanted = request("a");
     wanted.profile.state.version = 2;
-    wanted.profile.hardware.firmware = vec![fleeti_core::profile::Firmware::Realtek];
+    wanted.profile.identity.keyboard = "de".into();
     let Err(ClientError::Refused(problem)) = w.client.create_build(&wanted).await else {
         panic!("the build was queued")
     };
     assert_eq!(problem.status, 422);
     let mut paths: Vec<_> = problem.errors.iter().map(|e| e.path.as_str()).collect();
     paths.sort_unstable();
-    assert_eq!(paths, ["hardware.firmware", "state.version"]);
+    assert_eq!(paths, ["identity.keyboard", "state.version"]);
     assert_eq!(problem.errors[0].message, "the base debian does not honour this field yet");
 }
 

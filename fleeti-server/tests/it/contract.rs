@@ -356,10 +356,11 @@ impl Office {
         values.extend(
             other.iter().map(|(name, value)| (*name, value.trim_matches(['{', '}']).to_owned())),
         );
-        if let Some(value) =
-            other.iter().find_map(|(_, v)| self.values.get(v.trim_matches(['{', '}'])))
-        {
-            values.insert("build", value.clone());
+        for (name, value) in *other {
+            let kept = value.strip_prefix('{').and_then(|v| v.strip_suffix('}'));
+            if let Some(value) = kept.and_then(|kept| self.values.get(kept)) {
+                values.insert(name, value.clone());
+            }
         }
         let mut request =
             self.request(operation, &operation.with(&values)).bearer_auth(&self.token);

@@ -3,6 +3,7 @@
 use crate::rollout::{publish_release, report, start};
 use crate::trust::until;
 use crate::world::{TestDevice, World};
+use fleeti_client::ClientError;
 use fleeti_control::clock::{Clock, now_s};
 use fleeti_core::rollout::budget::Budget;
 use fleeti_core::rollout::forecast::{Expected, Group};
@@ -138,6 +139,13 @@ async fn a_blocked_way_holds_devices_back_with_its_reason_until_it_is_open() {
     let wrong = ReleasePath { floor: Some(" ".into()), blocked: vec![] };
     let refused = world.client.set_release_path(&release, &wrong).await.unwrap_err();
     assert!(refused.to_string().contains("reason"), "{refused}");
+    world.client.revoke_release(&release).await.unwrap();
+    let late = ReleasePath { floor: Some("new data".into()), blocked: vec![] };
+    let Err(ClientError::Refused(problem)) = world.client.set_release_path(&release, &late).await
+    else {
+        panic!("a revoked release became a floor")
+    };
+    assert_eq!(problem.status, 409);
 }
 
 #[actix_web::test]

@@ -289,15 +289,14 @@ mod tests {
 
     #[test]
     fn the_error_names_each_path() {
-        let profile =
-            check(&format!("{GOOD}hardware.firmware = [\"realtek\"]\nstate.version = 2\n"));
+        let profile = check(&format!("{GOOD}identity.keyboard = \"de\"\nstate.version = 2\n"));
         let error = Debian.check(&profile.unwrap()).unwrap_err();
         let mut lines: Vec<_> = error.to_string().lines().map(str::to_owned).collect();
         lines.sort();
         assert_eq!(
             lines,
             [
-                "hardware.firmware: the base debian does not honour this field yet",
+                "identity.keyboard: the base debian does not honour this field yet",
                 "state.version: the base debian does not honour this field yet"
             ]
         );

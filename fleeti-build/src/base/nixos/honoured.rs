@@ -231,7 +231,8 @@ mod tests {
                  networking.networkmanager in extension.nixos",
             ),
             (
-                "hardware.firmware = [\"realtek\"]\n",
+                "kernel.flavour = \"generic\"\nsoftware.components = [\"non-free-firmware\"]\n\
+                 hardware.firmware = [\"realtek\"]\n",
                 "hardware.firmware: the base nixos does not honour this field yet",
             ),
         ] {

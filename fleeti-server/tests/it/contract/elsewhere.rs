@@ -20,6 +20,8 @@ pub const ELSEWHERE: &[(&str, u16)] = &[
     ("remove_manufacturer", 200),
     ("remove_manufacturer", 409),
     ("set_secret", 409),
+    // `steps`: a floor that is revoked.
+    ("set_release_path", 409),
     ("change_labels", 409),
     ("import_labels", 409),
     ("save_view", 409),
