@@ -61,6 +61,10 @@ use Permission::{
     View,
 };
 
+/// The public paths on the API port, which need nothing. All have GET only.
+pub const OPEN: [&str; 6] =
+    ["/livez", "/healthz", "/readyz", "/metrics", "/pki/{issuer}.crl", "/api/v1/openapi.json"];
+
 /// The API.
 pub const API: &[Rule] = &[
     rule("GET", "/api/v1/devices", View, On::Some),

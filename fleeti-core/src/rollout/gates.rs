@@ -4,8 +4,7 @@
 //! what would change it. The server offers by [`order`] and [`eligibility`], and explains by
 //! [`list`]: all three read the same list, so the explanation is what happens.
 //!
-//! Code map: `facts` (what the gates read) · `penalty` (how long a version that failed waits) · `path`
-//! (floors and blocked ways).
+//! Code map: `facts` (what gates read) · `penalty` (pauses after failures) · `path` (floors, ways).
 
 mod facts;
 mod path;
@@ -291,8 +290,7 @@ pub enum Order {
     Withdraw,
 }
 
-/// What the server must do about the offer of a device. A device that is part of a rollout gets its
-/// offer from the rollout.
+/// What the server must do about the offer of a device. A rollout offers to its own devices.
 #[must_use]
 pub fn order(facts: &Facts<'_>) -> Order {
     let Known { running, desired, update, .. } = facts.known;

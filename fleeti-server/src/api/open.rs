@@ -1,6 +1,7 @@
 //! The public paths on the API port, which need no token.
 
 use super::openapi;
+use crate::access::OPEN;
 use crate::error::AppError;
 use crate::http::methods::head_as_get;
 use actix_web::middleware::from_fn;
@@ -17,10 +18,6 @@ type Result<T> = std::result::Result<T, AppError>;
 #[openapi(paths(livez, healthz, readyz, metrics, crl, document))]
 pub struct Documented;
 
-/// The paths of these routes. All have GET only.
-pub(super) const PATHS: [&str; 6] =
-    ["/livez", "/healthz", "/readyz", "/metrics", "/pki/{issuer}.crl", "/api/v1/openapi.json"];
-
 /// The one list of these routes. Register it before the API, whose scope contains one of them.
 pub fn routes(config: &mut ServiceConfig) {
     let mut serve = |path: &str, route: Route| {
@@ -31,7 +28,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .wrap(from_fn(head_as_get)),
         );
     };
-    let [live, health, ready, figures, crls, openapi] = PATHS;
+    let [live, health, ready, figures, crls, openapi] = OPEN;
     serve(live, web::get().to(livez));
     serve(health, web::get().to(healthz));
     serve(ready, web::get().to(readyz));

@@ -1,7 +1,6 @@
 //! The OpenAPI document, generated from the handlers of [`crate::api`]. This
 //! module adds what they do not declare: path parameters, and the errors of each operation.
 
-use super::open;
 use crate::access;
 use crate::http::methods::Methods;
 use actix_web::http::{Method, StatusCode};
@@ -29,7 +28,7 @@ pub static METHODS: LazyLock<Methods> = LazyLock::new(|| {
         let method = Method::from_bytes(rule.method.as_bytes()).unwrap_or_default();
         paths.entry(rule.pattern).or_default().push(method);
     }
-    for path in open::PATHS {
+    for path in access::OPEN {
         paths.entry(path).or_default().push(Method::GET);
     }
     Methods::new(paths.into_iter().map(|(path, methods)| (path.to_owned(), methods)))
@@ -171,7 +170,7 @@ pub fn document() -> OpenApi {
         .openapi(start)
         .service(utoipa_actix_web::scope("/api/v1").configure(|config| super::all_routes(config)))
         .split_for_parts();
-    document.merge(open::Documented::openapi());
+    document.merge(super::open::Documented::openapi());
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
             let mut parameters: Vec<_> = operation.parameters.take().unwrap_or_default();
