@@ -482,7 +482,11 @@ fn last_as_json(served: &Served, path: &str, device: &str) -> String {
     };
     let listed = served.run(&[&["-o", "json"], list.as_slice()].concat()).stdout;
     let listed: Vec<serde_json::Value> = serde_json::from_str(&listed).unwrap_or_default();
-    listed.first().map(ToString::to_string).unwrap_or_default()
+    // Of the commands, one that has not ended.
+    let mut found = listed.iter().filter(|item| {
+        path != "device command" || item.get("status").is_some_and(|status| status == "pending")
+    });
+    found.next().map(ToString::to_string).unwrap_or_default()
 }
 
 fn in_folder(word: &str, folder: &str) -> String {

@@ -230,11 +230,7 @@ mod tests {
                 "software.packages[0]: the base nixos cannot honour this: it is a module: \
                  networking.networkmanager in extension.nixos",
             ),
-            (
-                "kernel.flavour = \"generic\"\nsoftware.components = [\"non-free-firmware\"]\n\
-                 hardware.firmware = [\"realtek\"]\n",
-                "hardware.firmware: the base nixos does not honour this field yet",
-            ),
+            ("state.version = 2\n", "state.version: the base nixos does not honour this field yet"),
         ] {
             assert_eq!(refused(text), [line], "{text}");
         }
