@@ -141,7 +141,7 @@ pub struct Ctx<'a> {
 pub enum DevicePhase {
     /// Waits for its wave, for a place, or for the rollout to be resumed.
     Pending,
-    /// Waits until the [budget](budget) of its group has a place for it.
+    /// Waits until the [budget] of its group has a place for it.
     Queued,
     /// Failed to install the release, and is offered it again after a pause.
     Retrying {

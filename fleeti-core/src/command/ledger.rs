@@ -1,4 +1,4 @@
-//! What a device remembers of commands, so that it runs each at most once: [`step`].
+//! What a device remembers of commands, so that it runs each at most once: [`Ledger::step`].
 //!
 //! The caller stores the ledger before it applies the effects. After a restart of the agent it
 //! sends [`Event::Started`]: a command that was interrupted is not run again, unless the restart
