@@ -11,7 +11,7 @@ impl Client {
     /// devices after an id.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`crate::ClientError`].
     pub async fn package_devices(
         &self,
         query: &PackageQuery,
@@ -27,7 +27,7 @@ impl Client {
     /// it.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`crate::ClientError`].
     pub async fn release_file(&self, release: &ReleaseName, path: &str) -> Result<Bytes> {
         let path = format!("releases/{release}/files/{path}");
         Self::bytes(Self::send(self.request(Method::GET, &path)).await?).await
