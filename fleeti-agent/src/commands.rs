@@ -258,7 +258,7 @@ async fn upload(http: &reqwest::Client, url: &str, bytes: Vec<u8>) -> Result<Res
     }
 }
 
-/// What an agent of before has run: `commands.json` has ids and boots.
+/// What an older agent has run: `commands.json` has ids of commands and of boots.
 fn of_older_agent(paths: &Paths) -> Ledger {
     let path = paths.state.join("commands.json");
     let done: Vec<(String, String)> = kept::read(&path, kept::json).unwrap_or_default();

@@ -97,27 +97,8 @@ impl NewRow {
     fn of(device: &Device, listed: Option<u32>) -> Result<Self, StoreError> {
         // The group of a device never changes.
         let Device { phase, since_s, wave, via, retries, group: _ } = device;
-        let retry_s = match phase {
-            DevicePhase::Retrying { until_s, .. } => Some(*until_s),
-            DevicePhase::Pending
-            | DevicePhase::Queued
-            | DevicePhase::Blocked
-            | DevicePhase::Offered
-            | DevicePhase::Held
-            | DevicePhase::Unreached
-            | DevicePhase::Silent
-            | DevicePhase::Staging
-            | DevicePhase::Staged
-            | DevicePhase::Rebooting
-            | DevicePhase::Trying
-            | DevicePhase::Unconfirmed
-            | DevicePhase::Proving
-            | DevicePhase::Succeeded
-            | DevicePhase::AttestationFailed
-            | DevicePhase::RolledBack { .. }
-            | DevicePhase::Revoked
-            | DevicePhase::Failed { .. } => None,
-        };
+        let retry_s =
+            if let DevicePhase::Retrying { until_s, .. } = phase { Some(*until_s) } else { None };
         Ok(Self {
             via: via.as_ref().map(ToString::to_string),
             retries: *retries,

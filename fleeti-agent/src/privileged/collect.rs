@@ -101,7 +101,7 @@ async fn read_journal(
         if read == 0 {
             return Ok(());
         }
-        // The rest of an entry that is too long is none, and is not read as one.
+        // An entry that is too long is skipped, and its rest is not read as another entry.
         if let Some(entry) = entry(&line) {
             digest.add(entry);
         }
@@ -127,7 +127,7 @@ struct Entry {
     identifier: Option<String>,
 }
 
-/// Text, or bytes that are none.
+/// Text, or bytes that are not UTF-8.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Message {

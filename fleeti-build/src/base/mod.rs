@@ -148,7 +148,7 @@ pub fn of(name: BaseName) -> &'static dyn Base {
     }
 }
 
-/// The maker of the images of a profile.
+/// Builds the images of a profile.
 ///
 /// # Errors
 /// [`HonourError`] if the base does not honour the profile; [`NotBuilt`] if it makes no images.

@@ -458,7 +458,7 @@ fn phase_by_report(device: &Device, report: &Reported, ctx: &Ctx<'_>) -> DeviceP
 }
 
 /// A device failed to install what it was offered. The penalty of the version says when it may be
-/// offered again: there is one pause for a version on a device, whoever offers it. A version that
+/// offered again: a version has one pause on a device, for rollouts and channels alike. A version that
 /// ran and was rolled back is never tried again: it was seen to be bad there.
 fn failed(
     device: &Device,

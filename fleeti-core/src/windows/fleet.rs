@@ -82,7 +82,7 @@ pub enum Opening {
 }
 
 impl Windows {
-    /// Whether there are none, and nothing else is set.
+    /// Whether devices update at any time: no job has a window, and nothing else is set.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -339,7 +339,7 @@ pub struct CommandStatus {
     pub changed_s: u64,
     /// Who sent it.
     pub sent_by: String,
-    /// Size of its result, bytes; absent if there is none, or not any more.
+    /// Size of its result, bytes. Absent before the result arrives, and after it was removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_bytes: Option<u64>,
 }

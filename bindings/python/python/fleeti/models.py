@@ -1508,7 +1508,7 @@ class CommandStatus(_base.Model):
     detail: str | None = None
     """Progress, or the result or the reason in words, as the device states it."""
     result_bytes: int | None = None
-    """Size of its result, bytes; absent if there is none, or not any more."""
+    """Size of its result, bytes. Absent before the result arrives, and after it was removed."""
 
     @classmethod
     def _read(cls, value: Any) -> CommandStatus:

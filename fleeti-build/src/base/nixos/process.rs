@@ -1,11 +1,14 @@
 //! A run of the evaluator, with limits: the text of a profile is code there.
 
 use super::error::EvaluationError;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Address space of an evaluation, bytes. One of an ordinary profile takes a tenth of it.
 const MEMORY_MAX: u64 = 4 << 30;
@@ -66,21 +69,25 @@ fn quoted(path: &Path) -> String {
     format!("/. + \"{escaped}\"")
 }
 
+/// Whether a process ends within a time.
+fn ends_within(child: &Child, time: Duration) -> std::io::Result<bool> {
+    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let until = Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: 0 };
+    let ended = retry_on_intr(|| poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&until)))?;
+    Ok(ended > 0)
+}
+
 fn wait(mut child: Child) -> Result<Output, EvaluationError> {
     let stdout = child.stdout.take().map(|stream| read(stream, OUTPUT_MAX));
     let stderr = child.stderr.take().map(|stream| read(stream, ERRORS_MAX));
-    let end = Instant::now() + TIME_MAX;
-    let status = loop {
-        if let Some(status) = child.try_wait().map_err(EvaluationError::Start)? {
-            break status;
-        }
-        if Instant::now() > end {
-            child.kill().map_err(EvaluationError::Start)?;
-            child.wait().map_err(EvaluationError::Start)?;
-            return Err(EvaluationError::Limit);
-        }
-        thread::sleep(Duration::from_millis(10));
-    };
+    let is_late = !ends_within(&child, TIME_MAX).map_err(EvaluationError::Start)?;
+    if is_late {
+        child.kill().map_err(EvaluationError::Start)?;
+    }
+    let status = child.wait().map_err(EvaluationError::Start)?;
+    if is_late {
+        return Err(EvaluationError::Limit);
+    }
     let text = |handle: Option<thread::JoinHandle<Vec<u8>>>| {
         handle.and_then(|handle| handle.join().ok()).unwrap_or_default()
     };
