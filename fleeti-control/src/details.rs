@@ -9,8 +9,8 @@ use crate::devices::search::{self, Wanted};
 use crate::error::Error;
 use crate::timeline::{self, Timeline};
 use crate::{
-    alerts, board, channels, commands, devices, drift, history, labels, rollouts, second_person,
-    secrets, views,
+    alerts, board, channels, commands, devices, drift, labels, rollouts, second_person, secrets,
+    views,
 };
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::filter::FilterError;
@@ -20,11 +20,13 @@ use fleeti_core::wire::alerts::Alert;
 use fleeti_core::wire::api::{CommandStatus, Device, RolloutSummary};
 use fleeti_core::wire::approval::{Approval, ApprovalPolicy};
 use fleeti_core::wire::attestation::Attestation;
-use fleeti_core::wire::history::{Drift, History, HistoryQuery};
+use fleeti_core::wire::history::{Drift, Metrics};
 use fleeti_core::wire::labels::{LabelKeyInfo, View};
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::updates::{Channel, Why};
 use fleeti_core::wire::vault::{FleetSecret, RecoveryKeyStatus};
+use fleeti_store as store;
+use fleeti_store::history::Span;
 
 /// The page of a device shows this part of its history, seconds.
 const WEEK_S: u64 = 7 * 86_400;
@@ -49,8 +51,8 @@ pub struct DeviceDetails {
     pub alerts: Vec<Alert>,
     /// How it differs from what is desired of it.
     pub drift: Drift,
-    /// Its history: a week.
-    pub history: History,
+    /// Its metrics of a week.
+    pub metrics: Vec<Metrics>,
     /// The newest commands, newest first.
     pub commands: Vec<CommandStatus>,
     /// What happened to it last.
@@ -127,8 +129,9 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
     let label_keys = labels::keys(cx).await?;
     let alerts = alerts::of_device(cx, id).await?;
     let drift = drift::between(cx, &device, &attestation).await?;
-    let week = HistoryQuery { from_s: Some(cx.now_s().saturating_sub(WEEK_S)), until_s: None };
-    let history = history::get(cx, id, &week).await?;
+    let now_s = cx.now_s();
+    let week = Span { from_s: now_s.saturating_sub(WEEK_S), until_s: now_s };
+    let metrics = store::history::metrics(&mut cx.db.reader().await?, id, week).await?;
     let commands = commands::of_device(cx, id).await?;
     let timeline = timeline::get(cx, id, None).await?;
     Ok(DeviceDetails {
@@ -140,7 +143,7 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
         label_keys,
         alerts,
         drift,
-        history,
+        metrics,
         commands,
         timeline,
     })

@@ -90,7 +90,7 @@ pub async fn get(
     let (part, mut connection) = (Part { device, before_s, limit }, cx.db.reader().await?);
     let states = store::timeline::states(&mut connection, part).await?;
     let alerts = store::timeline::alerts(&mut connection, part).await?;
-    let commands = store::timeline::commands(&mut connection, part).await?;
+    let commands = store::timeline::commands(&mut connection, part, cx.now_s()).await?;
     let rollouts = store::timeline::rollouts(&mut connection, part).await?;
     let entry = |at_s, what| Entry { at_s, what };
     Ok(merged(vec![
@@ -176,6 +176,7 @@ fn merged(sources: Vec<Source>) -> Timeline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fleeti_core::command::State as CommandState;
 
     fn state(at_s: u64, running: &str, boot: &str, level: Level) -> StateRow {
         StateRow {
@@ -188,7 +189,7 @@ mod tests {
     }
 
     fn command(at_s: u64) -> Entry {
-        let row = CommandRow { at_s, deadline_s: 0, kind: String::new(), status: String::new() };
+        let row = CommandRow { at_s, kind: String::new(), state: CommandState::Pending };
         Entry { at_s, what: What::Command(row) }
     }
 

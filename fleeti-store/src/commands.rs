@@ -57,7 +57,7 @@ impl Row {
 }
 
 /// The state of a command at a time: rows are marked as expired later.
-fn seen(state: State, deadline_s: u64, now_s: u64) -> State {
+pub(crate) fn seen(state: State, deadline_s: u64, now_s: u64) -> State {
     let event = if deadline_s.saturating_add(OVERDUE_S) < now_s {
         Event::Overdue
     } else if deadline_s < now_s {

@@ -245,6 +245,23 @@ pub async fn existing(
     Ok(rows.into_iter().map(|row| (row.id, (row.key_sha256, row.revoked_s.is_some()))).collect())
 }
 
+/// The fleets of known devices, by id.
+pub async fn fleets_of(
+    pool: &Pool,
+    ids: &[DeviceId],
+) -> Result<HashMap<String, FleetId>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut query = QueryBuilder::new("SELECT id, fleet FROM devices WHERE id IN (");
+    let ids: Vec<_> = ids.iter().map(DeviceId::as_str).collect();
+    push_list(&mut query, &ids);
+    query.push(")");
+    let rows: Vec<(String, String)> = query.build_query_as().fetch_all(pool).await?;
+    let read = |(id, fleet): (String, String)| Ok((id, fleet.parse().map_err(StoreError::value)?));
+    rows.into_iter().map(read).collect()
+}
+
 /// Those of these devices that are in a fleet and not revoked.
 pub async fn in_fleet(
     connection: &mut Connection,

@@ -1,10 +1,12 @@
-//! What happened to one device, newest first: alerts, commands and rollouts. Its states are in
-//! [`crate::history`]. Every function reads at most the rows that it names.
+//! What happened to one device, newest first: states, alerts, commands and rollouts. Every function
+//! reads at most the rows that it names.
 
+use crate::commands::seen;
 use crate::rollout_devices::phase;
 use crate::{Connection, StoreError, from_seconds, seconds, sql};
 use fleeti_core::alert::{Kind, Severity, state::State};
 use fleeti_core::attestation::Level;
+use fleeti_core::command;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::DevicePhase;
 
@@ -116,29 +118,28 @@ pub async fn alerts(
 pub struct CommandRow {
     /// When it was made.
     pub at_s: u64,
-    /// When it ends.
-    pub deadline_s: u64,
     /// Its kind, as JSON.
     pub kind: String,
-    /// Its status.
-    pub status: String,
+    /// Its state.
+    pub state: command::State,
 }
 
 /// Commands to a device.
 pub async fn commands(
     connection: &mut Connection,
     part: Part<'_>,
+    now_s: u64,
 ) -> Result<Vec<CommandRow>, StoreError> {
     let sql = "SELECT created_s, deadline_s, kind, status FROM commands \
                WHERE device = $1 AND created_s < $2 ORDER BY created_s DESC, id LIMIT $3";
     let rows: Vec<(i64, i64, String, String)> = fetch(connection, sql, part).await?;
-    let command = |(at_s, deadline_s, kind, status): (i64, i64, String, String)| CommandRow {
-        at_s: from_seconds(at_s),
-        deadline_s: from_seconds(deadline_s),
-        kind,
-        status,
+    let read = |(at_s, deadline_s, kind, status): (i64, i64, String, String)| {
+        let wrong = || StoreError::value(format!("a command is {status:?}"));
+        let state = command::State::named(&status).ok_or_else(wrong)?;
+        let state = seen(state, from_seconds(deadline_s), now_s);
+        Ok(CommandRow { at_s: from_seconds(at_s), kind, state })
     };
-    Ok(rows.into_iter().map(command).collect())
+    rows.into_iter().map(read).collect()
 }
 
 /// The part of a device in a rollout.

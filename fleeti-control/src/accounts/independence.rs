@@ -10,8 +10,9 @@ use fleeti_core::wire::accounts::AccountKind;
 use fleeti_core::wire::problem::Code;
 use fleeti_store::{self as store, Connection, Tx};
 
-/// Time after which one account can be the second person for an account that it added, enabled, or
-/// gave a role or a link, seconds. Longer than a link is valid: others see the change meanwhile.
+/// Time after which an account can take part in an approval that was added, enabled, or got a role, a
+/// link or a token from anybody, seconds. Longer than a link is valid: others see the change
+/// meanwhile.
 pub const SETTLED_S: u64 = 4 * 86_400;
 
 /// Notes that an account was added, enabled, or got a role, a link or a token. What accounts do to

@@ -4,14 +4,13 @@
 use crate::accounts::actor::{Actor, Scope};
 use crate::accounts::independence;
 use crate::context::Context;
-use crate::devices;
 use crate::error::Error;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::approval::{Approval, GuardedAct};
 use fleeti_core::wire::updates::UpdateOrder;
-use fleeti_store::Connection;
 use fleeti_store::pending_acts::PendingAct;
+use fleeti_store::{self as store, Connection};
 use std::collections::BTreeSet;
 
 /// Whether an actor sees an act: its own, or one of fleets that it sees all of.
@@ -52,12 +51,12 @@ pub(super) async fn needed(
 
 /// The fleets that devices are in now.
 async fn fleets_of(cx: &Context, all: &[DeviceId]) -> Result<Vec<FleetId>, Error> {
-    let mut fleets = BTreeSet::new();
-    for id in all {
-        let found = devices::fleet_of(cx, id).await?;
-        fleets.insert(found.ok_or_else(|| Error::not_found("device", id.as_str()))?);
-    }
-    Ok(fleets.into_iter().collect())
+    let known = store::devices::fleets_of(cx.db.pool(), all).await?;
+    let fleet = |id: &DeviceId| {
+        known.get(id.as_str()).ok_or_else(|| Error::not_found("device", id.as_str()))
+    };
+    let fleets = all.iter().map(fleet).collect::<Result<BTreeSet<_>, _>>()?;
+    Ok(fleets.into_iter().cloned().collect())
 }
 
 /// Checks that an actor may do what an act does.

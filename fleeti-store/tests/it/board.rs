@@ -117,7 +117,7 @@ mod test {
         let part = |before_s, limit| Part { device: &device, before_s, limit };
         let states = timeline::states(&mut connection, part(30, 9)).await.unwrap();
         assert_eq!(states.iter().map(|s| s.at_s).collect::<Vec<_>>(), [20, 10]);
-        let found = timeline::commands(&mut connection, part(99, 1)).await.unwrap();
+        let found = timeline::commands(&mut connection, part(99, 1), 99).await.unwrap();
         assert_eq!(
             (found.len(), found[0].at_s, found[0].kind.as_str()),
             (1, 25, "{\"type\":\"reboot\"}")

@@ -26,19 +26,23 @@ pub struct CommandRow {
     pub result: Option<String>,
 }
 
+/// The tone of a command in this state.
+pub(super) fn tone(state: Option<State>) -> &'static str {
+    match state {
+        Some(State::Pending | State::Running | State::Cancelling) => "busy",
+        Some(State::Done) => "good",
+        Some(State::Failed) => "bad",
+        Some(State::Expired) => "warn",
+        Some(State::Cancelled) | None => "",
+    }
+}
+
 impl From<CommandStatus> for CommandRow {
     fn from(command: CommandStatus) -> Self {
         let state = State::named(&command.status);
-        let tone = match state {
-            Some(State::Pending | State::Running | State::Cancelling) => "busy",
-            Some(State::Done) => "good",
-            Some(State::Failed) => "bad",
-            Some(State::Expired) => "warn",
-            Some(State::Cancelled) | None => "",
-        };
         Self {
             what: command.kind.describe(),
-            state: Badge::new(tone, command.status),
+            state: Badge::new(tone(state), command.status),
             detail: command.detail.unwrap_or_default(),
             changed: time(command.changed_s),
             sent_by: command.sent_by,

@@ -1,5 +1,6 @@
 //! The timeline of a device: what happened to it, in words.
 
+use super::commands::tone;
 use crate::pages::alerts::severity;
 use crate::pages::display::{Badge, time};
 use crate::pages::page::{Page, Result, show};
@@ -94,13 +95,8 @@ fn words(what: &What) -> (Badge, String, String) {
             (kind, title, detail)
         }
         What::Command(row) => {
-            let tone = match row.status.as_str() {
-                "done" => "good",
-                "pending" => "busy",
-                _ => "warn",
-            };
             let title = format!("Command: {}", command(&row.kind));
-            (Badge::new(tone, "command"), title, row.status.replace('_', " "))
+            (Badge::new(tone(Some(row.state)), "command"), title, row.state.as_str().to_owned())
         }
         What::Rollout(row) => {
             let (phase, why) = device_phase(&row.phase);

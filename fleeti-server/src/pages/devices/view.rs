@@ -263,7 +263,7 @@ impl DevicePage {
             label_keys,
             alerts,
             drift,
-            history,
+            metrics,
             commands,
             timeline,
         } = details;
@@ -293,7 +293,7 @@ impl DevicePage {
             replaced_by: device.replaced_by.map(|id| id.to_string()),
             alerts: alerts.iter().map(AlertLine::from).collect(),
             drift: drift.differences.iter().map(DriftRow::from).collect(),
-            chart: Chart::of(&history.metrics),
+            chart: Chart::of(&metrics),
             entries: timeline.entries.iter().take(FIRST).map(EntryRow::from).collect(),
         }
     }

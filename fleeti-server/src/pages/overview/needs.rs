@@ -1,14 +1,15 @@
 //! What needs a person, each with its next act.
 
+use crate::pages::alerts::severity;
 use crate::pages::display::{Badge, query_value, time};
 use crate::pages::page::Page;
 use fleeti_control::overview::Overview;
-use fleeti_core::alert::Severity;
 use fleeti_core::doctor::Stage;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::rollout::Phase;
 use fleeti_core::wire::alerts::Alert;
 use fleeti_core::wire::api::{Build, Release, RolloutSummary};
+use fleeti_core::wire::labels::devices_in_words;
 
 /// A form with one button, which the caller may send.
 pub struct Button {
@@ -81,11 +82,7 @@ pub fn needs(page: &Page, o: &Overview) -> Vec<Need> {
 }
 
 fn of_alert(page: &Page, alert: &Alert) -> Need {
-    let tone = match alert.severity {
-        Severity::Critical => "bad",
-        Severity::Warning => "warn",
-        Severity::Info => "",
-    };
+    let tone = severity(alert.severity).tone;
     let fleet = alert.fleet.as_ref().map(ToString::to_string).unwrap_or_default();
     let title = match &alert.device {
         Some(device) => format!("{}: {device}", alert.kind.title()),
@@ -111,10 +108,7 @@ fn of_alert(page: &Page, alert: &Alert) -> Need {
 
 fn troubled(o: &Overview) -> Vec<Need> {
     let list = |filter: &str| format!("/devices?filter={}", query_value(filter));
-    let words = |n: u64, what: &str| match n {
-        1 => format!("1 device {what}"),
-        n => format!("{n} devices {what}"),
-    };
+    let words = |n: u64, what: &str| format!("{} {what}", devices_in_words(n));
     let mut all = Vec::new();
     if o.board.total.alarms > 0 {
         let title = words(o.board.total.alarms, "with an alarm or without trust");
