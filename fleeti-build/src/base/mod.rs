@@ -148,7 +148,7 @@ pub fn of(name: BaseName) -> &'static dyn Base {
     }
 }
 
-/// Builds the images of a profile.
+/// Checks that the base of a profile honours it, and returns what makes its images.
 ///
 /// # Errors
 /// [`HonourError`] if the base does not honour the profile; [`NotBuilt`] if it makes no images.
