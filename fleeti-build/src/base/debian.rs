@@ -16,7 +16,7 @@ use crate::step::{ArtifactName, Step};
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::command_line;
 use fleeti_core::id::ReleaseName;
-use fleeti_core::profile::{BaseName, Flavour, Profile, Revision};
+use fleeti_core::profile::{BaseName, DEFAULT_LOCALE, Flavour, Profile, Revision};
 use fleeti_core::wire::worker::REPORTS;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -450,9 +450,9 @@ fn spec_json(
     })
 }
 
-/// Whether the locale has to be compiled. C.UTF-8 is in glibc.
+/// Whether the locale has to be compiled. libc-bin brings C.UTF-8 compiled, and no other one.
 fn needs_locale(profile: &Profile) -> bool {
-    !["C.UTF-8", "POSIX.UTF-8"].contains(&profile.identity.locale.as_str())
+    profile.identity.locale != DEFAULT_LOCALE
 }
 
 fn kernel(profile: &Profile) -> &'static str {

@@ -7,7 +7,7 @@ use super::{firewall, security, state};
 use crate::choices;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::image::ImageFacts;
-use fleeti_core::profile::{Profile, SupportKey};
+use fleeti_core::profile::{DEFAULT_LOCALE, Profile, SupportKey};
 use fleeti_pki::recipient::Recipient;
 
 macro_rules! embedded {
@@ -16,8 +16,6 @@ macro_rules! embedded {
     };
 }
 
-/// The locale of glibc itself, which services have without a setting.
-const DEFAULT_LOCALE: &str = "C.UTF-8";
 /// Directory of Fleeti's files in the image.
 const LIB: &str = "/usr/lib/fleeti";
 

@@ -2190,7 +2190,7 @@ class DevicePhasePending(_base.Model):
 
 
 class DevicePhaseQueued(_base.Model):
-    """Waits until the [budget](budget) of its group has a place for it."""
+    """Waits until the [budget] of its group has a place for it."""
 
     type: Literal["queued"] = "queued"
 

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The locale that glibc brings compiled, and that services have without a setting.
+pub const DEFAULT_LOCALE: &str = "C.UTF-8";
+
 /// Host name, language, time zone and keyboard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -28,7 +31,7 @@ fn default_hostname() -> String {
     "{id}".to_owned()
 }
 fn default_locale() -> String {
-    "C.UTF-8".to_owned()
+    DEFAULT_LOCALE.to_owned()
 }
 fn default_time_zone() -> String {
     "Etc/UTC".to_owned()

@@ -21,7 +21,7 @@ pub use accounts::{Group, SudoRule, User};
 pub use base::{BaseName, Standing};
 pub use files::{File, Secret, SiteType, SiteValue};
 pub use health::{DiskCheck, HealthCheck, Probe};
-pub use identity::Identity;
+pub use identity::{DEFAULT_LOCALE, Identity};
 pub use kernel::{Drivers, Firmware, Flavour, Hardware, Kernel};
 pub use network::{
     Bond, BondMode, Bridge, Dhcp, Direction, Dns, Firewall, FirewallRule, Interface, Match,
