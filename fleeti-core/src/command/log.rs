@@ -9,8 +9,10 @@
 //! assert_eq!(digest.text(), "a.service\n  1970-01-01T00:00:00Z no disk (3 times, last 1970-01-01T00:00:00Z)\n");
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Longest message, characters.
 const MESSAGE_MAX: usize = 2000;
@@ -18,6 +20,8 @@ const MESSAGE_MAX: usize = 2000;
 const UNITS_MAX: usize = 500;
 /// Maximum number of different lines of a unit in memory. Newer ones replace those in the middle.
 const LINES_MAX: usize = 4000;
+/// Maximum size of all messages in memory, bytes. Beyond it the unit with most of them loses lines.
+const BYTES_MAX: usize = 8 << 20;
 
 /// A line of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,18 +40,22 @@ struct Kept {
     first_us: u64,
     last_us: u64,
     times: u64,
-    message: String,
+    message: Arc<str>,
 }
 
 /// The different lines of a unit: the first half of them as they came, then the newest.
 #[derive(Debug, Default)]
 struct Unit {
     first: Vec<Kept>,
-    newest: std::collections::VecDeque<Kept>,
+    newest: VecDeque<Kept>,
     /// The place of a message in `first`; of those in `newest`, the number since the start.
-    places: HashMap<String, usize>,
+    places: HashMap<Arc<str>, usize>,
     left_out: u64,
     dropped: usize,
+    /// Size of the messages.
+    bytes: usize,
+    /// Whether further lines are among the newest.
+    has_all_first: bool,
 }
 
 /// A log that is being made short.
@@ -57,13 +65,15 @@ pub struct Digest {
     units: BTreeMap<String, Unit>,
     lines: u64,
     others: u64,
+    /// Size of the messages of all units.
+    bytes: usize,
 }
 
 impl Digest {
     /// An empty log whose text will have at most this many bytes.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
-        Self { bytes_max, units: BTreeMap::new(), lines: 0, others: 0 }
+        Self { bytes_max, units: BTreeMap::new(), lines: 0, others: 0, bytes: 0 }
     }
 
     /// Number of lines that were added.
@@ -85,7 +95,23 @@ impl Digest {
             .map(|c| if c.is_control() { ' ' } else { c })
             .take(MESSAGE_MAX)
             .collect();
-        self.units.entry(line.unit).or_default().add(line.at_us, message);
+        let unit = self.units.entry(line.unit).or_default();
+        let before = unit.bytes;
+        unit.add(line.at_us, message.into());
+        self.bytes = self.bytes - before + unit.bytes;
+        if self.bytes > BYTES_MAX {
+            self.shrink();
+        }
+    }
+
+    /// Leaves out lines of the largest units until there is room for a quarter again.
+    fn shrink(&mut self) {
+        while self.bytes > BYTES_MAX / 4 * 3 {
+            let Some(unit) = self.units.values_mut().max_by_key(|unit| unit.bytes) else { return };
+            let before = unit.bytes;
+            unit.shrink();
+            self.bytes = self.bytes - before + unit.bytes;
+        }
     }
 
     /// The text: for each unit its lines. Each unit may use an equal share of the bytes, and what
@@ -118,7 +144,7 @@ impl Digest {
 }
 
 impl Unit {
-    fn add(&mut self, at_us: u64, message: String) {
+    fn add(&mut self, at_us: u64, message: Arc<str>) {
         if let Some(&place) = self.places.get(&message) {
             let known = match place.checked_sub(LINES_MAX / 2) {
                 None => self.first.get_mut(place),
@@ -130,21 +156,46 @@ impl Unit {
             }
             return;
         }
+        self.bytes += message.len();
         let kept = Kept { first_us: at_us, last_us: at_us, times: 1, message: message.clone() };
-        if self.first.len() < LINES_MAX / 2 {
+        self.has_all_first |= self.first.len() >= LINES_MAX / 2;
+        if !self.has_all_first {
             self.places.insert(message, self.first.len());
             self.first.push(kept);
             return;
         }
-        if self.newest.len() >= LINES_MAX / 2
-            && let Some(old) = self.newest.pop_front()
-        {
-            self.places.remove(&old.message);
-            self.left_out += old.times;
-            self.dropped += 1;
+        if self.newest.len() >= LINES_MAX / 2 {
+            self.drop_oldest_of_the_newest();
         }
         self.places.insert(message, LINES_MAX / 2 + self.dropped + self.newest.len());
         self.newest.push_back(kept);
+    }
+
+    fn drop_oldest_of_the_newest(&mut self) {
+        if let Some(old) = self.newest.pop_front() {
+            self.dropped += 1;
+            self.leave_out(&old);
+        }
+    }
+
+    /// Leaves out lines in the middle, until half of the bytes are left.
+    fn shrink(&mut self) {
+        self.has_all_first = true;
+        let wanted = self.bytes / 2;
+        while self.bytes > wanted && !self.newest.is_empty() {
+            self.drop_oldest_of_the_newest();
+        }
+        while self.bytes > wanted
+            && let Some(old) = self.first.pop()
+        {
+            self.leave_out(&old);
+        }
+    }
+
+    fn leave_out(&mut self, old: &Kept) {
+        self.places.remove(&old.message);
+        self.bytes -= old.message.len();
+        self.left_out += old.times;
     }
 
     fn lines(&self) -> Vec<String> {
@@ -201,24 +252,11 @@ fn fitting<'a>(lines: impl Iterator<Item = &'a String>, bytes_max: usize) -> usi
         .count()
 }
 
-/// A time as in RFC 3339, in UTC.
+/// A time as in RFC 3339, in UTC, without a part of a second.
 fn time(at_us: u64) -> String {
-    let (days, s) = (at_us / 86_400_000_000, at_us / 1_000_000 % 86_400);
-    let (year, month, day) = date(days);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", s / 3600, s / 60 % 60, s % 60)
-}
-
-/// The Gregorian date of a day since 1970: 400 years have 146,097 days, and a year that begins in
-/// March has its leap day last.
-const fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let of_month = of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year + next, month, of_month)
+    let second = i64::try_from(at_us / 1_000_000).ok();
+    let time = second.and_then(|second| Timestamp::from_second(second).ok());
+    time.unwrap_or(Timestamp::MAX).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 #[cfg(test)]
@@ -273,6 +311,39 @@ mod tests {
         assert!(text.len() <= 4000 && text.len() > 3000, "{}", text.len());
         assert!(text.contains("only one") && text.contains("message 0\n"), "{text}");
         assert!(text.contains("message 99999\n") && text.contains("lines are left out"), "{text}");
+    }
+
+    #[test]
+    fn many_units_with_long_messages_do_not_fill_the_memory() {
+        let mut digest = Digest::new(100_000);
+        let long = "x".repeat(MESSAGE_MAX);
+        digest.add(line(0, "quiet.service", "only one"));
+        for n in 0..20_000_u64 {
+            digest.add(line(n, &format!("u{}.service", n % 200), &format!("{n} {long}")));
+            assert!(digest.bytes <= BYTES_MAX, "{}", digest.bytes);
+        }
+        let kept: usize = digest.units.values().map(|unit| unit.bytes).sum();
+        assert_eq!(digest.bytes, kept);
+        let text = digest.text();
+        assert!(text.contains("only one\n"), "the lines of a unit that says little stay");
+        let others = text.matches("lines are left out").count();
+        assert!(others >= 40, "{others}");
+        assert_eq!(digest.lines(), 20_001);
+    }
+
+    #[test]
+    fn what_is_left_out_of_a_unit_is_what_came_in_the_middle() {
+        let mut unit = Unit::default();
+        (0..100).for_each(|n| unit.add(n, format!("message {n}").into()));
+        unit.shrink();
+        (100..120).for_each(|n| unit.add(n, format!("message {n}").into()));
+        unit.add(7, "message 3".into());
+        let lines = unit.lines();
+        assert!(lines[3].contains("message 3 (2 times"), "{}", lines[3]);
+        assert!(lines.last().unwrap().contains("message 119"));
+        assert_eq!(unit.left_out + lines.len() as u64, 120);
+        unit.shrink();
+        assert!(unit.newest.is_empty() || unit.first.len() == lines.len() - 20);
     }
 
     #[test]
