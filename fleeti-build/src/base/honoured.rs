@@ -79,22 +79,10 @@ pub(super) fn check(
 ) -> Result<(), HonourError> {
     let paths = profile::beyond(profile, honoured)?;
     let why = |path: &str| {
-        let pattern = pattern(path);
+        let pattern = profile::pattern(path);
         impossible.iter().find(|(field, _)| *field == pattern).map(|(_, why)| *why)
     };
     let fields = paths.into_iter().map(|path| Ignored { base, why: why(&path), path });
     let found: Vec<_> = fields.chain(refused).collect();
     if found.is_empty() { Ok(()) } else { Err(HonourError::Fields(found)) }
-}
-
-/// A path with `[]` for each entry of a list.
-fn pattern(path: &str) -> String {
-    let mut parts = path.split('[');
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let rest = part.split_once(']').map_or("", |(_, rest)| rest);
-        out.push_str("[]");
-        out.push_str(rest);
-    }
-    out
 }

@@ -38,6 +38,7 @@ pub use index::{
 };
 pub use library::{Builtin, Fragment, Kind, Library, Missing};
 pub use model::*;
+pub use path::pattern;
 pub use resolve::{
     Draft, Inherited, InheritedValue, ListRule, Resolved, SOURCES_MAX, Step, check, draft,
     draft_with, extends, list_rule, resolve, resolve_with,

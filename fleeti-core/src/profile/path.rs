@@ -69,6 +69,21 @@ pub(super) fn join(path: &str, segments: &[Segment]) -> String {
     })
 }
 
+/// A path with `[]` for each entry of a list or map, such as `users[].ssh_keys[]`.
+///
+/// ```
+/// assert_eq!(fleeti_core::profile::pattern("users[12].ssh_keys[0]"), "users[].ssh_keys[]");
+/// ```
+#[must_use]
+pub fn pattern(path: &str) -> String {
+    let mut parts = path.split('[');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |pattern, part| {
+        let rest = part.split_once(']').map_or("", |(_, rest)| rest);
+        pattern + "[]" + rest
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! The sections of the editor: which fields are together, which are shown first, and their words.
 
-use fleeti_core::profile::IndexedKind;
+use fleeti_core::profile::{IndexedKind, pattern};
 
 /// A section of the editor.
 pub struct Section {
@@ -125,27 +125,6 @@ pub fn named(path: &str) -> Option<IndexedKind> {
     NAMING.iter().find(|(field, _)| *field == pattern).map(|(_, kind)| *kind)
 }
 
-/// A path such as `users[0].name` with `[]` for each entry of a list.
-pub fn pattern(path: &str) -> String {
-    let mut pattern = String::with_capacity(path.len());
-    let mut is_index = false;
-    for c in path.chars() {
-        match c {
-            '[' => {
-                is_index = true;
-                pattern.push('[');
-            }
-            ']' => {
-                is_index = false;
-                pattern.push(']');
-            }
-            _ if is_index => {}
-            c => pattern.push(c),
-        }
-    }
-    pattern
-}
-
 /// Whether a field is shown before the others.
 pub fn is_common(path: &str) -> bool {
     COMMON.contains(&pattern(path).as_str())
@@ -244,6 +223,5 @@ mod tests {
         assert_eq!(label("ssh_keys"), "SSH keys");
         assert_eq!(label("timeout_s"), "Timeout (seconds)");
         assert_eq!(singular("directories"), "directory");
-        assert_eq!(pattern("users[12].ssh_keys[0]"), "users[].ssh_keys[]");
     }
 }
