@@ -80,7 +80,7 @@ pub async fn overview(
 ) -> Result<AlertsOverview, Error> {
     Ok(AlertsOverview {
         alerts: page(cx, by, query).await?,
-        rules: rules(cx),
+        rules: rules(cx, by),
         silences: silences(cx, by).await?,
         may_change_rules: by.may(Permission::Server, Scope::All),
     })

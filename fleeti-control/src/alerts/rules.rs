@@ -1,9 +1,10 @@
 //! Rules: the shipped ones, and what an operator changes and adds.
 
-use crate::accounts::actor::Actor;
+use crate::accounts::actor::{Actor, Scope};
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::alert::{RULES_MAX, Rule};
+use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::alerts::RuleStatus;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
@@ -14,10 +15,15 @@ fn status(rule: Rule) -> RuleStatus {
     RuleStatus { unit: rule.kind.unit().to_owned(), is_shipped, rule }
 }
 
-/// The rules that count now.
+/// The rules that count now, of those fleets that the actor may see. A rule names no other fleet.
 #[must_use]
-pub fn rules(cx: &Context) -> Vec<RuleStatus> {
-    cx.alerts.rules().iter().cloned().map(status).collect()
+pub fn rules(cx: &Context, by: &Actor) -> Vec<RuleStatus> {
+    let visible = |mut rule: Rule| {
+        let is_of_all = rule.fleets.is_empty();
+        rule.fleets.retain(|fleet| by.may(Permission::View, Scope::Fleet(fleet)));
+        (is_of_all || !rule.fleets.is_empty()).then_some(rule)
+    };
+    cx.alerts.rules().iter().cloned().filter_map(visible).map(status).collect()
 }
 
 /// Changes a shipped rule, or adds or changes another one. Devices are judged by it from then on;

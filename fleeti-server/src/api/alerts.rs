@@ -46,8 +46,8 @@ pub async fn acknowledge_alert(
 /// List the rules that count now: the shipped ones, and what operators changed and added.
 #[utoipa::path(tag = "alerts", responses((status = 200, description = "Rules", body = Vec<RuleStatus>)))]
 #[get("/alert-rules")]
-pub async fn list_rules(cx: Data<Context>) -> Result<impl Responder> {
-    Ok(Json(alerts::rules(&cx)))
+pub async fn list_rules(cx: Data<Context>, by: By) -> Result<impl Responder> {
+    Ok(Json(alerts::rules(&cx, &by)))
 }
 
 /// Change a shipped rule, or add or change another one.

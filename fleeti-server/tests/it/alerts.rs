@@ -279,6 +279,24 @@ async fn rules_are_data_and_a_changed_rule_counts_for_the_whole_fleet() {
 }
 
 #[actix_web::test]
+async fn a_rule_names_no_fleet_that_its_reader_may_not_see() {
+    let world = World::new().await;
+    for (id, fleets) in [("both", &["demo", "spare"][..]), ("theirs", &["spare"])] {
+        let fleets = fleets.iter().map(|fleet| fleet.parse().unwrap()).collect();
+        let (kind, severity) = (Kind::Disk, Severity::Info);
+        let rule = SetRule { kind, threshold: 80, severity, fleets, enabled: true };
+        world.client.set_alert_rule(id, &rule).await.unwrap();
+    }
+    let viewer = program(&world, "viewer", &[role(Role::Viewer, Some("demo"))], None).await;
+    let rules = client(&world, &viewer).alert_rules().await.unwrap();
+    let named: Vec<_> = rules.iter().filter(|status| !status.rule.fleets.is_empty()).collect();
+    assert_eq!(named.len(), 1, "{named:?}");
+    assert_eq!((named[0].rule.id.as_str(), named[0].rule.fleets[0].as_str()), ("both", "demo"));
+    assert_eq!(named[0].rule.fleets.len(), 1);
+    assert!(rules.iter().any(|status| status.is_shipped), "rules of all fleets are seen");
+}
+
+#[actix_web::test]
 async fn an_operator_of_another_fleet_neither_sees_nor_changes_an_alert() {
     let world = World::new().await;
     plant(&world).await;
