@@ -43,7 +43,7 @@ impl ListQuery {
     fn special(&self) -> Option<(Filter<'_>, Special)> {
         match (&self.trouble, &self.drifting) {
             (Some(_), _) => Some((Filter::InTrouble, Special::Trouble)),
-            (None, Some(_)) => Some((Filter::Drifting(None), Special::Drifting)),
+            (None, Some(_)) => Some((Filter::Drifting(self.fleet.as_ref()), Special::Drifting)),
             (None, None) => None,
         }
     }
@@ -62,7 +62,8 @@ pub async fn list(
     let page = Page::new("/devices", &request, &["device"]);
     if let Some((filter, special)) = query.special() {
         let found = devices::page(&cx, &by, filter, &query.after, ROWS).await?;
-        return show!(request, DeviceList::special(page, special, &found));
+        let fleet = query.fleet.as_ref().filter(|_| special == Special::Drifting);
+        return show!(request, DeviceList::special(page, (special, fleet), &found));
     }
     let found = details::devices(&cx, &by, query.wanted()).await?;
     if let ([one], Some(_)) = (found.devices.as_slice(), &query.go) {

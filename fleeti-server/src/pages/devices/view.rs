@@ -13,7 +13,7 @@ use crate::pages::page::{Notice, Page};
 use askama::Template;
 use fleeti_control::details::{DeviceDetails, DeviceList as DeviceListDetails};
 use fleeti_control::devices::search::Wanted;
-use fleeti_core::id::DeviceId;
+use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::size::bytes;
 use fleeti_core::update::State;
 use fleeti_core::wire::alarm::AlarmKind;
@@ -158,13 +158,19 @@ pub struct DeviceList {
 }
 
 impl DeviceList {
-    pub fn special(page: Page, special: Special, found: &[Device]) -> Self {
+    /// Devices that are listed without a filter: of a fleet, or of all.
+    pub fn special(
+        page: Page,
+        (special, fleet): (Special, Option<&FleetId>),
+        found: &[Device],
+    ) -> Self {
+        let of_fleet = fleet.map(|fleet| format!("fleet={fleet}&")).unwrap_or_default();
         Self {
             page,
-            fleet: None,
+            fleet: fleet.map(ToString::to_string),
             special: Some(special),
             devices: found.iter().map(DeviceRow::from).collect(),
-            next: next(found, special.query()),
+            next: next(found, &format!("{}{of_fleet}", special.query())),
             filter: String::new(),
             refused: None,
             matched: None,

@@ -75,7 +75,7 @@ impl FleetPage {
             fleet: fleet.to_string(),
             devices_total: numbers.devices,
             revoked: numbers.revoked,
-            charts: charts(numbers, Some(fleet.as_str()), false),
+            charts: charts(numbers, Some(fleet.as_str()), true),
             rollout: rollout.as_ref().map(RolloutRow::from),
             devices: devices.iter().map(DeviceRow::from).collect(),
             channel: channel.release.as_ref().map(ToString::to_string),

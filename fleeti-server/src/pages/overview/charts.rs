@@ -20,7 +20,7 @@ pub fn charts(numbers: &Numbers, fleet: Option<&str>, lists_drift: bool) -> Vec<
         releases(numbers, fleet),
         health(numbers, fleet),
         levels(numbers),
-        drift(numbers, fleet.is_none() && lists_drift),
+        drift(numbers, fleet, lists_drift),
     ]
 }
 
@@ -78,9 +78,10 @@ fn levels(numbers: &Numbers) -> Chart {
     Chart::of("Attestation levels", parts.filter(|(_, n)| *n > 0).map(part).collect())
 }
 
-fn drift(numbers: &Numbers, lists: bool) -> Chart {
+fn drift(numbers: &Numbers, fleet: Option<&str>, lists: bool) -> Chart {
+    let of = fleet.map(|name| format!("&fleet={name}")).unwrap_or_default();
     let drifting = Part::new("another release than desired", numbers.drifting, "warn");
-    let drifting = if lists { drifting.to("/devices?drifting=1") } else { drifting };
+    let drifting = if lists { drifting.to(format!("/devices?drifting=1{of}")) } else { drifting };
     let as_desired = numbers.devices.saturating_sub(numbers.drifting);
     Chart::of("Drift", vec![Part::new("as desired", as_desired, "good"), drifting])
 }
@@ -107,7 +108,9 @@ mod tests {
             first,
             "/devices?filter=fleet%3Ddemo%20and%20release%3Dkiosk%407%20and%20not%20revoked"
         );
-        assert!(hrefs.clone().all(|href| href.starts_with("/devices?filter=")));
+        let drifting = "/devices?drifting=1&fleet=demo";
+        assert!(hrefs.clone().any(|href| href == drifting));
+        assert!(hrefs.clone().all(|href| href.contains("fleet=demo") || href.contains("%3Ddemo")));
         assert_eq!(all[3].parts[0].count, 0, "the numbers are not of one moment");
     }
 }

@@ -58,8 +58,8 @@ async fn the_overview_counts_devices_and_links_to_their_lists() {
     assert!(page.contains(list), "{page}");
     let found = browser.get(list, &admin).await.text().await.unwrap();
     assert!(found.contains(two.id.as_str()) && !found.contains(one.id.as_str()), "{found}");
-    for (path, status) in [("/devices?drifting=1", 200), ("/devices?trouble=1", 200)] {
-        assert_eq!(browser.get(path, &admin).await.status(), status, "{path}");
+    for path in ["/devices?drifting=1", "/devices?drifting=1&fleet=demo", "/devices?trouble=1"] {
+        assert_eq!(browser.get(path, &admin).await.status(), 200, "{path}");
     }
     // The search opens the only device that it finds.
     let found = browser.get(&format!("/devices?go=1&filter={}", one.id), &admin).await;
@@ -67,6 +67,8 @@ async fn the_overview_counts_devices_and_links_to_their_lists() {
     assert_eq!(browser.get("/devices?go=1&filter=dev", &admin).await.status(), 200);
     // Who sees one fleet counts one fleet.
     let other = cookie(&world, "olga", &[role(Role::Operator, Some("other"))]).await;
+    let drifting = browser.get("/devices?drifting=1&fleet=demo", &other).await;
+    assert_eq!(drifting.status(), 403);
     let page = browser.get("/", &other).await.text().await.unwrap();
     assert!(!page.contains("kiosk@1") && !page.contains(one.id.as_str()), "{page}");
 }
