@@ -7,7 +7,9 @@ use crate::world::{BOOT, World};
 use anyhow::{Result, ensure};
 use fleeti_build::cache::Cache;
 use fleeti_core::attestation::Level;
-use fleeti_core::profile::{AccessControl, Firmware, Flavour, Profile, Service, UnitState};
+use fleeti_core::profile::{
+    AccessControl, Firmware, Flavour, Profile, Secret, Service, UnitState, WireGuard,
+};
 use fleeti_core::wire::boot::Verity;
 
 /// The boards, with the names of their folders.
@@ -29,6 +31,16 @@ const EQUIPPED_UNIT: &str = "[Unit]\nDescription=Says what runs\n\
      $(grep -q enforce /sys/kernel/security/apparmor/profiles && echo confined) >/dev/console'\n\
      [Install]\nWantedBy=multi-user.target\n";
 
+/// The secret with the private key of a tunnel (RFC 7748, section 6.1).
+const TUNNEL_KEY: (&str, &str) = ("tunnel-key", "dwdtCnMYpX08FsFyUbJmRd9ML4frwJkqsXf7pR25LCo=");
+/// What the unit `tunnel.service` prints: the public key of that one, and the address.
+const TUNNEL: &str = "tunnel: hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo= 10.9.0.2/24";
+/// The device has no key before it has proved what it runs, so nothing waits for this unit.
+const TUNNEL_UNIT: &str = "[Unit]\nDescription=Says which tunnel there is\n[Service]\n\
+     ExecStart=/usr/bin/sh -c 'for i in $(seq 300); do wg show wg0 public-key && break; sleep 1; done; \
+     echo tunnel: $(wg show wg0 public-key) $(ip -4 -br address show wg0 | tr -s \" \" | cut -d \" \" -f 3) \
+     >/dev/console'\n[Install]\nWantedBy=multi-user.target\n";
+
 /// What real machines have besides: firmware, microcode, and what protects them.
 fn equip(profile: &mut Profile) {
     profile.software.components.push("non-free-firmware".into());
@@ -46,11 +58,33 @@ fn equip(profile: &mut Profile) {
     // Disks, hubs and keyboards: one of the boards starts from USB.
     let allowed = "allow with-interface one-of { 08:*:* 09:*:* 03:*:* }";
     profile.security.usb_guard.allow = vec![allowed.into()];
-    profile.services.push(Service {
-        name: "equipped.service".into(),
-        state: UnitState::Enabled,
-        unit: Some(EQUIPPED_UNIT.into()),
-        drop_ins: Vec::new(),
+    for (name, unit) in [("equipped.service", EQUIPPED_UNIT), ("tunnel.service", TUNNEL_UNIT)] {
+        profile.services.push(Service {
+            name: name.into(),
+            state: UnitState::Enabled,
+            unit: Some(unit.into()),
+            drop_ins: Vec::new(),
+        });
+    }
+    tunnel(profile);
+}
+
+/// A tunnel, whose key is a secret of the boot.
+fn tunnel(profile: &mut Profile) {
+    profile.software.packages.push("wireguard-tools".into());
+    profile.secrets.push(Secret {
+        name: TUNNEL_KEY.0.into(),
+        boot: true,
+        try_minutes: 10,
+        restart: vec!["tunnel.service".into()],
+        server_proxy: false,
+    });
+    profile.network.wireguard.push(WireGuard {
+        name: "wg0".into(),
+        private_key_secret: TUNNEL_KEY.0.into(),
+        listen_port: 51820,
+        addresses: vec!["10.9.0.2/24".into()],
+        peers: Vec::new(),
     });
 }
 
@@ -78,6 +112,10 @@ pub fn run(
             Ok((build, release))
         },
     )?;
+    scenario.step("the fleet has a key of its tunnel", |e| {
+        e.push(world.set_secret(TUNNEL_KEY.0, TUNNEL_KEY.1)?);
+        Ok(())
+    })?;
     for (folder, parts, board) in BOARDS {
         let title = format!("a machine with {parts} boots {name} and proves it");
         scenario.step(&title, |e| {
@@ -96,6 +134,7 @@ pub fn run(
                 "the data partition is not sealed to the TPM"
             );
             e.extend(world.check_attestation(&id, &name, Level::VerifiedBoot)?);
+            e.push(vm.wait_for(TUNNEL, 0, BOOT)?.1);
             let seconds = vm.elapsed().as_secs();
             e.push(format!("proved {seconds} s after power-on, with {accelerator:?}"));
             Ok(())

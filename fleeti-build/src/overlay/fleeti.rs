@@ -3,11 +3,11 @@
 use super::entry::{Additions, Content};
 use super::error::OverlayError;
 use super::trust::Trust;
-use super::{firewall, security, state};
+use super::{firewall, security, state, wireguard};
 use crate::choices;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::image::ImageFacts;
-use fleeti_core::profile::{DEFAULT_LOCALE, Profile, SupportKey};
+use fleeti_core::profile::{DEFAULT_LOCALE, Profile, Secret, SupportKey};
 use fleeti_pki::recipient::Recipient;
 
 macro_rules! embedded {
@@ -183,13 +183,18 @@ fn facts(image: Image, out: &mut Additions) -> Result<(), OverlayError> {
             .collect(),
         release_log: profile.release_log,
         server_contact: profile.server_contact,
-        boot_secrets: profile.secrets.iter().filter(|secret| secret.boot).cloned().collect(),
+        boot_secrets: boot_secrets(profile),
         diagnostics: profile.diagnostics.clone(),
         support_keys: support_keys(profile)?,
         wiped: state::wiped(profile),
     };
     out.text(&format!("{LIB}/image.json"), 0o644, serde_json::to_string_pretty(&facts)?);
     Ok(())
+}
+
+fn boot_secrets(profile: &Profile) -> Vec<Secret> {
+    let of_the_boot = profile.secrets.iter().filter(|secret| secret.boot).cloned();
+    of_the_boot.map(|secret| wireguard::with_reader(secret, profile)).collect()
 }
 
 /// The support keys. A key that nothing can be encrypted to is found here, not on a device.

@@ -17,6 +17,7 @@ mod state;
 mod text;
 mod trust;
 mod units;
+mod wireguard;
 
 pub use error::OverlayError;
 pub(crate) use fleeti::is_masked;
@@ -51,6 +52,7 @@ impl Overlay {
             units::add,
             accounts::add,
             network::add,
+            wireguard::add,
             proxy::add,
             firewall::add,
             kernel::add,

@@ -6,7 +6,7 @@ use fleeti_core::profile::{Bond, BondMode, Bridge, Dhcp, Dns, Interface, OverTls
 
 /// Files of networkd. The first one that matches an interface is for it, so these are read before
 /// Fleeti's own, which uses DHCP on every wired interface.
-const FOLDER: &str = "/usr/lib/systemd/network";
+pub(super) const FOLDER: &str = "/usr/lib/systemd/network";
 
 pub(super) fn add(profile: &Profile, out: &mut Additions) {
     let network = &profile.network;

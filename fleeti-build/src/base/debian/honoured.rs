@@ -74,6 +74,15 @@ pub(super) const HONOURED: &[&str] = &[
     "network.bridges[].spanning_tree",
     "network.bonds[].name",
     "network.bonds[].mode",
+    "network.wireguard[].name",
+    "network.wireguard[].private_key_secret",
+    "network.wireguard[].listen_port",
+    "network.wireguard[].addresses",
+    "network.wireguard[].peers[].public_key",
+    "network.wireguard[].peers[].endpoint",
+    "network.wireguard[].peers[].allowed_ips",
+    "network.wireguard[].peers[].keepalive_s",
+    "network.wireguard[].peers[].preshared_key_secret",
     "network.dns.servers",
     "network.dns.search",
     "network.dns.over_tls",
@@ -190,25 +199,6 @@ mod tests {
                 "network.wifi[0].security",
                 "network.wifi[0].passphrase_secret",
                 "network.wifi[0].hidden",
-            ],
-        ),
-        (
-            "[[secrets]]\nname = \"key\"\nboot = true\n[[secrets]]\nname = \"psk\"\nboot = true\n\
-             [[network.wireguard]]\nname = \"wg0\"\nprivate_key_secret = \"key\"\n\
-             listen_port = 51820\naddresses = [\"10.8.0.2/24\"]\n[[network.wireguard.peers]]\n\
-             public_key = \"xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=\"\n\
-             endpoint = \"vpn.example.com:51820\"\nallowed_ips = [\"10.8.0.0/16\"]\n\
-             keepalive_s = 25\npreshared_key_secret = \"psk\"\n",
-            &[
-                "network.wireguard[0].name",
-                "network.wireguard[0].private_key_secret",
-                "network.wireguard[0].listen_port",
-                "network.wireguard[0].addresses",
-                "network.wireguard[0].peers[0].public_key",
-                "network.wireguard[0].peers[0].endpoint",
-                "network.wireguard[0].peers[0].allowed_ips",
-                "network.wireguard[0].peers[0].keepalive_s",
-                "network.wireguard[0].peers[0].preshared_key_secret",
             ],
         ),
         (
