@@ -8,7 +8,8 @@ use anyhow::{Result, ensure};
 use fleeti_build::cache::Cache;
 use fleeti_core::attestation::Level;
 use fleeti_core::profile::{
-    AccessControl, Firmware, Flavour, Profile, Secret, Service, UnitState, WireGuard,
+    AccessControl, File, Firmware, Flavour, Profile, Secret, Service, UnitState, Wifi,
+    WifiSecurity, WireGuard,
 };
 use fleeti_core::wire::boot::Verity;
 
@@ -41,6 +42,24 @@ const TUNNEL_UNIT: &str = "[Unit]\nDescription=Says which tunnel there is\n[Serv
      echo tunnel: $(wg show wg0 public-key) $(ip -4 -br address show wg0 | tr -s \" \" | cut -d \" \" -f 3) \
      >/dev/console'\n[Install]\nWantedBy=multi-user.target\n";
 
+/// The secret with the passphrase of a Wi-Fi network.
+const PASSPHRASE: (&str, &str) = ("wifi-test", "correct horse battery");
+const SSID: &str = "fleeti-test";
+/// The access point (hostapd.conf(5)), WPA3 only.
+const ACCESS_POINT: &str = "interface=wlan0\ndriver=nl80211\nhw_mode=g\nchannel=1\nwpa=2\n\
+     wpa_key_mgmt=SAE\nrsn_pairwise=CCMP\nieee80211w=2\n";
+const ACCESS_POINT_UNIT: &str = "[Unit]\nDescription=An access point on a simulated radio\n\
+     After=sys-subsystem-net-devices-wlan0.device\n\
+     Wants=sys-subsystem-net-devices-wlan0.device\n[Service]\n\
+     ExecStart=/usr/bin/sh -c 'ip netns add ap && iw phy phy0 set netns name ap && \
+     exec ip netns exec ap hostapd /etc/access-point.conf'\n[Install]\nWantedBy=multi-user.target\n";
+/// What the unit `associated.service` prints.
+const ASSOCIATED: &str = "wifi: SSID: fleeti-test";
+const ASSOCIATED_UNIT: &str = "[Unit]\nDescription=Says which Wi-Fi network is used\n[Service]\n\
+     ExecStart=/usr/bin/sh -c 'for i in $(seq 300); do iw dev wlan1 link | grep SSID && break; sleep 1; \
+     done; echo wifi: $(iw dev wlan1 link | grep -o \"SSID: .*\") >/dev/console'\n\
+     [Install]\nWantedBy=multi-user.target\n";
+
 /// What real machines have besides: firmware, microcode, and what protects them.
 fn equip(profile: &mut Profile) {
     profile.software.components.push("non-free-firmware".into());
@@ -59,26 +78,46 @@ fn equip(profile: &mut Profile) {
     let allowed = "allow with-interface one-of { 08:*:* 09:*:* 03:*:* }";
     profile.security.usb_guard.allow = vec![allowed.into()];
     for (name, unit) in [("equipped.service", EQUIPPED_UNIT), ("tunnel.service", TUNNEL_UNIT)] {
-        profile.services.push(Service {
-            name: name.into(),
-            state: UnitState::Enabled,
-            unit: Some(unit.into()),
-            drop_ins: Vec::new(),
-        });
+        profile.services.push(service(name, unit));
     }
     tunnel(profile);
+    wifi(profile);
+}
+
+/// Two simulated radios: an access point in a network namespace of its own, and an adapter.
+fn wifi(profile: &mut Profile) {
+    profile.software.packages.extend(["wpasupplicant", "hostapd", "iw"].map(String::from));
+    profile.kernel.modules.push("mac80211_hwsim".into());
+    profile.secrets.push(boot_secret(PASSPHRASE.0));
+    profile.network.wifi.push(Wifi {
+        ssid: SSID.into(),
+        security: WifiSecurity::Wpa3,
+        passphrase_secret: Some(PASSPHRASE.0.into()),
+        hidden: false,
+    });
+    let ap = format!("{ACCESS_POINT}ssid={SSID}\nsae_password={}\n", PASSPHRASE.1);
+    profile.files.push(File::new("/etc/access-point.conf", &ap));
+    profile.services.push(service("access-point.service", ACCESS_POINT_UNIT));
+    profile.services.push(service("associated.service", ASSOCIATED_UNIT));
+    let state = UnitState::Masked;
+    let name = "hostapd.service".into();
+    profile.services.push(Service { name, state, unit: None, drop_ins: Vec::new() });
+}
+
+fn service(name: &str, unit: &str) -> Service {
+    let state = UnitState::Enabled;
+    Service { name: name.into(), state, unit: Some(unit.into()), drop_ins: Vec::new() }
+}
+
+fn boot_secret(name: &str) -> Secret {
+    let (try_minutes, restart) = (10, Vec::new());
+    Secret { name: name.into(), boot: true, try_minutes, restart, server_proxy: false }
 }
 
 /// A tunnel, whose key is a secret of the boot.
 fn tunnel(profile: &mut Profile) {
     profile.software.packages.push("wireguard-tools".into());
-    profile.secrets.push(Secret {
-        name: TUNNEL_KEY.0.into(),
-        boot: true,
-        try_minutes: 10,
-        restart: vec!["tunnel.service".into()],
-        server_proxy: false,
-    });
+    profile.secrets.push(boot_secret(TUNNEL_KEY.0));
     profile.network.wireguard.push(WireGuard {
         name: "wg0".into(),
         private_key_secret: TUNNEL_KEY.0.into(),
@@ -112,8 +151,10 @@ pub fn run(
             Ok((build, release))
         },
     )?;
-    scenario.step("the fleet has a key of its tunnel", |e| {
-        e.push(world.set_secret(TUNNEL_KEY.0, TUNNEL_KEY.1)?);
+    scenario.step("the fleet has a key of its tunnel and a passphrase of its Wi-Fi", |e| {
+        for (name, value) in [TUNNEL_KEY, PASSPHRASE] {
+            e.push(world.set_secret(name, value)?);
+        }
         Ok(())
     })?;
     for (folder, parts, board) in BOARDS {
@@ -134,7 +175,9 @@ pub fn run(
                 "the data partition is not sealed to the TPM"
             );
             e.extend(world.check_attestation(&id, &name, Level::VerifiedBoot)?);
-            e.push(vm.wait_for(TUNNEL, 0, BOOT)?.1);
+            for said in [TUNNEL, ASSOCIATED] {
+                e.push(vm.wait_for(said, 0, BOOT)?.1);
+            }
             let seconds = vm.elapsed().as_secs();
             e.push(format!("proved {seconds} s after power-on, with {accelerator:?}"));
             Ok(())

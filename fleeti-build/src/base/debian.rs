@@ -5,7 +5,7 @@ mod firmware;
 mod honoured;
 mod partitions;
 
-use super::{Base, BaseError, Inputs, Maker, Parts};
+use super::{Base, BaseError, Ignored, Inputs, Maker, Parts};
 use crate::cache::Cache;
 use crate::choices;
 use crate::file::sha256_file;
@@ -207,6 +207,10 @@ impl Base for Debian {
 
     fn honoured(&self) -> &'static [&'static str] {
         honoured::HONOURED
+    }
+
+    fn refused(&self, profile: &Profile) -> Vec<Ignored> {
+        honoured::refused(profile)
     }
 
     fn maker(&self) -> Option<&dyn Maker> {

@@ -3,7 +3,7 @@
 use super::entry::{Additions, Content};
 use super::error::OverlayError;
 use super::trust::Trust;
-use super::{firewall, security, state, wireguard};
+use super::{firewall, security, state, wifi, wireguard};
 use crate::choices;
 use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::image::ImageFacts;
@@ -194,7 +194,8 @@ fn facts(image: Image, out: &mut Additions) -> Result<(), OverlayError> {
 
 fn boot_secrets(profile: &Profile) -> Vec<Secret> {
     let of_the_boot = profile.secrets.iter().filter(|secret| secret.boot).cloned();
-    of_the_boot.map(|secret| wireguard::with_reader(secret, profile)).collect()
+    let read_by_networkd = of_the_boot.map(|secret| wireguard::with_reader(secret, profile));
+    read_by_networkd.map(|secret| wifi::with_reader(secret, profile)).collect()
 }
 
 /// The support keys. A key that nothing can be encrypted to is found here, not on a device.

@@ -17,6 +17,7 @@ mod state;
 mod text;
 mod trust;
 mod units;
+mod wifi;
 mod wireguard;
 
 pub use error::OverlayError;
@@ -53,6 +54,7 @@ impl Overlay {
             accounts::add,
             network::add,
             wireguard::add,
+            wifi::add,
             proxy::add,
             firewall::add,
             kernel::add,

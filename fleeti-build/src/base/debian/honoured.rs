@@ -1,5 +1,8 @@
 //! The fields of a profile that the Debian base honours.
 
+use crate::base::Ignored;
+use fleeti_core::profile::{BaseName, Profile, WifiSecurity};
+
 /// Entries as those of [`fleeti_core::profile::fields`].
 pub(super) const HONOURED: &[&str] = &[
     "schema",
@@ -74,6 +77,10 @@ pub(super) const HONOURED: &[&str] = &[
     "network.bridges[].spanning_tree",
     "network.bonds[].name",
     "network.bonds[].mode",
+    "network.wifi[].ssid",
+    "network.wifi[].security",
+    "network.wifi[].passphrase_secret",
+    "network.wifi[].hidden",
     "network.wireguard[].name",
     "network.wireguard[].private_key_secret",
     "network.wireguard[].listen_port",
@@ -163,6 +170,36 @@ pub(super) const HONOURED: &[&str] = &[
     "extension.nixos",
 ];
 
+/// Values of honoured fields that this base does not honour.
+pub(super) fn refused(profile: &Profile) -> Vec<Ignored> {
+    let network = &profile.network;
+    let field = |path: String, why| Ignored { base: BaseName::Debian, path, why };
+    let certificates = network.wifi.iter().enumerate().filter_map(|(i, wifi)| {
+        let is_refused = wifi.security == WifiSecurity::EapTls;
+        is_refused.then(|| field(format!("network.wifi[{i}].security"), None))
+    });
+    let has_networks = !network.wifi.is_empty();
+    let programs = [
+        ("network.wifi", has_networks && has(profile, "network-manager"), NETWORK_MANAGER),
+        ("network.wifi", has_networks && !has(profile, "wpasupplicant"), IWD),
+        (
+            "network.wireguard",
+            !network.wireguard.is_empty() && has(profile, "network-manager"),
+            NETWORK_MANAGER,
+        ),
+    ];
+    let programs = programs.into_iter().filter(|(_, is_refused, _)| *is_refused);
+    certificates.chain(programs.map(|(path, _, why)| field(path.to_owned(), Some(why)))).collect()
+}
+
+const NETWORK_MANAGER: &str =
+    "the package network-manager configures the network, and does not read it here";
+const IWD: &str = "it uses wpa_supplicant, of the package wpasupplicant, for Wi-Fi";
+
+fn has(profile: &Profile, package: &str) -> bool {
+    profile.software.packages.iter().any(|name| name == package)
+}
+
 #[cfg(test)]
 mod tests {
     use super::HONOURED;
@@ -189,17 +226,6 @@ mod tests {
         (
             "[[network.interfaces]]\nname = \"lan\"\nmatch = { name = \"en*\" }\ndot1x = true\n",
             &["network.interfaces[0].dot1x"],
-        ),
-        (
-            "software.packages = [\"wpasupplicant\"]\n[[secrets]]\nname = \"wifi\"\nboot = true\n\
-             try_minutes = 5\n[[network.wifi]]\nssid = \"office\"\nsecurity = \"wpa3\"\n\
-             passphrase_secret = \"wifi\"\nhidden = true\n",
-            &[
-                "network.wifi[0].ssid",
-                "network.wifi[0].security",
-                "network.wifi[0].passphrase_secret",
-                "network.wifi[0].hidden",
-            ],
         ),
         (
             "[[files]]\npath = \"/etc/app.conf\"\ncontent = \"{site.proxy}\"\nsite_values = true\n\
@@ -275,6 +301,22 @@ mod tests {
                     restart = [\"wifi.service\"]\nserver_proxy = true\n\
                     [[state.directories]]\npath = \"/var/lib/web\"\nmode = \"0750\"\n";
         assert_eq!(refused(text), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_the_base_reads_nowhere_is_refused() {
+        const WIFI: &str = "[[network.wifi]]\nssid = \"office\"\nsecurity = \"eap_tls\"\n";
+        const TUNNEL: &str = "[[network.wireguard]]\nname = \"wg0\"\n\
+            private_key_secret = \"key\"\n[[secrets]]\nname = \"key\"\nboot = true\n";
+        for (packages, text, paths) in [
+            ("\"wpasupplicant\"", WIFI, &["network.wifi[0].security"][..]),
+            ("\"iwd\"", WIFI, &["network.wifi[0].security", "network.wifi"]),
+            ("\"network-manager\"", TUNNEL, &["network.wireguard"]),
+            ("", TUNNEL, &[]),
+        ] {
+            let text = format!("software.packages = [{packages}]\n{text}");
+            assert_eq!(refused(&text), paths, "{text}");
+        }
     }
 
     #[test]
