@@ -6,10 +6,12 @@
 //!
 //! ```
 //! use fleeti_core::filter::Filter;
+//! use std::collections::BTreeMap;
 //! let filter: Filter = "site=berlin and version<2.1 and not revoked".parse()?;
 //! assert_eq!(filter.to_string(), "label.site=berlin and version<2.1 and not revoked");
-//! let error = "versoin<2".parse::<Filter>().unwrap_err();
-//! assert_eq!(error.column, 8);
+//! // Without a field of that name it is a label, and labels are declared.
+//! let error = "versoin<2".parse::<Filter>()?.check(&BTreeMap::new()).unwrap_err();
+//! assert_eq!(error.column, 1);
 //! # Ok::<_, fleeti_core::filter::FilterError>(())
 //! ```
 //!
