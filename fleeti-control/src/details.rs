@@ -7,10 +7,11 @@ use crate::context::Context;
 use crate::devices::Filter;
 use crate::devices::search::{self, Wanted};
 use crate::error::Error;
+use crate::profiles::Fixes;
 use crate::timeline::{self, Timeline};
 use crate::{
-    alerts, board, channels, commands, devices, drift, labels, rollouts, second_person, secrets,
-    views,
+    alerts, board, channels, commands, devices, drift, labels, profiles, rollouts, second_person,
+    secrets, views,
 };
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::filter::FilterError;
@@ -110,6 +111,8 @@ pub struct FleetDetails {
     pub policy: Policy,
     /// Its secrets, without their values.
     pub secrets: Vec<FleetSecret>,
+    /// Security fixes that the release lacks which its devices should run.
+    pub fixes: Option<Fixes>,
 }
 
 /// Loads a device with its details.
@@ -158,14 +161,21 @@ pub async fn fleet(cx: &Context, by: &Actor, name: &FleetId) -> Result<FleetDeta
     if devices.is_empty() {
         return Err(Error::not_found("fleet", name.as_str()));
     }
+    let channel = channels::channel(cx, name).await?;
+    let release = channel.pin.as_ref().map(|pin| &pin.release).or(channel.release.as_ref());
+    let fixes = match release {
+        Some(release) => profiles::fixes_of_release(cx, release).await?,
+        None => None,
+    };
     Ok(FleetDetails {
         fleet: name.clone(),
         numbers: board::of_fleet(cx, name).await?,
         devices,
         rollout: rollouts::active_in(cx, name).await?,
-        channel: channels::channel(cx, name).await?,
+        channel,
         policy: policy::of(cx, name),
         secrets: secrets::secrets(cx, name).await?,
+        fixes,
     })
 }
 

@@ -87,6 +87,19 @@ pub async fn newest_with_files(pool: &Pool, line: &Line) -> Result<Option<Build>
     row.map(Build::try_from).transpose()
 }
 
+/// The newest successful build of a release that has its files.
+pub async fn with_files(
+    pool: &Pool,
+    release: &fleeti_core::id::ReleaseName,
+) -> Result<Option<Build>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "{COLUMNS} WHERE release_name = $1 AND phase = 'succeeded' AND directory IS NOT NULL \
+         ORDER BY created_s DESC, id LIMIT 1"
+    ));
+    let row = sql::query_as::<Row>(sql).bind(release.to_string()).fetch_optional(pool).await?;
+    row.map(Build::try_from).transpose()
+}
+
 /// The revision from which a release was built; `None` if this server did not build it.
 pub async fn revision_of(
     pool: &Pool,

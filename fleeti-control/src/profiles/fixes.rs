@@ -7,6 +7,7 @@ use fleeti_build::lock::Lock;
 use fleeti_build::waiting::WaitingFix;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::api::Build;
+use fleeti_store as store;
 
 /// Security fixes that a build lacks.
 #[derive(Debug)]
@@ -15,6 +16,14 @@ pub struct Fixes {
     pub release: ReleaseName,
     /// The fixes, the oldest first.
     pub waiting: Vec<WaitingFix>,
+}
+
+/// The fixes that a release lacks; `None` if this server has no files of its build, or no index.
+pub async fn of_release(cx: &Context, release: &ReleaseName) -> Result<Option<Fixes>, Error> {
+    match store::builds::with_files(cx.db.pool(), release).await? {
+        Some(build) => of(cx, build).await,
+        None => Ok(None),
+    }
 }
 
 /// The fixes that a build lacks; `None` if its lock or the index of the suite cannot be read.

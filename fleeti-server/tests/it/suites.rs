@@ -9,6 +9,7 @@ use fleeti_core::canonical::sha256_hex;
 use fleeti_core::profile::{
     INDEX_MAX, IndexHead, IndexParts, IndexedPackage, Profile, SecurityVersion, Severity, TEXT_MAX,
 };
+use fleeti_core::wire::updates::PinFleet;
 use fleeti_core::wire::worker::CHUNK_MAX;
 use fleeti_server::remote_worker::Builder;
 use std::collections::BTreeSet;
@@ -250,7 +251,7 @@ async fn a_search_has_limits_and_a_file_that_is_no_index_checks_nothing() {
 }
 
 #[actix_web::test]
-async fn a_profile_says_which_fixes_its_newest_build_lacks_and_since_when() {
+async fn a_profile_and_a_fleet_say_which_fixes_their_build_lacks_and_since_when() {
     let world = World::new().await;
     let build = world.client.create_build(&crate::builds::request("a")).await.unwrap();
     let folder = world.dir.path().join("builds").join(&build.id);
@@ -278,11 +279,20 @@ async fn a_profile_says_which_fixes_its_newest_build_lacks_and_since_when() {
     let index = world.dir.path().join("suites/trixie.index");
     std::fs::create_dir_all(index.parent().unwrap()).unwrap();
     std::fs::write(&index, parts.to_text(&head)).unwrap();
-    let page = browser.get(path, &session).await.text().await.unwrap();
-    for text in
-        ["A fix is waiting", "kiosk@1 lacks 1 security update,", "1.26-1+deb13u1", "2026-11-21"]
-    {
-        assert!(page.contains(text), "{text}: {page}");
+    world.enroll().await;
+    let fleet = browser.get("/fleets/demo", &session).await.text().await.unwrap();
+    assert!(!fleet.contains("A fix is waiting"), "its devices run no release: {fleet}");
+    crate::rollout::publish_release(&world, "kiosk@1").await;
+    let release = Some("kiosk@1".parse().unwrap());
+    let pin = PinFleet { release, reason: "the stand of the fair".into() };
+    world.client.pin_fleet(&"demo".parse().unwrap(), &pin).await.unwrap();
+    for path in [path, "/fleets/demo"] {
+        let page = browser.get(path, &session).await.text().await.unwrap();
+        for text in
+            ["A fix is waiting", "kiosk@1 lacks 1 security update,", "1.26-1+deb13u1", "2026-11-21"]
+        {
+            assert!(page.contains(text), "{path}: {text}: {page}");
+        }
     }
 }
 

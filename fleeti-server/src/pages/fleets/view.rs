@@ -4,6 +4,7 @@ use crate::pages::devices::view::DeviceRow;
 use crate::pages::display::time;
 use crate::pages::overview::charts::charts;
 use crate::pages::page::Page;
+use crate::pages::profiles::FixesRow;
 use crate::pages::rollouts::view::RolloutRow;
 use crate::pages::svg::Chart;
 use askama::Template;
@@ -65,11 +66,13 @@ pub struct FleetPage {
     user_delay_min: String,
     download_kib_s: String,
     secrets: Vec<SecretRow>,
+    fixes: Option<FixesRow>,
 }
 
 impl FleetPage {
     pub fn of(page: Page, details: &FleetDetails) -> Self {
-        let FleetDetails { fleet, numbers, devices, rollout, channel, policy, secrets } = details;
+        let FleetDetails { fleet, numbers, devices, rollout, channel, policy, secrets, fixes } =
+            details;
         Self {
             page,
             fleet: fleet.to_string(),
@@ -89,6 +92,7 @@ impl FleetPage {
             user_delay_min: text(policy.windows.user_delay_min),
             download_kib_s: text(policy.windows.download_kib_s),
             secrets: secrets.iter().map(SecretRow::from).collect(),
+            fixes: fixes.as_ref().and_then(FixesRow::of),
         }
     }
 }

@@ -129,7 +129,7 @@ pub struct FixRow {
 }
 
 impl FixesRow {
-    fn of(fixes: &Fixes) -> Option<Self> {
+    pub fn of(fixes: &Fixes) -> Option<Self> {
         let row = |fix: &WaitingFix| FixRow {
             package: fix.package.clone(),
             locked: fix.locked.clone(),
