@@ -39,7 +39,8 @@ fn main() -> Result<()> {
     }
 
     let verified = verify(&evidence, &challenge, &tpm.attestation_key()?, None)?;
-    let known = Known { references: vec![reference(&pcrs)?], ..Known::default() };
+    let references = vec![reference(&pcrs)?];
+    let known = Known { references, boot_loaders: vec![boot_loader()?], ..Known::default() };
     let found = appraise(&verified, &known);
     for claim in &found.claims {
         println!("{:?}: {:?}: {}", claim.aspect, claim.tier, claim.finding);
@@ -75,6 +76,12 @@ fn reference(pcrs: &Pcrs) -> Result<Reference> {
         pcr_11: *pcrs.get(&11).context("PCR 11")?,
         is_revoked: false,
     })
+}
+
+/// The boot loader that came with the release.
+fn boot_loader() -> Result<[u8; 32]> {
+    let boot = MeasuredBoot::of(&FirmwareLog::parse(FIRMWARE_LOG)?)?;
+    boot.binaries.first().copied().context("a boot loader")
 }
 
 fn write(dir: &Path, tpm: &SoftTpm, evidence: &Evidence<'_>) -> Result<()> {
