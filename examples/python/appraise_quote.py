@@ -20,7 +20,7 @@ try:
 except fleeti.UntrustedError as e:
     sys.exit(f"do not believe it: {e}")
 release = attestation.Reference(release="kiosk@1", kernel_image=read["kernel_image"], pcr_11=read["pcr-11"])
-found = attestation.appraise(verified, [release])
+found = attestation.appraise(verified, [release], boot_loaders=[read["boot_loader"]])
 for claim in found.claims:
     print(f"{claim.aspect}: {claim.tier}: {claim.finding}")
 print(found.level, found.release)

@@ -82,6 +82,7 @@ pub fn appraise(
     python: Python<'_>,
     evidence: &VerifiedEvidence,
     references: Vec<Reference>,
+    boot_loaders: Vec<Vec<u8>>,
 ) -> PyResult<Vec<u8>> {
     let references = references
         .into_iter()
@@ -95,7 +96,11 @@ pub fn appraise(
             })
         })
         .collect::<PyResult<_>>()?;
-    let known = Known { references, ..Known::default() };
+    let boot_loaders = boot_loaders
+        .iter()
+        .map(|value| digest(python, "boot_loaders", value))
+        .collect::<PyResult<_>>()?;
+    let known = Known { references, boot_loaders, ..Known::default() };
     let found = python.detach(|| appraisal::appraise(&evidence.0, &known));
     let appraisal::Appraisal { level, claims, release } = found;
     serde_json::to_vec(&Appraisal { level, claims, release }).map_err(errors::of_json)

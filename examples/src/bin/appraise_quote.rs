@@ -94,6 +94,7 @@ fn write(dir: &Path, tpm: &SoftTpm, evidence: &Evidence<'_>) -> Result<()> {
         ("phases.log", evidence.phases_log),
         ("attestation.key", &tpm.area.to_bytes()),
         ("kernel_image", &kernel),
+        ("boot_loader", &boot_loader()?),
     ] {
         std::fs::write(dir.join(name), bytes)?;
     }

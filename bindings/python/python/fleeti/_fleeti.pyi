@@ -127,5 +127,7 @@ def verify_evidence(
     evidence: tuple[bytes, bytes, dict[int, bytes], bytes, bytes], device: str, nonce: bytes, attestation_key: bytes
 ) -> VerifiedEvidence: ...
 def appraise(
-    evidence: VerifiedEvidence, references: Sequence[tuple[str, bytes, bytes | None, bytes, bool]]
+    evidence: VerifiedEvidence,
+    references: Sequence[tuple[str, bytes, bytes | None, bytes, bool]],
+    boot_loaders: Sequence[bytes],
 ) -> bytes: ...

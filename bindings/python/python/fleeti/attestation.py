@@ -62,13 +62,14 @@ def verify(evidence: Evidence, *, device: str, nonce: bytes, attestation_key: by
     )
 
 
-def appraise(evidence: VerifiedEvidence, references: Iterable[Reference]) -> Appraisal:
-    """Appraises verified evidence by the releases that the device may run.
+def appraise(evidence: VerifiedEvidence, references: Iterable[Reference], *, boot_loaders: Iterable[bytes]) -> Appraisal:
+    """Appraises verified evidence by the releases that the device may run, and by the boot loaders
+    that it may have: Authenticode digests of EFI binaries, 32 bytes each.
 
     Only releases are known here: without an endorsed TPM and Secure Boot keys, claims about these
     are not affirmed.
     """
     known = [(r.release, r.kernel_image, r.pcr_9, r.pcr_11, r.is_revoked) for r in references]
-    value = json.loads(_fleeti.appraise(evidence, known))
+    value = json.loads(_fleeti.appraise(evidence, known, list(boot_loaders)))
     claims = [m.Claim.from_json(claim) for claim in value["claims"]]
     return Appraisal(level=value["level"], claims=claims, release=value["release"])
