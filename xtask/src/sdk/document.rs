@@ -103,7 +103,11 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
     }
     match value {
         Value::Array(list) => list.iter().for_each(|value| references(value, found)),
-        Value::Object(fields) => fields.values().for_each(|value| references(value, found)),
+        Value::Object(fields) => {
+            // An act that waits for approval repeats a request, which is no other use of it.
+            let others = fields.iter().filter(|(key, _)| *key != "request");
+            others.for_each(|(_, value)| references(value, found));
+        }
         _ => {}
     }
 }
@@ -124,8 +128,10 @@ fn only_requests(schemas: &BTreeMap<String, Value>, operations: &[Operation]) ->
             *bodies.entry(name.to_owned()).or_default() += 1;
         }
     }
-    // A profile is a document of its own.
-    bodies.into_keys().filter(|name| !elsewhere.contains(name) && name != "Profile").collect()
+    // A profile is a document of its own, and one of several forms has no fields.
+    let has_fields = |name: &String| schemas[name]["properties"].is_object();
+    let is_written = |name: &String| !elsewhere.contains(name) && name != "Profile";
+    bodies.into_keys().filter(|name| is_written(name) && has_fields(name)).collect()
 }
 
 impl Operation {

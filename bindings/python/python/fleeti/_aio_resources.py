@@ -494,10 +494,14 @@ class Devices(_aio.Resource):
 
     async def change(
         self,
-        change_devices: m.ChangeDevices | Mapping[str, Any],
+        *,
+        filter: str,
+        change: m.DeviceChange,
+        confirm: str | None = None,
+        expected: int | None = None,
     ) -> m.DevicesChanged:
         """Preview or make a change of all devices that a filter matches."""
-        answer = await _aio.call(self._core, "POST", "/api/v1/device-changes", body=change_devices)
+        answer = await _aio.call(self._core, "POST", "/api/v1/device-changes", body=m.ChangeDevices(filter=filter, change=change, confirm=confirm, expected=expected))
         return _base.read(answer, lambda v: m.DevicesChanged._read(v))
 
     def list(
@@ -596,12 +600,14 @@ class Devices(_aio.Resource):
     async def show_recovery_key(
         self,
         device: str,
-        show_recovery_key: m.ShowRecoveryKey | Mapping[str, Any],
+        *,
+        reason: str,
+        previous: bool | None = None,
     ) -> m.ShownRecoveryKey:
         """Show the recovery key of a device. The server first records operator and reason in the audit
         log. Once the device learns of that, it makes a new key at its next boot.
         """
-        answer = await _aio.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/recovery-key", body=show_recovery_key)
+        answer = await _aio.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/recovery-key", body=m.ShowRecoveryKey(reason=reason, previous=previous))
         return _base.read(answer, lambda v: m.ShownRecoveryKey._read(v))
 
     async def release_hold(self, device: str) -> m.Device:
@@ -652,11 +658,17 @@ class Devices(_aio.Resource):
         answer = await _aio.call(self._core, "GET", f"/api/v1/fleets/{_base.segment(fleet)}/channel")
         return _base.read(answer, lambda v: m.Channel._read(v))
 
-    async def pin_fleet(self, fleet: str, pin_fleet: m.PinFleet | Mapping[str, Any]) -> m.Channel:
+    async def pin_fleet(
+        self,
+        fleet: str,
+        *,
+        reason: str,
+        release: m.ReleaseName | None = None,
+    ) -> m.Channel:
         """Pin a fleet to a release, or end that. Its devices are offered the release when they next report or
         connect, without waves.
         """
-        answer = await _aio.call(self._core, "PUT", f"/api/v1/fleets/{_base.segment(fleet)}/channel", body=pin_fleet)
+        answer = await _aio.call(self._core, "PUT", f"/api/v1/fleets/{_base.segment(fleet)}/channel", body=m.PinFleet(reason=reason, release=release))
         return _base.read(answer, lambda v: m.Channel._read(v))
 
     async def provision(
@@ -888,9 +900,15 @@ class Rollouts(_extras.Rollouts):
 
     __slots__ = ()
 
-    async def plan(self, create_rollout: m.CreateRollout | Mapping[str, Any]) -> m.RolloutForecast:
+    async def plan(
+        self,
+        *,
+        release: m.ReleaseName,
+        fleet: m.FleetId,
+        plan: m.RolloutPlan | None = None,
+    ) -> m.RolloutForecast:
         """Plan a rollout: what it would come to if it started now, computed from what is known of the devices. Starts nothing."""
-        answer = await _aio.call(self._core, "POST", "/api/v1/rollout-plans", body=create_rollout)
+        answer = await _aio.call(self._core, "POST", "/api/v1/rollout-plans", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
         return _base.read(answer, lambda v: m.RolloutForecast._read(v))
 
     async def list(self) -> builtins.list[m.RolloutSummary]:
@@ -898,9 +916,15 @@ class Rollouts(_extras.Rollouts):
         answer = await _aio.call(self._core, "GET", "/api/v1/rollouts")
         return _base.read(answer, lambda v: [m.RolloutSummary._read(x) for x in _base.items(v)])
 
-    async def start(self, create_rollout: m.CreateRollout | Mapping[str, Any]) -> m.RolloutSummary:
+    async def start(
+        self,
+        *,
+        release: m.ReleaseName,
+        fleet: m.FleetId,
+        plan: m.RolloutPlan | None = None,
+    ) -> m.RolloutSummary:
         """Start a rollout: to everybody at once, or in waves. The devices of a large fleet join in chunks, while the rollout is `starting`."""
-        answer = await _aio.call(self._core, "POST", "/api/v1/rollouts", body=create_rollout)
+        answer = await _aio.call(self._core, "POST", "/api/v1/rollouts", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
     async def get(
@@ -969,10 +993,13 @@ class Rollouts(_extras.Rollouts):
     async def supersede(
         self,
         rollout: str,
-        create_rollout: m.CreateRollout | Mapping[str, Any],
+        *,
+        release: m.ReleaseName,
+        fleet: m.FleetId,
+        plan: m.RolloutPlan | None = None,
     ) -> m.RolloutSummary:
         """Start a rollout in place of an active one of its fleet, which is aborted. It is `ready` until the last offer of that one is withdrawn."""
-        answer = await _aio.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/supersede", body=create_rollout)
+        answer = await _aio.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/supersede", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
 

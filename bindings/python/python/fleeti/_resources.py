@@ -474,9 +474,16 @@ class Devices(_base.Resource):
 
     __slots__ = ()
 
-    def change(self, change_devices: m.ChangeDevices | Mapping[str, Any]) -> m.DevicesChanged:
+    def change(
+        self,
+        *,
+        filter: str,
+        change: m.DeviceChange,
+        confirm: str | None = None,
+        expected: int | None = None,
+    ) -> m.DevicesChanged:
         """Preview or make a change of all devices that a filter matches."""
-        answer = _base.call(self._core, "POST", "/api/v1/device-changes", body=change_devices)
+        answer = _base.call(self._core, "POST", "/api/v1/device-changes", body=m.ChangeDevices(filter=filter, change=change, confirm=confirm, expected=expected))
         return _base.read(answer, lambda v: m.DevicesChanged._read(v))
 
     def list(
@@ -575,12 +582,14 @@ class Devices(_base.Resource):
     def show_recovery_key(
         self,
         device: str,
-        show_recovery_key: m.ShowRecoveryKey | Mapping[str, Any],
+        *,
+        reason: str,
+        previous: bool | None = None,
     ) -> m.ShownRecoveryKey:
         """Show the recovery key of a device. The server first records operator and reason in the audit
         log. Once the device learns of that, it makes a new key at its next boot.
         """
-        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/recovery-key", body=show_recovery_key)
+        answer = _base.call(self._core, "POST", f"/api/v1/devices/{_base.segment(device)}/recovery-key", body=m.ShowRecoveryKey(reason=reason, previous=previous))
         return _base.read(answer, lambda v: m.ShownRecoveryKey._read(v))
 
     def release_hold(self, device: str) -> m.Device:
@@ -627,11 +636,17 @@ class Devices(_base.Resource):
         answer = _base.call(self._core, "GET", f"/api/v1/fleets/{_base.segment(fleet)}/channel")
         return _base.read(answer, lambda v: m.Channel._read(v))
 
-    def pin_fleet(self, fleet: str, pin_fleet: m.PinFleet | Mapping[str, Any]) -> m.Channel:
+    def pin_fleet(
+        self,
+        fleet: str,
+        *,
+        reason: str,
+        release: m.ReleaseName | None = None,
+    ) -> m.Channel:
         """Pin a fleet to a release, or end that. Its devices are offered the release when they next report or
         connect, without waves.
         """
-        answer = _base.call(self._core, "PUT", f"/api/v1/fleets/{_base.segment(fleet)}/channel", body=pin_fleet)
+        answer = _base.call(self._core, "PUT", f"/api/v1/fleets/{_base.segment(fleet)}/channel", body=m.PinFleet(reason=reason, release=release))
         return _base.read(answer, lambda v: m.Channel._read(v))
 
     def provision(
@@ -863,9 +878,15 @@ class Rollouts(_extras.Rollouts):
 
     __slots__ = ()
 
-    def plan(self, create_rollout: m.CreateRollout | Mapping[str, Any]) -> m.RolloutForecast:
+    def plan(
+        self,
+        *,
+        release: m.ReleaseName,
+        fleet: m.FleetId,
+        plan: m.RolloutPlan | None = None,
+    ) -> m.RolloutForecast:
         """Plan a rollout: what it would come to if it started now, computed from what is known of the devices. Starts nothing."""
-        answer = _base.call(self._core, "POST", "/api/v1/rollout-plans", body=create_rollout)
+        answer = _base.call(self._core, "POST", "/api/v1/rollout-plans", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
         return _base.read(answer, lambda v: m.RolloutForecast._read(v))
 
     def list(self) -> builtins.list[m.RolloutSummary]:
@@ -873,9 +894,15 @@ class Rollouts(_extras.Rollouts):
         answer = _base.call(self._core, "GET", "/api/v1/rollouts")
         return _base.read(answer, lambda v: [m.RolloutSummary._read(x) for x in _base.items(v)])
 
-    def start(self, create_rollout: m.CreateRollout | Mapping[str, Any]) -> m.RolloutSummary:
+    def start(
+        self,
+        *,
+        release: m.ReleaseName,
+        fleet: m.FleetId,
+        plan: m.RolloutPlan | None = None,
+    ) -> m.RolloutSummary:
         """Start a rollout: to everybody at once, or in waves. The devices of a large fleet join in chunks, while the rollout is `starting`."""
-        answer = _base.call(self._core, "POST", "/api/v1/rollouts", body=create_rollout)
+        answer = _base.call(self._core, "POST", "/api/v1/rollouts", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
     def get(
@@ -944,10 +971,13 @@ class Rollouts(_extras.Rollouts):
     def supersede(
         self,
         rollout: str,
-        create_rollout: m.CreateRollout | Mapping[str, Any],
+        *,
+        release: m.ReleaseName,
+        fleet: m.FleetId,
+        plan: m.RolloutPlan | None = None,
     ) -> m.RolloutSummary:
         """Start a rollout in place of an active one of its fleet, which is aborted. It is `ready` until the last offer of that one is withdrawn."""
-        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/supersede", body=create_rollout)
+        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/supersede", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
 
