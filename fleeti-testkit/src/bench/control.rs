@@ -109,7 +109,7 @@ async fn describe(tx: &mut store::Tx<'_>, device: &DeviceId, number: usize) -> R
     let name = format!("{kind} {number} in shop {}", number / 10);
     let about = Described { device, name: Some(&name), note: None };
     store::labels::describe(tx, about).await?;
-    let seen_s = if number % 1000 == 500 { NOW_S - 8 * 86_400 } else { NOW_S - 60 };
+    let seen_s = if number % 1000 == 250 { NOW_S - 8 * 86_400 } else { NOW_S - 60 };
     let report = Report {
         sequence: 1,
         epoch: None,
