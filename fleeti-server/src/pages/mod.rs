@@ -15,6 +15,7 @@ mod builds;
 mod devices;
 mod display;
 mod enroll;
+mod fixes;
 mod fleets;
 mod live;
 mod overview;

@@ -2,9 +2,9 @@
 
 use crate::pages::devices::view::DeviceRow;
 use crate::pages::display::time;
+use crate::pages::fixes::FixesRow;
 use crate::pages::overview::charts::charts;
 use crate::pages::page::Page;
-use crate::pages::profiles::FixesRow;
 use crate::pages::rollouts::view::RolloutRow;
 use crate::pages::svg::Chart;
 use askama::Template;

@@ -32,4 +32,3 @@ mod tests;
 mod view;
 
 pub use self::handler::{change_form, changes, check, edit, list, new, save, search, show};
-pub(super) use self::view::FixesRow;

@@ -3,10 +3,10 @@
 use super::changes::Changes;
 use super::sets::{Offer, templates};
 use crate::pages::display::{day, time};
+use crate::pages::fixes::FixesRow;
 use crate::pages::page::{Page, Result};
 use askama::Template;
-use fleeti_build::waiting::WaitingFix;
-use fleeti_control::profiles::{Details, Fixes, SUITE, as_toml, line_of};
+use fleeti_control::profiles::{Details, SUITE, as_toml, line_of};
 use fleeti_core::support::{self, Stage, Support};
 use fleeti_core::wire::api::ProfileRevision;
 use fleeti_core::wire::profile::{MadeOf, ProfileChanges};
@@ -105,44 +105,6 @@ impl SupportRow {
             Stage::Ended => format!("Debian {suite} gets no security updates since {lts}."),
         };
         Self { text, is_ending: stage != Stage::Full }
-    }
-}
-
-/// Maximum number of fixes that are listed.
-const FIXES_MAX: usize = 200;
-
-/// Security fixes that the newest build lacks.
-pub struct FixesRow {
-    release: String,
-    count: usize,
-    /// When the oldest of them was first seen.
-    since: String,
-    list: Vec<FixRow>,
-}
-
-/// A security fix.
-pub struct FixRow {
-    package: String,
-    locked: String,
-    fixed: String,
-    since: String,
-}
-
-impl FixesRow {
-    pub fn of(fixes: &Fixes) -> Option<Self> {
-        let row = |fix: &WaitingFix| FixRow {
-            package: fix.package.clone(),
-            locked: fix.locked.clone(),
-            fixed: fix.fixed.clone(),
-            since: time(fix.since_s),
-        };
-        let oldest = fixes.waiting.first()?;
-        Some(Self {
-            release: fixes.release.to_string(),
-            count: fixes.waiting.len(),
-            since: time(oldest.since_s),
-            list: fixes.waiting.iter().take(FIXES_MAX).map(row).collect(),
-        })
     }
 }
 
