@@ -3,6 +3,7 @@
 usage: initrd.py TREE OUT
 """
 import glob, lzma, os, re, shutil, subprocess, sys
+import kmod
 from archive import write_cpio
 
 TREE, OUT = sys.argv[1] + "/root", sys.argv[2]
@@ -85,23 +86,11 @@ def write(relative, text):
 
 def modules(kernel):
     base = f"usr/lib/modules/{kernel}"
-    depends, by_name = {}, {}
-    plain = lambda path: re.sub(r"\.ko.*", "", os.path.basename(path)).replace("-", "_")
-    for line in open(f"{TREE}/{base}/modules.dep"):
-        path, needs = line.strip().split(":")
-        depends[path], by_name[plain(path)] = needs.split(), path
-    built_in = {plain(line.strip()) for line in open(f"{TREE}/{base}/modules.builtin")}
-    absent = [m for m in MODULES if m not in by_name and m not in built_in]
+    needed, absent = kmod.closure(f"{TREE}/{base}", MODULES)
     if absent:
         sys.exit(f"error: the kernel {kernel} has no {' '.join(absent)}, which the initrd needs: with kernel.flavour = \"generic\" it has "
                  "more, and hardware.initrd_drivers names sets of them")
-    todo, seen = [by_name[m] for m in MODULES if m in by_name], set()
-    while todo:
-        path = todo.pop()
-        if path in seen:
-            continue
-        seen.add(path)
-        todo += depends[path]
+    for path in sorted(needed):
         target = f"{ROOT}/{base}/" + path.removesuffix(".xz")
         os.makedirs(os.path.dirname(target), exist_ok=True)
         data = open(f"{TREE}/{base}/{path}", "rb").read()
@@ -110,7 +99,7 @@ def modules(kernel):
     for name in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
         shutil.copyfile(f"{TREE}/{base}/{name}", f"{ROOT}/{base}/{name}")
     subprocess.run(["depmod", "-b", ROOT, "-a", kernel], check=True)
-    present = {plain(p) for p in seen}
+    present = {kmod.plain(path) for path in needed}
     write("etc/modules-load.d/fleeti.conf", "".join(f"{m}\n" for m in LOADED_EARLY if m in present))
 
 

@@ -68,6 +68,7 @@ const SCRIPTS: &[(&str, &str)] = &[
     first_boot!("snakeoil.service"),
     first_boot!("snakeoil.sh"),
     ("initrd.py", include_str!("../../../nix/debian/initrd.py")),
+    ("kmod.py", include_str!("../../../nix/debian/kmod.py")),
     ("root.py", include_str!("../../../nix/debian/root.py")),
     ("uki.py", include_str!("../../../nix/debian/uki.py")),
     ("disk.py", include_str!("../../../nix/debian/disk.py")),

@@ -10,6 +10,7 @@ mod documents;
 mod dpkg;
 mod everyday;
 mod images;
+mod kernel_modules;
 mod lock;
 mod nixos;
 mod owners;
