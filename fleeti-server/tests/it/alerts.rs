@@ -288,7 +288,7 @@ async fn a_rule_names_no_fleet_that_its_reader_may_not_see() {
         world.client.set_alert_rule(id, &rule).await.unwrap();
     }
     let viewer = program(&world, "viewer", &[role(Role::Viewer, Some("demo"))], None).await;
-    let rules = client(&world, &viewer).alert_rules().await.unwrap();
+    let rules = client(&world, viewer.token.expose()).alert_rules().await.unwrap();
     let named: Vec<_> = rules.iter().filter(|status| !status.rule.fleets.is_empty()).collect();
     assert_eq!(named.len(), 1, "{named:?}");
     assert_eq!((named[0].rule.id.as_str(), named[0].rule.fleets[0].as_str()), ("both", "demo"));
