@@ -13,6 +13,9 @@ const RULES: &str = "-D\n-b 8192\n-f 1\n\
      -a always,exit -F arch=b64 -S init_module,finit_module,delete_module -k modules\n";
 const SUDO: &str = "-a always,exit -F path=/usr/bin/sudo -F perm=x -k sudo\n";
 
+/// On a machine without a USB controller nothing loads the bus, and without the bus the daemon ends.
+const USB_BUS: &str = "[Unit]\nWants=modprobe@usbcore.service\nAfter=modprobe@usbcore.service\n";
+
 pub(super) fn add(profile: &Profile, out: &mut Additions) {
     let Security { audit, usb_guard, .. } = &profile.security;
     if audit.enabled {
@@ -31,6 +34,8 @@ pub(super) fn add(profile: &Profile, out: &mut Additions) {
         // What no rule allows is blocked: ImplicitPolicyTarget of Debian's usbguard-daemon.conf.
         let rules = usb_guard.allow.iter().map(|rule| format!("{rule}\n")).collect::<String>();
         out.text("/etc/usbguard/rules.conf", 0o600, rules);
+        let path = "/usr/lib/systemd/system/usbguard.service.d/60-fleeti.conf";
+        out.text(path, 0o644, USB_BUS);
     }
 }
 
@@ -88,6 +93,8 @@ mod tests {
     fn without_a_rule_every_usb_device_is_blocked() {
         let enabled = "software.packages = [\"usbguard\"]\n[security.usb_guard]\nenabled = true\n";
         assert_eq!(sample::overlay(enabled).text("/etc/usbguard/rules.conf"), "");
+        let unit = "/usr/lib/systemd/system/usbguard.service.d/60-fleeti.conf";
+        assert!(sample::overlay(enabled).text(unit).contains("After=modprobe@usbcore.service"));
         let rule = "allow with-interface equals { 03:01:01 }";
         let o = sample::overlay(&format!("{enabled}allow = [\"{rule}\"]\n"));
         assert_eq!(o.text("/etc/usbguard/rules.conf"), format!("{rule}\n"));
