@@ -67,6 +67,9 @@ enum Command {
     /// Devices: enrollment, state, commands, revocation.
     #[command(subcommand)]
     Device(commands::device::Command),
+    /// Fleets: named groups of devices.
+    #[command(subcommand)]
+    Fleet(commands::fleet::Command),
     /// Labels: keys with types, and labels of many devices from a CSV file.
     #[command(subcommand)]
     Label(commands::label::Command),
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Pki(command) => commands::pki::run(command, &output),
         Command::Release(command) => commands::release::run(command, &output),
         Command::Device(command) => commands::device::run(command, &output),
+        Command::Fleet(command) => commands::fleet::run(command, &output),
         Command::Label(command) => commands::label::run(command, &output),
         Command::View(command) => commands::view::run(command, &output),
         Command::Package(command) => commands::package::run(command, &output),
