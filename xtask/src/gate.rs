@@ -3,8 +3,8 @@
 use crate::fuzz::{self, Effort};
 use crate::postgres::Cluster;
 use crate::{
-    aside, build_all, cargo, checks, licences, packages, python, root, run, sdk, setup, site,
-    target, tools,
+    aside, build_all, cargo, checks, compat, licences, packages, python, root, run, sdk, setup,
+    site, target, tools,
 };
 use anyhow::Result;
 use std::path::Path;
@@ -93,6 +93,8 @@ pub fn test(length: Length) -> Result<()> {
         }
         everyday_packages()?;
         packages::long_gate(&made)?;
+        println!("==> the previous release beside this one");
+        compat::both_directions(None)?;
         site::build(&target().join("ci"))?;
     }
     println!("all tests passed in {:.0} s", started.elapsed().as_secs_f64());
@@ -123,6 +125,7 @@ fn rules() -> Result<()> {
     checks::tidy(&root())?;
     licences::check(&root())?;
     sdk::check()?;
+    compat::check()?;
     run(
         "spelling",
         Command::new(tools::typos()?).args(["--config", "typos.toml"]).current_dir(root()),
