@@ -174,58 +174,59 @@ pub fn both_directions(kept: Option<&Path>) -> Result<()> {
 /// The programs of the previous release, built from its commit with the versions of its lock, unless
 /// they were before.
 fn built(previous: &Previous) -> Result<PathBuf> {
-    let Previous { commit, programs, .. } = previous;
     let place = target().join("compat");
-    let folder = place.join("target/ci");
-    let is_kept = programs
-        .iter()
-        .all(|(name, digest)| sha256(&folder.join(name)).is_ok_and(|found| found == *digest));
-    if is_kept {
+    let (folder, stamp) = (place.join("target/ci"), place.join("built"));
+    let known = fs::read_to_string(&stamp).unwrap_or_default();
+    if stamped(previous, &folder).is_ok_and(|now| now == known) {
         return Ok(folder);
     }
+    let commit = previous.commit.as_str();
     let source = place.join("source");
     let git = |words: &[&str]| stdout(Command::new("git").args(words).current_dir(root()));
     let exists = git(&["cat-file", "-e", &format!("{commit}^{{commit}}")]);
     exists.with_context(|| format!("commit {commit} is not here; fetch the whole history"))?;
-    // A folder of an earlier run may be of another commit.
-    git(&["worktree", "prune"])?;
+    let path = source.display().to_string();
+    // What a run that was ended left.
     if source.exists() {
-        git(&["worktree", "remove", "--force", &source.display().to_string()])?;
+        fs::remove_dir_all(&source)?;
     }
+    git(&["worktree", "prune"])?;
     fs::create_dir_all(&place)?;
-    git(&["worktree", "add", "--detach", &source.display().to_string(), commit])?;
+    git(&["worktree", "add", "--detach", &path, commit])?;
     let mut build = cargo(&["build", "--locked", "--profile", "ci", "--bins"]);
     build.args(PACKAGES.iter().flat_map(|package| ["-p", package]));
     build.env("CARGO_TARGET_DIR", place.join("target")).env("CARGO_INCREMENTAL", "0");
     build.arg("--manifest-path").arg(source.join("Cargo.toml"));
-    run_command("build the previous release", &mut build)?;
-    git(&["worktree", "remove", "--force", &source.display().to_string()])?;
+    let ended = run_command("build the previous release", &mut build);
+    git(&["worktree", "remove", "--force", &path])?;
+    ended?;
+    fs::write(&stamp, stamped(previous, &folder)?)?;
     Ok(folder)
 }
 
-/// Compares digests of programs with the kept ones. Another compiler builds other bytes, which is
-/// said; programs that somebody names must be the kept ones.
+/// Commit and programs of a folder, as one text.
+fn stamped(previous: &Previous, folder: &Path) -> Result<String> {
+    let line = |name: &str| Ok(format!("{name} {}\n", sha256(&folder.join(name))?));
+    let lines = PROGRAMS.into_iter().map(line).collect::<Result<String>>()?;
+    Ok(format!("{}\n{lines}", previous.commit))
+}
+
+/// Compares digests of programs with the kept ones. Programs that somebody names must be those.
+/// Built ones have other bytes where compiler, linker or the folder of crates differ, which is said.
 fn same_programs(folder: &Path, previous: &Previous, is_named: bool) -> Result<()> {
-    let compiler = stdout(Command::new("rustc").arg("--version"))?;
-    let is_same_compiler = compiler.trim() == previous.compiler;
     for name in PROGRAMS {
         let found = sha256(&folder.join(name))?;
         let kept = previous.programs.get(name).map(String::as_str).unwrap_or_default();
-        if found == kept {
-            println!("    {name} is the kept program {}", &kept[..12]);
-            continue;
-        }
-        ensure!(!is_named, "{}/{name} has the SHA-256 {found}, not {kept}", folder.display());
         ensure!(
-            !is_same_compiler,
-            "{name}, built from {}, has the SHA-256 {found}, not {kept}",
-            previous.commit
+            found == kept || !is_named,
+            "{}/{name} has the SHA-256 {found}, not {kept}",
+            folder.display()
         );
-        println!(
-            "    {name} is {found}: built by {}, the kept one by {}",
-            compiler.trim(),
-            previous.compiler
-        );
+        if found == kept {
+            println!("    {name} is the kept program {found}");
+        } else {
+            println!("    {name} is {found}, and {kept} was built by {}", previous.compiler);
+        }
     }
     Ok(())
 }

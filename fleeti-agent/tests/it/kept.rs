@@ -105,8 +105,7 @@ async fn a_device_of_the_previous_release_goes_on_where_it_was() {
 #[tokio::test]
 async fn a_device_of_the_previous_release_runs_no_command_twice() {
     let (_dir, paths) = device();
-    let ledger: Ledger =
-        kept::read(&paths.state.join("command-ledger.json"), kept::json).unwrap();
+    let ledger: Ledger = kept::read(&paths.state.join("command-ledger.json"), kept::json).unwrap();
     let ids: Vec<_> = ledger.entries.iter().map(|entry| entry.id.as_str()).collect();
     assert_eq!(
         ids,
