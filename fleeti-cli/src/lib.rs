@@ -25,6 +25,9 @@ use std::process::ExitCode;
 ///   fleeti login https://SERVER:8080 --fingerprint sha256:... --token-file admin.token
 ///   fleeti release publish releases/1
 ///   fleeti rollout start --release kiosk@1 --fleet demo --wait
+///
+/// Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage; of
+/// `doctor` also 3: a check failed.
 #[derive(Parser)]
 #[command(version, about, long_about, verbatim_doc_comment, max_term_width = 100)]
 struct Arguments {
@@ -105,6 +108,7 @@ enum Command {
     #[command(subcommand)]
     Audit(commands::audit::Command),
     Api(commands::api::Api),
+    Manual(commands::manual::Manual),
 }
 
 /// The command line: every subcommand with its arguments.
@@ -144,6 +148,7 @@ pub fn main() -> ExitCode {
         Command::Webhook(command) => commands::webhook::run(command, &output),
         Command::Audit(command) => commands::audit::run(command, &output),
         Command::Api(api) => commands::api::run(api, &output),
+        Command::Manual(manual) => commands::manual::run(&manual, &output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

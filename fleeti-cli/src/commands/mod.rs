@@ -16,6 +16,7 @@ pub mod keys;
 pub mod label;
 pub mod lock;
 pub mod login;
+pub mod manual;
 pub mod manufacturers;
 pub mod package;
 pub mod pki;

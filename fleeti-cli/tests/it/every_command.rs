@@ -275,6 +275,7 @@ const ROWS: &[Row] = &[
     ),
     Row("audit prove", "0 --key @data/pki/public/audit.pub", Done("entries contains it")),
     Row("api", "get devices?limit=5", Done("fleet-1")),
+    Row("manual", "@share{n}", Done("manual pages")),
     Row("pki init", "@pki{n}", Done("made")),
     Row(
         "pki root create",
