@@ -130,22 +130,26 @@ fn sha256(path: &Path) -> Result<String> {
     Ok(digest.to_owned())
 }
 
-/// `cargo xtask compat [--check | --programs DIR | --keep-api]`.
+/// `cargo xtask compat [--check | --keep-api | [--programs DIR] [--with DIR]]`.
 pub fn command(words: &[&str]) -> Result<()> {
     match words {
         ["--check"] => check(),
         ["--keep-api"] => keep_api(),
-        [] => {
+        _ => {
+            let (mut kept, mut current) = (None, None);
+            for pair in words.chunks(2) {
+                match pair {
+                    ["--programs", folder] => kept = Some(Path::new(*folder)),
+                    ["--with", folder] => current = Some(Path::new(*folder)),
+                    other => bail!("unknown arguments {other:?}; see `cargo xtask`"),
+                }
+            }
             check()?;
-            build_programs()?;
-            both_directions(None)
+            if current.is_none() {
+                build_programs()?;
+            }
+            both_directions(kept, current)
         }
-        ["--programs", folder] => {
-            check()?;
-            build_programs()?;
-            both_directions(Some(Path::new(folder)))
-        }
-        _ => bail!("use compat, compat --check, compat --programs DIR, or compat --keep-api"),
     }
 }
 
@@ -156,18 +160,20 @@ fn keep_api() -> Result<()> {
     Ok(fs::write(root().join(FOLDER).join("openapi.json"), kept)?)
 }
 
-/// Runs the programs of the previous release against those of this one, in `target/ci`. `kept` is a
-/// folder with the previous ones; without it they are built from their commit.
-pub fn both_directions(kept: Option<&Path>) -> Result<()> {
+/// Runs the programs of the previous release against those of this one. `kept` is a folder with the
+/// previous ones; without it they are built from their commit. Those of this one are in `current`,
+/// else in `target/ci`.
+pub fn both_directions(kept: Option<&Path>, current: Option<&Path>) -> Result<()> {
     let previous = Previous::read()?;
     let folder = match kept {
         Some(folder) => folder.to_owned(),
         None => built(&previous)?,
     };
     same_programs(&folder, &previous, kept.is_some())?;
+    let built = target().join("ci");
     run::run(
         &Programs::new(&folder, &format!("the previous release ({})", previous.version))?,
-        &Programs::new(&target().join("ci"), "this one")?,
+        &Programs::new(current.unwrap_or(&built), "this one")?,
     )
 }
 

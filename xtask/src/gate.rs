@@ -95,7 +95,7 @@ pub fn test(length: Length) -> Result<()> {
         packages::long_gate(&made)?;
         crates()?;
         println!("==> the previous release beside this one");
-        compat::both_directions(None)?;
+        compat::both_directions(None, None)?;
         site::build(&target().join("ci"))?;
     }
     println!("all tests passed in {:.0} s", started.elapsed().as_secs_f64());

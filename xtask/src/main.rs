@@ -62,10 +62,10 @@ cargo xtask COMMAND
   packages [--profile ci] [--check] [--oci]
                    make Debian packages in target/packages; with --check, install, upgrade, remove and purge them in a
                    clean root; with --oci, also an OCI image of the server
-  compat [--check | --programs DIR | --keep-api]
-                   run the programs of the previous release, built from its commit, against those of this one, in both
-                   directions; with --check only compare digests and the API; with --programs use built ones; with
-                   --keep-api keep the API of this commit, which becomes the previous release
+  compat [--programs DIR] [--with DIR] | --check | --keep-api
+                   run the programs of the previous release, built from its commit or in --programs, against those of
+                   this one, built or in --with, in both directions; with --check only compare digests and the API;
+                   with --keep-api keep the API of this commit, which becomes the previous release
   site             build the documents as a site in target/site/book, and check its links
   postgres COMMAND [ARGUMENT]...
                    run a command, such as cargo nextest, beside a PostgreSQL server of its own (FLEETI_POSTGRES;

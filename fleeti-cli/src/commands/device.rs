@@ -328,10 +328,12 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::Smbios { record, out } => smbios(&record, &out, output),
         Command::BootKeys(arguments) => boot_keys(arguments, output),
-        Command::RecoveryKey { device, reason: None, server, .. } => {
+        Command::RecoveryKey { device, status: true, server, .. } => {
             recovery_key_status(&device, &server, output)
         }
-        Command::RecoveryKey { device, reason: Some(reason), previous, ask, server, .. } => {
+        Command::RecoveryKey { device, reason, previous, ask, server, .. } => {
+            // Required without --status.
+            let reason = reason.unwrap_or_default();
             let request = ShowRecoveryKey { reason: reason.clone(), previous };
             if ask {
                 let act = AskedAct::ShowRecoveryKey { device, request };
