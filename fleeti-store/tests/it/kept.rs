@@ -53,7 +53,7 @@ async fn a_database_of_the_previous_release_is_migrated_and_loses_no_row() {
     Db::open(&path).await.unwrap().close().await;
     let after = rows(&path).await;
     for (table, count) in before {
-        assert_eq!(after.get(&table), Some(&count), "rows of {table}");
+        assert!(after.get(&table) >= Some(&count), "rows of {table}");
     }
     // A second start has nothing to do.
     Db::open(&path).await.unwrap().close().await;
