@@ -89,7 +89,7 @@ const READERS: &[(&str, Again)] = &[
 ];
 
 fn kept() -> Vec<(String, Value)> {
-    let all: Vec<Value> = serde_json::from_str(KEPT).unwrap();
+    let all: Vec<Value> = strict::from_slice(KEPT.as_bytes()).unwrap();
     let pair = |one: Value| (one["message"].as_str().unwrap().to_owned(), one["payload"].clone());
     all.into_iter().map(pair).collect()
 }
