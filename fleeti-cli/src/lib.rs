@@ -29,7 +29,7 @@ use std::process::ExitCode;
 /// Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage; of
 /// `doctor` also 3: a check failed.
 #[derive(Parser)]
-#[command(version, about, long_about, verbatim_doc_comment, max_term_width = 100)]
+#[command(name = "fleeti", version, about, long_about, verbatim_doc_comment, max_term_width = 100)]
 struct Arguments {
     /// Format of the data on stdout.
     #[arg(short, long, value_enum, default_value_t = output::Format::Text, global = true)]
