@@ -10,7 +10,7 @@ const TIME: &[&str] = &["chrony", "ntpsec", "openntpd"];
 const NETWORK: &str = "network-manager";
 
 /// The presets of the base, which come before those of packages.
-const PRESET: &str = include_str!("../../nix/overlay/00-fleeti.preset");
+const PRESET: &str = include_str!("../nix/overlay/00-fleeti.preset");
 
 fn has(profile: &Profile, name: &str) -> bool {
     profile.software.packages.iter().any(|package| package == name)

@@ -25,8 +25,11 @@ use std::process::ExitCode;
 ///   fleeti login https://SERVER:8080 --fingerprint sha256:... --token-file admin.token
 ///   fleeti release publish releases/1
 ///   fleeti rollout start --release kiosk@1 --fleet demo --wait
+///
+/// Data goes to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage; of
+/// `doctor` also 3: a check failed.
 #[derive(Parser)]
-#[command(version, about, long_about, verbatim_doc_comment, max_term_width = 100)]
+#[command(name = "fleeti", version, about, long_about, verbatim_doc_comment, max_term_width = 100)]
 struct Arguments {
     /// Format of the data on stdout.
     #[arg(short, long, value_enum, default_value_t = output::Format::Text, global = true)]
@@ -67,6 +70,9 @@ enum Command {
     /// Devices: enrollment, state, commands, revocation.
     #[command(subcommand)]
     Device(commands::device::Command),
+    /// Fleets: named groups of devices.
+    #[command(subcommand)]
+    Fleet(commands::fleet::Command),
     /// Labels: keys with types, and labels of many devices from a CSV file.
     #[command(subcommand)]
     Label(commands::label::Command),
@@ -102,6 +108,7 @@ enum Command {
     #[command(subcommand)]
     Audit(commands::audit::Command),
     Api(commands::api::Api),
+    Manual(commands::manual::Manual),
 }
 
 /// The command line: every subcommand with its arguments.
@@ -127,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Pki(command) => commands::pki::run(command, &output),
         Command::Release(command) => commands::release::run(command, &output),
         Command::Device(command) => commands::device::run(command, &output),
+        Command::Fleet(command) => commands::fleet::run(command, &output),
         Command::Label(command) => commands::label::run(command, &output),
         Command::View(command) => commands::view::run(command, &output),
         Command::Package(command) => commands::package::run(command, &output),
@@ -140,6 +148,7 @@ pub fn main() -> ExitCode {
         Command::Webhook(command) => commands::webhook::run(command, &output),
         Command::Audit(command) => commands::audit::run(command, &output),
         Command::Api(api) => commands::api::run(api, &output),
+        Command::Manual(manual) => commands::manual::run(&manual, &output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -56,6 +56,9 @@ fn fill(package: &Package, order: &Order, epoch: u64, tree: &Path) -> Result<()>
     for (from, to, mode) in package.files {
         put(to, &fs::read(source(from)).with_context(|| (*from).to_owned())?, *mode)?;
     }
+    if package.name == "fleeti" {
+        add_manual(order, tree)?;
+    }
     if let Some(service) = &package.service {
         add_service(package, service, order, tree)?;
     }
@@ -73,6 +76,18 @@ fn fill(package: &Package, order: &Order, epoch: u64, tree: &Path) -> Result<()>
     stdout(Command::new("gzip").args(["-9n"]).arg(&log))?;
     put("/DEBIAN/control", control(package, order, tree)?.as_bytes(), 0o644)?;
     settle(tree, UNIX_EPOCH + Duration::from_secs(epoch))
+}
+
+/// Manual pages and completions, as the command writes them.
+fn add_manual(order: &Order, tree: &Path) -> Result<()> {
+    let share = tree.join("usr/share");
+    stdout(Command::new(order.programs.join("fleeti")).arg("manual").arg(&share))?;
+    let pages = fs::read_dir(share.join("man/man1"))?;
+    let pages: Vec<PathBuf> = pages.map(|e| Ok(e?.path())).collect::<std::io::Result<_>>()?;
+    stdout(Command::new("gzip").arg("-9n").args(pages))?;
+    // Whatever the umask is.
+    stdout(Command::new("chmod").args(["-R", "u=rwX,go=rX"]).arg(&share))?;
+    Ok(())
 }
 
 fn add_service(package: &Package, service: &Service, order: &Order, tree: &Path) -> Result<()> {
@@ -191,6 +206,13 @@ pub fn check(package: &Package, file: &Path) -> Result<()> {
             wrong.push(format!("{program} is missing"));
         }
     }
+    if package.name == "fleeti" {
+        for path in ["man/man1/fleeti.1.gz", "bash-completion/completions/fleeti"] {
+            if !has(&format!("/usr/share/{path}")) {
+                wrong.push(format!("{path} is missing"));
+            }
+        }
+    }
     if package.service.is_some() {
         let control = file.with_extension("control");
         fs::remove_dir_all(&control).ok();
@@ -210,13 +232,17 @@ pub fn check(package: &Package, file: &Path) -> Result<()> {
 
 /// What is wrong with a line of `dpkg-deb --contents`: `-rwxr-xr-x root/root SIZE DATE TIME ./PATH`.
 fn misplaced(line: &str) -> Option<String> {
-    const PLACES: [&str; 7] = [
+    const PLACES: [&str; 11] = [
         "./usr/bin/",
         "./usr/sbin/",
         "./usr/lib/systemd/system/",
         "./usr/lib/sysusers.d/",
         "./usr/lib/tmpfiles.d/",
         "./usr/share/doc/",
+        "./usr/share/man/man1/",
+        "./usr/share/bash-completion/completions/",
+        "./usr/share/zsh/vendor-completions/",
+        "./usr/share/fish/vendor_completions.d/",
         "./etc/fleeti/",
     ];
     let words: Vec<&str> = line.split_whitespace().collect();

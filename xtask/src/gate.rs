@@ -3,8 +3,8 @@
 use crate::fuzz::{self, Effort};
 use crate::postgres::Cluster;
 use crate::{
-    aside, build_all, cargo, checks, licences, packages, python, root, run, sdk, setup, site,
-    target, tools,
+    aside, build_all, cargo, checks, compat, licences, packages, python, root, run, sdk, setup,
+    site, target, tools,
 };
 use anyhow::Result;
 use std::path::Path;
@@ -93,6 +93,9 @@ pub fn test(length: Length) -> Result<()> {
         }
         everyday_packages()?;
         packages::long_gate(&made)?;
+        crates()?;
+        println!("==> the previous release beside this one");
+        compat::both_directions(None, None)?;
         site::build(&target().join("ci"))?;
     }
     println!("all tests passed in {:.0} s", started.elapsed().as_secs_f64());
@@ -105,6 +108,27 @@ fn everyday_packages() -> Result<()> {
     let test = ["nextest", "run", "-p", "fleeti-build", "--cargo-profile", "ci"];
     let which = ["--run-ignored", "only", "-E", "test(/^(everyday|brought|radius)::/)"];
     run("everyday packages", &mut cargo(&[test.as_slice(), which.as_slice()].concat()))
+}
+
+/// Crates that others can depend on.
+const LIBRARIES: &[&str] = &[
+    "fleeti-files",
+    "fleeti-core",
+    "fleeti-adopt",
+    "fleeti-pki",
+    "fleeti-build",
+    "fleeti-client",
+    "fleeti-signer-client",
+    "fleeti-store",
+    "fleeti-control",
+    "fleeti-agent",
+];
+
+/// Packs the libraries as a registry would get them.
+fn crates() -> Result<()> {
+    let mut pack = cargo(&["package", "--no-verify", "--allow-dirty", "--quiet"]);
+    pack.args(LIBRARIES.iter().flat_map(|name| ["-p", name]));
+    run("crates as packages", pack.env("CARGO_TARGET_DIR", target().join("crates")))
 }
 
 fn scenario(arguments: &[&str]) -> Command {
@@ -123,6 +147,7 @@ fn rules() -> Result<()> {
     checks::tidy(&root())?;
     licences::check(&root())?;
     sdk::check()?;
+    compat::check()?;
     run(
         "spelling",
         Command::new(tools::typos()?).args(["--config", "typos.toml"]).current_dir(root()),

@@ -7,6 +7,7 @@ mod calls;
 mod checks;
 mod circles;
 mod clean_root;
+mod compat;
 mod deb;
 mod documents;
 mod foreign;
@@ -61,6 +62,10 @@ cargo xtask COMMAND
   packages [--profile ci] [--check] [--oci]
                    make Debian packages in target/packages; with --check, install, upgrade, remove and purge them in a
                    clean root; with --oci, also an OCI image of the server
+  compat [--programs DIR] [--with DIR] | --check | --keep-api
+                   run the programs of the previous release, built from its commit or in --programs, against those of
+                   this one, built or in --with, in both directions; with --check only compare digests and the API;
+                   with --keep-api keep the API of this commit, which becomes the previous release
   site             build the documents as a site in target/site/book, and check its links
   postgres COMMAND [ARGUMENT]...
                    run a command, such as cargo nextest, beside a PostgreSQL server of its own (FLEETI_POSTGRES;
@@ -90,6 +95,7 @@ fn main() -> ExitCode {
         }
         Some((&"sdk", [])) => sdk::write(),
         Some((&"packages", rest)) => setup::run().and_then(|()| packages::command(rest)),
+        Some((&"compat", rest)) => compat::command(rest),
         Some((&"site", [])) => setup::run()
             .and_then(|()| build_programs())
             .and_then(|()| site::build(&target().join("ci"))),

@@ -1,7 +1,8 @@
 //! The wheel: built, installed in a fresh virtual environment, and tested there.
 
+use crate::package::stdout;
 use crate::{root, run, target};
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,7 +19,27 @@ pub fn test() -> Result<()> {
     pytest.arg(bindings.join("tests")).env("FLEETI_PROGRAMS", target().join("ci"));
     run("pytest", &mut pytest)?;
     doctests(&python)?;
-    types(&python)
+    types(&python)?;
+    source_distribution()
+}
+
+/// What must be in the source distribution beside the package: files that crates include.
+const INCLUDED: [&str; 3] =
+    ["fleeti-build/nix/debian/default.nix", "fleeti-core/Cargo.toml", "python/fleeti/py.typed"];
+
+/// Makes the source distribution.
+fn source_distribution() -> Result<()> {
+    let folder = target().join("python/sdist");
+    fs::remove_dir_all(&folder).ok();
+    let mut maturin = Command::new(target().join("python/tools/bin/maturin"));
+    maturin.args(["sdist", "--manifest-path"]).arg(root().join("bindings/python/Cargo.toml"));
+    run("sdist", maturin.arg("--out").arg(&folder))?;
+    let file = only_file(&folder)?;
+    let names = stdout(Command::new("tar").args(["--list", "--file"]).arg(&file))?;
+    for wanted in INCLUDED {
+        ensure!(names.lines().any(|n| n.ends_with(wanted)), "{} has no {wanted}", file.display());
+    }
+    Ok(())
 }
 
 /// The interpreter with the wheel of the last test.
@@ -121,6 +142,6 @@ fn only_file(folder: &Path) -> Result<PathBuf> {
         fs::read_dir(folder)?.map(|e| e.map(|e| e.path())).collect::<std::io::Result<_>>()?;
     match files.as_slice() {
         [one] => Ok(one.clone()),
-        other => bail!("{} wheels in {}", other.len(), folder.display()),
+        other => bail!("{} files in {}", other.len(), folder.display()),
     }
 }

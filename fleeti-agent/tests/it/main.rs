@@ -11,6 +11,7 @@ mod commands;
 mod contact;
 mod documents;
 mod faulty_server;
+mod kept;
 mod refusals;
 mod release_log;
 mod secure_boot;

@@ -46,9 +46,9 @@ fn sudoers(rule: &SudoRule) -> String {
 }
 
 fn ssh_server(ssh: &Ssh, out: &mut Additions) {
-    let own = include_str!("../../../nix/overlay/20-fleeti-sshd.conf");
+    let own = include_str!("../../nix/overlay/20-fleeti-sshd.conf");
     out.text("/etc/ssh/sshd_config.d/20-fleeti.conf", 0o644, own);
-    let keys = include_str!("../../../nix/overlay/fleeti-ssh-keys.service");
+    let keys = include_str!("../../nix/overlay/fleeti-ssh-keys.service");
     out.text(&format!("{UNITS}/fleeti-ssh-keys.service"), 0o644, keys);
     out.text("/etc/ssh/sshd_config.d/30-fleeti-profile.conf", 0o644, sshd_config(ssh));
     for (i, group) in ssh.allow_groups.iter().enumerate() {

@@ -12,7 +12,7 @@ use fleeti_pki::recipient::Recipient;
 
 macro_rules! embedded {
     ($name:literal) => {
-        include_str!(concat!("../../../nix/overlay/", $name))
+        include_str!(concat!("../../nix/overlay/", $name))
     };
 }
 

@@ -14,18 +14,18 @@ pub(super) fn add(profile: &Profile, out: &mut Additions) {
         return;
     }
     for (path, text) in [
-        ("/usr/lib/fleeti/wifi.sh", include_str!("../../../nix/overlay/wifi.sh")),
+        ("/usr/lib/fleeti/wifi.sh", include_str!("../../nix/overlay/wifi.sh")),
         (
             "/usr/lib/systemd/system/fleeti-wifi@.service",
-            include_str!("../../../nix/overlay/fleeti-wifi@.service"),
+            include_str!("../../nix/overlay/fleeti-wifi@.service"),
         ),
         (
             "/usr/lib/udev/rules.d/70-fleeti-wifi.rules",
-            include_str!("../../../nix/overlay/70-fleeti-wifi.rules"),
+            include_str!("../../nix/overlay/70-fleeti-wifi.rules"),
         ),
         (
             &format!("{FOLDER}/07-wifi.network"),
-            include_str!("../../../nix/overlay/07-wifi.network"),
+            include_str!("../../nix/overlay/07-wifi.network"),
         ),
     ] {
         out.text(path, 0o644, text);

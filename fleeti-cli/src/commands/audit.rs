@@ -6,7 +6,7 @@ use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, rows, when};
 use clap::Subcommand;
 use fleeti_client::Client;
-use fleeti_pki::audit::{Entry, Examination, Stage, verify_proof};
+use fleeti_pki::audit::{Entry, Examination, Stage, verify_log_consistency, verify_proof};
 use fleeti_pki::transparency::note::{LogKey, VerifiedCheckpoint};
 use serde::Serialize;
 use std::fs::{self, File};
@@ -44,6 +44,21 @@ pub enum Command {
         /// File with the checkpoint of the previous run; replaced by the new one.
         #[arg(long)]
         remember: Option<PathBuf>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Verify that the log still begins with the log of an earlier checkpoint, by its consistency
+    /// proof.
+    ///
+    /// The command reads no entries. `fleeti audit verify --remember FILE` writes the first
+    /// checkpoint.
+    Consistency {
+        /// The log's public key: audit.pub of the organisation's public folder.
+        #[arg(long)]
+        key: PathBuf,
+        /// File with the earlier checkpoint; replaced by the current one after the proof is verified.
+        #[arg(long)]
+        remember: PathBuf,
         #[command(flatten)]
         server: Server,
     },
@@ -90,10 +105,6 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 (Some(log), Some(checkpoint)) => of_file(&key, &log, &checkpoint)?,
                 _ => block_on(async { of_server(&key, &server.client()?).await })?,
             };
-            let tampered = |e| {
-                let hint = "copy the log and the checkpoint before you change anything, then find out who had write access";
-                Failure::new(format!("the audit log was tampered with: {e}"), Some(hint))
-            };
             examination.compare(&stated).map_err(tampered)?;
             let remembered =
                 remember.as_deref().map(|path| remembered(&key, path)).transpose()?.flatten();
@@ -101,8 +112,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 examination.compare(old).map_err(tampered)?;
             }
             if let Some(path) = &remember {
-                fleeti_files::write_durably(path, note.as_bytes(), fleeti_files::PUBLIC)
-                    .map_err(|e| Failure::plain(format!("{}: {e}", path.display())))?;
+                remember_note(path, &note)?;
             }
             let found = Verified {
                 log: key.name().to_owned(),
@@ -123,6 +133,9 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             });
             Ok(())
         }
+        Command::Consistency { key, remember, server } => {
+            consistency(&key, &remember, &server, output)
+        }
         Command::Prove { number, key, server } => {
             let key = read_key(&key)?;
             let proof =
@@ -135,6 +148,59 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Ok(())
         }
     }
+}
+
+fn tampered(e: impl std::fmt::Display) -> Failure {
+    let hint = "copy the log and the checkpoint before you change anything, then find out who had write access";
+    Failure::new(format!("the audit log was tampered with: {e}"), Some(hint))
+}
+
+fn remember_note(path: &Path, note: &str) -> CommandResult {
+    fleeti_files::write_durably(path, note.as_bytes(), fleeti_files::PUBLIC)
+        .map_err(|e| Failure::plain(format!("{}: {e}", path.display())))
+}
+
+/// What `fleeti audit consistency` verified.
+#[derive(Serialize)]
+struct Consistent {
+    log: String,
+    /// Number of entries in the earlier checkpoint.
+    remembered_entries: u64,
+    entries: u64,
+    stated_s: u64,
+}
+
+fn consistency(key: &Path, path: &Path, server: &Server, output: &Output) -> CommandResult {
+    let key = read_key(key)?;
+    let old = remembered(&key, path)?.ok_or_else(|| {
+        let hint = "write the first checkpoint with `fleeti audit verify --remember FILE`";
+        Failure::new(format!("{} does not exist", path.display()), Some(hint))
+    })?;
+    let client = server.client()?;
+    let note = block_on(async { client.audit_checkpoint().await.map_err(refused) })?;
+    let new = key.verify(&note).map_err(Failure::plain)?;
+    let (old_size, new_size) = (old.checkpoint().size, new.checkpoint().size);
+    if new_size < old_size {
+        let shorter = format!("the log has {new_size} entries, and had {old_size}");
+        return Err(Failure::plain(format!("the audit log was tampered with: {shorter}")));
+    }
+    let proof =
+        block_on(async { client.audit_consistency(old_size, new_size).await.map_err(refused) })?;
+    verify_log_consistency(&old, &new, &proof.hashes).map_err(tampered)?;
+    remember_note(path, &note)?;
+    let found = Consistent {
+        log: key.name().to_owned(),
+        remembered_entries: old_size,
+        entries: new_size,
+        stated_s: new.stated_s(),
+    };
+    output.data(&found, |c| {
+        format!(
+            "the log {} of {} entries begins with the {} of before",
+            c.log, c.entries, c.remembered_entries
+        )
+    });
+    Ok(())
 }
 
 fn describe(entry: &Entry) -> String {

@@ -12,7 +12,7 @@ use super::keys;
 use super::request::block_on;
 use super::server::Server;
 use crate::CommandResult;
-use crate::output::{Failure, Lines, Output};
+use crate::output::{Failure, Lines, Output, when};
 use clap::{Args, Subcommand, ValueEnum};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::strict;
@@ -145,19 +145,32 @@ pub enum Command {
     Commands(commands::ListCommands),
     Cancel(commands::CancelCommand),
     Result(commands::ResultOf),
+    #[command(name = "command-status")]
+    Status(commands::StatusOf),
+    /// Print the certificate of a device, PEM, for programs that compare certificates.
+    Certificate {
+        /// Id of the device.
+        device: DeviceId,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Show the recovery key of a device's data partition: for use after a repair, or when the disk
     /// is in another machine.
     ///
     /// The server writes the caller and the reason to the audit log before it shows the key. After
     /// the device has learned of this, it makes a new key at its next boot. To open the partition,
     /// run `cryptsetup open /dev/disk/by-partlabel/fleeti-data data` and enter the key as the
-    /// passphrase.
+    /// passphrase. With --status the command shows only whether the server has a key, and since
+    /// when.
     RecoveryKey {
         /// Id of the device.
         device: DeviceId,
         /// Reason, for the audit log.
-        #[arg(long)]
-        reason: String,
+        #[arg(long, required_unless_present = "status")]
+        reason: Option<String>,
+        /// Show only whether there is a key, and when it was last shown.
+        #[arg(long, conflicts_with_all = ["reason", "previous", "ask"])]
+        status: bool,
         /// Show the previous key, for when the newest one does not open the partition.
         #[arg(long)]
         previous: bool,
@@ -315,7 +328,12 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::Smbios { record, out } => smbios(&record, &out, output),
         Command::BootKeys(arguments) => boot_keys(arguments, output),
-        Command::RecoveryKey { device, reason, previous, ask, server } => {
+        Command::RecoveryKey { device, status: true, server, .. } => {
+            recovery_key_status(&device, &server, output)
+        }
+        Command::RecoveryKey { device, reason, previous, ask, server, .. } => {
+            // Required without --status.
+            let reason = reason.unwrap_or_default();
             let request = ShowRecoveryKey { reason: reason.clone(), previous };
             if ask {
                 let act = AskedAct::ShowRecoveryKey { device, request };
@@ -327,6 +345,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Commands(request) => commands::list(&request, output),
         Command::Cancel(request) => commands::cancel(&request, output),
         Command::Result(request) => commands::result(&request, output),
+        Command::Status(request) => commands::status(&request, output),
+        Command::Certificate { device, server } => certificate(&device, &server, output),
         Command::Updates(order) => updates::run(order, output),
         Command::Forgive { device, version, server } => forgive(&device, &version, &server, output),
         Command::Revoke { device, reason, server } => revoke(&device, reason, &server, output),
@@ -432,6 +452,25 @@ fn recovery_key(
     output.data(&serde_json::json!({"device": device, "recovery_key": key}), |_| {
         Lines::from(key.expose().to_owned()).and(until)
     });
+    Ok(())
+}
+
+fn recovery_key_status(device: &DeviceId, server: &Server, output: &Output) -> CommandResult {
+    let status = server.ask(async |c| c.recovery_key(device).await)?;
+    output.data(&status, |s| {
+        let shown = s.shown_s.map_or_else(|| "never".to_owned(), when);
+        Lines::from(format!("the server has the recovery key of {device}"))
+            .and(format!("  stored      {}", when(s.kept_s)))
+            .and(format!("  last shown  {shown}"))
+            .and(format!("  previous    {}", if s.has_previous { "kept as well" } else { "none" }))
+    });
+    Ok(())
+}
+
+fn certificate(device: &DeviceId, server: &Server, output: &Output) -> CommandResult {
+    let pem = server.ask(async |c| c.certificate(device).await)?;
+    let data = serde_json::json!({"device": device, "certificate_pem": pem});
+    output.data(&data, |_| Lines::of_document(&pem));
     Ok(())
 }
 

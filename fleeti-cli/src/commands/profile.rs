@@ -3,6 +3,7 @@
 mod document;
 mod draft;
 mod import;
+mod kept;
 mod shown;
 mod suite;
 
@@ -37,18 +38,29 @@ pub enum Command {
     Library {
         /// Name of a fragment, such as template/web-server.
         name: Option<String>,
+        /// List also the profiles of the server, which documents on the server can extend.
+        #[arg(long)]
+        on_server: bool,
+        #[command(flatten)]
+        server: Server,
     },
     New(draft::New),
     Import(Box<import::Import>),
     /// Check a profile and print every error and warning with path, line and remedy.
     ///
     /// Packages, units, users and groups are checked against the packages of the suite: their lists
-    /// are downloaded once, and kept in the cache. Warnings do not change the exit code.
+    /// are downloaded once, and kept in the cache. Warnings do not change the exit code. With
+    /// --on-server the server checks the text: `extends` can name its profiles, and no files.
     Check {
         /// A TOML file, such as examples/profiles/kiosk.toml.
         file: PathBuf,
+        /// Let the server check it, and save nothing.
+        #[arg(long)]
+        on_server: bool,
         #[command(flatten)]
         packages: Packages,
+        #[command(flatten)]
+        server: Server,
     },
     Search(suite::Search),
     Show(shown::Show),
@@ -58,12 +70,22 @@ pub enum Command {
     /// several fields are found by `fleeti profile check` only.
     Schema,
     /// Save a profile on the server as its next revision.
+    ///
+    /// The command resolves what the file extends, and saves the result. With --as-written the
+    /// server keeps the text with its comments and resolves it: `extends` can name profiles of the
+    /// server, and no files.
     Save {
         /// A TOML file, such as examples/profiles/kiosk.toml.
         file: PathBuf,
+        /// Save the text as its author wrote it.
+        #[arg(long)]
+        as_written: bool,
         #[command(flatten)]
         server: Server,
     },
+    Revisions(kept::Revisions),
+    Revision(kept::OneRevision),
+    Changes(kept::Changes),
     /// List the newest revision of each profile on the server.
     List {
         #[command(flatten)]
@@ -73,30 +95,24 @@ pub enum Command {
 
 pub fn run(command: Command, output: &Output) -> CommandResult {
     match command {
-        Command::Library { name } => shown::library(name.as_deref(), output),
+        Command::Library { name, on_server: false, .. } => shown::library(name.as_deref(), output),
+        Command::Library { name, on_server: true, server } => {
+            kept::library(name.as_deref(), &server, output)
+        }
         Command::New(new) => draft::run(&new, output),
         Command::Import(import) => import::run(&import, output),
-        Command::Check { file, packages } => check(&file, &packages, output),
+        Command::Check { file, on_server: false, packages, .. } => check(&file, &packages, output),
+        Command::Check { file, on_server: true, server, .. } => kept::check(&file, &server, output),
         Command::Search(search) => suite::search(&search, output),
         Command::Show(show) => shown::run(&show, output),
         Command::Schema => {
             output.document(&profile::json_schema().map_err(Failure::plain)?);
             Ok(())
         }
-        Command::Save { file, server } => {
-            let profile = read(&file)?;
-            let saved =
-                block_on(async { server.client()?.save_profile(&profile).await.map_err(refused) })?;
-            output.data(&saved, |r| {
-                format!(
-                    "{} revision {}; build it with `fleeti build start {} --version 1`",
-                    r.line,
-                    r.number,
-                    file.display()
-                )
-            });
-            Ok(())
-        }
+        Command::Save { file, as_written, server } => save(&file, as_written, &server, output),
+        Command::Revisions(arguments) => kept::revisions(&arguments, output),
+        Command::Revision(arguments) => kept::revision(&arguments, output),
+        Command::Changes(arguments) => kept::changes(&arguments, output),
         Command::List { server } => {
             let profiles = block_on(async { server.client()?.profiles().await.map_err(refused) })?;
             output.data(&profiles, |list| match list.as_slice() {
@@ -106,6 +122,25 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Ok(())
         }
     }
+}
+
+fn save(file: &Path, as_written: bool, server: &Server, output: &Output) -> CommandResult {
+    let saved = if as_written {
+        let text = document::text(file)?;
+        server.ask(async |c| c.save_profile_text(&text).await)?
+    } else {
+        let profile = read(file)?;
+        server.ask(async |c| c.save_profile(&profile).await)?
+    };
+    output.data(&saved, |r| {
+        format!(
+            "{} revision {}; build it with `fleeti build start {} --version 1`",
+            r.line,
+            r.number,
+            file.display()
+        )
+    });
+    Ok(())
 }
 
 /// A revision, and the fragments that it was made of.
@@ -131,6 +166,12 @@ struct Checked {
     suite: Option<String>,
 }
 
+impl Checked {
+    fn line(&self) -> String {
+        format!("{} is valid; digest {}", self.revision.profile.name, self.revision.digest)
+    }
+}
+
 fn check(file: &Path, packages: &Packages, output: &Output) -> CommandResult {
     let indexed = packages.index();
     let resolved = document::resolve_with(file, Some(&indexed))?;
@@ -138,9 +179,7 @@ fn check(file: &Path, packages: &Packages, output: &Output) -> CommandResult {
     let revision = Revision::new(1, resolved.profile).map_err(Failure::plain)?;
     let suite = indexed.index.map(|index| index.head().suite.clone());
     let checked = Checked { revision, warnings: resolved.warnings, suite };
-    output.data(&checked, |c| {
-        format!("{} is valid; digest {}", c.revision.profile.name, c.revision.digest)
-    });
+    output.data(&checked, Checked::line);
     Ok(())
 }
 

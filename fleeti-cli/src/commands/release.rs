@@ -2,6 +2,7 @@
 
 mod document;
 mod path;
+mod shown;
 
 pub use document::release_keys;
 
@@ -56,6 +57,13 @@ pub enum Command {
     },
     /// List the newest releases on the server.
     List {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Show one release of the server: state, files with sizes, and its boot proof.
+    Show {
+        /// The release, as in `kiosk@2`.
+        release: ReleaseName,
         #[command(flatten)]
         server: Server,
     },
@@ -181,6 +189,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Verify { release, trust } => verify(&release, &trust, output),
         Command::Publish { release, server } => publish_directory(&release, &server, output),
         Command::List { server } => list(&server, output),
+        Command::Show { release, server } => shown::show(&release, &server, output),
         Command::Sbom(arguments) => document::get(document::SBOM, &arguments, output),
         Command::Provenance(arguments) => document::get(document::PROVENANCE, &arguments, output),
         Command::Revoke { release, server } => revoke(&release, &server, output),

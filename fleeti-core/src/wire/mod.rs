@@ -24,6 +24,8 @@ pub mod device;
 pub mod doctor;
 pub mod enrollment;
 pub mod history;
+#[cfg(test)]
+mod kept;
 pub mod labels;
 pub mod mqtt;
 pub mod package;

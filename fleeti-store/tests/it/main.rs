@@ -11,6 +11,7 @@ mod errors;
 mod evidence;
 mod identities;
 mod isolation;
+mod kept;
 mod leases;
 mod lists;
 mod packages;

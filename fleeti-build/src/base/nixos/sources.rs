@@ -7,7 +7,7 @@ use std::path::Path;
 
 macro_rules! embedded {
     ($($path:literal),* $(,)?) => {
-        &[$(($path, include_str!(concat!("../../../../nix/", $path)))),*]
+        &[$(($path, include_str!(concat!("../../../nix/", $path)))),*]
     };
 }
 

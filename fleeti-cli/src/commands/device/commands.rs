@@ -99,6 +99,15 @@ pub struct CancelCommand {
     server: Server,
 }
 
+/// Show what became of a command: its status, progress and size of its result.
+#[derive(Args)]
+pub struct StatusOf {
+    /// Id of the command.
+    command: String,
+    #[command(flatten)]
+    server: Server,
+}
+
 /// Save the result of a command: text, or a support bundle for `gpg --decrypt`.
 #[derive(Args)]
 pub struct ResultOf {
@@ -173,6 +182,17 @@ pub(super) fn cancel(request: &CancelCommand, output: &Output) -> CommandResult 
     output.data(&status, |s| {
         Lines::from(format!("{} {}", s.id, s.status))
             .and("the device answers when it has stopped the command, or already ended it")
+    });
+    Ok(())
+}
+
+pub(super) fn status(request: &StatusOf, output: &Output) -> CommandResult {
+    let StatusOf { command, server } = request;
+    let status = server.ask(async |c| c.command(command).await)?;
+    output.data(&status, |s| {
+        let until =
+            format!("  sent {} by {}, until {}", when(s.created_s), s.sent_by, when(s.deadline_s));
+        Lines::from(row(s)).and(until)
     });
     Ok(())
 }

@@ -112,8 +112,12 @@ pub fn resolve(file: &Path) -> Result<Resolved, Failure> {
 
 /// As [`resolve`], and checks it against the packages of the suite.
 pub fn resolve_with(file: &Path, indexed: Option<&Indexed>) -> Result<Resolved, Failure> {
-    let text = read_text(file).map_err(|e| Failure::plain(format!("{}: {e}", file.display())))?;
-    resolve_text(file, &text, indexed)
+    resolve_text(file, &text(file)?, indexed)
+}
+
+/// The text of a profile. One that is too long is refused by those who read it.
+pub fn text(file: &Path) -> Result<String, Failure> {
+    read_text(file).map_err(|e| Failure::plain(format!("{}: {e}", file.display())))
 }
 
 /// As [`resolve_with`], for a text that is, or becomes, the content of this file.
@@ -134,15 +138,18 @@ pub fn resolve_text(
     if let Some(e) = unreadable.take() {
         return Err(e);
     }
-    resolved.map_err(|findings| {
-        let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
-        let noun = if errors == 1 { "error" } else { "errors" };
-        let note = indexed.and_then(|indexed| indexed.note.clone());
-        let details: Vec<_> = lines(file, &findings).into_iter().chain(note).collect();
-        Failure::plain(format!("{errors} {noun} in {}", file.display()))
-            .with_details(details)
-            .with_findings(findings)
-    })
+    resolved
+        .map_err(|findings| wrong(file, findings, indexed.and_then(|indexed| indexed.note.clone())))
+}
+
+/// The error for a profile with errors, and a note about what was not checked.
+pub fn wrong(file: &Path, findings: Vec<Finding>, note: Option<String>) -> Failure {
+    let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
+    let noun = if errors == 1 { "error" } else { "errors" };
+    let details: Vec<_> = lines(file, &findings).into_iter().chain(note).collect();
+    Failure::plain(format!("{errors} {noun} in {}", file.display()))
+        .with_details(details)
+        .with_findings(findings)
 }
 
 /// What the base and the packages of the suite show of a profile. The base NixOS evaluates it if there
@@ -169,8 +176,13 @@ pub fn warn_with(file: &Path, resolved: &Resolved, indexed: &Indexed, output: &O
 
 /// Prints the warnings on stderr.
 pub fn warn(file: &Path, resolved: &Resolved, output: &Output) {
-    if !resolved.warnings.is_empty() {
-        output.note(lines(file, &resolved.warnings));
+    warn_of(file, &resolved.warnings, output);
+}
+
+/// Prints these findings on stderr.
+pub fn warn_of(file: &Path, findings: &[Finding], output: &Output) {
+    if !findings.is_empty() {
+        output.note(lines(file, findings));
     }
 }
 

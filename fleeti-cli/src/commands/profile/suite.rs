@@ -1,6 +1,7 @@
 //! The packages of the suite: searches, and checks of profiles against them.
 
 use crate::CommandResult;
+use crate::commands::server::Server;
 use crate::output::{Failure, Output, Progress};
 use clap::builder::FalseyValueParser;
 use fleeti_build::cache::Cache;
@@ -29,8 +30,13 @@ pub struct Search {
     /// Maximum number of packages, and of units.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u8).range(1..=200))]
     limit: u8,
+    /// Search the packages that the server checks profiles against.
+    #[arg(long)]
+    on_server: bool,
     #[command(flatten)]
     packages: Packages,
+    #[command(flatten)]
+    server: Server,
 }
 
 /// What was found.
@@ -87,6 +93,9 @@ impl Packages {
 }
 
 pub fn search(search: &Search, output: &Output) -> CommandResult {
+    if search.on_server {
+        return search_on_server(search, output);
+    }
     let hint = "run it with network and without --offline once";
     let index = search.packages.find().map_err(|e| Failure::new(e, Some(hint)))?;
     let (text, limit) = (search.words.join(" "), usize::from(search.limit));
@@ -95,6 +104,18 @@ pub fn search(search: &Search, output: &Output) -> CommandResult {
         units: index.search_units(&text, limit).map_err(Failure::plain)?,
     };
     output.data(&found, |found| shown(found, &index.head().suite));
+    Ok(())
+}
+
+fn search_on_server(search: &Search, output: &Output) -> CommandResult {
+    let (text, limit) = (search.words.join(" "), u32::from(search.limit));
+    let found = search.server.ask(async |c| c.search_packages(&text, limit).await)?;
+    let hint = "a build worker makes it; see `fleeti worker list`";
+    let suite = found
+        .suite
+        .ok_or_else(|| Failure::new("the server has no index of packages yet", Some(hint)))?;
+    let found = Found { packages: found.packages, units: found.units };
+    output.data(&found, |found| shown(found, &suite.suite));
     Ok(())
 }
 
