@@ -118,7 +118,7 @@ pub enum ClientError {
         "{0} is not on this machine and has no TLS: others on the network could read the API token"
     )]
     PlainHttp(String),
-    /// The event stream ended.
+    /// The event stream ended, and could not be resumed.
     #[error("the server closed the event stream")]
     StreamEnded,
 }
@@ -532,11 +532,11 @@ impl Client {
     pub async fn fleets(&self) -> Result<Vec<Fleet>> {
         self.get("fleets").await
     }
-    /// The stream of change events, from now on.
+    /// The stream of change events, from now on. It resumes by itself after a broken connection.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn events(&self) -> Result<Events> {
-        Ok(Events::of(Self::send(self.request(Method::GET, "events")).await?))
+        Events::open(self.clone()).await
     }
 }

@@ -14,7 +14,7 @@
 //!
 //! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`],
 //! [`pki`], [`ports`] (what it is given) · [`events`], `reaction`, `reactions` (what areas tell each
-//! other, and who reacts) · [`hub`]
+//! other, and who reacts) · [`changes`] (for clients that watch) · [`hub`]
 //! (mailboxes of connected devices) · [`places`], [`ledger`] (fair shares) · [`error`], `again`
 //! (conflicts in the database), [`clock`], [`alarms`], [`signing`] (requests to the signing
 //! service) · [`settle`] (database and audit log after a start), [`restored`] (the same after a restore).
@@ -39,6 +39,7 @@ pub mod board;
 pub mod boot;
 pub mod builds;
 pub mod bulk;
+pub mod changes;
 pub mod channels;
 pub mod clock;
 pub mod commands;

@@ -132,8 +132,7 @@ async fn save_checked(
         store::revisions::keep_made_of(&mut tx, &profile.name, number, made_of).await?;
     }
     cx.audit(&mut tx, by.act("profile.save", format!("{} {number}", profile.name))).await?;
-    tx.commit().await?;
-    cx.publish(Event::Profile { line: profile.name.clone() });
+    cx.commit(tx, Event::Profile { line: profile.name.clone() }).await?;
     get(cx, &profile.name, number).await
 }
 

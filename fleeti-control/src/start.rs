@@ -9,6 +9,7 @@ use crate::attestation::evidence;
 use crate::attestation::state::{self, AttestationState};
 use crate::attestation::tpm;
 use crate::audit::state::Acts;
+use crate::changes::tail::Tail;
 use crate::context::{Context, ContextRef, Grants};
 use crate::enrollment::batch;
 use crate::enrollment::state::{EnrollmentState, QueuedEnrollment};
@@ -120,6 +121,7 @@ pub async fn open<P: Ports + 'static>(
         profiles: ProfileState::default(),
         releases,
         rollouts: RolloutState::default(),
+        tail: Tail::default(),
         suites,
         secrets,
     });

@@ -144,7 +144,7 @@ pub const API: &[Rule] = &[
     rule("POST", "/api/v1/rollouts/{rollout}/resume", Rollout, On::Rollout),
     rule("POST", "/api/v1/rollouts/{rollout}/roll-back", Rollout, On::Rollout),
     rule("POST", "/api/v1/rollouts/{rollout}/supersede", Rollout, On::Rollout),
-    rule("GET", "/api/v1/events", View, On::All),
+    rule("GET", "/api/v1/events", View, On::Some),
     rule("GET", "/api/v1/devices/{device}/attestation", View, On::Device),
     rule("GET", "/api/v1/devices/{device}/attestation/ear", View, On::Device),
     rule("POST", "/api/v1/devices/{device}/attestation/challenge", Operate, On::Device),

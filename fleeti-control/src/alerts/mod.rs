@@ -142,7 +142,6 @@ pub async fn acknowledge(
     store::alerts::add_change(&mut tx, id, &change).await?;
     let device = alert.device.as_ref().map_or("the server", DeviceId::as_str);
     cx.audit(&mut tx, by.act("alert.acknowledge", format!("{id} {} {device}", alert.rule))).await?;
-    tx.commit().await?;
-    cx.publish(Event::Alerts);
+    cx.commit(tx, Event::Alerts).await?;
     get(cx, by, id).await
 }

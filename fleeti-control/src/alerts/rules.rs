@@ -1,6 +1,7 @@
 //! Rules: the shipped ones, and what an operator changes and adds.
 
 use crate::accounts::actor::Actor;
+use crate::changes::record::record;
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::alert::{RULES_MAX, Rule};
@@ -61,6 +62,7 @@ pub async fn remove_rule(cx: &Context, by: &Actor, id: &str) -> Result<(), Error
     }
     store::alert_rules::begin_sweep(&mut tx).await?;
     cx.audit(&mut tx, by.act("alert-rule.remove", id)).await?;
+    record(&mut tx, cx.now_s(), &[Event::Alerts]).await?;
     tx.commit().await?;
     changed(cx).await
 }

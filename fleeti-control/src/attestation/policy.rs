@@ -4,6 +4,7 @@
 use crate::accounts::actor::Actor;
 use crate::attestation::eligibility::may_keep_offer;
 use crate::attestation::evidence;
+use crate::changes::record::record;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::events::{After, Appraised, DomainEvent, FleetAppraisal, LevelChange};
@@ -76,7 +77,10 @@ async fn change(cx: &Context, by: &Actor, fleet: &FleetId, policy: &Policy) -> R
         devices: Appraised::Fleet,
         has_new_evidence: false,
     });
-    let after = cx.emit(&mut tx, cx.now_s(), event).await?;
+    let mut after = cx.emit(&mut tx, cx.now_s(), event).await?;
+    let changed = Event::Fleet { name: fleet.clone() };
+    record(&mut tx, cx.now_s(), std::slice::from_ref(&changed)).await?;
+    after.changes.push(changed);
     // Decisions in a transaction wait for this one. Decisions that only read use the new policy
     // from now on, and are repeated once the change is committed.
     cx.attestation.policies.set(fleet, policy);
@@ -86,7 +90,6 @@ async fn change(cx: &Context, by: &Actor, fleet: &FleetId, policy: &Policy) -> R
     }
     cx.grants.changed();
     committed?;
-    cx.publish(Event::Fleet { name: fleet.clone() });
     cx.dispatch(after);
     Ok(before.windows != policy.windows)
 }

@@ -45,8 +45,7 @@ pub async fn create(cx: &Context, by: &Actor, request: &CreateBuild) -> Result<B
         let line = request.profile.name.to_string();
         cx.audit(&mut tx, by.act("lock.refresh", line)).await?;
     }
-    tx.commit().await?;
-    cx.publish(Event::Build { id: id.clone() });
+    cx.commit(tx, Event::Build { id: id.clone() }).await?;
     cx.build_queued.notify_one();
     get(cx, &id).await
 }

@@ -374,8 +374,7 @@ async fn commit(
     store::releases::insert(&mut tx, &new).await?;
     store::releases::set_audit_number(&mut tx, name, number).await?;
     store::packages::insert(&mut tx, name, &packages).await?;
-    tx.commit().await?;
-    cx.publish(Event::Release { name: name.clone() });
+    cx.commit(tx, Event::Release { name: name.clone() }).await?;
     store::releases::get(cx.db.pool(), name)
         .await?
         .ok_or_else(|| Error::internal("the release has disappeared"))

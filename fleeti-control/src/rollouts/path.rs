@@ -43,9 +43,8 @@ pub async fn set(
     store::release_paths::set(&mut tx, release, &path).await?;
     store::release_paths::changed(&mut tx, &release.line).await?;
     cx.audit(&mut tx, by.act("release.path", words(release, &path))).await?;
-    tx.commit().await?;
+    cx.commit(tx, Event::Release { name: release.clone() }).await?;
     cx.rollouts.has_work();
-    cx.publish(Event::Release { name: release.clone() });
     Ok(path)
 }
 

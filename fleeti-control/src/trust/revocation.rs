@@ -148,8 +148,7 @@ pub async fn release_hold(cx: &Context, by: &Actor, id: &DeviceId) -> Result<(),
         return Err(refused.hint("only a hold can be undone; enroll the device again"));
     }
     cx.audit(&mut tx, by.act("device.release-hold", id.as_str())).await?;
-    tx.commit().await?;
-    cx.publish(Event::Device { id: id.clone() });
+    cx.commit(tx, Event::Device { id: id.clone() }).await?;
     publish_crls(cx).await
 }
 

@@ -23,6 +23,7 @@ mod device_port;
 mod disk;
 mod doctor;
 mod enrollment_batch;
+mod events;
 mod foreign_session;
 mod gateway;
 mod giving_way;
