@@ -39,6 +39,7 @@ mod profiles;
 mod raw;
 mod rollouts;
 mod server;
+mod tagged;
 mod updates;
 mod vault;
 mod worker;
@@ -46,6 +47,7 @@ mod worker;
 pub use events::Events;
 pub use pin::{NotAPin, OtherKey, Pin, fingerprint_of, is_trusted};
 pub use raw::Content;
+pub use tagged::{Tag, Tagged};
 pub use worker::{Piece, WholeIndex, WorkerClient};
 
 use danger::PlainHttp;
@@ -203,6 +205,8 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     token: String,
+    /// What changes expect.
+    expected: Option<Tag>,
 }
 
 impl Client {
@@ -233,11 +237,18 @@ impl Client {
             http,
             base: format!("{}/api/v1", url.trim_end_matches('/')),
             token: token.to_owned(),
+            expected: None,
         }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}/{path}", self.base)).bearer_auth(&self.token)
+        let expected = self.expected.as_ref().filter(|_| method != Method::GET);
+        let url = format!("{}/{path}", self.base);
+        let request = self.http.request(method, url).bearer_auth(&self.token);
+        match expected {
+            Some(tag) => request.header("if-match", tag.as_str()),
+            None => request,
+        }
     }
 
     async fn get<T: DeserializeOwned + Serialize>(&self, path: &str) -> Result<T> {

@@ -65,6 +65,7 @@ pub mod pki;
 pub mod places;
 pub mod ports;
 pub mod profiles;
+pub mod precondition;
 mod reaction;
 mod reactions;
 pub mod releases;

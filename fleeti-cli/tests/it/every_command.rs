@@ -431,6 +431,7 @@ const ONLY_API: &[(&str, &str)] = &[
     ("get_changes", "for the page of a profile"),
     ("list_revisions", "`profile list` shows the newest one"),
     ("get_revision", "`profile list` shows the newest one"),
+    ("get_view", "`view list` shows all of them"),
     ("get_release", "`release list` shows all of them"),
     ("livez", "for a supervisor"),
     ("healthz", "for a load balancer"),

@@ -16,7 +16,7 @@ mod windows;
 use self::about::{check_text, scope};
 pub(crate) use self::reactions::react;
 pub use self::reactions::{alarmed, connected, telemetry};
-pub use self::rules::{remove_rule, rules, set_rule};
+pub use self::rules::{remove_rule, rule, rules, set_rule};
 pub use self::silences::{add_silence, remove_silence, silences};
 pub use self::watch::look;
 

@@ -4,6 +4,7 @@ use crate::accounts::actor::Actor;
 use crate::changes::record::record;
 use crate::context::Context;
 use crate::error::Error;
+use crate::precondition::Expected;
 use fleeti_core::alert::{RULES_MAX, Rule};
 use fleeti_core::wire::alerts::RuleStatus;
 use fleeti_core::wire::api::Event;
@@ -21,15 +22,33 @@ pub fn rules(cx: &Context) -> Vec<RuleStatus> {
     cx.alerts.rules().iter().cloned().map(status).collect()
 }
 
+/// One rule.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub fn rule(cx: &Context, id: &str) -> Result<RuleStatus, Error> {
+    let all = cx.alerts.rules();
+    let found = all.iter().find(|rule| rule.id == id).cloned();
+    found.map(status).ok_or_else(|| Error::not_found("rule", id))
+}
+
 /// Changes a shipped rule, or adds or changes another one. Devices are judged by it from then on;
 /// their time is looked at again in chunks.
 ///
 /// # Errors
-/// [`Code::Invalid`]; [`Code::Conflict`] for too many rules, or a rule of another kind.
-pub async fn set_rule(cx: &Context, by: &Actor, rule: Rule) -> Result<RuleStatus, Error> {
+/// [`Code::Invalid`]; [`Code::Conflict`] for too many rules, or a rule of another kind;
+/// [`Code::PreconditionFailed`].
+pub async fn set_rule(
+    cx: &Context,
+    by: &Actor,
+    rule: Rule,
+    expected: &Expected,
+) -> Result<RuleStatus, Error> {
     rule.check().map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
     let mut tx = cx.db.write().await?;
     let stored = store::alert_rules::rules(&mut tx).await?;
+    let effective = Rule::effective(stored.clone()).into_iter().find(|now| now.id == rule.id);
+    expected.check(effective.map(status).as_ref())?;
     match stored.iter().find(|other| other.id == rule.id) {
         Some(other) if other.kind != rule.kind => {
             let text = format!("kind: the rule {} watches {}", rule.id, other.kind);
@@ -46,6 +65,7 @@ pub async fn set_rule(cx: &Context, by: &Actor, rule: Rule) -> Result<RuleStatus
     let enabled = if rule.enabled { "enabled" } else { "disabled" };
     let what = format!("{} {} {} {enabled}", rule.id, rule.threshold, rule.severity);
     cx.audit(&mut tx, by.act("alert-rule.set", what)).await?;
+    record(&mut tx, cx.now_s(), &[Event::Alerts]).await?;
     tx.commit().await?;
     changed(cx).await?;
     Ok(status(rule))

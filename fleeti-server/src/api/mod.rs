@@ -148,6 +148,7 @@ fn label_routes<C: Routes>(config: &mut C) {
         .service(labels::change_devices)
         .service(labels::replace_device)
         .service(labels::list_views)
+        .service(labels::get_view)
         .service(labels::save_view)
         .service(labels::remove_view);
 }
@@ -281,6 +282,7 @@ fn alert_routes<C: Routes>(config: &mut C) {
         .service(alerts::get_alert)
         .service(alerts::acknowledge_alert)
         .service(alerts::list_rules)
+        .service(alerts::get_rule)
         .service(alerts::set_rule)
         .service(alerts::remove_rule)
         .service(alerts::list_silences)

@@ -51,12 +51,13 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("deny_act", &[404, 409]),
     ("collect_recovery_key", &[404, 409]),
     ("get_approval_policy", &[409]),
-    ("set_approval_policy", &[409]),
+    ("set_approval_policy", &[409, 412]),
     ("list_account_sessions", &[404]),
     ("end_account_sessions", &[404]),
     ("end_account_session", &[404]),
     ("get_alert", &[404]),
-    ("set_rule", &[409]),
+    ("get_rule", &[404]),
+    ("set_rule", &[409, 412]),
     ("remove_rule", &[404]),
     ("add_silence", &[404, 409]),
     ("remove_silence", &[404]),
@@ -133,8 +134,12 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("crl", &[404]),
     ("revoke_device", &[404]),
     ("revoke_release", &[404]),
-    ("save_view", &[409]),
-    ("set_release_path", &[404, 409]),
+    ("save_document", &[412]),
+    ("save_profile", &[412]),
+    ("get_view", &[404]),
+    ("save_view", &[409, 412]),
+    ("set_policy", &[412]),
+    ("set_release_path", &[404, 409, 412]),
     ("set_secret", &[409]),
     ("show_recovery_key", &[404]),
     ("sign_build", &[404, 409]),
@@ -143,6 +148,20 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("switch_issuer", &[404, 409]),
     ("upload_file", &[409, 413]),
 ];
+
+/// Changes that take `If-Match`, and answer with the `ETag` of what is there then.
+const IF_MATCH: [&str; 7] = [
+    "save_document",
+    "save_profile",
+    "save_view",
+    "set_approval_policy",
+    "set_policy",
+    "set_release_path",
+    "set_rule",
+];
+
+/// The form of `If-Match`.
+const TAGS: &str = r#"^(\*|(W/)?"[ !#-~]*"( *, *(W/)?"[ !#-~]*"){0,15})$"#;
 
 /// The document: OpenAPI 3.1.
 #[must_use]
@@ -180,7 +199,9 @@ pub fn document() -> OpenApi {
                 .skip(1)
                 .filter_map(|rest| rest.split(['}', ':']).next())
                 .map(|name| part(name, path));
-            let parameters: Vec<_> = of_path.map(RefOr::T).chain(parameters).collect();
+            let headers = headers(operation);
+            let parameters: Vec<_> =
+                of_path.map(RefOr::T).chain(parameters).chain(headers.map(RefOr::T)).collect();
             let can_forbid = access::can_forbid(&method, path);
             let refused = refusals(operation, &parameters, can_forbid);
             operation.parameters = Some(parameters).filter(|p| !p.is_empty());
@@ -188,6 +209,27 @@ pub fn document() -> OpenApi {
         }
     }
     document
+}
+
+/// The headers that an operation reads, beside `Authorization`.
+fn headers(operation: &Operation) -> impl Iterator<Item = Parameter> + use<> {
+    let id = operation.operation_id.as_deref().unwrap_or_default();
+    let takes = IF_MATCH.contains(&id);
+    let text = "The change is made only if what is there has one of these ETags (`*`: any), \
+                and refused with 412 otherwise. Without it, nothing is expected";
+    takes.then(|| header("If-Match", TAGS, text)).into_iter()
+}
+
+fn header(name: &str, pattern: &str, description: &str) -> Parameter {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    let schema: RefOr<Schema> = text.pattern(Some(pattern)).into();
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(schema))
+        .build()
 }
 
 fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
@@ -284,7 +326,9 @@ fn refusals(
         ]
         .contains(&name)
     };
-    if parameters.iter().any(|p| matches!(p, RefOr::T(p) if !is_free(&p.name))) {
+    let can_be_wrong =
+        |p: &Parameter| p.parameter_in != ParameterIn::Header && !is_free(&p.name);
+    if parameters.iter().any(|p| matches!(p, RefOr::T(p) if can_be_wrong(p))) {
         statuses.push(422);
     }
     if ["readyz", "healthz"].contains(&id) {

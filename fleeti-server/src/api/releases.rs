@@ -3,6 +3,7 @@
 use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
+use crate::http::tags::{IfMatch, Tagged};
 use crate::http::extract::{self};
 use crate::http::whole_file;
 use actix_web::web::{Data, Path, Payload};
@@ -77,7 +78,7 @@ pub async fn get_release_path(
     cx: Data<Context>,
     name: Path<ReleaseName>,
 ) -> Result<impl Responder> {
-    Ok(Json(path::get(&cx, &name).await?))
+    Ok(Tagged::of(path::get(&cx, &name).await?))
 }
 
 /// Replace the ways to a release. A device with a version below a floor is offered the floor before a
@@ -88,9 +89,10 @@ pub async fn set_release_path(
     cx: Data<Context>,
     by: By,
     name: Path<ReleaseName>,
+    expected: IfMatch,
     body: Json<ReleasePath>,
 ) -> Result<impl Responder> {
-    Ok(Json(path::set(&cx, &by, &name, &body).await?))
+    Ok(Tagged::of(path::set(&cx, &by, &name, &body, &expected).await?))
 }
 
 /// Get the manifest, a signature of it, the SBOM or the provenance of a published release.

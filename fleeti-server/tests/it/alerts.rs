@@ -37,6 +37,7 @@ pub fn rows() -> Vec<Row> {
         ("list_rules", &[], None, 200),
         ("set_rule", &[], Some(rule("disk")), 200),
         ("set_rule", &[], Some(rule("drift")), 409),
+        ("get_rule", &[], None, 200),
         ("remove_rule", &[], None, 204),
         ("remove_rule", &[], None, 404),
         ("add_silence", &[], Some(silence("disk")), 201),

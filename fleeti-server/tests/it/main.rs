@@ -43,6 +43,7 @@ mod pages;
 mod pairing;
 mod peer;
 mod policy;
+mod preconditions;
 mod process;
 mod profiles;
 mod raw;
