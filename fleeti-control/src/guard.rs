@@ -165,10 +165,10 @@ pub async fn set_policy(
         Kept::Broken => None,
     };
     let is_open = now.as_ref().is_some_and(ApprovalPolicy::is_empty);
-    expected.check(now.map(|now| seen(by, now)).as_ref())?;
     if !is_open && !is_exempt(by) {
         return Err(refused("a change of the approval policy"));
     }
+    expected.check(now.map(|now| seen(by, now)).as_ref())?;
     if !policy.is_empty() && people::administrators(cx, &mut tx).await? < 2 {
         let text = "fewer than two people administer the server: nobody could approve";
         return Err(Error::new(Code::Conflict, text)
