@@ -31,6 +31,7 @@ mod attestation;
 mod commands;
 pub mod danger;
 mod events;
+mod idempotency;
 mod labels;
 mod packages;
 mod pages;
@@ -51,7 +52,9 @@ pub use tagged::{Tag, Tagged};
 pub use worker::{Piece, WholeIndex, WorkerClient};
 
 use danger::PlainHttp;
+use idempotency::Keys;
 use fleeti_core::foreign::Foreign;
+use fleeti_core::strict;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CreateBuild, CreateEnrollment, Device, Enrollment, Fleet, Forgive,
@@ -207,6 +210,7 @@ pub struct Client {
     token: String,
     /// What changes expect.
     expected: Option<Tag>,
+    keys: Keys,
 }
 
 impl Client {
@@ -238,6 +242,7 @@ impl Client {
             base: format!("{}/api/v1", url.trim_end_matches('/')),
             token: token.to_owned(),
             expected: None,
+            keys: Keys::default(),
         }
     }
 
@@ -259,7 +264,8 @@ impl Client {
         path: &str,
         body: &B,
     ) -> Result<T> {
-        Self::read(Self::send(self.request(Method::POST, path).json(body)).await?).await
+        let answer = self.post_once(self.request(Method::POST, path).json(body)).await?;
+        strict::from_slice(&answer).map_err(ClientError::Answer)
     }
 
     /// One page of entries of the audit log, oldest first, starting at the entry `from`.

@@ -16,6 +16,8 @@ use crate::events::{After, Caused, DomainEvent};
 use crate::figures::Figures;
 use crate::health::state::Health;
 use crate::hub::Hub;
+use crate::idempotency::state::InProgress;
+use crate::idempotency::running::mark;
 use crate::pki::Pki;
 use crate::ports::Ports;
 use crate::profiles::state::ProfileState;
@@ -74,6 +76,7 @@ pub struct Context {
     pub(crate) releases: ReleaseState,
     pub(crate) rollouts: RolloutState,
     pub(crate) tail: Tail,
+    pub(crate) in_progress: InProgress,
     pub(crate) suites: SuiteState,
     pub(crate) secrets: Vault,
 }
@@ -123,6 +126,7 @@ impl Context {
             subject: fleeti_pki::audit::fitting(&act.subject).into_owned(),
         };
         fleeti_store::audit::insert(tx, &act, self.now_s()).await?;
+        mark(tx).await?;
         self.acts.added();
         Ok(())
     }

@@ -17,7 +17,7 @@
 //! other, and who reacts) · [`changes`] (for clients that watch) · [`hub`]
 //! (mailboxes of connected devices) · [`places`], [`ledger`] (fair shares) · [`error`], `again`
 //! (conflicts in the database), [`clock`], [`alarms`], [`signing`] (requests to the signing
-//! service) · [`settle`] (database and audit log after a start), [`restored`] (the same after a restore).
+//! service) · [`precondition`], [`idempotency`] (changes of the version that was read, requests that are repeated) · [`settle`] (database and audit log after a start), [`restored`] (the same after a restore).
 //!
 //! Every function that uses the database returns an error when the database does not answer. The
 //! `# Errors` sections name only the other errors.
@@ -56,6 +56,7 @@ pub mod guard;
 pub mod health;
 pub mod history;
 pub mod hub;
+pub mod idempotency;
 pub mod labels;
 pub mod ledger;
 pub mod metrics;

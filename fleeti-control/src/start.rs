@@ -15,6 +15,7 @@ use crate::enrollment::batch;
 use crate::enrollment::state::{EnrollmentState, QueuedEnrollment};
 use crate::figures::Figures;
 use crate::health::state::Health;
+use crate::idempotency::state::InProgress;
 use crate::hub::Hub;
 use crate::pki::Pki;
 use crate::ports::{Ports, ServerIdentity};
@@ -122,6 +123,7 @@ pub async fn open<P: Ports + 'static>(
         releases,
         rollouts: RolloutState::default(),
         tail: Tail::default(),
+        in_progress: InProgress::default(),
         suites,
         secrets,
     });

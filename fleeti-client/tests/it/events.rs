@@ -2,18 +2,18 @@
 
 use fleeti_client::{Client, ClientError};
 use fleeti_core::wire::api::Event;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
 /// A server that gives each connection the next of its answers, and then closes it.
-struct Scripted {
-    url: String,
+pub struct Scripted {
+    pub url: String,
     heads: Arc<Mutex<Vec<String>>>,
 }
 
 impl Scripted {
-    fn start(answers: &[&str]) -> Self {
+    pub fn start(answers: &[&str]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let heads: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -22,21 +22,27 @@ impl Scripted {
         std::thread::spawn(move || {
             for answer in answers {
                 let (stream, _) = listener.accept().unwrap();
-                let mut lines = BufReader::new(&stream).lines();
-                let head = lines.by_ref().map(Result::unwrap).take_while(|line| !line.is_empty());
-                seen.lock().unwrap().push(head.collect::<Vec<_>>().join("\n").to_lowercase());
+                let mut reader = BufReader::new(&stream);
+                let lines = reader.by_ref().lines().map(Result::unwrap);
+                let head: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+                let head = head.join("\n").to_lowercase();
+                let length = of(&head, "content-length: ").map_or(0, |n| n.parse().unwrap());
+                reader.read_exact(&mut vec![0; length]).unwrap();
+                seen.lock().unwrap().push(head);
                 (&stream).write_all(answer.as_bytes()).unwrap();
             }
         });
         Self { url, heads }
     }
 
-    fn last_ids(&self) -> Vec<Option<String>> {
-        let of = |head: &String| {
-            head.lines().find_map(|line| line.strip_prefix("last-event-id: ").map(str::to_owned))
-        };
-        self.heads.lock().unwrap().iter().map(of).collect()
+    /// A header of each request.
+    pub fn headers(&self, name: &str) -> Vec<Option<String>> {
+        self.heads.lock().unwrap().iter().map(|head| of(head, name)).collect()
     }
+}
+
+fn of(head: &str, name: &str) -> Option<String> {
+    head.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned))
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
@@ -68,7 +74,7 @@ async fn a_broken_stream_continues_after_the_last_event_that_was_read_whole() {
     let refused = events.next().await.unwrap_err();
     assert!(matches!(&refused, ClientError::Refused(p) if p.status == 401), "{refused:?}");
     let ids = [None, Some("4-9"), Some("5-9"), Some("5-9"), Some("6-9"), Some("10-9")];
-    assert_eq!(peer.last_ids(), ids.map(|id| id.map(str::to_owned)));
+    assert_eq!(peer.headers("last-event-id: "), ids.map(|id| id.map(str::to_owned)));
 }
 
 #[tokio::test]

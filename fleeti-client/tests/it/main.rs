@@ -4,6 +4,7 @@
 #![allow(clippy::too_many_lines, reason = "a scenario or a table is read from its beginning")]
 
 mod events;
+mod idempotency;
 mod parity;
 
 use fleeti_client::{Client, ClientError, WorkerClient};

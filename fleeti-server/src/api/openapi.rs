@@ -160,6 +160,12 @@ const IF_MATCH: [&str; 7] = [
     "set_rule",
 ];
 
+/// POST operations that do nothing.
+const READS: [&str; 2] = ["check_document", "plan_rollout"];
+
+/// The form of `Idempotency-Key`.
+const KEY: &str = r#"^("[!#-\[\]-~]{1,128}"|[!#-\[\]-~]{1,128})$"#;
+
 /// The form of `If-Match`.
 const TAGS: &str = r#"^(\*|(W/)?"[ !#-~]*"( *, *(W/)?"[ !#-~]*"){0,15})$"#;
 
@@ -199,7 +205,7 @@ pub fn document() -> OpenApi {
                 .skip(1)
                 .filter_map(|rest| rest.split(['}', ':']).next())
                 .map(|name| part(name, path));
-            let headers = headers(operation);
+            let headers = headers(&method, operation);
             let parameters: Vec<_> =
                 of_path.map(RefOr::T).chain(parameters).chain(headers.map(RefOr::T)).collect();
             let can_forbid = access::can_forbid(&method, path);
@@ -212,12 +218,17 @@ pub fn document() -> OpenApi {
 }
 
 /// The headers that an operation reads, beside `Authorization`.
-fn headers(operation: &Operation) -> impl Iterator<Item = Parameter> + use<> {
+fn headers(method: &Method, operation: &Operation) -> impl Iterator<Item = Parameter> + use<> {
     let id = operation.operation_id.as_deref().unwrap_or_default();
     let takes = IF_MATCH.contains(&id);
     let text = "The change is made only if what is there has one of these ETags (`*`: any), \
                 and refused with 412 otherwise. Without it, nothing is expected";
-    takes.then(|| header("If-Match", TAGS, text)).into_iter()
+    let expected = takes.then(|| header("If-Match", TAGS, text));
+    let text = "A repetition of the request with the same key is not done again, and gets the same answer. \
+                A key is kept for 24 hours, and belongs to the account";
+    let is_act = *method == Method::POST && !READS.contains(&id);
+    let key = is_act.then(|| header("Idempotency-Key", KEY, text));
+    expected.into_iter().chain(key)
 }
 
 fn header(name: &str, pattern: &str, description: &str) -> Parameter {
@@ -330,6 +341,10 @@ fn refusals(
         |p: &Parameter| p.parameter_in != ParameterIn::Header && !is_free(&p.name);
     if parameters.iter().any(|p| matches!(p, RefOr::T(p) if can_be_wrong(p))) {
         statuses.push(422);
+    }
+    let has_key = |p: &RefOr<Parameter>| matches!(p, RefOr::T(p) if p.name == "Idempotency-Key");
+    if parameters.iter().any(has_key) {
+        statuses.extend([400, 409, 422]);
     }
     if ["readyz", "healthz"].contains(&id) {
         statuses.push(503);

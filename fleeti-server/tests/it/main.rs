@@ -28,6 +28,7 @@ mod foreign_session;
 mod gateway;
 mod giving_way;
 mod http;
+mod idempotency;
 mod interop;
 mod labels;
 mod large_list;
