@@ -48,7 +48,15 @@ impl Events {
     pub(crate) async fn open(client: Client) -> Result<Self> {
         let stream = Box::pin(request(&client, None).await?.bytes_stream());
         let buffer = BytesMut::new();
-        Ok(Self { client, stream, buffer, last: None, id: None, attempts: 0, opened: Instant::now() })
+        Ok(Self {
+            client,
+            stream,
+            buffer,
+            last: None,
+            id: None,
+            attempts: 0,
+            opened: Instant::now(),
+        })
     }
 
     /// The next event. `None` if the caller must read everything again: events were missed, or this

@@ -52,10 +52,9 @@ pub use tagged::{Tag, Tagged};
 pub use worker::{Piece, WholeIndex, WorkerClient};
 
 use danger::PlainHttp;
-use idempotency::Keys;
 use fleeti_core::foreign::Foreign;
-use fleeti_core::strict;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
+use fleeti_core::strict;
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CreateBuild, CreateEnrollment, Device, Enrollment, Fleet, Forgive,
     ImportBundle, Pair, Paired, Provision, Provisioned, Release, RequestSignature,
@@ -68,6 +67,7 @@ use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::problem::{Code, Problem, TYPE_PREFIX};
 use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
+use idempotency::Keys;
 use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder};
 use serde::Serialize;

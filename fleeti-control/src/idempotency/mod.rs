@@ -93,8 +93,10 @@ pub async fn begin<'c>(
     }
     match known.answer {
         Some(sealed) => Ok(Begun::Again(begin.open(&sealed)?)),
-        None => Err(Error::new(Code::Conflict, "this request was done, and its answer is not kept")
-            .hint("look at what it made; use a new key to do it again")),
+        None => {
+            Err(Error::new(Code::Conflict, "this request was done, and its answer is not kept")
+                .hint("look at what it made; use a new key to do it again"))
+        }
     }
 }
 
@@ -129,8 +131,10 @@ impl Begin<'_> {
 
     fn open(&self, sealed: &str) -> Result<Answer, Error> {
         let changed = || {
-            let text = "the answer was changed in the database, or the key of the server was replaced";
-            Error::new(Code::Conflict, text).hint("look at what the request made; use a new key to do it again")
+            let text =
+                "the answer was changed in the database, or the key of the server was replaced";
+            Error::new(Code::Conflict, text)
+                .hint("look at what the request made; use a new key to do it again")
         };
         let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| changed())?;
         let what = Wrapped::Answer(&self.running.row.id);

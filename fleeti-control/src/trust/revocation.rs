@@ -6,9 +6,9 @@
 use crate::accounts::actor::Actor;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
+use crate::events::DomainEvent;
 use crate::idempotency::KEPT_S;
 use crate::idempotency::running::carried;
-use crate::events::DomainEvent;
 use crate::trust::access::{CheckedCrls, IssuerCrl};
 use crate::trust::standby::Standby;
 use crate::trust::state::Trust;

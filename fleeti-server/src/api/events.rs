@@ -90,7 +90,17 @@ impl Watch {
         }
         let (position, now) = (begun.position, Instant::now());
         let has_more = last.is_some();
-        Ok(Self { cx, credential, by, checked: now, live, position, waiting, has_more, written: now })
+        Ok(Self {
+            cx,
+            credential,
+            by,
+            checked: now,
+            live,
+            position,
+            waiting,
+            has_more,
+            written: now,
+        })
     }
 
     /// The next messages, as long as the credential counts. If the database does not answer, the

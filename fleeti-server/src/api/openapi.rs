@@ -337,8 +337,7 @@ fn refusals(
         ]
         .contains(&name)
     };
-    let can_be_wrong =
-        |p: &Parameter| p.parameter_in != ParameterIn::Header && !is_free(&p.name);
+    let can_be_wrong = |p: &Parameter| p.parameter_in != ParameterIn::Header && !is_free(&p.name);
     if parameters.iter().any(|p| matches!(p, RefOr::T(p) if can_be_wrong(p))) {
         statuses.push(422);
     }

@@ -3,8 +3,8 @@
 use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
-use crate::http::tags::{IfMatch, Tagged};
 use crate::http::extract::{self};
+use crate::http::tags::{IfMatch, Tagged};
 use crate::http::whole_file;
 use actix_web::web::{Data, Path, Payload};
 use actix_web::{HttpResponse, Responder, get, post, put};

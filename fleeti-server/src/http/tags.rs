@@ -103,7 +103,8 @@ fn tags(list: &str) -> Result<Vec<String>, AppError> {
 
 fn malformed(header: &str) -> AppError {
     let text = format!("{header} must be * or at most {TAGS_MAX} ETags in quotation marks");
-    let text = if header == "If-None-Match" { "If-None-Match must be *, without If-Match" } else { &text };
+    let text =
+        if header == "If-None-Match" { "If-None-Match must be *, without If-Match" } else { &text };
     AppError::new(Code::Malformed, text)
 }
 
@@ -129,7 +130,9 @@ mod tests {
         // RFC 9110, 13.1.1: If-Match compares strongly.
         assert_eq!(of(&[("if-match", "W/\"a\"")]), tags(&[]));
         let many = vec!["\"a\""; TAGS_MAX + 1].join(",");
-        for wrong in ["", "a", "\"a", "a\"", "\"a\"\"b\"", "\"a\",", ",", "*,\"a\"", "w/\"a\"", &many] {
+        for wrong in
+            ["", "a", "\"a", "a\"", "\"a\"\"b\"", "\"a\",", ",", "*,\"a\"", "w/\"a\"", &many]
+        {
             assert_eq!(of(&[("if-match", wrong)]), None, "{wrong:?}");
         }
         for wrong in ["\"a\"", "", "**"] {

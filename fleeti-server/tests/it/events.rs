@@ -121,8 +121,19 @@ async fn a_forged_unknown_or_huge_id_is_a_gap_and_replays_nothing() {
     let of_another_time = format!("{number}-{}", at_s.parse::<u64>().unwrap() - 1);
     let huge = "9".repeat(4000);
     for forged in [
-        "", "0", "-1", "1", "x", "1-0", "-1-0", "1 OR 1=1", "9223372036854775807-0",
-        "99999999999999999999-1", later.as_str(), of_another_time.as_str(), huge.as_str(),
+        "",
+        "0",
+        "-1",
+        "1",
+        "x",
+        "1-0",
+        "-1-0",
+        "1 OR 1=1",
+        "9223372036854775807-0",
+        "99999999999999999999-1",
+        later.as_str(),
+        of_another_time.as_str(),
+        huge.as_str(),
     ] {
         let mut stream = Stream::open(&world, &token(&world), Some(forged.as_bytes())).await;
         let gap = (Some(newest.clone()), "gap".to_owned(), "{}".to_owned());
@@ -214,9 +225,8 @@ async fn a_client_far_behind_gets_every_page() {
     let device = world.enroll().await.id;
     let first = Stream::open(&world, &token(&world), None).await.position().await;
     let mut tx = world.server.control.db.write().await.unwrap();
-    let records: Vec<_> = (0..3000)
-        .map(|n| ("changed", format!(r#"{{"type":"rollout","id":"r-{n}"}}"#)))
-        .collect();
+    let records: Vec<_> =
+        (0..3000).map(|n| ("changed", format!(r#"{{"type":"rollout","id":"r-{n}"}}"#))).collect();
     fleeti_store::domain_events::insert(&mut tx, 1, &records).await.unwrap();
     tx.commit().await.unwrap();
     rename(&world, &device, "one").await;

@@ -55,10 +55,9 @@ fn rows() -> Vec<(&'static str, (Method, &'static str), Value, Value)> {
         policy["update"] = level.into();
         policy
     };
-    let rule = |max: u64| json!({"kind": "disk", "threshold": max, "severity": "info", "enabled": true});
-    let profile = |text: &str| {
-        json!({"text": format!("schema = 1\nname = \"web\"\narchitecture = \"x86_64\"\ndescription = \"{text}\"\n")})
-    };
+    let rule =
+        |max: u64| json!({"kind": "disk", "threshold": max, "severity": "info", "enabled": true});
+    let profile = |text: &str| json!({"text": format!("schema = 1\nname = \"web\"\narchitecture = \"x86_64\"\ndescription = \"{text}\"\n")});
     vec![
         (
             "fleets/demo/attestation-policy",
@@ -93,7 +92,11 @@ async fn a_change_of_an_older_version_is_refused_and_changes_nothing() {
     let world = World::new().await;
     publish_release(&world, "kiosk@1").await;
     world.client.save_view(&"mine".parse().unwrap(), "fleet=zero").await.unwrap();
-    world.client.save_profile_text("schema = 1\nname = \"web\"\narchitecture = \"x86_64\"\n").await.unwrap();
+    world
+        .client
+        .save_profile_text("schema = 1\nname = \"web\"\narchitecture = \"x86_64\"\n")
+        .await
+        .unwrap();
     let api = Api::of(&world);
     for (path, change, one, two) in rows() {
         let read = api.send((Method::GET, path), None, None).await;
@@ -205,7 +208,8 @@ async fn a_tag_is_no_permission() {
     let robot = client(&world, made.token.expose());
     let fleet = "demo".parse().unwrap();
     let read = robot.tagged_attestation_policy(&fleet).await.unwrap();
-    let refused = robot.expecting(read.tag.as_ref()).set_attestation_policy(&fleet, &read.value).await;
+    let refused =
+        robot.expecting(read.tag.as_ref()).set_attestation_policy(&fleet, &read.value).await;
     let Err(ClientError::Refused(problem)) = refused else { panic!("{refused:?}") };
     assert_eq!(problem.status, 403);
 }
@@ -238,7 +242,8 @@ async fn a_form_of_an_older_version_is_refused_on_the_pages() {
     assert_eq!(saved.status(), 303);
 
     // The editor keeps the version with which it was opened, through its buttons.
-    let document = |text: &str| format!("schema = 1\nname = \"web\"\narchitecture = \"x86_64\"\n{text}");
+    let document =
+        |text: &str| format!("schema = 1\nname = \"web\"\narchitecture = \"x86_64\"\n{text}");
     world.client.save_profile_text(&document("")).await.unwrap();
     let opened = hidden(&text(browser.get("/profiles/web/1/edit", &session).await).await);
     let form = format!("in=text&view=text&etag={opened}&text={}", encoded(&document("")));
