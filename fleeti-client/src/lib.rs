@@ -33,6 +33,7 @@ pub mod danger;
 mod events;
 mod idempotency;
 mod labels;
+mod linked;
 mod packages;
 mod pages;
 mod pin;

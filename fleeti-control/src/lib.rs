@@ -17,7 +17,7 @@
 //! other, and who reacts) · [`changes`] (for clients that watch) · [`hub`]
 //! (mailboxes of connected devices) · [`places`], [`ledger`] (fair shares) · [`error`], `again`
 //! (conflicts in the database), [`clock`], [`alarms`], [`signing`] (requests to the signing
-//! service) · [`precondition`], [`idempotency`] (changes of the version that was read, requests that are repeated) · [`settle`] (database and audit log after a start), [`restored`] (the same after a restore).
+//! service) · [`cursor`], [`precondition`], [`idempotency`] (pages, changes of the version that was read, requests that are repeated) · [`settle`] (database and audit log after a start), [`restored`] (the same after a restore).
 //!
 //! Every function that uses the database returns an error when the database does not answer. The
 //! `# Errors` sections name only the other errors.
@@ -44,6 +44,7 @@ pub mod channels;
 pub mod clock;
 pub mod commands;
 pub mod context;
+pub mod cursor;
 pub mod details;
 pub mod devices;
 pub mod doctor;

@@ -67,6 +67,7 @@ mod location;
 pub mod mqtt_sessions;
 mod open;
 pub mod packages;
+pub mod page;
 pub mod pairings;
 pub mod pending_acts;
 pub mod policies;

@@ -25,6 +25,7 @@ pub mod doctor;
 pub mod enrollment;
 pub mod history;
 pub mod labels;
+pub mod list;
 pub mod mqtt;
 pub mod package;
 pub mod packet;

@@ -18,6 +18,7 @@ mod builds;
 mod commands;
 mod contract;
 mod converge;
+mod cursors;
 mod dead_signer;
 mod device_port;
 mod disk;
