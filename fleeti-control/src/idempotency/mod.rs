@@ -76,12 +76,12 @@ pub async fn begin<'c>(
     let id = hex::encode(cx.accounts.derived_key(&format!("the id of {account}'s request {key}"))?);
     let seal = cx.accounts.derived_key(&format!("the answer to {account}'s request {key}"))?;
     let (seal, request) = (WrapKey::from_bytes(&seal)?, sha256_hex(request));
-    let _place = cx.in_progress.enter(&id).ok_or_else(|| {
+    let place = cx.in_progress.enter(&id).ok_or_else(|| {
         let text = "the same request is being worked on";
         Error::new(Code::InProgress, text).retry_after(1).hint("repeat it in a moment")
     })?;
     let row = KeyRow { id, account, created_s: cx.now_s(), request, answer: None };
-    let begin = Begin { cx, running: Arc::new(Running::new(row)), seal, _place };
+    let begin = Begin { cx, running: Arc::new(Running::new(row)), seal, _place: place };
     let row = &begin.running.row;
     let found = store::idempotency::get(&mut cx.db.reader().await?, &row.id).await?;
     let Some(known) = found.filter(|known| known.created_s + KEPT_S > row.created_s) else {

@@ -6,7 +6,7 @@ use crate::error::AppError;
 use crate::http::extract;
 use actix_web::body::{BoxBody, MessageBody, to_bytes};
 use actix_web::dev::{self, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::{Bytes, Data};
@@ -18,9 +18,9 @@ use fleeti_core::wire::problem::Code;
 use futures::stream;
 
 /// The header of a key.
-pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Marks an answer that was given before.
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+const REPLAYED: &str = "idempotency-replayed";
 /// Requests that do nothing: they are processed each time.
 const READS: [&str; 2] = ["/api/v1/rollout-plans", "/api/v1/profiles/check"];
 
@@ -66,7 +66,7 @@ async fn once(
 /// The key of a request: a string of structured fields (RFC 9651), or the same without quotation
 /// marks.
 fn key(request: &ServiceRequest) -> Result<Option<String>> {
-    let mut all = request.headers().get_all(&IDEMPOTENCY_KEY);
+    let mut all = request.headers().get_all(IDEMPOTENCY_KEY);
     let Some(sent) = all.next() else { return Ok(None) };
     let text = sent.to_str().unwrap_or_default();
     let quoted = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
@@ -87,7 +87,7 @@ fn key(request: &ServiceRequest) -> Result<Option<String>> {
 fn same(request: &ServiceRequest, body: &Bytes) -> Vec<u8> {
     let expected = request.headers().get("if-match").map_or(&b""[..], HeaderValue::as_bytes);
     let (method, address) = (request.method().as_str(), request.uri().to_string());
-    [method.as_bytes(), address.as_bytes(), expected, body].join(&b'\n')
+    [method.as_bytes(), address.as_bytes(), expected, body.as_ref()].join(&b'\n')
 }
 
 fn replayed(answer: Answer) -> Result<HttpResponse> {
