@@ -3,53 +3,17 @@
 
 mod elsewhere;
 mod faults;
+mod operation;
 use crate::approvals::office;
 use crate::rollout::publish_release;
 use crate::world::World;
 use elsewhere::ELSEWHERE;
 use fleeti_core::wire::problem::Problem;
 use fleeti_testkit::malformed;
+use operation::Operation;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// An operation of the document.
-struct Operation {
-    id: String,
-    method: Method,
-    path: String,
-    node: Value,
-}
-
-impl Operation {
-    fn all() -> Vec<Self> {
-        let document: Value = serde_json::from_str(fleeti_server::api::openapi::text()).unwrap();
-        let mut all = Vec::new();
-        for (path, item) in document["paths"].as_object().unwrap() {
-            for (method, node) in item.as_object().unwrap() {
-                all.push(Self {
-                    id: node["operationId"].as_str().unwrap().to_owned(),
-                    method: method.to_uppercase().parse().unwrap(),
-                    path: path.clone(),
-                    node: node.clone(),
-                });
-            }
-        }
-        all
-    }
-    fn statuses(&self) -> BTreeSet<u16> {
-        self.node["responses"].as_object().unwrap().keys().map(|s| s.parse().unwrap()).collect()
-    }
-    fn takes_json(&self) -> bool {
-        self.node["requestBody"]["content"]["application/json"].is_object()
-    }
-    /// The path with these values; a parameter without a value gets one that no type accepts.
-    fn with(&self, values: &BTreeMap<&str, String>) -> String {
-        values.iter().fold(self.path.clone(), |path, (name, value)| {
-            path.replace(&format!("{{{name}}}"), value)
-        })
-    }
-}
 
 /// Operation, parameters of the path that differ from the usual ones, body, and expected status.
 /// Rows run in this order.
@@ -425,19 +389,13 @@ fn media_type(response: &reqwest::Response) -> String {
     text.split(';').next().unwrap().to_owned()
 }
 
-/// Whether an operation is done once for each `Idempotency-Key`.
-fn reads_key(operation: &Operation) -> bool {
-    let parameters = operation.node["parameters"].as_array();
-    parameters.is_some_and(|all| all.iter().any(|p| p["name"] == "Idempotency-Key"))
-}
-
 /// Sends a request that is refused by its form alone, for an operation that documents this status.
 async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<StatusCode> {
     let path = operation.with(&office.values);
     let signed = |path: &str| office.request(operation, path).bearer_auth(&office.token);
     let json =
         |body: &'static str| signed(&path).header("content-type", "application/json").body(body);
-    let reads_key = reads_key(operation) && !operation.takes_json();
+    let reads_key = operation.reads_key() && !operation.takes_json();
     let with_key = |key: &str| signed(&path).header("idempotency-key", key);
     let request = match status {
         400 if reads_key => with_key("a b"),
@@ -530,7 +488,7 @@ async fn every_operation_does_its_work_and_is_refused_as_documented_and_in_no_ot
         for status in operation.statuses().into_iter().filter(|s| ![500, 503].contains(s)) {
             let is_elsewhere = ELSEWHERE.contains(&(&operation.id, status));
             // `idempotency`: the same request is worked on, or its answer was not kept.
-            let is_repeated = status == 409 && reads_key(operation);
+            let is_repeated = status == 409 && operation.reads_key();
             if is_elsewhere || is_repeated || seen.contains(&status) {
                 continue;
             }
