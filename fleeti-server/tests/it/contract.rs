@@ -11,7 +11,7 @@ use elsewhere::ELSEWHERE;
 use fleeti_core::wire::problem::Problem;
 use fleeti_testkit::malformed;
 use operation::Operation;
-use reqwest::{Method, StatusCode};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
