@@ -130,9 +130,18 @@ mod tests {
         // RFC 9110, 13.1.1: If-Match compares strongly.
         assert_eq!(of(&[("if-match", "W/\"a\"")]), tags(&[]));
         let many = vec!["\"a\""; TAGS_MAX + 1].join(",");
-        for wrong in
-            ["", "a", "\"a", "a\"", "\"a\"\"b\"", "\"a\",", ",", "*,\"a\"", "w/\"a\"", &many]
-        {
+        for wrong in [
+            "",
+            "a",
+            "\"a",
+            "a\"",
+            "\"a\"\"b\"",
+            "\"a\",",
+            ",",
+            "*,\"a\"",
+            "w/\"a\"",
+            many.as_str(),
+        ] {
             assert_eq!(of(&[("if-match", wrong)]), None, "{wrong:?}");
         }
         for wrong in ["\"a\"", "", "**"] {

@@ -104,15 +104,15 @@ async fn a_cursor_is_of_its_list_and_filter_and_a_forged_one_is_refused() {
     let long = "A".repeat(600);
     for (path, cursor) in [
         ("rollouts", cursor.as_str()),
-        ("rollouts?fleet=spare", &cursor),
-        ("builds", &cursor),
-        ("releases", &cursor),
-        ("rollouts?fleet=demo", &changed),
+        ("rollouts?fleet=spare", cursor.as_str()),
+        ("builds", cursor.as_str()),
+        ("releases", cursor.as_str()),
+        ("rollouts?fleet=demo", changed.as_str()),
         ("rollouts?fleet=demo", text),
         ("rollouts?fleet=demo", ""),
         ("rollouts?fleet=demo", "."),
         ("rollouts?fleet=demo", "WzAsIiJd.00000000000000000000000000000000"),
-        ("rollouts?fleet=demo", &long),
+        ("rollouts?fleet=demo", long.as_str()),
     ] {
         let with = if path.contains('?') { '&' } else { '?' };
         let refused = api.get(&format!("/api/v1/{path}{with}cursor={cursor}")).await;

@@ -3,7 +3,8 @@
 use crate::accounts::{client, name, program, role};
 use crate::world::World;
 use fleeti_core::wire::accounts::Role;
-use fleeti_core::wire::api::{About, RevocationReason};
+use fleeti_core::wire::api::RevocationReason;
+use fleeti_core::wire::labels::About;
 use fleeti_store::sql;
 use reqwest::{Response, StatusCode};
 use std::time::Duration;

@@ -103,7 +103,8 @@ async fn a_change_of_an_older_version_is_refused_and_changes_nothing() {
         let first = tag(&read);
         assert!(first.starts_with('"') && first.ends_with('"'), "{path}: {first} is strong");
         // Two people have read the same. The first one writes.
-        let written = api.send(change.clone(), Some(("if-match", &first)), Some(&one)).await;
+        let written =
+            api.send(change.clone(), Some(("if-match", first.as_str())), Some(&one)).await;
         assert!(written.status().is_success(), "{path}: {:?}", written.text().await);
         let second = tag(&written);
         assert_ne!(first, second, "{path}");
@@ -117,7 +118,7 @@ async fn a_change_of_an_older_version_is_refused_and_changes_nothing() {
         }
         // A weak tag matches nothing, also that of the version itself.
         let weak = format!("W/{second}");
-        let refused = api.send(change.clone(), Some(("if-match", &weak)), Some(&two)).await;
+        let refused = api.send(change.clone(), Some(("if-match", weak.as_str())), Some(&two)).await;
         assert_eq!(refused.status(), 412, "{path}");
         let absent = api.send(change.clone(), Some(("if-none-match", "*")), Some(&two)).await;
         assert_eq!(absent.status(), 412, "{path}: it exists");
@@ -126,7 +127,7 @@ async fn a_change_of_an_older_version_is_refused_and_changes_nothing() {
         assert_eq!(world.audit().await, audited, "{path}: nothing was done");
         // The version that the first change answered with is the one that is there.
         let many = format!("\"x\", {second}");
-        let written = api.send(change.clone(), Some(("if-match", &many)), Some(&two)).await;
+        let written = api.send(change.clone(), Some(("if-match", many.as_str())), Some(&two)).await;
         assert!(written.status().is_success(), "{path}: {:?}", written.text().await);
         // Without a precondition, and with one that anything fulfils, as ever.
         let written = api.send(change.clone(), None, Some(&one)).await;
