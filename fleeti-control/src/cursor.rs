@@ -5,6 +5,7 @@
 use crate::context::Context;
 use crate::error::Error;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use fleeti_core::strict;
 use fleeti_core::wire::list::{CURSOR_MAX, PAGE_DEFAULT, PAGE_MAX};
 use fleeti_core::wire::problem::Code;
 pub(crate) use fleeti_store::page::After as Last;
@@ -48,7 +49,7 @@ impl Asked<'_> {
         let (text, mac) =
             cursor.split_once('.').filter(|_| cursor.len() <= CURSOR_MAX).ok_or_else(refused)?;
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| refused())?;
-        let (at_s, id): (u64, String) = serde_json::from_slice(&bytes).map_err(|_| refused())?;
+        let (at_s, id): (u64, String) = strict::from_slice(&bytes).map_err(|_| refused())?;
         let last = Last { at_s, id };
         if self.mac(cx, &last)? == mac { Ok(Some(last)) } else { Err(refused()) }
     }

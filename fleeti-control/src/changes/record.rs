@@ -2,6 +2,7 @@
 //! it missed.
 
 use crate::error::Error;
+use fleeti_core::strict;
 use fleeti_core::wire::api::Event;
 use fleeti_store::Tx;
 use fleeti_store::domain_events::{self, Record};
@@ -21,10 +22,10 @@ pub(crate) async fn record(tx: &mut Tx<'_>, now_s: u64, changes: &[Event]) -> Re
 
 /// The change that a record tells of; `None` for a record that is no change of an object.
 pub(super) fn change_of(record: &Record) -> Option<Event> {
-    let body: Value = serde_json::from_str(&record.body).ok()?;
+    let body: Value = strict::from_slice(record.body.as_bytes()).ok()?;
     let text = |name: &str| body.get(name)?.as_str();
     match record.kind.as_str() {
-        CHANGED => serde_json::from_str(&record.body).ok(),
+        CHANGED => strict::from_slice(record.body.as_bytes()).ok(),
         "device.reported" | "device.appraised" | "device.revoked" => {
             Some(Event::Device { id: text("device")?.parse().ok()? })
         }

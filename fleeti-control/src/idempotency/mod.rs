@@ -15,6 +15,7 @@ use crate::context::Context;
 use crate::error::Error;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use fleeti_core::canonical::sha256_hex;
+use fleeti_core::strict;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::wrap::{WrapKey, Wrapped};
 use fleeti_store as store;
@@ -139,6 +140,6 @@ impl Begin<'_> {
         let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| changed())?;
         let what = Wrapped::Answer(&self.running.row.id);
         let plain = self.seal.unwrap(what, &sealed).map_err(|_| changed())?;
-        Ok(serde_json::from_slice(&plain)?)
+        Ok(strict::from_slice(&plain)?)
     }
 }

@@ -177,13 +177,17 @@ async fn hear(live: &mut Receiver<Event>) -> Option<Heard> {
         Ok(Err(RecvError::Closed)) => return None,
         Err(_) => return Some(heard),
     }
+    take_waiting(live, &mut heard);
+    Some(heard)
+}
+
+fn take_waiting(live: &mut Receiver<Event>, heard: &mut Heard) {
     while heard.changes.len() < PAGE {
         match live.try_recv() {
             Ok(event) if heard.changes.contains(&event) => {}
             Ok(event) => heard.changes.push(event),
             Err(TryRecvError::Lagged(_)) => heard.has_lagged = true,
-            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return,
         }
     }
-    Some(heard)
 }

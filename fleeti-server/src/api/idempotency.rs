@@ -100,7 +100,7 @@ fn replayed(answer: Answer) -> Result<HttpResponse> {
     Ok(response.body(answer.body))
 }
 
-/// Keeps the answer of a request. One that must not be stored, or is too large, is not kept.
+/// Keeps the answer of a request.
 async fn keep(
     begin: &Begin<'_>,
     response: ServiceResponse<impl MessageBody>,
@@ -108,18 +108,23 @@ async fn keep(
     let (request, response) = response.into_parts();
     let (response, body) = response.into_parts();
     let body = to_bytes(body).await.map_err(|e| AppError::internal(e.into().to_string()))?;
-    let (status, headers) = (response.status(), response.headers());
-    let is_secret = headers.get(CACHE_CONTROL).is_some_and(|value| value == "no-store");
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let text = std::str::from_utf8(&body).ok().filter(|body| body.len() <= ANSWER_MAX);
-    let answer = text.filter(|_| !is_secret).map(|body| Answer {
-        status: status.as_u16(),
-        kind: kind.to_owned(),
-        body: body.to_owned(),
-    });
+    let kept = kept(&response, &body);
     // What was done is done: the client gets its answer in any case.
-    if let Err(e) = begin.answered(status.is_success(), answer.as_ref()).await {
+    if let Err(e) = begin.answered(response.status().is_success(), kept.as_ref()).await {
         tracing::error!("an answer is not kept for a repetition: {}", e.for_log());
     }
     Ok(ServiceResponse::new(request, response.set_body(BoxBody::new(body))))
+}
+
+/// What is kept of an answer; `None` for one that must not be stored, or is too large.
+fn kept(response: &HttpResponse<()>, body: &Bytes) -> Option<Answer> {
+    let headers = response.headers();
+    let is_secret = headers.get(CACHE_CONTROL).is_some_and(|value| value == "no-store");
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let text = std::str::from_utf8(body).ok().filter(|body| body.len() <= ANSWER_MAX)?;
+    (!is_secret).then(|| Answer {
+        status: response.status().as_u16(),
+        kind: kind.to_owned(),
+        body: text.to_owned(),
+    })
 }
