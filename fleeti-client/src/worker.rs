@@ -1,8 +1,8 @@
 //! Build workers: the routes for administrators, and those for the workers.
 
 use crate::danger::{self, PlainHttp};
-use crate::pin::{Pin, pinned};
 use crate::idempotency::Keys;
+use crate::pin::{Pin, pinned};
 use crate::{Client, Result, http_client};
 use fleeti_core::id::WorkerName;
 use fleeti_core::wire::suite::KnownIndex;
