@@ -62,8 +62,8 @@ fn rows() -> Vec<(&'static str, (Method, &'static str), Value, Value)> {
         (
             "fleets/demo/attestation-policy",
             (Method::PUT, "fleets/demo/attestation-policy"),
-            policy("L1"),
-            policy("L2"),
+            policy("unverified_tpm"),
+            policy("observed_boot"),
         ),
         (
             "releases/kiosk@1/path",
