@@ -1,7 +1,8 @@
 //! Accounts, their roles, and API tokens.
 
-use crate::{Client, Result};
+use crate::{Client, ClientError, Result};
 use fleeti_core::id::AccountName;
+use fleeti_core::strict;
 use fleeti_core::wire::accounts::{
     Account, AccountDetails, ApiToken, CreateAccount, CreateToken, CreatedAccount, CreatedToken,
     Grant, LoginSession, Me, PasswordLink,
@@ -149,6 +150,7 @@ impl Client {
         act: &str,
     ) -> Result<T> {
         let request = self.request(Method::POST, &format!("accounts/{name}/{act}"));
-        Self::read(Self::send(request).await?).await
+        let answer = self.post_once(request).await?;
+        strict::from_slice(&answer).map_err(ClientError::Answer)
     }
 }

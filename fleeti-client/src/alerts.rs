@@ -112,7 +112,7 @@ impl Client {
     /// [`ClientError`](crate::ClientError).
     pub async fn test_webhook(&self, id: &str) -> Result<()> {
         let request = self.request(Method::POST, &format!("webhooks/{id}/test"));
-        Self::send(request).await.map(drop)
+        self.post_once(request).await.map(drop)
     }
     /// The newest deliveries of a webhook, newest first.
     ///

@@ -31,7 +31,9 @@ mod attestation;
 mod commands;
 pub mod danger;
 mod events;
+mod idempotency;
 mod labels;
+mod linked;
 mod packages;
 mod pages;
 mod pin;
@@ -39,6 +41,7 @@ mod profiles;
 mod raw;
 mod rollouts;
 mod server;
+mod tagged;
 mod updates;
 mod vault;
 mod worker;
@@ -46,11 +49,13 @@ mod worker;
 pub use events::Events;
 pub use pin::{NotAPin, OtherKey, Pin, fingerprint_of, is_trusted};
 pub use raw::Content;
+pub use tagged::{Tag, Tagged};
 pub use worker::{Piece, WholeIndex, WorkerClient};
 
 use danger::PlainHttp;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
+use fleeti_core::strict;
 use fleeti_core::wire::api::{
     Build, ChangeBoot, CreateBuild, CreateEnrollment, Device, Enrollment, Fleet, Forgive,
     ImportBundle, Pair, Paired, Provision, Provisioned, Release, RequestSignature,
@@ -63,6 +68,7 @@ use fleeti_core::wire::enrollment::EnrollmentRecord;
 use fleeti_core::wire::problem::{Code, Problem, TYPE_PREFIX};
 use fleeti_core::wire::readmission::SignedTransition;
 use fleeti_core::wire::readmission::{CreateReadmission, Readmission};
+use idempotency::Keys;
 use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
@@ -118,7 +124,7 @@ pub enum ClientError {
         "{0} is not on this machine and has no TLS: others on the network could read the API token"
     )]
     PlainHttp(String),
-    /// The event stream ended.
+    /// The event stream ended, and could not be resumed.
     #[error("the server closed the event stream")]
     StreamEnded,
 }
@@ -203,6 +209,9 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     token: String,
+    /// What changes expect.
+    expected: Option<Tag>,
+    keys: Keys,
 }
 
 impl Client {
@@ -233,11 +242,19 @@ impl Client {
             http,
             base: format!("{}/api/v1", url.trim_end_matches('/')),
             token: token.to_owned(),
+            expected: None,
+            keys: Keys::default(),
         }
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}/{path}", self.base)).bearer_auth(&self.token)
+        let expected = self.expected.as_ref().filter(|_| method != Method::GET);
+        let url = format!("{}/{path}", self.base);
+        let request = self.http.request(method, url).bearer_auth(&self.token);
+        match expected {
+            Some(tag) => request.header("if-match", tag.as_str()),
+            None => request,
+        }
     }
 
     async fn get<T: DeserializeOwned + Serialize>(&self, path: &str) -> Result<T> {
@@ -248,7 +265,8 @@ impl Client {
         path: &str,
         body: &B,
     ) -> Result<T> {
-        Self::read(Self::send(self.request(Method::POST, path).json(body)).await?).await
+        let answer = self.post_once(self.request(Method::POST, path).json(body)).await?;
+        strict::from_slice(&answer).map_err(ClientError::Answer)
     }
 
     /// One page of entries of the audit log, oldest first, starting at the entry `from`.
@@ -532,11 +550,11 @@ impl Client {
     pub async fn fleets(&self) -> Result<Vec<Fleet>> {
         self.get("fleets").await
     }
-    /// The stream of change events, from now on.
+    /// The stream of change events, from now on. It resumes by itself after a broken connection.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn events(&self) -> Result<Events> {
-        Ok(Events::of(Self::send(self.request(Method::GET, "events")).await?))
+        Events::open(self.clone()).await
     }
 }

@@ -22,7 +22,8 @@ pub enum Content {
 
 impl Client {
     /// Sends a request to a path of the server, such as `/api/v1/devices`, and returns the body of
-    /// the response. The caller has encoded the path, and reads the body.
+    /// the response. The caller has encoded the path, and reads the body. A POST request is repeated
+    /// if its connection breaks, and done once.
     ///
     /// # Errors
     /// [`ClientError`]; [`ClientError::Path`] for a path of no resource.
@@ -33,6 +34,7 @@ impl Client {
         if !path.starts_with('/') {
             return Err(wrong());
         }
+        let is_post = method == Method::POST;
         let request =
             self.http.request(method, format!("{}{path}", self.origin())).bearer_auth(&self.token);
         let request = match content {
@@ -40,6 +42,9 @@ impl Client {
             Content::Json(bytes) => request.header("content-type", "application/json").body(bytes),
             Content::File(file) => with_file(request, &file).await?,
         };
+        if is_post {
+            return self.post_once(request).await;
+        }
         Self::bytes(Self::send(request).await?).await
     }
 

@@ -1,6 +1,7 @@
 //! Build workers: the routes for administrators, and those for the workers.
 
 use crate::danger::{self, PlainHttp};
+use crate::idempotency::Keys;
 use crate::pin::{Pin, pinned};
 use crate::{Client, Result, http_client};
 use fleeti_core::id::WorkerName;
@@ -95,7 +96,13 @@ impl WorkerClient {
             None => http_client().build()?,
         };
         let base = format!("{}/worker/v1", url.trim_end_matches('/'));
-        Ok(Self(Client { http, base, token: token.to_owned() }))
+        Ok(Self(Client {
+            http,
+            base,
+            token: token.to_owned(),
+            expected: None,
+            keys: Keys::default(),
+        }))
     }
 
     fn post<B: Serialize>(&self, path: &str, body: &B, patience: Duration) -> RequestBuilder {

@@ -2,6 +2,7 @@
 //! with that number.
 
 use crate::accounts::actor::Actor;
+use crate::changes::record::record;
 use crate::commands::queue;
 use crate::context::{Context, ContextRef};
 use crate::devices::search;
@@ -177,6 +178,9 @@ async fn apply(
     };
     let subject = format!("{said} on {} devices of {filter}", ids.len());
     cx.audit(&mut tx, by.act("device.change-all", subject)).await?;
+    let changes = ids.iter().take(PUBLISHED_MAX);
+    let changes: Vec<_> = changes.map(|id| Event::Device { id: id.clone() }).collect();
+    record(&mut tx, cx.now_s(), &changes).await?;
     tx.commit().await?;
     if let Change::Revoke { reason } = change {
         return revocation::revoke_all(cx, by, ids.to_vec(), *reason).await;
@@ -184,8 +188,6 @@ async fn apply(
     if matches!(change, Change::Command { .. }) {
         ids.iter().for_each(|id| cx.hub.commands_wait(id));
     }
-    for id in ids.iter().take(PUBLISHED_MAX) {
-        cx.publish(Event::Device { id: id.clone() });
-    }
+    changes.into_iter().for_each(|change| cx.publish(change));
     Ok(())
 }

@@ -7,6 +7,8 @@ use crate::alarms::Alarms;
 use crate::alerts::state::AlertState;
 use crate::attestation::state::AttestationState;
 use crate::audit::state::Acts;
+use crate::changes::record::record;
+use crate::changes::tail::Tail;
 use crate::clock::new_id;
 use crate::enrollment::state::EnrollmentState;
 use crate::error::Error;
@@ -14,6 +16,8 @@ use crate::events::{After, Caused, DomainEvent};
 use crate::figures::Figures;
 use crate::health::state::Health;
 use crate::hub::Hub;
+use crate::idempotency::running::mark;
+use crate::idempotency::state::InProgress;
 use crate::pki::Pki;
 use crate::ports::Ports;
 use crate::profiles::state::ProfileState;
@@ -71,6 +75,8 @@ pub struct Context {
     pub(crate) profiles: ProfileState,
     pub(crate) releases: ReleaseState,
     pub(crate) rollouts: RolloutState,
+    pub(crate) tail: Tail,
+    pub(crate) in_progress: InProgress,
     pub(crate) suites: SuiteState,
     pub(crate) secrets: Vault,
 }
@@ -120,6 +126,7 @@ impl Context {
             subject: fleeti_pki::audit::fitting(&act.subject).into_owned(),
         };
         fleeti_store::audit::insert(tx, &act, self.now_s()).await?;
+        mark(tx).await?;
         self.acts.added();
         Ok(())
     }
@@ -153,6 +160,7 @@ impl Context {
                 waiting.extend(caused.events);
             }
         }
+        record(tx, now_s, &after.changes).await?;
         Ok(after)
     }
     /// Does what must follow a commit: pushes desired states to devices, requests evidence, and
@@ -162,12 +170,22 @@ impl Context {
             self.grants.changed();
         }
         self.hub.push_all(after.desired, after.challenges);
+        self.tail.has_more();
         for event in after.changes {
             self.publish(event);
         }
     }
-    /// Publishes a change to clients that watch.
+    /// Commits a change, which is recorded for clients that watch, and publishes it.
+    pub(crate) async fn commit(&self, mut tx: Tx<'_>, change: Event) -> Result<(), Error> {
+        record(&mut tx, self.now_s(), std::slice::from_ref(&change)).await?;
+        tx.commit().await?;
+        self.publish(change);
+        Ok(())
+    }
+    /// Publishes a change to clients that watch now. A change that is stored is recorded in its
+    /// transaction too ([`Self::commit`]), for those that are away.
     pub fn publish(&self, event: Event) {
+        self.tail.has_more();
         self.events.send(event).ok();
     }
 }

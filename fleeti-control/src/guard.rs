@@ -1,11 +1,13 @@
 //! Which acts need the approval of a second person. Operations ask here before they act; requests
 //! and approvals are in [`crate::second_person`].
 
-use crate::accounts::actor::{Actor, Via};
+use crate::accounts::actor::{Actor, Scope, Via};
 use crate::accounts::people;
 use crate::context::Context;
 use crate::error::Error;
+use crate::precondition::Expected;
 use fleeti_core::id::FleetId;
+use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::approval::{ApprovalPolicy, FLEETS_MAX, REVOKED_WITHIN_S};
 use fleeti_core::wire::labels::REVOKED_MAX;
 use fleeti_core::wire::problem::Code;
@@ -136,25 +138,37 @@ fn check(policy: &ApprovalPolicy) -> Result<(), Error> {
     Ok(())
 }
 
+/// The part of a policy that an actor may see.
+pub(crate) fn seen(by: &Actor, mut policy: ApprovalPolicy) -> ApprovalPolicy {
+    policy.rollout_fleets.retain(|fleet| by.may(Permission::View, Scope::Fleet(fleet)));
+    policy
+}
+
 /// Sets which acts need a second person. Where any does already, this does as well.
 ///
 /// # Errors
 /// [`Code::Invalid`]; [`Code::SecondPerson`]; [`Code::Conflict`] without two people who administer
-/// the server.
+/// the server; [`Code::PreconditionFailed`].
 pub async fn set_policy(
     cx: &Context,
     by: &Actor,
     policy: &ApprovalPolicy,
+    expected: &Expected,
 ) -> Result<ApprovalPolicy, Error> {
     check(policy)?;
     let mut policy = policy.clone();
     policy.rollout_fleets.sort();
     policy.rollout_fleets.dedup();
     let mut tx = cx.db.write().await?;
-    let is_open = matches!(kept(cx, &mut tx).await?, Kept::Policy(now) if now.is_empty());
+    let now = match kept(cx, &mut tx).await? {
+        Kept::Policy(now) => Some(now),
+        Kept::Broken => None,
+    };
+    let is_open = now.as_ref().is_some_and(ApprovalPolicy::is_empty);
     if !is_open && !is_exempt(by) {
         return Err(refused("a change of the approval policy"));
     }
+    expected.check(now.map(|now| seen(by, now)).as_ref())?;
     if !policy.is_empty() && people::administrators(cx, &mut tx).await? < 2 {
         let text = "fewer than two people administer the server: nobody could approve";
         return Err(Error::new(Code::Conflict, text)

@@ -14,10 +14,10 @@
 //!
 //! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`],
 //! [`pki`], [`ports`] (what it is given) · [`events`], `reaction`, `reactions` (what areas tell each
-//! other, and who reacts) · [`hub`]
+//! other, and who reacts) · [`changes`] (for clients that watch) · [`hub`]
 //! (mailboxes of connected devices) · [`places`], [`ledger`] (fair shares) · [`error`], `again`
 //! (conflicts in the database), [`clock`], [`alarms`], [`signing`] (requests to the signing
-//! service) · [`settle`] (database and audit log after a start), [`restored`] (the same after a restore).
+//! service) · [`cursor`], [`precondition`], [`idempotency`] (pages, changes of the version that was read, requests that are repeated) · [`settle`] (database and audit log after a start), [`restored`] (the same after a restore).
 //!
 //! Every function that uses the database returns an error when the database does not answer. The
 //! `# Errors` sections name only the other errors.
@@ -39,10 +39,12 @@ pub mod board;
 pub mod boot;
 pub mod builds;
 pub mod bulk;
+pub mod changes;
 pub mod channels;
 pub mod clock;
 pub mod commands;
 pub mod context;
+pub mod cursor;
 pub mod details;
 pub mod devices;
 pub mod doctor;
@@ -55,6 +57,7 @@ pub mod guard;
 pub mod health;
 pub mod history;
 pub mod hub;
+pub mod idempotency;
 pub mod labels;
 pub mod ledger;
 pub mod metrics;
@@ -63,6 +66,7 @@ pub mod packages;
 pub mod pki;
 pub mod places;
 pub mod ports;
+pub mod precondition;
 pub mod profiles;
 mod reaction;
 mod reactions;

@@ -15,6 +15,7 @@ pub use shelf::{as_toml, line_of};
 use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::error::Error;
+use crate::precondition::{self, Expected};
 use crate::suites::{self, OpenIndex};
 use fleeti_build::base::{self, HonourError, Ignored, NotBuilt};
 pub use fleeti_build::suite::SUITE;
@@ -102,13 +103,19 @@ fn refuse(errors: Vec<FieldError>) -> Result<(), Error> {
 /// Saves a profile as the next revision of its line. An unchanged profile keeps its revision.
 ///
 /// # Errors
-/// [`Code::Invalid`] with all findings.
-pub async fn save(cx: &Context, by: &Actor, profile: &Profile) -> Result<ProfileRevision, Error> {
+/// [`Code::Invalid`] with all findings; [`Code::PreconditionFailed`] if the newest revision is not the
+/// expected one.
+pub async fn save(
+    cx: &Context,
+    by: &Actor,
+    profile: &Profile,
+    expected: &Expected,
+) -> Result<ProfileRevision, Error> {
     check(profile)?;
     let checked = profile.clone();
     let found = suites::with(cx, move |index| suites::found(index, &checked)).await?;
     refuse(found.errors)?;
-    save_checked(cx, by, profile, None).await
+    save_checked(cx, by, profile, (None, expected)).await
 }
 
 /// A document as its author wrote it.
@@ -118,22 +125,37 @@ struct Written<'a> {
     made_of: &'a [MadeOf],
 }
 
+/// What names a revision, for [`crate::precondition::tag`]. The tag of the newest revision is that of
+/// its profile. What the server adds to a revision later (newer ones of what it was made of) is not
+/// in it.
+#[must_use]
+pub fn version(line: &Line, number: u32) -> (&str, u32) {
+    (line.as_str(), number)
+}
+
+/// The tag of a profile: that of its newest revision; empty for a new one.
+pub async fn tag(cx: &Context, line: &Line) -> Result<String, Error> {
+    let newest = store::revisions::newest_number(cx.db.pool(), line.as_str()).await?;
+    newest.map_or(Ok(String::new()), |number| precondition::tag(&version(line, number)))
+}
+
 async fn save_checked(
     cx: &Context,
     by: &Actor,
     profile: &Profile,
-    written: Option<Written<'_>>,
+    (written, expected): (Option<Written<'_>>, &Expected),
 ) -> Result<ProfileRevision, Error> {
     let now_s = cx.now_s();
     let mut tx = cx.db.write().await?;
+    let newest = store::revisions::newest_in(&mut tx, &profile.name).await?;
+    expected.check(newest.map(|number| version(&profile.name, number)).as_ref())?;
     let text = written.map(|written| written.text);
     let number = store::revisions::number(&mut tx, profile, text, now_s).await?;
     if let Some(Written { made_of, .. }) = written {
         store::revisions::keep_made_of(&mut tx, &profile.name, number, made_of).await?;
     }
     cx.audit(&mut tx, by.act("profile.save", format!("{} {number}", profile.name))).await?;
-    tx.commit().await?;
-    cx.publish(Event::Profile { line: profile.name.clone() });
+    cx.commit(tx, Event::Profile { line: profile.name.clone() }).await?;
     get(cx, &profile.name, number).await
 }
 
@@ -184,11 +206,18 @@ pub async fn check_text(cx: &Context, text: &str) -> Result<CheckedProfile, Erro
 /// Saves a document as the next revision of its line. An unchanged document keeps its revision.
 ///
 /// # Errors
-/// [`Code::Invalid`] with all errors.
-pub async fn save_text(cx: &Context, by: &Actor, text: &str) -> Result<ProfileRevision, Error> {
+/// [`Code::Invalid`] with all errors; [`Code::PreconditionFailed`] if the newest revision is not the
+/// expected one.
+pub async fn save_text(
+    cx: &Context,
+    by: &Actor,
+    text: &str,
+    expected: &Expected,
+) -> Result<ProfileRevision, Error> {
     let Checked { resolved, made_of, .. } = resolve(cx, text).await?;
     let profile = resolved.map_err(refused)?.profile;
-    save_checked(cx, by, &profile, Some(Written { text, made_of: &made_of })).await
+    let written = Written { text, made_of: &made_of };
+    save_checked(cx, by, &profile, (Some(written), expected)).await
 }
 
 /// The error for a document with errors.

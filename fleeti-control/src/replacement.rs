@@ -2,6 +2,7 @@
 //! nothing that the old device has proved.
 
 use crate::accounts::actor::{Actor, Scope};
+use crate::changes::record::record;
 use crate::context::{Context, ContextRef};
 use crate::devices;
 use crate::error::Error;
@@ -67,9 +68,9 @@ async fn hand_over(cx: &Context, by: &Actor, old: &DeviceId, new: &DeviceId) -> 
     let mut tx = cx.db.write().await?;
     store::labels::hand_over(&mut tx, old, new).await?;
     cx.audit(&mut tx, by.act("device.replace", format!("{old} by {new}"))).await?;
+    let changed = [old, new].map(|id| Event::Device { id: id.clone() });
+    record(&mut tx, cx.now_s(), &changed).await?;
     tx.commit().await?;
-    for id in [old, new] {
-        cx.publish(Event::Device { id: id.clone() });
-    }
+    changed.into_iter().for_each(|change| cx.publish(change));
     Ok(())
 }

@@ -9,12 +9,14 @@ use crate::attestation::evidence;
 use crate::attestation::state::{self, AttestationState};
 use crate::attestation::tpm;
 use crate::audit::state::Acts;
+use crate::changes::tail::Tail;
 use crate::context::{Context, ContextRef, Grants};
 use crate::enrollment::batch;
 use crate::enrollment::state::{EnrollmentState, QueuedEnrollment};
 use crate::figures::Figures;
 use crate::health::state::Health;
 use crate::hub::Hub;
+use crate::idempotency::state::InProgress;
 use crate::pki::Pki;
 use crate::ports::{Ports, ServerIdentity};
 use crate::profiles::state::ProfileState;
@@ -120,6 +122,8 @@ pub async fn open<P: Ports + 'static>(
         profiles: ProfileState::default(),
         releases,
         rollouts: RolloutState::default(),
+        tail: Tail::default(),
+        in_progress: InProgress::default(),
         suites,
         secrets,
     });

@@ -20,6 +20,8 @@ pub enum Wrapped<'a> {
     FleetSecret(&'a FleetId, &'a str),
     /// The secret of a webhook, with where it sends what. The server's own key wraps it.
     Webhook(&'a str),
+    /// The answer to a request, by its id. A key of the server's own wraps it.
+    Answer(&'a str),
 }
 
 impl Wrapped<'_> {
@@ -29,6 +31,7 @@ impl Wrapped<'_> {
             Self::RecoveryKey(device) => format!("fleeti recovery key of {device}"),
             Self::FleetSecret(fleet, name) => format!("fleeti secret of fleet {fleet}: {name}"),
             Self::Webhook(target) => format!("fleeti secret of a webhook: {target}"),
+            Self::Answer(id) => format!("fleeti answer to request {id}"),
         }
         .into_bytes()
     }

@@ -92,7 +92,7 @@ impl ResponseError for AppError {
             Code::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Code::RangeNotSatisfiable => StatusCode::RANGE_NOT_SATISFIABLE,
-            Code::Conflict => StatusCode::CONFLICT,
+            Code::Conflict | Code::InProgress => StatusCode::CONFLICT,
             Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Code::Untrusted => StatusCode::UNPROCESSABLE_ENTITY,
             Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
@@ -105,7 +105,7 @@ impl ResponseError for AppError {
     fn error_response(&self) -> HttpResponse {
         let status = self.status_code();
         let mut response = HttpResponse::build(status);
-        if matches!(self.code(), Code::Unavailable | Code::TooMany) {
+        if matches!(self.code(), Code::Unavailable | Code::TooMany | Code::InProgress) {
             response.insert_header((header::RETRY_AFTER, self.error.retry_after_s()));
         }
         for (name, value) in &self.headers {

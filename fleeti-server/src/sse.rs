@@ -17,12 +17,14 @@ pub enum Message {
     /// An event.
     Event {
         /// Where a client continues that reconnects (`Last-Event-ID`).
-        id: Option<u64>,
+        id: Option<String>,
         /// Type of the event; `None` for the default type, `message`.
         name: Option<&'static str>,
         /// The data. Each line break starts another `data` field.
         data: String,
     },
+    /// Where a client continues that reconnects, without an event.
+    Position(String),
     /// A comment, which clients ignore: keeps the connection open.
     KeepAlive,
 }
@@ -39,12 +41,16 @@ impl Message {
     }
 
     fn write(&self, text: &mut String) {
-        let Self::Event { id, name, data } = self else {
-            text.push_str(": keep-alive\n\n");
-            return;
+        let (id, name, data) = match self {
+            Self::Event { id, name, data } => (id, name, data),
+            Self::Position(id) => {
+                // Writing to a string does not fail.
+                write!(text, "id: {id}\n\n").ok();
+                return;
+            }
+            Self::KeepAlive => return text.push_str(": keep-alive\n\n"),
         };
         if let Some(id) = id {
-            // Writing to a string does not fail.
             writeln!(text, "id: {id}").ok();
         }
         if let Some(name) = name {
@@ -58,9 +64,10 @@ impl Message {
     }
 }
 
-/// The id of the last event that a client got which reconnects; `None` if it is not a number.
-pub fn last_event_id(request: &HttpRequest) -> Option<u64> {
-    request.headers().get("last-event-id")?.to_str().ok()?.parse().ok()
+/// The id of the last event that a client got which reconnects; empty if it is no text.
+pub fn last_event_id(request: &HttpRequest) -> Option<String> {
+    let sent = request.headers().get("last-event-id")?;
+    Some(sent.to_str().unwrap_or_default().to_owned())
 }
 
 /// A response that sends messages as they come. An item is sent in one piece.
@@ -93,8 +100,9 @@ mod tests {
     fn a_message_has_its_fields_and_ends_with_an_empty_line() {
         assert_eq!(written(&Message::plain("{}")), "data: {}\n\n");
         assert_eq!(written(&Message::named("lagged", "{}")), "event: lagged\ndata: {}\n\n");
-        let log = Message::Event { id: Some(7), name: None, data: "a".into() };
+        let log = Message::Event { id: Some("7".into()), name: None, data: "a".into() };
         assert_eq!(written(&log), "id: 7\ndata: a\n\n");
+        assert_eq!(written(&Message::Position("7-1".into())), "id: 7-1\n\n");
         assert!(written(&Message::KeepAlive).starts_with(':'));
     }
 

@@ -1,5 +1,6 @@
 //! Builds, as rows with leases, so that a killed worker loses no build.
 
+use crate::page::After;
 use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::build::{ATTEMPTS_MAX, Files, Holder, SIGNING_ATTEMPTS_MAX, Signing, State};
 use fleeti_core::id::Line;
@@ -359,6 +360,21 @@ pub async fn request(
 pub async fn get(pool: &Pool, id: &str) -> Result<Option<Build>, StoreError> {
     let sql = sql::AssertSqlSafe(format!("{COLUMNS} WHERE id = $1"));
     sql::query_as::<Row>(sql).bind(id).fetch_optional(pool).await?.map(Build::try_from).transpose()
+}
+
+/// Up to `limit` builds after one, newest first.
+pub async fn page(
+    pool: &Pool,
+    after: Option<&After>,
+    limit: u32,
+) -> Result<Vec<Build>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "{COLUMNS} WHERE created_s < $2 OR (created_s = $2 AND id > $3) \
+         ORDER BY created_s DESC, id LIMIT $1"
+    ));
+    let (at_s, id) = After::values(after);
+    let rows = sql::query_as::<Row>(sql).bind(i64::from(limit)).bind(at_s).bind(id);
+    rows.fetch_all(pool).await?.into_iter().map(Build::try_from).collect()
 }
 
 /// The newest builds.

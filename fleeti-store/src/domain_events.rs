@@ -60,6 +60,20 @@ pub async fn after(pool: &Pool, number: i64, limit: u32) -> Result<Vec<Record>, 
     Ok(rows.into_iter().map(record).collect())
 }
 
+/// Number and time (Unix seconds) of the newest record.
+pub async fn newest(pool: &Pool) -> Result<Option<(i64, u64)>, StoreError> {
+    let sql = "SELECT number, at_s FROM domain_events ORDER BY number DESC LIMIT 1";
+    let row: Option<(i64, i64)> = sql::query_as(sql).fetch_optional(pool).await?;
+    Ok(row.map(|(number, at_s)| (number, from_seconds(at_s))))
+}
+
+/// When the record with this number happened, Unix seconds; `None` if it is not kept.
+pub async fn at_s(pool: &Pool, number: i64) -> Result<Option<u64>, StoreError> {
+    let sql = "SELECT at_s FROM domain_events WHERE number = $1";
+    let at_s: Option<i64> = sql::query_scalar(sql).bind(number).fetch_optional(pool).await?;
+    Ok(at_s.map(from_seconds))
+}
+
 /// Deletes up to `limit` of the oldest records beyond [`KEPT_MAX`]. Returns their number.
 pub async fn prune(tx: &mut Tx<'_>, limit: u32) -> Result<u64, StoreError> {
     let sql = "DELETE FROM domain_events WHERE number IN (SELECT number FROM domain_events \

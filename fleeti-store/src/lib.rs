@@ -22,7 +22,7 @@
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
 //! [`approvals`], [`releases`], [`packages`], [`rollouts`], [`rollout_devices`],
 //! [`budgets`], [`release_paths`], [`forecast`] ·
-//! [`accounts`], [`sessions`], [`pending_acts`], [`workers`], [`audit`], [`domain_events`] · [`alerts`],
+//! [`accounts`], [`sessions`], [`pending_acts`], [`workers`], [`audit`], [`domain_events`], [`idempotency`] · [`alerts`],
 //! [`alert_rules`], [`webhooks`], [`history`] · [`beside`] (the database beside its server).
 //!
 //! **Features**: none. **Errors**: [`StoreError`]: the database does not answer, or what it holds
@@ -59,6 +59,7 @@ pub mod forecast;
 pub mod history;
 mod hold;
 mod holder;
+pub mod idempotency;
 pub mod known;
 pub mod labels;
 mod lease;
@@ -66,6 +67,7 @@ mod location;
 pub mod mqtt_sessions;
 mod open;
 pub mod packages;
+pub mod page;
 pub mod pairings;
 pub mod pending_acts;
 pub mod policies;

@@ -1,5 +1,6 @@
 //! Published releases.
 
+use crate::page::After;
 use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::manifest::Manifest;
@@ -142,6 +143,19 @@ pub async fn newest(pool: &Pool, limit: u32) -> Result<Vec<Release>, StoreError>
     let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases ORDER BY published_s DESC, name LIMIT $1";
     let rows = sql::query_as::<Row>(sql).bind(i64::from(limit)).fetch_all(pool).await?;
     rows.into_iter().map(Release::try_from).collect()
+}
+
+/// Up to `limit` releases after one, newest first.
+pub async fn page(
+    pool: &Pool,
+    after: Option<&After>,
+    limit: u32,
+) -> Result<Vec<Release>, StoreError> {
+    let sql = "SELECT name, manifest_sha256, manifest, published_s, revoked_s, boot_proof FROM releases \
+        WHERE published_s < $2 OR (published_s = $2 AND name > $3) ORDER BY published_s DESC, name LIMIT $1";
+    let (at_s, id) = After::values(after);
+    let rows = sql::query_as::<Row>(sql).bind(i64::from(limit)).bind(at_s).bind(id);
+    rows.fetch_all(pool).await?.into_iter().map(Release::try_from).collect()
 }
 
 /// The bytes of the manifest, and its signatures, in the form for devices.

@@ -136,6 +136,14 @@ pub async fn newest_number(pool: &Pool, line: &str) -> Result<Option<u32>, Store
     number.map(u32::try_from).transpose().map_err(StoreError::value)
 }
 
+/// As [`newest_number`], in a transaction.
+pub async fn newest_in(tx: &mut Tx<'_>, line: &Line) -> Result<Option<u32>, StoreError> {
+    let sql = "SELECT MAX(number) FROM revisions WHERE line = $1";
+    let number: Option<i64> =
+        sql::query_scalar(sql).bind(line.as_str()).fetch_one(&mut **tx).await?;
+    number.map(u32::try_from).transpose().map_err(StoreError::value)
+}
+
 /// Keeps what a revision was made of, unless that is known.
 pub async fn keep_made_of(
     tx: &mut Tx<'_>,

@@ -1,6 +1,7 @@
 //! Headers of rollouts: phase, counters, and how far the chunks are. Their devices are in
 //! [`super::rollout_devices`].
 
+use crate::page::After;
 use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::device::Device;
@@ -158,19 +159,33 @@ pub async fn summaries(
     fleets: Option<&[&FleetId]>,
     limit: u32,
 ) -> Result<Vec<RolloutSummary>, StoreError> {
+    page(pool, fleets, None, limit).await
+}
+
+/// Up to `limit` rollouts of some fleets, or of all, after one, newest first.
+pub async fn page(
+    pool: &Pool,
+    fleets: Option<&[&FleetId]>,
+    after: Option<&After>,
+    limit: u32,
+) -> Result<Vec<RolloutSummary>, StoreError> {
+    const AFTER: &str = "(r.created_s < $2 OR (r.created_s = $2 AND r.id > $3))";
     let sql = match fleets {
         None => sql::Text::each(|_| {
-            format!("SELECT {COLUMNS} FROM rollouts r ORDER BY r.created_s DESC, r.id LIMIT $1")
+            format!(
+                "SELECT {COLUMNS} FROM rollouts r WHERE {AFTER} ORDER BY r.created_s DESC, r.id LIMIT $1"
+            )
         }),
         Some(_) => sql::Text::each(|dialect| {
             format!(
-                "SELECT {COLUMNS} FROM rollouts r WHERE r.fleet IN (SELECT value FROM {}) \
+                "SELECT {COLUMNS} FROM rollouts r WHERE {AFTER} AND r.fleet IN (SELECT value FROM {}) \
                  ORDER BY r.created_s DESC, r.id LIMIT $1",
-                dialect.strings_in(2)
+                dialect.strings_in(4)
             )
         }),
     };
-    let mut query = sql::query_as::<HeaderRow>(sql).bind(i64::from(limit));
+    let (at_s, id) = After::values(after);
+    let mut query = sql::query_as::<HeaderRow>(sql).bind(i64::from(limit)).bind(at_s).bind(id);
     if let Some(fleets) = fleets {
         query = query.bind(serde_json::to_string(fleets)?);
     }

@@ -1,6 +1,6 @@
 //! Saved views: filters with a name.
 
-use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
+use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::ViewName;
 use fleeti_core::wire::labels::View;
 
@@ -24,6 +24,14 @@ pub async fn all(pool: &Pool) -> Result<Vec<View>, StoreError> {
     let sql = "SELECT name, filter, account FROM views ORDER BY name";
     let rows: Vec<Row> = sql::query_as(sql).fetch_all(pool).await?;
     rows.into_iter().map(View::try_from).collect()
+}
+
+/// One view.
+pub async fn get(connection: &mut Connection, name: &ViewName) -> Result<Option<View>, StoreError> {
+    let sql = "SELECT name, filter, account FROM views WHERE name = $1";
+    let row: Option<Row> =
+        sql::query_as(sql).bind(name.as_str()).fetch_optional(connection).await?;
+    row.map(View::try_from).transpose()
 }
 
 /// Number of views.

@@ -11,6 +11,7 @@ use fleeti_control::builds::{self, BuildOf, details};
 use fleeti_control::enrollment::token;
 use fleeti_control::pki::Pki;
 use fleeti_control::ports::{Addresses, NoPorts};
+use fleeti_control::precondition::Expected;
 use fleeti_control::settings::Settings;
 use fleeti_control::start::{self, Parts};
 use fleeti_control::{audit, profiles};
@@ -43,7 +44,7 @@ async fn main() -> Result<()> {
     let me = Actor::of_process("control_plane");
     // Every operation is a function of an area. The same call is behind `POST /api/v1/profiles`.
     let profile = toml::from_str(include_str!("../../profiles/kiosk.toml"))?;
-    let revision = profiles::save(&cx, &me, &profile).await?;
+    let revision = profiles::save(&cx, &me, &profile, &Expected::Anything).await?;
     println!("profile {} has revision {}", revision.profile.name, revision.number);
 
     let queued = builds::create_of(

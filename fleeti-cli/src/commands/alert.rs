@@ -178,8 +178,9 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
 /// Changes what the arguments name, and leaves the rest of a rule as it is.
 fn set_rule(of: RuleOf) -> Result<RuleStatus, Failure> {
     let RuleOf { id, kind, threshold, severity, fleets, disabled, server } = of;
-    let known = server.ask(Client::alert_rules)?.into_iter().find(|r| r.rule.id == id);
-    let known = known.map(|status| status.rule);
+    let is_known = server.ask(Client::alert_rules)?.iter().any(|status| status.rule.id == id);
+    let known = is_known.then(|| server.ask(async |c| c.alert_rule(&id).await)).transpose()?;
+    let (known, tag) = known.map(|read| (read.value.rule, read.tag)).unzip();
     let Some(kind) = kind.or_else(|| known.as_ref().map(|rule| rule.kind)) else {
         let kinds = Kind::ALL.map(Kind::code).join(", ");
         return Err(Failure::new(
@@ -199,7 +200,8 @@ fn set_rule(of: RuleOf) -> Result<RuleStatus, Failure> {
         fleets: if fleets.is_empty() { was.map(|r| r.fleets).unwrap_or_default() } else { fleets },
         enabled: !disabled,
     };
-    server.ask(async |c| c.set_alert_rule(&id, &rule).await)
+    let tag = tag.flatten();
+    server.ask(async |c| c.expecting(tag.as_ref()).set_alert_rule(&id, &rule).await)
 }
 
 fn alert(alert: &Alert) -> String {

@@ -6,7 +6,7 @@ use super::windows::{self, WindowChanges, WindowOptions};
 use crate::CommandResult;
 use crate::output::{Failure, Lines, Output, when};
 use clap::Subcommand;
-use fleeti_client::Client;
+use fleeti_client::{Client, Tagged};
 use fleeti_core::attestation::policy::{Firmware, Policy};
 use fleeti_core::attestation::{Aspect, Claim, Level, NoLevel, Tier};
 use fleeti_core::id::{DeviceId, FleetId};
@@ -214,7 +214,8 @@ fn firmware_of(words: Vec<String>) -> Result<Option<Firmware>, Failure> {
 }
 
 async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<Policy, Failure> {
-    let before = client.attestation_policy(fleet).await.map_err(refused)?;
+    let Tagged { value: before, tag } =
+        client.tagged_attestation_policy(fleet).await.map_err(refused)?;
     let mut policy = before.clone();
     for (part, change) in [
         (&mut policy.update, changes.update),
@@ -248,6 +249,7 @@ async fn changed(client: &Client, fleet: &FleetId, changes: Changes) -> Result<P
     if policy == before {
         return Ok(before);
     }
+    let client = client.expecting(tag.as_ref());
     client.set_attestation_policy(fleet, &policy).await.map_err(refused)
 }
 

@@ -25,6 +25,20 @@ pub struct Server {
     /// it.
     #[arg(long, env = "FLEETI_INSECURE")]
     insecure: bool,
+    /// A name for what this command does, for scripts: if it is run again with the same key within 24
+    /// hours, the server does nothing twice, and answers as before.
+    #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
+    idempotency_key: Option<String>,
+}
+
+/// Leaves room for the number of a second request.
+fn idempotency_key(text: &str) -> Result<String, String> {
+    let is_good = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\');
+    if (1..=100).contains(&text.len()) && text.bytes().all(is_good) {
+        return Ok(text.to_owned());
+    }
+    let form = "1 to 100 ASCII characters without spaces, quotation marks and backslashes";
+    Err(format!("a key has {form}"))
 }
 
 impl Server {
@@ -40,11 +54,15 @@ impl Server {
     /// A client of the server.
     pub fn client(&self) -> Result<Client, Failure> {
         let plain_http = if self.insecure { PlainHttp::Anywhere } else { PlainHttp::LoopbackOnly };
-        Target::choose(
+        let target = Target::choose(
             self.server.as_deref(),
             self.fingerprint.as_ref(),
             self.token_file.as_deref(),
-        )?
-        .client(plain_http)
+        )?;
+        let client = target.client(plain_http)?;
+        Ok(match &self.idempotency_key {
+            Some(key) => client.with_idempotency_key(key),
+            None => client,
+        })
     }
 }

@@ -446,6 +446,7 @@ fn every_subcommand_does_its_work_for_people_and_as_one_json_document() {
 
 /// Operations for machines, which have no subcommand of their own.
 const ONLY_API: &[(&str, &str)] = &[
+    ("get_view", "`view list` shows all of them"),
     ("livez", "for a supervisor"),
     ("healthz", "for a load balancer"),
     ("readyz", "for a load balancer"),

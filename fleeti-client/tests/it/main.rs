@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::too_many_lines, reason = "a scenario or a table is read from its beginning")]
 
+mod events;
+mod idempotency;
 mod parity;
 
 use fleeti_client::{Client, ClientError, WorkerClient};

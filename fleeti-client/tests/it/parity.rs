@@ -89,6 +89,7 @@ fn labels(c: &Client) -> Vec<(&'static str, Call)> {
         "change_devices" => c.change_devices(&of(change)),
         "replace_device" => c.replace_device(&id("d"), &id("e")),
         "list_views" => c.views(),
+        "get_view" => c.view(&id("v")),
         "save_view" => c.save_view(&id("v"), "a=b"),
         "remove_view" => c.remove_view(&id("v")),
     ]
@@ -205,6 +206,7 @@ fn alerts(c: &Client) -> Vec<(&'static str, Call)> {
         "get_alert" => c.alert("a"),
         "acknowledge_alert" => c.acknowledge_alert("a", "note"),
         "list_rules" => c.alert_rules(),
+        "get_rule" => c.alert_rule("disk"),
         "set_rule" => c.set_alert_rule("disk", &of(rule)),
         "remove_rule" => c.remove_alert_rule("disk"),
         "list_silences" => c.silences(),

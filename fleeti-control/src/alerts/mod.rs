@@ -16,7 +16,7 @@ mod windows;
 use self::about::{check_text, scope};
 pub(crate) use self::reactions::react;
 pub use self::reactions::{alarmed, connected, telemetry};
-pub use self::rules::{remove_rule, rules, set_rule};
+pub use self::rules::{remove_rule, rule, rules, set_rule};
 pub use self::silences::{add_silence, remove_silence, silences};
 pub use self::watch::look;
 
@@ -142,7 +142,6 @@ pub async fn acknowledge(
     store::alerts::add_change(&mut tx, id, &change).await?;
     let device = alert.device.as_ref().map_or("the server", DeviceId::as_str);
     cx.audit(&mut tx, by.act("alert.acknowledge", format!("{id} {} {device}", alert.rule))).await?;
-    tx.commit().await?;
-    cx.publish(Event::Alerts);
+    cx.commit(tx, Event::Alerts).await?;
     get(cx, by, id).await
 }

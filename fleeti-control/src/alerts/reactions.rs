@@ -171,8 +171,7 @@ pub async fn connected(cx: &Context, device: &DeviceId) -> Result<(), Error> {
     let seen = [Observation::Connections(count)];
     let judged = judge::observe(cx, &mut tx, about, &seen, active).await?;
     if judged.has_changed {
-        tx.commit().await?;
-        cx.publish(Event::Alerts);
+        cx.commit(tx, Event::Alerts).await?;
     }
     Ok(())
 }

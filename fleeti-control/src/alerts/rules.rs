@@ -1,8 +1,10 @@
 //! Rules: the shipped ones, and what an operator changes and adds.
 
 use crate::accounts::actor::{Actor, Scope};
+use crate::changes::record::record;
 use crate::context::Context;
 use crate::error::Error;
+use crate::precondition::Expected;
 use fleeti_core::alert::{RULES_MAX, Rule};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::alerts::RuleStatus;
@@ -18,23 +20,45 @@ fn status(rule: Rule) -> RuleStatus {
 /// The rules that count now, of those fleets that the actor may see. A rule names no other fleet.
 #[must_use]
 pub fn rules(cx: &Context, by: &Actor) -> Vec<RuleStatus> {
-    let visible = |mut rule: Rule| {
-        let is_of_all = rule.fleets.is_empty();
-        rule.fleets.retain(|fleet| by.may(Permission::View, Scope::Fleet(fleet)));
-        (is_of_all || !rule.fleets.is_empty()).then_some(rule)
-    };
-    cx.alerts.rules().iter().cloned().filter_map(visible).map(status).collect()
+    let all = cx.alerts.rules();
+    all.iter().filter_map(|rule| visible(by, rule)).map(status).collect()
+}
+
+/// One rule, as in [`rules`].
+///
+/// # Errors
+/// [`Code::NotFound`], also for a rule that the actor may not see.
+pub fn rule(cx: &Context, by: &Actor, id: &str) -> Result<RuleStatus, Error> {
+    let all = cx.alerts.rules();
+    let found = all.iter().find(|rule| rule.id == id).and_then(|rule| visible(by, rule));
+    found.map(status).ok_or_else(|| Error::not_found("rule", id))
+}
+
+/// A rule without the fleets that the actor may not see; `None` if it is only about those.
+fn visible(by: &Actor, rule: &Rule) -> Option<Rule> {
+    let mut rule = rule.clone();
+    let is_of_all = rule.fleets.is_empty();
+    rule.fleets.retain(|fleet| by.may(Permission::View, Scope::Fleet(fleet)));
+    (is_of_all || !rule.fleets.is_empty()).then_some(rule)
 }
 
 /// Changes a shipped rule, or adds or changes another one. Devices are judged by it from then on;
 /// their time is looked at again in chunks.
 ///
 /// # Errors
-/// [`Code::Invalid`]; [`Code::Conflict`] for too many rules, or a rule of another kind.
-pub async fn set_rule(cx: &Context, by: &Actor, rule: Rule) -> Result<RuleStatus, Error> {
+/// [`Code::Invalid`]; [`Code::Conflict`] for too many rules, or a rule of another kind;
+/// [`Code::PreconditionFailed`].
+pub async fn set_rule(
+    cx: &Context,
+    by: &Actor,
+    rule: Rule,
+    expected: &Expected,
+) -> Result<RuleStatus, Error> {
     rule.check().map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
     let mut tx = cx.db.write().await?;
     let stored = store::alert_rules::rules(&mut tx).await?;
+    let effective = Rule::effective(stored.clone()).into_iter().find(|now| now.id == rule.id);
+    expected.check(effective.map(status).as_ref())?;
     match stored.iter().find(|other| other.id == rule.id) {
         Some(other) if other.kind != rule.kind => {
             let text = format!("kind: the rule {} watches {}", rule.id, other.kind);
@@ -51,6 +75,7 @@ pub async fn set_rule(cx: &Context, by: &Actor, rule: Rule) -> Result<RuleStatus
     let enabled = if rule.enabled { "enabled" } else { "disabled" };
     let what = format!("{} {} {} {enabled}", rule.id, rule.threshold, rule.severity);
     cx.audit(&mut tx, by.act("alert-rule.set", what)).await?;
+    record(&mut tx, cx.now_s(), &[Event::Alerts]).await?;
     tx.commit().await?;
     changed(cx).await?;
     Ok(status(rule))
@@ -67,6 +92,7 @@ pub async fn remove_rule(cx: &Context, by: &Actor, id: &str) -> Result<(), Error
     }
     store::alert_rules::begin_sweep(&mut tx).await?;
     cx.audit(&mut tx, by.act("alert-rule.remove", id)).await?;
+    record(&mut tx, cx.now_s(), &[Event::Alerts]).await?;
     tx.commit().await?;
     changed(cx).await
 }

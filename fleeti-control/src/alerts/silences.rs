@@ -3,6 +3,7 @@
 
 use super::about::check_text;
 use crate::accounts::actor::{Actor, Scope};
+use crate::changes::record::record;
 use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
@@ -94,6 +95,7 @@ pub async fn add_silence(
     }
     store::alert_rules::add_silence(&mut tx, &silence, cx.now_s()).await?;
     cx.audit(&mut tx, by.act("silence.add", subject(&silence))).await?;
+    record(&mut tx, cx.now_s(), &[Event::Alerts]).await?;
     tx.commit().await?;
     cx.alerts.reload(&cx.db).await?;
     cx.publish(Event::Alerts);
@@ -121,6 +123,7 @@ pub async fn remove_silence(cx: &Context, by: &Actor, id: &str) -> Result<(), Er
         return Err(Error::not_found("silence", id));
     }
     cx.audit(&mut tx, by.act("silence.remove", id)).await?;
+    record(&mut tx, cx.now_s(), &[Event::Alerts]).await?;
     tx.commit().await?;
     cx.alerts.reload(&cx.db).await?;
     cx.publish(Event::Alerts);

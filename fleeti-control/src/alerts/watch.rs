@@ -94,9 +94,10 @@ async fn devices(cx: &Context) -> Result<usize, Error> {
         has_changed |= changed;
     }
     store::alert_rules::set_watches(&mut tx, &watches).await?;
-    tx.commit().await?;
     if has_changed {
-        cx.publish(Event::Alerts);
+        cx.commit(tx, Event::Alerts).await?;
+    } else {
+        tx.commit().await?;
     }
     Ok(due.len())
 }
@@ -137,8 +138,7 @@ async fn server(cx: &Context) -> Result<(), Error> {
     let active = store::alerts::active(&mut tx, None).await?;
     let judged = judge::observe(cx, &mut tx, About::SERVER, &observations, active).await?;
     if judged.has_changed {
-        tx.commit().await?;
-        cx.publish(Event::Alerts);
+        cx.commit(tx, Event::Alerts).await?;
     }
     Ok(())
 }
@@ -155,8 +155,7 @@ async fn flapping(cx: &Context) -> Result<(), Error> {
             }
             let mut tx = cx.db.write().await?;
             judge::end(cx, &mut tx, &row, "").await?;
-            tx.commit().await?;
-            cx.publish(Event::Alerts);
+            cx.commit(tx, Event::Alerts).await?;
         }
     }
     Ok(())

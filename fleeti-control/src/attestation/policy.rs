@@ -4,9 +4,11 @@
 use crate::accounts::actor::Actor;
 use crate::attestation::eligibility::may_keep_offer;
 use crate::attestation::evidence;
+use crate::changes::record::record;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::events::{After, Appraised, DomainEvent, FleetAppraisal, LevelChange};
+use crate::precondition::Expected;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
@@ -38,18 +40,20 @@ pub(crate) fn releases_changed(cx: &Context) {
 /// appraises their evidence again in the background.
 ///
 /// # Errors
-/// [`Code::Invalid`] for an invalid policy.
+/// [`Code::Invalid`] for an invalid policy; [`Code::PreconditionFailed`].
 pub async fn set(
     cx: &ContextRef,
     by: &Actor,
     fleet: &FleetId,
     policy: &Policy,
+    expected: &Expected,
 ) -> Result<(), Error> {
     policy.check().map_err(|e| Error::new(Code::Invalid, e.to_string()))?;
     let (cx, by, fleet, policy) = (Arc::clone(cx), by.clone(), fleet.clone(), policy.clone());
+    let expected = expected.clone();
     // In a task of its own, because the client may disconnect.
     let changed = tokio::spawn(async move {
-        let has_other_windows = change(&cx, &by, &fleet, &policy).await?;
+        let has_other_windows = change(&cx, &by, (&fleet, &policy), &expected).await?;
         if has_other_windows {
             let (cx, fleet) = (Arc::clone(&cx), fleet.clone());
             tokio::spawn(async move { tell_windows(&cx, &fleet).await });
@@ -61,9 +65,15 @@ pub async fn set(
 }
 
 /// Returns whether the windows are others than before.
-async fn change(cx: &Context, by: &Actor, fleet: &FleetId, policy: &Policy) -> Result<bool, Error> {
+async fn change(
+    cx: &Context,
+    by: &Actor,
+    (fleet, policy): (&FleetId, &Policy),
+    expected: &Expected,
+) -> Result<bool, Error> {
     let mut tx = cx.db.write().await?;
     let before = cx.attestation.policies.of(fleet);
+    expected.check(Some(&before))?;
     store::policies::set(&mut tx, fleet, policy).await?;
     cx.audit(
         &mut tx,
@@ -76,7 +86,10 @@ async fn change(cx: &Context, by: &Actor, fleet: &FleetId, policy: &Policy) -> R
         devices: Appraised::Fleet,
         has_new_evidence: false,
     });
-    let after = cx.emit(&mut tx, cx.now_s(), event).await?;
+    let mut after = cx.emit(&mut tx, cx.now_s(), event).await?;
+    let changed = Event::Fleet { name: fleet.clone() };
+    record(&mut tx, cx.now_s(), std::slice::from_ref(&changed)).await?;
+    after.changes.push(changed);
     // Decisions in a transaction wait for this one. Decisions that only read use the new policy
     // from now on, and are repeated once the change is committed.
     cx.attestation.policies.set(fleet, policy);
@@ -86,7 +99,6 @@ async fn change(cx: &Context, by: &Actor, fleet: &FleetId, policy: &Policy) -> R
     }
     cx.grants.changed();
     committed?;
-    cx.publish(Event::Fleet { name: fleet.clone() });
     cx.dispatch(after);
     Ok(before.windows != policy.windows)
 }

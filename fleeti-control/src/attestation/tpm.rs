@@ -298,9 +298,8 @@ pub async fn prove(cx: &Context, device: &DeviceId, proof: &TpmProof) -> Result<
     if bound == Bound::New {
         cx.audit(&mut tx, Act::new(device.as_str(), "device.tpm-bound", &row.ek_sha256)).await?;
     }
-    tx.commit().await?;
     if bound == Bound::New {
-        cx.publish(Event::Device { id: device.clone() });
+        cx.commit(tx, Event::Device { id: device.clone() }).await?;
         cx.hub.challenge(device);
     }
     Ok(())

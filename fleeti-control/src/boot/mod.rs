@@ -252,11 +252,10 @@ pub async fn change(
     };
     let act = format!("{device} {}", request.change.name());
     cx.audit(&mut tx, by.act("device.boot-keys", &act)).await?;
-    tx.commit().await?;
+    cx.commit(tx, Event::Device { id: device.clone() }).await?;
     if let Some(desired) = desired {
         cx.hub.push(device, desired);
     }
-    cx.publish(Event::Device { id: device.clone() });
     Ok(())
 }
 

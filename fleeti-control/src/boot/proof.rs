@@ -43,7 +43,6 @@ pub async fn add(
         ),
     )
     .await?;
-    tx.commit().await?;
-    cx.publish(Event::Release { name: name.clone() });
+    cx.commit(tx, Event::Release { name: name.clone() }).await?;
     releases::get(cx, name).await
 }

@@ -1,6 +1,7 @@
 //! Changes of builds: each loads the state of a build, steps it, and stores the result, in the
 //! transaction of the caller.
 
+use crate::changes::record::record;
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::build::{self, Ctx, Effect, Event, Holder, Rejected, Signing, State};
@@ -77,6 +78,9 @@ impl Change<'_> {
         if !store::builds::set(tx, build, &state, self.texts).await? {
             let text = "another session changed the build; nothing has changed";
             return Err(Error::new(Code::Unavailable, text).hint("try again").into());
+        }
+        if effects.contains(&Effect::Publish) {
+            record(tx, self.ctx.now_s, &[api::Event::Build { id: build.id.clone() }]).await?;
         }
         Ok(Applied { id: build.id.clone(), state, effects })
     }

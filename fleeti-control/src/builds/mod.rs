@@ -11,6 +11,7 @@ pub mod workers;
 use crate::accounts::actor::Actor;
 use crate::clock::new_id;
 use crate::context::Context;
+use crate::cursor::{Asked, Last, Page};
 use crate::error::Error;
 use crate::{health, profiles};
 use change::{Change, NotApplied};
@@ -18,6 +19,7 @@ use fleeti_core::build::Ctx;
 use fleeti_core::build::Event::RemoveFiles;
 use fleeti_core::id::{Line, Version};
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event};
+use fleeti_core::wire::list::ListQuery;
 use fleeti_store as store;
 use fleeti_store::builds::Texts;
 use std::io::ErrorKind;
@@ -45,8 +47,7 @@ pub async fn create(cx: &Context, by: &Actor, request: &CreateBuild) -> Result<B
         let line = request.profile.name.to_string();
         cx.audit(&mut tx, by.act("lock.refresh", line)).await?;
     }
-    tx.commit().await?;
-    cx.publish(Event::Build { id: id.clone() });
+    cx.commit(tx, Event::Build { id: id.clone() }).await?;
     cx.build_queued.notify_one();
     get(cx, &id).await
 }
@@ -62,6 +63,18 @@ pub async fn get(cx: &Context, id: &str) -> Result<Build, Error> {
 /// The newest builds.
 pub async fn newest(cx: &Context, limit: u32) -> Result<Vec<Build>, Error> {
     Ok(store::builds::newest(cx.db.pool(), limit).await?)
+}
+
+/// A page of builds, newest first.
+///
+/// # Errors
+/// [`Code::Malformed`](fleeti_core::wire::problem::Code::Malformed) for a cursor that is not one.
+pub async fn page(cx: &Context, query: &ListQuery) -> Result<Page<Build>, Error> {
+    let ListQuery { cursor, limit } = query;
+    let asked = Asked { list: ("builds", ""), cursor: cursor.as_deref(), limit: *limit };
+    let after = asked.after(cx)?;
+    let rows = store::builds::page(cx.db.pool(), after.as_ref(), asked.rows()?).await?;
+    asked.page(cx, rows, |build| Last { at_s: build.created_s, id: build.id.clone() })
 }
 
 /// A build of a saved revision.

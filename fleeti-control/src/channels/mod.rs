@@ -97,7 +97,6 @@ pub async fn pin_fleet(
     store::channels::set_pin(&mut tx, fleet, pin.as_ref(), cx.now_s()).await?;
     let name = if pin.is_some() { "fleet.pin" } else { "fleet.unpin" };
     cx.audit(&mut tx, by.act(name, act)).await?;
-    tx.commit().await?;
-    cx.publish(Event::Fleet { name: fleet.clone() });
+    cx.commit(tx, Event::Fleet { name: fleet.clone() }).await?;
     channel(cx, fleet).await
 }

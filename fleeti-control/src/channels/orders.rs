@@ -87,9 +87,8 @@ pub async fn order(
     };
     cx.audit(&mut tx, by.act(name, subject)).await?;
     after.merge(policy::look_again(cx, &mut tx, device).await?);
-    tx.commit().await?;
+    cx.commit(tx, Event::Device { id: device.clone() }).await?;
     cx.dispatch(after);
-    cx.publish(Event::Device { id: device.clone() });
     Ok(())
 }
 

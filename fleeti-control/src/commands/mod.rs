@@ -77,9 +77,8 @@ pub async fn create(
         guard::revocation(cx, &mut tx, by, 1).await?;
     }
     let status = queue::put(cx, by, &mut tx, device, request).await?;
-    tx.commit().await?;
+    cx.commit(tx, Event::Device { id: device.clone() }).await?;
     cx.hub.commands_wait(device);
-    cx.publish(Event::Device { id: device.clone() });
     Ok(status)
 }
 
@@ -107,6 +106,7 @@ async fn check_deletion(
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Conflict`] for a command that has ended.
 pub async fn cancel(cx: &Context, by: &Actor, id: &str) -> Result<CommandStatus, Error> {
+    let device = get(cx, id).await?.device;
     let mut tx = cx.db.write().await?;
     let changed = store::commands::cancel(&mut tx, id, cx.now_s()).await?;
     match changed.ok_or_else(|| Error::not_found("command", id))? {
@@ -117,11 +117,9 @@ pub async fn cancel(cx: &Context, by: &Actor, id: &str) -> Result<CommandStatus,
         }
     }
     cx.audit(&mut tx, by.act("command.cancel", id)).await?;
-    tx.commit().await?;
-    let status = get(cx, id).await?;
-    cx.hub.commands_wait(&status.device);
-    cx.publish(Event::Device { id: status.device.clone() });
-    Ok(status)
+    cx.commit(tx, Event::Device { id: device.clone() }).await?;
+    cx.hub.commands_wait(&device);
+    get(cx, id).await
 }
 
 /// The result of a command.

@@ -8,6 +8,7 @@ use crate::accounts::actor::{Actor, Scope};
 use crate::again;
 use crate::alerts;
 use crate::attestation::{eligibility, policy};
+use crate::changes::record::record;
 use crate::context::Context;
 use crate::enrollment::renewal;
 use crate::error::Error;
@@ -208,10 +209,8 @@ async fn store_message(
             let answer: Acknowledgement = strict::from_slice(payload).map_err(invalid)?;
             let mut tx = cx.db.write().await?;
             store::commands::acknowledge(&mut tx, device, &answer, cx.now_s()).await?;
-            tx.commit().await?;
             // Notify clients that wait for the result now, not at the next telemetry.
-            cx.publish(Event::Device { id: device.clone() });
-            Ok(())
+            cx.commit(tx, Event::Device { id: device.clone() }).await
         }
     }
 }
@@ -230,6 +229,9 @@ async fn telemetered(cx: &Context, device: &DeviceId, telemetry: &Telemetry) -> 
     };
     history::telemetry(cx, &mut tx, device, telemetry).await?;
     let has_changed = alerts::telemetry(cx, &mut tx, (&fleet, device), telemetry).await?;
+    if has_changed {
+        record(&mut tx, now_s, &[Event::Alerts]).await?;
+    }
     tx.commit().await?;
     cx.publish(Event::Device { id: device.clone() });
     cx.dispatch(after);
@@ -276,8 +278,7 @@ async fn refuse_report(cx: &Context, device: &DeviceId, refused: Error) -> Resul
     let mut tx = cx.db.write().await?;
     if store::reports::refuse_report(&mut tx, device, &reason).await? {
         let has_changed = alerts::alarmed(cx, &mut tx, device, &reason).await?;
-        tx.commit().await?;
-        publish(cx, device, has_changed);
+        commit(cx, tx, device, has_changed).await?;
     }
     Err(refused)
 }
@@ -403,17 +404,24 @@ pub async fn taken_over(cx: &Context, device: &DeviceId, turns: u32) -> Result<(
     let act = format!("{device} {turns} sessions in {minutes} minutes");
     cx.audit(&mut tx, Act::new("server", CLONED, &act)).await?;
     let has_changed = alerts::alarmed(cx, &mut tx, device, &text).await?;
-    tx.commit().await?;
-    publish(cx, device, has_changed);
-    Ok(())
+    commit(cx, tx, device, has_changed).await
 }
 
-/// Publishes that a device changed, and perhaps an alert about it.
-fn publish(cx: &Context, device: &DeviceId, has_changed_alerts: bool) {
-    cx.publish(Event::Device { id: device.clone() });
+/// Commits a change of a device, and perhaps of an alert about it.
+async fn commit(
+    cx: &Context,
+    mut tx: Tx<'_>,
+    device: &DeviceId,
+    has_changed_alerts: bool,
+) -> Result<(), Error> {
+    if has_changed_alerts {
+        record(&mut tx, cx.now_s(), &[Event::Alerts]).await?;
+    }
+    cx.commit(tx, Event::Device { id: device.clone() }).await?;
     if has_changed_alerts {
         cx.publish(Event::Alerts);
     }
+    Ok(())
 }
 
 /// Allows a device to try a version again after a rollback.

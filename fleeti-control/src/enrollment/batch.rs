@@ -2,6 +2,7 @@
 //! one database read, one batch for the signing service, one commit.
 
 use crate::attestation::tpm;
+use crate::changes::record::record;
 use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
 use crate::enrollment::state::{Answer, Answers, QueuedEnrollment};
@@ -358,6 +359,8 @@ async fn keep_good(
     good: &[Result<Good, Error>],
 ) -> Result<(), Error> {
     let now_s = batch.now_s;
+    let devices = good.iter().flatten().map(|good| api::Event::Device { id: good.device.clone() });
+    record(tx, now_s, &devices.collect::<Vec<_>>()).await?;
     let those = |wanted: Kept| -> Vec<_> {
         let found = good.iter().flatten().filter(|good| good.kept == wanted);
         found

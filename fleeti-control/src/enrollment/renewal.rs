@@ -2,6 +2,7 @@
 //! [`fleeti_core::enrollment::certificate`]. A client that repeats the request gets the same
 //! certificate, or the time of the next renewal, and the server stores nothing.
 
+use crate::changes::record::record;
 use crate::context::Context;
 use crate::error::Error;
 use crate::trust;
@@ -11,6 +12,7 @@ use fleeti_core::enrollment::certificate::{
     Stored, Successors,
 };
 use fleeti_core::id::DeviceId;
+use fleeti_core::wire::api;
 use fleeti_core::wire::command::CommandKind;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::certificate;
@@ -195,6 +197,7 @@ pub(crate) async fn keep(
             Effect::Repeat | Effect::Certify | Effect::ReplaceKey(_) => {}
         }
     }
+    record(&mut tx, cx.now_s(), &[api::Event::Device { id: device.clone() }]).await?;
     Ok(tx.commit().await?)
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Keys, check_number, label, wrong, wrong_about};
 use crate::accounts::actor::{Actor, Scope};
+use crate::changes::record::record;
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::id::{DeviceId, FleetId};
@@ -56,10 +57,11 @@ pub async fn import(cx: &Context, by: &Actor, request: &ImportLabels) -> Result<
     }
     let subject = format!("{} of {} devices", changed.len(), known.len());
     cx.audit(&mut tx, by.act("device.import-labels", subject)).await?;
+    let changes = changed.iter().take(PUBLISHED_MAX);
+    let changes: Vec<_> = changes.map(|k| Event::Device { id: k.device.clone() }).collect();
+    record(&mut tx, cx.now_s(), &changes).await?;
     tx.commit().await?;
-    for known in changed.iter().take(PUBLISHED_MAX) {
-        cx.publish(Event::Device { id: known.device.clone() });
-    }
+    changes.into_iter().for_each(|change| cx.publish(change));
     Ok(result(true))
 }
 

@@ -148,8 +148,7 @@ pub async fn describe(
     let named = name.map_or_else(String::new, |name| format!(" name {name:?}"));
     let noted = if note.is_some() { " note" } else { "" };
     cx.audit(&mut tx, by.act("device.describe", format!("{device}{named}{noted}"))).await?;
-    tx.commit().await?;
-    cx.publish(Event::Device { id: device.clone() });
+    cx.commit(tx, Event::Device { id: device.clone() }).await?;
     Ok(())
 }
 
@@ -200,8 +199,7 @@ pub async fn change(
     let said = set.iter().map(|(key, value)| format!(" {key}={value:?}"));
     let said: String = said.chain(remove.iter().map(|key| format!(" -{key}"))).collect();
     cx.audit(&mut tx, by.act("device.label", format!("{device}{said}"))).await?;
-    tx.commit().await?;
-    cx.publish(Event::Device { id: device.clone() });
+    cx.commit(tx, Event::Device { id: device.clone() }).await?;
     Ok(())
 }
 

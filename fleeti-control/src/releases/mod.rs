@@ -11,6 +11,7 @@ use crate::accounts::actor::Actor;
 use crate::builds::approvals;
 use crate::clock::new_id;
 use crate::context::Context;
+use crate::cursor::{Asked, Last, Page};
 use crate::error::Error;
 use crate::releases::documents::Documents;
 use crate::{audit, health};
@@ -23,6 +24,7 @@ use fleeti_core::manifest::{BYTES_MAX, Manifest, is_artifact_path, provenance_na
 use fleeti_core::rollout::gates::ReleasePath;
 use fleeti_core::wire::api::{Build, Event, Fleet, Release};
 use fleeti_core::wire::device::ReleaseProof;
+use fleeti_core::wire::list::ListQuery;
 use fleeti_core::wire::package::ReleasePackage;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::{Act, RELEASE_PUBLISH};
@@ -207,6 +209,21 @@ pub async fn newest(cx: &Context, limit: u32) -> Result<Vec<Release>, Error> {
     Ok(store::releases::newest(cx.db.pool(), limit).await?)
 }
 
+/// A page of releases, newest first.
+///
+/// # Errors
+/// [`Code::Malformed`] for a cursor that is not one.
+pub async fn page(cx: &Context, query: &ListQuery) -> Result<Page<Release>, Error> {
+    let ListQuery { cursor, limit } = query;
+    let asked = Asked { list: ("releases", ""), cursor: cursor.as_deref(), limit: *limit };
+    let after = asked.after(cx)?;
+    let rows = store::releases::page(cx.db.pool(), after.as_ref(), asked.rows()?).await?;
+    asked.page(cx, rows, |release| Last {
+        at_s: release.published_s.unwrap_or_default(),
+        id: release.name.to_string(),
+    })
+}
+
 /// A release with its manifest.
 pub struct Details {
     /// The release.
@@ -374,8 +391,7 @@ async fn commit(
     store::releases::insert(&mut tx, &new).await?;
     store::releases::set_audit_number(&mut tx, name, number).await?;
     store::packages::insert(&mut tx, name, &packages).await?;
-    tx.commit().await?;
-    cx.publish(Event::Release { name: name.clone() });
+    cx.commit(tx, Event::Release { name: name.clone() }).await?;
     store::releases::get(cx.db.pool(), name)
         .await?
         .ok_or_else(|| Error::internal("the release has disappeared"))

@@ -5,6 +5,7 @@ use crate::attestation::{evidence, policy};
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::events::DomainEvent;
+use crate::idempotency::running::carried;
 use crate::releases;
 use crate::trust::notice;
 use fleeti_core::id::ReleaseName;
@@ -22,7 +23,9 @@ use std::sync::Arc;
 pub async fn revoke(cx: &ContextRef, by: &Actor, name: &ReleaseName) -> Result<(), Error> {
     let (cx, by, name) = (Arc::clone(cx), by.clone(), name.clone());
     // In a task of its own, because the client may disconnect: memory and database change together.
-    tokio::spawn(async move { apply(&cx, &by, &name).await }).await.map_err(Error::internal)?
+    tokio::spawn(carried(async move { apply(&cx, &by, &name).await }))
+        .await
+        .map_err(Error::internal)?
 }
 
 async fn apply(cx: &ContextRef, by: &Actor, name: &ReleaseName) -> Result<(), Error> {

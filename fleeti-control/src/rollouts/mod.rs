@@ -25,6 +25,7 @@ use crate::accounts::actor::{Actor, Scope};
 use crate::attestation::policy;
 use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
+use crate::cursor::{Asked, Last, Page};
 use crate::error::Error;
 use crate::events::After;
 use crate::{boot, guard, releases};
@@ -40,6 +41,7 @@ use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{
     CreateRollout, NextWave, REASON_MAX, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
 };
+use fleeti_core::wire::list::RolloutsQuery;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::audit::Act;
 use fleeti_store::rollouts::StoredRollout;
@@ -279,6 +281,33 @@ async fn act(
 pub async fn summaries(cx: &Context, by: &Actor, limit: u32) -> Result<Vec<RolloutSummary>, Error> {
     let fleets = by.fleets(Permission::View);
     Ok(store::rollouts::summaries(cx.db.pool(), fleets.as_deref(), limit).await?)
+}
+
+/// A page of rollouts that the actor may see, newest first, without their devices.
+///
+/// # Errors
+/// [`Code::Forbidden`] for a fleet that the actor may not see; [`Code::Malformed`] for a cursor that is
+/// not one.
+pub async fn page(
+    cx: &Context,
+    by: &Actor,
+    query: &RolloutsQuery,
+) -> Result<Page<RolloutSummary>, Error> {
+    let RolloutsQuery { fleet, cursor, limit } = query;
+    let filter = fleet.as_ref().map_or("", FleetId::as_str);
+    let asked = Asked { list: ("rollouts", filter), cursor: cursor.as_deref(), limit: *limit };
+    let after = asked.after(cx)?;
+    let fleets = match fleet {
+        Some(fleet) => {
+            by.authorize(Permission::View, Scope::Fleet(fleet))?;
+            Some(vec![fleet])
+        }
+        None => by.fleets(Permission::View),
+    };
+    let limit = asked.rows()?;
+    let rows =
+        store::rollouts::page(cx.db.pool(), fleets.as_deref(), after.as_ref(), limit).await?;
+    asked.page(cx, rows, |rollout| Last { at_s: rollout.created_s, id: rollout.id.clone() })
 }
 
 /// The rollout of a fleet that has begun and not ended.

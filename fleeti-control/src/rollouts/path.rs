@@ -4,6 +4,7 @@ use super::checked_reason;
 use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::error::Error;
+use crate::precondition::Expected;
 use crate::releases;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::ReleaseName;
@@ -26,12 +27,13 @@ pub async fn get(cx: &Context, release: &ReleaseName) -> Result<ReleasePath, Err
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Invalid`] for a reason that is empty or too long, and for a range that
-/// can have no effect; [`Code::Conflict`] for a floor that is revoked.
+/// can have no effect; [`Code::Conflict`] for a floor that is revoked; [`Code::PreconditionFailed`].
 pub async fn set(
     cx: &Context,
     by: &Actor,
     release: &ReleaseName,
     path: &ReleasePath,
+    expected: &Expected,
 ) -> Result<ReleasePath, Error> {
     let found = releases::get(cx, release).await?;
     let path = checked(release, path)?;
@@ -40,12 +42,12 @@ pub async fn set(
         return Err(Error::new(Code::Conflict, text).hint("make another release the floor"));
     }
     let mut tx = cx.db.write().await?;
+    expected.check(Some(&store::release_paths::get(&mut tx, release).await?))?;
     store::release_paths::set(&mut tx, release, &path).await?;
     store::release_paths::changed(&mut tx, &release.line).await?;
     cx.audit(&mut tx, by.act("release.path", words(release, &path))).await?;
-    tx.commit().await?;
+    cx.commit(tx, Event::Release { name: release.clone() }).await?;
     cx.rollouts.has_work();
-    cx.publish(Event::Release { name: release.clone() });
     Ok(path)
 }
 

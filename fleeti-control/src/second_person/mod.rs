@@ -12,14 +12,13 @@ mod kept;
 mod perform;
 mod rights;
 
-use crate::accounts::actor::{Actor, Scope};
+use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::error::Error;
 use crate::guard;
 pub use asked::{Submitted, or_request, request};
 pub use decide::{approve, collect, deny};
 use fleeti_core::approval::State;
-use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::approval::{Approval, ApprovalDetails, ApprovalPolicy, LIST_MAX};
 use fleeti_store as store;
 
@@ -64,7 +63,5 @@ pub async fn get(cx: &Context, by: &Actor, id: &str) -> Result<ApprovalDetails, 
 /// # Errors
 /// As [`guard::policy`].
 pub async fn policy(cx: &Context, by: &Actor) -> Result<ApprovalPolicy, Error> {
-    let mut policy = guard::policy(cx).await?;
-    policy.rollout_fleets.retain(|fleet| by.may(Permission::View, Scope::Fleet(fleet)));
-    Ok(policy)
+    Ok(guard::seen(by, guard::policy(cx).await?))
 }

@@ -5,6 +5,7 @@ use crate::accounts::access;
 use crate::accounts::actor::Actor;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
+use crate::precondition::Expected;
 use crate::trust::revocation;
 use crate::{channels, guard, rollouts, secrets};
 use fleeti_core::id::{AccountName, DeviceId};
@@ -73,7 +74,7 @@ pub(super) async fn perform(
             Ok("done".to_owned())
         }
         GuardedAct::SetPolicy { policy } => {
-            guard::set_policy(cx, by, policy).await?;
+            guard::set_policy(cx, by, policy, &Expected::Anything).await?;
             Ok("done".to_owned())
         }
         GuardedAct::ShowRecoveryKey { .. } => {

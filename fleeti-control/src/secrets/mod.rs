@@ -10,6 +10,7 @@ pub(crate) mod tickets;
 
 use crate::accounts::actor::Actor;
 use crate::attestation::{challenge, policy};
+use crate::changes::record::record;
 use crate::commands::queue;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
@@ -86,9 +87,8 @@ pub async fn keep_recovery_key(
     .await?;
     let mut tx = cx.db.write().await?;
     store::vault::keep_recovery_key(&mut tx, device, &kept, &sha256, cx.now_s()).await?;
-    tx.commit().await?;
+    cx.commit(tx, Event::Device { id: device.clone() }).await?;
     cx.secrets.shown().remove(device);
-    cx.publish(Event::Device { id: device.clone() });
     Ok(())
 }
 
@@ -165,12 +165,11 @@ pub async fn show_recovery_key(
         .ok_or_else(unexpected)?;
     let mut tx = cx.db.write().await?;
     store::vault::set_shown(&mut tx, device, &wrapped, cx.now_s()).await?;
-    tx.commit().await?;
+    cx.commit(tx, Event::Device { id: device.clone() }).await?;
     if !request.previous {
         cx.secrets.shown().insert(device.clone());
         cx.hub.commands_wait(device);
     }
-    cx.publish(Event::Device { id: device.clone() });
     Ok(Secret::new(plain))
 }
 
@@ -292,9 +291,11 @@ async fn changed(
         None => "fleet.secret-removed",
     };
     cx.audit(&mut tx, by.act(action, format!("{fleet} {name}"))).await?;
+    let changed = Event::Fleet { name: fleet.clone() };
+    record(&mut tx, cx.now_s(), std::slice::from_ref(&changed)).await?;
     tx.commit().await?;
     cx.secrets.set(fleet, version);
-    cx.publish(Event::Fleet { name: fleet.clone() });
+    cx.publish(changed);
     challenge::ask_fleet(cx, fleet).await.map(drop)
 }
 

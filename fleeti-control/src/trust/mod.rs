@@ -17,6 +17,7 @@ use self::state::{Accepted, Trust, ends};
 use crate::accounts::actor::Actor;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
+use crate::idempotency::running::carried;
 use crate::pki::Pki;
 use crate::{health, signing};
 use base64::Engine;
@@ -117,7 +118,7 @@ pub async fn import(
 ) -> Result<TrustStatus, Error> {
     // A task of its own: if the operator's connection breaks, the import must still complete.
     let (cx, by, import) = (Arc::clone(cx), by.clone(), import.clone());
-    tokio::spawn(async move { apply_import(&cx, &by, &import).await })
+    tokio::spawn(carried(async move { apply_import(&cx, &by, &import).await }))
         .await
         .map_err(Error::internal)?
 }
@@ -232,7 +233,7 @@ pub async fn switch(
     request: &SwitchIssuer,
 ) -> Result<TrustStatus, Error> {
     let (cx, by, request) = (Arc::clone(cx), by.clone(), request.clone());
-    tokio::spawn(async move { apply_switch(&cx, &by, &request).await })
+    tokio::spawn(carried(async move { apply_switch(&cx, &by, &request).await }))
         .await
         .map_err(Error::internal)?
 }

@@ -7,6 +7,8 @@ use crate::accounts::actor::Actor;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::events::DomainEvent;
+use crate::idempotency::KEPT_S;
+use crate::idempotency::running::carried;
 use crate::trust::access::{CheckedCrls, IssuerCrl};
 use crate::trust::standby::Standby;
 use crate::trust::state::Trust;
@@ -52,7 +54,7 @@ pub(crate) async fn revoke_checked(
     // A task of its own: if the operator's connection breaks, the device must not stay connected
     // although the database has its revocation.
     let (cx, by, id) = (Arc::clone(cx), by.clone(), id.clone());
-    tokio::spawn(async move { apply(&cx, &by, &id, reason).await })
+    tokio::spawn(carried(async move { apply(&cx, &by, &id, reason).await }))
         .await
         .map_err(Error::internal)?
 }
@@ -80,7 +82,7 @@ pub(crate) async fn revoke_all(
         list(&cx, &format!("{} devices are", ids.len())).await;
         result
     };
-    tokio::spawn(task).await.map_err(Error::internal)?
+    tokio::spawn(carried(task)).await.map_err(Error::internal)?
 }
 
 async fn apply(
@@ -148,8 +150,7 @@ pub async fn release_hold(cx: &Context, by: &Actor, id: &DeviceId) -> Result<(),
         return Err(refused.hint("only a hold can be undone; enroll the device again"));
     }
     cx.audit(&mut tx, by.act("device.release-hold", id.as_str())).await?;
-    tx.commit().await?;
-    cx.publish(Event::Device { id: id.clone() });
+    cx.commit(tx, Event::Device { id: id.clone() }).await?;
     publish_crls(cx).await
 }
 
@@ -241,8 +242,10 @@ pub async fn prune_some(cx: &Context) -> Result<u64, Error> {
     let expired = store::commands::expire_all(&mut tx, cx.now_s()).await?;
     let old = store::commands::prune(&mut tx, cx.now_s(), PRUNED_TOGETHER).await?;
     let delivered = store::domain_events::prune(&mut tx, PRUNED_TOGETHER).await?;
+    let before_s = cx.now_s().saturating_sub(KEPT_S);
+    let keys = store::idempotency::prune(&mut tx, before_s, PRUNED_TOGETHER).await?;
     tx.commit().await?;
-    Ok(gone + expired + old + delivered)
+    Ok(gone + expired + old + delivered + keys)
 }
 
 /// New CRLs of all intermediate CAs for devices that count. An intermediate CA whose CRL cannot be

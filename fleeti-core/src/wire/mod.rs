@@ -27,6 +27,7 @@ pub mod history;
 #[cfg(test)]
 mod kept;
 pub mod labels;
+pub mod list;
 pub mod mqtt;
 pub mod package;
 pub mod packet;

@@ -26,6 +26,8 @@ pub enum Code {
     MethodNotAllowed,
     /// The resource already exists, or its state does not permit the request.
     Conflict,
+    /// The same request, by its `Idempotency-Key`, is being worked on. Repeat it in a moment.
+    InProgress,
     /// A precondition of the request does not hold.
     PreconditionFailed,
     /// The request is larger than allowed.
@@ -50,7 +52,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Malformed,
         Self::Invalid,
         Self::Unauthenticated,
@@ -59,6 +61,7 @@ impl Code {
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
+        Self::InProgress,
         Self::PreconditionFailed,
         Self::TooLarge,
         Self::UnsupportedMediaType,
@@ -83,6 +86,7 @@ impl Code {
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Conflict => "conflict",
+            Self::InProgress => "in_progress",
             Self::PreconditionFailed => "precondition_failed",
             Self::TooLarge => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",

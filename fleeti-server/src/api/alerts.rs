@@ -3,6 +3,7 @@
 use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
+use crate::http::tags::{IfMatch, Tagged};
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, delete, get, post, put};
 use fleeti_control::alerts;
@@ -50,6 +51,13 @@ pub async fn list_rules(cx: Data<Context>, by: By) -> Result<impl Responder> {
     Ok(Json(alerts::rules(&cx, &by)))
 }
 
+/// Get a rule as it counts now.
+#[utoipa::path(tag = "alerts", responses((status = 200, description = "The rule", body = RuleStatus)))]
+#[get("/alert-rules/{rule}")]
+pub async fn get_rule(cx: Data<Context>, by: By, id: Path<String>) -> Result<impl Responder> {
+    Ok(Tagged::of(alerts::rule(&cx, &by, &id)?))
+}
+
 /// Change a shipped rule, or add or change another one.
 #[utoipa::path(tag = "alerts", responses((status = 200, description = "The rule", body = RuleStatus)))]
 #[put("/alert-rules/{rule}")]
@@ -57,9 +65,10 @@ pub async fn set_rule(
     cx: Data<Context>,
     by: By,
     id: Path<String>,
+    expected: IfMatch,
     body: Json<SetRule>,
 ) -> Result<impl Responder> {
-    Ok(Json(alerts::set_rule(&cx, &by, body.0.rule(&id)).await?))
+    Ok(Tagged::of(alerts::set_rule(&cx, &by, body.0.rule(&id), &expected).await?))
 }
 
 /// Remove an added rule, or the change of a shipped one.

@@ -3,6 +3,7 @@
 use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
+use crate::http::tags::{IfMatch, Tagged};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, get, post, put};
 use fleeti_control::context::Context;
@@ -82,7 +83,7 @@ pub async fn collect_recovery_key(
 #[utoipa::path(tag = "approvals", responses((status = 200, description = "The policy, without fleets that the caller may not see", body = ApprovalPolicy)))]
 #[get("/approval-policy")]
 pub async fn get_approval_policy(cx: Data<Context>, by: By) -> Result<impl Responder> {
-    Ok(Json(second_person::policy(&cx, &by).await?))
+    Ok(Tagged::of(second_person::policy(&cx, &by).await?))
 }
 
 /// Set which acts need a second person. Where any does already, this needs one as well.
@@ -91,7 +92,8 @@ pub async fn get_approval_policy(cx: Data<Context>, by: By) -> Result<impl Respo
 pub async fn set_approval_policy(
     cx: Data<Context>,
     by: By,
+    expected: IfMatch,
     body: Json<ApprovalPolicy>,
 ) -> Result<impl Responder> {
-    Ok(Json(guard::set_policy(&cx, &by, &body).await?))
+    Ok(Tagged::of(guard::set_policy(&cx, &by, &body, &expected).await?))
 }

@@ -3,6 +3,7 @@
 use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
+use crate::http::tags::{IfMatch, Tagged};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, delete, get, post, put};
 use fleeti_control::attestation::{challenge as evidence, manufacturers, policy};
@@ -34,7 +35,7 @@ pub async fn get_ear(cx: Data<Context>, device: Path<DeviceId>) -> Result<impl R
 #[utoipa::path(tag = "attestation", responses((status = 200, description = "The policy", body = Policy)))]
 #[get("/fleets/{fleet}/attestation-policy")]
 pub async fn get_policy(cx: Data<Context>, fleet: Path<FleetId>) -> Result<impl Responder> {
-    Ok(Json(policy::of(&cx, &fleet)))
+    Ok(Tagged::of(policy::of(&cx, &fleet)))
 }
 
 /// Set the appraisal policy of a fleet. What the policy leaves out, no device gets.
@@ -44,10 +45,11 @@ pub async fn set_policy(
     cx: Data<Context>,
     by: By,
     fleet: Path<FleetId>,
+    expected: IfMatch,
     body: Json<Policy>,
 ) -> Result<impl Responder> {
-    policy::set(&cx, &by, &fleet, &body).await?;
-    Ok(body)
+    policy::set(&cx, &by, &fleet, &body, &expected).await?;
+    Ok(Tagged::of(body.0))
 }
 
 /// Request evidence from a connected device now. The device answers within seconds, or not at all.

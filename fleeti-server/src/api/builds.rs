@@ -3,22 +3,23 @@
 use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
-use actix_web::web::{Data, Path};
+use crate::http::paged::Paged;
+use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, get, post};
 use fleeti_control::builds;
 use fleeti_control::builds::approvals;
 use fleeti_control::context::Context;
 use fleeti_core::wire::api::{Build, CreateBuild, RequestSignature, SignatureStatus, SignedBy};
-
-use super::LIST_MAX;
+use fleeti_core::wire::list::ListQuery;
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// List the newest builds.
-#[utoipa::path(tag = "builds", responses((status = 200, description = "Builds", body = Vec<Build>)))]
+/// List builds, newest first, one page at a time. `Link` has the address of the next page.
+#[utoipa::path(tag = "builds", params(ListQuery), responses((status = 200, description = "Builds", body = Vec<Build>)))]
 #[get("/builds")]
-pub async fn list_builds(cx: Data<Context>) -> Result<impl Responder> {
-    Ok(Json(builds::newest(&cx, LIST_MAX).await?))
+pub async fn list_builds(cx: Data<Context>, query: Query<ListQuery>) -> Result<impl Responder> {
+    let limit = query.limit.map(|limit| limit.to_string());
+    Ok(Paged::of(builds::page(&cx, &query).await?, &[("limit", limit)]))
 }
 
 /// Queue a build.

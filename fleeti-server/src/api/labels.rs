@@ -4,6 +4,7 @@
 use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
+use crate::http::tags::{IfMatch, Tagged};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, delete, get, post, put};
 use fleeti_control::context::Context;
@@ -117,6 +118,13 @@ pub async fn list_views(cx: Data<Context>) -> Result<impl Responder> {
     Ok(Json(views::list(&cx).await?))
 }
 
+/// Get a saved view.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "The view", body = View)))]
+#[get("/views/{view}")]
+pub async fn get_view(cx: Data<Context>, view: Path<ViewName>) -> Result<impl Responder> {
+    Ok(Tagged::of(views::get(&cx, &view).await?))
+}
+
 /// Save a view, in place of an earlier one of its name.
 #[utoipa::path(tag = "devices", responses((status = 200, description = "The view", body = View)))]
 #[put("/views/{view}")]
@@ -124,9 +132,10 @@ pub async fn save_view(
     cx: Data<Context>,
     by: By,
     view: Path<ViewName>,
+    expected: IfMatch,
     body: Json<SaveView>,
 ) -> Result<impl Responder> {
-    Ok(Json(views::save(&cx, &by, &view, &body.filter).await?))
+    Ok(Tagged::of(views::save(&cx, &by, &view, &body.filter, &expected).await?))
 }
 
 /// Remove a saved view.

@@ -17,6 +17,7 @@ mod devices;
 mod doctor;
 mod enrollment;
 mod events;
+mod idempotency;
 mod labels;
 pub mod open;
 pub mod openapi;
@@ -34,7 +35,7 @@ use crate::access::Needed;
 use crate::error::AppError;
 use crate::http::extract::{self, BodyMax};
 use crate::http::methods::head_as_get;
-use actix_web::body::MessageBody;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{HttpServiceFactory, ServiceRequest, ServiceResponse};
 use actix_web::http::header::HeaderMap;
 use actix_web::middleware::{Next, from_fn};
@@ -148,6 +149,7 @@ fn label_routes<C: Routes>(config: &mut C) {
         .service(labels::change_devices)
         .service(labels::replace_device)
         .service(labels::list_views)
+        .service(labels::get_view)
         .service(labels::save_view)
         .service(labels::remove_view);
 }
@@ -281,6 +283,7 @@ fn alert_routes<C: Routes>(config: &mut C) {
         .service(alerts::get_alert)
         .service(alerts::acknowledge_alert)
         .service(alerts::list_rules)
+        .service(alerts::get_rule)
         .service(alerts::set_rule)
         .service(alerts::remove_rule)
         .service(alerts::list_silences)
@@ -304,7 +307,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<&str> {
 async fn authenticate(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> std::result::Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+) -> std::result::Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let cx = request
         .app_data::<Data<Context>>()
         .cloned()
@@ -316,6 +319,6 @@ async fn authenticate(
         return Err(openapi::METHODS.refuse(request.request()).into());
     };
     needed.check(&cx, &by).await?;
-    request.extensions_mut().insert(by);
-    next.call(request).await
+    request.extensions_mut().insert(by.clone());
+    idempotency::answer(cx, by, request, next).await
 }

@@ -51,12 +51,13 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("deny_act", &[404, 409]),
     ("collect_recovery_key", &[404, 409]),
     ("get_approval_policy", &[409]),
-    ("set_approval_policy", &[409]),
+    ("set_approval_policy", &[409, 412]),
     ("list_account_sessions", &[404]),
     ("end_account_sessions", &[404]),
     ("end_account_session", &[404]),
     ("get_alert", &[404]),
-    ("set_rule", &[409]),
+    ("get_rule", &[404]),
+    ("set_rule", &[409, 412]),
     ("remove_rule", &[404]),
     ("add_silence", &[404, 409]),
     ("remove_silence", &[404]),
@@ -88,7 +89,10 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("get_certificate", &[404]),
     ("get_changes", &[404]),
     ("get_command", &[404]),
+    ("list_builds", &[400]),
     ("list_commands", &[404]),
+    ("list_releases", &[400]),
+    ("list_rollouts", &[400]),
     ("cancel_command", &[404, 409]),
     ("get_command_result", &[404]),
     ("get_device", &[404]),
@@ -133,8 +137,12 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("crl", &[404]),
     ("revoke_device", &[404]),
     ("revoke_release", &[404]),
-    ("save_view", &[409]),
-    ("set_release_path", &[404, 409]),
+    ("save_document", &[412]),
+    ("save_profile", &[412]),
+    ("get_view", &[404]),
+    ("save_view", &[409, 412]),
+    ("set_policy", &[412]),
+    ("set_release_path", &[404, 409, 412]),
     ("set_secret", &[409]),
     ("show_recovery_key", &[404]),
     ("sign_build", &[404, 409]),
@@ -143,6 +151,26 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("switch_issuer", &[404, 409]),
     ("upload_file", &[409, 413]),
 ];
+
+/// Changes that take `If-Match`, and answer with the `ETag` of what is there then.
+const IF_MATCH: [&str; 7] = [
+    "save_document",
+    "save_profile",
+    "save_view",
+    "set_approval_policy",
+    "set_policy",
+    "set_release_path",
+    "set_rule",
+];
+
+/// POST operations that do nothing.
+const READS: [&str; 2] = ["check_document", "plan_rollout"];
+
+/// The form of `Idempotency-Key`.
+const KEY: &str = r#"^("[!#-\[\]-~]{1,128}"|[!#-\[\]-~]{1,128})$"#;
+
+/// The form of `If-Match`.
+const TAGS: &str = r#"^(\*|(W/)?"[ !#-~]*"( *, *(W/)?"[ !#-~]*"){0,15})$"#;
 
 /// The document: OpenAPI 3.1.
 #[must_use]
@@ -180,7 +208,9 @@ pub fn document() -> OpenApi {
                 .skip(1)
                 .filter_map(|rest| rest.split(['}', ':']).next())
                 .map(|name| part(name, path));
-            let parameters: Vec<_> = of_path.map(RefOr::T).chain(parameters).collect();
+            let headers = headers(&method, operation);
+            let parameters: Vec<_> =
+                of_path.map(RefOr::T).chain(parameters).chain(headers.map(RefOr::T)).collect();
             let can_forbid = access::can_forbid(&method, path);
             let refused = refusals(operation, &parameters, can_forbid);
             operation.parameters = Some(parameters).filter(|p| !p.is_empty());
@@ -188,6 +218,32 @@ pub fn document() -> OpenApi {
         }
     }
     document
+}
+
+/// The headers that an operation reads, beside `Authorization`.
+fn headers(method: &Method, operation: &Operation) -> impl Iterator<Item = Parameter> + use<> {
+    let id = operation.operation_id.as_deref().unwrap_or_default();
+    let takes = IF_MATCH.contains(&id);
+    let text = "The change is made only if what is there has one of these ETags (`*`: any), \
+                and refused with 412 otherwise. Without it, nothing is expected";
+    let expected = takes.then(|| header("If-Match", TAGS, text));
+    let text = "A repetition of the request with the same key is not done again, and gets the same answer. \
+                A key is kept for 24 hours, and belongs to the account";
+    let is_act = *method == Method::POST && !READS.contains(&id);
+    let key = is_act.then(|| header("Idempotency-Key", KEY, text));
+    expected.into_iter().chain(key)
+}
+
+fn header(name: &str, pattern: &str, description: &str) -> Parameter {
+    let text = ObjectBuilder::new().schema_type(Type::String);
+    let schema: RefOr<Schema> = text.pattern(Some(pattern)).into();
+    ParameterBuilder::new()
+        .name(name)
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(description))
+        .schema(Some(schema))
+        .build()
 }
 
 fn operations(item: &mut PathItem) -> Vec<(Method, &mut Operation)> {
@@ -284,8 +340,13 @@ fn refusals(
         ]
         .contains(&name)
     };
-    if parameters.iter().any(|p| matches!(p, RefOr::T(p) if !is_free(&p.name))) {
+    let can_be_wrong = |p: &Parameter| p.parameter_in != ParameterIn::Header && !is_free(&p.name);
+    if parameters.iter().any(|p| matches!(p, RefOr::T(p) if can_be_wrong(p))) {
         statuses.push(422);
+    }
+    let has_key = |p: &RefOr<Parameter>| matches!(p, RefOr::T(p) if p.name == "Idempotency-Key");
+    if parameters.iter().any(has_key) {
+        statuses.extend([400, 409, 422]);
     }
     if ["readyz", "healthz"].contains(&id) {
         statuses.push(503);

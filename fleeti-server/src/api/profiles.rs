@@ -3,8 +3,10 @@
 use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
+use crate::http::tags::{IfMatch, Tagged};
+use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path, Query};
-use actix_web::{HttpResponse, Responder, get, post};
+use actix_web::{Responder, get, post};
 use fleeti_control::context::Context;
 use fleeti_control::{profiles, suites};
 use fleeti_core::id::Line;
@@ -32,9 +34,10 @@ pub async fn list_profiles(cx: Data<Context>) -> Result<impl Responder> {
 pub async fn save_profile(
     cx: Data<Context>,
     by: By,
+    expected: IfMatch,
     body: Json<Profile>,
 ) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(profiles::save(&cx, &by, &body).await?))
+    created(profiles::save(&cx, &by, &body, &expected).await?)
 }
 
 /// Save a document as the next revision of its profile. The document is TOML and may extend
@@ -44,9 +47,20 @@ pub async fn save_profile(
 pub async fn save_document(
     cx: Data<Context>,
     by: By,
+    expected: IfMatch,
     body: Json<ProfileText>,
 ) -> Result<impl Responder> {
-    Ok(HttpResponse::Created().json(profiles::save_text(&cx, &by, &body.text).await?))
+    created(profiles::save_text(&cx, &by, &body.text, &expected).await?)
+}
+
+fn tagged(revision: ProfileRevision) -> Result<Tagged<ProfileRevision>> {
+    let line = revision.line.clone();
+    let version = profiles::version(&line, revision.number);
+    Tagged::by(revision, &version)
+}
+
+fn created(revision: ProfileRevision) -> Result<impl Responder> {
+    Ok(tagged(revision)?.customize().with_status(StatusCode::CREATED))
 }
 
 /// Check a document. Saves nothing.
@@ -107,5 +121,5 @@ pub async fn list_revisions(cx: Data<Context>, line: Path<Line>) -> Result<impl 
 #[utoipa::path(tag = "profiles", responses((status = 200, description = "The revision", body = ProfileRevision)))]
 #[get("/profiles/{line}/revisions/{number}")]
 pub async fn get_revision(cx: Data<Context>, path: Path<(Line, u32)>) -> Result<impl Responder> {
-    Ok(Json(profiles::get(&cx, &path.0, path.1).await?))
+    tagged(profiles::get(&cx, &path.0, path.1).await?)
 }

@@ -4,8 +4,10 @@ use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
 use crate::http::extract::{self};
+use crate::http::paged::Paged;
+use crate::http::tags::{IfMatch, Tagged};
 use crate::http::whole_file;
-use actix_web::web::{Data, Path, Payload};
+use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpResponse, Responder, get, post, put};
 use fleeti_control::boot::proof;
 use fleeti_control::context::Context;
@@ -15,16 +17,16 @@ use fleeti_control::rollouts::path;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::rollout::gates::ReleasePath;
 use fleeti_core::wire::api::{Release, SignedBootProof};
-
-use super::LIST_MAX;
+use fleeti_core::wire::list::ListQuery;
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// List the newest releases.
-#[utoipa::path(tag = "releases", responses((status = 200, description = "Releases", body = Vec<Release>)))]
+/// List releases, newest first, one page at a time. `Link` has the address of the next page.
+#[utoipa::path(tag = "releases", params(ListQuery), responses((status = 200, description = "Releases", body = Vec<Release>)))]
 #[get("/releases")]
-pub async fn list_releases(cx: Data<Context>) -> Result<impl Responder> {
-    Ok(Json(releases::newest(&cx, LIST_MAX).await?))
+pub async fn list_releases(cx: Data<Context>, query: Query<ListQuery>) -> Result<impl Responder> {
+    let limit = query.limit.map(|limit| limit.to_string());
+    Ok(Paged::of(releases::page(&cx, &query).await?, &[("limit", limit)]))
 }
 
 /// Get a release.
@@ -77,7 +79,7 @@ pub async fn get_release_path(
     cx: Data<Context>,
     name: Path<ReleaseName>,
 ) -> Result<impl Responder> {
-    Ok(Json(path::get(&cx, &name).await?))
+    Ok(Tagged::of(path::get(&cx, &name).await?))
 }
 
 /// Replace the ways to a release. A device with a version below a floor is offered the floor before a
@@ -88,9 +90,10 @@ pub async fn set_release_path(
     cx: Data<Context>,
     by: By,
     name: Path<ReleaseName>,
+    expected: IfMatch,
     body: Json<ReleasePath>,
 ) -> Result<impl Responder> {
-    Ok(Json(path::set(&cx, &by, &name, &body).await?))
+    Ok(Tagged::of(path::set(&cx, &by, &name, &body, &expected).await?))
 }
 
 /// Get the manifest, a signature of it, the SBOM or the provenance of a published release.

@@ -3,22 +3,29 @@
 use crate::access::By;
 use crate::error::AppError;
 use crate::http::extract::Json;
+use crate::http::paged::Paged;
 use actix_web::web::{Data, Path, Query};
 use actix_web::{HttpResponse, Responder, get, post};
 use fleeti_control::context::Context;
 use fleeti_control::rollouts;
 use fleeti_core::rollout::forecast::Forecast;
 use fleeti_core::wire::api::{CreateRollout, NextWave, Rollout, RolloutQuery, RolloutSummary};
-
-use super::LIST_MAX;
+use fleeti_core::wire::list::RolloutsQuery;
 
 type Result<T> = std::result::Result<T, AppError>;
 
-/// List the newest rollouts.
-#[utoipa::path(tag = "rollouts", responses((status = 200, description = "Rollouts, without their devices", body = Vec<RolloutSummary>)))]
+/// List rollouts, newest first, one page at a time. `Link` has the address of the next page.
+#[utoipa::path(tag = "rollouts", params(RolloutsQuery), responses((status = 200, description = "Rollouts, without their devices", body = Vec<RolloutSummary>)))]
 #[get("/rollouts")]
-pub async fn list_rollouts(cx: Data<Context>, by: By) -> Result<impl Responder> {
-    Ok(Json(rollouts::summaries(&cx, &by, LIST_MAX).await?))
+pub async fn list_rollouts(
+    cx: Data<Context>,
+    by: By,
+    query: Query<RolloutsQuery>,
+) -> Result<impl Responder> {
+    let fleet = query.fleet.as_ref().map(ToString::to_string);
+    let limit = query.limit.map(|limit| limit.to_string());
+    let page = rollouts::page(&cx, &by, &query).await?;
+    Ok(Paged::of(page, &[("fleet", fleet), ("limit", limit)]))
 }
 
 /// Start a rollout: to everybody at once, or in waves. The devices of a large fleet join in chunks, while the rollout is `starting`.

@@ -93,7 +93,7 @@ fn unreadable(e: serde_json::Error) -> AppError {
 }
 
 /// Reads a body up to its limit.
-fn body(request: &HttpRequest, payload: &mut Payload) -> Extracting<web::Bytes> {
+pub(crate) fn body(request: &HttpRequest, payload: &mut Payload) -> Extracting<web::Bytes> {
     let limit = request.app_data::<BodyMax>().map_or(BODY_MAX, |max| max.0);
     let announced =
         request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());

@@ -37,6 +37,7 @@ pub fn rows() -> Vec<Row> {
         ("list_rules", &[], None, 200),
         ("set_rule", &[], Some(rule("disk")), 200),
         ("set_rule", &[], Some(rule("drift")), 409),
+        ("get_rule", &[], None, 200),
         ("remove_rule", &[], None, 204),
         ("remove_rule", &[], None, 404),
         ("add_silence", &[], Some(silence("disk")), 201),
@@ -294,6 +295,12 @@ async fn a_rule_names_no_fleet_that_its_reader_may_not_see() {
     assert_eq!((named[0].rule.id.as_str(), named[0].rule.fleets[0].as_str()), ("both", "demo"));
     assert_eq!(named[0].rule.fleets.len(), 1);
     assert!(rules.iter().any(|status| status.is_shipped), "rules of all fleets are seen");
+    let api = world.server.addresses.api;
+    let url = |id: &str| format!("http://{api}/api/v1/alert-rules/{id}");
+    let get = |id: &str| reqwest::Client::new().get(url(id)).bearer_auth(viewer.token.expose());
+    assert_eq!(get("theirs").send().await.unwrap().status(), 404);
+    let both = get("both").send().await.unwrap().text().await.unwrap();
+    assert!(both.contains("demo") && !both.contains("spare"), "{both}");
 }
 
 #[actix_web::test]

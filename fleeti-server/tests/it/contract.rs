@@ -3,53 +3,17 @@
 
 mod elsewhere;
 mod faults;
+mod operation;
 use crate::approvals::office;
 use crate::rollout::publish_release;
 use crate::world::World;
 use elsewhere::ELSEWHERE;
 use fleeti_core::wire::problem::Problem;
 use fleeti_testkit::malformed;
-use reqwest::{Method, StatusCode};
+use operation::Operation;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// An operation of the document.
-struct Operation {
-    id: String,
-    method: Method,
-    path: String,
-    node: Value,
-}
-
-impl Operation {
-    fn all() -> Vec<Self> {
-        let document: Value = serde_json::from_str(fleeti_server::api::openapi::text()).unwrap();
-        let mut all = Vec::new();
-        for (path, item) in document["paths"].as_object().unwrap() {
-            for (method, node) in item.as_object().unwrap() {
-                all.push(Self {
-                    id: node["operationId"].as_str().unwrap().to_owned(),
-                    method: method.to_uppercase().parse().unwrap(),
-                    path: path.clone(),
-                    node: node.clone(),
-                });
-            }
-        }
-        all
-    }
-    fn statuses(&self) -> BTreeSet<u16> {
-        self.node["responses"].as_object().unwrap().keys().map(|s| s.parse().unwrap()).collect()
-    }
-    fn takes_json(&self) -> bool {
-        self.node["requestBody"]["content"]["application/json"].is_object()
-    }
-    /// The path with these values; a parameter without a value gets one that no type accepts.
-    fn with(&self, values: &BTreeMap<&str, String>) -> String {
-        values.iter().fold(self.path.clone(), |path, (name, value)| {
-            path.replace(&format!("{{{name}}}"), value)
-        })
-    }
-}
 
 /// Operation, parameters of the path that differ from the usual ones, body, and expected status.
 /// Rows run in this order.
@@ -303,6 +267,12 @@ impl Office {
             .trim()
             .to_owned();
         let powerless = crate::accounts::powerless(&world).await;
+        let used = reqwest::Client::new()
+            .post(format!("http://{}/api/v1/fleets/demo/enrollments", world.server.addresses.api))
+            .header("idempotency-key", "used")
+            .bearer_auth(&token)
+            .json(&json!({"valid_s": 60}));
+        assert!(used.send().await.unwrap().status().is_success());
         Self {
             world,
             token,
@@ -425,7 +395,11 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
     let signed = |path: &str| office.request(operation, path).bearer_auth(&office.token);
     let json =
         |body: &'static str| signed(&path).header("content-type", "application/json").body(body);
+    let reads_key = operation.reads_key() && !operation.takes_json();
+    let with_key = |key: &str| signed(&path).header("idempotency-key", key);
     let request = match status {
+        400 if reads_key => with_key("a b"),
+        422 if reads_key => with_key("used"),
         401 => office.request(operation, &path),
         403 => office.request(operation, &path).bearer_auth(&office.powerless),
         400 => json("{"),
@@ -513,7 +487,9 @@ async fn every_operation_does_its_work_and_is_refused_as_documented_and_in_no_ot
         }
         for status in operation.statuses().into_iter().filter(|s| ![500, 503].contains(s)) {
             let is_elsewhere = ELSEWHERE.contains(&(&operation.id, status));
-            if is_elsewhere || seen.contains(&status) {
+            // `idempotency`: the same request is worked on, or its answer was not kept.
+            let is_repeated = status == 409 && operation.reads_key();
+            if is_elsewhere || is_repeated || seen.contains(&status) {
                 continue;
             }
             match by_form(&office, operation, status).await {

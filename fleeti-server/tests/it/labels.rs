@@ -36,6 +36,7 @@ pub fn rows() -> Vec<Row> {
         ("change_devices", &[], Some(one), 200),
         ("remove_label_key", &[], None, 204),
         ("save_view", &[], Some(json!({"filter": "desk"})), 200),
+        ("get_view", &[], None, 200),
         ("list_views", &[], None, 200),
         ("remove_view", &[], None, 204),
         ("replace_device", &[], Some(json!({"with": "nobody"})), 404),

@@ -10,6 +10,7 @@ use fleeti_control::accounts::actor::Actor;
 use fleeti_control::context::ContextRef;
 use fleeti_control::pki::Pki;
 use fleeti_control::ports::NoPorts;
+use fleeti_control::precondition::Expected;
 use fleeti_control::releases::revoke::revoke;
 use fleeti_control::start::{Parts, open};
 use fleeti_control::{attestation, devices, rollouts};
@@ -223,7 +224,9 @@ async fn another_policy_is_compared_with_all_devices_that_joined_before_more_joi
     let me = Actor::of_process("test");
     let started = rollouts::start(&cx, &me, &start("kiosk@2")).await.unwrap();
     assert_eq!((started.phase, offers(&cx.db, &release).await), (Phase::Starting, CHUNK));
-    attestation::policy::set(&cx, &me, &fleet, &Policy::default()).await.unwrap();
+    attestation::policy::set(&cx, &me, &fleet, &Policy::default(), &Expected::Anything)
+        .await
+        .unwrap();
     assert_eq!(offers(&cx.db, &release).await, 0, "those that joined are blocked");
     let rollout = store::rollouts::get(cx.db.pool(), &started.id).await.unwrap().unwrap();
     assert_eq!((rollout.header.phase, rollout.header.counts.total), (Phase::Starting, CHUNK));

@@ -141,7 +141,8 @@ impl Operation {
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let word = |key: &str| parameter[key].as_str().unwrap_or_default().to_owned();
             match parameter["in"].as_str() {
-                Some("path") => {}
+                // Headers are the business of the client below.
+                Some("path" | "header") => {}
                 Some("query") => query.push(Parameter {
                     name: word("name"),
                     is_required: parameter["required"].as_bool().unwrap_or_default(),

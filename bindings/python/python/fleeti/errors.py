@@ -105,6 +105,10 @@ class ConflictError(RefusedError):
     """The resource already exists, or its state does not permit the request."""
 
 
+class InProgressError(ConflictError):
+    """The same request, by its idempotency key, is being worked on. Repeat it in a moment."""
+
+
 class PreconditionFailedError(RefusedError):
     """A precondition of the request does not hold."""
 
@@ -154,6 +158,7 @@ BY_CODE: dict[str, type[RefusedError]] = {
     "not_found": NotFoundError,
     "method_not_allowed": MethodNotAllowedError,
     "conflict": ConflictError,
+    "in_progress": InProgressError,
     "precondition_failed": PreconditionFailedError,
     "too_large": TooLargeError,
     "unsupported_media_type": UnsupportedMediaTypeError,

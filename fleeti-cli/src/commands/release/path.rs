@@ -42,7 +42,8 @@ struct Shown {
 
 pub fn path(arguments: PathArgs, output: &Output) -> CommandResult {
     let PathArgs { release, floor, no_floor, block, reason, unblock, server } = arguments;
-    let before = server.ask(async |c| c.release_path(&release).await)?;
+    let Tagged { value: before, tag } =
+        server.ask(async |c| c.tagged_release_path(&release).await)?;
     let mut path = before.clone();
     if no_floor {
         path.floor = None;
@@ -60,7 +61,8 @@ pub fn path(arguments: PathArgs, output: &Output) -> CommandResult {
         path.blocked.push(Blocked { from, reason });
     }
     if path != before {
-        path = server.ask(async |c| c.set_release_path(&release, &path).await)?;
+        path = server
+            .ask(async |c| c.expecting(tag.as_ref()).set_release_path(&release, &path).await)?;
     }
     output.data(&Shown { release, path }, lines);
     Ok(())

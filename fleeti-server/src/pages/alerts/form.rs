@@ -38,6 +38,9 @@ pub struct RuleForm {
     fleets: String,
     /// A checkbox.
     enabled: Option<String>,
+    /// The tag of the rule that the page showed.
+    #[serde(default)]
+    pub etag: String,
 }
 
 impl TryFrom<RuleForm> for SetRule {

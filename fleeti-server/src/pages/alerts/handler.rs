@@ -8,6 +8,7 @@ use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use fleeti_control::alerts;
 use fleeti_control::context::Context;
+use fleeti_control::precondition::Expected;
 use fleeti_core::id::FleetId;
 use fleeti_core::wire::alerts::{AlertQuery, SetRule};
 use serde::Deserialize;
@@ -58,7 +59,9 @@ pub async fn set_rule(
     id: Path<String>,
     form: Form<RuleForm>,
 ) -> Result<HttpResponse> {
-    alerts::set_rule(&cx, &by, SetRule::try_from(form.into_inner())?.rule(&id)).await?;
+    let expected = Expected::of_form(&form.etag);
+    let rule = SetRule::try_from(form.into_inner())?.rule(&id);
+    alerts::set_rule(&cx, &by, rule, &expected).await?;
     Ok(see("/alerts"))
 }
 

@@ -4,6 +4,7 @@ use crate::pages::display::{Badge, time};
 use crate::pages::page::Page;
 use askama::Template;
 use fleeti_control::alerts::AlertsOverview;
+use fleeti_control::precondition;
 use fleeti_core::alert::Severity;
 use fleeti_core::alert::state::State;
 use fleeti_core::foreign::Foreign;
@@ -73,6 +74,7 @@ struct RuleRow {
     fleets: String,
     enabled: bool,
     is_shipped: bool,
+    etag: String,
 }
 
 impl From<&RuleStatus> for RuleRow {
@@ -93,6 +95,7 @@ impl From<&RuleStatus> for RuleRow {
             fleets: fleets.join(", "),
             enabled: rule.enabled,
             is_shipped: status.is_shipped,
+            etag: precondition::tag(status).unwrap_or_default(),
         }
     }
 }

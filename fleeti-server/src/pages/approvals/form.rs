@@ -20,6 +20,9 @@ pub struct PolicyForm {
     /// Why, if this change needs a second person.
     #[serde(default)]
     pub ask: String,
+    /// The tag of the policy that the page showed.
+    #[serde(default)]
+    pub etag: String,
 }
 
 fn wrong(field: &str, e: impl Display) -> AppError {

@@ -9,6 +9,7 @@ use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_control::context::Context;
+use fleeti_control::precondition::Expected;
 use fleeti_control::second_person::{self, Submitted};
 use fleeti_control::{details, guard};
 use fleeti_core::wire::approval::{AskedAct, Decide};
@@ -66,7 +67,8 @@ pub async fn collect(
 pub async fn set_policy(cx: Data<Context>, by: By, form: Form<PolicyForm>) -> Result<HttpResponse> {
     let policy = form.policy()?;
     let act = AskedAct::SetPolicy { policy: policy.clone() };
-    let set = guard::set_policy(&cx, &by, &policy);
+    let expected = Expected::of_form(&form.etag);
+    let set = guard::set_policy(&cx, &by, &policy, &expected);
     Ok(match second_person::or_request(&cx, &by, (act, &form.ask), set).await? {
         Submitted::Done(_) => see("/approvals"),
         Submitted::Waits(waits) => see(&format!("/approvals/{}", waits.id)),

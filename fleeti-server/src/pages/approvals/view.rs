@@ -3,6 +3,7 @@
 use crate::pages::display::{Badge, time};
 use crate::pages::page::Page;
 use askama::Template;
+use fleeti_control::precondition;
 use fleeti_core::approval::State;
 use fleeti_core::wire::approval::{Approval, ApprovalDetails, ApprovalPolicy, GuardedAct};
 use fleeti_core::wire::attestation::Secret;
@@ -59,6 +60,7 @@ struct PolicyRow {
     fleets: String,
     recovery_keys: bool,
     is_empty: bool,
+    etag: String,
 }
 
 impl From<&ApprovalPolicy> for PolicyRow {
@@ -69,6 +71,7 @@ impl From<&ApprovalPolicy> for PolicyRow {
             fleets: fleets.join(" "),
             recovery_keys: policy.recovery_keys,
             is_empty: policy.is_empty(),
+            etag: precondition::tag(policy).unwrap_or_default(),
         }
     }
 }

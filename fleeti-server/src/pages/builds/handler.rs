@@ -66,7 +66,7 @@ pub async fn log(
     query: Query<LogQuery>,
 ) -> Result<HttpResponse> {
     builds::get(&cx, &id).await?;
-    let resumed = sse::last_event_id(&request);
+    let resumed = sse::last_event_id(&request).and_then(|id| id.parse().ok());
     let offset = resumed.unwrap_or(query.after);
     let session = session::of(&request);
     let log = logs::follow(Arc::clone(&cx), session, id.into_inner(), offset, KEEP_ALIVE);

@@ -161,7 +161,7 @@ fn files(record: &BuildRecord) -> Vec<FileRow> {
 pub fn log_event(grown: Grown) -> Message {
     match grown {
         Grown::Lines(text, end) => {
-            Message::Event { id: Some(end), name: None, data: escaped(&text) }
+            Message::Event { id: Some(end.to_string()), name: None, data: escaped(&text) }
         }
         Grown::Silence => Message::KeepAlive,
         Grown::Done => Message::named("done", "done"),

@@ -14,6 +14,7 @@ use fleeti_control::context::Context;
 use fleeti_control::devices::search::Wanted;
 use fleeti_control::devices::{self, Filter};
 use fleeti_control::enrollment::pairing;
+use fleeti_control::precondition::Expected;
 use fleeti_control::second_person::{self, Submitted};
 use fleeti_control::trust::revocation;
 use fleeti_control::{bulk, channels, commands, details, labels, replacement, secrets, views};
@@ -83,7 +84,7 @@ pub async fn change_all(cx: Data<Context>, by: By, form: Form<ChangeForm>) -> Re
 }
 
 pub async fn save_view(cx: Data<Context>, by: By, form: Form<ViewForm>) -> Result<HttpResponse> {
-    views::save(&cx, &by, &form.name, &form.filter).await?;
+    views::save(&cx, &by, &form.name, &form.filter, &Expected::Anything).await?;
     Ok(see(&list_path(&form.filter)))
 }
 

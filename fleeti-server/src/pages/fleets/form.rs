@@ -29,6 +29,9 @@ pub struct PolicyForm {
     user_delay_min: String,
     #[serde(default)]
     download_kib_s: String,
+    /// The tag of the policy that the page showed.
+    #[serde(default)]
+    pub etag: String,
 }
 
 impl TryFrom<PolicyForm> for Policy {
@@ -123,6 +126,7 @@ mod tests {
             reboot: String::new(),
             user_delay_min: String::new(),
             download_kib_s: String::new(),
+            etag: String::new(),
         }
     }
 

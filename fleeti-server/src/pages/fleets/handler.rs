@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use fleeti_control::attestation::policy;
 use fleeti_control::context::Context;
+use fleeti_control::precondition::Expected;
 use fleeti_control::{details, secrets};
 use fleeti_core::id::{FleetId, SecretName};
 use fleeti_core::wire::attestation::Secret;
@@ -34,7 +35,8 @@ pub async fn set_policy(
     fleet: Path<FleetId>,
     form: Form<PolicyForm>,
 ) -> Result<HttpResponse> {
-    policy::set(&cx, &by, &fleet, &form.into_inner().try_into()?).await?;
+    let expected = Expected::of_form(&form.etag);
+    policy::set(&cx, &by, &fleet, &form.into_inner().try_into()?, &expected).await?;
     Ok(see(&format!("/fleets/{fleet}")))
 }
 

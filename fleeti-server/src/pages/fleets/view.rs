@@ -9,6 +9,7 @@ use crate::pages::rollouts::view::RolloutRow;
 use crate::pages::svg::Chart;
 use askama::Template;
 use fleeti_control::details::FleetDetails;
+use fleeti_control::precondition;
 use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::{Firmware, Policy};
 use fleeti_core::windows::{Job, Windows};
@@ -65,6 +66,8 @@ pub struct FleetPage {
     windows: [JobWindows; 3],
     user_delay_min: String,
     download_kib_s: String,
+    /// The tag of the policy.
+    etag: String,
     secrets: Vec<SecretRow>,
     fixes: Option<FixesRow>,
 }
@@ -91,6 +94,7 @@ impl FleetPage {
             windows: windows(&policy.windows),
             user_delay_min: text(policy.windows.user_delay_min),
             download_kib_s: text(policy.windows.download_kib_s),
+            etag: precondition::tag(policy).unwrap_or_default(),
             secrets: secrets.iter().map(SecretRow::from).collect(),
             fixes: fixes.as_ref().and_then(FixesRow::of),
         }

@@ -77,6 +77,8 @@ pub struct Opened<'a> {
     pub profiles: &'a [Head],
     /// Path of the field or entry that the user works on; empty if there is none.
     pub touched: &'a str,
+    /// The tag of the profile when the editor was opened; empty for a new one.
+    pub etag: &'a str,
     /// The document was not saved.
     pub is_refused: bool,
 }
@@ -89,6 +91,7 @@ pub struct Editor {
     heading: String,
     is_text: bool,
     is_refused: bool,
+    etag: String,
     text: String,
     removed: String,
     sets: Sets,
@@ -115,6 +118,7 @@ impl Editor {
             heading: name.map_or_else(|| "New profile".to_owned(), |n| format!("Profile {n}")),
             is_text,
             is_refused: opened.is_refused,
+            etag: opened.etag.to_owned(),
             text: source.to_owned(),
             removed: value.get("remove").map_or_else(String::new, Value::to_string),
             sets: Sets::of(value, opened.draft, opened.profiles),

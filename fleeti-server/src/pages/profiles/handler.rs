@@ -15,6 +15,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
 use fleeti_control::context::Context;
 use fleeti_control::error::Error;
+use fleeti_control::precondition::Expected;
 use fleeti_control::profiles::{self, Preview};
 use fleeti_control::suites;
 use fleeti_core::id::Line;
@@ -81,7 +82,8 @@ pub async fn edit(
     path: Path<(Line, u32)>,
 ) -> Result<HttpResponse> {
     let text = profiles::document(&cx, &path.0, path.1).await?;
-    let work = Work::open(&cx, Posted::Text(text)).await?;
+    let etag = profiles::tag(&cx, &path.0).await?;
+    let work = Work { etag, ..Work::open(&cx, Posted::Text(text)).await? };
     work.into_form().page(&request, StatusCode::OK)
 }
 
@@ -98,6 +100,7 @@ pub async fn change_form(
         Some("form") => Work::open(&cx, posted).await?.into_form(),
         _ => Work::changed(&cx, posted, &fields).await?,
     };
+    let work = Work { etag: etag(&fields), ..work };
     work.page(&request, StatusCode::OK)
 }
 
@@ -131,13 +134,20 @@ pub async fn save(
     fields: Form<Fields>,
 ) -> Result<HttpResponse> {
     let posted = Posted::read(&fields)?;
-    match profiles::save_text(&cx, &by, &posted.text()?).await {
+    let expected = Expected::of_form(&etag(&fields));
+    match profiles::save_text(&cx, &by, &posted.text()?, &expected).await {
         Ok(saved) => Ok(see(&format!("/profiles/{}/{}", saved.line, saved.number))),
         Err(e) if e.code() == Code::Invalid => {
-            Work::refused(&cx, posted, e).await?.page(&request, StatusCode::UNPROCESSABLE_ENTITY)
+            let work = Work { etag: etag(&fields), ..Work::refused(&cx, posted, e).await? };
+            work.page(&request, StatusCode::UNPROCESSABLE_ENTITY)
         }
         Err(e) => Err(e.into()),
     }
+}
+
+/// The tag of the profile that the editor was opened with.
+fn etag(fields: &Fields) -> String {
+    one(fields, "etag").unwrap_or_default().to_owned()
 }
 
 impl From<FormError> for Refused {
@@ -156,6 +166,8 @@ struct Work {
     preview: Option<Preview>,
     profiles: Vec<Head>,
     touched: String,
+    /// The tag of the profile when the editor was opened.
+    etag: String,
     is_refused: bool,
 }
 
@@ -167,7 +179,8 @@ impl Work {
             None => None,
         };
         let profiles = profiles::heads(cx, ROWS).await?;
-        Ok(Self { posted, draft, preview, profiles, touched: String::new(), is_refused: false })
+        let (touched, etag) = (String::new(), String::new());
+        Ok(Self { posted, draft, preview, profiles, touched, etag, is_refused: false })
     }
 
     /// What was refused, for the page that shows its errors.
@@ -216,6 +229,7 @@ impl Work {
             preview: self.preview.as_ref(),
             profiles: &self.profiles,
             touched: &self.touched,
+            etag: &self.etag,
             is_refused: self.is_refused,
         };
         let editor = Editor::of(Page::new("/profiles", request, &[]), &opened)?;

@@ -43,4 +43,16 @@ pub const ELSEWHERE: &[(&str, u16)] = &[
     ("collect_recovery_key", 409),
     ("get_approval_policy", 409),
     ("end_account_session", 204),
+    // `cursors`: a cursor that the server did not make.
+    ("list_builds", 400),
+    ("list_releases", 400),
+    ("list_rollouts", 400),
+    // `preconditions`: what is there is not what was expected.
+    ("save_document", 412),
+    ("save_profile", 412),
+    ("save_view", 412),
+    ("set_approval_policy", 412),
+    ("set_policy", 412),
+    ("set_release_path", 412),
+    ("set_rule", 412),
 ];

@@ -1,0 +1,62 @@
+//! Changes as records of the outbox of domain events, so that a client that was away can read what
+//! it missed.
+
+use crate::error::Error;
+use fleeti_core::strict;
+use fleeti_core::wire::api::Event;
+use fleeti_store::Tx;
+use fleeti_store::domain_events::{self, Record};
+use serde_json::Value;
+
+/// The kind of a record that is a change and no more. No webhook is sent it.
+const CHANGED: &str = "changed";
+
+/// Records changes that no domain event records, in the transaction in which they happen.
+pub(crate) async fn record(tx: &mut Tx<'_>, now_s: u64, changes: &[Event]) -> Result<(), Error> {
+    let mut records = Vec::with_capacity(changes.len());
+    for change in changes {
+        records.push((CHANGED, serde_json::to_string(change)?));
+    }
+    Ok(domain_events::insert(tx, now_s, &records).await?)
+}
+
+/// The change that a record tells of; `None` for a record that is no change of an object.
+pub(super) fn change_of(record: &Record) -> Option<Event> {
+    let body: Value = strict::from_slice(record.body.as_bytes()).ok()?;
+    let text = |name: &str| body.get(name)?.as_str();
+    match record.kind.as_str() {
+        CHANGED => strict::from_slice(record.body.as_bytes()).ok(),
+        "device.reported" | "device.appraised" | "device.revoked" => {
+            Some(Event::Device { id: text("device")?.parse().ok()? })
+        }
+        "release.revoked" => Some(Event::Release { name: text("release")?.parse().ok()? }),
+        "rollout.finished" => Some(Event::Rollout { id: text("rollout")?.to_owned() }),
+        "alerts.raised" | "alerts.resolved" => Some(Event::Alerts),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_tell_of_changes_and_those_of_webhooks_alone_do_not() {
+        let of = |kind: &str, body: &str| {
+            change_of(&Record { number: 1, at_s: 1, kind: kind.into(), body: body.into() })
+        };
+        let device = Some(Event::Device { id: "d-1".parse().unwrap() });
+        let rollout = Some(Event::Rollout { id: "r".into() });
+        assert_eq!(of(CHANGED, r#"{"type":"device","id":"d-1"}"#), device);
+        assert_eq!(of("device.reported", r#"{"fleet":"demo","device":"d-1"}"#), device);
+        assert_eq!(of("device.revoked", r#"{"fleet":"demo","device":"d-1"}"#), device);
+        assert_eq!(of("rollout.finished", r#"{"rollout":"r","fleet":"demo"}"#), rollout);
+        assert_eq!(of("alerts.raised", "{}"), Some(Event::Alerts));
+        assert_eq!(of("webhook.test", r#"{"webhook":"hook-1"}"#), None);
+        for broken in ["", "{", "[]", r#"{"device":1}"#, r#"{"type":"other"}"#] {
+            assert_eq!(of("device.reported", broken), None, "{broken}");
+            assert_eq!(of(CHANGED, broken), None, "{broken}");
+        }
+    }
+}
