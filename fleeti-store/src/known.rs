@@ -95,6 +95,7 @@ impl Row {
             waits: None,
             time_zone: None,
             skip_windows_until_s: None,
+            urgent_until_s: None,
             hold,
             pin,
             penalty,
@@ -166,6 +167,7 @@ struct SituationRow {
     waits: Option<String>,
     time_zone: Option<String>,
     skip_windows_until_s: Option<i64>,
+    urgent_until_s: Option<i64>,
     channel: Option<String>,
     pinned: Option<String>,
     fleet_pin_reason: Option<String>,
@@ -174,6 +176,7 @@ struct SituationRow {
     rollout_phase: Option<String>,
     has_waves: bool,
     is_back: bool,
+    is_urgent: bool,
     device_phase: Option<String>,
     detail: Option<String>,
     wave: Option<i64>,
@@ -198,7 +201,8 @@ impl SituationRow {
             .find(|known| known.name() == phase)
             .ok_or_else(|| StoreError::value(format!("rollout phase {phase:?}")))?;
         let (rollout, has_waves, is_back) = (rollout.clone(), self.has_waves, self.is_back);
-        Ok(Some(Active { rollout, release, phase, has_waves, is_back, row }))
+        let is_urgent = self.is_urgent;
+        Ok(Some(Active { rollout, release, phase, has_waves, is_back, is_urgent, row }))
     }
 }
 
@@ -209,9 +213,11 @@ pub async fn situation(
     now_s: u64,
 ) -> Result<Option<Situation>, StoreError> {
     let sql = sql::AssertSqlSafe(format!(
-        "SELECT {COLUMNS}, d.update_state, d.waits, d.time_zone, d.skip_windows_until_s, c.release_name AS channel, c.pinned, \
+        "SELECT {COLUMNS}, d.update_state, d.waits, d.time_zone, d.skip_windows_until_s, d.urgent_until_s, \
+         c.release_name AS channel, c.pinned, \
          c.pin_reason AS fleet_pin_reason, r.id AS rollout, r.release_name AS rollout_release, \
          r.phase AS rollout_phase, (r.plan IS NOT NULL) AS has_waves, (r.back_of IS NOT NULL) AS is_back, \
+         (r.urgent IS NOT NULL) AS is_urgent, \
          p.phase AS device_phase, p.detail, p.wave \
          {FROM} LEFT JOIN channels c ON c.fleet = d.fleet \
          LEFT JOIN rollouts r ON r.fleet = d.fleet AND r.active = 1 \
@@ -226,6 +232,7 @@ pub async fn situation(
     }
     device.known.waits = row.waits.as_deref().map(serde_json::from_str).transpose()?;
     device.known.skip_windows_until_s = row.skip_windows_until_s.map(from_seconds);
+    device.known.urgent_until_s = row.urgent_until_s.map(from_seconds);
     device.known.time_zone = row.time_zone.clone();
     let target =
         target_of(row.channel.as_deref(), row.pinned.as_deref(), row.fleet_pin_reason.as_deref())?;

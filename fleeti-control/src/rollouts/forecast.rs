@@ -34,7 +34,7 @@ pub async fn forecast(
     by: &Actor,
     request: &CreateRollout,
 ) -> Result<Forecast, Error> {
-    let CreateRollout { release, fleet, plan } = request;
+    let CreateRollout { release, fleet, plan, .. } = request;
     by.authorize(Permission::View, Scope::Fleet(fleet))?;
     releases::get(cx, release).await?;
     let mut connection = cx.db.reader().await?;
@@ -70,9 +70,10 @@ pub async fn forecast(
     let floors = counted.iter().map(|alike| judge.floors(alike)).max().unwrap_or(0);
     // A rollout of a large fleet is a hundred thousand steps.
     let found = tokio::task::spawn_blocking(move || {
-        let CreateRollout { release, fleet, plan } = &request;
-        let plan = plan.as_ref();
-        Forecast::of(fleet, &Facts { release, plan, unlisted, listed, now_s, duration, floors })
+        let CreateRollout { release, fleet, plan, urgent } = &request;
+        let (plan, is_urgent) = (plan.as_ref(), urgent.is_some());
+        let facts = Facts { release, plan, is_urgent, unlisted, listed, now_s, duration, floors };
+        Forecast::of(fleet, &facts)
     });
     let found = found.await.map_err(Error::internal)?;
     Ok(Forecast { active: active.map(|active| active.id), ..found })
@@ -99,6 +100,7 @@ impl Judge<'_> {
             waits: None,
             time_zone: None,
             skip_windows_until_s: None,
+            urgent_until_s: None,
             hold: alike.is_held.then(|| Hold { reason: words(), until_s: None }),
             pin: alike.pin.clone().map(|release| Pin { release, reason: words() }),
             penalty: alike.penalty.clone().map(|version| Penalty {

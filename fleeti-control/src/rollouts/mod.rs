@@ -29,6 +29,7 @@ use crate::error::Error;
 use crate::events::After;
 use crate::{boot, guard, releases};
 pub use change::CHUNK;
+pub(crate) use change::urgent_until_s;
 use change::{Change, rejected};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId};
@@ -65,7 +66,7 @@ pub async fn start(
     request: &CreateRollout,
 ) -> Result<RolloutSummary, Error> {
     by.authorize(Permission::Rollout, Scope::Fleet(&request.fleet))?;
-    guard::rollout(cx, by, &request.fleet).await?;
+    guard::start(cx, by, request).await?;
     releases::get(cx, &request.release).await?;
     let mut tx = cx.db.write().await?;
     check(cx, &mut tx, request).await?;
@@ -91,7 +92,7 @@ pub async fn supersede(
     request: &CreateRollout,
 ) -> Result<RolloutSummary, Error> {
     by.authorize(Permission::Rollout, Scope::Fleet(&request.fleet))?;
-    guard::rollout(cx, by, &request.fleet).await?;
+    guard::start(cx, by, request).await?;
     releases::get(cx, &request.release).await?;
     let mut tx = cx.db.write().await?;
     let before = load(&mut tx, id).await?;
@@ -164,9 +165,10 @@ async fn load(tx: &mut Tx<'_>, id: &str) -> Result<StoredRollout, Error> {
 
 /// What is asked for, ready to begin.
 fn asked_for(cx: &Context, request: &CreateRollout) -> StoredRollout {
-    let CreateRollout { release, fleet, plan } = request.clone();
+    let CreateRollout { release, fleet, plan, urgent } = request.clone();
+    let urgent = urgent.map(|urgent| urgent.reason.trim().to_owned());
     let ready = StoredRollout::ready(new_id("rollout"), fleet, release, cx.now_s());
-    StoredRollout { plan, ..ready }
+    StoredRollout { plan, urgent, ..ready }
 }
 
 /// Records the act and makes it durable.
@@ -196,13 +198,15 @@ async fn check(cx: &Context, tx: &mut Tx<'_>, request: &CreateRollout) -> Result
 
 /// A rollout and its waves, for the audit log.
 fn words(rollout: &StoredRollout) -> String {
-    let StoredRollout { id, release, fleet, plan, .. } = rollout;
+    let StoredRollout { id, release, fleet, plan, urgent, .. } = rollout;
     let waves = plan.iter().flat_map(|plan| &plan.waves);
     let size = |wave: &Wave| format!(" wave {}", Foreign::log(&wave.size.to_string()));
     let waves: String = waves.map(size).collect();
     let budget = plan.as_ref().and_then(|plan| plan.budget.as_ref());
     let budget = budget.map_or_else(String::new, |budget| format!(" budget {budget}"));
-    format!("{id} {release} {fleet}{waves}{budget}")
+    let urgent =
+        urgent.as_ref().map_or_else(String::new, |why| format!(" urgent: {}", Foreign::log(why)));
+    format!("{id} {release} {fleet}{waves}{budget}{urgent}")
 }
 
 /// A reason for the audit log.
@@ -307,7 +311,7 @@ pub async fn get(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout
     let after = query.after.as_ref().map_or("", DeviceId::as_str);
     let rows = store::rollout_devices::page(cx.db.pool(), id, query.category, after, limit).await?;
     let next = rows.last().filter(|_| rows.len() == limit as usize).map(|(last, _)| last.clone());
-    Ok(with_devices(summary, rows, next))
+    with_devices(cx, summary, (rows, next)).await
 }
 
 /// As [`get`], but without a filter the devices that need attention most, whatever their id.
@@ -316,7 +320,7 @@ pub async fn get(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout
 /// As [`get`].
 pub async fn shown(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Shown, Error> {
     let troubles = store::rollout_devices::troubles(cx.db.pool(), id).await?;
-    Ok(Shown { rollout: attention(cx, id, query).await?, troubles })
+    Ok(Shown { rollout: attention(cx, id, query).await?, troubles, now_s: cx.now_s() })
 }
 
 /// What the page of a rollout shows.
@@ -326,6 +330,8 @@ pub struct Shown {
     pub rollout: Rollout,
     /// Devices that do not run its release, counted by phase, most first.
     pub troubles: Vec<(DevicePhase, usize)>,
+    /// Now, Unix seconds.
+    pub now_s: u64,
 }
 
 async fn attention(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout, Error> {
@@ -342,7 +348,7 @@ async fn attention(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollo
             rows.extend(store::rollout_devices::page(pool, id, Some(category), "", left).await?);
         }
     }
-    Ok(with_devices(summary, rows, None))
+    with_devices(cx, summary, (rows, None)).await
 }
 
 async fn summary(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
@@ -350,13 +356,19 @@ async fn summary(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
     Ok(RolloutSummary::from(&found.ok_or_else(|| Error::not_found("rollout", id))?))
 }
 
-fn with_devices(
+/// Adds a page of devices and, to an urgent rollout, how far it is.
+async fn with_devices(
+    cx: &Context,
     summary: RolloutSummary,
-    rows: Vec<(DeviceId, Device)>,
-    next: Option<DeviceId>,
-) -> Rollout {
+    (rows, next): (Vec<(DeviceId, Device)>, Option<DeviceId>),
+) -> Result<Rollout, Error> {
+    let RolloutSummary { id, release, urgent, .. } = &summary;
+    let urgent_counts = match urgent {
+        Some(_) => Some(store::rollout_devices::urgent_counts(cx.db.pool(), id, release).await?),
+        None => None,
+    };
     let RolloutSummary { id, fleet, created_s, release, phase, counts, .. } = summary;
-    let RolloutSummary { plan, waves, follows, back_of, .. } = summary;
+    let RolloutSummary { plan, waves, follows, back_of, urgent, .. } = summary;
     let devices = rows
         .into_iter()
         .map(|(device, Device { phase, since_s, wave, via, retries, group })| RolloutDevice {
@@ -369,7 +381,7 @@ fn with_devices(
             group,
         })
         .collect();
-    Rollout {
+    Ok(Rollout {
         id,
         fleet,
         created_s,
@@ -380,7 +392,9 @@ fn with_devices(
         waves,
         follows,
         back_of,
+        urgent,
+        urgent_counts,
         devices,
         next,
-    }
+    })
 }

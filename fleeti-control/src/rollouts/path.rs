@@ -4,7 +4,7 @@ use super::checked_reason;
 use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::error::Error;
-use crate::releases;
+use crate::{guard, releases};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::rollout::gates::{Blocked, ReleasePath};
@@ -26,13 +26,14 @@ pub async fn get(cx: &Context, release: &ReleaseName) -> Result<ReleasePath, Err
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Invalid`] for a reason that is empty or too long, and for a range that
-/// can have no effect; [`Code::Conflict`] for a floor that is revoked.
+/// can have no effect; [`Code::Conflict`] for a floor that is revoked; [`Code::SecondPerson`].
 pub async fn set(
     cx: &Context,
     by: &Actor,
     release: &ReleaseName,
     path: &ReleasePath,
 ) -> Result<ReleasePath, Error> {
+    guard::release_path(cx, by).await?;
     let found = releases::get(cx, release).await?;
     let path = checked(release, path)?;
     if path.floor.is_some() && found.revoked_s.is_some() {

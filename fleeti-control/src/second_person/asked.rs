@@ -124,6 +124,7 @@ async fn resolved(cx: &Context, by: &Actor, asked: &AskedAct) -> Result<GuardedA
         }
         AskedAct::PinFleet { fleet, request } => GuardedAct::PinFleet { fleet, request },
         AskedAct::OrderUpdates { device, request } => GuardedAct::OrderUpdates { device, request },
+        AskedAct::SetReleasePath { release, path } => GuardedAct::SetReleasePath { release, path },
         AskedAct::ShowRecoveryKey { device, request } => {
             secrets::checked_reason(&request.reason)?;
             // Before the key is looked up: whether there is one is not for everybody.

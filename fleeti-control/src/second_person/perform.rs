@@ -72,6 +72,10 @@ pub(super) async fn perform(
             channels::order(cx, by, device, request).await?;
             Ok("done".to_owned())
         }
+        GuardedAct::SetReleasePath { release, path } => {
+            rollouts::path::set(cx, by, release, path).await?;
+            Ok("done".to_owned())
+        }
         GuardedAct::SetPolicy { policy } => {
             guard::set_policy(cx, by, policy).await?;
             Ok("done".to_owned())

@@ -44,6 +44,7 @@ pub(super) async fn needed(
         GuardedAct::ShowRecoveryKey { device, .. } => {
             (Permission::Recovery, Some(fleets_of(cx, std::slice::from_ref(device)).await?))
         }
+        GuardedAct::SetReleasePath { .. } => (Permission::Release, None),
         GuardedAct::SetPolicy { .. } => (Permission::Accounts, None),
     };
     Ok(found)

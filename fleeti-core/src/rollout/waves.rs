@@ -96,6 +96,8 @@ pub(super) struct World<'a> {
     pub(super) totals: &'a Counts,
     /// The plan.
     pub(super) plan: &'a Plan,
+    /// Whether the waves do not soak.
+    pub(super) is_urgent: bool,
     /// Unix seconds.
     pub(super) now_s: u64,
 }
@@ -181,7 +183,7 @@ impl Waves {
 
     /// Number of devices that the release may be offered to now.
     pub(super) fn places(&self, world: World<'_>) -> usize {
-        let World { totals, plan, now_s } = world;
+        let World { totals, plan, now_s, .. } = world;
         let at_once =
             plan.moving_max.map_or(usize::MAX, |max| max.saturating_sub(totals.in_flight()));
         let in_period = plan.rate.map_or(usize::MAX, |rate| {
@@ -272,7 +274,8 @@ impl Waves {
                 // Nothing to watch.
                 Stage::Open if self.now().total == 0 => self.begin_next(),
                 Stage::Open => {
-                    let until_s = world.now_s.saturating_add(wave.soak_s);
+                    let soak_s = if world.is_urgent { 0 } else { wave.soak_s };
+                    let until_s = world.now_s.saturating_add(soak_s);
                     self.stage = Stage::Soaking { until_s };
                 }
                 Stage::Soaking { until_s } if world.now_s >= until_s => self.begin_next(),
@@ -314,7 +317,7 @@ impl Waves {
 
     /// When something is to be done, Unix seconds.
     pub(super) fn due_s(&self, world: World<'_>) -> Option<u64> {
-        let World { totals, plan, now_s } = world;
+        let World { totals, plan, now_s, .. } = world;
         let start = match (self.stage, self.wave(plan).map(|wave| wave.start)) {
             (Stage::Soaking { until_s }, _) => Some(until_s),
             (Stage::Due, Some(Start::At { time_s })) => Some(time_s),

@@ -56,6 +56,7 @@ mod suites;
 mod tpm;
 mod trust;
 mod units;
+mod urgent;
 mod vault;
 mod waves;
 mod webhooks;

@@ -9,8 +9,10 @@ use fleeti_client::{Client, ClientError};
 use fleeti_control::accounts::{sessions, tokens};
 use fleeti_control::second_person::expiry;
 use fleeti_core::approval::State;
+use fleeti_core::id::ReleaseName;
+use fleeti_core::rollout::gates::ReleasePath;
 use fleeti_core::wire::accounts::{AccountKind, CreateAccount, CreateToken, Role};
-use fleeti_core::wire::api::RevocationReason;
+use fleeti_core::wire::api::{CreateRollout, RevocationReason, Urgent};
 use fleeti_core::wire::approval::{Approval, ApprovalPolicy, AskedAct, RequestApproval};
 use fleeti_core::wire::labels::{Change, ChangeDevices, revocation_phrase};
 use fleeti_core::wire::problem::Code;
@@ -85,6 +87,7 @@ impl Two {
             revoked_max: Some(1),
             rollout_fleets: vec!["demo".parse().unwrap()],
             recovery_keys: true,
+            ..ApprovalPolicy::default()
         };
         world.client.set_approval_policy(&policy).await.unwrap();
         let two = Self { world, ahead, alice, other, alice_token, bob };
@@ -207,6 +210,45 @@ async fn nothing_leads_around_the_guard_of_a_fleet() {
     }
     let hold = UpdateOrder::Hold { reason: "because".into(), until_s: None };
     two.alice.order_updates(&device.id, &hold).await.unwrap();
+}
+
+/// A policy may name urgent rollouts to every fleet, and floors, which concern every fleet.
+#[actix_web::test]
+async fn urgent_rollouts_and_floors_need_a_second_person_where_the_policy_says_so() {
+    let two = Two::new().await;
+    let urgent = || CreateRollout {
+        fleet: "spare".parse().unwrap(),
+        urgent: Some(Urgent { reason: "a hole".into() }),
+        ..start("kiosk@1")
+    };
+    let release: ReleaseName = "kiosk@1".parse().unwrap();
+    let path = ReleasePath { floor: Some("new data format".into()), blocked: vec![] };
+    publish_release(&two.world, "kiosk@1").await;
+    // Fleet `spare` is not guarded, and the policy names neither.
+    assert_eq!(code(two.alice.start_rollout(&urgent()).await), Some(Code::Conflict), "no device");
+    let policy = ApprovalPolicy {
+        urgent_rollouts: true,
+        release_paths: true,
+        ..two.alice.approval_policy().await.unwrap()
+    };
+    let asked = two.alice.request_approval(&ask(AskedAct::SetPolicy { policy })).await.unwrap();
+    two.bob.approve_act(&asked.id, "").await.unwrap();
+    for by in [&two.alice, &two.world.client] {
+        assert_eq!(code(by.start_rollout(&urgent()).await), Some(Code::SecondPerson));
+        assert_eq!(code(by.supersede_rollout("r", &urgent()).await), Some(Code::SecondPerson));
+        assert_eq!(code(by.set_release_path(&release, &path).await), Some(Code::SecondPerson));
+    }
+    let calm = CreateRollout { urgent: None, ..urgent() };
+    assert_eq!(code(two.alice.start_rollout(&calm).await), Some(Code::Conflict), "no device");
+    let act = AskedAct::SetReleasePath { release: release.clone(), path: path.clone() };
+    let asked = two.alice.request_approval(&ask(act)).await.unwrap();
+    assert_eq!(asked.fleets, None, "it concerns every fleet");
+    assert_eq!(two.bob.approve_act(&asked.id, "").await.unwrap().state, State::Done);
+    assert_eq!(two.alice.release_path(&release).await.unwrap(), path);
+    // An urgent rollout is another act than the same one without a reason.
+    let act = AskedAct::StartRollout { request: urgent() };
+    let asked = two.alice.request_approval(&ask(act)).await.unwrap();
+    assert!(asked.act.starts_with("start an urgent rollout of kiosk@1 to spare"), "{asked:?}");
 }
 
 /// The act is a list of devices, and not a filter that matches others later.

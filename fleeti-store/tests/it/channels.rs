@@ -7,6 +7,7 @@ on_both! {
     holds_pins_and_penalties_come_back_and_end,
     a_situation_has_the_row_of_the_active_rollout,
     windows_of_a_fleet_are_in_each_desired_state_and_only_those_of_the_fleet,
+    an_urgent_offer_lets_windows_be_skipped_until_the_next_offer,
 }
 
 mod test {
@@ -18,7 +19,7 @@ mod test {
     use fleeti_core::rollout::header::Header;
     use fleeti_core::rollout::{Counts, DevicePhase, Phase};
     use fleeti_core::windows::Windows;
-    use fleeti_core::wire::device::Telemetry;
+    use fleeti_core::wire::device::{DesiredState, Telemetry};
     use fleeti_store::devices::{self, Certified, WithCertificate};
     use fleeti_store::rollout_devices::Joining;
     use fleeti_store::rollouts::StoredRollout;
@@ -89,6 +90,34 @@ mod test {
         policies::set(&mut tx, &fleet(), &Policy::usual()).await.unwrap();
         let without = desired::renew(&mut tx, &ids).await.unwrap().remove(0).1;
         assert_eq!(without.windows, Windows::default());
+    }
+
+    pub async fn an_urgent_offer_lets_windows_be_skipped_until_the_next_offer(place: Place) {
+        let db = place.open().await;
+        let device = enrolled(&db).await;
+        let ids = [device.clone()];
+        let release = "kiosk@2".parse().unwrap();
+        let mut tx = db.write().await.unwrap();
+        let skips = |all: Vec<(DeviceId, DesiredState)>| all[0].1.skip_windows_until_s;
+        let urgent = desired::set_urgent(&mut tx, &ids, &release, 100).await.unwrap();
+        assert_eq!(
+            (urgent[0].1.release.as_ref(), skips(urgent.clone())),
+            (Some(&release), Some(100))
+        );
+        let known = known::situation(&mut tx, &device, 1).await.unwrap().unwrap().device.known;
+        assert_eq!((known.urgent_until_s, known.skip_windows_until_s), (Some(100), None));
+        // The later of what an operator ordered and of the rollout.
+        known::set_skip_windows(&mut tx, &device, Some(50)).await.unwrap();
+        assert_eq!(skips(desired::renew(&mut tx, &ids).await.unwrap()), Some(100));
+        known::set_skip_windows(&mut tx, &device, Some(150)).await.unwrap();
+        assert_eq!(skips(desired::renew(&mut tx, &ids).await.unwrap()), Some(150));
+        known::set_skip_windows(&mut tx, &device, None).await.unwrap();
+        assert_eq!(skips(desired::withdraw(&mut tx, &ids, &release).await.unwrap()), None);
+        desired::set_urgent(&mut tx, &ids, &release, 100).await.unwrap();
+        let calm = desired::set_desired(&mut tx, &ids, Some(&release)).await.unwrap();
+        assert_eq!(skips(calm), None);
+        desired::set_urgent(&mut tx, &ids, &release, 100).await.unwrap();
+        assert_eq!(skips(desired::set_back(&mut tx, &ids, &release).await.unwrap()), None);
     }
 
     /// Whether telemetry found the end of a hold or of a penalty.
@@ -189,10 +218,12 @@ mod test {
             due_s: None,
             next: None,
             back_of: None,
+            urgent: Some("a hole".into()),
         };
         rollouts::insert(&mut tx, &rollout).await.unwrap();
         let active = known::situation(&mut tx, &id, 1).await.unwrap().unwrap().active.unwrap();
         assert_eq!((active.row, active.has_waves, active.phase), (None, false, Phase::Running));
+        assert!(active.is_urgent);
         let device = Device::new(DevicePhase::Held, 1, Some(4));
         let joining = Joining { id: id.clone(), device, cohort: Some(1), listed: None };
         rollout_devices::insert(&mut tx, "r", &[joining]).await.unwrap();

@@ -47,9 +47,9 @@ impl<'a> Simulation<'a> {
 
     fn ctx(&self) -> Ctx<'a> {
         let limits = Limits { devices_max: DEVICES_MAX };
-        let Facts { release, plan, .. } = self.facts;
+        let Facts { release, plan, is_urgent, .. } = *self.facts;
         let room = Room::Free;
-        Ctx { now_s: self.now_s, release, limits, plan: *plan, may_offer: true, room }
+        Ctx { now_s: self.now_s, release, limits, plan, is_urgent, may_offer: true, room }
     }
 
     fn step(&mut self, event: Event) -> Result<(), Rejected> {

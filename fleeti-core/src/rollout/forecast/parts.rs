@@ -124,6 +124,8 @@ pub struct Facts<'a> {
     pub release: &'a ReleaseName,
     /// The plan; `None` for everybody at once.
     pub plan: Option<&'a Plan>,
+    /// Whether it is urgent.
+    pub is_urgent: bool,
     /// Devices that no wave names.
     pub unlisted: Vec<Group>,
     /// Devices that waves name, and the wave of each.

@@ -31,6 +31,7 @@ fn forecast(plan: Option<&Plan>, of: &[(Expected, usize)]) -> Forecast {
     let facts = Facts {
         release: &release,
         plan,
+        is_urgent: false,
         unlisted: groups(of),
         listed: Vec::new(),
         now_s: T,
@@ -113,6 +114,7 @@ fn listed_devices_come_in_their_wave() {
     let facts = Facts {
         release: &release,
         plan: Some(&plan),
+        is_urgent: false,
         unlisted: groups(&[(Expected::Updates, 8)]),
         listed: vec![(0, Expected::Updates), (0, Expected::RunsIt)],
         now_s: 0,
@@ -122,6 +124,8 @@ fn listed_devices_come_in_their_wave() {
     let found = Forecast::of(&"lobby".parse().unwrap(), &facts);
     assert_eq!(found.waves[0].expected, groups(&[(Expected::Updates, 1), (Expected::RunsIt, 1)]));
     assert_eq!((found.devices, found.end), (10, End::Succeeds { at_s: 900 + 60 + 900 }));
+    let urgent = Forecast::of(&"lobby".parse().unwrap(), &Facts { is_urgent: true, ..facts });
+    assert_eq!(urgent.end, End::Succeeds { at_s: 900 + 900 });
 }
 
 #[test]
@@ -137,6 +141,7 @@ fn what_is_known_of_a_device_says_what_it_will_do() {
         waits: None,
         time_zone: None,
         skip_windows_until_s: None,
+        urgent_until_s: None,
         is_revoked: false,
         running: Some(running.parse().unwrap()),
         desired: None,

@@ -56,6 +56,8 @@ pub struct Known {
     pub time_zone: Option<String>,
     /// Until when it may skip its windows, Unix seconds.
     pub skip_windows_until_s: Option<u64>,
+    /// Until when it may skip them for the release that it is offered, which is urgent, Unix seconds.
+    pub urgent_until_s: Option<u64>,
     /// Its hold.
     pub hold: Option<Hold>,
     /// Its pin.
@@ -115,6 +117,8 @@ pub struct Active {
     pub has_waves: bool,
     /// Whether it takes its devices back to what they ran before.
     pub is_back: bool,
+    /// Whether it is urgent.
+    pub is_urgent: bool,
     /// Phase and wave of the device; `None` if the device is no part of it.
     pub row: Option<(DevicePhase, Option<u32>)>,
 }
@@ -130,6 +134,8 @@ pub struct Part {
     pub phase: DevicePhase,
     /// Its wave.
     pub wave: Option<u32>,
+    /// Whether the rollout is urgent.
+    pub is_urgent: bool,
 }
 
 /// What the gates are computed from.
@@ -194,6 +200,7 @@ pub fn target(
             rollout_phase: active.phase,
             phase: phase.clone(),
             wave: *wave,
+            is_urgent: active.is_urgent,
         };
         let release = active.release.clone();
         let source = if active.is_back { Source::WayBack } else { Source::Rollout };
