@@ -224,6 +224,22 @@ pub async fn next_of(
 pub(super) const RUNS_AS_GIVEN: &str = "(d.running IS NOT DISTINCT FROM d.came_with OR d.running IS NOT DISTINCT FROM d.desired_release OR EXISTS \
     (SELECT 1 FROM device_releases r WHERE r.device = d.id AND r.release_name = d.running))";
 
+/// Whether a device was provisioned with a release, or a rollout offered it before.
+pub async fn was_given(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+    release: &ReleaseName,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT COUNT(*) FROM devices d WHERE d.id = $1 AND (d.came_with = $2 OR EXISTS \
+        (SELECT 1 FROM device_releases r WHERE r.device = d.id AND r.release_name = $2))";
+    let found: i64 = sql::query_scalar(sql)
+        .bind(id.as_str())
+        .bind(release.to_string())
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(found > 0)
+}
+
 /// The release that a device reports, if it was provisioned with it, or it was rolled out to it.
 pub async fn running_as_given(
     pool: &Pool,

@@ -50,15 +50,16 @@ struct Row {
     penalty_version: Option<String>,
     penalty_failures: i64,
     penalty_until_s: Option<i64>,
+    pin_back: i64,
 }
 
 /// Columns of a row, in the order of its fields.
 const COLUMNS: &str = "d.id, d.fleet, a.level, a.appraised_s, a.release_name, a.update_level, d.revoked_s, \
     d.running, d.desired_release, d.hold_reason, d.hold_until_s, d.pin, d.pin_reason, \
-    d.penalty_version, d.penalty_failures, d.penalty_until_s";
+    d.penalty_version, d.penalty_failures, d.penalty_until_s, d.pin_back";
 const NAMES: &str = "id, fleet, level, appraised_s, release_name, update_level, revoked_s, running, \
     desired_release, hold_reason, hold_until_s, pin, pin_reason, penalty_version, penalty_failures, \
-    penalty_until_s";
+    penalty_until_s, pin_back";
 const FROM: &str = "FROM devices d LEFT JOIN attestations a ON a.device = d.id";
 
 fn release(name: Option<&str>) -> Result<Option<ReleaseName>, StoreError> {
@@ -78,7 +79,8 @@ impl Row {
             until_s: self.hold_until_s.map(from_seconds),
         });
         let reason = self.pin_reason.clone().unwrap_or_default();
-        let pin = release(self.pin.as_deref())?.map(|release| Pin { release, reason });
+        let downgrade = self.pin_back != 0;
+        let pin = release(self.pin.as_deref())?.map(|release| Pin { release, reason, downgrade });
         let penalty = match &self.penalty_version {
             None => None,
             Some(version) => Some(Penalty {
@@ -262,11 +264,12 @@ pub async fn set_pin(
     device: &DeviceId,
     pin: Option<&Pin>,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE devices SET pin = $2, pin_reason = $3 WHERE id = $1";
+    let sql = "UPDATE devices SET pin = $2, pin_reason = $3, pin_back = $4 WHERE id = $1";
     sql::query(sql)
         .bind(device.as_str())
         .bind(pin.map(|pin| pin.release.to_string()))
         .bind(pin.map(|pin| pin.reason.as_str()))
+        .bind(i64::from(pin.is_some_and(|pin| pin.downgrade)))
         .execute(&mut **tx)
         .await?;
     Ok(())

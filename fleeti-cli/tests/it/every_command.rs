@@ -126,6 +126,11 @@ const ROWS: &[Row] = &[
     Row("device hold-updates", "{device} --reason because", Done("an operator holds its updates")),
     Row("device resume-updates", "{device}", Done("should run")),
     Row("device pin", "{device} --release gate@{n} --reason because", Done("is pinned to it")),
+    Row(
+        "device downgrade",
+        "{device} --release gate@{n} --reason because",
+        Refused("no lower version"),
+    ),
     Row("device unpin", "{device}", Done("should run")),
     Row("device skip-windows", "{device} --reason because", Done("skips windows until")),
     Row("device observe-windows", "{device}", Done("should run")),

@@ -159,6 +159,9 @@ async fn offered(
     id: &[DeviceId],
     next: &ReleaseName,
 ) -> Result<Vec<(DeviceId, DesiredState)>, Error> {
+    if looked.target.as_ref().is_some_and(|target| target.source.is_back()) {
+        return Ok(store::desired::set_back(tx, id, next).await?);
+    }
     let is_of_rollout = looked.target.as_ref().is_some_and(|t| t.source == Source::Rollout);
     if is_of_rollout && looked.is_urgent {
         let until_s = urgent_until_s(looked.now_s);

@@ -85,7 +85,8 @@ pub async fn pin_fleet(
         None => (None, format!("{fleet} {}", Foreign::log(reason))),
         Some(release) => {
             check_release(cx, &mut tx, release).await?;
-            let pin = Pin { release: release.clone(), reason: reason.to_owned() };
+            let (release, reason) = (release.clone(), reason.to_owned());
+            let pin = Pin { release, reason, downgrade: false };
             (Some(pin), format!("{fleet} {release} {}", Foreign::log(reason)))
         }
     };

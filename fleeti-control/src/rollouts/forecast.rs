@@ -102,7 +102,11 @@ impl Judge<'_> {
             skip_windows_until_s: None,
             urgent_until_s: None,
             hold: alike.is_held.then(|| Hold { reason: words(), until_s: None }),
-            pin: alike.pin.clone().map(|release| Pin { release, reason: words() }),
+            pin: alike.pin.clone().map(|release| Pin {
+                release,
+                reason: words(),
+                downgrade: false,
+            }),
             penalty: alike.penalty.clone().map(|version| Penalty {
                 version,
                 failures: 1,

@@ -344,13 +344,27 @@ fn version(facts: &Facts<'_>) -> Option<Stop> {
     let (running, target) = (facts.known.running.as_ref()?, facts.target?);
     let is_lower = running.line == target.release.line
         && target.release.version < running.version
-        && target.source != Source::WayBack;
+        && !target.source.is_back();
+    if let Some(stop) = below_floor(facts) {
+        return Some(stop);
+    }
     is_lower.then(|| {
         let text = format!("it runs {running}, which is higher than {}", target.release);
         let change =
             "a device never installs a lower version: publish a higher one, or reinstall it";
         Stop::closed(text, change)
     })
+}
+
+/// A device that passed a floor is not downgraded below it.
+fn below_floor(facts: &Facts<'_>) -> Option<Stop> {
+    let (running, target) = (facts.known.running.as_ref()?, facts.target?);
+    if target.source != Source::Downgrade || running.line != target.release.line {
+        return None;
+    }
+    let floor = facts.paths.crossed(&running.version, &target.release.version)?;
+    let text = format!("{} is below {}, a floor: {}", target.release, floor.release, floor.reason);
+    Some(Stop::closed(text, "end its downgrade: `fleeti device unpin DEVICE`"))
 }
 
 fn floor(facts: &Facts<'_>) -> Option<Stop> {
@@ -374,7 +388,7 @@ fn floor(facts: &Facts<'_>) -> Option<Stop> {
 
 fn edge(facts: &Facts<'_>) -> Option<Stop> {
     let (running, next) = (facts.known.running.as_ref()?, facts.next()?);
-    let is_back = facts.target.is_some_and(|target| target.source == Source::WayBack);
+    let is_back = facts.target.is_some_and(|target| target.source.is_back());
     if is_back || running.line != next.line {
         return None;
     }
@@ -425,7 +439,7 @@ fn penalty(facts: &Facts<'_>) -> Option<Stop> {
     let (penalty, target, next) = (facts.known.penalty.as_ref()?, facts.target?, facts.next()?);
     let is_line = facts.known.running.as_ref().is_none_or(|r| r.line == next.line);
     // A device that goes back leaves the higher version that failed.
-    let is_left = target.source == Source::WayBack && penalty.version != next.version;
+    let is_left = target.source.is_back() && penalty.version != next.version;
     let is_closed = is_line && !is_left && penalty.closes(&next.version, facts.now_s);
     is_closed.then(|| {
         let times = if penalty.failures == 1 { "once" } else { "repeatedly" };

@@ -206,6 +206,9 @@ impl fmt::Display for GuardedAct {
                 UpdateOrder::Hold { .. } => write!(f, "hold {device}"),
                 UpdateOrder::Unhold {} => write!(f, "end the hold of {device}"),
                 UpdateOrder::Pin { release, .. } => write!(f, "pin {device} to {release}"),
+                UpdateOrder::Downgrade { release, .. } => {
+                    write!(f, "downgrade {device} to {release}")
+                }
                 UpdateOrder::Unpin {} => write!(f, "end the pin of {device}"),
                 UpdateOrder::SkipWindows { .. } => write!(f, "skip the windows of {device}"),
                 UpdateOrder::ObserveWindows {} => write!(f, "observe the windows of {device}"),

@@ -22,6 +22,7 @@ mod dead_signer;
 mod device_port;
 mod disk;
 mod doctor;
+mod downgrade;
 mod enrollment_batch;
 mod foreign_session;
 mod gateway;

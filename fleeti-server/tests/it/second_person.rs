@@ -203,6 +203,10 @@ async fn nothing_leads_around_the_guard_of_a_fleet() {
         refused(code(by.pin_fleet(&fleet, &pin).await));
         for order in [
             UpdateOrder::Pin { release: "kiosk@1".parse().unwrap(), reason: "because".into() },
+            UpdateOrder::Downgrade {
+                release: "kiosk@1".parse().unwrap(),
+                reason: "because".into(),
+            },
             UpdateOrder::Move { fleet: "spare".parse().unwrap(), reason: "because".into() },
         ] {
             refused(code(by.order_updates(&device.id, &order).await));

@@ -8,12 +8,13 @@ on_both! {
     a_situation_has_the_row_of_the_active_rollout,
     windows_of_a_fleet_are_in_each_desired_state_and_only_those_of_the_fleet,
     an_urgent_offer_lets_windows_be_skipped_until_the_next_offer,
+    a_downgrade_is_a_pin_to_what_the_device_was_given,
 }
 
 mod test {
     use crate::databases::Place;
     use fleeti_core::attestation::policy::Policy;
-    use fleeti_core::id::{DeviceId, FleetId};
+    use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
     use fleeti_core::rollout::device::Device;
     use fleeti_core::rollout::gates::{Hold, Penalty, Pin};
     use fleeti_core::rollout::header::Header;
@@ -32,7 +33,7 @@ mod test {
     }
 
     fn pin(release: &str) -> Pin {
-        Pin { release: release.parse().unwrap(), reason: "lab".into() }
+        Pin { release: release.parse().unwrap(), reason: "lab".into(), downgrade: false }
     }
 
     async fn enrolled(db: &Db) -> DeviceId {
@@ -118,6 +119,30 @@ mod test {
         assert_eq!(skips(calm), None);
         desired::set_urgent(&mut tx, &ids, &release, 100).await.unwrap();
         assert_eq!(skips(desired::set_back(&mut tx, &ids, &release).await.unwrap()), None);
+    }
+
+    pub async fn a_downgrade_is_a_pin_to_what_the_device_was_given(place: Place) {
+        let db = place.open().await;
+        let device = enrolled(&db).await;
+        let ids = [device.clone()];
+        let [one, two]: [ReleaseName; 2] = ["kiosk@1", "kiosk@2"].map(|name| name.parse().unwrap());
+        let mut tx = db.write().await.unwrap();
+        assert!(!desired::was_given(&mut tx, &device, &one).await.unwrap());
+        desired::set_desired(&mut tx, &ids, Some(&one)).await.unwrap();
+        // What is offered now has not been left.
+        assert!(!desired::was_given(&mut tx, &device, &one).await.unwrap());
+        desired::set_desired(&mut tx, &ids, Some(&two)).await.unwrap();
+        assert!(desired::was_given(&mut tx, &device, &one).await.unwrap());
+        assert!(!desired::was_given(&mut tx, &device, &two).await.unwrap());
+        let back = Pin { downgrade: true, ..pin("kiosk@1") };
+        known::set_pin(&mut tx, &device, Some(&back)).await.unwrap();
+        let found = known::of(&mut tx, &[&device], 1).await.unwrap().remove(0).1.known;
+        assert_eq!(found.pin, Some(back.clone()));
+        let found = known::after(&mut tx, &fleet(), ("", 9), 1).await.unwrap().remove(0).1.known;
+        assert_eq!(found.pin, Some(back));
+        known::set_pin(&mut tx, &device, Some(&pin("kiosk@1"))).await.unwrap();
+        let found = known::situation(&mut tx, &device, 1).await.unwrap().unwrap().device.known;
+        assert_eq!(found.pin, Some(pin("kiosk@1")));
     }
 
     /// Whether telemetry found the end of a hold or of a penalty.

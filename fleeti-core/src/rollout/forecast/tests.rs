@@ -179,7 +179,8 @@ fn what_is_known_of_a_device_says_what_it_will_do() {
     assert_eq!(all(&one, false, true, Paths::NONE), Expected::RolledBackBefore);
     let hold = gates::Hold { reason: "r".into(), until_s: None };
     assert_eq!(expected(&gates::Known { hold: Some(hold), ..one.clone() }), Expected::OnHold);
-    let pin = gates::Pin { release: "kiosk@1".parse().unwrap(), reason: "r".into() };
+    let pin =
+        gates::Pin { release: "kiosk@1".parse().unwrap(), reason: "r".into(), downgrade: false };
     assert_eq!(expected(&gates::Known { pin: Some(pin), ..one.clone() }), Expected::Pinned);
     let penalty = |until_s| gates::Penalty { version: "2".parse().unwrap(), failures: 1, until_s };
     let failed = |until_s| gates::Known { penalty: Some(penalty(until_s)), ..one.clone() };

@@ -66,13 +66,40 @@ fn held(until_s: Option<u64>) -> Known {
 }
 
 #[test]
-fn only_a_way_back_offers_a_lower_version() {
+fn only_a_way_back_and_a_downgrade_offer_a_lower_version() {
     let (device, policy) = (known("kiosk@2"), Policy::usual());
-    for source in [Source::Rollout, Source::Channel, Source::Pin, Source::WayBack] {
+    for source in
+        [Source::Rollout, Source::Channel, Source::Pin, Source::WayBack, Source::Downgrade]
+    {
         let target = Target { source, ..to("kiosk@1") };
         let is_open = version(&facts(&device, &target, &policy)).is_none();
-        assert_eq!(is_open, source == Source::WayBack, "{source:?}");
+        assert_eq!(is_open, source.is_back(), "{source:?}");
     }
+}
+
+#[test]
+fn a_downgrade_is_that_of_its_device_and_never_passes_a_floor() {
+    let policy = Policy::usual();
+    let pin = Pin { release: named("kiosk@1"), reason: "lab".into(), downgrade: true };
+    let (found, _) = target(Some(&pin), None, &FleetTarget::default());
+    let found = found.unwrap();
+    assert_eq!(found.source, Source::Downgrade);
+    let device = Known { pin: Some(pin), ..known("kiosk@3") };
+    assert_eq!(order(&facts(&device, &found, &policy)), Order::Offer);
+    let facts_of = |_: &ReleaseName| ReleaseFacts { is_good: true, is_proved: true };
+    let path = ReleasePath { floor: Some("new data format".into()), blocked: vec![] };
+    for (floor, is_passed) in
+        [("kiosk@1", false), ("kiosk@2", true), ("kiosk@3", true), ("kiosk@4", false)]
+    {
+        let floor = named(floor);
+        let paths = Paths::of(std::iter::once((&floor, &path)), facts_of);
+        let facts = Facts { paths: &paths, ..facts(&device, &found, &policy) };
+        let closed = first_closed(&facts).map(|(gate, _)| gate);
+        assert_eq!(closed, is_passed.then_some(Gate::Version), "{floor}");
+    }
+    // The same holds as for every offer.
+    let held = Known { hold: held(None).hold, ..device };
+    assert_eq!(order(&facts(&held, &found, &policy)), Order::Keep);
 }
 
 #[test]
@@ -158,7 +185,8 @@ fn each_failure_of_a_version_doubles_its_wait_and_another_version_begins_anew() 
 
 #[test]
 fn a_pin_goes_before_the_rollout_and_the_rollout_before_the_channel() {
-    let pin = |release: &str| Pin { release: named(release), reason: "lab".into() };
+    let pin =
+        |release: &str| Pin { release: named(release), reason: "lab".into(), downgrade: false };
     let fleet = FleetTarget { channel: Some(named("kiosk@1")), pin: None };
     let active = |phase, has_waves, row| Active {
         rollout: "r".into(),
@@ -203,7 +231,7 @@ fn each_gate_has_a_place_and_says_what_would_change_it() {
         desired: Some(named("kiosk@2")),
         penalty: Some(Penalty { version: "2".parse().unwrap(), failures: 1, until_s: None }),
         level: Level::SelfReported,
-        pin: Some(Pin { release: named("kiosk@1"), reason: "lab".into() }),
+        pin: Some(Pin { release: named("kiosk@1"), reason: "lab".into(), downgrade: false }),
         ..held(None)
     };
     let policy = Policy { proved_releases: true, ..Policy::usual() };
@@ -375,7 +403,7 @@ fn devices() -> impl Strategy<Value = Known> {
                 skip_windows_until_s: None,
                 urgent_until_s: urgent,
                 hold: hold.map(|until_s| Hold { reason: "r".into(), until_s }),
-                pin: pin.map(|release| Pin { release, reason: "r".into() }),
+                pin: pin.map(|release| Pin { release, reason: "r".into(), downgrade: false }),
                 penalty: penalty.map(|(version, until_s)| Penalty {
                     version: version.parse().unwrap(),
                     failures: 1,

@@ -1,6 +1,6 @@
 //! The gate of update windows. It never withdraws an offer: the device acts on it later.
 
-use super::facts::{Facts, Source};
+use super::facts::Facts;
 use super::stop::Stop;
 use crate::update::State;
 use crate::windows::{Job, Local, Opening, Wait, WaitReason};
@@ -24,7 +24,7 @@ fn next_job(facts: &Facts<'_>) -> Option<Job> {
         | State::RolledBack { .. }
         | State::Failed { .. } => {
             // A device that goes back has the release in its other slot.
-            (target.source != Source::WayBack).then_some(Job::Download)
+            (!target.source.is_back()).then_some(Job::Download)
         }
     }
 }
