@@ -13,7 +13,7 @@ use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::cohort::cohort;
 use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
 use fleeti_core::wire::api::{
-    CreateRollout, Event, Rollout, RolloutDevice, RolloutQuery, RolloutSummary, Urgent,
+    CreateRollout, Event, NextWave, Rollout, RolloutDevice, RolloutQuery, RolloutSummary, Urgent,
     UrgentCounts,
 };
 use fleeti_core::wire::approval::AskedAct;
@@ -117,6 +117,9 @@ pub enum Command {
         /// Why, for the audit log.
         #[arg(long)]
         reason: String,
+        /// Request the approval of a second person, for a wave that waits for it.
+        #[arg(long)]
+        ask: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -186,7 +189,16 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&server.ask(async |c| c.resume_rollout(&rollout).await)?, title);
             Ok(())
         }
-        Command::Next { rollout, reason, server } => {
+        Command::Next { rollout, reason, ask: true, server } => {
+            let request = NextWave { reason: reason.clone() };
+            return approval::request(
+                AskedAct::NextWave { rollout, request },
+                reason,
+                &server,
+                output,
+            );
+        }
+        Command::Next { rollout, reason, ask: false, server } => {
             output.data(&server.ask(async |c| c.next_wave(&rollout, &reason).await)?, title);
             Ok(())
         }

@@ -45,6 +45,8 @@ struct WaveTable {
     not_before: Option<Instant>,
     #[serde(default)]
     by_hand: bool,
+    #[serde(default)]
+    by_approval: bool,
 }
 
 /// A value that is written as text.
@@ -172,13 +174,16 @@ impl Document {
 
 impl WaveTable {
     fn read(self, number: usize) -> Result<Wave, String> {
-        let start = match (self.by_hand, self.not_before) {
-            (true, Some(_)) => {
-                return Err(format!("wave {number}: by_hand and not_before exclude each other"));
+        let start = match (self.by_hand, self.by_approval, self.not_before) {
+            (true, false, None) => Start::ByHand,
+            (false, true, None) => Start::ByApproval,
+            (false, false, Some(Instant(time_s))) => Start::At { time_s },
+            (false, false, None) => Start::AfterSuccess,
+            (true, true, _) | (true, false, Some(_)) | (false, true, Some(_)) => {
+                return Err(format!(
+                    "wave {number}: by_hand, by_approval and not_before exclude each other"
+                ));
             }
-            (true, None) => Start::ByHand,
-            (false, Some(Instant(time_s))) => Start::At { time_s },
-            (false, None) => Start::AfterSuccess,
         };
         Ok(Wave { size: self.size.0, start, soak_s: self.soak.map_or(0, |time| time.0) })
     }
@@ -230,6 +235,7 @@ fn lines(text: &mut String, plan: &Plan) -> std::fmt::Result {
             Start::AfterSuccess => {}
             Start::At { time_s } => writeln!(text, "not_before = {}", when(*time_s))?,
             Start::ByHand => writeln!(text, "by_hand = true")?,
+            Start::ByApproval => writeln!(text, "by_approval = true")?,
         }
         if *soak_s > 0 {
             writeln!(text, "soak = \"{}\"", time(*soak_s))?;

@@ -35,7 +35,8 @@ use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header;
-use fleeti_core::rollout::plan::Wave;
+use fleeti_core::rollout::plan::{Start, Wave};
+use fleeti_core::rollout::waves::Waves;
 use fleeti_core::rollout::{Category, DevicePhase, Phase};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{
@@ -241,15 +242,46 @@ pub async fn resume(cx: &Context, by: &Actor, id: &str) -> Result<RolloutSummary
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Invalid`] for a reason that is empty or too long;
-/// [`Code::Conflict`] for a rollout without waves, or whose current wave has devices that update.
+/// [`Code::Conflict`] for a rollout without waves, or whose current wave has devices that update;
+/// [`Code::SecondPerson`] for a wave that waits for the approval of one.
 pub async fn next(
     cx: &Context,
     by: &Actor,
     id: &str,
     request: &NextWave,
 ) -> Result<RolloutSummary, Error> {
+    begin_wave(cx, by, (id, None), request).await
+}
+
+/// As [`next`], and only this wave, from 0: what was approved.
+pub(crate) async fn begin_wave(
+    cx: &Context,
+    by: &Actor,
+    (id, only): (&str, Option<u32>),
+    request: &NextWave,
+) -> Result<RolloutSummary, Error> {
     let subject = format!("{id} {}", Foreign::log(checked_reason(&request.reason)?));
-    act(cx, id, header::Event::Next, by.act("rollout.next", &subject)).await
+    let mut tx = cx.db.write().await?;
+    let rollout = load(&mut tx, id).await?;
+    let wave = rollout.header.waves.as_ref().map_or(0, Waves::next);
+    if only.is_some_and(|only| only != wave) {
+        let text = format!("rollout {id} has gone on since the request");
+        return Err(Error::new(Code::Conflict, text).hint("request the wave that is next"));
+    }
+    let plan = rollout.plan.as_ref();
+    let start = plan.and_then(|plan| plan.waves.get(wave as usize)).map(|wave| wave.start);
+    if start == Some(Start::ByApproval) {
+        guard::wave(by, wave)?;
+    }
+    let entry = by.act("rollout.next", &subject);
+    acted(cx, tx, rollout, (header::Event::Next, entry)).await
+}
+
+/// Number of the wave of a rollout, from 0, that begins if an operator goes on now, and its fleet.
+pub(crate) async fn next_wave(cx: &Context, id: &str) -> Result<(u32, FleetId), Error> {
+    let found = store::rollouts::get(cx.db.pool(), id).await?;
+    let rollout = found.ok_or_else(|| Error::not_found("rollout", id))?;
+    Ok((rollout.header.waves.as_ref().map_or(0, Waves::next), rollout.fleet))
 }
 
 /// Aborts a rollout. Devices that have not started the update keep what they run. The offers of a
@@ -269,7 +301,17 @@ async fn act(
     entry: Act,
 ) -> Result<RolloutSummary, Error> {
     let mut tx = cx.db.write().await?;
-    let mut change = Change::of(load(&mut tx, id).await?, cx.now_s());
+    let rollout = load(&mut tx, id).await?;
+    acted(cx, tx, rollout, (event, entry)).await
+}
+
+async fn acted(
+    cx: &Context,
+    mut tx: Tx<'_>,
+    rollout: StoredRollout,
+    (event, entry): (header::Event, Act),
+) -> Result<RolloutSummary, Error> {
+    let mut change = Change::of(rollout, cx.now_s());
     change.header(event).map_err(rejected)?;
     let policy = policy::of(cx, &change.rollout.fleet);
     chunks::work(&mut tx, &mut change, &policy).await?;

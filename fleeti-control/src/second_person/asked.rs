@@ -6,7 +6,7 @@ use crate::accounts::independence;
 use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
-use crate::{bulk, secrets};
+use crate::{bulk, rollouts, secrets};
 use fleeti_core::approval::State;
 use fleeti_core::canonical;
 use fleeti_core::foreign::Foreign;
@@ -121,6 +121,11 @@ async fn resolved(cx: &Context, by: &Actor, asked: &AskedAct) -> Result<GuardedA
         AskedAct::StartRollout { request } => GuardedAct::StartRollout { request },
         AskedAct::SupersedeRollout { rollout, request } => {
             GuardedAct::SupersedeRollout { rollout, request }
+        }
+        AskedAct::NextWave { rollout, request } => {
+            rollouts::checked_reason(&request.reason)?;
+            let (wave, _) = rollouts::next_wave(cx, &rollout).await?;
+            GuardedAct::NextWave { rollout, wave, request }
         }
         AskedAct::PinFleet { fleet, request } => GuardedAct::PinFleet { fleet, request },
         AskedAct::OrderUpdates { device, request } => GuardedAct::OrderUpdates { device, request },

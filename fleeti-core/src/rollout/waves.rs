@@ -152,6 +152,15 @@ impl Waves {
         plan.waves.get(self.current as usize)
     }
 
+    /// Number of the wave, from 0, that begins if an operator goes on now.
+    #[must_use]
+    pub fn next(&self) -> u32 {
+        match self.stage {
+            Stage::Due => self.current,
+            Stage::Open | Stage::Soaking { .. } => self.current + 1,
+        }
+    }
+
     /// Whether the current wave is the last one.
     #[must_use]
     pub fn is_last(&self, plan: &Plan) -> bool {
@@ -267,7 +276,7 @@ impl Waves {
                 Stage::Due => match wave.start {
                     Start::AfterSuccess => self.stage = Stage::Open,
                     Start::At { time_s } if world.now_s >= time_s => self.stage = Stage::Open,
-                    Start::At { .. } | Start::ByHand => return Outcome::Going,
+                    Start::At { .. } | Start::ByHand | Start::ByApproval => return Outcome::Going,
                 },
                 Stage::Open if !self.is_complete(world) => return Outcome::Going,
                 Stage::Open if self.is_last(world.plan) => return Outcome::Done,
@@ -322,7 +331,7 @@ impl Waves {
             (Stage::Soaking { until_s }, _) => Some(until_s),
             (Stage::Due, Some(Start::At { time_s })) => Some(time_s),
             (Stage::Due, Some(Start::AfterSuccess)) => Some(now_s),
-            (Stage::Due, Some(Start::ByHand) | None) | (Stage::Open, _) => None,
+            (Stage::Due, Some(Start::ByHand | Start::ByApproval) | None) | (Stage::Open, _) => None,
         };
         let waiting = self.returned() + self.left(world);
         let offer = match (waiting, self.places(world)) {

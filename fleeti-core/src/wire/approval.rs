@@ -2,7 +2,7 @@
 
 use super::api::RevocationReason;
 use super::labels::ChangeDevices;
-use super::rollout::CreateRollout;
+use super::rollout::{CreateRollout, NextWave};
 use super::updates::{PinFleet, UpdateOrder};
 use super::vault::ShowRecoveryKey;
 use crate::approval::State;
@@ -80,6 +80,13 @@ pub enum AskedAct {
         /// The request.
         request: CreateRollout,
     },
+    /// Begin the next wave of a rollout, which waits for approval.
+    NextWave {
+        /// The rollout.
+        rollout: String,
+        /// The request.
+        request: NextWave,
+    },
     /// Pin a fleet to a release, or end that.
     PinFleet {
         /// The fleet.
@@ -140,6 +147,15 @@ pub enum GuardedAct {
         /// The request.
         request: CreateRollout,
     },
+    /// Begin this wave of a rollout.
+    NextWave {
+        /// The rollout.
+        rollout: String,
+        /// Number of the wave, from 0.
+        wave: u32,
+        /// The request.
+        request: NextWave,
+    },
     /// Pin a fleet to a release, or end that.
     PinFleet {
         /// The fleet.
@@ -197,6 +213,10 @@ impl fmt::Display for GuardedAct {
                 let (rollout, fleet) = (Foreign::log(rollout), &request.fleet);
                 let urgent = urgent_words(request);
                 write!(f, "supersede {rollout} by {urgent} of {} to {fleet}", request.release)
+            }
+            Self::NextWave { rollout, wave, request } => {
+                let (rollout, reason) = (Foreign::log(rollout), Foreign::log(&request.reason));
+                write!(f, "begin wave {} of {rollout}: {reason}", wave + 1)
             }
             Self::PinFleet { fleet, request } => match &request.release {
                 Some(release) => write!(f, "pin fleet {fleet} to {release}"),

@@ -3,7 +3,8 @@
 use crate::accounts::{client, name, person, program, role};
 use crate::contract::Row;
 use crate::lifetimes;
-use crate::rollout::{publish_release, start};
+use crate::rollout::{publish_release, report, start};
+use crate::trust::until;
 use crate::world::{TestDevice, World};
 use fleeti_client::{Client, ClientError};
 use fleeti_control::accounts::{sessions, tokens};
@@ -253,6 +254,50 @@ async fn urgent_rollouts_and_floors_need_a_second_person_where_the_policy_says_s
     let act = AskedAct::StartRollout { request: urgent() };
     let asked = two.alice.request_approval(&ask(act)).await.unwrap();
     assert!(asked.act.starts_with("start an urgent rollout of kiosk@1 to spare"), "{asked:?}");
+}
+
+/// The approval is of one wave of one rollout.
+#[actix_web::test]
+async fn a_wave_that_waits_for_approval_is_begun_by_two_people_and_by_no_earlier_approval() {
+    let two = Two::new().await;
+    let devices = [two.world.enroll().await, two.world.enroll().await];
+    publish_release(&two.world, "kiosk@1").await;
+    publish_release(&two.world, "kiosk@2").await;
+    let wave = |size: &str, start| Wave { size: size.parse().unwrap(), start, soak_s: 0 };
+    let plan = Plan::of(vec![wave("1", Start::AfterSuccess), wave("100%", Start::ByApproval)]);
+    let request = CreateRollout { plan: Some(plan), ..start("kiosk@2") };
+    let asked = two.alice.request_approval(&ask(AskedAct::StartRollout { request })).await.unwrap();
+    two.bob.approve_act(&asked.id, "").await.unwrap();
+    let id = two.alice.rollouts().await.unwrap()[0].id.clone();
+    let rollout = async || two.alice.rollout(&id).await.unwrap();
+    let first = rollout().await.devices.into_iter().find(|d| d.phase == DevicePhase::Offered);
+    let first = first.unwrap().device;
+    let device = devices.iter().find(|device| device.id == first).unwrap();
+    report(&two.world, device, "kiosk@2", UpdateState::Idle).await;
+    until("the second wave is due", async || {
+        rollout().await.waves.is_some_and(|waves| (waves.current, waves.stage) == (1, Stage::Due))
+    })
+    .await;
+    for by in [&two.alice, &two.bob, &two.world.client] {
+        assert_eq!(code(by.next_wave(&id, "looks good").await), Some(Code::SecondPerson));
+    }
+    let act = || AskedAct::NextWave {
+        rollout: id.clone(),
+        request: NextWave { reason: "looks good".into() },
+    };
+    let asked = two.alice.request_approval(&ask(act())).await.unwrap();
+    assert!(asked.act.starts_with("begin wave 2 of rollout-"), "{asked:?}");
+    let again = two.alice.request_approval(&ask(act())).await.unwrap();
+    assert_eq!(code(two.alice.approve_act(&asked.id, "").await), Some(Code::Forbidden));
+    assert_eq!(rollout().await.counts.succeeded, 1);
+    assert_eq!(two.bob.approve_act(&asked.id, "").await.unwrap().state, State::Done);
+    let waves = rollout().await.waves.unwrap();
+    assert_eq!((waves.current, waves.stage), (1, Stage::Open));
+    // The other approval is of the same wave, which has begun.
+    let late = two.bob.approve_act(&again.id, "").await.unwrap();
+    assert!(late.state == State::Failed && late.outcome.contains("has gone on"), "{late:?}");
+    let log = two.world.audit().await;
+    assert!(log.contains("\"action\":\"rollout.next\",\"actor\":\"alice (token "), "{log}");
 }
 
 /// The act is a list of devices, and not a filter that matches others later.

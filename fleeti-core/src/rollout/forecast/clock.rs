@@ -4,7 +4,7 @@ use super::mix::Mix;
 use super::parts::{End, Expected, Facts, Group, WaveForecast, sums};
 use crate::rollout::budget::Room;
 use crate::rollout::header::{self, Event, Header, Rejected, ToOpen};
-use crate::rollout::plan::{Size, Start};
+use crate::rollout::plan::Size;
 use crate::rollout::waves::{Errors, Stage};
 use crate::rollout::{Category, Counts, Ctx, DEVICES_MAX, Limits, Phase};
 use std::collections::BTreeMap;
@@ -112,7 +112,7 @@ impl<'a> Simulation<'a> {
         let wave = self.facts.plan.and_then(|plan| plan.waves.get(self.wave() as usize));
         self.header.phase == Phase::Running
             && is_due
-            && wave.is_some_and(|wave| wave.start == Start::ByHand)
+            && wave.is_some_and(|wave| wave.start.is_by_people())
     }
 
     /// Everybody is offered the release at once.
@@ -199,7 +199,7 @@ impl<'a> Simulation<'a> {
         {
             self.waves.push(WaveForecast {
                 size: wave.size.clone(),
-                is_by_hand: wave.start == Start::ByHand,
+                is_by_hand: wave.start.is_by_people(),
                 begins_s: self.now_s,
                 expected: Vec::new(),
             });
