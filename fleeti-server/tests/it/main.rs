@@ -8,6 +8,7 @@ mod accounts;
 mod admin_tls;
 mod alerts;
 mod approvals;
+mod approved_rollouts;
 mod attestation;
 mod audit;
 mod backup;

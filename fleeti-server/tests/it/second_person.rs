@@ -3,17 +3,14 @@
 use crate::accounts::{client, name, person, program, role};
 use crate::contract::Row;
 use crate::lifetimes;
-use crate::rollout::{publish_release, report, start};
-use crate::trust::until;
+use crate::rollout::{publish_release, start};
 use crate::world::{TestDevice, World};
 use fleeti_client::{Client, ClientError};
 use fleeti_control::accounts::{sessions, tokens};
 use fleeti_control::second_person::expiry;
 use fleeti_core::approval::State;
-use fleeti_core::id::ReleaseName;
-use fleeti_core::rollout::gates::ReleasePath;
 use fleeti_core::wire::accounts::{AccountKind, CreateAccount, CreateToken, Role};
-use fleeti_core::wire::api::{CreateRollout, RevocationReason, Urgent};
+use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::approval::{Approval, ApprovalPolicy, AskedAct, RequestApproval};
 use fleeti_core::wire::labels::{Change, ChangeDevices, revocation_phrase};
 use fleeti_core::wire::problem::Code;
@@ -47,7 +44,7 @@ pub fn rows() -> Vec<Row> {
     ]
 }
 
-fn code<T: Debug>(result: Result<T, ClientError>) -> Option<Code> {
+pub fn code<T: Debug>(result: Result<T, ClientError>) -> Option<Code> {
     result.unwrap_err().code()
 }
 
@@ -66,18 +63,18 @@ async fn token_of(world: &World, session: &str) -> (Client, String) {
 }
 
 /// Alice and Bob administer a server whose policy names every act.
-struct Two {
-    world: World,
+pub struct Two {
+    pub world: World,
     ahead: Arc<AtomicU64>,
-    alice: Client,
+    pub alice: Client,
     /// Another token of Alice.
     other: Client,
     alice_token: String,
-    bob: Client,
+    pub bob: Client,
 }
 
 impl Two {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let (world, ahead) = lifetimes::world().await;
         let admin = [role(Role::Admin, None)];
         let alice_session = person(&world, "alice", &admin).await;
@@ -131,7 +128,7 @@ impl Two {
     }
 }
 
-fn ask(act: AskedAct) -> RequestApproval {
+pub fn ask(act: AskedAct) -> RequestApproval {
     RequestApproval { act, reason: "quarterly update".into(), valid_s: None }
 }
 
@@ -215,89 +212,6 @@ async fn nothing_leads_around_the_guard_of_a_fleet() {
     }
     let hold = UpdateOrder::Hold { reason: "because".into(), until_s: None };
     two.alice.order_updates(&device.id, &hold).await.unwrap();
-}
-
-/// A policy may name urgent rollouts to every fleet, and floors, which concern every fleet.
-#[actix_web::test]
-async fn urgent_rollouts_and_floors_need_a_second_person_where_the_policy_says_so() {
-    let two = Two::new().await;
-    let urgent = || CreateRollout {
-        fleet: "spare".parse().unwrap(),
-        urgent: Some(Urgent { reason: "a hole".into() }),
-        ..start("kiosk@1")
-    };
-    let release: ReleaseName = "kiosk@1".parse().unwrap();
-    let path = ReleasePath { floor: Some("new data format".into()), blocked: vec![] };
-    publish_release(&two.world, "kiosk@1").await;
-    // Fleet `spare` is not guarded, and the policy names neither.
-    assert_eq!(code(two.alice.start_rollout(&urgent()).await), Some(Code::Conflict), "no device");
-    let policy = ApprovalPolicy {
-        urgent_rollouts: true,
-        release_paths: true,
-        ..two.alice.approval_policy().await.unwrap()
-    };
-    let asked = two.alice.request_approval(&ask(AskedAct::SetPolicy { policy })).await.unwrap();
-    two.bob.approve_act(&asked.id, "").await.unwrap();
-    for by in [&two.alice, &two.world.client] {
-        assert_eq!(code(by.start_rollout(&urgent()).await), Some(Code::SecondPerson));
-        assert_eq!(code(by.supersede_rollout("r", &urgent()).await), Some(Code::SecondPerson));
-        assert_eq!(code(by.set_release_path(&release, &path).await), Some(Code::SecondPerson));
-    }
-    let calm = CreateRollout { urgent: None, ..urgent() };
-    assert_eq!(code(two.alice.start_rollout(&calm).await), Some(Code::Conflict), "no device");
-    let act = AskedAct::SetReleasePath { release: release.clone(), path: path.clone() };
-    let asked = two.alice.request_approval(&ask(act)).await.unwrap();
-    assert_eq!(asked.fleets, None, "it concerns every fleet");
-    assert_eq!(two.bob.approve_act(&asked.id, "").await.unwrap().state, State::Done);
-    assert_eq!(two.alice.release_path(&release).await.unwrap(), path);
-    // An urgent rollout is another act than the same one without a reason.
-    let act = AskedAct::StartRollout { request: urgent() };
-    let asked = two.alice.request_approval(&ask(act)).await.unwrap();
-    assert!(asked.act.starts_with("start an urgent rollout of kiosk@1 to spare"), "{asked:?}");
-}
-
-/// The approval is of one wave of one rollout.
-#[actix_web::test]
-async fn a_wave_that_waits_for_approval_is_begun_by_two_people_and_by_no_earlier_approval() {
-    let two = Two::new().await;
-    let devices = [two.world.enroll().await, two.world.enroll().await];
-    publish_release(&two.world, "kiosk@1").await;
-    publish_release(&two.world, "kiosk@2").await;
-    let wave = |size: &str, start| Wave { size: size.parse().unwrap(), start, soak_s: 0 };
-    let plan = Plan::of(vec![wave("1", Start::AfterSuccess), wave("100%", Start::ByApproval)]);
-    let request = CreateRollout { plan: Some(plan), ..start("kiosk@2") };
-    let asked = two.alice.request_approval(&ask(AskedAct::StartRollout { request })).await.unwrap();
-    two.bob.approve_act(&asked.id, "").await.unwrap();
-    let id = two.alice.rollouts().await.unwrap()[0].id.clone();
-    let rollout = async || two.alice.rollout(&id).await.unwrap();
-    let first = rollout().await.devices.into_iter().find(|d| d.phase == DevicePhase::Offered);
-    let first = first.unwrap().device;
-    let device = devices.iter().find(|device| device.id == first).unwrap();
-    report(&two.world, device, "kiosk@2", UpdateState::Idle).await;
-    until("the second wave is due", async || {
-        rollout().await.waves.is_some_and(|waves| (waves.current, waves.stage) == (1, Stage::Due))
-    })
-    .await;
-    for by in [&two.alice, &two.bob, &two.world.client] {
-        assert_eq!(code(by.next_wave(&id, "looks good").await), Some(Code::SecondPerson));
-    }
-    let act = || AskedAct::NextWave {
-        rollout: id.clone(),
-        request: NextWave { reason: "looks good".into() },
-    };
-    let asked = two.alice.request_approval(&ask(act())).await.unwrap();
-    assert!(asked.act.starts_with("begin wave 2 of rollout-"), "{asked:?}");
-    let again = two.alice.request_approval(&ask(act())).await.unwrap();
-    assert_eq!(code(two.alice.approve_act(&asked.id, "").await), Some(Code::Forbidden));
-    assert_eq!(rollout().await.counts.succeeded, 1);
-    assert_eq!(two.bob.approve_act(&asked.id, "").await.unwrap().state, State::Done);
-    let waves = rollout().await.waves.unwrap();
-    assert_eq!((waves.current, waves.stage), (1, Stage::Open));
-    // The other approval is of the same wave, which has begun.
-    let late = two.bob.approve_act(&again.id, "").await.unwrap();
-    assert!(late.state == State::Failed && late.outcome.contains("has gone on"), "{late:?}");
-    let log = two.world.audit().await;
-    assert!(log.contains("\"action\":\"rollout.next\",\"actor\":\"alice (token "), "{log}");
 }
 
 /// The act is a list of devices, and not a filter that matches others later.

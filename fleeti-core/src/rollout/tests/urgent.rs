@@ -162,10 +162,10 @@ fn an_urgent_rollout_stops_at_the_first_device_that_fails() {
 }
 
 #[test]
-fn an_urgent_rollout_does_not_soak_and_still_waits_for_what_an_operator_begins() {
+fn an_urgent_rollout_does_not_soak_and_still_waits_for_what_people_begin() {
     let mut plan = plan(&["1", "2", "100%"]);
     plan.waves.iter_mut().for_each(|wave| wave.soak_s = 24 * HOUR_S);
-    plan.waves[2].start = crate::rollout::plan::Start::ByHand;
+    plan.waves[2].start = crate::rollout::plan::Start::ByApproval;
     let mut server = Server::start_as(plan, 12, false, true);
     for offers in [1, 2] {
         let offered = server.in_phase(|phase| *phase == DevicePhase::Offered);

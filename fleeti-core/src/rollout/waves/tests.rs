@@ -446,7 +446,8 @@ fn plans() -> impl Strategy<Value = Plan> {
             let mut plan = plan(sizes);
             plan.waves[0].soak_s = soak_s;
             if is_by_hand && let Some(last) = plan.waves.last_mut() {
-                last.start = Start::ByHand;
+                last.start =
+                    if soak_s.is_multiple_of(2) { Start::ByHand } else { Start::ByApproval };
             }
             let rate = rate.map(|(devices, per_s)| Rate { devices, per_s });
             Plan { errors_max, on_error, sample_min, moving_max, rate, ..plan }
