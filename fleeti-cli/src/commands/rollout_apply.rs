@@ -216,6 +216,11 @@ fn forecast_lines(found: &Forecast) -> Lines {
         ),
         n => format!("a device takes {seconds} s: nine of ten of {n} devices in the last rollout"),
     };
+    let windows = found.in_windows.then(|| {
+        "the update windows of the fleet are in these times; those without a zone in UTC".to_owned()
+    });
     let active = found.active.iter().map(|id| format!("rollout {id} must end before"));
-    Lines::from(title).and(waves).and(end).and(duration).and(active.collect::<Vec<_>>())
+    let windows: Vec<_> = windows.into_iter().collect();
+    let active: Vec<_> = active.collect();
+    Lines::from(title).and(waves).and(end).and(duration).and(windows).and(active)
 }

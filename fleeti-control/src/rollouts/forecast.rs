@@ -63,7 +63,14 @@ pub async fn forecast(
     }
     let active = store::rollouts::active_in(&mut connection, fleet).await?;
     drop(connection);
-    let duration = Duration::of(store::forecast::durations(cx.db.pool(), fleet).await?);
+    // What was measured has the time in which devices waited for windows.
+    let windows = policy.windows.clone();
+    let measured = if windows.is_empty() {
+        store::forecast::durations(cx.db.pool(), fleet).await?
+    } else {
+        Vec::new()
+    };
+    let duration = Duration::of(measured);
     let (request, unlisted) = (request.clone(), judge.unlisted(&counted, &named));
     let of_wave = |alike: &Alike| Some((*waves.get(&alike.device)?, judge.expected(alike)));
     let listed: Vec<_> = named.iter().filter_map(of_wave).collect();
@@ -72,7 +79,17 @@ pub async fn forecast(
     let found = tokio::task::spawn_blocking(move || {
         let CreateRollout { release, fleet, plan, urgent } = &request;
         let (plan, is_urgent) = (plan.as_ref(), urgent.is_some());
-        let facts = Facts { release, plan, is_urgent, unlisted, listed, now_s, duration, floors };
+        let facts = Facts {
+            release,
+            plan,
+            is_urgent,
+            unlisted,
+            listed,
+            now_s,
+            duration,
+            floors,
+            windows: &windows,
+        };
         Forecast::of(fleet, &facts)
     });
     let found = found.await.map_err(Error::internal)?;
@@ -96,7 +113,7 @@ impl Judge<'_> {
             running: alike.running.clone(),
             desired: None,
             update: State::Idle,
-            // The plan knows no windows.
+            // The plan has the windows, and asks no device.
             waits: None,
             time_zone: None,
             skip_windows_until_s: None,

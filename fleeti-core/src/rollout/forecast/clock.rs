@@ -26,6 +26,8 @@ pub(super) struct Simulation<'a> {
     listed: BTreeMap<u32, Vec<Expected>>,
     later: Later,
     waves: Vec<WaveForecast>,
+    /// A time, and when a device that is offered the release then is done, without and with floors.
+    done: Option<(u64, u64, u64)>,
 }
 
 impl<'a> Simulation<'a> {
@@ -41,6 +43,7 @@ impl<'a> Simulation<'a> {
             listed,
             later: Later::new(),
             waves: Vec::new(),
+            done: None,
             facts,
         }
     }
@@ -128,16 +131,27 @@ impl<'a> Simulation<'a> {
         }
     }
 
+    /// How long a device takes that is offered the release now, and one that has floors on its way.
+    fn updates_s(&mut self) -> (u64, u64) {
+        let now_s = self.now_s;
+        if let Some((_, one_s, all_s)) = self.done.filter(|(at_s, ..)| *at_s == now_s) {
+            return (one_s, all_s);
+        }
+        let one_s = self.facts.done_s(now_s);
+        // An update for each floor, and one more.
+        let all_s = (0..self.facts.floors).fold(one_s, |at_s, _| self.facts.done_s(at_s));
+        let (one_s, all_s) = (one_s.saturating_sub(now_s), all_s.saturating_sub(now_s));
+        self.done = Some((now_s, one_s, all_s));
+        (one_s, all_s)
+    }
+
     /// What devices do that are offered the release now.
     fn offered(&mut self, wave: Option<u32>, expected: Expected, devices: usize) {
         let unreached_s = self.facts.plan.map(|plan| plan.unreached_s);
+        let (update_s, by_floor_s) = self.updates_s();
         let (after_s, category) = match expected {
-            Expected::Updates => (self.facts.duration.seconds, Category::Succeeded),
-            // An update for each floor, and one more.
-            Expected::ByFloor => {
-                let updates = self.facts.floors as u64 + 1;
-                (self.facts.duration.seconds.saturating_mul(updates), Category::Succeeded)
-            }
+            Expected::Updates => (update_s, Category::Succeeded),
+            Expected::ByFloor => (by_floor_s, Category::Succeeded),
             Expected::RunsIt => (0, Category::Succeeded),
             Expected::RolledBackBefore => (0, Category::Failed),
             Expected::TooOld

@@ -4,6 +4,7 @@ use crate::attestation::policy::Policy;
 use crate::rollout::gates::Paths;
 use crate::rollout::plan::{ErrorsMax, Plan, Rate, Start, Wave};
 use crate::rollout::waves::Errors;
+use crate::windows::Windows;
 use proptest::prelude::*;
 
 /// When the rollouts start.
@@ -37,6 +38,7 @@ fn forecast(plan: Option<&Plan>, of: &[(Expected, usize)]) -> Forecast {
         now_s: T,
         duration: Duration { seconds: 300, measured: 7 },
         floors: 2,
+        windows: &Windows::default(),
     };
     Forecast::of(&"lobby".parse().unwrap(), &facts)
 }
@@ -120,12 +122,49 @@ fn listed_devices_come_in_their_wave() {
         now_s: 0,
         duration: Duration::of(vec![]),
         floors: 0,
+        windows: &Windows::default(),
     };
     let found = Forecast::of(&"lobby".parse().unwrap(), &facts);
     assert_eq!(found.waves[0].expected, groups(&[(Expected::Updates, 1), (Expected::RunsIt, 1)]));
     assert_eq!((found.devices, found.end), (10, End::Succeeds { at_s: 900 + 60 + 900 }));
     let urgent = Forecast::of(&"lobby".parse().unwrap(), &Facts { is_urgent: true, ..facts });
     assert_eq!(urgent.end, End::Succeeds { at_s: 900 + 900 });
+}
+
+/// T is in the afternoon, and the windows are at night.
+#[test]
+fn a_plan_knows_the_windows_of_the_fleet_and_an_urgent_one_skips_them() {
+    let (release, plan) = (release(), plan(&["1", "100%"], 600));
+    let day_s = 86_400;
+    let night_s = T - T % day_s + 22 * 3600;
+    let night_s = if night_s > T { night_s } else { night_s + day_s };
+    let lines = vec!["22:00-05:00 Etc/UTC".parse().unwrap()];
+    let windows = Windows { download: lines, ..Windows::default() };
+    let reboot = vec!["03:00-03:05 Etc/UTC".parse().unwrap()];
+    let facts = |windows, is_urgent| Facts {
+        release: &release,
+        plan: Some(&plan),
+        is_urgent,
+        unlisted: groups(&[(Expected::Updates, 8), (Expected::ByFloor, 2)]),
+        listed: Vec::new(),
+        now_s: T,
+        duration: Duration { seconds: 300, measured: 7 },
+        floors: 1,
+        windows,
+    };
+    let of = |facts: &Facts<'_>| {
+        let found = Forecast::of(&"lobby".parse().unwrap(), facts);
+        (found.in_windows, found.end)
+    };
+    // The first wave ends and soaks; devices of the second have a floor on their way.
+    let end = End::Succeeds { at_s: night_s + 300 + 600 + 600 };
+    assert_eq!(of(&facts(&windows, false)), (true, end));
+    let end = End::Succeeds { at_s: T + 300 + 600 };
+    assert_eq!(of(&facts(&windows, true)), (false, end), "no soak, and at once");
+    // A reboot a night: the first wave, then the floor, then the release.
+    let both = Windows { reboot, ..windows.clone() };
+    let end = End::Succeeds { at_s: night_s + 5 * 3600 + 2 * day_s };
+    assert_eq!(of(&facts(&both, false)), (true, end));
 }
 
 #[test]
