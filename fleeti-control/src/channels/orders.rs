@@ -59,19 +59,10 @@ pub async fn order(
             ("device.unhold", device.to_string(), After::default())
         }
         UpdateOrder::Pin { release, reason } => {
-            let reason = checked_reason(reason)?;
-            check_release(cx, &mut tx, release).await?;
-            pin(&mut tx, device, (release, reason), false).await?;
-            let subject = format!("{device} {release} {}", Foreign::log(reason));
-            ("device.pin", subject, After::default())
+            pin(cx, &mut tx, device, (release, reason, false)).await?
         }
         UpdateOrder::Downgrade { release, reason } => {
-            let reason = checked_reason(reason)?;
-            check_release(cx, &mut tx, release).await?;
-            check_downgrade(cx, &mut tx, device, release).await?;
-            pin(&mut tx, device, (release, reason), true).await?;
-            let subject = format!("{device} {release} {}", Foreign::log(reason));
-            ("device.downgrade", subject, After::default())
+            pin(cx, &mut tx, device, (release, reason, true)).await?
         }
         UpdateOrder::Unpin {} => {
             ("device.unpin", device.to_string(), unpin(cx, &mut tx, device).await?)
@@ -123,15 +114,22 @@ async fn skip_windows(
     Ok(After { desired, ..After::default() })
 }
 
-/// Pins a device to a release.
+/// Pins a device to a release. Returns what the audit log says.
 async fn pin(
+    cx: &Context,
     tx: &mut Tx<'_>,
     device: &DeviceId,
-    (release, reason): (&ReleaseName, &str),
-    downgrade: bool,
-) -> Result<(), Error> {
+    (release, reason, downgrade): (&ReleaseName, &str, bool),
+) -> Result<(&'static str, String, After), Error> {
+    let reason = checked_reason(reason)?;
+    check_release(cx, tx, release).await?;
+    if downgrade {
+        check_downgrade(cx, tx, device, release).await?;
+    }
     let pin = Pin { release: release.clone(), reason: reason.to_owned(), downgrade };
-    Ok(store::known::set_pin(tx, device, Some(&pin)).await?)
+    store::known::set_pin(tx, device, Some(&pin)).await?;
+    let name = if downgrade { "device.downgrade" } else { "device.pin" };
+    Ok((name, format!("{device} {release} {}", Foreign::log(reason)), After::default()))
 }
 
 /// Checks that a device may go back to a release: a lower version of its line that it ran before, and

@@ -7,7 +7,7 @@ use crate::rollout::device::{self, Device, Event};
 use crate::rollout::plan::Plan;
 use crate::rollout::{Ctx, Limits};
 use crate::update::{FailureCode, RollbackReason};
-use crate::windows::{Job, Local, Opening, Wait, WaitReason, Windows};
+use crate::windows::{Job, Wait, WaitReason, Windows};
 use proptest::prelude::*;
 
 const NOW_S: u64 = 1_000;

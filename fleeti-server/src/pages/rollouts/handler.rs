@@ -67,7 +67,7 @@ pub async fn next(
     id: Path<String>,
     form: Form<NextWave>,
 ) -> Result<HttpResponse> {
-    let (rollout, request) = (id.clone(), form.into_inner());
+    let (rollout, request) = (id.to_string(), form.into_inner());
     let (act, reason) = (AskedAct::NextWave { rollout, request: request.clone() }, &request.reason);
     let begun = rollouts::next(&cx, &by, &id, &request);
     Ok(match second_person::or_request(&cx, &by, (act, reason), begun).await? {

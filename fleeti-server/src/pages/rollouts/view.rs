@@ -129,11 +129,10 @@ pub struct RolloutPage {
 impl RolloutPage {
     pub fn of(page: Page, shown: Shown, current: Option<Category>) -> Self {
         let Shown { rollout, troubles, now_s } = shown;
-        let Rollout { urgent, urgent_counts, .. } = rollout.clone();
-        let urgent = urgent.map(|urgent| UrgentRow {
-            reason: urgent.reason,
+        let urgent = rollout.urgent.as_ref().map(|urgent| UrgentRow {
+            reason: urgent.reason.clone(),
             hours: hours(rollout.created_s, now_s),
-            counts: urgent_counts.unwrap_or_default(),
+            counts: rollout.urgent_counts.unwrap_or_default(),
         });
         let Rollout { id, fleet, created_s, release, phase, counts, .. } = rollout;
         let Rollout { devices, next, plan, waves, follows, back_of, .. } = rollout;
