@@ -191,12 +191,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::Next { rollout, reason, ask: true, server } => {
             let request = NextWave { reason: reason.clone() };
-            return approval::request(
-                AskedAct::NextWave { rollout, request },
-                reason,
-                &server,
-                output,
-            );
+            approval::request(AskedAct::NextWave { rollout, request }, reason, &server, output)
         }
         Command::Next { rollout, reason, ask: false, server } => {
             output.data(&server.ask(async |c| c.next_wave(&rollout, &reason).await)?, title);
