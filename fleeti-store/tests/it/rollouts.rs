@@ -36,7 +36,7 @@ mod test {
     use fleeti_store::releases::NewRelease;
     use fleeti_store::rollout_devices::{
         Deadlines, Joining, Pending, after, insert, of, page, paused_until, pending, queued, set,
-        unheard,
+        unheard, urgent_counts,
     };
     use fleeti_store::rollouts::{self, StoredRollout};
     use fleeti_store::{Db, budgets, labels, release_paths, releases, sql};
@@ -120,24 +120,24 @@ mod test {
         ];
         let rows: Vec<_> =
             phases.into_iter().enumerate().map(|(n, phase)| (id(n), at(phase, 1))).collect();
-        rollout_devices::insert(&mut tx, "r", &joining(&rows)).await.unwrap();
+        insert(&mut tx, "r", &joining(&rows)).await.unwrap();
         tx.commit().await.unwrap();
         let stored = rollouts::get(db.pool(), "r").await.unwrap().unwrap();
         assert_eq!(stored.urgent.as_deref(), Some("a hole"));
         let summary = &rollouts::summaries(db.pool(), None, 9).await.unwrap()[0];
         assert_eq!(summary.urgent.as_ref().unwrap().reason, "a hole");
         let release = "kiosk@2".parse().unwrap();
-        let counts = rollout_devices::urgent_counts(db.pool(), "r", &release).await.unwrap();
+        let counts = urgent_counts(db.pool(), "r", &release).await.unwrap();
         assert_eq!(counts, UrgentCounts { proved: 0, blocked: 2, unreached: 1 });
         let evidence = "INSERT INTO attestations (device, level, appraised_s, release_name, update_level, nonce, result, evidence) \
             SELECT id, 4, 1, 'kiosk@2', 4, '', '', '' FROM devices";
         let mut tx = db.write().await.unwrap();
         sql::query(evidence).execute(&mut *tx).await.unwrap();
         tx.commit().await.unwrap();
-        let counts = rollout_devices::urgent_counts(db.pool(), "r", &release).await.unwrap();
+        let counts = urgent_counts(db.pool(), "r", &release).await.unwrap();
         assert_eq!(counts.proved, 1, "only a device that has finished");
         let other = "kiosk@3".parse().unwrap();
-        let counts = rollout_devices::urgent_counts(db.pool(), "r", &other).await.unwrap();
+        let counts = urgent_counts(db.pool(), "r", &other).await.unwrap();
         assert_eq!(counts.proved, 0);
     }
 
