@@ -169,8 +169,8 @@ async fn an_urgent_rollout_has_a_reason() {
     let (world, _, _) = world().await;
     for reason in ["", " ", &"x".repeat(201)] {
         let urgent = Some(Urgent { reason: reason.to_owned() });
-        let refused = world.client.start_rollout(&CreateRollout { urgent, ..start("kiosk@2") });
-        let code = refused.await.unwrap_err().code();
+        let request = CreateRollout { urgent, ..start("kiosk@2") };
+        let code = world.client.start_rollout(&request).await.unwrap_err().code();
         assert_eq!(code, Some(Code::Invalid), "{reason:?}");
     }
     assert!(world.client.rollouts().await.unwrap().is_empty());
