@@ -12,7 +12,7 @@ use crate::lock::{Lock, LockError, sources_digest};
 use crate::overlay::{Overlay, Trust};
 use crate::provenance;
 pub use crate::record::{BuildRecord, FileRecord, RECORD_MAX, RecordedInputs};
-use crate::refresh::{Moved, add_security, changes};
+use crate::refresh::{Moved, add_security, changes, missed};
 use crate::resolve;
 use crate::runner::{Nix, Runner, tee};
 use crate::sbom;
@@ -24,6 +24,7 @@ use fleeti_core::id::{ReleaseName, Version};
 use fleeti_core::manifest::ReferenceValues;
 use fleeti_core::profile::{Profile, Revision, broken_rules};
 use fleeti_core::strict;
+use fleeti_core::wire::package::PackageQuery;
 use fleeti_core::wire::problem::FieldError;
 use std::collections::BTreeMap;
 use std::fs;
@@ -47,6 +48,9 @@ pub struct Request {
     pub lock: Option<PathBuf>,
     /// Refresh the lock first, and write what changes to the log.
     pub refresh_lock: bool,
+    /// Refresh these packages of the lock first, with what they need, and keep all others. The build fails
+    /// if the lock then has none that fits.
+    pub refresh_packages: Vec<PackageQuery>,
     /// Path of the agent binary.
     pub agent: PathBuf,
     /// Directory of the build.
@@ -166,11 +170,20 @@ pub fn written(resolved: Resolved) -> Result<Lock, BuildError> {
 fn refreshed_into(
     cache: &Cache,
     revision: &Revision,
-    path: Option<&Path>,
+    (path, packages): (Option<&Path>, &[PackageQuery]),
     line: &mut dyn FnMut(&str),
 ) -> Result<Lock, BuildError> {
-    let wanted = LockWanted { path, refresh: true, ..LockWanted::default() };
+    // Without one, every package would be a new one.
+    if !packages.is_empty() && !lock_path(cache, revision, path).exists() {
+        return Err(BuildError::NothingToKeep(revision.profile.name.to_string()));
+    }
+    let only: Vec<_> = packages.iter().map(|package| package.name().to_owned()).collect();
+    let wanted = LockWanted { path, refresh: true, only: &only, ..LockWanted::default() };
     let resolved = refreshed(cache, revision, &wanted, line)?;
+    let missed = missed(&resolved.lock, packages);
+    if !missed.is_empty() {
+        return Err(BuildError::NotFixed(missed));
+    }
     if let Some(earlier) = &resolved.earlier {
         let mut found = changes(earlier, &resolved.lock);
         add_security(&mut found, &resolved.lock, cache, &revision.profile.software)?;
@@ -186,14 +199,19 @@ fn is_for(lock: &Lock, revision: &Revision) -> Result<bool, BuildError> {
     Ok(lock.requested == requested && lock.sources == sources)
 }
 
+/// The file of a lock: the given one, or one in the cache.
+fn lock_path(cache: &Cache, revision: &Revision, named: Option<&Path>) -> PathBuf {
+    let default = || cache.root().join("locks").join(format!("{}.json", revision.profile.name));
+    named.map_or_else(default, Path::to_owned)
+}
+
 fn resolved(
     cache: &Cache,
     revision: &Revision,
     wanted: &LockWanted<'_>,
     line: &mut dyn FnMut(&str),
 ) -> Result<Resolved, BuildError> {
-    let default = cache.root().join("locks").join(format!("{}.json", revision.profile.name));
-    let path = wanted.path.unwrap_or(&default).to_owned();
+    let path = lock_path(cache, revision, wanted.path);
     let earlier = if path.exists() { Some(Lock::read(&path)?) } else { None };
     if let Some(lock) = &earlier
         && !wanted.refresh
@@ -341,8 +359,9 @@ fn inputs(
     maker(&request.profile)?;
     let revision = Revision::new(request.revision, request.profile.clone())?;
     line("resolving packages");
-    let lock = if request.refresh_lock {
-        refreshed_into(cache, &revision, request.lock.as_deref(), line)?
+    let lock = if request.refresh_lock || !request.refresh_packages.is_empty() {
+        let wanted = (request.lock.as_deref(), request.refresh_packages.as_slice());
+        refreshed_into(cache, &revision, wanted, line)?
     } else {
         let wanted = LockWanted { path: request.lock.as_deref(), ..LockWanted::default() };
         lock_with_notes(cache, &revision, &wanted, line)?

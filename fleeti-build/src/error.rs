@@ -76,6 +76,12 @@ pub enum BuildError {
     /// The lock is for other packages or sources than those of the profile.
     #[error("the lock {0} is for other packages or sources than those of the profile")]
     StaleLock(PathBuf),
+    /// Packages that should be refreshed, and no lock of the line whose others could be kept.
+    #[error("there is no lock of {0} whose other packages could be kept")]
+    NothingToKeep(String),
+    /// Packages of the refreshed lock that do not have the versions that were asked for.
+    #[error("the fix is not in the lock: {}", .0.join(", "))]
+    NotFixed(Vec<String>),
 }
 
 impl BuildError {
@@ -104,6 +110,12 @@ impl BuildError {
                 "remove the names from `ids` in the lock and from `ids/LINE.json` in the cache, if no \
                  device of the line keeps their files",
             ),
+            Self::NothingToKeep(_) => {
+                Some("build the line once on this worker, or refresh all packages")
+            }
+            Self::NotFixed(_) => {
+                Some("check the names and versions, and whether the mirror has them")
+            }
             Self::Lock(LockError::Program { .. }) => Some(
                 "check the names of packages, the keys of repositories, and whether the mirror can be reached",
             ),

@@ -7,6 +7,7 @@ use crate::package::Package;
 use fleeti_core::package_version::compare;
 use fleeti_core::profile::Software;
 use fleeti_core::size::bytes;
+use fleeti_core::wire::package::PackageQuery;
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -195,6 +196,18 @@ pub fn changes(before: &Lock, after: &Lock) -> Changes {
     changes
 }
 
+/// What a lock does not have as it was asked for, in words.
+#[must_use]
+pub fn missed(lock: &Lock, wanted: &[PackageQuery]) -> Vec<String> {
+    let packages = by_name(lock);
+    let missing = |query: &PackageQuery| match packages.get(query.name()) {
+        None => Some(format!("{query} is not in it")),
+        Some(found) if query.is_fitting(&found.package.version) => None,
+        Some(found) => Some(format!("{query}, and it has {}", found.package.version)),
+    };
+    wanted.iter().filter_map(missing).collect()
+}
+
 /// Adds the security entries of the changelogs that newer packages of the image have. Downloads
 /// those packages.
 ///
@@ -354,6 +367,21 @@ mod tests {
         assert_eq!((found.new[0].name.as_str(), found.gone[0].name.as_str()), ("ee", "cc"));
         assert_eq!((found.size_before, found.size_after), (40, 40));
         assert!(changes(&before, &before).is_empty());
+    }
+
+    #[test]
+    fn a_fix_that_the_lock_does_not_have_is_named() {
+        let lock = lock(&[("device", &[("openssl", "3.5.1-1+deb13u2"), ("zlib1g", "1.3")])]);
+        let of = |texts: &[&str]| {
+            let wanted: Vec<PackageQuery> =
+                texts.iter().map(|text| text.parse().unwrap()).collect();
+            missed(&lock, &wanted)
+        };
+        assert!(of(&["openssl>=3.5.1-1+deb13u2", "zlib1g", "openssl>3.5.1-1"]).is_empty());
+        assert_eq!(
+            of(&["openssl>=3.5.1-1+deb13u3", "curl"]),
+            ["openssl>=3.5.1-1+deb13u3, and it has 3.5.1-1+deb13u2", "curl is not in it"]
+        );
     }
 
     #[test]

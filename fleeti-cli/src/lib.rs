@@ -85,6 +85,7 @@ enum Command {
     /// Rollouts: install a release on the devices of a fleet.
     #[command(subcommand)]
     Rollout(commands::rollout::Command),
+    Fix(commands::fix::Fix),
     /// Channels: what the devices of a fleet should run.
     #[command(subcommand)]
     Channel(commands::channel::Command),
@@ -139,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::View(command) => commands::view::run(command, &output),
         Command::Package(command) => commands::package::run(command, &output),
         Command::Rollout(command) => commands::rollout::run(command, &output),
+        Command::Fix(fix) => commands::fix::run(fix, &output),
         Command::Channel(command) => commands::channel::run(command, &output),
         Command::Why(command) => commands::why::run(&command, &output),
         Command::Attest(command) => commands::attest::run(command, &output),

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::precondition::Expected;
 use fleeti_core::id::FleetId;
 use fleeti_core::wire::accounts::Permission;
+use fleeti_core::wire::api::CreateRollout;
 use fleeti_core::wire::approval::{ApprovalPolicy, FLEETS_MAX, REVOKED_WITHIN_S};
 use fleeti_core::wire::labels::REVOKED_MAX;
 use fleeti_core::wire::problem::Code;
@@ -76,6 +77,34 @@ pub(crate) async fn rollout(cx: &Context, by: &Actor, fleet: &FleetId) -> Result
     match kept(cx, &mut cx.db.reader().await?).await? {
         Kept::Policy(policy) if !policy.rollout_fleets.contains(fleet) => Ok(()),
         Kept::Policy(_) | Kept::Broken => Err(refused(&format!("a change of what {fleet} runs"))),
+    }
+}
+
+/// Checks the start of a rollout: to a fleet that is guarded, or an urgent one.
+pub(crate) async fn start(cx: &Context, by: &Actor, request: &CreateRollout) -> Result<(), Error> {
+    rollout(cx, by, &request.fleet).await?;
+    if is_exempt(by) || request.urgent.is_none() {
+        return Ok(());
+    }
+    match kept(cx, &mut cx.db.reader().await?).await? {
+        Kept::Policy(policy) if !policy.urgent_rollouts => Ok(()),
+        Kept::Policy(_) | Kept::Broken => Err(refused("an urgent rollout")),
+    }
+}
+
+/// Checks that an operator begins a wave that waits for the approval of a second person.
+pub(crate) fn wave(by: &Actor, wave: u32) -> Result<(), Error> {
+    if is_exempt(by) { Ok(()) } else { Err(refused(&format!("wave {}", wave + 1))) }
+}
+
+/// Checks a change of the ways to a release: what devices of every fleet run on their way.
+pub(crate) async fn release_path(cx: &Context, by: &Actor) -> Result<(), Error> {
+    if is_exempt(by) {
+        return Ok(());
+    }
+    match kept(cx, &mut cx.db.reader().await?).await? {
+        Kept::Policy(policy) if !policy.release_paths => Ok(()),
+        Kept::Policy(_) | Kept::Broken => Err(refused("a change of floors and blocked ways")),
     }
 }
 

@@ -129,6 +129,8 @@ pub struct Ctx<'a> {
     pub limits: Limits,
     /// How it proceeds; `None` for everybody at once.
     pub plan: Option<&'a plan::Plan>,
+    /// Whether it is urgent: its waves do not soak. Nothing else differs.
+    pub is_urgent: bool,
     /// Whether the release may be offered to one more device now: see [`header::may_offer`].
     pub may_offer: bool,
     /// Whether the group of the device has a place for it.

@@ -267,6 +267,7 @@ impl Claimed<'_> {
             trust,
             lock: None,
             refresh_lock: self.job.request.refresh_lock,
+            refresh_packages: self.job.request.packages_to_refresh()?,
             agent: self.worker.agent.clone(),
             out: folder.to_owned(),
         };

@@ -17,9 +17,10 @@ struct Row {
     directory: Option<String>,
     signing: Option<String>,
     signing_detail: String,
+    refreshed: Option<String>,
 }
 
-const COLUMNS: &str = "SELECT id, release_name, revision, created_s, phase, detail, directory, signing, signing_detail FROM builds";
+const COLUMNS: &str = "SELECT id, release_name, revision, created_s, phase, detail, directory, signing, signing_detail, refreshed FROM builds";
 
 fn parse_phase(text: &str) -> Result<BuildPhase, StoreError> {
     let phases =
@@ -52,6 +53,12 @@ impl TryFrom<Row> for Build {
             directory: row.directory,
             signing: row.signing.as_deref().map(parse_phase).transpose()?,
             signing_detail: row.signing_detail,
+            refreshed: row
+                .refreshed
+                .as_deref()
+                .map(serde_json::from_str)
+                .transpose()?
+                .unwrap_or_default(),
         })
     }
 }
@@ -64,15 +71,18 @@ pub async fn insert(
     request: &CreateBuild,
     now_s: u64,
 ) -> Result<(), StoreError> {
+    let packages = &request.refresh_packages;
+    let refreshed = (!packages.is_empty()).then(|| serde_json::to_string(packages)).transpose()?;
     sql::query(
-        "INSERT INTO builds (id, release_name, created_s, phase, lease_until_s, request, detail, revision) \
-         VALUES ($1, $2, $3, 'queued', 0, $4, 'waits for a worker', $5)",
+        "INSERT INTO builds (id, release_name, created_s, phase, lease_until_s, request, detail, revision, refreshed) \
+         VALUES ($1, $2, $3, 'queued', 0, $4, 'waits for a worker', $5, $6)",
     )
     .bind(id)
     .bind(format!("{}@{}", request.profile.name, request.version))
     .bind(seconds(now_s))
     .bind(serde_json::to_string(request)?)
     .bind(i64::from(revision))
+    .bind(refreshed)
     .execute(&mut **tx)
     .await?;
     Ok(())

@@ -24,7 +24,7 @@ pub(super) fn target_of(
     let pin = pinned.map(parse).transpose()?;
     let reason = reason.unwrap_or_default().to_owned();
     let channel = channel.map(parse).transpose()?;
-    Ok(FleetTarget { channel, pin: pin.map(|release| Pin { release, reason }) })
+    Ok(FleetTarget { channel, pin: pin.map(|release| Pin { release, reason, downgrade: false }) })
 }
 
 /// The channel of a fleet; an empty one if no rollout has succeeded.

@@ -15,16 +15,17 @@ pub(super) struct DesiredRow {
     boot_change: Option<i64>,
     desired_back: i64,
     skip_windows_until_s: Option<i64>,
+    urgent_until_s: Option<i64>,
     /// Of its fleet, JSON.
     windows: Option<String>,
 }
 
 /// Columns of a row, in the order of its fields, without names.
 const VALUES: &str = "id, desired_generation, desired_release, forgiven, forgiveness, boot_change, desired_back, \
-    skip_windows_until_s, (SELECT p.windows FROM attestation_policies p WHERE p.fleet = devices.fleet)";
+    skip_windows_until_s, urgent_until_s, (SELECT p.windows FROM attestation_policies p WHERE p.fleet = devices.fleet)";
 /// Columns of a row of `devices`.
 pub(super) const DESIRED: &str = "id, desired_generation, desired_release, forgiven, forgiveness, boot_change, desired_back, \
-    skip_windows_until_s, \
+    skip_windows_until_s, urgent_until_s, \
     (SELECT p.windows FROM attestation_policies p WHERE p.fleet = devices.fleet) AS windows";
 
 impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
@@ -54,7 +55,10 @@ impl TryFrom<DesiredRow> for (DeviceId, DesiredState) {
                 .map(|version| Forgiveness { version, number: from_seconds(row.forgiveness) }),
             boot_change: row.boot_change.map(from_seconds),
             windows,
-            skip_windows_until_s: row.skip_windows_until_s.map(from_seconds),
+            skip_windows_until_s: row
+                .skip_windows_until_s
+                .max(row.urgent_until_s)
+                .map(from_seconds),
             critical,
         };
         Ok((row.id.parse().map_err(StoreError::value)?, desired))
@@ -67,7 +71,25 @@ pub async fn set_desired(
     ids: &[DeviceId],
     release: Option<&ReleaseName>,
 ) -> Result<Vec<(DeviceId, DesiredState)>, StoreError> {
-    set_either(tx, ids, release, false).await
+    set_either(tx, ids, release, Offered::default()).await
+}
+
+/// As [`set_desired`], for an urgent release: until `until_s` the devices skip their windows for it.
+pub async fn set_urgent(
+    tx: &mut Tx<'_>,
+    ids: &[DeviceId],
+    release: &ReleaseName,
+    until_s: u64,
+) -> Result<Vec<(DeviceId, DesiredState)>, StoreError> {
+    let urgent = Offered { urgent_until_s: Some(until_s), ..Offered::default() };
+    set_either(tx, ids, Some(release), urgent).await
+}
+
+/// How a release is offered.
+#[derive(Default)]
+struct Offered {
+    is_back: bool,
+    urgent_until_s: Option<u64>,
 }
 
 /// As [`set_desired`], for a release that the devices go back to.
@@ -76,7 +98,7 @@ pub async fn set_back(
     ids: &[DeviceId],
     release: &ReleaseName,
 ) -> Result<Vec<(DeviceId, DesiredState)>, StoreError> {
-    set_either(tx, ids, Some(release), true).await
+    set_either(tx, ids, Some(release), Offered { is_back: true, ..Offered::default() }).await
 }
 
 /// All ids are one parameter, and each row is one value, because single values are copied several
@@ -85,7 +107,7 @@ async fn set_either(
     tx: &mut Tx<'_>,
     ids: &[DeviceId],
     release: Option<&ReleaseName>,
-    is_back: bool,
+    offered: Offered,
 ) -> Result<Vec<(DeviceId, DesiredState)>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -102,7 +124,7 @@ async fn set_either(
     sql::query(keep).bind(&ids).execute(&mut **tx).await?;
     let set = sql::Text::each(|d| {
         format!(
-            "UPDATE devices SET desired_release = $2, desired_back = $3, \
+            "UPDATE devices SET desired_release = $2, desired_back = $3, urgent_until_s = $4, \
              desired_generation = desired_generation + 1 \
              WHERE id IN (SELECT value FROM {}) RETURNING {}({VALUES}){}",
             d.strings_in(1),
@@ -113,7 +135,8 @@ async fn set_either(
     let rows: Vec<String> = sql::query_scalar(set)
         .bind(&ids)
         .bind(release.map(ToString::to_string))
-        .bind(i64::from(is_back))
+        .bind(i64::from(offered.is_back))
+        .bind(offered.urgent_until_s.map(seconds))
         .fetch_all(&mut **tx)
         .await?;
     rows.iter().map(|row| serde_json::from_str::<DesiredRow>(row)?.try_into()).collect()
@@ -141,7 +164,8 @@ pub async fn withdraw(
     sql::query(keep).bind(&ids).bind(&release).execute(&mut **tx).await?;
     let set = sql::Text::each(|d| {
         format!(
-            "UPDATE devices SET desired_release = NULL, desired_back = 0, desired_generation = desired_generation + 1 \
+            "UPDATE devices SET desired_release = NULL, desired_back = 0, urgent_until_s = NULL, \
+             desired_generation = desired_generation + 1 \
              WHERE desired_release = $2 AND id IN (SELECT value FROM {}) RETURNING {}({VALUES}){}",
             d.strings_in(1),
             d.json_array,
@@ -199,6 +223,22 @@ pub async fn next_of(
 /// initial release.
 pub(super) const RUNS_AS_GIVEN: &str = "(d.running IS NOT DISTINCT FROM d.came_with OR d.running IS NOT DISTINCT FROM d.desired_release OR EXISTS \
     (SELECT 1 FROM device_releases r WHERE r.device = d.id AND r.release_name = d.running))";
+
+/// Whether a device was provisioned with a release, or a rollout offered it before.
+pub async fn was_given(
+    tx: &mut Tx<'_>,
+    id: &DeviceId,
+    release: &ReleaseName,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT COUNT(*) FROM devices d WHERE d.id = $1 AND (d.came_with = $2 OR EXISTS \
+        (SELECT 1 FROM device_releases r WHERE r.device = d.id AND r.release_name = $2))";
+    let found: i64 = sql::query_scalar(sql)
+        .bind(id.as_str())
+        .bind(release.to_string())
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(found > 0)
+}
 
 /// The release that a device reports, if it was provisioned with it, or it was rolled out to it.
 pub async fn running_as_given(

@@ -50,15 +50,16 @@ struct Row {
     penalty_version: Option<String>,
     penalty_failures: i64,
     penalty_until_s: Option<i64>,
+    pin_back: i64,
 }
 
 /// Columns of a row, in the order of its fields.
 const COLUMNS: &str = "d.id, d.fleet, a.level, a.appraised_s, a.release_name, a.update_level, d.revoked_s, \
     d.running, d.desired_release, d.hold_reason, d.hold_until_s, d.pin, d.pin_reason, \
-    d.penalty_version, d.penalty_failures, d.penalty_until_s";
+    d.penalty_version, d.penalty_failures, d.penalty_until_s, d.pin_back";
 const NAMES: &str = "id, fleet, level, appraised_s, release_name, update_level, revoked_s, running, \
     desired_release, hold_reason, hold_until_s, pin, pin_reason, penalty_version, penalty_failures, \
-    penalty_until_s";
+    penalty_until_s, pin_back";
 const FROM: &str = "FROM devices d LEFT JOIN attestations a ON a.device = d.id";
 
 fn release(name: Option<&str>) -> Result<Option<ReleaseName>, StoreError> {
@@ -78,7 +79,8 @@ impl Row {
             until_s: self.hold_until_s.map(from_seconds),
         });
         let reason = self.pin_reason.clone().unwrap_or_default();
-        let pin = release(self.pin.as_deref())?.map(|release| Pin { release, reason });
+        let downgrade = self.pin_back != 0;
+        let pin = release(self.pin.as_deref())?.map(|release| Pin { release, reason, downgrade });
         let penalty = match &self.penalty_version {
             None => None,
             Some(version) => Some(Penalty {
@@ -95,6 +97,7 @@ impl Row {
             waits: None,
             time_zone: None,
             skip_windows_until_s: None,
+            urgent_until_s: None,
             hold,
             pin,
             penalty,
@@ -166,6 +169,7 @@ struct SituationRow {
     waits: Option<String>,
     time_zone: Option<String>,
     skip_windows_until_s: Option<i64>,
+    urgent_until_s: Option<i64>,
     channel: Option<String>,
     pinned: Option<String>,
     fleet_pin_reason: Option<String>,
@@ -174,6 +178,7 @@ struct SituationRow {
     rollout_phase: Option<String>,
     has_waves: bool,
     is_back: bool,
+    is_urgent: bool,
     device_phase: Option<String>,
     detail: Option<String>,
     wave: Option<i64>,
@@ -198,7 +203,8 @@ impl SituationRow {
             .find(|known| known.name() == phase)
             .ok_or_else(|| StoreError::value(format!("rollout phase {phase:?}")))?;
         let (rollout, has_waves, is_back) = (rollout.clone(), self.has_waves, self.is_back);
-        Ok(Some(Active { rollout, release, phase, has_waves, is_back, row }))
+        let is_urgent = self.is_urgent;
+        Ok(Some(Active { rollout, release, phase, has_waves, is_back, is_urgent, row }))
     }
 }
 
@@ -209,9 +215,11 @@ pub async fn situation(
     now_s: u64,
 ) -> Result<Option<Situation>, StoreError> {
     let sql = sql::AssertSqlSafe(format!(
-        "SELECT {COLUMNS}, d.update_state, d.waits, d.time_zone, d.skip_windows_until_s, c.release_name AS channel, c.pinned, \
+        "SELECT {COLUMNS}, d.update_state, d.waits, d.time_zone, d.skip_windows_until_s, d.urgent_until_s, \
+         c.release_name AS channel, c.pinned, \
          c.pin_reason AS fleet_pin_reason, r.id AS rollout, r.release_name AS rollout_release, \
          r.phase AS rollout_phase, (r.plan IS NOT NULL) AS has_waves, (r.back_of IS NOT NULL) AS is_back, \
+         (r.urgent IS NOT NULL) AS is_urgent, \
          p.phase AS device_phase, p.detail, p.wave \
          {FROM} LEFT JOIN channels c ON c.fleet = d.fleet \
          LEFT JOIN rollouts r ON r.fleet = d.fleet AND r.active = 1 \
@@ -226,6 +234,7 @@ pub async fn situation(
     }
     device.known.waits = row.waits.as_deref().map(serde_json::from_str).transpose()?;
     device.known.skip_windows_until_s = row.skip_windows_until_s.map(from_seconds);
+    device.known.urgent_until_s = row.urgent_until_s.map(from_seconds);
     device.known.time_zone = row.time_zone.clone();
     let target =
         target_of(row.channel.as_deref(), row.pinned.as_deref(), row.fleet_pin_reason.as_deref())?;
@@ -255,11 +264,12 @@ pub async fn set_pin(
     device: &DeviceId,
     pin: Option<&Pin>,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE devices SET pin = $2, pin_reason = $3 WHERE id = $1";
+    let sql = "UPDATE devices SET pin = $2, pin_reason = $3, pin_back = $4 WHERE id = $1";
     sql::query(sql)
         .bind(device.as_str())
         .bind(pin.map(|pin| pin.release.to_string()))
         .bind(pin.map(|pin| pin.reason.as_str()))
+        .bind(i64::from(pin.is_some_and(|pin| pin.downgrade)))
         .execute(&mut **tx)
         .await?;
     Ok(())

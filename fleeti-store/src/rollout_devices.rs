@@ -5,6 +5,7 @@ use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::{Category, DevicePhase};
+use fleeti_core::wire::api::UrgentCounts;
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashSet};
 
@@ -374,6 +375,22 @@ pub async fn troubles(pool: &Pool, rollout: &str) -> Result<Vec<(DevicePhase, us
         Ok((phase(&name, detail.as_deref())?, usize::try_from(devices).unwrap_or(0)))
     };
     rows.into_iter().map(read).collect()
+}
+
+/// How far an urgent rollout is: its rows, and the last evidence of their devices.
+pub async fn urgent_counts(
+    pool: &Pool,
+    rollout: &str,
+    release: &ReleaseName,
+) -> Result<UrgentCounts, StoreError> {
+    let sql = "SELECT COUNT(CASE WHEN d.phase = 'succeeded' AND a.release_name = $2 THEN 1 END), \
+        COUNT(CASE WHEN d.phase IN ('blocked', 'held') THEN 1 END), \
+        COUNT(CASE WHEN d.phase = 'unreached' THEN 1 END) \
+        FROM rollout_devices d LEFT JOIN attestations a ON a.device = d.device WHERE d.rollout = $1";
+    let (proved, blocked, unreached): (i64, i64, i64) =
+        sql::query_as(sql).bind(rollout).bind(release.to_string()).fetch_one(pool).await?;
+    let n = |n: i64| usize::try_from(n).unwrap_or(0);
+    Ok(UrgentCounts { proved: n(proved), blocked: n(blocked), unreached: n(unreached) })
 }
 
 /// A page of the devices of a rollout after a device, by id; of one category, or of all.

@@ -8,7 +8,7 @@ use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header::Header;
 use fleeti_core::rollout::plan::Plan;
 use fleeti_core::rollout::{Counts, Phase};
-use fleeti_core::wire::api::RolloutSummary;
+use fleeti_core::wire::api::{RolloutSummary, Urgent};
 
 /// A rollout as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub struct StoredRollout {
     pub next: Option<String>,
     /// The rollout whose devices go back to what they ran before.
     pub back_of: Option<String>,
+    /// Why it is urgent; `None` if it is not.
+    pub urgent: Option<String>,
 }
 
 impl StoredRollout {
@@ -57,6 +59,7 @@ impl StoredRollout {
             due_s: None,
             next: None,
             back_of: None,
+            urgent: None,
         }
     }
 
@@ -85,6 +88,7 @@ impl From<&StoredRollout> for RolloutSummary {
             waves: r.header.waves.clone(),
             follows: r.next.clone(),
             back_of: r.back_of.clone(),
+            urgent: r.urgent.clone().map(|reason| Urgent { reason }),
         }
     }
 }
@@ -112,11 +116,12 @@ struct HeaderRow {
     waves: Option<String>,
     next: Option<String>,
     back_of: Option<String>,
+    urgent: Option<String>,
 }
 
 const COLUMNS: &str = "r.id, r.fleet, r.created_s, r.release_name, r.phase, r.total, r.succeeded, \
     r.failed, r.moving, r.unconfirmed, r.reached, r.appraised, r.withdrawn, r.pending, \
-    r.queued, r.unreached, r.due_s, r.plan, r.waves, r.next, r.back_of";
+    r.queued, r.unreached, r.due_s, r.plan, r.waves, r.next, r.back_of, r.urgent";
 
 impl TryFrom<HeaderRow> for StoredRollout {
     type Error = StoreError;
@@ -149,6 +154,7 @@ impl TryFrom<HeaderRow> for StoredRollout {
             due_s: row.due_s.map(from_seconds),
             next: row.next,
             back_of: row.back_of,
+            urgent: row.urgent,
         })
     }
 }
@@ -200,8 +206,8 @@ fn is_active(phase: Phase) -> bool {
 
 /// Adds a rollout.
 pub async fn insert(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), StoreError> {
-    let sql = "INSERT INTO rollouts (id, fleet, created_s, active, release_name, phase, reached, plan, back_of) \
-        VALUES ($1, $2, $3, 0, $4, $5, '', $6, $7)";
+    let sql = "INSERT INTO rollouts (id, fleet, created_s, active, release_name, phase, reached, plan, back_of, urgent) \
+        VALUES ($1, $2, $3, 0, $4, $5, '', $6, $7, $8)";
     sql::query(sql)
         .bind(&rollout.id)
         .bind(rollout.fleet.as_str())
@@ -210,6 +216,7 @@ pub async fn insert(tx: &mut Tx<'_>, rollout: &StoredRollout) -> Result<(), Stor
         .bind(rollout.header.phase.name())
         .bind(rollout.plan.as_ref().map(serde_json::to_string).transpose()?)
         .bind(&rollout.back_of)
+        .bind(&rollout.urgent)
         .execute(&mut **tx)
         .await?;
     set(tx, rollout).await

@@ -55,6 +55,7 @@ async fn main() -> Result<()> {
             revision: revision.number,
             version: "1".parse()?,
             refresh_lock: false,
+            refresh_packages: Vec::new(),
         },
     )
     .await?;

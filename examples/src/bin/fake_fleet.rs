@@ -128,8 +128,12 @@ async fn roll_out(arguments: &Arguments, client: &Client) -> Result<()> {
     let release = ReleaseName { line: arguments.running.line.clone(), version: "2".parse()? };
     let started = Instant::now();
     let mut events = client.events().await?;
-    let request =
-        CreateRollout { release: release.clone(), fleet: arguments.fleet.clone(), plan: None };
+    let request = CreateRollout {
+        release: release.clone(),
+        fleet: arguments.fleet.clone(),
+        plan: None,
+        urgent: None,
+    };
     let id = client.start_rollout(&request).await?.id;
     let mut rollout = client.rollout(&id).await?;
     while !rollout.phase.is_terminal() {

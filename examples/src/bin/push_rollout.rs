@@ -16,7 +16,8 @@ async fn push(client: &Client, release: &str, fleet: &str) -> Result<Rollout> {
         anyhow::Ok(Wave { size: size.parse()?, start: Start::AfterSuccess, soak_s: 0 })
     };
     let plan = Some(Plan::of(vec![wave("1")?, wave("10%")?, wave("100%")?]));
-    let request = CreateRollout { release: release.parse()?, fleet: fleet.parse()?, plan };
+    let request =
+        CreateRollout { release: release.parse()?, fleet: fleet.parse()?, plan, urgent: None };
     let started = client.start_rollout(&request).await?;
     let ended = client.wait_for_rollout(&started.id).await?;
     ensure!(ended.phase == Phase::Succeeded, "{release} is {} in {fleet}", ended.phase);

@@ -55,6 +55,7 @@ fn request(dir: &Path, profile: Profile, out: &str) -> Request {
         trust: trust(dir),
         lock: None,
         refresh_lock: false,
+        refresh_packages: Vec::new(),
         // Any executable whose libraries are in the image.
         agent: "/usr/bin/env".into(),
         out: dir.join(out),

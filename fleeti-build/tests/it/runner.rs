@@ -72,6 +72,7 @@ impl World {
             trust: trust(dir.path()),
             lock: Some(lock),
             refresh_lock: false,
+            refresh_packages: Vec::new(),
             agent,
             out: dir.path().join("theirs"),
         };

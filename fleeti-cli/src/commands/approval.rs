@@ -67,6 +67,12 @@ pub enum Command {
         /// Recovery keys need a second person.
         #[arg(long)]
         recovery_keys: bool,
+        /// Urgent rollouts need a second person.
+        #[arg(long)]
+        urgent_rollouts: bool,
+        /// Floors and blocked ways of releases need a second person.
+        #[arg(long)]
+        release_paths: bool,
         /// Why, for the second person, if this act needs one.
         #[arg(long, value_name = "REASON")]
         ask: Option<String>,
@@ -113,8 +119,22 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&serde_json::json!({ "recovery_key": key }), |_| key.expose().to_owned());
         }
         Command::Policy { server } => output.data(&server.ask(Client::approval_policy)?, policy),
-        Command::SetPolicy { revoked_max, rollout_fleets, recovery_keys, ask, server } => {
-            let wanted = ApprovalPolicy { revoked_max, rollout_fleets, recovery_keys };
+        Command::SetPolicy {
+            revoked_max,
+            rollout_fleets,
+            recovery_keys,
+            urgent_rollouts,
+            release_paths,
+            ask,
+            server,
+        } => {
+            let wanted = ApprovalPolicy {
+                revoked_max,
+                rollout_fleets,
+                recovery_keys,
+                urgent_rollouts,
+                release_paths,
+            };
             if let Some(reason) = ask {
                 return request(AskedAct::SetPolicy { policy: wanted }, reason, &server, output);
             }
@@ -179,6 +199,12 @@ fn policy(policy: &ApprovalPolicy) -> Lines {
     lines.extend(policy.rollout_fleets.iter().map(|fleet| format!("rollouts to {fleet}")));
     if policy.recovery_keys {
         lines.push("recovery keys".to_owned());
+    }
+    if policy.urgent_rollouts {
+        lines.push("urgent rollouts".to_owned());
+    }
+    if policy.release_paths {
+        lines.push("floors and blocked ways of releases".to_owned());
     }
     lines.into()
 }

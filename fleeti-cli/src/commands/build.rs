@@ -182,6 +182,7 @@ impl Inputs {
             trust: trust.clone(),
             lock: self.lock.clone(),
             refresh_lock: false,
+            refresh_packages: Vec::new(),
             agent: self.agent.clone().map_or_else(agent_beside_this_program, Ok)?,
             out: PathBuf::new(),
         };
@@ -222,6 +223,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
                 trust,
                 lock,
                 refresh_lock: false,
+                refresh_packages: Vec::new(),
                 agent,
                 out,
             };
@@ -229,7 +231,8 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         }
         Command::Start { profile, version, refresh_lock, wait, server } => {
             let profile = super::profile::read(&profile)?;
-            let request = CreateBuild { profile, version, refresh_lock };
+            let refresh_packages = Vec::new();
+            let request = CreateBuild { profile, version, refresh_lock, refresh_packages };
             build_on_server(&request, wait, &server, output)
         }
         Command::Sign { build, key: None, server, .. } => sign(&build, &server, output),
@@ -410,12 +413,19 @@ fn describe(b: &Build) -> String {
     )
 }
 
-async fn start(client: &Client, request: &CreateBuild, wait: bool) -> Result<Build, Failure> {
-    // Subscribe before creating the build, so that no event is missed.
+/// Starts a build, and follows it to its end if that is asked for.
+pub async fn start(client: &Client, request: &CreateBuild, wait: bool) -> Result<Build, Failure> {
+    let build = client.create_build(request).await.map_err(refused)?;
+    if wait { followed(client, build).await } else { Ok(build) }
+}
+
+/// Follows a build to its end.
+pub async fn followed(client: &Client, build: Build) -> Result<Build, Failure> {
+    // Subscribe before reading the state, so that no event is missed.
     let mut events = client.events().await.map_err(refused)?;
-    let mut build = client.create_build(request).await.map_err(refused)?;
+    let mut build = client.build(&build.id).await.map_err(refused)?;
     let progress = Progress::endless();
-    while wait && matches!(build.phase, BuildPhase::Queued | BuildPhase::Running) {
+    while matches!(build.phase, BuildPhase::Queued | BuildPhase::Running) {
         progress.say(&shorten(&build.detail));
         events
             .wait_for(|e| matches!(e, Event::Build { id } if *id == build.id))

@@ -13,9 +13,11 @@ use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::cohort::cohort;
 use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
 use fleeti_core::wire::api::{
-    CreateRollout, Event, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
+    CreateRollout, Event, NextWave, Rollout, RolloutDevice, RolloutQuery, RolloutSummary, Urgent,
+    UrgentCounts,
 };
 use fleeti_core::wire::approval::AskedAct;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Devices that are shown without `--limit`.
 const DEVICES: u32 = 100;
@@ -40,6 +42,10 @@ pub enum Command {
         /// Request the approval of a second person instead, for this reason.
         #[arg(long, value_name = "REASON", conflicts_with = "wait")]
         ask: Option<String>,
+        /// It is urgent, for this reason: its waves do not soak, and devices skip their update windows.
+        /// Levels, health checks, limits and budgets count as always.
+        #[arg(long, value_name = "REASON")]
+        urgent: Option<String>,
         #[command(flatten)]
         plan: PlanArgs,
         #[command(flatten)]
@@ -111,6 +117,9 @@ pub enum Command {
         /// Why, for the audit log.
         #[arg(long)]
         reason: String,
+        /// Request the approval of a second person, for a wave that waits for it.
+        #[arg(long)]
+        ask: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -152,8 +161,9 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             });
             Ok(())
         }
-        Command::Start { release, fleet, wait, supersede, ask, plan, server } => {
-            let request = CreateRollout { release, fleet, plan: plan.read()? };
+        Command::Start { release, fleet, wait, supersede, ask, urgent, plan, server } => {
+            let urgent = urgent.map(|reason| Urgent { reason });
+            let request = CreateRollout { release, fleet, plan: plan.read()?, urgent };
             if let Some(reason) = ask {
                 let act = match supersede {
                     Some(rollout) => AskedAct::SupersedeRollout { rollout, request },
@@ -179,7 +189,11 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&server.ask(async |c| c.resume_rollout(&rollout).await)?, title);
             Ok(())
         }
-        Command::Next { rollout, reason, server } => {
+        Command::Next { rollout, reason, ask: true, server } => {
+            let request = NextWave { reason: reason.clone() };
+            approval::request(AskedAct::NextWave { rollout, request }, reason, &server, output)
+        }
+        Command::Next { rollout, reason, ask: false, server } => {
             output.data(&server.ask(async |c| c.next_wave(&rollout, &reason).await)?, title);
             Ok(())
         }
@@ -199,7 +213,12 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
     }
 }
 
-fn shown(started: &RolloutSummary, wait: bool, server: &Server, output: &Output) -> CommandResult {
+pub fn shown(
+    started: &RolloutSummary,
+    wait: bool,
+    server: &Server,
+    output: &Output,
+) -> CommandResult {
     if wait {
         let ended = block_on(wait_for(&server.client()?, &started.id))?;
         show(&ended, output)?;
@@ -307,7 +326,25 @@ fn describe(r: &Rollout) -> Lines {
     };
     let waves = plan_lines(r.plan.as_ref(), r.waves.as_ref());
     let family = family(r.back_of.as_ref(), r.follows.as_ref());
-    Lines::from(title).and(count_words(r.counts)).and(family).and(waves).and(devices).and(rest)
+    let urgent = urgent_lines(r, now_s());
+    let counts = count_words(r.counts);
+    Lines::from(title).and(counts).and(urgent).and(family).and(waves).and(devices).and(rest)
+}
+
+/// How far an urgent rollout is.
+fn urgent_lines(r: &Rollout, now_s: u64) -> Vec<String> {
+    let Some(urgent) = &r.urgent else { return Vec::new() };
+    let minutes = now_s.saturating_sub(r.created_s) / 60;
+    let UrgentCounts { proved, blocked, unreached } = r.urgent_counts.unwrap_or_default();
+    let since = format!("{} h {:02} min since it began", minutes / 60, minutes % 60);
+    vec![
+        format!("urgent: {}", urgent.reason),
+        format!("{since}: {proved} proved, {blocked} blocked, {unreached} unreached"),
+    ]
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
 fn phase_words(phase: &DevicePhase) -> String {

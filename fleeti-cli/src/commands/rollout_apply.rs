@@ -9,7 +9,7 @@ use clap::Args;
 use fleeti_core::id::{FleetId, ReleaseName};
 use fleeti_core::rollout::Phase;
 use fleeti_core::rollout::forecast::{End, Forecast, Group, WaveForecast};
-use fleeti_core::wire::api::{CreateRollout, RolloutQuery, RolloutSummary};
+use fleeti_core::wire::api::{CreateRollout, Rollout, RolloutQuery, RolloutSummary, Urgent};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -25,6 +25,9 @@ pub struct Planned {
     /// Name of the fleet.
     #[arg(long, required_unless_present = "file")]
     fleet: Option<FleetId>,
+    /// It is urgent, for this reason.
+    #[arg(long, value_name = "REASON", conflicts_with = "file")]
+    urgent: Option<String>,
     #[command(flatten)]
     plan: PlanArgs,
 }
@@ -34,7 +37,8 @@ impl Planned {
         match (self.file, self.release, self.fleet) {
             (Some(file), _, _) => read(&file),
             (None, Some(release), Some(fleet)) => {
-                Ok(CreateRollout { release, fleet, plan: self.plan.read()? })
+                let urgent = self.urgent.map(|reason| Urgent { reason });
+                Ok(CreateRollout { release, fleet, plan: self.plan.read()?, urgent })
             }
             (None, _, _) => Err(Failure::plain("name a file, or --release and --fleet")),
         }
@@ -53,7 +57,8 @@ pub fn plan(planned: Planned, server: &Server, output: &Output) -> CommandResult
 pub fn export(id: &str, server: &Server, output: &Output) -> CommandResult {
     let query = RolloutQuery { limit: Some(1), ..RolloutQuery::default() };
     let found = server.ask(async |c| c.rollout_page(id, &query).await)?;
-    let rollout = CreateRollout { release: found.release, fleet: found.fleet, plan: found.plan };
+    let Rollout { release, fleet, plan, urgent, .. } = found;
+    let rollout = CreateRollout { release, fleet, plan, urgent };
     let exported = Exported { file: text(&rollout) };
     output.data(&exported, |exported| Lines::of_document(&exported.file));
     Ok(())
@@ -119,6 +124,7 @@ pub fn apply(arguments: &ApplyArgs, server: &Server, output: &Output) -> Command
         release: r.release.clone(),
         fleet: r.fleet.clone(),
         plan: r.plan.clone(),
+        urgent: r.urgent.clone(),
     });
     let is_same = is.as_ref().is_some_and(|is| text(is) == text(&wanted));
     if is_same && !arguments.again {
@@ -210,6 +216,11 @@ fn forecast_lines(found: &Forecast) -> Lines {
         ),
         n => format!("a device takes {seconds} s: nine of ten of {n} devices in the last rollout"),
     };
+    let windows = found.in_windows.then(|| {
+        "the update windows of the fleet are in these times; those without a zone in UTC".to_owned()
+    });
     let active = found.active.iter().map(|id| format!("rollout {id} must end before"));
-    Lines::from(title).and(waves).and(end).and(duration).and(active.collect::<Vec<_>>())
+    let windows: Vec<_> = windows.into_iter().collect();
+    let active: Vec<_> = active.collect();
+    Lines::from(title).and(waves).and(end).and(duration).and(windows).and(active)
 }

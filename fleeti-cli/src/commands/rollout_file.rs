@@ -6,7 +6,7 @@ use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{FleetId, ReleaseName};
 use fleeti_core::rollout::budget::Budget;
 use fleeti_core::rollout::plan::{ErrorsMax, OnError, Plan, Rate, Size, Start, Wave};
-use fleeti_core::wire::api::CreateRollout;
+use fleeti_core::wire::api::{CreateRollout, Urgent};
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
 use std::fmt::{Display, Write};
@@ -22,6 +22,8 @@ const BYTES_MAX: u64 = 64 << 10;
 struct Document {
     release: Text<ReleaseName>,
     fleet: Text<FleetId>,
+    /// Why it is urgent.
+    urgent: Option<String>,
     max_errors: Option<Text<ErrorsMax>>,
     min_sample: Option<usize>,
     silent_after: Option<Time>,
@@ -43,6 +45,8 @@ struct WaveTable {
     not_before: Option<Instant>,
     #[serde(default)]
     by_hand: bool,
+    #[serde(default)]
+    by_approval: bool,
 }
 
 /// A value that is written as text.
@@ -122,8 +126,9 @@ fn parse(text: &str) -> Result<CreateRollout, String> {
     }
     let document: Document = toml::from_str(text).map_err(shown)?;
     let (release, fleet) = (document.release.0.clone(), document.fleet.0.clone());
+    let urgent = document.urgent.clone().map(|reason| Urgent { reason });
     let plan = document.plan()?;
-    Ok(CreateRollout { release, fleet, plan })
+    Ok(CreateRollout { release, fleet, plan, urgent })
 }
 
 impl Document {
@@ -169,13 +174,16 @@ impl Document {
 
 impl WaveTable {
     fn read(self, number: usize) -> Result<Wave, String> {
-        let start = match (self.by_hand, self.not_before) {
-            (true, Some(_)) => {
-                return Err(format!("wave {number}: by_hand and not_before exclude each other"));
+        let start = match (self.by_hand, self.by_approval, self.not_before) {
+            (true, false, None) => Start::ByHand,
+            (false, true, None) => Start::ByApproval,
+            (false, false, Some(Instant(time_s))) => Start::At { time_s },
+            (false, false, None) => Start::AfterSuccess,
+            (true, true, _) | (true, false, Some(_)) | (false, true, Some(_)) => {
+                return Err(format!(
+                    "wave {number}: by_hand, by_approval and not_before exclude each other"
+                ));
             }
-            (true, None) => Start::ByHand,
-            (false, Some(Instant(time_s))) => Start::At { time_s },
-            (false, None) => Start::AfterSuccess,
         };
         Ok(Wave { size: self.size.0, start, soak_s: self.soak.map_or(0, |time| time.0) })
     }
@@ -183,8 +191,12 @@ impl WaveTable {
 
 /// The document of a rollout, in one form: equal rollouts have equal texts.
 pub fn text(rollout: &CreateRollout) -> String {
-    let CreateRollout { release, fleet, plan } = rollout;
+    let CreateRollout { release, fleet, plan, urgent } = rollout;
     let mut text = format!("release = \"{release}\"\nfleet = \"{fleet}\"\n");
+    if let Some(Urgent { reason }) = urgent {
+        // A reason may have quotes.
+        writeln!(text, "urgent = {}", toml::Value::String(reason.clone())).ok();
+    }
     if let Some(plan) = plan {
         lines(&mut text, plan).ok();
     }
@@ -223,6 +235,7 @@ fn lines(text: &mut String, plan: &Plan) -> std::fmt::Result {
             Start::AfterSuccess => {}
             Start::At { time_s } => writeln!(text, "not_before = {}", when(*time_s))?,
             Start::ByHand => writeln!(text, "by_hand = true")?,
+            Start::ByApproval => writeln!(text, "by_approval = true")?,
         }
         if *soak_s > 0 {
             writeln!(text, "soak = \"{}\"", time(*soak_s))?;
@@ -346,6 +359,10 @@ by_hand = true
         assert_eq!(text(&parse(&written).unwrap()), written);
         assert_eq!(parse(&written).unwrap().plan, Some(plan));
         insta::assert_snapshot!(written);
+        let urgent =
+            parse("release = \"kiosk@2\"\nfleet = \"lobby\"\nurgent = 'a \"hole\"'\n").unwrap();
+        assert_eq!(urgent.urgent.as_ref().unwrap().reason, "a \"hole\"");
+        assert_eq!(parse(&text(&urgent)).unwrap().urgent, urgent.urgent);
         let all = parse("release = \"kiosk@2\"\nfleet = \"lobby\"\n").unwrap();
         assert_eq!((all.plan.is_none(), text(&all).lines().count()), (true, 2));
     }

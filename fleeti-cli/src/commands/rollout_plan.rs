@@ -34,6 +34,9 @@ pub struct PlanArgs {
     /// Begin each wave after the first by hand, with `fleeti rollout next`.
     #[arg(long, requires = "waves")]
     by_hand: bool,
+    /// Begin each wave after the first when a second person approves it: `fleeti rollout next --ask`.
+    #[arg(long, requires = "waves", conflicts_with = "by_hand")]
+    by_approval: bool,
     /// Largest number of devices that update at the same time.
     #[arg(long, requires = "waves")]
     max_moving: Option<usize>,
@@ -61,7 +64,11 @@ impl PlanArgs {
             return Ok(None);
         }
         let wave = |(n, size)| {
-            let start = if self.by_hand && n > 0 { Start::ByHand } else { Start::AfterSuccess };
+            let start = match (n, self.by_hand, self.by_approval) {
+                (1.., true, _) => Start::ByHand,
+                (1.., false, true) => Start::ByApproval,
+                (0, _, _) | (1.., false, false) => Start::AfterSuccess,
+            };
             Wave { size, start, soak_s: self.soak }
         };
         let plan = Plan {
@@ -118,6 +125,7 @@ pub fn plan_lines(plan: Option<&Plan>, waves: Option<&Waves>) -> Vec<String> {
                 Start::AfterSuccess => "later".to_owned(),
                 Start::At { time_s } => format!("not before {}", when(time_s)),
                 Start::ByHand => "by hand: `fleeti rollout next`".to_owned(),
+                Start::ByApproval => "by approval: `fleeti rollout next --ask`".to_owned(),
             },
             Some(counts) if n < waves.current as usize => count_words(*counts),
             Some(counts) => match waves.stage {

@@ -135,8 +135,15 @@ pub fn describe(status: &SignatureStatus) -> String {
 
 /// Signs a build that needs no approvals, and follows it to its end.
 pub async fn alone(client: &Client, id: &str) -> Result<Build, Failure> {
+    client.sign_build(id).await.map_err(refused)?;
+    ended(client, id).await
+}
+
+/// Follows the signature of a build to its end.
+pub async fn ended(client: &Client, id: &str) -> Result<Build, Failure> {
+    // Subscribe before reading the state, so that no event is missed.
     let mut events = client.events().await.map_err(refused)?;
-    let mut build = client.sign_build(id).await.map_err(refused)?;
+    let mut build = client.build(id).await.map_err(refused)?;
     let progress = Progress::endless();
     loop {
         progress.say(&build.signing_detail);

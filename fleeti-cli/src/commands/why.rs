@@ -80,6 +80,7 @@ fn until(check: &Check) -> String {
 fn source(source: Source) -> &'static str {
     match source {
         Source::Pin => "the device is pinned to it",
+        Source::Downgrade => "an operator takes the device back to it",
         Source::Rollout => "a rollout",
         Source::WayBack => "a rollout that goes back to it",
         Source::FleetPin => "its fleet is pinned to it",

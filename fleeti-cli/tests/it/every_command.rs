@@ -142,6 +142,11 @@ const ROWS: &[Row] = &[
     Row("device hold-updates", "{device} --reason because", Done("an operator holds its updates")),
     Row("device resume-updates", "{device}", Done("should run")),
     Row("device pin", "{device} --release gate@{n} --reason because", Done("is pinned to it")),
+    Row(
+        "device downgrade",
+        "{device} --release gate@{n} --reason because",
+        Refused("no lower version"),
+    ),
     Row("device unpin", "{device}", Done("should run")),
     Row("device skip-windows", "{device} --reason because", Done("skips windows until")),
     Row("device observe-windows", "{device}", Done("should run")),
@@ -191,6 +196,11 @@ const ROWS: &[Row] = &[
     Row("rollout resume", "{rollout}", Done("running")),
     Row("rollout cohort", "r device-5 device-2", Done("175634cb1c44e9fe")),
     Row("rollout roll-back", "{rollout} --reason because", Refused("ran an older release")),
+    Row(
+        "fix",
+        "jq --profile fleeti-cli/tests/it/bad-profile.toml --version 9 --fleet {fleet} --reason because",
+        Refused("errors in"),
+    ),
     Row("rollout abort", "{rollout}", Done("aborted")),
     Row("package who", "openssl<4", Done("openssl<4: 0 proved")),
     Row("release path", "gate@{n} --floor because", Done("gate@1 is a floor")),

@@ -8,6 +8,7 @@ mod approvals;
 mod ceremony;
 mod documents;
 mod every_command;
+mod fix;
 mod foreign;
 mod login;
 mod profiles;

@@ -198,10 +198,13 @@ impl Served {
     }
 }
 
-/// Builds as a worker leaves them: `build-1` and `build-2` of `kiosk@2` and `kiosk@3`.
+/// Builds as a worker leaves them: `build-1` and `build-2` of `kiosk@2` and `kiosk@3`, and `build-3` of
+/// `kiosk@4`, which refreshed `jq`.
 async fn make_builds(dir: &Path) {
     let db = Db::open(&dir.join("data/fleeti.db")).await.unwrap();
-    for (id, version) in [("build-1", "2"), ("build-2", "3")] {
+    let all: [(&str, &str, &[&str]); 3] =
+        [("build-1", "2", &[]), ("build-2", "3", &[]), ("build-3", "4", &["jq"])];
+    for (id, version, packages) in all {
         let folder = dir.join("data/builds").join(id);
         synthetic::build(&folder, &format!("kiosk@{version}").parse().unwrap()).unwrap();
         let text = "schema = 1\nname = \"kiosk\"\narchitecture = \"x86_64\"\n";
@@ -210,6 +213,7 @@ async fn make_builds(dir: &Path) {
             profile,
             version: version.parse().unwrap(),
             refresh_lock: false,
+            refresh_packages: packages.iter().map(|name| (*name).to_owned()).collect(),
         };
         let mut tx = db.write().await.unwrap();
         builds::insert(&mut tx, id, 1, &request, 1).await.unwrap();

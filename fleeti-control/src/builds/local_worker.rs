@@ -164,6 +164,7 @@ impl Leased<'_> {
             Some(path) => path.clone(),
             None => std::env::current_exe()?.with_file_name("fleeti-agent"),
         };
+        let refresh_packages = requested.request.packages_to_refresh()?;
         let request = Request {
             profile: requested.request.profile,
             revision: requested.revision,
@@ -172,6 +173,7 @@ impl Leased<'_> {
             trust: self.cx.settings.data.join("pki/public"),
             lock: None,
             refresh_lock: requested.request.refresh_lock,
+            refresh_packages,
             agent,
             out,
         };

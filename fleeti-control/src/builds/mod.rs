@@ -18,8 +18,9 @@ use change::{Change, NotApplied};
 use fleeti_core::build::Ctx;
 use fleeti_core::build::Event::RemoveFiles;
 use fleeti_core::id::{Line, Version};
-use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event};
+use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event, REFRESH_MAX};
 use fleeti_core::wire::list::ListQuery;
+use fleeti_core::wire::problem::Code;
 use fleeti_store as store;
 use fleeti_store::builds::Texts;
 use std::io::ErrorKind;
@@ -35,6 +36,7 @@ use std::path::PathBuf;
 pub async fn create(cx: &Context, by: &Actor, request: &CreateBuild) -> Result<Build, Error> {
     profiles::check(&request.profile)?;
     profiles::check_base(&request.profile)?;
+    check_refresh(request)?;
     health::admit(cx, "build")?;
     let id = new_id("build");
     profiles::check_sizes(cx, &request.profile).await?;
@@ -47,9 +49,30 @@ pub async fn create(cx: &Context, by: &Actor, request: &CreateBuild) -> Result<B
         let line = request.profile.name.to_string();
         cx.audit(&mut tx, by.act("lock.refresh", line)).await?;
     }
+    if !request.refresh_packages.is_empty() {
+        let subject = format!("{} {}", request.profile.name, request.refresh_packages.join(" "));
+        cx.audit(&mut tx, by.act("lock.refresh", subject)).await?;
+    }
     cx.commit(tx, Event::Build { id: id.clone() }).await?;
     cx.build_queued.notify_one();
     get(cx, &id).await
+}
+
+/// Checks which packages a build refreshes.
+fn check_refresh(request: &CreateBuild) -> Result<(), Error> {
+    let invalid = |text: String| Err(Error::new(Code::Invalid, text));
+    let packages = &request.refresh_packages;
+    if packages.len() > REFRESH_MAX {
+        let count = packages.len();
+        return invalid(format!("refresh_packages: {count} packages, at most {REFRESH_MAX}"));
+    }
+    if request.refresh_lock && !packages.is_empty() {
+        return invalid("refresh_lock refreshes all packages: leave refresh_packages out".into());
+    }
+    match request.packages_to_refresh() {
+        Err(e) => invalid(format!("refresh_packages: {e}")),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// One build.
@@ -97,7 +120,8 @@ pub struct BuildOf {
 pub async fn create_of(cx: &Context, by: &Actor, build: BuildOf) -> Result<Build, Error> {
     let BuildOf { line, revision, version, refresh_lock } = build;
     let profile = profiles::get(cx, &line, revision).await?.profile;
-    create(cx, by, &CreateBuild { profile, version, refresh_lock }).await
+    let refresh_packages = Vec::new();
+    create(cx, by, &CreateBuild { profile, version, refresh_lock, refresh_packages }).await
 }
 
 /// Removes the files of a build that has ended, to make room. Returns `false` if the signing service

@@ -5,13 +5,16 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::events::{After, Appraised, Caused, DeviceReport, DomainEvent};
 use crate::reaction::Reacting;
+use crate::rollouts::urgent_until_s;
 use fleeti_core::attestation::policy::Policy;
-use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::Phase;
 use fleeti_core::rollout::gates::{
-    self, Facts, FleetTarget, Known, Order, Part, Paths, ReleaseFacts, Target, after_failure,
+    self, Facts, FleetTarget, Known, Order, Part, Paths, ReleaseFacts, Source, Target,
+    after_failure,
 };
 use fleeti_core::wire::api::Event;
+use fleeti_core::wire::device::DesiredState;
 use fleeti_store::known::Situation;
 use fleeti_store::{self as store, Connection, Tx};
 
@@ -21,6 +24,8 @@ pub(super) struct Looked {
     pub(super) known: Known,
     pub(super) target: Option<Target>,
     pub(super) part: Option<Part>,
+    /// Whether the active rollout of its fleet is urgent.
+    is_urgent: bool,
     policy: Policy,
     release: ReleaseFacts,
     paths: Paths,
@@ -54,7 +59,8 @@ impl Looked {
             None => Paths::default(),
             Some(target) => store::release_paths::of_line(connection, &target.release.line).await?,
         };
-        Ok(Some(Self { fleet, known, target, part, policy, release, paths, now_s }))
+        let is_urgent = active.is_some_and(|active| active.is_urgent);
+        Ok(Some(Self { fleet, known, target, part, is_urgent, policy, release, paths, now_s }))
     }
 
     /// What the gates are computed from.
@@ -133,8 +139,7 @@ async fn converge(cx: &Context, tx: &mut Tx<'_>, device: &DeviceId) -> Result<Ca
     let next = looked.facts(None).next().cloned();
     let (desired, challenges) = match (looked.order(), &next, &looked.known.desired) {
         (Order::Offer, Some(next), _) => {
-            let offered = store::desired::set_desired(tx, id, Some(next)).await?;
-            (offered, vec![device.clone()])
+            (offered(tx, &looked, id, next).await?, vec![device.clone()])
         }
         (Order::Withdraw, _, Some(desired)) => {
             (store::desired::withdraw(tx, id, desired).await?, Vec::new())
@@ -145,6 +150,24 @@ async fn converge(cx: &Context, tx: &mut Tx<'_>, device: &DeviceId) -> Result<Ca
     };
     let changes = vec![Event::Device { id: device.clone() }];
     Ok(Caused { after: After { desired, challenges, changes }, events: Vec::new() })
+}
+
+/// Offers a release. An urgent rollout without waves is for devices that come later, too.
+async fn offered(
+    tx: &mut Tx<'_>,
+    looked: &Looked,
+    id: &[DeviceId],
+    next: &ReleaseName,
+) -> Result<Vec<(DeviceId, DesiredState)>, Error> {
+    if looked.target.as_ref().is_some_and(|target| target.source.is_back()) {
+        return Ok(store::desired::set_back(tx, id, next).await?);
+    }
+    let is_of_rollout = looked.target.as_ref().is_some_and(|t| t.source == Source::Rollout);
+    if is_of_rollout && looked.is_urgent {
+        let until_s = urgent_until_s(looked.now_s);
+        return Ok(store::desired::set_urgent(tx, id, next, until_s).await?);
+    }
+    Ok(store::desired::set_desired(tx, id, Some(next)).await?)
 }
 
 /// Notes that what a device was offered has failed on it, before its offer is withdrawn.

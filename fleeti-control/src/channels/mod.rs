@@ -85,7 +85,7 @@ pub async fn pin_fleet(
         None => (None, format!("{fleet} {}", Foreign::log(reason))),
         Some(release) => {
             check_release(cx, &mut tx, release).await?;
-            let pin = Pin { release: release.clone(), reason: reason.to_owned() };
+            let pin = Pin { release: release.clone(), reason: reason.to_owned(), downgrade: false };
             (Some(pin), format!("{fleet} {release} {}", Foreign::log(reason)))
         }
     };

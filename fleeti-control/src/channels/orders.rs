@@ -11,7 +11,7 @@ use crate::guard;
 use crate::rollouts::checked_reason;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
-use fleeti_core::rollout::gates::{Hold, Pin};
+use fleeti_core::rollout::gates::{Active, Hold, Pin};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
@@ -32,7 +32,10 @@ pub async fn order(
     device: &DeviceId,
     order: &UpdateOrder,
 ) -> Result<(), Error> {
-    if let UpdateOrder::Pin { .. } | UpdateOrder::Unpin {} | UpdateOrder::Move { .. } = order
+    if let UpdateOrder::Pin { .. }
+    | UpdateOrder::Downgrade { .. }
+    | UpdateOrder::Unpin {}
+    | UpdateOrder::Move { .. } = order
         && let Some(fleet) = devices::fleet_of(cx, device).await?
     {
         guard::rollout(cx, by, &fleet).await?;
@@ -56,12 +59,10 @@ pub async fn order(
             ("device.unhold", device.to_string(), After::default())
         }
         UpdateOrder::Pin { release, reason } => {
-            let reason = checked_reason(reason)?;
-            check_release(cx, &mut tx, release).await?;
-            let pin = Pin { release: release.clone(), reason: reason.to_owned() };
-            store::known::set_pin(&mut tx, device, Some(&pin)).await?;
-            let subject = format!("{device} {release} {}", Foreign::log(reason));
-            ("device.pin", subject, After::default())
+            pin(cx, &mut tx, device, (release, reason, false)).await?
+        }
+        UpdateOrder::Downgrade { release, reason } => {
+            pin(cx, &mut tx, device, (release, reason, true)).await?
         }
         UpdateOrder::Unpin {} => {
             ("device.unpin", device.to_string(), unpin(cx, &mut tx, device).await?)
@@ -112,6 +113,62 @@ async fn skip_windows(
     Ok(After { desired, ..After::default() })
 }
 
+/// Pins a device to a release. Returns what the audit log says.
+async fn pin(
+    cx: &Context,
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    (release, reason, downgrade): (&ReleaseName, &str, bool),
+) -> Result<(&'static str, String, After), Error> {
+    let reason = checked_reason(reason)?;
+    check_release(cx, tx, release).await?;
+    if downgrade {
+        check_downgrade(cx, tx, device, release).await?;
+    }
+    let pin = Pin { release: release.clone(), reason: reason.to_owned(), downgrade };
+    store::known::set_pin(tx, device, Some(&pin)).await?;
+    let name = if downgrade { "device.downgrade" } else { "device.pin" };
+    Ok((name, format!("{device} {release} {}", Foreign::log(reason)), After::default()))
+}
+
+/// Checks that a device may go back to a release: a lower version of its line that it ran before, and
+/// that is not below a floor. The device itself holds to the minimum version of what it runs, and to
+/// what its other slot has.
+async fn check_downgrade(
+    cx: &Context,
+    tx: &mut Tx<'_>,
+    device: &DeviceId,
+    release: &ReleaseName,
+) -> Result<(), Error> {
+    let conflict = |text: String| Error::new(Code::Conflict, text);
+    let Situation { device: found, active, .. } = situation(cx, tx, device).await?;
+    let Some(running) = found.known.running else {
+        return Err(conflict(format!("{device} has not reported what it runs")));
+    };
+    if running.line != release.line || running.version <= release.version {
+        let text = format!("{device} runs {running}: {release} is no lower version of its line");
+        return Err(conflict(text).hint("pin it instead: `fleeti device pin`"));
+    }
+    if !store::desired::was_given(tx, device, release).await? {
+        let text = format!("{device} never ran {release}");
+        return Err(conflict(text).hint(
+            "a device goes back to what its other slot has; reinstall it for any other release",
+        ));
+    }
+    let paths = store::release_paths::of_line(tx, &release.line).await?;
+    if let Some(floor) = paths.crossed(&running.version, &release.version) {
+        let text = format!("{release} is below {}, a floor: {}", floor.release, floor.reason);
+        return Err(conflict(text).hint("reinstall the device"));
+    }
+    let is_part =
+        |active: &Active| active.row.as_ref().is_some_and(|(phase, _)| !phase.is_finished());
+    if let Some(active) = active.filter(is_part) {
+        let text = format!("{device} is part of rollout {}, which has not ended", active.rollout);
+        return Err(conflict(text).hint("wait for it to end, or abort it"));
+    }
+    Ok(())
+}
+
 async fn situation(cx: &Context, tx: &mut Tx<'_>, device: &DeviceId) -> Result<Situation, Error> {
     let found = store::known::situation(tx, device, cx.now_s()).await?;
     found.ok_or_else(|| Error::not_found("device", device.as_str()))
@@ -149,9 +206,8 @@ async fn leave(
     if from == *fleet {
         return Err(conflict(format!("{device} is in fleet {fleet} already")));
     }
-    let is_part = |active: &fleeti_core::rollout::gates::Active| {
-        active.row.as_ref().is_some_and(|(phase, _)| !phase.is_finished())
-    };
+    let is_part =
+        |active: &Active| active.row.as_ref().is_some_and(|(phase, _)| !phase.is_finished());
     if let Some(active) = active.filter(is_part) {
         let text = format!("{device} is part of rollout {}, which has not ended", active.rollout);
         return Err(conflict(text).hint("wait for it to end, or abort it"));

@@ -13,6 +13,7 @@ use fleeti_core::rollout::plan::OnError;
 use fleeti_core::rollout::{Ctx, Eligibility, Limits, Phase, cohort};
 use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
+use fleeti_core::wire::updates::SKIP_WINDOWS_S_MAX;
 use fleeti_pki::audit::Act;
 use fleeti_store::rollout_devices::Joining;
 use fleeti_store::rollouts::StoredRollout;
@@ -21,6 +22,11 @@ use std::collections::HashMap;
 
 /// Devices in a chunk.
 pub const CHUNK: u32 = 2000;
+
+/// Until when devices that are offered an urgent release now skip their windows for it.
+pub(crate) fn urgent_until_s(now_s: u64) -> u64 {
+    now_s.saturating_add(SKIP_WINDOWS_S_MAX)
+}
 
 pub(super) fn rejected(e: header::Rejected) -> Error {
     Error::new(Code::Conflict, e.to_string())
@@ -63,7 +69,8 @@ impl Change {
     fn ctx(&self) -> Ctx<'_> {
         let StoredRollout { release, plan, header, .. } = &self.rollout;
         let (now_s, limits, room) = (self.now_s, Limits::default(), Room::Free);
-        let ctx = Ctx { now_s, release, limits, plan: plan.as_ref(), may_offer: false, room };
+        let (plan, is_urgent) = (plan.as_ref(), self.rollout.urgent.is_some());
+        let ctx = Ctx { now_s, release, limits, plan, is_urgent, may_offer: false, room };
         Ctx { may_offer: header::may_offer(header, &ctx) > 0, ..ctx }
     }
 
@@ -244,9 +251,13 @@ impl Change {
         }
         let mut desired = Vec::new();
         for (offer, devices) in &self.offered {
-            desired.extend(match &self.rollout.back_of {
-                Some(_) => store::desired::set_back(tx, devices, offer).await?,
-                None => store::desired::set_desired(tx, devices, Some(offer)).await?,
+            desired.extend(match (&self.rollout.back_of, &self.rollout.urgent) {
+                (Some(_), _) => store::desired::set_back(tx, devices, offer).await?,
+                (None, Some(_)) => {
+                    let until_s = urgent_until_s(self.now_s);
+                    store::desired::set_urgent(tx, devices, offer, until_s).await?
+                }
+                (None, None) => store::desired::set_desired(tx, devices, Some(offer)).await?,
             });
         }
         // A device that is pinned may be offered another release meanwhile.

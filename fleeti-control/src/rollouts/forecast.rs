@@ -34,7 +34,7 @@ pub async fn forecast(
     by: &Actor,
     request: &CreateRollout,
 ) -> Result<Forecast, Error> {
-    let CreateRollout { release, fleet, plan } = request;
+    let CreateRollout { release, fleet, plan, .. } = request;
     by.authorize(Permission::View, Scope::Fleet(fleet))?;
     releases::get(cx, release).await?;
     let mut connection = cx.db.reader().await?;
@@ -63,16 +63,34 @@ pub async fn forecast(
     }
     let active = store::rollouts::active_in(&mut connection, fleet).await?;
     drop(connection);
-    let duration = Duration::of(store::forecast::durations(cx.db.pool(), fleet).await?);
+    // What was measured has the time in which devices waited for windows.
+    let windows = policy.windows.clone();
+    let measured = if windows.is_empty() {
+        store::forecast::durations(cx.db.pool(), fleet).await?
+    } else {
+        Vec::new()
+    };
+    let duration = Duration::of(measured);
     let (request, unlisted) = (request.clone(), judge.unlisted(&counted, &named));
     let of_wave = |alike: &Alike| Some((*waves.get(&alike.device)?, judge.expected(alike)));
     let listed: Vec<_> = named.iter().filter_map(of_wave).collect();
     let floors = counted.iter().map(|alike| judge.floors(alike)).max().unwrap_or(0);
     // A rollout of a large fleet is a hundred thousand steps.
     let found = tokio::task::spawn_blocking(move || {
-        let CreateRollout { release, fleet, plan } = &request;
-        let plan = plan.as_ref();
-        Forecast::of(fleet, &Facts { release, plan, unlisted, listed, now_s, duration, floors })
+        let CreateRollout { release, fleet, plan, urgent } = &request;
+        let (plan, is_urgent) = (plan.as_ref(), urgent.is_some());
+        let facts = Facts {
+            release,
+            plan,
+            is_urgent,
+            unlisted,
+            listed,
+            now_s,
+            duration,
+            floors,
+            windows: &windows,
+        };
+        Forecast::of(fleet, &facts)
     });
     let found = found.await.map_err(Error::internal)?;
     Ok(Forecast { active: active.map(|active| active.id), ..found })
@@ -95,12 +113,17 @@ impl Judge<'_> {
             running: alike.running.clone(),
             desired: None,
             update: State::Idle,
-            // The plan knows no windows.
+            // The plan has the windows, and asks no device.
             waits: None,
             time_zone: None,
             skip_windows_until_s: None,
+            urgent_until_s: None,
             hold: alike.is_held.then(|| Hold { reason: words(), until_s: None }),
-            pin: alike.pin.clone().map(|release| Pin { release, reason: words() }),
+            pin: alike.pin.clone().map(|release| Pin {
+                release,
+                reason: words(),
+                downgrade: false,
+            }),
             penalty: alike.penalty.clone().map(|version| Penalty {
                 version,
                 failures: 1,

@@ -30,12 +30,14 @@ use crate::error::Error;
 use crate::events::After;
 use crate::{boot, guard, releases};
 pub use change::CHUNK;
+pub(crate) use change::urgent_until_s;
 use change::{Change, rejected};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::rollout::device::Device;
 use fleeti_core::rollout::header;
-use fleeti_core::rollout::plan::Wave;
+use fleeti_core::rollout::plan::{Start, Wave};
+use fleeti_core::rollout::waves::Waves;
 use fleeti_core::rollout::{Category, DevicePhase, Phase};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::{
@@ -67,7 +69,7 @@ pub async fn start(
     request: &CreateRollout,
 ) -> Result<RolloutSummary, Error> {
     by.authorize(Permission::Rollout, Scope::Fleet(&request.fleet))?;
-    guard::rollout(cx, by, &request.fleet).await?;
+    guard::start(cx, by, request).await?;
     releases::get(cx, &request.release).await?;
     let mut tx = cx.db.write().await?;
     check(cx, &mut tx, request).await?;
@@ -93,7 +95,7 @@ pub async fn supersede(
     request: &CreateRollout,
 ) -> Result<RolloutSummary, Error> {
     by.authorize(Permission::Rollout, Scope::Fleet(&request.fleet))?;
-    guard::rollout(cx, by, &request.fleet).await?;
+    guard::start(cx, by, request).await?;
     releases::get(cx, &request.release).await?;
     let mut tx = cx.db.write().await?;
     let before = load(&mut tx, id).await?;
@@ -166,9 +168,10 @@ async fn load(tx: &mut Tx<'_>, id: &str) -> Result<StoredRollout, Error> {
 
 /// What is asked for, ready to begin.
 fn asked_for(cx: &Context, request: &CreateRollout) -> StoredRollout {
-    let CreateRollout { release, fleet, plan } = request.clone();
+    let CreateRollout { release, fleet, plan, urgent } = request.clone();
+    let urgent = urgent.map(|urgent| urgent.reason.trim().to_owned());
     let ready = StoredRollout::ready(new_id("rollout"), fleet, release, cx.now_s());
-    StoredRollout { plan, ..ready }
+    StoredRollout { plan, urgent, ..ready }
 }
 
 /// Records the act and makes it durable.
@@ -198,13 +201,15 @@ async fn check(cx: &Context, tx: &mut Tx<'_>, request: &CreateRollout) -> Result
 
 /// A rollout and its waves, for the audit log.
 fn words(rollout: &StoredRollout) -> String {
-    let StoredRollout { id, release, fleet, plan, .. } = rollout;
+    let StoredRollout { id, release, fleet, plan, urgent, .. } = rollout;
     let waves = plan.iter().flat_map(|plan| &plan.waves);
     let size = |wave: &Wave| format!(" wave {}", Foreign::log(&wave.size.to_string()));
     let waves: String = waves.map(size).collect();
     let budget = plan.as_ref().and_then(|plan| plan.budget.as_ref());
     let budget = budget.map_or_else(String::new, |budget| format!(" budget {budget}"));
-    format!("{id} {release} {fleet}{waves}{budget}")
+    let urgent =
+        urgent.as_ref().map_or_else(String::new, |why| format!(" urgent: {}", Foreign::log(why)));
+    format!("{id} {release} {fleet}{waves}{budget}{urgent}")
 }
 
 /// A reason for the audit log.
@@ -239,15 +244,46 @@ pub async fn resume(cx: &Context, by: &Actor, id: &str) -> Result<RolloutSummary
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Invalid`] for a reason that is empty or too long;
-/// [`Code::Conflict`] for a rollout without waves, or whose current wave has devices that update.
+/// [`Code::Conflict`] for a rollout without waves, or whose current wave has devices that update;
+/// [`Code::SecondPerson`] for a wave that waits for the approval of one.
 pub async fn next(
     cx: &Context,
     by: &Actor,
     id: &str,
     request: &NextWave,
 ) -> Result<RolloutSummary, Error> {
+    begin_wave(cx, by, (id, None), request).await
+}
+
+/// As [`next`], and only this wave, from 0: what was approved.
+pub(crate) async fn begin_wave(
+    cx: &Context,
+    by: &Actor,
+    (id, only): (&str, Option<u32>),
+    request: &NextWave,
+) -> Result<RolloutSummary, Error> {
     let subject = format!("{id} {}", Foreign::log(checked_reason(&request.reason)?));
-    act(cx, id, header::Event::Next, by.act("rollout.next", &subject)).await
+    let mut tx = cx.db.write().await?;
+    let rollout = load(&mut tx, id).await?;
+    let wave = rollout.header.waves.as_ref().map_or(0, Waves::next);
+    if only.is_some_and(|only| only != wave) {
+        let text = format!("rollout {id} has gone on since the request");
+        return Err(Error::new(Code::Conflict, text).hint("request the wave that is next"));
+    }
+    let plan = rollout.plan.as_ref();
+    let start = plan.and_then(|plan| plan.waves.get(wave as usize)).map(|wave| wave.start);
+    if start == Some(Start::ByApproval) {
+        guard::wave(by, wave)?;
+    }
+    let entry = by.act("rollout.next", &subject);
+    acted(cx, tx, rollout, (header::Event::Next, entry)).await
+}
+
+/// Number of the wave of a rollout, from 0, that begins if an operator goes on now, and its fleet.
+pub(crate) async fn next_wave(cx: &Context, id: &str) -> Result<(u32, FleetId), Error> {
+    let found = store::rollouts::get(cx.db.pool(), id).await?;
+    let rollout = found.ok_or_else(|| Error::not_found("rollout", id))?;
+    Ok((rollout.header.waves.as_ref().map_or(0, Waves::next), rollout.fleet))
 }
 
 /// Aborts a rollout. Devices that have not started the update keep what they run. The offers of a
@@ -267,7 +303,17 @@ async fn act(
     entry: Act,
 ) -> Result<RolloutSummary, Error> {
     let mut tx = cx.db.write().await?;
-    let mut change = Change::of(load(&mut tx, id).await?, cx.now_s());
+    let rollout = load(&mut tx, id).await?;
+    acted(cx, tx, rollout, (event, entry)).await
+}
+
+async fn acted(
+    cx: &Context,
+    mut tx: Tx<'_>,
+    rollout: StoredRollout,
+    (event, entry): (header::Event, Act),
+) -> Result<RolloutSummary, Error> {
+    let mut change = Change::of(rollout, cx.now_s());
     change.header(event).map_err(rejected)?;
     let policy = policy::of(cx, &change.rollout.fleet);
     chunks::work(&mut tx, &mut change, &policy).await?;
@@ -336,7 +382,7 @@ pub async fn get(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout
     let after = query.after.as_ref().map_or("", DeviceId::as_str);
     let rows = store::rollout_devices::page(cx.db.pool(), id, query.category, after, limit).await?;
     let next = rows.last().filter(|_| rows.len() == limit as usize).map(|(last, _)| last.clone());
-    Ok(with_devices(summary, rows, next))
+    with_devices(cx, summary, (rows, next)).await
 }
 
 /// As [`get`], but without a filter the devices that need attention most, whatever their id.
@@ -345,7 +391,7 @@ pub async fn get(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout
 /// As [`get`].
 pub async fn shown(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Shown, Error> {
     let troubles = store::rollout_devices::troubles(cx.db.pool(), id).await?;
-    Ok(Shown { rollout: attention(cx, id, query).await?, troubles })
+    Ok(Shown { rollout: attention(cx, id, query).await?, troubles, now_s: cx.now_s() })
 }
 
 /// What the page of a rollout shows.
@@ -355,6 +401,8 @@ pub struct Shown {
     pub rollout: Rollout,
     /// Devices that do not run its release, counted by phase, most first.
     pub troubles: Vec<(DevicePhase, usize)>,
+    /// Now, Unix seconds.
+    pub now_s: u64,
 }
 
 async fn attention(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollout, Error> {
@@ -371,7 +419,7 @@ async fn attention(cx: &Context, id: &str, query: &RolloutQuery) -> Result<Rollo
             rows.extend(store::rollout_devices::page(pool, id, Some(category), "", left).await?);
         }
     }
-    Ok(with_devices(summary, rows, None))
+    with_devices(cx, summary, (rows, None)).await
 }
 
 async fn summary(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
@@ -379,13 +427,19 @@ async fn summary(cx: &Context, id: &str) -> Result<RolloutSummary, Error> {
     Ok(RolloutSummary::from(&found.ok_or_else(|| Error::not_found("rollout", id))?))
 }
 
-fn with_devices(
+/// Adds a page of devices and, to an urgent rollout, how far it is.
+async fn with_devices(
+    cx: &Context,
     summary: RolloutSummary,
-    rows: Vec<(DeviceId, Device)>,
-    next: Option<DeviceId>,
-) -> Rollout {
+    (rows, next): (Vec<(DeviceId, Device)>, Option<DeviceId>),
+) -> Result<Rollout, Error> {
+    let RolloutSummary { id, release, urgent, .. } = &summary;
+    let urgent_counts = match urgent {
+        Some(_) => Some(store::rollout_devices::urgent_counts(cx.db.pool(), id, release).await?),
+        None => None,
+    };
     let RolloutSummary { id, fleet, created_s, release, phase, counts, .. } = summary;
-    let RolloutSummary { plan, waves, follows, back_of, .. } = summary;
+    let RolloutSummary { plan, waves, follows, back_of, urgent, .. } = summary;
     let devices = rows
         .into_iter()
         .map(|(device, Device { phase, since_s, wave, via, retries, group })| RolloutDevice {
@@ -398,7 +452,7 @@ fn with_devices(
             group,
         })
         .collect();
-    Rollout {
+    Ok(Rollout {
         id,
         fleet,
         created_s,
@@ -409,7 +463,9 @@ fn with_devices(
         waves,
         follows,
         back_of,
+        urgent,
+        urgent_counts,
         devices,
         next,
-    }
+    })
 }

@@ -5,7 +5,7 @@ use crate::accounts::actor::Actor;
 use crate::context::Context;
 use crate::error::Error;
 use crate::precondition::Expected;
-use crate::releases;
+use crate::{guard, releases};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::rollout::gates::{Blocked, ReleasePath};
@@ -27,7 +27,8 @@ pub async fn get(cx: &Context, release: &ReleaseName) -> Result<ReleasePath, Err
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Invalid`] for a reason that is empty or too long, and for a range that
-/// can have no effect; [`Code::Conflict`] for a floor that is revoked; [`Code::PreconditionFailed`].
+/// can have no effect; [`Code::Conflict`] for a floor that is revoked; [`Code::PreconditionFailed`];
+/// [`Code::SecondPerson`].
 pub async fn set(
     cx: &Context,
     by: &Actor,
@@ -35,6 +36,7 @@ pub async fn set(
     path: &ReleasePath,
     expected: &Expected,
 ) -> Result<ReleasePath, Error> {
+    guard::release_path(cx, by).await?;
     let found = releases::get(cx, release).await?;
     let path = checked(release, path)?;
     if path.floor.is_some() && found.revoked_s.is_some() {

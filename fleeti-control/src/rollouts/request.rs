@@ -1,6 +1,6 @@
 //! What may be asked for.
 
-use super::select;
+use super::{checked_reason, select};
 use crate::attestation::policy;
 use crate::context::Context;
 use crate::error::Error;
@@ -16,7 +16,10 @@ pub(super) async fn check(
     tx: &mut Connection,
     request: &CreateRollout,
 ) -> Result<(), Error> {
-    let CreateRollout { release, fleet, plan } = request;
+    let CreateRollout { release, fleet, plan, urgent } = request;
+    if let Some(urgent) = urgent {
+        checked_reason(&urgent.reason)?;
+    }
     if let Some(plan) = plan {
         check_plan(tx, fleet, plan).await?;
         select::check(cx, tx, fleet, plan).await?;

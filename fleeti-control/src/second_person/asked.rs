@@ -6,7 +6,7 @@ use crate::accounts::independence;
 use crate::clock::new_id;
 use crate::context::Context;
 use crate::error::Error;
-use crate::{bulk, secrets};
+use crate::{bulk, rollouts, secrets};
 use fleeti_core::approval::State;
 use fleeti_core::canonical;
 use fleeti_core::foreign::Foreign;
@@ -122,8 +122,14 @@ async fn resolved(cx: &Context, by: &Actor, asked: &AskedAct) -> Result<GuardedA
         AskedAct::SupersedeRollout { rollout, request } => {
             GuardedAct::SupersedeRollout { rollout, request }
         }
+        AskedAct::NextWave { rollout, request } => {
+            rollouts::checked_reason(&request.reason)?;
+            let (wave, _) = rollouts::next_wave(cx, &rollout).await?;
+            GuardedAct::NextWave { rollout, wave, request }
+        }
         AskedAct::PinFleet { fleet, request } => GuardedAct::PinFleet { fleet, request },
         AskedAct::OrderUpdates { device, request } => GuardedAct::OrderUpdates { device, request },
+        AskedAct::SetReleasePath { release, path } => GuardedAct::SetReleasePath { release, path },
         AskedAct::ShowRecoveryKey { device, request } => {
             secrets::checked_reason(&request.reason)?;
             // Before the key is looked up: whether there is one is not for everybody.

@@ -65,12 +65,20 @@ pub(super) async fn perform(
         GuardedAct::SupersedeRollout { rollout, request } => {
             Ok(format!("started {}", rollouts::supersede(cx, by, rollout, request).await?.id))
         }
+        GuardedAct::NextWave { rollout, wave, request } => {
+            rollouts::begin_wave(cx, by, (rollout, Some(*wave)), request).await?;
+            Ok("done".to_owned())
+        }
         GuardedAct::PinFleet { fleet, request } => {
             channels::pin_fleet(cx, by, fleet, request).await?;
             Ok("done".to_owned())
         }
         GuardedAct::OrderUpdates { device, request } => {
             channels::order(cx, by, device, request).await?;
+            Ok("done".to_owned())
+        }
+        GuardedAct::SetReleasePath { release, path } => {
+            rollouts::path::set(cx, by, release, path, &Expected::Anything).await?;
             Ok("done".to_owned())
         }
         GuardedAct::SetPolicy { policy } => {

@@ -5,6 +5,7 @@ use crate::accounts::actor::{Actor, Scope};
 use crate::accounts::independence;
 use crate::context::Context;
 use crate::error::Error;
+use crate::rollouts;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::approval::{Approval, GuardedAct};
@@ -33,6 +34,10 @@ pub(super) async fn needed(
         GuardedAct::StartRollout { request } | GuardedAct::SupersedeRollout { request, .. } => {
             (Permission::Rollout, Some(vec![request.fleet.clone()]))
         }
+        GuardedAct::NextWave { rollout, .. } => {
+            let (_, fleet) = rollouts::next_wave(cx, rollout).await?;
+            (Permission::Rollout, Some(vec![fleet]))
+        }
         GuardedAct::PinFleet { fleet, .. } => (Permission::Rollout, Some(vec![fleet.clone()])),
         GuardedAct::OrderUpdates { device, request } => {
             let mut fleets = fleets_of(cx, std::slice::from_ref(device)).await?;
@@ -44,6 +49,7 @@ pub(super) async fn needed(
         GuardedAct::ShowRecoveryKey { device, .. } => {
             (Permission::Recovery, Some(fleets_of(cx, std::slice::from_ref(device)).await?))
         }
+        GuardedAct::SetReleasePath { .. } => (Permission::Release, None),
         GuardedAct::SetPolicy { .. } => (Permission::Accounts, None),
     };
     Ok(found)

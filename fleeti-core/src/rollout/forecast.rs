@@ -35,6 +35,9 @@ pub struct Forecast {
     pub end: End,
     /// How long a device takes.
     pub duration: Duration,
+    /// Whether the update windows of the fleet are in the times. Windows without a zone count in UTC.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_windows: bool,
     /// The active rollout of the fleet, which must end before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<String>,
@@ -56,6 +59,7 @@ impl Forecast {
             waves,
             end,
             duration: facts.duration,
+            in_windows: facts.has_windows(),
             active: None,
         }
     }

@@ -4,11 +4,14 @@
 //! what would change it. The server offers by [`order`] and [`eligibility`], and explains by
 //! [`list`]: all three read the same list, so the explanation is what happens.
 //!
-//! Code map: `facts` (what gates read) · `penalty` (pauses after failures) · `path` (floors, ways).
+//! Code map: `facts` (what gates read) · `penalty` (pauses after failures) · `path` (floors, ways) ·
+//! `window` (update windows) · `stop` (what a closed gate says).
 
 mod facts;
 mod path;
 mod penalty;
+mod stop;
+mod window;
 
 pub use facts::{Active, Facts, FleetTarget, Hold, Known, Part, Pin, Source, Target, target};
 pub use path::{
@@ -16,11 +19,12 @@ pub use path::{
     Versions,
 };
 pub use penalty::{FIRST_S, LONGEST_S, Penalty, after_failure};
+pub use stop::Stop;
 
 use crate::rollout::{DevicePhase, Eligibility, Phase, Proof};
 use crate::update::State;
-use crate::windows::{Job, Local, Opening, Wait, WaitReason};
 use serde::{Deserialize, Serialize};
+use window::window;
 
 /// A condition on an offer.
 #[derive(
@@ -80,30 +84,6 @@ pub enum Gate {
     Window,
     /// The device has installed what it was offered.
     Device,
-}
-
-/// Why a gate does not let an offer through.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stop {
-    /// Whether the offer is made, and the device acts on it later.
-    pub is_offered: bool,
-    /// What is true.
-    pub text: String,
-    /// What would change it.
-    pub change: String,
-    /// When time changes it, Unix seconds.
-    pub until_s: Option<u64>,
-}
-
-impl Stop {
-    fn closed(text: impl Into<String>, change: impl Into<String>) -> Self {
-        let (text, change) = (text.into(), change.into());
-        Self { is_offered: false, text, change, until_s: None }
-    }
-
-    fn waits(text: impl Into<String>, change: impl Into<String>) -> Self {
-        Self { is_offered: true, ..Self::closed(text, change) }
-    }
 }
 
 /// A gate of the list.
@@ -364,13 +344,27 @@ fn version(facts: &Facts<'_>) -> Option<Stop> {
     let (running, target) = (facts.known.running.as_ref()?, facts.target?);
     let is_lower = running.line == target.release.line
         && target.release.version < running.version
-        && target.source != Source::WayBack;
+        && !target.source.is_back();
+    if let Some(stop) = below_floor(facts) {
+        return Some(stop);
+    }
     is_lower.then(|| {
         let text = format!("it runs {running}, which is higher than {}", target.release);
         let change =
             "a device never installs a lower version: publish a higher one, or reinstall it";
         Stop::closed(text, change)
     })
+}
+
+/// A device that passed a floor is not downgraded below it.
+fn below_floor(facts: &Facts<'_>) -> Option<Stop> {
+    let (running, target) = (facts.known.running.as_ref()?, facts.target?);
+    if target.source != Source::Downgrade || running.line != target.release.line {
+        return None;
+    }
+    let floor = facts.paths.crossed(&running.version, &target.release.version)?;
+    let text = format!("{} is below {}, a floor: {}", target.release, floor.release, floor.reason);
+    Some(Stop::closed(text, "end its downgrade: `fleeti device unpin DEVICE`"))
 }
 
 fn floor(facts: &Facts<'_>) -> Option<Stop> {
@@ -394,7 +388,7 @@ fn floor(facts: &Facts<'_>) -> Option<Stop> {
 
 fn edge(facts: &Facts<'_>) -> Option<Stop> {
     let (running, next) = (facts.known.running.as_ref()?, facts.next()?);
-    let is_back = facts.target.is_some_and(|target| target.source == Source::WayBack);
+    let is_back = facts.target.is_some_and(|target| target.source.is_back());
     if is_back || running.line != next.line {
         return None;
     }
@@ -445,7 +439,7 @@ fn penalty(facts: &Facts<'_>) -> Option<Stop> {
     let (penalty, target, next) = (facts.known.penalty.as_ref()?, facts.target?, facts.next()?);
     let is_line = facts.known.running.as_ref().is_none_or(|r| r.line == next.line);
     // A device that goes back leaves the higher version that failed.
-    let is_left = target.source == Source::WayBack && penalty.version != next.version;
+    let is_left = target.source.is_back() && penalty.version != next.version;
     let is_closed = is_line && !is_left && penalty.closes(&next.version, facts.now_s);
     is_closed.then(|| {
         let times = if penalty.failures == 1 { "once" } else { "repeatedly" };
@@ -528,53 +522,6 @@ fn heard(facts: &Facts<'_>) -> Option<Stop> {
         | DevicePhase::Failed { .. } => return None,
     };
     Some(Stop::closed(text, "its next report"))
-}
-
-/// The job that the device would begin next; `None` if it is busy, or runs the release.
-fn next_job(facts: &Facts<'_>) -> Option<Job> {
-    let (known, target, next) = (facts.known, facts.target?, facts.next()?);
-    if known.running.as_ref() == Some(next) {
-        return None;
-    }
-    let is_its = known.update.target() == Some(&next.version);
-    match &known.update {
-        State::Staged { .. } if is_its => Some(Job::Install),
-        State::Armed { .. } => Some(Job::Reboot),
-        State::Trying { .. } => None,
-        // The server does not know whether the download is in progress.
-        State::Staging { .. } => known.waits.map(|wait| wait.job),
-        State::Idle
-        | State::Staged { .. }
-        | State::Unconfirmed { .. }
-        | State::RolledBack { .. }
-        | State::Failed { .. } => {
-            // A device that goes back has the release in its other slot.
-            (target.source != Source::WayBack).then_some(Job::Download)
-        }
-    }
-}
-
-fn window(facts: &Facts<'_>) -> Option<Stop> {
-    let (known, job) = (facts.known, next_job(facts)?);
-    if known.skip_windows_until_s.is_some_and(|until_s| facts.now_s < until_s) {
-        return None;
-    }
-    let waits = |wait: Wait| {
-        let stop = Stop::waits(wait.words(), wait.change());
-        Some(Stop { until_s: wait.until_s, ..stop })
-    };
-    // The device alone knows its users and its clock.
-    let of_device = known.waits.filter(|wait| wait.reason != WaitReason::Window);
-    if let Some(wait) = of_device.filter(|wait| wait.job == job) {
-        return waits(wait);
-    }
-    let zone = known.time_zone.as_deref().unwrap_or("Etc/UTC");
-    match facts.policy.windows.opening(job, Local { now_s: facts.now_s, zone }) {
-        Opening::Open { .. } => None,
-        Opening::Closed { opens_s: until_s } => {
-            waits(Wait { job, reason: WaitReason::Window, until_s })
-        }
-    }
 }
 
 fn device(facts: &Facts<'_>) -> Option<Stop> {

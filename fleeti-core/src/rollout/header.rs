@@ -249,7 +249,8 @@ fn fits(devices: usize, ctx: &Ctx<'_>) -> Result<(), Rejected> {
 
 /// What the waves are computed from; `None` without a plan.
 fn world<'a>(counts: &'a Counts, ctx: &Ctx<'a>) -> Option<World<'a>> {
-    ctx.plan.map(|plan| World { totals: counts, plan, now_s: ctx.now_s })
+    let Ctx { now_s, is_urgent, .. } = *ctx;
+    ctx.plan.map(|plan| World { totals: counts, plan, is_urgent, now_s })
 }
 
 /// A device changed its category. One that was without an offer and now waits has one.

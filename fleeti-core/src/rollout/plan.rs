@@ -149,6 +149,19 @@ pub enum Start {
     },
     /// When an operator says so, with a reason.
     ByHand,
+    /// When an operator says so, with a reason, and a second person approves that.
+    ByApproval,
+}
+
+impl Start {
+    /// Whether it waits for people.
+    #[must_use]
+    pub fn is_by_people(self) -> bool {
+        match self {
+            Self::ByHand | Self::ByApproval => true,
+            Self::AfterSuccess | Self::At { .. } => false,
+        }
+    }
 }
 
 /// Number of errors that is accepted.

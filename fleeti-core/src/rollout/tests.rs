@@ -3,6 +3,7 @@
 mod scars;
 mod server;
 mod steps;
+mod urgent;
 
 use super::DevicePhase;
 use super::budget::Budget;
@@ -32,6 +33,7 @@ fn acts() -> impl Strategy<Value = Act> {
         1 => Just(Act::Next),
         1 => Just(Act::Abort),
         1 => any::<bool>().prop_map(Act::Floor),
+        2 => (0_usize..12, any::<bool>()).prop_map(|(n, is_trusted)| Act::Level(n, is_trusted)),
     ]
 }
 
@@ -63,13 +65,15 @@ fn plans() -> impl Strategy<Value = Plan> {
 }
 
 proptest! {
-    /// Limits, budgets and floors are never exceeded, terminal states absorb, a report that is sent
-    /// again is harmless, and a paused rollout moves nobody, whatever happens.
+    /// Limits, budgets, levels and floors are never passed, terminal states absorb, a report that is
+    /// sent again is harmless, and a paused rollout moves nobody, whatever happens, also if the rollout
+    /// is urgent.
     #[test]
     fn nothing_is_exceeded_whatever_happens(
-        plan in plans(), has_floor: bool, acts in prop::collection::vec(acts(), 0..60),
+        plan in plans(), has_floor: bool, is_urgent: bool,
+        acts in prop::collection::vec(acts(), 0..60),
     ) {
-        let mut server = Server::start(plan, 12, has_floor);
+        let mut server = Server::start_as(plan, 12, has_floor, is_urgent);
         for act in acts {
             let before = server.clone();
             server.act(&act);
@@ -86,8 +90,10 @@ proptest! {
 
     /// A budget, a cap or a rate makes a rollout longer, and never stops it.
     #[test]
-    fn a_healthy_fleet_always_gets_the_release(plan in plans(), has_floor: bool) {
-        let mut server = Server::start(plan, 12, has_floor);
+    fn a_healthy_fleet_always_gets_the_release(
+        plan in plans(), has_floor: bool, is_urgent: bool,
+    ) {
+        let mut server = Server::start_as(plan, 12, has_floor, is_urgent);
         for _ in 0..100 {
             for device in server.in_phase(|phase| *phase == DevicePhase::Offered) {
                 server.obey(&device);

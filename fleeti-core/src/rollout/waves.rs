@@ -96,6 +96,8 @@ pub(super) struct World<'a> {
     pub(super) totals: &'a Counts,
     /// The plan.
     pub(super) plan: &'a Plan,
+    /// Whether the waves do not soak.
+    pub(super) is_urgent: bool,
     /// Unix seconds.
     pub(super) now_s: u64,
 }
@@ -150,6 +152,15 @@ impl Waves {
         plan.waves.get(self.current as usize)
     }
 
+    /// Number of the wave, from 0, that begins if an operator goes on now.
+    #[must_use]
+    pub fn next(&self) -> u32 {
+        match self.stage {
+            Stage::Due => self.current,
+            Stage::Open | Stage::Soaking { .. } => self.current + 1,
+        }
+    }
+
     /// Whether the current wave is the last one.
     #[must_use]
     pub fn is_last(&self, plan: &Plan) -> bool {
@@ -181,7 +192,7 @@ impl Waves {
 
     /// Number of devices that the release may be offered to now.
     pub(super) fn places(&self, world: World<'_>) -> usize {
-        let World { totals, plan, now_s } = world;
+        let World { totals, plan, now_s, .. } = world;
         let at_once =
             plan.moving_max.map_or(usize::MAX, |max| max.saturating_sub(totals.in_flight()));
         let in_period = plan.rate.map_or(usize::MAX, |rate| {
@@ -265,14 +276,15 @@ impl Waves {
                 Stage::Due => match wave.start {
                     Start::AfterSuccess => self.stage = Stage::Open,
                     Start::At { time_s } if world.now_s >= time_s => self.stage = Stage::Open,
-                    Start::At { .. } | Start::ByHand => return Outcome::Going,
+                    Start::At { .. } | Start::ByHand | Start::ByApproval => return Outcome::Going,
                 },
                 Stage::Open if !self.is_complete(world) => return Outcome::Going,
                 Stage::Open if self.is_last(world.plan) => return Outcome::Done,
                 // Nothing to watch.
                 Stage::Open if self.now().total == 0 => self.begin_next(),
                 Stage::Open => {
-                    let until_s = world.now_s.saturating_add(wave.soak_s);
+                    let soak_s = if world.is_urgent { 0 } else { wave.soak_s };
+                    let until_s = world.now_s.saturating_add(soak_s);
                     self.stage = Stage::Soaking { until_s };
                 }
                 Stage::Soaking { until_s } if world.now_s >= until_s => self.begin_next(),
@@ -314,12 +326,12 @@ impl Waves {
 
     /// When something is to be done, Unix seconds.
     pub(super) fn due_s(&self, world: World<'_>) -> Option<u64> {
-        let World { totals, plan, now_s } = world;
+        let World { totals, plan, now_s, .. } = world;
         let start = match (self.stage, self.wave(plan).map(|wave| wave.start)) {
             (Stage::Soaking { until_s }, _) => Some(until_s),
             (Stage::Due, Some(Start::At { time_s })) => Some(time_s),
             (Stage::Due, Some(Start::AfterSuccess)) => Some(now_s),
-            (Stage::Due, Some(Start::ByHand) | None) | (Stage::Open, _) => None,
+            (Stage::Due, Some(Start::ByHand | Start::ByApproval) | None) | (Stage::Open, _) => None,
         };
         let waiting = self.returned() + self.left(world);
         let offer = match (waiting, self.places(world)) {

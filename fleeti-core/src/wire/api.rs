@@ -7,9 +7,11 @@ use crate::update;
 use crate::wire::boot::{BootSignatures, BootSummary, VariableWrite};
 use crate::wire::device::{CommandKind, Progress, Telemetry};
 use crate::wire::enrollment::EnrollmentRecord;
+use crate::wire::package::{NoPackageQuery, PackageQuery};
 use crate::wire::profile::MadeOf;
 pub use crate::wire::rollout::{
     CreateRollout, NextWave, REASON_MAX, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
+    Urgent, UrgentCounts,
 };
 pub use crate::wire::trust::{
     Approver, ImportBundle, Intermediate, RequestSignature, SignatureStatus, SignedBy,
@@ -388,7 +390,26 @@ pub struct CreateBuild {
     /// Refresh the package lock of the line first. The log of the build shows what changes.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refresh_lock: bool,
+    /// Refresh these packages of the lock first, with what they need, and keep all others; at most 50.
+    /// Each is a name, perhaps with the versions that are good enough: `openssl>=3.5.1-1+deb13u2`. The
+    /// build fails if the lock then has another version. Not together with `refresh_lock`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 50)]
+    pub refresh_packages: Vec<String>,
 }
+
+impl CreateBuild {
+    /// The packages that it refreshes.
+    ///
+    /// # Errors
+    /// [`NoPackageQuery`] for the first text that names none.
+    pub fn packages_to_refresh(&self) -> Result<Vec<PackageQuery>, NoPackageQuery> {
+        self.refresh_packages.iter().map(|text| text.parse()).collect()
+    }
+}
+
+/// Largest number of packages that a build refreshes by name.
+pub const REFRESH_MAX: usize = 50;
 
 /// Phase of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -427,6 +448,9 @@ pub struct Build {
     /// What the signing job does now, or why it failed.
     #[serde(default)]
     pub signing_detail: String,
+    /// The packages of the lock that it refreshed by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refreshed: Vec<String>,
 }
 
 /// `GET /events`: the data of a server-sent event.

@@ -2,12 +2,13 @@
 
 use super::api::RevocationReason;
 use super::labels::ChangeDevices;
-use super::rollout::CreateRollout;
+use super::rollout::{CreateRollout, NextWave};
 use super::updates::{PinFleet, UpdateOrder};
 use super::vault::ShowRecoveryKey;
 use crate::approval::State;
 use crate::foreign::Foreign;
-use crate::id::{AccountName, DeviceId, FleetId};
+use crate::id::{AccountName, DeviceId, FleetId, ReleaseName};
+use crate::rollout::gates::ReleasePath;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -42,6 +43,12 @@ pub struct ApprovalPolicy {
     /// Whether a recovery key is shown only with a second person.
     #[serde(default)]
     pub recovery_keys: bool,
+    /// Whether an urgent rollout needs a second person, to any fleet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub urgent_rollouts: bool,
+    /// Whether a change of the floors and blocked ways of a release needs a second person.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub release_paths: bool,
 }
 
 impl ApprovalPolicy {
@@ -73,6 +80,13 @@ pub enum AskedAct {
         /// The request.
         request: CreateRollout,
     },
+    /// Begin the next wave of a rollout, which waits for approval.
+    NextWave {
+        /// The rollout.
+        rollout: String,
+        /// The request.
+        request: NextWave,
+    },
     /// Pin a fleet to a release, or end that.
     PinFleet {
         /// The fleet.
@@ -86,6 +100,13 @@ pub enum AskedAct {
         device: DeviceId,
         /// The request.
         request: UpdateOrder,
+    },
+    /// Replace the floors and blocked ways of a release.
+    SetReleasePath {
+        /// The release.
+        release: ReleaseName,
+        /// The request.
+        path: ReleasePath,
     },
     /// Show the recovery key of a device. The requester collects it after the approval.
     ShowRecoveryKey {
@@ -126,6 +147,15 @@ pub enum GuardedAct {
         /// The request.
         request: CreateRollout,
     },
+    /// Begin this wave of a rollout.
+    NextWave {
+        /// The rollout.
+        rollout: String,
+        /// Number of the wave, from 0.
+        wave: u32,
+        /// The request.
+        request: NextWave,
+    },
     /// Pin a fleet to a release, or end that.
     PinFleet {
         /// The fleet.
@@ -139,6 +169,13 @@ pub enum GuardedAct {
         device: DeviceId,
         /// The request.
         request: UpdateOrder,
+    },
+    /// Replace the floors and blocked ways of a release.
+    SetReleasePath {
+        /// The release.
+        release: ReleaseName,
+        /// The request.
+        path: ReleasePath,
     },
     /// Show the recovery key that the server got at this time.
     ShowRecoveryKey {
@@ -156,6 +193,10 @@ pub enum GuardedAct {
     },
 }
 
+fn urgent_words(request: &CreateRollout) -> &'static str {
+    if request.urgent.is_some() { "an urgent rollout" } else { "a rollout" }
+}
+
 impl fmt::Display for GuardedAct {
     /// The act in one line, for people and the audit log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -165,11 +206,17 @@ impl fmt::Display for GuardedAct {
                 write!(f, "revoke {} devices of {of} for {}", devices.len(), reason.as_str())
             }
             Self::StartRollout { request } => {
-                write!(f, "start a rollout of {} to {}", request.release, request.fleet)
+                let urgent = urgent_words(request);
+                write!(f, "start {urgent} of {} to {}", request.release, request.fleet)
             }
             Self::SupersedeRollout { rollout, request } => {
                 let (rollout, fleet) = (Foreign::log(rollout), &request.fleet);
-                write!(f, "supersede {rollout} by a rollout of {} to {fleet}", request.release)
+                let urgent = urgent_words(request);
+                write!(f, "supersede {rollout} by {urgent} of {} to {fleet}", request.release)
+            }
+            Self::NextWave { rollout, wave, request } => {
+                let (rollout, reason) = (Foreign::log(rollout), Foreign::log(&request.reason));
+                write!(f, "begin wave {} of {rollout}: {reason}", wave + 1)
             }
             Self::PinFleet { fleet, request } => match &request.release {
                 Some(release) => write!(f, "pin fleet {fleet} to {release}"),
@@ -179,11 +226,19 @@ impl fmt::Display for GuardedAct {
                 UpdateOrder::Hold { .. } => write!(f, "hold {device}"),
                 UpdateOrder::Unhold {} => write!(f, "end the hold of {device}"),
                 UpdateOrder::Pin { release, .. } => write!(f, "pin {device} to {release}"),
+                UpdateOrder::Downgrade { release, .. } => {
+                    write!(f, "downgrade {device} to {release}")
+                }
                 UpdateOrder::Unpin {} => write!(f, "end the pin of {device}"),
                 UpdateOrder::SkipWindows { .. } => write!(f, "skip the windows of {device}"),
                 UpdateOrder::ObserveWindows {} => write!(f, "observe the windows of {device}"),
                 UpdateOrder::Move { fleet, .. } => write!(f, "move {device} to fleet {fleet}"),
             },
+            Self::SetReleasePath { release, path } => {
+                let floor = if path.floor.is_some() { "a floor" } else { "no floor" };
+                let ways = path.blocked.len();
+                write!(f, "make {release} {floor} with {ways} blocked ways")
+            }
             Self::ShowRecoveryKey { device, request, .. } => {
                 let which = if request.previous { "previous recovery key" } else { "recovery key" };
                 write!(f, "show the {which} of {device}")
@@ -302,6 +357,7 @@ mod tests {
             revoked_max: Some(5),
             rollout_fleets: vec!["shop".parse().unwrap()],
             recovery_keys: true,
+            ..ApprovalPolicy::default()
         };
         let asked = AskedAct::SetPolicy { policy };
         insta::assert_json_snapshot!(json!({
@@ -318,6 +374,10 @@ mod tests {
         let act: GuardedAct = serde_json::from_value(text.clone()).unwrap();
         assert_eq!(serde_json::to_value(&act).unwrap(), text);
         assert_eq!(act.to_string(), "start a rollout of kiosk@2 to shop");
+        let urgent = json!({"type": "start_rollout", "request": {"release": "kiosk@2", "fleet": "shop", "urgent": {"reason": "a hole"}}});
+        let act: GuardedAct = serde_json::from_value(urgent.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&act).unwrap(), urgent);
+        assert_eq!(act.to_string(), "start an urgent rollout of kiosk@2 to shop");
         let more = json!({"type": "start_rollout", "request": request, "also": 1});
         assert!(serde_json::from_value::<GuardedAct>(more).is_err());
         assert!(ApprovalPolicy::default().is_empty());

@@ -15,6 +15,32 @@ pub struct CreateRollout {
     /// Its waves; absent for everybody at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<rollout::plan::Plan>,
+    /// Why it is urgent; absent if it is not. An urgent rollout does not soak, and its devices skip
+    /// their update windows. Levels, proofs, health checks, limits and budgets count as always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub urgent: Option<Urgent>,
+}
+
+/// Why a rollout is urgent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = UrgentRollout)]
+pub struct Urgent {
+    /// The reason: 1 to 200 characters.
+    #[schema(min_length = 1, max_length = 200)]
+    pub reason: String,
+}
+
+/// How far an urgent rollout is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = UrgentRolloutCounts)]
+pub struct UrgentCounts {
+    /// Devices whose TPM has proved that they run the release.
+    pub proved: usize,
+    /// Devices that a gate holds back, or whose level is too low.
+    pub blocked: usize,
+    /// Devices that did not start in time.
+    pub unreached: usize,
 }
 
 /// `POST /rollouts/{rollout}/next`.
@@ -56,6 +82,12 @@ pub struct Rollout {
     /// The rollout whose devices go back to what they ran before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back_of: Option<String>,
+    /// Why it is urgent; absent if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub urgent: Option<Urgent>,
+    /// How far it is; absent if it is not urgent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub urgent_counts: Option<UrgentCounts>,
     /// A page of the devices, ordered by id.
     pub devices: Vec<RolloutDevice>,
     /// The last device of this page, to pass as `after`; absent if no page follows.
@@ -131,4 +163,7 @@ pub struct RolloutSummary {
     /// The rollout whose devices go back to what they ran before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub back_of: Option<String>,
+    /// Why it is urgent; absent if it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub urgent: Option<Urgent>,
 }

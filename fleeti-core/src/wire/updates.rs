@@ -79,6 +79,16 @@ pub enum UpdateOrder {
         #[schema(min_length = 1, max_length = 200)]
         reason: String,
     },
+    /// Take it back to a lower version of its line that it ran before, and pin it to that. Its other
+    /// slot must still have it; no image is downloaded. Never below a floor that it has passed, nor
+    /// below the minimum version of what it runs.
+    Downgrade {
+        /// The release.
+        release: ReleaseName,
+        /// Why: 1 to 200 characters.
+        #[schema(min_length = 1, max_length = 200)]
+        reason: String,
+    },
     /// End its pin.
     Unpin {},
     /// Let it download, install and reboot whatever its windows say, and without waiting for a

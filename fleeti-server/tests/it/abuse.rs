@@ -244,6 +244,7 @@ async fn a_download_that_nobody_reads_ends() {
         release: "kiosk@2".parse().unwrap(),
         fleet: "demo".parse().unwrap(),
         plan: None,
+        urgent: None,
     };
     world.client.start_rollout(&request).await.unwrap();
     let file = world.dir.path().join("releases/kiosk/2/raw/kiosk_2.efi");

@@ -49,6 +49,7 @@ pub async fn office(approvals: usize) -> (World, Vec<SoftKey>) {
         profile: fleeti_core::profile::check(text).unwrap(),
         version: "2".parse().unwrap(),
         refresh_lock: false,
+        refresh_packages: Vec::new(),
     };
     let mut tx = db.write().await.unwrap();
     store::builds::insert(&mut tx, ID, 1, &request, 1).await.unwrap();

@@ -151,8 +151,12 @@ async fn a_device_gets_the_proof_of_its_release_and_that_the_log_only_grew() {
     let device = world.enroll().await;
     publish_release(&world, "kiosk@2").await;
     let release = world.client.releases().await.unwrap().remove(0);
-    let request =
-        CreateRollout { release: release.name.clone(), fleet: "demo".parse().unwrap(), plan: None };
+    let request = CreateRollout {
+        release: release.name.clone(),
+        fleet: "demo".parse().unwrap(),
+        plan: None,
+        urgent: None,
+    };
     world.client.start_rollout(&request).await.unwrap();
     let (key, http) = (key(&world), world.https((*device.tls).clone()));
     let proof = |seen: u64| {

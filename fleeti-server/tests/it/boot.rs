@@ -191,6 +191,7 @@ async fn signatures_are_for_a_offered_release_and_a_device_that_is_as_it_was_enr
         release: "kiosk@2".parse().unwrap(),
         fleet: "demo".parse().unwrap(),
         plan: None,
+        urgent: None,
     };
     world.client.start_rollout(&start).await.unwrap();
     let first: BootSignatures = get(&device).send().await.unwrap().json().await.unwrap();

@@ -17,6 +17,7 @@ pub fn request(motd: &str) -> CreateBuild {
         profile: fleeti_core::profile::check(&text).unwrap(),
         version: "1".parse().unwrap(),
         refresh_lock: false,
+        refresh_packages: Vec::new(),
     }
 }
 
@@ -266,6 +267,7 @@ async fn a_build_is_signed_only_where_the_release_key_is() {
         profile,
         version: "1".parse().unwrap(),
         refresh_lock: false,
+        refresh_packages: Vec::new(),
     };
     let build = world.client.create_build(&request).await.unwrap();
     let refused = world.client.sign_build(&build.id).await.unwrap_err();

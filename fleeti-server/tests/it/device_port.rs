@@ -50,6 +50,7 @@ async fn a_device_gets_only_what_it_was_granted_in_parts_if_it_likes() {
         release: "kiosk@2".parse().unwrap(),
         fleet: "demo".parse().unwrap(),
         plan: None,
+        urgent: None,
     };
     world.client.start_rollout(&request).await.unwrap();
     assert_eq!(
@@ -238,6 +239,7 @@ async fn a_revoked_device_cannot_enroll_again_with_its_token_and_ends_its_rollou
         release: "kiosk@2".parse().unwrap(),
         fleet: "demo".parse().unwrap(),
         plan: None,
+        urgent: None,
     };
     let rollout = world.client.start_rollout(&request).await.unwrap();
     world.client.revoke_device(&device.id, RevocationReason::Unspecified).await.unwrap();

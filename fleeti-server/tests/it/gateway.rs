@@ -298,6 +298,7 @@ async fn a_head_request_says_the_size_that_a_get_then_brings() {
         release: "kiosk@2".parse().unwrap(),
         fleet: "demo".parse().unwrap(),
         plan: None,
+        urgent: None,
     };
     world.client.start_rollout(&request).await.unwrap();
     let release = world.client.releases().await.unwrap().remove(0);

@@ -257,6 +257,7 @@ async fn a_part_is_sent_only_of_the_file_that_it_was_asked_of() {
         release: "kiosk@2".parse().unwrap(),
         fleet: "demo".parse().unwrap(),
         plan: None,
+        urgent: None,
     };
     p.world.client.start_rollout(&rollout).await.unwrap();
     let path = "/releases/kiosk/2/raw/kiosk_2.efi";

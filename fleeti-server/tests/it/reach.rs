@@ -99,6 +99,7 @@ async fn lives_behind(allowed: impl Fn(&World) -> Vec<u16>) -> (Proxy, World) {
         release: "kiosk@2".parse().unwrap(),
         fleet: "demo".parse().unwrap(),
         plan: None,
+        urgent: None,
     };
     world.client.start_rollout(&request).await.unwrap();
     let moves = async || {

@@ -150,7 +150,12 @@ pub async fn report(world: &World, device: &TestDevice, running: &str, update: S
 }
 
 pub fn start(release: &str) -> CreateRollout {
-    CreateRollout { release: release.parse().unwrap(), fleet: "demo".parse().unwrap(), plan: None }
+    CreateRollout {
+        release: release.parse().unwrap(),
+        fleet: "demo".parse().unwrap(),
+        plan: None,
+        urgent: None,
+    }
 }
 
 pub async fn next_desired(peer: &mut Peer) -> DesiredState {

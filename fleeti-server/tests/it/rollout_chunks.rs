@@ -193,6 +193,7 @@ async fn interrupted(phase: Phase) -> Phase {
         due_s: None,
         next: None,
         back_of: None,
+        urgent: None,
     };
     let mut tx = db.write().await.unwrap();
     store::rollouts::insert(&mut tx, &rollout).await.unwrap();

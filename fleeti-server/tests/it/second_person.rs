@@ -44,7 +44,7 @@ pub fn rows() -> Vec<Row> {
     ]
 }
 
-fn code<T: Debug>(result: Result<T, ClientError>) -> Option<Code> {
+pub fn code<T: Debug>(result: Result<T, ClientError>) -> Option<Code> {
     result.unwrap_err().code()
 }
 
@@ -63,18 +63,18 @@ async fn token_of(world: &World, session: &str) -> (Client, String) {
 }
 
 /// Alice and Bob administer a server whose policy names every act.
-struct Two {
-    world: World,
+pub struct Two {
+    pub world: World,
     ahead: Arc<AtomicU64>,
-    alice: Client,
+    pub alice: Client,
     /// Another token of Alice.
     other: Client,
     alice_token: String,
-    bob: Client,
+    pub bob: Client,
 }
 
 impl Two {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let (world, ahead) = lifetimes::world().await;
         let admin = [role(Role::Admin, None)];
         let alice_session = person(&world, "alice", &admin).await;
@@ -85,6 +85,7 @@ impl Two {
             revoked_max: Some(1),
             rollout_fleets: vec!["demo".parse().unwrap()],
             recovery_keys: true,
+            ..ApprovalPolicy::default()
         };
         world.client.set_approval_policy(&policy).await.unwrap();
         let two = Self { world, ahead, alice, other, alice_token, bob };
@@ -127,7 +128,7 @@ impl Two {
     }
 }
 
-fn ask(act: AskedAct) -> RequestApproval {
+pub fn ask(act: AskedAct) -> RequestApproval {
     RequestApproval { act, reason: "quarterly update".into(), valid_s: None }
 }
 
@@ -200,6 +201,10 @@ async fn nothing_leads_around_the_guard_of_a_fleet() {
         refused(code(by.pin_fleet(&fleet, &pin).await));
         for order in [
             UpdateOrder::Pin { release: "kiosk@1".parse().unwrap(), reason: "because".into() },
+            UpdateOrder::Downgrade {
+                release: "kiosk@1".parse().unwrap(),
+                reason: "because".into(),
+            },
             UpdateOrder::Move { fleet: "spare".parse().unwrap(), reason: "because".into() },
         ] {
             refused(code(by.order_updates(&device.id, &order).await));

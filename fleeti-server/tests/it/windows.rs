@@ -16,7 +16,7 @@ use serde_json::json;
 use std::sync::atomic::Ordering;
 
 /// A window that was closed a second ago, and opens in a day.
-fn closed(world: &World) -> Windows {
+pub fn closed(world: &World) -> Windows {
     let minutes = world.server.control.now_s() / 60 % 1440;
     let text = |minutes: u64| format!("{:02}:{:02}", minutes / 60, minutes % 60);
     let line =
@@ -25,7 +25,7 @@ fn closed(world: &World) -> Windows {
     Windows { download: lines.clone(), install: lines.clone(), reboot: lines, ..Windows::default() }
 }
 
-async fn set(world: &World, fleet: &str, windows: Windows) {
+pub async fn set(world: &World, fleet: &str, windows: Windows) {
     let policy = Policy { windows, ..Policy::usual() };
     world.client.set_attestation_policy(&fleet.parse().unwrap(), &policy).await.unwrap();
 }
@@ -84,7 +84,10 @@ async fn a_wrong_window_is_refused_with_its_column_when_it_is_saved() {
     }
 }
 
-async fn window_gate(world: &World, device: &TestDevice) -> (GateState, Option<u64>, Option<Gate>) {
+pub async fn window_gate(
+    world: &World,
+    device: &TestDevice,
+) -> (GateState, Option<u64>, Option<Gate>) {
     let why = world.client.why(&device.id).await.unwrap();
     let check = why.gates.iter().find(|check| check.gate == Gate::Window).unwrap();
     (check.state, check.until_s, why.first)

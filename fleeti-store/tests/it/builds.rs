@@ -4,6 +4,7 @@ use crate::databases::on_both;
 
 on_both! {
     a_revision_is_numbered_by_its_content,
+    a_build_keeps_the_packages_that_it_refreshes,
     a_build_is_claimable_again_when_its_lease_has_ended,
     a_signature_is_found_while_it_waits,
     a_state_follows_the_one_that_was_loaded,
@@ -31,6 +32,7 @@ mod test {
             profile: fleeti_core::profile::check(&text).unwrap(),
             version: "1".parse().unwrap(),
             refresh_lock: false,
+            refresh_packages: Vec::new(),
         }
     }
 
@@ -66,6 +68,21 @@ mod test {
         let built = State::from(Outcome::Succeeded);
         assert!(builds::set(&mut tx, &before, &built, texts).await.unwrap());
         tx.commit().await.unwrap();
+    }
+
+    pub async fn a_build_keeps_the_packages_that_it_refreshes(place: Place) {
+        let db = place.open().await;
+        let mut tx = db.write().await.unwrap();
+        let packages = vec!["openssl>=3.5".to_owned(), "zlib1g".to_owned()];
+        let fix = CreateBuild { refresh_packages: packages.clone(), ..request("a") };
+        builds::insert(&mut tx, "build-1", 1, &fix, 1).await.unwrap();
+        builds::insert(&mut tx, "build-2", 1, &request("a"), 2).await.unwrap();
+        let kept = builds::request(&mut tx, "build-1").await.unwrap().unwrap();
+        assert_eq!(kept.request.refresh_packages, packages);
+        tx.commit().await.unwrap();
+        let all = builds::newest(db.pool(), 9).await.unwrap();
+        let refreshed: Vec<_> = all.into_iter().map(|build| build.refreshed).collect();
+        assert_eq!(refreshed, [vec![], packages]);
     }
 
     pub async fn a_revision_is_numbered_by_its_content(place: Place) {

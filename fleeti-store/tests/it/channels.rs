@@ -7,18 +7,20 @@ on_both! {
     holds_pins_and_penalties_come_back_and_end,
     a_situation_has_the_row_of_the_active_rollout,
     windows_of_a_fleet_are_in_each_desired_state_and_only_those_of_the_fleet,
+    an_urgent_offer_lets_windows_be_skipped_until_the_next_offer,
+    a_downgrade_is_a_pin_to_what_the_device_was_given,
 }
 
 mod test {
     use crate::databases::Place;
     use fleeti_core::attestation::policy::Policy;
-    use fleeti_core::id::{DeviceId, FleetId};
+    use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
     use fleeti_core::rollout::device::Device;
     use fleeti_core::rollout::gates::{Hold, Penalty, Pin};
     use fleeti_core::rollout::header::Header;
     use fleeti_core::rollout::{Counts, DevicePhase, Phase};
     use fleeti_core::windows::Windows;
-    use fleeti_core::wire::device::Telemetry;
+    use fleeti_core::wire::device::{DesiredState, Telemetry};
     use fleeti_store::devices::{self, Certified, WithCertificate};
     use fleeti_store::rollout_devices::Joining;
     use fleeti_store::rollouts::StoredRollout;
@@ -31,7 +33,7 @@ mod test {
     }
 
     fn pin(release: &str) -> Pin {
-        Pin { release: release.parse().unwrap(), reason: "lab".into() }
+        Pin { release: release.parse().unwrap(), reason: "lab".into(), downgrade: false }
     }
 
     async fn enrolled(db: &Db) -> DeviceId {
@@ -89,6 +91,58 @@ mod test {
         policies::set(&mut tx, &fleet(), &Policy::usual()).await.unwrap();
         let without = desired::renew(&mut tx, &ids).await.unwrap().remove(0).1;
         assert_eq!(without.windows, Windows::default());
+    }
+
+    pub async fn an_urgent_offer_lets_windows_be_skipped_until_the_next_offer(place: Place) {
+        let db = place.open().await;
+        let device = enrolled(&db).await;
+        let ids = [device.clone()];
+        let release = "kiosk@2".parse().unwrap();
+        let mut tx = db.write().await.unwrap();
+        let skips = |all: Vec<(DeviceId, DesiredState)>| all[0].1.skip_windows_until_s;
+        let urgent = desired::set_urgent(&mut tx, &ids, &release, 100).await.unwrap();
+        assert_eq!(
+            (urgent[0].1.release.as_ref(), skips(urgent.clone())),
+            (Some(&release), Some(100))
+        );
+        let known = known::situation(&mut tx, &device, 1).await.unwrap().unwrap().device.known;
+        assert_eq!((known.urgent_until_s, known.skip_windows_until_s), (Some(100), None));
+        // The later of what an operator ordered and of the rollout.
+        known::set_skip_windows(&mut tx, &device, Some(50)).await.unwrap();
+        assert_eq!(skips(desired::renew(&mut tx, &ids).await.unwrap()), Some(100));
+        known::set_skip_windows(&mut tx, &device, Some(150)).await.unwrap();
+        assert_eq!(skips(desired::renew(&mut tx, &ids).await.unwrap()), Some(150));
+        known::set_skip_windows(&mut tx, &device, None).await.unwrap();
+        assert_eq!(skips(desired::withdraw(&mut tx, &ids, &release).await.unwrap()), None);
+        desired::set_urgent(&mut tx, &ids, &release, 100).await.unwrap();
+        let calm = desired::set_desired(&mut tx, &ids, Some(&release)).await.unwrap();
+        assert_eq!(skips(calm), None);
+        desired::set_urgent(&mut tx, &ids, &release, 100).await.unwrap();
+        assert_eq!(skips(desired::set_back(&mut tx, &ids, &release).await.unwrap()), None);
+    }
+
+    pub async fn a_downgrade_is_a_pin_to_what_the_device_was_given(place: Place) {
+        let db = place.open().await;
+        let device = enrolled(&db).await;
+        let ids = [device.clone()];
+        let [one, two]: [ReleaseName; 2] = ["kiosk@1", "kiosk@2"].map(|name| name.parse().unwrap());
+        let mut tx = db.write().await.unwrap();
+        assert!(!desired::was_given(&mut tx, &device, &one).await.unwrap());
+        desired::set_desired(&mut tx, &ids, Some(&one)).await.unwrap();
+        // What is offered now has not been left.
+        assert!(!desired::was_given(&mut tx, &device, &one).await.unwrap());
+        desired::set_desired(&mut tx, &ids, Some(&two)).await.unwrap();
+        assert!(desired::was_given(&mut tx, &device, &one).await.unwrap());
+        assert!(!desired::was_given(&mut tx, &device, &two).await.unwrap());
+        let back = Pin { downgrade: true, ..pin("kiosk@1") };
+        known::set_pin(&mut tx, &device, Some(&back)).await.unwrap();
+        let found = known::of(&mut tx, &[&device], 1).await.unwrap().remove(0).1.known;
+        assert_eq!(found.pin, Some(back.clone()));
+        let found = known::after(&mut tx, &fleet(), ("", 9), 1).await.unwrap().remove(0).1.known;
+        assert_eq!(found.pin, Some(back));
+        known::set_pin(&mut tx, &device, Some(&pin("kiosk@1"))).await.unwrap();
+        let found = known::situation(&mut tx, &device, 1).await.unwrap().unwrap().device.known;
+        assert_eq!(found.pin, Some(pin("kiosk@1")));
     }
 
     /// Whether telemetry found the end of a hold or of a penalty.
@@ -189,10 +243,12 @@ mod test {
             due_s: None,
             next: None,
             back_of: None,
+            urgent: Some("a hole".into()),
         };
         rollouts::insert(&mut tx, &rollout).await.unwrap();
         let active = known::situation(&mut tx, &id, 1).await.unwrap().unwrap().active.unwrap();
         assert_eq!((active.row, active.has_waves, active.phase), (None, false, Phase::Running));
+        assert!(active.is_urgent);
         let device = Device::new(DevicePhase::Held, 1, Some(4));
         let joining = Joining { id: id.clone(), device, cohort: Some(1), listed: None };
         rollout_devices::insert(&mut tx, "r", &[joining]).await.unwrap();

@@ -13,6 +13,7 @@ on_both! {
     groups_of_a_budget_are_those_of_labels_and_their_devices_are_woken_in_order,
     pauses_end_at_their_time_and_what_a_device_ran_before_is_that_of_its_last_offer,
     floors_and_blocked_ways_of_a_line_come_back,
+    an_urgent_rollout_keeps_its_reason_and_counts_its_devices,
     a_revoked_release_is_withdrawn_in_all_its_rollouts_from_the_devices_that_have_it,
 }
 
@@ -27,6 +28,7 @@ mod test {
     use fleeti_core::rollout::waves::Waves;
     use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
     use fleeti_core::update::{FailureCode, RollbackReason};
+    use fleeti_core::wire::api::UrgentCounts;
     use fleeti_core::wire::labels::{LabelKeyInfo, LabelType};
     use fleeti_store::desired;
     use fleeti_store::devices::{self, Certified, WithCertificate};
@@ -34,10 +36,10 @@ mod test {
     use fleeti_store::releases::NewRelease;
     use fleeti_store::rollout_devices::{
         Deadlines, Joining, Pending, after, insert, of, page, paused_until, pending, queued, set,
-        unheard,
+        unheard, urgent_counts,
     };
     use fleeti_store::rollouts::{self, StoredRollout};
-    use fleeti_store::{Db, budgets, labels, release_paths, releases};
+    use fleeti_store::{Db, budgets, labels, release_paths, releases, sql};
 
     fn id(n: usize) -> DeviceId {
         format!("device-{n:03}").parse().unwrap()
@@ -72,6 +74,7 @@ mod test {
             due_s: None,
             next: None,
             back_of: None,
+            urgent: None,
         }
     }
 
@@ -101,6 +104,41 @@ mod test {
         devices::upsert(&mut tx, &rows, 1).await.unwrap();
         tx.commit().await.unwrap();
         db
+    }
+
+    pub async fn an_urgent_rollout_keeps_its_reason_and_counts_its_devices(place: Place) {
+        let db = database(&place, 5).await;
+        let mut tx = db.write().await.unwrap();
+        let urgent = StoredRollout { urgent: Some("a hole".into()), ..rollout("r") };
+        rollouts::insert(&mut tx, &urgent).await.unwrap();
+        let phases = [
+            DevicePhase::Succeeded,
+            DevicePhase::Held,
+            DevicePhase::Blocked,
+            DevicePhase::Unreached,
+            DevicePhase::Offered,
+        ];
+        let rows: Vec<_> =
+            phases.into_iter().enumerate().map(|(n, phase)| (id(n), at(phase, 1))).collect();
+        insert(&mut tx, "r", &joining(&rows)).await.unwrap();
+        tx.commit().await.unwrap();
+        let stored = rollouts::get(db.pool(), "r").await.unwrap().unwrap();
+        assert_eq!(stored.urgent.as_deref(), Some("a hole"));
+        let summary = &rollouts::summaries(db.pool(), None, 9).await.unwrap()[0];
+        assert_eq!(summary.urgent.as_ref().unwrap().reason, "a hole");
+        let release = "kiosk@2".parse().unwrap();
+        let counts = urgent_counts(db.pool(), "r", &release).await.unwrap();
+        assert_eq!(counts, UrgentCounts { proved: 0, blocked: 2, unreached: 1 });
+        let evidence = "INSERT INTO attestations (device, level, appraised_s, release_name, update_level, nonce, result, evidence) \
+            SELECT id, 4, 1, 'kiosk@2', 4, '', '', '' FROM devices";
+        let mut tx = db.write().await.unwrap();
+        sql::query(evidence).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        let counts = urgent_counts(db.pool(), "r", &release).await.unwrap();
+        assert_eq!(counts.proved, 1, "only a device that has finished");
+        let other = "kiosk@3".parse().unwrap();
+        let counts = urgent_counts(db.pool(), "r", &other).await.unwrap();
+        assert_eq!(counts.proved, 0);
     }
 
     pub async fn every_phase_comes_back_as_it_was_stored(place: Place) {

@@ -50,7 +50,8 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
     organisation.world.fleeti(&["release", "publish", &release.display().to_string()])?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let request = CreateRollout { release: name.clone(), fleet: "bench".parse()?, plan: None };
+    let request =
+        CreateRollout { release: name.clone(), fleet: "bench".parse()?, plan: None, urgent: None };
     runtime.block_on(organisation.world.client()?.start_rollout(&request))?;
     let ours = organisation.world.server_id()?;
     let mut records =

@@ -68,6 +68,7 @@ pub fn run(dir: &Path, scale: Scale) -> Result<Vec<Record>> {
                 release: names[1].clone(),
                 fleet: fleet.clone(),
                 plan: None,
+                urgent: None,
             })
             .await?;
         while !fleeti_store::boot::unsigned(db.pool(), &fleet, &names[1], "", 1).await?.is_empty() {

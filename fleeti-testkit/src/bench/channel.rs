@@ -54,7 +54,8 @@ pub fn run(dir: &Path, rumqttd: Option<&Path>, scale: Scale) -> Result<Vec<Recor
     organisation.world.fleeti(&["release", "publish", &release.display().to_string()])?;
     let ours = organisation.world.server_id()?;
     let client = organisation.world.client()?.clone();
-    let request = CreateRollout { release: name, fleet: "bench".parse()?, plan: None };
+    let request =
+        CreateRollout { release: name, fleet: "bench".parse()?, plan: None, urgent: None };
     let measured = runtime.block_on(measure(&devices, ports.mqtt, ours, async move {
         client.start_rollout(&request).await?;
         Ok(())

@@ -83,8 +83,12 @@ async fn fill(database: &Path, ids: &[DeviceId]) -> Result<()> {
             bail!("the profile")
         };
         let number = store::revisions::number(&mut tx, &profile, None, i).await?;
-        let build =
-            CreateBuild { profile, version: (i + 1).to_string().parse()?, refresh_lock: false };
+        let build = CreateBuild {
+            profile,
+            version: (i + 1).to_string().parse()?,
+            refresh_lock: false,
+            refresh_packages: Vec::new(),
+        };
         store::builds::insert(&mut tx, &format!("build-{i}"), number, &build, i).await?;
         synthetic::end_build(&mut tx, &format!("build-{i}"), None).await?;
         let phase = DevicePhase::Succeeded;
@@ -138,6 +142,7 @@ async fn look(
             release: release.clone(),
             fleet: "bench".parse()?,
             plan: None,
+            urgent: None,
         })
         .await?;
     let details = [

@@ -136,8 +136,12 @@ impl Side {
             writing.spawn(reporter.report_until(stopped.clone()));
         }
         let client = self.organisation.world.client()?.clone();
-        let request =
-            CreateRollout { release: self.release.clone(), fleet: FLEET.parse()?, plan: None };
+        let request = CreateRollout {
+            release: self.release.clone(),
+            fleet: FLEET.parse()?,
+            plan: None,
+            urgent: None,
+        };
         let began = Instant::now();
         self.rollout = client.start_rollout(&request).await?.id;
         let counts = reaches(&client, &self.rollout, Phase::Running).await?;
@@ -172,7 +176,12 @@ impl Side {
         let wave = Wave { size: "100%".parse()?, start: Start::AfterSuccess, soak_s: 0 };
         let rate = Some(Rate { devices: CHANGED, per_s: 1 });
         let plan = Some(Plan { rate, ..Plan::of(vec![wave]) });
-        let request = CreateRollout { release: self.release.clone(), fleet: FLEET.parse()?, plan };
+        let request = CreateRollout {
+            release: self.release.clone(),
+            fleet: FLEET.parse()?,
+            plan,
+            urgent: None,
+        };
         let id = client.start_rollout(&request).await?.id;
         reaches(&client, &id, Phase::Running).await?;
         let before = (client.rollout(&id).await?.counts.pending, cpu_s(self.server)?);

@@ -23,7 +23,8 @@ impl World {
     pub fn build(&self, profile: Profile, version: &str) -> Result<PathBuf> {
         self.ensure_worker()?;
         let client = self.client()?;
-        let request = CreateBuild { profile, version: version.parse()?, refresh_lock: false };
+        let (version, refresh_packages) = (version.parse()?, Vec::new());
+        let request = CreateBuild { profile, version, refresh_lock: false, refresh_packages };
         self.runtime.block_on(async {
             let mut events = client.events().await?;
             let mut build = client.create_build(&request).await?;

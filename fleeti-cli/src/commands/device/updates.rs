@@ -1,11 +1,13 @@
 //! `fleeti device`: what is ordered for the updates of a device.
 
+use super::super::approval;
 use super::super::server::Server;
 use super::super::why::explained;
 use crate::CommandResult;
 use crate::output::{Failure, Output};
 use clap::Subcommand;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
+use fleeti_core::wire::approval::AskedAct;
 use fleeti_core::wire::updates::UpdateOrder;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -43,6 +45,25 @@ pub enum Order {
         /// Reason, shown by `fleeti why` and kept in the audit log.
         #[arg(long)]
         reason: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Take a device back to a lower version that it ran before, and pin it to that. Its other slot must
+    /// still have it; no image is downloaded. Never below a floor, nor below the minimum version of what
+    /// it runs. It does not install the version that it leaves again until you allow it (`fleeti device
+    /// forgive`).
+    Downgrade {
+        /// Id of the device.
+        device: DeviceId,
+        /// The release.
+        #[arg(long)]
+        release: ReleaseName,
+        /// Reason, shown by `fleeti why` and kept in the audit log.
+        #[arg(long)]
+        reason: String,
+        /// Request the approval of a second person instead, for this reason.
+        #[arg(long, value_name = "REASON")]
+        ask: Option<String>,
         #[command(flatten)]
         server: Server,
     },
@@ -99,6 +120,14 @@ pub fn run(order: Order, output: &Output) -> CommandResult {
         Order::ResumeUpdates { device, server } => (device, UpdateOrder::Unhold {}, server),
         Order::Pin { device, release, reason, server } => {
             (device, UpdateOrder::Pin { release, reason }, server)
+        }
+        Order::Downgrade { device, release, reason, ask, server } => {
+            let request = UpdateOrder::Downgrade { release, reason };
+            if let Some(reason) = ask {
+                let act = AskedAct::OrderUpdates { device, request };
+                return approval::request(act, reason, &server, output);
+            }
+            (device, request, server)
         }
         Order::Unpin { device, server } => (device, UpdateOrder::Unpin {}, server),
         Order::SkipWindows { device, reason, hours, server } => {

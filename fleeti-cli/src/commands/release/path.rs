@@ -1,11 +1,14 @@
 //! `fleeti release path`: floors, and versions from which a release is not offered.
 
 use crate::CommandResult;
+use crate::commands::approval;
 use crate::commands::server::Server;
 use crate::output::{Failure, Lines, Output};
 use clap::Args;
+use fleeti_client::Tagged;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::rollout::gates::{Blocked, ReleasePath, Versions};
+use fleeti_core::wire::approval::AskedAct;
 use serde::Serialize;
 
 /// Show the ways to a release, or change them: whether it is a floor, which devices with a lower
@@ -29,6 +32,9 @@ pub struct PathArgs {
     /// Offer it to devices with these versions again.
     #[arg(long, value_name = "VERSIONS")]
     unblock: Option<Versions>,
+    /// Request the approval of a second person instead, for this reason.
+    #[arg(long, value_name = "REASON")]
+    ask: Option<String>,
     #[command(flatten)]
     server: Server,
 }
@@ -41,7 +47,7 @@ struct Shown {
 }
 
 pub fn path(arguments: PathArgs, output: &Output) -> CommandResult {
-    let PathArgs { release, floor, no_floor, block, reason, unblock, server } = arguments;
+    let PathArgs { release, floor, no_floor, block, reason, unblock, ask, server } = arguments;
     let Tagged { value: before, tag } =
         server.ask(async |c| c.tagged_release_path(&release).await)?;
     let mut path = before.clone();
@@ -61,6 +67,10 @@ pub fn path(arguments: PathArgs, output: &Output) -> CommandResult {
         path.blocked.push(Blocked { from, reason });
     }
     if path != before {
+        if let Some(reason) = ask {
+            let act = AskedAct::SetReleasePath { release, path };
+            return approval::request(act, reason, &server, output);
+        }
         path = server
             .ask(async |c| c.expecting(tag.as_ref()).set_release_path(&release, &path).await)?;
     }

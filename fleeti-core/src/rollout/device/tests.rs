@@ -15,6 +15,7 @@ fn at(now_s: u64, act: impl FnOnce(&Ctx<'_>)) {
         release: &release,
         limits,
         plan: Some(plan),
+        is_urgent: false,
         may_offer: true,
         room: Room::Free,
     });
@@ -359,8 +360,15 @@ fn the_name_of_a_phase_is_that_of_its_json_and_its_category_says_whether_it_is_f
 #[test]
 fn a_device_without_a_plan_is_offered_the_release_when_it_joins() {
     let (release, limits) = (release(), Limits::default());
-    let ctx =
-        Ctx { now_s: 7, release: &release, limits, plan: None, may_offer: true, room: Room::Free };
+    let ctx = Ctx {
+        now_s: 7,
+        release: &release,
+        limits,
+        plan: None,
+        is_urgent: false,
+        may_offer: true,
+        room: Room::Free,
+    };
     let (device, effects) = join(&usual(), &ctx);
     assert_eq!(device, Device::new(DevicePhase::Offered, 7, None));
     assert_eq!(effects, [Effect::Offer, Effect::Challenge]);

@@ -4,7 +4,7 @@ use super::mix::Mix;
 use super::parts::{End, Expected, Facts, Group, WaveForecast, sums};
 use crate::rollout::budget::Room;
 use crate::rollout::header::{self, Event, Header, Rejected, ToOpen};
-use crate::rollout::plan::{Size, Start};
+use crate::rollout::plan::Size;
 use crate::rollout::waves::{Errors, Stage};
 use crate::rollout::{Category, Counts, Ctx, DEVICES_MAX, Limits, Phase};
 use std::collections::BTreeMap;
@@ -26,6 +26,8 @@ pub(super) struct Simulation<'a> {
     listed: BTreeMap<u32, Vec<Expected>>,
     later: Later,
     waves: Vec<WaveForecast>,
+    /// A time, and when a device that is offered the release then is done, without and with floors.
+    done: Option<(u64, u64, u64)>,
 }
 
 impl<'a> Simulation<'a> {
@@ -41,15 +43,16 @@ impl<'a> Simulation<'a> {
             listed,
             later: Later::new(),
             waves: Vec::new(),
+            done: None,
             facts,
         }
     }
 
     fn ctx(&self) -> Ctx<'a> {
         let limits = Limits { devices_max: DEVICES_MAX };
-        let Facts { release, plan, .. } = self.facts;
+        let Facts { release, plan, is_urgent, .. } = *self.facts;
         let room = Room::Free;
-        Ctx { now_s: self.now_s, release, limits, plan: *plan, may_offer: true, room }
+        Ctx { now_s: self.now_s, release, limits, plan, is_urgent, may_offer: true, room }
     }
 
     fn step(&mut self, event: Event) -> Result<(), Rejected> {
@@ -112,7 +115,7 @@ impl<'a> Simulation<'a> {
         let wave = self.facts.plan.and_then(|plan| plan.waves.get(self.wave() as usize));
         self.header.phase == Phase::Running
             && is_due
-            && wave.is_some_and(|wave| wave.start == Start::ByHand)
+            && wave.is_some_and(|wave| wave.start.is_by_people())
     }
 
     /// Everybody is offered the release at once.
@@ -128,16 +131,27 @@ impl<'a> Simulation<'a> {
         }
     }
 
+    /// How long a device takes that is offered the release now, and one that has floors on its way.
+    fn updates_s(&mut self) -> (u64, u64) {
+        let now_s = self.now_s;
+        if let Some((_, one_s, all_s)) = self.done.filter(|(at_s, ..)| *at_s == now_s) {
+            return (one_s, all_s);
+        }
+        let one_s = self.facts.done_s(now_s);
+        // An update for each floor, and one more.
+        let all_s = (0..self.facts.floors).fold(one_s, |at_s, _| self.facts.done_s(at_s));
+        let (one_s, all_s) = (one_s.saturating_sub(now_s), all_s.saturating_sub(now_s));
+        self.done = Some((now_s, one_s, all_s));
+        (one_s, all_s)
+    }
+
     /// What devices do that are offered the release now.
     fn offered(&mut self, wave: Option<u32>, expected: Expected, devices: usize) {
         let unreached_s = self.facts.plan.map(|plan| plan.unreached_s);
+        let (update_s, by_floor_s) = self.updates_s();
         let (after_s, category) = match expected {
-            Expected::Updates => (self.facts.duration.seconds, Category::Succeeded),
-            // An update for each floor, and one more.
-            Expected::ByFloor => {
-                let updates = self.facts.floors as u64 + 1;
-                (self.facts.duration.seconds.saturating_mul(updates), Category::Succeeded)
-            }
+            Expected::Updates => (update_s, Category::Succeeded),
+            Expected::ByFloor => (by_floor_s, Category::Succeeded),
             Expected::RunsIt => (0, Category::Succeeded),
             Expected::RolledBackBefore => (0, Category::Failed),
             Expected::TooOld
@@ -199,7 +213,7 @@ impl<'a> Simulation<'a> {
         {
             self.waves.push(WaveForecast {
                 size: wave.size.clone(),
-                is_by_hand: wave.start == Start::ByHand,
+                is_by_hand: wave.start.is_by_people(),
                 begins_s: self.now_s,
                 expected: Vec::new(),
             });

@@ -3,6 +3,7 @@
 use crate::id::ReleaseName;
 use crate::rollout::plan::{Plan, Size};
 use crate::rollout::waves::Errors;
+use crate::windows::{Job, Local, Opening, Windows};
 use serde::{Deserialize, Serialize};
 
 /// Time from the offer to the success of a device where none was measured, seconds.
@@ -124,6 +125,8 @@ pub struct Facts<'a> {
     pub release: &'a ReleaseName,
     /// The plan; `None` for everybody at once.
     pub plan: Option<&'a Plan>,
+    /// Whether it is urgent.
+    pub is_urgent: bool,
     /// Devices that no wave names.
     pub unlisted: Vec<Group>,
     /// Devices that waves name, and the wave of each.
@@ -134,6 +137,29 @@ pub struct Facts<'a> {
     pub duration: Duration,
     /// Most floors on the way of a device.
     pub floors: usize,
+    /// The windows of the fleet. Those without a zone count in UTC.
+    pub windows: &'a Windows,
+}
+
+impl Facts<'_> {
+    /// Whether windows make devices wait.
+    pub(super) fn has_windows(&self) -> bool {
+        !self.is_urgent && Job::ALL.into_iter().any(|job| !self.windows.of(job).is_empty())
+    }
+
+    /// When a device is done that is offered the release at a time. What it does takes its time after
+    /// the download has begun; then it waits for the windows of the other jobs.
+    pub(super) fn done_s(&self, offered_s: u64) -> u64 {
+        let begins_s = |job, at_s| {
+            let at = Local { now_s: at_s, zone: "Etc/UTC" };
+            match self.windows.opening(job, at) {
+                Opening::Closed { opens_s } if !self.is_urgent => opens_s.unwrap_or(at_s),
+                Opening::Closed { .. } | Opening::Open { .. } => at_s,
+            }
+        };
+        let downloaded_s = begins_s(Job::Download, offered_s).saturating_add(self.duration.seconds);
+        begins_s(Job::Reboot, begins_s(Job::Install, downloaded_s))
+    }
 }
 
 /// How long a device takes from the offer to its success.

@@ -4,6 +4,7 @@ use crate::attestation::policy::Policy;
 use crate::rollout::gates::Paths;
 use crate::rollout::plan::{ErrorsMax, Plan, Rate, Start, Wave};
 use crate::rollout::waves::Errors;
+use crate::windows::Windows;
 use proptest::prelude::*;
 
 /// When the rollouts start.
@@ -31,11 +32,13 @@ fn forecast(plan: Option<&Plan>, of: &[(Expected, usize)]) -> Forecast {
     let facts = Facts {
         release: &release,
         plan,
+        is_urgent: false,
         unlisted: groups(of),
         listed: Vec::new(),
         now_s: T,
         duration: Duration { seconds: 300, measured: 7 },
         floors: 2,
+        windows: &Windows::default(),
     };
     Forecast::of(&"lobby".parse().unwrap(), &facts)
 }
@@ -113,15 +116,55 @@ fn listed_devices_come_in_their_wave() {
     let facts = Facts {
         release: &release,
         plan: Some(&plan),
+        is_urgent: false,
         unlisted: groups(&[(Expected::Updates, 8)]),
         listed: vec![(0, Expected::Updates), (0, Expected::RunsIt)],
         now_s: 0,
         duration: Duration::of(vec![]),
         floors: 0,
+        windows: &Windows::default(),
     };
     let found = Forecast::of(&"lobby".parse().unwrap(), &facts);
     assert_eq!(found.waves[0].expected, groups(&[(Expected::Updates, 1), (Expected::RunsIt, 1)]));
     assert_eq!((found.devices, found.end), (10, End::Succeeds { at_s: 900 + 60 + 900 }));
+    let urgent = Forecast::of(&"lobby".parse().unwrap(), &Facts { is_urgent: true, ..facts });
+    assert_eq!(urgent.end, End::Succeeds { at_s: 900 + 900 });
+}
+
+/// T is in the afternoon, and the windows are at night.
+#[test]
+fn a_plan_knows_the_windows_of_the_fleet_and_an_urgent_one_skips_them() {
+    let (release, plan) = (release(), plan(&["1", "100%"], 600));
+    let day_s = 86_400;
+    let night_s = T - T % day_s + 22 * 3600;
+    let night_s = if night_s > T { night_s } else { night_s + day_s };
+    let lines = vec!["22:00-05:00 Etc/UTC".parse().unwrap()];
+    let windows = Windows { download: lines, ..Windows::default() };
+    let reboot = vec!["03:00-03:05 Etc/UTC".parse().unwrap()];
+    let facts = |windows, is_urgent| Facts {
+        release: &release,
+        plan: Some(&plan),
+        is_urgent,
+        unlisted: groups(&[(Expected::Updates, 8), (Expected::ByFloor, 2)]),
+        listed: Vec::new(),
+        now_s: T,
+        duration: Duration { seconds: 300, measured: 7 },
+        floors: 1,
+        windows,
+    };
+    let of = |facts: &Facts<'_>| {
+        let found = Forecast::of(&"lobby".parse().unwrap(), facts);
+        (found.in_windows, found.end)
+    };
+    // The first wave ends and soaks; devices of the second have a floor on their way.
+    let end = End::Succeeds { at_s: night_s + 300 + 600 + 600 };
+    assert_eq!(of(&facts(&windows, false)), (true, end));
+    let end = End::Succeeds { at_s: T + 300 + 600 };
+    assert_eq!(of(&facts(&windows, true)), (false, end), "no soak, and at once");
+    // A reboot a night: the first wave, then the floor, then the release.
+    let both = Windows { reboot, ..windows.clone() };
+    let end = End::Succeeds { at_s: night_s + 5 * 3600 + 2 * day_s };
+    assert_eq!(of(&facts(&both, false)), (true, end));
 }
 
 #[test]
@@ -137,6 +180,7 @@ fn what_is_known_of_a_device_says_what_it_will_do() {
         waits: None,
         time_zone: None,
         skip_windows_until_s: None,
+        urgent_until_s: None,
         is_revoked: false,
         running: Some(running.parse().unwrap()),
         desired: None,
@@ -174,7 +218,8 @@ fn what_is_known_of_a_device_says_what_it_will_do() {
     assert_eq!(all(&one, false, true, Paths::NONE), Expected::RolledBackBefore);
     let hold = gates::Hold { reason: "r".into(), until_s: None };
     assert_eq!(expected(&gates::Known { hold: Some(hold), ..one.clone() }), Expected::OnHold);
-    let pin = gates::Pin { release: "kiosk@1".parse().unwrap(), reason: "r".into() };
+    let pin =
+        gates::Pin { release: "kiosk@1".parse().unwrap(), reason: "r".into(), downgrade: false };
     assert_eq!(expected(&gates::Known { pin: Some(pin), ..one.clone() }), Expected::Pinned);
     let penalty = |until_s| gates::Penalty { version: "2".parse().unwrap(), failures: 1, until_s };
     let failed = |until_s| gates::Known { penalty: Some(penalty(until_s)), ..one.clone() };

@@ -37,6 +37,9 @@ pub struct Pin {
     pub release: ReleaseName,
     /// Why.
     pub reason: String,
+    /// Whether it is a downgrade of a device: it goes back to a lower version, which its other slot has.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub downgrade: bool,
 }
 
 /// What is known of a device.
@@ -56,6 +59,8 @@ pub struct Known {
     pub time_zone: Option<String>,
     /// Until when it may skip its windows, Unix seconds.
     pub skip_windows_until_s: Option<u64>,
+    /// Until when it may skip them for the release that it is offered, which is urgent, Unix seconds.
+    pub urgent_until_s: Option<u64>,
     /// Its hold.
     pub hold: Option<Hold>,
     /// Its pin.
@@ -73,6 +78,8 @@ pub struct Known {
 pub enum Source {
     /// An operator pinned the device.
     Pin,
+    /// An operator takes the device back to a release that it ran before.
+    Downgrade,
     /// An active rollout.
     Rollout,
     /// An active rollout that takes devices back to what they ran before.
@@ -81,6 +88,17 @@ pub enum Source {
     FleetPin,
     /// The channel of the fleet: the release of the last rollout that succeeded.
     Channel,
+}
+
+impl Source {
+    /// Whether the device goes back to what its other slot has.
+    #[must_use]
+    pub fn is_back(self) -> bool {
+        match self {
+            Self::Downgrade | Self::WayBack => true,
+            Self::Pin | Self::Rollout | Self::FleetPin | Self::Channel => false,
+        }
+    }
 }
 
 /// The release that a device should run.
@@ -115,6 +133,8 @@ pub struct Active {
     pub has_waves: bool,
     /// Whether it takes its devices back to what they ran before.
     pub is_back: bool,
+    /// Whether it is urgent.
+    pub is_urgent: bool,
     /// Phase and wave of the device; `None` if the device is no part of it.
     pub row: Option<(DevicePhase, Option<u32>)>,
 }
@@ -130,6 +150,8 @@ pub struct Part {
     pub phase: DevicePhase,
     /// Its wave.
     pub wave: Option<u32>,
+    /// Whether the rollout is urgent.
+    pub is_urgent: bool,
 }
 
 /// What the gates are computed from.
@@ -157,7 +179,7 @@ impl<'a> Facts<'a> {
     /// The floor that the device must run before its target. A device that goes back passes none.
     #[must_use]
     pub fn floor(&self) -> Option<&'a Floor> {
-        let target = self.target.filter(|target| target.source != Source::WayBack)?;
+        let target = self.target.filter(|target| !target.source.is_back())?;
         let running = match &self.known.running {
             Some(running) if running.line != target.release.line => return None,
             running => running.as_ref().map(|running| &running.version),
@@ -194,6 +216,7 @@ pub fn target(
             rollout_phase: active.phase,
             phase: phase.clone(),
             wave: *wave,
+            is_urgent: active.is_urgent,
         };
         let release = active.release.clone();
         let source = if active.is_back { Source::WayBack } else { Source::Rollout };
@@ -203,7 +226,9 @@ pub fn target(
         |active: &&Active| active.phase == Phase::Running && !active.has_waves && !active.is_back;
     let of = |release: &ReleaseName, source| Some(Target { release: release.clone(), source });
     let found = pin
-        .and_then(|pin| of(&pin.release, Source::Pin))
+        .and_then(|pin| {
+            of(&pin.release, if pin.downgrade { Source::Downgrade } else { Source::Pin })
+        })
         .or_else(|| active.filter(is_for_all).and_then(|a| of(&a.release, Source::Rollout)))
         .or_else(|| fleet.pin.as_ref().and_then(|pin| of(&pin.release, Source::FleetPin)))
         .or_else(|| fleet.channel.as_ref().and_then(|r| of(r, Source::Channel)));

@@ -212,6 +212,16 @@ impl Paths {
         self.between(running, to).next()
     }
 
+    /// The floor that a device which goes back from a version to a lower one would leave behind it: it
+    /// ran the floor, or a higher version.
+    #[must_use]
+    pub fn crossed(&self, from: &Version, to: &Version) -> Option<&Floor> {
+        self.floors.iter().rev().find(|floor| {
+            let version = &floor.release.version;
+            to < version && version <= from
+        })
+    }
+
     /// Number of floors between two versions.
     #[must_use]
     pub fn floors(&self, running: Option<&Version>, to: &Version) -> usize {

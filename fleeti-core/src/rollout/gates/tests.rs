@@ -7,7 +7,7 @@ use crate::rollout::device::{self, Device, Event};
 use crate::rollout::plan::Plan;
 use crate::rollout::{Ctx, Limits};
 use crate::update::{FailureCode, RollbackReason};
-use crate::windows::Windows;
+use crate::windows::{Job, Wait, WaitReason, Windows};
 use proptest::prelude::*;
 
 const NOW_S: u64 = 1_000;
@@ -25,6 +25,7 @@ fn known(running: &str) -> Known {
         waits: None,
         time_zone: None,
         skip_windows_until_s: None,
+        urgent_until_s: None,
         hold: None,
         pin: None,
         penalty: None,
@@ -65,13 +66,40 @@ fn held(until_s: Option<u64>) -> Known {
 }
 
 #[test]
-fn only_a_way_back_offers_a_lower_version() {
+fn only_a_way_back_and_a_downgrade_offer_a_lower_version() {
     let (device, policy) = (known("kiosk@2"), Policy::usual());
-    for source in [Source::Rollout, Source::Channel, Source::Pin, Source::WayBack] {
+    for source in
+        [Source::Rollout, Source::Channel, Source::Pin, Source::WayBack, Source::Downgrade]
+    {
         let target = Target { source, ..to("kiosk@1") };
         let is_open = version(&facts(&device, &target, &policy)).is_none();
-        assert_eq!(is_open, source == Source::WayBack, "{source:?}");
+        assert_eq!(is_open, source.is_back(), "{source:?}");
     }
+}
+
+#[test]
+fn a_downgrade_is_that_of_its_device_and_never_passes_a_floor() {
+    let policy = Policy::usual();
+    let pin = Pin { release: named("kiosk@1"), reason: "lab".into(), downgrade: true };
+    let (found, _) = target(Some(&pin), None, &FleetTarget::default());
+    let found = found.unwrap();
+    assert_eq!(found.source, Source::Downgrade);
+    let device = Known { pin: Some(pin), ..known("kiosk@3") };
+    assert_eq!(order(&facts(&device, &found, &policy)), Order::Offer);
+    let facts_of = |_: &ReleaseName| ReleaseFacts { is_good: true, is_proved: true };
+    let path = ReleasePath { floor: Some("new data format".into()), blocked: vec![] };
+    for (floor, is_passed) in
+        [("kiosk@1", false), ("kiosk@2", true), ("kiosk@3", true), ("kiosk@4", false)]
+    {
+        let floor = named(floor);
+        let paths = Paths::of(std::iter::once((&floor, &path)), facts_of);
+        let facts = Facts { paths: &paths, ..facts(&device, &found, &policy) };
+        let closed = first_closed(&facts).map(|(gate, _)| gate);
+        assert_eq!(closed, is_passed.then_some(Gate::Version), "{floor}");
+    }
+    // The same holds as for every offer.
+    let held = Known { hold: held(None).hold, ..device };
+    assert_eq!(order(&facts(&held, &found, &policy)), Order::Keep);
 }
 
 #[test]
@@ -157,7 +185,8 @@ fn each_failure_of_a_version_doubles_its_wait_and_another_version_begins_anew() 
 
 #[test]
 fn a_pin_goes_before_the_rollout_and_the_rollout_before_the_channel() {
-    let pin = |release: &str| Pin { release: named(release), reason: "lab".into() };
+    let pin =
+        |release: &str| Pin { release: named(release), reason: "lab".into(), downgrade: false };
     let fleet = FleetTarget { channel: Some(named("kiosk@1")), pin: None };
     let active = |phase, has_waves, row| Active {
         rollout: "r".into(),
@@ -165,6 +194,7 @@ fn a_pin_goes_before_the_rollout_and_the_rollout_before_the_channel() {
         phase,
         has_waves,
         is_back: false,
+        is_urgent: false,
         row,
     };
     let of = |pin: Option<&Pin>, active: Option<&Active>, fleet: &FleetTarget| {
@@ -201,13 +231,18 @@ fn each_gate_has_a_place_and_says_what_would_change_it() {
         desired: Some(named("kiosk@2")),
         penalty: Some(Penalty { version: "2".parse().unwrap(), failures: 1, until_s: None }),
         level: Level::SelfReported,
-        pin: Some(Pin { release: named("kiosk@1"), reason: "lab".into() }),
+        pin: Some(Pin { release: named("kiosk@1"), reason: "lab".into(), downgrade: false }),
         ..held(None)
     };
     let policy = Policy { proved_releases: true, ..Policy::usual() };
     let target = to("kiosk@2");
-    let part =
-        |phase| Part { rollout: "r".into(), rollout_phase: Phase::Paused, phase, wave: None };
+    let part = |phase| Part {
+        rollout: "r".into(),
+        rollout_phase: Phase::Paused,
+        phase,
+        wave: None,
+        is_urgent: false,
+    };
     let release = ReleaseFacts { is_good: false, is_proved: false };
     let mut table = String::new();
     for phase in [DevicePhase::Pending, DevicePhase::Unreached, DevicePhase::Queued] {
@@ -280,6 +315,56 @@ fn the_window_gate_says_when_each_job_may_begin_and_never_withdraws_an_offer() {
     assert_eq!(of(&runs).0, GateState::Open);
 }
 
+/// An urgent rollout opens the window gate, and no other.
+#[test]
+fn a_device_of_an_urgent_rollout_is_not_held_by_its_windows_and_by_nothing_else_less() {
+    let monday_s = 1_767_571_200;
+    let lines = vec!["sat 02:00-05:00".parse().unwrap()];
+    let windows = Windows {
+        download: lines.clone(),
+        install: lines.clone(),
+        reboot: lines,
+        ..Windows::default()
+    };
+    let policy = Policy { windows, ..Policy::usual() };
+    let target = Target { source: Source::Rollout, ..to("kiosk@2") };
+    let part = |is_urgent| Part {
+        rollout: "r".into(),
+        rollout_phase: Phase::Running,
+        phase: DevicePhase::Pending,
+        wave: None,
+        is_urgent,
+    };
+    let of = |known: &Known, is_urgent: bool| {
+        let facts = Facts {
+            now_s: monday_s,
+            part: Some(part(is_urgent)),
+            ..facts(known, &target, &policy)
+        };
+        list(&facts)
+    };
+    let window = |known: &Known, is_urgent: bool| {
+        of(known, is_urgent).into_iter().find(|check| check.gate == Gate::Window).unwrap().state
+    };
+    let waits = known("kiosk@1");
+    assert_eq!(window(&waits, false), GateState::Waits);
+    assert_eq!(window(&waits, true), GateState::Open);
+    // It is offered the release: what its desired state says counts.
+    let offered = Known { desired: Some(named("kiosk@2")), ..waits.clone() };
+    assert_eq!(window(&offered, true), GateState::Waits);
+    let told = Known { urgent_until_s: Some(monday_s + 1), ..offered.clone() };
+    assert_eq!(window(&told, true), GateState::Open);
+    let over = Known { urgent_until_s: Some(monday_s), ..offered };
+    assert_eq!(window(&over, true), GateState::Waits);
+    // What it was told for another release does not count.
+    let other = Known { urgent_until_s: Some(monday_s + 1), ..waits };
+    assert_eq!(window(&other, false), GateState::Waits);
+    let bad = Known { level: Level::SelfReported, ..held(None) };
+    for (calm, urgent) in of(&bad, false).into_iter().zip(of(&bad, true)) {
+        assert!(calm == urgent || calm.gate == Gate::Window, "{urgent:?}");
+    }
+}
+
 fn release_names() -> impl Strategy<Value = ReleaseName> {
     prop::sample::select(vec!["kiosk@1", "kiosk@2", "kiosk@3", "signage@2"]).prop_map(named)
 }
@@ -305,9 +390,10 @@ fn devices() -> impl Strategy<Value = Known> {
         prop::option::weighted(0.2, (prop::sample::select(vec!["1", "2", "3"]), until())),
         prop::sample::select(vec![Level::SelfReported, Level::Token, Level::Token]),
         prop::bool::weighted(0.05),
+        prop::option::weighted(0.3, NOW_S - 1..NOW_S + 2),
     )
-        .prop_map(|((running, desired, update), hold, pin, penalty, level, is_revoked)| {
-            Known {
+        .prop_map(
+            |((running, desired, update), hold, pin, penalty, level, is_revoked, urgent)| Known {
                 is_revoked,
                 running,
                 desired,
@@ -315,16 +401,17 @@ fn devices() -> impl Strategy<Value = Known> {
                 waits: None,
                 time_zone: None,
                 skip_windows_until_s: None,
+                urgent_until_s: urgent,
                 hold: hold.map(|until_s| Hold { reason: "r".into(), until_s }),
-                pin: pin.map(|release| Pin { release, reason: "r".into() }),
+                pin: pin.map(|release| Pin { release, reason: "r".into(), downgrade: false }),
                 penalty: penalty.map(|(version, until_s)| Penalty {
                     version: version.parse().unwrap(),
                     failures: 1,
                     until_s,
                 }),
                 level,
-            }
-        })
+            },
+        )
 }
 
 fn phases() -> impl Strategy<Value = DevicePhase> {
@@ -381,7 +468,7 @@ proptest! {
     #[test]
     fn a_row_has_an_offer_exactly_if_no_gate_is_closed(
         known in devices(), phase in phases(), wave in prop::option::of(0_u32..2), may_offer: bool,
-        is_opened: bool, is_full: bool,
+        is_opened: bool, is_full: bool, is_urgent: bool,
     ) {
         let release = named("kiosk@2");
         let (target, policy) = (Target { release: release.clone(), source: Source::Rollout }, Policy::usual());
@@ -389,7 +476,8 @@ proptest! {
         let plan = Plan::of(Vec::new());
         let room = if is_full { Room::Full } else { Room::Free };
         let ctx = Ctx {
-            now_s: NOW_S, release: &release, limits: Limits::default(), plan: Some(&plan), may_offer, room,
+            now_s: NOW_S, release: &release, limits: Limits::default(), plan: Some(&plan),
+            is_urgent, may_offer, room,
         };
         let eligibility = eligibility(&facts(&known, &target, &policy), Proof::Missing);
         let is_opened = is_opened && may_offer && phase == DevicePhase::Pending;
@@ -401,7 +489,7 @@ proptest! {
         let row = Device::new(phase, 0, wave);
         let (after, _) = device::step(&row, event, &ctx).unwrap();
         let part = Part {
-            rollout: "r".into(), rollout_phase: Phase::Running, phase: after.phase.clone(), wave: after.wave,
+            rollout: "r".into(), rollout_phase: Phase::Running, phase: after.phase.clone(), wave: after.wave, is_urgent,
         };
         let facts = Facts { part: Some(part), ..facts(&known, &target, &policy) };
         // Whoever runs the release is offered it, too: it must prove it.

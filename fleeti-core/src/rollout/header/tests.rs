@@ -13,8 +13,15 @@ fn release() -> ReleaseName {
 
 fn on(header: Header, event: Event) -> Result<(Header, Vec<Effect>), Rejected> {
     let (release, limits) = (release(), Limits { devices_max: 3 });
-    let ctx =
-        Ctx { now_s: 1, release: &release, limits, plan: None, may_offer: true, room: Room::Free };
+    let ctx = Ctx {
+        now_s: 1,
+        release: &release,
+        limits,
+        plan: None,
+        is_urgent: false,
+        may_offer: true,
+        room: Room::Free,
+    };
     step(&header, event, &ctx)
 }
 
@@ -139,8 +146,15 @@ impl Rollout {
     fn act(&self, act: Act, now_s: u64) -> Option<Self> {
         let release = release();
         let limits = Limits { devices_max: 4 };
-        let mut ctx =
-            Ctx { now_s, release: &release, limits, plan: None, may_offer: true, room: Room::Free };
+        let mut ctx = Ctx {
+            now_s,
+            release: &release,
+            limits,
+            plan: None,
+            is_urgent: false,
+            may_offer: true,
+            room: Room::Free,
+        };
         ctx.may_offer = may_offer(&self.header, &ctx) > 0;
         let mut next = self.clone();
         let event = match act {

@@ -34,11 +34,14 @@ pub enum Act {
     Abort,
     /// An operator declares the floor, or ends it.
     Floor(bool),
+    /// A device proves what its fleet asks for, or does not any more.
+    Level(usize, bool),
 }
 
 #[derive(Debug, Clone)]
 pub struct Server {
     pub plan: Plan,
+    pub is_urgent: bool,
     pub header: Header,
     pub rows: BTreeMap<DeviceId, Device>,
     pub groups: BTreeMap<String, Group>,
@@ -105,9 +108,14 @@ impl Server {
     }
 
     pub fn start(plan: Plan, devices: usize, has_floor: bool) -> Self {
+        Self::start_as(plan, devices, has_floor, false)
+    }
+
+    pub fn start_as(plan: Plan, devices: usize, has_floor: bool, is_urgent: bool) -> Self {
         plan.check().unwrap();
         let mut server = Self {
             plan,
+            is_urgent,
             header: Header::default(),
             rows: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -128,6 +136,7 @@ impl Server {
             waits: None,
             time_zone: None,
             skip_windows_until_s: None,
+            urgent_until_s: None,
             is_revoked: false,
             running: Some(named("kiosk@1")),
             desired: None,
@@ -149,14 +158,21 @@ impl Server {
     }
 
     fn with_ctx<T>(&self, group: Option<&String>, act: impl FnOnce(&Self, &Ctx<'_>) -> T) -> T {
-        let (release, limits) = (release(), Limits { devices_max: 1000 });
+        let (release, limits) = (release(), Limits { devices_max: 10_000 });
         let room = match (&self.plan.budget, group.and_then(|group| self.groups.get(group))) {
             (Some(budget), Some(group)) => group.room(budget),
             (Some(_) | None, _) => Room::Free,
         };
         let plan = Some(&self.plan);
-        let ctx =
-            Ctx { now_s: self.now_s, release: &release, limits, plan, may_offer: false, room };
+        let ctx = Ctx {
+            now_s: self.now_s,
+            release: &release,
+            limits,
+            plan,
+            is_urgent: self.is_urgent,
+            may_offer: false,
+            room,
+        };
         act(self, &Ctx { may_offer: header::may_offer(&self.header, &ctx) > 0, ..ctx })
     }
 
@@ -383,6 +399,7 @@ impl Server {
             Act::Next => drop(self.on(Event::Next)),
             Act::Abort => drop(self.on(Event::Abort)),
             Act::Floor(is_on) => self.declare(*is_on),
+            Act::Level(n, is_trusted) => self.appraise(&id(*n), *is_trusted),
         }
         self.work();
     }
@@ -408,6 +425,15 @@ impl Server {
                 let eligibility = self.eligibility(&id);
                 self.device(&id, device::Event::Appraised(eligibility));
             }
+        }
+    }
+
+    fn appraise(&mut self, id: &DeviceId, is_trusted: bool) {
+        let Some(known) = self.known.get_mut(id) else { return };
+        known.level = if is_trusted { Level::Token } else { Level::SelfReported };
+        if matches!(self.header.phase, Phase::Running | Phase::Paused) {
+            let eligibility = self.eligibility(id);
+            self.device(id, device::Event::Appraised(eligibility));
         }
     }
 
@@ -444,6 +470,7 @@ impl Server {
                 .floor(known.running.as_ref().map(|running| &running.version), &release().version);
             let next = floor.map_or_else(release, |floor| floor.release.clone());
             prop_assert_eq!(offered, &next, "{} runs {:?}", device, known.running);
+            prop_assert!(Policy::usual().may_update(known.level), "{device} is not trusted");
         }
         if let Some(max) = self.plan.moving_max {
             prop_assert!(new.is_empty() || self.header.counts.in_flight() <= max);

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone)]
 struct Server {
     plan: Plan,
+    is_urgent: bool,
     header: Header,
     rows: BTreeMap<DeviceId, Device>,
     now_s: u64,
@@ -43,14 +44,26 @@ fn usual() -> Eligibility {
 impl Server {
     fn ctx<'a>(&'a self, release: &'a ReleaseName) -> Ctx<'a> {
         let (plan, limits) = (Some(&self.plan), Limits { devices_max: 1000 });
-        let ctx =
-            Ctx { now_s: self.now_s, release, limits, plan, may_offer: false, room: Room::Free };
+        let ctx = Ctx {
+            now_s: self.now_s,
+            release,
+            limits,
+            plan,
+            is_urgent: self.is_urgent,
+            may_offer: false,
+            room: Room::Free,
+        };
         Ctx { may_offer: header::may_offer(&self.header, &ctx) > 0, ..ctx }
     }
 
     fn start(plan: Plan, devices: usize) -> Self {
+        Self::start_as(plan, devices, false)
+    }
+
+    fn start_as(plan: Plan, devices: usize, is_urgent: bool) -> Self {
         let (header, rows) = (Header::default(), BTreeMap::new());
-        let mut server = Self { plan, header, rows, now_s: 1_000_000, offers: Vec::new() };
+        let (now_s, offers) = (1_000_000, Vec::new());
+        let mut server = Self { plan, is_urgent, header, rows, now_s, offers };
         server.on(Event::Start { devices }).unwrap();
         (0..devices).for_each(|n| server.join(n));
         server.on(Event::Started).unwrap();
@@ -433,7 +446,8 @@ fn plans() -> impl Strategy<Value = Plan> {
             let mut plan = plan(sizes);
             plan.waves[0].soak_s = soak_s;
             if is_by_hand && let Some(last) = plan.waves.last_mut() {
-                last.start = Start::ByHand;
+                last.start =
+                    if soak_s.is_multiple_of(2) { Start::ByHand } else { Start::ByApproval };
             }
             let rate = rate.map(|(devices, per_s)| Rate { devices, per_s });
             Plan { errors_max, on_error, sample_min, moving_max, rate, ..plan }
@@ -517,9 +531,10 @@ proptest! {
     #[test]
     fn limits_budgets_and_thresholds_hold_whatever_happens(
         plan in plans(),
+        is_urgent: bool,
         acts in prop::collection::vec(acts(), 0..60),
     ) {
-        let mut server = Server::start(plan, 12);
+        let mut server = Server::start_as(plan, 12, is_urgent);
         let mut errors_at_resume = 0;
         for act in acts {
             let before = server.clone();

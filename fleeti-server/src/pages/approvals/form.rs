@@ -17,6 +17,8 @@ pub struct PolicyForm {
     #[serde(default)]
     fleets: String,
     recovery_keys: Option<String>,
+    urgent_rollouts: Option<String>,
+    release_paths: Option<String>,
     /// Why, if this change needs a second person.
     #[serde(default)]
     pub ask: String,
@@ -42,7 +44,12 @@ impl PolicyForm {
         let names = self.fleets.split([' ', ',', '\n', '\r']).filter(|name| !name.is_empty());
         let fleet = |name: &str| name.parse::<FleetId>().map_err(|e| wrong("fleets", e));
         let rollout_fleets = names.map(fleet).collect::<Result<_, _>>()?;
-        let recovery_keys = self.recovery_keys.is_some();
-        Ok(ApprovalPolicy { revoked_max, rollout_fleets, recovery_keys })
+        Ok(ApprovalPolicy {
+            revoked_max,
+            rollout_fleets,
+            recovery_keys: self.recovery_keys.is_some(),
+            urgent_rollouts: self.urgent_rollouts.is_some(),
+            release_paths: self.release_paths.is_some(),
+        })
     }
 }

@@ -59,6 +59,8 @@ struct PolicyRow {
     revoked_max: String,
     fleets: String,
     recovery_keys: bool,
+    urgent_rollouts: bool,
+    release_paths: bool,
     is_empty: bool,
     etag: String,
 }
@@ -70,6 +72,8 @@ impl From<&ApprovalPolicy> for PolicyRow {
             revoked_max: policy.revoked_max.map(|max| max.to_string()).unwrap_or_default(),
             fleets: fleets.join(" "),
             recovery_keys: policy.recovery_keys,
+            urgent_rollouts: policy.urgent_rollouts,
+            release_paths: policy.release_paths,
             is_empty: policy.is_empty(),
             etag: precondition::tag(policy).unwrap_or_default(),
         }

@@ -31,6 +31,7 @@ impl WhyCard {
         let row = |check: &Check| GateRow::of(check, why.device.as_str());
         let from = |source| match source {
             Source::Pin => "the device is pinned to it",
+            Source::Downgrade => "an operator takes the device back to it",
             Source::Rollout => "by a rollout",
             Source::WayBack => "by a rollout that goes back",
             Source::FleetPin => "its fleet is pinned to it",

@@ -4,7 +4,7 @@ use crate::error::AppError;
 use fleeti_control::error::Error;
 use fleeti_core::id::{FleetId, ReleaseName};
 use fleeti_core::rollout::plan::{Plan, Start, Wave};
-use fleeti_core::wire::api::CreateRollout;
+use fleeti_core::wire::api::{CreateRollout, Urgent};
 use fleeti_core::wire::problem::Code;
 use serde::Deserialize;
 use std::fmt::Display;
@@ -27,6 +27,9 @@ pub struct StartForm {
     pub budget: String,
     #[serde(default)]
     pub retries: String,
+    /// Why it is urgent; empty if it is not.
+    #[serde(default)]
+    pub urgent: String,
     /// Why, if a second person must approve.
     #[serde(default)]
     pub ask: String,
@@ -38,8 +41,8 @@ impl StartForm {
     /// # Errors
     /// A field in words.
     pub fn read(self) -> Result<CreateRollout, AppError> {
-        let Self { release, fleet, waves, soak_minutes, errors_max, budget, retries, ask: _ } =
-            self;
+        let Self { release, fleet, waves, soak_minutes, errors_max, budget, .. } = self;
+        let Self { retries, urgent, .. } = self;
         let soak_s = match soak_minutes.trim() {
             "" => 0,
             minutes => {
@@ -64,7 +67,9 @@ impl StartForm {
                 plan.retries = retries.trim().parse().map_err(|e| wrong("retries", e))?;
             }
         }
-        Ok(CreateRollout { release, fleet, plan })
+        let reason = urgent.trim().to_owned();
+        let urgent = (!reason.is_empty()).then_some(Urgent { reason });
+        Ok(CreateRollout { release, fleet, plan, urgent })
     }
 }
 

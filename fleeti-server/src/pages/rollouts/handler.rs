@@ -67,8 +67,13 @@ pub async fn next(
     id: Path<String>,
     form: Form<NextWave>,
 ) -> Result<HttpResponse> {
-    rollouts::next(&cx, &by, &id, &form).await?;
-    Ok(see(&format!("/rollouts/{id}")))
+    let (rollout, request) = (id.to_string(), form.into_inner());
+    let (act, reason) = (AskedAct::NextWave { rollout, request: request.clone() }, &request.reason);
+    let begun = rollouts::next(&cx, &by, &id, &request);
+    Ok(match second_person::or_request(&cx, &by, (act, reason), begun).await? {
+        Submitted::Done(_) => see(&format!("/rollouts/{id}")),
+        Submitted::Waits(waits) => see(&format!("/approvals/{}", waits.id)),
+    })
 }
 
 pub async fn roll_back(

@@ -35,6 +35,7 @@ pub struct PlanPage {
     /// HTML.
     end_words: String,
     duration: String,
+    in_windows: bool,
     active: Option<String>,
 }
 
@@ -50,6 +51,7 @@ impl PlanPage {
             end,
             end_words,
             duration: duration(found.duration),
+            in_windows: found.in_windows,
             active: found.active.clone(),
         }
     }

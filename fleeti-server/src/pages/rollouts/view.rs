@@ -7,7 +7,7 @@ use crate::pages::page::Page;
 use askama::Template;
 use fleeti_control::rollouts::Shown;
 use fleeti_core::rollout::{Category, Counts, DevicePhase, Phase};
-use fleeti_core::wire::api::{Rollout, RolloutDevice, RolloutSummary};
+use fleeti_core::wire::api::{Rollout, RolloutDevice, RolloutSummary, UrgentCounts};
 
 /// Maximum number of rollouts on a page.
 pub const ROWS: u32 = 100;
@@ -89,12 +89,26 @@ struct Filter {
     is_current: bool,
 }
 
+/// How far an urgent rollout is.
+struct UrgentRow {
+    reason: String,
+    hours: String,
+    counts: UrgentCounts,
+}
+
+/// Whole hours and minutes since a rollout began, as in `1 h 05 min`.
+fn hours(created_s: u64, now_s: u64) -> String {
+    let minutes = now_s.saturating_sub(created_s) / 60;
+    format!("{} h {:02} min", minutes / 60, minutes % 60)
+}
+
 /// The page of one rollout.
 #[derive(Template)]
 #[template(path = "rollout.html", blocks = ["main"])]
 pub struct RolloutPage {
     page: Page,
     r: RolloutRow,
+    urgent: Option<UrgentRow>,
     can_abort: bool,
     can_pause: bool,
     can_resume: bool,
@@ -114,7 +128,12 @@ pub struct RolloutPage {
 
 impl RolloutPage {
     pub fn of(page: Page, shown: Shown, current: Option<Category>) -> Self {
-        let Shown { rollout, troubles } = shown;
+        let Shown { rollout, troubles, now_s } = shown;
+        let urgent = rollout.urgent.as_ref().map(|urgent| UrgentRow {
+            reason: urgent.reason.clone(),
+            hours: hours(rollout.created_s, now_s),
+            counts: rollout.urgent_counts.unwrap_or_default(),
+        });
         let Rollout { id, fleet, created_s, release, phase, counts, .. } = rollout;
         let Rollout { devices, next, plan, waves, follows, back_of, .. } = rollout;
         let path = format!("/rollouts/{id}");
@@ -133,6 +152,7 @@ impl RolloutPage {
         let is_paged = current.is_some() || next.is_some();
         Self {
             page,
+            urgent,
             can_roll_back: can_roll_back(phase, follows.as_ref().or(back_of.as_ref())),
             follows,
             back_of,
@@ -159,6 +179,7 @@ impl RolloutPage {
                 waves: None,
                 follows: None,
                 back_of: None,
+                urgent: None,
             }),
         }
     }

@@ -66,6 +66,7 @@ fn row(n: usize, wave: &Wave, waves: &Waves) -> WaveRow {
         Start::AfterSuccess => "after the success of the wave before".to_owned(),
         Start::At { time_s } => format!("not before {}", time(time_s)),
         Start::ByHand => "when you begin it".to_owned(),
+        Start::ByApproval => "when you request it, and a second person approves".to_owned(),
     };
     let (state, detail) = match (counts, waves.stage) {
         (None, _) => (Badge::new("", "later"), waiting),

@@ -26,7 +26,8 @@ async fn a_rollout_waits_in_the_inbox_until_another_person_approves_it() {
     assert_eq!(saved.status(), 303);
     let policy = world.client.approval_policy().await.unwrap();
     let demo = vec!["demo".parse().unwrap()];
-    let wanted = ApprovalPolicy { revoked_max: None, rollout_fleets: demo, recovery_keys: true };
+    let wanted =
+        ApprovalPolicy { rollout_fleets: demo, recovery_keys: true, ..ApprovalPolicy::default() };
     assert_eq!(policy, wanted);
     // Both were added by `bootstrap`, and count as two people some days later.
     ahead.store(5 * 86_400, std::sync::atomic::Ordering::SeqCst);
