@@ -22,7 +22,7 @@
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
 //! [`approvals`], [`releases`], [`packages`], [`rollouts`], [`rollout_devices`],
 //! [`budgets`], [`release_paths`], [`forecast`] ·
-//! [`accounts`], [`sessions`], [`pending_acts`], [`workers`], [`audit`], [`domain_events`] · [`alerts`],
+//! [`accounts`], [`passkeys`], [`sessions`], [`pending_acts`], [`workers`], [`audit`], [`domain_events`] · [`alerts`],
 //! [`alert_rules`], [`webhooks`], [`history`] · [`beside`] (the database beside its server).
 //!
 //! **Features**: none. **Errors**: [`StoreError`]: the database does not answer, or what it holds
@@ -67,6 +67,7 @@ pub mod mqtt_sessions;
 mod open;
 pub mod packages;
 pub mod pairings;
+pub mod passkeys;
 pub mod pending_acts;
 pub mod policies;
 pub mod readmissions;

@@ -338,7 +338,12 @@ async fn offboarding_ends_everything_of_a_person() {
     // The name stays hers in the log.
     let again = CreateAccount { name: name("alice"), kind: AccountKind::Person, grants: vec![] };
     assert_eq!(status(world.client.add_account(&again).await), 409);
-    assert!(world.audit().await.contains("alice: 1 sessions, 1 API tokens, 1 enrollment tokens"));
+    assert!(
+        world
+            .audit()
+            .await
+            .contains("alice: 1 sessions, 0 passkeys, 1 API tokens, 1 enrollment tokens")
+    );
 }
 
 #[actix_web::test]
