@@ -138,16 +138,20 @@ fn verified(
     Ok(Ok(counter))
 }
 
+fn named(passkey: Option<&PasskeyRow>) -> String {
+    passkey.map_or_else(
+        || "an unknown passkey".to_owned(),
+        |row| format!("{} of {}", row.about.id, row.about.account),
+    )
+}
+
 /// Records a refused attempt, and makes the error for the browser.
 async fn refused(
     cx: &Context,
     passkey: Option<&PasskeyRow>,
     refusal: &Refusal,
 ) -> Result<Error, Error> {
-    let subject = passkey.map_or_else(
-        || "an unknown passkey".to_owned(),
-        |row| format!("{} of {}", row.about.id, row.about.account),
-    );
+    let subject = named(passkey);
     let is_copied = matches!(refusal, Refusal::NotAccepted(NotAccepted::Counter { .. }));
     if !is_copied {
         sign_in::refused(cx, &subject).await?;
@@ -189,9 +193,13 @@ pub async fn with_passkey(
     let Some(before) = found else {
         return Err(refused(cx, None, &Refusal::Unknown).await?);
     };
-    let counter = match verified(cx, browser, &before, &answer)? {
-        Ok(counter) => counter,
-        Err(refusal) => return Err(refused(cx, Some(&before), &refusal).await?),
+    let counter = match verified(cx, browser, &before, &answer) {
+        Ok(Ok(counter)) => counter,
+        Ok(Err(refusal)) => return Err(refused(cx, Some(&before), &refusal).await?),
+        Err(e) => {
+            sign_in::refused(cx, &named(Some(&before))).await?;
+            return Err(e);
+        }
     };
     let mut tx = cx.db.write().await?;
     // Read again: the passkey may have been used or removed meanwhile, or the account changed.

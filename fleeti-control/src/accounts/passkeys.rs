@@ -218,7 +218,7 @@ pub async fn add(cx: &Context, by: &Actor, new: &NewPasskey<'_>) -> Result<Passk
 /// # Errors
 /// When the database does not answer.
 pub async fn of(cx: &Context, account: &AccountName) -> Result<Vec<Passkey>, Error> {
-    let rows = rows::passkeys(cx, &mut *cx.db.reader().await?, account).await?;
+    let rows = rows::passkeys(cx, &mut cx.db.reader().await?, account).await?;
     Ok(rows.into_iter().map(|row| row.about).collect())
 }
 

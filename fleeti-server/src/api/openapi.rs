@@ -123,6 +123,7 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("release_hold", &[404, 409]),
     ("remove_label_key", &[404, 409]),
     ("remove_manufacturer", &[404, 409]),
+    ("remove_passkey", &[404]),
     ("remove_role", &[404, 409]),
     ("remove_secret", &[404]),
     ("remove_token", &[404]),
