@@ -9,8 +9,9 @@ async function options(path) {
   if (response.redirected) window.location.assign(response.url);
   if (response.ok) return response.json();
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
-  const lines = [...page.querySelectorAll("main h1, main p")].map((line) => line.textContent.trim());
-  throw new Error(lines.filter(Boolean).join(": ") || `The server answered ${response.status}.`);
+  const lines = [...page.querySelectorAll("main .empty")].flatMap((part) => [...part.childNodes]);
+  const said = lines.filter((line) => line.nodeName !== "A").map((line) => line.textContent.trim());
+  throw new Error(said.filter(Boolean).join(": ") || `The server answered ${response.status}.`);
 }
 
 const ask = {

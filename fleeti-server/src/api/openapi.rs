@@ -280,8 +280,8 @@ fn refusals(
     // Ids that the server generated have no format to violate: an unknown one is 404, never 422.
     let is_free = |name: &str| {
         [
-            "build", "command", "rollout", "issuer", "id", "session", "token", "alert", "rule",
-            "silence", "webhook", "approval",
+            "build", "command", "rollout", "issuer", "id", "session", "token", "passkey", "alert",
+            "rule", "silence", "webhook", "approval",
         ]
         .contains(&name)
     };

@@ -107,7 +107,10 @@ fn account_routes(config: &mut ServiceConfig) {
         .route("/users/{account}/enable", web::post().to(accounts::enable))
         .route("/users/{account}/offboard", web::post().to(accounts::offboard))
         .route("/users/{account}/link", web::post().to(accounts::link))
-        .route("/users/{account}/passkeys/{passkey}/remove", web::post().to(accounts::remove_passkey_of))
+        .route(
+            "/users/{account}/passkeys/{passkey}/remove",
+            web::post().to(accounts::remove_passkey_of),
+        )
         .route("/users/{account}/sessions/end", web::post().to(accounts::end_sessions_of))
         .route("/users/{account}/sessions/{session}/end", web::post().to(accounts::end_session_of));
 }

@@ -101,6 +101,7 @@ pub fn rows() -> Vec<Row> {
         ("create_token", &[], Some(json!({"label": "ci", "valid_s": 60, "account": "zoe"})), 404),
         ("remove_token", &[], None, 204),
         ("list_tokens", &[], None, 200),
+        ("list_passkeys", &[], None, 200),
         ("list_sessions", &[], None, 200),
         ("end_session", &[], None, 200),
         ("list_account_sessions", &[], None, 200),

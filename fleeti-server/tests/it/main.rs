@@ -40,6 +40,7 @@ mod openapi;
 mod packages;
 mod pages;
 mod pairing;
+mod passkeys;
 mod peer;
 mod policy;
 mod process;

@@ -9,8 +9,8 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
-use fleeti_control::accounts::sessions::SESSION_S;
 use fleeti_control::accounts::challenges::CHALLENGE_S;
+use fleeti_control::accounts::sessions::SESSION_S;
 use fleeti_control::accounts::{by_passkey, links, passkeys, sessions, sign_in};
 use fleeti_control::context::Context;
 use fleeti_control::places::Origin;
@@ -79,7 +79,8 @@ pub async fn begin(
 pub async fn passkey_options(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
     let browser = hex::encode(rand::random::<[u8; 32]>());
     let options = by_passkey::request_options(&cx, &browser)?;
-    let mut response = HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(options);
+    let mut response =
+        HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(options);
     let cookie = ceremony(&request, &browser, CHALLENGE_S);
     response.add_cookie(&cookie).map_err(AppError::internal)?;
     Ok(response)
