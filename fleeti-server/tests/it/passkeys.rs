@@ -196,7 +196,7 @@ async fn a_challenge_is_answered_once_by_the_browser_that_asked_and_in_time() {
 async fn another_site_another_account_and_an_unverified_user_are_refused() {
     let world = world().await;
     let (alice, bob) = (Desk::of(&world, "alice").await, Desk::of(&world, "bob").await);
-    let (mut passkey, bobs) = (alice.add(0).await, bob.add(0).await);
+    let (mut passkey, mut other) = (alice.add(0).await, bob.add(0).await);
     let browser = Browser::new(&world);
     let (cookie, challenge) = ask(&browser).await;
     let said = Said::at(ORIGIN, &challenge);
@@ -217,8 +217,10 @@ async fn another_site_another_account_and_an_unverified_user_are_refused() {
         assert_eq!(answer(&browser, &cookie, &passkey.sign_in(&said)).await.status(), 401);
     }
     let right = passkey.sign_in(&said);
-    let bobs = Answer { user: bobs.user.clone(), ..right.clone() };
-    assert_eq!(answer(&browser, &cookie, &bobs).await.status(), 401, "of another account");
+    let bobs = Answer { user: other.user.clone(), ..right.clone() };
+    for _ in 0..3 {
+        assert_eq!(answer(&browser, &cookie, &bobs).await.status(), 401, "of another account");
+    }
     let nobodys = Answer { user: vec![], ..right.clone() };
     assert_eq!(answer(&browser, &cookie, &nobodys).await.status(), 401, "without an account");
     let unknown = Answer { credential: vec![7; 32], ..right.clone() };
@@ -226,7 +228,7 @@ async fn another_site_another_account_and_an_unverified_user_are_refused() {
     let form = "credential=*&user=&client_data=&authenticator_data=&signature=";
     assert_eq!(browser.post("/signin/passkey", &cookie, OURS, form).await.status(), 422);
     assert_eq!(answer(&browser, &cookie, &right).await.status(), 429, "eight attempts failed");
-    assert_eq!(browser.get("/signin", "").await.status(), 200);
+    assert_eq!(sign_in(&world, &mut other).await.0, 303, "at one account");
 }
 
 #[actix_web::test]
@@ -396,5 +398,6 @@ async fn a_server_without_a_public_url_has_no_passkeys_and_says_so() {
     assert!(own.contains("--public-url") && !own.contains("data-passkey"), "{own}");
     let page = alice.browser.get("/signin", "").await.text().await.unwrap();
     assert!(!page.contains("passkey"), "{page}");
-    assert_eq!(alice.world.client.account(&name("alice")).await.unwrap().passkeys, []);
+    let kept = alice.world.client.account(&name("alice")).await.unwrap().passkeys;
+    assert!(kept.is_empty());
 }
