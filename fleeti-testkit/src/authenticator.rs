@@ -73,9 +73,6 @@ pub struct Answer {
 
 impl Said {
     /// What an honest browser says at this origin to this challenge.
-    ///
-    /// # Panics
-    /// For an origin without a scheme.
     #[must_use]
     pub fn at(origin: &str, challenge: &[u8]) -> Self {
         let (_, host) = origin.split_once("://").unwrap_or(("", origin));
@@ -109,9 +106,6 @@ impl Said {
 }
 
 /// CBOR of a value.
-///
-/// # Panics
-/// Never: the bytes are in memory.
 #[must_use]
 pub fn cbor(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
-    fn read<T>(bytes: &[u8], by: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Option<T> {
+    fn read<'a, T>(bytes: &'a [u8], by: impl FnOnce(&mut Reader<'a>) -> Option<T>) -> Option<T> {
         let mut reader = Reader::new(bytes).unwrap();
         by(&mut reader).filter(|_| reader.is_at_end())
     }

@@ -183,8 +183,8 @@ fn authenticator_data_of(attestation: &[u8]) -> Result<&[u8], NotAccepted> {
                 _ => return None,
             }
         }
-        (format?, statement?);
-        reader.is_at_end().then_some(data?)
+        let (Some(_), Some(_), Some(data)) = (format, statement, data) else { return None };
+        reader.is_at_end().then_some(data)
     };
     read().ok_or(NotAccepted::Malformed(WHAT))
 }

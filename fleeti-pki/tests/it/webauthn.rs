@@ -137,7 +137,8 @@ fn a_counter_grows_or_is_never_used() {
     let mut copy = passkey.clone();
     known.counter = sign_in(&known, &passkey.sign_in(&said())).unwrap();
     assert_eq!(sign_in(&known, &copy.sign_in(&said())), Err(NotAccepted::Counter { known: 9 }));
-    let mut silent = Passkey { counter: 0, ..passkey.clone() };
+    let mut silent = passkey.clone();
+    silent.counter = 0;
     assert_eq!(sign_in(&known, &silent.sign_in(&said())), Err(NotAccepted::Counter { known: 9 }));
     passkey.counter = u32::MAX - 1;
     assert_eq!(sign_in(&known, &passkey.sign_in(&said())), Ok(u32::MAX));
@@ -195,7 +196,9 @@ fn the_three_kinds_of_keys_verify() {
     rsa.sign(&RSA_PKCS1_SHA256, &random, b"message", &mut signature).unwrap();
     assert_eq!(key.verify(b"message", &signature), Ok(()));
     assert_eq!(key.verify(b"massage", &signature), Err(NotAccepted::Signature));
-    for (n, e) in [(&n[..128], e), (n, &[][..]), (&[&[0], n].concat()[..], e), (&[255; 513], e)] {
+    for (n, e) in
+        [(&n[..128], e), (n, &[][..]), (&[&[0][..], n].concat()[..], e), (&[255; 513][..], e)]
+    {
         assert_eq!(CredentialKey::read(&cose(n, e)), Err(NotAccepted::Key));
     }
 }
