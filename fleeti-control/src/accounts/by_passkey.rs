@@ -173,9 +173,9 @@ async fn refused(
 /// Begins a session with a passkey. `browser` is what [`request_options`] got.
 ///
 /// # Errors
-/// [`Code::Unauthenticated`] for an unknown or disabled account, an answer that is not accepted, or a
-/// challenge that does not count; [`Code::Invalid`] for a malformed answer; [`Code::TooMany`] after too
-/// many failed attempts from this address; [`Code::Conflict`] without a public URL.
+/// [`Code::Unauthenticated`] for an unknown or disabled account, an answer that is not accepted, or
+/// a challenge that does not count; [`Code::Invalid`] for a malformed answer; [`Code::TooMany`]
+/// after too many failed attempts from this address; [`Code::Conflict`] without a public URL.
 pub async fn with_passkey(
     cx: &Context,
     from: Origin,

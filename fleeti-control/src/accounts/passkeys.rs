@@ -94,12 +94,18 @@ fn check_number(of: &AccountName, all: &[PasskeyRow]) -> Result<(), Error> {
     Err(Error::new(Code::Conflict, text).hint("remove one that is not used"))
 }
 
+/// How a browser finds a passkey: `PublicKeyCredentialDescriptor` (5.8.3).
+fn descriptor(row: &PasskeyRow) -> Result<Value, Error> {
+    let id = hex::decode(&row.credential_id).map_err(Error::internal)?;
+    Ok(json!({ "type": "public-key", "id": encoded(&id) }))
+}
+
 /// What the browser is asked for a new passkey: `PublicKeyCredentialCreationOptions` (5.4), with
 /// bytes as base64url.
 ///
 /// # Errors
-/// [`Code::Forbidden`] without a session that began within [`FRESH_S`]; [`Code::Conflict`] without a
-/// public URL, for an account that is no person, or with too many passkeys.
+/// [`Code::Forbidden`] without a session that began within [`FRESH_S`]; [`Code::Conflict`] without
+/// a public URL, for an account that is no person, or with too many passkeys.
 pub async fn creation_options(cx: &Context, by: &Actor) -> Result<Value, Error> {
     let (party, session) = (party(cx)?, session(by)?);
     check_fresh(cx, by).await?;
@@ -109,11 +115,7 @@ pub async fn creation_options(cx: &Context, by: &Actor) -> Result<Value, Error> 
     check_number(&name, &all)?;
     let challenge = cx.accounts.challenges.make(Purpose::Add, session, cx.now_s())?;
     let user = cx.accounts.key.user_handle(&name)?;
-    let known = |row: &PasskeyRow| {
-        let id = hex::decode(&row.credential_id).map_err(Error::internal)?;
-        Ok(json!({ "type": "public-key", "id": encoded(&id) }))
-    };
-    let known = all.iter().map(known).collect::<Result<Vec<_>, Error>>()?;
+    let known = all.iter().map(descriptor).collect::<Result<Vec<_>, Error>>()?;
     Ok(json!({
         "challenge": encoded(&challenge),
         "rp": { "id": party.id, "name": "Fleeti" },
@@ -130,7 +132,8 @@ pub async fn creation_options(cx: &Context, by: &Actor) -> Result<Value, Error> 
     }))
 }
 
-/// The answer of a browser to [`creation_options`], and the name of the passkey. Bytes are base64url.
+/// The answer of a browser to [`creation_options`], and the name of the passkey. Bytes are
+/// base64url.
 #[derive(Debug, Clone, Copy)]
 pub struct NewPasskey<'a> {
     /// Its name, which the person chose.
