@@ -94,6 +94,7 @@ impl Settings {
             data: data.into(),
             names: vec!["localhost".into(), "127.0.0.1".into()],
             device_proxy: None,
+            public_url: None,
             limits: Limits::default(),
             trusts_hypervisor: false,
             private_webhooks: false,
