@@ -180,8 +180,9 @@ fn the_three_kinds_of_keys_verify() {
     assert_eq!(key.verify(b"massage", signature.as_ref()), Err(NotAccepted::Signature));
 
     let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
-    let (n, e) = (rsa.public_key().modulus(), rsa.public_key().exponent());
-    let (n, e) = (n.big_endian_without_leading_zero(), e.big_endian_without_leading_zero());
+    // RSAPublicKey (RFC 8017, A.1.1) of 2048 bits: both lengths are known.
+    let der = rsa.public_key().as_ref();
+    let (n, e) = (&der[9..265], &der[267..]);
     let cose = |n: &[u8], e: &[u8]| {
         cbor(&Value::Map(vec![
             entry(1, 3),
