@@ -5,7 +5,7 @@ use fleeti_core::id::AccountName;
 use fleeti_core::strict;
 use fleeti_core::wire::accounts::{
     Account, AccountDetails, ApiToken, CreateAccount, CreateToken, CreatedAccount, CreatedToken,
-    Grant, LoginSession, Me, PasswordLink,
+    Grant, LoginSession, Me, Passkey, PasswordLink,
 };
 use reqwest::Method;
 use serde::Serialize;
@@ -33,6 +33,21 @@ impl Client {
     pub async fn end_session(&self, id: &str) -> Result<Vec<LoginSession>> {
         let request = self.request(Method::DELETE, &format!("sessions/{id}"));
         Self::read(Self::send(request).await?).await
+    }
+    /// The passkeys of the own account.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn passkeys(&self) -> Result<Vec<Passkey>> {
+        self.get("passkeys").await
+    }
+    /// Removes a passkey.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn remove_passkey(&self, id: &str) -> Result<()> {
+        let request = self.request(Method::DELETE, &format!("passkeys/{id}"));
+        Self::send(request).await.map(drop)
     }
     /// The API tokens of the own account.
     ///

@@ -12,7 +12,7 @@
 //! [`trust`] (intermediate CAs, CRLs, transitions), [`audit`] (the audit log),
 //! [`accounts`] (people, roles, tokens), [`guard`], [`second_person`] (acts of two people), [`alerts`], [`webhooks`], [`history`], [`health`] · [`overview`], [`details`], [`drift`], [`doctor`], [`metrics`] (what several areas know).
 //!
-//! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`],
+//! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`], [`public_url`],
 //! [`pki`], [`ports`] (what it is given) · [`events`], `reaction`, `reactions` (what areas tell each
 //! other, and who reacts) · [`changes`] (for clients that watch) · [`hub`]
 //! (mailboxes of connected devices) · [`places`], [`ledger`] (fair shares) · [`error`], `again`
@@ -68,6 +68,7 @@ pub mod places;
 pub mod ports;
 pub mod precondition;
 pub mod profiles;
+pub mod public_url;
 mod reaction;
 mod reactions;
 pub mod releases;

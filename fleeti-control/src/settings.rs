@@ -1,6 +1,7 @@
 //! What an operator configures of the control plane.
 
 use crate::clock::Clock;
+use crate::public_url::PublicUrl;
 use fleeti_core::wire::attestation::CHALLENGE_S;
 use std::path::PathBuf;
 
@@ -67,6 +68,8 @@ pub struct Settings {
     /// HTTP proxy through which devices reach the server, such as `http://proxy.example:3128`, for
     /// enrollment records.
     pub device_proxy: Option<String>,
+    /// The URL at which people open the pages. Without it there are no passkeys.
+    pub public_url: Option<PublicUrl>,
     /// Limits on what devices ask.
     pub limits: Limits,
     /// Whether a software TPM of a trusted manufacturer counts as much as a chip.
@@ -91,6 +94,7 @@ impl Settings {
             data: data.into(),
             names: vec!["localhost".into(), "127.0.0.1".into()],
             device_proxy: None,
+            public_url: None,
             limits: Limits::default(),
             trusts_hypervisor: false,
             private_webhooks: false,

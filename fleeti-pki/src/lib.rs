@@ -20,8 +20,8 @@
 //! [`openpgp`] (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`uefi`] (firmware
 //! variables) · [`pcr_policy`], [`pe`] (sealing to PCR 11) · [`boot_keys`] (Secure Boot keys of one
 //! device), [`wrap`] (wrapped keys and secrets) · [`attestation`], [`tpm`], [`measured`]
-//! (attestation) · [`audit`] (the audit log) · [`transparency`] (a log that cannot be rewritten
-//! unnoticed).
+//! (attestation) · [`webauthn`] (passkeys) · [`audit`] (the audit log) · [`transparency`] (a log that
+//! cannot be rewritten unnoticed).
 //!
 //! **Features**: `pkcs11` (keys in tokens). **Errors**: [`Error`] separates malformed input, a
 //! refused signature or proof, and a backend that failed. **Stability**: Rust items may change with
@@ -55,6 +55,7 @@ pub mod tpm;
 pub mod transition;
 pub mod transparency;
 pub mod uefi;
+pub mod webauthn;
 pub mod wrap;
 
 use base64::Engine;

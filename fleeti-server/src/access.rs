@@ -180,6 +180,8 @@ pub const API: &[Rule] = &[
     own("GET", "/api/v1/me"),
     own("GET", "/api/v1/sessions"),
     own("DELETE", "/api/v1/sessions/{session}"),
+    own("GET", "/api/v1/passkeys"),
+    own("DELETE", "/api/v1/passkeys/{passkey}"),
     own("GET", "/api/v1/tokens"),
     own("POST", "/api/v1/tokens"),
     own("DELETE", "/api/v1/tokens/{token}"),
@@ -281,6 +283,9 @@ pub const PAGES: &[Rule] = &[
     rule("POST", "/approvals/{approval}/recovery-key", View, On::Some),
     own("GET", "/account"),
     own("POST", "/account/password"),
+    own("POST", "/account/passkeys/options"),
+    own("POST", "/account/passkeys"),
+    own("POST", "/account/passkeys/{passkey}/remove"),
     own("POST", "/account/sessions/{session}/end"),
     own("POST", "/account/tokens"),
     own("POST", "/account/tokens/{token}/remove"),
@@ -293,6 +298,7 @@ pub const PAGES: &[Rule] = &[
     rule("POST", "/users/{account}/enable", Accounts, On::All),
     rule("POST", "/users/{account}/offboard", Accounts, On::All),
     rule("POST", "/users/{account}/link", Accounts, On::All),
+    rule("POST", "/users/{account}/passkeys/{passkey}/remove", Accounts, On::All),
     rule("POST", "/users/{account}/sessions/end", Accounts, On::All),
     rule("POST", "/users/{account}/sessions/{session}/end", Accounts, On::All),
     rule("GET", "/alerts", View, On::Some),
@@ -537,7 +543,7 @@ mod tests {
                 while let Some((before, rest)) = action.split_once("{{") {
                     action = format!("{before}*{}", rest.split_once("}}").unwrap().1);
                 }
-                let opens_session = ["/signin", "*"].contains(&action.as_str());
+                let opens_session = ["/signin", "/signin/passkey", "*"].contains(&action.as_str());
                 let known = posts.iter().any(|rule| is_route(rule.pattern, &action));
                 assert!(known || opens_session, "{}: {action}", path.display());
             }

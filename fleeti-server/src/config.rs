@@ -23,6 +23,7 @@ use anyhow::Result;
 use fleeti_control::accounts::password::PasswordCost;
 use fleeti_control::accounts::state::AccountSecrets;
 use fleeti_control::clock::Clock;
+use fleeti_control::public_url::PublicUrl;
 use fleeti_control::settings::Retention;
 use fleeti_control::settings::Settings;
 use fleeti_signer::keys::Folders;
@@ -54,6 +55,8 @@ pub struct Config {
     /// DNS names and addresses by which devices reach the server. Enrollment records contain the
     /// first one.
     pub names: Vec<String>,
+    /// The URL at which people open the pages. Without it there are no passkeys.
+    pub public_url: Option<PublicUrl>,
     /// HTTP proxy through which devices reach the server, such as `http://proxy.example:3128`, for
     /// enrollment records.
     pub device_proxy: Option<String>,
@@ -98,6 +101,7 @@ impl Config {
             https: any,
             mqtt: any,
             names: vec!["localhost".into(), "127.0.0.1".into()],
+            public_url: None,
             device_proxy: None,
             agent: None,
             local_worker: true,
@@ -122,6 +126,7 @@ impl Config {
         Settings {
             data: self.data.clone(),
             names: self.names.clone(),
+            public_url: self.public_url.clone(),
             device_proxy: self.device_proxy.clone(),
             limits: fleeti_control::settings::Limits {
                 challenge_ms: self.limits.challenge_ms,

@@ -68,6 +68,10 @@ pub struct Options {
     /// contain the first one [default: localhost, 127.0.0.1].
     #[arg(long, env = "FLEETI_NAME", value_delimiter = ',')]
     pub name: Option<Vec<String>>,
+    /// URL at which people open the pages, such as https://fleet.example.com. Passkeys are tied to
+    /// its name; without it there are none.
+    #[arg(long, env = "FLEETI_PUBLIC_URL")]
+    pub public_url: Option<String>,
     /// HTTP proxy through which devices reach this server, `http://HOST:PORT`; enrollment records
     /// contain it.
     #[arg(long, env = "FLEETI_DEVICE_PROXY")]
@@ -152,6 +156,7 @@ impl Options {
             https: self.https.or(other.https),
             mqtt: self.mqtt.or(other.mqtt),
             name: self.name.or(other.name),
+            public_url: self.public_url.or(other.public_url),
             device_proxy: self.device_proxy.or(other.device_proxy),
             signer: self.signer.or(other.signer),
             crl_url: self.crl_url.or(other.crl_url),
@@ -232,6 +237,8 @@ impl Options {
         // Parsed here, as an error of clap would show the password.
         let database =
             self.database.as_deref().map(str::parse).transpose().context("--database")?;
+        let public_url = self.public_url.as_deref().map(str::parse).transpose();
+        let public_url = public_url.context("--public-url")?;
         let start = Config::new(data);
         let api = self.api.unwrap_or(start.api);
         let usual = Retention::default();
@@ -247,6 +254,7 @@ impl Options {
                 .name
                 .filter(|names| !names.is_empty())
                 .unwrap_or_else(|| start.names.clone()),
+            public_url,
             device_proxy: self.device_proxy,
             agent: self.agent,
             signer: self.signer,

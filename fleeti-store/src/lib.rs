@@ -22,7 +22,8 @@
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
 //! [`approvals`], [`releases`], [`packages`], [`rollouts`], [`rollout_devices`],
 //! [`budgets`], [`release_paths`], [`forecast`] ·
-//! [`accounts`], [`sessions`], [`pending_acts`], [`workers`], [`audit`], [`domain_events`], [`idempotency`] · [`alerts`],
+//! [`accounts`], [`passkeys`], [`sessions`], [`pending_acts`], [`workers`], [`audit`],
+//! [`domain_events`], [`idempotency`] · [`alerts`],
 //! [`alert_rules`], [`webhooks`], [`history`] · [`beside`] (the database beside its server).
 //!
 //! **Features**: none. **Errors**: [`StoreError`]: the database does not answer, or what it holds
@@ -69,6 +70,7 @@ mod open;
 pub mod packages;
 pub mod page;
 pub mod pairings;
+pub mod passkeys;
 pub mod pending_acts;
 pub mod policies;
 pub mod readmissions;

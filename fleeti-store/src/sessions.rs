@@ -18,15 +18,16 @@ pub struct SessionRow {
     pub expires_s: u64,
     /// The MAC that ties it to the credential that began it.
     pub credential: String,
+    /// The id of the passkey that began it; `None` for another credential.
+    pub passkey: Option<String>,
 }
 
-type Columns = (String, String, i64, i64, i64, String);
+type Columns = (String, String, i64, i64, i64, String, Option<String>);
 
-const COLUMNS: &str =
-    "SELECT token_sha256, account, created_s, used_s, expires_s, credential_sha256 FROM sessions";
+const COLUMNS: &str = "SELECT token_sha256, account, created_s, used_s, expires_s, credential_sha256, passkey FROM sessions";
 
 fn session(columns: Columns) -> Result<SessionRow, StoreError> {
-    let (token_sha256, account, created_s, used_s, expires_s, credential) = columns;
+    let (token_sha256, account, created_s, used_s, expires_s, credential, passkey) = columns;
     Ok(SessionRow {
         token_sha256,
         account: account.parse().map_err(StoreError::value)?,
@@ -34,6 +35,7 @@ fn session(columns: Columns) -> Result<SessionRow, StoreError> {
         used_s: from_seconds(used_s),
         expires_s: from_seconds(expires_s),
         credential,
+        passkey,
     })
 }
 
@@ -43,8 +45,8 @@ pub async fn insert(tx: &mut Tx<'_>, row: &SessionRow) -> Result<(), StoreError>
         .bind(seconds(row.created_s))
         .execute(&mut **tx)
         .await?;
-    let sql = "INSERT INTO sessions (token_sha256, account, created_s, used_s, expires_s, credential_sha256) \
-               VALUES ($1, $2, $3, $4, $5, $6)";
+    let sql = "INSERT INTO sessions (token_sha256, account, created_s, used_s, expires_s, credential_sha256, passkey) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7)";
     sql::query(sql)
         .bind(&row.token_sha256)
         .bind(row.account.as_str())
@@ -52,6 +54,7 @@ pub async fn insert(tx: &mut Tx<'_>, row: &SessionRow) -> Result<(), StoreError>
         .bind(seconds(row.used_s))
         .bind(seconds(row.expires_s))
         .bind(&row.credential)
+        .bind(&row.passkey)
         .execute(&mut **tx)
         .await?;
     Ok(())

@@ -19,7 +19,7 @@
 //! (releases with dummy payloads) · [`own_build`] (builds without Nix) · [`apt_repository`]
 //! (a signed repository of packages) · [`malformed`] (malformed documents) · [`units`] (server,
 //! signing service and worker as systemd units) · [`tpm`] (swtpm) · [`soft_tpm`] (TPM signatures in
-//! software) · [`token`] (a PKCS#11 token) · [`release_log`] (an audit log in memory) · `attested`,
+//! software) · [`token`] (a PKCS#11 token) · [`authenticator`] (passkeys) · [`release_log`] (an audit log in memory) · `attested`,
 //! `vault` (what a scenario checks of evidence and secrets) · `tether` (processes that end with a
 //! test) · [`mod@bench`] (benchmarks beside peers). The pages in a browser:
 //! `src/bin/fleeti-browser.rs` and `browser/pages.mjs`.
@@ -31,6 +31,7 @@ pub use fleeti_store as store;
 pub mod adversary;
 pub mod apt_repository;
 mod attested;
+pub mod authenticator;
 pub mod bench;
 pub mod boot_trials;
 pub mod firmware;

@@ -17,6 +17,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("tpm", &["tpm"]),
     ("log", &["measured"]),
     ("text", &["defects/manifest", "text"]),
+    ("passkey", &["passkey"]),
     ("packet", &["mqtt"]),
     ("body", &["body", "text"]),
 ];

@@ -7,7 +7,7 @@ use fleeti_client::Client;
 use fleeti_core::id::{AccountName, FleetId};
 use fleeti_core::wire::accounts::{
     Account, AccountDetails, AccountKind, CreateAccount, CreatedAccount, Grant, LoginSession, Me,
-    PasswordLink, Role,
+    Passkey, PasswordLink, Role,
 };
 
 /// Accounts.
@@ -88,7 +88,22 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// End everything of an account: roles, password, sessions, API tokens, and enrollment tokens
+    /// List passkeys: those of your account, or of another one. They are added in a browser, on the
+    /// page of the account.
+    Passkeys {
+        /// Name of the account; your own by default.
+        name: Option<AccountName>,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Remove a passkey. The login sessions that it began end.
+    RemovePasskey {
+        /// Id of the passkey, as in `fleeti user passkeys`.
+        id: String,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// End everything of an account: roles, password, passkeys, sessions, API tokens, and enrollment tokens
     /// that no device has used. Lists what may still accept the person.
     Offboard {
         /// Name of the account.
@@ -156,6 +171,17 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::EndSessions { session: id, name, server } => {
             end_sessions(id.as_deref(), name.as_ref(), &server, output)?;
         }
+        Command::Passkeys { name, server } => {
+            let all = server.ask(async |c| match &name {
+                Some(name) => c.account(name).await.map(|details| details.passkeys),
+                None => c.passkeys().await,
+            })?;
+            output.data(&all, |all| rows(all, "no passkeys", passkey));
+        }
+        Command::RemovePasskey { id, server } => {
+            server.ask(async |c| c.remove_passkey(&id).await)?;
+            output.data(&serde_json::json!({ "removed": id }), |_| format!("removed {id}"));
+        }
         Command::Offboard { name, server } => {
             output.data(&server.ask(async |c| c.offboard_account(&name).await)?, details);
         }
@@ -188,6 +214,24 @@ fn session(session: &LoginSession) -> String {
     let LoginSession { id, created_s, used_s, expires_s } = session;
     let (began, used, ends) = (when(*created_s), when(*used_s), when(*expires_s));
     format!("{id}  began {began}  used {used}  ends {ends}")
+}
+
+fn passkey(passkey: &Passkey) -> String {
+    let used =
+        passkey.used_s.map_or_else(|| "never used".to_owned(), |s| format!("used {}", when(s)));
+    let kept = if passkey.is_synced { "synchronised" } else { "on one device" };
+    format!("{}  {}  {kept}  added {}  {used}", passkey.id, passkey.label, when(passkey.created_s))
+}
+
+/// How a person signs in.
+fn signs_in_by(details: &AccountDetails) -> String {
+    let AccountDetails { account, passkeys, .. } = details;
+    match (account.kind, account.has_password, passkeys.len()) {
+        (AccountKind::Service, ..) => "by API tokens only".to_owned(),
+        (AccountKind::Person, false, _) => "not yet: no password".to_owned(),
+        (AccountKind::Person, true, 0) => "by password".to_owned(),
+        (AccountKind::Person, true, n) => format!("by password, or by one of {n} passkeys"),
+    }
 }
 
 fn roles(grants: &[Grant]) -> String {
@@ -239,6 +283,7 @@ fn added(created: &CreatedAccount) -> Lines {
 fn details(details: &AccountDetails) -> Lines {
     let mut lines = vec![
         line(&details.account),
+        format!("signs in                  {}", signs_in_by(details)),
         format!("login sessions            {}", details.sessions.len()),
         format!("API tokens                {}", details.tokens.len()),
         format!("unused enrollment tokens  {}", details.open_enrollments),

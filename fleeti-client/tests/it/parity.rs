@@ -165,6 +165,8 @@ fn administration(c: &Client) -> Vec<(&'static str, Call)> {
         "get_me" => c.me(),
         "list_sessions" => c.sessions(),
         "end_session" => c.end_session("s"),
+        "list_passkeys" => c.passkeys(),
+        "remove_passkey" => c.remove_passkey("p"),
         "list_tokens" => c.tokens(),
         "create_token" => c.create_token(&of(json!({"label": "l", "valid_s": 60}))),
         "remove_token" => c.remove_token("t"),

@@ -26,7 +26,7 @@ pub(super) async fn changed(
     Ok(store::pending_acts::changed(tx, account, by.account(), cx.now_s()).await?)
 }
 
-/// Notes that a link set the password of an account.
+/// Notes that a link set the password of an account, or that it got a passkey.
 pub(super) async fn joined(
     cx: &Context,
     tx: &mut Tx<'_>,
@@ -75,7 +75,7 @@ pub(crate) async fn objection(
         let last = store::pending_acts::last_change(connection, account, None).await?;
         if last.is_some_and(|at_s| at_s + SETTLED_S > requested_s) {
             let text = format!(
-                "{account} was added, or got a role, a link or a token, less than {} days before the request, or after it: the two may be one person",
+                "{account} was added, or got a role, a link, a passkey or a token, less than {} days before the request, or after it: the two may be one person",
                 SETTLED_S / 86_400
             );
             return Ok(Some(text));

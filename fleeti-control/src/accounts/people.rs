@@ -3,7 +3,7 @@
 
 use super::actor::Actor;
 use super::bootstrap::BOOTSTRAP;
-use super::{independence, links, rows, sessions, tokens};
+use super::{independence, links, passkeys, rows, sessions, tokens};
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::id::AccountName;
@@ -162,6 +162,7 @@ pub async fn details(cx: &Context, name: &AccountName) -> Result<AccountDetails,
         account: rows::shown(&row),
         sessions: sessions::of(cx, name).await?,
         tokens: tokens::of(cx, name).await?,
+        passkeys: passkeys::of(cx, name).await?,
         open_enrollments: store::accounts::open_enrollments(cx.db.pool(), name, cx.now_s()).await?,
         elsewhere: if is_person { ELSEWHERE.map(str::to_owned).into() } else { vec![] },
     })
@@ -307,8 +308,8 @@ async fn set_enabled(
     Ok(rows::shown(&row))
 }
 
-/// Ends everything of an account that the server can end: the account, its roles, password, login
-/// sessions, API tokens, link, and enrollment tokens that no device has used. Returns what may still
+/// Ends everything of an account that the server can end: the account, its roles, password, passkeys,
+/// login sessions, API tokens, link, and enrollment tokens that no device has used. Returns what may still
 /// accept the person.
 ///
 /// # Errors
@@ -328,10 +329,11 @@ pub async fn offboard(
     keeps_administrator(cx, &mut tx).await?;
     let sessions = store::sessions::delete_all(&mut tx, name).await?;
     let tokens = store::accounts::remove_tokens(&mut tx, name).await?;
+    let passkeys = store::passkeys::remove_all(&mut tx, name).await?;
     store::accounts::remove_link(&mut tx, Some(name)).await?;
     let enrollments = store::accounts::end_enrollments(&mut tx, name, cx.now_s()).await?;
     let ended = format!(
-        "{name}: {sessions} sessions, {tokens} API tokens, {enrollments} enrollment tokens"
+        "{name}: {sessions} sessions, {passkeys} passkeys, {tokens} API tokens, {enrollments} enrollment tokens"
     );
     cx.audit(&mut tx, by.act("account.offboard", ended)).await?;
     tx.commit().await?;

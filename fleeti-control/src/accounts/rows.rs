@@ -7,6 +7,7 @@ use fleeti_core::id::AccountName;
 use fleeti_core::wire::accounts::{Account, AccountKind, Grant, Role};
 use fleeti_core::wire::problem::Code;
 use fleeti_store::accounts::AccountRow;
+use fleeti_store::passkeys::PasskeyRow;
 use fleeti_store::{self as store, Connection, Tx};
 
 /// An account; `None` also if its seal is wrong.
@@ -60,6 +61,31 @@ pub(super) fn credential(cx: &Context, row: &AccountRow) -> Option<String> {
         return (!is_disabled).then(|| cx.accounts.bootstrap.fingerprint());
     }
     row.password.clone().filter(|_| row.disabled_s.is_none())
+}
+
+/// A passkey; `None` also if its seal is wrong.
+pub(super) fn counted_passkey(
+    cx: &Context,
+    row: Option<PasskeyRow>,
+) -> Result<Option<PasskeyRow>, Error> {
+    let Some(row) = row else { return Ok(None) };
+    Ok((cx.accounts.key.passkey(&row)? == row.seal).then_some(row))
+}
+
+/// The passkeys of an account whose seals are right.
+pub(super) async fn passkeys(
+    cx: &Context,
+    connection: &mut Connection,
+    account: &AccountName,
+) -> Result<Vec<PasskeyRow>, Error> {
+    let rows = store::passkeys::of(connection, account).await?;
+    rows.into_iter().filter_map(|row| counted_passkey(cx, Some(row)).transpose()).collect()
+}
+
+/// What a session is tied to that a passkey began: to that and to the password, so that it ends with
+/// either of them.
+pub(super) fn with_passkey(credential: &str, passkey: &PasskeyRow) -> String {
+    format!("{credential} with passkey {} {}", passkey.about.id, passkey.public_key)
 }
 
 /// What others see of an account.

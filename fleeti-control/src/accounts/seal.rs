@@ -1,8 +1,10 @@
 //! Seals: MACs by a key that is in a file, over what the database says of accounts. An attacker who
-//! can only write the database makes no account, role, token, link or session that counts.
+//! can only write the database makes no account, role, token, passkey, link or session that counts.
 
 use crate::error::Error;
+use fleeti_core::id::AccountName;
 use fleeti_store::accounts::{AccountRow, LinkRow, TokenRow};
+use fleeti_store::passkeys::PasskeyRow;
 use fleeti_store::sessions::SessionRow;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
@@ -39,6 +41,17 @@ impl SealKey {
         let about = &row.about;
         let what = (&about.id, &about.account, &about.permissions, about.expires_s);
         self.seal("token", &(&row.token_sha256, what))
+    }
+
+    pub(super) fn passkey(&self, row: &PasskeyRow) -> Result<String, Error> {
+        let about = &row.about;
+        let what = (&about.id, &about.account, about.is_synced, about.created_s);
+        self.seal("passkey", &(what, &row.credential_id, &row.public_key, row.counter))
+    }
+
+    /// How authenticators know an account: neither its name nor guessable, and the same for ever.
+    pub(super) fn user_handle(&self, account: &AccountName) -> Result<Vec<u8>, Error> {
+        hex::decode(self.seal("user handle", account)?).map_err(Error::internal)
     }
 
     pub(super) fn link(&self, row: &LinkRow) -> Result<String, Error> {

@@ -2,13 +2,14 @@
 //! and with the credential that began it.
 
 use super::actor::{Actor, Via};
-use super::rows;
+use super::rows::{self, counted_passkey};
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::canonical::sha256_hex;
 use fleeti_core::id::AccountName;
 use fleeti_core::wire::accounts::LoginSession;
 use fleeti_store::accounts::AccountRow;
+use fleeti_store::passkeys::PasskeyRow;
 use fleeti_store::sessions::SessionRow;
 use fleeti_store::{self as store, Tx};
 
@@ -32,6 +33,17 @@ pub(super) async fn begin(
     account: &AccountRow,
     credential: &str,
 ) -> Result<String, Error> {
+    begin_by(cx, tx, account, credential, None).await
+}
+
+/// As [`begin`], for an account that has proved a passkey.
+pub(super) async fn begin_by(
+    cx: &Context,
+    tx: &mut Tx<'_>,
+    account: &AccountRow,
+    credential: &str,
+    passkey: Option<&PasskeyRow>,
+) -> Result<String, Error> {
     let token = hex::encode(rand::random::<[u8; 32]>());
     let now_s = cx.now_s();
     let mut row = SessionRow {
@@ -41,10 +53,15 @@ pub(super) async fn begin(
         used_s: now_s,
         expires_s: now_s + SESSION_S,
         credential: String::new(),
+        passkey: passkey.map(|passkey| passkey.about.id.clone()),
     };
-    row.credential = cx.accounts.key.session(&row, credential)?;
+    let (credential, subject) = match passkey {
+        Some(by) => (rows::with_passkey(credential, by), format!("web by {}", by.about.id)),
+        None => (credential.to_owned(), "web".to_owned()),
+    };
+    row.credential = cx.accounts.key.session(&row, &credential)?;
     store::sessions::insert(tx, &row).await?;
-    cx.audit(tx, actor_of(&row, account).act("session.begin", "web")).await?;
+    cx.audit(tx, actor_of(&row, account).act("session.begin", subject)).await?;
     Ok(token)
 }
 
@@ -67,7 +84,13 @@ async fn live(cx: &Context, token: &str) -> Result<Option<(SessionRow, AccountRo
     let Some(account) = rows::account(cx, &mut reader, &row.account).await? else {
         return Ok(None);
     };
-    let Some(credential) = rows::credential(cx, &account) else { return Ok(None) };
+    let Some(mut credential) = rows::credential(cx, &account) else { return Ok(None) };
+    if let Some(id) = &row.passkey {
+        let found = store::passkeys::by_id(&mut reader, id).await?;
+        let passkey = counted_passkey(cx, found)?.filter(|it| it.about.account == row.account);
+        let Some(passkey) = passkey else { return Ok(None) };
+        credential = rows::with_passkey(&credential, &passkey);
+    }
     let is_sealed = cx.accounts.key.session(&row, &credential)? == row.credential;
     Ok(is_sealed.then_some((row, account)))
 }
@@ -92,6 +115,14 @@ pub async fn actor(cx: &Context, token: &str) -> Result<Option<Actor>, Error> {
 /// When the database does not answer.
 pub async fn is_live(cx: &Context, token: &str) -> Result<bool, Error> {
     Ok(live(cx, token).await?.is_some())
+}
+
+/// When the session of an actor began, Unix seconds; `None` for another credential.
+pub(super) async fn began_s(cx: &Context, by: &Actor) -> Result<Option<u64>, Error> {
+    let Via::Session(wanted) = by.via() else { return Ok(None) };
+    let account = by.account().parse().map_err(Error::internal)?;
+    let all = store::sessions::of(&mut cx.db.reader().await?, &account).await?;
+    Ok(all.into_iter().find(|row| id(&row.token_sha256) == *wanted).map(|row| row.created_s))
 }
 
 /// Ends a session.

@@ -16,7 +16,7 @@ const REFUSED: &str = "session.refused";
 
 /// Records a refused attempt, once per alarm interval and account, so that guessing does not fill
 /// the log.
-async fn refused(cx: &Context, subject: &str) -> Result<(), Error> {
+pub(super) async fn refused(cx: &Context, subject: &str) -> Result<(), Error> {
     if cx.alarms.is_new(REFUSED, subject) {
         let mut tx = cx.db.write().await?;
         cx.audit(&mut tx, Act::new("unknown", REFUSED, subject)).await?;

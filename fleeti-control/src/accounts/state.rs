@@ -2,6 +2,7 @@
 
 use super::attempts::Attempts;
 use super::bootstrap::BootstrapToken;
+use super::challenges::Challenges;
 use super::password::PasswordCost;
 use super::seal::SealKey;
 use crate::error::Error;
@@ -31,6 +32,7 @@ pub(crate) struct AccountsState {
     pub(super) bootstrap: BootstrapToken,
     pub(super) key: SealKey,
     pub(super) attempts: Attempts,
+    pub(super) challenges: Challenges,
     pub(super) cost: PasswordCost,
     /// One place: hashes are computed one at a time.
     pub(super) hashing: Arc<Places<Origin>>,
@@ -42,6 +44,7 @@ impl AccountsState {
             bootstrap: BootstrapToken::new(&secrets.admin_token),
             key: SealKey::new(&secrets.seal_key),
             attempts: Attempts::default(),
+            challenges: Challenges::new(),
             cost: secrets.password_cost,
             hashing: Places::with_queue(1, 1, WAITING_MAX, STALLED),
         }

@@ -21,8 +21,10 @@ pub const TOKENS_MAX: usize = 50;
 pub const TOKEN_S_MAX: u32 = 366 * 86_400;
 /// Allowed length of a password, bytes.
 pub const PASSWORD: std::ops::RangeInclusive<usize> = 12..=256;
-/// Maximum length of the label of an API token, bytes.
+/// Maximum length of the label of an API token or passkey, bytes.
 pub const LABEL_MAX: usize = 64;
+/// Maximum number of passkeys of an account.
+pub const PASSKEYS_MAX: usize = 10;
 
 /// What an account may do: a named set of permissions.
 #[derive(
@@ -222,7 +224,7 @@ impl fmt::Display for Grant {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccountKind {
-    /// A person, who signs in with a password.
+    /// A person, who signs in with a password or a passkey.
     Person,
     /// A program, which has API tokens only.
     Service,
@@ -299,6 +301,8 @@ pub struct AccountDetails {
     pub sessions: Vec<LoginSession>,
     /// Its API tokens.
     pub tokens: Vec<ApiToken>,
+    /// Its passkeys.
+    pub passkeys: Vec<Passkey>,
     /// Number of enrollment tokens that it created and that no device has used.
     pub open_enrollments: u64,
     /// What else may accept the person, which the server cannot end.
@@ -330,6 +334,23 @@ pub struct LoginSession {
     pub used_s: u64,
     /// When it ends, Unix seconds.
     pub expires_s: u64,
+}
+
+/// A passkey (Web Authentication) with which a person signs in to the pages, without its key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Passkey {
+    /// Its id, which the audit log shows.
+    pub id: String,
+    /// Its account.
+    pub account: AccountName,
+    /// Its name, which the person chose.
+    pub label: String,
+    /// Whether the authenticator may copy it to others of the person.
+    pub is_synced: bool,
+    /// When it was added, Unix seconds.
+    pub created_s: u64,
+    /// When it was last used, Unix seconds.
+    pub used_s: Option<u64>,
 }
 
 /// `POST /api/v1/tokens`.

@@ -26,6 +26,7 @@ use fleeti_pki::tpm::public::{AttestationKey, EndorsementKey, Public};
 use fleeti_pki::tpm::signature::Signature;
 use fleeti_pki::transparency::note::LogKey;
 use fleeti_pki::uefi::{self, AuthenticatedWrite};
+use fleeti_pki::webauthn::{self, Assertion, CredentialKey, KnownCredential, RelyingParty};
 use fleeti_pki::{authenticode, bundle, csr, manifest, pe};
 use libfuzzer_sys::fuzz_target;
 use std::collections::BTreeMap;
@@ -39,9 +40,15 @@ struct Keys {
     log: LogKey,
     attestation: AttestationKey,
     endorsement: EndorsementKey,
+    passkey: KnownCredential,
+    party: RelyingParty,
 }
 
 const ATTESTATION_KEY: &[u8] = include_bytes!("../../tests/fixtures/tpm/ak.public");
+const PASSKEY: &[u8] = include_bytes!("../../tests/fixtures/passkey/key.cose");
+/// What a browser says beside an attestation object.
+const CREATED: &[u8] = br#"{"type":"webauthn.create","challenge":"","origin":"https://fleet.example.com"}"#;
+const SIGNED_IN: &[u8] = br#"{"type":"webauthn.get","challenge":"","origin":"https://fleet.example.com"}"#;
 const ENDORSEMENT_KEY: &[u8] = include_bytes!("../../tests/fixtures/tpm/ek.public");
 
 static KEYS: LazyLock<Keys> = LazyLock::new(|| {
@@ -52,6 +59,12 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| {
         release: ReleaseKeys::new(vec![manifest::PublicKey::of(&key).expect("a key")], 1).expect("a threshold"),
         attestation: AttestationKey::new(Public::parse(ATTESTATION_KEY).expect("captured")).expect("captured"),
         endorsement: EndorsementKey::new(Public::parse(ENDORSEMENT_KEY).expect("captured")).expect("captured"),
+        passkey: KnownCredential {
+            key: CredentialKey::read(PASSKEY).expect("a key"),
+            counter: 0,
+            is_synced: false,
+        },
+        party: RelyingParty { origin: "https://fleet.example.com".into(), id: "fleet.example.com".into() },
         log: LogKey::of("fleeti/fuzz/log", &SoftKey::generate(Algorithm::Ed25519).expect("a key")).expect("a log"),
     }
 });
@@ -122,6 +135,17 @@ const READERS: &[(&str, Reader)] = &[
             let again = manifest::to_bytes(&read).expect("what was read can be written");
             assert_eq!(Manifest::parse(&again).ok(), Some(read));
         }
+    }),
+    ("passkey", |data| {
+        let _ = webauthn::claimed_challenge(data);
+        if let Ok(key) = CredentialKey::read(data) {
+            assert_eq!(key.as_bytes(), data, "a key is its bytes");
+        }
+        if let Ok(new) = webauthn::verify_new(&KEYS.party, b"", CREATED, data) {
+            assert_eq!(CredentialKey::read(new.key.as_bytes()).ok(), Some(new.key), "what is stored can be read");
+        }
+        let given = Assertion { client_data: SIGNED_IN, authenticator_data: data, signature: data };
+        assert!(webauthn::verify_assertion(&KEYS.party, b"", &KEYS.passkey, &given).is_err(), "nobody has signed");
     }),
     ("tpm", |data| {
         if let Ok(read) = Public::parse(data) {

@@ -23,6 +23,7 @@ mod started;
 #[cfg(feature = "pkcs11")]
 mod token;
 mod tpm;
+mod webauthn;
 
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_pki::certificate::{self, Authority, Period, Role};

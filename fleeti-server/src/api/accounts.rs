@@ -5,12 +5,12 @@ use crate::error::AppError;
 use crate::http::extract::Json;
 use actix_web::web::{Data, Path};
 use actix_web::{HttpResponse, Responder, delete, get, post};
-use fleeti_control::accounts::{people, sessions, tokens};
+use fleeti_control::accounts::{passkeys, people, sessions, tokens};
 use fleeti_control::context::Context;
 use fleeti_core::id::AccountName;
 use fleeti_core::wire::accounts::{
     Account, AccountDetails, ApiToken, CreateAccount, CreateToken, CreatedAccount, CreatedToken,
-    Grant, LoginSession, Me, PasswordLink,
+    Grant, LoginSession, Me, Passkey, PasswordLink,
 };
 
 type Result<T> = std::result::Result<T, AppError>;
@@ -39,6 +39,26 @@ pub async fn end_session(
 ) -> Result<impl Responder> {
     sessions::end_own(&cx, &by, &session).await?;
     Ok(Json(sessions::own(&cx, &by).await?))
+}
+
+/// List the passkeys of the own account. They are added on the page of the account.
+#[utoipa::path(tag = "accounts", responses((status = 200, description = "Passkeys, oldest first", body = Vec<Passkey>)))]
+#[get("/passkeys")]
+pub async fn list_passkeys(cx: Data<Context>, by: By) -> Result<impl Responder> {
+    Ok(Json(passkeys::own(&cx, &by).await?))
+}
+
+/// Remove a passkey of the own account or, as an administrator, of any account. The login sessions
+/// that it began end.
+#[utoipa::path(tag = "accounts", responses((status = 204, description = "The passkey is no longer accepted")))]
+#[delete("/passkeys/{passkey}")]
+pub async fn remove_passkey(
+    cx: Data<Context>,
+    by: By,
+    passkey: Path<String>,
+) -> Result<impl Responder> {
+    passkeys::remove(&cx, &by, &passkey).await?;
+    Ok(HttpResponse::NoContent())
 }
 
 /// List the API tokens of the own account.
@@ -145,8 +165,8 @@ pub async fn enable_account(
     Ok(Json(people::enable(&cx, &by, &account).await?))
 }
 
-/// End everything of an account that the server can end: its roles, password, login sessions, API
-/// tokens, link, and the enrollment tokens that no device has used.
+/// End everything of an account that the server can end: its roles, password, passkeys, login
+/// sessions, API tokens, link, and the enrollment tokens that no device has used.
 #[utoipa::path(tag = "accounts", responses((status = 200, description = "The account, and what may still accept the person", body = AccountDetails)))]
 #[post("/accounts/{account}/offboard")]
 pub async fn offboard_account(

@@ -251,6 +251,8 @@ fn account_routes<C: Routes>(config: &mut C) {
         .service(accounts::get_me)
         .service(accounts::list_sessions)
         .service(accounts::end_session)
+        .service(accounts::list_passkeys)
+        .service(accounts::remove_passkey)
         .service(accounts::list_tokens)
         .service(accounts::create_token)
         .service(accounts::remove_token)

@@ -127,6 +127,7 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("release_hold", &[404, 409]),
     ("remove_label_key", &[404, 409]),
     ("remove_manufacturer", &[404, 409]),
+    ("remove_passkey", &[404]),
     ("remove_role", &[404, 409]),
     ("remove_secret", &[404]),
     ("remove_token", &[404]),
@@ -335,8 +336,8 @@ fn refusals(
     // Ids that the server generated have no format to violate: an unknown one is 404, never 422.
     let is_free = |name: &str| {
         [
-            "build", "command", "rollout", "issuer", "id", "session", "token", "alert", "rule",
-            "silence", "webhook", "approval",
+            "build", "command", "rollout", "issuer", "id", "session", "token", "passkey", "alert",
+            "rule", "silence", "webhook", "approval",
         ]
         .contains(&name)
     };

@@ -26,6 +26,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         asset!("fleeti.js", "text/javascript; charset=utf-8"),
         asset!("editor.js", "text/javascript; charset=utf-8"),
         asset!("search.js", "text/javascript; charset=utf-8"),
+        asset!("passkeys.js", "text/javascript; charset=utf-8"),
         asset!("keys.js", "text/javascript; charset=utf-8"),
         asset!("fleeti.svg", "image/svg+xml"),
         asset!("external/htmx-4.0.1.min.js", "text/javascript; charset=utf-8"),

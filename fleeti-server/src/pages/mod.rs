@@ -58,6 +58,9 @@ const FORM_MAX: usize = 2 << 20;
 /// and a form writes most bytes that are no letters as three. The rest is for names and line ends.
 const EDITOR_FORM_MAX: usize = 2 * 3 * TEXT_MAX + (2 << 20);
 
+/// Maximum size of the answer of an authenticator in bytes.
+const SIGN_IN_FORM_MAX: usize = 64 << 10;
+
 fn form(limit: usize) -> web::FormConfig {
     web::FormConfig::default().limit(limit).error_handler(|e, _| page::refused(e).into())
 }
@@ -65,6 +68,12 @@ fn form(limit: usize) -> web::FormConfig {
 /// Takes the form of the editor of profiles.
 fn editor(path: &str) -> Resource {
     web::resource(path).guard(guard::Post()).app_data(form(EDITOR_FORM_MAX))
+}
+
+/// A form of the sign-in page, which the script sends.
+fn open_post(path: &str, post: Route) -> impl HttpServiceFactory + 'static {
+    let resource = web::resource(path).app_data(form(SIGN_IN_FORM_MAX));
+    resource.wrap(from_fn(session::same_origin)).wrap(headers()).route(post)
 }
 
 fn headers() -> DefaultHeaders {
@@ -84,6 +93,9 @@ fn account_routes(config: &mut ServiceConfig) {
     config
         .route("/account", web::get().to(accounts::own))
         .route("/account/password", web::post().to(accounts::set_password))
+        .route("/account/passkeys/options", web::post().to(accounts::passkey_options))
+        .route("/account/passkeys", web::post().to(accounts::add_passkey))
+        .route("/account/passkeys/{passkey}/remove", web::post().to(accounts::remove_passkey))
         .route("/account/sessions/{session}/end", web::post().to(accounts::end_session))
         .route("/account/tokens", web::post().to(accounts::add_token))
         .route("/account/tokens/{token}/remove", web::post().to(accounts::remove_token))
@@ -96,6 +108,10 @@ fn account_routes(config: &mut ServiceConfig) {
         .route("/users/{account}/enable", web::post().to(accounts::enable))
         .route("/users/{account}/offboard", web::post().to(accounts::offboard))
         .route("/users/{account}/link", web::post().to(accounts::link))
+        .route(
+            "/users/{account}/passkeys/{passkey}/remove",
+            web::post().to(accounts::remove_passkey_of),
+        )
         .route("/users/{account}/sessions/end", web::post().to(accounts::end_sessions_of))
         .route("/users/{account}/sessions/{session}/end", web::post().to(accounts::end_session_of));
 }
@@ -156,6 +172,8 @@ pub fn routes(config: &mut ServiceConfig) {
     config
         .service(web::resource("/static/{path:.*}").route(web::get().to(assets::serve)))
         .service(open("/signin", web::get().to(session::show), web::post().to(session::begin)))
+        .service(open_post("/signin/passkey/options", web::post().to(session::passkey_options)))
+        .service(open_post("/signin/passkey", web::post().to(session::begin_by_passkey)))
         .service(open(
             "/join/{token}",
             web::get().to(session::show_link),

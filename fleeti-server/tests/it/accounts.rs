@@ -101,6 +101,7 @@ pub fn rows() -> Vec<Row> {
         ("create_token", &[], Some(json!({"label": "ci", "valid_s": 60, "account": "zoe"})), 404),
         ("remove_token", &[], None, 204),
         ("list_tokens", &[], None, 200),
+        ("list_passkeys", &[], None, 200),
         ("list_sessions", &[], None, 200),
         ("end_session", &[], None, 200),
         ("list_account_sessions", &[], None, 200),
@@ -338,7 +339,12 @@ async fn offboarding_ends_everything_of_a_person() {
     // The name stays hers in the log.
     let again = CreateAccount { name: name("alice"), kind: AccountKind::Person, grants: vec![] };
     assert_eq!(status(world.client.add_account(&again).await), 409);
-    assert!(world.audit().await.contains("alice: 1 sessions, 1 API tokens, 1 enrollment tokens"));
+    assert!(
+        world
+            .audit()
+            .await
+            .contains("alice: 1 sessions, 0 passkeys, 1 API tokens, 1 enrollment tokens")
+    );
 }
 
 #[actix_web::test]

@@ -436,6 +436,7 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
                 ("account", "nobody"),
                 ("session", "nothing"),
                 ("token", "nothing"),
+                ("passkey", "nothing"),
                 ("alert", "nothing"),
                 ("rule", "nothing"),
                 ("silence", "nothing"),

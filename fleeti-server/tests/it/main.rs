@@ -45,6 +45,7 @@ mod openapi;
 mod packages;
 mod pages;
 mod pairing;
+mod passkeys;
 mod peer;
 mod policy;
 mod preconditions;

@@ -11,6 +11,7 @@ on_both! {
     a_device_that_enrolls_twice_at_once_keeps_both_keys,
     expired_certificates_are_deleted_except_the_newest,
     sessions_end,
+    passkeys_end_with_their_sessions,
     accounts_tokens_and_links_are_kept,
     workers_are_known_by_their_token,
     trust_documents_are_read_as_they_were_stored,
@@ -23,17 +24,18 @@ mod test {
     use fleeti_core::enrollment::certificate::{KeyPlace, State as Keys, Successors};
     use fleeti_core::enrollment::pairing::State as Pairing;
     use fleeti_core::enrollment::token::{State, Terms, Token};
-    use fleeti_core::wire::accounts::{AccountKind, ApiToken, Grant, Permission, Role};
+    use fleeti_core::wire::accounts::{AccountKind, ApiToken, Grant, Passkey, Permission, Role};
     use fleeti_core::wire::api::RevocationReason;
     use fleeti_core::wire::device::SignedBundle;
     use fleeti_core::wire::readmission::SignedTransition;
     use fleeti_store::accounts::{AccountRow, LinkRow, TokenRow};
     use fleeti_store::devices::WithCertificate;
     use fleeti_store::pairings::PairingRow;
+    use fleeti_store::passkeys::PasskeyRow;
     use fleeti_store::sessions::SessionRow;
     use fleeti_store::trust::{BundleCoverage, NewBundle};
     use fleeti_store::{
-        StoreError, accounts, certificates, device_keys, devices, enrollments, pairings,
+        StoreError, accounts, certificates, device_keys, devices, enrollments, pairings, passkeys,
         readmissions, sessions, sql, trust, workers,
     };
 
@@ -221,6 +223,7 @@ mod test {
             used_s: created_s,
             expires_s,
             credential: "credential".into(),
+            passkey: None,
         };
         let alice = "alice".parse().unwrap();
         sessions::insert(&mut tx, &row("old", "alice", 1, 5)).await.unwrap();
@@ -236,6 +239,70 @@ mod test {
         sessions::insert(&mut tx, &row("token", "alice", 10, 20)).await.unwrap();
         assert_eq!(sessions::delete_all(&mut tx, &alice).await.unwrap(), 1);
         assert!(sessions::get(&mut tx, "other").await.unwrap().is_some());
+    }
+
+    pub async fn passkeys_end_with_their_sessions(place: Place) {
+        let db = place.open().await;
+        let mut tx = db.write().await.unwrap();
+        for name in ["alice", "bob"] {
+            let row = AccountRow {
+                name: name.parse().unwrap(),
+                kind: AccountKind::Person,
+                created_s: 1,
+                disabled_s: None,
+                password: None,
+                grants: vec![],
+                seal: "seal".into(),
+            };
+            assert!(accounts::insert(&mut tx, &row).await.unwrap());
+        }
+        let alice = "alice".parse().unwrap();
+        let row = |id: &str, credential: &str, account: &str| PasskeyRow {
+            about: Passkey {
+                id: id.into(),
+                account: account.parse().unwrap(),
+                label: "a key".into(),
+                is_synced: true,
+                created_s: 1,
+                used_s: None,
+            },
+            credential_id: credential.into(),
+            public_key: "a5".into(),
+            counter: 0,
+            seal: "seal".into(),
+        };
+        assert!(passkeys::insert(&mut tx, &row("pk-1", "aa", "alice")).await.unwrap());
+        assert!(passkeys::insert(&mut tx, &row("pk-2", "bb", "alice")).await.unwrap());
+        let taken = passkeys::insert(&mut tx, &row("pk-3", "aa", "bob")).await.unwrap();
+        assert!(!taken, "a credential is of one account");
+        assert!(passkeys::insert(&mut tx, &row("pk-4", "cc", "bob")).await.unwrap());
+
+        let mut used = row("pk-1", "aa", "alice");
+        (used.counter, used.about.used_s, used.seal) = (u32::MAX, Some(7), "new".into());
+        passkeys::used(&mut tx, &used).await.unwrap();
+        assert_eq!(passkeys::by_credential(&mut tx, "aa").await.unwrap(), Some(used.clone()));
+        assert_eq!(passkeys::by_id(&mut tx, "pk-1").await.unwrap(), Some(used.clone()));
+        let all = passkeys::of(&mut tx, &alice).await.unwrap();
+        assert_eq!(all, [used, row("pk-2", "bb", "alice")]);
+
+        let session = |token: &str, passkey: Option<&str>| SessionRow {
+            token_sha256: token.into(),
+            account: "alice".parse().unwrap(),
+            created_s: 1,
+            used_s: 1,
+            expires_s: 9,
+            credential: "credential".into(),
+            passkey: passkey.map(str::to_owned),
+        };
+        for (token, passkey) in [("a", Some("pk-1")), ("b", Some("pk-2")), ("c", None)] {
+            sessions::insert(&mut tx, &session(token, passkey)).await.unwrap();
+        }
+        passkeys::remove(&mut tx, "pk-1").await.unwrap();
+        let left = sessions::of(&mut tx, &alice).await.unwrap();
+        assert_eq!(left, [session("b", Some("pk-2")), session("c", None)]);
+        assert!(passkeys::by_id(&mut tx, "pk-1").await.unwrap().is_none());
+        assert_eq!(passkeys::remove_all(&mut tx, &alice).await.unwrap(), 1);
+        assert!(passkeys::by_id(&mut tx, "pk-4").await.unwrap().is_some(), "another account");
     }
 
     pub async fn accounts_tokens_and_links_are_kept(place: Place) {

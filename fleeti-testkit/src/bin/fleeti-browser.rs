@@ -25,6 +25,8 @@ struct Arguments {
 /// A script in `browser/`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Script {
+    /// A passkey of a person.
+    Passkeys,
     /// Tasks of an operator, with their clicks counted. First, while a device is not revoked.
     Tasks,
     /// The main job: from a profile to a rollout.
@@ -36,6 +38,7 @@ enum Script {
 impl Script {
     fn file(self) -> &'static str {
         match self {
+            Self::Passkeys => "passkeys.mjs",
             Self::Pages => "pages.mjs",
             Self::Editor => "editor.mjs",
             Self::Tasks => "tasks.mjs",
@@ -64,6 +67,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     world.make_keys()?;
     world.let_the_signer_release()?;
     world.start_server()?;
+    // Now its port is known, and passkeys can be tied to it.
+    world.restart_server_later(0)?;
     // What the pages queue is built by it.
     world.ensure_worker()?;
     let record = world.enrollment_record()?;

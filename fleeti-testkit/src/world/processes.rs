@@ -152,6 +152,10 @@ impl World {
             self.ports.clone().unwrap_or_else(|| ["127.0.0.1:0", "127.0.0.1:0"].map(str::to_owned));
         let mut command = tethered(self.programs.join("fleeti-server"));
         move_clock(&mut command, seconds)?;
+        // Passkeys are tied to a name. A port that is still to be chosen has no URL.
+        if let Some(port) = api.strip_prefix("127.0.0.1:").filter(|port| *port != "0") {
+            command.args(["--public-url", &format!("http://localhost:{port}")]);
+        }
         let mut child = command
             .arg("--data")
             .arg(self.path("server"))

@@ -1,6 +1,7 @@
 //! Reads the forms of accounts: an empty field stands for a missing value.
 
 use crate::error::AppError;
+use fleeti_control::accounts::passkeys::NewPasskey;
 use fleeti_core::id::{AccountName, FleetId};
 use fleeti_core::wire::accounts::{AccountKind, CreateAccount, CreateToken, Grant, Role};
 use fleeti_core::wire::attestation::Secret;
@@ -74,6 +75,24 @@ impl TryFrom<TokenForm> for CreateToken {
         };
         let valid_s = form.days.saturating_mul(86_400);
         Ok(Self { label: form.label, valid_s, permissions, account: None })
+    }
+}
+
+/// A new passkey: its name, and the answer of browser and authenticator, base64url.
+#[derive(Deserialize)]
+pub struct PasskeyForm {
+    label: String,
+    client_data: String,
+    attestation: String,
+}
+
+impl PasskeyForm {
+    pub fn parts(&self) -> NewPasskey<'_> {
+        NewPasskey {
+            label: &self.label,
+            client_data: &self.client_data,
+            attestation: &self.attestation,
+        }
     }
 }
 

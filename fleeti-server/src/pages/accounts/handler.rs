@@ -1,6 +1,6 @@
 //! Requests to the pages of accounts.
 
-use super::form::{AccountForm, GrantForm, PasswordForm, TokenForm};
+use super::form::{AccountForm, GrantForm, PasskeyForm, PasswordForm, TokenForm};
 use super::view::{AccountPage, AccountsPage, OncePage};
 use crate::access::By;
 use crate::pages::page::{Page, Result, html, see, show};
@@ -9,7 +9,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
-use fleeti_control::accounts::{people, sessions, sign_in, tokens};
+use fleeti_control::accounts::{passkeys, people, sessions, sign_in, tokens};
 use fleeti_control::context::Context;
 use fleeti_core::id::AccountName;
 use fleeti_core::wire::accounts::{CreateAccount, CreateToken, Grant};
@@ -21,7 +21,8 @@ fn page(request: &HttpRequest) -> Page {
 /// The own account.
 pub async fn own(cx: Data<Context>, by: By, request: HttpRequest) -> Result<HttpResponse> {
     let details = people::own(&cx, &by).await?;
-    show!(request, AccountPage::of(page(&request), details, true))
+    let origin = passkeys::origin(&cx);
+    show!(request, AccountPage::of(page(&request), details, true).with_passkeys_at(origin))
 }
 
 /// Ends a session of the own account.
@@ -65,6 +66,36 @@ pub async fn add_token(
 pub async fn remove_token(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
     tokens::remove(&cx, &by, &id).await?;
     Ok(see("/account"))
+}
+
+/// What the script asks of the browser for a new passkey.
+pub async fn passkey_options(cx: Data<Context>, by: By) -> Result<HttpResponse> {
+    let options = passkeys::creation_options(&cx, &by).await?;
+    Ok(HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(options))
+}
+
+pub async fn add_passkey(
+    cx: Data<Context>,
+    by: By,
+    form: Form<PasskeyForm>,
+) -> Result<HttpResponse> {
+    passkeys::add(&cx, &by, &form.parts()).await?;
+    Ok(see("/account"))
+}
+
+pub async fn remove_passkey(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
+    passkeys::remove(&cx, &by, &id).await?;
+    Ok(see("/account"))
+}
+
+/// Removes a passkey of any account.
+pub async fn remove_passkey_of(
+    cx: Data<Context>,
+    by: By,
+    path: Path<(AccountName, String)>,
+) -> Result<HttpResponse> {
+    passkeys::remove(&cx, &by, &path.1).await?;
+    Ok(see(&format!("/users/{}", path.0)))
 }
 
 /// Changes the own password. This browser gets a new session.

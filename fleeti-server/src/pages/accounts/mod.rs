@@ -7,6 +7,7 @@ mod handler;
 mod view;
 
 pub use self::handler::{
-    add, add_token, disable, enable, end_session, end_session_of, end_sessions_of, grant, link,
-    list, offboard, own, remove_token, set_password, show, ungrant,
+    add, add_passkey, add_token, disable, enable, end_session, end_session_of, end_sessions_of,
+    grant, link, list, offboard, own, passkey_options, remove_passkey, remove_passkey_of,
+    remove_token, set_password, show, ungrant,
 };

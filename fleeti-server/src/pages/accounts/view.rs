@@ -5,7 +5,7 @@ use crate::pages::page::Page;
 use askama::Template;
 use fleeti_core::id::AccountName;
 use fleeti_core::wire::accounts::{
-    Account, AccountDetails, AccountKind, ApiToken, CreatedToken, Grant, LoginSession,
+    Account, AccountDetails, AccountKind, ApiToken, CreatedToken, Grant, LoginSession, Passkey,
     PasswordLink, Permission, Role,
 };
 
@@ -81,6 +81,26 @@ impl From<&LoginSession> for SessionRow {
     }
 }
 
+struct PasskeyRow {
+    id: String,
+    label: String,
+    kept: &'static str,
+    added: String,
+    used: String,
+}
+
+impl From<&Passkey> for PasskeyRow {
+    fn from(passkey: &Passkey) -> Self {
+        Self {
+            id: passkey.id.clone(),
+            label: passkey.label.clone(),
+            kept: if passkey.is_synced { "synchronised" } else { "on one device" },
+            added: time(passkey.created_s),
+            used: passkey.used_s.map_or_else(|| "never".to_owned(), time),
+        }
+    }
+}
+
 struct TokenRow {
     id: String,
     label: String,
@@ -120,6 +140,9 @@ pub struct AccountPage {
     grants: Vec<GrantRow>,
     sessions: Vec<SessionRow>,
     tokens: Vec<TokenRow>,
+    passkeys: Vec<PasskeyRow>,
+    /// Where the own passkeys work; `None` if the server has none, or for another account.
+    origin: Option<String>,
     open_enrollments: u64,
     elsewhere: Vec<String>,
     roles: [Role; 5],
@@ -128,7 +151,8 @@ pub struct AccountPage {
 
 impl AccountPage {
     pub fn of(page: Page, details: AccountDetails, is_own: bool) -> Self {
-        let AccountDetails { account, sessions, tokens, open_enrollments, elsewhere } = details;
+        let AccountDetails { account, sessions, tokens, passkeys, open_enrollments, elsewhere } =
+            details;
         Self {
             page,
             name: account.name.to_string(),
@@ -141,11 +165,18 @@ impl AccountPage {
             grants: account.grants.iter().map(GrantRow::from).collect(),
             sessions: sessions.iter().map(SessionRow::from).collect(),
             tokens: tokens.iter().map(TokenRow::from).collect(),
+            passkeys: passkeys.iter().map(PasskeyRow::from).collect(),
+            origin: None,
             open_enrollments,
             elsewhere,
             roles: Role::ALL,
             permissions: Permission::ALL,
         }
+    }
+
+    /// The own page, on a server where passkeys work at this origin.
+    pub fn with_passkeys_at(self, origin: Option<&str>) -> Self {
+        Self { origin: origin.map(str::to_owned), ..self }
     }
 }
 

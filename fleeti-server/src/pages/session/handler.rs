@@ -1,6 +1,6 @@
 //! Requests to sign in and out, and the page of a one-time link.
 
-use super::cookie::{cookie, presented};
+use super::cookie::{ceremony, cookie, presented, presented_ceremony};
 use super::view::{JoinPage, SignInPage};
 use crate::access::By;
 use crate::error::AppError;
@@ -9,8 +9,9 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Form, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use fleeti_control::accounts::challenges::CHALLENGE_S;
 use fleeti_control::accounts::sessions::SESSION_S;
-use fleeti_control::accounts::{links, sessions, sign_in};
+use fleeti_control::accounts::{by_passkey, links, passkeys, sessions, sign_in};
 use fleeti_control::context::Context;
 use fleeti_control::places::Origin;
 use fleeti_core::wire::attestation::Secret;
@@ -46,8 +47,8 @@ pub fn signed_in_at(request: &HttpRequest, path: &str, session: &str) -> Result<
 }
 
 /// `GET /signin`.
-pub async fn show() -> HttpResponse {
-    html(StatusCode::OK, SignInPage::empty().render())
+pub async fn show(cx: Data<Context>) -> HttpResponse {
+    html(StatusCode::OK, SignInPage::of(passkeys::origin(&cx)).render())
 }
 
 /// `POST /signin`.
@@ -66,7 +67,63 @@ pub async fn begin(
     match begun {
         Ok(session) => signed_in_at(&request, "/", &session),
         Err(e) if e.code() == Code::Unauthenticated => {
-            Ok(html(StatusCode::UNAUTHORIZED, SignInPage::after(&e).render()))
+            let page = SignInPage::of(passkeys::origin(&cx)).after(&e);
+            Ok(html(StatusCode::UNAUTHORIZED, page.render()))
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// `POST /signin/passkey/options`: what the script asks of the browser. The cookie ties the answer to
+/// this browser.
+pub async fn passkey_options(cx: Data<Context>, request: HttpRequest) -> Result<HttpResponse> {
+    let browser = hex::encode(rand::random::<[u8; 32]>());
+    let options = by_passkey::request_options(&cx, &browser)?;
+    let mut response =
+        HttpResponse::Ok().insert_header(("cache-control", "no-store")).json(options);
+    let cookie = ceremony(&request, &browser, CHALLENGE_S);
+    response.add_cookie(&cookie).map_err(AppError::internal)?;
+    Ok(response)
+}
+
+/// The answer of a browser and its authenticator, base64url.
+#[derive(Deserialize)]
+pub struct PasskeyAnswer {
+    credential: String,
+    user: String,
+    client_data: String,
+    authenticator_data: String,
+    signature: String,
+}
+
+impl PasskeyAnswer {
+    fn parts(&self) -> by_passkey::Answer<'_> {
+        by_passkey::Answer {
+            credential: &self.credential,
+            user: &self.user,
+            client_data: &self.client_data,
+            authenticator_data: &self.authenticator_data,
+            signature: &self.signature,
+        }
+    }
+}
+
+/// `POST /signin/passkey`.
+pub async fn begin_by_passkey(
+    cx: Data<Context>,
+    request: HttpRequest,
+    form: Form<PasskeyAnswer>,
+) -> Result<HttpResponse> {
+    let browser = presented_ceremony(&request).unwrap_or_default();
+    match by_passkey::with_passkey(&cx, origin(&request)?, &browser, &form.parts()).await {
+        Ok(session) => {
+            let mut response = signed_in_at(&request, "/", &session)?;
+            response.add_cookie(&ceremony(&request, "", 0)).map_err(AppError::internal)?;
+            Ok(response)
+        }
+        Err(e) if e.code() == Code::Unauthenticated => {
+            let page = SignInPage::of(passkeys::origin(&cx)).after(&e);
+            Ok(html(StatusCode::UNAUTHORIZED, page.render()))
         }
         Err(e) => Err(e.into()),
     }

@@ -1,4 +1,4 @@
-//! Login sessions: a person signs in with a password, or with the token of the first start. A cookie
+//! Login sessions: a person signs in with a password, a passkey, or the token of the first start. A cookie
 //! lasts 12 h.
 //!
 //! Code map: `handler` (signing in and out, one-time links) · `view` (their pages) · `cookie` (the session's
@@ -11,4 +11,6 @@ mod view;
 
 pub use self::cookie::of;
 pub use self::guard::{same_origin, signed_in};
-pub use self::handler::{begin, end, join, origin, show, show_link, signed_in_at};
+pub use self::handler::{
+    begin, begin_by_passkey, end, join, origin, passkey_options, show, show_link, signed_in_at,
+};

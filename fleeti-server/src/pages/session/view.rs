@@ -14,16 +14,18 @@ fn said(refused: &Error) -> String {
 #[template(path = "signin.html")]
 pub struct SignInPage {
     problem: Option<String>,
+    /// Where passkeys work; `None` if there are none.
+    origin: Option<String>,
 }
 
 impl SignInPage {
-    /// Before the first attempt.
-    pub fn empty() -> Self {
-        Self { problem: None }
+    /// Before the first attempt, on a server with passkeys that work at this origin.
+    pub fn of(origin: Option<&str>) -> Self {
+        Self { problem: None, origin: origin.map(str::to_owned) }
     }
     /// After a refused attempt.
-    pub fn after(refused: &Error) -> Self {
-        Self { problem: Some(said(refused)) }
+    pub fn after(self, refused: &Error) -> Self {
+        Self { problem: Some(said(refused)), ..self }
     }
 }
 

@@ -12,6 +12,8 @@ pub const ELSEWHERE: &[(&str, u16)] = &[
     ("challenge", 202),
     ("change_boot", 200),
     ("get_ear", 200),
+    // `passkeys`: it takes an authenticator to add one.
+    ("remove_passkey", 204),
     ("prove_release", 200),
     ("sign_build", 202),
     ("switch_issuer", 409),
