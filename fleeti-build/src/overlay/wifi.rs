@@ -23,10 +23,7 @@ pub(super) fn add(profile: &Profile, out: &mut Additions) {
             "/usr/lib/udev/rules.d/70-fleeti-wifi.rules",
             include_str!("../../nix/overlay/70-fleeti-wifi.rules"),
         ),
-        (
-            &format!("{FOLDER}/07-wifi.network"),
-            include_str!("../../nix/overlay/07-wifi.network"),
-        ),
+        (&format!("{FOLDER}/07-wifi.network"), include_str!("../../nix/overlay/07-wifi.network")),
     ] {
         out.text(path, 0o644, text);
     }
