@@ -55,7 +55,6 @@ async fn main() -> Result<()> {
             revision: revision.number,
             version: "1".parse()?,
             refresh_lock: false,
-            refresh_packages: Vec::new(),
         },
     )
     .await?;

@@ -95,7 +95,7 @@ async fn a_client_that_was_away_gets_every_stored_change_since_its_last_event() 
 
     rename(&world, &device, "two").await;
     let other = world.enroll().await.id;
-    world.client.revoke_device(&other, RevocationReason::Superseded).await.unwrap();
+    world.client.revoke_device(&other, RevocationReason::CessationOfOperation).await.unwrap();
     let mut resumed = Stream::open(&world, &token(&world), Some(last.as_bytes())).await;
     assert_eq!(resumed.position().await, last);
     let missed = resumed.until(other.as_str()).await;
