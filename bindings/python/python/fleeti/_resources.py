@@ -66,8 +66,8 @@ class Accounts(_base.Resource):
         return _base.read(answer, lambda v: m.PasswordLink._read(v))
 
     def offboard(self, account: str) -> m.AccountDetails:
-        """End everything of an account that the server can end: its roles, password, login sessions, API
-        tokens, link, and the enrollment tokens that no device has used.
+        """End everything of an account that the server can end: its roles, password, passkeys, login
+        sessions, API tokens, link, and the enrollment tokens that no device has used.
         """
         answer = _base.call(self._core, "POST", f"/api/v1/accounts/{_base.segment(account)}/offboard")
         return _base.read(answer, lambda v: m.AccountDetails._read(v))
@@ -89,6 +89,17 @@ class Accounts(_base.Resource):
         """Get the account and credential of this request, and what they permit."""
         answer = _base.call(self._core, "GET", "/api/v1/me")
         return _base.read(answer, lambda v: m.Me._read(v))
+
+    def list_passkeys(self) -> builtins.list[m.Passkey]:
+        """List the passkeys of the own account. They are added on the page of the account."""
+        answer = _base.call(self._core, "GET", "/api/v1/passkeys")
+        return _base.read(answer, lambda v: [m.Passkey._read(x) for x in _base.items(v)])
+
+    def remove_passkey(self, passkey: str) -> None:
+        """Remove a passkey of the own account or, as an administrator, of any account. The login sessions
+        that it began end.
+        """
+        _base.call(self._core, "DELETE", f"/api/v1/passkeys/{_base.segment(passkey)}")
 
     def list_sessions(self) -> builtins.list[m.LoginSession]:
         """List the login sessions of the own account."""
@@ -137,6 +148,11 @@ class Alerts(_base.Resource):
     def remove_rule(self, rule: str) -> None:
         """Remove an added rule, or the change of a shipped one."""
         _base.call(self._core, "DELETE", f"/api/v1/alert-rules/{_base.segment(rule)}")
+
+    def get_rule(self, rule: str) -> m.RuleStatus:
+        """Get a rule as it counts now."""
+        answer = _base.call(self._core, "GET", f"/api/v1/alert-rules/{_base.segment(rule)}")
+        return _base.read(answer, lambda v: m.RuleStatus._read(v))
 
     def set_rule(
         self,
@@ -376,9 +392,18 @@ class Builds(_base.Resource):
 
     __slots__ = ()
 
-    def list(self) -> builtins.list[m.Build]:
-        """List the newest builds."""
-        answer = _base.call(self._core, "GET", "/api/v1/builds")
+    def list(
+        self,
+        *,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> builtins.list[m.Build]:
+        """List builds, newest first, one page at a time. `Link` has the address of the next page.
+
+        cursor: Where the page begins, from the `Link` of the page before; absent for the first page.
+        limit: Maximum number of items in the page, 1 to 500; default 200.
+        """
+        answer = _base.call(self._core, "GET", _base.target("/api/v1/builds", {"cursor": cursor, "limit": limit}))
         return _base.read(answer, lambda v: [m.Build._read(x) for x in _base.items(v)])
 
     def create(
@@ -387,9 +412,10 @@ class Builds(_base.Resource):
         profile: m.Profile,
         version: m.Version,
         refresh_lock: bool | None = None,
+        refresh_packages: Sequence[str] = (),
     ) -> m.Build:
         """Queue a build."""
-        answer = _base.call(self._core, "POST", "/api/v1/builds", body=m.CreateBuild(profile=profile, version=version, refresh_lock=refresh_lock))
+        answer = _base.call(self._core, "POST", "/api/v1/builds", body=m.CreateBuild(profile=profile, version=version, refresh_lock=refresh_lock, refresh_packages=refresh_packages))
         return _base.read(answer, lambda v: m.Build._read(v))
 
     def get(self, build: str) -> m.Build:
@@ -732,6 +758,11 @@ class Devices(_base.Resource):
         """Remove a saved view."""
         _base.call(self._core, "DELETE", f"/api/v1/views/{_base.segment(view)}")
 
+    def get_view(self, view: str) -> m.View:
+        """Get a saved view."""
+        answer = _base.call(self._core, "GET", f"/api/v1/views/{_base.segment(view)}")
+        return _base.read(answer, lambda v: m.View._read(v))
+
     def save_view(self, view: str, *, filter: str) -> m.View:
         """Save a view, in place of an earlier one of its name."""
         answer = _base.call(self._core, "PUT", f"/api/v1/views/{_base.segment(view)}", body=m.SaveView(filter=filter))
@@ -744,8 +775,10 @@ class Events(_base.Resource):
     __slots__ = ()
 
     def stream(self) -> Iterator[m.Event | None]:
-        """Watch changes as server-sent events, one for each change. A client that lags gets the event
-        `lagged` and must read the resources again.
+        """Watch changes as server-sent events. A change that is stored has an id: a client that reconnects
+        with `Last-Event-ID` gets those that it missed. After the event `gap` (the id is too old, or
+        unknown) or `lagged`, the client must read the resources again. A client gets changes of what it
+        may read.
         """
         return _base.events(self._core, lambda v: m._read_Event(v))
 
@@ -815,9 +848,18 @@ class Releases(_extras.Releases):
 
     __slots__ = ()
 
-    def list(self) -> builtins.list[m.Release]:
-        """List the newest releases."""
-        answer = _base.call(self._core, "GET", "/api/v1/releases")
+    def list(
+        self,
+        *,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> builtins.list[m.Release]:
+        """List releases, newest first, one page at a time. `Link` has the address of the next page.
+
+        cursor: Where the page begins, from the `Link` of the page before; absent for the first page.
+        limit: Maximum number of items in the page, 1 to 500; default 200.
+        """
+        answer = _base.call(self._core, "GET", _base.target("/api/v1/releases", {"cursor": cursor, "limit": limit}))
         return _base.read(answer, lambda v: [m.Release._read(x) for x in _base.items(v)])
 
     def get(self, release: str) -> m.Release:
@@ -884,14 +926,26 @@ class Rollouts(_extras.Rollouts):
         release: m.ReleaseName,
         fleet: m.FleetId,
         plan: m.RolloutPlan | None = None,
+        urgent: m.UrgentRollout | None = None,
     ) -> m.RolloutForecast:
         """Plan a rollout: what it would come to if it started now, computed from what is known of the devices. Starts nothing."""
-        answer = _base.call(self._core, "POST", "/api/v1/rollout-plans", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
+        answer = _base.call(self._core, "POST", "/api/v1/rollout-plans", body=m.CreateRollout(release=release, fleet=fleet, plan=plan, urgent=urgent))
         return _base.read(answer, lambda v: m.RolloutForecast._read(v))
 
-    def list(self) -> builtins.list[m.RolloutSummary]:
-        """List the newest rollouts."""
-        answer = _base.call(self._core, "GET", "/api/v1/rollouts")
+    def list(
+        self,
+        *,
+        fleet: m.FleetId | None = None,
+        cursor: str | None = None,
+        limit: int | None = None,
+    ) -> builtins.list[m.RolloutSummary]:
+        """List rollouts, newest first, one page at a time. `Link` has the address of the next page.
+
+        fleet: Return only rollouts to this fleet.
+        cursor: Where the page begins, from the `Link` of the page before; absent for the first page.
+        limit: Maximum number of items in the page, 1 to 500; default 200.
+        """
+        answer = _base.call(self._core, "GET", _base.target("/api/v1/rollouts", {"fleet": fleet, "cursor": cursor, "limit": limit}))
         return _base.read(answer, lambda v: [m.RolloutSummary._read(x) for x in _base.items(v)])
 
     def start(
@@ -900,9 +954,10 @@ class Rollouts(_extras.Rollouts):
         release: m.ReleaseName,
         fleet: m.FleetId,
         plan: m.RolloutPlan | None = None,
+        urgent: m.UrgentRollout | None = None,
     ) -> m.RolloutSummary:
         """Start a rollout: to everybody at once, or in waves. The devices of a large fleet join in chunks, while the rollout is `starting`."""
-        answer = _base.call(self._core, "POST", "/api/v1/rollouts", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
+        answer = _base.call(self._core, "POST", "/api/v1/rollouts", body=m.CreateRollout(release=release, fleet=fleet, plan=plan, urgent=urgent))
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
     def get(
@@ -975,9 +1030,10 @@ class Rollouts(_extras.Rollouts):
         release: m.ReleaseName,
         fleet: m.FleetId,
         plan: m.RolloutPlan | None = None,
+        urgent: m.UrgentRollout | None = None,
     ) -> m.RolloutSummary:
         """Start a rollout in place of an active one of its fleet, which is aborted. It is `ready` until the last offer of that one is withdrawn."""
-        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/supersede", body=m.CreateRollout(release=release, fleet=fleet, plan=plan))
+        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/supersede", body=m.CreateRollout(release=release, fleet=fleet, plan=plan, urgent=urgent))
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
 
@@ -1211,6 +1267,8 @@ OPERATIONS = {
     "list_account_sessions": "accounts.list_account_sessions",
     "end_account_session": "accounts.end_account_session",
     "get_me": "accounts.get_me",
+    "list_passkeys": "accounts.list_passkeys",
+    "remove_passkey": "accounts.remove_passkey",
     "list_sessions": "accounts.list_sessions",
     "end_session": "accounts.end_session",
     "list_tokens": "accounts.list_tokens",
@@ -1218,6 +1276,7 @@ OPERATIONS = {
     "remove_token": "accounts.remove_token",
     "list_rules": "alerts.list_rules",
     "remove_rule": "alerts.remove_rule",
+    "get_rule": "alerts.get_rule",
     "set_rule": "alerts.set_rule",
     "list_alerts": "alerts.list",
     "get_alert": "alerts.get",
@@ -1297,6 +1356,7 @@ OPERATIONS = {
     "enter_code": "devices.enter_code",
     "list_views": "devices.list_views",
     "remove_view": "devices.remove_view",
+    "get_view": "devices.get_view",
     "save_view": "devices.save_view",
     "events": "events.stream",
     "list_profiles": "profiles.list",

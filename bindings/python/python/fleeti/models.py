@@ -79,6 +79,8 @@ class AccountDetails(_base.Model):
     """Its login sessions."""
     tokens: Sequence[ApiToken]
     """Its API tokens."""
+    passkeys: Sequence[Passkey]
+    """Its passkeys."""
     open_enrollments: int
     """Number of enrollment tokens that it created and that no device has used."""
     elsewhere: Sequence[str]
@@ -93,6 +95,7 @@ class AccountDetails(_base.Model):
                 "account": Account._read(value["account"]),
                 "sessions": [LoginSession._read(x) for x in _base.items(value["sessions"])],
                 "tokens": [ApiToken._read(x) for x in _base.items(value["tokens"])],
+                "passkeys": [Passkey._read(x) for x in _base.items(value["passkeys"])],
                 "open_enrollments": _base.integer(value["open_enrollments"]),
                 "elsewhere": [_base.text(x) for x in _base.items(value["elsewhere"])],
             },
@@ -361,12 +364,16 @@ class ApprovalPolicy(_base.Model):
 
     recovery_keys: bool | None = None
     """Whether a recovery key is shown only with a second person."""
+    release_paths: bool | None = None
+    """Whether a change of the floors and blocked ways of a release needs a second person."""
     revoked_max: int | None = None
     """Number of devices that an account revokes within an hour without a second person; absent
     for any number.
     """
     rollout_fleets: Sequence[FleetId] = ()
     """Fleets to which a rollout, a pin or a move of a device away needs a second person."""
+    urgent_rollouts: bool | None = None
+    """Whether an urgent rollout needs a second person, to any fleet."""
 
     @classmethod
     def _read(cls, value: Any) -> ApprovalPolicy:
@@ -376,8 +383,10 @@ class ApprovalPolicy(_base.Model):
             cls,
             {
                 "recovery_keys": None if (y := get("recovery_keys")) is None else _base.boolean(y),
+                "release_paths": None if (y := get("release_paths")) is None else _base.boolean(y),
                 "revoked_max": None if (y := get("revoked_max")) is None else _base.integer(y),
                 "rollout_fleets": () if (y := get("rollout_fleets")) is None else [_base.text(x) for x in _base.items(y)],
+                "urgent_rollouts": None if (y := get("urgent_rollouts")) is None else _base.boolean(y),
             },
         )
 
@@ -488,6 +497,27 @@ class AskedActSupersedeRollout(_base.Model):
         )
 
 
+class AskedActNextWave(_base.Model):
+    """Begin the next wave of a rollout, which waits for approval."""
+
+    rollout: str
+    """The rollout."""
+    request: NextWave
+    """The request."""
+    type: Literal["next_wave"] = "next_wave"
+
+    @classmethod
+    def _read(cls, value: Any) -> AskedActNextWave:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "rollout": _base.text(value["rollout"]),
+                "request": NextWave._read(value["request"]),
+            },
+        )
+
+
 class AskedActPinFleet(_base.Model):
     """Pin a fleet to a release, or end that."""
 
@@ -526,6 +556,27 @@ class AskedActOrderUpdates(_base.Model):
             {
                 "device": _base.text(value["device"]),
                 "request": _read_UpdateOrder(value["request"]),
+            },
+        )
+
+
+class AskedActSetReleasePath(_base.Model):
+    """Replace the floors and blocked ways of a release."""
+
+    release: ReleaseName
+    """The release."""
+    path: ReleasePath
+    """The request."""
+    type: Literal["set_release_path"] = "set_release_path"
+
+    @classmethod
+    def _read(cls, value: Any) -> AskedActSetReleasePath:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "release": _base.text(value["release"]),
+                "path": ReleasePath._read(value["path"]),
             },
         )
 
@@ -578,10 +629,14 @@ def _read_AskedAct(value: Any) -> AskedAct:
         return AskedActStartRollout._read(value)
     if tag == "supersede_rollout":
         return AskedActSupersedeRollout._read(value)
+    if tag == "next_wave":
+        return AskedActNextWave._read(value)
     if tag == "pin_fleet":
         return AskedActPinFleet._read(value)
     if tag == "order_updates":
         return AskedActOrderUpdates._read(value)
+    if tag == "set_release_path":
+        return AskedActSetReleasePath._read(value)
     if tag == "show_recovery_key":
         return AskedActShowRecoveryKey._read(value)
     if tag == "set_policy":
@@ -1059,6 +1114,8 @@ class Build(_base.Model):
     """What the worker does now, or why the build failed."""
     directory: str | None = None
     """Directory on the server that holds `build.json`, once the build has succeeded."""
+    refreshed: Sequence[str] = ()
+    """The packages of the lock that it refreshed by name."""
     signing: BuildPhase | None = None
     """Phase of signing the build with this server's keys; `null` if nobody requested it."""
     signing_detail: str | None = None
@@ -1078,6 +1135,7 @@ class Build(_base.Model):
                 "created_s": _base.integer(value["created_s"]),
                 "detail": _base.text(value["detail"]),
                 "directory": None if (y := get("directory")) is None else _base.text(y),
+                "refreshed": () if (y := get("refreshed")) is None else [_base.text(x) for x in _base.items(y)],
                 "signing": None if (y := get("signing")) is None else _base.choice(y),
                 "signing_detail": None if (y := get("signing_detail")) is None else _base.text(y),
             },
@@ -1641,6 +1699,11 @@ class CreateBuild(_base.Model):
     """The version to build, within the line of the profile."""
     refresh_lock: bool | None = None
     """Refresh the package lock of the line first. The log of the build shows what changes."""
+    refresh_packages: Sequence[str] = ()
+    """Refresh these packages of the lock first, with what they need, and keep all others; at most 50.
+    Each is a name, perhaps with the versions that are good enough: `openssl>=3.5.1-1+deb13u2`. The
+    build fails if the lock then has another version. Not together with `refresh_lock`.
+    """
 
     @classmethod
     def _read(cls, value: Any) -> CreateBuild:
@@ -1652,6 +1715,7 @@ class CreateBuild(_base.Model):
                 "profile": Profile._read(value["profile"]),
                 "version": _base.text(value["version"]),
                 "refresh_lock": None if (y := get("refresh_lock")) is None else _base.boolean(y),
+                "refresh_packages": () if (y := get("refresh_packages")) is None else [_base.text(x) for x in _base.items(y)],
             },
         )
 
@@ -1726,6 +1790,10 @@ class CreateRollout(_base.Model):
     """The fleet to roll it out to."""
     plan: RolloutPlan | None = None
     """Its waves; absent for everybody at once."""
+    urgent: UrgentRollout | None = None
+    """Why it is urgent; absent if it is not. An urgent rollout does not soak, and its devices skip
+    their update windows. Levels, proofs, health checks, limits and budgets count as always.
+    """
 
     @classmethod
     def _read(cls, value: Any) -> CreateRollout:
@@ -1737,6 +1805,7 @@ class CreateRollout(_base.Model):
                 "release": _base.text(value["release"]),
                 "fleet": _base.text(value["fleet"]),
                 "plan": None if (y := get("plan")) is None else RolloutPlan._read(y),
+                "urgent": None if (y := get("urgent")) is None else UrgentRollout._read(y),
             },
         )
 
@@ -3580,6 +3649,30 @@ class GuardedActSupersedeRollout(_base.Model):
         )
 
 
+class GuardedActNextWave(_base.Model):
+    """Begin this wave of a rollout."""
+
+    rollout: str
+    """The rollout."""
+    wave: int
+    """Number of the wave, from 0."""
+    request: NextWave
+    """The request."""
+    type: Literal["next_wave"] = "next_wave"
+
+    @classmethod
+    def _read(cls, value: Any) -> GuardedActNextWave:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "rollout": _base.text(value["rollout"]),
+                "wave": _base.integer(value["wave"]),
+                "request": NextWave._read(value["request"]),
+            },
+        )
+
+
 class GuardedActPinFleet(_base.Model):
     """Pin a fleet to a release, or end that."""
 
@@ -3618,6 +3711,27 @@ class GuardedActOrderUpdates(_base.Model):
             {
                 "device": _base.text(value["device"]),
                 "request": _read_UpdateOrder(value["request"]),
+            },
+        )
+
+
+class GuardedActSetReleasePath(_base.Model):
+    """Replace the floors and blocked ways of a release."""
+
+    release: ReleaseName
+    """The release."""
+    path: ReleasePath
+    """The request."""
+    type: Literal["set_release_path"] = "set_release_path"
+
+    @classmethod
+    def _read(cls, value: Any) -> GuardedActSetReleasePath:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "release": _base.text(value["release"]),
+                "path": ReleasePath._read(value["path"]),
             },
         )
 
@@ -3673,10 +3787,14 @@ def _read_GuardedAct(value: Any) -> GuardedAct:
         return GuardedActStartRollout._read(value)
     if tag == "supersede_rollout":
         return GuardedActSupersedeRollout._read(value)
+    if tag == "next_wave":
+        return GuardedActNextWave._read(value)
     if tag == "pin_fleet":
         return GuardedActPinFleet._read(value)
     if tag == "order_updates":
         return GuardedActOrderUpdates._read(value)
+    if tag == "set_release_path":
+        return GuardedActSetReleasePath._read(value)
     if tag == "show_recovery_key":
         return GuardedActShowRecoveryKey._read(value)
     if tag == "set_policy":
@@ -4564,6 +4682,39 @@ class Paired(_base.Model):
         )
 
 
+class Passkey(_base.Model):
+    """A passkey (Web Authentication) with which a person signs in to the pages, without its key."""
+
+    id: str
+    """Its id, which the audit log shows."""
+    account: AccountName
+    """Its account."""
+    label: str
+    """Its name, which the person chose."""
+    is_synced: bool
+    """Whether the authenticator may copy it to others of the person."""
+    created_s: int
+    """When it was added, Unix seconds."""
+    used_s: int | None = None
+    """When it was last used, Unix seconds."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Passkey:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "account": _base.text(value["account"]),
+                "label": _base.text(value["label"]),
+                "is_synced": _base.boolean(value["is_synced"]),
+                "created_s": _base.integer(value["created_s"]),
+                "used_s": None if (y := get("used_s")) is None else _base.integer(y),
+            },
+        )
+
+
 class PasswordLink(_base.Model):
     """A one-time link with which a person sets the password."""
 
@@ -5437,6 +5588,10 @@ class Rollout(_base.Model):
     """The last device of this page, to pass as `after`; absent if no page follows."""
     plan: RolloutPlan | None = None
     """Its waves, as they were asked for; absent for everybody at once."""
+    urgent: UrgentRollout | None = None
+    """Why it is urgent; absent if it is not."""
+    urgent_counts: UrgentRolloutCounts | None = None
+    """How far it is; absent if it is not urgent."""
     waves: RolloutWaves | None = None
     """How far its waves are."""
 
@@ -5458,6 +5613,8 @@ class Rollout(_base.Model):
                 "follows": None if (y := get("follows")) is None else _base.text(y),
                 "next": None if (y := get("next")) is None else _base.text(y),
                 "plan": None if (y := get("plan")) is None else RolloutPlan._read(y),
+                "urgent": None if (y := get("urgent")) is None else UrgentRollout._read(y),
+                "urgent_counts": None if (y := get("urgent_counts")) is None else UrgentRolloutCounts._read(y),
                 "waves": None if (y := get("waves")) is None else RolloutWaves._read(y),
             },
         )
@@ -5783,6 +5940,8 @@ class RolloutForecast(_base.Model):
     """How long a device takes."""
     active: str | None = None
     """The active rollout of the fleet, which must end before."""
+    in_windows: bool | None = None
+    """Whether the update windows of the fleet are in the times. Windows without a zone count in UTC."""
 
     @classmethod
     def _read(cls, value: Any) -> RolloutForecast:
@@ -5799,6 +5958,7 @@ class RolloutForecast(_base.Model):
                 "end": _read_RolloutEnd(value["end"]),
                 "duration": RolloutDuration._read(value["duration"]),
                 "active": None if (y := get("active")) is None else _base.text(y),
+                "in_windows": None if (y := get("in_windows")) is None else _base.boolean(y),
             },
         )
 
@@ -5964,6 +6124,8 @@ class RolloutSummary(_base.Model):
     """The rollout that starts when the last offer of this one is withdrawn."""
     plan: RolloutPlan | None = None
     """Its waves, as they were asked for; absent for everybody at once."""
+    urgent: UrgentRollout | None = None
+    """Why it is urgent; absent if it is not."""
     waves: RolloutWaves | None = None
     """How far its waves are."""
 
@@ -5983,6 +6145,7 @@ class RolloutSummary(_base.Model):
                 "back_of": None if (y := get("back_of")) is None else _base.text(y),
                 "follows": None if (y := get("follows")) is None else _base.text(y),
                 "plan": None if (y := get("plan")) is None else RolloutPlan._read(y),
+                "urgent": None if (y := get("urgent")) is None else UrgentRollout._read(y),
                 "waves": None if (y := get("waves")) is None else RolloutWaves._read(y),
             },
         )
@@ -6218,6 +6381,17 @@ class RolloutWaveStartByHand(_base.Model):
         return cls()
 
 
+class RolloutWaveStartByApproval(_base.Model):
+    """When an operator says so, with a reason, and a second person approves that."""
+
+    type: Literal["by_approval"] = "by_approval"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutWaveStartByApproval:
+        _base.entries(value)
+        return cls()
+
+
 def _read_RolloutWaveStart(value: Any) -> RolloutWaveStart:
     _base.entries(value)
     tag = value.get("type")
@@ -6227,6 +6401,8 @@ def _read_RolloutWaveStart(value: Any) -> RolloutWaveStart:
         return RolloutWaveStartAt._read(value)
     if tag == "by_hand":
         return RolloutWaveStartByHand._read(value)
+    if tag == "by_approval":
+        return RolloutWaveStartByApproval._read(value)
     raise _base.unknown_variant("RolloutWaveStart", value)
 
 
@@ -7370,6 +7546,30 @@ class UpdateOrderPin(_base.Model):
         )
 
 
+class UpdateOrderDowngrade(_base.Model):
+    """Take it back to a lower version of its line that it ran before, and pin it to that. Its other
+    slot must still have it; no image is downloaded. Never below a floor that it has passed, nor
+    below the minimum version of what it runs.
+    """
+
+    release: ReleaseName
+    """The release."""
+    reason: str
+    """Why: 1 to 200 characters."""
+    type: Literal["downgrade"] = "downgrade"
+
+    @classmethod
+    def _read(cls, value: Any) -> UpdateOrderDowngrade:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "release": _base.text(value["release"]),
+                "reason": _base.text(value["reason"]),
+            },
+        )
+
+
 class UpdateOrderUnpin(_base.Model):
     """End its pin."""
 
@@ -7445,6 +7645,8 @@ def _read_UpdateOrder(value: Any) -> UpdateOrder:
         return UpdateOrderUnhold._read(value)
     if tag == "pin":
         return UpdateOrderPin._read(value)
+    if tag == "downgrade":
+        return UpdateOrderDowngrade._read(value)
     if tag == "unpin":
         return UpdateOrderUnpin._read(value)
     if tag == "skip_windows":
@@ -7487,15 +7689,19 @@ class UpdatePin(_base.Model):
     """The release."""
     reason: str
     """Why."""
+    downgrade: bool | None = None
+    """Whether it is a downgrade of a device: it goes back to a lower version, which its other slot has."""
 
     @classmethod
     def _read(cls, value: Any) -> UpdatePin:
         _base.entries(value)
+        get = value.get
         return _base.made(
             cls,
             {
                 "release": _base.text(value["release"]),
                 "reason": _base.text(value["reason"]),
+                "downgrade": None if (y := get("downgrade")) is None else _base.boolean(y),
             },
         )
 
@@ -7734,6 +7940,46 @@ class UpdateWindows(_base.Model):
                 "install": () if (y := get("install")) is None else [_base.text(x) for x in _base.items(y)],
                 "reboot": () if (y := get("reboot")) is None else [_base.text(x) for x in _base.items(y)],
                 "user_delay_min": None if (y := get("user_delay_min")) is None else _base.integer(y),
+            },
+        )
+
+
+class UrgentRollout(_base.Model):
+    """Why a rollout is urgent."""
+
+    reason: str
+    """The reason: 1 to 200 characters."""
+
+    @classmethod
+    def _read(cls, value: Any) -> UrgentRollout:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "reason": _base.text(value["reason"]),
+            },
+        )
+
+
+class UrgentRolloutCounts(_base.Model):
+    """How far an urgent rollout is."""
+
+    proved: int
+    """Devices whose TPM has proved that they run the release."""
+    blocked: int
+    """Devices that a gate holds back, or whose level is too low."""
+    unreached: int
+    """Devices that did not start in time."""
+
+    @classmethod
+    def _read(cls, value: Any) -> UrgentRolloutCounts:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "proved": _base.integer(value["proved"]),
+                "blocked": _base.integer(value["blocked"]),
+                "unreached": _base.integer(value["unreached"]),
             },
         )
 
@@ -8067,7 +8313,7 @@ ApprovalState: TypeAlias = Literal["waiting", "approved", "denied", "withdrawn",
 Architecture: TypeAlias = Literal["x86_64", "aarch64"]
 """The machine architecture of a profile, build, release and device."""
 
-AskedAct: TypeAlias = AskedActRevokeDevices | AskedActStartRollout | AskedActSupersedeRollout | AskedActPinFleet | AskedActOrderUpdates | AskedActShowRecoveryKey | AskedActSetPolicy
+AskedAct: TypeAlias = AskedActRevokeDevices | AskedActStartRollout | AskedActSupersedeRollout | AskedActNextWave | AskedActPinFleet | AskedActOrderUpdates | AskedActSetReleasePath | AskedActShowRecoveryKey | AskedActSetPolicy
 """An act for which an approval is requested, as its own request has it."""
 
 Aspect: TypeAlias = Literal["instance_identity", "configuration", "executables", "file_system", "hardware", "firmware"]
@@ -8154,7 +8400,7 @@ Gate: TypeAlias = Literal["revoked", "target", "runs", "offline", "hold", "pin",
 GateState: TypeAlias = Literal["open", "waits", "closed"]
 """The state of a gate."""
 
-GuardedAct: TypeAlias = GuardedActRevokeDevices | GuardedActStartRollout | GuardedActSupersedeRollout | GuardedActPinFleet | GuardedActOrderUpdates | GuardedActShowRecoveryKey | GuardedActSetPolicy
+GuardedAct: TypeAlias = GuardedActRevokeDevices | GuardedActStartRollout | GuardedActSupersedeRollout | GuardedActNextWave | GuardedActPinFleet | GuardedActOrderUpdates | GuardedActSetReleasePath | GuardedActShowRecoveryKey | GuardedActSetPolicy
 """An act as it is approved: nothing in it is looked up again when it is performed."""
 
 InitrdDrivers: TypeAlias = Literal["usb-storage", "mmc", "raid"]
@@ -8233,7 +8479,7 @@ those that are unreached: another device takes their place.
 RolloutWaveStage: TypeAlias = RolloutWaveStageDue | RolloutWaveStageOpen | RolloutWaveStageSoaking
 """What a wave does."""
 
-RolloutWaveStart: TypeAlias = RolloutWaveStartAfterSuccess | RolloutWaveStartAt | RolloutWaveStartByHand
+RolloutWaveStart: TypeAlias = RolloutWaveStartAfterSuccess | RolloutWaveStartAt | RolloutWaveStartByHand | RolloutWaveStartByApproval
 """When a wave starts."""
 
 SecretName: TypeAlias = str
@@ -8257,7 +8503,7 @@ Suggestion: TypeAlias = SuggestionValue | SuggestionName
 Suite: TypeAlias = Literal["security", "updates", "backports"]
 """A suite of the archive besides the main one."""
 
-TargetSource: TypeAlias = Literal["pin", "rollout", "way_back", "fleet_pin", "channel"]
+TargetSource: TypeAlias = Literal["pin", "downgrade", "rollout", "way_back", "fleet_pin", "channel"]
 """Where a target comes from."""
 
 Tier: TypeAlias = Literal["none", "affirming", "warning", "contraindicated"]
@@ -8269,7 +8515,7 @@ TpmKind: TypeAlias = Literal["processor", "hardware", "virtual"]
 UnitState: TypeAlias = Literal["enabled", "disabled", "masked"]
 """Whether a unit starts at boot."""
 
-UpdateOrder: TypeAlias = UpdateOrderHold | UpdateOrderUnhold | UpdateOrderPin | UpdateOrderUnpin | UpdateOrderSkipWindows | UpdateOrderObserveWindows | UpdateOrderMove
+UpdateOrder: TypeAlias = UpdateOrderHold | UpdateOrderUnhold | UpdateOrderPin | UpdateOrderDowngrade | UpdateOrderUnpin | UpdateOrderSkipWindows | UpdateOrderObserveWindows | UpdateOrderMove
 """`POST /devices/{device}/updates`: what an operator orders for a device."""
 
 UpdateState: TypeAlias = UpdateStateIdle | UpdateStateStaging | UpdateStateStaged | UpdateStateArmed | UpdateStateTrying | UpdateStateUnconfirmed | UpdateStateRolledBack | UpdateStateFailed
@@ -8315,10 +8561,12 @@ __all__ = [
     "Architecture",
     "Artifact",
     "AskedAct",
+    "AskedActNextWave",
     "AskedActOrderUpdates",
     "AskedActPinFleet",
     "AskedActRevokeDevices",
     "AskedActSetPolicy",
+    "AskedActSetReleasePath",
     "AskedActShowRecoveryKey",
     "AskedActStartRollout",
     "AskedActSupersedeRollout",
@@ -8474,10 +8722,12 @@ __all__ = [
     "Grant",
     "Group",
     "GuardedAct",
+    "GuardedActNextWave",
     "GuardedActOrderUpdates",
     "GuardedActPinFleet",
     "GuardedActRevokeDevices",
     "GuardedActSetPolicy",
+    "GuardedActSetReleasePath",
     "GuardedActShowRecoveryKey",
     "GuardedActStartRollout",
     "GuardedActSupersedeRollout",
@@ -8523,6 +8773,7 @@ __all__ = [
     "PackageRelease",
     "Pair",
     "Paired",
+    "Passkey",
     "PasswordLink",
     "Passwords",
     "Peer",
@@ -8602,6 +8853,7 @@ __all__ = [
     "RolloutWaveStart",
     "RolloutWaveStartAfterSuccess",
     "RolloutWaveStartAt",
+    "RolloutWaveStartByApproval",
     "RolloutWaveStartByHand",
     "RolloutWaves",
     "Rule",
@@ -8654,6 +8906,7 @@ __all__ = [
     "UnitState",
     "UpdateHold",
     "UpdateOrder",
+    "UpdateOrderDowngrade",
     "UpdateOrderHold",
     "UpdateOrderMove",
     "UpdateOrderObserveWindows",
@@ -8675,6 +8928,8 @@ __all__ = [
     "UpdateTarget",
     "UpdateWindow",
     "UpdateWindows",
+    "UrgentRollout",
+    "UrgentRolloutCounts",
     "UsbGuard",
     "User",
     "VariableWrite",
