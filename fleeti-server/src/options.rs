@@ -364,6 +364,7 @@ mod tests {
             trust_virtual_tpms: Some(true),
             disk_floor_mib: Some(1),
             private_webhooks: Some(true),
+            public_url: Some("x".into()),
             agent: Some("x".into()),
             local_worker: Some(true),
             limits: Some(Limits::default()),

@@ -25,6 +25,7 @@ use fleeti_core::wire::approval::{Approval, AskedAct, GuardedAct, RequestApprova
 use fleeti_core::wire::package::PackageQuery;
 use fleeti_core::wire::problem::Code;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// Days until a signing request expires.
@@ -149,10 +150,15 @@ impl Wanted<'_> {
     /// Goes as far as it can.
     fn go_on(mut self, server: &Server, output: &Output) -> Result<Next, Failure> {
         let rollouts = server.ask(Client::rollouts)?;
-        if let Some(found) = self.own_rollout(&rollouts) {
-            return Ok(Next::Runs(Box::new(found.clone())));
-        }
         let client = server.client()?;
+        if let Some(found) = self.own_rollout(&rollouts) {
+            let builds = block_on(async { client.builds().await.map_err(refused) })?;
+            if builds.iter().any(|build| self.is_of_fix(build)) {
+                return Ok(Next::Runs(Box::new(found.clone())));
+            }
+            let text = format!("no build of this fix made {}, which is rolled out", found.release);
+            return Err(Failure::new(text, Some("choose another --version")));
+        }
         let build = block_on(async { self.built(&client, output).await })?;
         if let Some(reached) = block_on(async { self.signed(&client, &build, output).await })? {
             return Ok(Next::Waits(Box::new(reached)));
@@ -172,6 +178,13 @@ impl Wanted<'_> {
         all.iter().find(is_own)
     }
 
+    /// Whether a build made the release with these packages refreshed.
+    fn is_of_fix(&self, build: &Build) -> bool {
+        build.release == *self.release()
+            && build.phase == BuildPhase::Succeeded
+            && self.build.as_ref().is_some_and(|(_, packages)| is_same(packages, &build.refreshed))
+    }
+
     /// The build of the fix, which has succeeded.
     async fn built(&mut self, client: &Client, output: &Output) -> Result<Build, Failure> {
         let Some((profile, packages)) = self.build.take() else {
@@ -181,7 +194,7 @@ impl Wanted<'_> {
         let of_release = all.into_iter().filter(|build| build.release == *self.release());
         let found = of_release.into_iter().find(|build| build.phase != BuildPhase::Failed);
         let build = match found {
-            Some(build) if build.refreshed != packages => {
+            Some(build) if !is_same(&build.refreshed, &packages) => {
                 let text = format!("{} of {} is no build of this fix", build.id, build.release);
                 return Err(Failure::new(text, Some("choose another --version")));
             }
@@ -295,13 +308,22 @@ impl Wanted<'_> {
             _ => GuardedAct::StartRollout { request }.to_string(),
         };
         let all = client.approvals().await.map_err(refused)?;
-        let is_it = |of: &Approval| of.state == State::Waiting && of.act == words;
+        // The words have no waves: the reason tells whether it is the request of this command.
+        let is_it = |of: &Approval| {
+            of.state == State::Waiting && of.act == words && of.reason == self.reason
+        };
         if let Some(waits) = all.into_iter().find(is_it) {
             return Ok(waits);
         }
         let request = RequestApproval { act, reason: self.reason.clone(), valid_s: None };
         client.request_approval(&request).await.map_err(refused)
     }
+}
+
+/// Whether two lists name the same packages, in any order.
+fn is_same(some: &[String], others: &[String]) -> bool {
+    let names = |of: &[String]| of.iter().cloned().collect::<BTreeSet<_>>();
+    names(some) == names(others)
 }
 
 /// Whether a rollout has begun and not ended.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use fleeti_build::build::{BuildRecord, RECORD_MAX};
 use fleeti_build::file::sha256_file;
 use fleeti_build::lock::Lock;
+use fleeti_build::refresh::changes;
 use fleeti_core::build::{self, Ctx, Holder};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{ReleaseName, WorkerName};
@@ -329,16 +330,38 @@ pub async fn finish(
 async fn expected(cx: &Context, id: &str) -> Result<Expected, Error> {
     let requested = store::builds::request(&mut cx.db.reader().await?, id).await?;
     let Requested { revision, request } = requested.ok_or_else(|| lost(id))?;
-    let CreateBuild { profile, version, .. } = request;
+    let CreateBuild { profile, version, refresh_packages, .. } = request;
     let release = ReleaseName { line: profile.name.clone(), version };
+    let newest = match refresh_packages.is_empty() {
+        true => None,
+        false => store::builds::newest_with_files(cx.db.pool(), &release.line).await?,
+    };
+    let kept = newest.map(|build| folder(cx, &build.id).join("lock.json"));
     let revision = Revision::new(revision, profile).map_err(Error::internal)?;
-    Ok(Expected { release, revision })
+    Ok(Expected { release, revision, kept })
+}
+
+/// Which packages are older than in the newest build of the line, if some are. A worker refreshes
+/// packages in its own lock, which may be older than that of the worker before.
+fn older(newest: &Lock, made: &Lock) -> Option<String> {
+    let down = changes(newest, made).down;
+    let first = down.first()?;
+    Some(format!(
+        "{} packages would be older than in the newest build of the line, such as {} {} instead of {}: \
+         the lock of the worker is old; refresh all packages in a build of this worker first",
+        down.len(),
+        first.name,
+        first.after,
+        first.before
+    ))
 }
 
 /// What the record of a build must state.
 struct Expected {
     release: ReleaseName,
     revision: Revision,
+    /// The lock whose other packages a build keeps that refreshes some.
+    kept: Option<PathBuf>,
 }
 
 impl Expected {
@@ -402,10 +425,34 @@ impl Expected {
             }
         }
         let lock = Lock::read(&incoming.join("lock.json")).map_err(|e| words(&e.to_string()))?;
-        if lock.digest() == record.inputs.lock_digest {
-            Ok(())
-        } else {
-            Err("lock.json does not match the digest in the record".to_owned())
+        if lock.digest() != record.inputs.lock_digest {
+            return Err("lock.json does not match the digest in the record".to_owned());
         }
+        let Some(kept) = &self.kept else { return Ok(()) };
+        let newest = Lock::read(kept).map_err(|e| words(&e.to_string()))?;
+        older(&newest, &lock).map_or(Ok(()), |why| Err(words(&why)))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn lock(version: &str) -> Lock {
+        let package = json!({"name": "nginx", "version": version, "sha256": "a".repeat(64),
+            "size": 1, "path": "pool/x.deb"});
+        serde_json::from_value(json!({"suite": "trixie", "architecture": "amd64",
+            "requested": {}, "sets": {"device": [package]}}))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_worker_with_an_old_lock_makes_no_package_older() {
+        assert_eq!(older(&lock("1.2"), &lock("1.10")), None);
+        assert_eq!(older(&lock("1.2"), &lock("1.2")), None);
+        let why = older(&lock("1.10"), &lock("1.9")).unwrap();
+        assert!(why.contains("nginx 1.9 instead of 1.10"), "{why}");
     }
 }

@@ -208,7 +208,9 @@ async fn store_message(
         Up::Acknowledgement => {
             let answer: Acknowledgement = strict::from_slice(payload).map_err(invalid)?;
             let mut tx = cx.db.write().await?;
-            store::commands::acknowledge(&mut tx, device, &answer, cx.now_s()).await?;
+            if !store::commands::acknowledge(&mut tx, device, &answer, cx.now_s()).await? {
+                return Ok(tx.commit().await?);
+            }
             // Notify clients that wait for the result now, not at the next telemetry.
             cx.commit(tx, Event::Device { id: device.clone() }).await
         }

@@ -22,7 +22,7 @@ use fleeti_store as store;
 use fleeti_store::idempotency::KeyRow;
 use running::Running;
 use serde::{Deserialize, Serialize};
-use state::Place;
+use state::{IN_PROGRESS_MAX, NoPlace, Place};
 use std::sync::Arc;
 
 /// Maximum length of a key, characters.
@@ -65,7 +65,8 @@ pub struct Begin<'c> {
 /// method, address and body.
 ///
 /// # Errors
-/// [`Code::InProgress`] while the same request is worked on; [`Code::Invalid`] for another request with
+/// [`Code::InProgress`] while the same request is worked on; [`Code::TooMany`] while many of the
+/// account are; [`Code::Invalid`] for another request with
 /// a known key; [`Code::Conflict`] for one that was done, and whose answer is not kept.
 pub async fn begin<'c>(
     cx: &'c Context,
@@ -77,10 +78,7 @@ pub async fn begin<'c>(
     let id = hex::encode(cx.accounts.derived_key(&format!("the id of {account}'s request {key}"))?);
     let seal = cx.accounts.derived_key(&format!("the answer to {account}'s request {key}"))?;
     let (seal, request) = (WrapKey::from_bytes(&seal)?, sha256_hex(request));
-    let place = cx.in_progress.enter(&id).ok_or_else(|| {
-        let text = "the same request is being worked on";
-        Error::new(Code::InProgress, text).retry_after(1).hint("repeat it in a moment")
-    })?;
+    let place = cx.in_progress.enter(&id, &account).map_err(refused)?;
     let row = KeyRow { id, account, created_s: cx.now_s(), request, answer: None };
     let begin = Begin { cx, running: Arc::new(Running::new(row)), seal, _place: place };
     let row = &begin.running.row;
@@ -95,10 +93,26 @@ pub async fn begin<'c>(
     match known.answer {
         Some(sealed) => Ok(Begun::Again(begin.open(&sealed)?)),
         None => {
-            Err(Error::new(Code::Conflict, "this request was done, and its answer is not kept")
+            let text = "this request was begun before, and its answer is not kept: it may be done \
+                        whole or in part";
+            Err(Error::new(Code::Conflict, text)
                 .hint("look at what it made; use a new key to do it again"))
         }
     }
+}
+
+/// The error of a request that gets no place.
+fn refused(why: NoPlace) -> Error {
+    match why {
+        NoPlace::IsTheSame => Error::new(Code::InProgress, "the same request is being worked on")
+            .hint("repeat it in a moment"),
+        NoPlace::TooMany => {
+            let text =
+                format!("{IN_PROGRESS_MAX} requests of this account with keys are being worked on");
+            Error::new(Code::TooMany, text).hint("wait until one of them is answered")
+        }
+    }
+    .retry_after(1)
 }
 
 impl Begin<'_> {

@@ -116,13 +116,15 @@ async fn keep(
     Ok(ServiceResponse::new(request, response.set_body(BoxBody::new(body))))
 }
 
-/// What is kept of an answer; `None` for one that must not be stored, or is too large.
+/// What is kept of an answer; `None` for one that must not be stored, is too large, or is not final.
 fn kept(response: &HttpResponse<()>, body: &Bytes) -> Option<Answer> {
     let headers = response.headers();
     let is_secret = headers.get(CACHE_CONTROL).is_some_and(|value| value == "no-store");
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let text = std::str::from_utf8(body).ok().filter(|body| body.len() <= ANSWER_MAX)?;
-    (!is_secret).then(|| Answer {
+    // A failure of the server is not the end: what was begun may be done in part.
+    let is_final = !response.status().is_server_error();
+    (!is_secret && is_final).then(|| Answer {
         status: response.status().as_u16(),
         kind: kind.to_owned(),
         body: text.to_owned(),

@@ -105,7 +105,7 @@ fn malformed(header: &str) -> AppError {
     let text = format!("{header} must be * or at most {TAGS_MAX} ETags in quotation marks");
     let text =
         if header == "If-None-Match" { "If-None-Match must be *, without If-Match" } else { &text };
-    AppError::new(Code::Malformed, text)
+    AppError::new(Code::Invalid, text)
 }
 
 #[cfg(test)]

@@ -123,7 +123,7 @@ async fn a_change_of_an_older_version_is_refused_and_changes_nothing() {
         let absent = api.send(change.clone(), Some(("if-none-match", "*")), Some(&two)).await;
         assert_eq!(absent.status(), 412, "{path}: it exists");
         let malformed = api.send(change.clone(), Some(("if-match", "x")), Some(&two)).await;
-        assert_eq!(malformed.status(), 400, "{path}");
+        assert_eq!(malformed.status(), 422, "{path}");
         assert_eq!(world.audit().await, audited, "{path}: nothing was done");
         // The version that the first change answered with is the one that is there.
         let many = format!("\"x\", {second}");

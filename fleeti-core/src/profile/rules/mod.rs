@@ -336,6 +336,10 @@ mod tests {
             "network.wifi[0].passphrase_secret",
         ),
         (
+            "network.wireguard = [{name = \"wg0\", private_key_secret = \"k\", peers = [{public_key = \"x\", allowed_ips = [\"::/0\"]}]}]",
+            "network.wireguard[0].peers[0].allowed_ips[0]",
+        ),
+        (
             "network.wireguard = [{name = \"wg0\", private_key_secret = \"k\", peers = [{public_key = \"x\", allowed_ips = []}]}]",
             "network.wireguard[0].peers[0].public_key",
         ),

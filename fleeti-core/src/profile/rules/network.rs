@@ -208,6 +208,13 @@ fn check_wireguard(path: &str, tunnel: &WireGuard, profile: &Profile, sink: &mut
             sink.say(format!("{path}.public_key"), "is not a public key of WireGuard", remedy);
         }
         networks(&format!("{path}.allowed_ips"), &peer.allowed_ips, sink);
+        for (i, network) in peer.allowed_ips.iter().enumerate() {
+            if network.ends_with("/0") {
+                let message = "routes everything, also the packets of the tunnel itself";
+                let remedy = "name the networks behind the peer";
+                sink.say(format!("{path}.allowed_ips[{i}]"), message, remedy);
+            }
+        }
         if peer.endpoint.as_ref().is_some_and(|endpoint| !is_endpoint(endpoint)) {
             let remedy = "write it as vpn.example.com:51820";
             sink.say(format!("{path}.endpoint"), "is not HOST:PORT", remedy);
