@@ -236,12 +236,12 @@ fn check_config(file: PathBuf, options: Options) -> Result<ExitCode> {
     Ok(ExitCode::FAILURE)
 }
 
-/// Limits of glibc's allocator (mallopt(3)): two arenas instead of one per thread, as most threads
+/// Limits of glibc's allocator (mallopt(3)): one arena instead of one per thread, as most threads
 /// wait for a disk and others can reuse what they free; and blocks of 128 KiB and more, such as
 /// uploaded pieces, go back to the kernel when they are freed. By default glibc would serve such
 /// blocks from an arena once one of them was freed, and keep them.
 const ALLOCATOR: [(&str, &str); 3] = [
-    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_ARENA_MAX", "1"),
     ("MALLOC_MMAP_THRESHOLD_", "131072"),
     ("MALLOC_TRIM_THRESHOLD_", "131072"),
 ];
