@@ -182,7 +182,7 @@ async fn an_act_without_an_answer_is_not_repeated() {
     let before = world.audit().await;
     let (status, said) = text(api.post(TOKENS, "k", &minute()).await).await;
     assert_eq!(status, 409);
-    assert!(said.contains("was done") && !said.contains("in_progress"), "{said}");
+    assert!(said.contains("was begun before") && !said.contains("in_progress"), "{said}");
     assert_eq!(world.audit().await, before);
 }
 
