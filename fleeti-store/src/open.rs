@@ -53,7 +53,7 @@ pub(crate) async fn sqlite(path: &Path, mine: Option<Holder>) -> Result<Opened, 
     let writer = pool().max_connections(1).connect_with(writing).await?;
     dialect::sqlite_migrations().run(&writer).await?;
     // Frequently read pages fit; the kernel caches the rest for all connections.
-    let reading = sqlite_options(path).pragma("cache_size", "-1024").pragma("query_only", "ON");
+    let reading = sqlite_options(path).pragma("cache_size", "-384").pragma("query_only", "ON");
     let readers = pool().max_connections(SQLITE_READERS).connect_with(reading).await?;
     ready(Pool::Sqlite(readers), Pool::Sqlite(writer), lease).await
 }
