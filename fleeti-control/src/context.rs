@@ -183,7 +183,7 @@ impl Context {
         Ok(())
     }
     /// Publishes a change to clients that watch now. A change that is stored is recorded in its
-    /// transaction too ([`Self::commit`]), for those that are away.
+    /// transaction too, for those that are away.
     pub fn publish(&self, event: Event) {
         self.tail.has_more();
         self.events.send(event).ok();

@@ -68,7 +68,7 @@ pub struct Options {
     /// contain the first one [default: localhost, 127.0.0.1].
     #[arg(long, env = "FLEETI_NAME", value_delimiter = ',')]
     pub name: Option<Vec<String>>,
-    /// URL at which people open the pages, such as https://fleet.example.com. Passkeys are tied to
+    /// URL at which people open the pages, such as `https://fleet.example.com`. Passkeys are tied to
     /// its name; without it there are none.
     #[arg(long, env = "FLEETI_PUBLIC_URL")]
     pub public_url: Option<String>,

@@ -29,10 +29,10 @@ use std::path::PathBuf;
 /// Queues a build.
 ///
 /// # Errors
-/// [`Code::Invalid`](fleeti_core::wire::problem::Code::Invalid) for a profile that breaks a rule
+/// [`Code::Invalid`] for a profile that breaks a rule
 /// or has a field that the base does not honour, or other sizes of the disk than the line's first
 /// release;
-/// [`Code::Full`](fleeti_core::wire::problem::Code::Full) if the disk has no room for a build.
+/// [`Code::Full`] if the disk has no room for a build.
 pub async fn create(cx: &Context, by: &Actor, request: &CreateBuild) -> Result<Build, Error> {
     profiles::check(&request.profile)?;
     profiles::check_base(&request.profile)?;
@@ -78,7 +78,7 @@ fn check_refresh(request: &CreateBuild) -> Result<(), Error> {
 /// One build.
 ///
 /// # Errors
-/// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
+/// [`Code::NotFound`].
 pub async fn get(cx: &Context, id: &str) -> Result<Build, Error> {
     store::builds::get(cx.db.pool(), id).await?.ok_or_else(|| Error::not_found("build", id))
 }
@@ -91,7 +91,7 @@ pub async fn newest(cx: &Context, limit: u32) -> Result<Vec<Build>, Error> {
 /// A page of builds, newest first.
 ///
 /// # Errors
-/// [`Code::Malformed`](fleeti_core::wire::problem::Code::Malformed) for a cursor that is not one.
+/// [`Code::Malformed`] for a cursor that is not one.
 pub async fn page(cx: &Context, query: &ListQuery) -> Result<Page<Build>, Error> {
     let ListQuery { cursor, limit } = query;
     let asked = Asked { list: ("builds", ""), cursor: cursor.as_deref(), limit: *limit };
@@ -116,7 +116,7 @@ pub struct BuildOf {
 /// Queues a build of a saved revision.
 ///
 /// # Errors
-/// [`Code::NotFound`](fleeti_core::wire::problem::Code::NotFound).
+/// [`Code::NotFound`].
 pub async fn create_of(cx: &Context, by: &Actor, build: BuildOf) -> Result<Build, Error> {
     let BuildOf { line, revision, version, refresh_lock } = build;
     let profile = profiles::get(cx, &line, revision).await?.profile;
