@@ -11,7 +11,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -22,11 +22,28 @@ const SIGNALS: Duration = Duration::from_millis(100);
 /// Method, path, body (JSON), and the file whose bytes are the body.
 type Request = (String, String, Option<Vec<u8>>, Option<PathBuf>);
 
+/// The threads of a connection.
+struct Background {
+    handle: Handle,
+    /// It is there until this is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Background {
+    /// Does not wait for its threads: who drops it may have the interpreter's lock, for which a
+    /// thread that delivers a result waits.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// A connection to one server. Threads may share it.
 #[pyclass(frozen, module = "fleeti._fleeti")]
 pub struct Core {
     client: fleeti_client::Client,
-    runtime: Arc<Runtime>,
+    runtime: Arc<Background>,
 }
 
 #[pymethods]
@@ -51,7 +68,8 @@ impl Core {
         };
         let client = client.map_err(|e| errors::of_client(python, &e))?;
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        Ok(Self { client, runtime: Arc::new(runtime) })
+        let (handle, runtime) = (runtime.handle().clone(), Some(runtime));
+        Ok(Self { client, runtime: Arc::new(Background { handle, runtime }) })
     }
 
     /// Sends a request, and returns the body of the response.
@@ -105,13 +123,13 @@ fn content(body: Option<Vec<u8>>, file: Option<PathBuf>) -> Content {
 /// Waits without the interpreter's lock, until the future ends or a signal handler raises.
 fn wait<T: Send>(
     python: Python<'_>,
-    runtime: &Runtime,
+    runtime: &Background,
     future: impl Future<Output = T> + Send,
 ) -> PyResult<T> {
     let mut future = std::pin::pin!(future);
     loop {
         let step = async { timeout(SIGNALS, future.as_mut()).await };
-        match python.detach(|| runtime.block_on(step)) {
+        match python.detach(|| runtime.handle.block_on(step)) {
             Ok(value) => return Ok(value),
             Err(_) => python.check_signals()?,
         }
@@ -120,12 +138,12 @@ fn wait<T: Send>(
 
 /// Runs a future in the background. `done` gets its value as `made` converts it, or an exception.
 fn start<T: Send + 'static>(
-    runtime: &Runtime,
+    runtime: &Background,
     done: Py<PyAny>,
     future: impl Future<Output = Result<T, ClientError>> + Send + 'static,
     made: impl FnOnce(Python<'_>, T) -> PyResult<Py<PyAny>> + Send + 'static,
 ) -> Task {
-    let task = runtime.spawn(async move {
+    let task = runtime.handle.spawn(async move {
         let result = future.await;
         // Not while the interpreter ends: nobody waits then.
         Python::try_attach(|python| {
@@ -161,11 +179,11 @@ impl Task {
 #[pyclass(frozen, module = "fleeti._fleeti")]
 pub struct EventStream {
     events: Arc<Mutex<Events>>,
-    runtime: Arc<Runtime>,
+    runtime: Arc<Background>,
 }
 
 impl EventStream {
-    fn of(events: Events, runtime: &Arc<Runtime>) -> Self {
+    fn of(events: Events, runtime: &Arc<Background>) -> Self {
         Self { events: Arc::new(Mutex::new(events)), runtime: Arc::clone(runtime) }
     }
 }
