@@ -1,6 +1,6 @@
 //! Pages of lists, and the cursors that lead from one to the next. A cursor is opaque: it has the last
-//! item of its page and a MAC, so that nobody asks for pages that the server has not named, and a
-//! cursor of one list or filter is none of another.
+//! item of its page and a MAC, so the server refuses a cursor that it did not make, or made
+//! for another list or filter.
 
 use crate::context::Context;
 use crate::error::Error;

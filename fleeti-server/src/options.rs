@@ -69,7 +69,7 @@ pub struct Options {
     #[arg(long, env = "FLEETI_NAME", value_delimiter = ',')]
     pub name: Option<Vec<String>>,
     /// URL at which people open the pages, such as `https://fleet.example.com`. Passkeys are tied to
-    /// its name; without it there are none.
+    /// its host name; without it, passkeys are off.
     #[arg(long, env = "FLEETI_PUBLIC_URL")]
     pub public_url: Option<String>,
     /// HTTP proxy through which devices reach this server, `http://HOST:PORT`; enrollment records

@@ -196,7 +196,7 @@ fn consistency(key: &Path, path: &Path, server: &Server, output: &Output) -> Com
     };
     output.data(&found, |c| {
         format!(
-            "the log {} of {} entries begins with the {} of before",
+            "the log {} has {} entries; the first {} are unchanged since the last check",
             c.log, c.entries, c.remembered_entries
         )
     });

@@ -8,7 +8,7 @@ use fleeti_store::Tx;
 use fleeti_store::domain_events::{self, Record};
 use serde_json::Value;
 
-/// The kind of a record that is a change and no more. No webhook is sent it.
+/// The kind of a record that only says which object changed. Webhooks do not get it.
 const CHANGED: &str = "changed";
 
 /// Records changes that no domain event records, in the transaction in which they happen.

@@ -168,7 +168,7 @@ async fn a_challenge_is_answered_once_by_the_browser_that_asked_and_in_time() {
     assert_eq!(answer(&mine, &cookie, &mine_answers).await.status(), 303);
     assert_eq!(answer(&mine, &cookie, &mine_answers).await.status(), 401, "replayed");
 
-    // A challenge to add a passkey is none to sign in, and the other way round.
+    // A challenge to add a passkey cannot be used to sign in, nor the reverse.
     let to_add = bytes(&alice.options().await.unwrap()["challenge"]);
     let crossed = passkey.sign_in(&Said::at(ORIGIN, &to_add));
     assert_eq!(answer(&mine, &alice.cookie, &crossed).await.status(), 401);

@@ -14,7 +14,7 @@ fn said(refused: &Error) -> String {
 #[template(path = "signin.html")]
 pub struct SignInPage {
     problem: Option<String>,
-    /// Where passkeys work; `None` if there are none.
+    /// The origin at which passkeys work; `None` if they are off.
     origin: Option<String>,
 }
 
