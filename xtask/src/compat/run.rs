@@ -29,7 +29,10 @@ pub fn run(previous: &Programs, current: &Programs) -> Result<()> {
 
     let server = place.serve(current, "server-after")?;
     let after = Run { place: &place, client: current };
-    ensure!(after.online(OLD)? == old && after.online(NEW)? == new, "the devices online after the update are not those of before it");
+    ensure!(
+        after.online(OLD)? == old && after.online(NEW)? == new,
+        "the devices online after the update are not those of before it"
+    );
     step("the server was updated with its data, and the devices of both releases are online again");
     after.roll_out("4", OLD)?;
     after.commands(&old)?;
