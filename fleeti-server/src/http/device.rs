@@ -5,12 +5,14 @@
 use super::extract::{self, BodyMax, Json, Octets};
 use super::file_body::{self, Receiver};
 use super::methods::{Methods, head_as_get};
+use super::release_path::ReleasePath;
 use crate::api::open;
 use crate::error::AppError;
 use crate::gateway::doors::Peer;
 use crate::limits::Limits;
 use crate::port::connection::Connection;
 use actix_files::NamedFile;
+use actix_web::body::MessageBody;
 use actix_web::dev::Extensions;
 use actix_web::http::Method;
 use actix_web::middleware::from_fn;
@@ -22,10 +24,9 @@ use fleeti_control::enrollment;
 use fleeti_control::enrollment::token::Channel;
 use fleeti_control::enrollment::{batch, pairing, readmission, token};
 use fleeti_control::places::Origin;
-use fleeti_control::releases::documents::Documents;
 use fleeti_control::trust::transitions;
 use fleeti_control::{audit, boot, commands, devices, releases, secrets, trust};
-use fleeti_core::id::{DeviceId, Line, ReleaseName, Version};
+use fleeti_core::id::{DeviceId, ReleaseName};
 use fleeti_core::wire::attestation::{TpmEnrollRequest, TpmIdentity, TpmProof};
 use fleeti_core::wire::command::RESULT_MAX;
 use fleeti_core::wire::device::LogConsistency;
@@ -48,6 +49,9 @@ type Result<T> = std::result::Result<T, AppError>;
 
 /// Maximum size of a JSON body in bytes.
 const JSON_MAX: usize = 64 * 1024;
+
+/// Where the files of releases are. [`release_file`] reads the rest of their paths.
+const RELEASES: &str = "/releases";
 
 /// The one list of routes. HEAD is answered wherever GET is.
 pub fn routes(config: &mut ServiceConfig) {
@@ -74,16 +78,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .service(at("/transitions.json", &get, web::to(transition_list)))
                 .service(at("/log/consistency.json", &get, web::to(log_consistency)))
                 .service(at("/boot/change.json", &get, web::to(boot_change)))
-                // actix-web tries patterns in order: the most frequent requests come first.
-                .service(at("/releases/{line}/{version}/manifest.json", &get, web::to(manifest)))
-                .service(at(
-                    "/releases/{line}/{version}/signatures.json",
-                    &get,
-                    web::to(signatures),
-                ))
-                .service(at("/releases/{line}/{version}/boot.json", &get, web::to(boot_signatures)))
-                .service(at("/releases/{line}/{version}/proof.json", &get, web::to(proof)))
-                .service(at("/releases/{line}/{version}/{file:.*}", &get, web::to(artifact)))
+                .service(web::scope(RELEASES).default_service(web::to(release_file)))
                 .service(at("/logs/{sha256}", &put, web::to(log)).app_data(BodyMax(LOG_MAX)))
                 .service(
                     at("/commands/{command}/result", &put, web::to(command_result))
@@ -353,62 +348,55 @@ struct Sizes {
     to: u64,
 }
 
-type ReleasePath = Path<(Line, Version)>;
-
-fn offered(device: &AuthenticatedDevice, line: &Line, version: &Version) -> Result<ReleaseName> {
-    let asked = ReleaseName { line: line.clone(), version: version.clone() };
-    match &device.offered {
-        Some(release) if *release == asked => Ok(asked),
-        _ => Err(AppError::new(Code::Forbidden, format!("{asked} was not offered to this device"))),
+/// A file of the release that the device was offered.
+async fn release_file(
+    request: HttpRequest,
+    cx: Data<Context>,
+    device: AuthenticatedDevice,
+) -> Result<HttpResponse> {
+    only_get(&request)?;
+    let ReleasePath { release, file } = ReleasePath::of(&request)?;
+    if device.offered.as_ref() != Some(&release) {
+        let detail = format!("{release} was not offered to this device");
+        return Err(AppError::new(Code::Forbidden, detail));
+    }
+    match file.as_str() {
+        "manifest.json" => Ok(json(releases::documents(&cx, &release).await?.manifest.clone())),
+        "signatures.json" => Ok(json(releases::documents(&cx, &release).await?.signatures.clone())),
+        "boot.json" => boot_signatures(&request, &cx, &device, &release).await,
+        "proof.json" => proof(&request, &cx, &release).await,
+        file => artifact(&request, &cx, device, &release, file).await,
     }
 }
 
-async fn documents(
-    cx: &Context,
-    device: &AuthenticatedDevice,
-    path: &ReleasePath,
-) -> Result<Arc<Documents>> {
-    Ok(releases::documents(cx, &offered(device, &path.0, &path.1)?).await?)
+/// HEAD has become GET before.
+fn only_get(request: &HttpRequest) -> Result<()> {
+    if request.method() == Method::GET {
+        return Ok(());
+    }
+    Err(Methods::new([(format!("{RELEASES}/{{path:.*}}"), vec![Method::GET])]).refuse(request))
 }
 
-async fn manifest(
-    cx: Data<Context>,
-    device: AuthenticatedDevice,
-    path: ReleasePath,
-) -> Result<impl Responder> {
-    Ok(HttpResponse::Ok()
-        .content_type("application/json")
-        .body(documents(&cx, &device, &path).await?.manifest.clone()))
-}
-
-async fn signatures(
-    cx: Data<Context>,
-    device: AuthenticatedDevice,
-    path: ReleasePath,
-) -> Result<impl Responder> {
-    Ok(HttpResponse::Ok()
-        .content_type("application/json")
-        .body(documents(&cx, &device, &path).await?.signatures.clone()))
+fn json(bytes: impl MessageBody + 'static) -> HttpResponse {
+    HttpResponse::Ok().content_type("application/json").body(bytes)
 }
 
 /// The inclusion proof of the release in the audit log, and the consistency proof since the last
 /// checkpoint that the device knows.
-async fn proof(
-    cx: Data<Context>,
-    device: AuthenticatedDevice,
-    path: ReleasePath,
-    seen: Query<Seen>,
-) -> Result<impl Responder> {
-    Ok(Json(releases::proof(&cx, &offered(&device, &path.0, &path.1)?, seen.size).await?))
+async fn proof(request: &HttpRequest, cx: &Context, release: &ReleaseName) -> Result<HttpResponse> {
+    let seen = Query::<Seen>::from_query(request.query_string())
+        .map_err(|e| extract::said("the query", &e))?;
+    Ok(Json(releases::proof(cx, release, seen.size).await?).respond_to(request))
 }
 
 /// The signatures over the EFI binaries of the release, by this device's own keys.
 async fn boot_signatures(
-    cx: Data<Context>,
-    device: AuthenticatedDevice,
-    path: ReleasePath,
-) -> Result<impl Responder> {
-    Ok(Json(boot::signatures(&cx, &device.id, &offered(&device, &path.0, &path.1)?).await?))
+    request: &HttpRequest,
+    cx: &Context,
+    device: &AuthenticatedDevice,
+    release: &ReleaseName,
+) -> Result<HttpResponse> {
+    Ok(Json(boot::signatures(cx, &device.id, release).await?).respond_to(request))
 }
 
 /// The newest change of this device's Secure Boot variables.
@@ -425,25 +413,15 @@ struct Seen {
     size: u64,
 }
 
-/// A file of a release.
-#[derive(Deserialize)]
-struct ArtifactPath {
-    line: Line,
-    version: Version,
-    file: String,
-}
-
 /// Streams a file; supports `Range` and `ETag`.
 async fn artifact(
-    request: HttpRequest,
-    cx: Data<Context>,
+    request: &HttpRequest,
+    cx: &Data<Context>,
     device: AuthenticatedDevice,
-    path: Path<ArtifactPath>,
+    release: &ReleaseName,
+    file: &str,
 ) -> Result<HttpResponse> {
-    let ArtifactPath { line, version, file } = path.into_inner();
-    let name = offered(&device, &line, &version)?;
-    let path = releases::file(&cx, &name, &file).await?;
-    let file = NamedFile::open_async(path).await?;
+    let file = NamedFile::open_async(releases::file(cx, release, file).await?).await?;
     let receiver = Receiver { device: device.id, key_sha256: device.key_sha256 };
-    file_body::respond(&cx, receiver, &file, &request)
+    file_body::respond(cx, receiver, &file, request)
 }

@@ -171,6 +171,7 @@ pub fn queries() -> QueryConfig {
     QueryConfig::default().error_handler(|e: QueryPayloadError, _| said("the query", &e).into())
 }
 
-fn said(what: &str, e: &impl std::fmt::Display) -> AppError {
+/// The error for a part of a request that does not parse.
+pub(super) fn said(what: &str, e: &impl std::fmt::Display) -> AppError {
     AppError::new(Code::Invalid, format!("{what}: {}", Foreign::new(&e.to_string(), 400)))
 }

@@ -7,5 +7,6 @@ pub(crate) mod file_body;
 pub(crate) mod methods;
 pub(crate) mod paged;
 pub(crate) mod range;
+mod release_path;
 pub(crate) mod tags;
 pub(crate) mod whole_file;
