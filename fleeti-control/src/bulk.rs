@@ -2,7 +2,7 @@
 //! with that number.
 
 use crate::accounts::actor::Actor;
-use crate::changes::record::record;
+use crate::changes::record::record_devices;
 use crate::commands::queue;
 use crate::context::{Context, ContextRef};
 use crate::devices::search;
@@ -13,16 +13,13 @@ use crate::trust::revocation;
 use fleeti_core::filter::Filter;
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::accounts::Permission;
-use fleeti_core::wire::api::{Event, RevocationReason};
+use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::labels::{
     COMMANDED_MAX, Change, ChangeDevices, DevicesChanged, LABELLED_MAX, PREVIEW, REVOKED_MAX,
     devices_in_words,
 };
 use fleeti_core::wire::problem::Code;
 use fleeti_store::{self as store, Tx};
-
-/// Maximum number of devices whose change is published.
-const PUBLISHED_MAX: usize = 100;
 
 /// Shows or changes the devices that a filter matches and the actor may change.
 ///
@@ -178,9 +175,7 @@ async fn apply(
     };
     let subject = format!("{said} on {} devices of {filter}", ids.len());
     cx.audit(&mut tx, by.act("device.change-all", subject)).await?;
-    let changes = ids.iter().take(PUBLISHED_MAX);
-    let changes: Vec<_> = changes.map(|id| Event::Device { id: id.clone() }).collect();
-    record(&mut tx, cx.now_s(), &changes).await?;
+    let changes = record_devices(&mut tx, cx.now_s(), ids.iter()).await?;
     tx.commit().await?;
     if let Change::Revoke { reason } = change {
         return revocation::revoke_all(cx, by, ids.to_vec(), *reason).await;

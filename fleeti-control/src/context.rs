@@ -7,7 +7,9 @@ use crate::alarms::Alarms;
 use crate::alerts::state::AlertState;
 use crate::attestation::state::AttestationState;
 use crate::audit::state::Acts;
+use crate::changes::fleets::Fleets;
 use crate::changes::record::record;
+use crate::changes::streams::Streams;
 use crate::changes::tail::Tail;
 use crate::clock::new_id;
 use crate::enrollment::state::EnrollmentState;
@@ -76,6 +78,9 @@ pub struct Context {
     pub(crate) releases: ReleaseState,
     pub(crate) rollouts: RolloutState,
     pub(crate) tail: Tail,
+    pub(crate) fleets: Fleets,
+    /// The open streams of each account.
+    pub streams: Streams,
     pub(crate) in_progress: InProgress,
     pub(crate) suites: SuiteState,
     pub(crate) secrets: Vault,
@@ -186,6 +191,11 @@ impl Context {
     /// transaction too, for those that are away.
     pub fn publish(&self, event: Event) {
         self.tail.has_more();
+        self.pass(event);
+    }
+    /// Tells clients that watch now of what is not stored, without another look at the outbox:
+    /// telemetry, connections of devices, more lines of a log.
+    pub fn pass(&self, event: Event) {
         self.events.send(event).ok();
     }
 }

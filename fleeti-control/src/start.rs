@@ -9,6 +9,9 @@ use crate::attestation::evidence;
 use crate::attestation::state::{self, AttestationState};
 use crate::attestation::tpm;
 use crate::audit::state::Acts;
+use crate::builds::schedule;
+use crate::changes::fleets::Fleets;
+use crate::changes::streams::Streams;
 use crate::changes::tail::Tail;
 use crate::context::{Context, ContextRef, Grants};
 use crate::enrollment::batch;
@@ -123,6 +126,8 @@ pub async fn open<P: Ports + 'static>(
         releases,
         rollouts: RolloutState::default(),
         tail: Tail::default(),
+        fleets: Fleets::default(),
+        streams: Streams::default(),
         in_progress: InProgress::default(),
         suites,
         secrets,
@@ -159,6 +164,7 @@ impl<P> Opened<P> {
             tokio::spawn(watch::run(cx())),
             tokio::spawn(history::run(cx())),
             tokio::spawn(expiry::run(cx())),
+            tokio::spawn(schedule::run(cx())),
             tokio::spawn(board::run(cx())),
             tokio::spawn(async move { hub.hub.run().await }),
         ]

@@ -3,6 +3,7 @@
 
 use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
+use fleeti_control::changes::streams::Place;
 use futures::{Stream, StreamExt};
 use std::fmt::Write;
 use std::time::Duration;
@@ -70,12 +71,14 @@ pub fn last_event_id(request: &HttpRequest) -> Option<String> {
     Some(sent.to_str().unwrap_or_default().to_owned())
 }
 
-/// A response that sends messages as they come. An item is sent in one piece.
-pub fn response<I>(messages: impl Stream<Item = I> + 'static) -> HttpResponse
+/// A response that sends messages as they come, and holds its place among the streams of its
+/// account. An item is sent in one piece.
+pub fn response<I>(place: Place, messages: impl Stream<Item = I> + 'static) -> HttpResponse
 where
     I: IntoIterator<Item = Message>,
 {
-    let pieces = messages.map(|some| {
+    let pieces = messages.map(move |some| {
+        let _held = &place;
         let mut text = String::new();
         some.into_iter().for_each(|message| message.write(&mut text));
         Ok::<_, actix_web::Error>(Bytes::from(text))

@@ -249,7 +249,7 @@ pub async fn append_log(
         Ok(file.write_all_at(new, size)?)
     });
     appended.await.map_err(Error::internal)??;
-    cx.publish(Event::BuildLog { id: id.to_owned() });
+    cx.pass(Event::BuildLog { id: id.to_owned() });
     Ok(())
 }
 

@@ -199,7 +199,7 @@ impl Leased<'_> {
             tokio::select! {
                 _ = log_clock.tick() => {
                     if log.has_grown.swap(false, Ordering::Relaxed) {
-                        self.cx.publish(Event::BuildLog { id: self.id.to_owned() });
+                        self.cx.pass(Event::BuildLog { id: self.id.to_owned() });
                     }
                 }
                 done = &mut job => {

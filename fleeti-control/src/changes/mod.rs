@@ -2,8 +2,10 @@
 //! from a position on. What only passes by (telemetry, connections of devices, evidence without
 //! another level, progress of builds) is told once ([`Context::publish`]).
 
+pub(crate) mod fleets;
 mod position;
 pub(crate) mod record;
+pub mod streams;
 pub(crate) mod tail;
 
 pub use position::Position;
@@ -12,10 +14,10 @@ pub use tail::{PAGE, Recorded};
 use crate::accounts::actor::{Actor, Scope};
 use crate::context::Context;
 use crate::error::Error;
-use crate::{devices, rollouts};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::Event;
 use fleeti_store::domain_events;
+use fleets::Object;
 
 /// Where a client begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +65,8 @@ pub async fn may_see(cx: &Context, by: &Actor, change: &Event) -> Result<bool, E
         return Ok(true);
     }
     let fleet = match change {
-        Event::Device { id } => devices::fleet_of(cx, id).await?,
-        Event::Rollout { id } => rollouts::fleet_of(cx, id).await?,
+        Event::Device { id } => fleets::of(cx, Object::Device(id.clone())).await?,
+        Event::Rollout { id } => fleets::of(cx, Object::Rollout(id.clone())).await?,
         Event::Fleet { name } => Some(name.clone()),
         Event::Build { .. }
         | Event::BuildLog { .. }

@@ -2,6 +2,7 @@
 //! it missed.
 
 use crate::error::Error;
+use fleeti_core::id::DeviceId;
 use fleeti_core::strict;
 use fleeti_core::wire::api::Event;
 use fleeti_store::Tx;
@@ -10,6 +11,28 @@ use serde_json::Value;
 
 /// The kind of a record that only says which object changed. Webhooks do not get it.
 const CHANGED: &str = "changed";
+
+/// The kind of a record that says that more devices changed than have a record each.
+pub(super) const CHANGED_MANY: &str = "changed_many";
+
+/// Maximum number of devices that one change names: clients read all of them again after more.
+const NAMED_MAX: usize = 100;
+
+/// Records that devices changed, in the transaction in which they do. Returns what to publish.
+pub(crate) async fn record_devices<'a>(
+    tx: &mut Tx<'_>,
+    now_s: u64,
+    devices: impl ExactSizeIterator<Item = &'a DeviceId>,
+) -> Result<Vec<Event>, Error> {
+    let are_many = devices.len() > NAMED_MAX;
+    let changes: Vec<_> =
+        devices.take(NAMED_MAX).map(|id| Event::Device { id: id.clone() }).collect();
+    record(tx, now_s, &changes).await?;
+    if are_many {
+        domain_events::insert(tx, now_s, &[(CHANGED_MANY, "{}".to_owned())]).await?;
+    }
+    Ok(changes)
+}
 
 /// Records changes that no domain event records, in the transaction in which they happen.
 pub(crate) async fn record(tx: &mut Tx<'_>, now_s: u64, changes: &[Event]) -> Result<(), Error> {

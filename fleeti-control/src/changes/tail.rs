@@ -1,7 +1,7 @@
 //! The newest records of the outbox, read once for all clients that watch.
 
 use super::position::Position;
-use super::record::change_of;
+use super::record::{CHANGED_MANY, change_of};
 use crate::error::Error;
 use fleeti_core::wire::api::Event;
 use fleeti_store::Pool;
@@ -22,12 +22,14 @@ pub struct Recorded {
     pub position: Position,
     /// The change; `None` for a record that is no change of an object.
     pub change: Option<Event>,
+    /// Whether more devices changed than are named.
+    pub are_many: bool,
 }
 
 impl From<Record> for Recorded {
     fn from(record: Record) -> Self {
         let position = Position { number: record.number, at_s: record.at_s };
-        Self { position, change: change_of(&record) }
+        Self { position, change: change_of(&record), are_many: record.kind == CHANGED_MANY }
     }
 }
 

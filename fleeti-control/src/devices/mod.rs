@@ -235,7 +235,7 @@ async fn telemetered(cx: &Context, device: &DeviceId, telemetry: &Telemetry) -> 
         record(&mut tx, now_s, &[Event::Alerts]).await?;
     }
     tx.commit().await?;
-    cx.publish(Event::Device { id: device.clone() });
+    cx.pass(Event::Device { id: device.clone() });
     cx.dispatch(after);
     if has_changed {
         cx.publish(Event::Alerts);

@@ -2,12 +2,11 @@
 
 use super::{Keys, check_number, label, wrong, wrong_about};
 use crate::accounts::actor::{Actor, Scope};
-use crate::changes::record::record;
+use crate::changes::record::record_devices;
 use crate::context::Context;
 use crate::error::Error;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::accounts::Permission;
-use fleeti_core::wire::api::Event;
 use fleeti_core::wire::labels::{IMPORT_MAX, ImportLabels, ImportRow, Imported};
 use fleeti_core::wire::problem::{Code, FieldError};
 use fleeti_store::labels::{ByDevice, Described, Named};
@@ -16,8 +15,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Maximum number of errors that a response lists.
 const ERRORS_MAX: usize = 50;
-/// Maximum number of devices whose change is published.
-const PUBLISHED_MAX: usize = 100;
 
 /// A row whose device was found.
 struct Known<'a> {
@@ -57,9 +54,8 @@ pub async fn import(cx: &Context, by: &Actor, request: &ImportLabels) -> Result<
     }
     let subject = format!("{} of {} devices", changed.len(), known.len());
     cx.audit(&mut tx, by.act("device.import-labels", subject)).await?;
-    let changes = changed.iter().take(PUBLISHED_MAX);
-    let changes: Vec<_> = changes.map(|k| Event::Device { id: k.device.clone() }).collect();
-    record(&mut tx, cx.now_s(), &changes).await?;
+    let devices = changed.iter().map(|known| &known.device);
+    let changes = record_devices(&mut tx, cx.now_s(), devices).await?;
     tx.commit().await?;
     changes.into_iter().for_each(|change| cx.publish(change));
     Ok(result(true))

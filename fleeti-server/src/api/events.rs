@@ -6,7 +6,7 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, Responder, get};
 use fleeti_control::accounts::access;
 use fleeti_control::accounts::actor::Actor;
-use fleeti_control::changes::{self, PAGE, Position};
+use fleeti_control::changes::{self, PAGE, Position, Recorded};
 use fleeti_control::context::Context;
 use fleeti_control::error::Error;
 use fleeti_core::wire::accounts::Permission;
@@ -31,11 +31,12 @@ pub async fn events(
     by: By,
     request: HttpRequest,
 ) -> super::Result<impl Responder> {
+    let place = cx.streams.open(&by)?;
     let token = super::bearer_token(request.headers()).map(str::to_owned);
     let from = request.peer_addr().map(|address| address.ip());
     let last = sse::last_event_id(&request);
     let watch = Watch::begin(cx, Actor::clone(&by), Credential { token, from }, last).await?;
-    Ok(sse::response(stream::unfold(watch, Watch::next)))
+    Ok(sse::response(place, stream::unfold(watch, Watch::next)))
 }
 
 /// The credential of the request.
@@ -147,13 +148,22 @@ impl Watch {
                 // Once for the page is enough.
                 Some(change) if is_last => self.tell(change, Some(record.position)).await?,
                 Some(_) | None => false,
-            };
+            } || self.tell_of_many(record);
             if !told && later.is_empty() {
                 self.waiting.push(Message::Position(record.position.to_string()));
             }
         }
         self.position = records.last().map_or(self.position, |record| record.position);
         Ok(())
+    }
+
+    /// Adds the event that lets a client read everything again, if a record is of many devices.
+    fn tell_of_many(&mut self, record: &Recorded) -> bool {
+        if record.are_many {
+            let id = Some(record.position.to_string());
+            self.waiting.push(Message::Event { id, name: Some("lagged"), data: "{}".into() });
+        }
+        record.are_many
     }
 
     /// Adds a change, if the client may see it.

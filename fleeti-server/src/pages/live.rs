@@ -1,6 +1,8 @@
 //! Events that make pages refresh: the names of what changed, gathered for 200 ms, never content.
 
 use super::session;
+use crate::access::By;
+use crate::error::AppError;
 use crate::sse::{self, KEEP_ALIVE, Message};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, Responder};
@@ -35,9 +37,15 @@ fn name(event: &Event) -> Option<&'static str> {
 
 /// `GET /live`. First sends all names: a page is rendered before it listens, and a page in the
 /// background may have missed events.
-pub async fn events(cx: Data<Context>, request: HttpRequest) -> impl Responder {
+pub async fn events(
+    cx: Data<Context>,
+    by: By,
+    request: HttpRequest,
+) -> Result<impl Responder, AppError> {
+    let place = cx.streams.open(&by)?;
     let session = session::of(&request);
-    sse::response(stream::unfold((cx.events.subscribe(), true), move |(mut receiver, first)| {
+    let begun = (cx.events.subscribe(), true);
+    let messages = stream::unfold(begun, move |(mut receiver, first)| {
         let (cx, session) = (cx.clone(), session.clone());
         async move {
             let messages =
@@ -48,7 +56,8 @@ pub async fn events(cx: Data<Context>, request: HttpRequest) -> impl Responder {
             }
             Some((messages, (receiver, false)))
         }
-    }))
+    });
+    Ok(sse::response(place, messages))
 }
 
 async fn gather(receiver: &mut Receiver<Event>) -> Option<Vec<Message>> {

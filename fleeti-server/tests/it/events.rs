@@ -2,6 +2,7 @@
 
 use crate::accounts::{client, name, program, role};
 use crate::world::World;
+use fleeti_control::changes::streams::STREAMS_MAX;
 use fleeti_core::wire::accounts::Role;
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::labels::About;
@@ -239,4 +240,51 @@ async fn a_client_far_behind_gets_every_page() {
     let all = stream.until(device.as_str()).await;
     let rollouts = all.iter().filter(|(_, _, data)| data.contains("rollout")).count();
     assert_eq!(rollouts, 3000);
+}
+
+/// One account cannot take the connections of all others.
+#[actix_web::test]
+async fn an_account_has_a_limited_number_of_streams() {
+    let world = World::new().await;
+    let token = token(&world);
+    let mut open = Vec::new();
+    for _ in 0..STREAMS_MAX {
+        open.push(Stream::open(&world, &token, None).await);
+    }
+    let url = format!("http://{}/api/v1/events", world.server.addresses.api);
+    let one_more = || reqwest::Client::new().get(&url).bearer_auth(&token).send();
+    let refused = one_more().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(refused.headers()["retry-after"], "30");
+    // Another account has its own.
+    let viewer = role(Role::Viewer, None);
+    let other = program(&world, "other", std::slice::from_ref(&viewer), None).await;
+    Stream::open(&world, other.token.expose(), None).await.position().await;
+    // A place is free again once the server notices that a client has gone: at its next write.
+    open.pop();
+    let device = world.enroll().await.id;
+    let begun = Instant::now();
+    while one_more().await.unwrap().status() != StatusCode::OK {
+        rename(&world, &device, &format!("{}", begun.elapsed().as_micros())).await;
+        assert!(begun.elapsed() < Duration::from_secs(30));
+    }
+}
+
+/// A change of more devices than are named tells a client to read all of them again, also one that
+/// was away.
+#[actix_web::test]
+async fn a_change_of_many_devices_tells_to_read_everything() {
+    let world = World::new().await;
+    let device = world.enroll().await.id;
+    let last = Stream::open(&world, &token(&world), None).await.position().await;
+    let mut tx = world.server.control.db.write().await.unwrap();
+    let many = [("changed_many", "{}".to_owned())];
+    fleeti_store::domain_events::insert(&mut tx, 1, &many).await.unwrap();
+    tx.commit().await.unwrap();
+    rename(&world, &device, "after").await;
+    let mut stream = Stream::open(&world, &token(&world), Some(last.as_bytes())).await;
+    assert_eq!(stream.position().await, last);
+    let (id, event, data) = stream.next().await.unwrap();
+    assert_eq!((id.is_some(), &*event, &*data), (true, "lagged", "{}"));
+    stream.until(device.as_str()).await;
 }

@@ -61,14 +61,16 @@ pub struct LogQuery {
 /// `GET /builds/{build}/log`: streams the log from a byte offset on, until the build ends.
 pub async fn log(
     cx: Data<Context>,
+    by: By,
     request: HttpRequest,
     id: Path<String>,
     query: Query<LogQuery>,
 ) -> Result<HttpResponse> {
     builds::get(&cx, &id).await?;
+    let place = cx.streams.open(&by)?;
     let resumed = sse::last_event_id(&request).and_then(|id| id.parse().ok());
     let offset = resumed.unwrap_or(query.after);
     let session = session::of(&request);
     let log = logs::follow(Arc::clone(&cx), session, id.into_inner(), offset, KEEP_ALIVE);
-    Ok(sse::response(log.map(|grown| [log_event(grown)])))
+    Ok(sse::response(place, log.map(|grown| [log_event(grown)])))
 }
