@@ -3,9 +3,12 @@
 use crate::{Client, Result, with_query};
 use fleeti_core::id::Line;
 use fleeti_core::profile::Profile;
+use fleeti_core::windows::Window;
 use fleeti_core::wire::api::ProfileRevision;
 use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, ProfileChanges, ProfileText};
+use fleeti_core::wire::refresh::{RefreshSchedule, SetRefreshSchedule};
 use fleeti_core::wire::suite::SuiteSearch;
+use reqwest::Method;
 
 impl Client {
     /// The newest revision of each profile.
@@ -71,5 +74,33 @@ impl Client {
     /// [`ClientError`](crate::ClientError).
     pub async fn profile_changes(&self, line: &Line, from: u32, to: u32) -> Result<ProfileChanges> {
         self.get(&format!("profiles/{line}/revisions/{from}/changes/{to}")).await
+    }
+    /// When a line is built with refreshed packages.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn refresh_schedule(&self, line: &Line) -> Result<RefreshSchedule> {
+        self.get(&format!("profiles/{line}/refresh-schedule")).await
+    }
+    /// Sets when a line is built with refreshed packages.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn set_refresh_schedule(
+        &self,
+        line: &Line,
+        window: &Window,
+    ) -> Result<RefreshSchedule> {
+        let path = format!("profiles/{line}/refresh-schedule");
+        let schedule = SetRefreshSchedule { window: window.clone() };
+        Self::read(Self::send(self.request(Method::PUT, &path).json(&schedule)).await?).await
+    }
+    /// Stops building a line with refreshed packages by a schedule.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn remove_refresh_schedule(&self, line: &Line) -> Result<()> {
+        let path = format!("profiles/{line}/refresh-schedule");
+        Self::send(self.request(Method::DELETE, &path)).await.map(drop)
     }
 }

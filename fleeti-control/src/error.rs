@@ -150,6 +150,11 @@ impl Error {
             None => self.detail.clone(),
         }
     }
+    /// What is wrong, for the client.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> Code {

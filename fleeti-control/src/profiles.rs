@@ -19,7 +19,7 @@ use crate::precondition::{self, Expected};
 use crate::suites::{self, OpenIndex};
 use fleeti_build::base::{self, HonourError, Ignored, NotBuilt};
 pub use fleeti_build::suite::SUITE;
-use fleeti_core::id::Line;
+use fleeti_core::id::{Line, Version};
 use fleeti_core::profile::{self, Builtin, Finding, Kind, Profile, Resolved, Severity};
 use fleeti_core::wire::api::{Event, ProfileRevision};
 use fleeti_core::wire::problem::{Code, FieldError};
@@ -29,6 +29,9 @@ use fleeti_store as store;
 use fleeti_store::revisions::Head;
 use shelf::{LIBRARY_MAX, PROFILE, Shelf};
 use std::collections::HashMap;
+
+/// Maximum number of builds, and of releases, that the next version is looked for in.
+const VERSIONS_MAX: u32 = 100;
 
 /// Checks a profile by the rules for profile files, wherever it came from.
 ///
@@ -297,7 +300,7 @@ pub struct Details {
     pub revision: ProfileRevision,
     /// The newest revisions of its line.
     pub line: Vec<Head>,
-    /// Suggested next version: one more than the highest first number of recent builds.
+    /// Suggested next version.
     pub next_version: u64,
     /// Fixes that the newest build of the line lacks; `None` if there is no build or no index.
     pub fixes: Option<Fixes>,
@@ -309,20 +312,22 @@ pub struct Details {
 /// [`Code::NotFound`].
 pub async fn details(cx: &Context, line: &Line, number: u32, limit: u32) -> Result<Details, Error> {
     let revision = get(cx, line, number).await?;
-    let builds = store::builds::newest(cx.db.pool(), limit).await?;
-    let first = |v: &str| v.split('.').next().and_then(|n| n.parse::<u64>().ok());
-    let highest = builds
-        .iter()
-        .filter(|b| b.release.line == *line)
-        .filter_map(|b| first(b.release.version.as_str()))
-        .max();
     let newest = store::builds::newest_with_files(cx.db.pool(), line).await?;
     let fixes = match newest {
         Some(build) => fixes::of(cx, build).await?,
         None => None,
     };
+    let next_version = next_version(cx, line).await?;
     let line = store::revisions::heads_of_line(cx.db.pool(), line, limit).await?;
-    Ok(Details { revision, line, next_version: highest.map_or(1, |n| n + 1), fixes })
+    Ok(Details { revision, line, next_version, fixes })
+}
+
+/// The version of the next build of a line: one more than the highest first number of its newest
+/// builds and releases.
+pub(crate) async fn next_version(cx: &Context, line: &Line) -> Result<u64, Error> {
+    let versions = store::builds::versions(cx.db.pool(), line, VERSIONS_MAX).await?;
+    let first = |version: &Version| version.as_str().split('.').next()?.parse::<u64>().ok();
+    Ok(versions.iter().filter_map(first).max().map_or(1, |n| n.saturating_add(1)))
 }
 
 /// One revision.

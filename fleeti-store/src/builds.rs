@@ -3,7 +3,7 @@
 use crate::page::After;
 use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::build::{ATTEMPTS_MAX, Files, Holder, SIGNING_ATTEMPTS_MAX, Signing, State};
-use fleeti_core::id::Line;
+use fleeti_core::id::{Line, ReleaseName, Version};
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild};
 
 #[derive(sqlx::FromRow)]
@@ -88,6 +88,21 @@ pub async fn insert(
     Ok(())
 }
 
+/// The newest versions of a line that were built, or published, or are being built.
+pub async fn versions(pool: &Pool, line: &Line, limit: u32) -> Result<Vec<Version>, StoreError> {
+    let of_line = format!("{line}@");
+    let mut names: Vec<String> = Vec::new();
+    for sql in [
+        "SELECT release_name FROM builds WHERE substr(release_name, 1, length($1)) = $1 ORDER BY created_s DESC, id LIMIT $2",
+        "SELECT name FROM releases WHERE substr(name, 1, length($1)) = $1 ORDER BY published_s DESC, name LIMIT $2",
+    ] {
+        let query = sql::query_scalar::<String>(sql).bind(&of_line).bind(i64::from(limit));
+        names.extend(query.fetch_all(pool).await?);
+    }
+    let parsed = names.iter().map(|name| name.parse::<ReleaseName>().map_err(StoreError::value));
+    parsed.map(|name| name.map(|name| name.version)).collect()
+}
+
 /// The newest successful build of a line that has its files.
 pub async fn newest_with_files(pool: &Pool, line: &Line) -> Result<Option<Build>, StoreError> {
     let sql = sql::AssertSqlSafe(format!(
@@ -99,10 +114,7 @@ pub async fn newest_with_files(pool: &Pool, line: &Line) -> Result<Option<Build>
 }
 
 /// The newest successful build of a release that has its files.
-pub async fn with_files(
-    pool: &Pool,
-    release: &fleeti_core::id::ReleaseName,
-) -> Result<Option<Build>, StoreError> {
+pub async fn with_files(pool: &Pool, release: &ReleaseName) -> Result<Option<Build>, StoreError> {
     let sql = sql::AssertSqlSafe(format!(
         "{COLUMNS} WHERE release_name = $1 AND phase = 'succeeded' AND directory IS NOT NULL \
          ORDER BY created_s DESC, id LIMIT 1"
@@ -112,10 +124,7 @@ pub async fn with_files(
 }
 
 /// The revision from which a release was built; `None` if this server did not build it.
-pub async fn revision_of(
-    pool: &Pool,
-    release: &fleeti_core::id::ReleaseName,
-) -> Result<Option<u32>, StoreError> {
+pub async fn revision_of(pool: &Pool, release: &ReleaseName) -> Result<Option<u32>, StoreError> {
     let sql =
         "SELECT revision FROM builds WHERE release_name = $1 ORDER BY created_s DESC, id LIMIT 1";
     let found: Option<i64> =

@@ -20,7 +20,7 @@
 //! what they are asked) · [`enrollments`], [`pairings`], [`readmissions`], [`certificates`],
 //! [`device_keys`], [`trust`] (identities) · [`tpms`], [`attestations`], [`policies`], [`boot`],
 //! [`vault`] (evidence and what only the signing service opens) · [`revisions`], [`builds`],
-//! [`approvals`], [`releases`], [`packages`], [`rollouts`], [`rollout_devices`],
+//! [`approvals`], [`refresh_schedules`], [`releases`], [`packages`], [`rollouts`], [`rollout_devices`],
 //! [`budgets`], [`release_paths`], [`forecast`] ·
 //! [`accounts`], [`passkeys`], [`sessions`], [`pending_acts`], [`workers`], [`audit`],
 //! [`domain_events`], [`idempotency`] · [`alerts`],
@@ -74,6 +74,7 @@ pub mod passkeys;
 pub mod pending_acts;
 pub mod policies;
 pub mod readmissions;
+pub mod refresh_schedules;
 pub mod release_paths;
 pub mod releases;
 pub mod reports;

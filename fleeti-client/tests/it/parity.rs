@@ -110,6 +110,10 @@ fn releases(c: &Client) -> Vec<(&'static str, Call)> {
         "get_changes" => c.profile_changes(&id("web"), 1, 2),
         "list_revisions" => c.revisions(&id("web")),
         "get_revision" => c.revision(&id("web"), 1),
+        "get_refresh_schedule" => c.refresh_schedule(&id("web")),
+        "set_refresh_schedule" =>
+            c.set_refresh_schedule(&id("web"), &"sat 02:00-05:00".parse().unwrap()),
+        "remove_refresh_schedule" => c.remove_refresh_schedule(&id("web")),
         "list_builds" => c.builds(),
         "create_build" => c.create_build(&of(build)),
         "get_build" => c.build("b"),

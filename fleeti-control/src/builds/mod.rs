@@ -6,6 +6,7 @@ pub mod details;
 pub mod jobs;
 pub mod local_worker;
 pub mod logs;
+pub mod schedule;
 pub mod workers;
 
 use crate::accounts::actor::Actor;
@@ -21,8 +22,8 @@ use fleeti_core::id::{Line, Version};
 use fleeti_core::wire::api::{Build, BuildPhase, CreateBuild, Event, REFRESH_MAX};
 use fleeti_core::wire::list::ListQuery;
 use fleeti_core::wire::problem::Code;
-use fleeti_store as store;
 use fleeti_store::builds::Texts;
+use fleeti_store::{self as store, Tx};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
@@ -34,28 +35,43 @@ use std::path::PathBuf;
 /// release;
 /// [`Code::Full`] if the disk has no room for a build.
 pub async fn create(cx: &Context, by: &Actor, request: &CreateBuild) -> Result<Build, Error> {
+    admit(cx, request).await?;
+    let mut tx = cx.db.write().await?;
+    let id = queue(cx, &mut tx, by, request).await?;
+    cx.commit(tx, Event::Build { id: id.clone() }).await?;
+    cx.build_queued.notify_one();
+    get(cx, &id).await
+}
+
+/// Checks what is asked of a build, and that the disk has room for one.
+async fn admit(cx: &Context, request: &CreateBuild) -> Result<(), Error> {
     profiles::check(&request.profile)?;
     profiles::check_base(&request.profile)?;
     check_refresh(request)?;
     health::admit(cx, "build")?;
-    let id = new_id("build");
-    profiles::check_sizes(cx, &request.profile).await?;
-    let mut tx = cx.db.write().await?;
-    let now_s = cx.now_s();
-    let revision = store::revisions::number(&mut tx, &request.profile, None, now_s).await?;
-    store::builds::insert(&mut tx, &id, revision, request, now_s).await?;
-    cx.audit(&mut tx, by.act("build.create", &id)).await?;
+    profiles::check_sizes(cx, &request.profile).await
+}
+
+/// Queues an admitted build, with its entries in the audit log. Returns its id.
+async fn queue(
+    cx: &Context,
+    tx: &mut Tx<'_>,
+    by: &Actor,
+    request: &CreateBuild,
+) -> Result<String, Error> {
+    let (id, now_s) = (new_id("build"), cx.now_s());
+    let revision = store::revisions::number(tx, &request.profile, None, now_s).await?;
+    store::builds::insert(tx, &id, revision, request, now_s).await?;
+    cx.audit(tx, by.act("build.create", &id)).await?;
     if request.refresh_lock {
         let line = request.profile.name.to_string();
-        cx.audit(&mut tx, by.act("lock.refresh", line)).await?;
+        cx.audit(tx, by.act("lock.refresh", line)).await?;
     }
     if !request.refresh_packages.is_empty() {
         let subject = format!("{} {}", request.profile.name, request.refresh_packages.join(" "));
-        cx.audit(&mut tx, by.act("lock.refresh", subject)).await?;
+        cx.audit(tx, by.act("lock.refresh", subject)).await?;
     }
-    cx.commit(tx, Event::Build { id: id.clone() }).await?;
-    cx.build_queued.notify_one();
-    get(cx, &id).await
+    Ok(id)
 }
 
 /// Checks which packages a build refreshes.

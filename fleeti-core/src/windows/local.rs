@@ -50,6 +50,23 @@ pub(super) fn begins(window: &Window, at: Local<'_>) -> Vec<Range<u64>> {
     times(window, at).into_iter().map(shorter).filter(|time| time.start < time.end).collect()
 }
 
+impl Window {
+    /// When it next begins after a moment, Unix seconds. A window without a zone is in UTC. `None`
+    /// if it does not within two weeks, or the moment is beyond the calendar.
+    #[must_use]
+    pub fn begins_after(&self, after_s: u64) -> Option<u64> {
+        let at = Local { now_s: after_s, zone: "Etc/UTC" };
+        begins(self, at).into_iter().map(|time| time.start).filter(|start| *start > after_s).min()
+    }
+
+    /// Whether it is open, so that what it is for may begin. A window without a zone is in UTC.
+    #[must_use]
+    pub fn is_open(&self, now_s: u64) -> bool {
+        let at = Local { now_s, zone: "Etc/UTC" };
+        begins(self, at).iter().any(|time| time.contains(&now_s))
+    }
+}
+
 fn monday_is_zero(date: Date) -> u8 {
     u8::try_from(date.weekday().to_monday_zero_offset()).unwrap_or(u8::MAX)
 }

@@ -28,6 +28,30 @@ fn closed(opens: &str) -> Opening {
 }
 
 #[test]
+fn a_window_of_the_server_begins_after_a_moment() {
+    let nights = window("tue,fri 02:00-05:00 Europe/Berlin");
+    for (after, begins) in [
+        ("2026-11-30T12:00", "2026-12-01T01:00"),
+        // It has begun: the next one counts.
+        ("2026-12-01T01:00", "2026-12-04T01:00"),
+        ("2026-12-01T02:00", "2026-12-04T01:00"),
+        ("2026-03-27T12:00", "2026-03-31T00:00"),
+    ] {
+        assert_eq!(nights.begins_after(utc(after)), Some(utc(begins)), "{after}");
+    }
+    // Clocks are set forward from 02:00 to 03:00.
+    let sunday = window("sun 02:30-05:00 Europe/Berlin");
+    assert_eq!(sunday.begins_after(utc("2026-03-27T12:00")), Some(utc("2026-03-29T01:00")));
+    assert!(!nights.is_open(utc("2026-12-01T00:59")) && nights.is_open(utc("2026-12-01T01:00")));
+    assert!(nights.is_open(utc("2026-12-01T03:59")) && !nights.is_open(utc("2026-12-01T04:00")));
+    assert_eq!(
+        window("02:00-05:00").begins_after(utc("2026-12-01T01:00")),
+        Some(utc("2026-12-01T02:00"))
+    );
+    assert_eq!(window("02:00-05:00").begins_after(u64::MAX), None);
+}
+
+#[test]
 fn a_window_is_written_as_it_is_read() {
     for (text, canonical) in [
         ("02:00-05:00", "02:00-05:00"),

@@ -3,7 +3,7 @@
 //! [`mqtt`] has the table of topics and their payloads, [`packet`] reads and writes MQTT packets,
 //! [`device`] has the messages between device and server, [`enrollment`] how a device gets its
 //! identity, [`accounts`] people, their roles and tokens, [`boot`] what it has booted and may boot, [`api`] the HTTP API for operators and
-//! automation, [`alarm`] alarms of devices, [`alerts`] alerts and their rules, [`rollout`] rollouts, [`trust`] the trust bundle and
+//! automation, [`alarm`] alarms of devices, [`alerts`] alerts and their rules, [`refresh`] schedules of builds, [`rollout`] rollouts, [`trust`] the trust bundle and
 //! approvals, [`attestation`] evidence and attestation results, [`readmission`] devices with
 //! expired certificates, [`vault`] secrets and recovery keys, [`history`] drift and history of
 //! devices, [`webhook`] webhooks, [`worker`] build workers, [`profile`]
@@ -34,6 +34,7 @@ pub mod packet;
 pub mod problem;
 pub mod profile;
 pub mod readmission;
+pub mod refresh;
 pub mod rollout;
 pub mod suite;
 pub mod trust;

@@ -6,13 +6,15 @@ use crate::http::extract::Json;
 use crate::http::tags::{IfMatch, Tagged};
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Path, Query};
-use actix_web::{Responder, get, post};
+use actix_web::{HttpResponse, Responder, delete, get, post, put};
+use fleeti_control::builds::schedule;
 use fleeti_control::context::Context;
 use fleeti_control::{profiles, suites};
 use fleeti_core::id::Line;
 use fleeti_core::profile::Profile;
 use fleeti_core::wire::api::ProfileRevision;
 use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, ProfileChanges, ProfileText};
+use fleeti_core::wire::refresh::{RefreshSchedule, SetRefreshSchedule};
 use fleeti_core::wire::suite::SuiteSearch;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -122,4 +124,36 @@ pub async fn list_revisions(cx: Data<Context>, line: Path<Line>) -> Result<impl 
 #[get("/profiles/{line}/revisions/{number}")]
 pub async fn get_revision(cx: Data<Context>, path: Path<(Line, u32)>) -> Result<impl Responder> {
     tagged(profiles::get(&cx, &path.0, path.1).await?)
+}
+
+/// Get when a line is built with refreshed packages, and what happened the last time.
+#[utoipa::path(tag = "profiles", responses((status = 200, description = "The schedule", body = RefreshSchedule)))]
+#[get("/profiles/{line}/refresh-schedule")]
+pub async fn get_refresh_schedule(cx: Data<Context>, line: Path<Line>) -> Result<impl Responder> {
+    Ok(Json(schedule::get(&cx, &line).await?))
+}
+
+/// Set when a line is built with refreshed packages: once each time that the window opens, from the
+/// newest revision of its profile.
+#[utoipa::path(tag = "profiles", responses((status = 200, description = "The schedule", body = RefreshSchedule)))]
+#[put("/profiles/{line}/refresh-schedule")]
+pub async fn set_refresh_schedule(
+    cx: Data<Context>,
+    by: By,
+    line: Path<Line>,
+    body: Json<SetRefreshSchedule>,
+) -> Result<impl Responder> {
+    Ok(Json(schedule::set(&cx, &by, &line, &body).await?))
+}
+
+/// Stop building a line with refreshed packages by a schedule.
+#[utoipa::path(tag = "profiles", responses((status = 204, description = "Removed")))]
+#[delete("/profiles/{line}/refresh-schedule")]
+pub async fn remove_refresh_schedule(
+    cx: Data<Context>,
+    by: By,
+    line: Path<Line>,
+) -> Result<impl Responder> {
+    schedule::remove(&cx, &by, &line).await?;
+    Ok(HttpResponse::NoContent())
 }

@@ -153,6 +153,22 @@ fn approval_routes(config: &mut ServiceConfig) {
         .route("/approvals/{approval}/recovery-key", web::post().to(approvals::collect));
 }
 
+/// Profiles, and the editor.
+fn profile_routes(config: &mut ServiceConfig) {
+    config
+        .route("/profiles", web::get().to(profiles::list))
+        .service(editor("/profiles").route(web::post().to(profiles::save)))
+        .route("/profiles/new", web::get().to(profiles::new))
+        .route("/profiles/search", web::get().to(profiles::search))
+        .service(editor("/profiles/form").route(web::post().to(profiles::change_form)))
+        .service(editor("/profiles/check").route(web::post().to(profiles::check)))
+        .route("/profiles/{line}/refresh", web::post().to(profiles::set_refresh))
+        .route("/profiles/{line}/refresh/remove", web::post().to(profiles::remove_refresh))
+        .route("/profiles/{line}/{revision}", web::get().to(profiles::show))
+        .route("/profiles/{line}/{revision}/edit", web::get().to(profiles::edit))
+        .route("/profiles/{line}/{revision}/changes/{to}", web::get().to(profiles::changes));
+}
+
 /// Rollouts.
 fn rollout_routes(config: &mut ServiceConfig) {
     config
@@ -212,15 +228,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/fleets/{fleet}/secrets", web::post().to(fleets::set_secret))
                 .route("/fleets/{fleet}/secrets/remove", web::post().to(fleets::remove_secret))
                 .route("/packages", web::get().to(packages::find))
-                .route("/profiles", web::get().to(profiles::list))
-                .service(editor("/profiles").route(web::post().to(profiles::save)))
-                .route("/profiles/new", web::get().to(profiles::new))
-                .route("/profiles/search", web::get().to(profiles::search))
-                .service(editor("/profiles/form").route(web::post().to(profiles::change_form)))
-                .service(editor("/profiles/check").route(web::post().to(profiles::check)))
-                .route("/profiles/{line}/{revision}", web::get().to(profiles::show))
-                .route("/profiles/{line}/{revision}/edit", web::get().to(profiles::edit))
-                .route("/profiles/{line}/{revision}/changes/{to}", web::get().to(profiles::changes))
+                .configure(profile_routes)
                 .route("/builds", web::get().to(builds::list))
                 .route("/builds", web::post().to(builds::create))
                 .route("/builds/{build}", web::get().to(builds::show))

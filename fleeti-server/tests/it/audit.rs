@@ -37,7 +37,7 @@ async fn entries(world: &World) -> Vec<Entry> {
 }
 
 /// The entries, once one of them has this action.
-async fn entries_with(world: &World, action: &str) -> Vec<Entry> {
+pub async fn entries_with(world: &World, action: &str) -> Vec<Entry> {
     for _ in 0..6000 {
         let entries = entries(world).await;
         if entries.iter().any(|e| e.act.action == action) {

@@ -193,6 +193,7 @@ fn rows() -> Vec<Row> {
     ];
     let before = rows.iter().position(|row| row.0 == "revoke_device").unwrap();
     rows.splice(before..before, crate::labels::rows());
+    rows.splice(before..before, crate::schedules::rows());
     rows.extend(crate::second_person::rows());
     rows.extend(crate::accounts::rows());
     rows.extend(crate::alerts::rows());

@@ -56,6 +56,7 @@ mod reach;
 mod recoveries;
 mod rollout;
 mod rollout_chunks;
+mod schedules;
 mod second_person;
 mod steps;
 mod strangers;

@@ -13,6 +13,7 @@ use actix_web::http::StatusCode;
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use askama::Template;
+use fleeti_control::builds::schedule;
 use fleeti_control::context::Context;
 use fleeti_control::error::Error;
 use fleeti_control::precondition::Expected;
@@ -42,7 +43,8 @@ pub async fn show(
 ) -> Result<HttpResponse> {
     let details = profiles::details(&cx, &path.0, path.1, ROWS).await?;
     let page = Page::new("/profiles", &request, &["profile"]);
-    show!(request, RevisionPage::of(page, &details, cx.now_s())?)
+    let schedule = schedule::find(&cx, &path.0).await?;
+    show!(request, RevisionPage::of(page, (&details, schedule.as_ref()), cx.now_s())?)
 }
 
 /// Compares two revisions of a profile.

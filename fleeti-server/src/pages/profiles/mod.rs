@@ -1,6 +1,6 @@
 //! Pages of profiles and their revisions, and the editor.
 //!
-//! Code map: `handler` (requests) · `view` (what the pages show) · `changes` (what a change of a
+//! Code map: `handler` (requests) · `view` (what the pages show) · `refresh` (builds by a schedule) · `changes` (what a change of a
 //! profile does) · `editor` (the editor) · `sections` (its sections) · `sets` (templates and sets by
 //! choice) · `form` (fields generated from the profile's schema, with `entries`, `field`, `finding`
 //! and `said`) · `read` (reads the form) · `posted` (form or text) · `edit` (what buttons do) ·
@@ -23,6 +23,7 @@ mod kept_list;
 mod kept_made;
 mod posted;
 mod read;
+mod refresh;
 mod said;
 mod schema;
 mod sections;
@@ -32,3 +33,4 @@ mod tests;
 mod view;
 
 pub use self::handler::{change_form, changes, check, edit, list, new, save, search, show};
+pub use self::refresh::{remove as remove_refresh, set as set_refresh};

@@ -1,6 +1,7 @@
 //! What the pages of profiles show.
 
 use super::changes::Changes;
+use super::refresh::ScheduleRow;
 use super::sets::{Offer, templates};
 use crate::pages::display::{day, time};
 use crate::pages::fixes::FixesRow;
@@ -10,6 +11,7 @@ use fleeti_control::profiles::{Details, SUITE, as_toml, line_of};
 use fleeti_core::support::{self, Stage, Support};
 use fleeti_core::wire::api::ProfileRevision;
 use fleeti_core::wire::profile::{MadeOf, ProfileChanges};
+use fleeti_core::wire::refresh::RefreshSchedule;
 use fleeti_store::revisions::Head;
 
 /// A row of a list of revisions.
@@ -125,12 +127,17 @@ pub struct RevisionPage {
     next_version: String,
     support: Option<SupportRow>,
     fixes: Option<FixesRow>,
+    schedule: Option<ScheduleRow>,
     revisions: Vec<RevisionRow>,
     made_of: Vec<MadeOfRow>,
 }
 
 impl RevisionPage {
-    pub fn of(page: Page, details: &Details, now_s: u64) -> Result<Self> {
+    pub fn of(
+        page: Page,
+        (details, schedule): (&Details, Option<&RefreshSchedule>),
+        now_s: u64,
+    ) -> Result<Self> {
         let row = RevisionRow::from(&details.revision);
         Ok(Self {
             page,
@@ -142,6 +149,7 @@ impl RevisionPage {
             written: details.revision.text.clone(),
             text: as_toml(&details.revision.profile)?,
             next_version: details.next_version.to_string(),
+            schedule: schedule.map(ScheduleRow::from),
             fixes: details.fixes.as_ref().and_then(FixesRow::of),
             support: support::of(SUITE).map(|support| SupportRow::of(support, now_s)),
             revisions: details.line.iter().map(RevisionRow::from).collect(),
