@@ -282,7 +282,7 @@ const ROWS: &[Row] = &[
     Row(
         "audit consistency",
         "--key @data/pki/public/audit.pub --remember @remembered",
-        Done("entries begins with the"),
+        Done("are unchanged since the last check"),
     ),
     Row(
         "audit consistency",
