@@ -13,6 +13,7 @@ mod attestation;
 mod audit;
 mod builds;
 mod commands;
+mod conditions;
 mod devices;
 mod doctor;
 mod enrollment;
@@ -324,6 +325,7 @@ async fn authenticate(
         return Err(openapi::METHODS.refuse(request.request()).into());
     };
     needed.check(&cx, &by).await?;
+    conditions::check(&request)?;
     request.extensions_mut().insert(by.clone());
     idempotency::answer(cx, by, request, next).await
 }

@@ -261,3 +261,28 @@ async fn a_form_of_an_older_version_is_refused_on_the_pages() {
 fn encoded(text: &str) -> String {
     text.bytes().map(|b| format!("%{b:02x}")).collect()
 }
+
+/// A change that cannot compare its condition is not made.
+#[actix_web::test]
+async fn a_condition_that_no_operation_compares_is_refused() {
+    let world = World::new().await;
+    let api = Api::of(&world);
+    let device = world.enroll().await.id;
+    world.client.save_view(&"mine".parse().unwrap(), "fleet=demo").await.unwrap();
+    let about = json!({"name": "desk"});
+    let of_device = format!("devices/{device}/about");
+    for (method, path, body) in
+        [(Method::DELETE, "views/mine", None), (Method::PUT, of_device.as_str(), Some(&about))]
+    {
+        for header in ["if-match", "if-none-match"] {
+            let sent = api.send((method.clone(), path), Some((header, "\"old\"")), body).await;
+            assert_eq!(sent.status(), 400, "{method} {path} {header}");
+            let problem: Value = sent.json().await.unwrap();
+            assert!(problem["detail"].as_str().unwrap().contains("does not compare"), "{problem}");
+        }
+    }
+    assert_eq!(world.client.views().await.unwrap().len(), 1);
+    assert_eq!(world.client.device(&device).await.unwrap().name, None);
+    let read = api.send((Method::GET, "views/mine"), Some(("if-none-match", "\"old\"")), None);
+    assert_eq!(read.await.status(), 200);
+}
