@@ -191,11 +191,11 @@ impl Context {
     /// transaction too, for those that are away.
     pub fn publish(&self, event: Event) {
         self.tail.has_more();
-        self.pass(event);
+        self.publish_unstored(event);
     }
     /// Tells clients that watch now of what is not stored, without another look at the outbox:
     /// telemetry, connections of devices, more lines of a log.
-    pub fn pass(&self, event: Event) {
+    pub fn publish_unstored(&self, event: Event) {
         self.events.send(event).ok();
     }
 }

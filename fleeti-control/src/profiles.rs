@@ -25,13 +25,13 @@ use fleeti_core::wire::api::{Event, ProfileRevision};
 use fleeti_core::wire::problem::{Code, FieldError};
 use fleeti_core::wire::profile::{CheckedProfile, LibraryEntry, MadeOf, ProfileChanges};
 use fleeti_core::wire::suite::IndexedSuite;
-use fleeti_store as store;
 use fleeti_store::revisions::Head;
+use fleeti_store::{self as store, Connection};
 use shelf::{LIBRARY_MAX, PROFILE, Shelf};
 use std::collections::HashMap;
 
 /// Maximum number of builds, and of releases, that the next version is looked for in.
-const VERSIONS_MAX: u32 = 100;
+const VERSIONS_MAX: u32 = 1000;
 
 /// Checks a profile by the rules for profile files, wherever it came from.
 ///
@@ -300,8 +300,8 @@ pub struct Details {
     pub revision: ProfileRevision,
     /// The newest revisions of its line.
     pub line: Vec<Head>,
-    /// Suggested next version.
-    pub next_version: u64,
+    /// Suggested next version; `None` if no version is higher.
+    pub next_version: Option<Version>,
     /// Fixes that the newest build of the line lacks; `None` if there is no build or no index.
     pub fixes: Option<Fixes>,
 }
@@ -317,17 +317,35 @@ pub async fn details(cx: &Context, line: &Line, number: u32, limit: u32) -> Resu
         Some(build) => fixes::of(cx, build).await?,
         None => None,
     };
-    let next_version = next_version(cx, line).await?;
+    let next_version = match next_version(&mut cx.db.reader().await?, line).await {
+        Ok(version) => Some(version),
+        Err(e) if e.code() == Code::Conflict => None,
+        Err(e) => return Err(e),
+    };
     let line = store::revisions::heads_of_line(cx.db.pool(), line, limit).await?;
     Ok(Details { revision, line, next_version, fixes })
 }
 
-/// The version of the next build of a line: one more than the highest first number of its newest
-/// builds and releases.
-pub(crate) async fn next_version(cx: &Context, line: &Line) -> Result<u64, Error> {
-    let versions = store::builds::versions(cx.db.pool(), line, VERSIONS_MAX).await?;
-    let first = |version: &Version| version.as_str().split('.').next()?.parse::<u64>().ok();
-    Ok(versions.iter().filter_map(first).max().map_or(1, |n| n.saturating_add(1)))
+/// The version of the next build of a line: the highest of its newest builds and releases, its last
+/// number one higher.
+///
+/// # Errors
+/// [`Code::Conflict`] if there is no higher version.
+pub(crate) async fn next_version(
+    connection: &mut Connection,
+    line: &Line,
+) -> Result<Version, Error> {
+    let versions = store::builds::versions(connection, line, VERSIONS_MAX).await?;
+    let highest = versions.iter().max().map_or("0", Version::as_str);
+    let (first, last) = highest.rsplit_once('.').map_or(("", highest), |(first, last)| {
+        (highest.get(..=first.len()).unwrap_or_default(), last)
+    });
+    let next = last.parse::<u64>().ok().and_then(|n| n.checked_add(1));
+    let next = next.and_then(|n| format!("{first}{n}").parse().ok());
+    next.ok_or_else(|| {
+        let text = format!("no version of {line} is higher than {highest} and as long");
+        Error::new(Code::Conflict, text).hint("choose the next version, and build it")
+    })
 }
 
 /// One revision.

@@ -51,7 +51,7 @@ window.addEventListener("online", () => again(0));
 let pause = 1000;
 function missed(event, status) {
   refused(status);
-  if (status && status < 500) return;
+  if (status && status < 500 && status !== 429) return;
   pause = Math.min(pause * 2, 60000);
   const source = event.target;
   // A stream that was open once reconnects by itself. One that never opened must be started again.

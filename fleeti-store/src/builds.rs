@@ -89,7 +89,11 @@ pub async fn insert(
 }
 
 /// The newest versions of a line that were built, or published, or are being built.
-pub async fn versions(pool: &Pool, line: &Line, limit: u32) -> Result<Vec<Version>, StoreError> {
+pub async fn versions(
+    connection: &mut Connection,
+    line: &Line,
+    limit: u32,
+) -> Result<Vec<Version>, StoreError> {
     let of_line = format!("{line}@");
     let mut names: Vec<String> = Vec::new();
     for sql in [
@@ -97,7 +101,7 @@ pub async fn versions(pool: &Pool, line: &Line, limit: u32) -> Result<Vec<Versio
         "SELECT name FROM releases WHERE substr(name, 1, length($1)) = $1 ORDER BY published_s DESC, name LIMIT $2",
     ] {
         let query = sql::query_scalar::<String>(sql).bind(&of_line).bind(i64::from(limit));
-        names.extend(query.fetch_all(pool).await?);
+        names.extend(query.fetch_all(&mut *connection).await?);
     }
     let parsed = names.iter().map(|name| name.parse::<ReleaseName>().map_err(StoreError::value));
     parsed.map(|name| name.map(|name| name.version)).collect()

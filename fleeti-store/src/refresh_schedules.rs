@@ -44,15 +44,13 @@ pub async fn get(
     row.map(RefreshSchedule::try_from).transpose()
 }
 
-/// Up to `limit` schedules that are due, the longest due first.
-pub async fn due(pool: &Pool, now_s: u64, limit: u32) -> Result<Vec<RefreshSchedule>, StoreError> {
-    let sql = format!("{COLUMNS} WHERE next_s <= $1 ORDER BY next_s, line LIMIT $2");
-    let rows: Vec<Row> = sql::query_as(sql::AssertSqlSafe(sql))
-        .bind(seconds(now_s))
-        .bind(i64::from(limit))
-        .fetch_all(pool)
-        .await?;
-    rows.into_iter().map(RefreshSchedule::try_from).collect()
+/// Up to `limit` lines whose schedules are due, the longest due first.
+pub async fn due(pool: &Pool, now_s: u64, limit: u32) -> Result<Vec<Line>, StoreError> {
+    let sql =
+        "SELECT line FROM refresh_schedules WHERE next_s <= $1 ORDER BY next_s, line LIMIT $2";
+    let query = sql::query_scalar::<String>(sql).bind(seconds(now_s)).bind(i64::from(limit));
+    let lines = query.fetch_all(pool).await?;
+    lines.iter().map(|line| line.parse().map_err(StoreError::value)).collect()
 }
 
 /// Sets the window of a line, in place of an earlier one. What happened the last time stays.

@@ -62,6 +62,10 @@ def test_each_device_is_in_one_wave_of_a_preview() -> None:
     rest = sum(waves[1:], [])
     assert rest == sorted(rest, key=lambda device: planning.cohort("rollout-1", device))
     assert planning.preview(plan, "rollout-2", devices) != waves
+    budgeted = planning.plan("100%", budget="site:80%")
+    assert budgeted.budget is not None and budgeted.budget.group_by == "site"
+    with pytest.raises(fleeti.InvalidError):
+        planning.plan("100%", budget="site")
 
 
 class Signer:

@@ -87,7 +87,7 @@ pub enum Command {
     Revisions(kept::Revisions),
     Revision(kept::OneRevision),
     Changes(kept::Changes),
-    Refresh(refresh::Refresh),
+    RefreshSchedule(refresh::Arguments),
     /// List the newest revision of each profile on the server.
     List {
         #[command(flatten)]
@@ -115,7 +115,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Revisions(arguments) => kept::revisions(&arguments, output),
         Command::Revision(arguments) => kept::revision(&arguments, output),
         Command::Changes(arguments) => kept::changes(&arguments, output),
-        Command::Refresh(arguments) => refresh::run(&arguments, output),
+        Command::RefreshSchedule(arguments) => refresh::run(&arguments, output),
         Command::List { server } => {
             let profiles = block_on(async { server.client()?.profiles().await.map_err(refused) })?;
             output.data(&profiles, |list| match list.as_slice() {

@@ -165,7 +165,7 @@ pub async fn renew(
     let detail = words(&renew.detail);
     let texts = Texts { detail: Some(&detail), ..Texts::default() };
     renewed(cx, id, holder(worker, &renew.lease), Renewal { lease_s: LEASE_S, texts }).await?;
-    cx.publish(Event::Build { id: id.to_owned() });
+    cx.publish_unstored(Event::Build { id: id.to_owned() });
     Ok(())
 }
 
@@ -249,7 +249,7 @@ pub async fn append_log(
         Ok(file.write_all_at(new, size)?)
     });
     appended.await.map_err(Error::internal)??;
-    cx.pass(Event::BuildLog { id: id.to_owned() });
+    cx.publish_unstored(Event::BuildLog { id: id.to_owned() });
     Ok(())
 }
 

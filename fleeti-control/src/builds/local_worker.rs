@@ -199,7 +199,7 @@ impl Leased<'_> {
             tokio::select! {
                 _ = log_clock.tick() => {
                     if log.has_grown.swap(false, Ordering::Relaxed) {
-                        self.cx.pass(Event::BuildLog { id: self.id.to_owned() });
+                        self.cx.publish_unstored(Event::BuildLog { id: self.id.to_owned() });
                     }
                 }
                 done = &mut job => {
@@ -221,7 +221,7 @@ impl Leased<'_> {
             tracing::warn!("{}: cannot renew the lease: {}", self.id, for_log(&e));
         }
         if line != *published {
-            self.cx.publish(Event::Build { id: self.id.to_owned() });
+            self.cx.publish_unstored(Event::Build { id: self.id.to_owned() });
             *published = line;
         }
     }

@@ -37,7 +37,8 @@ use std::path::PathBuf;
 pub async fn create(cx: &Context, by: &Actor, request: &CreateBuild) -> Result<Build, Error> {
     admit(cx, request).await?;
     let mut tx = cx.db.write().await?;
-    let id = queue(cx, &mut tx, by, request).await?;
+    let id = new_id("build");
+    queue(cx, &mut tx, by, (&id, request)).await?;
     cx.commit(tx, Event::Build { id: id.clone() }).await?;
     cx.build_queued.notify_one();
     get(cx, &id).await
@@ -52,17 +53,17 @@ async fn admit(cx: &Context, request: &CreateBuild) -> Result<(), Error> {
     profiles::check_sizes(cx, &request.profile).await
 }
 
-/// Queues an admitted build, with its entries in the audit log. Returns its id.
+/// Queues an admitted build under an id, with its entries in the audit log.
 async fn queue(
     cx: &Context,
     tx: &mut Tx<'_>,
     by: &Actor,
-    request: &CreateBuild,
-) -> Result<String, Error> {
-    let (id, now_s) = (new_id("build"), cx.now_s());
+    (id, request): (&str, &CreateBuild),
+) -> Result<(), Error> {
+    let now_s = cx.now_s();
     let revision = store::revisions::number(tx, &request.profile, None, now_s).await?;
-    store::builds::insert(tx, &id, revision, request, now_s).await?;
-    cx.audit(tx, by.act("build.create", &id)).await?;
+    store::builds::insert(tx, id, revision, request, now_s).await?;
+    cx.audit(tx, by.act("build.create", id)).await?;
     if request.refresh_lock {
         let line = request.profile.name.to_string();
         cx.audit(tx, by.act("lock.refresh", line)).await?;
@@ -71,7 +72,7 @@ async fn queue(
         let subject = format!("{} {}", request.profile.name, request.refresh_packages.join(" "));
         cx.audit(tx, by.act("lock.refresh", subject)).await?;
     }
-    Ok(id)
+    Ok(())
 }
 
 /// Checks which packages a build refreshes.

@@ -5,6 +5,8 @@
 
 use super::{admit, get as build, queue};
 use crate::accounts::actor::Actor;
+use crate::changes::record::record;
+use crate::clock::new_id;
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::profiles;
@@ -36,27 +38,33 @@ pub async fn find(cx: &Context, line: &Line) -> Result<Option<RefreshSchedule>, 
 
 fn none(line: &Line) -> Error {
     Error::not_found("refresh schedule", line.as_str())
-        .hint("set one with `fleeti profile refresh LINE WINDOW`")
+        .hint("set one with `fleeti profile refresh-schedule LINE WINDOW`")
 }
 
 /// Sets the schedule of a line, in place of an earlier one.
 ///
 /// # Errors
 /// [`Code::NotFound`] if no profile of the line is saved; [`Code::Invalid`] for a window that does not
-/// open.
+/// open, or that says how long a job takes.
 pub async fn set(
     cx: &Context,
     by: &Actor,
     line: &Line,
     request: &SetRefreshSchedule,
 ) -> Result<RefreshSchedule, Error> {
-    let window = &request.window;
+    let (window, set_by) = (request.window.clone(), by.account().to_owned());
+    if window.has_fits() {
+        let text = "the window ends with `fits`, which counts for updates of devices only";
+        return Err(Error::new(Code::Invalid, text).hint("leave `fits` out"));
+    }
     let next_s = window.begins_after(cx.now_s()).ok_or_else(|| never(&window.to_string()))?;
     let mut tx = cx.db.write().await?;
     if store::revisions::newest_in(&mut tx, line).await?.is_none() {
         return Err(Error::not_found("profile", line.as_str()));
     }
-    let (window, set_by) = (window.clone(), by.account().to_owned());
+    // What is due stays due.
+    let earlier = store::refresh_schedules::get(&mut tx, line).await?;
+    let next_s = earlier.filter(|e| e.window == window).map_or(next_s, |e| e.next_s);
     let schedule = RefreshSchedule { line: line.clone(), window, next_s, set_by, last: None };
     store::refresh_schedules::set(&mut tx, &schedule).await?;
     let subject = format!("{line} {}", schedule.window);
@@ -94,29 +102,47 @@ pub(crate) async fn run(cx: ContextRef) {
     }
 }
 
-/// Queues some builds that are due. Returns the number of schedules that were.
+/// Queues some builds that are due. What fails of one schedule does not keep the others waiting.
 ///
 /// # Errors
 /// When the database does not answer.
-pub async fn look(cx: &Context) -> Result<usize, Error> {
-    let due = store::refresh_schedules::due(cx.db.pool(), cx.now_s(), CHUNK).await?;
-    for schedule in &due {
-        match request(cx, schedule).await {
-            Ok(request) => begin(cx, schedule, &request).await?,
-            // There may be room before the window ends.
-            Err(e) if e.code() == Code::Full => {}
-            Err(e) => leave_out(cx, schedule, &e).await?,
+pub async fn look(cx: &Context) -> Result<(), Error> {
+    for line in store::refresh_schedules::due(cx.db.pool(), cx.now_s(), CHUNK).await? {
+        if let Err(e) = look_at(cx, &line).await {
+            // It stays due.
+            tracing::warn!(%line, "no build with refreshed packages yet: {}", e.for_log());
         }
     }
-    Ok(due.len())
+    Ok(())
 }
 
-/// The build that is due.
-async fn request(cx: &Context, due: &RefreshSchedule) -> Result<CreateBuild, Error> {
+async fn look_at(cx: &Context, line: &Line) -> Result<(), Error> {
+    let due = get(cx, line).await?;
     if !due.window.is_open(cx.now_s()) {
-        let text = "no build could begin while the window was open";
-        return Err(Error::new(Code::Unavailable, text));
+        return leave_out(cx, &due, &missed(&due)).await;
     }
+    match request(cx, &due).await {
+        Ok(request) => begin(cx, &due, request).await,
+        // There may be room before the window ends.
+        Err(e) if e.code() == Code::Full => keep_problem(cx, &due, due.next_s, e.detail()).await,
+        Err(e) if matches!(e.code(), Code::NotFound | Code::Invalid | Code::Conflict) => {
+            leave_out(cx, &due, e.detail()).await
+        }
+        Err(e) => Err(e),
+    }
+}
+
+/// Why no build began, once the window has ended.
+fn missed(due: &RefreshSchedule) -> String {
+    let last = due.last.as_ref().filter(|last| last.at_s >= due.next_s);
+    match last.and_then(|last| last.problem.as_deref()) {
+        Some(problem) => problem.to_owned(),
+        None => "no build could begin while the window was open".to_owned(),
+    }
+}
+
+/// The build that is due. Its version is not final.
+async fn request(cx: &Context, due: &RefreshSchedule) -> Result<CreateBuild, Error> {
     if let Some(id) = due.last.as_ref().and_then(|last| last.build.as_deref())
         && matches!(build(cx, id).await?.phase, BuildPhase::Queued | BuildPhase::Running)
     {
@@ -124,10 +150,9 @@ async fn request(cx: &Context, due: &RefreshSchedule) -> Result<CreateBuild, Err
     }
     let newest = profiles::of_line(cx, &due.line, 1).await?.into_iter().next();
     let newest = newest.ok_or_else(|| Error::not_found("profile", due.line.as_str()))?;
-    let version = profiles::next_version(cx, &due.line).await?.to_string();
     let request = CreateBuild {
         profile: newest.profile,
-        version: version.parse().map_err(Error::internal)?,
+        version: profiles::next_version(&mut cx.db.reader().await?, &due.line).await?,
         refresh_lock: true,
         refresh_packages: Vec::new(),
     };
@@ -135,30 +160,47 @@ async fn request(cx: &Context, due: &RefreshSchedule) -> Result<CreateBuild, Err
     Ok(request)
 }
 
-async fn begin(cx: &Context, due: &RefreshSchedule, request: &CreateBuild) -> Result<(), Error> {
-    let by = Actor::server();
+async fn begin(cx: &Context, due: &RefreshSchedule, request: CreateBuild) -> Result<(), Error> {
+    let (by, id, now_s) = (Actor::server(), new_id("build"), cx.now_s());
     let mut tx = cx.db.write().await?;
-    let id = queue(cx, &mut tx, &by, request).await?;
-    let last = LastRefresh { at_s: cx.now_s(), build: Some(id.clone()), problem: None };
+    let last = LastRefresh { at_s: now_s, build: Some(id.clone()), problem: None };
     if !store::refresh_schedules::keep(&mut tx, due, next_s(cx, due), &last).await? {
-        // It was changed meanwhile: nothing of this transaction stays.
+        // It was set again or removed meanwhile.
         return Ok(());
     }
+    // Somebody may have queued a build of that version meanwhile.
+    let version = profiles::next_version(&mut tx, &due.line).await?;
+    queue(cx, &mut tx, &by, (&id, &CreateBuild { version, ..request })).await?;
     let subject = format!("{} {id}, set by {}", due.line, due.set_by);
     cx.audit(&mut tx, by.act("refresh-schedule.begin", subject)).await?;
-    cx.commit(tx, Event::Build { id }).await?;
+    let changed = [Event::Build { id }, Event::Profile { line: due.line.clone() }];
+    record(&mut tx, now_s, &changed).await?;
+    tx.commit().await?;
+    changed.into_iter().for_each(|change| cx.publish(change));
     cx.build_queued.notify_one();
     Ok(())
 }
 
-/// Notes why no build begins, unless the database does not answer, after which it is due again.
-async fn leave_out(cx: &Context, due: &RefreshSchedule, why: &Error) -> Result<(), Error> {
-    let problem = why.detail();
-    tracing::warn!(line = %due.line, "no build with refreshed packages: {}", why.for_log());
+/// Notes why no build begins this time.
+async fn leave_out(cx: &Context, due: &RefreshSchedule, problem: &str) -> Result<(), Error> {
+    tracing::warn!(line = %due.line, "no build with refreshed packages: {problem}");
+    keep_problem(cx, due, next_s(cx, due), problem).await
+}
+
+async fn keep_problem(
+    cx: &Context,
+    due: &RefreshSchedule,
+    next_s: u64,
+    problem: &str,
+) -> Result<(), Error> {
     let build = due.last.as_ref().and_then(|last| last.build.clone());
     let last = LastRefresh { at_s: cx.now_s(), build, problem: Some(problem.to_owned()) };
+    let known = due.last.as_ref().filter(|last| last.at_s >= due.next_s);
+    if next_s == due.next_s && known.is_some_and(|known| known.problem == last.problem) {
+        return Ok(());
+    }
     let mut tx = cx.db.write().await?;
-    if store::refresh_schedules::keep(&mut tx, due, next_s(cx, due), &last).await? {
+    if store::refresh_schedules::keep(&mut tx, due, next_s, &last).await? {
         cx.commit(tx, Event::Profile { line: due.line.clone() }).await?;
     }
     Ok(())

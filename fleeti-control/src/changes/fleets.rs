@@ -4,12 +4,13 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::{devices, rollouts};
 use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::wire::api::Event;
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long an answer counts: as long as a credential without another look at it, so that a client
-/// learns of a device that left its fleet for a second at most.
+/// How long an answer counts. A record of an object ends it before any client gets the record
+/// ([`Fleets::forget`]), so this is only for what is not recorded.
 const KEPT: Duration = Duration::from_secs(1);
 /// Maximum number of answers.
 const MAX: usize = 10_000;
@@ -21,23 +22,44 @@ pub(super) enum Object {
     Rollout(String),
 }
 
+impl Object {
+    fn of(change: &Event) -> Option<Self> {
+        match change {
+            Event::Device { id } => Some(Self::Device(id.clone())),
+            Event::Rollout { id } => Some(Self::Rollout(id.clone())),
+            Event::Build { .. }
+            | Event::BuildLog { .. }
+            | Event::Profile { .. }
+            | Event::Fleet { .. }
+            | Event::Release { .. }
+            | Event::Alerts => None,
+        }
+    }
+}
+
 /// The fleets of objects; `None` for one that does not exist.
 #[derive(Default)]
-pub(crate) struct Fleets(Mutex<Known>);
+pub(crate) struct Fleets {
+    known: Mutex<Known>,
+    /// Held while one is looked up: one event wakes all streams, and the first of them looks.
+    looking: tokio::sync::Mutex<()>,
+}
 
 #[derive(Default)]
 struct Known {
     since: Option<Instant>,
+    /// Grows with each [`Known::forget`]: an answer that was looked up before does not count after.
+    forgotten: u64,
     fleets: HashMap<Object, Option<FleetId>>,
 }
 
 impl Fleets {
-    fn known(&self, object: &Object) -> Option<Option<FleetId>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(object, Instant::now())
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    fn keep(&self, object: Object, fleet: Option<FleetId>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(object, fleet, Instant::now());
+    /// Forgets what changed. Call this before clients get the changes.
+    pub(super) fn forget<'a>(&self, changes: impl Iterator<Item = &'a Event>) {
+        self.known().forget(changes.filter_map(Object::of));
     }
 }
 
@@ -45,6 +67,10 @@ impl Known {
     fn get(&self, object: &Object, now: Instant) -> Option<Option<FleetId>> {
         let is_new = self.since.is_some_and(|since| now.duration_since(since) < KEPT);
         self.fleets.get(object).filter(|_| is_new).cloned()
+    }
+    fn forget(&mut self, objects: impl Iterator<Item = Object>) {
+        self.forgotten += 1;
+        objects.for_each(|object| drop(self.fleets.remove(&object)));
     }
     /// Forgets every older answer with the first one, so that none is older than [`KEPT`].
     fn insert(&mut self, object: Object, fleet: Option<FleetId>, now: Instant) {
@@ -59,14 +85,25 @@ impl Known {
 
 /// The fleet of an object.
 pub(super) async fn of(cx: &Context, object: Object) -> Result<Option<FleetId>, Error> {
-    if let Some(known) = cx.fleets.known(&object) {
+    if let Some(known) = cx.fleets.known().get(&object, Instant::now()) {
         return Ok(known);
     }
+    let _looking = cx.fleets.looking.lock().await;
+    let forgotten = {
+        let known = cx.fleets.known();
+        if let Some(fleet) = known.get(&object, Instant::now()) {
+            return Ok(fleet);
+        }
+        known.forgotten
+    };
     let fleet = match &object {
         Object::Device(id) => devices::fleet_of(cx, id).await?,
         Object::Rollout(id) => rollouts::fleet_of(cx, id).await?,
     };
-    cx.fleets.keep(object, fleet.clone());
+    let mut known = cx.fleets.known();
+    if known.forgotten == forgotten {
+        known.insert(object, fleet.clone(), Instant::now());
+    }
     Ok(fleet)
 }
 
@@ -89,6 +126,12 @@ mod tests {
         assert_eq!(known.get(&object(1), begun + KEPT), None);
         known.insert(object(1), fleet.clone(), begun + KEPT);
         assert_eq!(known.get(&object(0), begun + KEPT), None);
+        known.insert(object(0), fleet.clone(), begun + KEPT);
+        let before = known.forgotten;
+        known.forget([object(0)].into_iter());
+        assert_eq!(known.get(&object(0), begun + KEPT), None);
+        assert_eq!(known.get(&object(1), begun + KEPT), Some(fleet));
+        assert_ne!(known.forgotten, before);
         for n in 0..2 * MAX {
             known.insert(object(n), None, begun + KEPT);
             assert!(known.fleets.len() <= MAX);

@@ -1,6 +1,6 @@
 //! Changes for clients that watch: what is stored is a record of the outbox, and can be read again
 //! from a position on. What only passes by (telemetry, connections of devices, evidence without
-//! another level, progress of builds) is told once ([`Context::publish`]).
+//! another level, progress of builds) is told once ([`Context::publish_unstored`]).
 
 pub(crate) mod fleets;
 mod position;
@@ -56,7 +56,7 @@ async fn is_kept(cx: &Context, position: Position) -> Result<bool, Error> {
 
 /// Up to [`PAGE`] records after a position, oldest first.
 pub async fn after(cx: &Context, position: Position) -> Result<Vec<Recorded>, Error> {
-    cx.tail.after(cx.db.pool(), position).await
+    cx.tail.after((cx.db.pool(), &cx.fleets), position).await
 }
 
 /// Whether an actor may learn of a change: if it may read what changed, as things are now.

@@ -82,4 +82,22 @@ mod tests {
             assert_eq!(of(CHANGED, broken), None, "{broken}");
         }
     }
+
+    #[tokio::test]
+    async fn more_devices_than_are_named_make_one_record_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = fleeti_store::Db::open(&dir.path().join("fleeti.db")).await.unwrap();
+        let ids: Vec<DeviceId> =
+            (0..=NAMED_MAX).map(|n| format!("d-{n}").parse().unwrap()).collect();
+        let mut tx = db.write().await.unwrap();
+        let few = record_devices(&mut tx, 1, ids[..NAMED_MAX].iter()).await.unwrap();
+        let many = record_devices(&mut tx, 1, ids.iter()).await.unwrap();
+        assert_eq!((few.len(), many.len()), (NAMED_MAX, NAMED_MAX));
+        tx.commit().await.unwrap();
+        let records = domain_events::after(db.pool(), 0, 1000).await.unwrap();
+        let kinds: Vec<_> = records.iter().map(|record| record.kind.as_str()).collect();
+        assert_eq!(kinds.len(), 2 * NAMED_MAX + 1);
+        assert!(kinds[..2 * NAMED_MAX].iter().all(|kind| *kind == CHANGED));
+        assert_eq!(kinds[2 * NAMED_MAX], CHANGED_MANY);
+    }
 }

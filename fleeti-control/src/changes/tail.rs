@@ -1,5 +1,6 @@
 //! The newest records of the outbox, read once for all clients that watch.
 
+use super::fleets::Fleets;
 use super::position::Position;
 use super::record::{CHANGED_MANY, change_of};
 use crate::error::Error;
@@ -56,12 +57,20 @@ impl Tail {
         self.told.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Up to [`PAGE`] records after a position, oldest first.
-    pub async fn after(&self, pool: &Pool, position: Position) -> Result<Vec<Recorded>, Error> {
+    /// Up to [`PAGE`] records after a position, oldest first. Forgets the fleets of what they are
+    /// about, if they were read for the first time.
+    pub async fn after(
+        &self,
+        (pool, fleets): (&Pool, &Fleets),
+        position: Position,
+    ) -> Result<Vec<Recorded>, Error> {
+        let forget = |records: &[Recorded]| {
+            fleets.forget(records.iter().filter_map(|record| record.change.as_ref()));
+        };
         let mut read = self.read.lock().await;
         let told = self.told.load(Ordering::SeqCst);
         if read.told != Some(told) {
-            read.catch_up(pool).await?;
+            forget(&read.catch_up(pool).await?);
             read.told = Some(told);
         }
         if position.number >= read.after {
@@ -69,26 +78,29 @@ impl Tail {
             return Ok(read.records.iter().filter(is_later).take(PAGE).cloned().collect());
         }
         drop(read);
-        page(pool, position.number, PAGE).await
+        let records = page(pool, position.number, PAGE).await?;
+        forget(&records);
+        Ok(records)
     }
 }
 
 impl Read {
-    async fn catch_up(&mut self, pool: &Pool) -> Result<(), Error> {
+    /// Reads what is new, and returns it.
+    async fn catch_up(&mut self, pool: &Pool) -> Result<Vec<Recorded>, Error> {
         let last = self.records.back().map_or(self.after, |known| known.position.number);
         let new = if self.told.is_some() { page(pool, last, KEPT + 1).await? } else { Vec::new() };
         if self.told.is_none() || new.len() > KEPT {
             self.records.clear();
             let newest = domain_events::newest(pool).await?;
             self.after = newest.map_or(0, |(number, _)| number);
-            return Ok(());
+            return Ok(new);
         }
-        self.records.extend(new);
+        self.records.extend(new.iter().cloned());
         while self.records.len() > KEPT {
             let dropped = self.records.pop_front();
             self.after = dropped.map_or(self.after, |known| known.position.number);
         }
-        Ok(())
+        Ok(new)
     }
 }
 

@@ -235,8 +235,10 @@ async fn telemetered(cx: &Context, device: &DeviceId, telemetry: &Telemetry) -> 
         record(&mut tx, now_s, &[Event::Alerts]).await?;
     }
     tx.commit().await?;
-    cx.pass(Event::Device { id: device.clone() });
-    cx.dispatch(after);
+    if is_due {
+        cx.dispatch(after);
+    }
+    cx.publish_unstored(Event::Device { id: device.clone() });
     if has_changed {
         cx.publish(Event::Alerts);
     }

@@ -1,6 +1,6 @@
 //! The first start after a restore: the audit log, which the signing service holds, says what
 //! happened after the backup was made. What was *taken* is taken again, before any device connects:
-//! revocations of devices and releases, holds, roles, accounts, tokens, build workers, rollouts. Devices
+//! revocations of devices and releases, holds, roles, accounts, tokens, build workers, schedules, rollouts. Devices
 //! that have renewed their certificates meanwhile are known by their new keys, so that none needs a
 //! visit. What was *given* is not given again: it is listed in `DIR/restore-report.json`.
 //!
@@ -11,7 +11,7 @@ mod newer;
 
 use crate::accounts::actor::Actor;
 use crate::accounts::{people, tokens};
-use crate::builds::workers;
+use crate::builds::{schedule, workers};
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::releases::revoke;
@@ -208,6 +208,10 @@ async fn repeat(cx: &ContextRef, mut newer: Newer, restored: Restored) -> Result
     }
     for name in &newer.workers {
         repeated.note(format!("worker.remove {name}"), workers::remove(cx, &by, name).await)?;
+    }
+    for line in &newer.schedules {
+        let removed = schedule::remove(cx, &by, line).await;
+        repeated.note(format!("refresh-schedule.remove {line}"), removed)?;
     }
     let (known, unknown) = keys(cx, &newer).await?;
     let enrollment_tokens_ended = end_used_tokens(cx, &by, &unknown).await?;

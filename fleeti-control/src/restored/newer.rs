@@ -1,6 +1,6 @@
 //! What the audit log says that a restored database does not know yet.
 
-use fleeti_core::id::{AccountName, DeviceId, ReleaseName, WorkerName};
+use fleeti_core::id::{AccountName, DeviceId, Line, ReleaseName, WorkerName};
 use fleeti_core::wire::accounts::Grant;
 use fleeti_core::wire::api::RevocationReason;
 use fleeti_pki::audit::{Act, Entry, Stage};
@@ -33,6 +33,8 @@ pub(super) struct Newer {
     pub(super) holds: BTreeMap<DeviceId, (String, Option<u64>)>,
     /// Build workers that were removed.
     pub(super) workers: BTreeSet<WorkerName>,
+    /// Lines whose builds by a schedule were stopped.
+    pub(super) schedules: BTreeSet<Line>,
     /// Other acts, which nobody can repeat without their authors: `TIME ACTOR ACTION SUBJECT`.
     pub(super) lost: Vec<String>,
     /// Further ones.
@@ -54,7 +56,7 @@ pub(super) enum Taken {
 const CERTIFIED: [&str; 3] = ["certificate.device", "certificate.enroll", "certificate.renew"];
 /// Beginnings of actions that leave nothing in the database that a restore could lose, or that are
 /// repeated by themselves.
-const WITHOUT_TRACE: [&str; 12] = [
+const WITHOUT_TRACE: [&str; 13] = [
     "certificate.",
     "crl.",
     "secret.give",
@@ -67,6 +69,7 @@ const WITHOUT_TRACE: [&str; 12] = [
     "audit.",
     "server.",
     "lock.",
+    "refresh-schedule.begin",
 ];
 
 impl Newer {
@@ -158,6 +161,13 @@ impl Newer {
             }
             "token.remove" => {
                 self.tokens.insert(first.to_owned());
+            }
+            "refresh-schedule.set" => {
+                self.schedules.remove(&first.parse().ok()?);
+                return None;
+            }
+            "refresh-schedule.remove" => {
+                self.schedules.insert(first.parse().ok()?);
             }
             "worker.remove" => {
                 self.workers.insert(first.parse().ok()?);

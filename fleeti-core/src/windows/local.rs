@@ -59,6 +59,12 @@ impl Window {
         begins(self, at).into_iter().map(|time| time.start).filter(|start| *start > after_s).min()
     }
 
+    /// Whether it says how long a job takes.
+    #[must_use]
+    pub fn has_fits(&self) -> bool {
+        self.fits_s() > 0
+    }
+
     /// Whether it is open, so that what it is for may begin. A window without a zone is in UTC.
     #[must_use]
     pub fn is_open(&self, now_s: u64) -> bool {

@@ -5,7 +5,7 @@ use super::Result;
 use crate::error::AppError;
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
-use actix_web::http::header::{IF_MATCH, IF_NONE_MATCH};
+use actix_web::http::header::{IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 use fleeti_core::wire::problem::Code;
 
 /// The changes that take `If-Match`, by method and path.
@@ -22,15 +22,19 @@ const COMPARED: [(&str, &str); 7] = [
 /// Refuses a change with a condition that would not be looked at.
 pub(super) fn check(request: &ServiceRequest) -> Result<()> {
     let method = request.method();
-    let has_condition = [IF_MATCH, IF_NONE_MATCH].iter().any(|h| request.headers().contains_key(h));
-    if !has_condition || [Method::GET, Method::HEAD].contains(method) {
+    let has = |header| request.headers().contains_key(header);
+    if [Method::GET, Method::HEAD].contains(method) {
         return Ok(());
     }
     let pattern = request.match_pattern().unwrap_or_default();
-    if COMPARED.contains(&(method.as_str(), pattern.as_str())) {
-        return Ok(());
-    }
-    let text = "this operation does not compare If-Match or If-None-Match, so it does nothing";
+    let compares = COMPARED.contains(&(method.as_str(), pattern.as_str()));
+    let header = match () {
+        () if has(IF_UNMODIFIED_SINCE) => "If-Unmodified-Since",
+        () if has(IF_MATCH) && !compares => "If-Match",
+        () if has(IF_NONE_MATCH) && !compares => "If-None-Match",
+        () => return Ok(()),
+    };
+    let text = format!("this operation cannot compare {header}; nothing was changed");
     Err(AppError::new(Code::Malformed, text)
         .hint("read the object, decide, and send the request without the header"))
 }

@@ -148,22 +148,22 @@ impl Watch {
                 // Once for the page is enough.
                 Some(change) if is_last => self.tell(change, Some(record.position)).await?,
                 Some(_) | None => false,
-            } || self.tell_of_many(record);
+            };
             if !told && later.is_empty() {
                 self.waiting.push(Message::Position(record.position.to_string()));
             }
         }
+        self.tell_of_many(&records);
         self.position = records.last().map_or(self.position, |record| record.position);
         Ok(())
     }
 
     /// Adds the event that lets a client read everything again, if a record is of many devices.
-    fn tell_of_many(&mut self, record: &Recorded) -> bool {
-        if record.are_many {
-            let id = Some(record.position.to_string());
+    fn tell_of_many(&mut self, records: &[Recorded]) {
+        if let (true, Some(last)) = (records.iter().any(|r| r.are_many), records.last()) {
+            let id = Some(last.position.to_string());
             self.waiting.push(Message::Event { id, name: Some("lagged"), data: "{}".into() });
         }
-        record.are_many
     }
 
     /// Adds a change, if the client may see it.

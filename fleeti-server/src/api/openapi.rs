@@ -141,6 +141,7 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("revoke_release", &[404]),
     ("save_document", &[412]),
     ("save_profile", &[412]),
+    ("events", &[429]),
     ("get_refresh_schedule", &[404]),
     ("get_view", &[404]),
     ("save_view", &[409, 412]),

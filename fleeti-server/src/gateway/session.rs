@@ -80,7 +80,7 @@ pub async fn run(
     }
     let mut session = Session::new(gateway, &peer, connection);
     session.begin(&connect, admitted);
-    gateway.control.pass(Event::Device { id: device.clone() });
+    gateway.control.publish_unstored(Event::Device { id: device.clone() });
     let ended = tokio::select! {
         biased;
         ended = session.serve(&registration.handle) => ended,
@@ -89,7 +89,7 @@ pub async fn run(
         }
     };
     session.end(&ended, registration).await;
-    gateway.control.pass(Event::Device { id: device });
+    gateway.control.publish_unstored(Event::Device { id: device });
     match ended {
         Ended::Left => Ok(()),
         ended => bail!("{ended}"),

@@ -42,7 +42,7 @@ use rustls::ProtocolVersion;
 use serde::Deserialize;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, AppError>;
@@ -369,12 +369,15 @@ async fn release_file(
     }
 }
 
-/// HEAD has become GET before.
+/// The methods of files of releases. HEAD has become GET before.
+static OF_RELEASES: LazyLock<Methods> =
+    LazyLock::new(|| Methods::new([(format!("{RELEASES}/{{path:.*}}"), vec![Method::GET])]));
+
 fn only_get(request: &HttpRequest) -> Result<()> {
     if request.method() == Method::GET {
         return Ok(());
     }
-    Err(Methods::new([(format!("{RELEASES}/{{path:.*}}"), vec![Method::GET])]).refuse(request))
+    Err(OF_RELEASES.refuse(request))
 }
 
 fn json(bytes: impl MessageBody + 'static) -> HttpResponse {

@@ -16,8 +16,8 @@ use std::fmt::Display;
 pub struct ReleasePath {
     /// The release.
     pub release: ReleaseName,
-    /// The path of the file in the release, such as `manifest.json`. It is as the client sent it,
-    /// so it may have `..` or be empty.
+    /// The path of the file in the release, such as `manifest.json`. It is what the client sent,
+    /// decoded, so it may have `..`: the release knows its files by name.
     pub file: String,
 }
 

@@ -52,7 +52,7 @@ def plan(
         moving_max=moving_max,
         rate=rate,
         budget=(
-            m._read_RolloutBudget(json.loads(_fleeti.budget(budget))) if budget is not None else None
+            m.RolloutBudget._read(json.loads(_fleeti.budget(budget))) if budget is not None else None
         ),
         retries=retries,
     )

@@ -1,4 +1,4 @@
-//! `fleeti profile refresh`: when the server builds a line with refreshed packages.
+//! `fleeti profile refresh-schedule`: when the server builds a line with refreshed packages.
 
 use crate::CommandResult;
 use crate::commands::server::Server;
@@ -13,10 +13,10 @@ use fleeti_core::wire::refresh::{LastRefresh, RefreshSchedule};
 /// as every other build. Without WINDOW the command shows the schedule.
 #[derive(clap::Args)]
 #[command(after_help = "Security updates twice a week:
-  fleeti profile refresh web \"tue,fri 02:00-05:00 Europe/Berlin\"
-  fleeti profile refresh web                # when is the next build, and what became of the last
-  fleeti profile refresh web --off")]
-pub struct Refresh {
+  fleeti profile refresh-schedule web \"tue,fri 02:00-05:00 Europe/Berlin\"
+  fleeti profile refresh-schedule web                # when is the next build, and what became of the last
+  fleeti profile refresh-schedule web --off")]
+pub struct Arguments {
     /// Name of the profile.
     profile: Line,
     /// When a build may begin: DAYS FROM-UNTIL ZONE; UTC without a zone.
@@ -29,8 +29,8 @@ pub struct Refresh {
     server: Server,
 }
 
-pub(super) fn run(arguments: &Refresh, output: &Output) -> CommandResult {
-    let Refresh { profile, window, off, server } = arguments;
+pub(super) fn run(arguments: &Arguments, output: &Output) -> CommandResult {
+    let Arguments { profile, window, off, server } = arguments;
     if *off {
         server.ask(async |c| c.remove_refresh_schedule(profile).await)?;
         let text = format!("{profile} is not refreshed by a schedule any more");

@@ -148,7 +148,10 @@ impl RevisionPage {
             digest: row.digest,
             written: details.revision.text.clone(),
             text: as_toml(&details.revision.profile)?,
-            next_version: details.next_version.to_string(),
+            next_version: details
+                .next_version
+                .as_ref()
+                .map_or_else(String::new, ToString::to_string),
             schedule: schedule.map(ScheduleRow::from),
             fixes: details.fixes.as_ref().and_then(FixesRow::of),
             support: support::of(SUITE).map(|support| SupportRow::of(support, now_s)),

@@ -45,6 +45,8 @@ pub const ELSEWHERE: &[(&str, u16)] = &[
     ("collect_recovery_key", 409),
     ("get_approval_policy", 409),
     ("end_account_session", 204),
+    // `events`: an account with too many streams.
+    ("events", 429),
     // `cursors`: a cursor that the server did not make.
     ("list_builds", 400),
     ("list_releases", 400),
