@@ -272,7 +272,7 @@ async fn a_condition_that_no_operation_compares_is_refused() {
     let about = json!({"name": "desk"});
     let of_device = format!("devices/{device}/about");
     for (method, path, body) in
-        [(Method::DELETE, "views/mine", None), (Method::PUT, of_device.as_str(), Some(&about))]
+        [(Method::DELETE, "views/mine", None), (Method::POST, of_device.as_str(), Some(&about))]
     {
         for header in ["if-match", "if-none-match", "if-unmodified-since"] {
             let sent = api.send((method.clone(), path), Some((header, "\"old\"")), body).await;
