@@ -1,8 +1,6 @@
 //! The fleets of what changed, looked up once for all clients that watch.
 
-use crate::context::Context;
 use crate::error::Error;
-use crate::{devices, rollouts};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::Event;
 use std::collections::HashMap;
@@ -83,28 +81,31 @@ impl Known {
     }
 }
 
-/// The fleet of an object.
-pub(super) async fn of(cx: &Context, object: Object) -> Result<Option<FleetId>, Error> {
-    if let Some(known) = cx.fleets.known().get(&object, Instant::now()) {
-        return Ok(known);
-    }
-    let _looking = cx.fleets.looking.lock().await;
-    let forgotten = {
-        let known = cx.fleets.known();
-        if let Some(fleet) = known.get(&object, Instant::now()) {
-            return Ok(fleet);
+impl Fleets {
+    /// The fleet of an object, which `look` reads from the database.
+    pub(super) async fn of(
+        &self,
+        object: Object,
+        look: impl AsyncFnOnce(&Object) -> Result<Option<FleetId>, Error>,
+    ) -> Result<Option<FleetId>, Error> {
+        if let Some(known) = self.known().get(&object, Instant::now()) {
+            return Ok(known);
         }
-        known.forgotten
-    };
-    let fleet = match &object {
-        Object::Device(id) => devices::fleet_of(cx, id).await?,
-        Object::Rollout(id) => rollouts::fleet_of(cx, id).await?,
-    };
-    let mut known = cx.fleets.known();
-    if known.forgotten == forgotten {
-        known.insert(object, fleet.clone(), Instant::now());
+        let _looking = self.looking.lock().await;
+        let forgotten = {
+            let known = self.known();
+            if let Some(fleet) = known.get(&object, Instant::now()) {
+                return Ok(fleet);
+            }
+            known.forgotten
+        };
+        let fleet = look(&object).await?;
+        let mut known = self.known();
+        if known.forgotten == forgotten {
+            known.insert(object, fleet.clone(), Instant::now());
+        }
+        Ok(fleet)
     }
-    Ok(fleet)
 }
 
 #[cfg(test)]

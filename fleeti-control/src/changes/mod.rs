@@ -14,6 +14,8 @@ pub use tail::{PAGE, Recorded};
 use crate::accounts::actor::{Actor, Scope};
 use crate::context::Context;
 use crate::error::Error;
+use crate::{devices, rollouts};
+use fleeti_core::id::FleetId;
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::api::Event;
 use fleeti_store::domain_events;
@@ -65,8 +67,8 @@ pub async fn may_see(cx: &Context, by: &Actor, change: &Event) -> Result<bool, E
         return Ok(true);
     }
     let fleet = match change {
-        Event::Device { id } => fleets::of(cx, Object::Device(id.clone())).await?,
-        Event::Rollout { id } => fleets::of(cx, Object::Rollout(id.clone())).await?,
+        Event::Device { id } => fleet_of(cx, Object::Device(id.clone())).await?,
+        Event::Rollout { id } => fleet_of(cx, Object::Rollout(id.clone())).await?,
         Event::Fleet { name } => Some(name.clone()),
         Event::Build { .. }
         | Event::BuildLog { .. }
@@ -76,4 +78,12 @@ pub async fn may_see(cx: &Context, by: &Actor, change: &Event) -> Result<bool, E
         Event::Alerts => return Ok(by.may_somewhere(Permission::View)),
     };
     Ok(fleet.is_some_and(|fleet| by.may(Permission::View, Scope::Fleet(&fleet))))
+}
+
+async fn fleet_of(cx: &Context, object: Object) -> Result<Option<FleetId>, Error> {
+    let look = async |object: &Object| match object {
+        Object::Device(id) => devices::fleet_of(cx, id).await,
+        Object::Rollout(id) => rollouts::fleet_of(cx, id).await,
+    };
+    cx.fleets.of(object, look).await
 }

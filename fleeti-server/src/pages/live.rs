@@ -43,21 +43,22 @@ pub async fn events(
     request: HttpRequest,
 ) -> Result<impl Responder, AppError> {
     let place = cx.streams.open(&by)?;
-    let session = session::of(&request);
-    let begun = (cx.events.subscribe(), true);
-    let messages = stream::unfold(begun, move |(mut receiver, first)| {
-        let (cx, session) = (cx.clone(), session.clone());
-        async move {
-            let messages =
-                if first { changed(ALL.iter().copied()) } else { gather(&mut receiver).await? };
-            // A session that has ended gets no more events.
-            if !sessions::is_live(&cx, &session).await.unwrap_or(false) {
-                return None;
-            }
-            Some((messages, (receiver, false)))
-        }
-    });
-    Ok(sse::response(place, messages))
+    let watched = (cx.clone(), session::of(&request), cx.events.subscribe());
+    Ok(sse::response(place, stream::unfold((watched, true), next)))
+}
+
+/// What a stream needs: the session, by its token, and what is published.
+type Watched = (Data<Context>, String, Receiver<Event>);
+
+/// The next messages, as long as the session lasts.
+async fn next((mut watched, first): (Watched, bool)) -> Option<(Vec<Message>, (Watched, bool))> {
+    let (cx, session, receiver) = &mut watched;
+    let messages = if first { changed(ALL.iter().copied()) } else { gather(receiver).await? };
+    // A session that has ended gets no more events.
+    if !sessions::is_live(cx, session).await.unwrap_or(false) {
+        return None;
+    }
+    Some((messages, (watched, false)))
 }
 
 async fn gather(receiver: &mut Receiver<Event>) -> Option<Vec<Message>> {
