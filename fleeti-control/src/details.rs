@@ -1,23 +1,25 @@
-//! What several areas know of one device or of one fleet, loaded together.
+//! What several areas know of one device, of one fleet or of alerts, loaded together.
 
 use crate::accounts::actor::{Actor, Scope};
+use crate::alerts::AlertsOverview;
 use crate::attestation::{challenge, policy};
 use crate::board::Numbers;
 use crate::context::Context;
 use crate::devices::Filter;
 use crate::devices::search::{self, Wanted};
+use crate::email::EmailOverview;
 use crate::error::Error;
 use crate::profiles::Fixes;
 use crate::timeline::{self, Timeline};
 use crate::{
-    alerts, board, channels, commands, devices, drift, labels, profiles, rollouts, second_person,
-    secrets, views,
+    alerts, board, channels, commands, devices, drift, email, labels, profiles, rollouts,
+    second_person, secrets, views,
 };
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::filter::FilterError;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::accounts::Permission;
-use fleeti_core::wire::alerts::Alert;
+use fleeti_core::wire::alerts::{Alert, AlertQuery};
 use fleeti_core::wire::api::{CommandStatus, Device, RolloutSummary};
 use fleeti_core::wire::approval::{Approval, ApprovalPolicy};
 use fleeti_core::wire::attestation::Attestation;
@@ -33,6 +35,25 @@ use fleeti_store::history::Span;
 const WEEK_S: u64 = 7 * 86_400;
 /// The page of a fleet shows this many of its devices.
 const DEVICES: u32 = 25;
+
+/// The page of alerts.
+pub struct AlertsDetails {
+    /// Alerts, rules and silences.
+    pub alerts: AlertsOverview,
+    /// Receivers of e-mail; `None` for an actor who may not see them.
+    pub email: Option<EmailOverview>,
+}
+
+/// A page of alerts, with rules, silences and receivers of e-mail.
+///
+/// # Errors
+/// As [`alerts::page`].
+pub async fn alerts(cx: &Context, by: &Actor, query: &AlertQuery) -> Result<AlertsDetails, Error> {
+    Ok(AlertsDetails {
+        alerts: alerts::overview(cx, by, query).await?,
+        email: email::overview(cx, by).await?,
+    })
+}
 
 /// A device, with its attestation and its recovery key.
 pub struct DeviceDetails {

@@ -202,6 +202,7 @@ fn administration(c: &Client) -> Vec<(&'static str, Call)> {
 fn alerts(c: &Client) -> Vec<(&'static str, Call)> {
     let rule = json!({"kind": "disk", "threshold": 80, "severity": "info", "enabled": true});
     let silence = json!({"valid_s": 60, "reason": "r"});
+    let receiver = json!({"address": "ops@ops.example", "severity": "info"});
     let webhook = json!({"url": "https://ops.example/", "events": ["alerts.raised"]});
     rows![c;
         "list_alerts" => c.alerts(&of(json!({"fleet": "f"}))),
@@ -219,6 +220,13 @@ fn alerts(c: &Client) -> Vec<(&'static str, Call)> {
         "remove_webhook" => c.remove_webhook("h"),
         "test_webhook" => c.test_webhook("h"),
         "list_deliveries" => c.deliveries("h"),
+        "list_receivers" => c.email_receivers(),
+        "add_receiver" => c.add_email_receiver(&of(receiver)),
+        "remove_receiver" => c.remove_email_receiver("m"),
+        "enable_receiver" => c.enable_email_receiver("m"),
+        "disable_receiver" => c.disable_email_receiver("m"),
+        "test_receiver" => c.test_email_receiver("m"),
+        "list_emails" => c.emails("m"),
         "get_drift" => c.drift(&id("d")),
         "get_history" => c.history(&id("d"), &of(json!({"from_s": 1}))),
     ]

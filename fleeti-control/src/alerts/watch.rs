@@ -213,6 +213,7 @@ async fn message(
         rows = store::alerts::newest_of_group(tx, group, !are_resolved, limit).await?;
     }
     let Some(newest) = rows.first().map(|row| row.alert.clone()) else { return Ok(None) };
+    let since_s = rows.iter().map(|row| row.alert.since_s).min();
     let devices: Vec<DeviceId> = rows.into_iter().filter_map(|row| row.alert.device).collect();
     Ok(Some(AlertMessage {
         rule: newest.rule,
@@ -222,6 +223,7 @@ async fn message(
         count: count.into(),
         devices,
         detail: newest.detail,
+        since_s,
     }))
 }
 

@@ -149,6 +149,50 @@ impl Kind {
         }
     }
 
+    /// What an operator does about it, in words.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Offline => {
+                "Check power and network of the devices. `fleeti device show DEVICE` has the last \
+                 report. The alert ends when the device connects."
+            }
+            Self::Drift => {
+                "`fleeti device why DEVICE` says what keeps a device from its desired release."
+            }
+            Self::TrustDrop => {
+                "Take it for an attack until you know the reason: `fleeti attest show DEVICE` names \
+                 what the device does not prove any more."
+            }
+            Self::FailedUpdate => {
+                "The device runs its previous version. `fleeti device show DEVICE` has the reason; \
+                 abort the rollout if more devices fail."
+            }
+            Self::Alarm => {
+                "The page of the device explains the alarm. Take it for an attack until you know the \
+                 reason."
+            }
+            Self::Certificate => {
+                "A device renews its certificate when it connects. Bring it online before the \
+                 certificate ends; afterwards it needs a readmission."
+            }
+            Self::Disk => {
+                "Find what fills the data partition, and make room or a larger partition."
+            }
+            Self::Flapping => {
+                "Check the network of the device, and whether two machines use one identity."
+            }
+            Self::Crl => {
+                "Start the signing service: without a new CRL, devices refuse the server when the \
+                 old one ends."
+            }
+            Self::AuditGap => {
+                "Start the signing service, or read its log: the server refuses changes when too \
+                 many acts wait."
+            }
+        }
+    }
+
     /// The unit of its threshold.
     #[must_use]
     pub const fn unit(self) -> &'static str {

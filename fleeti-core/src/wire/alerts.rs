@@ -219,6 +219,9 @@ pub struct AlertMessage {
     pub devices: Vec<DeviceId>,
     /// What the newest one is about, in words.
     pub detail: String,
+    /// When the first one of these began; absent in messages of older servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_s: Option<u64>,
 }
 
 #[cfg(test)]
@@ -267,6 +270,7 @@ mod tests {
             count: 40,
             devices: vec![device],
             detail: "offline".into(),
+            since_s: Some(1),
         };
         insta::assert_json_snapshot!(json!({
             "details": AlertDetails { alert, history: vec![change] },

@@ -8,6 +8,7 @@ on_both! {
     devices_are_due_by_time_and_a_change_of_rules_marks_them_all,
     rules_and_silences_are_kept_as_they_are,
     a_delivery_is_taken_once_and_repeated_when_it_is_lost,
+    an_email_is_taken_once_and_repeated_when_it_is_lost,
     a_state_is_a_row_only_if_it_changed,
     metrics_become_smaller_as_they_grow_old,
 }
@@ -19,11 +20,13 @@ mod test {
     use fleeti_core::alert::{Kind, Rule, Severity};
     use fleeti_core::attestation::Level;
     use fleeti_core::wire::alerts::{Alert, AlertChange, HISTORY_MAX, Silence};
+    use fleeti_core::wire::email::EmailReceiver;
     use fleeti_core::wire::history::{SAMPLES_MAX, Sample};
     use fleeti_core::wire::webhook::{DeliveryStatus, Webhook};
     use fleeti_store::alert_rules::{self, Watch};
     use fleeti_store::alerts::{self, AlertRow, Counted, Pace, Page};
     use fleeti_store::domain_events;
+    use fleeti_store::emails::{self, Email};
     use fleeti_store::history::{self, Known, Span};
     use fleeti_store::webhooks::{self, Answered, Event};
 
@@ -173,6 +176,62 @@ mod test {
         assert_eq!(kept, [silence("s-2", 99)], "what has ended is deleted");
         assert!(alert_rules::remove_silence(&mut tx, "s-2").await.unwrap());
         assert!(!alert_rules::remove_silence(&mut tx, "s-2").await.unwrap());
+    }
+
+    pub async fn an_email_is_taken_once_and_repeated_when_it_is_lost(place: Place) {
+        let db = place.open().await;
+        let mut tx = db.write().await.unwrap();
+        domain_events::insert(&mut tx, 1, &[("x", "{}".into())]).await.unwrap();
+        let receiver = |id: &str| EmailReceiver {
+            id: id.into(),
+            address: "ops@ops.example".parse().unwrap(),
+            fleets: vec!["bench".parse().unwrap()],
+            severity: Severity::Warning,
+            enabled: true,
+            created_s: 1,
+        };
+        for id in ["mail-1", "mail-2"] {
+            emails::insert(&mut tx, &receiver(id), "sealed").await.unwrap();
+        }
+        let row = emails::get(&mut tx, "mail-1").await.unwrap().unwrap();
+        assert_eq!((row.receiver, row.position), (receiver("mail-1"), 1), "from now on");
+        assert_eq!(row.seal, "sealed");
+        let email =
+            |number| Email { number, at_s: 1, subject: "s".into(), body: "three\nlines\n".into() };
+        for number in [2, 3, 2] {
+            emails::add(&mut tx, "mail-1", &email(number), 100).await.unwrap();
+        }
+        emails::add(&mut tx, "mail-2", &email(2), 101).await.unwrap();
+        assert_eq!(emails::waiting(&mut tx, "mail-1").await.unwrap(), 2);
+        assert_eq!(emails::due(&mut tx, 100).await.unwrap(), ["mail-1"]);
+        assert_eq!(emails::due(&mut tx, 101).await.unwrap(), ["mail-1", "mail-2"]);
+        let first = emails::take(&mut tx, "mail-1", 100, 160).await.unwrap().unwrap();
+        assert_eq!(first, (email(2), 1));
+        let second = emails::take(&mut tx, "mail-1", 100, 160).await.unwrap().unwrap();
+        assert_eq!(second, (email(3), 1));
+        assert_eq!(emails::take(&mut tx, "mail-1", 159, 200).await.unwrap(), None);
+        let again = emails::take(&mut tx, "mail-1", 160, 220).await.unwrap().unwrap();
+        assert_eq!(again, (email(2), 2));
+        let done =
+            Answered { status: DeliveryStatus::Delivered, next_s: None, answer: "250".into() };
+        emails::answered(&mut tx, ("mail-1", 2), &done, 161).await.unwrap();
+        emails::give_up(&mut tx, "mail-1", "disabled", 162).await.unwrap();
+        let found = emails::newest(&mut tx, "mail-1", 9).await.unwrap();
+        let told: Vec<_> = found.iter().map(|d| (d.id.as_str(), d.status, d.next_s)).collect();
+        let failed = DeliveryStatus::Failed;
+        assert_eq!(told, [("mail-1.3", failed, None), ("mail-1.2", done.status, None)]);
+        assert_eq!((found[0].answer.as_str(), found[1].answer.as_str()), ("disabled", "250"));
+        emails::prune(&mut tx, "mail-1", 1).await.unwrap();
+        assert_eq!(emails::newest(&mut tx, "mail-1", 9).await.unwrap().len(), 1);
+        assert!(emails::set_enabled(&mut tx, "mail-2", false).await.unwrap());
+        assert!(!emails::set_enabled(&mut tx, "mail-3", false).await.unwrap());
+        emails::set_position(&mut tx, "mail-2", 7).await.unwrap();
+        let row = emails::get(&mut tx, "mail-2").await.unwrap().unwrap();
+        assert_eq!((row.receiver.enabled, row.position), (false, 7));
+        assert!(emails::remove(&mut tx, "mail-1").await.unwrap());
+        assert!(!emails::remove(&mut tx, "mail-1").await.unwrap());
+        assert_eq!(emails::all(&mut tx).await.unwrap().len(), 1);
+        assert_eq!(emails::waiting(&mut tx, "mail-2").await.unwrap(), 1, "of another receiver");
     }
 
     pub async fn a_delivery_is_taken_once_and_repeated_when_it_is_lost(place: Place) {

@@ -3,12 +3,15 @@
 use crate::pages::display::{Badge, time};
 use crate::pages::page::Page;
 use askama::Template;
-use fleeti_control::alerts::AlertsOverview;
+use fleeti_control::details::AlertsDetails;
+use fleeti_control::email::EmailOverview;
 use fleeti_control::precondition;
 use fleeti_core::alert::Severity;
 use fleeti_core::alert::state::State;
 use fleeti_core::foreign::Foreign;
 use fleeti_core::wire::alerts::{Alert, AlertDetails, AlertQuery, RuleStatus, Silence};
+use fleeti_core::wire::email::{EmailDelivery, EmailReceiver};
+use fleeti_core::wire::webhook::DeliveryStatus;
 
 /// Maximum number of alerts on a page.
 pub const ROWS: u32 = 100;
@@ -100,6 +103,56 @@ impl From<&RuleStatus> for RuleRow {
     }
 }
 
+/// A receiver of e-mail.
+struct ReceiverRow {
+    id: String,
+    address: String,
+    what: String,
+    enabled: bool,
+    /// State and answer of its newest e-mail.
+    last: Option<(Badge, String)>,
+}
+
+impl From<&(EmailReceiver, Option<EmailDelivery>)> for ReceiverRow {
+    fn from((receiver, newest): &(EmailReceiver, Option<EmailDelivery>)) -> Self {
+        let fleets: Vec<_> = receiver.fleets.iter().map(ToString::to_string).collect();
+        let place = if fleets.is_empty() { "all fleets".to_owned() } else { fleets.join(", ") };
+        let tone = |status| match status {
+            DeliveryStatus::Waiting => "busy",
+            DeliveryStatus::Delivered => "good",
+            DeliveryStatus::Failed => "bad",
+        };
+        let last = newest.as_ref().map(|email| {
+            let badge = Badge::new(tone(email.status), email.status.as_str());
+            (badge, Foreign::log(&email.answer).to_string())
+        });
+        Self {
+            id: receiver.id.clone(),
+            address: receiver.address.to_string(),
+            what: format!("{} and above, {place}", receiver.severity),
+            enabled: receiver.enabled,
+            last,
+        }
+    }
+}
+
+/// E-mail, for those who may see its receivers.
+struct EmailView {
+    relay: Option<String>,
+    receivers: Vec<ReceiverRow>,
+    severities: [&'static str; 3],
+}
+
+impl From<&EmailOverview> for EmailView {
+    fn from(found: &EmailOverview) -> Self {
+        Self {
+            relay: found.relay.clone(),
+            receivers: found.receivers.iter().map(ReceiverRow::from).collect(),
+            severities: Severity::ALL.map(Severity::as_str),
+        }
+    }
+}
+
 struct SilenceRow {
     id: String,
     what: String,
@@ -140,10 +193,12 @@ pub struct AlertsPage {
     rules: Vec<RuleRow>,
     silences: Vec<SilenceRow>,
     may_change_rules: bool,
+    email: Option<EmailView>,
 }
 
 impl AlertsPage {
-    pub fn of(page: Page, query: &AlertQuery, found: &AlertsOverview) -> Self {
+    pub fn of(page: Page, query: &AlertQuery, details: &AlertsDetails) -> Self {
+        let AlertsDetails { alerts: found, email } = details;
         let last = (found.alerts.len() == ROWS as usize).then(|| found.alerts.last()).flatten();
         let fleet = query.fleet.as_ref().map(ToString::to_string);
         let filter = fleet.as_ref().map_or_else(String::new, |fleet| format!("fleet={fleet}&"));
@@ -157,6 +212,7 @@ impl AlertsPage {
             rules: found.rules.iter().map(RuleRow::from).collect(),
             silences: found.silences.iter().map(SilenceRow::from).collect(),
             may_change_rules: found.may_change_rules,
+            email: email.as_ref().map(EmailView::from),
         }
     }
 }
