@@ -197,6 +197,7 @@ fn rows() -> Vec<Row> {
     rows.extend(crate::accounts::rows());
     rows.extend(crate::alerts::rows());
     rows.extend(crate::webhooks::rows());
+    rows.extend(crate::email::rows());
     rows
 }
 
@@ -373,6 +374,7 @@ impl Office {
             ("start_rollout", "rollout"),
             ("create_token", "token"),
             ("add_webhook", "webhook"),
+            ("add_receiver", "receiver"),
         ] {
             if of == *id && *status == 201 {
                 let inner = ["about", "webhook"].map(|part| &answer[part]);
@@ -441,6 +443,7 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
                 ("rule", "nothing"),
                 ("silence", "nothing"),
                 ("webhook", "nothing"),
+                ("receiver", "nothing"),
                 ("approval", "nothing"),
             ];
             let mut values = office.values.clone();

@@ -25,6 +25,7 @@ mod device_port;
 mod disk;
 mod doctor;
 mod downgrade;
+mod email;
 mod enrollment_batch;
 mod events;
 mod foreign_session;
