@@ -17,12 +17,13 @@ use crate::{
 };
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::filter::FilterError;
-use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::wire::accounts::Permission;
 use fleeti_core::wire::alerts::{Alert, AlertQuery};
 use fleeti_core::wire::api::{CommandStatus, Device, RolloutSummary};
 use fleeti_core::wire::approval::{Approval, ApprovalPolicy};
 use fleeti_core::wire::attestation::Attestation;
+use fleeti_core::wire::fixes::{FIXES_MAX, FleetFixes, MissingFix};
 use fleeti_core::wire::history::{Drift, Metrics};
 use fleeti_core::wire::labels::{LabelKeyInfo, View};
 use fleeti_core::wire::problem::Code;
@@ -183,8 +184,7 @@ pub async fn fleet(cx: &Context, by: &Actor, name: &FleetId) -> Result<FleetDeta
         return Err(Error::not_found("fleet", name.as_str()));
     }
     let channel = channels::channel(cx, name).await?;
-    let release = channel.pin.as_ref().map(|pin| &pin.release).or(channel.release.as_ref());
-    let fixes = match release {
+    let fixes = match release_of(&channel) {
         Some(release) => profiles::fixes_of_release(cx, release).await?,
         None => None,
     };
@@ -198,6 +198,31 @@ pub async fn fleet(cx: &Context, by: &Actor, name: &FleetId) -> Result<FleetDeta
         secrets: secrets::secrets(cx, name).await?,
         fixes,
     })
+}
+
+/// The release that devices of a fleet should run.
+fn release_of(channel: &Channel) -> Option<&ReleaseName> {
+    channel.pin.as_ref().map(|pin| &pin.release).or(channel.release.as_ref())
+}
+
+/// The security fixes that the release of a fleet lacks.
+pub async fn fixes(cx: &Context, fleet: &FleetId) -> Result<FleetFixes, Error> {
+    let channel = channels::channel(cx, fleet).await?;
+    let release = release_of(&channel).cloned();
+    let found = match &release {
+        Some(release) => profiles::fixes_of_release(cx, release).await?,
+        None => None,
+    };
+    let (is_known, waiting) = (found.is_some(), found.map(|fixes| fixes.waiting));
+    let waiting = waiting.unwrap_or_default();
+    let count = waiting.len() as u64;
+    let fixes = waiting.into_iter().take(FIXES_MAX).map(|fix| MissingFix {
+        package: fix.package,
+        installed: fix.locked,
+        fixed: fix.fixed,
+        since_s: fix.since_s,
+    });
+    Ok(FleetFixes { release, is_known, count, fixes: fixes.collect() })
 }
 
 /// Acts that need a second person, and the policy for those who may change it.

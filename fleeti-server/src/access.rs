@@ -98,6 +98,7 @@ pub const API: &[Rule] = &[
     rule("GET", "/api/v1/fleets", View, On::Some),
     rule("GET", "/api/v1/fleets/{fleet}/channel", View, On::Fleet),
     rule("PUT", "/api/v1/fleets/{fleet}/channel", Rollout, On::Fleet),
+    rule("GET", "/api/v1/fleets/{fleet}/fixes", View, On::Fleet),
     rule("GET", "/api/v1/packages/devices", View, On::Some),
     rule("POST", "/api/v1/fleets/{fleet}/enrollments", Enroll, On::Fleet),
     rule("POST", "/api/v1/fleets/{fleet}/devices", Enroll, On::Fleet),

@@ -90,6 +90,7 @@ const ROWS: &[Row] = &[
     ),
     Row("doctor", "--at 2100-01-01", Done("root CA")),
     Row("fleet list", "", Done("1 device")),
+    Row("fleet fixes", "{fleet}", Done("no release is rolled out")),
     Row("device list", "", Done("online")),
     Row("device certificate", "{device}", Done("-----BEGIN CERTIFICATE-----")),
     Row("label key", "site{n} --type choice --values berlin,bonn", Done("choice of berlin, bonn")),

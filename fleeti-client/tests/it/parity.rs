@@ -50,6 +50,7 @@ fn devices(c: &Client) -> Vec<(&'static str, Call)> {
         "get_command_result" => c.command_result("c"),
         "list_fleets" => c.fleets(),
         "get_channel" => c.channel(&id("f")),
+        "get_fixes" => c.fixes(&id("f")),
         "pin_fleet" => c.pin_fleet(&id("f"), &of(json!({"reason": "r"}))),
         "find_package" => c.package_devices(&id("openssl<4"), "", 5),
         "create_enrollment" => c.create_enrollment(&id("f"), 60),

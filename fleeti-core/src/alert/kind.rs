@@ -83,11 +83,24 @@ pub enum Kind {
     Crl,
     /// Acts wait for the audit log.
     AuditGap,
+    /// The release of a fleet lacks security fixes for a time.
+    Fixes,
+}
+
+/// What alerts of a kind are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// A device.
+    Device,
+    /// A fleet as a whole.
+    Fleet,
+    /// The server.
+    Server,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Offline,
         Self::Drift,
         Self::TrustDrop,
@@ -98,6 +111,7 @@ impl Kind {
         Self::Flapping,
         Self::Crl,
         Self::AuditGap,
+        Self::Fixes,
     ];
 
     /// Whether a device in its reboot window may cause it by an update: it is silent then.
@@ -111,7 +125,8 @@ impl Kind {
             | Self::Certificate
             | Self::Disk
             | Self::Crl
-            | Self::AuditGap => false,
+            | Self::AuditGap
+            | Self::Fixes => false,
         }
     }
 
@@ -129,6 +144,7 @@ impl Kind {
             Self::Flapping => "flapping",
             Self::Crl => "crl",
             Self::AuditGap => "audit-gap",
+            Self::Fixes => "fixes",
         }
     }
 
@@ -146,6 +162,7 @@ impl Kind {
             Self::Flapping => "Device connects again and again",
             Self::Crl => "CRL for devices ends",
             Self::AuditGap => "Acts wait for the audit log",
+            Self::Fixes => "Security fixes wait",
         }
     }
 
@@ -190,6 +207,10 @@ impl Kind {
                 "Start the signing service, or read its log: the server refuses changes when too \
                  many acts wait."
             }
+            Self::Fixes => {
+                "`fleeti fleet fixes FLEET` names the packages. Build with refreshed packages, and roll \
+                 the release out: `fleeti fix PACKAGE` does it within hours."
+            }
         }
     }
 
@@ -197,7 +218,7 @@ impl Kind {
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::Offline | Self::Drift | Self::Certificate | Self::Crl => "seconds",
+            Self::Offline | Self::Drift | Self::Certificate | Self::Crl | Self::Fixes => "seconds",
             Self::TrustDrop => "levels",
             Self::FailedUpdate | Self::Alarm => "none",
             Self::Disk => "percent",
@@ -219,6 +240,7 @@ impl Kind {
             Self::Flapping => (3, 1000),
             Self::Crl => (3600, 30 * DAY_S),
             Self::AuditGap => (1, 10_000),
+            Self::Fixes => (3600, 366 * DAY_S),
         }
     }
 
@@ -235,6 +257,7 @@ impl Kind {
             Self::Flapping => 12,
             Self::Crl => 12 * 3600,
             Self::AuditGap => 1000,
+            Self::Fixes => 3 * DAY_S,
         }
     }
 
@@ -248,14 +271,26 @@ impl Kind {
             | Self::FailedUpdate
             | Self::Certificate
             | Self::Disk
-            | Self::Flapping => Severity::Warning,
+            | Self::Flapping
+            | Self::Fixes => Severity::Warning,
         }
     }
 
-    /// Whether it is about a device; otherwise it is about the server.
+    /// What its alerts are about.
     #[must_use]
-    pub const fn is_of_a_device(self) -> bool {
-        !matches!(self, Self::Crl | Self::AuditGap)
+    pub const fn subject(self) -> Subject {
+        match self {
+            Self::Offline
+            | Self::Drift
+            | Self::TrustDrop
+            | Self::FailedUpdate
+            | Self::Alarm
+            | Self::Certificate
+            | Self::Disk
+            | Self::Flapping => Subject::Device,
+            Self::Fixes => Subject::Fleet,
+            Self::Crl | Self::AuditGap => Subject::Server,
+        }
     }
 }
 

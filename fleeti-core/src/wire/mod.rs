@@ -24,6 +24,7 @@ pub mod device;
 pub mod doctor;
 pub mod email;
 pub mod enrollment;
+pub mod fixes;
 pub mod history;
 #[cfg(test)]
 mod kept;

@@ -130,6 +130,7 @@ fn device_routes<C: Routes>(config: &mut C) {
         .service(commands::get_command_result)
         .service(devices::list_fleets)
         .service(devices::get_channel)
+        .service(devices::get_fixes)
         .service(devices::pin_fleet)
         .service(packages::find_package)
         .service(enrollment::create_enrollment)

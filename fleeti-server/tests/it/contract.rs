@@ -145,6 +145,7 @@ fn rows() -> Vec<Row> {
         ("order_updates", &[], pinned("kiosk@1"), 200),
         ("order_updates", &[], Some(json!({"type": "unpin"})), 200),
         ("get_channel", &[], None, 200),
+        ("get_fixes", &[], None, 200),
         ("pin_fleet", &[], Some(json!({"release": "nothing@9", "reason": "because"})), 404),
         ("pin_fleet", &[], Some(json!({"reason": "because"})), 200),
         ("change_boot", &[], Some(json!({"change": forbid, "may_end_fallback": false})), 409),

@@ -28,6 +28,7 @@ mod downgrade;
 mod email;
 mod enrollment_batch;
 mod events;
+mod fixes;
 mod foreign_session;
 mod gateway;
 mod giving_way;

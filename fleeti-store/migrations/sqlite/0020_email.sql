@@ -27,3 +27,7 @@ CREATE TABLE email_deliveries (
     PRIMARY KEY (receiver, number)
 );
 CREATE INDEX email_deliveries_due ON email_deliveries (next_s) WHERE next_s IS NOT NULL;
+
+-- Alerts about a fleet as a whole have no device: a rule has one for each fleet.
+DROP INDEX alerts_active;
+CREATE UNIQUE INDEX alerts_active ON alerts (device, rule, fleet) WHERE state <> 'resolved';

@@ -4,6 +4,7 @@ use crate::databases::on_both;
 
 on_both! {
     an_alert_is_active_once_and_has_a_history,
+    a_fleet_and_the_server_have_alerts_of_their_own,
     alerts_of_a_group_wait_for_one_message,
     devices_are_due_by_time_and_a_change_of_rules_marks_them_all,
     rules_and_silences_are_kept_as_they_are,
@@ -61,15 +62,15 @@ mod test {
         drop(tx);
         let mut tx = db.write().await.unwrap();
         let (a, b) = (id("a"), id("b"));
-        assert_eq!(alerts::active(&mut tx, Some(&a)).await.unwrap().len(), 1);
-        assert_eq!(alerts::active(&mut tx, None).await.unwrap(), []);
+        assert_eq!(alerts::active(&mut tx, &a).await.unwrap().len(), 1);
+        assert_eq!(alerts::active_of_fleet(&mut tx, None).await.unwrap(), []);
         assert_eq!(alerts::active_of(&mut tx, &[&a, &b]).await.unwrap().len(), 2);
         let mut first = alerts::get(&mut tx, "alert-1").await.unwrap().unwrap();
         assert_eq!(first, alert("alert-1", "a", "offline"));
         (first.alert.state, first.alert.changed_s) = (State::Resolved, 50);
         alerts::update(&mut tx, &first.alert).await.unwrap();
-        assert_eq!(alerts::active(&mut tx, Some(&a)).await.unwrap(), []);
-        let newest = alerts::newest(&mut tx, "offline", Some(&a)).await.unwrap().unwrap();
+        assert_eq!(alerts::active(&mut tx, &a).await.unwrap(), []);
+        let newest = alerts::newest(&mut tx, "offline", (None, Some(&a))).await.unwrap().unwrap();
         assert_eq!(newest.alert.changed_s, 50);
         for n in 0..u64::from(HISTORY_MAX) + 5 {
             let note = n.to_string();
@@ -90,6 +91,33 @@ mod test {
         assert_eq!(alerts::counts(&mut tx).await.unwrap(), [(Severity::Warning, 2)]);
         assert_eq!(alerts::prune(&mut tx, 51, 10).await.unwrap(), 1);
         assert_eq!(alerts::changes(&mut tx, "alert-1").await.unwrap(), []);
+    }
+
+    pub async fn a_fleet_and_the_server_have_alerts_of_their_own(place: Place) {
+        let db = place.open().await;
+        let about = |name: &str, fleet: Option<&str>| {
+            let mut row = alert(name, "a", "fixes");
+            row.alert.device = None;
+            row.alert.fleet = fleet.map(|fleet| fleet.parse().unwrap());
+            row
+        };
+        let mut tx = db.write().await.unwrap();
+        for (name, fleet) in
+            [("alert-1", None), ("alert-2", Some("lab")), ("alert-3", Some("shop"))]
+        {
+            alerts::insert(&mut tx, &about(name, fleet)).await.unwrap();
+        }
+        alerts::insert(&mut tx, &alert("alert-4", "a", "fixes")).await.unwrap();
+        let lab = "lab".parse().unwrap();
+        for (fleet, name) in [(None, "alert-1"), (Some(&lab), "alert-2")] {
+            let found = alerts::active_of_fleet(&mut tx, fleet).await.unwrap();
+            assert_eq!(found.iter().map(|row| &*row.alert.id).collect::<Vec<_>>(), [name]);
+            let newest = alerts::newest(&mut tx, "fixes", (fleet, None)).await.unwrap().unwrap();
+            assert_eq!(newest.alert.id, name);
+        }
+        assert_eq!(alerts::active(&mut tx, &id("a")).await.unwrap().len(), 1);
+        let twice = alerts::insert(&mut tx, &about("alert-5", Some("lab"))).await;
+        assert!(twice.is_err(), "a rule has one alert of a fleet that holds");
     }
 
     pub async fn alerts_of_a_group_wait_for_one_message(place: Place) {

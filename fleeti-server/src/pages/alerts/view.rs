@@ -6,8 +6,8 @@ use askama::Template;
 use fleeti_control::details::AlertsDetails;
 use fleeti_control::email::EmailOverview;
 use fleeti_control::precondition;
-use fleeti_core::alert::Severity;
 use fleeti_core::alert::state::State;
+use fleeti_core::alert::{Severity, Subject};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::wire::alerts::{Alert, AlertDetails, AlertQuery, RuleStatus, Silence};
 use fleeti_core::wire::email::{EmailDelivery, EmailReceiver};
@@ -42,6 +42,7 @@ pub struct AlertLine {
     pub severity: Badge,
     pub state: Badge,
     pub device: Option<String>,
+    pub fleet: Option<String>,
     pub detail: String,
     pub since: String,
     pub is_silenced: bool,
@@ -56,6 +57,7 @@ impl From<&Alert> for AlertLine {
             severity: severity(alert.severity),
             state: state(alert.state),
             device: alert.device.as_ref().map(ToString::to_string),
+            fleet: alert.fleet.as_ref().map(ToString::to_string),
             detail: Foreign::log(&alert.detail).to_string(),
             since: time(alert.since_s),
             is_silenced: alert.silenced_until_s.is_some(),
@@ -72,7 +74,7 @@ struct RuleRow {
     unit: String,
     threshold: u64,
     has_threshold: bool,
-    is_of_a_device: bool,
+    has_fleets: bool,
     severities: Vec<(&'static str, bool)>,
     fleets: String,
     enabled: bool,
@@ -93,7 +95,7 @@ impl From<&RuleStatus> for RuleRow {
             unit: status.unit.clone(),
             threshold: rule.threshold,
             has_threshold: min != max,
-            is_of_a_device: rule.kind.is_of_a_device(),
+            has_fleets: rule.kind.subject() != Subject::Server,
             severities: severities.collect(),
             fleets: fleets.join(", "),
             enabled: rule.enabled,
@@ -232,7 +234,6 @@ pub struct AlertPage {
     page: Page,
     a: AlertLine,
     rule: String,
-    fleet: Option<String>,
     times: u32,
     history: Vec<ChangeRow>,
 }
@@ -250,7 +251,6 @@ impl AlertPage {
             page,
             a: AlertLine::from(alert),
             rule: alert.rule.clone(),
-            fleet: alert.fleet.as_ref().map(ToString::to_string),
             times: alert.times,
             history: history.collect(),
         }
