@@ -146,7 +146,12 @@ pub async fn due(cx: &Context) -> Result<Vec<String>, Error> {
 pub async fn next(cx: &Context, receiver: &str) -> Result<Option<Outgoing>, Error> {
     let now_s = cx.now_s();
     let mut tx = cx.db.write().await?;
-    let Some(row) = store::emails::get(&mut tx, receiver).await? else { return Ok(None) };
+    let Some(row) = store::emails::get(&mut tx, receiver).await? else {
+        // It was removed while its e-mails were made.
+        store::emails::remove(&mut tx, receiver).await?;
+        tx.commit().await?;
+        return Ok(None);
+    };
     let why = match () {
         () if !row.receiver.enabled => Some(DISABLED),
         () if row.seal != seal::of(cx, &row.receiver)? => Some(

@@ -175,7 +175,7 @@ impl Kind {
                  report. The alert ends when the device connects."
             }
             Self::Drift => {
-                "`fleeti device why DEVICE` says what keeps a device from its desired release."
+                "`fleeti why DEVICE` says what keeps a device from its desired release."
             }
             Self::TrustDrop => {
                 "Take it for an attack until you know the reason: `fleeti attest show DEVICE` names \
