@@ -147,7 +147,7 @@ pub async fn waiting(connection: &mut Connection, receiver: &str) -> Result<u64,
 /// The receivers that have an e-mail that is due.
 pub async fn due(connection: &mut Connection, now_s: u64) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT DISTINCT receiver FROM email_deliveries WHERE next_s <= $1 ORDER BY receiver";
-    Ok(sql::query_scalar(sql).bind(seconds(now_s)).fetch_all(connection).await?)
+    sql::query_scalar(sql).bind(seconds(now_s)).fetch_all(connection).await
 }
 
 /// Takes the oldest e-mail to a receiver that is due: counts the attempt, and puts the next one off
