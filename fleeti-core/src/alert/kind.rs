@@ -174,9 +174,7 @@ impl Kind {
                 "Check power and network of the devices. `fleeti device show DEVICE` has the last \
                  report. The alert ends when the device connects."
             }
-            Self::Drift => {
-                "`fleeti why DEVICE` says what keeps a device from its desired release."
-            }
+            Self::Drift => "`fleeti why DEVICE` says what keeps a device from its desired release.",
             Self::TrustDrop => {
                 "Take it for an attack until you know the reason: `fleeti attest show DEVICE` names \
                  what the device does not prove any more."
