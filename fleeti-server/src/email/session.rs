@@ -1,7 +1,8 @@
 //! One connection to the relay (RFC 5321).
 
 use super::stream::Bounded;
-use super::{Trust, letter, starttls};
+use super::trust::Trust;
+use super::{letter, starttls};
 use fleeti_control::email::{Answer, Outgoing};
 use fleeti_control::email_relay::{EmailRelay, EmailTls, Login};
 use fleeti_core::wire::email::EmailAddress;
