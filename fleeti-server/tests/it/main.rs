@@ -32,6 +32,7 @@ mod fixes;
 mod foreign_session;
 mod gateway;
 mod giving_way;
+mod hostile_relays;
 mod http;
 mod idempotency;
 mod interop;
