@@ -22,7 +22,9 @@ const FLEETS: usize = 20;
 pub(super) async fn look(cx: &Context) -> Result<(), Error> {
     // Without an index nothing is known.
     let Some(index) = suites::made(&cx.settings.data) else { return Ok(()) };
-    let (all, now_s) = (store::channels::releases(cx.db.pool()).await?, cx.now_s());
+    let (mut all, now_s) = (store::channels::releases(cx.db.pool()).await?, cx.now_s());
+    // Databases sort names in ways of their own.
+    all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     let due: Vec<_> = cx.alerts.with_compared(|compared| {
         compared.retain(|fleet, _| all.binary_search_by(|(other, _)| other.cmp(fleet)).is_ok());
         let is_due = |(fleet, release): &&(FleetId, ReleaseName)| {
