@@ -88,7 +88,7 @@ mod tests {
              Date: Tue, 01 Dec 2026 00:00:00 +0000\r\n\
              Message-ID: <mail-1.7@ops.example>\r\nAuto-Submitted: auto-generated\r\n\
              MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
-             Content-Transfer-Encoding: 7bit\r\n\r\nWords.\r\n"
+             Content-Transfer-Encoding: 7bit\r\n\r\nWords.\r\n\r\n"
         );
     }
 
@@ -120,7 +120,7 @@ mod tests {
             ];
             assert_eq!(names, usual, "{text}");
             assert!(!headers.replace("\r\n", "").contains(['\r', '\n']), "{text:?}");
-            assert_eq!(body, "Words.\r\n");
+            assert_eq!(body, "Words.\r\n\r\n");
         }
     }
 

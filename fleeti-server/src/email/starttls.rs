@@ -100,7 +100,7 @@ mod tests {
             (&[b"220 a\r\n", b"502 no\r\n"], "expected 250"),
             (&[b"220 a\r\n", b"250 STARTTLS\r\n", b"454 later\r\n"], "expected 220"),
             (&[b"220 a\r\n", &long], "more than 4096 bytes"),
-            (&[b"220"], "eof"),
+            (&[b"220"], "end of file"),
             (&[b"\r\n"], "expected 220"),
             (&[b"\xff\xff\xff\xff\r\n"], "expected 220"),
         ] {
