@@ -105,6 +105,9 @@ enum Command {
     /// Webhooks: events for other programs.
     #[command(subcommand)]
     Webhook(commands::webhook::Command),
+    /// E-mail about alerts: who gets it.
+    #[command(subcommand)]
+    Email(commands::email::Command),
     /// The audit log: list, verify and prove its entries.
     #[command(subcommand)]
     Audit(commands::audit::Command),
@@ -148,6 +151,7 @@ pub fn main() -> ExitCode {
         Command::Secret(command) => commands::secret::run(command, &output),
         Command::Alert(command) => commands::alert::run(command, &output),
         Command::Webhook(command) => commands::webhook::run(command, &output),
+        Command::Email(command) => commands::email::run(command, &output),
         Command::Audit(command) => commands::audit::run(command, &output),
         Command::Api(api) => commands::api::run(api, &output),
         Command::Manual(manual) => commands::manual::run(&manual, &output),

@@ -1,10 +1,11 @@
-//! Alerts, their rules, silences, webhooks, and the history of devices.
+//! Alerts, their rules, silences, webhooks, e-mail, and the history of devices.
 
 use crate::{Client, Result, with_query};
 use fleeti_core::id::DeviceId;
 use fleeti_core::wire::alerts::{
     AcknowledgeAlert, Alert, AlertDetails, AlertQuery, CreateSilence, RuleStatus, SetRule, Silence,
 };
+use fleeti_core::wire::email::{AddReceiver, EmailDelivery, EmailReceiver};
 use fleeti_core::wire::history::{Drift, History, HistoryQuery};
 use fleeti_core::wire::webhook::{CreateWebhook, CreatedWebhook, Delivery, Webhook};
 use reqwest::Method;
@@ -120,6 +121,59 @@ impl Client {
     /// [`ClientError`](crate::ClientError).
     pub async fn deliveries(&self, id: &str) -> Result<Vec<Delivery>> {
         self.get(&format!("webhooks/{id}/deliveries")).await
+    }
+    /// The receivers of e-mail about alerts.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn email_receivers(&self) -> Result<Vec<EmailReceiver>> {
+        self.get("email-receivers").await
+    }
+    /// Adds a receiver of e-mail about alerts.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn add_email_receiver(&self, request: &AddReceiver) -> Result<EmailReceiver> {
+        self.post("email-receivers", request).await
+    }
+    /// Removes a receiver with its e-mails.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn remove_email_receiver(&self, id: &str) -> Result<()> {
+        let request = self.request(Method::DELETE, &format!("email-receivers/{id}"));
+        Self::send(request).await.map(drop)
+    }
+    /// Sends a receiver e-mail again.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn enable_email_receiver(&self, id: &str) -> Result<()> {
+        let request = self.request(Method::POST, &format!("email-receivers/{id}/enable"));
+        self.post_once(request).await.map(drop)
+    }
+    /// Sends a receiver no e-mail, also none that waits.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn disable_email_receiver(&self, id: &str) -> Result<()> {
+        let request = self.request(Method::POST, &format!("email-receivers/{id}/disable"));
+        self.post_once(request).await.map(drop)
+    }
+    /// Sends a test e-mail to a receiver.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn test_email_receiver(&self, id: &str) -> Result<()> {
+        let request = self.request(Method::POST, &format!("email-receivers/{id}/test"));
+        self.post_once(request).await.map(drop)
+    }
+    /// The newest e-mails to a receiver, newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn emails(&self, id: &str) -> Result<Vec<EmailDelivery>> {
+        self.get(&format!("email-receivers/{id}/emails")).await
     }
     /// How a device differs from what is desired of it.
     ///

@@ -2,6 +2,7 @@
 
 use crate::{Client, Result};
 use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::wire::fixes::FleetFixes;
 use fleeti_core::wire::updates::{Channel, PinFleet, UpdateOrder, Why};
 use reqwest::Method;
 
@@ -26,6 +27,13 @@ impl Client {
     /// [`ClientError`](crate::ClientError).
     pub async fn channel(&self, fleet: &FleetId) -> Result<Channel> {
         self.get(&format!("fleets/{fleet}/channel")).await
+    }
+    /// The security fixes that the release of a fleet lacks.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn fixes(&self, fleet: &FleetId) -> Result<FleetFixes> {
+        self.get(&format!("fleets/{fleet}/fixes")).await
     }
     /// Pins a fleet to a release, or ends that.
     ///

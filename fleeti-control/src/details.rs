@@ -1,26 +1,29 @@
-//! What several areas know of one device or of one fleet, loaded together.
+//! What several areas know of one device, of one fleet or of alerts, loaded together.
 
 use crate::accounts::actor::{Actor, Scope};
+use crate::alerts::AlertsOverview;
 use crate::attestation::{challenge, policy};
 use crate::board::Numbers;
 use crate::context::Context;
 use crate::devices::Filter;
 use crate::devices::search::{self, Wanted};
+use crate::email::EmailOverview;
 use crate::error::Error;
 use crate::profiles::Fixes;
 use crate::timeline::{self, Timeline};
 use crate::{
-    alerts, board, channels, commands, devices, drift, labels, profiles, rollouts, second_person,
-    secrets, views,
+    alerts, board, channels, commands, devices, drift, email, labels, profiles, rollouts,
+    second_person, secrets, views,
 };
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::filter::FilterError;
-use fleeti_core::id::{DeviceId, FleetId};
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::wire::accounts::Permission;
-use fleeti_core::wire::alerts::Alert;
+use fleeti_core::wire::alerts::{Alert, AlertQuery};
 use fleeti_core::wire::api::{CommandStatus, Device, RolloutSummary};
 use fleeti_core::wire::approval::{Approval, ApprovalPolicy};
 use fleeti_core::wire::attestation::Attestation;
+use fleeti_core::wire::fixes::{FIXES_MAX, FleetFixes, MissingFix};
 use fleeti_core::wire::history::{Drift, Metrics};
 use fleeti_core::wire::labels::{LabelKeyInfo, View};
 use fleeti_core::wire::problem::Code;
@@ -33,6 +36,25 @@ use fleeti_store::history::Span;
 const WEEK_S: u64 = 7 * 86_400;
 /// The page of a fleet shows this many of its devices.
 const DEVICES: u32 = 25;
+
+/// The page of alerts.
+pub struct AlertsDetails {
+    /// Alerts, rules and silences.
+    pub alerts: AlertsOverview,
+    /// Receivers of e-mail; `None` for an actor who may not see them.
+    pub email: Option<EmailOverview>,
+}
+
+/// A page of alerts, with rules, silences and receivers of e-mail.
+///
+/// # Errors
+/// As [`alerts::page`].
+pub async fn alerts(cx: &Context, by: &Actor, query: &AlertQuery) -> Result<AlertsDetails, Error> {
+    Ok(AlertsDetails {
+        alerts: alerts::overview(cx, by, query).await?,
+        email: email::overview(cx, by).await?,
+    })
+}
 
 /// A device, with its attestation and its recovery key.
 pub struct DeviceDetails {
@@ -162,8 +184,7 @@ pub async fn fleet(cx: &Context, by: &Actor, name: &FleetId) -> Result<FleetDeta
         return Err(Error::not_found("fleet", name.as_str()));
     }
     let channel = channels::channel(cx, name).await?;
-    let release = channel.pin.as_ref().map(|pin| &pin.release).or(channel.release.as_ref());
-    let fixes = match release {
+    let fixes = match release_of(&channel) {
         Some(release) => profiles::fixes_of_release(cx, release).await?,
         None => None,
     };
@@ -177,6 +198,31 @@ pub async fn fleet(cx: &Context, by: &Actor, name: &FleetId) -> Result<FleetDeta
         secrets: secrets::secrets(cx, name).await?,
         fixes,
     })
+}
+
+/// The release that devices of a fleet should run.
+fn release_of(channel: &Channel) -> Option<&ReleaseName> {
+    channel.pin.as_ref().map(|pin| &pin.release).or(channel.release.as_ref())
+}
+
+/// The security fixes that the release of a fleet lacks.
+pub async fn fixes(cx: &Context, fleet: &FleetId) -> Result<FleetFixes, Error> {
+    let channel = channels::channel(cx, fleet).await?;
+    let release = release_of(&channel).cloned();
+    let found = match &release {
+        Some(release) => profiles::fixes_of_release(cx, release).await?,
+        None => None,
+    };
+    let (is_known, waiting) = (found.is_some(), found.map(|fixes| fixes.waiting));
+    let waiting = waiting.unwrap_or_default();
+    let count = waiting.len() as u64;
+    let fixes = waiting.into_iter().take(FIXES_MAX).map(|fix| MissingFix {
+        package: fix.package,
+        installed: fix.locked,
+        fixed: fix.fixed,
+        since_s: fix.since_s,
+    });
+    Ok(FleetFixes { release, is_known, count, fixes: fixes.collect() })
 }
 
 /// Acts that need a second person, and the policy for those who may change it.

@@ -10,9 +10,9 @@
 //! Code map, areas: [`devices`], [`enrollment`], [`attestation`], [`boot`], [`secrets`],
 //! [`commands`], [`labels`], [`views`], [`bulk`], [`replacement`] (devices) · [`profiles`], [`suites`], [`builds`], [`releases`], [`rollouts`], [`channels`] (software) ·
 //! [`trust`] (intermediate CAs, CRLs, transitions), [`audit`] (the audit log),
-//! [`accounts`] (people, roles, tokens), [`guard`], [`second_person`] (acts of two people), [`alerts`], [`webhooks`], [`history`], [`health`] · [`overview`], [`details`], [`drift`], [`doctor`], [`metrics`] (what several areas know).
+//! [`accounts`] (people, roles, tokens), [`guard`], [`second_person`] (acts of two people), [`alerts`], [`webhooks`], [`email`], [`history`], [`health`] · [`overview`], [`details`], [`drift`], [`doctor`], [`metrics`] (what several areas know).
 //!
-//! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`], [`public_url`],
+//! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`], [`public_url`], [`email_relay`],
 //! [`pki`], [`ports`] (what it is given) · [`events`], `reaction`, `reactions` (what areas tell each
 //! other, and who reacts) · [`changes`] (for clients that watch) · [`hub`]
 //! (mailboxes of connected devices) · [`places`], [`ledger`] (fair shares) · [`error`], `again`
@@ -49,6 +49,8 @@ pub mod details;
 pub mod devices;
 pub mod doctor;
 pub mod drift;
+pub mod email;
+pub mod email_relay;
 pub mod enrollment;
 pub mod error;
 pub mod events;

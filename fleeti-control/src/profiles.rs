@@ -9,7 +9,7 @@ mod shelf;
 pub(crate) mod state;
 
 pub use editing::{Preview, draft, preview};
-pub use fixes::{Fixes, of_release as fixes_of_release};
+pub use fixes::{Fixes, of_release as fixes_of_release, of_release_now as fixes_of_release_now};
 pub use shelf::{as_toml, line_of};
 
 use crate::accounts::actor::Actor;

@@ -1,6 +1,7 @@
 //! What an operator configures of the control plane.
 
 use crate::clock::Clock;
+use crate::email_relay::EmailRelay;
 use crate::public_url::PublicUrl;
 use fleeti_core::wire::attestation::CHALLENGE_S;
 use std::path::PathBuf;
@@ -76,6 +77,8 @@ pub struct Settings {
     pub trusts_hypervisor: bool,
     /// Whether webhooks may be sent to private addresses and, to loopback, without TLS.
     pub private_webhooks: bool,
+    /// The relay that takes e-mail about alerts; `None` for no e-mail.
+    pub email: Option<EmailRelay>,
     /// Minimum free space on the disk of the data folder, in bytes. Below it the server refuses
     /// builds and uploads. Default: 5 % of the disk, at most 512 MiB.
     pub disk_floor: Option<u64>,
@@ -98,6 +101,7 @@ impl Settings {
             limits: Limits::default(),
             trusts_hypervisor: false,
             private_webhooks: false,
+            email: None,
             disk_floor: None,
             retention: Retention::default(),
             api_certificate: None,

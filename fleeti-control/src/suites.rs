@@ -21,7 +21,7 @@ use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::suite::{SEARCH_LIMIT_MAX, SEARCH_TEXT_MAX, SuiteSearch};
 use std::fs;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Default number of packages, and of units, that a search returns.
 const SEARCH_LIMIT: u32 = 20;
@@ -48,8 +48,12 @@ pub async fn search(cx: &Context, text: String, limit: Option<u32>) -> Result<Su
 /// one.
 #[must_use]
 pub fn made_s(data: &Path) -> Option<u64> {
-    let made = fs::metadata(state::index_of(data)).and_then(|index| index.modified()).ok()?;
-    made.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+    made(data)?.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
+/// As [`made_s`], as the file system has it.
+pub(crate) fn made(data: &Path) -> Option<SystemTime> {
+    fs::metadata(state::index_of(data)).and_then(|index| index.modified()).ok()
 }
 
 fn check_text(text: &str) -> Result<(), Error> {

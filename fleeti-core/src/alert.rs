@@ -2,13 +2,13 @@
 //!
 //! A rule is data: a kind, a threshold, a severity and fleets. [`Rule::judge`] compares it with one
 //! [`Observation`]. [`state`] is the state machine of one alert. Nothing here looks at a fleet: an
-//! observation is of one device, or of the server.
+//! observation is of one device, of one fleet as a whole, or of the server.
 
 mod kind;
 mod observation;
 pub mod state;
 
-pub use kind::{Kind, Severity};
+pub use kind::{Kind, Severity, Subject};
 pub use observation::{DISK_CLEARANCE, Observation, Verdict};
 
 use crate::id::{FleetId, ID_MAX, is_word};
@@ -30,7 +30,7 @@ pub struct Rule {
     pub threshold: u64,
     /// How severe its alerts are.
     pub severity: Severity,
-    /// Fleets whose devices it watches; empty for all. A rule about the server has none.
+    /// Fleets that it watches; empty for all. A rule about the server has none.
     pub fleets: Vec<FleetId>,
     /// Whether it raises alerts.
     pub enabled: bool,
@@ -121,23 +121,23 @@ impl Rule {
         if self.fleets.len() > RULE_FLEETS_MAX {
             return Err(RuleError::Fleets(self.fleets.len()));
         }
-        if !self.fleets.is_empty() && !self.kind.is_of_a_device() {
+        if !self.fleets.is_empty() && self.kind.subject() == Subject::Server {
             return Err(RuleError::OfServer(self.kind));
         }
         Ok(())
     }
 
-    /// Whether it watches devices of a fleet; `None` stands for the server.
+    /// Whether it watches devices of a fleet, the fleet itself, or the server, which has no fleet.
     #[must_use]
-    pub fn watches(&self, fleet: Option<&FleetId>) -> bool {
-        self.enabled
-            && match fleet {
-                Some(fleet) => {
-                    self.kind.is_of_a_device()
-                        && (self.fleets.is_empty() || self.fleets.contains(fleet))
-                }
-                None => !self.kind.is_of_a_device(),
+    pub fn watches(&self, subject: Subject, fleet: Option<&FleetId>) -> bool {
+        let is_its_fleet = match (subject, fleet) {
+            (Subject::Server, None) => true,
+            (Subject::Device | Subject::Fleet, Some(fleet)) => {
+                self.fleets.is_empty() || self.fleets.contains(fleet)
             }
+            (Subject::Server, Some(_)) | (Subject::Device | Subject::Fleet, None) => false,
+        };
+        self.enabled && self.kind.subject() == subject && is_its_fleet
     }
 }
 

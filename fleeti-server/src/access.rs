@@ -98,6 +98,7 @@ pub const API: &[Rule] = &[
     rule("GET", "/api/v1/fleets", View, On::Some),
     rule("GET", "/api/v1/fleets/{fleet}/channel", View, On::Fleet),
     rule("PUT", "/api/v1/fleets/{fleet}/channel", Rollout, On::Fleet),
+    rule("GET", "/api/v1/fleets/{fleet}/fixes", View, On::Fleet),
     rule("GET", "/api/v1/packages/devices", View, On::Some),
     rule("POST", "/api/v1/fleets/{fleet}/enrollments", Enroll, On::Fleet),
     rule("POST", "/api/v1/fleets/{fleet}/devices", Enroll, On::Fleet),
@@ -215,6 +216,13 @@ pub const API: &[Rule] = &[
     rule("DELETE", "/api/v1/webhooks/{webhook}", Permission::Server, On::All),
     rule("POST", "/api/v1/webhooks/{webhook}/test", Permission::Server, On::All),
     rule("GET", "/api/v1/webhooks/{webhook}/deliveries", Permission::Server, On::All),
+    rule("GET", "/api/v1/email-receivers", Permission::Server, On::All),
+    rule("POST", "/api/v1/email-receivers", Permission::Server, On::All),
+    rule("DELETE", "/api/v1/email-receivers/{receiver}", Permission::Server, On::All),
+    rule("POST", "/api/v1/email-receivers/{receiver}/enable", Permission::Server, On::All),
+    rule("POST", "/api/v1/email-receivers/{receiver}/disable", Permission::Server, On::All),
+    rule("POST", "/api/v1/email-receivers/{receiver}/test", Permission::Server, On::All),
+    rule("GET", "/api/v1/email-receivers/{receiver}/emails", Permission::Server, On::All),
 ];
 
 /// The pages.
@@ -311,6 +319,11 @@ pub const PAGES: &[Rule] = &[
     rule("POST", "/alerts/{alert}/acknowledge", Operate, On::Some),
     rule("POST", "/alerts/rules/{rule}", Permission::Server, On::All),
     rule("POST", "/alerts/rules/{rule}/reset", Permission::Server, On::All),
+    rule("POST", "/alerts/email", Permission::Server, On::All),
+    rule("POST", "/alerts/email/{receiver}/remove", Permission::Server, On::All),
+    rule("POST", "/alerts/email/{receiver}/enable", Permission::Server, On::All),
+    rule("POST", "/alerts/email/{receiver}/disable", Permission::Server, On::All),
+    rule("POST", "/alerts/email/{receiver}/test", Permission::Server, On::All),
     rule("POST", "/alerts/silences", Operate, On::Some),
     rule("POST", "/alerts/silences/{silence}/remove", Operate, On::Some),
 ];

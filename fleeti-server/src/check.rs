@@ -2,6 +2,7 @@
 //! could start with it. It starts none.
 
 use crate::config::Config;
+use crate::email;
 use crate::options::Options;
 use anyhow::Result;
 use std::fs;
@@ -80,6 +81,11 @@ fn problems(config: &Config) -> Vec<String> {
             ));
         }
     }
+    if let Some(relay) = &config.email {
+        let password = relay.login.as_ref().and_then(|login| login.password().err());
+        found.extend(password.map(|e| e.to_string()));
+        found.extend(email::trust(relay).err());
+    }
     for port in [config.api, config.https, config.mqtt] {
         let same = [config.api, config.https, config.mqtt].iter().filter(|p| **p == port).count();
         if same > 1 && port.port() != 0 {
@@ -109,6 +115,33 @@ fn open_to_others(name: &str, path: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_relay_without_a_safe_password_or_with_a_wrong_ca_is_a_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir_all(at("data/pki/public")).unwrap();
+        fs::write(at("password"), "s3cret\n").unwrap();
+        fs::set_permissions(at("password"), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(at("ca.pem"), "no certificate").unwrap();
+        let given = |ca: Option<&str>| Options {
+            data: Some(at("data")),
+            email_relay: Some("mail.ops.example".into()),
+            email_from: Some("fleeti@ops.example".parse().unwrap()),
+            email_user: Some("fleeti".into()),
+            email_password_file: Some(at("password")),
+            email_ca: ca.map(at),
+            ..Options::default()
+        };
+        let Checked { lines, problems } = check(given(Some("ca.pem"))).unwrap();
+        assert_eq!(problems.len(), 2, "{problems:#?}");
+        assert!(problems[0].contains("other users can read"), "{problems:#?}");
+        assert!(problems[1].contains("email_ca"), "{problems:#?}");
+        let shown = format!("{lines:?}{problems:?}");
+        assert!(shown.contains("email_password_file") && !shown.contains("s3cret"), "{shown}");
+        fs::set_permissions(at("password"), fs::Permissions::from_mode(0o600)).unwrap();
+        assert_eq!(check(given(None)).unwrap().problems, [""; 0]);
+    }
 
     #[test]
     fn every_problem_is_named_and_each_value_has_its_source() {

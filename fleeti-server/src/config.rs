@@ -23,6 +23,7 @@ use anyhow::Result;
 use fleeti_control::accounts::password::PasswordCost;
 use fleeti_control::accounts::state::AccountSecrets;
 use fleeti_control::clock::Clock;
+use fleeti_control::email_relay::EmailRelay;
 use fleeti_control::public_url::PublicUrl;
 use fleeti_control::settings::Retention;
 use fleeti_control::settings::Settings;
@@ -81,6 +82,8 @@ pub struct Config {
     pub disk_floor: Option<u64>,
     /// Whether webhooks may be sent to private addresses and, to loopback, without TLS.
     pub private_webhooks: bool,
+    /// The relay that takes e-mail about alerts; `None` for no e-mail.
+    pub email: Option<EmailRelay>,
     /// Which files of builds and uploads are kept.
     pub retention: Retention,
     /// What a guess at a password costs.
@@ -111,6 +114,7 @@ impl Config {
             trusts_hypervisor: false,
             disk_floor: None,
             private_webhooks: false,
+            email: None,
             retention: Retention::default(),
             password_cost: PasswordCost::default(),
             clock: Clock::default(),
@@ -138,6 +142,7 @@ impl Config {
             trusts_hypervisor: self.trusts_hypervisor,
             disk_floor: self.disk_floor,
             private_webhooks: self.private_webhooks,
+            email: self.email.clone(),
             retention: self.retention,
             api_certificate: self.api_tls.certificate(&self.data),
             clock: self.clock.clone(),

@@ -9,7 +9,7 @@
 //! [`admin_tls`] (TLS of the API port) · [`limits`] (resources that one client may use) · [`log`]
 //! (log output and its limits) · [`options`] (arguments, environment and file), [`check`] (checks
 //! them) · [`examine`] (`doctor` on the server's machine) ·
-//! [`backup`] (backups, and their restore).
+//! [`backup`] (backups, and their restore) · [`email`] (gives e-mail to a relay).
 //!
 //! ```
 //! # actix_web::rt::System::new().block_on(async {
@@ -33,6 +33,7 @@ pub mod api;
 pub mod backup;
 pub mod check;
 pub mod config;
+pub mod email;
 pub mod error;
 pub mod examine;
 pub mod gateway;

@@ -10,8 +10,10 @@ use crate::limits::Limits;
 use crate::log::LogFormat;
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use fleeti_control::email_relay::{EmailTls, RelayOptions};
 use fleeti_control::settings::Retention;
 use fleeti_core::profile::nearest;
+use fleeti_core::wire::email::EmailAddress;
 use fleeti_core::wire::enrollment::is_proxy;
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -95,6 +97,26 @@ pub struct Options {
     /// Webhooks may be sent to private addresses and, to this machine, without TLS.
     #[arg(long, env = "FLEETI_PRIVATE_WEBHOOKS", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub private_webhooks: Option<bool>,
+    /// SMTP relay that takes e-mail about alerts: HOST or HOST:PORT. Without it there is no e-mail.
+    #[arg(long, env = "FLEETI_EMAIL_RELAY")]
+    pub email_relay: Option<String>,
+    /// TLS of the relay: implicit (port 465), starttls (port 587; a relay that does not offer it gets
+    /// nothing), or none (port 25, on a loopback address only) [default: implicit].
+    #[arg(long, env = "FLEETI_EMAIL_TLS")]
+    pub email_tls: Option<EmailTls>,
+    /// Address of the sender of e-mail.
+    #[arg(long, env = "FLEETI_EMAIL_FROM")]
+    pub email_from: Option<EmailAddress>,
+    /// User name at the relay.
+    #[arg(long, env = "FLEETI_EMAIL_USER")]
+    pub email_user: Option<String>,
+    /// File with the password at the relay, mode 0600 or a systemd credential. The server reads it for
+    /// each connection.
+    #[arg(long, env = "FLEETI_EMAIL_PASSWORD_FILE", value_name = "FILE")]
+    pub email_password_file: Option<PathBuf>,
+    /// CA certificates that count for the relay, PEM, instead of those of the system.
+    #[arg(long, env = "FLEETI_EMAIL_CA", value_name = "FILE")]
+    pub email_ca: Option<PathBuf>,
     /// Number of builds whose files are kept, beside those that a release was made from
     /// [default: 20].
     #[arg(long, env = "FLEETI_KEEP_BUILDS")]
@@ -144,6 +166,8 @@ impl Options {
     pub fn over(self, other: Self) -> Self {
         // The whole of TLS comes from one place, or a file could disable what an argument asks for.
         let tls = if self.says_tls() { self.clone() } else { other.clone() };
+        // A relay gets no password that was meant for another one.
+        let mail = if self.email_relay.is_some() { Self::default() } else { other.clone() };
         Self {
             config: self.config.or(other.config),
             data: self.data.or(other.data),
@@ -163,6 +187,12 @@ impl Options {
             trust_virtual_tpms: self.trust_virtual_tpms.or(other.trust_virtual_tpms),
             disk_floor_mib: self.disk_floor_mib.or(other.disk_floor_mib),
             private_webhooks: self.private_webhooks.or(other.private_webhooks),
+            email_relay: self.email_relay.or(mail.email_relay),
+            email_tls: self.email_tls.or(mail.email_tls),
+            email_from: self.email_from.or(mail.email_from),
+            email_user: self.email_user.or(mail.email_user),
+            email_password_file: self.email_password_file.or(mail.email_password_file),
+            email_ca: self.email_ca.or(mail.email_ca),
             keep_builds: self.keep_builds.or(other.keep_builds),
             keep_uploads_days: self.keep_uploads_days.or(other.keep_uploads_days),
             limits_file: self.limits_file.or(other.limits_file),
@@ -239,6 +269,15 @@ impl Options {
             self.database.as_deref().map(str::parse).transpose().context("--database")?;
         let public_url = self.public_url.as_deref().map(str::parse).transpose();
         let public_url = public_url.context("--public-url")?;
+        let email = RelayOptions {
+            relay: self.email_relay,
+            tls: self.email_tls,
+            from: self.email_from,
+            user: self.email_user,
+            password_file: self.email_password_file,
+            ca: self.email_ca,
+        };
+        let email = email.check()?;
         let start = Config::new(data);
         let api = self.api.unwrap_or(start.api);
         let usual = Retention::default();
@@ -262,6 +301,7 @@ impl Options {
             trusts_hypervisor: self.trust_virtual_tpms.unwrap_or_default(),
             local_worker: self.local_worker.unwrap_or_default(),
             private_webhooks: self.private_webhooks.unwrap_or_default(),
+            email,
             disk_floor: self.disk_floor_mib.map(|mib| mib.saturating_mul(1 << 20)),
             retention: Retention {
                 builds: self.keep_builds.unwrap_or(usual.builds),
@@ -364,6 +404,12 @@ mod tests {
             trust_virtual_tpms: Some(true),
             disk_floor_mib: Some(1),
             private_webhooks: Some(true),
+            email_relay: Some("x".into()),
+            email_tls: Some(EmailTls::Starttls),
+            email_from: Some("a@b.example".parse().unwrap()),
+            email_user: Some("x".into()),
+            email_password_file: Some("x".into()),
+            email_ca: Some("x".into()),
             public_url: Some("x".into()),
             agent: Some("x".into()),
             local_worker: Some(true),
@@ -373,7 +419,7 @@ mod tests {
         .unwrap();
         for argument in command.get_arguments() {
             let name = argument.get_id().as_str();
-            let short = name.trim_end_matches("_file");
+            let short = if name == "limits_file" { "limits" } else { name };
             let variable = argument.get_env().unwrap().to_str().unwrap();
             assert_eq!(variable, format!("FLEETI_{}", short.to_uppercase()));
             assert!(keys.contains_key(short) || name == "config", "{name}");
@@ -399,6 +445,29 @@ mod tests {
         let off = file("local_worker = true\n").unwrap();
         let all = arguments(&["--local-worker=false", "--data", "d"]).over(off);
         assert!(!all.config().unwrap().local_worker);
+    }
+
+    #[test]
+    fn a_relay_of_an_argument_gets_no_password_of_the_file() {
+        let text = "email_relay = \"mail.ops.example\"\nemail_from = \"a@ops.example\"\n\
+                    email_user = \"fleeti\"\nemail_password_file = \"p\"\n";
+        let relay = |list: &[&str]| {
+            let all = arguments(&[&["--data", "d"], list].concat()).over(file(text).unwrap());
+            all.config().map(|config| config.email.unwrap())
+        };
+        let of_file = relay(&[]).unwrap();
+        assert_eq!((of_file.host.as_str(), of_file.port), ("mail.ops.example", 465));
+        assert_eq!(of_file.login.unwrap().user, "fleeti");
+        let other =
+            relay(&["--email-relay", "evil.example", "--email-from", "a@b.example"]).unwrap();
+        assert_eq!((other.host.as_str(), other.login), ("evil.example", None));
+        let file = relay(&["--email-password-file", "q"]).unwrap().login.unwrap().password_file;
+        assert_eq!(file, Path::new("q"));
+        let refused = relay(&["--email-tls", "none"]).unwrap_err().to_string();
+        assert!(refused.contains("another machine"), "{refused}");
+        for (key, value) in [("email_tls", "maybe"), ("email_from", "Ops <a@b>")] {
+            assert!(self::file(&format!("{key} = {value:?}\n")).is_err(), "{key}");
+        }
     }
 
     #[test]

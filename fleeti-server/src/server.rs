@@ -8,7 +8,7 @@ use crate::gateway::state::{Gateway, GatewayRef};
 use crate::gateway::tls::{TlsState, https_config};
 use crate::limits::raise_descriptors;
 use crate::port::{Clients, TlsOfNow, deadline, serve};
-use crate::{api, gateway, http, pages, webhooks};
+use crate::{api, email, gateway, http, pages, webhooks};
 use actix_web::App as WebApp;
 use actix_web::dev::{Server as WebServer, ServerHandle};
 use actix_web::middleware::{Condition, DefaultHeaders, from_fn};
@@ -166,6 +166,8 @@ impl Server {
                 async move { gateway::sessions::run(&gateway.sessions, &gateway.control).await }
             }),
         ]);
+        let sender = email::Sender::new(&control);
+        tasks.extend(sender.map(|sender| tokio::spawn(email::run(sender, Arc::clone(&control)))));
         tasks.extend(admin_tls.map(|tls| tokio::spawn(tls.run())));
         Ok(Self { addresses, api_fingerprint, control, gateway, http: handles, tasks })
     }

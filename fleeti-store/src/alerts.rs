@@ -1,4 +1,4 @@
-//! Alerts, what happened to them, and groups of them that wait for one message.
+//! Alerts about devices, fleets and the server, what happened to them, and groups of them that wait for one message.
 
 use crate::{Connection, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::alert::Severity;
@@ -86,14 +86,23 @@ async fn all(
     query.fetch_all(connection).await?.into_iter().map(AlertRow::try_from).collect()
 }
 
-/// The alerts about a device that are not resolved; `None` stands for the server.
+/// The alerts about a device that are not resolved.
 pub async fn active(
     connection: &mut Connection,
-    device: Option<&DeviceId>,
+    device: &DeviceId,
 ) -> Result<Vec<AlertRow>, StoreError> {
     let sql = format!("{COLUMNS} WHERE device = $1 AND state <> 'resolved'");
-    let device = device.map_or("", DeviceId::as_str);
-    all(connection, sql::query_as(sql::AssertSqlSafe(sql)).bind(device)).await
+    all(connection, sql::query_as(sql::AssertSqlSafe(sql)).bind(device.as_str())).await
+}
+
+/// The alerts about a fleet as a whole that are not resolved; `None` stands for the server.
+pub async fn active_of_fleet(
+    connection: &mut Connection,
+    fleet: Option<&FleetId>,
+) -> Result<Vec<AlertRow>, StoreError> {
+    let sql = format!("{COLUMNS} WHERE device = '' AND fleet = $1 AND state <> 'resolved'");
+    let fleet = fleet.map_or("", FleetId::as_str);
+    all(connection, sql::query_as(sql::AssertSqlSafe(sql)).bind(fleet)).await
 }
 
 /// The alerts about devices that are not resolved.
@@ -110,17 +119,25 @@ pub async fn active_of(
     all(connection, sql::query_as(sql).bind(serde_json::to_string(devices)?)).await
 }
 
-/// The newest alert of a rule about a device, whatever its state.
+/// The newest alert of a rule, whatever its state: about a device, about a fleet as a whole if there
+/// is no device, and about the server if there is no fleet either.
 pub async fn newest(
     connection: &mut Connection,
     rule: &str,
-    device: Option<&DeviceId>,
+    (fleet, device): (Option<&FleetId>, Option<&DeviceId>),
 ) -> Result<Option<AlertRow>, StoreError> {
+    // A device may have been in another fleet.
+    let fleet_of = if device.is_some() { "" } else { "AND fleet = $3 " };
     let sql = format!(
-        "{COLUMNS} WHERE device = $1 AND rule = $2 ORDER BY changed_s DESC, id DESC LIMIT 1"
+        "{COLUMNS} WHERE device = $1 AND rule = $2 {fleet_of}ORDER BY changed_s DESC, id DESC LIMIT 1"
     );
     let query = sql::query_as(sql::AssertSqlSafe(sql)).bind(device.map_or("", DeviceId::as_str));
-    Ok(all(connection, query.bind(rule)).await?.pop())
+    let query = query.bind(rule);
+    let query = match device {
+        Some(_) => query,
+        None => query.bind(fleet.map_or("", FleetId::as_str)),
+    };
+    Ok(all(connection, query).await?.pop())
 }
 
 /// Up to `limit` alerts of a rule that are not resolved.

@@ -41,6 +41,20 @@ pub async fn get(pool: &Pool, fleet: &FleetId) -> Result<Channel, StoreError> {
     Ok(Channel { release: channel, rollout: row.rollout, since_s, pin, ..empty })
 }
 
+/// The release that devices of each fleet should run, by its pin or its channel, sorted by fleet.
+/// Fleets without one are left out.
+pub async fn releases(pool: &Pool) -> Result<Vec<(FleetId, ReleaseName)>, StoreError> {
+    let sql = "SELECT fleet, COALESCE(pinned, release_name) FROM channels \
+               WHERE COALESCE(pinned, release_name) IS NOT NULL ORDER BY fleet";
+    let rows: Vec<(String, String)> = sql::query_as(sql).fetch_all(pool).await?;
+    rows.into_iter()
+        .map(|(fleet, release)| {
+            let fleet = fleet.parse().map_err(StoreError::value)?;
+            Ok((fleet, release.parse().map_err(StoreError::value)?))
+        })
+        .collect()
+}
+
 /// A rollout succeeded: points the channel of its fleet at its release. A rollout that goes back sets
 /// only an empty channel: [`left`] moved the others when it began.
 pub async fn moved(

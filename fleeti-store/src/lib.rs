@@ -24,7 +24,7 @@
 //! [`budgets`], [`release_paths`], [`forecast`] ·
 //! [`accounts`], [`passkeys`], [`sessions`], [`pending_acts`], [`workers`], [`audit`],
 //! [`domain_events`], [`idempotency`] · [`alerts`],
-//! [`alert_rules`], [`webhooks`], [`history`] · [`beside`] (the database beside its server).
+//! [`alert_rules`], [`webhooks`], [`emails`], [`history`] · [`beside`] (the database beside its server).
 //!
 //! **Features**: none. **Errors**: [`StoreError`]: the database does not answer, or what it holds
 //! cannot be read. **Stability**: Rust items may change with each release before 1.0.
@@ -54,6 +54,7 @@ pub mod device_keys;
 pub mod devices;
 pub mod dialect;
 pub mod domain_events;
+pub mod emails;
 pub mod enrollments;
 mod error;
 pub mod forecast;

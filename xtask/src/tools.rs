@@ -10,6 +10,8 @@ use std::process::Command;
 const VIRT_FIRMWARE: &[&str] = &["virt-firmware==26.10"];
 /// Independent MQTT clients.
 const MQTT_CLIENTS: &[&str] = &["paho-mqtt==2.2.0", "aiomqtt==2.5.1"];
+/// An SMTP relay.
+const SMTP_RELAY: &[&str] = &["aiosmtpd==1.4.6"];
 /// Validates the OpenAPI document, and tests every operation that it describes.
 const OPENAPI: &[&str] = &["openapi-spec-validator==0.9.0", "schemathesis==4.32.5"];
 /// Generates a Python client.
@@ -24,11 +26,12 @@ const TYPESCRIPT: &[&str] =
     &["package.json", "package-lock.json", "tsconfig.json", "list-devices.ts"];
 
 /// Environment variables that tell tests the paths of the tools.
-pub fn judges() -> [(&'static str, PathBuf); 6] {
+pub fn judges() -> [(&'static str, PathBuf); 7] {
     let tools = target().join("tools");
     [
         ("FLEETI_VIRT_FW_VARS", tools.join("virt-firmware/bin/virt-fw-vars")),
         ("FLEETI_MQTT_PYTHON", tools.join("mqtt/bin/python")),
+        ("FLEETI_SMTP_PYTHON", tools.join("smtp/bin/python")),
         ("FLEETI_OPENAPI_TOOLS", tools.join("openapi/bin")),
         ("FLEETI_OPENAPI_PYTHON", tools.join("openapi-python/bin")),
         ("FLEETI_OPENAPI_TS", tools.join("openapi-ts")),
@@ -39,6 +42,7 @@ pub fn judges() -> [(&'static str, PathBuf); 6] {
 /// Installs the tools into `target/tools`.
 pub fn install() -> Result<()> {
     of_python("mqtt", MQTT_CLIENTS)?;
+    of_python("smtp", SMTP_RELAY)?;
     of_python("virt-firmware", VIRT_FIRMWARE)?;
     of_python("openapi", OPENAPI)?;
     of_python("openapi-python", OPENAPI_PYTHON)?;

@@ -19,7 +19,7 @@ const PAGE: u32 = 500;
 pub enum Command {
     /// List alerts, newest first.
     List {
-        /// Only alerts about devices of this fleet.
+        /// Only alerts about this fleet and its devices.
         #[arg(long)]
         fleet: Option<FleetId>,
         /// Also resolved alerts.
@@ -92,7 +92,7 @@ pub struct RuleOf {
     /// How severe its alerts are: info, warning or critical. Default: as it is.
     #[arg(long)]
     severity: Option<Severity>,
-    /// A fleet whose devices it watches; repeat it for several. Default: all fleets.
+    /// A fleet that it watches; repeat it for several. Default: all fleets.
     #[arg(long = "fleet")]
     fleets: Vec<FleetId>,
     /// The rule raises no alerts.
@@ -108,7 +108,7 @@ pub struct SilenceOf {
     /// Only alerts of this rule.
     #[arg(long)]
     rule: Option<String>,
-    /// Only alerts about devices of this fleet.
+    /// Only alerts about this fleet and its devices.
     #[arg(long)]
     fleet: Option<FleetId>,
     /// Only alerts about this device.
@@ -205,7 +205,11 @@ fn set_rule(of: RuleOf) -> Result<RuleStatus, Failure> {
 }
 
 fn alert(alert: &Alert) -> String {
-    let about = alert.device.as_ref().map_or("the server", DeviceId::as_str);
+    let about = match (&alert.device, &alert.fleet) {
+        (Some(device), _) => device.to_string(),
+        (None, Some(fleet)) => format!("fleet {fleet}"),
+        (None, None) => "the server".to_owned(),
+    };
     let silenced = if alert.silenced_until_s.is_some() { "  silenced" } else { "" };
     format!(
         "{}  {:<8}  {:<12}  {about}  {}  since {}{silenced}",

@@ -11,6 +11,7 @@ pub mod channel;
 pub mod contents;
 pub mod device;
 pub mod doctor;
+pub mod email;
 pub mod fix;
 pub mod fleet;
 pub mod keys;

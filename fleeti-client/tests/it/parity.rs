@@ -50,6 +50,7 @@ fn devices(c: &Client) -> Vec<(&'static str, Call)> {
         "get_command_result" => c.command_result("c"),
         "list_fleets" => c.fleets(),
         "get_channel" => c.channel(&id("f")),
+        "get_fixes" => c.fixes(&id("f")),
         "pin_fleet" => c.pin_fleet(&id("f"), &of(json!({"reason": "r"}))),
         "find_package" => c.package_devices(&id("openssl<4"), "", 5),
         "create_enrollment" => c.create_enrollment(&id("f"), 60),
@@ -206,6 +207,7 @@ fn administration(c: &Client) -> Vec<(&'static str, Call)> {
 fn alerts(c: &Client) -> Vec<(&'static str, Call)> {
     let rule = json!({"kind": "disk", "threshold": 80, "severity": "info", "enabled": true});
     let silence = json!({"valid_s": 60, "reason": "r"});
+    let receiver = json!({"address": "ops@ops.example", "severity": "info"});
     let webhook = json!({"url": "https://ops.example/", "events": ["alerts.raised"]});
     rows![c;
         "list_alerts" => c.alerts(&of(json!({"fleet": "f"}))),
@@ -223,6 +225,13 @@ fn alerts(c: &Client) -> Vec<(&'static str, Call)> {
         "remove_webhook" => c.remove_webhook("h"),
         "test_webhook" => c.test_webhook("h"),
         "list_deliveries" => c.deliveries("h"),
+        "list_receivers" => c.email_receivers(),
+        "add_receiver" => c.add_email_receiver(&of(receiver)),
+        "remove_receiver" => c.remove_email_receiver("m"),
+        "enable_receiver" => c.enable_email_receiver("m"),
+        "disable_receiver" => c.disable_email_receiver("m"),
+        "test_receiver" => c.test_email_receiver("m"),
+        "list_emails" => c.emails("m"),
         "get_drift" => c.drift(&id("d")),
         "get_history" => c.history(&id("d"), &of(json!({"from_s": 1}))),
     ]

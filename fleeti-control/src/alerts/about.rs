@@ -2,28 +2,39 @@
 
 use crate::accounts::actor::Scope;
 use crate::error::Error;
+use fleeti_core::alert::Subject;
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::alerts::{Alert, NOTE_MAX};
 use fleeti_core::wire::problem::Code;
 
-/// What an alert is about: a device of a fleet, or the server.
+/// What an alert is about: a device of a fleet, a fleet as a whole, or the server.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct About<'a>(Option<(&'a FleetId, &'a DeviceId)>);
+pub(crate) struct About<'a> {
+    fleet: Option<&'a FleetId>,
+    device: Option<&'a DeviceId>,
+}
 
 impl<'a> About<'a> {
-    pub(super) const SERVER: Self = Self(None);
+    pub(super) const SERVER: Self = Self { fleet: None, device: None };
 
     pub(super) fn device_of(fleet: &'a FleetId, device: &'a DeviceId) -> Self {
-        Self(Some((fleet, device)))
+        Self { fleet: Some(fleet), device: Some(device) }
     }
-    pub(super) fn pair(self) -> Option<(&'a FleetId, &'a DeviceId)> {
-        self.0
+    pub(super) fn whole(fleet: &'a FleetId) -> Self {
+        Self { fleet: Some(fleet), device: None }
+    }
+    pub(super) fn subject(self) -> Subject {
+        match (self.fleet, self.device) {
+            (_, Some(_)) => Subject::Device,
+            (Some(_), None) => Subject::Fleet,
+            (None, None) => Subject::Server,
+        }
     }
     pub(super) fn fleet(self) -> Option<&'a FleetId> {
-        self.0.map(|(fleet, _)| fleet)
+        self.fleet
     }
     pub(super) fn device(self) -> Option<&'a DeviceId> {
-        self.0.map(|(_, device)| device)
+        self.device
     }
 }
 

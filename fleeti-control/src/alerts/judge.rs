@@ -30,7 +30,7 @@ pub(super) struct Judged {
     pub(super) ended: Vec<Kind>,
 }
 
-/// Judges observations of one device, or of the server, by every rule that watches it. `active` are
+/// Judges observations of one device, one fleet or the server, by every rule that watches it. `active` are
 /// its alerts that are not resolved; an alert whose rule does not watch it any more ends.
 pub(super) async fn observe(
     cx: &Context,
@@ -40,7 +40,8 @@ pub(super) async fn observe(
     active: Vec<AlertRow>,
 ) -> Result<Judged, Error> {
     let (rules, mut judged) = (cx.alerts.rules(), Judged::default());
-    let (watching, mut active) = (rules.iter().filter(|rule| rule.watches(about.fleet())), active);
+    let (subject, mut active) = (about.subject(), active);
+    let watching = rules.iter().filter(|rule| rule.watches(subject, about.fleet()));
     // A moved device: those who see its new fleet see its alerts, and the others do not.
     for row in active.iter_mut().filter(|row| row.alert.fleet.as_ref() != about.fleet()) {
         row.alert.fleet = about.fleet().cloned();
@@ -108,7 +109,7 @@ async fn raise(
     let now_s = cx.now_s();
     let of_window = windows::silenced_until_s(cx, tx, rule.kind, about).await?;
     let silenced_until_s = cx.alerts.silenced_until_s(&rule.id, about, now_s).max(of_window);
-    let last = store::alerts::newest(tx, &rule.id, about.device()).await?;
+    let last = store::alerts::newest(tx, &rule.id, (about.fleet(), about.device())).await?;
     let mut next = Machine::new(now_s);
     let again = match last {
         Some(row) => {
@@ -162,7 +163,7 @@ fn is_other_alarm(alert: &Alert, words: &str) -> bool {
 /// Returns whether it is another alarm.
 async fn say(cx: &Context, tx: &mut Tx<'_>, row: &AlertRow, words: String) -> Result<bool, Error> {
     let alert = &row.alert;
-    let is_text = matches!(alert.kind, Kind::Alarm | Kind::FailedUpdate);
+    let is_text = matches!(alert.kind, Kind::Alarm | Kind::FailedUpdate | Kind::Fixes);
     let detail: String = words.chars().take(500).collect();
     if !is_text || alert.detail == detail {
         return Ok(false);

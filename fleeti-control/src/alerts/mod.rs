@@ -1,10 +1,12 @@
 //! Alerts: what rules say of devices and of the server, who is told, and what operators do.
 //!
 //! Rules judge what domain events and telemetry bring, and what a device that is due tells
-//! (`watch`); nothing looks at a whole fleet. Alerts of one rule in one fleet are told in one
+//! (`watch`); nothing looks at all devices of a fleet. `fixes` compares the release of a fleet with
+//! the suite. Alerts of one rule in one fleet are told in one
 //! message, as a domain event.
 
 mod about;
+mod fixes;
 mod judge;
 mod reactions;
 mod rules;
@@ -88,7 +90,7 @@ pub async fn overview(
 
 /// The alerts about a device that are not resolved.
 pub async fn of_device(cx: &Context, device: &DeviceId) -> Result<Vec<Alert>, Error> {
-    let rows = store::alerts::active(&mut cx.db.reader().await?, Some(device)).await?;
+    let rows = store::alerts::active(&mut cx.db.reader().await?, device).await?;
     Ok(rows.into_iter().map(|row| row.alert).collect())
 }
 

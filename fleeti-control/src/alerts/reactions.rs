@@ -57,7 +57,7 @@ fn failure(update: &State) -> Option<String> {
 async fn reported(cx: &Context, tx: &mut Tx<'_>, sent: &DeviceReport) -> Result<Judged, Error> {
     let DeviceReport { fleet, device, report, drift_since_s, alarm, .. } = sent;
     let (now_s, failed) = (cx.now_s(), failure(&report.update));
-    let active = store::alerts::active(tx, Some(device)).await?;
+    let active = store::alerts::active(tx, device).await?;
     let observations = [
         Observation::LastSeen { seen_s: now_s, now_s },
         Observation::Drift { since_s: *drift_since_s, now_s },
@@ -94,7 +94,7 @@ async fn appraised(
 
 /// Ends the alerts about a revoked device: nothing is expected of it.
 async fn revoked(cx: &Context, tx: &mut Tx<'_>, device: &DeviceId) -> Result<Judged, Error> {
-    let active = store::alerts::active(tx, Some(device)).await?;
+    let active = store::alerts::active(tx, device).await?;
     for row in &active {
         judge::end(cx, tx, row, "the device was revoked").await?;
     }
@@ -126,7 +126,7 @@ pub async fn telemetry(
     let seen = Observation::LastSeen { seen_s: now_s, now_s };
     let observations: Vec<_> =
         percent.map(Observation::Disk).into_iter().chain(std::iter::once(seen)).collect();
-    let active = store::alerts::active(tx, Some(device.1)).await?;
+    let active = store::alerts::active(tx, device.1).await?;
     let about = About::device_of(device.0, device.1);
     let judged = judge::observe(cx, tx, about, &observations, active).await?;
     if judged.ended.contains(&Kind::Offline) {
@@ -149,7 +149,7 @@ pub async fn alarmed(
     let Some(fleet) = store::devices::fleet_of(cx.db.pool(), device).await? else {
         return Ok(false);
     };
-    let active = store::alerts::active(tx, Some(device)).await?;
+    let active = store::alerts::active(tx, device).await?;
     let about = About::device_of(&fleet, device);
     let seen = [Observation::Alarm(Some(words))];
     Ok(judge::observe(cx, tx, about, &seen, active).await?.has_changed)
@@ -166,7 +166,7 @@ pub async fn connected(cx: &Context, device: &DeviceId) -> Result<(), Error> {
     }
     let Some(fleet) = store::devices::fleet_of(cx.db.pool(), device).await? else { return Ok(()) };
     let mut tx = cx.db.write().await?;
-    let active = store::alerts::active(&mut tx, Some(device)).await?;
+    let active = store::alerts::active(&mut tx, device).await?;
     let about = About::device_of(&fleet, device);
     let seen = [Observation::Connections(count)];
     let judged = judge::observe(cx, &mut tx, about, &seen, active).await?;

@@ -4,11 +4,12 @@ use super::about::About;
 use crate::error::Error;
 use arc_swap::ArcSwap;
 use fleeti_core::alert::{Kind, Rule};
-use fleeti_core::id::DeviceId;
+use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::wire::alerts::Silence;
 use fleeti_store::{self as store, Connection, Db};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 use tokio::sync::Notify;
 
 /// Connections are counted within this time, in seconds.
@@ -21,6 +22,8 @@ pub(crate) struct AlertState {
     rules: ArcSwap<Vec<Rule>>,
     silences: ArcSwap<Vec<Silence>>,
     connections: Mutex<HashMap<DeviceId, Connected>>,
+    /// What each fleet was compared with, for security fixes that wait.
+    compared: Mutex<HashMap<FleetId, Compared>>,
     wake: Notify,
     /// When this server began to run. It heard from no device before.
     pub(super) started_s: u64,
@@ -33,6 +36,25 @@ struct Connected {
     count: u64,
 }
 
+/// What a fleet was compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Compared {
+    pub(super) release: ReleaseName,
+    /// When the index of the suite was made.
+    pub(super) index: SystemTime,
+    /// When to compare again because of time, Unix seconds.
+    pub(super) again_s: Option<u64>,
+}
+
+impl Compared {
+    /// Whether the comparison still says what is so.
+    pub(super) fn holds(&self, release: &ReleaseName, index: SystemTime, now_s: u64) -> bool {
+        self.release == *release
+            && self.index == index
+            && self.again_s.is_none_or(|again_s| now_s < again_s)
+    }
+}
+
 impl AlertState {
     /// Loads rules and silences.
     pub(crate) async fn load(db: &Db, now_s: u64) -> Result<Self, Error> {
@@ -43,6 +65,7 @@ impl AlertState {
                 store::alert_rules::silences(&mut connection, 0).await?,
             ),
             connections: Mutex::default(),
+            compared: Mutex::default(),
             wake: Notify::new(),
             started_s: now_s,
         })
@@ -59,13 +82,23 @@ impl AlertState {
         self.rules.store(Arc::new(rules(&mut connection).await?));
         let silences = store::alert_rules::silences(&mut connection, 0).await?;
         self.silences.store(Arc::new(silences));
+        self.with_compared(HashMap::clear);
         Ok(())
+    }
+
+    /// Does something with what fleets were compared with.
+    pub(super) fn with_compared<T>(
+        &self,
+        work: impl FnOnce(&mut HashMap<FleetId, Compared>) -> T,
+    ) -> T {
+        work(&mut self.compared.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Until when nobody is told of alerts of a rule; `None` if people are told.
     pub(super) fn silenced_until_s(&self, rule: &str, about: About<'_>, now_s: u64) -> Option<u64> {
         let silences = self.silences.load();
-        let covering = silences.iter().filter(|s| s.covers(rule, about.pair(), now_s));
+        let covering =
+            silences.iter().filter(|s| s.covers(rule, (about.fleet(), about.device()), now_s));
         covering.map(|silence| silence.until_s).max()
     }
 
@@ -112,4 +145,23 @@ impl AlertState {
 
 async fn rules(connection: &mut Connection) -> Result<Vec<Rule>, Error> {
     Ok(Rule::effective(store::alert_rules::rules(connection).await?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_is_compared_again_for_a_release_an_index_and_a_time() {
+        let (one, two): (ReleaseName, ReleaseName) =
+            ("kiosk@1".parse().unwrap(), "kiosk@2".parse().unwrap());
+        let index = SystemTime::UNIX_EPOCH;
+        let compared = Compared { release: one.clone(), index, again_s: Some(100) };
+        assert!(compared.holds(&one, index, 99));
+        assert!(!compared.holds(&two, index, 99));
+        assert!(!compared.holds(&one, SystemTime::now(), 99));
+        assert!(!compared.holds(&one, index, 100));
+        assert!(Compared { again_s: None, ..compared }.holds(&one, index, u64::MAX));
+    }
 }

@@ -5,8 +5,8 @@
 //! that is due and was seen meanwhile is put off.
 
 use super::about::About;
-use super::judge;
 use super::reactions::by_device;
+use super::{fixes, judge};
 use crate::context::{Context, ContextRef};
 use crate::error::Error;
 use crate::events::{After, DomainEvent};
@@ -61,6 +61,7 @@ pub async fn look(cx: &Context) -> Result<(), Error> {
         }
     }
     server(cx).await?;
+    fixes::look(cx).await?;
     flapping(cx).await?;
     silences(cx).await?;
     messages(cx).await?;
@@ -135,7 +136,7 @@ async fn server(cx: &Context) -> Result<(), Error> {
         Observation::WaitingActs(health::waiting_acts(cx)),
     ];
     let mut tx = cx.db.write().await?;
-    let active = store::alerts::active(&mut tx, None).await?;
+    let active = store::alerts::active_of_fleet(&mut tx, None).await?;
     let judged = judge::observe(cx, &mut tx, About::SERVER, &observations, active).await?;
     if judged.has_changed {
         cx.commit(tx, Event::Alerts).await?;
@@ -213,6 +214,7 @@ async fn message(
         rows = store::alerts::newest_of_group(tx, group, !are_resolved, limit).await?;
     }
     let Some(newest) = rows.first().map(|row| row.alert.clone()) else { return Ok(None) };
+    let since_s = rows.iter().map(|row| row.alert.since_s).min();
     let devices: Vec<DeviceId> = rows.into_iter().filter_map(|row| row.alert.device).collect();
     Ok(Some(AlertMessage {
         rule: newest.rule,
@@ -222,6 +224,7 @@ async fn message(
         count: count.into(),
         devices,
         detail: newest.detail,
+        since_s,
     }))
 }
 

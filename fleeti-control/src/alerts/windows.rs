@@ -16,7 +16,8 @@ pub(super) async fn silenced_until_s(
     kind: Kind,
     about: About<'_>,
 ) -> Result<Option<u64>, Error> {
-    let Some((fleet, device)) = about.pair().filter(|_| kind.is_of_reboots()) else {
+    let of_device = about.fleet().zip(about.device());
+    let Some((fleet, device)) = of_device.filter(|_| kind.is_of_reboots()) else {
         return Ok(None);
     };
     let windows = policy::of(cx, fleet).windows;

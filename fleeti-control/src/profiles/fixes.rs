@@ -26,12 +26,25 @@ pub async fn of_release(cx: &Context, release: &ReleaseName) -> Result<Option<Fi
     }
 }
 
-/// The fixes that a build lacks; `None` if its lock or the index of the suite cannot be read.
+/// The fixes that a release lacks by the index of now, as [`of_release`].
+pub async fn of_release_now(cx: &Context, release: &ReleaseName) -> Result<Option<Fixes>, Error> {
+    match store::builds::with_files(cx.db.pool(), release).await? {
+        Some(build) => now(cx, build).await,
+        None => Ok(None),
+    }
+}
+
+/// The fixes that a build lacks, as they were half a minute ago or later; `None` if its lock or the
+/// index of the suite cannot be read.
 pub(super) async fn of(cx: &Context, build: Build) -> Result<Option<Fixes>, Error> {
-    let (now_s, id) = (cx.now_s(), build.id.clone());
-    if let Some(waiting) = cx.profiles.fixes(&id, now_s) {
+    if let Some(waiting) = cx.profiles.fixes(&build.id, cx.now_s()) {
         return Ok(Some(Fixes { release: build.release, waiting }));
     }
+    now(cx, build).await
+}
+
+async fn now(cx: &Context, build: Build) -> Result<Option<Fixes>, Error> {
+    let (now_s, id) = (cx.now_s(), build.id.clone());
     let path = cx.settings.data.join("builds").join(&id).join("lock.json");
     let found = suites::with(cx, move |index| {
         let index = index?;

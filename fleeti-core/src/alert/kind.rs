@@ -83,11 +83,24 @@ pub enum Kind {
     Crl,
     /// Acts wait for the audit log.
     AuditGap,
+    /// The release of a fleet lacks security fixes for a time.
+    Fixes,
+}
+
+/// What alerts of a kind are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// A device.
+    Device,
+    /// A fleet as a whole.
+    Fleet,
+    /// The server.
+    Server,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Offline,
         Self::Drift,
         Self::TrustDrop,
@@ -98,6 +111,7 @@ impl Kind {
         Self::Flapping,
         Self::Crl,
         Self::AuditGap,
+        Self::Fixes,
     ];
 
     /// Whether a device in its reboot window may cause it by an update: it is silent then.
@@ -111,7 +125,8 @@ impl Kind {
             | Self::Certificate
             | Self::Disk
             | Self::Crl
-            | Self::AuditGap => false,
+            | Self::AuditGap
+            | Self::Fixes => false,
         }
     }
 
@@ -129,6 +144,7 @@ impl Kind {
             Self::Flapping => "flapping",
             Self::Crl => "crl",
             Self::AuditGap => "audit-gap",
+            Self::Fixes => "fixes",
         }
     }
 
@@ -146,6 +162,53 @@ impl Kind {
             Self::Flapping => "Device connects again and again",
             Self::Crl => "CRL for devices ends",
             Self::AuditGap => "Acts wait for the audit log",
+            Self::Fixes => "Security fixes wait",
+        }
+    }
+
+    /// What an operator does about it, in words.
+    #[must_use]
+    pub const fn advice(self) -> &'static str {
+        match self {
+            Self::Offline => {
+                "Check power and network of the devices. `fleeti device show DEVICE` has the last \
+                 report. The alert ends when the device connects."
+            }
+            Self::Drift => "`fleeti why DEVICE` says what keeps a device from its desired release.",
+            Self::TrustDrop => {
+                "Take it for an attack until you know the reason: `fleeti attest show DEVICE` names \
+                 what the device does not prove any more."
+            }
+            Self::FailedUpdate => {
+                "The device runs its previous version. `fleeti device show DEVICE` has the reason; \
+                 abort the rollout if more devices fail."
+            }
+            Self::Alarm => {
+                "The page of the device explains the alarm. Take it for an attack until you know the \
+                 reason."
+            }
+            Self::Certificate => {
+                "A device renews its certificate when it connects. Bring it online before the \
+                 certificate ends; afterwards it needs a readmission."
+            }
+            Self::Disk => {
+                "Find what fills the data partition, and make room or a larger partition."
+            }
+            Self::Flapping => {
+                "Check the network of the device, and whether two machines use one identity."
+            }
+            Self::Crl => {
+                "Start the signing service: without a new CRL, devices refuse the server when the \
+                 old one ends."
+            }
+            Self::AuditGap => {
+                "Start the signing service, or read its log: the server refuses changes when too \
+                 many acts wait."
+            }
+            Self::Fixes => {
+                "`fleeti fleet fixes FLEET` names the packages. Build with refreshed packages, and roll \
+                 the release out: `fleeti fix PACKAGE` does it within hours."
+            }
         }
     }
 
@@ -153,7 +216,7 @@ impl Kind {
     #[must_use]
     pub const fn unit(self) -> &'static str {
         match self {
-            Self::Offline | Self::Drift | Self::Certificate | Self::Crl => "seconds",
+            Self::Offline | Self::Drift | Self::Certificate | Self::Crl | Self::Fixes => "seconds",
             Self::TrustDrop => "levels",
             Self::FailedUpdate | Self::Alarm => "none",
             Self::Disk => "percent",
@@ -175,6 +238,7 @@ impl Kind {
             Self::Flapping => (3, 1000),
             Self::Crl => (3600, 30 * DAY_S),
             Self::AuditGap => (1, 10_000),
+            Self::Fixes => (3600, 366 * DAY_S),
         }
     }
 
@@ -191,6 +255,7 @@ impl Kind {
             Self::Flapping => 12,
             Self::Crl => 12 * 3600,
             Self::AuditGap => 1000,
+            Self::Fixes => 3 * DAY_S,
         }
     }
 
@@ -204,14 +269,26 @@ impl Kind {
             | Self::FailedUpdate
             | Self::Certificate
             | Self::Disk
-            | Self::Flapping => Severity::Warning,
+            | Self::Flapping
+            | Self::Fixes => Severity::Warning,
         }
     }
 
-    /// Whether it is about a device; otherwise it is about the server.
+    /// What its alerts are about.
     #[must_use]
-    pub const fn is_of_a_device(self) -> bool {
-        !matches!(self, Self::Crl | Self::AuditGap)
+    pub const fn subject(self) -> Subject {
+        match self {
+            Self::Offline
+            | Self::Drift
+            | Self::TrustDrop
+            | Self::FailedUpdate
+            | Self::Alarm
+            | Self::Certificate
+            | Self::Disk
+            | Self::Flapping => Subject::Device,
+            Self::Fixes => Subject::Fleet,
+            Self::Crl | Self::AuditGap => Subject::Server,
+        }
     }
 }
 

@@ -1,7 +1,8 @@
-//! What is known of a device or of the server at a moment, and what a rule says of it.
+//! What is known of a device, of a fleet or of the server at a moment, and what a rule says of it.
 
 use super::{Kind, Rule};
 use crate::attestation::Level;
+use crate::id::ReleaseName;
 
 /// A disk alert ends this many percentage points below its threshold, so that it does not begin and
 /// end with every file.
@@ -51,6 +52,17 @@ pub enum Observation<'a> {
     Crl(u64),
     /// Number of acts that wait for the audit log.
     WaitingActs(u64),
+    /// Security fixes that the release of a fleet lacks.
+    Fixes {
+        /// The release.
+        release: &'a ReleaseName,
+        /// Their number.
+        count: u64,
+        /// When the oldest of them was first seen; `None` if there is none.
+        since_s: Option<u64>,
+        /// Now.
+        now_s: u64,
+    },
 }
 
 impl Observation<'_> {
@@ -68,6 +80,7 @@ impl Observation<'_> {
             Self::Connections(_) => Kind::Flapping,
             Self::Crl(_) => Kind::Crl,
             Self::WaitingActs(_) => Kind::AuditGap,
+            Self::Fixes { .. } => Kind::Fixes,
         }
     }
 }
@@ -155,6 +168,17 @@ impl Rule {
                 Verdict::Holds(format!("{count} acts wait for the audit log"))
             }
             Observation::WaitingActs(_) => Verdict::Ends,
+            Observation::Fixes { since_s: None, .. } => Verdict::Ends,
+            Observation::Fixes { release, count, since_s: Some(since_s), now_s } => {
+                from(since_s.saturating_add(limit), now_s, || {
+                    let fixes = if count == 1 { "fix" } else { "fixes" };
+                    let age_s = now_s.saturating_sub(since_s);
+                    format!(
+                        "{release} lacks {count} security {fixes}, the oldest for {}",
+                        spoken(age_s)
+                    )
+                })
+            }
         }
     }
 }

@@ -55,7 +55,7 @@ fn every_shipped_rule_is_valid_and_an_operator_may_change_it() {
     let effective = Rule::effective(vec![off.clone(), own.clone()]);
     assert_eq!(effective.len(), rules.len() + 1);
     assert!(effective.contains(&off) && effective.contains(&own));
-    assert!(!off.watches(Some(&"lab".parse().unwrap())));
+    assert!(!off.watches(Subject::Device, Some(&"lab".parse().unwrap())));
 }
 
 #[test]
@@ -79,12 +79,33 @@ fn a_rule_that_cannot_be_is_refused_with_its_field() {
 }
 
 #[test]
-fn a_rule_watches_its_fleets_and_a_rule_of_the_server_no_device() {
-    let (lab, shop) = ("lab".parse().unwrap(), "shop".parse().unwrap());
-    let rule = Rule { fleets: vec![lab], ..shipped(Kind::Disk) };
-    assert!(!rule.watches(Some(&shop)) && rule.watches(rule.fleets.first()) && !rule.watches(None));
-    assert!(shipped(Kind::Crl).watches(None) && !shipped(Kind::Crl).watches(Some(&shop)));
-    assert_eq!(rule.judge(&Observation::Crl(0)), None);
+fn a_rule_watches_its_fleets_and_its_subject_alone() {
+    let (lab, shop): (FleetId, FleetId) = ("lab".parse().unwrap(), "shop".parse().unwrap());
+    for (kind, subject) in [(Kind::Disk, Subject::Device), (Kind::Fixes, Subject::Fleet)] {
+        let rule = Rule { fleets: vec![lab.clone()], ..shipped(kind) };
+        rule.check().unwrap();
+        assert!(rule.watches(subject, Some(&lab)) && !rule.watches(subject, Some(&shop)));
+        assert!(!rule.watches(Subject::Server, None) && !rule.watches(subject, None));
+        assert!(shipped(kind).watches(subject, Some(&shop)));
+    }
+    assert!(!shipped(Kind::Fixes).watches(Subject::Device, Some(&lab)), "nothing of a device");
+    assert!(!shipped(Kind::Disk).watches(Subject::Fleet, Some(&lab)));
+    assert!(shipped(Kind::Crl).watches(Subject::Server, None));
+    assert!(!shipped(Kind::Crl).watches(Subject::Device, Some(&shop)));
+    assert_eq!(shipped(Kind::Disk).judge(&Observation::Crl(0)), None);
+}
+
+#[test]
+fn security_fixes_may_wait_for_a_time() {
+    let release = "kiosk@2".parse().unwrap();
+    let at = |since_s, now_s| {
+        says(Kind::Fixes, Observation::Fixes { release: &release, count: 2, since_s, now_s })
+    };
+    let limit = shipped(Kind::Fixes).threshold;
+    assert_eq!(at(None, 1), Verdict::Ends);
+    assert_eq!(at(Some(100), 100 + limit - 1), Verdict::EndsUntil(100 + limit));
+    let words = "kiosk@2 lacks 2 security fixes, the oldest for 3 days";
+    assert_eq!(at(Some(100), 100 + limit), Verdict::Holds(words.into()));
 }
 
 #[test]

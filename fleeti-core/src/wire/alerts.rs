@@ -29,10 +29,10 @@ pub struct Alert {
     pub kind: Kind,
     /// Severity of the rule when the alert began.
     pub severity: Severity,
-    /// The device that it is about; absent if it is about the server.
+    /// The device that it is about; absent if it is about a fleet or the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceId>,
-    /// The fleet of the device.
+    /// The fleet of the device, or the fleet that it is about; absent if it is about the server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<FleetId>,
     /// State of the alert.
@@ -80,7 +80,7 @@ pub struct AlertQuery {
     /// Return also resolved alerts.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
-    /// Return only alerts about devices of this fleet.
+    /// Return only alerts about this fleet and its devices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<FleetId>,
     /// The last alert of the previous page; absent for the first page.
@@ -190,10 +190,14 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// Whether it covers alerts of a rule about a device now.
+    /// Whether it covers alerts of a rule about a fleet and device now; none of them for the server.
     #[must_use]
-    pub fn covers(&self, rule: &str, about: Option<(&FleetId, &DeviceId)>, now_s: u64) -> bool {
-        let (fleet, device) = about.unzip();
+    pub fn covers(
+        &self,
+        rule: &str,
+        (fleet, device): (Option<&FleetId>, Option<&DeviceId>),
+        now_s: u64,
+    ) -> bool {
         (self.from_s..self.until_s).contains(&now_s)
             && self.rule.as_ref().is_none_or(|only| only == rule)
             && self.fleet.as_ref().is_none_or(|only| Some(only) == fleet)
@@ -219,6 +223,9 @@ pub struct AlertMessage {
     pub devices: Vec<DeviceId>,
     /// What the newest one is about, in words.
     pub detail: String,
+    /// When the first one of these began; absent in messages of older servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_s: Option<u64>,
 }
 
 #[cfg(test)]
@@ -267,6 +274,7 @@ mod tests {
             count: 40,
             devices: vec![device],
             detail: "offline".into(),
+            since_s: Some(1),
         };
         insta::assert_json_snapshot!(json!({
             "details": AlertDetails { alert, history: vec![change] },
@@ -281,20 +289,23 @@ mod tests {
         let (shop, lab) = ("shop".parse().unwrap(), "lab".parse().unwrap());
         let (one, two) = ("device-1".parse().unwrap(), "device-2".parse().unwrap());
         let all = silence();
-        assert!(all.covers("disk", None, 100) && all.covers("disk", Some((&shop, &one)), 199));
-        assert!(!all.covers("disk", None, 99) && !all.covers("disk", None, 200));
+        let of_shop = (Some(&shop), Some(&one));
+        let server = (None, None);
+        assert!(all.covers("disk", server, 100) && all.covers("disk", of_shop, 199));
+        assert!(!all.covers("disk", server, 99) && !all.covers("disk", server, 200));
         let narrow = Silence {
             rule: Some("disk".into()),
             fleet: Some("shop".parse().unwrap()),
             device: Some("device-1".parse().unwrap()),
             ..all
         };
-        assert!(narrow.covers("disk", Some((&shop, &one)), 150));
+        assert!(narrow.covers("disk", of_shop, 150));
         for (rule, about) in [
-            ("offline", Some((&shop, &one))),
-            ("disk", Some((&lab, &one))),
-            ("disk", Some((&shop, &two))),
-            ("disk", None),
+            ("offline", of_shop),
+            ("disk", (Some(&lab), Some(&one))),
+            ("disk", (Some(&shop), Some(&two))),
+            ("disk", (Some(&shop), None)),
+            ("disk", server),
         ] {
             assert!(!narrow.covers(rule, about, 150), "{rule} {about:?}");
         }

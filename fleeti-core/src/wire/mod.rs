@@ -6,7 +6,7 @@
 //! automation, [`alarm`] alarms of devices, [`alerts`] alerts and their rules, [`refresh`] schedules of builds, [`rollout`] rollouts, [`trust`] the trust bundle and
 //! approvals, [`attestation`] evidence and attestation results, [`readmission`] devices with
 //! expired certificates, [`vault`] secrets and recovery keys, [`history`] drift and history of
-//! devices, [`webhook`] webhooks, [`worker`] build workers, [`profile`]
+//! devices, [`webhook`] webhooks, [`email`] e-mail, [`worker`] build workers, [`profile`]
 //! documents of profiles, [`suite`] searches in the packages of a suite, [`package`] devices that
 //! have a package, and [`problem`] errors
 //! (RFC 9457). [`doctor`] is the examination of a server.
@@ -22,7 +22,9 @@ pub mod boot;
 pub mod command;
 pub mod device;
 pub mod doctor;
+pub mod email;
 pub mod enrollment;
+pub mod fixes;
 pub mod history;
 #[cfg(test)]
 mod kept;

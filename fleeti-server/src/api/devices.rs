@@ -8,9 +8,10 @@ use actix_web::{HttpResponse, Responder, get, post, put};
 use fleeti_control::context::Context;
 use fleeti_control::devices::search::{self, Wanted};
 use fleeti_control::trust::revocation;
-use fleeti_control::{boot, channels, devices, drift, history};
+use fleeti_control::{boot, channels, details, devices, drift, history};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::api::{ChangeBoot, Device, Fleet, Forgive, Revoke};
+use fleeti_core::wire::fixes::FleetFixes;
 use fleeti_core::wire::history::{Drift, History, HistoryQuery};
 use fleeti_core::wire::updates::{Channel, PinFleet, UpdateOrder, Why};
 use serde::Deserialize;
@@ -149,6 +150,13 @@ pub async fn order_updates(
 #[get("/fleets/{fleet}/channel")]
 pub async fn get_channel(cx: Data<Context>, fleet: Path<FleetId>) -> Result<impl Responder> {
     Ok(Json(channels::channel(&cx, &fleet).await?))
+}
+
+/// Get the security fixes that the release of a fleet lacks.
+#[utoipa::path(tag = "devices", responses((status = 200, description = "What the release lacks", body = FleetFixes)))]
+#[get("/fleets/{fleet}/fixes")]
+pub async fn get_fixes(cx: Data<Context>, fleet: Path<FleetId>) -> Result<impl Responder> {
+    Ok(Json(details::fixes(&cx, &fleet).await?))
 }
 
 /// Pin a fleet to a release, or end that. Its devices are offered the release when they next report or

@@ -16,6 +16,7 @@ mod commands;
 mod conditions;
 mod devices;
 mod doctor;
+mod email;
 mod enrollment;
 mod events;
 mod idempotency;
@@ -130,6 +131,7 @@ fn device_routes<C: Routes>(config: &mut C) {
         .service(commands::get_command_result)
         .service(devices::list_fleets)
         .service(devices::get_channel)
+        .service(devices::get_fixes)
         .service(devices::pin_fleet)
         .service(packages::find_package)
         .service(enrollment::create_enrollment)
@@ -282,7 +284,7 @@ fn account_routes<C: Routes>(config: &mut C) {
         .service(approvals::set_approval_policy);
 }
 
-/// Alerts, their rules, silences, and webhooks.
+/// Alerts, their rules, silences, webhooks and e-mail.
 fn alert_routes<C: Routes>(config: &mut C) {
     config
         .service(alerts::list_alerts)
@@ -299,7 +301,14 @@ fn alert_routes<C: Routes>(config: &mut C) {
         .service(webhooks::add_webhook)
         .service(webhooks::remove_webhook)
         .service(webhooks::test_webhook)
-        .service(webhooks::list_deliveries);
+        .service(webhooks::list_deliveries)
+        .service(email::list_receivers)
+        .service(email::add_receiver)
+        .service(email::remove_receiver)
+        .service(email::enable_receiver)
+        .service(email::disable_receiver)
+        .service(email::test_receiver)
+        .service(email::list_emails);
 }
 
 async fn nothing_here(request: HttpRequest) -> Result<HttpResponse> {

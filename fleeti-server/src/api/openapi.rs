@@ -65,6 +65,12 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("remove_webhook", &[404]),
     ("test_webhook", &[404]),
     ("list_deliveries", &[404]),
+    ("add_receiver", &[409]),
+    ("remove_receiver", &[404]),
+    ("enable_receiver", &[404]),
+    ("disable_receiver", &[404]),
+    ("test_receiver", &[404, 409]),
+    ("list_emails", &[404]),
     ("add_manufacturers", &[409]),
     ("add_account", &[409]),
     ("add_worker", &[409]),
@@ -341,7 +347,7 @@ fn refusals(
     let is_free = |name: &str| {
         [
             "build", "command", "rollout", "issuer", "id", "session", "token", "passkey", "alert",
-            "rule", "silence", "webhook", "approval",
+            "rule", "silence", "webhook", "approval", "receiver",
         ]
         .contains(&name)
     };

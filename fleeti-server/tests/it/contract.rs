@@ -145,6 +145,7 @@ fn rows() -> Vec<Row> {
         ("order_updates", &[], pinned("kiosk@1"), 200),
         ("order_updates", &[], Some(json!({"type": "unpin"})), 200),
         ("get_channel", &[], None, 200),
+        ("get_fixes", &[], None, 200),
         ("pin_fleet", &[], Some(json!({"release": "nothing@9", "reason": "because"})), 404),
         ("pin_fleet", &[], Some(json!({"reason": "because"})), 200),
         ("change_boot", &[], Some(json!({"change": forbid, "may_end_fallback": false})), 409),
@@ -198,6 +199,7 @@ fn rows() -> Vec<Row> {
     rows.extend(crate::accounts::rows());
     rows.extend(crate::alerts::rows());
     rows.extend(crate::webhooks::rows());
+    rows.extend(crate::email::rows());
     rows
 }
 
@@ -374,6 +376,7 @@ impl Office {
             ("start_rollout", "rollout"),
             ("create_token", "token"),
             ("add_webhook", "webhook"),
+            ("add_receiver", "receiver"),
         ] {
             if of == *id && *status == 201 {
                 let inner = ["about", "webhook"].map(|part| &answer[part]);
@@ -442,6 +445,7 @@ async fn by_form(office: &Office, operation: &Operation, status: u16) -> Option<
                 ("rule", "nothing"),
                 ("silence", "nothing"),
                 ("webhook", "nothing"),
+                ("receiver", "nothing"),
                 ("approval", "nothing"),
             ];
             let mut values = office.values.clone();

@@ -35,7 +35,8 @@ impl Files {
     }
 }
 
-fn key_pem(key: &SoftKey) -> String {
+/// A private key as a file.
+pub fn key_pem(key: &SoftKey) -> String {
     let text = fleeti_pki::base64_text(&key.to_pkcs8_der().unwrap());
     let lines: Vec<_> =
         text.as_bytes().chunks(64).map(|c| String::from_utf8_lossy(c).into_owned()).collect();

@@ -45,7 +45,7 @@ fn index(suite: &str, extra: &str) -> String {
 }
 
 /// A builder that only makes an index.
-struct Maker(PathBuf);
+pub struct Maker(pub PathBuf);
 
 impl Builder for Maker {
     fn build(&self, _: &Request, _: &mut dyn FnMut(&str)) -> Result<(), String> {
@@ -69,7 +69,7 @@ fn status<T>(result: Result<T, ClientError>) -> u16 {
 }
 
 /// Uploads a text in parts, and returns the status of the first part that is refused.
-async fn upload(client: &WorkerClient, suite: &str, text: &str, digest: &str) -> u16 {
+pub async fn upload(client: &WorkerClient, suite: &str, text: &str, digest: &str) -> u16 {
     let whole = WholeIndex { digest: digest.to_owned(), size: text.len() as u64 };
     for (i, bytes) in text.as_bytes().chunks(CHUNK_MAX).enumerate() {
         let offset = (i * CHUNK_MAX) as u64;

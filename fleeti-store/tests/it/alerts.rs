@@ -4,10 +4,12 @@ use crate::databases::on_both;
 
 on_both! {
     an_alert_is_active_once_and_has_a_history,
+    a_fleet_and_the_server_have_alerts_of_their_own,
     alerts_of_a_group_wait_for_one_message,
     devices_are_due_by_time_and_a_change_of_rules_marks_them_all,
     rules_and_silences_are_kept_as_they_are,
     a_delivery_is_taken_once_and_repeated_when_it_is_lost,
+    an_email_is_taken_once_and_repeated_when_it_is_lost,
     a_state_is_a_row_only_if_it_changed,
     metrics_become_smaller_as_they_grow_old,
 }
@@ -19,11 +21,13 @@ mod test {
     use fleeti_core::alert::{Kind, Rule, Severity};
     use fleeti_core::attestation::Level;
     use fleeti_core::wire::alerts::{Alert, AlertChange, HISTORY_MAX, Silence};
+    use fleeti_core::wire::email::EmailReceiver;
     use fleeti_core::wire::history::{SAMPLES_MAX, Sample};
     use fleeti_core::wire::webhook::{DeliveryStatus, Webhook};
     use fleeti_store::alert_rules::{self, Watch};
     use fleeti_store::alerts::{self, AlertRow, Counted, Pace, Page};
     use fleeti_store::domain_events;
+    use fleeti_store::emails::{self, Email};
     use fleeti_store::history::{self, Known, Span};
     use fleeti_store::webhooks::{self, Answered, Event};
 
@@ -58,15 +62,15 @@ mod test {
         drop(tx);
         let mut tx = db.write().await.unwrap();
         let (a, b) = (id("a"), id("b"));
-        assert_eq!(alerts::active(&mut tx, Some(&a)).await.unwrap().len(), 1);
-        assert_eq!(alerts::active(&mut tx, None).await.unwrap(), []);
+        assert_eq!(alerts::active(&mut tx, &a).await.unwrap().len(), 1);
+        assert_eq!(alerts::active_of_fleet(&mut tx, None).await.unwrap(), []);
         assert_eq!(alerts::active_of(&mut tx, &[&a, &b]).await.unwrap().len(), 2);
         let mut first = alerts::get(&mut tx, "alert-1").await.unwrap().unwrap();
         assert_eq!(first, alert("alert-1", "a", "offline"));
         (first.alert.state, first.alert.changed_s) = (State::Resolved, 50);
         alerts::update(&mut tx, &first.alert).await.unwrap();
-        assert_eq!(alerts::active(&mut tx, Some(&a)).await.unwrap(), []);
-        let newest = alerts::newest(&mut tx, "offline", Some(&a)).await.unwrap().unwrap();
+        assert_eq!(alerts::active(&mut tx, &a).await.unwrap(), []);
+        let newest = alerts::newest(&mut tx, "offline", (None, Some(&a))).await.unwrap().unwrap();
         assert_eq!(newest.alert.changed_s, 50);
         for n in 0..u64::from(HISTORY_MAX) + 5 {
             let note = n.to_string();
@@ -87,6 +91,33 @@ mod test {
         assert_eq!(alerts::counts(&mut tx).await.unwrap(), [(Severity::Warning, 2)]);
         assert_eq!(alerts::prune(&mut tx, 51, 10).await.unwrap(), 1);
         assert_eq!(alerts::changes(&mut tx, "alert-1").await.unwrap(), []);
+    }
+
+    pub async fn a_fleet_and_the_server_have_alerts_of_their_own(place: Place) {
+        let db = place.open().await;
+        let about = |name: &str, fleet: Option<&str>| {
+            let mut row = alert(name, "a", "fixes");
+            row.alert.device = None;
+            row.alert.fleet = fleet.map(|fleet| fleet.parse().unwrap());
+            row
+        };
+        let mut tx = db.write().await.unwrap();
+        for (name, fleet) in
+            [("alert-1", None), ("alert-2", Some("lab")), ("alert-3", Some("shop"))]
+        {
+            alerts::insert(&mut tx, &about(name, fleet)).await.unwrap();
+        }
+        alerts::insert(&mut tx, &alert("alert-4", "a", "fixes")).await.unwrap();
+        let lab = "lab".parse().unwrap();
+        for (fleet, name) in [(None, "alert-1"), (Some(&lab), "alert-2")] {
+            let found = alerts::active_of_fleet(&mut tx, fleet).await.unwrap();
+            assert_eq!(found.iter().map(|row| &*row.alert.id).collect::<Vec<_>>(), [name]);
+            let newest = alerts::newest(&mut tx, "fixes", (fleet, None)).await.unwrap().unwrap();
+            assert_eq!(newest.alert.id, name);
+        }
+        assert_eq!(alerts::active(&mut tx, &id("a")).await.unwrap().len(), 1);
+        let twice = alerts::insert(&mut tx, &about("alert-5", Some("lab"))).await;
+        assert!(twice.is_err(), "a rule has one alert of a fleet that holds");
     }
 
     pub async fn alerts_of_a_group_wait_for_one_message(place: Place) {
@@ -173,6 +204,62 @@ mod test {
         assert_eq!(kept, [silence("s-2", 99)], "what has ended is deleted");
         assert!(alert_rules::remove_silence(&mut tx, "s-2").await.unwrap());
         assert!(!alert_rules::remove_silence(&mut tx, "s-2").await.unwrap());
+    }
+
+    pub async fn an_email_is_taken_once_and_repeated_when_it_is_lost(place: Place) {
+        let db = place.open().await;
+        let mut tx = db.write().await.unwrap();
+        domain_events::insert(&mut tx, 1, &[("x", "{}".into())]).await.unwrap();
+        let receiver = |id: &str| EmailReceiver {
+            id: id.into(),
+            address: "ops@ops.example".parse().unwrap(),
+            fleets: vec!["bench".parse().unwrap()],
+            severity: Severity::Warning,
+            enabled: true,
+            created_s: 1,
+        };
+        for id in ["mail-1", "mail-2"] {
+            emails::insert(&mut tx, &receiver(id), "sealed").await.unwrap();
+        }
+        let row = emails::get(&mut tx, "mail-1").await.unwrap().unwrap();
+        assert_eq!((row.receiver, row.position), (receiver("mail-1"), 1), "from now on");
+        assert_eq!(row.seal, "sealed");
+        let email =
+            |number| Email { number, at_s: 1, subject: "s".into(), body: "three\nlines\n".into() };
+        for number in [2, 3, 2] {
+            emails::add(&mut tx, "mail-1", &email(number), 100).await.unwrap();
+        }
+        emails::add(&mut tx, "mail-2", &email(2), 101).await.unwrap();
+        assert_eq!(emails::waiting(&mut tx, "mail-1").await.unwrap(), 2);
+        assert_eq!(emails::due(&mut tx, 100).await.unwrap(), ["mail-1"]);
+        assert_eq!(emails::due(&mut tx, 101).await.unwrap(), ["mail-1", "mail-2"]);
+        let first = emails::take(&mut tx, "mail-1", 100, 160).await.unwrap().unwrap();
+        assert_eq!(first, (email(2), 1));
+        let second = emails::take(&mut tx, "mail-1", 100, 160).await.unwrap().unwrap();
+        assert_eq!(second, (email(3), 1));
+        assert_eq!(emails::take(&mut tx, "mail-1", 159, 200).await.unwrap(), None);
+        let again = emails::take(&mut tx, "mail-1", 160, 220).await.unwrap().unwrap();
+        assert_eq!(again, (email(2), 2));
+        let done =
+            Answered { status: DeliveryStatus::Delivered, next_s: None, answer: "250".into() };
+        emails::answered(&mut tx, ("mail-1", 2), &done, 161).await.unwrap();
+        emails::give_up(&mut tx, "mail-1", "disabled", 162).await.unwrap();
+        let found = emails::newest(&mut tx, "mail-1", 9).await.unwrap();
+        let told: Vec<_> = found.iter().map(|d| (d.id.as_str(), d.status, d.next_s)).collect();
+        let failed = DeliveryStatus::Failed;
+        assert_eq!(told, [("mail-1.3", failed, None), ("mail-1.2", done.status, None)]);
+        assert_eq!((found[0].answer.as_str(), found[1].answer.as_str()), ("disabled", "250"));
+        emails::prune(&mut tx, "mail-1", 1).await.unwrap();
+        assert_eq!(emails::newest(&mut tx, "mail-1", 9).await.unwrap().len(), 1);
+        assert!(emails::set_enabled(&mut tx, "mail-2", false).await.unwrap());
+        assert!(!emails::set_enabled(&mut tx, "mail-3", false).await.unwrap());
+        emails::set_position(&mut tx, "mail-2", 7).await.unwrap();
+        let row = emails::get(&mut tx, "mail-2").await.unwrap().unwrap();
+        assert_eq!((row.receiver.enabled, row.position), (false, 7));
+        assert!(emails::remove(&mut tx, "mail-1").await.unwrap());
+        assert!(!emails::remove(&mut tx, "mail-1").await.unwrap());
+        assert_eq!(emails::all(&mut tx).await.unwrap().len(), 1);
+        assert_eq!(emails::waiting(&mut tx, "mail-2").await.unwrap(), 1, "of another receiver");
     }
 
     pub async fn a_delivery_is_taken_once_and_repeated_when_it_is_lost(place: Place) {

@@ -2,7 +2,9 @@
 
 use crate::error::AppError;
 use fleeti_core::alert::{Kind, Severity};
+use fleeti_core::id::FleetId;
 use fleeti_core::wire::alerts::{CreateSilence, SetRule};
+use fleeti_core::wire::email::AddReceiver;
 use fleeti_core::wire::problem::Code;
 use serde::Deserialize;
 use std::fmt::Display;
@@ -43,16 +45,40 @@ pub struct RuleForm {
     pub etag: String,
 }
 
+/// Fleets with commas between their names.
+fn fleets(text: &str) -> Result<Vec<FleetId>, AppError> {
+    let names = text.split([',', ' ']).filter(|name| !name.is_empty());
+    names.map(|name| name.parse().map_err(invalid)).collect()
+}
+
+/// A receiver of e-mail.
+#[derive(Deserialize)]
+pub struct EmailForm {
+    address: String,
+    /// Names with commas between them.
+    #[serde(default)]
+    fleets: String,
+    severity: Severity,
+}
+
+impl EmailForm {
+    pub fn request(self) -> Result<AddReceiver, AppError> {
+        Ok(AddReceiver {
+            address: self.address.trim().parse().map_err(invalid)?,
+            fleets: fleets(&self.fleets)?,
+            severity: self.severity,
+        })
+    }
+}
+
 impl TryFrom<RuleForm> for SetRule {
     type Error = AppError;
     fn try_from(form: RuleForm) -> Result<Self, AppError> {
-        let names = form.fleets.split([',', ' ']).filter(|name| !name.is_empty());
-        let fleets = names.map(|name| name.parse().map_err(invalid)).collect::<Result<_, _>>()?;
         Ok(Self {
             kind: form.kind,
             threshold: form.threshold,
             severity: form.severity,
-            fleets,
+            fleets: fleets(&form.fleets)?,
             enabled: form.enabled.is_some(),
         })
     }

@@ -1,14 +1,14 @@
 //! Requests to the pages of alerts.
 
-use super::form::{NoteForm, RuleForm, SilenceForm};
+use super::form::{EmailForm, NoteForm, RuleForm, SilenceForm};
 use super::view::{AlertPage, AlertsPage, ROWS};
 use crate::access::By;
 use crate::pages::page::{Page, Result, see, show};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
-use fleeti_control::alerts;
 use fleeti_control::context::Context;
 use fleeti_control::precondition::Expected;
+use fleeti_control::{alerts, details, email};
 use fleeti_core::id::FleetId;
 use fleeti_core::wire::alerts::{AlertQuery, SetRule};
 use serde::Deserialize;
@@ -29,7 +29,7 @@ pub async fn list(
 ) -> Result<HttpResponse> {
     let ListQuery { fleet, all, after } = query.into_inner();
     let query = AlertQuery { all: all.is_some(), fleet, after, limit: Some(ROWS) };
-    let found = alerts::overview(&cx, &by, &query).await?;
+    let found = details::alerts(&cx, &by, &query).await?;
     show!(request, AlertsPage::of(Page::new("/alerts", &request, &["alerts"]), &query, &found))
 }
 
@@ -82,5 +82,34 @@ pub async fn add_silence(
 
 pub async fn remove_silence(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
     alerts::remove_silence(&cx, &by, &id).await?;
+    Ok(see("/alerts"))
+}
+
+pub async fn add_receiver(
+    cx: Data<Context>,
+    by: By,
+    form: Form<EmailForm>,
+) -> Result<HttpResponse> {
+    email::add(&cx, &by, &form.into_inner().request()?).await?;
+    Ok(see("/alerts"))
+}
+
+pub async fn remove_receiver(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
+    email::remove(&cx, &by, &id).await?;
+    Ok(see("/alerts"))
+}
+
+pub async fn enable_receiver(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
+    email::set_enabled(&cx, &by, &id, true).await?;
+    Ok(see("/alerts"))
+}
+
+pub async fn disable_receiver(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
+    email::set_enabled(&cx, &by, &id, false).await?;
+    Ok(see("/alerts"))
+}
+
+pub async fn test_receiver(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
+    email::test(&cx, &by, &id).await?;
     Ok(see("/alerts"))
 }

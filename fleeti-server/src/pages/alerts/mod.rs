@@ -1,4 +1,5 @@
-//! Pages of alerts: the list, one alert with its history, rules and silences.
+//! Pages of alerts: the list, one alert with its history, rules, silences and
+//! receivers of e-mail.
 //!
 //! Code map: `handler` (requests) · `view` (what the pages show) · `form` (reads forms).
 
@@ -7,6 +8,7 @@ mod handler;
 mod view;
 
 pub use self::handler::{
-    acknowledge, add_silence, list, remove_silence, reset_rule, set_rule, show,
+    acknowledge, add_receiver, add_silence, disable_receiver, enable_receiver, list,
+    remove_receiver, remove_silence, reset_rule, set_rule, show, test_receiver,
 };
 pub use self::view::{AlertLine, severity};

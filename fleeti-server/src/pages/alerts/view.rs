@@ -3,12 +3,15 @@
 use crate::pages::display::{Badge, time};
 use crate::pages::page::Page;
 use askama::Template;
-use fleeti_control::alerts::AlertsOverview;
+use fleeti_control::details::AlertsDetails;
+use fleeti_control::email::EmailOverview;
 use fleeti_control::precondition;
-use fleeti_core::alert::Severity;
 use fleeti_core::alert::state::State;
+use fleeti_core::alert::{Severity, Subject};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::wire::alerts::{Alert, AlertDetails, AlertQuery, RuleStatus, Silence};
+use fleeti_core::wire::email::{EmailDelivery, EmailReceiver};
+use fleeti_core::wire::webhook::DeliveryStatus;
 
 /// Maximum number of alerts on a page.
 pub const ROWS: u32 = 100;
@@ -39,6 +42,7 @@ pub struct AlertLine {
     pub severity: Badge,
     pub state: Badge,
     pub device: Option<String>,
+    pub fleet: Option<String>,
     pub detail: String,
     pub since: String,
     pub is_silenced: bool,
@@ -53,6 +57,7 @@ impl From<&Alert> for AlertLine {
             severity: severity(alert.severity),
             state: state(alert.state),
             device: alert.device.as_ref().map(ToString::to_string),
+            fleet: alert.fleet.as_ref().map(ToString::to_string),
             detail: Foreign::log(&alert.detail).to_string(),
             since: time(alert.since_s),
             is_silenced: alert.silenced_until_s.is_some(),
@@ -69,7 +74,7 @@ struct RuleRow {
     unit: String,
     threshold: u64,
     has_threshold: bool,
-    is_of_a_device: bool,
+    has_fleets: bool,
     severities: Vec<(&'static str, bool)>,
     fleets: String,
     enabled: bool,
@@ -90,12 +95,62 @@ impl From<&RuleStatus> for RuleRow {
             unit: status.unit.clone(),
             threshold: rule.threshold,
             has_threshold: min != max,
-            is_of_a_device: rule.kind.is_of_a_device(),
+            has_fleets: rule.kind.subject() != Subject::Server,
             severities: severities.collect(),
             fleets: fleets.join(", "),
             enabled: rule.enabled,
             is_shipped: status.is_shipped,
             etag: precondition::tag(status).unwrap_or_default(),
+        }
+    }
+}
+
+/// A receiver of e-mail.
+struct ReceiverRow {
+    id: String,
+    address: String,
+    what: String,
+    enabled: bool,
+    /// State and answer of its newest e-mail.
+    last: Option<(Badge, String)>,
+}
+
+impl From<&(EmailReceiver, Option<EmailDelivery>)> for ReceiverRow {
+    fn from((receiver, newest): &(EmailReceiver, Option<EmailDelivery>)) -> Self {
+        let fleets: Vec<_> = receiver.fleets.iter().map(ToString::to_string).collect();
+        let place = if fleets.is_empty() { "all fleets".to_owned() } else { fleets.join(", ") };
+        let tone = |status| match status {
+            DeliveryStatus::Waiting => "busy",
+            DeliveryStatus::Delivered => "good",
+            DeliveryStatus::Failed => "bad",
+        };
+        let last = newest.as_ref().map(|email| {
+            let badge = Badge::new(tone(email.status), email.status.as_str());
+            (badge, Foreign::log(&email.answer).to_string())
+        });
+        Self {
+            id: receiver.id.clone(),
+            address: receiver.address.to_string(),
+            what: format!("{} and above, {place}", receiver.severity),
+            enabled: receiver.enabled,
+            last,
+        }
+    }
+}
+
+/// E-mail, for those who may see its receivers.
+struct EmailView {
+    relay: Option<String>,
+    receivers: Vec<ReceiverRow>,
+    severities: [&'static str; 3],
+}
+
+impl From<&EmailOverview> for EmailView {
+    fn from(found: &EmailOverview) -> Self {
+        Self {
+            relay: found.relay.clone(),
+            receivers: found.receivers.iter().map(ReceiverRow::from).collect(),
+            severities: Severity::ALL.map(Severity::as_str),
         }
     }
 }
@@ -140,10 +195,12 @@ pub struct AlertsPage {
     rules: Vec<RuleRow>,
     silences: Vec<SilenceRow>,
     may_change_rules: bool,
+    email: Option<EmailView>,
 }
 
 impl AlertsPage {
-    pub fn of(page: Page, query: &AlertQuery, found: &AlertsOverview) -> Self {
+    pub fn of(page: Page, query: &AlertQuery, details: &AlertsDetails) -> Self {
+        let AlertsDetails { alerts: found, email } = details;
         let last = (found.alerts.len() == ROWS as usize).then(|| found.alerts.last()).flatten();
         let fleet = query.fleet.as_ref().map(ToString::to_string);
         let filter = fleet.as_ref().map_or_else(String::new, |fleet| format!("fleet={fleet}&"));
@@ -157,6 +214,7 @@ impl AlertsPage {
             rules: found.rules.iter().map(RuleRow::from).collect(),
             silences: found.silences.iter().map(SilenceRow::from).collect(),
             may_change_rules: found.may_change_rules,
+            email: email.as_ref().map(EmailView::from),
         }
     }
 }
@@ -176,7 +234,6 @@ pub struct AlertPage {
     page: Page,
     a: AlertLine,
     rule: String,
-    fleet: Option<String>,
     times: u32,
     history: Vec<ChangeRow>,
 }
@@ -194,7 +251,6 @@ impl AlertPage {
             page,
             a: AlertLine::from(alert),
             rule: alert.rule.clone(),
-            fleet: alert.fleet.as_ref().map(ToString::to_string),
             times: alert.times,
             history: history.collect(),
         }

@@ -84,14 +84,17 @@ pub fn needs(page: &Page, o: &Overview) -> Vec<Need> {
 fn of_alert(page: &Page, alert: &Alert) -> Need {
     let tone = severity(alert.severity).tone;
     let fleet = alert.fleet.as_ref().map(ToString::to_string).unwrap_or_default();
-    let title = match &alert.device {
-        Some(device) => format!("{}: {device}", alert.kind.title()),
-        None => alert.kind.title().to_owned(),
+    let title = alert.kind.title();
+    let (title, link) = match (&alert.device, &alert.fleet) {
+        (Some(device), _) => {
+            (format!("{title}: {device}"), (format!("/devices/{device}"), "Open device"))
+        }
+        (None, Some(fleet)) => {
+            (format!("{title}: {fleet}"), (format!("/fleets/{fleet}"), "Open fleet"))
+        }
+        (None, None) => (title.to_owned(), (format!("/alerts/{}", alert.id), "Open alert")),
     };
-    let link = match &alert.device {
-        Some(device) => (format!("/devices/{device}"), "Open device".to_owned()),
-        None => (format!("/alerts/{}", alert.id), "Open alert".to_owned()),
-    };
+    let link = (link.0, link.1.to_owned());
     let acknowledges = page.may_in("/alerts/{alert}/acknowledge", &fleet);
     Need {
         link: Some(link),
