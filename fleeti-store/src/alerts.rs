@@ -1,8 +1,8 @@
 //! Alerts about devices, fleets and the server, what happened to them, and groups of them that wait for one message.
 
 use crate::{Connection, StoreError, Tx, from_seconds, seconds, sql};
-use fleeti_core::alert::Severity;
 use fleeti_core::alert::state::State;
+use fleeti_core::alert::{Kind, Severity};
 use fleeti_core::id::{DeviceId, FleetId};
 use fleeti_core::wire::alerts::{Alert, AlertChange, HISTORY_MAX};
 
@@ -148,6 +148,19 @@ pub async fn active_of_rule(
 ) -> Result<Vec<AlertRow>, StoreError> {
     let sql = format!("{COLUMNS} WHERE rule = $1 AND state <> 'resolved' LIMIT $2");
     let query = sql::query_as(sql::AssertSqlSafe(sql)).bind(rule).bind(i64::from(limit));
+    all(connection, query).await
+}
+
+/// Up to `limit` alerts of a kind about fleets as a whole that are not resolved.
+pub async fn active_of_fleets(
+    connection: &mut Connection,
+    kind: Kind,
+    limit: u32,
+) -> Result<Vec<AlertRow>, StoreError> {
+    let sql = format!(
+        "{COLUMNS} WHERE device = '' AND kind = $1 AND fleet <> '' AND state <> 'resolved' LIMIT $2"
+    );
+    let query = sql::query_as(sql::AssertSqlSafe(sql)).bind(kind.code()).bind(i64::from(limit));
     all(connection, query).await
 }
 

@@ -42,10 +42,11 @@ pub async fn get(pool: &Pool, fleet: &FleetId) -> Result<Channel, StoreError> {
 }
 
 /// The release that devices of each fleet should run, by its pin or its channel, sorted by fleet.
-/// Fleets without one are left out.
+/// Fleets without one, and those without a device that is not revoked, are left out.
 pub async fn releases(pool: &Pool) -> Result<Vec<(FleetId, ReleaseName)>, StoreError> {
     let sql = "SELECT fleet, COALESCE(pinned, release_name) FROM channels \
-               WHERE COALESCE(pinned, release_name) IS NOT NULL ORDER BY fleet";
+               WHERE COALESCE(pinned, release_name) IS NOT NULL AND EXISTS \
+               (SELECT 1 FROM devices d WHERE d.fleet = channels.fleet AND d.revoked_s IS NULL) ORDER BY fleet";
     let rows: Vec<(String, String)> = sql::query_as(sql).fetch_all(pool).await?;
     rows.into_iter()
         .map(|(fleet, release)| {

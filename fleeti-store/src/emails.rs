@@ -195,6 +195,21 @@ pub async fn answered(
     Ok(())
 }
 
+/// Keeps with the e-mails that are due why they cannot be sent, and ends those of events before a time.
+/// Returns the number of those that it ended.
+pub async fn unreachable(
+    tx: &mut Tx<'_>,
+    why: &str,
+    now_s: u64,
+    before_s: u64,
+) -> Result<u64, StoreError> {
+    let sql = "UPDATE email_deliveries SET answer = $1, answered_s = $2 WHERE next_s <= $2";
+    sql::query(sql).bind(why).bind(seconds(now_s)).execute(&mut **tx).await?;
+    let sql = "UPDATE email_deliveries SET status = 'failed', next_s = NULL WHERE next_s <= $1 AND at_s < $2";
+    let query = sql::query(sql).bind(seconds(now_s)).bind(seconds(before_s));
+    Ok(query.execute(&mut **tx).await?.rows_affected())
+}
+
 /// Ends all e-mails to a receiver that wait, with a reason.
 pub async fn give_up(
     tx: &mut Tx<'_>,
@@ -233,7 +248,7 @@ pub async fn newest(
         .map(|row| {
             let known = DeliveryStatus::ALL.into_iter().find(|s| s.as_str() == row.status);
             Ok(EmailDelivery {
-                id: email_id(receiver, row.number),
+                id: email_id(receiver, row.number, from_seconds(row.at_s)),
                 subject: row.subject,
                 at_s: from_seconds(row.at_s),
                 status: known.ok_or_else(|| {
@@ -248,10 +263,11 @@ pub async fn newest(
         .collect()
 }
 
-/// The id of an e-mail: the same for each of its attempts.
+/// The id of an e-mail: the same for each of its attempts. The time is in it because numbers begin again
+/// when an older database is restored, and mailboxes hide an e-mail whose id they know.
 #[must_use]
-pub fn email_id(receiver: &str, number: i64) -> String {
-    format!("{receiver}.{number}")
+pub fn email_id(receiver: &str, number: i64, at_s: u64) -> String {
+    format!("{receiver}.{number}.{at_s}")
 }
 
 /// Deletes the oldest e-mails to a receiver that are done, beyond `kept`.

@@ -54,7 +54,8 @@ fn fixes(found: &FleetFixes) -> String {
             when(*since_s)
         )
     };
-    let mut lines = vec![format!("{release} lacks {} security fixes", found.count)];
+    let fixes = if found.count == 1 { "fix" } else { "fixes" };
+    let mut lines = vec![format!("{release} lacks {} security {fixes}", found.count)];
     lines.extend(found.fixes.iter().map(row));
     lines.join("\n")
 }

@@ -38,6 +38,15 @@ impl<'a> About<'a> {
     }
 }
 
+/// What an alert is about, in words.
+pub(super) fn named(alert: &Alert) -> String {
+    match (&alert.device, &alert.fleet) {
+        (Some(device), _) => device.to_string(),
+        (None, Some(fleet)) => format!("fleet {fleet}"),
+        (None, None) => "the server".to_owned(),
+    }
+}
+
 /// The fleet of an alert as a scope of permissions. An alert about the server concerns all fleets.
 pub(super) fn scope(alert: &Alert) -> Scope<'_> {
     alert.fleet.as_ref().map_or(Scope::All, Scope::Fleet)

@@ -2,7 +2,8 @@
 //! devices it has.
 //!
 //! A fleet is compared when its release or the index of the suite changed, and when the time of a rule
-//! is over. A look reads the release of each fleet, and no device.
+//! is over. A look reads the release of each fleet that has a device, and no device. An alert about a
+//! fleet that is not watched any more ends with the next look.
 
 use super::about::About;
 use super::judge;
@@ -10,21 +11,28 @@ use super::state::Compared;
 use crate::context::Context;
 use crate::error::Error;
 use crate::{profiles, suites};
-use fleeti_core::alert::Observation;
+use fleeti_core::alert::{Kind, Observation, Rule, Subject};
 use fleeti_core::id::{FleetId, ReleaseName};
+use fleeti_core::wire::alerts::Alert;
 use fleeti_core::wire::api::Event;
 use fleeti_store as store;
+use fleeti_store::alerts::AlertRow;
 
 /// Maximum number of fleets that are compared in one look; the others wait for the next one.
 const FLEETS: usize = 20;
+/// Maximum number of alerts that are looked at in one look, to end those that nothing watches.
+const ALERTS: u32 = 1000;
+/// A fleet whose comparison failed is compared again after this time, seconds.
+const FAILED_AGAIN_S: u64 = 600;
 
-/// Compares the fleets that are due.
+/// Compares the fleets that are due. A fleet that cannot be compared keeps no other one from it.
 pub(super) async fn look(cx: &Context) -> Result<(), Error> {
-    // Without an index nothing is known.
-    let Some(index) = suites::made(&cx.settings.data) else { return Ok(()) };
     let (mut all, now_s) = (store::channels::releases(cx.db.pool()).await?, cx.now_s());
     // Databases sort names in ways of their own.
     all.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    end_unwatched(cx, &all).await?;
+    // Without an index nothing is known.
+    let Some(index) = suites::made(&cx.settings.data) else { return Ok(()) };
     let due: Vec<_> = cx.alerts.with_compared(|compared| {
         compared.retain(|fleet, _| all.binary_search_by(|(other, _)| other.cmp(fleet)).is_ok());
         let is_due = |(fleet, release): &&(FleetId, ReleaseName)| {
@@ -36,17 +44,48 @@ pub(super) async fn look(cx: &Context) -> Result<(), Error> {
         // Before the comparison, so that rules that change meanwhile begin another one.
         let compared = Compared { release: release.clone(), index, again_s: None };
         cx.alerts.with_compared(|all| all.insert(fleet.clone(), compared));
-        match compare(cx, &fleet, &release).await {
-            Ok(again_s) => cx.alerts.with_compared(|all| {
-                all.entry(fleet).and_modify(|compared| compared.again_s = again_s);
-            }),
-            Err(e) => {
-                cx.alerts.with_compared(|all| all.remove(&fleet));
-                return Err(e);
-            }
-        }
+        let again_s = compare(cx, &fleet, &release).await.unwrap_or_else(|e| {
+            tracing::error!("the security fixes of fleet {fleet} are not known: {}", e.for_log());
+            Some(now_s + FAILED_AGAIN_S)
+        });
+        cx.alerts.with_compared(|all| {
+            all.entry(fleet).and_modify(|compared| compared.again_s = again_s);
+        });
     }
     Ok(())
+}
+
+/// Ends the alerts that no rule or no fleet keeps open any more. `all` is sorted by fleet.
+async fn end_unwatched(cx: &Context, all: &[(FleetId, ReleaseName)]) -> Result<(), Error> {
+    let rules = cx.alerts.rules();
+    let of = |row: AlertRow| Some((unwatched(&rules, all, &row.alert)?, row));
+    let open =
+        store::alerts::active_of_fleets(&mut cx.db.reader().await?, Kind::Fixes, ALERTS).await?;
+    if !open.into_iter().any(|row| of(row).is_some()) {
+        return Ok(());
+    }
+    let mut tx = cx.db.write().await?;
+    let open = store::alerts::active_of_fleets(&mut tx, Kind::Fixes, ALERTS).await?;
+    for (why, row) in open.into_iter().filter_map(of) {
+        judge::end(cx, &mut tx, &row, why).await?;
+    }
+    cx.commit(tx, Event::Alerts).await?;
+    Ok(())
+}
+
+/// Why nothing watches what an alert is about; `None` if something does.
+fn unwatched(
+    rules: &[Rule],
+    all: &[(FleetId, ReleaseName)],
+    alert: &Alert,
+) -> Option<&'static str> {
+    let fleet = alert.fleet.as_ref();
+    let watches = |rule: &Rule| rule.id == alert.rule && rule.watches(Subject::Fleet, fleet);
+    if !rules.iter().any(watches) {
+        return Some("the rule does not watch it any more");
+    }
+    let is_known = |fleet| all.binary_search_by(|(other, _)| other.cmp(fleet)).is_ok();
+    (!fleet.is_some_and(is_known)).then_some("no device of the fleet is to run a release")
 }
 
 /// Judges one fleet. Returns when to compare again because of time.
@@ -55,12 +94,15 @@ async fn compare(
     fleet: &FleetId,
     release: &ReleaseName,
 ) -> Result<Option<u64>, Error> {
-    // A release whose packages are unknown lacks nothing that could be named: an alert stays as it is.
-    let Some(fixes) = profiles::fixes_of_release_now(cx, release).await? else { return Ok(None) };
+    let Some(fixes) = profiles::fixes_of_release_now(cx, release).await? else {
+        end_of_others(cx, fleet, release).await?;
+        return Ok(None);
+    };
     let observation = Observation::Fixes {
         release,
         count: fixes.waiting.len() as u64,
         since_s: fixes.waiting.first().map(|oldest| oldest.since_s),
+        is_open: false,
         now_s: cx.now_s(),
     };
     let mut tx = cx.db.write().await?;
@@ -72,4 +114,22 @@ async fn compare(
         tx.commit().await?;
     }
     Ok(judged.again_s)
+}
+
+/// A release whose packages are unknown lacks nothing that could be named: an alert about it stays as it
+/// is, and one about the release before ends.
+async fn end_of_others(cx: &Context, fleet: &FleetId, release: &ReleaseName) -> Result<(), Error> {
+    let mut tx = cx.db.write().await?;
+    let mut active = store::alerts::active_of_fleet(&mut tx, Some(fleet)).await?;
+    active.retain(|row| {
+        row.alert.kind == Kind::Fixes && !judge::is_about_release(&row.alert, release)
+    });
+    if active.is_empty() {
+        return Ok(());
+    }
+    for row in &active {
+        judge::end(cx, &mut tx, row, "the packages of its release are not known").await?;
+    }
+    cx.commit(tx, Event::Alerts).await?;
+    Ok(())
 }

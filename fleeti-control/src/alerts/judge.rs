@@ -8,6 +8,7 @@ use crate::error::Error;
 use fleeti_core::alert::state::{Alert as Machine, Effect, Event, State, step};
 use fleeti_core::alert::{Kind, Observation, Rule, Verdict};
 use fleeti_core::attestation::Level;
+use fleeti_core::id::ReleaseName;
 use fleeti_core::wire::alarm::AlarmKind;
 use fleeti_core::wire::alerts::{Alert, AlertChange};
 use fleeti_store::alerts::{AlertRow, Counted, Pace};
@@ -80,15 +81,25 @@ pub(super) async fn observe(
     Ok(judged)
 }
 
-/// An alert about a level holds until the level is what it was when the alert began.
+/// An alert about a level holds until the level is what it was when the alert began, and one about fixes
+/// until none waits for its release.
 fn since_it_began<'a>(observation: Observation<'a>, row: Option<&AlertRow>) -> Observation<'a> {
     let began = row.and_then(|row| usize::try_from(row.level?).ok());
     match (observation, began.and_then(|level| Level::ALL.get(level))) {
         (Observation::Level { now, .. }, Some(before)) => {
             Observation::Level { before: *before, now }
         }
+        (Observation::Fixes { release, count, since_s, now_s, .. }, _) => {
+            let is_open = row.is_some_and(|row| is_about_release(&row.alert, release));
+            Observation::Fixes { release, count, since_s, is_open, now_s }
+        }
         (observation, _) => observation,
     }
+}
+
+/// Whether an alert about fixes is about this release, which its text begins with.
+pub(super) fn is_about_release(alert: &Alert, release: &ReleaseName) -> bool {
+    alert.detail.split(' ').next() == Some(release.to_string().as_str())
 }
 
 pub(super) fn machine(alert: &Alert) -> Machine {
@@ -160,7 +171,7 @@ fn is_other_alarm(alert: &Alert, words: &str) -> bool {
 }
 
 /// Updates the text of an alert that goes on, if the text says what is wrong and not how much.
-/// Returns whether it is another alarm.
+/// Returns whether others should hear of it: another alarm, or other fixes.
 async fn say(cx: &Context, tx: &mut Tx<'_>, row: &AlertRow, words: String) -> Result<bool, Error> {
     let alert = &row.alert;
     let is_text = matches!(alert.kind, Kind::Alarm | Kind::FailedUpdate | Kind::Fixes);
@@ -180,7 +191,7 @@ async fn say(cx: &Context, tx: &mut Tx<'_>, row: &AlertRow, words: String) -> Re
             tell(cx, tx, &next, Counted { raised: 1, resolved: 0 }).await?;
         }
     }
-    Ok(is_other)
+    Ok(is_other || alert.kind == Kind::Fixes)
 }
 
 /// Ends an alert.

@@ -15,7 +15,7 @@ pub(crate) mod state;
 pub(crate) mod watch;
 mod windows;
 
-use self::about::{check_text, scope};
+use self::about::{check_text, named, scope};
 pub(crate) use self::reactions::react;
 pub use self::reactions::{alarmed, connected, telemetry};
 pub use self::rules::{remove_rule, rule, rules, set_rule};
@@ -142,8 +142,8 @@ pub async fn acknowledge(
         note: note.trim().to_owned(),
     };
     store::alerts::add_change(&mut tx, id, &change).await?;
-    let device = alert.device.as_ref().map_or("the server", DeviceId::as_str);
-    cx.audit(&mut tx, by.act("alert.acknowledge", format!("{id} {} {device}", alert.rule))).await?;
+    let what = format!("{id} {} {}", alert.rule, named(&alert));
+    cx.audit(&mut tx, by.act("alert.acknowledge", what)).await?;
     cx.commit(tx, Event::Alerts).await?;
     get(cx, by, id).await
 }

@@ -61,11 +61,12 @@ pub async fn look(cx: &Context) -> Result<(), Error> {
         }
     }
     server(cx).await?;
-    fixes::look(cx).await?;
     flapping(cx).await?;
     silences(cx).await?;
     messages(cx).await?;
-    prune(cx).await
+    prune(cx).await?;
+    // Reads files of builds and the index. Nothing waits for it.
+    fixes::look(cx).await
 }
 
 async fn sweep(cx: &Context) -> Result<(), Error> {

@@ -8,7 +8,7 @@ mod message;
 mod outbox;
 mod seal;
 
-pub use self::outbox::{Answer, LOST_S, Outgoing, answered, due, fan_out, next};
+pub use self::outbox::{Answer, LOST_S, Outgoing, answered, due, fan_out, next, unreachable};
 
 use crate::accounts::actor::{Actor, Scope};
 use crate::clock::new_id;

@@ -23,7 +23,7 @@ const KEPT: u32 = 200;
 /// Events that are older, seconds, are told nobody: e-mail was not configured, or did not work.
 const STALE_S: u64 = 2 * 86_400;
 /// An attempt whose result is not known after this time, seconds, is repeated: the server was killed.
-pub const LOST_S: u64 = 60;
+pub const LOST_S: u64 = 600;
 /// Why an e-mail to a disabled receiver is not sent.
 pub(super) const DISABLED: &str = "the receiver was disabled";
 
@@ -53,7 +53,7 @@ pub struct Outgoing {
 pub enum Answer {
     /// The relay accepted the e-mail.
     Accepted(String),
-    /// The relay refused the receiver or the e-mail for good (5yz).
+    /// The relay refused the receiver or the e-mail for good.
     Refused(String),
     /// Anything else. Another attempt may succeed.
     Failed(String),
@@ -161,6 +161,7 @@ pub async fn next(cx: &Context, receiver: &str) -> Result<Option<Outgoing>, Erro
         () => None,
     };
     if let Some(why) = why {
+        tracing::warn!("e-mails to {receiver} are not sent: {why}");
         store::emails::give_up(&mut tx, receiver, why, now_s).await?;
         tx.commit().await?;
         return Ok(None);
@@ -172,11 +173,33 @@ pub async fn next(cx: &Context, receiver: &str) -> Result<Option<Outgoing>, Erro
         number,
         attempt,
         to: row.receiver.address,
-        id: email_id(receiver, number),
+        id: email_id(receiver, number, at_s),
         at_s,
         subject,
         body,
     }))
+}
+
+/// Stores why the relay cannot be reached with the e-mails that are due. They count no attempt, and
+/// wait until it can be, but no longer than [`STALE_S`].
+///
+/// # Errors
+/// When the database does not answer.
+pub async fn unreachable(cx: &Context, why: &str) -> Result<(), Error> {
+    let now_s = cx.now_s();
+    let mut tx = cx.db.write().await?;
+    let before_s = now_s.saturating_sub(STALE_S);
+    let ended = store::emails::unreachable(&mut tx, &short(why), now_s, before_s).await?;
+    tx.commit().await?;
+    if ended > 0 {
+        tracing::warn!("{ended} e-mails became too old before their relay could be reached");
+    }
+    Ok(())
+}
+
+/// What a relay said, as it is kept.
+fn short(text: &str) -> String {
+    Foreign::log(text).to_string().chars().take(200).collect()
 }
 
 /// Stores what became of an attempt.
@@ -193,7 +216,7 @@ pub async fn answered(cx: &Context, sent: &Outgoing, answer: &Answer) -> Result<
             (DeliveryStatus::Failed, None, text)
         }
     };
-    let text: String = Foreign::log(text).to_string().chars().take(200).collect();
+    let text = short(text);
     if status == DeliveryStatus::Failed {
         tracing::warn!("e-mail {} was not sent: {text}", sent.id);
     }

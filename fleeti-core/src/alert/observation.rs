@@ -58,8 +58,11 @@ pub enum Observation<'a> {
         release: &'a ReleaseName,
         /// Their number.
         count: u64,
-        /// When the oldest of them was first seen; `None` if there is none.
+        /// When the oldest of them was first seen; `None` if there is none. A newer fix of a package
+        /// takes the place of the one before, so this may be later than it was.
         since_s: Option<u64>,
+        /// Whether an alert about this release is open: it ends when nothing waits.
+        is_open: bool,
         /// Now.
         now_s: u64,
     },
@@ -169,15 +172,15 @@ impl Rule {
             }
             Observation::WaitingActs(_) => Verdict::Ends,
             Observation::Fixes { since_s: None, .. } => Verdict::Ends,
-            Observation::Fixes { release, count, since_s: Some(since_s), now_s } => {
-                from(since_s.saturating_add(limit), now_s, || {
-                    let fixes = if count == 1 { "fix" } else { "fixes" };
-                    let age_s = now_s.saturating_sub(since_s);
-                    format!(
-                        "{release} lacks {count} security {fixes}, the oldest for {}",
-                        spoken(age_s)
-                    )
-                })
+            Observation::Fixes { release, count, since_s: Some(since_s), is_open, now_s } => {
+                let fixes = if count == 1 { "fix" } else { "fixes" };
+                let lacks = format!("{release} lacks {count} security {fixes}");
+                let at_s = since_s.saturating_add(limit);
+                if is_open && now_s < at_s {
+                    return Verdict::Holds(lacks);
+                }
+                let age_s = now_s.saturating_sub(since_s);
+                from(at_s, now_s, || format!("{lacks}, the oldest for {}", spoken(age_s)))
             }
         }
     }

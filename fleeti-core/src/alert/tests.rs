@@ -98,14 +98,20 @@ fn a_rule_watches_its_fleets_and_its_subject_alone() {
 #[test]
 fn security_fixes_may_wait_for_a_time() {
     let release = "kiosk@2".parse().unwrap();
-    let at = |since_s, now_s| {
-        says(Kind::Fixes, Observation::Fixes { release: &release, count: 2, since_s, now_s })
+    let of = |since_s, now_s, is_open| {
+        let (release, count) = (&release, 2);
+        says(Kind::Fixes, Observation::Fixes { release, count, since_s, is_open, now_s })
     };
+    let at = |since_s, now_s| of(since_s, now_s, false);
     let limit = shipped(Kind::Fixes).threshold;
     assert_eq!(at(None, 1), Verdict::Ends);
     assert_eq!(at(Some(100), 100 + limit - 1), Verdict::EndsUntil(100 + limit));
     let words = "kiosk@2 lacks 2 security fixes, the oldest for 3 days";
     assert_eq!(at(Some(100), 100 + limit), Verdict::Holds(words.into()));
+    // A newer fix of the same package is not what the alert waits for.
+    let words = "kiosk@2 lacks 2 security fixes";
+    assert_eq!(of(Some(100), 101, true), Verdict::Holds(words.into()));
+    assert_eq!(of(None, 101, true), Verdict::Ends);
 }
 
 #[test]

@@ -2,11 +2,13 @@
 //! [`fleeti_control::email`]; here is SMTP.
 //!
 //! A relay is somebody else's program: every step has a time limit, an answer a size, and without
-//! the TLS that is configured it gets nothing. `session` is one connection, `stream` limits what is
-//! read of it, `starttls` comes before TLS, `trust` is that TLS,
-//! `letter` makes the bytes of an e-mail.
+//! the TLS that is configured it gets nothing. `session` is one connection, `reach` finds the way to
+//! it, `stream` limits what is read of it, `starttls` comes before TLS, `trust` is that TLS,
+//! `letter` makes the bytes of an e-mail. `health` says when a relay that failed is asked again.
 
+mod health;
 mod letter;
+mod reach;
 mod session;
 mod starttls;
 mod stream;
@@ -14,7 +16,8 @@ mod trust;
 
 pub use self::trust::{Trust, trust};
 
-use self::session::Session;
+use self::health::Health;
+use self::session::{ATTEMPT, Session};
 use fleeti_control::context::Context;
 use fleeti_control::email::{self, Answer};
 use fleeti_control::email_relay::EmailRelay;
@@ -34,33 +37,42 @@ const TURN: Duration = Duration::from_secs(15);
 /// Maximum number of connections to the relay.
 const CONNECTIONS: usize = 5;
 
-const _: () = assert!((session::OPEN.as_secs() + session::SEND.as_secs()) * 2 < email::LOST_S);
+const _: () = assert!(ATTEMPT.as_secs() * 2 < email::LOST_S);
 
 /// Sends e-mails.
 pub struct Sender {
     relay: EmailRelay,
+    health: Health,
 }
 
 impl Sender {
     /// A sender for a control plane; `None` if e-mail is not configured.
     #[must_use]
     pub fn new(cx: &Context) -> Option<Self> {
-        cx.settings.email.clone().map(|relay| Self { relay })
+        cx.settings.email.clone().map(|relay| Self { relay, health: Health::default() })
     }
 
     /// Makes e-mails of new events, and sends what is due, to several receivers at the same time.
+    /// One connection shows that the relay works, before there are others: no e-mail counts an attempt
+    /// by a relay that does not.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn look(&self, cx: &Context) -> Result<(), Error> {
         while email::fan_out(cx).await? {}
         let due = email::due(cx).await?;
-        if due.is_empty() {
+        let Some((first, others)) = due.split_first() else { return Ok(()) };
+        if self.health.waits() {
             return Ok(());
         }
         // Read for each look, so that a new CA counts without a restart.
         let trust = trust(&self.relay);
-        let sent: Vec<_> = due.iter().map(|receiver| self.send_due(cx, receiver, &trust)).collect();
+        let session = match self.open(&trust).await {
+            Ok(session) => session,
+            Err(why) => return email::unreachable(cx, &why).await,
+        };
+        let mut sent = vec![self.send_due(cx, first, Some(session), &trust)];
+        sent.extend(others.iter().map(|one| self.send_due(cx, one, None, &trust)));
         let sent: Vec<_> = iter(sent).buffer_unordered(CONNECTIONS).collect().await;
         sent.into_iter().collect()
     }
@@ -70,35 +82,43 @@ impl Sender {
         &self,
         cx: &Context,
         receiver: &str,
+        session: Option<Session>,
         trust: &Result<Trust, String>,
     ) -> Result<(), Error> {
-        let (began, mut session) = (Instant::now(), None);
+        let mut session = match session {
+            Some(session) => session,
+            None if self.health.waits() => return Ok(()),
+            None => match self.open(trust).await {
+                Ok(session) => session,
+                Err(why) => return email::unreachable(cx, &why).await,
+            },
+        };
+        let began = Instant::now();
         for _ in 0..BATCH {
             if began.elapsed() >= TURN {
                 break;
             }
             let Some(outgoing) = email::next(cx, receiver).await? else { break };
-            if session.is_none() {
-                session = Some(self.open(trust).await);
-            }
-            let answer = match &mut session {
-                Some(Ok(session)) => session.send(&self.relay.from, &outgoing).await,
-                Some(Err(why)) => Answer::Failed(why.clone()),
-                None => break,
-            };
+            let answer = session.send(&self.relay.from, &outgoing).await;
             email::answered(cx, &outgoing, &answer).await?;
             if !matches!(answer, Answer::Accepted(_)) {
                 break;
             }
         }
-        if let Some(Ok(session)) = session {
-            session.quit().await;
-        }
+        session.quit().await;
         Ok(())
     }
 
     async fn open(&self, trust: &Result<Trust, String>) -> Result<Session, String> {
-        Session::open(&self.relay, trust.as_ref().map_err(Clone::clone)?).await
+        let opened = match trust {
+            Ok(trust) => Session::open(&self.relay, trust).await,
+            Err(why) => Err(why.clone()),
+        };
+        match &opened {
+            Ok(_) => self.health.works(),
+            Err(why) => self.health.failed(why),
+        }
+        opened
     }
 }
 

@@ -2,7 +2,7 @@
 
 smtp_relay.py implicit|starttls|none CERTIFICATE KEY [USER PASSWORD]
 
-`refused@` is no receiver, `later@` none at the first attempt, and `slow@` answers after a minute.
+`denied@` and `policy@` are refused for a reason that an operator repairs, `refused@` is no receiver, `later@` none at the first attempt, and `slow@` answers after a minute.
 """
 
 import asyncio
@@ -22,6 +22,8 @@ class Handler:
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address.startswith("refused@"):
             return "550 5.1.1 no such receiver"
+        if address.startswith("denied@"):
+            return "554 5.7.1 relay access denied"
         if address.startswith("later@") and address not in self.seen:
             self.seen.add(address)
             return "451 4.2.0 come back later"
@@ -31,6 +33,8 @@ class Handler:
         return "250 2.1.5 ok"
 
     async def handle_DATA(self, server, session, envelope):
+        if any(to.startswith("policy@") for to in envelope.rcpt_tos):
+            return "550 5.7.60 may not send as this sender"
         email = {
             "from": envelope.mail_from,
             "to": envelope.rcpt_tos,

@@ -4,7 +4,7 @@ use crate::accounts::{client, program, role};
 use crate::lifetimes;
 use crate::suites::{Maker, upload};
 use crate::workers::worker;
-use crate::world::World;
+use crate::world::{TestDevice, World};
 use fleeti_client::{Client, WorkerClient};
 use fleeti_control::alerts;
 use fleeti_core::alert::state::State;
@@ -14,11 +14,14 @@ use fleeti_core::id::FleetId;
 use fleeti_core::profile::{IndexHead, IndexParts, SecurityVersion};
 use fleeti_core::wire::accounts::Role;
 use fleeti_core::wire::alerts::{Alert, AlertQuery, SetRule};
+use fleeti_core::wire::api::RevocationReason;
 use fleeti_core::wire::updates::PinFleet;
+use fleeti_pki::signer::{Algorithm, SoftKey};
 use fleeti_store as store;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 const DAY_S: u64 = 86_400;
 
@@ -70,6 +73,61 @@ async fn open(client: &Client, fleet: Option<&str>) -> Vec<Alert> {
     all.into_iter().filter(|alert| alert.kind == Kind::Fixes).collect()
 }
 
+/// Enrolls a device of a fleet.
+async fn enroll(world: &World, fleet: &str) -> TestDevice {
+    let token = world.client.create_enrollment(&fleet.parse().unwrap(), 3600).await.unwrap();
+    let key = SoftKey::generate(Algorithm::P256).unwrap();
+    let response = world.try_enroll(&token.record.token, &key).await.json().await.unwrap();
+    world.device_of(response, &key)
+}
+
+/// The alerts that hold, once they are so: the server's own task may look at the same time.
+async fn until(
+    world: &World,
+    fleet: Option<&str>,
+    are_so: impl Fn(&[Alert]) -> bool,
+) -> Vec<Alert> {
+    let mut found = Vec::new();
+    for _ in 0..600 {
+        alerts::look(&world.server.control).await.unwrap();
+        found = open(&world.client, fleet).await;
+        if are_so(&found) {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{fleet:?}: {found:?}");
+}
+
+async fn until_none(world: &World, fleet: Option<&str>) {
+    until(world, fleet, <[Alert]>::is_empty).await;
+}
+
+/// Number of messages that alerts about fixes of a fleet began.
+async fn told(world: &World, fleet: &str) -> usize {
+    let names = format!("\"fleet\":\"{fleet}\"");
+    let told = store::domain_events::after(world.server.control.db.pool(), 0, 10_000).await;
+    let is_it = |r: &&store::domain_events::Record| {
+        r.kind == "alerts.raised" && r.body.contains("\"fixes\"") && r.body.contains(&names)
+    };
+    told.unwrap().iter().filter(is_it).count()
+}
+
+/// Fleets whose release lacks a fix for three days, and a worker that brings indexes.
+async fn lacking(fleets: &[&str]) -> (World, WorkerClient) {
+    let (world, ahead) = lifetimes::world_with(|config| config.local_worker = false).await;
+    let old = release(&world, "1", "1.26-1").await;
+    for fleet in fleets {
+        enroll(&world, fleet).await;
+        pin(&world, fleet, &old).await;
+    }
+    let worker = worker(&world, "builder", Arc::new(Maker(PathBuf::new()))).await.client;
+    index(&worker, Some(("1.26-1+deb13u1", world.server.control.now_s()))).await;
+    ahead.fetch_add(3 * DAY_S + 1, Ordering::SeqCst);
+    until(&world, None, |all| all.len() == fleets.len()).await;
+    (world, worker)
+}
+
 #[actix_web::test]
 async fn a_fleet_has_one_alert_about_fixes_that_wait_until_its_release_has_them() {
     let (world, ahead) = lifetimes::world_with(|config| config.local_worker = false).await;
@@ -80,8 +138,11 @@ async fn a_fleet_has_one_alert_about_fixes_that_wait_until_its_release_has_them(
     let (demo, old) = ("demo".parse::<FleetId>().unwrap(), release(&world, "1", "1.26-1").await);
     let unknown = world.client.fixes(&demo).await.unwrap();
     assert!(unknown.release.is_none() && !unknown.is_known && unknown.count == 0);
-    pin(&world, "demo", &old).await;
-    pin(&world, "spare", &old).await;
+    enroll(&world, "spare").await;
+    // Nobody is missing the fixes of a fleet without devices.
+    for fleet in ["demo", "spare", "empty"] {
+        pin(&world, fleet, &old).await;
+    }
     let worker = worker(&world, "builder", Arc::new(Maker(PathBuf::new()))).await.client;
     index(&worker, None).await;
     look().await;
@@ -98,9 +159,7 @@ async fn a_fleet_has_one_alert_about_fixes_that_wait_until_its_release_has_them(
     assert_eq!((fix.package.as_str(), fix.installed.as_str()), ("nginx", "1.26-1"));
     assert_eq!((fix.fixed.as_str(), fix.since_s), ("1.26-1+deb13u1", since_s));
     ahead.fetch_add(3 * DAY_S + 1, Ordering::SeqCst);
-    look().await;
-    look().await;
-    let all = open(&world.client, None).await;
+    let all = until(&world, None, |all| all.len() >= 2).await;
     assert_eq!(all.len(), 2, "one for each fleet: {all:?}");
     let of_demo = open(&world.client, Some("demo")).await.remove(0);
     assert_eq!((of_demo.device, of_demo.state), (None, State::Open));
@@ -114,31 +173,66 @@ async fn a_fleet_has_one_alert_about_fixes_that_wait_until_its_release_has_them(
     assert!(viewer.fixes(&"spare".parse().unwrap()).await.is_err());
     assert_eq!(open(&viewer, Some("demo")).await.len(), 1);
     ahead.fetch_add(31, Ordering::SeqCst);
-    look().await;
-    let told = store::domain_events::after(world.server.control.db.pool(), 0, 10_000).await;
-    let told: Vec<_> = told.unwrap().into_iter().filter(|r| r.kind == "alerts.raised").collect();
-    let about = |fleet: &str| {
-        let names = format!("\"fleet\":\"{fleet}\"");
-        told.iter().filter(|r| r.body.contains("\"fixes\"") && r.body.contains(&names)).count()
-    };
-    assert_eq!((about("demo"), about("spare")), (1, 1), "{told:?}");
+    for _ in 0..300 {
+        look().await;
+        if told(&world, "demo").await > 0 && told(&world, "spare").await > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!((told(&world, "demo").await, told(&world, "spare").await), (1, 1));
 
     // A release with the fix ends the alert of its fleet, and of no other one.
     let new = release(&world, "2", "1.26-1+deb13u1").await;
     pin(&world, "demo", &new).await;
-    look().await;
-    assert_eq!(open(&world.client, Some("demo")).await, []);
+    until_none(&world, Some("demo")).await;
     assert_eq!(open(&world.client, Some("spare")).await.len(), 1);
     assert_eq!(world.client.fixes(&demo).await.unwrap().count, 0);
-    // So does a rule that does not watch it any more.
-    let off = SetRule {
+}
+
+#[actix_web::test]
+async fn a_newer_fix_of_the_same_package_ends_no_alert() {
+    let (world, worker) = lacking(&["demo"]).await;
+    let alert = open(&world.client, Some("demo")).await.remove(0);
+    world.client.acknowledge_alert(&alert.id, "on it").await.unwrap();
+    let log = world.audit().await;
+    assert!(log.contains(&format!("{} fixes fleet demo", alert.id)), "{log}");
+    index(&worker, Some(("1.26-1+deb13u2", world.server.control.now_s()))).await;
+    let is_newer = |all: &[Alert]| all.iter().any(|a| a.detail == "kiosk@1 lacks 1 security fix");
+    let found = until(&world, Some("demo"), is_newer).await;
+    assert_eq!((&found[0].id, found[0].state), (&alert.id, State::Acknowledged));
+    // What is withdrawn does not wait any more.
+    index(&worker, None).await;
+    until_none(&world, None).await;
+}
+
+#[actix_web::test]
+async fn an_alert_ends_when_nothing_watches_its_fleet_any_more() {
+    let (world, _) = lacking(&["spare", "bench", "lab"]).await;
+    // A release of which the server has no packages: the alert about the one before ends.
+    crate::rollout::publish_release(&world, "kiosk@9").await;
+    pin(&world, "lab", "kiosk@9").await;
+    until_none(&world, Some("lab")).await;
+    // A fleet whose devices are all revoked.
+    let devices = world.client.devices().await.unwrap();
+    let of_bench = devices.iter().find(|device| device.fleet.as_str() == "bench").unwrap();
+    world.client.revoke_device(&of_bench.id, RevocationReason::Unspecified).await.unwrap();
+    until_none(&world, Some("bench")).await;
+    assert_eq!(open(&world.client, None).await.len(), 1);
+    // A rule that does not watch it, also while a fleet cannot be compared.
+    let mut rule = SetRule {
         kind: Kind::Fixes,
         threshold: DAY_S,
         severity: Severity::Critical,
         fleets: vec!["demo".parse().unwrap()],
         enabled: true,
     };
-    world.client.set_alert_rule("fixes", &off).await.unwrap();
-    look().await;
-    assert_eq!(open(&world.client, None).await, []);
+    world.client.set_alert_rule("fixes", &rule).await.unwrap();
+    until_none(&world, None).await;
+    rule.fleets = vec![];
+    world.client.set_alert_rule("fixes", &rule).await.unwrap();
+    until(&world, Some("spare"), |all| all.len() == 1).await;
+    rule.enabled = false;
+    world.client.set_alert_rule("fixes", &rule).await.unwrap();
+    until_none(&world, None).await;
 }

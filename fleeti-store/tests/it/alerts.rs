@@ -247,7 +247,7 @@ mod test {
         let found = emails::newest(&mut tx, "mail-1", 9).await.unwrap();
         let told: Vec<_> = found.iter().map(|d| (d.id.as_str(), d.status, d.next_s)).collect();
         let failed = DeliveryStatus::Failed;
-        assert_eq!(told, [("mail-1.3", failed, None), ("mail-1.2", done.status, None)]);
+        assert_eq!(told, [("mail-1.3.1", failed, None), ("mail-1.2.1", done.status, None)]);
         assert_eq!((found[0].answer.as_str(), found[1].answer.as_str()), ("disabled", "250"));
         emails::prune(&mut tx, "mail-1", 1).await.unwrap();
         assert_eq!(emails::newest(&mut tx, "mail-1", 9).await.unwrap().len(), 1);
@@ -260,6 +260,13 @@ mod test {
         assert!(!emails::remove(&mut tx, "mail-1").await.unwrap());
         assert_eq!(emails::all(&mut tx).await.unwrap().len(), 1);
         assert_eq!(emails::waiting(&mut tx, "mail-2").await.unwrap(), 1, "of another receiver");
+        assert_eq!(emails::unreachable(&mut tx, "down", 100, 9).await.unwrap(), 0, "none is due");
+        assert_eq!(emails::unreachable(&mut tx, "down", 101, 1).await.unwrap(), 0, "none is old");
+        let waits = emails::newest(&mut tx, "mail-2", 9).await.unwrap().remove(0);
+        assert_eq!((waits.attempts, waits.next_s, &*waits.answer), (0, Some(101), "down"));
+        assert_eq!(emails::unreachable(&mut tx, "down", 101, 2).await.unwrap(), 1);
+        let ended = emails::newest(&mut tx, "mail-2", 9).await.unwrap().remove(0);
+        assert_eq!((ended.status, ended.next_s), (failed, None));
     }
 
     pub async fn a_delivery_is_taken_once_and_repeated_when_it_is_lost(place: Place) {
