@@ -216,7 +216,8 @@ impl fmt::Display for GuardedAct {
             }
             Self::NextWave { rollout, wave, request } => {
                 let (rollout, reason) = (Foreign::log(rollout), Foreign::log(&request.reason));
-                write!(f, "begin wave {} of {rollout}: {reason}", wave + 1)
+                let over = if request.over_gate { " over its webhook gate" } else { "" };
+                write!(f, "begin wave {} of {rollout}{over}: {reason}", wave + 1)
             }
             Self::PinFleet { fleet, request } => match &request.release {
                 Some(release) => write!(f, "pin fleet {fleet} to {release}"),

@@ -56,6 +56,7 @@ mod reach;
 mod recoveries;
 mod rollout;
 mod rollout_chunks;
+mod rollout_gate;
 mod second_person;
 mod steps;
 mod strangers;

@@ -27,6 +27,9 @@ pub struct StartForm {
     pub budget: String,
     #[serde(default)]
     pub retries: String,
+    /// Id of a webhook; empty for none.
+    #[serde(default)]
+    pub gate: String,
     /// Why it is urgent; empty if it is not.
     #[serde(default)]
     pub urgent: String,
@@ -42,7 +45,7 @@ impl StartForm {
     /// A field in words.
     pub fn read(self) -> Result<CreateRollout, AppError> {
         let Self { release, fleet, waves, soak_minutes, errors_max, budget, .. } = self;
-        let Self { retries, urgent, .. } = self;
+        let Self { retries, gate, urgent, .. } = self;
         let soak_s = match soak_minutes.trim() {
             "" => 0,
             minutes => {
@@ -66,6 +69,8 @@ impl StartForm {
             if !retries.trim().is_empty() {
                 plan.retries = retries.trim().parse().map_err(|e| wrong("retries", e))?;
             }
+            let gate = gate.trim().to_owned();
+            plan.gate = (!gate.is_empty()).then_some(gate);
         }
         let reason = urgent.trim().to_owned();
         let urgent = (!reason.is_empty()).then_some(Urgent { reason });
