@@ -279,7 +279,7 @@ pub(crate) async fn begin_wave(
     let mut tx = cx.db.write().await?;
     let rollout = load(&mut tx, id).await?;
     let over = if over_gate { over_words(&rollout) } else { String::new() };
-    let subject = format!("{id} {over}{reason}");
+    let subject = format!("{id} {reason}{over}");
     let wave = rollout.header.waves.as_ref().map_or(0, Waves::next);
     if only.is_some_and(|only| only != wave) {
         let text = format!("rollout {id} has gone on since the request");
@@ -301,7 +301,8 @@ fn over_words(rollout: &StoredRollout) -> String {
     };
     let asked = rollout.header.waves.as_ref().and_then(|waves| waves.waits_for_gate());
     let said = asked.map_or_else(|| "it was not asked".to_owned(), |asked| asked.words());
-    format!("over gate {gate} ({said}): ")
+    // Last, where the text of another party is cut first.
+    format!(" over gate {gate} ({said})")
 }
 
 /// Number of the wave of a rollout, from 0, that begins if an operator goes on now, and its fleet.
