@@ -51,8 +51,6 @@ pub struct Limits {
     pub downloads: usize,
     /// The same per device.
     pub downloads_per_device: usize,
-    /// Rate at which artifacts are sent to all devices together, in bytes per second; 0 for no limit.
-    pub artifact_bytes_per_s: u64,
     /// MQTT connections per device: its session, and connections that take it over.
     pub sessions_per_device: usize,
     /// Maximum number of connections on the port of API and pages.
@@ -106,7 +104,6 @@ impl Default for Limits {
             anonymous_per_address: 128,
             downloads: 4096,
             downloads_per_device: 16,
-            artifact_bytes_per_s: 0,
             sessions_per_device: 4,
             api: 512,
             codes_per_minute: of_control.codes_per_minute,

@@ -6,7 +6,6 @@ use crate::config::{self, Config, account_secrets};
 use crate::gateway::doors::Doors;
 use crate::gateway::state::{Gateway, GatewayRef};
 use crate::gateway::tls::{TlsState, https_config};
-use crate::http::share::Share;
 use crate::limits::raise_descriptors;
 use crate::port::{Clients, TlsOfNow, deadline, serve};
 use crate::{api, gateway, http, pages, webhooks};
@@ -26,7 +25,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 /// A running server.
 pub struct Server {
@@ -109,12 +107,10 @@ fn serve_devices(listener: TcpListener, gateway: &GatewayRef) -> Result<WebServe
     let control = Data::from(Arc::clone(&gateway.control));
     let limits = Data::new(gateway.limits);
     let devices = Clients::Devices(Arc::new(https_config(&gateway.tls)?));
-    let share = Data::new(Share::of(gateway.limits.artifact_bytes_per_s, Instant::now()));
     Ok(serve(listener, Arc::clone(gateway), devices, move || {
         WebApp::new()
             .app_data(control.clone())
             .app_data(limits.clone())
-            .app_data(share.clone())
             .configure(http::device::routes)
             .wrap(from_fn(deadline::keep))
     })?)

@@ -1,14 +1,12 @@
 //! Sends a file to a device in small chunks. Aborts when the device is revoked or its key replaced.
 
 use super::range::{self, Range};
-use super::share::Share;
 use crate::error::AppError;
-use crate::port::connection::{Activity, Serving};
 use actix_files::NamedFile;
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::http::header::{self, ETag, EntityTag, Header, HeaderValue, IfMatch, IfNoneMatch};
 use actix_web::http::{Method, StatusCode};
-use actix_web::web::{Bytes, Data};
+use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use fleeti_control::context::ContextRef;
 use fleeti_core::id::DeviceId;
@@ -18,11 +16,9 @@ use std::fs::Metadata;
 use std::io::IoSliceMut;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The device that gets a file, and the key that it has proved.
 pub struct Receiver {
@@ -79,7 +75,6 @@ pub fn respond(
         .insert_header(ETag(etag))
         .content_type(file.content_type().as_ref());
     let bytes = part.unwrap_or(0..size);
-    let turns = Turns::of(request);
     let (control, content) = (Arc::clone(cx), Arc::new(file.file().try_clone()?));
     Ok(response.body(FileBody {
         control,
@@ -88,7 +83,6 @@ pub fn respond(
         at: bytes.start,
         end: bytes.end,
         reading: None,
-        turns,
     }))
 }
 
@@ -131,54 +125,6 @@ struct FileBody {
     at: u64,
     end: u64,
     reading: Option<JoinHandle<std::io::Result<Vec<u8>>>>,
-    /// `None` without a limit.
-    turns: Option<Turns>,
-}
-
-/// The turns of a download, where the rate of all downloads is limited.
-struct Turns {
-    share: Arc<Option<Share>>,
-    /// Until the next turn, and the bytes that it is for.
-    next: Option<(Pin<Box<Sleep>>, u64)>,
-    /// Whether it is the turn of the next piece.
-    is_due: bool,
-    /// A connection that waits for its turn is not idle.
-    _serving: Option<Serving>,
-}
-
-impl Turns {
-    fn of(request: &HttpRequest) -> Option<Self> {
-        let share = request.app_data::<Data<Option<Share>>>()?.clone().into_inner();
-        share.as_ref().as_ref()?;
-        let serving = request.conn_data::<Rc<Activity>>().and_then(|a| a.serve().ok());
-        Some(Self { share, next: None, is_due: false, _serving: serving })
-    }
-
-    /// Ready when a piece of this size may be sent.
-    fn poll_turn(&mut self, cx: &mut Context<'_>, bytes: u64) -> Poll<()> {
-        let Some(share) = self.share.as_ref().as_ref().filter(|_| !self.is_due) else {
-            return Poll::Ready(());
-        };
-        let now = Instant::now();
-        let turn = match &self.next {
-            Some((sleep, _)) => sleep.deadline(),
-            None => share.turn(now, bytes),
-        };
-        if turn > now {
-            let next = self.next.get_or_insert_with(|| (Box::pin(sleep_until(turn)), bytes));
-            ready!(next.0.as_mut().poll(cx));
-        }
-        (self.next, self.is_due) = (None, true);
-        Poll::Ready(())
-    }
-}
-
-impl Drop for Turns {
-    fn drop(&mut self) {
-        if let (Some((_, bytes)), Some(share)) = (&self.next, self.share.as_ref()) {
-            share.give_back(*bytes);
-        }
-    }
 }
 
 impl FileBody {
@@ -218,10 +164,6 @@ impl MessageBody for FileBody {
         if self.at == self.end {
             return Poll::Ready(None);
         }
-        let bytes = PIECE.min(self.end - self.at);
-        if let Some(turns) = &mut self.turns {
-            ready!(turns.poll_turn(cx, bytes));
-        }
         let cached = if self.reading.is_none() { self.cached() } else { None };
         let bytes = if let Some(bytes) = cached {
             bytes
@@ -237,7 +179,6 @@ impl MessageBody for FileBody {
         };
         self.reading = None;
         self.at += bytes.len() as u64;
-        self.turns.iter_mut().for_each(|turns| turns.is_due = false);
         Poll::Ready(Some(Ok(bytes.into())))
     }
 }

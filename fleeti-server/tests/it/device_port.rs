@@ -75,34 +75,6 @@ async fn a_device_gets_only_what_it_was_granted_in_parts_if_it_likes() {
     }
 }
 
-/// One byte per second: what waits for its turn does not end while the test runs.
-#[actix_web::test]
-async fn a_limit_of_the_server_delays_artifacts_and_nothing_else() {
-    let world = World::with(|config| config.limits.artifact_bytes_per_s = 1).await;
-    let (a, b) = (world.enroll().await, world.enroll().await);
-    let manifest = publish_release(&world, "kiosk@2").await;
-    world.client.start_rollout(&crate::rollout::start("kiosk@2")).await.unwrap();
-    let (first, second) = (world.https((*a.tls).clone()), world.https((*b.tls).clone()));
-    let file = world.url("/releases/kiosk/2/raw/kiosk_2.efi");
-    let bytes = first.get(&file).send().await.unwrap().bytes().await.unwrap();
-    assert!(bytes.len() > 100, "the first piece does not wait");
-    let waiting = second.get(&file).send().await.unwrap();
-    assert_eq!(waiting.status(), 200);
-    let waiting = waiting.bytes();
-    let others = async {
-        for http in [&first, &second] {
-            let url = world.url("/releases/kiosk/2/manifest.json");
-            let text = http.get(url).send().await.unwrap().text().await.unwrap();
-            assert_eq!(text, manifest);
-            assert_eq!(http.get(world.url("/desired")).send().await.unwrap().status(), 200);
-        }
-    };
-    tokio::select! {
-        _ = waiting => panic!("an artifact did not wait for its turn"),
-        () = others => {}
-    }
-}
-
 #[actix_web::test]
 async fn a_revoked_device_gets_nothing_on_an_open_connection() {
     let world = World::new().await;
