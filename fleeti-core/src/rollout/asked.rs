@@ -9,8 +9,8 @@ use crate::strict;
 use crate::wire::webhook::GateAnswer;
 use serde::{Deserialize, Serialize};
 
-/// A question without an answer is asked again after this time, seconds: the server was killed, or the
-/// question did not get through.
+/// A question without an answer is asked again after this time at the earliest, seconds: the server was
+/// killed, or the question did not get through.
 pub const ANSWER_S: u64 = 60;
 /// Shortest time between an answer and the next question, seconds.
 pub const AGAIN_S_MIN: u64 = 15;
@@ -34,9 +34,10 @@ pub struct Asked {
     /// When the server asks again, Unix seconds; absent if no wave waits for an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again_s: Option<u64>,
-    /// Number of answers about the current wave.
+    /// Number of the last questions about the current wave, in a row, without an answer that names the
+    /// time of the next one.
     #[serde(default, skip_serializing_if = "is_zero")]
-    pub answers: u32,
+    pub without_time: u32,
     /// The last answer about the current wave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,
@@ -143,12 +144,28 @@ impl Asked {
         self.answer.as_ref().is_some_and(|answer| answer.verdict == Verdict::Allows)
     }
 
+    /// Whether an answer is awaited: the time of the question is not over.
+    pub(super) fn is_awaited(&self, now_s: u64) -> bool {
+        self.is_open && self.again_s.is_some_and(|again_s| again_s > now_s)
+    }
+
     /// Asks, unless that has been done and its time is not over.
     pub(super) fn ask(&mut self, now_s: u64) {
         if self.again_s.is_none_or(|again_s| again_s <= now_s) {
+            if self.is_open {
+                self.without_time = self.without_time.saturating_add(1);
+            }
             self.question = self.question.saturating_add(1);
             self.is_open = true;
-            self.again_s = Some(now_s.saturating_add(ANSWER_S));
+            let pause_s = back_off_s(self.without_time).max(ANSWER_S);
+            self.again_s = Some(now_s.saturating_add(pause_s));
+        }
+    }
+
+    /// Asks without waiting for the time of the next question, because an operator says so.
+    pub(super) fn hurry(&mut self, now_s: u64) {
+        if !self.is_open {
+            self.again_s = Some(now_s);
         }
     }
 
@@ -158,15 +175,16 @@ impl Asked {
             return None;
         }
         self.is_open = false;
-        self.answers = self.answers.saturating_add(1);
         let pause_s = match answer.verdict {
-            Verdict::Allows | Verdict::Failed => None,
-            Verdict::Denies { retry_after_s } => retry_after_s,
+            Verdict::Denies { retry_after_s: Some(pause_s) } => {
+                self.without_time = 0;
+                pause_s.clamp(AGAIN_S_MIN, RETRY_AFTER_S_MAX)
+            }
+            Verdict::Allows | Verdict::Failed | Verdict::Denies { retry_after_s: None } => {
+                self.without_time = self.without_time.saturating_add(1);
+                back_off_s(self.without_time)
+            }
         };
-        let pause_s = pause_s.map_or_else(
-            || back_off_s(self.answers),
-            |pause_s| pause_s.clamp(AGAIN_S_MIN, RETRY_AFTER_S_MAX),
-        );
         self.again_s = Some(now_s.saturating_add(pause_s));
         self.answer = Some(answer);
         Some(())
@@ -188,9 +206,9 @@ impl Asked {
     }
 }
 
-/// Time until the next question after so many answers, seconds.
-fn back_off_s(answers: u32) -> u64 {
-    let doubled = AGAIN_S_MIN << answers.saturating_sub(1).min(16);
+/// Time until the next question after so many in a row without an answer that names it, seconds.
+fn back_off_s(without_time: u32) -> u64 {
+    let doubled = AGAIN_S_MIN << without_time.saturating_sub(1).min(16);
     doubled.min(AGAIN_S_MAX)
 }
 

@@ -153,8 +153,8 @@ pub enum Rejected {
         /// Number of devices.
         devices: usize,
     },
-    /// The wave waits for the webhook gate.
-    #[error("the webhook gate has not allowed the wave: {said}")]
+    /// The wave waits for an answer of the webhook gate.
+    #[error("the webhook gate is asked, and has not allowed the wave: {said}")]
     Gate {
         /// What it said.
         said: String,
@@ -220,7 +220,10 @@ pub fn step(
         Event::Abort => next.phase = Phase::Aborting,
         Event::Withdrawn => next.phase = Phase::Aborted,
     }
-    let after = ended(advanced(next, ctx));
+    let mut after = ended(advanced(next, ctx));
+    if after.phase != Phase::Running {
+        after.waves.iter_mut().for_each(Waves::stopped);
+    }
     let effects = effects(header, &after);
     Ok((after, effects))
 }

@@ -39,6 +39,17 @@ fn acts() -> impl Strategy<Value = Act> {
     ]
 }
 
+/// When a wave starts, and how long it soaks, seconds. The rollout starts at 1,000,000.
+fn starts() -> impl Strategy<Value = (Start, u64)> {
+    let start = prop_oneof![
+        4 => Just(Start::AfterSuccess),
+        1 => (999_000_u64..1_010_000).prop_map(|time_s| Start::At { time_s }),
+        1 => Just(Start::ByHand),
+        1 => Just(Start::ByApproval),
+    ];
+    (start, prop_oneof![2 => Just(0), 1 => 1_u64..2000])
+}
+
 fn plans() -> impl Strategy<Value = Plan> {
     let sizes = prop_oneof![
         Just(&["100%"][..]),
@@ -58,11 +69,14 @@ fn plans() -> impl Strategy<Value = Plan> {
         (0_u8..60).prop_map(|percent| ErrorsMax::Percent { percent }),
     ];
     let stops = prop_oneof![Just(OnError::Pause), Just(OnError::Abort), Just(OnError::RollBack)];
-    (sizes, limits, errors, stops).prop_map(
-        |(sizes, (moving_max, rate, group, retries, gate), errors_max, on_error)| {
+    (sizes, limits, errors, stops, prop::array::uniform3(starts())).prop_map(
+        |(sizes, (moving_max, rate, group, retries, gate), errors_max, on_error, starts)| {
             let rate = rate.map(|(devices, per_s)| Rate { devices, per_s });
             let budget = group.and_then(budget);
-            let limited = Plan { moving_max, rate, budget, retries, ..plan(sizes) };
+            let mut limited = Plan { moving_max, rate, budget, retries, ..plan(sizes) };
+            for (wave, (start, soak_s)) in limited.waves.iter_mut().zip(starts) {
+                (wave.start, wave.soak_s) = (start, soak_s);
+            }
             Plan { errors_max, on_error, gate, ..limited }
         },
     )
@@ -99,6 +113,7 @@ proptest! {
     ) {
         let mut server = Server::start_as(plan, 12, has_floor, is_urgent);
         for _ in 0..100 {
+            server.begin_by_hand();
             server.act(&Act::Answer(0, true));
             for device in server.in_phase(|phase| *phase == DevicePhase::Offered) {
                 server.obey(&device);

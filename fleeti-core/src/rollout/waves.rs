@@ -344,15 +344,20 @@ impl Waves {
         asked.answered(question, answer, now_s)
     }
 
-    /// Ends the current stage, because an operator says so. `None` if the wave waits for the webhook
-    /// gate alone, which the operator does not pass over.
+    /// Ends the current stage, because an operator says so. A wave that waits for the webhook gate
+    /// alone, which the operator does not pass over, asks it again now. `None` if that was asked and its
+    /// answer is awaited.
     pub(super) fn go_on(&mut self, world: World<'_>, over_gate: bool) -> Option<Outcome> {
         let is_over = over_gate || world.plan.gate.is_none();
         match self.stage {
             Stage::Due => {
                 let wave = self.wave(world.plan);
                 if !is_over && wave.is_some_and(|wave| self.may_begin(wave, world)) {
-                    return None;
+                    let asked = self.gate.get_or_insert_default();
+                    if asked.is_awaited(world.now_s) {
+                        return None;
+                    }
+                    asked.hurry(world.now_s);
                 }
             }
             Stage::Open | Stage::Soaking { .. } if self.is_last(world.plan) => {
@@ -382,7 +387,11 @@ impl Waves {
         let (wave, rollout) = (Errors::of(&self.now()), Errors::of(totals));
         self.excused = Excused { wave, rollout };
         self.errors = None;
-        // What it said before the pause may have changed.
+    }
+
+    /// The rollout does not run any more: nothing waits for the webhook gate, and what it said may have
+    /// changed when the rollout goes on.
+    pub(super) fn stopped(&mut self) {
         self.gate.iter_mut().for_each(Asked::forget);
     }
 

@@ -65,7 +65,8 @@ fn a_gate_is_asked_again_with_a_back_off_or_when_it_says() {
     let (mut now_s, mut pauses) = (1000, Vec::new());
     for _ in 0..9 {
         asked.ask(now_s);
-        assert_eq!(asked.again_s, Some(now_s + ANSWER_S));
+        let pause_s = ANSWER_S.max(back_off_s(asked.without_time));
+        assert_eq!(asked.again_s, Some(now_s + pause_s));
         asked.answered(asked.question, Answer::failed("500"), now_s).unwrap();
         let again_s = asked.again_s.unwrap();
         asked.ask(again_s - 1);
@@ -83,6 +84,53 @@ fn a_gate_is_asked_again_with_a_back_off_or_when_it_says() {
         now_s += pause_s;
     }
     assert_eq!(back_off_s(u32::MAX), AGAIN_S_MAX);
+}
+
+#[test]
+fn only_questions_in_a_row_without_a_time_back_off() {
+    let mut asked = Asked::default();
+    let mut now_s = 1000;
+    let says = |verdict| Answer { verdict, reason: String::new() };
+    let named = Verdict::Denies { retry_after_s: Some(20) };
+    let unnamed = Verdict::Denies { retry_after_s: None };
+    let mixed = [
+        (unnamed, 15),
+        (Verdict::Failed, 30),
+        (named, 20),
+        (named, 20),
+        (unnamed, 15),
+        (unnamed, 30),
+        (named, 20),
+        (Verdict::Failed, 15),
+    ];
+    for (n, (verdict, pause_s)) in mixed.into_iter().enumerate() {
+        asked.ask(now_s);
+        asked.answered(asked.question, says(verdict), now_s).unwrap();
+        assert_eq!(asked.again_s, Some(now_s + pause_s), "answer {n}");
+        now_s += pause_s;
+    }
+    // A question that expires counts as well.
+    let pauses = [60, 60, 60, 120, 240, 480, 900, 900].map(|pause_s| {
+        asked.ask(now_s);
+        let again_s = asked.again_s.unwrap();
+        assert!(asked.is_awaited(again_s - 1) && !asked.is_awaited(again_s));
+        now_s = again_s;
+        pause_s
+    });
+    assert_eq!(now_s, 1000 + 165 + pauses.iter().sum::<u64>());
+}
+
+#[test]
+fn an_operator_hurries_a_question_and_not_one_that_is_open() {
+    let mut asked = Asked::default();
+    asked.ask(1000);
+    asked.hurry(1010);
+    asked.ask(1010);
+    assert_eq!((asked.question, asked.again_s), (1, Some(1000 + ANSWER_S)));
+    asked.answered(1, Answer::failed("500"), 1010).unwrap();
+    asked.hurry(1011);
+    asked.ask(1011);
+    assert_eq!((asked.question, asked.is_open), (2, true));
 }
 
 #[test]

@@ -49,7 +49,9 @@ fn a_gate_that_does_not_answer_is_asked_again_and_the_first_answer_is_too_late()
     server.act(&Act::Answer(0, false));
     server.act(&Act::Answer(0, true));
     assert_eq!(offered(&server), 0, "each question has one answer");
-    server.act(&Act::Wait(15));
+    server.act(&Act::Wait(29));
+    assert_eq!(server.asked.len(), 2, "the question that expired counts as well");
+    server.act(&Act::Wait(1));
     server.act(&Act::Answer(0, true));
     assert_eq!(offered(&server), 3);
 }
@@ -95,8 +97,44 @@ fn a_wave_by_hand_asks_the_gate_when_a_person_begins_it_and_not_before() {
     let refused = server.on(Event::Next { over_gate: false });
     let said = "it has not answered yet".into();
     assert_eq!(refused, Err(header::Rejected::Gate { said }));
+    // It has answered: a person who knows more asks again at once.
+    server.act(&Act::Answer(0, false));
+    server.on(Event::Next { over_gate: false }).unwrap();
+    assert_eq!((server.asked.len(), offered(&server)), (3, 0));
+    assert!(server.on(Event::Next { over_gate: false }).is_err());
     server.act(&Act::Answer(0, true));
     assert_eq!(offered(&server), 2);
+}
+
+#[test]
+fn a_wave_with_a_time_asks_the_gate_at_that_time_and_not_before() {
+    let mut plan = gated(&["100%"]);
+    plan.waves[0].start = Start::At { time_s: 1_000_600 };
+    let mut server = Server::start(plan, 3, false);
+    server.act(&Act::Wait(599));
+    server.act(&Act::Answer(0, true));
+    assert_eq!((server.asked.len(), offered(&server)), (0, 0));
+    server.act(&Act::Wait(1));
+    assert_eq!((server.asked.len(), offered(&server)), (1, 0), "the time alone begins nothing");
+    server.act(&Act::Answer(0, false));
+    server.act(&Act::Wait(15));
+    server.act(&Act::Answer(0, true));
+    assert_eq!(offered(&server), 3);
+}
+
+#[test]
+fn a_rollout_that_does_not_run_waits_for_no_gate() {
+    let mut server = Server::start(gated(&["100%"]), 3, false);
+    let waits = |server: &Server| server.header.waves.as_ref().unwrap().gate_wait().is_some();
+    assert!(waits(&server));
+    server.act(&Act::Pause);
+    assert!(!waits(&server), "pausing");
+    server.act(&Act::Hold);
+    assert!(!waits(&server), "paused");
+    server.act(&Act::Resume);
+    assert!(waits(&server));
+    server.act(&Act::Abort);
+    assert!(!waits(&server), "aborted");
 }
 
 #[test]

@@ -12,8 +12,8 @@ use crate::rollout::gates::{
     self, Facts, Known, Paths, ReleaseFacts, ReleasePath, Source, Target, after_failure,
 };
 use crate::rollout::header::{self, Event, Header};
-use crate::rollout::plan::{Plan, Rate};
-use crate::rollout::waves::Waves;
+use crate::rollout::plan::{Plan, Rate, Start};
+use crate::rollout::waves::{Stage, Waves};
 use crate::rollout::{Category, Counts, Ctx, DevicePhase, Eligibility, Limits, Phase, Proof};
 use crate::update::{FailureCode, RollbackReason, State as U};
 use proptest::prelude::*;
@@ -208,6 +208,24 @@ impl Server {
         let wave = self.header.waves.as_ref().map_or(0, Waves::next);
         if self.on(Event::Next { over_gate }).is_ok() && over_gate {
             self.allowed.insert(wave);
+        }
+    }
+
+    /// What the gate allowed before a pause does not count after it.
+    fn resume(&mut self) {
+        let is_due = self.header.waves.as_ref().is_some_and(|waves| waves.stage == Stage::Due);
+        if self.on(Event::Resume).is_ok() && is_due {
+            self.allowed.remove(&self.wave());
+        }
+    }
+
+    /// A person begins a wave that waits for one.
+    pub fn begin_by_hand(&mut self) {
+        let is_due = self.header.waves.as_ref().is_some_and(|waves| waves.stage == Stage::Due);
+        let wave = self.plan.waves.get(self.wave() as usize);
+        let waits = wave.is_some_and(|w| matches!(w.start, Start::ByHand | Start::ByApproval));
+        if is_due && waits {
+            self.act(&Act::Next(false));
         }
     }
 
@@ -442,7 +460,7 @@ impl Server {
             Act::Revoke(n) => self.device(&id(*n), device::Event::Revoked),
             Act::Pause => drop(self.on(Event::Pause)),
             Act::Hold => self.hold(),
-            Act::Resume => drop(self.on(Event::Resume)),
+            Act::Resume => self.resume(),
             Act::Next(over_gate) => self.next(*over_gate),
             Act::Answer(ago, may_begin) => self.answer(*ago, *may_begin),
             Act::Abort => drop(self.on(Event::Abort)),
