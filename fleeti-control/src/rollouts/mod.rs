@@ -254,7 +254,7 @@ pub async fn resume(cx: &Context, by: &Actor, id: &str) -> Result<RolloutSummary
 /// [`Code::NotFound`]; [`Code::Invalid`] for a reason that is empty or too long;
 /// [`Code::Conflict`] for a rollout without waves, whose current wave has devices that update, or whose
 /// webhook gate has not allowed the wave; [`Code::SecondPerson`] for a wave that waits for the approval
-/// of one, and to pass over the gate in a fleet that needs one.
+/// of one, and to pass over the gate where a start of the rollout needs one.
 pub async fn next(
     cx: &Context,
     by: &Actor,
@@ -274,7 +274,8 @@ pub(crate) async fn begin_wave(
     let (reason, over_gate) = (Foreign::log(checked_reason(&request.reason)?), request.over_gate);
     if over_gate {
         // The second person approved a rollout that has a gate.
-        guard::rollout(cx, by, &next_wave(cx, id).await?.1).await?;
+        let rollout = found(cx, id).await?;
+        guard::begin(cx, by, (&rollout.fleet, rollout.urgent.is_some())).await?;
     }
     let mut tx = cx.db.write().await?;
     let rollout = load(&mut tx, id).await?;
@@ -307,9 +308,13 @@ fn over_words(rollout: &StoredRollout) -> String {
 
 /// Number of the wave of a rollout, from 0, that begins if an operator goes on now, and its fleet.
 pub(crate) async fn next_wave(cx: &Context, id: &str) -> Result<(u32, FleetId), Error> {
-    let found = store::rollouts::get(cx.db.pool(), id).await?;
-    let rollout = found.ok_or_else(|| Error::not_found("rollout", id))?;
+    let rollout = found(cx, id).await?;
     Ok((rollout.header.waves.as_ref().map_or(0, Waves::next), rollout.fleet))
+}
+
+async fn found(cx: &Context, id: &str) -> Result<StoredRollout, Error> {
+    let found = store::rollouts::get(cx.db.pool(), id).await?;
+    found.ok_or_else(|| Error::not_found("rollout", id))
 }
 
 /// Aborts a rollout. Devices that have not started the update keep what they run. The offers of a
