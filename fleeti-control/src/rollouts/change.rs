@@ -271,7 +271,10 @@ impl Change {
         }
         let changes =
             if self.is_published { vec![Event::Rollout { id: id.clone() }] } else { Vec::new() };
-        let asked = self.question.map(|number| Question { rollout: id.clone(), number });
+        let gate = self.rollout.plan.as_ref().and_then(|plan| plan.gate.clone());
+        let webhook = gate.unwrap_or_default();
+        let question = |number| Question { rollout: id.clone(), number, webhook };
+        let asked = self.question.map(question);
         let questions = asked.into_iter().collect();
         let after = After { desired, challenges: self.challenged, changes, questions };
         let mut events = Vec::new();

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::webhooks::{self, Message};
 use fleeti_core::rollout::asked::{ANSWER_S, Answer};
 use fleeti_core::rollout::{Phase, header};
+use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::webhook::GateQuestion;
 use fleeti_store as store;
 use fleeti_store::rollouts::StoredRollout;
@@ -17,22 +18,24 @@ use fleeti_store::rollouts::StoredRollout;
 /// A question without an answer is asked again after this time, seconds.
 pub const LOST_S: u64 = ANSWER_S;
 
-/// Waits for a question that must be sent.
-pub async fn next_question(cx: &Context) -> Question {
-    cx.rollouts.next_question().await
+/// Waits for a question that must be sent, to a webhook that may be asked.
+pub async fn next_question(cx: &Context, may_ask: impl Fn(&str) -> bool) -> Question {
+    cx.rollouts.next_question(may_ask).await
 }
 
 /// The message of a question, or what the answer is without one. `None` if nothing waits for an answer
-/// any more.
+/// any more, or would not when it comes, `takes_s` seconds from now.
 ///
 /// # Errors
-/// When the database does not answer.
+/// When the database does not answer. The question is then asked again.
 pub async fn message(
     cx: &Context,
     question: &Question,
+    takes_s: u64,
 ) -> Result<Option<Result<Message, Answer>>, Error> {
     let found = store::rollouts::get(cx.db.pool(), &question.rollout).await?;
-    let Some(rollout) = found.filter(|rollout| waits_for(rollout, question)) else {
+    let by_s = cx.now_s().saturating_add(takes_s);
+    let Some(rollout) = found.filter(|rollout| waits_for(rollout, question, by_s)) else {
         return Ok(None);
     };
     let StoredRollout { release, fleet, header, plan, .. } = rollout;
@@ -47,13 +50,22 @@ pub async fn message(
         counts: header.counts,
     };
     let webhook = plan.gate.unwrap_or_default();
-    let signed = webhooks::question(cx, &webhook, &data).await;
-    Ok(Some(signed.map_err(|e| Answer::failed(&e.to_string()))))
+    match webhooks::question(cx, &webhook, &data).await {
+        Ok(message) => Ok(Some(Ok(message))),
+        // What a person must mend. Other errors are of this server, and no answer of the gate.
+        Err(e) if matches!(e.code(), Code::Invalid | Code::Conflict) => {
+            Ok(Some(Err(Answer::failed(&e.to_string()))))
+        }
+        Err(e) => Err(e),
+    }
 }
 
-fn waits_for(rollout: &StoredRollout, question: &Question) -> bool {
+fn waits_for(rollout: &StoredRollout, question: &Question, by_s: u64) -> bool {
     let asked = rollout.header.waves.as_ref().and_then(|waves| waves.waits_for_gate());
-    let is_it = asked.is_some_and(|asked| asked.is_open && asked.question == question.number);
+    let is_it = asked.is_some_and(|asked| {
+        let is_late = asked.again_s.is_some_and(|again_s| again_s < by_s);
+        asked.is_open && !is_late && asked.question == question.number
+    });
     rollout.header.phase == Phase::Running && is_it
 }
 

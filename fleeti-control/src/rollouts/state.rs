@@ -18,6 +18,8 @@ pub struct Question {
     pub rollout: String,
     /// Number of the question.
     pub number: u32,
+    /// Id of the webhook.
+    pub webhook: String,
 }
 
 impl Question {
@@ -62,17 +64,45 @@ impl RolloutState {
         self.asked.notify_one();
     }
 
-    /// Takes the next question, when there is one. For one task.
-    pub(super) async fn next_question(&self) -> Question {
+    /// Takes the next question to a webhook that may be asked, when there is one. For one task.
+    pub(super) async fn next_question(&self, may_ask: impl Fn(&str) -> bool) -> Question {
         loop {
-            if let Some(question) = self.waiting_question() {
+            if let Some(question) = self.waiting_question(&may_ask) {
                 return question;
             }
             self.asked.notified().await;
         }
     }
 
-    fn waiting_question(&self) -> Option<Question> {
-        self.questions.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    fn waiting_question(&self, may_ask: impl Fn(&str) -> bool) -> Option<Question> {
+        let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = questions.iter().position(|question| may_ask(&question.webhook))?;
+        questions.remove(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(webhook: &str, number: u32) -> Question {
+        Question { rollout: "rollout-1".into(), number, webhook: webhook.into() }
+    }
+
+    #[test]
+    fn questions_to_a_webhook_that_is_busy_hold_no_other_back() {
+        let state = RolloutState::default();
+        state.ask(vec![question("slow", 1), question("slow", 2), question("quick", 3)]);
+        let next = |may_ask: fn(&str) -> bool| state.waiting_question(may_ask).map(|q| q.number);
+        assert_eq!(next(|webhook| webhook != "slow"), Some(3));
+        assert_eq!(next(|webhook| webhook != "slow"), None);
+        assert_eq!((next(|_| true), next(|_| true), next(|_| true)), (Some(1), Some(2), None));
+    }
+
+    #[test]
+    fn more_questions_than_have_a_place_are_dropped() {
+        let state = RolloutState::default();
+        state.ask((0..2000).map(|number| question("slow", number)).collect());
+        assert_eq!(state.questions.lock().unwrap().len(), QUESTIONS_MAX);
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::OnceCell;
 
 /// Time for a connection, and for a whole request.
 const CONNECT: Duration = Duration::from_secs(5);
-const REQUEST: Duration = Duration::from_secs(15);
+pub(super) const REQUEST: Duration = Duration::from_secs(15);
 /// Largest part of an answer that is read, bytes.
 const ANSWER_MAX: usize = 512;
 /// Maximum number of deliveries to one receiver in one look.
@@ -175,4 +175,31 @@ async fn beginning(mut response: Response) -> String {
         bytes.extend(chunk.iter().take(ANSWER_MAX - bytes.len()));
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+    use std::net::TcpListener;
+
+    /// The whole client: what it resolves and where it connects.
+    #[tokio::test]
+    async fn a_name_that_has_only_private_addresses_is_never_connected() {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+        let sent = async |private| {
+            let sender = Sender { private, client: OnceCell::new() };
+            let request = sender.client().await.unwrap().get(&url);
+            request.timeout(Duration::from_secs(1)).send().await.unwrap_err()
+        };
+        let refused = sent(false).await;
+        assert_eq!(reason(&refused), "localhost has no public address");
+        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        // The listener does notice who connects.
+        sent(true).await;
+        listener.accept().unwrap();
+    }
 }
