@@ -391,7 +391,9 @@ pub enum PlanError {
         wave: usize,
     },
     /// A gate that is no id.
-    #[error("gate: expected the id of a webhook, as in `fleeti webhook list`")]
+    #[error(
+        "gate: expected the id of a webhook with the event rollout.gate, see `fleeti webhook list`"
+    )]
     Gate,
     /// A device is listed twice.
     #[error("{0} is listed twice")]

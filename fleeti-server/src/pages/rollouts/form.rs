@@ -59,6 +59,10 @@ impl StartForm {
         };
         let waves = sizes.map(wave).collect::<Result<Vec<_>, AppError>>()?;
         let mut plan = (!waves.is_empty()).then(|| Plan::of(waves));
+        if plan.is_none() {
+            let fields = [("gate", &gate), ("budget", &budget), ("retries", &retries)];
+            only_with_waves(fields)?;
+        }
         if let Some(plan) = &mut plan {
             if !errors_max.trim().is_empty() {
                 plan.errors_max = errors_max.trim().parse().map_err(|e| wrong("errors", e))?;
@@ -75,6 +79,15 @@ impl StartForm {
         let reason = urgent.trim().to_owned();
         let urgent = (!reason.is_empty()).then_some(Urgent { reason });
         Ok(CreateRollout { release, fleet, plan, urgent })
+    }
+}
+
+/// A rollout to everybody at once has no plan that could have these fields.
+fn only_with_waves(fields: [(&str, &String); 3]) -> Result<(), AppError> {
+    let is_given = |(_, value): &(&str, &String)| !matches!(value.trim(), "" | "0");
+    match fields.into_iter().find(is_given) {
+        Some((field, _)) => Err(wrong(field, "needs waves: 100% is one wave")),
+        None => Ok(()),
     }
 }
 
