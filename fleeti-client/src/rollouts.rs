@@ -82,13 +82,20 @@ impl Client {
     pub async fn resume_rollout(&self, id: &str) -> Result<RolloutSummary> {
         self.post(&format!("rollouts/{id}/resume"), &()).await
     }
-    /// Begins the next wave of a rollout.
+    /// Begins the next wave of a rollout, once its webhook gate allows it.
     ///
     /// # Errors
-    /// [`ClientError`](crate::ClientError); a conflict while devices of the wave, or of the rollout in its last wave, have not finished.
+    /// [`ClientError`](crate::ClientError); a conflict while devices of the wave, or of the rollout in its last wave, have not finished, or while the wave waits for the gate alone.
     pub async fn next_wave(&self, id: &str, reason: &str) -> Result<RolloutSummary> {
-        let reason = reason.to_owned();
-        self.post(&format!("rollouts/{id}/next"), &NextWave { reason }).await
+        let (reason, over_gate) = (reason.to_owned(), false);
+        self.begin_wave(id, &NextWave { reason, over_gate }).await
+    }
+    /// Begins the next wave of a rollout, also over its webhook gate if the request says so.
+    ///
+    /// # Errors
+    /// As [`Self::next_wave`].
+    pub async fn begin_wave(&self, id: &str, request: &NextWave) -> Result<RolloutSummary> {
+        self.post(&format!("rollouts/{id}/next"), request).await
     }
     /// Starts a rollout in place of an active one.
     ///
@@ -106,8 +113,8 @@ impl Client {
     /// # Errors
     /// [`ClientError`](crate::ClientError); a conflict for a rollout without an older release to go back to.
     pub async fn roll_back_rollout(&self, id: &str, reason: &str) -> Result<RolloutSummary> {
-        let reason = reason.to_owned();
-        self.post(&format!("rollouts/{id}/roll-back"), &NextWave { reason }).await
+        let (reason, over_gate) = (reason.to_owned(), false);
+        self.post(&format!("rollouts/{id}/roll-back"), &NextWave { reason, over_gate }).await
     }
     /// Aborts a rollout.
     ///

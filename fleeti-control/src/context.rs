@@ -179,6 +179,7 @@ impl Context {
         for event in after.changes {
             self.publish(event);
         }
+        self.rollouts.ask(after.questions);
     }
     /// Commits a change, which is recorded for clients that watch, and publishes it.
     pub(crate) async fn commit(&self, mut tx: Tx<'_>, change: Event) -> Result<(), Error> {

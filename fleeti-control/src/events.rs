@@ -7,6 +7,7 @@
 //! causes ([`Caused`]).
 
 use crate::error::Error;
+use crate::rollouts::state::Question;
 use fleeti_core::attestation::Level;
 use fleeti_core::attestation::policy::Policy;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
@@ -198,6 +199,8 @@ pub struct After {
     pub challenges: Vec<DeviceId>,
     /// Changes for clients that watch.
     pub changes: Vec<Event>,
+    /// Questions to webhook gates of rollouts.
+    pub questions: Vec<Question>,
 }
 
 impl After {
@@ -206,6 +209,7 @@ impl After {
         self.desired.extend(other.desired);
         self.challenges.extend(other.challenges);
         self.changes.extend(other.changes);
+        self.questions.extend(other.questions);
     }
 }
 

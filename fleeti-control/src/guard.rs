@@ -82,8 +82,18 @@ pub(crate) async fn rollout(cx: &Context, by: &Actor, fleet: &FleetId) -> Result
 
 /// Checks the start of a rollout: to a fleet that is guarded, or an urgent one.
 pub(crate) async fn start(cx: &Context, by: &Actor, request: &CreateRollout) -> Result<(), Error> {
-    rollout(cx, by, &request.fleet).await?;
-    if is_exempt(by) || request.urgent.is_none() {
+    begin(cx, by, (&request.fleet, request.urgent.is_some())).await
+}
+
+/// Checks a rollout that begins, or goes on over its webhook gate: to a fleet that is guarded, or an
+/// urgent one.
+pub(crate) async fn begin(
+    cx: &Context,
+    by: &Actor,
+    (fleet, is_urgent): (&FleetId, bool),
+) -> Result<(), Error> {
+    rollout(cx, by, fleet).await?;
+    if is_exempt(by) || !is_urgent {
         return Ok(());
     }
     match kept(cx, &mut cx.db.reader().await?).await? {

@@ -8,6 +8,7 @@
 //! rollout starts, and the rollout ends when every device has finished. With one, devices are pending
 //! until their wave; [`waves`] says how far it is.
 
+pub mod asked;
 pub mod budget;
 pub mod cohort;
 mod counts;

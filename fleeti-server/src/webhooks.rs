@@ -1,173 +1,31 @@
-//! Sends deliveries of webhooks. What is sent, to whom and when again decides
-//! [`fleeti_control::webhooks`]; here are the requests.
-//!
-//! A receiver is somebody else's server: names are resolved to public addresses only, redirects are
-//! not followed, no proxy is used, and only the beginning of an answer is read.
+//! Requests to webhooks: deliveries, and questions to the gates of rollouts. What is sent, to whom and
+//! when again decide [`fleeti_control::webhooks`] and [`fleeti_control::rollouts::gate`].
+
+mod gates;
+mod sender;
+
+pub use self::sender::Sender;
 
 use fleeti_control::context::Context;
-use fleeti_control::error::Error;
-use fleeti_control::webhooks::{self, Answer, Outgoing};
-use futures::future::join_all;
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::redirect::Policy;
-use reqwest::{Client, Response};
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::OnceCell;
 use tokio::time::MissedTickBehavior;
 
 /// Time between two looks at the outbox.
 const LOOK: Duration = Duration::from_secs(2);
-/// Time for a connection, and for a whole request.
-const CONNECT: Duration = Duration::from_secs(5);
-const REQUEST: Duration = Duration::from_secs(15);
-/// Largest part of an answer that is read, bytes.
-const ANSWER_MAX: usize = 512;
-/// Maximum number of deliveries to one receiver in one look.
-const BATCH: usize = 50;
 
-const _: () = assert!(REQUEST.as_secs() * 2 < webhooks::LOST_S);
-
-/// Resolves names to addresses that a webhook may be sent to.
-struct Guarded {
-    private: bool,
-}
-
-impl Resolve for Guarded {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(addresses(name, self.private))
-    }
-}
-
-/// The addresses of a name that a webhook may be sent to.
-async fn addresses(
-    name: Name,
-    private: bool,
-) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
-    let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-    let may_reach: Vec<_> =
-        found.filter(|address| webhooks::may_reach(address.ip(), private)).collect();
-    if may_reach.is_empty() {
-        return Err(format!("{} has no public address", name.as_str()).into());
-    }
-    Ok(Box::new(may_reach.into_iter()))
-}
-
-/// Sends deliveries.
-pub struct Sender {
-    private: bool,
-    /// Made for the first delivery: it reads the certificates that the system trusts.
-    client: OnceCell<Client>,
-}
-
-impl Sender {
-    /// A sender for a control plane.
-    #[must_use]
-    pub fn new(cx: &Context) -> Self {
-        Self { private: cx.settings.private_webhooks, client: OnceCell::new() }
-    }
-
-    async fn client(&self) -> reqwest::Result<&Client> {
-        let private = self.private;
-        self.client
-            .get_or_try_init(|| async move {
-                Client::builder()
-                    .redirect(Policy::none())
-                    .no_proxy()
-                    .connect_timeout(CONNECT)
-                    .timeout(REQUEST)
-                    .pool_max_idle_per_host(1)
-                    .dns_resolver(Arc::new(Guarded { private }))
-                    .user_agent("fleeti-server")
-                    .build()
-            })
-            .await
-    }
-
-    /// Makes deliveries of new events, and sends what is due, to all receivers at the same time.
-    ///
-    /// # Errors
-    /// When the database does not answer.
-    pub async fn look(&self, cx: &Context) -> Result<(), Error> {
-        while webhooks::fan_out(cx).await? {}
-        let ids = webhooks::ids(cx).await?;
-        let sent = join_all(ids.iter().map(|id| self.send_due(cx, id))).await;
-        sent.into_iter().collect()
-    }
-
-    /// Sends what is due to one receiver, until it does not accept something.
-    async fn send_due(&self, cx: &Context, webhook: &str) -> Result<(), Error> {
-        // The others wait for the slowest, so it gets as long as one request.
-        let began = std::time::Instant::now();
-        for _ in 0..BATCH {
-            if began.elapsed() >= REQUEST {
-                return Ok(());
-            }
-            let Some(outgoing) = webhooks::next(cx, webhook).await? else { return Ok(()) };
-            let answer = self.send(&outgoing).await;
-            if !webhooks::answered(cx, &outgoing, &answer).await? {
-                return Ok(());
-            }
-        }
-        Ok(())
-    }
-
-    async fn send(&self, outgoing: &Outgoing) -> Answer {
-        match self.request(outgoing).await {
-            Ok(response) => {
-                let status = Some(response.status().as_u16());
-                Answer { status, text: beginning(response).await }
-            }
-            Err(text) => Answer { status: None, text },
-        }
-    }
-
-    async fn request(&self, outgoing: &Outgoing) -> Result<Response, String> {
-        // An address in the URL is not resolved, so it is checked here.
-        let url = webhooks::check(&outgoing.url, self.private).map_err(|e| e.to_string())?;
-        let client = self.client().await.map_err(|e| reason(&e))?;
-        let request = client
-            .post(url)
-            .header("content-type", "application/json")
-            .header("webhook-id", &outgoing.id)
-            .header("webhook-timestamp", outgoing.timestamp_s.to_string())
-            .header("webhook-signature", &outgoing.signature)
-            .body(outgoing.body.clone());
-        request.send().await.map_err(|e| reason(&e))
-    }
-}
-
-/// Why a request failed, without the URL, which may contain a token.
-fn reason(error: &reqwest::Error) -> String {
-    let mut cause = error.source();
-    let mut text = if error.is_timeout() { "no answer in time" } else { "not reached" }.to_owned();
-    while let Some(error) = cause {
-        text = error.to_string();
-        cause = error.source();
-    }
-    text
-}
-
-/// The beginning of an answer, as text.
-async fn beginning(mut response: Response) -> String {
-    let mut bytes = Vec::new();
-    while bytes.len() < ANSWER_MAX
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
-        bytes.extend(chunk.iter().take(ANSWER_MAX - bytes.len()));
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Sends deliveries until the task is aborted.
+/// Sends deliveries and questions until the task is aborted. A gate that is slow delays no delivery.
 pub async fn run(cx: Arc<Context>) {
     let sender = Sender::new(&cx);
+    tokio::join!(deliver(&sender, &cx), gates::run(&sender, &cx));
+}
+
+async fn deliver(sender: &Sender, cx: &Context) {
     let mut clock = tokio::time::interval(LOOK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         clock.tick().await;
-        if let Err(e) = sender.look(&cx).await {
+        if let Err(e) = sender.look(cx).await {
             tracing::error!("webhooks wait: {}", e.for_log());
         }
     }

@@ -110,7 +110,7 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
-    /// Begin the next wave of a rollout, whatever it waits for.
+    /// Begin the next wave of a rollout, whatever it waits for. Its webhook gate is asked first.
     Next {
         /// Id of the rollout, as in `fleeti rollout list`.
         rollout: String,
@@ -120,6 +120,9 @@ pub enum Command {
         /// Request the approval of a second person, for a wave that waits for it.
         #[arg(long)]
         ask: bool,
+        /// Do not wait for the webhook gate of the rollout, either.
+        #[arg(long)]
+        over_gate: bool,
         #[command(flatten)]
         server: Server,
     },
@@ -189,12 +192,13 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&server.ask(async |c| c.resume_rollout(&rollout).await)?, title);
             Ok(())
         }
-        Command::Next { rollout, reason, ask: true, server } => {
-            let request = NextWave { reason: reason.clone() };
-            approval::request(AskedAct::NextWave { rollout, request }, reason, &server, output)
-        }
-        Command::Next { rollout, reason, ask: false, server } => {
-            output.data(&server.ask(async |c| c.next_wave(&rollout, &reason).await)?, title);
+        Command::Next { rollout, reason, ask, over_gate, server } => {
+            let request = NextWave { reason: reason.clone(), over_gate };
+            if ask {
+                let act = AskedAct::NextWave { rollout, request };
+                return approval::request(act, reason, &server, output);
+            }
+            output.data(&server.ask(async |c| c.begin_wave(&rollout, &request).await)?, title);
             Ok(())
         }
         Command::RollBack { rollout, reason, server } => {

@@ -33,6 +33,8 @@ struct Document {
     rate: Option<Period>,
     budget: Option<Text<Budget>>,
     retries: Option<u32>,
+    /// Id of a webhook.
+    gate: Option<String>,
     #[serde(default)]
     wave: Vec<WaveTable>,
 }
@@ -143,6 +145,7 @@ impl Document {
             ("rate", self.rate.is_some()),
             ("budget", self.budget.is_some()),
             ("retries", self.retries.is_some()),
+            ("gate", self.gate.is_some()),
         ];
         if self.wave.is_empty() {
             return match fields.into_iter().find(|(_, is_set)| *is_set) {
@@ -167,6 +170,7 @@ impl Document {
         plan.rate = self.rate.map(|rate| rate.0);
         plan.budget = self.budget.map(|budget| budget.0);
         plan.retries = self.retries.unwrap_or(plan.retries);
+        plan.gate = self.gate;
         plan.check().map_err(|e| e.to_string())?;
         Ok(Some(plan))
     }
@@ -226,6 +230,9 @@ fn lines(text: &mut String, plan: &Plan) -> std::fmt::Result {
     }
     if plan.retries > 0 {
         writeln!(text, "retries = {}", plan.retries)?;
+    }
+    if let Some(gate) = &plan.gate {
+        writeln!(text, "gate = {}", toml::Value::from(gate.as_str()))?;
     }
     for Wave { size, start, soak_s } in &plan.waves {
         // A filter may have quotes.
@@ -320,6 +327,7 @@ rate = "100/1h"
 max_moving = 50
 budget = "rack:80%"
 retries = 2
+gate = "hook-1"
 
 [[wave]]
 size = "devices:lab-1,lab-2"
@@ -375,10 +383,12 @@ by_hand = true
             ("rate = \"100/1h\"", "rate = \"100 an hour\"", "line 6"),
             ("budget = \"rack:80%\"", "budget = \"rack\"", "line 8"),
             ("retries = 2", "retries = 11", "retries is 11"),
-            ("size = \"10%\"", "size = \"ten\"", "line 16"),
-            ("soak = \"1h\"", "soak = 3600", "line 13"),
-            ("soak = \"1h\"", "sok = \"1h\"", "line 13"),
-            ("2026-12-01T09:00:00Z", "2026-12-01T09:00:00", "line 17"),
+            ("gate = \"hook-1\"", "gate = \"https://ops.example/\"", "the id of a webhook"),
+            ("gate = \"hook-1\"", "gate = 1", "line 10"),
+            ("size = \"10%\"", "size = \"ten\"", "line 17"),
+            ("soak = \"1h\"", "soak = 3600", "line 14"),
+            ("soak = \"1h\"", "sok = \"1h\"", "line 14"),
+            ("2026-12-01T09:00:00Z", "2026-12-01T09:00:00", "line 18"),
             ("size = \"100%\"", "size = \"90%\"", "100%"),
             ("by_hand = true", "by_hand = true\nnot_before = 2026-12-01T09:00:00Z", "wave 3"),
         ];

@@ -49,6 +49,9 @@ pub struct PlanArgs {
     /// How often a device that fails to install the release is offered it again, after a pause.
     #[arg(long, requires = "waves", default_value_t = 0)]
     retries: u32,
+    /// Webhook with the event rollout.gate, which is asked before each wave: it waits until that allows it.
+    #[arg(long, requires = "waves", value_name = "WEBHOOK")]
+    gate: Option<String>,
     /// Time after which a device that has started and is not heard of is an error.
     #[arg(long, requires = "waves", value_parser = seconds, default_value = "1h")]
     silent_after: u64,
@@ -86,6 +89,7 @@ impl PlanArgs {
             rate: self.rate,
             budget: self.budget,
             retries: self.retries,
+            gate: self.gate,
         };
         plan.check().map_err(|e| {
             Failure::new(e.to_string(), Some("for example: --wave 1 --wave 10% --wave 100%"))
@@ -129,7 +133,7 @@ pub fn plan_lines(plan: Option<&Plan>, waves: Option<&Waves>) -> Vec<String> {
             },
             Some(counts) if n < waves.current as usize => count_words(*counts),
             Some(counts) => match waves.stage {
-                Stage::Due => "waits for its start".to_owned(),
+                Stage::Due => due(waves),
                 Stage::Open => count_words(*counts),
                 Stage::Soaking { until_s } => {
                     format!("soaks until {}", when(until_s))
@@ -145,6 +149,9 @@ pub fn plan_lines(plan: Option<&Plan>, waves: Option<&Waves>) -> Vec<String> {
     if plan.retries > 0 {
         lines.push(format!("  retries {}", plan.retries));
     }
+    if let Some(gate) = &plan.gate {
+        lines.push(format!("  gate {gate}"));
+    }
     if let Some(errors) = waves.errors {
         lines.push(format!(
             "  stopped: {} errors among {} finished, {} accepted",
@@ -152,6 +159,16 @@ pub fn plan_lines(plan: Option<&Plan>, waves: Option<&Waves>) -> Vec<String> {
         ));
     }
     lines
+}
+
+/// What a wave waits for that is due.
+fn due(waves: &Waves) -> String {
+    let Some(asked) = waves.waits_for_gate() else { return "waits for its start".to_owned() };
+    let again = match asked.again_s.filter(|_| !asked.is_open) {
+        Some(again_s) => format!(" (asked again {})", when(again_s)),
+        None => String::new(),
+    };
+    format!("waits for its gate: {}{again}", asked.words())
 }
 
 /// As `3/5 finished, 1 failed, 1 unconfirmed`; counts of zero are omitted.

@@ -149,7 +149,10 @@ async fn converge(cx: &Context, tx: &mut Tx<'_>, device: &DeviceId) -> Result<Ca
         }
     };
     let changes = vec![Event::Device { id: device.clone() }];
-    Ok(Caused { after: After { desired, challenges, changes }, events: Vec::new() })
+    Ok(Caused {
+        after: After { desired, challenges, changes, ..After::default() },
+        events: Vec::new(),
+    })
 }
 
 /// Offers a release. An urgent rollout without waves is for devices that come later, too.

@@ -36,7 +36,11 @@ pub use orders::order;
 pub async fn why(cx: &Context, device: &DeviceId) -> Result<Why, Error> {
     let mut connection = cx.db.reader().await?;
     let looked = Looked::at(cx, &mut connection, device).await?;
-    let Some(looked) = looked else { return Err(Error::not_found("device", device.as_str())) };
+    let Some(mut looked) = looked else { return Err(Error::not_found("device", device.as_str())) };
+    if let Some(part) = &mut looked.part {
+        let active = store::rollouts::active_in(&mut connection, &looked.fleet).await?;
+        part.gate = active.and_then(|active| active.header.waves?.gate_wait());
+    }
     let facts = looked.facts(Some(cx.hub.is_online(device)));
     let (gates, via) = (gates::list(&facts), facts.floor().map(|floor| floor.release.clone()));
     let first = [GateState::Closed, GateState::Waits]

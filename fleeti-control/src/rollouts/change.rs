@@ -1,6 +1,7 @@
 //! A change of a rollout in a transaction: steps rows and header, and stores what they return.
 
 use super::groups::{Groups, budget_of};
+use super::state::Question;
 use super::way_back;
 use crate::context::Context;
 use crate::error::Error;
@@ -47,6 +48,8 @@ pub(super) struct Change {
     withdrawn: HashMap<ReleaseName, Vec<DeviceId>>,
     challenged: Vec<DeviceId>,
     groups: Groups,
+    /// Number of the question to the webhook gate.
+    question: Option<u32>,
     is_published: bool,
 }
 
@@ -62,6 +65,7 @@ impl Change {
             withdrawn: HashMap::new(),
             challenged: Vec::new(),
             groups: Groups::default(),
+            question: None,
             is_published: false,
         }
     }
@@ -100,6 +104,7 @@ impl Change {
                 | header::Effect::PauseOffers => {
                     self.rollout.reached.clear();
                 }
+                header::Effect::Ask { question } => self.question = Some(question),
                 header::Effect::Publish => self.is_published = true,
             }
         }
@@ -266,7 +271,12 @@ impl Change {
         }
         let changes =
             if self.is_published { vec![Event::Rollout { id: id.clone() }] } else { Vec::new() };
-        let after = After { desired, challenges: self.challenged, changes };
+        let gate = self.rollout.plan.as_ref().and_then(|plan| plan.gate.clone());
+        let webhook = gate.unwrap_or_default();
+        let question = |number| Question { rollout: id.clone(), number, webhook };
+        let asked = self.question.map(question);
+        let questions = asked.into_iter().collect();
+        let after = After { desired, challenges: self.challenged, changes, questions };
         let mut events = Vec::new();
         if header.phase.is_terminal() && !self.stored.header.phase.is_terminal() {
             events.push(DomainEvent::RolloutFinished {

@@ -3,13 +3,14 @@
 //!
 //! Code map: `request` (what may be asked for) · `select` (filters and budgets of plans) · `groups`
 //! (places in groups) · `path` (floors and blocked ways) · `forecast` (what a rollout would come to) · `change`
-//! (steps and stores) · `chunks` (work on all devices) · `task` (does it) · `waves` (what time
+//! (steps and stores) · `gate` (webhooks that are asked) · `chunks` (work on all devices) · `task` (does it) · `waves` (what time
 //! brings) · `succession` (what follows a rollout) · `way_back` (the release before) · `reactions`
 //! (events of other areas).
 
 mod change;
 mod chunks;
 mod forecast;
+pub mod gate;
 mod groups;
 pub mod path;
 mod reactions;
@@ -50,6 +51,7 @@ use fleeti_store::rollouts::StoredRollout;
 use fleeti_store::{self as store, Tx};
 pub use forecast::forecast;
 pub(crate) use reactions::react;
+pub use state::Question;
 
 /// Number of devices in a page without a limit.
 const PAGE: u32 = 100;
@@ -131,6 +133,9 @@ pub async fn roll_back(
     request: &NextWave,
 ) -> Result<RolloutSummary, Error> {
     let reason = checked_reason(&request.reason)?;
+    if request.over_gate {
+        return Err(Error::new(Code::Invalid, "over_gate: a way back has no gate"));
+    }
     let conflict = |text: String| Error::new(Code::Conflict, text);
     let mut tx = cx.db.write().await?;
     let mut before = load(&mut tx, id).await?;
@@ -209,7 +214,9 @@ fn words(rollout: &StoredRollout) -> String {
     let budget = budget.map_or_else(String::new, |budget| format!(" budget {budget}"));
     let urgent =
         urgent.as_ref().map_or_else(String::new, |why| format!(" urgent: {}", Foreign::log(why)));
-    format!("{id} {release} {fleet}{waves}{budget}{urgent}")
+    let gate = plan.as_ref().and_then(|plan| plan.gate.as_ref());
+    let gate = gate.map_or_else(String::new, |gate| format!(" gate {gate}"));
+    format!("{id} {release} {fleet}{waves}{budget}{gate}{urgent}")
 }
 
 /// A reason for the audit log.
@@ -240,12 +247,14 @@ pub async fn resume(cx: &Context, by: &Actor, id: &str) -> Result<RolloutSummary
     act(cx, id, header::Event::Resume, by.act("rollout.resume", id)).await
 }
 
-/// Begins the next wave of a rollout, whatever it waits for.
+/// Begins the next wave of a rollout, whatever it waits for. A webhook gate is asked first, unless the
+/// request passes over it.
 ///
 /// # Errors
 /// [`Code::NotFound`]; [`Code::Invalid`] for a reason that is empty or too long;
-/// [`Code::Conflict`] for a rollout without waves, or whose current wave has devices that update;
-/// [`Code::SecondPerson`] for a wave that waits for the approval of one.
+/// [`Code::Conflict`] for a rollout without waves, whose current wave has devices that update, or whose
+/// webhook gate has not allowed the wave; [`Code::SecondPerson`] for a wave that waits for the approval
+/// of one, and to pass over the gate where a start of the rollout needs one.
 pub async fn next(
     cx: &Context,
     by: &Actor,
@@ -262,9 +271,16 @@ pub(crate) async fn begin_wave(
     (id, only): (&str, Option<u32>),
     request: &NextWave,
 ) -> Result<RolloutSummary, Error> {
-    let subject = format!("{id} {}", Foreign::log(checked_reason(&request.reason)?));
+    let (reason, over_gate) = (Foreign::log(checked_reason(&request.reason)?), request.over_gate);
+    if over_gate {
+        // The second person approved a rollout that has a gate.
+        let rollout = found(cx, id).await?;
+        guard::begin(cx, by, (&rollout.fleet, rollout.urgent.is_some())).await?;
+    }
     let mut tx = cx.db.write().await?;
     let rollout = load(&mut tx, id).await?;
+    let over = if over_gate { over_words(&rollout) } else { String::new() };
+    let subject = format!("{id} {reason}{over}");
     let wave = rollout.header.waves.as_ref().map_or(0, Waves::next);
     if only.is_some_and(|only| only != wave) {
         let text = format!("rollout {id} has gone on since the request");
@@ -276,14 +292,29 @@ pub(crate) async fn begin_wave(
         guard::wave(by, wave)?;
     }
     let entry = by.act("rollout.next", &subject);
-    acted(cx, tx, rollout, (header::Event::Next, entry)).await
+    acted(cx, tx, rollout, (header::Event::Next { over_gate }, entry)).await
+}
+
+/// The gate that an operator passes over, and what it said, for the audit log.
+fn over_words(rollout: &StoredRollout) -> String {
+    let Some(gate) = rollout.plan.as_ref().and_then(|plan| plan.gate.as_ref()) else {
+        return String::new();
+    };
+    let asked = rollout.header.waves.as_ref().and_then(|waves| waves.waits_for_gate());
+    let said = asked.map_or_else(|| "it was not asked".to_owned(), |asked| asked.words());
+    // Last, where the text of another party is cut first.
+    format!(" over gate {gate} ({said})")
 }
 
 /// Number of the wave of a rollout, from 0, that begins if an operator goes on now, and its fleet.
 pub(crate) async fn next_wave(cx: &Context, id: &str) -> Result<(u32, FleetId), Error> {
-    let found = store::rollouts::get(cx.db.pool(), id).await?;
-    let rollout = found.ok_or_else(|| Error::not_found("rollout", id))?;
+    let rollout = found(cx, id).await?;
     Ok((rollout.header.waves.as_ref().map_or(0, Waves::next), rollout.fleet))
+}
+
+async fn found(cx: &Context, id: &str) -> Result<StoredRollout, Error> {
+    let found = store::rollouts::get(cx.db.pool(), id).await?;
+    found.ok_or_else(|| Error::not_found("rollout", id))
 }
 
 /// Aborts a rollout. Devices that have not started the update keep what they run. The offers of a

@@ -4,6 +4,7 @@ use super::{checked_reason, select};
 use crate::attestation::policy;
 use crate::context::Context;
 use crate::error::Error;
+use crate::webhooks;
 use fleeti_core::id::FleetId;
 use fleeti_core::rollout::plan::Plan;
 use fleeti_core::wire::api::CreateRollout;
@@ -23,6 +24,9 @@ pub(super) async fn check(
     if let Some(plan) = plan {
         check_plan(tx, fleet, plan).await?;
         select::check(cx, tx, fleet, plan).await?;
+        if let Some(gate) = &plan.gate {
+            webhooks::check_gate(tx, gate).await?;
+        }
     }
     let conflict = |text: String| Error::new(Code::Conflict, text);
     if !store::releases::is_good(tx, release).await? {

@@ -1,13 +1,17 @@
 //! Webhooks: domain events for other programs, signed as Standard Webhooks describes it.
 //!
 //! `outbox` makes deliveries of the events in the outbox, and says what to send; the server sends
-//! it. `target` says where it may be sent.
+//! it. `message` signs it, `target` says where it may be sent, `gate` asks for rollouts.
 
+mod gate;
+mod message;
 mod outbox;
 mod secret;
 mod target;
 
-pub use self::outbox::{Answer, LOST_S, Outgoing, answered, fan_out, ids, next};
+pub(crate) use self::gate::{check_gate, question};
+pub use self::message::{Answer, Message};
+pub use self::outbox::{LOST_S, Outgoing, answered, fan_out, ids, next};
 pub use self::target::{check, may_reach};
 
 use crate::accounts::actor::Actor;

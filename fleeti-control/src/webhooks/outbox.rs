@@ -1,6 +1,6 @@
 //! From the outbox of domain events to deliveries, and their results. The server sends them.
 
-use super::secret;
+use super::message::{Answer, Message, signed};
 use crate::clock::instant;
 use crate::context::Context;
 use crate::error::Error;
@@ -27,25 +27,8 @@ pub struct Outgoing {
     pub number: i64,
     /// Number of this attempt, from 1.
     pub attempt: u32,
-    /// Where it is sent.
-    pub url: String,
-    /// `webhook-id`.
-    pub id: String,
-    /// `webhook-timestamp`, Unix seconds.
-    pub timestamp_s: u64,
-    /// `webhook-signature`.
-    pub signature: String,
-    /// The body, JSON.
-    pub body: String,
-}
-
-/// What a receiver answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// HTTP status; `None` if there was no answer.
-    pub status: Option<u16>,
-    /// The beginning of the body, or why there was no answer.
-    pub text: String,
+    /// The message.
+    pub message: Message,
 }
 
 fn wants(webhook: &Webhook, record: &Record) -> bool {
@@ -110,25 +93,21 @@ pub async fn next(cx: &Context, webhook: &str) -> Result<Option<Outgoing>, Error
     };
     let taken = store::webhooks::take(&mut tx, webhook, now_s, now_s + LOST_S).await?;
     let Some(due) = taken else { return Ok(None) };
-    let opened = secret::open(cx, &row.webhook, &row.secret);
-    if let Err(e) = &opened {
+    let id = store::webhooks::delivery_id(webhook, due.event.number);
+    let message = signed(cx, &row, (id, due.event.body));
+    if let Err(e) = &message {
         let answered =
             Answered { status: DeliveryStatus::Failed, next_s: None, answer: e.to_string() };
         let which = (webhook, due.event.number);
         store::webhooks::answered(&mut tx, which, &answered, now_s).await?;
     }
     tx.commit().await?;
-    let Ok(secret) = opened else { return Ok(None) };
-    let id = store::webhooks::delivery_id(webhook, due.event.number);
+    let Ok(message) = message else { return Ok(None) };
     Ok(Some(Outgoing {
-        signature: secret::signature(&secret, &id, now_s, &due.event.body)?,
         webhook: webhook.to_owned(),
         number: due.event.number,
         attempt: due.attempts,
-        url: row.webhook.url,
-        id,
-        timestamp_s: now_s,
-        body: due.event.body,
+        message,
     }))
 }
 

@@ -101,6 +101,7 @@ impl Known<'_> {
                 | Gate::Release
                 | Gate::Proof
                 | Gate::Rollout
+                | Gate::Hook
                 | Gate::Wave
                 | Gate::Cap
                 | Gate::Budget

@@ -13,7 +13,9 @@ mod penalty;
 mod stop;
 mod window;
 
-pub use facts::{Active, Facts, FleetTarget, Hold, Known, Part, Pin, Source, Target, target};
+pub use facts::{
+    Active, Facts, FleetTarget, GateWait, Hold, Known, Part, Pin, Source, Target, target,
+};
 pub use path::{
     BLOCKED_MAX, Blocked, Floor, PathError, Paths, ReleaseFacts, ReleasePath, UnknownVersions,
     Versions,
@@ -72,6 +74,8 @@ pub enum Gate {
     Penalty,
     /// The rollout is running.
     Rollout,
+    /// The webhook that the rollout names allows the wave that is due.
+    Hook,
     /// The wave of the device has begun.
     Wave,
     /// The rollout has a place for one more device.
@@ -90,7 +94,7 @@ pub enum Gate {
 type Row = (Gate, fn(&Facts<'_>) -> Option<Stop>);
 
 /// The list, in the order in which it is read.
-const LIST: [Row; 21] = [
+const LIST: [Row; 22] = [
     (Gate::Revoked, revoked),
     (Gate::Target, no_target),
     (Gate::Runs, runs),
@@ -106,6 +110,7 @@ const LIST: [Row; 21] = [
     (Gate::Level, level),
     (Gate::Penalty, penalty),
     (Gate::Rollout, rollout),
+    (Gate::Hook, hook),
     (Gate::Wave, wave),
     (Gate::Cap, cap),
     (Gate::Budget, budget),
@@ -145,6 +150,7 @@ impl Gate {
             Self::Level => "it has the minimum level to receive updates",
             Self::Penalty => "the version is not in the penalty box",
             Self::Rollout => "the rollout is running",
+            Self::Hook => "the webhook gate of the rollout allows the wave",
             Self::Wave => "its wave has begun",
             Self::Cap => "the rollout has a place for it",
             Self::Budget => "the budget of its group has a place for it",
@@ -172,6 +178,7 @@ impl Gate {
             | Self::Offline
             | Self::Level
             | Self::Rollout
+            | Self::Hook
             | Self::Wave
             | Self::Cap
             | Self::Budget
@@ -465,9 +472,28 @@ fn rollout(facts: &Facts<'_>) -> Option<Stop> {
     Some(Stop::closed(text, change))
 }
 
+fn hook(facts: &Facts<'_>) -> Option<Stop> {
+    let part = facts.part.as_ref()?;
+    let wait = part.gate.as_ref().filter(|_| is_untaken(part))?;
+    let Part { rollout, .. } = part;
+    let text = format!(
+        "the webhook gate of rollout {rollout} has not allowed wave {}: {}",
+        wait.wave.saturating_add(1),
+        wait.said
+    );
+    let change =
+        format!("its webhook allows the wave, or `fleeti rollout next {rollout} --over-gate`");
+    Some(Stop::closed(text, change))
+}
+
+/// Whether no wave has taken the device yet.
+fn is_untaken(part: &Part) -> bool {
+    part.phase == DevicePhase::Pending && part.wave.is_none()
+}
+
 fn wave(facts: &Facts<'_>) -> Option<Stop> {
     let part = facts.part.as_ref()?;
-    (part.phase == DevicePhase::Pending && part.wave.is_none()).then(|| {
+    is_untaken(part).then(|| {
         let text = format!("no wave of rollout {} has taken it yet", part.rollout);
         let change = format!(
             "the next wave, after the current one has succeeded; or `fleeti rollout next {}`",

@@ -4,6 +4,7 @@
 //! A rollout starts and is aborted in chunks of devices: in between it is
 //! [`Phase::Starting`] or [`Phase::Aborting`].
 
+use super::asked::{Answer, Asked};
 use super::plan::OnError;
 use super::waves::{CHECK_S, Outcome, Waves, World};
 use super::{Category, Counts, Ctx, Phase};
@@ -26,7 +27,7 @@ impl Default for Header {
 }
 
 /// What happened to a rollout.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// An operator starts the rollout, for about this many devices.
     Start {
@@ -60,8 +61,18 @@ pub enum Event {
     Paused,
     /// An operator resumes the rollout, and accepts its errors so far.
     Resume,
-    /// An operator begins the next wave, whatever it waits for.
-    Next,
+    /// An operator begins the next wave, whatever it waits for but the webhook gate.
+    Next {
+        /// Whether it does not wait for that, either.
+        over_gate: bool,
+    },
+    /// The webhook gate answered a question.
+    Answered {
+        /// Number of the question.
+        question: u32,
+        /// What it said.
+        answer: Answer,
+    },
     /// An operator aborts the rollout.
     Abort,
     /// All offers of an aborted rollout are withdrawn.
@@ -84,7 +95,8 @@ impl Event {
             Self::Pause => "pause",
             Self::Paused => "paused",
             Self::Resume => "resume",
-            Self::Next => "next",
+            Self::Next { .. } => "next",
+            Self::Answered { .. } => "answered",
             Self::Abort => "abort",
             Self::Withdrawn => "withdrawn",
         }
@@ -100,6 +112,11 @@ pub enum Effect {
     WithdrawOffers,
     /// Withdraw the offers, whose devices are then pending, in chunks; then [`Event::Paused`].
     PauseOffers,
+    /// Ask the webhook gate whether the current wave may begin; then [`Event::Answered`].
+    Ask {
+        /// Number of the question.
+        question: u32,
+    },
     /// Publish a change event.
     Publish,
 }
@@ -136,6 +153,18 @@ pub enum Rejected {
         /// Number of devices.
         devices: usize,
     },
+    /// The wave waits for an answer of the webhook gate.
+    #[error("the webhook gate is asked, and has not allowed the wave: {said}")]
+    Gate {
+        /// What it said.
+        said: String,
+    },
+    /// An answer of the webhook gate that nothing waits for.
+    #[error("nothing waits for an answer to question {question}")]
+    Unasked {
+        /// Number of the question.
+        question: u32,
+    },
     /// The counters contradict the rows: no device is in the category that one leaves.
     #[error("no device is counted as {0:?}")]
     Miscounted(Category),
@@ -150,7 +179,7 @@ pub fn step(
     event: Event,
     ctx: &Ctx<'_>,
 ) -> Result<(Header, Vec<Effect>), Rejected> {
-    if !applies(header.phase, event) {
+    if !applies(header.phase, &event) {
         return Err(Rejected::Phase { event: event.name(), phase: header.phase });
     }
     let mut next = header.clone();
@@ -181,18 +210,26 @@ pub fn step(
             next.phase = Phase::Running;
             next.waves.iter_mut().for_each(|waves| waves.excuse(&header.counts));
         }
-        Event::Next => next = go_on(next, ctx)?,
+        Event::Next { over_gate } => next = go_on(next, over_gate, ctx)?,
+        Event::Answered { question, answer } => {
+            let waves = next.waves.as_mut().ok_or(Rejected::NoWaves)?;
+            let taken = waves.answered(question, answer, ctx.now_s);
+            taken.ok_or(Rejected::Unasked { question })?;
+        }
         Event::Abort if header.phase == Phase::Ready => next.phase = Phase::Aborted,
         Event::Abort => next.phase = Phase::Aborting,
         Event::Withdrawn => next.phase = Phase::Aborted,
     }
-    let after = ended(advanced(next, ctx));
+    let mut after = ended(advanced(next, ctx));
+    if after.phase != Phase::Running {
+        after.waves.iter_mut().for_each(Waves::stopped);
+    }
     let effects = effects(header, &after);
     Ok((after, effects))
 }
 
 /// Whether a phase permits an event.
-fn applies(phase: Phase, event: Event) -> bool {
+fn applies(phase: Phase, event: &Event) -> bool {
     match event {
         Event::Start { .. } => phase == Phase::Ready,
         Event::Started => phase == Phase::Starting,
@@ -203,7 +240,8 @@ fn applies(phase: Phase, event: Event) -> bool {
         | Event::Tick
         | Event::Checked
         | Event::Pause
-        | Event::Next => phase == Phase::Running,
+        | Event::Answered { .. }
+        | Event::Next { .. } => phase == Phase::Running,
         Event::Paused => phase == Phase::Pausing,
         Event::Resume => phase == Phase::Paused,
         Event::Abort => phase == Phase::Ready || is_going(phase),
@@ -234,7 +272,14 @@ fn effects(before: &Header, after: &Header) -> Vec<Effect> {
             | Phase::Aborted => {}
         }
     }
-    let stage = |header: &Header| header.waves.as_ref().map(|waves| (waves.current, waves.stage));
+    let question = |header: &Header| header.waves.as_ref()?.gate.as_ref().map(|a| a.question);
+    if let Some(question) = question(after).filter(|_| question(before) != question(after)) {
+        effects.push(Effect::Ask { question });
+    }
+    let stage = |header: &Header| {
+        let said = |waves: &Waves| waves.gate.as_ref().map(|asked| asked.answer.clone());
+        header.waves.as_ref().map(|waves| (waves.current, waves.stage, said(waves)))
+    };
     let has_moved = before.counts.total == after.counts.total && before.counts != after.counts;
     if after.phase != before.phase || stage(before) != stage(after) || has_moved {
         effects.push(Effect::Publish);
@@ -295,7 +340,7 @@ fn opened(header: &mut Header, to: Category, ctx: &Ctx<'_>) -> Result<(), Reject
 }
 
 /// Begins the next wave, because an operator says so.
-fn go_on(mut header: Header, ctx: &Ctx<'_>) -> Result<Header, Rejected> {
+fn go_on(mut header: Header, over_gate: bool, ctx: &Ctx<'_>) -> Result<Header, Rejected> {
     let (Some(waves), Some(world)) = (&mut header.waves, world(&header.counts, ctx)) else {
         return Err(Rejected::NoWaves);
     };
@@ -303,7 +348,9 @@ fn go_on(mut header: Header, ctx: &Ctx<'_>) -> Result<Header, Rejected> {
     if devices > 0 {
         return Err(Rejected::NotDue { devices });
     }
-    let outcome = waves.go_on(world);
+    let outcome = waves.go_on(world, over_gate).ok_or_else(|| Rejected::Gate {
+        said: waves.gate.as_ref().map_or_else(String::new, Asked::words),
+    })?;
     Ok(Header { phase: phase_after(outcome, world), ..header })
 }
 

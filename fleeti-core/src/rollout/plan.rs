@@ -19,6 +19,8 @@ pub const DEADLINE_S_MIN: u64 = 60;
 /// Largest number of times that a device is offered the release again after a failure.
 pub const RETRIES_MAX: u32 = 10;
 
+/// Maximum length of the id of a webhook gate, bytes.
+const GATE_MAX: usize = 100;
 const SAMPLE: usize = 10;
 const SILENT_S: u64 = 3600;
 const UNREACHED_S: u64 = 900;
@@ -68,6 +70,11 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "is_zero")]
     #[schema(maximum = 10)]
     pub retries: u32,
+    /// Id of a webhook with the event `rollout.gate`: the server asks it before each wave begins, and
+    /// the wave waits until it allows that. Absent for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 100)]
+    pub gate: Option<String>,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -242,6 +249,7 @@ impl Plan {
             rate: None,
             budget: None,
             retries: 0,
+            gate: None,
         }
     }
 
@@ -294,6 +302,12 @@ impl Plan {
             within("rate.per_s", per_s, 1, SECONDS_MAX)?;
         }
         within("retries", self.retries.into(), 0, RETRIES_MAX.into())?;
+        if let Some(gate) = &self.gate {
+            let is_id = |c: char| c.is_ascii_alphanumeric() || c == '-';
+            if !(1..=GATE_MAX).contains(&gate.len()) || !gate.chars().all(is_id) {
+                return Err(PlanError::Gate);
+            }
+        }
         match self.budget.as_ref().map(|budget| budget.min_available) {
             Some(MinAvailable::Count { devices }) => {
                 within("min_available", devices as u64, 1, super::DEVICES_MAX as u64)?;
@@ -376,6 +390,11 @@ pub enum PlanError {
         /// Number of the wave, from 1.
         wave: usize,
     },
+    /// A gate that is no id.
+    #[error(
+        "gate: expected the id of a webhook with the event rollout.gate, see `fleeti webhook list`"
+    )]
+    Gate,
     /// A device is listed twice.
     #[error("{0} is listed twice")]
     Twice(DeviceId),

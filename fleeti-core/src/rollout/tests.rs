@@ -1,5 +1,6 @@
 //! The whole engine: gates, rows, header and budgets, as a server steps them.
 
+mod asked;
 mod scars;
 mod server;
 mod steps;
@@ -30,11 +31,23 @@ fn acts() -> impl Strategy<Value = Act> {
         1 => Just(Act::Pause),
         2 => Just(Act::Hold),
         2 => Just(Act::Resume),
-        1 => Just(Act::Next),
+        1 => any::<bool>().prop_map(Act::Next),
+        4 => (0_usize..3, any::<bool>()).prop_map(|(ago, may)| Act::Answer(ago, may)),
         1 => Just(Act::Abort),
         1 => any::<bool>().prop_map(Act::Floor),
         2 => (0_usize..12, any::<bool>()).prop_map(|(n, is_trusted)| Act::Level(n, is_trusted)),
     ]
+}
+
+/// When a wave starts, and how long it soaks, seconds. The rollout starts at 1,000,000.
+fn starts() -> impl Strategy<Value = (Start, u64)> {
+    let start = prop_oneof![
+        4 => Just(Start::AfterSuccess),
+        1 => (999_000_u64..1_010_000).prop_map(|time_s| Start::At { time_s }),
+        1 => Just(Start::ByHand),
+        1 => Just(Start::ByApproval),
+    ];
+    (start, prop_oneof![2 => Just(0), 1 => 1_u64..2000])
 }
 
 fn plans() -> impl Strategy<Value = Plan> {
@@ -49,23 +62,28 @@ fn plans() -> impl Strategy<Value = Plan> {
         prop::option::of((1_usize..4, 1_u64..1000)),
         prop::option::of(prop::sample::select(vec!["rack:1", "rack:2", "rack:50%"])),
         0_u32..3,
+        prop::option::of(Just("hook-1".to_owned())),
     );
     let errors = prop_oneof![
         (0_usize..4).prop_map(|devices| ErrorsMax::Count { devices }),
         (0_u8..60).prop_map(|percent| ErrorsMax::Percent { percent }),
     ];
     let stops = prop_oneof![Just(OnError::Pause), Just(OnError::Abort), Just(OnError::RollBack)];
-    (sizes, limits, errors, stops).prop_map(
-        |(sizes, (moving_max, rate, group, retries), errors_max, on_error)| {
+    (sizes, limits, errors, stops, prop::array::uniform3(starts())).prop_map(
+        |(sizes, (moving_max, rate, group, retries, gate), errors_max, on_error, starts)| {
             let rate = rate.map(|(devices, per_s)| Rate { devices, per_s });
             let budget = group.and_then(budget);
-            Plan { errors_max, on_error, moving_max, rate, budget, retries, ..plan(sizes) }
+            let mut limited = Plan { moving_max, rate, budget, retries, ..plan(sizes) };
+            for (wave, (start, soak_s)) in limited.waves.iter_mut().zip(starts) {
+                (wave.start, wave.soak_s) = (start, soak_s);
+            }
+            Plan { errors_max, on_error, gate, ..limited }
         },
     )
 }
 
 proptest! {
-    /// Limits, budgets, levels and floors are never passed, terminal states absorb, a report that is
+    /// Limits, budgets, levels, floors and webhook gates are never passed, terminal states absorb, a report that is
     /// sent again is harmless, and a paused rollout moves nobody, whatever happens, also if the rollout
     /// is urgent.
     #[test]
@@ -95,6 +113,8 @@ proptest! {
     ) {
         let mut server = Server::start_as(plan, 12, has_floor, is_urgent);
         for _ in 0..100 {
+            server.begin_by_hand();
+            server.act(&Act::Answer(0, true));
             for device in server.in_phase(|phase| *phase == DevicePhase::Offered) {
                 server.obey(&device);
             }

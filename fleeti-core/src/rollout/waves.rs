@@ -1,7 +1,9 @@
 //! How far the waves of a rollout are. Everything here is computed from counters: an event costs the
 //! same for every size of the fleet.
 
+use super::asked::{Answer, Asked};
 use super::counts::{Category, Counts};
+use super::gates::GateWait;
 use super::plan::{ErrorsMax, Plan, Size, Start, Wave};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,12 @@ pub struct Waves {
     /// Errors that stopped the rollout; absent if an operator did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<Errors>,
+    /// Whether an operator began the current wave: it waits for nothing but the webhook gate.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_begun: bool,
+    /// What the webhook gate of the plan was asked; absent before the first question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Asked>,
 }
 
 /// What a wave does.
@@ -139,6 +147,8 @@ impl Default for Waves {
             offers: Offers::default(),
             checked_s: 0,
             errors: None,
+            is_begun: false,
+            gate: None,
         }
     }
 }
@@ -273,11 +283,12 @@ impl Waves {
         loop {
             let Some(wave) = self.wave(world.plan) else { return Outcome::Done };
             match self.stage {
-                Stage::Due => match wave.start {
-                    Start::AfterSuccess => self.stage = Stage::Open,
-                    Start::At { time_s } if world.now_s >= time_s => self.stage = Stage::Open,
-                    Start::At { .. } | Start::ByHand | Start::ByApproval => return Outcome::Going,
-                },
+                Stage::Due if !self.may_begin(wave, world) => return Outcome::Going,
+                Stage::Due if world.plan.gate.is_some() && !self.is_allowed() => {
+                    self.gate.get_or_insert_default().ask(world.now_s);
+                    return Outcome::Going;
+                }
+                Stage::Due => self.open(),
                 Stage::Open if !self.is_complete(world) => return Outcome::Going,
                 Stage::Open if self.is_last(world.plan) => return Outcome::Done,
                 // Nothing to watch.
@@ -293,25 +304,79 @@ impl Waves {
         }
     }
 
-    /// Ends the current stage, because an operator says so.
-    pub(super) fn go_on(&mut self, world: World<'_>) -> Outcome {
+    /// Whether the current wave waits for nothing but the webhook gate.
+    fn may_begin(&self, wave: &Wave, world: World<'_>) -> bool {
+        self.is_begun
+            || match wave.start {
+                Start::AfterSuccess => true,
+                Start::At { time_s } => world.now_s >= time_s,
+                Start::ByHand | Start::ByApproval => false,
+            }
+    }
+
+    fn is_allowed(&self) -> bool {
+        self.gate.as_ref().is_some_and(Asked::is_allowed)
+    }
+
+    /// As [`Self::waits_for_gate`], for the explanation of a device that no wave has taken.
+    #[must_use]
+    pub fn gate_wait(&self) -> Option<GateWait> {
+        let said = self.waits_for_gate()?.words();
+        Some(GateWait { wave: self.current, said })
+    }
+
+    /// The webhook gate that the current wave waits for.
+    #[must_use]
+    pub fn waits_for_gate(&self) -> Option<&Asked> {
+        self.gate.as_ref().filter(|asked| self.stage == Stage::Due && asked.again_s.is_some())
+    }
+
+    /// The current wave begins.
+    fn open(&mut self) {
+        self.stage = Stage::Open;
+        self.is_begun = false;
+        self.gate.iter_mut().for_each(Asked::forget);
+    }
+
+    /// The webhook gate answers. `None` if the current wave does not wait for that answer.
+    pub(super) fn answered(&mut self, question: u32, answer: Answer, now_s: u64) -> Option<()> {
+        let asked = self.gate.as_mut().filter(|_| self.stage == Stage::Due)?;
+        asked.answered(question, answer, now_s)
+    }
+
+    /// Ends the current stage, because an operator says so. A wave that waits for the webhook gate
+    /// alone, which the operator does not pass over, asks it again now. `None` if that was asked and its
+    /// answer is awaited.
+    pub(super) fn go_on(&mut self, world: World<'_>, over_gate: bool) -> Option<Outcome> {
+        let is_over = over_gate || world.plan.gate.is_none();
         match self.stage {
-            Stage::Due => self.stage = Stage::Open,
+            Stage::Due => {
+                let wave = self.wave(world.plan);
+                if !is_over && wave.is_some_and(|wave| self.may_begin(wave, world)) {
+                    let asked = self.gate.get_or_insert_default();
+                    if asked.is_awaited(world.now_s) {
+                        return None;
+                    }
+                    asked.hurry(world.now_s);
+                }
+            }
             Stage::Open | Stage::Soaking { .. } if self.is_last(world.plan) => {
-                return Outcome::Done;
+                return Some(Outcome::Done);
             }
-            Stage::Open | Stage::Soaking { .. } => {
-                self.begin_next();
-                // It waits for nothing else.
-                self.stage = Stage::Open;
-            }
+            Stage::Open | Stage::Soaking { .. } => self.begin_next(),
         }
-        self.advance(world)
+        self.is_begun = true;
+        if is_over {
+            self.open();
+        }
+        Some(self.advance(world))
     }
 
     fn begin_next(&mut self) {
         self.current += 1;
         self.stage = Stage::Due;
+        self.is_begun = false;
+        self.gate.iter_mut().for_each(Asked::forget);
         self.counts.push(Counts::default());
         self.exhausted = false;
         self.excused.wave = Errors::default();
@@ -324,14 +389,23 @@ impl Waves {
         self.errors = None;
     }
 
+    /// The rollout does not run any more: nothing waits for the webhook gate, and what it said may have
+    /// changed when the rollout goes on.
+    pub(super) fn stopped(&mut self) {
+        self.gate.iter_mut().for_each(Asked::forget);
+    }
+
     /// When something is to be done, Unix seconds.
     pub(super) fn due_s(&self, world: World<'_>) -> Option<u64> {
         let World { totals, plan, now_s, .. } = world;
-        let start = match (self.stage, self.wave(plan).map(|wave| wave.start)) {
+        let start = match (self.stage, self.wave(plan)) {
             (Stage::Soaking { until_s }, _) => Some(until_s),
-            (Stage::Due, Some(Start::At { time_s })) => Some(time_s),
-            (Stage::Due, Some(Start::AfterSuccess)) => Some(now_s),
-            (Stage::Due, Some(Start::ByHand | Start::ByApproval) | None) | (Stage::Open, _) => None,
+            (Stage::Due, Some(wave)) if self.may_begin(wave, world) => {
+                let again_s = self.waits_for_gate().and_then(|asked| asked.again_s);
+                Some(again_s.unwrap_or(now_s))
+            }
+            (Stage::Due, Some(Wave { start: Start::At { time_s }, .. })) => Some(*time_s),
+            (Stage::Due, Some(_) | None) | (Stage::Open, _) => None,
         };
         let waiting = self.returned() + self.left(world);
         let offer = match (waiting, self.places(world)) {

@@ -197,6 +197,13 @@ fn urgent_words(request: &CreateRollout) -> &'static str {
     if request.urgent.is_some() { "an urgent rollout" } else { "a rollout" }
 }
 
+fn gate_words(request: &CreateRollout) -> String {
+    match request.plan.as_ref().and_then(|plan| plan.gate.as_ref()) {
+        Some(gate) => format!("with gate {}", Foreign::log(gate)),
+        None => "without a webhook gate".to_owned(),
+    }
+}
+
 impl fmt::Display for GuardedAct {
     /// The act in one line, for people and the audit log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -206,17 +213,19 @@ impl fmt::Display for GuardedAct {
                 write!(f, "revoke {} devices of {of} for {}", devices.len(), reason.as_str())
             }
             Self::StartRollout { request } => {
-                let urgent = urgent_words(request);
-                write!(f, "start {urgent} of {} to {}", request.release, request.fleet)
+                let (urgent, gate) = (urgent_words(request), gate_words(request));
+                write!(f, "start {urgent} of {} to {} {gate}", request.release, request.fleet)
             }
             Self::SupersedeRollout { rollout, request } => {
                 let (rollout, fleet) = (Foreign::log(rollout), &request.fleet);
-                let urgent = urgent_words(request);
-                write!(f, "supersede {rollout} by {urgent} of {} to {fleet}", request.release)
+                let (urgent, gate) = (urgent_words(request), gate_words(request));
+                let release = &request.release;
+                write!(f, "supersede {rollout} by {urgent} of {release} to {fleet} {gate}")
             }
             Self::NextWave { rollout, wave, request } => {
                 let (rollout, reason) = (Foreign::log(rollout), Foreign::log(&request.reason));
-                write!(f, "begin wave {} of {rollout}: {reason}", wave + 1)
+                let over = if request.over_gate { " over its webhook gate" } else { "" };
+                write!(f, "begin wave {} of {rollout}{over}: {reason}", wave + 1)
             }
             Self::PinFleet { fleet, request } => match &request.release {
                 Some(release) => write!(f, "pin fleet {fleet} to {release}"),
@@ -373,11 +382,19 @@ mod tests {
         let text = json!({"type": "start_rollout", "request": request});
         let act: GuardedAct = serde_json::from_value(text.clone()).unwrap();
         assert_eq!(serde_json::to_value(&act).unwrap(), text);
-        assert_eq!(act.to_string(), "start a rollout of kiosk@2 to shop");
+        assert_eq!(act.to_string(), "start a rollout of kiosk@2 to shop without a webhook gate");
         let urgent = json!({"type": "start_rollout", "request": {"release": "kiosk@2", "fleet": "shop", "urgent": {"reason": "a hole"}}});
         let act: GuardedAct = serde_json::from_value(urgent.clone()).unwrap();
         assert_eq!(serde_json::to_value(&act).unwrap(), urgent);
-        assert_eq!(act.to_string(), "start an urgent rollout of kiosk@2 to shop");
+        assert_eq!(
+            act.to_string(),
+            "start an urgent rollout of kiosk@2 to shop without a webhook gate"
+        );
+        let plan =
+            json!({"waves": [{"size": {"type": "percent", "percent": 100}}], "gate": "hook-1"});
+        let gated = json!({"type": "start_rollout", "request": {"release": "kiosk@2", "fleet": "shop", "plan": plan}});
+        let act: GuardedAct = serde_json::from_value(gated).unwrap();
+        assert_eq!(act.to_string(), "start a rollout of kiosk@2 to shop with gate hook-1");
         let more = json!({"type": "start_rollout", "request": request, "also": 1});
         assert!(serde_json::from_value::<GuardedAct>(more).is_err());
         assert!(ApprovalPolicy::default().is_empty());

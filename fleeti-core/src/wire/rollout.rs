@@ -50,6 +50,9 @@ pub struct NextWave {
     /// Why, for the audit log: 1 to 200 characters.
     #[schema(min_length = 1, max_length = 200)]
     pub reason: String,
+    /// Whether the wave begins without the answer of the webhook gate. Only for `next`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over_gate: bool,
 }
 
 /// Largest number of characters in a reason.

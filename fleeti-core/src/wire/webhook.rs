@@ -4,6 +4,8 @@
 //! `webhook-signature` (`v1,` and the base64 of HMAC-SHA256 over `ID.TIMESTAMP.BODY`).
 
 use super::attestation::Secret;
+use crate::id::{FleetId, ReleaseName};
+use crate::rollout::Counts;
 use serde::{Deserialize, Serialize};
 
 /// Maximum number of webhooks.
@@ -18,7 +20,7 @@ pub const DELIVERIES_MAX: u32 = 100;
 pub const SECRET_PREFIX: &str = "whsec_";
 
 /// Events that a webhook can be sent.
-pub const EVENTS: [&str; 7] = [
+pub const EVENTS: [&str; 8] = [
     "alerts.raised",
     "alerts.resolved",
     "device.appraised",
@@ -26,7 +28,11 @@ pub const EVENTS: [&str; 7] = [
     "device.revoked",
     "release.revoked",
     "rollout.finished",
+    GATE_EVENT,
 ];
+/// The event of a webhook that rollouts can name as their gate: the question whether a wave may begin. Its
+/// answer decides, so no delivery is stored.
+pub const GATE_EVENT: &str = "rollout.gate";
 /// The event of `POST /webhooks/{webhook}/test`.
 pub const TEST_EVENT: &str = "webhook.test";
 
@@ -39,7 +45,7 @@ pub struct CreateWebhook {
     #[schema(max_length = 500)]
     pub url: String,
     /// Events to send, such as `alerts.raised`.
-    #[schema(min_items = 1, max_items = 7)]
+    #[schema(min_items = 1, max_items = 8)]
     pub events: Vec<String>,
 }
 
@@ -64,6 +70,42 @@ pub struct CreatedWebhook {
     /// The key of its signatures: `whsec_` and base64.
     #[schema(value_type = String)]
     pub secret: Secret,
+}
+
+/// `data` of a question to the webhook gate of a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateQuestion {
+    /// The `webhook-id` of the question.
+    pub id: String,
+    /// The rollout.
+    pub rollout: String,
+    /// Its release.
+    pub release: ReleaseName,
+    /// Its fleet.
+    pub fleet: FleetId,
+    /// Number of the wave that would begin, from 0.
+    pub wave: u32,
+    /// Number of waves.
+    pub waves: usize,
+    /// Its devices, by category.
+    pub counts: Counts,
+}
+
+/// What a webhook gate answers, with status 200 to 299. An answer with another field does not count.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateAnswer {
+    /// Whether the wave may begin.
+    pub allow: bool,
+    /// Why, for operators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When to ask again, seconds, 15 to 86400; absent for a time that grows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_s: Option<u64>,
+    /// The id of the question. Present, it must be that of the question which is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
 }
 
 /// State of a delivery.
@@ -157,6 +199,26 @@ mod tests {
             answer: "500 no".into(),
         };
         insta::assert_json_snapshot!(json!({ "webhook": webhook, "delivery": delivery }));
+    }
+
+    #[test]
+    fn a_question_and_its_answer_are_what_gates_are_written_for() {
+        let question = GateQuestion {
+            id: "rollout-1.3".into(),
+            rollout: "rollout-1".into(),
+            release: "kiosk@2".parse().unwrap(),
+            fleet: "lobby".parse().unwrap(),
+            wave: 1,
+            waves: 3,
+            counts: Counts { total: 20, succeeded: 1, pending: 19, ..Counts::default() },
+        };
+        let answer = GateAnswer {
+            allow: false,
+            reason: Some("change freeze".into()),
+            retry_after_s: Some(3600),
+            id: Some("rollout-1.3".into()),
+        };
+        insta::assert_json_snapshot!(json!({ "question": question, "answer": answer }));
     }
 
     #[test]

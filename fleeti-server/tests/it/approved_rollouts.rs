@@ -80,7 +80,7 @@ async fn a_wave_that_waits_for_approval_is_begun_by_two_people_and_by_no_earlier
     }
     let act = || AskedAct::NextWave {
         rollout: id.clone(),
-        request: NextWave { reason: "looks good".into() },
+        request: NextWave { reason: "looks good".into(), over_gate: false },
     };
     let asked = two.alice.request_approval(&ask(act())).await.unwrap();
     assert!(asked.act.starts_with("begin wave 2 of rollout-"), "{asked:?}");

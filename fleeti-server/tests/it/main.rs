@@ -59,6 +59,7 @@ mod reach;
 mod recoveries;
 mod rollout;
 mod rollout_chunks;
+mod rollout_gate;
 mod schedules;
 mod second_person;
 mod steps;

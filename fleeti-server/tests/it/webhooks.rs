@@ -35,18 +35,18 @@ pub fn rows() -> Vec<Row> {
 }
 
 /// A request as the receiver got it.
-struct Got {
-    headers: HashMap<String, String>,
-    body: String,
+pub struct Got {
+    pub headers: HashMap<String, String>,
+    pub body: String,
 }
 
 impl Got {
-    fn id(&self) -> &str {
+    pub fn id(&self) -> &str {
         &self.headers["webhook-id"]
     }
 
     /// Verifies it as Standard Webhooks says, with nothing of the server.
-    fn verify(&self, secret: &str) -> bool {
+    pub fn verify(&self, secret: &str) -> bool {
         let key = BASE64_STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
         let text = format!("{}.{}.{}", self.id(), self.headers["webhook-timestamp"], self.body);
         let expected = format!("v1,{}", BASE64_STANDARD.encode(hmac(&key, text.as_bytes())));
@@ -66,15 +66,15 @@ fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
 }
 
 /// A receiver, with the requests that it got.
-struct Receiver {
-    url: String,
-    got: mpsc::UnboundedReceiver<Got>,
+pub struct Receiver {
+    pub url: String,
+    pub got: mpsc::UnboundedReceiver<Got>,
 }
 
 impl Receiver {
     /// `answers` has one answer for each request, and the last one for all that follow; an empty one
     /// is never sent.
-    async fn new(answers: Vec<String>) -> Self {
+    pub async fn new(answers: Vec<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/in", listener.local_addr().unwrap());
         let (sender, got) = mpsc::unbounded_channel();
@@ -94,7 +94,7 @@ impl Receiver {
         Self { url, got }
     }
 
-    async fn next(&mut self) -> Got {
+    pub async fn next(&mut self) -> Got {
         tokio::time::timeout(Duration::from_secs(30), self.got.recv()).await.unwrap().unwrap()
     }
 }
@@ -122,7 +122,7 @@ async fn read(stream: &mut tokio::net::TcpStream) -> Option<Got> {
     }
 }
 
-fn answer(status: &str, body: &str) -> String {
+pub fn answer(status: &str, body: &str) -> String {
     format!(
         "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
         body.len()

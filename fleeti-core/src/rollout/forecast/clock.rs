@@ -2,8 +2,9 @@
 
 use super::mix::Mix;
 use super::parts::{End, Expected, Facts, Group, WaveForecast, sums};
+use crate::rollout::asked::Answer;
 use crate::rollout::budget::Room;
-use crate::rollout::header::{self, Event, Header, Rejected, ToOpen};
+use crate::rollout::header::{self, Effect, Event, Header, Rejected, ToOpen};
 use crate::rollout::plan::Size;
 use crate::rollout::waves::{Errors, Stage};
 use crate::rollout::{Category, Counts, Ctx, DEVICES_MAX, Limits, Phase};
@@ -56,7 +57,14 @@ impl<'a> Simulation<'a> {
     }
 
     fn step(&mut self, event: Event) -> Result<(), Rejected> {
-        self.header = header::step(&self.header, event, &self.ctx())?.0;
+        let (header, effects) = header::step(&self.header, event, &self.ctx())?;
+        self.header = header;
+        for effect in effects {
+            // Only the webhook knows what it will say: here it allows each wave at once.
+            if let Effect::Ask { question } = effect {
+                self.step(Event::Answered { question, answer: Answer::allows("") })?;
+            }
+        }
         Ok(())
     }
 
@@ -93,7 +101,7 @@ impl<'a> Simulation<'a> {
             }
             let Some(next_s) = self.next_s() else {
                 if self.waits_for_operator() {
-                    self.step(Event::Next)?;
+                    self.step(Event::Next { over_gate: false })?;
                     continue;
                 }
                 let wave = self.wave();

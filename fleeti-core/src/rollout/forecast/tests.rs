@@ -55,6 +55,16 @@ fn a_healthy_fleet_takes_its_updates_and_its_soak_times() {
     assert_eq!(found.end, End::Succeeds { at_s: T + 2100 });
 }
 
+/// Nobody but the webhook knows what it will say.
+#[test]
+fn a_webhook_gate_is_planned_as_if_it_allowed_each_wave_at_once() {
+    let mut free = plan(&["1", "10%", "100%"], 600);
+    free.waves[1].start = Start::ByHand;
+    let gated = Plan { gate: Some("hook-1".into()), ..free.clone() };
+    let of = [(Expected::Updates, 100)];
+    assert_eq!(forecast(Some(&gated), &of), forecast(Some(&free), &of));
+}
+
 #[test]
 fn every_wave_has_offline_devices_in_proportion_and_goes_on_without_them() {
     let plan = plan(&["10%", "100%"], 0);

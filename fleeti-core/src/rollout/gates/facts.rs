@@ -152,6 +152,17 @@ pub struct Part {
     pub wave: Option<u32>,
     /// Whether the rollout is urgent.
     pub is_urgent: bool,
+    /// What its webhook gate said, if a wave waits for that; `None` where it is only explained.
+    pub gate: Option<GateWait>,
+}
+
+/// A wave that waits for the webhook gate of its rollout.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GateWait {
+    /// Number of the wave, from 0.
+    pub wave: u32,
+    /// What the gate said.
+    pub said: String,
 }
 
 /// What the gates are computed from.
@@ -217,6 +228,7 @@ pub fn target(
             phase: phase.clone(),
             wave: *wave,
             is_urgent: active.is_urgent,
+            gate: None,
         };
         let release = active.release.clone();
         let source = if active.is_back { Source::WayBack } else { Source::Rollout };

@@ -242,6 +242,7 @@ fn each_gate_has_a_place_and_says_what_would_change_it() {
         phase,
         wave: None,
         is_urgent: false,
+        gate: Some(GateWait { wave: 1, said: "change freeze".into() }),
     };
     let release = ReleaseFacts { is_good: false, is_proved: false };
     let mut table = String::new();
@@ -334,6 +335,7 @@ fn a_device_of_an_urgent_rollout_is_not_held_by_its_windows_and_by_nothing_else_
         phase: DevicePhase::Pending,
         wave: None,
         is_urgent,
+        gate: None,
     };
     let of = |known: &Known, is_urgent: bool| {
         let facts = Facts {
@@ -490,6 +492,7 @@ proptest! {
         let (after, _) = device::step(&row, event, &ctx).unwrap();
         let part = Part {
             rollout: "r".into(), rollout_phase: Phase::Running, phase: after.phase.clone(), wave: after.wave, is_urgent,
+            gate: None,
         };
         let facts = Facts { part: Some(part), ..facts(&known, &target, &policy) };
         // Whoever runs the release is offered it, too: it must prove it.

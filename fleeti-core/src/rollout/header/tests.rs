@@ -26,13 +26,13 @@ fn on(header: Header, event: Event) -> Result<(Header, Vec<Effect>), Rejected> {
 }
 
 fn after(header: Header, events: &[Event]) -> Header {
-    events.iter().fold(header, |header, event| on(header, *event).unwrap().0)
+    events.iter().fold(header, |header, event| on(header, event.clone()).unwrap().0)
 }
 
 /// A running rollout with two devices that wait.
 fn running() -> Header {
     let added = Event::Added(Category::Waiting);
-    after(Header::default(), &[Event::Start { devices: 2 }, added, added, Event::Started])
+    after(Header::default(), &[Event::Start { devices: 2 }, added.clone(), added, Event::Started])
 }
 
 fn moved(from: Category, to: Category) -> Event {
@@ -60,13 +60,14 @@ fn the_transition_table_of_a_rollout_is_the_diagram() {
         ("pause", Event::Pause),
         ("paused", Event::Paused),
         ("resume", Event::Resume),
-        ("next", Event::Next),
+        ("next", Event::Next { over_gate: false }),
+        ("answered", Event::Answered { question: 1, answer: Answer::allows("") }),
         ("abort", Event::Abort),
         ("withdrawn", Event::Withdrawn),
     ];
     let mut table = String::new();
     for phase in Phase::ALL {
-        for (name, event) in events {
+        for (name, event) in events.clone() {
             let counts = if phase == Phase::Ready { Counts::default() } else { one_left.counts };
             let line = match on(Header { phase, counts, waves: None }, event) {
                 Ok((next, effects)) => {

@@ -4,6 +4,7 @@ use crate::attestation::Level;
 use crate::attestation::policy::Policy;
 use crate::filter::{DeviceFacts, Filter};
 use crate::id::{DeviceId, ReleaseName};
+use crate::rollout::asked::Answer;
 use crate::rollout::budget::{Group, Room};
 use crate::rollout::cohort::cohort;
 use crate::rollout::device::{self, Device, Effect, Reported};
@@ -11,11 +12,12 @@ use crate::rollout::gates::{
     self, Facts, Known, Paths, ReleaseFacts, ReleasePath, Source, Target, after_failure,
 };
 use crate::rollout::header::{self, Event, Header};
-use crate::rollout::plan::{Plan, Rate};
+use crate::rollout::plan::{Plan, Rate, Start};
+use crate::rollout::waves::{Stage, Waves};
 use crate::rollout::{Category, Counts, Ctx, DevicePhase, Eligibility, Limits, Phase, Proof};
 use crate::update::{FailureCode, RollbackReason, State as U};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub const RELEASE: &str = "kiosk@3";
 pub const FLOOR: &str = "kiosk@2";
@@ -30,7 +32,10 @@ pub enum Act {
     Pause,
     Hold,
     Resume,
-    Next,
+    /// Whether over the webhook gate.
+    Next(bool),
+    /// The webhook answers: the number of questions before the last one, and whether it allows.
+    Answer(usize, bool),
     Abort,
     /// An operator declares the floor, or ends it.
     Floor(bool),
@@ -50,6 +55,10 @@ pub struct Server {
     pub now_s: u64,
     /// When, to which device, what.
     pub offers: Vec<(u64, DeviceId, ReleaseName)>,
+    /// Questions to the webhook gate: their numbers, and their waves.
+    pub asked: Vec<(u32, u32)>,
+    /// Waves that it allowed, or that an operator began over it.
+    pub allowed: BTreeSet<u32>,
 }
 
 pub fn id(n: usize) -> DeviceId {
@@ -123,6 +132,8 @@ impl Server {
             paths: floors(has_floor),
             now_s: 1_000_000,
             offers: Vec::new(),
+            asked: Vec::new(),
+            allowed: BTreeSet::new(),
         };
         server.on(Event::Start { devices }).unwrap();
         (0..devices).for_each(|n| server.join(id(n)));
@@ -177,10 +188,64 @@ impl Server {
     }
 
     pub fn on(&mut self, event: Event) -> Result<(), header::Rejected> {
-        let (header, _) =
+        let (header, effects) =
             self.with_ctx(None, |server, ctx| header::step(&server.header, event, ctx))?;
         self.header = header;
+        for effect in effects {
+            if let header::Effect::Ask { question } = effect {
+                self.asked.push((question, self.wave()));
+            }
+        }
         Ok(())
+    }
+
+    fn wave(&self) -> u32 {
+        self.header.waves.as_ref().map_or(0, |waves| waves.current)
+    }
+
+    /// An operator begins the next wave.
+    fn next(&mut self, over_gate: bool) {
+        let wave = self.header.waves.as_ref().map_or(0, Waves::next);
+        if self.on(Event::Next { over_gate }).is_ok() && over_gate {
+            self.allowed.insert(wave);
+        }
+    }
+
+    /// What the gate allowed before a pause does not count after it.
+    fn resume(&mut self) {
+        let is_due = self.header.waves.as_ref().is_some_and(|waves| waves.stage == Stage::Due);
+        if self.on(Event::Resume).is_ok() && is_due {
+            self.allowed.remove(&self.wave());
+        }
+    }
+
+    /// A person begins a wave that waits for one.
+    pub fn begin_by_hand(&mut self) {
+        let is_due = self.header.waves.as_ref().is_some_and(|waves| waves.stage == Stage::Due);
+        let wave = self.plan.waves.get(self.wave() as usize);
+        let waits = wave.is_some_and(|w| matches!(w.start, Start::ByHand | Start::ByApproval));
+        if is_due && waits {
+            self.act(&Act::Next(false));
+        }
+    }
+
+    /// The webhook answers one of the last questions. An answer counts only if it is the first to the last
+    /// question, about the wave that is current, of a rollout that runs.
+    pub fn answer(&mut self, ago: usize, may_begin: bool) {
+        let Some(n) = self.asked.len().checked_sub(ago + 1) else { return };
+        let (question, wave) = self.asked[n];
+        let answer =
+            if may_begin { Answer::allows("") } else { Answer::failed("no answer in time") };
+        let (before, current) = (self.header.clone(), self.wave());
+        let is_taken = self.on(Event::Answered { question, answer }).is_ok();
+        if !is_taken {
+            assert_eq!(self.header, before);
+            return;
+        }
+        assert_eq!((ago, wave, before.phase), (0, current, Phase::Running), "{before:?}");
+        if may_begin {
+            self.allowed.insert(wave);
+        }
     }
 
     pub fn facts<'a>(&'a self, id: &DeviceId, target: &'a Target, policy: &'a Policy) -> Facts<'a> {
@@ -395,8 +460,9 @@ impl Server {
             Act::Revoke(n) => self.device(&id(*n), device::Event::Revoked),
             Act::Pause => drop(self.on(Event::Pause)),
             Act::Hold => self.hold(),
-            Act::Resume => drop(self.on(Event::Resume)),
-            Act::Next => drop(self.on(Event::Next)),
+            Act::Resume => self.resume(),
+            Act::Next(over_gate) => self.next(*over_gate),
+            Act::Answer(ago, may_begin) => self.answer(*ago, *may_begin),
             Act::Abort => drop(self.on(Event::Abort)),
             Act::Floor(is_on) => self.declare(*is_on),
             Act::Level(n, is_trusted) => self.appraise(&id(*n), *is_trusted),
@@ -472,6 +538,12 @@ impl Server {
             prop_assert_eq!(offered, &next, "{} runs {:?}", device, known.running);
             prop_assert!(Policy::usual().may_update(known.level), "{device} is not trusted");
         }
+        let taken: BTreeSet<_> = self.rows.values().filter_map(|row| row.wave).collect();
+        prop_assert!(
+            self.plan.gate.is_none() || taken.is_subset(&self.allowed),
+            "waves {taken:?} have devices, and the gate allowed {:?}",
+            self.allowed
+        );
         if let Some(max) = self.plan.moving_max {
             prop_assert!(new.is_empty() || self.header.counts.in_flight() <= max);
         }

@@ -176,6 +176,6 @@ fn an_urgent_rollout_does_not_soak_and_still_waits_for_what_people_begin() {
     server.now_s += 1_000_000;
     server.work();
     assert_eq!(server.offers.len(), 2);
-    server.act(&Act::Next);
+    server.act(&Act::Next(false));
     assert_eq!(server.offers.len(), 12);
 }

@@ -349,7 +349,10 @@ fn waves_start_at_their_time_or_by_hand_and_never_while_devices_update() {
     plan.waves[2].start = Start::ByHand;
     let mut server = Server::start(plan, 5);
     let first = server.offered();
-    assert_eq!(server.on(Event::Next), Err(header::Rejected::NotDue { devices: 1 }));
+    assert_eq!(
+        server.on(Event::Next { over_gate: false }),
+        Err(header::Rejected::NotDue { devices: 1 })
+    );
     server.succeed(&first[0]);
     assert_eq!(server.wave(), (1, Stage::Due));
     server.now_s = 2_000_000;
@@ -360,7 +363,7 @@ fn waves_start_at_their_time_or_by_hand_and_never_while_devices_update() {
     server.now_s += 1_000_000;
     server.work();
     assert_eq!((server.wave(), server.offered().len()), ((2, Stage::Due), 0));
-    server.on(Event::Next).unwrap();
+    server.on(Event::Next { over_gate: false }).unwrap();
     server.work();
     assert_eq!(server.offered().len(), 3);
 }
@@ -471,7 +474,7 @@ impl Server {
             Act::Pause => drop(self.on(Event::Pause)),
             Act::Hold => self.hold(),
             Act::Resume => drop(self.on(Event::Resume)),
-            Act::Next => drop(self.on(Event::Next)),
+            Act::Next => drop(self.on(Event::Next { over_gate: false })),
             Act::Abort => drop(self.on(Event::Abort)),
         }
         self.work();

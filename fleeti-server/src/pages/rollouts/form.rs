@@ -27,6 +27,9 @@ pub struct StartForm {
     pub budget: String,
     #[serde(default)]
     pub retries: String,
+    /// Id of a webhook; empty for none.
+    #[serde(default)]
+    pub gate: String,
     /// Why it is urgent; empty if it is not.
     #[serde(default)]
     pub urgent: String,
@@ -42,7 +45,7 @@ impl StartForm {
     /// A field in words.
     pub fn read(self) -> Result<CreateRollout, AppError> {
         let Self { release, fleet, waves, soak_minutes, errors_max, budget, .. } = self;
-        let Self { retries, urgent, .. } = self;
+        let Self { retries, gate, urgent, .. } = self;
         let soak_s = match soak_minutes.trim() {
             "" => 0,
             minutes => {
@@ -56,6 +59,10 @@ impl StartForm {
         };
         let waves = sizes.map(wave).collect::<Result<Vec<_>, AppError>>()?;
         let mut plan = (!waves.is_empty()).then(|| Plan::of(waves));
+        if plan.is_none() {
+            let fields = [("gate", &gate), ("budget", &budget), ("retries", &retries)];
+            only_with_waves(fields)?;
+        }
         if let Some(plan) = &mut plan {
             if !errors_max.trim().is_empty() {
                 plan.errors_max = errors_max.trim().parse().map_err(|e| wrong("errors", e))?;
@@ -66,10 +73,21 @@ impl StartForm {
             if !retries.trim().is_empty() {
                 plan.retries = retries.trim().parse().map_err(|e| wrong("retries", e))?;
             }
+            let gate = gate.trim().to_owned();
+            plan.gate = (!gate.is_empty()).then_some(gate);
         }
         let reason = urgent.trim().to_owned();
         let urgent = (!reason.is_empty()).then_some(Urgent { reason });
         Ok(CreateRollout { release, fleet, plan, urgent })
+    }
+}
+
+/// A rollout to everybody at once has no plan that could have these fields.
+fn only_with_waves(fields: [(&str, &String); 3]) -> Result<(), AppError> {
+    let is_given = |(_, value): &(&str, &String)| !matches!(value.trim(), "" | "0");
+    match fields.into_iter().find(is_given) {
+        Some((field, _)) => Err(wrong(field, "needs waves: 100% is one wave")),
+        None => Ok(()),
     }
 }
 

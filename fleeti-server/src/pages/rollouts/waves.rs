@@ -1,6 +1,6 @@
 //! The waves of a rollout, as its page shows them.
 
-use crate::pages::display::{Badge, time};
+use crate::pages::display::{Badge, escaped, time};
 use fleeti_core::rollout::Counts;
 use fleeti_core::rollout::plan::{Plan, Start, Wave};
 use fleeti_core::rollout::waves::{Stage, Waves};
@@ -71,7 +71,7 @@ fn row(n: usize, wave: &Wave, waves: &Waves) -> WaveRow {
     let (state, detail) = match (counts, waves.stage) {
         (None, _) => (Badge::new("", "later"), waiting),
         (Some(_), _) if n < waves.current as usize => (Badge::new("good", "done"), String::new()),
-        (Some(_), Stage::Due) => (Badge::new("warn", "due"), waiting),
+        (Some(_), Stage::Due) => (Badge::new("warn", "due"), gate_words(waves).unwrap_or(waiting)),
         (Some(_), Stage::Open) => (Badge::new("busy", "open"), String::new()),
         (Some(_), Stage::Soaking { until_s }) => {
             (Badge::new("busy", "soaking"), format!("until {}", time(until_s)))
@@ -80,6 +80,15 @@ fn row(n: usize, wave: &Wave, waves: &Waves) -> WaveRow {
     let summary = counts.map_or_else(String::new, count_words);
     let bar = counts.filter(|counts| counts.total > 0).map(WaveBar::from);
     WaveRow { number: n + 1, size: wave.size.to_string(), state, detail, summary, bar }
+}
+
+/// What the webhook gate said, if the current wave waits for it, as HTML.
+fn gate_words(waves: &Waves) -> Option<String> {
+    let asked = waves.waits_for_gate()?;
+    let said = escaped(&asked.words());
+    let again = asked.again_s.filter(|_| !asked.is_open).map(time);
+    let again = again.map_or_else(String::new, |again| format!(", asked again {again}"));
+    Some(format!("waits for its gate: <span class=\"mono\">{said}</span>{again}"))
 }
 
 /// The budget and the attempts of a rollout, in words; empty without.
@@ -91,7 +100,10 @@ pub fn limits(plan: Option<&Plan>) -> String {
     });
     let retries = (plan.retries > 0)
         .then(|| format!("A device that fails is tried again at most {} times.", plan.retries));
-    budget.into_iter().chain(retries).collect::<Vec<_>>().join(" ")
+    let gate = plan.gate.as_ref().map(|gate| {
+        format!("Webhook {gate} is asked before each wave, which waits until it allows that.")
+    });
+    budget.into_iter().chain(retries).chain(gate).collect::<Vec<_>>().join(" ")
 }
 
 /// Whether an operator may begin the next wave.
