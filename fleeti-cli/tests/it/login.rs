@@ -193,3 +193,14 @@ fn a_server_with_another_key_is_refused_until_the_operator_logs_in_to_it_again()
     assert_eq!(mode(&machine.kept()), 0o600);
     assert_eq!(machine.types(&["device", "list"], "").code, Some(0));
 }
+
+#[test]
+fn a_token_is_not_sent_in_clear_text_to_another_machine() {
+    let served = Served::start();
+    let far = ["device", "list", "--server", "http://192.0.2.1:8080"];
+    let ran = served.run(&far);
+    assert!(
+        ran.code == Some(1) && ran.stderr.contains("no TLS") && ran.stderr.contains("--insecure"),
+        "{ran:?}"
+    );
+}

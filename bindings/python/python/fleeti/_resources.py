@@ -177,7 +177,7 @@ class Alerts(_base.Resource):
         """List alerts, newest first, one page at a time. Without `all` only those that are not resolved.
 
         all: Return also resolved alerts.
-        fleet: Return only alerts about devices of this fleet.
+        fleet: Return only alerts about this fleet and its devices.
         """
 
         def page(after: str | None) -> builtins.list[m.Alert]:
@@ -195,6 +195,43 @@ class Alerts(_base.Resource):
         """Acknowledge an open alert: an operator takes care of it."""
         answer = _base.call(self._core, "POST", f"/api/v1/alerts/{_base.segment(alert)}/acknowledge", body=m.AcknowledgeAlert(note=note))
         return _base.read(answer, lambda v: m.AlertDetails._read(v))
+
+    def list_receivers(self) -> builtins.list[m.EmailReceiver]:
+        """List the receivers of e-mail about alerts."""
+        answer = _base.call(self._core, "GET", "/api/v1/email-receivers")
+        return _base.read(answer, lambda v: [m.EmailReceiver._read(x) for x in _base.items(v)])
+
+    def add_receiver(
+        self,
+        *,
+        address: m.EmailAddress,
+        severity: m.AlertSeverity,
+        fleets: Sequence[m.FleetId] = (),
+    ) -> m.EmailReceiver:
+        """Add a receiver, which gets e-mail about alerts from now on."""
+        answer = _base.call(self._core, "POST", "/api/v1/email-receivers", body=m.AddReceiver(address=address, severity=severity, fleets=fleets))
+        return _base.read(answer, lambda v: m.EmailReceiver._read(v))
+
+    def remove_receiver(self, receiver: str) -> None:
+        """Remove a receiver with its e-mails."""
+        _base.call(self._core, "DELETE", f"/api/v1/email-receivers/{_base.segment(receiver)}")
+
+    def disable_receiver(self, receiver: str) -> None:
+        """Send a receiver no e-mail, also none that waits."""
+        _base.call(self._core, "POST", f"/api/v1/email-receivers/{_base.segment(receiver)}/disable")
+
+    def list_emails(self, receiver: str) -> builtins.list[m.EmailDelivery]:
+        """List the newest e-mails to a receiver, newest first."""
+        answer = _base.call(self._core, "GET", f"/api/v1/email-receivers/{_base.segment(receiver)}/emails")
+        return _base.read(answer, lambda v: [m.EmailDelivery._read(x) for x in _base.items(v)])
+
+    def enable_receiver(self, receiver: str) -> None:
+        """Send a receiver e-mail again."""
+        _base.call(self._core, "POST", f"/api/v1/email-receivers/{_base.segment(receiver)}/enable")
+
+    def test_receiver(self, receiver: str) -> None:
+        """Send a test e-mail to a receiver."""
+        _base.call(self._core, "POST", f"/api/v1/email-receivers/{_base.segment(receiver)}/test")
 
     def list_silences(self) -> builtins.list[m.Silence]:
         """List silences and maintenance windows that have not ended."""
@@ -696,6 +733,11 @@ class Devices(_base.Resource):
         answer = _base.call(self._core, "POST", f"/api/v1/fleets/{_base.segment(fleet)}/enrollments", body=m.CreateEnrollment(valid_s=valid_s))
         return _base.read(answer, lambda v: m.Enrollment._read(v))
 
+    def get_fixes(self, fleet: str) -> m.FleetFixes:
+        """Get the security fixes that the release of a fleet lacks."""
+        answer = _base.call(self._core, "GET", f"/api/v1/fleets/{_base.segment(fleet)}/fixes")
+        return _base.read(answer, lambda v: m.FleetFixes._read(v))
+
     def readmit_fleet(self, fleet: str, *, reason: str, valid_s: int) -> m.Readmission:
         """Readmit devices of a fleet whose certificates have expired and whose keys are files. An attacker
         with a copy of such a device's disk can then connect as that device.
@@ -826,6 +868,22 @@ class Profiles(_base.Resource):
         """
         answer = _base.call(self._core, "GET", _base.target("/api/v1/profiles/packages", {"q": q, "limit": limit}))
         return _base.read(answer, lambda v: m.SuiteSearch._read(v))
+
+    def remove_refresh_schedule(self, line: str) -> None:
+        """Stop building a line with refreshed packages by a schedule."""
+        _base.call(self._core, "DELETE", f"/api/v1/profiles/{_base.segment(line)}/refresh-schedule")
+
+    def get_refresh_schedule(self, line: str) -> m.RefreshSchedule:
+        """Get when a line is built with refreshed packages, and what happened the last time."""
+        answer = _base.call(self._core, "GET", f"/api/v1/profiles/{_base.segment(line)}/refresh-schedule")
+        return _base.read(answer, lambda v: m.RefreshSchedule._read(v))
+
+    def set_refresh_schedule(self, line: str, *, window: m.UpdateWindow) -> m.RefreshSchedule:
+        """Set when a line is built with refreshed packages: once each time that the window opens, from the
+        newest revision of its profile.
+        """
+        answer = _base.call(self._core, "PUT", f"/api/v1/profiles/{_base.segment(line)}/refresh-schedule", body=m.SetRefreshSchedule(window=window))
+        return _base.read(answer, lambda v: m.RefreshSchedule._read(v))
 
     def list_revisions(self, line: str) -> builtins.list[m.ProfileRevision]:
         """List the newest revisions of a profile."""
@@ -1001,9 +1059,15 @@ class Rollouts(_extras.Rollouts):
         answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/abort")
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
-    def begin_wave(self, rollout: str, *, reason: str) -> m.RolloutSummary:
+    def begin_wave(
+        self,
+        rollout: str,
+        *,
+        reason: str,
+        over_gate: bool | None = None,
+    ) -> m.RolloutSummary:
         """Begin the next wave of a rollout, whatever it waits for: its time, its soak time, or an operator."""
-        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/next", body=m.NextWave(reason=reason))
+        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/next", body=m.NextWave(reason=reason, over_gate=over_gate))
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
     def pause(self, rollout: str) -> m.RolloutSummary:
@@ -1018,9 +1082,15 @@ class Rollouts(_extras.Rollouts):
         answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/resume")
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
-    def roll_back(self, rollout: str, *, reason: str) -> m.RolloutSummary:
+    def roll_back(
+        self,
+        rollout: str,
+        *,
+        reason: str,
+        over_gate: bool | None = None,
+    ) -> m.RolloutSummary:
         """Roll a rollout back: another rollout takes its devices back to the release that most of them ran before. An active one is aborted first."""
-        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/roll-back", body=m.NextWave(reason=reason))
+        answer = _base.call(self._core, "POST", f"/api/v1/rollouts/{_base.segment(rollout)}/roll-back", body=m.NextWave(reason=reason, over_gate=over_gate))
         return _base.read(answer, lambda v: m.RolloutSummary._read(v))
 
     def supersede(
@@ -1281,6 +1351,13 @@ OPERATIONS = {
     "list_alerts": "alerts.list",
     "get_alert": "alerts.get",
     "acknowledge_alert": "alerts.acknowledge",
+    "list_receivers": "alerts.list_receivers",
+    "add_receiver": "alerts.add_receiver",
+    "remove_receiver": "alerts.remove_receiver",
+    "disable_receiver": "alerts.disable_receiver",
+    "list_emails": "alerts.list_emails",
+    "enable_receiver": "alerts.enable_receiver",
+    "test_receiver": "alerts.test_receiver",
     "list_silences": "alerts.list_silences",
     "add_silence": "alerts.add_silence",
     "remove_silence": "alerts.remove_silence",
@@ -1347,6 +1424,7 @@ OPERATIONS = {
     "pin_fleet": "devices.pin_fleet",
     "provision_device": "devices.provision",
     "create_enrollment": "devices.create_enrollment",
+    "get_fixes": "devices.get_fixes",
     "readmit_fleet": "devices.readmit_fleet",
     "import_labels": "devices.import_labels",
     "list_label_keys": "devices.list_label_keys",
@@ -1365,6 +1443,9 @@ OPERATIONS = {
     "save_document": "profiles.save_document",
     "list_library": "profiles.list_library",
     "search_packages": "profiles.search_packages",
+    "remove_refresh_schedule": "profiles.remove_refresh_schedule",
+    "get_refresh_schedule": "profiles.get_refresh_schedule",
+    "set_refresh_schedule": "profiles.set_refresh_schedule",
     "list_revisions": "profiles.list_revisions",
     "get_revision": "profiles.get_revision",
     "get_changes": "profiles.get_changes",

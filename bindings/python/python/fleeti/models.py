@@ -120,6 +120,30 @@ class AcknowledgeAlert(_base.Model):
         )
 
 
+class AddReceiver(_base.Model):
+    """`POST /email-receivers`."""
+
+    address: EmailAddress
+    """Where e-mail is sent."""
+    severity: AlertSeverity
+    """Lowest severity of alerts that are sent."""
+    fleets: Sequence[FleetId] = ()
+    """Only alerts about these fleets; empty for all fleets and the server itself."""
+
+    @classmethod
+    def _read(cls, value: Any) -> AddReceiver:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "address": _base.text(value["address"]),
+                "severity": _base.choice(value["severity"]),
+                "fleets": () if (y := get("fleets")) is None else [_base.text(x) for x in _base.items(y)],
+            },
+        )
+
+
 class AddTpmManufacturers(_base.Model):
     """`POST /tpm-manufacturers`: adds trusted certificates of TPM manufacturers."""
 
@@ -164,9 +188,9 @@ class Alert(_base.Model):
     times: int
     """How often it opened: more than once if it came back within an hour of its end."""
     device: DeviceId | None = None
-    """The device that it is about; absent if it is about the server."""
+    """The device that it is about; absent if it is about a fleet or the server."""
     fleet: FleetId | None = None
-    """The fleet of the device."""
+    """The fleet of the device, or the fleet that it is about; absent if it is about the server."""
     silenced_until_s: int | None = None
     """Until when nobody is told of it; absent if people are told."""
 
@@ -2820,6 +2844,77 @@ class Effects(_base.Model):
         )
 
 
+class EmailDelivery(_base.Model):
+    """An e-mail on its way to a receiver."""
+
+    id: str
+    """Its id: the part of its `Message-ID` before the `@`, the same for each attempt."""
+    subject: str
+    """Its subject."""
+    at_s: int
+    """When the event happened."""
+    status: DeliveryStatus
+    """State of the delivery."""
+    attempts: int
+    """Number of attempts so far."""
+    answer: str
+    """The last answer of the relay, or why there was none."""
+    answered_s: int | None = None
+    """When the last attempt ended."""
+    next_s: int | None = None
+    """When the next attempt follows."""
+
+    @classmethod
+    def _read(cls, value: Any) -> EmailDelivery:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "subject": _base.text(value["subject"]),
+                "at_s": _base.integer(value["at_s"]),
+                "status": _base.choice(value["status"]),
+                "attempts": _base.integer(value["attempts"]),
+                "answer": _base.text(value["answer"]),
+                "answered_s": None if (y := get("answered_s")) is None else _base.integer(y),
+                "next_s": None if (y := get("next_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class EmailReceiver(_base.Model):
+    """A receiver of e-mail about alerts."""
+
+    id: str
+    """Receiver id."""
+    address: EmailAddress
+    """Where e-mail is sent."""
+    fleets: Sequence[FleetId]
+    """Only alerts about these fleets; empty for all fleets and the server itself."""
+    severity: AlertSeverity
+    """Lowest severity of alerts that are sent."""
+    enabled: bool
+    """Whether it gets e-mail."""
+    created_s: int
+    """When it was added."""
+
+    @classmethod
+    def _read(cls, value: Any) -> EmailReceiver:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "id": _base.text(value["id"]),
+                "address": _base.text(value["address"]),
+                "fleets": [_base.text(x) for x in _base.items(value["fleets"])],
+                "severity": _base.choice(value["severity"]),
+                "enabled": _base.boolean(value["enabled"]),
+                "created_s": _base.integer(value["created_s"]),
+            },
+        )
+
+
 class Ending(_base.Model):
     """Something that ends."""
 
@@ -3399,6 +3494,33 @@ class Fleet(_base.Model):
                 "name": _base.text(value["name"]),
                 "devices": _base.integer(value["devices"]),
                 "revoked": _base.integer(value["revoked"]),
+            },
+        )
+
+
+class FleetFixes(_base.Model):
+    """`GET /fleets/{fleet}/fixes`: what the release of the fleet lacks."""
+
+    is_known: bool
+    """Whether the server can compare: it has the packages of the release and an index of the suite."""
+    count: int
+    """Number of fixes that the release lacks."""
+    fixes: Sequence[MissingFix]
+    """The fixes, the oldest first, at most 1000."""
+    release: ReleaseName | None = None
+    """The release that devices of the fleet should run: of its pin, or of its channel."""
+
+    @classmethod
+    def _read(cls, value: Any) -> FleetFixes:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "is_known": _base.boolean(value["is_known"]),
+                "count": _base.integer(value["count"]),
+                "fixes": [MissingFix._read(x) for x in _base.items(value["fixes"])],
+                "release": None if (y := get("release")) is None else _base.text(y),
             },
         )
 
@@ -4243,6 +4365,30 @@ def _read_LabelType(value: Any) -> LabelType:
     raise _base.unknown_variant("LabelType", value)
 
 
+class LastRefresh(_base.Model):
+    """What happened when a window opened."""
+
+    at_s: int
+    """When, Unix seconds."""
+    build: str | None = None
+    """The newest build that the schedule queued; `null` before the first."""
+    problem: str | None = None
+    """Why no build was queued the last time; `null` if one was."""
+
+    @classmethod
+    def _read(cls, value: Any) -> LastRefresh:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "at_s": _base.integer(value["at_s"]),
+                "build": None if (y := get("build")) is None else _base.text(y),
+                "problem": None if (y := get("problem")) is None else _base.text(y),
+            },
+        )
+
+
 class LeftOut(_base.Model):
     """A file that the server ignores."""
 
@@ -4463,6 +4609,32 @@ class Metrics(_base.Model):
         )
 
 
+class MissingFix(_base.Model):
+    """A security fix that a release lacks."""
+
+    package: str
+    """The package."""
+    installed: str
+    """Its version in the release."""
+    fixed: str
+    """The version that has the fix."""
+    since_s: int
+    """When the fix was first seen."""
+
+    @classmethod
+    def _read(cls, value: Any) -> MissingFix:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "package": _base.text(value["package"]),
+                "installed": _base.text(value["installed"]),
+                "fixed": _base.text(value["fixed"]),
+                "since_s": _base.integer(value["since_s"]),
+            },
+        )
+
+
 class Network(_base.Model):
     """The network. Without interfaces, every wired one uses DHCP."""
 
@@ -4513,14 +4685,18 @@ class NextWave(_base.Model):
 
     reason: str
     """Why, for the audit log: 1 to 200 characters."""
+    over_gate: bool | None = None
+    """Whether the wave begins without the answer of the webhook gate. Only for `next`."""
 
     @classmethod
     def _read(cls, value: Any) -> NextWave:
         _base.entries(value)
+        get = value.get
         return _base.made(
             cls,
             {
                 "reason": _base.text(value["reason"]),
+                "over_gate": None if (y := get("over_gate")) is None else _base.boolean(y),
             },
         )
 
@@ -5191,6 +5367,36 @@ class RecoveryKeyStatus(_base.Model):
                 "kept_s": _base.integer(value["kept_s"]),
                 "has_previous": _base.boolean(value["has_previous"]),
                 "shown_s": None if (y := get("shown_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class RefreshSchedule(_base.Model):
+    """When a line is built with refreshed packages: once each time that the window opens."""
+
+    line: Line
+    """The image line."""
+    window: UpdateWindow
+    """When a build may begin."""
+    next_s: int
+    """When the next build begins, Unix seconds."""
+    set_by: str
+    """Account that set the window."""
+    last: LastRefresh | None = None
+    """What happened the last time; `null` before the first."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RefreshSchedule:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "line": _base.text(value["line"]),
+                "window": _base.text(value["window"]),
+                "next_s": _base.integer(value["next_s"]),
+                "set_by": _base.text(value["set_by"]),
+                "last": None if (y := get("last")) is None else LastRefresh._read(y),
             },
         )
 
@@ -5963,6 +6169,111 @@ class RolloutForecast(_base.Model):
         )
 
 
+class RolloutGateAnswer(_base.Model):
+    """What a webhook gate said."""
+
+    verdict: RolloutGateVerdict
+    """Whether the wave may begin."""
+    reason: str
+    """Why, at most 200 characters of the webhook's text, without control characters."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutGateAnswer:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "verdict": _read_RolloutGateVerdict(value["verdict"]),
+                "reason": _base.text(value["reason"]),
+            },
+        )
+
+
+class RolloutGateAsked(_base.Model):
+    """What the webhook gate of a rollout was asked."""
+
+    question: int
+    """Number of the last question of this rollout, from 1."""
+    is_open: bool
+    """Whether that question has no answer yet."""
+    again_s: int | None = None
+    """When the server asks again, Unix seconds; absent if no wave waits for an answer."""
+    answer: RolloutGateAnswer | None = None
+    """The last answer about the current wave."""
+    without_time: int | None = None
+    """Number of the last questions about the current wave, in a row, without an answer that names the
+    time of the next one.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutGateAsked:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "question": _base.integer(value["question"]),
+                "is_open": _base.boolean(value["is_open"]),
+                "again_s": None if (y := get("again_s")) is None else _base.integer(y),
+                "answer": None if (y := get("answer")) is None else RolloutGateAnswer._read(y),
+                "without_time": None if (y := get("without_time")) is None else _base.integer(y),
+            },
+        )
+
+
+class RolloutGateVerdictAllows(_base.Model):
+    """It may."""
+
+    type: Literal["allows"] = "allows"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutGateVerdictAllows:
+        _base.entries(value)
+        return cls()
+
+
+class RolloutGateVerdictDenies(_base.Model):
+    """It waits."""
+
+    type: Literal["denies"] = "denies"
+    retry_after_s: int | None = None
+    """When to ask again, seconds after the answer."""
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutGateVerdictDenies:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "retry_after_s": None if (y := get("retry_after_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class RolloutGateVerdictFailed(_base.Model):
+    """There is no answer that counts: it waits."""
+
+    type: Literal["failed"] = "failed"
+
+    @classmethod
+    def _read(cls, value: Any) -> RolloutGateVerdictFailed:
+        _base.entries(value)
+        return cls()
+
+
+def _read_RolloutGateVerdict(value: Any) -> RolloutGateVerdict:
+    _base.entries(value)
+    tag = value.get("type")
+    if tag == "allows":
+        return RolloutGateVerdictAllows._read(value)
+    if tag == "denies":
+        return RolloutGateVerdictDenies._read(value)
+    if tag == "failed":
+        return RolloutGateVerdictFailed._read(value)
+    raise _base.unknown_variant("RolloutGateVerdict", value)
+
+
 class RolloutMinAvailableCount(_base.Model):
     """This many devices."""
 
@@ -6040,6 +6351,10 @@ class RolloutPlan(_base.Model):
     """What stops the rollout: more errors than this among the devices that have finished, in the
     current wave or in the whole rollout. Default: no error is accepted.
     """
+    gate: str | None = None
+    """Id of a webhook with the event `rollout.gate`: the server asks it before each wave begins, and
+    the wave waits until it allows that. Absent for none.
+    """
     moving_max: int | None = None
     """Largest number of devices that update at the same time; absent for no limit."""
     on_error: RolloutOnError | None = None
@@ -6072,6 +6387,7 @@ class RolloutPlan(_base.Model):
                 "waves": [RolloutWave._read(x) for x in _base.items(value["waves"])],
                 "budget": None if (y := get("budget")) is None else RolloutBudget._read(y),
                 "errors_max": None if (y := get("errors_max")) is None else _read_RolloutErrorsMax(y),
+                "gate": None if (y := get("gate")) is None else _base.text(y),
                 "moving_max": None if (y := get("moving_max")) is None else _base.integer(y),
                 "on_error": None if (y := get("on_error")) is None else _base.choice(y),
                 "rate": None if (y := get("rate")) is None else RolloutRate._read(y),
@@ -6427,6 +6743,10 @@ class RolloutWaves(_base.Model):
     """When the server last looked for silent devices, Unix seconds."""
     errors: RolloutErrors | None = None
     """Errors that stopped the rollout; absent if an operator did."""
+    gate: RolloutGateAsked | None = None
+    """What the webhook gate of the plan was asked; absent before the first question."""
+    is_begun: bool | None = None
+    """Whether an operator began the current wave: it waits for nothing but the webhook gate."""
 
     @classmethod
     def _read(cls, value: Any) -> RolloutWaves:
@@ -6443,6 +6763,8 @@ class RolloutWaves(_base.Model):
                 "offers": RolloutOffers._read(value["offers"]),
                 "checked_s": _base.integer(value["checked_s"]),
                 "errors": None if (y := get("errors")) is None else RolloutErrors._read(y),
+                "gate": None if (y := get("gate")) is None else RolloutGateAsked._read(y),
+                "is_begun": None if (y := get("is_begun")) is None else _base.boolean(y),
             },
         )
 
@@ -6459,7 +6781,7 @@ class Rule(_base.Model):
     severity: AlertSeverity
     """How severe its alerts are."""
     fleets: Sequence[FleetId]
-    """Fleets whose devices it watches; empty for all. A rule about the server has none."""
+    """Fleets that it watches; empty for all. A rule about the server has none."""
     enabled: bool
     """Whether it raises alerts."""
 
@@ -6704,6 +7026,23 @@ class Service(_base.Model):
                 "drop_ins": () if (y := get("drop_ins")) is None else [DropIn._read(x) for x in _base.items(y)],
                 "state": None if (y := get("state")) is None else _base.choice(y),
                 "unit": None if (y := get("unit")) is None else _base.text(y),
+            },
+        )
+
+
+class SetRefreshSchedule(_base.Model):
+    """`PUT /profiles/{line}/refresh-schedule`."""
+
+    window: UpdateWindow
+    """When a build may begin. A window without a zone is in UTC."""
+
+    @classmethod
+    def _read(cls, value: Any) -> SetRefreshSchedule:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "window": _base.text(value["window"]),
             },
         )
 
@@ -8367,6 +8706,9 @@ Dhcp: TypeAlias = Literal["yes", "no", "ipv4", "ipv6"]
 Direction: TypeAlias = Literal["incoming", "forward"]
 """The direction of a rule."""
 
+EmailAddress: TypeAlias = str
+"""An e-mail address."""
+
 EndingKind: TypeAlias = Literal["root", "root_crl", "intermediate_ca", "former_ca", "server_certificate", "device_crl", "api_certificate", "boot_certificate", "manufacturer_crl"]
 """What ends."""
 
@@ -8394,7 +8736,7 @@ FleetId: TypeAlias = str
 FragmentKind: TypeAlias = Literal["package_set", "user_set", "service_set", "baseline", "template", "profile"]
 """What a fragment is for."""
 
-Gate: TypeAlias = Literal["revoked", "target", "runs", "offline", "hold", "pin", "line", "version", "floor", "edge", "release", "proof", "level", "penalty", "rollout", "wave", "cap", "budget", "heard", "window", "device"]
+Gate: TypeAlias = Literal["revoked", "target", "runs", "offline", "hold", "pin", "line", "version", "floor", "edge", "release", "proof", "level", "penalty", "rollout", "hook", "wave", "cap", "budget", "heard", "window", "device"]
 """A condition on an offer."""
 
 GateState: TypeAlias = Literal["open", "waits", "closed"]
@@ -8406,7 +8748,7 @@ GuardedAct: TypeAlias = GuardedActRevokeDevices | GuardedActStartRollout | Guard
 InitrdDrivers: TypeAlias = Literal["usb-storage", "mmc", "raid"]
 """A set of drivers in the initrd."""
 
-Kind: TypeAlias = Literal["offline", "drift", "trust-drop", "failed-update", "alarm", "certificate", "disk", "flapping", "crl", "audit-gap"]
+Kind: TypeAlias = Literal["offline", "drift", "trust-drop", "failed-update", "alarm", "certificate", "disk", "flapping", "crl", "audit-gap", "fixes"]
 """What a rule watches."""
 
 LabelKey: TypeAlias = str
@@ -8461,6 +8803,9 @@ RolloutErrorsMax: TypeAlias = RolloutErrorsMaxCount | RolloutErrorsMaxPercent
 
 RolloutExpected: TypeAlias = Literal["updates", "by_floor", "runs_it", "offline", "below_level", "too_old", "other_line", "on_hold", "pinned", "blocked_way", "in_penalty", "rolled_back_before"]
 """What a device is expected to do when it is offered the release."""
+
+RolloutGateVerdict: TypeAlias = RolloutGateVerdictAllows | RolloutGateVerdictDenies | RolloutGateVerdictFailed
+"""Whether a wave may begin."""
 
 RolloutMinAvailable: TypeAlias = RolloutMinAvailableCount | RolloutMinAvailablePercent
 """How many devices of a group the rollout leaves alone."""
@@ -8547,6 +8892,7 @@ __all__ = [
     "AccountKind",
     "AccountName",
     "AcknowledgeAlert",
+    "AddReceiver",
     "AddTpmManufacturers",
     "Alert",
     "AlertChange",
@@ -8678,6 +9024,9 @@ __all__ = [
     "Drift",
     "DropIn",
     "Effects",
+    "EmailAddress",
+    "EmailDelivery",
+    "EmailReceiver",
     "Ending",
     "EndingKind",
     "Enrollment",
@@ -8709,6 +9058,7 @@ __all__ = [
     "FirmwareSet",
     "Flavour",
     "Fleet",
+    "FleetFixes",
     "FleetId",
     "FleetSecret",
     "Floors",
@@ -8752,6 +9102,7 @@ __all__ = [
     "LabelTypeChoice",
     "LabelTypeNumber",
     "LabelTypeText",
+    "LastRefresh",
     "LeftOut",
     "Level",
     "LibraryEntry",
@@ -8763,6 +9114,7 @@ __all__ = [
     "Me",
     "MeasuredPcr",
     "Metrics",
+    "MissingFix",
     "Network",
     "NextWave",
     "OnReset",
@@ -8791,6 +9143,7 @@ __all__ = [
     "Proxy",
     "Readmission",
     "RecoveryKeyStatus",
+    "RefreshSchedule",
     "Release",
     "ReleaseLog",
     "ReleaseName",
@@ -8830,6 +9183,12 @@ __all__ = [
     "RolloutExpected",
     "RolloutExpectedDevices",
     "RolloutForecast",
+    "RolloutGateAnswer",
+    "RolloutGateAsked",
+    "RolloutGateVerdict",
+    "RolloutGateVerdictAllows",
+    "RolloutGateVerdictDenies",
+    "RolloutGateVerdictFailed",
     "RolloutMinAvailable",
     "RolloutMinAvailableCount",
     "RolloutMinAvailablePercent",
@@ -8866,6 +9225,7 @@ __all__ = [
     "Security",
     "ServerContact",
     "Service",
+    "SetRefreshSchedule",
     "SetRule",
     "SetSecret",
     "Severity",
