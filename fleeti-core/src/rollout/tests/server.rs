@@ -470,13 +470,15 @@ impl Server {
         self.work();
     }
 
-    /// A report arrives twice. Returns whether the server offered its device nothing meanwhile: the
-    /// second is from before that otherwise.
+    /// A report arrives twice. Returns whether its device was offered nothing meanwhile, and must run
+    /// the same release next: the second is about another one otherwise.
     pub fn act_again(&mut self, act: &Act, before: &Self) -> bool {
         let mut is_same = true;
         if let Act::Report(n, running, update) = act {
             let offered = &self.offers[before.offers.len()..];
-            is_same = offered.iter().all(|(_, device, _)| *device != id(*n));
+            let via = |of: &Self| of.rows.get(&id(*n)).map(|row| row.via.clone());
+            is_same =
+                offered.iter().all(|(_, device, _)| *device != id(*n)) && via(before) == via(self);
             self.report_with(&id(*n), RUNNING[*running], updates(*update), is_same);
         }
         self.work();
