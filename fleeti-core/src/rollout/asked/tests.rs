@@ -21,7 +21,7 @@ fn only_an_answer_that_allows_the_question_allows_a_wave() {
         r#"{"allow": "true"}"#,
         r#"{"allow": 1}"#,
         r#"{"allow": null}"#,
-        r#"{"alow": true}"#,
+        r#"{"allowed": true}"#,
         r#"{"Allow": true}"#,
         r#"{"allow": true, "allow": false}"#,
         r#"{"allow": false, "allow": true}"#,
