@@ -46,14 +46,14 @@ pub(crate) async fn sqlite(path: &Path, mine: Option<Holder>) -> Result<Opened, 
         readers.close().await;
         return Err(StoreError::Leased { holder });
     }
-    // 4096 KiB: the ends of all indexes, and the middle of those with random keys.
-    let writing = sqlite_options(path).pragma("cache_size", "-4096");
+    // 3072 KiB: the ends of all indexes, and the middle of those with random keys.
+    let writing = sqlite_options(path).pragma("cache_size", "-3072");
     // Connections to a local file do not break, so they are not tested before use.
     let pool = || SqlitePoolOptions::new().test_before_acquire(false);
     let writer = pool().max_connections(1).connect_with(writing).await?;
     dialect::sqlite_migrations().run(&writer).await?;
     // Frequently read pages fit; the kernel caches the rest for all connections.
-    let reading = sqlite_options(path).pragma("cache_size", "-384").pragma("query_only", "ON");
+    let reading = sqlite_options(path).pragma("cache_size", "-256").pragma("query_only", "ON");
     let readers = pool().max_connections(SQLITE_READERS).connect_with(reading).await?;
     ready(Pool::Sqlite(readers), Pool::Sqlite(writer), lease).await
 }

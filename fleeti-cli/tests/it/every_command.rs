@@ -45,7 +45,7 @@ const ROWS: &[Row] = &[
     Row("profile changes", "kiosk 1 2", Done("do not differ")),
     Row("profile refresh-schedule", "kiosk 02:00-05:00", Done("refreshed packages: 02:00-05:00")),
     Row("profile refresh-schedule", "kiosk", Done("  next 20")),
-    Row("profile refresh-schedule", "kiosk --off", Done("not refreshed by a schedule any more")),
+    Row("profile refresh-schedule", "nothing --off", Refused("no refresh schedule")),
     Row("profile changes", "kiosk 1 9", Refused("kiosk")),
     Row("profile check", "examples/profiles/kiosk.toml --on-server", Done("kiosk is valid")),
     Row("profile check", "fleeti-cli/tests/it/bad-profile.toml --on-server", Refused("errors in")),

@@ -181,7 +181,7 @@ pub async fn next(cx: &Context, receiver: &str) -> Result<Option<Outgoing>, Erro
 }
 
 /// Stores why the relay cannot be reached with the e-mails that are due. They count no attempt, and
-/// wait until it can be, but no longer than [`STALE_S`].
+/// wait until it can be, but no longer than two days.
 ///
 /// # Errors
 /// When the database does not answer.
