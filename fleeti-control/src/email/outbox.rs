@@ -48,7 +48,7 @@ pub struct Outgoing {
     pub body: String,
 }
 
-/// What became of an attempt, with the words of the relay, or why there are none.
+/// The result of an attempt: the answer of the relay, or why there was none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// The relay accepted the e-mail.

@@ -190,7 +190,7 @@ impl Asked {
         Some(())
     }
 
-    /// Another wave is current, or the wave has begun: what was asked counts no more. The number stays,
+    /// Forgets question and answer, because another wave is current or the wave has begun. The number stays,
     /// so that an answer that comes late has no question.
     pub(super) fn forget(&mut self) {
         *self = Self { question: self.question, ..Self::default() };
