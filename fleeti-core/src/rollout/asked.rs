@@ -190,8 +190,8 @@ impl Asked {
         Some(())
     }
 
-    /// Forgets question and answer, because another wave is current or the wave has begun. The number stays,
-    /// so that an answer that comes late has no question.
+    /// Forgets question and answer, because another wave is current or the wave has begun. The number
+    /// stays, so that an answer that comes late has no question.
     pub(super) fn forget(&mut self) {
         *self = Self { question: self.question, ..Self::default() };
     }
