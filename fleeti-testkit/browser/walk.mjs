@@ -80,9 +80,8 @@ const taken = new Set(queued);
 const reached = new Set();
 while (queued.length > 0) {
   const path = queued.shift();
-  await page.goto(`${url}${path}`);
-  const route = routeOf(new URL(page.url()).pathname);
-  reached.add(route);
+  const response = await page.goto(`${url}${path}`);
+  if (response.ok()) reached.add(routeOf(new URL(page.url()).pathname));
   const name = `walk${path.replace(/[^a-z0-9]+/gi, "-").slice(0, 60)}`;
   await step(path, () => look(name));
   const links = await page.locator("a[href^='/']:not([download])").evaluateAll((all) => all.map((a) => a.getAttribute("href")));
