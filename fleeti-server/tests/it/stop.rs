@@ -95,7 +95,9 @@ async fn the_overview_stops_all_rollouts_after_a_question_that_names_them() {
     for wanted in ["Stop all rollouts", "kiosk@2 to fleet demo", "kiosk@2 to fleet lobby"] {
         let question = shown.split("data-confirm=\"Pause every rollout that runs (").nth(1);
         let question = question.unwrap().split('>').next().unwrap();
-        assert!(shown.contains(wanted) && (wanted.starts_with("Stop") || question.contains(wanted)));
+        assert!(
+            shown.contains(wanted) && (wanted.starts_with("Stop") || question.contains(wanted))
+        );
     }
     let without = browser.post("/rollouts/pause", &session, OURS, "reason=").await;
     assert_eq!(without.status(), 422);

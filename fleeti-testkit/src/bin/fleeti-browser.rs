@@ -5,8 +5,8 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use fleeti_build::cache::Cache;
 use fleeti_agent::Paths;
+use fleeti_build::cache::Cache;
 use fleeti_pki::hierarchy::purpose;
 use fleeti_pki::sealed;
 use fleeti_pki::signer::SoftKey;
@@ -124,7 +124,8 @@ fn power_on(world: &World, dir: &Path, device: Device) -> Result<()> {
     let (public, running) = (world.path("public"), "kiosk@0".parse()?);
     let host = Host::new(Setup { dir: dir.clone(), public, running, record, is_healthy })?;
     // What the build writes into the image of a profile with a support key.
-    let facts = serde_json::json!({"support_keys": [{"name": "helpdesk", "key": support_key(&dir)?}]});
+    let facts =
+        serde_json::json!({"support_keys": [{"name": "helpdesk", "key": support_key(&dir)?}]});
     fs::write(Paths::below(&dir).lib.join("image.json"), facts.to_string())?;
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
