@@ -66,6 +66,15 @@ await step("an update that fails, of which there is an alert", async () => {
   await soon("an alert", async () => (await api("GET", "/alerts")).body.length > 0);
 });
 
+await step("a webhook and a receiver of e-mail that do not answer", async () => {
+  const hook = (await api("POST", "/webhooks", { url: "https://ops.invalid/in", events: ["alerts.raised"] })).body.webhook;
+  const receiver = (await api("POST", "/email-receivers", { address: "ops@ops.example", severity: "warning" })).body;
+  for (const [path, list] of [[`/webhooks/${hook.id}`, "deliveries"], [`/email-receivers/${receiver.id}`, "emails"]]) {
+    assert.ok((await api("POST", `${path}/test`)).ok, path);
+    await soon("an attempt", async () => (await api("GET", `${path}/${list}`)).body.some((found) => found.answer !== ""));
+  }
+});
+
 await step("an act that waits for a second person", async () => {
   assert.ok((await api("PUT", "/approval-policy", { rollout_fleets: ["lobby"] })).ok);
   await page.goto(`${url}/rollouts/plan?release=kiosk%402&fleet=lobby`);
