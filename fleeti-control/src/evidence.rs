@@ -7,6 +7,7 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::{audit, releases};
 use fleeti_core::id::ReleaseName;
+use fleeti_core::strict;
 use fleeti_core::wire::api::{Build, RolloutSummary, SignedBy};
 use fleeti_core::wire::audit::AuditProof;
 use fleeti_core::wire::evidence::{
@@ -58,7 +59,7 @@ pub async fn of_release(
         exported_by: by.account().to_owned(),
         release,
         manifest: String::from_utf8_lossy(&documents.manifest).into_owned(),
-        signatures: serde_json::from_slice(&documents.signatures)?,
+        signatures: strict::from_slice(&documents.signatures)?,
         builds: of_builds(cx, builds).await?,
         rollouts,
         proved,
