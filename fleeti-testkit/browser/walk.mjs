@@ -45,19 +45,23 @@ async function soon(what, find) {
   throw new Error(`not within a minute: ${what}`);
 }
 
+/** Adds an administrator, who joins by the link. */
+async function join(name, tab, atLink) {
+  const { body } = await api("POST", "/accounts", { name, kind: "person", grants: [{ role: "admin" }] });
+  await tab.goto(`${url}${body.link.path}`);
+  await atLink();
+  await tab.getByLabel("Password").fill("correct horse battery");
+  await tab.getByRole("button", { name: "Set password and sign in" }).click();
+  await tab.getByRole("heading", { name: "Overview" }).waitFor();
+}
+
 await step("the pages without a login", async () => {
   for (const [name, path] of [["signin", "/signin"], ["join-unknown", `/join/${"0".repeat(64)}`]]) {
     await page.goto(`${url}${path}`);
     await look(`walk-${name}`);
   }
   complaints.length = 0; // a link that does not exist is refused
-  const grants = [{ role: "admin" }];
-  const { body } = await api("POST", "/accounts", { name: "dora", kind: "person", grants });
-  await page.goto(`${url}${body.link.path}`);
-  await look("walk-join");
-  await page.getByLabel("Password").fill("correct horse battery");
-  await page.getByRole("button", { name: "Set password and sign in" }).click();
-  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  await join("dora", page, () => look("walk-join"));
 });
 
 await step("an update that fails, of which there is an alert", async () => {
@@ -76,6 +80,9 @@ await step("a webhook and a receiver of e-mail that do not answer", async () => 
 });
 
 await step("an act that waits for a second person", async () => {
+  const other = await context.browser().newContext();
+  await join("erik", await other.newPage(), () => {});
+  await other.close();
   assert.ok((await api("PUT", "/approval-policy", { rollout_fleets: ["lobby"] })).ok);
   await page.goto(`${url}/rollouts/plan?release=kiosk%402&fleet=lobby`);
   await page.getByLabel("Reason, if a second person must approve").fill("a new hall");
