@@ -20,7 +20,7 @@ const NO_PAGES = {
 /** Pages without a link of their own, by what others are linked. */
 const FURTHER = [
   "/devices?filter=name%3Dnobody", "/devices?filter=color%3D", "/devices?trouble=1", "/devices?fleet=demo", "/builds/nothing",
-  "/packages", "/packages?package=bash", "/profiles/new", "/profiles/kiosk/1/edit", "/rollouts/plan?release=kiosk%401&fleet=demo&waves=1%2C+100%25",
+  "/packages", "/packages?package=bash", "/profiles/new", "/profiles/kiosk/1/edit", "/profiles/shop/1/changes/2", "/rollouts/plan?release=kiosk%401&fleet=demo&waves=1%2C+100%25",
 ];
 
 const table = readFileSync(rest[1], "utf8");
