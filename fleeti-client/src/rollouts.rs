@@ -4,7 +4,10 @@ use crate::{Client, Result, with_query};
 use fleeti_core::id::ReleaseName;
 use fleeti_core::rollout::forecast::Forecast;
 use fleeti_core::rollout::gates::ReleasePath;
-use fleeti_core::wire::api::{CreateRollout, NextWave, Rollout, RolloutQuery, RolloutSummary};
+use fleeti_core::wire::api::{
+    CreateRollout, NextWave, PauseRollouts, PausedRollouts, Rollout, RolloutQuery, RolloutSummary,
+};
+use fleeti_core::wire::evidence::ReleaseEvidence;
 use reqwest::Method;
 
 impl Client {
@@ -21,6 +24,13 @@ impl Client {
     /// [`ClientError`](crate::ClientError).
     pub async fn plan_rollout(&self, rollout: &CreateRollout) -> Result<Forecast> {
         self.post("rollout-plans", rollout).await
+    }
+    /// The evidence of a release: who approved it, and what was proved when.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn release_evidence(&self, release: &ReleaseName) -> Result<ReleaseEvidence> {
+        self.get(&format!("releases/{release}/evidence")).await
     }
     /// The ways to a release: whether it is a floor, and from which versions it is not offered.
     ///
@@ -74,6 +84,13 @@ impl Client {
     /// [`ClientError`](crate::ClientError); a conflict for a rollout that is not running.
     pub async fn pause_rollout(&self, id: &str) -> Result<RolloutSummary> {
         self.post(&format!("rollouts/{id}/pause"), &()).await
+    }
+    /// Pauses all rollouts that run, of the fleets that the caller may roll out to.
+    ///
+    /// # Errors
+    /// [`ClientError`](crate::ClientError).
+    pub async fn pause_rollouts(&self, reason: &str) -> Result<PausedRollouts> {
+        self.post("rollout-pauses", &PauseRollouts { reason: reason.to_owned() }).await
     }
     /// Resumes a rollout that is paused.
     ///

@@ -80,6 +80,10 @@ pub struct DeviceDetails {
     pub commands: Vec<CommandStatus>,
     /// What happened to it last.
     pub timeline: Timeline,
+    /// The release that it can be put back to.
+    pub way_back: Option<ReleaseName>,
+    /// Names of the support keys of the profile that it runs; none if that is not known.
+    pub support_keys: Vec<String>,
 }
 
 /// A page of devices, with the saved views.
@@ -159,6 +163,11 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
     let metrics = store::history::metrics(&mut cx.db.reader().await?, id, week).await?;
     let commands = commands::of_device(cx, id).await?;
     let timeline = timeline::get(cx, id, None).await?;
+    let way_back = channels::way_back(cx, &device).await?;
+    let support_keys = match &device.boot {
+        Some(boot) => profiles::support_keys(cx, &boot.running).await?,
+        None => vec![],
+    };
     Ok(DeviceDetails {
         device,
         why,
@@ -171,6 +180,8 @@ pub async fn device(cx: &Context, id: &DeviceId) -> Result<DeviceDetails, Error>
         metrics,
         commands,
         timeline,
+        way_back,
+        support_keys,
     })
 }
 

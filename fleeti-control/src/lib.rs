@@ -10,7 +10,7 @@
 //! Code map, areas: [`devices`], [`enrollment`], [`attestation`], [`boot`], [`secrets`],
 //! [`commands`], [`labels`], [`views`], [`bulk`], [`replacement`] (devices) · [`profiles`], [`suites`], [`builds`], [`releases`], [`rollouts`], [`channels`] (software) ·
 //! [`trust`] (intermediate CAs, CRLs, transitions), [`audit`] (the audit log),
-//! [`accounts`] (people, roles, tokens), [`guard`], [`second_person`] (acts of two people), [`alerts`], [`webhooks`], [`email`], [`history`], [`health`] · [`overview`], [`details`], [`drift`], [`doctor`], [`metrics`] (what several areas know).
+//! [`accounts`] (people, roles, tokens), [`guard`], [`second_person`] (acts of two people), [`alerts`], [`webhooks`], [`email`], [`history`], [`health`] · [`overview`], [`details`], [`drift`], [`doctor`], [`evidence`], [`metrics`] (what several areas know).
 //!
 //! Code map, foundation: [`start`] (opens it and runs its tasks) · [`context`], [`settings`], [`public_url`], [`email_relay`],
 //! [`pki`], [`ports`] (what it is given) · [`events`], `reaction`, `reactions` (what areas tell each
@@ -54,6 +54,7 @@ pub mod email_relay;
 pub mod enrollment;
 pub mod error;
 pub mod events;
+pub mod evidence;
 mod figures;
 pub mod guard;
 pub mod health;

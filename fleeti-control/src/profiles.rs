@@ -19,7 +19,7 @@ use crate::precondition::{self, Expected};
 use crate::suites::{self, OpenIndex};
 use fleeti_build::base::{self, HonourError, Ignored, NotBuilt};
 pub use fleeti_build::suite::SUITE;
-use fleeti_core::id::{Line, Version};
+use fleeti_core::id::{Line, ReleaseName, Version};
 use fleeti_core::profile::{self, Builtin, Finding, Kind, Profile, Resolved, Severity};
 use fleeti_core::wire::api::{Event, ProfileRevision};
 use fleeti_core::wire::problem::{Code, FieldError};
@@ -39,6 +39,16 @@ const VERSIONS_MAX: u32 = 1000;
 /// [`Code::Invalid`] with all findings.
 pub fn check(profile: &Profile) -> Result<(), Error> {
     refuse(profile::broken_rules(profile))
+}
+
+/// Names of the support keys of the profile that a release was built from; none if this server did not
+/// build it.
+pub async fn support_keys(cx: &Context, release: &ReleaseName) -> Result<Vec<String>, Error> {
+    let pool = cx.db.pool();
+    let Some(number) = store::builds::revision_of(pool, release).await? else { return Ok(vec![]) };
+    let found = store::revisions::get(pool, &release.line, number).await?;
+    let keys = found.map(|revision| revision.profile.support_keys).unwrap_or_default();
+    Ok(keys.into_iter().map(|key| key.name).collect())
 }
 
 /// Checks that images of the base are built, and that it honours every field that a profile sets, as

@@ -473,6 +473,29 @@ pub async fn on_release(pool: &Pool, release: &ReleaseName) -> Result<Vec<Device
     ids.into_iter().map(|id| id.parse().map_err(StoreError::value)).collect()
 }
 
+/// Number of devices whose last evidence was for this release, and the results of the first ones.
+pub async fn proofs_of(
+    pool: &Pool,
+    release: &ReleaseName,
+    limit: u32,
+) -> Result<(u64, Vec<(DeviceId, AttestationResult)>), StoreError> {
+    let name = release.to_string();
+    let count: i64 = sql::query_scalar("SELECT COUNT(*) FROM attestations WHERE release_name = $1")
+        .bind(&name)
+        .fetch_one(pool)
+        .await?;
+    let sql =
+        "SELECT device, result FROM attestations WHERE release_name = $1 ORDER BY device LIMIT $2";
+    let rows: Vec<(String, String)> =
+        sql::query_as(sql).bind(&name).bind(i64::from(limit)).fetch_all(pool).await?;
+    let read = |(device, result): (String, String)| {
+        let device = device.parse().map_err(StoreError::value)?;
+        Ok::<_, StoreError>((device, serde_json::from_str(&result)?))
+    };
+    let rows = rows.into_iter().map(read).collect::<Result<_, _>>()?;
+    Ok((u64::try_from(count).unwrap_or_default(), rows))
+}
+
 /// Stores why attestation of a device failed.
 pub async fn set_attestation_failure(
     tx: &mut Tx<'_>,

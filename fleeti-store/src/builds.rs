@@ -127,6 +127,19 @@ pub async fn with_files(pool: &Pool, release: &ReleaseName) -> Result<Option<Bui
     row.map(Build::try_from).transpose()
 }
 
+/// Builds of a release, the newest first.
+pub async fn of_release(
+    pool: &Pool,
+    release: &ReleaseName,
+    limit: u32,
+) -> Result<Vec<Build>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "{COLUMNS} WHERE release_name = $1 ORDER BY created_s DESC, id LIMIT $2"
+    ));
+    let query = sql::query_as::<Row>(sql).bind(release.to_string()).bind(i64::from(limit));
+    query.fetch_all(pool).await?.into_iter().map(Build::try_from).collect()
+}
+
 /// The revision from which a release was built; `None` if this server did not build it.
 pub async fn revision_of(pool: &Pool, release: &ReleaseName) -> Result<Option<u32>, StoreError> {
     let sql =

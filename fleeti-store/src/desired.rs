@@ -1,6 +1,6 @@
 //! Desired states of devices, and whether devices run what was rolled out to them.
 
-use crate::{Pool, StoreError, Tx, from_seconds, seconds, sql};
+use crate::{Connection, Pool, StoreError, Tx, from_seconds, seconds, sql};
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName, Version};
 use fleeti_core::windows::Windows;
 use fleeti_core::wire::device::{DesiredState, Forgiveness};
@@ -238,6 +238,25 @@ pub async fn was_given(
         .fetch_one(&mut **tx)
         .await?;
     Ok(found > 0)
+}
+
+/// Releases that a device was provisioned with, or that a rollout offered it: those that are published
+/// and not revoked, up to `limit`, the newest first.
+pub async fn given(
+    connection: &mut Connection,
+    id: &DeviceId,
+    limit: u32,
+) -> Result<Vec<ReleaseName>, StoreError> {
+    let sql = "SELECT name FROM releases WHERE revoked_s IS NULL AND name IN \
+        (SELECT release_name FROM device_releases WHERE device = $1 \
+         UNION SELECT came_with FROM devices WHERE id = $1) \
+        ORDER BY published_s DESC, name LIMIT $2";
+    let names: Vec<String> = sql::query_scalar(sql)
+        .bind(id.as_str())
+        .bind(i64::from(limit))
+        .fetch_all(connection)
+        .await?;
+    names.iter().map(|name| name.parse().map_err(StoreError::value)).collect()
 }
 
 /// The release that a device reports, if it was provisioned with it, or it was rolled out to it.

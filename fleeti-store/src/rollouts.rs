@@ -199,6 +199,36 @@ pub async fn page(
     rows.into_iter().map(|row| Ok(RolloutSummary::from(&StoredRollout::try_from(row)?))).collect()
 }
 
+/// Rollouts of some fleets, or of all, that offer their release or will soon: up to `limit`, newest
+/// first.
+pub async fn going(
+    pool: &Pool,
+    fleets: Option<&[&FleetId]>,
+    limit: u32,
+) -> Result<Vec<RolloutSummary>, StoreError> {
+    const GOING: &str =
+        "(r.active = 1 AND r.phase IN ('starting', 'running') OR r.phase = 'ready')";
+    const ORDER: &str = "ORDER BY r.created_s DESC, r.id LIMIT $1";
+    let sql = match fleets {
+        None => {
+            sql::Text::each(|_| format!("SELECT {COLUMNS} FROM rollouts r WHERE {GOING} {ORDER}"))
+        }
+        Some(_) => sql::Text::each(|dialect| {
+            let fleets = dialect.strings_in(2);
+            format!(
+                "SELECT {COLUMNS} FROM rollouts r WHERE {GOING} \
+                 AND r.fleet IN (SELECT value FROM {fleets}) {ORDER}"
+            )
+        }),
+    };
+    let mut query = sql::query_as::<HeaderRow>(sql).bind(i64::from(limit));
+    if let Some(fleets) = fleets {
+        query = query.bind(serde_json::to_string(fleets)?);
+    }
+    let rows = query.fetch_all(pool).await?;
+    rows.into_iter().map(|row| Ok(RolloutSummary::from(&StoredRollout::try_from(row)?))).collect()
+}
+
 /// One that is ready waits for the end of another one.
 fn is_active(phase: Phase) -> bool {
     !phase.is_terminal() && phase != Phase::Ready
@@ -297,6 +327,21 @@ pub async fn active_with(
         Ok((row.header.try_into()?, device))
     };
     row.map(both).transpose()
+}
+
+/// Rollouts of a release, the newest first.
+pub async fn of_release(
+    pool: &Pool,
+    release: &ReleaseName,
+    limit: u32,
+) -> Result<Vec<RolloutSummary>, StoreError> {
+    let sql = sql::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM rollouts r WHERE r.release_name = $1 \
+         ORDER BY r.created_s DESC, r.id LIMIT $2"
+    ));
+    let query = sql::query_as::<HeaderRow>(sql).bind(release.to_string()).bind(i64::from(limit));
+    let rows = query.fetch_all(pool).await?;
+    rows.into_iter().map(|row| Ok(RolloutSummary::from(&StoredRollout::try_from(row)?))).collect()
 }
 
 /// Active rollouts of a release.

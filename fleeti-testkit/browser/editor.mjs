@@ -99,7 +99,7 @@ await step("an inherited value is overridden and inherited again", async () => {
   await page.locator("#checked", { hasText: "security.ssh.attempts_max" }).waitFor();
   await page.locator("#checked", { hasText: "PCRs 4, 11 change" }).waitFor();
   await look("7-changed");
-  await button("Use the inherited attempts maximum").click();
+  await button("Use inherited attempts maximum").click();
   await own.waitFor({ state: "detached" });
   await page.locator("#checked", { hasText: "No changes" }).waitFor();
 });

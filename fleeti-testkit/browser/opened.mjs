@@ -1,8 +1,9 @@
-// A page in Chromium for a test of the pages: the test's arguments, what the browser reports as an error, steps, and
-// screenshots.
+// A page in Chromium for a test of the pages: the test's arguments, what the browser reports as an error, steps,
+// screenshots, and accessibility.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { examiner } from "./axe.mjs";
 
 const [server, tokenFile, playwright, screenshots, ...others] = process.argv.slice(2);
 const { chromium } = createRequire(`${playwright}/`)("playwright-core");
@@ -21,6 +22,8 @@ page.setDefaultTimeout(20_000);
 page.on("console", (m) => m.type() === "error" && complaints.push(`${page.url()}: ${m.text()}`));
 page.on("pageerror", (e) => complaints.push(`${page.url()}: ${e}`));
 
+const axe = examiner(playwright);
+
 /** Runs a part of the test, and prints how long it took. */
 export async function step(name, work) {
   const started = Date.now();
@@ -29,8 +32,8 @@ export async function step(name, work) {
 }
 
 /**
- * Takes screenshots of the whole page: light, dark, and on a phone. The page must not be wider than its window. Playwright
- * hides the caret with an inline style, which the policy of the pages refuses.
+ * Takes screenshots of the whole page: light, dark, and on a phone. The page must not be wider than its window, and axe
+ * looks at each. Playwright hides the caret with an inline style, which the policy of the pages refuses.
  */
 export async function look(name) {
   for (const [kind, colorScheme, width, height] of [["light", "light", 1280, 900], ["dark", "dark", 1280, 900], ["phone", "light", 390, 844]]) {
@@ -38,14 +41,17 @@ export async function look(name) {
     await page.setViewportSize({ width, height });
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
     assert.ok(overflow <= 0, `${name} is ${overflow} pixels too wide in ${kind}`);
+    await axe.examine(page, `${name}, ${kind}`);
     await page.screenshot({ path: `${screenshots}/${name}-${kind}.png`, fullPage: true, caret: "initial" });
   }
   await page.emulateMedia({ colorScheme: "light" });
   await page.setViewportSize({ width: 1280, height: 900 });
 }
 
-/** Ends the test, which fails if the browser reported errors. */
+/** Ends the test, which fails if the browser or axe reported anything. */
 export async function close() {
+  console.log(`    axe looked at ${axe.looked()} pages`);
+  assert.deepEqual(axe.findings(), [], "axe found something");
   assert.deepEqual(complaints, [], "the browser reported errors");
   await browser.close();
 }

@@ -19,6 +19,7 @@ use fleeti_agent::privileged::collect::{self, Collected};
 use fleeti_agent::privileged::{MESSAGE_MAX, Request, Response, StageRequest, reset, secrets};
 use fleeti_agent::{anchors, boot_secrets, kept, release_log, storage};
 use fleeti_core::id::{ReleaseName, Version};
+use fleeti_core::strict;
 use fleeti_core::update::{FailureCode, RollbackReason};
 use fleeti_core::wire::attestation::Secret;
 use fleeti_core::wire::boot::{BootSummary, FirmwareKeys, Slot, Verity};
@@ -269,12 +270,20 @@ impl Host {
         let deadline_s = self.deadline.map_or(600, |d| d.as_secs().max(1));
         let facts = serde_json::json!({"minimum_version": state.running.version, "hostname": "{id}", "health_checks": [],
             "server_contact": {"deadline_s": deadline_s}, "wiped": ["var+lib+app"],
+            "support_keys": self.support_keys(),
             "diagnostics": [{"name": "hello", "command": ["/bin/echo", "hello"]}, {"name": "slow", "command": ["/bin/sleep", "600"]}]});
         fs::write(self.paths.lib.join("image.json"), facts.to_string())?;
         reset::apply(&self.paths)?;
         let text =
             format!("IMAGE_ID={}\nIMAGE_VERSION={}\n", state.running.line, state.running.version);
         Ok(fs::write(&self.paths.os_release, text)?)
+    }
+
+    /// Each version has the support keys of the one before: a test writes them into the first one.
+    fn support_keys(&self) -> serde_json::Value {
+        let facts = fs::read(self.paths.lib.join("image.json")).ok();
+        let facts: Option<serde_json::Value> = facts.and_then(|f| strict::from_slice(&f).ok());
+        facts.map_or_else(|| serde_json::json!([]), |facts| facts["support_keys"].clone())
     }
 
     async fn answer(&self, request: Request) -> Result<Response> {

@@ -219,7 +219,7 @@ fn describe(entry: &Entry) -> String {
     )
 }
 
-fn read_key(path: &Path) -> Result<LogKey, Failure> {
+pub fn read_key(path: &Path) -> Result<LogKey, Failure> {
     let wrong = |e: &dyn std::fmt::Display| {
         Failure::new(
             format!("{}: {e}", path.display()),

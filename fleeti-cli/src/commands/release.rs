@@ -1,6 +1,7 @@
 //! `fleeti release`.
 
 mod document;
+mod evidence;
 mod path;
 mod shown;
 
@@ -72,6 +73,7 @@ pub enum Command {
     Sbom(document::Document),
     /// Get the provenance of a published release (in-toto with SLSA), verified as its SBOM is.
     Provenance(document::Document),
+    Evidence(evidence::EvidenceArgs),
     /// Revoke a release: its rollouts end, and no device can download it any more. Devices that run
     /// it keep it until there is a newer release. `fleeti device boot-keys DEVICE forbid` stops it
     /// from booting again.
@@ -192,6 +194,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
         Command::Show { release, server } => shown::show(&release, &server, output),
         Command::Sbom(arguments) => document::get(document::SBOM, &arguments, output),
         Command::Provenance(arguments) => document::get(document::PROVENANCE, &arguments, output),
+        Command::Evidence(arguments) => evidence::get(&arguments, output),
         Command::Revoke { release, server } => revoke(&release, &server, output),
         Command::Path(arguments) => path::path(arguments, output),
         Command::Sign(arguments) => sign(&arguments, output),

@@ -103,6 +103,14 @@ pub enum Command {
         #[command(flatten)]
         server: Server,
     },
+    /// Pause all rollouts that run, of every fleet that you may roll out to. Each can be resumed.
+    PauseAll {
+        /// Why, for the audit log.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        server: Server,
+    },
     /// Resume a rollout that is paused. Its errors so far are accepted.
     Resume {
         /// Id of the rollout, as in `fleeti rollout list`.
@@ -188,6 +196,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             output.data(&server.ask(async |c| c.pause_rollout(&rollout).await)?, title);
             Ok(())
         }
+        Command::PauseAll { reason, server } => pause_all(&reason, &server, output),
         Command::Resume { rollout, server } => {
             output.data(&server.ask(async |c| c.resume_rollout(&rollout).await)?, title);
             Ok(())
@@ -215,6 +224,15 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
             Ok(())
         }
     }
+}
+
+fn pause_all(reason: &str, server: &Server, output: &Output) -> CommandResult {
+    let all = server.ask(async |c| c.pause_rollouts(reason).await)?;
+    output.data(&all, |all| rows(&all.paused, "no rollout was running", row));
+    let Some(first) = all.left.first() else { return Ok(()) };
+    let text = format!("{} rollouts are left: {} is {}", all.left.len(), first.id, first.phase);
+    let hint = "their devices still join, or they wait for another rollout: run the command again";
+    Err(Failure::new(text, Some(hint)))
 }
 
 pub fn shown(

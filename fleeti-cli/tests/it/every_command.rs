@@ -82,6 +82,11 @@ const ROWS: &[Row] = &[
     Row("release show", "gate@{n}", Done("published   20")),
     Row("release sbom", "gate@{n} --trust @data/pki/public --out @sbom{n}", Done("its digest")),
     Row(
+        "release evidence",
+        "gate@{n} --key @data/pki/public/audit.pub --out @evidence{n}.json",
+        Done("entries of the audit log are proved"),
+    ),
+    Row(
         "release provenance",
         "gate@{n} --trust @data/pki/public --out @provenance{n}",
         Done("its digest"),
@@ -199,6 +204,7 @@ const ROWS: &[Row] = &[
     Row("rollout next", "{rollout} --over-gate --reason because", Refused("no waves")),
     Row("rollout pause", "{rollout}", Done("paused")),
     Row("rollout resume", "{rollout}", Done("running")),
+    Row("rollout pause-all", "--reason because", Done("paused")),
     Row("rollout cohort", "r device-5 device-2", Done("175634cb1c44e9fe")),
     Row("rollout roll-back", "{rollout} --reason because", Refused("ran an older release")),
     Row(

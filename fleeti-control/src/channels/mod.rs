@@ -27,7 +27,7 @@ use fleeti_core::wire::api::Event;
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::updates::{Channel, PinFleet, Why};
 use fleeti_store as store;
-pub use orders::order;
+pub use orders::{order, way_back};
 
 /// Why a device is, or is not, offered a release.
 ///

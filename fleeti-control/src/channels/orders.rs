@@ -13,7 +13,7 @@ use fleeti_core::foreign::Foreign;
 use fleeti_core::id::{DeviceId, FleetId, ReleaseName};
 use fleeti_core::rollout::gates::{Active, Hold, Pin};
 use fleeti_core::wire::accounts::Permission;
-use fleeti_core::wire::api::Event;
+use fleeti_core::wire::api::{Device, Event};
 use fleeti_core::wire::problem::Code;
 use fleeti_core::wire::updates::{SKIP_WINDOWS_S_MAX, UpdateOrder};
 use fleeti_store::known::Situation;
@@ -129,6 +129,27 @@ async fn pin(
     store::known::set_pin(tx, device, Some(&pin)).await?;
     let name = if downgrade { "device.downgrade" } else { "device.pin" };
     Ok((name, format!("{device} {release} {}", Foreign::log(reason)), After::default()))
+}
+
+/// Number of releases of a device that are looked at for the way back.
+const GIVEN_MAX: u32 = 100;
+
+/// The release that [`UpdateOrder::Downgrade`] would take a device back to: the highest version below
+/// the one that it runs, of its line, that it was given, that is not revoked and not below a floor.
+/// `None` if there is none, or the device goes back already.
+pub async fn way_back(cx: &Context, device: &Device) -> Result<Option<ReleaseName>, Error> {
+    let Some(running) = device.boot.as_ref().map(|boot| &boot.running) else { return Ok(None) };
+    let mut connection = cx.db.reader().await?;
+    let given = store::desired::given(&mut connection, &device.id, GIVEN_MAX).await?;
+    let is_lower =
+        |release: &ReleaseName| release.line == running.line && release.version < running.version;
+    let Some(lower) = given.into_iter().filter(is_lower).max_by(|a, b| a.version.cmp(&b.version))
+    else {
+        return Ok(None);
+    };
+    let paths = store::release_paths::of_line(&mut connection, &lower.line).await?;
+    let is_above = paths.crossed(&running.version, &lower.version).is_none();
+    Ok(Some(lower).filter(|_| is_above))
 }
 
 /// Checks that a device may go back to a release: a lower version of its line that it ran before, and

@@ -161,6 +161,16 @@ pub async fn test(cx: &Context, by: &Actor, id: &str) -> Result<(), Error> {
     Ok(tx.commit().await?)
 }
 
+/// A receiver with its newest e-mails, newest first.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn get(cx: &Context, id: &str) -> Result<(EmailReceiver, Vec<EmailDelivery>), Error> {
+    let found = store::emails::get(&mut cx.db.reader().await?, id).await?;
+    let receiver = found.ok_or_else(|| Error::not_found("receiver", id))?.receiver;
+    Ok((receiver, deliveries(cx, id).await?))
+}
+
 /// The newest e-mails to a receiver, newest first.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! Code map: `request` (what may be asked for) · `select` (filters and budgets of plans) · `groups`
 //! (places in groups) · `path` (floors and blocked ways) · `forecast` (what a rollout would come to) · `change`
 //! (steps and stores) · `gate` (webhooks that are asked) · `chunks` (work on all devices) · `task` (does it) · `waves` (what time
-//! brings) · `succession` (what follows a rollout) · `way_back` (the release before) · `reactions`
+//! brings) · `stop` (pauses all) · `succession` (what follows a rollout) · `way_back` (the release before) · `reactions`
 //! (events of other areas).
 
 mod change;
@@ -17,6 +17,7 @@ mod reactions;
 mod request;
 mod select;
 pub(crate) mod state;
+mod stop;
 mod succession;
 pub(crate) mod task;
 mod waves;
@@ -52,6 +53,7 @@ use fleeti_store::{self as store, Tx};
 pub use forecast::forecast;
 pub(crate) use reactions::react;
 pub use state::Question;
+pub use stop::pause_all;
 
 /// Number of devices in a page without a limit.
 const PAGE: u32 = 100;

@@ -32,6 +32,28 @@ pub async fn list(cx: &Context) -> Result<Vec<Webhook>, Error> {
     Ok(all.into_iter().map(|row| row.webhook).collect())
 }
 
+/// All webhooks, each with its newest delivery.
+pub async fn with_newest(cx: &Context) -> Result<Vec<(Webhook, Option<Delivery>)>, Error> {
+    let mut connection = cx.db.reader().await?;
+    let mut all = Vec::new();
+    for row in store::webhooks::all(&mut connection).await? {
+        let newest = store::webhooks::deliveries(&mut connection, &row.webhook.id, 1).await?;
+        all.push((row.webhook, newest.into_iter().next()));
+    }
+    Ok(all)
+}
+
+/// A webhook with its newest deliveries, newest first.
+///
+/// # Errors
+/// [`Code::NotFound`].
+pub async fn get(cx: &Context, id: &str) -> Result<(Webhook, Vec<Delivery>), Error> {
+    let all = store::webhooks::all(&mut cx.db.reader().await?).await?;
+    let found = all.into_iter().find(|row| row.webhook.id == id);
+    let webhook = found.ok_or_else(|| Error::not_found("webhook", id))?.webhook;
+    Ok((webhook, deliveries(cx, id).await?))
+}
+
 /// Adds a webhook. Only the return value contains its secret.
 ///
 /// # Errors

@@ -10,8 +10,8 @@ use crate::wire::enrollment::EnrollmentRecord;
 use crate::wire::package::{NoPackageQuery, PackageQuery};
 use crate::wire::profile::MadeOf;
 pub use crate::wire::rollout::{
-    CreateRollout, NextWave, REASON_MAX, Rollout, RolloutDevice, RolloutQuery, RolloutSummary,
-    Urgent, UrgentCounts,
+    CreateRollout, NextWave, PAUSES_MAX, PauseRollouts, PausedRollouts, REASON_MAX, Rollout,
+    RolloutDevice, RolloutQuery, RolloutSummary, Urgent, UrgentCounts,
 };
 pub use crate::wire::trust::{
     Approver, ImportBundle, Intermediate, RequestSignature, SignatureStatus, SignedBy,

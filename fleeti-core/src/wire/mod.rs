@@ -8,7 +8,7 @@
 //! expired certificates, [`vault`] secrets and recovery keys, [`history`] drift and history of
 //! devices, [`webhook`] webhooks, [`email`] e-mail, [`worker`] build workers, [`profile`]
 //! documents of profiles, [`suite`] searches in the packages of a suite, [`package`] devices that
-//! have a package, and [`problem`] errors
+//! have a package, [`evidence`] the evidence of a release, and [`problem`] errors
 //! (RFC 9457). [`doctor`] is the examination of a server.
 
 pub mod accounts;
@@ -24,6 +24,7 @@ pub mod device;
 pub mod doctor;
 pub mod email;
 pub mod enrollment;
+pub mod evidence;
 pub mod fixes;
 pub mod history;
 #[cfg(test)]

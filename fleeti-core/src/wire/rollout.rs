@@ -55,6 +55,29 @@ pub struct NextWave {
     pub over_gate: bool,
 }
 
+/// Maximum number of rollouts that one `POST /rollout-pauses` looks at.
+pub const PAUSES_MAX: u32 = 1000;
+
+/// `POST /rollout-pauses`: pauses all rollouts that run.
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PauseRollouts {
+    /// Why, for the audit log: 1 to 200 characters.
+    #[schema(min_length = 1, max_length = 200)]
+    pub reason: String,
+}
+
+/// What became of the rollouts that were to be paused: at most 1000 of the newest. Repeat the request
+/// until both lists are empty.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PausedRollouts {
+    /// Rollouts that this request paused.
+    pub paused: Vec<RolloutSummary>,
+    /// Rollouts that cannot be paused yet: their devices join, or they wait for the end of another
+    /// rollout. They begin to offer their release soon.
+    pub left: Vec<RolloutSummary>,
+}
+
 /// Largest number of characters in a reason.
 pub const REASON_MAX: usize = 200;
 

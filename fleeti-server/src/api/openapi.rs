@@ -110,6 +110,7 @@ const REFUSED: &[(&str, &[u16])] = &[
     ("get_record", &[404, 409]),
     ("get_recovery_key", &[404]),
     ("get_release", &[404]),
+    ("get_release_evidence", &[404]),
     ("get_release_path", &[404]),
     ("get_revision", &[404]),
     ("get_rollout", &[404]),

@@ -11,12 +11,14 @@ use actix_web::web::{Data, Path, Payload, Query};
 use actix_web::{HttpResponse, Responder, get, post, put};
 use fleeti_control::boot::proof;
 use fleeti_control::context::Context;
+use fleeti_control::evidence;
 use fleeti_control::releases;
 use fleeti_control::releases::revoke;
 use fleeti_control::rollouts::path;
 use fleeti_core::id::ReleaseName;
 use fleeti_core::rollout::gates::ReleasePath;
 use fleeti_core::wire::api::{Release, SignedBootProof};
+use fleeti_core::wire::evidence::ReleaseEvidence;
 use fleeti_core::wire::list::ListQuery;
 
 type Result<T> = std::result::Result<T, AppError>;
@@ -70,6 +72,17 @@ pub async fn revoke_release(
 ) -> Result<impl Responder> {
     revoke::revoke(&cx, &by, &name).await?;
     Ok(Json(releases::get(&cx, &name).await?))
+}
+
+/// Get the evidence of a release in one document: signatures, approvals, builds, rollouts, what devices proved when, and the audit entries about all of them with their inclusion proofs.
+#[utoipa::path(tag = "releases", responses((status = 200, description = "The evidence", body = ReleaseEvidence)))]
+#[get("/releases/{release}/evidence")]
+pub async fn get_release_evidence(
+    cx: Data<Context>,
+    by: By,
+    name: Path<ReleaseName>,
+) -> Result<impl Responder> {
+    Ok(Json(evidence::of_release(&cx, &by, &name).await?))
 }
 
 /// Get the ways to a release: whether it is a floor, and from which versions it is not offered.

@@ -9,7 +9,9 @@ use actix_web::{HttpResponse, Responder, get, post};
 use fleeti_control::context::Context;
 use fleeti_control::rollouts;
 use fleeti_core::rollout::forecast::Forecast;
-use fleeti_core::wire::api::{CreateRollout, NextWave, Rollout, RolloutQuery, RolloutSummary};
+use fleeti_core::wire::api::{
+    CreateRollout, NextWave, PauseRollouts, PausedRollouts, Rollout, RolloutQuery, RolloutSummary,
+};
 use fleeti_core::wire::list::RolloutsQuery;
 
 type Result<T> = std::result::Result<T, AppError>;
@@ -67,6 +69,17 @@ pub async fn get_rollout(
 #[post("/rollouts/{rollout}/pause")]
 pub async fn pause_rollout(cx: Data<Context>, by: By, id: Path<String>) -> Result<impl Responder> {
     Ok(Json(rollouts::pause(&cx, &by, &id).await?))
+}
+
+/// Pause all rollouts that run, of the fleets that the caller may roll out to: at most 1000. Each has an entry in the audit log. A rollout whose devices still join, or that waits for the end of another one, is left and named.
+#[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollouts that were paused, and those that are left", body = PausedRollouts)))]
+#[post("/rollout-pauses")]
+pub async fn pause_rollouts(
+    cx: Data<Context>,
+    by: By,
+    body: Json<PauseRollouts>,
+) -> Result<impl Responder> {
+    Ok(Json(rollouts::pause_all(&cx, &by, &body).await?))
 }
 
 /// Resume a rollout that is paused. Its errors so far are accepted.

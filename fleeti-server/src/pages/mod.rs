@@ -27,6 +27,7 @@ mod rollouts;
 mod session;
 mod svg;
 mod trust;
+mod webhooks;
 
 use actix_web::dev::HttpServiceFactory;
 use actix_web::middleware::{DefaultHeaders, from_fn};
@@ -130,19 +131,25 @@ fn label_routes(config: &mut ServiceConfig) {
         .route("/devices/{device}/replace", web::post().to(devices::replace));
 }
 
-/// Alerts, their rules and silences.
+/// Alerts, their rules and silences, and who is told of them.
 fn alert_routes(config: &mut ServiceConfig) {
     config
         .route("/alerts", web::get().to(alerts::list))
         .route("/alerts/silences", web::post().to(alerts::add_silence))
         .route("/alerts/silences/{silence}/remove", web::post().to(alerts::remove_silence))
         .route("/alerts/email", web::post().to(alerts::add_receiver))
+        .route("/alerts/email/{receiver}", web::get().to(alerts::show_receiver))
         .route("/alerts/email/{receiver}/remove", web::post().to(alerts::remove_receiver))
         .route("/alerts/email/{receiver}/enable", web::post().to(alerts::enable_receiver))
         .route("/alerts/email/{receiver}/disable", web::post().to(alerts::disable_receiver))
         .route("/alerts/email/{receiver}/test", web::post().to(alerts::test_receiver))
         .route("/alerts/rules/{rule}", web::post().to(alerts::set_rule))
         .route("/alerts/rules/{rule}/reset", web::post().to(alerts::reset_rule))
+        .route("/webhooks", web::get().to(webhooks::list))
+        .route("/webhooks", web::post().to(webhooks::add))
+        .route("/webhooks/{webhook}", web::get().to(webhooks::show))
+        .route("/webhooks/{webhook}/test", web::post().to(webhooks::test))
+        .route("/webhooks/{webhook}/remove", web::post().to(webhooks::remove))
         .route("/alerts/{alert}", web::get().to(alerts::show))
         .route("/alerts/{alert}/acknowledge", web::post().to(alerts::acknowledge));
 }
@@ -180,6 +187,7 @@ fn rollout_routes(config: &mut ServiceConfig) {
         .route("/rollouts", web::get().to(rollouts::list))
         .route("/rollouts", web::post().to(rollouts::start))
         .route("/rollouts/plan", web::get().to(rollouts::plan))
+        .route("/rollouts/pause", web::post().to(rollouts::pause_all))
         .route("/rollouts/{rollout}", web::get().to(rollouts::show))
         .route("/rollouts/{rollout}/pause", web::post().to(rollouts::pause))
         .route("/rollouts/{rollout}/resume", web::post().to(rollouts::resume))
@@ -241,6 +249,7 @@ pub fn routes(config: &mut ServiceConfig) {
                 .route("/builds/{build}/release", web::post().to(builds::release))
                 .route("/releases", web::get().to(releases::list))
                 .route("/releases/{release}", web::get().to(releases::show))
+                .route("/releases/{release}/evidence", web::get().to(releases::evidence))
                 .route("/releases/{release}/files/{path:.*}", web::get().to(releases::file))
                 .route("/releases/{release}/revoke", web::post().to(releases::revoke))
                 .configure(rollout_routes)

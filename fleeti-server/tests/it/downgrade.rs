@@ -1,5 +1,6 @@
 //! The downgrade of one device: an act of its own, back to what its other slot has, never below a floor.
 
+use crate::pages::{Browser, OURS};
 use crate::peer::Peer;
 use crate::rollout::{next_desired, publish_release, report, start};
 use crate::world::{TestDevice, World};
@@ -119,4 +120,34 @@ async fn a_floor_that_is_declared_later_takes_the_downgrade_back() {
     report(&world, &device, "kiosk@2", State::Idle).await;
     let why = world.client.why(&device.id).await.unwrap();
     assert_eq!((why.first, why.desired), (Some(Gate::Version), None));
+}
+
+/// What the page of the device offers.
+async fn offered(browser: &Browser, session: &str, device: &TestDevice) -> Option<String> {
+    let page = browser.get(&format!("/devices/{}", device.id), session).await;
+    let text = page.text().await.unwrap();
+    let button = text.split("Put back to ").nth(1)?;
+    Some(button.split('<').next().unwrap().to_owned())
+}
+
+#[actix_web::test]
+async fn the_page_of_a_device_offers_the_way_back_that_is_not_refused() {
+    let (world, device) = world().await;
+    let browser = Browser::new(&world);
+    let session = browser.sign_in(&world).await;
+    // Not kiosk@1.5, which it never ran.
+    assert_eq!(offered(&browser, &session, &device).await.as_deref(), Some("kiosk@1"));
+    floor(&world, true).await;
+    assert_eq!(offered(&browser, &session, &device).await, None, "it is below a floor");
+    floor(&world, false).await;
+    let path = format!("/devices/{}/updates", device.id);
+    let back = "type=downgrade&release=kiosk%401&reason=loses+sound";
+    let sent = browser.post(&path, &session, OURS, back).await;
+    assert_eq!(sent.status(), 303);
+    let why = world.client.why(&device.id).await.unwrap();
+    assert_eq!(why.target.unwrap().source, Source::Downgrade);
+    assert_eq!(offered(&browser, &session, &device).await, None, "it goes back");
+    order(&world, &device, UpdateOrder::Unpin {}).await.unwrap();
+    world.client.revoke_release(&"kiosk@1".parse().unwrap()).await.unwrap();
+    assert_eq!(offered(&browser, &session, &device).await, None, "kiosk@1 is revoked");
 }

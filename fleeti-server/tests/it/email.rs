@@ -506,6 +506,11 @@ async fn receivers_are_managed_on_the_page_of_alerts_and_only_with_a_relay() {
     until(&world, &receiver, is_answered).await;
     let page = browser.get("/alerts", &admin).await.text().await.unwrap();
     assert!(page.contains("badge busy\">waiting"), "{page}");
+    let path = format!("/alerts/email/{}", receiver.id);
+    let page = browser.get(&path, &admin).await.text().await.unwrap();
+    for text in ["E-mail to ops@ops.example", "warning and above, demo, spare", "next attempt"] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
     act("disable").await;
     let page = browser.get("/alerts", &admin).await.text().await.unwrap();
     assert!(page.contains("Enable ops@ops.example"), "{page}");

@@ -5,10 +5,16 @@
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
+use fleeti_agent::Paths;
 use fleeti_build::cache::Cache;
+use fleeti_pki::hierarchy::purpose;
+use fleeti_pki::sealed;
+use fleeti_pki::signer::SoftKey;
 use fleeti_testkit::host::{Host, Setup};
-use fleeti_testkit::world::World;
+use fleeti_testkit::synthetic;
+use fleeti_testkit::world::{FLEET, World};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -22,17 +28,19 @@ struct Arguments {
     only: Option<Script>,
 }
 
-/// A script in `browser/`.
+/// A script in `browser/`, in the order in which they run.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Script {
     /// A passkey of a person.
     Passkeys,
-    /// Tasks of an operator, with their clicks counted. First, while a device is not revoked.
-    Tasks,
     /// The main job: from a profile to a rollout.
     Pages,
+    /// Tasks of an operator, with their clicks counted. They need the release of `Pages`.
+    Tasks,
     /// The path of a newcomer through the editor of profiles.
     Editor,
+    /// Every page, for accessibility. It needs what the others leave.
+    Walk,
 }
 
 impl Script {
@@ -42,6 +50,7 @@ impl Script {
             Self::Pages => "pages.mjs",
             Self::Editor => "editor.mjs",
             Self::Tasks => "tasks.mjs",
+            Self::Walk => "walk.mjs",
         }
     }
 }
@@ -64,6 +73,9 @@ fn run(arguments: &Arguments) -> Result<()> {
         arguments.screenshots.clone().unwrap_or_else(|| dir.path().join("screenshots"));
     fs::create_dir_all(&screenshots)?;
     let mut world = World::new(&dir.path().join("world"))?;
+    // Nothing listens there: the pages show e-mail that waits.
+    let relay = ["--email-relay", "localhost:1", "--email-tls", "none"];
+    world.options = [relay.as_slice(), &["--email-from", "fleeti@localhost"]].concat();
     world.make_keys()?;
     world.let_the_signer_release()?;
     world.start_server()?;
@@ -71,16 +83,53 @@ fn run(arguments: &Arguments) -> Result<()> {
     world.restart_server_later(0)?;
     // What the pages queue is built by it.
     world.ensure_worker()?;
-    let record = world.enrollment_record()?;
-    let setup = Setup {
-        dir: dir.path().join("device"),
-        public: world.path("public"),
-        running: "kiosk@0".parse()?,
-        record,
-        is_healthy: true,
-    };
-    let host = Host::new(setup)?;
-    // A device in its own thread, which ends with this process.
+    power_on(&world, dir.path(), Device { name: "device", fleet: FLEET, is_healthy: true })?;
+    for script in Script::value_variants() {
+        if arguments.only.is_none_or(|only| only == *script) {
+            prepare(*script, &world, dir.path())?;
+            browse(*script, &world, &playwright, &screenshots)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes what a script needs beside what the scripts before it leave.
+fn prepare(script: Script, world: &World, dir: &Path) -> Result<()> {
+    match script {
+        Script::Passkeys | Script::Pages | Script::Editor => {}
+        Script::Tasks => {
+            // They follow the channel of their fleet to kiosk@1.
+            for name in ["device-2", "device-3"] {
+                power_on(world, dir, Device { name, fleet: FLEET, is_healthy: true })?;
+            }
+            publish(world, dir, "kiosk@2")?;
+        }
+        // It rolls back what it gets, of which there is an alert.
+        Script::Walk => {
+            power_on(world, dir, Device { name: "lobby", fleet: "lobby", is_healthy: false })?;
+        }
+    }
+    Ok(())
+}
+
+/// A simulated device that runs kiosk@0.
+struct Device {
+    name: &'static str,
+    fleet: &'static str,
+    /// Whether the next version passes its health checks.
+    is_healthy: bool,
+}
+
+/// Starts a device in its own thread, which ends with this process.
+fn power_on(world: &World, dir: &Path, device: Device) -> Result<()> {
+    let Device { name, fleet, is_healthy } = device;
+    let (dir, record) = (dir.join(name), world.enrollment_record_of(fleet)?);
+    let (public, running) = (world.path("public"), "kiosk@0".parse()?);
+    let host = Host::new(Setup { dir: dir.clone(), public, running, record, is_healthy })?;
+    // What the build writes into the image of a profile with a support key.
+    let facts =
+        serde_json::json!({"support_keys": [{"name": "helpdesk", "key": support_key(&dir)?}]});
+    fs::write(Paths::below(&dir).lib.join("image.json"), facts.to_string())?;
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime.map(|r| r.block_on(host.run())) {
@@ -88,11 +137,33 @@ fn run(arguments: &Arguments) -> Result<()> {
             other => eprintln!("the device ended: {other:?}"),
         }
     });
-    for script in Script::value_variants() {
-        if arguments.only.is_none_or(|only| only == *script) {
-            browse(*script, &world, &playwright, &screenshots)?;
-        }
-    }
+    Ok(())
+}
+
+/// The public OpenPGP key of a helpdesk.
+fn support_key(dir: &Path) -> Result<String> {
+    let home = dir.join("helpdesk");
+    fs::create_dir_all(&home)?;
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
+    let gpg = |arguments: &[&str]| -> Result<String> {
+        let mut command = Command::new("gpg");
+        command.arg("--homedir").arg(&home).args(["--batch", "--quiet", "--passphrase", ""]);
+        let output = command.args(arguments).stdin(Stdio::null()).output().context("gpg")?;
+        ensure!(output.status.success(), "gpg: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    };
+    gpg(&["--quick-generate-key", "Helpdesk", "default", "default", "never"])?;
+    gpg(&["--armor", "--export"])
+}
+
+/// Signs and publishes a release with dummy payloads.
+fn publish(world: &World, dir: &Path, name: &str) -> Result<()> {
+    let sealed = fs::read(world.path("pki/offline/release.key"))?;
+    let passphrase = fs::read(world.path("passphrase"))?;
+    let opened = sealed::open(&sealed, purpose::RELEASE, &passphrase)?;
+    let release = dir.join("releases").join(name);
+    synthetic::release(&release, &name.parse()?, &SoftKey::from_pkcs8_der(&opened)?, 1 << 16)?;
+    world.fleeti(&["release", "publish", &release.display().to_string()])?;
     Ok(())
 }
 
@@ -108,6 +179,7 @@ fn browse(script: Script, world: &World, playwright: &Path, screenshots: &Path) 
             screenshots.as_os_str(),
         ])
         .arg(world.path("people"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../fleeti-server/src/access.rs"))
         .env("FLEETI_PROGRAM", std::env::current_exe()?.with_file_name("fleeti"))
         .env("FLEETI_SERVER", world.api())
         .env("FLEETI_TOKEN_FILE", world.path("server/admin.token"))

@@ -46,8 +46,16 @@ impl World {
     /// # Errors
     /// If the server refuses.
     pub fn enrollment_record(&self) -> Result<EnrollmentRecord> {
+        self.enrollment_record_of(FLEET)
+    }
+
+    /// As [`World::enrollment_record`], for a device of another fleet.
+    ///
+    /// # Errors
+    /// If the server refuses it.
+    pub fn enrollment_record_of(&self, fleet: &str) -> Result<EnrollmentRecord> {
         let enrollment =
-            self.runtime.block_on(self.client()?.create_enrollment(&FLEET.parse()?, 3600))?;
+            self.runtime.block_on(self.client()?.create_enrollment(&fleet.parse()?, 3600))?;
         // Virtual machines reach this host at another address.
         let local = |text: &str| text.replace(self.name, "localhost");
         let record = enrollment.record;

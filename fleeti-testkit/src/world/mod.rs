@@ -45,6 +45,8 @@ pub struct World {
     server: Option<ServerProcess>,
     /// Whether a person uses the pages, which are then at their usual address.
     pub for_people: bool,
+    /// Further options of the server.
+    pub options: Vec<&'static str>,
     /// Host name of the server for devices; its certificate contains it.
     name: &'static str,
     /// Address for devices, after the start.
@@ -79,6 +81,7 @@ impl World {
             certificates_per_minute: None,
             server: None,
             for_people: false,
+            options: Vec::new(),
             name: HOST,
             ports: None,
             api: None,

@@ -163,6 +163,7 @@ impl World {
             .arg(self.path("signer/socket"))
             .args(["--api", &api, "--https", &https, "--mqtt", &mqtt])
             .arg("--trust-virtual-tpms")
+            .args(&self.options)
             .args(["--name", self.name, "--name", "localhost", "--name", "127.0.0.1"])
             .env("FLEETI_PASSPHRASE_FILE", self.path("passphrase"))
             .env("NO_COLOR", "1")

@@ -1,7 +1,7 @@
 //! Requests to the pages of alerts.
 
 use super::form::{EmailForm, NoteForm, RuleForm, SilenceForm};
-use super::view::{AlertPage, AlertsPage, ROWS};
+use super::view::{AlertPage, AlertsPage, ROWS, ReceiverPage};
 use crate::access::By;
 use crate::pages::page::{Page, Result, see, show};
 use actix_web::web::{Data, Form, Path, Query};
@@ -92,6 +92,15 @@ pub async fn add_receiver(
 ) -> Result<HttpResponse> {
     email::add(&cx, &by, &form.into_inner().request()?).await?;
     Ok(see("/alerts"))
+}
+
+pub async fn show_receiver(
+    cx: Data<Context>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse> {
+    let found = email::get(&cx, &id).await?;
+    show!(request, ReceiverPage::of(Page::new("/alerts", &request, &[]), found))
 }
 
 pub async fn remove_receiver(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {

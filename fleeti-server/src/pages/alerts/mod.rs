@@ -9,6 +9,6 @@ mod view;
 
 pub use self::handler::{
     acknowledge, add_receiver, add_silence, disable_receiver, enable_receiver, list,
-    remove_receiver, remove_silence, reset_rule, set_rule, show, test_receiver,
+    remove_receiver, remove_silence, reset_rule, set_rule, show, show_receiver, test_receiver,
 };
 pub use self::view::{AlertLine, severity};

@@ -2,6 +2,7 @@
 
 use crate::pages::display::{Badge, time};
 use crate::pages::page::Page;
+use crate::pages::webhooks::view::{DeliveryRow, state as delivery_state};
 use askama::Template;
 use fleeti_control::details::AlertsDetails;
 use fleeti_control::email::EmailOverview;
@@ -11,7 +12,6 @@ use fleeti_core::alert::{Severity, Subject};
 use fleeti_core::foreign::Foreign;
 use fleeti_core::wire::alerts::{Alert, AlertDetails, AlertQuery, RuleStatus, Silence};
 use fleeti_core::wire::email::{EmailDelivery, EmailReceiver};
-use fleeti_core::wire::webhook::DeliveryStatus;
 
 /// Maximum number of alerts on a page.
 pub const ROWS: u32 = 100;
@@ -119,15 +119,9 @@ impl From<&(EmailReceiver, Option<EmailDelivery>)> for ReceiverRow {
     fn from((receiver, newest): &(EmailReceiver, Option<EmailDelivery>)) -> Self {
         let fleets: Vec<_> = receiver.fleets.iter().map(ToString::to_string).collect();
         let place = if fleets.is_empty() { "all fleets".to_owned() } else { fleets.join(", ") };
-        let tone = |status| match status {
-            DeliveryStatus::Waiting => "busy",
-            DeliveryStatus::Delivered => "good",
-            DeliveryStatus::Failed => "bad",
-        };
-        let last = newest.as_ref().map(|email| {
-            let badge = Badge::new(tone(email.status), email.status.as_str());
-            (badge, Foreign::log(&email.answer).to_string())
-        });
+        let last = newest
+            .as_ref()
+            .map(|email| (delivery_state(email.status), Foreign::log(&email.answer).to_string()));
         Self {
             id: receiver.id.clone(),
             address: receiver.address.to_string(),
@@ -135,6 +129,30 @@ impl From<&(EmailReceiver, Option<EmailDelivery>)> for ReceiverRow {
             enabled: receiver.enabled,
             last,
         }
+    }
+}
+
+/// The page of a receiver of e-mail.
+#[derive(Template)]
+#[template(path = "receiver.html", blocks = ["main"])]
+pub struct ReceiverPage {
+    page: Page,
+    r: ReceiverRow,
+    deliveries: Vec<DeliveryRow>,
+}
+
+impl ReceiverPage {
+    pub fn of(page: Page, (receiver, emails): (EmailReceiver, Vec<EmailDelivery>)) -> Self {
+        let row = |email: EmailDelivery| DeliveryRow {
+            event: Foreign::log(&email.subject).to_string(),
+            at: time(email.at_s),
+            state: delivery_state(email.status),
+            attempts: email.attempts,
+            answer: Foreign::log(&email.answer).to_string(),
+            next: email.next_s.map(time),
+        };
+        let r = ReceiverRow::from(&(receiver, None));
+        Self { page, r, deliveries: emails.into_iter().map(row).collect() }
     }
 }
 

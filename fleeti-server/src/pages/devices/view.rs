@@ -256,6 +256,10 @@ pub struct DevicePage {
     commands: Vec<CommandRow>,
     /// The newest entries of its timeline.
     entries: Vec<EntryRow>,
+    /// The release that it can be put back to.
+    back: Option<String>,
+    /// Names of support keys; none if they are not known.
+    support_keys: Vec<String>,
 }
 
 impl DevicePage {
@@ -272,6 +276,8 @@ impl DevicePage {
             metrics,
             commands,
             timeline,
+            way_back,
+            support_keys,
         } = details;
         let trouble = trouble(&device).or_else(|| has_lost_its_seal.then(unsealed));
         Self {
@@ -301,6 +307,8 @@ impl DevicePage {
             drift: drift.differences.iter().map(DriftRow::from).collect(),
             chart: Chart::of(&metrics),
             entries: timeline.entries.iter().take(FIRST).map(EntryRow::from).collect(),
+            back: way_back.map(|release| release.to_string()),
+            support_keys,
         }
     }
 }

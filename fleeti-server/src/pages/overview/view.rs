@@ -42,6 +42,26 @@ fn in_flight(page: &Page, r: &RolloutSummary) -> (RolloutRow, bool) {
     (RolloutRow::from(r), may && r.phase == Phase::Running)
 }
 
+/// Number of rollouts that the question before a stop names.
+const NAMED: usize = 5;
+
+/// What the browser asks before all rollouts are paused; empty if none runs that the caller may
+/// pause.
+fn stop_question(in_flight: &[(RolloutRow, bool)]) -> String {
+    let named = in_flight.iter().filter(|(_, may_pause)| *may_pause);
+    let named: Vec<_> = named.map(|(r, _)| format!("{} to fleet {}", r.release, r.fleet)).collect();
+    let Some(shown) = named.get(..named.len().min(NAMED)).filter(|shown| !shown.is_empty()) else {
+        return String::new();
+    };
+    let more = named.len() - shown.len();
+    let more = if more == 0 { String::new() } else { format!(", and {more} others") };
+    format!(
+        "Pause every rollout that runs ({}{more})? No other device is offered a release, and devices \
+         that have not rebooted into it lose their offer. Each rollout can be resumed.",
+        shown.join(", ")
+    )
+}
+
 /// The overview.
 #[derive(Template)]
 #[template(path = "overview.html", blocks = ["main"])]
@@ -54,6 +74,8 @@ pub struct OverviewPage {
     needs: Vec<Need>,
     charts: Vec<Chart>,
     in_flight: Vec<(RolloutRow, bool)>,
+    /// What the browser asks before all rollouts are paused; empty if there is nothing to pause.
+    stop: String,
     /// Builds that have not ended.
     building: Vec<BuildRow>,
     ended: Vec<RolloutRow>,
@@ -69,6 +91,7 @@ impl OverviewPage {
         let total = &o.board.total;
         let is_moving = |phase| matches!(phase, BuildPhase::Queued | BuildPhase::Running);
         let building = o.builds.iter().filter(|b| is_moving(b.signing.unwrap_or(b.phase)));
+        let flights: Vec<_> = o.active.iter().map(|r| in_flight(&page, r)).collect();
         Self {
             devices_total: total.devices,
             updating: total.updating,
@@ -76,7 +99,8 @@ impl OverviewPage {
             online: o.online,
             needs: needs(&page, o),
             charts: charts(total, None, o.online.is_some()),
-            in_flight: o.active.iter().map(|r| in_flight(&page, r)).collect(),
+            stop: stop_question(&flights),
+            in_flight: flights,
             building: building.map(BuildRow::from).collect(),
             ended: o.ended.iter().map(RolloutRow::from).collect(),
             fleets: o.board.fleets.iter().map(FleetRow::from).collect(),

@@ -7,6 +7,7 @@ use crate::pages::page::{Page, Result, see, show};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use fleeti_control::context::Context;
+use fleeti_control::evidence;
 use fleeti_control::releases;
 use fleeti_control::releases::revoke;
 use fleeti_core::id::ReleaseName;
@@ -28,6 +29,13 @@ pub async fn show(
 pub async fn file(cx: Data<Context>, path: Path<(ReleaseName, String)>) -> Result<HttpResponse> {
     let file = releases::document(&cx, &path.0, &path.1).await?;
     Ok(whole_file::respond(&file).await?)
+}
+
+/// The evidence, as a file of JSON.
+pub async fn evidence(cx: Data<Context>, by: By, name: Path<ReleaseName>) -> Result<HttpResponse> {
+    let found = evidence::of_release(&cx, &by, &name).await?;
+    let file = format!("attachment; filename=\"{name}-evidence.json\"");
+    Ok(HttpResponse::Ok().insert_header(("content-disposition", file)).json(found))
 }
 
 pub async fn revoke(cx: Data<Context>, by: By, name: Path<ReleaseName>) -> Result<HttpResponse> {

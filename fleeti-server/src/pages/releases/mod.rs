@@ -3,4 +3,4 @@
 mod handler;
 pub mod view;
 
-pub use self::handler::{file, list, revoke, show};
+pub use self::handler::{evidence, file, list, revoke, show};

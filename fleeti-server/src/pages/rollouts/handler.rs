@@ -8,10 +8,12 @@ use crate::pages::page::{Page, Result, see, show};
 use actix_web::web::{Data, Form, Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use fleeti_control::context::Context;
+use fleeti_control::error::Error;
 use fleeti_control::rollouts;
 use fleeti_control::second_person::{self, Submitted};
-use fleeti_core::wire::api::{NextWave, RolloutQuery};
+use fleeti_core::wire::api::{NextWave, PauseRollouts, RolloutQuery, RolloutSummary};
 use fleeti_core::wire::approval::AskedAct;
+use fleeti_core::wire::problem::Code;
 
 pub async fn list(cx: Data<Context>, by: By, request: HttpRequest) -> Result<HttpResponse> {
     let rollouts = rollouts::summaries(&cx, &by, ROWS).await?;
@@ -54,6 +56,25 @@ pub async fn start(cx: Data<Context>, by: By, form: Form<StartForm>) -> Result<H
 pub async fn pause(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {
     rollouts::pause(&cx, &by, &id).await?;
     Ok(see(&format!("/rollouts/{id}")))
+}
+
+pub async fn pause_all(
+    cx: Data<Context>,
+    by: By,
+    form: Form<PauseRollouts>,
+) -> Result<HttpResponse> {
+    match rollouts::pause_all(&cx, &by, &form).await?.left.first() {
+        None => Ok(see("/")),
+        Some(left) => Err(still(left).into()),
+    }
+}
+
+/// The error for a rollout that could not be paused; the others are.
+fn still(left: &RolloutSummary) -> Error {
+    let RolloutSummary { release, fleet, phase, .. } = left;
+    let text = format!("the rollout of {release} to fleet {fleet} is {phase}, and was not paused");
+    Error::new(Code::Conflict, text)
+        .hint("stop all rollouts again in a moment; the others are paused")
 }
 
 pub async fn resume(cx: Data<Context>, by: By, id: Path<String>) -> Result<HttpResponse> {

@@ -10,4 +10,6 @@ mod plan;
 pub mod view;
 mod waves;
 
-pub use self::handler::{abort, list, next, pause, plan, resume, roll_back, show, start};
+pub use self::handler::{
+    abort, list, next, pause, pause_all, plan, resume, roll_back, show, start,
+};

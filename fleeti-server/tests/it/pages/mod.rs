@@ -10,6 +10,7 @@ mod profiles;
 mod rollouts;
 mod session;
 mod users;
+mod webhooks;
 
 use crate::world::World;
 use reqwest::{Client, Response, redirect};

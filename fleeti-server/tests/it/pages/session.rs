@@ -15,6 +15,9 @@ const PAGES: &[&str] = &[
     "/releases",
     "/rollouts",
     "/approvals",
+    "/webhooks",
+    "/webhooks/hook-1",
+    "/releases/kiosk@1/evidence",
     "/live",
 ];
 
