@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime};
 use url::Url;
 
@@ -71,13 +71,16 @@ fn get(url: &str) -> Vec<u8> {
     response.body
 }
 
-/// The program of the provider. It ends with it.
-struct Program(Child);
+/// The program of the provider, and its open output. It ends with this.
+struct Program {
+    child: Child,
+    _output: BufReader<ChildStdout>,
+}
 
 impl Drop for Program {
     fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
+        self.child.kill().ok();
+        self.child.wait().ok();
     }
 }
 
@@ -100,11 +103,11 @@ impl Real {
             .args([CLIENT_ID, SECRET, REDIRECT_URL])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
         let issuer: Issuer = line.trim().parse().unwrap();
         let endpoints = Endpoints::read(&issuer, &get(&issuer.discovery_url())).unwrap();
         let keys = KeySet::read(&get(endpoints.keys_url())).unwrap();
@@ -115,7 +118,12 @@ impl Real {
             scopes: vec!["groups".into()],
             redirect_url: REDIRECT_URL.into(),
         };
-        Some(Self { provider, keys, challenges: Challenges::new(), _program: Program(child) })
+        Some(Self {
+            provider,
+            keys,
+            challenges: Challenges::new(),
+            _program: Program(child, output),
+        })
     }
 
     /// The query with which the provider sends a browser back after this person has signed in.

@@ -198,7 +198,27 @@ mod tests {
 
     impl Key {
         fn new() -> Self {
-            Self(SoftKey::generate(Algorithm::P384).unwrap())
+            Self(SoftKey::generate(Algorithm::Ed25519).unwrap())
+        }
+
+        fn set(&self) -> KeySet {
+            let der = self.0.public_key_der();
+            let x = encoded(&der[der.len() - 32..]);
+            let keys = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": "k", "x": x }] });
+            KeySet::read(keys.to_string().as_bytes()).unwrap()
+        }
+
+        /// What the token endpoint says of a person.
+        fn tokens(&self, nonce: &str, person: &str) -> Value {
+            let claims = json!({
+                "iss": "https://id.example.com", "aud": "fleeti & co", "sub": person,
+                "exp": NOW_S + 60, "iat": NOW_S, "nonce": nonce,
+            });
+            let header = encoded(json!({ "alg": "EdDSA", "kid": "k" }).to_string());
+            let signed = format!("{header}.{}", encoded(claims.to_string()));
+            let signature = encoded(self.0.sign(signed.as_bytes()).unwrap());
+            let token = format!("{signed}.{signature}");
+            json!({ "access_token": "a", "token_type": "Bearer", "id_token": token })
         }
     }
 }
