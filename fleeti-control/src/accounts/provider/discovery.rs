@@ -2,6 +2,7 @@
 
 use super::issuer::Issuer;
 use crate::error::Error;
+use fleeti_core::strict;
 use fleeti_core::wire::problem::Code;
 use fleeti_pki::oidc::Algorithm;
 use serde::Deserialize;
@@ -33,6 +34,11 @@ struct Document {
     #[serde(default)]
     authorization_response_iss_parameter_supported: bool,
 }
+
+/// The document is an object. serde alone reads a list for it, too.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Object(#[serde(deserialize_with = "strict::object")] Document);
 
 /// Where a provider answers, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +72,9 @@ impl Endpoints {
         if json.len() > DOCUMENT_MAX {
             return Err(refused("its document is too long"));
         }
-        let read: Result<Document, _> = serde_json::from_slice(json);
-        let document = read.map_err(|_| refused("its document is malformed or incomplete"))?;
+        let read: Result<Object, _> = serde_json::from_slice(json);
+        let Object(document) =
+            read.map_err(|_| refused("its document is malformed or incomplete"))?;
         if document.issuer != issuer.as_str() {
             return Err(refused("its document is of another issuer"));
         }
@@ -181,5 +188,8 @@ pub(super) mod tests {
         let twice = document().to_string().replacen('{', r#"{"jwks_uri":"https://a.example","#, 1);
         let issuer = "https://id.example.com".parse().unwrap();
         assert!(Endpoints::read(&issuer, twice.as_bytes()).is_err(), "a field twice");
+        let list = r#"["https://id.example.com","https://id.example.com/a","https://id.example.com/t",
+            "https://id.example.com/k",["code"],["ES256"],null,null,false]"#;
+        assert!(Endpoints::read(&issuer, list.as_bytes()).is_err(), "a list");
     }
 }

@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::error::Error;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use fleeti_core::strict;
 use fleeti_core::wire::attestation::Secret;
 use fleeti_pki::oidc::{self, Expected, IdToken, KeySet};
 use serde::Deserialize;
@@ -60,6 +61,11 @@ struct Tokens {
     id_token: Secret,
 }
 
+/// The answer is an object. serde alone reads a list for it, too.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Object(#[serde(deserialize_with = "strict::object")] Tokens);
+
 /// Who has signed in: verifies the answer of the token endpoint with the keys of the provider. Each
 /// request to sign in leads to at most one person, once.
 ///
@@ -87,7 +93,7 @@ pub(super) fn verified(
     if json.len() > TOKENS_MAX {
         return Err(malformed());
     }
-    let tokens: Tokens = serde_json::from_slice(json).map_err(|_| malformed())?;
+    let Object(tokens) = serde_json::from_slice(json).map_err(|_| malformed())?;
     if !tokens.token_type.eq_ignore_ascii_case("bearer") {
         return Err(malformed());
     }
@@ -191,6 +197,8 @@ mod tests {
         let twice = right.to_string().replacen('{', r#"{"id_token":"a.b.c","#, 1);
         assert!(who(&twice).is_err(), "a field twice");
         assert!(who("").is_err());
+        let list = json!([right["access_token"], right["token_type"], right["id_token"]]);
+        assert!(who(&list.to_string()).is_err(), "a list");
         assert!(who(&right.to_string()).is_ok());
     }
 
