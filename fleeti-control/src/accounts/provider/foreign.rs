@@ -122,7 +122,7 @@ impl Real {
             provider,
             keys,
             challenges: Challenges::new(),
-            _program: Program(child, output),
+            _program: Program { child, _output: output },
         })
     }
 
