@@ -20,7 +20,7 @@
 //! set) · [`filter`] (the language that selects devices) · [`foreign`] (untrusted text, made safe to show) · [`id`] (device ids, image lines,
 //! versions) · [`profile`] (the typed model, its check and its revisions) · [`manifest`] (the
 //! signed content of a release) · [`update`], [`rollout`], [`build`], [`approval`], [`boot_secret`] and
-//! [`enrollment`] (the state machines) · [`alert`] (alert rules, and the state machine of alerts) · [`drift`] (differences from what is desired) · [`attestation`]
+//! [`enrollment`] (the state machines) · [`group_roles`] (roles by groups) · [`alert`] (alert rules, and the state machine of alerts) · [`drift`] (differences from what is desired) · [`attestation`]
 //! (levels, claims and appraisal policies) · [`boot_proof`] (proof that a release boots as its
 //! manifest predicts) · [`secure_boot`] (compares the firmware's keys with the enrolled ones) ·
 //! [`doctor`] (judges the facts about a server) · [`package_version`] (the order of versions of packages) · [`size`] (sizes as text) · [`canonical`] (canonical JSON) · [`strict`] (strict JSON reading) · [`support`] (end of support of suites) · [`windows`] (update windows) · [`wire`] (HTTP bodies, MQTT
@@ -46,6 +46,7 @@ pub mod drift;
 pub mod enrollment;
 pub mod filter;
 pub mod foreign;
+pub mod group_roles;
 pub mod id;
 pub mod image;
 pub mod manifest;

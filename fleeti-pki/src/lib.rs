@@ -20,7 +20,7 @@
 //! [`openpgp`] (`SHA256SUMS.gpg`) · [`authenticode`] (UKI and boot loader) · [`uefi`] (firmware
 //! variables) · [`pcr_policy`], [`pe`] (sealing to PCR 11) · [`boot_keys`] (Secure Boot keys of one
 //! device), [`wrap`] (wrapped keys and secrets) · [`attestation`], [`tpm`], [`measured`]
-//! (attestation) · [`webauthn`] (passkeys) · [`audit`] (the audit log) · [`transparency`] (a log that
+//! (attestation) · [`webauthn`] (passkeys) · [`oidc`] (ID tokens) · [`audit`] (the audit log) · [`transparency`] (a log that
 //! cannot be rewritten unnoticed).
 //!
 //! **Features**: `pkcs11` (keys in tokens). **Errors**: [`Error`] separates malformed input, a
@@ -43,6 +43,7 @@ pub mod csr;
 pub mod hierarchy;
 pub mod manifest;
 pub mod measured;
+pub mod oidc;
 pub mod openpgp;
 pub mod pcr_policy;
 pub mod pe;

@@ -35,6 +35,10 @@ const PLAIN_READERS: &[(&str, &str)] = &[
         "fleeti-server/src/pages/profiles/read.rs",
         "a value of any shape, which the profile's check reads",
     ),
+    (
+        "fleeti-control/src/accounts/provider/",
+        "answers with fields of any kind, each behind `strict::object`",
+    ),
     ("fleeti-control/src/boot/mod.rs", "signatures that the server itself wrote: a list of pairs"),
     (
         "fleeti-control/src/boot/proof.rs",
@@ -45,6 +49,7 @@ const PLAIN_READERS: &[(&str, &str)] = &[
         "signatures that the server itself wrote: a list of pairs",
     ),
     ("fleeti-pki/src/audit.rs", "canonical bytes: what was read is written again and compared"),
+    ("fleeti-pki/src/oidc/mod.rs", "a value of any shape, behind `strict::unique`"),
     (
         "fleeti-pki/src/boot_keys.rs",
         "what was encrypted here; writing it again would copy secrets in memory",

@@ -24,9 +24,11 @@ const TYPOS: &[&str] = &["typos==1.52.0"];
 /// Generates and compiles a TypeScript client; its lock file has the digest of every package.
 const TYPESCRIPT: &[&str] =
     &["package.json", "package-lock.json", "tsconfig.json", "list-devices.ts"];
+/// An identity provider (OpenID Connect); its lock file has the digest of every package.
+const OIDC_PROVIDER: &[&str] = &["package.json", "package-lock.json", "provider.mjs"];
 
 /// Environment variables that tell tests the paths of the tools.
-pub fn judges() -> [(&'static str, PathBuf); 7] {
+pub fn judges() -> [(&'static str, PathBuf); 8] {
     let tools = target().join("tools");
     [
         ("FLEETI_VIRT_FW_VARS", tools.join("virt-firmware/bin/virt-fw-vars")),
@@ -35,6 +37,7 @@ pub fn judges() -> [(&'static str, PathBuf); 7] {
         ("FLEETI_OPENAPI_TOOLS", tools.join("openapi/bin")),
         ("FLEETI_OPENAPI_PYTHON", tools.join("openapi-python/bin")),
         ("FLEETI_OPENAPI_TS", tools.join("openapi-ts")),
+        ("FLEETI_OIDC_PROVIDER", tools.join("oidc")),
         ("FLEETI_SBOM_PYTHON", tools.join("sbom/bin/python")),
     ]
 }
@@ -47,7 +50,8 @@ pub fn install() -> Result<()> {
     of_python("openapi", OPENAPI)?;
     of_python("openapi-python", OPENAPI_PYTHON)?;
     of_python("sbom", SBOM)?;
-    typescript()
+    of_npm("openapi-ts", TYPESCRIPT, "typescript")?;
+    of_npm("oidc", OIDC_PROVIDER, "oidc-provider")
 }
 
 /// Installs the spell checker if it is missing, and returns its path.
@@ -70,15 +74,16 @@ fn of_python(name: &str, wanted: &[&str]) -> Result<()> {
     Ok(fs::write(installed, wanted_text)?)
 }
 
-fn typescript() -> Result<()> {
-    let (from, folder) = (root().join("xtask/openapi-ts"), target().join("tools/openapi-ts"));
+/// The packages of a folder of `xtask`, with its files beside them. `last` is one of the packages.
+fn of_npm(name: &str, files: &[&str], last: &str) -> Result<()> {
+    let (from, folder) = (root().join("xtask").join(name), target().join("tools").join(name));
     let lock = folder.join("package-lock.json");
-    let is_installed = folder.join("node_modules/.bin/tsc").exists()
+    let is_installed = folder.join("node_modules").join(last).exists()
         && fs::read(&lock).ok() == fs::read(from.join("package-lock.json")).ok();
     fs::create_dir_all(&folder)?;
-    for name in TYPESCRIPT {
-        fs::copy(from.join(name), folder.join(name))
-            .with_context(|| format!("xtask/openapi-ts/{name}"))?;
+    for file in files {
+        fs::copy(from.join(file), folder.join(file))
+            .with_context(|| format!("xtask/{name}/{file}"))?;
     }
     if is_installed {
         return Ok(());
@@ -86,5 +91,5 @@ fn typescript() -> Result<()> {
     let mut npm = Command::new("npm");
     npm.args(["ci", "--silent", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"])
         .arg(&folder);
-    run("install the generator of a TypeScript client", &mut npm)
+    run(&format!("install {last} from npm"), &mut npm)
 }

@@ -1,6 +1,7 @@
-//! Challenges of passkeys. A challenge carries its end and a MAC by a key of this process, over what
-//! it is for and the browser that asked. So nothing is kept of one that nobody answers, and none
-//! outlives the process. One that was answered is kept until its end, so that it counts once.
+//! Challenges of passkeys and of identity providers. A challenge carries its end and a MAC by a key of
+//! this process, over what it is for and the browser that asked. So nothing is kept of one that nobody
+//! answers, and none outlives the process. One that was answered is kept until its end, so that it
+//! counts once.
 
 use crate::error::Error;
 use fleeti_core::wire::problem::Code;
@@ -24,6 +25,8 @@ pub(super) enum Purpose {
     Add,
     /// To sign in.
     SignIn,
+    /// To sign in at an identity provider.
+    Provider,
 }
 
 impl Purpose {
@@ -31,6 +34,7 @@ impl Purpose {
         match self {
             Self::Add => "add a passkey",
             Self::SignIn => "sign in",
+            Self::Provider => "sign in at a provider",
         }
     }
 }
@@ -44,6 +48,8 @@ struct Spent {
 /// The key, and the challenges that were answered.
 pub(super) struct Challenges {
     key: [u8; 32],
+    /// The key of what follows from a challenge.
+    derives: [u8; 32],
     spent: Mutex<VecDeque<Spent>>,
 }
 
@@ -59,7 +65,7 @@ fn unknown() -> Error {
 
 impl Challenges {
     pub(super) fn new() -> Self {
-        Self { key: rand::random(), spent: Mutex::default() }
+        Self { key: rand::random(), derives: rand::random(), spent: Mutex::default() }
     }
 
     fn mac(&self, body: &[u8], purpose: Purpose, browser: &str) -> Result<Hmac<Sha256>, Error> {
@@ -83,6 +89,22 @@ impl Challenges {
         let mac = self.mac(&challenge, purpose, browser)?;
         challenge.extend(mac.finalize().into_bytes());
         Ok(challenge)
+    }
+
+    /// A secret that follows from a challenge and its browser, so that nothing is kept of it: the same
+    /// each time, another one for each label, and known to this process only.
+    pub(super) fn derived(
+        &self,
+        label: &str,
+        challenge: &[u8],
+        browser: &str,
+    ) -> Result<[u8; 32], Error> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.derives).map_err(Error::internal)?;
+        for part in [label.as_bytes(), challenge, browser.as_bytes()] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        Ok(mac.finalize().into_bytes().into())
     }
 
     /// Checks that a challenge was made here for this purpose and browser, and has not ended.
@@ -115,7 +137,7 @@ impl Challenges {
         }
         if all.iter().filter(|spent| spent.account == account).count() >= ANSWERED_MAX {
             let text =
-                format!("{account} has used passkeys {ANSWERED_MAX} times in {CHALLENGE_S} s");
+                format!("{account} has signed in {ANSWERED_MAX} times within {CHALLENGE_S} s");
             return Err(Error::new(Code::TooMany, text)
                 .hint("wait five minutes")
                 .retry_after(CHALLENGE_S));

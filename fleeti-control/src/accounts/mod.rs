@@ -3,7 +3,7 @@
 //!
 //! Code map: [`actor`] (who acts, and the one check of a permission) · [`access`] (a request's
 //! credential becomes an actor) · [`sign_in`], [`sessions`] (login sessions) · [`tokens`] (API
-//! tokens) · [`passkeys`], [`by_passkey`], [`challenges`] (Web Authentication) · [`people`] (accounts and their roles) · [`links`] (one-time links that set passwords) ·
+//! tokens) · [`passkeys`], [`by_passkey`], [`challenges`] (Web Authentication) · [`provider`] (OpenID Connect) · [`people`] (accounts and their roles) · [`links`] (one-time links that set passwords) ·
 //! [`bootstrap`] (the token of the first start) ·
 //! [`independence`] (whether two accounts are two people) · `rows` (reads only rows whose seal is right).
 
@@ -18,6 +18,7 @@ pub mod links;
 pub mod passkeys;
 pub mod password;
 pub mod people;
+pub mod provider;
 mod rows;
 mod seal;
 pub mod sessions;

@@ -16,6 +16,7 @@ mod field_logs;
 mod field_paths;
 mod issued;
 mod logs;
+mod oidc;
 mod pcr_policy;
 mod quotes;
 mod secure_boot;
