@@ -89,7 +89,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`](crate::ClientError).
-    pub async fn pause_rollouts(&self, reason: &str) -> Result<PausedRollouts> {
+    pub async fn pause_all_rollouts(&self, reason: &str) -> Result<PausedRollouts> {
         self.post("rollout-pauses", &PauseRollouts { reason: reason.to_owned() }).await
     }
     /// Resumes a rollout that is paused.

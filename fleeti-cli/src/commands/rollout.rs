@@ -227,7 +227,7 @@ pub fn run(command: Command, output: &Output) -> CommandResult {
 }
 
 fn pause_all(reason: &str, server: &Server, output: &Output) -> CommandResult {
-    let all = server.ask(async |c| c.pause_rollouts(reason).await)?;
+    let all = server.ask(async |c| c.pause_all_rollouts(reason).await)?;
     output.data(&all, |all| rows(&all.paused, "no rollout was running", row));
     let Some(first) = all.left.first() else { return Ok(()) };
     let text = format!("{} rollouts are left: {} is {}", all.left.len(), first.id, first.phase);

@@ -142,7 +142,7 @@ fn releases(c: &Client) -> Vec<(&'static str, Call)> {
         "roll_back_rollout" => c.roll_back_rollout("r", "because"),
         "get_rollout" => c.rollout("r"),
         "pause_rollout" => c.pause_rollout("r"),
-        "pause_rollouts" => c.pause_rollouts("because"),
+        "pause_all_rollouts" => c.pause_all_rollouts("because"),
         "resume_rollout" => c.resume_rollout("r"),
         "begin_wave" => c.next_wave("r", "reason"),
         "abort_rollout" => c.abort_rollout("r"),

@@ -211,7 +211,7 @@ fn release_routes<C: Routes>(config: &mut C) {
         .service(rollouts::plan_rollout)
         .service(rollouts::get_rollout)
         .service(rollouts::pause_rollout)
-        .service(rollouts::pause_rollouts)
+        .service(rollouts::pause_all_rollouts)
         .service(rollouts::resume_rollout)
         .service(rollouts::begin_wave)
         .service(rollouts::supersede_rollout)

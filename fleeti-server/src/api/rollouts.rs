@@ -74,7 +74,7 @@ pub async fn pause_rollout(cx: Data<Context>, by: By, id: Path<String>) -> Resul
 /// Pause all rollouts that run, of the fleets that the caller may roll out to: at most 1000. Each has an entry in the audit log. A rollout whose devices still join, or that waits for the end of another one, is left and named.
 #[utoipa::path(tag = "rollouts", responses((status = 200, description = "The rollouts that were paused, and those that are left", body = PausedRollouts)))]
 #[post("/rollout-pauses")]
-pub async fn pause_rollouts(
+pub async fn pause_all_rollouts(
     cx: Data<Context>,
     by: By,
     body: Json<PauseRollouts>,

@@ -163,7 +163,7 @@ fn rows() -> Vec<Row> {
         ("pause_rollout", &[], None, 200),
         ("pause_rollout", &[], None, 409),
         ("resume_rollout", &[], None, 200),
-        ("pause_rollouts", &[], Some(json!({"reason": "because"})), 200),
+        ("pause_all_rollouts", &[], Some(json!({"reason": "because"})), 200),
         ("abort_rollout", &[], None, 200),
         ("abort_rollout", &[], None, 409),
         ("start_rollout", &[], Some(by_hand), 201),

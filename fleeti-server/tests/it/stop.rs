@@ -55,26 +55,26 @@ async fn all_rollouts_of_an_operators_fleets_are_paused_at_once_and_no_others() 
     // An operator of one fleet stops that one only, and a viewer of it nothing.
     let of_lobby = program(&world, "porter", &[role(Role::Operator, Some("lobby"))], None).await;
     let viewer = program(&world, "guest", &[role(Role::Viewer, None)], None).await;
-    let refused = client(&world, viewer.token.expose()).pause_rollouts("because").await;
+    let refused = client(&world, viewer.token.expose()).pause_all_rollouts("because").await;
     assert_eq!(refused.unwrap_err().code(), Some(Code::Forbidden));
     for reason in ["", "  ", &"x".repeat(201)] {
-        let refused = world.client.pause_rollouts(reason).await.unwrap_err();
+        let refused = world.client.pause_all_rollouts(reason).await.unwrap_err();
         assert_eq!(refused.code(), Some(Code::Invalid), "{reason:?}");
     }
     assert_eq!(phases(&world, &rollouts).await, [Phase::Running; 2]);
     let its = client(&world, of_lobby.token.expose());
-    let paused = its.pause_rollouts("smoke in the lobby").await.unwrap();
+    let paused = its.pause_all_rollouts("smoke in the lobby").await.unwrap();
     assert_eq!((paused.paused.len(), paused.left.len()), (1, 0));
     assert_eq!(paused.paused[0].id, rollouts[1]);
     assert_eq!(phases(&world, &rollouts).await, [Phase::Running, Phase::Paused]);
     // The administrator stops the rest. What is paused is no error, and has no second entry.
-    let paused = world.client.pause_rollouts("a hole").await.unwrap();
+    let paused = world.client.pause_all_rollouts("a hole").await.unwrap();
     assert_eq!(paused.paused.iter().map(|r| &r.id).collect::<Vec<_>>(), [&rollouts[0]]);
     assert_eq!(phases(&world, &rollouts).await, [Phase::Paused; 2]);
     for device in &devices {
         assert_eq!(world.client.device(&device.id).await.unwrap().desired, None);
     }
-    let nothing = world.client.pause_rollouts("again").await.unwrap();
+    let nothing = world.client.pause_all_rollouts("again").await.unwrap();
     assert!(nothing.paused.is_empty() && nothing.left.is_empty());
     let [demo, lobby] = &rollouts;
     let wanted = [format!("{lobby} smoke in the lobby"), format!("{demo} a hole")];

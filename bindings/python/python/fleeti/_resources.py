@@ -938,6 +938,11 @@ class Releases(_extras.Releases):
         answer = _base.call(self._core, "PUT", f"/api/v1/releases/{_base.segment(release)}/boot-proof", body=m.SignedBootProof(proof=proof, signatures=signatures))
         return _base.read(answer, lambda v: m.Release._read(v))
 
+    def get_release_evidence(self, release: str) -> m.ReleaseEvidence:
+        """Get the evidence of a release in one document: signatures, approvals, builds, rollouts, what devices proved when, and the audit entries about all of them with their inclusion proofs."""
+        answer = _base.call(self._core, "GET", f"/api/v1/releases/{_base.segment(release)}/evidence")
+        return _base.read(answer, lambda v: m.ReleaseEvidence._read(v))
+
     def get_file(self, release: str, path: str) -> bytes:
         """Get the manifest, a signature of it, the SBOM or the provenance of a published release."""
         return _base.call(self._core, "GET", f"/api/v1/releases/{_base.segment(release)}/files/{_base.segments(path)}")
@@ -977,6 +982,11 @@ class Rollouts(_extras.Rollouts):
     """Operations of the tag `rollouts`."""
 
     __slots__ = ()
+
+    def pause_all(self, *, reason: str) -> m.PausedRollouts:
+        """Pause all rollouts that run, of the fleets that the caller may roll out to: at most 1000. Each has an entry in the audit log. A rollout whose devices still join, or that waits for the end of another one, is left and named."""
+        answer = _base.call(self._core, "POST", "/api/v1/rollout-pauses", body=m.PauseRollouts(reason=reason))
+        return _base.read(answer, lambda v: m.PausedRollouts._read(v))
 
     def plan(
         self,
@@ -1452,12 +1462,14 @@ OPERATIONS = {
     "list_releases": "releases.list",
     "get_release": "releases.get",
     "prove_release": "releases.prove",
+    "get_release_evidence": "releases.get_release_evidence",
     "get_file": "releases.get_file",
     "upload_file": "releases.upload_file",
     "get_release_path": "releases.get_release_path",
     "set_release_path": "releases.set_release_path",
     "publish_release": "releases.publish",
     "revoke_release": "releases.revoke",
+    "pause_all_rollouts": "rollouts.pause_all",
     "plan_rollout": "rollouts.plan",
     "list_rollouts": "rollouts.list",
     "start_rollout": "rollouts.start",

@@ -1166,6 +1166,35 @@ class Build(_base.Model):
         )
 
 
+class BuildEvidence(_base.Model):
+    """A build and its approvals."""
+
+    build: Build
+    """The build."""
+    approvals: Sequence[Signatory]
+    """Who approved it."""
+    intent: str | None = None
+    """The signing request: canonical JSON, which the requester and the approvers signed; absent if
+    nobody requested a signature of this server's key.
+    """
+    requested: Signatory | None = None
+    """Who requested it."""
+
+    @classmethod
+    def _read(cls, value: Any) -> BuildEvidence:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "build": Build._read(value["build"]),
+                "approvals": [Signatory._read(x) for x in _base.items(value["approvals"])],
+                "intent": None if (y := get("intent")) is None else _base.text(y),
+                "requested": None if (y := get("requested")) is None else Signatory._read(y),
+            },
+        )
+
+
 class Change(_base.Model):
     """A field or an entry that differs."""
 
@@ -4936,6 +4965,47 @@ class Passwords(_base.Model):
         )
 
 
+class PauseRollouts(_base.Model):
+    """`POST /rollout-pauses`: pauses all rollouts that run."""
+
+    reason: str
+    """Why, for the audit log: 1 to 200 characters."""
+
+    @classmethod
+    def _read(cls, value: Any) -> PauseRollouts:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "reason": _base.text(value["reason"]),
+            },
+        )
+
+
+class PausedRollouts(_base.Model):
+    """What became of the rollouts that were to be paused: at most 1000 of the newest. Repeat the request
+    until both lists are empty.
+    """
+
+    paused: Sequence[RolloutSummary]
+    """Rollouts that this request paused."""
+    left: Sequence[RolloutSummary]
+    """Rollouts that cannot be paused yet: their devices join, or they wait for the end of another
+    rollout. They begin to offer their release soon.
+    """
+
+    @classmethod
+    def _read(cls, value: Any) -> PausedRollouts:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "paused": [RolloutSummary._read(x) for x in _base.items(value["paused"])],
+                "left": [RolloutSummary._read(x) for x in _base.items(value["left"])],
+            },
+        )
+
+
 class Peer(_base.Model):
     """A peer of a WireGuard tunnel."""
 
@@ -5226,6 +5296,32 @@ class Progress(_base.Model):
         )
 
 
+class ProvedDevice(_base.Model):
+    """A device that has proved by its TPM that it booted the release."""
+
+    device: DeviceId
+    """Device id."""
+    level: Level
+    """The attestation level that its evidence reached."""
+    appraised_s: int
+    """When the evidence was appraised."""
+    evidence: str
+    """SHA-256 of the quote, hexadecimal."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ProvedDevice:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "device": _base.text(value["device"]),
+                "level": _base.choice(value["level"]),
+                "appraised_s": _base.integer(value["appraised_s"]),
+                "evidence": _base.text(value["evidence"]),
+            },
+        )
+
+
 class Provision(_base.Model):
     """`POST /fleets/{fleet}/devices`: provisions a device before its disk is made."""
 
@@ -5432,6 +5528,60 @@ class Release(_base.Model):
                 "boot_proof": None if (y := get("boot_proof")) is None else BootProof._read(y),
                 "published_s": None if (y := get("published_s")) is None else _base.integer(y),
                 "revoked_s": None if (y := get("revoked_s")) is None else _base.integer(y),
+            },
+        )
+
+
+class ReleaseEvidence(_base.Model):
+    """`GET /releases/{release}/evidence`: everything that this server can show about a release, in one
+    document. Signatures and inclusion proofs are verified without the server.
+    """
+
+    kind: str
+    """[`KIND`]."""
+    exported_s: int
+    """When the document was made."""
+    exported_by: str
+    """The account that requested it."""
+    release: Release
+    """The release, with its boot proof."""
+    manifest: str
+    """`manifest.json`: the bytes that release keys signed."""
+    signatures: Sequence[tuple[str, str]]
+    """Key id and signature (DER, base64) of each release key."""
+    builds: Sequence[BuildEvidence]
+    """The builds of this server that made the version, newest first."""
+    rollouts: Sequence[RolloutSummary]
+    """Its rollouts, newest first."""
+    proved: int
+    """Number of devices whose last evidence was of this release."""
+    devices: Sequence[ProvedDevice]
+    """Those devices, by id."""
+    entries: Sequence[AuditProof]
+    """Entries of the audit log about the release, its builds and its rollouts, oldest first, each
+    with its inclusion proof.
+    """
+    searched: Searched
+    """What part of the audit log was searched for them."""
+
+    @classmethod
+    def _read(cls, value: Any) -> ReleaseEvidence:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "kind": _base.text(value["kind"]),
+                "exported_s": _base.integer(value["exported_s"]),
+                "exported_by": _base.text(value["exported_by"]),
+                "release": Release._read(value["release"]),
+                "manifest": _base.text(value["manifest"]),
+                "signatures": [_base.pair(x) for x in _base.items(value["signatures"])],
+                "builds": [BuildEvidence._read(x) for x in _base.items(value["builds"])],
+                "rollouts": [RolloutSummary._read(x) for x in _base.items(value["rollouts"])],
+                "proved": _base.integer(value["proved"]),
+                "devices": [ProvedDevice._read(x) for x in _base.items(value["devices"])],
+                "entries": [AuditProof._read(x) for x in _base.items(value["entries"])],
+                "searched": Searched._read(value["searched"]),
             },
         )
 
@@ -6867,6 +7017,32 @@ class SaveView(_base.Model):
         )
 
 
+class Searched(_base.Model):
+    """A part of the audit log."""
+
+    from_: int
+    """Number of the first entry that was searched."""
+    until: int
+    """Number of the entry after the last one that was searched."""
+    size: int
+    """Number of entries in the log."""
+    left_out: int
+    """Number of entries that were found and are left out."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Searched:
+        _base.entries(value)
+        return _base.made(
+            cls,
+            {
+                "from_": _base.integer(value["from"]),
+                "until": _base.integer(value["until"]),
+                "size": _base.integer(value["size"]),
+                "left_out": _base.integer(value["left_out"]),
+            },
+        )
+
+
 class Secret(_base.Model):
     """A secret of the fleet that this profile uses. Its value is not in the image."""
 
@@ -7132,6 +7308,27 @@ class ShownRecoveryKey(_base.Model):
             cls,
             {
                 "key": _base.text(value["key"]),
+            },
+        )
+
+
+class Signatory(_base.Model):
+    """A signature of a person."""
+
+    by: SignedBy
+    """The signature."""
+    name: str | None = None
+    """The name of the key in the approval policy; absent for a key that is not in it any more."""
+
+    @classmethod
+    def _read(cls, value: Any) -> Signatory:
+        _base.entries(value)
+        get = value.get
+        return _base.made(
+            cls,
+            {
+                "by": SignedBy._read(value["by"]),
+                "name": None if (y := get("name")) is None else _base.text(y),
             },
         )
 
@@ -8942,6 +9139,7 @@ __all__ = [
     "BootVariable",
     "Bridge",
     "Build",
+    "BuildEvidence",
     "BuildPhase",
     "Change",
     "ChangeBoot",
@@ -9128,6 +9326,8 @@ __all__ = [
     "Passkey",
     "PasswordLink",
     "Passwords",
+    "PauseRollouts",
+    "PausedRollouts",
     "Peer",
     "Permission",
     "PinFleet",
@@ -9138,6 +9338,7 @@ __all__ = [
     "ProfileText",
     "Progress",
     "Protocol",
+    "ProvedDevice",
     "Provision",
     "Provisioned",
     "Proxy",
@@ -9145,6 +9346,7 @@ __all__ = [
     "RecoveryKeyStatus",
     "RefreshSchedule",
     "Release",
+    "ReleaseEvidence",
     "ReleaseLog",
     "ReleaseName",
     "ReleasePackage",
@@ -9219,6 +9421,7 @@ __all__ = [
     "RuleStatus",
     "Sample",
     "SaveView",
+    "Searched",
     "Secret",
     "SecretName",
     "SecureBoot",
@@ -9231,6 +9434,7 @@ __all__ = [
     "Severity",
     "ShowRecoveryKey",
     "ShownRecoveryKey",
+    "Signatory",
     "SignatureStatus",
     "SignedBootProof",
     "SignedBundle",
