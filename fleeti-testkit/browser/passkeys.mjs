@@ -37,6 +37,7 @@ await step("a person joins by a link and adds a passkey", async () => {
 });
 
 await step("an authenticator has one passkey of an account", async () => {
+  await page.goto(`${site}/account`);
   await page.getByLabel("Name of the passkey").fill("again");
   await button("Add passkey").click();
   await page.getByText("This authenticator has a passkey of this account already.").waitFor();
