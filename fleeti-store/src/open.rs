@@ -46,8 +46,8 @@ pub(crate) async fn sqlite(path: &Path, mine: Option<Holder>) -> Result<Opened, 
         readers.close().await;
         return Err(StoreError::Leased { holder });
     }
-    // 3072 KiB: the ends of all indexes, and the middle of those with random keys.
-    let writing = sqlite_options(path).pragma("cache_size", "-3072");
+    // 2048 KiB: the ends of all indexes, and the middle of those with random keys.
+    let writing = sqlite_options(path).pragma("cache_size", "-2048");
     // Connections to a local file do not break, so they are not tested before use.
     let pool = || SqlitePoolOptions::new().test_before_acquire(false);
     let writer = pool().max_connections(1).connect_with(writing).await?;

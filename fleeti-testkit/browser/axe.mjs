@@ -9,7 +9,17 @@ export function examiner(playwright) {
   const axe = readFileSync(createRequire(`${playwright}/`).resolve("axe-core/axe.min.js"), "utf8");
   const findings = new Map();
   let looked = 0;
-  async function examine(page, name) {
+  /** What axe finds. A page that shows changes may load itself again meanwhile, and is then looked at again. */
+  async function evaluated(page, attempts = 3) {
+    try {
+      return await found(page);
+    } catch (error) {
+      if (attempts === 1 || !String(error).includes("because of a navigation")) throw error;
+      await page.waitForLoadState();
+      return evaluated(page, attempts - 1);
+    }
+  }
+  async function found(page) {
     if (!await page.evaluate(() => typeof window.axe === "object")) await page.evaluate(axe);
     const options = { runOnly: TAGS, resultTypes: ["violations"] };
     const { violations } = await page.evaluate(async (given) => {
@@ -23,6 +33,10 @@ export function examiner(playwright) {
         for (const element of stuck) element.style.removeProperty("position");
       }
     }, options);
+    return violations;
+  }
+  async function examine(page, name) {
+    const violations = await evaluated(page);
     looked += 1;
     for (const { id, help, nodes } of violations) {
       for (const { html, failureSummary } of nodes) {
