@@ -9,16 +9,6 @@ export function examiner(playwright) {
   const axe = readFileSync(createRequire(`${playwright}/`).resolve("axe-core/axe.min.js"), "utf8");
   const findings = new Map();
   let looked = 0;
-  /** What axe finds. A page that shows changes may load itself again meanwhile, and is then looked at again. */
-  async function evaluated(page, attempts = 3) {
-    try {
-      return await found(page);
-    } catch (error) {
-      if (attempts === 1 || !String(error).includes("because of a navigation")) throw error;
-      await page.waitForLoadState();
-      return evaluated(page, attempts - 1);
-    }
-  }
   async function found(page) {
     if (!await page.evaluate(() => typeof window.axe === "object")) await page.evaluate(axe);
     const options = { runOnly: TAGS, resultTypes: ["violations"] };
@@ -36,7 +26,7 @@ export function examiner(playwright) {
     return violations;
   }
   async function examine(page, name) {
-    const violations = await evaluated(page);
+    const violations = await found(page);
     looked += 1;
     for (const { id, help, nodes } of violations) {
       for (const { html, failureSummary } of nodes) {

@@ -33,9 +33,20 @@ export async function step(name, work) {
 
 /**
  * Takes screenshots of the whole page: light, dark, and on a phone. The page must not be wider than its window, and axe
- * looks at each. Playwright hides the caret with an inline style, which the policy of the pages refuses.
+ * looks at each. Playwright hides the caret with an inline style, which the policy of the pages refuses. A page that shows
+ * changes may load itself again meanwhile, and is then looked at again.
  */
-export async function look(name) {
+export async function look(name, attempts = 3) {
+  try {
+    await lookOnce(name);
+  } catch (error) {
+    if (attempts === 1 || !String(error).includes("because of a navigation")) throw error;
+    await page.waitForLoadState();
+    await look(name, attempts - 1);
+  }
+}
+
+async function lookOnce(name) {
   for (const [kind, colorScheme, width, height] of [["light", "light", 1280, 900], ["dark", "dark", 1280, 900], ["phone", "light", 390, 844]]) {
     await page.emulateMedia({ colorScheme });
     await page.setViewportSize({ width, height });
