@@ -109,9 +109,9 @@ pub struct Ctx {
 /// What to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// The account has this role now, and had it not.
+    /// The account gets this role, which it did not have.
     Given(Grant),
-    /// The account had this role, and has it no more.
+    /// The account loses this role, which it had.
     Taken(Grant),
     /// No group gives the role of an administrator any more, and this is the last one: it is kept.
     /// An administrator gives the role to another person, or by hand to this one.

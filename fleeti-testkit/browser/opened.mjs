@@ -24,6 +24,23 @@ page.on("pageerror", (e) => complaints.push(`${page.url()}: ${e}`));
 
 const axe = examiner(playwright);
 
+/** Asks the API with the administrator's token. */
+export async function ask(method, path, body) {
+  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+  const response = await fetch(`${url}/api/v1${path}`, { method, headers, body: body && JSON.stringify(body) });
+  return { ok: response.ok, status: response.status, body: response.status === 204 ? undefined : await response.json() };
+}
+
+/** What a condition becomes within a minute. */
+export async function soon(what, find) {
+  for (let i = 0; i < 200; i += 1) {
+    const found = await find();
+    if (found) return found;
+    await page.waitForTimeout(300);
+  }
+  throw new Error(`not within a minute: ${what}`);
+}
+
 /** Runs a part of the test, and prints how long it took. */
 export async function step(name, work) {
   const started = Date.now();

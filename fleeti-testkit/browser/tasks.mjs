@@ -6,7 +6,7 @@
 // or a key. The script needs the release kiosk@1, which pages.mjs makes, and kiosk@2, which is in no rollout.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { close, context, look, page, step, token, url } from "./opened.mjs";
+import { ask, close, context, look, page, soon, step, token, url } from "./opened.mjs";
 
 const CLICKS_MAX = 3;
 const ACTIONS_MAX = 5;
@@ -43,25 +43,15 @@ async function task(name, work, check) {
 }
 
 async function api(method, path, body) {
-  const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
-  const response = await fetch(`${url}/api/v1${path}`, { method, headers, body: body && JSON.stringify(body) });
-  assert.ok(response.ok, `${method} ${path}: ${response.status} ${await response.clone().text()}`);
-  return response.status === 204 ? undefined : response.json();
+  const answer = await ask(method, path, body);
+  assert.ok(answer.ok, `${method} ${path}: ${answer.status} ${JSON.stringify(answer.body)}`);
+  return answer.body;
 }
 
 await page.goto(`${url}/signin`);
 await page.getByLabel("Administrator's token").fill(token);
 await button("Sign in with the token").click();
 await page.getByRole("heading", { name: "Overview" }).waitFor();
-/** What a condition becomes within a minute. */
-async function soon(what, find) {
-  for (let i = 0; i < 200; i += 1) {
-    const found = await find();
-    if (found) return found;
-    await page.waitForTimeout(300);
-  }
-  throw new Error(`not within a minute: ${what}`);
-}
 // Devices that have followed the channel of their fleet.
 const runs = (release) => async () => (await api("GET", "/devices?limit=500")).filter((found) => !found.revoked && found.boot?.running === release);
 const devices = await soon("two devices run kiosk@1", async () => {

@@ -136,7 +136,7 @@ const GIVEN_MAX: u32 = 100;
 
 /// The release that [`UpdateOrder::Downgrade`] would take a device back to: the highest version below
 /// the one that it runs, of its line, that it was given, that is not revoked and not below a floor.
-/// `None` if there is none, or the device goes back already.
+/// `None` if no such release exists, or if the device is already going back.
 pub async fn way_back(cx: &Context, device: &Device) -> Result<Option<ReleaseName>, Error> {
     let Some(running) = device.boot.as_ref().map(|boot| &boot.running) else { return Ok(None) };
     let mut connection = cx.db.reader().await?;

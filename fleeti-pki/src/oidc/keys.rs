@@ -94,9 +94,9 @@ impl CachedKeys {
         known.filter(|(_, read_s)| now_s < read_s.saturating_add(KEYS_S)).map(|(keys, _)| keys)
     }
 
-    /// Whether the caller shall read keys now, because there are none that count or a token names an
-    /// unknown one. Notes the attempt: until [`REFRESH_EVERY_S`] have passed the answer is no, also
-    /// if the attempt fails.
+    /// Whether the caller must read the keys now: either the cache has no valid keys, or a token names
+    /// an unknown one. Records the attempt: the answer is `false` until [`REFRESH_EVERY_S`] have
+    /// passed, even if the attempt fails.
     pub fn is_due(&mut self, now_s: u64, names_unknown: bool) -> bool {
         let is_wanted = names_unknown || self.keys(now_s).is_none();
         let may = |tried_s: u64| now_s >= tried_s.saturating_add(REFRESH_EVERY_S);

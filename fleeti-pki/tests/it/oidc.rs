@@ -322,7 +322,7 @@ fn a_list_of_keys_is_bounded_and_names_each_key_once() {
 fn tokens_with_unknown_keys_make_the_server_read_keys_once_a_minute() {
     let mut cached = CachedKeys::default();
     assert!(cached.keys(NOW_S).is_none());
-    assert!(cached.is_due(NOW_S, false), "there are none");
+    assert!(cached.is_due(NOW_S, false), "an empty cache is due");
     assert!(!cached.is_due(NOW_S, false), "a provider that is away is not asked by every request");
     cached.set(set(&[Ec::new().jwk("k1")]), NOW_S);
     let flood = (0..10_000).filter(|n| cached.is_due(NOW_S + n * 180 / 10_000, true)).count();
